@@ -14,7 +14,7 @@ by_file := -n auto --dist loadfile --no-loadscope-reorder
 paths := exporter tests deploy/docker deploy/helm deploy/rules $(wildcard benchmarks docs dashboards tools)
 
 .PHONY: demo
-demo: ## Run the exporter on a simulated host of 8 GPUs; needs no GPU and no configuration
+demo: ## Run the exporter on a simulated host of 8 GPUs; ARGS=--web.listen-address=127.0.0.1:8080 for another port
 	@tools/environment $(environment) requirements/runtime.lock
 	@$(bin)/python -m exporter demo $(ARGS)
 
@@ -78,6 +78,10 @@ pictures: programs develop ## Take the pictures of the page for the docs
 	@tools/environment .cache/browser requirements/browser.lock
 	@$(with_tools) pytest tests/e2e/test_page.py --pictures=docs/images $(ARGS)
 
+.PHONY: docker-image
+docker-image: ## Build the image of this checkout; IMAGE=registry.example/NAME pushes it there, DOCKER=podman builds by it
+	@tools/docker-image $(IMAGE) $(ARGS)
+
 .PHONY: sbom
 sbom: ## Write the CycloneDX bill of materials of the image to build/sbom.json, or to ARGS
 	@tools/environment .cache/image requirements/image.lock
@@ -92,7 +96,7 @@ release: ## Build every artifact of this commit into dist/, or ARGS=--out=DIR; r
 
 .PHONY: test-release
 test-release: programs develop ## Test packages on minimal hosts, image and chart; builds three times, half an hour, as root
-	@tools/need debootstrap podman rpm runc
+	@tools/need debootstrap podman qemu-aarch64 rpm runc
 	@tools/environment .cache/packing requirements/release.lock
 	@tools/charts
 	@$(with_tools) pytest tests/release $(ARGS)

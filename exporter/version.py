@@ -11,7 +11,8 @@ import subprocess
 from pathlib import Path
 from typing import Final
 
-GIT_SECONDS: Final = 10
+GIT_SECONDS: Final = 60
+"""Git reads every file of a new checkout, which takes more than 10 s on a busy machine."""
 UNKNOWN: Final = ("0+unknown", "")
 """Of files without a build and without git; the local version of PEP 440 says so."""
 

@@ -131,6 +131,7 @@ def test_locks_pin_hashes_and_name_no_index() -> None:
         "llama",
         "peers",
         "release",
+        "workflow",
     }
     assert {lock.stem for lock in locks} == sets
     for lock in locks:

@@ -29,7 +29,7 @@ from exporter.sources.server import ServerSource
 from exporter.units import Instant, Nanoseconds
 
 RECORDINGS = Path(__file__).parent / "recordings"
-FOLDERS = sorted(path for path in RECORDINGS.iterdir() if path.is_dir())
+FOLDERS = sorted({path.parent for path in RECORDINGS.glob("*/*.prom")})
 RECORDED = [path for path in FOLDERS if (path / "manifest.json").is_file()]
 DIVIDED = [path for path in FOLDERS if (path / "told.json").is_file()]
 STORIES = [path for path in FOLDERS if path not in RECORDED + DIVIDED]

@@ -75,6 +75,78 @@ def test_each_system_has_a_way_out(release: str, way: str, tmp_path: Path) -> No
     assert chosen(tmp_path, {"python3": TEN, "python3.11": NEW}) == (0, "python3.11", "")
 
 
+def test_a_choice_by_hand_that_is_not_there_is_named(tmp_path: Path) -> None:
+    """Another Python would not do, and the line must not ask for it."""
+    expected = 1, "", "missing: python3.14, which PYTHON names"
+    assert chosen(tmp_path, {"python3": NEW}, python="python3.14") == expected
+
+
+STUB = """#!/bin/sh
+case "$*" in
+  "-m venv --clear "*) mkdir -p "$4/bin" && cp "$0" "$4/bin/python" && echo "#!$4/bin/python" >"$4/bin/pip" ;;
+  "-m pip install "*) echo "${*##*--no-input }" >>"$LOG" && [ ! -e "$LOG.full" ] ;;
+esac
+"""
+"""A Python that makes an environment of two files, and writes down what pip is to install."""
+
+
+class Environment:
+    """tools/environment with a Python that only pretends; `installed` is what pip was asked for."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder, self._log = folder, folder / "log"
+        python = folder / "python"
+        python.write_text(STUB)
+        python.chmod(0o755)
+        self._environment = {"PATH": os.environ["PATH"], "PYTHON": str(python), "LOG": str(self._log)}
+
+    def make(self, name: str, *packages: str) -> int:
+        command = [ENVIRONMENT, str(self.folder / name), "--packages", *packages]
+        return subprocess.run(command, env=self._environment, check=False, capture_output=True).returncode
+
+    def disk_is_full(self, *, full: bool) -> None:
+        mark = self._log.with_suffix(".full")
+        mark.touch() if full else mark.unlink()
+
+    @property
+    def installed(self) -> list[str]:
+        return self._log.read_text().splitlines()
+
+
+def test_an_environment_is_made_once_for_its_packages(tmp_path: Path) -> None:
+    """In the steps that are asked for; other packages make it anew."""
+    environment = Environment(tmp_path)
+    assert [environment.make("here", "a", "b", ",", "--no-deps", "c") for _ in range(2)] == [0, 0]
+    assert environment.installed == ["a b", "--no-deps c"]
+    assert environment.make("here", "a") == 0
+    assert environment.installed == ["a b", "--no-deps c", "a"]
+
+
+def test_an_environment_that_pip_did_not_finish_is_not_complete(tmp_path: Path) -> None:
+    """The next run makes it."""
+    environment = Environment(tmp_path)
+    environment.disk_is_full(full=True)
+    assert environment.make("here", "a", ",", "b") != 0
+    environment.disk_is_full(full=False)
+    assert environment.make("here", "a", ",", "b") == 0
+    assert environment.installed == ["a", "a", "b"]
+
+
+def test_programs_of_an_environment_run_where_it_is(tmp_path: Path) -> None:
+    """They name their folder: it is made anew where it was moved, and never names a link that led to it."""
+    environment = Environment(tmp_path)
+    (tmp_path / "real").mkdir()
+    (tmp_path / "link").symlink_to("real")
+    assert environment.make("link/here", "a") == 0
+    (tmp_path / "link").unlink()
+    assert environment.make("real/here", "a") == 0
+    assert environment.installed == ["a"]
+    (tmp_path / "real").rename(tmp_path / "moved")
+    assert environment.make("moved/here", "a") == 0
+    assert environment.installed == ["a", "a"]
+    assert (tmp_path / "moved/here/bin/pip").read_text() == f"#!{tmp_path}/moved/here/bin/python\n"
+
+
 def test_an_old_python_is_told_before_pip_runs(tmp_path: Path) -> None:
     """An environment is not begun with it; pip's error would name a hash, and not Python."""
     old = tmp_path / "python3.10"

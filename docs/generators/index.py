@@ -16,7 +16,7 @@ OPERATE: Final = {
     "install.md": "by platform, in three commands",
     "operations.md": "virtual environment, systemd, Docker, upgrades, sizing, removal",
     "kubernetes.md": "values of the Helm chart, permissions, monitoring",
-    "release.md": "checksums, signatures, host packages, versions",
+    "release.md": "checksums, signatures, versions",
     "daemon.md": "environment, listen address, reload, logs, shutdown",
     "configuration.md": "every key and its default",
     "cli.md": "every verb, flag and exit code",

@@ -155,6 +155,7 @@ def _fleet(
     on where a host is: nothing of that is known here.
     """
     from exporter.config.settings import cost_policy  # noqa: PLC0415
+    from exporter.finance.fleet.missing import section  # noqa: PLC0415
     from exporter.ledger.host_usage import host_usage  # noqa: PLC0415 - as in `advise`
     from exporter.ledger.reader import LedgerReader  # noqa: PLC0415
     from exporter.tariff.calendar import month_of  # noqa: PLC0415
@@ -165,14 +166,17 @@ def _fleet(
     release_rules = replace(
         tariff, hardware=tuple(takewhile(lambda rule: rule.match.host is None, tariff.hardware))
     )
-    fleet = source.read(Period.named(month_of(now, zone).name), zone, now)
+    fleet = source.read_local(lambda local: Period.named(month_of(now, local).name), zone, now)
     if not fleet.hosts:
         raise VerbFailedError("no ledger has anything of this month: savings are those of hosts that report")
+    write_colored("".join(f"{line}\n" for line in section(fleet)), sys.stderr)
     usages: list[HostUsage] = []
     files: dict[str, tuple[str, ...]] = {}
     for summary in fleet.hosts:
         if summary.host.origin != "ledger":
-            continue
+            raise VerbFailedError(
+                f"{summary.host.location} is a statement, without hours: advise needs the ledger"
+            )
         path = Path(summary.host.location)
         name = summary.host.name if summary.host.name not in files else summary.host.location
         with LedgerReader.open(path) as ledger:

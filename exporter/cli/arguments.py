@@ -153,9 +153,9 @@ def _add_others(verbs: "flags.Verbs") -> None:
         prices,
         tco,
         record,
-        completion,
     ):
         verb.add(verbs)
+    completion.add(verbs, program)
 
 
 def _add_demo(verbs: "flags.Verbs") -> None:

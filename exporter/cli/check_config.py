@@ -80,17 +80,17 @@ def checked(
         write_colored(text if as_json else fitted(text, columns()))
     else:
         complain(text.removesuffix("\n"))
-        if _is_correctable(config_file):
-            write_colored("note: add --fix to see the corrections, and --write to make them\n", sys.stderr)
+    if not as_json and _is_correctable(config_file):
+        write_colored("note: add --fix to see the corrections, and --write to make them\n", sys.stderr)
     return status
 
 
 def _is_correctable(path: Path) -> bool:
     """Whether `--fix` has anything to show."""
-    from exporter.config.corrections import read_corrected  # noqa: PLC0415 - as in `checked`
+    from exporter.config.corrections import read_corrected, with_gpu_models  # noqa: PLC0415 - as in `checked`
 
     try:
-        before, after, _ = read_corrected(path)
+        before, after, problems = read_corrected(path)
+        return after != before or (not problems and with_gpu_models(after, path, ()) != after)
     except ConfigError:
         return False
-    return after != before

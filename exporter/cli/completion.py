@@ -2,7 +2,7 @@
 
 import argparse
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import Final
 
 from exporter.cli import flags, status
@@ -45,8 +45,8 @@ BODY: Final = r"""
 """
 
 
-def add(verbs: "flags.Verbs") -> None:
-    """Add it to the program's parser."""
+def add(verbs: "flags.Verbs", program: Callable[[], argparse.ArgumentParser]) -> None:
+    """Add it to the parser of `program`, which it completes."""
     verb = flags.add_verb(
         verbs,
         "completion",
@@ -58,14 +58,11 @@ def add(verbs: "flags.Verbs") -> None:
         exits=Exits("printed", wrong="a flag is wrong"),
     )
     verb.add_argument("shell", choices=SHELLS, metavar="SHELL", help="bash or zsh")
-    verb.set_defaults(run=run)
+    verb.set_defaults(run=lambda options: _run(program(), options.shell))
 
 
-def run(options: argparse.Namespace) -> int:
-    """Print the script; returns the exit status."""
-    from exporter.cli.arguments import program  # noqa: PLC0415 - it imports this module
-
-    sys.stdout.write(script(program(), options.shell))
+def _run(parser: argparse.ArgumentParser, shell: str) -> int:
+    sys.stdout.write(script(parser, shell))
     return status.OK
 
 

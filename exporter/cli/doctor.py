@@ -12,12 +12,12 @@ from exporter.clock import Clock, SystemClock
 from exporter.config import Config, load
 from exporter.config.settings import cost_policy
 from exporter.ledger.maintenance import inspect
-from exporter.readings import MustRestartError
+from exporter.readings import MustRestartError, UnreadReason
 from exporter.reports import doctor as report
 from exporter.reports.diagnosis import DoctorInput, GatewayAnswer, ServerAnswer
 from exporter.sampler.frame_reader import FrameRead, FrameReader
 from exporter.sources.cloud import CloudSource
-from exporter.sources.discovery import discovery
+from exporter.sources.discovery import DiscoveredServer, discovery
 from exporter.sources.endpoints import EndpointSources, GatewaySources, configured_targets
 from exporter.sources.gather import Gatherer
 from exporter.sources.location import merged_location, node_source
@@ -80,12 +80,24 @@ def _read_frame(clock: Clock, config: Config, gatherer: Gatherer) -> FrameRead:
         servers = sources.enter_context(closing(discovery(clock, config)))
         nvml = sources.enter_context(closing(NvmlSource(clock)))
         body_bytes = config.limits.body_bytes
-        return FrameReader(clock, gatherer, nvml, servers).read(
+        read = FrameReader(clock, gatherer, nvml, servers).read(
             config,
             endpoints.of(configured_targets(config.servers), body_bytes, described=config.engines),
             None,
             gateways.of(config.divides(), body_bytes),
         )
+        if read.frame.gpus is not None:
+            return read
+        # Somebody with a server on the CPU asks for it, and the daemon does not scan without GPUs.
+        discovered = servers.look(config, (), (), gatherer, None).servers
+        return replace(read, discovered=replace(read.discovered, servers=tuple(map(_unread, discovered))))
+
+
+def _unread(server: DiscoveredServer) -> DiscoveredServer:
+    """A server as it is found where no GPU can be read: it may hold one, and is not read."""
+    if server.skip_reason not in {None, UnreadReason.NO_GPU}:
+        return server
+    return replace(server, url="", skip_reason=UnreadReason.GPU_UNKNOWN)
 
 
 def _with_answers(host: DoctorInput, read: FrameRead) -> DoctorInput:

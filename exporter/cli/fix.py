@@ -2,6 +2,7 @@
 
 import sys
 from collections.abc import Iterator
+from contextlib import closing
 from difflib import unified_diff
 from pathlib import Path
 
@@ -9,8 +10,11 @@ from exporter.cli import status
 from exporter.cli.replacement import replace_file
 from exporter.cli.status import VerbFailedError, with_exit_status
 from exporter.cli.terminal import complain, write_colored
-from exporter.config.corrections import read_corrected
+from exporter.clock import SystemClock
+from exporter.config.corrections import read_corrected, with_gpu_models
 from exporter.config.load import contents
+from exporter.readings import MustRestartError, ReadFailedError
+from exporter.sources.nvml.source import NvmlSource
 
 
 @with_exit_status
@@ -20,6 +24,8 @@ def fixed(path: Path, *, write: bool) -> int | None:
     Returns 0 if the file is right now, 2 if it is not: problems remain, or nothing was written.
     """
     before, after, problems = read_corrected(path)
+    if not problems:
+        after = with_gpu_models(after, path, _gpus_here())
     if after == before:
         return None
     sys.stdout.write("".join(_diff(before, after, str(path))))
@@ -37,6 +43,15 @@ def fixed(path: Path, *, write: bool) -> int | None:
         raise VerbFailedError(f"{path}: cannot be written: {error.strerror or error}") from error
     write_colored(f"{'ok' if not problems else 'note'}: {path} is written\n", sys.stderr)
     return status.CONFIGURATION if problems else status.OK
+
+
+def _gpus_here() -> tuple[str, ...]:
+    """The models of this host's GPUs, as NVML reports them; none where it cannot be read."""
+    with closing(NvmlSource(SystemClock())) as nvml:
+        try:
+            return tuple(reading.gpu.gpu_model for reading in nvml.read())
+        except (ReadFailedError, MustRestartError):
+            return ()
 
 
 def _diff(before: bytes, after: bytes, name: str) -> Iterator[str]:

@@ -269,6 +269,25 @@ class FleetSource:
         except FleetError as error:
             raise VerbFailedError(str(error)) from error
 
+    def read_local(
+        self,
+        period_in: "Callable[[ZoneInfo], Period]",
+        zone: ZoneInfo,
+        now: Instant,
+        days: Collection[str] = (),
+        *,
+        each: "Callable[[HostMonth], None] | None" = None,
+    ) -> "FleetMonth":
+        """As `read`, with the period that it is in the hosts' time zone, which their ledgers name.
+
+        `zone` is that of this machine's configuration. Around midnight it may have another day and month than
+        they do; then all is read again, and `each` is called anew.
+        """
+        period = period_in(zone)
+        fleet = self.read(period, zone, now, days, each=each)
+        local = period_in(fleet.zone)
+        return fleet if local == period else self.read(local, zone, now, days, each=each)
+
     def _queried(
         self, address: str, period: "Period", zones: Sequence[str], now: Instant, *, finer: bool
     ) -> "list[HostMonth]":

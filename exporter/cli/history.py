@@ -243,7 +243,7 @@ def _records(
 
 
 def _bounds(options: HistoryOptions, zone: "ZoneInfo", now: Instant) -> tuple[Instant, Instant]:
-    """Whole hours of the time range.
+    """Whole hours of the time range: days that begin within an hour have all of it, or no month were whole.
 
     Raises:
         VerbFailedError: there are none.
@@ -251,15 +251,15 @@ def _bounds(options: HistoryOptions, zone: "ZoneInfo", now: Instant) -> tuple[In
     from exporter.tariff.calendar import day_of, first_instant  # noqa: PLC0415 - as in `history`
 
     hour = NANOSECONDS_PER_HOUR
-    until = now
+    until = now // hour * hour
     if options.until is not None:
         last = first_instant(options.until.year, options.until.month, options.until.day, zone)
-        until = min(now, day_of(last, zone).end)
+        until = min(until, -(-day_of(last, zone).end // hour) * hour)
     if isinstance(options.since, date):
         since = first_instant(options.since.year, options.since.month, options.since.day, zone)
     else:
         since = until - options.since
-    since, until = -(-since // hour) * hour, until // hour * hour
+    since = since // hour * hour
     if since >= until:
         raise VerbFailedError(f"--since={options.since}: there is no whole hour before {_text(until)}")
     return since, until

@@ -6,7 +6,6 @@ import shlex
 import shutil
 import sys
 from collections.abc import Iterator
-from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
@@ -23,6 +22,7 @@ from exporter.units import NANOSECONDS_PER_SECOND
 from exporter.web.listener import parse_address
 
 if TYPE_CHECKING:
+    from exporter.cli.questions import InitOptions
     from exporter.config import Config
     from exporter.reports.diagnosis import Diagnosis, DoctorInput
     from exporter.reports.initial_config import AnswerForm
@@ -100,7 +100,7 @@ def _add_answer(
 
 def run(options: argparse.Namespace) -> int:
     """Write a configuration; returns the exit status."""
-    from exporter.cli.questions import terminal  # noqa: PLC0415 - the module is imported for its flags
+    from exporter.cli.questions import InitOptions, terminal  # noqa: PLC0415 - the module is imported for its flags
 
     amortized = options.in_service, options.life_years
     asks = terminal() is not None
@@ -111,23 +111,8 @@ def run(options: argparse.Namespace) -> int:
     return initialized(flags.chosen(InitOptions, options))
 
 
-@dataclass(frozen=True, slots=True)
-class InitOptions:
-    """The file, and answers given as flags; those that are missing are asked for on a terminal."""
-
-    config_file: Path
-    rent: str | None = None
-    purchase: str | None = None
-    in_service: str | None = None
-    life_years: str | None = None
-    budget: str | None = None
-    team: str | None = None
-    force: bool = False
-    dry_run: bool = False
-
-
 @with_exit_status
-def initialized(options: InitOptions, clock: Clock | None = None) -> int:
+def initialized(options: "InitOptions", clock: Clock | None = None) -> int:
     """Look, ask and write; returns 0, 1 (not written) or 2 (a price file of the host is wrong)."""
     from exporter.cli.doctor import inspect_host  # noqa: PLC0415 - the module is imported for its flags
     from exporter.cli.questions import collect_answers, terminal  # noqa: PLC0415
@@ -163,7 +148,7 @@ def initialized(options: InitOptions, clock: Clock | None = None) -> int:
     return status.OK
 
 
-def _check_place(options: InitOptions) -> None:
+def _check_place(options: "InitOptions") -> None:
     """Whether the file may be written, before anything is asked.
 
     Raises:
@@ -231,6 +216,9 @@ def _next_steps(path: Path, diagnosis: "Diagnosis") -> Iterator[str]:
     yield "Next:"
     yield "  check GPUs, prices and servers:"
     yield f"    {_command()} doctor --config.file={shlex.quote(str(path))}"
+    if not diagnosis.gpus:
+        yield "  look around without a GPU:"
+        yield f"    {_command()} demo"
     yield f"  run the daemon; http://127.0.0.1:{port} has its page:"
     yield f"    {_command()} --config.file={shlex.quote(str(path))}"
     if any(server.key.namespace for server in diagnosis.sights):

@@ -147,8 +147,9 @@ def price(options: PriceOptions, clock: Clock | None = None) -> int:
         with RequestLog() as log:
             with waiting("reading requests"):
                 log.read(options.requests)
-            hours = _hours(options, session, log, (clock or SystemClock()).wall())
-            priced = PricedRequests(log, hours, options.attribute)
+            now = (clock or SystemClock()).wall()
+            hours = _hours(options, session, log, now)
+            priced = PricedRequests(log, hours, options.attribute, now // NANOSECONDS_PER_HOUR)
             any_cost = priced.prepare()
             sys.stdout.writelines(priced.csv_lines() if options.as_csv else priced.json_lines())
             write_colored("".join(f"{line}\n" for line in priced.summary()), sys.stderr)

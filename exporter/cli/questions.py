@@ -2,6 +2,7 @@
 
 import sys
 from dataclasses import dataclass, replace
+from pathlib import Path
 from typing import TYPE_CHECKING, Final, TextIO
 
 from exporter.cli.status import VerbFailedError
@@ -26,7 +27,6 @@ from exporter.reports.initial_config import (
 )
 
 if TYPE_CHECKING:
-    from exporter.cli.init import InitOptions
     from exporter.reports.diagnosis import Diagnosis
 
 ANSWER_CHARACTERS: Final = 4096
@@ -38,6 +38,21 @@ MODELS_ASKED_MAX: Final = 2
 """GPU models whose price is asked for; others keep their estimates."""
 
 ENDED: Final = "the answers have ended; nothing is written"
+
+
+@dataclass(frozen=True, slots=True)
+class InitOptions:
+    """The file, and answers given as flags; those that are missing are asked for on a terminal."""
+
+    config_file: Path
+    rent: str | None = None
+    purchase: str | None = None
+    in_service: str | None = None
+    life_years: str | None = None
+    budget: str | None = None
+    team: str | None = None
+    force: bool = False
+    dry_run: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -116,9 +131,7 @@ class _Prompter:
         return question.prompt(*self._streams)
 
 
-def collect_answers(
-    options: "InitOptions", diagnosis: "Diagnosis", streams: Streams | None
-) -> InitialAnswers:
+def collect_answers(options: InitOptions, diagnosis: "Diagnosis", streams: Streams | None) -> InitialAnswers:
     """The answers of flags, and of the terminal where there is one.
 
     Raises:

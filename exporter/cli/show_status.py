@@ -1,6 +1,7 @@
 """The verb `status`: one host on one screen, from its daemon, or from the ledger where none answers."""
 
 import argparse
+import re
 import shutil
 import sys
 from dataclasses import dataclass
@@ -52,7 +53,9 @@ def _address_value(text: str) -> str:
     """An address of a daemon."""
     source: Source = source_value(text)
     if not isinstance(source, str):
-        raise argparse.ArgumentTypeError(f"{text!r} is no address: write http(s)://HOST:PORT")
+        host = re.fullmatch(r"[A-Za-z0-9.-]+(?::\d{1,5})?", text, re.ASCII)
+        form = f"http://{text}" if host else "http(s)://HOST:PORT"
+        raise argparse.ArgumentTypeError(f"{text!r} is no address: write {form}")
     return source
 
 

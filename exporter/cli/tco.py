@@ -184,13 +184,17 @@ def _fleet_measurement(
         with LedgerReader.open(Path(month.location)) as ledger:
             hosts[month.record.ledger] = HostDays(month.record.days, ledger.covered_hours(*hours))
 
-    first, last = (date.fromisoformat(day_of(instant, zone).name) for instant in (earliest, now))
-    fleet = source.read(Period.between(first, last), zone, now, FAMILIES, each=collect)
+    def period(local: "ZoneInfo") -> Period:
+        first, last = (date.fromisoformat(day_of(instant, local).name) for instant in (earliest, now))
+        return Period.between(first, last)
+
+    fleet = source.read_local(period, zone, now, FAMILIES, each=collect)
+    counted = {summary.ledger: hosts[summary.ledger] for summary in fleet.hosts}
     write_colored("".join(f"{line}\n" for line in section(fleet)), sys.stderr)
     try:
-        return measurement(fleet_days(hosts.values(), fleet.zone), *sorted(hosts))
+        return measurement(fleet_days(counted.values(), fleet.zone), *sorted(counted))
     except NotMeasuredError as error:
-        raise VerbFailedError(f"{len(hosts)} ledgers: {error}") from error
+        raise VerbFailedError(f"{len(counted)} ledgers: {error}") from error
 
 
 def _write(path: Path, chart: str) -> None:

@@ -152,8 +152,7 @@ def _fleet(source: FleetSource, session: LedgerSession, first: int, last: int, n
     from exporter.tariff.period import Period  # noqa: PLC0415
 
     zone = session.config.timezone
-    days = Period.between(_day(first, zone), _day(last, zone))
-    fleet = source.read(days, zone, now)
+    fleet = source.read_local(lambda local: Period.between(_day(first, local), _day(last, local)), zone, now)
     write_colored("".join(f"{line}\n" for line in section(fleet)), sys.stderr)
     partial: set[ServerKey] = set()
 

@@ -1,13 +1,18 @@
 """The corrected text of a configuration: what its problems say to write, with all else as it was."""
 
+import json
 import re
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
+from exporter.config.document import Mapping, Node, Scalar, Sequence, document
+from exporter.config.hardware import HARDWARE, MATCH_GPU_MODEL, RULE_MATCH
 from exporter.config.load import contents, parse
 from exporter.config.problems import ConfigError, Position, Problem, TextEdit
+from exporter.tariff.csv_tables import CatalogueError
+from exporter.tariff.gpu_models import certain_pattern
 
 MOST_ROUNDS: Final = 20
 """A text that is not YAML shows one problem at a time, and what it hid only then."""
@@ -107,6 +112,35 @@ def _wrong(data: bytes, problems: Iterable[Problem], changes: Iterable[_Change])
         for change in changes
         if any(begin < change.end and change.start < max(end, begin + 1) for begin, end in words)
     }
+
+
+def with_gpu_models(data: bytes, path: Path, here: Iterable[str]) -> bytes:
+    """The bytes of a valid file, where a pattern of `match.gpu_model` that matches no GPU is the one meant.
+
+    Only where that is certain, by the catalogue or by the names of the GPUs `here`.
+    """
+    config, root, names = parse(data, path), document(data), tuple(here)
+    edits = []
+    try:
+        known_names = config.catalogue.gpu_names()
+    except CatalogueError:  # the bundled one is damaged, which `check-config` reports
+        known_names = ()
+    for node in _gpu_models(root):
+        if (better := certain_pattern(node.text, known_names, names)) and node.end is not None:
+            edit = TextEdit(node.position, node.end, json.dumps(better, ensure_ascii=False))
+            edits.append(Problem(node.position, "", "", edit))
+    after, _ = _applied(data, edits, set(), ())
+    return after
+
+
+def _gpu_models(root: Node | None) -> Iterator[Scalar]:
+    """The values of `match.gpu_model` of each rule of `hardware`."""
+    rules = root.value(HARDWARE.name) if isinstance(root, Mapping) else None
+    for rule in rules.items if isinstance(rules, Sequence) else ():
+        match = rule.value(RULE_MATCH.name) if isinstance(rule, Mapping) else None
+        model = match.value(MATCH_GPU_MODEL.name) if isinstance(match, Mapping) else None
+        if isinstance(model, Scalar):
+            yield model
 
 
 def read_corrected(path: Path) -> tuple[bytes, bytes, tuple[Problem, ...]]:

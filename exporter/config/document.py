@@ -25,6 +25,12 @@ TAB: Final = "  "
 _LOADER: Final = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
 _NOT_YAML = re.compile("[^\t\n\r\x20-\x7e\x85\xa0-\ud7ff\ue000-\ufffd\U00010000-\U0010ffff]")
 _TAB_INDENT = re.compile(r"(?:^|(?<=[\r\x85\u2028\u2029])) *(\t)", re.MULTILINE)
+_BLANK_INDENT = re.compile(
+    "(?:^|(?<=[\r\x85\u2028\u2029]))[ -]*([\u00a0\u2000-\u200a\u202f\u3000])", re.MULTILINE
+)
+"""Blanks that look like spaces, as they are copied from web pages."""
+_TYPOGRAPHIC = re.compile(r"[\u2018\u2019\u201c-\u201e\xab](?P<word>.*)[\u2018\u2019\u201c-\u201e\xbb]")
+"""Quotes that an editor of texts made of straight ones."""
 _BLOCKS = frozenset({"|", ">"})
 _QUOTES = frozenset({"'", '"'})
 _NULLS = frozenset({"", "~", "null", "Null", "NULL"})
@@ -144,6 +150,14 @@ def _text(data: bytes) -> str:
         position = _end(text[: match.start(1)])
         spaces = TextEdit(position, Position(position.line, position.column + 1), TAB)
         raise YamlFeatureError(position, "is indented by a tab; YAML takes spaces only", spaces)
+    if match := _BLANK_INDENT.search(text):
+        position = _end(text[: match.start(1)])
+        space = TextEdit(position, Position(position.line, position.column + 1), " ")
+        raise YamlFeatureError(
+            position,
+            "is indented by a blank that is no space, as copied from a web page; write a space",
+            space,
+        )
     return text
 
 
@@ -201,6 +215,10 @@ def _tree(events: Iterator[yaml.Event]) -> Node | None:
         if isinstance(event, yaml.ScalarEvent):
             end = None if event.style in _BLOCKS else _position(event.end_mark)
             node = Scalar(position, event.value, plain=not event.style, end=end)
+            if node.plain and (typographic := _TYPOGRAPHIC.fullmatch(node.text)):
+                word = typographic["word"].replace("\\", "\\\\").replace('"', '\\"')
+                straight = TextEdit(position, end, f'"{word}"') if end else None
+                raise YamlFeatureError(position, 'is in typographic quotes; write straight ones: "', straight)
         elif isinstance(event, yaml.SequenceStartEvent):
             node = Sequence(position)
         elif isinstance(event, yaml.MappingStartEvent):

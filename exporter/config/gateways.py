@@ -242,7 +242,8 @@ def _tenants_go_with_labels(mapping: MappingNode) -> None:
     by = mapping.values.get(BY.name)
     if isinstance(by, str) and TENANTS in mapping:
         mapping.refuse(TENANTS, "go with a list of labels in by, like [tenant_id]; remove them or write one")
-    if by == "team" and COUNTERS in mapping:
+    shares = _shares(mapping)
+    if by == "team" and shares is not None and not shares.teams:
         mapping.refuse(COUNTERS, "have no label that is known to name teams; write it in by, like [team]")
     if MODEL_LABEL in mapping and COUNTERS not in mapping and COUNTERS.name not in mapping.intended:
         mapping.refuse(MODEL_LABEL, "goes with counters only; remove it or give counters")

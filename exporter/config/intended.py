@@ -9,12 +9,13 @@ from decimal import Decimal
 from typing import Final
 
 _AMOUNT: Final = re.compile(
-    r"(?P<before>(?:US)?\$)? ?(?P<digits>\d{1,3}(?:,\d{3}){2,4}|\d{1,3}(?:[_' ]\d{3}){1,4}|0{0,9}\d{1,15})"
+    r"(?P<before>(?:US)?\$)? ?(?P<digits>\d{1,3}(?:,\d{3}){1,4}|\d{1,3}(?:[_' ]\d{3}){1,4}|0{0,9}\d{1,15})"
     r"(?P<rest>\.\d{0,12})? ?"
-    r"(?P<suffix>[kKmM%])?(?P<after> ?(?:USD|usd|dollars))?(?: ?(?:/|per) ?(?P<per>[a-z]{1,9}))?",
+    r"(?P<suffix>[kKmM%]|percent|pct)?(?P<after> ?(?:USD|usd|dollars))?(?: ?(?:/|per) ?(?P<per>[a-z]{1,9}))?",
     re.ASCII,
 )
 _MULTIPLES: Final = {"": Decimal(1), "k": Decimal(1000), "m": Decimal(1_000_000), "%": Decimal("0.01")}
+_SUFFIXES: Final = {"percent": "%", "pct": "%"}
 _PER: Final = {
     "hour": ("h", "hr", "hour"),
     "month": ("mo", "month"),
@@ -34,6 +35,17 @@ _UNITS: Final = {
 
 _DATE: Final = re.compile(r"([12]\d{3})([-/.])(\d{1,2})\2(\d{1,2})", re.ASCII)
 
+_YEAR_LAST: Final = re.compile(r"(\d{1,2})([-/.])(\d{1,2})\2([12]\d{3})", re.ASCII)
+_MONTHS: Final = (
+    *("january", "february", "march", "april", "may", "june", "july"),
+    *("august", "september", "october", "november", "december"),
+)
+_NAMED_MONTH: Final = re.compile(
+    r"(?:(?P<day>\d{1,2})[. -]{1,2})?(?P<month>[A-Za-z]{3,9})[. -]{1,2}"
+    r"(?:(?P<day2>\d{1,2}),? )?(?P<year>[12]\d{3})",
+    re.ASCII,
+)
+
 _UUID: Final = re.compile(r"GPU-[0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12}", re.IGNORECASE | re.ASCII)
 
 TRUTHS: Final = {
@@ -48,13 +60,18 @@ def intended_number(text: str, unit: str) -> str | None:
     `unit` is that of the key: `/h` stands for nothing in a price per month, `%` for nothing but a ratio, and
     `$` for nothing but dollars. A whole number that begins with 0 may be octal.
     """
-    match = _AMOUNT.fullmatch(text.strip())
+    text = text.strip()
+    if unit.isalpha():  # 5 years is 5, where years are counted
+        text = re.sub(rf"(?<=\d) ?{unit.removesuffix('s')}s?$", "", text, flags=re.IGNORECASE)
+    match = _AMOUNT.fullmatch(text)
     if match is None:
         return None
-    per, suffix = match["per"], (match["suffix"] or "").lower()
+    per, suffix = match["per"], _SUFFIXES.get(match["suffix"] or "", (match["suffix"] or "").lower())
     if per is not None and not _is_of(unit, per):
         return None
     currency = match["before"] or match["after"]
+    if re.fullmatch(r"\d+,\d+", match["digits"]) and not _is_of_thousands(match, unit):
+        return None
     if (suffix == "%" and "ratio" not in unit) or (currency and "dollars" not in unit):
         return None
     written = re.sub(r"[^\d]", "", match["digits"])
@@ -66,6 +83,15 @@ def intended_number(text: str, unit: str) -> str | None:
         return f"{digits}{rest}"
     value = Decimal(f"{digits}{rest}") * _MULTIPLES[suffix]
     return ratio_of_percent(f"{digits}{rest}") if suffix == "%" else f"{value.normalize():f}"
+
+
+def _is_of_thousands(match: re.Match[str], unit: str) -> bool:
+    """Whether the only comma of a number is no decimal one: a point follows, or it is of a large sum.
+
+    $27,000 a month has thousands, as dollars are written; $2,500 an hour may be 2.50 with one more digit.
+    """
+    large = unit == "dollars" or unit.endswith(("per month", "per year"))
+    return bool(match["rest"]) or (bool(match["before"]) and large and not match["digits"].startswith("0"))
 
 
 def is_per_another(text: str, unit: str) -> bool:
@@ -109,12 +135,24 @@ def intended_truth(text: str) -> str | None:
 
 
 def intended_date(text: str) -> str | None:
-    """A date that begins with its year, in other separators or without zeros; no other order is certain."""
-    match = _DATE.fullmatch(text)
-    if match is None:
-        return None
+    """A date in another form, if only one can be meant: 31.12.2025, while 1.2.2025 has two readings."""
+    text = text.strip()
+    readings: list[tuple[str, int, str]] = []
+    if match := _DATE.fullmatch(text):
+        readings = [(match[1], int(match[3]), match[4])]
+    elif match := _YEAR_LAST.fullmatch(text):
+        readings = [(match[4], int(match[3]), match[1]), (match[4], int(match[1]), match[3])]
+    elif (match := _NAMED_MONTH.fullmatch(text)) and (match["day"] is None) != (match["day2"] is None):
+        word = match["month"].lower()
+        names = [number for number, name in enumerate(_MONTHS, 1) if name.startswith(word)]
+        readings = [(match["year"], number, match["day"] or match["day2"]) for number in names]
+    dates = {read for year, month, day in readings if (read := _date(year, month, day))}
+    return dates.pop() if len(dates) == 1 else None
+
+
+def _date(year: str, month: int, day: str) -> str | None:
     try:
-        return date(int(match[1]), int(match[3]), int(match[4])).isoformat()
+        return date(int(year), month, int(day)).isoformat()
     except ValueError:
         return None
 

@@ -6,7 +6,7 @@ problem with its position and path, and goes on: one run reports all problems.
 
 import re
 from collections.abc import Callable, Iterator
-from dataclasses import MISSING, dataclass, field, fields
+from dataclasses import MISSING, dataclass, field, fields, replace
 from difflib import SequenceMatcher
 from typing import Any, Final, Generic, Protocol, TypeVar
 from zoneinfo import ZoneInfo
@@ -33,6 +33,8 @@ def in_dollars(name: str, names: list[str]) -> str | None:
 
 
 LONGEST_KEY: Final = 64
+SHOWN_KEYS: Final = 4
+"""Keys of a mapping that an error names."""
 SUGGESTED_FROM: Final = 0.55
 """Similarity from which on a name is suggested."""
 MISSPELLED_FROM: Final = 0.85
@@ -109,6 +111,8 @@ class Context:
     zone: ZoneInfo
     problems: Problems
     catalogue: Catalogue = CATALOGUE
+    above: "tuple[tuple[str, Table[Any]], ...]" = ()
+    """The mappings around the one that is read, each with its path, the nearest last."""
 
 
 class Validator(Protocol[T_co]):
@@ -227,10 +231,14 @@ class Table(Generic[T_co]):
         """As `Validator.read`."""
         if not isinstance(node, Mapping):
             what = shown_key(node.text) if isinstance(node, Scalar) and not node.empty else describe(node)
-            raise RefusedError(f"must be a mapping of keys to values, not {what}", _space_missing(node))
+            remedy = _space_missing(node) or (
+                self._remedy(node.text) if isinstance(node, Scalar) and path else ""
+            )
+            raise RefusedError(f"must be a mapping of keys to values, not {what}", remedy)
         mapping = MappingNode(node, path, context, self.keys)
+        outer, context = context, replace(context, above=(*context.above, (path, self)))
         with context.problems.fatal():
-            self._check_names(mapping)
+            self._check_names(mapping, outer)
             for key in self.keys:
                 value = node.value(key.name)
                 if value is not None:
@@ -242,6 +250,15 @@ class Table(Generic[T_co]):
         with context.problems.fatal():
             return self.build(mapping)
 
+    def _remedy(self, text: str) -> str:
+        """What to write in place of a single value: a colon, or its required keys, else the first."""
+        every = [key.name for key in self.keys]
+        if (first := text.partition(" ")[0]) in every:
+            return f"write a colon after {first}"
+        names = [key.name for key in self.keys if key.required] or every
+        more = ", ..." if len(names) > SHOWN_KEYS else ""
+        return f"it has {'keys' if len(names) > 1 else 'the key'} {', '.join(names[:SHOWN_KEYS])}{more}"
+
     def field_names(self) -> Iterator[str]:
         """The fields of its record that its keys fill, those of groups below included."""
         for key in self.keys:
@@ -250,7 +267,7 @@ class Table(Generic[T_co]):
             elif isinstance(key.validator, Table):
                 yield from key.validator.field_names()
 
-    def _check_names(self, mapping: MappingNode) -> None:
+    def _check_names(self, mapping: MappingNode, outer: Context) -> None:
         names = [key.name for key in self.keys]
         for name, (position, value) in mapping.node.entries.items():
             if name not in names:
@@ -263,6 +280,10 @@ class Table(Generic[T_co]):
                     best = None
                     hint = f"it goes into {' or '.join(parents)}, as in {parents[0]}: {{{name}: ...}}"
                     mapping.intended.update(parents)
+                elif around := _around(name, outer):
+                    best, hint = None, f"it goes into {around}, a level above"
+                elif best is None and (below := self._below(name)):
+                    hint = f"did you mean {below[0]}: {{{below[1]}: ...}}?"
                 if intended := in_dollars(name, names):
                     best, hint = intended, f"amounts are in dollars only: convert it, and write {intended}"
                 if number := _cut_by_a_comma(mapping.node, name):
@@ -291,6 +312,15 @@ class Table(Generic[T_co]):
         """The mappings below that have a key of this name."""
         tables = ((key.name, key.validator) for key in self.keys if isinstance(key.validator, Table))
         return [key for key, table in tables if any(child.name == name for child in table.keys)]
+
+    def _below(self, name: str) -> tuple[str, str] | None:
+        """The mapping below, and its key, that an unknown key is similar to."""
+        for key in self.keys:
+            if isinstance(key.validator, Table):
+                best = did_you_mean(name, [child.name for child in key.validator.keys])
+                if best is not None:
+                    return key.name, best
+        return None
 
     def _check_misspelled(self, intended: str, value: Node, path: str, context: Context) -> None:
         """Note the problems of a misspelled key's value too: one run reports all problems."""
@@ -344,7 +374,9 @@ class ListOf(Generic[T]):
     def read(self, node: Node, path: str, context: Context) -> tuple[T, ...]:
         """As `Validator.read`."""
         if not isinstance(node, Sequence):
-            raise RefusedError(f"must be a list ({self.expected}), not {describe(node)}; {self.advice}")
+            glued = isinstance(node, Mapping) and any(name.startswith("-") for name in node.entries)
+            advice = "write a space after the dash" if glued else self.advice
+            raise RefusedError(f"must be a list ({self.expected}), not {describe(node)}; {advice}")
         if not self.least <= len(node.items) <= MOST_ITEMS:
             raise RefusedError(f"has {len(node.items)} items; it takes {self.least or 1} to {MOST_ITEMS}")
         read: dict[str, T] = {}
@@ -388,10 +420,21 @@ def describe(node: Node) -> str:
     return "nothing (remove the key or give it a value)" if node.empty else shown(node.text)
 
 
+def _around(name: str, context: Context) -> str | None:
+    """The nearest mapping around this one that has a key of a name."""
+    for path, table in reversed(context.above):
+        if any(key.name == name for key in table.keys):
+            return path or "the top level"
+    return None
+
+
 def _space_missing(node: Node) -> str:
     """The remedy of a text that was meant as a key and its value."""
-    is_key = isinstance(node, Scalar) and node.plain and no_space(node.position, node.text)
-    return "write a space after the colon" if is_key else ""
+    if not isinstance(node, Scalar) or not node.plain:
+        return ""
+    if no_space(node.position, node.text):
+        return "write a space after the colon"
+    return "write a colon in place of =" if re.match(r"\w+ *=", node.text, re.ASCII) else ""
 
 
 def _cut_by_a_comma(mapping: Mapping, name: str) -> str | None:

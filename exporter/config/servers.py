@@ -50,13 +50,22 @@ TARGET: Final = Decimal("0.99")
 
 ENGINE_NAMES: Final = (
     ("tensorrtllm", "trtllm"),
+    ("tensorrt", "trtllm"),
+    ("trtllmserve", "trtllm"),
+    ("vllmopenai", "vllm"),
+    ("vllmserve", "vllm"),
+    ("llamaserver", "llamacpp"),
+    ("tritonserver", "triton"),
     ("textgenerationinference", "tgi"),
     ("textembeddingsinference", "tei"),
     ("mlcllm", "mlc"),
     ("rayserve", "ray"),
     ("tritoninferenceserver", "triton"),
 )
-"""Full names of engines, in lower case without punctuation."""
+"""Full names of engines, and of their programs and images, in lower case without punctuation."""
+
+_INDICES = re.compile(r"\d{1,4}(?: ?[,;] ?\d{1,4}){0,63}", re.ASCII)
+_INDEX_RANGE = re.compile(r"(\d{1,4}) ?(?:-|\.\.) ?(\d{1,4})", re.ASCII)
 
 _UUID = re.compile(r"(GPU|MIG)-[A-Za-z0-9/-]{1,120}", re.ASCII)
 
@@ -108,7 +117,10 @@ class GpuList:
         if isinstance(node, Scalar) and node.text == "all":
             return ALL
         if not isinstance(node, Sequence):
-            raise RefusedError(f"must be the word all or a list like [0, 1], not {describe(node)}")
+            instead = _intended_gpus(node.text) if isinstance(node, Scalar) else None
+            raise RefusedError(
+                f"must be the word all or a list like [0, 1], not {describe(node)}", instead=instead
+            )
         if not node.items:
             raise RefusedError("is an empty list; write the indices or UUIDs, or the word all")
         return ListOf(GpuName(), (_gpus_are_unique,)).read(node, path, context)
@@ -127,6 +139,18 @@ class GpuName:
         if isinstance(node, Scalar) and node.plain and re.match(r"[\d+-]", node.text):
             return Whole("index", 0, MOST_GPUS - 1).read(node, path, context)
         raise RefusedError(f"must be an index like 0 or a UUID as NVML says (GPU-...), not {describe(node)}")
+
+
+def _intended_gpus(text: str) -> str | None:
+    """The list that one index, several in one text, or a range stands for."""
+    if text.lower() == "all":
+        return "all"
+    if _INDICES.fullmatch(text):
+        return f"[{', '.join(str(int(index)) for index in re.findall(r'[0-9]+', text))}]"
+    match = _INDEX_RANGE.fullmatch(text)
+    if match is None or not int(match[1]) < int(match[2]) < MOST_GPUS:
+        return None
+    return f"[{', '.join(map(str, range(int(match[1]), int(match[2]) + 1)))}]"
 
 
 def _gpus_are_unique(items: list[ListItem[int | str]], context: Context) -> None:

@@ -187,7 +187,7 @@ class TimeValue:
         if not match:
             raise RefusedError(
                 f"{shown(text)} is no date",
-                "" if intended_date(text) else "write 2026-11-01 or 2026-11-01T09:30",
+                "" if intended_date(text) else "write year-month-day, like 2026-11-01 or 2026-11-01T09:30",
                 instead=intended_date(text),
             )
         day = _day(text, match)
@@ -226,12 +226,14 @@ def _zone_hint(name: str) -> str:
 
 
 def _same_zone(name: str) -> str | None:
-    """The region that differs in case, or in spaces for underscores, alone."""
+    """The region that differs in case, or in spaces for underscores, alone; the only one of a city."""
     if name.upper() in ABBREVIATIONS:
         return None
     sought = name.replace(" ", "_").casefold()
     regions = sorted(zone for zone in zoneinfo.available_timezones() if _is_region(zone))
-    return next((zone for zone in regions if zone.casefold() == sought), None)
+    same = [zone for zone in regions if zone.casefold() == sought]
+    of_city = [zone for zone in regions if zone.rpartition("/")[2].casefold() == sought]
+    return next(iter(same or (of_city if len(of_city) == 1 else ())), None)
 
 
 def _is_region(zone: str) -> bool:

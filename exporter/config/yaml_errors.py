@@ -26,6 +26,8 @@ _PLAIN: Final = re.compile(r"[^\s,\[\]{}#\"]+")
 _KEY: Final = re.compile(r"(?P<indent>[ -]*)(?P<key>[A-Za-z_]\w*):(?P<gap> +)(?P<value>\S.*)", re.ASCII)
 _NO_COLON: Final = re.compile(r"(?P<key>[A-Za-z_]\w*)(?: *= *| +)(?P<value>[^\s:#]+)", re.ASCII)
 _NO_SPACE: Final = re.compile(r"(?P<key>[A-Za-z_]\w*):(?P<value>[^\s:/#]+)", re.ASCII)
+_DASH: Final = re.compile(r" *(?P<dash>-)(?=[^\s-].*:)", re.ASCII)
+_VARIABLE: Final = re.compile(r"\$\{\w+\}|\{\{ ?[\w.$]+ ?\}\}", re.ASCII)
 _COMMENT: Final = re.compile(r"(?:^|\s)#.*")
 _BRACKET: Final = re.compile(r"\"(?:[^\"\\]|\\.)*\"|'[^']*'|[\[\]{}]")
 """A bracket, or a quoted text, in which brackets count for nothing."""
@@ -122,9 +124,23 @@ def _without_colon(lines: list[str], begins: Position) -> LocatedFault:
     return LocatedFault(begins, "is no key with a value; write it as key: value")
 
 
+def _no_space_after_dash(lines: list[str], number: int) -> LocatedFault | None:
+    """A list item whose dash has no space behind it, on a line or the one before."""
+    number = number if _DASH.match(_line(lines, number)) else number - 1
+    match = _DASH.match(_line(lines, number)) if number else None
+    if match is None:
+        return None
+    begins, ends = match.span("dash")
+    after = Position(number, ends + 1)
+    message = "has no space after its dash; write it as - key: value"
+    return LocatedFault(Position(number, begins + 1), message, TextEdit(after, after, " "))
+
+
 def _second_colon(lines: list[str], noticed: Position) -> LocatedFault:
     """A colon in a value, a line before without one, or a value that goes on below itself."""
     line = _line(lines, noticed.line)
+    if (dash := _no_space_after_dash(lines, noticed.line)) is not None:
+        return dash
     match = _KEY.match(line)
     if match is not None and match.end("gap") < noticed.column - 1:
         start = Position(noticed.line, match.end("gap") + 1)
@@ -155,6 +171,11 @@ def _reserved(text: str, lines: list[str], noticed: Position) -> LocatedFault:
 
 def _flow(lines: list[str], begins: Position, noticed: Position) -> LocatedFault:
     """A bracket that is not closed, or a comma that is missing within it."""
+    if (variable := _VARIABLE.search(_line(lines, noticed.line))) is not None:
+        where = Position(noticed.line, variable.start() + 1)
+        return LocatedFault(
+            where, "a variable is not replaced; write its value, a secret in a file of its own"
+        )
     if not any(line.strip() for line in lines[noticed.line - 1 :]) and (opened := _unclosed(lines)):
         bracket = lines[opened.line - 1][opened.column - 1]
         return LocatedFault(
@@ -185,6 +206,8 @@ def _unclosed(lines: list[str]) -> Position | None:
 def _misplaced(lines: list[str], noticed: Position, message: str) -> LocatedFault:
     line = _line(lines, noticed.line)
     stripped = line.lstrip(" ")
+    if (dash := _no_space_after_dash(lines, noticed.line)) is not None:
+        return dash
     position = Position(noticed.line, len(line) - len(stripped) + 1)
     if noticed.column > position.column and stripped:
         return LocatedFault(noticed, "follows a value that has ended; put quotes around the whole value")

@@ -100,16 +100,17 @@ class PageSeries:
         self._by_digest = columns is not None or isinstance(marks.values, SeriesColumns)
         self._marks, self._gone = self._unpacked(marks.values), self._unpacked(marks.gone)
         self.names: Sequence[SeriesName]
-        self._created: Mapping[Any, Instant]  # matters only after marks were dropped
+        self._created: Mapping[Any, Instant]  # matters only after marks were dropped, or series went
         values: Sequence[float]
+        begun = self._dropped or self._gone
         if columns is not None:
             self.names, values = columns.numbers, columns.values
-            self._created = dict(zip(self.names, columns.created, strict=False)) if self._dropped else {}
+            self._created = dict(zip(self.names, columns.created, strict=False)) if begun else {}
         else:
             self.names = [digest(each.series) if self._by_digest else each.series for each in series]
             values = [each.value for each in series]
             self._created = {}
-            if self._dropped:
+            if begun:
                 self._created = {
                     name: each.created
                     for name, each in zip(self.names, series, strict=True)
@@ -134,7 +135,8 @@ class PageSeries:
 
         A series without a mark began at zero since then: engines create series late.
         Once marks were dropped it may be one of those, unless the page has a later start for it.
-        A series below its mark began at zero again.
+        A series below its mark began at zero again, and so did one that began after it had gone: a gateway
+        lets go of what nobody used for a while.
         """
         deltas: dict[SeriesName, float] = {}
         marks = dict(self._page)
@@ -144,7 +146,8 @@ class PageSeries:
             mark = self._marks.get(name)
             if mark is None and self._dropped and self._created.get(name, -1) <= last:
                 continue
-            delta = value if mark is None or value < mark else value - mark
+            recreated = name in self._gone and self._created.get(name, -1) > self._gone[name]
+            delta = value if mark is None or value < mark or recreated else value - mark
             if delta > most:
                 implausible.add(name)
             else:
@@ -211,6 +214,8 @@ def endpoint_deltas(before: EndpointState | None, reading: ServerReading, wall: 
         falls=0,
         answered=wall,
         youngest=max(before.youngest, reading.started or 0),
+        engine=reading.engine,
+        peer=reading.peer,
     )
     if not before.read:
         seen_to_start = reading.started is not None and reading.started >= before.watched_since

@@ -104,7 +104,8 @@ def rests_text(rests: Sequence[Rest]) -> str:
     """The longest rests, like Mon 20:00 to Tue 06:00."""
     longest = sorted(rests, key=lambda rest: (-rest.length, rest.start))[:RESTS_LISTED]
     listed = ", ".join(
-        f"{_slot(rest.start)} to {_slot((rest.start + rest.length) % WEEK_HOURS)}" for rest in longest
+        f"{_time(rest.start, rest.minute)} to {_time((rest.start + rest.length) % WEEK_HOURS, rest.minute)}"
+        for rest in longest
     )
     return f"{listed}, and {len(rests) - RESTS_LISTED} more" if len(rests) > RESTS_LISTED else listed
 
@@ -113,5 +114,5 @@ def _duration(hours: int) -> str:
     return f"{hours // 24} days" if hours >= 2 * LEAST_HOURS else f"{hours} hours"
 
 
-def _slot(slot: int) -> str:
-    return f"{DAYS[slot // 24]} {slot % 24:02d}:00"
+def _time(slot: int, minute: int) -> str:
+    return f"{DAYS[slot // 24]} {slot % 24:02d}:{minute:02d}"

@@ -12,6 +12,7 @@ from exporter.readings import (
     Gpu,
     Holder,
     Objective,
+    Peer,
     PodOwnership,
     Quantity,
     Role,
@@ -125,6 +126,7 @@ class EndpointState:
     `watched_since` is the wall time of the first tick that asked for this endpoint.
     `read` is false until it has answered once. `answered` is the wall time of the last good read, and
     `youngest` the latest start of a process that answered; 0: not known. `latency` has its histograms.
+    `engine` and `peer` are those of the last good read.
     """
 
     key: ServerKey
@@ -136,6 +138,8 @@ class EndpointState:
     answered: Instant = 0
     youngest: Instant = 0
     latency: LatencyState = LatencyState()
+    engine: str = ""
+    peer: Peer | None = None
 
 
 GatewayConsumer = tuple[str, str, str]

@@ -65,6 +65,12 @@ class Series:
     labels: Mapping[str, str]
     key: str
 
+    def named(self, name: str) -> str:
+        """The key of the series of another name with the same labels."""
+        key = name + self.key.removeprefix(self.name)
+        short = len(self.key) < KEY_CHARACTERS and len(key) < KEY_CHARACTERS
+        return key if short else _key(name, self.labels)
+
     def less(self, names: frozenset[str]) -> "Series":
         """The series without labels of these names."""
         if names.isdisjoint(self.labels):

@@ -7,7 +7,7 @@ from typing import Final
 
 from exporter.engines.exposition import Page, Sample
 from exporter.engines.gateways import GatewaySpec, Shares, TokenSeries
-from exporter.engines.interpretation import created_by_labels, process_start
+from exporter.engines.interpretation import created_by_series, process_start
 from exporter.engines.spec import chosen
 from exporter.readings import GatewayCounter, label
 from exporter.units import Instant
@@ -54,7 +54,7 @@ def count_shares(shares: Shares, page: Page, team_of: TeamOf | None = None) -> G
         counted = next((series for series in alternatives if series.name in page.names), None)
         if counted is None:
             continue
-        created = created_by_labels(page, counted.name) if shares.created else {}
+        created = created_by_series(page, counted.name) if shares.created else {}
         for sample in _numbers(page, counted):
             labels = sample.series.labels
             label_names.update(labels)
@@ -64,7 +64,7 @@ def count_shares(shares: Shares, page: Page, team_of: TeamOf | None = None) -> G
             if len(label_sets) > COUNTS_MAX:
                 # A later read may leave out others: they would count from zero when they are back.
                 return GatewayCounts((), not label_names.isdisjoint(shares.teams), cut=True)
-            since = created.get(sample.series.key.removeprefix(counted.name))
+            since = created.get(sample.series.key)
             counters.append(GatewayCounter(sample.series.key, *who, quantity, sample.value, since))
     identity, started = process_start(page, shares.created) or ("", None)
     return GatewayCounts(

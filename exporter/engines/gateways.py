@@ -20,6 +20,9 @@ maximhq/bifrost @001016f `plugins/telemetry/main.go`.
 - LiteLLM and the endpoint picker count the usage in answers, so that streams without usage are missed;
   LiteLLM requests usage where the client did not, and counts tokens of other providers too.
   If a client hangs up, it estimates a stream with its own tokenizer: 10 and 137 tokens for 23 and 179.
+- With `prometheus_metrics_ttl_seconds` LiteLLM lets go of series that nobody used for so long, and begins
+  them at zero once they are used (`prometheus_helpers/bounded_prometheus_series_tracker.py`). Beyond
+  `prometheus_metrics_max_series_per_metric` the labels of a new one are `other`.
 - LiteLLM has cached prompt tokens by team (`litellm_input_cached_tokens_metric_total`), for those engines
   that report them in the answer; so have Envoy AI Gateway, agentgateway and Bifrost. They are not read
   unless the configuration names them: teams of other engines would pay for theirs in full. They are

@@ -142,7 +142,7 @@ def _counters(
     engine: Engine, alternative: Alternative, page: Page, models: Models
 ) -> Iterator[CounterReading]:
     for count in alternative.counts:
-        created = created_by_labels(page, count.name) if engine.created else {}
+        created = created_by_series(page, count.name) if engine.created else {}
         for sample in _samples(engine, page, count.name, count.where, count.unless):
             yield CounterReading(
                 series=sample.series.key.removeprefix(engine.prefix),
@@ -150,7 +150,7 @@ def _counters(
                 quantity=count.quantity,
                 value=sample.value * count.scale,
                 sign=count.sign,
-                created=created.get(sample.series.key.removeprefix(count.name)),
+                created=created.get(sample.series.key),
             )
 
 
@@ -228,12 +228,11 @@ def _remember(engine: Engine, page: Page, models: Models, counters: Sequence[Cou
     )
 
 
-def created_by_labels(page: Page, name: str) -> dict[str, Instant]:
-    """When the series of a counter began, by their labels, as far as the page has it."""
-    beginning = created_name(name)
+def created_by_series(page: Page, name: str) -> dict[str, Instant]:
+    """When the series of a counter began, by their keys, as far as the page has it."""
     return {
-        sample.series.key.removeprefix(beginning): nanoseconds(sample.value)
-        for sample in page.samples.get(beginning, ())
+        sample.series.named(name): nanoseconds(sample.value)
+        for sample in page.samples.get(created_name(name), ())
         if 0 < sample.value < LATEST_SECONDS
     }
 
@@ -241,9 +240,9 @@ def created_by_labels(page: Page, name: str) -> dict[str, Instant]:
 def created_by_digest(engine: Engine, page: Page) -> dict[int, Instant]:
     """When series began, by the digest of each, by a page that was read for `created_series`."""
     return {
-        digest(f"{count.name}{labels}".removeprefix(engine.prefix)): moment
+        digest(series.removeprefix(engine.prefix)): moment
         for count in engine.counts()
-        for labels, moment in created_by_labels(page, count.name).items()
+        for series, moment in created_by_series(page, count.name).items()
     }
 
 
@@ -362,12 +361,12 @@ def _kv_cache(engine: Engine, page: Page, models: Models) -> dict[str, Occupancy
 def _cache_parts(engine: Engine, page: Page, gauge: CacheGauge) -> Iterator[tuple[Series, Occupancy | None]]:
     """Each rank's series and its use of the cache, `None` for one that is not plausible."""
     capacities = {
-        sample.series.key.removeprefix(gauge.capacity): sample.value
+        sample.series.named(gauge.name): sample.value
         for sample in (_samples(engine, page, gauge.capacity, ()) if gauge.capacity else ())
     }
     plausible = _samples(engine, page, gauge.name, gauge.where)
     for sample in plausible:
-        capacity = capacities.get(sample.series.key.removeprefix(gauge.name), 0.0) if gauge.capacity else 1.0
+        capacity = capacities.get(sample.series.key, 0.0) if gauge.capacity else 1.0
         fits = capacity > 0 and (gauge.capacity or sample.value <= capacity)
         yield sample.series, Occupancy(min(sample.value, capacity), capacity) if fits else None
     for sample in page.samples.get(gauge.name, ()):

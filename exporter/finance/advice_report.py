@@ -54,20 +54,32 @@ CANNOT_JUDGE: Final[Mapping[SavingKind, str]] = {
         "caches of another size."
     ),
 }
+
+
+def _hours(lack: Lack, needed: int) -> str:
+    return f"{lack.hours} hours of history, and {needed} are needed"
+
+
+def _of(lack: Lack) -> str:
+    """The servers that it is about; empty for a whole host."""
+    return f" for {lack.subject}" if lack.subject else ""
+
+
 LACKS: Final[Mapping[LackReason, Callable[[Lack], str]]] = {
-    "history": lambda lack: f"not judged: {lack.hours} hours of history, and {LEAST_HOURS} are needed",
+    "history": lambda lack: (
+        f"no offer is judged{_of(lack)}: {_hours(lack, LEAST_HOURS)}"
+        if lack.subject
+        else f"not judged: {_hours(lack, LEAST_HOURS)}"
+    ),
     "silent": lambda _: "not judged: no tick in the last hour",
     "days": lambda lack: (
-        f"not judged whether {lack.subject} fit on fewer or cheaper GPUs: {lack.hours} hours of history, and "
-        f"{WEEK_HOURS} are needed"
+        f"not judged whether {lack.subject} fit on fewer or cheaper GPUs: {_hours(lack, WEEK_HOURS)}"
     ),
     "memory": lambda lack: (
         f"not judged whether {lack.subject} fit on fewer GPUs: use and memory are known for "
         f"{lack.hours} hours, and {WEEK_HOURS} are needed"
     ),
-    "weeks": lambda lack: (
-        f"no schedule is judged: {lack.hours} hours of history, and {SCHEDULE_HOURS} are needed"
-    ),
+    "weeks": lambda lack: f"no schedule is judged{_of(lack)}: {_hours(lack, SCHEDULE_HOURS)}",
     "unpriced": lambda lack: f"no dollars: GPU {lack.subject} has no price",
     "tokens": lambda lack: f"not judged: {lack.subject} is busy, and no token of it is known",
     "partial": lambda lack: f"not judged: {lack.subject} is one part of a server",

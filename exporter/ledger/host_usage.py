@@ -1,11 +1,13 @@
 """Usage of a host's last hours and present prices, from its ledger, for savings."""
 
 import sqlite3
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import replace
+from functools import cache
 from pathlib import Path
 from typing import Final, Protocol, Self
 
+from exporter.cost.attribution import UNALLOCATED_KEY
 from exporter.cost.explanation import HARDWARE
 from exporter.cost.postings import CostOwner, OwnerPhase
 from exporter.cost.savings import HostUsage, HourUsage, PricedGpu, Release, least_sure
@@ -15,16 +17,18 @@ from exporter.ledger.files import ledger_file
 from exporter.ledger.history import HistorySums, read_history
 from exporter.ledger.peak_memory import PeakMemory
 from exporter.ledger.read_only import ReadOnlyLedger
-from exporter.readings import Gpu, Kind
+from exporter.ledger.totals import ServerCost
+from exporter.readings import Gpu, Kind, ServerKey
 from exporter.tariff.hosted import HostedPrice
 from exporter.tariff.quotes import Quote
-from exporter.tariff.rate import PriceBasis, Rate
-from exporter.tariff.tariff import AMORTIZATION, Tariff
+from exporter.tariff.rate import PRICE_BASES, PriceBasis, Rate
+from exporter.tariff.tariff import RENT, Tariff
 from exporter.tariff.terms import Owned, Rented
 from exporter.units import NANOSECONDS_PER_HOUR, Instant, Picodollars
 
 SILENT_AFTER: Final = NANOSECONDS_PER_HOUR
-"""Time since the last tick from which a host is not judged."""
+"""Time since the last tick from which a host is not judged, or since its last page from which a server is not
+read."""
 
 USAGE: Final = ("held", "tokens")
 """Families of history that usage is made of."""
@@ -126,7 +130,8 @@ def host_usage(
     """
     last = now // NANOSECONDS_PER_HOUR - 1
     families = USAGE if tariff is not None else (*USAGE, *POSTED_PRICES)
-    history = ledger.hours(last + 1 - hours, last, families) or {}
+    history = dict(ledger.hours(last + 1 - hours, last + 1, families) or {})
+    running = history.pop(last + 1, HistorySums())
     state = ledger.state()
     gpus = [
         gpu for gpu in state.gpus.values() if gpu.up and (tariff is None or not tariff.has_left(gpu.gpu, now))
@@ -135,21 +140,45 @@ def host_usage(
         tariff = replace(tariff, predecessors=state.predecessors)
     if release_rules is not None:
         release_rules = replace(release_rules, predecessors=state.predecessors)
+
+    @cache
+    def costs_of(hour: int) -> Mapping[ServerCost, Picodollars]:
+        return (ledger.hours(hour, hour, ("server_cost",)) or {}).get(hour, HistorySums()).server_cost
+
     return HostUsage(
         name=name,
         first=min(history, default=last + 1),
         last=last,
         hours={hour: HourUsage(sums.held, sums.tokens) for hour, sums in history.items()},
         gpus=tuple(
-            _posted_price(gpu, history, release_rules, now)
+            _posted_price(gpu, history, costs_of, release_rules, now)
             if tariff is None
             else priced_gpu(gpu, tariff, now)
             for gpu in gpus
         ),
         partial=state.partial_servers,
+        unread=_unread(state, now),
+        serving=frozenset(owner.key for (owner, _), count in running.tokens.items() if count),
+        absent=sum(gpu.count for gpu in _paid_gpus(state) if not gpu.up and not gpu.holders),
         reported=state.wall is not None and now - state.wall <= SILENT_AFTER,
         memory=ledger.memory(last + 1 - hours, last),
     )
+
+
+def _paid_gpus(state: State) -> Iterator[GpuState]:
+    """GPUs that NVML lists or listed, and those that stand for the ones that it never did."""
+    yield from state.gpus.values()
+    yield from state.unseen.values()
+
+
+def _unread(state: State, now: Instant) -> frozenset[ServerKey]:
+    """Servers that hold a GPU, and of which no endpoint answered in the last hour."""
+    answering = {
+        endpoint.key
+        for endpoint in state.endpoints.values()
+        if endpoint.read and now - endpoint.answered <= SILENT_AFTER
+    }
+    return frozenset(holder.key for gpu in state.gpus.values() for holder in gpu.holders) - answering
 
 
 def _priced(
@@ -205,9 +234,13 @@ def _release_by(rules: Tariff | None, gpu: Gpu, now: Instant) -> Release:
 
 
 def _posted_price(
-    gpu: GpuState, history: Mapping[int, HistorySums], release_rules: Tariff | None, now: Instant
+    gpu: GpuState,
+    history: Mapping[int, HistorySums],
+    costs_of: Callable[[int], Mapping[ServerCost, Picodollars]],
+    release_rules: Tariff | None,
+    now: Instant,
 ) -> PricedGpu:
-    """The price of the last hour in which something was paid for the GPU's hardware.
+    """The price of the last hour in which the GPU's hardware was owed: 0 once it is written off.
 
     There is none while a later hour, or a part of that one, waits for a price.
     """
@@ -215,14 +248,32 @@ def _posted_price(
         sums = history[hour]
         if any(waiting == gpu.gpu for waiting, _ in sums.waiting()):
             break
-        paid = sums.gpu_owed().get(gpu.gpu, 0)
-        components = {
-            component: amount
-            for (each, component), amount in sums.gpu_cost.items()
-            if each == gpu.gpu and component in HARDWARE
-        }
-        if paid > 0 and components:
-            owned = AMORTIZATION in components
+        chargeable = sums.gpu_owed().get(gpu.gpu, 0)
+        if chargeable > 0:
+            components = {
+                component: amount
+                for (each, component), amount in sums.gpu_cost.items()
+                if each == gpu.gpu and component in HARDWARE
+            }
+            owned = not components.keys() <= {RENT}
             release: Release = "owned" if owned else _release_by(release_rules, gpu.gpu, now)
-            return _priced(gpu, sum(components.values()) * NANOSECONDS_PER_HOUR // paid, release)
+            per_hour = sum(components.values()) * NANOSECONDS_PER_HOUR // chargeable
+            return _priced(gpu, per_hour, release, _posted_basis(gpu, costs_of(hour), components))
     return _priced(gpu, None, "unknown")
+
+
+def _posted_basis(
+    gpu: GpuState, costs: Mapping[ServerCost, Picodollars], components: Collection[str]
+) -> PriceBasis | None:
+    """The basis of an hour's price, by the money of who holds the GPU; `None` where that has several.
+
+    A ledger has the basis of what a server paid, and not of each of its GPUs.
+    """
+    holders = {holder.key for holder in gpu.holders} or {UNALLOCATED_KEY}
+    bases = {
+        basis
+        for (owner, component, basis), amount in costs.items()
+        if amount and component in components and ServerKey(owner.namespace, owner.server) in holders
+    }
+    known = [basis for basis in PRICE_BASES if basis in bases]
+    return known[0] if len(known) == 1 else None

@@ -11,6 +11,7 @@ from base64 import b64decode, b64encode
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import replace
 from hashlib import blake2b
+from ipaddress import ip_address
 from typing import Any, Final, TypeVar
 
 from exporter.cost.counters import MARKS_MAX
@@ -23,7 +24,6 @@ from exporter.cost.state import (
     EndpointState,
     GatewayState,
     GpuState,
-    LatencyMark,
     LatencyState,
     ModelState,
     ServerState,
@@ -39,13 +39,13 @@ from exporter.ledger.json_values import (
     optional,
     string,
 )
+from exporter.ledger.latency_marks import latency_of, latency_record
 from exporter.readings import (
-    OBJECTIVES,
     DividedBy,
     Division,
     Gpu,
     Holder,
-    Objective,
+    Peer,
     PodOwnership,
     Role,
     SeriesColumns,
@@ -420,7 +420,9 @@ def _endpoint_record(state: EndpointState, columns: str | None) -> Record:
         "youngest": state.youngest,
     }
     if state.latency.since is not None:
-        record["latency"] = _latency_record(state.latency)
+        record["latency"] = latency_record(state.latency)
+    if state.peer is not None:
+        record |= {"engine": state.engine, "peer": list(state.peer)}
     if columns is not None:
         # A release without columns would count from zero: this makes it set marks only.
         record |= {"read": False, "watched_since": state.answered, "since": state.watched_since}
@@ -440,68 +442,19 @@ def _endpoint(record: Mapping[str, Any], columns: Mapping[str, str]) -> Endpoint
         marks=marks or CounterMarks(),
         answered=integer(record.get("answered", 0)),
         youngest=integer(record.get("youngest", 0)),
-        latency=_latency(record["latency"]) if "latency" in record else LatencyState(),
+        latency=latency_of(record["latency"]) if "latency" in record else LatencyState(),
+        **_answerer(record),
     )
 
 
-def _latency_record(state: LatencyState) -> Record:
-    """Record of the marks of histograms. An infinite bound is `None`: JSON has no such number."""
-    return {
-        "since": state.since,
-        "read": state.read,
-        "identity": state.identity,
-        "falls": state.falls,
-        "answered": state.answered,
-        "dropped": state.dropped,
-        "objectives": state.objectives,
-        "marks": {
-            series: (
-                None if math.isinf(mark.floor) else mark.floor,
-                None if math.isinf(mark.ceiling) else mark.ceiling,
-                mark.lower,
-                mark.upper,
-                mark.total,
-                mark.gone,
-            )
-            for series, mark in state.marks.items()
-        },
-    }
-
-
-def _latency(value: object) -> LatencyState:
-    """Histograms of a record. One that cannot be read is none: the next read only sets marks."""
+def _answerer(record: Mapping[str, Any]) -> dict[str, Any]:
+    """Engine and address of the last good read; none of a release before, or where they cannot be read."""
     try:
-        record = mapping(value)
-        return LatencyState(
-            since=integer(record["since"]),
-            read=record["read"] is True,
-            identity=string(record["identity"]),
-            falls=count(record["falls"]),
-            answered=integer(record["answered"]),
-            dropped=record["dropped"] is True,
-            objectives=_objectives(record.get("objectives", [])),
-            marks={series: _latency_mark(mark) for series, mark in mapping(record["marks"]).items()},
-        )
+        host, port, local = array(record["peer"])
+        peer = Peer(str(ip_address(string(host))), count(port), local is True)
+        return {"engine": string(record["engine"]), "peer": peer}
     except (ValueError, KeyError, TypeError):
-        return LatencyState()
-
-
-def _objectives(value: object) -> tuple[Objective, ...]:
-    """Objectives of a record; without them the next read only sets marks."""
-    names = array(value)
-    return tuple(each for each in OBJECTIVES if each in names)
-
-
-def _latency_mark(value: object) -> LatencyMark:
-    floor, ceiling, lower, upper, total, gone = array(value)
-    return LatencyMark(
-        -math.inf if floor is None else number(floor),
-        math.inf if ceiling is None else number(ceiling),
-        number(lower),
-        number(upper),
-        number(total),
-        optional(integer, gone),
-    )
+        return {}
 
 
 def _gateway_record(state: GatewayState, columns: str | None) -> Record:

@@ -133,6 +133,7 @@ class UnreadReason(StrEnum):
 
     NO_SERVER = "no_server"
     NO_GPU = "no_gpu"
+    GPU_UNKNOWN = "gpu_unknown"
     CONFIGURED = "configured"
     FOLLOWER = "follower"
     ROUTED = "routed"
@@ -275,6 +276,7 @@ REMEDIES: Final[Mapping[UnreadReason, Remedy]] = {
     ),
     UnreadReason.NO_SERVER: Remedy("no inference server is known among its processes"),
     UnreadReason.NO_GPU: Remedy("it holds no GPU of this host"),
+    UnreadReason.GPU_UNKNOWN: Remedy("no GPU of this host can be read"),
     UnreadReason.CONFIGURED: Remedy("the configuration names its address, or who holds its GPUs"),
     UnreadReason.FOLLOWER: Remedy("its API is on another host"),
     UnreadReason.ROUTED: Remedy("each of its models is a server of its own"),

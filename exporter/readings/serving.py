@@ -1,7 +1,7 @@
 """Readings of inference servers and gateways, and the GPUs that servers hold."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Final, Literal, NamedTuple
 
 from exporter.units import Instant
@@ -182,6 +182,14 @@ class ServerKey(NamedTuple):
         return f"{self.namespace}/{self.server}" if self.namespace else self.server
 
 
+class Peer(NamedTuple):
+    """The address that a connection reached. `local`: it is one of this host, in this network."""
+
+    host: str
+    port: int
+    local: bool
+
+
 @dataclass(frozen=True, slots=True)
 class ServerReading:
     """One endpoint of a server in one tick.
@@ -195,7 +203,7 @@ class ServerReading:
     `role` is its part of a disaggregated pair. `spans_hosts`: other hosts compute for it, too.
     `world_size` is the number of its GPUs on all hosts together (TP x PP x DP), by its command line.
     `division`: a gateway divides it. `slo` is its service level, and `latencies` are the histograms of it,
-    `None` where they were not read.
+    `None` where they were not read. `peer` is the address that answered, `None` if unknown.
     """
 
     key: ServerKey
@@ -217,6 +225,7 @@ class ServerReading:
     slo: ServiceLevel | None = None
     latencies: tuple[LatencyReading, ...] | None = None
     counted_at: str | None = None
+    peer: Peer | None = field(default=None, compare=False)
 
 
 @dataclass(frozen=True, slots=True)

@@ -12,7 +12,7 @@ from exporter.config.hardware import named_place
 from exporter.config.settings import DEFAULT_BUDGETS, Config, ServerRule
 from exporter.cost.postings import UNASSIGNED
 from exporter.reports.diagnosis import Finding
-from exporter.reports.plausibility import plausibility_findings
+from exporter.reports.plausibility import plausibility_findings, warning_at
 from exporter.reports.price_findings import zero_price
 from exporter.tariff import quotes
 from exporter.tariff.catalogue import Catalogue
@@ -49,7 +49,8 @@ def rule_findings(config: Config) -> Iterator[Finding]:
                 "discovery.kubernetes is off",
             )
         for line in _name_problems(rule, config.catalogue):
-            yield Finding("warning", f"hardware[{index}].{line}")
+            key, _, problem = line.partition(": ")
+            yield warning_at(config, f"hardware[{index}].{key}", problem)
     yield from _server_rule_findings(config)
     owners = _numbered("ownership.rules[{}]", config.ownership)
     yield from _covered_rules(config.ownership, owners, lambda rule: (rule.namespace, rule.server))

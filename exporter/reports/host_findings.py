@@ -160,9 +160,12 @@ def count_findings(inventory: GpuInventory, policy: CostPolicy) -> Iterable[Find
     """More or fewer GPUs paid for than NVML lists."""
     count, visible = inventory.stated, inventory.visible
     missing = len(inventory.lost) + sum(gpu.count for gpu in inventory.unseen.values())
-    if missing:
+    named = ", ".join([*inventory.lost, *(["unseen"] if inventory.unseen else [])])
+    if missing and visible is None:
+        stay = "GPU stays" if missing == 1 else "GPUs stay"
+        yield Finding("warning", f"{missing} {stay} charged while NVML cannot be read ({named}).")
+    elif missing:
         are = "is" if missing == 1 else "are"
-        named = ", ".join([*inventory.lost, *(["unseen"] if inventory.unseen else [])])
         yield Finding(
             "warning",
             f"NVML lists {visible} GPUs, and {missing} more {are} paid for ({named}): look at nvidia-smi and "
@@ -200,6 +203,9 @@ def _host_findings(config: Config, inputs: DoctorInput) -> Iterable[Finding]:
         yield Finding("error", f"NVML cannot be read: {inputs.gpu_problem}")
     elif not inputs.gpus:
         yield Finding("error", "NVML shows no GPU on this host.")
+    if not inputs.gpus:
+        demo = "`inference-cost-exporter demo` shows a simulated host."
+        yield Finding("note", f"only GPUs are charged, and no server on the CPU. {demo}")
     if inputs.ledger_problem:
         yield Finding("warning", f"ledger: {inputs.ledger_problem}")
     if config.path is None:

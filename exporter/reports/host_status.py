@@ -188,21 +188,28 @@ def cut(line: str, columns: int) -> str:
     return line if len(line) <= columns else f"{line[: columns - 3]}..."
 
 
+def _cut_at_a_word(line: str) -> str:
+    """As `cut`, between two words where there are any."""
+    words, _, _ = line[: COLUMNS - 3].rpartition(" ")
+    return line if len(line) <= COLUMNS else f"{words} ..." if words.strip() else cut(line, COLUMNS)
+
+
 def _head(status: HostStatus) -> Iterator[str]:
-    yield f"{status.host or 'host'}, {status.taken or 'no tick yet'}{', stale' if status.stale else ''}"
+    yield f"{status.host or 'this host'}, {status.taken or 'no tick yet'}{', stale' if status.stale else ''}"
     yield f"{status.origin:<13} {status.location}"
     if status.origin == "ledger":
         yield f"last hour     {_money(status.dollars_last_hour)}"
     else:
-        yield f"spend now     {_money(status.dollars_per_hour)} per hour"
-        yield f"run-rate      {_money(status.run_rate_dollars)} per month"
+        yield f"spend now     {_money(status.dollars_per_hour, ' per hour')}"
+        yield f"run-rate      {_money(status.run_rate_dollars, ' per month')}"
     month, budget = status.month_dollars, status.budget_dollars
     line = f"{status.month or 'month':<13} {_money(month)}"
     if budget:
-        line = f"{line} of {amount(budget)}"
-        if month is not None:
+        if month is None:
+            line = f"{line}, of a budget of {amount(budget)}"
+        else:
             filled = min(BAR, max(0, int(BAR * month / budget)))
-            line = f"{line} [{'#' * filled}{'.' * (BAR - filled)}] {month / budget:.0%}"
+            line = f"{line} of {amount(budget)} [{'#' * filled}{'.' * (BAR - filled)}] {month / budget:.0%}"
     yield line
     if status.projected_dollars is not None:
         yield f"month's end   {amount(status.projected_dollars)} projected"
@@ -235,7 +242,7 @@ def _server_lines(status: HostStatus, room: int | None) -> Iterator[str]:
     if len(shown) < len(servers):
         yield f"and {len(servers) - len(shown)} more; --json has all"
     if not servers:
-        yield "none"
+        yield "none in the last hour" if status.origin == "ledger" else "none"
 
 
 def _in_view(servers: Sequence[ServerStatus], room: int) -> Sequence[ServerStatus]:
@@ -264,12 +271,14 @@ def _note_lines(notes: Sequence[str]) -> Iterator[str]:
         if len(lines) > room - (left > 1) and number:
             yield f"note: {left} more on the page"
             return
-        yield from lines[: room - 1]
-        room -= min(len(lines), room - 1)
+        shown = lines[: room - 1]
+        yield from shown[:-1]
+        yield shown[-1] if len(shown) == len(lines) else _cut_at_a_word(f"{shown[-1]} ...")
+        room -= len(shown)
 
 
-def _money(figure: float | None) -> str:
-    return UNKNOWN if figure is None else amount(figure)
+def _money(figure: float | None, per: str = "") -> str:
+    return UNKNOWN if figure is None else f"{amount(figure)}{per}"
 
 
 def _figure(figure: float | None, form: str) -> str:

@@ -1,6 +1,7 @@
 """The first configuration of a host, as commented YAML, from what the doctor sees and a few answers. Pure."""
 
 import json
+import shlex
 from collections import Counter
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
@@ -21,7 +22,7 @@ from exporter.config.keys import BUDGET_DOLLARS, TEAM
 from exporter.config.problems import Position, Problems, RefusedError
 from exporter.config.schema import Context, Key, Validator
 from exporter.config.values import Choice
-from exporter.readings import printable
+from exporter.readings import UnreadReason, printable
 from exporter.reports.diagnosis import Diagnosis, DoctorGpu
 from exporter.reports.doctor import location_words
 from exporter.reports.server_findings import discovered_lines
@@ -145,7 +146,8 @@ def _head(diagnosis: Diagnosis, written: str, name: str) -> Iterator[str]:
     gpus = ", ".join(f"{count} x {model}" for model, count in counts.items() if count) or "no GPU was visible"
     yield from _comment(f"Inference Cost Exporter on {diagnosis.host}, written by `init` on {written}.")
     yield from _comment(f"Host: {gpus}; {location_words(diagnosis.place)}.")
-    yield from _comment(f"Check a change: inference-cost-exporter check-config --config.file={name}")
+    yield from _comment("Check a change:")
+    yield f"#   inference-cost-exporter check-config --config.file={shlex.quote(printable(name))}"
     yield from _comment("A line that begins with # and no space is an example: remove the # to use it.")
 
 
@@ -208,7 +210,8 @@ def _ownership(answers: InitialAnswers) -> Iterator[str]:
 def _servers(diagnosis: Diagnosis) -> Iterator[str]:
     yield from _comment("Servers are discovered; an entry gives one a name. A renamed server restarts at 0.")
     yield from _comment("Found on this host:")
-    discovered = diagnosis.sights
+    # Those of a host without a GPU hold none on the host with GPUs that the file is for.
+    discovered = [one for one in diagnosis.sights if one.skip_reason is not UnreadReason.GPU_UNKNOWN]
     indices = {gpu.uuid: gpu.index for gpu in diagnosis.gpus}
     for line in discovered_lines(discovered[:SERVERS_LISTED], indices):
         yield f"#   {printable(line.removeprefix('  '))}"

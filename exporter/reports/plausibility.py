@@ -97,14 +97,15 @@ def _examine(
     if fitting:
         slip = min(fitting, key=lambda each: _distance(each.compared, check.typical))
         meant = f"{slip.question}? Write {slip.line}"
-    yield _warning(config, path, f"{written} is {how} {check.what} ({check.usual}): {meant}")
+    yield warning_at(config, path, f"{written} is {how} {check.what} ({check.usual}): {meant}")
 
 
 def _distance(amount: Decimal, typical: Decimal) -> Decimal:
     return max(amount / typical, typical / amount) if amount else Decimal("Infinity")
 
 
-def _warning(config: Config, path: str, message: str) -> Finding:
+def warning_at(config: Config, path: str, message: str) -> Finding:
+    """A warning about a value, behind its position in the file."""
     position = config.positions.get(path)
     file = ""
     if config.path is not None and position is not None:
@@ -219,7 +220,7 @@ def _energy_findings(config: Config, rule: Hardware, energy: Electricity) -> Ite
             "rent usually includes power, which is then charged twice: does the landlord bill power on its "
             "own? If not, remove energy"
         )
-        warning = _warning(config, base, message)
+        warning = warning_at(config, base, message)
         # A lease may be of a bare host. What a cloud bills by the hour always has the power in it.
         leased = isinstance(rule.pricing, Rented) and rule.pricing.billing == "always"
         yield Finding("note", warning.text) if leased else warning
@@ -237,7 +238,7 @@ def _future_findings(config: Config, rule: Hardware, now: Instant) -> Iterator[F
     else:
         return
     meant = _last_such_day(text, day_of(now, config.timezone).name)
-    yield _warning(
+    yield warning_at(
         config,
         path,
         f"{text} is in the future, and nothing is charged until then: is {meant} meant? Write {key}: {meant}",
@@ -258,7 +259,7 @@ def _zone_findings(config: Config) -> Iterator[Finding]:
         meant = (
             f"is {' or '.join(regions)} meant? Write timezone: {regions[0]}" if regions else "write a region"
         )
-        yield _warning(config, "timezone", f"{zone} does not move with daylight saving: {meant}")
+        yield warning_at(config, "timezone", f"{zone} does not move with daylight saving: {meant}")
 
 
 def _offer_findings(config: Config, path: str, offer: HostedPrice) -> Iterator[Finding]:
@@ -269,7 +270,7 @@ def _offer_findings(config: Config, path: str, offer: HostedPrice) -> Iterator[F
         )
     yield from warnings
     if not warnings and 0 < offer.generation < offer.prompt:
-        yield _warning(
+        yield warning_at(
             config,
             f"{path}.generation_dollars_per_million_tokens",
             f"{plain(offer.generation)} dollars is below the price of prompts ({plain(offer.prompt)}), "

@@ -20,6 +20,12 @@ from exporter.sources.discovery import DiscoveredServer, DiscoveryResult
 from exporter.sources.discovery.naming import UNMATCHED, UNSEEN
 from exporter.tariff.terms import matches
 
+WITHOUT_GPU: Final = {
+    UnreadReason.NO_GPU: "without a GPU, not charged and not read",
+    UnreadReason.GPU_UNKNOWN: "not read while no GPU can be read",
+}
+"""Servers that have no cost and no remedy, such as routers and those on the CPU."""
+
 NAMED: Final = 8
 """Names in one line; the others are counted."""
 
@@ -141,13 +147,20 @@ def _listed(names: Iterable[str], count: int = 0) -> str:
 
 
 def discovered_lines(servers_found: Iterable[DiscoveredServer], indices: Mapping[str, int]) -> Iterator[str]:
-    """Discovered servers in lines for a terminal. `indices` are those of the GPUs, by UUID."""
+    """Discovered servers in lines for a terminal. `indices` are those of the GPUs, by UUID.
+
+    Those without a GPU have no cost, and share a line.
+    """
+    without: dict[UnreadReason, list[str]] = {}
     for discovered in servers_found:
         name = (
             f"{discovered.key.namespace}/{discovered.key.server}"
             if discovered.key.namespace
             else discovered.key.server
         )
+        if discovered.skip_reason in WITHOUT_GPU:
+            without.setdefault(discovered.skip_reason, []).append(name)
+            continue
         what = [discovered.engine or discovered.program or "no visible process"]
         if discovered.model:
             what.append(f"model {discovered.model}")
@@ -159,6 +172,8 @@ def discovered_lines(servers_found: Iterable[DiscoveredServer], indices: Mapping
             if discovered.url
             else f"       {_not_read(discovered.skip_reason)}"
         )
+    for reason, names in without.items():
+        yield f"  {WITHOUT_GPU[reason]}: {_listed(names)}"
 
 
 def discovery_findings(result: DiscoveryResult, indices: Mapping[str, int]) -> Iterator[Finding]:

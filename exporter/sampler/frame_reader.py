@@ -1,10 +1,12 @@
 """One round of reads: every source once, put together into a frame."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from typing import Any, Protocol
 
 from exporter.clock import Clock
 from exporter.config.settings import Config
+from exporter.cost.state import EndpointState
 from exporter.readings import (
     FailureReason,
     Frame,
@@ -20,7 +22,7 @@ from exporter.sources.configured import holders
 from exporter.sources.discovery import Discovery
 from exporter.sources.discovery.servers import DiscoveryResult
 from exporter.sources.gather import Gather, Gathered
-from exporter.sources.same_server import Answered, SameServers
+from exporter.sources.same_server import SameServers
 from exporter.sources.server import GatewaySource
 from exporter.units import Instant
 
@@ -70,6 +72,7 @@ class FrameReader:
         configured: tuple[Endpoint, ...],
         since: Instant | None,
         gateways: tuple[GatewaySource, ...] = (),
+        remembered: Mapping[str, EndpointState] | None = None,
     ) -> FrameRead:
         """Read every source once.
 
@@ -78,6 +81,7 @@ class FrameReader:
             configured: the endpoints that it names.
             since: when this host was last looked at, by this daemon or by the one before it.
             gateways: the gateways that it names.
+            remembered: what each endpoint answered last, by its URL.
 
         Raises:
             MustRestartError: only a new process can read on.
@@ -94,7 +98,7 @@ class FrameReader:
         if self.discovery is not None and gpus is not None:
             discovered = self.discovery.look(config, gpus, of_discovery, self.gather, since)
             endpoints, of_servers = self._read_new(configured, endpoints, of_servers)
-        first, of_servers = self._once(endpoints, of_servers)
+        first, of_servers = self._once(endpoints, of_servers, remembered)
         gathered = [nvml, *of_discovery, *of_gateways, *of_servers, *discovered.gathered]
         answered = tuple(zip(endpoints, of_servers, strict=True))
         frame = Frame(
@@ -130,15 +134,14 @@ class FrameReader:
         return FrameRead(frame, gathered, nvml, of_gateways, tuple(of_servers), discovered)
 
     def _once(
-        self, endpoints: tuple[Endpoint, ...], answers: list[Gathered]
+        self,
+        endpoints: tuple[Endpoint, ...],
+        answers: list[Gathered],
+        remembered: Mapping[str, EndpointState] | None,
     ) -> tuple[dict[str, str], list[Gathered]]:
         """The endpoints whose server another one reads, each with it, and the answers without theirs."""
-        answered = [
-            Answered(endpoint.url, answer.reading, peer)
-            for endpoint, answer in zip(endpoints, answers, strict=True)
-            if answer.reading is not None and (peer := getattr(endpoint, "peer", None)) is not None
-        ]
-        first = self.same_servers.of((endpoint.url for endpoint in endpoints), answered)
+        readings = [answer.reading for answer in answers if answer.reading is not None]
+        first = self.same_servers.of((endpoint.url for endpoint in endpoints), readings, remembered)
         return first, [
             answer
             if answer.reading is None or endpoint.url not in first

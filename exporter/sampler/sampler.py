@@ -172,8 +172,12 @@ class Sampler:
         """
         plan = self._plan
         policy = plan.context.policy
-        since = self._ledger.remembered().wall if self._bound else None
-        read = self._reader.read(plan.context.config, plan.endpoints, since, plan.gateways)
+        remembered = self._ledger.remembered()
+        since = remembered.wall if self._bound else None
+        # Endpoints are compared by process: a ledger of another machine knows none of this one.
+        read = self._reader.read(
+            plan.context.config, plan.endpoints, since, plan.gateways, remembered.endpoints
+        )
         frame = read.frame
         synchronized = self._clock.synchronized()
         self._health.note(read.gathered, frame.wall)

@@ -12,13 +12,13 @@ from dataclasses import dataclass, field, replace
 from functools import lru_cache
 from http import HTTPStatus
 from pathlib import Path
-from typing import Any, Final, NamedTuple, Protocol
+from typing import Any, Final, Protocol
 from urllib.parse import SplitResult, urlsplit
 
 import h11
 
 from exporter.clock import Clock
-from exporter.readings import FailureReason, ReadFailedError
+from exporter.readings import FailureReason, Peer, ReadFailedError
 from exporter.units import Nanoseconds, nanoseconds, seconds
 from exporter.version import VERSION
 
@@ -81,14 +81,6 @@ HEADERS: Final = {
     "User-Agent": f"inference-cost-exporter/{VERSION}",
 }
 """Headers of each request that has no others."""
-
-
-class Peer(NamedTuple):
-    """The address that a connection reached. `local`: it is one of this host, in this network."""
-
-    host: str
-    port: int
-    local: bool
 
 
 def peer_of(server: tuple[Any, ...], client: tuple[Any, ...]) -> Peer:

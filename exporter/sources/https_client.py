@@ -11,14 +11,13 @@ from typing import Any, Final
 
 import httpx
 
-from exporter.readings import FailureReason, ReadFailedError
+from exporter.readings import FailureReason, Peer, ReadFailedError
 from exporter.sources.http_client import (
     CertificateError,
     Deadline,
     HttpRequest,
     HttpResponse,
     HttpStream,
-    Peer,
     Sink,
     peer_of,
     read_response,

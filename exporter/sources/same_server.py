@@ -5,18 +5,22 @@ all of them. A server that is read twice would be counted twice.
 """
 
 import ipaddress
+import sys
 from collections import Counter
-from collections.abc import Callable, Collection, Hashable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Collection, Hashable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Final
 from urllib.parse import urlsplit
 
-from exporter.readings import ServerReading
-from exporter.sources.http_client import Peer
+from exporter.cost.state import CounterMarks, EndpointState
+from exporter.readings import CounterColumns, CounterReading, Peer, SeriesColumns, ServerReading, digest
 from exporter.sources.processes.proc import SOCKET_BYTES, ListeningSocket, Proc, listeners, past_listeners
 
 TAKEN_OVER_AFTER: Final = 3
 """Ticks in which an endpoint is silent and another one of its server answers, until that one counts."""
+
+NEVER: Final = -sys.maxsize
+"""The tick in which an endpoint counted that never did."""
 
 TABLES: Final = ("net/tcp", "net/tcp6")
 
@@ -29,12 +33,14 @@ def own_listeners() -> tuple[ListeningSocket, ...]:
 
 
 @dataclass(frozen=True, slots=True)
-class Answered:
-    """A reading of an endpoint, and the address that it is from. `url` is the endpoint's name."""
+class _Answer:
+    """What an endpoint answered now, or last. `url` is its name; the series are read where they matter."""
 
     url: str
-    reading: ServerReading
+    engine: str
+    identity: str
     peer: Peer
+    series: Callable[[], frozenset[int]]
 
 
 class SameServers:
@@ -44,6 +50,9 @@ class SameServers:
     one process: by its identity, else, on this host, by the same path and the same series. A proxy may pass
     requests of one socket on to several servers by their names: elsewhere series tell nothing, and a proxy on
     this very host needs paths that tell its servers apart.
+
+    One that is silent stands by what it answered last, which the ledger remembers: two that never answer in
+    one tick, or with a restart of the daemon between, are found as well.
 
     Once found, such a pair lasts while both are watched and where both answer they do so by one socket. The
     one that counted last goes on: its next good read has what it missed. If it is silent for
@@ -57,19 +66,31 @@ class SameServers:
         self._ticks = 0
         self._counted: dict[str, int] = {}
 
-    def of(self, urls: Iterable[str], answers: Iterable[Answered]) -> dict[str, str]:
+    def of(
+        self,
+        urls: Iterable[str],
+        readings: Iterable[ServerReading],
+        remembered: Mapping[str, EndpointState] | None = None,
+    ) -> dict[str, str]:
         """The endpoints that repeat another one, each with that one. `urls` are those that are configured or
-        discovered now, `answers` those of them that answered, in order.
+        discovered now, `readings` of those of them that answered, in order, `remembered` of any by its URL.
         """
-        urls, answers = tuple(urls), tuple(answers)
+        urls, remembered = tuple(urls), remembered or {}
+        answers = [answer for reading in readings if (answer := _answer(reading)) is not None]
         answered = {answer.url for answer in answers}
+        watched = {url: remembered[url] for url in urls if url in remembered}
+        silent = (_last_answer(url, state) for url, state in watched.items() if url not in answered)
+        answers += [answer for answer in silent if answer is not None]
+        if not self._ticks:  # of a new process: before whatever counts from now on
+            latest = sorted(watched, key=lambda url: -watched[url].answered)
+            self._counted = {url: -age for age, url in enumerate(latest)}
         earlier = self._lasting(urls, answered)
         first = {url: one for url, one in earlier.items() if not {url, one} <= answered}
 
-        def rank(answer: Answered) -> tuple[bool, int]:
+        def rank(answer: _Answer) -> tuple[bool, int]:
             # One whose first is silent stands for it.
             repeats = answer.url in earlier and answer.url not in first
-            return repeats, -self._counted.get(first.get(answer.url, answer.url), 0)
+            return repeats, -self._counted.get(first.get(answer.url, answer.url), NEVER)
 
         self._join(sorted(answers, key=rank), earlier, first)
         self._first = {url: _last(first, url) for url in urls if url in first}
@@ -96,11 +117,11 @@ class SameServers:
                 continue
             heir = heir or waiting[0]
             pairs |= {url: heir for url in (first, *waiting) if url != heir and url in watched}
-            self._counted[heir] = self._counted.get(first, 0)
+            self._counted[heir] = self._counted.get(first, NEVER)
         self._missed = missed
         return pairs
 
-    def _join(self, answers: Sequence[Answered], earlier: dict[str, str], first: dict[str, str]) -> None:
+    def _join(self, answers: Sequence[_Answer], earlier: dict[str, str], first: dict[str, str]) -> None:
         """Add to `first` those of these answers that repeat an earlier one of them."""
         reached = sockets_reached((answer.peer for answer in answers), self._sockets)
         requests = [_request(answer, reached) for answer in answers]
@@ -128,39 +149,70 @@ def _last(first: dict[str, str], url: str) -> str:
     return url
 
 
-def _request(answer: Answered, reached: dict[Peer, Hashable]) -> Hashable:
+def _answer(reading: ServerReading) -> _Answer | None:
+    """What an endpoint answers now; `None` where its address is not known."""
+    if reading.peer is None:
+        return None
+    counters = reading.counters
+    return _Answer(
+        reading.url, reading.engine, reading.identity, reading.peer, lambda: _series_on_page(counters)
+    )
+
+
+def _last_answer(url: str, state: EndpointState) -> _Answer | None:
+    """What an endpoint answered last, by its marks."""
+    if state.peer is None:
+        return None
+    return _Answer(url, state.engine, state.identity, state.peer, lambda: _series_of_marks(state.marks))
+
+
+def _series_on_page(counters: Sequence[CounterReading]) -> frozenset[int]:
+    if isinstance(counters, CounterColumns):
+        return frozenset(counters.numbers)
+    return frozenset(digest(counter.series) for counter in counters)
+
+
+def _series_of_marks(marks: CounterMarks) -> frozenset[int]:
+    """The series of the last good page."""
+    values, gone = (
+        side.by_digest() if isinstance(side, SeriesColumns) else {digest(name) for name in side}
+        for side in (marks.values, marks.gone)
+    )
+    return frozenset(values) - frozenset(gone)
+
+
+def _request(answer: _Answer, reached: dict[Peer, Hashable]) -> Hashable:
     """What two answers of one server have in common: the socket, the query and the engine."""
     # A name of an endpoint has a digest of its query, as its fragment.
-    return reached[answer.peer], urlsplit(answer.url).fragment, answer.reading.engine
+    return reached[answer.peer], urlsplit(answer.url).fragment, answer.engine
 
 
-def _page(answer: Answered) -> tuple[Hashable, ...]:
+def _page(answer: _Answer) -> tuple[Hashable, ...]:
     """What tells a page of this host from another one's where neither has an identity; nothing elsewhere."""
     if not answer.peer.local:
         return ()
-    series = frozenset((counter.series, counter.quantity) for counter in answer.reading.counters)
-    return (("page", urlsplit(answer.url).path, series),)
+    return (("page", urlsplit(answer.url).path, answer.series()),)
 
 
-def _sought(answer: Answered, request: Hashable, hints: Iterable[Hashable]) -> Iterator[Hashable]:
+def _sought(answer: _Answer, request: Hashable, hints: Iterable[Hashable]) -> Iterator[Hashable]:
     """The names by which to find the server of an answer: its identity, else hints.
 
     Of two that have an identity no hint counts.
     """
-    if answer.reading.identity:
-        yield request, answer.reading.identity
+    if answer.identity:
+        yield request, answer.identity
         yield from ((request, hint, "no identity") for hint in hints)
     else:
         yield from ((request, hint) for hint in hints)
 
 
-def _shown(answer: Answered, request: Hashable, hints: Iterable[Hashable]) -> Iterator[Hashable]:
+def _shown(answer: _Answer, request: Hashable, hints: Iterable[Hashable]) -> Iterator[Hashable]:
     """The names by which others find an answer."""
-    if answer.reading.identity:
-        yield request, answer.reading.identity
+    if answer.identity:
+        yield request, answer.identity
     for hint in hints:
         yield request, hint
-        if not answer.reading.identity:
+        if not answer.identity:
             yield request, hint, "no identity"
 
 

@@ -109,12 +109,60 @@ def unmatched_name_problem(pattern: str, names: Iterable[str]) -> str | None:
     problem = f'"{pattern}" matches no GPU: it covers the whole name, and case counts'
     for part in dict.fromkeys((pattern, pattern.removeprefix("NVIDIA "))):
         better = [(name, match) for name in known_names if (match := corrected_pattern(part, name))]
-        # The end of a name before a part in its midst: L4 is one, and begins L40S.
-        for name, match in sorted(better, key=lambda pair: (pair[1].endswith("*"), pair[0] != EXAMPLE)):
-            return f'{problem}, as in "{name}": write "{match}"'
+        # A whole word before a part of one, as H200 is of GH200; the end of a name before its midst.
+        for name, match in sorted(
+            better, key=lambda pair: (not _has_word(*pair), pair[1].endswith("*"), pair[0] != EXAMPLE)
+        ):
+            begins, word, _ = name.partition(match.strip("*"))
+            choices = match, f"{begins}{match.removeprefix('*')}" if word else match
+            fitting = next((each for each in choices if _is_of_word(each, match, known_names)), match)
+            return f'{problem}, as in "{name}": write "{fitting}"'
     if pattern.startswith(("*", "?", "[", *_BEGINNINGS)):
         return None
     return f'{problem}; names are like "{EXAMPLE}", and `doctor` shows those of a host'
+
+
+def certain_pattern(pattern: str, names: Iterable[str], here: Iterable[str]) -> str:
+    """The pattern that was meant by one that matches no GPU; empty unless that is certain.
+
+    It is, where the pattern is a word of known names, the same correction fits each of these, and it matches
+    no other known name: H100 is `*H100*`, and H200 may be two. Else, where one model of the host has these
+    words, it is that name.
+
+    Args:
+        pattern: of `match.gpu_model`.
+        names: known ones, as drivers report them.
+        here: names of the GPUs of this host.
+    """
+    known_names, host_names = tuple(names), tuple(dict.fromkeys(here))
+    if any(fnmatchcase(name, pattern) for name in (*known_names, *host_names)):
+        return ""
+    meant = {_word_pattern(pattern, name) for name in known_names} - {""}
+    if len(meant) == 1:
+        (match,) = meant
+        # Several words may be those of a label or a price list, which no driver reports: H100 SXM.
+        one_word = not _BETWEEN.search(match.removeprefix("NVIDIA "))
+        if one_word and _is_of_word(match, match, known_names):
+            return match
+    own = [name for name in host_names if _word_pattern(pattern, name)]
+    return own[0] if len(own) == 1 and _PLAIN.fullmatch(own[0]) else ""
+
+
+def _word_pattern(pattern: str, name: str) -> str:
+    """As `corrected_pattern`, where the pattern has whole words of the name."""
+    match = corrected_pattern(pattern, name)
+    return match if match and _has_word(name, match) else ""
+
+
+def _is_of_word(pattern: str, word: str, names: Iterable[str]) -> bool:
+    """Whether a pattern matches no name but those that have a word."""
+    return all(_has_word(name, word) for name in names if fnmatchcase(name, pattern))
+
+
+def _has_word(name: str, pattern: str) -> bool:
+    """Whether the text of a pattern stands in a name as whole words."""
+    word = re.escape(pattern.strip("*"))
+    return re.search(rf"(?<![A-Za-z0-9]){word}(?![A-Za-z0-9])", name) is not None
 
 
 def corrected_pattern(pattern: str, text: str) -> str:

@@ -1,4 +1,4 @@
-"""Web access: allowed host names, request rate, and the web configuration in force."""
+"""Web access: allowed host names, and the web configuration in force."""
 
 import ipaddress
 import logging
@@ -18,28 +18,6 @@ from exporter.web.connection import Request, Response, plain
 
 if TYPE_CHECKING:
     from exporter.web.policy import WebPolicy
-
-
-class TokenBucket:
-    """Lets `burst` requests through at once, then one in each interval."""
-
-    def __init__(self, interval: Nanoseconds, burst: int, clock: Clock) -> None:
-        self._interval = interval
-        self._slack = (burst - 1) * interval
-        self._clock = clock
-        self._lock = Lock()
-        self._due: Nanoseconds = 0
-
-    def allows(self) -> bool:
-        """Whether one more request is served now."""
-        now = self._clock.elapsed()
-        with self._lock:
-            due = max(self._due, now)
-            if due - now > self._slack:
-                return False
-            self._due = due + self._interval
-            return True
-
 
 RESOLVER: Final = Path("/etc/resolv.conf")
 

@@ -8,10 +8,10 @@ from typing import Final
 from exporter.clock import Clock
 from exporter.config.problems import ConfigError, Problem
 from exporter.config.web import WebConfig
-from exporter.web.access import TokenBucket
 from exporter.web.connection import OPEN, Request, Response, later, plain
 from exporter.web.passwords import Passwords, Verdict, bcrypt_check
 from exporter.web.tls import TlsSettings
+from exporter.web.token_bucket import TokenBucket
 
 _REALM: Final = 'Basic realm="inference-cost-exporter", charset="UTF-8"'
 

@@ -15,7 +15,7 @@ from exporter.clock import Clock
 from exporter.metrics.rendering import Exposition, is_stale, variant
 from exporter.report import Build, Report
 from exporter.units import NANOSECONDS_PER_SECOND, Nanoseconds
-from exporter.web.access import Access, Hosts, TokenBucket
+from exporter.web.access import Access, Hosts
 from exporter.web.connection import OPEN, HttpConnection, Request, Response, later, plain
 from exporter.web.listener import (
     ListenAddress,
@@ -26,6 +26,7 @@ from exporter.web.listener import (
     listen,
     parse_address,
 )
+from exporter.web.token_bucket import TokenBucket
 
 MOST_PAGES: Final = 16
 """Pages of one report that are kept: the newest."""

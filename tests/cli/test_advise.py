@@ -1,8 +1,10 @@
 """The verb `advise`: one ledger at the prices of its configuration, or a folder of ledgers."""
 
 import json
+from datetime import datetime
 from pathlib import Path
 from typing import Any
+from zoneinfo import ZoneInfo
 
 import pytest
 
@@ -14,6 +16,7 @@ from exporter.cost.postings import CostOwner, GpuTimePosting, MoneyPosting, Owne
 from exporter.cost.state import GpuState, State
 from exporter.ledger.ledger import Ledger
 from exporter.readings import Gpu, Holder
+from exporter.tariff.rate import PriceBasis
 from tests.ledger.ticks import HOUR, NOVEMBER, UNALLOCATED_OWNER, StillClock
 
 DOLLAR = 10**12
@@ -25,7 +28,9 @@ hardware:
 """
 
 
-def metered(path: Path, hours: int) -> int:
+def metered(
+    path: Path, hours: int, *, begin: int = NOVEMBER, zone: str = "UTC", basis: PriceBasis = "configured"
+) -> int:
     """A ledger of a free GPU and one of a silent server, at 4 dollars an hour. Returns its end."""
     path.parent.mkdir(parents=True, exist_ok=True)
     clock = StillClock()
@@ -37,14 +42,14 @@ def metered(path: Path, hours: int) -> int:
     }
     owners = ((free, OwnerPhase(UNALLOCATED_OWNER, "idle")), (server_gpu, OwnerPhase(ARCHIVE, "idle")))
     for number in range(hours):
-        start = NOVEMBER + number * HOUR
-        day = f"2026-11-{number // 24 + 1:02d}"
-        money = tuple(MoneyPosting(gpu, "rent", "configured", owner, 4 * DOLLAR) for gpu, owner in owners)
+        start = begin + number * HOUR
+        day = datetime.fromtimestamp(start // 10**9, ZoneInfo(zone)).date().isoformat()
+        money = tuple(MoneyPosting(gpu, "rent", basis, owner, 4 * DOLLAR) for gpu, owner in owners)
         times = tuple(GpuTimePosting(gpu, owner, HOUR, priced=True) for gpu, owner in owners)
-        segment = Segment(start, start + HOUR, "2026-11", day, 8 * DOLLAR, money, times)
+        segment = Segment(start, start + HOUR, day[:7], day, 8 * DOLLAR, money, times)
         clock.now = start + HOUR
         state = State(wall=clock.now, accrued=8 * DOLLAR * (number + 1), gpus=gpus)
-        ledger.post(Postings(clock.now, (segment,), day=day), state)
+        ledger.post(Postings(clock.now, (segment,), day=day, zone=zone), state)
     ledger.close()
     return clock.now
 
@@ -207,6 +212,79 @@ def test_a_fleet_that_has_nothing_of_this_month(
 
     assert advise(options, StillClock(now + 60 * 24 * HOUR)) == 1
     assert "no ledger has anything of this month" in capsys.readouterr().err
+
+
+def test_estimates_of_a_fleet_are_marked(
+    tmp_path: Path, config: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """A host at an estimate beside one at a configured price: two findings each."""
+    metered(tmp_path / "fleet" / "a" / "ledger.db", 48, basis="estimate")
+    now = metered(tmp_path / "fleet" / "b" / "ledger.db", 48)
+    fleet = FleetSource((tmp_path / "fleet",))
+
+    assert advise(AdviseOptions(config, None, 336, as_json=False, fleet=fleet), StillClock(now)) == 0
+    assert capsys.readouterr().out.count("Price: an estimate, neither configured nor a list price.") == 2
+
+    printed = document(AdviseOptions(config, None, 336, as_json=True, fleet=fleet), now, capsys)
+    assert [(each["host"], each["price_basis"]) for each in printed["savings"]] == [
+        ("a", "estimate"),
+        ("a", "estimate"),
+        ("b", "configured"),
+        ("b", "configured"),
+    ]
+
+
+def test_what_is_missing_of_a_fleet_is_told(
+    tmp_path: Path, config: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """A file that was skipped, on stderr: its savings are in no sum."""
+    fleet = tmp_path / "fleet"
+    now = metered(fleet / "a" / "ledger.db", 48)
+    (fleet / "b.db").write_bytes(b"none")
+    source = FleetSource((fleet,), skip_unreadable=True)
+
+    assert advise(AdviseOptions(config, None, 336, as_json=True, fleet=source), StillClock(now)) == 0
+
+    captured = capsys.readouterr()
+    assert json.loads(captured.out)["savings"]
+    assert captured.err.startswith("INCOMPLETE: 1 of 2 hosts\n")
+    assert f"  {fleet / 'b.db'} is no ledger that can be read: file is not a database" in captured.err
+
+
+def test_a_statement_has_no_hours(tmp_path: Path, config: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """The month of a host that is gone cannot be judged, and is not left out in silence."""
+    ledger = tmp_path / "fleet" / "ledger.db"
+    now = metered(ledger, 48)
+    statement = ledger.with_name("statement.json")
+    closing = ["--month=2026-11", "--close", f"--output={statement}"]
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(SystemClock, "wall", lambda _: NOVEMBER + 30 * 24 * HOUR)
+        assert main(["report", "month", *closing, f"--ledger.path={ledger}"]) == 0
+    ledger.unlink()
+    capsys.readouterr()
+    fleet = FleetSource((ledger.parent,))
+
+    assert advise(AdviseOptions(config, None, 336, as_json=True, fleet=fleet), StillClock(now)) == 1
+
+    assert f"{statement} is a statement, without hours: advise needs the ledger" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("zone", "after"),
+    [("America/Los_Angeles", 3), ("Asia/Tokyo", -6)],
+    ids=["where-november-goes-on", "where-december-began"],
+)
+def test_the_month_of_a_fleet_is_that_of_its_zone(
+    zone: str, after: int, tmp_path: Path, config: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """At 03:00 UTC of 1 December it is November in California; at 18:00 before, December in Japan."""
+    begin = NOVEMBER + (30 * 24 + after - 48) * HOUR
+    now = metered(tmp_path / "fleet" / "a" / "ledger.db", 48, begin=begin, zone=zone)
+    options = AdviseOptions(config, None, 336, as_json=True, fleet=FleetSource((tmp_path / "fleet",)))
+
+    printed = document(options, now, capsys)
+
+    assert [each["dollars_per_month"] for each in printed["savings"]] == [2920, 2920]
 
 
 @pytest.mark.parametrize("window", ["23h", "41d", "60m", "two"])

@@ -6,7 +6,9 @@ import pytest
 
 from exporter.cli import doctor as module
 from exporter.clock import SystemClock
-from exporter.readings import FailureReason, MustRestartError, ReadFailedError
+from exporter.config import Config
+from exporter.readings import FailureReason, MustRestartError, ReadFailedError, ServerKey
+from exporter.sources.discovery import DiscoveredServer, DiscoveryResult
 from tests.corners.gateway_servers import GatewayServers
 
 
@@ -85,6 +87,40 @@ def test_where_only_a_new_process_can_read_the_doctor_says_so(
     assert "the driver was replaced" in shown
     assert f"{tmp_path}/ledger.db: not there yet; the daemon makes it" in shown
     assert nvml.closed == 1
+
+
+class OnTheCpu:
+    """Discovery of a host with a vLLM on the CPU."""
+
+    endpoints = ()
+
+    def sources(self, _config: Config) -> tuple[()]:
+        return ()
+
+    def look(self, *_: object) -> DiscoveryResult:
+        return DiscoveryResult(
+            servers=(
+                DiscoveredServer(ServerKey("", "vllm:8000"), engine="vllm", url="http://h:8000/metrics"),
+            )
+        )
+
+    def close(self) -> None:
+        """It holds nothing."""
+
+
+def test_servers_are_listed_where_no_gpu_can_be_read(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Whether one holds a GPU is not known, and none is read."""
+    monkeypatch.setattr(module, "discovery", lambda *_: OnTheCpu())
+
+    shown = examined(
+        Broken(ReadFailedError(FailureReason.ABSENT, "no driver")), tmp_path, monkeypatch, capsys
+    )
+
+    assert "Found\n  not read while no GPU can be read: vllm:8000\n" in shown
+    assert "h:8000" not in shown
+    assert "note: only GPUs are charged, and no server on the CPU." in shown
 
 
 def test_what_was_opened_is_let_go_of_whatever_is_raised(

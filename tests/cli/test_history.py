@@ -94,6 +94,21 @@ def test_days_are_those_of_the_time_zone(
     assert answered.ranges
 
 
+def test_days_that_begin_within_an_hour_are_read_whole(
+    answered: FakePrometheus, config: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """The 24th in India is from 18:30 to 18:30 in UTC: no half hour of it is missing."""
+    config.write_text(f"timezone: Asia/Kolkata\n{config.read_text()}")
+    days = date(2026, 11, 24), date(2026, 11, 24)
+    options = HistoryOptions("http://p.example", config, since=days[0], until=days[1], form="json")
+
+    assert history(options, ManualClock()) == 0
+    parsed = json.loads(capsys.readouterr().out)
+    assert (parsed["from"], parsed["until"]) == ("2026-11-23T18:00:00Z", "2026-11-24T19:00:00Z")
+    assert parsed["months"][0]["dollars"] == 75
+    assert answered.ranges
+
+
 def test_records_are_written_whole_with_the_commands_that_import_them(
     answered: FakePrometheus, config: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -9,8 +9,8 @@ from pathlib import Path
 import pytest
 
 from exporter.cli import init, main, questions
-from exporter.cli.init import InitOptions, initialized
-from exporter.cli.questions import Question
+from exporter.cli.init import initialized
+from exporter.cli.questions import InitOptions, Question
 from exporter.config import Config, load
 from exporter.reports.diagnosis import Diagnosis
 from exporter.reports.initial_config import RENT, TEAM_NAME
@@ -207,6 +207,7 @@ def test_a_host_without_a_gpu(capsys: pytest.CaptureFixture[str]) -> None:
     printed = capsys.readouterr()
     assert rule.match.gpu_model is None
     assert "GPUs: none\nwarning: nvmlInit returned" in printed.err
+    assert "  look around without a GPU:\n" in printed.out
     assert "nothing is priced\nerror: NVML cannot be read: " in printed.out
 
 

@@ -14,7 +14,7 @@ from typing import Any
 import pytest
 
 from exporter.cli import main
-from exporter.cli.price import ATTRIBUTE
+from exporter.cli.price import ATTRIBUTE, PriceOptions, price
 from exporter.cost.postings import CostOwner, GpuTimePosting, MoneyPosting, OwnerPhase, Phase
 from exporter.finance import requests
 from exporter.ledger.ledger import Ledger
@@ -285,6 +285,21 @@ def test_a_file_of_another_day(ledger: Path, tmp_path: Path, capsys: pytest.Capt
         "no request ended on 2026-11-01 in UTC: they ended from 2026-10-31 00:00 UTC to 2026-10-31 00:00 "
         "UTC\n"
     )
+
+
+def test_an_hour_that_goes_on_is_said(
+    ledger: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Its dollars and tokens grow until it is over, and a request of it then has another cost."""
+    log = logged(tmp_path / "log.jsonl", {}, {"endTime": START + 3601})
+    options = PriceOptions(None, ledger, (log,))
+    for minutes, warned in ((61, True), (119, True), (120, False)):
+        clock = StillClock()
+        clock.now = NOVEMBER + minutes * 60 * SECOND
+        assert price(options, clock) == 0
+
+        warning = "warning: the hour from 2026-11-01T01:00:00Z is not over"
+        assert (warning in capsys.readouterr().err) == warned, minutes
 
 
 def test_one_day_of_a_file(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -80,7 +80,7 @@ def test_the_ledger_stands_in(config: Path, ledger: Path, capsys: pytest.Capture
     assert printed.err.startswith(f"note: {CLOSED}: no daemon answers: ")
     assert printed.err.endswith("; reading the ledger\n")
     assert printed.out == (
-        f"host, 2026-11-01T12:15:30Z, stale\n{cut(origin, 80)}\n"
+        f"this host, 2026-11-01T12:15:30Z, stale\n{cut(origin, 80)}\n"
         "last hour     $6.00\n"
         "2026-11       $12.00 of $48.00 [#####...............] 25%\n"
         "\n"
@@ -131,3 +131,11 @@ def test_a_folder_is_no_address(capsys: pytest.CaptureFixture[str]) -> None:
         main(["status", "--from=/srv"])
 
     assert "'/srv' is no address: write http(s)://HOST:PORT" in capsys.readouterr().err
+
+
+def test_an_address_without_its_scheme_is_written_out(capsys: pytest.CaptureFixture[str]) -> None:
+    """The daemon speaks plain HTTP unless it is configured otherwise."""
+    with pytest.raises(SystemExit):
+        main(["status", "--from=gpu-7:9844"])
+
+    assert capsys.readouterr().err.endswith("'gpu-7:9844' is no address: write http://gpu-7:9844\n")

@@ -3,7 +3,9 @@
 import json
 from collections.abc import Iterator
 from dataclasses import dataclass
+from datetime import datetime
 from pathlib import Path
+from zoneinfo import ZoneInfo
 
 import pytest
 
@@ -241,17 +243,36 @@ def test_nodes_in_turn(file: Path, tmp_path: Path, capsys: pytest.CaptureFixture
     assert document["options"][0]["total_dollars"] == 8_760.0
 
 
-def in_hours(path: Path, start: int, hours: int) -> None:
+def test_the_days_of_a_fleet_are_those_of_its_zone(
+    file: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """At 18:00 UTC of the 30th it is 03:00 of 1 December in Japan: 24 hours of the 30th, and 3 of today."""
+    path = tmp_path / "fleet" / "a" / "ledger.db"
+    path.parent.mkdir(parents=True)
+    in_hours(path, 29 * 24 - 9, 27, zone="Asia/Tokyo")
+    now = Later(NOVEMBER + 29 * DAY + DAY // 24 * 18)
+
+    assert measured(file, None, now, fleet=FleetSource((path,))) == 0
+
+    measurement = json.loads(capsys.readouterr().out)["measured"]
+    assert (measurement["first_day"], measurement["last_day"]) == ("2026-11-30", "2026-12-01")
+    assert measurement["covered_seconds"] == 27 * 3600
+
+
+def in_hours(path: Path, start: int, hours: int, zone: str = "UTC") -> None:
     """A ledger that begins so many hours into the 1st, at a dollar and 500,000 tokens an hour."""
     running = Ledger.open(path, Later())
     gpu = Gpu(f"GPU-{path.parent.name}", "H100")
     for number in range(hours):
         begin = NOVEMBER + (start + number) * DAY // 24
-        end, day = begin + DAY // 24, f"2026-11-{(start + number) // 24 + 1:02d}"
+        end = begin + DAY // 24
+        day = datetime.fromtimestamp(begin // SECOND, ZoneInfo(zone)).date().isoformat()
         paid = MoneyPosting(gpu, "rent", "configured", OwnerPhase(CHAT, "decode"), 10**12)
-        segment = Segment(begin, end, "2026-11", day, paid.amount, (paid,), ())
+        segment = Segment(begin, end, day[:7], day, paid.amount, (paid,), ())
         tokens = (TokenPosting(CHAT, "generation", 500_000),)
-        running.post(Postings(end, (segment,), tokens, day=day), State(accrued=(number + 1) * 10**12))
+        running.post(
+            Postings(end, (segment,), tokens, day=day, zone=zone), State(accrued=(number + 1) * 10**12)
+        )
     running.close()
 
 

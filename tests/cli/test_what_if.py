@@ -1,8 +1,10 @@
 """`advise --what-if`: one ledger at the terms of its configuration, or a folder of ledgers."""
 
 import json
+from datetime import datetime
 from pathlib import Path
 from typing import Any
+from zoneinfo import ZoneInfo
 
 import pytest
 
@@ -50,6 +52,8 @@ def metered(
     priced: bool = True,
     basis: PriceBasis = "configured",
     server: ServerState | None = None,
+    begin: int = NOVEMBER,
+    zone: str = "UTC",
 ) -> int:
     """A ledger of one GPU at 4 dollars an hour that generates so many tokens in each. Returns its end."""
     path.parent.mkdir(parents=True, exist_ok=True)
@@ -59,17 +63,17 @@ def metered(
     gpus = {gpu.uuid: GpuState(gpu, 0, holders=(Holder(owner.key, gpu.uuid),))}
     spent = OwnerPhase(owner, "decode")
     for number in range(hours):
-        start = NOVEMBER + number * HOUR
-        day = f"2026-11-{number // 24 + 1:02d}"
+        start = begin + number * HOUR
+        day = datetime.fromtimestamp(start // 10**9, ZoneInfo(zone)).date().isoformat()
         money = (MoneyPosting(gpu, "rent", basis, spent, 4 * DOLLAR),) if priced else ()
         times = (GpuTimePosting(gpu, spent, HOUR, priced=priced),)
-        segment = Segment(start, start + HOUR, "2026-11", day, 4 * DOLLAR * priced, money, times)
+        segment = Segment(start, start + HOUR, day[:7], day, 4 * DOLLAR * priced, money, times)
         clock.now = start + HOUR
         servers = {} if server is None else {owner.key: server}
         accrued = 4 * DOLLAR * (number + 1) * priced
         state = State(wall=clock.now, accrued=accrued, gpus=gpus, servers=servers)
         counted = (TokenPosting(owner, "generation", tokens),) if tokens else ()
-        ledger.post(Postings(clock.now, (segment,), counted, day=day), state)
+        ledger.post(Postings(clock.now, (segment,), counted, day=day, zone=zone), state)
     ledger.close()
     return clock.now
 
@@ -143,6 +147,20 @@ def test_a_fleet_of_one_answers_as_its_host(
     fleet = document(options(config, None, *choices, fleet=FleetSource((ledger.parent,))), now, capsys)
 
     assert {**fleet, "terms": host["terms"]} == host
+
+
+def test_the_days_of_a_fleet_are_those_of_its_zone(
+    tmp_path: Path, config: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """At 18:00 UTC of 30 November, which is December in Japan: a host since 3 hours counts, too."""
+    fleet = tmp_path / "fleet"
+    midnight = NOVEMBER + (30 * 24 - 9) * HOUR
+    metered(fleet / "a" / "ledger.db", 48, begin=midnight - 45 * HOUR, zone="Asia/Tokyo")
+    now = metered(fleet / "b" / "ledger.db", 3, begin=midnight, zone="Asia/Tokyo")
+
+    printed = document(options(config, None, "hosted=1/1", fleet=FleetSource((fleet,))), now, capsys)
+
+    assert printed["now"]["picodollars"] == 51 * 4 * DOLLAR
 
 
 def test_a_statement_has_no_hours(tmp_path: Path, config: Path, capsys: pytest.CaptureFixture[str]) -> None:

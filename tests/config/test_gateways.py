@@ -80,6 +80,22 @@ def test_the_label_of_models_is_the_gateways_own_unless_it_is_written(key: str, 
     assert (shares.model, shares.generation) == (label, ())
 
 
+@pytest.mark.parametrize(
+    ("counter", "teams"),
+    [
+        ("litellm_output_tokens_metric_total", ("team_alias", "team")),
+        ("bifrost_output_tokens_total", ("team_name",)),
+    ],
+)
+def test_counters_of_a_gateway_that_names_teams_divide_by_them(counter: str, teams: tuple[str, ...]) -> None:
+    """Its labels stay, that of teams among them; other counters by team are refused."""
+    (divide,) = divided(f"by: team, counters: {{generation: {counter}}}").divides()
+
+    assert divide.page.labels == ()
+    assert divide.page.shares is not None
+    assert divide.page.shares.teams == teams
+
+
 def test_a_page_may_count_one_kind_alone() -> None:
     """An embedding server generates nothing."""
     (divide,) = divided("by: adapter, models: [m], counters: {prompt: in_total}").divides()

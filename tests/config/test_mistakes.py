@@ -1,5 +1,6 @@
 """Each row of `mistakes.yaml`: a mistaken configuration, the error that it gives, and its correction."""
 
+import re
 from pathlib import Path
 from typing import Any
 
@@ -35,6 +36,30 @@ def test_a_mistake_is_corrected_where_its_value_is_certain(row: dict[str, Any]) 
     after, _ = corrected(row["written"].encode(), FILE)
 
     assert row.get("corrected", row["written"]) == after.decode()
+
+
+OF_THE_TEXT = (
+    *(
+        "is not YAML: ",
+        "is indented by ",
+        "is in typographic quotes",
+        "is an alias",
+        "has an anchor",
+        "has a tag",
+    ),
+    *("must be a mapping of keys to values", "key "),
+)
+"""Beginnings of errors without a key: of a text that is no YAML, of the whole file, or on a key itself."""
+
+
+def test_each_error_has_its_place_and_its_key() -> None:
+    """File, line and column of every one; its key, where the text can be read so far."""
+    lines = [line for row in MISTAKES for line in row["error"].splitlines()]
+    matched = [re.fullmatch(r"ice\.yaml:[1-9]\d*:[1-9]\d*: (.+)", line) for line in lines]
+
+    assert [line for line, match in zip(lines, matched, strict=True) if match is None] == []
+    rest = [match[1] for match in matched if match is not None and not match[1].startswith(OF_THE_TEXT)]
+    assert [text for text in rest if not re.match(r"[a-z][\w.\[\]]*(?:[:=]\*\*\*)?: ", text)] == []
 
 
 def test_there_are_mistakes() -> None:

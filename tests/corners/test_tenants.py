@@ -146,21 +146,65 @@ def test_a_series_that_expires_and_returns_is_not_counted_again(
     assert owners(host) == pytest.approx({("search", "retrieval"): 2 * CENT}, rel=1e-6)
 
 
-def test_a_gateway_that_restarts_counts_from_zero(make: Any, site: GatewayServers) -> None:
-    """Another start: 500 of initech are new, though acme's 5000 are gone."""
+def test_a_gateway_without_a_start_counts_from_zero_at_its_third_read(
+    make: Any, site: GatewayServers
+) -> None:
+    """Envoy AI Gateway's page has none: acme's 5000 fall to 300. Two reads may be bad; the third counts 300.
+
+    The first three cents are acme's, by its share of then. Of the fourth, 300 of the 500 that the server
+    counted meanwhile, and what trails of 1000, 30 of 900 seconds old.
+    """
     host = make()
     site.serves(0, 0)
-    site.coordinates(acme=(4000, 0))
+    site.envoys(acme=(4000, 0))
     host.tick()
     site.serves(1000, 0)
-    site.coordinates(acme=(5000, 0))
+    site.envoys(acme=(5000, 0))
     host.tick(TICK)
     site.serves(1500, 0)
-    site.coordinates(started=1.7e9, initech=(500, 0))
+    site.envoys(acme=(300, 0))
+    for _ in range(3):
+        host.tick(TICK)
+
+    old = 1000 * 0.5 ** (30 / 900)
+    acme = 3 * CENT + CENT * (old + 300) / (old + 500)
+    assert owners(host)["search", "retrieval"] == pytest.approx(acme, rel=1e-6)
+    assert owners(host)["chat", "platform"] == pytest.approx(4 * CENT - acme, rel=1e-4)
+    assert host.whole() == 4 * CENT
+    assert sum(owners(host, TOKENS).values()) == 1500
+
+
+@pytest.mark.parametrize("started", [True, False])
+def test_a_restart_between_two_reads_loses_no_tenant(
+    make: Any, site: GatewayServers, *, started: bool
+) -> None:
+    """Acme's series is gone with its process, and initech's 500 are new: with a start on the page or without.
+
+    The second cent is 500 of initech's, and 1000 of acme's that trail by 10 of 900 seconds.
+    """
+    host = make()
+    counts = site.coordinates if started else site.envoys
+    site.serves(0, 0)
+    counts(acme=(4000, 0))
+    host.tick()
+    site.serves(1000, 0)
+    counts(acme=(5000, 0))
+    host.tick(TICK)
+    site.serves(1500, 0)
+    if started:
+        site.coordinates(started=1.7e9, initech=(500, 0))
+    else:
+        site.envoys(initech=(500, 0))
     host.tick(TICK)
 
-    old = 0.5 ** (10 / 900)
-    assert owners(host)["batch", "support"] == pytest.approx(CENT * 500 / (500 + 1000 * old), rel=1e-6)
+    old = 1000 * 0.5 ** (10 / 900)
+    assert owners(host) == pytest.approx(
+        {
+            ("batch", "support"): CENT * 500 / (500 + old),
+            ("search", "retrieval"): CENT + CENT * old / (500 + old),
+        },
+        rel=1e-6,
+    )
     assert host.whole() == 2 * CENT
     assert sum(owners(host, TOKENS).values()) == 1500
 

@@ -72,6 +72,19 @@ def test_a_cheaper_gpu_that_suffices() -> None:
     assert missing(result) == []
 
 
+def test_a_server_of_a_week_saves_in_its_week() -> None:
+    """168 hours at 4 less 1 dollar are 504 in 168 hours, 2190 a month as above, on a host of two weeks."""
+    host = SavingsHost().gpu(BIG).use(BIG, range(WEEK, 2 * WEEK), idle=0.5)
+    (owner,) = {each.owner for rows in host.gpu_time.values() for each in rows}
+    for hour in range(WEEK, 2 * WEEK):
+        host.tokens[MONDAY + hour] = {(owner, "generation"): 60_000}
+
+    (saving,) = cheaper(judged(host, cheap()))
+
+    assert (saving.window_hours, saving.amount) == (WEEK, 504 * DOLLAR)
+    assert saving.per_month == 2190 * DOLLAR
+
+
 def test_the_busiest_hour_decides() -> None:
     """80,000 tokens in one hour are 0.8 of an L40S: two are needed, and it is 4 less 2 dollars."""
     host, other = dear(), cheap(free=2)

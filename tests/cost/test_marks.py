@@ -87,6 +87,27 @@ def test_a_series_that_comes_back_higher_counts_the_difference(watch: Watch) -> 
     assert watch.read(24 * HOUR, {"a": 1, "b": 130}) == 30
 
 
+@pytest.mark.parametrize("others", [{"a": 1.0}, names(0, 1_500)], ids=["few", "thousands"])
+@pytest.mark.parametrize(("later", "counted"), [(-SECOND, 30), (0, 30), (1, 130)])
+def test_a_series_that_began_after_it_had_gone_counts_whole(
+    watch: Watch, others: dict[str, float], later: int, counted: float
+) -> None:
+    """LiteLLM lets go of what nobody used for a while. One that began before is the same, seen again."""
+    watch.read(0, {**others, "b": 100})
+    watch.read(TEN, others)
+    created = {"b": START + TEN + later}
+    assert watch.read(2 * TEN, {**others, "b": 130}, created=created) == counted
+    assert watch.read(3 * TEN, {**others, "b": 137}, created=created) == 7
+
+
+def test_a_series_that_is_there_may_have_begun_in_the_future(watch: Watch) -> None:
+    """The clock of its host is ahead."""
+    created = {"b": START + HOUR}
+    watch.read(0, {"a": 1, "b": 100}, created=created)
+    watch.read(TEN, {"b": 100}, created=created)
+    assert watch.read(2 * TEN, {"a": 1, "b": 130}, created=created) == 30
+
+
 def test_a_series_that_comes_back_lower_counts_from_zero_at_once(watch: Watch) -> None:
     """The engine created it again: no fall that has to last, and the others go on."""
     watch.read(0, {"a": 1, "b": 100})

@@ -6,6 +6,7 @@ from zoneinfo import ZoneInfo
 import pytest
 
 from exporter.cost.policy import IgnoredSaving, SavingKind
+from exporter.cost.saving_text import rests_text
 from exporter.cost.savings import Lack, Release, Rest, Saving, advice, hour_of_week
 from exporter.readings import ServerKey
 from exporter.tariff.hosted import HostedPrice
@@ -125,6 +126,19 @@ def test_a_gpu_that_is_free_beside_others(other: str) -> None:
     assert findings == ([(1, 48, 46 * HOUR)] if other == "unpriced" else [])
 
 
+def test_a_gpu_that_nvml_does_not_show_is_no_free_one() -> None:
+    """It is paid for, and its hours are unallocated: the GPU beside it was held until now.
+
+    With a second free hour in each, the visible one was free, too: 336 at 4 dollars.
+    """
+    host = SavingsHost().gpu().use(CHAT, range(336), idle=0.4, tokens=7).use(FREE, range(336))
+    assert advice([host.usage(absent=1)], policy()).savings == ()
+
+    both = SavingsHost().gpu().use(FREE, range(336), 2)
+    (saving,) = advice([both.usage(absent=1)], policy()).savings
+    assert (saving.kind, saving.gpus, saving.amount) == ("unallocated", 1, 1344 * DOLLAR)
+
+
 def test_a_deserted_server() -> None:
     """Silent for the last 48 of 336 hours on 2 GPUs at 4 dollars: 384 dollars, 2 x 4 x 730 a month."""
     host = busy_chat(SavingsHost().gpu(CHAT).gpu(ARCHIVE).gpu(ARCHIVE))
@@ -136,6 +150,15 @@ def test_a_deserted_server() -> None:
     assert (saving.claimed, saving.amount) == (96 * HOUR, 384 * DOLLAR)
     assert (saving.window_hours, saving.per_month) == (48, 5840 * DOLLAR)
     assert saving.cash
+
+
+def test_a_server_that_was_put_back_to_work() -> None:
+    """Silent for two days up to the last whole hour, and with tokens in the running one."""
+    host = SavingsHost().gpu(ARCHIVE).use(ARCHIVE, range(288), idle=0.4, tokens=7)
+    host.use(ARCHIVE, range(288, 336))
+
+    assert only(host).kind == "deserted"
+    assert advice([host.usage(serving=frozenset({ARCHIVE}))], policy()).savings == ()
 
 
 def test_a_weekend_is_no_desertion() -> None:
@@ -195,6 +218,17 @@ def test_nights_are_those_of_the_zone() -> None:
     assert hour_of_week(MONDAY + 20, ZoneInfo("America/New_York")) == 15
 
 
+def test_nights_of_a_zone_of_half_an_hour() -> None:
+    """20:00 in UTC is 01:30 in India: hours of the ledger begin half an hour past those of the clock."""
+    host = SavingsHost().gpu(CHAT).use(CHAT, nights())
+    host.use(CHAT, sorted({*range(336)} - {*nights()}), idle=0.4, tokens=7)
+
+    (saving,) = advice([host.usage()], policy(zone=ZoneInfo("Asia/Kolkata"))).savings
+
+    assert saving.rests[0] == Rest(1, 10, 30)
+    assert rests_text(saving.rests[:1]) == "Mon 01:30 to Mon 11:30"
+
+
 def test_one_night_of_work_is_no_schedule_of_that_hour() -> None:
     """A token at 02:00 of one night splits that night: 20:00 to 02:00, and 3 hours that are too few."""
     host = SavingsHost().gpu(CHAT).use(CHAT, nights())
@@ -222,6 +256,59 @@ def test_a_hosted_offer() -> None:
     assert (saving.amount, saving.offer_amount) == (1008 * DOLLAR, 336 * DOLLAR)
     assert saving.difference == saving.amount
     assert saving.per_month == 1008 * DOLLAR * 730 // 336
+
+
+def test_a_server_on_fewer_gpus_than_before() -> None:
+    """Two GPUs for a week, and one since: 336 hours of that one are 1344, as above, and not 504 hours."""
+    host = SavingsHost().gpu(CHAT).use(CHAT, range(WEEK), 2, idle=0.4, tokens=10**6)
+    host.use(CHAT, range(WEEK, 2 * WEEK), idle=0.4, tokens=10**6)
+
+    (saving,) = advice([host.usage()], policy(offers=(offer(),))).savings
+
+    assert (saving.gpus, saving.claimed, saving.amount) == (1, 336 * HOUR, 1008 * DOLLAR)
+
+
+def test_nights_on_fewer_gpus_than_before() -> None:
+    """140 hours of rest of the one GPU that is left, on which it worked 60 % of the others."""
+    host = SavingsHost().gpu(CHAT).use(CHAT, nights(), 2)
+    host.use(CHAT, sorted({*range(336)} - {*nights()}), 2, idle=0.4, tokens=7)
+
+    saving = only(host)
+
+    assert (saving.kind, saving.claimed) == ("schedule", 140 * HOUR)
+
+
+def test_a_hosted_offer_for_a_server_of_a_week() -> None:
+    """168 hours at 4 dollars are 672, and 168 million tokens 168: 504 in 168 hours, 2190 a month."""
+    host = SavingsHost().gpu(CHAT).use(CHAT, range(WEEK, 2 * WEEK), idle=0.4, tokens=10**6)
+
+    (saving,) = advice([host.usage()], policy(offers=(offer(),))).savings
+
+    assert (saving.amount, saving.window_hours, saving.per_month) == (504 * DOLLAR, WEEK, 2190 * DOLLAR)
+
+
+def test_a_hosted_offer_for_a_server_of_an_hour() -> None:
+    """It is said that a day is needed, and a month is not made of an hour."""
+    host = SavingsHost().gpu(CHAT).use(CHAT, [335], idle=0.4, tokens=10**6)
+
+    judged = advice([host.usage()], policy(offers=(offer(),)))
+
+    assert judged.savings == ()
+    assert Lack("history", "node-1", "llm/chat-8b", 1) in judged.lacks
+
+
+def test_nights_of_a_server_of_eight_days() -> None:
+    """Only one weekday was seen twice: no schedule, and it is said of which server."""
+    host = SavingsHost(hours=3 * WEEK).gpu(CHAT).gpu(ARCHIVE)
+    since = range(3 * WEEK - 192, 3 * WEEK)
+    host.use(CHAT, since, idle=0.4, tokens=7)
+    host.use(ARCHIVE, [hour for hour in since if hour % 24 < 8])
+    host.use(ARCHIVE, [hour for hour in since if hour % 24 >= 8], idle=0.4, tokens=7)
+
+    judged = advice([host.usage()], policy())
+
+    assert judged.savings == ()
+    assert Lack("weeks", "node-1", "llm/archive-13b, llm/chat-8b", 192) in judged.lacks
 
 
 def test_a_hosted_offer_takes_hours_that_a_schedule_leaves() -> None:
@@ -391,6 +478,38 @@ def test_no_tokens_ever() -> None:
     judged = advice([host.usage()], policy(offers=(offer(),)))
 
     assert (judged.savings, judged.lacks) == ((), (Lack("tokens", "node-1", "llm/chat-8b"),))
+
+
+def test_a_little_use_without_tokens() -> None:
+    """18 seconds of an hour, of an engine that counts no tokens: it may serve somebody in them."""
+    host = SavingsHost().gpu(CHAT).use(CHAT, range(336), idle=0.995, phase="other")
+
+    judged = advice([host.usage()], policy())
+
+    assert (judged.savings, judged.lacks) == ((), (Lack("tokens", "node-1", "llm/chat-8b"),))
+
+
+def test_a_trace_of_use_without_tokens() -> None:
+    """4 milliseconds of an hour are what rounding leaves of none, as in a past month."""
+    host = SavingsHost().gpu(CHAT).use(CHAT, range(336), idle=1 - 1e-6, phase="other")
+
+    assert only(host).kind == "deserted"
+
+
+def test_a_little_use_of_a_server_that_is_not_read() -> None:
+    """Its page has not answered since its last token: those 18 seconds of an hour may have had some.
+
+    Of a server that is read they are none of its requests, and an idle GPU needs no page to be idle.
+    """
+    host = SavingsHost().gpu(CHAT).use(CHAT, range(288), idle=0.4, tokens=7)
+    idle = SavingsHost().gpu(CHAT).use(CHAT, range(288), idle=0.4, tokens=7).use(CHAT, range(288, 336))
+    host.use(CHAT, range(288, 336), idle=0.995)
+
+    assert only(host).silent_hours == 48
+    assert advice([host.usage(unread=frozenset({CHAT}))], policy()).savings == ()
+    assert [each.kind for each in advice([idle.usage(unread=frozenset({CHAT}))], policy()).savings] == [
+        "deserted"
+    ]
 
 
 def test_a_server_whose_tokens_are_computed_elsewhere_too() -> None:

@@ -251,6 +251,12 @@ def test_packages_put_the_unit_and_its_files_where_the_unit_looks() -> None:
     assert "EnvironmentFile=-/etc/default/inference-cost-exporter" in unit
 
 
+def test_the_packages_name_no_address_that_nobody_reads() -> None:
+    """Their maintainers have none in common; what names one has to be theirs."""
+    packages = yaml.safe_load((ROOT / "deploy/release/packages.yaml").read_text())
+    assert packages["maintainer"] == "Inference Cost Exporter maintainers"
+
+
 def test_the_workflow_pins_its_actions_and_has_few_rights() -> None:
     """Each action by commit; nothing is allowed that a job does not name, and no secret is read."""
     text = WORKFLOW.read_text()
@@ -261,6 +267,8 @@ def test_the_workflow_pins_its_actions_and_has_few_rights() -> None:
     assert used
     assert [one for one in used if not re.fullmatch(r"[\w./-]+@[0-9a-f]{40}", one)] == []
     assert set(re.findall(r"secrets\.(\w+)", text)) <= {"GITHUB_TOKEN"}
+    needed = {job["needs"] for job in workflow["jobs"].values() if "needs" in job}
+    assert needed == {"build", "sign"} <= workflow["jobs"].keys()
     rights = {name: job["permissions"] for name, job in workflow["jobs"].items()}
     assert rights == {
         "build": {"contents": "read"},

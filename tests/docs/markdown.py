@@ -67,6 +67,26 @@ def blocks(page: Path) -> list[CodeBlock]:
     return parsed
 
 
+def shell_commands(text: str) -> list[str]:
+    """The commands of shell, one a line once continued lines are joined, without those that are comments."""
+    lines = text.replace("\\\n", " ").splitlines()
+    return [line.strip() for line in lines if line.strip() and not line.lstrip().startswith("#")]
+
+
+def sections(page: Path) -> dict[str, list[CodeBlock]]:
+    """The blocks below each heading that has any, up to the next one of any rank."""
+    outside = FENCE.sub(lambda fence: "\n" * fence[0].count("\n"), page.read_text(encoding="utf-8"))
+    headings = [
+        (number, line.lstrip("# "))
+        for number, line in enumerate(outside.splitlines(), 1)
+        if line.startswith("#")
+    ]
+    below: dict[str, list[CodeBlock]] = {}
+    for code_block in blocks(page):
+        below.setdefault(max(one for one in headings if one[0] < code_block.line)[1], []).append(code_block)
+    return below
+
+
 def prose(page: Path) -> str:
     """A page without its blocks."""
     return FENCE.sub("", read(page))

@@ -1,16 +1,19 @@
 """What stands in blocks works: commands that are marked run, and configurations and scrape jobs load."""
 
+import csv
+import json
 import re
 import subprocess
 from pathlib import Path
 
+import jsonschema
 import pytest
 import yaml
 
-from exporter.config import load
+from exporter.config import load, parse
 from exporter.config.web import load_web
 from exporter.finance.tco.scenario_files import scenario
-from tests.docs.markdown import ROOT, CodeBlock, blocks, named, pages
+from tests.docs.markdown import ROOT, CodeBlock, blocks, named, pages, sections, shell_commands
 from tests.docs.sandbox import Sandbox, to_be_done
 
 EVERY = [code_block for page in pages() for code_block in blocks(page)]
@@ -26,6 +29,7 @@ def kind(code_block: CodeBlock) -> str:
         ("prometheus", {"scrape_configs"}),
         ("manifest", {"egress", "resources", "apiVersion", "services"}),
         ("scenario", {"options"}),
+        ("values", {"config"}),
         ("web", {"tls_server_config", "basic_auth_users"}),
     )
     return next((name for name, keys in kinds if keys & top), "configuration")
@@ -44,6 +48,15 @@ def test_a_configuration_of_a_page_loads(code_block: CodeBlock, tmp_path: Path) 
     load(file)
 
 
+@pytest.mark.parametrize("code_block", of("values"), ids=lambda code_block: code_block.where)
+def test_values_of_the_chart_hold_a_configuration(code_block: CodeBlock, tmp_path: Path) -> None:
+    """As the chart writes it."""
+    file = tmp_path / "config.yaml"
+    file.write_text(yaml.safe_dump(yaml.safe_load(code_block.text)["config"]))
+
+    assert load(file).hardware
+
+
 @pytest.mark.parametrize("code_block", of("scenario"), ids=lambda code_block: code_block.where)
 def test_a_scenario_of_a_page_is_read(code_block: CodeBlock, tmp_path: Path) -> None:
     """As `tco` reads it."""
@@ -60,6 +73,16 @@ def test_a_web_configuration_of_a_page_is_read(code_block: CodeBlock, tmp_path: 
     file.write_text(code_block.text)
 
     load_web(file)
+
+
+@pytest.mark.parametrize("code_block", of("values"), ids=lambda code_block: code_block.where)
+def test_the_chart_takes_values_of_a_page(code_block: CodeBlock) -> None:
+    """By its schema, and what is the exporter's in them by the exporter."""
+    values = yaml.safe_load(code_block.text)
+    schema = ROOT / "deploy" / "helm" / "inference-cost-exporter" / "values.schema.json"
+    jsonschema.validate(values, json.loads(schema.read_text()))
+
+    parse(yaml.safe_dump(values["config"]).encode())
 
 
 @pytest.mark.parametrize("code_block", of("prometheus"), ids=lambda code_block: code_block.where)
@@ -85,6 +108,23 @@ def test_a_page_can_be_done(page: Path, tmp_path: Path) -> None:
     for code_block in to_be_done(page):
         sandbox.run_block(code_block)
     sandbox.lint(page)
+
+
+def test_each_platform_is_installed_by_three_commands() -> None:
+    """And no section of the page has more; a command that is joined to another counts for itself."""
+    texts = {
+        title: "".join(code_block.text for code_block in below if code_block.language == "sh")
+        for title, below in sections(ROOT / "docs" / "install.md").items()
+    }
+    counts = {
+        title: sum(len(re.split(r"&&|;|\|", command)) for command in shell_commands(text))
+        for title, text in texts.items()
+    }
+    with (ROOT / "docs" / "generators" / "platforms.csv").open(encoding="utf-8", newline="") as lines:
+        platforms = [row["name"] for row in csv.DictReader(lines)]
+
+    assert counts.pop("Kubernetes") == 2  # the image of all platforms, until a registry has it
+    assert counts == dict.fromkeys(["Debian and Ubuntu", "RHEL, Rocky Linux and SUSE", *platforms], 3)
 
 
 def test_every_shell_block_is_shell() -> None:

@@ -277,6 +277,7 @@ def scene(browser: Browser, url: str) -> dict[str, Any]:
                     "overflow": page.evaluate(WIDER),
                     "chart_text": page.evaluate(CHART_TEXT) if page.locator("svg text").count() else None,
                     "silent_tables": page.evaluate(SILENT_TABLES),
+                    "folds": page.locator("#unfolded").count(),
                     "stops": page.evaluate(TABBABLE),
                     "height": page.evaluate("() => document.documentElement.scrollHeight"),
                     **page.evaluate(TIMES),
@@ -284,18 +285,54 @@ def scene(browser: Browser, url: str) -> dict[str, Any]:
                 }
     with opened(browser, url, java_script_enabled=False, viewport=PHONE) as (page, _):
         views["hints without scripts"] = page.locator(".hint:visible").count()
+    if views["wide light"]["folds"]:
+        views["fold"] = unfolded(browser, url)
     return views
+
+
+def unfolded(browser: Browser, url: str) -> dict[str, Any]:
+    """Visible rows of servers: folded and not, filtered, sorted, refreshed, printed, without scripts."""
+    rows: dict[str, Any] = {}
+    for name, scripts in (("scripts", True), ("no scripts", False)):
+        with opened(browser, url, java_script_enabled=scripts) as (page, _):
+            shown = page.locator("[data-part=servers] tbody:not(.total) tr:visible")
+            rows[f"{name}, at first"] = shown.count()
+            page.emulate_media(media="print")
+            rows[f"{name}, printed"] = shown.count()
+            page.emulate_media(media="screen")
+            page.get_by_label("more rows").press("Space")
+            rows[f"{name}, unfolded"] = shown.count()
+    with opened(browser, url) as (page, _):
+        page.clock.install()
+        page.reload(wait_until="load")
+        shown = page.locator("[data-part=servers] tbody:not(.total) tr:visible")
+        last = page.locator("[data-part=servers] tbody:not(.total) tr").last.locator("a").text_content()
+        page.get_by_label("Filter").fill(last or "")
+        rows["last by words"] = [shown.count(), shown.first.locator("a").text_content() == last]
+        page.get_by_label("Filter").fill("")
+        page.get_by_label("Sort by").select_option("Last token")
+        page.get_by_role("button", name="Reverse").click()
+        rows["sorted"] = [shown.count(), page.locator(".unfold").inner_text().strip()]
+        page.get_by_label("more rows").check()
+        page.evaluate("() => { document.querySelector('[data-part=servers] td').textContent = 'old'; }")
+        with page.expect_response(url):
+            page.clock.fast_forward(REFRESH_MILLISECONDS)
+        page.wait_for_load_state("networkidle")
+        rows["refreshed"] = [shown.count(), page.get_by_label("more rows").is_checked()]
+    return rows
 
 
 def pictures(browser: Browser, wanted: Path) -> dict[str, Any]:
     """Takes pictures: a list in JSON has for each the page's file, the picture's, and how it is looked at."""
     for each in json.loads(wanted.read_text(encoding="utf-8")):
-        width, scheme = each["how"].split("-")
+        width, scheme, *part = each["how"].split("-")
         viewport = PHONE if width == "phone" else WIDE
         with opened(browser, Path(each["page"]).as_uri(), viewport=viewport, color_scheme=scheme) as (
             page,
             _,
         ):
+            for name in part:
+                page.locator(f"[data-part={name}]").evaluate("(one) => one.parentElement.scrollIntoView()")
             Path(each["picture"]).write_bytes(picture(page))
     return {}
 

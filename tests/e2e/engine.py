@@ -7,6 +7,7 @@ import socket
 import subprocess
 from abc import ABC, abstractmethod
 from collections.abc import Mapping
+from contextlib import suppress
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
@@ -70,7 +71,11 @@ class EngineServer(ABC):
                 stderr=log,
                 start_new_session=True,
             )
-        until(self._healthy, self.start_seconds, f"{type(self).__name__} healthy, see {self.log}")
+        try:
+            until(self._healthy, self.start_seconds, f"{type(self).__name__} healthy, see {self.log}")
+        except BaseException:  # an interrupt, too: nobody else ends it
+            self.kill()
+            raise
 
     def restart(self) -> None:
         """Another process at the same address, its counters at zero."""
@@ -80,7 +85,8 @@ class EngineServer(ABC):
     def kill(self) -> None:
         """End the process and those that it started: its session is its own."""
         if self.process is not None:
-            os.killpg(self.process.pid, 9)
+            with suppress(ProcessLookupError):
+                os.killpg(self.process.pid, 9)
             self.process.wait(10)
             self.process = None
 

@@ -1,6 +1,7 @@
 """What a node does to the daemon: it stops it, drains it, brings the driver late, and replaces the driver."""
 
 import shutil
+import time
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
 from dataclasses import dataclass
@@ -10,7 +11,8 @@ import pytest
 
 from exporter.clock import SystemClock
 from exporter.ledger.ledger import Ledger
-from tests.e2e import killed_daemon
+from exporter.units import NANOSECONDS_PER_SECOND, PICODOLLARS_PER_DOLLAR
+from tests.e2e import killed_daemon, restrictions
 from tests.e2e.daemon import NO_CLOUD, Daemon, Page, get, until
 from tests.e2e.expected_totals import PACES, HostTotals
 from tests.e2e.load_servers import Load
@@ -67,6 +69,29 @@ def test_a_stop_commits_what_was_read(tmp_path: Path) -> None:
             assert daemon.ledger.with_name("ledger.db-wal").exists() is False  # folded into the file
             daemon.start()
         daemon.terminate(SUPERVISOR_SECONDS)
+
+
+def test_a_drained_node_is_charged_to_its_end(tmp_path: Path) -> None:
+    """Two GPUs, ticks of 15 s: the ledger has the time from the last tick to SIGTERM, without a next start.
+
+    The DaemonSet gives the daemon three times the time that it may take.
+    """
+    host = FakeNvml(tmp_path, Scenario(h100s(2, utilization=50, power_mw=300_000)))
+    daemon = Daemon(tmp_path, f"interval: 15s\n{PRICED}", host.environment())
+    daemon.start()
+    last = daemon.scrape()
+    stopped = time.time()
+    assert daemon.terminate(SUPERVISOR_SECONDS) == 0
+    ended = time.time()
+    ledger = Ledger.open(daemon.ledger, SystemClock())
+    totals = ledger.totals(0, ())
+    ledger.close()
+
+    charged = sum(totals.gpu_time.values()) / NANOSECONDS_PER_SECOND - last.sum(TIME)
+    assert 2 * (stopped - last.tick) <= charged <= 2 * (ended - last.tick)
+    money = sum(totals.gpu_cost.values()) / PICODOLLARS_PER_DOLLAR - last.sum(COST)
+    assert money == pytest.approx(charged * 2.50 / 3600, rel=1e-6)
+    assert restrictions.pod()["terminationGracePeriodSeconds"] >= 3 * SUPERVISOR_SECONDS
 
 
 def test_a_stop_does_not_wait_for_a_hung_driver(tmp_path: Path) -> None:

@@ -381,7 +381,19 @@ def test_each_server_is_one_stop(scenes: dict[str, Any], measured: Callable[[str
         f"40 servers on 16 GPUs: {many['bytes']:,} bytes, {many['height']:,} pixels, {many['stops']} stops"
     )
 
-    assert many["stops"] - few["stops"] == 32 + 1
+    # Ten of 41 rows are above the fold; the way past them, and the checkbox.
+    assert many["stops"] - few["stops"] == 10 - 8 - 1 + 2
+
+
+def test_rows_below_the_fold_are_found(scene: Callable[[str], Any]) -> None:
+    """By the checkbox, also without scripts; by words, by order and on paper."""
+    fold = scene("forty")["fold"]
+
+    for how in ("scripts", "no scripts"):
+        assert [fold[f"{how}, {when}"] for when in ("at first", "unfolded", "printed")] == [10, 41, 41]
+    assert fold["last by words"] == [1, True]
+    assert fold["sorted"] == [10, "Show 31 more rows, $31.85 per hour"]
+    assert fold["refreshed"] == [41, True]
 
 
 def test_servers_are_sorted_and_filtered_without_a_reload(demo_visit: Any) -> None:

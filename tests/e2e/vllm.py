@@ -3,14 +3,14 @@
 from tests.e2e.daemon import ROOT, Page
 from tests.e2e.engine import EngineServer
 
-ENVIRONMENT = ROOT / ".cache" / "vllm"
-MODEL = ROOT / ".cache" / "vllm-model"
+ENVIRONMENT = ROOT / ".cache" / "engines" / "vllm"
+MODEL = ROOT / ".cache" / "engines" / "tiny-bfloat16"
 
 
 class Vllm(EngineServer):
     """Its prompt counter holds whole prompts, what was cached included."""
 
-    start_seconds = 180
+    start_seconds = 600  # other engines may run beside it
     longest = 300
 
     def command(self) -> list[str]:

@@ -122,10 +122,14 @@ def test_keys_and_users_of_a_team_are_told_one_by_one() -> None:
     assert counted(gateway_counts(page)) == {("m", "", "Search"): (35.0, 0.0)}
 
 
-def test_a_series_tells_when_it_began() -> None:
-    """By the series of the same labels that its client library writes beside it."""
-    page = LITELLM % (labels(model="m", team="a"), b"5") + LITELLM % (labels(model="m", team="b"), b"5")
-    page += b"litellm_input_tokens_metric_created{%s} 1.5e9\n" % labels(model="m", team="a")
+@pytest.mark.parametrize(
+    "more", [{}, *({"user": "u" * length} for length in range(180, 201)), {"user": "u" * 400}]
+)
+def test_a_series_tells_when_it_began(more: dict[str, str]) -> None:
+    """By the series of the same labels that its client library writes beside it, however long they are."""
+    one, other = labels(model="m", team="a", **more), labels(model="m", team="b", **more)
+    page = LITELLM % (one, b"5") + LITELLM % (other, b"5")
+    page += b"litellm_input_tokens_metric_created{%s} 1.5e9\n" % one
 
     assert [one.created for one in gateway_counts(page).counters] == [1_500_000_000 * 10**9, None]
 

@@ -150,8 +150,11 @@ def test_nothing_to_save() -> None:
 def test_every_lack_has_a_sentence() -> None:
     """Within 80 columns, however long the name."""
     reasons: tuple[LackReason, ...] = (*LACKS,)
-    lines = printed(lacks=tuple(Lack(reason, "node-1", "x" * 200, 7) for reason in reasons))
+    lacks = [Lack(reason, "node-1", "x" * 200, 7) for reason in reasons]
+    of_hosts = [Lack(reason, "node-1", hours=7) for reason in ("history", "weeks")]
+    lines = printed(lacks=(*lacks, *of_hosts))
 
+    assert "- node-1: no schedule is judged: 7 hours of history, and 336 are needed" in lines
     assert "- node-1: not judged: 7 hours of history, and 24 are needed" in lines
     assert max(map(len, lines)) <= 80
 
@@ -223,7 +226,7 @@ def test_json() -> None:
     assert (unallocated["server"], unallocated["cash"], unallocated["obstacle"]) == (None, True, None)
     assert (deserted["namespace"], deserted["server"], deserted["silent_hours"]) == ("llm", "archive-13b", 48)
     assert (deserted["cash"], deserted["obstacle"]) == (False, "host")
-    assert schedule["rests"][0] == {"start": 20, "length": 10}
+    assert schedule["rests"][0] == {"start": 20, "length": 10, "minute": 0}
     assert schedule["ignored"] == {"reason": "batch", "until": "2027-01-01"}
     assert (hosted["price_difference_picodollars"], hosted["tokens"]) == (100 * DOLLAR, 7_000_000)
     assert (deserted["price_difference_picodollars"], deserted["tokens"]) == (0, None)

@@ -7,18 +7,31 @@ from pathlib import Path
 
 import pytest
 
-from exporter.cost.postings import GpuTimePosting, OwnerPhase
+from exporter.cost.postings import GpuTimePosting, MoneyPosting, OwnerPhase
 from exporter.cost.savings import HostUsage, PricedGpu
-from exporter.cost.state import GpuState, ServerState, State
+from exporter.cost.state import EndpointState, GpuState, ServerState, State
 from exporter.ledger.errors import LedgerError
 from exporter.ledger.host_usage import HourReader, host_usage
 from exporter.ledger.ledger import Ledger
 from exporter.ledger.reader import LedgerReader
-from exporter.readings import Holder
+from exporter.readings import Gpu, Holder
 from exporter.tariff.hosted import HostedPrice
 from exporter.tariff.tariff import Tariff
 from exporter.tariff.terms import Hardware, HardwareMatch, Listed, Owned, Rented, RentPrice
-from tests.ledger.ticks import CHAT, GPU_0, GPU_1, HOUR, MINUTE, NOVEMBER, StillClock, money, tick, tokens
+from tests.ledger.ticks import (
+    CHAT,
+    GPU_0,
+    GPU_1,
+    HOUR,
+    MINUTE,
+    NOVEMBER,
+    SEARCH,
+    UNALLOCATED_OWNER,
+    StillClock,
+    money,
+    tick,
+    tokens,
+)
 
 DOLLAR = 10**12
 FIRST = NOVEMBER // HOUR
@@ -67,6 +80,55 @@ def test_whole_hours_since_the_first(ledger: LedgerReader) -> None:
     assert host.reported
 
 
+@pytest.mark.parametrize(
+    ("endpoint", "unread"),
+    [
+        (None, True),
+        (EndpointState(CHAT.key, 0), True),
+        (EndpointState(CHAT.key, 0, read=True, answered=NOW - HOUR), False),
+        (EndpointState(CHAT.key, 0, read=True, answered=NOW - HOUR - 1), True),
+        (EndpointState(SEARCH.key, 0, read=True, answered=NOW), True),
+    ],
+    ids=["none", "never-answered", "answered", "an-hour-ago", "of-another-server"],
+)
+def test_servers_whose_page_does_not_answer(
+    tmp_path: Path, endpoint: EndpointState | None, *, unread: bool
+) -> None:
+    """Nothing of them was read for an hour: a holder without an endpoint, or one that is silent."""
+    gpus = {"GPU-0": GpuState(GPU_0, 0, holders=(Holder(CHAT.key, "GPU-0"),))}
+    endpoints = {} if endpoint is None else {"http://chat": endpoint}
+    running = Ledger.open(tmp_path / "ledger.db", StillClock(NOW))
+    running.post(tick(NOW, length=MINUTE), State(wall=NOW, gpus=gpus, endpoints=endpoints))
+    running.close()
+
+    with LedgerReader.open(tmp_path / "ledger.db") as reader:
+        assert usage(reader).unread == ({CHAT.key} if unread else set())
+
+
+def test_gpus_that_are_paid_for_and_not_shown(tmp_path: Path) -> None:
+    """A lost one that nobody held and two that NVML never listed; one that is held is its server's."""
+    gpus = {
+        "GPU-0": GpuState(GPU_0, 0),
+        "GPU-1": GpuState(GPU_1, 1, up=False),
+        "GPU-2": GpuState(GPU_1._replace(uuid="GPU-2"), 2, up=False, holders=(Holder(CHAT.key, "GPU-2"),)),
+    }
+    unseen = {GPU_1.gpu_model: GpuState(Gpu("unseen", GPU_1.gpu_model), -1, up=False, count=2)}
+    running = Ledger.open(tmp_path / "ledger.db", StillClock(NOW))
+    running.post(tick(NOW, length=MINUTE), State(wall=NOW, gpus=gpus, unseen=unseen))
+    running.close()
+
+    with LedgerReader.open(tmp_path / "ledger.db") as reader:
+        assert usage(reader).absent == 3
+
+
+def test_servers_that_serve_now(ledger: LedgerReader) -> None:
+    """Those with tokens in the running hour, which is of no window."""
+    running = usage(ledger, now=NOVEMBER + 2 * HOUR - 1)
+
+    assert (running.last, sorted(running.hours), running.serving) == (FIRST, [FIRST], {CHAT.key})
+    assert usage(ledger).serving == set()
+
+
 def test_a_shorter_window(ledger: LedgerReader) -> None:
     """One hour of two."""
     host = usage(ledger, hours=1)
@@ -90,7 +152,7 @@ def test_a_window_after_the_last_tick(ledger: LedgerReader) -> None:
 def test_prices_of_the_last_paid_hour(ledger: LedgerReader) -> None:
     """4 dollars of rent, without the storage; a GPU that never cost anything has no price."""
     assert usage(ledger).gpus == (
-        PricedGpu(GPU_0, frozenset({CHAT.key}), 4 * DOLLAR, "unknown"),
+        PricedGpu(GPU_0, frozenset({CHAT.key}), 4 * DOLLAR, "unknown", "configured"),
         PricedGpu(GPU_1, frozenset(), None, "unknown"),
     )
 
@@ -113,6 +175,54 @@ def test_a_price_that_was_lost_since(tmp_path: Path) -> None:
         (gpu,) = usage(reader).gpus
 
     assert (gpu.per_hour, gpu.release) == (None, "unknown")
+
+
+def posted_gpus(tmp_path: Path, *hours: tuple[MoneyPosting, ...]) -> tuple[PricedGpu, ...]:
+    """The GPUs of a ledger of such hours, at its own prices: chat holds the first of two."""
+    gpus = {
+        "GPU-0": GpuState(GPU_0, 0, holders=(Holder(CHAT.key, "GPU-0"),)),
+        "GPU-1": GpuState(GPU_1, 1),
+    }
+    owners = {GPU_0: OwnerPhase(CHAT, "decode"), GPU_1: OwnerPhase(UNALLOCATED_OWNER, "idle")}
+    times = tuple(GpuTimePosting(gpu, owner, HOUR, priced=True) for gpu, owner in owners.items())
+    clock = StillClock()
+    running = Ledger.open(tmp_path / "ledger.db", clock)
+    accrued = 0
+    for number, entries in enumerate(hours, 1):
+        clock.now = NOVEMBER + number * HOUR
+        accrued += sum(entry.amount for entry in entries)
+        state = State(wall=clock.now, accrued=accrued, gpus=gpus)
+        running.post(tick(clock.now, *entries, length=HOUR, gpu_time=times), state)
+    running.close()
+    with LedgerReader.open(tmp_path / "ledger.db") as reader:
+        return usage(reader).gpus
+
+
+def test_an_estimate_of_the_last_paid_hour_is_one(tmp_path: Path) -> None:
+    """Chat's GPU at an estimate, and the free one at a configured price."""
+    estimated = money(3 * DOLLAR)._replace(price_basis="estimate")
+    gpus = posted_gpus(tmp_path, (estimated, money(2 * DOLLAR, UNALLOCATED_OWNER, "idle", GPU_1)))
+
+    assert [(gpu.per_hour, gpu.price_basis) for gpu in gpus] == [
+        (3 * DOLLAR, "estimate"),
+        (2 * DOLLAR, "configured"),
+    ]
+
+
+def test_a_basis_that_is_not_of_one_gpu_is_unknown(tmp_path: Path) -> None:
+    """Chat paid for two GPUs, one of them at an estimate: which one is not in the ledger."""
+    estimated = money(3 * DOLLAR)._replace(price_basis="estimate")
+    gpus = posted_gpus(tmp_path, (estimated, money(2 * DOLLAR, gpu=GPU_1)))
+
+    assert [gpu.price_basis for gpu in gpus] == [None, None]
+
+
+def test_hardware_that_is_written_off_costs_nothing_now(tmp_path: Path) -> None:
+    """An hour of depreciation, and one of none: it is owed, and 0, so that the earlier price is over."""
+    written_off = money(3 * DOLLAR, component="amortization")
+    gpus = posted_gpus(tmp_path, (written_off,), (money(DOLLAR, UNALLOCATED_OWNER, "idle", GPU_1),))
+
+    assert [gpu.per_hour for gpu in gpus] == [0, DOLLAR]
 
 
 def rent(*prices: RentPrice, always: bool = False) -> Rented:

@@ -28,7 +28,7 @@ from exporter.cost.state import (
 )
 from exporter.ledger import marks
 from exporter.ledger.ledger import Ledger
-from exporter.readings import Division, Gpu, Holder, Objective, PodOwnership, ServerKey, endpoint_id
+from exporter.readings import Division, Gpu, Holder, Objective, Peer, PodOwnership, ServerKey, endpoint_id
 from tests.ledger.ticks import CHAT, GPU_0, GPU_1, NOVEMBER, StillClock, money, tick
 
 ZETA, ALPHA = ServerKey("llm", "zeta"), ServerKey("llm", "alpha")
@@ -88,6 +88,8 @@ REMEMBERED = State(
             marks=CounterMarks({SERIES: 1.5e15, "gone": 2.0}, {"gone": float(NOVEMBER)}, dropped=True),
             answered=NOVEMBER + 2,
             youngest=NOVEMBER + 1,
+            engine="vllm",
+            peer=Peer("127.0.0.1", 8000, True),
             latency=LatencyState(
                 NOVEMBER + 4,
                 read=True,
@@ -444,6 +446,27 @@ def test_damaged_histograms_cost_an_endpoint_nothing_else(damaged: Any) -> None:
 
     assert dropped == ()
     assert state.endpoints[URL] == replace(REMEMBERED.endpoints[URL], latency=LatencyState())
+
+
+@pytest.mark.parametrize(
+    "damaged",
+    [
+        {"peer": None},
+        {"peer": {}},
+        {"peer": ["127.0.0.1", 8000]},
+        {"peer": ["localhost", 8000, True]},
+        {"peer": ["127.0.0.1", -1, True]},
+        {"peer": ["127.0.0.1", "8000", True]},
+        {"engine": 1},
+    ],
+)
+def test_an_address_that_cannot_be_read_costs_an_endpoint_nothing_else(damaged: dict[str, Any]) -> None:
+    """The same where it lacks, as in a file of a release without it: the next good read has it."""
+    text = json.loads(marks.texts(REMEMBERED)["endpoint", URL]) | damaged
+    state, dropped = marks.state_of([("endpoint", URL, json.dumps(text))])
+
+    assert dropped == ()
+    assert state.endpoints[URL] == replace(REMEMBERED.endpoints[URL], engine="", peer=None)
 
 
 @pytest.mark.parametrize(

@@ -17,11 +17,14 @@ UNSERVED = "http://127.0.0.1:9/v1"
 
 
 class Proxy(EngineServer):
-    """Its metrics want a key, as all else does. Its model `chat` is the server, `gone` leads nowhere."""
+    """Its metrics want a key, as all else does. Its model `chat` is the server, `gone` leads nowhere.
+
+    `settings` are more of `litellm_settings`.
+    """
 
     start_seconds = 300  # it imports for ten seconds, and for longer on a busy machine
 
-    def __init__(self, folder: Path, server: EngineServer) -> None:
+    def __init__(self, folder: Path, server: EngineServer, **settings: Any) -> None:
         super().__init__(folder / "litellm.log")
         self.url = f"http://127.0.0.1:{self.port}/metrics/"
         self.config = folder / "litellm.json"
@@ -35,7 +38,7 @@ class Proxy(EngineServer):
                 {"model_name": "chat", "litellm_params": served, "model_info": {"id": "deployment-1"}},
                 {"model_name": "gone", "litellm_params": gone, "model_info": {"id": "deployment-2"}},
             ],
-            "litellm_settings": {"callbacks": ["prometheus"], "num_retries": 0},
+            "litellm_settings": {"callbacks": ["prometheus"], "num_retries": 0, **settings},
             "general_settings": {"custom_auth": "teams.admit"},
         }
         self.config.write_text(json.dumps(config), encoding="utf-8")  # JSON is YAML

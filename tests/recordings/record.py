@@ -9,6 +9,7 @@ meanwhile by the verb `record`, and ended. Run by `make captures`.
 import http.client
 import json
 import os
+import re
 import shutil
 import signal
 import subprocess
@@ -23,6 +24,8 @@ from tests.recordings.engines import CACHE, PORT, ROOT, RUNNABLE, TORCH, Runnabl
 
 PATIENCE_SECONDS = 3600
 """Some compile their model for a quarter of an hour on two cores."""
+KEPT_CHARACTERS = 400
+"""Of what pip or a server said last."""
 OFFLINE = {
     "HF_HUB_OFFLINE": "1",
     "TRANSFORMERS_OFFLINE": "1",
@@ -32,39 +35,44 @@ OFFLINE = {
 }
 
 
+class CaptureError(RuntimeError):
+    """Why there is no recording of an engine: it cannot be installed, does not start, or counts nothing."""
+
+
 def install(name: str, steps: tuple[tuple[str, ...], ...]) -> Path:
     """An environment with these packages, made once; the folder of its programs."""
     folder = CACHE / name
-    stamp = folder / ".complete"
-    if not stamp.exists() or stamp.read_text(encoding="utf-8") != repr(steps):
-        python = subprocess.run(
-            ["tools/python"],
-            check=False,
-            cwd=ROOT,
-            env={**os.environ, "PYTHON": "python3.11"},
-            capture_output=True,
-            text=True,
-        )
-        if python.returncode:
-            raise SystemExit(f"missing: Python 3.11, which the packages of {name} are built for")
-        subprocess.run([python.stdout.strip(), "-m", "venv", "--clear", str(folder)], check=True)
-        for step in steps:
-            pip = (str(folder / "bin/pip"), "install", "--quiet", "--disable-pip-version-check")
-            subprocess.run([*pip, *step], check=True)
-        # Neither is needed to serve text, and their compiled parts want another torch.
-        unneeded = ("uninstall", "--quiet", "--yes", "torchaudio", "torchcodec")
-        subprocess.run([str(folder / "bin/pip"), *unneeded], check=True)
-        stamp.write_text(repr(steps), encoding="utf-8")
+    words = [word for step in steps for word in (*step, ",")][:-1]
+    made = subprocess.run(
+        ["tools/environment", str(folder), "--packages", *words],
+        check=False,
+        cwd=ROOT,
+        env={**os.environ, "PYTHON": "python3.11"},  # which the packages are built for
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+    if made.returncode:
+        raise CaptureError(f"cannot be installed: {last_error(made.stderr)}")
+    # Neither is needed to serve text, and their compiled parts want another torch.
+    uninstall = ("uninstall", "--quiet", "--yes", "torchaudio", "torchcodec")
+    subprocess.run([str(folder / "bin/pip"), *uninstall], check=True, stderr=subprocess.DEVNULL)
     return folder / "bin"
 
 
-def tiny(dtype: str) -> Path:
-    """The model of `tests/vllm`, in this type."""
-    folder = CACHE / f"tiny-{dtype}"
+def last_error(text: str) -> str:
+    """The last error that a program wrote, on one line."""
+    lines = [line.strip() for line in text.splitlines() if line.strip()]
+    errors = [line for line in lines if re.search(r"error", line, re.IGNORECASE)]
+    return (errors or lines or ["it says nothing"])[-1][:KEPT_CHARACTERS]
+
+
+def tiny(kind: str) -> Path:
+    """The model of `tests/vllm`, in this type of number, or the one that makes embeddings."""
+    folder = CACHE / f"tiny-{kind}"
     if not (folder / "config.json").exists():
         programs = install("model", ((TORCH, "transformers==5.19.0"),))
         script = str(ROOT / "tests/vllm/tiny_model.py")
-        subprocess.run([str(programs / "python"), script, str(folder), dtype], check=True)
+        subprocess.run([str(programs / "python"), script, str(folder), kind], check=True)
     return folder
 
 
@@ -86,9 +94,10 @@ def await_answer(server: subprocess.Popen[bytes], path: str, log: Path) -> None:
         if answers(path):
             return
         if server.poll() is not None:
-            break
+            last = last_error(log.read_text(encoding="utf-8", errors="replace"))
+            raise CaptureError(f"ended with {server.returncode} before it served: {last} (see {log})")
         time.sleep(1)
-    raise SystemExit(f"{path} does not answer, see {log}")
+    raise CaptureError(f"{path} does not answer after {PATIENCE_SECONDS} s, see {log}")
 
 
 def answers(path: str) -> bool:
@@ -108,15 +117,19 @@ def record(runnable: Runnable, folder: Path) -> None:
     flags = (f"--url={runnable.metrics}", f"--engine={runnable.engine}", f"--output={folder}")
     verb = (sys.executable, "-m", "exporter", "record", *flags, "--times=1000", "--every=2s")
     recorder = subprocess.Popen(verb, cwd=ROOT)
-    while not (_partial(folder) / "0001.prom").exists():
-        if recorder.poll() is not None:
-            raise SystemExit(f"{runnable.engine} is not recorded")
-        time.sleep(0.2)
-    runnable.work()
-    time.sleep(6)  # the last counts are read
-    recorder.send_signal(signal.SIGINT)
-    if recorder.wait(60):
-        raise SystemExit(f"{runnable.engine} is not recorded")
+    try:
+        while not (_partial(folder) / "0001.prom").exists():
+            if recorder.poll() is not None:
+                raise CaptureError(f"{runnable.metrics} cannot be recorded: see what the verb said above")
+            time.sleep(0.2)
+        runnable.work()
+        time.sleep(runnable.settle_seconds)
+        recorder.send_signal(signal.SIGINT)
+        if status := recorder.wait(60):
+            raise CaptureError(f"the verb ended with {status}: see what it said above")
+    finally:
+        recorder.kill()
+        recorder.wait()
     thin(folder)
 
 
@@ -130,6 +143,8 @@ def thin(folder: Path) -> None:
     path = folder / "manifest.json"
     manifest = json.loads(path.read_bytes())
     first, *between, last = manifest["pages"]
+    if first["counted"] == last["counted"]:
+        raise CaptureError(f"nothing was counted while it was asked, see {folder}")
     moved = [page for page in between if page["counted"] not in (first["counted"], last["counted"])]
     rest = [first, *(moved or between)[:1], last]
     for page in manifest["pages"]:
@@ -147,31 +162,49 @@ def thin(folder: Path) -> None:
     path.write_text(json.dumps(manifest, indent=2) + "\n", encoding="utf-8")
 
 
+def capture(runnable: Runnable, folder: Path) -> None:
+    """Install, start, ask, record and end one engine; a folder of before is written anew."""
+    folder.parent.mkdir(parents=True, exist_ok=True)
+    for old in (folder, _partial(folder)):
+        shutil.rmtree(old, ignore_errors=True)
+    # Whoever needs the same packages has one environment.
+    home = next(other.engine for other in RUNNABLE if other.packages == runnable.packages)
+    programs, model = install(home, runnable.packages), tiny(runnable.model)
+    log = folder.with_name(f"{folder.name}.log")
+    with log.open("wb") as written:
+        server = start(runnable.command(programs, model), runnable.environment, written)
+        try:
+            await_answer(server, runnable.ready, log)
+            runnable.prepare()
+            record(runnable, folder)
+        finally:
+            with suppress(ProcessLookupError):
+                os.killpg(server.pid, signal.SIGKILL)
+            server.wait()
+
+
 def main(output: str, *names: str) -> None:
-    """Those engines, or all of them; a folder of before is written anew."""
+    """Those engines, or all of them; one that fails is named, and ends no other."""
     # A shell's background ignores it, and so would the verb.
     signal.signal(signal.SIGINT, signal.default_int_handler)
     known = {runnable.engine: runnable for runnable in RUNNABLE}
     if unknown := [name for name in names if name not in known]:
         raise SystemExit(f"{', '.join(unknown)}: no such engine; there are {', '.join(known)}")
+    failures = {}
     for name in names or known:
         runnable = known[name]
-        folder = Path(output).resolve() / f"{runnable.engine}-{runnable.version}"
-        folder.parent.mkdir(parents=True, exist_ok=True)
-        for old in (folder, _partial(folder)):
-            shutil.rmtree(old, ignore_errors=True)
-        programs, model = install(name, runnable.packages), tiny(runnable.dtype)
-        log = folder.with_name(f"{folder.name}.log")
-        with log.open("wb") as written:
-            server = start(runnable.command(programs, model), runnable.environment, written)
-            try:
-                await_answer(server, runnable.ready, log)
-                runnable.prepare()
-                record(runnable, folder)
-            finally:
-                with suppress(ProcessLookupError):
-                    os.killpg(server.pid, signal.SIGKILL)
-                server.wait()
+        release = f"{name}-{runnable.version}"
+        began = time.monotonic()
+        try:
+            capture(runnable, Path(output).resolve() / release)
+        except Exception as why:  # noqa: BLE001 - whatever it is, the others are run
+            failures[release] = str(why)
+            print(f"{release}: not recorded: {why}", file=sys.stderr, flush=True)  # noqa: T201 - to a terminal
+        else:
+            print(f"{release}: recorded in {time.monotonic() - began:.0f} s", flush=True)  # noqa: T201 - as above
+    if failures:
+        reasons = [f"  {release}: {why}" for release, why in failures.items()]
+        raise SystemExit("\n".join(["not recorded:", *reasons]))
 
 
 if __name__ == "__main__":

@@ -1,13 +1,17 @@
 """The .deb and the .rpm on minimal hosts: installed, run, upgraded, downgraded, removed and purged."""
 
+import os
+import shlex
+import subprocess
 from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
 from tests import next_release
+from tests.docs.markdown import sections
 from tests.e2e.daemon import Page
-from tests.release.conftest import Builds
+from tests.release.conftest import ROOT, Builds
 from tests.release.roots import MinimalHost
 
 UNIT = "inference-cost-exporter.service"
@@ -114,6 +118,47 @@ def test_an_rpm_from_installation_to_removal(host: MinimalHost, builds: Builds, 
     assert host.systemctl_calls() == [f"disable --quiet {UNIT}", f"stop {UNIT}"]
     assert (host.has(PROGRAM), host.has("/opt/inference-cost-exporter/bin"), host.has(WANTED)) == (False,) * 3
     assert (host.has(f"{CONFIG}.rpmsave"), host.has(LEDGER)) == (True, True)
+
+
+SUDO = """\
+#!/bin/bash
+case $1 in
+dpkg) exec dpkg --root={root} "${{@:2}}" ;;
+rpm) exec rpm --root {root} --nodeps "${{@:2}}" ;;
+esac
+exec {chroot} "$@"
+"""
+"""Does in a host what the page has root do."""
+
+
+@pytest.mark.parametrize("title", ["Debian and Ubuntu", "RHEL, Rocky Linux and SUSE"])
+def test_the_three_commands_of_the_page_install_a_host(
+    host: MinimalHost, builds: Builds, title: str, tmp_path: Path
+) -> None:
+    """As bash runs them where `make release` has filled `dist`, with the packages of both architectures."""
+    (code_block,) = sections(ROOT / "docs" / "install.md")[title]
+    (tmp_path / "dist").symlink_to(builds.tagged)
+    shims = {
+        "make": "#!/bin/sh\necho make $*\n",
+        "sudo": SUDO.format(root=host.root, chroot=shlex.join(host.command())),
+    }
+    for name, text in shims.items():
+        (tmp_path / name).write_text(text)
+        (tmp_path / name).chmod(0o755)
+    done = subprocess.run(
+        ["bash", "-euc", code_block.text],
+        cwd=tmp_path,
+        env={**host.environment(), "PATH": f"{tmp_path}:{os.environ['PATH']}"},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+
+    assert done.returncode == 1, done.stdout + done.stderr  # of doctor, for an unsynchronized clock
+    assert done.stdout.startswith("make release\n")
+    assert "H100" in done.stdout
+    assert host.run(PROGRAM, "--version") == f"inference-cost-exporter {next_release.VERSION}\n"
+    assert (host.has(WANTED), host.has(CONFIG)) == (True, True)
 
 
 def test_a_virtual_environment_is_not_mixed_with_a_package(

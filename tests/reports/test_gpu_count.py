@@ -30,9 +30,15 @@ ADVICE = (
 
 
 def examine(
-    listed: int, *, priced: Tariff | None = None, all_gpus: bool = True, remembered: State | None = None
+    listed: int | None,
+    *,
+    priced: Tariff | None = None,
+    all_gpus: bool = True,
+    remembered: State | None = None,
 ) -> Diagnosis:
-    inputs = DoctorInput(GPUS[:listed], "", (), "ledger", "", P5, remembered=remembered or State())
+    inputs = DoctorInput(
+        None if listed is None else GPUS[:listed], "", (), "ledger", "", P5, remembered=remembered or State()
+    )
     return diagnose(Config(), CostPolicy(priced or Tariff("h1", (HOST,)), all_gpus=all_gpus), inputs, 10**18)
 
 
@@ -67,6 +73,16 @@ def test_two_unseen_ones_share_what_is_for_the_host() -> None:
 
     assert diagnosis.sums[0] == "8 x NVIDIA H100 80GB HBM3 at 6.980000 = 55.840000 dollars per hour"
     assert f"  -  {MODEL}  unseen x 2  PAID FOR AND NOT LISTED\n" in text(diagnosis)
+
+
+def test_those_of_the_ledger_stay_charged_while_nvml_is_silent() -> None:
+    """How many the host has is then not known, and no configuration is to be corrected."""
+    remembered = State(gpus={gpu.gpu.uuid: GpuState(gpu.gpu, gpu.index) for gpu in GPUS[:2]})
+    diagnosis = examine(None, remembered=remembered)
+
+    expected = "2 GPUs stay charged while NVML cannot be read (GPU-0, GPU-1)."
+    assert expected in [each.text for each in diagnosis.findings]
+    assert counts(diagnosis) == []
 
 
 def test_one_that_the_ledger_knows_is_named() -> None:

@@ -91,6 +91,22 @@ def test_the_screen() -> None:
     )
 
 
+def test_a_note_that_is_cut_says_so() -> None:
+    """Three of its lines are shown; a note that fits ends as it is written."""
+    long, short = (text(of_daemon(answer(notes=[note]), "x")).splitlines() for note in ("word " * 60, "word"))
+
+    assert [line for line in long if "word" in line][-1].endswith("word ...")
+    assert short[-1] == "note: word"
+
+
+def test_what_is_not_known_has_no_unit() -> None:
+    """In the first seconds; the budget is that of the configuration."""
+    lines = text(of_daemon(answer(dollars_per_hour=None, month_to_date_dollars=None), "x"))
+
+    assert "spend now     not known\n" in lines
+    assert "2026-11       not known, of a budget of $27,000.00\n" in lines
+
+
 def test_a_large_host_fits_the_screen() -> None:
     """Of 300 servers, models and notes, 80 columns and 23 rows are shown, and a row says how many are not."""
     name = "n" * 300
@@ -195,7 +211,7 @@ def test_what_the_page_serves_is_understood(make_report: MakeReport) -> None:
     assert sum(each.gpus for each in fresh.gpus) == sum(row.count for row in report.gpus)
     assert fresh.sources == {row.source: row.up for row in report.sources}
     assert stale.dollars_per_hour is None
-    assert "spend now     not known per hour\n" in text(stale)
+    assert "spend now     not known\n" in text(stale)
     assert json.loads(as_json(stale))["dollars_per_hour"] is None
 
 

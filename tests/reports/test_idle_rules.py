@@ -1,5 +1,6 @@
 """Rules that never match anything are told: whoever wrote them believes that they hold."""
 
+import re
 from pathlib import Path
 
 import pytest
@@ -14,13 +15,14 @@ ALL = "{rented: {dollars_per_gpu_hour: 2}}"
 
 
 def warned(tmp_path: Path, content: str) -> list[str]:
-    """The warnings about a file; it is good all the same."""
+    """The warnings about a file, without its name; it is good all the same."""
     path = tmp_path / "ice.yaml"
     path.write_text(f"{content}{SERVERS}")
     status, text = check_config(path, NOW)
 
     assert status == 0
-    return [line.removeprefix("warning: ") for line in text.splitlines() if line.startswith("warning: ")]
+    lines = (line.removeprefix("warning: ") for line in text.splitlines() if line.startswith("warning: "))
+    return [re.sub(rf"^{re.escape(str(path))}:\d+:\d+: ", "", line) for line in lines]
 
 
 def hidden(later: str, earlier: str) -> str:

@@ -52,7 +52,8 @@ RENTED = """\
 # Inference Cost Exporter on gpu-7, written by `init` on 2026-11-29.
 # Host: 8 x NVIDIA H100 80GB HBM3; p5.48xlarge of aws in us-east-1 (zone us-east-1d), on demand;
 # source: aws metadata.
-# Check a change: inference-cost-exporter check-config --config.file=/etc/ice.yaml
+# Check a change:
+#   inference-cost-exporter check-config --config.file=/etc/ice.yaml
 # A line that begins with # and no space is an example: remove the # to use it.
 
 # Price of the GPUs. The first rule that matches a GPU prices it.

@@ -37,18 +37,18 @@ def findings(*servers: DiscoveredServer, **result: object) -> list[Finding]:
 
 
 def test_each_server_is_told_with_its_gpus_and_where_it_is_read() -> None:
-    """Two lines each: what it is and holds; where it is read, or why it is not."""
+    """What it is and holds; where it is read, or why it is not. Those without a GPU share a line."""
     router = DiscoveredServer(ServerKey("", "router:9000"), skip_reason=UnreadReason.NO_GPU)
+    on_the_cpu = replace(router, key=ServerKey("", "vllm:8001"))
 
-    assert list(discovered_lines((CHAT, TRAINING, MUTE, router), INDICES)) == [
+    assert list(discovered_lines((CHAT, router, TRAINING, MUTE, on_the_cpu), INDICES)) == [
         "  ml/chat  vllm, model llama-8b, in ml/chat  GPUs 0, 1",
         "       read at http://10.0.0.7:8000/metrics",
         "  unmatched:train  train  GPUs 2",
         "       not read: no inference server is known among its processes",
         "  llamacpp:8080  llamacpp, in llama.service  GPUs 2",
         "       not read (not_listening): nothing listens where its metrics should be",
-        "  router:9000  no visible process  GPUs none",
-        "       not read: it holds no GPU of this host",
+        "  without a GPU, not charged and not read: router:9000, vllm:8001",
     ]
 
 

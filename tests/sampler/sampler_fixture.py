@@ -1,7 +1,7 @@
 """Sampler with a fake clock, NVML, server and ledger around it."""
 
 from collections.abc import Collection, Iterable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from decimal import Decimal
 from zoneinfo import ZoneInfo
 
@@ -18,6 +18,7 @@ from exporter.readings import (
     Gpu,
     GpuReading,
     LoadReading,
+    Peer,
     ReadFailedError,
     ServerKey,
     ServerReading,
@@ -67,15 +68,16 @@ class FakeEndpoint:
     errors: tuple[tuple[str, int], ...] = ()
     generation: float = 0.0
     failure: str = ""
+    peer: Peer | None = None
+    identity: str = ""
 
     def read(self) -> ServerReading:
         if self.failure:
             raise ReadFailedError(FailureReason.CONNECTION, self.failure)
         counters = (CounterReading("generation", "m", "generation", self.generation),)
         loads = (LoadReading("m", 1.0, 0.0),)
-        return ServerReading(
-            self.key, self.url, up=True, engine="vllm", counters=counters, loads=loads, models=("m",)
-        )
+        reading = ServerReading(self.key, self.url, up=True, engine="vllm", counters=counters)
+        return replace(reading, loads=loads, models=("m",), peer=self.peer, identity=self.identity)
 
     def close(self) -> None:
         """Nothing is held."""

@@ -8,7 +8,7 @@ from decimal import Decimal
 import pytest
 
 from exporter.cost.projection import RecentUsage, UsageHour
-from exporter.readings import ServerReading, endpoint_id
+from exporter.readings import Peer, ServerReading, endpoint_id
 from exporter.report import CommittedTotals, MonthKey, SourceRow
 from exporter.sampler.sampler import Sampler
 from exporter.tariff.tariff import Tariff
@@ -268,6 +268,28 @@ def test_replicas_are_one_source_that_is_up_while_all_are(fixture: SamplerFixtur
     (row,) = [row for row in report.sources if row.source == "server:chat"]
     assert (row.up, row.errors) == (False, {"connection": 1})
     assert [server.up for server in report.servers] == [True, False]
+
+
+def test_the_ledger_remembers_who_answered(fixture: SamplerFixture) -> None:
+    """Two names of one server answer in turns, and the daemon starts anew between: 40 tokens count once."""
+    peer = Peer("127.0.0.1", 8000, True)
+    one = replace(fixture.endpoint, peer=peer, generation=100)
+    two = replace(one, url="http://localhost:8000/metrics", generation=130, failure="refused")
+    for endpoints in ((one, two), (replace(one, failure="refused"), replace(two, failure=""))):
+        again = Sampler(
+            fixture.clock,
+            inline(fixture.clock),
+            fixture.nvml,
+            fixture.ledger,
+            FakeFootprint(),
+            plan(*endpoints),
+        )
+        again.tick()
+        fixture.clock.now += TICK
+    again.set_plan(plan(replace(one, generation=140), two))
+    again.tick()
+
+    assert [token.count for posted in fixture.ledger.posted for token in posted.tokens] == [40]
 
 
 def test_a_report_has_no_value_of_a_query(fixture: SamplerFixture) -> None:

@@ -10,20 +10,23 @@ from dataclasses import replace
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
 import pytest
+from hypothesis import example, given
+from hypothesis import strategies as st
 
 from exporter.config import parse
+from exporter.config.settings import Config
 from exporter.cost.policy import CardinalityLimits
 from exporter.cost.servers import collect_deltas
 from exporter.cost.state import State
-from exporter.readings import CounterReading, FailureReason, ServerKey, ServerReading
+from exporter.readings import CounterReading, FailureReason, Peer, ServerKey, ServerReading
 from exporter.sampler.frame_reader import FrameRead, FrameReader
 from exporter.sources.endpoints import EndpointSources, configured_targets
-from exporter.sources.http_client import Peer, peer_of
+from exporter.sources.http_client import peer_of
 from exporter.sources.processes.proc import ListeningSocket
-from exporter.sources.same_server import Answered, SameServers, own_listeners, sockets_reached
+from exporter.sources.same_server import SameServers, own_listeners, sockets_reached
 from exporter.units import NANOSECONDS_PER_SECOND
 from tests.clocks import START, ManualClock
-from tests.sampler.sampler_fixture import FakeNvmlSource, inline
+from tests.sampler.sampler_fixture import FakeEndpoint, FakeNvmlSource, inline
 
 VLLM = (
     'vllm:prompt_tokens_total{{model_name="m",engine="0"}} {tokens}\nprocess_start_time_seconds {started}\n'
@@ -95,7 +98,7 @@ class Daemon:
     def tick(self) -> FrameRead:
         self.clock.now += 10 * NANOSECONDS_PER_SECOND
         sources = self._sources.of(configured_targets(self.config.servers), 1 << 20)
-        read = self._reader.read(self.config, sources, None)
+        read = self._reader.read(self.config, sources, None, remembered=self._state.endpoints)
         deltas = collect_deltas(self._state, read.frame, CardinalityLimits())
         self._state = replace(self._state, endpoints=deltas.endpoints)
         for server in deltas.servers:
@@ -227,16 +230,16 @@ def test_a_pair_lasts_while_its_series_differ_for_a_read(serve: Serve) -> None:
 ONE, TWO = "http://127.0.0.1:8000/metrics", "http://localhost:8000/metrics"
 
 
-def answered(url: str, host: str = "127.0.0.1", identity: str = "started 1.0") -> Answered:
-    reading = ServerReading(
+def answered(url: str, host: str = "127.0.0.1", identity: str = "started 1.0") -> ServerReading:
+    return ServerReading(
         ServerKey("", "a"),
         url,
         up=True,
         engine="vllm",
         identity=identity,
         counters=(CounterReading("x", "m", "prompt", 1),),
+        peer=Peer(host, 8000, host.startswith("127")),
     )
-    return Answered(url, reading, Peer(host, 8000, host.startswith("127")))
 
 
 def test_a_pair_lasts_while_the_first_one_fails() -> None:
@@ -337,6 +340,134 @@ def test_tokens_count_once_whoever_answers(serve: Serve) -> None:
     assert daemon.tokens.total() == 9 * 7  # all ticks but the first, which only sets the marks
 
 
+class Turns:
+    """A server by two names, of which one answers in each tick: `A` or `B`, `=` for both, `-` for none; after
+    an `r` the daemon has started anew. It counts 7 tokens a tick, and had 900 when it was read first.
+    """
+
+    def __init__(self, serve: Serve, page: str) -> None:
+        self.page, self.tokens, self._answers = page, 900, ""
+        port = serve(self._page)
+        self._hosts = {"A": f"127.0.0.1:{port}", "B": f"127.0.0.2:{port}"}
+        self.daemon = Daemon(*(f"http://{host}/metrics" for host in self._hosts.values()))
+
+    def _page(self, host: str) -> str:
+        answers = self._answers == "=" or host == self._hosts.get(self._answers)
+        return self.page.format(tokens=self.tokens, started=1.5e9) if answers else "x 1\n"
+
+    def take(self, turns: str) -> list[list[bool]]:
+        up = []
+        for self._answers in turns:
+            if self._answers == "r":
+                self.daemon.restart()
+                continue
+            up.append(self.daemon.up())
+            self.tokens += 7
+        return up
+
+
+@pytest.mark.parametrize("page", [VLLM, NAMELESS])
+@pytest.mark.parametrize(
+    "turns", ["ABABABA", "ArBABABA", "ABrABABA", "ArBrArBrArBrA", "A-rB-ArBA", "ABABABrB-A"]
+)
+def test_names_that_never_answer_in_one_tick_count_once(serve: Serve, turns: str, page: str) -> None:
+    """Both counted what happened since their own last read, also where the daemon started anew between.
+
+    A had 900, and in its last turn 7 more for each tick since then.
+    """
+    server = Turns(serve, page)
+    with closing(server.daemon):
+        server.take(turns)
+    assert server.daemon.tokens.total() == 7 * (len(turns.replace("r", "")) - 1)
+
+
+@given(turns=st.text("AB=-r", max_size=16), identity=st.sampled_from(["", "started 1.0"]))
+@example("A--B=", "")
+def test_tokens_count_once_in_any_turns(turns: str, identity: str) -> None:
+    """All since the first answer, once both have answered for three ticks; no socket is needed for that."""
+    clock = ManualClock()
+    endpoints = tuple(FakeEndpoint(ServerKey("", name), url) for name, url in (("A", ONE), ("B", TWO)))
+    state, tokens, total = State(), 900, 0.0
+    reader = FrameReader(clock, inline(clock), FakeNvmlSource())
+    for turn in f"{turns}===":
+        if turn == "r":
+            reader = FrameReader(clock, inline(clock), FakeNvmlSource())
+            continue
+        for endpoint in endpoints:
+            endpoint.failure = "" if turn in ("=", endpoint.key.server) else "refused"
+            endpoint.generation, endpoint.identity = tokens, identity
+            endpoint.peer = Peer("127.0.0.1", 8000, True)
+        clock.now += 10 * NANOSECONDS_PER_SECOND
+        read = reader.read(Config(), endpoints, None, remembered=state.endpoints)
+        deltas = collect_deltas(state, read.frame, CardinalityLimits())
+        state = replace(state, endpoints=deltas.endpoints)
+        total += sum(
+            model.tokens.get("generation", 0) for one in deltas.servers for model in one.models.values()
+        )
+        tokens += 7
+    assert total == 7 * (len(f"{turns}===".replace("r", "").lstrip("-")) - 1)
+
+
+@pytest.mark.parametrize("page", [VLLM, NAMELESS])
+@pytest.mark.parametrize("turns", ["ABBBBBB", "ArBBBBBB", "ABrBBBBBB", "ABBBrBBBBBB"])
+def test_the_other_name_goes_on_where_one_stopped_for_good(serve: Serve, turns: str, page: str) -> None:
+    """Nothing is lost: after three more ticks it counts all since the last answer of the first."""
+    server = Turns(serve, page)
+    with closing(server.daemon):
+        assert server.take(turns)[-1] == [False, True]
+    assert server.daemon.tokens.total() == 7 * (len(turns.replace("r", "")) - 1)
+
+
+def test_a_process_that_starts_while_watched_counts_once_whoever_answers_first(serve: Serve) -> None:
+    """The second name would count it from zero as well."""
+    server = Turns(serve, "x 1\n")
+    with closing(server.daemon):
+        server.take("A")
+        server.page = VLLM.replace("{started}", str(AFTER_THE_FIRST_TICK))
+        server.tokens = 5_000_000
+        server.take("ABA")
+    assert server.daemon.tokens.total() == 5_000_014
+
+
+def test_a_port_that_another_process_took_counts_for_it(serve: Serve) -> None:
+    """The page of before was another process's. The new one had 40 tokens when B answered, 47 when A did."""
+    server = Turns(serve, VLLM)
+    with closing(server.daemon):
+        server.take("A")
+        server.page = VLLM.replace("{started}", str(AFTER_THE_FIRST_TICK))
+        server.tokens = 40
+        assert server.take("BrAB") == [[False, True], [False, False], [False, True]]
+    assert server.daemon.tokens.total() == 40 + 14
+
+
+def test_a_port_that_a_process_without_a_start_took_loses_nothing(serve: Serve) -> None:
+    """B waits for A, then for its fall to last three reads; all 40 + 8 x 7 of the new process count."""
+    server = Turns(serve, NAMELESS)
+    with closing(server.daemon):
+        server.take("A")
+        server.tokens = 40
+        server.take("BBBBBBBBB")
+    assert server.daemon.tokens.total() == 40 + 56
+
+
+@pytest.mark.parametrize("page", [VLLM, NAMELESS])
+def test_two_servers_at_one_port_that_take_turns_are_two(serve: Serve, page: str) -> None:
+    """Each has a socket of its own, and its 28 tokens between its first answer and its last."""
+    tokens, silent = [900], [""]
+
+    def answer(host: str) -> str:
+        return "x 1\n" if host.startswith(silent[0]) else page.format(tokens=tokens[0], started=1.5e9)
+
+    port = serve(answer, "127.0.0.1")
+    serve(answer, "127.0.0.2", port)
+    one, two = "127.0.0.1:", "127.0.0.2:"
+    with closing(Daemon(f"http://{one}{port}/metrics", f"http://{two}{port}/metrics")) as daemon:
+        for silent[0] in (two, one, two, one, two, one):
+            daemon.tick()
+            tokens[0] += 7
+    assert daemon.tokens == {"s0": 28, "s1": 28}
+
+
 def test_replicas_behind_the_ingress_of_another_host_are_two() -> None:
     """Two names of one ingress lead to servers with equal pages: there only an identity makes them one."""
     names = [f"http://{name}.example:8000/metrics" for name in ("chat-a", "chat-b")]
@@ -356,8 +487,7 @@ def test_a_pair_ends_with_another_process() -> None:
     servers.of((ONE, TWO), (answered(ONE), answered(TWO)))
     assert servers.of((ONE, TWO), (answered(ONE), answered(TWO, identity="started 2.0"))) == {}
     assert servers.of((ONE, TWO), (answered(ONE), answered(TWO, "10.0.0.9"))) == {}
-    other = answered(TWO)
-    other = Answered(TWO, replace(other.reading, engine="sglang"), other.peer)
+    other = replace(answered(TWO), engine="sglang")
     assert servers.of((ONE, TWO), (answered(ONE), other)) == {}
 
 
@@ -367,7 +497,7 @@ def test_sockets_are_read_only_where_two_endpoints_have_one_port() -> None:
     def sockets() -> tuple[ListeningSocket, ...]:
         raise AssertionError
 
-    other = Answered("http://127.0.0.1:8001/metrics", answered(ONE).reading, Peer("127.0.0.1", 8001, True))
+    other = replace(answered("http://127.0.0.1:8001/metrics"), peer=Peer("127.0.0.1", 8001, True))
     assert SameServers(sockets).of((ONE, other.url), (answered(ONE), other)) == {}
 
 

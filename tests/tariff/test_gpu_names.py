@@ -5,7 +5,7 @@ from fractions import Fraction
 import pytest
 
 from exporter.tariff.catalogue import CATALOGUE
-from exporter.tariff.gpu_models import corrected_pattern
+from exporter.tariff.gpu_models import certain_pattern, corrected_pattern, unmatched_name_problem
 
 GIBIBYTE = 2**30
 
@@ -258,3 +258,53 @@ def test_a_box_is_sold_as_a_whole(name: str) -> None:
     assert named is not None
     assert named.model.unit == "box"
     assert CATALOGUE.market(named.model.gpu_model) is None
+
+
+@pytest.mark.parametrize(
+    ("pattern", "meant"),
+    [
+        ("H100", "*H100*"),
+        ("h100", "*H100*"),
+        ("NVIDIA H100", "NVIDIA H100*"),
+        ("L4", "*L4"),  # begins L40 and L40S, which are other models
+        ("A6000", "*A6000"),
+        ("H200", ""),  # H200 and H200 NVL; ends GH200
+        ("B300", ""),  # ends GB300
+        ("V100", ""),  # begins V100S
+        ("H100 SXM", ""),  # of a price list; no driver reports it
+        ("RTX 6000", ""),  # of Ada and of Turing
+        ("100", ""),
+        ("MI300X", ""),
+        ("*H100*", ""),  # matches
+        ("*", ""),
+        ("", ""),
+    ],
+)
+def test_a_pattern_is_corrected_where_one_is_meant(pattern: str, meant: str) -> None:
+    """By the names of the catalogue."""
+    assert certain_pattern(pattern, CATALOGUE.gpu_names(), ()) == meant
+
+
+@pytest.mark.parametrize(
+    ("pattern", "here", "meant"),
+    [
+        ("H200", ("NVIDIA H200", "NVIDIA H200"), "NVIDIA H200"),
+        ("RTX 6000", ("NVIDIA RTX 6000 Ada Generation",), "NVIDIA RTX 6000 Ada Generation"),
+        ("B400", ("NVIDIA B400 SXM",), "NVIDIA B400 SXM"),  # newer than the catalogue
+        ("B400 SXM", ("NVIDIA B400 SXM", "NVIDIA B400 SXM HBM5"), ""),
+        ("B400", ("NVIDIA GB400",), ""),
+        ("X [1]", ("NVIDIA X [1]",), ""),  # brackets mean more than themselves in a pattern
+        ("NVIDIA B400", ("NVIDIA B400",), ""),  # matches
+    ],
+)
+def test_the_gpus_of_a_host_decide_what_the_catalogue_does_not(
+    pattern: str, here: tuple[str, ...], meant: str
+) -> None:
+    """One model with the words is the one that was meant."""
+    assert certain_pattern(pattern, CATALOGUE.gpu_names(), here) == meant
+
+
+@pytest.mark.parametrize(("pattern", "write"), [("H200", "NVIDIA H200"), ("B200", "NVIDIA B200")])
+def test_what_is_to_write_prices_no_other_model(pattern: str, write: str) -> None:
+    """GH200 and GB200 end alike, and cost more."""
+    assert (unmatched_name_problem(pattern, CATALOGUE.gpu_names()) or "").endswith(f': write "{write}"')

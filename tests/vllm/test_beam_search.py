@@ -55,7 +55,7 @@ def test_four_beams_count_from_the_second_token_on(server: Vllm) -> None:
 
 
 def test_four_samples_count_it_four_times(server: Vllm) -> None:
-    """No search: each of the samples is a request of ten tokens."""
-    prompt, rise = rises(server, max_tokens=10, n=4)
+    """No search: each sample, for which vLLM wants a temperature, is a request of ten tokens."""
+    prompt, rise = rises(server, max_tokens=10, n=4, temperature=1)
 
     assert rise == (4 * prompt, 40, 4)

@@ -1,13 +1,13 @@
 """Makes a Llama of two layers with random weights, and a tokenizer for it; runs in vLLM's environment.
 
-python tests/vllm/tiny_model.py FOLDER [DTYPE]
+python tests/vllm/tiny_model.py FOLDER [DTYPE|bert]: `bert` makes a BERT of one layer, for embeddings
 """
 
 import sys
 
 import torch
 from tokenizers import Tokenizer, decoders, models, pre_tokenizers, trainers
-from transformers import LlamaConfig, LlamaForCausalLM, PreTrainedTokenizerFast
+from transformers import BertConfig, BertModel, LlamaConfig, LlamaForCausalLM, PreTrainedTokenizerFast
 
 TEXT = "the quick brown fox jumps over the lazy dog, hello world tokens cost money per gpu second"
 LONGEST = 16_384
@@ -35,6 +35,17 @@ def main(folder: str, dtype: str = "bfloat16") -> None:
     words = tokenizer()
     words.save_pretrained(folder)
     torch.manual_seed(0)
+    if dtype == "bert":
+        small = BertConfig(
+            vocab_size=len(words),
+            hidden_size=64,
+            intermediate_size=128,
+            num_hidden_layers=1,
+            num_attention_heads=2,
+            pad_token_id=2,
+        )
+        BertModel(small).save_pretrained(folder)
+        return
     config = LlamaConfig(
         vocab_size=len(words),
         hidden_size=64,

@@ -286,7 +286,7 @@ PICTURES: Final = (
     Picture("page-narrow.webp", "eight", "phone-light"),
     Picture("page-explained.webp", EXPLANATION, "wide-light"),
     Picture("page-one.webp", "one", "wide-light"),
-    Picture("page-forty.webp", "forty", "wide-light"),
+    Picture("page-forty.webp", "forty", "wide-light-servers"),
     Picture("page-names.webp", "names", "wide-light"),
     Picture("page-first-minute.webp", "minute", "wide-light"),
     Picture("page-no-gpu.webp", "no-gpu", "wide-light"),

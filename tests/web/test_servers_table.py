@@ -11,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from exporter.cost.postings import CostOwner
-from exporter.report import MonthKey, Report, SplitRow
+from exporter.report import MonthKey, RecentHistory, Report, SplitRow
 from exporter.web.page.layout import ESTIMATE_SIGN
 from exporter.web.summary import summarize
 from exporter.web.wording import ABSENT
@@ -121,3 +121,27 @@ def test_a_share_that_nothing_told_is_no_zero(
     assert line["split_method"] == "engine"
     assert line["prefill_ratio"] == (float(written[:-1]) / 100 if written != ABSENT else None)
     assert rows(report)[1][8] == written
+
+
+@pytest.mark.parametrize(("servers", "below"), [(10, 0), (12, 0), (13, 3), (40, 30)])
+def test_many_servers_are_folded_below_the_dearest(servers: int, below: int, make_report: MakeReport) -> None:
+    """The first ten by cost stay; the checkbox says how many more there are, and what they cost together."""
+    owners = {CostOwner("p", "t", "", f"s{n:02d}", "m"): n + 1.0 for n in range(servers)}
+    unserved = {"tokens": {}, "last_token": {}, "window": {}, "history": RecentHistory()}
+    without = {
+        "loads": (),
+        "quotients": (),
+        "servers": (),
+        "shares": (),
+        "prices": (),
+        "splits": (),
+        "gpus": (),
+    }
+    text = shown(make_report(rates=owners, in_books=unserved, **without))
+    folded = re.findall(r'<tr data-by="(\S+) [^"]*" class="fold">', text)
+
+    # The cheapest cost 1, 2, 3 and so on: n of them n * (n + 1) / 2.
+    assert sorted(map(float, folded)) == [n + 1.0 for n in range(below)]
+    label = f"Show {below} more rows, ${below * (below + 1) // 2}.00 per hour"
+    assert (label in Reader(text).text) == (below > 0)
+    assert text.count('type="checkbox"') == (below > 0)

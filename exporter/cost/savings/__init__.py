@@ -25,6 +25,7 @@ from exporter.cost.savings.hours import (
     Release,
     hour_of_week,
     least_sure,
+    local_minute,
 )
 from exporter.cost.savings.rests import SCHEDULE_HOURS
 
@@ -50,4 +51,5 @@ __all__ = [
     "advice",
     "hour_of_week",
     "least_sure",
+    "local_minute",
 ]

@@ -1,20 +1,20 @@
 """Advice: findings of a fleet, in the order in which they take GPU time. Pure."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 
 from exporter.cost.attribution import UNALLOCATED_KEY
 from exporter.cost.policy import SAVING_KINDS
 from exporter.cost.savings.cheaper_gpus import JudgedHost, cheaper_gpus
 from exporter.cost.savings.consolidation import Consolidations, consolidations
-from exporter.cost.savings.finding import Advice, Lack, Obstacle, Saving, SavingsPolicy, monthly, muted
+from exporter.cost.savings.finding import Advice, Lack, Obstacle, Saving, SavingsPolicy, monthly, muted, names
 from exporter.cost.savings.free_gpus import unallocated
 from exporter.cost.savings.hours import (
     LEAST_HOURS,
     HostUsage,
     JudgedServer,
     by_server,
-    server_gpus,
+    judged_server,
 )
 from exporter.cost.savings.obstacles import obstacle, stopping_obstacle, unit_obstacle
 from exporter.cost.savings.offers import current_offers, hosted
@@ -70,7 +70,9 @@ class _Judge:
         silent = [
             key
             for key, each in servers.items()
-            if silent_hours(host, each.hours) >= LEAST_HOURS and not rests_weekly(host, each.hours)
+            if key not in host.serving
+            and silent_hours(host, each.hours) >= LEAST_HOURS
+            and not rests_weekly(host, each.hours)
         ]
         self._savings += [muted(deserted(host, key, servers[key]), policy) for key in silent]
         # What a muted finding is about stays.
@@ -87,6 +89,7 @@ class _Judge:
         serving = {key: each for key, each in servers.items() if key not in silent}
         fewer = self._consolidations(serving, stopped, frozenset(silent) - stopped, freed)
         freed |= fewer.freed
+        self._lacks += _young(host, serving)
         left: dict[ServerKey, tuple[Nanoseconds, Obstacle]] = {}
         for key, server in serving.items():
             time = self._left(key, server, fewer, freed)
@@ -105,7 +108,7 @@ class _Judge:
     def _judged_servers(self) -> dict[ServerKey, JudgedServer]:
         host = self._host
         present = sorted({key for gpu in host.gpus for key in gpu.holders} - host.partial)
-        servers = {key: JudgedServer(self._hours.get(key, {}), server_gpus(host, key)) for key in present}
+        servers = {key: judged_server(host, key, self._hours.get(key, {})) for key in present}
         return {key: each for key, each in servers.items() if each.hours and each.gpus.per_hour is not None}
 
     def _unallocated(self) -> frozenset[str]:
@@ -176,7 +179,9 @@ class _Judge:
         if key in fewer.guests:
             blocked = blocked or "shared"
         offer = hosted(host, key, server, policy, left)
-        if offer is not None and blocked:
+        if offer is not None and (age := server.age(host)) < LEAST_HOURS:
+            self._lacks.append(Lack("history", host.name, key.name, age))
+        elif offer is not None and blocked:
             self._lacks.append(Lack("capacity", host.name, f"{key.name} at {offer.reference}"))
         elif offer is not None:
             offer = muted(offer, policy)
@@ -192,6 +197,13 @@ class _Judge:
             for guest in fewer.guests.get(key, ())
             for hour in hours
         )
+
+
+def _young(host: HostUsage, serving: Mapping[ServerKey, JudgedServer]) -> Iterator[Lack]:
+    """Servers too young for a schedule, on a host that is not."""
+    ages = {key: age for key, each in serving.items() if (age := each.age(host)) < SCHEDULE_HOURS}
+    if ages and host.length >= SCHEDULE_HOURS:
+        yield Lack("weeks", host.name, names(sorted(ages)), min(ages.values()))
 
 
 def _host_lacks(host: HostUsage) -> Iterator[Lack]:

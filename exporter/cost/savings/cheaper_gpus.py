@@ -107,7 +107,7 @@ class _Candidate(NamedTuple):
     @property
     def age(self) -> int:
         """Hours since its first."""
-        return self.judged.host.last + 1 - min(self.server.hours)
+        return self.server.age(self.judged.host)
 
 
 def cheaper_gpus(hosts: Sequence[JudgedHost], policy: SavingsPolicy) -> tuple[list[Saving], list[Lack]]:
@@ -332,7 +332,7 @@ def _saving(
     """The price of the hours that are left, less that of the cheaper GPUs in as many hours."""
     host, own = candidate.judged.host, candidate.server.gpus
     left, obstacle = candidate.judged.left[candidate.key]
-    saving = claim("gpu_model", host, candidate.key, left, own)
+    saving = claim("gpu_model", host, candidate.key, left, candidate.server)
     per_hour = sum(gpu.per_hour or 0 for _, gpu in chosen)
     elsewhere = left * per_hour // (len(own.gpus) * NANOSECONDS_PER_HOUR)
     return replace(

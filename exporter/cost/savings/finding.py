@@ -7,7 +7,7 @@ from typing import Final, Literal, NamedTuple
 from zoneinfo import ZoneInfo
 
 from exporter.cost.policy import IgnoredSaving, SavingKind
-from exporter.cost.savings.hours import HostUsage, ServerGpus, gpu_models, least_sure
+from exporter.cost.savings.hours import HostUsage, JudgedServer, gpu_models, least_sure
 from exporter.readings import ServerKey
 from exporter.tariff.hosted import HostedPrice
 from exporter.tariff.rate import PriceBasis
@@ -39,7 +39,8 @@ LackReason = Literal[
 ]
 """What is missing for a judgment.
 
-history: fewer than `LEAST_HOURS`. silent: the host stopped reporting. weeks: fewer than `SCHEDULE_HOURS`.
+history: fewer than `LEAST_HOURS`, of the host or of a server that an offer covers. silent: the host stopped
+reporting. weeks: fewer than `SCHEDULE_HOURS`, of the host or of servers.
 days: fewer than `WEEK_HOURS`, for servers that may fit on fewer or cheaper GPUs.
 memory: that of such servers is not known for so many hours.
 unpriced: a GPU has no price now. tokens: a server is busy, and no token of it is known.
@@ -70,10 +71,14 @@ class SavingsPolicy:
 
 
 class Rest(NamedTuple):
-    """Hours of the week in a row: hour 0 begins on Monday at midnight."""
+    """Hours of the week in a row: hour 0 begins on Monday at midnight, or so many minutes past it.
+
+    Hours of a ledger are those of UTC, and begin at another minute in some time zones.
+    """
 
     start: int
     length: int
+    minute: int = 0
 
 
 class FewerGpus(NamedTuple):
@@ -116,7 +121,8 @@ class CheaperGpus(NamedTuple):
 class Saving:
     """One finding: `claimed` GPU time, its `amount`, and the same per month.
 
-    `window_hours` are the hours up to now that it rests on: since the GPUs are free, or the server deserted.
+    `window_hours` are the hours up to now that it rests on: since the GPUs are free, the server deserted, or
+    its first hour.
     `obstacle` is empty for cash. `gpus` are GPUs that it frees, and `gpu_models` their kinds.
     `silent_hours`: hours without a token up to now, of a deserted server. `rests`: of a schedule.
     `reference`, `offer_amount` and `tokens` are of a hosted offer; its amount is a price difference, and so
@@ -183,9 +189,10 @@ class Advice:
 
 
 def claim(
-    kind: SavingKind, host: HostUsage, key: ServerKey, claimed: Nanoseconds, gpus: ServerGpus
+    kind: SavingKind, host: HostUsage, key: ServerKey, claimed: Nanoseconds, server: JudgedServer
 ) -> Saving:
-    """A finding about all GPUs of a server, at the lowest of their prices."""
+    """A finding about all GPUs of a server, at the lowest of their prices, since its first hour."""
+    gpus = server.gpus
     return Saving(
         kind,
         host.name,
@@ -196,7 +203,7 @@ def claim(
         "",
         len(gpus.gpus),
         gpu_models(gpus.gpus),
-        host.length,
+        server.age(host),
         price_basis=least_sure(gpu.price_basis for gpu in gpus.gpus),
     )
 

@@ -23,13 +23,13 @@ def unallocated(host: HostUsage, hours: ServerHours) -> tuple[Saving, frozenset[
 
     The window is as long as that holds. Each hour claims the cheapest free GPUs first.
     Free time is known for the host, not by GPU. An hour of each other GPU with some is not counted: of those
-    without a price, and of cards in MIG mode, whose parts may be free.
+    without a price, of cards in MIG mode, whose parts may be free, and of GPUs that NVML does not show.
     """
     free = sorted(
         (gpu for gpu in host.gpus if not gpu.holders and gpu.per_hour is not None),
         key=lambda gpu: (gpu.per_hour or 0, gpu.gpu),
     )
-    others = sum(gpu.divided if gpu.holders else gpu.per_hour is None for gpu in host.gpus)
+    others = host.absent + sum(gpu.divided if gpu.holders else gpu.per_hour is None for gpu in host.gpus)
 
     def idle(hour: int) -> Nanoseconds:
         return max(0, hours[hour].idle - others * NANOSECONDS_PER_HOUR) if hour in hours else 0

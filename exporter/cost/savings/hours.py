@@ -10,7 +10,7 @@ from exporter.cost.money import add
 from exporter.cost.postings import CostOwner, OwnerPhase
 from exporter.readings import Gpu, Kind, ServerKey
 from exporter.tariff.rate import PRICE_BASES, PriceBasis
-from exporter.units import Nanoseconds, Picodollars
+from exporter.units import NANOSECONDS_PER_HOUR, Nanoseconds, Picodollars
 
 LEAST_HOURS: Final = 24
 """Hours of history from which anything is judged, and hours after which a silent server is deserted."""
@@ -19,6 +19,12 @@ WEEK_HOURS: Final = 168
 
 RESTING_PARTS: Final = 100
 """An hour rests if less than one part in so many was busy or unobserved."""
+
+UNCOUNTED_PARTS: Final = 10_000
+"""The same for a server whose tokens are not known: a little work may be all of its requests.
+
+It is not none at all: a past month has a trace of busy time in each hour of a held GPU.
+"""
 
 ODD_HOURS: Final = 10
 """A window may have one hour in so many that is not as the others."""
@@ -40,7 +46,7 @@ class HourUsage(NamedTuple):
 class PricedGpu(NamedTuple):
     """A GPU of a host now: who holds it, and the price of an hour of its hardware, `None` without one.
 
-    `price_basis` is `None` where it is unknown, as in a ledger without its configuration.
+    `price_basis` is `None` where it is unknown, as of one of several GPUs whose server paid at several.
     `memory_bytes` is all of its memory, `None` until it was read. `divided`: it is in MIG mode.
     """
 
@@ -58,7 +64,9 @@ class HostUsage:
     """The last hours of one host, and its GPUs now.
 
     `first` and `last` are hours since 1970. `partial` are servers whose tokens are computed elsewhere too.
-    `reported`: the host still reports.
+    `reported`: the host still reports. `unread` are servers of which no page answers now.
+    `serving` are those with tokens since the last hour.
+    `absent` counts GPUs that are paid for and not shown by NVML, and that no server held.
     `memory` is the most memory that each server held on a GPU in an hour, where it was read.
     """
 
@@ -68,6 +76,9 @@ class HostUsage:
     hours: Mapping[int, HourUsage]
     gpus: tuple[PricedGpu, ...]
     partial: frozenset[ServerKey] = frozenset()
+    unread: frozenset[ServerKey] = frozenset()
+    serving: frozenset[ServerKey] = frozenset()
+    absent: int = 0
     reported: bool = True
     memory: Mapping[int, Mapping[tuple[Gpu, ServerKey], int]] = field(default_factory=dict)
 
@@ -88,22 +99,31 @@ class HostUsage:
 
 
 class ServerHour(NamedTuple):
-    """One hour of one server. `active` is busy or unobserved time, `unobserved` a part of it."""
+    """One hour of one server. `active` is busy or unobserved time, `unobserved` a part of it.
+
+    `counted`: tokens would be known if there were any.
+    """
 
     idle: Nanoseconds
     active: Nanoseconds
     tokens: int
     unobserved: Nanoseconds = 0
+    counted: bool = True
 
     @property
     def gpu_time(self) -> Nanoseconds:
         """All GPU time."""
         return self.idle + self.active
 
+    def limited(self, most: Nanoseconds) -> "ServerHour":
+        """The hour with so much GPU time at most, of which busy time stays first."""
+        active = min(self.active, most)
+        return self._replace(idle=min(self.idle, most - active), active=active)
+
     @property
     def works(self) -> bool:
-        """Whether it was busy or unobserved."""
-        return self.active * RESTING_PARTS > self.gpu_time
+        """Whether it was busy or unobserved for more than a small part of it."""
+        return self.active * (RESTING_PARTS if self.counted else UNCOUNTED_PARTS) > self.gpu_time
 
     @property
     def rests(self) -> bool:
@@ -128,15 +148,22 @@ class ServerGpus:
 
 
 class JudgedServer(NamedTuple):
-    """A server whose GPUs all have a price."""
+    """A server whose GPUs all have a price, with its hours of the window, at least one."""
 
     hours: ServerHours
     gpus: ServerGpus
+
+    def age(self, host: HostUsage) -> int:
+        """Hours of the window since its first."""
+        return host.last + 1 - min(self.hours)
 
 
 def by_server(host: HostUsage) -> dict[ServerKey, ServerHours]:
     """Hours of each server, and those of unallocated GPUs."""
     servers: dict[ServerKey, dict[int, ServerHour]] = {}
+    counted = {
+        owner.key for usage in host.hours.values() for (owner, _), count in usage.tokens.items() if count
+    } - host.unread
     for hour, usage in host.hours.items():
         if not host.first <= hour <= host.last:
             continue
@@ -156,8 +183,16 @@ def by_server(host: HostUsage) -> dict[ServerKey, ServerHours]:
                 max(0, active.get(key, 0)),
                 tokens.get(key, 0),
                 max(0, unobserved.get(key, 0)),
+                key in counted,
             )
     return {**servers}
+
+
+def judged_server(host: HostUsage, key: ServerKey, hours: ServerHours) -> JudgedServer:
+    """A server with its GPUs now, and the time of as many: what it held beyond them is spared already."""
+    gpus = server_gpus(host, key)
+    most = len(gpus.gpus) * NANOSECONDS_PER_HOUR
+    return JudgedServer({hour: usage.limited(most) for hour, usage in hours.items()}, gpus)
 
 
 def server_gpus(host: HostUsage, key: ServerKey) -> ServerGpus:
@@ -180,6 +215,11 @@ def least_sure(bases: Iterable[PriceBasis | None]) -> PriceBasis | None:
             return None
         known.append(basis)
     return max(known, key=PRICE_BASES.index, default=None)
+
+
+def local_minute(hour: int, zone: ZoneInfo) -> int:
+    """The minute of the local clock at which an hour since 1970 begins: 30 in India."""
+    return datetime.fromtimestamp(hour * 3600, zone).minute
 
 
 def hour_of_week(hour: int, zone: ZoneInfo) -> int:

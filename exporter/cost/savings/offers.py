@@ -42,7 +42,7 @@ def hosted(
         amount, reference = min(offers)
         elsewhere += amount
         references.add(reference)
-    saving = claim("hosted", host, key, left, server.gpus)
+    saving = claim("hosted", host, key, left, server)
     if not served or saving.amount <= elsewhere:
         return None
     return replace(

@@ -12,6 +12,7 @@ from exporter.cost.savings.hours import (
     JudgedServer,
     ServerHours,
     hour_of_week,
+    local_minute,
 )
 from exporter.readings import ServerKey
 from exporter.units import Nanoseconds
@@ -45,9 +46,7 @@ def deserted(host: HostUsage, key: ServerKey, server: JudgedServer) -> Saving:
     """The hours since a server fell silent."""
     silent = silent_hours(host, server.hours)
     claimed = sum(server.hours[hour].idle for hour in range(host.last + 1 - silent, host.last + 1))
-    return replace(
-        claim("deserted", host, key, claimed, server.gpus), window_hours=silent, silent_hours=silent
-    )
+    return replace(claim("deserted", host, key, claimed, server), window_hours=silent, silent_hours=silent)
 
 
 def schedule(
@@ -60,8 +59,9 @@ def schedule(
     """Hours of the week in which a server rested every time, in rows of `LEAST_REST` or more.
 
     `taken` is idle time of an hour that is claimed already. Returns the hours that it claims, too.
+    A server younger than that has none: of some days it has two, and of others one.
     """
-    if host.length < SCHEDULE_HOURS:
+    if server.age(host) < SCHEDULE_HOURS:
         return None
     hours = server.hours
     slots: dict[int, list[int]] = {}
@@ -70,19 +70,20 @@ def schedule(
     resting = {
         slot for slot, same in slots.items() if len(same) > 1 and all(hours[hour].rests for hour in same)
     }
-    rests = tuple(_rows(resting))
+    minute = local_minute(host.last, zone)
+    rests = tuple(Rest(start, length, minute) for start, length in _rows(resting))
     covered = {(rest.start + offset) % WEEK_HOURS for rest in rests for offset in range(rest.length)}
     chosen = frozenset(hour for slot in covered for hour in slots[slot])
     claimed = sum(hours[hour].idle - taken.get(hour, 0) for hour in chosen)
     if not claimed:
         return None
-    return replace(claim("schedule", host, key, claimed, server.gpus), rests=rests), chosen
+    return replace(claim("schedule", host, key, claimed, server), rests=rests), chosen
 
 
-def _rows(resting: set[int]) -> Iterator[Rest]:
-    """Rows of hours, around the end of the week too."""
+def _rows(resting: set[int]) -> Iterator[tuple[int, int]]:
+    """Start and length of rows of hours, around the end of the week too."""
     if len(resting) == WEEK_HOURS:
-        yield Rest(0, WEEK_HOURS)
+        yield 0, WEEK_HOURS
         return
     for start in sorted(resting):
         if (start - 1) % WEEK_HOURS in resting:
@@ -91,4 +92,4 @@ def _rows(resting: set[int]) -> Iterator[Rest]:
         while (start + length) % WEEK_HOURS in resting:
             length += 1
         if length >= LEAST_REST:
-            yield Rest(start, length)
+            yield start, length

@@ -15,10 +15,14 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Final
 
+from exporter.cost.energy import ASSUMED_LIMIT_WATTS, PLAUSIBLE_LIMIT_RATIO
 from exporter.units import BYTES_PER_MEBIBYTE
 
 IMPLAUSIBLE: Final = 2.0**62
 """DCGM's blanks are integers of 64 bits near the largest one (dcgm_structs.h: DCGM_INT64_BLANK)."""
+
+WATTS_MAX: Final = PLAUSIBLE_LIMIT_RATIO * ASSUMED_LIMIT_WATTS
+"""What the cost code refuses where no power limit is known: no exporter has one."""
 
 
 @dataclass(frozen=True, slots=True)

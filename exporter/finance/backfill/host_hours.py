@@ -11,7 +11,8 @@ from math import isnan
 from statistics import median
 from typing import Final, NamedTuple
 
-from exporter.finance.backfill.hourly import HOUR, Chunk, GpuHours
+from exporter.finance.backfill.hour_queries import HOUR
+from exporter.finance.backfill.hourly import Chunk, GpuHours
 from exporter.finance.backfill.kube_state import NodeKey, PodName
 from exporter.finance.backfill.survey import GpuSeries
 from exporter.units import Instant, Nanoseconds
@@ -27,6 +28,9 @@ PARTS: Final = 60
 
 DeviceKey = tuple[str, str]
 """A GPU's UUID, and the number of its MIG instance or nothing."""
+
+_Scraper = tuple[int, str]
+"""An exporter, and how it was scraped."""
 
 
 class DeviceHour(NamedTuple):
@@ -91,21 +95,33 @@ class _Row:
     count: float
 
 
+def _scraper(series: GpuSeries) -> _Scraper:
+    return series.exporter, series.scraper
+
+
 @dataclass(slots=True)
 class HostSeries:
     """All series of one host in a chunk, by GPU or MIG instance.
 
-    `before` are the devices and holders at the end of the chunk before.
+    `before` are the devices and holders at the end of the chunk before. `_naming` scrapers name pods.
     """
 
     devices: dict[DeviceKey, dict[GpuSeries, GpuHours]] = field(default_factory=dict)
     before: Mapping[DeviceKey, tuple[PodName, ...]] = field(default_factory=dict)
+    _naming: set[_Scraper] = field(default_factory=set)
     _counted: dict[tuple[DeviceKey, int], list[_Row]] = field(default_factory=dict)
 
     def hours(self, chunk: Chunk) -> Iterator[HostHour]:
         """The hours in which the host was seen."""
+        self._naming = {
+            _scraper(series)
+            for by_series in self.devices.values()
+            for series in by_series
+            if series.holder is not None
+        }
         usual = self._usual(chunk.hours)
-        counts = [self._samples(at, usual) for at in range(chunk.hours)]
+        samples = [self._samples(at, usual) for at in range(chunk.hours)]
+        counts = [max(by_scraper.values(), default=0.0) for by_scraper in samples]
         holders = dict(self.before)
         for at in range(1, chunk.hours):
             if not counts[at]:
@@ -115,7 +131,7 @@ class HostSeries:
             sequences = {
                 key: sequence
                 for key in self.devices
-                if (sequence := self._sequence(key, at, counts, holders.get(key, ())))
+                if (sequence := self._sequence(key, at, samples[at], holders.get(key, ())))
             }
             parts = tuple(_parts(sequences, begun, length))
             yield HostHour(chunk.first - 1 + at, parts, counts[at], reference)
@@ -130,20 +146,22 @@ class HostSeries:
         return rows
 
     def _count(self, key: DeviceKey, at: int) -> list[_Row]:
-        by_scraper: dict[tuple[int, str], list[_Row]] = {}
+        by_scraper: dict[_Scraper, list[_Row]] = {}
         for series, hours in self.devices[key].items():
             count = hours.count[at]
             if not isnan(count) and count > 0:
-                by_scraper.setdefault((series.exporter, series.scraper), []).append(
-                    _Row(series, hours, count)
-                )
+                by_scraper.setdefault(_scraper(series), []).append(_Row(series, hours, count))
         if len(by_scraper) < 2:
             return next(iter(by_scraper.values()), [])
         ended = [scraper for scraper, rows in by_scraper.items() if not _goes_on(rows, at, 1)]
         began = [scraper for scraper, rows in by_scraper.items() if not _goes_on(rows, at, -1)]
         if len(ended) == len(began) == 1 and ended != began and len(by_scraper) == 2:
             return [*by_scraper[ended[0]], *by_scraper[began[0]]]
-        best = min(by_scraper, key=lambda each: (-sum(row.count for row in by_scraper[each]), each))
+        # One that names no pods would leave a GPU without its holder.
+        best = min(
+            by_scraper,
+            key=lambda each: (each not in self._naming, -sum(row.count for row in by_scraper[each]), each),
+        )
         return by_scraper[best]
 
     def _usual(self, hours: int) -> float:
@@ -155,14 +173,16 @@ class HostSeries:
         ]
         return median(largest) if largest else 0.0
 
-    def _samples(self, at: int, usual: float) -> float:
-        """Samples of the GPU that has most in an hour."""
-        most = 0.0
+    def _samples(self, at: int, usual: float) -> dict[_Scraper, float]:
+        """Samples of the GPU that has most in an hour, by each scraper of it."""
+        most: dict[_Scraper, float] = {}
         for key in self.devices:
-            counts = [row.count for row in self._rows(key, at)]
-            if counts:
-                total = sum(counts)
-                most = max(most, max(counts) if total > SHARED_RATIO * usual else total)
+            rows = self._rows(key, at)
+            total = sum(row.count for row in rows)
+            if total > SHARED_RATIO * usual:
+                total = max(row.count for row in rows)
+            for scraper in {_scraper(row.series) for row in rows}:
+                most[scraper] = max(total, most.get(scraper, 0.0))
         return most
 
     @staticmethod
@@ -182,7 +202,7 @@ class HostSeries:
         self,
         key: DeviceKey,
         at: int,
-        counts: Sequence[float],
+        samples: Mapping[_Scraper, float],
         before: tuple[PodName, ...],
     ) -> list[tuple[float, float, DeviceHour]]:
         """The holders of a GPU in an hour one after the other, each from one part of the hour to another."""
@@ -193,7 +213,9 @@ class HostSeries:
         for row in rows:
             by_holder.setdefault(row.series.holder, []).append(row)
         totals = {holder: sum(row.count for row in each) for holder, each in by_holder.items()}
-        total, whole = sum(totals.values()), counts[at]
+        total = sum(totals.values())
+        # A scraper may be slower than that of another GPU.
+        whole = max(samples[_scraper(row.series)] for row in rows)
         if len(by_holder) > 1 and total > SHARED_RATIO * whole:
             pods = tuple(sorted(holder for holder in by_holder if holder is not None))
             return [(0.0, 1.0, _device(rows, pods, at, shared=True))]
@@ -203,7 +225,7 @@ class HostSeries:
             stays = _goes_on(by_holder[holder], at, 1)
             return (0 if held_before else 2 if stays else 1), holder or PodName("", "", "")
 
-        share = min(1.0, total / whole) if whole else 1.0
+        share = min(1.0, total / whole)
         offset = 0.0
         if share >= WHOLE_RATIO:
             share = 1.0
@@ -277,11 +299,12 @@ def _parts(
 def twice_named(chunk: Chunk) -> Iterator[dict[NodeKey, float]]:
     """Names of hosts, two at a time, that had one GPU in the same hours: they are one host. With its samples.
 
-    A GPU that moved has samples on both in the hour of its move.
+    A GPU that moved has samples on both in the hour of its move. Servers that send the same samples may name
+    the cluster differently.
     """
-    devices: dict[tuple[str, DeviceKey], dict[NodeKey, list[GpuHours]]] = {}
+    devices: dict[DeviceKey, dict[NodeKey, list[GpuHours]]] = {}
     for series, hours in chunk.gpus.items():
-        key = series.host.cluster, (series.gpu.uuid, series.instance)
+        key = series.gpu.uuid, series.instance
         devices.setdefault(key, {}).setdefault(series.host, []).append(hours)
     for by_name in devices.values():
         if len(by_name) < 2:

@@ -15,29 +15,19 @@ from math import isnan, nan
 from typing import Final, NamedTuple
 
 from exporter.engines.exposition import Series
-from exporter.finance.backfill.gpu_exporters import GPU_EXPORTERS, IMPLAUSIBLE, Measure
+from exporter.finance.backfill.engine_series import engine_names, spellings
+from exporter.finance.backfill.gpu_exporters import GPU_EXPORTERS, IMPLAUSIBLE, WATTS_MAX, Measure
+from exporter.finance.backfill.hour_queries import EDGE, HOUR, WINDOW
 from exporter.finance.backfill.kube_state import escaped
 from exporter.finance.backfill.survey import (
     EngineTarget,
     GpuSeries,
     Labels,
     Survey,
-    described,
-    engine_names,
-    spellings,
     target_of,
 )
 from exporter.finance.prometheus.client import PrometheusClient, QuerySeries
-from exporter.units import NANOSECONDS_PER_HOUR, Instant
-
-HOUR: Final = NANOSECONDS_PER_HOUR
-EDGE: Final = 1_000_000
-"""An hour is asked for a millisecond before its end, with a window as much shorter.
-
-The window of Prometheus 2 has both of its ends: a sample at the full hour would be of two hours.
-"""
-
-WINDOW: Final = "3599999ms"
+from exporter.units import NANOSECONDS_PER_HOUR, NANOSECONDS_PER_MINUTE, Instant, Nanoseconds
 
 POINTS_MAX: Final = 100_000
 """Values of one query: series times hours."""
@@ -46,8 +36,17 @@ CHUNK_HOURS_MIN, CHUNK_HOURS_MAX = 6, 168
 SERIES_MAX: Final = 4000
 """Series of one query; more are read some instances at a time."""
 
+RESOLUTIONS: Final[tuple[Nanoseconds, ...]] = (0, 5 * NANOSECONDS_PER_MINUTE, NANOSECONDS_PER_HOUR)
+"""Time between samples that Thanos keeps, beside those that were scraped: it may keep these less long.
+
+https://thanos.io/tip/components/compact.md/#downsampling
+"""
+
 MARK_HOURS: Final = 24
 """Hours for which the last value of a counter that went is kept, as in the ledger."""
+
+LARGEST: Final[Mapping[str, float]] = {"utilization": 1.01, "memory": 2.0**42, "power": WATTS_MAX}
+"""Means that a GPU may have, with room for rounding. Above: a blank of DCGM is among the samples."""
 
 Reading = Callable[[str], str]
 """Makes the expression of a selector."""
@@ -97,6 +96,14 @@ class EngineHours:
     sampled: set[int] = field(default_factory=set)
     inside: dict[tuple[str, int], float] = field(default_factory=dict)
 
+    def names(self, hours: Iterable[int]) -> set[str]:
+        """Names of its counters that have samples in these hours."""
+        return {
+            series.name
+            for series, rises in self.rises.values()
+            if any(not isnan(rises[each]) for each in hours)
+        }
+
     def there(self, at: int) -> bool:
         """Whether the target was there in an hour, read or not: between hours in which it was read."""
         return bool(self.sampled) and min(self.sampled) <= at <= max(self.sampled)
@@ -106,7 +113,8 @@ class EngineHours:
 class Chunk:
     """Hours from `first` (since 1970) on. The hour before is the first of each column: it has no rises.
 
-    `alive` are hours at whose end the server scraped anything.
+    `alive` are hours at whose end the server scraped anything. `resolution` is the time between samples that
+    Thanos made of those that it has no more; 0 for those that were scraped.
     """
 
     first: int
@@ -114,6 +122,7 @@ class Chunk:
     gpus: dict[GpuSeries, GpuHours] = field(default_factory=dict)
     engines: dict[EngineTarget, EngineHours] = field(default_factory=dict)
     alive: set[int] = field(default_factory=set)
+    resolution: Nanoseconds = 0
 
     def points(self, series: QuerySeries) -> Iterator[tuple[int, float]]:
         """Values of a series with their places in a column, those left out that are no readings.
@@ -232,11 +241,20 @@ class HourlyReader:
         first, last, hours = since // HOUR, until // HOUR, self.chunk_hours()
         for start in range(first, last, hours):
             chunk = Chunk(start, min(hours, last - start) + 1)
-            for series in self._client.range("count(up)", *self._instants(chunk), HOUR):
-                chunk.alive.update((sample.at + EDGE) // HOUR - 1 for sample in series.samples)
+            self._find_resolution(chunk)
             self._read_gpus(chunk)
             self._read_engines(chunk)
             yield chunk
+
+    def _find_resolution(self, chunk: Chunk) -> None:
+        """Take the finest resolution that has all hours that any has."""
+        for resolution in RESOLUTIONS:
+            answer = self._client.range("count(up)", *self._instants(chunk), HOUR, coarsest=resolution)
+            alive = {(sample.at + EDGE) // HOUR - 1 for series in answer for sample in series.samples}
+            if len(alive) > len(chunk.alive):
+                chunk.alive, chunk.resolution = alive, resolution
+            if len(alive) >= chunk.hours:
+                return
 
     def _read_gpus(self, chunk: Chunk) -> None:
         survey = self._survey
@@ -287,7 +305,7 @@ class HourlyReader:
                 continue
             values = getattr(chunk.gpus.setdefault(gpu, GpuHours.empty(chunk.hours)), family)
             for at, value in chunk.points(series):
-                if isnan(values[at]) or values[at] == 0:
+                if value * measure.scale <= LARGEST[family] and (isnan(values[at]) or values[at] == 0):
                     values[at] = value * measure.scale
 
     def _add_counts(self, chunk: Chunk, number: int, answer: Iterable[QuerySeries]) -> None:
@@ -301,14 +319,9 @@ class HourlyReader:
 
     def _read_engines(self, chunk: Chunk) -> None:
         survey = self._survey
-        engines = {engine.name: engine for engine in survey.engines.values()}
-        names = {name for engine in engines.values() for name in spellings(engine_names(engine))}
-        gauges = {
-            name
-            for engine in engines.values()
-            for gauge in engine.running
-            for name in spellings([gauge.name])
-        }
+        engines = survey.all_engines()
+        names = {name for engine in engines for name in spellings(engine_names(engine))}
+        gauges = {name for engine in engines for gauge in engine.running for name in spellings([gauge.name])}
         present = names & survey.names.get("engines", set())
         rises: dict[EngineTarget, dict[str, tuple[Series, list[array[float]]]]] = {}
         for name in sorted(present - gauges):
@@ -316,7 +329,7 @@ class HourlyReader:
                 hours = self._engine_hours(chunk, labels)
                 if hours is not None:
                     target = target_of(labels)
-                    series = survey.page_series(described(name), labels)
+                    series = survey.page_series(survey.described(name), labels)
                     copies = rises.setdefault(target, {}).setdefault(series.key, (series, []))[1]
                     copies.append(risen.since_last)
                     for at, rise in risen.inside.items():
@@ -332,7 +345,7 @@ class HourlyReader:
                 hours = self._engine_hours(chunk, answer.labels)
                 if hours is None:
                     continue
-                series = survey.page_series(described(name), answer.labels)
+                series = survey.page_series(survey.described(name), answer.labels)
                 values = hours.means.setdefault(series.key, (series, column(chunk.hours)))[1]
                 for at, value in chunk.points(answer):
                     values[at] = max(value, values[at] if not isnan(values[at]) else 0.0)
@@ -340,7 +353,8 @@ class HourlyReader:
 
     def _page_key(self, labels: Labels) -> object:
         """What a series of an engine counts, by whatever labels of its target."""
-        return target_of(labels), self._survey.page_series(described(labels["__name__"]), labels).key
+        name = self._survey.described(labels["__name__"])
+        return target_of(labels), self._survey.page_series(name, labels).key
 
     def _engine_hours(self, chunk: Chunk, labels: Labels) -> EngineHours | None:
         target = target_of(labels)
@@ -398,7 +412,7 @@ class HourlyReader:
         queries = [reading(each) for each in self._selectors(name, matchers)]
 
         def send(query: str) -> list[QuerySeries]:
-            return list(self._client.range(query, start, end, HOUR))
+            return list(self._client.range(query, start, end, HOUR, coarsest=chunk.resolution))
 
         if self._parallel == 1:
             for query in queries:

@@ -7,8 +7,10 @@ what a label of Prometheus cannot have and before capitals (`internal/store/util
 """
 
 import re
-from collections.abc import Collection, Iterable, Iterator, Mapping
+from bisect import bisect_right
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from operator import itemgetter
 from typing import Final, NamedTuple
 
 from exporter.config import Config
@@ -41,6 +43,9 @@ PROVIDERS: Final = {"aws": "aws", "gce": "gcp", "azure": "azure", "oci": "oci", 
 
 LabelSets = Iterable[Mapping[str, str]]
 
+LabelTimes = Sequence[tuple[int, Mapping[str, str]]]
+"""Labels, each with the hour since 1970 from which they count, in order."""
+
 
 class PodName(NamedTuple):
     """A pod of one cluster."""
@@ -62,6 +67,7 @@ class KubeState:
     """What kube-state-metrics says of pods and nodes; empty where it is not there.
 
     `nodes` has several nodes for the pod of a StatefulSet that moved. `addresses` are nodes by their address.
+    `pod_times` and `node_times` are of names that had other labels later: the hour from which each counts.
     """
 
     nodes: dict[PodName, set[str]] = field(default_factory=dict)
@@ -71,6 +77,8 @@ class KubeState:
     clouds: dict[NodeKey, str] = field(default_factory=dict)
     addresses: dict[NodeKey, str] = field(default_factory=dict)
     pod_addresses: dict[NodeKey, PodName] = field(default_factory=dict)
+    pod_times: dict[PodName, LabelTimes] = field(default_factory=dict)
+    node_times: dict[NodeKey, LabelTimes] = field(default_factory=dict)
 
     def node_of(self, pod: PodName) -> str:
         """The node of a pod, empty where none or several are known."""
@@ -82,20 +90,21 @@ class KubeState:
         workload = self.workloads.get(pod) or workload_of(pod.pod)
         return ServerKey(label(pod.namespace), label(workload))
 
-    def ownership(self, pod: PodName, config: Config) -> PodOwnership | None:
-        """Product and team by the labels of a pod; `None` where its labels are not known."""
-        labels = self.pod_labels.get(pod)
+    def ownership(self, pod: PodName, config: Config, hour: int = 0) -> PodOwnership | None:
+        """Product and team by the labels of a pod in an hour; `None` where its labels are not known."""
+        labels = _labels_in(self.pod_times.get(pod), hour) or self.pod_labels.get(pod)
         if labels is None:
             return None
-        product, team = (
-            label(labels.get(sanitized(name), "")) if name else ""
-            for name in (config.pod_labels.product, config.pod_labels.team)
-        )
-        return PodOwnership(self.server(pod), product, team)
+        return PodOwnership(self.server(pod), *product_and_team(labels, config))
 
-    def location(self, node: NodeKey, config: Config) -> HostLocation:
-        """Location of a node by its labels, and by the scheme of its provider's id."""
-        labels = dict(_original(self.node_labels.get(node, {}), config))
+    def location(self, node: NodeKey, config: Config, hour: int = 0) -> HostLocation:
+        """Location of a node in an hour by its labels, and by the scheme of its provider's id."""
+        labels = _labels_in(self.node_times.get(node), hour) or self.node_labels.get(node, {})
+        return self.location_by(node, labels, config)
+
+    def location_by(self, node: NodeKey, own_labels: Mapping[str, str], config: Config) -> HostLocation:
+        """Location of a node that has these labels."""
+        labels = dict(_original(own_labels, config))
         cloud = self.clouds.get(node, "")
         location = location_of_labels(labels, cloud)
         if not location.cloud and not cloud:
@@ -131,7 +140,7 @@ class KubeState:
             self._owned(pod, each.get("created_by_kind", ""), each.get("created_by_name", ""), above)
         for each in owners:
             self._owned(pod_of(each), each.get("owner_kind", ""), each.get("owner_name", ""), above)
-        for each in labels:
+        for each in filter(has_labels, labels):
             self.pod_labels[pod_of(each)] = each
 
     def _owned(self, pod: PodName, kind: str, owner: str, above: Mapping[tuple[str, str, str], str]) -> None:
@@ -150,12 +159,13 @@ class KubeState:
     def add_nodes(self, labels: LabelSets, info: LabelSets) -> None:
         """Take in the series of nodes."""
         for each in labels:
-            node = NodeKey(each.get("cluster", ""), each.get("node", ""))
-            own_labels = {name: value for name, value in each.items() if name.startswith("label_")}
-            if own_labels:
-                self.node_labels[node] = own_labels
+            node = node_of(each)
+            if has_labels(each):
+                self.node_labels[node] = {
+                    name: value for name, value in each.items() if name.startswith("label_")
+                }
         for each in info:
-            node = NodeKey(each.get("cluster", ""), each.get("node", ""))
+            node = node_of(each)
             cloud = PROVIDERS.get(each.get("provider_id", "").partition(":")[0])
             if cloud:
                 self.clouds[node] = cloud
@@ -170,6 +180,32 @@ def pod_of(labels: Mapping[str, str]) -> PodName:
         labels.get("exported_namespace") or labels.get("namespace", ""),
         labels.get("exported_pod") or labels.get("pod", ""),
     )
+
+
+def has_labels(series: Mapping[str, str]) -> bool:
+    """Whether a series has labels of its pod or node: without an allowlist there is one that has none."""
+    return any(name.startswith("label_") for name in series)
+
+
+def node_of(labels: Mapping[str, str]) -> NodeKey:
+    """The node that a series of kube-state-metrics is about."""
+    return NodeKey(labels.get("cluster", ""), labels.get("node", ""))
+
+
+def product_and_team(labels: Mapping[str, str], config: Config) -> tuple[str, str]:
+    """The owner that the labels of a pod name; empty strings without."""
+    product, team = (
+        label(labels.get(sanitized(name), "")) if name else ""
+        for name in (config.pod_labels.product, config.pod_labels.team)
+    )
+    return product, team
+
+
+def _labels_in(times: LabelTimes | None, hour: int) -> Mapping[str, str] | None:
+    """The labels of an hour: those before the first are the first ones."""
+    if not times:
+        return None
+    return times[max(0, bisect_right(times, hour, key=itemgetter(0)) - 1)][1]
 
 
 def sanitized(name: str) -> str:

@@ -1,15 +1,15 @@
 """What a server has, and what it lacks: each with its effect and a remedy."""
 
+from collections import Counter
 from collections.abc import Iterator
 from typing import Final, NamedTuple
 
-from exporter.engines.catalogue import ENGINES
 from exporter.finance.backfill.gpu_exporters import GPU_EXPORTERS
 from exporter.finance.backfill.reckoning import PastHost, Reckoning
 from exporter.finance.backfill.survey import Survey
 from exporter.finance.fleet.record import instant_text
 from exporter.readings import printable
-from exporter.units import NANOSECONDS_PER_HOUR, Instant
+from exporter.units import NANOSECONDS_PER_HOUR, NANOSECONDS_PER_SECOND, Instant
 
 NAMED_MAX: Final = 3
 """Hosts, servers or labels that one line names."""
@@ -65,11 +65,10 @@ def _exporters(survey: Survey, reckoning: Reckoning) -> Iterator[Exporter]:
             ]
             pods = ["pods"] if survey.labeled else []
             yield Exporter(exporter.name, f"{len(gpus)} GPUs", ", ".join(gives + pods))
-    by_engine: dict[str, int] = {}
-    for engine in survey.engines.values():
-        by_engine[engine.name] = by_engine.get(engine.name, 0) + 1
-    for name, count in sorted(by_engine.items()):
-        engine = ENGINES[name]
+    targets = Counter(engine.name for engine in survey.engines.values())
+    engines = {engine.name: engine for engine in survey.engines.values()}
+    for name, count in sorted(targets.items()):
+        engine = engines[name]
         yield Exporter(engine.manual.title or name, f"{count} targets", "tokens" if engine.tokens else "load")
     if survey.kube.nodes or survey.kube.workloads:
         yield Exporter("kube-state-metrics", f"{len(survey.kube.nodes)} pods", "nodes of pods, workloads")
@@ -106,6 +105,12 @@ def _absences(survey: Survey, reckoning: Reckoning, since: Instant, begin: Insta
             f"GPUs before {instant_text(begin)}",
             "earlier days are not in any figure",
             "ask the place that keeps samples for longer, if there is one",
+        )
+    for resolution, hours in sorted(reckoning.downsampled.items()):
+        yield Absence(
+            f"samples as they were scraped in {hours:,} hours",
+            f"their figures are of one each {resolution // NANOSECONDS_PER_SECOND} s, which Thanos made",
+            "let the compactor keep raw samples for longer (--retention.resolution-raw)",
         )
     yield from _about_servers(survey, reckoning)
     unpriced = sorted(
@@ -156,12 +161,31 @@ def _about_servers(survey: Survey, reckoning: Reckoning) -> Iterator[Absence]:
             "their GPUs are `unattributed`: several servers share a host, without labels of pods",
             "name `servers: [{name: ..., url: ..., gpus: [...]}]` in --config.file",
         )
+    if reckoning.doubled:
+        names = sorted(f"{pod.namespace}/{pod.pod}" for pod in reckoning.doubled)
+        yield Absence(
+            f"the cluster of {_few(names)}",
+            "pods of one name were on two hosts at once, and of their tokens the larger count is taken",
+            "name clusters by the label `cluster` (external_labels), or ask the place of one of them",
+        )
     if reckoning.homeless:
         names = sorted(target.url.removeprefix("/") for target in reckoning.homeless)
         yield Absence(
             f"the host of {_few(names)}",
             "their tokens count, no dollars meet them, and their models and teams have no price",
             "let kube-state-metrics export kube_pod_info, or give targets the label `node`",
+        )
+    unread: Counter[str] = Counter()
+    for host in reckoning.hosts.values():
+        for month in host.months.values():
+            for owner, time in month.unread.items():
+                unread["/".join(filter(None, (owner.namespace, owner.server)))] += time
+    if sum(unread.values()) >= NANOSECONDS_PER_HOUR:
+        hours = sum(unread.values()) // NANOSECONDS_PER_HOUR
+        yield Absence(
+            f"token counts of {_few([name for name, time in unread.most_common() if time])} in part",
+            f"in {hours:,} GPU-hours their pages were not scraped; where that is over 5 % there is no price",
+            "ask from the day on which their scrapes began (--since)",
         )
     pods = {target.pod for target in survey.engines if target.pod}
     if pods and not survey.kube.pod_labels:

@@ -31,6 +31,9 @@ from exporter.units import NANOSECONDS_PER_HOUR, Instant, Nanoseconds, Picodolla
 FEWEST_TOKENS: Final = 1000
 """As for the daemon's prices: below it there is none."""
 
+UNREAD_MOST: Final = 0.05
+"""A larger part of the tokens would be missing than the largest error that is stated."""
+
 REPORTS_STILL: Final[Nanoseconds] = 2 * NANOSECONDS_PER_HOUR
 """A host that was seen so long before the end is judged and projected."""
 
@@ -49,6 +52,8 @@ class Line:
 
     `money` is `None` where none of its GPU time has a price. `projected` is of a month that goes on.
     `tokens_without_gpu` are tokens that no GPU time meets: whose GPU, or which host, is not known.
+    `token_server_time` is GPU time of servers whose pages count tokens, `unread` the part of it in which
+    none was scraped.
     """
 
     gpu_time: Nanoseconds = 0
@@ -59,6 +64,8 @@ class Line:
     amount: Picodollars = 0
     tokens: dict[Kind, int] = field(default_factory=dict)
     tokens_without_gpu: int = 0
+    token_server_time: Nanoseconds = 0
+    unread: Nanoseconds = 0
     sampled: Nanoseconds = 0
     span: Nanoseconds = 0
     projected: Picodollars | None = None
@@ -70,9 +77,14 @@ class Line:
 
     @property
     def dollars_per_million(self) -> float | None:
-        """Cost per million tokens; `None` where a part of the time has no price, or of the tokens no time."""
+        """Cost per million tokens; `None` where a part of the time has no price, or of the tokens no time.
+
+        Nor is there one where pages were not scraped for more than `UNREAD_MOST` of the time.
+        """
         count = sum(self.tokens.values())
         if self.money is None or self.unpriced or self.tokens_without_gpu or count < FEWEST_TOKENS:
+            return None
+        if self.unread > UNREAD_MOST * self.token_server_time:
             return None
         return self.money / 10**6 / count
 
@@ -93,6 +105,8 @@ class Line:
             "unpriced",
             "amount",
             "tokens_without_gpu",
+            "token_server_time",
+            "unread",
             "sampled",
             "span",
         ):
@@ -111,7 +125,7 @@ class PastAnswer:
     """What is printed. `complete` are the months that were read whole.
 
     `lines` are by what they are of. `scrape_seconds` are those of the median host. `requests` were sent to
-    the server, at most `parallel` at once.
+    the server, at most `parallel` at once. `downsampled`: some hours have no samples as they were scraped.
     """
 
     address: str
@@ -127,6 +141,7 @@ class PastAnswer:
     advice: Advice
     requests: int
     parallel: int
+    downsampled: bool = False
 
     @property
     def total(self) -> Line:
@@ -142,7 +157,7 @@ class PastAnswer:
     @property
     def error(self) -> float | None:
         """The largest error that was measured at this resolution; `None` where none was."""
-        seconds = self.scrape_seconds
+        seconds = None if self.downsampled else self.scrape_seconds
         return next((error for most, error in ERRORS if seconds is not None and seconds <= most), None)
 
 
@@ -206,6 +221,7 @@ def answer(
         advice=_advice(hosts, config, until),
         requests=requests,
         parallel=parallel,
+        downsampled=bool(reckoning.downsampled),
     )
 
 
@@ -246,6 +262,9 @@ def _by_owner(host: PastHost, month: str) -> Iterator[tuple[CostOwner, Line]]:
         line(owner).amount += amount
     for (_, owner), time in sums.unpriced.items():
         line(owner).unpriced += time
+    for owner, time in host.months[month].token_server_time.items():
+        line(owner).token_server_time += time
+        line(owner).unread += host.months[month].unread[owner]
     served = {(owner.namespace, owner.server) for (owner, _), time in sums.held.items() if time}
     for (owner, kind), count in sums.tokens.items():
         add(line(owner).tokens, kind, count)

@@ -12,7 +12,7 @@ from zoneinfo import ZoneInfo
 
 from exporter.cost.money import add
 from exporter.cost.postings import TokenPosting
-from exporter.finance.backfill.hourly import HOUR
+from exporter.finance.backfill.hour_queries import HOUR
 from exporter.finance.backfill.kube_state import NodeKey
 from exporter.finance.backfill.reckoning import PastHost, was_read_whole
 from exporter.finance.prometheus.client import PrometheusClient
@@ -23,6 +23,7 @@ from exporter.tariff.period import Period
 from exporter.units import (
     NANOSECONDS_PER_DAY,
     NANOSECONDS_PER_SECOND,
+    PICODOLLARS_PER_DOLLAR,
     Instant,
     Picodollars,
     dollars,
@@ -72,6 +73,13 @@ NAMES: Final = (
 
 PREFIX: Final = "history-"
 """Ledgers whose name begins so never metered anything: no budget and no alert counts them."""
+
+UNITS: Final[Mapping[str, int]] = {
+    **dict.fromkeys((MODEL_TOKENS, MODEL_UNPRICED), 1),
+    RATE_OF_TOKENS: HOUR // NANOSECONDS_PER_SECOND,
+    **dict.fromkeys((GPUS_HELD, GPUS_PRICED), HOUR),
+}
+"""What 1 is of a record in whole numbers: tokens of an hour, or GPU time; of all others picodollars."""
 
 Labels = tuple[tuple[str, str], ...]
 
@@ -137,13 +145,14 @@ def find_seam(client: PrometheusClient, since: Instant, until: Instant) -> Seam:
     for name in sorted(present):
         own = f'{name}{{ledger=""}}'
         first: dict[str, Instant] = {}
-        hours = client.range(f"count by (cluster) (last_over_time({own}[1h]))", since + HOUR, until, HOUR)
+        presence = f"count by (cluster) (last_over_time({own}[1h]))"
+        hours = client.range(presence, since + HOUR, until, HOUR, coarsest=HOUR)
         for series in hours:
             cluster = series.labels.get("cluster", "")
             first[cluster] = min(first.get(cluster, until), series.samples[0].at)
         for hour in sorted(set(first.values())):
             step = 15 * NANOSECONDS_PER_SECOND
-            for series in client.range(f"count by (cluster) ({own})", hour - HOUR, hour, step):
+            for series in client.range(f"count by (cluster) ({own})", hour - HOUR, hour, step, coarsest=0):
                 cluster = series.labels.get("cluster", "")
                 if first.get(cluster) == hour:
                     begins[name, cluster] = series.samples[0].at - step
@@ -182,7 +191,7 @@ class PastRecords:
         self._data_begin = until
         self.ledger = ledger_of(address)
         self._first = 0
-        self._hours: dict[int, dict[SeriesId, float]] = {}
+        self._hours: dict[int, dict[SeriesId, int]] = {}
         self._posted: dict[int, dict[tuple[str, str, str, str], Picodollars]] = {}
         self._prices: dict[int, _Prices] = {}
         self._months: dict[tuple[str, str, str, str], Picodollars] = {}
@@ -204,17 +213,16 @@ class PastRecords:
         for (owner, phase), amount in sums.cost.items():
             if not amount:
                 continue
-            value = dollars(amount)
             of_owner = ("cluster", cluster), ("product", owner.product), ("team", owner.team)
             of_server = (*of_owner, ("namespace", owner.namespace), ("server", owner.server))
-            self._add(hour, SPEND, (("cluster", cluster),), value)
-            self._add(hour, SPEND_OWNER, of_owner, value)
-            self._add(hour, PHASES, (*of_owner, ("phase", phase)), value)
+            self._add(hour, SPEND, (("cluster", cluster),), amount)
+            self._add(hour, SPEND_OWNER, of_owner, amount)
+            self._add(hour, PHASES, (*of_owner, ("phase", phase)), amount)
             if phase == "idle":
-                self._add(hour, WASTE, of_owner, value)
-                self._add(hour, WASTE_SERVER, of_server, value)
+                self._add(hour, WASTE, of_owner, amount)
+                self._add(hour, WASTE_SERVER, of_server, amount)
             if owner.model:
-                self._add(hour, MODEL_COST, (*of_owner, ("model", owner.model), ("phase", phase)), value)
+                self._add(hour, MODEL_COST, (*of_owner, ("model", owner.model), ("phase", phase)), amount)
             key = cluster, segment.month, owner.product, owner.team
             posted[key] = posted.get(key, 0) + amount
         for (_, owner), time in sums.unpriced.items():
@@ -231,16 +239,13 @@ class PastRecords:
                 ("server", owner.server),
                 ("model", owner.model),
             )
-            self._add(hour, GPUS_HELD, held_labels, time / HOUR)
-        priced: dict[str, Picodollars] = {}
-        for (gpu, _), amount in sums.gpu_cost.items():
-            priced[gpu.gpu_model] = priced.get(gpu.gpu_model, 0) + amount
+            self._add(hour, GPUS_HELD, held_labels, time)
         for (gpu, _owner), time in sums.owner_held.items():
             of_model = ("cluster", cluster), ("gpu_model", gpu.gpu_model)
-            self._add(hour, GPUS_PRICED, of_model, time / HOUR)
-        for model, amount in priced.items():
-            of_model = ("cluster", cluster), ("gpu_model", model)
-            self._add(hour, GPU_PRICE, of_model, dollars(amount))
+            self._add(hour, GPUS_PRICED, of_model, time)
+        for (gpu, _), amount in sums.gpu_cost.items():
+            of_model = ("cluster", cluster), ("gpu_model", gpu.gpu_model)
+            self._add(hour, GPU_PRICE, of_model, amount)
 
     def add_tokens(self, host: PastHost, end: Instant, tokens: Iterable[TokenPosting]) -> None:
         """Take in the tokens of a tick."""
@@ -259,25 +264,25 @@ class PastRecords:
                 served = host.key, owner.namespace, owner.server
                 self._prices.setdefault(hour, _Prices()).models.add((served, owner.model))
                 self._add(hour, MODEL_TOKENS, labels, posting.count)
-                self._add(hour, RATE_OF_TOKENS, labels, posting.count / 3600)
+                self._add(hour, RATE_OF_TOKENS, labels, posting.count)
 
     def _see(self, host: PastHost) -> None:
         if host.first is not None:
             self._data_begin = min(self._data_begin, host.first)
 
-    def _add(self, hour: int, name: str, labels: Labels, value: float) -> None:
-        cells = self._hours.setdefault(hour, {})
-        series = SeriesId(name, labels)
-        cells[series] = cells.get(series, 0.0) + value
+    def _add(self, hour: int, name: str, labels: Labels, amount: int) -> None:
+        """Add to a record, in its unit: whole numbers add up alike in any order."""
+        add(self._hours.setdefault(hour, {}), SeriesId(name, labels), amount)
 
     def flush(self) -> None:
         """Write the hours of the chunk."""
         for hour, prices in self._prices.items():
             for cluster, model in prices.without():
                 labels = ("cluster", cluster), ("model", model)
-                self._hours.setdefault(hour, {})[SeriesId(MODEL_UNPRICED, labels)] = 1.0
+                self._hours.setdefault(hour, {})[SeriesId(MODEL_UNPRICED, labels)] = 1
         for hour in sorted({*self._hours, *self._posted}):
-            for series, value in self._hours.get(hour, {}).items():
+            for series, amount in self._hours.get(hour, {}).items():
+                value = amount / UNITS.get(series.name, PICODOLLARS_PER_DOLLAR)
                 self._write(series, hour, value, value)
             self._write_months(hour)
         self._hours, self._posted, self._prices = {}, {}, {}

@@ -1,6 +1,6 @@
 """Hours of hosts through the daemon's own cost code, and the sums of their months."""
 
-from collections import Counter, deque
+from collections import Counter, defaultdict, deque
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from math import isnan
@@ -13,10 +13,11 @@ from exporter.cost import advance
 from exporter.cost.advance import GpuOutcome
 from exporter.cost.money import add, add_all
 from exporter.cost.policy import CardinalityLimits, CostPolicy
-from exporter.cost.postings import TokenPosting
+from exporter.cost.postings import CostOwner, TokenPosting
 from exporter.cost.state import State
 from exporter.engines.exposition import Page, Sample, Series
 from exporter.engines.interpretation import interpret
+from exporter.finance.backfill.gpu_readings import energies, gpu_readings, instance_name, rounded_up, used
 from exporter.finance.backfill.host_hours import (
     DeviceHour,
     DeviceKey,
@@ -25,9 +26,10 @@ from exporter.finance.backfill.host_hours import (
     by_host,
     twice_named,
 )
-from exporter.finance.backfill.hourly import HOUR, Chunk, EngineHours
+from exporter.finance.backfill.hour_queries import HOUR
+from exporter.finance.backfill.hourly import Chunk, EngineHours
 from exporter.finance.backfill.kube_state import NodeKey, PodName
-from exporter.finance.backfill.survey import EngineTarget, GpuSeries, Survey
+from exporter.finance.backfill.survey import EngineTarget, Survey
 from exporter.ledger.history import HistorySums
 from exporter.ledger.totals import SegmentSums, TickSums, Totals
 from exporter.readings import (
@@ -36,7 +38,6 @@ from exporter.readings import (
     GpuReading,
     Holder,
     HostLocation,
-    MigInstance,
     PodOwnership,
     ServerKey,
     ServerReading,
@@ -45,15 +46,10 @@ from exporter.sources.configured import holders as configured_holders
 from exporter.tariff.calendar import month_of
 from exporter.tariff.period import Period
 from exporter.units import (
-    BYTES_PER_GIBIBYTE,
-    MILLIJOULES_PER_JOULE,
     NANOSECONDS_PER_SECOND,
     Instant,
     Nanoseconds,
 )
-
-HELD_BYTES: Final = BYTES_PER_GIBIBYTE
-"""Memory in use from which a process computes on a GPU: the driver alone uses less."""
 
 GAP_CHARGED: Final[Nanoseconds] = HOUR
 """A gap of one host that is charged to its last holders, as the daemon charges its own: scrapes failed."""
@@ -64,10 +60,6 @@ UNATTRIBUTED: Final = ServerKey("", "unattributed")
 LIMITS: Final = CardinalityLimits(models=1000, servers=1000)
 """Months of one host have more servers than a day."""
 
-SMALLEST_RATIO: Final = 1e-6
-"""A utilization of 0 over an hour is a small one that was rounded: the daemon would not believe it where
-tokens moved, and take the whole hour for busy."""
-
 RECENT_HOURS: Final = 26
 """Hours that the projection needs: the last 24, and room for their edges."""
 
@@ -77,9 +69,15 @@ USAGE_HOURS: Final = 14 * 24
 
 @dataclass(slots=True)
 class MonthSums:
-    """One month of one host. `sampled` of its time has samples, `span` is all of it."""
+    """One month of one host. `sampled` of its time has samples, `span` is all of it.
+
+    `token_server_time` is GPU time of servers whose pages count tokens, and `unread` the part of it in which
+    none was scraped.
+    """
 
     sums: HistorySums = field(default_factory=HistorySums)
+    token_server_time: dict[CostOwner, Nanoseconds] = field(default_factory=dict)
+    unread: dict[CostOwner, Nanoseconds] = field(default_factory=dict)
     sampled: Nanoseconds = 0
     span: Nanoseconds = 0
 
@@ -130,7 +128,11 @@ class HourSink(Protocol):
 
 
 class Reckoning:
-    """All hosts, chunk by chunk. Memory grows with hosts and months, not with days."""
+    """All hosts, chunk by chunk. Memory grows with hosts and months, not with days.
+
+    `doubled` are names of pods that held GPUs of two hosts at once: those of clusters that no label names.
+    `downsampled` are hours by the time between the samples that Thanos made for them.
+    """
 
     def __init__(self, config: Config, survey: Survey, until: Instant, sink: HourSink | None = None) -> None:
         self._config = config
@@ -143,12 +145,19 @@ class Reckoning:
         self.hosts: dict[NodeKey, PastHost] = {}
         self.homeless: set[EngineTarget] = set()
         self.shared: set[NodeKey] = set()
+        self.doubled: set[PodName] = set()
+        self.downsampled: Counter[Nanoseconds] = Counter()
         self._active: set[int] = set()
+        self._read = {
+            survey.server(target): set[int]() for target, engine in survey.engines.items() if engine.tokens
+        }
 
     def add(self, chunk: Chunk) -> None:
         """Charge the hours of a chunk."""
         if self._sink is not None:
             self._sink.begin(chunk.first)
+        if chunk.resolution:
+            self.downsampled[chunk.resolution] += chunk.hours - 1
         self._name_hosts(chunk)
         series = by_host(chunk, self._survey.known_as)
         hours: dict[NodeKey, dict[int, HostHour]] = {}
@@ -157,24 +166,25 @@ class Reckoning:
             gathered = HostSeries(devices, host.before)
             hours[key] = {hour.number: hour for hour in gathered.hours(chunk)}
             host.before = gathered.before
-        self._settle(hours, chunk)
+        servers = self._settle(hours, chunk)
         self._active |= chunk.alive
         self._active.update(number for of_host in hours.values() for number in of_host)
-        servers = self._by_host(chunk)
+        self._find_read(chunk)
         for key in sorted({*hours, *servers}):
             host = self._host(key)
             for number in range(chunk.first, chunk.first - 1 + chunk.hours):
                 at = number + 1 - chunk.first
-                targets = [target for target in servers.get(key, ()) if chunk.engines[target].there(at)]
+                targets = sorted(servers.get(key, {}).get(number, ()))
                 hour = hours.get(key, {}).get(number)
                 # A host with GPUs is charged in the hours that have them; one without has tokens alone.
                 if hour is not None or (targets and key not in self._survey.hosts):
+                    self._locate(host, number)
                     self._charge(host, number, at, hour, targets, chunk)
         if self._sink is not None:
             self._sink.flush()
 
     def _name_hosts(self, chunk: Chunk) -> None:
-        """Give a host one name where exporters differ: that of before, of its node, of more samples."""
+        """Give a host one name where exporters differ: of before, a node's, with a cluster, most samples."""
         for samples in twice_named(chunk):
             names = {self._survey.known_as(name): count for name, count in samples.items()}
             best, *others = sorted(
@@ -182,6 +192,7 @@ class Reckoning:
                 key=lambda name: (
                     name not in self.hosts,
                     name not in self._survey.kube.node_labels,
+                    not name.cluster,
                     -names[name],
                     name,
                 ),
@@ -189,40 +200,71 @@ class Reckoning:
             for other in others:
                 self._survey.rename(other, best)
 
+    def _find_read(self, chunk: Chunk) -> None:
+        """Find the hours in which the pages of each server were scraped, on whatever hosts."""
+        for hours in self._read.values():
+            hours.clear()
+        for target, engine in chunk.engines.items():
+            of_server = self._read.get(self._survey.server(target))
+            if of_server is not None:
+                of_server.update(chunk.first - 1 + at for at in range(chunk.hours) if engine.there(at))
+
     def _host(self, key: NodeKey) -> PastHost:
         host = self.hosts.get(key)
         if host is None:
             location = self._survey.kube.location(key, self._config)
-            policy = replace(
-                cost_policy(self._config, key.host, location),
-                interval=HOUR,
-                gap_after=HOUR,
-                limits=LIMITS,
-            )
-            host = self.hosts[key] = PastHost(key, location, policy)
+            host = self.hosts[key] = PastHost(key, location, self._policy(key, location))
         return host
 
-    def _settle(self, hours: Mapping[NodeKey, Mapping[int, HostHour]], chunk: Chunk) -> None:
-        """Find the host of each target: the one whose GPUs its pod holds, else by its own labels."""
-        homes: dict[PodName, NodeKey] = {}
+    def _policy(self, key: NodeKey, location: HostLocation) -> CostPolicy:
+        policy = cost_policy(self._config, key.host, location)
+        return replace(policy, interval=HOUR, gap_after=HOUR, limits=LIMITS)
+
+    def _locate(self, host: PastHost, number: int) -> None:
+        """Give a host the prices of its labels in an hour: a node may have the name of one that went."""
+        if host.key in self._survey.kube.node_times:
+            location = self._survey.kube.location(host.key, self._config, number)
+            if location != host.location:
+                host.location, host.policy = location, self._policy(host.key, location)
+
+    def _settle(
+        self, hours: Mapping[NodeKey, Mapping[int, HostHour]], chunk: Chunk
+    ) -> dict[NodeKey, dict[int, list[EngineTarget]]]:
+        """The targets of each host by the hour: where their pod holds GPUs, else by their own labels.
+
+        A pod of a StatefulSet moves and keeps its name. A page that comes under two clusters at once is one.
+        """
+        holders: dict[PodName, dict[int, NodeKey]] = {}
+        together: defaultdict[PodName, set[int]] = defaultdict(set)
         for key, of_host in hours.items():
             for hour in of_host.values():
                 for device in hour.parts[-1].devices:
                     for pod in device.holders:
-                        homes[pod] = key
-        for target, engine in chunk.engines.items():
-            home = homes.get(target.pod_name) if target.pod else None
-            home = home or self._homes.get(target) or self._survey.host_of(target, engine.labels)
-            if home is None:
+                        if holders.setdefault(pod, {}).setdefault(hour.number, key) != key:
+                            together[pod].add(hour.number)
+        # A pod that moves is on both in one hour.
+        self.doubled.update(pod for pod, numbers in together.items() if len(numbers) > 1)
+        servers: dict[NodeKey, dict[int, list[EngineTarget]]] = {}
+        pages: dict[tuple[NodeKey, int, EngineTarget], EngineTarget] = {}
+        for target in sorted(chunk.engines, reverse=True):  # without a cluster last
+            engine, of_pod = chunk.engines[target], holders.get(target.pod_name, {}) if target.pod else {}
+            labeled = self._survey.host_of(target, engine.labels, hours.keys())
+            known = self._homes.get(target) or (of_pod[min(of_pod)] if of_pod else labeled)
+            if not of_pod and labeled in self._survey.hosts:  # its address may be given again
+                known = labeled
+            if known is None:
                 self.homeless.add(target)
-            else:
-                self._homes[target] = self._survey.known_as(home)
-
-    def _by_host(self, chunk: Chunk) -> dict[NodeKey, list[EngineTarget]]:
-        servers: dict[NodeKey, list[EngineTarget]] = {}
-        for target in sorted(chunk.engines):
-            home = self._homes.get(target) or NodeKey(target.cluster, "")
-            servers.setdefault(home, []).append(target)
+            home = NodeKey(target.cluster, "") if known is None else self._survey.known_as(known)
+            for at in range(1, chunk.hours):
+                number = chunk.first - 1 + at
+                home = of_pod.get(number, home)
+                if not engine.there(at):
+                    continue
+                one = pages.setdefault((home, number, target._replace(cluster="")), target)
+                if one is target or len(chunk.engines[one].sampled & engine.sampled) <= 1:
+                    servers.setdefault(home, {}).setdefault(number, []).append(target)
+            if known is not None:
+                self._homes[target] = home
         return servers
 
     def _charge(
@@ -237,15 +279,17 @@ class Reckoning:
         start = number * HOUR if hour is None else hour.start
         parts = () if hour is None else hour.parts
         skipped = host.first is not None and start > host.last and not self._ran(host, start)
-        energy = _energies(hour, skipped=skipped)
+        energy = energies(hour, skipped=skipped)
         unseen = 0 if skipped or host.first is None else max(0, start // HOUR - -(-host.last // HOUR))
         hours = range(max(1, at - unseen), at + 1)
         servers = self._servers(host, hours, targets, chunk, start, skipped=skipped)
+        named = any(device.holders for part in parts for device in part.devices)
         sums = HistorySums()
         if skipped:
             host.uncharged += start - host.last
         elif host.first is None or start > host.last:
-            opening = self._frame(host, start, parts[0].devices if parts else (), servers, targets, energy, 0)
+            devices = parts[0].devices if parts else ()
+            opening = self._frame(host, start, devices, servers, targets, energy, 0, named=named)
             if host.first is None:
                 host.first = start
                 # A first frame sets marks only: what its servers count is of the hour after it.
@@ -255,10 +299,11 @@ class Reckoning:
                 gap = replace(opening, elapsed=host.elapsed)
                 self._tick(host, gap, replace(host.policy, gap_after=0), sums)
         for part in parts:
-            frame = self._frame(host, part.end, part.devices, servers, targets, energy, part.end - part.start)
+            length = part.end - part.start
+            frame = self._frame(host, part.end, part.devices, servers, targets, energy, length, named=named)
             self._tick(host, frame, host.policy, sums)
         if not parts:
-            frame = self._frame(host, start + HOUR, (), servers, targets, energy, HOUR)
+            frame = self._frame(host, start + HOUR, (), servers, targets, energy, HOUR, named=named)
             self._tick(host, frame, host.policy, sums)
         end = parts[-1].end if parts else start + HOUR
         self._note(host, number, end, hour, sums)
@@ -276,7 +321,13 @@ class Reckoning:
             host.recent.add(ticked, ())
         for segment in ticked.segments:
             add_all(sums.held, segment.held)
-            self._month(host, segment.segment.month).sums.add_segment(segment)
+            of_month = self._month(host, segment.segment.month)
+            of_month.sums.add_segment(segment)
+            for (owner, _), time in segment.held.items():
+                read = self._read.get(ServerKey(owner.namespace, owner.server))
+                if read is not None:
+                    add(of_month.token_server_time, owner, time)
+                    add(of_month.unread, owner, 0 if (frame.wall - 1) // HOUR in read else time)
             if self._sink is not None:
                 self._sink.add_segment(host, segment)
         if self._sink is not None:
@@ -315,30 +366,33 @@ class Reckoning:
         targets: Iterable[EngineTarget],
         energy: Mapping[str, float],
         length: Nanoseconds,
+        *,
+        named: bool,
     ) -> Frame:
         host.elapsed += length
-        readings = tuple(_readings(host, devices, energy, length))
-        holders = tuple(self._holders(host, devices, readings, servers))
+        readings = tuple(gpu_readings(host.energy, devices, energy, length))
+        holders = tuple(self._holders(host, devices, readings, servers, named=named))
         held_gpus = {holder.uuid for holder in holders}
-        readings = tuple(_rounded_up(each) if each.gpu.uuid in held_gpus else each for each in readings)
-        return Frame(host.elapsed, wall, readings, servers, holders, owners=self._owners_of(devices, targets))
+        readings = tuple(rounded_up(each) if each.gpu.uuid in held_gpus else each for each in readings)
+        owners = self._owners_of(devices, targets, (wall - min(length, 1)) // HOUR)
+        return Frame(host.elapsed, wall, readings, servers, holders, owners=owners)
 
     def _owners_of(
-        self, devices: Iterable[DeviceHour], targets: Iterable[EngineTarget]
+        self, devices: Iterable[DeviceHour], targets: Iterable[EngineTarget], number: int
     ) -> tuple[PodOwnership, ...]:
         """Owners of servers by the pods that are there: of several the one that holds most GPUs."""
         gpu_counts = Counter({target.pod_name: 0 for target in targets if target.pod})
         gpu_counts.update(pod for device in devices for pod in device.holders)
         owners: dict[ServerKey, PodOwnership] = {}
         for pod in sorted(gpu_counts, key=lambda each: (gpu_counts[each], each)):
-            owned = self._owner(pod)
+            owned = self._owner(pod, number)
             if owned is not None:
                 owners[owned.key] = owned
         return tuple(owner for _, owner in sorted(owners.items()))
 
-    def _owner(self, pod: PodName) -> PodOwnership | None:
-        if pod not in self._owners:
-            owned = self._survey.kube.ownership(pod, self._config)
+    def _owner(self, pod: PodName, number: int) -> PodOwnership | None:
+        if pod not in self._owners or pod in self._survey.kube.pod_times:
+            owned = self._survey.kube.ownership(pod, self._config, number)
             self._owners[pod] = owned and owned._replace(key=self._server(pod))
         return self._owners[pod]
 
@@ -355,18 +409,21 @@ class Reckoning:
         readings = []
         for target in targets:
             hours = chunk.engines[target]
-            engine = self._survey.engines[target]
+            names = hours.names(unread) if target in self._survey.later_engines else ()
+            engine = self._survey.engine_of(target, names)
             key = self._survey.server(target)
+            # Counters of one engine are no earlier values of another's.
+            url = target.url if engine is self._survey.engines[target] else f"{target.url} {engine.name}"
             host.targets.add(target)
             if hours.sampled.isdisjoint(unread):
-                readings.append(ServerReading(key, target.url, up=False, engine=engine.name, pod=target.pod))
+                readings.append(ServerReading(key, url, up=False, engine=engine.name, pod=target.pod))
                 continue
             page = self._page(host, target, hours, unread, skipped=skipped)
             read = interpret(engine, page)
             readings.append(
                 ServerReading(
                     key,
-                    target.url,
+                    url,
                     up=True,
                     engine=engine.name,
                     pod=target.pod,
@@ -417,19 +474,24 @@ class Reckoning:
         devices: Iterable[DeviceHour],
         readings: tuple[GpuReading, ...],
         servers: tuple[ServerReading, ...],
+        *,
+        named: bool,
     ) -> Iterator[Holder]:
+        """Who holds GPUs. `named`: a GPU of the host names its pod in this hour, so that others have none."""
         labeled = self._survey.holders_on(host.key)
         configured: dict[str, list[Holder]] = {}
         for holder in configured_holders(self._configured(host), readings):
             configured.setdefault(holder.uuid, []).append(holder)
         loose = sorted({server.key for server in servers})
         for device in devices:
-            uuid, instance = device.series.gpu.uuid, _instance(device)
+            uuid, instance = device.series.gpu.uuid, instance_name(device)
             if device.holders:
                 yield from (Holder(self._server(pod), uuid, instance=instance) for pod in device.holders)
             elif uuid in configured:
                 yield from configured[uuid]
-            elif not labeled and _used(device, has_server=bool(loose)):
+            elif named or (labeled and device.memory is None):
+                continue
+            elif used(device, has_server=bool(loose)):
                 if len(loose) > 1:
                     self.shared.add(host.key)
                 key = loose[0] if len(loose) == 1 else UNATTRIBUTED
@@ -444,98 +506,6 @@ class Reckoning:
         if pod not in self._keys:
             self._keys[pod] = self._survey.server_of_pod(pod)
         return self._keys[pod]
-
-
-def _used(device: DeviceHour, *, has_server: bool) -> bool:
-    """Whether a process holds a GPU: by its memory, else as its utilization and the servers suggest."""
-    if device.memory is not None:
-        return device.memory >= HELD_BYTES
-    return has_server or bool(device.utilization)
-
-
-def _instance(device: DeviceHour) -> str:
-    series = device.series
-    return f"MIG-{series.gpu.uuid}/{series.instance}" if series.instance else ""
-
-
-def _energies(hour: HostHour | None, *, skipped: bool) -> dict[str, float]:
-    """Joules by GPU of an hour, per nanosecond in which the GPU was there.
-
-    The series of a GPU's holders follow each other; those of MIG instances all have the whole card's joules.
-    `skipped`: the time before it was not charged, and what was used in it does not count.
-    """
-    joules: dict[str, dict[str, dict[GpuSeries, float]]] = {}
-    there: dict[str, Nanoseconds] = {}
-    for part in () if hour is None else hour.parts:
-        for uuid in {device.series.gpu.uuid for device in part.devices}:
-            there[uuid] = there.get(uuid, 0) + part.end - part.start
-        for device in part.devices:
-            used = device.inside if skipped and device.inside is not None else device.joules
-            if used is not None:
-                series = device.series
-                joules.setdefault(series.gpu.uuid, {}).setdefault(series.instance, {})[series] = used
-    return {
-        uuid: max(sum(by_series.values()) for by_series in instances.values()) / there[uuid]
-        for uuid, instances in joules.items()
-        if there[uuid]
-    }
-
-
-def _readings(
-    host: PastHost, devices: Iterable[DeviceHour], energy: Mapping[str, float], length: Nanoseconds
-) -> Iterator[GpuReading]:
-    by_gpu: dict[str, list[DeviceHour]] = {}
-    for device in devices:
-        by_gpu.setdefault(device.series.gpu.uuid, []).append(device)
-    for uuid, of_gpu in sorted(by_gpu.items()):
-        instances = tuple(_mig(device) for device in of_gpu if device.series.instance)
-        whole = next((device for device in of_gpu if not device.series.instance), of_gpu[0])
-        series = whole.series
-        counted, watts = None, whole.watts
-        if uuid in energy:
-            # The first value of a counter is a mark: what a new GPU used in its first hour is its power.
-            watts = energy[uuid] * NANOSECONDS_PER_SECOND
-            host.energy[uuid] = host.energy.get(uuid, 0) + round(
-                energy[uuid] * length * MILLIJOULES_PER_JOULE
-            )
-            counted = host.energy[uuid]
-        yield GpuReading(
-            series.gpu,
-            series.number,
-            pci_bus_id=series.address,
-            utilization_ratio=None if instances else _ratio(whole),
-            memory_used_bytes=None if whole.memory is None else round(whole.memory),
-            power_watts=watts,
-            energy=counted,
-            instances=instances or None,
-        )
-
-
-def _mig(device: DeviceHour) -> MigInstance:
-    number = device.series.instance
-    return MigInstance(
-        _instance(device),
-        int(number) if number.isdecimal() and len(number) < 4 else 0,
-        profile=device.series.profile,
-        utilization_ratio=_ratio(device),
-    )
-
-
-def _ratio(device: DeviceHour) -> float | None:
-    return None if device.utilization is None else min(1.0, device.utilization)
-
-
-def _rounded_up(reading: GpuReading) -> GpuReading:
-    """A reading of a held GPU, without a utilization of zero."""
-    if reading.utilization_ratio == 0:
-        reading = replace(reading, utilization_ratio=SMALLEST_RATIO)
-    if reading.instances and any(one.utilization_ratio == 0 for one in reading.instances):
-        instances = (
-            replace(one, utilization_ratio=SMALLEST_RATIO) if one.utilization_ratio == 0 else one
-            for one in reading.instances
-        )
-        reading = replace(reading, instances=tuple(instances))
-    return reading
 
 
 def was_read_whole(month: str, zone: ZoneInfo, since: Instant, until: Instant, data_begin: Instant) -> bool:

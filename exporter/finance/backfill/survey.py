@@ -4,15 +4,23 @@ import ipaddress
 from collections import Counter
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
-from functools import cached_property
+from functools import cached_property, partial
 from typing import Final, NamedTuple
 from urllib.parse import urlsplit
 
 from exporter.config import Config
 from exporter.config.settings import ConfiguredServer
-from exporter.engines.catalogue import ENGINES, ROWS, match
+from exporter.engines.catalogue import ROWS, match
 from exporter.engines.exposition import Page, Sample, Series
 from exporter.engines.spec import Engine
+from exporter.finance.backfill.engine_series import (
+    COLONS,
+    colons,
+    engine_names,
+    other_engines,
+    page_series,
+    spellings,
+)
 from exporter.finance.backfill.gpu_exporters import (
     GPU_EXPORTERS,
     GpuExporter,
@@ -30,39 +38,22 @@ from exporter.finance.backfill.kube_state import (
     NodeKey,
     PodName,
     batches,
+    node_of,
+    pod_of,
+    product_and_team,
 )
+from exporter.finance.backfill.label_times import read_label_times
 from exporter.finance.prometheus.client import PrometheusClient
 from exporter.readings import LABEL_CHARACTERS, Gpu, ServerKey, label
 from exporter.tariff.terms import matches
 from exporter.units import Instant
 
-TARGET_LABELS: Final = frozenset(
-    {
-        "job",
-        "instance",
-        "namespace",
-        "pod",
-        "container",
-        "service",
-        "endpoint",
-        "node",
-        "nodename",
-        "hostname",
-        "cluster",
-        "prometheus",
-        "prometheus_replica",
-        "replica",
-        "__replica__",
-        "receive",
-        "tenant_id",
-        "kubernetes_namespace",
-        "kubernetes_pod_name",
-    }
-)
-"""Labels of the target and of what stores it, which a scraped page does not have."""
-
 POD_OF_TARGET: Final = (("namespace", "pod"), ("kubernetes_namespace", "kubernetes_pod_name"))
 NODE_OF_TARGET: Final = ("node", "nodename", "kubernetes_node")
+
+LOOPBACK: Final = frozenset({"localhost", "127.0.0.1", "::1"})
+HOST_OF_AGENT: Final = (*NODE_OF_TARGET, "hostname", "host", "host_name", "agent_hostname", "machine")
+"""Labels by which agents name their host, whose targets are at loopback: external labels have any name."""
 
 Labels = Mapping[str, str]
 TargetKey = tuple[str, str, str]
@@ -114,10 +105,11 @@ class EngineTarget(NamedTuple):
 class _Instances:
     """Hosts by the address that their GPU exporter was scraped at, and GPUs by UUID, as far as one says.
 
+    Several hosts may have one address: loopback, that of a collector, or one that was given again.
     `renamed` are hosts that another exporter names otherwise, by the name that is not used.
     """
 
-    by_address: dict[NodeKey, NodeKey] = field(default_factory=dict)
+    by_address: dict[NodeKey, set[NodeKey]] = field(default_factory=dict)
     by_uuid: dict[str, NodeKey] = field(default_factory=dict)
     renamed: dict[NodeKey, NodeKey] = field(default_factory=dict)
 
@@ -127,7 +119,8 @@ class Survey:
     """What there is. `names` are the series' names of each GPU exporter, and of the engines together.
 
     `counts` are series by name, and `instances` the targets that have them.
-    `engines` are the engines of targets by name. `gateways` are titles of pages that count again.
+    `engines` are the engines of targets, `later_engines` those that had their addresses at another time.
+    `gateways` are titles of pages that count again.
     `unnamed` are label sets of GPUs that have no UUID: exporter and labels. `labeled` are hosts
     whose GPUs name the pod that holds them. `own_pods` are the pods of targets, by cluster, job and instance,
     and `target_labels` the labels that their `up` has: names and values.
@@ -138,6 +131,7 @@ class Survey:
     counts: Counter[str] = field(default_factory=Counter)
     instances: dict[str, set[str]] = field(default_factory=dict)
     engines: dict[EngineTarget, Engine] = field(default_factory=dict)
+    later_engines: dict[EngineTarget, tuple[Engine, ...]] = field(default_factory=dict)
     gateways: set[str] = field(default_factory=set)
     kube: KubeState = field(default_factory=KubeState)
     gpus: dict[str, set[str]] = field(default_factory=dict)
@@ -167,14 +161,36 @@ class Survey:
             if labels.get("pod"):
                 self.own_pods[target] = labels["pod"]
 
+    @cached_property
+    def _names_with_colons(self) -> Mapping[str, str]:
+        return dict(colons(self.config.engines)) | COLONS
+
+    def described(self, name: str) -> str:
+        """A name as its engine's description has it."""
+        return self._names_with_colons.get(name, name)
+
+    def engines_of(self, target: EngineTarget) -> tuple[Engine, ...]:
+        """The engines that a target had; none for one of no engine."""
+        first = self.engines.get(target)
+        return () if first is None else (first, *self.later_engines.get(target, ()))
+
+    def engine_of(self, target: EngineTarget, names: Collection[str]) -> Engine:
+        """The engine of a target whose page has these names: one that was replaced has none of them."""
+        engines = self.engines_of(target)
+        return next((each for each in engines if not engine_names(each).isdisjoint(names)), engines[0])
+
+    def all_engines(self) -> tuple[Engine, ...]:
+        """Each engine once."""
+        every = (engine for target in self.engines for engine in self.engines_of(target))
+        return tuple({engine.name: engine for engine in every}.values())
+
     def page_series(self, name: str, labels: Labels) -> Series:
         """A series as the page of its engine had it, without labels of its target.
 
         One that its engine names models by stays: with `honor_labels` it may be of the page all the same.
         """
         of_target = self.target_labels.get(target_key(labels), ())
-        engine = self.engines.get(target_of(labels))
-        model_labels = engine.models if engine is not None else ()
+        model_labels = {each for engine in self.engines_of(target_of(labels)) for each in engine.models}
         return page_series(
             name,
             labels,
@@ -205,12 +221,12 @@ class Survey:
             labels.get(exporter.instance, ""),
             labels.get(exporter.profile, ""),
             pod,
-            "|".join(f"{each}={labels.get(each, '')}" for each in ("job", "instance", *REPLICAS)),
+            "|".join(f"{each}={labels.get(each, '')}" for each in ("cluster", "job", "instance", *REPLICAS)),
         )
 
     def _host(self, exporter: GpuExporter, labels: Labels, uuid: str) -> NodeKey:
         cluster = labels.get("cluster", "")
-        address = NodeKey(cluster, host_part(labels.get("instance", "")))
+        address = NodeKey(cluster, address_of(labels))
         named = first_label(labels, exporter.host)
         if exporter.is_own_pod(named):  # a pod's host name is its own name
             named = ""
@@ -223,16 +239,22 @@ class Survey:
             named = known_as or ("" if not is_address(address.host) else named)
         if named:
             host = NodeKey(cluster, label(named))
-            self._instances.by_address.setdefault(address, host)
+            self._instances.by_address.setdefault(address, set()).add(host)
             self._instances.by_uuid.setdefault(uuid, host)
             return host
-        known = self._instances.by_address.get(address) or self._instances.by_uuid.get(uuid)
+        known = self._at(address) or self._instances.by_uuid.get(uuid)
         if known is not None:
             return known
         node = self.kube.addresses.get(address) or self.kube.node_of(
             self.kube.pod_addresses.get(address, PodName(cluster, "", ""))
         )
         return NodeKey(cluster, label(node or address.host))
+
+    def _at(self, address: NodeKey, present: Collection[NodeKey] = ()) -> NodeKey | None:
+        """The one host of an address, or the one of those that are `present`."""
+        hosts = {self.known_as(host) for host in self._instances.by_address.get(address, ())}
+        hosts = hosts.intersection(present) if len(hosts) > 1 else hosts
+        return next(iter(hosts)) if len(hosts) == 1 else None
 
     def rename(self, host: NodeKey, name: NodeKey) -> None:
         """From now on a host has the name of another, which is the same."""
@@ -247,7 +269,7 @@ class Survey:
         return host
 
     def holders_on(self, host: NodeKey) -> bool:
-        """Whether GPUs of a host name the pod that holds them: one without a name is then held by none."""
+        """Whether GPUs of a host ever named the pod that holds them."""
         return host in self.labeled
 
     def server_of_pod(self, pod: PodName) -> ServerKey:
@@ -286,13 +308,18 @@ class Survey:
         """The configured server of a target outside Kubernetes: of its port, and of its host where named."""
         for server in self.config.servers:
             parts = urlsplit(server.url)
-            own = parts.hostname in ("127.0.0.1", "localhost", "::1") or parts.hostname == target.address
+            own = parts.hostname in LOOPBACK or parts.hostname == target.address
             if not target.pod and own and (parts.port or 80) == target.port:
                 return server
         return None
 
-    def host_of(self, target: EngineTarget, labels: Labels) -> NodeKey | None:
-        """The host of a target by its labels, its pod or its address; `None` where that is not known."""
+    def host_of(
+        self, target: EngineTarget, labels: Labels, present: Collection[NodeKey] = ()
+    ) -> NodeKey | None:
+        """The host of a target by its labels, its pod or its address; `None` where that is not known.
+
+        `present` are hosts whose GPUs were seen at the time.
+        """
         cluster = target.cluster
         named = first_label(labels, NODE_OF_TARGET)
         if not named and target.pod:
@@ -301,7 +328,7 @@ class Survey:
             return NodeKey(cluster, label(named))
         address = NodeKey(cluster, target.address)
         if address in self._instances.by_address:
-            return self._instances.by_address[address]
+            return self._at(address, present)
         if target.pod:
             return None
         for host in (NodeKey(cluster, target.address), *self._shorter(address)):
@@ -361,6 +388,12 @@ def host_part(instance: str) -> str:
         return instance
 
 
+def address_of(labels: Labels) -> str:
+    """The host of a target's address. That of loopback is the one that its agent names, where it does."""
+    host = host_part(labels.get("instance", ""))
+    return (first_label(labels, HOST_OF_AGENT) or "localhost") if host in LOOPBACK else host
+
+
 def is_address(text: str) -> bool:
     """Whether a text is an IP address."""
     try:
@@ -385,42 +418,7 @@ def target_of(labels: Labels) -> EngineTarget:
             return EngineTarget(
                 labels.get("cluster", ""), labels.get(namespace, ""), labels[pod], "", _port(instance)
             )
-    return EngineTarget(labels.get("cluster", ""), "", "", host_part(instance), _port(instance))
-
-
-def page_series(name: str, labels: Labels, extra: Collection[str] = ()) -> Series:
-    """A series as the page of its engine had it, without labels of any target and `extra` ones of its own."""
-    foreign = TARGET_LABELS | {"__name__", *extra}
-    own = {each: value for each, value in labels.items() if each not in foreign}
-    listed = ",".join(f'{each}="{own[each]}"' for each in sorted(own))
-    return Series(name, own, f"{name}{{{listed}}}" if listed else name)
-
-
-COLONS: Final = {
-    name.replace(":", "_", 1): name
-    for engine in ENGINES.values()
-    for name in (*engine.fingerprint.names, *(count.name for count in engine.counts()))
-    if ":" in name
-} | {
-    gauge.name.replace(":", "_", 1): gauge.name
-    for engine in ENGINES.values()
-    for gauge in engine.gauges()
-    if ":" in gauge.name
-}
-"""Names as some client libraries write them for OpenMetrics, and as they are described."""
-
-
-def described(name: str) -> str:
-    """A name as its engine's description has it."""
-    return COLONS.get(name, name)
-
-
-def spellings(names: Iterable[str]) -> Iterator[str]:
-    """Names in each way in which they are written."""
-    for name in names:
-        yield name
-        if ":" in name:
-            yield name.replace(":", "_", 1)
+    return EngineTarget(labels.get("cluster", ""), "", "", address_of(labels), _port(instance))
 
 
 def selector(names: Collection[str], matchers: str = "") -> str:
@@ -481,37 +479,29 @@ def _find_targets(
 
 def _find_engines(client: PrometheusClient, survey: Survey, since: Instant, until: Instant) -> None:
     """Recognize each target by the series that identify engines and gateways."""
-    names = {name for row in ROWS for name in spellings(row.fingerprint.names)}
+    rows = (*ROWS, *survey.config.engines)
+    names = {name for row in rows for name in spellings(row.fingerprint.names)}
     identifying = client.label_sets(selector(names), since, until)
     _find_targets(client, survey, identifying, since, until)
     pages: dict[EngineTarget, dict[str, list[Sample]]] = {}
     for labels in identifying:
-        name = described(labels["__name__"])
+        name = survey.described(labels["__name__"])
         pages.setdefault(target_of(labels), {}).setdefault(name, []).append(
             Sample(survey.page_series(name, labels), 0.0)
         )
     for target, samples in pages.items():
         page = Page({name: tuple(each) for name, each in samples.items()}, frozenset(samples))
-        row = match(page)
+        row = match(page, survey.config.engines)
         if isinstance(row, Engine):
             survey.engines[target] = row
+            later = tuple(other_engines(row, page, survey.config.engines))
+            if later:
+                survey.later_engines[target] = later
         elif row is not None:
             survey.gateways.add(row.title)
-    wanted = {
-        name
-        for engine in {engine.name: engine for engine in survey.engines.values()}.values()
-        for name in spellings(engine_names(engine))
-    }
+    wanted = {name for engine in survey.all_engines() for name in spellings(engine_names(engine))}
     if wanted:
         survey.add_names("engines", client.label_sets(selector(wanted), since, until))
-
-
-def engine_names(engine: Engine) -> set[str]:
-    """The counters of an engine, and its gauges of running requests."""
-    names = {count.name for count in engine.counts()}
-    names.update(name for group in engine.groups for each in group for name in each.requires)
-    names.update(gauge.name for gauge in engine.running)
-    return names
 
 
 def _find_cluster(
@@ -550,10 +540,24 @@ def _find_cluster(
         for labels in (*info, *owners)
         if "ReplicaSet" in (labels.get("created_by_kind"), labels.get("owner_kind"))
     }
+    pod_labels = label_sets_of_pods(POD_LABELS)
+    node_labels = label_sets_of(NODE_LABELS, "node", nodes)
     survey.kube.add_pods(
-        info,
-        owners,
-        label_sets_of(REPLICASET_OWNER, "replicaset", replica_sets - {""}),
-        label_sets_of_pods(POD_LABELS),
+        info, owners, label_sets_of(REPLICASET_OWNER, "replicaset", replica_sets - {""}), pod_labels
     )
-    survey.kube.add_nodes(label_sets_of(NODE_LABELS, "node", nodes), label_sets_of(NODE_INFO, "node", nodes))
+    survey.kube.add_nodes(node_labels, label_sets_of(NODE_INFO, "node", nodes))
+    times = partial(read_label_times, client, since, until)
+    survey.kube.pod_times = times(
+        POD_LABELS,
+        ("pod", "exported_pod"),
+        pod_labels,
+        pod_of,
+        lambda _pod, labels: product_and_team(labels, survey.config),
+    )
+    survey.kube.node_times = times(
+        NODE_LABELS,
+        ("node",),
+        node_labels,
+        node_of,
+        lambda node, labels: survey.kube.location_by(node, labels, survey.config),
+    )

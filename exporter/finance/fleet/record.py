@@ -167,7 +167,7 @@ class FleetMonth:
 
     `record` is the sum of the hosts' records: its ledger is empty, and its `covered` is host time.
     `hosts` are those with anything of the month, by name. `without` counts ledgers that have nothing of it.
-    `zone` is the time zone of most hosts.
+    `zone` is the time zone of most hosts, or of most ledgers if none has anything of the month.
     """
 
     record: MonthRecord
@@ -214,7 +214,7 @@ def combine(
     month = every[0].record.month
     present = [host for host in every if host.has_month]
     chosen, findings = _choose(present)
-    zone = _zone(chosen, findings, mixed_zones=mixed_zones)
+    zone = _zone(chosen, findings, mixed_zones=mixed_zones) if present else _zone(every, [], mixed_zones=True)
     merged = _Merged()
     summaries = [merged.add(load(host) if load is not None else host) for host in chosen]
     summaries.sort(key=lambda each: (each.host.name, each.ledger))

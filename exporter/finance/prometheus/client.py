@@ -212,6 +212,8 @@ class PrometheusClient:
         end: Instant,
         step: Nanoseconds,
         progress: Callable[[Instant], None] = lambda _reached: None,
+        *,
+        coarsest: Nanoseconds | None = None,
     ) -> Iterator[QuerySeries]:
         """The values of each series at `start`, `start + step` and so on up to `end`.
 
@@ -223,18 +225,24 @@ class PrometheusClient:
             end: the last instant, at most.
             step: between two instants.
             progress: is called with the end of each part.
+            coarsest: samples that Thanos made of so much time may be used, and none of more; 0 is for those
+                that were scraped. `None` leaves it to the server. Other servers have none.
 
         Raises:
             PrometheusError: there is no whole answer.
         """
+        # https://thanos.io/tip/components/query.md/#auto-downsampling
+        limits = {} if coarsest is None else {"max_source_resolution": _seconds(coarsest)}
         first = start
         while first <= end:
             last = min(end, first + (STEPS_MAX - 1) * step)
-            yield from self._halves(query, first, last, step)
+            yield from self._halves(query, first, last, step, limits)
             progress(last)
             first = last - (last - first) % step + step
 
-    def _halves(self, query: str, start: Instant, end: Instant, step: Nanoseconds) -> Iterable[QuerySeries]:
+    def _halves(
+        self, query: str, start: Instant, end: Instant, step: Nanoseconds, limits: Mapping[str, str]
+    ) -> Iterable[QuerySeries]:
         # VictoriaMetrics moves the instants to multiples of the step unless it may not use its cache.
         parameters = {
             "query": query,
@@ -242,6 +250,7 @@ class PrometheusClient:
             "end": _seconds(end),
             "step": _seconds(step),
             "nocache": "1",
+            **limits,
         }
         try:
             return self._result("query_range", parameters)
@@ -251,8 +260,8 @@ class PrometheusClient:
                 raise
             middle = start + steps // 2 * step
             return [
-                *self._halves(query, start, middle, step),
-                *self._halves(query, middle + step, end, step),
+                *self._halves(query, start, middle, step, limits),
+                *self._halves(query, middle + step, end, step, limits),
             ]
 
     def label_sets(self, selector: str, start: Instant, end: Instant) -> tuple[Mapping[str, str], ...]:

@@ -65,11 +65,15 @@ MODELS_NAMED: Final = 10
 
 @dataclass(slots=True)
 class PricedRequests:
-    """The requests of a log, priced by the hours of ledgers. Rows are made once; then it can sum up."""
+    """The requests of a log, priced by the hours of ledgers. Rows are made once; then it can sum up.
+
+    Hours from `unfinished` on are not over.
+    """
 
     log: RequestLog
     hours: Hours
     attribute: str = ATTRIBUTE
+    unfinished: int | None = None
     priced: int = 0
     by_hour: dict[int, int] = field(default_factory=dict)
     _models: frozenset[str] = frozenset()
@@ -196,6 +200,11 @@ class PricedRequests:
             yield (
                 f"warning: {dollars_text(estimated)} of {dollars_text(total)} dollars come from estimated "
                 "prices"
+            )
+        if self.unfinished is not None and any(number >= self.unfinished for number in self.by_hour):
+            yield (
+                f"warning: the hour from {_hour_text(max(self.by_hour))} is not over: then its requests have "
+                "another cost"
             )
         unpriced = [number for number, hour in sorted(self.hours.items()) if hour.unpriced]
         if unpriced:

@@ -321,6 +321,7 @@ def repriced(option: Option, factor: Fraction) -> Option:
             return replace(option, serving=Hosted(scaled(hosted.dollars_per_million, factor)))
         case AsMeasured() as spending:
             spent = {name: amount * factor for name, amount in spending.dollars_per_day.items()}
-            return replace(option, serving=AsMeasured(spent))
+            estimated = spending.estimated_dollars_per_day * factor
+            return replace(option, serving=AsMeasured(spent, estimated))
         case Hybrid():
             return option

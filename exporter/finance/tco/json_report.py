@@ -11,6 +11,7 @@ from typing import Any, Final
 from exporter.finance.tco.answer import TcoAnswer
 from exporter.finance.tco.breakeven import fleet_of
 from exporter.finance.tco.costs import OptionCourse, summed, yearly_loads
+from exporter.finance.tco.scenario import AsMeasured
 from exporter.finance.tco.text_report import CENT, assumptions, shares_of
 from exporter.reports.rounding import rounded
 
@@ -96,12 +97,15 @@ def _measured(answer: TcoAnswer) -> dict[str, Any] | None:
     measurement = answer.measured
     if measurement is None:
         return None
+    spending = measurement.option.serving
+    estimated = spending.estimated_dollars_per_day if isinstance(spending, AsMeasured) else Fraction(0)
     return {
         "first_day": measurement.first_day,
         "last_day": measurement.last_day,
         "covered_seconds": measurement.covered / 10**9,
         "unpriced_gpu_seconds": measurement.unpriced / 10**9,
         "days_left_out": measurement.left_out,
+        "estimated_dollars_per_day": _dollars(estimated),
     }
 
 

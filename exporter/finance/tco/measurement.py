@@ -21,11 +21,14 @@ from exporter.finance.tco.scenario import (
     Option,
     Scenario,
 )
-from exporter.ledger.history import HistorySums
+from exporter.ledger.history import ESTIMATE, HistorySums
 from exporter.ledger.schema import day_number
 from exporter.readings import KINDS
+from exporter.reports.rounding import hundredths, rounded
 from exporter.tariff.calendar import day_of
 from exporter.units import NANOSECONDS_PER_DAY, NANOSECONDS_PER_HOUR, PICODOLLARS_PER_DOLLAR, Nanoseconds
+
+CENT: Final = Fraction(1, 100)
 
 DAYS: Final = 30
 """The number of latest days that are measured, with today."""
@@ -115,8 +118,11 @@ def measurement(days: Mapping[int, HistorySums] | None, *ledgers: str) -> Measur
         raise NotMeasuredError(f"no token was counted in the last {DAYS} days; there is no load to take")
     a_day = Fraction(NANOSECONDS_PER_DAY, covered)
     spent: dict[str, Fraction] = {}
-    for (_owner, component, _basis), amount in sums.server_cost.items():
-        spent[component] = spent.get(component, Fraction(0)) + amount * a_day / PICODOLLARS_PER_DOLLAR
+    estimated = Fraction(0)
+    for (_owner, component, basis), amount in sums.server_cost.items():
+        dollars = amount * a_day / PICODOLLARS_PER_DOLLAR
+        spent[component] = spent.get(component, Fraction(0)) + dollars
+        estimated += dollars if basis == ESTIMATE else 0
     if not any(spent.values()):
         raise NotMeasuredError(f"no dollar was posted in the last {DAYS} days; price the hardware first")
     first, last = _day(metered[0]), _day(metered[-1])
@@ -129,7 +135,7 @@ def measurement(days: Mapping[int, HistorySums] | None, *ledgers: str) -> Measur
         unpriced=sum(waiting.values()),
         left_out=len(waiting),
         load=Load({kind: count * a_day for kind, count in tokens.items()}, source=source),
-        option=Option(MEASURED, AsMeasured(spent), source=source),
+        option=Option(MEASURED, AsMeasured(spent, estimated), source=source),
     )
 
 
@@ -191,6 +197,11 @@ def caveats(scenario: Scenario) -> Iterator[str]:
         f"{option.name} stands at the mean of its days and at their prices in {every}: "
         "what changed since, or will, is not in it."
     )
+    spending = option.serving
+    if isinstance(spending, AsMeasured) and spending.estimated_dollars_per_day:
+        amounts = spending.estimated_dollars_per_day, sum(spending.dollars_per_day.values(), Fraction(0))
+        estimated, spent = (hundredths(*rounded([amount], CENT)) for amount in amounts)
+        yield f"{estimated} of {spent} dollars a day of {option.name} come from estimated prices."
     if scenario.load is not None and outgrown(scenario):
         times = float(changes(scenario.load.growth_ratio_per_year, years)[-1])
         yield (

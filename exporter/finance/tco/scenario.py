@@ -147,9 +147,10 @@ class Hybrid:
 
 @dataclass(frozen=True, slots=True)
 class AsMeasured:
-    """The present cost by component, from the ledger, for the whole horizon."""
+    """The present cost by component, from the ledger, for the whole horizon; a part at estimated prices."""
 
     dollars_per_day: Mapping[str, Fraction]
+    estimated_dollars_per_day: Fraction = Fraction(0)
 
 
 @dataclass(frozen=True, slots=True)

@@ -2,7 +2,7 @@
 
 from fractions import Fraction
 
-from exporter.cost.savings import hour_of_week
+from exporter.cost.savings import hour_of_week, local_minute
 from exporter.finance.what_if.choices import ScheduleChoice
 from exporter.finance.what_if.outcome import Figure, Outcome, Turn, WhatIfPolicy
 from exporter.finance.what_if.window import MeasuredLoad
@@ -19,6 +19,8 @@ def schedule(load: MeasuredLoad, choice: ScheduleChoice, policy: WhatIfPolicy) -
     evidence = [
         f"{len(outside)} of {len(load.hours)} hours are outside, with {hours_text(gpu_time)} GPU-hours."
     ]
+    if minute := local_minute(load.hours[-1].hour, policy.zone):
+        evidence.append(f"Hours are taken from {minute} minutes past those of the clock.")
     figures: dict[str, Figure] = {"hours_outside": len(outside), "lost_tokens": lost}
     if lost:
         share = float(Fraction(lost * 100, load.all_tokens))

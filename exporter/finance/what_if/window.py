@@ -5,6 +5,7 @@ it costs is not known.
 """
 
 from collections.abc import Callable, Collection, Iterable, Mapping
+from collections.abc import Set as AbstractSet
 from dataclasses import dataclass, field
 from fractions import Fraction
 from typing import Final, Literal, NamedTuple
@@ -71,6 +72,11 @@ class WindowHour:
     moved: dict[tuple[ServedModel, Kind], int] = field(default_factory=dict)
     rented: dict[str, RentedTime] = field(default_factory=dict)
     unpriced: dict[ServerKey, Nanoseconds] = field(default_factory=dict)
+
+    @property
+    def servers(self) -> AbstractSet[ServerKey]:
+        """Those that held a GPU or served."""
+        return {*self.gpu_time, *self.unpriced, *(model.server for model, _ in self.tokens)}
 
 
 Hours = Mapping[int, WindowHour]
@@ -261,13 +267,16 @@ COMPARED_COMPONENTS: Final = HARDWARE | {ENERGY}
 def measured_load(
     hours: Hours, first: int, last: int, servers: str, matches: Callable[[ServerKey], bool]
 ) -> MeasuredLoad:
-    """The hours from the first to the last that can be compared.
+    """The hours from the first to the last that can be compared; of some servers, from their own first.
 
     Raises:
         NotComparableError: they are too few, or no GPU time is owed in them.
     """
     listed: list[LoadHour] = []
     overheads = left_out = 0
+    if servers:
+        metered = (number for number in range(first, last + 1) if number in hours)
+        first = next((number for number in metered if any(map(matches, hours[number].servers))), first)
     for number in range(first, last + 1):
         hour = hours.get(number)
         if hour is None:

@@ -42,6 +42,7 @@ from exporter.readings import (
     Division,
     ErrorCounts,
     FailureReason,
+    Peer,
     ReadFailedError,
     Role,
     SequenceLimit,
@@ -50,7 +51,7 @@ from exporter.readings import (
     ServiceLevel,
     endpoint_id,
 )
-from exporter.sources.http_client import HttpClientProtocol, HttpResponse, Peer
+from exporter.sources.http_client import HttpClientProtocol, HttpResponse
 from exporter.sources.server import probe
 from exporter.sources.server.endpoint import (
     BODY_BYTES_MAX,
@@ -239,8 +240,7 @@ class ServerSource(EndpointSource):
         self._latency_lines: tuple[WantedLine, ...] | None = None
         self._created_read_separately = False
         self._permanent_failure: ReadFailedError | None = None
-        self.peer: Peer | None = None
-        """The address that the last page was read from, `None` if unknown."""
+        self._peer: Peer | None = None
 
     @property
     def name(self) -> str:
@@ -276,7 +276,7 @@ class ServerSource(EndpointSource):
                 except ReadFailedError as failure:
                     self._explain(failure)
                     raise
-                self.peer = response.peer
+                self._peer = response.peer
                 reading = self._read_response(response)
         except ReadFailedError as failure:
             if self._context.metrics_off and failure.reason in PERMANENT_FAILURES:
@@ -287,7 +287,7 @@ class ServerSource(EndpointSource):
             if failure.reason == FailureReason.CONNECTION:
                 self._address = self._configured_address
             raise
-        return reading
+        return replace(reading, peer=self._peer)
 
     def _explain(self, failure: ReadFailedError) -> None:
         """Raise a more specific failure of the metrics page, if there is one."""

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from hashlib import sha256
 from html import escape
 from importlib.resources import files
+from itertools import repeat
 from typing import Final, TypeAlias
 from urllib.parse import quote
 
@@ -39,7 +40,7 @@ class Element:
 Content: TypeAlias = str | Element | Verbatim | None
 """Content of an element; `None` is nothing."""
 
-VOID: Final = frozenset({"br", "link", "meta"})
+VOID: Final = frozenset({"br", "input", "link", "meta"})
 """Elements without content and end tag."""
 
 INLINE: Final = frozenset({"a", "bdi", "br", "code", "small", "span", "time"})
@@ -199,6 +200,7 @@ def table(
     total: Iterable[Content] | None = None,
     keys: Iterable[str] | None = None,
     foot: Iterable[Content] | None = None,
+    folded: int | None = None,
 ) -> Element:
     """A table that scrolls, by keyboard too, if it is wider than the window; then it says so.
 
@@ -210,10 +212,11 @@ def table(
         total: cells of a row above all, which sums them.
         keys: for each row the figures by which the script sorts it, in words.
         foot: cells of a row below all.
+        folded: the first row of those that the checkbox `#unfolded` shows.
     """
     columns = tuple(columns)
 
-    def row(cells: Iterable[Content], key: str | None = None) -> Element:
+    def row(cells: Iterable[Content], key: str | None = None, *, fold: bool = False) -> Element:
         first, *rest = cells
         return element(
             "tr",
@@ -223,10 +226,14 @@ def table(
                 for cell, (_, number) in zip(rest, columns[1:], strict=True)
             ),
             data_by=key,
+            class_="fold" if fold else None,
         )
 
     head = (element("th", word, scope="col", class_="number" if number else None) for word, number in columns)
-    body = map(row, rows) if keys is None else map(row, rows, keys)
+    body = (
+        row(cells, key, fold=folded is not None and number >= folded)
+        for number, (cells, key) in enumerate(zip(rows, repeat(None) if keys is None else keys, strict=False))
+    )
     return element(
         "div",
         element(

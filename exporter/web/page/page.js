@@ -11,7 +11,7 @@
   let paused = false;
   let asking = false;
   const parts = (root) => [...root.querySelectorAll("[data-part]")];
-  const reachable = (part) => [...part.querySelectorAll("a, button, summary, [tabindex]")];
+  const reachable = (part) => [...part.querySelectorAll("a, button, summary, input, [tabindex]")];
   const selected = () => !getSelection().isCollapsed && document.querySelector("main").contains(getSelection().anchorNode);
   const time = () => document.querySelector('[data-part="about"] time')?.textContent.split(" ")[1];
   const show = (answered) => {
@@ -33,10 +33,22 @@
   const order = { column: 1, ascending: false, words: "" };
   const tools = document.getElementById("tools");
   const servers = () => document.querySelector('[data-part="servers"] table');
+  const money = (dollars) => "$" + (Math.round(dollars * 1e9) / 1e9).toFixed(2).replace(/\B(?=(\d{3})+\.)/g, ",");
   const filter = document.createElement("input");
   const choice = document.createElement("select");
   const turn = document.createElement("button");
   const found = document.createElement("span");
+  const hourly = (row) => Number(row.dataset.by.split(" ")[0]) || 0;
+  // The first rows of the present order are above the fold; words look for rows below it too.
+  const fold = (rows) => {
+    const box = document.getElementById("unfolded");
+    if (!box) return;
+    const below = rows.slice(Number(box.dataset.above));
+    rows.forEach((row) => row.classList.toggle("fold", !order.words && below.includes(row)));
+    const sign = below.some((row) => row.cells[1].textContent.startsWith("\u2248")) ? "\u2248 " : "";
+    box.nextElementSibling.textContent = sign + money(below.reduce((sum, row) => sum + hourly(row), 0));
+    box.closest("p").hidden = order.words !== "";
+  };
   const arrange = () => {
     const table = servers();
     tools.hidden = !table || table.tBodies[1].rows.length < 2;
@@ -63,14 +75,14 @@
     body.append(...rows.map((each) => each.row));
     let shown = 0;
     let dollars = 0;
+    fold(rows.map((each) => each.row));
     for (const { row } of rows) {
       row.hidden = !row.textContent.toLowerCase().includes(order.words);
       if (row.hidden) continue;
       shown += 1;
-      dollars += Number(row.dataset.by.split(" ")[0]) || 0;
+      dollars += hourly(row);
     }
-    const cents = (Math.round(dollars * 1e9) / 1e9).toFixed(2).replace(/\B(?=(\d{3})+\.)/g, ",");
-    found.textContent = order.words ? `${shown} of ${rows.length} rows, $${cents} per hour` : "";
+    found.textContent = order.words ? `${shown} of ${rows.length} rows, ${money(dollars)} per hour` : "";
     heads.forEach((head, at) => {
       if (at === order.column) head.setAttribute("aria-sort", order.ascending ? "ascending" : "descending");
       else head.removeAttribute("aria-sort");
@@ -88,11 +100,13 @@
 
   const replace = (part, next) => {
     const open = [...part.querySelectorAll("details")].map((one) => one.open);
+    const unfolded = part.querySelector("#unfolded")?.checked;
     const scrolled = [...part.querySelectorAll(".table")].map((one) => one.scrollLeft);
     const focused = reachable(part).indexOf(document.activeElement);
     const href = focused >= 0 && document.activeElement.getAttribute("href");
     part.replaceChildren(...next.childNodes);
     part.querySelectorAll("details").forEach((one, at) => { one.open = Boolean(open[at]); });
+    part.querySelectorAll("#unfolded").forEach((one) => { one.checked = Boolean(unfolded); });
     if (part.dataset.part === "servers") arrange();
     measure();
     part.querySelectorAll(".table").forEach((one, at) => { one.scrollLeft = scrolled[at] ?? 0; });

@@ -33,8 +33,11 @@ UNITS: Final = (("d", NANOSECONDS_PER_DAY), ("h", NANOSECONDS_PER_HOUR), ("min",
 AFTER_SERVERS: Final = "gpus"
 """Anchor of what follows the servers."""
 
-MOST_TAB_STOPS: Final = 10
-"""Rows with a link that need no way past them."""
+SHOWN: Final = 10
+"""Rows of servers above the fold, and links that need no way past them."""
+
+FEWEST_FOLDED: Final = 3
+"""Fewer rows than these are not worth a checkbox."""
 
 SERVERS: Final = (
     ("Server", False),
@@ -70,10 +73,11 @@ def servers(summary: Summary) -> Element:
     if not lines:
         return element("p", "No server found.")
     methods = {_method(line) for line in lines}
+    folded = lines[SHOWN:] if len(lines) >= SHOWN + FEWEST_FOLDED else []
     return element(
         "div",
         element("a", "Skip the servers", href=f"#{AFTER_SERVERS}", class_="skip")
-        if len(lines) > MOST_TAB_STOPS and summary.gpus
+        if len(lines) > SHOWN and summary.gpus
         else None,
         table(
             "Servers by cost. Busy and $ per million tokens: last 60 minutes. Tokens: 24 hours and this one.",
@@ -81,7 +85,9 @@ def servers(summary: Summary) -> Element:
             (_server(line, summary, several_methods=len(methods - {None}) > 1) for line in lines),
             total=_servers_total(summary),
             keys=map(_sort_key, lines),
+            folded=SHOWN if folded else None,
         ),
+        _fold(folded) if folded else None,
         (
             element("p", f"Prefill share of busy cost, split by {method}: {meaning}.", class_="quiet")
             for method, meaning in MEANING.items()
@@ -90,11 +96,30 @@ def servers(summary: Summary) -> Element:
     )
 
 
+def _fold(lines: Iterable[ServerSummary]) -> Element:
+    """The checkbox that shows the rows below the fold, with their number and cost; it needs no script."""
+    lines = tuple(lines)
+    hourly = _cell(
+        _sum(line.dollars_per_hour for line in lines), _money(estimated=any(line.estimated for line in lines))
+    )
+    return element(
+        "p",
+        element(
+            "label",
+            element("input", type="checkbox", id="unfolded", data_above=SHOWN),
+            f" Show {len(lines)} more rows, ",
+            element("span", hourly),
+            " per hour",
+        ),
+        class_="unfold",
+    )
+
+
 def _servers_total(summary: Summary) -> Iterator[Content]:
     every = summary.servers_total
     if every is None:
         return
-    yield f"All {every.servers}" if every.servers != 1 else "Total"
+    yield f"All {every.servers}" if every.servers > 1 else "Total"
     yield _cell(every.dollars_per_hour, _money(estimated=summary.estimated_dollars_per_hour is not None))
     yield _cell(every.gpus, _plain)
     yield _cell(every.busy_ratio, share)

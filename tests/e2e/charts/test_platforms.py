@@ -1,15 +1,22 @@
 """Each row of the table of docs/install.md, against what the chart renders from the values that it names."""
 
 import csv
+import os
+import subprocess
+from pathlib import Path
 from typing import Any
 
 import pytest
+import yaml
 
 from exporter.sources.kubelet import pod_resources
+from tests import next_release
+from tests.docs.markdown import sections
 from tests.e2e.charts.chart import (
     CHART,
     HELMS,
     NAMESPACE,
+    PROGRAMS,
     RELEASE,
     ROOT,
     SCENARIOS,
@@ -22,11 +29,12 @@ from tests.e2e.charts.chart import (
     pods_of,
     values,
 )
-from tests.e2e.charts.pod_security import level
+from tests.e2e.charts.pod_security import containers, level
 
 with (ROOT / "docs" / "generators" / "platforms.csv").open(encoding="utf-8", newline="") as lines:
     ROWS = {row["values"]: row for row in csv.DictReader(lines)}
 
+LEVELS = ("restricted", "baseline", "privileged")
 METERED = tuple(name for name in ROWS if name != "demo")
 
 
@@ -82,9 +90,7 @@ def test_gpus_come_as_the_table_has_it(name: str) -> None:
 @pytest.mark.parametrize("name", ROWS)
 def test_the_pod_security_level_is_the_one_of_the_table(name: str) -> None:
     """The level that a namespace must allow: the least strict of all pods in it."""
-    levels = ("restricted", "baseline", "privileged")
-
-    assert max(map(level, pods_of(of(name))), key=levels.index) == ROWS[name]["pod_security"]
+    assert max(map(level, pods_of(of(name))), key=LEVELS.index) == ROWS[name]["pod_security"]
 
 
 @pytest.mark.parametrize("name", SCENARIOS)
@@ -193,6 +199,53 @@ def test_a_priority_that_needs_a_quota_has_one(settings: dict[str, Any], *, quot
     for spec in quotas:
         (scope,) = spec["scopeSelector"]["matchExpressions"]
         assert scope == {"scopeName": "PriorityClass", "operator": "In", "values": [wanted]}
+
+
+SHIMS = {
+    "kubectl": """\
+case $1 in
+create) exec {programs}/kubectl "$@" --dry-run=client --output=yaml >{folder}/namespace.yaml ;;
+label) exec {programs}/kubectl label --local --filename={folder}/namespace.yaml --output=yaml "${{@:4}}" ;;
+esac
+exit 2
+""",
+    "helm": """\
+echo ---
+[ "$1 $2" = "upgrade --install" ] && exec {programs}/{helm} template "${{@:3}}"
+""",
+}
+"""What is done without a cluster: the namespace is made and labeled in a file, the chart rendered."""
+
+
+@pytest.mark.parametrize("name", ROWS)
+@pytest.mark.parametrize("helm", HELMS)
+def test_the_three_commands_of_the_page_fit_together(helm: str, name: str, tmp_path: Path) -> None:
+    """Each as bash runs it: the namespace allows the pods, which have the image that was pushed."""
+    (code_block,) = sections(ROOT / "docs" / "install.md")[ROWS[name]["name"]]
+    for program, text in SHIMS.items():
+        shim = tmp_path / program
+        shim.write_text("#!/bin/bash\n" + text.format(programs=PROGRAMS, folder=tmp_path, helm=helm))
+        shim.chmod(0o755)
+    done = subprocess.run(
+        ["bash", "-euc", code_block.text],
+        cwd=ROOT,
+        env={"PATH": f"{tmp_path}:{os.environ['PATH']}", "IMAGE": "registry.example/mine", "KUBECONFIG": ""},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr
+    namespace, *objects = [each for each in yaml.safe_load_all(done.stdout) if each]
+    labels = namespace["metadata"]["labels"]
+    pods = pods_of(objects)
+
+    assert namespace["metadata"]["name"] == NAMESPACE
+    assert labels["pod-security.kubernetes.io/enforce"] == max(map(level, pods), key=LEVELS.index)
+    claims = any(each["kind"] == "ResourceClaimTemplate" for each in objects)
+    assert ("resource.kubernetes.io/admin-access" in labels) is claims
+    images = {container["image"] for pod in pods for container in containers(pod)}
+    assert images == {f"registry.example/mine:{next_release.VERSION}"}
+    assert {each["metadata"].get("namespace", NAMESPACE) for each in objects} == {NAMESPACE}
 
 
 def test_every_example_is_a_row_or_a_variant() -> None:

@@ -167,10 +167,11 @@ def test_an_old_cluster_is_refused(helm: str) -> None:
 @pytest.mark.parametrize("helm", HELMS)
 @pytest.mark.parametrize("demo", [False, True])
 def test_an_image_that_nobody_named_is_told(helm: str, *, demo: bool) -> None:
-    """No registry has one: pods that cannot pull it would be the first to say so."""
+    """Pods that cannot pull it would be the first to say so; the message has the command that makes it."""
     message = refused(helm, *values(image={"repository": ""}, demo={"enabled": demo}))
 
     assert (
-        "image.repository: no registry publishes the image; build it, push it where your nodes can pull it, "
-        "and name it: --set image.repository=registry.example/inference-cost-exporter"
+        "image.repository: build the image and push it where your nodes can pull it "
+        "(make docker-image IMAGE=registry.example/inference-cost-exporter), "
+        "then name it: --set image.repository=registry.example/inference-cost-exporter"
     ) in message

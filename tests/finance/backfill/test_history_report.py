@@ -77,6 +77,20 @@ def test_coverage_is_the_hours_with_samples(past: PastAnswer) -> None:
     assert parsed["load"] == {"queries": 42, "parallel": 1}
 
 
+def test_hours_of_samples_that_thanos_made_are_said(tmp_path: Path) -> None:
+    """No error was measured for them."""
+    config = configured(tmp_path)
+    fleet = HourlyFleet(config, 10)
+    fleet.gpu(0, counts=[12] * 11, **CHAT)
+    fleet.chunk.resolution = 300 * 10**9
+    until = (NOVEMBER + 10) * HOUR
+    past = answer(fleet.survey, fleet.reckoned(), config, NOVEMBER * HOUR, until, "http://a", 1, 1)
+    parsed = document(past)
+
+    assert "samples as they were scraped in 10 hours" in [each["what"] for each in parsed["lacks"]]
+    assert (parsed["resolution"]["scrape_seconds"], parsed["resolution"]["error_ratio"]) == (300, None)
+
+
 def test_coverage_of_an_owner_is_that_of_its_gpu_hours(tmp_path: Path) -> None:
     """One of ten hours had no samples and was charged as unobserved: nine of ten are known."""
     config = configured(tmp_path)
@@ -88,6 +102,53 @@ def test_coverage_of_an_owner_is_that_of_its_gpu_hours(tmp_path: Path) -> None:
 
     assert server["months"][0]["unobserved_gpu_hours"] == 1
     assert server["months"][0]["coverage_ratio"] == 0.9
+
+
+@pytest.mark.parametrize(
+    ("first", "last"), [pytest.param(8, 40, id="scraped later"), pytest.param(0, 30, id="scraped until then")]
+)
+def test_a_server_whose_page_was_not_scraped_all_the_time_has_no_price(
+    first: int, last: int, tmp_path: Path
+) -> None:
+    """Of 40 hours of a GPU at 2 dollars its tokens are known in some: 80 dollars are not what these cost.
+
+    The model's price is of the hours that its name is known of.
+    """
+    config = configured(tmp_path)
+    fleet = HourlyFleet(config, 40)
+    fleet.gpu(0, **CHAT)
+    rises = [1e6 if first <= hour < last else -1 for hour in range(40)]
+    fleet.server({PROMPT: rises}, namespace="llm", pod="chat-0", instance="10.1.0.7:8000")
+    until = (NOVEMBER + 40) * HOUR
+    past = answer(fleet.survey, fleet.reckoned(), config, NOVEMBER * HOUR, until, "http://a", 1, 1)
+    parsed = document(past)
+    prices = {
+        kind: [month["dollars_per_million_tokens"] for each in parsed[kind] for month in each["months"]]
+        for kind in ("servers", "products", "hosts")
+    }
+
+    assert prices == {"servers": [None], "products": [None], "hosts": [None]}
+    assert parsed["months"][0]["unread_gpu_hours"] == 40 - (last - first)
+    prices_of_models = {
+        each["model"]: each["months"][0]["dollars_per_million_tokens"] for each in parsed["models"]
+    }
+    assert prices_of_models == {"llama": 2.0, "": None}
+    assert "token counts of llm/chat in part" in [each["what"] for each in parsed["lacks"]]
+
+
+def test_hours_of_a_start_do_not_take_the_price(tmp_path: Path) -> None:
+    """One hour of 40 without a page: 80 dollars over the 39 million tokens that are known."""
+    config = configured(tmp_path)
+    fleet = HourlyFleet(config, 40)
+    fleet.gpu(0, **CHAT)
+    rises = [-1, *[1e6] * 39]
+    fleet.server({PROMPT: rises}, namespace="llm", pod="chat-0", instance="10.1.0.7:8000")
+    until = (NOVEMBER + 40) * HOUR
+    past = answer(fleet.survey, fleet.reckoned(), config, NOVEMBER * HOUR, until, "http://a", 1, 1)
+    (server,) = document(past)["servers"]
+
+    assert server["months"][0]["dollars_per_million_tokens"] == 80 / 39
+    assert server["months"][0]["unread_gpu_hours"] == 1
 
 
 def test_lines_of_each_kind_sum_to_the_month(past: PastAnswer) -> None:

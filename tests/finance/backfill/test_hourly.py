@@ -1,10 +1,12 @@
 """Counters by the hour, and what is asked of a server for them."""
 
+import json
 from array import array
 from collections.abc import Mapping, Sequence
 from math import isnan, nan
 from pathlib import Path
 
+import httpx
 import pytest
 
 from exporter.config import Config
@@ -302,3 +304,86 @@ def test_two_jobs_that_scrape_one_pod_with_other_labels_count_once() -> None:
     assert rises_of_an_engine(
         [({**PAGE, **monitor}, values), ({**PAGE, **mapped}, values)], [monitor, mapped]
     ) == ([400, 500], PAGE)
+
+
+class Thanos(FakePrometheus):
+    """It keeps scraped samples from one hour on, those of five minutes from another, and so on.
+
+    `first` are these hours by the resolution that is asked for, of which the coarser has the finer ones too.
+    """
+
+    def __init__(
+        self, ranges: Mapping[str, Sequence[tuple[Mapping[str, str], Values]]], **first: int
+    ) -> None:
+        super().__init__(ranges)
+        self._first_hours = {"0.000": first["raw"], "300.000": first["minutes"], "3600.000": first["hours"]}
+
+    def answer(self, request: httpx.Request) -> httpx.Response:
+        body = json.loads(super().answer(request).content)
+        resolution = self.ranges[-1].get("max_source_resolution", "0.000")
+        for series in body["data"]["result"]:
+            series["values"] = [
+                value for value in series["values"] if value[0] >= self._first_hours[resolution] * 3600
+            ]
+        body["data"]["result"] = [series for series in body["data"]["result"] if series["values"]]
+        return httpx.Response(200, json=body)
+
+
+@pytest.mark.parametrize(
+    ("first_hours", "resolution"),
+    [
+        ({"raw": 0, "minutes": 0, "hours": 0}, 0),
+        ({"raw": 4, "minutes": 0, "hours": 0}, 300),
+        ({"raw": 4, "minutes": 3, "hours": 0}, 3600),
+        ({"raw": 4, "minutes": 4, "hours": 4}, 0),
+    ],
+    ids=["all was scraped", "minutes are kept longer", "hours are kept longest", "nothing is kept longer"],
+)
+def test_samples_that_thanos_made_are_read_where_it_has_no_others(
+    first_hours: dict[str, int], resolution: int
+) -> None:
+    """Six hours, of which it keeps all in some form: a querier answers with scraped samples unless asked."""
+    labels = {"UUID": "GPU-1", "modelName": "H100", "Hostname": "a", "gpu": "0", "instance": "a:9400"}
+    name = "DCGM_FI_DEV_GPU_UTIL"
+    hours = range(7)
+    server = Thanos(
+        {
+            "count(up)": [({}, [(hour, 9.0) for hour in hours])],
+            f"avg_over_time({name}[3599999ms])": [(labels, [(hour, 50.0) for hour in hours])],
+            f"count_over_time({name}[3599999ms])": [(labels, [(hour, 12.0) for hour in hours])],
+        },
+        **first_hours,
+    )
+    survey = Survey(Config())
+    survey.add_names("dcgm-exporter", [{"__name__": name, **labels}])
+
+    (chunk,) = reader(server, survey).chunks(HOUR, 7 * HOUR)
+
+    (gpu,) = chunk.gpus.values()
+    read = sum(not isnan(count) for count in gpu.count)
+    assert (chunk.resolution // 10**9, read) == (resolution, 7 - first_hours["hours"])
+
+
+@pytest.mark.parametrize(
+    ("name", "family", "good", "bad"),
+    [
+        ("DCGM_FI_DEV_GPU_UTIL", "utilization", 100.0, 7.7e16),
+        ("DCGM_FI_DEV_GPU_UTIL", "utilization", 99.0, 102.0),
+        ("DCGM_FI_DEV_FB_USED", "memory", 80_000.0, 7.7e16),
+        ("DCGM_FI_DEV_POWER_USAGE", "power", 1200.0, 1.2e12),
+    ],
+    ids=["one blank in an hour", "above all of it", "of memory", "of power, a blank of floats"],
+)
+def test_a_mean_that_no_gpu_has_is_no_reading(
+    name: str, family: str, good: float, bad: float, tmp_path: Path
+) -> None:
+    """One of DCGM's blanks among 120 samples of an hour is in their mean."""
+    labels = {"UUID": "GPU-1", "modelName": "H100", "Hostname": "a", "gpu": "0", "instance": "a:9400"}
+    server = FakePrometheus({f"avg_over_time({name}[3599999ms])": [(labels, [(0, good), (1, bad)])]})
+    survey = Survey(configured(tmp_path))
+    survey.add_names("dcgm-exporter", [{"__name__": name, **labels}])
+
+    (chunk,) = reader(server, survey).chunks(HOUR, 2 * HOUR)
+
+    (hours,) = chunk.gpus.values()
+    assert [isnan(value) for value in getattr(hours, family)] == [False, True]

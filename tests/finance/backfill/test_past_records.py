@@ -11,13 +11,13 @@ import pytest
 import yaml
 
 from exporter.config.settings import cost_policy
-from exporter.cost.postings import CostOwner, OwnerPhase, Segment
+from exporter.cost.postings import CostOwner, OwnerPhase, Segment, TokenPosting
 from exporter.finance.backfill.kube_state import NodeKey
 from exporter.finance.backfill.past_records import NAMES, PREFIX, PastRecords, Seam, find_seam
 from exporter.finance.backfill.reckoning import PastHost, Reckoning
 from exporter.finance.prometheus.client import PrometheusClient, QuerySample, QuerySeries
 from exporter.ledger.totals import SegmentSums
-from exporter.readings import HostLocation
+from exporter.readings import Gpu, HostLocation
 from tests.finance.backfill.chunks import DOLLAR, HOUR, NOVEMBER, PRICES, HourlyFleet, configured
 
 SECOND = 10**9
@@ -181,8 +181,16 @@ class _Rules:
         return ({"__name__": "inference:spend_dollars_per_hour", "cluster": "a"},)
 
     def range(
-        self, query: str, start: int, end: int, step: int, _progress: Callable[[int], None] = print
+        self,
+        query: str,
+        start: int,
+        end: int,
+        step: int,
+        _progress: Callable[[int], None] = print,
+        *,
+        coarsest: int,
     ) -> Iterator[QuerySeries]:
+        assert coarsest in (0, HOUR)
         window = 3600 * SECOND if "last_over_time" in query else 300 * SECOND
         times = [at for at in range(start, end + 1, step) if self.begins <= at < end + window]
         if times:
@@ -260,3 +268,40 @@ def test_the_mark_ends_where_our_own_dollars_begin(tmp_path: Path) -> None:
     samples = of_three_models(tmp_path, Seam({("inference:model_cost_dollars:1h", ""): begins}))
 
     assert max(samples[f'{UNPRICED}{{model="both"}}']) == NOVEMBER * 3600 + 3600 - 301
+
+
+def test_an_hour_of_many_servers_adds_up_exactly(tmp_path: Path) -> None:
+    """Ten at 0.1 dollars, each a tenth of the hour on one GPU: 1 dollar and 1 GPU."""
+    config = configured(tmp_path)
+    where = HostLocation()
+    host = PastHost(NodeKey("", "node-1"), where, cost_policy(config, "node-1", where), first=NOVEMBER * HOUR)
+    file = io.StringIO()
+    since, until = NOVEMBER * HOUR, (NOVEMBER + 1) * HOUR
+    records = PastRecords(file, "http://a.example", ZoneInfo("UTC"), Seam(), since, until)
+    records.begin(NOVEMBER)
+    gpu = Gpu("GPU-0", "H100")
+    for part in range(10):
+        owner = CostOwner("search", "web", "llm", f"chat-{part}", "llama")
+        segment = Segment(since, until, "2026-11", "2026-11-01", DOLLAR // 10, (), ())
+        sums = SegmentSums(
+            segment,
+            cost={OwnerPhase(owner, "decode"): DOLLAR // 10},
+            gpu_cost={(gpu, "rent"): DOLLAR // 10},
+            owner_held={(gpu, owner): HOUR // 10},
+        )
+        records.add_segment(host, sums)
+        tokens = TokenPosting(owner, "generation", 360)
+        records.add_tokens(host, until, [tokens])
+    records.flush()
+    records.close()
+    samples = samples_of(file)
+
+    of_team = 'product="search",team="web"'
+    for name, value in (
+        ("inference:spend_dollars_per_hour{}", 1.0),
+        (f"inference:spend_dollars_per_hour:owner{{{of_team}}}", 1.0),
+        ('inference:gpus_priced:model{gpu_model="H100"}', 1.0),
+        ('inference:gpu_price_dollars_per_hour:model{gpu_model="H100"}', 1.0),
+        (f'inference:model_tokens:rate5m{{{of_team},model="llama",kind="generation"}}', 1.0),
+    ):
+        assert set(samples[name].values()) == {value}, name

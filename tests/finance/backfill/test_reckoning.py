@@ -4,6 +4,7 @@ from pathlib import Path
 
 import pytest
 
+from exporter.engines.catalogue import ENGINES
 from exporter.finance.backfill.kube_state import NodeKey, PodName
 from exporter.finance.backfill.reckoning import Reckoning, scrape_seconds
 from tests.finance.backfill.chunks import (
@@ -430,3 +431,151 @@ def test_a_pod_that_holds_a_gpu_names_the_owner_before_one_that_holds_none(
         fleet.server({PROMPT: [100] * 2}, namespace="llm", pod=pod, **address)
 
     assert by_team(fleet.reckoned()) == {"nlp": 4}
+
+
+def test_an_exporter_that_names_pods_counts_before_one_that_is_scraped_more_often(tmp_path: Path) -> None:
+    """dcgm-exporter each minute, with pods; nvitop-exporter each half, which alone sees the second GPU."""
+    fleet = HourlyFleet(configured(tmp_path), hours=3)
+    fleet.gpu(0, counts=[60] * 4, **CHAT)
+    fleet.gpu(0, job="nvitop", utilization=0.9)
+    fleet.gpu(1, job="nvitop", utilization=0, memory=3e6)
+    reckoning = fleet.reckoned()
+
+    assert money(reckoning) == {"chat": 6, "unallocated": 6}
+    assert phases(reckoning)["chat", "idle"] == pytest.approx(1.5)
+
+
+@pytest.mark.parametrize("named", [(3, 4), (1, 2)], ids=["from the third hour on", "until the second hour"])
+def test_a_host_whose_exporter_names_pods_for_a_part_of_the_time(
+    named: tuple[int, int], tmp_path: Path
+) -> None:
+    """In the other hours the only server of the host holds the GPU in use, and nobody the free one."""
+    fleet = HourlyFleet(configured(tmp_path), hours=4)
+    with_pods = [120 if at in named else 0 for at in range(5)]
+    fleet.gpu(0, counts=with_pods, **CHAT)
+    fleet.gpu(0, counts=[120 - count for count in with_pods])
+    fleet.gpu(1, utilization=0, memory=3e6)
+    fleet.server(served(4), node="node-1", **POD)
+
+    assert money(fleet.reckoned()) == {"chat": 8, "unallocated": 8}
+
+
+def test_a_gpu_that_two_servers_send_under_other_clusters_costs_once(tmp_path: Path) -> None:
+    """A UUID is of one card: the Prometheus of the cluster eu has it, and one that names no cluster."""
+    fleet = HourlyFleet(configured(tmp_path), hours=3)
+    for cluster in ({}, {"cluster": "eu"}):
+        fleet.gpu(0, **CHAT, **cluster)
+        fleet.server(served(3), node="node-1", **POD, **cluster)
+    reckoning = fleet.reckoned()
+
+    assert [key for key, host in reckoning.hosts.items() if host.months] == [NodeKey("eu", "node-1")]
+    assert money(reckoning, cluster="eu") == {"chat": 6}
+    assert tokens(reckoning) == {("chat", "prompt"): 3000, ("chat", "generation"): 300}
+
+
+def test_pods_of_one_name_in_two_clusters_are_two(tmp_path: Path) -> None:
+    """Each has its own GPU, on hosts of one name."""
+    fleet = HourlyFleet(configured(tmp_path), hours=3)
+    for number, cluster in enumerate(("us", "eu")):
+        fleet.gpu(number, **CHAT, cluster=cluster)
+        fleet.server(served(3), node="node-1", **POD, cluster=cluster)
+    reckoning = fleet.reckoned()
+
+    assert [money(reckoning, cluster=cluster) for cluster in ("us", "eu")] == [{"chat": 6}, {"chat": 6}]
+    assert tokens(reckoning)["chat", "prompt"] == 6000
+
+
+def by_model(reckoning: Reckoning, host: str) -> dict[str, float]:
+    """Dollars by model of a host."""
+    sums: dict[str, float] = {}
+    for month in reckoning.hosts[NodeKey("", host)].months.values():
+        for (owner, _), amount in month.sums.cost.items():
+            sums[owner.model] = sums.get(owner.model, 0) + amount / 10**12
+    return {model: amount for model, amount in sums.items() if amount}
+
+
+@pytest.mark.parametrize("nodes", [("node-1", "node-2"), ("node-2", "node-1")])
+def test_a_pod_that_moves_to_another_host_serves_on_each_in_its_time(
+    nodes: tuple[str, str], tmp_path: Path
+) -> None:
+    """A StatefulSet's pod keeps its name: three hours on one host, two on another, at 2 dollars."""
+    fleet = HourlyFleet(configured(tmp_path), hours=5)
+    before, after = [120] * 4 + [0, 0], [0] * 4 + [120, 120]
+    fleet.gpu(0, host=nodes[0], counts=before, **CHAT)
+    fleet.gpu(0, host=nodes[0], counts=after, utilization=0, memory=3e6)
+    fleet.gpu(1, host=nodes[1], counts=before, utilization=0, memory=3e6)
+    fleet.gpu(1, host=nodes[1], counts=after, **CHAT)
+    fleet.server({PROMPT: [100, 200, 300, 400, 500]}, **POD)
+    reckoning = fleet.reckoned()
+
+    assert [by_model(reckoning, node) for node in nodes] == [{"llama": 6, "": 4}, {"llama": 4, "": 6}]
+    months = [reckoning.hosts[NodeKey("", node)].months["2026-11"] for node in nodes]
+    assert [sum(month.sums.tokens.values()) for month in months] == [600, 900]
+
+
+def test_a_pod_and_a_node_of_the_same_name_may_be_others_later(tmp_path: Path) -> None:
+    """From the third hour on the pod is of another team, and the node of a pool at 4 dollars."""
+    text = """\
+hardware:
+  - {match: {node_label: {pool: small}}, rented: {dollars_per_gpu_hour: 2}}
+  - {match: {node_label: {pool: large}}, rented: {dollars_per_gpu_hour: 4}}
+"""
+    fleet = HourlyFleet(configured(tmp_path, text), hours=4)
+    fleet.gpu(0, **CHAT)
+    kube, pod, node = fleet.survey.kube, PodName("", "llm", "chat-0"), NodeKey("", "node-1")
+    kube.pod_labels[pod] = {"label_team": "nlp"}
+    kube.pod_times[pod] = [(NOVEMBER, {"label_team": "nlp"}), (NOVEMBER + 2, {"label_team": "search"})]
+    kube.node_times[node] = [
+        (NOVEMBER, {"label_pool": "small"}),
+        (NOVEMBER + 2, {"label_pool": "large"}),
+    ]
+
+    assert by_team(fleet.reckoned()) == {"nlp": 4, "search": 8}
+
+
+def test_pods_of_one_name_at_once_are_of_clusters_that_no_label_names(tmp_path: Path) -> None:
+    """Two clusters in one store, by a label that is not `cluster`: said, since their pages are mixed."""
+    for first, doubled in ((0, True), (2, False)):
+        fleet = HourlyFleet(configured(tmp_path), hours=4)
+        fleet.gpu(0, host="us-1", counts=[120] * 3 + [0, 0] if first else [120] * 5, k8s="us", **CHAT)
+        fleet.gpu(1, host="eu-1", counts=[0] * 3 + [120, 120] if first else [120] * 5, k8s="eu", **CHAT)
+        fleet.server(served(4), **POD)
+
+        assert (fleet.reckoned().doubled == {PodName("", "llm", "chat-0")}) == doubled
+
+
+def test_an_address_that_is_given_again_is_of_the_host_that_is_there(tmp_path: Path) -> None:
+    """A host went after two hours, and another one has its address: each serves what it served."""
+    fleets = [HourlyFleet(configured(tmp_path), 2, NOVEMBER + first) for first in (0, 2)]
+    survey = fleets[1].survey = fleets[0].survey
+    for number, (fleet, host) in enumerate(zip(fleets, ("old", "new"), strict=True)):
+        fleet.gpu(number, host=host, instance="10.0.0.5:9400")
+        fleet.server(served(2), instance="10.0.0.5:8000")
+    reckoning = Reckoning(fleets[0].config, survey, (NOVEMBER + 4) * HOUR)
+    for fleet in fleets:
+        reckoning.add(fleet.chunk)
+
+    assert [money(reckoning, host) for host in ("old", "new")] == [{"vllm:8000": 4}, {"vllm:8000": 4}]
+    assert tokens(reckoning)["vllm:8000", "prompt"] == 4000
+
+
+def test_energy_that_no_gpu_uses_in_an_hour_costs_nothing(tmp_path: Path) -> None:
+    """A counter jumps by 10^12 J, which are 277,778 dollars: its other two hours have 1 kWh each."""
+    text = PRICES.replace("2}}", "2}, energy: {dollars_per_kilowatt_hour: 1}}")
+    fleet = HourlyFleet(configured(tmp_path, text), hours=3)
+    fleet.gpu(0, joules=3_600_000, **CHAT)
+    (hours,) = fleet.chunk.gpus.values()
+    hours.joules[2] = 1e12
+
+    assert money(fleet.reckoned()) == {"chat": pytest.approx(3 * 2 + 2)}
+
+
+def test_tokens_of_the_engine_that_took_an_address_over_count(tmp_path: Path) -> None:
+    """Two hours of vLLM, and two of SGLang: 2,000 tokens of each."""
+    fleet = HourlyFleet(configured(tmp_path), hours=4)
+    fleet.gpu(0)
+    fleet.server({PROMPT: [1000, 1000, -1, -1], "sglang:prompt_tokens_total": [-1, -1, 1000, 1000]})
+    (target,) = fleet.survey.engines
+    fleet.survey.later_engines[target] = (ENGINES["sglang"],)
+
+    assert tokens(fleet.reckoned())["vllm:8000", "prompt"] == 4000

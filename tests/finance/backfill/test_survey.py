@@ -235,3 +235,138 @@ def test_any_instance_is_a_target(instance: str, host: str, port: int) -> None:
     target = target_of({"instance": instance})
 
     assert (target.address, target.port) == (host, port)
+
+
+def test_an_engine_that_the_configuration_describes_is_found(tmp_path: Path) -> None:
+    """As the daemon finds it; its name may be written with an underscore for the colon."""
+    text = """\
+engines:
+  - name: acme
+    counters: [{name: "acme:prompt_total", quantity: prompt}, {name: "acme:out_total", quantity: generation}]
+    models: [model]
+"""
+    for name in ("acme:prompt_total", "acme_prompt_total"):
+        series = {"__name__": name, "model": "llama", "instance": "gpu-1:9000", "job": "acme"}
+        survey = surveyed([DCGM, series], configured(tmp_path, text))
+
+        assert {target.address: engine.name for target, engine in survey.engines.items()} == {"gpu-1": "acme"}
+        assert survey.names["engines"] == {name}
+
+
+def last_labels(name: str, label: str, names: str) -> str:
+    """The query for labels by the hour."""
+    return f'last_over_time({name}{{{label}=~"{names}"}}[3599999ms])'
+
+
+def test_labels_of_a_pod_count_in_their_time() -> None:
+    """A StatefulSet's pod keeps its name: it is of nlp until its labels name search.
+
+    The allowlist came in the second hour, and the last series is of a pod that is gone.
+    """
+    pod = {"namespace": "llm", "pod": "chat-0", "uid": "1"}
+    nlp, search = {**pod, "label_team": "nlp"}, {**pod, "label_team": "search", "uid": "2"}
+    series = [
+        {**VLLM, **pod, "instance": "10.1.0.5:8000"},
+        *({"__name__": "kube_pod_labels", **each} for each in (search, nlp, pod)),
+    ]
+    server = FakePrometheus(
+        {
+            last_labels("kube_pod_labels", "pod", "chat-0"): [
+                (pod, [(0, 1)]),
+                (nlp, [(1, 1), (2, 1)]),
+                (search, [(2, 1), (3, 1)]),
+            ]
+        },
+        series,
+    )
+    config = Config()
+    kube = take_survey(server.client(), config, 0, 24 * HOUR, lambda _what, _part: None).kube
+
+    owners = [kube.ownership(PodName("", "llm", "chat-0"), config, hour) for hour in range(6)]
+    assert [owner and owner.team for owner in owners] == ["nlp"] * 3 + ["search"] * 3
+
+
+def test_labels_of_a_pod_that_name_one_owner_are_not_asked_for_again() -> None:
+    """A hash of the controller's revision changes with every rollout."""
+    pod = {"__name__": "kube_pod_labels", "namespace": "llm", "pod": "chat-0", "label_team": "nlp"}
+    server = FakePrometheus(
+        {},
+        [
+            {**VLLM, "namespace": "llm", "pod": "chat-0"},
+            {**pod, "label_hash": "a"},
+            {**pod, "label_hash": "b"},
+        ],
+    )
+    take_survey(server.client(), Config(), 0, 24 * HOUR, lambda _what, _part: None)
+
+    assert server.ranges == []
+
+
+def test_labels_of_a_node_count_in_their_time() -> None:
+    """A cloud gives the name of a node that went, which is its address, to one of another type."""
+    node = {"node": "node-1", "label_topology_kubernetes_io_region": "eu-west-1"}
+    earlier = {**node, "label_node_kubernetes_io_instance_type": "p4d.24xlarge"}
+    later = {**node, "label_node_kubernetes_io_instance_type": "p5.48xlarge"}
+    server = FakePrometheus(
+        {
+            last_labels("kube_node_labels", "node", "node-1"): [
+                (later, [(9, 1), (10, 1)]),
+                (earlier, [(1, 1), (2, 1), (3, 1)]),
+            ]
+        },
+        [DCGM, *({"__name__": "kube_node_labels", **each} for each in (earlier, later))],
+    )
+    config = Config()
+    kube = take_survey(server.client(), config, 0, 24 * HOUR, lambda _what, _part: None).kube
+
+    types = [kube.location(NodeKey("", "node-1"), config, hour).instance_type for hour in (0, 3, 8, 9, 20)]
+    assert types == ["p4d.24xlarge"] * 3 + ["p5.48xlarge"] * 2
+
+
+def test_pods_whose_labels_are_not_exported_have_none() -> None:
+    """kube-state-metrics writes a series of each pod without any allowlist: no product, and a remedy."""
+    pod = {"__name__": "kube_pod_labels", "namespace": "llm", "pod": "chat-0", "uid": "1"}
+    survey = surveyed([{**VLLM, "namespace": "llm", "pod": "chat-0", "instance": "10.1.0.5:8000"}, pod])
+
+    assert survey.kube.pod_labels == {}
+
+
+def seen_by(agent: Mapping[str, str], number: int = 1) -> list[dict[str, str]]:
+    """A GPU and a server of one host, which its own agent scrapes at loopback, with the agent's labels."""
+    gpu = {**DCGM, "UUID": f"GPU-{number}", "Hostname": f"gpu-{number}", "instance": "localhost:9400"}
+    page = {**VLLM, "instance": "127.0.0.1:8000"}
+    return [{**each, **agent} for each in (gpu, page, {"__name__": "up", "instance": page["instance"]})]
+
+
+@pytest.mark.parametrize("label", ["host", "hostname", "node", "nodename", "agent_hostname"])
+def test_agents_of_each_host_scrape_loopback(label: str) -> None:
+    """Their label tells the hosts apart: the instance of each target is the same."""
+    survey = surveyed([each for n in (1, 2) for each in seen_by({label: f"gpu-{n}"}, n)])
+
+    homes = [survey.host_of(target, {}) for target in sorted(survey.engines)]
+    assert [home and home.host for home in homes] == ["gpu-1", "gpu-2"]
+
+
+def test_an_address_of_several_hosts_is_of_none() -> None:
+    """Loopback, or a collector that passes on what it scraped: whose server it is, nothing says."""
+    for instance in ("127.0.0.1:8000", "collector:8889"):
+        hosts = [{**DCGM, "UUID": f"GPU-{n}", "Hostname": f"gpu-{n}", "instance": instance} for n in (1, 2)]
+        page = {**VLLM, "instance": instance}
+        (target,) = surveyed([*hosts, page]).engines
+
+        assert surveyed([*hosts, page]).host_of(target, page) is None
+        alone = surveyed([hosts[0], page]).host_of(target, page)
+        assert alone == NodeKey("", "gpu-1")
+
+
+def test_an_address_that_another_engine_took_over_has_both() -> None:
+    """VLLM was replaced by SGLang at one address: the tokens of both are read, each in its time."""
+    other = {"__name__": "sglang:prompt_tokens_total", "model_name": "llama", "job": "vllm"}
+    survey = surveyed([{**each, "instance": "gpu-1:8000"} for each in (VLLM, other)])
+    (target,) = survey.engines
+
+    assert [engine.name for engine in survey.engines_of(target)] == ["vllm", "sglang"]
+    assert survey.engine_of(target, {"sglang:prompt_tokens_total"}).name == "sglang"
+    assert survey.engine_of(target, {"vllm:prompt_tokens_total", "sglang:prompt_tokens_total"}).name == "vllm"
+    assert survey.engine_of(target, set()).name == "vllm"
+    assert "sglang:prompt_tokens_total" in survey.names["engines"]

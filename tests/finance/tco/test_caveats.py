@@ -62,6 +62,20 @@ def test_what_changes_after_the_first_year_is_no_crossing() -> None:
     assert caveats_at("0.5") == ["measured is cheaper than rent in each of the first 12 months."]
 
 
+def test_what_estimated_prices_make_of_it_is_told() -> None:
+    """4.50 of 10 dollars a day, in the text, its assumptions and the JSON; nothing without estimates."""
+    spending = AsMeasured({"rent": Fraction(10)}, Fraction(9, 2))
+    mean_day = Measurement("2026-11-01", "2026-11-30", 30 * DAY, 0, 0, load(), Option("measured", spending))
+    tco_answer = answer(scenario(rented(), years=1), mean_day)
+    sentence = "4.50 of 10.00 dollars a day of measured come from estimated prices"
+
+    assert f"{sentence}." in tco_answer.caveats
+    assert text(tco_answer).count(sentence) == 2
+    assert json.loads(as_json(tco_answer))["measured"]["estimated_dollars_per_day"] == 4.5
+    assert sentence in chart(tco_answer)
+    assert not [caveat for caveat in measured("0").caveats if "estimated" in caveat]
+
+
 @pytest.mark.parametrize(("growth", "years"), [("0", 3), ("-0.5", 3), ("0.5", 1)])
 def test_a_load_that_was_measured_is_compared(growth: str, years: int) -> None:
     """One that stays, falls, or ends with its first year: hosts that serve it are there."""

@@ -39,7 +39,10 @@ DAYS = {20261128: day(12), 20261130: day(24, 3000, 20)}
 
 
 def test_a_metered_day_is_24_of_the_hours_that_were_metered() -> None:
-    """2/3 of what 36 hours held: 2,667 and 5,333 tokens, 40 dollars of rent, 10 of energy."""
+    """2/3 of what 36 hours held: 2,667 and 5,333 tokens, 40 dollars of rent, 10 of energy.
+
+    Half of the rent is by an estimate.
+    """
     mean_day = measurement(DAYS, "1111")
     assert (mean_day.first_day, mean_day.last_day, mean_day.covered) == (
         "2026-11-28",
@@ -52,6 +55,7 @@ def test_a_metered_day_is_24_of_the_hours_that_were_metered() -> None:
         "generation": Fraction(16000, 3),
     }
     assert mean_day.option.serving.dollars_per_day == {"rent": 40, "energy": 10}
+    assert mean_day.option.serving.estimated_dollars_per_day == 20
     assert mean_day.load.source.text == "measured: ledger 1111, 2026-11-28 to 2026-11-30"
 
 

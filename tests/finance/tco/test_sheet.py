@@ -160,6 +160,7 @@ def test_what_was_measured_is_told() -> None:
         "covered_seconds": 700.5 * 3600,
         "unpriced_gpu_seconds": 10800,
         "days_left_out": 2,
+        "estimated_dollars_per_day": 0,
     }
     # 10 dollars a day against a dollar a million: the ledger does not know how much more its hosts serve
     assert loads_met(tco_answer) == [

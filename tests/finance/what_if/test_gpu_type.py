@@ -74,6 +74,32 @@ def test_the_peak_hour_decides() -> None:
     )
 
 
+def test_a_part_of_an_hour_has_the_load_of_a_part() -> None:
+    """A node that is on for 20 minutes of each hour: 3 million tokens then, and a GPU serves 1.2 million.
+
+    3 GPUs for 24 x 20 minutes at 1.50 are 36 dollars; one for as long would serve 28.8 of 72 million. The
+    node's 48 dollars pay 4 GPUs, each of which serves 1.2 / 3 of the day: it turns at 115.2 million.
+    """
+    sized = outcome(day(lambda _: 3_000_000, dollars=2, covered=HOUR // 3), "gpu=L40S:1000tok/s@1.50")
+
+    assert (sized.figures["gpus"], sized.cost) == (3, 36 * DOLLAR)
+    assert sized.figures["gpu_hours_by_need"] == 24
+    assert sized.evidence[0] == (
+        "3 GPUs: the peak hour had 3,000,000 tokens in 20.0 metered minutes, one GPU serves 1,200,000."
+    )
+    assert sized.turn is not None
+    assert sized.turn.tokens_per_day == 115_200_000
+
+
+def test_minutes_of_metering_are_no_peak() -> None:
+    """Metering began a minute before an hour's end: its tokens are taken as those of ten minutes."""
+    window = hours(24, lambda number: hour(tokens=100_000, covered=HOUR // 60 if number == 0 else HOUR))
+
+    sized = outcome(measured(window), "gpu=L40S:1000tok/s@1.50")
+
+    assert sized.figures["gpus"] == 1
+
+
 def test_where_it_turns() -> None:
     """144 dollars pay 4 GPUs at 36 a day. One serves 32 x 3.6 / 9 = 12.8 million of such a day."""
     turn = outcome(day(peak), "gpu=L40S:1000tok/s@1.50").turn

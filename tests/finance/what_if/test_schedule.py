@@ -53,6 +53,15 @@ def test_hours_are_those_of_the_time_zone() -> None:
     assert outcome(day(), "schedule=mon/00-24", "Asia/Tokyo").cost == 90 * DOLLAR
 
 
+def test_a_zone_of_half_an_hour_is_told() -> None:
+    """Hours of the ledger begin at 05:30, 06:30, ... in India: from 00:00 on is from 00:30 on."""
+    scheduled = outcome(day(), "schedule=tue/00-24", "Asia/Kolkata")
+
+    assert scheduled.cost == 5 * 6 * DOLLAR  # 00:30 to 05:30
+    assert scheduled.evidence[1] == "Hours are taken from 30 minutes past those of the clock."
+    assert not [each for each in outcome(day(), "schedule=tue/00-24").evidence if "minutes past" in each]
+
+
 def test_owned_hardware_is_owed_all_the_same() -> None:
     """Amortization of 2 dollars an hour stays; electricity of 1 an hour goes for 12 hours: 72 - 12."""
     window = hours(24, lambda _: hour(2, component="amortization"))

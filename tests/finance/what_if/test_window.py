@@ -16,6 +16,7 @@ from exporter.ledger.history import HistorySums
 from exporter.readings import Gpu
 from exporter.report import ServerOwner
 from tests.finance.what_if.window_builders import (
+    BGE,
     CHAT,
     DOLLAR,
     FREE,
@@ -176,6 +177,25 @@ def test_an_unpriced_gpu_of_others_costs_no_hour() -> None:
         NotComparableError, match="hours of history: 0 and 24 in which GPU time has no price; "
     ):
         measured(window)
+
+
+def test_the_window_of_a_server_begins_with_it() -> None:
+    """A server of the last 24 of 96 hours costs 24 x 6 dollars in 24 hours: 4,380 a month, not 1,095."""
+    window = hours(96, lambda number: hour(tokens=7) if number >= 72 else hour(server=SEARCH, model=BGE))
+
+    load = measured(window, "chat-8b", of=[CHAT])
+
+    assert (load.paid, load.wall_hours, load.covered) == (144 * DOLLAR, 24, 24 * HOUR)
+    assert load.per_day(load.all_tokens) == 168
+    assert measured(window).wall_hours == 96
+
+
+def test_a_server_of_an_hour_is_too_young() -> None:
+    """It has less than a day, however old the ledger is."""
+    window = hours(96, lambda number: hour(tokens=7) if number == 95 else hour(server=SEARCH, model=BGE))
+
+    with pytest.raises(NotComparableError, match=r"hours of history: 1; a comparison needs 24"):
+        measured(window, "chat-8b", of=[CHAT])
 
 
 def test_hours_without_ticks_are_of_the_window() -> None:
