@@ -10,6 +10,7 @@ documentation.
 - A counter appears with its first increment, since an increment of zero is skipped. A page of a node without
   any is read all the same, so that the first tokens count.
 - The agent forgets series of workers that are silent for a while; they return with what they had counted.
+  Gauges of a replica at rest, its requests and its KV cache, leave the page after two of its reports (2.60).
 """
 
 from typing import Final
@@ -70,6 +71,9 @@ RAY: Final = Engine(
             "The HTTP proxy (8000) reports no tokens.",
             "The agent's port is any that is free, unless Ray is started with `--metrics-export-port=8080`.",
         ),
-        cannot_tell=("When the engines were started: the page is the agent's.",),
+        cannot_tell=(
+            "When the engines were started: the page is the agent's.",
+            "The load of a replica at rest: its gauges leave the page.",
+        ),
     ),
 )

@@ -3,7 +3,9 @@
 python tests/vllm/tiny_model.py FOLDER [DTYPE|bert]: `bert` makes a BERT of one layer, for embeddings
 """
 
+import json
 import sys
+from pathlib import Path
 
 import torch
 from tokenizers import Tokenizer, decoders, models, pre_tokenizers, trainers
@@ -34,6 +36,10 @@ def main(folder: str, dtype: str = "bfloat16") -> None:
     """Write both into a folder."""
     words = tokenizer()
     words.save_pretrained(folder)
+    # The class as releases before transformers 5 know it, too.
+    described = Path(folder) / "tokenizer_config.json"
+    named = json.loads(described.read_text(encoding="utf-8")) | {"tokenizer_class": "PreTrainedTokenizerFast"}
+    described.write_text(json.dumps(named), encoding="utf-8")
     torch.manual_seed(0)
     if dtype == "bert":
         small = BertConfig(

@@ -42,7 +42,6 @@ from exporter.readings import (
     Division,
     ErrorCounts,
     FailureReason,
-    Peer,
     ReadFailedError,
     Role,
     SequenceLimit,
@@ -240,7 +239,6 @@ class ServerSource(EndpointSource):
         self._latency_lines: tuple[WantedLine, ...] | None = None
         self._created_read_separately = False
         self._permanent_failure: ReadFailedError | None = None
-        self._peer: Peer | None = None
 
     @property
     def name(self) -> str:
@@ -276,7 +274,6 @@ class ServerSource(EndpointSource):
                 except ReadFailedError as failure:
                     self._explain(failure)
                     raise
-                self._peer = response.peer
                 reading = self._read_response(response)
         except ReadFailedError as failure:
             if self._context.metrics_off and failure.reason in PERMANENT_FAILURES:
@@ -287,7 +284,7 @@ class ServerSource(EndpointSource):
             if failure.reason == FailureReason.CONNECTION:
                 self._address = self._configured_address
             raise
-        return replace(reading, peer=self._peer)
+        return reading
 
     def _explain(self, failure: ReadFailedError) -> None:
         """Raise a more specific failure of the metrics page, if there is one."""
@@ -338,6 +335,8 @@ class ServerSource(EndpointSource):
             self._on_page("", response)
         with self._parse_lock.taken(response.body):
             reading = self._unchanged(response) or self._with_created(self._parse_page(response), response)
+        if reading.peer != response.peer:
+            reading = replace(reading, peer=response.peer)
         self._rest.was(active=self._moved(reading))
         self._unrecognized = False
         self._last = reading
