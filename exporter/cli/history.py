@@ -18,6 +18,7 @@ from exporter.cli.status import VerbFailedError, with_exit_status
 from exporter.cli.terminal import ProgressBar, write_colored
 from exporter.clock import Clock, SystemClock
 from exporter.config import load
+from exporter.readings import printable
 from exporter.units import (
     NANOSECONDS_PER_DAY,
     NANOSECONDS_PER_HOUR,
@@ -235,6 +236,12 @@ def _records(
         lines.append(
             f"note: {client.name} has an earlier import, {', '.join(imported)}: "
             "delete it first if it is of the same GPUs, or both count\n"
+        )
+    for cluster, end in seam.by_cluster().items():
+        where = f" of {printable(cluster)}" if cluster else ""
+        lines.append(
+            f"note: records{where} end at {_text(end)}, where its first daemon's begin: "
+            "hosts without one are missing after it\n"
         )
     lines.append("delete an earlier import, then import this one:\n")
     commands = import_commands(shlex.quote(str(path)), records.ledger)

@@ -31,15 +31,26 @@ GPU = {
     "job": "dcgm",
 }
 UTILIZATION = "DCGM_FI_DEV_GPU_UTIL"
+SPEND = "inference:spend_dollars_per_hour"
+MILLISECOND = 0.001 / 3600
+"""Of an hour: values are a millisecond before its end."""
 
 
-def server(series: tuple[Mapping[str, str], ...] = ({"__name__": UTILIZATION, **GPU},)) -> FakePrometheus:
-    """One GPU for 48 hours up to now, at 50 % and a sample each 30 seconds."""
+def server(
+    series: tuple[Mapping[str, str], ...] = ({"__name__": UTILIZATION, **GPU},), **own: float
+) -> FakePrometheus:
+    """One GPU for 48 hours up to now, at 50 % and a sample each 30 seconds.
+
+    `own` are clusters with records of ours, and the hours at whose end these are first.
+    """
     hours = [float(hour) for hour in range(LAST - 49, LAST)]
     return FakePrometheus(
         {
             f"avg_over_time({UTILIZATION}[3599999ms])": [(GPU, [(hour, 50.0) for hour in hours])],
             f"count_over_time({UTILIZATION}[3599999ms])": [(GPU, [(hour, 120.0) for hour in hours])],
+            f'count by (cluster) (last_over_time({SPEND}{{ledger=""}}[1h]))': [
+                ({"cluster": cluster}, [(hour + MILLISECOND, 1.0)]) for cluster, hour in own.items()
+            ],
         },
         series,
     )
@@ -155,13 +166,27 @@ def test_an_earlier_import_in_the_server_is_said(
     monkeypatch: pytest.MonkeyPatch, config: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     """Its ledgers are named: one may be of another address of the same server."""
-    spend = {"__name__": "inference:spend_dollars_per_hour", "ledger": "history-0123456789ab"}
+    spend = {"__name__": SPEND, "ledger": "history-0123456789ab"}
     _answer_by(monkeypatch, server(({"__name__": UTILIZATION, **GPU}, spend)).answer)
     options = HistoryOptions("http://p.example", config, since=48 * HOUR, openmetrics=tmp_path / "past.om")
 
     assert history(options, ManualClock()) == 0
     (note,) = (line for line in capsys.readouterr().err.splitlines() if line.startswith("note:"))
     assert "has an earlier import, history-0123456789ab: delete it first" in note
+
+
+def test_the_end_of_the_past_is_said(
+    monkeypatch: pytest.MonkeyPatch, config: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """The first daemon of east began in the hour to 12:00: the records of its other hosts end there too."""
+    series = {"__name__": UTILIZATION, **GPU}, {"__name__": SPEND, "cluster": "east"}
+    _answer_by(monkeypatch, server(series, east=LAST - 13).answer)
+    options = HistoryOptions("http://p.example", config, since=48 * HOUR, openmetrics=tmp_path / "past.om")
+
+    assert history(options, ManualClock()) == 0
+    notes = [line for line in capsys.readouterr().err.splitlines() if "first daemon" in line]
+    text = "end at 2026-11-24 11:00Z, where its first daemon's begin: hosts without one are missing after it"
+    assert notes == [f"note: records of east {text}"]
 
 
 def test_a_file_that_cannot_be_written_is_said(

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from exporter.cli import init, main, questions
+from exporter.cli import doctor, init, main, questions
 from exporter.cli.init import initialized
 from exporter.cli.questions import InitOptions, Question
 from exporter.config import Config, load
@@ -22,7 +22,8 @@ from tests.fake_nvml.scenario import Gpu, Scenario, h100s
 from tests.reports.test_sights import CHAT
 from tests.rights import MOUNTS
 
-__all__ = ["fake"]
+# The doctor is imported before `load` is replaced: it would keep the replacement for the tests of others.
+__all__ = ["doctor", "fake"]
 
 ROOT = Path(__file__).parents[2]
 ALONE = Config(cloud="off", processes=False, kubernetes="off")

@@ -4,7 +4,7 @@ Samples are counted, so an hour needs no finer query: a pod whose series has a t
 it for a third of the hour, first if it held it before, last if it holds it in the next hour.
 """
 
-from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from itertools import combinations, pairwise
 from math import isnan
@@ -22,6 +22,9 @@ WHOLE_RATIO: Final = 0.9
 
 SHARED_RATIO: Final = 1.5
 """Samples of several pods on one GPU, over the usual ones, from which they held it at once."""
+
+AT_ONCE_RATIO: Final = 1.1
+"""Parts of one hour that two scrapers have samples of, together, from which they had some at once."""
 
 PARTS: Final = 60
 """An hour is cut to so many parts at most."""
@@ -156,13 +159,26 @@ class HostSeries:
         ended = [scraper for scraper, rows in by_scraper.items() if not _goes_on(rows, at, 1)]
         began = [scraper for scraper, rows in by_scraper.items() if not _goes_on(rows, at, -1)]
         if len(ended) == len(began) == 1 and ended != began and len(by_scraper) == 2:
-            return [*by_scraper[ended[0]], *by_scraper[began[0]]]
+            parts = [self._part(key, at, scraper) for scraper in by_scraper]
+            if sum(parts) < AT_ONCE_RATIO:
+                return [*by_scraper[ended[0]], *by_scraper[began[0]]]
         # One that names no pods would leave a GPU without its holder.
         best = min(
             by_scraper,
             key=lambda each: (each not in self._naming, -sum(row.count for row in by_scraper[each]), each),
         )
         return by_scraper[best]
+
+    def _part(self, key: DeviceKey, at: int, scraper: _Scraper) -> float:
+        """The part of an hour that a scraper has samples of, by its fullest hour."""
+        sums: dict[int, float] = {}
+        for series, hours in self.devices[key].items():
+            if _scraper(series) == scraper:
+                for hour, count in enumerate(hours.count):
+                    if not isnan(count):
+                        sums[hour] = sums.get(hour, 0.0) + count
+        here = sums.pop(at)
+        return here / max(here, max(sums.values(), default=here))
 
     def _usual(self, hours: int) -> float:
         """The usual number of samples of a series in an hour of this chunk."""
@@ -209,6 +225,7 @@ class HostSeries:
         rows = self._rows(key, at)
         if not rows:
             return []
+        seen = bool(self._rows(key, at - 1))
         by_holder: dict[PodName | None, list[_Row]] = {}
         for row in rows:
             by_holder.setdefault(row.series.holder, []).append(row)
@@ -218,7 +235,7 @@ class HostSeries:
         whole = max(samples[_scraper(row.series)] for row in rows)
         if len(by_holder) > 1 and total > SHARED_RATIO * whole:
             pods = tuple(sorted(holder for holder in by_holder if holder is not None))
-            return [(0.0, 1.0, _device(rows, pods, at, shared=True))]
+            return [(0.0, 1.0, _device(rows, pods, at, seen=seen, shared=True))]
 
         def order(holder: PodName | None) -> tuple[int, PodName]:
             held_before = holder in before if holder is not None else not before
@@ -235,7 +252,7 @@ class HostSeries:
         for holder in sorted(by_holder, key=order):
             length = share * totals[holder] / total
             pods = () if holder is None else (holder,)
-            sequence.append((offset, offset + length, _device(by_holder[holder], pods, at)))
+            sequence.append((offset, offset + length, _device(by_holder[holder], pods, at, seen=seen)))
             offset += length
         return sequence
 
@@ -250,11 +267,12 @@ def _goes_on(rows: Collection[_Row], at: int, by: int) -> bool:
 
 
 def _device(
-    rows: Sequence[_Row], holders: tuple[PodName, ...], at: int, *, shared: bool = False
+    rows: Sequence[_Row], holders: tuple[PodName, ...], at: int, *, seen: bool, shared: bool = False
 ) -> DeviceHour:
     """The means of several series, weighted by their samples.
 
-    Their joules are added up, but for a GPU that is `shared`: each of its series has all of them.
+    Their joules are added up, but for a GPU that is `shared`: each of its series has them all. Where it was
+    `seen` an hour before, those of a series that was not there then are of this hour alone.
     """
 
     def mean(name: str) -> float | None:
@@ -263,7 +281,11 @@ def _device(
         total = sum(count for _, count in known)
         return sum(value * count for value, count in known) / total if total else None
 
-    joules = [row.hours.joules[at] for row in rows if not isnan(row.hours.joules[at])]
+    joules = [
+        row.hours.inside.get(at, row.hours.joules[at]) if seen else row.hours.joules[at]
+        for row in rows
+        if not isnan(row.hours.joules[at])
+    ]
     inside = [row.hours.inside[at] for row in rows if at in row.hours.inside]
     return DeviceHour(
         max(rows, key=lambda row: row.count).series,
@@ -309,10 +331,7 @@ def twice_named(chunk: Chunk) -> Iterator[dict[NodeKey, float]]:
     for by_name in devices.values():
         if len(by_name) < 2:
             continue
-        hours_of = {
-            name: {at for each in of_name for at, count in enumerate(each.count) if count > 0}
-            for name, of_name in by_name.items()
-        }
+        hours_of = {name: _sampled(of_name) for name, of_name in by_name.items()}
         for pair in combinations(sorted(by_name), 2):
             together = hours_of[pair[0]] & hours_of[pair[1]]
             if len(together) > 1:
@@ -322,6 +341,29 @@ def twice_named(chunk: Chunk) -> Iterator[dict[NodeKey, float]]:
                     )
                     for name in pair
                 }
+
+
+def has_namesake(devices: Mapping[DeviceKey, Mapping[GpuSeries, GpuHours]]) -> bool:
+    """Whether two GPUs were in one slot of a host for hours: they are of two hosts of its name.
+
+    One that replaces another is there with it in the hour of the change.
+    """
+    slots: dict[tuple[int, str], dict[str, list[GpuHours]]] = {}
+    for by_series in devices.values():
+        for series, hours in by_series.items():
+            boards = slots.setdefault((series.exporter, series.address), {})
+            boards.setdefault(series.gpu.uuid, []).append(hours)
+    for (_, address), boards in slots.items():
+        if address and len(boards) > 1:
+            times = [_sampled(of_board) for of_board in boards.values()]
+            if any(len(one & other) > 1 for one, other in combinations(times, 2)):
+                return True
+    return False
+
+
+def _sampled(columns: Iterable[GpuHours]) -> set[int]:
+    """The hours in which any of these series has samples."""
+    return {at for each in columns for at, count in enumerate(each.count) if count > 0}
 
 
 def by_host(

@@ -27,7 +27,8 @@ from exporter.finance.backfill.survey import (
     target_of,
 )
 from exporter.finance.prometheus.client import PrometheusClient, QuerySeries
-from exporter.units import NANOSECONDS_PER_HOUR, NANOSECONDS_PER_MINUTE, Instant, Nanoseconds
+from exporter.finance.prometheus.resolution import finest_resolution
+from exporter.units import Instant, Nanoseconds
 
 POINTS_MAX: Final = 100_000
 """Values of one query: series times hours."""
@@ -36,14 +37,11 @@ CHUNK_HOURS_MIN, CHUNK_HOURS_MAX = 6, 168
 SERIES_MAX: Final = 4000
 """Series of one query; more are read some instances at a time."""
 
-RESOLUTIONS: Final[tuple[Nanoseconds, ...]] = (0, 5 * NANOSECONDS_PER_MINUTE, NANOSECONDS_PER_HOUR)
-"""Time between samples that Thanos keeps, beside those that were scraped: it may keep these less long.
-
-https://thanos.io/tip/components/compact.md/#downsampling
-"""
-
 MARK_HOURS: Final = 24
 """Hours for which the last value of a counter that went is kept, as in the ledger."""
+
+EXTRAPOLATED: Final = 0.9
+"""Part of an `increase` that samples surely have: it says more where they begin within its window."""
 
 LARGEST: Final[Mapping[str, float]] = {"utilization": 1.01, "memory": 2.0**42, "power": WATTS_MAX}
 """Means that a GPU may have, with room for rounding. Above: a blank of DCGM is among the samples."""
@@ -143,11 +141,12 @@ class _Mark(NamedTuple):
 class Rises(NamedTuple):
     """How far a counter rose in each hour since the last one with samples; NaN in hours without.
 
-    `inside` are the rises within an hour, where the hour before it has no samples.
+    `inside` are the rises within an hour, where the hour before it has no samples. `values` are last values.
     """
 
     since_last: "array[float]"
     inside: dict[int, float]
+    values: "array[float]"
 
 
 class LastValues:
@@ -186,7 +185,7 @@ class LastValues:
             as_same.setdefault(same(key), set()).update(there)
         risen: dict[frozenset[tuple[str, str]], Rises] = {}
         for key, values in series.items():
-            rises, inside = risen[key] = Rises(column(hours), {})
+            rises, inside, _ = risen[key] = Rises(column(hours), {}, values)
             mark = self._marks.get(key)
             if mark is not None and first - 1 - mark.hour > MARK_HOURS:
                 mark = None
@@ -247,14 +246,8 @@ class HourlyReader:
             yield chunk
 
     def _find_resolution(self, chunk: Chunk) -> None:
-        """Take the finest resolution that has all hours that any has."""
-        for resolution in RESOLUTIONS:
-            answer = self._client.range("count(up)", *self._instants(chunk), HOUR, coarsest=resolution)
-            alive = {(sample.at + EDGE) // HOUR - 1 for series in answer for sample in series.samples}
-            if len(alive) > len(chunk.alive):
-                chunk.alive, chunk.resolution = alive, resolution
-            if len(alive) >= chunk.hours:
-                return
+        chunk.resolution, ends = finest_resolution(self._client, "count(up)", *self._instants(chunk))
+        chunk.alive = {(end + EDGE) // HOUR - 1 for end in ends}
 
     def _read_gpus(self, chunk: Chunk) -> None:
         survey = self._survey
@@ -323,7 +316,7 @@ class HourlyReader:
         names = {name for engine in engines for name in spellings(engine_names(engine))}
         gauges = {name for engine in engines for gauge in engine.running for name in spellings([gauge.name])}
         present = names & survey.names.get("engines", set())
-        rises: dict[EngineTarget, dict[str, tuple[Series, list[array[float]]]]] = {}
+        rises: dict[EngineTarget, dict[str, tuple[Series, list[Rises]]]] = {}
         for name in sorted(present - gauges):
             for labels, risen in self._counter(chunk, name, self._engine_marks, target_of, self._page_key):
                 hours = self._engine_hours(chunk, labels)
@@ -331,7 +324,7 @@ class HourlyReader:
                     target = target_of(labels)
                     series = survey.page_series(survey.described(name), labels)
                     copies = rises.setdefault(target, {}).setdefault(series.key, (series, []))[1]
-                    copies.append(risen.since_last)
+                    copies.append(risen)
                     for at, rise in risen.inside.items():
                         known = hours.inside.get((series.key, at), 0.0)
                         hours.inside[series.key, at] = max(known, rise)
@@ -448,25 +441,45 @@ def _with_name(key: frozenset[tuple[str, str]], name: str) -> frozenset[tuple[st
     return key | {("__name__", name)}
 
 
-def merged(copies: Sequence["array[float]"]) -> "array[float]":
+def merged(copies: Sequence[Rises]) -> "array[float]":
     """One column of several of the same series by other labels.
 
-    Scrapers of the same page count once: the larger rise. Where labels were renamed, one ends in the hour in
-    which the other begins, and both count.
+    Scrapers of the same page count once: the larger rise since any of them was there last. Where one ends and
+    another begins, as replicas do and labels that are renamed, that is how far the one is above the other.
+    A counter that began anew adds its rise.
     """
     if len(copies) == 1:
-        return copies[0]
-    hours = len(copies[0])
+        return copies[0].since_last
+    hours = len(copies[0].since_last)
     rises = column(hours)
+    last: int | None = None
     for at in range(hours):
-        here = [copy for copy in copies if not isnan(copy[at])]
+        here = [copy for copy in copies if not isnan(copy.values[at])]
         if not here:
             continue
-        began = [copy for copy in here if at and isnan(copy[at - 1])]
-        before = [copy for copy in here if not any(copy is each for each in began)]
-        ended = [copy for copy in before if at + 1 < hours and isnan(copy[at + 1])]
-        if began and before and len(ended) == len(before):
-            rises[at] = max(copy[at] for copy in began) + max(copy[at] for copy in before)
-        else:
-            rises[at] = max(copy[at] for copy in here)
+        if at and last is None:
+            # All since before this chunk: the one that was there last knows best.
+            away = [copy.since_last[at] for copy in here if at in copy.inside]
+            rises[at] = min(away) if away else max(copy.since_last[at] for copy in here)
+        elif last is not None:
+            rises[at] = _rise(copies, here, at, last)
+        last = at
     return rises
+
+
+def _rise(copies: Sequence[Rises], here: Sequence[Rises], at: int, last: int) -> float:
+    """How far one counter rose in an hour, in which these series are `here`, since any was there last."""
+    before = [copy for copy in here if not isnan(copy.values[last])]
+    began = [copy for copy in here if isnan(copy.values[last])]
+    rise = max((copy.since_last[at] for copy in before), default=0.0)
+    known = at + 1 < len(here[0].values)  # what comes after, at all
+    if not began or (known and any(not isnan(copy.values[at + 1]) for copy in before)):
+        return rise
+    newest = max(began, key=lambda copy: copy.values[at])
+    within = newest.inside.get(at, newest.since_last[at])
+    since = newest.values[at] - max(copy.values[last] for copy in copies if not isnan(copy.values[last]))
+    # What rose in hours without samples is of no hour of a series that is new.
+    unseen = not before and last < at - 1 and at not in newest.inside
+    if unseen or since < 0 or ((known or not before) and since < EXTRAPOLATED * within):
+        return rise + within
+    return max(rise, since)

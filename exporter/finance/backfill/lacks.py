@@ -130,6 +130,12 @@ def _absences(survey: Survey, reckoning: Reckoning, since: Instant, begin: Insta
             "name prices in --config.file, or let kube-state-metrics have "
             "--metric-labels-allowlist=nodes=[node.kubernetes.io/instance-type,topology.kubernetes.io/region]",
         )
+    if reckoning.namesakes:
+        yield Absence(
+            f"the cluster of {_few(sorted(host.host for host in reckoning.namesakes))}",
+            "hosts of one name at once are one here: their servers and prices are mixed",
+            "name clusters by the label `cluster` (external_labels), or ask the place of one of them",
+        )
     fewer = [host for host in hosts if (host.policy.tariff.instance_gpus or 0) > len(host.state.gpus)]
     if fewer:
         yield Absence(

@@ -1,7 +1,8 @@
 """Records of the past for the dashboards, as OpenMetrics; each has the label `ledger`, which ours have not.
 
 Names and labels are those of deploy/rules. A record is written each five minutes, for which a query of
-Prometheus sees a sample. It ends where our own begins, so that no time counts twice.
+Prometheus sees a sample. It ends where our own begins, so that no time counts twice: for all hosts of a
+cluster, since records are sums of hosts, and no label says for sure which of them a daemon's host is.
 """
 
 from collections.abc import Iterable, Iterator, Mapping
@@ -129,6 +130,13 @@ class Seam:
         Models without a price are few, and ours may have none: those of the past end with their dollars.
         """
         return self.begins.get((MODEL_COST if name == MODEL_UNPRICED else name, cluster))
+
+    def by_cluster(self) -> Mapping[str, Instant]:
+        """When the first of our own records begins in each cluster."""
+        first: dict[str, Instant] = {}
+        for (_name, cluster), begin in sorted(self.begins.items()):
+            first[cluster] = min(begin, first.get(cluster, begin))
+        return first
 
 
 def find_seam(client: PrometheusClient, since: Instant, until: Instant) -> Seam:

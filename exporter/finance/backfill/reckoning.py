@@ -24,6 +24,7 @@ from exporter.finance.backfill.host_hours import (
     HostHour,
     HostSeries,
     by_host,
+    has_namesake,
     twice_named,
 )
 from exporter.finance.backfill.hour_queries import HOUR
@@ -131,6 +132,7 @@ class Reckoning:
     """All hosts, chunk by chunk. Memory grows with hosts and months, not with days.
 
     `doubled` are names of pods that held GPUs of two hosts at once: those of clusters that no label names.
+    `namesakes` are names that two hosts have at once, of clusters likewise.
     `downsampled` are hours by the time between the samples that Thanos made for them.
     """
 
@@ -146,6 +148,7 @@ class Reckoning:
         self.homeless: set[EngineTarget] = set()
         self.shared: set[NodeKey] = set()
         self.doubled: set[PodName] = set()
+        self.namesakes: set[NodeKey] = set()
         self.downsampled: Counter[Nanoseconds] = Counter()
         self._active: set[int] = set()
         self._read = {
@@ -163,6 +166,8 @@ class Reckoning:
         hours: dict[NodeKey, dict[int, HostHour]] = {}
         for key, devices in series.items():
             host = self._host(key)
+            if has_namesake(devices):
+                self.namesakes.add(key)
             gathered = HostSeries(devices, host.before)
             hours[key] = {hour.number: hour for hour in gathered.hours(chunk)}
             host.before = gathered.before

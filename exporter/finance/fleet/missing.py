@@ -28,6 +28,7 @@ _MEANINGS: Final[Mapping[FindingKind, str]] = {
     "overlap": "GPUs in two ledgers at the same time: their cost may be in the total twice",
     "replaced": "Replaced ledgers: a later ledger meters their GPUs, and both are in the total",
     "relabeled": "Hosts with several names",
+    "downsampled": "Downsampled: without scraped samples, finer rows and times are less exact",
     "zone": "Other time zones: these months begin and end at another instant",
     "copy": "Copies: a later copy of the same ledger is in the total, these are not",
     "difference": "Sources that differ: a more exact source is in the total, these are not",
@@ -44,6 +45,7 @@ _DETAILS: Final[Mapping[FindingKind, Callable[[HostFinding], str]]] = {
     "overlap": lambda each: f"{hours_text(each.duration)} hours, also in {each.text}",
     "replaced": lambda each: f"by {each.text}",
     "relabeled": lambda each: each.text,
+    "downsampled": lambda each: each.text,
     "zone": lambda each: each.text,
     "copy": lambda each: (
         f"{each.location}, last commit {_time(each.instant)}, {dollars_text(each.amount)} dollars; "

@@ -38,6 +38,7 @@ FindingKind = Literal[
     "overlap",
     "replaced",
     "relabeled",
+    "downsampled",
     "zone",
     "copy",
     "difference",
@@ -52,6 +53,7 @@ waiting: an adjustment of `amount` waits for the daemon.
 overlap: for `duration`, another ledger metered the same GPU.
 replaced: a later ledger meters its GPUs.
 relabeled: the host had several names.
+downsampled: of some hours Thanos has no scraped samples, only those that it made.
 zone: its month is of another time zone.
 copy: another copy of the same ledger counts, `amount` is the total of this one.
 difference: another source counts. This one differs from it by `amount`.
@@ -90,6 +92,7 @@ class HostMonth:
     `commits` counts commits of the ledger, 0 where unknown. `short_name` is one for people, without labels.
     `apportioned`: rows finer than product, team and price basis are scaled and not exact.
     `covered` is the time in which the host reported, where the record has no sums.
+    `resolution` is the time between samples that Thanos made of those it has no more; 0 for scraped ones.
     """
 
     record: MonthRecord
@@ -102,6 +105,7 @@ class HostMonth:
     commits: int = 0
     apportioned: bool = False
     covered: Nanoseconds = 0
+    resolution: Nanoseconds = 0
     short_name: str = ""
     gpus: Mapping[str, tuple[int, int]] = field(default_factory=dict)
 
@@ -398,6 +402,9 @@ def _missing(summary: HostSummary, now: Instant) -> Iterator[HostFinding]:
     if len(host.names) > 1:
         labels = ", ".join("/".join(filter(None, name)) for name in host.names)
         yield _finding("relabeled", host, text=labels)
+    if host.resolution:
+        seconds = host.resolution // NANOSECONDS_PER_SECOND
+        yield _finding("downsampled", host, text=f"one sample each {seconds} s in some hours")
 
 
 def _bounds(host: HostMonth) -> tuple[Instant, Instant]:

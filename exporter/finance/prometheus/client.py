@@ -174,36 +174,43 @@ class PrometheusClient:
         host = parts.netloc.rpartition("@")[2]
         return urlunsplit((parts.scheme, host, parts.path, "", ""))
 
-    def instant(self, query: str, at: Instant) -> tuple[QuerySeries, ...]:
-        """The value of each series at an instant.
+    def instant(
+        self, query: str, at: Instant, *, coarsest: Nanoseconds | None = None
+    ) -> tuple[QuerySeries, ...]:
+        """The value of each series at an instant; `coarsest` as in `range`.
 
         Raises:
             PrometheusError: there is no whole answer.
         """
-        return self._result("query", {"query": query, "time": _seconds(at)})
+        return self._result("query", {"query": query, "time": _seconds(at), **_limits(coarsest)})
 
-    def instant_by_ledger(self, query: Callable[[str], str], at: Instant) -> tuple[QuerySeries, ...]:
+    def instant_by_ledger(
+        self, query: Callable[[str], str], at: Instant, *, coarsest: Nanoseconds | None = None
+    ) -> tuple[QuerySeries, ...]:
         """As `instant`, in parts by ledger where the server refuses the whole.
 
         Args:
             query: makes the query of a matcher of the label `ledger`, such as `ledger=~"a.*"`.
             at: the instant.
+            coarsest: as in `range`.
 
         Raises:
             PrometheusError: there is no whole answer.
         """
-        return tuple(self._by_ledger(query, at, ""))
+        return tuple(self._by_ledger(query, at, "", coarsest))
 
-    def _by_ledger(self, query: Callable[[str], str], at: Instant, prefix: str) -> Iterator[QuerySeries]:
+    def _by_ledger(
+        self, query: Callable[[str], str], at: Instant, prefix: str, coarsest: Nanoseconds | None
+    ) -> Iterator[QuerySeries]:
         try:
-            yield from self.instant(query(f'ledger=~"{prefix}.+"'), at)
+            yield from self.instant(query(f'ledger=~"{prefix}.+"'), at, coarsest=coarsest)
         except PrometheusError as error:
             divisible = error.problem in (PrometheusProblem.EXCESSIVE, PrometheusProblem.TIMEOUT)
             if not divisible or len(prefix) >= 2:  # a 256th of all ledgers
                 raise
             for digit in "0123456789abcdef":
-                yield from self._by_ledger(query, at, prefix + digit)
-            yield from self.instant(query(f'ledger=~"{prefix}[^0-9a-f].*"'), at)
+                yield from self._by_ledger(query, at, prefix + digit, coarsest)
+            yield from self.instant(query(f'ledger=~"{prefix}[^0-9a-f].*"'), at, coarsest=coarsest)
 
     def range(
         self,
@@ -231,8 +238,7 @@ class PrometheusClient:
         Raises:
             PrometheusError: there is no whole answer.
         """
-        # https://thanos.io/tip/components/query.md/#auto-downsampling
-        limits = {} if coarsest is None else {"max_source_resolution": _seconds(coarsest)}
+        limits = _limits(coarsest)
         first = start
         while first <= end:
             last = min(end, first + (STEPS_MAX - 1) * step)
@@ -466,6 +472,14 @@ def _seconds(duration: Nanoseconds) -> str:
     """Seconds, to the millisecond, as the API takes them."""
     milliseconds = duration // 1_000_000
     return f"{milliseconds // 1000}.{milliseconds % 1000:03d}"
+
+
+def _limits(coarsest: Nanoseconds | None) -> Mapping[str, str]:
+    """The parameter of Thanos, which of itself answers with scraped samples alone.
+
+    https://thanos.io/tip/components/query.md/#auto-downsampling
+    """
+    return {} if coarsest is None else {"max_source_resolution": _seconds(coarsest)}
 
 
 def _headers(config: HttpClientConfig) -> httpx.Headers:

@@ -16,7 +16,13 @@ from exporter.ledger.history import HistorySums
 from exporter.readings import Gpu, Kind
 from exporter.report import ServerOwner
 from exporter.tariff.rate import PriceBasis
-from exporter.units import NANOSECONDS_PER_DAY, NANOSECONDS_PER_HOUR, NANOSECONDS_PER_SECOND, Instant
+from exporter.units import (
+    NANOSECONDS_PER_DAY,
+    NANOSECONDS_PER_HOUR,
+    NANOSECONDS_PER_SECOND,
+    Instant,
+    Nanoseconds,
+)
 
 INSTANCES_MAX: Final = 200
 """Instances that one query names."""
@@ -120,6 +126,8 @@ def rises(
     start: Instant,
     until: Instant,
     progress: Progress = lambda _what, _part: None,
+    *,
+    coarsest: Nanoseconds = 0,
 ) -> dict[str, CounterRises]:
     """How far all counters rose, by ledger. Empty where the server has no counters of hosts.
 
@@ -131,6 +139,7 @@ def rises(
         start: of the month.
         until: the end of the month, or the present.
         progress: is told how far the reading is.
+        coarsest: samples that Thanos made of so much time may be used.
 
     Raises:
         PrometheusError: there is no whole answer.
@@ -141,10 +150,10 @@ def rises(
         whole, parts = _ledgers_of_day(holders, begun, ended)
         for name, family in _FAMILIES.items():
             if whole:
-                _add(by_ledger, name, _increases(client, family, begun, ended), whole)
+                _add(by_ledger, name, _increases(client, family, begun, ended, coarsest), whole)
             for hour, ledgers in parts.items():
                 for targets in _chunks(sorted(ledgers)):
-                    answer = _increases(client, family, hour, hour + NANOSECONDS_PER_HOUR, targets)
+                    answer = _increases(client, family, hour, hour + NANOSECONDS_PER_HOUR, coarsest, targets)
                     # An instance of the same name in another cluster may be of the next query.
                     _add(by_ledger, name, answer, {target: ledgers[target] for target in targets})
         progress("counters", (ended - start) / max(1, until - start))
@@ -178,6 +187,7 @@ def _increases(
     family: _Family,
     begun: Instant,
     ended: Instant,
+    coarsest: Nanoseconds,
     targets: Sequence[ScrapeTarget] = (),
 ) -> tuple[QuerySeries, ...]:
     names = ", ".join(("cluster", "instance", *family.labels))
@@ -185,7 +195,7 @@ def _increases(
     # By target first: a host that two jobs scrape, or two replicas tell of, counts once.
     instances = "|".join(_escaped(target.instance) for target in targets)
     selector = f'{family.name}{{instance=~"{instances}"}}' if targets else family.name
-    return client.instant(f"max by ({names}) (increase({selector}{window}))", ended)
+    return client.instant(f"max by ({names}) (increase({selector}{window}))", ended, coarsest=coarsest)
 
 
 def _escaped(instance: str) -> str:

@@ -2,6 +2,10 @@
 
 Money is the last value of each ledger's `inference_month_to_date_dollars`, never a rise of counters, which
 misses what was posted before a host's first scrape.
+
+Where Thanos keeps scraped samples for less long, those that it made of them are read, and each host says so.
+By default it takes a mean for the last value, and the largest for `max_over_time`: aggrsFromFunc in
+https://github.com/thanos-io/thanos/blob/main/pkg/query/querier.go
 """
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
@@ -18,10 +22,11 @@ from exporter.finance.prometheus.client import (
     QuerySeries,
 )
 from exporter.finance.prometheus.counters import Holders, Progress, ScrapeTarget, apportioned, rises
+from exporter.finance.prometheus.resolution import finest_resolution
 from exporter.ledger.history import MonthRecord
 from exporter.report import MonthKey
 from exporter.tariff.rate import PriceBasis
-from exporter.units import NANOSECONDS_PER_DAY, NANOSECONDS_PER_HOUR, Instant, Picodollars
+from exporter.units import NANOSECONDS_PER_DAY, NANOSECONDS_PER_HOUR, Instant, Nanoseconds, Picodollars
 
 RAW: Final = "inference_month_to_date_dollars"
 RECORD: Final = "inference:month_to_date_dollars:posting"
@@ -35,6 +40,9 @@ REMEMBERED: Final = 39 * NANOSECONDS_PER_DAY
 
 FRESH: Final = "10m"
 """Last values of records of a minute are looked back for so long."""
+
+EDGE: Final = 1_000_000
+"""A sample that Thanos made of an hour is of a millisecond before its end."""
 
 BASES: Final = frozenset({"configured", "catalogue", "estimate"})
 
@@ -79,24 +87,25 @@ def host_months(
     """
     zone = _zone(client, month, zones, now)
     period = billing_period(month, ZoneInfo(zone))
-    cells = month_cells(client, month, period.start, period.end, now, progress)
+    resolution = _resolution(client, month, period.start, min(period.end, now))
+    cells = month_cells(client, month, period.start, period.end, now, progress, coarsest=resolution)
     if not cells:
         raise PrometheusError(
             PrometheusProblem.REJECTED,
             f"{client.name} holds no {RAW} of {month}: its retention ended, or another place has the fleet",
         )
-    presence = _presence(client, month, period.start, period.end, now, progress)
+    presence = _presence(client, month, period.start, period.end, now, progress, resolution)
     by_ledger: dict[str, dict[MonthKey, Picodollars]] = {}
     for (ledger, product, team, basis), amount in cells.items():
         by_ledger.setdefault(ledger, {})[MonthKey(product, team, basis, month)] = amount
     hosts = [
-        _host(client, month, zone, ledger, amounts, presence.get(ledger), period.start, now)
+        _host(client, month, zone, ledger, amounts, presence.get(ledger), period.start, now, resolution)
         for ledger, amounts in sorted(by_ledger.items())
     ]
     if not finer:
         return hosts
     until = min(period.end, now)
-    rise = rises(client, _holders(presence), period.start, until, progress)
+    rise = rises(client, _holders(presence), period.start, until, progress, coarsest=resolution)
     return [apportioned(host, rise.get(host.record.ledger)) for host in hosts]
 
 
@@ -109,6 +118,7 @@ def _host(
     presence: _Presence | None,
     start: Instant,
     now: Instant,
+    resolution: Nanoseconds,
 ) -> HostMonth:
     # A ledger of which only money is kept counts as silent for the whole month.
     presence = presence or _Presence(last=start)
@@ -130,7 +140,20 @@ def _host(
         first=first,
         last=presence.last,
         covered=covered,
+        resolution=resolution,
     )
+
+
+def _resolution(client: PrometheusClient, month: str, start: Instant, until: Instant) -> Nanoseconds:
+    """The finest resolution that has all hours of the month that any has."""
+    first = start - start % NANOSECONDS_PER_HOUR + NANOSECONDS_PER_HOUR - EDGE
+    last = until - until % NANOSECONDS_PER_HOUR - EDGE
+    for selector in (LAST_SCRAPES, f'{RAW}{{month="{month}"}}'):
+        query = f"count(last_over_time({selector}[1h]))"
+        resolution, ends = finest_resolution(client, query, first, last)
+        if ends:
+            return resolution
+    return 0
 
 
 def _zone(client: PrometheusClient, month: str, zones: Sequence[str], now: Instant) -> str:
@@ -178,7 +201,7 @@ def _month_ends(client: PrometheusClient, month: str, now: Instant) -> dict[Inst
         # Twice: hosts that are gone at the end of the month said theirs before.
         ends: dict[Instant, set[str]] = {}
         for at in {last, last - 15 * NANOSECONDS_PER_DAY}:
-            for series in client.instant(query, at):
+            for series in client.instant(query, at, coarsest=NANOSECONDS_PER_HOUR):
                 labels = series.labels
                 name = labels.get("instance") or labels.get("cluster") or "all hosts"
                 end = round(series.samples[-1].number) * 10**9
@@ -195,6 +218,8 @@ def month_cells(
     end: Instant,
     now: Instant,
     progress: Progress = lambda _what, _part: None,
+    *,
+    coarsest: Nanoseconds = 0,
 ) -> dict[CellKey, Picodollars]:
     """The last value of every ledger's month by product, team and price basis.
 
@@ -207,22 +232,22 @@ def month_cells(
         end: the first instant after it.
         now: the present.
         progress: is called with what is being read, and how much of it has been, from 0 to 1.
+        coarsest: samples that Thanos made of so much time may be used.
 
     Raises:
         PrometheusError: there is no whole answer.
     """
     progress("month", 0)
     at = min(now, end + REMEMBERED)
-    cells = _instant(client, MEMORY, month, "2h", at)
+    cells = _instant(client, MEMORY, month, "2h", at, coarsest)
     if not cells:
         for name in (RECORD, RAW):
-            cells = _values_by_hour(
-                client, name, month, start, min(now, end + 2 * NANOSECONDS_PER_HOUR), progress
-            )
+            until = min(now, end + 2 * NANOSECONDS_PER_HOUR)
+            cells = _values_by_hour(client, name, month, start, until, progress, coarsest)
             if cells:
                 break
     for name in (RECORD, RAW):  # live hosts go on to report the month before, with what was posted late
-        latest = _instant(client, name, month, FRESH, at)
+        latest = _instant(client, name, month, FRESH, at, coarsest)
         cells |= latest
         if latest:
             break
@@ -245,20 +270,28 @@ def _keys(series: QuerySeries) -> CellKey:
     )
 
 
-def _expression(name: str, month: str, window: str, matcher: str) -> str:
+def _expression(name: str, month: str, window: str, matcher: str, function: str = "last_over_time") -> str:
     selector = f'{name}{{month="{month}",{matcher}}}'
-    return f"max by (ledger, product, team, price_basis) (last_over_time({selector}[{window}]))"
+    return f"max by (ledger, product, team, price_basis) ({function}({selector}[{window}]))"
 
 
 def _instant(
-    client: PrometheusClient, name: str, month: str, window: str, at: Instant
+    client: PrometheusClient, name: str, month: str, window: str, at: Instant, coarsest: Nanoseconds
 ) -> dict[CellKey, Picodollars]:
-    answer = client.instant_by_ledger(lambda matcher: _expression(name, month, window, matcher), at)
+    answer = client.instant_by_ledger(
+        lambda matcher: _expression(name, month, window, matcher), at, coarsest=coarsest
+    )
     return {_keys(series): series.samples[-1].picodollars for series in answer}
 
 
 def _values_by_hour(
-    client: PrometheusClient, name: str, month: str, start: Instant, until: Instant, progress: Progress
+    client: PrometheusClient,
+    name: str,
+    month: str,
+    start: Instant,
+    until: Instant,
+    progress: Progress,
+    coarsest: Nanoseconds,
 ) -> dict[CellKey, Picodollars]:
     """The last value over every hour of the month.
 
@@ -267,9 +300,11 @@ def _values_by_hour(
     """
     latest: dict[CellKey, tuple[Instant, Picodollars]] = {}
     first: Instant | None = None
-    query = _expression(name, month, "1h", 'ledger!=""')
+    # A month grows: its last value is the largest, where the last one would be a mean.
+    function = "max_over_time" if coarsest else "last_over_time"
+    query = _expression(name, month, "1h", 'ledger!=""', function)
     for day in days_of_hours(start, until):
-        for series in client.range(query, *day, NANOSECONDS_PER_HOUR):
+        for series in client.range(query, *day, NANOSECONDS_PER_HOUR, coarsest=coarsest):
             sample, key = series.samples[-1], _keys(series)
             first = min(series.samples[0].at, first or sample.at)
             before = latest.get(key)
@@ -292,7 +327,7 @@ def _refuse_cut(client: PrometheusClient, month: str, first: Instant, until: Ins
         f"min(min_over_time({METERED_SINCE}{of_month}[1h]))",
         f"min(min_over_time(inference:month_metered_since_timestamp_seconds{of_month}[1h]))",
     ):
-        for series in client.instant(query, until):
+        for series in client.instant(query, until, coarsest=NANOSECONDS_PER_HOUR):
             since = round(series.samples[-1].number * 10**9)
             if since < first - NANOSECONDS_PER_HOUR:
                 raise PrometheusError(
@@ -316,7 +351,13 @@ def days_of_hours(start: Instant, until: Instant) -> Iterator[tuple[Instant, Ins
 
 
 def _presence(
-    client: PrometheusClient, month: str, start: Instant, end: Instant, now: Instant, progress: Progress
+    client: PrometheusClient,
+    month: str,
+    start: Instant,
+    end: Instant,
+    now: Instant,
+    progress: Progress,
+    coarsest: Nanoseconds,
 ) -> dict[str, _Presence]:
     """When each ledger reported, and by which names, by the hour.
 
@@ -333,11 +374,11 @@ def _presence(
     presences: dict[str, _Presence] = {}
     for query in queries:
         for day in days_of_hours(start, until):
-            for series in client.range(query, *day, NANOSECONDS_PER_HOUR):
+            for series in client.range(query, *day, NANOSECONDS_PER_HOUR, coarsest=coarsest):
                 _add_presence(presences, series, end, now)
             progress("hosts", (day[1] - start) / max(1, until - start))
         if presences:
-            _add_latest(presences, client.instant(query, now))
+            _add_latest(presences, client.instant(query, now, coarsest=coarsest))
             break
     return presences
 

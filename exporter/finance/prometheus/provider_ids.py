@@ -5,7 +5,8 @@ from typing import Final
 from exporter.finance.fleet.host_resources import NodeName, ProviderIds
 from exporter.finance.prometheus.client import PrometheusClient
 from exporter.finance.prometheus.month import days_of_hours
-from exporter.units import NANOSECONDS_PER_HOUR, Instant
+from exporter.units import NANOSECONDS_PER_HOUR as HOUR
+from exporter.units import Instant
 
 QUERY: Final = 'max by (cluster, node, provider_id) (last_over_time(kube_node_info{provider_id!=""}[1h]))'
 
@@ -18,7 +19,7 @@ def provider_ids(client: PrometheusClient, start: Instant, until: Instant) -> Pr
     """
     ids: dict[NodeName, frozenset[str]] = {}
     for first, last in days_of_hours(start, until):
-        for series in client.range(QUERY, first, last, NANOSECONDS_PER_HOUR):
+        for series in client.range(QUERY, first, last, HOUR, coarsest=HOUR):
             node = NodeName(series.labels.get("cluster", ""), series.labels.get("node", ""))
             ids[node] = ids.get(node, frozenset()) | {series.labels.get("provider_id", "")}
     return ids

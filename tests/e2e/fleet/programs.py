@@ -185,7 +185,8 @@ class FleetPrometheus(Queried):
         """
         groups = self.groups()
         rules = [rule for group in groups for rule in group["rules"]]
-        assert {rule["name"]: rule["lastError"] for rule in rules if rule.get("lastError")} == {}
+        errors = {rule["name"]: rule["lastError"] for rule in rules if rule.get("lastError")}
+        assert errors == {}, errors
         done = [datetime.fromisoformat(group["lastEvaluation"]).timestamp() for group in groups]
         return bool(rules) and min(done) > since
 

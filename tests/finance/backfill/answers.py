@@ -79,7 +79,9 @@ class FakePrometheus:
 
 
 def _selects(selector: str, labels: Mapping[str, str]) -> bool:
-    """Whether a selector names the metric; other matchers are taken as met."""
+    """Whether a selector names the metric; other matchers are taken as met, but one of a ledger."""
+    if "ledger=~" in selector and "ledger" not in labels:
+        return False
     name, _, rest = selector.partition("{")
     if name:
         return labels["__name__"] == name

@@ -91,6 +91,21 @@ def test_hours_of_samples_that_thanos_made_are_said(tmp_path: Path) -> None:
     assert (parsed["resolution"]["scrape_seconds"], parsed["resolution"]["error_ratio"]) == (300, None)
 
 
+def test_hosts_of_one_name_are_said(tmp_path: Path) -> None:
+    """With the remedy."""
+    config = configured(tmp_path)
+    fleet = HourlyFleet(config, 3)
+    for number in range(2):
+        fleet.gpu(number, gpu="0", host="gpu-1")
+    until = (NOVEMBER + 3) * HOUR
+    parsed = document(
+        answer(fleet.survey, fleet.reckoned(), config, NOVEMBER * HOUR, until, "http://a", 1, 1)
+    )
+
+    (lack,) = [each for each in parsed["lacks"] if each["what"] == "the cluster of gpu-1"]
+    assert "external_labels" in lack["remedy"]
+
+
 def test_coverage_of_an_owner_is_that_of_its_gpu_hours(tmp_path: Path) -> None:
     """One of ten hours had no samples and was charged as unobserved: nine of ten are known."""
     config = configured(tmp_path)

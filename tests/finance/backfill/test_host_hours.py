@@ -124,6 +124,37 @@ def test_a_scraper_that_was_renamed_within_an_hour_goes_on() -> None:
     assert first.parts[0].devices[0].utilization == (0.9 * 40 + 0.3 * 80) / 120
 
 
+def test_a_replica_that_begins_before_the_other_ends_holds_no_gpu_twice() -> None:
+    """100 samples until minute 50 and 110 from minute 5 on are of one hour, and so is their energy.
+
+    A pod held the GPU until minute 30, and another one then: not both of them for all of the hour.
+    """
+    columns = {
+        (CHAT, "old"): hours([120, 60, 0]),
+        (BATCH, "old"): hours([0, 40, 0]),
+        (CHAT, "new"): hours([0, 50, 0]),
+        (BATCH, "new"): hours([0, 60, 120]),
+    }
+    for each, joules in zip(columns.values(), (18_000, 12_000, 15_000, 18_000), strict=True):
+        each.joules[1] = joules
+    (first, _) = cut(*((series(holder, scraper=name), each) for (holder, name), each in columns.items()))
+
+    assert minutes(first) == [(0, 27, [(CHAT,)]), (27, 60, [(BATCH,)])]
+    assert [part.devices[0].joules for part in first.parts] == [15_000, 18_000]
+    assert (first.samples, first.usual) == (110, 120)
+
+
+def test_energy_since_a_series_was_there_is_that_of_its_hour_where_another_had_the_others() -> None:
+    """A pod comes back to a GPU of 36,000 J an hour, which another one held for an hour."""
+    chat, batch = hours([120, 0, 120]), hours([0, 120, 0])
+    chat.joules[2], chat.inside[2] = 72_000, 36_000
+    batch.joules[1] = 36_000
+
+    held = cut((series(CHAT), chat), (series(BATCH), batch))
+
+    assert [hour.parts[0].devices[0].joules for hour in held] == [36_000, 36_000]
+
+
 def test_pods_that_share_a_gpu_hold_it_at_once() -> None:
     """Each of two pods has all of its samples: time-slicing repeats the GPU for each of them."""
     (first, _) = cut((series(CHAT), hours([120, 120, 120])), (series(BATCH), hours([120, 120, 120])))

@@ -12,7 +12,7 @@ import pytest
 from exporter.config import Config
 from exporter.engines.catalogue import ENGINES
 from exporter.finance.backfill import hourly
-from exporter.finance.backfill.hourly import HourlyReader, LastValues, merged
+from exporter.finance.backfill.hourly import HourlyReader, LastValues, Rises, merged
 from exporter.finance.backfill.survey import EngineTarget, Survey, take_survey
 from tests.finance.backfill.answers import FakePrometheus, Values
 from tests.finance.backfill.chunks import PRICES, configured
@@ -133,13 +133,111 @@ def test_last_values_are_kept_from_chunk_to_chunk() -> None:
     assert last.rises({a: array("d", [200, 260])}, {}, pod, name, FIRST + 1, 2)[a].since_last[1] == 60
 
 
-def test_scrapers_of_one_page_count_once_and_renamed_ones_both() -> None:
-    """Two jobs saw 100 and 98; in the hour of a rename one saw 40 and the other 60."""
-    same = merged([array("d", [nan, 100, 100]), array("d", [nan, 98, 98])])
-    renamed = merged([array("d", [10, 40, nan]), array("d", [nan, 60, 50])])
+def copy(values: Sequence[float], rises: Sequence[float], inside: Mapping[int, float] | None = None) -> Rises:
+    """One series: its last value in each hour, and how far it rose since it was last there."""
+    return Rises(array("d", rises), dict(inside or {}), array("d", values))
 
-    assert list(same)[1:] == [100, 100]
-    assert list(renamed)[1:] == [100, 50]
+
+def test_scrapers_of_one_page_count_once() -> None:
+    """Two jobs saw 100 and 98, one 2 later than the other."""
+    ahead = copy([1000, 1100, 1200], [nan, 100, 100])
+    behind = copy([998, 1096, 1194], [nan, 98, 98])
+
+    assert list(merged([ahead, behind]))[1:] == [100, 100]
+
+
+@pytest.mark.parametrize(
+    ("ends", "begins", "expected"),
+    [
+        pytest.param((1140, 40), (1200, 50), 100, id="renamed: 10 rose between"),
+        pytest.param((1190, 90), (1200, 80), 100, id="a replica ends late and another begins early"),
+        pytest.param((1190, 90), (1200, 104), 100, id="at once, its rise extrapolated"),
+        pytest.param((1140, 40), (60, 60), 100, id="it began anew"),
+        pytest.param((1140, 40), (1090, 1090), 1130, id="it began anew, with nearly as much"),
+    ],
+)
+@pytest.mark.parametrize("last_of_chunk", [False, True])
+def test_a_series_that_ends_in_the_hour_in_which_another_begins_counts_no_token_twice(
+    ends: tuple[float, float], begins: tuple[float, float], expected: float, *, last_of_chunk: bool
+) -> None:
+    """From 1,100 on, one ends at a value and after a rise; the other is there at the end of the hour."""
+    gone = copy([1000, 1100, ends[0], nan], [nan, 100, ends[1], nan])
+    new = copy([nan, nan, begins[0], begins[0] + 70], [nan, nan, begins[1], 70])
+    hours = 3 if last_of_chunk else 4
+    copies = [Rises(each.since_last[:hours], {}, each.values[:hours]) for each in (gone, new)]
+
+    assert list(merged(copies))[1:] == [100, expected, 70][: hours - 1]
+
+
+def test_a_counter_that_began_anew_and_has_more_than_before_counts_from_zero() -> None:
+    """All of 1,500 rose within the hour, after 40 of another process."""
+    gone = copy([1000, 1100, 1140, nan], [nan, 100, 40, nan])
+    new = copy([nan, nan, 1500, 1570], [nan, nan, 1500, 70])
+
+    assert list(merged([gone, new]))[1:] == [100, 1540, 70]
+
+
+@pytest.mark.parametrize("hours", [2, 3])
+def test_a_second_scraper_that_begins_while_the_first_goes_on_adds_nothing(hours: int) -> None:
+    """It was 2 behind, and two samples of it were extrapolated to 110."""
+    first = copy([1000, 1100, 1200][:hours], [nan, 100, 100][:hours])
+    second = copy([nan, 1098, 1198][:hours], [nan, 110, 100][:hours])
+
+    assert list(merged([first, second]))[1:] == [100, 100][: hours - 1]
+
+
+@pytest.mark.parametrize(
+    ("first", "second", "expected"),
+    [
+        pytest.param(
+            copy([1000, 1100, 1200, nan], [nan, 100, 100, nan]),
+            copy([998, nan, nan, 1300], [nan, nan, nan, 302], {3: 60}),
+            [100, 100, 100],
+            id="one is back when the other has gone: 100 since that was there",
+        ),
+        pytest.param(
+            copy([1000, 1100, 1200, 1290, nan], [nan, 100, 100, 90, nan]),
+            copy([998, nan, nan, 1300, 1400], [nan, nan, nan, 302, 100], {3: 60}),
+            [100, 100, 100, 100],
+            id="one is back in the hour in which the other goes",
+        ),
+        pytest.param(
+            copy([1000, 1100, nan, 1300], [nan, 100, nan, 200], {3: 90}),
+            copy([998, nan, nan, 1298], [nan, nan, nan, 300], {3: 88}),
+            [100, nan, 200],
+            id="both were away, one for longer",
+        ),
+        pytest.param(
+            copy([nan, nan, 1300], [nan, nan, 200], {2: 90}),
+            copy([nan, nan, 1298], [nan, nan, 300], {2: 88}),
+            [nan, 200],
+            id="both were away since before the chunk",
+        ),
+        pytest.param(
+            copy([1000, 1100, nan, nan], [nan, 100, nan, nan]),
+            copy([nan, nan, nan, 1300], [nan, nan, nan, 50]),
+            [100, nan, 50],
+            id="another begins after an hour without any: what rose in it is not of its hour",
+        ),
+        pytest.param(
+            copy([1000, 1100, nan], [nan, 100, nan]),
+            copy([nan, nan, 1200], [nan, nan, 80]),
+            [100, 100],
+            id="another begins an hour later: 20 rose before",
+        ),
+        pytest.param(
+            copy([1000, 1100, nan], [nan, 100, nan]),
+            copy([nan, nan, 80], [nan, nan, 80]),
+            [100, 80],
+            id="another process begins an hour later",
+        ),
+    ],
+)
+def test_replicas_that_were_away_count_no_token_twice(
+    first: Rises, second: Rises, expected: Sequence[float]
+) -> None:
+    """What rose since one was there is counted but for what the other one counted meanwhile."""
+    assert list(merged([first, second]))[1:] == pytest.approx(expected, nan_ok=True)
 
 
 def reader(server: FakePrometheus, survey: Survey, parallel: int = 1) -> HourlyReader:
@@ -284,7 +382,7 @@ def rises_of_an_engine(
 
 
 def test_a_label_that_a_running_target_gets_does_not_count_its_tokens_anew() -> None:
-    """At a thousand million tokens it gets env="prod": its series is another, and the hour has 500,000."""
+    """At a thousand million tokens it gets env="prod": its series is another. 1.5 and 0.5 million."""
     target = {"instance": "gpu-1:8000", "job": "vllm"}
     labeled = {**target, "env": "prod"}
     answer = [
@@ -292,7 +390,7 @@ def test_a_label_that_a_running_target_gets_does_not_count_its_tokens_anew() -> 
         ({**PAGE, **labeled}, [(1, 1.0015e9), (2, 1.0020e9)]),
     ]
 
-    assert rises_of_an_engine(answer, [target, labeled]) == ([1e6, 0.5e6], PAGE)
+    assert rises_of_an_engine(answer, [target, labeled]) == ([1.5e6, 0.5e6], PAGE)
 
 
 def test_two_jobs_that_scrape_one_pod_with_other_labels_count_once() -> None:

@@ -544,6 +544,26 @@ def test_pods_of_one_name_at_once_are_of_clusters_that_no_label_names(tmp_path: 
         assert (fleet.reckoned().doubled == {PodName("", "llm", "chat-0")}) == doubled
 
 
+@pytest.mark.parametrize(
+    ("address", "last", "namesakes"),
+    [
+        pytest.param("00000000:04:00.0", 4, 1, id="two boards in one slot at once"),
+        pytest.param("00000000:05:00.0", 4, 0, id="another slot: exporters number their own GPUs"),
+        pytest.param("00000000:04:00.0", 2, 0, id="one replaced the other"),
+    ],
+)
+def test_hosts_of_one_name_are_those_of_clusters_that_no_label_names(
+    tmp_path: Path, address: str, last: int, namesakes: int
+) -> None:
+    """Both have the name gpu-1 and a GPU of number 0: no slot has two boards for hours."""
+    fleet = HourlyFleet(configured(tmp_path), hours=4)
+    there = [120] * last + [0] * (5 - last)
+    fleet.gpu(0, host="gpu-1", counts=there, gpu="0", pci_bus_id="00000000:04:00.0")
+    fleet.gpu(1, host="gpu-1", counts=[0, *[120] * 4], gpu="0", pci_bus_id=address)
+
+    assert len(fleet.reckoned().namesakes) == namesakes
+
+
 def test_an_address_that_is_given_again_is_of_the_host_that_is_there(tmp_path: Path) -> None:
     """A host went after two hours, and another one has its address: each serves what it served."""
     fleets = [HourlyFleet(configured(tmp_path), 2, NOVEMBER + first) for first in (0, 2)]

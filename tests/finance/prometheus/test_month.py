@@ -27,22 +27,27 @@ Answered = dict[str, list[tuple[dict[str, str], dict[int, str]]]]
 
 
 class Server:
-    """Answers the queries of the reader: the last value in the window of each series of the metric."""
+    """Answers the queries of the reader: the last value in the window of each series of the metric.
 
-    def __init__(self, series: Answered) -> None:
+    As Thanos does, it has scraped samples from a second on, and before it those of five minutes.
+    """
+
+    def __init__(self, series: Answered, scraped_from: int = 0) -> None:
         self.series = series
+        self.scraped_from = scraped_from
         self.queries: list[str] = []
 
     def __call__(self, request: httpx.Request) -> httpx.Response:
         form = {name: values[0] for name, values in parse_qs(request.content.decode()).items()}
         query = form["query"]
         self.queries.append(query)
+        first = 0 if form.get("max_source_resolution", "0.000") != "0.000" else self.scraped_from
         match = re.search(r"(inference[\w:]+)(?:\{([^}]*)\})?\[(\d+)([smh])\]", query)
         assert match is not None, query
         window = int(match[3]) * {"s": 1, "m": 60, "h": HOUR}[match[4]]
         month = re.search(r'month="([^"]+)"', match[2] or "")
         chosen = [
-            (labels, values)
+            (labels, {at: value for at, value in values.items() if at >= first})
             for labels, values in self.series.get(match[1], [])
             if month is None or labels.get("month") == month[1]
         ]
@@ -297,3 +302,85 @@ def test_the_hour_that_goes_on_is_read(ahead: int) -> None:
     assert [(finding.kind, finding.ledger) for finding in fleet.findings] == []
     assert fleet.record.last_commit == now * SECOND
     assert {host.record.ledger: host.covered // SECOND for host in hosts} == {"live": 45_000, "brief": 1800}
+
+
+DOWNSAMPLED = "one sample each 300 s in some hours"
+
+
+@pytest.mark.parametrize(
+    ("scraped_from", "findings"),
+    [
+        pytest.param(0, [], id="all was scraped"),
+        pytest.param(OCTOBER + 20 * 24 * HOUR, [DOWNSAMPLED, DOWNSAMPLED], id="in part"),
+        pytest.param(NOW + HOUR, [DOWNSAMPLED, DOWNSAMPLED], id="nothing was"),
+    ],
+)
+@pytest.mark.parametrize(
+    "name", ["inference_month_to_date_dollars", "inference:month_to_date_dollars:posting"]
+)
+def test_hours_that_thanos_has_downsampled_are_read_and_said(
+    name: str, scraped_from: int, findings: list[str]
+) -> None:
+    """A querier answers with scraped samples unless asked: a node of the second day would be missing."""
+    server = Server(
+        {
+            name: [
+                (cell("spot"), {OCTOBER + 90_000 + at: f"{at / 1000}" for at in range(0, 3 * HOUR, 100)}),
+                (cell("live"), dict.fromkeys(range(OCTOBER + 60, NOW + 1, 240), "5")),
+            ],
+            "inference:ledger_seen_timestamp_seconds": [
+                (names("live", "n1:9844"), {at: f"{at}" for at in range(OCTOBER + 60, NOW + 1, 240)}),
+                (names("spot", "n2:9844"), {OCTOBER + 95_000: f"{OCTOBER + 95_000}"}),
+            ],
+            "inference_month_end_timestamp_seconds": ENDS,
+            "inference_month_metered_since_timestamp_seconds": [
+                ({"month": "2026-10"}, {NOVEMBER + 2 * HOUR: f"{OCTOBER}"})
+            ],
+        },
+        scraped_from,
+    )
+
+    live, spot = host_months(client(server), "2026-10", ["UTC"], NOW * SECOND)
+    fleet = combine([live, spot], NOW * SECOND)
+
+    assert (live.total, spot.total) == (5 * 10**12, 10_700_000_000_000)
+    assert (live.covered, spot.covered) == (744 * HOUR * SECOND, HOUR * SECOND)
+    assert [each.text for each in fleet.findings if each.kind == "downsampled"] == findings
+
+
+def test_counters_are_read_as_the_month_is() -> None:
+    """Weights of the days that were scraped alone would divide the money of the whole month."""
+    target = {"cluster": "east", "instance": "n1:9844", "product": "chat", "team": "a"}
+    rows = {**target, "server": "chat", "namespace": "llm", "model": "llama", "phase": "decode"}
+    server = Server(
+        {
+            "inference:month_to_date_dollars:posting_hourly": [(cell("live"), {NOW - 600: "9"})],
+            "inference:ledger_seen_timestamp_seconds": [
+                (names("live", "n1:9844"), {at: f"{at}" for at in range(OCTOBER + 60, NOW + 1, 240)})
+            ],
+            "inference_month_end_timestamp_seconds": ENDS,
+            "inference_cost_dollars_total": [
+                (
+                    {
+                        "cluster": "east",
+                        "instance": "n1:9844",
+                        "product": "chat",
+                        "team": "a",
+                        **rows,
+                        **gone,
+                    },
+                    {OCTOBER + first * 24 * HOUR: "1"},
+                )
+                for gone, first in (({}, 30), ({"server": "gone"}, 1))
+            ],
+        },
+        OCTOBER + 20 * 24 * HOUR,
+    )
+
+    (live,) = host_months(client(server), "2026-10", ["UTC"], NOW * SECOND, finer=True)
+
+    assert live.record.sums is not None
+    assert {key.owner.server: amount for key, amount in live.record.sums.cost.items()} == {
+        "chat": 4_500_000_000_000,
+        "gone": 4_500_000_000_000,
+    }

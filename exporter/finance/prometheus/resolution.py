@@ -1,0 +1,38 @@
+"""The samples that a server still has of past hours: Thanos may keep those that it made longer than others.
+
+https://thanos.io/tip/components/compact.md/#downsampling
+"""
+
+from typing import Final
+
+from exporter.finance.prometheus.client import PrometheusClient
+from exporter.units import NANOSECONDS_PER_HOUR, NANOSECONDS_PER_MINUTE, Instant, Nanoseconds
+
+RESOLUTIONS: Final[tuple[Nanoseconds, ...]] = (0, 5 * NANOSECONDS_PER_MINUTE, NANOSECONDS_PER_HOUR)
+"""Time between samples that Thanos keeps; 0 is for those that were scraped."""
+
+
+def finest_resolution(
+    client: PrometheusClient, query: str, first: Instant, last: Instant
+) -> tuple[Nanoseconds, set[Instant]]:
+    """The finest resolution that has all hours that any has, and the ends of these hours.
+
+    Args:
+        client: the server.
+        query: an expression that has a value wherever there are samples.
+        first: the end of the first hour.
+        last: that of the last one.
+
+    Raises:
+        PrometheusError: there is no whole answer.
+    """
+    best: Nanoseconds = 0
+    most: set[Instant] = set()
+    for resolution in RESOLUTIONS:
+        answer = client.range(query, first, last, NANOSECONDS_PER_HOUR, coarsest=resolution)
+        ends = {sample.at for series in answer for sample in series.samples}
+        if len(ends) > len(most):
+            best, most = resolution, ends
+        if len(ends) > (last - first) // NANOSECONDS_PER_HOUR:
+            break
+    return best, most
