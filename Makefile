@@ -114,7 +114,7 @@ test-litellm: programs develop ## Test with a real LiteLLM proxy; downloads 200 
 	@$(with_tools) tests/litellm/run $(ARGS)
 
 .PHONY: captures
-captures: programs develop ## Run the engines that need no GPU, and record each at work; PART="max ray" runs some; an hour, 3 GB each
+captures: programs develop ## Run the engines that need no GPU, and record each at work; PART="max ray" runs some; an hour or more, 21 GB
 	@$(with_tools) python -m tests.recordings.record build/recordings $(PART)
 
 .PHONY: bench
