@@ -66,13 +66,15 @@ COUNTED = (
     "inference:owner_tokens:7d",
     "inference:cost_dollars:week_ratio",
     "inference:gpu_hours:week_ratio",
+    "inference:server_slo_observations:1h",
+    "inference:server_slo_observations:24h",
     *(
         f"inference:model_{what}:1{span}"
         for what in ("cost_dollars", "tokens", "hosted_dollars")
         for span in "hd"
     ),
 )
-"""What counts samples as minutes."""
+"""What counts samples: a Prometheus that starts late has fewer of them. Cases of the rules compare it."""
 
 
 @pytest.fixture(scope="module")
