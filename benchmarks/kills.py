@@ -54,7 +54,7 @@ def main() -> int:
     print(f"{figures.advanced} processes had committed a tick")
     print(f"{figures.cut} died between the last read of a tick and its commit")
     print(f"{figures.pages} pages and {figures.copies} copies of a running ledger compared")
-    print(f"gaps: {options.gaps}, {figures.gaps / 10**9:.1f} s together, all of it unobserved")
+    print(f"gaps: {options.gaps}, {float(figures.gaps / 10**9):.1f} s together, all of it unobserved")
     print(f"{series.described()}; ledger {size / 1024:.0f} KiB")
     print("nothing is off: money, time, tokens, residual")
     return 0
