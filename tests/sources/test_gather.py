@@ -122,6 +122,7 @@ def test_without_a_thread_the_round_fails_and_the_next_one_reads(
 
 def test_the_pool_is_bounded_and_ends_when_it_is_closed() -> None:
     """However many sources there are."""
+    assert ended("source")  # those of other tests
     gatherer = Gatherer(SystemClock(), LONG)
     for _ in range(3):
         gatherer([Scripted(f"source-{number}", lambda: 1) for number in range(3 * WORKERS)])

@@ -20,7 +20,7 @@ from exporter.sampler.sampler import Sampler
 from exporter.sources.http_client import RATIO_FREE, RATIO_MAX, HttpClientProtocol
 from exporter.sources.server import ServerSource
 from exporter.sources.server.source import BODY_BYTES_MAX
-from exporter.units import PICODOLLARS_PER_DOLLAR
+from exporter.units import NANOSECONDS_PER_SECOND, PICODOLLARS_PER_DOLLAR, Nanoseconds
 from tests.clocks import ManualClock
 from tests.sampler.sampler_fixture import (
     FakeEndpoint,
@@ -203,13 +203,24 @@ def test_a_page_that_is_refused_is_counted_and_costs_nothing(
     assert rig.paid() == {"chat": 2 * CENT}
 
 
+class LookedAtClock(SystemClock):
+    """Each look at it takes a second more, on a busy machine as on a quiet one."""
+
+    def __init__(self) -> None:
+        self._looks = 0
+
+    def elapsed(self) -> Nanoseconds:
+        self._looks += 1
+        return super().elapsed() + self._looks * NANOSECONDS_PER_SECOND
+
+
 def test_a_server_that_sends_a_byte_now_and_then_is_given_up(
     rig: Rig, real_client: HttpClientProtocol
 ) -> None:
     """One deadline for all of it: a byte a second would be read for hours."""
     slow = Answer((OK,), b"#", pause=0.02)
     hurried = ServerSource(
-        ServerKey("", "chat"), rig.source.url, real_client, SystemClock(), engine="vllm", timeout=0.3
+        ServerKey("", "chat"), rig.source.url, real_client, LookedAtClock(), engine="vllm", timeout=40
     )
     rig.fixture.sampler.set_plan(plan(hurried))
     rig.tick(OK, page(100))
