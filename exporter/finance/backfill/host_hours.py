@@ -11,10 +11,10 @@ from math import isnan
 from statistics import median
 from typing import Final, NamedTuple
 
-from exporter.finance.backfill.hour_queries import HOUR
 from exporter.finance.backfill.hourly import Chunk, GpuHours
 from exporter.finance.backfill.kube_state import NodeKey, PodName
 from exporter.finance.backfill.survey import GpuSeries
+from exporter.finance.prometheus.hour_queries import HOUR
 from exporter.units import Instant, Nanoseconds
 
 WHOLE_RATIO: Final = 0.9

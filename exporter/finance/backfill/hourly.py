@@ -17,7 +17,6 @@ from typing import Final, NamedTuple
 from exporter.engines.exposition import Series
 from exporter.finance.backfill.engine_series import engine_names, spellings
 from exporter.finance.backfill.gpu_exporters import GPU_EXPORTERS, IMPLAUSIBLE, WATTS_MAX, Measure
-from exporter.finance.backfill.hour_queries import EDGE, HOUR, WINDOW
 from exporter.finance.backfill.kube_state import escaped
 from exporter.finance.backfill.survey import (
     EngineTarget,
@@ -27,6 +26,7 @@ from exporter.finance.backfill.survey import (
     target_of,
 )
 from exporter.finance.prometheus.client import PrometheusClient, QuerySeries
+from exporter.finance.prometheus.hour_queries import EDGE, HOUR, WINDOW
 from exporter.finance.prometheus.resolution import finest_resolution
 from exporter.units import Instant, Nanoseconds
 

@@ -13,10 +13,10 @@ from zoneinfo import ZoneInfo
 
 from exporter.cost.money import add
 from exporter.cost.postings import TokenPosting
-from exporter.finance.backfill.hour_queries import HOUR
 from exporter.finance.backfill.kube_state import NodeKey
 from exporter.finance.backfill.reckoning import PastHost, was_read_whole
 from exporter.finance.prometheus.client import PrometheusClient
+from exporter.finance.prometheus.hour_queries import HOUR
 from exporter.ledger.totals import SegmentSums
 from exporter.metrics.writing import series_text
 from exporter.tariff.calendar import month_of

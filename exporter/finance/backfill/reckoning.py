@@ -27,10 +27,10 @@ from exporter.finance.backfill.host_hours import (
     has_namesake,
     twice_named,
 )
-from exporter.finance.backfill.hour_queries import HOUR
 from exporter.finance.backfill.hourly import Chunk, EngineHours
 from exporter.finance.backfill.kube_state import NodeKey, PodName
 from exporter.finance.backfill.survey import EngineTarget, Survey
+from exporter.finance.prometheus.hour_queries import HOUR
 from exporter.ledger.history import HistorySums
 from exporter.ledger.totals import SegmentSums, TickSums, Totals
 from exporter.readings import (

@@ -22,6 +22,7 @@ from exporter.finance.prometheus.client import (
     QuerySeries,
 )
 from exporter.finance.prometheus.counters import Holders, Progress, ScrapeTarget, apportioned, rises
+from exporter.finance.prometheus.hour_queries import EDGE
 from exporter.finance.prometheus.resolution import finest_resolution
 from exporter.ledger.history import MonthRecord
 from exporter.report import MonthKey
@@ -40,9 +41,6 @@ REMEMBERED: Final = 39 * NANOSECONDS_PER_DAY
 
 FRESH: Final = "10m"
 """Last values of records of a minute are looked back for so long."""
-
-EDGE: Final = 1_000_000
-"""A sample that Thanos made of an hour is of a millisecond before its end."""
 
 BASES: Final = frozenset({"configured", "catalogue", "estimate"})
 
