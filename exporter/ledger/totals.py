@@ -220,8 +220,8 @@ class Totals:
             owner, kind, count = tokens.owner, tokens.kind, tokens.count
             _count(self.tokens, (owner, kind), count)
             if count:
-                for at, part in _by_minute(count, postings, minute):
-                    _count(self.minute_tokens, (at, owner, kind), part)
+                for covered, spread in _by_minute(count, postings, minute):
+                    _count(self.minute_tokens, (covered, owner, kind), spread)
                 self.last_token[owner] = self.changed[owner] = end
         for equivalent in postings.equivalents:
             _count(self.equivalents, (equivalent.owner, equivalent.reference), equivalent.amount)
