@@ -2,6 +2,7 @@
 
 from typing import Final
 
+from hosts import LEDGER_SEEN
 from statement import Group, Record
 
 LABELS: Final = ("cluster", "instance", "node")
@@ -59,6 +60,22 @@ FAULTS: Final = Group(
             f"max by ({HOST}) (inference_gpus_expected) - max by ({HOST}) (inference_gpus_visible) != 0",
             "",
             "GPUs that a host pays for minus those that NVML lists, where they differ.",
+            LABELS,
+        ),
+        Record(
+            "inference:gpus_metered_twice",
+            f"""
+count by ({HOST}) (
+  group by ({HOST}, uuid) (inference_gpu_up)
+  and on (cluster, uuid)
+  count by (cluster, uuid) (
+    group by (cluster, instance, uuid) (inference_gpu_up{{uuid!="unseen"}})
+    and on (cluster, instance) {LEDGER_SEEN}
+  ) > 1
+)
+""",
+            "One exporter under two addresses has one ledger, of which one address counts.",
+            "GPUs of a host that an exporter with another ledger meters as well.",
             LABELS,
         ),
         Record(

@@ -74,7 +74,9 @@ To have whole addresses in the notifications, replace the two prefixes where the
             BUDGETS,
             OVERHEADS,
             savings.SAVINGS,
-            Group("inference-alerts-spend", "1m", (*spending.ALERTS, *savings.ALERTS), PAGING),
+            Group(
+                "inference-alerts-spend", "1m", (*spending.ALERTS, *savings.ALERTS, *metering.DOUBLED), PAGING
+            ),
             Group("inference-alerts-meter", "1m", metering.ALERTS),
         ),
     ),

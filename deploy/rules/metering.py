@@ -431,3 +431,21 @@ count(
 )
 
 ALERTS: Final[tuple[Alert, ...]] = (*HOSTS, *LEDGER_ALERTS)
+
+DOUBLED: Final[tuple[Alert, ...]] = (
+    alert(
+        "InferenceGpuMeteredTwice",
+        f"max {BY_HOST} (inference:gpus_metered_twice)",
+        dashboard=GPU_BOARD,
+        wait="30m",
+        by=HOST,
+        summary=f"GPUs of {NODE_OR_INSTANCE} that another exporter meters with a ledger of its own: {{{{ $value }}}}. "
+        "The fleet has their cost twice.",
+        description="Stop one of the exporters, for example a systemd unit next to the DaemonSet, and subtract what its ledger posted."
+        " A GPU that moved to another host: enter it under retired on the host that it left.",
+        top=HOST_OWNERS,
+        waiting=HOST_NIGHT,
+        why="Half an hour: a pod without a persistent ledger has another one after each restart.",
+    ),
+)
+"""Money that the fleet has twice; a group of rules has no room for more alerts on the meter."""

@@ -157,6 +157,7 @@ SILENT = {
     "inference:gpu_nodes_unmetered": "no kube-state-metrics is scraped",
     "inference:gpus_down": WELL,
     "inference:gpus_excess": WELL,
+    "inference:gpus_metered_twice": WELL,
     "inference:gpus_repriced": STEADY,
     "inference:gpus_unpriced:model": WELL,
     "inference:growth:1w": WEEKS,
