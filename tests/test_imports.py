@@ -27,6 +27,14 @@ def test_the_daemon_loads_none_of_them() -> None:
     assert late == [name for name in MODULES if name != "subprocess"]
 
 
+def test_passwords_do_without_tls() -> None:
+    """Whose library is most of what TLS takes."""
+    assert (
+        ran("import exporter.web.policy\nprint('ssl' in sys.modules, '_ssl' in sys.modules)")
+        == "False False\n"
+    )
+
+
 SETTLED = """
 import dataclasses, gc
 import exporter.cli.serve
