@@ -105,6 +105,7 @@ def test_files_of_unknown_origin_have_no_version(
     assert version_of(checkout / "exporter") == UNKNOWN
 
 
+@pytest.mark.nightly
 def test_wheel_and_sdist_carry_both(tmp_path: Path) -> None:
     """Also a wheel that is built from the sdist, where there is no git."""
 

@@ -43,14 +43,15 @@ class GatewayServers:
 
     def envoys(self, **tenants: tuple[int, int]) -> None:
         """What Envoy AI Gateway has counted: sums of histograms, with the tenant of a request header."""
-        self.gateway = ""
+        page = []
         for tenant, counts in tenants.items():
             for kind, count in zip(("input", "output"), counts, strict=True):
                 of = (
                     f'{{gen_ai_operation_name="chat",gen_ai_request_model="llama",gen_ai_token_type="{kind}",'
                     f'otel_scope_name="envoyproxy/ai-gateway",tenant_id="{tenant}"}}'
                 )
-                self.gateway += f"gen_ai_client_token_usage_sum{of} {count}\n"
+                page.append(f"gen_ai_client_token_usage_sum{of} {count}\n")
+        self.gateway = "".join(page)
 
     def coordinates(self, started: float = 1.6e9, **tenants: tuple[int, int]) -> None:
         """What llm-d's coordinator has counted by tenant."""
@@ -81,7 +82,7 @@ class GatewayServers:
                 """Say nothing."""
 
         server = ThreadingHTTPServer(("127.0.0.1", 0), GatewayHandler)
-        thread = Thread(target=server.serve_forever)
+        thread = Thread(target=server.serve_forever, args=(0.01,))
         thread.start()
         try:
             yield server.server_port

@@ -46,6 +46,7 @@ def charged(
     return paid, due
 
 
+@pytest.mark.nightly
 def test_a_month_of_ticks_favors_no_party() -> None:
     """30 days in pieces of a minute, the longest posted at once: 2 picodollars off in 66.7 million."""
     paid, due = charged([dict.fromkeys(OWNERS, 7)], 60 * SECOND, 30 * 24 * 60)

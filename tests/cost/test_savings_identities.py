@@ -17,6 +17,7 @@ from exporter.readings import ServerKey
 from exporter.tariff.hosted import HostedPrice
 from tests.cost.savings_examples import DOLLAR, FREE, HOUR, WEEK, SavingsHost, policy
 from tests.depth import examples
+from tests.nightly import daily
 
 SERVERS = tuple(ServerKey("llm", f"server-{number}") for number in range(4))
 KINDS = {"H100": 4, "L40S": 1}
@@ -272,7 +273,7 @@ def useful_host(seed: int, kind: str) -> tuple[HostUsage, int]:
     return usage, spent * DOLLAR // HOUR
 
 
-@pytest.mark.parametrize("seed", range(100))
+@pytest.mark.parametrize("seed", daily(range(100), range(20)))
 def test_nothing_is_advised_without_waste(seed: int) -> None:
     """No false saving above 1 % of the spend: quiet hours and restarts are none."""
     hosts, spent = zip(

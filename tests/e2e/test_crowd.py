@@ -44,7 +44,7 @@ def _room() -> Iterator[None]:
 
 
 @pytest.mark.parametrize("size", daily((140, 200, CROWD), {CROWD}))
-@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("kind", daily(KINDS, {"slow head", "reads no page"}))
 def test_a_crowd_keeps_no_probe_and_no_scrape_out(daemon: Daemon, kind: str, size: int) -> None:
     """A socket that is cut is opened again; 99 of 100 are answered within a second, in little memory."""
     with Crowd(kind, size, daemon.port) as crowd:

@@ -21,6 +21,7 @@ BUSY_SECONDS_MAX = 150
 """Until the page is there, beside other tests."""
 
 
+@pytest.mark.nightly  # each day that of the image has no network, and that of test_page.py a page
 @pytest.mark.timeout(300)
 @pytest.mark.skipif(os.geteuid() != 0, reason=NETWORKS)
 def test_the_demo_opens_without_a_network_and_leaves_nothing(tmp_path: Path) -> None:

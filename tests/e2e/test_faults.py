@@ -11,13 +11,23 @@ from tests.e2e.faulty_servers import FAULTS, GPUS, plans, trial
 
 PLANS = 5
 SEED = 20261126
+EACH_DAY = {1, 3}
 
 pytestmark = pytest.mark.timeout(240)
 
 
 @pytest.mark.parametrize(
     "number",
-    [pytest.param(number, marks=pytest.mark.xdist_group(f"faults {number}")) for number in range(PLANS)],
+    [
+        pytest.param(
+            number,
+            marks=[
+                pytest.mark.xdist_group(f"faults {number}"),
+                *([] if number in EACH_DAY else [pytest.mark.nightly]),
+            ],
+        )
+        for number in range(PLANS)
+    ],
 )
 def test_a_plan_of_faults_costs_nobody_anything(tmp_path: Path, number: int) -> None:
     """Whatever is done, prices times time and the servers' own counters are what the books hold."""

@@ -148,6 +148,7 @@ def _between(number: int, kind: str, slow: list[str], apart: int) -> Iterator[st
         yield slow[position - 1]
 
 
+@pytest.mark.nightly
 def test_a_page_that_makes_up_series_grows_neither_memory_nor_ledger(tmp_path: Path, host: FakeNvml) -> None:
     """17,000 new ones at each read: it had 236 MiB resident and 208 MiB of ledger after 26 reads."""
     reads = [0]

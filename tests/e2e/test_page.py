@@ -17,6 +17,7 @@ from exporter.report import Report
 from exporter.web.server import WebServer
 from exporter.web.wording import ABSENT
 from tests.e2e.daemon import ROOT, Page, free_port, get, until
+from tests.nightly import daily
 from tests.web import conftest as host
 from tests.web.scenes import BUILD, EXPLAINED, EXPLANATION, PICTURES, SCENES, document, write_manifest
 from tests.web.test_page import HOSTILE, hostile
@@ -26,6 +27,8 @@ MOST_BYTES = 100_000
 MOST_MILLISECONDS = 100
 LEAST_TEXT_PIXELS = 12
 MOST_PICTURE_BYTES = 100_000
+FOLDED = {"eight", "forty"}
+"""Hosts whose tables are compared."""
 DEMO_SECONDS = 150
 """Beside other tests; how soon the demo answers is a test of its own."""
 
@@ -99,10 +102,16 @@ def served(report: Report) -> Iterator[str]:
 
 
 @pytest.fixture(scope="module")
-def scenes(folder: Path) -> dict[str, Any]:
-    """Visits to each host and the explanation of one, by their names, in one browser."""
+def scenes(folder: Path, request: pytest.FixtureRequest) -> dict[str, Any]:
+    """Visits to the hosts of the run's tests and the explanation of one, by their names, in one browser."""
+    functions = (item for item in request.session.items if isinstance(item, pytest.Function))
+    names = {item.callspec.params.get("name") for item in functions if hasattr(item, "callspec")}
     with ExitStack() as servers:
-        urls = {name: servers.enter_context(served(make())) for name, make in SCENES.items()}
+        urls = {
+            name: servers.enter_context(served(make()))
+            for name, make in SCENES.items()
+            if name in names | FOLDED
+        }
         urls[EXPLANATION] = f"{urls[EXPLAINED]}explain/"
         visits = look(folder, *urls.values(), "--scenes")
     return {name: visits[url] for name, url in urls.items()}
@@ -357,7 +366,7 @@ def test_hostile_names_are_text(named: Any) -> None:
     assert named["overflow"] == 0
 
 
-@pytest.mark.parametrize("name", [*SCENES, EXPLANATION])
+@pytest.mark.parametrize("name", daily((*SCENES, EXPLANATION), {*FOLDED, "minute", EXPLANATION}))
 def test_every_host_can_be_read_by_everybody(name: str, scenes: dict[str, Any]) -> None:
     """In light and dark, wide and on a phone: no barrier, nothing cut, and no small text in a chart."""
     views = scenes[name]
@@ -370,7 +379,7 @@ def test_every_host_can_be_read_by_everybody(name: str, scenes: dict[str, Any]) 
         assert each["silent_tables"] == 0
         assert each["chart_text"] is None or each["chart_text"] >= LEAST_TEXT_PIXELS
         assert each["bytes"] < MOST_BYTES
-    if name in {"eight", "forty"}:
+    if name in FOLDED:
         assert views["hints without scripts"] == 2
 
 
@@ -418,6 +427,7 @@ def test_servers_are_sorted_and_filtered_without_a_reload(demo_visit: Any) -> No
     assert (arranged["requests"], arranged["focus"]) == (1, "search")
 
 
+@pytest.mark.nightly
 def test_pictures_are_taken(tmp_path: Path, request: pytest.FixtureRequest) -> None:
     """`make pictures` puts them into the docs."""
     wanted = request.config.getoption("--pictures") or tmp_path

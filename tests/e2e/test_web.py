@@ -20,6 +20,7 @@ import yaml
 from tests.e2e.daemon import ROOT, free_port, get, until
 from tests.e2e.daemon_with_auth import PASSWORD, USER, DaemonWithAuth
 from tests.fake_nvml.library import FakeNvml
+from tests.nightly import daily
 from tests.web.certificates import first_bytes
 from tests.web.slow_clients import Crowd
 from tests.web.test_passwords import basic
@@ -191,7 +192,7 @@ def test_requests_that_never_end(daemon: DaemonWithAuth, crowd: ExitStack) -> No
 
 
 @pytest.mark.alone
-@pytest.mark.parametrize("kind", ["silent", "slow head"])
+@pytest.mark.parametrize("kind", daily(("silent", "slow head"), {"silent"}))
 def test_two_thousand_that_do_not_shake_hands(daemon: DaemonWithAuth, kind: str, crowd: ExitStack) -> None:
     """They say nothing, or speak plain HTTP; each opens again when it is cut, and scrapes go on."""
     crowd.enter_context(Crowd(kind, 2 * CROWD, daemon.port))

@@ -17,7 +17,7 @@ from tests.fake_nvml.scenario import Scenario
 SOURCES = Path(__file__).parent
 BUILDS = SOURCES.parents[1] / "build" / "fake_nvml"
 LIBRARY = "libnvidia-ml.so.1"
-COMPILE = ("-std=gnu11", "-O1", "-fPIC", "-shared", "-pthread", "-Wall", "-Wextra", f"-Wl,-soname,{LIBRARY}")
+COMPILE = ("-std=gnu11", "-O0", "-fPIC", "-shared", "-pthread", "-Wall", "-Wextra", f"-Wl,-soname,{LIBRARY}")
 
 
 class NoCompilerError(Exception):

@@ -5,6 +5,8 @@ from decimal import Decimal
 from pathlib import Path
 from zoneinfo import ZoneInfo
 
+import pytest
+
 from exporter.cost.advance import advance
 from exporter.cost.policy import CostPolicy
 from exporter.cost.state import State
@@ -85,6 +87,7 @@ def test_a_daemon_that_restarts_after_every_tick_remembers_everything(path: Path
     assert sorted(totals.tokens.values()) == [38 * 100, 38 * 900]
 
 
+@pytest.mark.nightly
 def test_a_day_of_25_hours_is_charged_for_25(path: Path, clock: StillClock) -> None:
     """New York's first of November: a tick every half hour over three days, with a restart at each tick.
 

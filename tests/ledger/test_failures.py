@@ -86,6 +86,7 @@ def test_a_ledger_that_cannot_be_written_heals(
     assert (reopened.window, reopened.usage, reopened.residual) == (healed.window, healed.usage, 0)
 
 
+@pytest.mark.nightly
 def test_what_waits_is_bounded(path: Path, clock: StillClock, disk: Any) -> None:
     """Four hours of failed ticks wait as sums, with the minutes of one hour, not as a list of ticks."""
     ledger = Ledger.open(path, clock, connect=disk)

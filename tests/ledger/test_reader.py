@@ -93,7 +93,7 @@ def test_a_reader_keeps_to_the_books_that_it_was_opened_on(path: Path, clock: St
 
 def log_is_held(path: Path) -> bool:
     """Whether somebody still reads what a checkpoint would let go of."""
-    with contextlib.closing(sqlite3.connect(path)) as connection:
+    with contextlib.closing(sqlite3.connect(path, timeout=0)) as connection:
         (busy, _in_log, _done) = connection.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchone()
     return bool(busy)
 

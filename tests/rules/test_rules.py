@@ -1,5 +1,6 @@
 """The fleet rules, proven by promtool, and what each alert must carry."""
 
+import json
 import re
 import subprocess
 import sys
@@ -12,6 +13,7 @@ import yaml
 
 from tests import depth
 from tests.rules.promtool_cases import FEW_STEPS, shortest_steps, split_cases
+from tests.rules.victoriametrics import document_of
 
 FOLDER = Path(__file__).parents[2] / "deploy" / "prometheus"
 RULE_TESTS = sorted(FOLDER.glob("*_test.yml"))
@@ -153,14 +155,14 @@ def test_every_rule_is_evaluated_in_a_case_of_each_file(
     prometheus_folder: Path, tmp_path: Path, name: str
 ) -> None:
     """A rule that fails on its input fails the file, also where no case asks for what it records."""
-    files = yaml.safe_load((prometheus_folder / name).read_text())["rule_files"]
-    shipped = [(prometheus_folder / file).read_text() for file in files]
+    files = document_of(prometheus_folder / name)["rule_files"]
+    shipped = [document_of(prometheus_folder / file) for file in files]
     names = split_cases(prometheus_folder / name, tmp_path, every_rule=True)
-    cases = [(tmp_path / case).read_text() for case in names]
-    split = [(tmp_path / file).read_text() for case in cases for file in yaml.safe_load(case)["rule_files"]]
+    cases = [json.loads((tmp_path / case).read_text()) for case in names]
+    split = [json.loads((tmp_path / file).read_text()) for case in cases for file in case["rule_files"]]
 
-    def expressions(texts: list[str]) -> set[str]:
-        groups = [group for text in texts for group in yaml.safe_load(text)["groups"]]
+    def expressions(documents: list[Any]) -> set[str]:
+        groups = [group for document in documents for group in document["groups"]]
         return {rule["expr"] for group in groups for rule in group["rules"]}
 
     assert expressions(shipped) - expressions(split) == set()
@@ -234,7 +236,7 @@ def test_every_alert_of_the_page_names_cases_that_prove_it(repository: Path, pro
     for name, _, _, tests in rows_of_alerts(repository):
         fired = False
         for file, title in re.findall(r"\[\w+\]\(\.\./deploy/prometheus/(\w+\.yml)\): ([^;]+)", tests):
-            cases = yaml.safe_load((prometheus_folder / file).read_text())["tests"]
+            cases = document_of(prometheus_folder / file)["tests"]
             (case,) = [case for case in cases if case["name"].partition(" - ")[0] == title.strip()]
             checks = [rule for rule in case.get("alert_rule_test", []) if rule["alertname"] == name]
             queries = [rule["expr"] for rule in case.get("promql_expr_test", [])]

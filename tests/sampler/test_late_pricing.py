@@ -24,6 +24,7 @@ from exporter.tariff.tariff import Tariff
 from exporter.tariff.terms import Hardware, HardwareMatch, Overhead, Rented, RentPrice
 from exporter.units import NANOSECONDS_PER_HOUR, NANOSECONDS_PER_SECOND, PICODOLLARS_PER_DOLLAR
 from tests.clocks import START, ManualClock
+from tests.nightly import daily
 from tests.sampler.sampler_fixture import (
     H100,
     TICK,
@@ -375,14 +376,15 @@ while True:
 """
 
 
-def test_killed_while_it_charges_it_charges_the_rest_and_nothing_twice(daemon: Daemon) -> None:
+@pytest.mark.parametrize("kills", daily((4, 16), {4}))
+def test_killed_while_it_charges_it_charges_the_rest_and_nothing_twice(daemon: Daemon, kills: int) -> None:
     """Three hundred hours, five ticks of charging, SIGKILL at any moment of them, again and again."""
     daemon.ticks(1)
     daemon.ticks(300, HOUR)
     daemon.ledger.close()
     chance = random.Random(20261125)  # noqa: S311 - a reproducible series
     now = daemon.clock.now
-    for _ in range(8):
+    for _ in range(kills):
         with subprocess.Popen(
             [sys.executable, "-c", CHARGES, str(daemon.path), str(now)],
             cwd=Path(__file__).parents[2],

@@ -1,6 +1,7 @@
 """The page of engines says of each what is read, and is what the descriptions say."""
 
 import re
+from functools import cache
 from pathlib import Path
 from typing import get_args
 
@@ -16,10 +17,16 @@ ROOT = Path(__file__).parents[3]
 NAMES = sorted(ENGINES)
 
 
+@cache
+def sections() -> dict[str, str]:
+    """What stands on the page, by heading."""
+    parts = re.split(r"^## (.+)$", documentation(), flags=re.MULTILINE)
+    return dict(zip(parts[1::2], parts[2::2], strict=True))
+
+
 def section(title: str) -> str:
     """What stands on the page under a heading."""
-    parts = re.split(r"^## (.+)$", documentation(), flags=re.MULTILINE)
-    return dict(zip(parts[1::2], parts[2::2], strict=True))[title]
+    return sections()[title]
 
 
 def test_the_page_is_what_the_descriptions_say() -> None:

@@ -8,6 +8,7 @@ import pytest
 import yaml
 
 from tests.e2e.charts.chart import CHART, HELMS, IMAGE, NAMESPACE, RELEASE, run, scenario, values
+from tests.nightly import daily
 
 TEMPLATE = """\
 apiVersion: v1
@@ -41,7 +42,7 @@ def notes(tmp_path_factory: pytest.TempPathFactory) -> Notes:
     return render_notes
 
 
-@pytest.mark.parametrize("helm", HELMS)
+@pytest.mark.parametrize("helm", daily(HELMS, {"helm-4"}))
 def test_they_say_how_to_see_that_it_works(notes: Notes, helm: str) -> None:
     """Two lines that can be pasted, and the label that admission may ask for."""
     text = notes(helm=helm)

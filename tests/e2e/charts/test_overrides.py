@@ -5,11 +5,12 @@ from typing import Any
 import pytest
 
 from tests.e2e.charts.chart import HELMS, container_of, manifests, of, only, pod_of, pods_of, values
+from tests.nightly import daily
 
 PROXY = {"imageRegistry": "mirror.example/proxy"}
 
 
-@pytest.mark.parametrize("helm", HELMS)
+@pytest.mark.parametrize("helm", daily(HELMS, {"helm-4"}))
 def test_the_container_is_what_was_asked(helm: str) -> None:
     """Arguments, variables, mounts, contexts, probes."""
     container = container_of(of("overrides", helm))
@@ -40,7 +41,7 @@ def test_the_container_is_what_was_asked(helm: str) -> None:
     ]
 
 
-@pytest.mark.parametrize("helm", HELMS)
+@pytest.mark.parametrize("helm", daily(HELMS, {"helm-4"}))
 def test_the_pod_is_what_was_asked(helm: str) -> None:
     """Volumes, containers, DNS, hosts, token, contexts."""
     objects = of("overrides", helm)

@@ -30,6 +30,7 @@ from tests.e2e.charts.chart import (
     values,
 )
 from tests.e2e.charts.pod_security import containers, level
+from tests.nightly import daily
 
 with (ROOT / "docs" / "generators" / "platforms.csv").open(encoding="utf-8", newline="") as lines:
     ROWS = {row["values"]: row for row in csv.DictReader(lines)}
@@ -51,7 +52,7 @@ def node_labels(pod: Manifest) -> set[str]:
 
 
 @pytest.mark.parametrize("name", METERED)
-@pytest.mark.parametrize("helm", HELMS)
+@pytest.mark.parametrize("helm", daily(HELMS, {"helm-4"}))
 def test_nodes_class_and_taint_are_those_of_the_table(helm: str, name: str) -> None:
     """A label that the pod selects by, the RuntimeClass that it names, and a taint that it tolerates."""
     pod = pod_of(of(name, helm))
@@ -218,7 +219,7 @@ echo ---
 
 
 @pytest.mark.parametrize("name", ROWS)
-@pytest.mark.parametrize("helm", HELMS)
+@pytest.mark.parametrize("helm", daily(HELMS, {"helm-4"}))
 def test_the_three_commands_of_the_page_fit_together(helm: str, name: str, tmp_path: Path) -> None:
     """Each as bash runs it: the namespace allows the pods, which have the image that was pushed."""
     (code_block,) = sections(ROOT / "docs" / "install.md")[ROWS[name]["name"]]

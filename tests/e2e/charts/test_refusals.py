@@ -147,7 +147,7 @@ def test_its_neighbor_is_taken(helm: str, settings: dict[str, Any]) -> None:
     assert "kind: DaemonSet" in rendered(*values(**settings), helm=helm)
 
 
-@pytest.mark.parametrize("helm", HELMS)
+@pytest.mark.parametrize("helm", daily(HELMS, {"helm-4"}))
 def test_an_alert_that_does_not_exist_is_refused(helm: str) -> None:
     """By its name, with those that there are; whether the rules are rendered or not."""
     message = refused(helm, *values(rules={"alerts": {"InferenceGpuLost": {"enabled": False}}}))
@@ -157,14 +157,14 @@ def test_an_alert_that_does_not_exist_is_refused(helm: str) -> None:
     )
 
 
-@pytest.mark.parametrize("helm", HELMS)
+@pytest.mark.parametrize("helm", daily(HELMS, {"helm-4"}))
 def test_an_old_cluster_is_refused(helm: str) -> None:
     """The schemas that it is held against begin with 1.28."""
     assert "kubeVersion" in refused(helm, "--kube-version", "1.27.0")
     assert "kind: DaemonSet" in rendered("--kube-version", "1.28.0-gke.100", helm=helm)
 
 
-@pytest.mark.parametrize("helm", HELMS)
+@pytest.mark.parametrize("helm", daily(HELMS, {"helm-4"}))
 @pytest.mark.parametrize("demo", [False, True])
 def test_an_image_that_nobody_named_is_told(helm: str, *, demo: bool) -> None:
     """Pods that cannot pull it would be the first to say so; the message has the command that makes it."""

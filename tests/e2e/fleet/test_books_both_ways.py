@@ -1,9 +1,10 @@
-"""The month of a thousand ledgers by the real command line: from files, from real databases, from both."""
+"""The month of a fleet of ledgers by the real command line: from files, from real databases, from both."""
 
+import shutil
 import signal
 import subprocess
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from fractions import Fraction
 from pathlib import Path
 
@@ -24,6 +25,7 @@ from tests.e2e.daemon import ROOT, until
 from tests.e2e.fleet.history import imported
 from tests.e2e.fleet.programs import FleetPrometheus, Queried, Victoria
 from tests.e2e.fleet.test_books import MONTH, NOW
+from tests.nightly import daily
 
 pytestmark = [pytest.mark.xdist_group("fleet-books"), pytest.mark.timeout(900)]
 
@@ -31,29 +33,43 @@ LOADED = 10
 """Times the bound of an idle machine: other tests run at the same time. CPU time keeps the bound."""
 
 PICODOLLAR = Fraction(1, 10**12)
-EXPECTED = fleet(MONTH.name, LEDGERS)
-SPOTS = sorted(ledger.id for ledger in EXPECTED if ledger.spot)
-TOTAL = sum((ledger.dollars for ledger in EXPECTED), Fraction())
+Expected = Sequence[FleetLedger]
+
+
+@pytest.fixture(scope="module", params=daily((LEDGERS // 10, LEDGERS), {LEDGERS // 10}))
+def expected(request: pytest.FixtureRequest) -> Expected:
+    """The fleet on paper: a tenth of it each day, all of it each night."""
+    return fleet(MONTH.name, request.param)
 
 
 @pytest.fixture(scope="module")
-def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+def folder(expected: Expected, tmp_path_factory: pytest.TempPathFactory) -> Path:
     made = tmp_path_factory.mktemp("ledgers")
-    write_ledgers(made, EXPECTED)
+    write_ledgers(made, expected)
     return made
 
 
 @pytest.fixture(scope="module")
-def prometheus(tmp_path_factory: pytest.TempPathFactory) -> Iterator[FleetPrometheus]:
-    with recorded(tmp_path_factory.mktemp("prometheus"), EXPECTED) as program:
+def prometheus(expected: Expected, tmp_path_factory: pytest.TempPathFactory) -> Iterator[FleetPrometheus]:
+    with recorded(tmp_path_factory.mktemp("prometheus"), expected) as program:
         yield program
 
 
 @pytest.fixture(scope="module")
-def victoria(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Victoria]:
+def victoria(expected: Expected, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Victoria]:
     with Victoria(tmp_path_factory.mktemp("victoria")) as program:
-        program.take(imported(samples(EXPECTED, NOW)))
+        program.take(imported(samples(expected, NOW)))
         yield program
+
+
+def total_of(ledgers: Expected) -> Fraction:
+    """Dollars of all of them."""
+    return sum((ledger.dollars for ledger in ledgers), Fraction())
+
+
+def spots_of(ledgers: Expected) -> list[str]:
+    """Ids of the spot nodes, sorted."""
+    return sorted(ledger.id for ledger in ledgers if ledger.spot)
 
 
 def by_ledger(report: MeasuredReport) -> dict[str, Fraction]:
@@ -73,19 +89,23 @@ def of_kind(report: MeasuredReport, kind: str) -> list[str]:
 
 def test_the_fleet_is_what_the_reports_are_for() -> None:
     """200 hosts of a whole month, and 800 spot nodes of three hours."""
-    assert [sum(ledger.spot is spot for ledger in EXPECTED) for spot in (False, True)] == [200, 800]
-    assert {len(ledger.hours) for ledger in EXPECTED if ledger.spot} == {3}
-    assert len({ledger.id for ledger in EXPECTED}) == LEDGERS == 1000
+    whole = fleet(MONTH.name, LEDGERS)
+
+    assert [sum(ledger.spot is spot for ledger in whole) for spot in (False, True)] == [200, 800]
+    assert {len(ledger.hours) for ledger in whole if ledger.spot} == {3}
+    assert len({ledger.id for ledger in whole}) == LEDGERS == 1000
 
 
-def test_files_have_the_exact_total(folder: Path, measured: Callable[[str], None]) -> None:
+def test_files_have_the_exact_total(
+    expected: Expected, folder: Path, measured: Callable[[str], None]
+) -> None:
     """Of the fleet and of each host; spot nodes are named, as they ended."""
     report = measure("month", MONTH.name, folder)
-    measured(figures("files", report))
+    measured(figures("files", expected, report))
 
-    assert abs(report.dollars - TOTAL) < PICODOLLAR
-    assert by_ledger(report) == {ledger.id: ledger.dollars for ledger in EXPECTED}
-    assert of_kind(report, "silent") == SPOTS
+    assert abs(report.dollars - total_of(expected)) < PICODOLLAR
+    assert by_ledger(report) == {ledger.id: ledger.dollars for ledger in expected}
+    assert of_kind(report, "silent") == spots_of(expected)
     assert report.cpu_seconds < SECONDS_MAX
     assert report.seconds < LOADED * SECONDS_MAX
     assert report.mebibytes < MEBIBYTES_MAX
@@ -93,62 +113,66 @@ def test_files_have_the_exact_total(folder: Path, measured: Callable[[str], None
 
 @pytest.mark.parametrize("database", ["prometheus", "victoria"])
 def test_a_database_has_the_total_to_the_cent(
-    database: str, request: pytest.FixtureRequest, measured: Callable[[str], None]
+    database: str, expected: Expected, request: pytest.FixtureRequest, measured: Callable[[str], None]
 ) -> None:
     """The same hosts as the files, each to the cent, and the same ones are named."""
     program: Queried = request.getfixturevalue(database)
     report = measure("month", MONTH.name, program.url)
-    measured(figures(database, report))
+    measured(figures(database, expected, report))
 
-    assert abs(report.dollars - TOTAL) < CENT
+    assert abs(report.dollars - total_of(expected)) < CENT
     dollars = by_ledger(report)
-    assert dollars.keys() == {ledger.id for ledger in EXPECTED}
-    assert max(abs(dollars[ledger.id] - ledger.dollars) for ledger in EXPECTED) < CENT
-    assert of_kind(report, "silent") == SPOTS
+    assert dollars.keys() == {ledger.id for ledger in expected}
+    assert max(abs(dollars[ledger.id] - ledger.dollars) for ledger in expected) < CENT
+    assert of_kind(report, "silent") == spots_of(expected)
     assert report.cpu_seconds < PROMETHEUS_SECONDS_MAX
     assert report.seconds < LOADED * PROMETHEUS_SECONDS_MAX
     assert report.mebibytes < MEBIBYTES_MAX
 
 
-def figures(source: str, report: MeasuredReport) -> str:
+def figures(source: str, ledgers: Expected, report: MeasuredReport) -> str:
     """What a report took, in a line."""
     return (
-        f"month of {LEDGERS:,} ledgers from {source}: {report.seconds:.2f} s "
+        f"month of {len(ledgers):,} ledgers from {source}: {report.seconds:.2f} s "
         f"({report.cpu_seconds:.2f} s CPU), {report.mebibytes:.1f} MiB"
     )
 
 
 @pytest.mark.nightly
-def test_both_sources_count_each_ledger_once(folder: Path, prometheus: FleetPrometheus) -> None:
+def test_both_sources_count_each_ledger_once(
+    expected: Expected, folder: Path, prometheus: FleetPrometheus
+) -> None:
     """The ledger counts; where both agree to the cent, nothing is said."""
     both = measure("month", MONTH.name, prometheus.url, folder)
 
-    assert abs(both.dollars - TOTAL) < PICODOLLAR
+    assert abs(both.dollars - total_of(expected)) < PICODOLLAR
     assert set(origins(both).values()) == {"ledger"}
-    assert len(origins(both)) == LEDGERS
+    assert len(origins(both)) == len(expected)
     assert of_kind(both, "difference") == of_kind(both, "copy") == []
 
 
 def test_a_ledger_counts_before_prometheus_and_the_difference_is_told(
-    tmp_path: Path, prometheus: FleetPrometheus
+    expected: Expected, folder: Path, tmp_path: Path, prometheus: FleetPrometheus
 ) -> None:
-    """Two dollars were posted late to one of ten archived ledgers; the other 990 are known to Prometheus."""
-    archived = EXPECTED[:10]
-    write_ledgers(tmp_path, archived)
+    """Two dollars were posted late to one of ten archived ledgers; the others are known to Prometheus."""
+    archived = expected[:10]
+    for ledger in archived:
+        shutil.copytree(folder / ledger.node, tmp_path / ledger.node)
     late: FleetLedger = archived[3]
     add_picodollars(tmp_path / late.node / "ledger.db", 2 * 10**12)
     both = measure("month", MONTH.name, tmp_path, prometheus.url)
 
-    assert abs(both.dollars - TOTAL - 2) < CENT
+    assert abs(both.dollars - total_of(expected) - 2) < CENT
     assert by_ledger(both)[late.id] == late.dollars + 2
     assert sum(origin == "ledger" for origin in origins(both).values()) == len(archived)
-    assert len(origins(both)) == LEDGERS
+    assert len(origins(both)) == len(expected)
     (difference,) = [each for each in both.document["missing"] if each["kind"] == "difference"]
     assert difference["ledger"] == late.id
     assert difference["location"] == prometheus.url
     assert round(difference["picodollars"] / 10**12, 2) == -2.0
 
 
+@pytest.mark.nightly  # test_books_from_addresses.py interrupts another each day
 def test_an_interrupted_run_prints_no_total(folder: Path) -> None:
     """Control-C while ledgers are read."""
     process = subprocess.Popen(

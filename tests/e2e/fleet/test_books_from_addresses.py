@@ -170,7 +170,7 @@ def server(**answer: object) -> Iterator[str]:
     """The address of a server that answers so."""
     handler = type("Answering", (Answer,), answer)
     with http.server.ThreadingHTTPServer(("127.0.0.1", 0), handler) as listening:
-        thread = threading.Thread(target=listening.serve_forever, daemon=True)
+        thread = threading.Thread(target=listening.serve_forever, args=(0.01,), daemon=True)
         thread.start()
         try:
             yield f"http://127.0.0.1:{listening.server_address[1]}"

@@ -18,7 +18,8 @@ from tests.e2e.fleet.central_stack import Center, CentralStack, Hosts, Months, s
 from tests.e2e.fleet.expected_hosts import HOUR, ExpectedFleet, ExpectedHost, FleetServer
 from tests.e2e.fleet.fleets import CHAT_70B, PREFILL, SEARCH_8B, gpus
 
-pytestmark = [pytest.mark.timeout(300), pytest.mark.xdist_group("center")]
+pytestmark = [pytest.mark.timeout(300), pytest.mark.xdist_group("center"), pytest.mark.nightly]
+"""Each day promtool evaluates the same rules and alerts, and test_alerts.py has a real Alertmanager."""
 
 CENT = 0.01
 SETTLED_SECONDS = 40

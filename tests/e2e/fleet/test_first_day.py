@@ -1,4 +1,4 @@
-"""Twenty hosts that are installed without a configuration page nobody in their first day, on both engines."""
+"""Five hosts that are installed without a configuration page nobody in their first day, on both engines."""
 
 import re
 from collections.abc import Iterator
@@ -26,7 +26,7 @@ STEP = 120
 """Seconds between two scrapes."""
 EVALUATION = 240
 """Between two evaluations: as long as the rules bear."""
-HOSTS = 20
+HOSTS = 5
 APART = STEP
 """Between the installation of two hosts."""
 DISCOVERED = FleetServer(
@@ -36,13 +36,13 @@ DISCOVERED = FleetServer(
 
 
 def fleet() -> ExpectedFleet:
-    """Twenty hosts at 20 dollars an hour, by estimate: 9,600 dollars a day."""
+    """Five hosts at 80 dollars an hour, by estimate: 9,600 dollars a day."""
     hosts = tuple(
         ExpectedHost(
             "",
             f"node-{index}:9844",
             f"ledger-{index}",
-            gpus(f"node-{index}", 1, "NVIDIA GB200", 19_900_000, 100_000, "estimate"),
+            gpus(f"node-{index}", 1, "NVIDIA GB200", 79_900_000, 100_000, "estimate"),
             (DISCOVERED,),
             index * APART,
         )

@@ -9,7 +9,6 @@ import pytest
 from tests.e2e.fleet import timeline
 from tests.e2e.fleet.rule_unit_tests import DEPLOY, ENGINES, Check, exactly, nearly, run
 from tests.e2e.fleet.timeline import MINUTE, MONTH, NEXT, Truth
-from tests.nightly import daily
 
 pytestmark = pytest.mark.timeout(300)
 
@@ -63,7 +62,8 @@ def checks() -> Iterator[Check]:
         yield exactly(at, FIRING, dict.fromkeys(alerts, 1))
 
 
-@pytest.mark.parametrize("engine", daily(ENGINES, {"promtool"}))
+@pytest.mark.nightly
+@pytest.mark.parametrize("engine", ENGINES)
 def test_the_month_and_the_alerts_are_those_of_the_paper(engine: str, tmp_path: Path) -> None:
     """To the cent, through growth, a node and a cluster lost, a new name and a new ledger."""
     series = [timeline.written(key, values) for key, values in timeline.history().items()]

@@ -1,6 +1,7 @@
 """A month of each ledger from a Prometheus: last values, names, hours; against answers made by hand."""
 
 import re
+from bisect import bisect_right
 from collections.abc import Iterable
 from urllib.parse import parse_qs
 
@@ -71,10 +72,11 @@ class Server:
 
 def last(values: dict[int, str], times: Iterable[int], window: int) -> Iterable[tuple[int, str]]:
     """The last value in each window (time - window, time]."""
+    seconds = sorted(values)
     for time in times:
-        within = [second for second in values if time - window < second <= time]
-        if within:
-            yield time, values[max(within)]
+        until = bisect_right(seconds, time)
+        if until and seconds[until - 1] > time - window:
+            yield time, values[seconds[until - 1]]
 
 
 def client(server: Server) -> PrometheusClient:
