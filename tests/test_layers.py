@@ -31,12 +31,12 @@ ROWS = (
     ("engines", "tariff"),
     ("readings",),
     ("clock", "threads", "malloc"),
-    ("units", "version", "hashes", "late"),
+    ("units", "version", "hashes", "imports"),
 )
 """A row imports only rows below it; parts of one row never import each other."""
 
 FOREIGN = {
-    "?": r"(engines/catalogue|late)\.py",  # the engines of a folder, by their file names; modules of Python
+    "?": r"(engines/catalogue|imports)\.py",  # engines by their files' names; modules of Python
     "pynvml": r"sources/nvml/.+",
     "h2": r"sources/kubelet/.+",
     "h11": r"sources/http_client\.py",

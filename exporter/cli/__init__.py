@@ -1,8 +1,8 @@
 """The command line: flags and verbs, and the only wiring."""
 
-from exporter import late
+from exporter import imports
 
-late.postpone()
+imports.postpone()
 
 from exporter.cli.arguments import main  # noqa: E402 - what it imports is to be loaded late
 

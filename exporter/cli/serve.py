@@ -9,7 +9,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Final
 
-from exporter import malloc
+from exporter import imports, malloc
 from exporter.cli import status
 from exporter.cli.build import build, host_name, lists_all_gpus
 from exporter.cli.flags import of_files
@@ -94,6 +94,7 @@ class ServeFlags:
 def serve(flags: ServeFlags) -> int:
     """Run the daemon until a signal stops it; returns the exit status."""
     malloc.make_lean()
+    imports.settle()
     clock = SystemClock()
     stop = threading.Event()
     for number in (signal.SIGTERM, signal.SIGINT):

@@ -3,15 +3,17 @@
 import logging
 from dataclasses import replace
 from http import HTTPStatus
-from typing import Final
+from typing import TYPE_CHECKING, Final
 
 from exporter.clock import Clock
 from exporter.config.problems import ConfigError, Problem
-from exporter.config.web import WebConfig
+from exporter.config.web import TlsConfig, WebConfig
 from exporter.web.connection import OPEN, Request, Response, later, plain
 from exporter.web.passwords import Passwords, Verdict, bcrypt_check
-from exporter.web.tls import TlsSettings
 from exporter.web.token_bucket import TokenBucket
+
+if TYPE_CHECKING:
+    from exporter.web.tls import TlsSettings
 
 _REALM: Final = 'Basic realm="inference-cost-exporter", charset="UTF-8"'
 
@@ -27,7 +29,7 @@ class WebPolicy:
 
     def __init__(self, config: WebConfig, file: str, clock: Clock) -> None:
         self.config = config
-        self.encryption = None if config.tls is None else TlsSettings(config.tls, file)
+        self.encryption = None if config.tls is None else _encryption(config.tls, file)
         self._passwords = Passwords(config.users, bcrypt_check(file)) if config.users else None
         rate = config.rate
         self._rate_limit = None if rate is None else TokenBucket(rate.interval, rate.burst, clock)
@@ -78,6 +80,12 @@ class WebPolicy:
             return response
         headers = {**response.headers, **self._headers}
         return replace(response, headers=headers)
+
+
+def _encryption(config: TlsConfig, file: str) -> "TlsSettings":
+    from exporter.web.tls import TlsSettings  # noqa: PLC0415 - passwords alone do without OpenSSL
+
+    return TlsSettings(config, file)
 
 
 def refuse_less(before: WebConfig, after: WebConfig, file: str) -> None:
