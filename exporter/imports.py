@@ -1,13 +1,11 @@
-"""Memory of what is imported: modules that are loaded at their first use, and classes that share code."""
+"""Memory of what is imported: modules of Python that are loaded at their first use."""
 
 import gc
 import sys
-from collections.abc import Iterator
-from dataclasses import FrozenInstanceError
 from importlib import import_module
 from threading import Lock
 from types import ModuleType
-from typing import Any, Final, NoReturn
+from typing import Any, Final
 
 MODULES: Final = ("difflib", "shutil", "subprocess", "tempfile", "textwrap", "uuid")
 """Modules of Python that a daemon imports and seldom uses.
@@ -39,32 +37,6 @@ def postpone() -> None:
 
 
 def settle() -> None:
-    """Call once all is imported: records share code, and the collector goes over nothing of it again."""
-    for record in _records():
-        record.__setattr__ = _refuse_assignment  # type: ignore[assignment, method-assign]
-        record.__delattr__ = _refuse_deletion  # type: ignore[assignment, method-assign]
+    """Call once all is imported: the collector goes over nothing of it again."""
     gc.collect()
     gc.freeze()
-
-
-def _records() -> Iterator[type]:
-    """The frozen dataclasses of the program.
-
-    `dataclass` makes two functions for each that refuse a change, and they keep the class that it had before
-    it got slots: 6 KiB.
-    """
-    for name, module in tuple(sys.modules.items()):
-        if name.startswith("exporter."):
-            for value in tuple(vars(module).values()):
-                if isinstance(value, type) and value.__module__ == name:
-                    parameters = vars(value).get("__dataclass_params__")
-                    if parameters is not None and parameters.frozen:
-                        yield value
-
-
-def _refuse_assignment(_record: object, name: str, _value: object) -> NoReturn:
-    raise FrozenInstanceError(f"cannot assign to field {name!r}")
-
-
-def _refuse_deletion(_record: object, name: str) -> NoReturn:
-    raise FrozenInstanceError(f"cannot delete field {name!r}")

@@ -5,7 +5,7 @@ Money is in picodollars here; renderers convert it.
 """
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import field
 from typing import NamedTuple
 
 from exporter.cost.policy import CostPolicy
@@ -15,6 +15,7 @@ from exporter.cost.quotients import Basis, TokenKind
 from exporter.cost.savings import Saving
 from exporter.cost.service_level import Measure, ShareBounds
 from exporter.cost.state import State
+from exporter.frozen import dataclass
 from exporter.readings import (
     Gpu,
     GpuReading,

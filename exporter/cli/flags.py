@@ -2,7 +2,6 @@
 
 import argparse
 import re
-from dataclasses import dataclass
 from inspect import signature
 from pathlib import Path
 from typing import TYPE_CHECKING, Final, TypeAlias, TypeVar
@@ -10,6 +9,7 @@ from typing import TYPE_CHECKING, Final, TypeAlias, TypeVar
 from exporter.cli import logs, status
 from exporter.cli.terminal import help_columns
 from exporter.config.settings import DEFAULT_LEDGER
+from exporter.frozen import dataclass
 from exporter.web.access import host_of
 from exporter.web.listener import AddressError, parse_address
 

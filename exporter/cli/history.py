@@ -5,7 +5,6 @@ import re
 import shlex
 import sys
 from contextlib import contextmanager, suppress
-from dataclasses import dataclass
 from datetime import UTC, date, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
@@ -18,6 +17,7 @@ from exporter.cli.status import VerbFailedError, with_exit_status
 from exporter.cli.terminal import ProgressBar, write_colored
 from exporter.clock import Clock, SystemClock
 from exporter.config import load
+from exporter.frozen import dataclass
 from exporter.readings import printable
 from exporter.units import (
     NANOSECONDS_PER_DAY,

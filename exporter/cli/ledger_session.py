@@ -3,13 +3,13 @@
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 from zoneinfo import ZoneInfo
 
 from exporter.cli.terminal import write_colored
 from exporter.config import Config, load
+from exporter.frozen import dataclass
 
 if TYPE_CHECKING:
     from exporter.ledger.reader import LedgerReader

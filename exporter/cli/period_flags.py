@@ -2,12 +2,12 @@
 
 import argparse
 import re
-from dataclasses import dataclass
 from datetime import UTC, date, datetime
 from typing import TYPE_CHECKING
 from zoneinfo import ZoneInfo
 
 from exporter.cli import flags
+from exporter.frozen import dataclass
 from exporter.units import NANOSECONDS_PER_SECOND, Instant
 
 if TYPE_CHECKING:

@@ -2,7 +2,6 @@
 
 import argparse
 import sys
-from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Final
@@ -16,6 +15,7 @@ from exporter.clock import SystemClock
 from exporter.config import load
 from exporter.config.load import price_path
 from exporter.config.problems import RefusedError
+from exporter.frozen import dataclass
 from exporter.readings import HostLocation
 from exporter.tariff.catalogue import CATALOGUE
 from exporter.tariff.csv_tables import CatalogueError

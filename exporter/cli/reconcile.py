@@ -4,7 +4,6 @@ import argparse
 import re
 import sys
 from collections.abc import Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 from zoneinfo import ZoneInfo
@@ -17,6 +16,7 @@ from exporter.cli.status import VerbFailedError, with_exit_status
 from exporter.cli.terminal import columns, fitted, waiting
 from exporter.clock import Clock, SystemClock
 from exporter.config import load
+from exporter.frozen import dataclass
 from exporter.units import Instant
 
 if TYPE_CHECKING:

@@ -7,7 +7,6 @@ import shutil
 import sys
 import threading
 from contextlib import closing
-from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
@@ -18,6 +17,7 @@ from exporter.cli.terminal import progress
 from exporter.clock import Clock, SystemClock
 from exporter.config import load
 from exporter.config.problems import RefusedError
+from exporter.frozen import dataclass
 from exporter.readings import ReadFailedError
 from exporter.units import NANOSECONDS_PER_SECOND, Nanoseconds
 

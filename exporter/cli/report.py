@@ -3,7 +3,6 @@
 import argparse
 import sys
 from collections.abc import Callable
-from dataclasses import dataclass
 from datetime import date
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
@@ -18,6 +17,7 @@ from exporter.cli.status import VerbFailedError, with_exit_status
 from exporter.cli.terminal import columns, waiting, write_colored
 from exporter.clock import Clock, SystemClock
 from exporter.config import load
+from exporter.frozen import dataclass
 from exporter.units import Instant
 
 if TYPE_CHECKING:

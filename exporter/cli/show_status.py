@@ -4,7 +4,6 @@ import argparse
 import re
 import shutil
 import sys
-from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
@@ -15,6 +14,7 @@ from exporter.cli.ledger_session import LedgerSession
 from exporter.cli.status import VerbFailedError, with_exit_status
 from exporter.cli.terminal import waiting, write_colored
 from exporter.clock import Clock, SystemClock
+from exporter.frozen import dataclass
 
 if TYPE_CHECKING:
     from exporter.reports.host_status import HostStatus

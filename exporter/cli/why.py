@@ -2,7 +2,6 @@
 
 import argparse
 import sys
-from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -12,6 +11,7 @@ from exporter.cli.ledger_session import LedgerSession
 from exporter.cli.status import VerbFailedError, with_exit_status
 from exporter.cli.terminal import columns, fitted
 from exporter.clock import Clock, SystemClock
+from exporter.frozen import dataclass
 from exporter.readings import ServerKey
 from exporter.tariff.period import Period
 from exporter.units import Instant, Picodollars

@@ -3,7 +3,6 @@
 import json
 import re
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
@@ -11,6 +10,7 @@ from exporter.config.document import Mapping, Node, Scalar, Sequence, document
 from exporter.config.hardware import HARDWARE, MATCH_GPU_MODEL, RULE_MATCH
 from exporter.config.load import contents, parse
 from exporter.config.problems import ConfigError, Position, Problem, TextEdit
+from exporter.frozen import dataclass
 from exporter.tariff.csv_tables import CatalogueError
 from exporter.tariff.gpu_models import certain_pattern
 

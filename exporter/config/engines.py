@@ -2,7 +2,6 @@
 
 import re
 from collections.abc import Iterator
-from dataclasses import dataclass
 from decimal import Decimal
 from typing import Final, TypeVar, get_args
 
@@ -37,6 +36,7 @@ from exporter.engines.spec import (
     overlap,
 )
 from exporter.engines.spec import Choice as LabelValues
+from exporter.frozen import dataclass
 from exporter.readings import KINDS, LABEL_CHARACTERS, LatencyBasis, Quantity
 
 T = TypeVar("T")

@@ -2,7 +2,7 @@
 
 import re
 from collections.abc import Iterable
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from typing import Final, TypeAlias, get_args
 from urllib.parse import urlsplit
 
@@ -21,6 +21,7 @@ from exporter.config.values import AbsolutePath, Choice, Label, Pattern, ScalarV
 from exporter.engines.exposition import parsed
 from exporter.engines.gateways import Shares, TokenSeries, with_counters
 from exporter.engines.spec import overlap
+from exporter.frozen import dataclass
 from exporter.readings import DividedBy, Division
 
 LABELS_MAX: Final = 8

@@ -1,7 +1,6 @@
 """Syntax of Kubernetes labels, and the keys of the configuration about Kubernetes."""
 
 import re
-from dataclasses import dataclass
 from typing import Final, get_args
 
 from exporter.config.document import Mapping, Node, Scalar
@@ -9,6 +8,7 @@ from exporter.config.problems import RefusedError, shown
 from exporter.config.schema import Context, Key, Table, builds, describe
 from exporter.config.settings import Config, KubernetesChoice, PodLabels
 from exporter.config.values import PATTERN_CHARACTERS, AbsolutePath, Choice, ScalarValidator
+from exporter.frozen import dataclass
 from exporter.tariff.terms import HardwareMatch, LabelPatterns
 
 MOST_PATTERNS: Final = 16

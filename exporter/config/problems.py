@@ -2,7 +2,9 @@
 
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import field
+
+from exporter.frozen import dataclass
 
 MOST_PROBLEMS = 50
 """Reading stops after so many: a file of another kind would have a problem in each line."""

@@ -3,7 +3,6 @@
 import ipaddress
 import re
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
 from decimal import Decimal
 from typing import Final, TypeAlias
 from urllib.parse import urlsplit
@@ -39,6 +38,7 @@ from exporter.config.values import (
     uid_of,
 )
 from exporter.cost.postings import OTHER, UNALLOCATED
+from exporter.frozen import dataclass
 from exporter.readings import Role, ServiceLevel, masked
 
 MOST_GPUS: Final = 1024

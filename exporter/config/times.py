@@ -3,7 +3,6 @@
 import difflib
 import re
 import zoneinfo
-from dataclasses import dataclass
 from datetime import UTC, date, datetime, timedelta
 from typing import Final
 from zoneinfo import ZoneInfo
@@ -13,6 +12,7 @@ from exporter.config.intended import intended_date
 from exporter.config.problems import RefusedError, shown
 from exporter.config.schema import Context
 from exporter.config.values import ScalarValidator, scalar
+from exporter.frozen import dataclass
 from exporter.tariff.calendar import first_instant
 from exporter.units import NANOSECONDS_PER_SECOND, Instant
 

@@ -5,7 +5,6 @@ import os
 import pwd
 import re
 from collections.abc import Callable
-from dataclasses import dataclass
 from decimal import Decimal
 from pathlib import Path
 from typing import Final, Generic, TypeVar
@@ -23,6 +22,7 @@ from exporter.config.intended import (
 )
 from exporter.config.problems import RefusedError, shown
 from exporter.config.schema import Context, describe
+from exporter.frozen import dataclass
 from exporter.readings import LABEL_CHARACTERS, label
 from exporter.units import NANOSECONDS_PER_SECOND, Nanoseconds
 

@@ -3,13 +3,13 @@
 import math
 import re
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
 from fractions import Fraction
 from math import lcm
 from typing import Final, Literal
 
 from exporter.cost.money import WHOLE, portions, split
 from exporter.cost.postings import UNALLOCATED
+from exporter.frozen import dataclass
 from exporter.readings import GpuReading, Holder, MigInstance, ServerKey
 from exporter.tariff.gpu_models import slices_of_gpu
 

@@ -1,9 +1,10 @@
 """Energy of one GPU: the driver's counter against its mark, else power integrated over the tick."""
 
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from typing import Final
 
 from exporter.cost.state import GpuState
+from exporter.frozen import dataclass
 from exporter.readings import GpuReading
 from exporter.units import (
     MILLIWATTS_PER_WATT,

@@ -5,7 +5,7 @@ The verb and the page use the same explanation.
 """
 
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, field
+from dataclasses import field
 from typing import Any, Final
 
 from exporter.cost import attribution, split
@@ -14,6 +14,7 @@ from exporter.cost.policy import CostPolicy, Weights
 from exporter.cost.postings import CostOwner, OwnerPhase
 from exporter.cost.quotients import Basis, TokenKind, carried_dollars, per_million, token_counts
 from exporter.cost.state import GpuState, State
+from exporter.frozen import dataclass
 from exporter.readings import Gpu, Kind, ServerKey
 from exporter.tariff.calendar import month_of
 from exporter.tariff.hosted import HostedPrice, equivalent

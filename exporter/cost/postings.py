@@ -1,9 +1,9 @@
 """Postings: what one tick adds to the ledger. Pure."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass
 from typing import Final, Literal, NamedTuple
 
+from exporter.frozen import dataclass
 from exporter.readings import OTHER_MODELS, Gpu, Kind, LatencyBasis, Objective, ServerKey
 from exporter.tariff.rate import PriceBasis
 from exporter.units import Instant, Millijoules, Nanoseconds, Picodollars

@@ -5,7 +5,7 @@ products that held it in the last 24 hours.
 """
 
 from collections.abc import Collection, Iterable, Iterator, Mapping
-from dataclasses import dataclass, field
+from dataclasses import field
 from itertools import pairwise
 from typing import Final, NamedTuple
 
@@ -13,6 +13,7 @@ from exporter.cost.advance import GpuOutcome
 from exporter.cost.money import add, add_all, split
 from exporter.cost.policy import CostPolicy
 from exporter.cost.postings import BUSY_PHASES, UNASSIGNED, CostOwner, OwnerPhase, Postings, Segment
+from exporter.frozen import dataclass
 from exporter.readings import Gpu
 from exporter.tariff.calendar import Month, month_of
 from exporter.tariff.rate import Price

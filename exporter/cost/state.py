@@ -4,9 +4,10 @@ Plain values, stored in the ledger.
 """
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import field
 
 from exporter.cost.postings import CostOwner, OwnerPhase
+from exporter.frozen import dataclass
 from exporter.readings import (
     Division,
     Gpu,

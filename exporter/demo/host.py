@@ -1,7 +1,6 @@
 """Simulated host: load by the hour, GPUs that follow it, and vLLM pages that count it."""
 
 import math
-from dataclasses import dataclass
 from functools import lru_cache
 from typing import Final
 
@@ -10,6 +9,7 @@ from exporter.engines.catalogue import EVERYTHING, recognize
 from exporter.engines.exposition import SeriesCache, read
 from exporter.engines.interpretation import interpret
 from exporter.engines.spec import latency_series
+from exporter.frozen import dataclass
 from exporter.hashes import blake2b
 from exporter.readings import (
     FailureReason,

@@ -9,10 +9,11 @@ A metric's name is expected in its classic place, before the braces; no engine's
 import json
 import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import field
 from threading import Lock
 from typing import Final, NamedTuple
 
+from exporter.frozen import dataclass
 from exporter.hashes import blake2b
 
 SERIES_MAX: Final = 20_000

@@ -2,7 +2,6 @@
 
 import math
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
 from typing import Final
 
 from exporter.engines.exposition import Page, Sample, Series
@@ -17,6 +16,7 @@ from exporter.engines.spec import (
     chosen,
     created_name,
 )
+from exporter.frozen import dataclass
 from exporter.readings import (
     OTHER_MODELS,
     CounterReading,

@@ -4,7 +4,7 @@ import json
 import shlex
 import textwrap
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import field
 from typing import Any, Final
 
 from exporter.cost.policy import SavingKind
@@ -23,6 +23,7 @@ from exporter.cost.savings import (
     Saving,
 )
 from exporter.finance.fleet.record import instant_text
+from exporter.frozen import dataclass
 from exporter.readings import printable
 from exporter.reports.rounding import dollars_text
 from exporter.units import NANOSECONDS_PER_HOUR, Instant, dollars

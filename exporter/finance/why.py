@@ -17,12 +17,13 @@ old ones in the new period. Overheads, corrections and money without rows are di
 """
 
 from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import dataclass, field
+from dataclasses import field
 from fractions import Fraction
 from typing import Final, Literal, get_args
 
 from exporter.cost.explanation import HARDWARE
 from exporter.cost.postings import CostOwner, OwnerPhase
+from exporter.frozen import dataclass
 from exporter.ledger.history import HistorySums, MonthRecord
 from exporter.readings import ServerKey
 from exporter.tariff.tariff import ENERGY
@@ -56,6 +57,9 @@ class Scope:
     def has(self, owner: CostOwner) -> bool:
         """Whether an owner is in it."""
         return self.product in (None, owner.product) and self.server in (None, owner.key)
+
+
+EVERYTHING: Final = Scope()
 
 
 @dataclass(frozen=True, slots=True)
@@ -171,7 +175,7 @@ class _Period:
         return self.total - known
 
 
-def compare(first: ComparedPeriod, second: ComparedPeriod, scope: Scope = Scope()) -> Comparison:
+def compare(first: ComparedPeriod, second: ComparedPeriod, scope: Scope = EVERYTHING) -> Comparison:
     """The difference of two periods.
 
     Args:
@@ -237,7 +241,7 @@ def _period(period: ComparedPeriod, scope: Scope) -> _Period:
         )
     else:  # corrections name no server
         result.total = result.sum("machine") + result.sum("overheads")
-    if scope == Scope():
+    if scope == EVERYTHING:
         result.fleet_overheads = period.fleet_overheads
         result.total += period.fleet_overheads
     return result

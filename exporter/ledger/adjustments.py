@@ -3,9 +3,9 @@
 import logging
 import sqlite3
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
 from typing import Any, Final
 
+from exporter.frozen import dataclass
 from exporter.ledger import schema
 from exporter.ledger.schema import LARGEST, Names, day_name, tables
 from exporter.report import MonthKey

@@ -2,7 +2,7 @@
 
 import sqlite3
 from collections.abc import Collection, Container, Iterator
-from dataclasses import dataclass, field, fields, replace
+from dataclasses import field, fields, replace
 from typing import Any, Final, NamedTuple, TypeVar
 
 from exporter.cost.money import add, add_all
@@ -15,6 +15,7 @@ from exporter.cost.postings import (
     Segment,
 )
 from exporter.cost.projection import energy_by_product
+from exporter.frozen import dataclass
 from exporter.ledger import schema
 from exporter.ledger.schema import LARGEST, Keys, Names, RowLayout
 from exporter.readings import Gpu, Kind, LatencyBasis, Objective

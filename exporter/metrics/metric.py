@@ -1,10 +1,10 @@
 """One metric of the table: name, labels, help, and the pure function that yields its rows."""
 
 from collections.abc import Callable, Iterable, Iterator
-from dataclasses import dataclass
 from typing import Final, Literal, TypeAlias, TypeVar
 
 from exporter.cost.postings import CostOwner
+from exporter.frozen import dataclass
 from exporter.readings import Gpu
 from exporter.report import CommittedTotals, Report
 from exporter.units import Instant, seconds

@@ -5,11 +5,12 @@ import logging
 import math
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from dataclasses import dataclass, field
+from dataclasses import field
 from functools import partial
 from threading import Lock
 from typing import Final, TypeAlias
 
+from exporter.frozen import dataclass
 from exporter.metrics.meter import EXPORTER_INFO, build_rows
 from exporter.metrics.metric import Metric, Row
 from exporter.metrics.table import METRICS

@@ -5,10 +5,10 @@ prometheus_client 0.26 writes.
 """
 
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass
 from math import isfinite
 from typing import Final, TypeAlias
 
+from exporter.frozen import dataclass
 from exporter.metrics.metric import Metric
 
 _LARGE: Final = 1e6

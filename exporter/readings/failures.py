@@ -1,10 +1,10 @@
 """Failures: why a source could not be read, and why a server is not read, with a remedy for each server."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass
 from enum import StrEnum
 from typing import Final, Literal, NamedTuple
 
+from exporter.frozen import dataclass
 from exporter.readings.serving import ServerKey
 
 

@@ -1,8 +1,8 @@
 """Frame: all readings of one tick; and the protocol of their sources."""
 
-from dataclasses import dataclass
 from typing import Literal, Protocol, TypeAlias, TypeVar
 
+from exporter.frozen import dataclass
 from exporter.readings.failures import FailureReason, UnreadServer
 from exporter.readings.hardware import GpuReading
 from exporter.readings.serving import GatewayReading, Holder, PodOwnership, ServerReading

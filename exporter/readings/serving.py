@@ -1,9 +1,10 @@
 """Readings of inference servers and gateways, and the GPUs that servers hold."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import field
 from typing import Final, Literal, NamedTuple
 
+from exporter.frozen import dataclass
 from exporter.units import Instant
 
 Kind = Literal["prompt", "cached_prompt", "generation"]

@@ -1,10 +1,11 @@
 """The doctor's input and its answer."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import field
 from typing import Final, Literal
 
 from exporter.cost.state import State
+from exporter.frozen import dataclass
 from exporter.readings import FailureReason, GatewayReading, GpuReading, HostLocation, ServerReading
 from exporter.sources.discovery import DiscoveredServer, DiscoveryResult
 

@@ -4,7 +4,7 @@ import json
 import shlex
 from collections import Counter
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, field
+from dataclasses import field
 from textwrap import wrap
 from typing import Any, Final
 from zoneinfo import ZoneInfo
@@ -22,6 +22,7 @@ from exporter.config.keys import BUDGET_DOLLARS, TEAM
 from exporter.config.problems import Position, Problems, RefusedError
 from exporter.config.schema import Context, Key, Validator
 from exporter.config.values import Choice
+from exporter.frozen import dataclass
 from exporter.readings import UnreadReason, printable
 from exporter.reports.diagnosis import Diagnosis, DoctorGpu
 from exporter.reports.doctor import location_words

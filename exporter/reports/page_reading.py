@@ -2,7 +2,6 @@
 
 import os
 from collections.abc import Iterator
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -20,6 +19,7 @@ from exporter.engines import (
     wanted,
 )
 from exporter.engines.interpretation import implausible
+from exporter.frozen import dataclass
 from exporter.readings import LoadReading, printable
 
 

@@ -6,7 +6,6 @@ that comes to 0 dollars: prices of 0 have findings of their own.
 
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import suppress
-from dataclasses import dataclass
 from decimal import Decimal
 from functools import lru_cache
 
@@ -14,6 +13,7 @@ from exporter.config.hardware import exact
 from exporter.config.settings import Config
 from exporter.config.times import fixed_offset_zone
 from exporter.config.values import plain
+from exporter.frozen import dataclass
 from exporter.reports.amount_checks import (
     ADDERS,
     BUDGET,

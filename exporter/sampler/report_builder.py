@@ -1,7 +1,7 @@
 """Builds the report of one tick from its outcome and the committed totals. Pure."""
 
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import replace
 
 from exporter.config.settings import DEFAULT_BUDGETS, Config
 from exporter.cost.advance import GpuOutcome, TickOutcome
@@ -21,6 +21,7 @@ from exporter.cost.projection import (
 from exporter.cost.quotients import per_million
 from exporter.cost.service_level import met_cost, met_ratios
 from exporter.cost.state import ServerState
+from exporter.frozen import dataclass
 from exporter.readings import Frame, Objective, ServerKey, ServerReading, published
 from exporter.report import (
     BudgetRow,

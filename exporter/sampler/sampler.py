@@ -4,7 +4,7 @@ import logging
 import threading
 from collections.abc import Callable, Iterable
 from contextlib import suppress
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from typing import Final
 
 from exporter.clock import Clock
@@ -14,6 +14,7 @@ from exporter.cost.gpu_usage import utilization_ratio
 from exporter.cost.intervals import rebooted, since_boot
 from exporter.cost.policy import CostPolicy
 from exporter.cost.state import State
+from exporter.frozen import dataclass
 from exporter.ledger.ledger import Ledger
 from exporter.readings import (
     Frame,

@@ -8,7 +8,7 @@ import ipaddress
 import socket
 import zlib
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import field, replace
 from functools import lru_cache
 from http import HTTPStatus
 from pathlib import Path
@@ -18,6 +18,7 @@ from urllib.parse import SplitResult, urlsplit
 import h11
 
 from exporter.clock import Clock
+from exporter.frozen import dataclass
 from exporter.readings import FailureReason, Peer, ReadFailedError
 from exporter.units import Nanoseconds, nanoseconds, seconds
 from exporter.version import VERSION

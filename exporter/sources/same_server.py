@@ -8,11 +8,11 @@ import ipaddress
 import sys
 from collections import Counter
 from collections.abc import Callable, Collection, Hashable, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
 from typing import Final
 from urllib.parse import urlsplit
 
 from exporter.cost.state import CounterMarks, EndpointState
+from exporter.frozen import dataclass
 from exporter.readings import CounterColumns, CounterReading, Peer, SeriesColumns, ServerReading, digest
 from exporter.sources.processes.proc import SOCKET_BYTES, ListeningSocket, Proc, listeners, past_listeners
 

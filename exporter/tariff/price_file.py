@@ -7,12 +7,12 @@ by line and column, and a file with an error is not used at all.
 import csv
 import re
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
 from datetime import date
 from decimal import Decimal
 from fractions import Fraction
 from typing import Final
 
+from exporter.frozen import dataclass
 from exporter.hashes import sha256
 from exporter.tariff.csv_tables import COLUMNS
 from exporter.tariff.instances import ALL_REGIONS, CLOUDS

@@ -2,12 +2,12 @@
 
 from bisect import bisect_right
 from collections.abc import Iterator
-from dataclasses import dataclass
 from decimal import Decimal, localcontext
 from fractions import Fraction
 from functools import cached_property
 from typing import Final, Literal
 
+from exporter.frozen import dataclass
 from exporter.readings import UNKNOWN_LOCATION, Gpu, HostLocation
 from exporter.tariff import quotes
 from exporter.tariff.calendar import Month

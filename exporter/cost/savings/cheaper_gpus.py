@@ -6,7 +6,7 @@ prompt tokens by GPU time of prefill, its generated tokens by that of decode. No
 
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from fractions import Fraction
 from typing import NamedTuple
 
@@ -34,6 +34,7 @@ from exporter.cost.savings.hours import (
     least_sure,
 )
 from exporter.cost.servers import OTHER_SERVERS
+from exporter.frozen import dataclass
 from exporter.readings import ServerKey
 from exporter.units import NANOSECONDS_PER_HOUR, Nanoseconds, Picodollars
 

@@ -7,7 +7,7 @@ networks. Large groups stay and small ones move, in one order: the same hours gi
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from collections.abc import Set as AbstractSet
-from dataclasses import dataclass, field
+from dataclasses import field
 from fractions import Fraction
 from typing import Final, NamedTuple
 
@@ -22,6 +22,7 @@ from exporter.cost.savings.hours import (
     gpu_models,
     least_sure,
 )
+from exporter.frozen import dataclass
 from exporter.readings import ServerKey
 from exporter.units import NANOSECONDS_PER_HOUR, Nanoseconds
 

@@ -1,13 +1,14 @@
 """Usage of a host's last hours, by server. Pure."""
 
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import field
 from datetime import datetime
 from typing import Final, Literal, NamedTuple
 from zoneinfo import ZoneInfo
 
 from exporter.cost.money import add
 from exporter.cost.postings import CostOwner, OwnerPhase
+from exporter.frozen import dataclass
 from exporter.readings import Gpu, Kind, ServerKey
 from exporter.tariff.rate import PRICE_BASES, PriceBasis
 from exporter.units import NANOSECONDS_PER_HOUR, Nanoseconds, Picodollars

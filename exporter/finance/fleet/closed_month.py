@@ -7,7 +7,7 @@ each ledger's month whole: it can stand for a ledger that is gone.
 import json
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, Final, Literal, cast
 from zoneinfo import ZoneInfo
@@ -23,6 +23,7 @@ from exporter.finance.fleet.record import (
     instant_text,
     unpriced_by_owner,
 )
+from exporter.frozen import dataclass
 from exporter.hashes import sha256
 from exporter.ledger.adjustments import Adjustment
 from exporter.ledger.history import FAMILIES, GpuOwner, HistorySums, MonthRecord

@@ -5,7 +5,6 @@
 
 import json
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
 from datetime import UTC, datetime
 from functools import lru_cache
 from typing import Final, Literal, get_args
@@ -13,6 +12,7 @@ from typing import Final, Literal, get_args
 from exporter.cost.postings import UNALLOCATED
 from exporter.finance.focus.allocation import RATIO_PARTS
 from exporter.finance.focus.charges import ChargePeriod, FocusCharge, What
+from exporter.frozen import dataclass
 from exporter.units import (
     NANOSECONDS_PER_HOUR,
     NANOSECONDS_PER_SECOND,

@@ -8,7 +8,6 @@ import json
 import ssl
 import threading
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from dataclasses import dataclass
 from decimal import Decimal, InvalidOperation
 from enum import Enum
 from pathlib import Path
@@ -21,6 +20,7 @@ import httpx
 from exporter.clock import Clock
 from exporter.config.http_client import SECRET_BYTES_MAX, HttpClientConfig
 from exporter.config.problems import shown
+from exporter.frozen import dataclass
 from exporter.units import (
     NANOSECONDS_PER_HOUR,
     NANOSECONDS_PER_SECOND,

@@ -9,7 +9,7 @@ https://github.com/thanos-io/thanos/blob/main/pkg/query/querier.go
 """
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import field
 from typing import Final, cast
 from zoneinfo import ZoneInfo
 
@@ -24,6 +24,7 @@ from exporter.finance.prometheus.client import (
 from exporter.finance.prometheus.counters import Holders, Progress, ScrapeTarget, apportioned, rises
 from exporter.finance.prometheus.hour_queries import EDGE
 from exporter.finance.prometheus.resolution import finest_resolution
+from exporter.frozen import dataclass
 from exporter.ledger.history import MonthRecord
 from exporter.report import MonthKey
 from exporter.tariff.rate import PriceBasis

@@ -1,6 +1,5 @@
 """The keys of an option: owned, rented, hosted or hybrid."""
 
-from dataclasses import dataclass
 from decimal import Decimal
 from fractions import Fraction
 from typing import Final, Literal
@@ -42,6 +41,7 @@ from exporter.finance.tco.scenario import (
     Power,
     RentedHosts,
 )
+from exporter.frozen import dataclass
 from exporter.tariff.terms import Electricity, Owned
 
 PROSE_CHARACTERS: Final = 600

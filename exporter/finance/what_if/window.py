@@ -6,7 +6,7 @@ it costs is not known.
 
 from collections.abc import Callable, Collection, Iterable, Mapping
 from collections.abc import Set as AbstractSet
-from dataclasses import dataclass, field
+from dataclasses import field
 from fractions import Fraction
 from typing import Final, Literal, NamedTuple
 
@@ -14,6 +14,7 @@ from exporter.cost.explanation import HARDWARE
 from exporter.cost.money import add, add_all
 from exporter.cost.postings import BUSY_PHASES
 from exporter.cost.savings import LEAST_HOURS
+from exporter.frozen import dataclass
 from exporter.ledger.history import ESTIMATE, HistorySums
 from exporter.readings import Kind, ServerKey
 from exporter.tariff.tariff import ENERGY, RENT

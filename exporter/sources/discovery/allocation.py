@@ -2,8 +2,9 @@
 
 import math
 from collections.abc import Collection, Iterable, Iterator, Mapping
-from dataclasses import dataclass, field
+from dataclasses import field
 
+from exporter.frozen import dataclass
 from exporter.readings import GpuProcess, GpuReading, Holder, ServerKey
 from exporter.sources.discovery.naming import UNSEEN, NamedServer, stood_for
 

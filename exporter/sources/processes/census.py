@@ -1,11 +1,12 @@
 """All processes of a host, as far as grouping needs them."""
 
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import field, replace
 from itertools import islice
 from typing import Final
 
 from exporter.clock import Clock
+from exporter.frozen import dataclass
 from exporter.sources.processes.proc import (
     CGROUP_BYTES,
     COMMAND_BYTES,

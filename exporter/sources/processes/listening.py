@@ -2,11 +2,12 @@
 
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, MutableMapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from typing import Final
 
 from exporter.clock import Clock
 from exporter.engines.launch import Launch
+from exporter.frozen import dataclass
 from exporter.sources.processes.groups import (
     LOOPBACK,
     SERVING_MAX,

@@ -1,11 +1,11 @@
 """The processes that compute on this host's GPUs, in groups, with the inference server of each."""
 
 from collections.abc import Iterable
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
 from exporter.clock import Clock
+from exporter.frozen import dataclass
 from exporter.readings import ErrorCounts, FailureReason, ReadFailedError
 from exporter.sources.processes.census import SETTLED, Register, census, started
 from exporter.sources.processes.groups import Grouped, ProcessGroup, ProcessReading, grouped

@@ -1,7 +1,7 @@
 """One endpoint of an inference server."""
 
 from collections.abc import Callable, Collection, Iterable
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
 from typing import Final
 from urllib.parse import urlsplit
@@ -36,6 +36,7 @@ from exporter.engines import (
 )
 from exporter.engines.interpretation import implausible
 from exporter.engines.llamacpp import LLAMACPP
+from exporter.frozen import dataclass
 from exporter.hashes import blake2b
 from exporter.readings import (
     CounterColumns,

@@ -2,13 +2,13 @@
 
 from base64 import b64encode
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass
 from html import escape
 from importlib.resources import files
 from itertools import repeat
 from typing import Final, TypeAlias
 from urllib.parse import quote
 
+from exporter.frozen import dataclass
 from exporter.hashes import sha256
 from exporter.readings import ServerKey
 from exporter.report import Build
