@@ -29,7 +29,7 @@ MEANINGS: Final = {
     "months": ("posted cost and adjustments of each month", ALWAYS),
     "minute_cost": ("cost by the minute since 1970 that it covers", "62 minutes"),
     "minute_latencies": ("the same by the minute in which their tick ended", "62 minutes"),
-    "minute_tokens": ("tokens by the minute in which their tick ended", "62 minutes"),
+    "minute_tokens": ("tokens by the minute, spread over their tick", "62 minutes"),
     "hour_cost": ("cost of products by hour since 1970", "40 days"),
     "hour_covered": ("wall time that ticks covered, once for all products", "40 days"),
     "hour_usage": ("GPU time by product", "26 hours"),

@@ -1,11 +1,11 @@
 """Flags and verbs. A verb's code is imported when it is called: the daemon carries nothing of the others."""
 
 import argparse
+import difflib
 import os
 import sys
 from collections.abc import Sequence
 from dataclasses import replace
-from difflib import get_close_matches
 from typing import Final
 
 from exporter.cli import flags, logs, status
@@ -56,7 +56,7 @@ def _flag_hint(unknown: str, parser: argparse.ArgumentParser) -> str:
     if not unknown.startswith("-"):
         return " (put the verb before its flags)"
     known = [flag for flag in flags.names(parser) if flag.startswith("--")]
-    similar = get_close_matches(unknown.partition("=")[0], known, 1, SIMILAR)
+    similar = difflib.get_close_matches(unknown.partition("=")[0], known, 1, SIMILAR)
     return f" (did you mean {similar[0]}?)" if similar else ""
 
 
@@ -67,7 +67,7 @@ def _check_verbs(parser: argparse.ArgumentParser, given: Sequence[str]) -> None:
         if not verbs or word.startswith("-"):
             return
         if word not in verbs:
-            similar = get_close_matches(word, verbs, 1, SIMILAR)
+            similar = difflib.get_close_matches(word, verbs, 1, SIMILAR)
             hint = f"did you mean {similar[0]}?" if similar else f"verbs: {', '.join(verbs)}"
             parser.error(f"invalid choice: {word!r}; {hint}")
         parser = verbs[word]
@@ -91,10 +91,8 @@ def program(*, daemon_only: bool = False) -> argparse.ArgumentParser:
         prog=PROGRAM,
         usage=f"{PROGRAM} [FLAGS OF THE DAEMON]\n       {PROGRAM} VERB [FLAGS OF THE VERB]",
         description="Prometheus exporter for the cost of LLM inference: dollars per server, model and token.",
-        epilog=f"flags of the daemon, which runs without a verb:\n{flags.of_the_daemon()}\nexamples:\n"
-        f"  {PROGRAM} --config.file=/etc/ice.yaml\n  {PROGRAM} doctor --config.file=/etc/ice.yaml\n\n"
-        f"{DAEMON.text()}",
-        formatter_class=argparse.RawDescriptionHelpFormatter,
+        epilog=None if daemon_only else _epilog(),
+        formatter_class=flags.HelpFormatter,
     )
     parser.add_argument("--version", action="version", version=f"{PROGRAM} {VERSION}")
     verbs = parser.add_subparsers(dest="verb", required=True, metavar="VERB", prog=PROGRAM)
@@ -114,6 +112,15 @@ def program(*, daemon_only: bool = False) -> argparse.ArgumentParser:
     if not daemon_only:
         _add_others(verbs)
     return parser
+
+
+def _epilog() -> str:
+    """What the help of the program ends with."""
+    return (
+        f"flags of the daemon, which runs without a verb:\n{flags.of_the_daemon()}\nexamples:\n"
+        f"  {PROGRAM} --config.file=/etc/ice.yaml\n  {PROGRAM} doctor --config.file=/etc/ice.yaml\n\n"
+        f"{DAEMON.text()}"
+    )
 
 
 def _add_others(verbs: "flags.Verbs") -> None:

@@ -1,8 +1,8 @@
 """Build of this exporter, and the host it runs on."""
 
 import os
-import platform
 import socket
+import sys
 
 from exporter.report import Build
 from exporter.version import REVISION, VERSION
@@ -10,7 +10,7 @@ from exporter.version import REVISION, VERSION
 
 def build() -> Build:
     """Version, revision and Python."""
-    return Build(VERSION, REVISION, platform.python_version())
+    return Build(VERSION, REVISION, sys.version.split()[0])
 
 
 def lists_all_gpus() -> bool:

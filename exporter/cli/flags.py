@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Final, TypeAlias, TypeVar
 
 from exporter.cli import logs, status
+from exporter.cli.terminal import help_columns
 from exporter.config.settings import DEFAULT_LEDGER
 from exporter.web.access import host_of
 from exporter.web.listener import AddressError, parse_address
@@ -81,6 +82,13 @@ def of_files(config_file: Path | None, ledger_path: Path | None) -> tuple[str, .
     return tuple(f"{flag}={path.absolute()}" for flag, path in files if path is not None)
 
 
+class HelpFormatter(argparse.RawDescriptionHelpFormatter):
+    """As wide as the terminal. Each flag makes one: without a width it would load `shutil`, 0.5 MiB."""
+
+    def __init__(self, prog: str) -> None:
+        super().__init__(prog, width=help_columns() - 2)
+
+
 @dataclass(frozen=True, slots=True)
 class Exits:
     """Meanings of a verb's exit statuses; an empty text: the status is not used."""
@@ -125,7 +133,7 @@ def add_verb(
         help=text,
         description=f"{text[0].upper()}{text[1:]}.",
         epilog=f"examples:\n{lines}\n{exits.text()}",
-        formatter_class=argparse.RawDescriptionHelpFormatter,
+        formatter_class=HelpFormatter,
     )
     _logs(verb)
     verb.set_defaults(parser=verb, examples=examples, exits=exits)
@@ -150,7 +158,7 @@ def add_group(verbs: "Verbs", name: str, text: str, example: str) -> argparse.Ar
         help=text,
         description=f"{text[0].upper()}{text[1:]}.",
         epilog=f"example:\n  {PROGRAM} {name} {example}\n\n{PROGRAM} {name} VERB --help shows its flags.",
-        formatter_class=argparse.RawDescriptionHelpFormatter,
+        formatter_class=HelpFormatter,
     )
 
 

@@ -1,6 +1,5 @@
 """The daemon: wires sources, ledger, sampler and web server together, and stops them in order."""
 
-import hashlib
 import logging
 import signal
 import threading
@@ -19,6 +18,7 @@ from exporter.clock import Clock, SystemClock
 from exporter.config import Config, ConfigError, load
 from exporter.config.load import contents
 from exporter.config.settings import cost_policy
+from exporter.hashes import sha256
 from exporter.ledger.boot import BootClaim
 from exporter.ledger.errors import LedgerError, LedgerLockedError
 from exporter.ledger.ledger import Ledger
@@ -64,7 +64,7 @@ class Watch:
         if self._path is None or self._reload is None:
             return
         try:
-            now = hashlib.sha256(contents(self._path)).hexdigest()
+            now = sha256(contents(self._path)).hexdigest()
         except ConfigError:
             return
         if now not in {self._last, in_force}:

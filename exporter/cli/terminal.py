@@ -6,9 +6,9 @@ import os
 import re
 import shutil
 import sys
+import textwrap
 import threading
 from collections.abc import Iterator
-from textwrap import wrap
 from typing import Final, Self, TextIO, cast
 
 from exporter.clock import Clock, SystemClock
@@ -99,6 +99,8 @@ PROGRESS_AFTER: Final[Nanoseconds] = 2 * NANOSECONDS_PER_SECOND
 """Longer operations show their progress."""
 PROGRESS_EVERY: Final[Nanoseconds] = NANOSECONDS_PER_SECOND
 
+HELP_COLUMNS: Final = 80
+"""Columns of help where none are known."""
 COLUMNS_MIN: Final = 40
 LAST_COLUMN_MIN: Final = 32
 """Columns that the last column of a table needs for its text to go on in it."""
@@ -137,6 +139,16 @@ def columns() -> int | None:
     return shutil.get_terminal_size().columns if sys.stdout.isatty() else None
 
 
+def help_columns() -> int:
+    """Columns of help, of a file or a pipe too: what `shutil.get_terminal_size` says, without its module."""
+    if (given := os.environ.get("COLUMNS", "")).isdecimal() and int(given):
+        return int(given)
+    try:
+        return os.get_terminal_size(sys.__stdout__.fileno()).columns or HELP_COLUMNS  # type: ignore[union-attr]
+    except (AttributeError, OSError, ValueError):  # it was closed, or is no terminal
+        return HELP_COLUMNS
+
+
 def fitted(text: str, width: int | None) -> str:
     """A text whose lines have at most so many columns; `None`: as it is, for files and pipes.
 
@@ -155,7 +167,7 @@ def _folded(line: str, width: int) -> list[str]:
         return [line]
     starts = [gap.end() for gap in _GAP.finditer(line) if gap.end() <= width - LAST_COLUMN_MIN]
     indent = starts[-1] if starts else len(line) - len(line.lstrip(" ")) + 4
-    return wrap(
+    return textwrap.wrap(
         line,
         width,
         subsequent_indent=" " * indent,

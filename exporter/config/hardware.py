@@ -1,9 +1,9 @@
 """The keys of `hardware`: the price of each GPU, rented or owned, and its electricity."""
 
+import difflib
 import re
 from dataclasses import replace
 from decimal import Decimal
-from difflib import get_close_matches
 from itertools import pairwise
 from typing import Final, get_args
 
@@ -138,7 +138,7 @@ def _no_such(named: str, clouds: tuple[str, ...], catalogue: Catalogue) -> str:
 def _alike(named: str, types: list[str], clouds: tuple[str, ...], catalogue: Catalogue) -> list[str]:
     """Up to two types of the named series, with one GPU model: another GPU is another price."""
     series = _series(named)
-    near = [name for name in get_close_matches(named, types, n=8) if _series(name) == series]
+    near = [name for name in difflib.get_close_matches(named, types, n=8) if _series(name) == series]
     models = {}
     for name in near:
         listings = (catalogue.instance(cloud, name, "") for cloud in clouds)

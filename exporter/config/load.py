@@ -1,6 +1,5 @@
 """Reads a file, or its bytes, to a `Config`, or to one `ConfigError` with all of its problems."""
 
-import hashlib
 import os
 import stat
 from dataclasses import replace
@@ -21,6 +20,7 @@ from exporter.config.problems import (
 from exporter.config.schema import Context, Table, correction
 from exporter.config.settings import DEFAULT_PRICES, Config
 from exporter.config.times import zone_named
+from exporter.hashes import sha256
 from exporter.tariff.catalogue import CATALOGUE, Catalogue
 from exporter.tariff.price_file import MOST_BYTES, PriceFileError, price_file
 
@@ -87,7 +87,7 @@ def parse(data: bytes, path: Path | None = None) -> Config:
     else:
         config = _built(root, file, DOCUMENT, _zone(root), catalogue)
         config = replace(config, positions=dict(positions(root)))
-    return replace(config, path=path, hash=hashlib.sha256(data).hexdigest())
+    return replace(config, path=path, hash=sha256(data).hexdigest())
 
 
 def read(data: bytes, file: str, table: Table[T]) -> T:

@@ -4,10 +4,10 @@ A validator reads a node to a value, or refuses it (`RefusedError`). The mapping
 problem with its position and path, and goes on: one run reports all problems.
 """
 
+import difflib
 import re
 from collections.abc import Callable, Iterator
 from dataclasses import MISSING, dataclass, field, fields, replace
-from difflib import SequenceMatcher
 from typing import Any, Final, Generic, Protocol, TypeVar
 from zoneinfo import ZoneInfo
 
@@ -92,7 +92,7 @@ def _is_part_misspelled(part: str, meant: str) -> bool:
 
 
 def _similarity(word: str, name: str) -> float:
-    return SequenceMatcher(None, word, name).ratio()
+    return difflib.SequenceMatcher(None, word, name).ratio()
 
 
 T = TypeVar("T")

@@ -1,10 +1,10 @@
 """Validators of calendar values: time zones, dates, and local times."""
 
+import difflib
 import re
 import zoneinfo
 from dataclasses import dataclass
 from datetime import UTC, date, datetime, timedelta
-from difflib import get_close_matches
 from typing import Final
 from zoneinfo import ZoneInfo
 
@@ -221,7 +221,7 @@ def _zone_hint(name: str) -> str:
     if _OFFSET.fullmatch(name):
         return f"a fixed offset does not move with daylight saving; write a region {REGION_EXAMPLES}"
     names = sorted(zone for zone in zoneinfo.available_timezones() if _is_region(zone))
-    alike = get_close_matches(name[:ZONE_CHARACTERS], names, n=1)
+    alike = difflib.get_close_matches(name[:ZONE_CHARACTERS], names, n=1)
     return f"did you mean {alike[0]}?" if alike else "write one like UTC or Europe/Berlin"
 
 

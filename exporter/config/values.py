@@ -1,12 +1,12 @@
 """Validators of single values: numbers, words, patterns, durations, paths, users."""
 
+import difflib
 import os
 import pwd
 import re
 from collections.abc import Callable
 from dataclasses import dataclass
 from decimal import Decimal
-from difflib import get_close_matches
 from pathlib import Path
 from typing import Final, Generic, TypeVar
 
@@ -282,9 +282,9 @@ class Choice(ScalarValidator[W]):
         names = tuple(dict(self.also))
         word = intended_word(text, (*self.options, *names))
         intended = dict(self.also).get(word or "", word)
-        if intended is None and (similar := get_close_matches(text.lower(), self.options, 1, SIMILAR)):
-            raise RefusedError(reason, f"did you mean {similar[0]}?")
         if intended is None:
+            if similar := difflib.get_close_matches(text.lower(), self.options, 1, SIMILAR):
+                raise RefusedError(reason, f"did you mean {similar[0]}?")
             raise RefusedError(reason, self.remedy)
         raise RefusedError(reason, instead=written.restyled(intended))
 

@@ -32,7 +32,7 @@ RESETS_AFTER_READS: Final = 3
 """Good reads in a row with a series below its mark that are a counter reset. Fewer are bad reads."""
 
 CLOCK_SKEW_MAX: Final[Nanoseconds] = NANOSECONDS_PER_MINUTE
-"""How far the clock of a server's host may be behind this one's."""
+"""How far the clock of a server's host may be off this one's."""
 
 MARKS_MAX: Final = 20_000
 """Marks of one page: as many as a page may have series. Those of series that left it first are dropped."""
@@ -218,9 +218,9 @@ def endpoint_deltas(before: EndpointState | None, reading: ServerReading, wall: 
         peer=reading.peer,
     )
     if not before.read:
-        seen_to_start = reading.started is not None and reading.started >= before.watched_since
         page = PageSeries(CounterMarks(), reading.counters)
-        return _count(after, reading, page, before.watched_since, baseline=not seen_to_start)
+        baseline = not started_since(reading, before.watched_since, wall)
+        return _count(after, reading, page, before.watched_since, baseline=baseline)
     if before.identity and reading.identity and before.identity != reading.identity:
         page, turns = PageSeries(CounterMarks(), reading.counters), took_turns(before, reading, wall)
         return _count(after, reading, page, before.answered, baseline=turns, restarted=not turns)
@@ -240,6 +240,15 @@ def marks_elsewhere(
     """
     other = endpoints.get(reading.counted_at or "")
     return EndpointState(reading.key, wall) if other is None else replace(other, key=reading.key)
+
+
+def started_since(reading: ServerReading, since: Instant, wall: Instant) -> bool:
+    """Whether the process that answers is known to have started since an instant.
+
+    One that starts later than now has another clock, or had: its age is unknown.
+    """
+    started = reading.started
+    return started is not None and since <= started <= wall + CLOCK_SKEW_MAX
 
 
 def took_turns(before: EndpointState, reading: ServerReading, wall: Instant) -> bool:

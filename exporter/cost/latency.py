@@ -9,6 +9,7 @@ from exporter.cost.counters import (
     MARK_AGE_MAX,
     MOST_PER_SECOND,
     RESETS_AFTER_READS,
+    started_since,
     took_turns,
 )
 from exporter.cost.state import EndpointState, LatencyMark, LatencyState
@@ -72,7 +73,7 @@ def latency_deltas(before: EndpointState | None, reading: ServerReading, wall: I
         answered=wall,
         objectives=tuple(reading.slo.seconds()),
     )
-    baseline = not state.read and (reading.started is None or reading.started < since)
+    baseline = not state.read and not started_since(reading, since, wall)
     marks, dropped = state.marks, state.dropped
     if state.read and state.identity and reading.identity and state.identity != reading.identity:
         marks, dropped = {}, False

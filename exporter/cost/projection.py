@@ -157,21 +157,27 @@ def project(
 
 
 class _GpuUse(NamedTuple):
-    """Weights of one GPU's products by time and by energy; its energy, and the time that it was used over."""
+    """Weights of one GPU's products by time and by energy; its energy, and the time that it was used over.
+
+    All are multiples of one fraction of a nanosecond and of a millijoule: only their ratios mean something.
+    """
 
     time: Owners
     energy: Owners
-    joules: Millijoules
-    over: Nanoseconds
+    joules: int
+    over: int
 
 
-def _uptime(usage: RecentUsage, now: Instant) -> tuple[Nanoseconds, Nanoseconds]:
-    """Metered time of the last 24 hours, and the part that hourly rent was owed for."""
+def _uptime(usage: RecentUsage, now: Instant) -> tuple[int, int]:
+    """Metered time of the last 24 hours, and the part that hourly rent was owed for, as a ratio.
+
+    Both are multiples of a fraction of a nanosecond.
+    """
     covered = up = 0
     for hour in usage.hours:
         inside = min(NANOSECONDS_PER_HOUR, hour.end - (now - NANOSECONDS_PER_DAY))
-        covered += hour.covered * inside // NANOSECONDS_PER_HOUR
-        up += (hour.covered - hour.down) * inside // NANOSECONDS_PER_HOUR
+        covered += hour.covered * inside
+        up += (hour.covered - hour.down) * inside
     return covered, up
 
 
@@ -200,19 +206,28 @@ def _gpu_use(outcome: GpuOutcome, usage: RecentUsage, departed: frozenset[Produc
     time: dict[Product, int] = {}
     energy: dict[Product, int] = {}
     joules = over = 0
+    cut_time: dict[Product, int] = {}
+    cut_energy: dict[Product, int] = {}
+    whole = 1
     for hour in usage.hours:
         if hour.end <= since:
             continue
         times, energies = hour.time.get(gpu, {}), hour.energy.get(gpu, {})
-        if hour.start < since:
-            after = _parts_after(times, hour, since, now, newest)
-            times, energies = _part(times, after), _part(energies, after)
+        if hour.start < since:  # the oldest hour, if any
+            parts, whole = _parts_after(times, hour, since, now, newest)
+            cut_time, cut_energy = _numerators(times, parts), _numerators(energies, parts)
+            continue
         add_all(time, times)
         add_all(energy, energies)
         own = sum(times.values())
         joules += sum(energies.values())
         # Of the hour in which a GPU appears its own time counts; after it, hours in which it was off as well.
-        over += max(own, hour.covered) if over else own
+        over += max(own, hour.covered) if over or any(cut_time.values()) else own
+    if cut_time or cut_energy:
+        # Everything gets the denominator of the part: a mean over few minutes is exact too.
+        time, energy = _sum(time, whole, cut_time), _sum(energy, whole, cut_energy)
+        joules = joules * whole + sum(cut_energy.values())
+        over = over * whole + sum(cut_time.values())
     for each in (time, energy):
         for product in departed.intersection(each):
             del each[product]
@@ -224,25 +239,28 @@ def _gpu_use(outcome: GpuOutcome, usage: RecentUsage, departed: frozenset[Produc
 
 def _parts_after(
     times: Owners, hour: UsageHour, since: Instant, now: Instant, newest: Collection[Product]
-) -> dict[Product, tuple[int, int]]:
-    """The part of each product's time in an hour that lies after an instant in it, as a fraction.
+) -> tuple[dict[Product, int], int]:
+    """The part of each product's time in an hour that lies after an instant in it: numerators over one whole.
 
     Products that arrived at that instant have all of theirs after it; the others share the time that is left.
     """
     if not newest:
-        return dict.fromkeys(times, (hour.end - since, NANOSECONDS_PER_HOUR))
+        return dict.fromkeys(times, hour.end - since), NANOSECONDS_PER_HOUR
     own = sum(time for product, time in times.items() if product in newest)
     others = sum(times.values()) - own
     left = max(0, min(hour.end, now) - since - own)
-    return {product: (1, 1) if product in newest else (min(left, others), others) for product in times}
+    whole = max(1, others)
+    return {product: whole if product in newest else min(left, others) for product in times}, whole
 
 
-def _part(amounts: Owners, fractions: Mapping[Product, tuple[int, int]]) -> dict[Product, int]:
-    parts = {}
-    for product, amount in amounts.items():
-        part, whole = fractions.get(product, (0, 1))
-        parts[product] = amount * part // whole if whole else 0
-    return parts
+def _numerators(amounts: Owners, parts: Owners) -> dict[Product, int]:
+    return {product: amount * parts.get(product, 0) for product, amount in amounts.items()}
+
+
+def _sum(amounts: Owners, whole: int, numerators: Owners) -> dict[Product, int]:
+    """Amounts and fractions as multiples of one over a whole."""
+    products = {**amounts, **numerators}
+    return {each: amounts.get(each, 0) * whole + numerators.get(each, 0) for each in products}
 
 
 def _products(outcome: GpuOutcome) -> dict[Product, int]:
@@ -267,7 +285,7 @@ def _prices(
 
 
 def _cost(
-    price: Price, use: _GpuUse, length: Nanoseconds, covered: Nanoseconds, up: Nanoseconds
+    price: Price, use: _GpuUse, length: Nanoseconds, covered: int, up: int
 ) -> tuple[Picodollars, Picodollars]:
     """Cost of one GPU over a time at one price: of its hours, and of its energy."""
     time = 0

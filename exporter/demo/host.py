@@ -3,7 +3,6 @@
 import math
 from dataclasses import dataclass
 from functools import lru_cache
-from hashlib import blake2b
 from typing import Final
 
 from exporter.demo.timeline import RESTART_LASTS, Timeline
@@ -11,6 +10,7 @@ from exporter.engines.catalogue import EVERYTHING, recognize
 from exporter.engines.exposition import SeriesCache, read
 from exporter.engines.interpretation import interpret
 from exporter.engines.spec import latency_series
+from exporter.hashes import blake2b
 from exporter.readings import (
     FailureReason,
     Gpu,

@@ -3,7 +3,6 @@
 Every module of this folder is imported: an `Engine` or `Uncounted` under a public name is in the catalogue.
 """
 
-import pkgutil
 import re
 from collections.abc import Iterator
 from functools import cache
@@ -46,9 +45,9 @@ MATCHED_LAST: Final = ("infinity",)
 
 def _described() -> Iterator[Engine | Uncounted]:
     """The engines that the modules of this folder define; one that another module imports comes twice."""
-    for module in pkgutil.iter_modules([str(Path(__file__).parent)]):
-        if module.name not in USERS:
-            members = vars(import_module(f"{__package__}.{module.name}"))
+    for module in sorted(path.stem for path in Path(__file__).parent.glob("[a-z]*.py")):
+        if module not in USERS:
+            members = vars(import_module(f"{__package__}.{module}"))
             yield from (
                 value
                 for name, value in members.items()

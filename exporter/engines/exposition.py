@@ -10,9 +10,10 @@ import json
 import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from hashlib import blake2b
 from threading import Lock
 from typing import Final, NamedTuple
+
+from exporter.hashes import blake2b
 
 SERIES_MAX: Final = 20_000
 """Wanted series of one page; the rest of the page is then not read. A host's worth of ranks has hundreds."""

@@ -10,7 +10,6 @@ import math
 from base64 import b64decode, b64encode
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import replace
-from hashlib import blake2b
 from ipaddress import ip_address
 from typing import Any, Final, TypeVar
 
@@ -29,6 +28,7 @@ from exporter.cost.state import (
     ServerState,
     State,
 )
+from exporter.hashes import blake2b
 from exporter.ledger.json_values import (
     array,
     count,

@@ -214,13 +214,14 @@ class Totals:
         for sums in tick.late:
             self._add_money(sums, end)
             add_all(self.held, sums.held)
-        # A tick's tokens came before its end: at the end of a minute they are of that minute.
+        # A tick's counts came before its end: at the end of a minute they are of that minute.
         minute = minute_of(end - 1)
         for tokens in postings.tokens:
             owner, kind, count = tokens.owner, tokens.kind, tokens.count
             _count(self.tokens, (owner, kind), count)
             if count:
-                _count(self.minute_tokens, (minute, owner, kind), count)
+                for covered, spread in _by_minute(count, postings, minute):
+                    _count(self.minute_tokens, (covered, owner, kind), spread)
                 self.last_token[owner] = self.changed[owner] = end
         for equivalent in postings.equivalents:
             _count(self.equivalents, (equivalent.owner, equivalent.reference), equivalent.amount)
@@ -375,6 +376,24 @@ def hours_floor(hours: Collection[int], most: int | None = None) -> int:
     Only metered hours count, so that a wall clock a year ahead for a moment costs no history.
     """
     return sorted(hours)[-(most or HOURS_KEPT) :][0] if hours else 0
+
+
+def _by_minute(count: int, postings: Postings, minute: int) -> Iterator[tuple[int, int]]:
+    """A tick's tokens by the minutes that its money is in, in proportion to their time; else of one minute.
+
+    A price is a quotient of both: it would have money of ticks whose tokens are of a later minute.
+    """
+    if not postings.segments:
+        yield minute, count
+        return
+    length = sum(segment.end - segment.start for segment in postings.segments)
+    passed = before = 0
+    for segment in postings.segments:
+        passed += segment.end - segment.start
+        after = count * passed // length
+        if after > before:
+            yield minute_of(segment.start), after - before
+        before = after
 
 
 def _count(counts: dict[K, int], key: K, count: int) -> None:

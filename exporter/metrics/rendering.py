@@ -4,7 +4,7 @@ import gzip
 import logging
 import math
 from collections import Counter
-from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from functools import partial
 from threading import Lock
@@ -13,7 +13,7 @@ from typing import Final, TypeAlias
 from exporter.metrics.meter import EXPORTER_INFO, build_rows
 from exporter.metrics.metric import Metric, Row
 from exporter.metrics.table import METRICS
-from exporter.metrics.writing import OPENMETRICS, TEXT, Format, Writer
+from exporter.metrics.writing import OPENMETRICS, TEXT, Arrangement, FamilyText, Format, Writer
 from exporter.readings import LABEL_CHARACTERS, label
 from exporter.report import Build, Report
 from exporter.units import Nanoseconds
@@ -142,7 +142,7 @@ class Exposition:
         if page is None:
             faults = _PageFaults()
             writer = self._writers.setdefault(variant.format, Writer(variant.format))
-            page = writer.page(_rows_of(self._plan(report, stale=stale), writer, faults))
+            page = writer.page(_families_of(self._plan(report, stale=stale), writer, faults))
             if variant.gzip:
                 page = gzip.compress(page, GZIP_LEVEL, mtime=0)
             self._pages[variant] = page
@@ -175,40 +175,45 @@ class _PageFaults:
     raised: dict[str, str] = field(default_factory=dict)
 
 
-def _rows_of(plan: _Plan, writer: Writer, faults: _PageFaults) -> Iterator[tuple[Metric, list[Row]]]:
-    """Metrics that have rows, with these."""
+def _families_of(
+    plan: _Plan, writer: Writer, faults: _PageFaults
+) -> Iterator[tuple[FamilyText, Sequence[float]]]:
+    """The text of each metric, and the values of its rows."""
     for metric, rows in plan:
         try:
-            valid = _valid_rows(metric, rows(), writer.known_labels(metric), faults.counts)
+            given = list(rows())
+            values = [value for _, value in given]
+            family = writer.family(metric, [labels for labels, _ in given], _arranged)
+            wrong = 0 if all(map(math.isfinite, values)) else _not_finite(family, values)
         except MemoryError:
             raise  # an incomplete page would look complete
         except Exception as error:  # noqa: BLE001  # the other families are served
             faults.raised[metric.name] = label(f"{type(error).__name__}: {error}")  # short and printable
             faults.counts[metric.name, "raised"] += 1
             continue
-        if valid:
-            yield metric, valid
+        if family.duplicates:
+            faults.counts[metric.name, "duplicate"] += family.duplicates
+        if wrong:
+            faults.counts[metric.name, "not_finite"] += wrong
+        yield family, values
 
 
-def _valid_rows(
-    metric: Metric,
-    rows: Iterable[Row],
-    known_series: Collection[tuple[str, ...]],
-    faults: Counter[tuple[str, str]],
-) -> list[Row]:
-    """The valid rows, in the order of their labels."""
-    valid: list[Row] = []
-    last: tuple[str, ...] | None = None
-    shown = ((values if values in known_series else _labels(metric, values), value) for values, value in rows)
-    for values, value in sorted(shown):
-        if values == last:
-            faults[metric.name, "duplicate"] += 1
-        elif not math.isfinite(value):
-            faults[metric.name, "not_finite"] += 1
-        else:
-            last = values
-            valid.append((values, value))
-    return valid
+def _not_finite(family: FamilyText, values: Sequence[float]) -> int:
+    return sum(not math.isfinite(values[position]) for position, _ in family.series)
+
+
+def _arranged(metric: Metric, given: list[tuple[str, ...]]) -> Arrangement:
+    """Positions and label values of the rows to write, in the order of the labels; of equal ones the first.
+
+    Raises:
+        ValueError: a row has more or fewer values than the metric has labels.
+        TypeError: one of them is no text.
+    """
+    positions: dict[tuple[str, ...], int] = {}
+    for position, values in enumerate(given):
+        positions.setdefault(_labels(metric, values), position)
+    arranged = [(position, values) for values, position in sorted(positions.items())]
+    return arranged, len(given) - len(arranged)
 
 
 def _check_unique(metrics: Iterable[Metric]) -> None:

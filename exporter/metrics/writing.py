@@ -4,14 +4,18 @@ The formats are those of Prometheus (text 0.0.4) and of OpenMetrics 1.0.0. Pages
 prometheus_client 0.26 writes.
 """
 
-from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
-from typing import Final
+from math import isfinite
+from typing import Final, TypeAlias
 
-from exporter.metrics.metric import Metric, Row
+from exporter.metrics.metric import Metric
 
-_LARGE: Final = 7
-"""Digits before the point from which on a number has an exponent, as in Go."""
+_LARGE: Final = 1e6
+"""Value from which on a number has an exponent, as in Go."""
+
+_HUGE: Final = 1e16
+"""Value from which on it has one in Python, too."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,50 +48,71 @@ OPENMETRICS: Final = Format(
 def _number(value: float) -> str:
     """A finite number: its shortest digits that read back the same."""
     text = repr(float(value))
-    digits, point, fraction = text.partition(".")
-    if value <= 0 or not point or len(digits) < _LARGE:
+    if not _LARGE <= value < _HUGE:
         return text
+    digits, _, fraction = text.partition(".")
     mantissa = f"{digits[0]}.{digits[1:]}{fraction}".rstrip("0.")
     return f"{mantissa}e+{len(digits) - 1:02d}"
 
 
 @dataclass(frozen=True, slots=True)
-class _FamilyText:
-    """The text above a metric's rows, and each of its series up to the value, by label values."""
+class FamilyText:
+    """The text of a metric but for its values.
+
+    `given` are the label values of its rows. `series` has the position of each row that is written and its
+    text up to the value, in the order of the page; `duplicates` is the number of rows left out.
+    """
 
     head: str
-    series: dict[tuple[str, ...], str]
+    given: list[tuple[str, ...]]
+    series: list[tuple[int, str]]
+    duplicates: int
+
+
+Arrangement: TypeAlias = tuple[list[tuple[int, tuple[str, ...]]], int]
+"""The position of each row that is written and its label values, in the order of the page; the number of
+duplicates left out."""
 
 
 class Writer:
     """Writes pages in one format, and keeps the text of each metric's series.
 
-    Names, labels and escapes take two thirds of a page's time, and seldom change.
+    Names, labels, their order and escapes take most of a page's time, and seldom change.
     """
 
     def __init__(self, form: Format) -> None:
         self._form = form
-        self._texts: dict[str, _FamilyText] = {}
+        self._families: dict[str, FamilyText] = {}
 
-    def known_labels(self, metric: Metric) -> Collection[tuple[str, ...]]:
-        """The label values of the kept series, which have been checked."""
-        text = self._texts.get(metric.name)
-        return () if text is None else text.series.keys()
+    def family(
+        self,
+        metric: Metric,
+        given: list[tuple[str, ...]],
+        arrange: Callable[[Metric, list[tuple[str, ...]]], Arrangement],
+    ) -> FamilyText:
+        """The text of a metric whose rows have the label values `given`; `arrange` checks new ones."""
+        family = self._families.get(metric.name)
+        if family is None or family.given != given:
+            arranged, duplicates = arrange(metric, given)
+            series = [(position, _series(metric, values)) for position, values in arranged]
+            family = FamilyText(self._head(metric), given, series, duplicates)
+            self._families[metric.name] = family
+        return family
 
-    def page(self, metrics: Iterable[tuple[Metric, Sequence[Row]]]) -> bytes:
-        """The page of metrics with their rows, in this order."""
-        pieces = [piece for metric, rows in metrics for piece in self._lines(metric, rows)]
-        return ("".join(pieces) + self._form.end).encode()
-
-    def _lines(self, metric: Metric, rows: Sequence[Row]) -> Iterator[str]:
-        text = self._texts.get(metric.name)
-        if text is None or any(values not in text.series for values, _ in rows):
-            text = self._texts[metric.name] = _FamilyText(
-                self._head(metric), {values: _series(metric, values) for values, _ in rows}
-            )
-        yield text.head
-        for values, value in rows:
-            yield f"{text.series[values]} {_number(value)}\n"
+    def page(self, families: Iterable[tuple[FamilyText, Sequence[float]]]) -> bytes:
+        """The page of families with the values of their rows. Values that are not finite are left out."""
+        pieces: list[str] = []
+        for family, values in families:
+            lines = [
+                f"{series} {_number(value)}\n"
+                for position, series in family.series
+                if isfinite(value := values[position])
+            ]
+            if lines:
+                pieces.append(family.head)
+                pieces += lines
+        pieces.append(self._form.end)
+        return "".join(pieces).encode()
 
     def _head(self, metric: Metric) -> str:
         name, text = self._form.family(metric), self._form.help_text(metric.help)

@@ -5,9 +5,9 @@ import re
 from collections import Counter
 from collections.abc import Iterable
 from dataclasses import replace
-from hashlib import blake2b
 from typing import Final
 
+from exporter.hashes import blake2b
 from exporter.readings.serving import ServerReading
 
 LABEL_CHARACTERS: Final = 128

@@ -1,24 +1,29 @@
 """The daemon's own footprint."""
 
-import psutil
+import os
+from typing import Final
 
+from exporter.clock import SystemClock
 from exporter.report import ProcessRow
-from exporter.units import nanoseconds
+from exporter.sources.processes.proc import STAT_BYTES, Proc, stat
+
+PAGE_BYTES: Final = os.sysconf("SC_PAGE_SIZE")
+STATM_BYTES: Final = 256
+"""proc_pid_statm(5): seven numbers of pages, the second of those that are resident."""
 
 
 class Footprint:
-    """Reads this process's memory, CPU time and start; psutil keeps the handle."""
+    """Reads this process's memory, CPU time and start, by the host's clock whatever the daemon's."""
 
     def __init__(self) -> None:
-        self._process = psutil.Process()
-        self._started = nanoseconds(self._process.create_time())
+        self._proc = Proc()
+        clock, own = SystemClock(), stat(self._proc.read("self", "stat", STAT_BYTES) or b"")
+        self._started = None if own is None else clock.wall() - (clock.elapsed() - own.started)
 
     def read(self) -> ProcessRow | None:
         """Current footprint; `None` if the system does not report it."""
-        try:
-            with self._process.oneshot():
-                memory = self._process.memory_info().rss
-                cpu = self._process.cpu_times()
-        except (psutil.Error, OSError):  # psutil passes on errors of open(2), such as no descriptor left
+        pages = (self._proc.read("self", "statm", STATM_BYTES) or b"").split()[1:2]
+        if self._started is None or not pages or not pages[0].isdigit():
             return None
-        return ProcessRow(memory, cpu.user + cpu.system, self._started)
+        cpu = os.times()
+        return ProcessRow(int(pages[0]) * PAGE_BYTES, cpu.user + cpu.system, self._started)

@@ -30,6 +30,13 @@ BACKOFF_MAX: Final[Nanoseconds] = NANOSECONDS_PER_HOUR
 """Pauses between attempts, doubled each time. A host's network may come up after the daemon, and network
 policies may keep a pod from the metadata service for good."""
 
+SILENT: Final = frozenset({FailureReason.CONNECTION, FailureReason.TIMEOUT})
+"""Failures without any answer, as before the network is up."""
+
+SILENT_ATTEMPTS: Final = 3
+"""Silent attempts at the start before the fallback counts, 15 seconds of pauses: what is posted at a lesser
+location's price stays, and time without a price is charged when the location is known."""
+
 T = TypeVar("T")
 T_co = TypeVar("T_co", covariant=True)
 
@@ -56,8 +63,8 @@ class PolledSource(Source[T_co], Protocol[T_co]):
 class BackgroundPoller(Generic[T]):
     """One thread that reads a source until its answer is complete, and calls `changed` after each attempt.
 
-    `value` is `None` during the first attempt, which its timeout bounds. After a failure it is the fallback,
-    until a later answer replaces it.
+    `value` is `None` during the first attempt, which its timeout bounds, and while nothing at all answers,
+    for `SILENT_ATTEMPTS`. After another failure it is the fallback, until a later answer replaces it.
     With `renewal` it reads again that long after each answer; a failure then leaves the last answer in place.
     """
 
@@ -75,6 +82,7 @@ class BackgroundPoller(Generic[T]):
         self._stop = threading.Event()
         self._started = False
         self._answered = False
+        self._silent_attempts = 0
         self._value: T | None = None if source.asks else source.fallback
         self._row: SourceRow | None = None
         self._problem = ""
@@ -83,7 +91,7 @@ class BackgroundPoller(Generic[T]):
 
     @property
     def value(self) -> T | None:
-        """Last answer; `None` during the first attempt."""
+        """Last answer; `None` during the first attempt, or first ones."""
         return self._value
 
     @property
@@ -140,12 +148,19 @@ class BackgroundPoller(Generic[T]):
         if problem and problem != self._problem:
             log.warning("source failed", extra={"source": self._source.name, "problem": problem})
         self._problem = problem
-        if value is not None:
-            self._answered, self._value = True, value
-        elif not self._answered:
-            self._value = self._source.fallback
+        if not self._waits(reasons):
+            if value is not None:
+                self._answered, self._value = True, value
+            elif not self._answered:
+                self._value = self._source.fallback
         self._changed()
         return not reasons
+
+    def _waits(self, reasons: ErrorCounts) -> bool:
+        """Whether an attempt that failed at the start is no reason yet to do without an answer."""
+        silent = bool(reasons) and all(reason in SILENT for reason, _ in reasons)
+        self._silent_attempts = self._silent_attempts + 1 if silent else SILENT_ATTEMPTS
+        return not self._answered and self._silent_attempts < SILENT_ATTEMPTS
 
 
 LABELS_RENEWAL: Final[Nanoseconds] = 10 * NANOSECONDS_PER_MINUTE

@@ -1,10 +1,10 @@
 """Identity of this machine: by its firmware, else by its installation."""
 
-import hashlib
-import hmac
 import re
 from pathlib import Path
 from typing import Final
+
+from exporter.hashes import digest, sha256
 
 PRODUCT_UUID: Final = "sys/class/dmi/id/product_uuid"
 """SMBIOS's UUID of the system, which root alone may read (drivers/firmware/dmi-id.c)."""
@@ -66,4 +66,4 @@ def _blank(text: str) -> bool:
 
 
 def _hash(text: str) -> str:
-    return hmac.new(text.encode(), _APPLICATION, hashlib.sha256).hexdigest()
+    return digest(text.encode(), _APPLICATION, sha256).hex()

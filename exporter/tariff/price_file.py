@@ -5,7 +5,6 @@ by line and column, and a file with an error is not used at all.
 """
 
 import csv
-import hashlib
 import re
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
@@ -14,6 +13,7 @@ from decimal import Decimal
 from fractions import Fraction
 from typing import Final
 
+from exporter.hashes import sha256
 from exporter.tariff.csv_tables import COLUMNS
 from exporter.tariff.instances import ALL_REGIONS, CLOUDS
 from exporter.units import NANOSECONDS_PER_DAY, Instant
@@ -92,7 +92,7 @@ def price_file(data: bytes, today: date | None = None, plausible: Plausible | No
         shown, rest = check.problems[:MOST_PROBLEMS], len(check.problems) - MOST_PROBLEMS
         raise PriceFileError((*shown, f"and {rest} more") if rest > 0 else tuple(shown))
     text = "\n".join((",".join(HEADER), *lines)) + "\n"
-    return PriceFile(text, hashlib.sha256(text.encode()).hexdigest(), check.newest, len(lines))
+    return PriceFile(text, sha256(text.encode()).hexdigest(), check.newest, len(lines))
 
 
 def instant(as_of: str) -> Instant | None:

@@ -2,17 +2,16 @@
 
 import base64
 import binascii
-import hmac
 import secrets
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from enum import Enum
-from hashlib import blake2b
 from threading import Event, Lock
 from typing import Final
 
 from exporter.config.problems import ConfigError, Problem
+from exporter.hashes import blake2b, compare_digest
 from exporter.web.listener import network
 
 MOST_WAITING: Final = 64
@@ -98,7 +97,7 @@ class Passwords:
         return blake2b(user + b":" + password, key=self._key).digest()
 
     def _is_right(self, user: bytes, mark: bytes) -> bool:
-        return hmac.compare_digest(self._right.get(user, b""), mark)
+        return compare_digest(self._right.get(user, b""), mark)
 
     def _matches(self, password: bytes, hashed: bytes) -> bool:
         try:

@@ -133,7 +133,7 @@ class Waiting:
     start: int
     time: int
     up: int
-    energy: Fraction
+    energy: int
     hourly_only: bool = False
 
 
@@ -173,7 +173,7 @@ class ExactTotals:
     owed_time: dict[str, int] = field(default_factory=dict)
     """GPU time that is owed, by month: what dollars are divided by."""
     down: dict[int, int] = field(default_factory=dict)
-    used: dict[tuple[int, int, str], tuple[int, Fraction]] = field(default_factory=dict)
+    used: dict[tuple[int, int, str], tuple[int, int]] = field(default_factory=dict)
     """GPU time and millijoules by hour, GPU and product."""
     chat_came: int | None = None
 
@@ -206,7 +206,7 @@ class ExactTotals:
             came = used.start if self.chat_came is None else self.chat_came
             self.chat_came = min(came, used.start)
         key = used.start // HOUR, used.gpu, "chat" if chat else "unassigned"
-        time, energy = self.used.get(key, (0, Fraction(0)))
+        time, energy = self.used.get(key, (0, 0))
         self.used[key] = time + used.time, energy + used.energy
 
 
@@ -296,7 +296,9 @@ class ExactHost:
             due = sum(max(0, min(until, stop) - max(since, go)) for go, stop in up)
             is_metered = False
             for gpu, drawn in energy.items():
-                used = Waiting(gpu, since, time, due, Fraction(drawn * time, end - start), since_boot)
+                # An hour has whole millijoules; what a tick drew is in its hours together.
+                before, after = (drawn * (at - start) // (end - start) for at in (since, until))
+                used = Waiting(gpu, since, time, due, after - before, since_boot)
                 if self._use(used, *by):
                     is_metered = True
                     totals.use(used)
@@ -332,7 +334,7 @@ class ExactHost:
                 name = month(used.start)
                 self.totals.estimated[name] = self.totals.estimated.get(name, Fraction(0)) + hourly * due
         if price.energy and used.energy:
-            self.totals.charge(used.start, used.gpu, "energy", used.energy / 1000 * JOULE)
+            self.totals.charge(used.start, used.gpu, "energy", Fraction(used.energy, 1000) * JOULE)
 
     def _charge_late(self, waiting: tuple[Waiting, ...], name: str, location: HostLocation | None) -> None:
         left = self.totals.waiting[len(waiting) :] if waiting else self.totals.waiting
@@ -402,18 +404,17 @@ class ExactHost:
             ends = (hour + 1) * HOUR
             if ends <= since:
                 continue
-            unallocated, server = (
-                totals.used.get((hour, gpu, who), (0, Fraction(0))) for who in ("unassigned", "chat")
+            unallocated, (time, energy) = (
+                totals.used.get((hour, gpu, who), (0, 0)) for who in ("unassigned", "chat")
             )
-            part = Fraction(1)
+            part = of_server = Fraction(1)
             if since > hour * HOUR and newcomer:
-                left = max(0, min(ends, now) - since - server[0])
+                left = max(0, min(ends, now) - since - time)
                 part = Fraction(min(left, unallocated[0]), unallocated[0]) if unallocated[0] else Fraction(0)
             elif since > hour * HOUR:
-                part = Fraction(ends - since, HOUR)
-                server = int(server[0] * part), server[1] * part
-            own = server[0] + unallocated[0] * part
-            drawn += server[1] + unallocated[1] * part
+                part = of_server = Fraction(ends - since, HOUR)
+            own = time * of_server + unallocated[0] * part
+            drawn += energy * of_server + unallocated[1] * part
             over += max(own, Fraction(totals.covered.get(hour, 0))) if over else own
         return drawn / 1000 / over * HOUR if over else Fraction(0)
 

@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from exporter.cli.explain import ExplainOptions, explained
@@ -300,6 +300,9 @@ def check(life: Life) -> None:
     st.sampled_from([None, P5, UNKNOWN_LOCATION]),
     st.integers(1, GPUS),
     st.lists(events, min_size=4, max_size=12),
+)
+@example(  # a day ahead, half a minute of energy is all that the last 24 hours have
+    "nothing", None, 2, [("adjust", 2), ("adjust", -227), ("reload", "owned"), ("clock", DAY)]
 )
 def test_whatever_happens_it_costs_what_it_should(
     tmp_path_factory: pytest.TempPathFactory,

@@ -66,6 +66,16 @@ def test_a_process_that_starts_in_the_instant_we_begin_to_watch_counts_from_zero
     assert watch.generated(replace(gen(3), started=START)) == 3
 
 
+def test_a_process_that_starts_in_the_future_is_a_baseline(watch: Watch) -> None:
+    """Its clock is ahead, or was when it started: an hour of tokens looked as if they came since the watch.
+
+    A minute ahead is a host whose clock is a little off.
+    """
+    assert watch.read(replace(gen(1_000_000), started=START + 61 * SECOND)) == {}
+    assert watch.generated(gen(1_000_010)) == 10
+    assert Watch().generated(replace(gen(3), started=START + 60 * SECOND)) == 3
+
+
 def test_a_process_that_started_since_it_was_looked_for_in_vain_counts_from_zero(watch: Watch) -> None:
     """It was found and read later than it started, and was not there at an earlier look."""
     late = replace(gen(70), started=START - 15 * SECOND, absent_at=START - 20 * SECOND)

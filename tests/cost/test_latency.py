@@ -85,6 +85,12 @@ def test_a_process_that_ran_before_failed_reads_only_sets_marks(watch: Watch) ->
     assert watch.read(histogram(3, 4, 5), started=START - SECOND) == NOTHING
 
 
+def test_a_process_that_starts_in_the_future_only_sets_marks(watch: Watch) -> None:
+    """Its clock is ahead by more than a minute: how old its requests are is unknown."""
+    watch.take(replace(page(), slo=SLO, latencies=None))
+    assert watch.read(histogram(3, 4, 5), started=watch.at + 71 * SECOND) == NOTHING
+
+
 def test_a_process_that_was_seen_not_to_exist_counts_from_zero(watch: Watch) -> None:
     """Discovery looked before it started: as for tokens, nothing on its first page is older."""
     reading = histogram(3, 4, 5)

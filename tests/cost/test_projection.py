@@ -322,6 +322,36 @@ def test_the_energy_of_a_gpu_that_was_off_for_hours_is_a_mean_over_them() -> Non
     assert ends(projected(cost_policy(price), usage)) == {"chat": pytest.approx(38.4)}
 
 
+def test_half_a_millijoule_of_the_hour_that_24_hours_cut_counts() -> None:
+    """At half past, half of the oldest hour: 1.5 mJ in 1 s. 1.5 mW for 383.5 hours at 1000 dollars a kWh.
+
+    0.0000015 x 383.5 x 1000 = 0.57525.
+    """
+    now = ON_THE_15TH + HOUR // 2
+    price = owned(Electricity(Decimal(1000)), purchase_dollars=Decimal(0))
+    time, energy = {gpu(): {"chat": 2 * SECOND}}, {gpu(): {"chat": 3}}
+    usage = RecentUsage((UsageHour(ON_THE_15TH - DAY, 2 * SECOND, 0, time, energy),))
+    usage = replace(usage, intermittent=frozenset({"chat"}))
+    assert ends(projected(cost_policy(price), usage, now)) == {"chat": 0.57525}
+
+
+def test_a_millijoule_of_the_hour_that_a_product_arrived_in_counts_by_its_part() -> None:
+    """Of the old product's 3 s and 4 mJ, 2 s are after the new one came with 1 s and 1 mJ: 11/3 mJ in 3 s.
+
+    11/9 mW for 384 hours at 9000 dollars a kWh: 0.000011 x 384 x 1000 = 4.224, 3/11 of it the new one's.
+    """
+    now = ON_THE_15TH
+    price = owned(Electricity(Decimal(9000)), purchase_dollars=Decimal(0))
+    time, energy = {gpu(): {"old": 3 * SECOND, "new": SECOND}}, {gpu(): {"old": 4, "new": 1}}
+    usage = RecentUsage(
+        (UsageHour(now - HOUR, 4 * SECOND, 0, time, energy),), {"old": 0, "new": now - 3 * SECOND}
+    )
+    assert ends(projected(cost_policy(price), usage, now)) == {
+        "new": pytest.approx(1.152, abs=1e-11),
+        "old": pytest.approx(3.072, abs=1e-11),
+    }
+
+
 def test_a_gpu_that_retires_in_the_month_ends_with_it() -> None:
     """Two GPUs share 2 dollars an hour of the host; the second leaves after 84 hours with its 10."""
     by = cost_policy(rent(10), overheads=(overhead("rack", "2", "hour", "host"),))

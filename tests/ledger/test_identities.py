@@ -74,7 +74,7 @@ def ticks(draw: st.DrawFn) -> list[Postings]:
     """Consecutive ticks of one or two segments each, some of them long after the one before."""
     ticks, now = [], NOVEMBER
     for _ in range(draw(st.integers(1, 12))):
-        now += draw(st.sampled_from([10 * SECOND, 70 * SECOND, 25 * MINUTE, 30 * HOUR]))
+        now += draw(st.sampled_from([10 * SECOND, 57 * SECOND, 70 * SECOND, 25 * MINUTE, 30 * HOUR]))
         segments = []
         for number in range(draw(st.integers(0, 2))):
             paid = tuple(draw(st.lists(entries, max_size=3)))
@@ -114,9 +114,13 @@ def window_of(posted: list[Postings], now: int) -> dict[object, int]:
             if end - 60 * MINUTE <= segment.start < end:
                 for entry in segment.money:
                     expected[entry.owner_phase.owner, entry.owner_phase.phase] += entry.amount
-        if end - 60 * MINUTE < one.end <= end:
-            for moved in one.tokens:
-                expected[moved.owner, moved.kind] += moved.count
+        # Two segments are of five seconds each and have half of the tokens each, the later one the odd one.
+        starts = [segment.start for segment in one.segments] or [one.end - 1]
+        for moved in one.tokens:
+            halves = [moved.count] if len(starts) == 1 else [moved.count // 2, -(-moved.count // 2)]
+            for start, part in zip(starts, halves, strict=True):
+                if end - 60 * MINUTE <= start < end:
+                    expected[moved.owner, moved.kind] += part
     return filled(dict(expected))
 
 

@@ -12,7 +12,7 @@ from prometheus_client.openmetrics import exposition as openmetrics
 from prometheus_client.registry import Collector
 
 from exporter.metrics.metric import Metric, Row, counter, gauge
-from exporter.metrics.writing import OPENMETRICS, TEXT, Format, Writer
+from exporter.metrics.writing import OPENMETRICS, TEXT, Arrangement, Format, Writer
 
 DOLLARS = counter("inference_test_dollars_total", ("server", "phase"), 'Says "so"\\n, twice.', lambda _: ())
 BUSY = gauge("inference_test_busy_ratio", ("server",), "For a test.", lambda _: ())
@@ -29,6 +29,19 @@ def rows(metric: Metric) -> some.SearchStrategy[tuple[Row, ...]]:
     labels = some.tuples(*[TEXTS] * len(metric.labels))
     return some.dictionaries(labels, VALUES, min_size=1, max_size=5).map(
         lambda labels_of: tuple(labels_of.items())
+    )
+
+
+def as_given(_metric: Metric, labels: list[tuple[str, ...]]) -> Arrangement:
+    """Every row, in its own place."""
+    return list(enumerate(labels)), 0
+
+
+def write(writer: Writer, page_of: Page) -> bytes:
+    """The page of these rows."""
+    return writer.page(
+        (writer.family(metric, [labels for labels, _ in got], as_given), [value for _, value in got])
+        for metric, got in page_of
     )
 
 
@@ -69,7 +82,7 @@ def test_every_page_is_what_the_library_writes(
     """Byte for byte: series come, move, go and come again under names that mean something to the format."""
     writer = Writer(form)
     for page_of in pages:
-        assert writer.page(page_of) == encode(Library(page_of))
+        assert write(writer, page_of) == encode(Library(page_of))
 
 
 def test_content_types_are_those_of_the_library() -> None:
@@ -89,13 +102,23 @@ PRINTED = [
 @pytest.mark.parametrize(("value", "text"), PRINTED)
 def test_numbers_are_printed_as_in_go(value: float, text: str) -> None:
     """With an exponent from seven digits before the point on; below 0 as Python does."""
-    assert Writer(TEXT).page([(UP, [((), value)])]).decode().splitlines()[-1] == f"inference_test_up {text}"
+    page = write(Writer(TEXT), ((UP, (((), value),)),)).decode()
+    assert page.splitlines()[-1] == f"inference_test_up {text}"
 
 
-def test_series_that_are_gone_are_forgotten_when_one_comes() -> None:
+def test_a_series_is_spelled_once_while_the_rows_have_its_labels() -> None:
     """What is remembered is at most one page of each metric, however many servers come and go."""
     writer = Writer(TEXT)
-    for number in range(100):
-        writer.page([(BUSY, [((f"chat-{number}",), 0.5), ((f"chat-{number + 1}",), 0.5)])])
-    assert set(writer.known_labels(BUSY)) == {("chat-99",), ("chat-100",)}
-    assert set(writer.known_labels(UP)) == set()
+    spelled: list[list[tuple[str, ...]]] = []
+
+    def spell(metric: Metric, labels: list[tuple[str, ...]]) -> Arrangement:
+        spelled.append(labels)
+        return as_given(metric, labels)
+
+    for number in (1, 1, 2, 2, 1):
+        family = writer.family(BUSY, [("chat-0",), (f"chat-{number}",)], spell)
+        assert [text for _, text in family.series] == [
+            'inference_test_busy_ratio{server="chat-0"}',
+            f'inference_test_busy_ratio{{server="chat-{number}"}}',
+        ]
+    assert spelled == [[("chat-0",), (f"chat-{number}",)] for number in (1, 2, 1)]

@@ -4,6 +4,9 @@ import os
 import resource
 import time
 
+import psutil
+import pytest
+
 from exporter.sources.footprint import Footprint
 from exporter.units import NANOSECONDS_PER_SECOND
 
@@ -21,7 +24,10 @@ def test_it_is_what_the_kernel_says_of_this_process() -> None:
     # The kernel counts pages by processor and sums them up now and then.
     most = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024 + 4_000_000
     assert 5_000_000 < footprint.resident_memory_bytes <= most
-    assert 0 < footprint.started / NANOSECONDS_PER_SECOND <= time.time()
+    # psutil adds a start since the boot to the time of the boot, which the kernel tells in whole seconds.
+    started = footprint.started / NANOSECONDS_PER_SECOND
+    assert started == pytest.approx(psutil.Process().create_time(), abs=1.1)
+    assert started <= time.time()
 
 
 def test_without_a_descriptor_there_is_no_figure() -> None:
@@ -30,8 +36,9 @@ def test_without_a_descriptor_there_is_no_figure() -> None:
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     resource.setrlimit(resource.RLIMIT_NOFILE, (0, hard))
     try:
-        figures = footprint.read()
+        figures, unknown = footprint.read(), Footprint()
     finally:
         resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
     assert figures is None
     assert footprint.read() is not None
+    assert unknown.read() is None  # its start stays unknown

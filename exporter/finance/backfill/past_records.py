@@ -7,7 +7,6 @@ cluster, since records are sums of hosts, and no label says for sure which of th
 
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
-from hashlib import blake2b
 from typing import Final, NamedTuple, TextIO
 from zoneinfo import ZoneInfo
 
@@ -17,6 +16,7 @@ from exporter.finance.backfill.kube_state import NodeKey
 from exporter.finance.backfill.reckoning import PastHost, was_read_whole
 from exporter.finance.prometheus.client import PrometheusClient
 from exporter.finance.prometheus.hour_queries import HOUR
+from exporter.hashes import blake2b
 from exporter.ledger.totals import SegmentSums
 from exporter.metrics.writing import series_text
 from exporter.tariff.calendar import month_of

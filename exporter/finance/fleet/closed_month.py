@@ -4,7 +4,6 @@ The file is JSON (`docs/statement.schema.json`) with a hash of its content, so t
 each ledger's month whole: it can stand for a ledger that is gone.
 """
 
-import hashlib
 import json
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
@@ -24,6 +23,7 @@ from exporter.finance.fleet.record import (
     instant_text,
     unpriced_by_owner,
 )
+from exporter.hashes import sha256
 from exporter.ledger.adjustments import Adjustment
 from exporter.ledger.history import FAMILIES, GpuOwner, HistorySums, MonthRecord
 from exporter.readings import Gpu, printable
@@ -215,7 +215,7 @@ def _compact(value: Any) -> str:
 def _digest(content: Mapping[str, Any]) -> str:
     """Hash of the content, whatever its layout."""
     text = json.dumps(content, ensure_ascii=False, sort_keys=True, separators=(",", ":"))
-    return hashlib.sha256(text.encode()).hexdigest()
+    return sha256(text.encode()).hexdigest()
 
 
 def _content(closed: ClosedMonth) -> dict[str, Any]:

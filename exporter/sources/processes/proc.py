@@ -1,9 +1,8 @@
 """Bounded reads of a proc tree.
 
 psutil is not used for this. It reads whole command lines, which a process makes as long as it likes; it asks
-for sockets in the reader's own network namespace whatever the process; it knows no cgroups; and it finds its
-tree by one global (`PROCFS_PATH`), by which the daemon's own footprint is read in another thread.
-The tests hold these reads against psutil's.
+for sockets in the reader's own network namespace whatever the process; it knows no cgroups; and its import
+takes 0.8 MiB. The tests compare these reads with psutil's.
 """
 
 import ipaddress

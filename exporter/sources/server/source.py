@@ -2,7 +2,6 @@
 
 from collections.abc import Callable, Collection, Iterable
 from dataclasses import dataclass, replace
-from hashlib import blake2b
 from pathlib import Path
 from typing import Final
 from urllib.parse import urlsplit
@@ -37,6 +36,7 @@ from exporter.engines import (
 )
 from exporter.engines.interpretation import implausible
 from exporter.engines.llamacpp import LLAMACPP
+from exporter.hashes import blake2b
 from exporter.readings import (
     CounterColumns,
     Division,

@@ -3,13 +3,13 @@
 from base64 import b64encode
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
-from hashlib import sha256
 from html import escape
 from importlib.resources import files
 from itertools import repeat
 from typing import Final, TypeAlias
 from urllib.parse import quote
 
+from exporter.hashes import sha256
 from exporter.readings import ServerKey
 from exporter.report import Build
 from exporter.web.wording import amount

@@ -133,17 +133,56 @@ def assert_set(event: threading.Event) -> None:
     assert event.wait(timeout=30)
 
 
-def test_a_service_that_keeps_silent_is_given_up_in_time(
+def test_a_service_that_keeps_silent_is_given_up_after_three_attempts(
     metadata: MetadataServer, source: Make, poller_host: PollerHost
 ) -> None:
-    """Then what is known without it is the place."""
+    """Then what is known without it is the place. Until then it may be a network that is not up yet."""
     azure(metadata).hangs.add(AZURE_PATH)
     poller_host.begin(source("azure", timeout=0.3)).start()
+    locations = []
+    for _ in range(2):
+        locations.append(poller_host.next()[0])
+        poller_host.clock.asked_again()
     location, row = poller_host.next()
 
+    assert locations == [None, None]
     assert HostLocation("azure", source="configuration") == location
     assert row is not None
-    assert (row.up, row.last_success, row.errors) == (False, None, {"timeout": 1})
+    assert (row.up, row.last_success, row.errors) == (False, None, {"timeout": 3})
+    assert poller_host.clock.waited[:2] == [5, 10]
+
+
+def test_a_network_that_comes_up_after_the_daemon_prices_nothing_by_the_firmware_alone(
+    metadata: MetadataServer, firmware: Callable[..., Path], source: Make, poller_host: PollerHost
+) -> None:
+    """A spot host would pay an on-demand price since its last tick, as its firmware has no lifecycle."""
+    firmware(sys_vendor="Amazon EC2", product_name="p5.48xlarge")
+    aws(metadata).hangs.add(AWS_SESSION_PATH)
+    poller_host.begin(source("auto", timeout=0.3)).start()
+    location, row = poller_host.next()
+    assert location is None
+    assert row is not None
+    assert row.errors == {"timeout": 1}
+
+    metadata.hangs.clear()
+    poller_host.clock.asked_again()
+    location, _ = poller_host.next()
+
+    assert location is not None
+    assert (location.instance_type, location.lifecycle) == ("p5.48xlarge", "on_demand")
+
+
+def test_silence_after_an_answer_gives_nothing_up(
+    metadata: MetadataServer, source: Make, poller_host: PollerHost
+) -> None:
+    """What was read once stays, and what fails otherwise is no silence: the next read is another attempt."""
+    azure(metadata)
+    poller_host.begin(source("azure", timeout=0.3), renewal=600 * 10**9).start()
+    assert poller_host.next()[0] == ANSWER
+    metadata.hangs.add(AZURE_PATH)
+    for _ in range(2):
+        poller_host.clock.asked_again()
+        assert poller_host.next()[0] == ANSWER
 
 
 def test_an_answer_is_kept_and_asked_for_once(

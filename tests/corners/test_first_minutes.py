@@ -1,0 +1,97 @@
+"""The price per token of a server that serves alike from minute to minute, in its first ones and after a gap.
+
+The GPU costs 3.60 dollars an hour, a tenth of a cent a second, and is half busy. 100 tokens a second cost
+10 dollars a million, of which 5 are busy.
+"""
+
+from pathlib import Path
+
+import pytest
+
+from exporter.report import Report
+from tests.corners.simulated_host import HOUR, MINUTE, SECOND, SimulatedHost
+
+CONFIG = """
+hardware: [{rented: {dollars_per_gpu_hour: 3.60}}]
+servers: [{name: chat, url: "http://127.0.0.1:8000/metrics", gpus: [0]}]
+"""
+
+
+class ServingHost(SimulatedHost):
+    """A host whose server generates 100 tokens a second from a moment on, and does not answer before it."""
+
+    answers_from = serves_from = 0
+
+    def tick(self, after: int = 0) -> Report:
+        now = self.clock.true + after
+        self.endpoint.failure = "" if now >= self.answers_from else "connection refused"
+        self.endpoint.generation = max(0.0, float((now - self.serves_from) * 100 // SECOND))
+        return super().tick(after)
+
+    def price(self, basis: str) -> float | None:
+        """Dollars per million tokens; `None` where there is no such row."""
+        rows = self.rows("inference_cost_dollars_per_million_tokens", kind="all", basis=basis)
+        return next(iter(rows.values()), None)
+
+
+def serving(folder: Path, start: str, *, loading: int = 0, idle: int = 0) -> ServingHost:
+    """One that has ticked once. Its server holds the GPU from then on, loads, and idles before it serves."""
+    host = ServingHost(folder, CONFIG, start)
+    host.answers_from = host.clock.true + loading
+    host.serves_from = host.answers_from + idle
+    host.tick()
+    return host
+
+
+@pytest.mark.parametrize(("second", "first"), [("00", 60), ("05", 60), ("47", 20)])
+def test_the_first_price_is_that_of_all_minutes(tmp_path: Path, second: str, first: int) -> None:
+    """Whenever in a minute it starts: a tick's tokens are in the minutes that its cost is in.
+
+    The first price comes with the first whole minute that has 1,000 tokens: 13 seconds have 1,300.
+    """
+    host = serving(tmp_path, f"2026-11-25T12:00:{second}+00:00")
+    for passed in range(10, 150, 10):
+        host.tick(10 * SECOND)
+        known = (host.price("full"), host.price("busy"))
+        expected = (None, None) if passed < first else (pytest.approx(10), pytest.approx(5))
+        assert (passed, known) == (passed, expected)
+
+
+def test_idle_time_before_the_first_request_is_in_the_full_price(tmp_path: Path) -> None:
+    """It answers at 12:00:05, and has the first request at 12:01:05.
+
+    At 12:02, 11.5 cents are over 5,500 tokens; at 12:03, 17.5 cents over 11,500.
+    """
+    host = serving(tmp_path, "2026-11-25T12:00:05+00:00", idle=MINUTE)
+    prices = {}
+    for passed in range(10, 190, 10):
+        host.tick(10 * SECOND)
+        prices[passed] = host.price("full")
+    assert prices[110] is None
+    assert prices[120] == pytest.approx(0.115 / 0.0055)
+    assert prices[180] == pytest.approx(0.175 / 0.0115)
+
+
+def test_time_before_a_server_answers_is_no_models(tmp_path: Path) -> None:
+    """It loads from 12:00:05 on and serves from 12:01:05 on.
+
+    The five ticks without a model are the server's. At 12:02 the model has 65 s and 5,500 tokens.
+    """
+    host = serving(tmp_path, "2026-11-25T12:00:05+00:00", loading=MINUTE)
+    for _ in range(12):
+        host.tick(10 * SECOND)
+    assert host.price("full") == pytest.approx(0.065 / 0.0055)
+    assert host.served("inference_cost_dollars_total", model="") == pytest.approx(0.050)
+    assert host.served("inference_cost_dollars_total", model="m") == pytest.approx(0.070)
+
+
+def test_tokens_of_a_gap_are_over_the_same_time_as_its_cost(tmp_path: Path) -> None:
+    """Two hours without a daemon are 7.20 dollars and 720,000 tokens: the hour after it costs as ever."""
+    host = serving(tmp_path, "2026-11-25T11:57:35+00:00")
+    host.tick(10 * SECOND)
+    host.restart(2 * HOUR)
+    host.tick()
+    assert host.price("full") == pytest.approx(10)
+    for _ in range(6):
+        host.tick(10 * MINUTE)
+        assert host.price("full") == pytest.approx(10)
