@@ -51,7 +51,7 @@ def validate(file: Path) -> Verdict:
     ]
     environment = {**os.environ, "LOGGING_CONFIG": str(quiet), "POLARS_MAX_THREADS": "1"}
     done = subprocess.run(
-        command, cwd=folder, env=environment, capture_output=True, text=True, check=False, timeout=100
+        command, cwd=folder, env=environment, capture_output=True, text=True, check=False, timeout=300
     )
     # Its exit status is 0 whatever it finds.
     assert done.returncode == 0, done.stderr

@@ -98,7 +98,7 @@ def run(
         env=MEMORY | os.environ | {"TMPDIR": str(folder)},
         capture_output=True,
         text=True,
-        timeout=280,
+        timeout=560,
         check=False,
     )
     return "" if done.returncode == 0 else done.stdout + done.stderr

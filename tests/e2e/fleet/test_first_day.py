@@ -19,7 +19,7 @@ from tests.e2e.fleet.page import Line, page
 from tests.e2e.fleet.rule_unit_tests import DEPLOY, ENGINES, alerting, exactly, number, run
 from tests.nightly import daily
 
-pytestmark = pytest.mark.timeout(300)
+pytestmark = pytest.mark.timeout(600)
 
 RULES = [DEPLOY / "cluster-rules.yml", DEPLOY / "fleet-rules.yml"]
 STEP = 120

@@ -10,7 +10,7 @@ from tests.e2e.fleet import timeline
 from tests.e2e.fleet.rule_unit_tests import DEPLOY, ENGINES, Check, exactly, nearly, run
 from tests.e2e.fleet.timeline import MINUTE, MONTH, NEXT, Truth
 
-pytestmark = pytest.mark.timeout(300)
+pytestmark = pytest.mark.timeout(600)
 
 FIRING = 'count by (alertname, budget, cluster) (ALERTS{alertstate="firing"})'
 EXHAUSTED = '{alertname="InferenceBudgetExhausted",budget="chat"}'
