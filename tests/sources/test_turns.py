@@ -23,7 +23,7 @@ PAGE = b"""HTTP/1.1 200 OK\r\n\r
 process_start_time_seconds 1.5e9
 vllm:generation_tokens_total{model_name="m"} 7
 """
-TIMEOUT_SECONDS = 0.04
+TIMEOUT_SECONDS = 0.1
 
 
 @dataclass(eq=False)
