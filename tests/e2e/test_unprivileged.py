@@ -98,7 +98,8 @@ def doctor(daemon: Daemon) -> str:
         text=True,
         check=False,
     )
-    assert done.stderr == ""
+    # Servers of tests that run at the same time may claim one port.
+    assert [line for line in done.stderr.splitlines() if 'msg="claim refused"' not in line] == []
     return done.stdout
 
 
