@@ -23,7 +23,7 @@ from exporter.sources.nvml.library import (
     Library,
     reason,
 )
-from exporter.units import NANOSECONDS_PER_SECOND, Nanoseconds
+from exporter.units import NANOSECONDS_PER_HOUR, NANOSECONDS_PER_SECOND, Nanoseconds
 
 LARGEST_COUNT: Final = 128
 """More GPUs than any host has; a larger count is not a reading."""
@@ -222,7 +222,10 @@ def _recall(nvml_gpu: NvmlGpu, missing: list[NvmlGpu]) -> NvmlGpu:
 
 
 UNSUPPORTED: Final = frozenset({NOT_SUPPORTED, NO_PERMISSION, FUNCTION_NOT_FOUND, ARGUMENT_VERSION_MISMATCH})
-"""Codes that will not change before NVML is opened again; the call is not made again until then."""
+"""Codes that seldom change before NVML is opened again; the call is made again then, or after an hour."""
+
+UNSUPPORTED_FOR: Final[Nanoseconds] = NANOSECONDS_PER_HOUR
+"""A refusal may have been a moment's: of a counter of energy it would leave integrated power for good."""
 
 LARGEST_INTEGER: Final = 2**63 - 1
 """Sentinels and wrecked counters lie above; what is counted for years does not."""
@@ -231,15 +234,27 @@ LARGEST_INTEGER: Final = 2**63 - 1
 class NvmlCapabilities:
     """Calls about GPUs, and the calls that each GPU does not support."""
 
-    def __init__(self, library: Library) -> None:
+    def __init__(self, library: Library, clock: Clock) -> None:
         self._library = library
+        self._clock = clock
         self._unsupported: dict[tuple[str, str], int] = {}
+        self._logged: set[tuple[str, str]] = set()
+        self._expires_at: Nanoseconds = 0
         self.errors: list[str] = []
         """Reasons of the calls that failed for now, since it was last emptied."""
+
+    def begin_read(self) -> None:
+        """Forget the errors of the last read, and after an hour what is unsupported."""
+        self.errors.clear()
+        now = self._clock.elapsed()
+        if now >= self._expires_at:
+            self._expires_at = now + UNSUPPORTED_FOR
+            self._unsupported.clear()
 
     def expire(self) -> None:
         """NVML was opened again: another driver may support more."""
         self._unsupported.clear()
+        self._logged.clear()
 
     def is_unsupported(self, gpu: Gpu, field: str) -> bool:
         """Whether a GPU is known not to support a field."""
@@ -283,5 +298,6 @@ class NvmlCapabilities:
             self.errors.append(reason(error.code))
         elif not self.is_unsupported(gpu, field):
             self._unsupported[gpu.uuid, field] = error.code
-            if error.code == NO_PERMISSION:
+            if error.code == NO_PERMISSION and (gpu.uuid, field) not in self._logged:
+                self._logged.add((gpu.uuid, field))
                 log.warning("nvml call unsupported", extra={"uuid": gpu.uuid, "problem": str(error)})

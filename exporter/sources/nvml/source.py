@@ -74,7 +74,7 @@ class NvmlSource:
         self._worker = Worker("nvml", clock)
         self._library = Library(clock)
         self._inventory = NvmlInventory(self._library, clock)
-        self._capabilities = NvmlCapabilities(self._library)
+        self._capabilities = NvmlCapabilities(self._library, clock)
         self._layouts = Layouts(self._library, self._capabilities, clock)
         self._gpm = Gpm(self._library, self._capabilities, self._layouts, clock)
         self._fields = GpuFields(self._capabilities, self._gpm)
@@ -124,7 +124,7 @@ class NvmlSource:
     def _read(self, marks: Mapping[str, _SampleMarks]) -> _NvmlRead:
         """One read, on the thread."""
         self._inventory.errors.clear()
-        self._capabilities.errors.clear()
+        self._capabilities.begin_read()
         if self._library.open():
             for memory in (self._inventory, self._capabilities, self._layouts, self._gpm):
                 memory.expire()

@@ -212,6 +212,25 @@ def test_what_needs_permission_is_told_once(nvml: NvmlHost, caplog: pytest.LogCa
     ]
 
 
+def test_what_was_refused_once_is_asked_again_in_an_hour(
+    nvml: NvmlHost, caplog: pytest.LogCaptureFixture
+) -> None:
+    """It may work then: without its counter a GPU's energy is integrated power, of which a loss has none."""
+    nvml.set(A, rules=(Return("nvmlDeviceGetTotalEnergyConsumption", 4),))
+    with caplog.at_level(logging.WARNING):
+        assert nvml.one().energy is None
+        nvml.clock.advance(3590)
+        assert nvml.one().energy is None
+        nvml.set(A)
+        nvml.clock.advance(3580)
+        assert nvml.one().energy is None
+        assert nvml.one().energy == 1_000_000_000
+    assert nvml.source.errors == ()
+    assert log_lines(caplog) == [
+        "nvml call unsupported: GPU-a: nvmlDeviceGetTotalEnergyConsumption returned 4 (no_permission)"
+    ]
+
+
 @pytest.mark.parametrize(("code", "why"), [(999, "unknown"), (77, "other"), (10, "other")])
 def test_a_field_that_fails_for_now_is_asked_again(nvml: NvmlHost, code: int, why: str) -> None:
     """Two bad ticks cost that field for two ticks and are counted."""
