@@ -23,10 +23,18 @@ RENDERED = "charts"
 """The group of what only looks at the rendered chart: each rendering is made once."""
 
 LONGEST = (
-    *("test_story", "center", "test_focus", "fleet-books", "test_page", RENDERED, "fleet", "test_alerts"),
-    *("test_quickstart", "test_slots", "test_first_day", "test_footprint", "test_hostile_pages"),
+    *(
+        "test_story",
+        "test_hostile_pages",
+        "test_footprint",
+        "test_slots",
+        "center",
+        "test_focus",
+        "fleet-books",
+    ),
+    *("test_page", RENDERED, "fleet", "test_alerts", "test_quickstart", "test_first_day"),
 )
-"""Groups and files that take or wait for minutes, the longest first; three of the first six go by a clock."""
+"""Groups and files that take or wait for minutes: those first that go by a clock, then the longest."""
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
