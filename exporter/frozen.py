@@ -2,7 +2,7 @@
 
 There each field of a frozen one is set by a call of `object.__setattr__`, 5 to 25 times as long as an
 assignment, and each class keeps two functions and what it was before its slots, 6 KiB.
-A tick of 8 GPUs and 8 servers makes 480 objects of 3,100 fields, which was a tenth of its CPU.
+A tick of 8 GPUs and 8 servers makes 480 objects of 3,100 fields: 4 to 11 % of a simulated host's CPU.
 """
 
 import dataclasses
