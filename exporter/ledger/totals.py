@@ -1,7 +1,7 @@
 """Running totals: sums of a tick, of the last commit and since it, and their rows in the file."""
 
 import sqlite3
-from collections.abc import Collection, Container, Iterator
+from collections.abc import Collection, Container, Iterator, Sequence
 from dataclasses import field, fields, replace
 from typing import Any, Final, NamedTuple, TypeVar
 
@@ -221,8 +221,9 @@ class Totals:
             owner, kind, count = tokens.owner, tokens.kind, tokens.count
             _count(self.tokens, (owner, kind), count)
             if count:
-                for covered, spread in _by_minute(count, postings, minute):
-                    _count(self.minute_tokens, (covered, owner, kind), spread)
+                for segment, part in by_segment(count, postings.segments):
+                    covered = minute if segment is None else minute_of(segment.start)
+                    _count(self.minute_tokens, (covered, owner, kind), part)
                 self.last_token[owner] = self.changed[owner] = end
         for equivalent in postings.equivalents:
             _count(self.equivalents, (equivalent.owner, equivalent.reference), equivalent.amount)
@@ -379,21 +380,22 @@ def hours_floor(hours: Collection[int], most: int | None = None) -> int:
     return sorted(hours)[-(most or HOURS_KEPT) :][0] if hours else 0
 
 
-def _by_minute(count: int, postings: Postings, minute: int) -> Iterator[tuple[int, int]]:
-    """A tick's tokens by the minutes that its money is in, in proportion to their time; else of one minute.
+def by_segment(count: int, segments: Sequence[Segment]) -> Iterator[tuple[Segment | None, int]]:
+    """A tick's tokens by the segments of its money, in proportion to their time. Parts of zero are left out.
 
-    A price is a quotient of both: it would have money of ticks whose tokens are of a later minute.
+    A price is a quotient of both: it would have money of ticks whose tokens are of a later minute or day.
+    `None`: the tick has no segments, and all are of its end.
     """
-    if not postings.segments:
-        yield minute, count
+    if len(segments) <= 1:
+        yield (segments[0] if segments else None), count
         return
-    length = sum(segment.end - segment.start for segment in postings.segments)
+    length = sum(segment.end - segment.start for segment in segments)
     passed = before = 0
-    for segment in postings.segments:
+    for segment in segments:
         passed += segment.end - segment.start
         after = count * passed // length
         if after > before:
-            yield minute_of(segment.start), after - before
+            yield segment, after - before
         before = after
 
 

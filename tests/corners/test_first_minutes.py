@@ -95,3 +95,14 @@ def test_tokens_of_a_gap_are_over_the_same_time_as_its_cost(tmp_path: Path) -> N
     for _ in range(6):
         host.tick(10 * MINUTE)
         assert host.price("full") == pytest.approx(10)
+
+
+def test_tokens_of_a_gap_are_of_the_same_months_as_its_cost(tmp_path: Path) -> None:
+    """Ten seconds before 18:00, then 12 hours without a daemon: six of them in each month."""
+    host = serving(tmp_path, "2026-11-30T17:59:50+00:00")
+    host.tick(10 * SECOND)
+    host.restart(12 * HOUR)
+    host.tick()
+    totals = [host.statement(month)["total"] for month in ("2026-11", "2026-12")]
+    assert [total["dollars"] for total in totals] == [21.61, 21.60]
+    assert [total["generation_tokens"] for total in totals] == [2_161_000, 2_160_000]

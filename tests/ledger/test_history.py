@@ -111,7 +111,7 @@ def test_an_hour_and_a_day_hold_what_their_ticks_added(path: Path, clock: StillC
 
 
 def test_a_tick_over_midnight_is_posted_to_both_days(path: Path, clock: StillClock) -> None:
-    """Money by the time that it covers, at 00:00 in Kathmandu (18:15Z); tokens where the tick ended."""
+    """Both are a second each, cut at 00:00 in Kathmandu (18:15Z): 5 and 6 of money, 4 and 5 of 9 tokens."""
     midnight = NOVEMBER + 18 * HOUR + 15 * MINUTE
     over = Postings(
         midnight + SECOND,
@@ -126,7 +126,7 @@ def test_a_tick_over_midnight_is_posted_to_both_days(path: Path, clock: StillClo
     history = days(path)
 
     assert {day: sum(sums.cost.values()) for day, sums in history.items()} == {20261101: 5, 20261102: 6}
-    assert {day: sum(sums.tokens.values()) for day, sums in history.items()} == {20261101: 0, 20261102: 9}
+    assert {day: sum(sums.tokens.values()) for day, sums in history.items()} == {20261101: 4, 20261102: 5}
     # The hour is one; its row is not overwritten by the second day's.
     assert {hour: sum(sums.cost.values()) for hour, sums in hours(path).items()} == {FIRST_HOUR + 18: 11}
 
