@@ -1,5 +1,6 @@
-"""Footprint of the daemon on a host of 8 GPUs and 8 vLLM servers, and of nvitop-exporter and node_exporter.
+"""Footprint of the daemon on a host of 8 GPUs and 8 vLLM servers, and of other exporters.
 
+nvidia_gpu_exporter is one of them where it is on PATH, with `fake-nvidia-smi` of its repository.
 Each is scraped every 10 s by one scraper. Several such hosts run side by side, each a run of its own.
 
     python -m benchmarks.footprint [--minutes 10] [--runs 3]
@@ -15,7 +16,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Final
 
-from benchmarks.host import NODE, NVITOP, NVITOP_SLOWER, OURS, PEER, Host, host, used
+from benchmarks.host import NODE, NVIDIA_GPU, NVITOP, NVITOP_SLOWER, OURS, PEER, Host, host, used
 from benchmarks.quiet import load_of_others
 from benchmarks.results import Row, machine, table, version_of, write
 from tests.e2e.daemon import get, until
@@ -44,7 +45,7 @@ class FootprintFigures:
 
     def _order(self, item: tuple[tuple[str, str, str], list[float]]) -> tuple[int, int]:
         subjects = list(dict.fromkeys(subject for subject, _, _ in self.values))
-        programs = [OURS, NVITOP, NVITOP_SLOWER, NODE]
+        programs = [OURS, NVITOP, NVITOP_SLOWER, NODE, NVIDIA_GPU]
         return subjects.index(item[0][0]), programs.index(item[0][1])
 
 
@@ -120,10 +121,11 @@ def main(minutes: float, runs: int) -> None:
             list(pool.map(run, range(runs)))
         starts(Path(folder) / "starts", figures)
         calls(Path(folder) / "calls", figures)
-    text = (
-        f"{machine()}, nvitop-exporter {version_of(str(PEER))}, node_exporter "
-        f"{version_of('prometheus-node-exporter')}.\n\n{table(figures.rows(), OURS, load)}"
-    )
+    versions = [machine(), f"nvitop-exporter {version_of(str(PEER))}"]
+    versions.append(f"node_exporter {version_of('prometheus-node-exporter')}")
+    if any(program == NVIDIA_GPU for _, program, _ in figures.values):
+        versions.append(f"{NVIDIA_GPU} {version_of(NVIDIA_GPU)}")
+    text = f"{', '.join(versions)}.\n\n{table(figures.rows(), OURS, load)}"
     print(text)
     write("footprint", text)
 

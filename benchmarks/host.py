@@ -24,7 +24,18 @@ NVITOP: Final = "nvitop-exporter, every 1 s"
 
 NVITOP_SLOWER: Final = "nvitop-exporter, every 10 s"
 NODE: Final = "node_exporter"
+NVIDIA_GPU: Final = "nvidia_gpu_exporter"
 PEER: Final = ROOT / ".cache" / "peers" / "bin" / "nvitop-exporter"
+NVIDIA_SMI: Final = """#!/bin/sh
+fake-nvidia-smi --capture linux-x86_64__nvidia-h200__590.48.01 --state load "$@" | awk '
+/GPU-00000000/ {{
+    for (i = 0; i < {gpus}; i++) {{ row = $0; gsub(/GPU-00000000/, "GPU-0000000" i, row); print row }}
+    next
+}}
+1'
+"""
+"""A replay of nvidia_gpu_exporter 1.9, one GPU there, as several."""
+
 GPUS_MAX: Final = 32
 PATIENCE: Final = 120.0
 
@@ -140,6 +151,16 @@ def _peers(made: Host) -> Iterator[tuple[str, tuple[str, ...], int]]:
     if node is None:
         raise FileNotFoundError("no node_exporter; on Debian: apt-get install prometheus-node-exporter")
     yield NODE, (node, f"--web.listen-address=127.0.0.1:{port}"), port
+    exporter = shutil.which(NVIDIA_GPU)
+    if exporter is None or shutil.which("fake-nvidia-smi") is None:
+        print("nvidia_gpu_exporter and its cmd/fake-nvidia-smi are not on PATH: it is left out", flush=True)
+        return
+    port = free_port()
+    nvidia_smi = made.folder / "nvidia-smi"
+    nvidia_smi.write_text(NVIDIA_SMI.format(gpus=len(made.nvml.scenario.gpus)), encoding="utf-8")
+    nvidia_smi.chmod(0o755)
+    address = f"--web.listen-address=127.0.0.1:{port}"
+    yield NVIDIA_GPU, (exporter, address, f"--nvidia-smi-command={nvidia_smi}"), port
 
 
 @contextmanager
