@@ -4,6 +4,7 @@ The ledger's totals, the committed totals of a report and the rows of a metric c
 """
 
 import http.server
+import inspect
 import socket
 import threading
 import traceback
@@ -74,7 +75,7 @@ def our_frames() -> list[str]:
     """Functions of the package on the stack, outermost first."""
     return [
         frame.f_code.co_qualname
-        for frame, _ in traceback.walk_stack(None)
+        for frame, _ in traceback.walk_stack(inspect.currentframe())
         if frame.f_code.co_filename.startswith(PACKAGE)
     ][::-1]
 
