@@ -2,6 +2,7 @@
 
 import shutil
 import sqlite3
+from contextlib import closing
 from dataclasses import replace
 from pathlib import Path
 
@@ -38,7 +39,7 @@ def test_a_ledger_of_the_release_before_gets_them_with_the_first_one(path: Path,
     shutil.copy(FIXTURE, path)
     ledger = Ledger.open(path, clock)
     ledger.post(tick(NOVEMBER + 10 * SECOND), ledger.state())
-    with sqlite3.connect(path) as file:
+    with closing(sqlite3.connect(path)) as file:
         tables = {name for (name,) in file.execute("SELECT name FROM sqlite_master")}
     ledger.post(LATER, ledger.state())
     ledger.close()
