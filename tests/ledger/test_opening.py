@@ -70,7 +70,7 @@ def test_a_path_below_a_file(tmp_path: Path, clock: StillClock) -> None:
     path = tmp_path / "file" / "ledger.db"
     ledger = Ledger.open(path, clock)
 
-    assert ledger.problem == f"{path} cannot be written (File exists): {MEMORY}; {WRITABLE}"
+    assert ledger.problem == f"{path} cannot be written ({path.parent} is no folder): {MEMORY}; {WRITABLE}"
 
 
 def test_a_directory_that_cannot_be_written(
