@@ -20,7 +20,7 @@ from tests.ledger.ticks import CHAT, HOUR, NOVEMBER, SECOND, StillClock, accrued
 
 MONTHS = ("2026-11",)
 END = NOVEMBER + HOUR
-MEMORY = "the books are in memory and end with this process"
+MEMORY = "the ledger is in memory and ends with this process"
 COPY = "if there is an intact copy of it, stop the daemon and put the copy in its place"
 WRITABLE = "make the place writable, or set --ledger.path to one that is"
 
