@@ -48,7 +48,7 @@ e2e: develop ## Run the exporter against real servers, a real Prometheus and a f
 	@$(with_tools) tools/e2e $(or $(PART),tests) $(ARGS)
 
 .PHONY: nightly
-nightly: programs develop slow ## Run the slow tests and what the targets above leave out, properties on new examples, 200 fault plans and 500 kills, these ten minutes; over half an hour of CPU
+nightly: programs develop slow ## Run the slow tests and what the targets above leave out: new examples, 200 fault plans, 500 kills; over half an hour of CPU
 	@$(with_tools) tools/in_memory pytest -n auto --dist loadgroup -m "nightly or hypothesis" --hypothesis-profile nightly --plans 200 --timeout 1200 $(ARGS)
 	@tools/e2e programs
 	@tools/e2e downloads
@@ -144,7 +144,7 @@ clean: ## Remove everything that the other targets built
 
 .PHONY: help
 help: ## List the targets
-	@sed -nE 's/^([a-z0-9-]+):[^#]*## (.*)/\1\t\2/p' $(MAKEFILE_LIST) | expand -t 12
+	@sed -nE 's/^([a-z0-9-]+):[^#]*## (.*)/\1\t\2/p' $(MAKEFILE_LIST) | expand -t 14
 
 .PHONY: programs
 programs:

@@ -97,7 +97,7 @@ def facts(timeline: Timeline, site: Site) -> tuple[Fact, ...]:
             f"{TRIAL.server} runs since {_hour(timeline.tried)}, and no ownership rule matches it.",
             (
                 "demo report month --by team",
-                f'{metrics} | grep \'dollars_per_hour{{.*product="unassigned".*server="{TRIAL.server}"\'',
+                f"{metrics} | grep '^inference_cost_dollars_per_hour{{.*server=\"{TRIAL.server}\"'",
             ),
         ),
         Fact(

@@ -162,7 +162,10 @@ def make_folder(folder: Path) -> None:
         OSError: it cannot be made.
     """
     if not os.path.isdir(folder):
-        folder.mkdir(mode=FOLDER_MODE, parents=True, exist_ok=True)
+        try:
+            folder.mkdir(mode=FOLDER_MODE, parents=True, exist_ok=True)
+        except FileExistsError as error:  # it is a file, and that it exists says nothing of what is wrong
+            raise NotADirectoryError(errno.ENOTDIR, f"{folder} is no folder") from error
 
 
 def make_file(path: Path) -> None:

@@ -32,7 +32,7 @@ log = logging.getLogger(__name__)
 ADOPT: Final = "inference-cost-exporter ledger adopt"
 """The command that binds a ledger to the next machine that opens it."""
 
-IN_MEMORY: Final = "the books are in memory and end with this process"
+IN_MEMORY: Final = "the ledger is in memory and ends with this process"
 WRITABLE: Final = "make the place writable, or set --ledger.path to one that is"
 STANDS_STILL: Final = "totals stand still, metering goes on in memory and is written as soon as it can be"
 HISTORY_LOST: Final = (
@@ -415,8 +415,8 @@ class Ledger:
             self._release(self._lock)
         self._lock = lock
         self._problems[ProblemKind.DISPLACED] = (
-            f"{why}: it is left alone, and the books go on in {target}; the next start takes {home}: before "
-            f"it, stop the daemon and put the right one of the two there"
+            f"{why}: it is left alone, and the ledger continues in {target}; the next start takes {home}: "
+            f"before it, stop the daemon and put the right one of the two there"
         )
 
     def _restore(self, file: Store, target: Path, *, shared: bool = False) -> None:

@@ -95,7 +95,7 @@ def _what_then(path: Path, error: Exception) -> str:
     if not isinstance(error.__cause__, DamagedError):
         return ""
     return (
-        f": the daemon would move it to {files.free_name(path, 'corrupt')} and begin new books at zero; "
+        f": the daemon would move it to {files.free_name(path, 'corrupt')} and begin a new ledger at zero; "
         "put a copy of the ledger in its place, or set --ledger.path to the right file"
     )
 
@@ -116,7 +116,7 @@ def _writable(path: Path) -> str:
 def _memory(state: object, problem: str, advice: str) -> Inspection:
     """The daemon would run without a file, and lose the ledger at its end."""
     return Inspection(
-        str(state), f"{problem}: the books would be in memory and end with the daemon; {advice}"
+        str(state), f"{problem}: the ledger would be in memory and end with the daemon; {advice}"
     )
 
 

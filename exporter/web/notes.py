@@ -91,7 +91,7 @@ def _ledger_notes(totals: CommittedTotals) -> Iterator[str]:
         if totals.unread:
             yield (
                 "The ledger's file cannot be read: once it can, the time since then may be counted twice, by "
-                "these books and by that file."
+                "this ledger and by that file."
             )
     elif not totals.writable:
         yield "The ledger cannot be written. Totals are frozen, and a restart loses everything since."

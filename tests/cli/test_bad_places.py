@@ -25,9 +25,9 @@ OTHERS = "a folder that cannot be entered"
 SHUT = (OTHERS, "a read-only directory")
 NAME_IT = "name the daemon's ledger with --ledger.path or --config.file"
 DENIED = "cannot be read (Permission denied): run this as the user that the daemon runs as"
-MEMORY = "the books would be in memory and end with the daemon"
+MEMORY = "the ledger would be in memory and end with the daemon"
 MOVES = (
-    "the daemon would move it to {path}.corrupt-1 and begin new books at zero; "
+    "the daemon would move it to {path}.corrupt-1 and begin a new ledger at zero; "
     "put a copy of the ledger in its place, or set --ledger.path to the right file"
 )
 

@@ -21,7 +21,7 @@ hardware:
   - {match: {gpu_model: "*H100*"}, rented: {dollars_per_gpu_hour: 2.50}}
 """
 COST, TIME = "inference_cost_dollars_total", "inference_gpu_seconds_total"
-MEMORY = "the books are in memory and end with this process"
+MEMORY = "the ledger is in memory and ends with this process"
 TWICE = "once it can be read, what is counted meanwhile may be counted twice; "
 
 

@@ -264,7 +264,7 @@ def test_a_foreign_file_that_cannot_be_moved_aside(
     assert spent(ledger.totals(END, MONTHS)) == 1
     assert ledger.problem == (
         f"{path} is another machine's, none of whose GPUs is here, and no other can be begun "
-        "(Permission denied): the books are in memory and end with this process; "
+        "(Permission denied): the ledger is in memory and ends with this process; "
         "make the place writable, or set --ledger.path to one that is"
     )
     ledger.close()
@@ -281,7 +281,7 @@ def test_a_disk_too_full_for_new_books(path: Path, clock: StillClock, disk: Any)
     ledger.close()
 
     assert (ledger.persistent, ledger.moved_aside) == (False, path.with_name("ledger.db.foreign-1"))
-    assert "no other can be begun (database or disk is full): the books are in memory" in ledger.problem
+    assert "no other can be begun (database or disk is full): the ledger is in memory" in ledger.problem
 
 
 def test_books_in_memory_are_never_another_machines(clock: StillClock) -> None:

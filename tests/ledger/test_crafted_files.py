@@ -83,8 +83,8 @@ def test_what_is_no_regular_file_is_neither_opened_nor_moved(
     ledger.close()
 
     assert (totals.persistent, sum(totals.cost.values())) == (False, 1_000_008)
-    assert ledger.problem.startswith(f"{name} is {kind}: the books are in memory")
-    assert inspect(path).problem.startswith(f"{name} is {kind}: the books would be in memory")
+    assert ledger.problem.startswith(f"{name} is {kind}: the ledger is in memory")
+    assert inspect(path).problem.startswith(f"{name} is {kind}: the ledger would be in memory")
     entry = AdjustmentRequest(1, "2026-11-01", "chat", None, "reason")
     for verb in (
         lambda: LedgerReader.open(path),

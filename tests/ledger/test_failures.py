@@ -248,10 +248,10 @@ def test_another_ledger_in_the_files_place_is_not_written_to(
 
     assert ledger.problem == (
         f"{path} is not this daemon's ledger any more (it is another ledger): it is left alone, and the "
-        f"books go on in {beside}; the next start takes {path}: before it, stop the daemon and put the right "
-        "one of the two there; the ledger's open file could not be copied: its id, totals and marks were "
-        "written from memory; history by hour and day, and the list of corrections with those that waited, "
-        "are lost"
+        f"ledger continues in {beside}; the next start takes {path}: before it, stop the daemon and put the "
+        "right one of the two there; the ledger's open file could not be copied: its id, totals and marks "
+        "were written from memory; history by hour and day, and the list of corrections with those that "
+        "waited, are lost"
     )
     assert (again.id, expected_totals(2).differences(totals), totals.residual) == (ledger.id, {}, 0)
 

@@ -16,7 +16,7 @@ from exporter.ledger.maintenance import Inspection, inspect
 from tests.ledger.adjustments import correct
 from tests.ledger.ticks import StillClock, accrued, numbered
 
-MEMORY = "the books would be in memory and end with the daemon"
+MEMORY = "the ledger would be in memory and end with the daemon"
 
 
 @pytest.fixture
@@ -152,7 +152,7 @@ def test_a_file_that_is_no_ledger(path: Path) -> None:
     assert inspect(path) == Inspection(
         str(path),
         f"{path} is no ledger that can be read: file is not a database: the daemon would move it to "
-        f"{path}.corrupt-2 and begin new books at zero; put a copy of the ledger in its place, "
+        f"{path}.corrupt-2 and begin a new ledger at zero; put a copy of the ledger in its place, "
         "or set --ledger.path to the right file",
     )
 

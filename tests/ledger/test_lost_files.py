@@ -309,9 +309,9 @@ def test_another_file_in_its_place_is_left_alone(
     assert (ledger.displaced, ledger.writable) == (beside, True)
     assert ledger.totals(0, MONTHS).displaced == "ledger.db.displaced-1"
     assert ledger.problem == (
-        f"{path} was replaced by another file while the daemon ran: it is left alone, and the books go on in "
-        f"{beside}; the next start takes {path}: before it, stop the daemon and put the right one of the two "
-        "there"
+        f"{path} was replaced by another file while the daemon ran: it is left alone, and the ledger "
+        f"continues in {beside}; the next start takes {path}: before it, stop the daemon and put the right "
+        "one of the two there"
     )
     assert inspect(path).problem == (
         f"process {os.getpid()} writes {beside}, since another file took the place of its ledger: stop the "

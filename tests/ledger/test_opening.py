@@ -20,7 +20,7 @@ from tests.ledger.ticks import CHAT, HOUR, NOVEMBER, SECOND, StillClock, accrued
 
 MONTHS = ("2026-11",)
 END = NOVEMBER + HOUR
-MEMORY = "the books are in memory and end with this process"
+MEMORY = "the ledger is in memory and ends with this process"
 COPY = "if there is an intact copy of it, stop the daemon and put the copy in its place"
 WRITABLE = "make the place writable, or set --ledger.path to one that is"
 
@@ -70,7 +70,7 @@ def test_a_path_below_a_file(tmp_path: Path, clock: StillClock) -> None:
     path = tmp_path / "file" / "ledger.db"
     ledger = Ledger.open(path, clock)
 
-    assert ledger.problem == f"{path} cannot be written (File exists): {MEMORY}; {WRITABLE}"
+    assert ledger.problem == f"{path} cannot be written ({path.parent} is no folder): {MEMORY}; {WRITABLE}"
 
 
 def test_a_directory_that_cannot_be_written(

@@ -121,8 +121,8 @@ def test_a_ledger_that_cannot_be_read_either(path: Path, clock: StillClock) -> N
 
     assert (ledger.id == ledger_id, totals.persistent, totals.unread) == (False, False, True)
     assert ledger.problem == (
-        f"{path} cannot be written (disk I/O error) and cannot be read (disk I/O error): the books are in "
-        "memory and end with this process; once it can be read, what is counted meanwhile may be counted "
+        f"{path} cannot be written (disk I/O error) and cannot be read (disk I/O error): the ledger is in "
+        "memory and ends with this process; once it can be read, what is counted meanwhile may be counted "
         "twice; make the place writable, or set --ledger.path to one that is"
     )
 

@@ -129,7 +129,7 @@ def test_books_beside_a_ledger_that_cannot_be_read_may_count_twice(make_report: 
         "The ledger is in memory: a restart loses the month.",
         (
             "The ledger's file cannot be read: once it can, the time since then may be counted twice, by "
-            "these books and by that file."
+            "this ledger and by that file."
         ),
     ]
 

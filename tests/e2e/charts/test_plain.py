@@ -101,7 +101,7 @@ def test_the_patches_make_what_the_chart_makes(opened: Path) -> None:
 def test_an_overlay_changes_image_and_configuration(tmp_path: Path) -> None:
     """As docs/kubernetes.md shows it: the ConfigMap keeps its name, so that a change restarts nothing."""
     page = (ROOT / "docs" / "kubernetes.md").read_text()
-    shown = page.partition("```yaml\n# kustomization.yaml\n")[2].partition("```")[0]
+    shown = page.partition("```yaml\n# deploy/mine/kustomization.yaml\n")[2].partition("```")[0]
     shutil.copytree(PLAIN, tmp_path / "kubernetes")
     folder = tmp_path / "mine"
     folder.mkdir()
