@@ -384,15 +384,19 @@ def by_segment(count: int, segments: Sequence[Segment]) -> Iterator[tuple[Segmen
     """A tick's tokens by the segments of its money, in proportion to their time. Parts of zero are left out.
 
     A price is a quotient of both: it would have money of ticks whose tokens are of a later minute or day.
+    Time without hourly rent has no tokens: the host was off or asleep.
     `None`: the tick has no segments, and all are of its end.
     """
     if len(segments) <= 1:
         yield (segments[0] if segments else None), count
         return
-    length = sum(segment.end - segment.start for segment in segments)
+    times = [segment.end - segment.start - segment.down for segment in segments]
+    if not any(times):
+        times = [segment.down for segment in segments]
+    length = sum(times)
     passed = before = 0
-    for segment in segments:
-        passed += segment.end - segment.start
+    for segment, time in zip(segments, times, strict=True):
+        passed += time
         after = count * passed // length
         if after > before:
             yield segment, after - before

@@ -22,6 +22,12 @@ class ServingHost(SimulatedHost):
 
     answers_from = serves_from = 0
 
+    def reboot(self, down: int) -> None:
+        """Another process serves from the boot on, and counts from zero."""
+        super().reboot(down)
+        self.answers_from = self.serves_from = self.clock.true
+        self.endpoint.identity = f"booted {self.clock.true}"
+
     def tick(self, after: int = 0) -> Report:
         now = self.clock.true + after
         self.endpoint.failure = "" if now >= self.answers_from else "connection refused"
@@ -37,6 +43,7 @@ class ServingHost(SimulatedHost):
 def serving(folder: Path, start: str, *, loading: int = 0, idle: int = 0) -> ServingHost:
     """One that has ticked once. Its server holds the GPU from then on, loads, and idles before it serves."""
     host = ServingHost(folder, CONFIG, start)
+    host.endpoint.identity = "first"
     host.answers_from = host.clock.true + loading
     host.serves_from = host.answers_from + idle
     host.tick()
@@ -105,4 +112,31 @@ def test_tokens_of_a_gap_are_of_the_same_months_as_its_cost(tmp_path: Path) -> N
     host.tick()
     totals = [host.statement(month)["total"] for month in ("2026-11", "2026-12")]
     assert [total["dollars"] for total in totals] == [21.61, 21.60]
+    assert [total["generation_tokens"] for total in totals] == [2_161_000, 2_160_000]
+
+
+def test_a_host_that_was_off_served_nothing(tmp_path: Path) -> None:
+    """Off from 18:00 to 02:00 of the next month, first read ten minutes later: 60,000 tokens since the boot.
+
+    They are over the time that rent is owed for, 20 s after the last tick and 600 s since the boot:
+    60,000 x 20 / 620 = 1,935 of November, as its 2 cents of 62 are.
+    """
+    host = serving(tmp_path, "2026-11-30T17:59:50+00:00")
+    host.tick(10 * SECOND)
+    host.reboot(8 * HOUR)
+    host.tick(10 * MINUTE)
+    totals = [host.statement(month)["total"] for month in ("2026-11", "2026-12")]
+    assert [total["dollars"] for total in totals] == [0.03, 0.60]
+    assert [total["generation_tokens"] for total in totals] == [1_000 + 1_935, 58_065]
+    assert host.price("full") == pytest.approx(0.60 / 0.058065)
+
+
+def test_tokens_of_a_tick_in_which_the_host_was_down_throughout_are_not_lost(tmp_path: Path) -> None:
+    """Twelve hours asleep, to the nanosecond: a remote server's 43,200 x 100 tokens are half of each month."""
+    host = serving(tmp_path, "2026-11-30T17:59:50+00:00")
+    host.tick(10 * SECOND)
+    host.clock.asleep += 12 * HOUR
+    host.tick(12 * HOUR)
+    totals = [host.statement(month)["total"] for month in ("2026-11", "2026-12")]
+    assert [total["dollars"] for total in totals] == [0.01, 0.0]
     assert [total["generation_tokens"] for total in totals] == [2_161_000, 2_160_000]
