@@ -132,7 +132,7 @@ def test_a_host_that_was_off_served_nothing(tmp_path: Path) -> None:
 
 
 def test_tokens_of_a_tick_in_which_the_host_was_down_throughout_are_not_lost(tmp_path: Path) -> None:
-    """Twelve hours asleep, to the nanosecond: a remote server's 43,200 x 100 tokens are half of each month."""
+    """Twelve hours asleep, to the nanosecond: half of a remote server's 4,320,000 are in each month."""
     host = serving(tmp_path, "2026-11-30T17:59:50+00:00")
     host.tick(10 * SECOND)
     host.clock.asleep += 12 * HOUR
