@@ -140,3 +140,37 @@ def test_tokens_of_a_tick_in_which_the_host_was_down_throughout_are_not_lost(tmp
     totals = [host.statement(month)["total"] for month in ("2026-11", "2026-12")]
     assert [total["dollars"] for total in totals] == [0.01, 0.0]
     assert [total["generation_tokens"] for total in totals] == [2_161_000, 2_160_000]
+
+
+def test_tokens_of_a_silent_server_are_over_the_silence(tmp_path: Path) -> None:
+    """40 minutes without an answer over a month's end: 20 minutes and 120,000 tokens in each month.
+
+    Once it answers the price is as ever, also while the silence leaves the hour that prices cover.
+    """
+    host = serving(tmp_path, "2026-11-30T22:40:00+00:00")
+    for _ in range(6):
+        host.tick(10 * MINUTE)
+    host.answers_from = host.clock.true + 40 * MINUTE
+    for _ in range(4 * 59):
+        host.tick(10 * SECOND)
+    # 39 of the 60 whole minutes have no tokens yet.
+    assert host.price("full") == pytest.approx(3.60 / (21 * 0.006))
+    while host.clock.true < host.answers_from + 70 * MINUTE:
+        host.tick(10 * SECOND)
+        if host.clock.true >= host.answers_from:
+            assert host.price("full") == pytest.approx(10, rel=1e-4)
+    totals = [host.statement(month)["total"] for month in ("2026-11", "2026-12")]
+    assert [total["dollars"] for total in totals] == [4.80, 5.40]
+    assert [total["generation_tokens"] for total in totals] == [480_000, 540_000]
+
+
+def test_a_server_that_was_restarted_in_its_silence_served_lately(tmp_path: Path) -> None:
+    """Nobody says when it began to serve: its tokens are those of the tick that reads them."""
+    host = serving(tmp_path, "2026-11-30T23:30:00+00:00")
+    host.tick(10 * SECOND)
+    host.answers_from = host.clock.true + 40 * MINUTE
+    host.serves_from, host.endpoint.identity = host.answers_from - 10 * SECOND, "second"
+    while host.clock.true < host.answers_from:
+        host.tick(10 * SECOND)
+    totals = [host.statement(month)["total"] for month in ("2026-11", "2026-12")]
+    assert [total["generation_tokens"] for total in totals] == [1_000, 1_000]
