@@ -19,7 +19,6 @@ import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from exporter.ledger.reader import LedgerReader
 from exporter.cli.explain import ExplainOptions, explained
 from exporter.cli.focus import FocusOptions, write_focus
 from exporter.cli.reconcile import ReconcileOptions as Bill
