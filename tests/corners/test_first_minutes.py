@@ -8,8 +8,9 @@ from pathlib import Path
 
 import pytest
 
+from exporter.ledger.reader import LedgerReader
 from exporter.report import Report
-from tests.corners.simulated_host import HOUR, MINUTE, SECOND, SimulatedHost
+from tests.corners.simulated_host import DAY, HOUR, MINUTE, SECOND, SimulatedHost
 
 CONFIG = """
 hardware: [{rented: {dollars_per_gpu_hour: 3.60}}]
@@ -38,6 +39,12 @@ class ServingHost(SimulatedHost):
         """Dollars per million tokens; `None` where there is no such row."""
         rows = self.rows("inference_cost_dollars_per_million_tokens", kind="all", basis=basis)
         return next(iter(rows.values()), None)
+
+    def tokens(self, day: int) -> int:
+        """Tokens of a local day, a number like 20261130."""
+        assert self.path is not None
+        with LedgerReader.open(self.path) as reader:
+            return sum((reader.days(day, day) or {})[day].tokens.values())
 
 
 def serving(folder: Path, start: str, *, loading: int = 0, idle: int = 0) -> ServingHost:
@@ -174,3 +181,17 @@ def test_a_server_that_was_restarted_in_its_silence_served_lately(tmp_path: Path
         host.tick(10 * SECOND)
     totals = [host.statement(month)["total"] for month in ("2026-11", "2026-12")]
     assert [total["generation_tokens"] for total in totals] == [1_000, 1_000]
+
+
+def test_tokens_of_time_that_was_too_long_to_charge_are_of_that_time(tmp_path: Path) -> None:
+    """14 days without a daemon, of which 7 are charged: the hour after them costs as ever."""
+    host = serving(tmp_path, "2026-11-16T23:59:50+00:00")
+    host.tick(10 * SECOND)
+    host.restart(14 * DAY)
+    host.tick()
+    assert host.price("full") == pytest.approx(10)
+    host.tick(10 * MINUTE)
+    totals = [host.statement(month)["total"] for month in ("2026-11", "2026-12")]
+    assert [total["dollars"] for total in totals] == [604.81, 0.60]
+    assert [total["generation_tokens"] for total in totals] == [14 * 8_640_000 + 1_000, 60_000]
+    assert host.tokens(20261124) == 8_640_000
