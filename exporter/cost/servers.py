@@ -107,8 +107,9 @@ def collect_deltas(state: State, frame: Frame, limits: CardinalityLimits) -> Ser
             if tick.implausible:
                 implausible[reading.url] = tick.implausible
             ticks.append(tick)
-            if last is not None and last.answered != state.wall and last.read and not tick.restarted:
-                late += [last.answered] if any(tick.deltas.values()) else []
+            if last is not None and last.read and not tick.restarted and any(tick.deltas.values()):
+                # Files of earlier releases do not tell when it answered.
+                late += [last.answered] if 0 < last.answered != state.wall else []
         delta = _server_delta(key, before, readings, ticks, latencies, room)
         room -= len(delta.models) - len(before.models)
         servers.append(replace(delta, since=min(late)) if late else delta)
