@@ -65,6 +65,10 @@ def _midnights(start: Instant, end: Instant, zone: ZoneInfo) -> Iterator[Instant
         cut = day_of(cut, zone).end
 
 
+def _passed(start: Instant, end: Instant) -> Nanoseconds:
+    return end - start
+
+
 TIME: Final = ""
 """The key, among components, of the rounding of GPU time."""
 
@@ -287,9 +291,11 @@ class Accrual:
         return hourly
 
     def _energy(self, gpu: GpuAccrual, start: Instant, end: Instant) -> Millijoules:
-        """The part of a GPU's energy in this tick that is a segment's."""
-        since, length = self._interval.start, self._interval.length
-        return gpu.energy * (end - since) // length - gpu.energy * (start - since) // length
+        """The part of a GPU's energy in this tick that is a segment's: a host that is off uses none."""
+        since, until = self._interval.start, self._interval.end
+        time = self._interval.up_between if self._interval.up_between(since, until) else _passed
+        length = time(since, until)
+        return gpu.energy * time(since, end) // length - gpu.energy * time(since, start) // length
 
     def _usage(
         self,

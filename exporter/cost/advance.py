@@ -131,10 +131,14 @@ def advance(state: State, frame: Frame, policy: CostPolicy) -> TickOutcome:
         former = [_accrual(gpu, gpu, None, served, policy, None, unwatched=True) for gpu in gone]
         booted = charged.booted if len(gpus) < len(state.gpus) else None
         segments = Accrual(accruals, policy, charged, former, booted).segments()
+    tokens = served.tokens
+    if interval is not None and interval.uncharged and not rebooted:
+        begun = interval.start - interval.uncharged
+        tokens = tuple(moved if moved.since else replace(moved, since=begun) for moved in tokens)
     postings = Postings(
         end=frame.wall,
         segments=segments,
-        tokens=served.tokens,
+        tokens=tokens,
         requests=served.requests,
         latencies=served.latencies,
         preemptions=served.preemptions,

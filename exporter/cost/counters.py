@@ -226,6 +226,8 @@ def endpoint_deltas(before: EndpointState | None, reading: ServerReading, wall: 
         page, turns = PageSeries(CounterMarks(), reading.counters), took_turns(before, reading, wall)
         return _count(after, reading, page, before.answered, baseline=turns, restarted=not turns)
     page = PageSeries(before.marks, reading.counters)
+    if before.engine not in {"", reading.engine} and took_turns(before, reading, wall):
+        return _count(after, reading, page, before.answered, baseline=True)
     if page.fell and before.falls + 1 < RESETS_AFTER_READS:
         return EndpointTick(replace(before, falls=before.falls + 1), {})
     return _count(after, reading, page, before.answered, restarted=page.fell)

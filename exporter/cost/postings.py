@@ -146,11 +146,12 @@ class LateCharges:
 
 @dataclass(frozen=True, slots=True)
 class TokenPosting:
-    """Tokens of an owner in one tick."""
+    """Tokens of an owner in one tick; `since` an earlier one where reads of the server failed since then."""
 
     owner: CostOwner
     kind: Kind
     count: int
+    since: Instant | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -303,11 +303,14 @@ def energy_by_product(postings: Postings) -> Iterator[tuple[Instant, Gpu, Produc
     """Energy of one tick by start of segment, GPU and product: divided as its cost, else as GPU time."""
     if not postings.energy or not postings.segments:
         return
-    since = postings.segments[0].start
-    length = postings.segments[-1].end - since
-    for segment in postings.segments:
+    times = [segment.end - segment.start - segment.down for segment in postings.segments]
+    if not any(times):
+        times = [segment.down for segment in postings.segments]
+    length = sum(times)
+    after = 0
+    for segment, time in zip(postings.segments, times, strict=True):
         weights = _energy_weights(segment)
-        before, after = segment.start - since, segment.end - since
+        before, after = after, after + time
         for used in postings.energy:
             part = used.energy * after // length - used.energy * before // length
             if part and (owners := weights.get(used.gpu)):

@@ -26,7 +26,7 @@ from exporter.readings import (
     ServerKey,
     ServerReading,
 )
-from exporter.units import Nanoseconds
+from exporter.units import Instant, Nanoseconds
 
 COUNTED_BY_PEER: Final[Mapping[Role, tuple[Quantity, ...]]] = {
     "": (),
@@ -44,6 +44,7 @@ class ServerDelta:
     `reported` are the models it serves, as last reported: one that sleeps or loads keeps those it had.
     `partial`: it does a part of what it serves, a role or one host of several.
     `world_size` is the largest that one of its endpoints reported, 0 where none did.
+    `since` is the last read before the tick before, of an endpoint that answers again with more tokens.
     """
 
     key: ServerKey
@@ -57,6 +58,7 @@ class ServerDelta:
     loads: tuple[LoadReading, ...]
     world_size: int
     latencies: Mapping[LatencyKey, LatencyCount]
+    since: Instant | None = None
 
     @property
     def served(self) -> tuple[str, ...]:
@@ -94,6 +96,7 @@ def collect_deltas(state: State, frame: Frame, limits: CardinalityLimits) -> Ser
         before = state.servers.get(key) or ServerState()
         ticks: list[EndpointTick] = []
         latencies: list[LatencyTick] = []
+        late: list[Instant] = []
         for reading in readings:
             last = state.endpoints.get(reading.url)
             tick = counters.endpoint_deltas(last, reading, frame.wall)
@@ -104,9 +107,12 @@ def collect_deltas(state: State, frame: Frame, limits: CardinalityLimits) -> Ser
             if tick.implausible:
                 implausible[reading.url] = tick.implausible
             ticks.append(tick)
+            if last is not None and last.read and not tick.restarted and any(tick.deltas.values()):
+                # Files of earlier releases do not tell when it answered.
+                late += [last.answered] if 0 < last.answered != state.wall else []
         delta = _server_delta(key, before, readings, ticks, latencies, room)
         room -= len(delta.models) - len(before.models)
-        servers.append(delta)
+        servers.append(replace(delta, since=min(late)) if late else delta)
     for reading in frame.servers:
         if reading.counted_at is not None:
             endpoints[reading.url] = counters.marks_elsewhere(reading, endpoints, frame.wall)
@@ -413,7 +419,11 @@ def _advance_model(
         state,
         phases,
         shares,
-        [TokenPosting(owner, kind, count) for kind in delta.tokens for owner, count in counts[kind].items()],
+        [
+            TokenPosting(owner, kind, count, server.since)
+            for kind in delta.tokens
+            for owner, count in counts[kind].items()
+        ],
         [RequestPosting(owner, count) for owner, count in counts.get("requests", {}).items()],
         [RequestPosting(owner, count) for owner, count in counts.get("preemptions", {}).items()],
     )

@@ -25,7 +25,8 @@ from exporter.ledger.schema import (
     references,
     tables,
 )
-from exporter.ledger.totals import LAYOUTS, SegmentSums, ServerCost, TickSums, Totals, by_segment, hour_of
+from exporter.ledger.token_times import token_times
+from exporter.ledger.totals import LAYOUTS, SegmentSums, ServerCost, TickSums, Totals, hour_of
 from exporter.readings import Gpu, Kind, ServerKey
 from exporter.report import Hour, MonthKey, RecentHistory, ServerOwner
 from exporter.tariff.rate import PriceBasis
@@ -47,7 +48,7 @@ class GpuOwner(NamedTuple):
 
 @dataclass(slots=True)
 class HistorySums:
-    """Sums of one time range: money and tokens by the time that their tick covers.
+    """Sums of one time range: money by the time that its tick covers, tokens by that since the read before.
 
     Each of `cost`, `server_cost` and `gpu_cost` sums to the same money.
     `held` is GPU time that is owed: dollars over it are the price. `gpu_held` is all GPU time that passed,
@@ -164,11 +165,10 @@ class History:
             self._cell(sums.segment.day, hour_of(sums.segment.start)).add_late(sums)
         postings = tick.postings
         for moved in postings.tokens:
-            for segment, part in by_segment(moved.count, postings.segments):
-                day = postings.day if segment is None else segment.day
-                if day:
-                    at = postings.end - 1 if segment is None else segment.start
-                    add(self._cell(day, hour_of(at)).tokens, (moved.owner, moved.kind), part)
+            for each in token_times(moved, postings):
+                if each.day:
+                    cell = self._cell(each.day, hour_of(each.at))
+                    add(cell.tokens, (moved.owner, moved.kind), each.tokens)
         if postings.memory:
             peak_memory.add_peaks(self.memory, postings.memory, postings.end, CELLS_WAITING)
         if unwritten and len(self.cells) > CELLS_WAITING:

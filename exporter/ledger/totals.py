@@ -1,7 +1,7 @@
 """Running totals: sums of a tick, of the last commit and since it, and their rows in the file."""
 
 import sqlite3
-from collections.abc import Collection, Container, Iterator, Sequence
+from collections.abc import Collection, Container, Iterator
 from dataclasses import field, fields, replace
 from typing import Any, Final, NamedTuple, TypeVar
 
@@ -18,6 +18,7 @@ from exporter.cost.projection import energy_by_product
 from exporter.frozen import dataclass
 from exporter.ledger import schema
 from exporter.ledger.schema import LARGEST, Keys, Names, RowLayout
+from exporter.ledger.token_times import token_times
 from exporter.readings import Gpu, Kind, LatencyBasis, Objective
 from exporter.report import MonthKey, ServerOwner
 from exporter.tariff.rate import PriceBasis
@@ -221,9 +222,8 @@ class Totals:
             owner, kind, count = tokens.owner, tokens.kind, tokens.count
             _count(self.tokens, (owner, kind), count)
             if count:
-                for segment, part in by_segment(count, postings.segments):
-                    covered = minute if segment is None else minute_of(segment.start)
-                    _count(self.minute_tokens, (covered, owner, kind), part)
+                for each in token_times(tokens, postings):
+                    _count(self.minute_tokens, (minute_of(each.at), owner, kind), each.tokens)
                 self.last_token[owner] = self.changed[owner] = end
         for equivalent in postings.equivalents:
             _count(self.equivalents, (equivalent.owner, equivalent.reference), equivalent.amount)
@@ -378,25 +378,6 @@ def hours_floor(hours: Collection[int], most: int | None = None) -> int:
     Only metered hours count, so that a wall clock a year ahead for a moment costs no history.
     """
     return sorted(hours)[-(most or HOURS_KEPT) :][0] if hours else 0
-
-
-def by_segment(count: int, segments: Sequence[Segment]) -> Iterator[tuple[Segment | None, int]]:
-    """A tick's tokens by the segments of its money, in proportion to their time. Parts of zero are left out.
-
-    A price is a quotient of both: it would have money of ticks whose tokens are of a later minute or day.
-    `None`: the tick has no segments, and all are of its end.
-    """
-    if len(segments) <= 1:
-        yield (segments[0] if segments else None), count
-        return
-    length = sum(segment.end - segment.start for segment in segments)
-    passed = before = 0
-    for segment in segments:
-        passed += segment.end - segment.start
-        after = count * passed // length
-        if after > before:
-            yield segment, after - before
-        before = after
 
 
 def _count(counts: dict[K, int], key: K, count: int) -> None:

@@ -291,17 +291,23 @@ class ExactHost:
         since_boot: bool = False,
     ) -> None:
         totals = self.totals
+        # A host draws while it is up; one that was not up at all, evenly.
+        drawing = up if sum(max(0, stop - max(start, go)) for go, stop in up) else [(start, end)]
+        drew = 0
+        length_up = sum(max(0, stop - max(start, go)) for go, stop in drawing)
         for since, until in hours(start, end):
             time = until - since
             due = sum(max(0, min(until, stop) - max(since, go)) for go, stop in up)
+            draws = drew + sum(max(0, min(until, stop) - max(since, go)) for go, stop in drawing)
             is_metered = False
             for gpu, drawn in energy.items():
                 # An hour has whole millijoules; what a tick drew is in its hours together.
-                before, after = (drawn * (at - start) // (end - start) for at in (since, until))
+                before, after = (drawn * so_far // length_up for so_far in (drew, draws))
                 used = Waiting(gpu, since, time, due, after - before, since_boot)
                 if self._use(used, *by):
                     is_metered = True
                     totals.use(used)
+            drew = draws
             if is_metered or not since_boot:
                 totals.covered[since // HOUR] = totals.covered.get(since // HOUR, 0) + time
                 totals.down[since // HOUR] = totals.down.get(since // HOUR, 0) + time - due

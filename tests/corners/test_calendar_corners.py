@@ -3,13 +3,16 @@
 The GPU costs 3.60 dollars an hour, and 100 dollars in each calendar month, whatever its length.
 """
 
+from dataclasses import replace
 from decimal import Decimal
 from pathlib import Path
 
 import pytest
 
-from tests.corners.simulated_host import CENT, DAY, DOLLAR, HOUR, SECOND, SimulatedHost, moment
+from exporter.readings import GpuReading
+from tests.corners.simulated_host import CENT, DAY, DOLLAR, HOUR, SECOND, HostClock, SimulatedHost, moment
 from tests.nightly import daily
+from tests.sampler.sampler_fixture import FakeNvmlSource
 
 CONFIG = """
 timezone: {zone}
@@ -172,6 +175,51 @@ def test_a_host_that_was_off_over_a_months_end_pays_hourly_rent_for_when_it_was_
     # 20 s are 2 cents, 360 s are 36 cents.
     assert host.months() == {"2026-09": 2 * CENT, "2026-10": 36 * CENT}
     assert host.whole() == 38 * CENT
+
+
+class MeteredGpu(FakeNvmlSource):
+    """A GPU that draws 300 watts while its host is up; its counter begins at the boot."""
+
+    clock: HostClock
+
+    def read(self) -> tuple[GpuReading, ...]:
+        drawn = self.clock.awake() * 300_000 // SECOND
+        return tuple(replace(reading, energy=drawn) for reading in super().read())
+
+
+OWNED = """
+timezone: UTC
+hardware:
+  - owned: {purchase_dollars_per_gpu: 26298, life_years: 3, in_service: 2026-01-01}
+    energy: {dollars_per_kilowatt_hour: 0.36}
+"""
+
+
+def test_energy_since_a_boot_is_not_of_the_month_before(tmp_path: Path) -> None:
+    """Off from 18:00 to 02:00 of the next month, first read ten minutes later: 180 kJ are 1.8 cents.
+
+    As hourly rent they are over 20 s after the last tick and the 600 s since the boot.
+    """
+    nvml = MeteredGpu()
+    host = SimulatedHost(tmp_path, OWNED, "2026-11-30T18:00:00+00:00", nvml=nvml)
+    nvml.clock = host.clock
+    host.tick()
+    host.reboot(8 * HOUR)
+    host.tick(600 * SECOND)
+    energy = {
+        month: row["picodollars"]
+        for month in ("2026-11", "2026-12")
+        for row in host.statement(month, "component")["rows"]
+        if row["component"] == "energy"
+    }
+    assert energy["2026-11"] == pytest.approx(1.8 * CENT * 20 / 620, rel=1e-4)
+    assert energy["2026-12"] == pytest.approx(1.8 * CENT * 600 / 620, rel=1e-4)
+    assert sum(energy.values()) == 18 * CENT // 10
+    # The host is the GPU's: a dollar an hour for six hours and for 2 h 10 min, off or not.
+    assert host.months() == {
+        "2026-11": 6 * DOLLAR + energy["2026-11"],
+        "2026-12": 130 * DOLLAR // 60 + energy["2026-12"],
+    }
 
 
 DATED = """

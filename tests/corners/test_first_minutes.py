@@ -8,8 +8,9 @@ from pathlib import Path
 
 import pytest
 
+from exporter.ledger.reader import LedgerReader
 from exporter.report import Report
-from tests.corners.simulated_host import HOUR, MINUTE, SECOND, SimulatedHost
+from tests.corners.simulated_host import DAY, HOUR, MINUTE, SECOND, SimulatedHost
 
 CONFIG = """
 hardware: [{rented: {dollars_per_gpu_hour: 3.60}}]
@@ -22,6 +23,12 @@ class ServingHost(SimulatedHost):
 
     answers_from = serves_from = 0
 
+    def reboot(self, down: int) -> None:
+        """Another process serves from the boot on, and counts from zero."""
+        super().reboot(down)
+        self.answers_from = self.serves_from = self.clock.true
+        self.endpoint.identity = f"booted {self.clock.true}"
+
     def tick(self, after: int = 0) -> Report:
         now = self.clock.true + after
         self.endpoint.failure = "" if now >= self.answers_from else "connection refused"
@@ -33,10 +40,17 @@ class ServingHost(SimulatedHost):
         rows = self.rows("inference_cost_dollars_per_million_tokens", kind="all", basis=basis)
         return next(iter(rows.values()), None)
 
+    def tokens(self, day: int) -> int:
+        """Tokens of a local day, a number like 20261130."""
+        assert self.path is not None
+        with LedgerReader.open(self.path) as reader:
+            return sum((reader.days(day, day) or {})[day].tokens.values())
+
 
 def serving(folder: Path, start: str, *, loading: int = 0, idle: int = 0) -> ServingHost:
     """One that has ticked once. Its server holds the GPU from then on, loads, and idles before it serves."""
     host = ServingHost(folder, CONFIG, start)
+    host.endpoint.identity = "first"
     host.answers_from = host.clock.true + loading
     host.serves_from = host.answers_from + idle
     host.tick()
@@ -106,3 +120,78 @@ def test_tokens_of_a_gap_are_of_the_same_months_as_its_cost(tmp_path: Path) -> N
     totals = [host.statement(month)["total"] for month in ("2026-11", "2026-12")]
     assert [total["dollars"] for total in totals] == [21.61, 21.60]
     assert [total["generation_tokens"] for total in totals] == [2_161_000, 2_160_000]
+
+
+def test_a_host_that_was_off_served_nothing(tmp_path: Path) -> None:
+    """Off from 18:00 to 02:00 of the next month, first read ten minutes later: 60,000 tokens since the boot.
+
+    They are over the time that rent is owed for, 20 s after the last tick and 600 s since the boot:
+    60,000 x 20 / 620 = 1,935 of November, as its 2 cents of 62 are.
+    """
+    host = serving(tmp_path, "2026-11-30T17:59:50+00:00")
+    host.tick(10 * SECOND)
+    host.reboot(8 * HOUR)
+    host.tick(10 * MINUTE)
+    totals = [host.statement(month)["total"] for month in ("2026-11", "2026-12")]
+    assert [total["dollars"] for total in totals] == [0.03, 0.60]
+    assert [total["generation_tokens"] for total in totals] == [1_000 + 1_935, 58_065]
+    assert host.price("full") == pytest.approx(0.60 / 0.058065)
+
+
+def test_tokens_of_a_tick_in_which_the_host_was_down_throughout_are_not_lost(tmp_path: Path) -> None:
+    """Twelve hours asleep, to the nanosecond: half of a remote server's 4,320,000 are in each month."""
+    host = serving(tmp_path, "2026-11-30T17:59:50+00:00")
+    host.tick(10 * SECOND)
+    host.clock.asleep += 12 * HOUR
+    host.tick(12 * HOUR)
+    totals = [host.statement(month)["total"] for month in ("2026-11", "2026-12")]
+    assert [total["dollars"] for total in totals] == [0.01, 0.0]
+    assert [total["generation_tokens"] for total in totals] == [2_161_000, 2_160_000]
+
+
+def test_tokens_of_a_silent_server_are_over_the_silence(tmp_path: Path) -> None:
+    """40 minutes without an answer over a month's end: 20 minutes and 120,000 tokens in each month.
+
+    Once it answers the price is as ever, also while the silence leaves the hour that prices cover.
+    """
+    host = serving(tmp_path, "2026-11-30T22:40:00+00:00")
+    for _ in range(6):
+        host.tick(10 * MINUTE)
+    host.answers_from = host.clock.true + 40 * MINUTE
+    for _ in range(4 * 59):
+        host.tick(10 * SECOND)
+    # 39 of the 60 whole minutes have no tokens yet.
+    assert host.price("full") == pytest.approx(3.60 / (21 * 0.006))
+    while host.clock.true < host.answers_from + 70 * MINUTE:
+        host.tick(10 * SECOND)
+        if host.clock.true >= host.answers_from:
+            assert host.price("full") == pytest.approx(10, rel=1e-4)
+    totals = [host.statement(month)["total"] for month in ("2026-11", "2026-12")]
+    assert [total["dollars"] for total in totals] == [4.80, 5.40]
+    assert [total["generation_tokens"] for total in totals] == [480_000, 540_000]
+
+
+def test_a_server_that_was_restarted_in_its_silence_served_lately(tmp_path: Path) -> None:
+    """Nobody says when it began to serve: its tokens are those of the tick that reads them."""
+    host = serving(tmp_path, "2026-11-30T23:30:00+00:00")
+    host.tick(10 * SECOND)
+    host.answers_from = host.clock.true + 40 * MINUTE
+    host.serves_from, host.endpoint.identity = host.answers_from - 10 * SECOND, "second"
+    while host.clock.true < host.answers_from:
+        host.tick(10 * SECOND)
+    totals = [host.statement(month)["total"] for month in ("2026-11", "2026-12")]
+    assert [total["generation_tokens"] for total in totals] == [1_000, 1_000]
+
+
+def test_tokens_of_time_that_was_too_long_to_charge_are_of_that_time(tmp_path: Path) -> None:
+    """14 days without a daemon, of which 7 are charged: the hour after them costs as ever."""
+    host = serving(tmp_path, "2026-11-16T23:59:50+00:00")
+    host.tick(10 * SECOND)
+    host.restart(14 * DAY)
+    host.tick()
+    assert host.price("full") == pytest.approx(10)
+    host.tick(10 * MINUTE)
+    totals = [host.statement(month)["total"] for month in ("2026-11", "2026-12")]
+    assert [total["dollars"] for total in totals] == [604.81, 0.60]
+    assert [total["generation_tokens"] for total in totals] == [14 * 8_640_000 + 1_000, 60_000]
+    assert host.tokens(20261124) == 8_640_000

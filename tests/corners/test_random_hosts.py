@@ -108,12 +108,17 @@ class Life:
         self.raised = ExactHost()
         """What it would have cost, had what is agreed been raised from the beginning."""
         self.adjustments = 0
+        self.silent = False
         self.tick(0)
 
     def tick(self, after: int) -> None:
         clock = self.host.clock
         served = (clock.true + after) // SECOND % 10**6 * 7
         self.host.endpoint.generation = float(served)
+        last = self.exact.totals.last
+        self.host.endpoint.failure = "timed out" if self.silent and last else ""
+        if last and self.silent:  # what it serves meanwhile is read later
+            served = last.served
         self.host.tick(after)
         now = Clocks(clock.wall(), clock.elapsed(), clock.boot(), clock.asleep, served)
         gpus = 0 if self.meters.failing else self.meters.gpus
@@ -161,7 +166,7 @@ happenings = st.one_of(
     st.tuples(st.sampled_from(["tick", "kill", "reboot", "sleep"]), durations),
     st.tuples(st.just("adjust"), st.integers(-(10**13), 10**13).filter(bool)),
     st.tuples(st.just("disk"), st.sampled_from(["well", "refuses", "lies"])),
-    st.tuples(st.just("nvml"), st.booleans()),
+    st.tuples(st.sampled_from(["nvml", "server"]), st.booleans()),
     st.tuples(st.just("gpus"), st.integers(1, GPUS)),
 )
 events = st.one_of(
@@ -195,6 +200,8 @@ def live(life: Life, events: list[tuple[str, Any]]) -> None:
                 life.meters.gpus = how
             case "nvml":
                 life.meters.failing = how
+            case "server":
+                life.silent = how
 
 
 def focus(host: SimulatedHost, name: str) -> list[dict[str, str]]:
@@ -277,6 +284,10 @@ def check(life: Life) -> None:
     if metered:
         assert near(explanation(host), metered)
     assert host.served("inference_tokens_total") == exact.totals.tokens
+    assert host.path is not None
+    with LedgerReader.open(host.path) as reader:
+        for history in (reader.days(0, 10**8), reader.hours(0, 10**9)):
+            assert sum(sum(sums.tokens.values()) for sums in (history or {}).values()) == exact.totals.tokens
     assert host.ledger is not None
     gpu_time = sum(
         host.ledger._committed.totals.held.values()
@@ -317,7 +328,7 @@ def test_whatever_happens_it_costs_what_it_should(
         life = Life(tmp_path_factory.mktemp("life"), name, location, gpus)
         live(life, events_drawn)
         life.disk.state = "well"
-        life.meters.failing = False
+        life.meters.failing = life.silent = False
         for _ in range(3):
             life.tick(10 * SECOND)
         check(life)

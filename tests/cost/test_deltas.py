@@ -270,6 +270,24 @@ def born(value: float, started: int) -> ServerReading:
     return replace(gen(value, identity=str(started)), started=START + started * SECOND)
 
 
+def test_another_engine_that_ran_before_is_no_restart_of_one_without_an_identity(watch: Watch) -> None:
+    """A proxy is pointed from SGLang, whose page has no identity, at a vLLM that has run for a day, and back.
+
+    One that starts after the last answer counts from zero.
+    """
+    sglang = replace(gen(500, ""), engine="sglang")
+    watch.read(sglang)
+    series = CounterReading("vllm:generation", "llama", "generation", 8_000_000)
+    vllm = replace(gen(0, "b"), engine="vllm", counters=(series,), started=START - 86_400 * SECOND)
+    assert watch.generated(vllm) is None
+    assert watch.generated(replace(vllm, counters=(replace(series, value=8_000_040.0),))) == 40
+    assert watch.generated(replace(gen(520, ""), engine="sglang")) == 20
+
+    watch = Watch()
+    watch.read(sglang)
+    assert watch.generated(replace(vllm, started=START + 5 * SECOND)) == 8_000_000
+
+
 def test_processes_that_take_turns_behind_one_address_are_no_restarts(watch: Watch) -> None:
     """Their lifetimes are not served again at each turn; what one of them counts between two reads is."""
     reads = [born(1_000, -900), born(5_000, -950), born(1_010, -900), born(1_015, -900), born(5_030, -950)]

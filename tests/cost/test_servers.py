@@ -353,3 +353,38 @@ def test_servers_are_remembered_while_nobody_can_tell_which_are_here(
     meter.elapsed, meter.wall = silent.elapsed, silent.wall
     meter.tick(10, [], [page(generation=67)])
     assert meter.tokens["chat", "llama", "generation"] == counted
+
+
+def test_tokens_of_a_replica_that_did_not_answer_are_since_its_last_read(meter: CheckedMeter) -> None:
+    """One of two misses 20 seconds; then the tokens of both say since when they are."""
+    one, other = page(generation=100), replace(page(generation=100), url="http://other")
+    first = meter.tick(10, [], [one, other]).postings.end
+    assert since(meter, [gen(one, 110), down(other)]) == {None}
+    assert since(meter, [gen(one, 120), down(other)]) == {None}
+    assert since(meter, [gen(one, 130), gen(other, 130)]) == {first}
+    assert since(meter, [gen(one, 140), gen(other, 140)]) == {None}
+
+
+def test_a_replica_that_served_nothing_meanwhile_changes_nothing(meter: CheckedMeter) -> None:
+    """The other's tokens are of this tick."""
+    one, other = page(generation=100), replace(page(generation=100), url="http://other")
+    meter.tick(10, [], [one, other])
+    assert since(meter, [gen(one, 110), down(other)]) == {None}
+    assert since(meter, [gen(one, 120), other]) == {None}
+
+
+def test_a_state_that_does_not_tell_when_a_server_answered(meter: CheckedMeter) -> None:
+    """That of an earlier release: its first tokens are of the first tick."""
+    meter.tick(10, [], [page(generation=100)])
+    endpoints = {url: replace(endpoint, answered=0) for url, endpoint in meter.state.endpoints.items()}
+    meter.state = replace(meter.state, endpoints=endpoints)
+    assert since(meter, [page(generation=110)]) == {None}
+
+
+def gen(reading: ServerReading, value: float) -> ServerReading:
+    return replace(page(generation=value), url=reading.url)
+
+
+def since(meter: CheckedMeter, readings: list[ServerReading]) -> set[int | None]:
+    """Since when the tokens of a tick are."""
+    return {posting.since for posting in meter.tick(10, [], readings).postings.tokens}

@@ -130,7 +130,11 @@ def expected_totals(posted: list[Postings]) -> dict[str, Counter[Any]]:
                     0 if time.priced else time.duration
                 )
         for moved in one.tokens:
-            sums["tokens"][one.day, (moved.owner, moved.kind)] += moved.count
+            # Segments are of one length: the first n of them have the tokens that n of so many parts have.
+            days = [segment.day for segment in one.segments] or [one.day]
+            for number, day in enumerate(days):
+                until, since = (moved.count * part // len(days) for part in (number + 1, number))
+                sums["tokens"][day, (moved.owner, moved.kind)] += until - since
     return {name: Counter(filled(dict(counts))) for name, counts in sums.items()}
 
 

@@ -1,0 +1,80 @@
+"""The times that a tick's tokens are of: those of its money, and before it where a read came late."""
+
+from collections.abc import Iterator
+from itertools import pairwise
+from typing import Final, NamedTuple
+from zoneinfo import ZoneInfo
+
+from exporter.cost.postings import Postings, TokenPosting
+from exporter.tariff.calendar import day_of
+from exporter.units import (
+    NANOSECONDS_PER_DAY,
+    NANOSECONDS_PER_HOUR,
+    NANOSECONDS_PER_MINUTE,
+    Instant,
+    Nanoseconds,
+)
+
+LATEST_READ: Final[Nanoseconds] = 40 * NANOSECONDS_PER_DAY
+"""Tokens of a longer silence are all over its latest so much time, as hours are kept."""
+
+CUT_BY_MINUTE: Final = 62 * NANOSECONDS_PER_MINUTE
+"""Minutes that a price may cover."""
+
+
+class TokenTime(NamedTuple):
+    """A part of a tick's tokens: in the minute and the hour of `at`, on a local day; empty if unknown."""
+
+    at: Instant
+    day: str
+    tokens: int
+
+
+def token_times(moved: TokenPosting, postings: Postings) -> Iterator[TokenTime]:
+    """A tick's tokens by the times of their cost, in proportion to these. Parts of zero are left out.
+
+    A price is a quotient of both: it would have money of ticks whose tokens are of a later minute or day.
+    Time without hourly rent has no tokens: the host was off or asleep.
+    Without segments all are of the tick's end.
+    """
+    segments = postings.segments
+    if len(segments) == 1 and moved.since is None:  # as of nearly all ticks
+        yield TokenTime(segments[0].start, segments[0].day, moved.count)
+        return
+    start = segments[0].start if segments else postings.end
+    times = list(_before(moved.since, start, postings.zone))
+    up = [segment.end - segment.start - segment.down for segment in segments]
+    if not any(up):
+        up = [segment.down for segment in segments]
+    times += [(each.start, each.day, time) for each, time in zip(segments, up, strict=True)]
+    if not times:
+        yield TokenTime(postings.end - 1, postings.day, moved.count)
+        return
+    length = sum(time for _, _, time in times)
+    passed = before = 0
+    for at, day, time in times:
+        passed += time
+        after = moved.count * passed // length
+        if after > before:
+            yield TokenTime(at, day, after - before)
+        before = after
+
+
+def _before(since: Instant | None, start: Instant, zone: str) -> Iterator[tuple[Instant, str, Nanoseconds]]:
+    """Start, local day and length of the parts of a silence before the tick: hours, and the last minutes."""
+    if since is None or since >= start or not zone:
+        return
+    since, local = max(since, start - LATEST_READ), ZoneInfo(zone)
+    recent = max(since, start - CUT_BY_MINUTE)
+    cuts = {since, start}
+    for first, last, grain in (
+        (since, recent, NANOSECONDS_PER_HOUR),
+        (recent, start, NANOSECONDS_PER_MINUTE),
+    ):
+        cuts.update(range(first - first % grain + grain, last, grain))
+    cut = day_of(since, local).end
+    while cut < start:
+        cuts.add(cut)
+        cut = day_of(cut, local).end
+    for first, last in pairwise(sorted(cuts)):
+        yield first, day_of(first, local).name, last - first
