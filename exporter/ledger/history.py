@@ -25,7 +25,6 @@ from exporter.ledger.schema import (
     references,
     tables,
 )
-from exporter.ledger.token_times import token_times
 from exporter.ledger.totals import LAYOUTS, SegmentSums, ServerCost, TickSums, Totals, hour_of
 from exporter.readings import Gpu, Kind, ServerKey
 from exporter.report import Hour, MonthKey, RecentHistory, ServerOwner
@@ -164,18 +163,21 @@ class History:
         for sums in tick.late:
             self._cell(sums.segment.day, hour_of(sums.segment.start)).add_late(sums)
         postings = tick.postings
-        for moved in postings.tokens:
-            for each in token_times(moved, postings):
-                if each.day:
-                    cell = self._cell(each.day, hour_of(each.at))
-                    add(cell.tokens, (moved.owner, moved.kind), each.tokens)
+        for moved, times in tick.tokens:
+            for at, day, count in times:
+                if day:
+                    add(self._cell(day, hour_of(at)).tokens, (moved.owner, moved.kind), count)
         if postings.memory:
             peak_memory.add_peaks(self.memory, postings.memory, postings.end, CELLS_WAITING)
         if unwritten and len(self.cells) > CELLS_WAITING:
             self._fold()
 
     def _cell(self, day: str, hour: int) -> HistorySums:
-        return self.cells.setdefault((day_number(day), hour), HistorySums())
+        key = day_number(day), hour
+        cell = self.cells.get(key)
+        if cell is None:
+            cell = self.cells[key] = HistorySums()
+        return cell
 
     def _fold(self) -> None:
         for (day, hour), later in list(pairwise(sorted(self.cells))):

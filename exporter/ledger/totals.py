@@ -13,12 +13,13 @@ from exporter.cost.postings import (
     OwnerPhase,
     Postings,
     Segment,
+    TokenPosting,
 )
 from exporter.cost.projection import energy_by_product
 from exporter.frozen import dataclass
 from exporter.ledger import schema
 from exporter.ledger.schema import LARGEST, Keys, Names, RowLayout
-from exporter.ledger.token_times import token_times
+from exporter.ledger.token_times import TokenTime, token_times
 from exporter.readings import Gpu, Kind, LatencyBasis, Objective
 from exporter.report import MonthKey, ServerOwner
 from exporter.tariff.rate import PriceBasis
@@ -104,11 +105,15 @@ class SegmentSums:
 
 
 class TickSums(NamedTuple):
-    """Postings of one tick, and the sums of their segments: those of the tick, and late charges."""
+    """Postings of one tick, and the sums of their segments: those of the tick, and late charges.
+
+    `tokens` are its tokens with the times that they are of.
+    """
 
     postings: Postings
     segments: tuple[SegmentSums, ...]
     late: tuple[SegmentSums, ...]
+    tokens: tuple[tuple[TokenPosting, tuple[TokenTime, ...]], ...]
 
     @classmethod
     def of(cls, postings: Postings) -> "TickSums":
@@ -117,6 +122,7 @@ class TickSums(NamedTuple):
             postings,
             tuple(SegmentSums.of(segment) for segment in postings.segments),
             tuple(SegmentSums.of(segment) for segment in postings.late.segments),
+            tuple((moved, tuple(token_times(moved, postings))) for moved in postings.tokens if moved.count),
         )
 
 
@@ -219,12 +225,12 @@ class Totals:
         # A tick's counts came before its end: at the end of a minute they are of that minute.
         minute = minute_of(end - 1)
         for tokens in postings.tokens:
-            owner, kind, count = tokens.owner, tokens.kind, tokens.count
-            _count(self.tokens, (owner, kind), count)
-            if count:
-                for each in token_times(tokens, postings):
-                    _count(self.minute_tokens, (minute_of(each.at), owner, kind), each.tokens)
-                self.last_token[owner] = self.changed[owner] = end
+            _count(self.tokens, (tokens.owner, tokens.kind), tokens.count)
+        for moved, times in tick.tokens:
+            owner, kind = moved.owner, moved.kind
+            for at, _, count in times:
+                _count(self.minute_tokens, (minute_of(at), owner, kind), count)
+            self.last_token[owner] = self.changed[owner] = end
         for equivalent in postings.equivalents:
             _count(self.equivalents, (equivalent.owner, equivalent.reference), equivalent.amount)
         for counts, rows in ((self.requests, postings.requests), (self.preemptions, postings.preemptions)):
