@@ -34,7 +34,10 @@ UNCOMPARABLE: Final = (
     "they held."
 )
 
-NOTHING: Final = "What is posted agrees with the prices by date: there is nothing to correct."
+NOTHING: Final = (
+    "What is posted agrees with the prices by date, as far as hours that were metered in part tell: there is "
+    "nothing to correct."
+)
 
 CAVEAT: Final = (
     (

@@ -127,6 +127,15 @@ def test_bars_stand_on_each_other_and_sum_to_the_hour(make_report: MakeReport) -
     assert float(midnight[0][1]) == pytest.approx(float(midnight[1][1]) + float(midnight[1][2]), abs=0.11)
 
 
+def test_an_hour_without_a_ledger_has_a_dash_in_the_table(make_report: MakeReport) -> None:
+    """The hour from 11:00 cost 8.50, 4.25 of them idle; of the one from 12:00 nothing is known yet."""
+    rows = shown(make_report()).partition("Hourly table</summary>")[2].partition("</table>")[0].split("<tr>")
+    last, running = (re.findall(r"<td[^>]*>([^<]*)</td>", row) for row in rows[-2:])
+
+    assert last == ["$8.50", "$4.00", "$0.25", "$4.25"]
+    assert running == ["\N{EN DASH}"] * 4
+
+
 def test_the_budget_and_the_projection_are_drawn(make_report: MakeReport) -> None:
     """On one scale: the budget of 27,000 above the 11,250 of the projection, and both are said in words."""
     text = shown(make_report())

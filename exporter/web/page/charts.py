@@ -13,7 +13,7 @@ from exporter.units import NANOSECONDS_PER_DAY, NANOSECONDS_PER_HOUR, Instant, d
 from exporter.web.month import MonthLine
 from exporter.web.page.layout import Content, Element, element, table
 from exporter.web.summary import Summary
-from exporter.web.wording import amount, local
+from exporter.web.wording import ABSENT, amount, local
 
 HEIGHT: Final = 210
 TOP: Final = 10
@@ -193,10 +193,11 @@ def _bars(scale: _ChartScale, hour: Hour, summary: Summary) -> Iterator[Element]
 
 def _day_table(summary: Summary, used: Sequence[tuple[str, str, tuple[str, ...]]]) -> Element:
     def cells(hour: Hour) -> Iterator[Content]:
+        known = hour.covered > 0 or any(hour.money.values())
         yield local(hour.start, summary.zone, "%a %H:%M")
-        yield amount(dollars(sum(hour.money.values())))
+        yield amount(dollars(sum(hour.money.values()))) if known else ABSENT
         for _kind, _word, phases in used:
-            yield amount(dollars(_of(hour, phases)))
+            yield amount(dollars(_of(hour, phases))) if known else ABSENT
 
     return element(
         "details",
