@@ -1,6 +1,7 @@
 """Run of the year through the real cost model and a real ledger file."""
 
 import threading
+from collections import Counter
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field
 from functools import cache
@@ -8,7 +9,7 @@ from pathlib import Path
 
 from exporter.cost.advance import advance
 from exporter.cost.policy import CostPolicy, OwnershipRule
-from exporter.cost.postings import Postings
+from exporter.cost.postings import CostOwner, EnergyPosting, Postings, TokenPosting
 from exporter.ledger.ledger import Ledger
 from exporter.ledger.reader import LedgerReader
 from exporter.readings import (
@@ -255,12 +256,20 @@ def run_year(
 
 
 def _as_one(ticks: list[Postings]) -> Postings:
+    """Postings of several ticks. What is spread over all segments of a posting is summed before."""
+    tokens: Counter[tuple[CostOwner, Kind]] = Counter()
+    energy: Counter[Gpu] = Counter()
+    for tick in ticks:
+        for moved in tick.tokens:
+            tokens[moved.owner, moved.kind] += moved.count
+        for used in tick.energy:
+            energy[used.gpu] += used.energy
     return Postings(
         end=ticks[-1].end,
         segments=tuple(entry for tick in ticks for entry in tick.segments),
-        tokens=tuple(entry for tick in ticks for entry in tick.tokens),
+        tokens=tuple(TokenPosting(owner, kind, count) for (owner, kind), count in tokens.items()),
         requests=tuple(entry for tick in ticks for entry in tick.requests),
-        energy=tuple(entry for tick in ticks for entry in tick.energy),
+        energy=tuple(EnergyPosting(gpu, used) for gpu, used in energy.items()),
         owners=tuple(sorted({entry for tick in ticks for entry in tick.owners})),
         day=ticks[-1].day,
     )
