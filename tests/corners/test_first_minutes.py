@@ -16,6 +16,9 @@ CONFIG = """
 hardware: [{rented: {dollars_per_gpu_hour: 3.60}}]
 servers: [{name: chat, url: "http://127.0.0.1:8000/metrics", gpus: [0]}]
 """
+UNPRICED = CONFIG.replace(
+    "hardware: [{rented: {dollars_per_gpu_hour: 3.60}}]", "unmatched_hardware: unpriced"
+)
 
 
 class ServingHost(SimulatedHost):
@@ -195,3 +198,20 @@ def test_tokens_of_time_that_was_too_long_to_charge_are_of_that_time(tmp_path: P
     assert [total["dollars"] for total in totals] == [604.81, 0.60]
     assert [total["generation_tokens"] for total in totals] == [14 * 8_640_000 + 1_000, 60_000]
     assert host.tokens(20261124) == 8_640_000
+
+
+def test_tokens_of_a_gap_that_is_priced_late_are_by_the_minute_as_its_cost(tmp_path: Path) -> None:
+    """Two hours without a daemon to 13:20, and its first tick has no price yet: 60 minutes of both."""
+    host = serving(tmp_path, "2026-11-25T11:19:50+00:00")
+    host.reload(UNPRICED)
+    host.tick(10 * SECOND)
+    host.restart(2 * HOUR)
+    host.tick()
+    assert host.price("full") is None
+    host.reload(CONFIG)
+    for _ in range(8):
+        host.tick(10 * SECOND)
+        assert host.price("full") == pytest.approx(10)
+    for _ in range(6):
+        host.tick(10 * MINUTE)
+        assert host.price("full") == pytest.approx(10)
