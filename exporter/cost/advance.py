@@ -132,8 +132,10 @@ def advance(state: State, frame: Frame, policy: CostPolicy) -> TickOutcome:
         booted = charged.booted if len(gpus) < len(state.gpus) else None
         segments = Accrual(accruals, policy, charged, former, booted).segments()
     tokens = served.tokens
+    begun = None if interval is None else interval.booted
     if interval is not None and interval.uncharged and not rebooted:
         begun = interval.start - interval.uncharged
+    if begun is not None:
         tokens = tuple(moved if moved.since else replace(moved, since=begun) for moved in tokens)
     postings = Postings(
         end=frame.wall,

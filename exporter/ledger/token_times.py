@@ -1,6 +1,6 @@
-"""The times that a tick's tokens are of: those of its money, and before it where a read came late."""
+"""The times that a tick's tokens are of: those of its money, since a boot in it, or since an earlier read."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from itertools import pairwise
 from typing import Final, NamedTuple
 from zoneinfo import ZoneInfo
@@ -44,10 +44,7 @@ def token_times(moved: TokenPosting, postings: Postings) -> Iterator[TokenTime]:
         return
     start = segments[0].start if segments else postings.end
     times = list(_before(moved.since, start, postings.zone))
-    up = [segment.end - segment.start - segment.down for segment in segments]
-    if not any(up):
-        up = [segment.down for segment in segments]
-    for segment, time in zip(segments, up, strict=True):
+    for segment, time in zip(segments, _up(segments, moved.since), strict=True):
         times += (
             _minutes(segment, time, postings.end)
             if segment.unpriced
@@ -64,6 +61,14 @@ def token_times(moved: TokenPosting, postings: Postings) -> Iterator[TokenTime]:
         if after > before:
             yield TokenTime(at, day, after - before)
         before = after
+
+
+def _up(segments: Sequence[Segment], since: Instant | None) -> list[Nanoseconds]:
+    """How long the host was up in each segment, from an instant on; all of each where it never was."""
+    up = [segment.end - segment.start - segment.down for segment in segments]
+    if since is not None:
+        up = [min(time, max(0, each.end - since)) for time, each in zip(up, segments, strict=True)]
+    return up if any(up) else [segment.end - segment.start for segment in segments]
 
 
 def _minutes(segment: Segment, time: Nanoseconds, end: Instant) -> Iterator[tuple[Instant, str, Nanoseconds]]:
