@@ -9,8 +9,10 @@ from pathlib import Path
 import pytest
 
 from exporter.ledger.reader import LedgerReader
+from exporter.readings import ServerKey
 from exporter.report import Report
 from tests.corners.simulated_host import DAY, HOUR, MINUTE, SECOND, SimulatedHost
+from tests.sampler.sampler_fixture import FakeNvmlSource
 
 CONFIG = """
 hardware: [{rented: {dollars_per_gpu_hour: 3.60}}]
@@ -214,3 +216,41 @@ def test_tokens_of_a_gap_that_is_priced_late_are_by_the_minute_as_its_cost(tmp_p
     for _ in range(6):
         host.tick(10 * MINUTE)
         assert host.price("full") == pytest.approx(10)
+
+
+@pytest.mark.parametrize("identity", ["first", ""])
+def test_a_server_that_is_renamed_while_the_daemon_is_down(tmp_path: Path, identity: str) -> None:
+    """Three hours are 10.80 dollars and 1,080,000 tokens of one model, and both have one name.
+
+    The new one, where the process says that it is the same; else the last known, with its last model, and
+    the tokens of a process that nobody knows are no one's.
+    """
+    host = serving(tmp_path, "2026-11-25T12:00:00+00:00")
+    host.endpoint.identity = identity
+    for _ in range(6):
+        host.tick(10 * SECOND)
+    host.file.write_text(CONFIG.replace("chat", "talk"))
+    host.endpoint.key = ServerKey("", "talk")
+    host.restart(3 * HOUR)
+    host.tick()
+    of_gap = host.rows("inference_cost_dollars_total", phase="unobserved", team="unassigned")
+    assert {key for key, dollars in of_gap.items() if dollars} == {
+        ("m", "", "unassigned", "talk" if identity else "chat")
+    }
+    assert host.served("inference_tokens_total", server="talk") == (1_080_000 if identity else 0)
+    assert host.price("full") == (pytest.approx(10) if identity else None)
+
+
+def test_a_server_that_is_renamed_while_the_driver_is_silent(tmp_path: Path) -> None:
+    """A minute is 6 cents and 6,000 tokens of the new name."""
+    host = serving(tmp_path, "2026-11-25T12:00:00+00:00")
+    host.tick(10 * SECOND)
+    assert isinstance(host.nvml, FakeNvmlSource)
+    host.nvml.failure = "hung"
+    host.reload(CONFIG.replace("chat", "talk"))
+    host.endpoint.key = ServerKey("", "talk")
+    for _ in range(6):
+        host.tick(10 * SECOND)
+    assert host.served("inference_cost_dollars_total", server="talk") == pytest.approx(0.06)
+    assert host.served("inference_tokens_total", server="talk") == 6_000
+    assert host.served("inference_cost_dollars_total", server="chat") == pytest.approx(0.01)
