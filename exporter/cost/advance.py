@@ -100,6 +100,7 @@ def advance(state: State, frame: Frame, policy: CostPolicy) -> TickOutcome:
     if rebooted:
         state = _rebooted(state)
     served = servers.advance(state, frame, elapsed or 0, policy)
+    state = _with_names(state, servers.renamed(state, frame))
     server_states = dict(served.servers)
     readings = {reading.gpu.uuid: reading for reading in frame.gpus or ()}
     matched = inventory(state, frame, policy, rebooted=rebooted)
@@ -109,6 +110,8 @@ def advance(state: State, frame: Frame, policy: CostPolicy) -> TickOutcome:
         policy = configured.with_owners(owners, both.predecessors)
     server_states |= _partial(server_states, gpus, served)
     beginning = intervals.since_boot(state, frame, policy)
+    # Who is not there any more pays for a gap, too.
+    ticks = {**servers.last_known(state.servers), **served.ticks} if unwatched else served.ticks
     # Nothing but hourly rent begins before a GPU is read, energy neither.
     metered = elapsed if beginning is None else None
     accruals = [
@@ -116,7 +119,7 @@ def advance(state: State, frame: Frame, policy: CostPolicy) -> TickOutcome:
             gpu,
             _before(state, gpu),
             readings.get(gpu.gpu.uuid),
-            served,
+            ticks,
             policy,
             metered,
             unwatched=unwatched,
@@ -128,12 +131,14 @@ def advance(state: State, frame: Frame, policy: CostPolicy) -> TickOutcome:
     if charged is not None and charged.length:
         # A gap is charged to the GPUs before it, those included that the host has no more.
         gone = _gone(state, matched) if unwatched else ()
-        former = [_accrual(gpu, gpu, None, served, policy, None, unwatched=True) for gpu in gone]
+        former = [_accrual(gpu, gpu, None, ticks, policy, None, unwatched=True) for gpu in gone]
         booted = charged.booted if len(gpus) < len(state.gpus) else None
         segments = Accrual(accruals, policy, charged, former, booted).segments()
     tokens = served.tokens
+    begun = None if interval is None else interval.booted
     if interval is not None and interval.uncharged and not rebooted:
         begun = interval.start - interval.uncharged
+    if begun is not None:
         tokens = tuple(moved if moved.since else replace(moved, since=begun) for moved in tokens)
     postings = Postings(
         end=frame.wall,
@@ -214,6 +219,21 @@ def _before(state: State, gpu: GpuState) -> GpuState | None:
     return state.gpus.get(gpu.gpu.uuid) or state.gpus.get(gpu.predecessor)
 
 
+def _with_names(state: State, names: Mapping[ServerKey, ServerKey]) -> State:
+    """The state with the new names of holders."""
+    if not names:
+        return state
+    gpus, unseen = (
+        {name: replace(gpu, holders=_named(gpu.holders, names)) for name, gpu in those.items()}
+        for those in (state.gpus, state.unseen)
+    )
+    return replace(state, gpus=gpus, unseen=unseen)
+
+
+def _named(holders: Iterable[Holder], names: Mapping[ServerKey, ServerKey]) -> tuple[Holder, ...]:
+    return tuple(replace(holder, key=names.get(holder.key, holder.key)) for holder in holders)
+
+
 def _gone(state: State, matched: GpuInventory) -> Iterator[GpuState]:
     """GPUs of the host at the last tick that it has no more. Those that were lost then never came back."""
     yield from (gpu for _, gpu in sorted(matched.released.items()) if gpu.up)
@@ -276,7 +296,7 @@ def _accrual(
     gpu: GpuState,
     before: GpuState | None,
     reading: GpuReading | None,
-    served: ServersTick,
+    ticks: Mapping[ServerKey, ServerTick],
     policy: CostPolicy,
     elapsed: Nanoseconds | None,
     *,
@@ -285,14 +305,14 @@ def _accrual(
     # An interval is charged to the GPU and the holders at its end, a gap to those before it.
     last = before if unwatched and before is not None else gpu
     shares = attribution.shares(last.holders, last.slices)
-    usage = gpu_usage.share_usage(shares, reading, served.ticks, lost=not gpu.up, gap=unwatched)
+    usage = gpu_usage.share_usage(shares, reading, ticks, lost=not gpu.up, gap=unwatched)
     busy = gpu_usage.busy_ratio(usage)
     gpu, used = energy.advance(gpu, reading, elapsed, busy, observed=not unwatched)
-    by_time = gpu_usage.phase_weights(usage, served.ticks, policy)
+    by_time = gpu_usage.phase_weights(usage, ticks, policy)
     by_energy = by_time
     idle = energy.idle_ratio(gpu, used)
     if busy and idle is not None:
-        by_energy = gpu_usage.phase_weights(usage, served.ticks, policy, round(idle * WHOLE))
+        by_energy = gpu_usage.phase_weights(usage, ticks, policy, round(idle * WHOLE))
     measured = reading is not None and (reading.energy is not None or reading.power_watts is not None)
     return GpuAccrual(
         gpu,

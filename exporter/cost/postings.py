@@ -146,7 +146,10 @@ class LateCharges:
 
 @dataclass(frozen=True, slots=True)
 class TokenPosting:
-    """Tokens of an owner in one tick; `since` an earlier one where reads of the server failed since then."""
+    """Tokens of an owner in one tick.
+
+    `since` is when they began where that is not the tick's start: the last read before others failed, a boot.
+    """
 
     owner: CostOwner
     kind: Kind

@@ -385,6 +385,32 @@ def advance(state: State, frame: Frame, elapsed: Nanoseconds, policy: CostPolicy
     )
 
 
+def renamed(state: State, frame: Frame) -> dict[ServerKey, ServerKey]:
+    """The new keys of servers that have another since the last tick, by their own word the same processes."""
+    keys = {reading.key for reading in frame.servers}
+    before = ((state.endpoints.get(reading.url), reading) for reading in frame.servers)
+    return {
+        last.key: reading.key
+        for last, reading in before
+        if last is not None and last.key not in keys and last.identity and last.identity == reading.identity
+    }
+
+
+def last_known(servers: Mapping[ServerKey, ServerState]) -> dict[ServerKey, ServerTick]:
+    """Servers as the last ticks knew them, for a gap: each pays it under its last models."""
+    ticks: dict[ServerKey, ServerTick] = {}
+    for key, server in servers.items():
+        if served := [name for name in server.served or server.models if name in server.models]:
+            states = [server.models[name] for name in served]
+            sums = [each.weighted_prefill + each.weighted_decode for each in states]
+            scale = max(sums) or 1.0
+            parts = portions(
+                {name: round(each / scale * WHOLE) for name, each in zip(served, sums, strict=True)}
+            )
+            ticks[key] = ServerTick(key, busy_models=parts, idle_models=parts)
+    return ticks
+
+
 class _ModelTick(NamedTuple):
     """One model of a server after one tick: its state, its parts by cost owner, and what it posts."""
 

@@ -1,11 +1,11 @@
-"""The times that a tick's tokens are of: those of its money, and before it where a read came late."""
+"""The times that a tick's tokens are of: those of its money, since a boot in it, or since an earlier read."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from itertools import pairwise
 from typing import Final, NamedTuple
 from zoneinfo import ZoneInfo
 
-from exporter.cost.postings import Postings, TokenPosting
+from exporter.cost.postings import Postings, Segment, TokenPosting
 from exporter.tariff.calendar import day_of
 from exporter.units import (
     NANOSECONDS_PER_DAY,
@@ -35,18 +35,21 @@ def token_times(moved: TokenPosting, postings: Postings) -> Iterator[TokenTime]:
 
     A price is a quotient of both: it would have money of ticks whose tokens are of a later minute or day.
     Time without hourly rent has no tokens: the host was off or asleep.
+    Late charges of the last hour are by the minute, and so are tokens of a segment that waits for a price.
     Without segments all are of the tick's end.
     """
     segments = postings.segments
-    if len(segments) == 1 and moved.since is None:  # as of nearly all ticks
+    if len(segments) == 1 and moved.since is None and not segments[0].unpriced:  # as of nearly all ticks
         yield TokenTime(segments[0].start, segments[0].day, moved.count)
         return
     start = segments[0].start if segments else postings.end
     times = list(_before(moved.since, start, postings.zone))
-    up = [segment.end - segment.start - segment.down for segment in segments]
-    if not any(up):
-        up = [segment.down for segment in segments]
-    times += [(each.start, each.day, time) for each, time in zip(segments, up, strict=True)]
+    for segment, time in zip(segments, _up(segments, moved.since), strict=True):
+        times += (
+            _minutes(segment, time, postings.end)
+            if segment.unpriced
+            else [(segment.start, segment.day, time)]
+        )
     if not times:
         yield TokenTime(postings.end - 1, postings.day, moved.count)
         return
@@ -60,18 +63,35 @@ def token_times(moved: TokenPosting, postings: Postings) -> Iterator[TokenTime]:
         before = after
 
 
+def _up(segments: Sequence[Segment], since: Instant | None) -> list[Nanoseconds]:
+    """How long the host was up in each segment, from an instant on; all of each where it never was."""
+    up = [segment.end - segment.start - segment.down for segment in segments]
+    if since is not None:
+        up = [min(time, max(0, each.end - since)) for time, each in zip(up, segments, strict=True)]
+    return up if any(up) else [segment.end - segment.start for segment in segments]
+
+
+def _minutes(segment: Segment, time: Nanoseconds, end: Instant) -> Iterator[tuple[Instant, str, Nanoseconds]]:
+    """The parts of a segment's time: what is before the last minutes, and each of these."""
+    start, length = segment.start, segment.end - segment.start
+    recent = max(start, end - CUT_BY_MINUTE)
+    cuts = [start, *_within(recent, segment.end, NANOSECONDS_PER_MINUTE), segment.end]
+    for first, last in pairwise(cuts):
+        yield first, segment.day, time * (last - start) // length - time * (first - start) // length
+
+
+def _within(start: Instant, end: Instant, grain: Nanoseconds) -> range:
+    return range(start - start % grain + grain, end, grain)
+
+
 def _before(since: Instant | None, start: Instant, zone: str) -> Iterator[tuple[Instant, str, Nanoseconds]]:
     """Start, local day and length of the parts of a silence before the tick: hours, and the last minutes."""
     if since is None or since >= start or not zone:
         return
     since, local = max(since, start - LATEST_READ), ZoneInfo(zone)
     recent = max(since, start - CUT_BY_MINUTE)
-    cuts = {since, start}
-    for first, last, grain in (
-        (since, recent, NANOSECONDS_PER_HOUR),
-        (recent, start, NANOSECONDS_PER_MINUTE),
-    ):
-        cuts.update(range(first - first % grain + grain, last, grain))
+    cuts = {since, start, *_within(since, recent, NANOSECONDS_PER_HOUR)}
+    cuts.update(_within(recent, start, NANOSECONDS_PER_MINUTE))
     cut = day_of(since, local).end
     while cut < start:
         cuts.add(cut)

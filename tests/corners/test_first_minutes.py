@@ -9,13 +9,18 @@ from pathlib import Path
 import pytest
 
 from exporter.ledger.reader import LedgerReader
+from exporter.readings import ServerKey
 from exporter.report import Report
 from tests.corners.simulated_host import DAY, HOUR, MINUTE, SECOND, SimulatedHost
+from tests.sampler.sampler_fixture import FakeNvmlSource
 
 CONFIG = """
 hardware: [{rented: {dollars_per_gpu_hour: 3.60}}]
 servers: [{name: chat, url: "http://127.0.0.1:8000/metrics", gpus: [0]}]
 """
+UNPRICED = CONFIG.replace(
+    "hardware: [{rented: {dollars_per_gpu_hour: 3.60}}]", "unmatched_hardware: unpriced"
+)
 
 
 class ServingHost(SimulatedHost):
@@ -125,8 +130,7 @@ def test_tokens_of_a_gap_are_of_the_same_months_as_its_cost(tmp_path: Path) -> N
 def test_a_host_that_was_off_served_nothing(tmp_path: Path) -> None:
     """Off from 18:00 to 02:00 of the next month, first read ten minutes later: 60,000 tokens since the boot.
 
-    They are over the time that rent is owed for, 20 s after the last tick and 600 s since the boot:
-    60,000 x 20 / 620 = 1,935 of November, as its 2 cents of 62 are.
+    November has 20 s of rent after its last tick, 2 cents, and no token for them.
     """
     host = serving(tmp_path, "2026-11-30T17:59:50+00:00")
     host.tick(10 * SECOND)
@@ -134,8 +138,8 @@ def test_a_host_that_was_off_served_nothing(tmp_path: Path) -> None:
     host.tick(10 * MINUTE)
     totals = [host.statement(month)["total"] for month in ("2026-11", "2026-12")]
     assert [total["dollars"] for total in totals] == [0.03, 0.60]
-    assert [total["generation_tokens"] for total in totals] == [1_000 + 1_935, 58_065]
-    assert host.price("full") == pytest.approx(0.60 / 0.058065)
+    assert [total["generation_tokens"] for total in totals] == [1_000, 60_000]
+    assert host.price("full") == pytest.approx(10)
 
 
 def test_tokens_of_a_tick_in_which_the_host_was_down_throughout_are_not_lost(tmp_path: Path) -> None:
@@ -195,3 +199,58 @@ def test_tokens_of_time_that_was_too_long_to_charge_are_of_that_time(tmp_path: P
     assert [total["dollars"] for total in totals] == [604.81, 0.60]
     assert [total["generation_tokens"] for total in totals] == [14 * 8_640_000 + 1_000, 60_000]
     assert host.tokens(20261124) == 8_640_000
+
+
+def test_tokens_of_a_gap_that_is_priced_late_are_by_the_minute_as_its_cost(tmp_path: Path) -> None:
+    """Two hours without a daemon to 13:20, and its first tick has no price yet: 60 minutes of both."""
+    host = serving(tmp_path, "2026-11-25T11:19:50+00:00")
+    host.reload(UNPRICED)
+    host.tick(10 * SECOND)
+    host.restart(2 * HOUR)
+    host.tick()
+    assert host.price("full") is None
+    host.reload(CONFIG)
+    for _ in range(8):
+        host.tick(10 * SECOND)
+        assert host.price("full") == pytest.approx(10)
+    for _ in range(6):
+        host.tick(10 * MINUTE)
+        assert host.price("full") == pytest.approx(10)
+
+
+@pytest.mark.parametrize("identity", ["first", ""])
+def test_a_server_that_is_renamed_while_the_daemon_is_down(tmp_path: Path, identity: str) -> None:
+    """Three hours are 10.80 dollars and 1,080,000 tokens of one model, and both have one name.
+
+    The new one, where the process says that it is the same; else the last known, with its last model, and
+    the tokens of a process that nobody knows are no one's.
+    """
+    host = serving(tmp_path, "2026-11-25T12:00:00+00:00")
+    host.endpoint.identity = identity
+    for _ in range(6):
+        host.tick(10 * SECOND)
+    host.file.write_text(CONFIG.replace("chat", "talk"))
+    host.endpoint.key = ServerKey("", "talk")
+    host.restart(3 * HOUR)
+    host.tick()
+    of_gap = host.rows("inference_cost_dollars_total", phase="unobserved", team="unassigned")
+    assert {key for key, dollars in of_gap.items() if dollars} == {
+        ("m", "", "unassigned", "talk" if identity else "chat")
+    }
+    assert host.served("inference_tokens_total", server="talk") == (1_080_000 if identity else 0)
+    assert host.price("full") == (pytest.approx(10) if identity else None)
+
+
+def test_a_server_that_is_renamed_while_the_driver_is_silent(tmp_path: Path) -> None:
+    """A minute is 6 cents and 6,000 tokens of the new name."""
+    host = serving(tmp_path, "2026-11-25T12:00:00+00:00")
+    host.tick(10 * SECOND)
+    assert isinstance(host.nvml, FakeNvmlSource)
+    host.nvml.failure = "hung"
+    host.reload(CONFIG.replace("chat", "talk"))
+    host.endpoint.key = ServerKey("", "talk")
+    for _ in range(6):
+        host.tick(10 * SECOND)
+    assert host.served("inference_cost_dollars_total", server="talk") == pytest.approx(0.06)
+    assert host.served("inference_tokens_total", server="talk") == 6_000
+    assert host.served("inference_cost_dollars_total", server="chat") == pytest.approx(0.01)

@@ -83,6 +83,13 @@ def test_no_tokens_are_of_time_in_which_the_host_was_down() -> None:
     assert list(by("at", 8, None, tick(end, 5 * SECOND, 5 * SECOND)).values()) == [4, 4]
 
 
+def test_tokens_since_a_boot_are_after_it() -> None:
+    """A gap of 15 s, the boot 6 s before its end: one of the second five seconds and all of the last ones."""
+    end = MIDNIGHT + 4 * HOUR
+    parts = by("at", 12, end - 6 * SECOND, tick(end, 3 * SECOND, 0, 0))
+    assert parts == {end - 10 * SECOND: 2, end - 5 * SECOND: 10}
+
+
 def test_without_segments_tokens_are_of_the_end() -> None:
     """The last instant of the tick, and its day; with a silence before it they are of that."""
     assert by("at", 5, None, tick(MIDNIGHT)) == {MIDNIGHT - 1: 5}

@@ -33,6 +33,7 @@ from exporter.finance.backfill.survey import EngineTarget, Survey
 from exporter.finance.prometheus.hour_queries import HOUR
 from exporter.frozen import dataclass
 from exporter.ledger.history import HistorySums
+from exporter.ledger.token_times import token_times
 from exporter.ledger.totals import SegmentSums, TickSums, Totals
 from exporter.readings import (
     Frame,
@@ -338,10 +339,11 @@ class Reckoning:
                 self._sink.add_segment(host, segment)
         if self._sink is not None:
             self._sink.add_tokens(host, outcome.postings.end, outcome.postings.tokens)
-        month = self._month(host, outcome.postings.day[:7]).sums
         for tokens in outcome.postings.tokens:
             if tokens.count:
-                add(month.tokens, (tokens.owner, tokens.kind), tokens.count)
+                for each in token_times(tokens, outcome.postings):
+                    month = self._month(host, each.day[:7]).sums
+                    add(month.tokens, (tokens.owner, tokens.kind), each.tokens)
                 add(sums.tokens, (tokens.owner, tokens.kind), tokens.count)
 
     def _month(self, host: PastHost, month: str) -> MonthSums:
