@@ -221,9 +221,9 @@ class Totals:
             owner, kind, count = tokens.owner, tokens.kind, tokens.count
             _count(self.tokens, (owner, kind), count)
             if count:
-                for segment, part in by_segment(count, postings.segments):
+                for segment, spread in by_segment(count, postings.segments):
                     covered = minute if segment is None else minute_of(segment.start)
-                    _count(self.minute_tokens, (covered, owner, kind), part)
+                    _count(self.minute_tokens, (covered, owner, kind), spread)
                 self.last_token[owner] = self.changed[owner] = end
         for equivalent in postings.equivalents:
             _count(self.equivalents, (equivalent.owner, equivalent.reference), equivalent.amount)
@@ -384,15 +384,19 @@ def by_segment(count: int, segments: Sequence[Segment]) -> Iterator[tuple[Segmen
     """A tick's tokens by the segments of its money, in proportion to their time. Parts of zero are left out.
 
     A price is a quotient of both: it would have money of ticks whose tokens are of a later minute or day.
+    A host that was off made none: its time counts only where the tick has no other.
     `None`: the tick has no segments, and all are of its end.
     """
     if len(segments) <= 1:
         yield (segments[0] if segments else None), count
         return
-    length = sum(segment.end - segment.start for segment in segments)
+    lengths = [segment.end - segment.start - segment.down for segment in segments]
+    if not any(lengths):
+        lengths = [segment.end - segment.start for segment in segments]
+    length = sum(lengths)
     passed = before = 0
-    for segment in segments:
-        passed += segment.end - segment.start
+    for segment, up in zip(segments, lengths, strict=True):
+        passed += up
         after = count * passed // length
         if after > before:
             yield segment, after - before

@@ -3,6 +3,7 @@
 import sqlite3
 from collections import Counter
 from datetime import UTC, datetime
+from itertools import pairwise
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any, Literal
@@ -129,8 +130,13 @@ def expected_totals(posted: list[Postings]) -> dict[str, Counter[Any]]:
                 sums["unpriced"][day, (time.gpu, time.owner_phase.owner)] += (
                     0 if time.priced else time.duration
                 )
+        # All segments are as long: 10 tokens in three of them are 3, 3 and 4.
+        parts = len(one.segments) or 1
+        days = [segment.day for segment in one.segments] or [one.day]
         for moved in one.tokens:
-            sums["tokens"][one.day, (moved.owner, moved.kind)] += moved.count
+            ends = [moved.count * number // parts for number in range(parts + 1)]
+            for day, (before, after) in zip(days, pairwise(ends), strict=True):
+                sums["tokens"][day, (moved.owner, moved.kind)] += after - before
     return {name: Counter(filled(dict(counts))) for name, counts in sums.items()}
 
 
