@@ -1,7 +1,7 @@
 """Hours of hosts through the daemon's own cost code, and the sums of their months."""
 
 from collections import Counter, defaultdict, deque
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import field, replace
 from math import isnan
 from typing import Final, Protocol
@@ -13,7 +13,7 @@ from exporter.cost import advance
 from exporter.cost.advance import GpuOutcome
 from exporter.cost.money import add, add_all
 from exporter.cost.policy import CardinalityLimits, CostPolicy
-from exporter.cost.postings import CostOwner, TokenPosting
+from exporter.cost.postings import CostOwner, Postings, TokenPosting
 from exporter.cost.state import State
 from exporter.engines.exposition import Page, Sample, Series
 from exporter.engines.interpretation import interpret
@@ -33,7 +33,7 @@ from exporter.finance.backfill.survey import EngineTarget, Survey
 from exporter.finance.prometheus.hour_queries import HOUR
 from exporter.frozen import dataclass
 from exporter.ledger.history import HistorySums
-from exporter.ledger.totals import SegmentSums, TickSums, Totals
+from exporter.ledger.totals import SegmentSums, TickSums, Totals, by_segment
 from exporter.readings import (
     Frame,
     Gpu,
@@ -290,7 +290,7 @@ class Reckoning:
         hours = range(max(1, at - unseen), at + 1)
         servers = self._servers(host, hours, targets, chunk, start, skipped=skipped)
         named = any(device.holders for part in parts for device in part.devices)
-        sums = HistorySums()
+        sums, ticks = HistorySums(), list[Postings]()
         if skipped:
             host.uncharged += start - host.last
         elif host.first is None or start > host.last:
@@ -303,14 +303,15 @@ class Reckoning:
             else:
                 host.elapsed += start - host.last
                 gap = replace(opening, elapsed=host.elapsed)
-                self._tick(host, gap, replace(host.policy, gap_after=0), sums)
+                ticks.append(self._tick(host, gap, replace(host.policy, gap_after=0), sums))
         for part in parts:
             length = part.end - part.start
             frame = self._frame(host, part.end, part.devices, servers, targets, energy, length, named=named)
-            self._tick(host, frame, host.policy, sums)
+            ticks.append(self._tick(host, frame, host.policy, sums))
         if not parts:
             frame = self._frame(host, start + HOUR, (), servers, targets, energy, HOUR, named=named)
-            self._tick(host, frame, host.policy, sums)
+            ticks.append(self._tick(host, frame, host.policy, sums))
+        self._count(host, ticks, sums)
         end = parts[-1].end if parts else start + HOUR
         self._note(host, number, end, hour, sums)
 
@@ -319,7 +320,7 @@ class Reckoning:
         unseen = range(-(-host.last // HOUR), start // HOUR)
         return start - host.last <= GAP_CHARGED or self._active.isdisjoint(unseen)
 
-    def _tick(self, host: PastHost, frame: Frame, policy: CostPolicy, sums: HistorySums) -> None:
+    def _tick(self, host: PastHost, frame: Frame, policy: CostPolicy, sums: HistorySums) -> Postings:
         outcome = advance.advance(host.state, frame, policy)
         host.state, host.outcomes = outcome.state, outcome.gpus
         ticked = TickSums.of(outcome.postings)
@@ -338,11 +339,18 @@ class Reckoning:
                 self._sink.add_segment(host, segment)
         if self._sink is not None:
             self._sink.add_tokens(host, outcome.postings.end, outcome.postings.tokens)
-        month = self._month(host, outcome.postings.day[:7]).sums
-        for tokens in outcome.postings.tokens:
-            if tokens.count:
-                add(month.tokens, (tokens.owner, tokens.kind), tokens.count)
-                add(sums.tokens, (tokens.owner, tokens.kind), tokens.count)
+        return outcome.postings
+
+    def _count(self, host: PastHost, ticks: Sequence[Postings], sums: HistorySums) -> None:
+        """Add the tokens of an hour, and of a gap before it, to the months of all its time."""
+        segments = [segment for tick in ticks for segment in tick.segments]
+        counted = [(tick, tokens) for tick in ticks for tokens in tick.tokens if tokens.count]
+        for tick, tokens in counted:
+            key = tokens.owner, tokens.kind
+            for segment, part in by_segment(tokens.count, segments):
+                month = tick.day[:7] if segment is None else segment.month
+                add(self._month(host, month).sums.tokens, key, part)
+                add(sums.tokens, key, part)
 
     def _month(self, host: PastHost, month: str) -> MonthSums:
         return host.months.setdefault(month, MonthSums())
