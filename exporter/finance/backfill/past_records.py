@@ -257,7 +257,7 @@ class PastRecords:
             self._add(hour, GPU_PRICE, of_model, amount)
 
     def add_tokens(self, host: PastHost, end: Instant, tokens: Iterable[TokenPosting]) -> None:
-        """Take in the tokens of a tick."""
+        """Take in tokens of time that ended at an instant."""
         self._see(host)
         hour = max(self._first, (end - 1) // HOUR)
         for posting in tokens:

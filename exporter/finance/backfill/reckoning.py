@@ -123,7 +123,7 @@ class HourSink(Protocol):
         """Take in money and GPU time of a part of an hour."""
 
     def add_tokens(self, host: PastHost, end: Instant, tokens: Iterable[TokenPosting]) -> None:
-        """Take in the tokens of a tick that ended at an instant."""
+        """Take in tokens of time that ended at an instant."""
 
     def flush(self) -> None:
         """Write the hours of the chunk."""
@@ -337,12 +337,10 @@ class Reckoning:
                     add(of_month.unread, owner, 0 if (frame.wall - 1) // HOUR in read else time)
             if self._sink is not None:
                 self._sink.add_segment(host, segment)
-        if self._sink is not None:
-            self._sink.add_tokens(host, outcome.postings.end, outcome.postings.tokens)
         return outcome.postings
 
     def _count(self, host: PastHost, ticks: Sequence[Postings], sums: HistorySums) -> None:
-        """Add the tokens of an hour, and of a gap before it, to the months of all its time."""
+        """Add the tokens of an hour, and of a gap before it, to the hours and months of all its time."""
         segments = [segment for tick in ticks for segment in tick.segments]
         counted = [(tick, tokens) for tick in ticks for tokens in tick.tokens if tokens.count]
         for tick, tokens in counted:
@@ -351,6 +349,9 @@ class Reckoning:
                 month = tick.day[:7] if segment is None else segment.month
                 add(self._month(host, month).sums.tokens, key, part)
                 add(sums.tokens, key, part)
+                if self._sink is not None:
+                    end = tick.end if segment is None else segment.end
+                    self._sink.add_tokens(host, end, (replace(tokens, count=part),))
 
     def _month(self, host: PastHost, month: str) -> MonthSums:
         return host.months.setdefault(month, MonthSums())
