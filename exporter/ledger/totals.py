@@ -384,19 +384,22 @@ def by_segment(count: int, segments: Sequence[Segment]) -> Iterator[tuple[Segmen
     """A tick's tokens by the segments of its money, in proportion to their time. Parts of zero are left out.
 
     A price is a quotient of both: it would have money of ticks whose tokens are of a later minute or day.
-    A host that was off made none: its time counts only where the tick has no other.
+    What is counted after a host was off was served since it came back.
     `None`: the tick has no segments, and all are of its end.
     """
     if len(segments) <= 1:
         yield (segments[0] if segments else None), count
         return
-    lengths = [segment.end - segment.start - segment.down for segment in segments]
-    if not any(lengths):
-        lengths = [segment.end - segment.start for segment in segments]
+    lengths = [segment.end - segment.start for segment in segments]
+    last_down = max((at for at, segment in enumerate(segments) if segment.down), default=-1)
+    if last_down >= 0:
+        up = lengths[last_down] - segments[last_down].down
+        since_back = [0] * last_down + [up] + lengths[last_down + 1 :]
+        lengths = since_back if any(since_back) else lengths
     length = sum(lengths)
     passed = before = 0
-    for segment, up in zip(segments, lengths, strict=True):
-        passed += up
+    for segment, each in zip(segments, lengths, strict=True):
+        passed += each
         after = count * passed // length
         if after > before:
             yield segment, after - before

@@ -89,9 +89,7 @@ def test_an_outage_has_the_rates_of_the_time_around_it(tmp_path: Path) -> None:
     fleet = HourlyFleet(configured(tmp_path), 6)
     fleet.gpu(0, counts=[120, 120, 120, 0, 0, 120, 120], **CHAT)
     rises = [7200, 7200, -1, -1, 3 * 7200, 7200]
-    fleet.server(
-        {"vllm:prompt_tokens_total": rises}, namespace="llm", pod="chat-0", instance="10.1.0.7:8000"
-    )
+    fleet.server({"vllm:prompt_tokens_total": rises}, namespace="llm", pod="chat-0", instance="10.1.0.7:8000")
     file = io.StringIO()
     until = (NOVEMBER + 6) * HOUR
     records = PastRecords(file, "http://a.example", ZoneInfo("UTC"), Seam(), NOVEMBER * HOUR, until)
