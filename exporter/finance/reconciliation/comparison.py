@@ -122,6 +122,11 @@ def _of_time(
             f"the bill is about {instant(invoice.first)} to {instant(invoice.last)}: {dollars_text(outside)} "
             "dollars that the books have of the rest of the month are not compared"
         )
+    elif outside:
+        yield (
+            f"the bill has no usage: {dollars_text(outside)} dollars that the books have of the month are "
+            "not compared"
+        )
     if uncut:
         yield (
             f"the bill begins or ends within {_days(uncut)}, whose hours are no longer kept: the books are "
@@ -295,7 +300,12 @@ def reconcile(invoice: Invoice, ledger_month: LedgerMonth) -> Reconciliation:
     billed = {name: tally for name, tally in tallies.items() if name.startswith(record.month)}
     ahead = [Book(name, 0) for name in sorted(billed) if name not in books_by_day]
     named = inside.keys() | billed.keys()
-    shown = [book for book in (*books_by_day.values(), *ahead) if book.name in named]
+    shown = [
+        # Of a day without usage near it, a credit or a refund says nothing of what the host cost.
+        book if book.name in inside else Book(book.name, 0, adjusted=book.adjusted)
+        for book in (*books_by_day.values(), *ahead)
+        if book.name in named
+    ]
     month = invoice.months.get(record.month, InvoiceSums())
     by: Literal["day", "month"] = "month" if month.usage or month.meters else "day"
     if by == "month":

@@ -267,16 +267,40 @@ def test_hours_that_were_charged_late_explain_nothing(tmp_path: Path, settled: i
 
 
 def test_a_bill_without_usage(tmp_path: Path) -> None:
-    """A tax of the month and a credit of a day: no day of the books is compared with it."""
+    """A tax of the month and a credit of a day: no day of the books is compared with it, nor that one."""
     rows = usage("01", "-5", "").replace("Usage", "Credit")
     rows += usage("01", "7", "").replace("Usage", "Tax").replace("2026-10-02T", "2026-11-01T")
     reconciliation = reconcile(
-        bill(f"{HEADER}\n{rows}", tmp_path), ledger_month({20261002: sums(DAY, 48 * DOLLAR)})
+        bill(f"{HEADER}\n{rows}", tmp_path),
+        ledger_month({day: sums(DAY, 48 * DOLLAR) for day in (20261001, 20261002)}),
     )
     assert [(row.name, named(row)) for row in reconciliation.rows] == [
         ("2026-10-01", {"credits": -5 * DOLLAR}),
         ("(month)", {"taxes": 7 * DOLLAR}),
     ]
+    assert reconciliation.total.difference == 2 * DOLLAR
+    assert reconciliation.notes == (
+        "the bill has no usage: 96.00 dollars that the books have of the month are not compared",
+    )
+
+
+def test_a_refund_after_the_last_usage_is_of_no_day_of_the_books(tmp_path: Path) -> None:
+    """Usage of the first, a refund on the third: the third's 48 dollars are not missing on the bill.
+
+    Once the suggested line is posted, nothing is left.
+    """
+    invoice = bill("date,dollars\n2026-10-01,48\n2026-10-03,-5\n", tmp_path)
+    history = {day: sums(DAY, 48 * DOLLAR) for day in (20261001, 20261002, 20261003)}
+    reconciliation = reconcile(invoice, ledger_month(history))
+
+    assert [(row.name, named(row)) for row in reconciliation.rows] == [
+        ("2026-10-01", {}),
+        ("2026-10-03", {"refunds": -5 * DOLLAR}),
+    ]
+    (line,) = reconciliation.suggestions
+    assert (line.amount, line.day) == (-5 * DOLLAR, "2026-10-03")
+    posted = (adjustment(line.amount, line.day),)
+    assert reconcile(invoice, ledger_month(history, adjustments=posted)).total.difference == 0
 
 
 def test_a_choice_is_not_asked_for_again(tmp_path: Path) -> None:
