@@ -261,7 +261,8 @@ def month_billed(invoice: Invoice) -> str:
     totals: dict[str, Picodollars] = {}
     for tallies in (invoice.utc if invoice.shifted.rows else invoice.local, invoice.months):
         for name, tally in tallies.items():
-            totals[name[:7]] = totals.get(name[:7], 0) + abs(tally.total)
+            turnover = abs(tally.usage) + sum(map(abs, tally.apart.values()))
+            totals[name[:7]] = totals.get(name[:7], 0) + turnover
     most = [name for name, total in totals.items() if total == max(totals.values())]
     if len(most) != 1:
         extent = f"of {', '.join(sorted(totals))}" if totals else "of no day and no month"

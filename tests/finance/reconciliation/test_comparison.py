@@ -167,6 +167,15 @@ def test_the_month_of_a_bill_is_the_one_of_most_dollars(tmp_path: Path) -> None:
     assert str(refused.value) == "its rows are of 2026-09, 2026-10: say which month with --month"
 
 
+def test_credits_that_pay_for_all_usage_do_not_hide_its_month(tmp_path: Path) -> None:
+    """48 dollars of October are paid by credits, and 5 of September are given back."""
+    rows = usage("01", "48", "24") + usage("01", "-48", "").replace("Usage", "Credit")
+    rows += usage("01", "-5", "").replace("10-01", "09-30").replace("10-02", "10-01")
+    invoice = bill(f"{HEADER}\n{rows}", tmp_path)
+
+    assert month_billed(invoice) == "2026-10"
+
+
 def test_a_bill_by_the_month(tmp_path: Path) -> None:
     """A month is one row: 744 h at 2 dollars billed, 740 h at 2 in the books."""
     row = usage("01", "1488", "744").replace("2026-10-02T", "2026-11-01T")
