@@ -48,5 +48,6 @@ def test_tokens_of_a_gap_over_the_end_are_listed_with_its_money(
     ]
     assert compared(host, statement, as_json=False) == 0
     printed = capsys.readouterr().out
-    assert "posted since the month was closed: 2,160,000 generation tokens" in printed
+    detail = "(unassigned, unassigned): posted since the month was closed: 2,160,000 generation tokens"
+    assert detail in printed
     assert printed.endswith("\n2026-11 is 21.61 dollars now.\n")

@@ -44,7 +44,10 @@ def text(closed: ClosedMonth, total: Picodollars, noted: Sequence[ClosedMonthCha
         ["total", "", "", "", hundredths(sum(cents))],
         labels=4,
     )
-    details = [f"  {printable(row[1])}: {printable(row[5])}" for row in rows]
+    details = [
+        f"  {printable(f'{row[1]} ({row[2]}, {row[3]})' if each.tokens else row[1])}: {printable(row[5])}"
+        for row, each in zip(rows, noted, strict=True)
+    ]
     stands = sum(host.total for host in closed.hosts if _is_missing(host.record.ledger, noted))
     now = f"{closed.month} is {dollars_text(total + stands)} dollars now."
     return "\n".join([head, "", *table, "", *details, "", now]) + "\n"
