@@ -186,6 +186,11 @@ def _of_books(record: MonthRecord, whole: Book) -> Iterator[str]:
     missing = sum(record.cells.values()) - record.adjusted - (sum(sums.cost.values()) if sums else 0)
     if missing:
         yield f"{dollars_text(missing)} dollars of the month are in no day of the books and are not compared"
+    if other_days := record.adjusted - whole.adjusted:
+        yield (
+            f"adjustments of {dollars_text(other_days)} dollars are of days that the bill is not about, "
+            "and not compared"
+        )
     waiting = [each for each in record.adjustments if each.posted is None]
     if waiting:
         amount = sum(each.amount for each in waiting)

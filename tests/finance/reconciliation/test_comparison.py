@@ -199,6 +199,18 @@ def test_adjustments_that_are_posted_are_in_the_books(tmp_path: Path) -> None:
     assert waiting.notes[-1] == "adjustments of 2.00 dollars wait for the daemon and are in no sum"
 
 
+def test_adjustments_of_days_that_the_bill_is_not_about_are_named(tmp_path: Path) -> None:
+    """The host was returned on the first and its bill corrected at the month's end: not twice, by mistake."""
+    invoice = bill("date,dollars\n2026-10-01,50\n", tmp_path)
+    posted = (adjustment(2 * DOLLAR, "2026-10-31"),)
+    reconciliation = reconcile(invoice, ledger_month({20261001: sums(DAY, 48 * DOLLAR)}, adjustments=posted))
+
+    assert reconciliation.total.difference == 2 * DOLLAR
+    assert reconciliation.notes[-1] == (
+        "adjustments of 2.00 dollars are of days that the bill is not about, and not compared"
+    )
+
+
 def test_components_that_are_on_the_bill_are_chosen(tmp_path: Path) -> None:
     """Rent and storage of 50, of 53 in the books with energy."""
     invoice = bill("date,dollars\n2026-10-02,50\n", tmp_path)
