@@ -8,6 +8,7 @@ import json
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
+from datetime import date
 from pathlib import Path
 from typing import Any, Final, Literal, cast
 from zoneinfo import ZoneInfo
@@ -30,6 +31,7 @@ from exporter.frozen import dataclass
 from exporter.hashes import sha256
 from exporter.ledger.adjustments import Adjustment
 from exporter.ledger.history import FAMILIES, GpuOwner, HistorySums, MonthRecord
+from exporter.ledger.schema import LARGEST
 from exporter.readings import KINDS, Gpu, Kind, printable
 from exporter.report import MonthKey, ServerOwner
 from exporter.reports.rounding import CENT
@@ -357,7 +359,7 @@ def _closed(content: Mapping[str, Any], path: Path, digest: str) -> ClosedMonth:
     closed = ClosedMonth(
         month=month,
         zone=_zone(content["timezone"]),
-        closed=_integer(content["closed_nanoseconds"]),
+        closed=_integer(_instant(content["closed_nanoseconds"])),
         version=str(content["version"]),
         hosts=tuple(_host_month(host, month, str(path)) for host in content["hosts"]),
         findings=tuple(map(str, content["findings"])),
@@ -383,12 +385,15 @@ def _host_month(host: Mapping[str, Any], month: str, path: str) -> HostMonth:
     if host["sums"] is not None:
         sums = HistorySums(
             **{
-                family: {_KEYS[family](row[:-1]): _integer(row[-1]) for row in host["sums"].get(family, ())}
+                family: {
+                    _KEYS[family]([_text(label) for label in row[:-1]]): _integer(row[-1])
+                    for row in host["sums"].get(family, ())
+                }
                 for family in FAMILIES
             }
         )
     cells = {
-        MonthKey(product, team, basis, month): _integer(amount)
+        MonthKey(_text(product), _text(team), _text(basis), month): _integer(amount)
         for product, team, basis, amount in host["cells"]
     }
     record = MonthRecord(
@@ -398,7 +403,7 @@ def _host_month(host: Mapping[str, Any], month: str, path: str) -> HostMonth:
         months=(month,),
         cells=cells,
         sums=sums,
-        adjustments=tuple(_adjusted(each, str(host["ledger"])) for each in host["adjustments"]),
+        adjustments=tuple(_adjusted(each, month, str(host["ledger"])) for each in host["adjustments"]),
     )
     return HostMonth(
         record=record,
@@ -415,10 +420,13 @@ def _host_month(host: Mapping[str, Any], month: str, path: str) -> HostMonth:
     )
 
 
-def _adjusted(each: Mapping[str, Any], ledger: str) -> Adjustment:
+def _adjusted(each: Mapping[str, Any], month: str, ledger: str) -> Adjustment:
+    day = date.fromisoformat(each["date"]).isoformat()
+    if day[:7] != month:
+        raise ValueError(f"an adjustment of {day} is not of {month}")
     return Adjustment(
         number=_integer(each["number"]),
-        day=str(each["date"]),
+        day=day,
         product=str(each["product"]),
         team=str(each["team"]),
         amount=_integer(each["picodollars"]),
@@ -438,7 +446,15 @@ def _integer(value: Any) -> int:
 
 
 def _instant(value: Any) -> Instant | None:
+    if value is not None and not 0 <= _integer(value) <= LARGEST:
+        raise ValueError(f"{value} is no instant")
     return None if value is None else _integer(value)
+
+
+def _text(value: Any) -> str:
+    if not isinstance(value, str):
+        raise TypeError(f"{value!r} is no text")
+    return value
 
 
 def restated(hosts: Iterable[HostMonth]) -> tuple[HostMonth, ...]:

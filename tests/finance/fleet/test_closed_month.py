@@ -142,6 +142,15 @@ def test_an_edited_statement_is_refused(
         (lambda c: c.__setitem__("month", "2026-Q3"), "2026-Q3 is no month"),
         (lambda c: c["hosts"].append(c["hosts"][0]), "ledger l1 is in it twice"),
         (lambda c: c.__setitem__("total_picodollars", 1), "its hosts do not sum to its total"),
+        (lambda c: c["hosts"][0]["cells"][0].__setitem__(0, 5), "5 is no text"),
+        (lambda c: c["hosts"][0]["cells"][0].__setitem__(1, None), "None is no text"),
+        (lambda c: c["hosts"][0]["sums"]["tokens"][0].__setitem__(0, 7), "7 is no text"),
+        (lambda c: c["hosts"][0]["sums"]["cost"][0].__setitem__(5, [3]), r"\[3\] is no text"),
+        (lambda c: c.__setitem__("closed_nanoseconds", 10**40), "is no instant"),
+        (lambda c: c["hosts"][0].__setitem__("last_commit", -1), "-1 is no instant"),
+        (lambda c: c["hosts"][0]["adjustments"][0].__setitem__("posted", 2**63), "is no instant"),
+        (lambda c: c["hosts"][0]["adjustments"][0].__setitem__("date", "2026-10-32"), "day is out of range"),
+        (lambda c: c["hosts"][0]["adjustments"][0].__setitem__("date", "2026-11-01"), "is not of 2026-10"),
     ],
 )
 def test_a_statement_that_cannot_be_read_here_is_refused(
@@ -149,7 +158,7 @@ def test_a_statement_that_cannot_be_read_here_is_refused(
 ) -> None:
     """Though its hash is right: another program wrote it, or a machine that knows more time zones."""
     file = tmp_path / "2026-10.json"
-    content = json.loads(document(closed(host())))
+    content = json.loads(document(closed(host(adjustments=(REFUND,)))))
     del content["sha256"]
     change(content)
     hashed = json.dumps(content, ensure_ascii=False, sort_keys=True, separators=(",", ":"))
