@@ -8,7 +8,7 @@ from types import MappingProxyType
 from typing import Any, Final, Literal, NamedTuple
 
 from exporter.cost.money import add, add_all
-from exporter.cost.postings import CostOwner, OwnerPhase
+from exporter.cost.postings import CostOwner, OwnerPhase, Segment
 from exporter.frozen import dataclass
 from exporter.ledger import adjustments, peak_memory, schema, unpriced_time
 from exporter.ledger.adjustments import Adjustment
@@ -47,7 +47,7 @@ class GpuOwner(NamedTuple):
 
 @dataclass(slots=True)
 class HistorySums:
-    """Sums of one time range: money and tokens by the time that their tick covers.
+    """Sums of one time range: money by the time that it covers, tokens by their tick's end or over a gap.
 
     Each of `cost`, `server_cost` and `gpu_cost` sums to the same money.
     `held` is GPU time that is owed: dollars over it are the price. `gpu_held` is all GPU time that passed,
@@ -136,6 +136,10 @@ class HistorySums:
 FAMILIES: Final = tuple(item.name for item in fields(HistorySums))
 
 
+def _is_gap(segment: Segment) -> bool:
+    return any(time.owner_phase.phase == "unobserved" for time in segment.gpu_times)
+
+
 @dataclass(slots=True)
 class History:
     """Sums since the last commit, by (day, hour): an hour in which a local day ends is two cells.
@@ -156,15 +160,20 @@ class History:
         )
 
     def add(self, tick: TickSums) -> None:
-        """Add one tick. Tokens of a tick without a day are in no history."""
+        """Add one tick. Tokens of a tick without a day are in no history.
+
+        Those of a gap are spread over it, and others are of the end of their tick: a server that begins to
+        serve at the hour rested in the one before.
+        """
         unwritten = bool(self.cells)  # a gap alone may be of more hours, and is written at once
         for sums in tick.segments:
             self._cell(sums.segment.day, hour_of(sums.segment.start)).add_segment(sums)
         for sums in tick.late:
             self._cell(sums.segment.day, hour_of(sums.segment.start)).add_late(sums)
         postings = tick.postings
+        gap = postings.segments if any(map(_is_gap, postings.segments)) else ()
         for moved in postings.tokens:
-            for segment, part in by_segment(moved.count, postings.segments):
+            for segment, part in by_segment(moved.count, gap):
                 day = postings.day if segment is None else segment.day
                 if day:
                     at = postings.end - 1 if segment is None else segment.start

@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 
+from exporter.ledger.reader import LedgerReader
 from exporter.report import Report
 from tests.corners.simulated_host import HOUR, MINUTE, SECOND, SimulatedHost
 
@@ -124,3 +125,14 @@ def test_tokens_after_a_boot_are_none_of_the_time_that_the_host_was_off(tmp_path
     totals = [host.statement(month)["total"] for month in ("2026-11", "2026-12")]
     assert [total["dollars"] for total in totals] == [0.03, 0.60]
     assert [total["generation_tokens"] for total in totals] == [0, 60_000]
+
+
+def test_a_server_that_begins_at_the_hour_rested_in_the_one_before(tmp_path: Path) -> None:
+    """A tick from 07:59:55 to 08:00:05 has 500 tokens, all since 08:00: `advise` counts on hours without."""
+    host = serving(tmp_path, "2026-11-25T07:59:45+00:00", idle=15 * SECOND)
+    host.tick(10 * SECOND)
+    host.tick(10 * SECOND)
+    assert host.path is not None
+    with LedgerReader.open(host.path) as reader:
+        hours = reader.hours(0, 10**9) or {}
+    assert [sum(sums.tokens.values()) for _, sums in sorted(hours.items())] == [0, 500]

@@ -130,11 +130,11 @@ def expected_totals(posted: list[Postings]) -> dict[str, Counter[Any]]:
                 sums["unpriced"][day, (time.gpu, time.owner_phase.owner)] += (
                     0 if time.priced else time.duration
                 )
-        # All segments are as long: 10 tokens in three of them are 3, 3 and 4.
-        parts = len(one.segments) or 1
-        days = [segment.day for segment in one.segments] or [one.day]
+        # Of a gap, all segments are as long: 10 tokens in three of them are 3, 3 and 4.
+        phases = {time.owner_phase.phase for segment in one.segments for time in segment.gpu_times}
+        days = [segment.day for segment in one.segments] if "unobserved" in phases else [one.day]
         for moved in one.tokens:
-            ends = [moved.count * number // parts for number in range(parts + 1)]
+            ends = [moved.count * number // len(days) for number in range(len(days) + 1)]
             for day, (before, after) in zip(days, pairwise(ends), strict=True):
                 sums["tokens"][day, (moved.owner, moved.kind)] += after - before
     return {name: Counter(filled(dict(counts))) for name, counts in sums.items()}
