@@ -122,7 +122,8 @@ def _compared(fleet: "FleetMonth", now: Instant, fleet_overheads: Picodollars) -
 
     start, end = Period.named(fleet.record.month).bounds(fleet.zone)
     begins = [summary.host.first for summary in fleet.hosts if summary.host.first is not None]
-    start = max(start, min(begins, default=start))  # a month that metering began in is shorter
+    begin = max(start, min(begins, default=start))
+    start = begin if begin < end else start  # a month that metering began in is shorter
     until = max(start + 1, min(now, end))
     name = fleet.record.month if now >= end else f"{fleet.record.month} to date"
     return ComparedPeriod(name, fleet.record, until - start, fleet_overheads)

@@ -29,7 +29,7 @@ from exporter.ledger.totals import LAYOUTS, SegmentSums, ServerCost, TickSums, T
 from exporter.readings import Gpu, Kind, ServerKey
 from exporter.report import Hour, MonthKey, RecentHistory, ServerOwner
 from exporter.tariff.rate import PriceBasis
-from exporter.units import NANOSECONDS_PER_HOUR, Instant, Nanoseconds, Picodollars
+from exporter.units import NANOSECONDS_PER_HOUR, NANOSECONDS_PER_MINUTE, Instant, Nanoseconds, Picodollars
 
 ESTIMATE: Final[PriceBasis] = "estimate"
 
@@ -47,8 +47,9 @@ class GpuOwner(NamedTuple):
 
 @dataclass(slots=True)
 class HistorySums:
-    """Sums of one time range: money by the time that its tick covers, tokens by that since the read before.
+    """Sums of one time range.
 
+    Money is by the time that its tick covers, tokens by that since the read before, or by a short tick's end.
     Each of `cost`, `server_cost` and `gpu_cost` sums to the same money.
     `held` is GPU time that is owed: dollars over it are the price. `gpu_held` is all GPU time that passed,
     and `gpu_unowed` the part of it that is not owed. `held` sums to their difference.
@@ -156,15 +157,23 @@ class History:
         )
 
     def add(self, tick: TickSums) -> None:
-        """Add one tick. Tokens of a tick without a day are in no history."""
+        """Add one tick. Tokens of a tick without a day are in no history.
+
+        Those of a tick within a minute are of its end: a server that begins to serve at the hour rested in
+        the one before.
+        """
         unwritten = bool(self.cells)  # a gap alone may be of more hours, and is written at once
         for sums in tick.segments:
             self._cell(sums.segment.day, hour_of(sums.segment.start)).add_segment(sums)
         for sums in tick.late:
             self._cell(sums.segment.day, hour_of(sums.segment.start)).add_late(sums)
         postings = tick.postings
+        segments = postings.segments
+        short = bool(segments) and segments[-1].end - segments[0].start < NANOSECONDS_PER_MINUTE
+        end = postings.end - 1
         for moved, times in tick.tokens:
-            for at, day, count in times:
+            at_end = short and moved.since is None
+            for at, day, count in ((end, postings.day, moved.count),) if at_end else times:
                 if day:
                     add(self._cell(day, hour_of(at)).tokens, (moved.owner, moved.kind), count)
         if postings.memory:

@@ -6,6 +6,7 @@ from pathlib import Path
 import pytest
 
 from exporter.cli import main
+from exporter.ledger.adjustment_entry import AdjustmentRequest, enter
 from tests.finance.fleet.host_months import DOLLAR, HOUR, OCTOBER
 from tests.finance.fleet.ledger_files import MeteredHost
 
@@ -163,3 +164,22 @@ def test_a_month_that_metering_began_in_is_as_long_as_it_was_metered(
     assert {each["effect"]: each["picodollars"] for each in effects if each["picodollars"]} == {
         "hours": 734 * 2 * DOLLAR
     }
+
+
+def test_a_month_of_adjustments_alone_is_as_long_as_the_calendar_has_it(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """5 dollars of August, before the first tick: 744 hours without a GPU."""
+    path = tmp_path / "ledger.db"
+    host = MeteredHost(path).meter(OCTOBER, 20, 2 * DOLLAR)
+    enter(path, AdjustmentRequest(5 * DOLLAR, "2026-08-31", "chat", None, "late bill"), {}, host.clock.now)
+    host.meter(OCTOBER + 20 * HOUR, 1, 2 * DOLLAR).close()
+
+    arguments = ("--why", "--month=2026-10", "--against=2026-08", f"--ledger.path={path}", "--json")
+    assert run(*arguments) == 0
+    document = json.loads(capsys.readouterr().out)
+    effects = {each["effect"]: each for each in document["effects"]}
+
+    assert effects["hours"]["before"] == 744
+    assert document["difference_picodollars"] == 37 * DOLLAR
+    assert (effects["hours"]["picodollars"], effects["corrections"]["picodollars"]) == (0, -5 * DOLLAR)

@@ -254,3 +254,32 @@ def test_a_server_that_is_renamed_while_the_driver_is_silent(tmp_path: Path) -> 
     assert host.served("inference_cost_dollars_total", server="talk") == pytest.approx(0.06)
     assert host.served("inference_tokens_total", server="talk") == 6_000
     assert host.served("inference_cost_dollars_total", server="chat") == pytest.approx(0.01)
+
+
+def test_tokens_after_a_boot_are_none_of_the_time_that_the_host_was_off(tmp_path: Path) -> None:
+    """Off from 18:00 for 12 hours, over the month's end; the daemon starts ten minutes after the host.
+
+    Hourly rent is owed for 20 seconds after the last tick and for ten minutes since the boot, in which the
+    server had 60,000 tokens.
+    """
+    host = serving(tmp_path, "2026-11-30T17:59:50+00:00", idle=12 * HOUR + 10 * SECOND)
+    host.tick(10 * SECOND)
+    host.kill()
+    host.clock.booted = host.clock.true = host.serves_from
+    host.clock.true += 10 * MINUTE
+    host.start()
+    host.tick()
+    totals = [host.statement(month)["total"] for month in ("2026-11", "2026-12")]
+    assert [total["dollars"] for total in totals] == [0.03, 0.60]
+    assert [total["generation_tokens"] for total in totals] == [0, 60_000]
+
+
+def test_a_server_that_begins_at_the_hour_rested_in_the_one_before(tmp_path: Path) -> None:
+    """A tick from 07:59:55 to 08:00:05 has 500 tokens, all since 08:00: `advise` counts on hours without."""
+    host = serving(tmp_path, "2026-11-25T07:59:45+00:00", idle=15 * SECOND)
+    host.tick(10 * SECOND)
+    host.tick(10 * SECOND)
+    assert host.path is not None
+    with LedgerReader.open(host.path) as reader:
+        hours = reader.hours(0, 10**9) or {}
+    assert [sum(sums.tokens.values()) for _, sums in sorted(hours.items())] == [0, 500]

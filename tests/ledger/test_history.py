@@ -1,12 +1,20 @@
 """History by hour and by local day: what it holds, for how long, and that it sums to what was posted."""
 
 import sqlite3
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from exporter.cost.postings import CostOwner, GpuTimePosting, MoneyPosting, OwnerPhase, Postings, Segment
+from exporter.cost.postings import (
+    CostOwner,
+    GpuTimePosting,
+    MoneyPosting,
+    OwnerPhase,
+    Postings,
+    Segment,
+)
 from exporter.ledger import history, totals
 from exporter.ledger.errors import LedgerError
 from exporter.ledger.history import GpuOwner, History, HistorySums
@@ -110,23 +118,21 @@ def test_an_hour_and_a_day_hold_what_their_ticks_added(path: Path, clock: StillC
     }
 
 
-def test_a_tick_over_midnight_is_posted_to_both_days(path: Path, clock: StillClock) -> None:
-    """Both are a second each, cut at 00:00 in Kathmandu (18:15Z): 5 and 6 of money, 4 and 5 of 9 tokens."""
+@pytest.mark.parametrize(("length", "counts"), [(SECOND, (0, 9)), (30 * SECOND, (4, 5))])
+def test_a_tick_over_midnight_is_posted_to_both_days(
+    path: Path, clock: StillClock, length: int, counts: tuple[int, int]
+) -> None:
+    """Cut at 00:00 in Kathmandu (18:15Z): 5 and 6 of money. Tokens are divided from a minute on."""
     midnight = NOVEMBER + 18 * HOUR + 15 * MINUTE
-    over = Postings(
-        midnight + SECOND,
-        (
-            segment(midnight, money(5), day="2026-11-01"),
-            segment(midnight + SECOND, money(6), day="2026-11-02"),
-        ),
-        (tokens(9),),
-        day="2026-11-02",
+    parts = (
+        replace(segment(midnight, money(5), day="2026-11-01"), start=midnight - length),
+        replace(segment(midnight + length, money(6), day="2026-11-02"), start=midnight),
     )
-    posted(path, clock, over)
+    posted(path, clock, Postings(midnight + length, parts, (tokens(9),), day="2026-11-02"))
     history = days(path)
 
     assert {day: sum(sums.cost.values()) for day, sums in history.items()} == {20261101: 5, 20261102: 6}
-    assert {day: sum(sums.tokens.values()) for day, sums in history.items()} == {20261101: 4, 20261102: 5}
+    assert tuple(sum(sums.tokens.values()) for _, sums in sorted(history.items())) == counts
     # The hour is one; its row is not overwritten by the second day's.
     assert {hour: sum(sums.cost.values()) for hour, sums in hours(path).items()} == {FIRST_HOUR + 18: 11}
 

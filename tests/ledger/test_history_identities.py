@@ -3,6 +3,7 @@
 import sqlite3
 from collections import Counter
 from datetime import UTC, datetime
+from itertools import pairwise
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any, Literal
@@ -84,14 +85,15 @@ def ticks(draw: st.DrawFn) -> list[Postings]:
     for _ in range(draw(st.integers(1, 10))):
         now += draw(st.sampled_from([10 * SECOND, HOUR, 7 * HOUR, 26 * HOUR, 31 * 24 * HOUR, -30 * HOUR]))
         zone = draw(st.sampled_from(ZONES))
+        length = SECOND * draw(st.sampled_from([5, 40]))
         segments = []
         for number in range(draw(st.integers(0, 3))):
             paid = tuple(draw(st.lists(entries, max_size=3)))
             drawn = tuple(draw(st.lists(gpu_times, max_size=2)))
-            start = now - (3 - number) * 5 * SECOND
+            start = now - (3 - number) * length
             day = local(start, zone)
             total = sum(entry.amount for entry in paid)
-            segments.append(Segment(start, start + 5 * SECOND, day[:7], day, total, paid, drawn))
+            segments.append(Segment(start, start + length, day[:7], day, total, paid, drawn))
         moved = st.builds(TokenPosting, owners, st.sampled_from(KINDS), st.integers(0, 10**6))
         token_postings = tuple(draw(st.lists(moved, max_size=3)))
         ticks.append(Postings(now, tuple(segments), token_postings, owners=(CHAT,), day=local(now - 1, zone)))
@@ -129,12 +131,13 @@ def expected_totals(posted: list[Postings]) -> dict[str, Counter[Any]]:
                 sums["unpriced"][day, (time.gpu, time.owner_phase.owner)] += (
                     0 if time.priced else time.duration
                 )
+        # From a minute on they are by segment, all of one length: 10 in three of them are 3, 3 and 4.
+        long = sum(segment.end - segment.start for segment in one.segments) >= 60 * SECOND
+        days = [segment.day for segment in one.segments] if long else [one.day]
         for moved in one.tokens:
-            # Segments are of one length: the first n of them have the tokens that n of so many parts have.
-            days = [segment.day for segment in one.segments] or [one.day]
-            for number, day in enumerate(days):
-                until, since = (moved.count * part // len(days) for part in (number + 1, number))
-                sums["tokens"][day, (moved.owner, moved.kind)] += until - since
+            ends = [moved.count * number // len(days) for number in range(len(days) + 1)]
+            for day, (before, after) in zip(days, pairwise(ends), strict=True):
+                sums["tokens"][day, (moved.owner, moved.kind)] += after - before
     return {name: Counter(filled(dict(counts))) for name, counts in sums.items()}
 
 

@@ -256,10 +256,10 @@ class PastRecords:
             of_model = ("cluster", cluster), ("gpu_model", gpu.gpu_model)
             self._add(hour, GPU_PRICE, of_model, amount)
 
-    def add_tokens(self, host: PastHost, end: Instant, tokens: Iterable[TokenPosting]) -> None:
-        """Take in the tokens of a tick."""
+    def add_tokens(self, host: PastHost, at: Instant, tokens: Iterable[TokenPosting]) -> None:
+        """Take in tokens of the hour of an instant."""
         self._see(host)
-        hour = max(self._first, (end - 1) // HOUR)
+        hour = max(self._first, at // HOUR)
         for posting in tokens:
             owner = posting.owner
             if posting.count and owner.model:

@@ -1,7 +1,7 @@
 """Hours of hosts through the daemon's own cost code, and the sums of their months."""
 
 from collections import Counter, defaultdict, deque
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import field, replace
 from math import isnan
 from typing import Final, Protocol
@@ -13,7 +13,7 @@ from exporter.cost import advance
 from exporter.cost.advance import GpuOutcome
 from exporter.cost.money import add, add_all
 from exporter.cost.policy import CardinalityLimits, CostPolicy
-from exporter.cost.postings import CostOwner, TokenPosting
+from exporter.cost.postings import CostOwner, Postings, TokenPosting
 from exporter.cost.state import State
 from exporter.engines.exposition import Page, Sample, Series
 from exporter.engines.interpretation import interpret
@@ -123,8 +123,8 @@ class HourSink(Protocol):
     def add_segment(self, host: PastHost, sums: SegmentSums) -> None:
         """Take in money and GPU time of a part of an hour."""
 
-    def add_tokens(self, host: PastHost, end: Instant, tokens: Iterable[TokenPosting]) -> None:
-        """Take in the tokens of a tick that ended at an instant."""
+    def add_tokens(self, host: PastHost, at: Instant, tokens: Iterable[TokenPosting]) -> None:
+        """Take in tokens of the hour of an instant."""
 
     def flush(self) -> None:
         """Write the hours of the chunk."""
@@ -291,7 +291,7 @@ class Reckoning:
         hours = range(max(1, at - unseen), at + 1)
         servers = self._servers(host, hours, targets, chunk, start, skipped=skipped)
         named = any(device.holders for part in parts for device in part.devices)
-        sums = HistorySums()
+        sums, ticks = HistorySums(), list[Postings]()
         if skipped:
             host.uncharged += start - host.last
         elif host.first is None or start > host.last:
@@ -304,14 +304,15 @@ class Reckoning:
             else:
                 host.elapsed += start - host.last
                 gap = replace(opening, elapsed=host.elapsed)
-                self._tick(host, gap, replace(host.policy, gap_after=0), sums)
+                ticks.append(self._tick(host, gap, replace(host.policy, gap_after=0), sums))
         for part in parts:
             length = part.end - part.start
             frame = self._frame(host, part.end, part.devices, servers, targets, energy, length, named=named)
-            self._tick(host, frame, host.policy, sums)
+            ticks.append(self._tick(host, frame, host.policy, sums))
         if not parts:
             frame = self._frame(host, start + HOUR, (), servers, targets, energy, HOUR, named=named)
-            self._tick(host, frame, host.policy, sums)
+            ticks.append(self._tick(host, frame, host.policy, sums))
+        self._count(host, ticks, sums)
         end = parts[-1].end if parts else start + HOUR
         self._note(host, number, end, hour, sums)
 
@@ -320,7 +321,7 @@ class Reckoning:
         unseen = range(-(-host.last // HOUR), start // HOUR)
         return start - host.last <= GAP_CHARGED or self._active.isdisjoint(unseen)
 
-    def _tick(self, host: PastHost, frame: Frame, policy: CostPolicy, sums: HistorySums) -> None:
+    def _tick(self, host: PastHost, frame: Frame, policy: CostPolicy, sums: HistorySums) -> Postings:
         outcome = advance.advance(host.state, frame, policy)
         host.state, host.outcomes = outcome.state, outcome.gpus
         ticked = TickSums.of(outcome.postings)
@@ -337,14 +338,19 @@ class Reckoning:
                     add(of_month.unread, owner, 0 if (frame.wall - 1) // HOUR in read else time)
             if self._sink is not None:
                 self._sink.add_segment(host, segment)
-        if self._sink is not None:
-            self._sink.add_tokens(host, outcome.postings.end, outcome.postings.tokens)
-        for tokens in outcome.postings.tokens:
-            if tokens.count:
-                for each in token_times(tokens, outcome.postings):
-                    month = self._month(host, each.day[:7]).sums
-                    add(month.tokens, (tokens.owner, tokens.kind), each.tokens)
-                add(sums.tokens, (tokens.owner, tokens.kind), tokens.count)
+        return outcome.postings
+
+    def _count(self, host: PastHost, ticks: Sequence[Postings], sums: HistorySums) -> None:
+        """Add the tokens of an hour, and of a gap before it, to the hours and months of all its time."""
+        segments = tuple(segment for tick in ticks for segment in tick.segments)
+        counted = [(tick, tokens) for tick in ticks for tokens in tick.tokens if tokens.count]
+        for tick, tokens in counted:
+            key = tokens.owner, tokens.kind
+            for at, day, part in token_times(tokens, replace(tick, segments=segments)):
+                add(self._month(host, day[:7]).sums.tokens, key, part)
+                add(sums.tokens, key, part)
+                if self._sink is not None:
+                    self._sink.add_tokens(host, at, (replace(tokens, count=part),))
 
     def _month(self, host: PastHost, month: str) -> MonthSums:
         return host.months.setdefault(month, MonthSums())

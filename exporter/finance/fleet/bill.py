@@ -40,7 +40,7 @@ LABELS_MAX: Final = 1000
 COMMITMENTS_MAX: Final = 10_000
 
 MONTH_DAYS_MAX: Final = 32
-"""A longer charge belongs to the month in which it begins."""
+"""A longer charge belongs to the month of its first day of UTC, by the noon of it."""
 
 Residue = Literal[
     "unused_commitments",
@@ -444,7 +444,9 @@ class _BillSums:
 
 def _middle(start: Instant, end: Instant) -> Instant:
     """The instant by which a charge belongs to a month: a day of UTC lies in two days of most zones."""
-    return start if end - start > MONTH_DAYS_MAX * NANOSECONDS_PER_DAY else (start + end) // 2
+    if end - start > MONTH_DAYS_MAX * NANOSECONDS_PER_DAY:
+        return start - start % NANOSECONDS_PER_DAY + NANOSECONDS_PER_DAY // 2
+    return (start + end) // 2
 
 
 @lru_cache(maxsize=1024)

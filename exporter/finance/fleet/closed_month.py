@@ -8,26 +8,31 @@ import json
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
+from datetime import date
 from pathlib import Path
 from typing import Any, Final, Literal, cast
 from zoneinfo import ZoneInfo
 
 from exporter.config.problems import shown
 from exporter.config.times import zone_named
+from exporter.cost.money import add
 from exporter.cost.postings import CostOwner, OwnerPhase
 from exporter.finance.fleet.record import (
     FleetError,
     FleetMonth,
     HostMonth,
     HostName,
+    OwnerTokens,
     instant_text,
+    tokens_by_owner,
     unpriced_by_owner,
 )
 from exporter.frozen import dataclass
 from exporter.hashes import sha256
 from exporter.ledger.adjustments import Adjustment
 from exporter.ledger.history import FAMILIES, GpuOwner, HistorySums, MonthRecord
-from exporter.readings import Gpu, printable
+from exporter.ledger.schema import LARGEST
+from exporter.readings import KINDS, Gpu, Kind, printable
 from exporter.report import MonthKey, ServerOwner
 from exporter.reports.rounding import CENT
 from exporter.tariff.period import Period
@@ -61,11 +66,11 @@ class ClosedMonth:
 
 
 ChangeKind = Literal["adjustment", "late price", "posted", "new ledger", "missing ledger"]
-"""Why a closed month has other money now.
+"""Why a closed month has other money or tokens now.
 
 adjustment: a correction that was posted since.
 late price: GPU time of the month was without a price when it was closed, and was charged since.
-posted: other money of the month, such as downtime that was charged when the host came back.
+posted: other money or tokens of the month, such as downtime that was charged when the host came back.
 new ledger: a ledger that the statement lacks.
 missing ledger: a ledger that the statement has, and that is not read now.
 """
@@ -73,7 +78,10 @@ missing ledger: a ledger that the statement has, and that is not read now.
 
 @dataclass(frozen=True, slots=True)
 class ClosedMonthChange:
-    """Money that changed since a month was closed. `duration` is GPU time that got a price."""
+    """What changed since a month was closed. `duration` is GPU time that got a price.
+
+    `tokens` are those that came with the money, or without any; `None` where that is not known.
+    """
 
     kind: ChangeKind
     ledger: str
@@ -84,6 +92,7 @@ class ClosedMonthChange:
     duration: Nanoseconds = 0
     number: int = 0
     text: str = ""
+    tokens: Mapping[Kind, int] | None = None
 
 
 def document(closed: ClosedMonth) -> str:
@@ -137,29 +146,52 @@ def is_statement(head: bytes) -> bool:
 
 
 def changes(closed: ClosedMonth, fleet: FleetMonth) -> tuple[ClosedMonthChange, ...]:
-    """What changed since: money that sums to the difference of the totals.
+    """What changed since: money that sums to the difference of the totals, and the tokens of its owners.
 
     Ledgers that are not read now change nothing and are named, with 0. Nor is it a change that Prometheus,
     which has rounded floats, differs from a ledger by less than a cent, whichever of them came first.
     """
     before = {host.record.ledger: host for host in closed.hosts}
+    summaries = {summary.ledger: summary for summary in fleet.hosts}
     after = {summary.ledger: summary.host for summary in fleet.hosts}
-    unpriced = {summary.ledger: summary.unpriced_by_owner for summary in fleet.hosts}
     noted: list[ClosedMonthChange] = []
     for ledger in sorted(before.keys() | after.keys()):
         one, other = before.get(ledger), after.get(ledger)
         if other is None and one is not None:
             noted.append(ClosedMonthChange("missing ledger", ledger, one.name, "", "", 0, text=one.location))
         elif one is None and other is not None:
+            tokens, sums = summaries[ledger].tokens_by_owner, _owners(other)
             noted += [
                 ClosedMonthChange(
-                    "new ledger", ledger, other.name, product, team, amount, text=other.location
+                    *("new ledger", ledger, other.name, *owner, sums.get(owner, 0)),
+                    text=other.location,
+                    tokens=None if tokens is None else tokens.get(owner, {}),
                 )
-                for (product, team), amount in sorted(_owners(other).items())
+                for owner in sorted(sums.keys() | (tokens or {}).keys())
             ]
         elif one is not None and other is not None:
-            noted += _changes_of(one, other, _priced(unpriced_by_owner(one), unpriced[ledger]))
+            summary = summaries[ledger]
+            noted += _changes_of(
+                one,
+                other,
+                _priced(unpriced_by_owner(one), summary.unpriced_by_owner),
+                _counted(tokens_by_owner(one), summary.tokens_by_owner),
+            )
     return tuple(noted)
+
+
+def _counted(before: OwnerTokens | None, after: OwnerTokens | None) -> OwnerTokens | None:
+    """Tokens that came since, by product and team; `None` where one side does not know its own."""
+    if before is None or after is None:
+        return None
+    came: dict[tuple[str, str], dict[Kind, int]] = {}
+    for owner in before.keys() | after.keys():
+        counts = dict(after.get(owner, {}))
+        for kind, count in before.get(owner, {}).items():
+            add(counts, kind, -count)
+        if counts := {kind: counts[kind] for kind in KINDS if counts.get(kind)}:
+            came[owner] = counts
+    return came
 
 
 def _priced(
@@ -176,7 +208,10 @@ def _priced(
 
 
 def _changes_of(
-    one: HostMonth, other: HostMonth, priced: Mapping[tuple[str, str], Nanoseconds]
+    one: HostMonth,
+    other: HostMonth,
+    priced: Mapping[tuple[str, str], Nanoseconds],
+    counted: OwnerTokens | None,
 ) -> Iterator[ClosedMonthChange]:
     ledger, name = one.record.ledger, other.name
     difference = _owners(other)
@@ -195,11 +230,12 @@ def _changes_of(
             text=each.reason,
         )
     least = CENT if one.apportioned or other.origin == "prometheus" else 1
-    for (product, team), amount in sorted(difference.items()):
-        if abs(amount) >= least:
-            duration = priced.get((product, team), 0)
+    for owner in sorted(difference.keys() | (counted or {}).keys()):
+        amount, tokens = difference.get(owner, 0), None if counted is None else counted.get(owner, {})
+        if abs(amount) >= least or tokens:
+            duration = priced.get(owner, 0)
             kind: ChangeKind = "late price" if duration else "posted"
-            yield ClosedMonthChange(kind, ledger, name, product, team, amount, duration=duration)
+            yield ClosedMonthChange(*(kind, ledger, name, *owner, amount), duration=duration, tokens=tokens)
 
 
 def _owners(host: HostMonth) -> dict[tuple[str, str], Picodollars]:
@@ -323,7 +359,7 @@ def _closed(content: Mapping[str, Any], path: Path, digest: str) -> ClosedMonth:
     closed = ClosedMonth(
         month=month,
         zone=_zone(content["timezone"]),
-        closed=_integer(content["closed_nanoseconds"]),
+        closed=_integer(_instant(content["closed_nanoseconds"])),
         version=str(content["version"]),
         hosts=tuple(_host_month(host, month, str(path)) for host in content["hosts"]),
         findings=tuple(map(str, content["findings"])),
@@ -349,12 +385,15 @@ def _host_month(host: Mapping[str, Any], month: str, path: str) -> HostMonth:
     if host["sums"] is not None:
         sums = HistorySums(
             **{
-                family: {_KEYS[family](row[:-1]): _integer(row[-1]) for row in host["sums"].get(family, ())}
+                family: {
+                    _KEYS[family]([_text(label) for label in row[:-1]]): _integer(row[-1])
+                    for row in host["sums"].get(family, ())
+                }
                 for family in FAMILIES
             }
         )
     cells = {
-        MonthKey(product, team, basis, month): _integer(amount)
+        MonthKey(_text(product), _text(team), _text(basis), month): _integer(amount)
         for product, team, basis, amount in host["cells"]
     }
     record = MonthRecord(
@@ -364,7 +403,7 @@ def _host_month(host: Mapping[str, Any], month: str, path: str) -> HostMonth:
         months=(month,),
         cells=cells,
         sums=sums,
-        adjustments=tuple(_adjusted(each, str(host["ledger"])) for each in host["adjustments"]),
+        adjustments=tuple(_adjusted(each, month, str(host["ledger"])) for each in host["adjustments"]),
     )
     return HostMonth(
         record=record,
@@ -381,10 +420,13 @@ def _host_month(host: Mapping[str, Any], month: str, path: str) -> HostMonth:
     )
 
 
-def _adjusted(each: Mapping[str, Any], ledger: str) -> Adjustment:
+def _adjusted(each: Mapping[str, Any], month: str, ledger: str) -> Adjustment:
+    day = date.fromisoformat(each["date"]).isoformat()
+    if day[:7] != month:
+        raise ValueError(f"an adjustment of {day} is not of {month}")
     return Adjustment(
         number=_integer(each["number"]),
-        day=str(each["date"]),
+        day=day,
         product=str(each["product"]),
         team=str(each["team"]),
         amount=_integer(each["picodollars"]),
@@ -404,7 +446,15 @@ def _integer(value: Any) -> int:
 
 
 def _instant(value: Any) -> Instant | None:
+    if value is not None and not 0 <= _integer(value) <= LARGEST:
+        raise ValueError(f"{value} is no instant")
     return None if value is None else _integer(value)
+
+
+def _text(value: Any) -> str:
+    if not isinstance(value, str):
+        raise TypeError(f"{value!r} is no text")
+    return value
 
 
 def restated(hosts: Iterable[HostMonth]) -> tuple[HostMonth, ...]:

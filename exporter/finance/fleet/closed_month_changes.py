@@ -6,7 +6,7 @@ from typing import Any, Final
 
 from exporter.finance.fleet.closed_month import ChangeKind, ClosedMonth, ClosedMonthChange
 from exporter.finance.fleet.record import instant_text
-from exporter.readings import printable
+from exporter.readings import KINDS, printable
 from exporter.reports.rounding import (
     CENT,
     dollars_text,
@@ -20,7 +20,7 @@ from exporter.units import Picodollars
 _MEANINGS: Final[Mapping[ChangeKind, str]] = {
     "adjustment": "an adjustment was posted",
     "late price": "time that was unpriced got a price",
-    "posted": "charged since the month was closed",
+    "posted": "posted since the month was closed",
     "new ledger": "the statement lacks this ledger",
     "missing ledger": "not read now; the statement stands for it",
 }
@@ -44,7 +44,10 @@ def text(closed: ClosedMonth, total: Picodollars, noted: Sequence[ClosedMonthCha
         ["total", "", "", "", hundredths(sum(cents))],
         labels=4,
     )
-    details = [f"  {printable(row[1])}: {printable(row[5])}" for row in rows]
+    details = [
+        f"  {printable(f'{row[1]} ({row[2]}, {row[3]})' if each.tokens else row[1])}: {printable(row[5])}"
+        for row, each in zip(rows, noted, strict=True)
+    ]
     stands = sum(host.total for host in closed.hosts if _is_missing(host.record.ledger, noted))
     now = f"{closed.month} is {dollars_text(total + stands)} dollars now."
     return "\n".join([head, "", *table, "", *details, "", now]) + "\n"
@@ -58,13 +61,15 @@ def _detail(each: ClosedMonthChange) -> str:
     meaning = _MEANINGS[each.kind]
     if each.kind == "adjustment":
         return f'adjustment {each.number}: "{each.text}"'
-    if each.kind == "late price":
-        return f"{meaning}: {hours_text(each.duration)} GPU-hours"
-    return f"{meaning} ({each.text})" if each.text else meaning
+    if each.text:
+        meaning = f"{meaning} ({each.text})"
+    amounts = [f"{hours_text(each.duration)} GPU-hours"] if each.duration else []
+    amounts += [f"{count:,} {kind.replace('_', ' ')} tokens" for kind, count in (each.tokens or {}).items()]
+    return f"{meaning}: {', '.join(amounts)}" if amounts else meaning
 
 
 def as_json(closed: ClosedMonth, total: Picodollars, noted: Sequence[ClosedMonthChange], file: str) -> str:
-    """For machines. `picodollars` are exact."""
+    """For machines. `picodollars` are exact; tokens that are not known are null."""
     document: dict[str, Any] = {
         "month": closed.month,
         "statement": file,
@@ -82,6 +87,10 @@ def as_json(closed: ClosedMonth, total: Picodollars, noted: Sequence[ClosedMonth
                 "team": each.team or None,
                 "picodollars": each.amount,
                 "gpu_seconds": each.duration / 1e9 if each.duration else None,
+                **{
+                    f"{kind}_tokens": None if each.tokens is None else each.tokens.get(kind, 0)
+                    for kind in KINDS
+                },
                 "adjustment": each.number or None,
                 "text": each.text or None,
             }

@@ -15,6 +15,7 @@ from exporter.cost.money import add, add_all
 from exporter.frozen import dataclass
 from exporter.ledger.adjustments import Adjustment
 from exporter.ledger.history import HistorySums, MonthRecord
+from exporter.readings import Kind
 from exporter.report import MonthKey
 from exporter.reports.rounding import CENT, dollars_text
 from exporter.tariff.period import Period
@@ -127,12 +128,17 @@ class HostMonth:
         return self.record.month in self.record.months
 
 
+OwnerTokens = Mapping[tuple[str, str], Mapping[Kind, int]]
+"""Tokens by product and team."""
+
+
 @dataclass(frozen=True, slots=True)
 class HostSummary:
     """A host in the fleet's month. `host` has its cells and adjustments, and no sums.
 
     `covered` is wall time of ticks and gaps, `gpu_time` the GPU time that is owed, `unpriced` the GPU time
     that waits for a price. `unpriced_by_owner` is that by product and team; `None` without finer sums.
+    `tokens_by_owner` are tokens so; `None` where they are apportioned too.
     """
 
     host: HostMonth
@@ -140,6 +146,7 @@ class HostSummary:
     gpu_time: Nanoseconds = 0
     unpriced: Nanoseconds = 0
     unpriced_by_owner: Mapping[tuple[str, str], Nanoseconds] | None = None
+    tokens_by_owner: OwnerTokens | None = None
 
     @property
     def ledger(self) -> str:
@@ -369,6 +376,7 @@ def _summary(host: HostMonth) -> HostSummary:
         gpu_time=sum(sums.held.values()),
         unpriced=sum((by_owner or {}).values()),
         unpriced_by_owner=by_owner,
+        tokens_by_owner=tokens_by_owner(host),
     )
 
 
@@ -380,6 +388,16 @@ def unpriced_by_owner(host: HostMonth) -> dict[tuple[str, str], Nanoseconds] | N
     for (_gpu, owner), duration in host.record.sums.waiting().items():
         add(durations, (owner.product, owner.team), duration)
     return durations
+
+
+def tokens_by_owner(host: HostMonth) -> OwnerTokens | None:
+    """Tokens by product and team; `None` without finer sums that are exact."""
+    if host.record.sums is None or host.apportioned:
+        return None
+    tokens: dict[tuple[str, str], dict[Kind, int]] = {}
+    for (owner, kind), count in host.record.sums.tokens.items():
+        add(tokens.setdefault((owner.product, owner.team), {}), kind, count)
+    return tokens
 
 
 def _missing(summary: HostSummary, now: Instant) -> Iterator[HostFinding]:

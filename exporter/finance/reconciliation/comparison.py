@@ -122,6 +122,11 @@ def _of_time(
             f"the bill is about {instant(invoice.first)} to {instant(invoice.last)}: {dollars_text(outside)} "
             "dollars that the books have of the rest of the month are not compared"
         )
+    elif outside:
+        yield (
+            f"the bill has no usage: {dollars_text(outside)} dollars that the books have of the month are "
+            "not compared"
+        )
     if uncut:
         yield (
             f"the bill begins or ends within {_days(uncut)}, whose hours are no longer kept: the books are "
@@ -181,6 +186,11 @@ def _of_books(record: MonthRecord, whole: Book) -> Iterator[str]:
     missing = sum(record.cells.values()) - record.adjusted - (sum(sums.cost.values()) if sums else 0)
     if missing:
         yield f"{dollars_text(missing)} dollars of the month are in no day of the books and are not compared"
+    if other_days := record.adjusted - whole.adjusted:
+        yield (
+            f"adjustments of {dollars_text(other_days)} dollars are of days that the bill is not about, "
+            "and not compared"
+        )
     waiting = [each for each in record.adjustments if each.posted is None]
     if waiting:
         amount = sum(each.amount for each in waiting)
@@ -256,7 +266,8 @@ def month_billed(invoice: Invoice) -> str:
     totals: dict[str, Picodollars] = {}
     for tallies in (invoice.utc if invoice.shifted.rows else invoice.local, invoice.months):
         for name, tally in tallies.items():
-            totals[name[:7]] = totals.get(name[:7], 0) + abs(tally.total)
+            turnover = abs(tally.usage) + sum(map(abs, tally.apart.values()))
+            totals[name[:7]] = totals.get(name[:7], 0) + turnover
     most = [name for name, total in totals.items() if total == max(totals.values())]
     if len(most) != 1:
         extent = f"of {', '.join(sorted(totals))}" if totals else "of no day and no month"
@@ -295,7 +306,12 @@ def reconcile(invoice: Invoice, ledger_month: LedgerMonth) -> Reconciliation:
     billed = {name: tally for name, tally in tallies.items() if name.startswith(record.month)}
     ahead = [Book(name, 0) for name in sorted(billed) if name not in books_by_day]
     named = inside.keys() | billed.keys()
-    shown = [book for book in (*books_by_day.values(), *ahead) if book.name in named]
+    shown = [
+        # Of a day without usage near it, a credit or a refund says nothing of what the host cost.
+        book if book.name in inside else Book(book.name, 0, adjusted=book.adjusted)
+        for book in (*books_by_day.values(), *ahead)
+        if book.name in named
+    ]
     month = invoice.months.get(record.month, InvoiceSums())
     by: Literal["day", "month"] = "month" if month.usage or month.meters else "day"
     if by == "month":

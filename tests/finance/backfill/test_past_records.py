@@ -84,6 +84,26 @@ def test_rates_stand_each_five_minutes_of_their_hour(tmp_path: Path) -> None:
     assert set(price.values()) == {4.0}
 
 
+def test_an_outage_has_the_rates_of_the_time_around_it(tmp_path: Path) -> None:
+    """Nothing was scraped in the third hour and the fourth: dollars and tokens rise in them as ever."""
+    fleet = HourlyFleet(configured(tmp_path), 6)
+    fleet.gpu(0, counts=[120, 120, 120, 0, 0, 120, 120], **CHAT)
+    rises = [7200, 7200, -1, -1, 3 * 7200, 7200]
+    fleet.server({"vllm:prompt_tokens_total": rises}, namespace="llm", pod="chat-0", instance="10.1.0.7:8000")
+    file = io.StringIO()
+    until = (NOVEMBER + 6) * HOUR
+    records = PastRecords(file, "http://a.example", ZoneInfo("UTC"), Seam(), NOVEMBER * HOUR, until)
+    Reckoning(fleet.config, fleet.survey, until, records).add(fleet.chunk)
+    records.close()
+    samples = samples_of(file)
+
+    owner = 'product="unassigned",team="unassigned"'
+    rate = samples[f'inference:model_tokens:rate5m{{{owner},model="llama",kind="prompt"}}']
+    dollars = samples["inference:spend_dollars_per_hour{}"]
+    for values, each in ((rate, 2.0), (dollars, 2.0)):
+        assert values == {NOVEMBER * 3600 + offset: each for offset in range(0, 6 * 3600, 300)}
+
+
 def test_a_month_grows_to_its_sum(tmp_path: Path) -> None:
     """It is 0 at its start, 2 dollars after half an hour and 4 after one."""
     month = written(tmp_path, 2)['inference:month_to_date_dollars{month="2026-11"}']
@@ -291,7 +311,7 @@ def test_an_hour_of_many_servers_adds_up_exactly(tmp_path: Path) -> None:
         )
         records.add_segment(host, sums)
         tokens = TokenPosting(owner, "generation", 360)
-        records.add_tokens(host, until, [tokens])
+        records.add_tokens(host, since, [tokens])
     records.flush()
     records.close()
     samples = samples_of(file)

@@ -191,6 +191,19 @@ def test_time_in_which_nothing_was_scraped_is_charged(tmp_path: Path) -> None:
         assert money(fleet.reckoned()) == {"chat": expected}
 
 
+def test_tokens_of_an_outage_are_of_the_same_months_as_its_dollars(tmp_path: Path) -> None:
+    """Nothing was scraped from 02:00 to 06:00, and October ends at 04:00: 500 tokens are of five hours."""
+    fleet = HourlyFleet(configured(tmp_path, f"timezone: America/New_York\n{PRICES}"), hours=8)
+    fleet.gpu(0, counts=[120, 120, 120, 0, 0, 0, 0, 120, 120], **CHAT)
+    fleet.server({PROMPT: [100, 100, -1, -1, -1, -1, 500, 100]}, **POD)
+    months = fleet.reckoned().hosts[NodeKey("", "node-1")].months
+
+    dollars = {name: sum(month.sums.cost.values()) / 1e12 for name, month in months.items()}
+    assert dollars == {"2026-10": 8, "2026-11": 8}
+    counted = {name: sum(month.sums.tokens.values()) for name, month in months.items()}
+    assert counted == {"2026-10": 400, "2026-11": 400}
+
+
 def test_a_gpu_in_the_slot_of_another_costs_once(tmp_path: Path) -> None:
     """A board was swapped after two of four hours: four hours of one GPU."""
     fleet = HourlyFleet(configured(tmp_path), hours=4)
@@ -582,9 +595,9 @@ def test_tokens_of_the_engine_that_took_an_address_over_count(tmp_path: Path) ->
 
 
 def test_tokens_of_a_gap_are_of_both_its_months(tmp_path: Path) -> None:
-    """Nothing was scraped from 02:00 to 06:00 UTC, around midnight in New York: 500 tokens are known since.
+    """Nothing was scraped from 02:00 to 06:00 UTC, around midnight in New York. At 07:00 they are 500 more.
 
-    Two hours and 250 of them are in each month, after 200 tokens in two hours; the last hour is at 2 dollars.
+    Two of these five hours and 200 of them are in October, after 200 tokens in two hours.
     """
     fleet = HourlyFleet(configured(tmp_path, f"timezone: America/New_York\n{PRICES}"), hours=7)
     fleet.gpu(0, counts=[120, 120, 120, 0, 0, 0, 0, 120], **CHAT)
@@ -594,4 +607,4 @@ def test_tokens_of_a_gap_are_of_both_its_months(tmp_path: Path) -> None:
     dollars = {name: sum(month.sums.cost.values()) / 1e12 for name, month in months.items()}
     assert dollars == {"2026-10": 8, "2026-11": 6}
     counts = {name: sum(month.sums.tokens.values()) for name, month in months.items()}
-    assert counts == {"2026-10": 200 + 250, "2026-11": 250}
+    assert counts == {"2026-10": 200 + 200, "2026-11": 300}

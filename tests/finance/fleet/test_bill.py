@@ -1,6 +1,7 @@
 """A bill over many hosts: hours of machines, commitments by what the bill says, and what is of no host."""
 
 from pathlib import Path
+from zoneinfo import ZoneInfo
 
 import pytest
 
@@ -185,6 +186,17 @@ def test_a_disk_of_the_name_of_its_machine_adds_no_hours(tmp_path: Path) -> None
 def test_what_is_of_no_host(cells: dict[str, str], kind: str, tmp_path: Path) -> None:
     """Support is told by its service, whatever its category."""
     assert residue(read([row("5", 1, **cells)], tmp_path)) == {kind: 5 * DOLLAR}
+
+
+@pytest.mark.parametrize("zone", ["America/Los_Angeles", "UTC", "Asia/Tokyo"])
+def test_a_year_is_of_the_month_of_utc_in_which_it_begins(zone: str, tmp_path: Path) -> None:
+    """As bills mean it: where it is still September, or November already, a fee of October is one."""
+    for begin in ("2026-10-01T00:00:00Z", "2026-10-31T12:00:00Z"):
+        path = written([row("8", (begin, "2027-10-01T00:00:00Z"), "Purchase")], tmp_path / "bill.csv")
+        bill = read_fleet_bill(
+            path, Reading(ZoneInfo(zone)), Period.named("2026-10"), lambda _key, _name: None
+        )
+        assert (bill.total, bill.others.rows) == (8 * DOLLAR, 0)
 
 
 def test_the_month_is_that_of_the_middle(tmp_path: Path) -> None:

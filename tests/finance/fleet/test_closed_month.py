@@ -30,6 +30,7 @@ DOLLAR, HOUR = 10**12, 3600 * 10**9
 NOVEMBER = 1_793_491_200 * 10**9
 """2026-11-01T00:00:00Z."""
 CHAT = CostOwner("chat", "assistants", "llm", "chat-8b", 'llama "8b"')
+RANKING = CostOwner("search", "ranking", "", "rank", "bge")
 GPU_0 = Gpu("GPU-0", "H100")
 CELL = MonthKey("chat", "assistants", "configured", "2026-10")
 ESTIMATE = MonthKey("chat", "assistants", "estimate", "2026-10")
@@ -49,7 +50,7 @@ def host(ledger: str = "l1", cells: dict[MonthKey, int] | None = None, **more: A
         server_cost={(server, "rent", "configured"): 60 * DOLLAR, (server, "rent", "estimate"): 30 * DOLLAR},
         gpu_cost={(GPU_0, "rent"): 90 * DOLLAR},
         gpu_held={GPU_0: 41 * HOUR},
-        tokens={(CHAT, "generation"): 123_456},
+        tokens=more.pop("tokens", {(CHAT, "generation"): 123_456}),
         unpriced={(GPU_0, CHAT): 5 * HOUR},
         covered={(): 700 * HOUR},
         settled={(GPU_0, CHAT): (5 - waits) * HOUR},
@@ -141,6 +142,15 @@ def test_an_edited_statement_is_refused(
         (lambda c: c.__setitem__("month", "2026-Q3"), "2026-Q3 is no month"),
         (lambda c: c["hosts"].append(c["hosts"][0]), "ledger l1 is in it twice"),
         (lambda c: c.__setitem__("total_picodollars", 1), "its hosts do not sum to its total"),
+        (lambda c: c["hosts"][0]["cells"][0].__setitem__(0, 5), "5 is no text"),
+        (lambda c: c["hosts"][0]["cells"][0].__setitem__(1, None), "None is no text"),
+        (lambda c: c["hosts"][0]["sums"]["tokens"][0].__setitem__(0, 7), "7 is no text"),
+        (lambda c: c["hosts"][0]["sums"]["cost"][0].__setitem__(5, [3]), r"\[3\] is no text"),
+        (lambda c: c.__setitem__("closed_nanoseconds", 10**40), "is no instant"),
+        (lambda c: c["hosts"][0].__setitem__("last_commit", -1), "-1 is no instant"),
+        (lambda c: c["hosts"][0]["adjustments"][0].__setitem__("posted", 2**63), "is no instant"),
+        (lambda c: c["hosts"][0]["adjustments"][0].__setitem__("date", "2026-10-32"), "day is out of range"),
+        (lambda c: c["hosts"][0]["adjustments"][0].__setitem__("date", "2026-11-01"), "is not of 2026-10"),
     ],
 )
 def test_a_statement_that_cannot_be_read_here_is_refused(
@@ -148,7 +158,7 @@ def test_a_statement_that_cannot_be_read_here_is_refused(
 ) -> None:
     """Though its hash is right: another program wrote it, or a machine that knows more time zones."""
     file = tmp_path / "2026-10.json"
-    content = json.loads(document(closed(host())))
+    content = json.loads(document(closed(host(adjustments=(REFUND,)))))
     del content["sha256"]
     change(content)
     hashed = json.dumps(content, ensure_ascii=False, sort_keys=True, separators=(",", ":"))
@@ -196,7 +206,7 @@ def test_a_late_price_and_an_adjustment_are_named_and_nothing_else() -> None:
             "adjustment", "l1", "node-l1", "chat", "assistants", -12 * DOLLAR, number=3, text="invoice 4711"
         ),
         ClosedMonthChange(
-            "late price", "l1", "node-l1", "chat", "assistants", 14 * DOLLAR, duration=2 * HOUR
+            *("late price", "l1", "node-l1", "chat", "assistants", 14 * DOLLAR), duration=2 * HOUR, tokens={}
         ),
     )
 
@@ -221,6 +231,42 @@ def test_a_late_price_is_that_of_its_owner() -> None:
         ("late price", "chat", 14 * DOLLAR, 2 * HOUR),
         ("posted", "search", 5 * DOLLAR, 0),
     ]
+
+
+def test_tokens_that_came_since_are_named_with_the_money_of_their_owner() -> None:
+    """A gap over the month's end: chat has a dollar and 44 tokens more, search tokens of unpriced time."""
+    tokens = {(CHAT, "generation"): 123_500, (CHAT, "prompt"): 7, (RANKING, "prompt"): 3}
+    after = host(cells={CELL: 61 * DOLLAR, ESTIMATE: 30 * DOLLAR}, tokens=tokens)
+
+    assert since(closed(host()), after) == (
+        ClosedMonthChange(
+            *("posted", "l1", "node-l1", "chat", "assistants", DOLLAR), tokens={"prompt": 7, "generation": 44}
+        ),
+        ClosedMonthChange(*("posted", "l1", "node-l1", "search", "ranking", 0), tokens={"prompt": 3}),
+    )
+
+
+def test_tokens_of_a_new_ledger_are_named_with_its_money() -> None:
+    """Those of an owner without money too."""
+    other = host("l3", {OTHER: 9}, tokens={(RANKING, "prompt"): 3, (CHAT, "generation"): 5})
+    noted = since(closed(host()), host(), other)
+
+    assert [(each.kind, each.product, each.amount, each.tokens) for each in noted] == [
+        ("new ledger", "chat", 0, {"generation": 5}),
+        ("new ledger", "search", 9, {"prompt": 3}),
+    ]
+
+
+def test_tokens_that_are_apportioned_are_no_change() -> None:
+    """Prometheus has them from counters, to a few of a scrape: what it lacks is not known to have come."""
+    tokens = {(CHAT, "generation"): 123_000}
+    cells = {CELL: 61 * DOLLAR, ESTIMATE: 30 * DOLLAR}
+    for before, after in (
+        (host(tokens=tokens, apportioned=True), host(cells=cells)),
+        (host(), host(tokens=tokens, cells=cells, apportioned=True)),
+    ):
+        (change,) = since(closed(before), after)
+        assert (change.kind, change.amount, change.tokens) == ("posted", DOLLAR, None)
 
 
 def from_prometheus(cells: dict[MonthKey, int]) -> HostMonth:
@@ -261,7 +307,7 @@ def test_an_adjustment_that_waited_is_a_change_once_it_is_posted() -> None:
 
 def test_ledgers_that_came_and_went_are_named() -> None:
     """A ledger that is not read now is no change of money: its statement stands."""
-    noted = since(closed(host(), host("l2")), host(), host("l3", {OTHER: 9}))
+    noted = since(closed(host(), host("l2")), host(), host("l3", {OTHER: 9}, tokens={}))
 
     assert [(each.kind, each.ledger, each.amount) for each in noted] == [
         ("missing ledger", "l2", 0),

@@ -167,6 +167,15 @@ def test_the_month_of_a_bill_is_the_one_of_most_dollars(tmp_path: Path) -> None:
     assert str(refused.value) == "its rows are of 2026-09, 2026-10: say which month with --month"
 
 
+def test_credits_that_pay_for_all_usage_do_not_hide_its_month(tmp_path: Path) -> None:
+    """48 dollars of October are paid by credits, and 5 of September are given back."""
+    rows = usage("01", "48", "24") + usage("01", "-48", "").replace("Usage", "Credit")
+    rows += usage("01", "-5", "").replace("10-01", "09-30").replace("10-02", "10-01")
+    invoice = bill(f"{HEADER}\n{rows}", tmp_path)
+
+    assert month_billed(invoice) == "2026-10"
+
+
 def test_a_bill_by_the_month(tmp_path: Path) -> None:
     """A month is one row: 744 h at 2 dollars billed, 740 h at 2 in the books."""
     row = usage("01", "1488", "744").replace("2026-10-02T", "2026-11-01T")
@@ -188,6 +197,18 @@ def test_adjustments_that_are_posted_are_in_the_books(tmp_path: Path) -> None:
     assert (posted.total.difference, posted.suggestions) == (0, ())
     assert waiting.total.difference == 2 * DOLLAR
     assert waiting.notes[-1] == "adjustments of 2.00 dollars wait for the daemon and are in no sum"
+
+
+def test_adjustments_of_days_that_the_bill_is_not_about_are_named(tmp_path: Path) -> None:
+    """The host was returned on the first and its bill corrected at the month's end: not twice, by mistake."""
+    invoice = bill("date,dollars\n2026-10-01,50\n", tmp_path)
+    posted = (adjustment(2 * DOLLAR, "2026-10-31"),)
+    reconciliation = reconcile(invoice, ledger_month({20261001: sums(DAY, 48 * DOLLAR)}, adjustments=posted))
+
+    assert reconciliation.total.difference == 2 * DOLLAR
+    assert reconciliation.notes[-1] == (
+        "adjustments of 2.00 dollars are of days that the bill is not about, and not compared"
+    )
 
 
 def test_components_that_are_on_the_bill_are_chosen(tmp_path: Path) -> None:
@@ -267,16 +288,40 @@ def test_hours_that_were_charged_late_explain_nothing(tmp_path: Path, settled: i
 
 
 def test_a_bill_without_usage(tmp_path: Path) -> None:
-    """A tax of the month and a credit of a day: no day of the books is compared with it."""
+    """A tax of the month and a credit of a day: no day of the books is compared with it, nor that one."""
     rows = usage("01", "-5", "").replace("Usage", "Credit")
     rows += usage("01", "7", "").replace("Usage", "Tax").replace("2026-10-02T", "2026-11-01T")
     reconciliation = reconcile(
-        bill(f"{HEADER}\n{rows}", tmp_path), ledger_month({20261002: sums(DAY, 48 * DOLLAR)})
+        bill(f"{HEADER}\n{rows}", tmp_path),
+        ledger_month({day: sums(DAY, 48 * DOLLAR) for day in (20261001, 20261002)}),
     )
     assert [(row.name, named(row)) for row in reconciliation.rows] == [
         ("2026-10-01", {"credits": -5 * DOLLAR}),
         ("(month)", {"taxes": 7 * DOLLAR}),
     ]
+    assert reconciliation.total.difference == 2 * DOLLAR
+    assert reconciliation.notes == (
+        "the bill has no usage: 96.00 dollars that the books have of the month are not compared",
+    )
+
+
+def test_a_refund_after_the_last_usage_is_of_no_day_of_the_books(tmp_path: Path) -> None:
+    """Usage of the first, a refund on the third: the third's 48 dollars are not missing on the bill.
+
+    Once the suggested line is posted, nothing is left.
+    """
+    invoice = bill("date,dollars\n2026-10-01,48\n2026-10-03,-5\n", tmp_path)
+    history = {day: sums(DAY, 48 * DOLLAR) for day in (20261001, 20261002, 20261003)}
+    reconciliation = reconcile(invoice, ledger_month(history))
+
+    assert [(row.name, named(row)) for row in reconciliation.rows] == [
+        ("2026-10-01", {}),
+        ("2026-10-03", {"refunds": -5 * DOLLAR}),
+    ]
+    (line,) = reconciliation.suggestions
+    assert (line.amount, line.day) == (-5 * DOLLAR, "2026-10-03")
+    posted = (adjustment(line.amount, line.day),)
+    assert reconcile(invoice, ledger_month(history, adjustments=posted)).total.difference == 0
 
 
 def test_a_choice_is_not_asked_for_again(tmp_path: Path) -> None:
