@@ -42,7 +42,7 @@ MEANINGS: Final = {
     "hourly_gpu_cost": ("cost of GPUs by component", HISTORY),
     "hourly_gpu_held": ("time that passed", HISTORY),
     "hourly_gpu_unowed": ("the part of `gpu_held` that is not owed; the rest equals `held`", HISTORY),
-    "hourly_tokens": ("tokens by the end of their tick, or over a minute and more since the last read", HISTORY),
+    "hourly_tokens": ("tokens by their tick's end, or over a longer time since the last read", HISTORY),
     "hourly_unpriced": ("time that had no price when it passed, by its holder", HISTORY),
     "hourly_settled": ("the part of `unpriced` charged since", HISTORY),
     "hourly_gpu_down": ("time for which hourly rent is not, or would not be, owed", HISTORY),

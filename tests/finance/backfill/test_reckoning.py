@@ -592,19 +592,3 @@ def test_tokens_of_the_engine_that_took_an_address_over_count(tmp_path: Path) ->
     fleet.survey.later_engines[target] = (ENGINES["sglang"],)
 
     assert tokens(fleet.reckoned())["vllm:8000", "prompt"] == 4000
-
-
-def test_tokens_of_a_gap_are_of_both_its_months(tmp_path: Path) -> None:
-    """Nothing was scraped from 02:00 to 06:00 UTC, around midnight in New York. At 07:00 they are 500 more.
-
-    Two of these five hours and 200 of them are in October, after 200 tokens in two hours.
-    """
-    fleet = HourlyFleet(configured(tmp_path, f"timezone: America/New_York\n{PRICES}"), hours=7)
-    fleet.gpu(0, counts=[120, 120, 120, 0, 0, 0, 0, 120], **CHAT)
-    rises = {PROMPT: [100, 100, -1, -1, -1, -1, 500]}
-    fleet.server(rises, namespace="llm", pod="chat-0", instance="10.1.0.7:8000")
-    months = fleet.reckoned().hosts[NodeKey("", "node-1")].months
-    dollars = {name: sum(month.sums.cost.values()) / 1e12 for name, month in months.items()}
-    assert dollars == {"2026-10": 8, "2026-11": 6}
-    counts = {name: sum(month.sums.tokens.values()) for name, month in months.items()}
-    assert counts == {"2026-10": 200 + 200, "2026-11": 300}
