@@ -242,6 +242,7 @@ SERVERS: Final = (
 max by ({SERVER}) (inference:server_cost_dollars_per_million_tokens:24h)
   / (max by ({SERVER}) (last_over_time(inference:server_cost_dollars_per_million_tokens:7d[2h] offset 1d)) > 0)
 > 1.5
+and on ({SERVER}) last_over_time(inference:server_cost_dollars_per_million_tokens:7d[2h] offset 7d)
 """,
         dashboard=link(MODELS, *WHO),
         wait="2h",
@@ -252,6 +253,7 @@ max by ({SERVER}) (inference:server_cost_dollars_per_million_tokens:24h)
         " the dashboard show which. Scale the server to its traffic, or undo what made it slower.",
         top=OF_PRODUCT,
         waiting=f"Eight hours of the server cost {SERVER_NIGHT}, a third or more of it above the week before.",
+        why="Not while the price of a week is one of some hours: a load test is cheap, and so is a renamed product by day.",
     ),
     alert(
         "InferenceServiceLevelMissed",
