@@ -121,7 +121,8 @@ unless on ()
         summary="No cost exporter answers: every spend figure is a last known value.",
         description="Month to date and projection repeat their last values, and cost alerts cannot fire "
         "on new spend. Check the scrape job, its targets, and the DaemonSet or unit of the "
-        "exporter.",
+        f"exporter.{{{{ if query `absent({HEARTBEAT})` }}}} No record of any cluster arrives: first check remote write,"
+        " federation or cluster-rules.yml.{{ end }}",
         top=servers(f"last_over_time({SPEND}[1d])"),
         waiting="The meter is blind: the fleet last spent "
         + number(
