@@ -8,6 +8,7 @@ from statement import Group, Record
 LABELS: Final = ("cluster", "instance", "node")
 HOST: Final = ", ".join(LABELS)
 TARGETS: Final = "group by (cluster, ledger, instance, job) (inference_monthly_run_rate_dollars)"
+BEGUN: Final = "inference_ledger_begun_timestamp_seconds"
 
 
 def failed(metric: str, by: str = HOST) -> str:
@@ -108,10 +109,15 @@ sum by (cluster) (
         Record(
             "inference:ledger_replaced",
             f"""
-max by ({HOST}) (inference_ledger_begun_timestamp_seconds)
-> max by ({HOST}) (min_over_time(inference_ledger_begun_timestamp_seconds[6h]))
+max by ({HOST}) ({BEGUN}{{node=""}}) > max by ({HOST}) (min_over_time({BEGUN}{{node=""}}[6h]))
+or
+max by ({HOST}) ({BEGUN}{{node!=""}})
+and on (cluster, node) (
+  min by (cluster, node) ({BEGUN}) > min by (cluster, node) (min_over_time({BEGUN}[6h]))
+)
 """,
-            "A new host has no earlier ledger, and an address that went to another node is another host.",
+            "A new host has no earlier ledger, and an address that went to another node is another host. A pod that is replaced\n"
+            "has another address on the same node.",
             "Creation time of a host's ledger, for six hours after it took another one's place.",
             LABELS,
         ),
