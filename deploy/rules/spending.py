@@ -39,7 +39,9 @@ COST: Final = "inference:budget_cost_dollars_per_hour"
 RUN_RATE: Final = "inference:budget_monthly_run_rate_dollars"
 MONTH: Final = "inference:budget_month_to_date_dollars"
 PROJECTED: Final = "inference:budget_month_projected_dollars"
-MATCH_BUDGET: Final = "{budget=%q}"
+MATCH_BUDGET: Final = "{budget=%q,product=%q}"
+WHOSE: Final = ("budget", "budget_product")
+"""What its places take. Clusters may give one name to budgets of several products."""
 
 TEAM: Final = (
     "{{ with printf `topk(1, sum by (team) (inference:month_to_date_dollars:owner{product=%q}))` $labels.product"
@@ -75,7 +77,7 @@ SAYS_DEFAULT: Final = (
 RAISE: Final = " If the spend is intended, raise the budget in the exporter's configuration."
 RUNS_OUT: Final = (
     "{{ with "
-    + query(f"inference:budget_runs_out_timestamp_seconds{MATCH_BUDGET}", "budget")
+    + query(f"inference:budget_runs_out_timestamp_seconds{MATCH_BUDGET}", *WHOSE)
     + " }} It runs out on {{ . | first | value | "
     + DAY
     + " }}.{{ end }}"
@@ -94,8 +96,8 @@ LAST_DAY: Final = (
 def night(cost: str) -> str:
     """What eight hours cost, in dollars and as a part of the budget."""
     return (
-        f"Eight hours of waiting cost {number(cost, DOLLARS, 'budget')},"
-        f" {number(f'{cost} / {KEY} {BUDGET}', SHARE, 'budget', unknown='an unknown part')} of a month's budget."
+        f"Eight hours of waiting cost {number(cost, DOLLARS, *WHOSE)},"
+        f" {number(f'{cost} / {KEY} {BUDGET}', SHARE, *WHOSE, unknown='an unknown part')} of a month's budget."
     )
 
 
@@ -107,7 +109,7 @@ def tiers(name: str, expr: str, cost: Callable[[str], str], **texts: str) -> tup
             name,
             f"({expr})\n{word} {dear}",
             severity=severity,
-            by=("budget",),
+            by=("budget", "product"),
             wait=texts["wait"],
             keep=texts.get("keep", ""),
             why=texts.get("why", "") if severity == PAGE else "",
@@ -149,8 +151,8 @@ RUNAWAY: Final = tiers(
     why="The spend is above its usual level and above the same hour of the week before, by so much that eight hours of the\n"
     "excess cost a hundredth of a month's budget. Needs 24 hours of data.",
     summary=f'Spend of {OF} rose: until morning it costs {{{{ $value | printf "%.0f" }}}} dollars more than usual.',
-    description=f"The spend is {number(f'{COST}{MATCH_BUDGET}', HOURLY, 'budget')}. Usual is"
-    f" {number(f'inference:budget_usual_dollars_per_hour{MATCH_BUDGET}', HOURLY, 'budget')}."
+    description=f"The spend is {number(f'{COST}{MATCH_BUDGET}', HOURLY, *WHOSE)}. Usual is"
+    f" {number(f'inference:budget_usual_dollars_per_hour{MATCH_BUDGET}', HOURLY, *WHOSE)}."
     f" Find the servers that grew on the dashboard, and stop or scale them down.{RAISE}",
 )
 
@@ -183,17 +185,17 @@ PROJECTION: Final = alert(
     "InferenceSpendProjectedOverBudget",
     f"{PROJECTED} > {KEY} group_left () {BUDGET}\n{FIRST_DAY}",
     wait="1h",
-    by=("budget",),
+    by=("budget", "product"),
     labels=PAYS,
     dashboard=BOARD,
     summary=f'Projected spend of {OF} for {{{{ $labels.month }}}} is {{{{ $value | printf "%.0f" }}}} dollars, over the budget of '
-    + number(f"{BUDGET}{MATCH_BUDGET}", DOLLARS, "budget")
+    + number(f"{BUDGET}{MATCH_BUDGET}", DOLLARS, *WHOSE)
     + "."
     + RUNS_OUT,
-    description=f"Month to date is {number(f'{MONTH}{MATCH_BUDGET}', DOLLARS, 'budget')}. The month ends between"
-    f" {number(f'{PROJECTED}:low{MATCH_BUDGET}', DOLLARS, 'budget')} and"
-    f" {number(f'{PROJECTED}:high{MATCH_BUDGET}', DOLLARS, 'budget')}."
-    f" The last day's rate gives {number(LAST_DAY, DOLLARS, 'budget')}.{METERED_SINCE}"
+    description=f"Month to date is {number(f'{MONTH}{MATCH_BUDGET}', DOLLARS, *WHOSE)}. The month ends between"
+    f" {number(f'{PROJECTED}:low{MATCH_BUDGET}', DOLLARS, *WHOSE)} and"
+    f" {number(f'{PROJECTED}:high{MATCH_BUDGET}', DOLLARS, *WHOSE)}."
+    f" The last day's rate gives {number(LAST_DAY, DOLLARS, *WHOSE)}.{METERED_SINCE}"
     " The projection assumes that the last weeks continue."
     f" Find the servers that grew on the dashboard, and scale down or stop what is idle.{RAISE}{SAYS_DEFAULT}",
     top=TOP,
@@ -206,7 +208,7 @@ IDLE: Final = alert(
     f"24 * avg_over_time(inference:budget_idle_dollars_per_hour[1d]) >= {KEY} 0.01 * {BUDGET}\n{FIRST_DAY}",
     dashboard=WASTE_BOARD,
     wait="2h",
-    by=("budget",),
+    by=("budget", "product"),
     labels=PAYS,
     summary=f'Idle GPUs of {OF} cost {{{{ $value | printf "%.0f" }}}} dollars a day.',
     description="These GPUs are paid for and compute nothing. Release unallocated GPUs first. Then move quiet servers together,"
