@@ -44,8 +44,12 @@ FAULTS: Final = Group(
         ),
         Record(
             "inference:exporter_stale_seconds",
-            f"max by ({HOST}) (time() - inference_last_tick_timestamp_seconds) > 300",
-            "",
+            f"""
+max by ({HOST}) (time() - inference_last_tick_timestamp_seconds) > 300
+unless
+max by ({HOST}) (changes(inference_last_tick_timestamp_seconds[5m])) > 0
+""",
+            "A tick has the host's time: one whose clock is behind is not stale.",
             "Time since the last tick of an exporter that answers, above five minutes.",
             LABELS,
         ),
