@@ -351,8 +351,8 @@ LEDGER_ALERTS: Final = (
         description="The ledger's file was lost, or moved aside as damaged or as another machine's. The exporter's log says which,"
         " and where the file is. Put it back if it is whole, before you bill this month.",
         top=HOST_OWNERS,
-        waiting="The fleet's month keeps what was scraped before. The longer the new ledger runs, the more a return to the old one"
-        " leaves out.",
+        waiting="The fleet's month has both ledgers. The old one, once put back, charges the time since again: subtract what the"
+        " new one posted.",
         why="A new host has no earlier ledger to compare with. The alert lasts six hours.",
     ),
     alert(
