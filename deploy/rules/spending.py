@@ -153,7 +153,8 @@ RUNAWAY: Final = tiers(
     summary=f'Spend of {OF} rose: until morning it costs {{{{ $value | printf "%.0f" }}}} dollars more than usual.',
     description=f"The spend is {number(f'{COST}{MATCH_BUDGET}', HOURLY, *WHOSE)}. Usual is"
     f" {number(f'inference:budget_usual_dollars_per_hour{MATCH_BUDGET}', HOURLY, *WHOSE)}."
-    f" Find the servers that grew on the dashboard, and stop or scale them down.{RAISE}",
+    f" Find the servers that grew on the dashboard, and stop or scale them down."
+    f" A host that was never metered before counts as a rise.{RAISE}",
 )
 
 EXHAUSTED: Final = tiers(
