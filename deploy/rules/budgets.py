@@ -111,10 +111,15 @@ max by (cluster, budget, product) (
   or
   last_over_time({LOST}[70m])
 )
-and on (cluster) inference:cluster_silent_since_timestamp_seconds
+and on (cluster) (
+  inference:cluster_silent_since_timestamp_seconds
+  or
+  inference:month_hours_left unless on (cluster) {BUDGET}:cluster
+)
 """,
-            "A budget that only hosts of a lost cluster export holds on, and so does its alert.",
-            "Configured budgets of clusters that send nothing.",
+            "A budget that only hosts of a lost cluster export holds on, and so does its alert; that of a cluster without hosts until\n"
+            "its month ends.",
+            "Configured budgets of clusters that send nothing or have no host.",
             ("cluster", "budget", "product"),
         ),
         Record(
@@ -125,7 +130,7 @@ and on (cluster) inference:cluster_silent_since_timestamp_seconds
         ),
         Record(
             CONFIGURED,
-            remembered(CONFIGURED, f"max({CONFIGURED}:cluster)"),
+            remembered(CONFIGURED, f"max({DEFAULT} or 0 * {LOST} + 1)"),
             meaning="1 where budgets are configured, 0 where they are the exporter's default.",
         ),
         Record(
