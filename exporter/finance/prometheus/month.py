@@ -244,7 +244,7 @@ def month_cells(
     if cells:
         cells = _before_memory(client, month, start, until, progress, coarsest) | cells
     else:
-        for name in (RECORD, RAW):
+        for name in (RAW, RECORD):  # rules may have been loaded within the month
             cells, first = _values_by_hour(client, name, month, start, until, progress, coarsest)
             if first is not None:
                 _refuse_cut(client, month, first, until)
