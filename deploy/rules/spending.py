@@ -37,6 +37,7 @@ KEY: Final = "on (budget, product)"
 BUDGET: Final = "inference:budget_dollars"
 COST: Final = "inference:budget_cost_dollars_per_hour"
 RUN_RATE: Final = "inference:budget_monthly_run_rate_dollars"
+IDLE_SPEND: Final = "inference:budget_idle_dollars_per_hour"
 MONTH: Final = "inference:budget_month_to_date_dollars"
 PROJECTED: Final = "inference:budget_month_projected_dollars"
 MATCH_BUDGET: Final = "{budget=%q,product=%q}"
@@ -86,8 +87,16 @@ METERED_SINCE: Final = (
     "{{ with query `min(inference:month_metered_since_timestamp_seconds and on (month) inference:fleet_month_hours_left)` }}"
     " The month is metered since {{ . | first | value | " + TIME + " }}.{{ end }}"
 )
+
+
+def old(record: str) -> str:
+    """What a budget had a day ago: the mean of one that was configured this morning has no night."""
+    return f"last_over_time({record}[6h] offset 23h)"
+
+
 LAST_DAY: Final = (
-    f"sum({MONTH}{MATCH_BUDGET}) + sum(avg_over_time({COST}{MATCH_BUDGET}[1d]))"
+    f"sum({MONTH}{MATCH_BUDGET})"
+    f" + sum(avg_over_time({COST}{MATCH_BUDGET}[1d]) and {old(COST + MATCH_BUDGET)})"
     " * max(inference:fleet_month_hours_left)"
 )
 """The month's end at the mean rate of the last 24 hours."""
@@ -171,6 +180,7 @@ OVER_RATE: Final = tiers(
     "InferenceRunRateOverBudget",
     f"avg_over_time({RUN_RATE}[1d]) > {KEY} {BUDGET}\n"
     f" and {KEY} (avg_over_time({RUN_RATE}[7d]) > {KEY} {BUDGET})\n"
+    f" and {KEY} {old(RUN_RATE)}\n"
     f" {FIRST_DAY}",
     over_pace,
     wait="1h",
@@ -206,7 +216,8 @@ PROJECTION: Final = alert(
 
 IDLE: Final = alert(
     "InferenceIdleSpend",
-    f"24 * avg_over_time(inference:budget_idle_dollars_per_hour[1d]) >= {KEY} 0.01 * {BUDGET}\n{FIRST_DAY}",
+    f"24 * avg_over_time({IDLE_SPEND}[1d]) >= {KEY} 0.01 * {BUDGET}\n"
+    f"and {KEY} {old(IDLE_SPEND)}\n{FIRST_DAY}",
     dashboard=WASTE_BOARD,
     wait="2h",
     by=("budget", "product"),
@@ -215,7 +226,7 @@ IDLE: Final = alert(
     description="These GPUs are paid for and compute nothing. Release unallocated GPUs first. Then move quiet servers together,"
     f" or let them scale down.{SAYS_DEFAULT}",
     top=of_budget("inference:waste_dollars_per_hour:server"),
-    waiting=night(f"8 * inference:budget_idle_dollars_per_hour{MATCH_BUDGET}"),
+    waiting=night(f"8 * {IDLE_SPEND}{MATCH_BUDGET}"),
 )
 
 WHO: Final = ("cluster", "namespace", "server")
