@@ -89,8 +89,12 @@ _PRODUCT_LINES: Final = q.first_and_others(
 )
 
 
-def _of_cluster(expr: str) -> str:
-    return f"sum by (cluster) ({expr}{{{q.CLUSTER}}})"
+_THIS_MONTH: Final = "and on (month) inference:fleet_month_hours_left"
+"""Of two that are open, by time zones or by a clock that is ahead, the one that budgets are compared with."""
+
+
+def _of_cluster(expr: str, condition: str = "") -> str:
+    return f"sum by (cluster) ({expr}{{{q.CLUSTER}}}{condition and f' {condition}'})"
 
 
 _TOP_OWNERS: Final = q.largest(
@@ -98,8 +102,10 @@ _TOP_OWNERS: Final = q.largest(
 )
 
 
-def _of_owner(record: str, selector: str) -> Query:
-    return dollars(f"sum by ({q.BY_OWNER}) ({record}{{{selector}}}) {_TOP_OWNERS}")
+def _of_owner(record: str, selector: str, condition: str = "") -> Query:
+    return dollars(
+        f"sum by ({q.BY_OWNER}) ({record}{{{selector}}}{condition and f' {condition}'}) {_TOP_OWNERS}"
+    )
 
 
 _SERVER_SPEND: Final = f"sum by ({q.BY_SERVER}) (inference:cost_dollars_per_hour:server{{{q.OWNER}}})"
@@ -354,22 +360,25 @@ def _owners() -> tuple[Panel, ...]:
                 ),
                 (
                     "Month to date",
-                    dollars(_of_cluster("inference:month_to_date_dollars")),
+                    dollars(_of_cluster("inference:month_to_date_dollars", _THIS_MONTH)),
                     NEUTRAL,
                 ),
                 (
                     "Projected",
-                    dollars(_of_cluster("inference:month_projected_dollars")),
+                    dollars(_of_cluster("inference:month_projected_dollars", _THIS_MONTH)),
                     NEUTRAL,
                 ),
                 (
                     "Not yet posted",
-                    dollars(_of_cluster("inference:month_unposted_dollars")),
+                    dollars(_of_cluster("inference:month_unposted_dollars", _THIS_MONTH)),
                     WARNING,
                 ),
                 (
                     "Not metered",
-                    Query(f"max by (cluster) (inference:month_unmetered_hours{{{q.CLUSTER}}})", "h"),
+                    Query(
+                        f"max by (cluster) (inference:month_unmetered_hours{{{q.CLUSTER}}} {_THIS_MONTH})",
+                        "h",
+                    ),
                     NEUTRAL,
                 ),
                 ("Hosts", Query(_of_cluster("inference:hosts_metered"), "short"), NEUTRAL),
@@ -409,10 +418,26 @@ def _servers() -> tuple[Panel, ...]:
             (("product", "Product"), ("team", "Team")),
             (
                 ("Dollars per hour", _of_owner("inference:spend_dollars_per_hour:owner", q.OWNER), NEUTRAL),
-                ("Month to date", _of_owner("inference:month_to_date_dollars:owner", q.PRODUCT), NEUTRAL),
-                ("Projected", _of_owner("inference:month_projected_dollars:owner", q.PRODUCT), NEUTRAL),
-                ("Low", _of_owner("inference:month_projected_dollars:owner_low", q.PRODUCT), NEUTRAL),
-                ("High", _of_owner("inference:month_projected_dollars:owner_high", q.PRODUCT), NEUTRAL),
+                (
+                    "Month to date",
+                    _of_owner("inference:month_to_date_dollars:owner", q.PRODUCT, _THIS_MONTH),
+                    NEUTRAL,
+                ),
+                (
+                    "Projected",
+                    _of_owner("inference:month_projected_dollars:owner", q.PRODUCT, _THIS_MONTH),
+                    NEUTRAL,
+                ),
+                (
+                    "Low",
+                    _of_owner("inference:month_projected_dollars:owner_low", q.PRODUCT, _THIS_MONTH),
+                    NEUTRAL,
+                ),
+                (
+                    "High",
+                    _of_owner("inference:month_projected_dollars:owner_high", q.PRODUCT, _THIS_MONTH),
+                    NEUTRAL,
+                ),
                 (
                     "Run-rate, per month",
                     _of_owner("inference:monthly_run_rate_dollars:owner", q.OWNER),

@@ -316,6 +316,7 @@ def looked_at(fleet: Fleet) -> Iterator[tuple[str, dict[str, str], float]]:
     for s in servers:
         by_cluster.setdefault(s.cluster, []).append(s)
         by_owner.setdefault((s.product, s.team), []).append(s)
+    yield "inference:fleet_month_hours_left", month, left
     for cluster, mine in by_cluster.items():
         here = {"cluster": cluster}
         of_cluster = sum(s.rate(AT) for s in mine)

@@ -50,6 +50,15 @@ or
 """
 
 
+def governed_now(fleet: str, owner: str) -> str:
+    """The same of this moment; 0 where nothing runs, so that a mean over days is not one of the hours with a run."""
+    return f"""{governed(fleet, owner)}or
+  0 * {BUDGET}{{product=""}} and on () (sum({SPEND}) == 0)
+or
+  0 * {BUDGET}{{product!=""}} and on () {SPEND} unless on (product) {SPEND}:owner
+"""
+
+
 def share(name: str) -> str:
     """A ratio to the budget."""
     return f"{name} / on (budget, product) group_left () ({BUDGET} > 0)"
@@ -102,10 +111,15 @@ max by (cluster, budget, product) (
   or
   last_over_time({LOST}[70m])
 )
-and on (cluster) inference:cluster_silent_since_timestamp_seconds
+and on (cluster) (
+  inference:cluster_silent_since_timestamp_seconds
+  or
+  inference:month_hours_left unless on (cluster) {BUDGET}:cluster
+)
 """,
-            "A budget that only hosts of a lost cluster export holds on, and so does its alert.",
-            "Configured budgets of clusters that send nothing.",
+            "A budget that only hosts of a lost cluster export holds on, and so does its alert; that of a cluster without hosts until\n"
+            "its month ends.",
+            "Configured budgets of clusters that send nothing or have no host.",
             ("cluster", "budget", "product"),
         ),
         Record(
@@ -116,7 +130,7 @@ and on (cluster) inference:cluster_silent_since_timestamp_seconds
         ),
         Record(
             CONFIGURED,
-            remembered(CONFIGURED, f"max({CONFIGURED}:cluster)"),
+            remembered(CONFIGURED, f"max({DEFAULT} or 0 * {LOST} + 1)"),
             meaning="1 where budgets are configured, 0 where they are the exporter's default.",
         ),
         Record(
@@ -144,7 +158,7 @@ and on (cluster) inference:cluster_silent_since_timestamp_seconds
         ),
         Record(
             "inference:budget_cost_dollars_per_hour",
-            governed(SPEND, f"{SPEND}:owner"),
+            governed_now(SPEND, f"{SPEND}:owner"),
             meaning="Spend now, silent hosts and lost clusters included.",
             labels=KEYS,
         ),
@@ -157,13 +171,13 @@ and on (cluster) inference:cluster_silent_since_timestamp_seconds
         ),
         Record(
             "inference:budget_idle_dollars_per_hour",
-            governed(*["max by (cluster, product, team) (inference:waste_dollars_per_hour)"] * 2),
+            governed_now(*["max by (cluster, product, team) (inference:waste_dollars_per_hour)"] * 2),
             meaning="Current cost of idle GPUs.",
             labels=KEYS,
         ),
         Record(
             "inference:budget_monthly_run_rate_dollars",
-            governed("inference:monthly_run_rate_dollars", "inference:monthly_run_rate_dollars:owner"),
+            governed_now("inference:monthly_run_rate_dollars", "inference:monthly_run_rate_dollars:owner"),
             meaning="A month at the spend of now.",
             labels=KEYS,
         ),

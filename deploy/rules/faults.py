@@ -8,6 +8,7 @@ from statement import Group, Record
 LABELS: Final = ("cluster", "instance", "node")
 HOST: Final = ", ".join(LABELS)
 TARGETS: Final = "group by (cluster, ledger, instance, job) (inference_monthly_run_rate_dollars)"
+BEGUN: Final = "inference_ledger_begun_timestamp_seconds"
 
 
 def failed(metric: str, by: str = HOST) -> str:
@@ -43,8 +44,12 @@ FAULTS: Final = Group(
         ),
         Record(
             "inference:exporter_stale_seconds",
-            f"max by ({HOST}) (time() - inference_last_tick_timestamp_seconds) > 300",
-            "",
+            f"""
+max by ({HOST}) (time() - inference_last_tick_timestamp_seconds) > 300
+unless
+max by ({HOST}) (changes(inference_last_tick_timestamp_seconds[5m])) > 0
+""",
+            "A tick has the host's time: one whose clock is behind is not stale.",
             "Time since the last tick of an exporter that answers, above five minutes.",
             LABELS,
         ),
@@ -108,10 +113,15 @@ sum by (cluster) (
         Record(
             "inference:ledger_replaced",
             f"""
-max by ({HOST}) (inference_ledger_begun_timestamp_seconds)
-> max by ({HOST}) (min_over_time(inference_ledger_begun_timestamp_seconds[6h]))
+max by ({HOST}) ({BEGUN}{{node=""}}) > max by ({HOST}) (min_over_time({BEGUN}{{node=""}}[6h]))
+or
+max by ({HOST}) ({BEGUN}{{node!=""}})
+and on (cluster, node) (
+  min by (cluster, node) ({BEGUN}) > min by (cluster, node) (min_over_time({BEGUN}[6h]))
+)
 """,
-            "A new host has no earlier ledger, and an address that went to another node is another host.",
+            "A new host has no earlier ledger, and an address that went to another node is another host. A pod that is replaced\n"
+            "has another address on the same node.",
             "Creation time of a host's ledger, for six hours after it took another one's place.",
             LABELS,
         ),

@@ -41,7 +41,11 @@ CLUSTER_NIGHT: Final = number(
     "8 * max(last_over_time(inference:cost_dollars_per_hour{cluster=%q}[1d]))", DOLLARS, "cluster"
 )
 
+LEDGER_SEEN: Final = "inference:ledger_seen_timestamp_seconds"
 SILENT: Final = "inference:host_silent_since_timestamp_seconds"
+UNSEEN: Final = f"unless on (ledger) {LEDGER_SEEN}"
+"""Of a host that another replica of Prometheus or another cluster reaches, nothing is missing."""
+SILENT_RATE: Final = f"max by (ledger, instance, product, team) (inference:silent_dollars_per_hour:host{{cluster=%q}} {UNSEEN})"
 LOST: Final = "inference:cluster_silent_since_timestamp_seconds"
 LOST_RATE: Final = "inference:lost_dollars_per_hour:owner"
 HEARTBEAT: Final = "inference:cluster_heartbeat_timestamp_seconds"
@@ -53,7 +57,8 @@ def silent(match: str = "") -> str:
     """Hosts that have been silent for ten minutes, each by itself: on a spot fleet some node always leaves."""
     host = "cluster, ledger, instance, node"
     return (
-        f"max by ({host}) ({SILENT}{match}) and on ({host}) last_over_time({SILENT}{match}[5m] offset {TEN})"
+        f"max by ({host}) ({SILENT}{match} {UNSEEN})"
+        f" and on ({host}) last_over_time({SILENT}{match}[5m] offset {TEN})"
     )
 
 
@@ -121,7 +126,8 @@ unless on ()
         summary="No cost exporter answers: every spend figure is a last known value.",
         description="Month to date and projection repeat their last values, and cost alerts cannot fire "
         "on new spend. Check the scrape job, its targets, and the DaemonSet or unit of the "
-        "exporter.",
+        f"exporter.{{{{ if query `absent({HEARTBEAT})` }}}} No record of any cluster arrives: first check remote write,"
+        " federation or cluster-rules.yml.{{ end }}",
         top=servers(f"last_over_time({SPEND}[1d])"),
         waiting="The meter is blind: the fleet last spent "
         + number(
@@ -173,17 +179,14 @@ or
         ),
         description="They exist and cost money: their last rates continue, at "
         + number(
-            "sum(max by (ledger, instance, product, team) (inference:silent_dollars_per_hour:host{cluster=%q}))",
+            f"sum({SILENT_RATE})",
             HOURLY,
             "cluster",
             unknown="an unknown rate",
         )
         + f". The first {NAMES_SHOWN} are named; {SILENT} has all. Check the exporter and the host. The alert ends when a host"
         " answers, or when its target or node is removed.",
-        top=owners(
-            "max by (ledger, instance, product, team) (inference:silent_dollars_per_hour:host{cluster=%q})",
-            "cluster",
-        ),
+        top=owners(SILENT_RATE, "cluster"),
         waiting="No money is lost: an exporter that comes back charges the time, up to gap.max_days.",
         why="Each host by itself for ten minutes: of a spot fleet some node is always about to be removed.",
     ),
@@ -279,7 +282,6 @@ or
     ),
 )
 
-LEDGER_SEEN: Final = "inference:ledger_seen_timestamp_seconds"
 TARGETS: Final = "inference:ledger_targets"
 PROCESSES: Final = f'count by (ledger) (count_values by (ledger) ("process", {TARGETS}))'
 ALL_TARGETS: Final = f"count by (ledger) (group by (ledger, cluster, instance, job) ({TARGETS}))"
@@ -349,8 +351,8 @@ LEDGER_ALERTS: Final = (
         description="The ledger's file was lost, or moved aside as damaged or as another machine's. The exporter's log says which,"
         " and where the file is. Put it back if it is whole, before you bill this month.",
         top=HOST_OWNERS,
-        waiting="The fleet's month keeps what was scraped before. The longer the new ledger runs, the more a return to the old one"
-        " leaves out.",
+        waiting="The fleet's month has both ledgers. The old one, once put back, charges the time since again: subtract what the"
+        " new one posted.",
         why="A new host has no earlier ledger to compare with. The alert lasts six hours.",
     ),
     alert(

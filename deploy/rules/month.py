@@ -20,6 +20,7 @@ LEDGER_CLUSTER: Final = "inference:ledger_cluster"
 LEDGER_CLUSTER_HOURLY: Final = "inference:ledger_cluster_hourly"
 LEDGER_SEEN: Final = "inference:ledger_seen_timestamp_seconds"
 SINCE: Final = "inference:host_silent_since_timestamp_seconds"
+LOST_SINCE: Final = "inference:cluster_silent_since_timestamp_seconds"
 BEAT: Final = "inference:cluster_heartbeat_timestamp_seconds"
 OWNED_HOURLY: Final = "inference:spend_dollars_per_hour:owner_hourly"
 BEAT_HOURLY: Final = "inference:cluster_heartbeat_timestamp_seconds_hourly"
@@ -231,9 +232,13 @@ group by (ledger, cluster) (
   max by (cluster, month) (last_over_time({ENDS}[70m]))
   or
   max by (cluster, month) (last_over_time({ENDS_HOURLY}[14d]))
+  or
+  group by (cluster) ({LOST_SINCE})
+  * on () group_left (month) bottomk(1, max by (month) ({ENDS}:cluster) > time())
 ) > time() - {CLOSED_MONTH_SECONDS}
 """,
-            "Remembered, so that a fleet whose exporters are all down, or that was scaled to zero, still has a month.",
+            "Remembered, so that a fleet whose exporters are all down, or that was scaled to zero, still has a month. A cluster that\n"
+            "is lost over a month's end has the others' next one.",
             "When each month ends, in the last time zone of the cluster's hosts; for 40 days after.",
             ("cluster", "month"),
         ),

@@ -307,7 +307,7 @@ def unposted_text(labels: tuple[str, ...]) -> str:
         )
         start = f"({end} - 86400 * days_in_month({end} - 86400))"
         addends.append(f"""
-  {UNPOSTED_RATE.format(host=host)}
+  {UNPOSTED_RATE.format(host=host, ledger=on(*labels, "ledger"))}
   * on ({host}) group_left (month) clamp_min(
     (time() + clamp_max({end} - time(), 0) - {start})
     - {cluster} group_right (month) clamp_min(
@@ -322,7 +322,8 @@ def unposted_text(labels: tuple[str, ...]) -> str:
 
 
 UNPOSTED_RATE: Final = (
-    "(max by ({host}, product, team) (inference:silent_dollars_per_hour:host)"
+    "(max by ({host}, product, team) (inference:silent_dollars_per_hour:host"
+    " unless {ledger} inference:ledger_seen_timestamp_seconds)"
     " or inference:lost_dollars_per_hour:owner)"
 )
 UNPOSTED_SINCE: Final = (
@@ -508,7 +509,7 @@ def months(labels: tuple[str, ...]) -> tuple[Record, ...]:
         Record(
             f"{UNPOSTED}:owner",
             unposted_text(labels),
-            "Rate times hours, within the month.",
+            "Rate times hours, within the month. A host that another replica or cluster sees is not silent.",
             meaning="Spend of silent hosts and lost clusters since they were last seen.",
             labels=(*by_cluster, "product", "team"),
         ),

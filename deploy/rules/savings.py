@@ -5,7 +5,7 @@ from typing import Final
 from budgets import BUDGET, governed
 from budgets import KEYS as BUDGET_KEYS
 from hosts import OWNER_LABELS, SERVER
-from spending import MATCH_BUDGET, OF, PAYS, PRODUCT, SAYS_DEFAULT, WASTE_BOARD
+from spending import MATCH_BUDGET, OF, PAYS, PRODUCT, SAYS_DEFAULT, WASTE_BOARD, WHOSE
 from statement import Alert, Group, Record
 from wording import DOLLARS, alert, number, query
 
@@ -76,7 +76,7 @@ and on (budget, product) last_over_time({BY_BUDGET}[1d] offset {WEEK})
 """,
         dashboard=WASTE_BOARD,
         wait="1h",
-        by=("budget",),
+        by=("budget", "product"),
         labels=PAYS,
         summary=f'For a week {{{{ $value | printf "%.0f" }}}} dollars a month could be saved under the budget {OF}.',
         description="Of today's findings,"
@@ -88,7 +88,7 @@ and on (budget, product) last_over_time({BY_BUDGET}[1d] offset {WEEK})
         + number(
             f"8 * {BY_BUDGET}{MATCH_BUDGET} / on () group_left () inference:fleet_hours_per_month",
             DOLLARS,
-            "budget",
+            *WHOSE,
         )
         + ".",
         why="The smallest amount of a week, so that it speaks once a week at most: a day without the findings begins anew.",

@@ -3,10 +3,9 @@
 from typing import Final
 
 from hosts import OWNER_LABELS, SILENT, SPENDS
-from month import BEAT, BEAT_HOURLY, LEDGER_CLUSTER, LEDGER_SEEN, OWNED_HOURLY
+from month import BEAT, BEAT_HOURLY, LEDGER_CLUSTER, LEDGER_SEEN, LOST_SINCE, OWNED_HOURLY
 from statement import Group, Record
 
-LOST_SINCE: Final = "inference:cluster_silent_since_timestamp_seconds"
 LOST: Final = "inference:lost_dollars_per_hour:host"
 SPEND: Final = "inference:spend_dollars_per_hour"
 FIRST: Final = "inference:spend_at_first_price_dollars_per_hour"

@@ -37,9 +37,12 @@ KEY: Final = "on (budget, product)"
 BUDGET: Final = "inference:budget_dollars"
 COST: Final = "inference:budget_cost_dollars_per_hour"
 RUN_RATE: Final = "inference:budget_monthly_run_rate_dollars"
+IDLE_SPEND: Final = "inference:budget_idle_dollars_per_hour"
 MONTH: Final = "inference:budget_month_to_date_dollars"
 PROJECTED: Final = "inference:budget_month_projected_dollars"
-MATCH_BUDGET: Final = "{budget=%q}"
+MATCH_BUDGET: Final = "{budget=%q,product=%q}"
+WHOSE: Final = ("budget", "budget_product")
+"""What its places take. Clusters may give one name to budgets of several products."""
 
 TEAM: Final = (
     "{{ with printf `topk(1, sum by (team) (inference:month_to_date_dollars:owner{product=%q}))` $labels.product"
@@ -75,7 +78,7 @@ SAYS_DEFAULT: Final = (
 RAISE: Final = " If the spend is intended, raise the budget in the exporter's configuration."
 RUNS_OUT: Final = (
     "{{ with "
-    + query(f"inference:budget_runs_out_timestamp_seconds{MATCH_BUDGET}", "budget")
+    + query(f"inference:budget_runs_out_timestamp_seconds{MATCH_BUDGET}", *WHOSE)
     + " }} It runs out on {{ . | first | value | "
     + DAY
     + " }}.{{ end }}"
@@ -84,8 +87,16 @@ METERED_SINCE: Final = (
     "{{ with query `min(inference:month_metered_since_timestamp_seconds and on (month) inference:fleet_month_hours_left)` }}"
     " The month is metered since {{ . | first | value | " + TIME + " }}.{{ end }}"
 )
+
+
+def old(record: str) -> str:
+    """What a budget had a day ago: the mean of one that was configured this morning has no night."""
+    return f"last_over_time({record}[6h] offset 23h)"
+
+
 LAST_DAY: Final = (
-    f"sum({MONTH}{MATCH_BUDGET}) + sum(avg_over_time({COST}{MATCH_BUDGET}[1d]))"
+    f"sum({MONTH}{MATCH_BUDGET})"
+    f" + sum(avg_over_time({COST}{MATCH_BUDGET}[1d]) and {old(COST + MATCH_BUDGET)})"
     " * max(inference:fleet_month_hours_left)"
 )
 """The month's end at the mean rate of the last 24 hours."""
@@ -94,8 +105,8 @@ LAST_DAY: Final = (
 def night(cost: str) -> str:
     """What eight hours cost, in dollars and as a part of the budget."""
     return (
-        f"Eight hours of waiting cost {number(cost, DOLLARS, 'budget')},"
-        f" {number(f'{cost} / {KEY} {BUDGET}', SHARE, 'budget', unknown='an unknown part')} of a month's budget."
+        f"Eight hours of waiting cost {number(cost, DOLLARS, *WHOSE)},"
+        f" {number(f'{cost} / {KEY} {BUDGET}', SHARE, *WHOSE, unknown='an unknown part')} of a month's budget."
     )
 
 
@@ -107,7 +118,7 @@ def tiers(name: str, expr: str, cost: Callable[[str], str], **texts: str) -> tup
             name,
             f"({expr})\n{word} {dear}",
             severity=severity,
-            by=("budget",),
+            by=("budget", "product"),
             wait=texts["wait"],
             keep=texts.get("keep", ""),
             why=texts.get("why", "") if severity == PAGE else "",
@@ -149,9 +160,10 @@ RUNAWAY: Final = tiers(
     why="The spend is above its usual level and above the same hour of the week before, by so much that eight hours of the\n"
     "excess cost a hundredth of a month's budget. Needs 24 hours of data.",
     summary=f'Spend of {OF} rose: until morning it costs {{{{ $value | printf "%.0f" }}}} dollars more than usual.',
-    description=f"The spend is {number(f'{COST}{MATCH_BUDGET}', HOURLY, 'budget')}. Usual is"
-    f" {number(f'inference:budget_usual_dollars_per_hour{MATCH_BUDGET}', HOURLY, 'budget')}."
-    f" Find the servers that grew on the dashboard, and stop or scale them down.{RAISE}",
+    description=f"The spend is {number(f'{COST}{MATCH_BUDGET}', HOURLY, *WHOSE)}. Usual is"
+    f" {number(f'inference:budget_usual_dollars_per_hour{MATCH_BUDGET}', HOURLY, *WHOSE)}."
+    f" Find the servers that grew on the dashboard, and stop or scale them down."
+    f" A host that was never metered before counts as a rise.{RAISE}",
 )
 
 EXHAUSTED: Final = tiers(
@@ -168,6 +180,7 @@ OVER_RATE: Final = tiers(
     "InferenceRunRateOverBudget",
     f"avg_over_time({RUN_RATE}[1d]) > {KEY} {BUDGET}\n"
     f" and {KEY} (avg_over_time({RUN_RATE}[7d]) > {KEY} {BUDGET})\n"
+    f" and {KEY} {old(RUN_RATE)}\n"
     f" {FIRST_DAY}",
     over_pace,
     wait="1h",
@@ -183,17 +196,17 @@ PROJECTION: Final = alert(
     "InferenceSpendProjectedOverBudget",
     f"{PROJECTED} > {KEY} group_left () {BUDGET}\n{FIRST_DAY}",
     wait="1h",
-    by=("budget",),
+    by=("budget", "product"),
     labels=PAYS,
     dashboard=BOARD,
     summary=f'Projected spend of {OF} for {{{{ $labels.month }}}} is {{{{ $value | printf "%.0f" }}}} dollars, over the budget of '
-    + number(f"{BUDGET}{MATCH_BUDGET}", DOLLARS, "budget")
+    + number(f"{BUDGET}{MATCH_BUDGET}", DOLLARS, *WHOSE)
     + "."
     + RUNS_OUT,
-    description=f"Month to date is {number(f'{MONTH}{MATCH_BUDGET}', DOLLARS, 'budget')}. The month ends between"
-    f" {number(f'{PROJECTED}:low{MATCH_BUDGET}', DOLLARS, 'budget')} and"
-    f" {number(f'{PROJECTED}:high{MATCH_BUDGET}', DOLLARS, 'budget')}."
-    f" The last day's rate gives {number(LAST_DAY, DOLLARS, 'budget')}.{METERED_SINCE}"
+    description=f"Month to date is {number(f'{MONTH}{MATCH_BUDGET}', DOLLARS, *WHOSE)}. The month ends between"
+    f" {number(f'{PROJECTED}:low{MATCH_BUDGET}', DOLLARS, *WHOSE)} and"
+    f" {number(f'{PROJECTED}:high{MATCH_BUDGET}', DOLLARS, *WHOSE)}."
+    f" The last day's rate gives {number(LAST_DAY, DOLLARS, *WHOSE)}.{METERED_SINCE}"
     " The projection assumes that the last weeks continue."
     f" Find the servers that grew on the dashboard, and scale down or stop what is idle.{RAISE}{SAYS_DEFAULT}",
     top=TOP,
@@ -203,16 +216,17 @@ PROJECTION: Final = alert(
 
 IDLE: Final = alert(
     "InferenceIdleSpend",
-    f"24 * avg_over_time(inference:budget_idle_dollars_per_hour[1d]) >= {KEY} 0.01 * {BUDGET}\n{FIRST_DAY}",
+    f"24 * avg_over_time({IDLE_SPEND}[1d]) >= {KEY} 0.01 * {BUDGET}\n"
+    f"and {KEY} {old(IDLE_SPEND)}\n{FIRST_DAY}",
     dashboard=WASTE_BOARD,
     wait="2h",
-    by=("budget",),
+    by=("budget", "product"),
     labels=PAYS,
     summary=f'Idle GPUs of {OF} cost {{{{ $value | printf "%.0f" }}}} dollars a day.',
     description="These GPUs are paid for and compute nothing. Release unallocated GPUs first. Then move quiet servers together,"
     f" or let them scale down.{SAYS_DEFAULT}",
     top=of_budget("inference:waste_dollars_per_hour:server"),
-    waiting=night(f"8 * inference:budget_idle_dollars_per_hour{MATCH_BUDGET}"),
+    waiting=night(f"8 * {IDLE_SPEND}{MATCH_BUDGET}"),
 )
 
 WHO: Final = ("cluster", "namespace", "server")
@@ -242,6 +256,7 @@ SERVERS: Final = (
 max by ({SERVER}) (inference:server_cost_dollars_per_million_tokens:24h)
   / (max by ({SERVER}) (last_over_time(inference:server_cost_dollars_per_million_tokens:7d[2h] offset 1d)) > 0)
 > 1.5
+and on ({SERVER}) last_over_time(inference:server_cost_dollars_per_million_tokens:7d[2h] offset 7d)
 """,
         dashboard=link(MODELS, *WHO),
         wait="2h",
@@ -252,6 +267,7 @@ max by ({SERVER}) (inference:server_cost_dollars_per_million_tokens:24h)
         " the dashboard show which. Scale the server to its traffic, or undo what made it slower.",
         top=OF_PRODUCT,
         waiting=f"Eight hours of the server cost {SERVER_NIGHT}, a third or more of it above the week before.",
+        why="Not while the price of a week is one of some hours: a load test is cheap, and so is a renamed product by day.",
     ),
     alert(
         "InferenceServiceLevelMissed",

@@ -26,11 +26,19 @@ def link(board: str, *labels: str) -> str:
     return f"{board}?{variables}" if variables else board
 
 
+VALUES: Final = {
+    "budget_product": '(or (and (ne $labels.product "fleet") $labels.product) "")',
+    "alert_product": '(or $labels.product "fleet")',
+}
+"""The product of a budget, and of its alert: vmalert hands annotations the alert's label, Prometheus the query's."""
+
+
 def query(expression: str, *labels: str) -> str:
     """A query as a template: the labels' values, quoted, in the places of its `%q`, as often as they come."""
     if not labels:
         return f"query `{expression}`"
-    values = " ".join(f"$labels.{label}" for label in labels * (expression.count("%q") // len(labels)))
+    repeated = labels * (expression.count("%q") // len(labels))
+    values = " ".join(VALUES.get(label, f"$labels.{label}") for label in repeated)
     return f"printf `{expression}` {values} | query"
 
 
@@ -39,7 +47,7 @@ def since(name: str, severity: str, labels: tuple[str, ...]) -> str:
     matchers = "".join(f",{label}=%q" for label in labels)
     expression_result = query(
         f'last_over_time(ALERTS_FOR_STATE{{alertname="{name}",severity="{severity}"{matchers}}}[1h])',
-        *labels,
+        *("alert_product" if label == "product" else label for label in labels),
     )
     return (
         "{{ with "

@@ -23,7 +23,7 @@ FIRST, EACH = (f'objective="{name}",basis="requests"' for name in ("first_token"
 OF_CHAT = 'server="chat",namespace="ml",instance="a"'
 HOLDS = 'server="chat",namespace="ml",uuid="GPU-0",instance="a"'
 FREE = 'server="unallocated",instance="a"'
-NOV, OCT = 'month="2026-11"', 'month="2026-10"'
+NOV, OCT, DEC = 'month="2026-11"', 'month="2026-10"', 'month="2026-12"'
 OF_P, OF_W = 'product="p",team="t"', 'cluster="w",product="p",team="t"'
 DOWN = 'alertname="InferenceGpuDown",severity="ticket",product="fleet"'
 IDLE = 'alertname="InferenceIdleSpend",severity="ticket",product="p",cluster="w"'
@@ -141,6 +141,15 @@ CENTRE = {
     f"inference:month_projected_dollars:owner{{{OF_P},{NOV}}}": "4000x180",
     f"inference:month_projected_dollars:owner_low{{{OF_P},{NOV}}}": "3500x180",
     f"inference:month_projected_dollars:owner_high{{{OF_P},{NOV}}}": "4500x180",
+    # a host whose clock is a day ahead is in December
+    f"inference:fleet_month_hours_left{{{NOV}}}": "97x180",
+    f"inference:month_to_date_dollars{{{DEC}}}": "7x180",
+    f"inference:month_to_date_dollars:owner{{{OF_P},{DEC}}}": "7x180",
+    f"inference:month_projected_dollars{{{DEC}}}": "48360x180",
+    f"inference:month_projected_dollars:owner{{{OF_P},{DEC}}}": "34000x180",
+    f"inference:month_projected_dollars:owner_low{{{OF_P},{DEC}}}": "30000x180",
+    f"inference:month_projected_dollars:owner_high{{{OF_P},{DEC}}}": "40000x180",
+    f"inference:month_unmetered_hours{{{DEC}}}": "300x180",
     "inference:budget_configured": "1x180",
     'inference:budget_dollars{budget="fleet"}': "20000x180",
     'inference:budget_dollars{budget="limit"}': "5000x180",
@@ -178,7 +187,7 @@ CHAT = f"{{{OWNED}}}"
 LOADED = 'server="chat",namespace="ml",model="m",instance="a"'
 FILL = "waste: Fill: what servers could serve beside what they serve, the first 50"
 UNALLOCATED = '{server="unallocated"}'
-MONTH = f"{{{NOV}}}"
+MONTH, NEXT = f"{{{NOV}}}", f"{{{DEC}}}"
 HERE, W = "{}", '{cluster="w"}'
 FLEET_BUDGET, LIMIT, P_BUDGET = '{budget="fleet"}', '{budget="limit"}', '{budget="p",product="p"}'
 PRODUCT = f"{{{OF_P}}}"
@@ -211,10 +220,10 @@ EXPECTED: dict[str, Samples] = {
     "fleet: Of it not answering, per hour: lost clusters": {"{}": 12},
     # 700 hours of 77
     "fleet: Run-rate, per month": {"{}": 53900},
-    "fleet: Month to date": {MONTH: 250},
+    "fleet: Month to date": {MONTH: 250, NEXT: 7},
     # milliseconds, of the cluster that began first
     "fleet: Metered since": {MONTH: 3_600_000},
-    "fleet: Not metered this month": {MONTH: 2},
+    "fleet: Not metered this month": {MONTH: 2, NEXT: 300},
     "fleet: Projected at month end: low, {{month}}": {MONTH: 5500},
     "fleet: Projected at month end: {{month}}": {MONTH: 6020},
     "fleet: Projected at month end: high, {{month}}": {MONTH: 7000},
@@ -237,7 +246,7 @@ EXPECTED: dict[str, Samples] = {
         f'{{{DOWN},cluster="All",board="inference-cost-gpus"}}': 1,
         f'{{{IDLE},board="inference-cost-waste"}}': 1,
     },
-    f"{COURSE}: spent {{{{month}}}}": {MONTH: 250},
+    f"{COURSE}: spent {{{{month}}}}": {MONTH: 250, NEXT: 7},
     f"{COURSE}: projected {{{{month}}}}": {MONTH: 6020},
     f"{COURSE}: low {{{{month}}}}": {MONTH: 5500},
     f"{COURSE}: high {{{{month}}}}": {MONTH: 7000},
@@ -310,7 +319,7 @@ EXPECTED: dict[str, Samples] = {
     },
     # 200.50 of p here, 24 in the other cluster, and 12 of nobody
     "chargeback: Closed months": {f"{{{OCT}}}": 236.5},
-    "chargeback: This month so far": {MONTH: 250},
+    "chargeback: This month so far": {MONTH: 250, NEXT: 7},
     # 10,800 s - 7,200 s
     "chargeback: Since the last month ended": {"{}": 3600},
     "chargeback: GPUs without a price": {"{}": 1},
@@ -328,11 +337,12 @@ EXPECTED: dict[str, Samples] = {
         f"{{{OF_P},{OCT}}}": 224.5 / 236.5,
         f'{{product="unassigned",team="unassigned",{OCT}}}': 12 / 236.5,
     },
-    f"{THIS}: Dollars": {f"{{{OF_P},{NOV}}}": 230, MONTH: 20},
-    f"{THIS}: Share of its month": {f"{{{OF_P},{NOV}}}": 0.92, MONTH: 0.08},
-    f"{THIS}: Projected": {f"{{{OF_P},{NOV}}}": 4000},
+    f"{THIS}: Dollars": {f"{{{OF_P},{NOV}}}": 230, MONTH: 20, f"{{{OF_P},{DEC}}}": 7},
+    f"{THIS}: Share of its month": {f"{{{OF_P},{NOV}}}": 0.92, MONTH: 0.08, f"{{{OF_P},{DEC}}}": 1},
+    f"{THIS}: Projected": {f"{{{OF_P},{NOV}}}": 4000, f"{{{OF_P},{DEC}}}": 34000},
     "chargeback: Month to date, by product: the first 10: {{product}} {{month}}": {
         f'{{product="p",{NOV}}}': 230,
+        f'{{product="p",{DEC}}}': 7,
         MONTH: 20,
     },
     "chargeback: Month to date, by product: the first 10: all others {{month}}": {},

@@ -222,7 +222,8 @@ def month_cells(
 ) -> dict[CellKey, Picodollars]:
     """The last value of every ledger's month by product, team and price basis.
 
-    The fleet's rules keep it for 40 days after the month. Where they do not run, every hour is looked at.
+    The fleet's rules keep it for 40 days after the month. Where they do not run, or did not yet, every hour
+    is looked at.
 
     Args:
         client: the server.
@@ -239,11 +240,14 @@ def month_cells(
     progress("month", 0)
     at = min(now, end + REMEMBERED)
     cells = _instant(client, MEMORY, month, "2h", at, coarsest)
-    if not cells:
-        for name in (RECORD, RAW):
-            until = min(now, end + 2 * NANOSECONDS_PER_HOUR)
-            cells = _values_by_hour(client, name, month, start, until, progress, coarsest)
-            if cells:
+    until = min(now, end + 2 * NANOSECONDS_PER_HOUR)
+    if cells:
+        cells = _before_memory(client, month, start, until, progress, coarsest) | cells
+    else:
+        for name in (RAW, RECORD):  # rules may have been loaded within the month
+            cells, first = _values_by_hour(client, name, month, start, until, progress, coarsest)
+            if first is not None:
+                _refuse_cut(client, month, first, until)
                 break
     for name in (RECORD, RAW):  # live hosts go on to report the month before, with what was posted late
         latest = _instant(client, name, month, FRESH, at, coarsest)
@@ -283,6 +287,30 @@ def _instant(
     return {_keys(series): series.samples[-1].picodollars for series in answer}
 
 
+def _before_memory(
+    client: PrometheusClient,
+    month: str,
+    start: Instant,
+    until: Instant,
+    progress: Progress,
+    coarsest: Nanoseconds,
+) -> dict[CellKey, Picodollars]:
+    """What was posted before the rules were loaded, if they were within the month and samples are older."""
+
+    def count(name: str) -> str:
+        return f'count(last_over_time({name}{{month="{month}"}}[1h]))'
+
+    hours = client.range(
+        count(MEMORY), start + NANOSECONDS_PER_HOUR, until, NANOSECONDS_PER_HOUR, coarsest=coarsest
+    )
+    first = min((series.samples[0].at for series in hours), default=start)
+    before = first - 2 * NANOSECONDS_PER_HOUR
+    for name in (RAW, RECORD):
+        if before > start and client.instant(count(name), before, coarsest=coarsest):
+            return _values_by_hour(client, name, month, start, first, progress, coarsest)[0]
+    return {}
+
+
 def _values_by_hour(
     client: PrometheusClient,
     name: str,
@@ -291,12 +319,8 @@ def _values_by_hour(
     until: Instant,
     progress: Progress,
     coarsest: Nanoseconds,
-) -> dict[CellKey, Picodollars]:
-    """The last value over every hour of the month.
-
-    Raises:
-        PrometheusError: the retention of the server ended within the month.
-    """
+) -> tuple[dict[CellKey, Picodollars], Instant | None]:
+    """The last value over every hour of the month, and the start of the first hour that has any."""
     latest: dict[CellKey, tuple[Instant, Picodollars]] = {}
     first: Instant | None = None
     # A month grows: its last value is the largest, where the last one would be a mean.
@@ -305,14 +329,12 @@ def _values_by_hour(
     for day in days_of_hours(start, until):
         for series in client.range(query, *day, NANOSECONDS_PER_HOUR, coarsest=coarsest):
             sample, key = series.samples[-1], _keys(series)
-            first = min(series.samples[0].at, first or sample.at)
+            first = min(series.samples[0].at - NANOSECONDS_PER_HOUR, first or sample.at)
             before = latest.get(key)
             if before is None or sample.at >= before[0]:
                 latest[key] = sample.at, sample.picodollars
         progress("month", (day[1] - start) / max(1, until - start))
-    if first is not None:
-        _refuse_cut(client, month, first - NANOSECONDS_PER_HOUR, until)
-    return {key: amount for key, (_at, amount) in latest.items()}
+    return {key: amount for key, (_at, amount) in latest.items()}, first
 
 
 def _refuse_cut(client: PrometheusClient, month: str, first: Instant, until: Instant) -> None:

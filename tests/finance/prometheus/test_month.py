@@ -140,6 +140,29 @@ def test_the_memory_of_the_rules_is_the_month_and_live_hosts_have_the_latest() -
     }
 
 
+def test_a_host_that_was_gone_before_the_rules_were_loaded_is_in_the_month() -> None:
+    """Loaded on the 20th, they remember nobody who died on the 2nd with 500 dollars; samples do."""
+    loaded = OCTOBER + 19 * 24 * HOUR
+    server = Server(
+        {
+            "inference:month_to_date_dollars:posting_hourly": [
+                (cell("live"), dict.fromkeys(range(loaded, NOW + 1, HOUR), "80")),
+            ],
+            "inference:month_to_date_dollars:posting": [
+                (cell("live"), dict.fromkeys(range(loaded, NOW + 1, 600), "80"))
+            ],
+            "inference_month_to_date_dollars": [
+                (cell("live"), dict.fromkeys(range(OCTOBER, NOW + 1, 600), "80")),
+                (cell("gone"), dict.fromkeys(range(OCTOBER, OCTOBER + 30 * HOUR, 600), "500")),
+            ],
+        }
+    )
+
+    gone, live = host_months(client(server), "2026-10", ["UTC"], NOW * SECOND)
+
+    assert (gone.total, live.total) == (500 * 10**12, 80 * 10**12)
+
+
 def test_without_rules_every_hour_is_looked_at() -> None:
     """A node of three hours that died on the second day is in the month."""
     server = Server(
@@ -157,6 +180,29 @@ def test_without_rules_every_hour_is_looked_at() -> None:
     live, spot = host_months(client(server), "2026-10", ["UTC"], NOW * SECOND)
 
     assert (live.total, spot.total) == (5 * 10**12, 10_200_000_000_000)
+
+
+def test_a_month_in_which_the_clusters_rules_were_loaded_is_whole_by_its_scrapes() -> None:
+    """Records begin on the 20th; scrapes from the 1st on have the whole month, and who died on the 2nd."""
+    loaded = OCTOBER + 19 * 24 * HOUR
+    server = Server(
+        {
+            "inference:month_to_date_dollars:posting": [
+                (cell("live"), dict.fromkeys(range(loaded, NOW + 1, 600), "80"))
+            ],
+            "inference_month_to_date_dollars": [
+                (cell("live"), dict.fromkeys(range(OCTOBER, NOW + 1, 600), "80")),
+                (cell("gone"), dict.fromkeys(range(OCTOBER, OCTOBER + 30 * HOUR, 600), "500")),
+            ],
+            "inference_month_metered_since_timestamp_seconds": [
+                ({"month": "2026-10"}, {NOVEMBER + 2 * HOUR: f"{OCTOBER}"})
+            ],
+        }
+    )
+
+    gone, live = host_months(client(server), "2026-10", ["UTC"], NOW * SECOND)
+
+    assert (gone.total, live.total) == (500 * 10**12, 80 * 10**12)
 
 
 def test_a_month_whose_beginning_is_gone_is_no_month() -> None:
