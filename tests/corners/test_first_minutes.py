@@ -254,3 +254,19 @@ def test_a_server_that_is_renamed_while_the_driver_is_silent(tmp_path: Path) -> 
     assert host.served("inference_cost_dollars_total", server="talk") == pytest.approx(0.06)
     assert host.served("inference_tokens_total", server="talk") == 6_000
     assert host.served("inference_cost_dollars_total", server="chat") == pytest.approx(0.01)
+
+
+def test_tokens_of_the_tick_that_charges_the_time_since_the_boot_are_its_own(tmp_path: Path) -> None:
+    """Up since 23:40 and served since 23:45, its GPU is read at 00:10:10 for the first time."""
+    host = ServingHost(tmp_path, CONFIG, "2026-11-30T23:45:00+00:00", up=5 * MINUTE)
+    host.serves_from = host.clock.true
+    assert isinstance(host.nvml, FakeNvmlSource)
+    host.nvml.failure = "hung"
+    host.tick()
+    for _ in range(150):
+        host.tick(10 * SECOND)
+    host.nvml.failure = ""
+    host.tick(10 * SECOND)
+    totals = [host.statement(month)["total"] for month in ("2026-11", "2026-12")]
+    assert [total["dollars"] for total in totals] == [1.20, 0.61]
+    assert [total["generation_tokens"] for total in totals] == [90_000, 61_000]
