@@ -27,7 +27,7 @@ from exporter.frozen import dataclass
 from exporter.readings import Frame, Gpu, GpuReading, Holder, Kind, PodOwnership, ServerKey
 from exporter.tariff.calendar import day_of
 from exporter.tariff.hosted import HostedPrice, equivalent
-from exporter.units import Nanoseconds
+from exporter.units import Instant, Nanoseconds
 
 
 def equivalents(
@@ -135,10 +135,7 @@ def advance(state: State, frame: Frame, policy: CostPolicy) -> TickOutcome:
         booted = charged.booted if len(gpus) < len(state.gpus) else None
         segments = Accrual(accruals, policy, charged, former, booted).segments()
     tokens = served.tokens
-    begun = None if interval is None else interval.booted
-    if interval is not None and interval.uncharged and not rebooted:
-        begun = interval.start - interval.uncharged
-    if begun is not None:
+    if (begun := state.wall if beginning else _begun(interval)) is not None:
         tokens = tuple(moved if moved.since else replace(moved, since=begun) for moved in tokens)
     postings = Postings(
         end=frame.wall,
@@ -217,6 +214,13 @@ def _before(state: State, gpu: GpuState) -> GpuState | None:
     if gpu.gpu.uuid == UNSEEN:
         return state.unseen.get(gpu.gpu.gpu_model)
     return state.gpus.get(gpu.gpu.uuid) or state.gpus.get(gpu.predecessor)
+
+
+def _begun(interval: ChargedInterval | None) -> Instant | None:
+    """When the tokens of an interval began: at a boot in it, or before it where a part is not charged."""
+    if interval is None or interval.rebooted or not interval.uncharged:
+        return None if interval is None else interval.booted
+    return interval.start - interval.uncharged
 
 
 def _with_names(state: State, names: Mapping[ServerKey, ServerKey]) -> State:

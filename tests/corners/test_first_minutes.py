@@ -283,3 +283,19 @@ def test_a_server_that_begins_at_the_hour_rested_in_the_one_before(tmp_path: Pat
     with LedgerReader.open(host.path) as reader:
         hours = reader.hours(0, 10**9) or {}
     assert [sum(sums.tokens.values()) for _, sums in sorted(hours.items())] == [0, 500]
+
+
+def test_tokens_of_the_tick_that_charges_the_time_since_the_boot_are_its_own(tmp_path: Path) -> None:
+    """Up since 23:40 and served since 23:45, its GPU is read at 00:10:10 for the first time."""
+    host = ServingHost(tmp_path, CONFIG, "2026-11-30T23:45:00+00:00", up=5 * MINUTE)
+    host.serves_from = host.clock.true
+    assert isinstance(host.nvml, FakeNvmlSource)
+    host.nvml.failure = "hung"
+    host.tick()
+    for _ in range(150):
+        host.tick(10 * SECOND)
+    host.nvml.failure = ""
+    host.tick(10 * SECOND)
+    totals = [host.statement(month)["total"] for month in ("2026-11", "2026-12")]
+    assert [total["dollars"] for total in totals] == [1.20, 0.61]
+    assert [total["generation_tokens"] for total in totals] == [90_000, 61_000]
