@@ -3,7 +3,8 @@
 Dollars of one GPU and component through a moment are a fraction; the ledger has its whole picodollars,
 rounded down. A span adds the difference of two such floors: less than one picodollar off the exact amount for
 each GPU and component, however many ticks, prices and restarts lie between.
-Energy is read at ticks. A month's end inside a tick divides it by time, in whole millijoules, rounded down.
+Energy is read at ticks. A month's end inside a tick divides it by the time that the host was up, in whole
+millijoules, rounded down.
 """
 
 from collections.abc import Iterator, Mapping
@@ -90,7 +91,8 @@ class ExpectedYear:
         reported = drawn(before) - drawn(events.START)
         if after > before:
             since = max(before, after - events.GAP_MAX)
-            reported += (drawn(after) - drawn(before)) * (moment - since) // (after - since)
+            up, whole = (seconds(since, until, _DOWN) for until in (moment, after))
+            reported += (drawn(after) - drawn(before)) * up // whole
         return reported
 
     def month(self, name: str, last: int) -> dict[tuple[str, str], int]:
