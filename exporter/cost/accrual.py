@@ -65,10 +65,6 @@ def _midnights(start: Instant, end: Instant, zone: ZoneInfo) -> Iterator[Instant
         cut = day_of(cut, zone).end
 
 
-def _passed(start: Instant, end: Instant) -> Nanoseconds:
-    return end - start
-
-
 TIME: Final = ""
 """The key, among components, of the rounding of GPU time."""
 
@@ -263,6 +259,7 @@ class Accrual:
         month = month_of(start, self._policy.zone)
         day = day_of(start, self._policy.zone).name
         hourly_only = self._interval.hourly_only
+        drawn_before, drawn_by, drawn = self._up_by(start, end, self._interval.end)
         postings = _SegmentPostings(hourly_only, self._owners)
         unpriced: list[UnpricedTime] = []
         for gpu in gpus:
@@ -272,7 +269,7 @@ class Accrual:
             by_time = self._unallocated or gpu.by_time
             times = gpu.remainders.split(TIME, (end - start) * gpu.count, by_time, self._owners)
             ups = times if up == end - start else split(up * gpu.count, times)[0]
-            energy = self._energy(gpu, start, end)
+            energy = gpu.energy * drawn_by // drawn - gpu.energy * drawn_before // drawn
             if price.waits:
                 usage = self._usage(gpu, times, ups, energy)
                 unpriced.append(UnpricedTime(gpu.charged, day, start, end, usage, hourly_only=hourly_only))
@@ -290,12 +287,12 @@ class Accrual:
             return None
         return hourly
 
-    def _energy(self, gpu: GpuAccrual, start: Instant, end: Instant) -> Millijoules:
-        """The part of a GPU's energy in this tick that is a segment's: a host that is off uses none."""
-        since, until = self._interval.start, self._interval.end
-        time = self._interval.up_between if self._interval.up_between(since, until) else _passed
-        length = time(since, until)
-        return gpu.energy * time(since, end) // length - gpu.energy * time(since, start) // length
+    def _up_by(self, *ends: Instant) -> list[Nanoseconds]:
+        """How long the host was up until each: energy is drawn in that time. All time where it never was."""
+        start = self._interval.start
+        if self._interval.up_between(start, self._interval.end):
+            return [self._interval.up_between(start, end) for end in ends]
+        return [end - start for end in ends]
 
     def _usage(
         self,
