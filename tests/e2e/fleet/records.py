@@ -56,6 +56,8 @@ def memory(fleet: ExpectedFleet, now: int, begin: int, step: int, apart: int) ->
     for name, product, dollars in fleet.budgets:
         labels = {"budget": name, "product": product}
         yield Memory("inference:budget_dollars", labels, always(dollars), day)
+        of_budget = _budget_rate(fleet, product)
+        yield Memory("inference:budget_cost_dollars_per_hour", labels, of_budget, (-DAY - 600,))
     yield Memory("inference:budget_configured", {}, always(1), NOW)
     overhead = sum(amount for _, amount in fleet.overheads) / MICRO
     if fleet.overheads:
@@ -186,6 +188,13 @@ def _levels(fleet: ExpectedFleet, begin: int, apart: int) -> Iterator[Memory]:
 def _spend_rate(fleet: ExpectedFleet, cluster: str, owner: Owner | None) -> Value:
     names = [cluster] if cluster else fleet.clusters()
     return lambda at: float(sum(fleet.spend_rate(at, name, owner) for name in names))
+
+
+def _budget_rate(fleet: ExpectedFleet, product: str) -> Value:
+    """Spend of a product, or of the fleet, by which a budget is known to be older than a day."""
+    owners = sorted({owner for cluster in fleet.clusters() for owner in fleet.owners(cluster)})
+    rates = [_spend_rate(fleet, "", owner) for owner in owners if product in ("", owner[0])]
+    return lambda at: sum(rate(at) for rate in rates)
 
 
 def _greatest(fleet: ExpectedFleet, owner: Owner) -> Value:
