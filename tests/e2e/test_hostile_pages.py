@@ -179,7 +179,9 @@ def test_32_honest_servers_of_17000_series_are_exact(tmp_path: Path, host: FakeN
     shown = {"body": first}
 
     def body(path: str) -> bytes:
-        return shown["body"] if path.startswith("/metrics/") else b""
+        # Servers that started at one moment and count alike are one, by several addresses.
+        _, metrics, name = path.rpartition("/metrics/")
+        return shown["body"].replace(b"1.5e9", b"15000000" + name[1:].zfill(2).encode()) if metrics else b""
 
     names = [f"s{number}" for number in range(32)]
     with pages(body) as url:
