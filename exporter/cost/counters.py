@@ -226,6 +226,7 @@ def endpoint_deltas(before: EndpointState | None, reading: ServerReading, wall: 
         page, turns = PageSeries(CounterMarks(), reading.counters), took_turns(before, reading, wall)
         return _count(after, reading, page, before.answered, baseline=turns, restarted=not turns)
     page = PageSeries(before.marks, reading.counters)
+    # Another engine that ran already when this one answered: what it counted until now came before.
     if before.engine not in {"", reading.engine} and took_turns(before, reading, wall):
         return _count(after, reading, page, before.answered, baseline=True)
     if page.fell and before.falls + 1 < RESETS_AFTER_READS:

@@ -1,6 +1,6 @@
 """Postings: what one tick adds to the ledger. Pure."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Final, Literal, NamedTuple
 
 from exporter.frozen import dataclass
@@ -130,6 +130,12 @@ class Segment:
     gpu_times: tuple[GpuTimePosting, ...]
     unpriced: tuple[UnpricedTime, ...] = ()
     down: Nanoseconds = 0
+
+
+def up_times(segments: Sequence[Segment]) -> list[Nanoseconds]:
+    """How long the host was up in each segment of a tick; where it never was, all of each."""
+    up = [segment.end - segment.start - segment.down for segment in segments]
+    return up if any(up) else [segment.down for segment in segments]
 
 
 @dataclass(frozen=True, slots=True)

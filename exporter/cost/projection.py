@@ -12,7 +12,15 @@ from typing import Final, NamedTuple
 from exporter.cost.advance import GpuOutcome
 from exporter.cost.money import add, add_all, split
 from exporter.cost.policy import CostPolicy
-from exporter.cost.postings import BUSY_PHASES, UNASSIGNED, CostOwner, OwnerPhase, Postings, Segment
+from exporter.cost.postings import (
+    BUSY_PHASES,
+    UNASSIGNED,
+    CostOwner,
+    OwnerPhase,
+    Postings,
+    Segment,
+    up_times,
+)
 from exporter.frozen import dataclass
 from exporter.readings import Gpu
 from exporter.tariff.calendar import Month, month_of
@@ -303,9 +311,7 @@ def energy_by_product(postings: Postings) -> Iterator[tuple[Instant, Gpu, Produc
     """Energy of one tick by start of segment, GPU and product: divided as its cost, else as GPU time."""
     if not postings.energy or not postings.segments:
         return
-    times = [segment.end - segment.start - segment.down for segment in postings.segments]
-    if not any(times):
-        times = [segment.down for segment in postings.segments]
+    times = up_times(postings.segments)
     length = sum(times)
     after = 0
     for segment, time in zip(postings.segments, times, strict=True):

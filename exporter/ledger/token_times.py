@@ -5,7 +5,7 @@ from itertools import pairwise
 from typing import Final, NamedTuple
 from zoneinfo import ZoneInfo
 
-from exporter.cost.postings import Postings, Segment, TokenPosting
+from exporter.cost.postings import Postings, Segment, TokenPosting, up_times
 from exporter.tariff.calendar import day_of
 from exporter.units import (
     NANOSECONDS_PER_DAY,
@@ -15,8 +15,8 @@ from exporter.units import (
     Nanoseconds,
 )
 
-LATEST_READ: Final[Nanoseconds] = 40 * NANOSECONDS_PER_DAY
-"""Tokens of a longer silence are all over its latest so much time, as hours are kept."""
+SILENCE_MAX: Final[Nanoseconds] = 40 * NANOSECONDS_PER_DAY
+"""Tokens of a longer silence are spread over the end of it: hours stay for so long."""
 
 CUT_BY_MINUTE: Final = 62 * NANOSECONDS_PER_MINUTE
 """Minutes that a price may cover."""
@@ -64,11 +64,12 @@ def token_times(moved: TokenPosting, postings: Postings) -> Iterator[TokenTime]:
 
 
 def _up(segments: Sequence[Segment], since: Instant | None) -> list[Nanoseconds]:
-    """How long the host was up in each segment, from an instant on; all of each where it never was."""
-    up = [segment.end - segment.start - segment.down for segment in segments]
-    if since is not None:
-        up = [min(time, max(0, each.end - since)) for time, each in zip(up, segments, strict=True)]
-    return up if any(up) else [segment.end - segment.start for segment in segments]
+    """How long the host was up in each segment, from an instant on."""
+    up = up_times(segments)
+    if since is None:
+        return up
+    after = [min(time, max(0, each.end - since)) for time, each in zip(up, segments, strict=True)]
+    return after if any(after) else up
 
 
 def _minutes(segment: Segment, time: Nanoseconds, end: Instant) -> Iterator[tuple[Instant, str, Nanoseconds]]:
@@ -88,7 +89,7 @@ def _before(since: Instant | None, start: Instant, zone: str) -> Iterator[tuple[
     """Start, local day and length of the parts of a silence before the tick: hours, and the last minutes."""
     if since is None or since >= start or not zone:
         return
-    since, local = max(since, start - LATEST_READ), ZoneInfo(zone)
+    since, local = max(since, start - SILENCE_MAX), ZoneInfo(zone)
     recent = max(since, start - CUT_BY_MINUTE)
     cuts = {since, start, *_within(since, recent, NANOSECONDS_PER_HOUR)}
     cuts.update(_within(recent, start, NANOSECONDS_PER_MINUTE))
