@@ -1,5 +1,7 @@
 """Reads all sources of a tick at once, in one bounded pool of threads.
 
+Threads join in one after another while quick reads wait: what answers at once needs one thread, and several
+would only take turns.
 A read that has not ended by the next tick is reported as failed, and no second one begins beside it: a
 hanging source occupies one thread, however long it hangs.
 Servers and gateways may be slow. A slow or new one is read by the threads for slow reads only, the
@@ -8,7 +10,7 @@ longest-waiting first. After slow failures in a row it is read less and less oft
 
 import threading
 from collections import deque
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Collection, Iterable
 from typing import Any, Final
 from weakref import WeakKeyDictionary
 
@@ -37,6 +39,9 @@ SLOW_READ: Final[Nanoseconds] = NANOSECONDS_PER_SECOND
 BACKOFF_MIN: Final[Nanoseconds] = 5 * NANOSECONDS_PER_SECOND
 BACKOFF_MAX: Final[Nanoseconds] = 30 * NANOSECONDS_PER_SECOND
 """Pauses after the second slow failure in a row and later ones, doubled each time."""
+
+JOIN_PAUSE: Final[Nanoseconds] = NANOSECONDS_PER_SECOND // 50
+"""How long reads wait before another thread joins in."""
 
 STOP_POLL: Final[Nanoseconds] = NANOSECONDS_PER_SECOND // 10
 """How often a wait for sources checks whether the process is to stop."""
@@ -199,7 +204,6 @@ class Gatherer:
                 if source not in self._unfinished and self._is_due(histories.get(source))
             }
             self._unfinished.update(reads)
-            self._enqueue(reads.values())
             self._wait(reads.values())
             return [self._answer(source, reads.get(source), histories.get(source)) for source in sources]
 
@@ -229,31 +233,30 @@ class Gatherer:
     def _is_due(self, history: _History | None) -> bool:
         return history is None or (history.late is None and history.due <= self._clock.elapsed())
 
-    def _enqueue(self, reads: Iterable[_Read]) -> None:
-        """Queue reads, and make the threads that they need."""
-        with self._lock:
-            before = len(self._queue)
-            self._queue.extend(reads)
-            wanted = sum(
-                min(limit, self._running[slow] + sum(read.slow is slow for read in self._queue))
-                for slow, limit in self._limits.items()
-            )
-            self._queued.notify(len(self._queue) - before)
-            for _ in range(wanted - self._threads):
-                start(self._serve, "source")
-                self._threads += 1
-
-    def _wait(self, reads: Iterable[_Read]) -> None:
-        """Wait for reads until the deadline."""
+    def _wait(self, reads: Collection[_Read]) -> None:
+        """Have reads done, and wait for them until the deadline."""
         left = self.deadline
         with self._lock:
-            self._awaited = {read for read in reads if not read.done}
+            self._queue.extend(reads)
+            self._awaited = set(reads)
+            slow = sum(read.slow for read in self._queue)
+            self._call(1 + min(slow, self._limits[True]))
             while left > 0 and self._awaited:
                 if self.stop.is_set():
                     left = min(left, STOP_GRACE)
-                poll = min(left, STOP_POLL)
-                self._ended.wait_for(lambda: not self._awaited, seconds(poll))
+                poll = min(left, JOIN_PAUSE if self._queue else STOP_POLL)
+                if not self._ended.wait_for(lambda: not self._awaited, seconds(poll)):
+                    self._call(1)
                 left -= poll
+
+    def _call(self, threads: int) -> None:
+        """Have so many more threads read, as far as the limits and the queue allow."""
+        free = {slow: limit - self._running[slow] for slow, limit in self._limits.items()}
+        wanted = sum(min(free[slow], sum(read.slow is slow for read in self._queue)) for slow in free)
+        for _ in range(min(threads, wanted) + sum(self._running.values()) - self._threads):
+            start(self._serve, "source")
+            self._threads += 1
+        self._queued.notify(min(threads, wanted))
 
     def _cancel(self, read: _Read) -> bool:
         """Take a read out of the queue; false if it has begun."""
