@@ -175,7 +175,7 @@ class Gatherer:
         self._lock = threading.Lock()
         self._queued = threading.Condition(self._lock)
         self._ended = threading.Condition(self._lock)
-        self._queue: deque[_Read] = deque()
+        self._queues: dict[bool, deque[_Read]] = {False: deque(), True: deque()}
         self._awaited: set[_Read] = set()
         self._limits = {False: WORKERS, True: slow_workers}
         self._running = {False: 0, True: 0}
@@ -237,33 +237,35 @@ class Gatherer:
         """Have reads done, and wait for them until the deadline."""
         left = self.deadline
         with self._lock:
-            self._queue.extend(reads)
+            for read in reads:
+                self._queues[read.slow].append(read)
             self._awaited = set(reads)
-            slow = sum(read.slow for read in self._queue)
-            self._call(1 + min(slow, self._limits[True]))
+            self._call(1 + len(self._queues[True]))
             while left > 0 and self._awaited:
                 if self.stop.is_set():
                     left = min(left, STOP_GRACE)
-                poll = min(left, JOIN_PAUSE if self._queue else STOP_POLL)
+                poll = min(left, JOIN_PAUSE if any(self._queues.values()) else STOP_POLL)
                 if not self._ended.wait_for(lambda: not self._awaited, seconds(poll)):
                     self._call(1)
                 left -= poll
 
     def _call(self, threads: int) -> None:
-        """Have so many more threads read, as far as the limits and the queue allow."""
-        free = {slow: limit - self._running[slow] for slow, limit in self._limits.items()}
-        wanted = sum(min(free[slow], sum(read.slow is slow for read in self._queue)) for slow in free)
-        for _ in range(min(threads, wanted) + sum(self._running.values()) - self._threads):
+        """Have so many more threads read, as far as the limits and the queues allow."""
+        allowed = sum(
+            min(limit - self._running[slow], len(self._queues[slow])) for slow, limit in self._limits.items()
+        )
+        called = min(threads, allowed)
+        for _ in range(called + sum(self._running.values()) - self._threads):
             start(self._serve, "source")
             self._threads += 1
-        self._queued.notify(min(threads, wanted))
+        self._queued.notify(called)
 
     def _cancel(self, read: _Read) -> bool:
         """Take a read out of the queue; false if it has begun."""
         with self._lock:
             if read.begun:
                 return False
-            self._queue.remove(read)
+            self._queues[read.slow].remove(read)
             return True
 
     def _serve(self) -> None:
@@ -282,23 +284,17 @@ class Gatherer:
             del read  # a finished reading is not kept until the next one
 
     def _take(self) -> _Read | None:
-        """The next read that the limits allow; waits for one. `None` once closed.
-
-        The thread that ends a read takes the next of its kind.
-        """
+        """The next read that the limits allow, quick ones first; waits for one. `None` once closed."""
         with self._lock:
-            while True:
-                free = {slow: self._running[slow] < limit for slow, limit in self._limits.items()}
-                read = next((read for read in self._queue if free[read.slow]), None)
-                if self._closed:
-                    return None
-                if read is not None:
-                    break
+            while not self._closed:
+                for slow, queue in self._queues.items():
+                    if queue and self._running[slow] < self._limits[slow]:
+                        self._running[slow] += 1
+                        read = queue.popleft()
+                        read.begun = True
+                        return read
                 self._queued.wait()
-            self._queue.remove(read)
-            self._running[read.slow] += 1
-            read.begun = True
-            return read
+            return None
 
     def _answer(self, source: Source[Any], read: _Read | None, history: _History | None) -> Gathered:
         if read is not None and read.done:
