@@ -207,13 +207,20 @@ def _body(response: HttpStream, subject: str, deadline: Deadline, limit: int, si
         raise ReadFailedError(
             FailureReason.ENCODING, f"{subject}: content encoding {encoding[:32]!r} was not asked for"
         )
-    body, size = bytearray(), 0
-    take = body.extend if sink is None else sink
+    body: bytes | bytearray = b""
+    size = 0
     for piece in pieces:
         size += len(piece)
         if size > limit:
             raise ReadFailedError(FailureReason.TOO_LARGE, f"{subject}: larger than {limit} bytes")
-        take(piece)
+        if sink is not None:
+            sink(piece)
+        elif not body:
+            body = piece  # most bodies are one piece, which is not copied
+        elif isinstance(body, bytearray):
+            body += piece
+        else:
+            body = bytearray(body + piece)
         deadline.left()
     return bytes(body)
 
@@ -397,9 +404,10 @@ class _ResponseReader:
         """
         size = 0
         while True:
-            pieces, self._body = self._body, []
-            size += sum(map(len, pieces))
-            yield from pieces
+            piece, self._body = b"".join(self._body), []
+            size += len(piece)
+            if piece:
+                yield piece
             if self._complete:
                 return
             if not self._receive(connection, deadline):
