@@ -22,6 +22,7 @@ from exporter.ledger.adjustments import REPRICING, Adjustment
 from exporter.ledger.history import HistorySums
 from exporter.ledger.schema import day_number
 from exporter.readings import Gpu
+from exporter.reports.day_hours import hours_of_day
 from exporter.reports.rounding import CENT, rounded
 from exporter.tariff.calendar import Day, day_of, first_instant, month_before, month_of
 from exporter.tariff.rate import ComponentRate
@@ -379,22 +380,11 @@ def _cells(
         return
     hour = NANOSECONDS_PER_HOUR
     sums_by_hour = history.hours(day.start // hour, (end - 1) // hour) or {}
-    wholes = [
-        (number * hour, (number + 1) * hour, of_hour) for number, of_hour in sorted(sums_by_hour.items())
-    ]
-    for since, until, whole in wholes or [(day.start, day.end, sums)]:
+    for since, until, of_hour in hours_of_day(day, sums, sums_by_hour) or [(day.start, day.end, sums)]:
         until_ = min(until, max(now, since + 1))
-        cuts = sorted({since, until_, day.start, end, *inside})
-        spans = pairwise(cut for cut in cuts if since <= cut <= until_)
-        yield _Cell(
-            whole,
-            until_ - since,
-            [
-                (start, Fraction(stop - start, until_ - since))
-                for start, stop in spans
-                if day.start <= start < day.end
-            ],
-        )
+        spans = pairwise(sorted({since, until_, *(cut for cut in inside if since < cut < until_)}))
+        length = until_ - since
+        yield _Cell(of_hour, length, [(start, Fraction(stop - start, length)) for start, stop in spans])
 
 
 def _reckon(differences: _Differences, day: Day, cell: _Cell, prices: DatedPrices) -> None:
