@@ -208,7 +208,7 @@ def proposals(host: SimulatedHost, capsys: pytest.CaptureFixture[str]) -> list[s
     return [line for line in capsys.readouterr().out.splitlines() if not line.startswith("#")]
 
 
-@pytest.mark.parametrize("boards", [["a"], ["a", "b"]])
+@pytest.mark.parametrize("boards", [["a"], ["a", "b"], ["a", "b", "c"]])
 def test_a_slot_is_corrected_at_the_price_that_it_was_charged_at(
     tmp_path: Path, capsys: pytest.CaptureFixture[str], boards: list[str]
 ) -> None:
@@ -229,3 +229,18 @@ def test_a_slot_is_corrected_at_the_price_that_it_was_charged_at(
     host.file.write_text(DEAR)
     (command,) = proposals(host, capsys)
     assert f"--amount={10 * len(boards)}.00 " in command
+
+
+def test_a_board_that_left_the_slot_that_priced_it_is_charged_late(tmp_path: Path) -> None:
+    """Three boards in one slot, ten hours each without a price: then all of the slot has the first one's."""
+    cards = Boards(generation("a", 1))
+    host = SimulatedHost(tmp_path, "unmatched_hardware: unpriced\n", NOON, nvml=cards)
+    host.tick()
+    for name in "abc":
+        cards.listed = generation(name, 1)
+        host.tick()
+        host.tick(10 * HOUR)
+    host.reload(CHEAP)
+    for _ in range(3):
+        host.tick()
+    assert host.whole() == 30 * DOLLAR
