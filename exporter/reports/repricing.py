@@ -2,7 +2,8 @@
 
 A reload never moves what is posted. Where the configuration says by date that past time cost something else,
 the difference is calculated here from history: exactly, for each GPU and component, by whole days, and by
-hours in a day in which a price changes. It goes to the products and teams that held that GPU in those hours.
+hours in a day in which a price changes or a GPU had several payers. It goes to the products and teams that
+held that GPU in those hours.
 Corrections that were entered before are taken off; energy, overheads and other adjustments are not in it.
 """
 
@@ -372,11 +373,15 @@ def _months(first: Day, last: Day, zone: ZoneInfo) -> Iterator[list[Day]]:
 def _cells(
     day: Day, sums: HistorySums, prices: DatedPrices, history: PostedHistory, now: Instant
 ) -> Iterator[_Cell]:
-    """A day whole, or where a price changes in it by its hours, and these by the parts of an hour."""
+    """A day whole, or by its hours: where a price changes in it, these by the parts of an hour.
+
+    So is one of which several payers of a GPU are to be corrected: prices may have been reloaded in it.
+    """
     end = min(day.end, max(now, day.start + 1))
     inside = [cut for cut in prices.cuts if day.start < cut < end]
-    if not inside:
-        yield _Cell(sums, end - day.start, [(day.start, Fraction(1))])
+    whole = _Cell(sums, end - day.start, [(day.start, Fraction(1))])
+    if not inside and not _is_divided(whole, prices):
+        yield whole
         return
     hour = NANOSECONDS_PER_HOUR
     sums_by_hour = history.hours(day.start // hour, (end - 1) // hour) or {}
@@ -385,6 +390,18 @@ def _cells(
         spans = pairwise(sorted({since, until_, *(cut for cut in inside if since < cut < until_)}))
         length = until_ - since
         yield _Cell(of_hour, length, [(start, Fraction(stop - start, length)) for start, stop in spans])
+
+
+def _is_divided(cell: _Cell, prices: DatedPrices) -> bool:
+    """Whether a GPU that several held in a cell has anything to correct in it."""
+    for gpu, charged in _holders(cell.sums).items():
+        parts = [(since, fraction, prices.of(gpu, since)) for since, fraction in cell.parts]
+        if len(charged.time) > 1 and any(due.compared for _, _, due in parts):
+            for component in BY_TIME:
+                posted = cell.sums.gpu_cost.get((gpu, component), 0)
+                if _difference(cell, posted, charged, component, parts) is not None:
+                    return True
+    return False
 
 
 def _reckon(differences: _Differences, day: Day, cell: _Cell, prices: DatedPrices) -> None:
