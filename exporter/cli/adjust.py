@@ -2,6 +2,7 @@
 
 import argparse
 import sys
+from dataclasses import replace
 from pathlib import Path
 from zoneinfo import ZoneInfo
 
@@ -158,9 +159,10 @@ def proposed(config_file: Path | None, ledger_path: Path | None, clock: Clock | 
     by_location = any(rule.depends_on_location for rule in session.config.hardware)
     location = location_now(session.config, clock) if by_location else UNKNOWN_LOCATION
     with session.open() as (ledger, zone):
-        last = ledger.state().wall
-        now = clock.wall() if last is None else min(last, clock.wall())
+        state = ledger.state()
+        now = clock.wall() if state.wall is None else min(state.wall, clock.wall())
         tariff = cost_policy(session.config, host_name(), location).tariff
+        tariff = replace(tariff, predecessors=state.predecessors)
         lines = proposals(tariff, ledger, zone, now, flags.of_files(config_file, ledger_path))
     sys.stdout.write("".join(f"{line}\n" for line in lines))
     return status.OK

@@ -314,6 +314,9 @@ CHARGED_BY_MINUTE: Final = 62 * NANOSECONDS_PER_MINUTE
 
 NO_USE: Final = GpuUse(0, 0, 0)
 
+NOTHING_OWED: Final = Price((), None, priced=False, in_service=False)
+"""The price of a GPU after it was retired."""
+
 
 @dataclass(slots=True)
 class _UsagePool:
@@ -426,7 +429,10 @@ class _LateAccrual:
         self._left.append(replace(waiting, end=left_until, usage=left.usage()))
 
     def _price(self, waiting: UnpricedTime, at: Instant) -> Price:
-        price = self._policy.tariff.hardware_price(waiting.gpu, at)
+        tariff = self._policy.tariff
+        if waiting.gpu.uuid not in self._state.gpus and tariff.has_left(waiting.gpu, at):
+            return NOTHING_OWED
+        price = tariff.hardware_price(waiting.gpu, at)
         return price.hourly() if waiting.hourly_only else price
 
     def _cuts(self, waiting: UnpricedTime) -> list[TimeRange]:

@@ -8,7 +8,7 @@ from exporter.cost import attribution, energy, gpu_usage, intervals, servers
 from exporter.cost.accrual import Accrual, GpuAccrual, GpuRemainders
 from exporter.cost.attribution import GpuShare, ShareMethod
 from exporter.cost.intervals import ChargedInterval
-from exporter.cost.inventory import UNSEEN, GpuInventory, inventory
+from exporter.cost.inventory import UNSEEN, GpuInventory, former_slots, inventory
 from exporter.cost.money import WHOLE, add
 from exporter.cost.policy import CostPolicy
 from exporter.cost.postings import (
@@ -154,6 +154,7 @@ def advance(state: State, frame: Frame, policy: CostPolicy) -> TickOutcome:
     )
     tariff = policy.tariff
     accruals = [gpu for gpu in accruals if gpu.reading or not tariff.has_left(gpu.state.gpu, frame.wall)]
+    after_gpus = {gpu.state.gpu.uuid: gpu.after() for gpu in accruals if gpu.state.gpu.uuid != UNSEEN}
     after = replace(
         matched.state,
         elapsed=frame.elapsed,
@@ -161,7 +162,7 @@ def advance(state: State, frame: Frame, policy: CostPolicy) -> TickOutcome:
         boot=frame.boot,
         wall=frame.wall,
         uncharged=state.uncharged + (0 if charged is None else charged.uncharged),
-        gpus={gpu.state.gpu.uuid: gpu.after() for gpu in accruals if gpu.state.gpu.uuid != UNSEEN},
+        gpus=after_gpus,
         unseen={gpu.state.gpu.gpu_model: gpu.after() for gpu in accruals if gpu.state.gpu.uuid == UNSEEN},
         endpoints=served.endpoints,
         gateways=served.gateways,
@@ -170,6 +171,7 @@ def advance(state: State, frame: Frame, policy: CostPolicy) -> TickOutcome:
         fresh_in="" if accruals else state.fresh_in,
         same_machine=True,
         owners=_present_owners(owners, accruals, served, frame),
+        former=former_slots(state, after_gpus),
     )
     return TickOutcome(
         after,

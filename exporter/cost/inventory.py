@@ -21,6 +21,9 @@ UNSEEN: Final = "unseen"
 RETIRED_MAX: Final = 128
 """Empty slots that are remembered: as many as a host can have GPUs."""
 
+FORMER_MAX: Final = 128
+"""GPUs without a slot that are remembered: as many as a host can have."""
+
 BOOTS_UNTIL_RELEASE: Final = 2
 """A slot that misses so many boots is released where nothing gives the host's number of GPUs."""
 
@@ -326,6 +329,18 @@ def _retire(state: State, frame: Frame, tariff: Tariff) -> State:
     left = (uuid for uuid, gpu in state.gpus.items() if tariff.has_left(gpu.gpu, frame.wall))
     retired = tuple(uuid for uuid in dict.fromkeys((*state.retired, *left)) if uuid not in here)
     return replace(state, retired=retired[-RETIRED_MAX:])
+
+
+def former_slots(state: State, present: Collection[str]) -> Mapping[str, Gpu]:
+    """The GPUs that priced those in no slot any more, after a tick: of a state before it, and who is present.
+
+    The latest are remembered.
+    """
+    before = {uuid: gpu.priced_as for uuid, gpu in state.gpus.items() if gpu.priced_as is not None}
+    if not before and not state.former:
+        return state.former
+    gone = [(uuid, gpu) for uuid, gpu in {**state.former, **before}.items() if uuid not in present]
+    return dict(gone[-FORMER_MAX:])
 
 
 def _last_listed(gpu: GpuState) -> tuple[bool, int, int, str]:

@@ -257,13 +257,14 @@ class State:
     """UUIDs that took the slot of another since the ledger began."""
     retired: tuple[str, ...] = ()
     """GPUs of this host that were retired and whose slots are still empty."""
+    former: Mapping[str, Gpu] = field(default_factory=dict)
+    """As `priced_as`, of GPUs that are in no slot any more, by UUID: what they cost may be charged late."""
 
     @property
     def predecessors(self) -> tuple[tuple[str, Gpu], ...]:
         """As `Tariff.predecessors`."""
-        return tuple(
-            sorted((uuid, gpu.priced_as) for uuid, gpu in self.gpus.items() if gpu.priced_as is not None)
-        )
+        present = {uuid: gpu.priced_as for uuid, gpu in self.gpus.items() if gpu.priced_as is not None}
+        return tuple(sorted({**self.former, **present}.items()))
 
     @property
     def partial_servers(self) -> frozenset[ServerKey]:

@@ -87,7 +87,7 @@ def texts(state: State) -> dict[Scope, str]:
     scopes |= {("unseen", model): _json(_gpu_record(gpu)) for model, gpu in state.unseen.items()}
     if state.elapsed is not None:
         scopes[CLOCK] = _json(_clock_record(state))
-    if state.gpus or state.replaced or state.retired:
+    if state.gpus or state.replaced or state.retired or state.former:
         scopes[INVENTORY] = _json(_inventory_record(state))
     return scopes
 
@@ -142,6 +142,7 @@ def state_of(rows: Iterable[tuple[str, str, str]]) -> tuple[State, tuple[str, ..
         listed_in=inventory.listed_in,
         replaced=inventory.replaced,
         retired=inventory.retired,
+        former=inventory.former,
     )
     return state, tuple(dropped)
 
@@ -195,7 +196,8 @@ def _clock(record: Mapping[str, Any]) -> State:
 
 
 def _inventory_record(state: State) -> Record:
-    return {"listed_in": state.listed_in, "replaced": state.replaced, "retired": state.retired}
+    record: Record = {"listed_in": state.listed_in, "replaced": state.replaced, "retired": state.retired}
+    return {**record, "former": dict(state.former)} if state.former else record
 
 
 def _inventory(record: Mapping[str, Any]) -> State:
@@ -203,6 +205,7 @@ def _inventory(record: Mapping[str, Any]) -> State:
         listed_in=string(record.get("listed_in", "")),
         replaced=count(record.get("replaced", 0)),
         retired=tuple(string(uuid) for uuid in array(record.get("retired", []))),
+        former={uuid: _gpu_identity(gpu) for uuid, gpu in mapping(record.get("former", {})).items()},
     )
 
 

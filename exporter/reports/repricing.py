@@ -2,7 +2,8 @@
 
 A reload never moves what is posted. Where the configuration says by date that past time cost something else,
 the difference is calculated here from history: exactly, for each GPU and component, by whole days, and by
-hours in a day in which a price changes. It goes to the products and teams that held that GPU in those hours.
+hours in a day in which a price changes or a GPU had several payers. It goes to the products and teams that
+held that GPU in those hours.
 Corrections that were entered before are taken off; energy, overheads and other adjustments are not in it.
 """
 
@@ -22,6 +23,7 @@ from exporter.ledger.adjustments import REPRICING, Adjustment
 from exporter.ledger.history import HistorySums
 from exporter.ledger.schema import day_number
 from exporter.readings import Gpu
+from exporter.reports.day_hours import hours_of_day
 from exporter.reports.rounding import CENT, rounded
 from exporter.tariff.calendar import Day, day_of, first_instant, month_before, month_of
 from exporter.tariff.rate import ComponentRate
@@ -371,30 +373,35 @@ def _months(first: Day, last: Day, zone: ZoneInfo) -> Iterator[list[Day]]:
 def _cells(
     day: Day, sums: HistorySums, prices: DatedPrices, history: PostedHistory, now: Instant
 ) -> Iterator[_Cell]:
-    """A day whole, or where a price changes in it by its hours, and these by the parts of an hour."""
+    """A day whole, or by its hours: where a price changes in it, these by the parts of an hour.
+
+    So is one of which several payers of a GPU are to be corrected: prices may have been reloaded in it.
+    """
     end = min(day.end, max(now, day.start + 1))
     inside = [cut for cut in prices.cuts if day.start < cut < end]
-    if not inside:
-        yield _Cell(sums, end - day.start, [(day.start, Fraction(1))])
+    whole = _Cell(sums, end - day.start, [(day.start, Fraction(1))])
+    if not inside and not _is_divided(whole, prices):
+        yield whole
         return
     hour = NANOSECONDS_PER_HOUR
     sums_by_hour = history.hours(day.start // hour, (end - 1) // hour) or {}
-    wholes = [
-        (number * hour, (number + 1) * hour, of_hour) for number, of_hour in sorted(sums_by_hour.items())
-    ]
-    for since, until, whole in wholes or [(day.start, day.end, sums)]:
+    for since, until, of_hour in hours_of_day(day, sums, sums_by_hour) or [(day.start, day.end, sums)]:
         until_ = min(until, max(now, since + 1))
-        cuts = sorted({since, until_, day.start, end, *inside})
-        spans = pairwise(cut for cut in cuts if since <= cut <= until_)
-        yield _Cell(
-            whole,
-            until_ - since,
-            [
-                (start, Fraction(stop - start, until_ - since))
-                for start, stop in spans
-                if day.start <= start < day.end
-            ],
-        )
+        spans = pairwise(sorted({since, until_, *(cut for cut in inside if since < cut < until_)}))
+        length = until_ - since
+        yield _Cell(of_hour, length, [(start, Fraction(stop - start, length)) for start, stop in spans])
+
+
+def _is_divided(cell: _Cell, prices: DatedPrices) -> bool:
+    """Whether a GPU that several held in a cell has anything to correct in it."""
+    for gpu, charged in _holders(cell.sums).items():
+        parts = [(since, fraction, prices.of(gpu, since)) for since, fraction in cell.parts]
+        if len(charged.time) > 1 and any(due.compared for _, _, due in parts):
+            for component in BY_TIME:
+                posted = cell.sums.gpu_cost.get((gpu, component), 0)
+                if _difference(cell, posted, charged, component, parts) is not None:
+                    return True
+    return False
 
 
 def _reckon(differences: _Differences, day: Day, cell: _Cell, prices: DatedPrices) -> None:

@@ -141,11 +141,13 @@ class Tariff:
         A rule names a GPU by its UUID, or by its model where the one before was of another.
         """
         before = self._before.get(gpu.uuid)
-        if before is None or (inherited := self._first(before)) is None:
+        if before is None:
             return gpu
-        own = self._first(gpu)
+        inherited, own = self._first(before), self._first(gpu)
         if own is None or own is inherited:
             return before
+        if inherited is None:
+            return gpu
         by_model = own.match.gpu_model is not None and gpu.gpu_model != before.gpu_model
         return gpu if own.match.uuid is not None or by_model else before
 

@@ -9,7 +9,11 @@ from pathlib import Path
 
 import pytest
 
+from exporter.config import parse
+from exporter.config.settings import cost_policy
+from exporter.ledger.reader import LedgerReader
 from exporter.readings import GpuReading
+from exporter.reports.repricing import repricing
 from tests.corners.simulated_host import CENT, DAY, DOLLAR, HOUR, SECOND, HostClock, SimulatedHost, moment
 from tests.nightly import daily
 from tests.sampler.sampler_fixture import FakeNvmlSource
@@ -257,6 +261,49 @@ def test_a_price_from_a_day_on_which_clocks_change(
     assert today == int(day.replace("-", ""))
     assert host.days() == {before: 4 * CENT // 10, today: dollars(money)}
     assert host.whole() == dollars(money) + 4 * CENT // 10
+
+
+HALF_HOUR = """
+timezone: Asia/Kolkata
+hardware:
+  - rented: {{billing: always, prices: [{{from: 2026-11-01, dollars_per_gpu_hour: 3.60}}{raised}]}}
+ownership: {{rules: [{{match: {{server: chat}}, product: {product}, team: assistants}}]}}
+servers: [{{name: chat, url: "http://127.0.0.1:8000/metrics", gpus: [0]}}]
+"""
+RAISED = ", {from: 2026-11-30T12:30, dollars_per_gpu_hour: 7.20}"
+
+
+@pytest.mark.parametrize(
+    ("begin", "after", "corrections"),
+    [
+        # 11 h 30 min of chat's at 3.60 more, then six hours of search's.
+        ("2026-11-30T12:00:00+05:30", 6 * HOUR, [("chat", 4140), ("search", 2160)]),
+        # Nothing from midnight on.
+        ("2026-11-30T12:00:00+05:30", 0, [("chat", 4140)]),
+        # From 20 minutes before midnight on: in the first case the hour of midnight is the only one.
+        ("2026-11-30T23:40:00+05:30", HOUR // 6, [("chat", 120), ("search", 60)]),
+        ("2026-11-30T23:40:00+05:30", 6 * HOUR, [("chat", 120), ("search", 2160)]),
+    ],
+)
+def test_a_correction_of_a_day_that_begins_at_half_past(
+    tmp_path: Path, begin: str, after: int, corrections: list[tuple[str, int]]
+) -> None:
+    """An hour of the books has the end of one day and the begin of another, which is another product's."""
+    host = SimulatedHost(tmp_path, HALF_HOUR.format(raised="", product="chat"), begin)
+    host.tick()
+    host.until("2026-12-01T00:00:00+05:30")
+    if after:
+        host.reload(HALF_HOUR.format(raised="", product="search"))
+        host.tick(after)
+    before, raised = (
+        cost_policy(parse(HALF_HOUR.format(raised=text, product="search").encode()), "host-1")
+        for text in ("", RAISED)
+    )
+    assert host.path is not None
+    with LedgerReader.open(host.path) as reader:
+        difference = repricing(before.tariff, raised.tariff, reader, before.zone, host.clock.wall() + DAY)
+    assert difference is not None
+    assert [(each.product, each.cents) for each in difference.corrections] == corrections
 
 
 def test_budgets_and_months_on_the_page_at_a_months_end(tmp_path: Path) -> None:

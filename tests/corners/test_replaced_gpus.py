@@ -11,9 +11,10 @@ from pathlib import Path
 
 import pytest
 
+from exporter.cli.adjust import proposed
 from exporter.readings import Gpu, GpuReading
 from exporter.web.summary import summarize
-from tests.corners.simulated_host import CENT, MINUTE, SECOND, SimulatedHost
+from tests.corners.simulated_host import CENT, DOLLAR, HOUR, MINUTE, SECOND, SimulatedHost
 
 CONFIG = """
 discovery: {gpus: all}
@@ -188,3 +189,58 @@ def test_a_ledger_of_the_release_before_heals(tmp_path: Path) -> None:
     # What passed while no daemon ran is of the eight that were here: 5 minutes of them.
     rows = {row["uuid"]: row["picodollars"] for row in host.statement("2026-11", "gpu")["rows"]}
     assert rows == dict.fromkeys(generation("a"), (1 + 30 + 6) * CENT)
+
+
+OWNED_BOARD = "{match: {uuid: GPU-a0}, owned: {%s, in_service: 2026-01-01, life_years: 3}}"
+BY_BOARD = f"""
+hardware:
+  - {OWNED_BOARD}
+  - rented: {{prices: [{{from: 2026-01-01, dollars_per_gpu_hour: 3.60}}], billing: always}}
+"""
+CHEAP, DEAR = (BY_BOARD % f"purchase_dollars_per_gpu: {dollars}" for dollars in (26298, 52596))
+"""At a dollar an hour over 3 x 8,766 hours, and at two."""
+
+
+def proposals(host: SimulatedHost, capsys: pytest.CaptureFixture[str]) -> list[str]:
+    """The commands that `adjust --proposals` prints."""
+    capsys.readouterr()
+    assert proposed(host.file, host.path, host.clock) == 0
+    return [line for line in capsys.readouterr().out.splitlines() if not line.startswith("#")]
+
+
+@pytest.mark.parametrize("boards", [["a"], ["a", "b"], ["a", "b", "c"]])
+def test_a_slot_is_corrected_at_the_price_that_it_was_charged_at(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], boards: list[str]
+) -> None:
+    """A named board and those after it in its slot, ten hours each: nothing, then a dollar an hour is due.
+
+    At the price of the other rule each hour would be 2.60 more.
+    """
+    cards = Boards(generation("a", 1))
+    host = SimulatedHost(tmp_path, CHEAP, NOON, nvml=cards)
+    host.tick()
+    for name in boards:
+        cards.listed = generation(name, 1)
+        host.tick()
+        host.tick(10 * HOUR)
+    assert host.whole() == 10 * len(boards) * DOLLAR
+    assert proposals(host, capsys) == []
+
+    host.file.write_text(DEAR)
+    (command,) = proposals(host, capsys)
+    assert f"--amount={10 * len(boards)}.00 " in command
+
+
+def test_a_board_that_left_the_slot_that_priced_it_is_charged_late(tmp_path: Path) -> None:
+    """Three boards in one slot, ten hours each without a price: then all of the slot has the first one's."""
+    cards = Boards(generation("a", 1))
+    host = SimulatedHost(tmp_path, "unmatched_hardware: unpriced\n", NOON, nvml=cards)
+    host.tick()
+    for name in "abc":
+        cards.listed = generation(name, 1)
+        host.tick()
+        host.tick(10 * HOUR)
+    host.reload(CHEAP)
+    for _ in range(3):
+        host.tick()
+    assert host.whole() == 30 * DOLLAR

@@ -6,8 +6,10 @@ Each of two GPUs costs 3.60 dollars an hour, a cent in ten seconds.
 from dataclasses import dataclass
 from pathlib import Path
 
+import pytest
+
 from exporter.readings import Gpu, GpuReading
-from tests.corners.simulated_host import CENT, MINUTE, SECOND, SimulatedHost
+from tests.corners.simulated_host import CENT, HOUR, MINUTE, SECOND, SimulatedHost
 
 FIRST_GPU, SECOND_GPU = UUIDS = (
     "GPU-0e000000-0000-4000-8000-000000000000",
@@ -81,3 +83,24 @@ def test_it_is_told_beforehand(tmp_path: Path) -> None:
     assert rows == {FIRST_GPU: 121 * CENT, SECOND_GPU: 61 * CENT}
     assert host.served("inference_gpu_up", uuid=SECOND_GPU) == 0
     assert host.rows("inference_gpu_up") == {("H100", FIRST_GPU): 1}
+
+
+@pytest.mark.parametrize("listed", [False, True])
+def test_what_waits_for_a_price_ends_where_it_left(tmp_path: Path, *, listed: bool) -> None:
+    """Out at noon, and told at one with the first price: each GPU is charged its hour before noon.
+
+    The other is charged the hour after it, too, and so is one that is still there: it did not leave.
+    """
+    cards = Two()
+    host = SimulatedHost(tmp_path, "unmatched_hardware: unpriced\n", "2026-11-25T11:00:00+00:00", nvml=cards)
+    host.tick()
+    host.tick(HOUR)
+    cards.here = 2 if listed else 1
+    host.tick(HOUR)
+    host.reload(SOLD.replace("12:10", "12:00"))
+    for _ in range(3):
+        host.tick()
+
+    hours = 4 if listed else 3
+    assert host.whole() == hours * 360 * CENT
+    assert host.statement("2026-11")["total"]["unpriced_gpu_hours"] == 0

@@ -78,6 +78,7 @@ REMEMBERED = State(
     listed_in="boot-0",
     replaced=7,
     retired=("GPU-7", "GPU-6"),
+    former={"GPU-5": Gpu("GPU-4", "H100")},
     endpoints={
         URL: EndpointState(
             ZETA,
@@ -343,7 +344,15 @@ def test_holders_of_an_earlier_release_come_back() -> None:
 
 
 @pytest.mark.parametrize(
-    "text", ['{"retired": "GPU-1"}', '{"replaced": -1}', '{"replaced": 0.5}', '{"listed_in": 7}', "[]"]
+    "text",
+    [
+        '{"retired": "GPU-1"}',
+        '{"replaced": -1}',
+        '{"replaced": 0.5}',
+        '{"listed_in": 7}',
+        '{"former": {"GPU-1": ["GPU-2"]}}',
+        "[]",
+    ],
 )
 def test_an_inventory_that_cannot_be_read_costs_no_gpu(text: str) -> None:
     """What is remembered of slots as a whole is dropped; the slots themselves stay."""
