@@ -20,7 +20,7 @@ from exporter.engines.catalogue import (
     mistaken_engine,
     recognize,
 )
-from exporter.engines.exposition import Page, SeriesCache, WantedLine, WantedSeries, read, read_lines
+from exporter.engines.exposition import Page, SeriesCache, WantedLine, WantedSeries, read
 from exporter.engines.gateway_counts import GatewayCounts, TeamOf, count_gateway, count_shares
 from exporter.engines.gateways import GATEWAYS, GatewaySpec, Shares, TokenSeries
 from exporter.engines.interpretation import (
@@ -29,6 +29,7 @@ from exporter.engines.interpretation import (
     interpret,
     process_identity,
 )
+from exporter.engines.layouts import PageSequence, SelectedLines
 from exporter.engines.spec import (
     Engine,
     MetadataQuery,
@@ -54,6 +55,8 @@ __all__ = [
     "Interpretation",
     "MetadataQuery",
     "Page",
+    "PageSequence",
+    "SelectedLines",
     "SeriesCache",
     "Shares",
     "TeamOf",
@@ -78,7 +81,6 @@ __all__ = [
     "mistaken_engine",
     "process_identity",
     "read",
-    "read_lines",
     "recognize",
     "wanted",
 ]

@@ -6,6 +6,7 @@ from typing import Final
 
 from exporter.engines.exposition import Page, Sample, Series
 from exporter.engines.latency import latency_readings
+from exporter.engines.layouts import PageOfLayout
 from exporter.engines.spec import (
     PROCESS_START,
     Alternative,
@@ -173,7 +174,7 @@ def _as_before(engine: Engine, page: Page, models: Models) -> Sequence[CounterRe
 
     Values that no counter has are left to the full reading.
     """
-    plan = None if page.layout is None else page.layout.derived
+    plan = page.layout.derived if isinstance(page, PageOfLayout) else None
     if not isinstance(plan, _CounterPlan) or plan.engine is not engine or plan.otherwise != models.otherwise:
         return None
     samples = page.samples
@@ -200,9 +201,9 @@ def _as_before(engine: Engine, page: Page, models: Models) -> Sequence[CounterRe
 
 def _remember(engine: Engine, page: Page, models: Models, counters: Sequence[CounterReading]) -> None:
     """Keep the counters of a page for the next one of its layout, where each is one good sample."""
-    layout = page.layout
-    if layout is None or engine.repeated or not isinstance(counters, tuple):
+    if not isinstance(page, PageOfLayout) or engine.repeated or not isinstance(counters, tuple):
         return
+    layout = page.layout
     layout.derived = None
     chosen_samples = [
         (count, position, sample)

@@ -15,9 +15,10 @@ from exporter.engines import (
     GatewaySpec,
     Interpretation,
     Page,
+    PageSequence,
+    SelectedLines,
     SeriesCache,
     Uncounted,
-    WantedLine,
     announces,
     counted,
     created_by_digest,
@@ -31,7 +32,6 @@ from exporter.engines import (
     mistaken_engine,
     process_identity,
     read,
-    read_lines,
     wanted,
 )
 from exporter.engines.interpretation import implausible
@@ -235,9 +235,11 @@ class ServerSource(EndpointSource):
         self._histograms = SeriesCache()
         self._last: ServerReading | None = None
         self._last_errors: ErrorCounts = ()
-        self._last_page = b""
-        self._lines: tuple[WantedLine, ...] | None = None
-        self._latency_lines: tuple[WantedLine, ...] | None = None
+        self._last_content: object = None
+        self._pages = PageSequence(self._memory)
+        self._selected: SelectedLines | None = None
+        self._latency_pages = PageSequence(self._histograms)
+        self._selected_latencies: SelectedLines | None = None
         self._created_read_separately = False
         self._permanent_failure: ReadFailedError | None = None
 
@@ -348,9 +350,9 @@ class ServerSource(EndpointSource):
 
         Pages of an idle server differ in what is not wanted, such as the requests for these very pages.
         """
-        last, self._last_page = self._last_page, self._digest(answer.body)
+        last, self._last_content = self._last_content, self._content(answer.body)
         engine, reading = self._engine, self._last
-        same = self._last_page == last and not self._unrecognized
+        same = self._last_content == last and not self._unrecognized
         # A header or another page may have changed.
         if not same or reading is None or not reading.models or engine is None or engine.identity_header:
             return None
@@ -359,18 +361,16 @@ class ServerSource(EndpointSource):
         self.errors = self._last_errors
         return reading
 
-    def _digest(self, body: bytes) -> bytes:
-        """The digest of a large page, or of the wanted lines of another one, which are kept to be read."""
-        engine, self._lines, self._latency_lines = self._engine, None, None
+    def _content(self, body: bytes) -> object:
+        """What stays if a page stays: of a large one its bytes, of another one the lines, kept to be read."""
+        engine, self._selected, self._selected_latencies = self._engine, None, None
         if len(body) >= LARGE_BYTES or engine is None or self._rematched(engine) or body.startswith(b'"'):
             return blake2b(body).digest()
-        self._lines = tuple(wanted(engine).lines(body))
-        # Without a service level no other line is read.
-        latencies = () if self._context.slo is None else tuple(latency_series(engine).lines(body))
-        self._latency_lines = latencies
-        lines = (*self._lines, *latencies)
-        names = "\n".join([name for name, _ in lines]).encode()
-        return blake2b(names + b"\n".join([rest for _, rest in lines])).digest()
+        self._selected = self._pages.select(body, wanted(engine))
+        if self._context.slo is None:
+            return self._selected.content()
+        self._selected_latencies = self._latency_pages.select(body, latency_series(engine))
+        return self._selected.content(), self._selected_latencies.content()
 
     def _rematched(self, engine: Engine) -> bool:
         """Whether each page must be recognized: it may be another engine's."""
@@ -437,7 +437,7 @@ class ServerSource(EndpointSource):
             page = self._page(body, engine)
             if engine.fingerprint.matches(page):
                 return page, engine
-        self._latency_lines = None  # those of another engine
+        self._selected_latencies = None  # those of another engine
         page = self._page(body, None)
         self._engine = self._configured
         self._engine = engine_of_page(
@@ -448,9 +448,9 @@ class ServerSource(EndpointSource):
     def _page(self, body: bytes, engine: Engine | None) -> Page:
         names = everything(self._described) if engine is None else wanted(engine)
         self._created_read_separately = self._created_read_separately and len(body) >= LARGE_BYTES
-        lines, self._lines = self._lines, None
-        if engine is not None and lines is not None:
-            return read_lines(lines, self._memory)
+        selected, self._selected = self._selected, None
+        if engine is not None and selected is not None:
+            return self._pages.read(selected)
         page = None if self._created_read_separately else read(body, names, self._memory)
         if page is None or page.cut:
             # Each counter may have a `_created` series: those are read separately.
@@ -491,9 +491,9 @@ class ServerSource(EndpointSource):
         return interpretation
 
     def _latency_page(self, body: bytes, engine: Engine) -> Page:
-        lines, self._latency_lines = self._latency_lines, None
-        if lines is not None:
-            return read_lines(lines, self._histograms)
+        selected, self._selected_latencies = self._selected_latencies, None
+        if selected is not None:
+            return self._latency_pages.read(selected)
         return read(body, latency_series(engine), self._histograms)
 
     def _limit(self, engine: Engine) -> SequenceLimit | None:
