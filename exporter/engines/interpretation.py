@@ -2,11 +2,13 @@
 
 import math
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from functools import cache
 from typing import Final
 
 from exporter.engines.exposition import Page, Sample, Series
 from exporter.engines.latency import latency_readings
 from exporter.engines.layouts import PageOfLayout
+from exporter.engines.plans import PagePlan
 from exporter.engines.spec import (
     PROCESS_START,
     Alternative,
@@ -45,7 +47,10 @@ REQUESTS_MAX: Final = 1_000_000
 
 @dataclass(frozen=True, slots=True)
 class Interpretation:
-    """Fields of a `ServerReading` from one page; `role` is empty where both roles are on the page."""
+    """Fields of a `ServerReading` from one page; `role` is empty where both roles are on the page.
+
+    `implausible` is how many series of counters are ignored (see `implausible`).
+    """
 
     counters: Sequence[CounterReading]
     loads: tuple[LoadReading, ...]
@@ -54,6 +59,7 @@ class Interpretation:
     started: Instant | None
     role: Role = ""
     latencies: tuple[LatencyReading, ...] | None = None
+    implausible: int = 0
 
 
 def interpret(
@@ -75,15 +81,21 @@ def interpret(
     A counter that is NaN, infinite or negative is not a reading.
     """
     models = Models(engine, model or _named(engine, page))
-    counters = _as_before(engine, page, models)
-    if counters is None:
+    plan = _plan(engine, page, models) if isinstance(page, PageOfLayout) else None
+    counters: Sequence[CounterReading]
+    if isinstance(page, PageOfLayout) and plan is not None:
+        counters, role, ignored = plan.counters(page.values), plan.role, 0
+        models.names.update(plan.models)
+    else:
         counters = counter_readings(
             counter
             for group in engine.groups
             for alternative in _first_available(group, page)
             for counter in _counters(engine, alternative, page, models)
         )
-        _remember(engine, page, models, counters)
+        role, ignored = _role(engine, page), implausible(engine, page)
+        if isinstance(page, PageOfLayout):
+            page.layout.derived = _new_plan(engine, page, models, counters)
     loads = _loads(engine, page, models, limit)
     latencies = None
     if slo is not None and histograms is not None:
@@ -93,7 +105,7 @@ def interpret(
     if names <= {""}:  # nothing has been counted yet
         names = {models.otherwise}
     return Interpretation(
-        counters, loads, tuple(sorted(names - {""})), identity, started, _role(engine, page), latencies
+        counters, loads, tuple(sorted(names - {""})), identity, started, role, latencies, ignored
     )
 
 
@@ -155,78 +167,46 @@ def _counters(
             )
 
 
-@dataclass(frozen=True, slots=True)
-class _CounterPlan:
-    """The counters of a layout, without their values: the samples and position of each, its scale.
-
-    `created` are the values of the series that say when others began. `models` are all names of models.
-    """
-
-    engine: Engine
-    otherwise: str
-    created: tuple[tuple[str, tuple[Sample, ...]], ...]
-    models: frozenset[str]
-    counters: tuple[tuple[str, int, float, CounterReading], ...]
-
-
-def _as_before(engine: Engine, page: Page, models: Models) -> Sequence[CounterReading] | None:
-    """The counters of a page that differs from the one before in values only; `None` if it may not.
-
-    Values that no counter has are left to the full reading.
-    """
-    plan = page.layout.derived if isinstance(page, PageOfLayout) else None
-    if not isinstance(plan, _CounterPlan) or plan.engine is not engine or plan.otherwise != models.otherwise:
+def _plan(engine: Engine, page: PageOfLayout, models: Models) -> PagePlan | None:
+    """The plan of this page; `None` where it has none, or another one."""
+    plan = page.layout.derived
+    if not isinstance(plan, PagePlan) or plan.engine is not engine or plan.otherwise != models.otherwise:
         return None
-    samples = page.samples
-    if any(samples[name] != before for name, before in plan.created):
-        return None
-    counters: list[CounterReading] = []
-    for name, position, scale, counter in plan.counters:
-        value = samples[name][position].value
-        if not 0 <= value < math.inf:
-            return None
-        counters.append(
-            CounterReading(
-                counter.series,
-                counter.model,
-                counter.quantity,
-                value * scale,
-                counter.sign,
-                counter.created,
-            )
-        )
-    models.names.update(plan.models)
-    return tuple(counters)
+    return plan if plan.fits(page.values) else None
 
 
-def _remember(engine: Engine, page: Page, models: Models, counters: Sequence[CounterReading]) -> None:
-    """Keep the counters of a page for the next one of its layout, where each is one good sample."""
-    if not isinstance(page, PageOfLayout) or engine.repeated or not isinstance(counters, tuple):
-        return
-    layout = page.layout
-    layout.derived = None
-    chosen_samples = [
-        (count, position, sample)
+def _new_plan(
+    engine: Engine, page: PageOfLayout, models: Models, counters: Sequence[CounterReading]
+) -> PagePlan | None:
+    """The plan for the next page of this layout; `None` where a counter is not one good value."""
+    indices = page.layout.indices
+    counts = [
+        (index, count)
         for group in engine.groups
         for alternative in _first_available(group, page)
         for count in alternative.counts
-        for position, sample in enumerate(page.samples.get(count.name, ()))
+        for index, sample in zip(indices.get(count.name, ()), page.samples.get(count.name, ()), strict=True)
         if chosen(sample.series.labels, count.where)
         and not (count.unless and chosen(sample.series.labels, count.unless))
     ]
-    if len(chosen_samples) != len(counters):
-        return
-    names = {created_name(count.name) for count, _, _ in chosen_samples} if engine.created else set()
-    layout.derived = _CounterPlan(
+    if engine.repeated or len(counts) != len(counters):
+        return None
+    created = {created_name(count.name) for _, count in counts} if engine.created else set()
+    return PagePlan(
         engine,
         models.otherwise,
-        tuple((name, page.samples[name]) for name in sorted(names) if name in page.samples),
-        frozenset(models.names),
-        tuple(
-            (count.name, position, count.scale, counter)
-            for (count, position, _), counter in zip(chosen_samples, counters, strict=True)
-        ),
+        models.names,
+        _role(engine, page),
+        counters=[(index, count.scale, one) for (index, count), one in zip(counts, counters, strict=True)],
+        counted=[index for name in _counts(engine) for index in indices.get(name, ())],
+        fixed=[(index, page.values[index]) for name in sorted(created) for index in indices.get(name, ())],
     )
+
+
+@cache
+def _counts(engine: Engine) -> frozenset[str]:
+    """The names of all counters of an engine."""
+    return frozenset(count.name for count in engine.counts())
 
 
 def created_by_series(page: Page, name: str) -> dict[str, Instant]:
@@ -417,6 +397,6 @@ def implausible(engine: Engine, page: Page) -> int:
     """
     return sum(
         not 0 <= sample.value <= LARGEST_COUNT
-        for name in {count.name for count in engine.counts()}
+        for name in _counts(engine)
         for sample in page.samples.get(name, ())
     )

@@ -34,7 +34,6 @@ from exporter.engines import (
     read,
     wanted,
 )
-from exporter.engines.interpretation import implausible
 from exporter.engines.llamacpp import LLAMACPP
 from exporter.frozen import dataclass
 from exporter.hashes import blake2b
@@ -380,7 +379,7 @@ class ServerSource(EndpointSource):
         page, engine = self._recognized(answer.body)
         interpretation = self._interpreted(engine, page, answer)
         bad = self._context.slo is not None and interpretation.latencies is None
-        self._note_errors(page, implausible=implausible(engine, page), bad_histograms=int(bad))
+        self._note_errors(page, implausible=interpretation.implausible, bad_histograms=int(bad))
         self._last_errors = self.errors
         return self._reading(engine, interpretation)
 
