@@ -42,6 +42,7 @@ from exporter.readings import (
     Division,
     ErrorCounts,
     FailureReason,
+    Peer,
     ReadFailedError,
     Role,
     SequenceLimit,
@@ -337,9 +338,8 @@ class ServerSource(EndpointSource):
             self._on_page("", response)
         with self._parse_lock.taken(response.body):
             reading = self._unchanged(response) or self._with_created(self._parse_page(response), response)
-        if reading.peer != response.peer:
-            reading = replace(reading, peer=response.peer)
-        self._rest.was(active=self._moved(reading))
+        if self._props is not None:
+            self._rest.was(active=self._moved(reading))
         self._unrecognized = False
         self._last = reading
         return reading
@@ -358,7 +358,7 @@ class ServerSource(EndpointSource):
         if not self._info.model and any(question.model for question in engine.questions):
             return None  # it is asked for again
         self.errors = self._last_errors
-        return reading
+        return reading if reading.peer == answer.peer else replace(reading, peer=answer.peer)
 
     def _content(self, body: bytes) -> object:
         """What stays if a page stays: of a large one its bytes, of another one the lines, kept to be read."""
@@ -381,7 +381,7 @@ class ServerSource(EndpointSource):
         bad = self._context.slo is not None and interpretation.latencies is None
         self._note_errors(page, implausible=interpretation.implausible, bad_histograms=int(bad))
         self._last_errors = self.errors
-        return self._reading(engine, interpretation)
+        return self._reading(engine, interpretation, answer.peer)
 
     def _with_created(self, reading: ServerReading, answer: HttpResponse) -> ServerReading:
         """The reading with the start of its series, read separately to save memory."""
@@ -515,7 +515,7 @@ class ServerSource(EndpointSource):
         info = self._probe.info(engine, identity)
         return info if props is None else replace(info, version=props.build)
 
-    def _reading(self, engine: Engine, interpretation: Interpretation) -> ServerReading:
+    def _reading(self, engine: Engine, interpretation: Interpretation, peer: Peer | None) -> ServerReading:
         return ServerReading(
             key=self._key,
             url=self._id,
@@ -535,6 +535,7 @@ class ServerSource(EndpointSource):
             counters=interpretation.counters,
             loads=interpretation.loads,
             models=interpretation.models,
+            peer=peer,
         )
 
 
