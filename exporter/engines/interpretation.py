@@ -1,13 +1,14 @@
 """Readings of a page, given the engine that wrote it."""
 
 import math
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from functools import cache
 from typing import Final
 
 from exporter.engines.exposition import Page, Sample, Series
 from exporter.engines.latency import latency_readings
 from exporter.engines.layouts import PageOfLayout
+from exporter.engines.load import REQUESTS_MAX, CacheUse, Gauges, load_readings
 from exporter.engines.plans import PagePlan
 from exporter.engines.spec import (
     PROCESS_START,
@@ -25,7 +26,6 @@ from exporter.readings import (
     CounterReading,
     LatencyReading,
     LoadReading,
-    Occupancy,
     Role,
     SequenceLimit,
     ServiceLevel,
@@ -40,9 +40,6 @@ LATEST_SECONDS: Final = 1e11
 
 MODELS_MAX: Final = 1000
 """Models that are distinguished on one page, in its order: the most that `limits.models` allows."""
-
-REQUESTS_MAX: Final = 1_000_000
-"""Largest plausible value of a gauge of requests; a larger one is ignored."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -81,10 +78,13 @@ def interpret(
     A counter that is NaN, infinite or negative is not a reading.
     """
     models = Models(engine, model or _named(engine, page))
-    plan = _plan(engine, page, models) if isinstance(page, PageOfLayout) else None
+    as_before = page if isinstance(page, PageOfLayout) else None
+    plan = None if as_before is None else _plan(engine, as_before, models)
+    readings = None if as_before is None or plan is None else plan.readings(as_before.values, limit)
     counters: Sequence[CounterReading]
-    if isinstance(page, PageOfLayout) and plan is not None:
-        counters, role, ignored = plan.counters(page.values), plan.role, 0
+    if plan is not None and readings is not None:
+        counters, loads = readings
+        role, ignored = plan.role, 0
         models.names.update(plan.models)
     else:
         counters = counter_readings(
@@ -93,10 +93,10 @@ def interpret(
             for alternative in _first_available(group, page)
             for counter in _counters(engine, alternative, page, models)
         )
+        loads = load_readings(_gauges(engine, page, models), limit)
         role, ignored = _role(engine, page), implausible(engine, page)
-        if isinstance(page, PageOfLayout):
-            page.layout.derived = _new_plan(engine, page, models, counters)
-    loads = _loads(engine, page, models, limit)
+        if as_before is not None and plan is None:
+            as_before.layout.derived = _new_plan(engine, as_before, models, counters)
     latencies = None
     if slo is not None and histograms is not None:
         latencies = latency_readings(engine, histograms, slo, models.of)
@@ -168,7 +168,7 @@ def _counters(
 
 
 def _plan(engine: Engine, page: PageOfLayout, models: Models) -> PagePlan | None:
-    """The plan of this page; `None` where it has none, or another one."""
+    """The plan that was made of an earlier page of this layout, if it is right for this one."""
     plan = page.layout.derived
     if not isinstance(plan, PagePlan) or plan.engine is not engine or plan.otherwise != models.otherwise:
         return None
@@ -178,9 +178,11 @@ def _plan(engine: Engine, page: PageOfLayout, models: Models) -> PagePlan | None
 def _new_plan(
     engine: Engine, page: PageOfLayout, models: Models, counters: Sequence[CounterReading]
 ) -> PagePlan | None:
-    """The plan for the next page of this layout; `None` where a counter is not one good value."""
+    """The plan for the next pages of this layout; `None` where a counter is not one good value."""
+    if _ranks_repeat(engine, page):  # which one is read depends on the values
+        return None
     indices = page.layout.indices
-    counts = [
+    chosen_counts = [
         (index, count)
         for group in engine.groups
         for alternative in _first_available(group, page)
@@ -189,17 +191,32 @@ def _new_plan(
         if chosen(sample.series.labels, count.where)
         and not (count.unless and chosen(sample.series.labels, count.unless))
     ]
-    if engine.repeated or len(counts) != len(counters):
+    if len(chosen_counts) != len(counters):
         return None
-    created = {created_name(count.name) for _, count in counts} if engine.created else set()
+    created = {created_name(count.name) for _, count in chosen_counts} if engine.created else set()
+    # Each value is its own number, from 1 on: what a gauge says of this page is which value it is.
+    numbered = page.layout.page(tuple(map(float, range(1, len(page.values) + 1))))
+    every = Models(engine, models.otherwise)
+    every.names.update(models.names)
     return PagePlan(
         engine,
         models.otherwise,
-        models.names,
         _role(engine, page),
-        counters=[(index, count.scale, one) for (index, count), one in zip(counts, counters, strict=True)],
-        counted=[index for name in _counts(engine) for index in indices.get(name, ())],
+        counters=[
+            (index, count.scale, one) for (index, count), one in zip(chosen_counts, counters, strict=True)
+        ],
+        counts=[index for name in _counts(engine) for index in indices.get(name, ())],
         fixed=[(index, page.values[index]) for name in sorted(created) for index in indices.get(name, ())],
+        numbered=_gauges(engine, numbered, every),
+        models=every.names,
+    )
+
+
+def _ranks_repeat(engine: Engine, page: Page) -> bool:
+    """Whether some series differ in labels alone by which ranks repeat each other."""
+    return bool(engine.repeated) and any(
+        len({sample.series.less(engine.repeated).key for sample in samples}) < len(samples)
+        for samples in page.samples.values()
     )
 
 
@@ -279,80 +296,36 @@ def _role(engine: Engine, page: Page) -> Role:
     return ""
 
 
-def _loads(
-    engine: Engine, page: Page, models: Models, limit: SequenceLimit | None
-) -> tuple[LoadReading, ...]:
-    running = _requests(engine, engine.running, page, models)
-    waiting = _requests(engine, engine.waiting, page, models)
-    max_running = _max_running(running, _requests(engine, engine.max_running, page, models), limit)
-    kv_cache = _kv_cache(engine, page, models)
-    return tuple(
-        LoadReading(
-            name,
-            sum(running[name]) if name in running else None,
-            sum(waiting[name]) if name in waiting else None,
-            max(1, sum(requests > 0 for requests in running.get(name, ()))),
-            max_running.get(name),
-            kv_cache.get(name),
-        )
-        for name in sorted(running.keys() | waiting.keys() | kv_cache.keys())
+def _gauges(engine: Engine, page: Page, models: Models) -> Gauges:
+    return Gauges(
+        _requests(engine, engine.running, page, models),
+        _requests(engine, engine.waiting, page, models),
+        _requests(engine, engine.max_running, page, models),
+        _caches(engine, page, models),
     )
 
 
-def _max_running(
-    running: Mapping[str, Sequence[float]],
-    on_page: Mapping[str, Sequence[float]],
-    limit: SequenceLimit | None,
-) -> dict[str, float]:
-    """Largest number of running requests per model: by the page for each of its ranks, else by the limit.
-
-    A limit is of the whole server, so that it has no meaning for one of several models.
-    """
-    if on_page:
-        return {
-            name: sum(on_page[name])
-            for name, ranks in running.items()
-            if len(on_page.get(name, ())) == len(ranks) and min(on_page[name]) > 0
-        }
-    if limit is None or len(running) != 1:
-        return {}
-    return {
-        name: float(limit.sequences * (1 if limit.shared else len(ranks))) for name, ranks in running.items()
-    }
-
-
-def _kv_cache(engine: Engine, page: Page, models: Models) -> dict[str, Occupancy]:
-    """Use of the KV cache per model, by the first gauge on the page.
-
-    One value that is not plausible leaves its model out: the mean of the other ranks is not its load.
-    """
+def _caches(engine: Engine, page: Page, models: Models) -> dict[str, list[CacheUse]]:
+    """Use of the KV cache per model, by the first gauge on the page: what each rank's gauge says."""
     for gauge in engine.kv_cache:
         if gauge.name in page.names:
-            parts: dict[str, list[Occupancy | None]] = {}
-            for series, occupancy in _cache_parts(engine, page, gauge):
-                parts.setdefault(models.of(series), []).append(occupancy)
-            return {
-                name: Occupancy(sum(part.used for part in known), sum(part.capacity for part in known))
-                for name, ranks in parts.items()
-                if len(known := [part for part in ranks if part is not None]) == len(ranks)
-            }
+            caches: dict[str, list[CacheUse]] = {}
+            for series, use in _cache_uses(engine, page, gauge):
+                caches.setdefault(models.of(series), []).append(use)
+            return caches
     return {}
 
 
-def _cache_parts(engine: Engine, page: Page, gauge: CacheGauge) -> Iterator[tuple[Series, Occupancy | None]]:
-    """Each rank's series and its use of the cache, `None` for one that is not plausible."""
+def _cache_uses(engine: Engine, page: Page, gauge: CacheGauge) -> Iterator[tuple[Series, CacheUse]]:
     capacities = {
         sample.series.named(gauge.name): sample.value
         for sample in (_samples(engine, page, gauge.capacity, ()) if gauge.capacity else ())
     }
-    plausible = _samples(engine, page, gauge.name, gauge.where)
-    for sample in plausible:
-        capacity = capacities.get(sample.series.key, 0.0) if gauge.capacity else 1.0
-        fits = capacity > 0 and (gauge.capacity or sample.value <= capacity)
-        yield sample.series, Occupancy(min(sample.value, capacity), capacity) if fits else None
-    for sample in page.samples.get(gauge.name, ()):
-        if chosen(sample.series.labels, gauge.where) and not 0 <= sample.value < math.inf:
-            yield sample.series, None
+    for series, value in _samples(engine, page, gauge.name, gauge.where):
+        yield series, (value, capacities.get(series.key, 0.0) if gauge.capacity else None)
+    for series, value in page.samples.get(gauge.name, ()):
+        if chosen(series.labels, gauge.where) and not 0 <= value < math.inf:
+            yield series, (value, None)
 
 
 def _requests(engine: Engine, gauges: Iterable[Gauge], page: Page, models: Models) -> dict[str, list[float]]:
