@@ -47,29 +47,28 @@ class PageLayout:
     for as long as the layout lasts.
     """
 
-    __slots__ = ("_begins", "_rows", "_series", "_wanted", "derived", "indices", "names")
+    __slots__ = ("_rows", "_series", "_wanted", "derived", "indices", "names")
 
-    def __init__(self, wanted: WantedSeries, begins: Iterable[tuple[str, bytes, Series]]) -> None:
-        lines = tuple(begins)
+    def __init__(self, wanted: WantedSeries, series: Iterable[Series]) -> None:
         self._wanted = wanted
-        self._begins = tuple([(name, raw + b" ") for name, raw, _ in lines])
-        self._series = tuple([series for _, _, series in lines])
+        self._series = tuple(series)
         self._rows: _Rows | int | None = 0
         self.indices: Final[dict[str, list[int]]] = {}
-        for index, (name, _, _) in enumerate(lines):
-            self.indices.setdefault(name, []).append(index)
+        for index, one in enumerate(self._series):
+            self.indices.setdefault(one.name, []).append(index)
         self.names: Final = frozenset(self.indices)
         self.derived: object = None
 
-    def of_lines(self, lines: Sequence[WantedLine]) -> Values | None:
+    def of_lines(self, lines: Sequence[WantedLine], memory: SeriesCache) -> Values | None:
         """The values of these lines; `None` if one of them is not as before, or not a number."""
-        if len(lines) != len(self._begins):
+        if len(lines) != len(self._series):
             return None
         numbers: list[bytes] = []
-        for (name, rest), (known, begin) in zip(lines, self._begins, strict=True):
-            if name != known or not rest.startswith(begin):
+        for (name, rest), series in zip(lines, self._series, strict=True):
+            raw, _, number = rest.rpartition(b" ")
+            if memory.known(name, raw) is not series:
                 return None
-            numbers.append(rest[len(begin) :])
+            numbers.append(number)
         return _values(numbers)
 
     def of_page(self, page: bytes, wanted: WantedSeries) -> Values | None:
@@ -85,13 +84,15 @@ class PageLayout:
         """
         if self._rows is None:
             return
-        rows = page.split(b"\n")
-        if isinstance(self._rows, _Rows) and self._rows.count == len(rows):
+        if isinstance(self._rows, _Rows):
             self._rows.unsearched = 0
-        elif self._rows != len(rows):
+            if self._rows.values(page) is not None:
+                return
+        rows = page.split(b"\n")
+        if self._rows != len(rows):
             self._rows = len(rows)
         elif _grouped(rows):
-            self._rows = _Rows(rows, tuple(self._wanted.rows(page)), [begin for _, begin in self._begins])
+            self._rows = _Rows(rows, tuple(self._wanted.rows(page)))
         else:
             self._rows = None
 
@@ -133,15 +134,14 @@ class _Rows:
     is searched: the first one that differs in anything else, and the first after `UNSEARCHED_MAX`.
     """
 
-    __slots__ = ("_begins", "_pick", "_types", "count", "unsearched")
+    __slots__ = ("_begins", "_count", "_pick", "_types", "unsearched")
 
-    def __init__(self, rows: Sequence[bytes], wanted: Sequence[int], begins: Sequence[bytes]) -> None:
-        lines = zip([rows[row] for row in wanted], begins, strict=True)
-        self._begins = tuple([line[: line.rindex(begin) + len(begin)] for line, begin in lines])
+    def __init__(self, rows: Sequence[bytes], wanted: Sequence[int]) -> None:
+        self._begins = tuple([rows[row][: rows[row].rindex(b" ") + 1] for row in wanted])
         self._pick = itemgetter(*wanted, *[row for row, line in enumerate(rows) if line.startswith(_TYPE)])
         # A hash takes no memory, and no server can make another one alike: it is of this process alone.
         self._types = hash(self._pick(rows)[len(wanted) :])
-        self.count: Final = len(rows)
+        self._count = len(rows)
         self.unsearched = 0
 
     def values(self, page: bytes) -> Values | None:
@@ -150,7 +150,7 @@ class _Rows:
         if self.unsearched > UNSEARCHED_MAX:
             return None
         rows = page.split(b"\n")
-        if len(rows) != self.count:
+        if len(rows) != self._count:
             return None
         picked, begins = self._pick(rows), self._begins
         if not all(map(bytes.startswith, picked, begins)) or hash(picked[len(begins) :]) != self._types:
@@ -208,10 +208,10 @@ class PageSequence:
         if layout is not None and (values := layout.of_page(page, wanted)) is not None:
             return SelectedLines((), layout, values)
         lines = tuple(wanted.lines(page))
-        values = None if layout is None else layout.of_lines(lines)
+        values = None if layout is None else layout.of_lines(lines, self._memory)
         if values is None:
             layout = self.layout = self._layout(lines, wanted)
-            values = None if layout is None else layout.of_lines(lines)
+            values = None if layout is None else layout.of_lines(lines, self._memory)
         if layout is None or values is None:
             self.layout = None
             return SelectedLines(lines, None, ())
@@ -228,11 +228,10 @@ class PageSequence:
         """The layout of lines that are each a series of the cache and a number, none of them twice."""
         if len(lines) > REMEMBERED_MAX:
             return None
-        begins: dict[tuple[str, str], tuple[str, bytes, Series]] = {}
+        chosen: dict[str, Series] = {}
         for name, rest in lines:
-            raw = rest.rpartition(b" ")[0]
-            series = self._memory.known(name, raw)
-            if series is None or (name, series.key) in begins:
+            series = self._memory.known(name, rest.rpartition(b" ")[0])
+            if series is None or series.key in chosen:
                 return None
-            begins[name, series.key] = name, raw, series
-        return PageLayout(wanted, begins.values())
+            chosen[series.key] = series
+        return PageLayout(wanted, chosen.values())

@@ -139,6 +139,16 @@ def test_a_page_with_a_row_more_each_time_is_searched(
     assert noted == []
 
 
+def test_rows_that_changed_are_noted_again(searched: list[bytes]) -> None:
+    """With the same series in as many rows, such as those of another spelling."""
+    name = b"vllm:generation_tokens_total"
+    pages, spelled = PageSequence(SeriesCache()), PAGE.replace(name, name.replace(b":", b"_"))
+    for page in (*[PAGE] * 5, *[spelled] * 5):
+        read_next(pages, page)
+
+    assert searched == [*[PAGE] * 3, *[spelled] * 2]
+
+
 STATE = b'vllm:engine_sleep_state{engine="0",model_name="Qwen/Qwen3-32B",sleep_state="discard_all"} 0.0\n'
 IN_ITS_PLACE = COUNTER.replace(b'engine="0"', b'engine="1"') + b"\n"
 
