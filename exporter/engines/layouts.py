@@ -39,6 +39,10 @@ class PageOfLayout(Page):
     layout: "PageLayout" = field(kw_only=True, compare=False)
     values: Values = field(kw_only=True, compare=False)
 
+    def values_of(self, name: str) -> list[float]:
+        """The values of the series of a name."""
+        return [self.values[index] for index in self.layout.indices[name]]
+
 
 class PageLayout:
     """The lines of a page without a fault, up to their values: those of a server's next page are the same.

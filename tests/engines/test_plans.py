@@ -5,10 +5,20 @@ from pathlib import Path
 
 import pytest
 
-from exporter.engines import EVERYTHING, PageSequence, SeriesCache, interpret, read, recognize, wanted
+from exporter.engines import (
+    ENGINES,
+    EVERYTHING,
+    PageSequence,
+    SeriesCache,
+    interpret,
+    latency_series,
+    read,
+    recognize,
+    wanted,
+)
 from exporter.engines.layouts import PageOfLayout
 from exporter.engines.plans import PagePlan
-from exporter.readings import SequenceLimit
+from exporter.readings import SequenceLimit, ServiceLevel
 from tests.engines.test_captures import RECOGNIZED
 
 VALUES = [
@@ -70,3 +80,20 @@ def test_captures_have_a_plan() -> None:
         if isinstance(one, PageOfLayout) and isinstance(one.layout.derived, PagePlan):
             planned.add(path.stem)
     assert {path.stem for path in RECOGNIZED} - planned == {"mlc-llm-2026-07", "sglang-0.5.10-all-schedulers"}
+
+
+@pytest.mark.parametrize("every", [1, 2, 3, 50])
+def test_histograms_of_any_counts_are_read_as_the_first(every: int) -> None:
+    """Those that fall, are no numbers or too many cost the reading of this page, and of no other."""
+    engine, slo = ENGINES["vllm"], ServiceLevel(0.5, 0.05)
+    page = (Path(__file__).parent / "captures" / "vllm-0.33.0-dp2-lora-spec.prom").read_bytes()
+    names, pages = latency_series(engine), PageSequence(SeriesCache())
+    counted = read(page, wanted(engine))
+    unread = set()
+    for body in (*[page] * 4, *(with_value(page, every, value) for value in VALUES), page):
+        for level in (slo, ServiceLevel(1.0)):
+            one, first = pages.read(pages.select(body, names)), read(body, names)
+            expected = interpret(engine, counted, slo=level, histograms=first)
+            assert repr(interpret(engine, counted, slo=level, histograms=one)) == repr(expected)
+            unread.add(expected.latencies is None)
+    assert unread == {False, True}
