@@ -27,6 +27,7 @@ from exporter.engines.interpretation import (
     Interpretation,
     created_by_digest,
     interpret,
+    planned,
     process_identity,
 )
 from exporter.engines.layouts import PageSequence, SelectedLines
@@ -79,6 +80,7 @@ __all__ = [
     "match",
     "matches",
     "mistaken_engine",
+    "planned",
     "process_identity",
     "read",
     "recognize",

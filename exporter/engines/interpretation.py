@@ -68,6 +68,7 @@ def interpret(
     limit: SequenceLimit | None = None,
     slo: ServiceLevel | None = None,
     histograms: Page | None = None,
+    process: tuple[str, Instant | None] | None = None,
 ) -> Interpretation:
     """Read a page by its engine's names.
 
@@ -75,6 +76,7 @@ def interpret(
     `header` is the value of the engine's identity header, empty where there is none.
     `limit` is the largest number of running sequences, used where the page does not have it.
     `histograms` is the same page read for `latency_series`, for a server with a service level `slo`.
+    `process` is its `process_identity`, where that is known already.
     A counter that is NaN, infinite or negative is not a reading.
     """
     models = Models(engine, model or _named(engine, page))
@@ -100,13 +102,19 @@ def interpret(
     latencies = None
     if slo is not None and histograms is not None:
         latencies = latency_readings(engine, histograms, slo, models.of)
-    identity, started = process_identity(engine, page, header)
+    identity, started = process or process_identity(engine, page, header)
     names = models.names
     if names <= {""}:  # nothing has been counted yet
         names = {models.otherwise}
     return Interpretation(
         counters, loads, tuple(sorted(names - {""})), identity, started, role, latencies, ignored
     )
+
+
+def planned(engine: Engine, page: Page) -> bool:
+    """Whether a page of the same lines was interpreted as this engine's."""
+    plan = page.layout.derived if isinstance(page, PageOfLayout) else None
+    return isinstance(plan, PagePlan) and plan.engine is engine
 
 
 def _first_available(group: Iterable[Alternative], page: Page) -> Iterator[Alternative]:

@@ -30,6 +30,7 @@ from exporter.engines import (
     latency_series,
     match,
     mistaken_engine,
+    planned,
     process_identity,
     read,
     wanted,
@@ -434,7 +435,7 @@ class ServerSource(EndpointSource):
         engine = self._engine
         if engine is not None and not self._rematched(engine):
             page = self._page(body, engine)
-            if engine.fingerprint.matches(page):
+            if planned(engine, page) or engine.fingerprint.matches(page):
                 return page, engine
         self._selected_latencies = None  # those of another engine
         page = self._page(body, None)
@@ -467,15 +468,14 @@ class ServerSource(EndpointSource):
 
     def _interpreted(self, engine: Engine, page: Page, answer: HttpResponse) -> Interpretation:
         header = answer.headers.get(engine.identity_header, "") if engine.identity_header else ""
-        self._info = self._server_info(
-            engine, process_identity(engine, page, header)[0] or self._context.identity
-        )
+        process = process_identity(engine, page, header)
+        self._info = self._server_info(engine, process[0] or self._context.identity)
         slo = self._context.slo
         interpretation = interpret(
             engine,
             page,
             model=self._info.model,
-            header=header,
+            process=process,
             limit=self._limit(engine),
             slo=slo,
             # Apart from the counters: whatever their number or faults, tokens are counted.
