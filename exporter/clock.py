@@ -3,6 +3,7 @@
 import ctypes
 import threading
 import time
+from contextlib import suppress
 from pathlib import Path
 from typing import Final, Protocol
 
@@ -49,6 +50,9 @@ class Clock(Protocol):
 class SystemClock:
     """The host's clocks."""
 
+    _boot = ""
+    _library: ctypes.CDLL | None = None
+
     def elapsed(self) -> Nanoseconds:
         """CLOCK_BOOTTIME (clock_gettime(2)): monotonic, suspend included."""
         return time.clock_gettime_ns(time.CLOCK_BOOTTIME)
@@ -58,11 +62,10 @@ class SystemClock:
         return time.clock_gettime_ns(time.CLOCK_MONOTONIC)
 
     def boot(self) -> str:
-        """The kernel's boot id."""
-        try:
-            return BOOT_ID.read_text(encoding="ascii").strip()
-        except (OSError, UnicodeError):
-            return ""
+        """The kernel's boot id, read until it could be: no process sees another boot."""
+        with suppress(OSError, UnicodeError):
+            self._boot = self._boot or BOOT_ID.read_text(encoding="ascii").strip()
+        return self._boot
 
     def wall(self) -> Instant:
         """CLOCK_REALTIME."""
@@ -71,7 +74,9 @@ class SystemClock:
     def synchronized(self) -> bool:
         """adjtimex(2), which needs no privilege to read; true where it is forbidden."""
         try:
-            return int(ctypes.CDLL(None).adjtimex(ctypes.create_string_buffer(TIMEX_BYTES))) != TIME_ERROR
+            if self._library is None:
+                self._library = ctypes.CDLL(None)
+            return int(self._library.adjtimex(ctypes.create_string_buffer(TIMEX_BYTES))) != TIME_ERROR
         except (OSError, AttributeError):
             return True
 

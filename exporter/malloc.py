@@ -6,10 +6,11 @@ from typing import Final
 
 log = logging.getLogger(__name__)
 
-MALLOPT: Final = {-8: 1, -3: 64 << 10, -1: 64 << 10, -2: 16 << 10}
+MALLOPT: Final = {-8: 1, -3: 512 << 10, -1: 1 << 20, -2: 64 << 10}
 """mallopt(3): M_ARENA_MAX, the number of arenas that threads spread their allocations over;
 M_MMAP_THRESHOLD, from which size on memory goes back to the kernel with what was in it; M_TRIM_THRESHOLD and
-M_TOP_PAD, how much of what is free at the end of the heap is kept."""
+M_TOP_PAD, how much of what is free at the end of the heap is kept: two pages of a server, since what goes
+back is zeroed by the kernel when it comes again."""
 
 
 def make_lean() -> None:

@@ -39,7 +39,7 @@ FOREIGN = {
     "?": r"(engines/catalogue|imports)\.py",  # engines by their files' names; modules of Python
     "pynvml": r"sources/nvml/.+",
     "h2": r"sources/kubelet/.+",
-    "h11": r"sources/http_client\.py",
+    "httptools": r"sources/http_client\.py",
     "httpcore": r"sources/https_client\.py",
     "httpx": r"(sources/https_client|finance/prometheus/client)\.py",
     "yaml": r"config/.+",

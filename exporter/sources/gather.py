@@ -1,5 +1,7 @@
 """Reads all sources of a tick at once, in one bounded pool of threads.
 
+Threads join in one after another while quick reads wait: what answers at once needs one thread, and several
+would only take turns.
 A read that has not ended by the next tick is reported as failed, and no second one begins beside it: a
 hanging source occupies one thread, however long it hangs.
 Servers and gateways may be slow. A slow or new one is read by the threads for slow reads only, the
@@ -8,7 +10,7 @@ longest-waiting first. After slow failures in a row it is read less and less oft
 
 import threading
 from collections import deque
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Collection, Iterable
 from typing import Any, Final
 from weakref import WeakKeyDictionary
 
@@ -37,6 +39,9 @@ SLOW_READ: Final[Nanoseconds] = NANOSECONDS_PER_SECOND
 BACKOFF_MIN: Final[Nanoseconds] = 5 * NANOSECONDS_PER_SECOND
 BACKOFF_MAX: Final[Nanoseconds] = 30 * NANOSECONDS_PER_SECOND
 """Pauses after the second slow failure in a row and later ones, doubled each time."""
+
+JOIN_PAUSE: Final[Nanoseconds] = NANOSECONDS_PER_SECOND // 50
+"""How long reads wait before another thread joins in."""
 
 STOP_POLL: Final[Nanoseconds] = NANOSECONDS_PER_SECOND // 10
 """How often a wait for sources checks whether the process is to stop."""
@@ -170,7 +175,7 @@ class Gatherer:
         self._lock = threading.Lock()
         self._queued = threading.Condition(self._lock)
         self._ended = threading.Condition(self._lock)
-        self._queue: deque[_Read] = deque()
+        self._queues: dict[bool, deque[_Read]] = {False: deque(), True: deque()}
         self._awaited: set[_Read] = set()
         self._limits = {False: WORKERS, True: slow_workers}
         self._running = {False: 0, True: 0}
@@ -199,7 +204,6 @@ class Gatherer:
                 if source not in self._unfinished and self._is_due(histories.get(source))
             }
             self._unfinished.update(reads)
-            self._enqueue(reads.values())
             self._wait(reads.values())
             return [self._answer(source, reads.get(source), histories.get(source)) for source in sources]
 
@@ -229,38 +233,39 @@ class Gatherer:
     def _is_due(self, history: _History | None) -> bool:
         return history is None or (history.late is None and history.due <= self._clock.elapsed())
 
-    def _enqueue(self, reads: Iterable[_Read]) -> None:
-        """Queue reads, and make the threads that they need."""
-        with self._lock:
-            before = len(self._queue)
-            self._queue.extend(reads)
-            wanted = sum(
-                min(limit, self._running[slow] + sum(read.slow is slow for read in self._queue))
-                for slow, limit in self._limits.items()
-            )
-            self._queued.notify(len(self._queue) - before)
-            for _ in range(wanted - self._threads):
-                start(self._serve, "source")
-                self._threads += 1
-
-    def _wait(self, reads: Iterable[_Read]) -> None:
-        """Wait for reads until the deadline."""
+    def _wait(self, reads: Collection[_Read]) -> None:
+        """Have reads done, and wait for them until the deadline."""
         left = self.deadline
         with self._lock:
-            self._awaited = {read for read in reads if not read.done}
+            for read in reads:
+                self._queues[read.slow].append(read)
+            self._awaited = set(reads)
+            self._call(1 + len(self._queues[True]))
             while left > 0 and self._awaited:
                 if self.stop.is_set():
                     left = min(left, STOP_GRACE)
-                poll = min(left, STOP_POLL)
-                self._ended.wait_for(lambda: not self._awaited, seconds(poll))
+                poll = min(left, JOIN_PAUSE if any(self._queues.values()) else STOP_POLL)
+                if not self._ended.wait_for(lambda: not self._awaited, seconds(poll)):
+                    self._call(1)
                 left -= poll
+
+    def _call(self, threads: int) -> None:
+        """Have so many more threads read, as far as the limits and the queues allow."""
+        allowed = sum(
+            min(limit - self._running[slow], len(self._queues[slow])) for slow, limit in self._limits.items()
+        )
+        called = min(threads, allowed)
+        for _ in range(called + sum(self._running.values()) - self._threads):
+            start(self._serve, "source")
+            self._threads += 1
+        self._queued.notify(called)
 
     def _cancel(self, read: _Read) -> bool:
         """Take a read out of the queue; false if it has begun."""
         with self._lock:
             if read.begun:
                 return False
-            self._queue.remove(read)
+            self._queues[read.slow].remove(read)
             return True
 
     def _serve(self) -> None:
@@ -279,23 +284,17 @@ class Gatherer:
             del read  # a finished reading is not kept until the next one
 
     def _take(self) -> _Read | None:
-        """The next read that the limits allow; waits for one. `None` once closed.
-
-        The thread that ends a read takes the next of its kind.
-        """
+        """The next read that the limits allow, quick ones first; waits for one. `None` once closed."""
         with self._lock:
-            while True:
-                free = {slow: self._running[slow] < limit for slow, limit in self._limits.items()}
-                read = next((read for read in self._queue if free[read.slow]), None)
-                if self._closed:
-                    return None
-                if read is not None:
-                    break
+            while not self._closed:
+                for slow, queue in self._queues.items():
+                    if queue and self._running[slow] < self._limits[slow]:
+                        self._running[slow] += 1
+                        read = queue.popleft()
+                        read.begun = True
+                        return read
                 self._queued.wait()
-            self._queue.remove(read)
-            self._running[read.slow] += 1
-            read.begun = True
-            return read
+            return None
 
     def _answer(self, source: Source[Any], read: _Read | None, history: _History | None) -> Gathered:
         if read is not None and read.done:

@@ -1,21 +1,22 @@
 """HTTP client for untrusted servers: one deadline, bounded bytes, no redirects.
 
-h11 parses the responses, as in httpx. The sessions, proxies and TLS of httpx take 7 MiB of memory, and more
-CPU than the read itself; `https_client` loads it at the first https request.
+httptools parses the responses, as in uvicorn, in C. The sessions, proxies and TLS of httpx take 7 MiB of
+memory, and more CPU than the read itself; `https_client` loads it at the first https request.
 """
 
 import ipaddress
+import re
 import socket
 import zlib
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from dataclasses import field, replace
+from dataclasses import field
 from functools import lru_cache
 from http import HTTPStatus
 from pathlib import Path
-from typing import Any, Final, Protocol
+from typing import Any, Final, NamedTuple, Protocol
 from urllib.parse import SplitResult, urlsplit
 
-import h11
+from httptools import HttpParserError, HttpParserUpgrade, HttpResponseParser
 
 from exporter.clock import Clock
 from exporter.frozen import dataclass
@@ -172,11 +173,12 @@ class HttpClientProtocol(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class HttpStream:
-    """Status and headers of a response, and its body as it comes."""
+    """Status and headers of a response, its body as it comes, and its peer."""
 
     status: int
     headers: Mapping[str, str]
     pieces: Iterable[bytes]
+    peer: Peer | None = None
 
 
 def read_response(
@@ -193,7 +195,7 @@ def read_response(
     body = b""
     if status == HTTPStatus.OK:
         body = _body(response, request.subject, deadline, limit, sink)
-    return HttpResponse(status, body, response.headers)
+    return HttpResponse(status, body, response.headers, response.peer)
 
 
 def _body(response: HttpStream, subject: str, deadline: Deadline, limit: int, sink: Sink | None) -> bytes:
@@ -205,13 +207,20 @@ def _body(response: HttpStream, subject: str, deadline: Deadline, limit: int, si
         raise ReadFailedError(
             FailureReason.ENCODING, f"{subject}: content encoding {encoding[:32]!r} was not asked for"
         )
-    body, size = bytearray(), 0
-    take = body.extend if sink is None else sink
+    body: bytes | bytearray = b""
+    size = 0
     for piece in pieces:
         size += len(piece)
         if size > limit:
             raise ReadFailedError(FailureReason.TOO_LARGE, f"{subject}: larger than {limit} bytes")
-        take(piece)
+        if sink is not None:
+            sink(piece)
+        elif not body:
+            body = piece  # most bodies are one piece, which is not copied
+        elif isinstance(body, bytearray):
+            body += piece
+        else:
+            body = bytearray(body + piece)
         deadline.left()
     return bytes(body)
 
@@ -222,14 +231,24 @@ READ_BYTES: Final = 63 * 1024
 """Most that is received at a time: just below what the C library takes from the kernel and gives back."""
 
 HEAD_BYTES_MAX: Final = 100 * 1024
-"""Longest status line and headers together, as httpx bounds them."""
+"""Longest status line and headers together, as httpx bounds them; so are the lines between chunks."""
 
-
-REQUESTS_CACHED: Final = 512
-"""Requests that are kept: h11 takes half as long to check one as to read its response."""
+TARGETS_CACHED: Final = 512
+"""URLs whose parts are kept: reading them takes longer than reading a response."""
 
 NO_BODY: Final = (("Content-Length", "0"),)
 """Header of other methods than GET, since no request has a body."""
+
+
+FRAMING: Final = frozenset({"content-length", "transfer-encoding"})
+"""Headers of a body that has an end of its own."""
+
+
+PERHAPS_TLS: Final = "if it speaks TLS, try https://"
+
+
+class ProtocolError(Exception):
+    """A response that is no HTTP, or not whole."""
 
 
 class HttpClient:
@@ -242,89 +261,179 @@ class HttpClient:
 
         The deadline bounds each receive, so that a slow sender cannot keep the connection.
         """
-        parts, subject = urlsplit(request.url), request.subject
-        if parts.scheme != "http":
-            raise ReadFailedError(FailureReason.TLS, f"{subject}: is not asked without TLS")
-        address, step = (parts.hostname, parts.port or PORT), "ConnectTimeout"
-        wire = h11.Connection(h11.CLIENT, max_incomplete_event_size=HEAD_BYTES_MAX)
+        step, subject, reader = "ConnectTimeout", request.subject, _ResponseReader()
         try:
-            with socket.create_connection(address, deadline.left()) as connection:
+            target = _target(request.url)
+            if not target.plain:
+                raise ReadFailedError(FailureReason.TLS, f"{subject}: is not asked without TLS")
+            with socket.create_connection(target.address, deadline.left()) as connection:
                 peer = peer_of(connection.getpeername(), connection.getsockname())
                 step = "ReadTimeout"
-                sent = _request_bytes(wire, request, parts)
                 connection.settimeout(deadline.left())
-                connection.sendall(sent)
-                connection.settimeout(deadline.left())
-                received = connection.recv(READ_BYTES)
-                stream = _response(connection, wire, received, deadline)
-                return replace(read_response(request, stream, deadline, limit, sink), peer=peer)
+                connection.sendall(_request_bytes(request, target))
+                reader.read_head(connection, deadline)
+                pieces = reader.body(connection, deadline)
+                stream = HttpStream(reader.status, reader.headers, pieces, peer)
+                return read_response(request, stream, deadline, limit, sink)
         except TimeoutError as failure:
             raise ReadFailedError(FailureReason.TIMEOUT, f"{subject}: {step}") from failure
-        except (OSError, UnicodeError, h11.ProtocolError) as failure:  # the second: an invalid host name
+        except (OSError, UnicodeError, ProtocolError) as failure:  # the second: an invalid host name
             raise ReadFailedError(FailureReason.CONNECTION, f"{subject}: {failure}") from failure
+        finally:
+            reader.close()
 
     def close(self) -> None:
         """Nothing is open between requests."""
 
 
-def _request_bytes(wire: h11.Connection, request: HttpRequest, parts: SplitResult) -> bytes:
-    headers = tuple(request.headers.items())
-    # One without a secret is the same at each tick, and kept.
-    cacheable = request.method == "GET" and request.headers.keys() == HEADERS.keys()
-    head = (_cached_head if cacheable else _head)(request.method, parts, headers)
-    return (wire.send(head) or b"") + (wire.send(h11.EndOfMessage()) or b"")
+class _Target(NamedTuple):
+    """The parts of a URL. `get` is the head of a GET without a secret, which is the same at each tick."""
+
+    plain: bool
+    address: tuple[str | None, int]
+    authority: str
+    path: str
+    get: bytes
 
 
-def _head(method: str, parts: SplitResult, headers: tuple[tuple[str, str], ...]) -> h11.Request:
-    return h11.Request(
-        method=method,
-        target=(parts.path or "/") + (f"?{parts.query}" if parts.query else ""),
-        headers=[("Host", authority(parts)), *headers, *(() if method == "GET" else NO_BODY)],
-    )
+@lru_cache(maxsize=TARGETS_CACHED)
+def _target(url: str) -> _Target:
+    parts = urlsplit(url)
+    path = (parts.path or "/") + (f"?{parts.query}" if parts.query else "")
+    host = authority(parts)
+    get = _head("GET", path, (("Host", host), *HEADERS.items()))
+    return _Target(parts.scheme == "http", (parts.hostname, parts.port or PORT), host, path, get)
 
 
-_cached_head: Final = lru_cache(maxsize=REQUESTS_CACHED)(_head)
+def _request_bytes(request: HttpRequest, target: _Target) -> bytes:
+    if request.method == "GET" and request.headers == HEADERS:
+        return target.get
+    length = () if request.method == "GET" else NO_BODY
+    return _head(request.method, target.path, (("Host", target.authority), *request.headers.items(), *length))
 
 
-def _response(
-    connection: socket.socket, wire: h11.Connection, received: bytes, deadline: Deadline
-) -> HttpStream:
-    """The status and headers that begin with `received`, and the body as it comes."""
-    try:
-        _feed(wire, received)
-        while isinstance(head := _next_event(connection, wire, deadline), h11.InformationalResponse):
-            pass
-    except h11.RemoteProtocolError as failure:
+_FIELD_NAME: Final = re.compile(r"[!#$%&'*+\-.^_`|~0-9A-Za-z]+")
+_FIELD_VALUE: Final = re.compile(r"[\t -~\x80-\xff]*")
+_TARGET: Final = re.compile(r"[!-~]+")
+
+
+def _head(method: str, path: str, fields: Iterable[tuple[str, str]]) -> bytes:
+    """The head of a request (RFC 9112): no part of it ends its line.
+
+    Raises:
+        ProtocolError: one would.
+    """
+    if not _TARGET.fullmatch(path):
+        raise ProtocolError("the path of the URL is not printable ASCII without spaces")
+    lines = [f"{method} {path} HTTP/1.1"]
+    for name, value in fields:
+        if not _FIELD_NAME.fullmatch(name) or not _FIELD_VALUE.fullmatch(value):
+            raise ProtocolError(f"the value of the header {name[:32]!r} cannot be sent")
+        lines.append(f"{name}: {value}")
+    return "\r\n".join([*lines, "", ""]).encode("latin-1")
+
+
+class _ResponseReader:
+    """Reads one response from a connection, passing over those before it (status 1xx).
+
+    The parser calls the methods that begin with `on_`.
+    """
+
+    __slots__ = ("_body", "_complete", "_lines", "_parser", "headers", "status")
+
+    def __init__(self) -> None:
+        self.status = 0
+        self.headers: dict[str, str] = {}
+        self._body: list[bytes] = []
+        self._complete = False
+        self._lines = 0
+        self._parser: HttpResponseParser | None = HttpResponseParser(self)
+
+    def close(self) -> None:
+        """Let go of the parser: both refer to each other."""
+        self._parser = None
+
+    def on_header(self, raw_name: bytes, raw_value: bytes) -> None:
+        """Join the values of a name; a field after the body is no header."""
+        if not self.status:
+            name, value = raw_name.decode("latin-1").lower(), raw_value.decode("latin-1").strip()
+            self.headers[name] = f"{self.headers[name]}, {value}" if name in self.headers else value
+
+    def on_headers_complete(self) -> None:
+        """Take the status; forget the headers of an interim response."""
+        status = 0 if self._parser is None else self._parser.get_status_code()
+        if self.status:
+            return
+        if status < HTTPStatus.OK:
+            self.headers = {}
+        else:
+            self.status = status
+
+    def on_body(self, piece: bytes) -> None:
+        """Add to the body; what comes after it is ignored."""
+        if not self._complete:
+            self._body.append(piece)
+
+    def on_message_complete(self) -> None:
+        """Note the end, unless it is that of an interim response."""
+        self._complete = bool(self.status)
+
+    def read_head(self, connection: socket.socket, deadline: Deadline) -> None:
+        """Receive status and headers.
+
+        Raises:
+            ProtocolError: it is no HTTP, or its head is too long.
+            OSError, ReadFailedError: it could not be received in time.
+        """
         # A TLS server closes a plain request's connection, or sends an alert that is no HTTP.
-        problem = f"{failure}".removesuffix(".")
-        raise h11.RemoteProtocolError(f"{problem}; if it speaks TLS, try https://") from failure
-    if not isinstance(head, h11.Response):
-        raise h11.RemoteProtocolError("Server disconnected without sending a response.")
-    headers: dict[str, str] = {}
-    for raw_name, raw_value in head.headers:
-        name, value = raw_name.decode("ascii"), raw_value.decode("latin-1")
-        headers[name] = f"{headers[name]}, {value}" if name in headers else value
-    return HttpStream(head.status_code, headers, _body_pieces(connection, wire, deadline))
+        try:
+            closed = False
+            while not self.status and not closed:
+                closed = not self._receive(connection, deadline)
+        except ProtocolError as failure:
+            raise ProtocolError(f"no HTTP: {failure}; {PERHAPS_TLS}") from failure
+        if not self.status:
+            raise ProtocolError(f"Server disconnected without sending a response; {PERHAPS_TLS}")
 
+    def body(self, connection: socket.socket, deadline: Deadline) -> Iterator[bytes]:
+        """The body as it comes, by its length, in chunks, or until the connection is closed.
 
-def _body_pieces(connection: socket.socket, wire: h11.Connection, deadline: Deadline) -> Iterator[bytes]:
-    while isinstance(event := _next_event(connection, wire, deadline), h11.Data):
-        yield event.data
+        Raises:
+            ProtocolError: it is not whole, or malformed.
+            OSError, ReadFailedError: it could not be received in time.
+        """
+        size = 0
+        while True:
+            piece, self._body = b"".join(self._body), []
+            size += len(piece)
+            if piece:
+                yield piece
+            if self._complete:
+                return
+            if not self._receive(connection, deadline):
+                break
+        if not self.headers.keys().isdisjoint(FRAMING):
+            expected = self.headers.get("content-length", "more")
+            raise ProtocolError(
+                "peer closed connection without sending complete message body "
+                f"(received {size} bytes, expected {expected})"
+            )
 
-
-def _next_event(
-    connection: socket.socket, wire: h11.Connection, deadline: Deadline
-) -> h11.Event | type[h11.NEED_DATA | h11.PAUSED]:
-    while (event := wire.next_event()) is h11.NEED_DATA:
+    def _receive(self, connection: socket.socket, deadline: Deadline) -> bool:
+        """Receive and parse once; false once the connection is closed."""
         connection.settimeout(deadline.left())
-        _feed(wire, connection.recv(READ_BYTES))
-    return event
-
-
-def _feed(wire: h11.Connection, received: bytes) -> None:
-    if not received and wire.their_state is h11.SEND_RESPONSE:
-        raise h11.RemoteProtocolError("Server disconnected without sending a response.")
-    wire.receive_data(received)
+        received = connection.recv(READ_BYTES)
+        if not received or self._parser is None:
+            return False
+        try:
+            self._parser.feed_data(received)
+        except (HttpParserError, HttpParserUpgrade) as failure:
+            if not self._complete:  # else of what comes after it
+                raise ProtocolError(str(failure)) from failure
+        self._lines = 0 if self._body else self._lines + len(received)
+        if self._lines > HEAD_BYTES_MAX:
+            raise ProtocolError(f"more than {HEAD_BYTES_MAX} bytes without any of the body")
+        return True
 
 
 def authority(parts: SplitResult) -> str:

@@ -4,7 +4,6 @@ import ssl
 import sys
 from collections.abc import Callable
 from contextlib import suppress
-from dataclasses import replace
 from http.cookiejar import CookieJar, DefaultCookiePolicy
 from pathlib import Path
 from typing import Any, Final
@@ -63,12 +62,13 @@ class HttpsClient:
                 follow_redirects=False,
                 extensions=extensions,
             ) as response:
-                stream = HttpStream(response.status_code, dict(response.headers), response.iter_raw())
-                peer = _peer(response)
-                return replace(read_response(request, stream, deadline, limit, sink), peer=peer)
+                headers, pieces = dict(response.headers), response.iter_raw()
+                stream = HttpStream(response.status_code, headers, pieces, _peer(response))
+                return read_response(request, stream, deadline, limit, sink)
         except httpx.TimeoutException as failure:
             raise ReadFailedError(FailureReason.TIMEOUT, f"{subject}: {type(failure).__name__}") from failure
-        except (httpx.RequestError, httpx.InvalidURL, OSError) as failure:  # the last: while it is closed
+        # OSError: while it is closed; UnicodeError: a header that is not ASCII.
+        except (httpx.RequestError, httpx.InvalidURL, OSError, UnicodeError) as failure:
             error = _of_tls(failure)
             if error is not None and error.reason in NO_TLS:
                 raise ReadFailedError(

@@ -121,14 +121,26 @@ def test_without_a_thread_the_round_fails_and_the_next_one_reads(
 
 
 def test_the_pool_is_bounded_and_ends_when_it_is_closed() -> None:
-    """However many sources there are."""
+    """However many sources there are; as many as may are read at the same time."""
     assert ended("source")  # those of other tests
     gatherer = Gatherer(SystemClock(), LONG)
+    together = threading.Barrier(WORKERS, timeout=5)
     for _ in range(3):
-        gatherer([Scripted(f"source-{number}", lambda: 1) for number in range(3 * WORKERS)])
+        answers = gatherer([Scripted(f"source-{number}", together.wait) for number in range(3 * WORKERS)])
+        assert all(answer.health.up for answer in answers)
     assert running("source") == WORKERS
     gatherer.close()
     assert ended("source")
+
+
+def test_one_thread_reads_what_answers_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Others join in only while reads wait."""
+    assert ended("source")  # those of other tests
+    monkeypatch.setattr(gather, "JOIN_PAUSE", LONG)
+    gatherer = Gatherer(SystemClock(), LONG)
+    gatherer([Scripted(f"source-{number}", lambda: 1) for number in range(3 * WORKERS)])
+    assert running("source") == 1
+    gatherer.close()
 
 
 def test_must_restart_reaches_the_caller(gatherer: Gatherer) -> None:

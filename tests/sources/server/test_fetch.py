@@ -17,6 +17,7 @@ Serve = Callable[..., int]
 Real = Callable[..., ServerSource]
 
 OK = b"HTTP/1.1 200 OK\r\nContent-Type: text/plain\r\n"
+CHUNKED = b"Transfer-Encoding: chunked\r\n\r\n"
 
 
 def failure_of(source: ServerSource) -> ReadFailedError:
@@ -156,10 +157,17 @@ def test_another_status_is_told(serve: Serve, real: Real, status: bytes, reason:
         b"\x16\x03\x01\x00\x02",
         OK + b"Content-Length: many\r\n\r\n",
         OK + b"X: " + b"y" * 200_000,
+        OK + b"Content-Length: 1\r\nContent-Length: 2\r\n\r\nxx",
+        OK + b"Content-Length: 1\r\nTransfer-Encoding: gzip\r\n\r\nx",
+        OK + CHUNKED + b"x\r\n",
+        OK + CHUNKED + b"-1\r\nx\r\n",
+        OK + CHUNKED + b"1;" + b"y" * 200_000,
+        OK + CHUNKED + b"1\r\nx\r\n0\r\nX: " + b"y" * 200_000,
+        b"HTTP/1.1 100 Continue\r\n\r\n" * 10_000,
     ],
 )
 def test_what_is_not_http_is_a_failed_connection(serve: Serve, real: Real, garbage: bytes) -> None:
-    """Or no connection at all."""
+    """Or no connection at all. What is no body has a bound, wherever it comes."""
     assert failure_of(real(serve(sends(garbage)))).reason == "connection"
 
 
@@ -235,6 +243,25 @@ def test_what_comes_before_an_answer_is_passed_over(serve: Serve, real: Real, vl
     """Early hints, and the empty promise to go on."""
     early = b"HTTP/1.1 103 Early Hints\r\nLink: </a>\r\n\r\nHTTP/1.1 100 Continue\r\n\r\n"
     assert real(serve(sends(early, OK, b"\r\n", vllm_page))).read().up
+
+
+@pytest.mark.parametrize("rest", [b"", b"garbage", b"HTTP/1.1 200 OK\r\nX: y\r\n\r\nmore"])
+def test_a_body_ends_where_it_says(serve: Serve, real_client: HttpClientProtocol, rest: bytes) -> None:
+    """In pieces that no packet respects; a field after it is no header, and what follows is ignored."""
+    body = b"4\r\nabcd\r\n2;note\r\nef\r\n0\r\nServer: trailer\r\n\r\n"
+    sent = OK + b"Server: a\r\n" + CHUNKED + body + rest
+    port = serve(sends(*(sent[at : at + 7] for at in range(0, len(sent), 7))))
+    request = HttpRequest(f"http://127.0.0.1:{port}/", {"Connection": "close"}, "chat")
+    answer = real_client.request(request, Deadline(SystemClock(), 3.0), 6)
+    assert (answer.body, answer.headers["server"]) == (b"abcdef", "a")
+
+
+@pytest.mark.parametrize("value", ["a\nb", "a\r\nHost: b", "\x00", "\u20ac"])
+def test_a_header_cannot_end_its_line(real_client: HttpClientProtocol, value: str) -> None:
+    """Nothing is sent: the value came from a file."""
+    request = HttpRequest("http://127.0.0.1:1/", {"X": value}, "chat")
+    with pytest.raises(ReadFailedError):
+        real_client.request(request, Deadline(SystemClock(), 3.0), 0)
 
 
 def test_a_failed_read_is_followed_by_a_good_one(serve: Serve, real: Real, vllm_page: bytes) -> None:

@@ -1,6 +1,7 @@
 """Bearer tokens and certificate authorities, from files that change."""
 
 import os
+import re
 import ssl
 import subprocess
 import sys
@@ -179,10 +180,10 @@ def test_a_certificate_is_verified_for_the_name_that_is_told(
     ("reply", "problem"),
     [
         (b"", "Server disconnected without sending a response; if it speaks TLS, try https://"),
-        (b"\x15\x03\x03\x00\x02\x02\x46", "illegal request line; if it speaks TLS, try https://"),
+        (b"\x15\x03\x03\x00\x02\x02\x46", "no HTTP: Expected HTTP/.*; if it speaks TLS, try https://"),
         (
             b"HTTP/1.1 400 Bad Request\r\nContent-Length: 0\r\n\r\n",
-            "answers http:// (is it https://?) with HTTP status 400",
+            r"answers http:// \(is it https://\?\) with HTTP status 400",
         ),
     ],
     ids=["hangs up", "alert", "status"],
@@ -200,7 +201,7 @@ def test_who_speaks_tls_and_is_asked_without(serve: Any, reply: bytes, problem: 
     with pytest.raises(ReadFailedError) as failure:
         source.read()
     source.close()
-    assert str(failure.value) == f"{url}: {problem}"
+    assert re.fullmatch(f"{url}: {problem}", str(failure.value))
 
 
 def test_who_speaks_no_tls_and_is_asked_by_it(serve: Any) -> None:
