@@ -20,15 +20,17 @@ from exporter.engines.catalogue import (
     mistaken_engine,
     recognize,
 )
-from exporter.engines.exposition import Page, SeriesCache, WantedLine, WantedSeries, read, read_lines
+from exporter.engines.exposition import Page, SeriesCache, WantedLine, WantedSeries, read
 from exporter.engines.gateway_counts import GatewayCounts, TeamOf, count_gateway, count_shares
 from exporter.engines.gateways import GATEWAYS, GatewaySpec, Shares, TokenSeries
 from exporter.engines.interpretation import (
     Interpretation,
     created_by_digest,
     interpret,
+    planned,
     process_identity,
 )
+from exporter.engines.layouts import PageSequence, SelectedLines
 from exporter.engines.spec import (
     Engine,
     MetadataQuery,
@@ -54,6 +56,8 @@ __all__ = [
     "Interpretation",
     "MetadataQuery",
     "Page",
+    "PageSequence",
+    "SelectedLines",
     "SeriesCache",
     "Shares",
     "TeamOf",
@@ -76,9 +80,9 @@ __all__ = [
     "match",
     "matches",
     "mistaken_engine",
+    "planned",
     "process_identity",
     "read",
-    "read_lines",
     "recognize",
     "wanted",
 ]

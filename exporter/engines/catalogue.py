@@ -156,7 +156,13 @@ def announces(engine: Engine, body: bytes) -> bool:
 
 def mistaken_engine(body: bytes) -> Engine | None:
     """The engine that has this body as a page that must not be read, if any."""
-    for engine in ENGINES.values():
-        if engine.mistaken and re.match(engine.mistaken.encode(), body, re.DOTALL):
-            return engine
-    return None
+    return next((engine for engine, pattern in _mistaken() if pattern.match(body)), None)
+
+
+@cache
+def _mistaken() -> tuple[tuple[Engine, re.Pattern[bytes]], ...]:
+    return tuple(
+        (engine, re.compile(engine.mistaken.encode(), re.DOTALL))
+        for engine in ENGINES.values()
+        if engine.mistaken
+    )

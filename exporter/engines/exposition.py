@@ -8,8 +8,7 @@ A metric's name is expected in its classic place, before the braces; no engine's
 
 import json
 import re
-from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import field
+from collections.abc import Iterable, Iterator, Mapping
 from threading import Lock
 from typing import Final, NamedTuple
 
@@ -96,7 +95,6 @@ class Page:
     not select another alternative.
     `malformed` counts wanted lines that could not be read; `duplicates` repeated series, of which the first
     counts, as it does in Prometheus. `cut` is true when there was more than is read.
-    `layout` is that of the pages before, of which this one only has other values; `None` where it may not be.
     """
 
     samples: Mapping[str, tuple[Sample, ...]]
@@ -104,7 +102,6 @@ class Page:
     malformed: int = 0
     duplicates: int = 0
     cut: bool = False
-    layout: "PageLayout | None" = field(default=None, compare=False)
 
 
 class SampleLine(NamedTuple):
@@ -163,50 +160,23 @@ class WantedSeries:
             name, rest = match.groups()
             yield canonical[name], rest
 
-
-class PageLayout:
-    """The lines of a page without a fault, up to their values: those of a server's next page are the same.
-
-    `derived` is kept by who reads the page, for as long as the layout lasts.
-    """
-
-    __slots__ = ("_begins", "_names", "derived", "names")
-
-    def __init__(self, begins: Iterable[tuple[str, bytes, Series]]) -> None:
-        self._begins = tuple((name, raw + b" ", series) for name, raw, series in begins)
-        self._names: dict[str, list[int]] = {}
-        for index, (name, _, _) in enumerate(self._begins):
-            self._names.setdefault(name, []).append(index)
-        self.names: Final = frozenset(self._names)
-        self.derived: object = None
-
-    def page(self, lines: Sequence["WantedLine"]) -> Page | None:
-        """The page of these lines; `None` if one of them is not as before, or not a number."""
-        if len(lines) != len(self._begins):
-            return None
-        samples: list[Sample] = []
-        for (name, rest), (known, begin, series) in zip(lines, self._begins, strict=True):
-            number = rest[len(begin) :]
-            if name != known or not rest.startswith(begin) or not _NUMBER.fullmatch(number):
-                return None
-            try:
-                samples.append(Sample(series, float(number)))
-            except ValueError:
-                return None
-        by_name = {name: tuple([samples[at] for at in indices]) for name, indices in self._names.items()}
-        return Page(by_name, self.names, layout=self)
+    def rows(self, page: bytes) -> Iterator[int]:
+        """The numbers of the wanted lines among all lines of the page, from 0 on."""
+        pattern, _ = self._reading()
+        page = b"\n" + page
+        row = counted = 0
+        for match in pattern.finditer(page):
+            row += page.count(b"\n", counted, match.start())
+            counted = match.start()
+            yield row
 
 
 class SeriesCache:
-    """Label sets of one server, by the bytes that spelled them. Bounded.
-
-    `layout` is that of its last page.
-    """
+    """Label sets of one server, by the bytes that spelled them. Bounded."""
 
     def __init__(self) -> None:
         self._known: dict[tuple[str, bytes], Series] = {}
         self._bytes = 0
-        self.layout: PageLayout | None = None
 
     def __len__(self) -> int:
         return len(self._known)
@@ -215,7 +185,6 @@ class SeriesCache:
         """Empty the cache."""
         self._known.clear()
         self._bytes = 0
-        self.layout = None
 
     def known(self, name: str, raw: bytes) -> Series | None:
         """The series spelled `raw`, if it is cached."""
@@ -246,19 +215,11 @@ def read(page: bytes, wanted: WantedSeries, memory: SeriesCache | None = None) -
     """Read the wanted series of a page. Never raises: what cannot be read is counted and left out."""
     if page[:1] == b'"':
         page = unwrapped(page)
-    return read_lines(wanted.lines(page), memory)
+    return read_lines(wanted.lines(page), memory if memory is not None else SeriesCache())
 
 
-def read_lines(lines: Iterable[WantedLine], memory: SeriesCache | None = None) -> Page:
+def read_lines(lines: Iterable[WantedLine], memory: SeriesCache) -> Page:
     """Read the wanted lines of a page, as `read`."""
-    memory = memory if memory is not None else SeriesCache()
-    if isinstance(lines, tuple):
-        if memory.layout is not None and (page := memory.layout.page(lines)) is not None:
-            return page
-        memory.layout = _layout(lines, memory)
-        if memory.layout is not None and (page := memory.layout.page(lines)) is not None:
-            return page
-        memory.layout = None
     samples: dict[str, dict[str, Sample]] = {}
     series = size = malformed = duplicates = 0
     cut = False
@@ -285,20 +246,6 @@ def read_lines(lines: Iterable[WantedLine], memory: SeriesCache | None = None) -
         duplicates,
         cut,
     )
-
-
-def _layout(lines: Sequence[WantedLine], memory: SeriesCache) -> PageLayout | None:
-    """The layout of lines that are each a series of the cache and a number, none of them twice."""
-    if len(lines) > REMEMBERED_MAX:
-        return None
-    begins: dict[tuple[str, str], tuple[str, bytes, Series]] = {}
-    for name, rest in lines:
-        raw = rest.rpartition(b" ")[0]
-        series = memory.known(name, raw)
-        if series is None or (name, series.key) in begins:
-            return None
-        begins[name, series.key] = name, raw, series
-    return PageLayout(begins.values())
 
 
 def _choice(names: Iterable[str]) -> str:

@@ -1,11 +1,15 @@
 """Readings of a page, given the engine that wrote it."""
 
 import math
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Sequence
+from functools import cache
 from typing import Final
 
 from exporter.engines.exposition import Page, Sample, Series
 from exporter.engines.latency import latency_readings
+from exporter.engines.layouts import PageOfLayout
+from exporter.engines.load import REQUESTS_MAX, CacheUse, Gauges, load_readings
+from exporter.engines.plans import PagePlan
 from exporter.engines.spec import (
     PROCESS_START,
     Alternative,
@@ -22,7 +26,6 @@ from exporter.readings import (
     CounterReading,
     LatencyReading,
     LoadReading,
-    Occupancy,
     Role,
     SequenceLimit,
     ServiceLevel,
@@ -38,13 +41,13 @@ LATEST_SECONDS: Final = 1e11
 MODELS_MAX: Final = 1000
 """Models that are distinguished on one page, in its order: the most that `limits.models` allows."""
 
-REQUESTS_MAX: Final = 1_000_000
-"""Largest plausible value of a gauge of requests; a larger one is ignored."""
-
 
 @dataclass(frozen=True, slots=True)
 class Interpretation:
-    """Fields of a `ServerReading` from one page; `role` is empty where both roles are on the page."""
+    """Fields of a `ServerReading` from one page; `role` is empty where both roles are on the page.
+
+    `implausible` is how many series of counters are ignored (see `implausible`).
+    """
 
     counters: Sequence[CounterReading]
     loads: tuple[LoadReading, ...]
@@ -53,6 +56,7 @@ class Interpretation:
     started: Instant | None
     role: Role = ""
     latencies: tuple[LatencyReading, ...] | None = None
+    implausible: int = 0
 
 
 def interpret(
@@ -64,6 +68,7 @@ def interpret(
     limit: SequenceLimit | None = None,
     slo: ServiceLevel | None = None,
     histograms: Page | None = None,
+    process: tuple[str, Instant | None] | None = None,
 ) -> Interpretation:
     """Read a page by its engine's names.
 
@@ -71,29 +76,45 @@ def interpret(
     `header` is the value of the engine's identity header, empty where there is none.
     `limit` is the largest number of running sequences, used where the page does not have it.
     `histograms` is the same page read for `latency_series`, for a server with a service level `slo`.
+    `process` is its `process_identity`, where that is known already.
     A counter that is NaN, infinite or negative is not a reading.
     """
     models = Models(engine, model or _named(engine, page))
-    counters = _as_before(engine, page, models)
-    if counters is None:
+    as_before = page if isinstance(page, PageOfLayout) else None
+    plan = None if as_before is None else _plan(engine, as_before, models)
+    readings = None if as_before is None or plan is None else plan.readings(as_before.values, limit)
+    counters: Sequence[CounterReading]
+    if plan is not None and readings is not None:
+        counters, loads = readings
+        role, ignored = plan.role, 0
+        models.names.update(plan.models)
+    else:
         counters = counter_readings(
             counter
             for group in engine.groups
             for alternative in _first_available(group, page)
             for counter in _counters(engine, alternative, page, models)
         )
-        _remember(engine, page, models, counters)
-    loads = _loads(engine, page, models, limit)
+        loads = load_readings(_gauges(engine, page, models), limit)
+        role, ignored = _role(engine, page), implausible(engine, page)
+        if as_before is not None and plan is None:
+            as_before.layout.derived = _new_plan(engine, as_before, models, counters)
     latencies = None
     if slo is not None and histograms is not None:
         latencies = latency_readings(engine, histograms, slo, models.of)
-    identity, started = process_identity(engine, page, header)
+    identity, started = process or process_identity(engine, page, header)
     names = models.names
     if names <= {""}:  # nothing has been counted yet
         names = {models.otherwise}
     return Interpretation(
-        counters, loads, tuple(sorted(names - {""})), identity, started, _role(engine, page), latencies
+        counters, loads, tuple(sorted(names - {""})), identity, started, role, latencies, ignored
     )
+
+
+def planned(engine: Engine, page: Page) -> bool:
+    """Whether a page of the same lines was interpreted as this engine's."""
+    plan = page.layout.derived if isinstance(page, PageOfLayout) else None
+    return isinstance(plan, PagePlan) and plan.engine is engine
 
 
 def _first_available(group: Iterable[Alternative], page: Page) -> Iterator[Alternative]:
@@ -154,78 +175,63 @@ def _counters(
             )
 
 
-@dataclass(frozen=True, slots=True)
-class _CounterPlan:
-    """The counters of a layout, without their values: the samples and position of each, its scale.
-
-    `created` are the values of the series that say when others began. `models` are all names of models.
-    """
-
-    engine: Engine
-    otherwise: str
-    created: tuple[tuple[str, tuple[Sample, ...]], ...]
-    models: frozenset[str]
-    counters: tuple[tuple[str, int, float, CounterReading], ...]
-
-
-def _as_before(engine: Engine, page: Page, models: Models) -> Sequence[CounterReading] | None:
-    """The counters of a page that differs from the one before in values only; `None` if it may not.
-
-    Values that no counter has are left to the full reading.
-    """
-    plan = None if page.layout is None else page.layout.derived
-    if not isinstance(plan, _CounterPlan) or plan.engine is not engine or plan.otherwise != models.otherwise:
+def _plan(engine: Engine, page: PageOfLayout, models: Models) -> PagePlan | None:
+    """The plan that was made of an earlier page of this layout, if it is right for this one."""
+    plan = page.layout.derived
+    if not isinstance(plan, PagePlan) or plan.engine is not engine or plan.otherwise != models.otherwise:
         return None
-    samples = page.samples
-    if any(samples[name] != before for name, before in plan.created):
+    return plan if plan.fits(page.values) else None
+
+
+def _new_plan(
+    engine: Engine, page: PageOfLayout, models: Models, counters: Sequence[CounterReading]
+) -> PagePlan | None:
+    """The plan for the next pages of this layout; `None` where a counter is not one good value."""
+    if _ranks_repeat(engine, page):  # which one is read depends on the values
         return None
-    counters: list[CounterReading] = []
-    for name, position, scale, counter in plan.counters:
-        value = samples[name][position].value
-        if not 0 <= value < math.inf:
-            return None
-        counters.append(
-            CounterReading(
-                counter.series,
-                counter.model,
-                counter.quantity,
-                value * scale,
-                counter.sign,
-                counter.created,
-            )
-        )
-    models.names.update(plan.models)
-    return tuple(counters)
-
-
-def _remember(engine: Engine, page: Page, models: Models, counters: Sequence[CounterReading]) -> None:
-    """Keep the counters of a page for the next one of its layout, where each is one good sample."""
-    layout = page.layout
-    if layout is None or engine.repeated or not isinstance(counters, tuple):
-        return
-    layout.derived = None
-    chosen_samples = [
-        (count, position, sample)
+    indices = page.layout.indices
+    chosen_counts = [
+        (index, count)
         for group in engine.groups
         for alternative in _first_available(group, page)
         for count in alternative.counts
-        for position, sample in enumerate(page.samples.get(count.name, ()))
+        for index, sample in zip(indices.get(count.name, ()), page.samples.get(count.name, ()), strict=True)
         if chosen(sample.series.labels, count.where)
         and not (count.unless and chosen(sample.series.labels, count.unless))
     ]
-    if len(chosen_samples) != len(counters):
-        return
-    names = {created_name(count.name) for count, _, _ in chosen_samples} if engine.created else set()
-    layout.derived = _CounterPlan(
+    if len(chosen_counts) != len(counters):
+        return None
+    created = {created_name(count.name) for _, count in chosen_counts} if engine.created else set()
+    # Each value is its own number, from 1 on: what a gauge says of this page is which value it is.
+    numbered = page.layout.page(tuple(map(float, range(1, len(page.values) + 1))))
+    every = Models(engine, models.otherwise)
+    every.names.update(models.names)
+    return PagePlan(
         engine,
         models.otherwise,
-        tuple((name, page.samples[name]) for name in sorted(names) if name in page.samples),
-        frozenset(models.names),
-        tuple(
-            (count.name, position, count.scale, counter)
-            for (count, position, _), counter in zip(chosen_samples, counters, strict=True)
-        ),
+        _role(engine, page),
+        counters=[
+            (index, count.scale, one) for (index, count), one in zip(chosen_counts, counters, strict=True)
+        ],
+        counts=[index for name in _counts(engine) for index in indices.get(name, ())],
+        fixed=[(index, page.values[index]) for name in sorted(created) for index in indices.get(name, ())],
+        numbered=_gauges(engine, numbered, every),
+        models=every.names,
     )
+
+
+def _ranks_repeat(engine: Engine, page: Page) -> bool:
+    """Whether some series differ in labels alone by which ranks repeat each other."""
+    return bool(engine.repeated) and any(
+        len({sample.series.less(engine.repeated).key for sample in samples}) < len(samples)
+        for samples in page.samples.values()
+    )
+
+
+@cache
+def _counts(engine: Engine) -> frozenset[str]:
+    """The names of all counters of an engine."""
+    return frozenset(count.name for count in engine.counts())
 
 
 def created_by_series(page: Page, name: str) -> dict[str, Instant]:
@@ -298,80 +304,36 @@ def _role(engine: Engine, page: Page) -> Role:
     return ""
 
 
-def _loads(
-    engine: Engine, page: Page, models: Models, limit: SequenceLimit | None
-) -> tuple[LoadReading, ...]:
-    running = _requests(engine, engine.running, page, models)
-    waiting = _requests(engine, engine.waiting, page, models)
-    max_running = _max_running(running, _requests(engine, engine.max_running, page, models), limit)
-    kv_cache = _kv_cache(engine, page, models)
-    return tuple(
-        LoadReading(
-            name,
-            sum(running[name]) if name in running else None,
-            sum(waiting[name]) if name in waiting else None,
-            max(1, sum(requests > 0 for requests in running.get(name, ()))),
-            max_running.get(name),
-            kv_cache.get(name),
-        )
-        for name in sorted(running.keys() | waiting.keys() | kv_cache.keys())
+def _gauges(engine: Engine, page: Page, models: Models) -> Gauges:
+    return Gauges(
+        _requests(engine, engine.running, page, models),
+        _requests(engine, engine.waiting, page, models),
+        _requests(engine, engine.max_running, page, models),
+        _caches(engine, page, models),
     )
 
 
-def _max_running(
-    running: Mapping[str, Sequence[float]],
-    on_page: Mapping[str, Sequence[float]],
-    limit: SequenceLimit | None,
-) -> dict[str, float]:
-    """Largest number of running requests per model: by the page for each of its ranks, else by the limit.
-
-    A limit is of the whole server, so that it has no meaning for one of several models.
-    """
-    if on_page:
-        return {
-            name: sum(on_page[name])
-            for name, ranks in running.items()
-            if len(on_page.get(name, ())) == len(ranks) and min(on_page[name]) > 0
-        }
-    if limit is None or len(running) != 1:
-        return {}
-    return {
-        name: float(limit.sequences * (1 if limit.shared else len(ranks))) for name, ranks in running.items()
-    }
-
-
-def _kv_cache(engine: Engine, page: Page, models: Models) -> dict[str, Occupancy]:
-    """Use of the KV cache per model, by the first gauge on the page.
-
-    One value that is not plausible leaves its model out: the mean of the other ranks is not its load.
-    """
+def _caches(engine: Engine, page: Page, models: Models) -> dict[str, list[CacheUse]]:
+    """Use of the KV cache per model, by the first gauge on the page: what each rank's gauge says."""
     for gauge in engine.kv_cache:
         if gauge.name in page.names:
-            parts: dict[str, list[Occupancy | None]] = {}
-            for series, occupancy in _cache_parts(engine, page, gauge):
-                parts.setdefault(models.of(series), []).append(occupancy)
-            return {
-                name: Occupancy(sum(part.used for part in known), sum(part.capacity for part in known))
-                for name, ranks in parts.items()
-                if len(known := [part for part in ranks if part is not None]) == len(ranks)
-            }
+            caches: dict[str, list[CacheUse]] = {}
+            for series, use in _cache_uses(engine, page, gauge):
+                caches.setdefault(models.of(series), []).append(use)
+            return caches
     return {}
 
 
-def _cache_parts(engine: Engine, page: Page, gauge: CacheGauge) -> Iterator[tuple[Series, Occupancy | None]]:
-    """Each rank's series and its use of the cache, `None` for one that is not plausible."""
+def _cache_uses(engine: Engine, page: Page, gauge: CacheGauge) -> Iterator[tuple[Series, CacheUse]]:
     capacities = {
         sample.series.named(gauge.name): sample.value
         for sample in (_samples(engine, page, gauge.capacity, ()) if gauge.capacity else ())
     }
-    plausible = _samples(engine, page, gauge.name, gauge.where)
-    for sample in plausible:
-        capacity = capacities.get(sample.series.key, 0.0) if gauge.capacity else 1.0
-        fits = capacity > 0 and (gauge.capacity or sample.value <= capacity)
-        yield sample.series, Occupancy(min(sample.value, capacity), capacity) if fits else None
-    for sample in page.samples.get(gauge.name, ()):
-        if chosen(sample.series.labels, gauge.where) and not 0 <= sample.value < math.inf:
-            yield sample.series, None
+    for series, value in _samples(engine, page, gauge.name, gauge.where):
+        yield series, (value, capacities.get(series.key, 0.0) if gauge.capacity else None)
+    for series, value in page.samples.get(gauge.name, ()):
+        if chosen(series.labels, gauge.where) and not 0 <= value < math.inf:
+            yield series, (value, None)
 
 
 def _requests(engine: Engine, gauges: Iterable[Gauge], page: Page, models: Models) -> dict[str, list[float]]:
@@ -416,6 +378,6 @@ def implausible(engine: Engine, page: Page) -> int:
     """
     return sum(
         not 0 <= sample.value <= LARGEST_COUNT
-        for name in {count.name for count in engine.counts()}
+        for name in _counts(engine)
         for sample in page.samples.get(name, ())
     )

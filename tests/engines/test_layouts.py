@@ -1,10 +1,24 @@
 """A page that differs from the one before in values only is read by its numbers, as if it were the first."""
 
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
-from exporter.engines import ENGINES, SeriesCache, interpret, read_lines, wanted
+from exporter.engines import (
+    ENGINES,
+    Page,
+    PageSequence,
+    SeriesCache,
+    WantedLine,
+    WantedSeries,
+    interpret,
+    read,
+    wanted,
+)
+from exporter.engines.layouts import UNSEARCHED_MAX, PageOfLayout
 
 VLLM = ENGINES["vllm"]
 PAGE = (Path(__file__).parent / "captures" / "vllm-0.33.0-single.prom").read_bytes()
@@ -26,7 +40,19 @@ CHANGES = {
     "another start of a series": (CREATED, CREATED + b"9"),
     "a gauge": (RUNNING, RUNNING[:-4] + b"3.0"),
     "a gauge that is no number": (RUNNING, RUNNING[:-4] + b"NaN"),
+    "a row that nobody wants": (RUNNING, b"vllm:num_requests_running_max 1\n" + RUNNING),
+    "another spelling": (COUNTER, COUNTER.replace(b":", b"_", 1)),
+    "a family in the rows of another": (
+        b"# TYPE vllm:num_preemptions_created gauge\nvllm:num_preemptions_created",
+        b"# TYPE vllm:gpu_cache_usage_perc gauge\nvllm:gpu_cache_usage_perc",
+    ),
+    "an empty page": (PAGE, b""),
 }
+
+
+def read_next(pages: PageSequence, page: bytes) -> Page:
+    """Read as a source does."""
+    return pages.read(pages.select(page, wanted(VLLM)))
 
 
 @pytest.mark.parametrize("change", CHANGES)
@@ -35,22 +61,136 @@ def test_each_page_reads_as_it_would_without_those_before(change: str) -> None:
     before, after = CHANGES[change]
     assert PAGE.count(before) == 1
     changed = PAGE.replace(before, after)
-    memory = SeriesCache()
-    for page in (PAGE, PAGE, PAGE, changed, changed, changed, PAGE, PAGE):
-        lines = tuple(wanted(VLLM).lines(page))
-        one, first = read_lines(lines, memory), read_lines(lines, SeriesCache())
+    pages = PageSequence(SeriesCache())
+    for page in (*[PAGE] * 5, *[changed] * 5, *[PAGE] * 5):
+        one, first = read_next(pages, page), read(page, wanted(VLLM))
         assert repr(one.samples) == repr(first.samples)  # NaN is not equal to itself
         assert (one.names, one.malformed, one.duplicates) == (first.names, first.malformed, first.duplicates)
         assert interpret(VLLM, one) == interpret(VLLM, first)
-    assert memory.layout is not None
+    assert pages.layout is not None
 
 
 def test_a_changed_value_needs_no_new_layout() -> None:
     """Else each page of a busy server would be a new one."""
-    memory = SeriesCache()
+    pages = PageSequence(SeriesCache())
     for _ in range(2):
-        read_lines(tuple(wanted(VLLM).lines(PAGE)), memory)
-    layout = memory.layout
-    page = read_lines(tuple(wanted(VLLM).lines(PAGE.replace(*CHANGES["a value"]))), memory)
+        read_next(pages, PAGE)
+    layout = pages.layout
+    page = read_next(pages, PAGE.replace(*CHANGES["a value"]))
     assert layout is not None
+    assert isinstance(page, PageOfLayout)
     assert page.layout is layout
+
+
+@pytest.fixture
+def searched(monkeypatch: pytest.MonkeyPatch) -> list[bytes]:
+    """The pages on which names are searched."""
+    pages: list[bytes] = []
+    lines = WantedSeries.lines
+
+    def noted(self: WantedSeries, page: bytes) -> Iterator[WantedLine]:
+        pages.append(page)
+        return lines(self, page)
+
+    monkeypatch.setattr(WantedSeries, "lines", noted)
+    return pages
+
+
+def test_from_the_fourth_page_on_rows_are_read_and_nothing_is_searched(searched: list[bytes]) -> None:
+    """But one page in 61."""
+    pages = PageSequence(SeriesCache())
+    values = [PAGE.replace(COUNTER, COUNTER[:-8] + b"%d" % number) for number in range(2 * UNSEARCHED_MAX)]
+    for page in values:
+        read_next(pages, page)
+
+    assert searched == [*values[:3], values[3 + UNSEARCHED_MAX]]
+
+
+@pytest.mark.parametrize(
+    ("old", "new"),
+    [
+        pytest.param(b"# TYPE vllm:num_preemptions_created gauge\n", b"", id="a type lacks"),
+        pytest.param(b"# HELP", b"c 1\n# HELP", id="lines of another name"),
+    ],
+)
+def test_a_page_with_lines_that_follow_no_type_is_always_searched(
+    searched: list[bytes], old: bytes, new: bytes
+) -> None:
+    """Nothing would tell of a wanted line without a type that comes in place of another line."""
+    pages, page = PageSequence(SeriesCache()), PAGE.replace(old, new)
+    for _ in range(10):
+        read_next(pages, page)
+
+    assert searched == [page] * 10
+
+
+def test_a_page_with_a_row_more_each_time_is_searched(
+    searched: list[bytes], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Its rows would be noted for nothing."""
+    noted: list[bytes] = []
+    monkeypatch.setattr(WantedSeries, "rows", lambda _, page: noted.append(page))
+    pages, grown = PageSequence(SeriesCache()), PAGE
+    for number in range(10):
+        grown += b"# %d\n" % number
+        read_next(pages, grown)
+
+    assert len(searched) == 10
+    assert noted == []
+
+
+def test_rows_that_changed_are_noted_again(searched: list[bytes]) -> None:
+    """With the same series in as many rows, such as those of another spelling."""
+    name = b"vllm:generation_tokens_total"
+    pages, spelled = PageSequence(SeriesCache()), PAGE.replace(name, name.replace(b":", b"_"))
+    for page in (*[PAGE] * 5, *[spelled] * 5):
+        read_next(pages, page)
+
+    assert searched == [*[PAGE] * 3, *[spelled] * 2]
+
+
+STATE = b'vllm:engine_sleep_state{engine="0",model_name="Qwen/Qwen3-32B",sleep_state="discard_all"} 0.0\n'
+IN_ITS_PLACE = COUNTER.replace(b'engine="0"', b'engine="1"') + b"\n"
+
+
+@pytest.mark.parametrize(("more", "waits"), [(b"", UNSEARCHED_MAX), (b"# a row more\n", 0)])
+def test_a_line_in_place_of_one_of_another_family_waits(more: bytes, waits: int) -> None:
+    """No format has it so. Its tokens count from the next page that is searched on, all of them."""
+    pages = PageSequence(SeriesCache())
+    for _ in range(3):
+        read_next(pages, PAGE)
+    assert PAGE.count(STATE) == 1
+    changed = PAGE.replace(STATE, IN_ITS_PLACE) + more
+    reads = [len(read_next(pages, changed).samples["vllm:generation_tokens_total"]) for _ in range(80)]
+
+    assert reads == [1] * waits + [2] * (80 - waits)
+
+
+WANTED = WantedSeries(["a:x_total", "b:z"])
+FAMILIES = st.lists(
+    st.tuples(
+        st.sampled_from(["a:x_total", "a_x_total", "a:y", "b:z", "b:z_created", "c"]),
+        st.lists(st.sampled_from("123"), max_size=3, unique=True),
+        st.sampled_from(["counter", "gauge"]),
+    ),
+    max_size=6,
+    unique_by=lambda family: family[0],
+)
+
+
+@given(st.lists(st.tuples(FAMILIES, st.integers(1, 5)), max_size=5))
+def test_pages_of_families_that_come_and_go_are_read_each_as_the_first(
+    lives: list[tuple[list[tuple[str, list[str], str]], int]],
+) -> None:
+    """Whatever rows a family has, had, or takes over from another one."""
+    pages, number = PageSequence(SeriesCache()), 0
+    for families, times in lives:
+        for _ in range(times):
+            number += 1
+            page = "".join(
+                f"# TYPE {name} {kind}\n" + "".join(f'{name}{{m="{one}"}} {number}\n' for one in labels)
+                for name, labels, kind in families
+            ).encode()
+            one, first = pages.read(pages.select(page, WANTED)), read(page, WANTED)
+            assert repr(one.samples) == repr(first.samples)
+            assert one.names == first.names

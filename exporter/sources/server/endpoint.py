@@ -2,7 +2,7 @@
 
 import threading
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from pathlib import Path
 from typing import Final
 
@@ -37,12 +37,12 @@ class ParseLock:
         self._has = False
         self.waited: Nanoseconds = 0
 
-    @contextmanager
-    def taken(self, page: bytes) -> Iterator[None]:
+    def taken(self, page: bytes) -> AbstractContextManager[None]:
         """Parse a page; a large one waits for the lock."""
-        if len(page) < LARGE_BYTES:
-            yield
-            return
+        return self._taken() if len(page) >= LARGE_BYTES else nullcontext()
+
+    @contextmanager
+    def _taken(self) -> Iterator[None]:
         began = self._clock.elapsed()
         with _parsing:
             self.waited += self._clock.elapsed() - began

@@ -15,9 +15,10 @@ from exporter.engines import (
     GatewaySpec,
     Interpretation,
     Page,
+    PageSequence,
+    SelectedLines,
     SeriesCache,
     Uncounted,
-    WantedLine,
     announces,
     counted,
     created_by_digest,
@@ -29,12 +30,11 @@ from exporter.engines import (
     latency_series,
     match,
     mistaken_engine,
+    planned,
     process_identity,
     read,
-    read_lines,
     wanted,
 )
-from exporter.engines.interpretation import implausible
 from exporter.engines.llamacpp import LLAMACPP
 from exporter.frozen import dataclass
 from exporter.hashes import blake2b
@@ -43,6 +43,7 @@ from exporter.readings import (
     Division,
     ErrorCounts,
     FailureReason,
+    Peer,
     ReadFailedError,
     Role,
     SequenceLimit,
@@ -235,9 +236,11 @@ class ServerSource(EndpointSource):
         self._histograms = SeriesCache()
         self._last: ServerReading | None = None
         self._last_errors: ErrorCounts = ()
-        self._last_page = b""
-        self._lines: tuple[WantedLine, ...] | None = None
-        self._latency_lines: tuple[WantedLine, ...] | None = None
+        self._last_content: object = None
+        self._pages = PageSequence(self._memory)
+        self._selected: SelectedLines | None = None
+        self._latency_pages = PageSequence(self._histograms)
+        self._selected_latencies: SelectedLines | None = None
         self._created_read_separately = False
         self._permanent_failure: ReadFailedError | None = None
 
@@ -336,9 +339,8 @@ class ServerSource(EndpointSource):
             self._on_page("", response)
         with self._parse_lock.taken(response.body):
             reading = self._unchanged(response) or self._with_created(self._parse_page(response), response)
-        if reading.peer != response.peer:
-            reading = replace(reading, peer=response.peer)
-        self._rest.was(active=self._moved(reading))
+        if self._props is not None:
+            self._rest.was(active=self._moved(reading))
         self._unrecognized = False
         self._last = reading
         return reading
@@ -348,29 +350,27 @@ class ServerSource(EndpointSource):
 
         Pages of an idle server differ in what is not wanted, such as the requests for these very pages.
         """
-        last, self._last_page = self._last_page, self._digest(answer.body)
+        last, self._last_content = self._last_content, self._content(answer.body)
         engine, reading = self._engine, self._last
-        same = self._last_page == last and not self._unrecognized
+        same = self._last_content == last and not self._unrecognized
         # A header or another page may have changed.
         if not same or reading is None or not reading.models or engine is None or engine.identity_header:
             return None
         if not self._info.model and any(question.model for question in engine.questions):
             return None  # it is asked for again
         self.errors = self._last_errors
-        return reading
+        return reading if reading.peer == answer.peer else replace(reading, peer=answer.peer)
 
-    def _digest(self, body: bytes) -> bytes:
-        """The digest of a large page, or of the wanted lines of another one, which are kept to be read."""
-        engine, self._lines, self._latency_lines = self._engine, None, None
+    def _content(self, body: bytes) -> object:
+        """What stays if a page stays: of a large one its bytes, of another one the lines, kept to be read."""
+        engine, self._selected, self._selected_latencies = self._engine, None, None
         if len(body) >= LARGE_BYTES or engine is None or self._rematched(engine) or body.startswith(b'"'):
             return blake2b(body).digest()
-        self._lines = tuple(wanted(engine).lines(body))
-        # Without a service level no other line is read.
-        latencies = () if self._context.slo is None else tuple(latency_series(engine).lines(body))
-        self._latency_lines = latencies
-        lines = (*self._lines, *latencies)
-        names = "\n".join([name for name, _ in lines]).encode()
-        return blake2b(names + b"\n".join([rest for _, rest in lines])).digest()
+        self._selected = self._pages.select(body, wanted(engine))
+        if self._context.slo is None:
+            return self._selected.content()
+        self._selected_latencies = self._latency_pages.select(body, latency_series(engine))
+        return self._selected.content(), self._selected_latencies.content()
 
     def _rematched(self, engine: Engine) -> bool:
         """Whether each page must be recognized: it may be another engine's."""
@@ -380,9 +380,9 @@ class ServerSource(EndpointSource):
         page, engine = self._recognized(answer.body)
         interpretation = self._interpreted(engine, page, answer)
         bad = self._context.slo is not None and interpretation.latencies is None
-        self._note_errors(page, implausible=implausible(engine, page), bad_histograms=int(bad))
+        self._note_errors(page, implausible=interpretation.implausible, bad_histograms=int(bad))
         self._last_errors = self.errors
-        return self._reading(engine, interpretation)
+        return self._reading(engine, interpretation, answer.peer)
 
     def _with_created(self, reading: ServerReading, answer: HttpResponse) -> ServerReading:
         """The reading with the start of its series, read separately to save memory."""
@@ -435,9 +435,9 @@ class ServerSource(EndpointSource):
         engine = self._engine
         if engine is not None and not self._rematched(engine):
             page = self._page(body, engine)
-            if engine.fingerprint.matches(page):
+            if planned(engine, page) or engine.fingerprint.matches(page):
                 return page, engine
-        self._latency_lines = None  # those of another engine
+        self._selected_latencies = None  # those of another engine
         page = self._page(body, None)
         self._engine = self._configured
         self._engine = engine_of_page(
@@ -448,9 +448,9 @@ class ServerSource(EndpointSource):
     def _page(self, body: bytes, engine: Engine | None) -> Page:
         names = everything(self._described) if engine is None else wanted(engine)
         self._created_read_separately = self._created_read_separately and len(body) >= LARGE_BYTES
-        lines, self._lines = self._lines, None
-        if engine is not None and lines is not None:
-            return read_lines(lines, self._memory)
+        selected, self._selected = self._selected, None
+        if engine is not None and selected is not None:
+            return self._pages.read(selected)
         page = None if self._created_read_separately else read(body, names, self._memory)
         if page is None or page.cut:
             # Each counter may have a `_created` series: those are read separately.
@@ -468,15 +468,14 @@ class ServerSource(EndpointSource):
 
     def _interpreted(self, engine: Engine, page: Page, answer: HttpResponse) -> Interpretation:
         header = answer.headers.get(engine.identity_header, "") if engine.identity_header else ""
-        self._info = self._server_info(
-            engine, process_identity(engine, page, header)[0] or self._context.identity
-        )
+        process = process_identity(engine, page, header)
+        self._info = self._server_info(engine, process[0] or self._context.identity)
         slo = self._context.slo
         interpretation = interpret(
             engine,
             page,
             model=self._info.model,
-            header=header,
+            process=process,
             limit=self._limit(engine),
             slo=slo,
             # Apart from the counters: whatever their number or faults, tokens are counted.
@@ -491,9 +490,9 @@ class ServerSource(EndpointSource):
         return interpretation
 
     def _latency_page(self, body: bytes, engine: Engine) -> Page:
-        lines, self._latency_lines = self._latency_lines, None
-        if lines is not None:
-            return read_lines(lines, self._histograms)
+        selected, self._selected_latencies = self._selected_latencies, None
+        if selected is not None:
+            return self._latency_pages.read(selected)
         return read(body, latency_series(engine), self._histograms)
 
     def _limit(self, engine: Engine) -> SequenceLimit | None:
@@ -516,7 +515,7 @@ class ServerSource(EndpointSource):
         info = self._probe.info(engine, identity)
         return info if props is None else replace(info, version=props.build)
 
-    def _reading(self, engine: Engine, interpretation: Interpretation) -> ServerReading:
+    def _reading(self, engine: Engine, interpretation: Interpretation, peer: Peer | None) -> ServerReading:
         return ServerReading(
             key=self._key,
             url=self._id,
@@ -536,6 +535,7 @@ class ServerSource(EndpointSource):
             counters=interpretation.counters,
             loads=interpretation.loads,
             models=interpretation.models,
+            peer=peer,
         )
 
 
