@@ -233,7 +233,7 @@ READ_BYTES: Final = 63 * 1024
 HEAD_BYTES_MAX: Final = 100 * 1024
 """Longest status line and headers together, as httpx bounds them; so are the lines between chunks."""
 
-TARGETS_CACHED: Final = 512
+TARGETS_CACHED: Final = 1024
 """URLs whose parts are kept: reading them takes longer than reading a response."""
 
 NO_BODY: Final = (("Content-Length", "0"),)

@@ -184,7 +184,7 @@ def _series_of_marks(marks: CounterMarks) -> frozenset[int]:
 def _request(answer: _Answer, reached: dict[Peer, Hashable]) -> Hashable:
     """What two answers of one server have in common: the socket, the query and the engine."""
     # A name of an endpoint has a digest of its query, as its fragment.
-    return reached[answer.peer], urlsplit(answer.url).fragment, answer.engine
+    return reached[answer.peer], answer.url.partition("#")[2], answer.engine
 
 
 def _page(answer: _Answer) -> tuple[Hashable, ...]:

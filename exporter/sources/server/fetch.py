@@ -165,7 +165,7 @@ class Fetcher:
             raise ReadFailedError(reason, str(failure)) from failure
         if response.status != HTTPStatus.OK:
             # Some https servers, nginx and those in Go among them, answer a plain request with status 400.
-            plain = urlsplit(url).scheme == "http" and response.status == HTTPStatus.BAD_REQUEST
+            plain = url.startswith("http:") and response.status == HTTPStatus.BAD_REQUEST
             answers = "answers http:// (is it https://?)" if plain else "answers"
             raise ReadFailedError(
                 REASON_BY_STATUS.get(response.status, FailureReason.HTTP_STATUS),
@@ -180,7 +180,7 @@ class Fetcher:
             secure.close()
 
     def _client(self, url: str) -> HttpClientProtocol:
-        if urlsplit(url).scheme != "https":
+        if not url.startswith("https:"):  # as `metrics_url` writes it
             return self._shared
         version = self._ca_file_version()
         if self._secure is None or version != self._ca_version:
