@@ -18,7 +18,7 @@ from exporter.ledger.schema import (
     Keys,
     Names,
     RowLayout,
-    bounded,
+    check_totals,
     day_number,
     meta_of,
     month_days,
@@ -409,12 +409,8 @@ class HistoryWriter:
         written: dict[PeriodKey, Rows] = {}
         for (day, hour), sums in sorted(history.cells.items()):
             for family in FAMILIES:
-                flat = _LAYOUTS[family].flat
-                added = [
-                    (tuple(map(keys.of, flat(key))), value)
-                    for key, value in getattr(sums, family).items()
-                    if value
-                ]
+                row = keys.rows(_LAYOUTS[family])
+                added = [(row(key), value) for key, value in getattr(sums, family).items() if value]
                 if added and family in schema.HOURLY and hour >= hours_floor:
                     _add(connection, before, written, (f"hourly_{family}", hour), added)
                 if added:
@@ -449,12 +445,13 @@ def _add(
     added: Iterable[tuple[Key, int]],
 ) -> None:
     table, _period = period_key
-    earlier = _earlier(connection, before, period_key)
-    rows = written.setdefault(period_key, {})
-    counts = table.endswith("_tokens")
-    for key, value in added:
-        total = rows.get(key, earlier.get(key, 0)) + value
-        rows[key] = min(total, LARGEST) if counts else bounded(total, table)
+    earlier, rows = _earlier(connection, before, period_key), written.get(period_key)
+    sums = earlier if rows is None else {**earlier, **rows}  # two hours of one day
+    totals = {key: sums.get(key, 0) + value for key, value in added}
+    if table.endswith("_tokens"):
+        totals = {key: min(total, LARGEST) for key, total in totals.items()}
+    check_totals(totals.values(), table)
+    written[period_key] = totals if rows is None else {**rows, **totals}
 
 
 def _earlier(connection: sqlite3.Connection, before: HistoryCache, period_key: PeriodKey) -> Rows:

@@ -335,11 +335,13 @@ class Ledger:
             self._check_files()
             if (pending := self._pending) is None:
                 return
-            now, history = None, self._committed.history
-            if self._store is not None:
+            now = None
+            if self._store is None:
+                totals, history = self._committed.totals.after(pending.totals, pending.end), HistoryCache()
+            else:
                 now = self._clock.wall()
-                history = self._write(self._store, pending, now)
-            after = store.after(self._committed, pending, now, history)
+                totals, history = self._write(self._store, pending, now)
+            after = store.after(self._committed, pending, now, totals, history)
             unpriced = self._unpriced.committed(persistent=self.persistent)
         except (sqlite3.Error, OSError, LedgerError, OverflowError, UnicodeError) as error:
             text = f"the ledger cannot be written ({_reason(error)}): {STANDS_STILL}"
@@ -349,7 +351,7 @@ class Ledger:
         self._committed, self._unpriced, self._pending = after, unpriced, None
         self._problems.pop(ProblemKind.WRITE_FAILED, None)
 
-    def _write(self, file: Store, pending: Pending, now: Instant) -> HistoryCache:
+    def _write(self, file: Store, pending: Pending, now: Instant) -> tuple[Totals, HistoryCache]:
         try:
             return file.write(self._committed, pending, now)
         except DamagedError as error:

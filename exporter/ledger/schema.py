@@ -6,7 +6,7 @@ could no longer write correct totals.
 
 import re
 import sqlite3
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Collection, Iterator
 from contextlib import contextmanager
 from functools import cache
 from typing import Any, Final
@@ -330,6 +330,17 @@ LARGEST: Final = 2**63 - 1
 """The largest integer that SQLite holds."""
 
 
+def check_totals(totals: Collection[int], name: str) -> None:
+    """Check that SQLite can hold each of these totals.
+
+    Raises:
+        OverflowError: one is past 2**63 - 1.
+    """
+    if totals:
+        bounded(max(totals), name)
+        bounded(min(totals), name)
+
+
 def bounded(total: int, name: str) -> int:
     """Check that SQLite can hold a total.
 
@@ -376,6 +387,27 @@ class _FoundKeys(dict[object, int]):
         return key
 
 
+Flat = Callable[[Any], tuple[object, ...]]
+"""Makes the parts of a total's key."""
+
+ROW_KEYS_MAX: Final = 4096
+"""Keys of rows of one layout that are remembered: those of minutes are new each minute."""
+
+
+class _RowKeys(dict[Any, tuple[int, ...]]):
+    """Keys of rows that were made before, of one layout."""
+
+    def __init__(self, flat: Flat, of: Callable[[object], int]) -> None:
+        super().__init__()
+        self._flat, self._of = flat, of
+
+    def __missing__(self, key: Any) -> tuple[int, ...]:
+        if len(self) >= ROW_KEYS_MAX:
+            self.clear()
+        row = self[key] = tuple(map(self._of, self._flat(key)))
+        return row
+
+
 class Keys:
     """Integer keys of labels, owners and GPUs, and tables of totals, made inside the running transaction.
 
@@ -385,8 +417,15 @@ class Keys:
     def __init__(self, connection: sqlite3.Connection) -> None:
         self._connection = connection
         self._tables: set[str] = set()
+        self._rows: dict[Flat, _RowKeys] = {}
         self.of: Callable[[object], int] = _FoundKeys(self._find).__getitem__
         """The key of one part of a total's key; a number is its own."""
+
+    def rows(self, layout: "RowLayout") -> Callable[[Any], tuple[int, ...]]:
+        """What gives the key of a row of a layout from a total's key."""
+        if layout.flat not in self._rows:
+            self._rows[layout.flat] = _RowKeys(layout.flat, self.of)
+        return self._rows[layout.flat].__getitem__
 
     def make(self, table: str) -> None:
         """Make a table of totals that a file of an earlier release lacks."""
@@ -466,5 +505,5 @@ def references() -> Iterator[None]:
 class RowLayout:
     """Columns of the key of one family of totals."""
 
-    flat: Callable[[Any], tuple[object, ...]]
+    flat: Flat
     built: Callable[[Names, tuple[int, ...]], Any]

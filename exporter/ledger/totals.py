@@ -1,7 +1,7 @@
 """Running totals: sums of a tick, of the last commit and since it, and their rows in the file."""
 
 import sqlite3
-from collections.abc import Collection, Container, Iterator
+from collections.abc import Collection, Container
 from dataclasses import field, fields, replace
 from typing import Any, Final, NamedTuple, TypeVar
 
@@ -432,28 +432,30 @@ LAYOUTS: Final[dict[str, RowLayout]] = {
 }
 
 
-def write_totals(connection: sqlite3.Connection, keys: Keys, served: Totals, pending: Totals) -> None:
+def write_totals(
+    connection: sqlite3.Connection, keys: Keys, before: Totals, pending: Totals, after: Totals
+) -> None:
     """Write each total that `pending` changes as a whole: writing it twice changes nothing.
+
+    `after` are the totals `before` with those pending. What it has no more has expired.
 
     Raises:
         OverflowError: a total passes what the file holds.
     """
     for name in SUMS:
-        if not getattr(pending, name):
+        moved, earlier = getattr(pending, name), getattr(before, name)
+        if not moved:
             continue
         if name in schema.ADDED:
             keys.make(name)
-        connection.executemany(schema.upsert(name), _moved(name, keys, served, pending))
-
-
-def _moved(name: str, keys: Keys, served: Totals, pending: Totals) -> Iterator[tuple[int, ...]]:
-    flat, of, before = LAYOUTS[name].flat, keys.of, getattr(served, name)
-    plain = name in PLAIN
-    for key, added in getattr(pending, name).items():
-        earlier = before.get(key)
-        total = (earlier or 0) + added if plain else combine(name, earlier, added)
-        if total != earlier:
-            yield *map(of, flat(key)), schema.bounded(total, name)
+        row, total_of = keys.rows(LAYOUTS[name]), getattr(after, name).get
+        if name in PLAIN:  # whether such a sum changed is known without it
+            changed = [key for key, added in moved.items() if added or key not in earlier]
+        else:
+            changed = [key for key in moved if total_of(key) != earlier.get(key)]
+        rows = [(*row(key), total) for key in changed if (total := total_of(key)) is not None]
+        schema.check_totals([total for *_, total in rows], name)
+        connection.executemany(schema.upsert(name), rows)
 
 
 def read_totals(connection: sqlite3.Connection) -> Totals:
