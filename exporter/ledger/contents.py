@@ -341,15 +341,16 @@ def residual(totals: Totals, accrued: Picodollars) -> Picodollars:
     return max((totals.accrued - posted for posted in families), key=abs)
 
 
-def window(totals: Totals, waiting: Iterable[UnpricedTime], now: Instant) -> dict[CostOwner, Window]:
+def window(totals: Totals, waiting: Iterable[UnpricedTime], now: Instant) -> Mapping[CostOwner, Window]:
     """Sums over the last 60 whole minutes, or over the time of a younger ledger.
 
+    The same mapping until another minute or amount is in them, unless some time is unpriced.
     Unpriced time that lies partly in them counts as if it were spread evenly, since nothing finer is stored.
     A part is never rounded down to nothing.
     """
     end = minute_of(now)
     start = end - WINDOW_MINUTES
-    money, tokens, latencies = totals.last_hour.sums(totals, range(start, end))
+    windows = totals.last_hour.windows(totals, range(start, end))
     unpriced: dict[CostOwner, Nanoseconds] = {}
     for time in waiting:
         inside = min(time.end, end * NANOSECONDS_PER_MINUTE) - max(time.start, start * NANOSECONDS_PER_MINUTE)
@@ -357,12 +358,10 @@ def window(totals: Totals, waiting: Iterable[UnpricedTime], now: Instant) -> dic
             for owner_phase, used in time.usage.items():
                 part = -(-used.time * inside // (time.end - time.start))
                 add(unpriced, owner_phase.owner, part)
-    return {
-        owner: Window(
-            money.get(owner, {}), tokens.get(owner, {}), unpriced.get(owner, 0), latencies.get(owner, {})
-        )
-        for owner in {**money, **tokens, **unpriced, **latencies}
-    }
+    if not unpriced:
+        return windows
+    waits = {owner: replace(windows.get(owner, Window()), unpriced=part) for owner, part in unpriced.items()}
+    return {**windows, **waits}
 
 
 def recent_usage(totals: Totals, now: Instant) -> RecentUsage:

@@ -170,12 +170,16 @@ class History:
         postings = tick.postings
         segments = postings.segments
         short = bool(segments) and segments[-1].end - segments[0].start < NANOSECONDS_PER_MINUTE
-        end = postings.end - 1
+        at_end: dict[tuple[CostOwner, Kind], int] = {}
         for moved, times in tick.tokens:
-            at_end = short and moved.since is None
-            for at, day, count in ((end, postings.day, moved.count),) if at_end else times:
+            if short and moved.since is None:
+                add(at_end, (moved.owner, moved.kind), moved.count)
+                continue
+            for at, day, count in times:
                 if day:
                     add(self._cell(day, hour_of(at)).tokens, (moved.owner, moved.kind), count)
+        if at_end and postings.day:
+            add_all(self._cell(postings.day, hour_of(postings.end - 1)).tokens, at_end)
         if postings.memory:
             peak_memory.add_peaks(self.memory, postings.memory, postings.end, CELLS_WAITING)
         if unwritten and len(self.cells) > CELLS_WAITING:
@@ -421,9 +425,7 @@ class HistoryWriter:
                 earlier = _earlier(connection, before, of_hour)
                 peak_memory.raise_rows(earlier, written.setdefault(of_hour, {}), peaks, keys)
         for (table, period), rows in written.items():
-            connection.executemany(
-                schema.upsert(table), [(period, *key, value) for key, value in rows.items()]
-            )
+            schema.write_rows(connection, table, [(period, *key, value) for key, value in rows.items()])
         if self._pruning or any(before.latest.get(table) != period for table, period in written):
             self._pruning = _prune(connection, hours_floor)
         return _after(before, written)

@@ -6,9 +6,10 @@ could no longer write correct totals.
 
 import re
 import sqlite3
-from collections.abc import Callable, Collection, Iterator
+from collections.abc import Callable, Collection, Iterator, Sequence
 from contextlib import contextmanager
 from functools import cache
+from itertools import chain
 from typing import Any, Final
 
 from exporter.cost.postings import CostOwner
@@ -109,13 +110,26 @@ HISTORY: Final = {
 _COLUMNS: Final = {**_INTEGERS, **HISTORY}
 
 
+ROWS_TOGETHER: Final = 32
+"""Rows that one statement writes where there are so many, in three quarters of the time of as many."""
+
+
+def write_rows(connection: sqlite3.Connection, name: str, rows: Sequence[tuple[int, ...]]) -> None:
+    """Insert or replace totals of a table: their keys' columns, and last the total."""
+    together = len(rows) - len(rows) % ROWS_TOGETHER
+    for first in range(0, together, ROWS_TOGETHER):
+        values = tuple(chain.from_iterable(rows[first : first + ROWS_TOGETHER]))
+        connection.execute(_upsert(name, ROWS_TOGETHER), values)
+    connection.executemany(_upsert(name, 1), rows[together:])
+
+
 @cache
-def upsert(name: str) -> str:
-    """The statement that inserts or replaces one total of a table."""
+def _upsert(name: str, rows: int) -> str:
     columns = _COLUMNS[name]
     keys, value = columns[:-1], columns[-1]
+    values = f"({', '.join('?' * len(columns))})"
     return (
-        f"INSERT INTO {name} ({', '.join(columns)}) VALUES ({', '.join('?' * len(columns))})"  # noqa: S608 - constants
+        f"INSERT INTO {name} ({', '.join(columns)}) VALUES {', '.join([values] * rows)}"  # noqa: S608 - constants
         f" ON CONFLICT ({', '.join(keys)}) DO UPDATE SET {value} = excluded.{value}"
     )
 
