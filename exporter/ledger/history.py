@@ -278,16 +278,25 @@ class _HourSums:
             add(self.mix, (server, component), amount)
 
 
+class _BeforeHour(NamedTuple):
+    """Sums of the 24 hours before the `latest` one, and the cost of each hour of a month before it."""
+
+    latest: int
+    tokens: Mapping[tuple[CostOwner, Kind], int]
+    components: Mapping[str, Picodollars]
+    month: tuple[Picodollars | None, ...]
+
+
 class LastDay:
     """Committed sums of the current hour and the 24 before it, and the cost of every hour of a month.
 
-    `fill` reads the file once; then each commit makes another one. The month is summed again after each hour,
-    and when something was posted to an earlier hour.
+    `fill` reads the file once; then each commit makes another one. What came before the hour is summed again
+    after each hour, and when something was posted to an earlier one.
     """
 
     def __init__(self) -> None:
         self._hours: dict[int, _HourSums] = {}
-        self._month: tuple[int, tuple[Picodollars | None, ...]] | None = None
+        self._before: _BeforeHour | None = None
 
     def fill(self, hours: Mapping[int, HistorySums]) -> None:
         """Begin with these hours of the file."""
@@ -298,15 +307,15 @@ class LastDay:
         """The last day after a commit, up to the end of its last tick. This one stays as it is."""
         latest = hour_of(end - 1)
         later = LastDay()
-        later._month = self._month
+        later._before = self._before
         for hour, sums_of in self._hours.items():
             if latest - DAY_HOURS <= hour <= latest:
                 past = hour <= latest - MIX_HOURS and sums_of.mix
                 later._hours[hour] = replace(sums_of, mix={}) if past else sums_of
         copied: set[int] = set()
         for (_day, hour), sums in committed.cells.items():
-            if hour != latest:
-                later._month = None
+            if later._before is not None and hour < later._before.latest:
+                later._before = None
             if not latest - DAY_HOURS <= hour <= latest:
                 continue
             if hour not in copied:
@@ -319,17 +328,23 @@ class LastDay:
         """The recent history at an instant."""
         latest = hour_of(now)
         hours = [(hour, self._hours.get(hour, _HourSums())) for hour in range(latest - DAY_HOURS, latest + 1)]
-        if self._month is None or self._month[0] != latest:
-            self._month = (latest, _hourly_cost(totals, latest))
+        before, now_sums = self._before, hours[-1][1]
+        if before is None or before.latest != latest:
+            self._before = before = _BeforeHour(
+                latest,
+                _merged(sums.tokens for _, sums in hours[:-1]),
+                _merged(sums.components for _, sums in hours[:-1]),
+                _hourly_cost(totals, latest),
+            )
         return RecentHistory(
             hours=tuple(
                 Hour(hour * NANOSECONDS_PER_HOUR, dict(sums.money), totals.hour_covered.get(hour, 0))
                 for hour, sums in hours
             ),
-            tokens=_merged(sums.tokens for _, sums in hours),
-            components=_merged(sums.components for _, sums in hours),
+            tokens=_merged((before.tokens, now_sums.tokens)),
+            components=_merged((before.components, now_sums.components)),
             mix=_merged(sums.mix for _, sums in hours[-MIX_HOURS:]),
-            before=self._month[1],
+            before=before.month,
         )
 
 
