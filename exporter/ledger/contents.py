@@ -16,8 +16,9 @@ from exporter.cost.state import State
 from exporter.frozen import dataclass
 from exporter.ledger import marks, schema, unpriced_time
 from exporter.ledger.errors import DamagedError, LedgerError, LedgerLockedError
-from exporter.ledger.history import HistoryCache, LastDay
-from exporter.ledger.totals import HOURS_KEPT, Totals, hour_of, minute_of, read_totals
+from exporter.ledger.history import HistoryCache
+from exporter.ledger.last_day import DAY_HOURS, LastDay
+from exporter.ledger.totals import HOURS_KEPT, Totals, hour_of, minute_of, read_totals, usage_hours
 from exporter.readings import Gpu, ServerKey
 from exporter.report import CommittedTotals, Window
 from exporter.units import NANOSECONDS_PER_HOUR, NANOSECONDS_PER_MINUTE, Instant, Nanoseconds, Picodollars
@@ -271,7 +272,6 @@ def _integer(meta: Mapping[str, object], key: str) -> int | None:
 
 
 WINDOW_MINUTES: Final = 60
-DAY_HOURS: Final = 24
 RETIRED_AFTER: Final[Nanoseconds] = 24 * NANOSECONDS_PER_HOUR
 
 
@@ -367,45 +367,19 @@ def window(totals: Totals, waiting: Iterable[UnpricedTime], now: Instant) -> Map
 def recent_usage(totals: Totals, now: Instant) -> RecentUsage:
     """Use of GPUs by product in the metered hours that the last 24 hours touch."""
     latest = hour_of(now)
-    hours = range(latest - DAY_HOURS, latest + 1)
-    time = _by_hour(totals.hour_usage, hours)
-    energy = _by_hour(totals.hour_energy, hours)
-    metered = sorted(time.keys() | (totals.hour_down.keys() & set(hours)))
-    return RecentUsage(
-        tuple(
-            UsageHour(
-                hour * NANOSECONDS_PER_HOUR,
-                totals.hour_covered.get(hour, 0),
-                totals.hour_down.get(hour, 0),
-                time.get(hour, {}),
-                energy.get(hour, {}),
-            )
-            for hour in metered
-        ),
-        totals.first_held,
-        frozenset(_intermittent(totals, time)),
-    )
+    before = totals.past_usage.hours(totals, range(latest - DAY_HOURS, latest))
+    hours = (*before, *usage_hours(totals, range(latest, latest + 1)))
+    return RecentUsage(hours, totals.first_held, frozenset(_intermittent(totals, hours)))
 
 
-def _by_hour(
-    sums: Mapping[tuple[int, Gpu, str], int], hours: Collection[int]
-) -> dict[int, dict[Gpu, dict[str, int]]]:
-    by_hour: dict[int, dict[Gpu, dict[str, int]]] = {}
-    for (hour, gpu, product), amount in sums.items():
-        if hour in hours:
-            by_hour.setdefault(hour, {}).setdefault(gpu, {})[product] = amount
-    return by_hour
-
-
-def _intermittent(totals: Totals, time: Mapping[int, Mapping[Gpu, Mapping[str, int]]]) -> Iterator[str]:
+def _intermittent(totals: Totals, hours: Iterable[UsageHour]) -> Iterator[str]:
     """Products without a GPU now that came back from an absence of the same length before."""
-    if not time:
-        return
-    latest = max(time)
     last: dict[str, int] = {}
-    for hour in sorted(time):
-        for owners in time[hour].values():
-            last.update(dict.fromkeys(owners, hour))
+    latest = 0
+    for used in hours:
+        if used.time:
+            latest = hour_of(used.start)
+            last.update(dict.fromkeys(used.products, latest))
     for product, hour in last.items():
         absence = latest - hour
         if absence and _came_back(totals, product, hour, absence):

@@ -19,7 +19,8 @@ from exporter.ledger.boot import NO_BOOT, BootClaim
 from exporter.ledger.contents import Contents, empty
 from exporter.ledger.errors import DamagedError, LedgerError, LedgerLockedError
 from exporter.ledger.files import Lock
-from exporter.ledger.history import HistoryCache, LastDay
+from exporter.ledger.history import HistoryCache
+from exporter.ledger.last_day import LastDay
 from exporter.ledger.store import FilePresence, Pending, Store
 from exporter.ledger.totals import TickSums, Totals
 from exporter.ledger.unpriced_time import FIRST, Cursor, UnpricedBatch, UnpricedBuffer

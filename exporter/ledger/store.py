@@ -29,7 +29,8 @@ from exporter.ledger.contents import (
 )
 from exporter.ledger.errors import DamagedError
 from exporter.ledger.files import make_part
-from exporter.ledger.history import DAY_HOURS, History, HistoryCache, HistoryWriter, read_history
+from exporter.ledger.history import History, HistoryCache, HistoryWriter, read_history
+from exporter.ledger.last_day import DAY_HOURS
 from exporter.ledger.schema import Keys, bounded, meta_of
 from exporter.ledger.totals import (
     USAGE,

@@ -15,7 +15,7 @@ from exporter.cost.postings import (
     Segment,
     TokenPosting,
 )
-from exporter.cost.projection import energy_by_product
+from exporter.cost.projection import UsageHour, energy_by_product
 from exporter.frozen import dataclass
 from exporter.ledger import schema
 from exporter.ledger.schema import LARGEST, Keys, Names, RowLayout
@@ -169,6 +169,50 @@ class LastHour:
         return self._windows
 
 
+def usage_hours(totals: "Totals", hours: range) -> tuple[UsageHour, ...]:
+    """Use of GPUs in those of these hours that were metered."""
+    time, energy = _by_hour(totals.hour_usage, hours), _by_hour(totals.hour_energy, hours)
+    return tuple(
+        UsageHour(
+            hour * NANOSECONDS_PER_HOUR,
+            totals.hour_covered.get(hour, 0),
+            totals.hour_down.get(hour, 0),
+            time.get(hour, {}),
+            energy.get(hour, {}),
+        )
+        for hour in sorted(time.keys() | (totals.hour_down.keys() & set(hours)))
+    )
+
+
+def _by_hour(sums: dict[tuple[int, Gpu, str], int], hours: range) -> dict[int, dict[Gpu, dict[str, int]]]:
+    by_hour: dict[int, dict[Gpu, dict[str, int]]] = {}
+    for (hour, gpu, product), amount in sums.items():
+        if hour in hours:
+            by_hour.setdefault(hour, {}).setdefault(gpu, {})[product] = amount
+    return by_hour
+
+
+class PastUsage:
+    """Use of GPUs in the hours before one; made again when these change, or some expired."""
+
+    def __init__(self) -> None:
+        self._range: range | None = None
+        self._hours: tuple[UsageHour, ...] = ()
+
+    def invalidate(self, later: "Totals", *, expired: bool) -> None:
+        """Forget them when something was added to them, and when hours expired."""
+        added = {key[0] for key in (*later.hour_usage, *later.hour_energy)}
+        added.update(later.hour_covered, later.hour_down)
+        if expired or (self._range is not None and not added.isdisjoint(self._range)):
+            self._range = None
+
+    def hours(self, totals: "Totals", hours: range) -> tuple[UsageHour, ...]:
+        """Those of these hours that were metered."""
+        if hours != self._range:
+            self._range, self._hours = hours, usage_hours(totals, hours)
+        return self._hours
+
+
 @dataclass(slots=True)
 class Totals:
     """Every sum of the ledger. Keys of minutes and hours begin with their number since 1970.
@@ -212,6 +256,7 @@ class Totals:
     last_token: dict[CostOwner, Instant] = field(default_factory=dict)
     changed: dict[CostOwner, Instant] = field(default_factory=dict)
     last_hour: LastHour = field(default_factory=LastHour, compare=False)
+    past_usage: PastUsage = field(default_factory=PastUsage, compare=False)
     pruned: int = field(default=-1, compare=False)
     """The minute of the latest pruning."""
 
@@ -310,6 +355,7 @@ class Totals:
                 mine[key] = combine(name, mine.get(key), value)
         totals = replace(self, accrued=self.accrued + later.accrued, **copies)
         totals.last_hour.invalidate(later)
+        totals.past_usage.invalidate(later, expired=prunes)
         if prunes:
             totals.prune(end)
         return totals
