@@ -150,12 +150,20 @@ class LastHour:
             money: dict[CostOwner, dict[str, Picodollars]] = {}
             tokens: dict[CostOwner, dict[Kind, int]] = {}
             latencies: dict[CostOwner, dict[tuple[Objective, LatencyBasis, LatencyPart], int]] = {}
+            # First over the minutes: there are sixty times as many sums as owners and phases.
+            first, end = minutes.start, minutes.stop
+            costs: dict[OwnerPhase, Picodollars] = {}
             for (minute, owner_phase), amount in totals.minute_cost.items():
-                if minute in minutes:
-                    add(money.setdefault(owner_phase.owner, {}), owner_phase.phase, amount)
+                if first <= minute < end:
+                    costs[owner_phase] = costs.get(owner_phase, 0) + amount
+            for owner_phase, amount in costs.items():
+                money.setdefault(owner_phase.owner, {})[owner_phase.phase] = amount
             for (minute, owner, kind), count in totals.minute_tokens.items():
-                if minute in minutes:
-                    add(tokens.setdefault(owner, {}), kind, count)
+                if first <= minute < end:
+                    counts = tokens.get(owner)
+                    if counts is None:
+                        counts = tokens[owner] = {}
+                    counts[kind] = counts.get(kind, 0) + count
             for (minute, owner, objective, basis, part), count in totals.minute_latencies.items():
                 if minute in minutes:
                     add(latencies.setdefault(owner, {}), (objective, basis, part), count)
