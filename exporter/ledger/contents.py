@@ -5,6 +5,7 @@ import uuid
 from collections.abc import Collection, Iterable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from dataclasses import field, replace
+from functools import lru_cache
 from pathlib import Path
 from typing import Final
 
@@ -405,19 +406,27 @@ def _metered_since(contents: Contents, now: Instant) -> Instant | None:
     return min((instant for instant in instants if instant <= now), default=None)
 
 
-def _served_owners(totals: Totals, now: Instant, served_keys: Collection[ServerKey] | None) -> set[CostOwner]:
+def _served_owners(
+    totals: Totals, now: Instant, served_keys: Collection[ServerKey] | None
+) -> frozenset[CostOwner]:
     """Owners that are served: those that changed within a day, and those whose server is in the last tick."""
-    return {
-        owner
-        for owner, changed in totals.changed.items()
-        if served_keys is None or now - changed < RETIRED_AFTER or owner.key in served_keys
-    }
+    return frozenset(
+        [
+            owner
+            for owner, changed in totals.changed.items()
+            if served_keys is None or now - changed < RETIRED_AFTER or owner.key in served_keys
+        ]
+    )
 
 
-def _by_phase(sums: dict[OwnerPhase, int], owners: set[CostOwner]) -> dict[OwnerPhase, int]:
+def _by_phase(sums: dict[OwnerPhase, int], owners: frozenset[CostOwner]) -> dict[OwnerPhase, int]:
     """All phases of each owner, from its first tick, at 0."""
-    keys = (OwnerPhase(owner, phase) for owner in sorted(owners) for phase in PHASES)
-    return {key: sums.get(key, 0) for key in keys}
+    return {key: sums.get(key, 0) for key in _owner_phases(owners)}
+
+
+@lru_cache(maxsize=1)  # owners seldom come or go
+def _owner_phases(owners: frozenset[CostOwner]) -> tuple[OwnerPhase, ...]:
+    return tuple(OwnerPhase(owner, phase) for owner in sorted(owners) for phase in PHASES)
 
 
 def _unpriced(totals: Totals) -> dict[Gpu, Nanoseconds]:
