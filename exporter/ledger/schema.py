@@ -404,9 +404,6 @@ class _FoundKeys(dict[object, int]):
 Flat = Callable[[Any], tuple[object, ...]]
 """Makes the parts of a total's key."""
 
-ROW_KEYS_MAX: Final = 4096
-"""Keys of rows of one layout that are remembered: those of minutes are new each minute."""
-
 
 class _RowKeys(dict[Any, tuple[int, ...]]):
     """Keys of rows that were made before, of one layout."""
@@ -416,8 +413,6 @@ class _RowKeys(dict[Any, tuple[int, ...]]):
         self._flat, self._of = flat, of
 
     def __missing__(self, key: Any) -> tuple[int, ...]:
-        if len(self) >= ROW_KEYS_MAX:
-            self.clear()
         row = self[key] = tuple(map(self._of, self._flat(key)))
         return row
 
@@ -435,8 +430,10 @@ class Keys:
         self.of: Callable[[object], int] = _FoundKeys(self._find).__getitem__
         """The key of one part of a total's key; a number is its own."""
 
-    def rows(self, layout: "RowLayout") -> Callable[[Any], tuple[int, ...]]:
-        """What gives the key of a row of a layout from a total's key."""
+    def rows(self, layout: "RowLayout", *, lasting: bool = True) -> Callable[[Any], tuple[int, ...]]:
+        """What gives the key of a row from a total's key. Those that are `lasting` are remembered."""
+        if not lasting:
+            return lambda key: tuple(map(self.of, layout.flat(key)))
         if layout.flat not in self._rows:
             self._rows[layout.flat] = _RowKeys(layout.flat, self.of)
         return self._rows[layout.flat].__getitem__

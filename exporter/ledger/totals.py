@@ -506,7 +506,7 @@ def write_totals(
             continue
         if name in schema.ADDED:
             keys.make(name)
-        row, total_of = keys.rows(LAYOUTS[name]), getattr(after, name).get
+        row, total_of = keys.rows(LAYOUTS[name], lasting=name not in PRUNED), getattr(after, name).get
         if name in PLAIN:  # whether such a sum changed is known without it
             changed = [key for key, added in moved.items() if added or key not in earlier]
         else:
