@@ -95,9 +95,10 @@ class GpuRemainders:
         """
         before = self.rounding.get(component, {})
         parts, after = split(amount, weights, before)
-        for key, rounding in before.items():
-            if key not in after and (present is None or key.owner in present):
-                after[key] = rounding
+        if not before.keys() <= after.keys():
+            for key, rounding in before.items():
+                if key not in after and (present is None or key.owner in present):
+                    after[key] = rounding
         self.rounding[component] = after
         return {key: part for key, part in parts.items() if part}
 
@@ -161,15 +162,14 @@ class _SegmentPostings:
                 self.money.append(MoneyPosting(gpu, component, basis, key, part))
 
     def _post_time(self, charge: _GpuCharge) -> None:
-        price = charge.price
+        price, priced = charge.price, not charge.price.waits
+        unowed_down = price.waits or price.while_up
+        all_owed = price.priced and not self.hourly_only
         for key, time in charge.time.items():
             down = time - min(time, charge.up.get(key, 0))
-            if price.waits or price.while_up:
-                unowed = down
-            else:
-                unowed = 0 if price.priced and not self.hourly_only else time
+            unowed = down if unowed_down else 0 if all_owed else time
             counted = min(time, charge.counted.get(key, 0))
-            self.time.append(GpuTimePosting(charge.gpu, key, time, not price.waits, down, unowed, counted))
+            self.time.append(GpuTimePosting(charge.gpu, key, time, priced, down, unowed, counted))
 
     def segment(
         self,

@@ -140,14 +140,14 @@ class PageSeries:
         lets go of what nobody used for a while.
         """
         deltas: dict[SeriesName, float] = {}
-        marks = dict(self._page)
+        marks, gone, mark_of = dict(self._page), self._gone, self._marks.get
         most = MOST_PER_SECOND * max(wall - last, ALLOWANCE_MIN) / NANOSECONDS_PER_SECOND
         implausible: set[SeriesName] = set()
         for name, value in self._page.items() if not baseline else ():
-            mark = self._marks.get(name)
+            mark = mark_of(name)
             if mark is None and self._dropped and self._created.get(name, -1) <= last:
                 continue
-            recreated = name in self._gone and self._created.get(name, -1) > self._gone[name]
+            recreated = name in gone and self._created.get(name, -1) > gone[name]
             delta = value if mark is None or value < mark or recreated else value - mark
             if delta > most:
                 implausible.add(name)
@@ -156,23 +156,25 @@ class PageSeries:
         if sum(deltas.values()) > most:
             implausible.update(deltas)
             deltas = {}
-        marks.update((name, self._marks[name]) for name in implausible if name in self._marks)
+        if implausible:
+            marks.update((name, self._marks[name]) for name in implausible if name in self._marks)
         return SeriesDeltas(self._with_gone(marks, wall), deltas, len(implausible))
 
     def _with_gone(self, marks: dict[SeriesName, float], wall: Instant) -> CounterMarks:
         """These marks, and those of series that left the page, within the limits."""
         gone: dict[SeriesName, float] = {}
+        limited, dropped = marks, self._dropped
         if not self._marks.keys() <= self._page.keys():
             for name in self._marks:
                 if name not in self._page:
                     went = min(self._gone.get(name, wall), wall)  # the clock may have been set back
                     if wall - went <= MARK_AGE_MAX:
                         gone[name] = went
-        last_first = sorted(gone, key=gone.__getitem__, reverse=True)
-        every = marks | {name: self._marks[name] for name in last_first}
-        limited = every if len(every) <= MARKS_MAX else dict(islice(every.items(), MARKS_MAX))
-        gone = {name: went for name, went in gone.items() if name in limited}
-        dropped = self._dropped or len(every) > MARKS_MAX
+            last_first = sorted(gone, key=gone.__getitem__, reverse=True)
+            limited = marks | {name: self._marks[name] for name in last_first}
+        if len(limited) > MARKS_MAX:
+            limited, dropped = dict(islice(limited.items(), MARKS_MAX)), True
+            gone = {name: went for name, went in gone.items() if name in limited}
         if self._by_digest or len(limited) > CROWDED:
             return CounterMarks(_columns(limited), _columns(gone), dropped)
         return CounterMarks(cast("dict[str, float]", limited), cast("dict[str, float]", gone), dropped)
@@ -208,30 +210,20 @@ def endpoint_deltas(before: EndpointState | None, reading: ServerReading, wall: 
         before = replace(before if comparable else EndpointState(reading.key, wall), key=reading.key)
     if not reading.up:
         return EndpointTick(before, {})
-    after = replace(
-        before,
-        read=True,
-        identity=reading.identity or before.identity,
-        falls=0,
-        answered=wall,
-        youngest=max(before.youngest, reading.started or 0),
-        engine=reading.engine,
-        peer=reading.peer,
-    )
     if not before.read:
         page = PageSeries(CounterMarks(), reading.counters)
         baseline = not started_since(reading, before.watched_since, wall)
-        return _count(after, reading, page, before.watched_since, baseline=baseline)
+        return _count(before, reading, page, before.watched_since, wall, baseline=baseline)
     if before.identity and reading.identity and before.identity != reading.identity:
         page, turns = PageSeries(CounterMarks(), reading.counters), took_turns(before, reading, wall)
-        return _count(after, reading, page, before.answered, baseline=turns, restarted=not turns)
+        return _count(before, reading, page, before.answered, wall, baseline=turns, restarted=not turns)
     page = PageSeries(before.marks, reading.counters)
     # Another engine that ran already when this one answered: what it counted until now came before.
     if before.engine not in {"", reading.engine} and took_turns(before, reading, wall):
-        return _count(after, reading, page, before.answered, baseline=True)
+        return _count(before, reading, page, before.answered, wall, baseline=True)
     if page.fell and before.falls + 1 < RESETS_AFTER_READS:
         return EndpointTick(replace(before, falls=before.falls + 1), {})
-    return _count(after, reading, page, before.answered, restarted=page.fell)
+    return _count(before, reading, page, before.answered, wall, restarted=page.fell)
 
 
 def marks_elsewhere(
@@ -269,28 +261,44 @@ def took_turns(before: EndpointState, reading: ServerReading, wall: Instant) -> 
 
 
 def _count(
-    after: EndpointState,
+    before: EndpointState,
     reading: ServerReading,
     page: PageSeries,
     last: Instant,
+    wall: Instant,
     *,
     baseline: bool = False,
     restarted: bool = False,
 ) -> EndpointTick:
-    series = page.compare(last, after.answered, baseline=baseline)
+    """The tick of an endpoint that answered, with what its page counted since the last good read."""
+    series = page.compare(last, wall, baseline=baseline)
     deltas: CounterDeltas = {}
+    delta_of, sum_of = series.deltas.get, deltas.get
     # One series may count for two quantities: cached tokens are subtracted from prompts and count alone.
     for name, (model, quantity, sign) in zip(page.names, _kinds(reading.counters), strict=True):
-        delta = series.deltas.get(name)
+        delta = delta_of(name)
         if delta is not None:
-            deltas[model, quantity] = deltas.get((model, quantity), 0.0) + sign * delta
-    return EndpointTick(replace(after, marks=series.marks), deltas, restarted, series.implausible)
+            counted = model, quantity
+            deltas[counted] = sum_of(counted, 0.0) + sign * delta
+    after = EndpointState(
+        before.key,
+        before.watched_since,
+        read=True,
+        identity=reading.identity or before.identity,
+        marks=series.marks,
+        answered=wall,
+        youngest=max(before.youngest, reading.started or 0),
+        latency=before.latency,
+        engine=reading.engine,
+        peer=reading.peer,
+    )
+    return EndpointTick(after, deltas, restarted, series.implausible)
 
 
 def _kinds(counters: Sequence[CounterReading]) -> Iterable[tuple[str, Quantity, int]]:
     if isinstance(counters, CounterColumns):
         return map(counters.kinds.__getitem__, counters.kind)
-    return ((counter.model, counter.quantity, counter.sign) for counter in counters)
+    return [(counter.model, counter.quantity, counter.sign) for counter in counters]
 
 
 def _columns(values: Mapping[SeriesName, float]) -> SeriesColumns:

@@ -91,6 +91,9 @@ def served_model(
     return None
 
 
+UNDIVIDED: Final = DivisionState()
+"""The sums of a model that no gateway divides."""
+
 OWN: Final = ""
 """The name of the server's own owner: in sums all tokens served, in shares what no gateway named."""
 
@@ -152,7 +155,7 @@ class Divider:
         """
         server, owner = self._servers.get(key), self._policy.owner_of(key, model)
         if server is None:
-            return DivisionState(), {owner: WHOLE}
+            return UNDIVIDED, {owner: WHOLE}
         weights = self._policy.split_rule(key.server, model).weights
         served = (server.tokens.get(model, {}), *self._pools.peer_tokens(key, model))
         prompt = sum(tokens.get("prompt", 0) + tokens.get("cached_prompt", 0) for tokens in served)

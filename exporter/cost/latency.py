@@ -45,6 +45,10 @@ class LatencyTick:
     counts: Mapping[LatencyKey, LatencyCount] = field(default_factory=dict)
 
 
+_WITHOUT: Final = LatencyTick(LatencyState())
+"""That of an endpoint without a service level."""
+
+
 def latency_deltas(before: EndpointState | None, reading: ServerReading, wall: Instant) -> LatencyTick:
     """Advance the marks of an endpoint's histograms, and take their differences.
 
@@ -54,14 +58,14 @@ def latency_deltas(before: EndpointState | None, reading: ServerReading, wall: I
     within a process, by another objective, only sets its mark, and so does one of an added objective. A page
     that rose by more than any server counts moves no mark.
     """
-    state = LatencyState() if before is None else before.latency
+    state = _WITHOUT.state if before is None else before.latency
     renamed = before is not None and before.key != reading.key
     if renamed and not (state.identity and (reading.identity or not reading.up)):
         state = LatencyState()  # of another server
     if not reading.up:
         return LatencyTick(state)
     if reading.slo is None:
-        return LatencyTick(LatencyState())
+        return _WITHOUT
     since = _asked_since(before, reading, wall) if state.since is None else state.since
     state = replace(state, since=since)
     if reading.latencies is None:

@@ -20,6 +20,10 @@ def combined(model: str, loads: Sequence[LoadReading]) -> LoadReading:
 
     A limit that one replica does not report is unknown for all of them.
     """
+    if len(loads) == 1:
+        (load,) = loads
+        known = None if load.running is None else load.max_running
+        return LoadReading(model, load.running, load.waiting, max_running=known, kv_cache=load.kv_cache)
     maxima = [load.max_running for load in loads if load.running is not None and load.max_running is not None]
     caches = [load.kv_cache for load in loads if load.kv_cache is not None]
     return LoadReading(

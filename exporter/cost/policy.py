@@ -52,6 +52,9 @@ class SplitRule:
     weights: Weights = Weights()
 
 
+_DEFAULT_SPLIT: Final = SplitRule()
+
+
 @dataclass(frozen=True, slots=True)
 class OwnershipRule:
     """Product and team of matching servers. Patterns are shell-style; all that are given must match."""
@@ -147,6 +150,8 @@ class CostPolicy:
 
     def split_rule(self, server: str, model: str) -> SplitRule:
         """The first rule that matches a server and model, else the default."""
+        if not self.split:
+            return _DEFAULT_SPLIT
         return split_rule(self.split, server, model)
 
 
@@ -155,7 +160,7 @@ def split_rule(rules: Iterable[SplitRule], server: str, model: str) -> SplitRule
     for rule in rules:
         if matches(rule.server, server) and matches(rule.model, model):
             return rule
-    return SplitRule()
+    return _DEFAULT_SPLIT
 
 
 @dataclass(frozen=True, slots=True)

@@ -51,6 +51,7 @@ class UsageHour:
     """GPU time and energy of one hour, by GPU and product.
 
     `covered` is the wall time that was metered, `down` the part of it that hourly rent is not owed for.
+    `products` are those that had GPU time.
     """
 
     start: Instant
@@ -58,6 +59,11 @@ class UsageHour:
     down: Nanoseconds = 0
     time: Mapping[Gpu, Owners] = field(default_factory=dict)
     energy: Mapping[Gpu, Owners] = field(default_factory=dict)
+    products: frozenset[Product] = field(init=False, repr=False, compare=False)
+
+    def __post_init__(self) -> None:
+        products = frozenset(product for owners in self.time.values() for product in owners)
+        object.__setattr__(self, "products", products)
 
     @property
     def end(self) -> Instant:
@@ -194,11 +200,13 @@ def _departed(usage: RecentUsage) -> frozenset[Product]:
     """Products that have left: they hold nothing any more, and are not intermittent."""
     last: dict[Product, Instant] = {}
     for hour in usage.hours:
-        for owners in hour.time.values():
-            last.update(dict.fromkeys(owners, hour.start))
+        last.update(dict.fromkeys(hour.products, hour.start))
     present = usage.hours[-1].start - (LEFT_AFTER_HOURS - 1) * NANOSECONDS_PER_HOUR
     gone = {product for product, start in last.items() if start < present}
     return frozenset(gone - usage.intermittent - {UNASSIGNED})
+
+
+_NOTHING: Final[Owners] = {}
 
 
 def _gpu_use(outcome: GpuOutcome, usage: RecentUsage, departed: frozenset[Product], now: Instant) -> _GpuUse:
@@ -206,9 +214,12 @@ def _gpu_use(outcome: GpuOutcome, usage: RecentUsage, departed: frozenset[Produc
     gpu = outcome.gpu
     since = now - NANOSECONDS_PER_DAY
     newest: set[Product] = set()
-    for product in {product for hour in usage.hours for product in hour.time.get(gpu, ())} - {UNASSIGNED}:
-        arrived = usage.first_held.get(product, 0)
-        if since < arrived <= now:
+    first_held = {product: at for product, at in usage.first_held.items() if since < at <= now}
+    first_held.pop(UNASSIGNED, None)
+    for product, arrived in first_held.items():
+        if not any(product in hour.time.get(gpu, ()) for hour in usage.hours):
+            continue
+        if since < arrived:
             since, newest = arrived, {product}
         elif newest and arrived == since:
             newest.add(product)
@@ -219,17 +230,20 @@ def _gpu_use(outcome: GpuOutcome, usage: RecentUsage, departed: frozenset[Produc
     cut_energy: dict[Product, int] = {}
     whole = 1
     for hour in usage.hours:
-        if hour.end <= since:
+        if hour.start + NANOSECONDS_PER_HOUR <= since:
             continue
-        times, energies = hour.time.get(gpu, {}), hour.energy.get(gpu, {})
+        times, energies = hour.time.get(gpu, _NOTHING), hour.energy.get(gpu, _NOTHING)
         if hour.start < since:  # the oldest hour, if any
             parts, whole = _parts_after(times, hour, since, now, newest)
             cut_time, cut_energy = _numerators(times, parts), _numerators(energies, parts)
             continue
-        add_all(time, times)
-        add_all(energy, energies)
-        own = sum(times.values())
-        joules += sum(energies.values())
+        own = 0
+        for product, used in times.items():
+            time[product] = time.get(product, 0) + used
+            own += used
+        for product, used in energies.items():
+            energy[product] = energy.get(product, 0) + used
+            joules += used
         # Of the hour in which a GPU appears its own time counts; after it, hours in which it was off as well.
         over += max(own, hour.covered) if over or any(cut_time.values()) else own
     if cut_time or cut_energy:

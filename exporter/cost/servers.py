@@ -6,14 +6,14 @@ from typing import Final, NamedTuple
 
 from exporter.cost import counters, split
 from exporter.cost.counters import CounterDeltas, EndpointTick
-from exporter.cost.division import DividedServer, Divider, OwnerQuota, divide_counts
+from exporter.cost.division import UNDIVIDED, DividedServer, Divider, OwnerQuota, divide_counts
 from exporter.cost.latency import LatencyCount, LatencyKey, LatencyTick, latency_deltas
 from exporter.cost.load import combined
 from exporter.cost.money import WHOLE, portions
 from exporter.cost.policy import CardinalityLimits, CostPolicy
 from exporter.cost.postings import OTHER, CostOwner, LatencyPosting, RequestPosting, TokenPosting
 from exporter.cost.split import ModelDelta, PhaseSeconds, PhaseSplit
-from exporter.cost.state import DivisionState, EndpointState, GatewayState, ModelState, ServerState, State
+from exporter.cost.state import EndpointState, GatewayState, ModelState, ServerState, State
 from exporter.frozen import dataclass
 from exporter.readings import (
     KINDS,
@@ -102,8 +102,9 @@ def collect_deltas(state: State, frame: Frame, limits: CardinalityLimits) -> Ser
             tick = counters.endpoint_deltas(last, reading, frame.wall)
             latencies.append(latency_deltas(last, reading, frame.wall))
             endpoints[reading.url] = tick.state
-            if tick.state.latency != latencies[-1].state:
-                endpoints[reading.url] = replace(tick.state, latency=latencies[-1].state)
+            latency = latencies[-1].state
+            if tick.state.latency is not latency and tick.state.latency != latency:
+                endpoints[reading.url] = replace(tick.state, latency=latency)
             if tick.implausible:
                 implausible[reading.url] = tick.implausible
             ticks.append(tick)
@@ -176,11 +177,13 @@ def _server_delta(
     request_seconds: dict[str, PhaseSeconds] = {}
     engine_seconds: dict[str, PhaseSeconds] = {}
     for reading, tick in zip(readings, ticks, strict=True):
+        counted_by_peer = COUNTED_BY_PEER[reading.role]
         for (model, quantity), value in tick.deltas.items():
-            if quantity in COUNTED_BY_PEER[reading.role]:
+            if quantity in counted_by_peer:
                 continue
             name = names.admit(model)
-            sums[name, quantity] = sums.get((name, quantity), 0.0) + value
+            counted = name, quantity
+            sums[counted] = sums.get(counted, 0.0) + value
             # The prefill seconds of one endpoint are of the kind of the decode seconds of that endpoint.
             if quantity in {"decode_seconds", "decode_request_seconds"}:
                 seconds = engine_seconds if quantity == "decode_seconds" else request_seconds
@@ -196,7 +199,7 @@ def _server_delta(
     models: dict[str, ModelDelta] = {}
     for name in names.all():
         # After a restart counters begin at zero: nothing is left to subtract.
-        pending = {} if restarted else before.models.get(name, ModelState()).pending_subtraction
+        pending = {} if restarted else before.models.get(name, NEW_MODEL).pending_subtraction
         tokens, pending = _subtract(name, sums, pending)
         models[name] = ModelDelta(
             tokens,
@@ -290,6 +293,9 @@ def _division(before: ServerState, readings: Sequence[ServerReading]) -> Divisio
         return before.division
     return division
 
+
+NEW_MODEL: Final = ModelState()
+"""A model without a tick before."""
 
 NO_MODEL: Final = ""
 """The model of a server that never reported one."""
@@ -426,18 +432,22 @@ def _advance_model(
     server: ServerDelta, model: str, divider: Divider, elapsed: Nanoseconds, policy: CostPolicy
 ) -> _ModelTick:
     """Divide a model's tokens over cost owners, and its time over phases."""
-    before, delta = server.before.models.get(model, ModelState()), server.models[model]
-    division = before.division if server.division == server.before.division else DivisionState()
+    before, delta = server.before.models.get(model, NEW_MODEL), server.models[model]
+    division = before.division if server.division == server.before.division else UNDIVIDED
     division, shares = divider.advance(server.key, model, division)
     amounts: dict[Quantity, int] = {kind: delta.tokens[kind] for kind in delta.tokens}
     if delta.requests is not None:
         amounts["requests"] = delta.requests
     if delta.preemptions is not None:
         amounts["preemptions"] = delta.preemptions
-    counts, rounding = divide_counts(amounts, shares, division.rounding)
-    if server.division is not None:
+    if server.division is None:
+        (owner,) = shares
+        counts = {quantity: {owner: amount} for quantity, amount in amounts.items()}
+    else:
+        counts, rounding = divide_counts(amounts, shares, division.rounding)
         division = replace(division, rounding=rounding)
-    if delta.pending_subtraction != before.pending_subtraction or division != before.division:
+    same = division is before.division or division == before.division
+    if not same or delta.pending_subtraction != before.pending_subtraction:
         before = replace(before, pending_subtraction=delta.pending_subtraction, division=division)
     rule = policy.split_rule(server.key.server, model)
     state, phases = split.advance(before, delta, elapsed, rule, server.role)

@@ -4,7 +4,7 @@ docs/split.md has the error of each method on a simulated engine.
 """
 
 from collections.abc import Mapping
-from dataclasses import field, replace
+from dataclasses import field
 from typing import Final
 
 from exporter.cost.policy import SplitRule, Weights
@@ -55,6 +55,9 @@ class PhaseSeconds:
 
     def __add__(self, other: "PhaseSeconds") -> "PhaseSeconds":
         return PhaseSeconds(self.prefill + other.prefill, self.decode + other.decode)
+
+
+_NO_SECONDS: Final = PhaseSeconds()
 
 
 @dataclass(frozen=True, slots=True)
@@ -137,9 +140,8 @@ def _trail(
     decay = 0.5 ** (elapsed / HALF_LIFE)
     running = delta.running or 0.0
     duration = seconds(elapsed)
-    requests, engine = delta.request_seconds or PhaseSeconds(), delta.engine_seconds or PhaseSeconds()
-    return replace(
-        state,
+    requests, engine = delta.request_seconds or _NO_SECONDS, delta.engine_seconds or _NO_SECONDS
+    return ModelState(
         prefill_request_seconds=_add(state.prefill_request_seconds, decay, requests.prefill),
         decode_request_seconds=_add(state.decode_request_seconds, decay, requests.decode),
         prefill_seconds=_add(state.prefill_seconds, decay, engine.prefill),
@@ -150,6 +152,8 @@ def _trail(
         weighted_decode=state.weighted_decode * decay + decode,
         since_finished=_since(state.since_finished, requests, elapsed),
         since_computed=_since(state.since_computed, engine, elapsed),
+        pending_subtraction=state.pending_subtraction,
+        division=state.division,
     )
 
 

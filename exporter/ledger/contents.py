@@ -5,6 +5,7 @@ import uuid
 from collections.abc import Collection, Iterable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from dataclasses import field, replace
+from functools import lru_cache
 from pathlib import Path
 from typing import Final
 
@@ -16,8 +17,9 @@ from exporter.cost.state import State
 from exporter.frozen import dataclass
 from exporter.ledger import marks, schema, unpriced_time
 from exporter.ledger.errors import DamagedError, LedgerError, LedgerLockedError
-from exporter.ledger.history import HistoryCache, LastDay
-from exporter.ledger.totals import HOURS_KEPT, Totals, hour_of, minute_of, read_totals
+from exporter.ledger.history import HistoryCache
+from exporter.ledger.last_day import DAY_HOURS, LastDay
+from exporter.ledger.totals import HOURS_KEPT, Totals, hour_of, minute_of, read_totals, usage_hours
 from exporter.readings import Gpu, ServerKey
 from exporter.report import CommittedTotals, Window
 from exporter.units import NANOSECONDS_PER_HOUR, NANOSECONDS_PER_MINUTE, Instant, Nanoseconds, Picodollars
@@ -271,7 +273,6 @@ def _integer(meta: Mapping[str, object], key: str) -> int | None:
 
 
 WINDOW_MINUTES: Final = 60
-DAY_HOURS: Final = 24
 RETIRED_AFTER: Final[Nanoseconds] = 24 * NANOSECONDS_PER_HOUR
 
 
@@ -341,15 +342,16 @@ def residual(totals: Totals, accrued: Picodollars) -> Picodollars:
     return max((totals.accrued - posted for posted in families), key=abs)
 
 
-def window(totals: Totals, waiting: Iterable[UnpricedTime], now: Instant) -> dict[CostOwner, Window]:
+def window(totals: Totals, waiting: Iterable[UnpricedTime], now: Instant) -> Mapping[CostOwner, Window]:
     """Sums over the last 60 whole minutes, or over the time of a younger ledger.
 
+    The same mapping until another minute or amount is in them, unless some time is unpriced.
     Unpriced time that lies partly in them counts as if it were spread evenly, since nothing finer is stored.
     A part is never rounded down to nothing.
     """
     end = minute_of(now)
     start = end - WINDOW_MINUTES
-    money, tokens, latencies = totals.last_hour.sums(totals, range(start, end))
+    windows = totals.last_hour.windows(totals, range(start, end))
     unpriced: dict[CostOwner, Nanoseconds] = {}
     for time in waiting:
         inside = min(time.end, end * NANOSECONDS_PER_MINUTE) - max(time.start, start * NANOSECONDS_PER_MINUTE)
@@ -357,56 +359,28 @@ def window(totals: Totals, waiting: Iterable[UnpricedTime], now: Instant) -> dic
             for owner_phase, used in time.usage.items():
                 part = -(-used.time * inside // (time.end - time.start))
                 add(unpriced, owner_phase.owner, part)
-    return {
-        owner: Window(
-            money.get(owner, {}), tokens.get(owner, {}), unpriced.get(owner, 0), latencies.get(owner, {})
-        )
-        for owner in {**money, **tokens, **unpriced, **latencies}
-    }
+    if not unpriced:
+        return windows
+    waits = {owner: replace(windows.get(owner, Window()), unpriced=part) for owner, part in unpriced.items()}
+    return {**windows, **waits}
 
 
 def recent_usage(totals: Totals, now: Instant) -> RecentUsage:
     """Use of GPUs by product in the metered hours that the last 24 hours touch."""
     latest = hour_of(now)
-    hours = range(latest - DAY_HOURS, latest + 1)
-    time = _by_hour(totals.hour_usage, hours)
-    energy = _by_hour(totals.hour_energy, hours)
-    metered = sorted(time.keys() | (totals.hour_down.keys() & set(hours)))
-    return RecentUsage(
-        tuple(
-            UsageHour(
-                hour * NANOSECONDS_PER_HOUR,
-                totals.hour_covered.get(hour, 0),
-                totals.hour_down.get(hour, 0),
-                time.get(hour, {}),
-                energy.get(hour, {}),
-            )
-            for hour in metered
-        ),
-        totals.first_held,
-        frozenset(_intermittent(totals, time)),
-    )
+    before = totals.past_usage.hours(totals, range(latest - DAY_HOURS, latest))
+    hours = (*before, *usage_hours(totals, range(latest, latest + 1)))
+    return RecentUsage(hours, totals.first_held, frozenset(_intermittent(totals, hours)))
 
 
-def _by_hour(
-    sums: Mapping[tuple[int, Gpu, str], int], hours: Collection[int]
-) -> dict[int, dict[Gpu, dict[str, int]]]:
-    by_hour: dict[int, dict[Gpu, dict[str, int]]] = {}
-    for (hour, gpu, product), amount in sums.items():
-        if hour in hours:
-            by_hour.setdefault(hour, {}).setdefault(gpu, {})[product] = amount
-    return by_hour
-
-
-def _intermittent(totals: Totals, time: Mapping[int, Mapping[Gpu, Mapping[str, int]]]) -> Iterator[str]:
+def _intermittent(totals: Totals, hours: Iterable[UsageHour]) -> Iterator[str]:
     """Products without a GPU now that came back from an absence of the same length before."""
-    if not time:
-        return
-    latest = max(time)
     last: dict[str, int] = {}
-    for hour in sorted(time):
-        for owners in time[hour].values():
-            last.update(dict.fromkeys(owners, hour))
+    latest = 0
+    for used in hours:
+        if used.time:
+            latest = hour_of(used.start)
+            last.update(dict.fromkeys(used.products, latest))
     for product, hour in last.items():
         absence = latest - hour
         if absence and _came_back(totals, product, hour, absence):
@@ -432,19 +406,27 @@ def _metered_since(contents: Contents, now: Instant) -> Instant | None:
     return min((instant for instant in instants if instant <= now), default=None)
 
 
-def _served_owners(totals: Totals, now: Instant, served_keys: Collection[ServerKey] | None) -> set[CostOwner]:
+def _served_owners(
+    totals: Totals, now: Instant, served_keys: Collection[ServerKey] | None
+) -> frozenset[CostOwner]:
     """Owners that are served: those that changed within a day, and those whose server is in the last tick."""
-    return {
-        owner
-        for owner, changed in totals.changed.items()
-        if served_keys is None or now - changed < RETIRED_AFTER or owner.key in served_keys
-    }
+    return frozenset(
+        [
+            owner
+            for owner, changed in totals.changed.items()
+            if served_keys is None or now - changed < RETIRED_AFTER or owner.key in served_keys
+        ]
+    )
 
 
-def _by_phase(sums: dict[OwnerPhase, int], owners: set[CostOwner]) -> dict[OwnerPhase, int]:
+def _by_phase(sums: dict[OwnerPhase, int], owners: frozenset[CostOwner]) -> dict[OwnerPhase, int]:
     """All phases of each owner, from its first tick, at 0."""
-    keys = (OwnerPhase(owner, phase) for owner in sorted(owners) for phase in PHASES)
-    return {key: sums.get(key, 0) for key in keys}
+    return {key: sums.get(key, 0) for key in _owner_phases(owners)}
+
+
+@lru_cache(maxsize=1)  # owners seldom come or go
+def _owner_phases(owners: frozenset[CostOwner]) -> tuple[OwnerPhase, ...]:
+    return tuple(OwnerPhase(owner, phase) for owner in sorted(owners) for phase in PHASES)
 
 
 def _unpriced(totals: Totals) -> dict[Gpu, Nanoseconds]:

@@ -2,7 +2,7 @@
 
 import sqlite3
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
-from dataclasses import field, fields, replace
+from dataclasses import field, fields
 from itertools import pairwise
 from types import MappingProxyType
 from typing import Any, Final, Literal, NamedTuple
@@ -18,18 +18,18 @@ from exporter.ledger.schema import (
     Keys,
     Names,
     RowLayout,
-    bounded,
+    check_totals,
     day_number,
     meta_of,
     month_days,
     references,
     tables,
 )
-from exporter.ledger.totals import LAYOUTS, SegmentSums, ServerCost, TickSums, Totals, hour_of
+from exporter.ledger.totals import LAYOUTS, SegmentSums, ServerCost, TickSums, hour_of
 from exporter.readings import Gpu, Kind, ServerKey
-from exporter.report import Hour, MonthKey, RecentHistory, ServerOwner
+from exporter.report import MonthKey, ServerOwner
 from exporter.tariff.rate import PriceBasis
-from exporter.units import NANOSECONDS_PER_HOUR, NANOSECONDS_PER_MINUTE, Instant, Nanoseconds, Picodollars
+from exporter.units import NANOSECONDS_PER_MINUTE, Instant, Nanoseconds, Picodollars
 
 ESTIMATE: Final[PriceBasis] = "estimate"
 
@@ -170,12 +170,16 @@ class History:
         postings = tick.postings
         segments = postings.segments
         short = bool(segments) and segments[-1].end - segments[0].start < NANOSECONDS_PER_MINUTE
-        end = postings.end - 1
+        at_end: dict[tuple[CostOwner, Kind], int] = {}
         for moved, times in tick.tokens:
-            at_end = short and moved.since is None
-            for at, day, count in ((end, postings.day, moved.count),) if at_end else times:
+            if short and moved.since is None:
+                add(at_end, (moved.owner, moved.kind), moved.count)
+                continue
+            for at, day, count in times:
                 if day:
                     add(self._cell(day, hour_of(at)).tokens, (moved.owner, moved.kind), count)
+        if at_end and postings.day:
+            add_all(self._cell(postings.day, hour_of(postings.end - 1)).tokens, at_end)
         if postings.memory:
             peak_memory.add_peaks(self.memory, postings.memory, postings.end, CELLS_WAITING)
         if unwritten and len(self.cells) > CELLS_WAITING:
@@ -247,107 +251,6 @@ class MonthRecord:
         return sum(amount for cell, amount in self.cells.items() if cell.price_basis == ESTIMATE)
 
 
-DAY_HOURS: Final = 24
-MIX_HOURS: Final = 2
-"""Hours in which the last 60 minutes lie."""
-MONTH_HOURS: Final = 32 * 24
-"""Hours that a month may have, and a day."""
-
-
-@dataclass(slots=True)
-class _HourSums:
-    money: dict[str, Picodollars] = field(default_factory=dict)
-    tokens: dict[tuple[CostOwner, Kind], int] = field(default_factory=dict)
-    components: dict[str, Picodollars] = field(default_factory=dict)
-    mix: dict[tuple[ServerKey, str], Picodollars] = field(default_factory=dict)
-    """Components by server, of the latest hours only, to save memory."""
-
-    def copy(self) -> "_HourSums":
-        return _HourSums(dict(self.money), dict(self.tokens), dict(self.components), dict(self.mix))
-
-    def add(self, sums: HistorySums) -> None:
-        for owner_phase, amount in sums.cost.items():
-            add(self.money, owner_phase.phase, amount)
-        add_all(self.tokens, sums.tokens)
-        for (server, component), amount in sums.by_component().items():
-            add(self.components, component, amount)
-            add(self.mix, (server, component), amount)
-
-
-class LastDay:
-    """Committed sums of the current hour and the 24 before it, and the cost of every hour of a month.
-
-    `fill` reads the file once; then each commit makes another one. The month is summed again after each hour,
-    and when something was posted to an earlier hour.
-    """
-
-    def __init__(self) -> None:
-        self._hours: dict[int, _HourSums] = {}
-        self._month: tuple[int, tuple[Picodollars | None, ...]] | None = None
-
-    def fill(self, hours: Mapping[int, HistorySums]) -> None:
-        """Begin with these hours of the file."""
-        for hour, sums in hours.items():
-            self._hours.setdefault(hour, _HourSums()).add(sums)
-
-    def after(self, committed: History, end: Instant) -> "LastDay":
-        """The last day after a commit, up to the end of its last tick. This one stays as it is."""
-        latest = hour_of(end - 1)
-        later = LastDay()
-        later._month = self._month
-        for hour, sums_of in self._hours.items():
-            if latest - DAY_HOURS <= hour <= latest:
-                past = hour <= latest - MIX_HOURS and sums_of.mix
-                later._hours[hour] = replace(sums_of, mix={}) if past else sums_of
-        copied: set[int] = set()
-        for (_day, hour), sums in committed.cells.items():
-            if hour != latest:
-                later._month = None
-            if not latest - DAY_HOURS <= hour <= latest:
-                continue
-            if hour not in copied:
-                later._hours[hour] = later._hours.get(hour, _HourSums()).copy()
-                copied.add(hour)
-            later._hours[hour].add(sums)
-        return later
-
-    def recent(self, totals: Totals, now: Instant) -> RecentHistory:
-        """The recent history at an instant."""
-        latest = hour_of(now)
-        hours = [(hour, self._hours.get(hour, _HourSums())) for hour in range(latest - DAY_HOURS, latest + 1)]
-        if self._month is None or self._month[0] != latest:
-            self._month = (latest, _hourly_cost(totals, latest))
-        return RecentHistory(
-            hours=tuple(
-                Hour(hour * NANOSECONDS_PER_HOUR, dict(sums.money), totals.hour_covered.get(hour, 0))
-                for hour, sums in hours
-            ),
-            tokens=_merged(sums.tokens for _, sums in hours),
-            components=_merged(sums.components for _, sums in hours),
-            mix=_merged(sums.mix for _, sums in hours[-MIX_HOURS:]),
-            before=self._month[1],
-        )
-
-
-def _hourly_cost(totals: Totals, latest: int) -> tuple[Picodollars | None, ...]:
-    """Cost of each whole hour, from the first one of the last month to the one before the latest.
-
-    `None`: nothing was posted to it.
-    """
-    hours: dict[int, Picodollars] = {}
-    for (hour, _product), amount in totals.hour_cost.items():
-        if latest - MONTH_HOURS <= hour < latest:
-            add(hours, hour, amount)
-    return tuple(map(hours.get, range(min(hours), latest))) if hours else ()
-
-
-def _merged(parts: Iterable[Mapping[Any, int]]) -> Mapping[Any, int]:
-    sums: dict[Any, int] = {}
-    for part in parts:
-        add_all(sums, part)
-    return sums
-
-
 Grain = Literal["hourly", "daily"]
 
 DAYS_KEPT: Final = 13 * 31
@@ -409,12 +312,8 @@ class HistoryWriter:
         written: dict[PeriodKey, Rows] = {}
         for (day, hour), sums in sorted(history.cells.items()):
             for family in FAMILIES:
-                flat = _LAYOUTS[family].flat
-                added = [
-                    (tuple(map(keys.of, flat(key))), value)
-                    for key, value in getattr(sums, family).items()
-                    if value
-                ]
+                row = keys.rows(_LAYOUTS[family])
+                added = [(row(key), value) for key, value in getattr(sums, family).items() if value]
                 if added and family in schema.HOURLY and hour >= hours_floor:
                     _add(connection, before, written, (f"hourly_{family}", hour), added)
                 if added:
@@ -425,9 +324,7 @@ class HistoryWriter:
                 earlier = _earlier(connection, before, of_hour)
                 peak_memory.raise_rows(earlier, written.setdefault(of_hour, {}), peaks, keys)
         for (table, period), rows in written.items():
-            connection.executemany(
-                schema.upsert(table), [(period, *key, value) for key, value in rows.items()]
-            )
+            schema.write_rows(connection, table, [(period, *key, value) for key, value in rows.items()])
         if self._pruning or any(before.latest.get(table) != period for table, period in written):
             self._pruning = _prune(connection, hours_floor)
         return _after(before, written)
@@ -449,12 +346,13 @@ def _add(
     added: Iterable[tuple[Key, int]],
 ) -> None:
     table, _period = period_key
-    earlier = _earlier(connection, before, period_key)
-    rows = written.setdefault(period_key, {})
-    counts = table.endswith("_tokens")
-    for key, value in added:
-        total = rows.get(key, earlier.get(key, 0)) + value
-        rows[key] = min(total, LARGEST) if counts else bounded(total, table)
+    earlier, rows = _earlier(connection, before, period_key), written.get(period_key)
+    sums = earlier if rows is None else {**earlier, **rows}  # two hours of one day
+    totals = {key: sums.get(key, 0) + value for key, value in added}
+    if table.endswith("_tokens"):
+        totals = {key: min(total, LARGEST) for key, total in totals.items()}
+    check_totals(totals.values(), table)
+    written[period_key] = totals if rows is None else {**rows, **totals}
 
 
 def _earlier(connection: sqlite3.Connection, before: HistoryCache, period_key: PeriodKey) -> Rows:

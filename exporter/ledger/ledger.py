@@ -19,7 +19,8 @@ from exporter.ledger.boot import NO_BOOT, BootClaim
 from exporter.ledger.contents import Contents, empty
 from exporter.ledger.errors import DamagedError, LedgerError, LedgerLockedError
 from exporter.ledger.files import Lock
-from exporter.ledger.history import HistoryCache, LastDay
+from exporter.ledger.history import HistoryCache
+from exporter.ledger.last_day import LastDay
 from exporter.ledger.store import FilePresence, Pending, Store
 from exporter.ledger.totals import TickSums, Totals
 from exporter.ledger.unpriced_time import FIRST, Cursor, UnpricedBatch, UnpricedBuffer
@@ -335,11 +336,13 @@ class Ledger:
             self._check_files()
             if (pending := self._pending) is None:
                 return
-            now, history = None, self._committed.history
-            if self._store is not None:
+            now = None
+            if self._store is None:
+                totals, history = self._committed.totals.after(pending.totals, pending.end), HistoryCache()
+            else:
                 now = self._clock.wall()
-                history = self._write(self._store, pending, now)
-            after = store.after(self._committed, pending, now, history)
+                totals, history = self._write(self._store, pending, now)
+            after = store.after(self._committed, pending, now, totals, history)
             unpriced = self._unpriced.committed(persistent=self.persistent)
         except (sqlite3.Error, OSError, LedgerError, OverflowError, UnicodeError) as error:
             text = f"the ledger cannot be written ({_reason(error)}): {STANDS_STILL}"
@@ -349,7 +352,7 @@ class Ledger:
         self._committed, self._unpriced, self._pending = after, unpriced, None
         self._problems.pop(ProblemKind.WRITE_FAILED, None)
 
-    def _write(self, file: Store, pending: Pending, now: Instant) -> HistoryCache:
+    def _write(self, file: Store, pending: Pending, now: Instant) -> tuple[Totals, HistoryCache]:
         try:
             return file.write(self._committed, pending, now)
         except DamagedError as error:

@@ -6,9 +6,10 @@ could no longer write correct totals.
 
 import re
 import sqlite3
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Collection, Iterator, Sequence
 from contextlib import contextmanager
 from functools import cache
+from itertools import chain
 from typing import Any, Final
 
 from exporter.cost.postings import CostOwner
@@ -109,13 +110,26 @@ HISTORY: Final = {
 _COLUMNS: Final = {**_INTEGERS, **HISTORY}
 
 
+ROWS_TOGETHER: Final = 32
+"""Rows that one statement writes where there are so many, in three quarters of the time of as many."""
+
+
+def write_rows(connection: sqlite3.Connection, name: str, rows: Sequence[tuple[int, ...]]) -> None:
+    """Insert or replace totals of a table: their keys' columns, and last the total."""
+    together = len(rows) - len(rows) % ROWS_TOGETHER
+    for first in range(0, together, ROWS_TOGETHER):
+        values = tuple(chain.from_iterable(rows[first : first + ROWS_TOGETHER]))
+        connection.execute(_upsert(name, ROWS_TOGETHER), values)
+    connection.executemany(_upsert(name, 1), rows[together:])
+
+
 @cache
-def upsert(name: str) -> str:
-    """The statement that inserts or replaces one total of a table."""
+def _upsert(name: str, rows: int) -> str:
     columns = _COLUMNS[name]
     keys, value = columns[:-1], columns[-1]
+    values = f"({', '.join('?' * len(columns))})"
     return (
-        f"INSERT INTO {name} ({', '.join(columns)}) VALUES ({', '.join('?' * len(columns))})"  # noqa: S608 - constants
+        f"INSERT INTO {name} ({', '.join(columns)}) VALUES {', '.join([values] * rows)}"  # noqa: S608 - constants
         f" ON CONFLICT ({', '.join(keys)}) DO UPDATE SET {value} = excluded.{value}"
     )
 
@@ -330,6 +344,17 @@ LARGEST: Final = 2**63 - 1
 """The largest integer that SQLite holds."""
 
 
+def check_totals(totals: Collection[int], name: str) -> None:
+    """Check that SQLite can hold each of these totals.
+
+    Raises:
+        OverflowError: one is past 2**63 - 1.
+    """
+    if totals:
+        bounded(max(totals), name)
+        bounded(min(totals), name)
+
+
 def bounded(total: int, name: str) -> int:
     """Check that SQLite can hold a total.
 
@@ -376,6 +401,22 @@ class _FoundKeys(dict[object, int]):
         return key
 
 
+Flat = Callable[[Any], tuple[object, ...]]
+"""Makes the parts of a total's key."""
+
+
+class _RowKeys(dict[Any, tuple[int, ...]]):
+    """Keys of rows that were made before, of one layout."""
+
+    def __init__(self, flat: Flat, of: Callable[[object], int]) -> None:
+        super().__init__()
+        self._flat, self._of = flat, of
+
+    def __missing__(self, key: Any) -> tuple[int, ...]:
+        row = self[key] = tuple(map(self._of, self._flat(key)))
+        return row
+
+
 class Keys:
     """Integer keys of labels, owners and GPUs, and tables of totals, made inside the running transaction.
 
@@ -385,8 +426,17 @@ class Keys:
     def __init__(self, connection: sqlite3.Connection) -> None:
         self._connection = connection
         self._tables: set[str] = set()
+        self._rows: dict[Flat, _RowKeys] = {}
         self.of: Callable[[object], int] = _FoundKeys(self._find).__getitem__
         """The key of one part of a total's key; a number is its own."""
+
+    def rows(self, layout: "RowLayout", *, lasting: bool = True) -> Callable[[Any], tuple[int, ...]]:
+        """What gives the key of a row from a total's key. Those that are `lasting` are remembered."""
+        if not lasting:
+            return lambda key: tuple(map(self.of, layout.flat(key)))
+        if layout.flat not in self._rows:
+            self._rows[layout.flat] = _RowKeys(layout.flat, self.of)
+        return self._rows[layout.flat].__getitem__
 
     def make(self, table: str) -> None:
         """Make a table of totals that a file of an earlier release lacks."""
@@ -466,5 +516,5 @@ def references() -> Iterator[None]:
 class RowLayout:
     """Columns of the key of one family of totals."""
 
-    flat: Callable[[Any], tuple[object, ...]]
+    flat: Flat
     built: Callable[[Names, tuple[int, ...]], Any]

@@ -30,6 +30,23 @@ class TokenTime(NamedTuple):
     tokens: int
 
 
+def times_of_tokens(postings: Postings) -> Iterator[tuple[TokenPosting, tuple[TokenTime, ...]]]:
+    """The tokens of a tick that are not zero, each with its times."""
+    segments, whole = postings.segments, _in_one(postings.segments)
+    for moved in postings.tokens:
+        if not moved.count:
+            continue
+        if whole and moved.since is None:
+            yield moved, (TokenTime(segments[0].start, segments[0].day, moved.count),)
+        else:
+            yield moved, tuple(token_times(moved, postings))
+
+
+def _in_one(segments: Sequence[Segment]) -> bool:
+    """Whether all tokens of nearly all ticks have the time of one segment."""
+    return len(segments) == 1 and not segments[0].unpriced
+
+
 def token_times(moved: TokenPosting, postings: Postings) -> Iterator[TokenTime]:
     """A tick's tokens by the times of their cost, in proportion to these. Parts of zero are left out.
 
@@ -39,7 +56,7 @@ def token_times(moved: TokenPosting, postings: Postings) -> Iterator[TokenTime]:
     Without segments all are of the tick's end.
     """
     segments = postings.segments
-    if len(segments) == 1 and moved.since is None and not segments[0].unpriced:  # as of nearly all ticks
+    if moved.since is None and _in_one(segments):
         yield TokenTime(segments[0].start, segments[0].day, moved.count)
         return
     start = segments[0].start if segments else postings.end

@@ -1,7 +1,7 @@
 """Running totals: sums of a tick, of the last commit and since it, and their rows in the file."""
 
 import sqlite3
-from collections.abc import Collection, Container, Iterator
+from collections.abc import Collection, Container, Mapping
 from dataclasses import field, fields, replace
 from typing import Any, Final, NamedTuple, TypeVar
 
@@ -15,13 +15,13 @@ from exporter.cost.postings import (
     Segment,
     TokenPosting,
 )
-from exporter.cost.projection import energy_by_product
+from exporter.cost.projection import UsageHour, energy_by_product
 from exporter.frozen import dataclass
 from exporter.ledger import schema
 from exporter.ledger.schema import LARGEST, Keys, Names, RowLayout
-from exporter.ledger.token_times import TokenTime, token_times
+from exporter.ledger.token_times import TokenTime, times_of_tokens
 from exporter.readings import Gpu, Kind, LatencyBasis, Objective
-from exporter.report import MonthKey, ServerOwner
+from exporter.report import MonthKey, ServerOwner, Window
 from exporter.tariff.rate import PriceBasis
 from exporter.units import (
     NANOSECONDS_PER_HOUR,
@@ -54,7 +54,7 @@ ServerCost = tuple[ServerOwner, str, str]
 
 @dataclass(slots=True)
 class SegmentSums:
-    """Money and GPU time of one segment by key, each key in the order in which it first came.
+    """Money and GPU time of one segment by key, each key of money in the order in which it first came.
 
     The families have the names and meanings of those in `HistorySums`, but `owner_held` and `owner_down` are
     by GPU and cost owner. `usage` is all GPU time by GPU and product.
@@ -77,30 +77,32 @@ class SegmentSums:
     def of(cls, segment: Segment) -> "SegmentSums":
         """Sum up the postings of a segment."""
         sums = cls(segment)
-        # First by owner, of which there are few: a tick has hundreds of postings.
+        # First by owner, of which there are few: a tick has hundreds of postings, and a call of each is slow.
         purposes: dict[tuple[CostOwner, str, PriceBasis], Picodollars] = {}
+        cost, gpu_cost, held = sums.cost, sums.gpu_cost, sums.held
         for gpu, component, basis, owner_phase, amount in segment.money:
-            add(sums.cost, owner_phase, amount)
-            add(purposes, (owner_phase.owner, component, basis), amount)
-            add(sums.gpu_cost, (gpu, component), amount)
+            cost[owner_phase] = cost.get(owner_phase, 0) + amount
+            purpose = owner_phase.owner, component, basis
+            purposes[purpose] = purposes.get(purpose, 0) + amount
+            of_gpu = gpu, component
+            gpu_cost[of_gpu] = gpu_cost.get(of_gpu, 0) + amount
         for (owner, component, basis), amount in purposes.items():
             server_owner = ServerOwner(owner.product, owner.team, owner.namespace, owner.server)
             add(sums.server_cost, (server_owner, component, basis), amount)
         for time in segment.gpu_times:
-            gpu, owner = time.gpu, time.owner_phase.owner
-            add(sums.held, time.owner_phase, time.chargeable)
-            add(sums.usage, (gpu, owner.product), time.duration)
-            add(sums.gpu_held, gpu, time.duration)
-            if time.unowed:
-                add(sums.gpu_unowed, gpu, time.unowed)
-            if time.down:
-                add(sums.gpu_down, gpu, time.down)
-            if not time.priced:
-                add(sums.unpriced, (gpu, owner), time.duration)
-                continue
-            add(sums.owner_held, (gpu, owner), time.duration)
-            if time.down:
-                add(sums.owner_down, (gpu, owner), time.down)
+            gpu, owner_phase, duration, priced, down, unowed, _ = time
+            held[owner_phase] = held.get(owner_phase, 0) + time.chargeable
+            holder, passed = (gpu, owner_phase.owner), sums.owner_held if priced else sums.unpriced
+            passed[holder] = passed.get(holder, 0) + duration
+            if unowed:
+                add(sums.gpu_unowed, gpu, unowed)
+            if down:
+                add(sums.gpu_down, gpu, down)
+                if priced:
+                    add(sums.owner_down, holder, down)
+        for (gpu, owner), duration in (*sums.owner_held.items(), *sums.unpriced.items()):
+            add(sums.usage, (gpu, owner.product), duration)
+            add(sums.gpu_held, gpu, duration)
         return sums
 
 
@@ -122,27 +124,19 @@ class TickSums(NamedTuple):
             postings,
             tuple(SegmentSums.of(segment) for segment in postings.segments),
             tuple(SegmentSums.of(segment) for segment in postings.late.segments),
-            tuple((moved, tuple(token_times(moved, postings))) for moved in postings.tokens if moved.count),
+            tuple(times_of_tokens(postings)),
         )
 
 
-class HourSums(NamedTuple):
-    """Money by phase, tokens by kind, and latencies by objective, basis and part, of each owner."""
-
-    money: dict[CostOwner, dict[str, Picodollars]]
-    tokens: dict[CostOwner, dict[Kind, int]]
-    latencies: dict[CostOwner, dict[tuple[Objective, LatencyBasis, LatencyPart], int]]
-
-
 class LastHour:
-    """Sums by owner over the whole minutes before one; summed again only when these change.
+    """Sums by owner over the whole minutes before one; summed again, into a new mapping, when these change.
 
     A day-old host of 64 servers has 23,000 sums of minutes, and most ticks add only to the last minute.
     """
 
     def __init__(self) -> None:
         self._minutes: range | None = None
-        self._sums = HourSums({}, {}, {})
+        self._windows: Mapping[CostOwner, Window] = {}
 
     def invalidate(self, later: "Totals") -> None:
         """Forget the sums when something was added to their minutes."""
@@ -150,21 +144,81 @@ class LastHour:
         if self._minutes is not None and not minutes.isdisjoint(self._minutes):
             self._minutes = None
 
-    def sums(self, totals: "Totals", minutes: range) -> HourSums:
-        """The sums of these minutes."""
+    def windows(self, totals: "Totals", minutes: range) -> Mapping[CostOwner, Window]:
+        """The sums of these minutes, without unpriced time."""
         if minutes != self._minutes:
-            sums = HourSums({}, {}, {})
+            money: dict[CostOwner, dict[str, Picodollars]] = {}
+            tokens: dict[CostOwner, dict[Kind, int]] = {}
+            latencies: dict[CostOwner, dict[tuple[Objective, LatencyBasis, LatencyPart], int]] = {}
+            # First over the minutes: there are sixty times as many sums as owners and phases.
+            first, end = minutes.start, minutes.stop
+            costs: dict[OwnerPhase, Picodollars] = {}
             for (minute, owner_phase), amount in totals.minute_cost.items():
-                if minute in minutes:
-                    add(sums.money.setdefault(owner_phase.owner, {}), owner_phase.phase, amount)
+                if first <= minute < end:
+                    costs[owner_phase] = costs.get(owner_phase, 0) + amount
+            for owner_phase, amount in costs.items():
+                money.setdefault(owner_phase.owner, {})[owner_phase.phase] = amount
             for (minute, owner, kind), count in totals.minute_tokens.items():
-                if minute in minutes:
-                    add(sums.tokens.setdefault(owner, {}), kind, count)
+                if first <= minute < end:
+                    counts = tokens.get(owner)
+                    if counts is None:
+                        counts = tokens[owner] = {}
+                    counts[kind] = counts.get(kind, 0) + count
             for (minute, owner, objective, basis, part), count in totals.minute_latencies.items():
                 if minute in minutes:
-                    add(sums.latencies.setdefault(owner, {}), (objective, basis, part), count)
-            self._minutes, self._sums = minutes, sums
-        return self._sums
+                    add(latencies.setdefault(owner, {}), (objective, basis, part), count)
+            self._minutes, self._windows = (
+                minutes,
+                {
+                    owner: Window(money.get(owner, {}), tokens.get(owner, {}), 0, latencies.get(owner, {}))
+                    for owner in {**money, **tokens, **latencies}
+                },
+            )
+        return self._windows
+
+
+def usage_hours(totals: "Totals", hours: range) -> tuple[UsageHour, ...]:
+    """Use of GPUs in those of these hours that were metered."""
+    time, energy = _by_hour(totals.hour_usage, hours), _by_hour(totals.hour_energy, hours)
+    return tuple(
+        UsageHour(
+            hour * NANOSECONDS_PER_HOUR,
+            totals.hour_covered.get(hour, 0),
+            totals.hour_down.get(hour, 0),
+            time.get(hour, {}),
+            energy.get(hour, {}),
+        )
+        for hour in sorted(time.keys() | (totals.hour_down.keys() & set(hours)))
+    )
+
+
+def _by_hour(sums: dict[tuple[int, Gpu, str], int], hours: range) -> dict[int, dict[Gpu, dict[str, int]]]:
+    by_hour: dict[int, dict[Gpu, dict[str, int]]] = {}
+    for (hour, gpu, product), amount in sums.items():
+        if hour in hours:
+            by_hour.setdefault(hour, {}).setdefault(gpu, {})[product] = amount
+    return by_hour
+
+
+class PastUsage:
+    """Use of GPUs in the hours before one; made again when these change, or some expired."""
+
+    def __init__(self) -> None:
+        self._range: range | None = None
+        self._hours: tuple[UsageHour, ...] = ()
+
+    def invalidate(self, later: "Totals", *, expired: bool) -> None:
+        """Forget them when something was added to them, and when hours expired."""
+        added = {key[0] for key in (*later.hour_usage, *later.hour_energy)}
+        added.update(later.hour_covered, later.hour_down)
+        if expired or (self._range is not None and not added.isdisjoint(self._range)):
+            self._range = None
+
+    def hours(self, totals: "Totals", hours: range) -> tuple[UsageHour, ...]:
+        """Those of these hours that were metered."""
+        if hours != self._range:
+            self._range, self._hours = hours, usage_hours(totals, hours)
+        return self._hours
 
 
 @dataclass(slots=True)
@@ -210,6 +264,7 @@ class Totals:
     last_token: dict[CostOwner, Instant] = field(default_factory=dict)
     changed: dict[CostOwner, Instant] = field(default_factory=dict)
     last_hour: LastHour = field(default_factory=LastHour, compare=False)
+    past_usage: PastUsage = field(default_factory=PastUsage, compare=False)
     pruned: int = field(default=-1, compare=False)
     """The minute of the latest pruning."""
 
@@ -230,7 +285,9 @@ class Totals:
             owner, kind = moved.owner, moved.kind
             for at, _, count in times:
                 _count(self.minute_tokens, (minute_of(at), owner, kind), count)
-            self.last_token[owner] = self.changed[owner] = end
+        served = dict.fromkeys([moved.owner for moved, _ in tick.tokens], end)
+        self.last_token.update(served)
+        self.changed.update(served)
         for equivalent in postings.equivalents:
             _count(self.equivalents, (equivalent.owner, equivalent.reference), equivalent.amount)
         for counts, rows in ((self.requests, postings.requests), (self.preemptions, postings.preemptions)):
@@ -267,8 +324,7 @@ class Totals:
         for (gpu, product), duration in sums.usage.items():
             add(self.hour_usage, (hour, gpu, product), duration)
             self.first_held[product] = min(self.first_held.get(product, segment.start), segment.start)
-        for owner_phase in sums.held:
-            self.changed[owner_phase.owner] = end
+        self.changed.update(dict.fromkeys([owner for _, owner in (*sums.owner_held, *sums.unpriced)], end))
 
     def _add_money(self, sums: SegmentSums, end: Instant) -> None:
         """Add money at the time that it covers, whenever it is posted."""
@@ -278,16 +334,17 @@ class Totals:
         self.accrued += segment.accrued
         add_all(self.cost, sums.cost)
         add_all(self.gpu_cost, sums.gpu_cost)
-        for owner_phase, amount in sums.cost.items():
-            owner = owner_phase.owner
-            add(self.minute_cost, (minute, owner_phase), amount)
-            if hour_stays:
-                add(self.hour_cost, (hour, owner.product), amount)
-            self.changed[owner] = end
+        add_all(self.minute_cost, {(minute, key): amount for key, amount in sums.cost.items()})
+        self.changed.update(dict.fromkeys([owner_phase.owner for owner_phase in sums.cost], end))
+        # First by product, team and basis, of which there are few.
+        months: dict[tuple[str, str, str], Picodollars] = {}
         for (server_owner, component, basis), amount in sums.server_cost.items():
             add(self.server_cost, (server_owner, component), amount)
-            month = MonthKey(server_owner.product, server_owner.team, basis, segment.month)
-            add(self.months, month, amount)
+            add(months, (server_owner.product, server_owner.team, basis), amount)
+        for (product, team, basis), amount in months.items():
+            add(self.months, MonthKey(product, team, basis, segment.month), amount)
+            if hour_stays:
+                add(self.hour_cost, (hour, product), amount)
 
     def after(self, later: "Totals", end: Instant) -> "Totals":
         """Totals after more was added, up to a tick's end, without the minutes and hours that expired.
@@ -306,6 +363,7 @@ class Totals:
                 mine[key] = combine(name, mine.get(key), value)
         totals = replace(self, accrued=self.accrued + later.accrued, **copies)
         totals.last_hour.invalidate(later)
+        totals.past_usage.invalidate(later, expired=prunes)
         if prunes:
             totals.prune(end)
         return totals
@@ -432,28 +490,30 @@ LAYOUTS: Final[dict[str, RowLayout]] = {
 }
 
 
-def write_totals(connection: sqlite3.Connection, keys: Keys, served: Totals, pending: Totals) -> None:
+def write_totals(
+    connection: sqlite3.Connection, keys: Keys, before: Totals, pending: Totals, after: Totals
+) -> None:
     """Write each total that `pending` changes as a whole: writing it twice changes nothing.
+
+    `after` are the totals `before` with those pending. What it has no more has expired.
 
     Raises:
         OverflowError: a total passes what the file holds.
     """
     for name in SUMS:
-        if not getattr(pending, name):
+        moved, earlier = getattr(pending, name), getattr(before, name)
+        if not moved:
             continue
         if name in schema.ADDED:
             keys.make(name)
-        connection.executemany(schema.upsert(name), _moved(name, keys, served, pending))
-
-
-def _moved(name: str, keys: Keys, served: Totals, pending: Totals) -> Iterator[tuple[int, ...]]:
-    flat, of, before = LAYOUTS[name].flat, keys.of, getattr(served, name)
-    plain = name in PLAIN
-    for key, added in getattr(pending, name).items():
-        earlier = before.get(key)
-        total = (earlier or 0) + added if plain else combine(name, earlier, added)
-        if total != earlier:
-            yield *map(of, flat(key)), schema.bounded(total, name)
+        row, total_of = keys.rows(LAYOUTS[name], lasting=name not in PRUNED), getattr(after, name).get
+        if name in PLAIN:  # whether such a sum changed is known without it
+            changed = [key for key, added in moved.items() if added or key not in earlier]
+        else:
+            changed = [key for key in moved if total_of(key) != earlier.get(key)]
+        rows = [(*row(key), total) for key in changed if (total := total_of(key)) is not None]
+        schema.check_totals([total for *_, total in rows], name)
+        schema.write_rows(connection, name, rows)
 
 
 def read_totals(connection: sqlite3.Connection) -> Totals:

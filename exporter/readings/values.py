@@ -5,10 +5,11 @@ import re
 from collections import Counter
 from collections.abc import Iterable
 from dataclasses import replace
+from functools import lru_cache
 from typing import Final
 
 from exporter.hashes import blake2b
-from exporter.readings.serving import ServerReading
+from exporter.readings.serving import ServerKey, ServerReading
 
 LABEL_CHARACTERS: Final = 128
 """Longest label value that is exported."""
@@ -69,11 +70,21 @@ def published(servers: Iterable[ServerReading]) -> tuple[ServerReading, ...]:
     The second of them ends in `#2`, in the order of their names; what is the first stays as it is.
     """
     readings = tuple(servers)
-    counts: Counter[tuple[object, str]] = Counter()
-    shown: dict[tuple[object, str], str] = {}
-    for key, url in sorted({(reading.key, reading.url) for reading in readings}):
+    shown = _shown(tuple((reading.key, reading.url) for reading in readings))
+    return tuple(
+        reading if reading.url == url else replace(reading, url=url)
+        for reading, url in zip(readings, shown, strict=True)
+    )
+
+
+@lru_cache(maxsize=1)  # servers seldom come or go
+def _shown(endpoints: tuple[tuple[ServerKey, str], ...]) -> tuple[str, ...]:
+    """The URL that may be shown of each."""
+    counts: Counter[tuple[ServerKey, str]] = Counter()
+    shown: dict[tuple[ServerKey, str], str] = {}
+    for key, url in sorted(set(endpoints)):
         plain = masked(url)
         counts[key, plain] += 1
         number = counts[key, plain]
         shown[key, url] = plain if number == 1 else f"{plain}#{number}"
-    return tuple(replace(reading, url=shown[reading.key, reading.url]) for reading in readings)
+    return tuple(shown[endpoint] for endpoint in endpoints)

@@ -1,7 +1,8 @@
 """Builds the report of one tick from its outcome and the committed totals. Pure."""
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Collection, Iterable, Mapping
 from dataclasses import replace
+from typing import NamedTuple
 
 from exporter.config.settings import DEFAULT_BUDGETS, Config
 from exporter.cost.advance import GpuOutcome, TickOutcome
@@ -81,16 +82,16 @@ def build_report(
     totals: CommittedTotals | None,
     sources: Iterable[SourceRow],
     process: ProcessRow | None,
+    previous: Report | None = None,
 ) -> Report:
-    """Report of one tick; without committed totals it has no money yet."""
+    """Report of one tick, after the `previous` one; without committed totals it has no money yet."""
     policy = outcome.policy
     month, before = months_served(frame, policy)
     prices = current_prices(outcome.gpus, frame.wall, policy)
     hourly = rates(outcome.gpus, prices)
     projection = None if totals is None else _projection(outcome, totals, month, frame)
     hours = float(context.config.hours_per_month)
-    quotients = () if totals is None else tuple(_quotients(totals, policy, outcome.state.servers))
-    met = () if totals is None else tuple(_met(totals, frame.servers))
+    of_window = _OfWindow() if totals is None else _of_window(totals, outcome, frame, previous)
     loads = {(key, load.model): load for key, tick in outcome.ticks.items() for load in tick.loads}
     return Report(
         elapsed=frame.elapsed,
@@ -102,9 +103,9 @@ def build_report(
         process=process,
         rates=hourly,
         prices=tuple(_prices(outcome, prices)),
-        quotients=quotients,
-        met=met,
-        met_costs=tuple(_met_costs(quotients, met)),
+        quotients=of_window.quotients,
+        met=of_window.met,
+        met_costs=of_window.met_costs,
         month_ends={each.name: each.end for each in (month, before)},
         metered_since=_metered_since(totals, (month, before)),
         projected={}
@@ -170,6 +171,41 @@ def _prices(outcome: TickOutcome, prices: Iterable[Price]) -> Iterable[Component
             yield ComponentPrice(gpu.gpu, ENERGY, energy, price.energy.provenance)
 
 
+class _OfWindow(NamedTuple):
+    """Rows of the last 60 whole minutes."""
+
+    quotients: tuple[Quotient, ...] = ()
+    met: tuple[MetRow, ...] = ()
+    met_costs: tuple[MetCostRow, ...] = ()
+
+
+def _of_window(
+    totals: CommittedTotals, outcome: TickOutcome, frame: Frame, previous: Report | None
+) -> _OfWindow:
+    """Rows of the window: those of the previous report while all that they depend on is the same.
+
+    Most ticks end in the minute of the one before: half of a report's time.
+    """
+    policy, servers, objectives = outcome.policy, outcome.state.servers, _objectives(frame.servers)
+    if (
+        previous is not None
+        and previous.totals is not None
+        and previous.basis is not None
+        and previous.totals.window is totals.window
+        and previous.basis.policy is policy
+        and _partial(previous.basis.state.servers) == _partial(servers)
+        and _objectives(previous.servers) == objectives
+    ):
+        return _OfWindow(previous.quotients, previous.met, previous.met_costs)
+    quotients = tuple(_quotients(totals, policy, servers))
+    met = tuple(_met(totals, objectives))
+    return _OfWindow(quotients, met, tuple(_met_costs(quotients, met)))
+
+
+def _partial(servers: Mapping[ServerKey, ServerState]) -> list[ServerKey]:
+    return [key for key, server in servers.items() if server.partial]
+
+
 def _quotients(
     totals: CommittedTotals, policy: CostPolicy, servers: Mapping[ServerKey, ServerState]
 ) -> Iterable[Quotient]:
@@ -182,11 +218,16 @@ def _quotients(
             yield Quotient(owner, kind, basis, value)
 
 
-def _met(totals: CommittedTotals, servers: Iterable[ServerReading]) -> Iterable[MetRow]:
+def _objectives(servers: Iterable[ServerReading]) -> dict[ServerKey, set[Objective]]:
+    """The objectives of each server with a service level."""
     objectives: dict[ServerKey, set[Objective]] = {}
     for server in servers:
         if server.slo is not None:
             objectives.setdefault(server.key, set()).update(server.slo.seconds())
+    return objectives
+
+
+def _met(totals: CommittedTotals, objectives: Mapping[ServerKey, Collection[Objective]]) -> Iterable[MetRow]:
     for owner, window in totals.window.items():
         ratios = met_ratios(window.latencies, objectives.get(owner.key, ()))
         for (measure, basis), ratio in ratios.items():

@@ -202,6 +202,7 @@ class Sampler:
             totals,
             (*self._health.rows(), *plan.others),
             self._footprint.read(),
+            self._report,
         )
         self._changes.note_prices(plan.context.config, self._report, frame, policy.tariff)
         self._changes.note_holders(frame)

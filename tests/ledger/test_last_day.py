@@ -3,6 +3,8 @@
 from pathlib import Path
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as some
 
 from exporter.cost.postings import OwnerPhase, Postings
 from exporter.ledger.ledger import Ledger
@@ -104,6 +106,27 @@ def test_what_is_posted_to_an_hour_that_passed_is_drawn_there(path: Path, clock:
 
     assert (recent.before[-1], recent.hours[-2].money["unobserved"]) == (42, 4)
     ledger.close()
+
+
+@given(
+    gaps=some.lists(
+        some.tuples(some.integers(0, 1), some.sampled_from([-25, -24, -2, -1, 0]), some.integers(1, 9)),
+        max_size=9,
+    )
+)
+def test_tokens_and_components_are_those_of_the_hours(gaps: list[tuple[int, int, int]]) -> None:
+    """Gaps of two hours, whose clock goes back and forth: a token for each picodollar, and all is rent."""
+    ledger, ticks = Ledger.open(None, StillClock()), []
+    for end, hour, amount in gaps:
+        of_gap = tick(NOON + (end + hour) * HOUR + MINUTE, money(amount), length=MINUTE).segments
+        each = Postings(NOON + end * HOUR + MINUTE, of_gap, (tokens(amount),), day="2026-11-01")
+        ticks.append(each)
+        ledger.post(each, accrued(*ticks))
+        recent = history(ledger, each.end)
+        drawn = sum(money for past in recent.hours for money in past.money.values())
+
+        assert sum(recent.tokens.values()) == drawn
+        assert sum(recent.components.values()) == drawn
 
 
 def test_what_was_not_written_is_not_drawn(

@@ -1,13 +1,16 @@
-"""The last hour is added up when it is another one, or when something came to it, and is always right."""
+"""The last hour and day are added up when they are others, or something came to them, and always right."""
 
-from hypothesis import given
+from dataclasses import replace
+
+from hypothesis import example, given
 from hypothesis import strategies as some
 
 from exporter.cost.postings import CostOwner, OwnerPhase
-from exporter.ledger.contents import window
-from exporter.ledger.totals import MINUTES_KEPT, Totals
+from exporter.ledger.contents import recent_usage, window
+from exporter.ledger.totals import MINUTES_KEPT, PastUsage, Totals
+from exporter.readings import Gpu
 from exporter.report import Window
-from exporter.units import NANOSECONDS_PER_MINUTE
+from exporter.units import NANOSECONDS_PER_HOUR, NANOSECONDS_PER_MINUTE
 
 CHAT, BATCH = CostOwner("search", "a", "", "chat", "m"), CostOwner("unassigned", "", "", "batch", "n")
 NOON = 29_925_360
@@ -70,3 +73,33 @@ def test_a_window_that_was_served_stays_as_it_was() -> None:
 
     assert first == {CHAT: Window({"decode": 5}, {}, 0)}
     assert window(totals, (), end) == {CHAT: Window({"decode": 12}, {}, 0)}
+
+
+GPU = Gpu("GPU-0", "H100")
+HOUR = NOON // 60
+HOURS = some.sampled_from([HOUR - 24, HOUR - 1, HOUR, HOUR + 1, HOUR + 3, HOUR + 4])
+OF_GPUS = some.dictionaries(
+    some.tuples(HOURS, some.just(GPU), some.sampled_from(["search", "chat"])), some.integers(1, 9), max_size=3
+)
+OF_HOURS = some.dictionaries(HOURS, some.integers(1, 9), max_size=3)
+
+
+@given(
+    ticks=some.lists(
+        some.tuples(some.integers(HOUR, HOUR + 1), OF_GPUS, OF_GPUS, OF_HOURS, OF_HOURS), max_size=8
+    )
+)
+@example([(HOUR, {}, {}, {}, {}), (HOUR, {}, {}, dict.fromkeys((HOUR, HOUR + 1, HOUR + 3, HOUR + 4), 9), {})])
+def test_the_usage_of_a_day_is_right_after_every_commit(
+    ticks: list[tuple[int, dict, dict, dict, dict]],  # type: ignore[type-arg]
+) -> None:
+    """Time and energy come to this hour, earlier and later ones, and the wall clock goes back and forth."""
+    day = range(HOUR - 26, HOUR)
+    totals = Totals(hour_usage={(hour, GPU, "search"): 5 for hour in day}, hour_covered=dict.fromkeys(day, 5))
+    for hour, time, energy, covered, down in ticks:
+        end = hour * NANOSECONDS_PER_HOUR + 1
+        later = Totals(
+            hour_usage=dict(time), hour_energy=dict(energy), hour_covered=dict(covered), hour_down=dict(down)
+        )
+        totals = totals.after(later, end)
+        assert recent_usage(totals, end) == recent_usage(replace(totals, past_usage=PastUsage()), end)
