@@ -32,7 +32,7 @@ def test_options_and_a_trim(monkeypatch: pytest.MonkeyPatch) -> None:
     malloc.make_lean()
     malloc.trim()
 
-    options = [("mallopt", -8, 1), ("mallopt", -3, 65_536), ("mallopt", -1, 65_536), ("mallopt", -2, 16_384)]
+    options = [("mallopt", -8, 1), ("mallopt", -3, 2**19), ("mallopt", -1, 2**20), ("mallopt", -2, 2**16)]
     assert library.calls == [*options, ("malloc_trim", 0)]
 
 

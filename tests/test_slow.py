@@ -31,6 +31,7 @@ def test_ci_runs_those_that_money_hangs_on() -> None:
 
     assert files == [
         "tests/rules/test_rules.py",
+        "tests/rules/test_groups.py",
         "tests/ledger/test_crash.py",
         "tests/ledger/test_adjustments_crash.py",
         "tests/faults/test_plans.py",

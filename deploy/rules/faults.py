@@ -47,7 +47,9 @@ FAULTS: Final = Group(
             f"""
 max by ({HOST}) (time() - inference_last_tick_timestamp_seconds) > 300
 unless
-max by ({HOST}) (changes(inference_last_tick_timestamp_seconds[5m])) > 0
+max by ({HOST}) (
+  max_over_time(inference_last_tick_timestamp_seconds[5m]) - min_over_time(inference_last_tick_timestamp_seconds[5m])
+) > 0
 """,
             "A tick has the host's time: one whose clock is behind is not stale.",
             "Time since the last tick of an exporter that answers, above five minutes.",

@@ -271,7 +271,8 @@ class HttpClient:
                 step = "ReadTimeout"
                 connection.settimeout(deadline.left())
                 connection.sendall(_request_bytes(request, target))
-                reader.read_head(connection, deadline)
+                connection.settimeout(deadline.left())
+                reader.read_head(connection, connection.recv(READ_BYTES), deadline)
                 pieces = reader.body(connection, deadline)
                 stream = HttpStream(reader.status, reader.headers, pieces, peer)
                 return read_response(request, stream, deadline, limit, sink)
@@ -378,8 +379,8 @@ class _ResponseReader:
         """Note the end, unless it is that of an interim response."""
         self._complete = bool(self.status)
 
-    def read_head(self, connection: socket.socket, deadline: Deadline) -> None:
-        """Receive status and headers.
+    def read_head(self, connection: socket.socket, received: bytes, deadline: Deadline) -> None:
+        """Take status and headers, which begin with `received`.
 
         Raises:
             ProtocolError: it is no HTTP, or its head is too long.
@@ -387,13 +388,14 @@ class _ResponseReader:
         """
         # A TLS server closes a plain request's connection, or sends an alert that is no HTTP.
         try:
-            closed = False
-            while not self.status and not closed:
-                closed = not self._receive(connection, deadline)
+            while received:
+                self._feed(received)
+                if self.status:
+                    return
+                received = self._receive(connection, deadline)
         except ProtocolError as failure:
             raise ProtocolError(f"no HTTP: {failure}; {PERHAPS_TLS}") from failure
-        if not self.status:
-            raise ProtocolError(f"Server disconnected without sending a response; {PERHAPS_TLS}")
+        raise ProtocolError(f"Server disconnected without sending a response; {PERHAPS_TLS}")
 
     def body(self, connection: socket.socket, deadline: Deadline) -> Iterator[bytes]:
         """The body as it comes, by its length, in chunks, or until the connection is closed.
@@ -410,8 +412,10 @@ class _ResponseReader:
                 yield piece
             if self._complete:
                 return
-            if not self._receive(connection, deadline):
+            received = self._receive(connection, deadline)
+            if not received:
                 break
+            self._feed(received)
         if not self.headers.keys().isdisjoint(FRAMING):
             expected = self.headers.get("content-length", "more")
             raise ProtocolError(
@@ -419,12 +423,14 @@ class _ResponseReader:
                 f"(received {size} bytes, expected {expected})"
             )
 
-    def _receive(self, connection: socket.socket, deadline: Deadline) -> bool:
-        """Receive and parse once; false once the connection is closed."""
+    @staticmethod
+    def _receive(connection: socket.socket, deadline: Deadline) -> bytes:
         connection.settimeout(deadline.left())
-        received = connection.recv(READ_BYTES)
-        if not received or self._parser is None:
-            return False
+        return connection.recv(READ_BYTES)
+
+    def _feed(self, received: bytes) -> None:
+        if self._parser is None:
+            return
         try:
             self._parser.feed_data(received)
         except (HttpParserError, HttpParserUpgrade) as failure:
@@ -433,7 +439,6 @@ class _ResponseReader:
         self._lines = 0 if self._body else self._lines + len(received)
         if self._lines > HEAD_BYTES_MAX:
             raise ProtocolError(f"more than {HEAD_BYTES_MAX} bytes without any of the body")
-        return True
 
 
 def authority(parts: SplitResult) -> str:

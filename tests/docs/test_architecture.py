@@ -73,7 +73,7 @@ def test_the_calls_to_the_socket_are_those_of_the_code() -> None:
 def test_its_numbers_are_those_of_the_code() -> None:
     """The time of a tick's reads, threads and connections, the length of a file."""
     assert f"all within {seconds(READ_MAX):g} seconds" in section("One tick")
-    assert f"| `source` | up to {WORKERS} |" in section("Threads")
+    assert f"| `source` | 1 to {WORKERS} |" in section("Threads")
     assert f"at most {WebLimits().connections} |" in section("Threads")
     assert f"no file passes {LINES} lines" in section("Layers")
 
