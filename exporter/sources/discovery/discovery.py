@@ -278,7 +278,7 @@ class Discovery:
             gathered = self._with_refusals(looked, gathered)
         by_url = self._targets_by_url(looked.targets, moment)
         if groups is None or pods is None:
-            by_url = {**self._targets_before(running=groups is not None), **by_url}
+            by_url = self._with_targets_before(by_url, running=groups is not None)
         self._targets = by_url
         self._looked = moment.wall if groups is not None else self._looked
         targets = tuple(self._targets.values())
@@ -403,19 +403,27 @@ class Discovery:
             by_url[target.url] = replace(target, server_context=server_context)
         return by_url
 
-    def _targets_before(self, *, running: bool) -> dict[str, Target]:
-        """The last targets, which stay while processes or pods are unknown.
+    def _with_targets_before(self, by_url: dict[str, Target], *, running: bool) -> dict[str, Target]:
+        """The targets of this scan and the last ones, which stay while processes or pods are unknown.
 
         Without processes none is known to have ended. Without pods those stay whose processes run, since
-        their names are unknown.
+        their names are unknown. None is read by two addresses, and counted twice: a pod's server is read
+        where its pod said.
         """
-        return {
-            url: target
-            for url, target in self._targets.items()
-            if not running
-            or not target.server_context.identity
-            or target.server_context.identity in self._unread
-        }
+        now = {target.server_context.identity: target for target in by_url.values()}
+        lasting: dict[str, Target] = {}
+        elsewhere: set[str] = set()
+        for url, target in self._targets.items():
+            identity = target.server_context.identity
+            again = now.get(identity) if identity else None
+            if url in by_url or (again is not None and not target.server_context.pod):
+                continue
+            if again is not None:
+                lasting[url] = replace(target, key=again.key)
+                elsewhere.add(again.url)
+            elif not running or not identity or identity in self._unread:
+                lasting[url] = target
+        return {**lasting, **{url: target for url, target in by_url.items() if url not in elsewhere}}
 
     def close(self) -> None:
         """Close all sources."""
