@@ -106,6 +106,21 @@ class PodCache:
             return () if absent else None
         return tuple(_with_owner(pod, config) for pod in self._pods[0].pods)
 
+    @property
+    def listed(self) -> Nanoseconds | None:
+        """The boot time as of which the pods are known."""
+        return None if self._pods is None else self._pods[0].at
+
+    def outdated_by(self, groups: Iterable[ProcessGroup]) -> PodSource | None:
+        """The source to read again, since a pod that its last answer lacks has begun after it."""
+        source, listed = self.source, self.listed
+        if source is None or listed is None or self._pods is None:
+            return None
+        later = [group for group in groups if group.pod and group.started >= listed]
+        if not later or {group.pod for group in later} <= {pod.uid for pod in self._pods[0].pods}:
+            return None
+        return source if source.renew() else None
+
     def close(self) -> None:
         """Close the source."""
         if self._source is not None:
@@ -272,7 +287,11 @@ class Discovery:
         else:
             gpus = tuple(replace(gpu, processes=()) for gpu in gpus)
         pods = self._cluster.pods(config, by_source)
-        snapshot = HostSnapshot(groups, self._look_at_kubelet(by_source), pods)
+        renewed: tuple[Gathered, ...] = ()
+        if (outdated := self._cluster.outdated_by(groups or ())) is not None:
+            renewed = tuple(gather((outdated,)))
+            pods = self._cluster.pods(config, {answer.source: answer for answer in renewed})
+        snapshot = HostSnapshot(groups, self._look_at_kubelet(by_source), pods, self._cluster.listed)
         looked = find_servers(config, gpus, snapshot, moment, self._targets.values())
         if self._listed[0] is not listed:
             gathered = self._with_refusals(looked, gathered)
@@ -287,7 +306,7 @@ class Discovery:
             looked,
             targets=targets,
             unread=self._still_unread(looked.unread, targets, incomplete=incomplete),
-            gathered=gathered,
+            gathered=(*gathered, *renewed),
             incomplete=incomplete,
             problems=tuple(self._problems((*by_source.values(), *gathered))),
             unasked=tuple(

@@ -1,0 +1,85 @@
+"""Pods whose processes begin after the last list of pods, which stands for 20 seconds."""
+
+from dataclasses import dataclass, field
+
+import pytest
+
+from exporter.readings import FailureReason, ReadFailedError
+from exporter.sources.discovery.discovery import PodCache
+from exporter.sources.kubernetes import Pod, Pods
+from tests.sources.discovery.builders import SECOND, api, gpu, holders_by_part, pod, podded, skipped, uuid
+from tests.sources.discovery.host import DiscoveryClock, DiscoveryHost
+
+NEW = podded(0, 7, server=api(7), started=1015 * SECOND)
+"""It begins five seconds after the first look."""
+
+
+@dataclass(eq=False)
+class ListedPods:
+    """A cluster that is asked once, and again when its answer is to be renewed."""
+
+    clock: DiscoveryClock
+    there: tuple[Pod, ...] = ()
+    fails: bool = False
+    answer: Pods | None = None
+    requests: int = 0
+    name: str = "pods"
+    asks: bool = True
+    errors: tuple[tuple[str, int], ...] = field(default=())
+
+    def read(self) -> Pods:
+        if self.answer is None:
+            self.requests += 1
+            if self.fails:
+                raise ReadFailedError(FailureReason.TIMEOUT, "the cluster says nothing")
+            self.answer = Pods(self.there, "kubelet", self.clock.elapsed())
+        return self.answer
+
+    def renew(self) -> bool:
+        there, self.answer = self.answer is not None, None
+        return there
+
+    def close(self) -> None:
+        """Nothing is open."""
+
+
+@pytest.fixture
+def pods(host: DiscoveryHost) -> ListedPods:
+    """The cluster of a host, looked at while it has no pod."""
+    listed = ListedPods(host.clock)
+    cluster = PodCache(host.clock, None)
+    cluster.go_by(host.config)
+    cluster._source = listed  # type: ignore[assignment]
+    host.discovery._cluster = cluster
+    host.look(gpu(0))
+    host.runs(NEW)
+    return listed
+
+
+def test_a_new_pod_has_its_name_at_once(host: DiscoveryHost, pods: ListedPods) -> None:
+    """By the list of its own tick, and not first by the command line that it began with."""
+    pods.there = (pod("chat-0", "chat"),)
+    result = host.look(gpu(0, 7))
+    assert holders_by_part(result) == {"GPU-0": ["ml/chat"]}
+    assert [answer.health.source for answer in result.gathered] == ["processes", "pods"]
+    host.look(gpu(0, 7))
+    assert pods.requests == 2
+
+
+def test_a_new_pod_waits_for_its_name_while_its_cluster_is_silent(
+    host: DiscoveryHost, pods: ListedPods
+) -> None:
+    """The list of before stands for five minutes, and says nothing of it."""
+    pods.fails = True
+    result = host.look(gpu(0, 7))
+    assert (result.holders, result.unknown_gpus) == ((), {uuid(0)})
+    assert skipped(result) == ["no_pod_name"]
+    pods.fails, pods.there = False, (pod("chat-0", "chat"),)
+    assert holders_by_part(host.look(gpu(0, 7))) == {"GPU-0": ["ml/chat"]}
+
+
+def test_a_pod_that_is_not_listed_is_called_as_it_runs(host: DiscoveryHost, pods: ListedPods) -> None:
+    """As of another kubelet: the list is from after its begin, and is not asked for again."""
+    for _ in range(2):
+        assert holders_by_part(host.look(gpu(0, 7))) == {"GPU-0": ["/vllm:8000"]}
+    assert pods.requests == 2
