@@ -42,6 +42,9 @@ from exporter.units import NANOSECONDS_PER_HOUR, NANOSECONDS_PER_MINUTE, Instant
 POD_CACHE_TTL: Final[Nanoseconds] = 5 * NANOSECONDS_PER_MINUTE
 """How long the last list of pods stands while it cannot be read."""
 
+ALLOCATION_CACHE_TTL: Final[Nanoseconds] = 5 * NANOSECONDS_PER_MINUTE
+"""How long the last allocations stand while the kubelet restarts or is upgraded."""
+
 PODS_DENIED: Final = frozenset(
     {
         FailureReason.FORBIDDEN,
@@ -68,6 +71,7 @@ class PodCache:
         self._socket = socket
         self._choice: tuple[KubernetesChoice, Path | None] = ("off", None)
         self._pods: tuple[Pods, Nanoseconds] | None = None
+        self._gone: dict[tuple[str, str], Nanoseconds] = {}
         self._source: PodSource | None = None
 
     @property
@@ -94,6 +98,7 @@ class PodCache:
         answer, now = answers.get(source), self._clock.elapsed()
         reading: Pods | None = None if answer is None else answer.reading
         if reading is not None:
+            self._note_gone(reading, () if self._pods is None else self._pods[0].pods)
             self._pods = reading, now
         elif answer is not None and answer.health.reason in PODS_DENIED:
             self._pods = None
@@ -110,6 +115,20 @@ class PodCache:
     def listed(self) -> Nanoseconds | None:
         """The boot time as of which the pods are known."""
         return None if self._pods is None else self._pods[0].at
+
+    def has_ended(self, namespace: str, name: str, at: Nanoseconds | None) -> bool:
+        """Whether a pod that was there at a boot time has gone from the list since."""
+        gone = self._gone.get((namespace, name))
+        return gone is not None and at is not None and at < gone
+
+    def _note_gone(self, reading: Pods, before: Iterable[Pod]) -> None:
+        """Note which pods a new list lacks; no answer of the kubelet lasts as long as that is remembered."""
+        if reading.at is None or reading.at == self.listed:
+            return
+        there = {(pod.namespace, pod.name) for pod in reading.pods}
+        gone = {name: at for name, at in self._gone.items() if reading.at - at <= 2 * ALLOCATION_CACHE_TTL}
+        gone |= dict.fromkeys(((pod.namespace, pod.name) for pod in before), reading.at)
+        self._gone = {name: at for name, at in gone.items() if name not in there}
 
     def outdated_by(self, groups: Iterable[ProcessGroup]) -> PodSource | None:
         """The source to read again, since a pod that its last answer lacks has begun after it."""
@@ -134,9 +153,6 @@ def _with_owner(pod: Pod, config: Config) -> Pod:
 
 
 log = logging.getLogger(__name__)
-
-ALLOCATION_CACHE_TTL: Final[Nanoseconds] = 5 * NANOSECONDS_PER_MINUTE
-"""How long the last allocations stand while the kubelet restarts or is upgraded."""
 
 NOT_HERE: Final = frozenset({FailureReason.ABSENT, FailureReason.UNIMPLEMENTED})
 """Reasons that mean that there is no kubelet, and so no allocations."""
@@ -164,10 +180,11 @@ class _Unread:
 
 @dataclass(frozen=True, slots=True)
 class _CachedAllocations:
-    """Allocations of a kubelet, and the boot time of that answer."""
+    """Allocations of a kubelet, the boot time of that answer, and that of its request if known."""
 
     allocations: tuple[Allocation, ...]
     at: Nanoseconds
+    requested: Nanoseconds | None = None
 
 
 @dataclass(frozen=True)
@@ -382,7 +399,7 @@ class Discovery:
         if reading is not None:
             others = without_monitors(reading.allocations, self._own_pod)
             of_workloads = located(replace(reading, allocations=others), self._minors)
-            self._allocations = _CachedAllocations(of_workloads.allocations, now)
+            self._allocations = _CachedAllocations(of_workloads.allocations, now, reading.at)
         elif self._restarts(answer.health, now):
             pass
         elif answer.health.reason in NOT_HERE | ALLOCATIONS_DENIED:
@@ -390,7 +407,13 @@ class Discovery:
             return ()
         elif self._allocations is not None and now - self._allocations.at > ALLOCATION_CACHE_TTL:
             self._allocations = None
-        return None if self._allocations is None else self._allocations.allocations
+        return None if self._allocations is None else tuple(self._of_pods(self._allocations))
+
+    def _of_pods(self, cached: _CachedAllocations) -> Iterator[Allocation]:
+        """The allocations without those of pods that have gone since: their names would be guesses."""
+        for allocation in cached.allocations:
+            if not self._cluster.has_ended(allocation.namespace, allocation.pod, cached.requested):
+                yield allocation
 
     def _restarts(self, health: SourceHealth, now: Nanoseconds) -> bool:
         """Whether a kubelet that had a socket a moment ago, and has none, may be starting again."""

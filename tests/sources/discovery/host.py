@@ -98,6 +98,9 @@ class ClusterStub:
         self.requests.append(("pods", config))
         return self.answer
 
+    def has_ended(self, *_pod: Any) -> bool:
+        return False
+
     def outdated_by(self, _groups: Any) -> None:
         """Its answer is always of now."""
 

@@ -1,13 +1,24 @@
-"""Pods whose processes begin after the last list of pods, which stands for 20 seconds."""
+"""Pods that begin or end after an answer of their cluster or their kubelet, which stands for a while."""
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import pytest
 
 from exporter.readings import FailureReason, ReadFailedError
 from exporter.sources.discovery.discovery import PodCache
+from exporter.sources.kubelet import Allocations
 from exporter.sources.kubernetes import Pod, Pods
-from tests.sources.discovery.builders import SECOND, api, gpu, holders_by_part, pod, podded, skipped, uuid
+from tests.sources.discovery.builders import (
+    SECOND,
+    api,
+    given,
+    gpu,
+    holders_by_part,
+    pod,
+    podded,
+    skipped,
+    uuid,
+)
 from tests.sources.discovery.host import DiscoveryClock, DiscoveryHost
 
 NEW = podded(0, 7, server=api(7), started=1015 * SECOND)
@@ -83,3 +94,23 @@ def test_a_pod_that_is_not_listed_is_called_as_it_runs(host: DiscoveryHost, pods
     for _ in range(2):
         assert holders_by_part(host.look(gpu(0, 7))) == {"GPU-0": ["/vllm:8000"]}
     assert pods.requests == 2
+
+
+def test_a_pod_that_has_gone_holds_nothing_by_an_earlier_answer(
+    host: DiscoveryHost, pods: ListedPods
+) -> None:
+    """The kubelet's stands for 30 seconds, or for five minutes while it is silent; a later one counts."""
+    host.runs()
+    (host.kubelet.socket.parent / "there").touch()
+    pods.there, pods.answer = (pod("chat-0", "chat"),), None
+    host.kubelet.allocated = Allocations((given("chat-0", 0),), at=host.clock.now)
+    assert holders_by_part(host.look(gpu(0))) == {"GPU-0": ["ml/unmatched:chat"]}
+    for live in (replace(pods.there[0], live=False), None):
+        pods.there, pods.answer = () if live is None else (live,), None
+        assert host.look(gpu(0)).holders == ()
+    host.kubelet.reason = "timeout"
+    assert host.look(gpu(0)).holders == ()
+
+    host.kubelet.reason = ""
+    host.kubelet.allocated = Allocations((given("chat-0", 0),), at=host.clock.now)
+    assert holders_by_part(host.look(gpu(0))) == {"GPU-0": ["ml/unmatched:chat"]}
