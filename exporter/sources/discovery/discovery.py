@@ -130,13 +130,19 @@ class PodCache:
         gone |= dict.fromkeys(((pod.namespace, pod.name) for pod in before), reading.at)
         self._gone = {name: at for name, at in gone.items() if name not in there}
 
-    def outdated_by(self, groups: Iterable[ProcessGroup]) -> PodSource | None:
+    def outdated_by(
+        self, groups: Iterable[ProcessGroup], given: "_CachedAllocations | None"
+    ) -> PodSource | None:
         """The source to read again, since a pod that its last answer lacks has begun after it."""
         source, listed = self.source, self.listed
         if source is None or listed is None or self._pods is None:
             return None
-        later = [group for group in groups if group.pod and group.started >= listed]
-        if not later or {group.pod for group in later} <= {pod.uid for pod in self._pods[0].pods}:
+        uids = {group.pod for group in groups if group.pod and group.started >= listed}
+        names: set[tuple[str, str]] = set()
+        if given is not None and given.requested is not None and given.requested >= listed:
+            names = {(allocation.namespace, allocation.pod) for allocation in given.allocations}
+        pods = self._pods[0].pods
+        if uids <= {pod.uid for pod in pods} and names <= {(pod.namespace, pod.name) for pod in pods}:
             return None
         return source if source.renew() else None
 
@@ -304,11 +310,12 @@ class Discovery:
         else:
             gpus = tuple(replace(gpu, processes=()) for gpu in gpus)
         pods = self._cluster.pods(config, by_source)
+        given = self._look_at_kubelet(by_source)
         renewed: tuple[Gathered, ...] = ()
-        if (outdated := self._cluster.outdated_by(groups or ())) is not None:
+        if (outdated := self._cluster.outdated_by(groups or (), self._allocations)) is not None:
             renewed = tuple(gather((outdated,)))
             pods = self._cluster.pods(config, {answer.source: answer for answer in renewed})
-        snapshot = HostSnapshot(groups, self._look_at_kubelet(by_source), pods, self._cluster.listed)
+        snapshot = HostSnapshot(groups, given and tuple(self._of_pods(given)), pods, self._cluster.listed)
         looked = find_servers(config, gpus, snapshot, moment, self._targets.values())
         if self._listed[0] is not listed:
             gathered = self._with_refusals(looked, gathered)
@@ -407,12 +414,13 @@ class Discovery:
             return ()
         elif self._allocations is not None and now - self._allocations.at > ALLOCATION_CACHE_TTL:
             self._allocations = None
-        return None if self._allocations is None else tuple(self._of_pods(self._allocations))
+        return None if self._allocations is None else self._allocations.allocations
 
-    def _of_pods(self, cached: _CachedAllocations) -> Iterator[Allocation]:
+    def _of_pods(self, given: Iterable[Allocation]) -> Iterator[Allocation]:
         """The allocations without those of pods that have gone since: their names would be guesses."""
-        for allocation in cached.allocations:
-            if not self._cluster.has_ended(allocation.namespace, allocation.pod, cached.requested):
+        requested = None if self._allocations is None else self._allocations.requested
+        for allocation in given:
+            if not self._cluster.has_ended(allocation.namespace, allocation.pod, requested):
                 yield allocation
 
     def _restarts(self, health: SourceHealth, now: Nanoseconds) -> bool:

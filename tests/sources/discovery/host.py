@@ -101,7 +101,7 @@ class ClusterStub:
     def has_ended(self, *_pod: Any) -> bool:
         return False
 
-    def outdated_by(self, _groups: Any) -> None:
+    def outdated_by(self, *_answers: Any) -> None:
         """Its answer is always of now."""
 
     def close(self) -> None:

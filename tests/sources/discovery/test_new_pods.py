@@ -7,7 +7,7 @@ import pytest
 from exporter.readings import FailureReason, ReadFailedError
 from exporter.sources.discovery.discovery import PodCache
 from exporter.sources.kubelet import Allocations
-from exporter.sources.kubernetes import Pod, Pods
+from exporter.sources.kubernetes import Container, Pod, Pods
 from tests.sources.discovery.builders import (
     SECOND,
     api,
@@ -74,6 +74,18 @@ def test_a_new_pod_has_its_name_at_once(host: DiscoveryHost, pods: ListedPods) -
     assert holders_by_part(result) == {"GPU-0": ["ml/chat"]}
     assert [answer.health.source for answer in result.gathered] == ["processes", "pods"]
     host.look(gpu(0, 7))
+    assert pods.requests == 2
+
+
+def test_a_new_pod_that_was_given_a_gpu_has_its_name_at_once(host: DiscoveryHost, pods: ListedPods) -> None:
+    """Before its processes begin: its name alone would tell another workload, and no server."""
+    (host.kubelet.socket.parent / "there").touch()
+    host.runs()
+    command = Container("main", argv=("vllm", "serve", "m"))
+    pods.there = (pod("llm-2", "llm-2", containers=(command,)),)
+    host.kubelet.allocated = Allocations((given("llm-2", 0),), at=host.clock.now + 5 * SECOND)
+    for _ in range(2):
+        assert holders_by_part(host.look(gpu(0))) == {"GPU-0": ["ml/llm-2"]}
     assert pods.requests == 2
 
 
