@@ -250,6 +250,7 @@ class Discovery:
         self._cluster = cluster or PodCache(clock, None)
         self._own_pod = own_pod
         self._allocations: _CachedAllocations | None = None
+        self._running: dict[str, Pod] = {}
         self._minors: Mapping[int, str] = {}
         self._targets: dict[str, Target] = {}
         self._looked: Instant | None = None
@@ -315,7 +316,10 @@ class Discovery:
         if (outdated := self._cluster.outdated_by(groups or (), self._allocations)) is not None:
             renewed = tuple(gather((outdated,)))
             pods = self._cluster.pods(config, {answer.source: answer for answer in renewed})
-        snapshot = HostSnapshot(groups, given and tuple(self._of_pods(given)), pods, self._cluster.listed)
+        if groups is not None and pods is not None:
+            pods = self._with_running(pods, groups)
+        of_pods = given and tuple(self._of_pods(given, pods or ()))
+        snapshot = HostSnapshot(groups, of_pods, pods, self._cluster.listed)
         looked = find_servers(config, gpus, snapshot, moment, self._targets.values())
         if self._listed[0] is not listed:
             gathered = self._with_refusals(looked, gathered)
@@ -338,6 +342,19 @@ class Discovery:
             ),
         )
         return self.last
+
+    def _with_running(self, pods: tuple[Pod, ...], groups: Iterable[ProcessGroup]) -> tuple[Pod, ...]:
+        """The pods that are listed, behind those that no longer are and whose processes run on.
+
+        A kubelet that starts again lists none at first, and a pod that is deleted by force may run on.
+        """
+        if self._cluster.listed is None:  # there is no list by now, and all are named without it
+            self._running = {}
+            return pods
+        listed = {pod.uid: pod for pod in pods}
+        uids = {group.pod for group in groups if group.pod}
+        self._running = {uid: pod for uid in uids if (pod := listed.get(uid) or self._running.get(uid))}
+        return (*(pod for uid, pod in self._running.items() if uid not in listed), *pods)
 
     def _still_unread(
         self, unread: Iterable[UnreadServer], targets: tuple[Target, ...], *, incomplete: bool
@@ -416,11 +433,13 @@ class Discovery:
             self._allocations = None
         return None if self._allocations is None else self._allocations.allocations
 
-    def _of_pods(self, given: Iterable[Allocation]) -> Iterator[Allocation]:
+    def _of_pods(self, given: Iterable[Allocation], pods: Iterable[Pod]) -> Iterator[Allocation]:
         """The allocations without those of pods that have gone since: their names would be guesses."""
         requested = None if self._allocations is None else self._allocations.requested
+        there = {(pod.namespace, pod.name) for pod in pods}
         for allocation in given:
-            if not self._cluster.has_ended(allocation.namespace, allocation.pod, requested):
+            name = allocation.namespace, allocation.pod
+            if name in there or not self._cluster.has_ended(*name, requested):
                 yield allocation
 
     def _restarts(self, health: SourceHealth, now: Nanoseconds) -> bool:

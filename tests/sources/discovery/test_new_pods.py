@@ -126,3 +126,31 @@ def test_a_pod_that_has_gone_holds_nothing_by_an_earlier_answer(
     host.kubelet.reason = ""
     host.kubelet.allocated = Allocations((given("chat-0", 0),), at=host.clock.now)
     assert holders_by_part(host.look(gpu(0))) == {"GPU-0": ["ml/unmatched:chat"]}
+
+
+def test_a_pod_that_runs_on_keeps_its_name_without_being_listed(
+    host: DiscoveryHost, pods: ListedPods
+) -> None:
+    """As of a kubelet that starts again, whose first list has no pod; once it has ended it is gone."""
+    (host.kubelet.socket.parent / "there").touch()
+    pods.there = (pod("chat-0", "chat"),)
+    host.kubelet.allocated = Allocations((given("chat-0", 1),), at=host.clock.now)
+    first = host.look(gpu(0, 7), gpu(1))
+    pods.there, pods.answer = (), None
+    result = host.look(gpu(0, 7), gpu(1))
+    expected = {"GPU-0": ["ml/chat"], "GPU-1": ["ml/chat"]}
+    assert holders_by_part(result) == holders_by_part(first) == expected
+    assert result.targets == first.targets != ()
+
+    host.runs()
+    assert host.look(gpu(0)).servers == ()
+    host.runs(NEW)
+    assert holders_by_part(host.look(gpu(0, 7))) == {"GPU-0": ["/vllm:8000"]}
+
+
+def test_a_pod_of_a_cluster_that_is_switched_off_has_no_name(host: DiscoveryHost, pods: ListedPods) -> None:
+    """Its processes run on, and are called as on a host without Kubernetes."""
+    pods.there = (pod("chat-0", "chat"),)
+    assert holders_by_part(host.look(gpu(0, 7))) == {"GPU-0": ["ml/chat"]}
+    host.config = replace(host.config, kubernetes="off")
+    assert holders_by_part(host.look(gpu(0, 7))) == {"GPU-0": ["/vllm:8000"]}
