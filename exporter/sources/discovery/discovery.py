@@ -346,7 +346,8 @@ class Discovery:
     def _with_running(self, pods: tuple[Pod, ...], groups: Iterable[ProcessGroup]) -> tuple[Pod, ...]:
         """The pods that are listed, behind those that no longer are and whose processes run on.
 
-        A kubelet that starts again lists none at first, and a pod that is deleted by force may run on.
+        A kubelet that starts again lists few at first (kubernetes#112119), and a pod that is deleted by force
+        may run on.
         """
         if self._cluster.listed is None:  # there is no list by now, and all are named without it
             self._running = {}
