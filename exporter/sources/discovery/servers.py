@@ -266,8 +266,8 @@ class DiscoveredServer:
     """One discovered server, or other holder, for `doctor`.
 
     `gpus` are the UUIDs of the GPUs that it holds a part of. `url` is where it is read, empty with a
-    `skip_reason`. `rule` is the entry of `servers` that matches it. `refused` is the fault of a name, address
-    or entry that it claims and does not get.
+    `skip_reason`. `rule` is the entry of `servers` that matches it, also where it does not get that.
+    `refused` is the fault of a name, address or entry that it claims and does not get.
     """
 
     key: ServerKey
@@ -560,6 +560,6 @@ def _discovered(server: NamedServer, where: ServerAddress, holders: Iterable[Hol
         gpus=tuple(dict.fromkeys(holder.uuid for holder in holders if holder.key == server.key)),
         url="" if where.target is None else masked(where.target.url),
         skip_reason=where.skip_reason,
-        rule="" if server.rule is None else server.rule.source,
+        rule=server.denied if server.rule is None else server.rule.source,
         refused=server.refused or ("" if claim is None else f"{claim.problem}. {claim.remedy}"),
     )
