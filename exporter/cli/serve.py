@@ -44,11 +44,17 @@ from exporter.web.server import WebServer
 log = logging.getLogger(__name__)
 
 
+ALIKE: Final = 2
+"""Looks in a row that read one content, until it is reloaded."""
+
+
 class Watch:
     """Reloads a configuration file in a thread, once for each new content; `look` compares.
 
     It goes by content alone. The kubelet swaps a link to update a ConfigMap, which gives the file another
     inode and time, and swaps it as well where nothing has changed.
+    A content counts once two looks in a row read it. The first part of a file that is being written may be
+    valid: its cut price would be charged for all time that has none yet.
     Without a file, or without `reload`, it does nothing.
     """
 
@@ -56,6 +62,7 @@ class Watch:
         self._path = path
         self._reload = reload
         self._last = ""
+        self._looks = 0
 
     def look(self, in_force: str) -> None:
         """Compare with the hash of the configuration in force; that is empty after a reload that failed.
@@ -68,9 +75,10 @@ class Watch:
             now = sha256(contents(self._path)).hexdigest()
         except ConfigError:
             return
-        if now not in {self._last, in_force}:
-            start(self._reload, "reload")
+        self._looks = self._looks + 1 if now == self._last else 1
         self._last = now
+        if self._looks == ALIKE and now != in_force:
+            start(self._reload, "reload")
 
 
 READ_MAX: Final[Nanoseconds] = 5 * NANOSECONDS_PER_SECOND

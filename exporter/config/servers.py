@@ -9,6 +9,7 @@ from urllib.parse import urlsplit
 
 from exporter.config.document import Node, Scalar, Sequence
 from exporter.config.gateways import DIVIDE, gateways_are_consistent
+from exporter.config.intended import is_gpu_uuid
 from exporter.config.problems import RefusedError, shown
 from exporter.config.schema import (
     Context,
@@ -27,6 +28,7 @@ from exporter.config.values import (
     PERCENT,
     AbsolutePath,
     Choice,
+    GpuUuid,
     Label,
     Number,
     Pattern,
@@ -135,7 +137,7 @@ class GpuName:
     def read(self, node: Node, path: str, context: Context) -> int | str:
         """As `Validator.read`."""
         if isinstance(node, Scalar) and _UUID.fullmatch(node.text):
-            return node.text
+            return GpuUuid().parse(node) if is_gpu_uuid(node.text) else node.text
         if isinstance(node, Scalar) and node.plain and re.match(r"[\d+-]", node.text):
             return Whole("index", 0, MOST_GPUS - 1).read(node, path, context)
         raise RefusedError(f"must be an index like 0 or a UUID as NVML says (GPU-...), not {describe(node)}")

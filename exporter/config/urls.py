@@ -13,6 +13,7 @@ from exporter.frozen import dataclass
 from exporter.readings import masked
 
 URL_CHARACTERS: Final = 2048
+PORT_MAX: Final = 65535
 METRICS_PATH: Final = "/metrics"
 SCHEMES: Final = {"http": 80, "https": 443}
 HOST: Final = re.compile(r"(?!-)[A-Za-z0-9_-]{1,63}(\.[A-Za-z0-9_-]{1,63})*\.?", re.ASCII)
@@ -72,7 +73,10 @@ class Url(ScalarValidator[str]):
         if parts.scheme not in SCHEMES:
             whole = f"http://{text}"
             if _NO_SCHEME.fullmatch(text) and _is_host(urlsplit(whole)):
-                if str(urlsplit(whole).port).endswith(_USUAL_TLS):
+                number = text.partition(":")[2].partition("/")[0]
+                if int(number) > PORT_MAX:
+                    raise RefusedError(f"{quoted} has no valid port; write 1 to {PORT_MAX}, or none")
+                if number.endswith(_USUAL_TLS):
                     raise RefusedError(f"{quoted} has no scheme; begin it with https:// or http://")
                 raise RefusedError(f"{quoted} has no scheme", instead=f'"{whole}"')
             raise RefusedError(f"{quoted} is not read; write a URL that begins with http:// or https://")
@@ -81,7 +85,7 @@ class Url(ScalarValidator[str]):
         if not _is_host(parts):
             raise RefusedError(f"{quoted} has no valid host; write a name or an address")
         if port == 0 or parts.netloc.endswith(":"):
-            raise RefusedError(f"{quoted} has no valid port; write 1 to 65535, or none")
+            raise RefusedError(f"{quoted} has no valid port; write 1 to {PORT_MAX}, or none")
         refuse_api(
             parts.path, quoted, lambda path: urlunsplit((parts.scheme, parts.netloc, path, "", "")), written
         )

@@ -62,7 +62,11 @@ def rule_findings(config: Config) -> Iterator[Finding]:
 
 def _server_rule_findings(config: Config) -> Iterator[Finding]:
     yield from _covered_rules(
-        config.server_rules, [rule.source for rule in config.server_rules], _match_fields
+        config.server_rules,
+        [rule.source for rule in config.server_rules],
+        _match_fields,
+        # Any unit is still a unit, which processes that users start have not.
+        lambda earlier, later: earlier.match.unit is None or later.match.unit is not None,
     )
     for rule in config.server_rules:
         # Units are of processes, and what stands for a pod alone has none.
@@ -76,7 +80,8 @@ def _server_rule_findings(config: Config) -> Iterator[Finding]:
 def _match_fields(rule: ServerRule) -> Fields:
     match = rule.match
     port = None if match.port is None else str(match.port)
-    return (port, match.workload, match.unit, match.process)
+    user = match.user if match.uid is None else str(match.uid)
+    return (port, match.workload, match.unit, match.process, user)
 
 
 def _covered_rules(

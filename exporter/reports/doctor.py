@@ -146,7 +146,7 @@ def _server(answer: ServerAnswer, allocation: Iterable[Holder], gpus: tuple[GpuR
         if any(counter.quantity == kind for counter in reading.counters)
     }
     index = {gpu.gpu.uuid: gpu.index for gpu in gpus}
-    mine = sorted(index[holder.uuid] for holder in allocation if holder.key == reading.key)
+    mine = sorted({index[holder.uuid] for holder in allocation if holder.key == reading.key})
     return DoctorServer(
         reading.key.server,
         masked(reading.url),

@@ -305,6 +305,7 @@ def server_rule_words(rule: ServerRule) -> str:
             ("workload", match.workload),
             ("unit", match.unit),
             ("process", match.process),
+            ("user", match.user),
         )
         if value is not None
     ]

@@ -145,7 +145,34 @@ def test_a_file_that_cannot_be_read_is_no_change(tmp_path: Path, gone: Callable[
         file.rmdir()
     file.write_text("interval: 5s\n")
     watch.look(IN_FORCE)
+    watch.look(IN_FORCE)
     assert calls == [1]
+
+
+@pytest.mark.usefixtures("at_once")
+@pytest.mark.parametrize(
+    ("begun", "rest"),
+    [
+        pytest.param("", BARE, id="emptied"),
+        pytest.param("hardware:\n- rented:\n    dollars_per_gpu_hour: 2.", "50\n", id="cut-in-a-price"),
+    ],
+)
+def test_a_half_written_file_is_not_reloaded(tmp_path: Path, begun: str, rest: str) -> None:
+    """Emptied, it prices nothing; cut in a price, it charges 2.00 an hour where 2.50 is meant."""
+    file = tmp_path / "ice.yaml"
+    file.write_text("interval: 10s\n")
+    daemon = daemon_of(file, watch=True)
+    daemon._prepare()
+    in_force = daemon._config
+    file.write_text(begun)
+    load(file)
+    daemon._prepare()
+    assert daemon._config is in_force
+
+    file.write_text(begun + rest)
+    for _ in range(2):
+        daemon._prepare()
+    assert daemon._config == load(file)
 
 
 def test_the_reload_is_in_a_thread_of_its_own(tmp_path: Path) -> None:
@@ -159,7 +186,9 @@ def test_the_reload_is_in_a_thread_of_its_own(tmp_path: Path) -> None:
         threads.append(threading.get_ident())
         done.set()
 
-    Watch(file, reload).look(IN_FORCE)
+    watch = Watch(file, reload)
+    for _ in range(2):
+        watch.look(IN_FORCE)
 
     assert done.wait(10)
     assert threads != [threading.get_ident()]

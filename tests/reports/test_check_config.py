@@ -217,6 +217,7 @@ def test_what_is_said_of_servers_that_are_found_is_told(tmp_path: Path) -> None:
         '  - {match: {workload: "ml/r1-*", process: python3}, spans_hosts: true, role: decode, '
         "namespace: ml, engine: vllm, metrics: {port: 9400, path: /m}}\n"
         '  - {match: {unit: "vllm@*"}, metrics: {scheme: https}}\n'
+        '  - {match: {user: "1001"}, name: alice}\n'
     )
     _, text = check_config(path, NOW)
 
@@ -225,7 +226,8 @@ def test_what_is_said_of_servers_that_are_found_is_told(tmp_path: Path) -> None:
         "found with port 8000: name chat, share 0.7\n"
         "found with workload ml/r1-*, process python3: namespace ml, engine vllm, spans hosts, role decode, "
         "metrics at port 9400, metrics at path /m\n"
-        "found with unit vllm@*: read as configured"
+        "found with unit vllm@*: read as configured\n"
+        "found with user 1001: name alice"
     )
 
 

@@ -24,6 +24,7 @@ from exporter.readings import (
 from exporter.reports import doctor
 from exporter.reports.diagnosis import Diagnosis, DoctorInput, ServerAnswer
 from exporter.reports.doctor import as_json, diagnose, text
+from exporter.sources.discovery import DiscoveryResult
 from exporter.tariff.tariff import Tariff
 from exporter.tariff.terms import Electricity, Hardware, HardwareMatch, Rented, RentPrice
 from exporter.units import NANOSECONDS_PER_SECOND
@@ -127,6 +128,24 @@ def test_a_card_that_is_cut_is_held_in_parts() -> None:
     ).gpus
 
     assert [gpu.holders for gpu in actual] == [("chat 100 % (mig)",), ("unallocated",)]
+
+
+def test_a_server_on_two_instances_of_a_card_has_that_card_once() -> None:
+    """Of card 3, and all of card 4: GPUs 3, 4."""
+    instances = tuple(MigInstance(f"MIG-{number}", number) for number in (1, 2))
+    parts = ((3, "MIG-1"), (3, "MIG-2"), (4, ""))
+    holders = tuple(Holder(ANSWER.key, f"GPU-{number}", instance=instance) for number, instance in parts)
+    inputs = DoctorInput(
+        (replace(H100[3], instances=instances), H100[4]),
+        "",
+        (ServerAnswer(ANSWER),),
+        "",
+        "",
+        discovery=DiscoveryResult(holders=holders),
+    )
+    (server,) = diagnose(replace(CONFIG, servers=()), CostPolicy(PRICED), inputs, NOW).servers
+
+    assert server.gpus == (3, 4)
 
 
 def test_a_shared_gpu_says_by_what() -> None:

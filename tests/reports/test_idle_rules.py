@@ -283,6 +283,24 @@ def test_a_rule_by_labels_matches_nothing_where_nobody_asks_for_them(tmp_path: P
             [hidden("servers[1]", "servers[0]")],
         ),
         ("{match: {workload: 'ml/chat'}, name: a}, {match: {unit: 'vllm@*'}, name: b}", []),
+        # One port in the networks of two users, then everybody else's.
+        (
+            (
+                "{match: {user: '1001', port: 80}, name: a}, {match: {user: '1002', port: 80}, name: b}, "
+                "{match: {port: 80}, name: c}"
+            ),
+            [],
+        ),
+        (
+            "{match: {user: root}, name: a}, {match: {user: '0'}, name: b}",
+            [hidden("servers[1]", "servers[0]")],
+        ),
+        # A process that a user starts has no unit, not even one that any pattern matches.
+        ("{match: {unit: '*'}, name: a}, {match: {port: 80}, name: b}", []),
+        (
+            "{match: {unit: '*'}, name: a}, {match: {unit: 'vllm@*'}, name: b}",
+            [hidden("servers[1]", "servers[0]")],
+        ),
     ],
 )
 def test_an_entry_for_servers_that_are_found_behind_a_wider_one(

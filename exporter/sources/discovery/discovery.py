@@ -42,6 +42,9 @@ from exporter.units import NANOSECONDS_PER_HOUR, NANOSECONDS_PER_MINUTE, Instant
 POD_CACHE_TTL: Final[Nanoseconds] = 5 * NANOSECONDS_PER_MINUTE
 """How long the last list of pods stands while it cannot be read."""
 
+ALLOCATION_CACHE_TTL: Final[Nanoseconds] = 5 * NANOSECONDS_PER_MINUTE
+"""How long the last allocations stand while the kubelet restarts or is upgraded."""
+
 PODS_DENIED: Final = frozenset(
     {
         FailureReason.FORBIDDEN,
@@ -68,6 +71,7 @@ class PodCache:
         self._socket = socket
         self._choice: tuple[KubernetesChoice, Path | None] = ("off", None)
         self._pods: tuple[Pods, Nanoseconds] | None = None
+        self._gone: dict[tuple[str, str], Nanoseconds] = {}
         self._source: PodSource | None = None
 
     @property
@@ -94,6 +98,7 @@ class PodCache:
         answer, now = answers.get(source), self._clock.elapsed()
         reading: Pods | None = None if answer is None else answer.reading
         if reading is not None:
+            self._note_gone(reading, () if self._pods is None else self._pods[0].pods)
             self._pods = reading, now
         elif answer is not None and answer.health.reason in PODS_DENIED:
             self._pods = None
@@ -105,6 +110,41 @@ class PodCache:
             absent = answer is not None and answer.health.reason == FailureReason.ABSENT
             return () if absent else None
         return tuple(_with_owner(pod, config) for pod in self._pods[0].pods)
+
+    @property
+    def listed(self) -> Nanoseconds | None:
+        """The boot time as of which the pods are known."""
+        return None if self._pods is None else self._pods[0].at
+
+    def has_ended(self, namespace: str, name: str, at: Nanoseconds | None) -> bool:
+        """Whether a pod that was there at a boot time has gone from the list since."""
+        gone = self._gone.get((namespace, name))
+        return gone is not None and at is not None and at < gone
+
+    def _note_gone(self, reading: Pods, before: Iterable[Pod]) -> None:
+        """Note which pods a new list lacks; no answer of the kubelet lasts as long as that is remembered."""
+        if reading.at is None or reading.at == self.listed:
+            return
+        there = {(pod.namespace, pod.name) for pod in reading.pods}
+        gone = {name: at for name, at in self._gone.items() if reading.at - at <= 2 * ALLOCATION_CACHE_TTL}
+        gone |= dict.fromkeys(((pod.namespace, pod.name) for pod in before), reading.at)
+        self._gone = {name: at for name, at in gone.items() if name not in there}
+
+    def outdated_by(
+        self, groups: Iterable[ProcessGroup], given: "_CachedAllocations | None"
+    ) -> PodSource | None:
+        """The source to read again, since a pod that its last answer lacks has begun after it."""
+        source, listed = self.source, self.listed
+        if source is None or listed is None or self._pods is None:
+            return None
+        uids = {group.pod for group in groups if group.pod and group.started >= listed}
+        names: set[tuple[str, str]] = set()
+        if given is not None and given.requested is not None and given.requested >= listed:
+            names = {(allocation.namespace, allocation.pod) for allocation in given.allocations}
+        pods = self._pods[0].pods
+        if uids <= {pod.uid for pod in pods} and names <= {(pod.namespace, pod.name) for pod in pods}:
+            return None
+        return source if source.renew() else None
 
     def close(self) -> None:
         """Close the source."""
@@ -119,9 +159,6 @@ def _with_owner(pod: Pod, config: Config) -> Pod:
 
 
 log = logging.getLogger(__name__)
-
-ALLOCATION_CACHE_TTL: Final[Nanoseconds] = 5 * NANOSECONDS_PER_MINUTE
-"""How long the last allocations stand while the kubelet restarts or is upgraded."""
 
 NOT_HERE: Final = frozenset({FailureReason.ABSENT, FailureReason.UNIMPLEMENTED})
 """Reasons that mean that there is no kubelet, and so no allocations."""
@@ -149,10 +186,11 @@ class _Unread:
 
 @dataclass(frozen=True, slots=True)
 class _CachedAllocations:
-    """Allocations of a kubelet, and the boot time of that answer."""
+    """Allocations of a kubelet, the boot time of that answer, and that of its request if known."""
 
     allocations: tuple[Allocation, ...]
     at: Nanoseconds
+    requested: Nanoseconds | None = None
 
 
 @dataclass(frozen=True)
@@ -212,6 +250,7 @@ class Discovery:
         self._cluster = cluster or PodCache(clock, None)
         self._own_pod = own_pod
         self._allocations: _CachedAllocations | None = None
+        self._running: dict[str, Pod] = {}
         self._minors: Mapping[int, str] = {}
         self._targets: dict[str, Target] = {}
         self._looked: Instant | None = None
@@ -272,13 +311,21 @@ class Discovery:
         else:
             gpus = tuple(replace(gpu, processes=()) for gpu in gpus)
         pods = self._cluster.pods(config, by_source)
-        snapshot = HostSnapshot(groups, self._look_at_kubelet(by_source), pods)
+        given = self._look_at_kubelet(by_source)
+        renewed: tuple[Gathered, ...] = ()
+        if (outdated := self._cluster.outdated_by(groups or (), self._allocations)) is not None:
+            renewed = tuple(gather((outdated,)))
+            pods = self._cluster.pods(config, {answer.source: answer for answer in renewed})
+        if groups is not None and pods is not None:
+            pods = self._with_running(pods, groups)
+        of_pods = given and tuple(self._of_pods(given, pods or ()))
+        snapshot = HostSnapshot(groups, of_pods, pods, self._cluster.listed)
         looked = find_servers(config, gpus, snapshot, moment, self._targets.values())
         if self._listed[0] is not listed:
             gathered = self._with_refusals(looked, gathered)
         by_url = self._targets_by_url(looked.targets, moment)
         if groups is None or pods is None:
-            by_url = {**self._targets_before(running=groups is not None), **by_url}
+            by_url = self._with_targets_before(by_url, running=groups is not None)
         self._targets = by_url
         self._looked = moment.wall if groups is not None else self._looked
         targets = tuple(self._targets.values())
@@ -287,7 +334,7 @@ class Discovery:
             looked,
             targets=targets,
             unread=self._still_unread(looked.unread, targets, incomplete=incomplete),
-            gathered=gathered,
+            gathered=(*gathered, *renewed),
             incomplete=incomplete,
             problems=tuple(self._problems((*by_source.values(), *gathered))),
             unasked=tuple(
@@ -295,6 +342,20 @@ class Discovery:
             ),
         )
         return self.last
+
+    def _with_running(self, pods: tuple[Pod, ...], groups: Iterable[ProcessGroup]) -> tuple[Pod, ...]:
+        """The pods that are listed, behind those that no longer are and whose processes run on.
+
+        A kubelet that starts again lists few at first (kubernetes#112119), and a pod that is deleted by force
+        may run on.
+        """
+        if self._cluster.listed is None:  # there is no list by now, and all are named without it
+            self._running = {}
+            return pods
+        listed = {pod.uid: pod for pod in pods}
+        uids = {group.pod for group in groups if group.pod}
+        self._running = {uid: pod for uid in uids if (pod := listed.get(uid) or self._running.get(uid))}
+        return (*(pod for uid, pod in self._running.items() if uid not in listed), *pods)
 
     def _still_unread(
         self, unread: Iterable[UnreadServer], targets: tuple[Target, ...], *, incomplete: bool
@@ -363,7 +424,7 @@ class Discovery:
         if reading is not None:
             others = without_monitors(reading.allocations, self._own_pod)
             of_workloads = located(replace(reading, allocations=others), self._minors)
-            self._allocations = _CachedAllocations(of_workloads.allocations, now)
+            self._allocations = _CachedAllocations(of_workloads.allocations, now, reading.at)
         elif self._restarts(answer.health, now):
             pass
         elif answer.health.reason in NOT_HERE | ALLOCATIONS_DENIED:
@@ -372,6 +433,15 @@ class Discovery:
         elif self._allocations is not None and now - self._allocations.at > ALLOCATION_CACHE_TTL:
             self._allocations = None
         return None if self._allocations is None else self._allocations.allocations
+
+    def _of_pods(self, given: Iterable[Allocation], pods: Iterable[Pod]) -> Iterator[Allocation]:
+        """The allocations without those of pods that have gone since: their names would be guesses."""
+        requested = None if self._allocations is None else self._allocations.requested
+        there = {(pod.namespace, pod.name) for pod in pods}
+        for allocation in given:
+            name = allocation.namespace, allocation.pod
+            if name in there or not self._cluster.has_ended(*name, requested):
+                yield allocation
 
     def _restarts(self, health: SourceHealth, now: Nanoseconds) -> bool:
         """Whether a kubelet that had a socket a moment ago, and has none, may be starting again."""
@@ -403,19 +473,27 @@ class Discovery:
             by_url[target.url] = replace(target, server_context=server_context)
         return by_url
 
-    def _targets_before(self, *, running: bool) -> dict[str, Target]:
-        """The last targets, which stay while processes or pods are unknown.
+    def _with_targets_before(self, by_url: dict[str, Target], *, running: bool) -> dict[str, Target]:
+        """The targets of this scan and the last ones, which stay while processes or pods are unknown.
 
         Without processes none is known to have ended. Without pods those stay whose processes run, since
-        their names are unknown.
+        their names are unknown. None is read by two addresses, and counted twice: a pod's server is read
+        where its pod said.
         """
-        return {
-            url: target
-            for url, target in self._targets.items()
-            if not running
-            or not target.server_context.identity
-            or target.server_context.identity in self._unread
-        }
+        now = {target.server_context.identity: target for target in by_url.values()}
+        lasting: dict[str, Target] = {}
+        elsewhere: set[str] = set()
+        for url, target in self._targets.items():
+            identity = target.server_context.identity
+            again = now.get(identity) if identity else None
+            if url in by_url or (again is not None and not target.server_context.pod):
+                continue
+            if again is not None:
+                lasting[url] = replace(target, key=again.key)
+                elsewhere.add(again.url)
+            elif not running or not identity or identity in self._unread:
+                lasting[url] = target
+        return {**lasting, **{url: target for url, target in by_url.items() if url not in elsewhere}}
 
     def close(self) -> None:
         """Close all sources."""

@@ -188,7 +188,8 @@ class NamedServer:
 
     `group` are its processes, `None` for a pod whose processes are not visible. `launch` is the launch of its
     API server, `None` without one. `rule` is its entry in the configuration. `refused` is the fault of a name
-    or an entry that it claims and does not get. `matched`: it is a known server, or has a configured name.
+    or an entry that it claims and does not get, `denied` the path of that entry. `matched`: it is a known
+    server, or has a configured name.
     """
 
     key: ServerKey
@@ -198,6 +199,7 @@ class NamedServer:
     rule: ServerRule | None = None
     refused: str = ""
     matched: bool = True
+    denied: str = ""
 
     @property
     def api(self) -> ApiServer | None:
@@ -267,7 +269,8 @@ def _ruled_once(
             continue
         plain = _named(server.tenant, server.group, server.launch, "", (), ports)
         why = f"{server.rule.source or 'an entry of servers'} matches servers of several users or networks"
-        yield replace(plain, refused=f"{why}: add `user`, `unit` or `workload` to its match")
+        remedy = "add `user`, `unit` or `workload` to its match"
+        yield replace(plain, refused=f"{why}: {remedy}", denied=server.rule.source)
 
 
 def _may_mislead(server: NamedServer) -> bool:

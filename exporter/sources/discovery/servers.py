@@ -266,8 +266,8 @@ class DiscoveredServer:
     """One discovered server, or other holder, for `doctor`.
 
     `gpus` are the UUIDs of the GPUs that it holds a part of. `url` is where it is read, empty with a
-    `skip_reason`. `rule` is the entry of `servers` that matches it. `refused` is the fault of a name, address
-    or entry that it claims and does not get.
+    `skip_reason`. `rule` is the entry of `servers` that matches it, also where it does not get that.
+    `refused` is the fault of a name, address or entry that it claims and does not get.
     """
 
     key: ServerKey
@@ -322,11 +322,15 @@ TARGETS_MAX: Final = 256
 
 @dataclass(frozen=True, slots=True)
 class HostSnapshot:
-    """Answers of the sources; `None` is a source that failed, `()` one without anything to report."""
+    """Answers of the sources; `None` is a source that failed, `()` one without anything to report.
+
+    `listed` is the boot time as of which the pods are known: one that began later may be missing.
+    """
 
     groups: tuple[ProcessGroup, ...] | None = ()
     given: tuple[Allocation, ...] | None = ()
     pods: tuple[Pod, ...] | None = ()
+    listed: Nanoseconds | None = None
 
 
 def find_servers(
@@ -349,7 +353,7 @@ def find_servers(
     configured_gpus = _configured_gpus(config.servers, gpus)
     evidence = Evidence(processes=snapshot.groups is not None, given=snapshot.given is not None)
     held_parts, unknown_gpus = holders(gpus, servers, configured_gpus, evidence)
-    nameless = [server for server in servers if snapshot.pods is None and _is_nameless(server)]
+    nameless = [server for server in servers if _is_nameless(server, snapshot)]
     unknown_gpus |= {
         holder.uuid for holder in held_parts if holder.key in {server.key for server in nameless}
     }
@@ -502,9 +506,12 @@ def _unread(server: NamedServer, reason: UnreadReason | None) -> Iterator[Unread
         yield UnreadServer(server.key, reason, engine=engine, identity=_identity(server))
 
 
-def _is_nameless(server: NamedServer) -> bool:
+def _is_nameless(server: NamedServer, snapshot: HostSnapshot) -> bool:
     """Whether only the uid of its pod is known: it has a name as soon as its cluster answers."""
-    return server.group is not None and bool(server.group.pod) and not server.tenant.workload
+    group = server.group
+    if group is None or not group.pod or server.tenant.workload:
+        return False
+    return snapshot.pods is None or (snapshot.listed is not None and group.started >= snapshot.listed)
 
 
 def _is_read(
@@ -553,6 +560,6 @@ def _discovered(server: NamedServer, where: ServerAddress, holders: Iterable[Hol
         gpus=tuple(dict.fromkeys(holder.uuid for holder in holders if holder.key == server.key)),
         url="" if where.target is None else masked(where.target.url),
         skip_reason=where.skip_reason,
-        rule="" if server.rule is None else server.rule.source,
+        rule=server.denied if server.rule is None else server.rule.source,
         refused=server.refused or ("" if claim is None else f"{claim.problem}. {claim.remedy}"),
     )

@@ -12,7 +12,7 @@ The messages are those of `k8s.io/kubelet/pkg/apis/podresources/v1`, of which on
 
 import re
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from dataclasses import replace
+from dataclasses import field, replace
 from itertools import chain
 from pathlib import Path
 from typing import Final, NamedTuple
@@ -168,11 +168,13 @@ class Allocations:
     Older kubelets list pods that have ended (kubernetes#119423): discovery leaves out a pod without a running
     container. Claims with admin access, as monitors have them, look like any other: see `without_monitors`.
     `unknown_count` counts all unknown ids, `unknown` has the first few.
+    `at` is the boot time of the request; `None` if unknown.
     """
 
     allocations: tuple[Allocation, ...] = ()
     unknown: tuple[UnknownDevice, ...] = ()
     unknown_count: int = 0
+    at: Nanoseconds | None = field(default=None, compare=False)
 
 
 def allocations(reply: bytes) -> Allocations:
@@ -404,7 +406,7 @@ class PodResourcesSource:
                     FailureReason.EXHAUSTED, f"{self._path}: asked too often, and again after {pause}"
                 )
             self._asked_at = now
-            self._cached = self._call()
+            self._cached = replace(self._call(), at=now)
             if self._cached.unknown_count:
                 self.errors = (("unknown_device", self._cached.unknown_count),)
         return located(self._cached, self._minors())

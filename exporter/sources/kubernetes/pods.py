@@ -20,6 +20,7 @@ from exporter.config.settings import PodLabels
 from exporter.cost.postings import OTHER, UNALLOCATED
 from exporter.frozen import dataclass
 from exporter.readings import LABEL_CHARACTERS, ServiceLevel, label
+from exporter.units import Nanoseconds
 
 ContainerRole = Literal["container", "init", "ephemeral"]
 Phase = Literal["Pending", "Running", "Succeeded", "Failed", "Unknown"]
@@ -122,10 +123,14 @@ class Pod:
 
 @dataclass(frozen=True, slots=True)
 class Pods:
-    """The pods of this node, and the way that they were read: `pods_api`, `kubelet` or `api_server`."""
+    """The pods of this node, and the way that they were read: `pods_api`, `kubelet` or `api_server`.
+
+    `at` is the boot time of the request; `None` if unknown. A pod without a process by then may be missing.
+    """
 
     pods: tuple[Pod, ...] = ()
     source: str = ""
+    at: Nanoseconds | None = None
 
 
 PREFIX: Final = "inference-cost/"

@@ -278,6 +278,13 @@ class PodSource:
         self._answered = True
         return self._answer
 
+    def renew(self) -> bool:
+        """Forget an answer, so that the next read sends a request; false without one, as after a failure."""
+        if not isinstance(self._answer, Pods):
+            return False
+        self._answer = None
+        return True
+
     def close(self) -> None:
         """Nothing is open between reads."""
 
@@ -290,6 +297,7 @@ class PodSource:
 
     def _list_pods(self, ways: tuple[str, ...]) -> Pods | ReadFailedError:
         failures: dict[str, ReadFailedError] = {}
+        began = self._clock.elapsed()
         for way in ways:
             deadline = Deadline(self._clock, self._timeout / len(ways))
             try:
@@ -299,7 +307,7 @@ class PodSource:
                 if way != PODS_API or failure.reason not in PASSING:
                     self._order = [*(other for other in self._order if other != way), way]  # last from now on
             else:
-                return Pods(pods, way)
+                return Pods(pods, way, began)
         failed = [failures[way] for way in WAYS if way in failures]
         first = failed[0] if len(failed) == 1 or failed[0].reason not in CLOSED else failed[1]
         problem = "; ".join(map(str, failed))

@@ -88,6 +88,7 @@ class ClusterStub:
 
     answer: tuple[Pod, ...] | None = ()
     source: None = None
+    listed: None = None
     requests: list[tuple[str, Config]] = field(default_factory=list)
 
     def go_by(self, config: Config) -> None:
@@ -96,6 +97,12 @@ class ClusterStub:
     def pods(self, config: Config, _answers: Any) -> tuple[Pod, ...] | None:
         self.requests.append(("pods", config))
         return self.answer
+
+    def has_ended(self, *_pod: Any) -> bool:
+        return False
+
+    def outdated_by(self, *_answers: Any) -> None:
+        """Its answer is always of now."""
 
     def close(self) -> None:
         """Nothing is held."""

@@ -85,9 +85,11 @@ def test_two_containers_with_one_port_are_not_one_server() -> None:
         )
         for number, pid, model, network in ((1, 7, "a", POD_A), (2, 8, "b", POD_B))
     )
-    result = look((gpu(0, 7), gpu(1, 8)), groups, rules=(rule("chat", port=8000),))
+    result = look((gpu(0, 7), gpu(1, 8)), groups, rules=(rule("chat", port=8000, source="servers[0]"),))
 
     assert names(result) == ["/vllm:8000:a", "/vllm:8000:b"]
+    # `doctor` says that nobody gets it, and not that it matches nothing.
+    assert [one.rule for one in result.servers] == ["servers[0]"] * 2
     assert all("matches servers of several users or networks" in one.refused for one in result.servers)
     assert names(look((gpu(0, 7),), groups[:1], rules=(rule("chat", port=8000),))) == ["/chat"]
 

@@ -9,7 +9,18 @@ from exporter.sources.discovery.discovery import ALLOCATION_CACHE_TTL, Discovery
 from exporter.sources.endpoints import EndpointSources
 from exporter.sources.kubelet import Allocations
 from exporter.sources.kubernetes import PodAnnotations
-from tests.sources.discovery.builders import SECOND, api, given, gpu, holders_by_part, pod, podded, urls, uuid
+from tests.sources.discovery.builders import (
+    SECOND,
+    api,
+    given,
+    gpu,
+    group,
+    holders_by_part,
+    pod,
+    podded,
+    urls,
+    uuid,
+)
 from tests.sources.discovery.host import URL, DiscoveryClock, DiscoveryHost, vllm
 
 
@@ -152,6 +163,35 @@ def test_while_nobody_tells_of_pods_their_servers_are_read_as_they_are_called(ho
     assert urls(host.look(gpu(0, 7), gpu(1))) == {URL: "ml/chat"}
     host.processes.reading = None
     assert urls(host.look(gpu(0, 7), gpu(1))) == {URL: "ml/chat"}
+
+
+@pytest.mark.parametrize(
+    ("ips", "pod_annotations"),
+    [
+        pytest.param(("10.0.0.7",), PodAnnotations(port=9400), id="a port that the pod names"),
+        pytest.param(("fd00::7", "10.0.0.7"), PodAnnotations(), id="IPv6 first"),
+    ],
+)
+def test_a_server_is_not_read_at_a_second_address_while_nobody_tells_of_pods(
+    host: DiscoveryHost, ips: tuple[str, ...], pod_annotations: PodAnnotations
+) -> None:
+    """The kubelet's device names its pod, and its own network an address: its tokens would count twice."""
+    (host.kubelet.socket.parent / "there").touch()
+    host.kubelet.allocated = Allocations((given("chat-0", 0),))
+    host.cluster.answer = (pod("chat-0", "chat", ips=ips, pod_annotations=pod_annotations),)
+    host.runs(podded(0, 7, server=api(7, reach="address", hosts=("10.0.0.7",))))
+    first = host.look(gpu(0, 7))
+    host.cluster.answer = None
+    assert urls(host.look(gpu(0, 7))) == urls(first) != {}
+
+
+def test_a_server_of_no_pod_is_read_where_it_listens_now(host: DiscoveryHost) -> None:
+    """While nobody tells of pods, and not at its earlier port too: another server may have that."""
+    host.runs(group(7, server=api(7)))
+    assert urls(host.look(gpu(0, 7))) == {URL: "/vllm:8000"}
+    host.cluster.answer = None
+    host.runs(group(7, server=api(7, 8001)))
+    assert urls(host.look(gpu(0, 7))) == {"http://127.0.0.1:8001/metrics": "/vllm:8001"}
 
 
 def test_a_pod_whose_processes_are_not_seen_is_read_on_while_nobody_tells_of_it(host: DiscoveryHost) -> None:

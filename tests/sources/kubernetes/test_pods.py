@@ -108,6 +108,22 @@ def test_a_refusal_is_kept_as_well(both: Kubernetes, clock: Clock) -> None:
     assert asking.read().source == "kubelet"
 
 
+def test_an_answer_that_is_renewed_is_of_its_request(both: Kubernetes, clock: Clock) -> None:
+    """A refusal is no answer: whoever may not is not asked more often for it."""
+    asking = source(both, clock, "kubelet")
+    first = asking.read()
+    clock.passes(7)
+    assert asking.renew()
+    assert (asking.read().at or 0) - (first.at or 0) >= 7 * 10**9
+
+    both.refused[KUBELET_PATH] = 403
+    assert asking.renew()
+    for _ in range(2):
+        assert failure(asking).reason == "forbidden"
+        assert not asking.renew()
+    assert both.server.paths == [KUBELET_PATH] * 3
+
+
 def test_a_token_that_was_renewed_is_sent(both: Kubernetes, clock: Clock) -> None:
     """To the kubelet as to the API server."""
     asking = source(both, clock)
