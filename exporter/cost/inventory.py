@@ -6,12 +6,12 @@ swapped; the host has as many GPUs as before, and costs as much.
 
 from collections import Counter
 from collections.abc import Collection, Mapping
-from dataclasses import field, replace
+from dataclasses import field
 from typing import Final, NamedTuple
 
 from exporter.cost.policy import CostPolicy
 from exporter.cost.state import GpuState, State
-from exporter.frozen import dataclass
+from exporter.frozen import dataclass, replace
 from exporter.readings import Frame, Gpu, GpuReading
 from exporter.tariff.tariff import HostCount, Tariff
 

@@ -1,13 +1,13 @@
 """One round of reads: every source once, put together into a frame."""
 
 from collections.abc import Mapping
-from dataclasses import field, replace
+from dataclasses import field
 from typing import Any, Protocol
 
 from exporter.clock import Clock
 from exporter.config.settings import Config
 from exporter.cost.state import EndpointState
-from exporter.frozen import dataclass
+from exporter.frozen import dataclass, replace
 from exporter.readings import (
     FailureReason,
     Frame,

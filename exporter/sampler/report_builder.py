@@ -1,7 +1,6 @@
 """Builds the report of one tick from its outcome and the committed totals. Pure."""
 
 from collections.abc import Callable, Collection, Iterable, Mapping
-from dataclasses import replace
 from typing import NamedTuple
 
 from exporter.config.settings import DEFAULT_BUDGETS, Config
@@ -22,7 +21,7 @@ from exporter.cost.projection import (
 from exporter.cost.quotients import per_million
 from exporter.cost.service_level import met_cost, met_ratios
 from exporter.cost.state import ServerState
-from exporter.frozen import dataclass
+from exporter.frozen import dataclass, replace
 from exporter.readings import Frame, Objective, ServerKey, ServerReading, published
 from exporter.report import (
     BudgetRow,

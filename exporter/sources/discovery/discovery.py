@@ -4,14 +4,14 @@ import logging
 import os
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import ExitStack
-from dataclasses import field, replace
+from dataclasses import field
 from pathlib import Path
 from typing import Any, Final
 
 from exporter.clock import Clock
 from exporter.config.settings import Config, KubernetesChoice
 from exporter.engines import Described
-from exporter.frozen import dataclass
+from exporter.frozen import dataclass, replace
 from exporter.readings import (
     ErrorCounts,
     FailureReason,
