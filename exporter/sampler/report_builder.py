@@ -87,6 +87,7 @@ def build_report(
     policy = outcome.policy
     month, before = months_served(frame, policy)
     prices = current_prices(outcome.gpus, frame.wall, policy)
+    first = first_prices(outcome.gpus, frame.wall, policy)
     hourly = rates(outcome.gpus, prices)
     projection = None if totals is None else _projection(outcome, totals, month, frame)
     hours = float(context.config.hours_per_month)
@@ -111,9 +112,7 @@ def build_report(
         if projection is None
         else {(product, month.name): dollars(amount) for product, amount in projection.totals().items()},
         projection=projection,
-        first_price_rates=_by_owner(
-            rates(outcome.gpus, first_prices(outcome.gpus, frame.wall, policy)),
-        ),
+        first_price_rates=_by_owner(hourly if first == prices else rates(outcome.gpus, first)),
         run_rate=sum(hourly.values()) * hours if hourly else None,
         budgets=tuple(
             BudgetRow(
