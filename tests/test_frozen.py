@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from exporter.frozen import dataclass
+from exporter.frozen import dataclass, replace
 
 ROOT = Path(__file__).parents[1]
 
@@ -78,6 +78,28 @@ def test_they_have_slots_and_copies() -> None:
     assert dataclasses.replace(pair, first=2) == Pair(2, ("a",))
     assert copy.deepcopy(pair) == pickle.loads(pickle.dumps(pair)) == pair  # noqa: S301 - our own
     assert repr(pair) == "Pair(first=1, second=('a',))"
+
+
+@dataclass(frozen=True, slots=True)
+class Summed:
+    """One with a field that follows from the others."""
+
+    parts: tuple[int, ...]
+    total: int = dataclasses.field(init=False)
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "total", sum(self.parts))
+
+
+def test_a_copy_with_changes_is_that_of_the_library() -> None:
+    """Of many fields and of one; what follows from a field follows from the new one."""
+    assert replace(Pair(1, ("a",)), first=2) == Pair(2, ("a",))
+    assert replace(Pair(1, ("a",)), second=(), first=3) == Pair(3)
+    assert replace(Single(1), first=2).first == 2
+    assert replace(Summed((1, 2)), parts=(3, 4)).total == 7
+    pair = Pair(1)
+    assert replace(pair) == pair
+    assert replace(pair) is not pair
 
 
 def test_every_module_has_its_dataclasses_from_there() -> None:

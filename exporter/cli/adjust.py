@@ -2,7 +2,6 @@
 
 import argparse
 import sys
-from dataclasses import replace
 from pathlib import Path
 from zoneinfo import ZoneInfo
 
@@ -14,7 +13,7 @@ from exporter.cli.status import with_exit_status
 from exporter.cli.terminal import write_colored
 from exporter.clock import Clock, SystemClock
 from exporter.config.problems import RefusedError
-from exporter.frozen import dataclass
+from exporter.frozen import dataclass, replace
 from exporter.ledger.errors import LedgerError
 
 

@@ -3,7 +3,6 @@
 import argparse
 import re
 import sys
-from dataclasses import replace
 from itertools import takewhile
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
@@ -17,7 +16,7 @@ from exporter.cli.ledger_session import LedgerSession
 from exporter.cli.status import VerbFailedError, with_exit_status
 from exporter.cli.terminal import waiting, write_colored
 from exporter.clock import Clock, SystemClock
-from exporter.frozen import dataclass
+from exporter.frozen import dataclass, replace
 from exporter.units import NANOSECONDS_PER_HOUR, Instant
 
 if TYPE_CHECKING:

@@ -5,12 +5,12 @@ import difflib
 import os
 import sys
 from collections.abc import Sequence
-from dataclasses import replace
 from typing import Final
 
 from exporter.cli import flags, logs, status
 from exporter.cli.flags import PROGRAM, Exits
 from exporter.cli.terminal import OutputError, complain, standard_output
+from exporter.frozen import replace
 from exporter.version import VERSION
 
 DAEMON_VERB: Final = "serve"

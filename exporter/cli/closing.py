@@ -5,7 +5,6 @@ import os
 import sys
 from collections.abc import Callable
 from contextlib import suppress
-from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 from zoneinfo import ZoneInfo
@@ -16,7 +15,7 @@ from exporter.cli.ledger_session import LedgerSession
 from exporter.cli.status import VerbFailedError, with_exit_status
 from exporter.cli.terminal import write_colored
 from exporter.clock import Clock, SystemClock
-from exporter.frozen import dataclass
+from exporter.frozen import dataclass, replace
 from exporter.tariff.period import Period
 from exporter.version import VERSION
 

@@ -12,7 +12,6 @@ import sys
 import tempfile
 import threading
 from collections.abc import Iterator, Mapping
-from dataclasses import replace
 from pathlib import Path
 from typing import Final
 
@@ -25,6 +24,7 @@ from exporter.clock import Clock, SystemClock
 from exporter.config import ConfigError
 from exporter.demo.banner import LOG, Site, banner, prometheus_configuration
 from exporter.demo.daemon import DemoDaemon, replay
+from exporter.frozen import replace
 from exporter.sources.footprint import Footprint
 from exporter.web.access import Access
 from exporter.web.listener import ListenError, parse_address

@@ -1,7 +1,6 @@
 """`doctor`: reads every source once, as a tick does, and has `reports.doctor` examine the answers."""
 
 from contextlib import ExitStack, closing
-from dataclasses import replace
 from pathlib import Path
 from typing import Final
 
@@ -11,6 +10,7 @@ from exporter.cli.terminal import columns, fitted, waiting, write_colored
 from exporter.clock import Clock, SystemClock
 from exporter.config import Config, load
 from exporter.config.settings import cost_policy
+from exporter.frozen import replace
 from exporter.ledger.maintenance import inspect
 from exporter.readings import MustRestartError, UnreadReason
 from exporter.reports import doctor as report

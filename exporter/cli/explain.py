@@ -4,7 +4,6 @@ import argparse
 import math
 import re
 import sys
-from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
@@ -15,7 +14,7 @@ from exporter.cli.ledger_session import LedgerSession
 from exporter.cli.status import VerbFailedError, with_exit_status
 from exporter.cli.terminal import columns, fitted, waiting, write_colored
 from exporter.clock import Clock, SystemClock
-from exporter.frozen import dataclass
+from exporter.frozen import dataclass, replace
 from exporter.units import NANOSECONDS_PER_HOUR, NANOSECONDS_PER_MINUTE, Instant
 
 if TYPE_CHECKING:

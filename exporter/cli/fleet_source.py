@@ -5,7 +5,6 @@ import re
 import sys
 from collections.abc import Callable, Collection, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import replace
 from decimal import Decimal
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
@@ -15,7 +14,7 @@ from zoneinfo import ZoneInfo
 from exporter.cli.status import VerbFailedError
 from exporter.cli.terminal import ProgressBar, write_colored
 from exporter.clock import SystemClock
-from exporter.frozen import dataclass
+from exporter.frozen import dataclass, replace
 from exporter.units import NANOSECONDS_PER_SECOND, Instant, Nanoseconds
 
 if TYPE_CHECKING:

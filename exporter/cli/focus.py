@@ -6,7 +6,6 @@ import sys
 import tempfile
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
-from dataclasses import replace
 from pathlib import Path
 from typing import IO, TYPE_CHECKING, Final, Self
 from zoneinfo import ZoneInfo
@@ -20,7 +19,7 @@ from exporter.cli.status import VerbFailedError, with_exit_status
 from exporter.cli.terminal import complain, waiting, write_colored
 from exporter.clock import Clock, SystemClock
 from exporter.config import load
-from exporter.frozen import dataclass
+from exporter.frozen import dataclass, replace
 
 if TYPE_CHECKING:
     from exporter.finance.fleet.record import FleetMonth, HostMonth

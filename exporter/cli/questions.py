@@ -1,14 +1,13 @@
 """Questions in a terminal, and answers that are checked as values of the configuration."""
 
 import sys
-from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Final, TextIO
 
 from exporter.cli.status import VerbFailedError
 from exporter.cli.terminal import write_colored
 from exporter.config.problems import RefusedError
-from exporter.frozen import dataclass
+from exporter.frozen import dataclass, replace
 from exporter.readings import printable
 from exporter.reports.initial_config import (
     BUDGET,

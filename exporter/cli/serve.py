@@ -5,7 +5,6 @@ import signal
 import threading
 from collections.abc import Callable, Sequence
 from contextlib import ExitStack, suppress
-from dataclasses import replace
 from pathlib import Path
 from typing import Final
 
@@ -18,7 +17,7 @@ from exporter.clock import Clock, SystemClock
 from exporter.config import Config, ConfigError, load
 from exporter.config.load import contents
 from exporter.config.settings import cost_policy
-from exporter.frozen import dataclass
+from exporter.frozen import dataclass, replace
 from exporter.hashes import sha256
 from exporter.ledger.boot import BootClaim
 from exporter.ledger.errors import LedgerError, LedgerLockedError

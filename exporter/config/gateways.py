@@ -2,7 +2,6 @@
 
 import re
 from collections.abc import Iterable
-from dataclasses import replace
 from typing import Final, TypeAlias, get_args
 from urllib.parse import urlsplit
 
@@ -21,7 +20,7 @@ from exporter.config.values import AbsolutePath, Choice, Label, Pattern, ScalarV
 from exporter.engines.exposition import parsed
 from exporter.engines.gateways import Shares, TokenSeries, with_counters
 from exporter.engines.spec import overlap
-from exporter.frozen import dataclass
+from exporter.frozen import dataclass, replace
 from exporter.readings import DividedBy, Division
 
 LABELS_MAX: Final = 8

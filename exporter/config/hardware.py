@@ -2,7 +2,6 @@
 
 import difflib
 import re
-from dataclasses import replace
 from decimal import Decimal
 from itertools import pairwise
 from typing import Final, get_args
@@ -24,6 +23,7 @@ from exporter.config.schema import (
 from exporter.config.settings import Config
 from exporter.config.times import DateValue, TimeValue
 from exporter.config.values import DOLLAR_DECIMALS, PERCENT, Choice, Label, Number, Pattern, Whole
+from exporter.frozen import replace
 from exporter.readings import HostLocation
 from exporter.tariff import quotes
 from exporter.tariff.catalogue import CATALOGUE as BUNDLED

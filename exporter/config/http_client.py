@@ -6,7 +6,7 @@ Secrets exist only as files. What would weaken TLS is refused.
 
 import re
 from collections.abc import Callable
-from dataclasses import field, replace
+from dataclasses import field
 from pathlib import Path
 from typing import Final
 
@@ -15,7 +15,7 @@ from exporter.config.load import contents, read
 from exporter.config.problems import BrokenError, RefusedError, shown
 from exporter.config.schema import Context, Key, ListOf, MappingNode, Table, describe, dotted
 from exporter.config.web import FilePath, Inline, Text
-from exporter.frozen import dataclass
+from exporter.frozen import dataclass, replace
 
 HEADERS_MAX: Final = 20
 SECRET_BYTES_MAX: Final = 64 * 1024

@@ -1,6 +1,5 @@
 """The whole schema: every key of the file, in the order of its documentation."""
 
-from dataclasses import replace
 from decimal import Decimal
 from typing import Final, get_args
 
@@ -56,6 +55,7 @@ from exporter.cost.policy import (
     Weights,
 )
 from exporter.engines.spec import Engine
+from exporter.frozen import replace
 from exporter.tariff.hosted import PRICE_DECIMALS, HostedPrice
 from exporter.tariff.terms import Overhead, Per, Period, Retirement
 

@@ -7,14 +7,14 @@ problem with its position and path, and goes on: one run reports all problems.
 import difflib
 import re
 from collections.abc import Callable, Iterator
-from dataclasses import MISSING, field, fields, replace
+from dataclasses import MISSING, field, fields
 from typing import Any, Final, Generic, Protocol, TypeVar
 from zoneinfo import ZoneInfo
 
 from exporter.config.document import Mapping, Node, Scalar, Sequence
 from exporter.config.problems import BrokenError, Position, Problems, RefusedError, TextEdit, shown, shown_key
 from exporter.config.yaml_errors import no_space
-from exporter.frozen import dataclass
+from exporter.frozen import dataclass, replace
 from exporter.tariff.catalogue import CATALOGUE, Catalogue
 
 _CURRENCY: Final = re.compile(

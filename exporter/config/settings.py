@@ -1,7 +1,7 @@
 """The typed configuration, frozen. The schema has the meaning of each key."""
 
 from collections.abc import Mapping
-from dataclasses import field, replace
+from dataclasses import field
 from decimal import Decimal
 from itertools import takewhile
 from pathlib import Path
@@ -12,7 +12,7 @@ from exporter.config.problems import Position
 from exporter.cost.policy import CardinalityLimits, CostPolicy, IgnoredSaving, OwnershipRule, SplitRule
 from exporter.engines.gateways import Shares
 from exporter.engines.spec import Engine
-from exporter.frozen import dataclass
+from exporter.frozen import dataclass, replace
 from exporter.readings import UNKNOWN_LOCATION, Division, HostLocation, Role, ServiceLevel
 from exporter.tariff.catalogue import CATALOGUE, Catalogue
 from exporter.tariff.hosted import HostedPrice

@@ -5,7 +5,7 @@ A file that is accepted here passes `promtool check web-config`. What Python's T
 """
 
 import re
-from dataclasses import field, replace
+from dataclasses import field
 from pathlib import Path
 from typing import Final, Literal, TypeAlias
 
@@ -14,7 +14,7 @@ from exporter.config.load import contents, read
 from exporter.config.problems import RefusedError, shown
 from exporter.config.schema import Context, Key, ListOf, MappingNode, Table, builds, describe, dotted, missing
 from exporter.config.values import PATH_CHARACTERS, Choice, Duration, ScalarValidator, Truth, Whole
-from exporter.frozen import dataclass
+from exporter.frozen import dataclass, replace
 from exporter.units import Nanoseconds
 
 HEADER_CHARACTERS: Final = 2048

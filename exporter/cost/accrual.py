@@ -5,7 +5,7 @@ of that time.
 """
 
 from collections.abc import Collection, Iterable, Iterator, Mapping
-from dataclasses import field, replace
+from dataclasses import field
 from itertools import pairwise
 from typing import Final, NamedTuple
 from zoneinfo import ZoneInfo
@@ -27,7 +27,7 @@ from exporter.cost.postings import (
     UnpricedTime,
 )
 from exporter.cost.state import Carry, GpuState, State
-from exporter.frozen import dataclass
+from exporter.frozen import dataclass, replace
 from exporter.readings import Gpu, GpuReading
 from exporter.tariff.calendar import day_of, month_of
 from exporter.tariff.rate import Price, Provenance

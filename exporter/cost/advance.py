@@ -2,7 +2,7 @@
 
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import field, replace
+from dataclasses import field
 
 from exporter.cost import attribution, energy, gpu_usage, intervals, servers
 from exporter.cost.accrual import Accrual, GpuAccrual, GpuRemainders
@@ -23,7 +23,7 @@ from exporter.cost.postings import (
 )
 from exporter.cost.servers import ServersTick, ServerTick
 from exporter.cost.state import GpuState, ServerState, State
-from exporter.frozen import dataclass
+from exporter.frozen import dataclass, replace
 from exporter.readings import Frame, Gpu, GpuReading, Holder, Kind, PodOwnership, ServerKey
 from exporter.tariff.calendar import day_of
 from exporter.tariff.hosted import HostedPrice, equivalent

@@ -164,13 +164,16 @@ def shares(holders: Iterable[Holder], slices: Slices | None = None) -> tuple[Gpu
 
 
 def _divided(holders: Iterable[Holder], part: int, instance: str, alone: ShareMethod) -> Iterable[GpuShare]:
-    claims = _claims(holders)
-    if not claims:
+    by_key: dict[ServerKey, list[Holder]] = {}
+    for holder in holders:
+        by_key.setdefault(holder.key, []).append(holder)
+    if not by_key:
         yield GpuShare(UNALLOCATED_KEY, part, part, "none", "none", instance)
         return
-    if len(claims) == 1:
-        yield GpuShare(next(iter(claims)), part, part, alone, alone, instance)
+    if len(by_key) == 1:
+        yield GpuShare(next(iter(by_key)), part, part, alone, alone, instance)
         return
+    claims = {key: _Claim.of(those) for key, those in by_key.items()}
     busy_method, busy = _attribution_parts(claims, part, ("sm_utilization", "memory"))
     idle_method, idle = _attribution_parts(claims, part, ("memory", "sm_utilization"))
     for key, claim in claims.items():
@@ -183,13 +186,6 @@ def _divided(holders: Iterable[Holder], part: int, instance: str, alone: ShareMe
             "configured" if is_configured else idle_method,
             instance,
         )
-
-
-def _claims(holders: Iterable[Holder]) -> dict[ServerKey, _Claim]:
-    by_key: dict[ServerKey, list[Holder]] = {}
-    for holder in holders:
-        by_key.setdefault(holder.key, []).append(holder)
-    return {key: _Claim.of(those) for key, those in by_key.items()}
 
 
 def _attribution_parts(

@@ -5,7 +5,6 @@ did not count stays with the server's owner.
 """
 
 from collections.abc import Collection, Iterable, Mapping
-from dataclasses import replace
 from typing import Final
 
 from exporter.cost.counters import GatewayTick
@@ -14,7 +13,7 @@ from exporter.cost.policy import CostPolicy, Weights
 from exporter.cost.postings import OTHER, CostOwner
 from exporter.cost.split import HALF_LIFE
 from exporter.cost.state import DivisionState, GatewayState, ServerState
-from exporter.frozen import dataclass
+from exporter.frozen import dataclass, replace
 from exporter.readings import Division, GatewayCount, GatewayCounter, Kind, Quantity, Role, ServerKey
 from exporter.tariff.terms import matches
 from exporter.units import Nanoseconds

@@ -1,10 +1,9 @@
 """Energy of one GPU: the driver's counter against its mark, else power integrated over the tick."""
 
-from dataclasses import replace
 from typing import Final
 
 from exporter.cost.state import GpuState
-from exporter.frozen import dataclass
+from exporter.frozen import dataclass, replace
 from exporter.readings import GpuReading
 from exporter.units import (
     MILLIWATTS_PER_WATT,
@@ -66,12 +65,13 @@ def advance(
     """
     if not elapsed:
         if elapsed is None and reading is not None:
-            state = replace(state, energy_mark=reading.energy, energy_age=0, falls=0, recent=())
+            mark = reading.energy
+            state = replace(state, energy_mark=mark, energy_age=0, falls=0, recent=(), recent_sums=None)
         return state, EnergyUse(0)
     age = state.energy_age + elapsed
     if not observed and (reading is None or reading.energy is None or state.energy_mark is None):
         mark = reading.energy if reading is not None and state.energy_mark is None else state.energy_mark
-        return replace(state, energy_mark=mark, energy_age=age, recent=()), EnergyUse(0)
+        return replace(state, energy_mark=mark, energy_age=age, recent=(), recent_sums=None), EnergyUse(0)
     if reading is None or reading.energy is None:
         return _uncounted(replace(state, energy_age=age), reading, elapsed, busy_ratio)
     if state.energy_mark is None:
@@ -91,8 +91,8 @@ def advance(
     if age == elapsed and not reset:
         state = _idle(state, delta, elapsed, busy_ratio)
     # Power in a gap is not the present power.
-    recent = _recent(state, age, delta) if observed else ()
-    state = replace(state, energy_mark=reading.energy, energy_age=0, falls=0, recent=recent)
+    recent, sums = _recent(state, age, delta) if observed else ((), None)
+    state = replace(state, energy_mark=reading.energy, energy_age=0, falls=0, recent=recent, recent_sums=sums)
     return state, EnergyUse(delta, age)
 
 
@@ -105,10 +105,17 @@ def idle_ratio(state: GpuState, used: EnergyUse) -> float | None:
 
 def mean_watts(state: GpuState) -> float | None:
     """Mean power of the last five minutes; `None` before anything was measured."""
-    duration = sum([lasted for lasted, _ in state.recent])
+    duration, energy = _sums(state)
     if duration == 0:
         return None
-    return sum([energy for _, energy in state.recent]) / MILLIWATTS_PER_WATT / seconds(duration)
+    return energy / MILLIWATTS_PER_WATT / seconds(duration)
+
+
+def _sums(state: GpuState) -> tuple[Nanoseconds, Millijoules]:
+    """Duration and energy of the ticks that the mean power is taken over."""
+    if state.recent_sums is not None:
+        return state.recent_sums
+    return sum([lasted for lasted, _ in state.recent]), sum([energy for _, energy in state.recent])
 
 
 def _uncounted(
@@ -119,7 +126,7 @@ def _uncounted(
     if reading is not None and reading.power_watts is not None and gone:
         return _integrate(replace(state, energy_mark=None), reading, elapsed, busy_ratio)
     if state.energy_age > MEAN_POWER_TIME:
-        state = replace(state, recent=())  # old power is not the present power
+        state = replace(state, recent=(), recent_sums=None)  # old power is not the present power
     return state, EnergyUse(0)
 
 
@@ -135,8 +142,8 @@ def _integrate(
     energy, carry = divmod(milliwatts * over + state.power_carry, NANOSECONDS_PER_SECOND)
     if over == elapsed:
         state = _idle(state, energy, elapsed, busy_ratio)
-    recent = _recent(state, over, energy)
-    return replace(state, power_carry=carry, recent=recent), EnergyUse(energy, over)
+    recent, sums = _recent(state, over, energy)
+    return replace(state, power_carry=carry, recent=recent, recent_sums=sums), EnergyUse(energy, over)
 
 
 def _idle(state: GpuState, energy: Millijoules, elapsed: Nanoseconds, busy_ratio: float | None) -> GpuState:
@@ -149,12 +156,16 @@ def _idle(state: GpuState, energy: Millijoules, elapsed: Nanoseconds, busy_ratio
     return replace(state, idle_watts=watts)
 
 
-def _recent(state: GpuState, elapsed: Nanoseconds, energy: Millijoules) -> Recent:
-    """The ticks that the mean power is taken over: the fewest last ones that fill its time."""
+def _recent(
+    state: GpuState, elapsed: Nanoseconds, energy: Millijoules
+) -> tuple[Recent, tuple[Nanoseconds, Millijoules]]:
+    """The ticks that the mean power is taken over, the fewest last that fill its time, and their sums."""
     recent = (*state.recent, (elapsed, energy))
-    duration = sum([lasted for lasted, _ in recent])
+    duration, used = _sums(state)
+    duration, used = duration + elapsed, used + energy
     first = 0
     while first < len(recent) - 1 and duration - recent[first][0] >= MEAN_POWER_TIME:
         duration -= recent[first][0]
+        used -= recent[first][1]
         first += 1
-    return recent[first:]
+    return recent[first:], (duration, used)

@@ -1,7 +1,6 @@
 """GPU usage: integer weights of one GPU's time and money by owner and phase. Pure."""
 
 from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import replace
 from itertools import groupby
 
 from exporter.cost.attribution import OUTSIDE_INSTANCES, UNALLOCATED_KEY, GpuShare, ShareMethod
@@ -9,7 +8,7 @@ from exporter.cost.money import WHOLE, add
 from exporter.cost.policy import CostPolicy
 from exporter.cost.postings import OwnerPhase, Phase
 from exporter.cost.servers import ServerTick, owner_shares
-from exporter.frozen import dataclass
+from exporter.frozen import dataclass, replace
 from exporter.readings import GpuReading, ServerKey
 
 Ticks = Mapping[ServerKey, ServerTick]

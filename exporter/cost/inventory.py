@@ -6,12 +6,12 @@ swapped; the host has as many GPUs as before, and costs as much.
 
 from collections import Counter
 from collections.abc import Collection, Mapping
-from dataclasses import field, replace
+from dataclasses import field
 from typing import Final, NamedTuple
 
 from exporter.cost.policy import CostPolicy
 from exporter.cost.state import GpuState, State
-from exporter.frozen import dataclass
+from exporter.frozen import dataclass, replace
 from exporter.readings import Frame, Gpu, GpuReading
 from exporter.tariff.tariff import HostCount, Tariff
 
@@ -115,6 +115,8 @@ class _Matching:
 
     def by_address(self) -> None:
         """A new GPU takes the slot that was at its PCI address, unless two share that."""
+        if not self._missing or not self._new:
+            return
         here = Counter(reading.pci_bus_id for reading in self._readings.values())
         there = Counter(gpu.pci_bus_id for gpu in self._missing.values())
         at = {gpu.pci_bus_id: gpu for gpu in self._missing.values()}
@@ -129,7 +131,7 @@ class _Matching:
             return
         above = len(self._new)
         if not self._new_boot:
-            count = self._count()
+            count = self._count(self._stated())
             count_before = len(self._listed) + self._missing_kept() if count is None else count
             above += len(self._listed) + len(self._missing) - count_before
         for alike in (True, False):
@@ -164,7 +166,9 @@ class _Matching:
         for reading in self._new:
             self._listed[reading.gpu.uuid] = GpuState(reading.gpu, reading.index)
         self._new = []
-        visible, count, policy = len(self._listed), self._count(), self._policy
+        visible, policy = len(self._listed), self._policy
+        stated = self._stated()
+        count = self._count(stated)
         waits = count is None and policy.tariff.location_pending
         if waits:  # until the location is known, the host is what it was
             remaining = len(self._missing)
@@ -178,18 +182,21 @@ class _Matching:
         if count is not None:
             # A slot whose GPU was retired is empty, until another GPU sits in it.
             empty = max(0, count - full)
-            state = replace(state, retired=state.retired[-empty:] if empty else ())
+            if len(state.retired) > empty:
+                state = replace(state, retired=state.retired[-empty:] if empty else ())
             count -= len(state.retired)
             if policy.all_gpus and full and count > full:
                 unseen = _unseen(self._priced(), self._gpus(self._listed), self._gpus(lost), count - full)
         elif waits and policy.all_gpus:
             unseen = _limited(self._state.unseen, self._state.gpu_count - full)
-        return GpuInventory(
-            replace(
+        if self._replaced or self._frame.boot not in ("", state.listed_in):
+            state = replace(
                 state,
                 listed_in=self._frame.boot or state.listed_in,
                 replaced=state.replaced + len(self._replaced),
-            ),
+            )
+        return GpuInventory(
+            state,
             self._listed,
             # A retired GPU is charged until the day on which it left.
             {gpu.gpu.uuid: replace(gpu, up=False) for gpu in (*lost.values(), *self._left)},
@@ -198,7 +205,7 @@ class _Matching:
             tuple(self._replaced),
             full + sum(unseen.values()) if count is None else count,
             visible,
-            self._stated(),
+            stated,
         )
 
     def _stand_in(self, model: str, number: int) -> GpuState:
@@ -209,13 +216,12 @@ class _Matching:
         """Missing slots that stay where nothing gives the host's number of GPUs."""
         return sum(gpu.boots_missed < BOOTS_UNTIL_RELEASE for gpu in self._missing.values())
 
-    def _count(self) -> int | None:
-        """The number of GPUs of the host; `None` where nothing gives it."""
-        count = self._stated()
-        if count is None or self._policy.all_gpus:
-            return count
+    def _count(self, stated: int | None) -> int | None:
+        """The number of GPUs of the host by the number that is stated; `None` where nothing gives it."""
+        if stated is None or self._policy.all_gpus:
+            return stated
         # The machine may have more GPUs than are listed here: only those that were listed are of this host.
-        return min(count, len(self._listed) + self._missing_kept())
+        return min(stated, len(self._listed) + self._missing_kept())
 
     def _stated(self) -> int | None:
         listed = [*self._gpus(self._listed), *(reading.gpu for reading in self._new)]
@@ -325,6 +331,8 @@ def _limited(unseen: Mapping[str, GpuState], number: int) -> dict[str, int]:
 
 def _retire(state: State, frame: Frame, tariff: Tariff) -> State:
     """The state with its retired GPUs that are not listed."""
+    if not state.retired and not tariff.retired:
+        return state
     here = {reading.gpu.uuid for reading in frame.gpus or ()}
     left = (uuid for uuid, gpu in state.gpus.items() if tariff.has_left(gpu.gpu, frame.wall))
     retired = tuple(uuid for uuid in dict.fromkeys((*state.retired, *left)) if uuid not in here)

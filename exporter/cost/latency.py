@@ -1,7 +1,7 @@
 """Observations of latency histograms since the last good read, and how many of them met an objective."""
 
 from collections.abc import Iterable, Mapping
-from dataclasses import field, replace
+from dataclasses import field
 from typing import Final, NamedTuple
 
 from exporter.cost.counters import (
@@ -13,7 +13,7 @@ from exporter.cost.counters import (
     took_turns,
 )
 from exporter.cost.state import EndpointState, LatencyMark, LatencyState
-from exporter.frozen import dataclass
+from exporter.frozen import dataclass, replace
 from exporter.readings import LatencyBasis, LatencyReading, Objective, ServerReading
 from exporter.units import NANOSECONDS_PER_SECOND, Instant
 

@@ -158,17 +158,18 @@ def project(
             by_energy[gpu] += energy
             amount += time * count + energy
         periods.append(PricePeriod(start, end, amount))
-    present = (
-        time * count + energy
-        for gpu, count, price in _prices(gpus, now, now, month, policy)
-        for time, energy in (_cost(price, gpu_uses[gpu], month.end - now, covered, up),)
-    )
+    present = periods[0].amount
+    if len(periods) > 1:
+        present = 0
+        for gpu, count, price in _prices(gpus, now, now, month, policy):
+            time, energy = _cost(price, gpu_uses[gpu], month.end - now, covered, up)
+            present += time * count + energy
     rest: dict[Product, Picodollars] = {}
     for gpu, use in gpu_uses.items():
         for amount, weights in ((by_time[gpu], use.time), (by_energy[gpu], use.energy)):
             if amount:
                 add_all(rest, split(amount, weights)[0])
-    return Projection(month, to_date, rest, tuple(periods), up / covered, sum(present))
+    return Projection(month, to_date, rest, tuple(periods), up / covered, present)
 
 
 class _GpuUse(NamedTuple):

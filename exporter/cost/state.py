@@ -69,6 +69,8 @@ class GpuState:
     priced_as: Gpu | None = None
     count: int = 1
     memory_bytes: int | None = None
+    recent_sums: tuple[Nanoseconds, Millijoules] | None = field(default=None, compare=False)
+    """Those of `recent`, `None` where they are to be added up: 300 ticks of five minutes at one a second."""
 
 
 @dataclass(frozen=True, slots=True)

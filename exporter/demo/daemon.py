@@ -5,7 +5,6 @@ import logging
 import sys
 import threading
 from collections.abc import Callable, Iterable, Iterator
-from dataclasses import replace
 from pathlib import Path
 from typing import Any, Final
 
@@ -14,6 +13,7 @@ from exporter.config import parse
 from exporter.config.settings import cost_policy
 from exporter.demo.host import SimulatedHost, SimulatedNvml, SimulatedServer
 from exporter.demo.timeline import FINE, STRIDE, Timeline, configurations
+from exporter.frozen import replace
 from exporter.ledger.ledger import Ledger
 from exporter.readings import ServerKey, Source
 from exporter.report import Build, ConfigRow, Report

@@ -4,10 +4,10 @@ import math
 import re
 from collections import Counter
 from collections.abc import Iterable
-from dataclasses import replace
 from functools import lru_cache
 from typing import Final
 
+from exporter.frozen import replace
 from exporter.hashes import blake2b
 from exporter.readings.serving import ServerKey, ServerReading
 

@@ -1,6 +1,6 @@
 """The rules of a configuration with their prices, each in a line for people. Pure."""
 
-from dataclasses import fields, replace
+from dataclasses import fields
 from decimal import Decimal
 from fractions import Fraction
 from typing import Any, Final
@@ -10,7 +10,7 @@ from exporter.config.settings import Budget, Config, ConfiguredServer, GatewayDi
 from exporter.config.values import plain
 from exporter.cost.policy import IgnoredSaving, SplitRule
 from exporter.engines import Engine
-from exporter.frozen import dataclass
+from exporter.frozen import dataclass, replace
 from exporter.readings import UNKNOWN_LOCATION, Gpu, HostLocation, ServiceLevel, masked
 from exporter.tariff import quotes
 from exporter.tariff.catalogue import Catalogue

@@ -1,13 +1,13 @@
 """One round of reads: every source once, put together into a frame."""
 
 from collections.abc import Mapping
-from dataclasses import field, replace
+from dataclasses import field
 from typing import Any, Protocol
 
 from exporter.clock import Clock
 from exporter.config.settings import Config
 from exporter.cost.state import EndpointState
-from exporter.frozen import dataclass
+from exporter.frozen import dataclass, replace
 from exporter.readings import (
     FailureReason,
     Frame,
@@ -159,6 +159,8 @@ class FrameReader:
         one after it.
         """
         current = self._endpoints(configured)
+        if current == endpoints:  # on most ticks
+            return endpoints, answers
         new = [endpoint for endpoint in current if endpoint not in endpoints]
         answered: list[tuple[Any, Gathered]] = [
             pair for pair in zip(endpoints, answers, strict=True) if pair[0] in current

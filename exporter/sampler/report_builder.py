@@ -1,7 +1,6 @@
 """Builds the report of one tick from its outcome and the committed totals. Pure."""
 
 from collections.abc import Callable, Collection, Iterable, Mapping
-from dataclasses import replace
 from typing import NamedTuple
 
 from exporter.config.settings import DEFAULT_BUDGETS, Config
@@ -22,7 +21,7 @@ from exporter.cost.projection import (
 from exporter.cost.quotients import per_million
 from exporter.cost.service_level import met_cost, met_ratios
 from exporter.cost.state import ServerState
-from exporter.frozen import dataclass
+from exporter.frozen import dataclass, replace
 from exporter.readings import Frame, Objective, ServerKey, ServerReading, published
 from exporter.report import (
     BudgetRow,
@@ -88,6 +87,7 @@ def build_report(
     policy = outcome.policy
     month, before = months_served(frame, policy)
     prices = current_prices(outcome.gpus, frame.wall, policy)
+    first = first_prices(outcome.gpus, frame.wall, policy)
     hourly = rates(outcome.gpus, prices)
     projection = None if totals is None else _projection(outcome, totals, month, frame)
     hours = float(context.config.hours_per_month)
@@ -112,9 +112,7 @@ def build_report(
         if projection is None
         else {(product, month.name): dollars(amount) for product, amount in projection.totals().items()},
         projection=projection,
-        first_price_rates=_by_owner(
-            rates(outcome.gpus, first_prices(outcome.gpus, frame.wall, policy)),
-        ),
+        first_price_rates=_by_owner(hourly if first == prices else rates(outcome.gpus, first)),
         run_rate=sum(hourly.values()) * hours if hourly else None,
         budgets=tuple(
             BudgetRow(

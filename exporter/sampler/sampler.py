@@ -4,7 +4,6 @@ import logging
 import threading
 from collections.abc import Callable, Iterable
 from contextlib import suppress
-from dataclasses import replace
 from typing import Final
 
 from exporter.clock import Clock
@@ -14,7 +13,7 @@ from exporter.cost.gpu_usage import utilization_ratio
 from exporter.cost.intervals import rebooted, since_boot
 from exporter.cost.policy import CostPolicy
 from exporter.cost.state import State
-from exporter.frozen import dataclass
+from exporter.frozen import dataclass, replace
 from exporter.ledger.ledger import Ledger
 from exporter.readings import (
     Frame,

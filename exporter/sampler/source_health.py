@@ -68,9 +68,11 @@ class Health:
         record.duration = max(answer.health.duration for answer in answers)
         if not failed:
             record.last_success = wall
-        record.errors.update(answer.health.reason for answer in failed)
+        for answer in failed:
+            record.errors[answer.health.reason] += 1
         for answer in answers:
-            record.errors.update(dict(answer.health.errors))
+            for reason, times in answer.health.errors:
+                record.errors[reason] += times
         return record
 
     def count(self, source: str, reason: str, times: int) -> None:

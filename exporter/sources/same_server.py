@@ -75,7 +75,11 @@ class SameServers:
         """The endpoints that repeat another one, each with that one. `urls` are those that are configured or
         discovered now, `readings` of those of them that answered, in order, `remembered` of any by its URL.
         """
-        urls, remembered = tuple(urls), remembered or {}
+        urls, readings, remembered = tuple(urls), tuple(readings), remembered or {}
+        if self._ticks and not self._first and _each_at_its_own_port(urls, readings, remembered):
+            self._missed = {}
+            self._go_on(urls, [reading.url for reading in readings if reading.peer is not None])
+            return {}
         answers = [answer for reading in readings if (answer := _answer(reading)) is not None]
         answered = {answer.url for answer in answers}
         watched = {url: remembered[url] for url in urls if url in remembered}
@@ -94,10 +98,14 @@ class SameServers:
 
         self._join(sorted(answers, key=rank), earlier, first)
         self._first = {url: _last(first, url) for url in urls if url in first}
+        self._go_on(urls, answered - first.keys())
+        return dict(self._first)
+
+    def _go_on(self, urls: Sequence[str], counted: Iterable[str]) -> None:
+        """To the next tick, after one in which these count."""
         self._ticks += 1
         self._counted = {url: self._counted[url] for url in urls if url in self._counted}
-        self._counted |= dict.fromkeys(answered - first.keys(), self._ticks)
-        return dict(self._first)
+        self._counted |= dict.fromkeys(counted, self._ticks)
 
     def _lasting(self, urls: Sequence[str], answered: Collection[str]) -> dict[str, str]:
         """The pairs of the last tick, turned round where the one that counts is gone or silent too long."""
@@ -140,6 +148,18 @@ class SameServers:
             again, one = _last(first, answer.url), _last(first, one)
             if again != one:
                 first[again] = one
+
+
+def _each_at_its_own_port(
+    urls: Iterable[str], readings: Sequence[ServerReading], remembered: Mapping[str, EndpointState]
+) -> bool:
+    """Whether no two endpoints, of those that answer and those that did, can be of one server: most hosts."""
+    peers = {reading.url: reading.peer for reading in readings}
+    for url in urls:
+        if peers.get(url) is None and url in remembered:
+            peers[url] = remembered[url].peer
+    ports = [peer.port for peer in peers.values() if peer is not None]
+    return len(set(ports)) == len(ports)
 
 
 def _last(first: dict[str, str], url: str) -> str:

@@ -1,12 +1,11 @@
 """Rule matching: which patterns cover which, and rules that match no GPU here. Pure."""
 
 from collections.abc import Iterable, Iterator
-from dataclasses import replace
 from fnmatch import fnmatchcase
 from functools import lru_cache
 from typing import Final
 
-from exporter.frozen import dataclass
+from exporter.frozen import dataclass, replace
 from exporter.readings import Gpu
 from exporter.tariff.gpu_models import corrected_pattern
 from exporter.tariff.tariff import Tariff

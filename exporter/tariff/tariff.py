@@ -133,7 +133,15 @@ class Tariff:
 
     def rule(self, gpu: Gpu) -> Hardware | None:
         """The rule that prices a GPU, `None` where none matches it."""
-        return self._first(self.priced_as(gpu))
+        if gpu not in self._rules:
+            if len(self._rules) >= PRICES_CACHED:
+                self._rules.clear()
+            self._rules[gpu] = self._first(self.priced_as(gpu))
+        return self._rules[gpu]
+
+    @cached_property
+    def _rules(self) -> dict[Gpu, Hardware | None]:
+        return {}
 
     def priced_as(self, gpu: Gpu) -> Gpu:
         """The GPU whose rule prices a slot: the one before the GPU in it, until a rule names the new one.

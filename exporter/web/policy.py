@@ -1,13 +1,13 @@
 """The rules of a web configuration that a connection and a request must pass."""
 
 import logging
-from dataclasses import replace
 from http import HTTPStatus
 from typing import TYPE_CHECKING, Final
 
 from exporter.clock import Clock
 from exporter.config.problems import ConfigError, Problem
 from exporter.config.web import TlsConfig, WebConfig
+from exporter.frozen import replace
 from exporter.web.connection import OPEN, Request, Response, later, plain
 from exporter.web.passwords import Passwords, Verdict, bcrypt_check
 from exporter.web.token_bucket import TokenBucket

@@ -1,7 +1,6 @@
 """Advice: findings of a fleet, in the order in which they take GPU time. Pure."""
 
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import replace
 
 from exporter.cost.attribution import UNALLOCATED_KEY
 from exporter.cost.policy import SAVING_KINDS
@@ -19,7 +18,7 @@ from exporter.cost.savings.hours import (
 from exporter.cost.savings.obstacles import obstacle, stopping_obstacle, unit_obstacle
 from exporter.cost.savings.offers import current_offers, hosted
 from exporter.cost.savings.rests import SCHEDULE_HOURS, deserted, rests_weekly, schedule, silent_hours
-from exporter.frozen import dataclass
+from exporter.frozen import dataclass, replace
 from exporter.readings import ServerKey
 from exporter.units import Nanoseconds
 

@@ -6,7 +6,6 @@ prompt tokens by GPU time of prefill, its generated tokens by that of decode. No
 
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import replace
 from fractions import Fraction
 from typing import NamedTuple
 
@@ -34,7 +33,7 @@ from exporter.cost.savings.hours import (
     least_sure,
 )
 from exporter.cost.servers import OTHER_SERVERS
-from exporter.frozen import dataclass
+from exporter.frozen import dataclass, replace
 from exporter.readings import ServerKey
 from exporter.units import NANOSECONDS_PER_HOUR, Nanoseconds, Picodollars
 

@@ -1,6 +1,5 @@
 """Findings of savings, and what could not be judged. Pure."""
 
-from dataclasses import replace
 from decimal import Decimal
 from fractions import Fraction
 from typing import Final, Literal, NamedTuple
@@ -8,7 +7,7 @@ from zoneinfo import ZoneInfo
 
 from exporter.cost.policy import IgnoredSaving, SavingKind
 from exporter.cost.savings.hours import HostUsage, JudgedServer, gpu_models, least_sure
-from exporter.frozen import dataclass
+from exporter.frozen import dataclass, replace
 from exporter.readings import ServerKey
 from exporter.tariff.hosted import HostedPrice
 from exporter.tariff.rate import PriceBasis

@@ -1,11 +1,11 @@
 """Hosted offers: servers that cost more than their tokens do elsewhere. Pure."""
 
-from dataclasses import replace
 from datetime import UTC, datetime
 
 from exporter.cost.money import add
 from exporter.cost.savings.finding import Saving, SavingsPolicy, claim
 from exporter.cost.savings.hours import HostUsage, JudgedServer
+from exporter.frozen import replace
 from exporter.readings import Kind, ServerKey
 from exporter.tariff.hosted import HostedPrice, equivalent, is_current
 from exporter.units import NANOSECONDS_PER_SECOND, Nanoseconds

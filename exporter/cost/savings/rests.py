@@ -1,7 +1,6 @@
 """Rests: servers that hold GPUs and serve nothing, for good or at hours of the week. Pure."""
 
 from collections.abc import Iterator, Mapping
-from dataclasses import replace
 from typing import Final
 from zoneinfo import ZoneInfo
 
@@ -14,6 +13,7 @@ from exporter.cost.savings.hours import (
     hour_of_week,
     local_minute,
 )
+from exporter.frozen import replace
 from exporter.readings import ServerKey
 from exporter.units import Nanoseconds
 

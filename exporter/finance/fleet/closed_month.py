@@ -7,7 +7,6 @@ each ledger's month whole: it can stand for a ledger that is gone.
 import json
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from dataclasses import replace
 from datetime import date
 from pathlib import Path
 from typing import Any, Final, Literal, cast
@@ -27,7 +26,7 @@ from exporter.finance.fleet.record import (
     tokens_by_owner,
     unpriced_by_owner,
 )
-from exporter.frozen import dataclass
+from exporter.frozen import dataclass, replace
 from exporter.hashes import sha256
 from exporter.ledger.adjustments import Adjustment
 from exporter.ledger.history import FAMILIES, GpuOwner, HistorySums, MonthRecord

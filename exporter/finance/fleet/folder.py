@@ -2,13 +2,13 @@
 
 import os
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
-from dataclasses import field, replace
+from dataclasses import field
 from pathlib import Path
 from typing import Final
 
 from exporter.finance.fleet.closed_month import ClosedMonthError, is_statement, read_closed_month
 from exporter.finance.fleet.record import FleetError, HostFinding, HostMonth, names_text
-from exporter.frozen import dataclass
+from exporter.frozen import dataclass, replace
 from exporter.ledger.contents import MAGIC
 from exporter.ledger.errors import DamagedError, LedgerError
 from exporter.ledger.files import SIDECARS

@@ -6,13 +6,13 @@ FleetError
 """
 
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from dataclasses import field, replace
+from dataclasses import field
 from datetime import UTC, date, datetime
 from typing import Final, Literal, NamedTuple, get_args
 from zoneinfo import ZoneInfo
 
 from exporter.cost.money import add, add_all
-from exporter.frozen import dataclass
+from exporter.frozen import dataclass, replace
 from exporter.ledger.adjustments import Adjustment
 from exporter.ledger.history import HistorySums, MonthRecord
 from exporter.readings import Kind

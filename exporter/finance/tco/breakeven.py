@@ -1,7 +1,6 @@
 """Break-even months and loads, and the sensitivity to load and price. Pure."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import replace
 from decimal import Decimal
 from fractions import Fraction
 from itertools import combinations
@@ -23,7 +22,7 @@ from exporter.finance.tco.scenario import (
     scaled,
     total,
 )
-from exporter.frozen import dataclass
+from exporter.frozen import dataclass, replace
 from exporter.units import TOKENS_PER_MILLION
 
 Verdict = Literal["at", "always", "never"]

@@ -4,14 +4,15 @@ import logging
 import os
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import ExitStack
-from dataclasses import field, replace
+from dataclasses import field, fields
+from operator import attrgetter
 from pathlib import Path
 from typing import Any, Final
 
 from exporter.clock import Clock
-from exporter.config.settings import Config, KubernetesChoice
+from exporter.config.settings import Config, KubernetesChoice, PodLabels
 from exporter.engines import Described
-from exporter.frozen import dataclass
+from exporter.frozen import dataclass, replace
 from exporter.readings import (
     ErrorCounts,
     FailureReason,
@@ -72,6 +73,7 @@ class PodCache:
         self._choice: tuple[KubernetesChoice, Path | None] = ("off", None)
         self._pods: tuple[Pods, Nanoseconds] | None = None
         self._gone: dict[tuple[str, str], Nanoseconds] = {}
+        self._owned: tuple[Pods, PodLabels, tuple[Pod, ...]] | None = None
         self._source: PodSource | None = None
 
     @property
@@ -109,7 +111,10 @@ class PodCache:
             # A kubelet without a socket has left this host, or is starting again.
             absent = answer is not None and answer.health.reason == FailureReason.ABSENT
             return () if absent else None
-        return tuple(_with_owner(pod, config) for pod in self._pods[0].pods)
+        listed, labels = self._pods[0], config.pod_labels
+        if self._owned is None or self._owned[0] is not listed or self._owned[1] != labels:
+            self._owned = listed, labels, tuple(_with_owner(pod, labels) for pod in listed.pods)
+        return self._owned[2]
 
     @property
     def listed(self) -> Nanoseconds | None:
@@ -152,9 +157,9 @@ class PodCache:
             self._source.close()
 
 
-def _with_owner(pod: Pod, config: Config) -> Pod:
-    """The pod with its product and team, looked up at each scan: a reload needs no new answer."""
-    product, team = owner_of(pod, config.pod_labels)
+def _with_owner(pod: Pod, labels: PodLabels) -> Pod:
+    """The pod with its product and team by these labels: a reload needs no new answer."""
+    product, team = owner_of(pod, labels)
     return replace(pod, product=product, team=team)
 
 
@@ -170,6 +175,14 @@ allocations a server that ended would hold its GPU for ever.
 
 LOADING: Final[Nanoseconds] = NANOSECONDS_PER_HOUR
 """How long a server may run before it is read and still have all its tokens counted: it loads its model."""
+
+
+MEASURED: Final = frozenset(
+    {"utilization_ratio", "memory_used_bytes", "power_watts", "power_limit_watts", "energy"}
+)
+"""Fields of a GPU's reading that say nothing of who holds it."""
+
+_who_holds: Final = attrgetter(*(each.name for each in fields(GpuReading) if each.name not in MEASURED))
 
 
 @dataclass(frozen=True, slots=True)
@@ -259,6 +272,8 @@ class Discovery:
         self._body_bytes = Config().limits.body_bytes
         self._engines: tuple[str | None, ...] = ()
         self._described: Described = ()
+        self._scan: tuple[tuple[object, ...], DiscoveryResult] | None = None
+        self._current: tuple[tuple[object, ...], tuple[ServerSource, ...]] | None = None
         self._refused: set[tuple[ServerKey, str]] = set()
         self._lost: set[tuple[ServerKey, UnreadReason]] = set()
         self.last = DiscoveryResult()
@@ -276,7 +291,10 @@ class Discovery:
     @property
     def endpoints(self) -> tuple[ServerSource, ...]:
         """The sources of the servers of the last scan."""
-        return self._endpoints.of(self._targets.values(), self._body_bytes, self._engines, self._described)
+        wanted = self._targets, self._body_bytes, self._engines, self._described
+        if self._current is None or self._current[0] != wanted:
+            self._current = wanted, self._endpoints.of(self._targets.values(), *wanted[1:])
+        return self._current[1]
 
     def look(
         self,
@@ -320,7 +338,7 @@ class Discovery:
             pods = self._with_running(pods, groups)
         of_pods = given and tuple(self._of_pods(given, pods or ()))
         snapshot = HostSnapshot(groups, of_pods, pods, self._cluster.listed)
-        looked = find_servers(config, gpus, snapshot, moment, self._targets.values())
+        looked = self._find_servers(config, gpus, snapshot, moment)
         if self._listed[0] is not listed:
             gathered = self._with_refusals(looked, gathered)
         by_url = self._targets_by_url(looked.targets, moment)
@@ -356,6 +374,19 @@ class Discovery:
         uids = {group.pod for group in groups if group.pod}
         self._running = {uid: pod for uid in uids if (pod := listed.get(uid) or self._running.get(uid))}
         return (*(pod for uid, pod in self._running.items() if uid not in listed), *pods)
+
+    def _find_servers(
+        self, config: Config, gpus: tuple[GpuReading, ...], snapshot: HostSnapshot, moment: ScanTime
+    ) -> DiscoveryResult:
+        """As `find_servers`: its last result while all that it depends on is the same, as on most ticks.
+
+        Only a new target takes anything from the moment.
+        """
+        before = tuple(self._targets.values())
+        of = config, snapshot, before, [_who_holds(gpu) for gpu in gpus]
+        if self._scan is None or self._scan[0] != of:
+            self._scan = of, find_servers(config, gpus, snapshot, moment, before)
+        return self._scan[1]
 
     def _still_unread(
         self, unread: Iterable[UnreadServer], targets: tuple[Target, ...], *, incomplete: bool
@@ -470,7 +501,8 @@ class Discovery:
                 server_context = replace(target.server_context, absent_at=absent_at)
             if identity in self._unread:  # from here on a read is not counted from zero
                 self._unread[identity] = _Unread(moment.wall, moment.elapsed)
-            by_url[target.url] = replace(target, server_context=server_context)
+            after = replace(target, server_context=server_context)
+            by_url[target.url] = before if before is not None and after == before else after
         return by_url
 
     def _with_targets_before(self, by_url: dict[str, Target], *, running: bool) -> dict[str, Target]:

@@ -2,13 +2,12 @@
 
 import re
 from collections.abc import Collection, Iterable, Iterator, Mapping
-from dataclasses import replace
 from typing import Final, NamedTuple
 
 from exporter.config.settings import ServerMatch, ServerRule
 from exporter.cost.postings import OTHER, UNALLOCATED
 from exporter.engines.launch import Launch, launch
-from exporter.frozen import dataclass
+from exporter.frozen import dataclass, replace
 from exporter.readings import LABEL_CHARACTERS, GpuReading, ServerKey, label
 from exporter.sources.kubelet.pod_resources import Allocation, Device
 from exporter.sources.kubernetes import Pod

@@ -2,12 +2,11 @@
 
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, MutableMapping, Sequence
-from dataclasses import replace
 from typing import Final
 
 from exporter.clock import Clock
 from exporter.engines.launch import Launch
-from exporter.frozen import dataclass
+from exporter.frozen import dataclass, replace
 from exporter.sources.processes.groups import (
     LOOPBACK,
     SERVING_MAX,

@@ -10,7 +10,7 @@ import pytest
 
 from exporter.config.settings import Config
 from exporter.engines.launch import Launch
-from exporter.readings import ServerKey, Source, UnreadReason
+from exporter.readings import GpuProcess, ServerKey, Source, UnreadReason
 from exporter.sources.discovery.discovery import LOADING
 from exporter.sources.discovery.servers import DiscoveryResult
 from exporter.sources.gather import Gathered
@@ -39,6 +39,23 @@ def lifetime(result: DiscoveryResult) -> tuple[Instant | None, Instant | None]:
         None if at is None else (at - BOOT) / SECOND
         for at in (target.server_context.started, target.server_context.absent_at)
     )
+
+
+def test_a_host_on_which_nothing_changes_is_not_joined_again(host: DiscoveryHost) -> None:
+    """Its power does; once a process has more memory, or a pod is gone, its holders are other ones."""
+    host.runs(vllm(7, 500, 7))
+    host.cluster.answer = (pod("chat"),)
+    host.look(gpu(0, GpuProcess(7, 40)))
+    before = host.look(gpu(0, GpuProcess(7, 40)))
+    again = host.look(gpu(0, GpuProcess(7, 40), power_watts=300.0, energy=5))
+    assert again.holders is before.holders
+    assert again.targets[0] is before.targets[0]
+    (grown,) = host.look(gpu(0, GpuProcess(7, 41))).holders
+    assert grown.memory_bytes == 41
+    assert host.look(gpu(0)).holders == ()
+    assert host.look(gpu(1, 7)).holders[0].uuid == uuid(1)
+    host.runs()
+    assert host.look(gpu(1, 7)).targets == ()
 
 
 def test_a_server_that_starts_while_it_is_watched(host: DiscoveryHost) -> None:
