@@ -121,8 +121,8 @@ class PageSeries:
             name: value for name, value in zip(self.names, values, strict=True) if 0 <= value <= LARGEST_COUNT
         }
         mark = self._marks.get
-        below = [name for name, value in self._page.items() if value < mark(name, 0.0)]
-        self.fell = any(name not in self._gone for name in below)
+        self._below = [name for name, value in self._page.items() if value < mark(name, 0.0)]
+        self.fell = any(name not in self._gone for name in self._below)
 
     def _unpacked(self, values: Mapping[str, float] | SeriesColumns) -> Mapping[SeriesName, float]:
         if isinstance(values, SeriesColumns):
@@ -139,9 +139,16 @@ class PageSeries:
         A series below its mark began at zero again, and so did one that began after it had gone: a gateway
         lets go of what nobody used for a while.
         """
-        deltas: dict[SeriesName, float] = {}
-        marks, gone, mark_of = dict(self._page), self._gone, self._marks.get
         most = MOST_PER_SECOND * max(wall - last, ALLOWANCE_MIN) / NANOSECONDS_PER_SECOND
+        mark_of, gone = self._marks.get, self._gone
+        deltas: dict[SeriesName, float] = {}
+        if not (baseline or self._below or gone or self._dropped):  # as on nearly all pages
+            deltas = {name: value - mark_of(name, 0.0) for name, value in self._page.items()}
+            # None is negative, so that each is plausible where their sum is.
+            if sum(deltas.values()) <= most:
+                return SeriesDeltas(self._with_gone(self._page, wall), deltas, 0)
+            deltas = {}
+        marks = dict(self._page)
         implausible: set[SeriesName] = set()
         for name, value in self._page.items() if not baseline else ():
             mark = mark_of(name)

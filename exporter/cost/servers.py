@@ -172,7 +172,8 @@ def _server_delta(
 ) -> ServerDelta:
     """Add up the endpoints of one server. `room` is how many more models may be admitted."""
     names = _ModelNames(before.models, room)
-    reported = tuple(dict.fromkeys(names.admit(model) for reading in readings for model in reading.models))
+    admit = names.admit
+    reported = tuple(dict.fromkeys([admit(model) for reading in readings for model in reading.models]))
     sums: CounterDeltas = {}
     request_seconds: dict[str, PhaseSeconds] = {}
     engine_seconds: dict[str, PhaseSeconds] = {}
@@ -181,20 +182,21 @@ def _server_delta(
         for (model, quantity), value in tick.deltas.items():
             if quantity in counted_by_peer:
                 continue
-            name = names.admit(model)
+            name = admit(model)
             counted = name, quantity
             sums[counted] = sums.get(counted, 0.0) + value
             # The prefill seconds of one endpoint are of the kind of the decode seconds of that endpoint.
             if quantity in {"decode_seconds", "decode_request_seconds"}:
                 seconds = engine_seconds if quantity == "decode_seconds" else request_seconds
-                prefill = tick.deltas.get((model, "prefill_seconds"), 0.0)
-                seconds[name] = seconds.get(name, PhaseSeconds()) + PhaseSeconds(prefill, value)
+                of_endpoint = PhaseSeconds(tick.deltas.get((model, "prefill_seconds"), 0.0), value)
+                seconds[name] = seconds[name] + of_endpoint if name in seconds else of_endpoint
     loads, batches = _load_sums(readings, names)
     observed: dict[LatencyKey, LatencyCount] = {}
     for latency in latencies:
         for (model, objective, basis), count in latency.counts.items():
             latency_key = (names.admit(model), objective, basis)
             observed[latency_key] = observed.get(latency_key, LatencyCount()).plus(count)
+    up = any(reading.up for reading in readings)
     restarted = any(tick.restarted for tick in ticks)
     models: dict[str, ModelDelta] = {}
     for name in names.all():
@@ -214,14 +216,14 @@ def _server_delta(
     return ServerDelta(
         key,
         before,
-        up=any(reading.up for reading in readings),
-        partial=_is_partial(before, readings),
+        up=up,
+        partial=_is_partial(before, readings, up=up),
         role=_role(before, readings),
-        division=_division(before, readings),
+        division=_division(before, readings, up=up),
         reported=reported or before.served,
         models=models,
         loads=tuple(loads.values()),
-        world_size=max((reading.world_size or 0 for reading in readings), default=0),
+        world_size=max([reading.world_size or 0 for reading in readings]),
         latencies=observed,
     )
 
@@ -271,11 +273,11 @@ def _subtract(
     return tokens, pending
 
 
-def _is_partial(before: ServerState, readings: Sequence[ServerReading]) -> bool:
+def _is_partial(before: ServerState, readings: Sequence[ServerReading], *, up: bool) -> bool:
     if any(reading.role or reading.spans_hosts for reading in readings):
         return True
     # Endpoints that do not answer may not report it: the server is what it was.
-    return before.partial and not any(reading.up for reading in readings)
+    return before.partial and not up
 
 
 def _role(before: ServerState, readings: Iterable[ServerReading]) -> Role:
@@ -286,12 +288,12 @@ def _role(before: ServerState, readings: Iterable[ServerReading]) -> Role:
     return roles.pop() if len(roles) == 1 else ""
 
 
-def _division(before: ServerState, readings: Sequence[ServerReading]) -> Division | None:
+def _division(before: ServerState, readings: Sequence[ServerReading], *, up: bool) -> Division | None:
     """What divides a server; where no endpoint answers, what did before."""
-    division = next((reading.division for reading in readings if reading.division is not None), None)
-    if division is None and not any(reading.up for reading in readings):
-        return before.division
-    return division
+    for reading in readings:
+        if reading.division is not None:
+            return reading.division
+    return None if up else before.division
 
 
 NEW_MODEL: Final = ModelState()
@@ -407,11 +409,9 @@ def last_known(servers: Mapping[ServerKey, ServerState]) -> dict[ServerKey, Serv
     ticks: dict[ServerKey, ServerTick] = {}
     for key, server in servers.items():
         if served := [name for name in server.served or server.models if name in server.models]:
-            states = [server.models[name] for name in served]
-            sums = [each.weighted_prefill + each.weighted_decode for each in states]
-            scale = max(sums) or 1.0
-            parts = portions(
-                {name: round(each / scale * WHOLE) for name, each in zip(served, sums, strict=True)}
+            states = {name: server.models[name] for name in served}
+            parts = _parts(
+                {name: each.weighted_prefill + each.weighted_decode for name, each in states.items()}
             )
             ticks[key] = ServerTick(key, busy_models=parts, idle_models=parts)
     return ticks
@@ -435,34 +435,33 @@ def _advance_model(
     before, delta = server.before.models.get(model, NEW_MODEL), server.models[model]
     division = before.division if server.division == server.before.division else UNDIVIDED
     division, shares = divider.advance(server.key, model, division)
-    amounts: dict[Quantity, int] = {kind: delta.tokens[kind] for kind in delta.tokens}
-    if delta.requests is not None:
-        amounts["requests"] = delta.requests
-    if delta.preemptions is not None:
-        amounts["preemptions"] = delta.preemptions
+    requests, preemptions = delta.requests, delta.preemptions
     if server.division is None:
         (owner,) = shares
-        counts = {quantity: {owner: amount} for quantity, amount in amounts.items()}
+        tokens = [TokenPosting(owner, kind, count, server.since) for kind, count in delta.tokens.items()]
+        finished = [] if requests is None else [RequestPosting(owner, requests)]
+        preempted = [] if preemptions is None else [RequestPosting(owner, preemptions)]
     else:
+        amounts: dict[Quantity, int] = {kind: delta.tokens[kind] for kind in delta.tokens}
+        if requests is not None:
+            amounts["requests"] = requests
+        if preemptions is not None:
+            amounts["preemptions"] = preemptions
         counts, rounding = divide_counts(amounts, shares, division.rounding)
         division = replace(division, rounding=rounding)
+        tokens = [
+            TokenPosting(owner, kind, count, server.since)
+            for kind in delta.tokens
+            for owner, count in counts[kind].items()
+        ]
+        finished = [RequestPosting(owner, count) for owner, count in counts.get("requests", {}).items()]
+        preempted = [RequestPosting(owner, count) for owner, count in counts.get("preemptions", {}).items()]
     same = division is before.division or division == before.division
     if not same or delta.pending_subtraction != before.pending_subtraction:
         before = replace(before, pending_subtraction=delta.pending_subtraction, division=division)
     rule = policy.split_rule(server.key.server, model)
     state, phases = split.advance(before, delta, elapsed, rule, server.role)
-    return _ModelTick(
-        state,
-        phases,
-        shares,
-        [
-            TokenPosting(owner, kind, count, server.since)
-            for kind in delta.tokens
-            for owner, count in counts[kind].items()
-        ],
-        [RequestPosting(owner, count) for owner, count in counts.get("requests", {}).items()],
-        [RequestPosting(owner, count) for owner, count in counts.get("preemptions", {}).items()],
-    )
+    return _ModelTick(state, phases, shares, tokens, finished, preempted)
 
 
 def _server_tick(server: ServerDelta, models: Mapping[str, _ModelTick]) -> ServerTick:
@@ -471,15 +470,9 @@ def _server_tick(server: ServerDelta, models: Mapping[str, _ModelTick]) -> Serve
     current = {model: splits[model] for model in server.served if model in splits}
     if not current:
         current = {NO_MODEL: PhaseSplit("none", None, 0.0, 0.0)}
-    largest = max(model.trailing for model in current.values())
-    trailing = {
-        name: round(model.trailing / largest * WHOLE) if largest > 0 else 0 for name, model in current.items()
-    }
-    heaviest = max((model.weight for model in splits.values()), default=0.0)
-    idle = portions(trailing)
-    busy = idle
-    if heaviest > 0:
-        busy = portions({name: round(model.weight / heaviest * WHOLE) for name, model in splits.items()})
+    heaviest = max([model.weight for model in splits.values()], default=0.0)
+    idle = _parts({name: model.trailing for name, model in current.items()})
+    busy = _parts({name: model.weight for name, model in splits.items()}) if heaviest > 0 else idle
     reported = [delta.running for delta in server.models.values() if delta.running is not None]
     running = any(requests > 0 for requests in reported) if reported else heaviest > 0 or None
     return ServerTick(
@@ -496,3 +489,11 @@ def _server_tick(server: ServerDelta, models: Mapping[str, _ModelTick]) -> Serve
         if server.division is None
         else {model: tick.shares for model, tick in models.items()},
     )
+
+
+def _parts(weights: Mapping[str, float]) -> dict[str, int]:
+    """Weights of models as parts of `money.WHOLE`: one model, as nearly all servers have, is all of it."""
+    if len(weights) == 1:
+        return dict.fromkeys(weights, WHOLE)
+    largest = max(weights.values()) or 1.0
+    return portions({name: round(weight / largest * WHOLE) for name, weight in weights.items()})

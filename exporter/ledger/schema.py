@@ -426,17 +426,21 @@ class Keys:
     def __init__(self, connection: sqlite3.Connection) -> None:
         self._connection = connection
         self._tables: set[str] = set()
-        self._rows: dict[Flat, _RowKeys] = {}
+        self._lasting: dict[Flat, _RowKeys] = {}
+        self._expiring: dict[Flat, _RowKeys] = {}
         self.of: Callable[[object], int] = _FoundKeys(self._find).__getitem__
         """The key of one part of a total's key; a number is its own."""
 
     def rows(self, layout: "RowLayout", *, lasting: bool = True) -> Callable[[Any], tuple[int, ...]]:
-        """What gives the key of a row from a total's key. Those that are `lasting` are remembered."""
-        if not lasting:
-            return lambda key: tuple(map(self.of, layout.flat(key)))
-        if layout.flat not in self._rows:
-            self._rows[layout.flat] = _RowKeys(layout.flat, self.of)
-        return self._rows[layout.flat].__getitem__
+        """What gives the key of a row from a total's key; those that are not `lasting` are forgotten."""
+        rows = self._lasting if lasting else self._expiring
+        if layout.flat not in rows:
+            rows[layout.flat] = _RowKeys(layout.flat, self.of)
+        return rows[layout.flat].__getitem__
+
+    def forget_expiring(self) -> None:
+        """Forget the keys of minutes and hours, of which there are more as time goes on."""
+        self._expiring.clear()
 
     def make(self, table: str) -> None:
         """Make a table of totals that a file of an earlier release lacks."""

@@ -277,10 +277,11 @@ class Store:
                     connection, before.totals.months, totals.months, pending.adjusted, now
                 )
                 retained = _RetainedPeriods.after(before.totals, pending)
-                after = before.totals.after(totals, pending.end)
-                write_totals(connection, self._keys, before.totals, totals, after)
+                after, changed = before.totals.advanced(totals, pending.end)
+                write_totals(connection, self._keys, changed)
                 if retained != self._pruned:
                     _prune(connection, retained)
+                    self._keys.forget_expiring()
                 history = self._history_writer.write(
                     connection, self._keys, before.history, pending.history, retained.hours_floor
                 )

@@ -347,26 +347,37 @@ class Totals:
                 add(self.hour_cost, (hour, product), amount)
 
     def after(self, later: "Totals", end: Instant) -> "Totals":
+        """Totals after more was added, up to a tick's end, as `advanced`."""
+        return self.advanced(later, end)[0]
+
+    def advanced(self, later: "Totals", end: Instant) -> "tuple[Totals, Changed]":
         """Totals after more was added, up to a tick's end, without the minutes and hours that expired.
 
         The totals before stay as they are. Families without an addition are shared.
+
+        Returns:
+            The totals, and those of them that changed.
         """
         prunes = self.pruned != minute_of(end) or not later.hour_covered.keys() <= self.hour_covered.keys()
-        moved = [name for name in SUMS if getattr(later, name) or (prunes and name in PRUNED)]
-        copies: dict[str, Any] = {name: dict(getattr(self, name)) for name in moved}
-        for name, mine in copies.items():
-            if name in PLAIN:
-                for key, value in getattr(later, name).items():
-                    mine[key] = mine.get(key, 0) + value
-                continue
-            for key, value in getattr(later, name).items():
-                mine[key] = combine(name, mine.get(key), value)
+        changed: Changed = {
+            name: _changed(name, getattr(self, name), moved)
+            for name in SUMS
+            if (moved := getattr(later, name))
+        }
+        copies: dict[str, Any] = {
+            name: {**getattr(self, name), **changed.get(name, {})}
+            for name in SUMS
+            if changed.get(name) or (prunes and name in PRUNED)
+        }
         totals = replace(self, accrued=self.accrued + later.accrued, **copies)
         totals.last_hour.invalidate(later)
         totals.past_usage.invalidate(later, expired=prunes)
         if prunes:
             totals.prune(end)
-        return totals
+            for name in PRUNED & changed.keys():
+                stays = getattr(totals, name)
+                changed[name] = {key: total for key, total in changed[name].items() if key in stays}
+        return totals, changed
 
     def copy(self) -> "Totals":
         """A copy to add to."""
@@ -406,18 +417,21 @@ SUMS: Final = tuple(item.name for item in fields(Totals) if item.default_factory
 """The totals that have keys."""
 
 
-PLAIN: Final = frozenset(SUMS) - WITH_CEILING - {"last_token", "changed", "first_held"}
-"""The totals that are sums without more, which `combine` need not tell."""
+Changed = dict[str, dict[Any, int]]
+"""Totals that changed, by family."""
 
 
-def combine(name: str, earlier: int | None, later: int) -> int:
-    """One total after an addition: reported counts stop at a ceiling, instants are replaced."""
+def _changed(name: str, earlier: Mapping[Any, int], later: Mapping[Any, int]) -> dict[Any, int]:
+    """Totals of one family that an addition changes: instants are replaced, counts stop at a ceiling."""
+    total_of = earlier.get
     if name in {"last_token", "changed"}:
-        return later
+        return {key: instant for key, instant in later.items() if total_of(key) != instant}
     if name == "first_held":
-        return later if earlier is None else min(earlier, later)
-    total = (earlier or 0) + later
-    return min(total, LARGEST) if name in WITH_CEILING else total
+        return {key: instant for key, instant in later.items() if instant < total_of(key, LARGEST)}
+    totals = {key: total_of(key, 0) + added for key, added in later.items() if added or key not in earlier}
+    if name in WITH_CEILING and totals and max(totals.values()) > LARGEST:
+        return {key: min(total, LARGEST) for key, total in totals.items()}
+    return totals
 
 
 def minute_of(instant: Instant) -> int:
@@ -490,30 +504,19 @@ LAYOUTS: Final[dict[str, RowLayout]] = {
 }
 
 
-def write_totals(
-    connection: sqlite3.Connection, keys: Keys, before: Totals, pending: Totals, after: Totals
-) -> None:
-    """Write each total that `pending` changes as a whole: writing it twice changes nothing.
-
-    `after` are the totals `before` with those pending. What it has no more has expired.
+def write_totals(connection: sqlite3.Connection, keys: Keys, changed: Changed) -> None:
+    """Write each total that changed as a whole: writing it twice changes nothing.
 
     Raises:
         OverflowError: a total passes what the file holds.
     """
-    for name in SUMS:
-        moved, earlier = getattr(pending, name), getattr(before, name)
-        if not moved:
-            continue
+    for name, totals in changed.items():
         if name in schema.ADDED:
             keys.make(name)
-        row, total_of = keys.rows(LAYOUTS[name], lasting=name not in PRUNED), getattr(after, name).get
-        if name in PLAIN:  # whether such a sum changed is known without it
-            changed = [key for key, added in moved.items() if added or key not in earlier]
-        else:
-            changed = [key for key in moved if total_of(key) != earlier.get(key)]
-        rows = [(*row(key), total) for key in changed if (total := total_of(key)) is not None]
-        schema.check_totals([total for *_, total in rows], name)
-        schema.write_rows(connection, name, rows)
+        if totals:
+            schema.check_totals(totals.values(), name)
+            row = keys.rows(LAYOUTS[name], lasting=name not in PRUNED)
+            schema.write_rows(connection, name, [(*row(key), total) for key, total in totals.items()])
 
 
 def read_totals(connection: sqlite3.Connection) -> Totals:
