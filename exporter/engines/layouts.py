@@ -192,9 +192,9 @@ class SelectedLines:
     values: Values
 
     def content(self) -> object:
-        """What is equal only for pages in a row that say the same: their values, else a digest."""
+        """What is equal only for pages in a row that say the same: layout and values, else a digest."""
         if self.layout is not None:
-            return self.values
+            return self.layout, self.values
         names = "\n".join([name for name, _ in self.lines]).encode()
         return blake2b(names + b"\n".join([rest for _, rest in self.lines])).digest()
 

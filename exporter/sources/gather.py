@@ -245,9 +245,10 @@ class Gatherer:
                 if self.stop.is_set():
                     left = min(left, STOP_GRACE)
                 poll = min(left, JOIN_PAUSE if any(self._queues.values()) else STOP_POLL)
+                began = self._clock.awake()
                 if not self._ended.wait_for(lambda: not self._awaited, seconds(poll)):
                     self._call(1)
-                left -= poll
+                left -= max(poll, self._clock.awake() - began)  # a busy host wakes it late
 
     def _call(self, threads: int) -> None:
         """Have so many more threads read, as far as the limits and the queues allow."""

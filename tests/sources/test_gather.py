@@ -12,6 +12,7 @@ from exporter.readings import FailureReason, MustRestartError, ReadFailedError
 from exporter.sources import gather
 from exporter.sources.gather import WORKERS, Gathered, Gatherer
 from exporter.units import NANOSECONDS_PER_SECOND
+from tests.clocks import ManualClock
 from tests.exporter_threads import ended, running
 
 SHORT = NANOSECONDS_PER_SECOND // 20
@@ -177,6 +178,24 @@ def test_a_hung_source_is_asked_once_and_reported_busy_until_it_returns() -> Non
 
     assert answers[-1].reading == "late"
     gatherer.close()
+
+
+def test_a_busy_host_wakes_the_round_late_and_the_deadline_stays(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Each pause of a fiftieth of a second takes a whole one here: three of them, not 150."""
+    clock, waits = ManualClock(), list[float]()
+    gatherer = Gatherer(clock, 3 * NANOSECONDS_PER_SECOND)
+
+    def wait_for(_ended: Callable[[], bool], pause: float) -> bool:
+        waits.append(pause)
+        clock.now += NANOSECONDS_PER_SECOND
+        return False
+
+    monkeypatch.setattr(gatherer._ended, "wait_for", wait_for)
+    monkeypatch.setattr(gather, "start", lambda *_: None)  # no thread gets a turn
+    (answer,) = gatherer([Scripted("late", lambda: None)])
+
+    assert answer.health.reason == FailureReason.BUSY
+    assert waits == [0.02] * 3
 
 
 def test_whoever_is_to_stop_waits_no_longer_for_sources(gatherer: Gatherer) -> None:

@@ -79,3 +79,15 @@ def test_a_server_without_a_model_yet_is_asked_for_it(make: Make, site: Any) -> 
     assert server.read().models == ()
     site.set_page("/info", b'{"model_id": "org/m", "version": "3.3.7"}')
     assert server.read().models == ("org/m",)
+
+
+def test_other_lines_of_the_same_values_are_another_page(make: Make, site: Any) -> None:
+    """A server that goes back and forth between two models, each time with 30 tokens and idle."""
+    server = make(engine="vllm")
+    other = page(1).replace(b'model_name="m"', b'model_name="other"')
+    assert other != page(1)
+    site.set_page("/metrics", page(1))
+    (model,) = server.read().models
+    for body, models in ((other, ("other",)), (page(1), (model,))) * 2:
+        site.set_page("/metrics", body)
+        assert server.read().models == models
