@@ -1,12 +1,11 @@
 """Counter deltas of servers and gateways since their last good read, series by series."""
 
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import replace
 from itertools import islice
 from typing import Any, Final, NamedTuple, Protocol, cast
 
 from exporter.cost.state import CounterMarks, EndpointState, GatewayConsumer, GatewayState
-from exporter.frozen import dataclass
+from exporter.frozen import dataclass, replace
 from exporter.readings import (
     CROWDED,
     CounterColumns,

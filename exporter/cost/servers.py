@@ -1,7 +1,7 @@
 """Server deltas of one tick: tokens, requests, preemptions, and how busy money divides over models."""
 
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import field, replace
+from dataclasses import field
 from typing import Final, NamedTuple
 
 from exporter.cost import counters, split
@@ -14,7 +14,7 @@ from exporter.cost.policy import CardinalityLimits, CostPolicy
 from exporter.cost.postings import OTHER, CostOwner, LatencyPosting, RequestPosting, TokenPosting
 from exporter.cost.split import ModelDelta, PhaseSeconds, PhaseSplit
 from exporter.cost.state import EndpointState, GatewayState, ModelState, ServerState, State
-from exporter.frozen import dataclass
+from exporter.frozen import dataclass, replace
 from exporter.readings import (
     KINDS,
     Division,

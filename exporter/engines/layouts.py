@@ -133,9 +133,9 @@ class _Rows:
     """The rows of the wanted lines, on a page whose lines all follow the type of their family.
 
     The next page is read in these rows alone, which takes half the time of a search for names. It must have
-    as many rows, the same types in the same ones, and each wanted line in its own. By the format, another
-    wanted line comes with its type. One without, in the very row of a line that went, waits for a page that
-    is searched: the first one that differs in anything else, and the first after `UNSEARCHED_MAX`.
+    as many rows, the same types in the same ones, and each wanted line in its own. Another wanted line in the
+    row of an unwanted one that went, or a family in just its rows, waits for a page that is searched: the
+    first one that differs in anything else, and the first after `UNSEARCHED_MAX`. Its tokens are late.
     """
 
     __slots__ = ("_begins", "_count", "_pick", "_types", "unsearched")

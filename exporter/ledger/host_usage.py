@@ -2,7 +2,6 @@
 
 import sqlite3
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
-from dataclasses import replace
 from functools import cache
 from pathlib import Path
 from typing import Final, Protocol, Self
@@ -12,6 +11,7 @@ from exporter.cost.explanation import HARDWARE
 from exporter.cost.postings import CostOwner, OwnerPhase
 from exporter.cost.savings import HostUsage, HourUsage, PricedGpu, Release, least_sure
 from exporter.cost.state import GpuState, State
+from exporter.frozen import replace
 from exporter.ledger import contents, peak_memory
 from exporter.ledger.files import ledger_file
 from exporter.ledger.history import HistorySums, read_history

@@ -5,7 +5,6 @@ import os
 import sqlite3
 import threading
 from collections.abc import Collection
-from dataclasses import replace
 from enum import Enum
 from pathlib import Path
 from typing import Final
@@ -14,6 +13,7 @@ from zoneinfo import ZoneInfo
 from exporter.clock import Clock
 from exporter.cost.postings import Postings
 from exporter.cost.state import State
+from exporter.frozen import replace
 from exporter.ledger import contents, files, marks, schema, store
 from exporter.ledger.boot import NO_BOOT, BootClaim
 from exporter.ledger.contents import Contents, empty

@@ -9,7 +9,6 @@ import json
 import math
 from base64 import b64decode, b64encode
 from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import replace
 from functools import lru_cache
 from ipaddress import ip_address
 from operator import attrgetter
@@ -30,6 +29,7 @@ from exporter.cost.state import (
     ServerState,
     State,
 )
+from exporter.frozen import replace
 from exporter.hashes import blake2b
 from exporter.ledger.json_values import (
     array,

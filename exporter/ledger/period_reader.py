@@ -3,12 +3,12 @@
 import marshal
 import sqlite3
 from collections.abc import Collection, Mapping
-from dataclasses import field, replace
+from dataclasses import field
 from functools import partial
 from typing import Any, Final
 
 from exporter.cost.money import add
-from exporter.frozen import dataclass
+from exporter.frozen import dataclass, replace
 from exporter.ledger import adjustments, contents, history, schema
 from exporter.ledger.adjustments import PRICE_BASIS
 from exporter.ledger.errors import DamagedError

@@ -2,13 +2,13 @@
 
 import sqlite3
 from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import field, replace
+from dataclasses import field
 from typing import Any, Final
 from zoneinfo import ZoneInfo
 
 from exporter.cost.money import add
 from exporter.cost.postings import GpuUse, OwnerPhase, Postings, UnpricedTime
-from exporter.frozen import dataclass
+from exporter.frozen import dataclass, replace
 from exporter.ledger import schema
 from exporter.ledger.schema import Keys, Names, bounded, day_name, day_number, references, tables
 from exporter.ledger.totals import MINUTES_KEPT, hour_of

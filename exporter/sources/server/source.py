@@ -1,7 +1,6 @@
 """One endpoint of an inference server."""
 
 from collections.abc import Callable, Collection, Iterable
-from dataclasses import replace
 from pathlib import Path
 from typing import Final
 from urllib.parse import urlsplit
@@ -36,7 +35,7 @@ from exporter.engines import (
     wanted,
 )
 from exporter.engines.llamacpp import LLAMACPP
-from exporter.frozen import dataclass
+from exporter.frozen import dataclass, replace
 from exporter.hashes import blake2b
 from exporter.readings import (
     CounterColumns,
