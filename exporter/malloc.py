@@ -14,10 +14,7 @@ back is zeroed by the kernel when it comes again."""
 
 
 def make_lean() -> None:
-    """Have glibc return unused memory: pages of servers come and go, an arena for each thread stays.
-
-    The thresholds alone are 0.8 MiB on a host of 8 GPUs and 8 servers.
-    """
+    """Have glibc return unused memory: pages of servers come and go, an arena for each thread stays."""
     try:
         library = ctypes.CDLL(None)
         for parameter, value in MALLOPT.items():
