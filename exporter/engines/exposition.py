@@ -154,21 +154,12 @@ class WantedSeries:
         return re.compile(rf"\n[ \t]*+({choice})(?=[{{ \t\r\n]|\Z)([^\n]*+)".encode()), canonical
 
     def lines(self, page: bytes) -> Iterator["WantedLine"]:
-        """The wanted lines in the page's order: canonical name, and what follows it on the line."""
+        """The wanted lines in the page's order."""
         pattern, canonical = self._reading()
         for match in pattern.finditer(b"\n" + page):
             name, rest = match.groups()
-            yield canonical[name], rest
-
-    def rows(self, page: bytes) -> Iterator[int]:
-        """The numbers of the wanted lines among all lines of the page, from 0 on."""
-        pattern, _ = self._reading()
-        page = b"\n" + page
-        row = counted = 0
-        for match in pattern.finditer(page):
-            row += page.count(b"\n", counted, match.start())
-            counted = match.start()
-            yield row
+            # The match begins at the end of the line before; the page lacks the first one of those.
+            yield canonical[name], rest, match.start()
 
 
 class SeriesCache:
@@ -207,8 +198,8 @@ class SeriesCache:
         return series
 
 
-WantedLine = tuple[str, bytes]
-"""The canonical name of a wanted series, and what follows it on its line."""
+WantedLine = tuple[str, bytes, int]
+"""The canonical name of a wanted series, what follows it on its line, and where the line starts."""
 
 
 def read(page: bytes, wanted: WantedSeries, memory: SeriesCache | None = None) -> Page:
@@ -223,7 +214,7 @@ def read_lines(lines: Iterable[WantedLine], memory: SeriesCache) -> Page:
     samples: dict[str, dict[str, Sample]] = {}
     series = size = malformed = duplicates = 0
     cut = False
-    for name, rest in lines:
+    for name, rest, _ in lines:
         size += min(len(rest), LINE_BYTES)  # of a longer line nothing is kept
         if series >= SERIES_MAX or size > WANTED_BYTES:
             cut = True

@@ -1,6 +1,7 @@
 """A page that differs from the one before in values only is read by its numbers, as if it were the first."""
 
 from collections.abc import Iterator
+from itertools import chain
 from pathlib import Path
 
 import pytest
@@ -18,7 +19,7 @@ from exporter.engines import (
     read,
     wanted,
 )
-from exporter.engines.layouts import UNSEARCHED_MAX, PageOfLayout
+from exporter.engines.layouts import NEAR, UNSEARCHED_MAX, PageOfLayout
 
 VLLM = ENGINES["vllm"]
 PAGE = (Path(__file__).parent / "captures" / "vllm-0.33.0-single.prom").read_bytes()
@@ -42,10 +43,7 @@ CHANGES = {
     "a gauge that is no number": (RUNNING, RUNNING[:-4] + b"NaN"),
     "a row that nobody wants": (RUNNING, b"vllm:num_requests_running_max 1\n" + RUNNING),
     "another spelling": (COUNTER, COUNTER.replace(b":", b"_", 1)),
-    "a family in the rows of another": (
-        b"# TYPE vllm:num_preemptions_created gauge\nvllm:num_preemptions_created",
-        b"# TYPE vllm:gpu_cache_usage_perc gauge\nvllm:gpu_cache_usage_perc",
-    ),
+    "no end of the last line": (PAGE[-50:], PAGE[-50:-1]),
     "an empty page": (PAGE, b""),
 }
 
@@ -96,68 +94,58 @@ def searched(monkeypatch: pytest.MonkeyPatch) -> list[bytes]:
     return pages
 
 
-def test_from_the_fourth_page_on_rows_are_read_and_nothing_is_searched(searched: list[bytes]) -> None:
-    """But one page in 61."""
+def test_from_the_third_page_on_offsets_are_read_and_nothing_is_searched(searched: list[bytes]) -> None:
+    """But one page in 31."""
     pages = PageSequence(SeriesCache())
     values = [PAGE.replace(COUNTER, COUNTER[:-8] + b"%d" % number) for number in range(2 * UNSEARCHED_MAX)]
     for page in values:
         read_next(pages, page)
 
-    assert searched == [*values[:3], values[3 + UNSEARCHED_MAX]]
+    assert searched == [*values[:2], values[2 + UNSEARCHED_MAX]]
 
 
-@pytest.mark.parametrize(
-    ("old", "new"),
-    [
-        pytest.param(b"# TYPE vllm:num_preemptions_created gauge\n", b"", id="a type lacks"),
-        pytest.param(b"# HELP", b"c 1\n# HELP", id="lines of another name"),
-    ],
-)
-def test_a_page_with_lines_that_follow_no_type_is_always_searched(
-    searched: list[bytes], old: bytes, new: bytes
+@pytest.mark.parametrize("bytes_more", [-NEAR - 1, -NEAR, NEAR, NEAR + 1])
+@pytest.mark.parametrize("before", [b"# HELP", COUNTER, PAGE[-50:]])
+def test_lines_that_nobody_wants_may_grow_and_shrink_by_digits(
+    searched: list[bytes], before: bytes, bytes_more: int
 ) -> None:
-    """Nothing would tell of a wanted line without a type that comes in place of another line."""
-    pages, page = PageSequence(SeriesCache()), PAGE.replace(old, new)
-    for _ in range(10):
+    """Before the first wanted line, between two of them and after the last one."""
+    at, comments = PAGE.index(before), [b"# " + b"9" * size + b"\n" for size in (80, 80, 80 + bytes_more)]
+    pages = PageSequence(SeriesCache())
+    for comment in comments:
+        read_next(pages, PAGE[:at] + comment + PAGE[at:])
+
+    assert len(searched) == (2 if abs(bytes_more) <= NEAR else 3)
+
+
+def test_a_page_that_ends_within_its_last_line_is_searched(searched: list[bytes]) -> None:
+    """Its last number may be cut."""
+    pages, page = PageSequence(SeriesCache()), PAGE[: PAGE.index(COUNTER) + len(COUNTER)]
+    for _ in range(5):
         read_next(pages, page)
 
-    assert searched == [page] * 10
+    assert searched == [page] * 5
 
 
-def test_a_page_with_a_row_more_each_time_is_searched(
-    searched: list[bytes], monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """Its rows would be noted for nothing."""
-    noted: list[bytes] = []
-    monkeypatch.setattr(WantedSeries, "rows", lambda _, page: noted.append(page))
-    pages, grown = PageSequence(SeriesCache()), PAGE
-    for number in range(10):
-        grown += b"# %d\n" % number
-        read_next(pages, grown)
-
-    assert len(searched) == 10
-    assert noted == []
-
-
-def test_rows_that_changed_are_noted_again(searched: list[bytes]) -> None:
-    """With the same series in as many rows, such as those of another spelling."""
+def test_offsets_that_changed_are_noted_again(searched: list[bytes]) -> None:
+    """Of the same series, such as those of another spelling."""
     name = b"vllm:generation_tokens_total"
     pages, spelled = PageSequence(SeriesCache()), PAGE.replace(name, name.replace(b":", b"_"))
     for page in (*[PAGE] * 5, *[spelled] * 5):
         read_next(pages, page)
 
-    assert searched == [*[PAGE] * 3, *[spelled] * 2]
+    assert searched == [PAGE, PAGE, spelled]
 
 
 STATE = b'vllm:engine_sleep_state{engine="0",model_name="Qwen/Qwen3-32B",sleep_state="discard_all"} 0.0\n'
 IN_ITS_PLACE = COUNTER.replace(b'engine="0"', b'engine="1"') + b"\n"
 
 
-@pytest.mark.parametrize(("more", "waits"), [(b"", UNSEARCHED_MAX), (b"# a row more\n", 0)])
-def test_a_line_in_place_of_one_of_another_family_waits(more: bytes, waits: int) -> None:
-    """No format has it so. Its tokens count from the next page that is searched on, all of them."""
+@pytest.mark.parametrize(("more", "waits"), [(b"", UNSEARCHED_MAX), (b"#" * NEAR + b"\n", 0)])
+def test_a_line_in_place_of_another_one_as_long_waits(more: bytes, waits: int) -> None:
+    """Its tokens count from the next page that is searched on, all of them."""
     pages = PageSequence(SeriesCache())
-    for _ in range(3):
+    for _ in range(2):
         read_next(pages, PAGE)
     assert PAGE.count(STATE) == 1
     changed = PAGE.replace(STATE, IN_ITS_PLACE) + more
@@ -178,19 +166,32 @@ FAMILIES = st.lists(
 )
 
 
-@given(st.lists(st.tuples(FAMILIES, st.integers(1, 5)), max_size=5))
-def test_pages_of_families_that_come_and_go_are_read_each_as_the_first(
+@given(st.lists(st.tuples(FAMILIES, st.integers(1, 5)), min_size=1, max_size=5))
+def test_of_pages_whose_families_come_and_go_nothing_wrong_is_read_and_all_in_the_end(
     lives: list[tuple[list[tuple[str, list[str], str]], int]],
 ) -> None:
-    """Whatever rows a family has, had, or takes over from another one."""
+    """Whatever place a family has, had, or takes over from another one."""
     pages, number = PageSequence(SeriesCache()), 0
+
+    def both(families: list[tuple[str, list[str], str]]) -> tuple[Page, Page]:
+        page = "".join(
+            f"# TYPE {name} {kind}\n" + "".join(f'{name}{{m="{one}"}} {number}\n' for one in labels)
+            for name, labels, kind in families
+        ).encode()
+        return pages.read(pages.select(page, WANTED)), read(page, WANTED)
+
+    def texts(page: Page) -> set[str]:
+        return set(map(repr, chain(*page.samples.values())))
+
     for families, times in lives:
         for _ in range(times):
             number += 1
-            page = "".join(
-                f"# TYPE {name} {kind}\n" + "".join(f'{name}{{m="{one}"}} {number}\n' for one in labels)
-                for name, labels, kind in families
-            ).encode()
-            one, first = pages.read(pages.select(page, WANTED)), read(page, WANTED)
-            assert repr(one.samples) == repr(first.samples)
-            assert one.names == first.names
+            one, first = both(families)
+            assert set(map(repr, chain(*one.samples.values()))) <= set(
+                map(repr, chain(*first.samples.values()))
+            )
+            assert one.malformed == first.malformed
+    for _ in range(UNSEARCHED_MAX):
+        both(lives[-1][0])
+    one, first = both(lives[-1][0])
+    assert (repr(one.samples), one.names) == (repr(first.samples), first.names)
