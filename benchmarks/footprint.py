@@ -16,7 +16,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Final
 
-from benchmarks.host import NODE, NVIDIA_GPU, NVITOP, NVITOP_SLOWER, OURS, PEER, Host, host, used
+from benchmarks.host import NODE, NVIDIA_GPU, NVITOP, NVITOP_SLOWER, OURS, PEER, Host, Used, host, used
 from benchmarks.quiet import load_of_others
 from benchmarks.results import Row, machine, table, version_of, write
 from tests.e2e.daemon import get, until
@@ -50,37 +50,52 @@ class FootprintFigures:
 
 
 def measure(made: Host, minutes: float, figures: FootprintFigures, lock: threading.Lock) -> None:
-    """One run."""
+    """One run, with servers."""
+    uses = _uses(made, minutes)
+    page = made.daemon.scrape()
+    made.see_that_all_is_metered(page)
+    with lock:
+        for name, (before, after) in uses.items():
+            resident = after.resident_bytes / MEBIBYTE
+            grown = (after.resident_bytes - before.resident_bytes) / 1024
+            figures.note(f"resident memory after {minutes:g} min", name, "MiB", resident)
+            figures.note("its growth in that time", name, "KiB", grown)
+            figures.note("CPU of an hour", name, "s", _cpu(before, after) * 3600)
+            figures.note("CPU of 10 s", name, "ms", _cpu(before, after) * 10_000)
+        figures.note("series of a scrape", OURS, "", sum(map(len, page.rows.values())))
+        figures.note("bytes of a scrape, plain", OURS, "kB", len(page.body) / 1000)
+        figures.note("bytes of a scrape, gzip", OURS, "kB", len(gzip.compress(page.body)) / 1000)
+
+
+def measure_without_servers(
+    made: Host, minutes: float, figures: FootprintFigures, lock: threading.Lock
+) -> None:
+    """One run of ours beside the exporter that reads the same GPUs, at the same interval."""
+    uses = _uses(made, minutes)
+    made.see_that_all_is_metered(made.daemon.scrape())
+    with lock:
+        for name in (OURS, NVITOP_SLOWER):
+            figures.note("CPU of 10 s, without servers", name, "ms", _cpu(*uses[name]) * 10_000)
+
+
+def _uses(made: Host, minutes: float) -> dict[str, tuple[Used, Used]]:
+    """What each program had used before and after these minutes, scraped once in each interval."""
     pause = threading.Event()
     before = {name: used(program.pid) for name, program in made.programs.items()}
-    ticks, tick = 0, made.daemon.scrape().tick
-    ended = time.monotonic() + 60 * minutes
+    first, ended = made.daemon.scrape().tick, time.monotonic() + 60 * minutes
     while time.monotonic() < ended:
         pause.wait(INTERVAL)
         for program in made.programs.values():
             get(program.port, "/metrics")
-        now = made.daemon.scrape().tick
-        ticks += round((now - tick) / INTERVAL)
-        tick = now
     after = {name: used(program.pid) for name, program in made.programs.items()}
-    page = get(made.daemon.port, "/metrics")[1]
-    made.see_that_all_is_metered(made.daemon.scrape())
-    with lock:
-        for name in made.programs:
-            seconds = after[name].at - before[name].at
-            cpu = after[name].cpu_seconds - before[name].cpu_seconds
-            resident = after[name].resident_bytes / MEBIBYTE
-            grown = (after[name].resident_bytes - before[name].resident_bytes) / 1024
-            figures.note(f"resident memory after {minutes:g} min", name, "MiB", resident)
-            figures.note("its growth in that time", name, "KiB", grown)
-            figures.note("CPU of an hour", name, "s", cpu / seconds * 3600)
-            figures.note("CPU of 10 s", name, "ms", cpu / seconds * 10_000)
-        figures.note(
-            "series of a scrape", OURS, "", sum(len(rows) for rows in made.daemon.scrape().rows.values())
-        )
-        figures.note("bytes of a scrape, plain", OURS, "kB", len(page) / 1000)
-        figures.note("bytes of a scrape, gzip", OURS, "kB", len(gzip.compress(page)) / 1000)
-        print(f"a run of {minutes:g} min ended: {ticks} ticks", flush=True)
+    ticks = round((made.daemon.scrape().tick - first) / INTERVAL)
+    print(f"a run of {minutes:g} min ended: {ticks} ticks", flush=True)
+    return {name: (before[name], after[name]) for name in made.programs}
+
+
+def _cpu(before: Used, after: Used) -> float:
+    """CPU seconds of a second."""
+    return (after.cpu_seconds - before.cpu_seconds) / (after.at - before.at)
 
 
 def starts(folder: Path, figures: FootprintFigures) -> None:
@@ -117,8 +132,13 @@ def main(minutes: float, runs: int) -> None:
             with host(Path(folder) / str(number), peers=True) as made:
                 measure(made, minutes, figures, lock)
 
+        def run_without_servers(number: int) -> None:
+            with host(Path(folder) / f"{number}-without", servers=0, peers=True) as made:
+                measure_without_servers(made, minutes, figures, lock)
+
         with ThreadPoolExecutor(runs) as pool:
             list(pool.map(run, range(runs)))
+            list(pool.map(run_without_servers, range(runs)))
         starts(Path(folder) / "starts", figures)
         calls(Path(folder) / "calls", figures)
     versions = [machine(), f"nvitop-exporter {version_of(str(PEER))}"]

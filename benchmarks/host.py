@@ -36,6 +36,10 @@ fake-nvidia-smi --capture linux-x86_64__nvidia-h200__590.48.01 --state load "$@"
 """
 """A replay of nvidia_gpu_exporter 1.9, one GPU there, as several."""
 
+_CPUCLOCK_SCHED: Final = 2
+"""Of a process's clock, clock_getcpuclockid(3): all its threads, to the nanosecond. /proc counts in 10 ms,
+which is a whole tick."""
+
 GPUS_MAX: Final = 32
 PATIENCE: Final = 120.0
 
@@ -61,8 +65,8 @@ class Used:
 def used(pid: int | None) -> Used:
     """What a process has used until now, this one without an id."""
     process = psutil.Process(pid)
-    times = process.cpu_times()
-    return Used(time.monotonic(), times.user + times.system, process.memory_info().rss)
+    cpu_seconds = time.clock_gettime(~process.pid << 3 | _CPUCLOCK_SCHED)
+    return Used(time.monotonic(), cpu_seconds, process.memory_info().rss)
 
 
 class Host:
@@ -79,13 +83,13 @@ class Host:
 
     def _configuration(self, gpus: int) -> str:
         servers = "".join(
-            f'  - {{name: vllm-{number}, url: "http://127.0.0.1:{port}/metrics", gpus: [{number % gpus}]}}\n'
+            f'\n  - {{name: vllm-{number}, url: "http://127.0.0.1:{port}/metrics", gpus: [{number % gpus}]}}'
             for number, port in enumerate(self.ports)
         )
         return (
             f"interval: {self.interval}s\nlimits: {{servers: 1000, models: 1000}}\n"
             "hardware:\n  - {rented: {dollars_per_gpu_hour: 2.50}}\n"
-            f"servers:\n{servers}"
+            f"servers:{servers or ' []'}\n"
         )
 
     def see_that_all_is_metered(self, page: Page) -> None:
