@@ -8,6 +8,7 @@ have crashed the driver.
 
 import logging
 import math
+import struct
 from typing import Any, Final, TypeAlias
 
 from exporter.clock import Clock
@@ -223,8 +224,9 @@ class Gpm:
 UTILIZATION_SAMPLES: Final = 1
 """nvmlSamplingType_t: GPU utilization in percent, a ring of about 16 s."""
 
-VALUE_MEMBERS: Final = ("dVal", "uiVal", "ulVal", "ullVal", "sllVal", "siVal", "usVal")
-"""The member of nvmlValue_t for each nvmlValueType_t."""
+SAMPLE_FORMATS: Final = ("=Qd", "=QI4x", "=QQ", "=QQ", "=Qq", "=Qi4x", "=QH6x")
+"""nvmlSample_t, a timestamp and a union of eight bytes, for each nvmlValueType_t.
+Members of pynvml's structures take 0.5 us each, and a ring has a hundred samples."""
 
 MEMORY_V2: Final = 40 | 2 << 24
 """The version of nvmlMemory_v2_t: its size and number."""
@@ -318,10 +320,10 @@ class GpuFields:
         if not reply:
             return []
         value_type, samples = reply
-        if not 0 <= value_type < len(VALUE_MEMBERS):
+        if not 0 <= value_type < len(SAMPLE_FORMATS):
             return []
-        member = VALUE_MEMBERS[value_type]
-        return [(entry.timeStamp, getattr(entry.sampleValue, member)) for entry in samples if entry.timeStamp]
+        entries = struct.iter_unpack(SAMPLE_FORMATS[value_type], b"".join(samples))
+        return [(timestamp, value) for timestamp, value in entries if timestamp]
 
 
 def _watts(milliwatts: int | None) -> float | None:
