@@ -7,9 +7,11 @@ from typing import Final
 from exporter.metrics.metric import (
     CHARGED,
     GPU,
+    Columns,
     Metric,
     Row,
     Rows,
+    columns,
     counter,
     gauge,
     gpu_labels,
@@ -22,15 +24,13 @@ from exporter.units import joules, seconds
 
 
 @of_totals
-def _energy(totals: CommittedTotals) -> Iterator[Row]:
-    for gpu, energy in totals.energy.items():
-        yield gpu_labels(gpu), joules(energy)
+def _energy(totals: CommittedTotals) -> Columns:
+    return columns(totals.energy, gpu_labels, joules)
 
 
 @of_totals
-def _unpriced(totals: CommittedTotals) -> Iterator[Row]:
-    for gpu, allocated in totals.unpriced.items():
-        yield gpu_labels(gpu), seconds(allocated)
+def _unpriced(totals: CommittedTotals) -> Columns:
+    return columns(totals.unpriced, gpu_labels, seconds)
 
 
 def _info(report: Report) -> Iterator[Row]:

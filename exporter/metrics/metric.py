@@ -1,6 +1,6 @@
 """One metric of the table: name, labels, help, and the pure function that yields its rows."""
 
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from typing import Final, Literal, TypeAlias, TypeVar
 
 from exporter.cost.postings import CostOwner
@@ -19,9 +19,23 @@ two minutes for a GPU that identifies the host.
 Row: TypeAlias = tuple[tuple[str, ...], float]
 """Label values in the order of the metric's labels, and the value in the unit that the name ends in."""
 
-Rows: TypeAlias = Callable[[Report], Iterable[Row]]
+
+@dataclass(frozen=True, slots=True)
+class Columns:
+    """Rows by column: their label values follow from `keys`, and are made only once these are others.
+
+    There may be fewer `values` than rows: the last rows are then 0.
+    """
+
+    keys: tuple[object, ...]
+    labels: Callable[[], Iterable[tuple[str, ...]]]
+    values: Sequence[float]
+
+
+Rows: TypeAlias = Callable[[Report], Iterable[Row] | Columns]
 """The pure function that yields a metric's rows."""
 
+K = TypeVar("K")
 T = TypeVar("T")
 
 OWNER: Final = ("product", "team", "namespace", "server")
@@ -56,10 +70,18 @@ def gauge(name: str, labels: tuple[str, ...], help_text: str, rows: Rows, *, las
     return Metric(name, "gauge", labels, help_text, rows, lasting)
 
 
-def of_totals(rows: Callable[[CommittedTotals], Iterable[Row]]) -> Rows:
+def columns(
+    amounts: Mapping[K, T], labels: Callable[[K], tuple[str, ...]], convert: Callable[[T], float]
+) -> Columns:
+    """A row of each amount, with the labels of its key."""
+    keys = tuple(amounts)
+    return Columns(keys, lambda: map(labels, keys), [convert(amount) for amount in amounts.values()])
+
+
+def of_totals(rows: Callable[[CommittedTotals], Iterable[Row] | Columns]) -> Rows:
     """Rows of the ledger's totals; none until these may be served."""
 
-    def of_report(report: Report) -> Iterable[Row]:
+    def of_report(report: Report) -> Iterable[Row] | Columns:
         return () if report.totals is None else rows(report.totals)
 
     return of_report

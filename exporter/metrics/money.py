@@ -10,9 +10,11 @@ from exporter.metrics.metric import (
     GPU,
     OWNER,
     OWNER_AND_MODEL,
+    Columns,
     Metric,
     Row,
     Rows,
+    columns,
     counter,
     gauge,
     gpu_labels,
@@ -36,30 +38,32 @@ def _by_phase(
 ) -> Rows:
     """A row of each phase of every owner, 0 for a phase without postings."""
 
-    def rows(totals: CommittedTotals) -> Iterator[Row]:
-        by_phase = sums(totals)
-        for owner in _owners(totals):
-            for phase in PHASES:
-                yield (*owner_labels(owner), phase), convert(by_phase.get(OwnerPhase(owner, phase), 0))
+    def rows(totals: CommittedTotals) -> Columns:
+        posted = sums(totals)
+
+        def labels() -> Iterator[tuple[str, ...]]:
+            every = (OwnerPhase(owner, phase) for owner in _owners(totals) for phase in PHASES)
+            for owner, phase in dict.fromkeys((*posted, *every)):
+                yield (*owner_labels(owner), phase)
+
+        keys = (*posted, *totals.cost, *totals.gpu_time, *totals.tokens, *totals.requests)
+        return Columns(keys, labels, [convert(amount) for amount in posted.values()])
 
     return of_totals(rows)
 
 
 @of_totals
-def _server_cost(totals: CommittedTotals) -> Iterator[Row]:
-    for (owner, component), amount in totals.server_cost.items():
-        yield (owner.product, owner.team, owner.namespace, owner.server, component), dollars(amount)
+def _server_cost(totals: CommittedTotals) -> Columns:
+    return columns(totals.server_cost, lambda key: (*key[0], key[1]), dollars)
 
 
 @of_totals
-def _gpu_cost(totals: CommittedTotals) -> Iterator[Row]:
-    for (gpu, component), amount in totals.gpu_cost.items():
-        yield (*gpu_labels(gpu), component), dollars(amount)
+def _gpu_cost(totals: CommittedTotals) -> Columns:
+    return columns(totals.gpu_cost, lambda key: (*gpu_labels(key[0]), key[1]), dollars)
 
 
-def _rates(report: Report) -> Iterator[Row]:
-    for owner, rate in report.rates.items():
-        yield owner_labels(owner), rate
+def _rates(report: Report) -> Columns:
+    return columns(report.rates, owner_labels, float)
 
 
 def _fleet_overheads(report: Report) -> Iterator[Row]:

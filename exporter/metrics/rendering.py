@@ -2,17 +2,16 @@
 
 import gzip
 import logging
-import math
+from array import array
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import field
-from functools import partial
 from threading import Lock
 from typing import Final, TypeAlias
 
 from exporter.frozen import dataclass
 from exporter.metrics.meter import EXPORTER_INFO, build_rows
-from exporter.metrics.metric import Metric, Row
+from exporter.metrics.metric import Columns, Metric, Row
 from exporter.metrics.table import METRICS
 from exporter.metrics.writing import OPENMETRICS, TEXT, Arrangement, FamilyText, Format, Writer
 from exporter.readings import LABEL_CHARACTERS, label
@@ -85,7 +84,7 @@ _COUNTED: Final = "counted in inference_exposition_errors_total, not logged"
 
 _LOG = logging.getLogger(__name__)
 
-_Plan: TypeAlias = Sequence[tuple[Metric, Callable[[], Iterable[Row]]]]
+_RowsOf: TypeAlias = Callable[[Metric], Iterable[Row] | Columns]
 
 
 def is_stale(report: Report, elapsed: Nanoseconds) -> bool:
@@ -108,6 +107,7 @@ class Exposition:
         _check_unique(metrics)
         self._build = build
         self._metrics = metrics
+        self._lasting = [metric for metric in metrics if metric.lasting]
         self._lock = Lock()
         self._report: Report | None = None
         self._stale = False
@@ -144,7 +144,8 @@ class Exposition:
         if page is None:
             faults = _PageFaults()
             writer = self._writers.setdefault(variant.format, Writer(variant.format))
-            page = writer.page(_families_of(self._plan(report, stale=stale), writer, faults))
+            metrics, rows_of = self._plan(report, stale=stale)
+            page = writer.page(_families_of(metrics, rows_of, writer, faults))
             if variant.gzip:
                 page = gzip.compress(page, GZIP_LEVEL, mtime=0)
             self._pages[variant] = page
@@ -152,12 +153,10 @@ class Exposition:
                 self._note(faults)
         return page
 
-    def _plan(self, report: Report | None, *, stale: bool) -> _Plan:
+    def _plan(self, report: Report | None, *, stale: bool) -> tuple[Sequence[Metric], _RowsOf]:
         if report is None:
-            return [(EXPORTER_INFO, partial(build_rows, self._build))]
-        return [
-            (metric, partial(metric.rows, report)) for metric in self._metrics if metric.lasting or not stale
-        ]
+            return (EXPORTER_INFO,), lambda _: build_rows(self._build)
+        return self._lasting if stale else self._metrics, lambda metric: metric.rows(report)
 
     def _note(self, faults: "_PageFaults") -> None:
         for (name, kind), count in faults.counts.items():
@@ -178,15 +177,12 @@ class _PageFaults:
 
 
 def _families_of(
-    plan: _Plan, writer: Writer, faults: _PageFaults
+    metrics: Iterable[Metric], rows_of: _RowsOf, writer: Writer, faults: _PageFaults
 ) -> Iterator[tuple[FamilyText, Sequence[float]]]:
     """The text of each metric, and the values of its rows."""
-    for metric, rows in plan:
+    for metric in metrics:
         try:
-            given = list(rows())
-            values = [value for _, value in given]
-            family = writer.family(metric, [labels for labels, _ in given], _arranged)
-            wrong = 0 if all(map(math.isfinite, values)) else _not_finite(family, values)
+            family, values = _family(metric, rows_of(metric), writer)
         except MemoryError:
             raise  # an incomplete page would look complete
         except Exception as error:  # noqa: BLE001  # the other families are served
@@ -195,13 +191,25 @@ def _families_of(
             continue
         if family.duplicates:
             faults.counts[metric.name, "duplicate"] += family.duplicates
-        if wrong:
-            faults.counts[metric.name, "not_finite"] += wrong
         yield family, values
+        if family.not_finite:
+            faults.counts[metric.name, "not_finite"] += family.not_finite
 
 
-def _not_finite(family: FamilyText, values: Sequence[float]) -> int:
-    return sum(not math.isfinite(values[position]) for position, _ in family.series)
+def _family(
+    metric: Metric, rows: Iterable[Row] | Columns, writer: Writer
+) -> tuple[FamilyText, Sequence[float]]:
+    """The text of one metric, and the values of its rows.
+
+    Raises:
+        Exception: whatever its rows raise, or what is wrong with one of them.
+    """
+    if isinstance(rows, Columns):
+        family = writer.family(metric, rows.keys, lambda metric, _: _arranged(metric, list(rows.labels())))
+        return family, array("d", rows.values)
+    given = list(rows)
+    family = writer.family(metric, [labels for labels, _ in given], _arranged)
+    return family, array("d", [value for _, value in given])
 
 
 def _arranged(metric: Metric, given: list[tuple[str, ...]]) -> Arrangement:

@@ -8,9 +8,11 @@ from exporter.cost.postings import CostOwner
 from exporter.metrics.metric import (
     CHARGED,
     OWNER_AND_MODEL,
+    Columns,
     Metric,
     Row,
     Rows,
+    columns,
     counter,
     gauge,
     of_totals,
@@ -22,27 +24,23 @@ from exporter.units import seconds
 
 
 @of_totals
-def _tokens(totals: CommittedTotals) -> Iterator[Row]:
-    for (owner, kind), count in totals.tokens.items():
-        yield (*owner_labels(owner), kind), float(count)
+def _tokens(totals: CommittedTotals) -> Columns:
+    return columns(totals.tokens, lambda key: (*owner_labels(key[0]), key[1]), float)
 
 
 @of_totals
-def _requests(totals: CommittedTotals) -> Iterator[Row]:
-    for owner, count in totals.requests.items():
-        yield owner_labels(owner), float(count)
+def _requests(totals: CommittedTotals) -> Columns:
+    return columns(totals.requests, owner_labels, float)
 
 
 @of_totals
-def _preemptions(totals: CommittedTotals) -> Iterator[Row]:
-    for owner, count in totals.preemptions.items():
-        yield owner_labels(owner), float(count)
+def _preemptions(totals: CommittedTotals) -> Columns:
+    return columns(totals.preemptions, owner_labels, float)
 
 
 @of_totals
-def _last_token(totals: CommittedTotals) -> Iterator[Row]:
-    for owner, instant in totals.last_token.items():
-        yield owner_labels(owner), seconds(instant)
+def _last_token(totals: CommittedTotals) -> Columns:
+    return columns(totals.last_token, owner_labels, seconds)
 
 
 def _info(report: Report) -> Iterator[Row]:
@@ -103,14 +101,12 @@ def _load_ratios(report: Report) -> Iterator[Row]:
             yield (*owner_labels(owner), limit), used
 
 
-def _headroom(report: Report) -> Iterator[Row]:
-    for owner, rate in report.headroom.items():
-        yield owner_labels(owner), rate
+def _headroom(report: Report) -> Columns:
+    return columns(report.headroom, owner_labels, float)
 
 
-def _load_dollars(report: Report) -> Iterator[Row]:
-    for owner, rate in report.load_rates.items():
-        yield owner_labels(owner), rate
+def _load_dollars(report: Report) -> Columns:
+    return columns(report.load_rates, owner_labels, float)
 
 
 ROWS: Final[tuple[Metric, ...]] = (

@@ -4,9 +4,10 @@ The formats are those of Prometheus (text 0.0.4) and of OpenMetrics 1.0.0. Pages
 prometheus_client 0.26 writes.
 """
 
+from array import array
 from collections.abc import Callable, Iterable, Sequence
 from math import isfinite
-from typing import Final, TypeAlias
+from typing import Final, TypeAlias, TypeVar
 
 from exporter.frozen import dataclass
 from exporter.metrics.metric import Metric
@@ -47,7 +48,7 @@ OPENMETRICS: Final = Format(
 
 def _number(value: float) -> str:
     """A finite number: its shortest digits that read back the same."""
-    text = repr(float(value))
+    text = repr(value)
     if not _LARGE <= value < _HUGE:
         return text
     digits, _, fraction = text.partition(".")
@@ -55,19 +56,41 @@ def _number(value: float) -> str:
     return f"{mantissa}e+{len(digits) - 1:02d}"
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class FamilyText:
-    """The text of a metric but for its values.
+    """The text of a metric, kept for the next page: most metrics have the values of the page before.
 
-    `given` are the label values of its rows. `series` has the position of each row that is written and its
-    text up to the value, in the order of the page; `duplicates` is the number of rows left out.
+    The label values of its rows follow from `given`. `series` has the position of each row that is written
+    and its text up to the value, in the order of the page; `duplicates` is the number of rows left out.
+    `not_finite` is the number of values that `text` lacks.
     """
 
     head: str
-    given: list[tuple[str, ...]]
+    given: Sequence[object]
     series: list[tuple[int, str]]
     duplicates: int
+    not_finite: int = 0
+    text: str = ""
+    _values: bytes | None = None
 
+    def write(self, values: Sequence[float]) -> None:
+        """Put values of the rows into the text; those of the last rows are 0 where there are fewer."""
+        numbers = array("d", values)
+        packed = numbers.tobytes()  # 0.0 equals -0.0, and is written otherwise
+        if packed == self._values:
+            return
+        self._values = packed
+        numbers.extend([0.0] * (len(self.series) + self.duplicates - len(numbers)))
+        lines = [
+            f"{series} {_number(value)}\n"
+            for position, series in self.series
+            if isfinite(value := numbers[position])
+        ]
+        self.not_finite = len(self.series) - len(lines)
+        self.text = "".join([self.head, *lines]) if lines else ""
+
+
+Given = TypeVar("Given", bound=Sequence[object])
 
 Arrangement: TypeAlias = tuple[list[tuple[int, tuple[str, ...]]], int]
 """The position of each row that is written and its label values, in the order of the page; the number of
@@ -87,10 +110,10 @@ class Writer:
     def family(
         self,
         metric: Metric,
-        given: list[tuple[str, ...]],
-        arrange: Callable[[Metric, list[tuple[str, ...]]], Arrangement],
+        given: Given,
+        arrange: Callable[[Metric, Given], Arrangement],
     ) -> FamilyText:
-        """The text of a metric whose rows have the label values `given`; `arrange` checks new ones."""
+        """The text of a metric whose label values follow from `given`; `arrange` checks new ones."""
         family = self._families.get(metric.name)
         if family is None or family.given != given:
             arranged, duplicates = arrange(metric, given)
@@ -103,14 +126,8 @@ class Writer:
         """The page of families with the values of their rows. Values that are not finite are left out."""
         pieces: list[str] = []
         for family, values in families:
-            lines = [
-                f"{series} {_number(value)}\n"
-                for position, series in family.series
-                if isfinite(value := values[position])
-            ]
-            if lines:
-                pieces.append(family.head)
-                pieces += lines
+            family.write(values)
+            pieces.append(family.text)
         pieces.append(self._form.end)
         return "".join(pieces).encode()
 
