@@ -2,16 +2,15 @@
 
 import gzip
 import logging
-from array import array
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import field
 from threading import Lock
-from typing import Final, TypeAlias
+from typing import Final
 
 from exporter.frozen import dataclass
 from exporter.metrics.meter import EXPORTER_INFO, build_rows
-from exporter.metrics.metric import Columns, Metric, Row
+from exporter.metrics.metric import Columns, Metric, OfPart, Row
 from exporter.metrics.table import METRICS
 from exporter.metrics.writing import OPENMETRICS, TEXT, Arrangement, FamilyText, Format, Writer
 from exporter.readings import LABEL_CHARACTERS, label
@@ -84,8 +83,6 @@ _COUNTED: Final = "counted in inference_exposition_errors_total, not logged"
 
 _LOG = logging.getLogger(__name__)
 
-_RowsOf: TypeAlias = Callable[[Metric], Iterable[Row] | Columns]
-
 
 def is_stale(report: Report, elapsed: Nanoseconds) -> bool:
     """Whether so many ticks were missed that the report's gauges are no longer valid."""
@@ -144,19 +141,17 @@ class Exposition:
         if page is None:
             faults = _PageFaults()
             writer = self._writers.setdefault(variant.format, Writer(variant.format))
-            metrics, rows_of = self._plan(report, stale=stale)
-            page = writer.page(_families_of(metrics, rows_of, writer, faults))
+            if report is None:
+                families = [_written(EXPORTER_INFO, build_rows(self._build), writer)]
+            else:
+                families = _families_of(self._lasting if stale else self._metrics, report, writer, faults)
+            page = writer.page(families)
             if variant.gzip:
                 page = gzip.compress(page, GZIP_LEVEL, mtime=0)
             self._pages[variant] = page
             if new:
                 self._note(faults)
         return page
-
-    def _plan(self, report: Report | None, *, stale: bool) -> tuple[Sequence[Metric], _RowsOf]:
-        if report is None:
-            return (EXPORTER_INFO,), lambda _: build_rows(self._build)
-        return self._lasting if stale else self._metrics, lambda metric: metric.rows(report)
 
     def _note(self, faults: "_PageFaults") -> None:
         for (name, kind), count in faults.counts.items():
@@ -177,12 +172,13 @@ class _PageFaults:
 
 
 def _families_of(
-    metrics: Iterable[Metric], rows_of: _RowsOf, writer: Writer, faults: _PageFaults
-) -> Iterator[tuple[FamilyText, Sequence[float]]]:
-    """The text of each metric, and the values of its rows."""
+    metrics: Iterable[Metric], report: Report, writer: Writer, faults: _PageFaults
+) -> list[FamilyText]:
+    """The text of each metric, but of those that fail."""
+    families: list[FamilyText] = []
     for metric in metrics:
         try:
-            family, values = _family(metric, rows_of(metric), writer)
+            family = _family(metric, report, writer)
         except MemoryError:
             raise  # an incomplete page would look complete
         except Exception as error:  # noqa: BLE001  # the other families are served
@@ -191,25 +187,40 @@ def _families_of(
             continue
         if family.duplicates:
             faults.counts[metric.name, "duplicate"] += family.duplicates
-        yield family, values
         if family.not_finite:
             faults.counts[metric.name, "not_finite"] += family.not_finite
+        families.append(family)
+    return families
 
 
-def _family(
-    metric: Metric, rows: Iterable[Row] | Columns, writer: Writer
-) -> tuple[FamilyText, Sequence[float]]:
-    """The text of one metric, and the values of its rows.
+def _family(metric: Metric, report: Report, writer: Writer) -> FamilyText:
+    """The text of one metric: that of the last page where its part of the report is the same.
 
     Raises:
         Exception: whatever its rows raise, or what is wrong with one of them.
     """
+    rows = metric.rows
+    if not isinstance(rows, OfPart):
+        return _written(metric, rows(report), writer)
+    part = rows.part(report)
+    last = writer.families.get(metric.name)
+    if last is not None and last.part == part:
+        return last
+    family = _written(metric, rows.rows(part), writer)
+    family.part = part
+    return family
+
+
+def _written(metric: Metric, rows: Iterable[Row] | Columns, writer: Writer) -> FamilyText:
     if isinstance(rows, Columns):
-        family = writer.family(metric, rows.keys, lambda metric, _: _arranged(metric, list(rows.labels())))
-        return family, array("d", rows.values)
-    given = list(rows)
-    family = writer.family(metric, [labels for labels, _ in given], _arranged)
-    return family, array("d", [value for _, value in given])
+        made = rows.labels
+        family = writer.family(metric, rows.keys, lambda metric, _: _arranged(metric, list(made())))
+        family.write(rows.values)
+    else:
+        given = list(rows)
+        family = writer.family(metric, [labels for labels, _ in given], _arranged)
+        family.write([value for _, value in given])
+    return family
 
 
 def _arranged(metric: Metric, given: list[tuple[str, ...]]) -> Arrangement:

@@ -1,6 +1,6 @@
 """Metrics of the inference servers: identity, tokens, load and how they are read."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import Final
 
 from exporter.cost.load import combined, load_ratios
@@ -15,10 +15,11 @@ from exporter.metrics.metric import (
     columns,
     counter,
     gauge,
+    of_part,
     of_totals,
     owner_labels,
 )
-from exporter.readings import LoadReading, ServerKey
+from exporter.readings import LoadReading, ServerKey, UnreadServer
 from exporter.report import CommittedTotals, Report
 from exporter.units import seconds
 
@@ -67,8 +68,9 @@ def _up(report: Report) -> Iterator[Row]:
         yield (*key, ""), 0.0
 
 
-def _unread(report: Report) -> Iterator[Row]:
-    for key, reason in sorted({(one.key, one.reason) for one in report.unread}):
+@of_part(lambda report: report.unread)
+def _unread(unread: Iterable[UnreadServer]) -> Iterator[Row]:
+    for key, reason in sorted({(one.key, one.reason) for one in unread}):
         yield (*key, reason.value), 1.0
 
 
@@ -101,12 +103,14 @@ def _load_ratios(report: Report) -> Iterator[Row]:
             yield (*owner_labels(owner), limit), used
 
 
-def _headroom(report: Report) -> Columns:
-    return columns(report.headroom, owner_labels, float)
+@of_part(lambda report: report.headroom)
+def _headroom(rates: Mapping[CostOwner, float]) -> Columns:
+    return columns(rates, owner_labels, float)
 
 
-def _load_dollars(report: Report) -> Columns:
-    return columns(report.load_rates, owner_labels, float)
+@of_part(lambda report: report.load_rates)
+def _load_dollars(rates: Mapping[CostOwner, float]) -> Columns:
+    return columns(rates, owner_labels, float)
 
 
 ROWS: Final[tuple[Metric, ...]] = (

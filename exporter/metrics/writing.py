@@ -56,13 +56,16 @@ def _number(value: float) -> str:
     return f"{mantissa}e+{len(digits) - 1:02d}"
 
 
+_UNKNOWN: Final = object()
+
+
 @dataclass(slots=True)
 class FamilyText:
     """The text of a metric, kept for the next page: most metrics have the values of the page before.
 
     The label values of its rows follow from `given`. `series` has the position of each row that is written
     and its text up to the value, in the order of the page; `duplicates` is the number of rows left out.
-    `not_finite` is the number of values that `text` lacks.
+    `not_finite` is the number of values that `text` lacks. `part` is what of the report it was made of.
     """
 
     head: str
@@ -71,23 +74,29 @@ class FamilyText:
     duplicates: int
     not_finite: int = 0
     text: str = ""
+    part: object = _UNKNOWN
     _values: bytes | None = None
 
     def write(self, values: Sequence[float]) -> None:
-        """Put values of the rows into the text; those of the last rows are 0 where there are fewer."""
+        """Write values of the rows; those of the last rows are 0 where there are fewer.
+
+        Raises:
+            TypeError: one is no number.
+            OverflowError: one is larger than any float.
+        """
         numbers = array("d", values)
         packed = numbers.tobytes()  # 0.0 equals -0.0, and is written otherwise
-        if packed == self._values:
-            return
-        self._values = packed
-        numbers.extend([0.0] * (len(self.series) + self.duplicates - len(numbers)))
-        lines = [
-            f"{series} {_number(value)}\n"
-            for position, series in self.series
-            if isfinite(value := numbers[position])
-        ]
-        self.not_finite = len(self.series) - len(lines)
-        self.text = "".join([self.head, *lines]) if lines else ""
+        if packed != self._values:
+            numbers.extend([0.0] * (len(self.series) + self.duplicates - len(numbers)))
+            lines = [
+                f"{series} {_number(value)}\n"
+                for position, series in self.series
+                if isfinite(value := numbers[position])
+            ]
+            self.not_finite = len(self.series) - len(lines)
+            self.text = "".join([self.head, *lines]) if lines else ""
+            self._values = packed
+        self.part = _UNKNOWN
 
 
 Given = TypeVar("Given", bound=Sequence[object])
@@ -105,7 +114,8 @@ class Writer:
 
     def __init__(self, form: Format) -> None:
         self._form = form
-        self._families: dict[str, FamilyText] = {}
+        self.families: dict[str, FamilyText] = {}
+        """By metric name."""
 
     def family(
         self,
@@ -114,22 +124,17 @@ class Writer:
         arrange: Callable[[Metric, Given], Arrangement],
     ) -> FamilyText:
         """The text of a metric whose label values follow from `given`; `arrange` checks new ones."""
-        family = self._families.get(metric.name)
+        family = self.families.get(metric.name)
         if family is None or family.given != given:
             arranged, duplicates = arrange(metric, given)
             series = [(position, _series(metric, values)) for position, values in arranged]
             family = FamilyText(self._head(metric), given, series, duplicates)
-            self._families[metric.name] = family
+            self.families[metric.name] = family
         return family
 
-    def page(self, families: Iterable[tuple[FamilyText, Sequence[float]]]) -> bytes:
-        """The page of families with the values of their rows. Values that are not finite are left out."""
-        pieces: list[str] = []
-        for family, values in families:
-            family.write(values)
-            pieces.append(family.text)
-        pieces.append(self._form.end)
-        return "".join(pieces).encode()
+    def page(self, families: Iterable[FamilyText]) -> bytes:
+        """The page of families. Values that are not finite are left out."""
+        return "".join([*(family.text for family in families), self._form.end]).encode()
 
     def _head(self, metric: Metric) -> str:
         name, text = self._form.family(metric), self._form.help_text(metric.help)
