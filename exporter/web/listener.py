@@ -158,6 +158,9 @@ def _problem(address: ListenAddress, error: OSError | UnicodeError) -> str:
 STACK_BYTES: Final = 512 * 1024
 """Stack of a connection's thread, instead of the system's 8 MiB: 128 of them fit a container's limits."""
 
+_KEPT_SECONDS: Final = 20.0
+"""How long one thread waits for the next client: longer than from one probe of a kubelet to the next."""
+
 _ACCEPT_RETRY: Final[Nanoseconds] = NANOSECONDS_PER_SECOND // 10
 """Wait after a failed accept: the connection stays pending, and would fail again at once."""
 
@@ -234,7 +237,7 @@ class Listener:
         self._shares: Counter[str] = Counter()
         """Of the others, how many each network has."""
         self._order = itertools.count()
-        self._threads = KeptThreads("web-client", STACK_BYTES)
+        self._threads = KeptThreads("web-client", STACK_BYTES, last_seconds=_KEPT_SECONDS)
         self._acceptor: threading.Thread | None = None
         self._problem = ""
         self._problem_at: Nanoseconds = 0
@@ -259,6 +262,7 @@ class Listener:
             for connection in self._connections:
                 _cut(connection.socket)
             self._changed.wait_for(lambda: not self._connections, _CLOSE_SECONDS)
+        self._threads.close()
 
     @contextlib.contextmanager
     def _waiting(self, connection: _Connection) -> Iterator[None]:
