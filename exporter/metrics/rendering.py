@@ -5,6 +5,7 @@ import logging
 from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import field
+from functools import lru_cache
 from threading import Lock
 from typing import Final
 
@@ -31,8 +32,9 @@ _OPENMETRICS_VERSIONS: Final = ("", "1.0.0")
 _TEXT_TYPES: Final = ("text/plain", "text/*", "*/*")
 
 
+@lru_cache(maxsize=8)
 def variant(accept: str, accept_encoding: str) -> Variant:
-    """The variant for two request headers.
+    """The variant for two request headers, remembered: each scraper sends the same ones.
 
     OpenMetrics 1.0.0 if it is named with at least the weight of text; else text 0.0.4, also for clients that
     accept neither, such as browsers.
@@ -194,19 +196,22 @@ def _families_of(
 
 
 def _family(metric: Metric, report: Report, writer: Writer) -> FamilyText:
-    """The text of one metric: that of the last page where its part of the report is the same.
+    """The text of one metric: that of the last page where what it is made of is the same.
 
     Raises:
         Exception: whatever its rows raise, or what is wrong with one of them.
     """
-    rows = metric.rows
-    if not isinstance(rows, OfPart):
-        return _written(metric, rows(report), writer)
-    part = rows.part(report)
+    source = metric.rows
+    if isinstance(source, OfPart):
+        part = source.part(report)
+    elif isinstance(rows := source(report), Columns):
+        return _written(metric, rows, writer)
+    else:
+        part = list(rows)
     last = writer.families.get(metric.name)
     if last is not None and last.part == part:
         return last
-    family = _written(metric, rows.rows(part), writer)
+    family = _written(metric, source.rows(part) if isinstance(source, OfPart) else part, writer)
     family.part = part
     return family
 

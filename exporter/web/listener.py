@@ -208,6 +208,26 @@ class _Connection:
         self.is_cut = False
 
 
+class _Waits(AbstractContextManager[None]):
+    """As `Waiting`, of one connection, entered again and again."""
+
+    __slots__ = ("_changed", "_connection", "_order")
+
+    def __init__(self, connection: _Connection, changed: threading.Condition, order: Iterator[int]) -> None:
+        self._connection = connection
+        self._changed = changed
+        self._order = order
+
+    def __enter__(self) -> None:
+        with self._changed:
+            self._connection.since = next(self._order)
+            self._changed.notify_all()
+
+    def __exit__(self, *_: object) -> None:
+        self._connection.since = None
+        self._connection.has_sent = True
+
+
 class Listener:
     """Accepts connections and serves each on a daemon thread of its own, `limits.connections` at a time.
 
@@ -263,18 +283,6 @@ class Listener:
                 _cut(connection.socket)
             self._changed.wait_for(lambda: not self._connections, _CLOSE_SECONDS)
         self._threads.close()
-
-    @contextlib.contextmanager
-    def _waiting(self, connection: _Connection) -> Iterator[None]:
-        """As `Waiting`."""
-        with self._lock:
-            connection.since = next(self._order)
-            self._changed.notify_all()
-        try:
-            yield
-        finally:
-            connection.since = None
-            connection.has_sent = True
 
     def _accept(self) -> None:
         while not self._stop.is_set():
@@ -359,7 +367,8 @@ class Listener:
 
     def _run(self, connection: _Connection) -> None:
         try:
-            self._serve(connection.socket, connection.peer, partial(self._waiting, connection))
+            waits = _Waits(connection, self._changed, self._order)
+            self._serve(connection.socket, connection.peer, lambda: waits)
         except OSError as error:
             _LOG.debug("connection failed", extra={"peer": connection.peer, "problem": str(error)})
         except Exception:  # noqa: BLE001  # logged; the connection closes, and the next one is served
