@@ -16,7 +16,7 @@ import threading
 from collections import Counter
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager
-from functools import partial
+from functools import lru_cache, partial
 from typing import Final
 
 from exporter.clock import Clock
@@ -378,6 +378,7 @@ class Listener:
             self._remove(connection)
 
 
+@lru_cache(maxsize=64)
 def network(peer: str) -> str:
     """The network of one client: its address, or of IPv6 the /64 that a host is given."""
     try:
