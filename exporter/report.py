@@ -174,8 +174,7 @@ class GpuRow:
     replaced_at: Instant = 0
 
 
-@dataclass(frozen=True, slots=True)
-class ShareRow:
+class ShareRow(NamedTuple):
     """Share of a GPU that a server holds, and the method of sharing (`whole`, `configured`, `equal`, ...)."""
 
     key: ServerKey

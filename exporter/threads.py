@@ -41,12 +41,17 @@ class KeptThreads:
         name: name of the threads, for the log.
         stack_bytes: size of their stacks; 0: the system's default.
         seconds: how long a thread without work stays.
+        last_seconds: how long it stays, if longer, while no other thread is without work.
     """
 
-    def __init__(self, name: str, stack_bytes: int = 0, seconds: float = 0.5) -> None:
+    def __init__(
+        self, name: str, stack_bytes: int = 0, seconds: float = 0.5, last_seconds: float = 0.0
+    ) -> None:
         self._name = name
         self._stack_bytes = stack_bytes
         self._seconds = seconds
+        self._last_seconds = last_seconds
+        self._closed = False
         # No SimpleQueue: its `get` of CPython 3.11 may wait for ever where its timeout passes amid a wakeup.
         self._handed_over = threading.Condition()
         self._work: deque[Callable[[], None]] = deque()
@@ -73,6 +78,12 @@ class KeptThreads:
         # In a list: the thread's own arguments would hold the first piece for as long as the thread lives.
         start(partial(self._run, [work]), self._name, self._stack_bytes)
 
+    def close(self) -> None:
+        """Let threads without work end, those that run when theirs is done."""
+        with self._handed_over:
+            self._closed = True
+            self._handed_over.notify_all()
+
     def _run(self, first: list[Callable[[], None]]) -> None:
         work: Callable[[], None] | None = first.pop()
         while work is not None:
@@ -82,8 +93,10 @@ class KeptThreads:
 
     def _next(self) -> Callable[[], None] | None:
         with self._handed_over:
+            seconds = self._seconds if self._idle else max(self._seconds, self._last_seconds)
             self._idle += 1
-            if self._handed_over.wait_for(lambda: self._work, self._seconds):
+            self._handed_over.wait_for(lambda: self._work or self._closed, seconds)
+            if self._work:
                 return self._work.popleft()
             self._idle -= 1
             return None

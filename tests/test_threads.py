@@ -92,3 +92,42 @@ def test_a_piece_is_let_go_before_the_next_one_comes() -> None:
     assert idle(threads, 1)
     threads.run(partial(setattr, threads, "_seconds", 0))
     assert ended(NAME)
+
+
+def test_one_thread_without_work_stays_longer_than_the_others() -> None:
+    """A crowd's threads end soon; whoever comes now and then meets the one that stays."""
+    threads = KeptThreads(NAME, seconds=0.01, last_seconds=60)
+    answers: queue.SimpleQueue[int | None] = queue.SimpleQueue()
+    go = threading.Event()
+    for _ in range(3):
+        threads.run(lambda: answers.put(threading.get_ident() if go.wait(30) else None))
+    go.set()
+    first = {answers.get(timeout=30) for _ in range(3)}
+
+    assert len(first - {None}) == 3
+    assert only_one_runs()
+    assert idle(threads, 1)
+    assert {ran_in(answers, threads)} <= first
+
+    threads.close()
+    assert ended(NAME)
+    assert threads.idle == 0
+
+
+def test_after_the_end_no_thread_waits_for_work() -> None:
+    """Work that comes all the same is done."""
+    threads = KeptThreads(NAME, seconds=60)
+    threads.close()
+
+    assert ran_in(queue.SimpleQueue(), threads) is not None
+    assert ended(NAME)
+
+
+def only_one_runs() -> bool:
+    """Wait until all threads but one have ended."""
+    never = threading.Event()
+    for _ in range(3000):
+        if running(NAME) == 1:
+            return True
+        never.wait(0.01)
+    return False

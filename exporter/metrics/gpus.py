@@ -1,36 +1,38 @@
 """Metrics of the GPUs: identity, utilization, energy and holders."""
 
 import math
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from typing import Final
 
 from exporter.metrics.metric import (
     CHARGED,
     GPU,
+    Columns,
     Metric,
     Row,
     Rows,
+    columns,
     counter,
     gauge,
     gpu_labels,
+    of_part,
     of_totals,
     single,
+    single_of_totals,
 )
 from exporter.readings import GpuReading, ServerKey
-from exporter.report import CommittedTotals, Report
+from exporter.report import CommittedTotals, Report, ShareRow
 from exporter.units import joules, seconds
 
 
 @of_totals
-def _energy(totals: CommittedTotals) -> Iterator[Row]:
-    for gpu, energy in totals.energy.items():
-        yield gpu_labels(gpu), joules(energy)
+def _energy(totals: CommittedTotals) -> Columns:
+    return columns(totals.energy, gpu_labels, joules)
 
 
 @of_totals
-def _unpriced(totals: CommittedTotals) -> Iterator[Row]:
-    for gpu, allocated in totals.unpriced.items():
-        yield gpu_labels(gpu), seconds(allocated)
+def _unpriced(totals: CommittedTotals) -> Columns:
+    return columns(totals.unpriced, gpu_labels, seconds)
 
 
 def _info(report: Report) -> Iterator[Row]:
@@ -60,16 +62,18 @@ def _read(value: Callable[[GpuReading], float | None]) -> Rows:
     return rows
 
 
-def _allocated(report: Report) -> Iterator[Row]:
+@of_part(lambda report: report.shares)
+def _allocated(shares: Iterable[ShareRow]) -> Iterator[Row]:
     allocated: dict[ServerKey, list[float]] = {}
-    for share in report.shares:
+    for share in shares:
         allocated.setdefault(share.key, []).append(share.share_ratio)
     for key, ratios in allocated.items():
         yield (key.namespace, key.server), math.fsum(ratios)
 
 
-def _shares(report: Report) -> Iterator[Row]:
-    for share in report.shares:
+@of_part(lambda report: report.shares)
+def _shares(shares: Iterable[ShareRow]) -> Iterator[Row]:
+    for share in shares:
         labels = (share.key.namespace, share.key.server, share.uuid, share.method)
         yield labels, share.share_ratio
 
@@ -108,7 +112,7 @@ ROWS: Final[tuple[Metric, ...]] = (
         (),
         "GPUs that replaced another in its slot, after a board swap or a VM stop and start. The log and "
         f"the page list the pairs. Absent {CHARGED}.",
-        of_totals(single(lambda totals: totals.replaced)),
+        single_of_totals(lambda totals: totals.replaced),
     ),
     gauge(
         "inference_gpu_info",

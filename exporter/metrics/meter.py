@@ -6,13 +6,14 @@ from typing import Final
 from exporter.metrics.metric import (
     CHARGED,
     Metric,
+    OfPart,
     Row,
     Rows,
     counter,
     gauge,
-    of_totals,
     optional_seconds,
     single,
+    single_of_totals,
 )
 from exporter.report import Build, CommittedTotals, ProcessRow, Report, SourceRow
 from exporter.units import dollars, seconds
@@ -41,14 +42,10 @@ def _source_errors(report: Report) -> Iterator[Row]:
             yield (source.source, reason), float(count)
 
 
-def _by_reason(counts: Callable[[Report], Iterable[tuple[str, int]]]) -> Rows:
+def _by_reason(counts: Iterable[tuple[str, int]]) -> Iterator[Row]:
     """A row of each reason."""
-
-    def rows(report: Report) -> Iterator[Row]:
-        for reason, count in counts(report):
-            yield (reason,), float(count)
-
-    return rows
+    for reason, count in counts:
+        yield (reason,), float(count)
 
 
 def _persistent(totals: CommittedTotals) -> bool:
@@ -64,7 +61,7 @@ EXPORTER_INFO: Final = gauge(
     "inference_exporter_info",
     ("version", "revision", "python"),
     "Version of the exporter. Never absent.",
-    lambda report: build_rows(report.build),
+    OfPart(lambda report: report.build, build_rows),
     lasting=True,
 )
 
@@ -109,19 +106,19 @@ ROWS: Final[tuple[Metric, ...]] = (
         "Metrics omitted because of an error (raised), and rows omitted (duplicate, not_finite), in earlier "
         "reports since the start. The log names each the first time. Any value is a bug. Absent for a "
         "reason that has not occurred.",
-        _by_reason(lambda report: report.exposition_errors),
+        OfPart(lambda report: report.exposition_errors, _by_reason),
     ),
     gauge(
         "inference_ledger_residual_dollars",
         (),
         f"Dollars accrued minus dollars posted. Any value but 0 is a bug. Absent {CHARGED}.",
-        of_totals(single(lambda totals: dollars(totals.residual))),
+        single_of_totals(lambda totals: dollars(totals.residual)),
     ),
     counter(
         "inference_gap_uncharged_seconds_total",
         (),
         f"Time without a tick that was longer than gap.max_days and was not charged. Absent {CHARGED}.",
-        of_totals(single(lambda totals: seconds(totals.uncharged))),
+        single_of_totals(lambda totals: seconds(totals.uncharged)),
     ),
     gauge(
         "inference_ledger_persistent",
@@ -129,13 +126,13 @@ ROWS: Final[tuple[Metric, ...]] = (
         "1: the ledger is on persistent disk. 0: it is in memory, is not writable, is on a pod's "
         "emptyDir, or its file was replaced while the daemon ran; a restart would lose data. Absent "
         f"{CHARGED}.",
-        of_totals(single(_persistent)),
+        single_of_totals(_persistent),
     ),
     gauge(
         "inference_ledger_last_commit_timestamp_seconds",
         (),
         "When the ledger was last written. Absent when it has not been written since the start.",
-        of_totals(single(lambda totals: optional_seconds(totals.last_commit))),
+        single_of_totals(lambda totals: optional_seconds(totals.last_commit)),
         lasting=True,
     ),
     gauge(
@@ -144,14 +141,14 @@ ROWS: Final[tuple[Metric, ...]] = (
         "Creation time of this ledger. A later value is a new ledger: the previous file was lost or "
         "moved aside, and totals restarted at 0. Absent for a ledger in memory, and for one of a release "
         "without this record.",
-        of_totals(single(lambda totals: optional_seconds(totals.begun))),
+        single_of_totals(lambda totals: optional_seconds(totals.begun)),
         lasting=True,
     ),
     gauge(
         "inference_config_info",
         ("hash",),
         "The configuration in force; hash is of the file, empty without one. Absent until the first tick.",
-        lambda report: [((report.config.hash,), 1.0)],
+        OfPart(lambda report: report.config.hash, lambda text: [((text,), 1.0)]),
         lasting=True,
     ),
     gauge(
@@ -184,7 +181,7 @@ ROWS: Final[tuple[Metric, ...]] = (
         "no_password, busy (too many passwords or pages at once), rate_limit, unknown_host (a browser that "
         "asked for another site's name), cross_site, plain_http. Reasons of reloads: reload_off and "
         "reload_rate. Absent until the first tick.",
-        _by_reason(lambda report: report.web_refused),
+        OfPart(lambda report: report.web_refused, _by_reason),
     ),
     EXPORTER_INFO,
     gauge(

@@ -1,6 +1,6 @@
 """Metrics of money: dollars accrued, rates, prices, cost per token, months and budgets."""
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 from typing import Final
 
 from exporter.cost.money import add
@@ -10,19 +10,24 @@ from exporter.metrics.metric import (
     GPU,
     OWNER,
     OWNER_AND_MODEL,
+    Columns,
     Metric,
+    OfPart,
     Row,
     Rows,
+    columns,
     counter,
     gauge,
     gpu_labels,
+    of_part,
     of_totals,
     optional_seconds,
     owner_labels,
     single,
 )
-from exporter.report import CommittedTotals, Report
-from exporter.units import Picodollars, dollars, seconds
+from exporter.report import BudgetRow, CommittedTotals, Quotient, Report
+from exporter.tariff.hosted import HostedPrice
+from exporter.units import Instant, Picodollars, dollars, seconds
 
 
 def _owners(totals: CommittedTotals) -> set[CostOwner]:
@@ -36,35 +41,38 @@ def _by_phase(
 ) -> Rows:
     """A row of each phase of every owner, 0 for a phase without postings."""
 
-    def rows(totals: CommittedTotals) -> Iterator[Row]:
-        by_phase = sums(totals)
-        for owner in _owners(totals):
-            for phase in PHASES:
-                yield (*owner_labels(owner), phase), convert(by_phase.get(OwnerPhase(owner, phase), 0))
+    def rows(totals: CommittedTotals) -> Columns:
+        posted = sums(totals)
+
+        def labels() -> Iterator[tuple[str, ...]]:
+            every = (OwnerPhase(owner, phase) for owner in _owners(totals) for phase in PHASES)
+            for owner, phase in dict.fromkeys((*posted, *every)):
+                yield (*owner_labels(owner), phase)
+
+        keys = (*posted, *totals.cost, *totals.gpu_time, *totals.tokens, *totals.requests)
+        return Columns(keys, labels, [convert(amount) for amount in posted.values()])
 
     return of_totals(rows)
 
 
 @of_totals
-def _server_cost(totals: CommittedTotals) -> Iterator[Row]:
-    for (owner, component), amount in totals.server_cost.items():
-        yield (owner.product, owner.team, owner.namespace, owner.server, component), dollars(amount)
+def _server_cost(totals: CommittedTotals) -> Columns:
+    return columns(totals.server_cost, lambda key: (*key[0], key[1]), dollars)
 
 
 @of_totals
-def _gpu_cost(totals: CommittedTotals) -> Iterator[Row]:
-    for (gpu, component), amount in totals.gpu_cost.items():
-        yield (*gpu_labels(gpu), component), dollars(amount)
+def _gpu_cost(totals: CommittedTotals) -> Columns:
+    return columns(totals.gpu_cost, lambda key: (*gpu_labels(key[0]), key[1]), dollars)
 
 
-def _rates(report: Report) -> Iterator[Row]:
-    for owner, rate in report.rates.items():
-        yield owner_labels(owner), rate
+@of_part(lambda report: report.rates)
+def _rates(rates: Mapping[CostOwner, float]) -> Columns:
+    return columns(rates, owner_labels, float)
 
 
-def _fleet_overheads(report: Report) -> Iterator[Row]:
-    for component, rate in report.fleet_overheads.items():
-        yield (component,), rate
+@of_part(lambda report: report.fleet_overheads)
+def _fleet_overheads(rates: Mapping[str, float]) -> Columns:
+    return columns(rates, lambda component: (component,), float)
 
 
 def _prices(report: Report) -> Iterator[Row]:
@@ -84,8 +92,9 @@ def _priced(report: Report) -> Iterator[Row]:
         yield gpu_labels(row.gpu), float(row.priced)
 
 
-def _quotients(report: Report) -> Iterator[Row]:
-    for quotient in report.quotients:
+@of_part(lambda report: report.quotients)
+def _quotients(quotients: Iterable[Quotient]) -> Iterator[Row]:
+    for quotient in quotients:
         labels = (*owner_labels(quotient.owner), quotient.kind, quotient.basis)
         yield labels, quotient.dollars_per_million_tokens
 
@@ -99,8 +108,9 @@ def _equivalents(report: Report) -> Iterator[Row]:
             yield (*owner_labels(owner), reference), dollars(amount)
 
 
-def _hosted_prices(report: Report) -> Iterator[Row]:
-    for offer in report.hosted:
+@of_part(lambda report: report.hosted)
+def _hosted_prices(hosted: Iterable[HostedPrice]) -> Iterator[Row]:
+    for offer in hosted:
         for kind, price in offer.by_kind().items():
             yield (offer.reference, kind), float(price)
 
@@ -139,16 +149,8 @@ def _months(totals: CommittedTotals) -> Iterator[Row]:
         yield labels, dollars(amount)
 
 
-def _month_ends(report: Report) -> Iterator[Row]:
-    for month, end in report.month_ends.items():
-        yield (month,), seconds(end)
-
-
-def _metered_since(report: Report) -> Iterator[Row]:
-    if report.totals is None:
-        return
-    for month, since in report.metered_since.items():
-        yield (month,), seconds(since)
+def _by_month(instants: Mapping[str, Instant]) -> Columns:
+    return columns(instants, lambda month: (month,), seconds)
 
 
 def _price_change(report: Report) -> Iterator[Row]:
@@ -159,14 +161,16 @@ def _price_change(report: Report) -> Iterator[Row]:
         yield (report.projection.month.name,), ratio
 
 
-def _budgets(report: Report) -> Iterator[Row]:
-    for budget in report.budgets:
+@of_part(lambda report: report.budgets)
+def _budgets(budgets: Iterable[BudgetRow]) -> Iterator[Row]:
+    for budget in budgets:
         yield (budget.name, budget.product), budget.dollars
 
 
-def _budget_configured(report: Report) -> Iterator[Row]:
-    if report.budgets:
-        yield (), float(any(budget.configured for budget in report.budgets))
+@of_part(lambda report: report.budgets)
+def _budget_configured(budgets: Collection[BudgetRow]) -> Iterator[Row]:
+    if budgets:
+        yield (), float(any(budget.configured for budget in budgets))
 
 
 ROWS: Final[tuple[Metric, ...]] = (
@@ -310,7 +314,7 @@ ROWS: Final[tuple[Metric, ...]] = (
         ("month",),
         "When a month ends in the configured time zone. Absent for months that "
         "inference_month_to_date_dollars does not cover.",
-        _month_ends,
+        OfPart(lambda report: report.month_ends, _by_month),
     ),
     gauge(
         "inference_month_projected_dollars",
@@ -328,7 +332,7 @@ ROWS: Final[tuple[Metric, ...]] = (
         "Start of metering of a month in this ledger: the month's start, or the first time in the ledger. A "
         "gap that was not charged is in inference_gap_uncharged_seconds_total. Absent for a month that "
         f"ended before. Also absent {CHARGED}.",
-        _metered_since,
+        OfPart(lambda report: {} if report.totals is None else report.metered_since, _by_month),
     ),
     gauge(
         "inference_month_price_change_ratio",

@@ -2,17 +2,16 @@
 
 import gzip
 import logging
-import math
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import field
-from functools import partial
+from functools import lru_cache
 from threading import Lock
-from typing import Final, TypeAlias
+from typing import Final
 
 from exporter.frozen import dataclass
 from exporter.metrics.meter import EXPORTER_INFO, build_rows
-from exporter.metrics.metric import Metric, Row
+from exporter.metrics.metric import Columns, Metric, OfPart, Row
 from exporter.metrics.table import METRICS
 from exporter.metrics.writing import OPENMETRICS, TEXT, Arrangement, FamilyText, Format, Writer
 from exporter.readings import LABEL_CHARACTERS, label
@@ -33,8 +32,9 @@ _OPENMETRICS_VERSIONS: Final = ("", "1.0.0")
 _TEXT_TYPES: Final = ("text/plain", "text/*", "*/*")
 
 
+@lru_cache(maxsize=8)
 def variant(accept: str, accept_encoding: str) -> Variant:
-    """The variant for two request headers.
+    """The variant for two request headers, remembered: each scraper sends the same ones.
 
     OpenMetrics 1.0.0 if it is named with at least the weight of text; else text 0.0.4, also for clients that
     accept neither, such as browsers.
@@ -85,8 +85,6 @@ _COUNTED: Final = "counted in inference_exposition_errors_total, not logged"
 
 _LOG = logging.getLogger(__name__)
 
-_Plan: TypeAlias = Sequence[tuple[Metric, Callable[[], Iterable[Row]]]]
-
 
 def is_stale(report: Report, elapsed: Nanoseconds) -> bool:
     """Whether so many ticks were missed that the report's gauges are no longer valid."""
@@ -108,6 +106,7 @@ class Exposition:
         _check_unique(metrics)
         self._build = build
         self._metrics = metrics
+        self._lasting = [metric for metric in metrics if metric.lasting]
         self._lock = Lock()
         self._report: Report | None = None
         self._stale = False
@@ -144,20 +143,17 @@ class Exposition:
         if page is None:
             faults = _PageFaults()
             writer = self._writers.setdefault(variant.format, Writer(variant.format))
-            page = writer.page(_families_of(self._plan(report, stale=stale), writer, faults))
+            if report is None:
+                families = [_written(EXPORTER_INFO, build_rows(self._build), writer)]
+            else:
+                families = _families_of(self._lasting if stale else self._metrics, report, writer, faults)
+            page = writer.page(families)
             if variant.gzip:
                 page = gzip.compress(page, GZIP_LEVEL, mtime=0)
             self._pages[variant] = page
             if new:
                 self._note(faults)
         return page
-
-    def _plan(self, report: Report | None, *, stale: bool) -> _Plan:
-        if report is None:
-            return [(EXPORTER_INFO, partial(build_rows, self._build))]
-        return [
-            (metric, partial(metric.rows, report)) for metric in self._metrics if metric.lasting or not stale
-        ]
 
     def _note(self, faults: "_PageFaults") -> None:
         for (name, kind), count in faults.counts.items():
@@ -178,15 +174,13 @@ class _PageFaults:
 
 
 def _families_of(
-    plan: _Plan, writer: Writer, faults: _PageFaults
-) -> Iterator[tuple[FamilyText, Sequence[float]]]:
-    """The text of each metric, and the values of its rows."""
-    for metric, rows in plan:
+    metrics: Iterable[Metric], report: Report, writer: Writer, faults: _PageFaults
+) -> list[FamilyText]:
+    """The text of each metric, but of those that fail."""
+    families: list[FamilyText] = []
+    for metric in metrics:
         try:
-            given = list(rows())
-            values = [value for _, value in given]
-            family = writer.family(metric, [labels for labels, _ in given], _arranged)
-            wrong = 0 if all(map(math.isfinite, values)) else _not_finite(family, values)
+            family = _family(metric, report, writer)
         except MemoryError:
             raise  # an incomplete page would look complete
         except Exception as error:  # noqa: BLE001  # the other families are served
@@ -195,13 +189,43 @@ def _families_of(
             continue
         if family.duplicates:
             faults.counts[metric.name, "duplicate"] += family.duplicates
-        if wrong:
-            faults.counts[metric.name, "not_finite"] += wrong
-        yield family, values
+        if family.not_finite:
+            faults.counts[metric.name, "not_finite"] += family.not_finite
+        families.append(family)
+    return families
 
 
-def _not_finite(family: FamilyText, values: Sequence[float]) -> int:
-    return sum(not math.isfinite(values[position]) for position, _ in family.series)
+def _family(metric: Metric, report: Report, writer: Writer) -> FamilyText:
+    """The text of one metric: that of the last page where what it is made of is the same.
+
+    Raises:
+        Exception: whatever its rows raise, or what is wrong with one of them.
+    """
+    source = metric.rows
+    if isinstance(source, OfPart):
+        part = source.part(report)
+    elif isinstance(rows := source(report), Columns):
+        return _written(metric, rows, writer)
+    else:
+        part = list(rows)
+    last = writer.families.get(metric.name)
+    if last is not None and last.part == part:
+        return last
+    family = _written(metric, source.rows(part) if isinstance(source, OfPart) else part, writer)
+    family.part = part
+    return family
+
+
+def _written(metric: Metric, rows: Iterable[Row] | Columns, writer: Writer) -> FamilyText:
+    if isinstance(rows, Columns):
+        made = rows.labels
+        family = writer.family(metric, rows.keys, lambda metric, _: _arranged(metric, list(made())))
+        family.write(rows.values)
+    else:
+        given = list(rows)
+        family = writer.family(metric, [labels for labels, _ in given], _arranged)
+        family.write([value for _, value in given])
+    return family
 
 
 def _arranged(metric: Metric, given: list[tuple[str, ...]]) -> Arrangement:

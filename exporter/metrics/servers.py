@@ -1,6 +1,6 @@
 """Metrics of the inference servers: identity, tokens, load and how they are read."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import Final
 
 from exporter.cost.load import combined, load_ratios
@@ -8,41 +8,40 @@ from exporter.cost.postings import CostOwner
 from exporter.metrics.metric import (
     CHARGED,
     OWNER_AND_MODEL,
+    Columns,
     Metric,
     Row,
     Rows,
+    columns,
     counter,
     gauge,
+    of_part,
     of_totals,
     owner_labels,
 )
-from exporter.readings import LoadReading, ServerKey
+from exporter.readings import LoadReading, ServerKey, UnreadServer
 from exporter.report import CommittedTotals, Report
 from exporter.units import seconds
 
 
 @of_totals
-def _tokens(totals: CommittedTotals) -> Iterator[Row]:
-    for (owner, kind), count in totals.tokens.items():
-        yield (*owner_labels(owner), kind), float(count)
+def _tokens(totals: CommittedTotals) -> Columns:
+    return columns(totals.tokens, lambda key: (*owner_labels(key[0]), key[1]), float)
 
 
 @of_totals
-def _requests(totals: CommittedTotals) -> Iterator[Row]:
-    for owner, count in totals.requests.items():
-        yield owner_labels(owner), float(count)
+def _requests(totals: CommittedTotals) -> Columns:
+    return columns(totals.requests, owner_labels, float)
 
 
 @of_totals
-def _preemptions(totals: CommittedTotals) -> Iterator[Row]:
-    for owner, count in totals.preemptions.items():
-        yield owner_labels(owner), float(count)
+def _preemptions(totals: CommittedTotals) -> Columns:
+    return columns(totals.preemptions, owner_labels, float)
 
 
 @of_totals
-def _last_token(totals: CommittedTotals) -> Iterator[Row]:
-    for owner, instant in totals.last_token.items():
-        yield owner_labels(owner), seconds(instant)
+def _last_token(totals: CommittedTotals) -> Columns:
+    return columns(totals.last_token, owner_labels, seconds)
 
 
 def _info(report: Report) -> Iterator[Row]:
@@ -69,8 +68,9 @@ def _up(report: Report) -> Iterator[Row]:
         yield (*key, ""), 0.0
 
 
-def _unread(report: Report) -> Iterator[Row]:
-    for key, reason in sorted({(one.key, one.reason) for one in report.unread}):
+@of_part(lambda report: report.unread)
+def _unread(unread: Iterable[UnreadServer]) -> Iterator[Row]:
+    for key, reason in sorted({(one.key, one.reason) for one in unread}):
         yield (*key, reason.value), 1.0
 
 
@@ -103,14 +103,14 @@ def _load_ratios(report: Report) -> Iterator[Row]:
             yield (*owner_labels(owner), limit), used
 
 
-def _headroom(report: Report) -> Iterator[Row]:
-    for owner, rate in report.headroom.items():
-        yield owner_labels(owner), rate
+@of_part(lambda report: report.headroom)
+def _headroom(rates: Mapping[CostOwner, float]) -> Columns:
+    return columns(rates, owner_labels, float)
 
 
-def _load_dollars(report: Report) -> Iterator[Row]:
-    for owner, rate in report.load_rates.items():
-        yield owner_labels(owner), rate
+@of_part(lambda report: report.load_rates)
+def _load_dollars(rates: Mapping[CostOwner, float]) -> Columns:
+    return columns(rates, owner_labels, float)
 
 
 ROWS: Final[tuple[Metric, ...]] = (

@@ -4,9 +4,10 @@ The formats are those of Prometheus (text 0.0.4) and of OpenMetrics 1.0.0. Pages
 prometheus_client 0.26 writes.
 """
 
+from array import array
 from collections.abc import Callable, Iterable, Sequence
 from math import isfinite
-from typing import Final, TypeAlias
+from typing import Final, TypeAlias, TypeVar
 
 from exporter.frozen import dataclass
 from exporter.metrics.metric import Metric
@@ -47,7 +48,7 @@ OPENMETRICS: Final = Format(
 
 def _number(value: float) -> str:
     """A finite number: its shortest digits that read back the same."""
-    text = repr(float(value))
+    text = repr(value)
     if not _LARGE <= value < _HUGE:
         return text
     digits, _, fraction = text.partition(".")
@@ -55,19 +56,50 @@ def _number(value: float) -> str:
     return f"{mantissa}e+{len(digits) - 1:02d}"
 
 
-@dataclass(frozen=True, slots=True)
-class FamilyText:
-    """The text of a metric but for its values.
+_UNKNOWN: Final = object()
 
-    `given` are the label values of its rows. `series` has the position of each row that is written and its
-    text up to the value, in the order of the page; `duplicates` is the number of rows left out.
+
+@dataclass(slots=True)
+class FamilyText:
+    """The text of a metric, kept for the next page: most metrics have the values of the page before.
+
+    The label values of its rows follow from `given`. `series` has the position of each row that is written
+    and its text up to the value, in the order of the page; `duplicates` is the number of rows left out.
+    `not_finite` is the number of values that `text` lacks. `part` is what of the report it was made of.
     """
 
     head: str
-    given: list[tuple[str, ...]]
+    given: Sequence[object]
     series: list[tuple[int, str]]
     duplicates: int
+    not_finite: int = 0
+    text: str = ""
+    part: object = _UNKNOWN
+    _values: bytes | None = None
 
+    def write(self, values: Sequence[float]) -> None:
+        """Write values of the rows; those of the last rows are 0 where there are fewer.
+
+        Raises:
+            TypeError: one is no number.
+            OverflowError: one is larger than any float.
+        """
+        numbers = array("d", values)
+        packed = numbers.tobytes()  # 0.0 equals -0.0, and is written otherwise
+        if packed != self._values:
+            numbers.extend([0.0] * (len(self.series) + self.duplicates - len(numbers)))
+            lines = [
+                f"{series} {_number(value)}\n"
+                for position, series in self.series
+                if isfinite(value := numbers[position])
+            ]
+            self.not_finite = len(self.series) - len(lines)
+            self.text = "".join([self.head, *lines]) if lines else ""
+            self._values = packed
+        self.part = _UNKNOWN
+
+
+Given = TypeVar("Given", bound=Sequence[object])
 
 Arrangement: TypeAlias = tuple[list[tuple[int, tuple[str, ...]]], int]
 """The position of each row that is written and its label values, in the order of the page; the number of
@@ -82,37 +114,27 @@ class Writer:
 
     def __init__(self, form: Format) -> None:
         self._form = form
-        self._families: dict[str, FamilyText] = {}
+        self.families: dict[str, FamilyText] = {}
+        """By metric name."""
 
     def family(
         self,
         metric: Metric,
-        given: list[tuple[str, ...]],
-        arrange: Callable[[Metric, list[tuple[str, ...]]], Arrangement],
+        given: Given,
+        arrange: Callable[[Metric, Given], Arrangement],
     ) -> FamilyText:
-        """The text of a metric whose rows have the label values `given`; `arrange` checks new ones."""
-        family = self._families.get(metric.name)
+        """The text of a metric whose label values follow from `given`; `arrange` checks new ones."""
+        family = self.families.get(metric.name)
         if family is None or family.given != given:
             arranged, duplicates = arrange(metric, given)
             series = [(position, _series(metric, values)) for position, values in arranged]
             family = FamilyText(self._head(metric), given, series, duplicates)
-            self._families[metric.name] = family
+            self.families[metric.name] = family
         return family
 
-    def page(self, families: Iterable[tuple[FamilyText, Sequence[float]]]) -> bytes:
-        """The page of families with the values of their rows. Values that are not finite are left out."""
-        pieces: list[str] = []
-        for family, values in families:
-            lines = [
-                f"{series} {_number(value)}\n"
-                for position, series in family.series
-                if isfinite(value := values[position])
-            ]
-            if lines:
-                pieces.append(family.head)
-                pieces += lines
-        pieces.append(self._form.end)
-        return "".join(pieces).encode()
+    def page(self, families: Iterable[FamilyText]) -> bytes:
+        """The page of families. Values that are not finite are left out."""
+        return "".join([*(family.text for family in families), self._form.end]).encode()
 
     def _head(self, metric: Metric) -> str:
         name, text = self._form.family(metric), self._form.help_text(metric.help)

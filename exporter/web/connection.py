@@ -479,5 +479,6 @@ _MONTHS: Final = ("Jan", "Feb", "Mar", "Apr", "May", "Jun", "Jul", "Aug", "Sep",
 
 def http_date(instant: Instant) -> str:
     """An instant as HTTP has it (RFC 9110, 5.6.7), in no locale; `email.utils` would take 0.3 MiB."""
-    date = datetime.fromtimestamp(instant // NANOSECONDS_PER_SECOND, UTC)
-    return f"{_DAYS[date.weekday()]}, {date:%d} {_MONTHS[date.month - 1]} {date.year:04} {date:%H:%M:%S} GMT"
+    at = datetime.fromtimestamp(instant // NANOSECONDS_PER_SECOND, UTC)
+    day = f"{_DAYS[at.weekday()]}, {at.day:02} {_MONTHS[at.month - 1]} {at.year:04}"
+    return f"{day} {at.hour:02}:{at.minute:02}:{at.second:02} GMT"

@@ -16,7 +16,7 @@ import threading
 from collections import Counter
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager
-from functools import partial
+from functools import lru_cache, partial
 from typing import Final
 
 from exporter.clock import Clock
@@ -158,6 +158,9 @@ def _problem(address: ListenAddress, error: OSError | UnicodeError) -> str:
 STACK_BYTES: Final = 512 * 1024
 """Stack of a connection's thread, instead of the system's 8 MiB: 128 of them fit a container's limits."""
 
+_KEPT_SECONDS: Final = 20.0
+"""How long one thread waits for the next client: longer than from one probe of a kubelet to the next."""
+
 _ACCEPT_RETRY: Final[Nanoseconds] = NANOSECONDS_PER_SECOND // 10
 """Wait after a failed accept: the connection stays pending, and would fail again at once."""
 
@@ -205,6 +208,26 @@ class _Connection:
         self.is_cut = False
 
 
+class _Waits(AbstractContextManager[None]):
+    """As `Waiting`, of one connection, entered again and again."""
+
+    __slots__ = ("_changed", "_connection", "_order")
+
+    def __init__(self, connection: _Connection, changed: threading.Condition, order: Iterator[int]) -> None:
+        self._connection = connection
+        self._changed = changed
+        self._order = order
+
+    def __enter__(self) -> None:
+        with self._changed:
+            self._connection.since = next(self._order)
+            self._changed.notify_all()
+
+    def __exit__(self, *_: object) -> None:
+        self._connection.since = None
+        self._connection.has_sent = True
+
+
 class Listener:
     """Accepts connections and serves each on a daemon thread of its own, `limits.connections` at a time.
 
@@ -234,7 +257,7 @@ class Listener:
         self._shares: Counter[str] = Counter()
         """Of the others, how many each network has."""
         self._order = itertools.count()
-        self._threads = KeptThreads("web-client", STACK_BYTES)
+        self._threads = KeptThreads("web-client", STACK_BYTES, last_seconds=_KEPT_SECONDS)
         self._acceptor: threading.Thread | None = None
         self._problem = ""
         self._problem_at: Nanoseconds = 0
@@ -259,18 +282,7 @@ class Listener:
             for connection in self._connections:
                 _cut(connection.socket)
             self._changed.wait_for(lambda: not self._connections, _CLOSE_SECONDS)
-
-    @contextlib.contextmanager
-    def _waiting(self, connection: _Connection) -> Iterator[None]:
-        """As `Waiting`."""
-        with self._lock:
-            connection.since = next(self._order)
-            self._changed.notify_all()
-        try:
-            yield
-        finally:
-            connection.since = None
-            connection.has_sent = True
+        self._threads.close()
 
     def _accept(self) -> None:
         while not self._stop.is_set():
@@ -355,7 +367,8 @@ class Listener:
 
     def _run(self, connection: _Connection) -> None:
         try:
-            self._serve(connection.socket, connection.peer, partial(self._waiting, connection))
+            waits = _Waits(connection, self._changed, self._order)
+            self._serve(connection.socket, connection.peer, lambda: waits)
         except OSError as error:
             _LOG.debug("connection failed", extra={"peer": connection.peer, "problem": str(error)})
         except Exception:  # noqa: BLE001  # logged; the connection closes, and the next one is served
@@ -365,6 +378,7 @@ class Listener:
             self._remove(connection)
 
 
+@lru_cache(maxsize=64)
 def network(peer: str) -> str:
     """The network of one client: its address, or of IPv6 the /64 that a host is given."""
     try:

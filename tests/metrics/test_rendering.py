@@ -6,7 +6,7 @@ import math
 import subprocess
 import threading
 from collections.abc import Callable, Iterable
-from dataclasses import replace
+from dataclasses import MISSING, fields, replace
 from typing import Any
 
 import pytest
@@ -16,7 +16,7 @@ from exporter.cost.postings import CostOwner
 from exporter.metrics.metric import Metric, Row, counter, gauge
 from exporter.metrics.rendering import OPENMETRICS, PREPARED_REPORTS, TEXT, Exposition, Variant, is_stale
 from exporter.metrics.table import METRICS
-from exporter.report import Build, Report
+from exporter.report import Build, CommittedTotals, Report
 
 MakeReport = Callable[..., Report]
 
@@ -56,6 +56,35 @@ def test_a_whole_report_is_as_reviewed(make_report: MakeReport, golden: Callable
 def test_an_old_report_is_as_reviewed(make_report: MakeReport, golden: Callable[[str, bytes], None]) -> None:
     """What is left of the page after three missed ticks: counters, and gauges that no tick can change."""
     golden("metrics-stale.prom", page(make_report(), stale=True))
+
+
+def defaults(of: type) -> Iterable[tuple[str, Any]]:
+    """The fields that need not be given, each with its default."""
+    for each in fields(of):
+        if each.default is not MISSING:
+            yield each.name, each.default
+        elif each.default_factory is not MISSING:
+            yield each.name, each.default_factory()
+
+
+def without_each_part(report: Report) -> Iterable[Report]:
+    """The report without one of its parts, or one of its totals, for each of them."""
+    assert report.totals is not None
+    for name, empty in defaults(Report):
+        yield replace(report, **{name: empty})
+    for name, empty in defaults(CommittedTotals):
+        yield replace(report, totals=replace(report.totals, **{name: empty}))
+    yield replace(report, totals=None)
+
+
+def test_nothing_of_an_earlier_report_is_left_on_a_page(make_report: MakeReport) -> None:
+    """Texts are kept from page to page: each page is that of a renderer that has written no other."""
+    full, renderer = make_report(), Exposition(BUILD)
+    written = renderer.render(full, PLAIN, stale=False)
+
+    for other in without_each_part(full):
+        assert renderer.render(other, PLAIN, stale=False) == page(other)
+        assert renderer.render(full, PLAIN, stale=False) == written
 
 
 @pytest.mark.parametrize("stale", [False, True])

@@ -39,10 +39,12 @@ def as_given(_metric: Metric, labels: list[tuple[str, ...]]) -> Arrangement:
 
 def write(writer: Writer, page_of: Page) -> bytes:
     """The page of these rows."""
-    return writer.page(
-        (writer.family(metric, [labels for labels, _ in got], as_given), [value for _, value in got])
-        for metric, got in page_of
-    )
+    families = []
+    for metric, got in page_of:
+        family = writer.family(metric, [labels for labels, _ in got], as_given)
+        family.write([value for _, value in got])
+        families.append(family)
+    return writer.page(families)
 
 
 PAGES = some.lists(

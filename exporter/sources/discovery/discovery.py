@@ -139,8 +139,8 @@ class PodCache:
         self, groups: Iterable[ProcessGroup], given: "_CachedAllocations | None"
     ) -> PodSource | None:
         """The source to read again, since a pod that its last answer lacks has begun after it."""
-        source, listed = self.source, self.listed
-        if source is None or listed is None or self._pods is None:
+        listed, source = self.listed, self._source
+        if source is None or listed is None or self._pods is None or not source.asks:
             return None
         uids = {group.pod for group in groups if group.pod and group.started >= listed}
         names: set[tuple[str, str]] = set()
