@@ -21,6 +21,7 @@ from exporter.ledger.errors import DamagedError, LedgerError, LedgerLockedError
 from exporter.ledger.files import Lock
 from exporter.ledger.history import HistoryCache
 from exporter.ledger.last_day import LastDay
+from exporter.ledger.recent_texts import RecentTexts
 from exporter.ledger.store import FilePresence, Pending, Store
 from exporter.ledger.totals import TickSums, Totals
 from exporter.ledger.unpriced_time import FIRST, Cursor, UnpricedBatch, UnpricedBuffer
@@ -106,6 +107,7 @@ class Ledger:
         self._problems = problems or {}
         self._pending: Pending | None = None
         self._unpriced = UnpricedBuffer(opened.last_unpriced)
+        self._recent_texts = RecentTexts()
         self._servers: frozenset[ServerKey] = frozenset()
         self._closed = False
 
@@ -324,7 +326,8 @@ class Ledger:
         unpriced.add(postings)
         pending.unpriced = unpriced.unwritten
         pending.totals.add(sums, listed=self._committed.totals.changed)
-        pending.state, pending.texts, pending.end = state, marks.texts(state), postings.end
+        pending.state, pending.end = state, postings.end
+        pending.texts = marks.texts(state, self._recent_texts)
         pending.machine, pending.zone = self._machine, postings.zone
         # Nothing has changed before this line: a tick is accepted whole or not at all.
         self._pending, self._unpriced = pending, unpriced

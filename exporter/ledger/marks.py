@@ -42,6 +42,7 @@ from exporter.ledger.json_values import (
     string,
 )
 from exporter.ledger.latency_marks import latency_of, latency_record
+from exporter.ledger.recent_texts import RecentTexts, text_of
 from exporter.readings import (
     DividedBy,
     Division,
@@ -75,9 +76,18 @@ COLUMNS_CHARACTERS_MAX: Final = 48 * MARKS_MAX
 """Longest text of columns: each mark is 16 bytes twice, 43 characters of base64; and the frame."""
 
 
-def texts(state: State) -> dict[Scope, str]:
-    """Texts of the state's scopes, in the order in which these came."""
-    scopes = {("gpu", uuid): _json(_gpu_record(gpu)) for uuid, gpu in state.gpus.items()}
+def texts(state: State, recent: RecentTexts | None = None) -> dict[Scope, str]:
+    """Texts of the state's scopes, in the order in which these came.
+
+    Args:
+        state: the state.
+        recent: made the texts of the states before; by default there were none.
+    """
+    recent_texts = (recent or RecentTexts()).of({uuid: gpu.recent for uuid, gpu in state.gpus.items()})
+    scopes = {
+        ("gpu", uuid): _gpu_text(gpu, recent_text)
+        for (uuid, gpu), recent_text in zip(state.gpus.items(), recent_texts, strict=True)
+    }
     for url, endpoint in state.endpoints.items():
         columns = _add_columns(scopes, f"endpoint {url}", endpoint.marks)
         scopes["endpoint", url] = _json(_endpoint_record(endpoint, columns))
@@ -86,7 +96,7 @@ def texts(state: State) -> dict[Scope, str]:
         scopes["gateway", url] = _json(_gateway_record(gateway, columns))
     scopes |= {("server", _key_text(key)): _json(_server_record(s)) for key, s in state.servers.items()}
     scopes |= {("owner", _key_text(key)): _json(list(owned[1:])) for key, owned in state.owners.items()}
-    scopes |= {("unseen", model): _json(_gpu_record(gpu)) for model, gpu in state.unseen.items()}
+    scopes |= {("unseen", model): _gpu_text(gpu, text_of(gpu.recent)) for model, gpu in state.unseen.items()}
     if state.elapsed is not None:
         scopes[CLOCK] = _json(_clock_record(state))
     if state.gpus or state.replaced or state.retired or state.former:
@@ -225,7 +235,13 @@ def _inventory(record: Mapping[str, Any]) -> State:
     )
 
 
+def _gpu_text(state: GpuState, recent: str) -> str:
+    # Quotes inside the values before it are escaped: the first such name is the record's own.
+    return _json(_gpu_record(state)).replace('"recent":[]', f'"recent":{recent}', 1)
+
+
 def _gpu_record(state: GpuState) -> Record:
+    """Record of a GPU without its `recent` ticks."""
     record: Record = {
         "uuid": state.gpu.uuid,
         "gpu_model": state.gpu.gpu_model,
@@ -233,7 +249,7 @@ def _gpu_record(state: GpuState) -> Record:
         "up": state.up,
         "energy_mark": state.energy_mark,
         "idle_watts": state.idle_watts,
-        "recent": state.recent,
+        "recent": (),
         "carries": {name: (carry.numerator, carry.period) for name, carry in state.carries.items()},
         "holders": [(*_key(holder.key), holder.uuid, holder.share_ratio) for holder in state.holders],
         "pci_bus_id": state.pci_bus_id,

@@ -110,17 +110,23 @@ HISTORY: Final = {
 _COLUMNS: Final = {**_INTEGERS, **HISTORY}
 
 
-ROWS_TOGETHER: Final = 32
-"""Rows that one statement writes where there are so many, in three quarters of the time of as many."""
+_ROWS_TOGETHER: Final = (32, 8)
+"""Rows that one statement writes, from many to few: in 0.65 of the time of as many statements of one row."""
+
+STATEMENTS_KEPT: Final = 256
+"""Compiled statements that stay: those of each table of totals and history, with so many rows."""
 
 
 def write_rows(connection: sqlite3.Connection, name: str, rows: Sequence[tuple[int, ...]]) -> None:
     """Insert or replace totals of a table: their keys' columns, and last the total."""
-    together = len(rows) - len(rows) % ROWS_TOGETHER
-    for first in range(0, together, ROWS_TOGETHER):
-        values = tuple(chain.from_iterable(rows[first : first + ROWS_TOGETHER]))
-        connection.execute(_upsert(name, ROWS_TOGETHER), values)
-    connection.executemany(_upsert(name, 1), rows[together:])
+    first, left = 0, len(rows)
+    for together in _ROWS_TOGETHER:
+        while left >= together:
+            values = tuple(chain.from_iterable(rows[first : first + together]))
+            connection.execute(_upsert(name, together), values)
+            first, left = first + together, left - together
+    if left:
+        connection.executemany(_upsert(name, 1), rows[first:])
 
 
 @cache
@@ -317,7 +323,12 @@ def connect(uri: str) -> sqlite3.Connection:
     A file may be crafted: its schema cannot run functions with effects, and its values have a limit.
     """
     connection = sqlite3.connect(
-        uri, uri=True, isolation_level=None, timeout=BUSY_SECONDS, check_same_thread=False
+        uri,
+        uri=True,
+        isolation_level=None,
+        timeout=BUSY_SECONDS,
+        check_same_thread=False,
+        cached_statements=STATEMENTS_KEPT,
     )
     connection.setlimit(sqlite3.SQLITE_LIMIT_LENGTH, LONGEST)
     connection.execute("PRAGMA trusted_schema = OFF")
