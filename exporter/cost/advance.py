@@ -255,16 +255,19 @@ def _listed(
 ) -> dict[str, GpuState]:
     """Listed GPUs with this tick's reading and holders. New holders are added to `server_states`."""
     after: dict[str, GpuState] = {}
+    by_gpu: dict[str, list[Holder]] = {}
+    for holder in frame.holders:
+        by_gpu.setdefault(holder.uuid, []).append(holder)
     for reading in frame.gpus or ():
         uuid = reading.gpu.uuid
         holders: list[Holder] = []
         if uuid in frame.unknown_gpus and uuid in state.gpus:
             holders.extend(state.gpus[uuid].holders)
-        for holder in frame.holders:
-            if holder.uuid == uuid:
-                key = servers.admit_server(server_states, holder.key, policy.limits)
-                server_states.setdefault(key, ServerState())
-                holders.append(holder if key == holder.key else replace(holder, key=key))
+        for holder in by_gpu.get(uuid, ()):
+            key = servers.admit_server(server_states, holder.key, policy.limits)
+            if key not in server_states:
+                server_states[key] = ServerState()
+            holders.append(holder if key == holder.key else replace(holder, key=key))
         before = listed[uuid]
         address = reading.pci_bus_id or before.pci_bus_id
         memory = reading.memory_total_bytes if reading.up else None
@@ -370,6 +373,8 @@ def _owners(accruals: Iterable[GpuAccrual], served: ServersTick, policy: CostPol
     """Owners of this tick, also those with nothing to post: a series starts at zero."""
     owners = {owner_phase.owner for gpu in accruals for owner_phase in gpu.by_time}
     for key, tick in served.ticks.items():
-        owners.update(policy.owner_of(key, model) for model in (*tick.splits, *tick.idle_models))
-        owners.update(owner for parts in tick.owner_shares.values() for owner in parts)
+        for model in {**tick.splits, **tick.idle_models}:
+            owners.add(policy.owner_of(key, model))
+        for parts in tick.owner_shares.values():
+            owners.update(parts)
     return owners

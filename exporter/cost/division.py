@@ -12,7 +12,7 @@ from exporter.cost.money import WHOLE, add, portions, split
 from exporter.cost.policy import CostPolicy, Weights
 from exporter.cost.postings import OTHER, CostOwner
 from exporter.cost.split import HALF_LIFE
-from exporter.cost.state import DivisionState, GatewayState, ServerState
+from exporter.cost.state import UNDIVIDED, DivisionState, GatewayState, ServerState
 from exporter.frozen import dataclass, replace
 from exporter.readings import Division, GatewayCount, GatewayCounter, Kind, Quantity, Role, ServerKey
 from exporter.tariff.terms import matches
@@ -89,9 +89,6 @@ def served_model(
         return next(iter(served))
     return None
 
-
-UNDIVIDED: Final = DivisionState()
-"""The sums of a model that no gateway divides."""
 
 OWN: Final = ""
 """The name of the server's own owner: in sums all tokens served, in shares what no gateway named."""
