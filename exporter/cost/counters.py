@@ -2,7 +2,6 @@
 
 from collections.abc import Iterable, Mapping, Sequence
 from itertools import islice
-from operator import attrgetter
 from typing import Any, Final, NamedTuple, Protocol, cast
 
 from exporter.cost.state import CounterMarks, EndpointState, GatewayConsumer, GatewayState
@@ -11,6 +10,7 @@ from exporter.readings import (
     CROWDED,
     CounterColumns,
     CounterReading,
+    CounterRow,
     GatewayCount,
     GatewayCounter,
     GatewayReading,
@@ -97,7 +97,8 @@ class PageSeries:
 
     def __init__(self, marks: CounterMarks, series: Sequence[RawSeries]) -> None:
         self._dropped = marks.dropped
-        columns = series if isinstance(series, CounterColumns) else None
+        row = series if isinstance(series, CounterRow) else None
+        columns = series if row is None and isinstance(series, CounterColumns) else None
         self._by_digest = columns is not None or isinstance(marks.values, SeriesColumns)
         self._marks, self._gone = self._unpacked(marks.values), self._unpacked(marks.gone)
         self.names: Sequence[SeriesName]
@@ -108,8 +109,9 @@ class PageSeries:
             self.names, values = columns.numbers, columns.values
             self._created = dict(zip(self.names, columns.created, strict=False)) if begun else {}
         else:
-            self.names = [digest(each.series) if self._by_digest else each.series for each in series]
-            values = [each.value for each in series]
+            names = [each.series for each in series] if row is None else row.layout.names
+            values = [each.value for each in series] if row is None else row.values
+            self.names = [digest(name) for name in names] if self._by_digest else names
             self._created = {}
             if begun:
                 self._created = {
@@ -309,13 +311,12 @@ def _count(
     return EndpointTick(after, deltas, restarted, series.implausible)
 
 
-_KIND: Final = attrgetter("model", "quantity", "sign")
-
-
 def _kinds(counters: Sequence[CounterReading]) -> Iterable[tuple[str, Quantity, int]]:
+    if isinstance(counters, CounterRow):
+        return counters.layout.kinds
     if isinstance(counters, CounterColumns):
         return map(counters.kinds.__getitem__, counters.kind)
-    return map(_KIND, counters)
+    return [(counter.model, counter.quantity, counter.sign) for counter in counters]
 
 
 def _columns(values: Mapping[SeriesName, float]) -> SeriesColumns:
