@@ -3,6 +3,8 @@
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import field
+from operator import attrgetter
+from typing import Final
 
 from exporter.cost import attribution, energy, gpu_usage, intervals, servers
 from exporter.cost.accrual import Accrual, GpuAccrual, GpuRemainders
@@ -270,19 +272,26 @@ def _listed(
             holders.append(holder if key == holder.key else replace(holder, key=key))
         before = listed[uuid]
         address = reading.pci_bus_id or before.pci_bus_id
-        memory = reading.memory_total_bytes if reading.up else None
-        after[uuid] = replace(
-            before,
-            gpu=reading.gpu,
-            index=reading.index,
-            up=reading.up,
-            pci_bus_id=address,
-            # A GPU that cannot be read reports neither its instances nor its processes.
-            holders=tuple(holders) if reading.up or holders else before.holders,
-            slices=attribution.mig_slices(reading) if reading.up else before.slices,
-            memory_bytes=memory or before.memory_bytes,
-        )
+        # A GPU that cannot be read reports neither its instances nor its processes.
+        known = tuple(holders) if reading.up or holders else before.holders
+        slices = attribution.mig_slices(reading) if reading.up else before.slices
+        memory = (reading.memory_total_bytes if reading.up else None) or before.memory_bytes
+        if (reading.gpu, reading.index, reading.up, address, known, slices, memory) != _LISTED(before):
+            before = replace(
+                before,
+                gpu=reading.gpu,
+                index=reading.index,
+                up=reading.up,
+                pci_bus_id=address,
+                holders=known,
+                slices=slices,
+                memory_bytes=memory,
+            )
+        after[uuid] = before
     return after
+
+
+_LISTED: Final = attrgetter("gpu", "index", "up", "pci_bus_id", "holders", "slices", "memory_bytes")
 
 
 def _partial(
