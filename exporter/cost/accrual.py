@@ -266,7 +266,8 @@ class Accrual:
         month = month_of(start, self._policy.zone)
         day = day_of(start, self._policy.zone).name
         hourly_only = self._interval.hourly_only
-        drawn_before, drawn_by, drawn = self._up_by(start, end, self._interval.end)
+        whole = (start, end) == (self._interval.start, self._interval.end)  # as most ticks are
+        drawn_before, drawn_by, drawn = (0, 1, 1) if whole else self._up_by(start, end, self._interval.end)
         postings = _SegmentPostings(hourly_only, lambda: self._owners)
         unpriced: list[UnpricedTime] = []
         for gpu in gpus:

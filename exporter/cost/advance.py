@@ -146,7 +146,7 @@ def advance(state: State, frame: Frame, policy: CostPolicy) -> TickOutcome:
         requests=served.requests,
         latencies=served.latencies,
         preemptions=served.preemptions,
-        equivalents=equivalents(served.tokens, policy.compare),
+        equivalents=equivalents(served.tokens, policy.compare) if policy.compare else (),
         energy=tuple(EnergyPosting(gpu.state.gpu, gpu.energy) for gpu in accruals if gpu.counted),
         owners=tuple(sorted(_owners(accruals, served, policy))),
         implausible=(("energy", sum(gpu.implausible for gpu in accruals)),),

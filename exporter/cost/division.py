@@ -12,7 +12,7 @@ from exporter.cost.money import WHOLE, add, portions, split
 from exporter.cost.policy import CostPolicy, Weights
 from exporter.cost.postings import OTHER, CostOwner
 from exporter.cost.split import HALF_LIFE
-from exporter.cost.state import UNDIVIDED, DivisionState, GatewayState, ServerState
+from exporter.cost.state import DivisionState, GatewayState, ServerState
 from exporter.frozen import dataclass, replace
 from exporter.readings import Division, GatewayCount, GatewayCounter, Kind, Quantity, Role, ServerKey
 from exporter.tariff.terms import matches
@@ -144,14 +144,12 @@ class Divider:
     def advance(
         self, key: ServerKey, model: str, state: DivisionState
     ) -> tuple[DivisionState, dict[CostOwner, int]]:
-        """Advance the sums of one model of a server by one tick.
+        """Advance the sums of one model of a divided server by one tick.
 
         Returns:
             The sums, and the parts of `money.WHOLE` by cost owner.
         """
-        server, owner = self._servers.get(key), self._policy.owner_of(key, model)
-        if server is None:
-            return UNDIVIDED, {owner: WHOLE}
+        server, owner = self._servers[key], self._policy.owner_of(key, model)
         weights = self._policy.split_rule(key.server, model).weights
         served = (server.tokens.get(model, {}), *self._pools.peer_tokens(key, model))
         prompt = sum(tokens.get("prompt", 0) + tokens.get("cached_prompt", 0) for tokens in served)

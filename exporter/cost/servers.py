@@ -360,8 +360,10 @@ def advance(state: State, frame: Frame, elapsed: Nanoseconds, policy: CostPolicy
         url: tick.implausible for url, tick in gateway_ticks.items() if tick.implausible
     }
     divided = [member for server in deltas.servers if (member := server.divided) is not None]
-    quota = OwnerQuota(policy.limits.parties, state.servers.values())
-    divider = Divider(policy, elapsed, divided, gateways, gateway_ticks, quota)
+    divider = None
+    if divided:
+        quota = OwnerQuota(policy.limits.parties, state.servers.values())
+        divider = Divider(policy, elapsed, divided, gateways, gateway_ticks, quota)
     servers: dict[ServerKey, ServerState] = dict(state.servers)
     ticks: dict[ServerKey, ServerTick] = {}
     tokens: list[TokenPosting] = []
@@ -398,12 +400,15 @@ def advance(state: State, frame: Frame, elapsed: Nanoseconds, policy: CostPolicy
 
 def renamed(state: State, frame: Frame) -> dict[ServerKey, ServerKey]:
     """The new keys of servers that have another since the last tick, by their own word the same processes."""
+    before = [(state.endpoints.get(reading.url), reading) for reading in frame.servers]
+    others = [(last, reading) for last, reading in before if last is not None and last.key != reading.key]
+    if not others:
+        return {}
     keys = {reading.key for reading in frame.servers}
-    before = ((state.endpoints.get(reading.url), reading) for reading in frame.servers)
     return {
         last.key: reading.key
-        for last, reading in before
-        if last is not None and last.key not in keys and last.identity and last.identity == reading.identity
+        for last, reading in others
+        if last.key not in keys and last.identity and last.identity == reading.identity
     }
 
 
@@ -432,19 +437,21 @@ class _ModelTick(NamedTuple):
 
 
 def _advance_model(
-    server: ServerDelta, model: str, divider: Divider, elapsed: Nanoseconds, policy: CostPolicy
+    server: ServerDelta, model: str, divider: Divider | None, elapsed: Nanoseconds, policy: CostPolicy
 ) -> _ModelTick:
     """Divide a model's tokens over cost owners, and its time over phases."""
     before, delta = server.before.models.get(model, NEW_MODEL), server.models[model]
-    division = before.division if server.division == server.before.division else UNDIVIDED
-    division, shares = divider.advance(server.key, model, division)
+    shares: Mapping[CostOwner, int]
     requests, preemptions = delta.requests, delta.preemptions
-    if server.division is None:
-        (owner,) = shares
+    if server.division is None or divider is None:
+        owner, division = policy.owner_of(server.key, model), UNDIVIDED
+        shares = {owner: WHOLE}
         tokens = [TokenPosting(owner, kind, count, server.since) for kind, count in delta.tokens.items()]
         finished = [] if requests is None else [RequestPosting(owner, requests)]
         preempted = [] if preemptions is None else [RequestPosting(owner, preemptions)]
     else:
+        division = before.division if server.division == server.before.division else UNDIVIDED
+        division, shares = divider.advance(server.key, model, division)
         amounts: dict[Quantity, int] = {kind: delta.tokens[kind] for kind in delta.tokens}
         if requests is not None:
             amounts["requests"] = requests
