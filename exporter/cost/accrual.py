@@ -4,8 +4,9 @@ A late charge covers hardware only: overheads accrued when the time passed. It g
 of that time.
 """
 
-from collections.abc import Collection, Iterable, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 from dataclasses import field
+from functools import cached_property
 from itertools import pairwise
 from typing import Final, NamedTuple
 from zoneinfo import ZoneInfo
@@ -87,20 +88,22 @@ class GpuRemainders:
         component: str,
         amount: int,
         weights: Mapping[OwnerPhase, int],
-        present: Collection[CostOwner] | None = None,
+        present: Callable[[], Collection[CostOwner]] | None = None,
     ) -> dict[OwnerPhase, int]:
         """The parts of an amount that are not zero.
 
-        Keys without a weight keep their rounding: all of them, or those whose owner is `present`.
+        Keys without a weight keep their rounding: all of them, or those whose owner is `present`, which is
+        called for where there are such keys.
         """
         before = self.rounding.get(component, {})
         parts, after = split(amount, weights, before)
         if not before.keys() <= after.keys():
+            owners = None if present is None else present()
             for key, rounding in before.items():
-                if key not in after and (present is None or key.owner in present):
+                if key not in after and (owners is None or key.owner in owners):
                     after[key] = rounding
         self.rounding[component] = after
-        return {key: part for key, part in parts.items() if part}
+        return parts if all(parts.values()) else {key: part for key, part in parts.items() if part}
 
 
 class _GpuCharge(NamedTuple):
@@ -126,7 +129,7 @@ class _SegmentPostings:
     """Postings of one segment, GPU by GPU. `accrued` is summed before anything is split."""
 
     hourly_only: bool
-    present: Collection[CostOwner] | None = None
+    present: Callable[[], Collection[CostOwner]] | None = None
     accrued: Picodollars = 0
     money: list[MoneyPosting] = field(default_factory=list)
     time: list[GpuTimePosting] = field(default_factory=list)
@@ -165,11 +168,13 @@ class _SegmentPostings:
         price, priced = charge.price, not charge.price.waits
         unowed_down = price.waits or price.while_up
         all_owed = price.priced and not self.hourly_only
+        gpu, up, posted = charge.gpu, charge.up, charge.counted
+        always_up = up is charge.time  # as in nearly all ticks
         for key, time in charge.time.items():
-            down = time - min(time, charge.up.get(key, 0))
+            down = 0 if always_up else time - min(time, up.get(key, 0))
             unowed = down if unowed_down else 0 if all_owed else time
-            counted = min(time, charge.counted.get(key, 0))
-            self.time.append(GpuTimePosting(charge.gpu, key, time, priced, down, unowed, counted))
+            counted = min(time, posted.get(key, 0)) if posted else 0
+            self.time.append(GpuTimePosting(gpu, key, time, priced, down, unowed, counted))
 
     def segment(
         self,
@@ -230,11 +235,13 @@ class Accrual:
         self._interval = interval
         unallocated = (ShareUsage(UNALLOCATED_SHARE, None),) if interval.hourly_only else ()
         self._unallocated = gpu_usage.phase_weights(unallocated, {}, policy)
-        self._owners = {
-            owner_phase.owner
-            for gpu in (*gpus, *self._former)
-            for owner_phase in (*gpu.by_time, *self._unallocated)
-        }
+        self._paying = (*gpus, *self._former)
+
+    @cached_property
+    def _owners(self) -> frozenset[CostOwner]:
+        return frozenset(
+            owner_phase.owner for gpu in self._paying for owner_phase in (*gpu.by_time, *self._unallocated)
+        )
 
     def segments(self) -> tuple[Segment, ...]:
         """The whole interval, in order."""
@@ -259,15 +266,16 @@ class Accrual:
         month = month_of(start, self._policy.zone)
         day = day_of(start, self._policy.zone).name
         hourly_only = self._interval.hourly_only
-        drawn_before, drawn_by, drawn = self._up_by(start, end, self._interval.end)
-        postings = _SegmentPostings(hourly_only, self._owners)
+        whole = (start, end) == (self._interval.start, self._interval.end)  # as most ticks are
+        drawn_before, drawn_by, drawn = (0, 1, 1) if whole else self._up_by(start, end, self._interval.end)
+        postings = _SegmentPostings(hourly_only, lambda: self._owners)
         unpriced: list[UnpricedTime] = []
         for gpu in gpus:
             price = self._price(gpu.charged, tariff.price(gpu.charged, start, month, gpus_on_host))
             if price is None:
                 continue
             by_time = self._unallocated or gpu.by_time
-            times = gpu.remainders.split(TIME, (end - start) * gpu.count, by_time, self._owners)
+            times = gpu.remainders.split(TIME, (end - start) * gpu.count, by_time, postings.present)
             ups = times if up == end - start else split(up * gpu.count, times)[0]
             energy = gpu.energy * drawn_by // drawn - gpu.energy * drawn_before // drawn
             if price.waits:
@@ -302,7 +310,7 @@ class Accrual:
         energy: Millijoules,
     ) -> dict[OwnerPhase, GpuUse]:
         """Usage of a GPU that has no price, by owner and phase."""
-        energies = gpu.remainders.split(JOULES, energy, gpu.by_energy, self._owners)
+        energies = gpu.remainders.split(JOULES, energy, gpu.by_energy, lambda: self._owners)
         return {
             key: GpuUse(times.get(key, 0), ups.get(key, 0), energies.get(key, 0))
             for key in {**times, **energies}

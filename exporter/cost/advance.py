@@ -3,6 +3,8 @@
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import field
+from operator import attrgetter
+from typing import Final
 
 from exporter.cost import attribution, energy, gpu_usage, intervals, servers
 from exporter.cost.accrual import Accrual, GpuAccrual, GpuRemainders
@@ -144,7 +146,7 @@ def advance(state: State, frame: Frame, policy: CostPolicy) -> TickOutcome:
         requests=served.requests,
         latencies=served.latencies,
         preemptions=served.preemptions,
-        equivalents=equivalents(served.tokens, policy.compare),
+        equivalents=equivalents(served.tokens, policy.compare) if policy.compare else (),
         energy=tuple(EnergyPosting(gpu.state.gpu, gpu.energy) for gpu in accruals if gpu.counted),
         owners=tuple(sorted(_owners(accruals, served, policy))),
         implausible=(("energy", sum(gpu.implausible for gpu in accruals)),),
@@ -255,31 +257,41 @@ def _listed(
 ) -> dict[str, GpuState]:
     """Listed GPUs with this tick's reading and holders. New holders are added to `server_states`."""
     after: dict[str, GpuState] = {}
+    by_gpu: dict[str, list[Holder]] = {}
+    for holder in frame.holders:
+        by_gpu.setdefault(holder.uuid, []).append(holder)
     for reading in frame.gpus or ():
         uuid = reading.gpu.uuid
         holders: list[Holder] = []
         if uuid in frame.unknown_gpus and uuid in state.gpus:
             holders.extend(state.gpus[uuid].holders)
-        for holder in frame.holders:
-            if holder.uuid == uuid:
-                key = servers.admit_server(server_states, holder.key, policy.limits)
-                server_states.setdefault(key, ServerState())
-                holders.append(holder if key == holder.key else replace(holder, key=key))
+        for holder in by_gpu.get(uuid, ()):
+            key = servers.admit_server(server_states, holder.key, policy.limits)
+            if key not in server_states:
+                server_states[key] = ServerState()
+            holders.append(holder if key == holder.key else replace(holder, key=key))
         before = listed[uuid]
         address = reading.pci_bus_id or before.pci_bus_id
-        memory = reading.memory_total_bytes if reading.up else None
-        after[uuid] = replace(
-            before,
-            gpu=reading.gpu,
-            index=reading.index,
-            up=reading.up,
-            pci_bus_id=address,
-            # A GPU that cannot be read reports neither its instances nor its processes.
-            holders=tuple(holders) if reading.up or holders else before.holders,
-            slices=attribution.mig_slices(reading) if reading.up else before.slices,
-            memory_bytes=memory or before.memory_bytes,
-        )
+        # A GPU that cannot be read reports neither its instances nor its processes.
+        known = tuple(holders) if reading.up or holders else before.holders
+        slices = attribution.mig_slices(reading) if reading.up else before.slices
+        memory = (reading.memory_total_bytes if reading.up else None) or before.memory_bytes
+        if (reading.gpu, reading.index, reading.up, address, known, slices, memory) != _LISTED(before):
+            before = replace(
+                before,
+                gpu=reading.gpu,
+                index=reading.index,
+                up=reading.up,
+                pci_bus_id=address,
+                holders=known,
+                slices=slices,
+                memory_bytes=memory,
+            )
+        after[uuid] = before
     return after
+
+
+_LISTED: Final = attrgetter("gpu", "index", "up", "pci_bus_id", "holders", "slices", "memory_bytes")
 
 
 def _partial(
@@ -370,6 +382,8 @@ def _owners(accruals: Iterable[GpuAccrual], served: ServersTick, policy: CostPol
     """Owners of this tick, also those with nothing to post: a series starts at zero."""
     owners = {owner_phase.owner for gpu in accruals for owner_phase in gpu.by_time}
     for key, tick in served.ticks.items():
-        owners.update(policy.owner_of(key, model) for model in (*tick.splits, *tick.idle_models))
-        owners.update(owner for parts in tick.owner_shares.values() for owner in parts)
+        for model in {**tick.splits, **tick.idle_models}:
+            owners.add(policy.owner_of(key, model))
+        for parts in tick.owner_shares.values():
+            owners.update(parts)
     return owners

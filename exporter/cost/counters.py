@@ -10,6 +10,7 @@ from exporter.readings import (
     CROWDED,
     CounterColumns,
     CounterReading,
+    CounterRow,
     GatewayCount,
     GatewayCounter,
     GatewayReading,
@@ -96,7 +97,8 @@ class PageSeries:
 
     def __init__(self, marks: CounterMarks, series: Sequence[RawSeries]) -> None:
         self._dropped = marks.dropped
-        columns = series if isinstance(series, CounterColumns) else None
+        row = series if isinstance(series, CounterRow) else None
+        columns = series if row is None and isinstance(series, CounterColumns) else None
         self._by_digest = columns is not None or isinstance(marks.values, SeriesColumns)
         self._marks, self._gone = self._unpacked(marks.values), self._unpacked(marks.gone)
         self.names: Sequence[SeriesName]
@@ -107,8 +109,9 @@ class PageSeries:
             self.names, values = columns.numbers, columns.values
             self._created = dict(zip(self.names, columns.created, strict=False)) if begun else {}
         else:
-            self.names = [digest(each.series) if self._by_digest else each.series for each in series]
-            values = [each.value for each in series]
+            names = [each.series for each in series] if row is None else row.layout.names
+            values = [each.value for each in series] if row is None else row.values
+            self.names = [digest(name) for name in names] if self._by_digest else names
             self._created = {}
             if begun:
                 self._created = {
@@ -116,12 +119,21 @@ class PageSeries:
                     for name, each in zip(self.names, series, strict=True)
                     if each.created is not None
                 }
-        self._page = {
-            name: value for name, value in zip(self.names, values, strict=True) if 0 <= value <= LARGEST_COUNT
-        }
+        self._page = dict(zip(self.names, values, strict=True))
+        # None is negative, so that each is a count where their sum is one; a sum with NaN is none.
+        if self._page and not (min(values) >= 0 and sum(values) <= LARGEST_COUNT):
+            self._page = {
+                name: value
+                for name, value in zip(self.names, values, strict=True)
+                if 0 <= value <= LARGEST_COUNT
+            }
         mark = self._marks.get
-        self._below = [name for name, value in self._page.items() if value < mark(name, 0.0)]
-        self.fell = any(name not in self._gone for name in self._below)
+        self._moved = {name: value - mark(name, 0.0) for name, value in self._page.items()}
+        self._below: list[SeriesName] = []
+        self.fell = False
+        if self._moved and min(self._moved.values()) < 0:
+            self._below = [name for name, moved in self._moved.items() if moved < 0]
+            self.fell = any(name not in self._gone for name in self._below)
 
     def _unpacked(self, values: Mapping[str, float] | SeriesColumns) -> Mapping[SeriesName, float]:
         if isinstance(values, SeriesColumns):
@@ -140,13 +152,11 @@ class PageSeries:
         """
         most = MOST_PER_SECOND * max(wall - last, ALLOWANCE_MIN) / NANOSECONDS_PER_SECOND
         mark_of, gone = self._marks.get, self._gone
+        special = baseline or self._below or gone or self._dropped
+        # None is negative, as on nearly all pages, so that each is plausible where their sum is.
+        if not special and sum(self._moved.values()) <= most:
+            return SeriesDeltas(self._with_gone(self._page, wall), self._moved, 0)
         deltas: dict[SeriesName, float] = {}
-        if not (baseline or self._below or gone or self._dropped):  # as on nearly all pages
-            deltas = {name: value - mark_of(name, 0.0) for name, value in self._page.items()}
-            # None is negative, so that each is plausible where their sum is.
-            if sum(deltas.values()) <= most:
-                return SeriesDeltas(self._with_gone(self._page, wall), deltas, 0)
-            deltas = {}
         marks = dict(self._page)
         implausible: set[SeriesName] = set()
         for name, value in self._page.items() if not baseline else ():
@@ -302,6 +312,8 @@ def _count(
 
 
 def _kinds(counters: Sequence[CounterReading]) -> Iterable[tuple[str, Quantity, int]]:
+    if isinstance(counters, CounterRow):
+        return counters.layout.kinds
     if isinstance(counters, CounterColumns):
         return map(counters.kinds.__getitem__, counters.kind)
     return [(counter.model, counter.quantity, counter.sign) for counter in counters]

@@ -90,9 +90,6 @@ def served_model(
     return None
 
 
-UNDIVIDED: Final = DivisionState()
-"""The sums of a model that no gateway divides."""
-
 OWN: Final = ""
 """The name of the server's own owner: in sums all tokens served, in shares what no gateway named."""
 
@@ -147,14 +144,12 @@ class Divider:
     def advance(
         self, key: ServerKey, model: str, state: DivisionState
     ) -> tuple[DivisionState, dict[CostOwner, int]]:
-        """Advance the sums of one model of a server by one tick.
+        """Advance the sums of one model of a divided server by one tick.
 
         Returns:
             The sums, and the parts of `money.WHOLE` by cost owner.
         """
-        server, owner = self._servers.get(key), self._policy.owner_of(key, model)
-        if server is None:
-            return UNDIVIDED, {owner: WHOLE}
+        server, owner = self._servers[key], self._policy.owner_of(key, model)
         weights = self._policy.split_rule(key.server, model).weights
         served = (server.tokens.get(model, {}), *self._pools.peer_tokens(key, model))
         prompt = sum(tokens.get("prompt", 0) + tokens.get("cached_prompt", 0) for tokens in served)

@@ -7,7 +7,7 @@ from exporter.cost.attribution import OUTSIDE_INSTANCES, UNALLOCATED_KEY, GpuSha
 from exporter.cost.money import WHOLE, add
 from exporter.cost.policy import CostPolicy
 from exporter.cost.postings import OwnerPhase, Phase
-from exporter.cost.servers import ServerTick, owner_shares
+from exporter.cost.servers import ServerTick
 from exporter.frozen import dataclass, replace
 from exporter.readings import GpuReading, ServerKey
 
@@ -125,33 +125,43 @@ def phase_weights(
     The energy of a MIG card is divided as its time is: NVML measures no instance alone.
     """
     weights: dict[OwnerPhase, int] = {}
-
-    def weigh(tick: ServerTick, model: str, phase: Phase, weight: int) -> None:
-        if weight > 0:
-            for owner, part in owner_shares(policy, tick, model).items():
-                add(weights, OwnerPhase(owner, phase), weight * part)
-
     for use in gpu:
-        key, worked, rested = use.share.key, use.share.busy_part, use.share.idle_part
+        key = use.share.key
         tick = ticks.get(key) or ServerTick(key)
-        if use.busy is None:
-            for model, portion in tick.idle_models.items():
-                weigh(tick, model, "unobserved", rested * portion * WHOLE * WHOLE)
-            continue
-        resting = WHOLE - use.busy
-        if idle is not None and use.busy > 0:
-            resting = min(WHOLE, resting * idle // WHOLE)
-        for model, portion in tick.idle_models.items():
-            weigh(tick, model, "idle", rested * portion * resting * WHOLE)
-        for model, portion in tick.busy_models.items():
-            working = worked * portion * (WHOLE - resting)
-            ratio = tick.splits.get(model)
-            if ratio is None or ratio.prefill_ratio is None:
-                weigh(tick, model, "other", working * WHOLE)
+        for model, phase, weight in _model_weights(use, tick, idle):
+            if weight <= 0:
                 continue
-            prefill = round(ratio.prefill_ratio * WHOLE)
-            weigh(tick, model, "prefill", working * prefill)
-            weigh(tick, model, "decode", working * (WHOLE - prefill))
+            divided = tick.owner_shares.get(model)
+            if divided:
+                for owner, part in divided.items():
+                    add(weights, OwnerPhase(owner, phase), weight * part)
+            else:
+                add(weights, policy.owner_phase(key, model, phase), weight * WHOLE)
+    return weights
+
+
+def _model_weights(use: ShareUsage, tick: ServerTick, idle: int | None) -> list[tuple[str, Phase, int]]:
+    """Weights of one share by model and phase, in some of which the model has none."""
+    worked, rested = use.share.busy_part, use.share.idle_part
+    if use.busy is None:
+        return [
+            (model, "unobserved", rested * portion * WHOLE * WHOLE)
+            for model, portion in tick.idle_models.items()
+        ]
+    resting = WHOLE - use.busy
+    if idle is not None and use.busy > 0:
+        resting = min(WHOLE, resting * idle // WHOLE)
+    weights: list[tuple[str, Phase, int]] = [
+        (model, "idle", rested * portion * resting * WHOLE) for model, portion in tick.idle_models.items()
+    ]
+    for model, portion in tick.busy_models.items():
+        working = worked * portion * (WHOLE - resting)
+        ratio = tick.splits.get(model)
+        if ratio is None or ratio.prefill_ratio is None:
+            weights.append((model, "other", working * WHOLE))
+            continue
+        prefill = round(ratio.prefill_ratio * WHOLE)
+        weights += (model, "prefill", working * prefill), (model, "decode", working * (WHOLE - prefill))
     return weights
 
 

@@ -12,7 +12,7 @@ from exporter.cost.counters import (
     started_since,
     took_turns,
 )
-from exporter.cost.state import EndpointState, LatencyMark, LatencyState
+from exporter.cost.state import NO_LATENCIES, EndpointState, LatencyMark, LatencyState
 from exporter.frozen import dataclass, replace
 from exporter.readings import LatencyBasis, LatencyReading, Objective, ServerReading
 from exporter.units import NANOSECONDS_PER_SECOND, Instant
@@ -45,7 +45,7 @@ class LatencyTick:
     counts: Mapping[LatencyKey, LatencyCount] = field(default_factory=dict)
 
 
-_WITHOUT: Final = LatencyTick(LatencyState())
+_WITHOUT: Final = LatencyTick(NO_LATENCIES)
 """That of an endpoint without a service level."""
 
 

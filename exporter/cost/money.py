@@ -81,8 +81,9 @@ def split(
     for key, weight in weights.items():
         due = before.get(key, 0)
         if weight > 0:
-            parts[key], remainder = divmod(amount * weight, total)
-            left -= parts[key]
+            part, remainder = divmod(amount * weight, total)
+            parts[key] = part
+            left -= part
             due += remainder * ROUNDING_SCALE // total
         after[key] = due
 

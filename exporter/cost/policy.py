@@ -7,7 +7,7 @@ from functools import cached_property
 from typing import Final, Literal, get_args
 from zoneinfo import ZoneInfo
 
-from exporter.cost.postings import UNASSIGNED, CostOwner
+from exporter.cost.postings import UNASSIGNED, CostOwner, OwnerPhase, Phase
 from exporter.frozen import dataclass, replace
 from exporter.readings import Gpu, PodOwnership, ServerKey, team_and_product
 from exporter.tariff.hosted import HostedPrice
@@ -111,6 +111,18 @@ class CostPolicy:
     @cached_property
     def _owners(self) -> dict[tuple[ServerKey, str, str], CostOwner]:
         # Each tick needs the same few owners many times; `limits` bound their number.
+        return {}
+
+    def owner_phase(self, key: ServerKey, model: str, phase: Phase) -> OwnerPhase:
+        """The owner of a server's model, in a phase. It is one object, which dictionaries know at once."""
+        owner_phase = self._owner_phases.get((key, model, phase))
+        if owner_phase is None:
+            owner_phase = OwnerPhase(self.owner_of(key, model), phase)
+            self._owner_phases[key, model, phase] = owner_phase
+        return owner_phase
+
+    @cached_property
+    def _owner_phases(self) -> dict[tuple[ServerKey, str, Phase], OwnerPhase]:
         return {}
 
     def product_and_team(self, key: ServerKey) -> tuple[str, str]:

@@ -4,9 +4,12 @@ The tariff prices the rest of the month: each GPU of the host, at each price tha
 products that held it in the last 24 hours.
 """
 
+from bisect import bisect_left
 from collections.abc import Collection, Iterable, Iterator, Mapping
 from dataclasses import field
+from functools import lru_cache
 from itertools import pairwise
+from operator import attrgetter
 from typing import Final, NamedTuple
 
 from exporter.cost.advance import GpuOutcome
@@ -64,6 +67,9 @@ class UsageHour:
     def __post_init__(self) -> None:
         products = frozenset(product for owners in self.time.values() for product in owners)
         object.__setattr__(self, "products", products)
+
+    def __hash__(self) -> int:
+        return hash(self.start)  # its mappings have none
 
     @property
     def end(self) -> Instant:
@@ -141,12 +147,13 @@ def project(
     Energy continues at its mean over the same time. A retirement ends a GPU's part.
     """
     gpus = tuple(gpus)
-    covered, up = _uptime(usage, now)
+    day = _DayOfUsage(usage, now)
+    covered, up = day.uptime()
     if not covered:
         return None
     month = month_of(now, policy.zone)
-    departed = _departed(usage)
-    gpu_uses = {outcome.gpu: _gpu_use(outcome, usage, departed, now) for outcome in gpus}
+    departed = day.departed()
+    gpu_uses = {outcome.gpu: _gpu_use(outcome, day, departed) for outcome in gpus}
     by_time: dict[Gpu, Picodollars] = dict.fromkeys(gpu_uses, 0)
     by_energy: dict[Gpu, Picodollars] = dict.fromkeys(gpu_uses, 0)
     periods = []
@@ -184,74 +191,37 @@ class _GpuUse(NamedTuple):
     over: int
 
 
-def _uptime(usage: RecentUsage, now: Instant) -> tuple[int, int]:
-    """Metered time of the last 24 hours, and the part that hourly rent was owed for, as a ratio.
-
-    Both are multiples of a fraction of a nanosecond.
-    """
-    covered = up = 0
-    for hour in usage.hours:
-        inside = min(NANOSECONDS_PER_HOUR, hour.end - (now - NANOSECONDS_PER_DAY))
-        covered += hour.covered * inside
-        up += (hour.covered - hour.down) * inside
-    return covered, up
-
-
-def _departed(usage: RecentUsage) -> frozenset[Product]:
-    """Products that have left: they hold nothing any more, and are not intermittent."""
-    last: dict[Product, Instant] = {}
-    for hour in usage.hours:
-        last.update(dict.fromkeys(hour.products, hour.start))
-    present = usage.hours[-1].start - (LEFT_AFTER_HOURS - 1) * NANOSECONDS_PER_HOUR
-    gone = {product for product, start in last.items() if start < present}
-    return frozenset(gone - usage.intermittent - {UNASSIGNED})
-
-
 _NOTHING: Final[Owners] = {}
 
 
-def _gpu_use(outcome: GpuOutcome, usage: RecentUsage, departed: frozenset[Product], now: Instant) -> _GpuUse:
+def _gpu_use(outcome: GpuOutcome, day: "_DayOfUsage", departed: frozenset[Product]) -> _GpuUse:
     """Continued use of a GPU: by its products since the latest of them arrived, at most of 24 hours."""
     gpu = outcome.gpu
-    since = now - NANOSECONDS_PER_DAY
-    newest: set[Product] = set()
-    first_held = {product: at for product, at in usage.first_held.items() if since < at <= now}
-    first_held.pop(UNASSIGNED, None)
-    for product, arrived in first_held.items():
-        if not any(product in hour.time.get(gpu, ()) for hour in usage.hours):
-            continue
-        if since < arrived:
-            since, newest = arrived, {product}
-        elif newest and arrived == since:
-            newest.add(product)
-    time: dict[Product, int] = {}
-    energy: dict[Product, int] = {}
-    joules = over = 0
+    since, newest = day.latest_arrival(gpu)
+    cut, whole, running = day.after(since)
     cut_time: dict[Product, int] = {}
     cut_energy: dict[Product, int] = {}
-    whole = 1
-    for hour in usage.hours:
-        if hour.start + NANOSECONDS_PER_HOUR <= since:
-            continue
-        times, energies = hour.time.get(gpu, _NOTHING), hour.energy.get(gpu, _NOTHING)
-        if hour.start < since:  # the oldest hour, if any
-            parts, whole = _parts_after(times, hour, since, now, newest)
+    denominator = 1
+    for hour in cut:  # the oldest hour, if any
+        if hour.end > since:
+            times, energies = hour.time.get(gpu, _NOTHING), hour.energy.get(gpu, _NOTHING)
+            parts, denominator = _parts_after(times, hour, since, day.now, newest)
             cut_time, cut_energy = _numerators(times, parts), _numerators(energies, parts)
-            continue
-        own = 0
-        for product, used in times.items():
-            time[product] = time.get(product, 0) + used
-            own += used
-        for product, used in energies.items():
-            energy[product] = energy.get(product, 0) + used
-            joules += used
-        # Of the hour in which a GPU appears its own time counts; after it, hours in which it was off as well.
-        over += max(own, hour.covered) if over or any(cut_time.values()) else own
+    was_here = any(cut_time.values())
+    sums = whole.of(gpu)
+    time, energy, joules = dict(sums.time), dict(sums.energy), sums.joules
+    over = sums.over_if_here if was_here else sums.over
+    for hour in running:
+        times, energies = hour.time.get(gpu, _NOTHING), hour.energy.get(gpu, _NOTHING)
+        add_all(time, times)
+        add_all(energy, energies)
+        joules += sum(energies.values())
+        over += _over(times, hour, was_here=was_here or over > 0)
     if cut_time or cut_energy:
         # Everything gets the denominator of the part: a mean over few minutes is exact too.
-        time, energy = _sum(time, whole, cut_time), _sum(energy, whole, cut_energy)
-        joules = joules * whole + sum(cut_energy.values())
-        over = over * whole + sum(cut_time.values())
+        time, energy = _sum(time, denominator, cut_time), _sum(energy, denominator, cut_energy)
+        joules = joules * denominator + sum(cut_energy.values())
+        over = over * denominator + sum(cut_time.values())
     for each in (time, energy):
         for product in departed.intersection(each):
             del each[product]
@@ -259,6 +229,134 @@ def _gpu_use(outcome: GpuOutcome, usage: RecentUsage, departed: frozenset[Produc
         # It has no history yet, or its products have all left: its present ones count.
         time = _products(outcome)
     return _GpuUse(time, energy if any(energy.values()) else time, joules, over)
+
+
+def _over(times: Owners, hour: UsageHour, *, was_here: bool) -> Nanoseconds:
+    """The time of an hour that a GPU's energy was used over.
+
+    Of the hour in which a GPU appears its own time counts; after it, hours in which it was off as well.
+    """
+    own = sum(times.values())
+    return max(own, hour.covered) if was_here else own
+
+
+class _GpuSums(NamedTuple):
+    """One GPU in consecutive hours. `over` is the time of its energy where it was not here before them,
+    `over_if_here` where it was.
+    """
+
+    time: Owners
+    energy: Owners
+    joules: Millijoules
+    over: Nanoseconds
+    over_if_here: Nanoseconds
+
+
+class _WholeHours(NamedTuple):
+    """Sums of consecutive hours: the metered time, its part without rent, each GPU, and when each product
+    last held one.
+    """
+
+    covered: Nanoseconds
+    down: Nanoseconds
+    gpus: Mapping[Gpu, _GpuSums]
+    last: Mapping[Product, Instant]
+
+    def of(self, gpu: Gpu) -> _GpuSums:
+        """Those of a GPU."""
+        return self.gpus.get(gpu) or _GpuSums({}, {}, 0, 0, self.covered)
+
+
+@lru_cache(maxsize=8)  # hours that have ended seldom change: half a millisecond a tick, after a day
+def _whole_hours(hours: tuple[UsageHour, ...]) -> _WholeHours:
+    last: dict[Product, Instant] = {}
+    for hour in hours:
+        last.update(dict.fromkeys(hour.products, hour.start))
+    gpus: dict[Gpu, _GpuSums] = {}
+    for gpu in {gpu: None for hour in hours for gpu in (*hour.time, *hour.energy)}:
+        time: dict[Product, int] = {}
+        energy: dict[Product, int] = {}
+        over = over_if_here = 0
+        for hour in hours:
+            times = hour.time.get(gpu, _NOTHING)
+            add_all(time, times)
+            add_all(energy, hour.energy.get(gpu, _NOTHING))
+            over += _over(times, hour, was_here=over > 0)
+            over_if_here += _over(times, hour, was_here=True)
+        gpus[gpu] = _GpuSums(time, energy, sum(energy.values()), over, over_if_here)
+    covered, down = sum(hour.covered for hour in hours), sum(hour.down for hour in hours)
+    return _WholeHours(covered, down, gpus, last)
+
+
+class _DayOfUsage:
+    """Usage of the last 24 hours up to `now`."""
+
+    def __init__(self, usage: RecentUsage, now: Instant) -> None:
+        self.now = now
+        self._usage = usage
+        self._since = now - NANOSECONDS_PER_DAY
+        self._parts: dict[Instant, tuple[tuple[UsageHour, ...], _WholeHours, tuple[UsageHour, ...]]] = {}
+        self._first_held = {
+            product: at
+            for product, at in usage.first_held.items()
+            if self._since < at <= now and product != UNASSIGNED
+        }
+
+    def after(self, since: Instant) -> tuple[tuple[UsageHour, ...], _WholeHours, tuple[UsageHour, ...]]:
+        """The hours that began before an instant, those after it that have ended, and the running one."""
+        if since not in self._parts:  # the same for most GPUs
+            hours = self._usage.hours
+            first = bisect_left(hours, since, key=_start)
+            self._parts[since] = hours[:first], _whole_hours(hours[first:-1]), hours[first:][-1:]
+        return self._parts[since]
+
+    def uptime(self) -> tuple[int, int]:
+        """Metered time, and the part that hourly rent was owed for, as a ratio.
+
+        Both are multiples of a fraction of a nanosecond.
+        """
+        cut, whole, running = self.after(self._since)
+        covered, down = whole.covered * NANOSECONDS_PER_HOUR, whole.down * NANOSECONDS_PER_HOUR
+        for hour in (*cut, *running):
+            inside = min(NANOSECONDS_PER_HOUR, hour.end - self._since)
+            covered += hour.covered * inside
+            down += hour.down * inside
+        return covered, covered - down
+
+    def departed(self) -> frozenset[Product]:
+        """Products that have left: they hold nothing any more, and are not intermittent."""
+        cut, whole, running = self.after(self._since)
+        last: dict[Product, Instant] = {}
+        for hour in cut:
+            last.update(dict.fromkeys(hour.products, hour.start))
+        last.update(whole.last)
+        for hour in running:
+            last.update(dict.fromkeys(hour.products, hour.start))
+        present = self._usage.hours[-1].start - (LEFT_AFTER_HOURS - 1) * NANOSECONDS_PER_HOUR
+        gone = {product for product, start in last.items() if start < present}
+        return frozenset(gone - self._usage.intermittent - {UNASSIGNED})
+
+    def latest_arrival(self, gpu: Gpu) -> tuple[Instant, set[Product]]:
+        """When the latest product of a GPU arrived, and which arrived then; 24 hours ago where none did."""
+        since = self._since
+        newest: set[Product] = set()
+        if not self._first_held:
+            return since, newest
+        cut, whole, running = self.after(since)
+        on_gpu = {
+            *whole.of(gpu).time,
+            *(product for hour in (*cut, *running) for product in hour.time.get(gpu, ())),
+        }
+        for product in on_gpu & self._first_held.keys():
+            arrived = self._first_held[product]
+            if since < arrived:
+                since, newest = arrived, {product}
+            elif newest and arrived == since:
+                newest.add(product)
+        return since, newest
+
+
+_start: Final = attrgetter("start")
 
 
 def _parts_after(

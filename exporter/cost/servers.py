@@ -6,14 +6,14 @@ from typing import Final, NamedTuple
 
 from exporter.cost import counters, split
 from exporter.cost.counters import CounterDeltas, EndpointTick
-from exporter.cost.division import UNDIVIDED, DividedServer, Divider, OwnerQuota, divide_counts
+from exporter.cost.division import DividedServer, Divider, OwnerQuota, divide_counts
 from exporter.cost.latency import LatencyCount, LatencyKey, LatencyTick, latency_deltas
 from exporter.cost.load import combined
 from exporter.cost.money import WHOLE, portions
 from exporter.cost.policy import CardinalityLimits, CostPolicy
 from exporter.cost.postings import OTHER, CostOwner, LatencyPosting, RequestPosting, TokenPosting
 from exporter.cost.split import ModelDelta, PhaseSeconds, PhaseSplit
-from exporter.cost.state import EndpointState, GatewayState, ModelState, ServerState, State
+from exporter.cost.state import UNDIVIDED, EndpointState, GatewayState, ModelState, ServerState, State
 from exporter.frozen import dataclass, replace
 from exporter.readings import (
     KINDS,
@@ -177,7 +177,11 @@ def _server_delta(
     sums: CounterDeltas = {}
     request_seconds: dict[str, PhaseSeconds] = {}
     engine_seconds: dict[str, PhaseSeconds] = {}
+    up = restarted = False
+    world_size = 0
     for reading, tick in zip(readings, ticks, strict=True):
+        up, restarted = up or reading.up, restarted or tick.restarted
+        world_size = max(world_size, reading.world_size or 0)
         counted_by_peer = COUNTED_BY_PEER[reading.role]
         for (model, quantity), value in tick.deltas.items():
             if quantity in counted_by_peer:
@@ -196,8 +200,6 @@ def _server_delta(
         for (model, objective, basis), count in latency.counts.items():
             latency_key = (names.admit(model), objective, basis)
             observed[latency_key] = observed.get(latency_key, LatencyCount()).plus(count)
-    up = any(reading.up for reading in readings)
-    restarted = any(tick.restarted for tick in ticks)
     models: dict[str, ModelDelta] = {}
     for name in names.all():
         # After a restart counters begin at zero: nothing is left to subtract.
@@ -223,7 +225,7 @@ def _server_delta(
         reported=reported or before.served,
         models=models,
         loads=tuple(loads.values()),
-        world_size=max([reading.world_size or 0 for reading in readings]),
+        world_size=world_size,
         latencies=observed,
     )
 
@@ -237,13 +239,16 @@ def _load_sums(
     """
     by_model: dict[str, list[LoadReading]] = {}
     batches: dict[str, int] = {}
-    for load in (load for reading in readings for load in reading.loads):
-        name = names.admit(load.model)
-        by_model.setdefault(name, []).append(load)
-        if load.running is not None:
-            batches[name] = batches.get(name, 0) + (load.batches if load.running > 0 else 0)
-    silent = [reading for reading in readings if not reading.loads]
-    for name, loads in by_model.items():
+    silent = []
+    for reading in readings:
+        if not reading.loads:
+            silent.append(reading)
+        for load in reading.loads:
+            name = names.admit(load.model)
+            by_model.setdefault(name, []).append(load)
+            if load.running is not None:
+                batches[name] = batches.get(name, 0) + (load.batches if load.running > 0 else 0)
+    for name, loads in by_model.items() if silent else ():
         if any(not reading.up or name in map(names.admit, reading.models) for reading in silent):
             loads.append(LoadReading(name))
     return {name: combined(name, loads) for name, loads in by_model.items()}, batches
@@ -251,7 +256,8 @@ def _load_sums(
 
 def _count(sums: CounterDeltas, model: str, quantity: Quantity) -> int | None:
     """A whole number of requests of one model; `None` where nothing counts them."""
-    return max(0, round(sums[model, quantity])) if (model, quantity) in sums else None
+    count = sums.get((model, quantity))
+    return None if count is None else max(0, round(count))
 
 
 def _subtract(
@@ -264,9 +270,10 @@ def _subtract(
     pending = dict(before)
     tokens: dict[Kind, int] = {}
     for kind in KINDS:
-        if (model, kind) not in sums:
+        count = sums.get((model, kind))
+        if count is None:
             continue
-        net = round(sums[model, kind]) + pending.pop(kind, 0)
+        net = round(count) + pending.pop(kind, 0)
         if net < 0:
             pending[kind] = net
         tokens[kind] = max(0, net)
@@ -274,8 +281,9 @@ def _subtract(
 
 
 def _is_partial(before: ServerState, readings: Sequence[ServerReading], *, up: bool) -> bool:
-    if any(reading.role or reading.spans_hosts for reading in readings):
-        return True
+    for reading in readings:
+        if reading.role or reading.spans_hosts:
+            return True
     # Endpoints that do not answer may not report it: the server is what it was.
     return before.partial and not up
 
@@ -344,11 +352,6 @@ class ServersTick:
     implausible: Mapping[str, int] = field(default_factory=dict)
 
 
-def owner_shares(policy: CostPolicy, tick: ServerTick, model: str) -> Mapping[CostOwner, int]:
-    """The parts of `money.WHOLE` that each owner pays for a server's model, by the rules of now."""
-    return tick.owner_shares.get(model) or {policy.owner_of(tick.key, model): WHOLE}
-
-
 def advance(state: State, frame: Frame, elapsed: Nanoseconds, policy: CostPolicy) -> ServersTick:
     """Advance every watched endpoint and the servers they make up."""
     deltas = collect_deltas(state, frame, policy.limits)
@@ -357,8 +360,10 @@ def advance(state: State, frame: Frame, elapsed: Nanoseconds, policy: CostPolicy
         url: tick.implausible for url, tick in gateway_ticks.items() if tick.implausible
     }
     divided = [member for server in deltas.servers if (member := server.divided) is not None]
-    quota = OwnerQuota(policy.limits.parties, state.servers.values())
-    divider = Divider(policy, elapsed, divided, gateways, gateway_ticks, quota)
+    divider = None
+    if divided:
+        quota = OwnerQuota(policy.limits.parties, state.servers.values())
+        divider = Divider(policy, elapsed, divided, gateways, gateway_ticks, quota)
     servers: dict[ServerKey, ServerState] = dict(state.servers)
     ticks: dict[ServerKey, ServerTick] = {}
     tokens: list[TokenPosting] = []
@@ -395,12 +400,15 @@ def advance(state: State, frame: Frame, elapsed: Nanoseconds, policy: CostPolicy
 
 def renamed(state: State, frame: Frame) -> dict[ServerKey, ServerKey]:
     """The new keys of servers that have another since the last tick, by their own word the same processes."""
+    before = [(state.endpoints.get(reading.url), reading) for reading in frame.servers]
+    others = [(last, reading) for last, reading in before if last is not None and last.key != reading.key]
+    if not others:
+        return {}
     keys = {reading.key for reading in frame.servers}
-    before = ((state.endpoints.get(reading.url), reading) for reading in frame.servers)
     return {
         last.key: reading.key
-        for last, reading in before
-        if last is not None and last.key not in keys and last.identity and last.identity == reading.identity
+        for last, reading in others
+        if last.key not in keys and last.identity and last.identity == reading.identity
     }
 
 
@@ -429,19 +437,21 @@ class _ModelTick(NamedTuple):
 
 
 def _advance_model(
-    server: ServerDelta, model: str, divider: Divider, elapsed: Nanoseconds, policy: CostPolicy
+    server: ServerDelta, model: str, divider: Divider | None, elapsed: Nanoseconds, policy: CostPolicy
 ) -> _ModelTick:
     """Divide a model's tokens over cost owners, and its time over phases."""
     before, delta = server.before.models.get(model, NEW_MODEL), server.models[model]
-    division = before.division if server.division == server.before.division else UNDIVIDED
-    division, shares = divider.advance(server.key, model, division)
+    shares: Mapping[CostOwner, int]
     requests, preemptions = delta.requests, delta.preemptions
-    if server.division is None:
-        (owner,) = shares
+    if server.division is None or divider is None:
+        owner, division = policy.owner_of(server.key, model), UNDIVIDED
+        shares = {owner: WHOLE}
         tokens = [TokenPosting(owner, kind, count, server.since) for kind, count in delta.tokens.items()]
         finished = [] if requests is None else [RequestPosting(owner, requests)]
         preempted = [] if preemptions is None else [RequestPosting(owner, preemptions)]
     else:
+        division = before.division if server.division == server.before.division else UNDIVIDED
+        division, shares = divider.advance(server.key, model, division)
         amounts: dict[Quantity, int] = {kind: delta.tokens[kind] for kind in delta.tokens}
         if requests is not None:
             amounts["requests"] = requests

@@ -5,6 +5,7 @@ Plain values, stored in the ledger.
 
 from collections.abc import Mapping
 from dataclasses import field
+from typing import Final
 
 from exporter.cost.postings import CostOwner, OwnerPhase
 from exporter.frozen import dataclass
@@ -121,6 +122,10 @@ class LatencyState:
     marks: Mapping[str, LatencyMark] = field(default_factory=dict)
 
 
+NO_LATENCIES: Final = LatencyState()
+"""That of an endpoint without a service level."""
+
+
 @dataclass(frozen=True, slots=True)
 class EndpointState:
     """Marks of one endpoint (by URL).
@@ -140,7 +145,7 @@ class EndpointState:
     marks: CounterMarks = CounterMarks()
     answered: Instant = 0
     youngest: Instant = 0
-    latency: LatencyState = LatencyState()
+    latency: LatencyState = NO_LATENCIES
     engine: str = ""
     peer: Peer | None = None
 
@@ -182,6 +187,10 @@ class DivisionState:
     rounding: Mapping[Quantity, Mapping[CostOwner, int]] = field(default_factory=dict)
 
 
+UNDIVIDED: Final = DivisionState()
+"""The sums of a model that no gateway divides."""
+
+
 @dataclass(frozen=True, slots=True)
 class ModelState:
     """Trailing sums of one model of one server, each halved every 15 minutes.
@@ -206,7 +215,7 @@ class ModelState:
     since_finished: Nanoseconds | None = None
     since_computed: Nanoseconds | None = None
     pending_subtraction: Mapping[str, int] = field(default_factory=dict)
-    division: DivisionState = field(default_factory=DivisionState)
+    division: DivisionState = UNDIVIDED
 
 
 @dataclass(frozen=True, slots=True)

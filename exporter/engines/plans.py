@@ -5,7 +5,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from exporter.engines.layouts import Values
 from exporter.engines.load import REQUESTS_MAX, Gauges, load_readings
 from exporter.engines.spec import Engine
-from exporter.readings import CounterReading, LoadReading, Role, SequenceLimit
+from exporter.readings import CounterLayout, CounterReading, CounterRow, LoadReading, Role, SequenceLimit
 from exporter.units import LARGEST_COUNT
 
 
@@ -21,6 +21,7 @@ class PagePlan:
         "_counts",
         "_fixed",
         "_gauges",
+        "_layout",
         "_requests",
         "engine",
         "models",
@@ -53,12 +54,9 @@ class PagePlan:
             models: of all series.
         """
         self.engine, self.otherwise, self.role, self.models = engine, otherwise, role, frozenset(models)
-        self._counters = tuple(
-            [
-                (index, scale, one.series, one.model, one.quantity, one.sign, one.created)
-                for index, scale, one in counters
-            ]
-        )
+        counters = tuple(counters)
+        self._layout = CounterLayout.of([one for _, _, one in counters])
+        self._counters = tuple([(index, scale) for index, scale, _ in counters])
         self._gauges = [_indices(each) for each in (numbered.running, numbered.waiting, numbered.max_running)]
         self._caches = {
             model: [
@@ -78,16 +76,13 @@ class PagePlan:
 
     def readings(
         self, values: Values, limit: SequenceLimit | None
-    ) -> tuple[tuple[CounterReading, ...], tuple[LoadReading, ...]] | None:
+    ) -> tuple[CounterRow, tuple[LoadReading, ...]] | None:
         """The counters and loads of a page of these values; `None` where one of them may not be plausible."""
         if not (
             _within(LARGEST_COUNT, values, self._counts) and _within(REQUESTS_MAX, values, self._requests)
         ):
             return None
-        counters = [
-            CounterReading(series, model, quantity, values[index] * scale, sign, created)
-            for index, scale, series, model, quantity, sign, created in self._counters
-        ]
+        counters = CounterRow(self._layout, [values[index] * scale for index, scale in self._counters])
         running, waiting, max_running = [
             {model: [values[index] for index in ranks] for model, ranks in gauge.items()}
             for gauge in self._gauges
@@ -98,7 +93,7 @@ class PagePlan:
             ]
             for model, ranks in self._caches.items()
         }
-        return tuple(counters), load_readings(Gauges(running, waiting, max_running, caches), limit)
+        return counters, load_readings(Gauges(running, waiting, max_running, caches), limit)
 
 
 def _indices(numbered: Mapping[str, Sequence[float]]) -> dict[str, list[int]]:

@@ -23,7 +23,15 @@ from exporter.readings.hardware import (
     MigInstance,
     NodeLabels,
 )
-from exporter.readings.series import CROWDED, CounterColumns, SeriesColumns, counter_readings, digest
+from exporter.readings.series import (
+    CROWDED,
+    CounterColumns,
+    CounterLayout,
+    CounterRow,
+    SeriesColumns,
+    counter_readings,
+    digest,
+)
 from exporter.readings.serving import (
     KINDS,
     OBJECTIVES,
@@ -66,7 +74,9 @@ __all__ = [
     "UNKNOWN_LOCATION",
     "AccessDeniedError",
     "CounterColumns",
+    "CounterLayout",
     "CounterReading",
+    "CounterRow",
     "DividedBy",
     "Division",
     "ErrorCounts",

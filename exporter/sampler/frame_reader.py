@@ -19,7 +19,7 @@ from exporter.readings import (
     UnreadServer,
     unread_reason,
 )
-from exporter.sources.configured import holders
+from exporter.sources.configured import ConfiguredHolders
 from exporter.sources.discovery import Discovery
 from exporter.sources.discovery.servers import DiscoveryResult
 from exporter.sources.gather import Gather, Gathered
@@ -66,6 +66,7 @@ class FrameReader:
     nvml: Source[tuple[GpuReading, ...]]
     discovery: Discovery | None = None
     same_servers: SameServers = field(default_factory=SameServers)
+    holders: ConfiguredHolders = field(default_factory=ConfiguredHolders)
 
     def read(
         self,
@@ -112,7 +113,7 @@ class FrameReader:
                 else _silent(endpoint, answer, first.get(endpoint.url))
                 for endpoint, answer in answered
             ),
-            holders=(*holders(config.servers, gpus or ()), *discovered.holders),
+            holders=(*self.holders.of(config.servers, gpus or ()), *discovered.holders),
             unknown_gpus=discovered.unknown_gpus,
             owners=discovered.owners,
             health=tuple(answer.health for answer in gathered),

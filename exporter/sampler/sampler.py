@@ -249,10 +249,11 @@ class Sampler:
         Also reads that another process answered than the one before, as behind an address of several: its
         counts in between are unknown. And series that rose by more than any server counts.
         """
+        implausible = outcome.implausible
         for answer in gathered:
             reading = answer.reading
-            if isinstance(reading, ServerReading | GatewayReading):
-                times = outcome.implausible.get(reading.url, 0)
+            if implausible and isinstance(reading, ServerReading | GatewayReading):
+                times = implausible.get(reading.url, 0)
                 self._health.count(answer.health.source, "implausible_tokens", times)
             if not isinstance(reading, ServerReading):
                 continue

@@ -192,6 +192,18 @@ def test_a_life_that_ends_in_the_month() -> None:
     }
 
 
+def test_an_hour_that_changes_after_its_end_counts_as_it_is_now() -> None:
+    """All day the GPU was of one product, and by what was posted late half of it of another."""
+    now = ON_THE_15TH
+    noon = now - DAY // 2
+    spells = [("chat", now - DAY, noon), ("search", noon, now)]
+    late = day(now, {0: spells}, intermittent=["chat"])
+    for usage, expected in ((whole_day(), {"chat": 1.0}), (late, {"chat": 0.5, "search": 0.5})) * 2:
+        actual = projected(cost_policy(rent(10)), usage)
+        left = sum(period.amount for period in actual.periods)
+        assert {product: amount / left for product, amount in actual.rest.items()} == expected
+
+
 def test_a_product_that_is_an_hour_old_counts_by_its_own_hour() -> None:
     """10 dollars so far and 467 hours left at 10: 4,680, though nobody held its GPU for 23 hours."""
     now = moment("2026-11-11T13:00:00+00:00")
