@@ -96,9 +96,10 @@ class Poster:
             if adjustment.number not in numbered and abs(served.get(cell, 0) + added) <= LARGEST:
                 cells[cell] = added
                 numbered[adjustment.number] = adjustment
-        connection.executemany(
-            "UPDATE adjustment SET posted = ? WHERE id = ?", [(now, number) for number in numbered]
-        )
+        if numbered:
+            connection.executemany(
+                "UPDATE adjustment SET posted = ? WHERE id = ?", [(now, number) for number in numbered]
+            )
         return cells, numbered
 
     def failed(self) -> None:

@@ -324,7 +324,7 @@ class HistoryWriter:
                 earlier = _earlier(connection, before, of_hour)
                 peak_memory.raise_rows(earlier, written.setdefault(of_hour, {}), peaks, keys)
         for (table, period), rows in written.items():
-            schema.write_rows(connection, table, [(period, *key, value) for key, value in rows.items()])
+            schema.write_rows(connection, table, rows, rows.values(), period)
         if self._pruning or any(before.latest.get(table) != period for table, period in written):
             self._pruning = _prune(connection, hours_floor)
         return _after(before, written)

@@ -41,9 +41,10 @@ class _HourSums:
 
 
 class _BeforeHour(NamedTuple):
-    """Sums of the 24 hours before the `latest` one, and the cost of each hour of a month before it."""
+    """The 24 hours before the `latest` one, their sums, and the cost of each hour of a month before it."""
 
     latest: int
+    hours: tuple[Hour, ...]
     tokens: Mapping[tuple[CostOwner, Kind], int]
     components: Mapping[str, Picodollars]
     month: tuple[Picodollars | None, ...]
@@ -89,25 +90,34 @@ class LastDay:
     def recent(self, totals: Totals, now: Instant) -> RecentHistory:
         """The recent history at an instant."""
         latest = hour_of(now)
-        hours = [(hour, self._hours.get(hour, _HourSums())) for hour in range(latest - DAY_HOURS, latest + 1)]
-        before, now_sums = self._before, hours[-1][1]
+        before = self._before
         if before is None or before.latest != latest:
-            self._before = before = _BeforeHour(
-                latest,
-                _merged(sums.tokens for _, sums in hours[:-1]),
-                _merged(sums.components for _, sums in hours[:-1]),
-                _hourly_cost(totals, latest),
-            )
+            self._before = before = self._before_hour(totals, latest)
+        current = self._sums(latest)
         return RecentHistory(
-            hours=tuple(
-                Hour(hour * NANOSECONDS_PER_HOUR, dict(sums.money), totals.hour_covered.get(hour, 0))
-                for hour, sums in hours
-            ),
-            tokens=_merged((before.tokens, now_sums.tokens)),
-            components=_merged((before.components, now_sums.components)),
-            mix=_merged(sums.mix for _, sums in hours[-MIX_HOURS:]),
+            hours=(*before.hours, _hour(latest, current, totals)),
+            tokens=_merged((before.tokens, current.tokens)),
+            components=_merged((before.components, current.components)),
+            mix=_merged(self._sums(hour).mix for hour in range(latest + 1 - MIX_HOURS, latest + 1)),
             before=before.month,
         )
+
+    def _before_hour(self, totals: Totals, latest: int) -> _BeforeHour:
+        hours = {hour: self._sums(hour) for hour in range(latest - DAY_HOURS, latest)}
+        return _BeforeHour(
+            latest,
+            tuple(_hour(hour, sums, totals) for hour, sums in hours.items()),
+            _merged(sums.tokens for sums in hours.values()),
+            _merged(sums.components for sums in hours.values()),
+            _hourly_cost(totals, latest),
+        )
+
+    def _sums(self, hour: int) -> _HourSums:
+        return self._hours.get(hour) or _HourSums()
+
+
+def _hour(hour: int, sums: _HourSums, totals: Totals) -> Hour:
+    return Hour(hour * NANOSECONDS_PER_HOUR, dict(sums.money), totals.hour_covered.get(hour, 0))
 
 
 def _hourly_cost(totals: Totals, latest: int) -> tuple[Picodollars | None, ...]:

@@ -584,6 +584,5 @@ def _write_state(
         " ON CONFLICT (scope, key) DO UPDATE SET body = excluded.body",
         [(*scope, text) for scope, text in after.items() if before.get(scope) != text],
     )
-    connection.executemany(
-        "DELETE FROM state WHERE scope = ? AND key = ?", [scope for scope in before if scope not in after]
-    )
+    if gone := before.keys() - after.keys():
+        connection.executemany("DELETE FROM state WHERE scope = ? AND key = ?", gone)

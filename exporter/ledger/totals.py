@@ -516,7 +516,7 @@ def write_totals(connection: sqlite3.Connection, keys: Keys, changed: Changed) -
         if totals:
             schema.check_totals(totals.values(), name)
             row = keys.rows(LAYOUTS[name], lasting=name not in PRUNED)
-            schema.write_rows(connection, name, [(*row(key), total) for key, total in totals.items()])
+            schema.write_rows(connection, name, map(row, totals), totals.values())
 
 
 def read_totals(connection: sqlite3.Connection) -> Totals:

@@ -105,6 +105,7 @@ def test_what_is_posted_to_an_hour_that_passed_is_drawn_there(path: Path, clock:
     recent = history(ledger, gap.end)
 
     assert (recent.before[-1], recent.hours[-2].money["unobserved"]) == (42, 4)
+    assert recent.hours[-2].covered == HOUR + MINUTE
     ledger.close()
 
 
