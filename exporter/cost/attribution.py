@@ -164,7 +164,7 @@ def shares(holders: Iterable[Holder], slices: Slices | None = None) -> tuple[Gpu
     return tuple(parts)
 
 
-@lru_cache(maxsize=256)  # of each GPU the last holders, which seldom change: 2 us for each of several
+@lru_cache(maxsize=32)  # as many GPUs as a host has, or twice: holders seldom change, and cost 2 us each
 def _whole_card(holders: tuple[Holder, ...]) -> tuple[GpuShare, ...]:
     return tuple(_divided(holders, WHOLE, OUTSIDE_INSTANCES, "whole"))
 
