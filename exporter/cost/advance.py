@@ -3,6 +3,7 @@
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import field
+from functools import lru_cache
 from operator import attrgetter
 from typing import Final
 
@@ -148,7 +149,7 @@ def advance(state: State, frame: Frame, policy: CostPolicy) -> TickOutcome:
         preemptions=served.preemptions,
         equivalents=equivalents(served.tokens, policy.compare) if policy.compare else (),
         energy=tuple(EnergyPosting(gpu.state.gpu, gpu.energy) for gpu in accruals if gpu.counted),
-        owners=tuple(sorted(_owners(accruals, served, policy))),
+        owners=_sorted(frozenset(_owners(accruals, served, policy))),
         implausible=(("energy", sum(gpu.implausible for gpu in accruals)),),
         day=day_of(frame.wall - 1, policy.zone).name,
         zone=policy.zone.key,
@@ -376,6 +377,11 @@ def _rebooted(state: State) -> State:
         for uuid, gpu in state.gpus.items()
     }
     return replace(state, gpus=gpus)
+
+
+@lru_cache(maxsize=1)  # the owners of a tick are nearly always those of the last one
+def _sorted(owners: frozenset[CostOwner]) -> tuple[CostOwner, ...]:
+    return tuple(sorted(owners))
 
 
 def _owners(accruals: Iterable[GpuAccrual], served: ServersTick, policy: CostPolicy) -> set[CostOwner]:

@@ -4,6 +4,7 @@ import math
 import re
 from collections.abc import Iterable, Mapping
 from fractions import Fraction
+from functools import lru_cache
 from math import lcm
 from typing import Final, Literal
 
@@ -146,7 +147,7 @@ def shares(holders: Iterable[Holder], slices: Slices | None = None) -> tuple[Gpu
         slices: the parts of its instances, `None` for a card without MIG.
     """
     if slices is None:
-        return tuple(_divided(holders, WHOLE, OUTSIDE_INSTANCES, "whole"))
+        return _whole_card(tuple(holders))
     inside: dict[str, list[Holder]] = {instance: [] for instance in slices}
     outside: list[Holder] = []
     for holder in holders:
@@ -161,6 +162,11 @@ def shares(holders: Iterable[Holder], slices: Slices | None = None) -> tuple[Gpu
     if rest:
         parts += _divided(outside, rest, OUTSIDE_INSTANCES, "mig")
     return tuple(parts)
+
+
+@lru_cache(maxsize=32)  # as many GPUs as a host has, or twice: holders seldom change, and cost 2 us each
+def _whole_card(holders: tuple[Holder, ...]) -> tuple[GpuShare, ...]:
+    return tuple(_divided(holders, WHOLE, OUTSIDE_INSTANCES, "whole"))
 
 
 def _divided(holders: Iterable[Holder], part: int, instance: str, alone: ShareMethod) -> Iterable[GpuShare]:
