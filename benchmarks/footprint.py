@@ -51,11 +51,11 @@ class FootprintFigures:
 
 def measure(made: Host, minutes: float, figures: FootprintFigures, lock: threading.Lock) -> None:
     """One run, with servers."""
-    uses = _uses(made, minutes)
+    measured = _used_by_each(made, minutes)
     page = made.daemon.scrape()
     made.see_that_all_is_metered(page)
     with lock:
-        for name, (before, after) in uses.items():
+        for name, (before, after) in measured.items():
             resident = after.resident_bytes / MEBIBYTE
             grown = (after.resident_bytes - before.resident_bytes) / 1024
             figures.note(f"resident memory after {minutes:g} min", name, "MiB", resident)
@@ -71,14 +71,14 @@ def measure_without_servers(
     made: Host, minutes: float, figures: FootprintFigures, lock: threading.Lock
 ) -> None:
     """One run of ours beside the exporter that reads the same GPUs, at the same interval."""
-    uses = _uses(made, minutes)
+    measured = _used_by_each(made, minutes)
     made.see_that_all_is_metered(made.daemon.scrape())
     with lock:
         for name in (OURS, NVITOP_SLOWER):
-            figures.note("CPU of 10 s, without servers", name, "ms", _cpu(*uses[name]) * 10_000)
+            figures.note("CPU of 10 s, without servers", name, "ms", _cpu(*measured[name]) * 10_000)
 
 
-def _uses(made: Host, minutes: float) -> dict[str, tuple[Used, Used]]:
+def _used_by_each(made: Host, minutes: float) -> dict[str, tuple[Used, Used]]:
     """What each program had used before and after these minutes, scraped once in each interval."""
     pause = threading.Event()
     before = {name: used(program.pid) for name, program in made.programs.items()}

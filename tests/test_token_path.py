@@ -25,6 +25,7 @@ from exporter.cost.split import ModelDelta
 from exporter.cost.state import State
 from exporter.engines import ENGINES, Page, interpret, read, wanted
 from exporter.readings import CounterReading, Frame, ServerKey, ServerReading
+from exporter.sources import http_client
 from exporter.sources.gather import Gatherer
 from exporter.sources.server import ServerSource, shared_client
 from exporter.tariff.tariff import Tariff
@@ -104,9 +105,9 @@ class RecordingSocket:
 def test_the_calls_before_the_first_byte(url: str, monkeypatch: pytest.MonkeyPatch) -> None:
     """From the socket up: the client, the fetcher, the source; then the gatherer's thread."""
     calls: list[list[str]] = []
-    connect = socket.create_connection
+    connect = http_client._connection
     monkeypatch.setattr(
-        socket, "create_connection", lambda *options: RecordingSocket(connect(*options), calls)
+        http_client, "_connection", lambda *options: RecordingSocket(connect(*options), calls)
     )
     clock = SystemClock()
     source = ServerSource(ServerKey("", "chat"), url, shared_client(), clock, engine="vllm")

@@ -106,7 +106,7 @@ def test_histograms_that_change_alone_are_read(make: Make, site: ScriptedServer,
 def test_a_changed_page_is_searched_once_for_histograms(
     make: Make, site: ScriptedServer, vllm_page: bytes, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """The lines that tell whether it changed are the ones that are read."""
+    """The lines that tell whether it changed are the ones that are read; from the third on, by their offsets."""
     searched: list[bytes] = []
     lines = WantedSeries.lines
 
@@ -124,7 +124,7 @@ def test_a_changed_page_is_searched_once_for_histograms(
         read.append(source.read().latencies)
 
     assert read == [(replace(READ, total=float(total)),) for total in (5, 6, 7)]
-    assert searched == pages
+    assert searched == pages[:2]
 
 
 def test_histograms_of_another_engine_are_its_own(make: Make, site: ScriptedServer, vllm_page: bytes) -> None:
