@@ -26,7 +26,7 @@ class Format:
     content_type: str
     family: Callable[[Metric], str]
     help_text: Callable[[str], str]
-    end: str
+    end: bytes
 
 
 _ESCAPES: Final = str.maketrans({"\\": r"\\", "\n": r"\n", '"': r"\""})
@@ -36,13 +36,13 @@ TEXT: Final = Format(
     "text/plain; version=0.0.4; charset=utf-8",
     family=lambda metric: metric.name,
     help_text=lambda text: text.translate(_ESCAPES_BUT_QUOTES),
-    end="",
+    end=b"",
 )
 OPENMETRICS: Final = Format(
     "application/openmetrics-text; version=1.0.0; charset=utf-8",
     family=lambda metric: metric.name.removesuffix("_total") if metric.type == "counter" else metric.name,
     help_text=lambda text: text.translate(_ESCAPES),
-    end="# EOF\n",
+    end=b"# EOF\n",
 )
 
 
@@ -73,7 +73,7 @@ class FamilyText:
     series: list[tuple[int, str]]
     duplicates: int
     not_finite: int = 0
-    text: str = ""
+    text: bytes = b""
     part: object = _UNKNOWN
     _values: bytes | None = None
 
@@ -94,7 +94,7 @@ class FamilyText:
                 if isfinite(value := numbers[position])
             ]
             self.not_finite = len(self.series) - len(lines)
-            self.text = "".join([self.head, *lines]) if lines else ""
+            self.text = "".join([self.head, *lines]).encode() if lines else b""
             self._values = packed
         self.part = _UNKNOWN
 
@@ -134,7 +134,7 @@ class Writer:
 
     def page(self, families: Iterable[FamilyText]) -> bytes:
         """The page of families. Values that are not finite are left out."""
-        return "".join([*(family.text for family in families), self._form.end]).encode()
+        return b"".join([*(family.text for family in families), self._form.end])
 
     def _head(self, metric: Metric) -> str:
         name, text = self._form.family(metric), self._form.help_text(metric.help)
