@@ -106,7 +106,7 @@ def test_histograms_that_change_alone_are_read(make: Make, site: ScriptedServer,
 def test_a_changed_page_is_searched_once_for_histograms(
     make: Make, site: ScriptedServer, vllm_page: bytes, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """The lines that tell whether it changed are the ones that are read; from the third on, by their offsets."""
+    """The lines that tell whether it changed are the ones that are read; the third page is not searched."""
     searched: list[bytes] = []
     lines = WantedSeries.lines
 
