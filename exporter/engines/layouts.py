@@ -28,7 +28,9 @@ UNSEARCHED_MAX: Final = 30
 """Pages in a row that are read by their offsets alone, five minutes at 10 s; the next one is searched."""
 
 NEAR: Final = 32
-"""Bytes by which all lines between two wanted ones may grow or shrink: digits do so, a new line is longer."""
+"""Bytes by which all lines between two wanted ones may grow or shrink, as digits make them.
+
+Fewer where a wanted line may be as short: a new one is to be seen at once."""
 
 _NUMBERS: Final = re.compile(rb"[-+.0-9A-Za-z]{1,64}+(?:\n[-+.0-9A-Za-z]{1,64}+)*+")
 
@@ -84,7 +86,9 @@ class PageLayout:
 
     def note_offsets(self, page: bytes, lines: Sequence[WantedLine]) -> None:
         """Note where the lines are on a page of this layout that was searched."""
-        self._offsets = _Offsets.of(page, [start for _, _, start in lines])
+        # A line of a name has a space, a digit and its end besides.
+        near = min([NEAR, *[len(name) + 2 for name in self._wanted.names]])
+        self._offsets = _Offsets.of(page, [start for _, _, start in lines], near)
 
     def page(self, values: Values) -> PageOfLayout:
         """The page of these values."""
@@ -124,39 +128,40 @@ class _Offsets:
     and the first after `UNSEARCHED_MAX`. Its tokens are late.
     """
 
-    __slots__ = ("_offsets", "_rest", "_unsearched")
+    __slots__ = ("_near", "_offsets", "_rest", "_unsearched")
 
-    def __init__(self, offsets: Iterable[tuple[int, bytes]], rest: int) -> None:
+    def __init__(self, offsets: Iterable[tuple[int, bytes]], rest: int, near: int) -> None:
         self._offsets = tuple([(at, begin, len(begin)) for at, begin in offsets])
         self._rest = rest
+        self._near = near
         self._unsearched = 0
 
     @classmethod
-    def of(cls, page: bytes, starts: Sequence[int]) -> "_Offsets | None":
+    def of(cls, page: bytes, starts: Sequence[int], near: int) -> "_Offsets | None":
         """The offsets of the lines that start there; `None` where one has no end of line on both sides."""
         if not starts or not starts[0] or not page.endswith(b"\n"):
             return None
         # From the end of the line before to the number: no other line has that.
         ends = [page.rindex(b" ", start, page.find(b"\n", start)) + 1 for start in starts]
         offsets = [(start - 1, page[start - 1 : end]) for start, end in zip(starts, ends, strict=True)]
-        return cls(offsets, len(page) - starts[-1])
+        return cls(offsets, len(page) - starts[-1], near)
 
     def values(self, page: bytes) -> Values | None:
         """The values of a page; `None` if it differs in more than values, or is to be searched."""
         self._unsearched += 1
         if self._unsearched > UNSEARCHED_MAX or not page.endswith(b"\n"):
             return None
-        find, numbers = page.find, []
+        find, numbers, near = page.find, [], self._near
         shift = start = 0
         for offset, begin, length in self._offsets:
-            near = offset + shift - NEAR
-            start = find(begin, max(0, near), near + length + 2 * NEAR)
+            first = offset + shift - near
+            start = find(begin, max(0, first), first + length + 2 * near)
             if start < 0:
                 return None
             shift = start - offset  # the values before it grew or shrank by some digits
             number = start + length
             numbers.append(page[number : find(b"\n", number)])
-        if abs(len(page) - 1 - start - self._rest) > NEAR:
+        if abs(len(page) - 1 - start - self._rest) > near:
             return None
         return _values(numbers)
 
