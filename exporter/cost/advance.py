@@ -277,7 +277,10 @@ def _listed(
         known = tuple(holders) if reading.up or holders else before.holders
         slices = attribution.mig_slices(reading) if reading.up else before.slices
         memory = (reading.memory_total_bytes if reading.up else None) or before.memory_bytes
-        if (reading.gpu, reading.index, reading.up, address, known, slices, memory) != _LISTED(before):
+        # Equal slices in another order are others: it is the order of their rows.
+        reordered = slices is not None and list(slices) != list(before.slices or ())
+        listing = reading.gpu, reading.index, reading.up, address, known, slices, memory
+        if reordered or listing != _LISTED(before):
             before = replace(
                 before,
                 gpu=reading.gpu,

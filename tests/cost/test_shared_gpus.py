@@ -1,5 +1,6 @@
 """Dollars, GPU time and energy of GPUs that several servers hold, and of cards cut into instances."""
 
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -260,6 +261,19 @@ def test_an_instance_that_is_gone_holds_nothing(meter: CheckedMeter) -> None:
     meter.tick(1, [cut()], [], [used(CHAT, None, None, "MIG-gone")])
     meter.tick(14, [cut()], [], [used(CHAT, None, None, "MIG-gone")])
     assert meter.dollars(server="unallocated") == 14 * DOLLAR
+
+
+def test_instances_keep_the_order_of_the_last_listing(meter: CheckedMeter) -> None:
+    """A card that is partitioned again has the same UUIDs in another order, which decides that of its rows.
+
+    Trap: equal parts by UUID are the parts of before.
+    """
+    card = cut({"3g": 0.5})
+    assert card.instances is not None
+    meter.tick(1, [card], [], (used(CHAT, None, None),))
+    outcome = meter.tick(10, [replace(card, instances=card.instances[::-1])], [], (used(CHAT, None, None),))
+    assert [share.instance for share in outcome.gpus[0].shares] == ["MIG-1g", "MIG-2g", "MIG-3g", ""]
+    assert list(outcome.state.gpus["GPU-0"].slices or ()) == ["MIG-1g", "MIG-2g", "MIG-3g"]
 
 
 def test_a_card_whose_instances_are_not_reported_is_held_whole(meter: CheckedMeter) -> None:
