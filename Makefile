@@ -118,7 +118,7 @@ captures: programs develop ## Run the engines that need no GPU, and record each 
 	@$(with_tools) python -m tests.recordings.record build/recordings $(PART)
 
 .PHONY: bench
-bench: programs develop ## Measure the daemon and its peers and write docs/benchmarks.md; half an hour, ARGS=--quick ten minutes
+bench: programs develop ## Measure the daemon and its peers and write docs/benchmarks.md; an hour, ARGS=--quick half an hour
 	@tools/need prometheus-node-exporter
 	@tools/environment .cache/peers requirements/peers.lock
 	@$(with_tools) python -m benchmarks $(ARGS)

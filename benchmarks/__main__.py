@@ -1,7 +1,7 @@
 """Everything that is measured, one after another, written to docs/benchmarks.md.
 
-    python -m benchmarks            # `make bench`: half an hour
-    python -m benchmarks --quick    # ten minutes: shorter runs, for a look
+    python -m benchmarks            # `make bench`: an hour
+    python -m benchmarks --quick    # half an hour: shorter runs, for a look
 
 The year (`python -m benchmarks.year`) and the soak (`python -m benchmarks.soak`) take hours: they are run
 alone. So are the simulated months of the projection (`python -m benchmarks.projection`), and the history of
@@ -21,7 +21,7 @@ WHOLE: Final[dict[str, Work]] = {
     "reader": reader.main,
     "ledger": ledger.main,
     "scrapes": scrape.main,
-    "footprint": lambda: footprint.main(minutes=10, runs=3),
+    "footprint": lambda: footprint.main(minutes=5, runs=3),
     "growth": lambda: growth.main(ticks=30, runs=3),
     "day": day.main,
     "series": series.main,

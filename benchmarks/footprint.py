@@ -1,9 +1,9 @@
 """Footprint of the daemon on a host of 8 GPUs and 8 vLLM servers, and of other exporters.
 
 nvidia_gpu_exporter is one of them where it is on PATH, with `fake-nvidia-smi` of its repository.
-Each is scraped every 10 s by one scraper. Several such hosts run side by side, each a run of its own.
+Each is scraped every 10 s by one scraper. One host runs at a time: two would take each other's caches.
 
-    python -m benchmarks.footprint [--minutes 10] [--runs 3]
+    python -m benchmarks.footprint [--minutes 5] [--runs 3]
 """
 
 import argparse
@@ -11,7 +11,6 @@ import gzip
 import tempfile
 import threading
 import time
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Final
@@ -49,33 +48,29 @@ class FootprintFigures:
         return subjects.index(item[0][0]), programs.index(item[0][1])
 
 
-def measure(made: Host, minutes: float, figures: FootprintFigures, lock: threading.Lock) -> None:
+def measure(made: Host, minutes: float, figures: FootprintFigures) -> None:
     """One run, with servers."""
     measured = _used_by_each(made, minutes)
     page = made.daemon.scrape()
     made.see_that_all_is_metered(page)
-    with lock:
-        for name, (before, after) in measured.items():
-            resident = after.resident_bytes / MEBIBYTE
-            grown = (after.resident_bytes - before.resident_bytes) / 1024
-            figures.note(f"resident memory after {minutes:g} min", name, "MiB", resident)
-            figures.note("its growth in that time", name, "KiB", grown)
-            figures.note("CPU of an hour", name, "s", _cpu(before, after) * 3600)
-            figures.note("CPU of 10 s", name, "ms", _cpu(before, after) * 10_000)
-        figures.note("series of a scrape", OURS, "", sum(map(len, page.rows.values())))
-        figures.note("bytes of a scrape, plain", OURS, "kB", len(page.body) / 1000)
-        figures.note("bytes of a scrape, gzip", OURS, "kB", len(gzip.compress(page.body)) / 1000)
+    for name, (before, after) in measured.items():
+        resident = after.resident_bytes / MEBIBYTE
+        grown = (after.resident_bytes - before.resident_bytes) / 1024
+        figures.note(f"resident memory after {minutes:g} min", name, "MiB", resident)
+        figures.note("its growth in that time", name, "KiB", grown)
+        figures.note("CPU of an hour", name, "s", _cpu(before, after) * 3600)
+        figures.note("CPU of 10 s", name, "ms", _cpu(before, after) * 10_000)
+    figures.note("series of a scrape", OURS, "", sum(map(len, page.rows.values())))
+    figures.note("bytes of a scrape, plain", OURS, "kB", len(page.body) / 1000)
+    figures.note("bytes of a scrape, gzip", OURS, "kB", len(gzip.compress(page.body)) / 1000)
 
 
-def measure_without_servers(
-    made: Host, minutes: float, figures: FootprintFigures, lock: threading.Lock
-) -> None:
+def measure_without_servers(made: Host, minutes: float, figures: FootprintFigures) -> None:
     """One run of ours beside the exporter that reads the same GPUs, at the same interval."""
     measured = _used_by_each(made, minutes)
     made.see_that_all_is_metered(made.daemon.scrape())
-    with lock:
-        for name in (OURS, NVITOP_SLOWER):
-            figures.note("CPU of 10 s, without servers", name, "ms", _cpu(*measured[name]) * 10_000)
+    for name in (OURS, NVITOP_SLOWER):
+        figures.note("CPU of 10 s, without servers", name, "ms", _cpu(*measured[name]) * 10_000)
 
 
 def _used_by_each(made: Host, minutes: float) -> dict[str, tuple[Used, Used]]:
@@ -125,20 +120,13 @@ def calls(folder: Path, figures: FootprintFigures) -> None:
 def main(minutes: float, runs: int) -> None:
     """Measure, print and write it down."""
     load = load_of_others()
-    figures, lock = FootprintFigures(), threading.Lock()
+    figures = FootprintFigures()
     with tempfile.TemporaryDirectory() as folder:
-
-        def run(number: int) -> None:
+        for number in range(runs):
             with host(Path(folder) / str(number), peers=True) as made:
-                measure(made, minutes, figures, lock)
-
-        def run_without_servers(number: int) -> None:
+                measure(made, minutes, figures)
             with host(Path(folder) / f"{number}-without", servers=0, peers=True) as made:
-                measure_without_servers(made, minutes, figures, lock)
-
-        with ThreadPoolExecutor(runs) as pool:
-            list(pool.map(run, range(runs)))
-            list(pool.map(run_without_servers, range(runs)))
+                measure_without_servers(made, minutes, figures)
         starts(Path(folder) / "starts", figures)
         calls(Path(folder) / "calls", figures)
     versions = [machine(), f"nvitop-exporter {version_of(str(PEER))}"]
@@ -152,7 +140,7 @@ def main(minutes: float, runs: int) -> None:
 
 if __name__ == "__main__":
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--minutes", type=float, default=10)
+    parser.add_argument("--minutes", type=float, default=5)
     parser.add_argument("--runs", type=int, default=3)
     options = parser.parse_args()
     main(options.minutes, options.runs)
