@@ -122,7 +122,7 @@ class _LayoutSamples(Mapping[str, tuple[Sample, ...]]):
 class _Offsets:
     """Where the wanted lines of a page begin, for the next pages with the same lines.
 
-    These are read near their offsets alone, in a tenth of the time of a search for names. Each wanted line
+    These are read near their offsets alone, in a third of the time of a search for names. Each wanted line
     must be as before, up to its value, and what is between two of them about as long. Another wanted line in
     place of an unwanted one waits for a page that is searched: the first one that differs in anything else,
     and the first after `UNSEARCHED_MAX`. Its tokens are late.
