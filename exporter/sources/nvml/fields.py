@@ -226,7 +226,7 @@ UTILIZATION_SAMPLES: Final = 1
 
 SAMPLE_FORMATS: Final = ("=Qd", "=QI4x", "=QQ", "=QQ", "=Qq", "=Qi4x", "=QH6x")
 """nvmlSample_t, a timestamp and a union of eight bytes, for each nvmlValueType_t.
-Members of pynvml's structures take 0.5 us each, and a ring has a hundred samples."""
+Members of pynvml's structures take 0.2 us each, three of each sample, and a ring has a hundred samples."""
 
 MEMORY_V2: Final = 40 | 2 << 24
 """The version of nvmlMemory_v2_t: its size and number."""
