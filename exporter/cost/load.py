@@ -67,8 +67,9 @@ def load_ratio(load: LoadReading) -> float | None:
     return FULL if load.waiting else max(ratios.values())
 
 
-Loads = Mapping[tuple[ServerKey, str], LoadReading]
-"""Load of each server and model. It is that of each team which a gateway divides the model over."""
+Loads = Mapping[tuple[ServerKey, str], float]
+"""Load ratio of each server and model whose load is known. It is that of each team which a gateway divides
+the model over."""
 
 
 def headroom(busy: Mapping[CostOwner, float], loads: Loads) -> dict[CostOwner, float]:
@@ -87,7 +88,6 @@ def load_rates(rates: Mapping[CostOwner, float], loads: Loads) -> dict[CostOwner
 
 def _ratios(owners: Iterable[CostOwner], loads: Loads) -> Iterator[tuple[CostOwner, float]]:
     for owner in owners:
-        load = loads.get((owner.key, owner.model))
-        ratio = None if load is None else load_ratio(load)
+        ratio = loads.get((owner.key, owner.model))
         if ratio is not None:
             yield owner, ratio

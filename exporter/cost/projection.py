@@ -448,27 +448,30 @@ def _energy_weights(segment: Segment) -> dict[Gpu, dict[Product, int]]:
     return {gpu: owners for gpu, owners in {**times, **paid}.items() if any(owners.values())}
 
 
-def rates(gpus: Iterable[GpuOutcome], prices: Iterable[Price]) -> dict[CostOwner, float]:
-    """Present dollars per hour by owner: rates by time, plus the mean power of five minutes."""
-    hourly_by_owner: dict[CostOwner, float] = {}
-    for owner_phase, part in _rate_parts(gpus, prices):
-        hourly_by_owner[owner_phase.owner] = hourly_by_owner.get(owner_phase.owner, 0.0) + part
-    return hourly_by_owner
+class OwnerRates(NamedTuple):
+    """Present dollars per hour by owner: all of them, and those that pay for work.
 
-
-def busy_rates(gpus: Iterable[GpuOutcome], prices: Iterable[Price]) -> dict[CostOwner, float]:
-    """Present dollars per hour that pay for work, by owner; 0 for an idle one.
-
-    An owner of a GPU that was not observed is left out: whether it worked is unknown.
+    `busy` is 0 for an idle owner. One of a GPU that was not observed is left out of it: whether it worked is
+    unknown.
     """
-    hourly_by_owner: dict[CostOwner, float] = {}
+
+    total: dict[CostOwner, float]
+    busy: dict[CostOwner, float]
+
+
+def rates(gpus: Iterable[GpuOutcome], prices: Iterable[Price]) -> OwnerRates:
+    """Present dollars per hour by owner: rates by time, plus the mean power of five minutes."""
+    total: dict[CostOwner, float] = {}
+    busy: dict[CostOwner, float] = {}
     unobserved: set[CostOwner] = set()
-    for owner_phase, part in _rate_parts(gpus, prices):
-        if owner_phase.phase == "unobserved" and part:
-            unobserved.add(owner_phase.owner)
-        busy = part if owner_phase.phase in BUSY_PHASES else 0.0
-        hourly_by_owner[owner_phase.owner] = hourly_by_owner.get(owner_phase.owner, 0.0) + busy
-    return {owner: hourly for owner, hourly in hourly_by_owner.items() if owner not in unobserved}
+    for (owner, phase), part in _rate_parts(gpus, prices):
+        if phase == "unobserved" and part:
+            unobserved.add(owner)
+        total[owner] = total.get(owner, 0.0) + part
+        busy[owner] = busy.get(owner, 0.0) + (part if phase in BUSY_PHASES else 0.0)
+    for owner in unobserved:
+        del busy[owner]
+    return OwnerRates(total, busy)
 
 
 def _rate_parts(gpus: Iterable[GpuOutcome], prices: Iterable[Price]) -> Iterator[tuple[OwnerPhase, float]]:

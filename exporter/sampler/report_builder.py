@@ -6,12 +6,11 @@ from typing import NamedTuple
 from exporter.config.settings import DEFAULT_BUDGETS, Config
 from exporter.cost.advance import GpuOutcome, TickOutcome
 from exporter.cost.attribution import UNALLOCATED_KEY
-from exporter.cost.load import headroom, load_rates
+from exporter.cost.load import headroom, load_rates, load_ratio
 from exporter.cost.policy import CostPolicy
 from exporter.cost.postings import CostOwner
 from exporter.cost.projection import (
     Projection,
-    busy_rates,
     current_prices,
     energy_dollars_per_hour,
     first_prices,
@@ -92,7 +91,12 @@ def build_report(
     projection = None if totals is None else _projection(outcome, totals, month, frame)
     hours = float(context.config.hours_per_month)
     of_window = _OfWindow() if totals is None else _of_window(totals, outcome, frame, previous)
-    loads = {(key, load.model): load for key, tick in outcome.ticks.items() for load in tick.loads}
+    loads = {
+        (key, load.model): ratio
+        for key, tick in outcome.ticks.items()
+        for load in tick.loads
+        if (ratio := load_ratio(load)) is not None
+    }
     return Report(
         elapsed=frame.elapsed,
         wall=frame.wall,
@@ -101,7 +105,7 @@ def build_report(
         config=replace(context.config_row, web_last_reload_success=context.web_succeeded()),
         totals=totals,
         process=process,
-        rates=hourly,
+        rates=hourly.total,
         prices=tuple(_prices(outcome, prices)),
         quotients=of_window.quotients,
         met=of_window.met,
@@ -112,8 +116,8 @@ def build_report(
         if projection is None
         else {(product, month.name): dollars(amount) for product, amount in projection.totals().items()},
         projection=projection,
-        first_price_rates=_by_owner(hourly if first == prices else rates(outcome.gpus, first)),
-        run_rate=sum(hourly.values()) * hours if hourly else None,
+        first_price_rates=_by_owner((hourly if first == prices else rates(outcome.gpus, first)).total),
+        run_rate=sum(hourly.total.values()) * hours if hourly.total else None,
         budgets=tuple(
             BudgetRow(
                 budget.name,
@@ -124,8 +128,8 @@ def build_report(
             for budget in context.config.budgets
         ),
         savings=context.savings(),
-        headroom=headroom(busy_rates(outcome.gpus, prices), loads),
-        load_rates=load_rates(hourly, loads),
+        headroom=headroom(hourly.busy, loads),
+        load_rates=load_rates(hourly.total, loads),
         fleet_overheads={
             name: rate.dollars_per_hour() for name, rate in policy.tariff.fleet_overheads(month)
         },

@@ -9,7 +9,7 @@ from zoneinfo import ZoneInfo
 
 from exporter.cost.accrual import charge_late
 from exporter.cost.advance import advance
-from exporter.cost.load import headroom, load_rates
+from exporter.cost.load import headroom, load_rates, load_ratio
 from exporter.cost.policy import CostPolicy, OwnershipRule, Weights
 from exporter.cost.postings import UNASSIGNED, CostOwner, GpuUse, OwnerPhase, Phase, UnpricedTime
 from exporter.cost.projection import RecentUsage, UsageHour, project
@@ -395,7 +395,9 @@ def hosted() -> list[float]:
 def load_of_a_server() -> list[float]:
     """16 of 64 requests run, for 10 dollars an hour and 5 million tokens."""
     owner = CostOwner("chat", "chat", CHAT.namespace, CHAT.server, "llama")
-    loads = {(CHAT, "llama"): LoadReading("llama", running=16, max_running=64)}
+    ratio = load_ratio(LoadReading("llama", running=16, max_running=64))
+    assert ratio is not None
+    loads = {(CHAT, "llama"): ratio}
     free, used = headroom({owner: 8.0}, loads)[owner], load_rates({owner: 10.0}, loads)[owner]
     tokens: dict[Kind, int] = {"generation": 5_000_000}
     prices = [

@@ -25,7 +25,6 @@ from exporter.cost.projection import (
     Projection,
     RecentUsage,
     UsageHour,
-    busy_rates,
     current_prices,
     energy_by_product,
     energy_dollars_per_hour,
@@ -62,7 +61,7 @@ def now(meter: CheckedMeter) -> dict[str, float]:
     """Dollars per hour by server."""
     assert meter.outcome is not None
     prices = current_prices(meter.outcome.gpus, meter.wall, meter.policy)
-    return {owner.server: rate for owner, rate in rates(meter.outcome.gpus, prices).items()}
+    return {owner.server: rate for owner, rate in rates(meter.outcome.gpus, prices).total.items()}
 
 
 def gpu(number: int = 0) -> Gpu:
@@ -549,7 +548,7 @@ def test_busy_rates_are_those_of_phases_with_work() -> None:
     gpus = [of_phases("chat", 0, prefill=1, decode=2, idle=5), of_phases("chat", 1, idle=1)]
     gpus.append(of_phases("batch", 2, idle=1))
     prices = current_prices(gpus, ON_THE_15TH, cost_policy(rent(8)))
-    busy = {owner.server: hourly for owner, hourly in busy_rates(gpus, prices).items()}
+    busy = {owner.server: hourly for owner, hourly in rates(gpus, prices).busy.items()}
     assert busy == {"chat": 3.0, "batch": 0.0}
 
 
@@ -557,7 +556,7 @@ def test_busy_rates_of_a_gpu_that_nobody_watched_are_unknown() -> None:
     """Not 0: it may have worked. The neighbor's are known."""
     gpus = [of_phases("chat", 0, other=1), of_phases("chat", 1, unobserved=1), of_phases("batch", 2, other=1)]
     prices = current_prices(gpus, ON_THE_15TH, cost_policy(rent(8)))
-    assert {owner.server for owner in busy_rates(gpus, prices)} == {"batch"}
+    assert {owner.server for owner in rates(gpus, prices).busy} == {"batch"}
 
 
 def test_an_unpriced_gpu_has_no_rate() -> None:
