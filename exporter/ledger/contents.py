@@ -284,6 +284,10 @@ def committed_totals(
     *,
     persistent: bool,
     writable: bool,
+    fleeting: bool = False,
+    moved_aside: str = "",
+    displaced: str = "",
+    unread: bool = False,
 ) -> CommittedTotals:
     """Committed totals as they are served at an instant.
 
@@ -294,8 +298,12 @@ def committed_totals(
         served_keys: servers of the latest tick; with `None` no owner is retired.
         persistent: whether the ledger is on disk.
         writable: whether the last write succeeded.
+        fleeting: whether the ledger ends with its pod.
+        moved_aside: name of the earlier file if the ledger started from zero.
+        displaced: name of the ledger's file since another one took its place.
+        unread: whether the ledger is in memory since its file cannot be read.
     """
-    totals = contents.totals
+    totals = contents.totals  # of one commit: no later one changes them
     owners = _served_owners(totals, now, served_keys)
     month_cells = {key: amount for key, amount in totals.months.items() if key.month in months}
     last_token = {owner: at for owner, at in totals.last_token.items() if owner in owners}
@@ -308,14 +316,14 @@ def committed_totals(
         residual=residual(totals, contents.state.accrued),
         cost=_by_phase(totals.cost, owners),
         gpu_time=_by_phase(totals.held, owners),
-        server_cost=dict(totals.server_cost),
-        gpu_cost=dict(totals.gpu_cost),
+        server_cost=totals.server_cost,
+        gpu_cost=totals.gpu_cost,
         tokens={key: count for key, count in totals.tokens.items() if key[0] in owners},
         requests={owner: count for owner, count in totals.requests.items() if owner in owners},
         latencies={key: count for key, count in totals.latencies.items() if key[0] in owners},
         preemptions={owner: count for owner, count in totals.preemptions.items() if owner in owners},
         equivalents={key: amount for key, amount in totals.equivalents.items() if key[0] in owners},
-        energy=dict(totals.energy),
+        energy=totals.energy,
         unpriced=_unpriced(totals),
         uncharged=contents.state.uncharged,
         replaced=contents.state.replaced,
@@ -325,6 +333,10 @@ def committed_totals(
         usage=recent_usage(totals, now),
         metered_since=_metered_since(contents, now),
         history=contents.day.recent(totals, now),
+        fleeting=fleeting,
+        moved_aside=moved_aside,
+        displaced=displaced,
+        unread=unread,
     )
 
 

@@ -456,14 +456,16 @@ class Ledger:
         committed = self._committed
         if ProblemKind.MACHINE_UNKNOWN in self._problems:
             committed = replace(committed, totals=Totals(), state=State(), texts={}, recent={}, day=LastDay())
-        totals = contents.committed_totals(
-            committed, now, months, self._servers, persistent=self.persistent, writable=self.writable
-        )
-        return replace(
-            totals,
+        return contents.committed_totals(
+            committed,
+            now,
+            months,
+            self._servers,
+            persistent=self.persistent,
+            writable=self.writable,
             fleeting=bool(self.fleeting),
-            moved_aside=Path(self.moved_aside or "").name,
-            displaced=Path(self.displaced or "").name,
+            moved_aside=_name(self.moved_aside),
+            displaced=_name(self.displaced),
             unread=self.unread,
         )
 
@@ -478,6 +480,10 @@ class Ledger:
         for lock in (*self._moved_locks, self._lock):
             if lock is not None:
                 lock.release()
+
+
+def _name(path: Path | None) -> str:
+    return "" if path is None else path.name
 
 
 def _reason(error: Exception) -> str:
