@@ -194,7 +194,7 @@ class SplitRow:
 
 @dataclass(frozen=True, slots=True)
 class LoadRow:
-    """Requests of one cost owner at the last read."""
+    """Requests of one cost owner at the last read: the endpoints of its server are added up."""
 
     owner: CostOwner
     load: LoadReading

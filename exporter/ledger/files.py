@@ -284,6 +284,8 @@ class Lock:
     def __init__(self, descriptor: int, name: str) -> None:
         self._descriptor: int | None = descriptor
         self._name = name
+        opened = os.fstat(descriptor)  # the same as long as it is open
+        self._identity: Identity = opened.st_dev, opened.st_ino
 
     @classmethod
     def take(cls, ledger: Path, clock: Clock, stop: threading.Event, advice: str = ADVICE) -> "Lock":
@@ -325,9 +327,8 @@ class Lock:
         """
         if self._descriptor is None:
             return False
-        mine = os.fstat(self._descriptor)
         try:
-            return identity(self._name) == (mine.st_dev, mine.st_ino)
+            return identity(self._name) == self._identity
         except PermissionError:
             return True
 

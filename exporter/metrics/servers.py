@@ -3,7 +3,7 @@
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import Final
 
-from exporter.cost.load import combined, load_ratios
+from exporter.cost.load import load_ratios
 from exporter.cost.postings import CostOwner
 from exporter.metrics.metric import (
     CHARGED,
@@ -80,27 +80,21 @@ def _splits(report: Report) -> Iterator[Row]:
 
 
 def _load(value: Callable[[LoadReading], float | None]) -> Rows:
-    """Rows of one number of the load, replicas added up; none for an owner that no replica reports it of."""
+    """Rows of one number of the load; none for an owner whose server does not report it."""
 
     def rows(report: Report) -> Iterator[Row]:
-        sums: dict[CostOwner, float] = {}
         for row in report.loads:
             requests = value(row.load)
             if requests is not None:
-                sums[row.owner] = sums.get(row.owner, 0.0) + requests
-        for owner, requests in sums.items():
-            yield owner_labels(owner), requests
+                yield owner_labels(row.owner), requests
 
     return rows
 
 
 def _load_ratios(report: Report) -> Iterator[Row]:
-    replicas: dict[CostOwner, list[LoadReading]] = {}
     for row in report.loads:
-        replicas.setdefault(row.owner, []).append(row.load)
-    for owner, loads in replicas.items():
-        for limit, used in load_ratios(combined(owner.model, loads)).items():
-            yield (*owner_labels(owner), limit), used
+        for limit, used in load_ratios(row.load).items():
+            yield (*owner_labels(row.owner), limit), used
 
 
 @of_part(lambda report: report.headroom)

@@ -377,12 +377,8 @@ def report() -> Report:
             LoadRow(
                 CHAT,
                 LoadReading(
-                    "llama-70b", running=3.0, waiting=1.0, max_running=8.0, kv_cache=Occupancy(0.5, 1)
+                    "llama-70b", running=5.0, waiting=1.0, max_running=32.0, kv_cache=Occupancy(0.75, 2)
                 ),
-            ),
-            LoadRow(
-                CHAT,
-                LoadReading("llama-70b", running=2.0, max_running=24.0, kv_cache=Occupancy(0.25, 1)),
             ),
             LoadRow(BATCH, LoadReading("qwen-7b")),
         ),
