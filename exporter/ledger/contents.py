@@ -19,7 +19,7 @@ from exporter.ledger import marks, schema, unpriced_time
 from exporter.ledger.errors import DamagedError, LedgerError, LedgerLockedError
 from exporter.ledger.history import HistoryCache
 from exporter.ledger.last_day import DAY_HOURS, LastDay
-from exporter.ledger.totals import HOURS_KEPT, Totals, hour_of, minute_of, read_totals, usage_hours
+from exporter.ledger.totals import HOURS_KEPT, Totals, hour_of, minute_of, read_totals
 from exporter.readings import Gpu, ServerKey
 from exporter.report import CommittedTotals, Window
 from exporter.units import NANOSECONDS_PER_HOUR, NANOSECONDS_PER_MINUTE, Instant, Nanoseconds, Picodollars
@@ -379,9 +379,7 @@ def window(totals: Totals, waiting: Iterable[UnpricedTime], now: Instant) -> Map
 
 def recent_usage(totals: Totals, now: Instant) -> RecentUsage:
     """Use of GPUs by product in the metered hours that the last 24 hours touch."""
-    latest = hour_of(now)
-    before = totals.past_usage.hours(totals, range(latest - DAY_HOURS, latest))
-    hours = (*before, *usage_hours(totals, range(latest, latest + 1)))
+    hours = totals.usage.until(totals, hour_of(now), DAY_HOURS)
     return RecentUsage(hours, totals.first_held, frozenset(_intermittent(totals, hours)))
 
 

@@ -177,9 +177,13 @@ class LastHour:
         return self._windows
 
 
-def usage_hours(totals: "Totals", hours: range) -> tuple[UsageHour, ...]:
+HourUse = Mapping[tuple[int, Gpu, str], int]
+"""Time or energy by hour, GPU and product."""
+
+
+def _usage_hours(totals: "Totals", hours: range, times: HourUse, energies: HourUse) -> tuple[UsageHour, ...]:
     """Use of GPUs in those of these hours that were metered."""
-    time, energy = _by_hour(totals.hour_usage, hours), _by_hour(totals.hour_energy, hours)
+    time, energy = _by_hour(times, hours), _by_hour(energies, hours)
     return tuple(
         UsageHour(
             hour * NANOSECONDS_PER_HOUR,
@@ -192,7 +196,7 @@ def usage_hours(totals: "Totals", hours: range) -> tuple[UsageHour, ...]:
     )
 
 
-def _by_hour(sums: dict[tuple[int, Gpu, str], int], hours: range) -> dict[int, dict[Gpu, dict[str, int]]]:
+def _by_hour(sums: HourUse, hours: range) -> dict[int, dict[Gpu, dict[str, int]]]:
     by_hour: dict[int, dict[Gpu, dict[str, int]]] = {}
     for (hour, gpu, product), amount in sums.items():
         if hour in hours:
@@ -200,25 +204,51 @@ def _by_hour(sums: dict[tuple[int, Gpu, str], int], hours: range) -> dict[int, d
     return by_hour
 
 
-class PastUsage:
-    """Use of GPUs in the hours before one; made again when these change, or some expired."""
+class HourlyUsage:
+    """Use of GPUs in the hours before one, made again when these change or expire, and in that one.
+
+    Of that one only the amounts change in most ticks: which keys are of it is looked up in those of a day
+    when others come.
+    """
 
     def __init__(self) -> None:
         self._range: range | None = None
-        self._hours: tuple[UsageHour, ...] = ()
+        self._past: tuple[UsageHour, ...] = ()
+        self._hour: int | None = None
+        self._keys: tuple[HourUse, HourUse] = {}, {}
+        """Those of the hour in time and in energy, without amounts."""
 
     def invalidate(self, later: "Totals", *, expired: bool) -> None:
-        """Forget them when something was added to them, and when hours expired."""
+        """Forget what something was added to, and all when hours expired."""
         added = {key[0] for key in (*later.hour_usage, *later.hour_energy)}
         added.update(later.hour_covered, later.hour_down)
         if expired or (self._range is not None and not added.isdisjoint(self._range)):
             self._range = None
+        times, energies = self._keys
+        known = later.hour_usage.keys() <= times.keys() and later.hour_energy.keys() <= energies.keys()
+        if expired or not known:
+            self._hour = None
 
-    def hours(self, totals: "Totals", hours: range) -> tuple[UsageHour, ...]:
-        """Those of these hours that were metered."""
-        if hours != self._range:
-            self._range, self._hours = hours, usage_hours(totals, hours)
-        return self._hours
+    def until(self, totals: "Totals", hour: int, before: int) -> tuple[UsageHour, ...]:
+        """Those of an hour and of so many before it that were metered."""
+        times, energies = totals.hour_usage, totals.hour_energy
+        past = range(hour - before, hour)
+        if past != self._range:
+            self._range, self._past = past, _usage_hours(totals, past, times, energies)
+        if hour != self._hour:
+            self._hour, self._keys = hour, (_keys_of(times, hour), _keys_of(energies, hour))
+        of_time, of_energy = self._keys
+        running = _usage_hours(
+            totals,
+            range(hour, hour + 1),
+            {key: times[key] for key in of_time},
+            {key: energies[key] for key in of_energy},
+        )
+        return (*self._past, *running)
+
+
+def _keys_of(sums: HourUse, hour: int) -> HourUse:
+    return dict.fromkeys([key for key in sums if key[0] == hour], 0)
 
 
 @dataclass(slots=True)
@@ -264,7 +294,7 @@ class Totals:
     last_token: dict[CostOwner, Instant] = field(default_factory=dict)
     changed: dict[CostOwner, Instant] = field(default_factory=dict)
     last_hour: LastHour = field(default_factory=LastHour, compare=False)
-    past_usage: PastUsage = field(default_factory=PastUsage, compare=False)
+    usage: HourlyUsage = field(default_factory=HourlyUsage, compare=False)
     pruned: int = field(default=-1, compare=False)
     """The minute of the latest pruning."""
 
@@ -371,9 +401,8 @@ class Totals:
         }
         totals = replace(self, accrued=self.accrued + later.accrued, **copies)
         totals.last_hour.invalidate(later)
-        totals.past_usage.invalidate(later, expired=prunes)
+        totals.usage.invalidate(later, expired=prunes and totals.prune(end))
         if prunes:
-            totals.prune(end)
             for name in PRUNED & changed.keys():
                 stays = getattr(totals, name)
                 changed[name] = {key: total for key, total in changed[name].items() if key in stays}
@@ -384,8 +413,8 @@ class Totals:
         copies: dict[str, Any] = {name: dict(getattr(self, name)) for name in SUMS}
         return replace(self, **copies)
 
-    def prune(self, end: Instant) -> None:
-        """Delete minutes and hours that expired."""
+    def prune(self, end: Instant) -> bool:
+        """Delete minutes and hours that expired. Returns whether there were such hours."""
         self.pruned = minute_of(end)
         first, last = minutes_kept(end)
         for of_cost in [key for key in self.minute_cost if not first <= key[0] <= last]:
@@ -395,7 +424,8 @@ class Totals:
         for of_latency in [key for key in self.minute_latencies if not first <= key[0] <= last]:
             del self.minute_latencies[of_latency]
         floor = hours_floor(self.hour_covered)
-        for hour in [hour for hour in self.hour_covered if hour < floor]:
+        expired = [hour for hour in self.hour_covered if hour < floor]
+        for hour in expired:
             del self.hour_covered[hour]
             for of_hour in [key for key in self.hour_cost if key[0] == hour]:
                 del self.hour_cost[of_hour]
@@ -403,8 +433,11 @@ class Totals:
         for used in (self.hour_usage, self.hour_energy):
             for of_use in [key for key in used if key[0] < recent]:
                 del used[of_use]
+                expired.append(of_use[0])
         for hour in [hour for hour in self.hour_down if hour < recent]:
             del self.hour_down[hour]
+            expired.append(hour)
+        return bool(expired)
 
 
 USAGE: Final = frozenset({"hour_usage", "hour_energy", "hour_down"})

@@ -7,10 +7,10 @@ from hypothesis import strategies as some
 
 from exporter.cost.postings import CostOwner, OwnerPhase
 from exporter.ledger.contents import recent_usage, window
-from exporter.ledger.totals import MINUTES_KEPT, PastUsage, Totals
+from exporter.ledger.totals import MINUTES_KEPT, HourlyUsage, Totals
 from exporter.readings import Gpu
 from exporter.report import Window
-from exporter.units import NANOSECONDS_PER_HOUR, NANOSECONDS_PER_MINUTE
+from exporter.units import NANOSECONDS_PER_MINUTE
 
 CHAT, BATCH = CostOwner("search", "a", "", "chat", "m"), CostOwner("unassigned", "", "", "batch", "n")
 NOON = 29_925_360
@@ -86,20 +86,33 @@ OF_HOURS = some.dictionaries(HOURS, some.integers(1, 9), max_size=3)
 
 @given(
     ticks=some.lists(
-        some.tuples(some.integers(HOUR, HOUR + 1), OF_GPUS, OF_GPUS, OF_HOURS, OF_HOURS), max_size=8
+        some.tuples(some.integers(NOON - 3, NOON + 62), OF_GPUS, OF_GPUS, OF_HOURS, OF_HOURS), max_size=8
     )
 )
-@example([(HOUR, {}, {}, {}, {}), (HOUR, {}, {}, dict.fromkeys((HOUR, HOUR + 1, HOUR + 3, HOUR + 4), 9), {})])
+@example([(NOON, {}, {}, {}, {}), (NOON, {}, {}, dict.fromkeys((HOUR, HOUR + 1, HOUR + 3, HOUR + 4), 9), {})])
 def test_the_usage_of_a_day_is_right_after_every_commit(
     ticks: list[tuple[int, dict, dict, dict, dict]],  # type: ignore[type-arg]
 ) -> None:
     """Time and energy come to this hour, earlier and later ones, and the wall clock goes back and forth."""
     day = range(HOUR - 26, HOUR)
     totals = Totals(hour_usage={(hour, GPU, "search"): 5 for hour in day}, hour_covered=dict.fromkeys(day, 5))
-    for hour, time, energy, covered, down in ticks:
-        end = hour * NANOSECONDS_PER_HOUR + 1
+    for minute, time, energy, covered, down in ticks:
+        end = minute * NANOSECONDS_PER_MINUTE + 1
         later = Totals(
             hour_usage=dict(time), hour_energy=dict(energy), hour_covered=dict(covered), hour_down=dict(down)
         )
         totals = totals.after(later, end)
-        assert recent_usage(totals, end) == recent_usage(replace(totals, past_usage=PastUsage()), end)
+        assert recent_usage(totals, end) == recent_usage(replace(totals, usage=HourlyUsage()), end)
+
+
+def test_hours_that_passed_are_made_once() -> None:
+    """A projection keeps their sums while they are the same objects: a day of others would be compared."""
+    end = NOON * NANOSECONDS_PER_MINUTE + 1
+    past = {(HOUR - 1, GPU, "search"): 5}
+    totals = Totals().after(Totals(hour_usage=past, hour_covered={HOUR - 1: 5, HOUR: 5}), end)
+    first = recent_usage(totals, end).hours
+    later = end + NANOSECONDS_PER_MINUTE
+    totals = totals.after(Totals(hour_usage={(HOUR, GPU, "search"): 3}, hour_covered={HOUR: 5}), later)
+    hours = recent_usage(totals, later).hours
+    assert [hour.time for hour in hours] == [{GPU: {"search": 5}}, {GPU: {"search": 3}}]
+    assert hours[0] is first[0]
