@@ -276,7 +276,7 @@ class Store:
                 totals.months, pending.adjusted = self._poster.take(
                     connection, before.totals.months, totals.months, pending.adjusted, now
                 )
-                retained = _RetainedPeriods.after(before.totals, pending)
+                retained = _RetainedPeriods.after(before.totals, pending, self._pruned)
                 after, changed = before.totals.advanced(totals, pending.end)
                 write_totals(connection, self._keys, changed)
                 if retained != self._pruned:
@@ -500,10 +500,15 @@ class _RetainedPeriods(NamedTuple):
     usage_floor: int
 
     @classmethod
-    def after(cls, served: Totals, pending: Pending) -> "_RetainedPeriods":
-        """What stays once `pending` is added."""
-        metered = {*served.hour_covered, *pending.totals.hour_covered}
-        return cls(minutes_kept(pending.end), hours_floor(metered), hours_floor(metered, USAGE_HOURS_KEPT))
+    def after(
+        cls, served: Totals, pending: Pending, last: "_RetainedPeriods | None" = None
+    ) -> "_RetainedPeriods":
+        """What stays once `pending` is added. `last` is what stayed at the commit before, if known."""
+        minutes, added = minutes_kept(pending.end), pending.totals.hour_covered
+        if last is not None and added.keys() <= served.hour_covered.keys():
+            return last._replace(minutes=minutes)  # without another hour as many of them stay
+        metered = {*served.hour_covered, *added}
+        return cls(minutes, hours_floor(metered), hours_floor(metered, USAGE_HOURS_KEPT))
 
 
 def _prune(connection: sqlite3.Connection, retained: _RetainedPeriods) -> None:
