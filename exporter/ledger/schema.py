@@ -149,11 +149,7 @@ def write_rows(
 
 @cache
 def _upsert(name: str, rows: int) -> str:
-    """The statement that writes so many rows. Rows of history have their period, `?1`, in common.
-
-    A table has no index but its key and no trigger: SQLite overwrites a row that is replaced at once, and
-    looks for one to update first.
-    """
+    """The statement that writes so many rows. Rows of history have their period, `?1`, in common."""
     columns = _COLUMNS[name]
     common = 1 if name in HISTORY else 0
     width = len(columns) - common
