@@ -151,11 +151,15 @@ def write_rows(
 def _upsert(name: str, rows: int) -> str:
     """The statement that writes so many rows. Rows of history have their period, `?1`, in common."""
     columns = _COLUMNS[name]
+    keys, value = columns[:-1], columns[-1]
     common = 1 if name in HISTORY else 0
     width = len(columns) - common
     numbers = [range(1 + common + row * width, 1 + common + (row + 1) * width) for row in range(rows)]
     values = [", ".join(f"?{number}" for number in (*range(1, 1 + common), *row)) for row in numbers]
-    return f"REPLACE INTO {name} ({', '.join(columns)}) VALUES ({'), ('.join(values)})"  # noqa: S608 - constants
+    return (
+        f"INSERT INTO {name} ({', '.join(columns)}) VALUES ({'), ('.join(values)})"  # noqa: S608 - constants
+        f" ON CONFLICT ({', '.join(keys)}) DO UPDATE SET {value} = excluded.{value}"
+    )
 
 
 def create(name: str) -> str:

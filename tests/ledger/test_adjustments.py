@@ -132,7 +132,7 @@ def test_one_that_was_entered_while_the_daemon_was_down_is_posted_at_its_start(
     assert states(path) == [(10, True)]
 
 
-@pytest.mark.parametrize("at", ["BEGIN", "SELECT a.id", "REPLACE INTO minute_cost", "COMMIT"])
+@pytest.mark.parametrize("at", ["BEGIN", "SELECT a.id", "INSERT INTO minute_cost", "COMMIT"])
 @pytest.mark.parametrize("late", [False, True])
 @pytest.mark.parametrize("ends", ["heals", "dies"])
 def test_a_commit_that_fails_posts_it_once_all_the_same(

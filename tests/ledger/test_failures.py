@@ -41,7 +41,7 @@ def after(ledger: Ledger, number: int) -> CommittedTotals:
     return ledger.totals(numbered(number).end, MONTHS)
 
 
-@pytest.mark.parametrize("at", ["BEGIN", "REPLACE INTO minute_cost", "COMMIT"])
+@pytest.mark.parametrize("at", ["BEGIN", "INSERT INTO minute_cost", "COMMIT"])
 @pytest.mark.parametrize("late", [False, True])
 @pytest.mark.parametrize(
     "failure",

@@ -84,9 +84,9 @@ def test_a_peak_that_stands_is_not_written_again(path: Path, clock: StillClock) 
     post(ledger, NOVEMBER + SECOND, MemoryPosting(GPU_0, CHAT.key, 9))
     statements.clear()
     post(ledger, NOVEMBER + 2 * SECOND, MemoryPosting(GPU_0, CHAT.key, 9))
-    assert not [each for each in statements if "REPLACE INTO hourly_memory" in each]
+    assert not [each for each in statements if "INSERT INTO hourly_memory" in each]
     post(ledger, NOVEMBER + 3 * SECOND, MemoryPosting(GPU_0, CHAT.key, 10))
-    assert len([each for each in statements if "REPLACE INTO hourly_memory" in each]) == 1
+    assert len([each for each in statements if "INSERT INTO hourly_memory" in each]) == 1
     ledger.close()
 
 
