@@ -23,6 +23,8 @@ from tests.e2e.daemon import get, until
 MEBIBYTE: Final = 2**20
 INTERVAL: Final = 10
 STARTS: Final = 10
+WARM_UP: Final = 3
+"""Ticks before what is measured, as in `growth`."""
 
 
 @dataclass
@@ -74,18 +76,28 @@ def measure_without_servers(made: Host, minutes: float, figures: FootprintFigure
 
 
 def _used_by_each(made: Host, minutes: float) -> dict[str, tuple[Used, Used]]:
-    """What each program had used before and after these minutes, scraped once in each interval."""
+    """What each program had used before and after these minutes, scraped once in each interval.
+
+    Some ticks come before: the first ones import what they use and fill caches.
+    """
     pause = threading.Event()
+    for _ in range(WARM_UP):
+        pause.wait(INTERVAL)
+        _scrape(made)
     before = {name: used(program.pid) for name, program in made.programs.items()}
     first, ended = made.daemon.scrape().tick, time.monotonic() + 60 * minutes
     while time.monotonic() < ended:
         pause.wait(INTERVAL)
-        for program in made.programs.values():
-            get(program.port, "/metrics")
+        _scrape(made)
     after = {name: used(program.pid) for name, program in made.programs.items()}
     ticks = round((made.daemon.scrape().tick - first) / INTERVAL)
     print(f"a run of {minutes:g} min ended: {ticks} ticks", flush=True)
     return {name: (before[name], after[name]) for name in made.programs}
+
+
+def _scrape(made: Host) -> None:
+    for program in made.programs.values():
+        get(program.port, "/metrics")
 
 
 def _cpu(before: Used, after: Used) -> float:
