@@ -8,11 +8,11 @@ def running(name: str) -> int:
     return sum(thread.name == name for thread in threading.enumerate())
 
 
-def ended(name: str, seconds: float = 30) -> bool:
-    """Wait until none of a name runs."""
+def ended(name: str, seconds: float = 30, *, but: int = 0) -> bool:
+    """Wait until no more than so many of a name run."""
     never = threading.Event()
     for _ in range(round(seconds * 100)):
-        if not running(name):
+        if running(name) <= but:
             return True
         never.wait(0.01)
     return False

@@ -6,6 +6,7 @@ import threading
 from dataclasses import dataclass
 from pathlib import Path
 
+from tests.exporter_threads import ended
 from tests.faults.faulty_host import FaultyHost
 
 
@@ -20,7 +21,8 @@ class ProcessUsage:
 
 
 def usage_of(host: FaultyHost) -> ProcessUsage:
-    """Now, without garbage."""
+    """Now, without garbage and the threads of clients that have left but the last, which stays for 20 s."""
+    assert ended("web-client", but=1)
     gc.collect()
     return ProcessUsage(
         sys.getallocatedblocks(),
