@@ -40,9 +40,6 @@ BACKOFF_MIN: Final[Nanoseconds] = 5 * NANOSECONDS_PER_SECOND
 BACKOFF_MAX: Final[Nanoseconds] = 30 * NANOSECONDS_PER_SECOND
 """Pauses after the second slow failure in a row and later ones, doubled each time."""
 
-AHEAD_MAX: Final = WORKERS
-"""Requests that are sent and whose answers no thread reads yet."""
-
 JOIN_PAUSE: Final[Nanoseconds] = NANOSECONDS_PER_SECOND // 50
 """How long reads wait before another thread joins in."""
 
@@ -338,9 +335,13 @@ class Gatherer:
             return None
 
     def _next_queue(self, *, slow: bool) -> deque[_Read]:
-        """Of quick reads those that are sent, once there are enough or no others."""
+        """Of quick reads those that are sent, once there are no others or just enough threads for them.
+
+        Were there more, and servers to hang, no thread would come to read what others have answered.
+        """
         queue = self._queues[slow]
-        return self._sent if not slow and (not queue or len(self._sent) >= AHEAD_MAX) else queue
+        joinable = self._limits[slow] - self._running[slow]
+        return self._sent if not slow and (not queue or len(self._sent) >= joinable) else queue
 
     def _answer(self, source: Source[Any], read: _Read | None, history: _History | None) -> Gathered:
         if read is not None and read.done:

@@ -1,7 +1,10 @@
 """Requests of quick reads are sent before the first response is read, and none is lost or read twice."""
 
+import contextlib
+import gc
 import socket
 import threading
+import weakref
 from collections.abc import Callable
 from dataclasses import dataclass, field
 
@@ -10,10 +13,11 @@ import pytest
 from exporter.clock import SystemClock
 from exporter.readings import ReadFailedError, ServerKey
 from exporter.sources import gather
-from exporter.sources.gather import AHEAD_MAX, WORKERS, Gatherer
+from exporter.sources.gather import WORKERS, Gatherer
 from exporter.sources.http_client import HEADERS, Deadline, HttpClient, HttpRequest
 from exporter.sources.server import ServerSource, shared_client
 from exporter.sources.server.fetch import Fetcher
+from exporter.threads import start
 from exporter.units import NANOSECONDS_PER_SECOND as SECOND
 from tests.clocks import ManualClock
 from tests.sources.test_gather import LONG, SHORT, Scripted
@@ -71,14 +75,14 @@ def test_all_requests_are_sent_before_a_response_is_read() -> None:
 def test_so_many_are_sent_ahead_at_most() -> None:
     """A host may have hundreds of servers: each open connection holds a page of the kernel's memory."""
     steps: list[str] = []
-    sources = [SendingSource(str(number), lambda: 1, steps=steps) for number in range(3 * AHEAD_MAX)]
+    sources = [SendingSource(str(number), lambda: 1, steps=steps) for number in range(3 * WORKERS)]
     gatherer = Gatherer(SystemClock(), LONG)
     assert all(answer.health.up for answer in gatherer(sources))
     gatherer.close()
     ahead = [0]
     for step in steps:
         ahead.append(ahead[-1] + (1 if step.startswith("send") else -1))
-    assert (max(ahead), ahead[-1]) == (AHEAD_MAX, 0)
+    assert (max(ahead), ahead[-1]) == (WORKERS, 0)
 
 
 def test_what_may_be_slow_is_not_sent_ahead_until_a_read_was_quick() -> None:
@@ -92,32 +96,57 @@ def test_what_may_be_slow_is_not_sent_ahead_until_a_read_was_quick() -> None:
     gatherer.close()
 
 
-def test_a_request_whose_response_nobody_came_to_read_is_withdrawn_and_sent_again() -> None:
-    """Every thread waits for another server: its response would be of the tick before."""
-    release, waiting = threading.Event(), threading.Semaphore(0)
+def test_a_request_whose_response_nobody_came_to_read_is_withdrawn_and_sent_again(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """The only thread waits for another server: its response would be of the tick before."""
+    threads: list[threading.Thread] = []
 
-    def hang() -> object:
-        waiting.release()
-        return release.wait(30)
+    def start_one(work: Callable[[], None], name: str) -> None:
+        if not threads:
+            threads.append(start(work, name))
 
-    hung = [Scripted(f"hung-{number}", hang) for number in range(WORKERS - 1)]
-    last = SendingSource("last", hang)
+    monkeypatch.setattr(gather, "start", start_one)
+    release = threading.Event()
+    hung = SendingSource("hung", lambda: release.wait(30))
     fine = SendingSource("fine", lambda: 1)
-    gatherer = Gatherer(SystemClock(), 20 * SHORT)
+    gatherer = Gatherer(SystemClock(), 10 * SHORT)
 
-    answers = gatherer([*hung, last, fine])
-    assert [answer.health.reason for answer in answers] == ["busy"] * (WORKERS + 1)
+    answers = gatherer([hung, fine])
+    assert [answer.health.reason for answer in answers] == ["busy", "busy"]
     assert fine.steps == ["send fine"]
     (answer,) = gatherer([fine])
-    assert fine.steps[:2] == ["send fine", "withdraw fine"]
-    for _ in range(WORKERS):
-        assert waiting.acquire(timeout=5)
+    assert fine.steps == ["send fine", "withdraw fine"]
     release.set()
     while not answer.health.up:  # bounded by the test's own time-out
         (answer,) = gatherer([fine])
     assert answer.reading == 1
-    assert [step for step in fine.steps if step.startswith("read")] == ["read fine"]
+    assert fine.steps[-2:] == ["send fine", "read fine"]
     gatherer.close()
+
+
+@pytest.mark.parametrize("index", [0, WORKERS - 1])
+@pytest.mark.parametrize("hangs_in", ["send", "read"])
+def test_a_response_is_read_whichever_servers_hang_after_its_request(hangs_in: str, index: int) -> None:
+    """Fewer than the threads are before it: those that hang after they sent it leave one that reads it."""
+    release = threading.Event()
+    steps: list[str] = []
+
+    def hang() -> bool:
+        return release.wait(30)
+
+    sources = [
+        SendingSource(str(number), hang, steps=steps, sends=hang if hangs_in == "send" else lambda: False)
+        for number in range(2 * WORKERS)
+    ]
+    sources[WORKERS - 2].sends = lambda: True
+    sources.insert(index, SendingSource("fine", lambda: 1, steps=steps))
+    gatherer = Gatherer(SystemClock(), 20 * SHORT)
+    answers = gatherer(sources)
+    release.set()
+    gatherer.close()
+    assert answers[index].reading == 1
+    assert steps.index("send fine") < steps.index("read fine")
 
 
 def test_a_slip_in_sending_fails_its_own_reading_only() -> None:
@@ -188,6 +217,22 @@ def test_a_request_that_could_not_be_sent_fails_the_read() -> None:
     with pytest.raises(ReadFailedError, match="Connection refused") as failure:
         made.get(url, 1000)
     assert failure.value.reason == "connection"
+
+
+def test_a_request_that_could_not_be_sent_leaves_no_cycle() -> None:
+    """The trace of its failure has the frames that raise it: none of them keeps the failure."""
+    made = fetcher("http://127.0.0.1:1/metrics", SystemClock())
+    gc.disable()
+    try:
+        assert made.send("http://127.0.0.1:1/metrics")
+        made.begin_read()
+        with contextlib.suppress(ReadFailedError):
+            made.get("http://127.0.0.1:1/metrics", 1000)
+        reference = weakref.ref(made)
+        del made
+        assert reference() is None
+    finally:
+        gc.enable()
 
 
 @pytest.mark.parametrize("end", [Fetcher.withdraw, Fetcher.close], ids=lambda each: each.__name__)

@@ -185,7 +185,10 @@ class Fetcher:
         """
         sent, self._sent = self._sent, None
         if isinstance(sent, ReadFailedError):
-            raise sent
+            try:
+                raise sent
+            finally:
+                del sent  # its trace has this frame
         try:
             if sent is None:
                 response = self._client(url).request(self._request(url), self._deadline, limit)
