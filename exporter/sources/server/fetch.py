@@ -14,9 +14,11 @@ from exporter.sources.http_client import (
     HEADERS,
     CertificateError,
     Deadline,
+    HttpClient,
     HttpClientProtocol,
     HttpRequest,
     HttpResponse,
+    SentRequest,
     secure_client,
 )
 
@@ -135,6 +137,7 @@ class Fetcher:
         self._timeout = timeout
         self._deadline = Deadline(clock, timeout)
         self._shared = client
+        self._sent: SentRequest | ReadFailedError | None = None
         self._endpoint = masked(endpoint)
         self._secure: HttpClientProtocol | None = None
         self._ca_file = ca_file
@@ -143,8 +146,34 @@ class Fetcher:
         self._token = None if bearer_token_file is None else TokenFile(bearer_token_file)
 
     def begin_read(self) -> None:
-        """Begin a read: its requests together have the timeout from now."""
-        self._deadline = Deadline(self._clock, self._timeout)
+        """Begin a read, or go on with the one that `send` began: its requests together have the timeout."""
+        if self._sent is None:
+            self._deadline = Deadline(self._clock, self._timeout)
+        else:
+            self._deadline.resume()
+
+    def send(self, url: str) -> bool:
+        """Begin a read by sending its first request, so that `get` only receives the response.
+
+        Time between does not count, other reads take it. Returns whether it is sent: none by https.
+        """
+        self.withdraw()
+        client = self._shared
+        if not isinstance(client, HttpClient) or url.startswith("https:"):
+            return False
+        self.begin_read()
+        try:
+            self._sent = client.send(self._request(url), self._deadline)
+        except ReadFailedError as failure:
+            self._sent = failure
+        self._deadline.pause()
+        return True
+
+    def withdraw(self) -> None:
+        """Close what was sent: the next read asks again."""
+        sent, self._sent = self._sent, None
+        if isinstance(sent, SentRequest):
+            sent.close()
 
     def get(self, url: str, limit: int) -> HttpResponse:
         """Get one body of at most `limit` bytes.
@@ -154,12 +183,17 @@ class Fetcher:
                 `redirect`, `unauthorized`, `not_found`, `metrics_off`, `http_status`, `encoding`,
                 `too_large`.
         """
-        headers = dict(HEADERS)
-        if self._token is not None:
-            headers["Authorization"] = f"Bearer {self._token.token()}"
-        request = HttpRequest(url, headers, self._endpoint, server_name=self._server_name)
+        sent, self._sent = self._sent, None
+        if isinstance(sent, ReadFailedError):
+            try:
+                raise sent
+            finally:
+                del sent  # its trace has this frame
         try:
-            response = self._client(url).request(request, self._deadline, limit)
+            if sent is None:
+                response = self._client(url).request(self._request(url), self._deadline, limit)
+            else:
+                response = sent.response(self._deadline, limit)
         except CertificateError as failure:
             reason = FailureReason.CERTIFICATE_NAME if failure.of_another else FailureReason.CERTIFICATE
             raise ReadFailedError(reason, str(failure)) from failure
@@ -173,8 +207,15 @@ class Fetcher:
             )
         return response
 
+    def _request(self, url: str) -> HttpRequest:
+        headers = dict(HEADERS)
+        if self._token is not None:
+            headers["Authorization"] = f"Bearer {self._token.token()}"
+        return HttpRequest(url, headers, self._endpoint, server_name=self._server_name)
+
     def close(self) -> None:
-        """Close the endpoint's own client, if it has one."""
+        """Close the endpoint's own client, if it has one, and what was sent."""
+        self.withdraw()
         secure, self._secure = self._secure, None
         if secure is not None:
             secure.close()
