@@ -21,8 +21,8 @@ class ProcessUsage:
 
 
 def usage_of(host: FaultyHost) -> ProcessUsage:
-    """Now, without garbage and the threads of clients that have left but the last, which stays for 20 s."""
-    assert ended("web-client", but=1)
+    """Now, without garbage and the threads of clients that have left: the last one stays for 20 s."""
+    assert ended("web-client", but=len(host.scrapers))
     gc.collect()
     return ProcessUsage(
         sys.getallocatedblocks(),
