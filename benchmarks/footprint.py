@@ -24,7 +24,7 @@ MEBIBYTE: Final = 2**20
 INTERVAL: Final = 10
 STARTS: Final = 10
 WARM_UP: Final = 3
-"""Ticks before what is measured, as in `growth`."""
+"""Ticks before what is measured."""
 
 
 @dataclass
@@ -55,11 +55,12 @@ def measure(made: Host, minutes: float, figures: FootprintFigures) -> None:
     measured = _used_by_each(made, minutes)
     page = made.daemon.scrape()
     made.see_that_all_is_metered(page)
+    lived = minutes + WARM_UP * INTERVAL / 60
     for name, (before, after) in measured.items():
         resident = after.resident_bytes / MEBIBYTE
         grown = (after.resident_bytes - before.resident_bytes) / 1024
-        figures.note(f"resident memory after {minutes:g} min", name, "MiB", resident)
-        figures.note("its growth in that time", name, "KiB", grown)
+        figures.note(f"resident memory after {lived:g} min", name, "MiB", resident)
+        figures.note(f"its growth in the last {minutes:g} min", name, "KiB", grown)
         figures.note("CPU of an hour", name, "s", _cpu(before, after) * 3600)
         figures.note("CPU of 10 s", name, "ms", _cpu(before, after) * 10_000)
     figures.note("series of a scrape", OURS, "", sum(map(len, page.rows.values())))
