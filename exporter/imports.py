@@ -1,6 +1,5 @@
 """Memory of what is imported: modules of Python that are loaded at their first use."""
 
-import gc
 import sys
 from importlib import import_module
 from threading import Lock
@@ -12,12 +11,6 @@ MODULES: Final = ("difflib", "shutil", "subprocess", "tempfile", "textwrap", "uu
 
 Ours import them whole (`import difflib`), since `from difflib import` is a use; so does `ctypes.util`, which
 NVML's package imports.
-"""
-
-YOUNG_OBJECTS_MAX: Final = 20_000
-"""New objects from which on the collector looks for cycles: a tick makes thousands, and few cycles.
-
-At Python's 700 the search took 5 % of it.
 """
 
 _replacing: Final = Lock()
@@ -40,10 +33,3 @@ def postpone() -> None:
     """Load the modules late, but for those that are loaded."""
     for name in MODULES:
         sys.modules.setdefault(name, LateModule(name))
-
-
-def settle() -> None:
-    """Call once all is imported: the collector goes over nothing of it again."""
-    gc.collect()
-    gc.freeze()
-    gc.set_threshold(YOUNG_OBJECTS_MAX)

@@ -35,12 +35,6 @@ def test_passwords_do_without_tls() -> None:
     )
 
 
-def test_the_collector_goes_over_no_import_again() -> None:
-    """Garbage in cycles waited until it was a quarter of all objects."""
-    settled = "import gc\nimport exporter.cli.serve\nfrom exporter.imports import settle\nsettle()"
-    assert int(ran(f"{settled}\nprint(gc.get_freeze_count())")) > 10_000
-
-
 def test_one_is_loaded_by_its_use(monkeypatch: pytest.MonkeyPatch) -> None:
     """An import alone is none; all who imported it early see the same module."""
     monkeypatch.delitem(sys.modules, "textwrap")

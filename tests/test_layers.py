@@ -31,7 +31,7 @@ ROWS = (
     ("engines", "tariff"),
     ("readings",),
     ("clock", "threads", "malloc"),
-    ("units", "version", "hashes", "imports", "frozen"),
+    ("units", "version", "hashes", "imports", "garbage", "frozen"),
 )
 """A row imports only rows below it; parts of one row never import each other."""
 

@@ -8,7 +8,7 @@ from contextlib import ExitStack, suppress
 from pathlib import Path
 from typing import Final
 
-from exporter import imports, malloc
+from exporter import garbage, malloc
 from exporter.cli import status
 from exporter.cli.build import build, host_name, lists_all_gpus
 from exporter.cli.flags import of_files
@@ -102,7 +102,7 @@ class ServeFlags:
 def serve(flags: ServeFlags) -> int:
     """Run the daemon until a signal stops it; returns the exit status."""
     malloc.make_lean()
-    imports.settle()
+    garbage.settle()
     clock = SystemClock()
     stop = threading.Event()
     for number in (signal.SIGTERM, signal.SIGINT):
@@ -137,6 +137,7 @@ class _Daemon:
         self._location = LocationPoller(clock, config, self._note_location)
         self._discovery = discovery(clock, config, self._was_busy)
         self._savings = SavingsReview(clock, self._written_ledger)
+        self._garbage = garbage.GarbageCollection()
         self._gatherer = Gatherer(clock, min(config.interval, READ_MAX))
         self._access = access or Access(None, clock)
         self._web = WebServer(
@@ -222,11 +223,12 @@ class _Daemon:
         return None if self._sampler is None else self._sampler.current()
 
     def _prepare(self) -> None:
-        """After each tick: render ahead, review savings when due, and check the configuration file."""
+        """After each tick: render ahead, review savings when due, check the configuration file, tidy up."""
         self._web.prepare()
         if (report := self._current()) is not None:
             self._savings.look(report, self._config)
         self._watch.look(self._config.hash if self._succeeded else "")
+        self._garbage.note_tick()
 
     def reload(self) -> str:
         """Swap the configuration whole, or keep the old one; either is logged.
