@@ -1,11 +1,11 @@
 """Garbage collection: what is imported is left out, and free lists are emptied as a daemon ticks."""
 
+import gc
 import subprocess
 import sys
 
 import pytest
 
-from exporter import garbage
 from exporter.garbage import TICKS_BETWEEN_COLLECTIONS, GarbageCollection
 
 
@@ -27,7 +27,7 @@ def test_the_collector_goes_over_no_import_again() -> None:
 def test_it_collects_once_in_so_many_ticks(monkeypatch: pytest.MonkeyPatch) -> None:
     """Not more often: with 256 servers a search takes 20 ms."""
     calls: list[None] = []
-    monkeypatch.setattr(garbage.gc, "collect", lambda: calls.append(None))
+    monkeypatch.setattr(gc, "collect", lambda: calls.append(None))
     collection = GarbageCollection()
     done = []
     for _ in range(2 * TICKS_BETWEEN_COLLECTIONS + 1):
