@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from typing import Final
 
 GROWTH_KIB: Final = 1024
-"""Resident memory that the second half of a run may add: a simulated day adds half as much."""
+"""Resident memory that the second half of a run may add: a simulated day adds 1.5 times as much."""
 
 LEDGER_KIB_PER_HOUR: Final = 64
 """Rows of history: ten servers and owners of one hour take fewer."""
