@@ -91,6 +91,12 @@ class CheckedMeter:
             self.requests[requests.owner.server, requests.owner.model] += requests.count
         for energy in posted.energy:
             self.energy[energy.gpu.uuid] += energy.energy
+        loaded = [
+            self.policy.owner_of(key, load.model)
+            for key, tick in outcome.ticks.items()
+            for load in tick.loads
+        ]
+        assert len(loaded) == len(set(loaded))  # a series each
         return outcome
 
     def _paid(self, frame: Frame, before: State, segment: Segment) -> Counter[str]:
