@@ -44,8 +44,8 @@ def main() -> None:
         ticks, ledger = host.scrapes, host.path.stat().st_size / KIBIBYTE
 
     def change(first: int, last: int) -> str:
-        grown, held = resident[last - 1] - resident[first - 1], blocks[last - 1] - blocks[first - 1]
-        return f"{grown:+,.0f} KiB and {held:+,} blocks of memory"
+        grown, more = resident[last - 1] - resident[first - 1], blocks[last - 1] - blocks[first - 1]
+        return f"{grown:+,.0f} KiB and {more:+,} blocks of memory"
 
     text = (
         f"{machine()}.\n\n"
