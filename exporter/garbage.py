@@ -14,7 +14,7 @@ TICKS_BETWEEN_COLLECTIONS: Final = 30
 
 Only these free Python's free lists, which keep up to 2,000 tuples of each length below 21.
 `tuple(generator)` fills them: it takes one of length 10, shortens it, and leaves it in the list of its new
-length (CPython, Objects/abstract.c and tupleobject.c). They grew by 5 KiB a tick.
+length (CPython, Objects/abstract.c and tupleobject.c). They grew by 4 KiB a tick.
 """
 
 
