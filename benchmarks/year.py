@@ -8,8 +8,8 @@ From the root of the repository::
 
 The second shares a commit between the ticks of a minute where no event is within five minutes.
 The third takes a tick every 6 hours where nothing happens, and every 10 s in one week and around events.
-The year has price changes, new owners, restarts, reboots, suspends, days of downtime, a lost GPU, counter
-resets and a renamed model. At each month's close every owner, GPU and component is compared.
+The year has price changes, new owners, adjustments, restarts, reboots, suspends, days of downtime, a lost
+GPU, counter resets and a renamed model. At each month's close every owner, GPU and component is compared.
 Each month's comparison is printed: an interrupted run has shown how far it came.
 Prints figures for docs/ledger.md; ends with an error if a single picodollar, millijoule or token is off.
 """
@@ -36,7 +36,7 @@ def differences(year: run.Year, totals: CommittedTotals) -> list[str]:
     expected = ExpectedYear(year.around)
     differing = of_months(expected, year, totals, [name for name, _ in events.STARTS])
     for month, (moment, closed) in year.closed.items():
-        differing += of_months(expected, year, closed, [month]) + of_gpus(expected, closed, moment)
+        differing += of_months(expected, year, closed, [month], moment) + of_gpus(expected, closed, moment)
     differing += of_gpus(expected, totals, year.last)
     for gpu, energy in totals.energy.items():
         if expected.energy(int(gpu.uuid.removeprefix("GPU-")), year.last) != energy:
@@ -50,11 +50,18 @@ def differences(year: run.Year, totals: CommittedTotals) -> list[str]:
     return differing
 
 
-def of_months(expected: ExpectedYear, year: run.Year, totals: CommittedTotals, names: list[str]) -> list[str]:
-    """Months that differ from the expected ones, by owner."""
+def of_months(
+    expected: ExpectedYear,
+    year: run.Year,
+    totals: CommittedTotals,
+    names: list[str],
+    moment: int | None = None,
+) -> list[str]:
+    """Months that differ from the expected ones, by owner, after the tick at a moment or the last one."""
     differing = []
     for name in names:
-        wanted = {owner: amount for owner, amount in expected.month(name, year.last).items() if amount}
+        of_owners = expected.month(name, year.last, moment)
+        wanted = {owner: amount for owner, amount in of_owners.items() if amount}
         posted = {(key.product, key.team): n for key, n in totals.months.items() if key.month == name}
         if wanted != posted:
             differing.append(f"{name}: {wanted} != {posted}")

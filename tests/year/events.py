@@ -73,6 +73,34 @@ ABSENCES: Final = (
 RESTARTS: Final = (at(2, 28, 23, 59, 53), at(3, 29, 3, 10, 3), at(8, 16, 22, 10, 23), at(8, 31, 23, 59, 53))
 """After these ticks the daemon is another process, in time for the next one."""
 
+
+@dataclass(frozen=True)
+class Adjustment:
+    """Picodollars that a person enters at `entered` for a day and its payer."""
+
+    entered: int
+    day: str
+    product: str
+    team: str
+    picodollars: int
+
+
+ADJUSTMENTS: Final = (
+    # One picodollar, for the first day of all.
+    Adjustment(at(1, 15, 12, 0, 1), "2025-12-31", "search", "retrieval", 1),
+    # A credit for a month that is closed.
+    Adjustment(at(3, 4, 9, 10, 7), "2026-02-27", "chat", "assistants", -123_456_789_012_345),
+    # While the host is off; the next process posts it.
+    Adjustment(at(7, 10, 8), "2026-06-30", "platform", "models", 700_000_000_000_001),
+    # In the last tick of its month, whose process is new.
+    Adjustment(at(8, 31, 23, 59, 57), "2026-08-31", "chat", "assistants", 41_000_000_000_000),
+    # For the month that began while the daemon was down.
+    Adjustment(at(12, 1, 0, 10), "2026-12-01", "search", "knowledge", -5_000_000_000_000),
+    # Twice the same, which are two.
+    Adjustment(at(12, 20, 17, 0, 5), "2026-11-30", "assistant", "assistants", 9_990_000_000_000),
+    Adjustment(at(12, 20, 17, 0, 6), "2026-11-30", "assistant", "assistants", 9_990_000_000_000),
+)
+
 GPUS: Final = 8
 RENTED: Final = (0, 1, 2)
 LEASED: Final = 3
@@ -166,6 +194,7 @@ EVENTS: Final = sorted(
         *(since for since, _ in (*RENTS, *LEASE) if since > START),
         END_OF_LIFE,
         BATCH_LEAVES,
+        *(adjustment.entered for adjustment in ADJUSTMENTS),
         *(since for since, _ in OWNERS[1:]),
         *(moment for moments in PROCESSES.values() for moment in moments),
         *DAYLIGHT_SAVING,

@@ -95,8 +95,11 @@ class ExpectedYear:
             reported += (drawn(after) - drawn(before)) * part // whole
         return reported
 
-    def month(self, name: str, last: int) -> dict[tuple[str, str], int]:
-        """Picodollars of a month by product and team, through the last tick of the year at most."""
+    def month(self, name: str, last: int, entered: int | None = None) -> dict[tuple[str, str], int]:
+        """Picodollars of a month by product and team, through the last tick of the year at most.
+
+        Adjustments count that were entered through `entered`, else through the last tick.
+        """
         since, until = span(name, last)
         amounts: dict[tuple[str, str], int] = {}
         changes = [events.BATCH_LEAVES, *(moment for moment, _ in events.OWNERS)]
@@ -107,6 +110,10 @@ class ExpectedYear:
                 for component in components(gpu):
                     added = self.picodollars(gpu, component, end) - self.picodollars(gpu, component, start)
                     amounts[owner] = amounts.get(owner, 0) + added
+        for adjustment in adjustments(last if entered is None else entered):
+            if adjustment.day.startswith(name):
+                owner = adjustment.product, adjustment.team
+                amounts[owner] = amounts.get(owner, 0) + adjustment.picodollars
         return amounts
 
     def exact_month(self, name: str, last: int) -> Fraction:
@@ -120,6 +127,11 @@ class ExpectedYear:
             ),
             Fraction(0),
         )
+
+
+def adjustments(moment: int) -> list[events.Adjustment]:
+    """Those that were entered through a tick."""
+    return [adjustment for adjustment in events.ADJUSTMENTS if adjustment.entered <= moment]
 
 
 def span(name: str, last: int) -> Span:

@@ -10,6 +10,7 @@ from pathlib import Path
 from exporter.cost.advance import advance
 from exporter.cost.policy import CostPolicy, OwnershipRule
 from exporter.cost.postings import CostOwner, EnergyPosting, Postings, TokenPosting
+from exporter.ledger.adjustment_entry import AdjustmentRequest, enter
 from exporter.ledger.ledger import Ledger
 from exporter.ledger.reader import LedgerReader
 from exporter.readings import (
@@ -231,6 +232,7 @@ def run_year(
             ledger, before_and_after = _reopened(ledger, path, clock, names)
             year.reopened.append(before_and_after)
             state = ledger.state()
+        _adjust(path, before, moment.at)
         read = frame(moment.at, clock)
         outcome = advance(state, read, policy(moment))
         if state.elapsed is None or year.ticks == year.skipped or moment.restarted:
@@ -253,6 +255,14 @@ def run_year(
     assert ledger.problem == ""
     ledger.close()
     return year
+
+
+def _adjust(path: Path, before: int, now: int) -> None:
+    """Enter what people do between two ticks, next to the daemon."""
+    for number, one in enumerate(events.ADJUSTMENTS):
+        if before < one.entered <= now:
+            entry = AdjustmentRequest(one.picodollars, one.day, one.product, one.team, f"number {number}")
+            enter(path, entry, {one.product: frozenset({one.team})}, one.entered * SECOND)
 
 
 def _as_one(ticks: list[Postings]) -> Postings:

@@ -83,10 +83,10 @@ def test_the_year_was_lived_whole(year: Year) -> None:
 @pytest.mark.parametrize("name", [name for name, _ in events.STARTS])
 def test_each_month_is_exact(year: Year, expected: ExpectedYear, totals: CommittedTotals, name: str) -> None:
     """A month by product and team is exact to the picodollar, at its close and at the year's end."""
-    closed = totals if name == "2027-01" else year.closed[name][1]
-    wanted = {owner: amount for owner, amount in expected.month(name, year.last).items() if amount}
-    assert wanted == month_of(closed, name)
-    assert wanted == month_of(totals, name)
+    moment, closed = (year.last, totals) if name == "2027-01" else year.closed[name]
+    for tick, actual in ((moment, closed), (year.last, totals)):
+        wanted = {owner: amount for owner, amount in expected.month(name, year.last, tick).items() if amount}
+        assert wanted == month_of(actual, name)
 
 
 @pytest.mark.parametrize("name", [name for name, _ in events.STARTS])
@@ -94,7 +94,8 @@ def test_each_month_is_within_a_picodollar_of_the_exact_fraction(
     year: Year, expected: ExpectedYear, totals: CommittedTotals, name: str
 ) -> None:
     """Rounding costs a month less than one picodollar for each GPU and component, whatever happens."""
-    exact = expected.exact_month(name, year.last) * PICODOLLARS
+    adjusted = (each for each in events.ADJUSTMENTS if each.day.startswith(name))
+    exact = expected.exact_month(name, year.last) * PICODOLLARS + sum(each.picodollars for each in adjusted)
     assert CELLS == 32
     assert abs(exact - Fraction(sum(month_of(totals, name).values()))) < CELLS
 
@@ -118,14 +119,29 @@ def test_each_gpu_and_component_is_exact_at_the_end(
 
 
 def test_all_families_agree_at_each_close(year: Year, totals: CommittedTotals) -> None:
-    """Slots, servers, GPUs and months sum to one amount, and the residual is 0."""
-    for closed in (*(closed for _, closed in year.closed.values()), totals):
+    """Slots, servers and GPUs sum to one amount, months to that and adjustments; the residual is 0."""
+    for moment, closed in (*year.closed.values(), (year.last, totals)):
+        adjusted = sum(each.picodollars for each in expected_totals.adjustments(moment))
         total = sum(closed.gpu_cost.values())
         assert total > 0
         assert total == sum(closed.cost.values())
         assert total == sum(closed.server_cost.values())
-        assert total == sum(closed.months.values())
+        assert total + adjusted == sum(closed.months.values())
         assert closed.residual == 0
+
+
+def test_adjustments_are_posted_once(year: Year) -> None:
+    """Each with its day and payer, by the first tick after its entry; what is entered twice is two."""
+    with LedgerReader.open(year.path) as reader:
+        posted = sorted(reader.adjustments(0, 99991231), key=lambda one: one.number)
+    assert [(one.day, one.product, one.team, one.amount) for one in posted] == [
+        (each.day, each.product, each.team, each.picodollars) for each in events.ADJUSTMENTS
+    ]
+    for one, each in zip(posted, events.ADJUSTMENTS, strict=True):
+        assert one.posted is not None
+        absence = next((gone for gone in events.ABSENCES if gone.last < each.entered < gone.first), None)
+        due = each.entered + events.TICK if absence is None else absence.first
+        assert each.entered <= one.posted // run.SECOND <= due
 
 
 def test_a_restart_changes_nothing(year: Year) -> None:
