@@ -13,7 +13,6 @@ anything differs or grows, or when a scrape was not answered.
 
 import argparse
 import http.client
-import statistics
 import sys
 import tempfile
 import threading
@@ -240,7 +239,8 @@ def run(made: Soak, hours: float) -> None:
 def text(made: Soak, totals: HostTotals, clients: Clients, hours: float) -> str:
     """What is said of a run without problems."""
     looks = made.looks
-    slope, _ = statistics.linear_regression([one.hours for one in looks], [one.resident_kib for one in looks])
+    middle, last = looks[len(looks) // 2 - 1], looks[-1]
+    grown = last.resident_kib - middle.resident_kib
     rows = [
         (
             f"{one.hours:.1f} h",
@@ -250,7 +250,7 @@ def text(made: Soak, totals: HostTotals, clients: Clients, hours: float) -> str:
             f"{one.ledger_kib:,.0f} KiB",
             f"{one.log_kib:,.0f} KiB",
         )
-        for one in (looks[0], looks[len(looks) // 2 - 1], looks[-1])
+        for one in (looks[0], middle, last)
     ]
     done = ", ".join(f"{what} ({count})" for what, count in sorted(Counter(made.done).items()))
     tokens = sum(sum(counts) for counts in totals.tokens.values())
@@ -260,7 +260,7 @@ def text(made: Soak, totals: HostTotals, clients: Clients, hours: float) -> str:
         + f"\nDone: {done}.\n"
         f"Three clients got {clients.count:,} answers, the slowest in {figure(clients.slowest)} s.\n"
         f"{sum(totals.money.values()):,} picodollars and {tokens:,} tokens are as reckoned.\n"
-        f"Resident memory grows by {figure(slope)} KiB an hour.\n"
+        f"Resident memory grew by {grown:,.0f} KiB after {middle.hours:.1f} h.\n"
     )
 
 
