@@ -19,6 +19,7 @@ from exporter.config import Config, ConfigError, load
 from exporter.config.settings import DEFAULT_LEDGER, cost_policy
 from exporter.cost.postings import CostOwner, GpuTimePosting, MoneyPosting, OwnerPhase, Postings, Segment
 from exporter.cost.state import State
+from exporter.garbage import GarbageCollection
 from exporter.ledger import files
 from exporter.ledger.ledger import Ledger
 from exporter.readings import Gpu, HostLocation
@@ -343,3 +344,13 @@ def test_whatever_else_fails_to_close_the_ledger_is_written_and_let_go(
     assert closed == list(parts)
     assert daemon._ledger is not None
     assert (daemon._ledger._closed, files.lock_holder(path)) == (True, "")
+
+
+def test_each_tick_counts_towards_a_collection(daemon: _Daemon, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Else free lists of tuples grow for days: nothing else searches all objects."""
+    calls: list[None] = []
+    monkeypatch.setattr(GarbageCollection, "note_tick", lambda _: calls.append(None))
+    for _ in range(3):
+        daemon._prepare()
+
+    assert len(calls) == 3
