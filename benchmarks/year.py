@@ -34,9 +34,9 @@ EXACT = "every month, GPU, component, token and joule is as reckoned"
 def differences(year: run.Year, totals: CommittedTotals) -> list[str]:
     """Differences of the totals from the expected ones, at each month's close and at the end."""
     expected = ExpectedYear(year.around)
-    differing = of_months(expected, year, totals, [name for name, _ in events.STARTS])
+    differing = of_months(expected, totals, [name for name, _ in events.STARTS], year.last)
     for month, (moment, closed) in year.closed.items():
-        differing += of_months(expected, year, closed, [month], moment) + of_gpus(expected, closed, moment)
+        differing += of_months(expected, closed, [month], moment) + of_gpus(expected, closed, moment)
     differing += of_gpus(expected, totals, year.last)
     for gpu, energy in totals.energy.items():
         if expected.energy(int(gpu.uuid.removeprefix("GPU-")), year.last) != energy:
@@ -50,18 +50,11 @@ def differences(year: run.Year, totals: CommittedTotals) -> list[str]:
     return differing
 
 
-def of_months(
-    expected: ExpectedYear,
-    year: run.Year,
-    totals: CommittedTotals,
-    names: list[str],
-    moment: int | None = None,
-) -> list[str]:
-    """Months that differ from the expected ones, by owner, after the tick at a moment or the last one."""
+def of_months(expected: ExpectedYear, totals: CommittedTotals, names: list[str], last: int) -> list[str]:
+    """Months that differ from the expected ones after a tick, by owner."""
     differing = []
     for name in names:
-        of_owners = expected.month(name, year.last, moment)
-        wanted = {owner: amount for owner, amount in of_owners.items() if amount}
+        wanted = {owner: amount for owner, amount in expected.month(name, last).items() if amount}
         posted = {(key.product, key.team): n for key, n in totals.months.items() if key.month == name}
         if wanted != posted:
             differing.append(f"{name}: {wanted} != {posted}")
@@ -90,7 +83,7 @@ class Progress:
         """Compare one month at its close."""
         moment, totals = year.closed[name]
         expected = ExpectedYear(year.around)
-        differing = of_months(expected, year, totals, [name]) + of_gpus(expected, totals, moment)
+        differing = of_months(expected, totals, [name], moment) + of_gpus(expected, totals, moment)
         total = sum(amount for key, amount in totals.months.items() if key.month == name)
         size = year.path.stat().st_size
         took = time.perf_counter() - self._began

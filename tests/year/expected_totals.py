@@ -95,11 +95,8 @@ class ExpectedYear:
             reported += (drawn(after) - drawn(before)) * part // whole
         return reported
 
-    def month(self, name: str, last: int, entered: int | None = None) -> dict[tuple[str, str], int]:
-        """Picodollars of a month by product and team, through the last tick of the year at most.
-
-        Adjustments count that were entered through `entered`, else through the last tick.
-        """
+    def month(self, name: str, last: int) -> dict[tuple[str, str], int]:
+        """Picodollars of a month by product and team, and its adjustments, as they are after a tick."""
         since, until = span(name, last)
         amounts: dict[tuple[str, str], int] = {}
         changes = [events.BATCH_LEAVES, *(moment for moment, _ in events.OWNERS)]
@@ -110,7 +107,7 @@ class ExpectedYear:
                 for component in components(gpu):
                     added = self.picodollars(gpu, component, end) - self.picodollars(gpu, component, start)
                     amounts[owner] = amounts.get(owner, 0) + added
-        for adjustment in adjustments(last if entered is None else entered):
+        for adjustment in adjustments(last):
             if adjustment.day.startswith(name):
                 owner = adjustment.product, adjustment.team
                 amounts[owner] = amounts.get(owner, 0) + adjustment.picodollars

@@ -83,9 +83,9 @@ def test_the_year_was_lived_whole(year: Year) -> None:
 @pytest.mark.parametrize("name", [name for name, _ in events.STARTS])
 def test_each_month_is_exact(year: Year, expected: ExpectedYear, totals: CommittedTotals, name: str) -> None:
     """A month by product and team is exact to the picodollar, at its close and at the year's end."""
-    moment, closed = (year.last, totals) if name == "2027-01" else year.closed[name]
-    for tick, actual in ((moment, closed), (year.last, totals)):
-        wanted = {owner: amount for owner, amount in expected.month(name, year.last, tick).items() if amount}
+    closed = (year.last, totals) if name == "2027-01" else year.closed[name]
+    for last, actual in (closed, (year.last, totals)):
+        wanted = {owner: amount for owner, amount in expected.month(name, last).items() if amount}
         assert wanted == month_of(actual, name)
 
 
