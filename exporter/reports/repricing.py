@@ -115,9 +115,6 @@ def _priced(tariff: Tariff, gpu: Gpu, at: Instant) -> tuple[Amounts, bool, bool]
     return amounts_of(price.rates), price.priced, price.priced and dated(price.rates)
 
 
-_REASON: Final = re.compile(r"prices since (\d{4}-\d{2}-\d{2}) were changed afterwards", re.ASCII)
-"""Reason of a correction without a kind: of an earlier release, or entered without one."""
-
 _KEY: Final = re.compile(r"repricing/(\d{4}-\d{2}-\d{2})/\d{1,9}", re.ASCII)
 
 CorrectionOwner = tuple[str, str, str]
@@ -172,12 +169,8 @@ def posted_corrections(adjustments: Iterable[Adjustment], zone: ZoneInfo) -> Pos
 
 
 def _since(adjustment: Adjustment, zone: ZoneInfo) -> Instant | None:
-    """The first instant of the day that it is about; `None` where it is another, or no day."""
-    if adjustment.kind == REPRICING:
-        day = key_day(adjustment.key)
-    else:
-        match = _REASON.search(adjustment.reason)
-        day = None if match is None else match[1]
+    """The first instant of the day that it is about; `None` where it corrects no prices."""
+    day = key_day(adjustment.key) if adjustment.kind == REPRICING else None
     if day is None:
         return None
     try:

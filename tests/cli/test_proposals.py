@@ -84,6 +84,25 @@ def test_a_repriced_gpu_is_corrected_for_who_held_it(
     assert owed_by_product(host) == {"chat": 2_888 * 10**9, "unassigned": 3_610 * 10**9}
 
 
+def test_a_credit_with_the_words_of_a_line_is_a_credit(
+    host: SimulatedHost, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Four hours at 0.72 less are -2.88, beside a person's credit of 1.00 that begins like a line's."""
+    host.tick(3 * HOUR)
+    reason = "prices since 2026-11-25 were changed afterwards: goodwill"
+    flags = AdjustFlags(host.file, host.path, "-1.00", "2026-11-25", "chat", "assistants", reason)
+    assert adjust(flags, host.clock) == 0
+    host.reload(DATED % "2.88")
+    (line,) = lines(host, capsys)
+    assert line[4:6] == ["--amount=-2.88", "--date=2026-11-25"]
+    assert enter(host, line) == 0
+    assert lines(host, capsys) == []
+    host.tick(10 * SECOND)
+
+    # Four hours and ten seconds of chat's at 2.88, less 1.00.
+    assert owed_by_product(host)["chat"] == 4 * 2_880 * 10**9 + 8 * 10**9 - 10**12
+
+
 def test_a_gpu_that_changed_hands_is_corrected_for_both(
     host: SimulatedHost, capsys: pytest.CaptureFixture[str]
 ) -> None:

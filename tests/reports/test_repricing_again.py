@@ -4,9 +4,9 @@ from dataclasses import replace
 
 import pytest
 
-from exporter.ledger.adjustments import Adjustment
+from exporter.ledger.adjustments import MANUAL, REPRICING, Adjustment
 from exporter.reports.correction_proposals import UNCOMPARABLE, sentences
-from exporter.reports.repricing import Correction, posted_corrections, reason, repricing
+from exporter.reports.repricing import Correction, key, posted_corrections, reason, repricing
 from exporter.tariff.terms import Hardware
 from tests.reports.test_repricing import (
     DAY,
@@ -31,8 +31,11 @@ FIRST = tariff(rented(("3.60", None), ("2.88", TENTH)))
 """Whose correction of 15 days, 0.72 an hour, is 194.40 for chat and 64.80 for search."""
 
 
-def made(product: str, team: str, cents: int, why: str = reason("2026-11-10")) -> Adjustment:
-    return Adjustment(1, "2026-11-24", product, team, cents * CENT, why, NOW, None)
+def made(product: str, team: str, cents: int, day: str = "2026-11-10") -> Adjustment:
+    """A proposed line of prices since a day, with a reason of the person who entered it."""
+    return Adjustment(
+        1, "2026-11-24", product, team, cents * CENT, "see ticket 7", NOW, None, REPRICING, key(day, 1)
+    )
 
 
 BOTH = (made("chat", "assistants", -19440), made("search", "retrieval", -6480))
@@ -76,13 +79,13 @@ def test_a_price_of_the_future_corrects_nothing_again() -> None:
 
 
 def test_other_adjustments_are_nobodys_prices() -> None:
-    """A credit of the cloud for another reason stays beside the lines; a reason that goes on is known."""
-    credit = made("chat", "assistants", -5000, "credit of the cloud for prices since 2026-11-10")
-    longer = made("chat", "assistants", -100, f"{reason('2026-11-10')}, see ticket 7")
+    """A person's credit stays beside the lines, also one with the very words of a proposed line."""
+    credit = replace(
+        made("chat", "assistants", -5000), kind=MANUAL, key="", reason=f"{reason('2026-11-10')}, see ticket 7"
+    )
     again = rented(("3.60", None), ("2.40", TENTH))
 
-    assert corrected(again, adjustments=(*BOTH, credit)) == corrected(again)
-    assert corrected(again, adjustments=(*BOTH, longer)) == [("chat", -12860), ("search", -4320)]
+    assert corrected(again, adjustments=(*BOTH, credit)) == [("chat", -12960), ("search", -4320)]
 
 
 def test_what_people_read_the_second_time() -> None:
@@ -131,16 +134,16 @@ def test_what_has_no_date_any_more_cannot_be_compared() -> None:
     )
 
 
-@pytest.mark.parametrize("text", ["prices since 2026-13-45 were changed afterwards", "typing error", ""])
-def test_reasons_that_are_none_of_a_reload(text: str) -> None:
-    """Another reason, and one whose day the calendar lacks."""
-    posted = posted_corrections((made("chat", "assistants", -1, text),), UTC)
+@pytest.mark.parametrize("text", ["repricing/2026-13-45/1", "repricing/2026-11-10", ""])
+def test_keys_that_are_none_of_a_correction(text: str) -> None:
+    """A crafted file may have one of a day that the calendar lacks."""
+    posted = posted_corrections((replace(made("chat", "assistants", -1), key=text),), UTC)
     assert (posted.since, posted.amounts) == (None, {})
 
 
 def test_a_month_that_history_has_lost_stays_as_it_is_corrected() -> None:
     """October's days are gone: what was posted cannot be compared, and its correction is not taken back."""
-    october = replace(made("chat", "assistants", -1000, reason("2026-10-01")), day="2026-10-31")
+    october = replace(made("chat", "assistants", -1000, "2026-10-01"), day="2026-10-31")
     history = RecordedHistory({20261101: spent(24, 360)}, made=(october,))
     result = repricing(FLAT, tariff(rented(("2.88", NOVEMBER))), history, UTC, NOW)
 
