@@ -10,7 +10,6 @@ from exporter.readings import (
     CROWDED,
     CounterColumns,
     CounterReading,
-    CounterRow,
     GatewayCount,
     GatewayCounter,
     GatewayReading,
@@ -97,8 +96,7 @@ class PageSeries:
 
     def __init__(self, marks: CounterMarks, series: Sequence[RawSeries]) -> None:
         self._dropped = marks.dropped
-        row = series if isinstance(series, CounterRow) else None
-        columns = series if row is None and isinstance(series, CounterColumns) else None
+        columns = series if isinstance(series, CounterColumns) else None
         self._by_digest = columns is not None or isinstance(marks.values, SeriesColumns)
         self._marks, self._gone = self._unpacked(marks.values), self._unpacked(marks.gone)
         self.names: Sequence[SeriesName]
@@ -109,8 +107,8 @@ class PageSeries:
             self.names, values = columns.numbers, columns.values
             self._created = dict(zip(self.names, columns.created, strict=False)) if begun else {}
         else:
-            names = [each.series for each in series] if row is None else row.layout.names
-            values = [each.value for each in series] if row is None else row.values
+            names = [each.series for each in series]
+            values = [each.value for each in series]
             self.names = [digest(name) for name in names] if self._by_digest else names
             self._created = {}
             if begun:
@@ -312,8 +310,6 @@ def _count(
 
 
 def _kinds(counters: Sequence[CounterReading]) -> Iterable[tuple[str, Quantity, int]]:
-    if isinstance(counters, CounterRow):
-        return counters.layout.kinds
     if isinstance(counters, CounterColumns):
         return map(counters.kinds.__getitem__, counters.kind)
     return [(counter.model, counter.quantity, counter.sign) for counter in counters]

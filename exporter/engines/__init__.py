@@ -5,7 +5,6 @@ parses them, `interpretation` makes readings of them, `launch` reads command lin
 """
 
 from exporter.engines.catalogue import (
-    COUNTED,
     ENGINES,
     EVERYTHING,
     TALLIED,
@@ -14,36 +13,18 @@ from exporter.engines.catalogue import (
     announces,
     described,
     everything,
-    everything_counted,
     match,
     matches,
     mistaken_engine,
     recognize,
 )
-from exporter.engines.exposition import Page, SeriesCache, WantedLine, WantedSeries, read
+from exporter.engines.exposition import Page, SeriesCache, WantedSeries, read
 from exporter.engines.gateway_counts import GatewayCounts, TeamOf, count_gateway, count_shares
 from exporter.engines.gateways import GATEWAYS, GatewaySpec, Shares, TokenSeries
-from exporter.engines.interpretation import (
-    Interpretation,
-    created_by_digest,
-    interpret,
-    planned,
-    process_identity,
-)
-from exporter.engines.layouts import PageSequence, SelectedLines
-from exporter.engines.spec import (
-    Engine,
-    MetadataQuery,
-    Uncounted,
-    Way,
-    counted,
-    created_series,
-    latency_series,
-    wanted,
-)
+from exporter.engines.interpretation import Interpretation, interpret, process_identity
+from exporter.engines.spec import Engine, MetadataQuery, Uncounted, Way, latency_series, wanted
 
 __all__ = [
-    "COUNTED",
     "ENGINES",
     "EVERYTHING",
     "GATEWAYS",
@@ -56,31 +37,23 @@ __all__ = [
     "Interpretation",
     "MetadataQuery",
     "Page",
-    "PageSequence",
-    "SelectedLines",
     "SeriesCache",
     "Shares",
     "TeamOf",
     "TokenSeries",
     "Uncounted",
-    "WantedLine",
     "WantedSeries",
     "Way",
     "announces",
     "count_gateway",
     "count_shares",
-    "counted",
-    "created_by_digest",
-    "created_series",
     "described",
     "everything",
-    "everything_counted",
     "interpret",
     "latency_series",
     "match",
     "matches",
     "mistaken_engine",
-    "planned",
     "process_identity",
     "read",
     "recognize",

@@ -12,7 +12,7 @@ from typing import Final, TypeAlias
 
 from exporter.engines.exposition import Page, WantedSeries
 from exporter.engines.gateways import GATEWAYS, GatewaySpec
-from exporter.engines.spec import Command, Engine, Uncounted, counted, wanted
+from exporter.engines.spec import Command, Engine, Uncounted, wanted
 
 USERS: Final = frozenset({"catalogue", "launch"})
 """Modules of this folder that use the catalogue. They define no engine and are not imported here."""
@@ -80,14 +80,11 @@ COMMANDS: Final[tuple[tuple[str, Command], ...]] = tuple(
 ROWS: Final[tuple[Engine | GatewaySpec, ...]] = (*GATEWAYS, *ENGINES.values())
 """Gateways and engines. The first match wins."""
 
-COUNTED: Final = WantedSeries(
+EVERYTHING: Final = WantedSeries(
     {name for row in ROWS for name in row.fingerprint.names}.union(
-        *(counted(engine).names for engine in ENGINES.values())
+        *(wanted(engine).names for engine in ENGINES.values())
     )
 )
-"""The names for recognition, and of the counters of all engines."""
-
-EVERYTHING: Final = WantedSeries(COUNTED.names.union(*(wanted(engine).names for engine in ENGINES.values())))
 """The names for recognition, and for reading any engine."""
 
 TALLIED: Final = WantedSeries(
@@ -117,14 +114,6 @@ def everything(engines: Described) -> WantedSeries:
     if not engines:
         return EVERYTHING
     return WantedSeries(EVERYTHING.names.union(*(wanted(engine).names for engine in engines)))
-
-
-@cache
-def everything_counted(engines: Described) -> WantedSeries:
-    """`COUNTED`, and the names of described engines."""
-    if not engines:
-        return COUNTED
-    return WantedSeries(COUNTED.names.union(*(counted(engine).names for engine in engines)))
 
 
 def match(page: Page, engines: Described = ()) -> Engine | GatewaySpec | None:

@@ -153,13 +153,12 @@ class WantedSeries:
         # A leading newline is a literal that the pattern engine looks for with memchr.
         return re.compile(rf"\n[ \t]*+({choice})(?=[{{ \t\r\n]|\Z)([^\n]*+)".encode()), canonical
 
-    def lines(self, page: bytes) -> Iterator["WantedLine"]:
-        """The wanted lines in the page's order."""
+    def lines(self, page: bytes) -> Iterator[tuple[str, bytes]]:
+        """The wanted lines in the page's order: the canonical name of each, and what follows it."""
         pattern, canonical = self._reading()
         for match in pattern.finditer(b"\n" + page):
             name, rest = match.groups()
-            # The match begins at the end of the line before; the page lacks the first one of those.
-            yield canonical[name], rest, match.start()
+            yield canonical[name], rest
 
 
 class SeriesCache:
@@ -198,23 +197,15 @@ class SeriesCache:
         return series
 
 
-WantedLine = tuple[str, bytes, int]
-"""The canonical name of a wanted series, what follows it on its line, and where the line starts."""
-
-
 def read(page: bytes, wanted: WantedSeries, memory: SeriesCache | None = None) -> Page:
     """Read the wanted series of a page. Never raises: what cannot be read is counted and left out."""
     if page[:1] == b'"':
         page = unwrapped(page)
-    return read_lines(wanted.lines(page), memory if memory is not None else SeriesCache())
-
-
-def read_lines(lines: Iterable[WantedLine], memory: SeriesCache) -> Page:
-    """Read the wanted lines of a page, as `read`."""
+    memory = SeriesCache() if memory is None else memory
     samples: dict[str, dict[str, Sample]] = {}
     series = size = malformed = duplicates = 0
     cut = False
-    for name, rest, _ in lines:
+    for name, rest in wanted.lines(page):
         size += min(len(rest), LINE_BYTES)  # of a longer line nothing is kept
         if series >= SERIES_MAX or size > WANTED_BYTES:
             cut = True

@@ -7,9 +7,7 @@ from typing import Final
 
 from exporter.engines.exposition import Page, Sample, Series
 from exporter.engines.latency import latency_readings
-from exporter.engines.layouts import PageOfLayout
 from exporter.engines.load import REQUESTS_MAX, CacheUse, Gauges, load_readings
-from exporter.engines.plans import PagePlan
 from exporter.engines.spec import (
     PROCESS_START,
     Alternative,
@@ -30,7 +28,6 @@ from exporter.readings import (
     SequenceLimit,
     ServiceLevel,
     counter_readings,
-    digest,
     label,
 )
 from exporter.units import LARGEST_COUNT, Instant, nanoseconds
@@ -80,25 +77,13 @@ def interpret(
     A counter that is NaN, infinite or negative is not a reading.
     """
     models = Models(engine, model or _named(engine, page))
-    as_before = page if isinstance(page, PageOfLayout) else None
-    plan = None if as_before is None else _plan(engine, as_before, models)
-    readings = None if as_before is None or plan is None else plan.readings(as_before.values, limit)
-    counters: Sequence[CounterReading]
-    if plan is not None and readings is not None:
-        counters, loads = readings
-        role, ignored = plan.role, 0
-        models.names.update(plan.models)
-    else:
-        counters = counter_readings(
-            counter
-            for group in engine.groups
-            for alternative in _first_available(group, page)
-            for counter in _counters(engine, alternative, page, models)
-        )
-        loads = load_readings(_gauges(engine, page, models), limit)
-        role, ignored = _role(engine, page), implausible(engine, page)
-        if as_before is not None and plan is None:
-            as_before.layout.derived = _new_plan(engine, as_before, models, counters)
+    counters = counter_readings(
+        counter
+        for group in engine.groups
+        for alternative in _first_available(group, page)
+        for counter in _counters(engine, alternative, page, models)
+    )
+    loads = load_readings(_gauges(engine, page, models), limit)
     latencies = None
     if slo is not None and histograms is not None:
         latencies = latency_readings(engine, histograms, slo, models.of)
@@ -107,14 +92,15 @@ def interpret(
     if names <= {""}:  # nothing has been counted yet
         names = {models.otherwise}
     return Interpretation(
-        counters, loads, tuple(sorted(names - {""})), identity, started, role, latencies, ignored
+        counters=counters,
+        loads=loads,
+        models=tuple(sorted(names - {""})),
+        identity=identity,
+        started=started,
+        role=_role(engine, page),
+        latencies=latencies,
+        implausible=implausible(engine, page),
     )
-
-
-def planned(engine: Engine, page: Page) -> bool:
-    """Whether a page of the same lines was interpreted as this engine's."""
-    plan = page.layout.derived if isinstance(page, PageOfLayout) else None
-    return isinstance(plan, PagePlan) and plan.engine is engine
 
 
 def _first_available(group: Iterable[Alternative], page: Page) -> Iterator[Alternative]:
@@ -175,59 +161,6 @@ def _counters(
             )
 
 
-def _plan(engine: Engine, page: PageOfLayout, models: Models) -> PagePlan | None:
-    """The plan that was made of an earlier page of this layout, if it is right for this one."""
-    plan = page.layout.derived
-    if not isinstance(plan, PagePlan) or plan.engine is not engine or plan.otherwise != models.otherwise:
-        return None
-    return plan if plan.fits(page.values) else None
-
-
-def _new_plan(
-    engine: Engine, page: PageOfLayout, models: Models, counters: Sequence[CounterReading]
-) -> PagePlan | None:
-    """The plan for the next pages of this layout; `None` where a counter is not one good value."""
-    if _ranks_repeat(engine, page):  # which one is read depends on the values
-        return None
-    indices = page.layout.indices
-    chosen_counts = [
-        (index, count)
-        for group in engine.groups
-        for alternative in _first_available(group, page)
-        for count in alternative.counts
-        for index, sample in zip(indices.get(count.name, ()), page.samples.get(count.name, ()), strict=True)
-        if chosen(sample.series.labels, count.where)
-        and not (count.unless and chosen(sample.series.labels, count.unless))
-    ]
-    if len(chosen_counts) != len(counters):
-        return None
-    created = {created_name(count.name) for _, count in chosen_counts} if engine.created else set()
-    # Each value is its own number, from 1 on: what a gauge says of this page is which value it is.
-    numbered = page.layout.page(tuple(map(float, range(1, len(page.values) + 1))))
-    every = Models(engine, models.otherwise)
-    every.names.update(models.names)
-    return PagePlan(
-        engine,
-        models.otherwise,
-        _role(engine, page),
-        counters=[
-            (index, count.scale, one) for (index, count), one in zip(chosen_counts, counters, strict=True)
-        ],
-        counts=[index for name in _counts(engine) for index in indices.get(name, ())],
-        fixed=[(index, page.values[index]) for name in sorted(created) for index in indices.get(name, ())],
-        numbered=_gauges(engine, numbered, every),
-        models=every.names,
-    )
-
-
-def _ranks_repeat(engine: Engine, page: Page) -> bool:
-    """Whether some series differ in labels alone by which ranks repeat each other."""
-    return bool(engine.repeated) and any(
-        len({sample.series.less(engine.repeated).key for sample in samples}) < len(samples)
-        for samples in page.samples.values()
-    )
-
-
 @cache
 def _counts(engine: Engine) -> frozenset[str]:
     """The names of all counters of an engine."""
@@ -240,15 +173,6 @@ def created_by_series(page: Page, name: str) -> dict[str, Instant]:
         sample.series.named(name): nanoseconds(sample.value)
         for sample in page.samples.get(created_name(name), ())
         if 0 < sample.value < LATEST_SECONDS
-    }
-
-
-def created_by_digest(engine: Engine, page: Page) -> dict[int, Instant]:
-    """When series began, by the digest of each, by a page that was read for `created_series`."""
-    return {
-        digest(series.removeprefix(engine.prefix)): moment
-        for count in engine.counts()
-        for series, moment in created_by_series(page, count.name).items()
     }
 
 

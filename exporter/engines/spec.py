@@ -406,13 +406,8 @@ def created_names(engine: Engine) -> Iterator[str]:
 @cache
 def wanted(engine: Engine) -> WantedSeries:
     """Every name to read on a page of an engine."""
-    return WantedSeries({*counted(engine).names, *filter(None, (engine.created,)), *created_names(engine)})
-
-
-@cache
-def counted(engine: Engine) -> WantedSeries:
-    """The names of `wanted` without the `_created` names, of which there are as many again."""
-    names = {PROCESS_START, *engine.fingerprint.names}
+    names = {PROCESS_START, *engine.fingerprint.names, *created_names(engine)}
+    names.update(filter(None, (engine.created,)))
     names.update(count.name for count in engine.counts())
     names.update(name for group in engine.groups for alternative in group for name in alternative.requires)
     names.update(name for gauge in engine.gauges() for name in (gauge.name, gauge.also) if name)
@@ -425,12 +420,6 @@ def counted(engine: Engine) -> WantedSeries:
 def latency_series(engine: Engine) -> WantedSeries:
     """The buckets of its latency histograms, which are read only for a server with a service level."""
     return WantedSeries(each.buckets for choice in engine.latencies().values() for each in choice)
-
-
-@cache
-def created_series(engine: Engine) -> WantedSeries:
-    """The `_created` names alone."""
-    return WantedSeries(created_names(engine))
 
 
 def under_prefix(engine: Engine, prefix: str, **changes: Any) -> Engine:

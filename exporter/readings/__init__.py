@@ -26,8 +26,6 @@ from exporter.readings.hardware import (
 from exporter.readings.series import (
     CROWDED,
     CounterColumns,
-    CounterLayout,
-    CounterRow,
     SeriesColumns,
     counter_readings,
     digest,
@@ -74,9 +72,7 @@ __all__ = [
     "UNKNOWN_LOCATION",
     "AccessDeniedError",
     "CounterColumns",
-    "CounterLayout",
     "CounterReading",
-    "CounterRow",
     "DividedBy",
     "Division",
     "ErrorCounts",

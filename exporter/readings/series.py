@@ -8,7 +8,7 @@ import sys
 from array import array
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from itertools import chain, islice, repeat
-from typing import Final, Literal, NamedTuple, TypeVar, overload
+from typing import Final, Literal, TypeVar, overload
 
 from exporter.hashes import blake2b
 from exporter.readings.serving import CounterReading, Quantity
@@ -99,11 +99,7 @@ class CounterColumns(Sequence[CounterReading]):
         self.kinds = tuple(kinds)
         self.created = array("q")
         if created:
-            self.begin(created)
-
-    def begin(self, created: Mapping[int, Instant]) -> None:
-        """Take in when series began, by digest."""
-        self.created = array("q", (created.get(number, -1) for number in self.numbers))
+            self.created = array("q", (created.get(number, -1) for number in self.numbers))
 
     def __iter__(self) -> Iterator[CounterReading]:
         return map(self._reading, self.numbers, self.values, self.kind, self.created or repeat(-1))
@@ -134,64 +130,6 @@ class CounterColumns(Sequence[CounterReading]):
         model, quantity, sign = self.kinds[kind]
         series = f"#{number:0{2 * DIGEST_BYTES}x}"
         return CounterReading(series, model, quantity, value, sign, None if created < 0 else created)
-
-
-class CounterLayout(NamedTuple):
-    """The counters of a page but for their values: the name of each, its kind, and when it began."""
-
-    names: tuple[str, ...]
-    kinds: tuple[Kind, ...]
-    created: tuple[Instant | None, ...]
-
-    @classmethod
-    def of(cls, counters: Sequence[CounterReading]) -> "CounterLayout":
-        """That of these counters."""
-        return cls(
-            tuple([one.series for one in counters]),
-            tuple([(one.model, one.quantity, one.sign) for one in counters]),
-            tuple([one.created for one in counters]),
-        )
-
-
-class CounterRow(Sequence[CounterReading]):
-    """The counters of a page, by the layout that it shares with the page before; each is made on access.
-
-    A tick reads the values alone: a server of 12 counters has one object for them, not 12.
-    """
-
-    __slots__ = ("layout", "values")
-
-    def __init__(self, layout: CounterLayout, values: Sequence[float]) -> None:
-        self.layout, self.values = layout, values
-
-    def __iter__(self) -> Iterator[CounterReading]:
-        for name, kind, value, created in zip(
-            self.layout.names, self.layout.kinds, self.values, self.layout.created, strict=True
-        ):
-            model, quantity, sign = kind
-            yield CounterReading(name, model, quantity, value, sign, created)
-
-    def __len__(self) -> int:
-        return len(self.values)
-
-    @overload
-    def __getitem__(self, index: int) -> CounterReading: ...
-
-    @overload
-    def __getitem__(self, index: slice) -> Sequence[CounterReading]: ...
-
-    def __getitem__(self, index: int | slice) -> CounterReading | Sequence[CounterReading]:
-        return tuple(self)[index]
-
-    def __eq__(self, other: object) -> bool:
-        if isinstance(other, CounterRow):
-            return self.layout == other.layout and self.values == other.values
-        return tuple(self) == other if isinstance(other, tuple) else NotImplemented
-
-    __hash__ = None  # type: ignore[assignment]
-
-    def __repr__(self) -> str:
-        return repr(tuple(self))
 
 
 def counter_readings(counters: Iterable[CounterReading]) -> Sequence[CounterReading]:

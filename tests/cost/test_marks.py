@@ -9,13 +9,11 @@ from hypothesis import strategies as st
 
 from exporter.cost import counters as deltas
 from exporter.cost.counters import MARKS_MAX, MOST_PER_SECOND, gateway_deltas
-from exporter.cost.state import CounterMarks, EndpointState, GatewayState
+from exporter.cost.state import EndpointState, GatewayState
 from exporter.readings import (
     CROWDED,
     CounterColumns,
-    CounterLayout,
     CounterReading,
-    CounterRow,
     GatewayCounter,
     GatewayReading,
     SeriesColumns,
@@ -211,30 +209,6 @@ def test_a_fall_in_columns_waits_as_one_by_name(watch: Watch) -> None:
     for read in (1, 2):
         assert watch.read(read * TEN, names(0, 2_000) | {"n7": 3.0 + read}) == 0
     assert watch.read(3 * TEN, names(0, 2_000) | {"n7": 9.0}) == 9
-
-
-BEGAN = st.none() | st.sampled_from([START - HOUR, START + TEN, START + 3 * TEN])
-VALUES = st.sampled_from([0.0, 1.0, 7.0, 500.0, 1e14, float("nan"), -1.0])
-PAGES = st.lists(st.lists(st.tuples(st.sampled_from("abc"), VALUES, BEGAN), max_size=4), max_size=8)
-
-
-@given(PAGES, st.sampled_from([CounterMarks(), CounterMarks(dropped=True)]))
-def test_a_row_counts_as_its_counters_do(
-    pages: list[list[tuple[str, float, int | None]]], marks: CounterMarks
-) -> None:
-    """Whatever the pages: series that fall, go, come again, repeat or are no counts; also past a limit."""
-    one = other = EndpointState(page().key, START, read=True, marks=marks)
-    for number, series in enumerate(pages):
-        counters = tuple(
-            CounterReading(name, "llama", "generation" if at % 2 else "prompt", value, created=created)
-            for at, (name, value, created) in enumerate(series)
-        )
-        row = CounterRow(CounterLayout.of(counters), [counter.value for counter in counters])
-        wall = START + number * TEN
-        by_objects = deltas.endpoint_deltas(one, replace(page(), counters=counters), wall)
-        by_row = deltas.endpoint_deltas(other, replace(page(), counters=row), wall)
-        assert by_row == by_objects
-        one, other = by_objects.state, by_row.state
 
 
 # What no server counts

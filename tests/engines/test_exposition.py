@@ -17,7 +17,6 @@ from exporter.engines.exposition import (
     WANTED_BYTES,
     Page,
     SeriesCache,
-    WantedLine,
     WantedSeries,
     read,
 )
@@ -335,12 +334,12 @@ def test_a_pattern_is_made_for_the_first_page(monkeypatch: pytest.MonkeyPatch) -
     wanted, other = WantedSeries({"up", "a:b"}), WantedSeries({"down"})
     together = Barrier(4)
 
-    def lines(_: int) -> list[WantedLine]:
+    def lines(_: int) -> list[tuple[str, bytes]]:
         together.wait(10)
         return list(wanted.lines(b"up 1\na_b 2\ndown 3\n"))
 
     with ThreadPoolExecutor(4) as threads:
-        assert list(threads.map(lines, range(4))) == [[("up", b" 1", 0), ("a:b", b" 2", 5)]] * 4
+        assert list(threads.map(lines, range(4))) == [[("up", b" 1"), ("a:b", b" 2")]] * 4
     assert made == [wanted]
-    assert list(other.lines(b"down 3\n")) == [("down", b" 3", 0)]
+    assert list(other.lines(b"down 3\n")) == [("down", b" 3")]
     assert made == [wanted, other]

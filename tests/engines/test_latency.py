@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from exporter.engines import ENGINES, EVERYTHING, counted, interpret, latency_series, read, recognize, wanted
+from exporter.engines import ENGINES, EVERYTHING, interpret, latency_series, read, recognize, wanted
 from exporter.engines.latency import BUCKETS_MAX, HISTOGRAMS_MAX
 from exporter.readings import LatencyReading, ServiceLevel
 
@@ -98,8 +98,7 @@ def test_recorded_servers_report_their_latencies(
 def test_without_a_level_no_bucket_is_read() -> None:
     """The names of every other read are what they were."""
     for engine in ENGINES.values():
-        for series in (wanted(engine), counted(engine)):
-            assert not any(name.endswith("_bucket") for name in series.names)
+        assert not any(name.endswith("_bucket") for name in wanted(engine).names)
     assert not any(name.endswith("_bucket") for name in EVERYTHING.names)
     body = (CAPTURES / "vllm-0.33.0-single.prom").read_bytes()
     assert interpret(ENGINES["vllm"], read(body, wanted(ENGINES["vllm"]))).latencies is None

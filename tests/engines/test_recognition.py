@@ -8,11 +8,10 @@ from exporter.engines import (
     Engine,
     GatewaySpec,
     everything,
-    everything_counted,
     read,
     recognize,
 )
-from exporter.engines.catalogue import COUNTED, ROWS
+from exporter.engines.catalogue import ROWS
 from exporter.engines.gateways import GATEWAYS
 from exporter.engines.spec import chosen
 from tests.engines.conftest import RecognizePage
@@ -184,4 +183,3 @@ def test_a_choice_takes_a_missing_label_for_an_empty_one() -> None:
 def test_without_described_engines_there_is_one_list_of_names() -> None:
     """A second one would be as large, and made while the first servers are read."""
     assert everything(()) is EVERYTHING
-    assert everything_counted(()) is COUNTED

@@ -1,13 +1,13 @@
 """Series in columns say what the objects said, for a tenth of the memory."""
 
 import tracemalloc
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from exporter.readings import CounterColumns, CounterLayout, CounterReading, CounterRow, SeriesColumns, digest
+from exporter.readings import CounterColumns, CounterReading, SeriesColumns, digest
 
 NAMES = st.text(max_size=40)
 COUNTERS = st.lists(
@@ -47,20 +47,6 @@ def test_columns_hold_every_counter_in_its_order(counters: list[CounterReading])
     assert columns[1:3] == tuple(columns)[1:3]
     assert columns == CounterColumns(columns)
     assert columns != CounterColumns([*counters, CounterReading("more", "m", "prompt", 1)])
-
-
-@given(COUNTERS)
-def test_a_row_is_equal_to_its_counters(counters: list[CounterReading]) -> None:
-    """Every field of each, from the layout and the values alone."""
-    layout = CounterLayout.of(counters)
-    row: Sequence[CounterReading] = CounterRow(layout, [one.value for one in counters])
-
-    assert list(row) == counters
-    assert (row, len(row), repr(row)) == (tuple(counters), len(counters), repr(tuple(counters)))
-    assert [row[number] for number in range(len(row))] == counters
-    assert row[1:3] == tuple(counters[1:3])
-    assert row == CounterRow(CounterLayout.of(tuple(row)), [one.value for one in counters])
-    assert row not in (CounterRow(layout, [one.value + 1 for one in counters] + [0.0]), counters)
 
 
 @given(st.dictionaries(NAMES, st.floats(0, 2.0**53)))

@@ -14,33 +14,23 @@ from exporter.engines import (
     GatewaySpec,
     Interpretation,
     Page,
-    PageSequence,
-    SelectedLines,
     SeriesCache,
     Uncounted,
     announces,
-    counted,
-    created_by_digest,
-    created_series,
     described,
     everything,
-    everything_counted,
     interpret,
     latency_series,
     match,
     mistaken_engine,
-    planned,
     process_identity,
     read,
     wanted,
 )
 from exporter.engines.llamacpp import LLAMACPP
 from exporter.frozen import dataclass, replace
-from exporter.hashes import blake2b
 from exporter.readings import (
-    CounterColumns,
     Division,
-    ErrorCounts,
     FailureReason,
     Peer,
     ReadFailedError,
@@ -55,7 +45,6 @@ from exporter.sources.http_client import HttpClientProtocol, HttpResponse
 from exporter.sources.server import probe
 from exporter.sources.server.endpoint import (
     BODY_BYTES_MAX,
-    LARGE_BYTES,
     TIMEOUT_SECONDS,
     UNKNOWN_PAGE,
     EndpointSource,
@@ -234,13 +223,6 @@ class ServerSource(EndpointSource):
         self._info = ServerInfo()
         self._histograms = SeriesCache()
         self._last: ServerReading | None = None
-        self._last_errors: ErrorCounts = ()
-        self._last_content: object = None
-        self._pages = PageSequence(self._memory)
-        self._selected: SelectedLines | None = None
-        self._latency_pages = PageSequence(self._histograms)
-        self._selected_latencies: SelectedLines | None = None
-        self._created_read_separately = False
         self._permanent_failure: ReadFailedError | None = None
 
     @property
@@ -343,39 +325,12 @@ class ServerSource(EndpointSource):
         if self._on_page is not None:
             self._on_page("", response)
         with self._parse_lock.taken(response.body):
-            reading = self._unchanged(response) or self._with_created(self._parse_page(response), response)
+            reading = self._parse_page(response)
         if self._props is not None:
             self._rest.was(active=self._moved(reading))
         self._unrecognized = False
         self._last = reading
         return reading
-
-    def _unchanged(self, answer: HttpResponse) -> ServerReading | None:
-        """The last reading, if the page is the same: of a large one all bytes, of others the wanted lines.
-
-        Pages of an idle server differ in what is not wanted, such as the requests for these very pages.
-        """
-        last, self._last_content = self._last_content, self._content(answer.body)
-        engine, reading = self._engine, self._last
-        same = self._last_content == last and not self._unrecognized
-        # A header or another page may have changed.
-        if not same or reading is None or not reading.models or engine is None or engine.identity_header:
-            return None
-        if not self._info.model and any(question.model for question in engine.questions):
-            return None  # it is asked for again
-        self.errors = self._last_errors
-        return reading if reading.peer == answer.peer else replace(reading, peer=answer.peer)
-
-    def _content(self, body: bytes) -> object:
-        """What stays if a page stays: of a large one its bytes, of another one the lines, kept to be read."""
-        engine, self._selected, self._selected_latencies = self._engine, None, None
-        if len(body) >= LARGE_BYTES or engine is None or self._rematched(engine) or body.startswith(b'"'):
-            return blake2b(body).digest()
-        self._selected = self._pages.select(body, wanted(engine))
-        if self._context.slo is None:
-            return self._selected.content()
-        self._selected_latencies = self._latency_pages.select(body, latency_series(engine))
-        return self._selected.content(), self._selected_latencies.content()
 
     def _rematched(self, engine: Engine) -> bool:
         """Whether each page must be recognized: it may be another engine's."""
@@ -386,15 +341,7 @@ class ServerSource(EndpointSource):
         interpretation = self._interpreted(engine, page, answer)
         bad = self._context.slo is not None and interpretation.latencies is None
         self._note_errors(page, implausible=interpretation.implausible, bad_histograms=int(bad))
-        self._last_errors = self.errors
         return self._reading(engine, interpretation, answer.peer)
-
-    def _with_created(self, reading: ServerReading, answer: HttpResponse) -> ServerReading:
-        """The reading with the start of its series, read separately to save memory."""
-        counters, engine = reading.counters, self._engine
-        if self._created_read_separately and isinstance(counters, CounterColumns) and engine is not None:
-            counters.begin(created_by_digest(engine, read(answer.body, created_series(engine), self._memory)))
-        return reading
 
     def _fetch_body(self, path: str) -> bytes:
         with self._parse_lock.left():
@@ -440,9 +387,8 @@ class ServerSource(EndpointSource):
         engine = self._engine
         if engine is not None and not self._rematched(engine):
             page = self._page(body, engine)
-            if planned(engine, page) or engine.fingerprint.matches(page):
+            if engine.fingerprint.matches(page):
                 return page, engine
-        self._selected_latencies = None  # those of another engine
         page = self._page(body, None)
         self._engine = self._configured
         self._engine = engine_of_page(
@@ -452,21 +398,7 @@ class ServerSource(EndpointSource):
 
     def _page(self, body: bytes, engine: Engine | None) -> Page:
         names = everything(self._described) if engine is None else wanted(engine)
-        self._created_read_separately = self._created_read_separately and len(body) >= LARGE_BYTES
-        selected, self._selected = self._selected, None
-        if engine is not None and selected is not None:
-            return self._pages.read(selected)
-        page = None if self._created_read_separately else read(body, names, self._memory)
-        if page is None or page.cut:
-            # Each counter may have a `_created` series: those are read separately.
-            page, self._created_read_separately = (
-                read(
-                    body,
-                    everything_counted(self._described) if engine is None else counted(engine),
-                    self._memory,
-                ),
-                True,
-            )
+        page = read(body, names, self._memory)
         if page.cut:
             raise ReadFailedError(FailureReason.TOO_LARGE, f"{self._shown}: more series than an engine has")
         return page
@@ -484,7 +416,7 @@ class ServerSource(EndpointSource):
             limit=self._limit(engine),
             slo=slo,
             # Apart from the counters: whatever their number or faults, tokens are counted.
-            histograms=None if slo is None else self._latency_page(answer.body, engine),
+            histograms=None if slo is None else read(answer.body, latency_series(engine), self._histograms),
         )
         tokens = any(counter.quantity in ("prompt", "generation") for counter in interpretation.counters)
         late = engine.creates_late or not engine.tokens
@@ -493,12 +425,6 @@ class ServerSource(EndpointSource):
                 FailureReason.NO_TOKENS, f"{self._shown}: no counter of tokens that {engine.name} has"
             )
         return interpretation
-
-    def _latency_page(self, body: bytes, engine: Engine) -> Page:
-        selected, self._selected_latencies = self._selected_latencies, None
-        if selected is not None:
-            return self._latency_pages.read(selected)
-        return read(body, latency_series(engine), self._histograms)
 
     def _limit(self, engine: Engine) -> SequenceLimit | None:
         """The largest number of running sequences: by the slots of a llama.cpp, else by the command line."""

@@ -1,4 +1,4 @@
-"""Pages of thousands of series: read one at a time, and not again while they stay the same."""
+"""Pages of thousands of series: read one at a time."""
 
 from collections.abc import Callable
 from typing import Any
@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 
 from exporter.readings import CounterColumns, ReadFailedError, digest
-from exporter.sources.server import ServerSource, endpoint, source
+from exporter.sources.server import ServerSource, endpoint
 from exporter.sources.server.endpoint import LARGE_BYTES, ParseLock
 from exporter.units import NANOSECONDS_PER_SECOND
 
@@ -24,63 +24,25 @@ def large(value: int = 5, count: int = SERIES, created: str = "", start: str = "
     return f"process_start_time_seconds {start}\n{body}".encode()
 
 
-def test_the_same_large_page_is_taken_apart_once(
-    make: Make, site: Any, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """What it says is the same; what is wrong on it is counted at each read; a byte more is another page."""
-    body = large() + b"vllm:generation_tokens_total{ 5\n"
-    assert len(body) > LARGE_BYTES
-    reads: list[int] = []
-    read = source.read
-
-    def counted(page: bytes, *more: Any) -> Any:
-        reads.append(len(page))
-        return read(page, *more)
-
-    monkeypatch.setattr(source, "read", counted)
-    server = make(engine="vllm")
-    site.set_page("/metrics", body)
-    first = server.read()
-    errors = server.errors
-    assert server.read() is first
-    assert (server.errors, errors) == (errors, (("malformed", 1),))
-    assert len(reads) == 1
-    site.set_page("/metrics", body + b"\n")
-    assert server.read() is not first
-    assert len(reads) == 2
-
-
-def test_a_large_page_after_a_failure_is_taken_apart(make: Make, site: Any) -> None:
-    """What answers then may be another server."""
-    server = make(engine="vllm")
-    site.set_page("/metrics", large())
-    first = server.read()
-    site.set_page("/metrics", b"<html>")
-    with pytest.raises(ReadFailedError):
-        server.read()
-    site.set_page("/metrics", large())
-    assert server.read() is not first
-
-
-@pytest.mark.parametrize("count", [SERIES, 17_000])
-def test_series_by_the_thousand_tell_when_they_began(make: Make, site: Any, count: int) -> None:
-    """Also where these lines are as many again as there is room for: they are read apart."""
-    site.set_page("/metrics", large(count=count, created="1.6e9"))
+def test_series_by_the_thousand_tell_when_they_began(make: Make, site: Any) -> None:
+    """Each in a line of its own, which takes the room of a series."""
+    site.set_page("/metrics", large(created="1.6e9"))
     server = make(engine="vllm")
     for _ in range(2):
         reading = server.read()
         assert isinstance(reading.counters, CounterColumns)
-        assert len(reading.counters) == count
+        assert len(reading.counters) == SERIES
         assert {one.created for one in reading.counters} == {1_600_000_000 * NANOSECONDS_PER_SECOND}
     site.set_page("/metrics", large(count=3, created="1.7e9"))
     assert {one.created for one in server.read().counters} == {1_700_000_000 * NANOSECONDS_PER_SECOND}
 
 
 def test_a_page_of_more_series_than_there_is_room_for_is_refused(make: Make, site: Any) -> None:
-    """Those that count alone are 20,001."""
-    site.set_page("/metrics", large(count=20_001))
-    with pytest.raises(ReadFailedError, match="more series than an engine has"):
-        make(engine="vllm").read()
+    """20,001 that count; and 10,001 that count, each with the line of its start."""
+    for page in (large(count=20_001), large(count=10_001, created="1.6e9")):
+        site.set_page("/metrics", page)
+        with pytest.raises(ReadFailedError, match="more series than an engine has"):
+            make(engine="vllm").read()
 
 
 class Ticking:

@@ -1,11 +1,9 @@
 """Latency histograms of a read: only with a service level, and never at the cost of tokens."""
 
-from collections.abc import Iterator
 from dataclasses import replace
 
 import pytest
 
-from exporter.engines import ENGINES, WantedLine, WantedSeries, latency_series
 from exporter.readings import LatencyReading, ServiceLevel
 from exporter.sources.server import ServerContext
 from tests.sources.server.conftest import Make, ScriptedServer
@@ -79,18 +77,6 @@ def test_a_server_without_such_histograms_has_none(
     assert (source.read().latencies, source.errors) == ((), ())
 
 
-def test_a_large_page_that_did_not_change_is_not_parsed_again(
-    make: Make, site: ScriptedServer, vllm_page: bytes
-) -> None:
-    """Its reading has the histograms of the last one, and its errors."""
-    padding = b"# nothing that counts\n" * 10_000
-    site.set_page("/metrics", vllm_page + BUCKETS + padding)
-    source = make(context=ServerContext(slo=SLO))
-
-    assert source.read() is source.read()
-    assert source.read().latencies == (READ,)
-
-
 def test_histograms_that_change_alone_are_read(make: Make, site: ScriptedServer, vllm_page: bytes) -> None:
     """A page whose counters stay the same is parsed again when one of its buckets moves."""
     site.set_page("/metrics", vllm_page + BUCKETS.replace(b"} 3", b"} 9"))
@@ -101,30 +87,6 @@ def test_histograms_that_change_alone_are_read(make: Make, site: ScriptedServer,
     assert (damaged, source.read().latencies, source.errors) == ([None] * 3, (READ,), ())
     site.set_page("/metrics", vllm_page + BUCKETS.replace(b"} 5", b"} 6"))
     assert source.read().latencies == (replace(READ, total=6.0),)
-
-
-def test_a_changed_page_is_searched_once_for_histograms(
-    make: Make, site: ScriptedServer, vllm_page: bytes, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """The lines that tell whether it changed are the ones that are read; the third page is not searched."""
-    searched: list[bytes] = []
-    lines = WantedSeries.lines
-
-    def counted(self: WantedSeries, page: bytes) -> Iterator[WantedLine]:
-        if self is latency_series(ENGINES["vllm"]):
-            searched.append(page)
-        return lines(self, page)
-
-    monkeypatch.setattr(WantedSeries, "lines", counted)
-    pages = [vllm_page + BUCKETS.replace(b"} 5", b"} %d" % total) for total in (5, 6, 7)]
-    source = make(context=ServerContext(slo=SLO))
-    read = []
-    for page in pages:
-        site.set_page("/metrics", page)
-        read.append(source.read().latencies)
-
-    assert read == [(replace(READ, total=float(total)),) for total in (5, 6, 7)]
-    assert searched == pages[:2]
 
 
 def test_histograms_of_another_engine_are_its_own(make: Make, site: ScriptedServer, vllm_page: bytes) -> None:
