@@ -114,6 +114,9 @@ def serve(flags: ServeFlags) -> int:
     except ConfigError as error:
         complain(error)
         return status.CONFIGURATION
+    if flags.config_file is not None and config.hash == sha256(b"").hexdigest():
+        effect = "every key has its default"
+        log.warning("configuration file empty", extra={"path": str(config.path), "effect": effect})
     return _Daemon(flags, config, clock, access).run(stop)
 
 
@@ -237,11 +240,11 @@ class _Daemon:
             What the new prices mean for posted money, for the client that asked; often empty.
 
         Raises:
-            ConfigError: the file is not a configuration; the message says where.
+            ConfigError: the file is not a configuration, or was emptied; the message says where.
         """
         with self._reloading:
             try:
-                config = load(self._flags.config_file)
+                config = load(self._flags.config_file, in_force=self._config)
             except ConfigError as error:
                 _log_error("configuration reload failed; keeping the previous one", error)
                 self._go_by(succeeded=False)

@@ -32,15 +32,22 @@ UNNAMED = "configuration"
 """Name of a configuration that is not from a file."""
 
 
-def load(path: Path | None) -> Config:
+def load(path: Path | None, in_force: Config | None = None) -> Config:
     """Read a file; without one, every key has its default.
+
+    A full disk, or an editor that is at work, empties a file. With a configuration `in_force` that has a key,
+    a file without one is refused, or all prices would go.
 
     Raises:
         ConfigError: it cannot be read, or has a problem.
     """
     if path is None:
         return Config(catalogue=_catalogue(None))
-    return parse(contents(path), path)
+    config = parse(contents(path), path)
+    if in_force is not None and in_force.positions and not config.positions:
+        problem = Problem(None, "", "has no key; to run without a configuration, restart")
+        raise ConfigError(str(path), (problem,))
+    return config
 
 
 def contents(path: Path) -> bytes:

@@ -51,6 +51,31 @@ def test_a_start_that_cannot_listen_leaves_nothing_behind(tmp_path: Path) -> Non
     assert list(tmp_path.iterdir()) == []
 
 
+@pytest.mark.parametrize("text", ["", "# no key\n"])
+def test_a_start_by_an_empty_file_warns(tmp_path: Path, text: str) -> None:
+    """The daemon then runs without a configuration, which comments alone say is meant."""
+    file = tmp_path / "ice.yaml"
+    file.write_text(text)
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        port = taken.getsockname()[1]
+        done = subprocess.run(
+            [
+                *(sys.executable, "-m", "exporter"),
+                f"--config.file={file}",
+                f"--web.listen-address=127.0.0.1:{port}",
+                f"--ledger.path={tmp_path}/var/ledger.db",
+            ],
+            cwd=ROOT,
+            capture_output=True,
+            text=True,
+            timeout=60,
+            check=False,
+        )
+
+    warning = f'level=warning msg="configuration file empty" path={file} effect="every key has its default"\n'
+    assert (warning in done.stderr) is (text == "")
+
+
 def test_the_terms_of_a_host_know_where_it_runs() -> None:
     """Without a file an H100 costs 55.04 / 8 on a p5.48xlarge, its market price where nothing is known."""
     h100 = Gpu("GPU-a", "NVIDIA H100 80GB HBM3")
@@ -91,6 +116,32 @@ def test_a_reload_that_fails_is_logged_once_whoever_asked(
 
     daemon._reload_quietly()
     assert len(caplog.records) == 2
+
+
+@pytest.mark.parametrize("text", ["", "\n", "# interval: 10s\n", "---\n", "null\n", "{}\n"])
+def test_a_reload_of_a_file_without_a_key_keeps_the_configuration(
+    daemon: _Daemon, file: Path, text: str
+) -> None:
+    """A full disk empties a file: its prices stay in force, and the alert on failed reloads fires."""
+    before = daemon._config
+    file.write_text(text)
+
+    with pytest.raises(ConfigError) as refused:
+        daemon.reload()
+
+    assert str(refused.value) == f"{file}: has no key; to run without a configuration, restart"
+    assert daemon._config is before
+    assert not daemon._succeeded
+
+
+def test_a_file_without_a_key_may_follow_another(file: Path) -> None:
+    """Where the configuration in force has no key either, nothing is lost."""
+    file.write_text("")
+    daemon = _Daemon(ServeFlags(file, "127.0.0.1:0", None), load(file), SystemClock())
+    file.write_text("# nothing yet\n")
+    daemon.reload()
+
+    assert daemon._succeeded
 
 
 def test_a_reload_during_the_wait_for_the_ledger_is_taken(

@@ -1,8 +1,12 @@
 """A ConfigMap that changes under the running daemon, as the kubelet brings it into a pod."""
 
+import os
+import signal
 from pathlib import Path
 
-from tests.e2e.daemon import NO_CLOUD, Daemon, Page
+import pytest
+
+from tests.e2e.daemon import NO_CLOUD, Daemon, Page, get
 from tests.fake_nvml.library import FakeNvml
 
 RENT = '{match: {gpu_model: "*H100*"}, rented: {dollars_per_gpu_hour: %s}}'
@@ -43,3 +47,29 @@ def test_a_changed_config_map_is_in_force_without_a_restart(tmp_path: Path, gpus
         assert log.count("configuration reloaded") == 1
         assert log.count("configuration reload failed; keeping the previous one") == 1
         assert "intervall: unknown key" in log
+
+
+@pytest.mark.parametrize("cut", [0.6, 0.0], ids=["cut at 60 %", "emptied"])
+@pytest.mark.parametrize("way", ["signal", "request", "watch"])
+def test_an_emptied_file_keeps_the_configuration(
+    tmp_path: Path, gpus: FakeNvml, way: str, cut: float
+) -> None:
+    """As a file that is cut within a price. Two H100 at 2.50 dollars; without a price, their list price."""
+    daemon = Daemon(tmp_path, PRICED % "2.50", gpus.environment())
+    if way == "watch":
+        daemon.begin = lambda *command: [*command, "--config.watch"]
+    with daemon:
+        daemon.until(lambda page: price(page) == {2.5}, "the first price")
+        whole = (PRICED % "2.50" + NO_CLOUD).encode()
+        daemon.config.write_bytes(whole[: int(len(whole) * cut)])
+        if way == "signal":
+            os.kill(daemon.pid, signal.SIGHUP)
+        elif way == "request":
+            status, body = get(daemon.port, "/-/reload", method="POST")
+            assert status == 500
+            assert cut or body.endswith(b": has no key; to run without a configuration, restart\n")
+        daemon.until(lambda page: page.value("inference_config_last_reload_success") == 0, "a refusal")
+        assert price(daemon.settled()) == {2.5}
+        log = daemon.log.read_text(encoding="utf-8")
+        assert log.count("configuration reload failed; keeping the previous one") == 1
+        assert "configuration reloaded" not in log
