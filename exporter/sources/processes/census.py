@@ -11,6 +11,7 @@ from exporter.sources.processes.proc import (
     CGROUP_BYTES,
     COMMAND_BYTES,
     STAT_BYTES,
+    STATUS_BYTES,
     Cgroup,
     Proc,
     Stat,
@@ -18,6 +19,7 @@ from exporter.sources.processes.proc import (
     command_line,
     is_line,
     stat,
+    user,
 )
 from exporter.units import NANOSECONDS_PER_MINUTE, NANOSECONDS_PER_SECOND, Nanoseconds
 
@@ -39,10 +41,16 @@ REMEMBERED: Final[Nanoseconds] = 5 * NANOSECONDS_PER_MINUTE
 
 _DEAD: Final = ("Z", "X", "x")
 
+THREADS_MAX: Final = 64
+"""Threads of a process whose first one has ended among which a living one is looked for."""
+
 
 @dataclass(frozen=True, slots=True)
 class Process:
-    """One process. `argv` is empty where the command line is, as of a process that is ending."""
+    """One process. `argv` is empty where the command line is, as of a process that is ending.
+
+    `user` is its uid, `None` for a program that runs as another user than the one who started it.
+    """
 
     pid: int
     parent: int
@@ -51,6 +59,7 @@ class Process:
     name: str
     argv: tuple[str, ...]
     cgroup: Cgroup
+    user: int | None
 
 
 @dataclass(slots=True)
@@ -80,7 +89,7 @@ class Register:
         now_stat = _stat(proc, pid)
         if (
             now_stat is None
-            or now_stat.state in _DEAD
+            or now_stat.state in _DEAD  # its first thread has ended
             or (now_stat.started, now_stat.name) != (process.started, process.name)
         ):
             return None
@@ -139,7 +148,8 @@ def census(
 def read(proc: Proc, pid: int, kernel: set[int] | None = None) -> Process | None:
     """One process, `None` for a kernel thread, one that has ended, or one that may not be read.
 
-    A kernel thread is added to `kernel`.
+    A kernel thread is added to `kernel`. A process whose first thread has ended (pthread_exit) is read by
+    another one.
     Its start is read again at the end: the id may by then be another process's.
     """
     line = proc.read(pid, "stat", STAT_BYTES, is_line)
@@ -153,12 +163,14 @@ def read(proc: Proc, pid: int, kernel: set[int] | None = None) -> Process | None
         if kernel is not None:
             kernel.add(pid)
         return None
-    if before.state in _DEAD:
+    folder = _living(proc, pid, before)
+    if folder is None:
         proc.failures["ended"] += 1
         return None
-    cgroup_file = proc.read(pid, "cgroup", CGROUP_BYTES)
-    words = proc.read(pid, "cmdline", COMMAND_BYTES)
-    if cgroup_file is None or words is None:
+    cgroup_file = proc.read(folder, "cgroup", CGROUP_BYTES)
+    words = proc.read(folder, "cmdline", COMMAND_BYTES)
+    status = proc.read(folder, "status", STATUS_BYTES)
+    if cgroup_file is None or words is None or status is None:
         return None
     if started(proc, pid) != before.started:
         proc.failures["ended"] += 1
@@ -171,14 +183,26 @@ def read(proc: Proc, pid: int, kernel: set[int] | None = None) -> Process | None
         before.name,
         command_line(words),
         cgroup(cgroup_file),
+        user(status),
     )
 
 
 def started(proc: Proc, pid: int) -> Nanoseconds | None:
     """When the process with an id began; `None` where it is gone."""
     now = _stat(proc, pid)
-    return None if now is None or now.state in _DEAD else now.started
+    return None if now is None or _living(proc, pid, now) is None else now.started
 
 
-def _stat(proc: Proc, pid: int) -> Stat | None:
-    return stat(proc.read(pid, "stat", STAT_BYTES, is_line) or b"")
+def _living(proc: Proc, pid: int, first: Stat) -> int | str | None:
+    """The folder of a living thread of a process: of its first one, else of another; `None` without any."""
+    if first.state not in _DEAD:
+        return pid
+    for thread in proc.tasks(pid, THREADS_MAX):
+        now = _stat(proc, f"{pid}/task/{thread}")
+        if now is not None and now.state not in _DEAD:
+            return f"{pid}/task/{thread}"
+    return None
+
+
+def _stat(proc: Proc, process: int | str) -> Stat | None:
+    return stat(proc.read(process, "stat", STAT_BYTES, is_line) or b"")

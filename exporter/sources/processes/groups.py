@@ -29,6 +29,9 @@ Reach: TypeAlias = Literal["here", "address", "loopback", "unknown"]
 that namespace, by loopback; or it is unknown where it listens."""
 
 
+GO_BETWEENS: Final = frozenset({"nvidia-cuda-mps-server"})
+"""Programs that NVML lists next to their clients, for which they compute (MPS)."""
+
 HOSTS_MAX: Final = 4
 LOOPBACK: Final = "127.0.0.1"
 
@@ -109,15 +112,16 @@ class ApiServer:
 class ProcessGroup:
     """Processes that belong together: at most one API server, and the processes that compute for it.
 
-    `id` lasts as long as the group: a path of its cgroup, with a process behind `#` where a cgroup holds more
-    than one group. `name` is the program that computes, for a group without a server (`unmatched:<name>`).
+    `id` lasts as long as the group: its cgroup's path and its user, with a process behind `#` where they have
+    more than one group. `name` is the program that computes, for a group without a server
+    (`unmatched:<name>`).
     `computing` are NVML's processes in it, none for a server that holds no GPU itself.
     `started` is when the first of these processes and its server began, in boot time.
     `container`, `runtime` and `pod` are those of the cgroup; a static pod's uid is its config hash.
     `unit` is for people; `system_unit` is the unit of the host's own service manager, which no user can name,
     empty for processes that users start; `delegated`: a user's manager named its cgroup.
     `sockets` are those of its processes, `None` if unknown.
-    `user` is the uid, `None` if its processes have several.
+    `user` is the uid, `None` for a program that runs as another user than the one who started it.
     """
 
     id: str
@@ -134,6 +138,11 @@ class ProcessGroup:
     delegated: bool = False
     sockets: Sockets | None = None
     user: int | None = None
+
+    @property
+    def is_go_between(self) -> bool:
+        """Whether it computes for its clients, by its name (MPS)."""
+        return self.name in GO_BETWEENS and self.server is None
 
     @property
     def members(self) -> tuple[ProcessId, ...]:
@@ -206,24 +215,28 @@ class _ServerProcess:
 def grouped(processes: Mapping[int, Process], computing: Iterable[int]) -> tuple[Grouped, ...]:
     """The groups of the processes that compute, then those of servers that compute nothing.
 
+    What a process calls itself joins it to processes of its own user in its own container or unit only.
     `computing` may name processes that are not known; they are passed over.
     """
     here = {pid for pid in computing if pid in processes}
-    clusters: dict[str, list[Process]] = {}
+    clusters: dict[tuple[str, int | None, int], list[Process]] = {}
     for process in processes.values():
-        clusters.setdefault(process.cgroup.anchor, []).append(process)
-    groups = [group for cluster in clusters.values() for group in _CgroupProcesses(cluster, here).groups()]
+        alone = process.pid if process.user is None else 0
+        clusters.setdefault((process.cgroup.anchor, process.user, alone), []).append(process)
+    groups = [group for cluster in clusters.values() for group in _OwnProcesses(cluster, here).groups()]
     groups.sort(key=lambda one: (not one.group.computing, one.group.started, one.group.id))
     return tuple(groups[:GROUPS_MAX])
 
 
-class _CgroupProcesses:
-    """The processes of one cgroup, down to the container or the unit."""
+class _OwnProcesses:
+    """The processes of one user in one cgroup, down to the container or the unit."""
 
     def __init__(self, processes: list[Process], computing: set[int]) -> None:
         self._processes = {process.pid: process for process in processes}
         self._computing = [process for process in processes if process.pid in computing]
-        self._cgroup = processes[0].cgroup
+        self._cgroup, self._user = processes[0].cgroup, processes[0].user
+        # Of a user that is unknown no other process is the same one's.
+        self._shared = self._cgroup.shared or self._user is None
         self._children: dict[int, list[int]] = {}
         for process in processes:
             if parent := self._parent(process):
@@ -247,10 +260,10 @@ class _CgroupProcesses:
             if owner is not None:
                 by_server[owner].append(process)
             else:
-                root = self._root(process) if self._cgroup.shared else 0
+                root = self._root(process) if self._shared else 0
                 rest.setdefault(root, []).append(process)
         # A router is not alone for long, and its group is the same one before and after.
-        alone = len(by_server) == 1 and not self._cgroup.shared
+        alone = len(by_server) == 1 and not self._shared
         alone = alone and not any(server.launch.routes for server in self._servers.values())
         for pid, computing in by_server.items():
             yield self._group(computing, self._servers[pid], None if alone else pid)
@@ -259,12 +272,12 @@ class _CgroupProcesses:
 
     def _group(self, computing: list[Process], server: _ServerProcess | None, root: int | None) -> Grouped:
         members = tuple(sorted(ProcessId(process.pid, process.started) for process in computing))
-        first = min(computing, key=lambda process: process.started, default=server and server.process)
+        first = min(computing, key=_first_of_name, default=server and server.process)
         began = [process.started for process in computing]
         began += [server.process.started] if server else []
         group_cgroup = self._cgroup
         kind: Kind = "tree" if group_cgroup.shared else "container" if group_cgroup.container else "unit"
-        name = group_cgroup.anchor
+        name = f"{group_cgroup.anchor}:{self._user}"
         if root is not None:
             name += f"#{root}.{self._processes[root].started}"
         group = ProcessGroup(
@@ -279,6 +292,7 @@ class _CgroupProcesses:
             unit=group_cgroup.unit,
             system_unit=group_cgroup.system_unit,
             delegated=group_cgroup.delegated,
+            user=self._user,
         )
         if server is None:
             return Grouped(group)
@@ -328,7 +342,7 @@ class _CgroupProcesses:
         for pid in (process.pid, *self._ancestors(process.pid)):
             if pid in self._servers:
                 return pid
-        if not self._cgroup.shared and len(self._servers) == 1:
+        if not self._shared and len(self._servers) == 1:
             return next(iter(self._servers))
         engines = sorted(works_for(process.argv))
         fitting = [self._of_engine.get(engine, []) for engine in engines]
@@ -374,6 +388,11 @@ class _CgroupProcesses:
             waiting.extend(children)
         ordered = sorted(below, key=lambda pid: (pid != server, pid not in self._launches, pid))
         return tuple(ordered[:SERVING_MAX])
+
+
+def _first_of_name(process: Process) -> tuple[bool, Nanoseconds]:
+    """The order of processes for the name of their group: a go-between's clients before it."""
+    return program(process.argv, process.name) in GO_BETWEENS, process.started
 
 
 def _is_routed(own: Launch, above: Launch) -> bool:

@@ -20,7 +20,6 @@ from exporter.sources.processes.groups import (
 from exporter.sources.processes.proc import (
     ADDRESS_BYTES,
     SOCKET_BYTES,
-    STAT_BYTES,
     ListeningSocket,
     Proc,
     addresses4,
@@ -29,7 +28,6 @@ from exporter.sources.processes.proc import (
     loopback,
     past_listeners,
     socket,
-    user,
 )
 from exporter.units import NANOSECONDS_PER_SECOND, Nanoseconds
 
@@ -78,11 +76,11 @@ class _OpenSockets:
 def located(
     proc: Proc, clock: Clock, groups: Iterable[Grouped], holders: Holders | None = None
 ) -> tuple[ProcessGroup, ...]:
-    """The groups with their users, and with the ports, networks and hosts of their servers.
+    """The groups with the ports, networks and hosts of their servers.
 
     Sockets are read for at most `BUDGET`. `holders` is updated.
     """
-    groups = tuple(replace(one, group=replace(one.group, user=_user(proc, one.group))) for one in groups)
+    groups = tuple(groups)
     networks = _Networks(proc)
     holders = {} if holders is None else holders
     open_sockets = {}
@@ -140,12 +138,12 @@ def located(
 
 
 def _with_routers(groups: Iterable[Grouped], located: Iterable[ProcessGroup]) -> Iterator[ProcessGroup]:
-    """The groups, with the router of each server that one of the same user started."""
+    """The groups, with the router of each server that one started."""
     located = tuple(located)
     by_process = {group.server.process.pid: group for group in located if group.server is not None}
     for one, group in zip(groups, located, strict=True):
         router = None if one.router is None else by_process.get(one.router)
-        if group.server is None or router is None or router.user != group.user:
+        if group.server is None or router is None:
             yield group
         else:
             yield replace(group, server=replace(group.server, router=router.server))
@@ -195,12 +193,6 @@ def _with_sockets(
         )
         sockets = Sockets(network.id, network.own, network.shared, listening, of_user, network.addresses)
         yield replace(group, sockets=sockets)
-
-
-def _user(proc: Proc, group: ProcessGroup) -> int | None:
-    """The user of a group: its server's, else that of its first process."""
-    first = group.members[:1]
-    return user(proc.read(first[0].pid, "status", STAT_BYTES) or b"") if first else None
 
 
 def _contested(

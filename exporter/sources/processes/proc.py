@@ -12,6 +12,7 @@ from collections import Counter
 from collections.abc import Callable
 from errno import EACCES, ENOENT, EPERM, ESRCH
 from functools import lru_cache
+from itertools import islice
 from pathlib import Path
 from typing import Final, NamedTuple
 
@@ -81,6 +82,14 @@ class Proc:
         except OSError:
             return ""
 
+    def tasks(self, process: int, limit: int) -> tuple[int, ...]:
+        """The threads of a process, at most `limit`; none where it is gone."""
+        try:
+            with os.scandir(f"{self._root}/{process}/task") as entries:
+                return tuple(int(entry.name) for entry in islice(entries, limit) if entry.name.isdecimal())
+        except OSError:
+            return ()
+
     def network(self, process: int | str) -> int | None:
         """The number of a process's network namespace, `None` where it is gone.
 
@@ -134,6 +143,9 @@ STAT_BYTES: Final = 4096
 
 _USER: Final = re.compile(rb"^Uid:\t([0-9]{1,10})\t\1\t\1\t\1$", re.MULTILINE)
 """Real, effective, saved, and the file system's."""
+
+STATUS_BYTES: Final = 4096
+"""Read of a `status`: the uids are in its ninth line."""
 
 COMMAND_BYTES: Final = 4096
 """Read of one command line. A longer one is cut after its last whole word."""
@@ -350,7 +362,9 @@ REMEMBERED_MAX: Final = 128
 PATH_CHARACTERS: Final = 1024
 """Kept of one path; a pod's has 200."""
 
-_CONTAINER: Final = re.compile(r"(?<![0-9a-f])([0-9a-f]{64})(?![0-9a-f])")
+_CONTAINER: Final = re.compile(r"(?<![0-9a-f])([0-9a-f]{64})(?![0-9a-f]|\.slice)")
+"""A slice with an id is a pod of podman's, around its containers."""
+
 _POD: Final = re.compile(
     r"(?:^|[/-])pod([0-9a-f]{8}(?:[-_][0-9a-f]{4}){3}[-_][0-9a-f]{12}|[0-9a-f]{32})(?=[/.:]|$)"
 )
@@ -399,7 +413,8 @@ class Cgroup(NamedTuple):
     `shared` is true where unrelated processes may be in it: login sessions, services that start any program,
     and without a unit. `system_unit` is the unit that the host's service manager started, empty for
     processes that users start: a user's manager, and a delegated unit, choose the names below them.
-    `delegated` is true below a user's manager, where a name of a pod or container proves nothing.
+    `delegated` is true below a user's manager, and of a container below any unit but a runtime's: who runs
+    there may make cgroups, and a name of a pod or container proves nothing.
     """
 
     anchor: str
@@ -414,12 +429,14 @@ class Cgroup(NamedTuple):
 
 @lru_cache(maxsize=REMEMBERED_MAX)
 def cgroup(content: bytes) -> Cgroup:
-    """Parse a `cgroup` file: the deepest container of any hierarchy, else a unit."""
+    """Parse a `cgroup` file: the outermost container of any hierarchy, else a unit.
+
+    A container with writable cgroups gives those below its own any name, that of another's pod too.
+    """
     paths = _paths(content)
     for path in paths:
-        matches = [*_CONTAINER.finditer(path)]
-        if matches:
-            return _container(path, matches[-1])
+        if container := _CONTAINER.search(path):
+            return _container(path, container)
     return _unit(next((path for path in paths if path != "/"), "/"))
 
 
@@ -445,13 +462,21 @@ def _container(path: str, match: re.Match[str]) -> Cgroup:
     end = path.find("/", match.end())
     anchor = path if end < 0 else path[:end]
     before = path[: match.start()]
+    above, _, last = before.removesuffix("/").rpartition("/")
     # containerd and crio write kubepods-...slice:cri-containerd:<id> without systemd's driver below it
-    last = before[:-1].rpartition("/")[2]
     runtime = next((name for sign, name in _RUNTIMES if sign in last), "")
-    pods = _POD.findall(before)
-    users = _is_users(path.split("/"))
-    pod = pods[-1].replace("_", "-") if pods and not users else ""
-    return Cgroup(anchor, match[1], runtime, pod, shared=False, delegated=users)
+    segments = above.split("/")
+    delegated = _is_users([*segments, last]) or any(map(_is_foreign, segments))
+    pod = None if delegated else _POD.search(before)
+    return Cgroup(
+        anchor,
+        match[1],
+        runtime,
+        pod[1].replace("_", "-") if pod else "",
+        shared=False,
+        system_unit=_system_unit(segments) if delegated else "",
+        delegated=delegated,
+    )
 
 
 def _unit(path: str) -> Cgroup:
@@ -473,6 +498,13 @@ def _is_users(segments: list[str]) -> bool:
         (name.endswith(".slice") and name.startswith(("user.", "user-"))) or name.startswith("user@")
         for name in segments
     )
+
+
+def _is_foreign(name: str) -> bool:
+    """Whether a cgroup is a unit but no container runtime's, or another system's (LXC)."""
+    stem, _, kind = name.rpartition(".")
+    is_unit = kind in ("service", "scope") and stem not in _RUNTIME_SERVICES
+    return is_unit or name.startswith("lxc.payload")
 
 
 def _system_unit(segments: list[str]) -> str:

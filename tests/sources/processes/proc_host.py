@@ -44,7 +44,7 @@ class ProcHost:
         state: str = "S",
         user: int | None = 0,
     ) -> None:
-        """One process."""
+        """One process; without a user it runs as another one than the one who started it."""
         folder = self.root / str(pid)
         folder.mkdir(exist_ok=True)
         name = name if name is not None else argv[0].rpartition("/")[2][:15] if argv else ""
@@ -53,10 +53,20 @@ class ProcHost:
         (folder / "stat").write_text(f"{pid} ({name}) {fields}\n", encoding="utf-8")
         (folder / "cgroup").write_text(cgroup + "\n", encoding="utf-8")
         (folder / "cmdline").write_bytes("".join(f"{word}\0" for word in argv).encode())
-        if user is not None:
-            status = f"Name:\tx\nUid:\t{user}\t{user}\t{user}\t{user}\nGid:\t0\t0\t0\t0\n"
-            (folder / "status").write_text(status, encoding="ascii")
+        uids = "1001\t0\t0\t0" if user is None else f"{user}\t{user}\t{user}\t{user}"  # setuid
+        (folder / "status").write_text(f"Name:\tx\nUid:\t{uids}\nGid:\t0\t0\t0\t0\n", encoding="ascii")
         self.network(pid, *network)
+
+    def end_first_thread(self, pid: int) -> None:
+        """The first thread of a process ends, and another one goes on (pthread_exit)."""
+        folder = self.root / str(pid)
+        thread = folder / "task" / str(pid + 1)
+        thread.mkdir(parents=True)
+        for name in ("stat", "cgroup", "cmdline", "status"):
+            shutil.copy(folder / name, thread / name)
+        first = folder / "stat"
+        first.write_text(first.read_text(encoding="utf-8").replace(") S ", ") Z "), encoding="utf-8")
+        (folder / "cmdline").write_bytes(b"")
 
     def end(self, pid: int) -> None:
         """A process ends; its network stays as long as another is in it."""

@@ -31,6 +31,7 @@ from tests.sources.processes.proc_host import ANY, TABLE, row
 C = "0123456789abcdef" * 4
 D = "fedcba9876543210" * 4
 UID = "0a1b2c3d-1111-2222-3333-444455556666"
+OTHER = "0f0f0f0f-1111-2222-3333-444455556666"
 PODS = f"/kubepods.slice/kubepods-burstable.slice/kubepods-burstable-pod{UID.replace('-', '_')}.slice"
 KIND = f"/kubelet.slice/kubelet-kubepods.slice/kubelet-kubepods-pod{UID.replace('-', '_')}.slice"
 STAT = b"42 (a) b) R 7 40 41 34816 42 4194560 1 0 0 0 3 4 0 0 20 0 1 0 123456 8192 5 18446744073709551615\n"
@@ -129,7 +130,29 @@ def _in(path: str, container: str, runtime: str = "", pod: str = "") -> Cgroup:
         (f"0::{KIND}/x-{C}.scope", _in(f"{KIND}/x-{C}.scope", C, "", UID)),
         (f"0::/docker/{C}", _in(f"/docker/{C}", C, "docker")),
         (f"0::/system.slice/docker-{C}.scope/init", _in(f"/system.slice/docker-{C}.scope", C, "docker")),
-        (f"0::/docker/{D}/docker/{C}", _in(f"/docker/{D}/docker/{C}", C, "docker")),
+        (f"0::/docker/{D}/docker/{C}", _in(f"/docker/{D}", D, "docker")),
+        (
+            f"0::{PODS}/cri-containerd-{C}.scope/docker/{D}",
+            _in(f"{PODS}/cri-containerd-{C}.scope", C, "containerd", UID),
+        ),
+        (
+            f"0::/kubepods/pod{UID}/{C}/kubepods/pod{OTHER}/{D}",
+            _in(f"/kubepods/pod{UID}/{C}", C, "", UID),
+        ),
+        (f"0::/docker/{C}/kubepods/pod{UID}/{D}", _in(f"/docker/{C}", C, "docker")),
+        (
+            f"0::/system.slice/containerd.service/kubepods-pod{UID}.slice:cri-containerd:{C}",
+            _in(
+                f"/system.slice/containerd.service/kubepods-pod{UID}.slice:cri-containerd:{C}",
+                C,
+                "containerd",
+                UID,
+            ),
+        ),
+        (
+            f"0::/machine.slice/machine-libpod_pod_{D}.slice/libpod-{C}.scope",
+            _in(f"/machine.slice/machine-libpod_pod_{D}.slice/libpod-{C}.scope", C, "podman"),
+        ),
         (
             f"0::/machine.slice/libpod-{C}.scope/container",
             _in(f"/machine.slice/libpod-{C}.scope", C, "podman"),
@@ -141,8 +164,24 @@ def _in(path: str, container: str, runtime: str = "", pod: str = "") -> Cgroup:
     ],
 )
 def test_containers_and_pods_are_told_by_every_runtimes_spelling(lines: str, expected: Cgroup) -> None:
-    """The deepest container counts, whatever stands above it, and whatever is made below it."""
+    """The outermost counts: what is made below it, with names of pods and containers, is its own."""
     assert cgroup(f"{lines}\n".encode()) == expected
+
+
+@pytest.mark.parametrize(
+    ("path", "unit"),
+    [
+        (f"/system.slice/jupyterhub.service/kubepods-pod{UID}.slice/cri-containerd-{C}.scope", ""),
+        (f"/user.slice/user-1.slice/user@1.service/kubepods/pod{UID}/{C}", ""),
+        (f"/lxc.payload.web/kubepods/pod{UID}/{C}", ""),
+        (f"/system.slice/chat.service/libpod-payload-{C}", "chat.service"),
+    ],
+)
+def test_below_a_unit_or_another_system_a_name_is_no_pod(path: str, unit: str) -> None:
+    """Who runs there may make cgroups. What a unit of the host starts in a container is still the unit's."""
+    parsed = cgroup(f"0::{path}\n".encode())
+
+    assert (parsed.container, parsed.pod, parsed.delegated, parsed.system_unit) == (C, "", True, unit)
 
 
 @pytest.mark.parametrize(

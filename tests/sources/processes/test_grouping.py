@@ -85,6 +85,48 @@ def test_whatever_computes_beside_a_containers_or_a_units_only_server_is_its(
     assert "#" not in group.id
 
 
+@pytest.mark.parametrize(
+    "cgroup", [CONTAINER, SESSION, "0::/system.slice/vllm.service", "0::/system.slice/ssh.service"]
+)
+@pytest.mark.parametrize("title", ["VLLM::EngineCore", "VLLM::Worker_TP0", "ray::RayWorkerWrapper", "train"])
+def test_a_process_of_another_user_is_no_worker(title: str, cgroup: str, host: ProcHost, read: Read) -> None:
+    """Whatever it calls itself, and whoever started it: a server, its own user or a setuid program's."""
+    host.process(10, "vllm", "serve", "m", cgroup=cgroup, user=1000)
+    host.process(11, "VLLM::EngineCore", parent=10, cgroup=cgroup, user=1000)
+    host.process(12, title, parent=1, cgroup=cgroup, user=1001)
+    host.process(13, title, parent=10, cgroup=cgroup, user=1001)
+    host.process(14, title, parent=1, session=10, cgroup=cgroup, user=None)
+
+    groups = read(11, 12, 13, 14)
+
+    assert (groups[0].user, outline(groups)[0]) == (1000, (10, [11]))
+    assert {pid for server, computing in outline(groups[1:]) if server is None for pid in computing} == {
+        12,
+        13,
+        14,
+    }
+    assert [group.user for group in groups if group.computing[0].pid == 14] == [None]
+    assert len({group.id for group in groups}) == len(groups)
+
+
+def test_a_part_of_another_user_tells_nothing_of_a_server(host: ProcHost, read: Read) -> None:
+    """A raylet of a stranger names no port of metrics for a proxy that is not its own."""
+    network = (OURS, (ANY, 8000, 1), (ANY, 8080, 2))
+    host.process(10, "raylet", "--metrics_export_port=8080", cgroup=SESSION, network=network, user=1001)
+    host.process(11, "ray::ProxyActor", parent=10, cgroup=SESSION, network=network)
+
+    assert [group.server and group.server.metrics_port for group in read()] == [None]
+
+
+def test_a_job_that_starts_mps_is_called_by_its_program(host: ProcHost, read: Read) -> None:
+    """The server of MPS begins before a second client does."""
+    job = "0::/system.slice/slurmstepd.scope/job_7/step_0"
+    host.process(10, "nvidia-cuda-mps-server", cgroup=job, user=1000)
+    host.process(11, "python", "train.py", cgroup=job, user=1000)
+
+    assert [group.name for group in read(10, 11)] == ["train.py"]
+
+
 def test_in_a_session_only_a_workers_own_title_tells_whose_it_is(host: ProcHost, read: Read) -> None:
     """An orphan that says nothing of itself is not charged to a server that happens to be there."""
     host.process(10, "vllm", "serve", "m", cgroup=SESSION)
@@ -312,10 +354,12 @@ def test_a_host_full_of_look_alikes_is_grouped_in_time() -> None:
     """Servers, workers and parts are never all compared with each other."""
     parsed = cgroup(f"{SESSION}\n".encode())
     servers = {
-        pid: Process(pid, pid - pid % 2, 1, pid, "vllm", ("vllm", "serve", "m"), parsed)
+        pid: Process(pid, pid - pid % 2, 1, pid, "vllm", ("vllm", "serve", "m"), parsed, 0)
         for pid in range(2, 16_000)
     }
-    workers = {pid: Process(pid, 1, 1, pid, "x", ("VLLM::Worker",), parsed) for pid in range(16_000, 20_000)}
+    workers = {
+        pid: Process(pid, 1, 1, pid, "x", ("VLLM::Worker",), parsed, 0) for pid in range(16_000, 20_000)
+    }
 
     groups = grouped({**servers, **workers}, workers)
 

@@ -75,7 +75,7 @@ def test_of_an_old_process_one_file_is_read_again_and_of_a_kernel_thread_none(
         clock.now += READING_TTL
         readings.append(census(Proc(host.root), clock, [10], [20], register))
 
-    assert opened == {10: 4, 20: 4, 30: 1}
+    assert opened == {10: 5, 20: 5, 30: 1}
     assert readings[0] == readings[1]
     assert sorted(readings[0]) == [10, 20, 30]
 

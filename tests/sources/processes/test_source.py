@@ -333,3 +333,18 @@ def test_looking_for_sockets_that_takes_too_long_ends(
         (10, None),
     ]
     assert source.errors == (("time", 1),)
+
+
+def test_a_process_whose_first_thread_ended_is_read_by_another(host: ProcHost) -> None:
+    """A program may end its first thread and compute on; it has a name, and its reading stands."""
+    source = ProcessSource(SystemClock(), root=host.root)
+    host.process(10, "python", "train.py", user=1000)
+    host.end_first_thread(10)
+
+    reading = source.read([10])
+
+    (group,) = reading.groups
+    assert (group.name, group.user, reading.unseen) == ("train.py", 1000, ())
+    assert source.read([10]) is reading
+    (host.root / "10/task/11/stat").write_text("11 (python) Z 1 10 10 0 -1 0\n", encoding="ascii")
+    assert source.read([10]).unseen == (10,)
