@@ -38,7 +38,7 @@ vllm:prompt_tokens_total{{model_name="llama",engine="0"}} {count}
 vllm:generation_tokens_total{{model_name="llama",engine="0"}} 0
 """
 
-SOURCE_STEPS = ["ServerSource.read", "Fetcher.get", "HttpClient.request", "SentRequest.response"]
+SOURCE_STEPS = ["ServerSource.read", "Fetcher.get", "HttpClient.request"]
 """Calls from the source of a server to the socket."""
 
 WORKER_CALLS_MAX = 8

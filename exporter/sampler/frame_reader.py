@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping
 from dataclasses import field
-from typing import Any, Protocol
+from typing import Protocol
 
 from exporter.clock import Clock
 from exporter.config.settings import Config
@@ -91,15 +91,15 @@ class FrameReader:
         # All clocks at one moment, before the sources take their time: else a slow one looks like suspend.
         elapsed, awake, wall = self.clock.elapsed(), self.clock.awake(), self.clock.wall()
         sources = () if self.discovery is None else self.discovery.sources(config)
-        endpoints = self._endpoints(configured)
-        nvml, *answers = self.gather((self.nvml, *sources, *gateways, *endpoints))
+        nvml, *of_discovery = self.gather((self.nvml, *sources))
         gpus: tuple[GpuReading, ...] | None = nvml.reading
-        of_discovery, answers = answers[: len(sources)], answers[len(sources) :]
-        of_gateways, of_servers = tuple(answers[: len(gateways)]), answers[len(gateways) :]
         discovered = DiscoveryResult()
         if self.discovery is not None and gpus is not None:
             discovered = self.discovery.look(config, gpus, of_discovery, self.gather, since)
-            endpoints, of_servers = self._read_new(configured, endpoints, of_servers)
+        # After the look: the port of a server that has ended may be another program's by now.
+        endpoints = self._endpoints(configured)
+        answers = self.gather((*gateways, *endpoints))
+        of_gateways, of_servers = tuple(answers[: len(gateways)]), answers[len(gateways) :]
         first, of_servers = self._once(endpoints, of_servers, remembered)
         gathered = [nvml, *of_discovery, *of_gateways, *of_servers, *discovered.gathered]
         answered = tuple(zip(endpoints, of_servers, strict=True))
@@ -150,24 +150,6 @@ class FrameReader:
             else _counted_twice(answer, endpoint.url, first[endpoint.url])
             for endpoint, answer in zip(endpoints, answers, strict=True)
         ]
-
-    def _read_new(
-        self, configured: tuple[Endpoint, ...], endpoints: tuple[Endpoint, ...], answers: list[Gathered]
-    ) -> tuple[tuple[Endpoint, ...], list[Gathered]]:
-        """Endpoints after discovery, and their answers: new ones are read now, ended ones are dropped.
-
-        Tokens of a new server count from here on. An answer for a server that has ended may come from the
-        one after it.
-        """
-        current = self._endpoints(configured)
-        if current == endpoints:  # on most ticks
-            return endpoints, answers
-        new = [endpoint for endpoint in current if endpoint not in endpoints]
-        answered: list[tuple[Any, Gathered]] = [
-            pair for pair in zip(endpoints, answers, strict=True) if pair[0] in current
-        ]
-        answered += zip(new, self.gather(new), strict=True)
-        return tuple(endpoint for endpoint, _ in answered), [answer for _, answer in answered]
 
     def _endpoints(self, configured: tuple[Endpoint, ...]) -> tuple[Endpoint, ...]:
         """Configured and discovered endpoints. One that a reload has just named is read once."""

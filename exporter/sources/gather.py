@@ -1,7 +1,7 @@
 """Reads all sources of a tick at once, in one bounded pool of threads.
 
 Threads join in one after another while quick reads wait: what answers at once needs one thread, and several
-would only take turns. The requests of several quick reads are sent before the first answer is read.
+would only take turns.
 A read that has not ended by the next tick is reported as failed, and no second one begins beside it: a
 hanging source occupies one thread, however long it hangs.
 Servers and gateways may be slow. A slow or new one is read by the threads for slow reads only, the
@@ -11,7 +11,7 @@ longest-waiting first. After slow failures in a row it is read less and less oft
 import threading
 from collections import deque
 from collections.abc import Callable, Collection, Iterable
-from typing import Any, Final, Protocol, cast
+from typing import Any, Final
 from weakref import WeakKeyDictionary
 
 from exporter.clock import Clock
@@ -63,25 +63,13 @@ class Gathered:
 Gather = Callable[[Iterable[Source[Any]]], list[Gathered]]
 
 
-class SendsAhead(Protocol):
-    """A source that can send the request of its next read before that."""
-
-    def send(self) -> bool:
-        """Send it; false where it depends on another answer, and `read` sends it."""
-        ...
-
-    def withdraw(self) -> None:
-        """Close what was sent: the next read asks again."""
-        ...
-
-
-def read_source(source: Source[Any], clock: Clock, spent: Nanoseconds = 0) -> Gathered:
-    """Read one source in this thread; sending its request ahead took `spent`.
+def read_source(source: Source[Any], clock: Clock) -> Gathered:
+    """Read one source in this thread.
 
     Raises:
         MustRestartError: only a new process can read it again.
     """
-    began = clock.elapsed() - spent
+    began = clock.elapsed()
     try:
         reading = source.read()
     except ReadFailedError as failure:
@@ -112,18 +100,14 @@ class _Read:
     """One read of one source in the pool. `begun`: a thread has taken it. `done`: it has an outcome.
 
     Its outcome is an `answer`, or a `failure` that is no `ReadFailedError`.
-    `sender` is a quick source that sends ahead; `sent`: it has, and that took `spent`.
     """
 
-    __slots__ = ("answer", "begun", "done", "failure", "sender", "sent", "slow", "source", "spent")
+    __slots__ = ("answer", "begun", "done", "failure", "slow", "source")
 
     def __init__(self, source: Source[Any], *, slow: bool) -> None:
         self.source = source
         self.slow = slow
-        self.sender = cast("SendsAhead", source) if not slow and hasattr(source, "send") else None
         self.begun = False
-        self.sent = False
-        self.spent: Nanoseconds = 0
         self.done = False
         self.answer: Gathered | None = None
         self.failure: BaseException | None = None
@@ -192,7 +176,6 @@ class Gatherer:
         self._queued = threading.Condition(self._lock)
         self._ended = threading.Condition(self._lock)
         self._queues: dict[bool, deque[_Read]] = {False: deque(), True: deque()}
-        self._sent: deque[_Read] = deque()
         self._awaited: set[_Read] = set()
         self._limits = {False: WORKERS, True: slow_workers}
         self._running = {False: 0, True: 0}
@@ -261,7 +244,7 @@ class Gatherer:
             while left > 0 and self._awaited:
                 if self.stop.is_set():
                     left = min(left, STOP_GRACE)
-                poll = min(left, JOIN_PAUSE if self._sent or any(self._queues.values()) else STOP_POLL)
+                poll = min(left, JOIN_PAUSE if any(self._queues.values()) else STOP_POLL)
                 began = self._clock.awake()
                 if not self._ended.wait_for(lambda: not self._awaited, seconds(poll)):
                     self._call(1)
@@ -269,8 +252,9 @@ class Gatherer:
 
     def _call(self, threads: int) -> None:
         """Have so many more threads read, as far as the limits and the queues allow."""
-        queued = {False: len(self._queues[False]) + len(self._sent), True: len(self._queues[True])}
-        allowed = sum(min(limit - self._running[slow], queued[slow]) for slow, limit in self._limits.items())
+        allowed = sum(
+            min(limit - self._running[slow], len(self._queues[slow])) for slow, limit in self._limits.items()
+        )
         called = min(threads, allowed)
         for _ in range(called + sum(self._running.values()) - self._threads):
             start(self._serve, "source")
@@ -282,18 +266,14 @@ class Gatherer:
         with self._lock:
             if read.begun:
                 return False
-            (self._sent if read.sent else self._queues[read.slow]).remove(read)
-        if read.sent and read.sender is not None:
-            read.sender.withdraw()
+            self._queues[read.slow].remove(read)
         return True
 
     def _serve(self) -> None:
         """Read one source after another, in a thread of the pool."""
         while (read := self._take()) is not None:
             try:
-                if self._send(read):
-                    continue
-                read.answer = read_source(read.source, self._clock, read.spent)
+                read.answer = read_source(read.source, self._clock)
             except BaseException as failure:  # noqa: BLE001 - the round reports it
                 read.failure = failure
             with self._lock:
@@ -304,44 +284,18 @@ class Gatherer:
                     self._ended.notify_all()
             del read  # a finished reading is not kept until the next one
 
-    def _send(self, read: _Read) -> bool:
-        """Send the request of a read, if it can be sent ahead; its answer is read once others are sent.
-
-        Servers answer meanwhile, so that no thread waits for each in turn: a fifth of the CPU of reads.
-        """
-        if read.sent or read.sender is None:
-            return False
-        began = self._clock.elapsed()
-        if not read.sender.send():
-            return False
-        read.sent, read.spent = True, self._clock.elapsed() - began
-        with self._lock:
-            read.begun = False
-            self._running[read.slow] -= 1
-            self._sent.append(read)
-        return True
-
     def _take(self) -> _Read | None:
         """The next read that the limits allow, quick ones first; waits for one. `None` once closed."""
         with self._lock:
             while not self._closed:
-                for slow in self._queues:
-                    if (queue := self._next_queue(slow=slow)) and self._running[slow] < self._limits[slow]:
+                for slow, queue in self._queues.items():
+                    if queue and self._running[slow] < self._limits[slow]:
                         self._running[slow] += 1
                         read = queue.popleft()
                         read.begun = True
                         return read
                 self._queued.wait()
             return None
-
-    def _next_queue(self, *, slow: bool) -> deque[_Read]:
-        """Of quick reads those that are sent, once there are no others or just enough threads for them.
-
-        Were there more, and servers to hang, no thread would come to read what others have answered.
-        """
-        queue = self._queues[slow]
-        joinable = self._limits[slow] - self._running[slow]
-        return self._sent if not slow and (not queue or len(self._sent) >= joinable) else queue
 
     def _answer(self, source: Source[Any], read: _Read | None, history: _History | None) -> Gathered:
         if read is not None and read.done:

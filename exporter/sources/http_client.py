@@ -113,16 +113,7 @@ class Deadline:
     def __init__(self, clock: Clock, timeout: float) -> None:
         self._clock = clock
         self._timeout = timeout
-        self._paused = clock.elapsed()
-        self._end: Nanoseconds = self._paused + nanoseconds(timeout)
-
-    def pause(self) -> None:
-        """Let no time count until `resume`: other reads take it."""
-        self._paused = self._clock.elapsed()
-
-    def resume(self) -> None:
-        """Let time count again after `pause`."""
-        self._end += self._clock.elapsed() - self._paused
+        self._end: Nanoseconds = clock.elapsed() + nanoseconds(timeout)
 
     def left(self) -> float:
         """Seconds left.
@@ -267,65 +258,28 @@ class HttpClient:
         self, request: HttpRequest, deadline: Deadline, limit: int, sink: Sink | None = None
     ) -> HttpResponse:
         """As `HttpClientProtocol.request`; `tls`: the URL is https."""
-        return self.send(request, deadline).response(deadline, limit, sink)
-
-    def send(self, request: HttpRequest, deadline: Deadline) -> "SentRequest":
-        """Connect and send a request.
-
-        Raises:
-            ReadFailedError: `connection`, `timeout`; `tls`, the URL is https.
-        """
-        step, subject = "ConnectTimeout", request.subject
+        subject, reader = request.subject, _ResponseReader()
+        step = "ConnectTimeout"
         try:
             target = _target(request.url)
             if not target.plain:
                 raise ReadFailedError(FailureReason.TLS, f"{subject}: is not asked without TLS")
-            connection = _connection(target, deadline.left())
-            try:
+            with _connection(target, deadline.left()) as connection:
                 peer = peer_of(connection.getpeername(), connection.getsockname())
                 step = "ReadTimeout"
                 connection.settimeout(deadline.left())
                 connection.sendall(_request_bytes(request, target))
-            except BaseException:
-                connection.close()
-                raise
-        except _FAILURES as failure:
-            raise _read_failure(failure, step, subject) from failure
-        return SentRequest(request, connection, peer)
-
-    def close(self) -> None:
-        """Nothing is open between requests."""
-
-
-class SentRequest:
-    """A request whose response is still to be received."""
-
-    __slots__ = ("_connection", "_peer", "_request")
-
-    def __init__(self, request: HttpRequest, connection: socket.socket, peer: Peer) -> None:
-        self._request, self._connection, self._peer = request, connection, peer
-
-    def response(self, deadline: Deadline, limit: int, sink: Sink | None = None) -> HttpResponse:
-        """The response, as of `HttpClientProtocol.request`; the connection is closed then.
-
-        The deadline bounds each receive, so that a slow sender cannot keep the connection.
-        """
-        request, reader = self._request, _ResponseReader()
-        try:
-            with self._connection as connection:
-                connection.settimeout(deadline.left())
                 reader.read_head(connection, connection.recv(READ_BYTES), deadline)
-                pieces = reader.body(connection, deadline)
-                stream = HttpStream(reader.status, reader.headers, pieces, self._peer)
+                # The deadline bounds each receive, so that a slow sender cannot keep the connection.
+                stream = HttpStream(reader.status, reader.headers, reader.body(connection, deadline), peer)
                 return read_response(request, stream, deadline, limit, sink)
         except _FAILURES as failure:
-            raise _read_failure(failure, "ReadTimeout", request.subject) from failure
+            raise _read_failure(failure, step, subject) from failure
         finally:
             reader.close()
 
     def close(self) -> None:
-        """Close the connection: the response is not wanted any more."""
-        self._connection.close()
+        """Nothing is open between requests."""
 
 
 _FAILURES: Final = (OSError, UnicodeError, ProtocolError)

@@ -4,11 +4,12 @@ import logging
 import threading
 from collections.abc import Iterable
 from itertools import pairwise
+from typing import Any
 
 import pytest
 
 from exporter.clock import Clock
-from exporter.readings import MustRestartError
+from exporter.readings import MustRestartError, Source
 from exporter.sampler.sampler import FAILING_MAX, Sampler
 from exporter.sources.gather import Gathered, read_source
 from tests.clocks import ManualClock
@@ -18,14 +19,16 @@ FAILED = "tick failed"
 
 
 class FailingGather:
-    """Reads the sources, or raises the next failure of a list."""
+    """Reads the sources; in each tick first raises the next failure of a list."""
 
     def __init__(self, clock: Clock, *failures: Exception | None) -> None:
         self._clock = clock
         self._failures = list(failures)
 
-    def __call__(self, sources: Iterable[object]) -> list[Gathered]:
-        failure = self._failures.pop(0) if self._failures else None
+    def __call__(self, sources: Iterable[Source[Any]]) -> list[Gathered]:
+        sources = list(sources)
+        begins = any(isinstance(source, FakeNvmlSource) for source in sources)
+        failure = self._failures.pop(0) if begins and self._failures else None
         if failure is not None:
             raise failure
         return [read_source(source, self._clock) for source in sources]

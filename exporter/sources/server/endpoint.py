@@ -106,12 +106,8 @@ class EndpointSource:
         """Wait of the last read for the parsing of other large pages."""
         return self._parse_lock.waited
 
-    def withdraw(self) -> None:
-        """Close a request that was sent ahead: the next read asks again."""
-        self._fetcher.withdraw()
-
     def close(self) -> None:
-        """Close the endpoint's own client, if it has one, and a request that was sent ahead."""
+        """Close the endpoint's own client, if it has one."""
         self._fetcher.close()
 
     def _reset(self) -> None:

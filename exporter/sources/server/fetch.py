@@ -14,11 +14,9 @@ from exporter.sources.http_client import (
     HEADERS,
     CertificateError,
     Deadline,
-    HttpClient,
     HttpClientProtocol,
     HttpRequest,
     HttpResponse,
-    SentRequest,
     secure_client,
 )
 
@@ -137,7 +135,6 @@ class Fetcher:
         self._timeout = timeout
         self._deadline = Deadline(clock, timeout)
         self._shared = client
-        self._sent: SentRequest | ReadFailedError | None = None
         self._endpoint = masked(endpoint)
         self._secure: HttpClientProtocol | None = None
         self._ca_file = ca_file
@@ -146,34 +143,8 @@ class Fetcher:
         self._token = None if bearer_token_file is None else TokenFile(bearer_token_file)
 
     def begin_read(self) -> None:
-        """Begin a read, or go on with the one that `send` began: its requests together have the timeout."""
-        if self._sent is None:
-            self._deadline = Deadline(self._clock, self._timeout)
-        else:
-            self._deadline.resume()
-
-    def send(self, url: str) -> bool:
-        """Begin a read by sending its first request, so that `get` only receives the response.
-
-        Time between does not count, other reads take it. Returns whether it is sent: none by https.
-        """
-        self.withdraw()
-        client = self._shared
-        if not isinstance(client, HttpClient) or url.startswith("https:"):
-            return False
-        self.begin_read()
-        try:
-            self._sent = client.send(self._request(url), self._deadline)
-        except ReadFailedError as failure:
-            self._sent = failure
-        self._deadline.pause()
-        return True
-
-    def withdraw(self) -> None:
-        """Close what was sent: the next read asks again."""
-        sent, self._sent = self._sent, None
-        if isinstance(sent, SentRequest):
-            sent.close()
+        """Begin a read: its requests together have the timeout."""
+        self._deadline = Deadline(self._clock, self._timeout)
 
     def get(self, url: str, limit: int) -> HttpResponse:
         """Get one body of at most `limit` bytes.
@@ -183,17 +154,8 @@ class Fetcher:
                 `redirect`, `unauthorized`, `not_found`, `metrics_off`, `http_status`, `encoding`,
                 `too_large`.
         """
-        sent, self._sent = self._sent, None
-        if isinstance(sent, ReadFailedError):
-            try:
-                raise sent
-            finally:
-                del sent  # its trace has this frame
         try:
-            if sent is None:
-                response = self._client(url).request(self._request(url), self._deadline, limit)
-            else:
-                response = sent.response(self._deadline, limit)
+            response = self._client(url).request(self._request(url), self._deadline, limit)
         except CertificateError as failure:
             reason = FailureReason.CERTIFICATE_NAME if failure.of_another else FailureReason.CERTIFICATE
             raise ReadFailedError(reason, str(failure)) from failure
@@ -214,8 +176,7 @@ class Fetcher:
         return HttpRequest(url, headers, self._endpoint, server_name=self._server_name)
 
     def close(self) -> None:
-        """Close the endpoint's own client, if it has one, and what was sent."""
-        self.withdraw()
+        """Close the endpoint's own client, if it has one."""
         secure, self._secure = self._secure, None
         if secure is not None:
             secure.close()

@@ -236,12 +236,6 @@ class ServerSource(EndpointSource):
         """The server that the endpoint belongs to."""
         return self._key
 
-    def send(self) -> bool:
-        """Send the request for the metrics ahead of `read`; false where another one may come first."""
-        if self._unrecognized or self._props is not None or self._permanent_failure is not None:
-            return False
-        return self._fetcher.send(self._address)
-
     def read(self) -> ServerReading:
         """Read once.
 
