@@ -2,6 +2,7 @@
 
 from typing import Final
 
+from hosts import of_most
 from projection import LAST, TOTAL, Estimate, recent
 from projection import PROJECTED as OWNED
 from statement import Group, Record
@@ -20,12 +21,17 @@ MONTHLY: Final = ("budget", "product", "month")
 
 LOST: Final = f"{BUDGET}:lost"
 DEFAULT: Final = f"{CONFIGURED}:cluster"
-HIGHEST: Final = f"""(
-    max by (budget, product) ({BUDGET}:cluster unless on (cluster) ({DEFAULT} == 0) or {LOST})
+CONFIGURED_HERE: Final = (
+    f"(max by (cluster, budget, product) ({BUDGET}:cluster) unless on (cluster) ({DEFAULT} == 0))"
+)
+IN_FORCE: Final = f"""(
+    {of_most(CONFIGURED_HERE, "budget, product")}
+  or
+    max by (budget, product) ({LOST})
   or on ()
     max by (budget, product) ({BUDGET}:cluster)
   )"""
-"""The default budget counts only where no cluster has a configured one."""
+"""A lost cluster's budget counts where no living one has it, the default where no cluster has a configured one."""
 
 
 def remembered(name: str, expr: str) -> str:
@@ -116,16 +122,20 @@ and on (cluster) (
   or
   inference:month_hours_left unless on (cluster) {BUDGET}:cluster
 )
+unless on (budget, product) (
+  last_over_time({BUDGET}:cluster[70m]) unless on (cluster) (max_over_time({DEFAULT}[70m]) == 0)
+  and on (cluster) {BUDGET}:cluster
+)
 """,
             "A budget that only hosts of a lost cluster export holds on, and so does its alert; that of a cluster without hosts until\n"
-            "its month ends.",
+            "its month ends. One that a living cluster has, or removed, is that cluster's to keep.",
             "Configured budgets of clusters that send nothing or have no host.",
             ("cluster", "budget", "product"),
         ),
         Record(
             BUDGET,
-            remembered(BUDGET, HIGHEST),
-            meaning="Each budget, as exported by any host; remembered for a day while no host exports one.",
+            remembered(BUDGET, IN_FORCE),
+            meaning="Each budget, with the amount that most clusters have; remembered for a day while no host exports one.",
             labels=KEYS,
         ),
         Record(

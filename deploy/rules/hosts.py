@@ -246,22 +246,39 @@ sum by ({OWNER}) (
 
 ENDS: Final = "inference_month_end_timestamp_seconds"
 
+
+def of_most(amounts: str, keys: str) -> str:
+    """The amount that most have: the lower median, so that it is one that somebody configured."""
+    return f"max by ({keys}) ({amounts} <= on ({keys}) group_left () quantile by ({keys}) (0.5, {amounts}))"
+
+
+CONFIGURED_BUDGETS: Final = """(
+  max by (cluster, instance, node, budget, product) (inference_budget_dollars)
+  unless on (cluster, instance) (inference_budget_configured == 0)
+)"""
+BUDGETS: Final = f"""(
+  {CONFIGURED_BUDGETS}
+  or on (cluster)
+  max by (cluster, instance, node, budget, product) (inference_budget_dollars)
+)"""
+
 SETTINGS: Final = Group(
     "inference-settings",
     "1m",
     (
         Record(
             "inference:budget_dollars:cluster",
-            """
-max by (cluster, budget, product) (
-  inference_budget_dollars unless on (cluster, instance) (inference_budget_configured == 0)
-)
-or on (cluster)
-max by (cluster, budget, product) (inference_budget_dollars)
-""",
+            of_most(BUDGETS, "cluster, budget, product"),
             "The default budget is none once any host has a configured one.",
-            "Budgets that the hosts of a cluster export.",
+            "Budgets of a cluster, each with the amount that most of its hosts export.",
             ("cluster", "budget", "product"),
+        ),
+        Record(
+            "inference:budget_dollars:deviating",
+            f"{CONFIGURED_BUDGETS}\n!= on (cluster, budget, product) group_left () inference:budget_dollars:cluster",
+            "",
+            "Configured budgets of hosts whose amount is not that of most hosts of the cluster.",
+            ("cluster", "instance", "node", "budget", "product"),
         ),
         Record(
             "inference:budget_configured:cluster",

@@ -12,6 +12,7 @@ from wording import (
     METER,
     MODELS,
     MONEY,
+    NAMES_SHOWN,
     OWNER,
     PAGE,
     SHARE,
@@ -21,6 +22,7 @@ from wording import (
     WASTE,
     alert,
     link,
+    listed,
     number,
     query,
     servers,
@@ -229,6 +231,35 @@ IDLE: Final = alert(
     waiting=night(f"8 * {IDLE_SPEND}{MATCH_BUDGET}"),
 )
 
+DEVIATING: Final = f"""(
+    max by (cluster, instance, node, budget, product) ({BUDGET}:deviating)
+  or
+    max by (cluster, budget, product) ({BUDGET}:cluster) unless on (cluster) (inference:budget_configured:cluster == 0)
+)
+!= {KEY} group_left () {BUDGET}"""
+"""Hosts, and whole clusters, whose amount is not the one in force."""
+
+DIFFERS: Final = alert(
+    "InferenceBudgetsDiffer",
+    f"count by (budget, product) ({DEVIATING})",
+    wait="1h",
+    by=("budget", "product"),
+    labels=PAYS,
+    dashboard=BOARD,
+    summary=f"The budget {OF} is {number(f'{BUDGET}{MATCH_BUDGET}', DOLLARS, *WHOSE)}, and differs on {{{{ $value }}}} hosts or clusters: "
+    + listed(
+        f"sort_desc(topk({NAMES_SHOWN}, ({DEVIATING}) and {KEY} {BUDGET}{MATCH_BUDGET}))",
+        '{{ or .Labels.node .Labels.instance "All hosts" }}{{ with .Labels.cluster }} of cluster {{ . }}{{ end }}'
+        ' at {{ .Value | printf "%.0f" }} dollars. ',
+        *WHOSE,
+    ),
+    description="The amount of most hosts is in force, and all alerts and dashboards compare with it. Reload the configuration of"
+    " the hosts that are named, or correct their budgets.",
+    top=TOP,
+    waiting="No money is lost. If the other amount is the right one, alerts come too early or too late.",
+    why="An hour: a change that is rolled out reaches one host after the other.",
+)
+
 WHO: Final = ("cluster", "namespace", "server")
 BY_SERVER: Final = f"by ({', '.join(WHO)})"
 ON_SERVER: Final = f"on ({', '.join(WHO)})"
@@ -403,4 +434,4 @@ and on ()
     ),
 )
 
-ALERTS: Final = (*RUNAWAY, PROJECTION, *OVER_RATE, *EXHAUSTED, IDLE, *SERVERS)
+ALERTS: Final = (*RUNAWAY, PROJECTION, *OVER_RATE, *EXHAUSTED, DIFFERS, IDLE, *SERVERS)

@@ -274,7 +274,7 @@ def test_no_rate_is_compared_with_a_budget_before_a_day_of_data(alerts: list[dic
     }
 
     assert len(budgets) > 5
-    assert free == {"InferenceBudgetExhausted", "InferenceSavingsAvailable"}
+    assert free == {"InferenceBudgetExhausted", "InferenceBudgetsDiffer", "InferenceSavingsAvailable"}
     assert "offset 7d" in next(rule["expr"] for rule in budgets if "Savings" in rule["alert"])
 
 
