@@ -36,6 +36,9 @@ class Handler(http.server.BaseHTTPRequestHandler):
             "inference:ledger_seen_timestamp_seconds": [
                 (names("live", "n1:9844"), {at: f"{at - 5}" for at in range(OCTOBER + 60, NOVEMBER, 1800)}),
             ],
+            "inference:month_end_timestamp_seconds_hourly": [
+                ({"cluster": "east", "month": "2026-08"}, {OCTOBER + 600: f"{OCTOBER - 30 * 24 * 3600}"})
+            ],
             "inference_month_end_timestamp_seconds": ENDS,
         }
     )

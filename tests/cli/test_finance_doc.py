@@ -240,6 +240,10 @@ def prometheus(folder: Path) -> Iterator[str]:
         "inference:month_to_date_dollars:posting_hourly": [
             ({**cell, "month": "2026-10"}, {now - 600: "7.5"})
         ],
+        # Which was begun before October.
+        "inference:month_end_timestamp_seconds_hourly": [
+            ({"cluster": "east", "month": "2026-08"}, {first + 600: str(first - 30 * 86_400)})
+        ],
         "inference:ledger_seen_timestamp_seconds": [({**host, "ledger": "dead"}, scrapes)],
         "inference_month_end_timestamp_seconds": [({**host, "month": "2026-10"}, {now - 60: str(ended)})],
     }

@@ -16,7 +16,7 @@ DETAILED: Final = 20
 LINE_CHARACTERS: Final = 100
 
 INCOMPLETE: Final[frozenset[FindingKind]] = frozenset(
-    {"silent", "unmetered", "unpriced", "waiting", "unreadable"}
+    {"silent", "unmetered", "unpriced", "waiting", "unreadable", "truncated"}
 )
 """Findings by which cost may be missing in the total."""
 
@@ -33,11 +33,14 @@ _MEANINGS: Final[Mapping[FindingKind, str]] = {
     "copy": "Copies: a later copy of the same ledger is in the total, these are not",
     "difference": "Sources that differ: a more exact source is in the total, these are not",
     "unreadable": "Unreadable files: nothing of them is in the total",
+    "truncated": "Samples begin within the month: hosts that ended before are not in the total",
 }
 
 _DETAILS: Final[Mapping[FindingKind, Callable[[HostFinding], str]]] = {
     "silent": lambda each: (
-        f"last tick {instant_text(each.instant or 0)}, {hours_text(each.duration)} hours before the end"
+        "last tick unknown"
+        if each.instant is None
+        else f"last tick {instant_text(each.instant)}, {hours_text(each.duration)} hours before the end"
     ),
     "unmetered": lambda each: f"{hours_text(each.duration)} hours",
     "unpriced": lambda each: f"{hours_text(each.duration)} GPU-hours",
@@ -55,6 +58,9 @@ _DETAILS: Final[Mapping[FindingKind, Callable[[HostFinding], str]]] = {
         f"{each.location}: {dollars_text(each.amount)} dollars from {each.text}, which is counted"
     ),
     "unreadable": lambda each: each.text,
+    "truncated": lambda each: (
+        f"no sample before {instant_text(each.instant or 0)}, the first {hours_text(each.duration)} hours"
+    ),
 }
 
 
@@ -89,16 +95,17 @@ def reminder(fleet: FleetMonth) -> str:
 
 def _headline(fleet: FleetMonth) -> str:
     word = "INCOMPLETE" if incomplete_hosts(fleet) else "CHECK"
-    concerned = len({(each.ledger, each.location if not each.ledger else "") for each in fleet.findings})
-    return f"{word}: {concerned:,} of {_all_hosts(fleet):,} hosts"
-
-
-def _all_hosts(fleet: FleetMonth) -> int:
-    return len(fleet.hosts) + sum(each.kind == "unreadable" for each in fleet.findings)
+    of_hosts = [each for each in fleet.findings if each.kind != "truncated"]
+    concerned = len({(each.ledger, each.location if not each.ledger else "") for each in of_hosts})
+    every = len(fleet.hosts) + sum(each.kind == "unreadable" for each in of_hosts)
+    parts = [f"{concerned:,} of {every:,} hosts"] if of_hosts else []
+    if len(of_hosts) < len(fleet.findings):
+        parts.append("hosts that ended early are unknown")
+    return f"{word}: {', and '.join(parts)}"
 
 
 def incomplete_hosts(fleet: FleetMonth) -> int:
-    """Hosts and files by which cost may be missing in the total."""
+    """Hosts, files and addresses by which cost may be missing in the total."""
     return len({each.ledger or each.location for each in fleet.findings if each.kind in INCOMPLETE})
 
 

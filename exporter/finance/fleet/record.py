@@ -45,10 +45,12 @@ FindingKind = Literal[
     "copy",
     "difference",
     "unreadable",
+    "truncated",
 ]
 """What may be missing of a host's month, or doubtful in it.
 
-silent: the host stopped reporting before the month's end, for `duration` of the month.
+silent: the host stopped reporting before the month's end, for `duration` of the month. Without `instant`
+nothing tells when.
 unmetered: no tick covers `duration` of the time in which the host reported.
 unpriced: `duration` is GPU time without a price.
 waiting: an adjustment of `amount` waits for the daemon.
@@ -60,6 +62,7 @@ zone: its month is of another time zone.
 copy: another copy of the same ledger counts, `amount` is the total of this one.
 difference: another source counts. This one differs from it by `amount`.
 unreadable: the file cannot be read and was skipped.
+truncated: the address has no sample of the first `duration` of the month, in which a host was metered.
 """
 
 
@@ -95,6 +98,7 @@ class HostMonth:
     `apportioned`: rows finer than product, team and price basis are scaled and not exact.
     `covered` is the time in which the host reported, where the record has no sums.
     `resolution` is the time between samples that Thanos made of those it has no more; 0 for scraped ones.
+    `complete_from` is set where an address lacks the month's beginning: hosts that ended before are unknown.
     """
 
     record: MonthRecord
@@ -108,6 +112,7 @@ class HostMonth:
     apportioned: bool = False
     covered: Nanoseconds = 0
     resolution: Nanoseconds = 0
+    complete_from: Instant | None = None
     short_name: str = ""
     gpus: Mapping[str, tuple[int, int]] = field(default_factory=dict)
 
@@ -232,6 +237,7 @@ def combine(
     summaries.sort(key=lambda each: (each.host.name, each.ledger))
     findings += [each for summary in summaries for each in _missing(summary, now)]
     findings += _shared_gpus(summaries)
+    findings += _truncated(present)
     findings += unreadable
     findings.sort(key=_order)
     return FleetMonth(
@@ -413,6 +419,8 @@ def _missing(summary: HostSummary, now: Instant) -> Iterator[HostFinding]:
             unmetered = min(host.last, end) - max(host.first, start) - summary.covered
             if unmetered >= UNMETERED_FROM:
                 yield _finding("unmetered", host, duration=unmetered)
+    elif host.last is None and host.origin == "prometheus":
+        yield _finding("silent", host)
     if summary.unpriced:
         yield _finding("unpriced", host, duration=summary.unpriced)
     for each in host.record.adjustments:
@@ -424,6 +432,15 @@ def _missing(summary: HostSummary, now: Instant) -> Iterator[HostFinding]:
     if host.resolution:
         seconds = host.resolution // NANOSECONDS_PER_SECOND
         yield _finding("downsampled", host, text=f"one sample each {seconds} s in some hours")
+
+
+def _truncated(hosts: Iterable[HostMonth]) -> Iterator[HostFinding]:
+    """A finding on each address that lacks the month's beginning."""
+    by_location = {host.location: host for host in hosts}
+    for location, host in by_location.items():
+        if host.complete_from is not None:
+            duration = host.complete_from - _bounds(host)[0]
+            yield HostFinding("truncated", "", location, location, duration, instant=host.complete_from)
 
 
 def _bounds(host: HostMonth) -> tuple[Instant, Instant]:

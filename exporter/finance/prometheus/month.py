@@ -8,7 +8,7 @@ By default it takes a mean for the last value, and the largest for `max_over_tim
 https://github.com/thanos-io/thanos/blob/main/pkg/query/querier.go
 """
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import field
 from typing import Final, cast
 from zoneinfo import ZoneInfo
@@ -24,17 +24,26 @@ from exporter.finance.prometheus.client import (
 from exporter.finance.prometheus.counters import Holders, Progress, ScrapeTarget, apportioned, rises
 from exporter.finance.prometheus.hour_queries import EDGE
 from exporter.finance.prometheus.resolution import finest_resolution
-from exporter.frozen import dataclass
+from exporter.frozen import dataclass, replace
 from exporter.ledger.history import MonthRecord
 from exporter.report import MonthKey
 from exporter.tariff.rate import PriceBasis
-from exporter.units import NANOSECONDS_PER_DAY, NANOSECONDS_PER_HOUR, Instant, Nanoseconds, Picodollars
+from exporter.units import (
+    NANOSECONDS_PER_DAY,
+    NANOSECONDS_PER_HOUR,
+    NANOSECONDS_PER_SECOND,
+    Instant,
+    Nanoseconds,
+    Picodollars,
+)
 
 RAW: Final = "inference_month_to_date_dollars"
 RECORD: Final = "inference:month_to_date_dollars:posting"
 MEMORY: Final = "inference:month_to_date_dollars:posting_hourly"
 LAST_SCRAPES: Final = "inference:ledger_seen_timestamp_seconds"
+LAST_SEEN: Final = "inference:ledger_cluster_hourly"
 MONTH_END: Final = "inference_month_end_timestamp_seconds"
+REMEMBERED_ENDS: Final = "inference:month_end_timestamp_seconds_hourly"
 METERED_SINCE: Final = "inference_month_metered_since_timestamp_seconds"
 
 REMEMBERED: Final = 39 * NANOSECONDS_PER_DAY
@@ -54,12 +63,23 @@ CellKey = tuple[str, str, str, PriceBasis]
 
 @dataclass(slots=True)
 class _Presence:
-    """When a ledger reported, and by which names."""
+    """When a ledger reported, and by which names. `last` is 0 where no sample tells."""
 
     hours: set[Instant] = field(default_factory=set)
     targets: dict[ScrapeTarget, set[Instant]] = field(default_factory=dict)
     names: dict[HostName, Instant] = field(default_factory=dict)
     last: Instant = 0
+
+
+@dataclass(frozen=True, slots=True)
+class MonthCells:
+    """The money of a month by ledger and owner, and the instant from which on it is known.
+
+    Money of a ledger that was gone by `since` is not in `cells`; what others spent before is.
+    """
+
+    cells: Mapping[CellKey, Picodollars]
+    since: Instant
 
 
 def host_months(
@@ -87,20 +107,23 @@ def host_months(
     zone = _zone(client, month, zones, now)
     period = billing_period(month, ZoneInfo(zone))
     resolution = _resolution(client, month, period.start, min(period.end, now))
-    cells = month_cells(client, month, period.start, period.end, now, progress, coarsest=resolution)
-    if not cells:
+    money = month_cells(client, month, period.start, period.end, now, progress, coarsest=resolution)
+    if not money.cells:
         raise PrometheusError(
             PrometheusProblem.REJECTED,
-            f"{client.name} holds no {RAW} of {month}: its retention ended, or another place has the fleet",
+            f"{client.name} holds no {RAW} of {month}: it scrapes no host, or keeps no samples for so long",
         )
+    complete_from = _complete_from(client, month, period.start, money.since, min(period.end, now))
     presence = _presence(client, month, period.start, period.end, now, progress, resolution)
     by_ledger: dict[str, dict[MonthKey, Picodollars]] = {}
-    for (ledger, product, team, basis), amount in cells.items():
+    for (ledger, product, team, basis), amount in money.cells.items():
         by_ledger.setdefault(ledger, {})[MonthKey(product, team, basis, month)] = amount
-    hosts = [
-        _host(client, month, zone, ledger, amounts, presence.get(ledger), period.start, now, resolution)
-        for ledger, amounts in sorted(by_ledger.items())
-    ]
+    _add_remembered(presence, by_ledger.keys() - presence.keys(), client, min(now, period.end + REMEMBERED))
+    hosts = []
+    for ledger, amounts in sorted(by_ledger.items()):
+        of_ledger = presence.get(ledger, _Presence())
+        host = _host(client, month, zone, ledger, amounts, of_ledger, period.start, now)
+        hosts.append(replace(host, resolution=resolution, complete_from=complete_from))
     if not finer:
         return hosts
     until = min(period.end, now)
@@ -114,19 +137,16 @@ def _host(
     zone: str,
     ledger: str,
     cells: Mapping[MonthKey, Picodollars],
-    presence: _Presence | None,
+    presence: _Presence,
     start: Instant,
     now: Instant,
-    resolution: Nanoseconds,
 ) -> HostMonth:
-    # A ledger of which only money is kept counts as silent for the whole month.
-    presence = presence or _Presence(last=start)
     covered = sum(min(hour + NANOSECONDS_PER_HOUR, now) - hour for hour in presence.hours)
-    first = max(start, min(presence.hours, default=start))
+    last = presence.last or None
     return HostMonth(
         record=MonthRecord(
             ledger=ledger,
-            last_commit=presence.last,
+            last_commit=last,
             month=month,
             months=(month,),
             cells=cells,
@@ -136,10 +156,9 @@ def _host(
         location=client.name,
         zone=zone,
         names=tuple(sorted(presence.names, key=presence.names.__getitem__)),
-        first=first,
-        last=presence.last,
+        first=max(start, min(presence.hours)) if presence.hours else None,
+        last=last,
         covered=covered,
-        resolution=resolution,
     )
 
 
@@ -219,11 +238,11 @@ def month_cells(
     progress: Progress = lambda _what, _part: None,
     *,
     coarsest: Nanoseconds = 0,
-) -> dict[CellKey, Picodollars]:
+) -> MonthCells:
     """The last value of every ledger's month by product, team and price basis.
 
-    The fleet's rules keep it for 40 days after the month. Where they do not run, or did not yet, every hour
-    is looked at.
+    The fleet's rules keep it for 40 days after the month. What their memory does not reach, because they were
+    loaded within the month, is read by the hour: from the hosts' own series, else from the record of these.
 
     Args:
         client: the server.
@@ -239,23 +258,41 @@ def month_cells(
     """
     progress("month", 0)
     at = min(now, end + REMEMBERED)
-    cells = _instant(client, MEMORY, month, "2h", at, coarsest)
     until = min(now, end + 2 * NANOSECONDS_PER_HOUR)
-    if cells:
-        cells = _before_memory(client, month, start, until, progress, coarsest) | cells
-    else:
-        for name in (RAW, RECORD):  # rules may have been loaded within the month
-            cells, first = _values_by_hour(client, name, month, start, until, progress, coarsest)
-            if first is not None:
-                _refuse_cut(client, month, first, until)
-                break
+    cells = _instant(client, MEMORY, month, "2h", at, coarsest)
+    since = _remembered_since(client, start, at, coarsest) if cells else until
+    for name in (RAW, RECORD):
+        if since > start:
+            before = min(since + NANOSECONDS_PER_HOUR, until)
+            earlier, first = _values_by_hour(client, name, month, start, before, progress, coarsest)
+            cells = earlier | cells
+            since = min(first, since)
     for name in (RECORD, RAW):  # live hosts go on to report the month before, with what was posted late
         latest = _instant(client, name, month, FRESH, at, coarsest)
         cells |= latest
         if latest:
             break
     progress("month", 1)
-    return cells
+    return MonthCells(cells, max(since, start))
+
+
+def _remembered_since(
+    client: PrometheusClient, start: Instant, at: Instant, coarsest: Nanoseconds
+) -> Instant:
+    """The month's start if the rules' memory is older, else the beginning of its first hour.
+
+    Prometheus may have deleted the memory's first samples. Hosts export when their month and the one before
+    end: a memory that has an earlier end was recorded in an earlier month.
+    """
+    oldest = f"min(last_over_time({REMEMBERED_ENDS}[1h]))"
+    hour = NANOSECONDS_PER_HOUR
+    steps = client.range(oldest, start + hour, at + hour, hour, coarsest=coarsest)
+    first = min((series.samples[0] for series in steps), key=lambda sample: sample.at, default=None)
+    if first is None:
+        return at
+    if first.number * NANOSECONDS_PER_SECOND < start - NANOSECONDS_PER_DAY:
+        return start
+    return first.at - hour
 
 
 def _keys(series: QuerySeries) -> CellKey:
@@ -287,30 +324,6 @@ def _instant(
     return {_keys(series): series.samples[-1].picodollars for series in answer}
 
 
-def _before_memory(
-    client: PrometheusClient,
-    month: str,
-    start: Instant,
-    until: Instant,
-    progress: Progress,
-    coarsest: Nanoseconds,
-) -> dict[CellKey, Picodollars]:
-    """What was posted before the rules were loaded, if they were within the month and samples are older."""
-
-    def count(name: str) -> str:
-        return f'count(last_over_time({name}{{month="{month}"}}[1h]))'
-
-    hours = client.range(
-        count(MEMORY), start + NANOSECONDS_PER_HOUR, until, NANOSECONDS_PER_HOUR, coarsest=coarsest
-    )
-    first = min((series.samples[0].at for series in hours), default=start)
-    before = first - 2 * NANOSECONDS_PER_HOUR
-    for name in (RAW, RECORD):
-        if before > start and client.instant(count(name), before, coarsest=coarsest):
-            return _values_by_hour(client, name, month, start, first, progress, coarsest)[0]
-    return {}
-
-
 def _values_by_hour(
     client: PrometheusClient,
     name: str,
@@ -319,17 +332,17 @@ def _values_by_hour(
     until: Instant,
     progress: Progress,
     coarsest: Nanoseconds,
-) -> tuple[dict[CellKey, Picodollars], Instant | None]:
-    """The last value over every hour of the month, and the start of the first hour that has any."""
+) -> tuple[dict[CellKey, Picodollars], Instant]:
+    """The last value over every hour, and the start of the first hour that has any, else the end."""
     latest: dict[CellKey, tuple[Instant, Picodollars]] = {}
-    first: Instant | None = None
+    first = until
     # A month grows: its last value is the largest, where the last one would be a mean.
     function = "max_over_time" if coarsest else "last_over_time"
     query = _expression(name, month, "1h", 'ledger!=""', function)
     for day in days_of_hours(start, until):
         for series in client.range(query, *day, NANOSECONDS_PER_HOUR, coarsest=coarsest):
             sample, key = series.samples[-1], _keys(series)
-            first = min(series.samples[0].at - NANOSECONDS_PER_HOUR, first or sample.at)
+            first = min(series.samples[0].at - NANOSECONDS_PER_HOUR, first)
             before = latest.get(key)
             if before is None or sample.at >= before[0]:
                 latest[key] = sample.at, sample.picodollars
@@ -337,26 +350,26 @@ def _values_by_hour(
     return {key: amount for key, (_at, amount) in latest.items()}, first
 
 
-def _refuse_cut(client: PrometheusClient, month: str, first: Instant, until: Instant) -> None:
-    """Check that hosts were not metered before the first hour that the server still has.
+def _complete_from(
+    client: PrometheusClient, month: str, start: Instant, since: Instant, until: Instant
+) -> Instant | None:
+    """From when on all hosts are known; `None` if none was metered in the month before that.
 
-    Raises:
-        PrometheusError: they were; what hosts spent that ended before is not to be had.
+    Hosts export since when they are metered. What those spent that were gone before is not to be had.
     """
+    if since <= start:
+        return None
     of_month = f'{{month="{month}"}}'
-    for query in (
-        f"min(min_over_time({METERED_SINCE}{of_month}[1h]))",
-        f"min(min_over_time(inference:month_metered_since_timestamp_seconds{of_month}[1h]))",
-    ):
-        for series in client.instant(query, until, coarsest=NANOSECONDS_PER_HOUR):
-            since = round(series.samples[-1].number * 10**9)
-            if since < first - NANOSECONDS_PER_HOUR:
-                raise PrometheusError(
-                    PrometheusProblem.PARTIAL,
-                    f"{client.name} has {month} from {instant_text(first)} on, and hosts are metered since "
-                    f"{instant_text(since)}: its retention ended, and hosts that were gone by then would be "
-                    "missing; read the ledgers, or a place that keeps samples for longer",
-                )
+    earliest: Instant | None = None
+    record = "inference:month_metered_since_timestamp_seconds"
+    for name in (METERED_SINCE, record, f"{record}_hourly"):
+        for at in {min(since + NANOSECONDS_PER_HOUR, until), until}:
+            query = f"min(min_over_time({name}{of_month}[2h]))"
+            for series in client.instant(query, at, coarsest=NANOSECONDS_PER_HOUR):
+                metered = round(series.samples[-1].number * 10**9)
+                earliest = metered if earliest is None else min(earliest, metered)
+    begun_then = earliest is not None and earliest >= since - NANOSECONDS_PER_HOUR
+    return None if begun_then else since
 
 
 def days_of_hours(start: Instant, until: Instant) -> Iterator[tuple[Instant, Instant]]:
@@ -393,30 +406,48 @@ def _presence(
         ),
     )
     presences: dict[str, _Presence] = {}
-    for query in queries:
-        for day in days_of_hours(start, until):
+    since = until
+    for query in queries:  # the record, and what is older than it
+        alone = not presences
+        if since <= start:
+            break
+        for day in days_of_hours(start, min(since + NANOSECONDS_PER_HOUR, until)):
             for series in client.range(query, *day, NANOSECONDS_PER_HOUR, coarsest=coarsest):
                 _add_presence(presences, series, end, now)
             progress("hosts", (day[1] - start) / max(1, until - start))
-        if presences:
+        if alone:
             _add_latest(presences, client.instant(query, now, coarsest=coarsest))
-            break
+        since = min((min(each.hours) for each in presences.values() if each.hours), default=until)
     return presences
 
 
-def _add_latest(presences: Mapping[str, _Presence], answer: Iterable[QuerySeries]) -> None:
+def _add_remembered(
+    presences: dict[str, _Presence], ledgers: Collection[str], client: PrometheusClient, at: Instant
+) -> None:
+    """Note when ledgers of which only money is kept were last seen, which the rules remember as well."""
+    if not ledgers:
+        return
+    query = f"max by (ledger, cluster) (last_over_time({LAST_SEEN}[2h]))"
+    for series in client.instant(query, at):
+        ledger, last = series.labels.get("ledger", ""), round(series.samples[-1].number * 10**9)
+        if ledger in ledgers and last > 0:
+            name = HostName(series.labels.get("cluster", ""))
+            presences[ledger] = _Presence(names={name: last}, last=last)
+
+
+def _add_latest(presences: dict[str, _Presence], answer: Iterable[QuerySeries]) -> None:
     """Note the last scrape of hosts that still report: what they posted late is in their month."""
     for series in answer:
-        presence = presences.get(series.labels.get("ledger", ""))
-        if presence is not None:
-            sample = series.samples[-1]
-            presence.last = max(presence.last, min(sample.at, round(sample.number * 10**9)))
+        presence = presences.setdefault(series.labels.get("ledger", ""), _Presence())
+        sample = series.samples[-1]
+        presence.last = max(presence.last, min(sample.at, round(sample.number * 10**9)))
+        if not presence.hours:
+            presence.names[_name(series)] = presence.last
 
 
 def _add_presence(presences: dict[str, _Presence], series: QuerySeries, end: Instant, now: Instant) -> None:
-    labels = series.labels
-    presence = presences.setdefault(labels.get("ledger", ""), _Presence())
-    name = HostName(labels.get("cluster", ""), labels.get("instance", ""), labels.get("node", ""))
+    presence = presences.setdefault(series.labels.get("ledger", ""), _Presence())
+    name = _name(series)
     hours = presence.targets.setdefault(ScrapeTarget(name.cluster, name.instance), set())
     for sample in series.samples:
         hour = sample.at - NANOSECONDS_PER_HOUR
@@ -426,6 +457,11 @@ def _add_presence(presences: dict[str, _Presence], series: QuerySeries, end: Ins
         presence.last = max(presence.last, scraped)
         presence.names[name] = max(presence.names.get(name, 0), scraped)
     presence.hours |= hours
+
+
+def _name(series: QuerySeries) -> HostName:
+    labels = series.labels
+    return HostName(labels.get("cluster", ""), labels.get("instance", ""), labels.get("node", ""))
 
 
 def _holders(presences: Mapping[str, _Presence]) -> Holders:

@@ -173,7 +173,7 @@ def test_the_fleets_report_is_what_the_rules_record(life: Life) -> None:
     )
     config, timeout = HttpClientConfig(), 60 * NANOSECONDS_PER_SECOND
     with PrometheusClient(life.prometheus.url, config, SystemClock(), timeout) as client:
-        cells = month_cells(client, FLEET.month, start, end, now)
+        cells = month_cells(client, FLEET.month, start, end, now).cells
     dollars: Counter[Owner] = Counter()
     for (_ledger, product, team, _basis), amount in cells.items():
         dollars[product, team] += amount

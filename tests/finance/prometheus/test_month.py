@@ -205,22 +205,90 @@ def test_a_month_in_which_the_clusters_rules_were_loaded_is_whole_by_its_scrapes
     assert (gone.total, live.total) == (500 * 10**12, 80 * 10**12)
 
 
-def test_a_month_whose_beginning_is_gone_is_no_month() -> None:
-    """Hosts that ended before would be missing, and nobody would see it."""
-    kept_from = OCTOBER + 15 * 24 * HOUR
+@pytest.mark.parametrize(
+    ("metered_since", "complete_from"),
+    [
+        pytest.param(OCTOBER, OCTOBER + 15 * 24 * HOUR - HOUR, id="hosts are older"),
+        pytest.param(OCTOBER + 15 * 24 * HOUR - 1800, None, id="hosts began then"),
+        pytest.param(None, OCTOBER + 15 * 24 * HOUR - HOUR, id="nothing tells"),
+    ],
+)
+def test_a_month_whose_beginning_is_gone_says_so(
+    metered_since: int | None, complete_from: int | None
+) -> None:
+    """Hosts that ended before would be missing; the months of those that live are whole."""
+    begun = OCTOBER + 15 * 24 * HOUR
+    since = [({"month": "2026-10"}, dict.fromkeys((begun, NOVEMBER - 60), f"{metered_since}"))]
     server = Server(
         {
             "inference_month_to_date_dollars": [
-                (cell("live"), dict.fromkeys(range(kept_from, NOW + 1, 600), "5"))
+                (names("live", "n1:9844") | cell("live"), dict.fromkeys(range(begun, NOW + 1, 600), "5"))
             ],
-            "inference_month_metered_since_timestamp_seconds": [
-                ({"month": "2026-10"}, {NOVEMBER + 2 * HOUR: f"{OCTOBER}"})
+            "inference_month_metered_since_timestamp_seconds": [] if metered_since is None else since,
+            "inference:ledger_seen_timestamp_seconds": [
+                (names("live", "n1:9844"), {at: f"{at}" for at in range(begun, NOW + 1, 600)})
             ],
         }
     )
 
-    with pytest.raises(PrometheusError, match=r"from 2026-10-15T23:00:00Z on, .* since 2026-10-01T00:00:00Z"):
-        host_months(client(server), "2026-10", ["UTC"], NOW * SECOND)
+    hosts = host_months(client(server), "2026-10", ["UTC"], NOW * SECOND)
+    fleet = combine(hosts, NOW * SECOND)
+
+    assert fleet.total == 5 * 10**12
+    assert [(each.kind, each.instant, each.duration) for each in fleet.findings] == (
+        []
+        if complete_from is None
+        else [("truncated", complete_from * SECOND, (15 * 24 - 1) * HOUR * SECOND)]
+    )
+
+
+@pytest.mark.parametrize(
+    ("oldest_end", "complete_from"),
+    [
+        pytest.param(OCTOBER - 30 * 24 * HOUR, None, id="the memory is of August"),
+        pytest.param(OCTOBER, OCTOBER + 19 * 24 * HOUR, id="it may be of October"),
+    ],
+)
+def test_a_memory_whose_first_samples_are_deleted(oldest_end: int, complete_from: int | None) -> None:
+    """A retention of days: hosts export when their month and the one before end, so no older end is new.
+
+    Of the dead host the rules remember when it was last seen, and its scrapes are gone.
+    """
+    samples = range(OCTOBER + 19 * 24 * HOUR + 600, NOW + 1, HOUR)
+    died = OCTOBER + 3 * 24 * HOUR
+    server = Server(
+        {
+            "inference:month_to_date_dollars:posting_hourly": [
+                (cell("live"), dict.fromkeys(samples, "80")),
+                (cell("dead"), dict.fromkeys(samples, "500")),
+                (cell("forgotten"), dict.fromkeys(samples, "1")),
+            ],
+            "inference:month_end_timestamp_seconds_hourly": [
+                ({"cluster": "east", "month": "m"}, dict.fromkeys(samples, f"{oldest_end}"))
+            ],
+            "inference:ledger_cluster_hourly": [
+                ({"ledger": "dead", "cluster": "east"}, dict.fromkeys(samples, f"{died}")),
+                ({"ledger": "forgotten", "cluster": "east"}, dict.fromkeys(samples, "0")),
+            ],
+            "inference:ledger_seen_timestamp_seconds": [
+                (names("live", "n1:9844"), {at: f"{at}" for at in range(samples.start, NOW + 1, 600)})
+            ],
+            "inference_month_metered_since_timestamp_seconds": [
+                ({"month": "2026-10"}, dict.fromkeys(range(samples.start, NOW + 1, 600), f"{OCTOBER}"))
+            ],
+        }
+    )
+
+    hosts = host_months(client(server), "2026-10", ["UTC"], NOW * SECOND)
+    fleet = combine(hosts, NOW * SECOND)
+
+    assert fleet.total == 581 * 10**12
+    expected = [
+        ("silent", "dead", died * SECOND),
+        ("silent", "forgotten", None),
+        *([("truncated", "", complete_from * SECOND)] if complete_from is not None else []),
+    ]
+    assert [(each.kind, each.ledger, each.instant) for each in fleet.findings] == expected
 
 
 def test_a_server_without_the_month_says_so() -> None:
