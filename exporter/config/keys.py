@@ -420,13 +420,15 @@ DISCOVERY = Key(
 MODELS = Key(
     "models",
     Whole("models", 1, 1000),
-    "Models of a host; those beyond it are counted under other.",
+    "Models of a host, beyond the first two of each server. A user or namespace gets at most half once "
+    "another asks. Those beyond it are counted under other of their server.",
     record=CardinalityLimits,
 )
 MOST_SERVERS = Key(
     "servers",
     Whole("servers", 1, 1000),
-    "Servers of a host; those beyond it are counted under other.",
+    "Servers of a host. A user or namespace gets at most half once another asks. Those beyond it are "
+    "counted under other of their namespace, or of their user as other:user-UID.",
     record=CardinalityLimits,
 )
 BODY_BYTES = Key(

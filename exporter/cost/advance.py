@@ -9,6 +9,7 @@ from typing import Final
 
 from exporter.cost import attribution, energy, gpu_usage, intervals, servers
 from exporter.cost.accrual import Accrual, GpuAccrual, GpuRemainders
+from exporter.cost.admission import principal_of, without_retired
 from exporter.cost.attribution import GpuShare, ShareMethod
 from exporter.cost.intervals import ChargedInterval
 from exporter.cost.inventory import UNSEEN, GpuInventory, former_slots, inventory
@@ -27,7 +28,7 @@ from exporter.cost.postings import (
 from exporter.cost.servers import ServersTick, ServerTick
 from exporter.cost.state import GpuState, ServerState, State
 from exporter.frozen import dataclass, replace
-from exporter.readings import Frame, Gpu, GpuReading, Holder, Kind, PodOwnership, ServerKey
+from exporter.readings import Frame, Gpu, GpuReading, Holder, Kind, ServerKey
 from exporter.tariff.calendar import day_of
 from exporter.tariff.hosted import HostedPrice, equivalent
 from exporter.units import Instant, Nanoseconds
@@ -107,7 +108,7 @@ def advance(state: State, frame: Frame, policy: CostPolicy) -> TickOutcome:
     server_states = dict(served.servers)
     readings = {reading.gpu.uuid: reading for reading in frame.gpus or ()}
     matched = inventory(state, frame, policy, rebooted=rebooted)
-    gpus = {**matched.lost, **_listed(matched.listed, state, frame, policy, server_states)}
+    gpus = {**matched.lost, **_listed(matched.listed, state, frame, served.beyond, server_states)}
     if matched.replaced:
         both = replace(state, gpus={**state.gpus, **gpus})
         policy = configured.with_owners(owners, both.predecessors)
@@ -158,6 +159,9 @@ def advance(state: State, frame: Frame, policy: CostPolicy) -> TickOutcome:
     tariff = policy.tariff
     accruals = [gpu for gpu in accruals if gpu.reading or not tariff.has_left(gpu.state.gpu, frame.wall)]
     after_gpus = {gpu.state.gpu.uuid: gpu.after() for gpu in accruals if gpu.state.gpu.uuid != UNSEEN}
+    present = {holder.key for gpu in accruals for holder in gpu.state.holders}
+    present.update(endpoint.key for endpoint in served.endpoints.values())
+    remembered = present | {owned.key for owned in frame.owners}
     after = replace(
         matched.state,
         elapsed=frame.elapsed,
@@ -169,11 +173,11 @@ def advance(state: State, frame: Frame, policy: CostPolicy) -> TickOutcome:
         unseen={gpu.state.gpu.gpu_model: gpu.after() for gpu in accruals if gpu.state.gpu.uuid == UNSEEN},
         endpoints=served.endpoints,
         gateways=served.gateways,
-        servers=server_states,
+        servers=server_states if frame.incomplete else without_retired(server_states, present, frame.wall),
         accrued=state.accrued + sum(segment.accrued for segment in segments),
         fresh_in="" if accruals else state.fresh_in,
         same_machine=True,
-        owners=_present_owners(owners, accruals, served, frame),
+        owners={key: owned for key, owned in owners.items() if key in remembered},
         former=former_slots(state, after_gpus),
     )
     return TickOutcome(
@@ -186,19 +190,6 @@ def advance(state: State, frame: Frame, policy: CostPolicy) -> TickOutcome:
         charged,
         served.implausible,
     )
-
-
-def _present_owners(
-    owners: Mapping[ServerKey, PodOwnership],
-    accruals: Iterable[GpuAccrual],
-    served: ServersTick,
-    frame: Frame,
-) -> Mapping[ServerKey, PodOwnership]:
-    """Owners of servers that hold a GPU, have an endpoint or are in this frame; no others are remembered."""
-    present = {holder.key for gpu in accruals for holder in gpu.state.holders}
-    present.update(endpoint.key for endpoint in served.endpoints.values())
-    present.update(owned.key for owned in frame.owners)
-    return {key: owned for key, owned in owners.items() if key in present}
 
 
 def _outcome(gpu: GpuAccrual) -> GpuOutcome:
@@ -253,7 +244,7 @@ def _listed(
     listed: Mapping[str, GpuState],
     state: State,
     frame: Frame,
-    policy: CostPolicy,
+    beyond: Mapping[ServerKey, ServerKey],
     server_states: dict[ServerKey, ServerState],
 ) -> dict[str, GpuState]:
     """Listed GPUs with this tick's reading and holders. New holders are added to `server_states`."""
@@ -267,9 +258,9 @@ def _listed(
         if uuid in frame.unknown_gpus and uuid in state.gpus:
             holders.extend(state.gpus[uuid].holders)
         for holder in by_gpu.get(uuid, ()):
-            key = servers.admit_server(server_states, holder.key, policy.limits)
+            key = beyond.get(holder.key, holder.key)
             if key not in server_states:
-                server_states[key] = ServerState()
+                server_states[key] = ServerState(principal=principal_of(holder.key, frame.users))
             holders.append(holder if key == holder.key else replace(holder, key=key))
         before = listed[uuid]
         address = reading.pci_bus_id or before.pci_bus_id

@@ -1,17 +1,18 @@
 """Server deltas of one tick: tokens, requests, preemptions, and how busy money divides over models."""
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import field
 from typing import Final, NamedTuple
 
 from exporter.cost import counters, split
+from exporter.cost.admission import ModelAdmission, principal_of, servers_beyond
 from exporter.cost.counters import CounterDeltas, EndpointTick
 from exporter.cost.division import DividedServer, Divider, OwnerQuota, divide_counts
 from exporter.cost.latency import LatencyCount, LatencyKey, LatencyTick, latency_deltas
 from exporter.cost.load import combined
 from exporter.cost.money import WHOLE, portions
 from exporter.cost.policy import CardinalityLimits, CostPolicy
-from exporter.cost.postings import OTHER, CostOwner, LatencyPosting, RequestPosting, TokenPosting
+from exporter.cost.postings import CostOwner, LatencyPosting, RequestPosting, TokenPosting
 from exporter.cost.split import ModelDelta, PhaseSeconds, PhaseSplit
 from exporter.cost.state import UNDIVIDED, EndpointState, GatewayState, ModelState, ServerState, State
 from exporter.frozen import dataclass, replace
@@ -40,7 +41,8 @@ COUNTED_BY_PEER: Final[Mapping[Role, tuple[Quantity, ...]]] = {
 class ServerDelta:
     """Deltas of one server in one tick, summed over its endpoints, before they are divided over owners.
 
-    `before` is its state of the last tick. `models` has every model that it ever served, by admitted name.
+    `before` is its state of the last tick, and `principal` who runs it.
+    `models` has every model that it ever served, by admitted name.
     `reported` are the models it serves, as last reported: one that sleeps or loads keeps those it had.
     `partial`: it does a part of what it serves, a role or one host of several.
     `world_size` is the largest that one of its endpoints reported, 0 where none did.
@@ -49,6 +51,7 @@ class ServerDelta:
 
     key: ServerKey
     before: ServerState
+    principal: str
     up: bool
     partial: bool
     role: Role
@@ -78,102 +81,80 @@ class ServerDeltas(NamedTuple):
     """Deltas of all servers of a frame, and the state of every watched endpoint.
 
     `implausible` is the number of series by URL that moved by more than any server counts.
+    `beyond` are the servers beyond the limit, each with the key that counts it.
     """
 
     servers: list[ServerDelta]
     endpoints: dict[str, EndpointState]
     implausible: dict[str, int]
+    beyond: Mapping[ServerKey, ServerKey]
+
+
+class _ServerRead(NamedTuple):
+    """The endpoints of one server in one tick, with what their counters and histograms moved by."""
+
+    readings: list[ServerReading]
+    ticks: list[EndpointTick]
+    latencies: list[LatencyTick]
+    late: list[Instant]
+
+    def models(self) -> Iterator[str]:
+        """Every model that it names, those that it serves first."""
+        for reading in self.readings:
+            yield from reading.models
+        for tick in self.ticks:
+            yield from (model for model, _ in tick.deltas)
+        for reading in self.readings:
+            yield from (load.model for load in reading.loads)
+        for latency in self.latencies:
+            yield from (model for model, _, _ in latency.counts)
 
 
 def collect_deltas(state: State, frame: Frame, limits: CardinalityLimits) -> ServerDeltas:
     """Advance every endpoint of a frame, and add up the deltas of each server."""
     # In an incomplete frame, endpoints that are not in it stay, or their tokens were lost.
     endpoints: dict[str, EndpointState] = dict(state.endpoints) if frame.incomplete else {}
-    servers: list[ServerDelta] = []
     implausible: dict[str, int] = {}
-    room = limits.models - sum(len(server.models) for server in state.servers.values())
-    for key, readings in _by_server(state.servers, frame.servers, limits).items():
-        before = state.servers.get(key) or ServerState()
-        ticks: list[EndpointTick] = []
-        latencies: list[LatencyTick] = []
-        late: list[Instant] = []
-        for reading in readings:
-            last = state.endpoints.get(reading.url)
-            tick = counters.endpoint_deltas(last, reading, frame.wall)
-            latencies.append(latency_deltas(last, reading, frame.wall))
-            endpoints[reading.url] = tick.state
-            latency = latencies[-1].state
-            if tick.state.latency is not latency and tick.state.latency != latency:
-                endpoints[reading.url] = replace(tick.state, latency=latency)
-            if tick.implausible:
-                implausible[reading.url] = tick.implausible
-            ticks.append(tick)
-            if last is not None and last.read and not tick.restarted and any(tick.deltas.values()):
-                # Files of earlier releases do not tell when it answered.
-                late += [last.answered] if 0 < last.answered != state.wall else []
-        delta = _server_delta(key, before, readings, ticks, latencies, room)
-        room -= len(delta.models) - len(before.models)
-        servers.append(replace(delta, since=min(late)) if late else delta)
+    beyond = servers_beyond(state.servers, frame, limits.servers)
+    reads: dict[ServerKey, _ServerRead] = {}
+    principals: dict[ServerKey, str] = {}
+    for reading in frame.servers:
+        key = beyond.get(reading.key, reading.key)
+        principals[key] = principal_of(reading.key, frame.users)
+        read = reads.setdefault(key, _ServerRead([], [], [], []))
+        last = state.endpoints.get(reading.url)
+        tick = counters.endpoint_deltas(last, reading, frame.wall)
+        latency = latency_deltas(last, reading, frame.wall)
+        endpoints[reading.url] = tick.state
+        if tick.state.latency is not latency.state and tick.state.latency != latency.state:
+            endpoints[reading.url] = replace(tick.state, latency=latency.state)
+        if tick.implausible:
+            implausible[reading.url] = tick.implausible
+        read.readings.append(reading)
+        read.ticks.append(tick)
+        read.latencies.append(latency)
+        if last is not None and last.read and not tick.restarted and any(tick.deltas.values()):
+            # Files of earlier releases do not tell when it answered.
+            read.late.extend([last.answered] if 0 < last.answered != state.wall else [])
+    named = {key: tuple(dict.fromkeys(read.models())) for key, read in reads.items()}
+    admission = ModelAdmission(state.servers, named, principals, limits.models)
+    servers = [
+        _server_delta(key, state.servers.get(key), principals[key], read, admission.admit(key, named[key]))
+        for key, read in reads.items()
+    ]
     for reading in frame.servers:
         if reading.counted_at is not None:
             endpoints[reading.url] = counters.marks_elsewhere(reading, endpoints, frame.wall)
-    return ServerDeltas(servers, endpoints, implausible)
-
-
-OTHER_SERVERS: Final = ServerKey("", OTHER)
-"""The key under which servers beyond the limit are added up."""
-
-
-def admit_server(known: Mapping[ServerKey, object], key: ServerKey, limits: CardinalityLimits) -> ServerKey:
-    """The key under which a server is counted: its own, first come first served, else `other`."""
-    if key in known or len(known) < limits.servers:
-        return key
-    return OTHER_SERVERS
-
-
-def _by_server(
-    servers: Mapping[ServerKey, object], readings: Iterable[ServerReading], limits: CardinalityLimits
-) -> dict[ServerKey, list[ServerReading]]:
-    admitted = dict(servers)
-    grouped: dict[ServerKey, list[ServerReading]] = {}
-    for reading in readings:
-        key = admit_server(admitted, reading.key, limits)
-        admitted[key] = None
-        grouped.setdefault(key, []).append(reading)
-    return grouped
-
-
-class _ModelNames:
-    """Model names of one server. `room` more are admitted, first come first served; others are `other`."""
-
-    def __init__(self, models: Iterable[str], room: int) -> None:
-        self._admitted = {model: model for model in models}
-        self._room = room
-
-    def admit(self, model: str) -> str:
-        """The name under which a model is counted."""
-        if model not in self._admitted:
-            self._admitted[model] = model if self._room > 0 else OTHER
-            self._room -= 1
-        return self._admitted[model]
-
-    def all(self) -> Iterable[str]:
-        """Every admitted name once, in the order in which they came."""
-        return dict.fromkeys(self._admitted.values())
+    return ServerDeltas(servers, endpoints, implausible, beyond)
 
 
 def _server_delta(
-    key: ServerKey,
-    before: ServerState,
-    readings: Sequence[ServerReading],
-    ticks: Sequence[EndpointTick],
-    latencies: Sequence[LatencyTick],
-    room: int,
+    key: ServerKey, before: ServerState | None, principal: str, read: _ServerRead, names: Mapping[str, str]
 ) -> ServerDelta:
-    """Add up the endpoints of one server. `room` is how many more models may be admitted."""
-    names = _ModelNames(before.models, room)
-    admit = names.admit
-    reported = tuple(dict.fromkeys([admit(model) for reading in readings for model in reading.models]))
+    """Add up the endpoints of one server. `names` are those under which its models are counted."""
+    before = before or ServerState()
+    readings, ticks, latencies, late = read
+    reported = tuple(dict.fromkeys([names[model] for reading in readings for model in reading.models]))
     sums: CounterDeltas = {}
     request_seconds: dict[str, PhaseSeconds] = {}
     engine_seconds: dict[str, PhaseSeconds] = {}
@@ -186,7 +167,7 @@ def _server_delta(
         for (model, quantity), value in tick.deltas.items():
             if quantity in counted_by_peer:
                 continue
-            name = admit(model)
+            name = names[model]
             counted = name, quantity
             sums[counted] = sums.get(counted, 0.0) + value
             # The prefill seconds of one endpoint are of the kind of the decode seconds of that endpoint.
@@ -198,10 +179,10 @@ def _server_delta(
     observed: dict[LatencyKey, LatencyCount] = {}
     for latency in latencies:
         for (model, objective, basis), count in latency.counts.items():
-            latency_key = (names.admit(model), objective, basis)
+            latency_key = (names[model], objective, basis)
             observed[latency_key] = observed.get(latency_key, LatencyCount()).plus(count)
     models: dict[str, ModelDelta] = {}
-    for name in names.all():
+    for name in dict.fromkeys(names.values()):
         # After a restart counters begin at zero: nothing is left to subtract.
         pending = {} if restarted else before.models.get(name, NEW_MODEL).pending_subtraction
         tokens, pending = _subtract(name, sums, pending)
@@ -218,6 +199,7 @@ def _server_delta(
     return ServerDelta(
         key,
         before,
+        principal=principal,
         up=up,
         partial=_is_partial(before, readings, up=up),
         role=_role(before, readings),
@@ -227,11 +209,12 @@ def _server_delta(
         loads=tuple(loads.values()),
         world_size=world_size,
         latencies=observed,
+        since=min(late, default=None),
     )
 
 
 def _load_sums(
-    readings: Sequence[ServerReading], names: _ModelNames
+    readings: Sequence[ServerReading], names: Mapping[str, str]
 ) -> tuple[dict[str, LoadReading], dict[str, int]]:
     """Load of each model over the endpoints that report any, and in how many batches its requests run.
 
@@ -244,12 +227,12 @@ def _load_sums(
         if not reading.loads:
             silent.append(reading)
         for load in reading.loads:
-            name = names.admit(load.model)
+            name = names[load.model]
             by_model.setdefault(name, []).append(load)
             if load.running is not None:
                 batches[name] = batches.get(name, 0) + (load.batches if load.running > 0 else 0)
     for name, loads in by_model.items() if silent else ():
-        if any(not reading.up or name in map(names.admit, reading.models) for reading in silent):
+        if any(not reading.up or name in map(names.__getitem__, reading.models) for reading in silent):
             loads.append(LoadReading(name))
     return {name: combined(name, loads) for name, loads in by_model.items()}, batches
 
@@ -339,6 +322,7 @@ class ServersTick:
     """All servers of one tick: their states after it, and what they add to the totals.
 
     `implausible` is the number of series by URL that moved by more than any server counts.
+    `beyond` are the servers beyond the limit, each with the key that counts it.
     """
 
     gateways: Mapping[str, GatewayState]
@@ -350,6 +334,7 @@ class ServersTick:
     preemptions: tuple[RequestPosting, ...]
     latencies: tuple[LatencyPosting, ...] = ()
     implausible: Mapping[str, int] = field(default_factory=dict)
+    beyond: Mapping[ServerKey, ServerKey] = field(default_factory=dict)
 
 
 def advance(state: State, frame: Frame, elapsed: Nanoseconds, policy: CostPolicy) -> ServersTick:
@@ -377,7 +362,7 @@ def advance(state: State, frame: Frame, elapsed: Nanoseconds, policy: CostPolicy
             preemptions += tick.preemptions
         states = {**server.before.models, **{model: tick.state for model, tick in models.items()}}
         servers[server.key] = ServerState(
-            states, server.reported, server.partial, server.role, server.division
+            states, server.reported, server.partial, server.role, server.division, server.principal
         )
         ticks[server.key] = _server_tick(server, models)
     latencies = tuple(
@@ -395,6 +380,7 @@ def advance(state: State, frame: Frame, elapsed: Nanoseconds, policy: CostPolicy
         tuple(preemptions),
         latencies,
         implausible,
+        deltas.beyond,
     )
 
 

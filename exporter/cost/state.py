@@ -231,6 +231,10 @@ class ServerState:
     partial: bool = False
     role: Role = ""
     division: Division | None = None
+    principal: str = ""
+    """Who runs it: a namespace or a user. Rows are bounded by it."""
+    absent_since: Instant | None = None
+    """Since when it holds no GPU and has no endpoint; `None` while it has."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Final
 
 from exporter.config.problems import shown
+from exporter.cost.admission import RETIRED_AFTER
 from exporter.cost.money import add
 from exporter.cost.postings import PHASES, CostOwner, OwnerPhase, UnpricedTime
 from exporter.cost.projection import RecentUsage, UsageHour
@@ -22,7 +23,7 @@ from exporter.ledger.last_day import DAY_HOURS, LastDay
 from exporter.ledger.totals import HOURS_KEPT, Totals, hour_of, minute_of, read_totals
 from exporter.readings import Gpu, ServerKey
 from exporter.report import CommittedTotals, Window
-from exporter.units import NANOSECONDS_PER_HOUR, NANOSECONDS_PER_MINUTE, Instant, Nanoseconds, Picodollars
+from exporter.units import NANOSECONDS_PER_MINUTE, Instant, Nanoseconds, Picodollars
 
 _KEY_SHOWN: Final = 200
 """Characters of a row's key in a message."""
@@ -273,7 +274,6 @@ def _integer(meta: Mapping[str, object], key: str) -> int | None:
 
 
 WINDOW_MINUTES: Final = 60
-RETIRED_AFTER: Final[Nanoseconds] = 24 * NANOSECONDS_PER_HOUR
 
 
 def committed_totals(

@@ -336,23 +336,23 @@ def _carry(pair: object) -> Carry:
 
 
 def _server_record(state: ServerState) -> Record:
+    plain = "served", "partial", "role", "principal", "absent_since"
     return _written(
         models={name: _model_record(model) for name, model in state.models.items()},
-        served=state.served,
-        partial=state.partial,
-        role=state.role,
         division=None if state.division is None else _division_record(state.division),
+        **{name: getattr(state, name) for name in plain},
     )
 
 
 def _server(record: Mapping[str, Any]) -> ServerState:
-    models = mapping(record.get("models", {}))
     return ServerState(
-        {name: _model(mapping(model)) for name, model in models.items()},
+        {name: _model(mapping(model)) for name, model in mapping(record.get("models", {})).items()},
         tuple(string(model) for model in array(record.get("served", []))),
         record.get("partial", False) is True,
         _role(record.get("role", "")),
         optional(_division, record.get("division")),
+        string(record.get("principal", "")),
+        optional(integer, record.get("absent_since")),
     )
 
 

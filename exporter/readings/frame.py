@@ -1,11 +1,13 @@
 """Frame: all readings of one tick; and the protocol of their sources."""
 
+from collections.abc import Mapping
+from dataclasses import field
 from typing import Literal, Protocol, TypeAlias, TypeVar
 
 from exporter.frozen import dataclass
 from exporter.readings.failures import FailureReason, UnreadServer
 from exporter.readings.hardware import GpuReading
-from exporter.readings.serving import GatewayReading, Holder, PodOwnership, ServerReading
+from exporter.readings.serving import GatewayReading, Holder, PodOwnership, ServerKey, ServerReading
 from exporter.units import Instant, Nanoseconds
 
 ErrorCounts: TypeAlias = tuple[tuple[str, int], ...]
@@ -52,6 +54,8 @@ class Frame:
     incomplete: bool = False
     gateways: tuple[GatewayReading, ...] = ()
     unread: tuple[UnreadServer, ...] = ()
+    users: Mapping[ServerKey, int] = field(default_factory=dict)
+    """The user ids of servers whose processes are visible."""
 
 
 T_co = TypeVar("T_co", covariant=True)

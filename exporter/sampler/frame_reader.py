@@ -116,6 +116,7 @@ class FrameReader:
             holders=(*self.holders.of(config.servers, gpus or ()), *discovered.holders),
             unknown_gpus=discovered.unknown_gpus,
             owners=discovered.owners,
+            users=discovered.users,
             health=tuple(answer.health for answer in gathered),
             awake=awake,
             boot=self.clock.boot(),

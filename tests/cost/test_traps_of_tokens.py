@@ -155,11 +155,11 @@ def test_a_model_that_no_gpu_is_matched_to(meter: CheckedMeter) -> None:
 
 
 def test_an_unbounded_model_label() -> None:
-    """Names from outside are bounded: 50 models, the rest together."""
+    """Names from outside are bounded: the first two of a server and 50 of the host, the rest together."""
     meter = CheckedMeter(cost_policy(rent(1)))
     names = tuple(f"m{number}" for number in range(500))
     for value in (0, 1):
         series = tuple(CounterReading(name, name, "generation", value) for name in names)
         meter.tick(10, [], [replace(page(), counters=series, models=names, loads=())])
-    assert len({model for _, model, _ in meter.tokens}) == 51
-    assert meter.tokens["chat", "other", "generation"] == 450
+    assert len({model for _, model, _ in meter.tokens}) == 53
+    assert meter.tokens["chat", "other", "generation"] == 448

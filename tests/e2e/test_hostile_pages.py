@@ -232,3 +232,34 @@ def test_a_good_server_is_read_behind_sixteen_that_say_nothing(tmp_path: Path, h
         }
     assert reasons <= {"busy", "queued", "backoff", "timeout"}
     assert reasons
+
+
+def test_600_model_names_of_one_server_leave_others_theirs(tmp_path: Path, host: FakeNvml) -> None:
+    """Also after a restart: the honest one has its two rows. Of the other, its first two and 50 have rows."""
+    served = {"/honest": ["llama-8b"], "/greedy": [f"made-up-{number:03}" for number in range(600)]}
+
+    def body(path: str) -> bytes:
+        names = served.get(path.partition("?")[0], [])
+        return b"".join(
+            b'vllm:generation_tokens_total{model_name="%s"} 100\n' % name.encode() for name in names
+        )
+
+    def models(page: Page, server: str) -> set[str]:
+        rows = page.rows.get("inference_tokens_total", ())
+        return {labels["model"] for labels, _ in rows if labels["server"] == server}
+
+    with pages(body) as address:
+        urls = {"greedy": f"{address}/greedy", "honest": f"{address}/honest"}
+        daemon = Daemon(tmp_path, configuration(urls), host.environment())
+        with daemon:
+            daemon.until(
+                lambda page: len(models(page, "greedy")) == 2 + 50 + 1, "the names of the greedy one"
+            )
+            assert daemon.terminate() == 0
+            served["/honest"] = ["llama-8b", "llama-70b"]
+            daemon.start()
+            page = daemon.until(
+                lambda page: models(page, "honest") == {"llama-8b", "llama-70b"}, "two rows of the honest one"
+            )
+            assert len(models(page, "greedy")) == 2 + 50 + 1
+            assert sound(page)

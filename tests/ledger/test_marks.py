@@ -125,6 +125,8 @@ REMEMBERED = State(
             partial=True,
             role="decode",
             division=Division("team", GATEWAY, ("chat-*",), ("id-01", "id-02"), cached=True),
+            principal="namespace ml",
+            absent_since=NOVEMBER + 4,
         ),
         ALPHA: ServerState(),
     },

@@ -9,6 +9,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from fractions import Fraction
 from typing import NamedTuple
 
+from exporter.cost.admission import is_other
 from exporter.cost.money import add
 from exporter.cost.postings import BUSY_PHASES, OTHER
 from exporter.cost.savings.consolidation import BUSY_LIMIT
@@ -32,7 +33,6 @@ from exporter.cost.savings.hours import (
     gpu_models,
     least_sure,
 )
-from exporter.cost.servers import OTHER_SERVERS
 from exporter.frozen import dataclass, replace
 from exporter.readings import ServerKey
 from exporter.units import NANOSECONDS_PER_HOUR, Nanoseconds, Picodollars
@@ -192,7 +192,7 @@ def _models(judged: JudgedHost) -> Iterator[tuple[ServerKey, JudgedServer, str]]
         whole = gpus.exclusive and not any(gpu.divided for gpu in gpus.gpus)
         if whole and len(gpu_models(gpus.gpus)) == 1 and len(served.get(key, ())) == 1:
             (model,) = served[key]
-            if model not in {"", OTHER} and key != OTHER_SERVERS:
+            if model not in {"", OTHER} and not is_other(key):
                 yield key, server, model
 
 

@@ -2,6 +2,7 @@
 
 import re
 from collections.abc import Collection, Iterable, Iterator, Mapping
+from dataclasses import field
 from typing import Final
 from urllib.parse import urlencode, urlsplit
 
@@ -307,6 +308,8 @@ class DiscoveryResult:
     problems: tuple[tuple[str, str], ...] = ()
     unasked: tuple[tuple[str, str], ...] = ()
     unmatched: frozenset[ServerKey] = frozenset()
+    users: Mapping[ServerKey, int] = field(default_factory=dict)
+    """The user ids of servers whose processes are visible."""
 
 
 LOOPBACK: Final = "127.0.0.1"
@@ -394,6 +397,11 @@ def find_servers(
         unread=tuple(unread[:TARGETS_MAX]),
         refused=refused,
         unmatched=frozenset(server.key for server in servers if not server.matched),
+        users={
+            server.key: server.group.user
+            for server in servers
+            if server.group is not None and server.group.user is not None
+        },
     )
 
 
