@@ -8,6 +8,7 @@ import json
 import ssl
 import threading
 from collections.abc import Callable, Iterable, Iterator, Mapping
+from contextlib import closing
 from decimal import Decimal, InvalidOperation
 from enum import Enum
 from pathlib import Path
@@ -21,6 +22,7 @@ from exporter.clock import Clock
 from exporter.config.http_client import SECRET_BYTES_MAX, HttpClientConfig
 from exporter.config.problems import shown
 from exporter.frozen import dataclass
+from exporter.sources.https_client import CONNECTED
 from exporter.units import (
     NANOSECONDS_PER_HOUR,
     NANOSECONDS_PER_SECOND,
@@ -35,6 +37,11 @@ BODY_BYTES_MAX: Final = 64 * 1024 * 1024
 
 STEPS_MAX: Final = 10_000
 """Steps of one range query. Prometheus refuses more than 11,000."""
+
+HEALTH_BYTES_MAX: Final = 10_000
+"""Longest page by which Grafana is known."""
+
+HEALTH_TIMEOUT: Final = 5 * NANOSECONDS_PER_SECOND
 
 LABELS_RANGE_MIN: Final = 2 * NANOSECONDS_PER_HOUR
 """A shorter range of labels is not asked for in halves."""
@@ -61,6 +68,8 @@ EXCESSIVE: Final = (
     "exceeded samples limit",  # Thanos
 )
 """Parts of the messages by which a server says that a query asks for too much, in lower case."""
+
+COMMON_HEADERS: Final = {"User-Agent": "inference-cost-exporter", "Accept": "application/json"}
 
 GRAFANA: Final = (
     "is Grafana, not Prometheus: give the address of the Prometheus that it reads, or "
@@ -150,22 +159,27 @@ class PrometheusClient:
         self.requests = 0
         self._clock = clock
         self._timeout = timeout
-        headers, auth = _headers(config), None
+        self._headers = _headers(config)
+        self._auth: httpx.Auth | None = None
         if config.basic_auth is not None:
             password = _secret(config.basic_auth.password_file)
-            auth = httpx.BasicAuth(config.basic_auth.username, password)
+            self._auth = httpx.BasicAuth(config.basic_auth.username, password)
         self._server_name = config.tls.server_name
+        self._deadline = threading.local()
         self._client = httpx.Client(
             verify=_tls(config) if self.address.startswith("https:") else False,
-            auth=auth,
-            headers=headers,
+            headers=COMMON_HEADERS,
             trust_env=False,
             follow_redirects=False,
             transport=transport,
         )
-        self.sends_secrets_in_the_clear = self.address.startswith("http:") and (
-            auth is not None or config.authorization is not None
+        secrets = (
+            self._auth is not None,
+            config.authorization is not None,
+            urlsplit(self.address).password is not None,
+            any(header.files for _, header in config.headers),
         )
+        self.sends_secrets_in_the_clear = self.address.startswith("http:") and any(secrets)
 
     @property
     def name(self) -> str:
@@ -330,8 +344,11 @@ class PrometheusClient:
         raise AssertionError
 
     def _once(self, path: str, form: Mapping[str, str]) -> Any:
-        url = f"{self.address}/api/v1/{path}"
-        status, kind, body = self._post(url, form)
+        request = self._client.build_request(
+            "POST", f"{self.address}/api/v1/{path}", data=dict(form), headers=self._headers
+        )
+        self.requests += 1
+        status, kind, body = self._send(request, self._auth, self._timeout, BODY_BYTES_MAX)
         try:
             answer = json.loads(body)
         except (ValueError, RecursionError):
@@ -352,42 +369,58 @@ class PrometheusClient:
                 )
         return answer.get("data")
 
-    def _post(self, url: str, form: Mapping[str, str]) -> tuple[int, str, bytes]:
-        deadline = self._clock.elapsed() + self._timeout
-        self.requests += 1
+    def _send(
+        self, request: httpx.Request, auth: httpx.Auth | None, timeout: Nanoseconds, limit: int
+    ) -> tuple[int, str, bytes]:
+        """The status, content type and body of an answer, whose bytes and time are bounded.
+
+        Raises:
+            PrometheusError: it is longer, or not whole in time.
+        """
+        self._deadline.at = self._clock.elapsed() + timeout
+        request.extensions["trace"] = self._watch
+        request.extensions["timeout"] = httpx.Timeout(timeout / NANOSECONDS_PER_SECOND).as_dict()
+        if self._server_name:
+            request.extensions["sni_hostname"] = self._server_name
         body = bytearray()
-        extensions = {"sni_hostname": self._server_name} if self._server_name else {}
         try:
-            with self._client.stream(
-                "POST",
-                url,
-                data=dict(form),
-                timeout=self._timeout / NANOSECONDS_PER_SECOND,
-                extensions=extensions,
-            ) as response:
+            with closing(self._client.send(request, auth=auth, stream=True)) as response:
                 for chunk in response.iter_bytes():
                     body += chunk
-                    if len(body) > BODY_BYTES_MAX:
+                    if len(body) > limit:
                         raise PrometheusError(
                             PrometheusProblem.EXCESSIVE,
-                            f"{self.name}: an answer is longer than {BODY_BYTES_MAX} bytes",
+                            f"{self.name}: an answer is longer than {limit} bytes",
                         )
-                    if self._clock.elapsed() > deadline:
-                        raise self._late()
+                    self._left()
                 return response.status_code, response.headers.get("Content-Type", ""), bytes(body)
         except httpx.TimeoutException:
-            raise self._late() from None
+            seconds = _seconds(timeout)
+            message = f"{self.name}: no answer within {seconds} s; give a longer --timeout"
+            raise PrometheusError(PrometheusProblem.TIMEOUT, message) from None
         except httpx.InvalidURL as error:
             raise PrometheusError(PrometheusProblem.UNREACHABLE, f"{self.name}: {error}") from None
         except httpx.RequestError as error:
             message = f"{self.name} cannot be asked: {error}"
             raise _TransientError(PrometheusError(PrometheusProblem.UNREACHABLE, message)) from None
 
-    def _late(self) -> PrometheusError:
-        seconds = _seconds(self._timeout)
-        return PrometheusError(
-            PrometheusProblem.TIMEOUT, f"{self.name}: no answer within {seconds} s; give a longer --timeout"
-        )
+    def _watch(self, event: str, info: Mapping[str, Any]) -> None:
+        """Bound each receive by what is left of the request: of itself httpx lets headers trickle."""
+        if event in CONNECTED:
+            stream = info["return_value"]
+            receive = stream.read
+            stream.read = lambda max_bytes, timeout=None: receive(max_bytes, timeout=self._left())  # noqa: ARG005
+
+    def _left(self) -> float:
+        """Seconds left of this thread's request.
+
+        Raises:
+            httpx.ReadTimeout: none are.
+        """
+        left: Nanoseconds = self._deadline.at - self._clock.elapsed()
+        if left <= 0:
+            raise httpx.ReadTimeout("")
+        return left / NANOSECONDS_PER_SECOND
 
     def _refused(self, status: int, message: str) -> Exception:
         text = _quoted(message)
@@ -429,13 +462,14 @@ class PrometheusClient:
         return _TransientError(error) if status in TRANSIENT else error
 
     def _is_grafana(self) -> bool:
+        """Whether Grafana's own health page is here. It gets no credentials: it needs none."""
         parts = urlsplit(self.address)
+        host = parts.netloc.rpartition("@")[2]
+        request = self._client.build_request("GET", urlunsplit((parts.scheme, host, "/api/health", "", "")))
         try:
-            answer = self._client.get(
-                urlunsplit((parts.scheme, parts.netloc, "/api/health", "", "")), timeout=5, auth=None
-            )
-            health = json.loads(answer.content[:10_000])
-        except (httpx.HTTPError, httpx.InvalidURL, ValueError, RecursionError):
+            _, _, body = self._send(request, None, HEALTH_TIMEOUT, HEALTH_BYTES_MAX)
+            health = json.loads(body)
+        except (PrometheusError, _TransientError, ValueError, RecursionError):
             return False
         return isinstance(health, dict) and "database" in health
 
@@ -483,10 +517,7 @@ def _limits(coarsest: Nanoseconds | None) -> Mapping[str, str]:
 
 
 def _headers(config: HttpClientConfig) -> httpx.Headers:
-    fields: list[tuple[str, str]] = [
-        ("User-Agent", "inference-cost-exporter"),
-        ("Accept", "application/json"),
-    ]
+    fields: list[tuple[str, str]] = []
     if config.authorization is not None:
         token = _secret(config.authorization.credentials_file)
         fields.append(("Authorization", f"{config.authorization.scheme} {token}"))

@@ -1,13 +1,17 @@
 """The client of Prometheus' API: whole answers, and a clear error for each kind of refusal."""
 
+import contextlib
 import json
-from collections.abc import Callable
+import socket
+import threading
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from urllib.parse import parse_qs
 
 import httpx
 import pytest
 
+from exporter.clock import SystemClock
 from exporter.config.http_client import Authorization, BasicAuth, Header, HttpClientConfig
 from exporter.finance.prometheus.client import (
     PrometheusClient,
@@ -144,6 +148,60 @@ def test_grafana_is_named() -> None:
         client(handler).instant("x", 0)
 
 
+@pytest.mark.parametrize("health", ["endless", "dripping"])
+def test_a_health_page_is_bounded_and_gets_no_credentials(tmp_path: Path, health: str) -> None:
+    """Whatever answers HTML and then does not end: 10,000 bytes or five seconds of it are read."""
+    (tmp_path / "token").write_text("t0k3n\n")
+    clock, pieces, sent = ManualClock(), [], []
+
+    def body() -> Iterator[bytes]:
+        while True:
+            pieces.append(1)
+            clock.now += SECOND if health == "dripping" else 0
+            yield b" " * (1 if health == "dripping" else 4096)
+
+    def handler(request: httpx.Request) -> httpx.Response:
+        if request.url.path != "/api/health":
+            return httpx.Response(200, html="<html>")
+        sent.append(str(request.url) + str(dict(request.headers)))
+        return httpx.Response(200, content=body())
+
+    config = HttpClientConfig(
+        authorization=Authorization("Bearer", tmp_path / "token"),
+        headers=(("X-Token", Header(files=(tmp_path / "token",))),),
+    )
+    with pytest.raises(PrometheusError) as raised:
+        client(handler, config, clock).instant("x", 0)
+
+    assert raised.value.problem is PrometheusProblem.NOT_PROMETHEUS
+    assert len(pieces) == (5 if health == "dripping" else 3)
+    assert len(sent) == 1
+    assert "t0k3n" not in sent[0]
+
+
+def test_headers_that_drip_are_left_at_the_deadline() -> None:
+    """Each byte comes within the timeout of one receive; all of them never would."""
+    stop = threading.Event()
+
+    def drip(listener: socket.socket) -> None:
+        connection, _ = listener.accept()
+        with connection, contextlib.suppress(OSError):
+            connection.sendall(b"HTTP/1.1 200 OK\r\nX-Drip: ")
+            while not stop.wait(0.02):
+                connection.sendall(b"x")
+
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        server = threading.Thread(target=drip, args=(listener,))
+        server.start()
+        address = f"http://127.0.0.1:{listener.getsockname()[1]}"
+        with PrometheusClient(address, HttpClientConfig(), SystemClock(), SECOND // 4) as queried:
+            with pytest.raises(PrometheusError) as raised:
+                queried.instant("x", 0)
+            stop.set()
+        server.join(60)
+    assert raised.value.problem is PrometheusProblem.TIMEOUT
+
+
 @pytest.mark.parametrize("answer", [httpx.Response(503, text="busy"), failure(429, "slow down")])
 def test_what_passes_is_asked_again(answer: httpx.Response) -> None:
     """After one, two and four seconds; then it is an error."""
@@ -248,6 +306,8 @@ def test_credentials_come_from_files(tmp_path: Path) -> None:
     )
 
     assert basic.sends_secrets_in_the_clear
+    assert client(handler, HttpClientConfig(headers=headers)).sends_secrets_in_the_clear
+    assert not client(handler, HttpClientConfig(headers=headers[:1])).sends_secrets_in_the_clear
     assert sent[0]["Authorization"] == "Basic YWxpY2U6aHVudGVyMg=="
     assert (sent[0]["X-Scope-OrgID"], sent[0]["X-Token"]) == ("team-a", "t0k3n")
     assert sent[1]["Authorization"] == "Bearer t0k3n"
