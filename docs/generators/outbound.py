@@ -50,7 +50,7 @@ def scrape_errors() -> str:
             FAILED,
             FailureReason.TOO_LARGE,
         ),
-        ("damaged gzip, or another compression", FAILED, FailureReason.ENCODING),
+        ("damaged gzip, another compression, or a byte order mark", FAILED, FailureReason.ENCODING),
         ("a redirect", f"{FAILED}; no token is sent elsewhere", FailureReason.REDIRECT),
         ("an untrusted certificate", FAILED, FailureReason.CERTIFICATE),
         ("a certificate for another name", FAILED, FailureReason.CERTIFICATE_NAME),

@@ -1,6 +1,7 @@
 """What is read from one page of metrics: `check-config --page`, to try an engine of the configuration."""
 
 import os
+from codecs import BOM_UTF8
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -66,6 +67,8 @@ def _body(path: Path, most: int) -> bytes:
         raise RefusedError(f"{path} cannot be read: {error.strerror}") from error
     if len(body) > most:
         raise RefusedError(f"{path} is larger than {most} bytes; raise `limits: {{body_bytes: BYTES}}`")
+    if body.startswith(BOM_UTF8):
+        raise RefusedError(f"{path} begins with a byte order mark; save it as UTF-8 without one")
     return body
 
 

@@ -10,6 +10,7 @@ from http import HTTPStatus
 from pathlib import Path
 from threading import Lock
 from typing import TYPE_CHECKING, Final, TypeAlias
+from urllib.parse import urlsplit
 
 from exporter.clock import Clock
 from exporter.config import ConfigError
@@ -24,6 +25,9 @@ RESOLVER: Final = Path("/etc/resolv.conf")
 RESERVED: Final = (".localhost", ".local", ".internal", ".home.arpa", ".svc")
 """Domains that cannot be registered: RFC 6761, RFC 6762, ICANN's private-use .internal, RFC 8375, and
 Kubernetes' short names of services (`.cluster.local` is below `.local`)."""
+
+ANNOUNCED: Final = (".local", ".internal")
+"""Domains in which another machine of the network may announce a name, by mDNS say, and take it back."""
 
 _BROWSER: Final = frozenset({"accept-language", "cookie", "origin", "referer", "upgrade-insecure-requests"})
 """Headers that browsers send and scrapers, probes and curl do not. A script can change the value of
@@ -61,7 +65,10 @@ class Hosts:
 
     def reject(self, request: Request) -> Response | None:
         """The refusal of a browser's request for an unknown host; `None` for any other request."""
-        if not is_browser(request) or self._is_allowed(request.host):
+        if not is_browser(request):
+            return None
+        rebound = request.host.rstrip(".").endswith(ANNOUNCED) and is_of_another_site(request)
+        if self._is_allowed(request.host) and not rebound:
             return None
         shown = request.host[:253] or "(none)"
         return plain(
@@ -90,6 +97,18 @@ def is_browser(request: Request) -> bool:
         or any(name.startswith("sec-") for name in headers)
         or headers.get("user-agent", "").startswith("Mozilla/")
     )
+
+
+def is_of_another_site(request: Request) -> bool:
+    """Whether a browser names another site as the origin of a request."""
+    origin = request.headers.get("origin")
+    if origin is None:
+        return False
+    try:
+        authority = urlsplit(origin.lower()).netloc
+    except ValueError:
+        return True
+    return not authority or authority != request.headers.get("host", "").lower()
 
 
 def _search(resolver: Path) -> set[str]:

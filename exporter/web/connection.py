@@ -36,6 +36,7 @@ _LENGTH_DIGITS: Final = 9
 _TOKEN: Final = rb"[!#$%&'*+\-.^_`|~0-9A-Za-z]+"
 _LINE: Final = re.compile(rb"(%b) ([!-~\x80-\xff]+) HTTP/(\d)\.(\d)" % _TOKEN)
 _FIELD: Final = re.compile(rb"(%b):[ \t]*([\t -~\x80-\xff]*?)[ \t]*" % _TOKEN)
+_ABSOLUTE: Final = re.compile(r"https?://(?P<authority>[^/?]+)(?P<path>[^?]*)(?:\?.*)?", re.IGNORECASE)
 _HOST: Final = re.compile(r"(?P<name>\[[0-9A-Fa-f:.]+\]|[A-Za-z0-9._~%!$&'()*+,;=-]*)(?::[0-9]{0,5})?")
 
 
@@ -124,13 +125,17 @@ def parse(line: bytes, fields: Sequence[bytes], *, peer: str = "", encrypted: bo
         headers[key] = f"{headers[key]},{value}" if key in headers else value
     if hosts > 1 or (version >= (1, 1) and not hosts):
         raise RequestError(HTTPStatus.BAD_REQUEST, "a request needs one Host")
+    path = target.partition("?")[0]
+    absolute = _ABSOLUTE.fullmatch(target)
+    if absolute is not None:  # as to a proxy: its host counts, not that of the header (RFC 9112, 3.2.2)
+        headers["host"], path = absolute["authority"], absolute["path"] or "/"
     host = _HOST.fullmatch(headers.get("host", ""))
     if host is None:
         raise RequestError(HTTPStatus.BAD_REQUEST, "the Host is malformed")
     options = {option.strip().lower() for option in headers.get("connection", "").split(",")}
     return Request(
         method,
-        target.partition("?")[0],
+        path,
         headers,
         peer,
         encrypted,

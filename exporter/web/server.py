@@ -9,13 +9,12 @@ from functools import partial
 from http import HTTPStatus
 from threading import BoundedSemaphore, Lock
 from typing import Final
-from urllib.parse import urlsplit
 
 from exporter.clock import Clock
 from exporter.metrics.rendering import Exposition, is_stale, variant
 from exporter.report import Build, Report
 from exporter.units import NANOSECONDS_PER_SECOND, Nanoseconds
-from exporter.web.access import Access, Hosts
+from exporter.web.access import Access, Hosts, is_of_another_site
 from exporter.web.connection import OPEN, HttpConnection, Request, Response, later, plain
 from exporter.web.listener import (
     ListenAddress,
@@ -434,16 +433,6 @@ def _is_cross_site(request: Request) -> bool:
     """Whether a browser sent a request for another site's page. Programs send neither header."""
     if request.headers.get("sec-fetch-site", "none") not in ("none", "same-origin"):
         return True
-    origin = request.headers.get("origin")
-    if origin is None:
-        return False
-    if request.encrypted and not origin.lower().startswith("https:"):
+    if request.encrypted and request.headers.get("origin", "https:").lower().startswith("http:"):
         return True
-    return _authority(origin) != request.headers.get("host", "").lower()
-
-
-def _authority(origin: str) -> str | None:
-    try:
-        return urlsplit(origin.lower()).netloc or None
-    except ValueError:
-        return None
+    return is_of_another_site(request)

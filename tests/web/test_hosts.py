@@ -71,6 +71,31 @@ def test_other_names_are_refused_to_browsers(host: str, hosts: Hosts) -> None:
 
 
 @pytest.mark.parametrize(
+    ("host", "origin", "status"),
+    [
+        ("gpu-7.local", "http://gpu-7.local", None),
+        ("gpu-7.internal", "http://gpu-7.internal", None),
+        ("gpu-7.local", "http://evil.example", 421),
+        ("gpu-7.local", "http://evil.local", 421),
+        ("gpu-7.internal", "null", 421),
+        ("gpu-7.internal", "http://[", 421),
+        ("exporter.monitoring.svc.cluster.local", "http://grafana.example.com", 421),
+        ("gpu-7.home.arpa", "http://evil.example", None),
+        ("localhost", "http://evil.example", None),
+        ("gpu-7.local.", "http://evil.example", 421),
+    ],
+)
+def test_a_name_that_a_neighbor_can_announce_needs_its_own_origin(
+    host: str, origin: str, status: int | None, hosts: Hosts
+) -> None:
+    """By mDNS anybody in the network says where a name below .local is, and a minute later: here."""
+    request = Request("GET", "/cost.json", {"host": host, "origin": origin}, host=host)
+    rejection = hosts.reject(request)
+
+    assert (None if rejection is None else rejection.status) == status
+
+
+@pytest.mark.parametrize(
     "headers",
     [
         {"accept-language": "en"},

@@ -51,6 +51,31 @@ def test_a_host_is_read_without_its_port(host: bytes, name: str) -> None:
     assert parse(LINE, [b"Host: " + host]).host == name
 
 
+@pytest.mark.parametrize(
+    ("target", "path", "host"),
+    [
+        (b"http://gpu-7:9844/metrics", "/metrics", "gpu-7"),
+        (b"HTTP://GPU-7/metrics?x=http://a/b", "/metrics", "gpu-7"),
+        (b"https://[::1]:9844/", "/", "[::1]"),
+        (b"http://gpu-7", "/", "gpu-7"),
+        (b"http://gpu-7?x", "/", "gpu-7"),
+    ],
+)
+def test_an_absolute_target_names_the_host(target: bytes, path: str, host: str) -> None:
+    """RFC 9112, 3.2.2: a server accepts it, and ignores the header Host."""
+    read = parse(b"GET %b HTTP/1.1" % target, [b"Host: evil.example"])
+
+    assert (read.path, read.host) == (path, host)
+    assert read.headers["host"].lower().startswith(host)
+
+
+@pytest.mark.parametrize("authority", [b"a@b", b"a:b", b"::1", b"u:p@a:80", b"[::1"])
+def test_an_absolute_target_without_a_host_refuses_the_request(authority: bytes) -> None:
+    """A user in it is an error (RFC 9110, 4.2.4)."""
+    with pytest.raises(RequestError, match="the Host is malformed"):
+        parse(b"GET http://%b/metrics HTTP/1.1" % authority, [b"Host: a"])
+
+
 @pytest.mark.parametrize("host", [b"a/b", b"a b", b"a:b", b"a:123456", b"[::1", b"::1", b"a@b", b"\xc3\xa4"])
 def test_a_host_that_is_none_refuses_the_request(host: bytes) -> None:
     """What a proxy could read as another one."""

@@ -143,10 +143,19 @@ def test_reading_is_get(method: str, path: str, serve: Serve, make_report: Calla
     assert (status, headers["allow"], body) == (405, "GET, HEAD", b"use GET, HEAD\n")
 
 
+def test_an_absolute_target_is_answered(serve: Serve, make_report: Callable[..., Any]) -> None:
+    """As a client sends it that takes this server for its proxy."""
+    site = serve(make_report())
+    answer = site.say(b"GET http://x:9844/metrics HTTP/1.1\r\nHost: y\r\nConnection: close\r\n\r\n")
+
+    assert answer.startswith(b"HTTP/1.1 200 OK\r\n")
+
+
 @pytest.mark.parametrize(
     "path",
     ["/metrics/", "/Metrics", "/..", "/../../etc/passwd", "/%2e%2e/%2e%2e/etc/passwd", "/-/quit",
-     "//metrics/x", "/\\..\\", "http://127.0.0.1/metrics", "*", "/metrics%00", "/" + "a" * 4000],
+     "//metrics/x", "/\\..\\", "http://127.0.0.1/Metrics",
+     "ftp://127.0.0.1/metrics", "http:///metrics", "*", "/metrics%00", "/" + "a" * 4000],
 )  # fmt: skip
 def test_other_paths_are_not_found(path: str, serve: Serve, make_report: Callable[..., Any]) -> None:
     """Paths are names in a table; none of them reaches a file."""

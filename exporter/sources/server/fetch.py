@@ -1,6 +1,7 @@
 """Bounded GETs of one endpoint."""
 
 import re
+from codecs import BOM_UTF8
 from collections.abc import Mapping
 from http import HTTPStatus
 from pathlib import Path
@@ -167,6 +168,8 @@ class Fetcher:
                 REASON_BY_STATUS.get(response.status, FailureReason.HTTP_STATUS),
                 f"{self._endpoint}: {answers} with HTTP status {response.status}",
             )
+        if response.body.startswith(BOM_UTF8):  # its first name is another one
+            raise ReadFailedError(FailureReason.ENCODING, f"{self._endpoint}: begins with a byte order mark")
         return response
 
     def _request(self, url: str) -> HttpRequest:
