@@ -259,9 +259,22 @@ PROCESS = Key(
 USER = Key(
     "user",
     User(),
-    "The user that it runs as, by name or uid; in a container write the uid.",
+    "The user that it runs as on the host itself, by name or uid; pods are matched by workload.",
     record=ServerMatch,
 )
+CONTAINERS = Key(
+    "containers",
+    Truth(),
+    "Whether the user matches containers outside Kubernetes too. Write the uid that the container runs as.",
+    record=ServerMatch,
+)
+
+
+def _user_is_of_the_host(mapping: MappingNode) -> None:
+    if CONTAINERS in mapping and USER not in mapping:
+        mapping.refuse(CONTAINERS, "goes with user only; without a user containers are matched already")
+    if USER in mapping and WORKLOAD in mapping:
+        mapping.refuse(USER, "matches no pod, whose uid is its author's choice; keep workload alone")
 
 
 def _match(mapping: MappingNode) -> ServerMatch:
@@ -271,7 +284,7 @@ def _match(mapping: MappingNode) -> ServerMatch:
 
 MATCH = Key(
     "match",
-    Table((PORT, WORKLOAD, UNIT, PROCESS, USER), _match, (_match_has_keys,)),
+    Table((PORT, WORKLOAD, UNIT, PROCESS, USER, CONTAINERS), _match, (_match_has_keys, _user_is_of_the_host)),
     "Discovered servers of this entry, in place of a url. All keys given must match; the first "
     "matching entry decides.",
 )

@@ -114,6 +114,7 @@ class ServerMatch:
 
     `workload` is matched against `namespace/name`, `unit` against a unit of the host's service manager.
     `user` is as it was written, and `uid` its number, `None` if this machine does not know the name.
+    It is of the host's own processes, with `containers` also of containers of the system's runtime.
     """
 
     port: int | None = None
@@ -122,6 +123,7 @@ class ServerMatch:
     process: str | None = None
     user: str | None = None
     uid: int | None = None
+    containers: bool = False
 
     @property
     def binds(self) -> bool:

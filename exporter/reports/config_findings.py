@@ -66,9 +66,18 @@ def _server_rule_findings(config: Config) -> Iterator[Finding]:
         [rule.source for rule in config.server_rules],
         _match_fields,
         # Any unit is still a unit, which processes that users start have not.
-        lambda earlier, later: earlier.match.unit is None or later.match.unit is not None,
+        lambda earlier, later: (
+            (earlier.match.unit is None or later.match.unit is not None)
+            and (earlier.match.user is None or earlier.match.containers or not later.match.containers)
+        ),
     )
     for rule in config.server_rules:
+        if rule.match.user is not None and rule.match.user.isdigit() and not rule.match.containers:
+            yield Finding(
+                "note",
+                f"{rule.source}.match.user: {rule.match.user} matches the host's own processes, no container "
+                "or pod; add `containers: true` for other containers, write `workload` for a pod",
+            )
         # Units are of processes, and what stands for a pod alone has none.
         if not config.processes and rule.match.unit is not None and not fnmatchcase("", rule.match.unit):
             yield Finding(

@@ -306,6 +306,7 @@ def server_rule_words(rule: ServerRule) -> str:
             ("unit", match.unit),
             ("process", match.process),
             ("user", match.user),
+            ("containers", match.containers or None),
         )
         if value is not None
     ]

@@ -274,5 +274,6 @@ def _words(match: ServerMatch) -> str:
         ("unit", match.unit),
         ("process", match.process),
         ("user", match.user and (match.user if match.uid is not None else f"{match.user}, not known here")),
+        ("containers", match.containers or None),
     )
     return ", ".join(f"{name} {value}" for name, value in fields if value is not None)

@@ -31,7 +31,7 @@ def test_entries_are_servers_or_rules_for_what_is_found(good: Callable[[str], Co
         ServerRule(
             ServerMatch(port=8002, user="990", uid=990), name="docs", bearer_token_file=Path("/etc/ice/token")
         ),
-        ServerRule(ServerMatch(process="vllm", user="root", uid=0), name="mine"),
+        ServerRule(ServerMatch(process="vllm", user="root", uid=0, containers=True), name="mine"),
         ServerRule(ServerMatch(user="nobody-of-this-host"), name="theirs"),
     )
     assert config.servers == (

@@ -152,7 +152,7 @@ def test_money_stays_with_whom_the_port_is(host: Host) -> None:
     assert host.page.sum("inference_cost_dollars_per_hour", product="chat") == pytest.approx(PRICE)
     assert host.page.sum("inference_cost_dollars_per_hour", product="unassigned") == pytest.approx(2 * PRICE)
     servers = {labels["server"] for labels, _ in host.page.rows["inference_server_gpu_share_ratio"]}
-    assert servers == {"chat", "vllm:tiny/evil", f"vllm:{host.other}"}
+    assert servers == {"chat", f"vllm:model=tiny/evil:user-{OTHER_USER}", f"vllm:{host.other}"}
 
 
 def test_a_token_goes_to_the_user_that_it_is_for(host: Host) -> None:

@@ -19,6 +19,7 @@ from tests.fake_nvml.scenario import Scenario, h100s
 from tests.rights import USERS
 
 SECONDS = "inference_gpu_seconds_total"
+MINE = f"unmatched:wait:user-{unprivileged.STRANGER}"
 
 pytestmark = [
     pytest.mark.timeout(120),
@@ -116,7 +117,7 @@ def test_others_servers_are_found_by_their_command_lines(
         counted = llama.at_rest()
         page = daemon.settled()
         report = doctor(daemon)
-    assert gpu_owners(page) == ["unmatched:wait", "unmatched:wait", f"llamacpp:{llama.port}"]
+    assert gpu_owners(page) == [MINE, "unmatched:wait", f"llamacpp:{llama.port}"]
     assert page.tokens(f"llamacpp:{llama.port}") == counted
     assert f"read at {llama.url}\n" in report
     assert "not seen" not in report
@@ -137,7 +138,7 @@ def test_what_is_hidden_is_unknown_and_pays_for_itself(
         "  warning: processes: 2 of the processes that compute are not seen: /proc is mounted with hidepid, "
         "which hides other users' processes; root sees them.\n"
     ) in report
-    assert gpu_owners(page) == ["unmatched:wait", "unmatched:unknown", "unmatched:unknown"]
+    assert gpu_owners(page) == [MINE, "unmatched:unknown", "unmatched:unknown"]
     assert page.matching("inference_source_up", source="processes") == [1]
     assert page.value("inference_source_errors_total", source="processes", reason="hidden") >= 2
     assert page.matching("inference_server_up") == []

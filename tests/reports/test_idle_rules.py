@@ -295,6 +295,12 @@ def test_a_rule_by_labels_matches_nothing_where_nobody_asks_for_them(tmp_path: P
             "{match: {user: root}, name: a}, {match: {user: '0'}, name: b}",
             [hidden("servers[1]", "servers[0]")],
         ),
+        # The first is of the host's own processes only.
+        ("{match: {user: root}, name: a}, {match: {user: root, containers: true}, name: b}", []),
+        (
+            "{match: {user: root, containers: true}, name: a}, {match: {user: root}, name: b}",
+            [hidden("servers[1]", "servers[0]")],
+        ),
         # A process that a user starts has no unit, not even one that any pattern matches.
         ("{match: {unit: '*'}, name: a}, {match: {port: 80}, name: b}", []),
         (
@@ -338,3 +344,19 @@ def test_an_entry_by_unit_where_no_process_is_looked_at(
     assert [line for line in text.splitlines() if line.startswith("warning: ")] == [
         f"warning: {line}" for line in expected
     ]
+
+
+@pytest.mark.parametrize(("match", "is_noted"), [("user: '990'", True), ("user: root", False)])
+def test_an_entry_by_uid_is_told_that_it_matches_no_container(
+    tmp_path: Path, match: str, *, is_noted: bool
+) -> None:
+    """A uid is what is written for a container: what it takes is said, until it is written."""
+    path = tmp_path / "ice.yaml"
+    noted = (
+        "note: servers[0].match.user: 990 matches the host's own processes, no container or pod; add "
+        "`containers: true` for other containers, write `workload` for a pod"
+    )
+    for more, expected in (("", is_noted), (", containers: true", False)):
+        path.write_text(f"servers: [{{match: {{{match}{more}}}, name: a}}]\nhardware: [{ALL}]\n")
+        _, text = check_config(path, NOW)
+        assert (noted in text.splitlines()) == expected

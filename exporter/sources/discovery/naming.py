@@ -1,8 +1,9 @@
 """Names of discovered servers, by their pods, the configuration and their command lines. Pure."""
 
 import re
-from collections.abc import Collection, Iterable, Iterator, Mapping
-from typing import Final, NamedTuple
+from collections.abc import Iterable, Iterator, Mapping
+from operator import itemgetter
+from typing import Final, NamedTuple, TypeVar
 
 from exporter.config.settings import ServerMatch, ServerRule
 from exporter.cost.postings import OTHER, UNALLOCATED
@@ -180,6 +181,9 @@ UNSEEN: Final = ServerKey("", f"{UNMATCHED}unknown")
 Ports = Mapping[str, int | None]
 """The API ports of groups by their ids; `None` if unknown."""
 
+Claimed = TypeVar("Claimed", int, ServerKey)
+"""An entry by its number, or a name."""
+
 
 @dataclass(frozen=True, slots=True)
 class NamedServer:
@@ -214,7 +218,18 @@ class NamedServer:
     def is_claimed(self) -> bool:
         """Whether its name is from its command line alone, not from a cluster or an entry."""
         ruled = self.rule is not None and self.rule.name is not None
-        return self.group is not None and not self.tenant.workload and not self.group.pod and not ruled
+        return self.group is not None and not self.tenant.workload and not ruled
+
+    @property
+    def owner(self) -> str:
+        """Its pod, or its container and user: what sets equal names apart."""
+        group = self.group
+        if group is None or group.pod:
+            return f"pod-{'' if group is None else group.pod[:8]}"
+        container = f"container-{group.container[:12]}"
+        if group.container and group.user == 0:
+            return container
+        return f"{container}:{_user(group)}" if group.container else _user(group)
 
 
 def name_servers(
@@ -232,47 +247,28 @@ def name_servers(
             refused += 1
             wished = ""
         servers += _of(tenant, wished, rules, ports)
-    servers = [*_separated_by_user(_ruled_once(servers, rules, ports), {*_given(rules)})]
-    return tuple(servers), refused
-
-
-def _given(rules: Iterable[ServerRule]) -> Iterator[ServerKey]:
-    """The names that entries give, outside of any namespace unless they name one."""
-    return (ServerKey(rule.namespace or "", rule.name) for rule in rules if rule.name is not None)
+    return tuple(_named_apart(_ruled_once(servers, rules, ports), rules, ports)), refused
 
 
 def _ruled_once(
     servers: Iterable[NamedServer], rules: tuple[ServerRule, ...], ports: Ports
 ) -> Iterator[NamedServer]:
-    """The servers, where an entry without a binding match applies to one user only, and by port to one
-    network.
-
-    Without that another user's program could take its name or its share.
-    The host's own port takes precedence over that of a container. If two owners are left, neither has it.
-    """
+    """The servers, where an entry that is not bound to an owner applies to one: who has it first keeps it."""
     servers = tuple(servers)
-    owners: dict[int, set[tuple[int | None, str]]] = {}
+    claims = [(server.rule, server) for server in servers if server.rule is not None and _is_unbound(server)]
+    keepers = _keepers((rules.index(rule), server, rule.match.port is not None) for rule, server in claims)
     for server in servers:
-        if server.rule is not None and _may_mislead(server):
-            owners.setdefault(rules.index(server.rule), set()).add(_owner(server, server.rule))
-    for number, theirs in owners.items():
-        here = {owner for owner in theirs if not owner[1]}
-        owners[number] = here if rules[number].match.port is not None and len(here) == 1 else theirs
-    for server in servers:
-        if server.rule is None or not _may_mislead(server):
-            yield server
-            continue
-        theirs = owners[rules.index(server.rule)]
-        if theirs == {_owner(server, server.rule)}:
+        rule = server.rule
+        if rule is None or not _is_unbound(server) or keepers[rules.index(rule)] == server.owner:
             yield server
             continue
         plain = _named(server.tenant, server.group, server.launch, "", (), ports)
-        why = f"{server.rule.source or 'an entry of servers'} matches servers of several users or networks"
-        remedy = "add `user`, `unit` or `workload` to its match"
-        yield replace(plain, refused=f"{why}: {remedy}", denied=server.rule.source)
+        why = f"{rule.source or 'an entry of servers'} matches servers of several users or containers"
+        remedy = "and applies to another one; add `user`, `unit` or `workload` to its match"
+        yield replace(plain, refused=f"{why}, {remedy}", denied=rule.source)
 
 
-def _may_mislead(server: NamedServer) -> bool:
+def _is_unbound(server: NamedServer) -> bool:
     """Whether an entry gives a name or cost to any process that matches it."""
     rule = server.rule
     if rule is None or rule.match.binds or server.group is None or server.tenant.workload or server.group.pod:
@@ -281,49 +277,65 @@ def _may_mislead(server: NamedServer) -> bool:
     return any(value is not None for value in gives)
 
 
-def _owner(server: NamedServer, rule: ServerRule) -> tuple[int | None, str]:
-    """The owner of a match: the user, and for a port the network unless it is the host's."""
-    if server.group is None:
-        return None, ""
-    api, sockets = server.group.server, server.group.sockets
-    network, on_host = ("", True) if sockets is None else (sockets.network, sockets.on_host)
-    if api is not None:
-        network, on_host = api.network, api.on_host
-    return server.group.user, network if rule.match.port is not None and not on_host else ""
-
-
-def _separated_by_user(servers: Iterable[NamedServer], given: Collection[ServerKey]) -> Iterator[NamedServer]:
-    """The servers; those of several users with one name have the user appended.
+def _named_apart(
+    servers: Iterable[NamedServer], rules: Iterable[ServerRule], ports: Ports
+) -> Iterator[NamedServer]:
+    """The servers, where a claimed name is of one owner: who has it first keeps it, others append themselves.
 
     No command line can claim a name that the configuration gives.
     """
     servers = tuple(servers)
-    users: dict[ServerKey, set[int | None]] = {}
+    claims = [(server.group, server) for server in servers if server.group is not None and server.is_claimed]
+    keepers = _keepers((server.key, server, ports.get(group.id) is not None) for group, server in claims)
+    keepers |= {ServerKey(rule.namespace or "", rule.name): "" for rule in rules if rule.name is not None}
     for server in servers:
-        if server.is_claimed and server.group is not None:
-            users.setdefault(server.key, set()).add(server.group.user)
-    for server in servers:
-        if (
-            not server.is_claimed
-            or server.group is None
-            or (len(users[server.key]) == 1 and server.key not in given)
-        ):
+        if not server.is_claimed or keepers[server.key] == server.owner:
             yield server
             continue
-        behind = f":user-{'unknown' if server.group.user is None else server.group.user}"
-        key = ServerKey(server.key.namespace, server.key.server[: LABEL_CHARACTERS - len(behind)] + behind)
-        why = server.refused or f"{server.key.server} is also the name of another user's server"
-        yield replace(server, key=key, refused=why)
+        why = (
+            server.refused or f"{server.key.server} is also the name of another user's or container's server"
+        )
+        name = _with(server.key.server, server.owner)
+        yield replace(server, key=server.key._replace(server=name), refused=why)
+
+
+def _keepers(claims: Iterable[tuple[Claimed, NamedServer, bool]]) -> dict[Claimed, str]:
+    """The owner of each thing that several may claim; a port decides where the last is true.
+
+    Of a port who listens has it, in the host's network before any other. Else who computes, then who began
+    first: nothing that a process says of itself.
+    """
+    ranked = []
+    for number, (claimed, server, by_port) in enumerate(claims):
+        group = server.group
+        if group is None:
+            continue
+        listens, on_host = False, False
+        if by_port and group.server is not None:
+            listens, on_host = group.server.port is not None, group.server.on_host
+        elif by_port and group.sockets is not None:
+            listens, on_host = bool(group.sockets.listening), group.sockets.on_host
+        rank = (not (listens and on_host), not listens, not group.computing, group.started, group.id, number)
+        ranked.append((rank, claimed, server.owner))
+    return {claimed: owner for _, claimed, owner in sorted(ranked, reverse=True, key=itemgetter(0))}
+
+
+def _with(name: str, owner: str) -> str:
+    """A name with its owner behind it, if any."""
+    behind = f":{owner}" if owner else ""
+    return label(name)[: LABEL_CHARACTERS - len(behind)] + behind
 
 
 def ports_of(groups: Iterable[ProcessGroup]) -> Ports:
     """The API port of each group with a server, by its id: where it listens, else that of its command line.
 
-    The engine's default counts only while no other server of its network has or may have it: a file or the
-    environment may set another port, and a server must not be named by another's port. A port that another
-    user has, or that another group claims too, is none. A server that a router started has the router's port,
-    since its own changes.
+    The engine's default counts only while no other server of its user and network has or may have it: a file
+    or the environment may set another port, and a server must not be named by another's port. A port that
+    another user has, or that another group claims too, is none. A server that a router started has the
+    router's port, since its own changes.
     """
+    groups = tuple(groups)
+    users = {group.id: group.user for group in groups}
     listed = {group.id: group.server for group in groups if group.server is not None}
     servers = {name: api for name, api in listed.items() if api.router is None}
     certain = {
@@ -338,6 +350,7 @@ def ports_of(groups: Iterable[ProcessGroup]) -> Ports:
         network = servers[name].network
         return any(
             other != name
+            and users[other] == users[name]
             and possible[other] == possible[name]
             and (not network or servers[other].network in ("", network))
             for other in servers
@@ -390,14 +403,43 @@ def _named(
     ports: Ports,
 ) -> NamedServer:
     port = ports.get(group.id) if group is not None else None if start is None else start.port
-    rule = next((rule for rule in rules if _matches(rule.match, tenant, group, start, port)), None)
+    matching = [rule for rule in rules if _matches(rule.match, tenant, group, start, port)]
+    rule = next((rule for rule in matching if _is_of_user(rule.match, tenant, group)), None)
     configured = (rule and rule.name) or wished
     name, matched = (configured, True) if configured else _default_name(tenant, group, start, port)
     name = label(name)
     if name in {UNALLOCATED, OTHER}:
         name, matched = label(f"{UNMATCHED}{name}"), False
     namespace = (rule and rule.namespace) or tenant.namespace
-    return NamedServer(ServerKey(namespace, name), tenant, group, start, rule, matched=matched)
+    refused, denied = "", ""
+    if group is not None and matching and matching[0] is not rule:
+        refused, denied = _by_uid_alone(matching[0], tenant, group), matching[0].source
+    key = ServerKey(namespace, name)
+    return NamedServer(key, tenant, group, start, rule, refused=refused, matched=matched, denied=denied)
+
+
+def _is_of_user(match: ServerMatch, tenant: Tenant, group: ProcessGroup | None) -> bool:
+    """Whether a user of a match is one of this host: the uid of a pod or a container is its author's choice.
+
+    With `containers` it is also one of a container that the system's runtime started, which root alone tells
+    to.
+    """
+    if match.user is None or group is None:
+        return match.user is None
+    if not group.container:
+        return not tenant.workload
+    return match.containers and not (group.delegated or group.pod or tenant.workload)
+
+
+def _by_uid_alone(rule: ServerRule, tenant: Tenant, group: ProcessGroup) -> str:
+    """What to write in place of an entry that would match a container or pod by its uid."""
+    remedy = "add `containers: true` to its match"
+    if group.pod or tenant.workload:
+        workload = f"{tenant.namespace}/{tenant.workload}" if tenant.workload else "NAMESPACE/NAME"
+        remedy = f'write `workload: "{workload}"` in place of `user`'
+    elif group.delegated:
+        remedy = "match it by `unit` if a unit of the host starts it, else give its `url`"
+    return f"{rule.source or 'an entry of servers'} matches this container by its uid alone: {remedy}"
 
 
 def _default_name(
@@ -410,17 +452,37 @@ def _default_name(
     if group is None:
         return UNSEEN.server, False
     if start is None:
-        return f"{UNMATCHED}{group.name}", False
+        return _with(f"{UNMATCHED}{group.name}", _user_of_a_claim(group)), False
     router = None if group.server is None else group.server.router
     api = router or group.server
-    apart = bool(group.container) or port is None  # each container may have all ports to itself
     words = [start.engine]
-    if not apart and api is not None and api.reach == "address" and api.hosts:
+    if not group.container and port is not None and api is not None and api.reach == "address" and api.hosts:
         words.append(api.hosts[0])
-    words.append(str(port or ""))
-    if apart or router is not None:
-        words.append(start.model)
-    return ":".join(word for word in words if word), True
+    if port is None:
+        words += [f"model={start.model}"] if start.model else []
+    else:
+        words.append(str(port))
+        # Each container may have all ports to itself.
+        words += [start.model] if start.model and (group.container or router is not None) else []
+    on_host = port is not None and api is not None and api.on_host
+    return _with(":".join(words), _user_of_a_claim(group, on_host=on_host)), True
+
+
+def _user_of_a_claim(group: ProcessGroup, *, on_host: bool = False) -> str:
+    """What stands behind a name that any user could claim: their own, so that no other's claim changes it.
+
+    Not behind a port of the host, of which there is one, nor for root or a container of the system's runtime.
+    """
+    if on_host or group.user == 0 or (group.container and not group.delegated):
+        return ""
+    return _user(group)
+
+
+def _user(group: ProcessGroup) -> str:
+    """The user of a group as it stands in a name; a setuid program is nobody's but its own."""
+    if group.user is not None:
+        return f"user-{group.user}"
+    return "-".join(("process", *(str(member.pid) for member in group.members[:1])))
 
 
 def _matches(

@@ -42,13 +42,21 @@ def api(pid: int, port: int | None = 8000, **fields: Any) -> ApiServer:
     """A vLLM server that answers at loopback of the daemon's own network."""
     how = fields.pop("launch", None) or Launch("vllm", port, explicit_port=True, metrics_port=port)
     words = {"port": port, "metrics_port": port, "reach": "here", "hosts": ("127.0.0.1",), **fields}
+    words = {"on_host": words["reach"] == "here", **words}
     return ApiServer(ProcessId(pid, 100 * SECOND + pid), how, **words)
 
 
 def group(*pids: int, server: ApiServer | None = None, **fields: Any) -> ProcessGroup:
     """What belongs together, by default what a terminal started."""
     members = tuple(ProcessId(pid, 100 * SECOND + pid) for pid in pids)
-    words = {"id": f"/#{pids or server}", "kind": "tree", "name": "python", "started": 100 * SECOND, **fields}
+    words = {
+        "id": f"/#{pids or server}",
+        "kind": "tree",
+        "name": "python",
+        "started": 100 * SECOND,
+        "user": 0,
+        **fields,
+    }
     return ProcessGroup(computing=members, server=server, **words)
 
 
@@ -85,7 +93,7 @@ def rule(name: str | None = None, **fields: Any) -> ServerRule:
     """What the configuration says of servers that are found."""
     match = {
         word: fields.pop(word)
-        for word in ("port", "workload", "unit", "process", "user", "uid")
+        for word in ("port", "workload", "unit", "process", "user", "uid", "containers")
         if word in fields
     }
     return ServerRule(ServerMatch(**match), name, **fields)

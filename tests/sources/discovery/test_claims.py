@@ -2,13 +2,17 @@
 
 from pathlib import Path
 
+import pytest
+
 from exporter.engines.launch import Launch
+from exporter.frozen import replace
 from exporter.readings import LABEL_CHARACTERS
 from exporter.sources.kubernetes import Container, PodAnnotations
 from exporter.sources.processes import ProcessGroup
 from exporter.sources.processes.proc import ListeningSocket
 from tests.sources.discovery.builders import (
     CONTAINERS,
+    SECOND,
     UIDS,
     api,
     contained,
@@ -46,7 +50,7 @@ def test_a_port_on_a_command_line_is_not_a_name_where_another_user_listens() -> 
     """Its dollars go under a name of its own, and no entry for the port is about it."""
     result = look((gpu(0, 7), gpu(1, 8)), (serving(7), claiming(8)), rules=(rule("chat", port=18000),))
 
-    assert holders_by_part(result) == {"GPU-0": ["/chat"], "GPU-1": ["/vllm:evil"]}
+    assert holders_by_part(result) == {"GPU-0": ["/chat"], "GPU-1": ["/vllm:model=evil:user-1001"]}
     assert skipped(result)[1] == ("port_taken")
     assert [one.refused for one in result.servers][1].startswith("another user listens")
 
@@ -55,7 +59,7 @@ def test_without_an_entry_it_is_not_called_by_the_port_either() -> None:
     """An ownership rule for `vllm:18000` pays for who listens there alone."""
     result = look((gpu(0, 7), gpu(1, 8)), (serving(7), claiming(8)))
 
-    assert holders_by_part(result) == {"GPU-0": ["/vllm:18000"], "GPU-1": ["/vllm:evil"]}
+    assert holders_by_part(result) == {"GPU-0": ["/vllm:18000"], "GPU-1": ["/vllm:model=evil:user-1001"]}
 
 
 def test_a_port_is_meant_in_the_hosts_network_and_not_in_a_containers() -> None:
@@ -67,49 +71,101 @@ def test_a_port_is_meant_in_the_hosts_network_and_not_in_a_containers() -> None:
     assert "add `user`, `unit` or `workload`" in result.servers[1].refused
 
 
-def test_two_containers_with_one_port_are_not_one_server() -> None:
-    """Each is called by its model; the entry is about neither, and says so."""
-    groups = tuple(
-        contained(
-            number,
-            pid,
-            server=api(
-                pid,
-                8000,
-                launch=Launch("vllm", 8000, metrics_port=8000, model=model),
-                network=network,
-                reach="address",
-                hosts=(f"10.1.0.{pid}",),
-            ),
-            user=0,
-        )
-        for number, pid, model, network in ((1, 7, "a", POD_A), (2, 8, "b", POD_B))
-    )
-    result = look((gpu(0, 7), gpu(1, 8)), groups, rules=(rule("chat", port=8000, source="servers[0]"),))
+def in_container(number: int, pid: int, model: str, **fields: object) -> ProcessGroup:
+    """A vLLM in a container with a network of its own."""
+    how = Launch("vllm", 8000, metrics_port=8000, model=model)
+    words = {"network": f"network {number}", "reach": "address", "hosts": (f"10.1.0.{pid}",), **fields}
+    return contained(number, pid, server=api(pid, 8000, launch=how, **words), started=pid * SECOND)
 
-    assert names(result) == ["/vllm:8000:a", "/vllm:8000:b"]
-    # `doctor` says that nobody gets it, and not that it matches nothing.
+
+def test_two_containers_with_one_port_and_model_are_two_servers() -> None:
+    """The later one is called by its container too: no dollar of it goes to the first."""
+    result = look((gpu(0, 7), gpu(1, 8)), (in_container(1, 7, "llama"), in_container(2, 8, "llama")))
+
+    assert holders_by_part(result) == {
+        "GPU-0": ["/vllm:8000:llama"],
+        "GPU-1": ["/vllm:8000:llama:container-222222222222"],
+    }
+    assert [one.refused for one in result.servers] == [
+        "",
+        "vllm:8000:llama is also the name of another user's or container's server",
+    ]
+
+
+def test_an_entry_for_a_port_is_about_the_first_of_two_containers() -> None:
+    """Who came later does not take it away, and is told what to write."""
+    two = in_container(1, 7, "a"), in_container(2, 8, "b")
+    result = look((gpu(0, 7), gpu(1, 8)), two, rules=(rule("chat", port=8000, source="servers[0]"),))
+
+    assert names(result) == ["/chat", "/vllm:8000:b"]
+    # `doctor` says that it does not get it, and not that it matches nothing.
     assert [one.rule for one in result.servers] == ["servers[0]"] * 2
-    assert all("matches servers of several users or networks" in one.refused for one in result.servers)
-    assert names(look((gpu(0, 7),), groups[:1], rules=(rule("chat", port=8000),))) == ["/chat"]
+    assert result.servers[0].refused == ""
+    assert result.servers[1].refused == (
+        "servers[0] matches servers of several users or containers, and applies to another one; "
+        "add `user`, `unit` or `workload` to its match"
+    )
 
 
-def test_an_entry_for_a_program_is_about_one_users() -> None:
-    """Where another user starts one of the name, neither has it; `user` says which is meant."""
+def test_an_entry_for_a_program_is_about_one_user() -> None:
+    """Of whoever computes, and began first: a stranger who comes later takes nothing; `user` says who."""
     mine, theirs = serving(7, 8000), serving(8, 8001, user=1001)
     gpus = (gpu(0, 7), gpu(1, 8))
+    first_is_mine = {"GPU-0": ["/chat"], "GPU-1": ["/vllm:8001"]}
 
-    assert holders_by_part(look(gpus, (mine, theirs), rules=(rule("chat", process="vllm"),))) == {
-        "GPU-0": ["/vllm:8000"],
-        "GPU-1": ["/vllm:8001"],
-    }
+    for groups in ((mine, theirs), (theirs, mine)):
+        later = tuple(replace(one, started=one.started + (one is theirs)) for one in groups)
+        assert holders_by_part(look(gpus, later, rules=(rule("chat", process="vllm"),))) == first_is_mine
+    idle = replace(theirs, computing=(), started=0)
+    assert names(look(gpus[:1], (idle, mine), rules=(rule("chat", process="vllm"),))) == [
+        "/vllm:8001",
+        "/chat",
+    ]
     bound = rule("chat", process="vllm", user="1000", uid=1000)
-    assert holders_by_part(look(gpus, (mine, theirs), rules=(bound,))) == {
-        "GPU-0": ["/chat"],
-        "GPU-1": ["/vllm:8001"],
-    }
+    assert holders_by_part(look(gpus, (theirs, mine), rules=(bound,))) == first_is_mine
     several = (mine, serving(9, 8002))
     assert names(look(gpus, several, rules=(rule("chat", process="vllm"),))) == ["/chat", "/chat"]
+
+
+UID_1000 = rule("chat", process="vllm", user="1000", uid=1000, source="servers[0]")
+CONTAINERS_TOO = rule("chat", process="vllm", user="1000", uid=1000, containers=True, source="servers[0]")
+
+
+@pytest.mark.parametrize(
+    ("one", "named", "with_containers", "remedy"),
+    [
+        (serving(7), True, True, ""),
+        (in_container(1, 7, "m"), False, True, "add `containers: true` to its match"),
+        (podded(0, 7, server=api(7)), False, False, 'write `workload: "NAMESPACE/NAME"` in place of `user`'),
+        (
+            replace(in_container(1, 7, "m"), delegated=True),
+            False,
+            False,
+            "match it by `unit` if a unit of the host starts it, else give its `url`",
+        ),
+    ],
+)
+def test_an_entry_for_a_user_is_about_the_hosts_own_processes(
+    one: ProcessGroup, remedy: str, *, named: bool, with_containers: bool
+) -> None:
+    """The uid of a container is its author's choice; who relied on it is told what to write."""
+    one = replace(one, user=1000)
+    (plain,) = look((gpu(0, 7),), (one,), rules=(UID_1000,)).servers
+    (contained_too,) = look((gpu(0, 7),), (one,), rules=(CONTAINERS_TOO,)).servers
+
+    assert (plain.key.server == "chat", contained_too.key.server == "chat") == (named, with_containers)
+    assert plain.rule == "servers[0]"
+    assert plain.refused.partition(": ")[2] == remedy
+
+
+def test_an_entry_for_a_user_is_about_no_pod_that_is_listed() -> None:
+    """Its remedy names the workload; an entry below is applied."""
+    rules = (UID_1000, rule("theirs", workload="ml/evil"))
+    evil = podded(0, 7, server=api(7), user=1000)
+    (one,) = look((gpu(0, 7),), (evil,), pods=(pod("evil-0", "evil"),), rules=rules).servers
+
+    assert one.key.server == "theirs"
+    assert 'write `workload: "ml/evil"` in place of `user`' in one.refused
 
 
 def test_an_entry_for_a_user_is_about_nobody_else() -> None:
@@ -139,18 +195,32 @@ def test_an_entry_for_a_unit_is_about_the_hosts_own() -> None:
 
 
 def test_two_users_programs_of_one_name_are_two() -> None:
-    """What computes without serving is called by its program, which anybody may choose."""
-    result = look(
-        (gpu(0, 7), gpu(1, 8)), (group(7, name="train.py", user=1000), group(8, name="train.py", user=1001))
-    )
+    """What computes without serving is called by its program, which anybody may choose, and by its user."""
+    train = group(7, name="train.py", user=1000)
+    both = look((gpu(0, 7), gpu(1, 8)), (train, group(8, name="train.py", user=1001)))
 
-    assert holders_by_part(result) == {
+    assert holders_by_part(both) == {
         "GPU-0": ["/unmatched:train.py:user-1000"],
         "GPU-1": ["/unmatched:train.py:user-1001"],
     }
-    assert result.servers[0].refused == "unmatched:train.py is also the name of another user's server"
+    assert [one.refused for one in both.servers] == ["", ""]
+    assert names(look((gpu(0, 7),), (train,))) == ["/unmatched:train.py:user-1000"]
     alone = look((gpu(0, 7, 8),), (group(7, name="a", user=1000), group(8, name="a", user=1000)))
-    assert names(alone) == ["/unmatched:a", "/unmatched:a"]
+    assert names(alone) == ["/unmatched:a:user-1000"] * 2
+
+
+def test_who_listens_keeps_the_name_of_its_port() -> None:
+    """Whoever names it on a command line, and however early; a model is no port."""
+    named = group(
+        server=api(8, None, launch=replace(EVIL, model=""), on_host=True, metrics_port=None),
+        user=1001,
+        started=0,
+    )
+    called = replace(claiming(9), started=0)
+    digits = replace(called, server=api(9, None, launch=replace(EVIL, model="18000"), claim="taken"))
+
+    result = look((gpu(0, 7),), (named, digits, serving(7)))
+    assert names(result) == ["/vllm:18000:user-1001", "/vllm:model=18000:user-1001", "/vllm:18000"]
 
 
 def test_a_long_name_keeps_its_user() -> None:
@@ -162,8 +232,12 @@ def test_a_long_name_keeps_its_user() -> None:
     )
     result = [name.partition("/")[2] for name in names(look((gpu(0, 1, 2),), groups))]
 
-    assert [name[-7:] for name in result] == [":user-1", ":user-2"]
+    assert [name[-7:] for name in result] == ["xxxxxxx", ":user-2"]
     assert {len(name) for name in result} == {LABEL_CHARACTERS}
+    (own,) = names(
+        look((gpu(0, 1),), (group(1, server=api(1, None, launch=Launch("vllm", model=model)), user=5),))
+    )
+    assert (own[-8:], len(own)) == ("x:user-5", LABEL_CHARACTERS + 1)
 
 
 def test_the_name_that_an_entry_gives_is_nobodys_by_a_command_line() -> None:

@@ -288,8 +288,8 @@ def test_a_claim_that_is_refused_is_counted_and_logged_once(
 
     assert ("refused", 1) not in again.gathered[0].health.errors
     assert [(record.message, record.server) for record in caplog.records] == [  # type: ignore[attr-defined]
-        ("claim refused", "vllm:evil"),
-        ("server not read", "vllm:evil"),
+        ("claim refused", "vllm:model=evil"),
+        ("server not read", "vllm:model=evil"),
     ]
 
 

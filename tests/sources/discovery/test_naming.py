@@ -34,7 +34,7 @@ LLAMA = Launch("llamacpp", 8080, metrics_port=8080, model="qwen3-8b")
         (group(7, server=api(7, None, launch=Launch("dynamo"))), "dynamo"),
         # A container may have all ports to itself: the model tells them apart.
         (contained(1, 7, server=api(7, 8080, launch=LLAMA)), "llamacpp:8080:qwen3-8b"),
-        (contained(1, 7, server=api(7, None, launch=Launch("tgi", model="m"))), "tgi:m"),
+        (contained(1, 7, server=api(7, None, launch=Launch("tgi", model="m"))), "tgi:model=m"),
         (contained(1, 7, server=api(7, 8000)), "vllm:8000"),
         # In a network namespace without a container: the address does.
         (
@@ -287,12 +287,12 @@ def unfound(pid: int, *, explicit_port: bool = False, **words: str) -> ProcessGr
 def test_nobody_is_called_by_a_port_that_another_server_has() -> None:
     """What a file or an environment says cannot be seen: two servers must not become one."""
     one, other = group(7, server=api(7, 8000)), unfound(8, model="qwen")
-    assert names(look((gpu(0, 7), gpu(1, 8)), (one, other))) == ["/vllm:8000", "/vllm:qwen"]
+    assert names(look((gpu(0, 7), gpu(1, 8)), (one, other))) == ["/vllm:8000", "/vllm:model=qwen"]
     loading = unfound(7, explicit_port=True)
-    assert names(look((gpu(0, 7), gpu(1, 8)), (loading, other))) == ["/vllm:8000", "/vllm:qwen"]
+    assert names(look((gpu(0, 7), gpu(1, 8)), (loading, other))) == ["/vllm:8000", "/vllm:model=qwen"]
     assert names(look((gpu(0, 7), gpu(1, 8)), (unfound(7, model="a"), unfound(8, model="b")))) == [
-        "/vllm:a",
-        "/vllm:b",
+        "/vllm:model=a",
+        "/vllm:model=b",
     ]
 
 
@@ -312,7 +312,7 @@ def test_a_rule_for_a_port_is_not_for_who_listens_elsewhere() -> None:
         group(8, server=api(8, 18002, launch=Launch("vllm", 8000))),
         unfound(9, model="qwen"),
     )
-    assert names(look((gpu(0, 7, 8, 9),), three, rules=how)) == ["/chat", "/vllm:18002", "/vllm:qwen"]
+    assert names(look((gpu(0, 7, 8, 9),), three, rules=how)) == ["/chat", "/vllm:18002", "/vllm:model=qwen"]
 
 
 def test_a_rule_for_a_program_is_not_for_servers_whose_workers_are_called_so() -> None:
