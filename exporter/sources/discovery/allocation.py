@@ -7,6 +7,7 @@ from dataclasses import field
 from exporter.frozen import dataclass
 from exporter.readings import GpuProcess, GpuReading, Holder, ServerKey
 from exporter.sources.discovery.naming import UNSEEN, NamedServer, stood_for
+from exporter.sources.processes import ProcessGroup
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,6 +44,7 @@ def holders(
     """The holders of each GPU, and the GPUs whose holders are unknown.
 
     A process that computes holds its GPU, and so does a pod to which one is allocated, computing or not.
+    What a go-between uses there is its clients'.
     A process that is not visible belongs to the pod with the GPU, else to `UNSEEN`.
 
     Args:
@@ -65,14 +67,13 @@ def holders(
         if uuid in configured_gpus or not gpu.up:
             continue
         claims: Claims = {}
-        unattributed: list[GpuProcess] = []
         processes_known = gpu.processes is not None and evidence.processes
-        for process in gpu.processes or ():
-            server = by_pid.get(process.pid) if processes_known else None
-            if server is None:
-                unattributed.append(process)
-            else:
-                _add(claims, server, process)
+        known = by_pid if processes_known else {}
+        attributed = [(known[each.pid], each) for each in gpu.processes or () if each.pid in known]
+        unattributed = [process for process in gpu.processes or () if process.pid not in known]
+        for server, process in attributed:
+            for payer, part in _divided(server, process, attributed):
+                _add(claims, payer, part)
         unattributed_parts = {process.instance for process in unattributed}
         _add_allocated(claims, gpu, servers, unattributed_parts if processes_known else None)
         if processes_known and unattributed:
@@ -84,6 +85,45 @@ def holders(
             unknown_gpus.add(uuid)
         result += _holders(uuid, claims)
     return tuple(result), frozenset(unknown_gpus)
+
+
+def _divided(
+    server: NamedServer, process: GpuProcess, attributed: Iterable[tuple[NamedServer, GpuProcess]]
+) -> Iterator[tuple[NamedServer, GpuProcess]]:
+    """A process by who pays for it: a go-between's use goes to its clients, by their memory, else equally.
+
+    Without a client it pays for itself, as any other process does.
+    """
+    clients = [
+        (client, other)
+        for client, other in attributed
+        if other.instance == process.instance and _is_client(client.group, server.group)
+    ]
+    weights = [other.memory_bytes for _, other in clients]
+    known = [weight for weight in weights if weight is not None]
+    if len(known) < len(weights) or not sum(known):
+        known = [1] * len(weights)
+    if not clients:
+        yield server, process
+    total, given = sum(known), 0
+    for (client, _), weight in zip(clients, known, strict=True):
+        memory, sm = process.memory_bytes, process.sm_ratio
+        upper = given + weight
+        part = None if memory is None else memory * upper // total - memory * given // total
+        yield (
+            client,
+            process._replace(memory_bytes=part, sm_ratio=None if sm is None else sm * weight / total),
+        )
+        given = upper
+
+
+def _is_client(group: ProcessGroup | None, between: ProcessGroup | None) -> bool:
+    """Whether a group may compute through a go-between: of its user and container, or of the host's root."""
+    if group is None or between is None or group.is_go_between or not between.is_go_between:
+        return False
+    if between.user == 0 and not between.container:
+        return True
+    return between.user is not None and (group.user, group.container) == (between.user, between.container)
 
 
 def _add(claims: Claims, server: NamedServer | None, process: GpuProcess) -> None:

@@ -315,9 +315,6 @@ class DiscoveryResult:
 LOOPBACK: Final = "127.0.0.1"
 PORTS: Final = {"http": 80, "https": 443}
 
-GO_BETWEENS: Final = frozenset({"nvidia-cuda-mps-server"})
-"""Programs that NVML lists next to their clients, for which they compute (MPS)."""
-
 TARGETS_MAX: Final = 256
 """Endpoints discovered on one host; more are not read."""
 
@@ -348,7 +345,6 @@ def find_servers(
     before: a sleeping server may release its GPU. Any other server without a GPU may be a router, whose
     tokens its engines count. Of two servers at one address, the one that listens there is read.
     """
-    snapshot, gpus = _without_go_betweens(snapshot, gpus)
     tenancies = tenants(snapshot.groups or (), snapshot.given or (), snapshot.pods or (), gpus)
     servers, refused = name_servers(tenancies, config.server_rules)
     computing = computed_on(gpus)
@@ -403,27 +399,6 @@ def find_servers(
             if server.group is not None and server.group.user is not None
         },
     )
-
-
-def _without_go_betweens(
-    snapshot: HostSnapshot, gpus: tuple[GpuReading, ...]
-) -> tuple[HostSnapshot, tuple[GpuReading, ...]]:
-    """Snapshot and GPUs without `GO_BETWEENS`, whose clients are listed themselves."""
-    between = {
-        group.id for group in snapshot.groups or () if group.name in GO_BETWEENS and group.server is None
-    }
-    if not between or snapshot.groups is None:
-        return snapshot, gpus
-    pids = {member.pid for group in snapshot.groups if group.id in between for member in group.computing}
-    left = tuple(
-        gpu
-        if gpu.processes is None
-        else replace(gpu, processes=tuple(process for process in gpu.processes if process.pid not in pids))
-        for gpu in gpus
-    )
-    return replace(
-        snapshot, groups=tuple(group for group in snapshot.groups if group.id not in between)
-    ), left
 
 
 def _address_of_url(url: str) -> tuple[str, int | None]:

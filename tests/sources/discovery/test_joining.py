@@ -1,15 +1,18 @@
 """All that was read of a host, put together: who is read, who pays, what people are told."""
 
+from typing import Any
+
 import pytest
 
 from exporter.engines.launch import Launch
 from exporter.readings import GpuProcess, PodOwnership, ServerKey
 from exporter.sources.discovery import servers
-from exporter.sources.discovery.servers import DiscoveredServer
+from exporter.sources.discovery.servers import DiscoveredServer, DiscoveryResult
 from exporter.sources.endpoints import Target
 from exporter.sources.kubernetes import PodAnnotations
 from exporter.sources.server import ServerContext
 from tests.sources.discovery.builders import (
+    CONTAINERS,
     SECOND,
     api,
     contained,
@@ -265,12 +268,72 @@ def test_a_pod_that_the_kubelet_names_is_called_so() -> None:
     assert holders_by_part(look((gpu(0, 7),), groups, given_out, None)) == {"GPU-0": ["ml/chat"]}
 
 
-def test_the_server_of_mps_holds_nothing_itself() -> None:
-    """Its clients compute through it, are listed beside it, and share the GPU; alone it holds nothing."""
-    go_between = group(3, name="nvidia-cuda-mps-server")
-    shared_by = look((gpu(0, 3, 7, 8),), (go_between, group(7, name="a"), group(8, name="b")))
-    alone = look((gpu(0, 3),), (go_between,))
+MPS = "nvidia-cuda-mps-server"
+GB = 10**9
 
-    assert holders_by_part(shared_by) == {"GPU-0": ["/unmatched:a", "/unmatched:b"]}
-    assert (holders_by_part(alone), alone.unknown_gpus) == ({}, frozenset())
-    assert look((gpu(0, processes=None),), (go_between,)).unknown_gpus == {"GPU-0"}
+
+def used(result: DiscoveryResult) -> dict[str, tuple[int | None, float | None]]:
+    """Memory and utilization of each holder of a host's only GPU, by its name."""
+    return {one.key.server: (one.memory_bytes, one.sm_ratio) for one in result.holders}
+
+
+def test_what_the_server_of_mps_uses_is_its_clients() -> None:
+    """By their memory: of 4 GB, and of half of the GPU, 30 GB beside 10 GB have three parts of four."""
+    clients = group(7, name="a", user=1000), group(8, name="b", user=0)
+    card = gpu(0, GpuProcess(3, 4 * GB, 0.5), GpuProcess(7, 30 * GB, 0.25), GpuProcess(8, 10 * GB))
+
+    assert used(look((card,), (group(3, name=MPS, user=0), *clients))) == {
+        "unmatched:a:user-1000": (33 * GB, 0.625),
+        "unmatched:b": (11 * GB, 0.125),
+    }
+
+
+def test_memory_that_is_not_known_divides_what_mps_uses_equally() -> None:
+    """No byte is lost: 2 and 1 of 3."""
+    clients = group(7, name="a"), group(8, name="b")
+    card = gpu(0, GpuProcess(3, 3), GpuProcess(7), GpuProcess(8, 10))
+
+    assert used(look((card,), (group(3, name=MPS), *clients))) == {
+        "unmatched:a": (1, None),
+        "unmatched:b": (12, None),
+    }
+
+
+@pytest.mark.parametrize(
+    ("mps", "client", "is_client"),
+    [
+        ({"user": 0}, {"user": 1000}, True),
+        ({"user": 0}, {"user": None}, True),
+        ({"user": 1000}, {"user": 1000}, True),
+        ({"user": 1001}, {"user": 1000}, False),
+        ({"user": None}, {"user": None}, False),
+        ({"user": 1000}, {"user": 1000, "container": CONTAINERS[1]}, False),
+        # The uid of a container is its author's choice, root's too.
+        ({"user": 0, "container": CONTAINERS[1]}, {"user": 1000}, False),
+        ({"user": 0, "container": CONTAINERS[1]}, {"user": 0, "container": CONTAINERS[2]}, False),
+        ({"user": 0, "container": CONTAINERS[1]}, {"user": 0, "container": CONTAINERS[1]}, True),
+    ],
+)
+def test_who_is_called_as_mps_computes_for_their_own_user(
+    mps: dict[str, Any], client: dict[str, Any], *, is_client: bool
+) -> None:
+    """And the host's root for anybody. Who has no client pays like any other program."""
+    between, other = group(3, name=MPS, **mps), group(7, name="a", **client)
+    result = look((gpu(0, GpuProcess(3, 4 * GB), GpuProcess(7, 40 * GB)),), (between, other))
+
+    (mine,) = (use for name, use in used(result).items() if name.startswith("unmatched:a"))
+    assert mine == ((44 if is_client else 40) * GB, None)
+    assert sum(memory or 0 for memory, _ in used(result).values()) == 44 * GB
+
+
+def test_mps_without_a_client_holds_its_gpu() -> None:
+    """On the same instance, that is."""
+    between = group(3, name=MPS)
+    card = gpu(0, GpuProcess(3, instance="a"), GpuProcess(7, instance="b"), instances=cut("a", "b"))
+
+    assert holders_by_part(look((gpu(0, 3),), (between,))) == {"GPU-0": [f"/unmatched:{MPS}"]}
+    assert holders_by_part(look((card,), (between, group(7, name="a")))) == {
+        "GPU-0/a": [f"/unmatched:{MPS}"],
+        "GPU-0/b": ["/unmatched:a"],
+    }
+    assert look((gpu(0, processes=None),), (between,)).unknown_gpus == {"GPU-0"}
