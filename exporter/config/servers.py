@@ -330,7 +330,8 @@ SPANS_HOSTS = Key(
 ROLE = Key(
     "role",
     Choice(("both", "prefill", "decode")),
-    "Its role in a pair with prefill on one server and decode on the other; `both` is no pair.",
+    "Its role in a pair with prefill on one server and decode on the other. With `both` its command line or "
+    "a label of its pod says it, while its page agrees.",
     default="both",
 )
 ROLE_OF: Final[Mapping[str, Role]] = {"both": "", "prefill": "prefill", "decode": "decode"}

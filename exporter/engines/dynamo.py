@@ -7,7 +7,7 @@ Source: ai-dynamo/dynamo @0014908 `lib/llm/src/http/service/metrics.rs`, ai-dyna
   `dynamo_component`, beside `dynamo_component_*` of its own. `dynamo_component_router_*` repeats lengths.
   Of the engine's process it has no `process_*`; vLLM's `_created` are there.
 - Of a disaggregated pair the component of prefill workers is `prefill`; decode workers have the name of any
-  other worker (`backend`), so that their role is configured.
+  other worker (`backend`), so that their flag, or a label of their pod, says it.
 - The frontend's prompts include cached tokens, told beside them, and move at the first token; generated
   tokens move live. The sum of inter-token latency is decode seconds; time to the first token
   holds the queue's. Of several prompts in one completion the first alone is counted, and what all of them
@@ -20,7 +20,7 @@ Source: ai-dynamo/dynamo @0014908 `lib/llm/src/http/service/metrics.rs`, ai-dyna
 
 from typing import Final
 
-from exporter.engines.sglang import SGLANG
+from exporter.engines.sglang import DISAGGREGATION_MODE, SGLANG
 from exporter.engines.spec import (
     Alternative,
     Command,
@@ -65,6 +65,7 @@ DYNAMO: Final = Engine(
     named_by=TRTLLM.named_by,
     repeated=SGLANG.repeated | TRTLLM.repeated,
     role="dynamo_component",
+    transferred=VLLM.transferred,
     commands=(
         Command(modules=("dynamo.frontend",), port=8000, ports=("--http-port",)),
         Command(  # a worker; its system port comes from the environment (DYN_SYSTEM_PORT)
@@ -79,6 +80,7 @@ DYNAMO: Final = Engine(
                 Factor(("--data-parallel-size", "-dp", "--dp-size"), unless=("--data-parallel-rank",)),
             ),
             max_running=MAX_NUM_SEQS,  # with vLLM inside
+            role=DISAGGREGATION_MODE,
         ),
     ),
     manual=Manual(
@@ -90,9 +92,9 @@ DYNAMO: Final = Engine(
         deployment=(
             "Read every worker, and not the frontend, which counts the same tokens again.",
             "Of a disaggregated pair both count the prompt. A prefill worker is known by its component.",
-            "A decode worker of a pair needs `role: decode`, for its component is that of any other worker.",
+            "A decode worker is known by `--disaggregation-mode`, or by the labels of Dynamo's operator.",
         ),
-        cannot_tell=("That a worker is one of a pair's decode workers.",),
+        cannot_tell=("Without either, that a worker is one of a pair's decode workers.",),
     ),
 )
 

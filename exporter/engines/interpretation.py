@@ -13,6 +13,7 @@ from exporter.engines.spec import (
     Alternative,
     CacheGauge,
     Choice,
+    Count,
     Engine,
     Gauge,
     chosen,
@@ -150,7 +151,7 @@ def _counters(
 ) -> Iterator[CounterReading]:
     for count in alternative.counts:
         created = created_by_series(page, count.name) if engine.created else {}
-        for sample in _samples(engine, page, count.name, count.where, count.unless):
+        for sample in samples_of(engine, page, count):
             yield CounterReading(
                 series=sample.series.key.removeprefix(engine.prefix),
                 model=models.of(sample.series),
@@ -174,6 +175,11 @@ def created_by_series(page: Page, name: str) -> dict[str, Instant]:
         for sample in page.samples.get(created_name(name), ())
         if 0 < sample.value < LATEST_SECONDS
     }
+
+
+def samples_of(engine: Engine, page: Page, count: Count) -> Sequence[Sample]:
+    """The plausible samples of a count."""
+    return _samples(engine, page, count.name, count.where, count.unless)
 
 
 def _samples(engine: Engine, page: Page, name: str, where: Choice, unless: Choice = ()) -> Sequence[Sample]:

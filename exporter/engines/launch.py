@@ -6,14 +6,15 @@ Flags are written with dashes, as documented; Python's argument parsers accept u
 read alike.
 """
 
+import json
 import re
 from collections.abc import Callable, Iterable, Sequence
 from typing import Final
 
 from exporter.engines.catalogue import COMMANDS
-from exporter.engines.spec import Command, Factor, SequenceFlags
+from exporter.engines.spec import Command, Factor, RoleFlag, SequenceFlags
 from exporter.frozen import dataclass
-from exporter.readings import SEQUENCES_MAX, SequenceLimit, label
+from exporter.readings import SEQUENCES_MAX, Role, SequenceLimit, label
 
 WORDS_MAX: Final = 512
 """Words of a command line that are read; a long one has about a hundred."""
@@ -69,6 +70,7 @@ class Launch:
     `serves` is false for a follower, whose API is on another host. `part` belongs to a server, and is none.
     `routes` is true for a router, which starts a server for each model.
     `max_running` is the largest number of sequences that it runs at once, `None` without a flag.
+    `role` is its part of a disaggregated pair, empty without one.
     """
 
     engine: str
@@ -87,6 +89,7 @@ class Launch:
     part: bool = False
     routes: bool = False
     max_running: SequenceLimit | None = None
+    role: Role = ""
 
 
 class _Options:
@@ -211,6 +214,8 @@ def _launch(engine: str, command: Command, rest: list[str] | None) -> Launch:
     valued |= {flag for factor in command.world_factors for flag in (*factor.flags, *factor.narrowed)}
     if command.max_running is not None:
         valued |= {*command.max_running.flags}
+    if command.role is not None:
+        valued |= {*command.role.flags}
     options = _Options(rest or (), frozenset(valued))
     stated, host = options.number(command.ports), options.value(command.hosts) or command.host
     if address := options.value(command.addresses):
@@ -240,6 +245,7 @@ def _launch(engine: str, command: Command, rest: list[str] | None) -> Launch:
         part=command.part,
         routes=options.has(command.routes) and not options.has(command.models),
         max_running=None if command.max_running is None else _max_running(command.max_running, options),
+        role="" if command.role is None else _role(command.role, options),
     )
 
 
@@ -285,6 +291,18 @@ def _max_running(stated: SequenceFlags, options: _Options) -> SequenceLimit | No
     if sequences is None or not 0 < sequences <= SEQUENCES_MAX:
         return None
     return None if options.has(stated.unknown_with) and not shared else SequenceLimit(sequences, shared)
+
+
+def _role(stated: RoleFlag, options: _Options) -> Role:
+    key = stated.key.replace("_", "-")
+    value: object = options.value([f"{flag}.{key}" for flag in stated.flags] if key else stated.flags)
+    if key and not value:
+        try:
+            document = json.loads(options.value(stated.flags))
+        except (ValueError, RecursionError):
+            return ""
+        value = document.get(stated.key) if isinstance(document, dict) else None
+    return next((role for name, role in stated.roles if name == value), "")
 
 
 def _port(port: int | None) -> int | None:

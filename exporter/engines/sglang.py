@@ -46,6 +46,7 @@ from exporter.engines.spec import (
     Gauge,
     LatencyHistogram,
     Manual,
+    RoleFlag,
     SequenceFlags,
     counter,
     prompt_holding,
@@ -77,6 +78,11 @@ def _timed(name: str, before: str = "") -> Alternative:
         ),
     )
 
+
+DISAGGREGATION_MODE: Final = RoleFlag(
+    ("--disaggregation-mode",), (("prefill", "prefill"), ("decode", "decode"))
+)
+"""Also of Dynamo's workers, of each engine (components/src/dynamo/common/backend)."""
 
 SGLANG: Final = Engine(
     name="sglang",
@@ -168,6 +174,7 @@ SGLANG: Final = Engine(
             max_running=SequenceFlags(
                 ("--max-running-requests",), shared_with=_DIVIDED, unknown_with=_DATA_PARALLEL
             ),
+            role=DISAGGREGATION_MODE,
         ),
     ),
     manual=Manual(

@@ -14,7 +14,7 @@ from typing import Any, Final, Literal, TypeAlias
 
 from exporter.engines.exposition import Page, WantedSeries
 from exporter.frozen import dataclass
-from exporter.readings import KINDS, LatencyBasis, Objective, Quantity
+from exporter.readings import KINDS, LatencyBasis, Objective, Quantity, Role
 
 Choice: TypeAlias = tuple[tuple[str, tuple[str, ...]], ...]
 """Labels with their accepted values; a label that a series lacks has the value ''."""
@@ -241,6 +241,18 @@ class SequenceFlags:
 
 
 @dataclass(frozen=True, slots=True)
+class RoleFlag:
+    """Flags whose value says which part of a disaggregated pair a server is; other values say nothing.
+
+    With a `key` the value is a JSON object, and that key of it says so; `--flag.key` sets it as well.
+    """
+
+    flags: tuple[str, ...]
+    roles: tuple[tuple[str, Role], ...]
+    key: str = ""
+
+
+@dataclass(frozen=True, slots=True)
 class Command:
     """One way in which an engine's API server is started.
 
@@ -292,6 +304,8 @@ class Command:
     routes: tuple[str, ...] = ()
     max_running: SequenceFlags | None = None
 
+    role: RoleFlag | None = None
+
 
 LOOPBACK: Final = "127.0.0.1"
 
@@ -310,6 +324,7 @@ class Engine:
     `repeated` are labels of ranks that all count the same work: series that differ only in them are one
     series with the largest value, so that the work counts once whichever ranks are on the page.
     `role` is a label whose values prefill and decode name the part of a disaggregated pair.
+    `transferred` counts prompt tokens whose KV cache another engine filled; alternatives, best first.
     `running` and `waiting` list alternatives, best first; so do `max_running`, the largest number of requests
     that run at once, and `kv_cache`; and so do `first_token` and `per_token`, the histograms of latencies.
     The process is identified by `PROCESS_START`, else by the oldest `created` series, else by the response
@@ -333,6 +348,7 @@ class Engine:
     groups: tuple[Group, ...]
     default_path: str = "/metrics"
     models: tuple[str, ...] = ()
+    transferred: tuple[Count, ...] = ()
     running: tuple[Gauge, ...] = ()
     waiting: tuple[Gauge, ...] = ()
     max_running: tuple[Gauge, ...] = ()

@@ -40,6 +40,7 @@ from exporter.engines.spec import (
     LatencyHistogram,
     Manual,
     MetadataQuery,
+    RoleFlag,
     SequenceFlags,
     counter,
     phase_seconds,
@@ -67,6 +68,13 @@ def _less(*hits: str) -> Alternative:
         ),
     )
 
+
+KV_ROLE: Final = RoleFlag(
+    ("--kv-transfer-config",),
+    (("kv_producer", "prefill"), ("kv_consumer", "decode")),  # kv_both says nothing
+    key="kv_role",
+)
+"""Also of what starts vLLM's engine with its flags (vllm/config/kv_transfer.py)."""
 
 _WORLD_FACTORS: Final = (
     Factor(("--tensor-parallel-size", "-tp")),
@@ -130,6 +138,10 @@ VLLM: Final = Engine(
         ),
         counter("vllm:num_preemptions_total", "preemptions"),
     ),
+    transferred=(
+        Count("vllm:prompt_tokens_by_source_total", "prompt", where=(("source", ("external_kv_transfer",)),)),
+        Count("vllm:external_prefix_cache_hits_total", "prompt"),
+    ),
     running=(Gauge("vllm:num_requests_running"),),
     waiting=(Gauge("vllm:num_requests_waiting"),),
     kv_cache=(CacheGauge("vllm:kv_cache_usage_perc"), CacheGauge("vllm:gpu_cache_usage_perc")),
@@ -159,6 +171,7 @@ VLLM: Final = Engine(
             ranks=("--node-rank", "-r"),
             followers=("--headless",),
             max_running=MAX_NUM_SEQS,
+            role=KV_ROLE,
         ),
     ),
     manual=Manual(
@@ -169,7 +182,7 @@ VLLM: Final = Engine(
         deployment=(
             "Several API servers of one deployment answer with one merged page: read one of them.",
             "With external load balancing each data-parallel rank has a page of its own: read all of them.",
-            "A server of a disaggregated pair does not say which one it is: configure its role.",
+            "The command line of a disaggregated pair has its `kv_role`; with `kv_both` configure `role`.",
         ),
         cannot_tell=(
             "Which LoRA adapter a token was for; a [gateway](#gateways) may.",

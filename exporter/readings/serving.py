@@ -35,6 +35,19 @@ Role = Literal["", "prefill", "decode"]
 """Part of a disaggregated pair; empty for a server that does both."""
 
 
+ROLE_REMEDY: Final = (
+    "Tokens of a disaggregated pair are on both pages: set `role: prefill` or `role: decode` in `servers`."
+)
+"""What to do about a server whose role is in doubt."""
+
+
+class RoleClaim(NamedTuple):
+    """A role that a server has by a source, such as its command line or a label of its pod."""
+
+    role: Role
+    source: str
+
+
 DividedBy = Literal["team", "adapter"]
 """Labels of a gateway that divide a server: teams of clients, or LoRA adapters."""
 
@@ -227,6 +240,8 @@ class ServerReading:
     latencies: tuple[LatencyReading, ...] | None = None
     counted_at: str | None = None
     peer: Peer | None = field(default=None, compare=False)
+    role_doubt: str = ""
+    """Why it has no role although it may be part of a pair, as a clause; empty for none."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -20,6 +20,7 @@ from exporter.reports.server_findings import (
     discovery_findings,
     gateway_findings,
     level_findings,
+    role_findings,
     unmatched_server_findings,
 )
 from exporter.sources.configured import missing_gpus, returned_gpus
@@ -143,6 +144,7 @@ def host_findings(
     yield from _duplicate_findings(inputs.servers)
     yield from gateway_findings(inputs.gateways, inputs.servers)
     yield from level_findings(inputs.servers, config.engines)
+    yield from role_findings(inputs.servers)
     yield from comparison_findings(config, servers, policy.tariff.catalogue)
     for gone in returned_gpus(config.retired, now, (reading.gpu for reading in inputs.gpus or ())):
         yield Finding(

@@ -8,6 +8,7 @@ from exporter.cost.division import consumer_of
 from exporter.cost.postings import OTHER
 from exporter.engines import Described, described
 from exporter.readings import (
+    ROLE_REMEDY,
     Division,
     ServerKey,
     ServerReading,
@@ -110,6 +111,14 @@ def level_findings(servers: Iterable[ServerAnswer], engines: Described = ()) -> 
             f"server {name} has `slo: {{{objective}_seconds}}`, and {title} reports no such latency: its "
             "share stays absent. Remove the key, or measure it at a gateway.",
         )
+
+
+def role_findings(servers: Iterable[ServerAnswer]) -> Iterator[Finding]:
+    """Servers that may be part of a disaggregated pair and have no role, each once."""
+    doubts = {server.reading.key.name: server.reading.role_doubt for server in servers}
+    for name, doubt in doubts.items():
+        if doubt:
+            yield Finding("warning", f"server {name} has no role: {doubt}. {ROLE_REMEDY}")
 
 
 def _divided(

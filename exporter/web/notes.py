@@ -4,7 +4,7 @@ from collections.abc import Iterable, Iterator, Mapping
 from itertools import chain
 from typing import Final
 
-from exporter.readings import Gpu, label
+from exporter.readings import ROLE_REMEDY, Gpu, label
 from exporter.report import CommittedTotals, Report, SourceRow
 from exporter.tariff.price_file import age_warning
 from exporter.tariff.rate import Derivation
@@ -41,7 +41,8 @@ def notes(report: Report, month: str | None, projected: Mapping[str, float], *, 
     if not stale and not report.gpus and any(row.source == NVML and row.up for row in report.sources):
         yield "NVML lists no GPU: nothing is charged."
     if not stale:
-        yield from chain(_down(report, nvml=False), _unread(report), _refused(report), _unpriced(report))
+        yield from chain(_down(report, nvml=False), _unread(report), _without_role(report))
+        yield from chain(_refused(report), _unpriced(report))
     yield from _gpus(report, stale=stale)
     if report.totals is not None and report.totals.uncharged:
         lost, days = seconds(report.totals.uncharged), report.totals.uncharged / NANOSECONDS_PER_DAY
@@ -146,6 +147,15 @@ def _unread(report: Report) -> Iterator[str]:
         yield f"Server {key.name} is not read: {reason.problem}. {reason.remedy}."
     if further := unread[MOST_SOURCES:]:
         yield f"Further servers that are not read: {len(further)}."
+
+
+def _without_role(report: Report) -> Iterator[str]:
+    """Servers that may be one of a disaggregated pair."""
+    doubts = {row.key.name: row.role_doubt for row in report.servers if row.role_doubt}
+    for name, doubt in sorted(doubts.items())[:MOST_SOURCES]:
+        yield f"Server {name} has no role: {label(doubt)}. {ROLE_REMEDY}"
+    if (further := len(doubts) - MOST_SOURCES) > 0:
+        yield f"Further servers without a role: {further}."
 
 
 def _refused(report: Report) -> Iterator[str]:

@@ -211,6 +211,40 @@ def test_how_many_gpus_a_servers_page_tells_of(line: str, gpu_count: int | None)
     assert parse_launch(line).world_size == gpu_count
 
 
+PRODUCER = '{"kv_connector": "ExampleConnector", "kv_role": "kv_producer"}'
+CONSUMER = PRODUCER.replace("kv_producer", "kv_consumer")
+
+
+@pytest.mark.parametrize(
+    ("argv", "role"),
+    [
+        (["vllm", "serve", "m", "--kv-transfer-config", PRODUCER], "prefill"),
+        (["vllm", "serve", "m", "--kv_transfer_config", CONSUMER], "decode"),
+        (["vllm", "serve", f"--kv-transfer-config={CONSUMER}", "m"], "decode"),
+        (["vllm", "serve", "m", "--kv-transfer-config.kv_role", "kv_producer"], "prefill"),
+        (["vllm", "serve", "m", "--kv-transfer-config.kv_role=kv_consumer"], "decode"),
+        (["vllm", "serve", "m", "--kv-transfer-config", PRODUCER.replace("kv_producer", "kv_both")], ""),
+        (["vllm", "serve", "m", "--kv-transfer-config", "[" * 100_000], ""),
+        (["vllm", "serve", "m", "--kv-transfer-config", "[]"], ""),
+        (["vllm", "serve", "m", "--kv-transfer-config", '{"kv_role": ["kv_producer"]}'], ""),
+        (["vllm", "serve", "m", "--kv-transfer-config", "kv_producer"], ""),
+        (["vllm", "serve", "m", "--kv-transfer-config"], ""),
+        (["vllm", "serve", "m"], ""),
+        (["sglang", "serve", "--model", "m", "--disaggregation-mode", "prefill"], "prefill"),
+        (["sglang", "serve", "--model", "m", "--disaggregation-mode=decode"], "decode"),
+        (["sglang", "serve", "--model", "m", "--disaggregation-mode", "null"], ""),
+        (["python3", "-m", "dynamo.vllm", "--model", "m", "--disaggregation-mode", "decode"], "decode"),
+        (["python3", "-m", "dynamo.vllm", "--model", "m", "--disaggregation-mode", "agg"], ""),
+        (["VLLM::APIServer_0"], ""),
+    ],
+)
+def test_the_role_in_a_pair_is_a_flag(argv: list[str], role: str) -> None:
+    """A value that names no part, and one that is no JSON, name none."""
+    launched = launch(argv)
+    assert launched is not None
+    assert launched.role == role
+
+
 @pytest.mark.parametrize(
     ("line", "limit"),
     [

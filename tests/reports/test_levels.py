@@ -1,5 +1,7 @@
 """What check-config and the doctor say of service levels."""
 
+from dataclasses import replace
+
 from exporter.config.settings import Config, ConfiguredServer, ServerMatch, ServerRule
 from exporter.cost.policy import CostPolicy
 from exporter.readings import ServerKey, ServerReading, ServiceLevel
@@ -32,6 +34,18 @@ def test_an_objective_that_the_engine_does_not_report_is_found_once() -> None:
         )
     ]
     assert len([text for text in findings(reading("llamacpp", BOTH)) if "slo" in text]) == 2
+
+
+def test_a_server_without_a_role_is_found_once() -> None:
+    """With what disagrees."""
+    doubtful = replace(reading("vllm", None), role_doubt="its page disagrees")
+
+    assert [text for text in findings(doubtful, doubtful) if "role" in text] == [
+        (
+            "server ml/chat has no role: its page disagrees. Tokens of a disaggregated pair are on both "
+            "pages: set `role: prefill` or `role: decode` in `servers`."
+        )
+    ]
 
 
 def test_nothing_is_found_where_the_engine_reports_it_or_is_not_known() -> None:

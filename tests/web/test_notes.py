@@ -198,6 +198,23 @@ def test_a_server_that_is_down_is_noted_with_its_remedy(make_report: MakeReport)
     ]
 
 
+def test_a_server_of_a_pair_without_a_role_is_noted(make_report: MakeReport) -> None:
+    """Once, whatever the number of its endpoints; eight by name."""
+    report = well(make_report)
+    doubtful = [
+        ServerReading(ServerKey("", f"s{number}"), "http://a", up=True, role_doubt="its page disagrees")
+        for number in (*range(10), 0)
+    ]
+    notes = noted(replace(report, servers=(*report.servers, *doubtful)))
+
+    assert notes[0] == (
+        "Server s0 has no role: its page disagrees. Tokens of a disaggregated pair are on both pages: set "
+        "`role: prefill` or `role: decode` in `servers`."
+    )
+    assert len(notes) == 9
+    assert notes[8] == "Further servers without a role: 2."
+
+
 def test_many_servers_that_are_not_read_are_counted(make_report: MakeReport) -> None:
     """Eight are named, each once."""
     unread = tuple(UnreadServer(ServerKey("", f"a{n % 10}"), UnreadReason.NO_TOKENS) for n in range(20))

@@ -14,6 +14,7 @@ from exporter.readings import (
     GpuReading,
     Holder,
     PodOwnership,
+    RoleClaim,
     ServerKey,
     UnreadReason,
     UnreadServer,
@@ -179,6 +180,10 @@ def _server_context(server: NamedServer, moment: ScanTime) -> ServerContext:
         started=started,
         spans_hosts=(rule is not None and rule.spans_hosts) or (pod is not None and pod.spans_hosts),
         role="" if rule is None else rule.role,
+        role_claims=(
+            *((RoleClaim(launch.role, "its command line"),) if launch is not None and launch.role else ()),
+            *(() if pod is None else pod.role_claims),
+        ),
         world_size=None if launch is None else launch.world_size,
         max_running=None if launch is None else launch.max_running,
         metrics_off=launch is not None

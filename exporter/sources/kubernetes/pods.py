@@ -19,7 +19,7 @@ from exporter.config.servers import FIRST_TOKEN_SECONDS_MAX, PER_TOKEN_SECONDS_M
 from exporter.config.settings import PodLabels
 from exporter.cost.postings import OTHER, UNALLOCATED
 from exporter.frozen import dataclass
-from exporter.readings import LABEL_CHARACTERS, ServiceLevel, label
+from exporter.readings import LABEL_CHARACTERS, Role, RoleClaim, ServiceLevel, label
 from exporter.units import Nanoseconds
 
 ContainerRole = Literal["container", "init", "ephemeral"]
@@ -86,6 +86,13 @@ class PodAnnotations:
 
 NO_ANNOTATIONS: Final = PodAnnotations()
 
+ROLE_LABELS: Final = (
+    "llm-d.ai/role",  # llm-d-inference-scheduler: pkg/plugins/filter/roles.go; also prefill-decode, both
+    "nvidia.com/dynamo-component-type",  # ai-dynamo/dynamo: deploy/operator/internal/consts/consts.go
+    "nvidia.com/dynamo-sub-component-type",  # there, beside a component type of worker
+)
+"""Labels of pods that have the values prefill and decode, among others that name no role."""
+
 GROUP_SIZE: Final = "leaderworkerset.sigs.k8s.io/size"
 """On each pod of a LeaderWorkerSet: how many pods serve together."""
 
@@ -114,6 +121,17 @@ class Pod:
     pod_annotations: PodAnnotations = NO_ANNOTATIONS
     product: str = ""
     team: str = ""
+
+    @property
+    def role_claims(self) -> tuple[RoleClaim, ...]:
+        """Its part of a disaggregated pair, by the labels of those that deploy pairs."""
+        roles: tuple[Role, ...] = ("prefill", "decode")
+        return tuple(
+            RoleClaim(role, f"label {name}")
+            for name in ROLE_LABELS
+            for role in roles
+            if self.labels.get(name) == role
+        )
 
     @property
     def spans_hosts(self) -> bool:

@@ -28,6 +28,7 @@ from exporter.engines import (
     wanted,
 )
 from exporter.engines.llamacpp import LLAMACPP
+from exporter.engines.roles import agreed_role
 from exporter.frozen import dataclass, replace
 from exporter.readings import (
     Division,
@@ -35,6 +36,7 @@ from exporter.readings import (
     Peer,
     ReadFailedError,
     Role,
+    RoleClaim,
     SequenceLimit,
     ServerKey,
     ServerReading,
@@ -63,6 +65,7 @@ class ServerContext:
     `max_running` is the largest number of sequences that it runs at once, by its command line.
     `division` is its division by a gateway. `metrics_off`: its command line switches metrics off, or not on;
     a file or its environment may do so, and it is read until it refuses.
+    `role` is configured; without one `role_claims` are held against the page.
     `slo` is its service level: without one no latency histogram is read.
     """
 
@@ -72,6 +75,7 @@ class ServerContext:
     absent_at: Instant | None = None
     spans_hosts: bool = False
     role: Role = ""
+    role_claims: tuple[RoleClaim, ...] = ()
     world_size: int | None = None
     max_running: SequenceLimit | None = None
     division: Division | None = None
@@ -335,7 +339,10 @@ class ServerSource(EndpointSource):
         interpretation = self._interpreted(engine, page, answer)
         bad = self._context.slo is not None and interpretation.latencies is None
         self._note_errors(page, implausible=interpretation.implausible, bad_histograms=int(bad))
-        return self._reading(engine, interpretation, answer.peer)
+        role, doubt = self._context.role, ""
+        if not role:
+            role, doubt = agreed_role(self._context.role_claims, engine, page, interpretation)
+        return replace(self._reading(engine, interpretation, answer.peer), role=role, role_doubt=doubt)
 
     def _fetch_body(self, path: str) -> bytes:
         with self._parse_lock.left():
@@ -451,7 +458,6 @@ class ServerSource(EndpointSource):
             identity=interpretation.identity or self._context.identity,
             started=interpretation.started or self._context.started,
             absent_at=self._context.absent_at,
-            role=self._context.role or interpretation.role,
             spans_hosts=self._context.spans_hosts,
             world_size=self._context.world_size,
             division=self._division,

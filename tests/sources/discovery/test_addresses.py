@@ -219,6 +219,15 @@ def test_a_rule_that_says_nothing_changes_nothing() -> None:
     assert (target.server_context.role, target.server_context.spans_hosts) == ("", True)
 
 
+def test_a_label_names_a_role() -> None:
+    """It is held against the page; what a rule says is not."""
+    labeled = pod("a-0", "a", labels={"llm-d.ai/role": "decode"})
+    (target,) = look((gpu(0, 7),), (in_pod(),), pods=(labeled,)).targets
+
+    assert target.server_context.role == ""
+    assert target.server_context.role_claims == (("decode", "label llm-d.ai/role"),)
+
+
 def test_a_rule_for_what_is_no_known_engine() -> None:
     """A pod is asked at its own address; elsewhere nobody knows the network, so that a url is needed."""
     how = rule("mine", process="my-engine", metrics_port=9400)

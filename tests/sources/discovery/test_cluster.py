@@ -109,6 +109,32 @@ def test_a_pod_of_a_group_spans_hosts(size: str | None, *, spans: bool) -> None:
     assert cluster_source.spans_hosts is spans
 
 
+@pytest.mark.parametrize(
+    ("labels", "claims"),
+    [
+        ({"llm-d.ai/role": "prefill"}, [("prefill", "label llm-d.ai/role")]),
+        ({"llm-d.ai/role": "prefill-decode"}, []),
+        (
+            {
+                "nvidia.com/dynamo-component-type": "worker",
+                "nvidia.com/dynamo-sub-component-type": "decode",
+            },
+            [("decode", "label nvidia.com/dynamo-sub-component-type")],
+        ),
+        (
+            {"nvidia.com/dynamo-component-type": "decode"},
+            [("decode", "label nvidia.com/dynamo-component-type")],
+        ),
+        ({"role": "prefill"}, []),
+    ],
+)
+def test_the_labels_of_a_pod_name_its_role(labels: dict[str, str], claims: list[tuple[str, str]]) -> None:
+    """Those of llm-d, and of either release of Dynamo's operator."""
+    pod = kubernetes.Pod("ml", "r1-0", "u", kubernetes.Workload("Deployment", "r1"), labels=labels)
+
+    assert [tuple(claim) for claim in pod.role_claims] == claims
+
+
 def test_what_was_told_stands_for_five_minutes() -> None:
     """A kubelet restarts; after that nobody knows what pods are called, which is not that there are none."""
     cluster_source = ClusterSource()
