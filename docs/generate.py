@@ -18,6 +18,7 @@ from generators import (
     platforms,
     prices,
     scenario_keys,
+    security,
     unread,
     web,
 )
@@ -44,6 +45,7 @@ REGIONS: dict[tuple[str, str], Callable[[], str]] = {
     **outbound.REGIONS,
     **platforms.REGIONS,
     **prices.REGIONS,
+    **security.REGIONS,
     **web.REGIONS,
 }
 """The function for each generated region of a hand-written page, by page and name of the region."""

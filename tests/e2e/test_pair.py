@@ -143,7 +143,14 @@ def test_a_pair_whose_command_lines_say_both_is_noted(tmp_path: Path, gpus: Fake
 
 
 def test_a_command_line_that_its_page_contradicts_counts_all(tmp_path: Path, gpus: FakeNvml) -> None:
-    """Both say the wrong role: no token is left out, and `doctor` says what disagrees."""
+    """Both say the wrong role: no token is left out, and `doctor` says what disagrees.
+
+    Attempt: a command line claims a role of a pair that the page contradicts
+
+    Result: the server has no role, and its tokens count whole
+
+    Left: a role of its own server that its page agrees with
+    """
     daemon = Daemon(tmp_path, "interval: 1s\n", gpus.environment())
     with pair(tmp_path, gpus, "kv_consumer", "kv_producer") as (names, pages), daemon:
         page = read(daemon, pages, names)

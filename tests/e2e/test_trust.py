@@ -148,7 +148,14 @@ def counted(daemon: Daemon) -> Page | None:
 
 
 def test_money_stays_with_whom_the_port_is(host: Host) -> None:
-    """One GPU of three is the product's: not that of the program which names the same port."""
+    """One GPU of three is the product's: not that of the program which names the same port.
+
+    Attempt: a command line names the port of another user's server
+
+    Result: its GPU is paid for under a name of its own; `doctor` reports the claim
+
+    Left: the name of its own GPU's cost
+    """
     assert host.page.sum("inference_cost_dollars_per_hour", product="chat") == pytest.approx(PRICE)
     assert host.page.sum("inference_cost_dollars_per_hour", product="unassigned") == pytest.approx(2 * PRICE)
     servers = {labels["server"] for labels, _ in host.page.rows["inference_server_gpu_share_ratio"]}
@@ -156,14 +163,28 @@ def test_money_stays_with_whom_the_port_is(host: Host) -> None:
 
 
 def test_a_token_goes_to_the_user_that_it_is_for(host: Host) -> None:
-    """And to nobody who calls a program the same."""
+    """And to nobody who calls a program the same.
+
+    Attempt: a program has the name of the server whose entry has a token
+
+    Result: no token
+
+    Left: requests to its own page, without a token
+    """
     assert f"Bearer {TOKEN}" in host.sent("victim")
     assert "Bearer" not in host.sent("stranger") + host.sent("thief")
     assert "/metrics" in host.sent("stranger")
 
 
 def test_tokens_are_those_of_the_page_behind_the_port(host: Host) -> None:
-    """A stranger's page counts for the stranger."""
+    """A stranger's page counts for the stranger.
+
+    Attempt: a page has invented counts
+
+    Result: they are its own server's tokens
+
+    Left: its own tokens, and the price per token from them
+    """
     served = host.page.tokens("chat")
     assert served["prompt"] in (
         500,
