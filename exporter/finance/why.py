@@ -10,13 +10,19 @@ the old values of those after it:
 3. tokens: more or fewer tokens an hour, of the old mix of models
 4. mix: another mix of models, at their old GPU time per token
 5. gpus: more or fewer GPUs for the same work: GPU time per token, and work without tokens
-6. price: another price of a GPU-hour
+6. hardware mix: GPUs of another price in place of as many others
+7. price: another price of an hour of the same GPUs
+
+A GPU of both periods is the same GPU, and the others of a GPU model are the same as before. More or fewer
+GPUs are at their own price: a dearer host that joins is `gpus`, and no price. Who held which GPU is known by
+product and team; a server has its part of what their GPUs changed. Without GPU time by GPU, as from a
+Prometheus, all that is left is `price`.
 
 A model that is new has its new GPU time per token and price in the old period too, and one that is gone its
 old ones in the new period. Overheads, corrections and money without rows are differences of their own.
 """
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Collection, Iterable, Iterator, Mapping
 from dataclasses import field
 from fractions import Fraction
 from typing import Final, Literal, get_args
@@ -25,7 +31,7 @@ from exporter.cost.explanation import HARDWARE
 from exporter.cost.postings import CostOwner, OwnerPhase
 from exporter.frozen import dataclass
 from exporter.ledger.history import HistorySums, MonthRecord
-from exporter.readings import ServerKey
+from exporter.readings import Gpu, ServerKey
 from exporter.tariff.tariff import ENERGY
 from exporter.units import NANOSECONDS_PER_HOUR, Nanoseconds, Picodollars
 
@@ -35,6 +41,7 @@ EffectName = Literal[
     "tokens",
     "mix",
     "gpus",
+    "hardware mix",
     "price",
     "overheads",
     "corrections",
@@ -60,6 +67,9 @@ class Scope:
 
 
 EVERYTHING: Final = Scope()
+
+Payer = tuple[str, str]
+"""Product and team."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -137,6 +147,7 @@ class _Server:
     gpu_time: Nanoseconds = 0
     idle: Nanoseconds = 0
     models: dict[str, _Model] = field(default_factory=dict)
+    paid_by: dict[Payer, Picodollars] = field(default_factory=dict)
 
     def served(self) -> Iterator[tuple[str, _Model]]:
         """Models with tokens and GPU time of their own."""
@@ -154,11 +165,26 @@ class _Server:
 
 
 @dataclass(slots=True)
+class _Hardware:
+    """A GPU, or all of one model, in one period. `holders` is its time by product and team."""
+
+    cost: Picodollars = 0
+    time: Nanoseconds = 0
+    holders: dict[Payer, Fraction] = field(default_factory=dict)
+
+    @property
+    def price(self) -> Fraction:
+        """Picodollars of a nanosecond."""
+        return Fraction(self.cost, self.time)
+
+
+@dataclass(slots=True)
 class _Period:
     servers: dict[ServerKey, _Server] = field(default_factory=dict)
     total: Picodollars = 0
     corrections: Picodollars = 0
     fleet_overheads: Picodollars = 0
+    gpu_models: frozenset[str] = frozenset()
 
     def server(self, key: ServerKey) -> _Server:
         return self.servers.setdefault(key, _Server())
@@ -185,10 +211,14 @@ def compare(first: ComparedPeriod, second: ComparedPeriod, scope: Scope = EVERYT
     """
     before, after = _period(first, scope), _period(second, scope)
     growth = _growth(before, after, first.length, second.length)
+    composition = _composition(first, second)
     parts: dict[tuple[ServerKey, EffectName], Fraction] = {}
     for key in sorted(before.servers.keys() | after.servers.keys()):
         one, other = before.servers.get(key, _Server()), after.servers.get(key, _Server())
-        for name, value in _machine(one, other, first.length, second.length, growth):
+        effects = _machine(one, other, first.length, second.length, growth)
+        if key in composition:
+            effects = _with_hardware(list(effects), *composition[key])
+        for name, value in effects:
             parts[key, name] = parts.get((key, name), Fraction()) + value
     rounded = _rounded(parts, after.sum("machine") - before.sum("machine"))
     for key in before.servers.keys() | after.servers.keys():
@@ -213,7 +243,7 @@ def compare(first: ComparedPeriod, second: ComparedPeriod, scope: Scope = EVERYT
 
 def _period(period: ComparedPeriod, scope: Scope) -> _Period:
     record, sums = period.record, period.record.sums or HistorySums()
-    result = _Period()
+    result = _Period(gpu_models=frozenset(gpu.gpu_model for gpu, _component in sums.gpu_cost))
     for (owner, component, _basis), amount in sums.server_cost.items():
         whole = CostOwner(*owner, "")
         if not scope.has(whole):
@@ -221,6 +251,8 @@ def _period(period: ComparedPeriod, scope: Scope) -> _Period:
         server = result.server(whole.key)
         if component in MACHINE:
             server.machine += amount
+            payer = owner.product, owner.team
+            server.paid_by[payer] = server.paid_by.get(payer, 0) + amount
         else:
             server.overheads += amount
     for owner_phase, duration in sums.held.items():
@@ -291,6 +323,120 @@ def _machine(
         yield "price", Fraction(other.machine)
 
 
+def _with_hardware(
+    effects: list[tuple[EffectName, Fraction]], more_or_fewer: Fraction, mix: Fraction
+) -> Iterator[tuple[EffectName, Fraction]]:
+    """The effects with what hardware changed taken from the price.
+
+    `more_or_fewer` goes to the effects that added or took GPU time, whichever is more.
+    """
+    yield from effects
+    yield "hardware mix", mix
+    yield "price", -more_or_fewer - mix
+    quantities = [(name, value) for name, value in effects if name in ("idle", "tokens", "mix", "gpus")]
+    change = sum(value for _name, value in quantities)
+    causes = [(name, value) for name, value in quantities if value * change > 0]
+    whole = sum((value for _name, value in causes), Fraction())
+    for name, value in causes:
+        yield name, more_or_fewer * value / whole
+    if not causes:
+        yield "gpus", more_or_fewer
+
+
+def _composition(first: ComparedPeriod, second: ComparedPeriod) -> dict[ServerKey, tuple[Fraction, Fraction]]:
+    """By server, what is another price because its GPUs are others: more or fewer, and in place of others.
+
+    That is what the mean price of each server's GPU-hours changed, less what prices of the same GPUs did.
+    """
+    before, after = _period(first, EVERYTHING), _period(second, EVERYTHING)
+    changes = _hardware_changes(first, second)
+    by_payer: dict[Payer, dict[ServerKey, Fraction]] = {}
+    price_effects: dict[Payer, Fraction] = {}
+    for key, server in after.servers.items():
+        old = before.servers.get(key, _Server())
+        price = old.price
+        paid = {payer: server.paid_by.get(payer, 0) + old.paid_by.get(payer, 0) for payer in server.paid_by}
+        payer = max(paid, key=lambda each: (paid[each], each), default=("", ""))
+        if price is None or payer not in changes or not server.gpu_time:
+            continue
+        by_payer.setdefault(payer, {})[key] = server.machine - server.gpu_time * price
+        same = price_effects.get(payer, Fraction())
+        price_effects[payer] = same + server.machine * changes[payer][0]
+    composition: dict[ServerKey, tuple[Fraction, Fraction]] = {}
+    for payer, changed in by_payer.items():
+        times = {key: Fraction(after.servers[key].gpu_time) for key in changed}
+        of_hardware = _dealt(sum(changed.values()) - price_effects[payer], changed, times)
+        mixes = _dealt(changes[payer][1], of_hardware, times)
+        for key in changed:
+            mix = mixes.get(key, Fraction())
+            composition[key] = of_hardware.get(key, Fraction()) - mix, mix
+    return composition
+
+
+def _dealt(
+    amount: Fraction, weights: Mapping[ServerKey, Fraction], times: Mapping[ServerKey, Fraction]
+) -> dict[ServerKey, Fraction]:
+    """An amount over servers by those of their weights that have its sign, by GPU time if none has."""
+    of_sign = {key: weight for key, weight in weights.items() if weight * amount > 0} or times
+    whole = sum(of_sign.values())
+    return {key: amount * weight / whole for key, weight in of_sign.items()}
+
+
+def _hardware_changes(
+    first: ComparedPeriod, second: ComparedPeriod
+) -> dict[Payer, tuple[Fraction, Fraction]]:
+    """By product and team: what part of the new cost is a price of the same GPUs, and the hardware mix."""
+    old_sums, new_sums = first.record.sums or HistorySums(), second.record.sums or HistorySums()
+    both = old_sums.gpu_held.keys() & new_sums.gpu_held.keys()
+    before, after = _hardware(old_sums, both), _hardware(new_sums, both)
+    per_hour = Fraction(second.length, first.length)
+    old_prices = {name: each.price for name, each in (after | before).items()}
+    changes: dict[Payer, tuple[Fraction, Fraction]] = {}
+    for payer in sorted({payer for hardware in after.values() for payer in hardware.holders}):
+        new_cost = at_old_prices = Fraction()
+        more: list[tuple[Fraction, Fraction]] = []
+        fewer: list[tuple[Fraction, Fraction]] = []
+        for name, price in old_prices.items():
+            time = after[name].holders.get(payer, Fraction()) if name in after else Fraction()
+            earlier = before[name].holders.get(payer, Fraction()) if name in before else Fraction()
+            if time:
+                new_cost += time * after[name].price
+                at_old_prices += time * price
+            change = time - earlier * per_hour
+            (more if change > 0 else fewer).append((abs(change), abs(change) * price))
+        added, removed = sum(time for time, _cost in more), sum(time for time, _cost in fewer)
+        mix = Fraction()
+        if added and removed:
+            mix = sum(cost for _time, cost in more) / added - sum(cost for _time, cost in fewer) / removed
+        same_gpus = 1 - at_old_prices / new_cost if new_cost else Fraction()
+        changes[payer] = same_gpus, min(added, removed) * mix
+    return changes
+
+
+def _hardware(sums: HistorySums, both: Collection[Gpu]) -> dict[Gpu, _Hardware]:
+    """GPUs of both periods, and the others by their model, with a price."""
+    hardware: dict[Gpu, _Hardware] = {}
+    costs: dict[Gpu, Picodollars] = {}
+    for (gpu, component), amount in sums.gpu_cost.items():
+        if component in MACHINE:
+            costs[gpu] = costs.get(gpu, 0) + amount
+    priced: dict[Gpu, Nanoseconds] = {}
+    for owner, time in sums.owner_held.items():
+        priced[owner.gpu] = priced.get(owner.gpu, 0) + time
+    charged = sums.gpu_owed()
+    for gpu in priced:
+        if charged.get(gpu, 0) > 0:
+            each = hardware.setdefault(gpu if gpu in both else Gpu("", gpu.gpu_model), _Hardware())
+            each.cost += costs.get(gpu, 0)
+            each.time += charged[gpu]
+    for owner, time in sums.owner_held.items():
+        each = hardware.get(owner.gpu if owner.gpu in both else Gpu("", owner.gpu.gpu_model), _Hardware())
+        payer = owner.product, owner.team
+        of_payer = Fraction(max(0, charged.get(owner.gpu, 0)) * time, priced[owner.gpu] or 1)
+        each.holders[payer] = each.holders.get(payer, Fraction()) + of_payer
+    return hardware
+
+
 def _work(
     one: _Model, other: _Model, price: Fraction, per_hour: Fraction, growth: Fraction | None
 ) -> Iterator[tuple[EffectName, Fraction]]:
@@ -343,6 +489,7 @@ def _quantities(period: _Period, compared: ComparedPeriod) -> dict[EffectName, t
             "models served",
         ),
         "gpus": (working / length, "working GPUs"),
+        "hardware mix": (float(len(period.gpu_models)), "GPU models"),
         "price": (
             (period.sum("machine") / 1e12) / (gpu_time / NANOSECONDS_PER_HOUR) if gpu_time else 0.0,
             "dollars a GPU-hour",

@@ -18,6 +18,7 @@ MEANINGS: Final[Mapping[EffectName, str]] = {
     "tokens": "million tokens an hour",
     "mix": "models served",
     "gpus": "working GPUs, mean",
+    "hardware mix": "GPU models",
     "price": "dollars a GPU-hour",
     "overheads": "overheads of hosts",
     "corrections": "adjustments",

@@ -37,6 +37,8 @@ def test_effects_sum_to_the_difference(folder: Path, capsys: pytest.CaptureFixtu
 
     September's 20 dollars would be 20.67 in a month of 744 hours. Half of each month's hours were idle: 12
     against 5 x 744/720 at 2 dollars. Tokens are 100 an hour of metering: 2,400 against 1,000 in time.
+    The price of the first GPU rose by a dollar for 20 hours. The second GPU is dearer from its first hour on:
+    its 3 dollars more than 2 are of idle time and of tokens.
     """
     assert run(*MONTHS, f"--from={folder}", "--json") == 0
     document = json.loads(capsys.readouterr().out)
@@ -47,9 +49,9 @@ def test_effects_sum_to_the_difference(folder: Path, capsys: pytest.CaptureFixtu
     longer = 20 * DOLLAR * 24 // 720
     assert effects == {
         "hours": pytest.approx(longer, abs=1),
-        "idle": pytest.approx(12 * 2 * DOLLAR - (10 * DOLLAR + longer / 2), abs=1),
-        "tokens": pytest.approx(12 * 2 * DOLLAR - (10 * DOLLAR + longer / 2), abs=1),
-        "price": 80 * DOLLAR - 24 * 2 * DOLLAR,
+        "idle": pytest.approx((12 * 2 + 2 * 3) * DOLLAR - (10 * DOLLAR + longer / 2), abs=1),
+        "tokens": pytest.approx((12 * 2 + 2 * 3) * DOLLAR - (10 * DOLLAR + longer / 2), abs=1),
+        "price": 20 * DOLLAR,
     }
     assert [(each["server"], each["picodollars"]) for each in document["servers"]] == [
         ("chat-8b", 60 * DOLLAR)
@@ -67,7 +69,94 @@ def test_the_table_fits_a_terminal(folder: Path, capsys: pytest.CaptureFixture[s
     assert max(map(len, lines)) <= 80
     (total,) = [line for line in lines if line.startswith("total")]
     assert total.split() == ["total", "60.00", "20.00", "80.00", "dollars"]
-    assert any(line.endswith("llm/chat-8b, most of it price 32.00") for line in lines)
+    assert any(line.endswith("llm/chat-8b, most of it price 20.00") for line in lines)
+
+
+def effects_of(folder: Path, capsys: pytest.CaptureFixture[str], *scope: str) -> dict[str, float]:
+    """Effects in dollars and cents, but for those of less. In picodollars they sum to the difference."""
+    assert run(*MONTHS, *scope, f"--from={folder}", "--json") == 0
+    document = json.loads(capsys.readouterr().out)
+    effects = {each["effect"]: each["picodollars"] for each in document["effects"]}
+    assert sum(effects.values()) == document["difference_picodollars"]
+    assert sum(each["picodollars"] for each in document["servers"]) == document["difference_picodollars"]
+    cents = {name: round(amount / DOLLAR, 2) for name, amount in effects.items()}
+    return {name: dollars for name, dollars in cents.items() if dollars}
+
+
+TENTH = OCTOBER + (9 * 24 + 15) * HOUR
+"""The 10th of October, 15:00: 513 hours before its end."""
+
+
+@pytest.mark.parametrize("scope", [[], ["--product=chat"], ["chat-8b"]])
+@pytest.mark.parametrize("model", ["H100", "L40S"])
+def test_a_dearer_host_that_joins_is_no_price(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], model: str, scope: list[str]
+) -> None:
+    """Two GPUs at 2 dollars all along, and one at 3 for 513 hours: 1,539.00 of GPUs, 96.00 of a day more."""
+    for name in ("GPU-1", "GPU-2"):
+        host = MeteredHost(tmp_path / f"{name}.db", name).work(SEPTEMBER, 720, 2 * DOLLAR)
+        host.work(OCTOBER, 744, 2 * DOLLAR).close()
+    MeteredHost(tmp_path / "b.db", "GPU-3", model=model).work(TENTH, 513, 3 * DOLLAR).close()
+
+    assert effects_of(tmp_path, capsys, *scope) == {"hours": 96.0, "gpus": 1539.0}
+
+
+@pytest.mark.parametrize(
+    ("model", "price", "effect"),
+    [
+        pytest.param("L40S", 1, "hardware mix", id="another-model"),
+        pytest.param("H100", 3, "price", id="the-same-model"),
+    ],
+)
+def test_a_host_in_place_of_another(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], model: str, price: int, effect: str
+) -> None:
+    """As many GPUs as before, of which one is another: 744 hours at a dollar less, or more."""
+    host = MeteredHost(tmp_path / "a.db", "GPU-1").work(SEPTEMBER, 720, 2 * DOLLAR)
+    host.work(OCTOBER, 744, 2 * DOLLAR).close()
+    MeteredHost(tmp_path / "gone.db", "GPU-2").work(SEPTEMBER, 720, 2 * DOLLAR).close()
+    new = MeteredHost(tmp_path / "new.db", "GPU-3", model=model)
+    new.work(OCTOBER, 744, price * DOLLAR).close()
+
+    assert effects_of(tmp_path, capsys) == {"hours": 96.0, effect: 744.0 * (price - 2)}
+
+
+def test_a_host_in_place_of_another_beside_one_that_joins(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """One at 1 dollar in place of one at 2: -744.00; one more at 1: 744.00; one fell by 3: -2,232.00."""
+    for name, before, after in (("GPU-1", 6, 3), ("GPU-2", 2, None), ("GPU-3", None, 1), ("GPU-4", None, 1)):
+        host = MeteredHost(tmp_path / f"{name}.db", name, model="H100" if before else "L40S")
+        if before:
+            host.work(SEPTEMBER, 720, before * DOLLAR)
+        if after:
+            host.work(OCTOBER, 744, after * DOLLAR)
+        host.close()
+
+    assert effects_of(tmp_path, capsys) == {
+        "hours": 192.0,
+        "gpus": 744.0,
+        "hardware mix": -744.0,
+        "price": -2232.0,
+    }
+
+
+def test_prices_that_change_among_hosts_that_come_and_go(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """13 hosts. One went from 2.00 to 2.60: +446.40. Three went from 2.70 to 2.00: -1,562.40.
+
+    Six stayed at 2.00; three at 6.00 came for 513 hours, 9,234.00. A day more of the ten: 530.40.
+    """
+    dime = DOLLAR // 10
+    prices = [(20, 26), *[(27, 20)] * 3, *[(20, 20)] * 6]
+    for number, (before, after) in enumerate(prices):
+        host = MeteredHost(tmp_path / f"{number}.db", f"GPU-{number}").work(SEPTEMBER, 720, before * dime)
+        host.work(OCTOBER, 744, after * dime).close()
+    for number in (11, 12, 13):
+        MeteredHost(tmp_path / f"{number}.db", f"GPU-{number}").work(TENTH, 513, 6 * DOLLAR).close()
+
+    assert effects_of(tmp_path, capsys) == {"hours": 530.4, "gpus": 9234.0, "price": -1116.0}
 
 
 @pytest.mark.parametrize("scope", [["chat-8b"], ["llm/chat-8b"], ["--product=chat"]])

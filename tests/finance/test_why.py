@@ -10,8 +10,8 @@ from hypothesis import strategies as st
 from exporter.cost.postings import CostOwner, OwnerPhase, Phase
 from exporter.finance.why import EFFECTS, ComparedPeriod, Comparison, Scope, compare
 from exporter.ledger.adjustments import Adjustment
-from exporter.ledger.history import HistorySums, MonthRecord
-from exporter.readings import ServerKey
+from exporter.ledger.history import GpuOwner, HistorySums, MonthRecord
+from exporter.readings import Gpu, ServerKey
 from exporter.report import MonthKey, ServerOwner
 
 DOLLAR, HOUR = 10**12, 3600 * 10**9
@@ -217,6 +217,14 @@ HOURS = st.fixed_dictionaries(
     {},
     optional={phase: st.integers(0, 5000) for phase in ("prefill", "decode", "other", "idle", "unobserved")},
 )
+GPU_TIME = st.tuples(
+    st.builds(Gpu, st.sampled_from(["GPU-1", "GPU-2", "GPU-3"]), st.sampled_from(["H100", "L40S"])),
+    st.integers(0, 5000),
+    st.integers(0, 9000),
+    st.sampled_from([CHAT, BATCH]),
+)
+"""A GPU, its hours and dollars, and who held it."""
+
 SERVER = st.fixed_dictionaries(
     {
         "hours": HOURS,
@@ -232,11 +240,16 @@ SERVER = st.fixed_dictionaries(
     correction=st.integers(-50, 50),
     lengths=st.tuples(st.integers(1, OCTOBER), st.integers(1, OCTOBER)),
     extra=st.lists(st.integers(-(10**6), 10**6), min_size=2, max_size=2),
+    gpus=st.tuples(*[st.lists(GPU_TIME, max_size=6)] * 2),
 )
 def test_effects_add_up_to_the_picodollar(
-    servers: list[tuple[Any, Any]], correction: int, lengths: tuple[int, int], extra: list[int]
+    servers: list[tuple[Any, Any]],
+    correction: int,
+    lengths: tuple[int, int],
+    extra: list[int],
+    gpus: tuple[list[tuple[Gpu, int, int, CostOwner]], ...],
 ) -> None:
-    """Over random months, with picodollars that no price divides; so do the servers."""
+    """Over random months, with picodollars that no price divides; so do the servers, whatever GPUs say."""
     months = [MonthBuilder("2026-09", lengths[0]), MonthBuilder("2026-10", lengths[1]).correction(correction)]
     for number, both in enumerate(servers):
         owner = replace_server(CHAT if number % 2 else BATCH, number)
@@ -245,6 +258,12 @@ def test_effects_add_up_to_the_picodollar(
             key = (ServerOwner(*owner[:4]), "energy", "configured")
             month.sums.server_cost[key] = extra[0] * number
             month._money(owner.product, owner.team, extra[0] * number)
+    for month, times in zip(months, gpus, strict=True):
+        for gpu, hours, dollars, owner in times:
+            holder = GpuOwner(gpu, owner.product, owner.team)
+            month.sums.owner_held[holder] = month.sums.owner_held.get(holder, 0) + hours * HOUR
+            month.sums.gpu_held[gpu] = month.sums.gpu_held.get(gpu, 0) + hours * HOUR
+            month.sums.gpu_cost[gpu, "rent"] = dollars * DOLLAR
 
     comparison = compare(months[0].period(), months[1].period())
 

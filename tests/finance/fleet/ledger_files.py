@@ -32,9 +32,9 @@ class SetClock:
 class MeteredHost:
     """A daemon whose ledger is open: one GPU of chat, charged by the hour."""
 
-    def __init__(self, path: Path, gpu: str = "GPU-0", *, zone: str = "UTC") -> None:
+    def __init__(self, path: Path, gpu: str = "GPU-0", *, zone: str = "UTC", model: str = "H100") -> None:
         path.parent.mkdir(parents=True, exist_ok=True)
-        self.path, self.gpu, self.zone = path, Gpu(gpu, "H100"), zone
+        self.path, self.gpu, self.zone = path, Gpu(gpu, model), zone
         self.clock = SetClock()
         self.ledger = Ledger.open(path, self.clock)
         self.posted = 0
@@ -61,6 +61,23 @@ class MeteredHost:
                 Postings(self.clock.now, (segment,), tokens, day=day),
                 State(wall=self.clock.now, accrued=self.posted),
             )
+        return self
+
+    def work(self, start: int, hours: int, price: int) -> "MeteredHost":
+        """Post a price for each of these hours, day by day, of work without tokens."""
+        begin, end, segments = start, start + hours * HOUR, []
+        while begin < end:
+            until = min(end, begin + 24 * HOUR - begin % (24 * HOUR))
+            day = datetime.fromtimestamp(begin // SECOND, UTC).strftime("%Y-%m-%d")
+            amount, owner_phase = (until - begin) // HOUR * price, OwnerPhase(CHAT, "other")
+            money = (MoneyPosting(self.gpu, "rent", "configured", owner_phase, amount),)
+            time = (GpuTimePosting(self.gpu, owner_phase, until - begin, priced=True),)
+            segments.append(Segment(begin, until, day[:7], day, amount, money, time))
+            self.posted += amount
+            begin = until
+        self.clock.now = end
+        state = State(wall=end, accrued=self.posted)
+        self.ledger.post(Postings(end, tuple(segments), day=day), state)
         return self
 
     def close(self) -> Path:
