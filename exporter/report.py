@@ -314,7 +314,8 @@ class Report:
     `rates` are current dollars per hour by cost owner, `first_price_rates` those by product and team at the
     first prices of the configuration. `month_ends`, `metered_since` and `projected` are by month.
     `run_rate` is dollars a month, `None` with no priced GPU.
-    `expected_gpus` should be listed and `visible_gpus` are, `None` while the driver is silent.
+    `expected_gpus` are owed, `None` where their number is not known; `visible_gpus` are listed, `None` while
+    the driver is silent.
     """
 
     elapsed: Nanoseconds

@@ -65,8 +65,12 @@ max by ({HOST}) (
         ),
         Record(
             "inference:gpus_excess",
-            f"max by ({HOST}) (inference_gpus_expected) - max by ({HOST}) (inference_gpus_visible) != 0",
-            "",
+            f"""
+max by ({HOST}) (inference_gpus_expected) - max by ({HOST}) (inference_gpus_visible) != 0
+or
+max by ({HOST}) (inference_gpus_expected) > 0 unless max by ({HOST}) (inference_gpus_visible)
+""",
+            "A host whose driver cannot be read has no number of visible GPUs: all that it pays for are missing.",
             "GPUs that a host pays for minus those that NVML lists, where they differ.",
             LABELS,
         ),

@@ -22,6 +22,7 @@ from exporter.sources.endpoints import EndpointSources, GatewaySources, configur
 from exporter.sources.gather import Gatherer
 from exporter.sources.location import merged_location, node_source
 from exporter.sources.nvml.source import NvmlSource
+from exporter.sources.pci import display_devices
 from exporter.units import NANOSECONDS_PER_SECOND
 
 DEADLINE: Final = 10 * NANOSECONDS_PER_SECOND
@@ -80,7 +81,7 @@ def _read_frame(clock: Clock, config: Config, gatherer: Gatherer) -> FrameRead:
         servers = sources.enter_context(closing(discovery(clock, config)))
         nvml = sources.enter_context(closing(NvmlSource(clock)))
         body_bytes = config.limits.body_bytes
-        read = FrameReader(clock, gatherer, nvml, servers).read(
+        read = FrameReader(clock, gatherer, nvml, servers, displays=display_devices).read(
             config,
             endpoints.of(configured_targets(config.servers), body_bytes, described=config.engines),
             None,
@@ -106,6 +107,7 @@ def _with_answers(host: DoctorInput, read: FrameRead) -> DoctorInput:
     return replace(
         host,
         gpus=read.frame.gpus,
+        evidence=read.frame.evidence,
         gpu_problem=read.nvml.problem,
         servers=tuple(
             ServerAnswer(reading, answer.health.reason, answer.problem) for reading, answer in servers

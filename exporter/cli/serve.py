@@ -34,6 +34,7 @@ from exporter.sources.footprint import Footprint
 from exporter.sources.gather import Gatherer
 from exporter.sources.location import LocationPoller
 from exporter.sources.nvml.source import NvmlSource
+from exporter.sources.pci import PciBus
 from exporter.threads import start
 from exporter.units import NANOSECONDS_PER_SECOND, Nanoseconds
 from exporter.web.access import Access
@@ -219,6 +220,7 @@ class _Daemon:
                 self._prepare,
                 machine.identity(),
                 self._discovery,
+                PciBus(self._clock),
             )
             return self._sampler
 

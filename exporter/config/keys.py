@@ -406,9 +406,10 @@ PROCESSES = Key(
 GPUS: Key[GpusChoice] = Key(
     "gpus",
     Choice(get_args(GpusChoice)),
-    "GPUs to charge where gpus_per_host of a rule, or the instance type, has more than NVML lists. With "
-    "all, every GPU; with visible, those that NVML lists (two exporters with half of the GPUs each). With "
-    "auto, all where NVIDIA_VISIBLE_DEVICES is all or not set in the exporter's environment.",
+    "GPUs to charge where gpus_per_host of a rule, or the instance type, has more than NVML lists, also "
+    "where it never listed one. With all, every GPU; with visible, those that NVML lists (two exporters "
+    "with half of the GPUs each). With auto, all where NVIDIA_VISIBLE_DEVICES is all or not set in the "
+    "exporter's environment.",
     record=Config,
 )
 DISCOVERY = Key(

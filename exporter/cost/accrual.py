@@ -29,7 +29,7 @@ from exporter.cost.postings import (
 )
 from exporter.cost.state import Carry, GpuState, State
 from exporter.frozen import dataclass, replace
-from exporter.readings import Gpu, GpuReading
+from exporter.readings import UNCOUNTED, Gpu, GpuReading
 from exporter.tariff.calendar import day_of, month_of
 from exporter.tariff.rate import Price, Provenance
 from exporter.tariff.tariff import ENERGY, Tariff
@@ -137,6 +137,10 @@ class _SegmentPostings:
     def charge(self, charge: _GpuCharge, remainders: GpuRemainders) -> None:
         """Post the time of a GPU, then each rate, then its energy."""
         self._post_time(charge)
+        self.charge_rates(charge, remainders)
+
+    def charge_rates(self, charge: _GpuCharge, remainders: GpuRemainders) -> None:
+        """Post each rate of a GPU, then its energy."""
         time, up = sum(charge.time.values()), sum(charge.up.values())
         carries = remainders.carries
         for rate in charge.price.rates:
@@ -147,6 +151,24 @@ class _SegmentPostings:
         if energy is not None:
             accrued = accrue_energy(energy, charge.energy, carries.get(ENERGY))
             self._post(charge.gpu, ENERGY, energy.provenance, accrued, charge.by_energy, remainders)
+
+    def charge_uncounted(
+        self,
+        time: Mapping[OwnerPhase, Nanoseconds],
+        up: Mapping[OwnerPhase, Nanoseconds],
+        prices: Iterable[tuple[Price, int, GpuRemainders]],
+    ) -> None:
+        """Post time of a host that waited for the number of its GPUs, at the price of each of them."""
+        chargeable: dict[OwnerPhase, Nanoseconds] = {}
+        for price, count, remainders in prices:
+            times, ups = ({key: part * count for key, part in each.items()} for each in (time, up))
+            self.charge_rates(_GpuCharge(UNCOUNTED, price, times, ups, 0, times, ups, {}, {}), remainders)
+            if price.priced and price.rates:
+                add_all(chargeable, ups if price.while_up else times)
+        for key, passed in time.items():
+            down = passed - min(passed, up.get(key, 0))
+            unowed = passed - chargeable.get(key, 0)
+            self.time.append(GpuTimePosting(UNCOUNTED, key, passed, True, down, unowed))
 
     def _post(
         self,
@@ -173,6 +195,8 @@ class _SegmentPostings:
         for key, time in charge.time.items():
             down = 0 if always_up else time - min(time, up.get(key, 0))
             unowed = down if unowed_down else 0 if all_owed else time
+            if gpu == UNCOUNTED:  # how many GPUs it is time of shows when they are charged
+                unowed = time
             counted = min(time, posted.get(key, 0)) if posted else 0
             self.time.append(GpuTimePosting(gpu, key, time, priced, down, unowed, counted))
 
@@ -414,14 +438,16 @@ class _LateAccrual:
         return state, LateCharges(tuple(self._segments), tuple(self._left))
 
     def charge(self, waiting: UnpricedTime) -> None:
+        gpus = self._gpus_of_host if waiting.gpu == UNCOUNTED else ((waiting.gpu, 1),)
         cuts = self._cuts(waiting)
-        prices = [self._price(waiting, start) for start, _ in cuts]
-        if all(price.waits for price in prices):
+        prices = [[(self._price(waiting, gpu, start), count) for gpu, count in gpus] for start, _ in cuts]
+        waits = [not of_cut or any(price.waits for price, _ in of_cut) for of_cut in prices]
+        if all(waits):
             return
         pool, left = _UsagePool.of(waiting.usage), _UsagePool()
         sums, length = pool.sums(), max(1, waiting.end - waiting.start)
         left_until = waiting.start
-        for (start, end), price in zip(cuts, prices, strict=True):
+        for (start, end), of_cut, wait in zip(cuts, prices, waits, strict=True):
             last = end >= waiting.end
             time, up, energy = (
                 (total if last else total * (end - waiting.start) // length)
@@ -429,18 +455,31 @@ class _LateAccrual:
                 for total in sums
             )
             part = pool.take(time, up, energy)
-            if price.waits:
+            if wait:
                 left_until = end
                 left.add(part)
             else:
-                self._segments.append(self._segment(waiting, start, end, price, part))
+                self._segments.append(self._segment(waiting, start, end, of_cut, part))
         self._left.append(replace(waiting, end=left_until, usage=left.usage()))
 
-    def _price(self, waiting: UnpricedTime, at: Instant) -> Price:
+    @cached_property
+    def _gpus_of_host(self) -> tuple[tuple[Gpu, int], ...]:
+        """The GPUs that time is of which was uncounted, by the first read of them; none before."""
+        unseen = self._state.unseen
+        if UNCOUNTED.gpu_model in unseen:
+            return ()
+        listed = [gpu.gpu for _, gpu in sorted(self._state.gpus.items())]
+        return (*((gpu, 1) for gpu in listed), *((gpu.gpu, gpu.count) for _, gpu in sorted(unseen.items())))
+
+    def _price(self, waiting: UnpricedTime, gpu: Gpu, at: Instant) -> Price:
         tariff = self._policy.tariff
-        if waiting.gpu.uuid not in self._state.gpus and tariff.has_left(waiting.gpu, at):
+        if waiting.gpu == UNCOUNTED:
+            month = month_of(at, self._policy.zone)
+            price = tariff.price(gpu, at, month, sum(count for _, count in self._gpus_of_host))
+        elif gpu.uuid not in self._state.gpus and tariff.has_left(gpu, at):
             return NOTHING_OWED
-        price = tariff.hardware_price(waiting.gpu, at)
+        else:
+            price = tariff.hardware_price(gpu, at)
         return price.hourly() if waiting.hourly_only else price
 
     def _cuts(self, waiting: UnpricedTime) -> list[TimeRange]:
@@ -453,13 +492,23 @@ class _LateAccrual:
         return list(pairwise(sorted(cuts)))
 
     def _segment(
-        self, waiting: UnpricedTime, start: Instant, end: Instant, price: Price, usage: _UsagePool
+        self,
+        waiting: UnpricedTime,
+        start: Instant,
+        end: Instant,
+        prices: list[tuple[Price, int]],
+        usage: _UsagePool,
     ) -> Segment:
         time, up, energy = usage.time, usage.up, usage.energy
         counted = time if waiting.down_counted else up
-        charge = _GpuCharge(waiting.gpu, price, time, up, sum(energy.values()), time, up, energy, counted)
         postings = _SegmentPostings(waiting.hourly_only)
-        postings.charge(charge, self._remainders_of(waiting.gpu.uuid))
+        if waiting.gpu == UNCOUNTED:
+            slots = ((*price, self._remainders_of(f"slot {n}")) for n, price in enumerate(prices))
+            postings.charge_uncounted(time, up, slots)
+        else:
+            ((price, _),) = prices
+            charge = _GpuCharge(waiting.gpu, price, time, up, sum(energy.values()), time, up, energy, counted)
+            postings.charge(charge, self._remainders_of(waiting.gpu.uuid))
         return postings.segment(start, end, waiting.day)
 
     def _remainders_of(self, uuid: str) -> GpuRemainders:

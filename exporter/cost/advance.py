@@ -12,7 +12,7 @@ from exporter.cost.accrual import Accrual, GpuAccrual, GpuRemainders
 from exporter.cost.admission import principal_of, without_retired
 from exporter.cost.attribution import GpuShare, ShareMethod
 from exporter.cost.intervals import ChargedInterval
-from exporter.cost.inventory import UNSEEN, GpuInventory, former_slots, inventory
+from exporter.cost.inventory import GpuInventory, former_slots, inventory
 from exporter.cost.money import WHOLE, add
 from exporter.cost.policy import CostPolicy
 from exporter.cost.postings import (
@@ -28,7 +28,7 @@ from exporter.cost.postings import (
 from exporter.cost.servers import ServersTick, ServerTick
 from exporter.cost.state import GpuState, ServerState, State
 from exporter.frozen import dataclass, replace
-from exporter.readings import Frame, Gpu, GpuReading, Holder, Kind, ServerKey
+from exporter.readings import UNSEEN, Frame, Gpu, GpuReading, Holder, Kind, ServerKey
 from exporter.tariff.calendar import day_of
 from exporter.tariff.hosted import HostedPrice, equivalent
 from exporter.units import Instant, Nanoseconds
@@ -113,7 +113,7 @@ def advance(state: State, frame: Frame, policy: CostPolicy) -> TickOutcome:
         both = replace(state, gpus={**state.gpus, **gpus})
         policy = configured.with_owners(owners, both.predecessors)
     server_states |= _partial(server_states, gpus, served)
-    beginning = intervals.since_boot(state, frame, policy)
+    beginning = intervals.since_boot(state, frame, policy) if gpus or matched.unseen else None
     # Who is not there any more pays for a gap, too.
     ticks = {**servers.last_known(state.servers), **served.ticks} if unwatched else served.ticks
     # Nothing but hourly rent begins before a GPU is read, energy neither.
@@ -132,7 +132,7 @@ def advance(state: State, frame: Frame, policy: CostPolicy) -> TickOutcome:
     ]
     charged = beginning or interval
     segments: tuple[Segment, ...] = ()
-    if charged is not None and charged.length:
+    if charged is not None and charged.length and (matched.gpu_host or state.unseen):
         # A gap is charged to the GPUs before it, those included that the host has no more.
         gone = _gone(state, matched) if unwatched else ()
         former = [_accrual(gpu, gpu, None, ticks, policy, None, unwatched=True) for gpu in gone]

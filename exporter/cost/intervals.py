@@ -73,15 +73,11 @@ def rebooted(state: State, frame: Frame) -> bool:
 def since_boot(state: State, frame: Frame, policy: CostPolicy) -> ChargedInterval | None:
     """The time from boot to a frame, for the first ledger of that boot; `None` for all others.
 
-    The first frame with a GPU charges it, hourly rent alone, within an hour of the boot. All else accrues
-    from the next tick on.
+    The first frame with a GPU that is owed charges it, hourly rent alone, within an hour of the boot. All
+    else accrues from the next tick on.
     """
-    if (
-        not state.fresh_in
-        or state.fresh_in != frame.boot
-        or not frame.gpus
-        or frame.elapsed >= LATEST_FIRST_TICK
-    ):
+    first_of_boot = bool(state.fresh_in) and state.fresh_in == frame.boot
+    if not first_of_boot or frame.elapsed >= LATEST_FIRST_TICK:
         return None
     start, uncharged = _bounded(frame.wall, frame.elapsed, policy)
     asleep = 0 if frame.awake is None else frame.elapsed - frame.awake

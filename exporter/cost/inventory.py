@@ -12,11 +12,14 @@ from typing import Final, NamedTuple
 from exporter.cost.policy import CostPolicy
 from exporter.cost.state import GpuState, State
 from exporter.frozen import dataclass, replace
-from exporter.readings import Frame, Gpu, GpuReading
+from exporter.readings import UNCOUNTED, UNSEEN, Frame, Gpu, GpuReading
 from exporter.tariff.tariff import HostCount, Tariff
 
-UNSEEN: Final = "unseen"
-"""The UUID of GPUs that are charged and that NVML never listed."""
+UNCOUNTED_TEXT: Final = (
+    "The number or the price of this host's GPUs is not known. Its time costs nothing until a GPU is read, "
+    "or a price of the configuration states both."
+)
+"""What people are told of a host whose time waits."""
 
 RETIRED_MAX: Final = 128
 """Empty slots that are remembered: as many as a host can have GPUs."""
@@ -42,9 +45,10 @@ class GpuInventory:
 
     `listed` are slots with a listed GPU, by its UUID, without this tick's reading; `lost` those without one;
     `unseen` stand for GPUs that were never listed, by model. All of them are charged.
-    `released` are slots that the host no longer has. `expected` is the number of GPUs that should be listed
-    here and `visible` the number that NVML lists, both `None` while it is silent. `stated` is the number that
-    rules or the instance type give, `None` where neither does.
+    `released` are slots that the host no longer has. `expected` is the number of GPUs that are owed, `None`
+    where it is not known, and `visible` the number that NVML lists, `None` while it is silent.
+    `stated` is the number that rules or the instance type give, `None` where neither does.
+    `gpu_host` is false for a host without a sign of a GPU, which is not metered.
     `state` has the boot, replacements and retired GPUs after this read.
     """
 
@@ -57,6 +61,43 @@ class GpuInventory:
     expected: int | None = None
     visible: int | None = None
     stated: int | None = None
+    gpu_host: bool = True
+
+    @property
+    def uncounted(self) -> bool:
+        """Whether the number or the price of the host's GPUs is not known: its time waits for both."""
+        return UNCOUNTED.gpu_model in self.unseen
+
+
+class SlotEvidence(NamedTuple):
+    """What a read shows of a host's slots beside the GPUs that it lists.
+
+    `booted`: the host booted since it last listed a GPU. `elsewhere` are GPUs that another host has now.
+    """
+
+    booted: bool
+    elsewhere: Collection[str] = ()
+
+
+def boots_missed(
+    gpu: GpuState, slots: Collection[str], listed: Collection[str], evidence: SlotEvidence
+) -> int:
+    """The boots that a slot has missed whose GPU is not listed; those of a slot that ended are the most.
+
+    After a boot with none of the earlier GPUs the host is another one. While one of them is listed, another
+    that is missing is a broken board. A boot that lists none shows nothing.
+
+    Args:
+        gpu: the GPU that is not listed.
+        slots: the UUIDs of all slots.
+        listed: the UUIDs that are listed.
+        evidence: what else the read shows.
+    """
+    if not listed:
+        return gpu.boots_missed
+    if gpu.gpu.uuid in evidence.elsewhere or (evidence.booted and not any(uuid in slots for uuid in listed)):
+        return BOOTS_UNTIL_RELEASE
+    return gpu.boots_missed + evidence.booted
 
 
 def inventory(state: State, frame: Frame, policy: CostPolicy, *, rebooted: bool = False) -> GpuInventory:
@@ -68,13 +109,45 @@ def inventory(state: State, frame: Frame, policy: CostPolicy, *, rebooted: bool 
         policy: prices, with the predecessors of `state`.
         rebooted: the driver's counters began at zero since the last tick.
     """
-    tariff = policy.tariff
+    if not frame.gpus and not state.gpus:
+        return _never_listed(_retire(state, frame, policy.tariff), frame, policy)
     if frame.gpus is None:
-        return GpuInventory(_retire(state, frame, tariff), {}, state.gpus, state.unseen)
+        retired = _retire(state, frame, policy.tariff)
+        return GpuInventory(retired, {}, state.gpus, state.unseen, expected=state.gpu_count)
     matching = _Matching(state, frame.gpus, frame, policy, rebooted=rebooted)
     matching.by_address()
     matching.by_model()
     return matching.outcome()
+
+
+def shows_gpus(state: State, frame: Frame, tariff: Tariff) -> bool:
+    """Whether a host shows that it is a GPU host: by its ledger, its driver, its PCI bus or its price."""
+    read_before = bool(state.gpus or state.former or state.retired or state.listed_in)
+    driver = frame.gpus is not None or frame.evidence.library
+    return read_before or driver or frame.evidence.devices > 0 or tariff.unseen.named
+
+
+def _never_listed(state: State, frame: Frame, policy: CostPolicy) -> GpuInventory:
+    """The inventory of a host without a slot: the GPUs that its price states, or all of them uncounted."""
+    visible = None if frame.gpus is None else 0
+    gpu_host = shows_gpus(state, frame, policy.tariff)
+    if not policy.all_gpus or not gpu_host:
+        return GpuInventory(state, {}, expected=visible, visible=visible, gpu_host=gpu_host)
+    stated_here = policy.tariff.unseen
+    expected = None if stated_here.gpus is None else max(0, stated_here.gpus - len(state.retired))
+    if policy.tariff.location_pending and state.unseen and UNCOUNTED.gpu_model not in state.unseen:
+        unseen = dict(state.unseen)  # until the location is known, the host is what it was
+        expected = state.gpu_count
+    elif expected is None or not stated_here.priced:
+        unseen = {UNCOUNTED.gpu_model: GpuState(UNCOUNTED, -1, up=False)}
+    else:
+        unseen = {"": _stand_in(state, "", expected)} if expected else {}
+    return GpuInventory(state, {}, unseen=unseen, expected=expected, visible=visible, stated=stated_here.gpus)
+
+
+def _stand_in(state: State, model: str, number: int) -> GpuState:
+    gpu = state.unseen.get(model) or GpuState(Gpu(UNSEEN, model), -1, up=False)
+    return replace(gpu, count=number)
 
 
 class _Matching:
@@ -92,7 +165,10 @@ class _Matching:
         self._state, self._frame, self._policy = state, frame, policy
         self._rebooted = rebooted
         before = state.listed_in or state.boot
-        self._new_boot = bool(before and frame.boot and before != frame.boot)
+        booted = frame.evidence.booted or bool(before and frame.boot and before != frame.boot)
+        # A boot that lists none shows nothing of the slots.
+        evidence = SlotEvidence(booted and bool(readings), frame.evidence.elsewhere)
+        self._new_boot = evidence.booted
         self._readings = {reading.gpu.uuid: reading for reading in readings}
         self._listed: dict[str, GpuState] = {}
         self._new: list[GpuReading] = []
@@ -109,8 +185,10 @@ class _Matching:
             if policy.tariff.has_left(gpu.gpu, frame.wall):
                 self._left.append(gpu)
             else:
-                boots = gpu.boots_missed + self._new_boot
-                self._missing[gpu.gpu.uuid] = replace(gpu, boots_missed=boots) if self._new_boot else gpu
+                boots = boots_missed(gpu, state.gpus, self._readings, evidence)
+                self._missing[gpu.gpu.uuid] = (
+                    gpu if boots == gpu.boots_missed else replace(gpu, boots_missed=boots)
+                )
         self._replaced: list[Replacement] = []
 
     def by_address(self) -> None:
@@ -171,13 +249,13 @@ class _Matching:
         count = self._count(stated)
         waits = count is None and policy.tariff.location_pending
         if waits:  # until the location is known, the host is what it was
-            remaining = len(self._missing)
+            lost = self._missing
         elif count is None:
-            remaining = self._missing_kept()
+            lost = {uuid: gpu for uuid, gpu in self._missing.items() if _is_kept(gpu)}
         else:
-            remaining = min(len(self._missing), max(0, count - visible))
-        lost = dict(list(self._missing.items())[:remaining])
-        full = visible + remaining
+            last_listed = sorted(self._missing.items(), key=lambda item: _last_listed(item[1]))
+            lost = dict(last_listed[: max(0, count - visible)])
+        full = visible + len(lost)
         state, unseen = _retire(self._state, self._frame, policy.tariff), {}
         if count is not None:
             # A slot whose GPU was retired is empty, until another GPU sits in it.
@@ -189,7 +267,7 @@ class _Matching:
                 unseen = _unseen(self._priced(), self._gpus(self._listed), self._gpus(lost), count - full)
         elif waits and policy.all_gpus:
             unseen = _limited(self._state.unseen, self._state.gpu_count - full)
-        if self._replaced or self._frame.boot not in ("", state.listed_in):
+        if self._replaced or (self._readings and self._frame.boot not in ("", state.listed_in)):
             state = replace(
                 state,
                 listed_in=self._frame.boot or state.listed_in,
@@ -200,7 +278,7 @@ class _Matching:
             self._listed,
             # A retired GPU is charged until the day on which it left.
             {gpu.gpu.uuid: replace(gpu, up=False) for gpu in (*lost.values(), *self._left)},
-            {model: self._stand_in(model, number) for model, number in unseen.items()},
+            {model: _stand_in(self._state, model, number) for model, number in unseen.items()},
             {uuid: gpu for uuid, gpu in self._missing.items() if uuid not in lost},
             tuple(self._replaced),
             full + sum(unseen.values()) if count is None else count,
@@ -208,13 +286,9 @@ class _Matching:
             stated,
         )
 
-    def _stand_in(self, model: str, number: int) -> GpuState:
-        gpu = self._state.unseen.get(model) or GpuState(Gpu(UNSEEN, model), -1, up=False)
-        return replace(gpu, count=number)
-
     def _missing_kept(self) -> int:
         """Missing slots that stay where nothing gives the host's number of GPUs."""
-        return sum(gpu.boots_missed < BOOTS_UNTIL_RELEASE for gpu in self._missing.values())
+        return sum(_is_kept(gpu) for gpu in self._missing.values())
 
     def _count(self, stated: int | None) -> int | None:
         """The number of GPUs of the host by the number that is stated; `None` where nothing gives it."""
@@ -349,6 +423,11 @@ def former_slots(state: State, present: Collection[str]) -> Mapping[str, Gpu]:
         return state.former
     gone = [(uuid, gpu) for uuid, gpu in {**state.former, **before}.items() if uuid not in present]
     return dict(gone[-FORMER_MAX:])
+
+
+def _is_kept(gpu: GpuState) -> bool:
+    """Whether a slot stays without its GPU where nothing gives the host's number of GPUs."""
+    return gpu.boots_missed < BOOTS_UNTIL_RELEASE
 
 
 def _last_listed(gpu: GpuState) -> tuple[bool, int, int, str]:

@@ -11,7 +11,7 @@ from exporter.finance.fleet.overheads import FleetOverheads, spread
 from exporter.frozen import dataclass
 from exporter.ledger.adjustments import COMPONENT, Adjustment
 from exporter.ledger.history import ESTIMATE, HistorySums, MonthRecord
-from exporter.readings import Kind
+from exporter.readings import UNCOUNTED, UNSEEN, Kind
 from exporter.report import MonthKey
 from exporter.reports.rounding import dollars_text, hours_text
 from exporter.tariff.period import Period
@@ -81,14 +81,28 @@ def _notes(
     if sums is not None:
         charged = sum(sums.held.values())
         # Both are kept as time that passed, of which a part may not be owed.
-        settled, unpriced = min(charged, sum(sums.settled.values())), sum(sums.waiting().values())
+        uncounted = sums.uncounted()
+        settled = min(charged, sum(sums.settled.values()))
+        unpriced = sum(sums.waiting().values()) - uncounted
         every = max(charged, unpriced)
         if settled:
             yield f"{hours_text(settled)} of {hours_text(every)} GPU-hours were charged when their price came"
         if unpriced:
             hours = hours_text(unpriced)
             yield f"{hours} of {hours_text(every)} GPU-hours have no price: they cost nothing here"
-        covered = hours_text(sum(sums.covered.values()))
+        if uncounted:
+            yield (
+                f"{hours_text(uncounted)} host-hours are not metered: the number or price of the GPUs was "
+                "not known, and they cost nothing until one is read"
+            )
+        unseen = sum(time for gpu, time in sums.gpu_owed().items() if gpu.uuid == UNSEEN)
+        if unseen:
+            money = sum(amount for (gpu, _), amount in sums.gpu_cost.items() if gpu.uuid == UNSEEN)
+            yield (
+                f"{hours_text(unseen)} GPU-hours, {dollars_text(money)} dollars, are of GPUs that were never "
+                "listed (unseen)"
+            )
+        covered = hours_text(sum(sums.covered.values()) - uncounted)
         if not record.ledger:
             yield f"{covered} host-hours are metered"
             return
@@ -364,6 +378,8 @@ def _fill(lines: StatementLines, sums: HistorySums, grouping: _Grouping) -> None
         for gpu, charged in sums.gpu_owed().items():
             lines.of(grouping.gpu(gpu)).gpu_time += charged
     for (gpu, owner), time in sums.waiting().items():
+        if gpu == UNCOUNTED:
+            continue
         if grouping.owner is not None:
             lines.of(grouping.owner(owner)).unpriced += time
         elif grouping.gpu is not None:

@@ -26,7 +26,7 @@ from exporter.ledger.schema import (
     tables,
 )
 from exporter.ledger.totals import LAYOUTS, SegmentSums, ServerCost, TickSums, hour_of
-from exporter.readings import Gpu, Kind, ServerKey
+from exporter.readings import UNCOUNTED, Gpu, Kind, ServerKey
 from exporter.report import MonthKey, ServerOwner
 from exporter.tariff.rate import PriceBasis
 from exporter.units import NANOSECONDS_PER_MINUTE, Instant, Nanoseconds, Picodollars
@@ -88,6 +88,10 @@ class HistorySums:
         """GPU time that still has no price, by its holder."""
         rest = {key: time - self.settled.get(key, 0) for key, time in self.unpriced.items()}
         return {key: time for key, time in rest.items() if time > 0}
+
+    def uncounted(self) -> Nanoseconds:
+        """Time of hosts, not of GPUs, that waits since the number or the price of their GPUs is not known."""
+        return sum(time for (gpu, _), time in self.waiting().items() if gpu == UNCOUNTED)
 
     def before_service(self) -> Nanoseconds:
         """Time of owned GPUs before they were in service: nothing is owed for it though the host was up."""

@@ -15,7 +15,6 @@ from operator import attrgetter
 from typing import Any, Final, TypeVar
 
 from exporter.cost.counters import MARKS_MAX
-from exporter.cost.inventory import UNSEEN
 from exporter.cost.money import WHOLE
 from exporter.cost.state import (
     Carry,
@@ -44,6 +43,7 @@ from exporter.ledger.json_values import (
 from exporter.ledger.latency_marks import latency_of, latency_record
 from exporter.ledger.recent_texts import RecentTexts, text_of
 from exporter.readings import (
+    UNSEEN,
     DividedBy,
     Division,
     Gpu,

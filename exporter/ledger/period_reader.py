@@ -16,6 +16,7 @@ from exporter.ledger.history import FAMILIES, HistorySums, MonthRecord
 from exporter.ledger.read_only import ReadOnlyLedger
 from exporter.ledger.schema import Names, day_number, references, tables
 from exporter.ledger.totals import LAYOUTS
+from exporter.readings import UNSEEN
 from exporter.report import MonthKey
 from exporter.tariff.period import Period
 from exporter.units import Instant, Picodollars
@@ -126,7 +127,8 @@ def _header(connection: sqlite3.Connection, *, period: Period) -> PeriodHeader:
         }
         adjusted = adjustments.read(connection, names, *_numbers(period))
         months = history.months(connection, posted, adjusted)
-        gpus = {names.gpu(key).uuid: (first, last) for key, first, last in _gpu_days(connection, period)}
+        days = {names.gpu(key).uuid: (first, last) for key, first, last in _gpu_days(connection, period)}
+        gpus = {uuid: between for uuid, between in days.items() if uuid != UNSEEN}
         undated = 0
         if period.whole_months:
             cells = {cell: amount for cell, amount in posted.items() if cell.month in period.months}

@@ -98,7 +98,8 @@ ROWS: Final[tuple[Metric, ...]] = (
         "inference_gpus_expected",
         (),
         "GPUs charged on this host: gpus_per_host of its price rule, else the count of its instance "
-        "type, else the count at the last boot. Absent while the driver cannot be read.",
+        "type, else the count at the last boot. Kept while the driver cannot be read. Absent where none of "
+        "these is known.",
         single(lambda report: report.expected_gpus),
     ),
     gauge(

@@ -4,6 +4,7 @@ A frame is all readings of one tick. Health is kept apart: an absent reading has
 """
 
 from exporter.readings.failures import (
+    NVML_LOADED,
     REMEDIES,
     AccessDeniedError,
     FailureReason,
@@ -15,8 +16,12 @@ from exporter.readings.failures import (
 )
 from exporter.readings.frame import ErrorCounts, Frame, Source, SourceHealth
 from exporter.readings.hardware import (
+    NO_EVIDENCE,
+    UNCOUNTED,
     UNKNOWN_LOCATION,
+    UNSEEN,
     Gpu,
+    GpuEvidence,
     GpuProcess,
     GpuReading,
     HostLocation,
@@ -67,12 +72,16 @@ __all__ = [
     "CROWDED",
     "KINDS",
     "LABEL_CHARACTERS",
+    "NO_EVIDENCE",
+    "NVML_LOADED",
     "OBJECTIVES",
     "OTHER_MODELS",
     "REMEDIES",
     "ROLE_REMEDY",
     "SEQUENCES_MAX",
+    "UNCOUNTED",
     "UNKNOWN_LOCATION",
+    "UNSEEN",
     "AccessDeniedError",
     "CounterColumns",
     "CounterReading",
@@ -85,6 +94,7 @@ __all__ = [
     "GatewayCounter",
     "GatewayReading",
     "Gpu",
+    "GpuEvidence",
     "GpuProcess",
     "GpuReading",
     "Holder",

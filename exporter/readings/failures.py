@@ -76,6 +76,26 @@ class FailureReason(StrEnum):
     INTERNAL = "internal"
 
 
+NVML_LOADED: Final = frozenset(
+    {
+        FailureReason.HUNG,
+        FailureReason.GARBLED,
+        FailureReason.UNINITIALIZED,
+        FailureReason.NOT_SUPPORTED,
+        FailureReason.NO_PERMISSION,
+        FailureReason.DRIVER_NOT_LOADED,
+        FailureReason.FUNCTION_MISSING,
+        FailureReason.GPU_LOST,
+        FailureReason.RESET_REQUIRED,
+        FailureReason.VERSION_MISMATCH,
+        FailureReason.GPU_NOT_FOUND,
+        FailureReason.UNKNOWN,
+        FailureReason.OTHER,
+    }
+)
+"""Why NVML could not be read though its library was loaded: all of its own reasons but a missing library."""
+
+
 class ReadFailedError(Exception):
     """A source could not be read this time; the next tick tries again. The message is for people."""
 

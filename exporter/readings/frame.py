@@ -6,7 +6,7 @@ from typing import Literal, Protocol, TypeAlias, TypeVar
 
 from exporter.frozen import dataclass
 from exporter.readings.failures import FailureReason, UnreadServer
-from exporter.readings.hardware import GpuReading
+from exporter.readings.hardware import NO_EVIDENCE, GpuEvidence, GpuReading
 from exporter.readings.serving import GatewayReading, Holder, PodOwnership, ServerKey, ServerReading
 from exporter.units import Instant, Nanoseconds
 
@@ -38,6 +38,7 @@ class Frame:
     `owners` has servers whose labels were read; other servers keep their last owner.
     `gateways` has every gateway that divides a server, those that did not answer included.
     `unread` are the servers that should be read and are not, with or without an endpoint.
+    `evidence` is what the host shows of its GPUs beside their list.
     `elapsed` counts from the boot that `boot` names; `awake` leaves out suspended time, where known.
     """
 
@@ -56,6 +57,7 @@ class Frame:
     unread: tuple[UnreadServer, ...] = ()
     users: Mapping[ServerKey, int] = field(default_factory=dict)
     """The user ids of servers whose processes are visible."""
+    evidence: GpuEvidence = NO_EVIDENCE
 
 
 T_co = TypeVar("T_co", covariant=True)

@@ -13,6 +13,35 @@ class Gpu(NamedTuple):
     gpu_model: str
 
 
+UNSEEN: Final = "unseen"
+"""The UUID of GPUs that are charged and that NVML never listed."""
+
+UNCOUNTED: Final = Gpu(UNSEEN, "unknown")
+"""All GPUs of a host together, while their number or price is not known. It is one, and has no price."""
+
+
+@dataclass(frozen=True, slots=True)
+class GpuEvidence:
+    """What a host shows of its GPUs beside their list.
+
+    `library`: NVML's library loads here, whether or not it lists a GPU.
+    `devices` is the number of NVIDIA display devices on the PCI bus, without those of a VM (vfio-pci), which
+    `passed_through` counts.
+    `booted`: the host booted since the read before, where no boot id says so.
+    `elsewhere` are GPUs that another host has now.
+    """
+
+    library: bool = False
+    devices: int = 0
+    passed_through: int = 0
+    booted: bool = False
+    elsewhere: frozenset[str] = frozenset()
+
+
+NO_EVIDENCE: Final = GpuEvidence()
+"""That of a host without a sign of a GPU, or of one whose GPUs are listed: they need none."""
+
+
 NodeLabels = tuple[tuple[str, str], ...]
 """The labels of a Kubernetes node, sorted by name."""
 

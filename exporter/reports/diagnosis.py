@@ -6,7 +6,15 @@ from typing import Final, Literal
 
 from exporter.cost.state import State
 from exporter.frozen import dataclass
-from exporter.readings import FailureReason, GatewayReading, GpuReading, HostLocation, ServerReading
+from exporter.readings import (
+    NO_EVIDENCE,
+    FailureReason,
+    GatewayReading,
+    GpuEvidence,
+    GpuReading,
+    HostLocation,
+    ServerReading,
+)
 from exporter.sources.discovery import DiscoveredServer, DiscoveryResult
 
 Severity = Literal["note", "warning", "error"]
@@ -118,7 +126,8 @@ class DoctorInput:
 
     `discovery` is what is found on the host in addition to what is configured.
     `synchronized` is false where the kernel knows that the wall clock may be off.
-    `remembered` is the state after the ledger's last tick.
+    `remembered` is the state after the ledger's last tick. `evidence` is what the host shows of its GPUs
+    beside their list.
     """
 
     gpus: tuple[GpuReading, ...] | None
@@ -133,6 +142,7 @@ class DoctorInput:
     discovery: DiscoveryResult = field(default_factory=DiscoveryResult)
     gateways: tuple[GatewayAnswer, ...] = ()
     remembered: State = field(default_factory=State)
+    evidence: GpuEvidence = NO_EVIDENCE
 
 
 @dataclass(frozen=True, slots=True)

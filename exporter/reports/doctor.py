@@ -40,7 +40,7 @@ def diagnose(config: Config, policy: CostPolicy, inputs: DoctorInput, now: Insta
     allocation = (*holders(config.servers, readings), *inputs.discovery.holders)
     policy = policy.with_owners(policy.owners, inputs.remembered.predecessors)
     # As the daemon's next tick would count them.
-    counted = inventory(inputs.remembered, Frame(0, now, inputs.gpus), policy)
+    counted = inventory(inputs.remembered, Frame(0, now, inputs.gpus, evidence=inputs.evidence), policy)
     absent = _missing(counted)
     count = len(readings) + len(absent)
     gpus = tuple(_gpus(readings, allocation, policy, now, count))
@@ -48,7 +48,7 @@ def diagnose(config: Config, policy: CostPolicy, inputs: DoctorInput, now: Insta
     servers = tuple(_server(answer, allocation, readings) for answer in inputs.servers)
     index = {reading.gpu.uuid: reading.index for reading in readings}
     findings = (
-        *host_findings(config, inputs, gpus, servers, policy, now),
+        *host_findings(config, inputs, gpus, servers, policy, now, gpu_host=counted.gpu_host),
         *count_findings(counted, policy),
         *share_findings(allocation, index),
     )
@@ -68,7 +68,8 @@ def diagnose(config: Config, policy: CostPolicy, inputs: DoctorInput, now: Insta
 
 def _missing(gpus: GpuInventory) -> tuple[GpuReading, ...]:
     """GPUs that are paid for and not listed, one by one: lost ones, and those that never were."""
-    absent = (*gpus.lost.values(), *(gpu for gpu in gpus.unseen.values() for _ in range(gpu.count)))
+    unseen = () if gpus.uncounted else (gpu for gpu in gpus.unseen.values() for _ in range(gpu.count))
+    absent = (*gpus.lost.values(), *unseen)
     return tuple(GpuReading(gpu.gpu, gpu.index, up=False) for gpu in absent)
 
 

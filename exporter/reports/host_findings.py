@@ -9,7 +9,7 @@ from typing import Final
 
 from exporter.config.settings import DEFAULT_BUDGETS, Config
 from exporter.config.values import plain
-from exporter.cost.inventory import GpuInventory
+from exporter.cost.inventory import UNCOUNTED_TEXT, GpuInventory
 from exporter.cost.policy import CostPolicy
 from exporter.cost.postings import UNALLOCATED
 from exporter.readings import GpuReading, Holder, ServerKey, ServerReading, masked, unread_reason
@@ -125,9 +125,11 @@ def host_findings(
     servers: tuple[DoctorServer, ...],
     policy: CostPolicy,
     now: Instant,
+    *,
+    gpu_host: bool = True,
 ) -> Iterable[Finding]:
-    """Findings on the host, its GPUs and its servers."""
-    yield from _host_findings(config, inputs)
+    """Findings on the host, its GPUs and its servers. `gpu_host`: it shows that it has GPUs."""
+    yield from _host_findings(config, inputs, gpu_host=gpu_host)
     yield from _location_findings(config, inputs)
     yield from _node_label_findings(config, inputs)
     yield from _clock_findings(inputs)
@@ -161,6 +163,9 @@ def host_findings(
 def count_findings(inventory: GpuInventory, policy: CostPolicy) -> Iterable[Finding]:
     """More or fewer GPUs paid for than NVML lists."""
     count, visible = inventory.stated, inventory.visible
+    if inventory.uncounted:
+        yield Finding("error", UNCOUNTED_TEXT)
+        return
     missing = len(inventory.lost) + sum(gpu.count for gpu in inventory.unseen.values())
     named = ", ".join([*inventory.lost, *(["unseen"] if inventory.unseen else [])])
     if missing and visible is None:
@@ -200,8 +205,16 @@ def _present_hardware(tariff: Tariff, readings: tuple[GpuReading, ...]) -> dict[
     return {source: PresentHardware(tuple(names), len(readings)) for source, names in models.items()}
 
 
-def _host_findings(config: Config, inputs: DoctorInput) -> Iterable[Finding]:
-    if inputs.gpus is None:
+def _host_findings(config: Config, inputs: DoctorInput, *, gpu_host: bool) -> Iterable[Finding]:
+    if not gpu_host:
+        passed = inputs.evidence.passed_through
+        boards = f"the {passed} on the PCI bus belong to VMs (vfio-pci)" if passed else "the PCI bus has none"
+        yield Finding(
+            "note",
+            "this host shows no GPU, and nothing is charged: the ledger never read one, NVML's library does "
+            f"not load, {boards}, no instance type with GPUs is known, and no price rule names this host.",
+        )
+    elif inputs.gpus is None:
         yield Finding("error", f"NVML cannot be read: {inputs.gpu_problem}")
     elif not inputs.gpus:
         yield Finding("error", "NVML shows no GPU on this host.")

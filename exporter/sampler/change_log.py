@@ -137,10 +137,7 @@ class ChangeLog:
             _log_unmatched_rules(tariff, gpus)
 
     def note_inventory(self, inventory: GpuInventory, policy: CostPolicy) -> None:
-        """Log GPUs that were replaced or released, and a count that the configuration contradicts.
-
-        A tick in which the driver does not answer changes nothing.
-        """
+        """Log GPUs that were replaced or released, and GPUs that are owed and not listed, or not counted."""
         for old, new, address in inventory.replaced[:GPUS_LOGGED_MAX]:
             names = {"old": old.uuid, "new": new.uuid, "gpu_model": new.gpu_model, "pci_bus_id": address}
             log.info("gpu replaced", extra=names)
@@ -150,14 +147,23 @@ class ChangeLog:
             if len(gpus) > GPUS_LOGGED_MAX:
                 log.info("more gpus changed", extra={"change": change, "gpus": len(gpus) - GPUS_LOGGED_MAX})
         expected, stated, visible = inventory.expected, inventory.stated, inventory.visible
-        if expected is None or visible is None:
+        if self._is_news("uncounted", inventory.uncounted):
+            if inventory.uncounted:
+                effect = "the host's time is charged once a GPU is read"
+                log.warning("gpu count or price unknown", extra={"effect": effect, "see": "hardware"})
+            else:
+                log.info("gpu count and price known")
+        silent = visible is None and bool(inventory.listed or inventory.lost)
+        if expected is None or silent:  # a driver that fails for a while changes nothing
             return
-        counts = {"expected": expected, "visible": visible, "see": "gpus_per_host"}
-        if self._is_news("count", () if expected == visible else (expected, visible)):
-            if expected != visible:
-                log.warning("gpu count mismatch", extra=counts)
+        counts = {"expected": expected, "visible": "unknown" if visible is None else visible}
+        if self._is_news("count", () if expected == (visible or 0) else (expected, visible)):
+            if expected != (visible or 0):
+                log.warning("gpu count mismatch", extra={**counts, "see": "gpus_per_host"})
             else:
                 log.info("gpu count matches", extra=counts)
+        if visible is None:
+            return
         partly = () if policy.all_gpus or stated is None or stated <= visible else (stated, visible)
         if self._is_news("partly", partly) and partly:
             log.info(

@@ -1,6 +1,6 @@
 """One round of reads: every source once, put together into a frame."""
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import field
 from typing import Protocol
 
@@ -9,9 +9,12 @@ from exporter.config.settings import Config
 from exporter.cost.state import EndpointState
 from exporter.frozen import dataclass, replace
 from exporter.readings import (
+    NO_EVIDENCE,
+    NVML_LOADED,
     FailureReason,
     Frame,
     GatewayReading,
+    GpuEvidence,
     GpuReading,
     ServerKey,
     ServerReading,
@@ -23,6 +26,7 @@ from exporter.sources.configured import ConfiguredHolders
 from exporter.sources.discovery import Discovery
 from exporter.sources.discovery.servers import DiscoveryResult
 from exporter.sources.gather import Gather, Gathered
+from exporter.sources.pci import DisplayDevices
 from exporter.sources.same_server import SameServers
 from exporter.sources.server import GatewaySource
 from exporter.units import Instant
@@ -59,7 +63,10 @@ class FrameRead:
 
 @dataclass(frozen=True, slots=True)
 class FrameReader:
-    """Reads NVML, discovery's sources, gateways and servers."""
+    """Reads NVML, discovery's sources, gateways and servers.
+
+    `displays` are the display devices of the PCI bus, which are read where NVML lists no GPU.
+    """
 
     clock: Clock
     gather: Gather
@@ -67,6 +74,7 @@ class FrameReader:
     discovery: Discovery | None = None
     same_servers: SameServers = field(default_factory=SameServers)
     holders: ConfiguredHolders = field(default_factory=ConfiguredHolders)
+    displays: Callable[[], DisplayDevices] = DisplayDevices
 
     def read(
         self,
@@ -133,8 +141,15 @@ class FrameReader:
                     if answer.reading is None
                 ),
             ),
+            evidence=NO_EVIDENCE if gpus else self._evidence(nvml),
         )
         return FrameRead(frame, gathered, nvml, of_gateways, tuple(of_servers), discovered)
+
+    def _evidence(self, nvml: Gathered) -> GpuEvidence:
+        """What the host shows of its GPUs where NVML lists none."""
+        displays = self.displays()
+        library = nvml.health.up or nvml.health.reason in NVML_LOADED
+        return GpuEvidence(library, displays.here, displays.passed_through)
 
     def _once(
         self,

@@ -10,7 +10,7 @@ from exporter.cost.state import State
 from exporter.frozen import replace
 from exporter.ledger.ledger import Ledger
 from exporter.ledger.unpriced_time import FIRST, Cursor, UnpricedBatch
-from exporter.readings import ServerKey
+from exporter.readings import UNCOUNTED, ServerKey
 from exporter.sampler.change_log import cents, dollars_by_server, top_payers
 from exporter.tariff.tariff import Tariff
 from exporter.units import NANOSECONDS_PER_HOUR, Nanoseconds
@@ -21,12 +21,15 @@ log = logging.getLogger(__name__)
 class LatePricing:
     """Walks through all unpriced time, once for each tariff: under the same one nothing new gets a price.
 
+    It walks once more when the number of the host's GPUs is known.
+
     Where the walk ends early, with the process, the next process starts it over: time that was charged is
     unpriced no more.
     """
 
     def __init__(self) -> None:
         self._tariff: Tariff | None = None
+        self._uncounted = False
         self._cursor: Cursor | None = FIRST
         self._next: Cursor | None = FIRST
         self._batch: tuple[UnpricedBatch, LateCharges] | None = None
@@ -43,7 +46,10 @@ class LatePricing:
         The walk goes on when `charged` is called after that, and else charges the same part again: if it was
         posted all the same, none of it is unpriced any more.
         """
-        if policy.tariff != self._tariff:
+        counted_since = self._uncounted
+        self._uncounted = UNCOUNTED.gpu_model in state.unseen
+        counted_since = counted_since and not self._uncounted
+        if policy.tariff != self._tariff or counted_since:
             self._tariff, self._cursor = policy.tariff, FIRST
         self._next, self._batch = self._cursor, None
         if self._cursor is None:

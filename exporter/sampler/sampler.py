@@ -10,8 +10,7 @@ from exporter.clock import Clock
 from exporter.cost.advance import TickOutcome, advance
 from exporter.cost.counters import took_turns
 from exporter.cost.gpu_usage import utilization_ratio
-from exporter.cost.intervals import rebooted, since_boot
-from exporter.cost.policy import CostPolicy
+from exporter.cost.intervals import rebooted
 from exporter.cost.state import State
 from exporter.frozen import dataclass, replace
 from exporter.ledger.ledger import Ledger
@@ -33,6 +32,7 @@ from exporter.sampler.source_health import Health
 from exporter.sources.discovery import Discovery
 from exporter.sources.footprint import Footprint
 from exporter.sources.gather import Gather, Gathered
+from exporter.sources.pci import DisplayDevices
 from exporter.sources.server import GatewaySource
 from exporter.units import NANOSECONDS_PER_MINUTE, Nanoseconds, seconds
 
@@ -77,9 +77,10 @@ class Sampler:
         published: Callable[[], None] = lambda: None,
         machine: str = "",
         discovery: Discovery | None = None,
+        displays: Callable[[], DisplayDevices] = DisplayDevices,
     ) -> None:
         self._clock = clock
-        self._reader = FrameReader(clock, gather, nvml, discovery)
+        self._reader = FrameReader(clock, gather, nvml, discovery, displays=displays)
         self._nvml = nvml.name
         self._ledger = ledger
         self._footprint = footprint
@@ -180,14 +181,17 @@ class Sampler:
         )
         frame = read.frame
         synchronized = self._clock.synchronized()
-        self._health.note(read.gathered, frame.wall)
-        self._health.note_clock(frame.wall, synchronized=synchronized)
         self._bind(frame)
         # A ledger that may be another machine's is neither read, posted to, nor served.
         state = self._ledger.remembered() if self._bound else State()
         outcome = advance(state, frame, policy)
+        gathered = read.gathered
+        if not outcome.inventory.gpu_host:  # nothing is missing where NVML is
+            gathered = [_unexpected(answer) if answer is read.nvml else answer for answer in gathered]
+        self._health.note(gathered, frame.wall)
+        self._health.note_clock(frame.wall, synchronized=synchronized)
         totals = None
-        if self._bound and (synchronized or not self._waits_for_clock(state, frame, policy)):
+        if self._bound and (synchronized or not self._waits_for_clock(state, outcome, frame)):
             totals = self._post(outcome, frame)
         self._count_partial_failures(read.gathered, outcome, state, frame)
         self._changes.note_ledger(self._ledger.problem)
@@ -220,12 +224,13 @@ class Sampler:
             # The file may be on its way aside: a new process finds it as it is.
             raise MustRestartError(f"the owner of the ledger is undecided: {failure!r}") from failure
 
-    def _waits_for_clock(self, state: State, frame: Frame, policy: CostPolicy) -> bool:
+    def _waits_for_clock(self, state: State, outcome: TickOutcome, frame: Frame) -> bool:
         """Whether time since another boot, or since this one, is not charged yet.
 
         Only a right wall clock tells how long the one was, and which hours and months both belong to.
         """
-        waits = rebooted(state, frame) or since_boot(state, frame, policy) is not None
+        since_boot = outcome.charged is not None and outcome.charged.hourly_only
+        waits = rebooted(state, frame) or since_boot
         return waits and self._clock.elapsed() - self._began < CLOCK_WAIT_MAX
 
     def _post(self, outcome: TickOutcome, frame: Frame) -> CommittedTotals:
@@ -263,6 +268,10 @@ class Sampler:
             endpoint = before.endpoints.get(reading.url)
             if endpoint is not None and endpoint.identity and took_turns(endpoint, reading, frame.wall):
                 self._health.count(answer.health.source, "several_processes", 1)
+
+
+def _unexpected(answer: Gathered) -> Gathered:
+    return replace(answer, health=replace(answer.health, expected=False))
 
 
 def _idle_servers(outcome: TickOutcome) -> frozenset[ServerKey]:

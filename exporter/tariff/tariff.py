@@ -8,7 +8,7 @@ from functools import cached_property
 from typing import Final, Literal
 
 from exporter.frozen import dataclass
-from exporter.readings import UNKNOWN_LOCATION, Gpu, HostLocation
+from exporter.readings import UNCOUNTED, UNKNOWN_LOCATION, UNSEEN, Gpu, HostLocation
 from exporter.tariff import quotes
 from exporter.tariff.calendar import Month
 from exporter.tariff.catalogue import CATALOGUE, Catalogue
@@ -47,6 +47,9 @@ ANNUITY_DIGITS: Final = 50
 """Decimal digits for (1 + r)^-life, far below a picodollar on any purchase."""
 
 
+NO_PRICE: Final = Price((), None, priced=False)
+"""The price of time that waits for one."""
+
 PRICES_CACHED: Final = 1024
 """Resolved prices that a tariff keeps: those of all GPUs of a host over years of months."""
 
@@ -62,6 +65,20 @@ class HostCount:
     rule: str
     gpus: int
     of: Literal["host", "models", "boards"]
+
+
+@dataclass(frozen=True, slots=True)
+class UnseenHardware:
+    """What the prices state of a host none of whose GPUs was ever listed.
+
+    `gpus` is their number by the rule or the instance type, `None` where neither states it. `priced`: they
+    have a price that does not depend on a model or UUID. `named`: the host's instance type has GPUs, or the
+    rule names this host, its type or a label of its node, and not every host.
+    """
+
+    gpus: int | None
+    priced: bool
+    named: bool
 
 
 @dataclass(frozen=True)
@@ -116,6 +133,8 @@ class Tariff:
         return since is not None and since <= at
 
     def _resolved(self, gpu: Gpu, at: Instant, month: Month, gpus_on_host: int) -> Price:
+        if gpu == UNCOUNTED:  # overheads per GPU wait for the number
+            return NO_PRICE
         overheads = tuple(self._overheads(month, gpus_on_host))
         hardware = self.hardware_price(gpu, at)
         rates = hardware.rates + overheads
@@ -123,6 +142,8 @@ class Tariff:
 
     def hardware_price(self, gpu: Gpu, at: Instant) -> Price:
         """The price of its hardware alone: none before its first price or its service."""
+        if gpu == UNCOUNTED:
+            return NO_PRICE
         rule = self.rule(gpu)
         rates = self._hardware_rates(rule, gpu, at)
         if rates is None:
@@ -215,8 +236,32 @@ class Tariff:
             return None
         return None if listing is None else listing.devices
 
+    @cached_property
+    def unseen(self) -> UnseenHardware:
+        """What is stated of this host while none of its GPUs was ever listed."""
+        unknown = Gpu(UNSEEN, "")
+        by_type = self.instance_gpus
+        for candidate in self.hardware:
+            mismatches = {each.key for each in candidate.match.mismatches(self.host, self.location, unknown)}
+            if not mismatches:
+                break
+            if mismatches <= {"gpu_model", "uuid"}:
+                # Whether it prices these GPUs depends on what nobody has seen.
+                return UnseenHardware(by_type, priced=False, named=bool(by_type))
+        rule = self.rule(unknown)
+        count = self.host_count(unknown)
+        own_price = rule is not None and not isinstance(rule.pricing, Listed)
+        priced = own_price or isinstance(self.quote(unknown), Quote)
+        named = rule is not None and (
+            bool((rule.match.host or "").strip("*") or (rule.match.instance_type or "").strip("*"))
+            or bool(rule.match.node_label)
+        )
+        return UnseenHardware(by_type if count is None else count.gpus, priced, named or bool(by_type))
+
     def waits_for_location(self, gpu: Gpu) -> bool:
         """Whether a GPU that has no price may get one, by the hour, from the host's location."""
+        if gpu == UNCOUNTED:
+            return True
         rule = self.rule(gpu)
         if rule is not None:
             return isinstance(rule.pricing, Listed)

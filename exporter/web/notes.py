@@ -4,7 +4,8 @@ from collections.abc import Iterable, Iterator, Mapping
 from itertools import chain
 from typing import Final
 
-from exporter.readings import ROLE_REMEDY, Gpu, label
+from exporter.cost.inventory import UNCOUNTED_TEXT
+from exporter.readings import ROLE_REMEDY, UNCOUNTED, Gpu, label
 from exporter.report import CommittedTotals, Report, SourceRow
 from exporter.tariff.price_file import age_warning
 from exporter.tariff.rate import Derivation
@@ -196,7 +197,7 @@ def _scaled(report: Report) -> str:
 
 
 def _without_price(report: Report) -> Iterator[str]:
-    unpriced = [row for row in report.gpus if not row.priced]
+    unpriced = [row for row in report.gpus if not row.priced and row.gpu != UNCOUNTED]
     if unpriced:
         yield (
             f"Unpriced GPUs: {sum(row.count for row in unpriced)} of "
@@ -232,7 +233,9 @@ def _gpus(report: Report, *, stale: bool) -> Iterator[str]:
         return
     if down := sum(not row.up for row in report.gpus if row.index >= 0):
         yield f"GPUs that are paid for and cannot be read: {down} of {all_gpus}."
-    if unseen := sum(row.count for row in report.gpus if row.index < 0):
+    if any(row.gpu == UNCOUNTED for row in report.gpus):
+        yield UNCOUNTED_TEXT
+    elif unseen := sum(row.count for row in report.gpus if row.index < 0):
         yield f"Charged GPUs that NVML never listed (unseen): {unseen} of {all_gpus}."
     expected, visible = report.expected_gpus, report.visible_gpus
     if expected is not None and visible is not None and expected < visible:

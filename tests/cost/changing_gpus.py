@@ -7,7 +7,7 @@ from typing import Any
 
 from exporter.cost.advance import TickOutcome
 from exporter.cost.policy import CostPolicy
-from exporter.readings import Gpu, GpuReading, Holder, HostLocation
+from exporter.readings import NO_EVIDENCE, Gpu, GpuEvidence, GpuReading, Holder, HostLocation
 from exporter.tariff.terms import Hardware, HardwareMatch
 from tests.cost.checked_meter import CheckedMeter
 from tests.cost.readings import CHAT, DOLLAR, HOUR, MINUTE, SECOND, cost_policy, owned, rent
@@ -43,11 +43,21 @@ def near(one: float, other: float) -> bool:
 class ChangingGpusHost:
     """A host whose boards a test changes, held whole by one server; each tick is an hour unless given."""
 
-    def __init__(self, priced: CostPolicy, *listed: Board, boot: str = "boot-1") -> None:
-        self.meter = CheckedMeter(replace(priced, gap_after=24 * HOUR))
+    def __init__(
+        self,
+        priced: CostPolicy,
+        *listed: Board,
+        boot: str = "boot-1",
+        evidence: GpuEvidence = NO_EVIDENCE,
+        silent: bool = False,
+    ) -> None:
+        self.meter = CheckedMeter(replace(priced, gap_after=24 * HOUR), evidence=evidence)
         self.boards = list(listed)
         self.boot = boot
-        self.tick(1)
+        if silent:
+            self.silent(1)
+        else:
+            self.tick(1)
 
     def tick(self, seconds: float = 3600, listed: Iterable[Board] | None = None) -> TickOutcome:
         """Let time pass and read."""

@@ -9,7 +9,7 @@ from exporter.cost.advance import TickOutcome, advance
 from exporter.cost.policy import CostPolicy
 from exporter.cost.postings import CostOwner, Segment
 from exporter.cost.state import State
-from exporter.readings import Frame, GpuReading, Holder, ServerReading
+from exporter.readings import NO_EVIDENCE, Frame, GpuEvidence, GpuReading, Holder, ServerReading
 from tests.cost.readings import SECOND, START
 
 
@@ -32,6 +32,8 @@ class CheckedMeter:
     months: Counter[Any] = field(default_factory=Counter)
     """By (month, uuid, component)."""
     outcome: TickOutcome | None = None
+    evidence: GpuEvidence = NO_EVIDENCE
+    """What the host shows of its GPUs beside their list, at each tick."""
 
     def tick(
         self,
@@ -56,6 +58,7 @@ class CheckedMeter:
         self.elapsed += nanoseconds
         self.wall += nanoseconds
         read = None if gpus is None else tuple(gpus)
+        more.setdefault("evidence", self.evidence)
         frame = Frame(self.elapsed, self.wall, read, tuple(servers), tuple(holders), **more)
         accrued, before = self.state.accrued, self.state
         outcome = advance(self.state, frame, self.policy)

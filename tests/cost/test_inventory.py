@@ -11,7 +11,7 @@ import pytest
 
 from exporter.cost.inventory import FORMER_MAX, Replacement, former_slots
 from exporter.cost.state import GpuState, State
-from exporter.readings import Gpu, GpuReading, Holder, MigInstance
+from exporter.readings import Gpu, GpuEvidence, GpuReading, Holder, MigInstance
 from exporter.tariff.tariff import Tariff
 from exporter.tariff.terms import Hardware, HardwareMatch, Listed
 from tests.cost.changing_gpus import (
@@ -134,6 +134,85 @@ def test_one_that_is_dead_after_a_reboot_stays_charged(listed: list[Board]) -> N
         host.restart(300, *listed)
         assert host.lost() == ["a7"]
         assert host.hourly() == 55.04
+
+
+BY_MODEL = (of_models("*H100*", "2.5", 1), of_models("*L4*", "1", 1))
+
+
+@pytest.mark.parametrize(
+    ("before", "after", "hourly"),
+    [
+        (boards("a"), boards("b", 2, model=L4), 2),
+        (boards("a"), boards("b", 4, model=L4), 4),
+        (boards("a"), boards("b", model=L4), 8),
+        (boards("a"), boards("b", 1), 2.5),
+        (boards("a"), boards("a", 7), 20),
+        ([*boards("h", 1), Board("l0", "9", L4)], [Board("l0", "9", L4)], 3.5),
+        (boards("a", 1), boards("b", 1), 2.5),
+        (boards("a"), boards("b"), 20),
+    ],
+    ids=[
+        "8-to-2-l4",
+        "8-to-4-l4",
+        "8-to-8-l4",
+        "8-to-1",
+        "a-board",
+        "one-of-two-models",
+        "rma",
+        "vm-restart",
+    ],
+)
+@pytest.mark.parametrize("pending", [False, True], ids=["place-known", "place-pending"])
+def test_a_boot_with_none_of_the_earlier_gpus_is_another_host(
+    before: list[Board], after: list[Board], hourly: float, *, pending: bool
+) -> None:
+    """It has the GPUs that are listed, at once. Beside an earlier UUID a missing one is a broken board.
+
+    While the location is asked for, which may state the number, nothing is released; then it is.
+    """
+    priced = whole(*BY_MODEL)
+    host = ChangingGpusHost(priced, *before)
+    if pending:
+        asking = replace(priced.tariff, location_pending=True)
+        host.meter.policy = replace(host.meter.policy, tariff=asking)
+        host.restart(600, *after)
+        assert len(host.uuids()) == len(before)
+        host.meter.policy = replace(host.meter.policy, tariff=priced.tariff)
+        host.tick(10)
+    else:
+        host.restart(600, *after)
+    assert host.hourly() == hourly
+    assert host.meter.state.gpu_count == host.tick().inventory.expected
+
+
+def test_a_stated_number_holds_on_another_host() -> None:
+    """Eight by the rule, and one GPU that nobody knew after the boot: eight are paid for."""
+    host = ChangingGpusHost(whole(), *boards("a"))
+    host.restart(600, *boards("b", 1))
+    assert (host.hourly(), len(host.uuids())) == (55.04, 8)
+
+
+def test_a_boot_that_lists_none_releases_nothing() -> None:
+    """Three boots without a GPU: eight are lost and paid for, and come back."""
+    host = ChangingGpusHost(whole(PER_GPU), *boards("a"))
+    for _ in range(3):
+        host.restart(300)
+        assert (host.hourly(), len(host.lost())) == (55.04, 8)
+    host.restart(300, *boards("a"))
+    assert (host.hourly(), host.lost()) == (55.04, [])
+    for _ in range(3):
+        host.restart(300)
+    host.restart(300, *boards("b", 2))
+    assert (host.hourly(), host.uuids()) == (13.76, ["b0", "b1"])
+
+
+def test_a_gpu_that_another_host_has_is_here_no_more() -> None:
+    """In the same boot, where nothing states the number; where eight are stated, eight are paid for."""
+    for priced, hourly in ((whole(PER_GPU), 48.16), (whole(), 55.04)):
+        host = ChangingGpusHost(priced, *boards("a"))
+        host.meter.evidence = GpuEvidence(elsewhere=frozenset({"a7"}))
+        host.tick(10, boards("a")[:7])
+        assert host.hourly() == hourly
 
 
 def test_without_a_count_a_slot_is_kept_for_the_boot_after_the_last_that_listed_it() -> None:
@@ -272,12 +351,12 @@ def test_cards_in_mig_mode_are_slots_like_others() -> None:
 
 
 def test_while_nvml_is_silent_nothing_changes() -> None:
-    """Slots, the unseen one and the price stay; neither count is reported."""
+    """Slots, the unseen one and the price stay; what is owed is known, and what is visible is not."""
     host = ChangingGpusHost(whole(), *boards("a", 7))
     before = host.meter.dollars()
     outcome = host.silent()
     assert near(host.meter.dollars() - before, HOST)
-    assert (outcome.inventory.expected, outcome.inventory.visible) == (None, None)
+    assert (outcome.inventory.expected, outcome.inventory.visible) == (8, None)
     assert (len(host.uuids()), host.unseen()) == (7, 1)
 
 

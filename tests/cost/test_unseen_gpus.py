@@ -8,10 +8,11 @@ from decimal import Decimal
 
 import pytest
 
+from exporter.cost.accrual import charge_late
 from exporter.cost.inventory import stated
 from exporter.cost.policy import CostPolicy
 from exporter.cost.state import State
-from exporter.readings import Gpu, GpuReading, HostLocation
+from exporter.readings import NO_EVIDENCE, UNCOUNTED, Gpu, GpuEvidence, GpuReading, HostLocation
 from exporter.tariff.tariff import Tariff
 from exporter.tariff.terms import Hardware, HardwareMatch, Listed, Owned, Rented, RentPrice, Retirement
 from tests.cost.changing_gpus import (
@@ -20,6 +21,7 @@ from tests.cost.changing_gpus import (
     HOST,
     L4,
     P5,
+    PER_GPU,
     Board,
     ChangingGpusHost,
     boards,
@@ -28,7 +30,8 @@ from tests.cost.changing_gpus import (
     whole,
 )
 from tests.cost.checked_meter import CheckedMeter
-from tests.cost.readings import HOUR, MINUTE, START, overhead, rent
+from tests.cost.exact_model import by_hour
+from tests.cost.readings import DOLLAR, HOUR, MINUTE, START, overhead, rent
 
 LISTED = Hardware(HardwareMatch(), Listed("aws", "p5.48xlarge", "us-east-1"), "hardware[0]")
 
@@ -114,14 +117,153 @@ def test_books_that_are_the_first_of_a_boot_charge_unseen_gpus_since_then() -> N
     assert near(meter.dollars(uuid="unseen", server="unallocated"), HOST // 24)
 
 
-def test_no_host_without_a_gpu_has_unseen_ones() -> None:
-    """A node of which NVML never listed a GPU is charged nothing, whatever a rule for all says."""
+H100_FIRST = (of_models("*H100*", "20", 8), rent("55.04", 8))
+OF_HOST = replace(rent("55.04", 8), match=HardwareMatch(host="host-*"))
+OF_TYPE = replace(rent("55.04", 8), match=HardwareMatch(instance_type="p5.*"))
+OF_ALL_HOSTS = replace(rent("55.04", 8), match=HardwareMatch(host="*"))
+CPU = HostLocation("aws", "m7i.large", "us-east-1", lifecycle="on_demand")
+LIBRARY = GpuEvidence(library=True)
+BOARD = GpuEvidence(devices=8)
+IN_VMS = GpuEvidence(passed_through=8)
+
+
+@pytest.mark.parametrize(
+    ("priced", "evidence", "hourly"),
+    [
+        (whole(), LIBRARY, 55.04),
+        (whole(), BOARD, 55.04),
+        (whole(), NO_EVIDENCE, 0),
+        (whole(), IN_VMS, 0),
+        (whole(BOUGHT), BOARD, 7.985398),
+        (whole(LISTED), LIBRARY, 55.04),
+        (whole(rent("6.88"), location=P5), NO_EVIDENCE, 55.04),
+        (whole(Hardware(HardwareMatch(), Listed(), "x"), location=P5), NO_EVIDENCE, 55.04),
+        (whole(location=CPU), NO_EVIDENCE, 0),
+        (whole(OF_TYPE, location=CPU), NO_EVIDENCE, 0),
+        (whole(OF_TYPE, location=P5), NO_EVIDENCE, 55.04),
+        (whole(OF_HOST), NO_EVIDENCE, 55.04),
+        (whole(OF_ALL_HOSTS), NO_EVIDENCE, 0),
+        (replace(whole(), all_gpus=False), BOARD, 0),
+        (whole(*H100_FIRST), BOARD, None),
+        (whole(rent("3", match=HardwareMatch(uuid="a0")), rent("55.04", 8)), BOARD, None),
+        (whole(rent("55.04", 8), *H100_FIRST), BOARD, 55.04),
+        (whole(rent("6.88")), BOARD, None),
+        (whole(of_models("*H100*", "20", 8), location=P5), NO_EVIDENCE, None),
+    ],
+    ids=[
+        "library",
+        "board-on-the-bus",
+        "cpu-node",
+        "boards-of-vms",
+        "owned",
+        "catalogue-type-in-the-rule",
+        "catalogue-type-of-the-host",
+        "catalogue-price-and-type",
+        "cpu-type",
+        "rule-for-another-type",
+        "rule-for-the-type",
+        "rule-for-the-host",
+        "rule-for-every-host",
+        "given-a-part",
+        "model-rule-first",
+        "board-rule-first",
+        "model-rule-behind",
+        "no-number",
+        "no-price",
+    ],
+)
+def test_what_a_host_owes_before_nvml_ever_lists_a_gpu(
+    priced: CostPolicy, evidence: GpuEvidence, hourly: float | None
+) -> None:
+    """The price and the number that are stated, on hosts that show GPUs; `None`: an hour waits for both."""
+    host = ChangingGpusHost(priced, evidence=evidence, silent=True)
+    outcome = host.silent()
+    waiting = [unpriced for segment in outcome.postings.segments for unpriced in segment.unpriced]
+    assert host.meter.dollars() == pytest.approx((hourly or 0) * DOLLAR, abs=1e6)
+    assert {unpriced.gpu for unpriced in waiting} == (set() if hourly is not None else {UNCOUNTED})
+    if hourly:
+        assert (outcome.inventory.expected, outcome.inventory.visible) == (8, None)
+        assert {gpu for gpu, *_ in host.meter.money} == {"unseen"}
+    elif hourly == 0:
+        assert outcome.inventory.expected is None
+        assert outcome.inventory.gpu_host is not priced.all_gpus
+
+
+def test_a_driver_that_lists_none_is_a_sign() -> None:
+    """NVML answers, with no GPU: the rule's eight are owed, and 0 is visible."""
     host = ChangingGpusHost(whole())
-    host.tick()
-    assert host.meter.dollars() == 0
-    host = ChangingGpusHost(whole(), *boards("a"))
+    assert host.hourly() == 55.04
+    outcome = host.tick()
+    assert (outcome.inventory.expected, outcome.inventory.visible, host.unseen()) == (8, 0, 8)
+    host.tick(10, boards("a"))
+    assert (host.hourly(), host.unseen()) == (55.04, 0)
     host.tick(10, [])
     assert (host.hourly(), len(host.lost())) == (55.04, 8)
+
+
+def test_a_node_without_a_sign_is_not_metered() -> None:
+    """No time is covered: its month is empty, and no report has it."""
+    host = ChangingGpusHost(whole(), evidence=NO_EVIDENCE, silent=True)
+    assert host.silent().postings.segments == ()
+
+
+@pytest.mark.parametrize(
+    ("listed", "price", "dollars"),
+    [
+        (boards("a"), PER_GPU, 3 * 55.04),
+        (boards("a", 2), PER_GPU, 3 * 13.76),
+        (boards("a", 2), of_models("*H100*", "55.04", 8), 3 * 55.04),
+        (boards("l", 4, model=L4), of_models("*L4*", "4", 4), 12),
+    ],
+    ids=["eight", "two", "two-of-eight", "four-l4"],
+)
+def test_time_that_waits_is_charged_by_the_rule_of_the_first_gpus(
+    listed: list[Board], price: Hardware, dollars: float
+) -> None:
+    """Two hours of nobody knows what, then an hour of the GPUs that NVML lists: three hours of them."""
+    host = ChangingGpusHost(whole(price), evidence=BOARD, silent=True)
+    waiting = [each for _ in range(2) for each in by_hour([host.silent().postings])]
+    assert host.meter.dollars() == 0
+    assert sum(used.time for each in waiting for used in each.usage.values()) == 2 * HOUR
+    still, none = charge_late(host.meter.state, waiting, host.meter.policy, host.meter.wall)
+    assert (none.segments, still.accrued) == ((), 0)
+
+    outcome = host.tick(3600, listed)
+    state, late = charge_late(host.meter.state, waiting, outcome.policy, host.meter.wall)
+    total = host.meter.dollars() + sum(money.amount for segment in late.segments for money in segment.money)
+    assert total == pytest.approx(dollars * DOLLAR, abs=100)
+    assert state.accrued - host.meter.state.accrued == sum(segment.accrued for segment in late.segments)
+    counted = sum(time.chargeable for segment in late.segments for time in segment.gpu_times)
+    assert counted == 2 * HOUR * outcome.state.gpu_count
+    assert all(not left.usage for left in late.left)
+
+
+@pytest.mark.parametrize(
+    ("answer", "dollars"),
+    [(P5, 2 * 55.04), (CPU, 0), (None, 0)],
+    ids=["gpu-type", "cpu-type", "never"],
+)
+def test_a_location_that_comes_late(answer: HostLocation | None, dollars: float) -> None:
+    """An hour while it is asked for waits; a type with GPUs then states number and price of it."""
+    known = whole(Hardware(HardwareMatch(), Listed(), "x"), location=answer or HostLocation())
+    asking = replace(known, tariff=replace(known.tariff, location=HostLocation(), hardware=()))
+    asking = replace(asking, tariff=replace(asking.tariff, location_pending=True))
+    host = ChangingGpusHost(asking, evidence=BOARD, silent=True)
+    waiting = by_hour([host.silent().postings])
+    assert (host.meter.dollars(), bool(waiting)) == (0, True)
+    host.meter.policy = replace(host.meter.policy, tariff=known.tariff)
+    outcome = host.silent()
+    _, late = charge_late(host.meter.state, waiting, outcome.policy, host.meter.wall)
+    total = host.meter.dollars() + sum(segment.accrued for segment in late.segments)
+    assert total == pytest.approx(dollars * DOLLAR, abs=100)
+
+
+def test_books_that_are_the_first_of_a_boot_charge_what_is_owed_since_then() -> None:
+    """NVML silent, booted 20 minutes before: 20 minutes of 55.04 for eight that nobody has seen."""
+    meter = CheckedMeter(whole(), state=State(fresh_in="boot-1"), elapsed=20 * MINUTE, evidence=BOARD)
+    meter.pass_by(0, None, boot="boot-1")
+
+    assert near(meter.dollars(uuid="unseen", server="unallocated"), HOST // 3)
 
 
 def test_while_the_cloud_is_being_asked_the_host_is_what_it_was() -> None:

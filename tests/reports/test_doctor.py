@@ -15,6 +15,7 @@ from exporter.readings import (
     CounterReading,
     FailureReason,
     Gpu,
+    GpuEvidence,
     GpuReading,
     Holder,
     MigInstance,
@@ -222,7 +223,11 @@ def test_a_server_that_is_not_read_has_the_remedy_of_its_reason(
 @pytest.mark.parametrize(
     ("inputs", "status", "finding"),
     [
-        (DoctorInput(None, "no driver", (), "", ""), 2, "error: NVML cannot be read: no driver"),
+        (
+            DoctorInput(None, "no driver", (), "", "", evidence=GpuEvidence(library=True)),
+            2,
+            "error: NVML cannot be read: no driver",
+        ),
         (DoctorInput((), "", (), "", ""), 2, "error: NVML shows no GPU on this host."),
         (DoctorInput(H100, "", (), "", "disk is read-only"), 1, "warning: ledger: disk is read-only"),
         (
@@ -242,6 +247,33 @@ def test_what_is_wrong_is_a_finding_and_an_exit_status(
 
     assert diagnosis.status == status
     assert finding in findings(diagnosis)
+
+
+@pytest.mark.parametrize(
+    ("passed_through", "boards"), [(0, "the PCI bus has none"), (8, "the 8 on the PCI bus belong to VMs")]
+)
+def test_a_host_without_a_sign_of_a_gpu_is_right_to_cost_nothing(passed_through: int, boards: str) -> None:
+    """A node of a DaemonSet without a selector, or one whose boards are its VMs': each sign is named."""
+    evidence = GpuEvidence(passed_through=passed_through)
+    inputs = DoctorInput(None, "no library", (), "", "", evidence=evidence)
+    diagnosis = diagnose(CONFIG, CostPolicy(PRICED, all_gpus=True), inputs, NOW)
+
+    assert diagnosis.status == 0
+    (note,) = [line for line in findings(diagnosis) if "shows no GPU" in line]
+    assert "the ledger never read one" in note
+    assert boards in note
+
+
+def test_a_host_whose_gpus_nobody_knows_makes_money_wrong() -> None:
+    """A price by model, and no model was ever read: it is an error, and no GPU is made up for it."""
+    inputs = DoctorInput(None, "no driver", (), "", "", evidence=GpuEvidence(library=True))
+    diagnosis = diagnose(CONFIG, CostPolicy(PRICED, all_gpus=True), inputs, NOW)
+
+    assert diagnosis.status == 2
+    assert any(
+        "The number or the price of this host's GPUs is not known" in line for line in findings(diagnosis)
+    )
+    assert diagnosis.missing == ()
 
 
 def test_a_server_that_holds_a_gpu_this_host_lacks_makes_money_wrong() -> None:

@@ -47,11 +47,12 @@ class FakeNvmlSource:
     name: str = "nvml"
     errors: tuple[tuple[str, int], ...] = ()
     failure: str = ""
+    reason: FailureReason = FailureReason.HUNG
     utilization: float | None = 0.5
 
     def read(self) -> tuple[GpuReading, ...]:
         if self.failure:
-            raise ReadFailedError(FailureReason.HUNG, self.failure)
+            raise ReadFailedError(self.reason, self.failure)
         return (GpuReading(H100, 0, utilization_ratio=self.utilization, power_watts=300.0),)
 
     def close(self) -> None:

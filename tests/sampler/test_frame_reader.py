@@ -7,6 +7,9 @@ import pytest
 
 from exporter.config.settings import Config
 from exporter.readings import (
+    NO_EVIDENCE,
+    FailureReason,
+    GpuEvidence,
     GpuReading,
     Holder,
     PodOwnership,
@@ -19,6 +22,7 @@ from exporter.sampler.frame_reader import Endpoint, FrameReader
 from exporter.sources.discovery import Discovery
 from exporter.sources.discovery.servers import DiscoveryResult
 from exporter.sources.gather import Gather, Gathered
+from exporter.sources.pci import DisplayDevices
 from tests.clocks import START, ManualClock
 from tests.sampler.sampler_fixture import CHAT, CONFIG, FakeEndpoint, FakeNvmlSource, inline
 
@@ -200,3 +204,28 @@ def test_a_frame_tells_whether_anybody_could_look(nvml: FakeNvmlSource) -> None:
         True,
         False,
     ]
+
+
+@pytest.mark.parametrize(
+    ("reason", "library"),
+    [("driver_not_loaded", True), ("hung", True), ("library_missing", False), ("busy", False)],
+)
+def test_a_silent_driver_leaves_evidence(nvml: FakeNvmlSource, reason: str, *, library: bool) -> None:
+    """Whether its library was loaded, and the displays of the bus."""
+    nvml.failure, nvml.reason = "no answer", FailureReason(reason)
+    clock = ManualClock()
+    reader = FrameReader(clock, inline(clock), nvml, displays=lambda: DisplayDevices(8, 2))
+
+    evidence = reader.read(CONFIG, (), None).frame.evidence
+    assert evidence == GpuEvidence(library=library, devices=8, passed_through=2)
+
+
+def test_the_bus_is_not_read_where_gpus_are_listed(nvml: FakeNvmlSource) -> None:
+    """They are evidence enough."""
+
+    def displays() -> DisplayDevices:
+        raise AssertionError
+
+    clock = ManualClock()
+    reader = FrameReader(clock, inline(clock), nvml, displays=displays)
+    assert reader.read(CONFIG, (), None).frame.evidence == NO_EVIDENCE

@@ -16,13 +16,14 @@ DETAILED: Final = 20
 LINE_CHARACTERS: Final = 100
 
 INCOMPLETE: Final[frozenset[FindingKind]] = frozenset(
-    {"silent", "unmetered", "unpriced", "waiting", "unreadable", "truncated"}
+    {"silent", "unmetered", "uncounted", "unpriced", "waiting", "unreadable", "truncated"}
 )
 """Findings by which cost may be missing in the total."""
 
 _MEANINGS: Final[Mapping[FindingKind, str]] = {
     "silent": "Silent before the end: cost after the last tick is not in the total",
     "unmetered": "Hours without ticks: they are not charged",
+    "uncounted": "Hours of GPU hosts without a known number or price of GPUs: they are not metered",
     "unpriced": "Unpriced GPU-hours: they cost nothing until a price covers them",
     "waiting": "Waiting adjustments: they are not in the total until their daemon posts them",
     "overlap": "GPUs in two ledgers at the same time: their cost may be in the total twice",
@@ -43,6 +44,7 @@ _DETAILS: Final[Mapping[FindingKind, Callable[[HostFinding], str]]] = {
         else f"last tick {instant_text(each.instant)}, {hours_text(each.duration)} hours before the end"
     ),
     "unmetered": lambda each: f"{hours_text(each.duration)} hours",
+    "uncounted": lambda each: f"{hours_text(each.duration)} hours until a GPU is read or a price states both",
     "unpriced": lambda each: f"{hours_text(each.duration)} GPU-hours",
     "waiting": lambda each: f"adjustment {each.text}, {dollars_text(each.amount)} dollars",
     "overlap": lambda each: f"{hours_text(each.duration)} hours, also in {each.text}",

@@ -15,7 +15,7 @@ from exporter.cost.money import add, add_all
 from exporter.frozen import dataclass, replace
 from exporter.ledger.adjustments import Adjustment
 from exporter.ledger.history import HistorySums, MonthRecord
-from exporter.readings import Kind
+from exporter.readings import UNCOUNTED, Kind
 from exporter.report import MonthKey
 from exporter.reports.rounding import CENT, dollars_text
 from exporter.tariff.period import Period
@@ -35,6 +35,7 @@ UNMETERED_FROM: Final[Nanoseconds] = 60 * NANOSECONDS_PER_SECOND
 FindingKind = Literal[
     "silent",
     "unmetered",
+    "uncounted",
     "unpriced",
     "waiting",
     "overlap",
@@ -52,6 +53,7 @@ FindingKind = Literal[
 silent: the host stopped reporting before the month's end, for `duration` of the month. Without `instant`
 nothing tells when.
 unmetered: no tick covers `duration` of the time in which the host reported.
+uncounted: for `duration` the number or the price of the host's GPUs was not known.
 unpriced: `duration` is GPU time without a price.
 waiting: an adjustment of `amount` waits for the daemon.
 overlap: for `duration`, another ledger metered the same GPU.
@@ -141,13 +143,15 @@ OwnerTokens = Mapping[tuple[str, str], Mapping[Kind, int]]
 class HostSummary:
     """A host in the fleet's month. `host` has its cells and adjustments, and no sums.
 
-    `covered` is wall time of ticks and gaps, `gpu_time` the GPU time that is owed, `unpriced` the GPU time
+    `covered` is wall time of ticks and gaps, without the `uncounted` time of a GPU host whose GPUs were not
+    known by number or price. `gpu_time` the GPU time that is owed, `unpriced` the GPU time
     that waits for a price. `unpriced_by_owner` is that by product and team; `None` without finer sums.
     `tokens_by_owner` are tokens so; `None` where they are apportioned too.
     """
 
     host: HostMonth
     covered: Nanoseconds = 0
+    uncounted: Nanoseconds = 0
     gpu_time: Nanoseconds = 0
     unpriced: Nanoseconds = 0
     unpriced_by_owner: Mapping[tuple[str, str], Nanoseconds] | None = None
@@ -376,9 +380,12 @@ class _Merged:
 def _summary(host: HostMonth) -> HostSummary:
     sums = host.record.sums or HistorySums()
     by_owner = unpriced_by_owner(host)
+    uncounted = sums.uncounted()
+    covered = sum(sums.covered.values()) if host.record.sums is not None else host.covered
     return HostSummary(
         host=replace(host, record=replace(host.record, sums=None, days={})),
-        covered=sum(sums.covered.values()) if host.record.sums is not None else host.covered,
+        covered=max(0, covered - uncounted),
+        uncounted=uncounted,
         gpu_time=sum(sums.held.values()),
         unpriced=sum((by_owner or {}).values()),
         unpriced_by_owner=by_owner,
@@ -391,8 +398,9 @@ def unpriced_by_owner(host: HostMonth) -> dict[tuple[str, str], Nanoseconds] | N
     if host.record.sums is None:
         return None
     durations: dict[tuple[str, str], Nanoseconds] = {}
-    for (_gpu, owner), duration in host.record.sums.waiting().items():
-        add(durations, (owner.product, owner.team), duration)
+    for (gpu, owner), duration in host.record.sums.waiting().items():
+        if gpu != UNCOUNTED:
+            add(durations, (owner.product, owner.team), duration)
     return durations
 
 
@@ -416,11 +424,13 @@ def _missing(summary: HostSummary, now: Instant) -> Iterator[HostFinding]:
         if host.last < (end if over else end - SILENT_AFTER):
             yield _finding("silent", host, duration=end - max(host.last, start), instant=host.last)
         if host.first is not None:
-            unmetered = min(host.last, end) - max(host.first, start) - summary.covered
+            unmetered = min(host.last, end) - max(host.first, start) - summary.covered - summary.uncounted
             if unmetered >= UNMETERED_FROM:
                 yield _finding("unmetered", host, duration=unmetered)
     elif host.last is None and host.origin == "prometheus":
         yield _finding("silent", host)
+    if summary.uncounted:
+        yield _finding("uncounted", host, duration=summary.uncounted)
     if summary.unpriced:
         yield _finding("unpriced", host, duration=summary.unpriced)
     for each in host.record.adjustments:
