@@ -118,11 +118,12 @@ class ModelAdmission:
     def admit(self, key: ServerKey, named: Iterable[str]) -> dict[str, str]:
         """The name under which each model of a server is counted: its own or `other`."""
         admitted = {model: model for model in self._rows.get(key, ())}
+        own_rows = len(admitted.keys() - {OTHER})
         for model in named:
             if model in admitted:
                 continue
-            own = len(set(admitted.values()) - {OTHER})
-            has_row = own < MODELS_EACH or self._quota.take(self._principals[key])
+            has_row = model != OTHER and (own_rows < MODELS_EACH or self._quota.take(self._principals[key]))
+            own_rows += has_row
             admitted[model] = model if has_row else OTHER
         return admitted
 

@@ -88,6 +88,14 @@ def test_a_server_that_asks_for_no_more_than_two_models_takes_no_share() -> None
     assert len(rows(meter, GREEDY)) == 2 + 6 + 1
 
 
+def test_a_model_that_is_called_other_takes_no_row() -> None:
+    """Nor one of the first two: it is where the rest is counted."""
+    meter = meter_of(models=1)
+    meter.pass_by(SECOND, [], [serves(CHAT, "other", "a", "b", "c", "d")], users=USERS)
+
+    assert rows(meter, CHAT) == {"other", "a", "b", "c"}
+
+
 def test_what_does_not_fit_counts_as_other_of_its_own_server() -> None:
     """Nothing is dropped, and what one serves is not added to what another does."""
     meter = meter_of(models=1)
