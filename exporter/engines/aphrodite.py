@@ -7,7 +7,7 @@ Source: aphrodite-engine/aphrodite-engine b42eeec (0.20.0), `aphrodite/v1/metric
 from typing import Final
 
 from exporter.engines.spec import Command, Manual, MetadataQuery, under_prefix
-from exporter.engines.vllm import MAX_NUM_SEQS, VLLM
+from exporter.engines.vllm import KV_ROLE, MAX_NUM_SEQS, VLLM
 
 _VLLM: Final = VLLM.commands[0]
 
@@ -29,6 +29,7 @@ APHRODITE: Final = under_prefix(
             positional=True,
             world_factors=_VLLM.world_factors,
             max_running=MAX_NUM_SEQS,
+            role=KV_ROLE,
         ),
     ),
     manual=Manual(

@@ -12,7 +12,7 @@ Source: kserve 0.21.0 `kserve/metrics.py`, `huggingfaceserver`, and `qpext`.
 from typing import Final
 
 from exporter.engines.spec import Command, Engine, Factor, Fingerprint, Manual, counter
-from exporter.engines.vllm import MAX_NUM_SEQS
+from exporter.engines.vllm import KV_ROLE, MAX_NUM_SEQS
 
 _PREDICTED: Final = "request_predict_seconds_count"
 
@@ -41,6 +41,7 @@ KSERVE: Final = Engine(
                 Factor(("--pipeline-parallel-size", "-pp")),
             ),
             max_running=MAX_NUM_SEQS,  # of the vLLM backend, whose page has the requests
+            role=KV_ROLE,
         ),
     ),
     manual=Manual(

@@ -26,9 +26,6 @@ def agreed_role(
 
     The figures are those since the process began.
     """
-    sums: dict[str, float] = {}
-    for counter in interpretation.counters:
-        sums[counter.quantity] = sums.get(counter.quantity, 0.0) + counter.sign * counter.value
     transferred = transferred_tokens(engine, page)
     roles = dict.fromkeys(claims)
     if interpretation.role:
@@ -39,6 +36,9 @@ def agreed_role(
         doubt = "nothing says whether it prefills or decodes, and {:.0f} prompt tokens are from other engines"
         return "", doubt.format(transferred) if transferred else ""
     claim = next(iter(roles))
+    sums: dict[str, float] = {}
+    for counter in interpretation.counters:
+        sums[counter.quantity] = sums.get(counter.quantity, 0.0) + counter.sign * counter.value
     requests, generated = sums.get("requests"), sums.get("generation", 0.0)
     if claim.role == "prefill" and requests is not None:
         running = sum(load.running or 0.0 for load in interpretation.loads)
