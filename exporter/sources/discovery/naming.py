@@ -181,8 +181,8 @@ UNSEEN: Final = ServerKey("", f"{UNMATCHED}unknown")
 Ports = Mapping[str, int | None]
 """The API ports of groups by their ids; `None` if unknown."""
 
-Claimed = TypeVar("Claimed", int, ServerKey)
-"""An entry by its number, or a name."""
+Claimed = TypeVar("Claimed", tuple[int, str], ServerKey)
+"""An entry by its number and the unit in which it is claimed, or a name."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -253,28 +253,37 @@ def name_servers(
 def _ruled_once(
     servers: Iterable[NamedServer], rules: tuple[ServerRule, ...], ports: Ports
 ) -> Iterator[NamedServer]:
-    """The servers, where an entry that is not bound to an owner applies to one: who has it first keeps it."""
-    servers = tuple(servers)
-    claims = [(server.rule, server) for server in servers if server.rule is not None and _is_unbound(server)]
-    keepers = _keepers((rules.index(rule), server, rule.match.port is not None) for rule, server in claims)
-    for server in servers:
-        rule = server.rule
-        if rule is None or not _is_unbound(server) or keepers[rules.index(rule)] == server.owner:
+    """The servers, where an entry that no user or workload binds is of one owner: who has it first keeps it.
+
+    By `unit` it is of one in each unit: a service may start programs of other users.
+    """
+    claims = [(_entry(server, rules), server) for server in servers]
+    keepers = _keepers(
+        (entry, server, rules[entry[0]].match.port is not None)
+        for entry, server in claims
+        if entry is not None
+    )
+    for entry, server in claims:
+        if entry is None or keepers[entry] == server.owner:
             yield server
             continue
+        source = rules[entry[0]].source
         plain = _named(server.tenant, server.group, server.launch, "", (), ports)
-        why = f"{rule.source or 'an entry of servers'} matches servers of several users or containers"
+        why = f"{source or 'an entry of servers'} matches servers of several users or containers"
         remedy = "and applies to another one; add `user`, `unit` or `workload` to its match"
-        yield replace(plain, refused=f"{why}, {remedy}", denied=rule.source)
+        yield replace(plain, refused=f"{why}, {remedy}", denied=source)
 
 
-def _is_unbound(server: NamedServer) -> bool:
-    """Whether an entry gives a name or cost to any process that matches it."""
-    rule = server.rule
-    if rule is None or rule.match.binds or server.group is None or server.tenant.workload or server.group.pod:
-        return False
-    gives = (rule.name, rule.namespace, rule.gpu_share_ratio, rule.divide)
-    return any(value is not None for value in gives)
+def _entry(server: NamedServer, rules: tuple[ServerRule, ...]) -> tuple[int, str] | None:
+    """The entry of a server outside of pods, and its unit, if any process may claim what it gives."""
+    rule, group = server.rule, server.group
+    if rule is None or group is None or server.tenant.workload or group.pod:
+        return None
+    gives = (rule.name, rule.namespace, rule.gpu_share_ratio, rule.divide, rule.bearer_token_file)
+    bound = rule.match.user is not None or (rule.match.binds and rule.match.unit is None)
+    if bound or all(value is None for value in gives):
+        return None
+    return rules.index(rule), "" if rule.match.unit is None else group.system_unit
 
 
 def _named_apart(

@@ -43,8 +43,8 @@ METRICS_PATH: Final = "/metrics"
 _PATH: Final = re.compile(r"/[!-~]{0,1023}")
 """What may follow a port: no blank, nothing that is not printed."""
 
-Listening = Mapping[tuple[str, int], str]
-"""The id of the group that listens, by network and port."""
+Listening = Mapping[tuple[str, int], frozenset[str]]
+"""The ids of the groups that listen, at several addresses perhaps, by network and port."""
 
 CLAIMED: Final[Mapping[Claim, UnreadReason]] = {
     "taken": UnreadReason.PORT_TAKEN,
@@ -117,10 +117,8 @@ def _metrics_target(server: NamedServer, moment: ScanTime, listening: Listening)
     if configured is not None or api is None or api.reach != "loopback":
         router = None
     port = configured or _port(server, router or api)
-    is_taken = (
-        server.group is not None
-        and listening.get((_network(server), port), server.group.id) != server.group.id
-    )
+    listeners = listening.get((_network(server), port))
+    is_taken = server.group is not None and listeners is not None and server.group.id not in listeners
     if is_taken and router is None:
         raise SkipServerError(UnreadReason.ADDRESS_TAKEN)
     hosts = _hosts(server, router or api, port)
@@ -456,13 +454,15 @@ def _listens(server: NamedServer) -> bool:
 
 def _listening(servers: Iterable[NamedServer]) -> Listening:
     """The groups that listen, by network and port."""
-    return {
-        (api.network, port): server.group.id
-        for server in servers
-        if server.group is not None and (api := server.group.server) is not None and api.network
-        for port in (api.metrics_port, api.port)
-        if port is not None
-    }
+    listening: dict[tuple[str, int], frozenset[str]] = {}
+    for server in servers:
+        api = server.api
+        if server.group is None or api is None or not api.network:
+            continue
+        for port in {api.metrics_port, api.port} - {None}:
+            there = listening.get((api.network, port), frozenset())
+            listening[api.network, port] = there | {server.group.id}
+    return listening
 
 
 def _address(

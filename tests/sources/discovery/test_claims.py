@@ -194,6 +194,22 @@ def test_an_entry_for_a_unit_is_about_the_hosts_own() -> None:
     ]
 
 
+def test_an_entry_for_a_unit_is_about_one_user_in_each() -> None:
+    """A service may start programs of other users; services of one pattern have users of their own."""
+
+    def of(pid: int, unit: str, user: int) -> ProcessGroup:
+        one = replace(serving(pid, 8000 + pid), user=user, started=pid * SECOND)
+        return replace(one, unit=unit, system_unit=unit)
+
+    three = of(7, "vllm@a.service", 1000), of(8, "vllm@a.service", 1001), of(9, "vllm@b.service", 1002)
+    result = look((gpu(0, 7, 8, 9),), three, rules=(rule("chat", unit="vllm@*", bearer_token_file=TOKEN),))
+
+    assert names(result) == ["/chat", "/vllm:8008", "/chat"]
+    assert [target.bearer_token_file for target in result.targets if target.key.server == "vllm:8008"] == [
+        None
+    ]
+
+
 def test_two_users_programs_of_one_name_are_two() -> None:
     """What computes without serving is called by its program, which anybody may choose, and by its user."""
     train = group(7, name="train.py", user=1000)
