@@ -5,6 +5,7 @@ NVML (the fake one) lists their real process ids. The daemon runs as root withou
 """
 
 import os
+import re
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -289,13 +290,18 @@ def test_no_source_fails_without_capabilities(story: Story) -> None:
 
 
 def test_nothing_is_read_that_is_not_needed(story: Story) -> None:
-    """Of another process: state, user, command line, cgroup, and its network's sockets and addresses."""
+    """Of another process: state, user, command line, cgroup, and its network's sockets and addresses.
+
+    Of one whose first thread has ended, also the state of its others.
+    """
     read = {
-        path.split("/", 3)[3] for path in story.opened if path.split("/")[2].isdigit() and path.count("/") > 2
+        re.sub(r"^task(/[0-9]+/stat)?$", "task", path.split("/", 3)[3])
+        for path in story.opened
+        if path.split("/")[2].isdigit() and path.count("/") > 2
     }
     assert {"stat", "cmdline", "cgroup", "net/tcp"} <= read
     network = {"net/tcp", "net/tcp6", "net/fib_trie", "net/if_inet6"}
-    assert read <= {"stat", "status", "cmdline", "cgroup", "fd"} | network
+    assert read <= {"stat", "status", "cmdline", "cgroup", "fd", "task"} | network
     for pid in story.pids:
         assert f"/proc/{pid}/cmdline" in story.opened
 

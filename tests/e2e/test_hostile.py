@@ -76,7 +76,7 @@ def sees_sockets(page: tuple[Daemon, Page, Llama]) -> bool:
 
 def called(page: tuple[Daemon, Page, Llama]) -> str:
     """The name of the honest server: by its port where that is certainly its own."""
-    return f"llamacpp:{page[2].port}" if sees_sockets(page) else "llamacpp:tiny"
+    return f"llamacpp:{page[2].port}" if sees_sockets(page) else "llamacpp:model=tiny"
 
 
 def test_metrics_stay_well_formed(page: tuple[Daemon, Page, Llama]) -> None:

@@ -459,9 +459,10 @@ def _listening(servers: Iterable[NamedServer]) -> Listening:
         api = server.api
         if server.group is None or api is None or not api.network:
             continue
-        for port in {api.metrics_port, api.port} - {None}:
-            there = listening.get((api.network, port), frozenset())
-            listening[api.network, port] = there | {server.group.id}
+        for port in (api.metrics_port, api.port):
+            if port is not None:
+                there = listening.get((api.network, port), frozenset())
+                listening[api.network, port] = there | {server.group.id}
     return listening
 
 

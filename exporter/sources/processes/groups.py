@@ -225,7 +225,13 @@ def grouped(processes: Mapping[int, Process], computing: Iterable[int]) -> tuple
         clusters.setdefault((process.cgroup.anchor, process.user, alone), []).append(process)
     groups = [group for cluster in clusters.values() for group in _OwnProcesses(cluster, here).groups()]
     groups.sort(key=lambda one: (not one.group.computing, one.group.started, one.group.id))
-    return tuple(groups[:GROUPS_MAX])
+    # Users take turns, so that nobody's many leave no place for another's.
+    turns: Counter[int | None] = Counter()
+    in_turn = []
+    for number, one in enumerate(groups):
+        turns[one.group.user] += 1
+        in_turn.append((turns[one.group.user], number))
+    return tuple(groups[number] for number in sorted(number for _, number in sorted(in_turn)[:GROUPS_MAX]))
 
 
 class _OwnProcesses:

@@ -367,6 +367,19 @@ def test_a_host_full_of_look_alikes_is_grouped_in_time() -> None:
     assert sum(len(one.group.computing) for one in groups) == GROUPS_MAX
 
 
+def test_a_user_with_many_servers_leaves_room_for_others() -> None:
+    """A server that sleeps is kept though a stranger began hundreds before it."""
+    parsed = cgroup(f"{SESSION}\n".encode())
+    many = {pid: Process(pid, 1, 1, pid, "vllm", ("vllm", "serve"), parsed, 1001) for pid in range(2, 400)}
+    late = Process(500, 1, 1, 500, "vllm", ("vllm", "serve"), parsed, 1000)
+
+    groups = grouped({**many, 500: late}, ())
+
+    assert len(groups) == GROUPS_MAX
+    assert [one.group.user for one in groups].count(1000) == 1
+    assert [one.group.started for one in groups] == sorted(one.group.started for one in groups)
+
+
 def test_what_a_host_starts_first_is_no_program_that_computes(host: ProcHost, read: Read) -> None:
     """Whatever the first process is called, its children are strangers to each other."""
     host.process(1, "box-init")
