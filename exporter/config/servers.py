@@ -253,7 +253,7 @@ UNIT = Key(
 PROCESS = Key(
     "process",
     Pattern(),
-    "The name of its program: the part after `unmatched:`, or its engine.",
+    "The name of its program, as between `unmatched:` and `:user-UID`, or its engine.",
     record=ServerMatch,
 )
 USER = Key(
