@@ -473,7 +473,7 @@ def _default_name(
         words.append(str(port))
         # Each container may have all ports to itself.
         words += [start.model] if start.model and (group.container or router is not None) else []
-    on_host = port is not None and api is not None and api.on_host
+    on_host = port is not None and api is not None and (api.on_host or not api.network)
     return _with(":".join(words), _user_of_a_claim(group, on_host=on_host)), True
 
 

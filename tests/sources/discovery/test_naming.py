@@ -43,6 +43,19 @@ LLAMA = Launch("llamacpp", 8080, metrics_port=8080, model="qwen3-8b")
         ),
         (group(7, server=api(7, 8000, reach="loopback", hosts=())), "vllm:8000"),
         (group(7, server=api(7, 8000, reach="address", hosts=())), "vllm:8000"),
+        # A user's name carries the user, but by a port of the host, or one whose network is not read yet.
+        (group(7, server=api(7, 8000), user=1000), "vllm:8000"),
+        (group(7, server=api(7, 8000, reach="unknown", hosts=()), user=1000), "vllm:8000"),
+        (
+            group(7, server=api(7, 8000, reach="loopback", network="n", hosts=()), user=1000),
+            "vllm:8000:user-1000",
+        ),
+        (group(7, server=api(7, None, launch=Launch("dynamo")), user=1000), "dynamo:user-1000"),
+        (group(7, name="train.py", user=1000), "unmatched:train.py:user-1000"),
+        (group(7, name="train.py", user=None), "unmatched:train.py:process-7"),
+        (contained(1, 7, server=api(7, 8080, launch=LLAMA), user=1000), "llamacpp:8080:qwen3-8b"),
+        (contained(1, 7, name="train.py", user=1000), "unmatched:train.py"),
+        (contained(1, 7, name="train.py", user=1000, delegated=True), "unmatched:train.py:user-1000"),
         # Whatever is no known server: its program.
         (group(7, name="train.py"), "unmatched:train.py"),
         (contained(1, 7, name="train.py"), "unmatched:train.py"),
