@@ -94,13 +94,14 @@ def test_what_a_look_finds_is_in_the_frame(nvml: FakeNvmlSource) -> None:
     processes = Gathered(Pods("processes"), "groups", health)
     holder, owned = Holder(BATCH, "GPU-0"), PodOwnership(BATCH, "night", "lab")
     discovery = FakeDiscovery(
-        DiscoveryResult((holder,), frozenset({"GPU-1"}), (owned,), gathered=(processes,))
+        DiscoveryResult((holder,), frozenset({"GPU-1"}), (owned,), gathered=(processes,), users={BATCH: 1000})
     )
     read = reader(nvml, discovery).read(CONFIG, (FakeEndpoint(),), START)
     frame, gathered = read.frame, read.gathered
 
     assert frame.holders == (Holder(CHAT, "GPU-0"), holder)
     assert (frame.unknown_gpus, frame.owners) == ({"GPU-1"}, (owned,))
+    assert frame.users == {BATCH: 1000}
     assert [answer.health.source for answer in gathered] == ["nvml", "kubelet", "server:chat", "processes"]
     assert frame.health[-1] == health
     (look,) = discovery.looks

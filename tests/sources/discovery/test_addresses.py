@@ -219,6 +219,14 @@ def test_a_rule_that_says_nothing_changes_nothing() -> None:
     assert (target.server_context.role, target.server_context.spans_hosts) == ("", True)
 
 
+def test_the_user_of_each_server_is_known() -> None:
+    """It bounds how many rows one of them has; of a group of several users there is none."""
+    groups = (group(7, server=api(7), user=1000), group(8, server=api(8, port=9000), user=None, id="b"))
+    result = look((gpu(0, 7), gpu(1, 8)), groups)
+
+    assert result.users == {result.targets[0].key: 1000}
+
+
 def test_a_label_names_a_role() -> None:
     """It is held against the page; what a rule says is not."""
     labeled = pod("a-0", "a", labels={"llm-d.ai/role": "decode"})
