@@ -235,14 +235,7 @@ def test_a_good_server_is_read_behind_sixteen_that_say_nothing(tmp_path: Path, h
 
 
 def test_600_model_names_of_one_server_leave_others_theirs(tmp_path: Path, host: FakeNvml) -> None:
-    """Also after a restart: the honest one has its two rows. Of the other, its first two and 50 have rows.
-
-    Attempt: a page names 600 models
-
-    Result: its first two and 50 have rows, the rest counts as its `other`
-
-    Left: the host's 50 rows, of which it gets half once another user asks
-    """
+    """Also after a restart: the honest one has its two rows. Of the other, its first two and 50 have rows."""
     served = {"/honest": ["llama-8b"], "/greedy": [f"made-up-{number:03}" for number in range(600)]}
 
     def body(path: str) -> bytes:

@@ -70,11 +70,21 @@ class Host:
         """The lines that a program wrote down."""
         return (self.folder / name / "sent").read_text(encoding="utf-8")
 
-    def serves(self, name: str, count: int) -> None:
-        """From now on a program's page has this count."""
+    def serves(self, name: str, count: int, models: int = 0) -> None:
+        """From now on a program's page has this count, and as many other models."""
         page = self.folder / name / "page"
-        (self.folder / name / "next").write_text(PAGE.format(count=count), encoding="utf-8")
+        more = "".join(f'vllm:generation_tokens_total{{model_name="m{each}"}} 1\n' for each in range(models))
+        (self.folder / name / "next").write_text(PAGE.format(count=count) + more, encoding="utf-8")
         (self.folder / name / "next").rename(page)
+
+    def models(self, server: str, number: int) -> Page:
+        """A scrape on which a server has rows of as many models, `other` among them."""
+
+        def have(page: Page) -> bool:
+            rows = page.rows["inference_tokens_total"]
+            return len({labels["model"] for labels, _ in rows if labels["server"] == server}) == number
+
+        return self.daemon.until(have, f"{number} models of {server}")
 
 
 @pytest.fixture(scope="module")
@@ -196,3 +206,23 @@ def test_tokens_are_those_of_the_page_behind_the_port(host: Host) -> None:
 def test_what_was_refused_is_counted(host: Host) -> None:
     """The thief's claim is a failure of the look at processes, by its reason."""
     assert host.page.sum("inference_source_errors_total", source="processes", reason="refused") >= 1
+
+
+def test_600_models_of_one_user_take_no_row_of_another(host: Host) -> None:
+    """Of the 50 rows the stranger gets 25, beside its first two; the server gets all that it asks for.
+
+    Attempt: a page names 600 models
+
+    Result: its first two and 25 have rows, the rest counts as its `other`; other users have the rest
+
+    Left: all 50 rows, if nobody else asked before; the first two models of each server have theirs
+    """
+    host.serves("victim", 1500, models=4)
+    host.models("chat", 5)
+    host.serves("stranger", 9000, models=600)
+    host.models(f"vllm:{host.other}", 2 + 25 + 1)
+    host.serves("victim", 1500, models=20)
+    page = host.models("chat", 21)
+
+    assert page.matching("inference_tokens_total", server="chat", model="other") == []
+    assert page.matching("inference_tokens_total", server=f"vllm:{host.other}", model="other") != []
