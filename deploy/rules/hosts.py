@@ -120,7 +120,10 @@ or
 )
 or
 (
-  0 * max by (cluster, instance, node) (up{{job=~"{JOB}"}} == 0)
+  max by (cluster, instance, node) (
+    0 * up{{job=~"{JOB}"}} or last_over_time({LEDGER_SEEN}[80m]) or last_over_time({SINCE}[80m])
+  )
+  and on (cluster, instance) (up{{job=~"{JOB}"}} == 0)
   unless on (cluster, instance) last_over_time({LEDGER_SEEN}[70m])
   unless on (cluster, instance) last_over_time({SINCE}{{ledger!=""}}[70m])
   unless on (cluster, node) last_over_time({LEDGER_SEEN}{{node!=""}}[70m])
@@ -128,7 +131,8 @@ or
 )
 """,
             "A host is believed to run while its target is there, or its node without an exporter, and is gone otherwise.\n"
-            "It is gone too where its target answers with another ledger.",
+            "It is gone too where its target answers with another ledger. Of a target that is down, and whose host answers\n"
+            "elsewhere, the last scrape is remembered from the ten minutes in which 80 minutes reach further than 70.",
             "Last scrape of each host that does not answer and is believed to run; 0 for one that never answered.",
             ("cluster", "ledger", "instance", "node"),
         ),

@@ -11,6 +11,7 @@ HOURLY: Final = f"{MTD}:posting_hourly"
 GONE: Final = f"{MTD}:gone"
 BASIS: Final = f"{MTD}:owner_price_basis"
 CLOSED: Final = "inference:closed_month_dollars"
+CLOSED_BASIS: Final = f"{CLOSED}:owner_price_basis"
 CLOSED_HOURLY: Final = "inference:closed_month_dollars_hourly:owner"
 ENDS: Final = "inference:month_end_timestamp_seconds"
 ENDS_HOURLY: Final = "inference:month_end_timestamp_seconds_hourly"
@@ -181,31 +182,16 @@ FORMER: Final = f"""(
     )"""
 
 
-def closed(suffix: str, labels: tuple[str, ...], memory: str) -> Record:
-    """A closed month by some labels; until the hourly memory has it, its last value while it was open."""
-    meaning = {
-        "": "Closed months of the last 40 days.",
-        ":owner": "The same by owner.",
-        ":price_basis": "The same by where the price came from.",
-    }[suffix]
-    name = f"{CLOSED}{suffix}"
-    just = f"and on (month) {OVER} unless on (month) {over(f'{ENDS} or {ENDS}:cluster', 7200)}"
-    lasts = (f"{name}[10m]", f"{memory}[6m]", f"{memory}[2h]")
-    until = "".join(
-        f"or on (month)\n  (max by ({', '.join(labels)}) (last_over_time({last})) {just})\n" for last in lasts
-    )
-    return Record(
-        name,
-        f"""
-  sum by ({", ".join(labels)}) (max by ({BY_BASIS}) (last_over_time({CLOSED_HOURLY}[2h]) != 0))
-{until}""",
-        ""
-        if suffix
-        else "The hourly memory has a month within the hour after its end. Until then its last minutes hold: within two hours\n"
-        "a host that moved has been in two clusters. Two hours where rules were not evaluated at the end.",
-        meaning,
-        labels,
-    )
+JUST: Final = f"and on (month) {OVER} unless on (month) {over(f'{ENDS} or {ENDS}:cluster', 7200)}"
+LASTS: Final = "".join(
+    f"or on (month)\n  (max by ({BY_BASIS}) (last_over_time({last})) {JUST})\n"
+    for last in (f"{CLOSED_BASIS}[10m]", f"{BASIS}[6m]", f"{BASIS}[2h]")
+)
+
+
+def closed(suffix: str, labels: tuple[str, ...], meaning: str) -> Record:
+    """A closed month by some of its labels."""
+    return Record(f"{CLOSED}{suffix}", f"sum by ({', '.join(labels)}) ({CLOSED_BASIS})", "", meaning, labels)
 
 
 THIS: Final = Group(
@@ -296,9 +282,25 @@ unless on (month) {OVER}
             "Month to date of every month that is open in any time zone, hosts that are gone included.",
             ("cluster", "month"),
         ),
-        closed("", ("cluster", "month"), MTD),
-        closed(":owner", ("cluster", "month", "product", "team"), f"{MTD}:owner"),
-        closed(":price_basis", ("cluster", "month", "price_basis"), f"{MTD}:price_basis"),
+        Record(
+            CLOSED_BASIS,
+            f"""
+  max by ({BY_BASIS}) (last_over_time({CLOSED_HOURLY}[2h]) != 0)
+{LASTS}or on (month)
+  sum by ({BY_BASIS}) (
+    (max by ({POSTING}) ({POSTED}) and on (month) {OVER})
+    * on (ledger) group_left (cluster) {LEDGER_CLUSTER}
+  )
+""",
+            "The hourly memory has a month within the hour after its end. Until then its last minutes hold: within two hours\n"
+            "a host that moved has been in two clusters. Two hours where rules were not evaluated at the end. Within the first\n"
+            "hour of the rules it is what hosts that answer export.",
+            "Closed months of the last 40 days by owner and by where the price came from; the sums below are of this.",
+            LABELS,
+        ),
+        closed("", ("cluster", "month"), "Closed months of the last 40 days."),
+        closed(":owner", ("cluster", "month", "product", "team"), "The same by owner."),
+        closed(":price_basis", ("cluster", "month", "price_basis"), "The same by where the price came from."),
         Record(
             METERED,
             f"""

@@ -156,6 +156,23 @@ def test_an_outage_of_prometheus_loses_no_host(holds: Test, length: str, minutes
     holds(groups, length, given, {MONTH: expected}, "30m")
 
 
+def test_a_closed_month_is_there_before_the_first_hour(holds: Test) -> None:
+    """Until the hourly memory is evaluated, a month that is over is what hosts that answer export."""
+    given = [
+        ends("-864000x90", "inference_month_end_timestamp_seconds"),
+        reported("a", "100x90"),
+        reported("b", "20x30 stale"),
+    ]
+    expected = {"0m": 120, "30m": 120, "90m": 100}
+    closed = "inference:closed_month_dollars"
+    every = dict.fromkeys((closed, f"{closed}:owner", f"{closed}:price_basis"), expected)
+    month = "inference-month"
+
+    holds(["inference-hosts", "inference-settings", month], "1m", given, every)
+    expected["90m"] = 120
+    holds(["inference-hosts", "inference-settings", "inference-month-memory", month], "1m", given, every)
+
+
 def test_a_closed_month_is_remembered_for_40_days(holds: Test) -> None:
     """Dead hosts and late postings are in it; then it is forgotten, and does not come back by its own memory.
 
