@@ -316,7 +316,8 @@ def test_every_alert_says_what_to_do_and_where_to_read_on(
         annotations = alert["annotations"]
 
         assert expected_annotations == set(annotations)
-        assert {"severity", "product", "team"} == set(alert["labels"])
+        budget_page = "budget" in alert["expr"] and alert["labels"]["severity"] == "page"
+        assert {"severity", "product", "team"} | ({"cause"} if budget_page else set()) == set(alert["labels"])
         assert alert["labels"]["severity"] in {"page", "ticket"}
         assert annotations["runbook"] == f"docs/runbooks/{alert['alert']}.md"
         assert (repository / annotations["runbook"]).is_file()
@@ -415,6 +416,18 @@ def test_the_comment_on_links_gives_whole_addresses(prometheus_folder: Path) -> 
 
     assert len(replacements) == 2
     assert [link for link in links if not link.startswith("https://")] == []
+
+
+def test_the_recipe_for_decommissioning_has_the_order_of_its_case(repository: Path) -> None:
+    """decommission_test.yml removes the target before the exporter stops, as the page says."""
+    page = (repository / "docs" / "finance.md").read_text()
+    _, _, recipe = page.partition("## Decommission a host\n")
+    steps = [recipe.index(step) for step in ("adjustments", "scrape target", "systemctl stop", "cp /var/lib")]
+    (case,) = document_of(FOLDER / "decommission_test.yml")["tests"]
+
+    assert steps == sorted(steps)
+    assert steps[-1] < recipe.index("\n## ")
+    assert case["name"].startswith("a host is decommissioned, its target first")
 
 
 def test_one_job_name_everywhere(prometheus_folder: Path, repository: Path) -> None:
