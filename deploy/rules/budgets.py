@@ -15,6 +15,11 @@ MONTH: Final = "inference:fleet_month_hours_left"
 SPENT: Final = "inference:budget_month_to_date_dollars"
 PROJECTED: Final = "inference:budget_month_projected_dollars"
 RUNS_OUT: Final = "inference:budget_runs_out_timestamp_seconds"
+USUAL: Final = "inference:budget_usual_dollars_per_hour"
+EXCESS: Final = "inference:budget_excess_dollars_per_hour"
+HOURS_METERED: Final = "inference:fleet_metered_hours"
+TICKET_SHARE: Final = 0.01
+"""The part of a month's budget that eight hours of excess must cost before an alert speaks."""
 KEYS: Final = ("budget", "product")
 MONTHLY: Final = ("budget", "product", "month")
 
@@ -105,6 +110,17 @@ or
 FLEET: Final = Estimate()
 OWNERS: Final = Estimate(owner=True)
 
+RISING: Final = f"""
+(
+  last_over_time({USUAL}[70m])
+  and on (budget, product)
+  (8 * last_over_time({EXCESS}[70m]) > on (budget, product) {TICKET_SHARE} * {BUDGET})
+  and on () (last_over_time({HOURS_METERED}[70m]) > 24)
+  unless on () {recent(FLEET.week)}
+)
+"""
+"""What was usual before a rise that goes on. In the first week no other week says what is usual, and days soon have the rise."""
+
 BUDGETS: Final = Group(
     "inference-budgets",
     "1m",
@@ -173,9 +189,9 @@ unless on (budget, product) (
             labels=KEYS,
         ),
         Record(
-            "inference:budget_usual_dollars_per_hour",
-            governed(usual(FLEET), usual(OWNERS)),
-            "Nights, weekends and autoscaling are usual from the second day on.",
+            USUAL,
+            f"{RISING}or\n{governed(usual(FLEET), usual(OWNERS))}",
+            "Nights, weekends and autoscaling are usual from the second day on. In the first week a rise is not.",
             meaning="Usual spend at this hour: the greater of the level and the same hours a week ago.",
             labels=KEYS,
         ),
@@ -216,8 +232,8 @@ unless on (budget, product) (
             labels=KEYS,
         ),
         Record(
-            "inference:budget_excess_dollars_per_hour",
-            "inference:budget_cost_dollars_per_hour - on (budget, product) inference:budget_usual_dollars_per_hour",
+            EXCESS,
+            f"inference:budget_cost_dollars_per_hour - on (budget, product) {USUAL}",
             meaning="Spend now beyond the usual; negative below it.",
             labels=KEYS,
         ),
@@ -235,7 +251,7 @@ unless on (budget, product) (
             labels=MONTHLY,
         ),
         Record(
-            "inference:fleet_metered_hours",
+            HOURS_METERED,
             f"count_over_time({recent(FLEET.hour, '1h')}[7d:1h]) or 0 * sum({FIRST})",
             meaning="Hours of data behind the projection, up to 168.",
         ),

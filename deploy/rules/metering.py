@@ -24,9 +24,9 @@ from wording import (
 
 HOST: Final = ("cluster", "instance", "node")
 BY_HOST: Final = f"by ({', '.join(HOST)})"
-NODE_OR_INSTANCE: Final = "{{ or $labels.node $labels.instance }}"
-NAME: Final = "{{ or .Labels.node .Labels.instance }}"
 OF_CLUSTER: Final = "{{ with $labels.cluster }} of cluster {{ . }}{{ end }}"
+NODE_OR_INSTANCE: Final = "{{ or $labels.node $labels.instance }}" + OF_CLUSTER
+NAME: Final = "{{ or .Labels.node .Labels.instance }}"
 BOARD: Final = link(METER, "cluster", "instance")
 CLUSTER_BOARD: Final = link(METER, "cluster")
 GPU_BOARD: Final = link(GPUS, "cluster", "instance")
@@ -49,6 +49,8 @@ SILENT_RATE: Final = f"max by (ledger, instance, product, team) (inference:silen
 LOST: Final = "inference:cluster_silent_since_timestamp_seconds"
 LOST_RATE: Final = "inference:lost_dollars_per_hour:owner"
 HEARTBEAT: Final = "inference:cluster_heartbeat_timestamp_seconds"
+MONTH_END: Final = "inference:month_end_timestamp_seconds"
+"""Remembered of every cluster that had an exporter, for 40 days after its last month."""
 TEN: Final = "10m"
 """How long a host must be silent: a node that leaves is deleted from Kubernetes within that time."""
 
@@ -109,6 +111,7 @@ HOSTS: Final = (
         "InferenceNoExporter",
         f"""
 absent(inference:hosts_metered)
+and on () {MONTH_END}
 unless on ()
   (
     count(
@@ -135,7 +138,8 @@ unless on ()
             DOLLARS,
         )
         + " in eight hours, and a runaway is not seen.",
-        why="Not where every cluster answers, has kube-state-metrics, and has no node with GPUs: such a fleet is scaled to zero.",
+        why="Not before the first exporter, whose months have ends, and not where every cluster answers, has kube-state-metrics,\n"
+        "and has no node with GPUs: such a fleet is scaled to zero.",
     ),
     lost(
         PAGE,
@@ -148,7 +152,7 @@ unless on ()
         f"""
 (max by (cluster) (inference:driver_up) == 0)
 or
-(0 * max by (cluster) (inference:gpu_nodes) unless on (cluster) inference:hosts_metered)
+(0 * max by (cluster) (inference:gpu_nodes) and on (cluster) {MONTH_END} unless on (cluster) inference:hosts_metered)
 or
 (0 * count by (cluster) ({SILENT}{{ledger!=""}}) unless on (cluster) inference:hosts_metered)
 """,

@@ -18,8 +18,8 @@ NEW: Final = "26h"
 LAST: Final = "1d"
 """How long the last rest-of-month rate is used while nothing newer is recorded."""
 
-MARGIN: Final = {"low": ("min", 0.95, 0.7, 0.5), "high": ("max", 1.05, 1.3, 2)}
-"""The band beyond the least and the greatest guess: with a week of data, with a day, and with less."""
+MARGIN: Final = {"low": ("min", 0.95, 0.7, 0.5, 0), "high": ("max", 1.05, 1.3, 2, 2)}
+"""The band beyond the least and the greatest guess: with a week of data, with a day, with six hours, and with less."""
 
 
 def on(*labels: str) -> str:
@@ -158,7 +158,7 @@ or
 
     def edge_text(self, side: str) -> str:
         """The least or the greatest of all guesses, and a margin that shrinks with the data."""
-        function, week, day, start = MARGIN[side]
+        function, week, day, hours, start = MARGIN[side]
         hour, rest = self.hour, recent(self.rest)
         guesses = (
             *self.three_weeks(),
@@ -170,6 +170,11 @@ or
             tagged(f"avg_over_time({hour}[7d])", "all"),
             tagged(rest, "rest"),
             tagged(f"{rest} * {rest} / ({recent(self.level)} > 0)", "trend"),
+            *(
+                [tagged(f"min_over_time({hour}[1d]) unless {recent(hour, '1h', '23h')}", "hour")]
+                if side == "low"
+                else []
+            ),
         )
         return f"""
 {function} without (from) (
@@ -178,6 +183,7 @@ or
 * (
      0 * {recent(self.week)} + {week}
   or 0 * {recent(hour, "1h", "23h")} + {day}
+  or 0 * {recent(hour, "1h", "6h")} + {hours}
   or 0 * {rest} + {start}
 )
 """
@@ -241,8 +247,8 @@ or
                     self.edge(side),
                     self.edge_text(side),
                     "" if self.owner or side == "high" else
-                    "Less than a day of data may be a night or a day alone: 0.5 and 2 times. Weekends are unknown until there\n"
-                    "is a week: 0.7 and 1.3 times.",
+                    "Less than six hours of data may be all of a batch. Less than a day may be a night or a day alone: 0.5 of\n"
+                    "the least hour, and 2 times. Weekends are unknown until there is a week: 0.7 and 1.3 times.",
                     meaning=f"{'Least' if side == 'low' else 'Greatest'} of all guesses of that rate, with a margin.",
                     **say,
                 )
@@ -386,7 +392,7 @@ def shares(labels: tuple[str, ...]) -> tuple[Record, ...]:
 
 def banded(rest: str, edge: str, ratio: str, keys: tuple[str, ...], side: str) -> str:
     """An end of a band of rates, the rate itself inside; while nothing is recorded, that of the first hours."""
-    compare, start = "<=" if side == "low" else ">=", MARGIN[side][3]
+    compare, start = "<=" if side == "low" else ">=", MARGIN[side][-1]
     return f"""
   {edge} * {on(*keys)} {ratio} {compare} {rest}
 or

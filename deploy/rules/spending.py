@@ -3,6 +3,7 @@
 from collections.abc import Callable
 from typing import Final
 
+from budgets import TICKET_SHARE
 from levels import COUNT, GPUS, LOAD, RATIO, TARGET
 from statement import Alert
 from wording import (
@@ -31,7 +32,7 @@ from wording import (
 NIGHT: Final = 0.05
 """The part of a month's budget that waiting eight hours must cost before an alert pages."""
 FIRST_DAY: Final = "unless on () (inference:fleet_metered_hours <= 24)"
-"""A rate of less than a day says nothing about a month: a roll-out looks like a runaway."""
+"""A rate of less than a day says little about a month: a roll-out looks like a runaway."""
 DEFAULT: Final = "on () (inference:budget_configured == 0)"
 """The default budget is the exporter's own number, so it never pages."""
 
@@ -43,6 +44,7 @@ IDLE_SPEND: Final = "inference:budget_idle_dollars_per_hour"
 MONTH: Final = "inference:budget_month_to_date_dollars"
 PROJECTED: Final = "inference:budget_month_projected_dollars"
 MATCH_BUDGET: Final = "{budget=%q,product=%q}"
+OF_PRODUCTS: Final = '{product!=""}'
 WHOSE: Final = ("budget", "budget_product")
 """What its places take. Clusters may give one name to budgets of several products."""
 
@@ -112,9 +114,24 @@ def night(cost: str) -> str:
     )
 
 
+def cause(cost: Callable[[str], str]) -> str:
+    """A product's budget has its product. A page of the fleet has the product without which the rest would be far from one."""
+    product = f"topk(1, {cost(OF_PRODUCTS)})"
+    rest = f"{cost(MATCH_BUDGET)} - {KEY} {NIGHT / 2} * {BUDGET}{MATCH_BUDGET}"
+    largest = query(f"{product} > on () group_left () ({rest})", *WHOSE)
+    return (
+        f"{{{{ if {PRODUCT} }}}}{{{{ $labels.product }}}}{{{{ else }}}}{{{{ with {largest} }}}}"
+        '{{ . | first | label "product" }}{{ else }}fleet{{ end }}{{ end }}'
+    )
+
+
 def tiers(name: str, expr: str, cost: Callable[[str], str], **texts: str) -> tuple[Alert, ...]:
-    """A page where waiting eight hours costs much of a configured budget, a ticket where it does not."""
-    dear = f"{KEY} ({cost('')} / {KEY} ({BUDGET} > 0) >= {NIGHT} unless {DEFAULT})"
+    """A page where waiting eight hours costs much of a configured budget, a ticket where it does not.
+
+    A spend that fell back under the budget's rate pages no more, whatever its mean of a day is.
+    """
+    now = f"and {KEY} (inference:budget_run_rate_ratio > 1)"
+    dear = f"{KEY} ({cost('')} / {KEY} ({BUDGET} > 0) >= {NIGHT} unless {DEFAULT} {now})"
     return tuple(
         alert(
             name,
@@ -124,7 +141,7 @@ def tiers(name: str, expr: str, cost: Callable[[str], str], **texts: str) -> tup
             wait=texts["wait"],
             keep=texts.get("keep", ""),
             why=texts.get("why", "") if severity == PAGE else "",
-            labels=PAYS,
+            labels=PAYS | ({"cause": cause(cost)} if severity == PAGE else {}),
             dashboard=BOARD,
             summary=texts["summary"],
             description=texts["description"] + SAYS_DEFAULT,
@@ -155,7 +172,7 @@ def over_pace(match: str) -> str:
 
 RUNAWAY: Final = tiers(
     "InferenceSpendRunaway",
-    f"{excess('')} > {KEY} 0.01 * {BUDGET} {FIRST_DAY}",
+    f"{excess('')} > {KEY} {TICKET_SHARE} * {BUDGET} {FIRST_DAY}",
     excess,
     wait="15m",
     keep="15m",
@@ -189,14 +206,17 @@ OVER_RATE: Final = tiers(
     keep="15m",
     why="By the means of a day and of a week, so that neither nights nor weekends make a false alert: a fleet whose month\n"
     "ends below its budget has a mean below it. Needs 24 hours of data.",
-    summary=f'Run-rate of {OF} is {{{{ $value | printf "%.0f" }}}} dollars a month, over the budget.',
+    summary=f"Run-rate of {OF} is {number(f'{RUN_RATE}{MATCH_BUDGET}', DOLLARS, *WHOSE)} a month now,"
+    f' {{{{ $value | printf "%.0f" }}}} dollars at the mean of the last day. The budget is'
+    f" {number(f'{BUDGET}{MATCH_BUDGET}', DOLLARS, *WHOSE)}.",
     description="A month at the mean rate of the last 24 hours exceeds the budget. Look for new servers and for idle GPUs on the"
     f" dashboard, and scale them down.{RAISE}",
 )
 
 PROJECTION: Final = alert(
     "InferenceSpendProjectedOverBudget",
-    f"{PROJECTED} > {KEY} group_left () {BUDGET}\n{FIRST_DAY}",
+    f"{PROJECTED} > {KEY} group_left () {BUDGET}\n{FIRST_DAY}\n"
+    f"or\n{PROJECTED} and on (budget, product, month) ({PROJECTED}:low > {KEY} group_left () {BUDGET})",
     wait="1h",
     by=("budget", "product"),
     labels=PAYS,
@@ -213,7 +233,8 @@ PROJECTION: Final = alert(
     f" Find the servers that grew on the dashboard, and scale down or stop what is idle.{RAISE}{SAYS_DEFAULT}",
     top=TOP,
     waiting=night(all_spend(MATCH_BUDGET)),
-    why="A projection needs 24 hours of data. It is a ticket: what must not wait until morning is a runaway.",
+    why="A projection needs 24 hours of data, unless its low end is over the budget. It is a ticket: what must not wait\n"
+    "until morning is a runaway.",
 )
 
 IDLE: Final = alert(
@@ -264,7 +285,10 @@ WHO: Final = ("cluster", "namespace", "server")
 BY_SERVER: Final = f"by ({', '.join(WHO)})"
 ON_SERVER: Final = f"on ({', '.join(WHO)})"
 SERVER: Final = "cluster, product, team, namespace, server"
-SELF: Final = "{{ with $labels.namespace }}{{ . }}/{{ end }}{{ $labels.server }}"
+SELF: Final = (
+    "{{ with $labels.namespace }}{{ . }}/{{ end }}{{ $labels.server }}"
+    "{{ with $labels.product }} of product {{ . }}{{ end }}{{ with $labels.cluster }} in cluster {{ . }}{{ end }}"
+)
 MATCH: Final = "{cluster=%q,namespace=%q,server=%q}"
 MATCH_OBJECTIVE: Final = "{cluster=%q,namespace=%q,server=%q,objective=%q}"
 OF_PRODUCT: Final = servers(f"{SPEND}{{product=%q}}", "product")

@@ -59,11 +59,14 @@ def since(name: str, severity: str, labels: tuple[str, ...]) -> str:
 def servers(selector: str = SPEND, *labels: str) -> str:
     """The three servers that cost most now; `selector` holds a `%q` for each of the labels."""
     spend = f"max by (cluster, product, team, namespace, server) ({selector})"
-    expression_result = query(f"sort_desc(topk(3, sum by (namespace, server) ({spend})))", *labels)
+    expression_result = query(
+        f"sort_desc(topk(3, sum by (cluster, product, namespace, server) ({spend})))", *labels
+    )
     return (
         "{{ range "
         + expression_result
         + " }}{{ with .Labels.namespace }}{{ . }}/{{ end }}{{ .Labels.server }}"
+        "{{ with .Labels.product }} of product {{ . }}{{ end }}{{ with .Labels.cluster }} in cluster {{ . }}{{ end }}"
         ' at {{ .Value | printf "%.2f" }} dollars an hour. {{ else }}None is known.{{ end }}'
     )
 

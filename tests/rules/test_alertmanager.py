@@ -78,7 +78,9 @@ ALONE = alert("InferenceMeterBlind", "page")
 CHAT = {"budget": "chat", "product": "chat"}
 FLEET = {"budget": "fleet", "product": "fleet"}
 SPENT = alert("InferenceBudgetExhausted", "page", **CHAT)
-RUNAWAY = alert("InferenceSpendRunaway", "page", **CHAT)
+RUNAWAY = alert("InferenceSpendRunaway", "page", **CHAT, cause="chat")
+RATE = alert("InferenceRunRateOverBudget", "page", **CHAT, cause="chat")
+BY_CHAT = alert("InferenceSpendRunaway", "page", **FLEET, cause="chat")
 OVER = alert("InferenceSpendProjectedOverBudget", **CHAT)
 
 
@@ -118,17 +120,24 @@ OVER = alert("InferenceSpendProjectedOverBudget", **CHAT)
         (SPENT, alert("InferenceGpuUnpriced"), False),
         (RUNAWAY, alert("InferenceSpendRunaway", **CHAT), True),
         (RUNAWAY, OVER, False),
-        (alert("InferenceRunRateOverBudget", "page", **CHAT), OVER, False),
-        (
-            alert("InferenceRunRateOverBudget", "page", **CHAT),
-            alert("InferenceRunRateOverBudget", **CHAT),
-            True,
-        ),
+        (RUNAWAY, RATE, True),
+        (RUNAWAY, SPENT, True),
+        (RUNAWAY, RUNAWAY, False),
+        (RUNAWAY, alert("InferenceRunRateOverBudget", "page", **FLEET, cause="chat"), False),
+        (alert("InferenceSpendRunaway", **CHAT), RATE, False),
+        (RUNAWAY, BY_CHAT, True),
+        (RUNAWAY, BY_CHAT | {"cause": "search"}, False),
+        (RUNAWAY, BY_CHAT | {"cause": "fleet"}, False),
+        (RATE, BY_CHAT, False),
+        (BY_CHAT, RUNAWAY, False),
+        (RATE, OVER, False),
+        (RATE, alert("InferenceRunRateOverBudget", **CHAT), True),
+        (RATE, RUNAWAY, False),
         (alert("InferenceRunRateOverBudget", **CHAT), SPENT, False),
     ],
 )
 def test_what_silences_what(source: dict[str, str], target: dict[str, str], silenced: bool) -> None:  # noqa: FBT001
-    """A page inhibits its own ticket, a silent cluster or a blind meter what repeats last known values."""
+    """A page inhibits its ticket and the pages that it causes, a blind meter what repeats last values."""
     assert silenced == inhibited(source, target)
 
 
@@ -146,6 +155,54 @@ def test_no_page_holds_back_another_alert(alerts: list[dict[str, Any]]) -> None:
 
     assert expected
     assert {(source, target) for source, target in expected if source != target} == set()
+
+
+INCIDENT = "one new server runs away over two budgets"
+BEGAN_HOURS = 30
+
+
+def hours(duration: str) -> float:
+    """Of a duration such as 55h30m."""
+    return sum(int(number) / {"h": 1, "m": 60}[unit] for number, unit in re.findall(r"(\d+)([hm])", duration))
+
+
+@pytest.fixture(scope="module")
+def incident(cases: list[dict[str, Any]]) -> dict[float, list[dict[str, str]]]:
+    """The pages that fire in that case of promtool's, by the hours since it began."""
+    (case,) = [case for case in cases if case["name"].startswith(INCIDENT)]
+    return {
+        hours(check["eval_time"]) - BEGAN_HOURS: [
+            dict(re.findall(r'(\w+)="(.*?)"', sample["labels"])) for sample in check["exp_samples"]
+        ]
+        for check in case["promql_expr_test"]
+        if check["expr"].startswith('ALERTS{severity="page",alertstate="firing"')
+    }
+
+
+def test_one_incident_is_one_page(incident: dict[float, list[dict[str, str]]]) -> None:
+    """Of five pages that fire within 14 hours one is sent, while the server runs; none is once it is gone."""
+    sent = {
+        hour: [page for page in pages if not any(inhibited(source, page) for source in pages)]
+        for hour, pages in incident.items()
+    }
+
+    firing = {hour: len(pages) for hour, pages in incident.items()}
+    names = {hour: [(page["alertname"], page["product"]) for page in pages] for hour, pages in sent.items()}
+    assert firing == {1: 2, 5: 3, 14: 5, 25.5: 5, 43: 5, 45: 0}
+    assert names.pop(45) == []
+    assert set(map(tuple, names.values())) == {(("InferenceSpendRunaway", "batch"),)}
+
+
+def test_a_page_is_repeated_after_four_hours() -> None:
+    """In the 14 hours of that incident it is sent four times: at once, and after 4, 8 and 12."""
+    (route,) = [
+        route
+        for route in yaml.safe_load(FILE.read_text())["route"]["routes"]
+        if route["matchers"] == ['severity = "page"']
+    ]
+
+    assert route["repeat_interval"] == "4h"
+    assert all("repeat_interval" not in branch for branch in route["routes"])
 
 
 def test_every_alert_that_is_named_exists(alerts: list[dict[str, Any]]) -> None:

@@ -126,8 +126,9 @@ def test_a_month_that_heads_past_its_budget_is_told_with_its_numbers(stand: Budg
     )
     assert notification.annotations == {
         "servers": (
-            "prod/chat-70b at 24.00 dollars an hour. prod/search-8b at 9.00 dollars an hour."
-            " unallocated at 3.00 dollars an hour. "
+            "prod/chat-70b of product chat in cluster east at 24.00 dollars an hour."
+            " prod/search-8b of product search in cluster east at 9.00 dollars an hour."
+            " unallocated of product unassigned in cluster east at 3.00 dollars an hour. "
         ),
         "waiting": "Eight hours of waiting cost 288 dollars, 1.067% of a month's budget.",
         "dashboard": "https://grafana.example/d/inference-cost",
@@ -150,7 +151,10 @@ def test_a_product_is_told_of_its_own_budget(stand: BudgetStand) -> None:
         4_000 / 24,
         "Projected spend of chat for 2026-07 is 21760 dollars, over the budget of 20000 dollars.",
     )
-    assert notification.annotations["servers"] == "prod/chat-70b at 24.00 dollars an hour. "
+    assert (
+        notification.annotations["servers"]
+        == "prod/chat-70b of product chat in cluster east at 24.00 dollars an hour. "
+    )
     assert (
         notification.annotations["waiting"]
         == "Eight hours of waiting cost 192 dollars, 0.96% of a month's budget."
