@@ -132,7 +132,7 @@ or
 """,
             "A host is believed to run while its target is there, or its node without an exporter, and is gone otherwise.\n"
             "It is gone too where its target answers with another ledger. Of a target that is down, and whose host answers\n"
-            "elsewhere, the last scrape is remembered from the ten minutes in which 80 minutes reach further than 70.",
+            "elsewhere, the last scrape is remembered from 70 minutes after it on, while 80 still reach it.",
             "Last scrape of each host that does not answer and is believed to run; 0 for one that never answered.",
             ("cluster", "ledger", "instance", "node"),
         ),
@@ -256,15 +256,9 @@ def of_most(amounts: str, keys: str) -> str:
     return f"max by ({keys}) ({amounts} <= on ({keys}) group_left () quantile by ({keys}) (0.5, {amounts}))"
 
 
-CONFIGURED_BUDGETS: Final = """(
-  max by (cluster, instance, node, budget, product) (inference_budget_dollars)
-  unless on (cluster, instance) (inference_budget_configured == 0)
-)"""
-BUDGETS: Final = f"""(
-  {CONFIGURED_BUDGETS}
-  or on (cluster)
-  max by (cluster, instance, node, budget, product) (inference_budget_dollars)
-)"""
+CONFIGURED_BUDGETS: Final = (
+    "(inference_budget_dollars unless on (cluster, instance) (inference_budget_configured == 0))"
+)
 
 SETTINGS: Final = Group(
     "inference-settings",
@@ -272,14 +266,23 @@ SETTINGS: Final = Group(
     (
         Record(
             "inference:budget_dollars:cluster",
-            of_most(BUDGETS, "cluster, budget, product"),
+            f"""
+{of_most(CONFIGURED_BUDGETS, "cluster, budget, product")}
+or on (cluster)
+max by (cluster, budget, product) (inference_budget_dollars)
+""",
             "The default budget is none once any host has a configured one.",
             "Budgets of a cluster, each with the amount that most of its hosts export.",
             ("cluster", "budget", "product"),
         ),
         Record(
             "inference:budget_dollars:deviating",
-            f"{CONFIGURED_BUDGETS}\n!= on (cluster, budget, product) group_left () inference:budget_dollars:cluster",
+            f"""
+max by (cluster, instance, node, budget, product) (
+  {CONFIGURED_BUDGETS}
+  != on (cluster, budget, product) group_left () inference:budget_dollars:cluster
+)
+""",
             "",
             "Configured budgets of hosts whose amount is not that of most hosts of the cluster.",
             ("cluster", "instance", "node", "budget", "product"),

@@ -288,7 +288,7 @@ unless on (month) {OVER}
   max by ({BY_BASIS}) (last_over_time({CLOSED_HOURLY}[2h]) != 0)
 {LASTS}or on (month)
   sum by ({BY_BASIS}) (
-    (max by ({POSTING}) ({POSTED}) and on (month) {OVER})
+    max by ({POSTING}) ({POSTED} and on (month) {OVER})
     * on (ledger) group_left (cluster) {LEDGER_CLUSTER}
   )
 """,
