@@ -18,6 +18,7 @@ from benchmarks.host import OURS
 from benchmarks.quiet import load_of_others
 from benchmarks.results import Row, machine, table, write
 from exporter.clock import SystemClock
+from exporter.cost.page_marks import PageMarks
 from exporter.cost.postings import (
     CostOwner,
     EnergyPosting,
@@ -30,9 +31,9 @@ from exporter.cost.postings import (
     Segment,
     TokenPosting,
 )
-from exporter.cost.state import Carry, CounterMarks, EndpointState, GpuState, ModelState, ServerState, State
+from exporter.cost.state import Carry, EndpointState, GpuState, ModelState, ServerState, State
 from exporter.ledger.ledger import Ledger
-from exporter.readings import KINDS, Gpu, Holder
+from exporter.readings import KINDS, Gpu, Holder, SeriesColumns, digest
 
 SECOND = 10**9
 TICK = 10 * SECOND
@@ -41,7 +42,9 @@ RUNS = 5
 GPUS = [Gpu(f"GPU-{n:08x}-0000-4000-8000-000000000000", "NVIDIA H100 80GB HBM3") for n in range(8)]
 OWNERS = [CostOwner("chat", "assistants", "llm", f"chat-{n}", "meta-llama/Llama-3.3-70B") for n in range(8)]
 BUSY: tuple[Phase, ...] = ("prefill", "decode", "idle")
-SERIES = [f'vllm:counter_{n}_total{{engine="0",model_name="meta-llama/Llama-3.3-70B"}}' for n in range(12)]
+SERIES = [
+    digest(f'vllm:counter_{n}_total{{engine="0",model_name="meta-llama/Llama-3.3-70B"}}') for n in range(12)
+]
 
 
 def tick(number: int) -> tuple[Postings, State]:
@@ -77,9 +80,9 @@ def tick(number: int) -> tuple[Postings, State]:
             f"http://127.0.0.1:{8000 + n}/metrics": EndpointState(
                 owner.key,
                 START,
-                read=True,
-                identity="1:2",
-                marks=CounterMarks(dict.fromkeys(SERIES, 1e6 * number)),
+                marks=PageMarks(
+                    read=True, identity="1:2", values=SeriesColumns(dict.fromkeys(SERIES, 1e6 * number))
+                ),
             )
             for n, owner in enumerate(OWNERS)
         },

@@ -76,8 +76,13 @@ def scrape_errors() -> str:
         ("a gauge of requests above a million", SERIES, ""),
         ("models beyond `limits.models`", "their tokens and cost go to model `other`", "too_many_models"),
         (
-            "another process answers that was already running, as behind a Service of several replicas",
-            "its counters set a new start; tokens between the turns are unknown",
+            "another process answers that was already running, as after a rolling update",
+            "its counters set new marks; tokens before them are unknown",
+            "several_processes",
+        ),
+        (
+            "the process before it answers again, or counters fall and come back twice within an hour",
+            "several processes answer: nothing is counted from that URL for a day",
             "several_processes",
         ),
     ]

@@ -25,7 +25,7 @@ from exporter.cost.postings import (
     Segment,
     TokenPosting,
 )
-from exporter.cost.servers import ServersTick, ServerTick
+from exporter.cost.servers import PageErrors, ServersTick, ServerTick
 from exporter.cost.state import GpuState, ServerState, State
 from exporter.frozen import dataclass, replace
 from exporter.readings import UNSEEN, Frame, Gpu, GpuReading, Holder, Kind, ServerKey
@@ -75,7 +75,7 @@ class GpuOutcome:
 class TickOutcome:
     """The result of one tick. `charged` is the time that its segments charge, `None` where there is none.
 
-    `implausible` counts the series of counters that moved by more than any server counts, by page URL.
+    `errors` counts what a page of a server or gateway left out, by URL and reason.
     """
 
     state: State
@@ -86,7 +86,7 @@ class TickOutcome:
     """The policy of the tick, with the owners that servers report and the predecessors of replaced GPUs."""
     inventory: GpuInventory
     charged: ChargedInterval | None = None
-    implausible: Mapping[str, int] = field(default_factory=dict)
+    errors: Mapping[str, PageErrors] = field(default_factory=dict)
 
 
 def advance(state: State, frame: Frame, policy: CostPolicy) -> TickOutcome:
@@ -188,7 +188,7 @@ def advance(state: State, frame: Frame, policy: CostPolicy) -> TickOutcome:
         policy,
         matched,
         charged,
-        served.implausible,
+        served.errors,
     )
 
 

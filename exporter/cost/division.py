@@ -162,7 +162,7 @@ class Divider:
             names.add(admitted)
             weighted[admitted] = weighted.get(admitted, 0.0) + weight
         tick = self._ticks.get(server.division.gateway)
-        read = tick is not None and server.up
+        read = tick is not None and tick.counts is not None and server.up
         first = tick is not None and tick.first
         after = _trail(state, weighted, self._elapsed, read=read, first=first)
         parts: dict[CostOwner, int] = {}
@@ -180,7 +180,7 @@ class Divider:
         url = server.division.gateway
         tick = self._ticks.get(url)
         tokens: dict[str, dict[str, float]] = {}
-        for count in () if tick is None else tick.counts:
+        for count in (tick and tick.counts) or ():
             consumer = consumer_of(server.division, count, server.served, self._pools.deployments(url))
             if consumer is not None:
                 model, name = consumer

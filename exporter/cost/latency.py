@@ -1,24 +1,10 @@
-"""Observations of latency histograms since the last good read, and how many of them met an objective."""
+"""Latency histograms among the counters of a page, and how many of their observations met an objective."""
 
-from collections.abc import Iterable, Mapping
-from dataclasses import field
-from typing import Final, NamedTuple
+from collections.abc import Collection, Iterable, Mapping
+from typing import NamedTuple
 
-from exporter.cost.counters import (
-    ALLOWANCE_MIN,
-    MARK_AGE_MAX,
-    MOST_PER_SECOND,
-    RESETS_AFTER_READS,
-    started_since,
-    took_turns,
-)
-from exporter.cost.state import NO_LATENCIES, EndpointState, LatencyMark, LatencyState
-from exporter.frozen import dataclass, replace
-from exporter.readings import LatencyBasis, LatencyReading, Objective, ServerReading
-from exporter.units import NANOSECONDS_PER_SECOND, Instant
-
-MARKS_MAX: Final = 1024
-"""Marks of histograms of one endpoint; those that left its page are dropped first."""
+from exporter.cost.page_marks import Series
+from exporter.readings import LatencyBasis, LatencyReading, Objective, digest
 
 
 class LatencyCount(NamedTuple):
@@ -37,115 +23,49 @@ LatencyKey = tuple[str, Objective, LatencyBasis]
 """Model, objective, and what one observation is."""
 
 
-@dataclass(frozen=True, slots=True)
-class LatencyTick:
-    """The marks of an endpoint's histograms after one read, and its observations since the last good one."""
+class HistogramSeries(NamedTuple):
+    """The three counters of a histogram as series of its page.
 
-    state: LatencyState
-    counts: Mapping[LatencyKey, LatencyCount] = field(default_factory=dict)
-
-
-_WITHOUT: Final = LatencyTick(NO_LATENCIES)
-"""That of an endpoint without a service level."""
-
-
-def latency_deltas(before: EndpointState | None, reading: ServerReading, wall: Instant) -> LatencyTick:
-    """Advance the marks of an endpoint's histograms, and take their differences.
-
-    The rules are those of `endpoint_deltas`, for the three counters of a histogram together. A failed read
-    leaves the marks. A first one only sets them, unless the process was seen to start. Another identity
-    counts from zero, and so does a histogram that is below its mark for three reads. One whose bounds changed
-    within a process, by another objective, only sets its mark, and so does one of an added objective. A page
-    that rose by more than any server counts moves no mark.
+    Buckets of other bounds are other series. So a histogram whose bounds change has no marks of them.
     """
-    state = _WITHOUT.state if before is None else before.latency
-    renamed = before is not None and before.key != reading.key
-    if renamed and not (state.identity and (reading.identity or not reading.up)):
-        state = LatencyState()  # of another server
-    if not reading.up:
-        return LatencyTick(state)
-    if reading.slo is None:
-        return _WITHOUT
-    since = _asked_since(before, reading, wall) if state.since is None else state.since
-    state = replace(state, since=since)
-    if reading.latencies is None:
-        return LatencyTick(state)
-    after = replace(
-        state,
-        read=True,
-        identity=reading.identity or state.identity,
-        falls=0,
-        answered=wall,
-        objectives=tuple(reading.slo.seconds()),
-    )
-    baseline = not state.read and not started_since(reading, since, wall)
-    marks, dropped = state.marks, state.dropped
-    if state.read and state.identity and reading.identity and state.identity != reading.identity:
-        marks, dropped = {}, False
-        baseline = before is not None and took_turns(before, reading, wall)
-    fell = {each.series for each in reading.latencies if _fell(marks.get(each.series), each)}
-    if fell and state.falls + 1 < RESETS_AFTER_READS:
-        return LatencyTick(replace(state, falls=state.falls + 1))
-    known = {series: mark for series, mark in marks.items() if series not in fell}
+
+    lower: Series
+    upper: Series
+    total: Series
+
+    @classmethod
+    def of(cls, reading: LatencyReading) -> "HistogramSeries":
+        """Those of a reading."""
+        name = f"{reading.objective} {reading.series}"
+        return cls(
+            digest(f"{name} up to {reading.floor!r}, at least"),
+            digest(f"{name} up to {reading.ceiling!r}, at most"),
+            digest(f"{name} of all"),
+        )
+
+
+def latency_counts(
+    readings: Iterable[LatencyReading], deltas: Mapping[Series, float], marked: Collection[Series]
+) -> dict[LatencyKey, LatencyCount]:
+    """What the histograms of a page counted, by the increases of its series. `marked` had marks before."""
     counts: dict[LatencyKey, LatencyCount] = {}
-    for each in reading.latencies:
-        key = (each.model, each.objective, each.basis)
-        added = state.read and each.objective not in state.objectives
-        mark = known.get(each.series)
-        count = LatencyCount() if baseline or added else _since(mark, each, dropped=dropped)
+    for reading in readings:
+        key = (reading.model, reading.objective, reading.basis)
+        count = _count(reading, deltas, marked)
         counts[key] = counts.get(key, LatencyCount()).plus(count)
-    last = state.answered if state.read else since
-    most = MOST_PER_SECOND * max(wall - last, ALLOWANCE_MIN) / NANOSECONDS_PER_SECOND
-    marks_now, full = _marks_after(marks, reading.latencies, wall)
-    if sum(count.total for count in counts.values()) > most:
-        counts = dict.fromkeys(counts, LatencyCount())
-        marks_now |= {each.series: marks[each.series] for each in reading.latencies if each.series in marks}
-    return LatencyTick(replace(after, marks=marks_now, dropped=dropped or full), counts)
+    return counts
 
 
-def _asked_since(before: EndpointState | None, reading: ServerReading, wall: Instant) -> Instant:
-    """Since when the histograms were asked for. Until its first answer that is as long as the endpoint."""
-    if before is None:
-        return min(wall, reading.absent_at or wall)
-    return wall if before.read or before.key != reading.key else before.watched_since
-
-
-def _fell(mark: LatencyMark | None, each: LatencyReading) -> bool:
-    """Whether a histogram on the page is below its mark. One that was away may come back lower: it is new."""
-    if mark is None or mark.gone is not None:
-        return False
-    same = (mark.floor, mark.ceiling) == (each.floor, each.ceiling)
-    return each.total < mark.total or (same and (each.lower < mark.lower or each.upper < mark.upper))
-
-
-def _since(mark: LatencyMark | None, each: LatencyReading, *, dropped: bool) -> LatencyCount:
-    """What a histogram counted since its mark; without one, since it began."""
-    whole = LatencyCount(each.lower, each.upper, each.total)
-    if mark is None:
-        return LatencyCount() if dropped else whole
-    if mark.gone is not None and each.total < mark.total:
-        return whole
-    if (mark.floor, mark.ceiling) != (each.floor, each.ceiling):
+def _count(
+    reading: LatencyReading, deltas: Mapping[Series, float], marked: Collection[Series]
+) -> LatencyCount:
+    series = HistogramSeries.of(reading)
+    total = deltas.get(series.total)
+    if total is None:
         return LatencyCount()
-    lower, upper, total = each.lower - mark.lower, each.upper - mark.upper, each.total - mark.total
+    if total == reading.total:  # it began at zero, and so did its buckets
+        return LatencyCount(reading.lower, reading.upper, reading.total)
+    lower, upper = deltas.get(series.lower, 0.0), deltas.get(series.upper, 0.0)
+    has_marks = series.lower in marked and series.upper in marked
     # Its buckets are of one moment, and each observation is in all buckets above it.
-    return LatencyCount(lower, upper, total) if 0 <= lower <= upper <= total else LatencyCount()
-
-
-def _marks_after(
-    marks: Mapping[str, LatencyMark], readings: Iterable[LatencyReading], wall: Instant
-) -> tuple[dict[str, LatencyMark], bool]:
-    """Marks of this page, and of histograms that left it within a day; whether some were dropped."""
-    here = {
-        each.series: LatencyMark(each.floor, each.ceiling, each.lower, each.upper, each.total)
-        for each in readings
-    }
-    gone = {
-        series: replace(mark, gone=wall if mark.gone is None else min(mark.gone, wall))
-        for series, mark in marks.items()
-        if series not in here
-    }
-    last_first = sorted(gone, key=lambda series: gone[series].gone or 0, reverse=True)
-    recent = [series for series in last_first if wall - (gone[series].gone or 0) <= MARK_AGE_MAX]
-    room = max(0, MARKS_MAX - len(here))
-    return here | {series: gone[series] for series in recent[:room]}, len(recent) > room
+    return LatencyCount(lower, upper, total) if has_marks and 0 <= lower <= upper <= total else LatencyCount()

@@ -6,9 +6,9 @@ from typing import Final, NamedTuple
 
 from exporter.cost import counters, split
 from exporter.cost.admission import ModelAdmission, principal_of, servers_beyond
-from exporter.cost.counters import CounterDeltas, EndpointTick
+from exporter.cost.counters import CounterDeltas, EndpointTick, GatewayTick
 from exporter.cost.division import DividedServer, Divider, OwnerQuota, divide_counts
-from exporter.cost.latency import LatencyCount, LatencyKey, LatencyTick, latency_deltas
+from exporter.cost.latency import LatencyCount, LatencyKey
 from exporter.cost.load import combined
 from exporter.cost.money import WHOLE, portions
 from exporter.cost.policy import CardinalityLimits, CostPolicy
@@ -27,7 +27,7 @@ from exporter.readings import (
     ServerKey,
     ServerReading,
 )
-from exporter.units import Instant, Nanoseconds
+from exporter.units import NANOSECONDS_PER_SECOND, Instant, Nanoseconds
 
 COUNTED_BY_PEER: Final[Mapping[Role, tuple[Quantity, ...]]] = {
     "": (),
@@ -77,16 +77,26 @@ class ServerDelta:
         return DividedServer(self.key, self.division, self.served, tokens, self.role, self.up)
 
 
+PageErrors = Mapping[str, int]
+"""What a read of a page did not count, by reason: a value of the label `reason` of source errors."""
+
+
+def page_errors(tick: EndpointTick | GatewayTick) -> PageErrors:
+    """Those of one tick of a page."""
+    errors = {"implausible_tokens": tick.implausible, "several_processes": tick.several}
+    return {reason: count for reason, count in errors.items() if count}
+
+
 class ServerDeltas(NamedTuple):
     """Deltas of all servers of a frame, and the state of every watched endpoint.
 
-    `implausible` is the number of series by URL that moved by more than any server counts.
+    `errors` counts what its page left out, by URL and reason.
     `beyond` are the servers beyond the limit, each with the key that counts it.
     """
 
     servers: list[ServerDelta]
     endpoints: dict[str, EndpointState]
-    implausible: dict[str, int]
+    errors: dict[str, PageErrors]
     beyond: Mapping[ServerKey, ServerKey]
 
 
@@ -95,7 +105,6 @@ class _ServerRead(NamedTuple):
 
     readings: list[ServerReading]
     ticks: list[EndpointTick]
-    latencies: list[LatencyTick]
     late: list[Instant]
 
     def models(self) -> Iterator[str]:
@@ -106,36 +115,32 @@ class _ServerRead(NamedTuple):
             yield from (model for model, _ in tick.deltas)
         for reading in self.readings:
             yield from (load.model for load in reading.loads)
-        for latency in self.latencies:
-            yield from (model for model, _, _ in latency.counts)
+        for tick in self.ticks:
+            yield from (model for model, _, _ in tick.latencies)
 
 
 def collect_deltas(state: State, frame: Frame, limits: CardinalityLimits) -> ServerDeltas:
     """Advance every endpoint of a frame, and add up the deltas of each server."""
     # In an incomplete frame, endpoints that are not in it stay, or their tokens were lost.
     endpoints: dict[str, EndpointState] = dict(state.endpoints) if frame.incomplete else {}
-    implausible: dict[str, int] = {}
+    errors: dict[str, PageErrors] = {}
+    step = clock_step(state, frame)
     beyond = servers_beyond(state.servers, frame, limits.servers)
     reads: dict[ServerKey, _ServerRead] = {}
     principals: dict[ServerKey, str] = {}
     for reading in frame.servers:
         key = beyond.get(reading.key, reading.key)
         principals[key] = principal_of(reading.key, frame.users)
-        read = reads.setdefault(key, _ServerRead([], [], [], []))
+        read = reads.setdefault(key, _ServerRead([], [], []))
         last = state.endpoints.get(reading.url)
-        tick = counters.endpoint_deltas(last, reading, frame.wall)
-        latency = latency_deltas(last, reading, frame.wall)
+        tick = counters.endpoint_deltas(last, reading, frame.wall, step)
         endpoints[reading.url] = tick.state
-        if tick.state.latency is not latency.state and tick.state.latency != latency.state:
-            endpoints[reading.url] = replace(tick.state, latency=latency.state)
-        if tick.implausible:
-            implausible[reading.url] = tick.implausible
+        errors[reading.url] = page_errors(tick)
         read.readings.append(reading)
         read.ticks.append(tick)
-        read.latencies.append(latency)
-        if last is not None and last.read and not tick.restarted and any(tick.deltas.values()):
-            # Files of earlier releases do not tell when it answered.
-            read.late.extend([last.answered] if 0 < last.answered != state.wall else [])
+        counted = any(tick.deltas.values()) and not tick.restarted
+        if counted and last is not None and last.marks.read and last.marks.answered != state.wall:
+            read.late.append(last.marks.answered)
     named = {key: tuple(dict.fromkeys(read.models())) for key, read in reads.items()}
     admission = ModelAdmission(state.servers, named, principals, limits.models)
     servers = [
@@ -145,7 +150,15 @@ def collect_deltas(state: State, frame: Frame, limits: CardinalityLimits) -> Ser
     for reading in frame.servers:
         if reading.counted_at is not None:
             endpoints[reading.url] = counters.marks_elsewhere(reading, endpoints, frame.wall)
-    return ServerDeltas(servers, endpoints, implausible, beyond)
+    return ServerDeltas(servers, endpoints, errors, beyond)
+
+
+def clock_step(state: State, frame: Frame) -> Nanoseconds:
+    """By how much the wall clock was stepped since the last tick of this boot; 0 where that is unknown."""
+    if state.wall is None or state.elapsed is None or state.boot != frame.boot:
+        return 0
+    step = (frame.wall - state.wall) - (frame.elapsed - state.elapsed)
+    return step if abs(step) >= NANOSECONDS_PER_SECOND else 0
 
 
 def _server_delta(
@@ -153,7 +166,7 @@ def _server_delta(
 ) -> ServerDelta:
     """Add up the endpoints of one server. `names` are those under which its models are counted."""
     before = before or ServerState()
-    readings, ticks, latencies, late = read
+    readings, ticks, late = read
     reported = tuple(dict.fromkeys([names[model] for reading in readings for model in reading.models]))
     sums: CounterDeltas = {}
     request_seconds: dict[str, PhaseSeconds] = {}
@@ -177,8 +190,8 @@ def _server_delta(
                 seconds[name] = seconds[name] + of_endpoint if name in seconds else of_endpoint
     loads, batches = _load_sums(readings, names)
     observed: dict[LatencyKey, LatencyCount] = {}
-    for latency in latencies:
-        for (model, objective, basis), count in latency.counts.items():
+    for tick in ticks:
+        for (model, objective, basis), count in tick.latencies.items():
             latency_key = (names[model], objective, basis)
             observed[latency_key] = observed.get(latency_key, LatencyCount()).plus(count)
     models: dict[str, ModelDelta] = {}
@@ -321,7 +334,7 @@ class ServerTick:
 class ServersTick:
     """All servers of one tick: their states after it, and what they add to the totals.
 
-    `implausible` is the number of series by URL that moved by more than any server counts.
+    `errors` counts what a page left out, by URL and reason.
     `beyond` are the servers beyond the limit, each with the key that counts it.
     """
 
@@ -333,17 +346,17 @@ class ServersTick:
     requests: tuple[RequestPosting, ...]
     preemptions: tuple[RequestPosting, ...]
     latencies: tuple[LatencyPosting, ...] = ()
-    implausible: Mapping[str, int] = field(default_factory=dict)
+    errors: Mapping[str, PageErrors] = field(default_factory=dict)
     beyond: Mapping[ServerKey, ServerKey] = field(default_factory=dict)
 
 
 def advance(state: State, frame: Frame, elapsed: Nanoseconds, policy: CostPolicy) -> ServersTick:
     """Advance every watched endpoint and the servers they make up."""
     deltas = collect_deltas(state, frame, policy.limits)
-    gateways, gateway_ticks = counters.gateway_deltas(state.gateways, frame.gateways, frame.wall)
-    implausible = deltas.implausible | {
-        url: tick.implausible for url, tick in gateway_ticks.items() if tick.implausible
-    }
+    gateways, gateway_ticks = counters.gateway_deltas(
+        state.gateways, frame.gateways, frame.wall, clock_step(state, frame)
+    )
+    errors = deltas.errors | {url: page_errors(tick) for url, tick in gateway_ticks.items()}
     divided = [member for server in deltas.servers if (member := server.divided) is not None]
     divider = None
     if divided:
@@ -379,7 +392,7 @@ def advance(state: State, frame: Frame, elapsed: Nanoseconds, policy: CostPolicy
         tuple(requests),
         tuple(preemptions),
         latencies,
-        implausible,
+        errors,
         deltas.beyond,
     )
 
@@ -394,8 +407,14 @@ def renamed(state: State, frame: Frame) -> dict[ServerKey, ServerKey]:
     return {
         last.key: reading.key
         for last, reading in others
-        if last.key not in keys and last.identity and last.identity == reading.identity
+        if last.key not in keys and _is_same_process(last, reading)
     }
+
+
+def _is_same_process(last: EndpointState, reading: ServerReading) -> bool:
+    if last.marks.identity and reading.identity:
+        return last.marks.identity == reading.identity
+    return bool(last.marks.listener) and last.marks.listener == reading.listener
 
 
 def last_known(servers: Mapping[ServerKey, ServerState]) -> dict[ServerKey, ServerTick]:

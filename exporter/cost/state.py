@@ -7,18 +7,17 @@ from collections.abc import Mapping
 from dataclasses import field
 from typing import Final
 
+from exporter.cost.page_marks import PageMarks
 from exporter.cost.postings import CostOwner, OwnerPhase
 from exporter.frozen import dataclass
 from exporter.readings import (
     Division,
     Gpu,
     Holder,
-    Objective,
     Peer,
     PodOwnership,
     Quantity,
     Role,
-    SeriesColumns,
     ServerKey,
 )
 from exporter.units import Instant, Millijoules, Nanoseconds, Picodollars
@@ -75,79 +74,20 @@ class GpuState:
 
 
 @dataclass(frozen=True, slots=True)
-class CounterMarks:
-    """The last good values of the raw series of one page.
-
-    `values` has those of the last good page, and of series that went from it at most a day ago; `gone` is
-    since when these are missing. Both are by name, or, of thousands, in columns.
-    `dropped`: some of this process were dropped at the limit.
-    """
-
-    values: Mapping[str, float] | SeriesColumns = field(default_factory=dict)
-    gone: Mapping[str, float] | SeriesColumns = field(default_factory=dict)
-    dropped: bool = False
-
-
-@dataclass(frozen=True, slots=True)
-class LatencyMark:
-    """The last good values of one latency histogram, up to its bounds around the objective, and of all.
-
-    `gone` is since when it is missing on the page, `None` while it is there.
-    """
-
-    floor: float
-    ceiling: float
-    lower: float
-    upper: float
-    total: float
-    gone: Instant | None = None
-
-
-@dataclass(frozen=True, slots=True)
-class LatencyState:
-    """Marks of the latency histograms of one endpoint with a service level.
-
-    `since` is the wall time of the first tick that asked for them, or for an endpoint without an answer yet.
-    `objectives` are those that the last good page was read for. The other fields are as those of counters,
-    for histograms alone: a service level may be set later.
-    """
-
-    since: Instant | None = None
-    read: bool = False
-    identity: str = ""
-    falls: int = 0
-    answered: Instant = 0
-    dropped: bool = False
-    objectives: tuple[Objective, ...] = ()
-    marks: Mapping[str, LatencyMark] = field(default_factory=dict)
-
-
-NO_LATENCIES: Final = LatencyState()
-"""That of an endpoint without a service level."""
-
-
-@dataclass(frozen=True, slots=True)
 class EndpointState:
-    """Marks of one endpoint (by URL).
-
-    `falls` counts good reads in a row with a series below its mark.
-    `watched_since` is the wall time of the first tick that asked for this endpoint.
-    `read` is false until it has answered once. `answered` is the wall time of the last good read, and
-    `youngest` the latest start of a process that answered; 0: not known. `latency` has its histograms.
-    `engine` and `peer` are those of the last good read.
-    """
+    """Marks of one endpoint (by URL)."""
 
     key: ServerKey
     watched_since: Instant
-    read: bool = False
-    identity: str = ""
-    falls: int = 0
-    marks: CounterMarks = CounterMarks()
-    answered: Instant = 0
-    youngest: Instant = 0
-    latency: LatencyState = NO_LATENCIES
+    """Wall time of the first tick that asked for this endpoint."""
+    marks: PageMarks = PageMarks()
+    """Those of its counters and of its latency histograms."""
+    requested: Mapping[str, Instant] = field(default_factory=dict)
+    """Since when histograms are read, by objective and its seconds; 0 once a page was read for it."""
     engine: str = ""
+    """That of the last page."""
     peer: Peer | None = None
+    """The address that answered with it."""
 
 
 GatewayConsumer = tuple[str, str, str]
@@ -156,21 +96,13 @@ GatewayConsumer = tuple[str, str, str]
 
 @dataclass(frozen=True, slots=True)
 class GatewayState:
-    """Marks of one gateway (by URL).
+    """Marks of one gateway (by URL)."""
 
-    `read` is false until it has answered once; `falls` counts good reads in a row with a count that fell.
-    `answered` is the wall time of the last good read. `counts` are the sums of the last good page by
-    consumer, of prompts and of generation, and those of consumers that left it. `selection` is that of its
-    readings: the marks of other counters are none.
-    """
-
-    read: bool = False
-    identity: str = ""
-    falls: int = 0
-    marks: CounterMarks = CounterMarks()
-    answered: Instant = 0
+    marks: PageMarks = PageMarks()
     counts: Mapping[GatewayConsumer, tuple[float, float]] = field(default_factory=dict)
+    """Sums of prompts and of generation of the last page by consumer, and of consumers that left it."""
     selection: str = ""
+    """That of its readings: the marks of other counters are none."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -176,7 +176,7 @@ def _unread(state: State, now: Instant) -> frozenset[ServerKey]:
     answering = {
         endpoint.key
         for endpoint in state.endpoints.values()
-        if endpoint.read and now - endpoint.answered <= SILENT_AFTER
+        if endpoint.marks.read and now - endpoint.marks.answered <= SILENT_AFTER
     }
     return frozenset(holder.key for gpu in state.gpus.values() for holder in gpu.holders) - answering
 

@@ -14,22 +14,19 @@ from ipaddress import ip_address
 from operator import attrgetter
 from typing import Any, Final, TypeVar
 
-from exporter.cost.counters import MARKS_MAX
 from exporter.cost.money import WHOLE
+from exporter.cost.page_marks import MARKS_MAX, Candidate, PageMarks
 from exporter.cost.state import (
     Carry,
-    CounterMarks,
     DivisionState,
     EndpointState,
     GatewayState,
     GpuState,
-    LatencyState,
     ModelState,
     ServerState,
     State,
 )
 from exporter.frozen import replace
-from exporter.hashes import blake2b
 from exporter.ledger.json_values import (
     array,
     count,
@@ -40,7 +37,6 @@ from exporter.ledger.json_values import (
     optional,
     string,
 )
-from exporter.ledger.latency_marks import latency_of, latency_record
 from exporter.ledger.recent_texts import RecentTexts, text_of
 from exporter.readings import (
     UNSEEN,
@@ -63,17 +59,17 @@ Record = dict[str, object]
 
 Scope = tuple[str, str]
 """Subject of a text: `gpu` and its UUID, `unseen` and a model, `endpoint` or `gateway` and its URL,
-`columns` and both of these, `server` or `owner` and its key; `clock` and `inventory` alone."""
+`server` or `owner` and its key; `clock` and `inventory` alone."""
 
 CLOCK: Final = ("clock", "")
 
 INVENTORY: Final = ("inventory", "")
 
-SCOPES: Final = ("gpu", "endpoint", "gateway", "columns", "server", "owner", "clock", "unseen", "inventory")
+SCOPES: Final = ("gpu", "endpoint", "gateway", "server", "owner", "clock", "unseen", "inventory")
 """Scopes of this release. Those of a later one are neither read nor written."""
 
-COLUMNS_CHARACTERS_MAX: Final = 48 * MARKS_MAX
-"""Longest text of columns: each mark is 16 bytes twice, 43 characters of base64; and the frame."""
+COLUMNS_CHARACTERS_MAX: Final = 22 * MARKS_MAX
+"""Longest text of the marks of a page: each is 16 bytes, 21.4 characters of base64."""
 
 
 def texts(state: State, recent: RecentTexts | None = None) -> dict[Scope, str]:
@@ -89,11 +85,9 @@ def texts(state: State, recent: RecentTexts | None = None) -> dict[Scope, str]:
         for (uuid, gpu), recent_text in zip(state.gpus.items(), recent_texts, strict=True)
     }
     for url, endpoint in state.endpoints.items():
-        columns = _add_columns(scopes, f"endpoint {url}", endpoint.marks)
-        scopes["endpoint", url] = _json(_endpoint_record(endpoint, columns))
+        scopes["endpoint", url] = _json(_endpoint_record(endpoint))
     for url, gateway in state.gateways.items():
-        columns = _add_columns(scopes, f"gateway {url}", gateway.marks)
-        scopes["gateway", url] = _json(_gateway_record(gateway, columns))
+        scopes["gateway", url] = _json(_gateway_record(gateway))
     scopes |= {("server", _key_text(key)): _json(_server_record(s)) for key, s in state.servers.items()}
     scopes |= {("owner", _key_text(key)): _json(list(owned[1:])) for key, owned in state.owners.items()}
     scopes |= {("unseen", model): _gpu_text(gpu, text_of(gpu.recent)) for model, gpu in state.unseen.items()}
@@ -114,10 +108,8 @@ def state_of(rows: Iterable[tuple[str, str, str]]) -> tuple[State, tuple[str, ..
     owners: dict[ServerKey, PodOwnership] = {}
     clock, inventory = State(), State()
     dropped = []
-    rows = list(rows)
-    columns = {columns_digest(text): text for scope, _key, text in rows if scope == "columns"}
     for scope, key, text in rows:
-        if scope not in SCOPES or scope == "columns":
+        if scope not in SCOPES:
             continue
         try:
             if scope == "owner":
@@ -128,9 +120,9 @@ def state_of(rows: Iterable[tuple[str, str, str]]) -> tuple[State, tuple[str, ..
             if scope == "gpu":
                 gpus[key] = _gpu(record)
             elif scope == "endpoint":
-                endpoints[endpoint_id(key)] = _endpoint(record, columns)
+                endpoints[endpoint_id(key)] = _endpoint(record)
             elif scope == "gateway":
-                gateways[endpoint_id(key)] = _gateway(record, columns)
+                gateways[endpoint_id(key)] = _gateway(record)
             elif scope == "unseen":
                 unseen[key] = replace(_gpu(record), gpu=Gpu(UNSEEN, key), index=-1, up=False)
             elif scope == "clock":
@@ -455,144 +447,124 @@ def _server_key(pair: object) -> ServerKey:
     return ServerKey(string(namespace), string(server))
 
 
-def _endpoint_record(state: EndpointState, columns: str | None) -> Record:
-    """Record of an endpoint's marks. `columns` is the text of their row, if they have one."""
+def _endpoint_record(state: EndpointState) -> Record:
     record: Record = {
         "key": _key(state.key),
         "watched_since": state.watched_since,
-        "read": state.read,
-        "identity": state.identity,
-        "falls": state.falls,
-        **_marks_record(state.marks, columns),
-        "answered": state.answered,
-        "youngest": state.youngest,
+        "marks": _page_record(state.marks),
     }
-    if state.latency.since is not None:
-        record["latency"] = latency_record(state.latency)
-    if state.peer is not None:
-        record |= {"engine": state.engine, "peer": list(state.peer)}
-    if columns is not None:
-        # A release without columns would count from zero: this makes it set marks only.
-        record |= {"read": False, "watched_since": state.answered, "since": state.watched_since}
-    return record
+    peer = None if state.peer is None else list(state.peer)
+    return record | _written(requested=dict(state.requested), engine=state.engine, peer=peer)
 
 
-def _endpoint(record: Mapping[str, Any], columns: Mapping[str, str]) -> EndpointState:
-    """The endpoint of a record. `columns` are the texts of rows of columns, by their digest."""
-    marks = _marks(record, columns)
-    in_columns = marks is not None and "columns" in record
+def _endpoint(record: Mapping[str, Any]) -> EndpointState:
+    requested = mapping(record.get("requested", {}))
     return EndpointState(
         key=_server_key(record["key"]),
-        watched_since=integer(record["since" if in_columns else "watched_since"]),
-        read=in_columns or record.get("read", False) is True,
-        identity=string(record.get("identity", "")),
-        falls=integer(record.get("falls", 0)),
-        marks=marks or CounterMarks(),
-        answered=integer(record.get("answered", 0)),
-        youngest=integer(record.get("youngest", 0)),
-        latency=latency_of(record["latency"]) if "latency" in record else LatencyState(),
-        **_answerer(record),
+        watched_since=integer(record["watched_since"]),
+        marks=_page(record["marks"]),
+        requested={objective: integer(since) for objective, since in requested.items()},
+        engine=string(record.get("engine", "")),
+        peer=optional(_peer, record.get("peer")),
     )
 
 
-def _answerer(record: Mapping[str, Any]) -> dict[str, Any]:
-    """Engine and address of the last good read; none of a release before, or where they cannot be read."""
-    try:
-        host, port, local = array(record["peer"])
-        peer = Peer(str(ip_address(string(host))), count(port), local is True)
-        return {"engine": string(record["engine"]), "peer": peer}
-    except (ValueError, KeyError, TypeError):
-        return {}
+def _peer(value: object) -> Peer:
+    host, port, local = array(value)
+    return Peer(str(ip_address(string(host))), count(port), local is True)
 
 
-def _gateway_record(state: GatewayState, columns: str | None) -> Record:
-    """Record of a gateway's marks. An earlier release takes differences from the sums by client."""
-    marks = _marks_record(state.marks, columns)
-    return {
-        "read": state.read,
-        "identity": state.identity,
-        "falls": state.falls,
-        "marks": [(*client, *values) for client, values in state.counts.items()],
-        "answered": state.answered,
-        "series": marks.pop("marks"),
-        **({"selection": state.selection} if state.selection else {}),
-        **marks,
-    }
+def _gateway_record(state: GatewayState) -> Record:
+    counts = [(*consumer, *values) for consumer, values in state.counts.items()]
+    return {"marks": _page_record(state.marks), **_written(counts=counts, selection=state.selection)}
 
 
-def _gateway(record: Mapping[str, Any], columns: Mapping[str, str]) -> GatewayState:
-    """The gateway of a record. One of an earlier release has no marks by series: the next read sets them."""
+def _gateway(record: Mapping[str, Any]) -> GatewayState:
     counts: dict[tuple[str, str, str], tuple[float, float]] = {}
-    for row in array(record.get("marks", [])):
+    for row in array(record.get("counts", [])):
         model, deployment, team, prompt, generation = array(row)
         counts[string(model), string(deployment), string(team)] = (
             number(prompt),
             number(generation),
         )
-    marks = _marks({**record, "marks": record["series"]}, columns) if "series" in record else None
-    return GatewayState(
-        read=marks is not None and record.get("read", False) is True,
-        identity=string(record.get("identity", "")),
-        falls=integer(record.get("falls", 0)),
-        marks=marks or CounterMarks(),
-        answered=integer(record.get("answered", 0)),
-        counts=counts,
-        selection=string(record.get("selection", "")),
+    return GatewayState(_page(record["marks"]), counts, string(record.get("selection", "")))
+
+
+def _page_record(marks: PageMarks) -> Record:
+    """Record of the marks of one page. Each mark takes 16 bytes, 22 in base64."""
+    candidate = marks.candidate
+    return _written(
+        read=marks.read,
+        answered=marks.answered,
+        values=_base64(marks.values),
+        gone=_base64(marks.gone),
+        dropped=marks.dropped,
+        identity=marks.identity,
+        started=marks.started,
+        youngest=marks.youngest,
+        former=marks.former,
+        listener=marks.listener,
+        largest=marks.largest,
+        largest_at=marks.largest_at,
+        candidate=None if candidate is None else _candidate_record(candidate),
+        replaced=_base64(marks.replaced),
+        returned_at=marks.returned_at,
+        several_until=marks.several_until,
+        clock_step=marks.clock_step,
     )
 
 
-def _marks_record(marks: CounterMarks, columns: str | None) -> Record:
-    record: Record = {"dropped": True} if marks.dropped else {}
-    if columns is not None:
-        return {"marks": {}, "columns": columns_digest(columns), **record}
-    if marks.gone:
-        record["gone"] = marks.gone
-    return {"marks": marks.values, **record}
+def _page(value: object) -> PageMarks:
+    record = mapping(value)
+    return PageMarks(
+        read=record.get("read", False) is True,
+        answered=integer(record.get("answered", 0)),
+        values=_columns(record.get("values", "")),
+        gone=_columns(record.get("gone", "")),
+        dropped=record.get("dropped", False) is True,
+        identity=string(record.get("identity", "")),
+        started=optional(integer, record.get("started")),
+        youngest=integer(record.get("youngest", 0)),
+        former=tuple(string(identity) for identity in array(record.get("former", []))),
+        listener=string(record.get("listener", "")),
+        largest=number(record.get("largest", 0.0)),
+        largest_at=integer(record.get("largest_at", 0)),
+        candidate=optional(_candidate, record.get("candidate")),
+        replaced=_columns(record.get("replaced", "")),
+        returned_at=integer(record.get("returned_at", 0)),
+        several_until=integer(record.get("several_until", 0)),
+        clock_step=integer(record.get("clock_step", 0)),
+    )
 
 
-def _marks(record: Mapping[str, Any], columns: Mapping[str, str]) -> CounterMarks | None:
-    """The marks; `None` if their columns are missing."""
-    dropped = record.get("dropped", False) is True
-    if "columns" not in record:
-        return CounterMarks(numbers(record.get("marks", {})), numbers(record.get("gone", {})), dropped)
-    text = columns.get(string(record["columns"]))
-    if text is None:
-        return None
-    if len(text) > COLUMNS_CHARACTERS_MAX:
-        raise ValueError(f"columns of {len(text)} characters")
-    row = mapping(json.loads(text))
-    return CounterMarks(_columns(row["values"]), _columns(row["gone"]), dropped)
+def _candidate_record(candidate: Candidate) -> Record:
+    return _written(
+        since=candidate.since,
+        values=_base64(candidate.values),
+        identity=candidate.identity,
+        risen=candidate.risen,
+        reads=candidate.reads,
+    )
 
 
-def _add_columns(scopes: dict[Scope, str], key: str, marks: CounterMarks) -> str | None:
-    """Add marks in columns as their own scope. Returns their text; `None` for marks by name."""
-    record = _columns_record(marks)
-    if record is None:
-        return None
-    scopes["columns", key] = _json(record)
-    return scopes["columns", key]
-
-
-def _columns_record(marks: CounterMarks) -> Record | None:
-    """The row of marks in columns; `None` for marks by name."""
-    if not (isinstance(marks.values, SeriesColumns) and isinstance(marks.gone, SeriesColumns)):
-        return None
-    return {"values": _base64(marks.values), "gone": _base64(marks.gone)}
-
-
-def columns_digest(text: str) -> str:
-    """Digest by which the record of a page refers to the text of its columns.
-
-    Columns are a row of their own, since they may hold thousands of marks; it is written only if one changed.
-    A release without such rows leaves an old row next to a newer record: the digest then differs.
-    """
-    return blake2b(text.encode("utf-8", "replace"), digest_size=8).hexdigest()
+def _candidate(value: object) -> Candidate:
+    record = mapping(value)
+    return Candidate(
+        since=integer(record.get("since", 0)),
+        values=_columns(record.get("values", "")),
+        identity=string(record.get("identity", "")),
+        risen=record.get("risen", False) is True,
+        reads=count(record.get("reads", 0)),
+    )
 
 
 def _columns(value: object) -> SeriesColumns:
-    columns = SeriesColumns.from_bytes(b64decode(string(value), validate=True))
+    text = string(value)
+    if len(text) > COLUMNS_CHARACTERS_MAX:
+        raise ValueError(f"marks of {len(text)} characters")
+    columns = SeriesColumns.from_bytes(b64decode(text, validate=True))
     if not all(math.isfinite(mark) and mark >= 0 for mark in columns.by_digest().values()):
-        raise ValueError("a mark in columns is no count")
+        raise ValueError("a mark is no count")
     return columns
 
 

@@ -49,6 +49,7 @@ class FailureReason(StrEnum):
     NO_TOKENS = "no_tokens"
     GATEWAY = "gateway"
     COUNTED_TWICE = "counted_twice"
+    SEVERAL_PROCESSES = "several_processes"
     ROUTER = "router"
     ASLEEP = "asleep"
     NO_TEAMS = "no_teams"
@@ -147,6 +148,7 @@ class UnreadReason(StrEnum):
     NO_TOKENS = "no_tokens"
     GATEWAY = "gateway"
     COUNTED_TWICE = "counted_twice"
+    SEVERAL_PROCESSES = "several_processes"
     ROUTER = "router"
     ASLEEP = "asleep"
     INTERNAL = "internal"
@@ -282,6 +284,11 @@ REMEDIES: Final[Mapping[UnreadReason, Remedy]] = {
     UnreadReason.COUNTED_TWICE: Remedy(
         "its tokens are counted at another endpoint",
         "Take one of the two out of `servers`; two behind one proxy of this host need their own addresses",
+    ),
+    UnreadReason.SEVERAL_PROCESSES: Remedy(
+        "several processes answer at its address",
+        "Write an entry with its own `url` for each process behind the load balancer; entries of one `name` "
+        "add up",
     ),
     UnreadReason.ROUTER: Remedy(
         "it is a router of llama.cpp",

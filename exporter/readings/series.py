@@ -72,7 +72,8 @@ class SeriesColumns:
             return NotImplemented
         return self._numbers == other._numbers and self._values == other._values
 
-    __hash__ = None  # type: ignore[assignment]
+    def __hash__(self) -> int:
+        return hash(self.to_bytes())
 
 
 class CounterColumns(Sequence[CounterReading]):

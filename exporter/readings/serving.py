@@ -211,8 +211,10 @@ class ServerReading:
     `up` is false when it did not answer: the counters are then empty.
     `counted_at` is the URL of the endpoint that counts its tokens in its place, empty where another engine's
     page repeats them, `None` where it counts itself; one with another is not up.
-    `identity` changes with the process behind the endpoint; empty if unknown.
-    `started` is when that process started, if known; `absent_at` is a moment at which it did not exist yet.
+    `identity` changes with the process that writes the page, by the page itself; empty without one.
+    `started` is when that process started, if the page says so. `listener` changes with the process that
+    listens, which may be a proxy, and `listener_started` is when it started; empty and `None` if unknown.
+    `absent_at` is a moment at which that process did not exist yet.
     `models` are the models it serves, loaded or not.
     `role` is its part of a disaggregated pair. `spans_hosts`: other hosts compute for it, too.
     `world_size` is the number of its GPUs on all hosts together (TP x PP x DP), by its command line.
@@ -228,6 +230,8 @@ class ServerReading:
     pod: str = ""
     identity: str = ""
     started: Instant | None = None
+    listener: str = ""
+    listener_started: Instant | None = None
     absent_at: Instant | None = None
     counters: Sequence[CounterReading] = ()
     loads: tuple[LoadReading, ...] = ()

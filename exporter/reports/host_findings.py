@@ -12,7 +12,16 @@ from exporter.config.values import plain
 from exporter.cost.inventory import UNCOUNTED_TEXT, GpuInventory
 from exporter.cost.policy import CostPolicy
 from exporter.cost.postings import UNALLOCATED
-from exporter.readings import GpuReading, Holder, ServerKey, ServerReading, masked, unread_reason
+from exporter.cost.state import State
+from exporter.readings import (
+    GpuReading,
+    Holder,
+    ServerKey,
+    ServerReading,
+    UnreadReason,
+    masked,
+    unread_reason,
+)
 from exporter.reports.diagnosis import DoctorGpu, DoctorInput, DoctorServer, Finding, ServerAnswer, Severity
 from exporter.reports.plausibility import PresentHardware, plausibility_findings
 from exporter.reports.price_findings import price_findings
@@ -144,6 +153,7 @@ def host_findings(
     )
     yield from _unread_findings(servers)
     yield from _duplicate_findings(inputs.servers)
+    yield from _several_findings(inputs.remembered, now)
     yield from gateway_findings(inputs.gateways, inputs.servers)
     yield from level_findings(inputs.servers, config.engines)
     yield from role_findings(inputs.servers)
@@ -343,6 +353,18 @@ def _unread_findings(servers: Iterable[DoctorServer]) -> Iterable[Finding]:
             reason = unread_reason(server.reason)
             problem = server.problem.removesuffix(".") or reason.problem
             yield Finding("warning", f"server {server.server} is not read: {problem}. {reason.remedy}.")
+
+
+def _several_findings(remembered: State, now: Instant) -> Iterable[Finding]:
+    """URLs at which the daemon met several processes."""
+    for pages in (remembered.endpoints, remembered.gateways):
+        for url, state in pages.items():
+            if state.marks.answers_of_several(now):
+                reason = UnreadReason.SEVERAL_PROCESSES
+                yield Finding(
+                    "warning",
+                    f"{masked(url)}: {reason.problem}, and nothing is counted for a day. {reason.remedy}.",
+                )
 
 
 def _duplicate_findings(answers: Iterable[ServerAnswer]) -> Iterable[Finding]:

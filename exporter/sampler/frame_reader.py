@@ -1,12 +1,12 @@
 """One round of reads: every source once, put together into a frame."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from dataclasses import field
 from typing import Protocol
 
 from exporter.clock import Clock
 from exporter.config.settings import Config
-from exporter.cost.state import EndpointState
+from exporter.cost.state import EndpointState, State
 from exporter.frozen import dataclass, replace
 from exporter.readings import (
     NO_EVIDENCE,
@@ -19,6 +19,7 @@ from exporter.readings import (
     ServerKey,
     ServerReading,
     Source,
+    UnreadReason,
     UnreadServer,
     unread_reason,
 )
@@ -82,7 +83,7 @@ class FrameReader:
         configured: tuple[Endpoint, ...],
         since: Instant | None,
         gateways: tuple[GatewaySource, ...] = (),
-        remembered: Mapping[str, EndpointState] | None = None,
+        remembered: State | None = None,
     ) -> FrameRead:
         """Read every source once.
 
@@ -91,7 +92,7 @@ class FrameReader:
             configured: the endpoints that it names.
             since: when this host was last looked at, by this daemon or by the one before it.
             gateways: the gateways that it names.
-            remembered: what each endpoint answered last, by its URL.
+            remembered: the state of the last tick: what each page answered last.
 
         Raises:
             MustRestartError: only a new process can read on.
@@ -107,8 +108,16 @@ class FrameReader:
         # After the look: the port of a server that has ended may be another program's by now.
         endpoints = self._endpoints(configured)
         answers = self.gather((*gateways, *endpoints))
+        remembered = remembered or State()
+        several = {
+            url
+            for pages in (remembered.endpoints, remembered.gateways)
+            for url, state in pages.items()
+            if state.marks.answers_of_several(wall)
+        }
+        answers = [_of_one_process(answer, several) for answer in answers]
         of_gateways, of_servers = tuple(answers[: len(gateways)]), answers[len(gateways) :]
-        first, of_servers = self._once(endpoints, of_servers, remembered)
+        first, of_servers = self._once(endpoints, of_servers, remembered.endpoints)
         gathered = [nvml, *of_discovery, *of_gateways, *of_servers, *discovered.gathered]
         answered = tuple(zip(endpoints, of_servers, strict=True))
         frame = Frame(
@@ -155,7 +164,7 @@ class FrameReader:
         self,
         endpoints: tuple[Endpoint, ...],
         answers: list[Gathered],
-        remembered: Mapping[str, EndpointState] | None,
+        remembered: Mapping[str, EndpointState],
     ) -> tuple[dict[str, str], list[Gathered]]:
         """The endpoints whose server another one reads, each with it, and the answers without theirs."""
         readings = [answer.reading for answer in answers if answer.reading is not None]
@@ -181,6 +190,16 @@ def _silent(endpoint: Endpoint, answer: Gathered, first: str | None) -> ServerRe
     repeated = answer.health.reason == FailureReason.COUNTED_TWICE
     counted_at = "" if first is None and repeated else first
     return ServerReading(endpoint.key, endpoint.url, up=False, counted_at=counted_at)
+
+
+def _of_one_process(answer: Gathered, several: Collection[str]) -> Gathered:
+    """The answer of a page, as a failure where several processes are known to answer at its URL."""
+    if answer.reading is None or answer.reading.url not in several:
+        return answer
+    health = replace(answer.health, up=False, reason=FailureReason.SEVERAL_PROCESSES)
+    reason = UnreadReason.SEVERAL_PROCESSES
+    problem = f"{answer.reading.url}: {reason.problem}, and nothing is counted for a day. {reason.remedy}"
+    return replace(answer, reading=None, health=health, problem=problem)
 
 
 def _counted_twice(answer: Gathered, url: str, first: str) -> Gathered:

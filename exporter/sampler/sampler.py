@@ -8,7 +8,6 @@ from typing import Final
 
 from exporter.clock import Clock
 from exporter.cost.advance import TickOutcome, advance
-from exporter.cost.counters import took_turns
 from exporter.cost.gpu_usage import utilization_ratio
 from exporter.cost.intervals import rebooted
 from exporter.cost.state import State
@@ -176,9 +175,7 @@ class Sampler:
         remembered = self._ledger.remembered()
         since = remembered.wall if self._bound else None
         # Endpoints are compared by process: a ledger of another machine knows none of this one.
-        read = self._reader.read(
-            plan.context.config, plan.endpoints, since, plan.gateways, remembered.endpoints
-        )
+        read = self._reader.read(plan.context.config, plan.endpoints, since, plan.gateways, remembered)
         frame = read.frame
         synchronized = self._clock.synchronized()
         self._bind(frame)
@@ -193,7 +190,7 @@ class Sampler:
         totals = None
         if self._bound and (synchronized or not self._waits_for_clock(state, outcome, frame)):
             totals = self._post(outcome, frame)
-        self._count_partial_failures(read.gathered, outcome, state, frame)
+        self._count_partial_failures(read.gathered, outcome)
         self._changes.note_ledger(self._ledger.problem)
         self._idle_servers = _idle_servers(outcome)
         if self._report is None:
@@ -246,28 +243,22 @@ class Sampler:
         months = tuple(month.name for month in months_served(frame, policy))
         return self._ledger.totals(frame.wall, months)
 
-    def _count_partial_failures(
-        self, gathered: Iterable[Gathered], outcome: TickOutcome, before: State, frame: Frame
-    ) -> None:
-        """Count reads whose models are beyond the limit: their tokens and money go under `other`.
+    def _count_partial_failures(self, gathered: Iterable[Gathered], outcome: TickOutcome) -> None:
+        """Count reads of which something does not count under its own name.
 
-        Also reads that another process answered than the one before, as behind an address of several: its
-        counts in between are unknown. And series that rose by more than any server counts.
+        Tokens and money of models beyond the limit go under `other`. A page may leave series out, or be of
+        another process than the one before.
         """
-        implausible = outcome.implausible
         for answer in gathered:
             reading = answer.reading
-            if implausible and isinstance(reading, ServerReading | GatewayReading):
-                times = implausible.get(reading.url, 0)
-                self._health.count(answer.health.source, "implausible_tokens", times)
+            if isinstance(reading, ServerReading | GatewayReading):
+                for reason, times in outcome.errors.get(reading.url, {}).items():
+                    self._health.count(answer.health.source, reason, times)
             if not isinstance(reading, ServerReading):
                 continue
             server = outcome.state.servers.get(reading.key)
             if server is not None and not server.models.keys() >= {*reading.models}:
                 self._health.count(answer.health.source, "too_many_models", 1)
-            endpoint = before.endpoints.get(reading.url)
-            if endpoint is not None and endpoint.identity and took_turns(endpoint, reading, frame.wall):
-                self._health.count(answer.health.source, "several_processes", 1)
 
 
 def _unexpected(answer: Gathered) -> Gathered:

@@ -11,9 +11,10 @@ from collections.abc import Callable, Collection, Hashable, Iterable, Iterator, 
 from typing import Final
 from urllib.parse import urlsplit
 
-from exporter.cost.state import CounterMarks, EndpointState
+from exporter.cost.page_marks import PageMarks
+from exporter.cost.state import EndpointState
 from exporter.frozen import dataclass
-from exporter.readings import CounterColumns, CounterReading, Peer, SeriesColumns, ServerReading, digest
+from exporter.readings import CounterColumns, CounterReading, Peer, ServerReading, digest
 from exporter.sources.processes.proc import SOCKET_BYTES, ListeningSocket, Proc, listeners, past_listeners
 
 TAKEN_OVER_AFTER: Final = 3
@@ -86,7 +87,7 @@ class SameServers:
         silent = (_last_answer(url, state) for url, state in watched.items() if url not in answered)
         answers += [answer for answer in silent if answer is not None]
         if not self._ticks:  # of a new process: before whatever counts from now on
-            latest = sorted(watched, key=lambda url: -watched[url].answered)
+            latest = sorted(watched, key=lambda url: -watched[url].marks.answered)
             self._counted = {url: -age for age, url in enumerate(latest)}
         earlier = self._lasting(urls, answered)
         first = {url: one for url, one in earlier.items() if not {url, one} <= answered}
@@ -175,7 +176,11 @@ def _answer(reading: ServerReading) -> _Answer | None:
         return None
     counters = reading.counters
     return _Answer(
-        reading.url, reading.engine, reading.identity, reading.peer, lambda: _series_on_page(counters)
+        reading.url,
+        reading.engine,
+        reading.identity or reading.listener,
+        reading.peer,
+        lambda: _series_on_page(counters),
     )
 
 
@@ -183,7 +188,13 @@ def _last_answer(url: str, state: EndpointState) -> _Answer | None:
     """What an endpoint answered last, by its marks."""
     if state.peer is None:
         return None
-    return _Answer(url, state.engine, state.identity, state.peer, lambda: _series_of_marks(state.marks))
+    return _Answer(
+        url,
+        state.engine,
+        state.marks.identity or state.marks.listener,
+        state.peer,
+        lambda: _series_of_marks(state.marks),
+    )
 
 
 def _series_on_page(counters: Sequence[CounterReading]) -> frozenset[int]:
@@ -192,13 +203,9 @@ def _series_on_page(counters: Sequence[CounterReading]) -> frozenset[int]:
     return frozenset(digest(counter.series) for counter in counters)
 
 
-def _series_of_marks(marks: CounterMarks) -> frozenset[int]:
+def _series_of_marks(marks: PageMarks) -> frozenset[int]:
     """The series of the last good page."""
-    values, gone = (
-        side.by_digest() if isinstance(side, SeriesColumns) else {digest(name) for name in side}
-        for side in (marks.values, marks.gone)
-    )
-    return frozenset(values) - frozenset(gone)
+    return frozenset(marks.values.by_digest()) - frozenset(marks.gone.by_digest())
 
 
 def _request(answer: _Answer, reached: dict[Peer, Hashable]) -> Hashable:

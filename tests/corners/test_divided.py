@@ -4,6 +4,7 @@ The GPU costs 3.60 dollars an hour, a cent in ten seconds. A prompt token weighs
 """
 
 from collections.abc import Iterator
+from datetime import datetime
 from pathlib import Path
 from typing import Any
 
@@ -176,13 +177,17 @@ def test_a_daemon_that_was_killed_goes_on_from_its_marks(host: DividedHost, site
     assert host.whole() == 4 * CENT
 
 
+STARTED_AGAIN = datetime.fromisoformat("2026-11-25T12:00:15+00:00").timestamp()
+"""When another process starts, after the first tick."""
+
+
 def test_a_gateway_that_was_restarted_loses_nothing(host: DividedHost, site: GatewayServers) -> None:
     """Another process: its first 500 are all new, though the old one had more."""
     site.serves(71_000, 30_000)
     site.counts(Search=(5_500, 5_000))
     host.tick(TICK)
     site.serves(72_000, 30_000)
-    site.counts(started=1.7e9, Search=(500, 0))
+    site.counts(started=STARTED_AGAIN, Search=(500, 0))
     host.tick(TICK)
 
     assert host.by("team") == pytest.approx({"Search": CENT, "platform": CENT}, rel=1e-6)

@@ -33,6 +33,7 @@ class ServingHost(SimulatedHost):
         super().reboot(down)
         self.answers_from = self.serves_from = self.clock.true
         self.endpoint.identity = f"booted {self.clock.true}"
+        self.endpoint.started = self.clock.true
 
     def tick(self, after: int = 0) -> Report:
         now = self.clock.true + after
@@ -181,6 +182,7 @@ def test_a_server_that_was_restarted_in_its_silence_served_lately(tmp_path: Path
     host.tick(10 * SECOND)
     host.answers_from = host.clock.true + 40 * MINUTE
     host.serves_from, host.endpoint.identity = host.answers_from - 10 * SECOND, "second"
+    host.endpoint.started = host.serves_from
     while host.clock.true < host.answers_from:
         host.tick(10 * SECOND)
     totals = [host.statement(month)["total"] for month in ("2026-11", "2026-12")]

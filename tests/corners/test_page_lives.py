@@ -10,7 +10,7 @@ import pytest
 from hypothesis import HealthCheck, example, given
 from hypothesis import strategies as st
 
-from exporter.cost.counters import MARKS_MAX, MOST_PER_SECOND
+from exporter.cost.page_marks import MARKS_MAX, MOST_PER_SECOND
 from exporter.engines import ENGINES, SeriesCache, interpret, read, wanted
 from exporter.engines.interpretation import MODELS_MAX, REQUESTS_MAX
 from exporter.engines.spec import Engine

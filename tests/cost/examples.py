@@ -334,7 +334,7 @@ def restart() -> list[float]:
     meter = CheckedMeter(cost_policy(rent(1)))
     for a, b, process in ((1_000_000, 900_000, "1"), (1_100_000, 50_000, "2")):
         one = page(url="http://a", generation=a)
-        other = replace(page(url="http://b", generation=b), identity=process)
+        other = replace(page(url="http://b", generation=b), identity=process, started=meter.wall)
         meter.tick(10, [], [one, other])
     return [meter.tokens["chat", "llama", "generation"]]
 

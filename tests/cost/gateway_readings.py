@@ -25,6 +25,7 @@ def gateway_reading(
     model: str = "llama",
     deployment: str = "id-01",
     identity: str = "gateway-1",
+    started: int | None = None,
 ) -> GatewayReading:
     """What a gateway counted: by team for one model, or by adapter, with one series for each count."""
     counted = {(model, deployment, team): pair for team, pair in (teams or {}).items()}
@@ -34,7 +35,7 @@ def gateway_reading(
         for asker, pair in counted.items()
         for quantity, value in zip(QUANTITIES, pair, strict=True)
     ]
-    return GatewayReading(URL, up=True, identity=identity, counters=tuple(counters))
+    return GatewayReading(URL, up=True, identity=identity, started=started, counters=tuple(counters))
 
 
 SILENT = GatewayReading(URL, up=False)

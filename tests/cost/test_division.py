@@ -154,25 +154,28 @@ def test_a_gateway_that_restarts_counts_from_zero(host: Divided) -> None:
     """Another process: its 400 are new, and so is the team that the old one never had."""
     begin(host)
     host.tick(served(prompt=1000), gateway_reading({"Search": (500.0, 0.0)}))
-    again = gateway_reading({"Search": (100.0, 0.0), "Data": (300.0, 0.0)}, identity="gateway-2")
+    counted = {"Search": (100.0, 0.0), "Data": (300.0, 0.0)}
+    again = gateway_reading(counted, identity="gateway-2", started=host.meter.wall)
     host.tick(served(prompt=2000), again, seconds=0)
 
-    assert host.meter.state.gateways[URL].identity == "gateway-2"
+    assert host.meter.state.gateways[URL].marks.identity == "gateway-2"
     host.tick(served(prompt=2000), again, seconds=1)
     assert host.shares() == {"Search": 30, "Data": 15, "platform": 55}
 
 
-def test_a_count_that_falls_once_is_a_bad_read_and_for_three_reads_a_restart(host: Divided) -> None:
-    """Nothing identifies the process: two reads below the mark are not believed, the third begins at zero."""
+def test_a_count_that_falls_once_is_a_bad_read_and_for_a_minute_a_restart(host: Divided) -> None:
+    """Nothing identifies the process: reads below the mark are not believed until a minute has passed."""
     begin(host)
     host.tick(served(prompt=1000), gateway_reading({"Search": (500.0, 0.0)}, identity=""), seconds=0)
     fallen = gateway_reading({"Search": (100.0, 0.0)}, identity="")
-    for _ in range(2):
+    for _ in range(60):
         host.tick(served(prompt=1000), fallen, seconds=1)
         assert host.shares() == {"Search": 50, "platform": 50}
     host.tick(served(prompt=1000), fallen, seconds=1)
 
-    assert host.shares()["Search"] == pytest.approx(60, abs=0.1)
+    # 500 of before trail by a minute of 15, and 100 are new.
+    trailing = 0.5 ** (61 / 900)
+    assert host.shares()["Search"] == pytest.approx(100 * (500 * trailing + 100) / (1000 * trailing), abs=0.1)
 
 
 def test_a_count_beyond_any_is_no_reading(host: Divided) -> None:

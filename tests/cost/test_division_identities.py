@@ -48,7 +48,7 @@ def lived(story: list[Happening], division: Division | None, *, restarts: bool =
     own = [0.0, 0.0]
     counts: dict[str, tuple[float, float]] = {}
     process = 0
-    host.tick(served(division, prompt=0, generation=0), gateway_reading())
+    host.tick(served(division, prompt=0, generation=0), gateway_reading(identity="gateway-0"))
     for one in story:
         if restarts and one.restarts:
             counts, process = {}, process + 1
@@ -57,9 +57,9 @@ def lived(story: list[Happening], division: Division | None, *, restarts: bool =
             before = counts.get(name, (0.0, 0.0))
             counts[name] = before[0] + prompt, before[1] + generation
         by_team = division is None or division.by == "team"
-        page = gateway_reading(
-            counts if by_team else None, None if by_team else counts, identity=f"gateway-{process}"
-        )
+        teams, adapters = (counts, None) if by_team else (None, counts)
+        started = host.meter.wall if process else None
+        page = gateway_reading(teams, adapters, identity=f"gateway-{process}", started=started)
         server = served(division, prompt=own[0], generation=own[1])
         gateway = page if one.gateway else SILENT
         host.tick(server if one.server else None, gateway, seconds=one.seconds)
@@ -104,7 +104,9 @@ def test_the_parts_of_tenants_sum_to_the_server(
             GatewayCounter("/".join(name), "llama", "id-01", name[0], name[2], float(totals[name]))
             for name in counted
         ]
-        gateway = replace(gateway_reading(identity=f"gateway-{process}"), counters=tuple(page))
+        gateway = replace(
+            gateway_reading(identity=f"gateway-{process}", started=divided.meter.wall), counters=tuple(page)
+        )
         of = {"prompt": own[0], "cached_prompt": own[0] // 2, "generation": own[1]}
         divided.tick(served(division, **of), SILENT if silent else gateway)
         plain.tick(served(None, **of))

@@ -190,7 +190,8 @@ def test_dropped_reads_around_restarts_lose_no_token(ticks: list[tuple[int, bool
     for number, (moved, fails, restarts) in enumerate([*ticks, (0, False, False)]):
         value, total = value + moved, total + moved
         last = number == len(ticks) or restarts
-        reported = replace(page(generation=value), identity=f"chat-{process + 1}")
+        started = meter.wall if process else None
+        reported = replace(page(generation=value), identity=f"chat-{process + 1}", started=started)
         meter.tick(10, [], [reported if last or not fails else down(reported)])
         if restarts:
             value, process = 0, process + 1

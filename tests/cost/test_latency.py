@@ -8,8 +8,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from exporter.cost.counters import MOST_PER_SECOND, endpoint_deltas
-from exporter.cost.latency import MARKS_MAX, LatencyCount, latency_deltas
+from exporter.cost.counters import endpoint_deltas
+from exporter.cost.latency import LatencyCount
+from exporter.cost.page_marks import MARKS_MAX, MOST_PER_SECOND
 from exporter.cost.state import EndpointState
 from exporter.readings import LatencyReading, ServerKey, ServerReading, ServiceLevel
 from tests.cost.readings import HOUR, SECOND, START, page
@@ -20,6 +21,9 @@ EACH = ServiceLevel(per_token_seconds=0.05)
 BOTH = ServiceLevel(first_token_seconds=0.75, per_token_seconds=0.05)
 KEY = ("llama", "first_token", "requests")
 NOTHING = LatencyCount()
+
+HISTOGRAMS = MARKS_MAX // 3
+"""Histograms whose three marks fill the room of one page but for two, which its counters take."""
 
 
 def histogram(
@@ -44,14 +48,15 @@ class Watch:
     ) -> LatencyCount | None:
         """What a page adds; `None` where it has no such histogram, or says nothing yet."""
         self.at += after
+        if changes.get("identity"):  # of a process that starts now
+            changes.setdefault("started", self.at)
         reading = replace(page(), **{"slo": SLO, "latencies": histograms, **changes})  # type: ignore[arg-type]
         return self.take(reading)
 
     def take(self, reading: ServerReading) -> LatencyCount | None:
-        tick = latency_deltas(self.state, reading, self.at)
-        state = endpoint_deltas(self.state, reading, self.at).state
-        self.state = replace(state, latency=tick.state)
-        return tick.counts.get(KEY)
+        tick = endpoint_deltas(self.state, reading, self.at)
+        self.state = tick.state
+        return tick.latencies.get(KEY)
 
 
 @pytest.fixture
@@ -149,11 +154,11 @@ def test_an_upgrade_with_other_buckets_counts_from_zero(watch: Watch) -> None:
 
 
 def test_an_upgrade_without_an_identity_counts_once_it_is_sure(watch: Watch) -> None:
-    """Its total fell, whatever its bounds: after three reads it is a reset."""
+    """Its total fell, whatever its bounds: after a minute in which no other page came it is a reset."""
     watch.read(histogram(10, 20, 30), identity="")
     upgraded = histogram(4, 4, 5, around=(0.75, 0.75))
-    assert watch.read(upgraded, identity="") is None
-    assert watch.read(upgraded, identity="") is None
+    for _ in range(6):
+        assert watch.read(upgraded, identity="") is None
     assert watch.read(upgraded, identity="") == LatencyCount(4, 4, 5)
 
 
@@ -235,24 +240,24 @@ def test_a_mark_of_yesterday_is_forgotten(watch: Watch) -> None:
     watch.read(histogram(10, 20, 30))
     watch.read()
     watch.read(after=25 * HOUR)
-    assert watch.state is not None
-    assert watch.state.latency.marks == {}
+    assert watch.read(histogram(15, 25, 35)) == LatencyCount(15, 25, 35)
 
 
 def test_marks_are_bounded_and_what_was_dropped_never_counts_twice(watch: Watch) -> None:
     """A page with other label sets at each read: marks stay few, and a set that returns sets its mark."""
-    sets = [histogram(1, 2, 3, f"ttft{{tenant={number}}}") for number in range(2 * MARKS_MAX)]
-    watch.read(*sets[:MARKS_MAX])
-    watch.read(*sets[MARKS_MAX:])
+    sets = [histogram(1, 2, 3, f"ttft{{tenant={number}}}") for number in range(2 * HISTOGRAMS)]
+    watch.read(*sets[:HISTOGRAMS])
+    watch.read(*sets[HISTOGRAMS:])
     assert watch.state is not None
-    assert len(watch.state.latency.marks) == MARKS_MAX
-    assert watch.read(*sets[:MARKS_MAX]) == NOTHING
+    assert len(watch.state.marks.values) == MARKS_MAX
+    watch.read(*sets[HISTOGRAMS:])
+    assert watch.read(histogram(2, 3, 4, sets[HISTOGRAMS - 1].series)) == NOTHING
 
 
 def test_dropped_marks_are_those_of_their_process(watch: Watch) -> None:
     """A restarted process has no mark that was dropped: a set that comes late counts from zero again."""
-    sets = [histogram(1, 2, 3, f"ttft{{tenant={number}}}") for number in range(MARKS_MAX + 1)]
-    watch.read(*sets[:MARKS_MAX])
+    sets = [histogram(1, 2, 3, f"ttft{{tenant={number}}}") for number in range(HISTOGRAMS + 1)]
+    watch.read(*sets[:HISTOGRAMS])
     watch.read(*sets[1:])
     watch.read(sets[0], identity="chat-2")
     assert watch.read(*sets[:2], identity="chat-2") == LatencyCount(1, 2, 3)
@@ -282,7 +287,7 @@ def test_without_a_level_nothing_is_kept(watch: Watch) -> None:
     watch.read(histogram(10, 20, 30))
     watch.take(page())
     assert watch.state is not None
-    assert watch.state.latency.since is None
+    assert watch.state.requested == {}
     assert watch.read(histogram(11, 22, 33)) == NOTHING
 
 

@@ -11,7 +11,7 @@ from exporter.cost.postings import CostOwner
 from exporter.cost.servers import ServerTick
 from exporter.readings import CounterReading, Frame, LoadReading, Occupancy, ServerKey, ServerReading
 from tests.cost.checked_meter import CheckedMeter
-from tests.cost.readings import BATCH, CHAT, SECOND, allocate, cost_policy, down, h100, page, rent
+from tests.cost.readings import BATCH, CHAT, SECOND, START, allocate, cost_policy, down, h100, page, rent
 
 
 @pytest.fixture
@@ -64,7 +64,8 @@ def test_requests_that_stand_still_are_a_row_of_zero(meter: CheckedMeter) -> Non
 def preempted(count: float, url: str = "http://chat-0", identity: str = "1") -> ServerReading:
     """A page with a counter of preemptions."""
     counter = CounterReading("preempted", "llama", "preemptions", count)
-    return replace(page(url=url), counters=(counter,), identity=identity)
+    started = START + 10 * SECOND if identity == "2" else None
+    return replace(page(url=url), counters=(counter,), identity=identity, started=started)
 
 
 def test_preemptions_count_from_each_replicas_own_mark(meter: CheckedMeter) -> None:
@@ -102,11 +103,12 @@ def test_replicas_of_one_server_add_up(meter: CheckedMeter) -> None:
 
 def test_one_replica_that_restarts_keeps_its_siblings_tokens(meter: CheckedMeter) -> None:
     """Trap: sum, then clamp. 1.00 to 1.10 million, and 0.90 million over a restart to 0.05 million."""
+    started = {"2": START + 10 * SECOND}
 
     def both(a: float, b: float, process: str) -> list[ServerReading]:
         return [
             page(url="http://a", generation=a),
-            replace(page(url="http://b", generation=b), identity=process),
+            replace(page(url="http://b", generation=b), identity=process, started=started.get(process)),
         ]
 
     meter.tick(10, [], both(1_000_000, 900_000, "1"))
@@ -300,6 +302,7 @@ def test_a_restart_forgives_the_debt(meter: CheckedMeter) -> None:
         return replace(
             page(),
             identity=process,
+            started=START + 20 * SECOND if process == "2" else None,
             counters=(
                 CounterReading("prompt", "llama", "prompt", prompt),
                 CounterReading("hits", "llama", "prompt", hits, -1),
@@ -355,14 +358,6 @@ def test_a_replica_that_served_nothing_meanwhile_changes_nothing(meter: CheckedM
     meter.tick(10, [], [one, other])
     assert since(meter, [gen(one, 110), down(other)]) == {None}
     assert since(meter, [gen(one, 120), other]) == {None}
-
-
-def test_a_state_that_does_not_tell_when_a_server_answered(meter: CheckedMeter) -> None:
-    """That of an earlier release: its first tokens are of the first tick."""
-    meter.tick(10, [], [page(generation=100)])
-    endpoints = {url: replace(endpoint, answered=0) for url, endpoint in meter.state.endpoints.items()}
-    meter.state = replace(meter.state, endpoints=endpoints)
-    assert since(meter, [page(generation=110)]) == {None}
 
 
 def gen(reading: ServerReading, value: float) -> ServerReading:

@@ -49,7 +49,8 @@ def test_sum_then_clamp(meter: CheckedMeter) -> None:
     """One replica restarts: clamping the sum's delta at 0 swallows its sibling's tokens."""
     for a, b in ((1_000_000, 900_000), (1_100_000, 50_000)):
         pages = [page(url="http://a", generation=a), page(url="http://b", generation=b)]
-        pages[1] = replace(pages[1], identity="1" if b > 50_000 else "2")
+        if b == 50_000:
+            pages[1] = replace(pages[1], identity="2", started=meter.wall)
         meter.tick(10, [], pages)
     assert meter.tokens[GENERATED] == 150_000
 
@@ -73,13 +74,13 @@ def test_a_hole_in_the_readings_is_no_new_start(meter: CheckedMeter) -> None:
 def test_restart_in_the_middle_of_a_window(meter: CheckedMeter) -> None:
     """A restart gave a wrong price: the new process passed the old mark before it was read again."""
     meter.tick(10, [], [page(generation=1000)])
-    meter.tick(10, [], [replace(page(generation=1500), identity="2")])
+    meter.tick(10, [], [replace(page(generation=1500), identity="2", started=meter.wall)])
     assert meter.tokens[GENERATED] == 1500
 
 
 def test_restart_without_an_identity(meter: CheckedMeter) -> None:
-    """Where nothing distinguishes processes, a fall of three reads does; nothing is counted twice."""
-    for generated in (1000, 40, 80, 120, 160):
+    """Where nothing distinguishes processes, a fall of a minute does; nothing is counted twice."""
+    for generated in (1000, 40, 60, 80, 100, 120, 140, 160):
         meter.tick(10, [], [replace(page(generation=generated), identity="")])
     assert meter.tokens[GENERATED] == 160
 
@@ -131,7 +132,8 @@ def test_hits_before_prompts_across_a_restart(meter: CheckedMeter) -> None:
             CounterReading("prompt", "llama", "prompt", prompt),
             CounterReading("hits", "llama", "prompt", hits, -1),
         )
-        return replace(page(), identity=process, counters=series)
+        started = meter.wall if process == "2" else None
+        return replace(page(), identity=process, counters=series, started=started)
 
     for prompt, hits, process in ((100, 0, "1"), (100, 90, "1"), (60, 10, "2")):
         meter.tick(10, [], [counted(prompt, hits, process)])

@@ -18,6 +18,7 @@ from tests.cost.readings import (
     CHAT,
     DOLLAR,
     HOUR,
+    START,
     allocate,
     cost_policy,
     down,
@@ -133,7 +134,10 @@ def test_a_crash_of_the_server_costs_time_and_no_token() -> None:
         page(generation=900),
     ]
     for number, reported in enumerate([*story, page(generation=900)]):
-        reading = down(page()) if reported is None else replace(reported, identity="1" if number < 3 else "2")
+        reading = down(page())
+        if reported is not None:
+            started = None if number < 3 else START + 40 * 10**9
+            reading = replace(reported, identity="1" if number < 3 else "2", started=started)
         busy = 0.0 if reported is None else 1.0
         meter.tick(10, [h100(utilization_ratio=busy)], [reading], allocate(CHAT, 0))
     assert meter.tokens["chat", "llama", "generation"] == 5000 + 900

@@ -9,20 +9,23 @@ from collections import defaultdict
 import pytest
 
 from exporter.cost import counters
-from exporter.cost.state import EndpointState
 from exporter.engines import ENGINES, interpret, read, wanted
 from exporter.readings import ServerKey, ServerReading
-from exporter.units import nanoseconds
+from exporter.units import NANOSECONDS_PER_SECOND, nanoseconds
 
 WATCHED_SINCE = nanoseconds(9000)
 """Unix time of the first read: after the processes of these lives began, whose past is not charged."""
+
+
+HALF_A_MINUTE = 30 * NANOSECONDS_PER_SECOND
+"""Between two reads: three of them are the minute that a page without a start is waited for."""
 
 
 def counted(engine: str, *pages: str) -> dict[str, float]:
     """All that moved over the reads of these pages, by quantity. The first read sets marks only."""
     spec, state = ENGINES[engine], None
     moved: dict[str, float] = defaultdict(float)
-    for second, page in enumerate(pages):
+    for number, page in enumerate(pages):
         interpretation = interpret(spec, read(page.encode(), wanted(spec)))
         reading = ServerReading(
             ServerKey("", "s"),
@@ -33,9 +36,9 @@ def counted(engine: str, *pages: str) -> dict[str, float]:
             started=interpretation.started,
             counters=interpretation.counters,
         )
-        state, delta, *_ = counters.endpoint_deltas(state, reading, WATCHED_SINCE + second)
-        assert isinstance(state, EndpointState)
-        for (_, quantity), value in delta.items():
+        tick = counters.endpoint_deltas(state, reading, WATCHED_SINCE + number * HALF_A_MINUTE)
+        state = tick.state
+        for (_, quantity), value in tick.deltas.items():
             moved[quantity] += value
     return dict(moved)
 
@@ -116,7 +119,7 @@ def lmdeploy(start: int, prompt: int, cached: int) -> str:
 
 def test_a_process_that_tells_its_start_restarts_at_once() -> None:
     """LMDeploy: 100 to 160 tokens with 10 more cached, then 200 with 50 cached in another process."""
-    pages = lmdeploy(1000, 100, 20), lmdeploy(1000, 160, 30), lmdeploy(9002, 200, 50)
+    pages = lmdeploy(1000, 100, 20), lmdeploy(1000, 160, 30), lmdeploy(9031, 200, 50)
     assert counted("lmdeploy", *pages) == {"prompt": 60 - 10 + 200 - 50, "cached_prompt": 10 + 50}
 
 

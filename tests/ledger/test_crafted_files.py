@@ -15,7 +15,8 @@ from pathlib import Path
 import pytest
 
 from exporter.clock import SystemClock
-from exporter.cost.state import CounterMarks, EndpointState
+from exporter.cost.page_marks import PageMarks
+from exporter.cost.state import EndpointState
 from exporter.ledger import contents, schema
 from exporter.ledger.adjustment_entry import AdjustmentRequest, enter
 from exporter.ledger.errors import LedgerError
@@ -333,9 +334,8 @@ def test_the_largest_marks_go_first(path: Path, clock: StillClock) -> None:
 
 def test_marks_that_no_start_would_read_are_not_written(path: Path, clock: StillClock) -> None:
     """They are used while this process lives, and the ledger goes on."""
-    series = {f"{index:0100d}": float(index) for index in range(contents.MARK_BYTES // 100)}
-    marked = EndpointState(key=ServerKey("", "s"), watched_since=0, marks=CounterMarks(series))
-    small = replace(marked, marks=CounterMarks({"x": 1.0}))
+    small = EndpointState(key=ServerKey("", "s"), watched_since=0, marks=PageMarks(identity="x"))
+    marked = replace(small, marks=PageMarks(identity="x" * contents.MARK_BYTES))
     ledger = Ledger.open(path, clock)
     endpoints = {"http://a": small, "http://b": marked}
     ledger.post(numbered(1), replace(accrued(numbered(1)), endpoints=endpoints))

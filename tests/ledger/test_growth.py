@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from exporter.cost.advance import advance
-from exporter.cost.counters import MARKS_MAX
+from exporter.cost.page_marks import MARKS_MAX
 from exporter.cost.state import State
 from exporter.ledger import marks
 from exporter.ledger.ledger import Ledger

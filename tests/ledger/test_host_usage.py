@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 
+from exporter.cost.page_marks import PageMarks
 from exporter.cost.postings import GpuTimePosting, MoneyPosting, OwnerPhase
 from exporter.cost.savings import HostUsage, PricedGpu
 from exporter.cost.state import EndpointState, GpuState, ServerState, State
@@ -85,9 +86,9 @@ def test_whole_hours_since_the_first(ledger: LedgerReader) -> None:
     [
         (None, True),
         (EndpointState(CHAT.key, 0), True),
-        (EndpointState(CHAT.key, 0, read=True, answered=NOW - HOUR), False),
-        (EndpointState(CHAT.key, 0, read=True, answered=NOW - HOUR - 1), True),
-        (EndpointState(SEARCH.key, 0, read=True, answered=NOW), True),
+        (EndpointState(CHAT.key, 0, PageMarks(read=True, answered=NOW - HOUR)), False),
+        (EndpointState(CHAT.key, 0, PageMarks(read=True, answered=NOW - HOUR - 1)), True),
+        (EndpointState(SEARCH.key, 0, PageMarks(read=True, answered=NOW)), True),
     ],
     ids=["none", "never-answered", "answered", "an-hour-ago", "of-another-server"],
 )

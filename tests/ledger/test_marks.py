@@ -3,8 +3,8 @@
 import contextlib
 import json
 import sqlite3
+from base64 import b64encode
 from dataclasses import MISSING, fields, replace
-from math import inf
 from pathlib import Path
 from typing import Any
 
@@ -12,23 +12,31 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from exporter.cost.page_marks import MARKS_MAX, Candidate, PageMarks
 from exporter.cost.postings import OwnerPhase, Postings
 from exporter.cost.state import (
     Carry,
-    CounterMarks,
     DivisionState,
     EndpointState,
     GatewayState,
     GpuState,
-    LatencyMark,
-    LatencyState,
     ModelState,
     ServerState,
     State,
 )
 from exporter.ledger import marks
 from exporter.ledger.ledger import Ledger
-from exporter.readings import Division, Gpu, Holder, Objective, Peer, PodOwnership, ServerKey, endpoint_id
+from exporter.readings import (
+    Division,
+    Gpu,
+    Holder,
+    Peer,
+    PodOwnership,
+    SeriesColumns,
+    ServerKey,
+    digest,
+    endpoint_id,
+)
 from tests.ledger.ticks import CHAT, GPU_0, GPU_1, NOVEMBER, StillClock, money, tick
 
 ZETA, ALPHA = ServerKey("llm", "zeta"), ServerKey("llm", "alpha")
@@ -36,6 +44,13 @@ URL = "http://127.0.0.1:8000/metrics"
 SERIES = 'vllm:prompt_tokens_total{model_name="llama-8b"}'
 
 GATEWAY = "http://127.0.0.1:4000/metrics/"
+
+
+def columns(**marks: float) -> SeriesColumns:
+    """Marks by the names of their series."""
+    return SeriesColumns({digest(name): mark for name, mark in marks.items()})
+
+
 DIVIDED = DivisionState(
     trailing={"": 7.5, "Search": 2.5},
     pending={"Search": 0.25},
@@ -84,28 +99,28 @@ REMEMBERED = State(
         URL: EndpointState(
             ZETA,
             NOVEMBER,
-            read=True,
-            identity="1:2",
-            falls=1,
-            marks=CounterMarks({SERIES: 1.5e15, "gone": 2.0}, {"gone": float(NOVEMBER)}, dropped=True),
-            answered=NOVEMBER + 2,
-            youngest=NOVEMBER + 1,
+            marks=PageMarks(
+                read=True,
+                answered=NOVEMBER + 2,
+                values=columns(**{SERIES: 1.5e15, "gone": 2.0}),
+                gone=columns(gone=float(NOVEMBER)),
+                dropped=True,
+                identity="started 1.5",
+                started=NOVEMBER - 1,
+                youngest=NOVEMBER + 1,
+                former=("started 0.5", "started 1.0"),
+                listener="1:2",
+                largest=7.5,
+                largest_at=NOVEMBER + 3,
+                candidate=Candidate(NOVEMBER + 4, columns(**{SERIES: 5.0}), "a", risen=True, reads=2),
+                replaced=columns(x=9.0),
+                returned_at=NOVEMBER + 5,
+                several_until=NOVEMBER + 6,
+                clock_step=-7,
+            ),
+            requested={"first_token 0.5": NOVEMBER + 8, "per_token 0.05": 0},
             engine="vllm",
             peer=Peer("127.0.0.1", 8000, True),
-            latency=LatencyState(
-                NOVEMBER + 4,
-                read=True,
-                identity="1:2",
-                falls=1,
-                answered=NOVEMBER + 2,
-                dropped=True,
-                objectives=("first_token", "per_token"),
-                marks={
-                    "ttft{engine=0}": LatencyMark(0.5, 0.75, 3.0, 4.0, 1e15),
-                    "tpot{engine=0}": LatencyMark(-inf, 0.01, 0.0, 4.0, 5.0, gone=NOVEMBER + 3),
-                    "tpot{engine=1}": LatencyMark(80.0, inf, 4.0, 5.0, 5.0),
-                },
-            ),
         ),
         "http://[::1]:8001/metrics": EndpointState(ALPHA, NOVEMBER),
     },
@@ -136,11 +151,7 @@ REMEMBERED = State(
     uncharged=6,
     gateways={
         GATEWAY: GatewayState(
-            read=True,
-            identity="3:4",
-            falls=2,
-            marks=CounterMarks({"a": 1e15}),
-            answered=NOVEMBER + 3,
+            marks=PageMarks(read=True, identity="3:4", values=columns(a=1e15), answered=NOVEMBER + 3),
             counts={("llama", "id-01", "Search"): (1e15, 0.5)},
             selection="house_tokens_total",
         ),
@@ -219,7 +230,7 @@ def test_marks_of_a_url_with_a_query_are_found_without_it(path: Path, clock: Sti
 
 def test_what_did_not_change_is_not_written(path: Path, clock: StillClock) -> None:
     """An idle tick writes the few single values of the ledger; one moved mark writes one row more."""
-    moved = replace(REMEMBERED.endpoints[URL], marks=CounterMarks({SERIES: 1.5e15 + 1}))
+    moved = replace(REMEMBERED.endpoints[URL], marks=PageMarks(values=columns(**{SERIES: 1.5e15 + 1})))
     ledger = Ledger.open(path, clock)
     ledger.post(Postings(NOVEMBER), REMEMBERED)
     connection = ledger._store._connection  # type: ignore[union-attr]
@@ -233,7 +244,7 @@ def test_what_did_not_change_is_not_written(path: Path, clock: StillClock) -> No
 
 
 GPU_TEXT = {"uuid": "GPU-0", "gpu_model": "H100", "index": 0}
-ENDPOINT_TEXT = {"key": ["llm", "zeta"], "watched_since": 1}
+ENDPOINT_TEXT = {"key": ["llm", "zeta"], "watched_since": 1, "marks": {}}
 
 
 @pytest.mark.parametrize(
@@ -282,7 +293,7 @@ ENDPOINT_TEXT = {"key": ["llm", "zeta"], "watched_since": 1}
             json.dumps({**GPU_TEXT, "priced_as": ["GPU-1"]}),
             "not enough values to unpack (expected 2, got 1)",
         ),
-        ("endpoint", URL, json.dumps({**ENDPOINT_TEXT, "marks": {"a": "b"}}), "'b' is no number"),
+        ("endpoint", URL, json.dumps({**ENDPOINT_TEXT, "marks": {"largest": "b"}}), "'b' is no number"),
         ("endpoint", URL, json.dumps({"key": ["llm", "zeta"]}), "'watched_since' is missing"),
         ("server", '["llm","zeta"]', '{"models": {"m": 1}}', "1 is no object"),
         ("server", '["llm","zeta"]', '{"role": "both"}', "'both' is no role"),
@@ -298,7 +309,7 @@ ENDPOINT_TEXT = {"key": ["llm", "zeta"], "watched_since": 1}
             json.dumps({"models": {"m": {"division": {"trailing": {"Search": None}}}}}),
             "None is no number",
         ),
-        ("gateway", GATEWAY, json.dumps({"marks": [["m", "d", 1, 0, 0]]}), "1 is no text"),
+        ("gateway", GATEWAY, json.dumps({"marks": {}, "counts": [["m", "d", 1, 0, 0]]}), "1 is no text"),
         ("server", "zeta", "{}", "Expecting value: line 1 column 1 (char 0)"),
     ],
 )
@@ -435,69 +446,60 @@ def test_scopes_of_a_later_release_stay_in_the_file(
     assert rows == [("novelty", "x", "1")]
 
 
-@pytest.mark.parametrize(
-    "damaged",
-    [
-        None,
-        [],
-        {"since": "now"},
-        {"read": None},
-        {"objectives": "first_token"},
-        {"marks": {"ttft": [0.5, 0.75, 3, 4]}},
-        {"marks": {"ttft": [0.5, 0.75, 3, "4", 5, None]}},
-        {"marks": {"ttft": [0.5, 0.75, 3, 4, float("inf"), None]}},
-    ],
-)
-def test_damaged_histograms_cost_an_endpoint_nothing_else(damaged: Any) -> None:
-    """Its counters keep their marks; of its histograms the next read sets new ones."""
-    text = json.loads(marks.texts(REMEMBERED)["endpoint", URL])
-    text["latency"] = {**text["latency"], **damaged} if isinstance(damaged, dict) and damaged else damaged
-    if isinstance(damaged, dict) and "read" in damaged:
-        del text["latency"]["read"]
-    state, dropped = marks.state_of([("endpoint", URL, json.dumps(text))])
+NAN, INFINITE, NEGATIVE = (bytes(8 + 6) + end for end in (b"\xf8\x7f", b"\xf0\x7f", b"\xf0\xbf"))
 
-    assert dropped == ()
-    assert state.endpoints[URL] == replace(REMEMBERED.endpoints[URL], latency=LatencyState())
+
+def base64(marks: bytes) -> str:
+    """Marks as a text has them."""
+    return b64encode(marks).decode()
 
 
 @pytest.mark.parametrize(
-    "damaged",
+    ("damaged", "why"),
     [
-        {"peer": None},
-        {"peer": {}},
-        {"peer": ["127.0.0.1", 8000]},
-        {"peer": ["localhost", 8000, True]},
-        {"peer": ["127.0.0.1", -1, True]},
-        {"peer": ["127.0.0.1", "8000", True]},
-        {"engine": 1},
+        ({"values": 1}, "1 is no text"),
+        ({"values": "!"}, "Only base64 data is allowed"),
+        ({"values": base64(bytes(15))}, "15 bytes are no columns of series"),
+        ({"values": base64(NAN)}, "a mark is no count"),
+        ({"gone": base64(INFINITE)}, "a mark is no count"),
+        ({"values": base64(NEGATIVE)}, "a mark is no count"),
+        ({"values": "A" * (22 * MARKS_MAX + 1)}, "marks of 440001 characters"),
+        ({"former": "x"}, "'x' is no array"),
+        ({"former": [1]}, "1 is no text"),
+        ({"answered": "now"}, "'now' is no integer"),
+        ({"candidate": 1}, "1 is no object"),
+        ({"candidate": {"reads": -1}}, "-1"),
+        ({"candidate": {"values": base64(NAN)}}, "a mark is no count"),
+        ({"largest": "x"}, "'x' is no number"),
+        ({"started": "x"}, "'x' is no integer"),
     ],
 )
-def test_an_address_that_cannot_be_read_costs_an_endpoint_nothing_else(damaged: dict[str, Any]) -> None:
-    """The same where it lacks, as in a file of a release without it: the next good read has it."""
+@pytest.mark.parametrize(("scope", "url"), [("endpoint", URL), ("gateway", GATEWAY)])
+def test_marks_that_cannot_be_read_cost_their_page_alone(
+    scope: str, url: str, damaged: dict[str, Any], why: str
+) -> None:
+    """Nothing is counted from zero: the next read of it sets marks, and the others stay."""
+    texts = dict(marks.texts(REMEMBERED))
+    record = json.loads(texts[scope, url])
+    texts[scope, url] = json.dumps(record | {"marks": record["marks"] | damaged})
+    state, dropped = marks.state_of((*key, text) for key, text in texts.items())
+    pages = {**state.endpoints, **state.gateways}
+
+    assert pages.keys() == {*REMEMBERED.endpoints, *REMEMBERED.gateways} - {url}
+    (sentence,) = dropped
+    assert why in sentence
+
+
+@pytest.mark.parametrize(
+    "damaged",
+    [{"peer": {}}, {"peer": ["127.0.0.1", 8000]}, {"peer": ["localhost", 8000, True]}, {"engine": 1}],
+)
+def test_an_address_that_cannot_be_read_costs_its_page(damaged: dict[str, Any]) -> None:
+    """The record is damaged, and the others stay."""
     text = json.loads(marks.texts(REMEMBERED)["endpoint", URL]) | damaged
     state, dropped = marks.state_of([("endpoint", URL, json.dumps(text))])
 
-    assert dropped == ()
-    assert state.endpoints[URL] == replace(REMEMBERED.endpoints[URL], engine="", peer=None)
-
-
-@pytest.mark.parametrize(
-    ("written", "known"),
-    [
-        (None, ()),
-        (["per_token"], ("per_token",)),
-        (["a later one", "first_token", [], 1], ("first_token",)),
-    ],
-)
-def test_objectives_that_are_not_known_set_marks(written: Any, known: tuple[Objective, ...]) -> None:
-    """A file without them, or with those of a later release."""
-    text = json.loads(marks.texts(REMEMBERED)["endpoint", URL])
-    text["latency"]["objectives"] = written
-    if written is None:
-        del text["latency"]["objectives"]
-    state, _ = marks.state_of([("endpoint", URL, json.dumps(text))])
-
-    assert state.endpoints[URL].latency == replace(REMEMBERED.endpoints[URL].latency, objectives=known)
+    assert (state.endpoints, len(dropped)) == ({}, 1)
 
 
 @given(st.text(), st.text())
@@ -523,8 +525,7 @@ def test_deep_garbage_never_raises() -> None:
         REMEMBERED.gpus["GPU-1"],
         REMEMBERED.endpoints[URL],
         REMEMBERED.endpoints[URL].marks,
-        REMEMBERED.endpoints[URL].latency,
-        REMEMBERED.endpoints[URL].latency.marks["tpot{engine=0}"],
+        REMEMBERED.endpoints[URL].marks.candidate,
         REMEMBERED.servers[ZETA],
         REMEMBERED.servers[ZETA].models["z-first"],
         REMEMBERED.gateways[GATEWAY],

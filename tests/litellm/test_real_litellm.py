@@ -261,7 +261,7 @@ def test_series_that_a_real_gateway_lets_go_of_count_once(tmp_path: Path) -> Non
         except ReadFailedError:  # a busy machine; the next read has what this one missed
             return False
         states, ticks = gateway_deltas(states, [reading], clock.wall())
-        for count in (count for tick in ticks.values() for count in tick.counts):
+        for count in (count for tick in ticks.values() for count in tick.counts or ()):
             sums[count.team].update(prompt=int(count.prompt), generation=int(count.generation))
         return sums == usages
 

@@ -71,6 +71,7 @@ class FakeEndpoint:
     failure: str = ""
     peer: Peer | None = None
     identity: str = ""
+    started: int | None = None
 
     def read(self) -> ServerReading:
         if self.failure:
@@ -78,7 +79,9 @@ class FakeEndpoint:
         counters = (CounterReading("generation", "m", "generation", self.generation),)
         loads = (LoadReading("m", 1.0, 0.0),)
         reading = ServerReading(self.key, self.url, up=True, engine="vllm", counters=counters)
-        return replace(reading, loads=loads, models=("m",), peer=self.peer, identity=self.identity)
+        return replace(
+            reading, loads=loads, models=("m",), peer=self.peer, identity=self.identity, started=self.started
+        )
 
     def close(self) -> None:
         """Nothing is held."""

@@ -33,6 +33,7 @@ WORKER = (RECORDINGS / "dynamo-1.6.1-vllm-0.31.0/0003.prom").read_bytes()
 
 ELSEWHERE = {
     UnreadReason.TIMEOUT: "tests/sources/server/test_fetch.py has each way to be late",
+    UnreadReason.SEVERAL_PROCESSES: "tests/e2e/test_replicas.py gives each its own entry",
     UnreadReason.INTERNAL: "a slip of ours, which nobody can make go away but we",
 }
 """Rows whose remedy is nothing that a test could do."""

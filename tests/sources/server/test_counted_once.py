@@ -57,9 +57,9 @@ class Endpoints:
             except ReadFailedError as failure:
                 reading = ServerReading(source.key, source.url, up=False)
                 self.reasons[source.url] = failure.reason
-            state, moved, *_ = counters.endpoint_deltas(self._states.get(source.url), reading, 0)
-            self._states[source.url] = state
-            for (_, quantity), count in moved.items():
+            tick = counters.endpoint_deltas(self._states.get(source.url), reading, 0)
+            self._states[source.url] = tick.state
+            for (_, quantity), count in tick.deltas.items():
                 if quantity not in COUNTED_BY_PEER[reading.role]:
                     self.tokens[quantity] += round(count)
 
