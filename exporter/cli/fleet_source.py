@@ -60,11 +60,12 @@ def _timeout(text: str) -> Nanoseconds:
 
 
 FOLDER_HELP: Final = (
-    "read a folder of ledgers and statements, or one such file, in place of the daemon's ledger; repeatable"
+    "read a folder of ledgers and statements, plain or in gzip or tar, or one such file, in place of the "
+    "daemon's ledger; repeatable"
 )
 ADDRESS_HELP: Final = (
-    "read a folder of ledgers, a ledger file, or the address of a Prometheus, Thanos, Mimir or "
-    "VictoriaMetrics, in place of the daemon's ledger; repeatable"
+    "read a folder of ledgers, plain or in gzip or tar, a ledger file, or the address of a Prometheus, "
+    "Thanos, Mimir or VictoriaMetrics, in place of the daemon's ledger; repeatable"
 )
 
 
@@ -258,7 +259,7 @@ class FleetSource:
                         now,
                         mixed_zones=self.mixed_zones,
                         load=load,
-                        unreadable=[each.finding for each in folder.unreadable],
+                        unreadable=folder.findings,
                     )
                 except FolderError:
                     # A file that was read before cannot be read again. Without it, a copy may count.

@@ -205,6 +205,7 @@ class _Daemon:
         self._ledger_path = self._flags.ledger_path or self._config.ledger_path
         ledger = Ledger.open(self._ledger_path, self._clock, stop, boot=boot)
         self._ledger = ledger
+        ledger.host = host_name()
         if ledger.problem:  # money is missing, or will be at the next start
             log.error("ledger", extra={"problem": ledger.problem})
         for problem in filter(None, (ledger.fleeting, *ledger.dropped)):

@@ -174,9 +174,16 @@ def refuse_foreign(connection: sqlite3.Connection) -> None:
         DamagedError: it is not ours.
     """
     (application,) = connection.execute("PRAGMA application_id").fetchone()
+    objects = connection.execute(
+        "SELECT type, name, sql LIKE 'CREATE VIRTUAL%' FROM sqlite_master"
+    ).fetchall()
+    if application == 0 and not objects:
+        raise DamagedError(
+            "it has no tables, as a young ledger that was copied without its -wal: copy both files, or take "
+            "a backup with VACUUM INTO"
+        )
     if application != schema.APPLICATION_ID:
         raise DamagedError("it is another program's database")
-    objects = connection.execute("SELECT type, name, sql LIKE 'CREATE VIRTUAL%' FROM sqlite_master")
     for kind, name, virtual in objects:
         if kind == "trigger" or virtual:
             raise DamagedError(

@@ -81,6 +81,7 @@ class Ledger:
     `moved_aside` is the new path of a file that could not be used; the ledger then started from zero.
     `unread`: the ledger is in memory, and the file at its path can neither be read nor moved.
     `dropped` are sentences about marks that could not be read. `fleeting` says that the file ends with a pod.
+    `host` is the name of the host, which reports of a fleet print; the file keeps it.
     """
 
     def __init__(
@@ -104,6 +105,7 @@ class Ledger:
         self._lock = lock
         self._moved_locks: list[Lock] = []
         self._machine = opened.machine
+        self.host = ""
         self._problems = problems or {}
         self._pending: Pending | None = None
         self._unpriced = UnpricedBuffer(opened.last_unpriced)
@@ -328,7 +330,7 @@ class Ledger:
         pending.totals.add(sums, listed=self._committed.totals.changed)
         pending.state, pending.end = state, postings.end
         pending.texts = marks.texts(state, self._recent_texts)
-        pending.machine, pending.zone = self._machine, postings.zone
+        pending.machine, pending.host, pending.zone = self._machine, self.host, postings.zone
         # Nothing has changed before this line: a tick is accepted whole or not at all.
         self._pending, self._unpriced = pending, unpriced
         self._servers = frozenset(owner.key for owner in postings.owners)

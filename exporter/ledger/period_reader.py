@@ -36,7 +36,7 @@ class PeriodHeader:
     """The amounts of a period by product, team and price basis, and what identifies the ledger.
 
     `record` has no sums. In a part of a month its cells are of days that history has.
-    `zone` is the time zone of the last tick, empty if an earlier release wrote it.
+    `zone` is the time zone of the last tick, and `host` the host's name; empty if no daemon wrote it.
     `first` and `last` are the start of the first metered time and the end of the last tick. `gpus` are the
     first and the last metered day of each GPU in the period, numbers like 20261130, by UUID.
     """
@@ -47,6 +47,7 @@ class PeriodHeader:
     first: Instant | None
     last: Instant | None
     gpus: Mapping[str, tuple[int, int]] = field(default_factory=dict)
+    host: str = ""
 
 
 class PeriodReader(ReadOnlyLedger):
@@ -116,7 +117,7 @@ def _numbers(period: Period) -> tuple[int, int]:
 
 def _header(connection: sqlite3.Connection, *, period: Period) -> PeriodHeader:
     meta = schema.meta_of(connection)
-    ledger, zone = meta.get("ledger"), meta.get("timezone")
+    ledger, zone, host = meta.get("ledger"), meta.get("timezone"), meta.get("host")
     if not isinstance(ledger, str):
         raise DamagedError("its id is missing")
     with references():
@@ -153,6 +154,7 @@ def _header(connection: sqlite3.Connection, *, period: Period) -> PeriodHeader:
         ),
         commits=_integer(meta, "commits") or 0,
         zone=zone if isinstance(zone, str) else "",
+        host=host if isinstance(host, str) else "",
         first=_first(connection, meta),
         last=_integer(meta, "wall") or _integer(meta, "committed"),
         gpus=gpus,

@@ -65,7 +65,8 @@ class FilePresence(Enum):
 class Pending:
     """Sums since the last commit, and the state and the end of the latest tick.
 
-    `machine` is the machine of the ledger, `zone` the time zone of its days, empty while unknown.
+    `machine` is the machine of the ledger, `host` its name, `zone` the time zone of its days, empty while
+    unknown.
     `unpriced` are the changed ranges of unpriced time, by number.
     `adjusted` are the adjustments that a write added to the totals.
     """
@@ -77,6 +78,7 @@ class Pending:
     texts: Mapping[marks.Scope, str] = field(default_factory=dict)
     end: Instant = 0
     machine: str = ""
+    host: str = ""
     zone: str = ""
     unpriced: Mapping[int, UnpricedTime] = field(default_factory=dict)
 
@@ -295,6 +297,7 @@ class Store:
                     "commits": before.commits + 1,
                     "begun": now if before.last_commit is None else None,
                     "machine": pending.machine or None,
+                    "host": pending.host or None,
                     "timezone": pending.zone or None,
                 }
                 connection.executemany(

@@ -157,6 +157,27 @@ def test_one_host_closes_its_own_month(tmp_path: Path, capsys: pytest.CaptureFix
     assert json.loads(statement.read_text())["total_picodollars"] == 31 * DOLLAR
 
 
+@pytest.mark.parametrize(("host", "name"), [("gpu-7", "gpu-7"), ("", "node-7")])
+def test_a_statement_is_named_by_its_host(
+    host: str, name: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """By the name that its daemon wrote, else by the last folder; a bill of that host is matched by it."""
+    metered = MeteredHost(tmp_path / "srv" / "node-7" / "ledger.db")
+    metered.ledger.host = host
+    ledger = metered.meter(OCTOBER, 744, DOLLAR).close()
+    statement, bill = tmp_path / "2026-10.json", tmp_path / "bill.csv"
+    assert run("--month=2026-10", f"--ledger.path={ledger}", "--close", f"--output={statement}") == 0
+    days = [f"2026-10-{day:02d},25.00,{name}" for day in range(1, 32)]
+    bill.write_text("\n".join(["date,dollars,host", *days, ""]))
+    capsys.readouterr()
+    assert main(["reconcile", f"--invoice={bill}", f"--from={statement}", "--json"]) == 0
+    reconciled = json.loads(capsys.readouterr().out)
+
+    assert json.loads(statement.read_text())["hosts"][0]["name"] == name
+    assert reconciled["hosts"][0]["host"] == name
+    assert (reconciled["bill"]["dollars"], reconciled["unbilled_hosts"]["dollars"]) == (775.0, 0.0)
+
+
 def test_a_closed_month_is_not_written_over(
     folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -2,6 +2,7 @@
 
 import json
 import os
+import socket
 import sqlite3
 import subprocess
 import sys
@@ -199,3 +200,13 @@ def test_a_fifo_does_not_stop_the_start(daemon: Daemon) -> None:
     assert f"level=error msg=ledger problem={problem}" in daemon.log.read_text(encoding="utf-8")
     assert (page.value("inference_ledger_persistent"), page.sum(COST) > 0) == (0, True)
     assert list(daemon.ledger.parent.iterdir()) == [daemon.ledger]
+
+
+def test_a_ledger_knows_its_host(daemon: Daemon) -> None:
+    """A report of its file names the host, not the folder that the file is in."""
+    with daemon:
+        daemon.until(lambda page: page.sum(TIME) > 0, "GPU time")
+        verb = [sys.executable, "-m", "exporter", "report", "month", f"--from={daemon.ledger}", "--json"]
+        done = subprocess.run(verb, cwd=ROOT, capture_output=True, text=True, check=True)
+    (host,) = json.loads(done.stdout)["hosts"]
+    assert host["host"] == (os.environ.get("NODE_NAME") or socket.gethostname())

@@ -1,13 +1,14 @@
 """A folder of ledgers and statements as months of hosts: copies, archives, and files of running daemons."""
 
 import os
-from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import field
 from pathlib import Path
-from typing import Final
+from typing import Final, NamedTuple
 
+from exporter.finance.fleet.archives import GZIP, ArchiveError, Archives, is_tar
 from exporter.finance.fleet.closed_month import ClosedMonthError, is_statement, read_closed_month
-from exporter.finance.fleet.record import FleetError, HostFinding, HostMonth, names_text
+from exporter.finance.fleet.record import FleetError, HostFinding, HostMonth, HostName, names_text
 from exporter.frozen import dataclass, replace
 from exporter.ledger.contents import MAGIC
 from exporter.ledger.errors import DamagedError, LedgerError
@@ -26,6 +27,8 @@ HEAD_BYTES: Final = 512
 ERRORS_LISTED: Final = 20
 
 LEDGER_SUFFIX: Final = ".db"
+GZIP_SUFFIX: Final = ".gz"
+LOCK_SUFFIX: Final = ".lock"
 DEFAULT_NAME: Final = "ledger.db"
 
 SKIP_FLAG: Final = "--skip-unreadable"
@@ -58,8 +61,9 @@ class UnreadableFile:
 class LedgerFolder:
     """Ledgers of folders and files, and statements of closed months. Nothing in them is changed.
 
-    Files are recognized by their content or the suffix .db; others are ignored. Folders are read to all
-    depths. Links are not followed: one to a file in the folder is that file, and others are unreadable.
+    Files are recognized by their content or the suffix .db, also in gzip and tar; `unread` has the others.
+    Folders are read to all depths. Links are not followed: one to a file in the folder is that file, and
+    others are unreadable.
 
     `zone` is the time zone of ledgers of early releases, which did not write it.
     `days` are the families of `HistorySums` that months have by day, too.
@@ -77,7 +81,17 @@ class LedgerFolder:
     days: Collection[str] = ()
     waiting_bytes: int = MOST_WAITING_BYTES
     unreadable: list[UnreadableFile] = field(default_factory=list)
+    unread: list[str] = field(default_factory=list)
     _waiting: dict[str, bytes | None] = field(default_factory=dict)
+    _files: dict[str, "FolderFile"] = field(default_factory=dict)
+    _archives: Archives = field(default_factory=Archives)
+    _entries: int = 0
+
+    @property
+    def findings(self) -> list[HostFinding]:
+        """What is not in the months: files that cannot be read, and those that are of no known form."""
+        unread = [HostFinding("unread", "", location, location) for location in self.unread]
+        return [*(each.finding for each in self.unreadable), *unread]
 
     def headers(self, progress: Progress | None = None) -> list[HostMonth]:
         """The months of all ledgers, without sums, in the order of their paths.
@@ -85,35 +99,37 @@ class LedgerFolder:
         Raises:
             FolderError: there is no ledger that can be read, or a file cannot be and `skip` is not set.
         """
-        unreadable: list[UnreadableFile] = []
-        paths = list(self._paths(unreadable))
+        unreadable, self.unread, known = self.unreadable, [], set[str]()
+        files = self._files = {
+            file.location: file for source in self.sources for file in self._found(source, known)
+        }
         headers: list[HostMonth] = []
-        other: dict[Path, dict[str, str]] = {}
-        for number, path in enumerate(paths):
+        other: dict[str, dict[str, str]] = {}
+        for number, file in enumerate(files.values()):
             if progress is not None:
-                progress(number, len(paths))
+                progress(number, len(files))
             try:
-                if _is_statement(path):
-                    closed = read_closed_month(path)
+                if file.is_statement:
+                    closed = read_closed_month(file.path)
                     if closed.month == self.period.name:
-                        headers += closed.hosts
+                        headers += [replace(host, location=file.location) for host in closed.hosts]
                     elif closed.month in self.period.months:
-                        other[path] = {host.record.ledger: host.name for host in closed.hosts}
+                        other[file.location] = {host.record.ledger: host.name for host in closed.hosts}
                     continue
-                with PeriodReader.open(path) as reader:
-                    headers.append(self._header(reader, path))
+                with PeriodReader.open(file.path) as reader:
+                    headers.append(self._header(reader, file.location))
                     if self.waiting_bytes > 0 and not self.days and headers[-1].has_month:
-                        self._keep(path, reader.packed_sums(self.period))
+                        self._keep(file.location, reader.packed_sums(self.period))
             except (LedgerError, ClosedMonthError) as error:
-                unreadable.append(UnreadableFile(str(path), str(error)))
+                unreadable.append(file.unreadable(error))
         if progress is not None:
-            progress(len(paths), len(paths))
+            progress(len(files), len(files))
         unreadable += self._without_ledgers(other, {header.record.ledger for header in headers})
         if unreadable and not (self.skip and headers):
-            raise _unreadable_error(unreadable, len(paths))
+            raise _unreadable_error(unreadable, len(files))
         if not headers:
-            raise FolderError(f"{_listed(self.sources)}: there is no ledger here")
-        self.unreadable = unreadable
+            unread = f"; not read are {names_text(self.unread)}" if self.unread else ""
+            raise FolderError(f"{_listed(self.sources)}: there is no ledger here{unread}")
         return headers
 
     def load(self, header: HostMonth) -> HostMonth:
@@ -124,112 +140,161 @@ class LedgerFolder:
         """
         if header.origin == "statement":  # which is whole already
             return header
-        path = Path(header.location)
+        file = self._files[header.location]
         try:
             if header.location in self._waiting:
                 packed = self._waiting[header.location]
                 sums = None if packed is None else unpacked(packed)
                 return replace(header, record=replace(header.record, sums=sums))
-            with CheckedPeriodReader.open(path) as reader:
-                month = self._header(reader, path)
+            with CheckedPeriodReader.open(file.path) as reader:
+                month = self._header(reader, file.location)
                 sums = reader.sums(self.period)
                 days = reader.days(self.period, self.days) if self.days else {}
         except (LedgerError, DamagedError) as error:
-            unreadable = UnreadableFile(header.location, str(error))
+            unreadable = file.unreadable(error)
             if self.skip:
                 self.unreadable.append(unreadable)
             raise _unreadable_error([unreadable], 1) from error
         return replace(month, record=replace(month.record, sums=sums, days=days))
 
     def _without_ledgers(
-        self, statements: Mapping[Path, Mapping[str, str]], ledgers: Collection[str]
+        self, statements: Mapping[str, Mapping[str, str]], ledgers: Collection[str]
     ) -> Iterator[UnreadableFile]:
         """Statements of months in a longer or shorter period that have ledgers which are gone.
 
         `statements` are the names of hosts by ledger, by file.
         """
-        for path, names in statements.items():
+        for location, names in statements.items():
             gone = [name for ledger, name in names.items() if ledger not in ledgers]
             if gone:
                 yield UnreadableFile(
-                    str(path),
-                    f"{path} is of a whole month, and stands for ledgers that are not here "
+                    location,
+                    f"{location} is of a whole month, and stands for ledgers that are not here "
                     f"({names_text(gone)}): {self.period.name} needs the ledgers",
                 )
 
-    def _keep(self, path: Path, packed: bytes | None) -> None:
-        self._waiting[str(path)] = packed
+    def _keep(self, location: str, packed: bytes | None) -> None:
+        self._waiting[location] = packed
         self.waiting_bytes -= len(packed or b"")
 
-    def _header(self, reader: PeriodReader, path: Path) -> HostMonth:
+    def _header(self, reader: PeriodReader, location: str) -> HostMonth:
         header = reader.header(self.period)
         return HostMonth(
             record=header.record,
             origin="ledger",
-            location=str(path),
+            location=location,
             zone=header.zone or self.zone,
             first=header.first,
             last=header.last,
             commits=header.commits,
             gpus=header.gpus,
-            short_name=_short_name(path, self.sources),
+            names=(HostName(node=header.host),) if header.host else (),
+            short_name=_short_name(Path(location), self.sources),
         )
 
-    def _paths(self, unreadable: list[UnreadableFile]) -> Iterator[Path]:
-        """Ledgers of all sources, each file once."""
-        known: set[str] = set()
-        for source in self.sources:
-            if not os.path.isdir(source):
-                paths: Iterable[Path] = [source]
+    def _found(self, source: Path, known: set[str]) -> Iterator["FolderFile"]:
+        """Ledgers and statements of a source; `known` are real paths of files that are not read again."""
+        if os.path.isdir(source):
+            self._entries = 0
+            yield from self._of_folder(source, str(source), os.path.realpath(source), known, 1)
+        else:
+            yield from self._of_file(source, str(source), known, 1, named=True)
+
+    def _of_folder(
+        self, folder: Path, location: str, root: str, known: set[str], level: int
+    ) -> Iterator["FolderFile"]:
+        try:
+            with os.scandir(folder) as scanned:
+                entries = sorted(scanned, key=lambda entry: entry.name)
+        except OSError as error:
+            self._cannot_be_read(location, error)
+            return
+        self._entries += len(entries)
+        if self._entries > MOST_ENTRIES or level > MOST_LEVELS:
+            raise FolderError(
+                f"{root} has more than {MOST_ENTRIES:,} entries or {MOST_LEVELS} levels: "
+                "name a folder that has ledgers alone"
+            )
+        below: list[tuple[Path, str]] = []
+        for entry in entries:
+            path, at = folder / entry.name, f"{location}/{entry.name}"
+            if os.path.islink(path):
+                if problem := _link_problem(path, root):
+                    self.unreadable.append(UnreadableFile(at, problem))
+            elif os.path.isdir(path):
+                below.append((path, at))
             else:
-                paths = _ledgers(source, unreadable)
-            for path in paths:
-                real = os.path.realpath(path)
-                if real not in known:
-                    known.add(real)
-                    yield path
+                yield from self._of_file(path, at, known, level)
+        for path, at in below:
+            yield from self._of_folder(path, at, root, known, level + 1)
+
+    def _of_file(
+        self, path: Path, location: str, known: set[str], level: int, *, named: bool = False
+    ) -> Iterator["FolderFile"]:
+        """The file, if it is a ledger or a statement, or those in it, if it is an archive.
+
+        One that is `named`, by a flag or by its suffix, is no file of another kind.
+        """
+        real = os.path.realpath(path)
+        if real in known or (not named and _is_sidecar(path)):
+            return
+        known.add(real)
+        named = named or location.removesuffix(GZIP_SUFFIX).endswith(LEDGER_SUFFIX)
+        if not os.path.isfile(path):  # opening a FIFO waits for a writer
+            if named:
+                yield FolderFile(path, location)
+            else:
+                self.unread.append(location)
+            return
+        try:
+            head = _head(path)
+            if head.startswith(GZIP):
+                inner = self._archives.head(path, HEAD_BYTES)
+                if level > MOST_LEVELS or not (named or _is_known(inner)):
+                    self.unread.append(location)
+                    return
+                yield from self._of_file(self._archives.expanded(path), location, known, level + 1)
+            elif is_tar(head):
+                folder, others = self._archives.extracted(path)
+                self.unread += [f"{location}/{name}" for name in others]
+                yield from self._of_folder(folder, location, str(folder), known, level + 1)
+            elif is_statement(head):
+                yield FolderFile(path, location, is_statement=True)
+            elif named or head.startswith(MAGIC):
+                yield FolderFile(path, location)
+            else:
+                self.unread.append(location)
+        except ArchiveError as error:
+            self.unreadable.append(UnreadableFile(location, f"{location} {error}"))
+        except OSError as error:
+            self._cannot_be_read(location, error)
+
+    def _cannot_be_read(self, location: str, error: OSError) -> None:
+        self.unreadable.append(UnreadableFile(location, f"{location} cannot be read ({error.strerror})"))
+
+
+class FolderFile(NamedTuple):
+    """A ledger or a statement. `path` is where it can be opened, `location` what people call it."""
+
+    path: Path
+    location: str
+    is_statement: bool = False
+
+    def unreadable(self, error: Exception) -> UnreadableFile:
+        """Why it cannot be read."""
+        return UnreadableFile(self.location, str(error).replace(str(self.path), self.location))
 
 
 def _short_name(path: Path, sources: Sequence[Path]) -> str:
     """The path below its source, without the file name where that is the default one."""
     for source in sources:
-        if source != path and path.is_relative_to(source):
-            path = path.relative_to(source)
+        if path.is_relative_to(source):
+            path = Path(*path.parts[-2:]) if source == path else path.relative_to(source)
             break
+    path = path.with_name(path.name.removesuffix(GZIP_SUFFIX))
     if path.name == DEFAULT_NAME and path.parent.name:
         return str(path.parent)
     return str(path).removesuffix(LEDGER_SUFFIX)
-
-
-def _ledgers(folder: Path, unreadable: list[UnreadableFile]) -> Iterator[Path]:
-    root = os.path.realpath(folder)
-    entries = 0
-    waiting: list[tuple[Path, int]] = [(folder, 1)]
-    while waiting:
-        current, level = waiting.pop()
-        try:
-            with os.scandir(current) as scanned:
-                listed = sorted(scanned, key=lambda entry: entry.name)
-        except OSError as error:
-            unreadable.append(UnreadableFile(str(current), f"{current} cannot be read ({error.strerror})"))
-            continue
-        entries += len(listed)
-        if entries > MOST_ENTRIES or level > MOST_LEVELS:
-            raise FolderError(
-                f"{folder} has more than {MOST_ENTRIES:,} entries or {MOST_LEVELS} levels: "
-                "name a folder that has ledgers alone"
-            )
-        below = []
-        for entry in listed:
-            path = current / entry.name
-            if os.path.islink(path):
-                if problem := _link_problem(path, root):
-                    unreadable.append(UnreadableFile(str(path), problem))
-            elif os.path.isdir(path):
-                below.append((path, level + 1))
-            elif _is_ledger(path, unreadable):
-                yield path
-        waiting += reversed(below)
 
 
 def _link_problem(path: Path, root: str) -> str:
@@ -240,27 +305,17 @@ def _link_problem(path: Path, root: str) -> str:
     return f"{path} is a symbolic link that leads out of the folder: put the file itself there, or name it"
 
 
-def _is_ledger(path: Path, unreadable: list[UnreadableFile]) -> bool:
-    if path.name.endswith(SIDECARS[1:]):
-        return False
-    if path.name.endswith(LEDGER_SUFFIX):
-        return True
-    if not os.path.isfile(path):
-        return False
-    try:
-        head = _head(path)
-    except OSError as error:
-        unreadable.append(UnreadableFile(str(path), f"{path} cannot be read ({error.strerror})"))
-        return False
-    return head.startswith(MAGIC) or is_statement(head)
+def _is_sidecar(path: Path) -> bool:
+    """Whether a file is SQLite's or the daemon's beside another one, which is read with it."""
+    return any(
+        path.name.endswith(suffix) and os.path.lexists(str(path).removesuffix(suffix))
+        for suffix in (*SIDECARS[1:], LOCK_SUFFIX)
+    )
 
 
-def _is_statement(path: Path) -> bool:
-    """Whether a file is a statement; one that cannot be read is reported as a ledger that cannot be."""
-    try:
-        return os.path.isfile(path) and is_statement(_head(path))  # opening a FIFO waits for a writer
-    except OSError:
-        return False
+def _is_known(head: bytes) -> bool:
+    """Whether a file that begins so is read here."""
+    return head.startswith((MAGIC, GZIP)) or is_tar(head) or is_statement(head)
 
 
 def _head(path: Path) -> bytes:

@@ -9,8 +9,9 @@ from exporter.finance.fleet.missing import (
     missing_json,
     reminder,
     section,
+    unread_files,
 )
-from exporter.finance.fleet.record import FleetMonth
+from exporter.finance.fleet.record import FleetMonth, names_text
 from exporter.finance.month import Statement
 from exporter.finance.statement import Form, as_csv, as_of, document, table, title
 
@@ -24,9 +25,13 @@ def fleet_sheet(fleet: FleetMonth, statement: Statement, form: Form, width: int 
         return as_json(fleet, statement)
     if form == "csv":
         apportioned = "true" if _apportioned(fleet) else "false"
-        return as_csv(
-            statement, {"incomplete_hosts": str(incomplete_hosts(fleet)), "apportioned": apportioned}
-        )
+        unread = unread_files(fleet)
+        last = {
+            "incomplete_hosts": str(incomplete_hosts(fleet)),
+            "apportioned": apportioned,
+            "files_not_read": names_text(unread) if unread else "",
+        }
+        return as_csv(statement, last)
     return "\n".join(_text(fleet, statement, width)).rstrip("\n") + "\n"
 
 

@@ -20,6 +20,12 @@ INCOMPLETE: Final[frozenset[FindingKind]] = frozenset(
 )
 """Findings by which cost may be missing in the total."""
 
+OF_NO_HOST: Final[frozenset[FindingKind]] = frozenset({"unread", "truncated"})
+"""Findings that are of no host that is known."""
+
+FILES: Final[frozenset[FindingKind]] = frozenset({"unreadable", "unread"})
+"""Findings on files of which no host is known."""
+
 _MEANINGS: Final[Mapping[FindingKind, str]] = {
     "silent": "Silent before the end: cost after the last tick is not in the total",
     "unmetered": "Hours without ticks: they are not charged",
@@ -35,6 +41,7 @@ _MEANINGS: Final[Mapping[FindingKind, str]] = {
     "difference": "Sources that differ: a more exact source is in the total, these are not",
     "unreadable": "Unreadable files: nothing of them is in the total",
     "truncated": "Samples begin within the month: hosts that ended before are not in the total",
+    "unread": "Files that were not read: no ledger, statement, gzip or tar; nothing of them is in the total",
 }
 
 _DETAILS: Final[Mapping[FindingKind, Callable[[HostFinding], str]]] = {
@@ -63,6 +70,7 @@ _DETAILS: Final[Mapping[FindingKind, Callable[[HostFinding], str]]] = {
     "truncated": lambda each: (
         f"no sample before {instant_text(each.instant or 0)}, the first {hours_text(each.duration)} hours"
     ),
+    "unread": lambda each: each.location,
 }
 
 
@@ -97,13 +105,20 @@ def reminder(fleet: FleetMonth) -> str:
 
 def _headline(fleet: FleetMonth) -> str:
     word = "INCOMPLETE" if incomplete_hosts(fleet) else "CHECK"
-    of_hosts = [each for each in fleet.findings if each.kind != "truncated"]
-    concerned = len({(each.ledger, each.location if not each.ledger else "") for each in of_hosts})
+    of_hosts = [each for each in fleet.findings if each.kind not in OF_NO_HOST]
+    concerned = {each.ledger or each.location for each in of_hosts}
     every = len(fleet.hosts) + sum(each.kind == "unreadable" for each in of_hosts)
-    parts = [f"{concerned:,} of {every:,} hosts"] if of_hosts else []
-    if len(of_hosts) < len(fleet.findings):
+    parts = [f"{len(concerned):,} of {every:,} hosts"] if of_hosts else []
+    if unread := unread_files(fleet):
+        parts.append("one file was not read" if len(unread) == 1 else f"{len(unread):,} files were not read")
+    if any(each.kind == "truncated" for each in fleet.findings):
         parts.append("hosts that ended early are unknown")
     return f"{word}: {', and '.join(parts)}"
+
+
+def unread_files(fleet: FleetMonth) -> list[str]:
+    """Files of no known form."""
+    return [each.location for each in fleet.findings if each.kind == "unread"]
 
 
 def incomplete_hosts(fleet: FleetMonth) -> int:
@@ -112,8 +127,8 @@ def incomplete_hosts(fleet: FleetMonth) -> int:
 
 
 def _line(finding: HostFinding) -> str:
-    if finding.kind == "unreadable":
-        return finding.text
+    if finding.kind in FILES:
+        return _DETAILS[finding.kind](finding)
     ledger = f" ({finding.ledger[:8]})" if finding.ledger[:8] not in finding.name else ""
     return f"{finding.name}{ledger}: {_DETAILS[finding.kind](finding)}"
 

@@ -47,6 +47,7 @@ FindingKind = Literal[
     "difference",
     "unreadable",
     "truncated",
+    "unread",
 ]
 """What may be missing of a host's month, or doubtful in it.
 
@@ -65,6 +66,7 @@ copy: another copy of the same ledger counts, `amount` is the total of this one.
 difference: another source counts. This one differs from it by `amount`.
 unreadable: the file cannot be read and was skipped.
 truncated: the address has no sample of the first `duration` of the month, in which a host was metered.
+unread: the file is of no known form and was not read.
 """
 
 

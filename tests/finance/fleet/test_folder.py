@@ -29,12 +29,11 @@ NEWER = (
 def read(*sources: Path, skip: bool = False) -> FleetMonth:
     ledgers = LedgerFolder(sources, MONTH, "UTC", skip=skip)
     headers = ledgers.headers()
-    unreadable = [each.finding for each in ledgers.unreadable]
-    return combine(headers, LATER, load=ledgers.load, unreadable=unreadable)
+    return combine(headers, LATER, load=ledgers.load, unreadable=ledgers.findings)
 
 
 def test_files_of_a_folder_at_any_depth(tmp_path: Path) -> None:
-    """Two hosts of 31 and 62 dollars, and a spot node of 3 hours of 2 dollars; a text file is ignored."""
+    """Two hosts of 31 and 62 dollars, and a spot node of 3 hours of 2 dollars; a text file is named."""
     october(tmp_path / "a" / "ledger.db", DOLLAR, "GPU-a")
     october(tmp_path / "b" / "archive" / "gpu-7.db", 2 * DOLLAR, "GPU-b")
     MeteredHost(tmp_path / "spot.sqlite", "GPU-c").meter(OCTOBER + 50 * HOUR, 3, 2 * DOLLAR).close()
@@ -48,7 +47,8 @@ def test_files_of_a_folder_at_any_depth(tmp_path: Path) -> None:
         ("spot.sqlite", 6, 3),
     ]
     assert [(each.kind, each.name, each.duration // HOUR) for each in fleet.findings] == [
-        ("silent", "spot.sqlite", 691)
+        ("silent", "spot.sqlite", 691),
+        ("unread", str(tmp_path / "README.txt"), 0),
     ]
 
 

@@ -1,0 +1,128 @@
+"""Archives in a folder of ledgers: gzip and tar, expanded into a temporary folder up to a bound."""
+
+import gzip
+import shutil
+import tarfile
+import tempfile
+import weakref
+import zlib
+from collections.abc import Iterator
+from contextlib import contextmanager
+from io import BufferedIOBase
+from pathlib import Path, PurePosixPath
+from typing import IO, Final
+
+from exporter.finance.fleet.record import FleetError
+
+GZIP: Final = b"\x1f\x8b"
+USTAR: Final = b"ustar"
+USTAR_AT: Final = 257
+"""Where a header of tar has that word (POSIX.1-1988; GNU tar writes it too)."""
+
+MOST_EXPANDED_BYTES: Final = 16 * 1024**3
+"""Of all archives of a report together: the ledgers of a fleet, and no bomb."""
+
+MOST_MEMBERS: Final = 200_000
+PIECE_BYTES: Final = 1024 * 1024
+
+
+class ArchiveError(FleetError):
+    """An archive cannot be expanded; the message says why and does not name it."""
+
+
+def is_tar(head: bytes) -> bool:
+    """Whether a file that begins so is an archive of tar."""
+    return head[USTAR_AT:].startswith(USTAR)
+
+
+class Archives:
+    """Files of archives, which stay until this object is gone."""
+
+    def __init__(self) -> None:
+        self._folder: Path | None = None
+        self._count = 0
+        self._left = MOST_EXPANDED_BYTES
+
+    def head(self, path: Path, length: int) -> bytes:
+        """The first bytes of what a file of gzip expands to.
+
+        Raises:
+            ArchiveError: it is damaged.
+        """
+        with _failures(), gzip.open(path) as file:
+            return file.read(length)
+
+    def expanded(self, path: Path) -> Path:
+        """The file that a file of gzip expands to.
+
+        Raises:
+            ArchiveError: it is damaged, or larger than what is left of the bound.
+        """
+        with _failures(), gzip.open(path) as file:
+            return self._write(file, self._new_folder() / "file")
+
+    def extracted(self, path: Path) -> tuple[Path, list[str]]:
+        """A folder with the files of a tar, and the names of members that are neither files nor folders.
+
+        Raises:
+            ArchiveError: it is damaged or cut short, has two files of one name, or is too large.
+        """
+        folder, others = self._new_folder(), []
+        with _failures(), path.open("rb") as raw, tarfile.open(fileobj=raw, mode="r:") as tar:
+            for number, member in enumerate(tar):
+                if number >= MOST_MEMBERS:
+                    raise ArchiveError(f"has more than {MOST_MEMBERS:,} files")
+                content = tar.extractfile(member) if member.isreg() else None
+                if content is not None:
+                    self._write(content, folder / _inner(member.name))
+                elif not member.isdir():
+                    others.append(member.name)
+            # tarfile takes a cut between two files, or a second archive, for the end.
+            raw.seek(tar.offset)
+            end = raw.read(tarfile.BLOCKSIZE)
+            if len(end) < tarfile.BLOCKSIZE:
+                raise ArchiveError("is cut short: copy it again")
+            while end:
+                if any(end):
+                    raise ArchiveError("is damaged, or has another archive after its end: unpack it")
+                end = raw.read(PIECE_BYTES)
+        return folder, others
+
+    def _new_folder(self) -> Path:
+        if self._folder is None:
+            self._folder = Path(tempfile.mkdtemp(prefix="ledgers-"))
+            weakref.finalize(self, shutil.rmtree, self._folder, ignore_errors=True)
+        self._count += 1
+        folder = self._folder / str(self._count)
+        folder.mkdir()
+        return folder
+
+    def _write(self, file: IO[bytes] | BufferedIOBase, target: Path) -> Path:
+        target.parent.mkdir(parents=True, exist_ok=True)
+        with target.open("xb") as out:
+            while piece := file.read(PIECE_BYTES):
+                self._left -= len(piece)
+                if self._left < 0:
+                    raise ArchiveError(
+                        f"expands, with other archives, to more than {MOST_EXPANDED_BYTES:,} bytes: unpack it"
+                    )
+                out.write(piece)
+        return target
+
+
+def _inner(name: str) -> PurePosixPath:
+    """The path of a member below a folder that it cannot leave."""
+    parts = [part for part in PurePosixPath(name).parts if part not in ("/", "..")]
+    return PurePosixPath(*parts)
+
+
+@contextmanager
+def _failures() -> Iterator[None]:
+    try:
+        yield
+    except FileExistsError as error:
+        raise ArchiveError(f"has two files {Path(error.filename).name}: unpack it") from None
+    except (EOFError, zlib.error, tarfile.TarError, gzip.BadGzipFile, ValueError) as error:
+        raise ArchiveError(f"is damaged ({error}): copy it again") from None
+    except OSError as error:
+        raise ArchiveError(f"cannot be expanded ({error.strerror}); TMPDIR names another folder") from None
