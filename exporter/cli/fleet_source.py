@@ -60,12 +60,11 @@ def _timeout(text: str) -> Nanoseconds:
 
 
 FOLDER_HELP: Final = (
-    "read a folder of ledgers and statements, plain or in gzip or tar, or one such file, in place of the "
-    "daemon's ledger; repeatable"
+    "read a folder of ledgers and statements, or one such file, in place of the daemon's ledger; repeatable"
 )
 ADDRESS_HELP: Final = (
-    "read a folder of ledgers, plain or in gzip or tar, a ledger file, or the address of a Prometheus, "
-    "Thanos, Mimir or VictoriaMetrics, in place of the daemon's ledger; repeatable"
+    "read a folder of ledgers, a ledger file, or the address of a Prometheus, Thanos, Mimir or "
+    "VictoriaMetrics, in place of the daemon's ledger; repeatable"
 )
 
 
