@@ -177,7 +177,8 @@ def refuse_foreign(connection: sqlite3.Connection) -> None:
     objects = connection.execute(
         "SELECT type, name, sql LIKE 'CREATE VIRTUAL%' FROM sqlite_master"
     ).fetchall()
-    if application == 0 and not objects:
+    (pages,) = connection.execute("PRAGMA page_count").fetchone()
+    if pages and application == 0 and not objects:
         raise DamagedError(
             "it has no tables, as a young ledger that was copied without its -wal: copy both files, or take "
             "a backup with VACUUM INTO"
