@@ -11,7 +11,7 @@ from exporter.cli import flags, fleet_source, status, what_if
 from exporter.cli.build import host_name
 from exporter.cli.explain import NO_FILE
 from exporter.cli.flags import Exits
-from exporter.cli.fleet_source import FleetSource
+from exporter.cli.fleet_source import FleetSource, ledger_file
 from exporter.cli.ledger_session import LedgerSession
 from exporter.cli.status import VerbFailedError, with_exit_status
 from exporter.cli.terminal import waiting, write_colored
@@ -173,11 +173,7 @@ def _fleet(
     usages: list[HostUsage] = []
     files: dict[str, tuple[str, ...]] = {}
     for summary in fleet.hosts:
-        if summary.host.origin != "ledger":
-            raise VerbFailedError(
-                f"{summary.host.location} is a statement, without hours: advise needs the ledger"
-            )
-        path = Path(summary.host.location)
+        path = ledger_file(summary.host, "advise")
         name = summary.host.name if summary.host.name not in files else summary.host.location
         with LedgerReader.open(path) as ledger:
             usages.append(host_usage(ledger, name, now, hours, release_rules=release_rules))

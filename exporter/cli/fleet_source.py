@@ -151,6 +151,20 @@ def _rule_value(text: str) -> "SpreadRule | str":
     return SpreadRule("shares", shares)
 
 
+def ledger_file(host: "HostMonth", verb: str) -> Path:
+    """The file of a host's ledger, of which a verb needs the hours.
+
+    Raises:
+        VerbFailedError: there is none, or there are several that went on apart.
+    """
+    if host.path is None:
+        raise VerbFailedError(f"{host.location} is a statement, without hours: {verb} needs the ledger")
+    if host.forks:
+        files = ", ".join([host.location, *(fork.location for fork in host.forks)])
+        raise VerbFailedError(f"{files} are one ledger that went on apart: {verb} needs one of them alone")
+    return host.path
+
+
 @dataclass(frozen=True, slots=True)
 class FleetSource:
     """Where the months of several hosts are read from, and what is allowed of them.

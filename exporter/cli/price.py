@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Final
 
 from exporter.cli import flags, fleet_source, period_flags, status
 from exporter.cli.flags import Exits
-from exporter.cli.fleet_source import FleetSource
+from exporter.cli.fleet_source import FleetSource, ledger_file
 from exporter.cli.ledger_session import LedgerSession
 from exporter.cli.status import VerbFailedError, with_exit_status
 from exporter.cli.terminal import waiting, write_colored
@@ -245,11 +245,7 @@ def _histories(fleet: "FleetMonth", first: int, last: int) -> "Iterator[Mapping[
     from exporter.ledger.reader import LedgerReader  # noqa: PLC0415
 
     for summary in fleet.hosts:
-        if summary.host.origin != "ledger":
-            raise VerbFailedError(
-                f"{summary.host.location} is a statement, without hours: `price` needs the ledger"
-            )
-        with LedgerReader.open(Path(summary.host.location)) as ledger:
+        with LedgerReader.open(ledger_file(summary.host, "`price`")) as ledger:
             yield ledger.hours(first, last, FAMILIES) or {}
 
 

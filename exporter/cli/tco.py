@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 from exporter.cli import flags, fleet_source, status
 from exporter.cli.flags import Exits
-from exporter.cli.fleet_source import FleetSource
+from exporter.cli.fleet_source import FleetSource, ledger_file
 from exporter.cli.ledger_session import LedgerSession
 from exporter.cli.status import VerbFailedError, with_exit_status
 from exporter.cli.terminal import columns, waiting, write_colored
@@ -177,11 +177,7 @@ def _fleet_measurement(
     hours = (earliest - 2 * NANOSECONDS_PER_DAY) // NANOSECONDS_PER_HOUR, now // NANOSECONDS_PER_HOUR
 
     def collect(month: "HostMonth") -> None:
-        if month.origin != "ledger":
-            raise VerbFailedError(
-                f"{month.location} is a statement, without days: --measured needs the ledger"
-            )
-        with LedgerReader.open(Path(month.location)) as ledger:
+        with LedgerReader.open(ledger_file(month, "--measured")) as ledger:
             hosts[month.record.ledger] = HostDays(month.record.days, ledger.covered_hours(*hours))
 
     def period(local: "ZoneInfo") -> Period:

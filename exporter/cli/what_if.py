@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Final
 from exporter.cli import status
 from exporter.cli.build import host_name
 from exporter.cli.explain import NO_FILE
-from exporter.cli.fleet_source import FleetSource
+from exporter.cli.fleet_source import FleetSource, ledger_file
 from exporter.cli.ledger_session import LedgerSession
 from exporter.cli.status import VerbFailedError, with_exit_status
 from exporter.cli.terminal import waiting, write_colored
@@ -158,11 +158,7 @@ def _fleet(source: FleetSource, session: LedgerSession, first: int, last: int, n
 
     def each_host() -> Iterator["Hours"]:
         for summary in fleet.hosts:
-            if summary.host.origin != "ledger":
-                raise VerbFailedError(
-                    f"{summary.host.location} is a statement, without hours: --what-if needs the ledger"
-                )
-            with LedgerReader.open(Path(summary.host.location)) as ledger:
+            with LedgerReader.open(ledger_file(summary.host, "--what-if")) as ledger:
                 history = ledger.hours(first, last, FAMILIES) or {}
                 partial.update(ledger.state().partial_servers)
                 yield host_hours(history, ledger.covered_hours(first, last))

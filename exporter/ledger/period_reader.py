@@ -19,7 +19,7 @@ from exporter.ledger.totals import LAYOUTS
 from exporter.readings import UNSEEN
 from exporter.report import MonthKey
 from exporter.tariff.period import Period
-from exporter.units import Instant, Picodollars
+from exporter.units import NANOSECONDS_PER_HOUR, Instant, Picodollars
 
 _TABLES: Final = frozenset(
     {"meta", "label", "party", "gpu", "months", "adjustment", "first_held"}
@@ -95,6 +95,15 @@ class PeriodReader(ReadOnlyLedger):
 
         def read(connection: sqlite3.Connection) -> Mapping[int, HistorySums] | None:
             return history.read_history(connection, "daily", first, last, families)
+
+        return self._answer(read) or {}
+
+    def hours(self, first: Instant, until: Instant) -> Mapping[int, HistorySums]:
+        """The hours that begin between two instants, counted since 1970: those that are still kept."""
+
+        def read(connection: sqlite3.Connection) -> Mapping[int, HistorySums] | None:
+            last = (until - 1) // NANOSECONDS_PER_HOUR
+            return history.read_history(connection, "hourly", -(-first // NANOSECONDS_PER_HOUR), last)
 
         return self._answer(read) or {}
 

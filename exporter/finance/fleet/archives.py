@@ -1,10 +1,10 @@
 """Archives in a folder of ledgers: gzip and tar, expanded into a temporary folder up to a bound."""
 
+import atexit
 import gzip
 import shutil
 import tarfile
 import tempfile
-import weakref
 import zlib
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -36,7 +36,7 @@ def is_tar(head: bytes) -> bool:
 
 
 class Archives:
-    """Files of archives, which stay until this object is gone."""
+    """Files of archives, which stay until the verb ends: it may open them again."""
 
     def __init__(self) -> None:
         self._folder: Path | None = None
@@ -91,7 +91,7 @@ class Archives:
     def _new_folder(self) -> Path:
         if self._folder is None:
             self._folder = Path(tempfile.mkdtemp(prefix="ledgers-"))
-            weakref.finalize(self, shutil.rmtree, self._folder, ignore_errors=True)
+            atexit.register(shutil.rmtree, self._folder, ignore_errors=True)
         self._count += 1
         folder = self._folder / str(self._count)
         folder.mkdir()

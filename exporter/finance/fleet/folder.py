@@ -5,14 +5,25 @@ from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import field
 from pathlib import Path
 from typing import Final, NamedTuple
+from zoneinfo import ZoneInfo
 
 from exporter.finance.fleet.archives import GZIP, ArchiveError, Archives, is_tar
 from exporter.finance.fleet.closed_month import ClosedMonthError, is_statement, read_closed_month
-from exporter.finance.fleet.record import FleetError, HostFinding, HostMonth, HostName, names_text
+from exporter.finance.fleet.forks import Beyond, FileHistory, Fork, beyond, fork_of, with_forks
+from exporter.finance.fleet.record import (
+    ConflictingCopiesError,
+    FleetError,
+    HostFinding,
+    HostMonth,
+    HostName,
+    names_text,
+    preference,
+)
 from exporter.frozen import dataclass, replace
 from exporter.ledger.contents import MAGIC
 from exporter.ledger.errors import DamagedError, LedgerError
 from exporter.ledger.files import SIDECARS
+from exporter.ledger.history import HistorySums
 from exporter.ledger.period_reader import CheckedPeriodReader, PeriodReader, unpacked
 from exporter.tariff.period import Period
 
@@ -82,7 +93,8 @@ class LedgerFolder:
     waiting_bytes: int = MOST_WAITING_BYTES
     unreadable: list[UnreadableFile] = field(default_factory=list)
     unread: list[str] = field(default_factory=list)
-    _waiting: dict[str, bytes | None] = field(default_factory=dict)
+    _waiting: dict[str, tuple[HostMonth, bytes | None]] = field(default_factory=dict)
+    _forks: dict[str, tuple[Fork, ...]] = field(default_factory=dict)
     _files: dict[str, "FolderFile"] = field(default_factory=dict)
     _archives: Archives = field(default_factory=Archives)
     _entries: int = 0
@@ -117,20 +129,21 @@ class LedgerFolder:
                         other[file.location] = {host.record.ledger: host.name for host in closed.hosts}
                     continue
                 with PeriodReader.open(file.path) as reader:
-                    headers.append(self._header(reader, file.location))
+                    headers.append(self._header(reader, file))
                     if self.waiting_bytes > 0 and not self.days and headers[-1].has_month:
-                        self._keep(file.location, reader.packed_sums(self.period))
+                        self._keep(headers[-1], reader.packed_sums(self.period))
             except (LedgerError, ClosedMonthError) as error:
                 unreadable.append(file.unreadable(error))
         if progress is not None:
             progress(len(files), len(files))
         unreadable += self._without_ledgers(other, {header.record.ledger for header in headers})
+        self._find_forks(headers)
         if unreadable and not (self.skip and headers):
             raise _unreadable_error(unreadable, len(files))
         if not headers:
             unread = f"; not read are {names_text(self.unread)}" if self.unread else ""
             raise FolderError(f"{_listed(self.sources)}: there is no ledger here{unread}")
-        return headers
+        return [with_forks(header, self._forks.get(header.location, ())) for header in headers]
 
     def load(self, header: HostMonth) -> HostMonth:
         """The whole month of a header's ledger; of a running daemon, it may be a later one.
@@ -143,19 +156,21 @@ class LedgerFolder:
         file = self._files[header.location]
         try:
             if header.location in self._waiting:
-                packed = self._waiting[header.location]
+                month, packed = self._waiting[header.location]
                 sums = None if packed is None else unpacked(packed)
-                return replace(header, record=replace(header.record, sums=sums))
-            with CheckedPeriodReader.open(file.path) as reader:
-                month = self._header(reader, file.location)
-                sums = reader.sums(self.period)
-                days = reader.days(self.period, self.days) if self.days else {}
+                days: Mapping[int, HistorySums] = {}
+            else:
+                with CheckedPeriodReader.open(file.path) as reader:
+                    month = self._header(reader, file)
+                    sums = reader.sums(self.period)
+                    days = reader.days(self.period, self.days) if self.days else {}
         except (LedgerError, DamagedError) as error:
             unreadable = file.unreadable(error)
             if self.skip:
                 self.unreadable.append(unreadable)
             raise _unreadable_error([unreadable], 1) from error
-        return replace(month, record=replace(month.record, sums=sums, days=days))
+        month = replace(month, record=replace(month.record, sums=sums, days=days))
+        return with_forks(month, self._forks.get(header.location, ()))
 
     def _without_ledgers(
         self, statements: Mapping[str, Mapping[str, str]], ledgers: Collection[str]
@@ -173,23 +188,68 @@ class LedgerFolder:
                     f"({names_text(gone)}): {self.period.name} needs the ledgers",
                 )
 
-    def _keep(self, location: str, packed: bytes | None) -> None:
-        self._waiting[location] = packed
+    def _keep(self, header: HostMonth, packed: bytes | None) -> None:
+        self._waiting[header.location] = header, packed
         self.waiting_bytes -= len(packed or b"")
 
-    def _header(self, reader: PeriodReader, location: str) -> HostMonth:
+    def _find_forks(self, headers: Sequence[HostMonth]) -> None:
+        """Note what files of one ledger have beyond the latest one.
+
+        Raises:
+            ConflictingCopiesError: money of the latest one has no known day, and may be that of the others.
+        """
+        by_ledger: dict[str, list[HostMonth]] = {}
+        for header in headers:
+            if header.origin == "ledger" and header.has_month:
+                by_ledger.setdefault(header.record.ledger, []).append(header)
+        for copies in by_ledger.values():
+            if len(copies) > 1:
+                latest, *others = sorted(copies, key=preference)
+                try:
+                    self._forks[latest.location] = tuple(self._forks_of(latest, others))
+                except LedgerError as error:
+                    self.unreadable.append(UnreadableFile(latest.location, str(error)))
+
+    def _forks_of(self, latest: HostMonth, others: Sequence[HostMonth]) -> Iterator[Fork]:
+        known = self._history(latest)
+        dated = sum(amount for day in known.days.values() for amount in day.gpu_cost.values())
+        entered = {(each.number, each.entered) for each in latest.record.adjustments}
+        for other in others:
+            more = beyond(self._history(other), known)
+            adjustments = tuple(
+                each for each in other.record.adjustments if (each.number, each.entered) not in entered
+            )
+            if more is None and not any(each.posted is not None for each in adjustments):
+                continue
+            if latest.total + latest.record.undated != dated + latest.record.adjusted:
+                raise ConflictingCopiesError(
+                    f"{other.location} has time of ledger {latest.record.ledger} that {latest.location} "
+                    "lacks, and money there has no known day: remove the wrong one"
+                )
+            more = more or Beyond({}, latest.first or 0)
+            yield fork_of(other, latest, more, adjustments, self.period)
+            known = known.add(more)
+            entered |= {(each.number, each.entered) for each in adjustments}
+
+    def _history(self, header: HostMonth) -> FileHistory:
+        with CheckedPeriodReader.open(self._files[header.location].path) as reader:
+            zone = ZoneInfo(header.zone)
+            return FileHistory(zone, reader.days(self.period), reader.hours(*self.period.bounds(zone)))
+
+    def _header(self, reader: PeriodReader, file: "FolderFile") -> HostMonth:
         header = reader.header(self.period)
         return HostMonth(
             record=header.record,
             origin="ledger",
-            location=location,
+            location=file.location,
+            path=file.path,
             zone=header.zone or self.zone,
             first=header.first,
             last=header.last,
             commits=header.commits,
             gpus=header.gpus,
             names=(HostName(node=header.host),) if header.host else (),
-            short_name=_short_name(Path(location), self.sources),
+            short_name=_short_name(Path(file.location), self.sources),
         )
 
     def _found(self, source: Path, known: set[str]) -> Iterator["FolderFile"]:

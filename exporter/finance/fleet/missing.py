@@ -23,6 +23,9 @@ INCOMPLETE: Final[frozenset[FindingKind]] = frozenset(
 OF_NO_HOST: Final[frozenset[FindingKind]] = frozenset({"unread", "truncated"})
 """Findings that are of no host that is known."""
 
+AMOUNTS: Final[frozenset[FindingKind]] = frozenset({"waiting", "fork", "copy", "difference"})
+"""Findings whose amount has a meaning, also where it is 0."""
+
 FILES: Final[frozenset[FindingKind]] = frozenset({"unreadable", "unread"})
 """Findings on files of which no host is known."""
 
@@ -37,6 +40,7 @@ _MEANINGS: Final[Mapping[FindingKind, str]] = {
     "relabeled": "Hosts with several names",
     "downsampled": "Downsampled: without scraped samples, finer rows and times are less exact",
     "zone": "Other time zones: these months begin and end at another instant",
+    "fork": "Forks: files of one ledger that both went on; what only the earlier one has is in the total",
     "copy": "Copies: a later copy of the same ledger is in the total, these are not",
     "difference": "Sources that differ: a more exact source is in the total, these are not",
     "unreadable": "Unreadable files: nothing of them is in the total",
@@ -59,6 +63,10 @@ _DETAILS: Final[Mapping[FindingKind, Callable[[HostFinding], str]]] = {
     "relabeled": lambda each: each.text,
     "downsampled": lambda each: each.text,
     "zone": lambda each: each.text,
+    "fork": lambda each: (
+        f"{each.location} and {each.text} part at {_time(each.instant)}; {hours_text(each.duration)} "
+        f"GPU-hours and {dollars_text(each.amount)} dollars are of the first alone"
+    ),
     "copy": lambda each: (
         f"{each.location}, last commit {_time(each.instant)}, {dollars_text(each.amount)} dollars; "
         f"counted: {each.text}"
@@ -137,7 +145,7 @@ def _extent(findings: Sequence[HostFinding]) -> str:
     parts = [f"{len(findings):,}"]
     if duration := sum(each.duration for each in findings):
         parts.append(f"{hours_text(duration)} hours")
-    if findings[0].kind in {"waiting", "difference"}:
+    if findings[0].kind in {"waiting", "fork", "difference"}:
         parts.append(f"{dollars_text(sum(each.amount for each in findings))} dollars")
     return ", ".join(parts)
 
@@ -151,7 +159,7 @@ def missing_json(fleet: FleetMonth) -> list[dict[str, Any]]:
             "ledger": each.ledger or None,
             "location": each.location,
             "hours": each.duration / NANOSECONDS_PER_HOUR if each.duration else None,
-            "picodollars": each.amount if each.kind in {"waiting", "copy", "difference"} else None,
+            "picodollars": each.amount if each.kind in AMOUNTS else None,
             "time": None if each.instant is None else instant_text(each.instant),
             "text": each.text or None,
             "meaning": _MEANINGS[each.kind],

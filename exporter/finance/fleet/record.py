@@ -8,7 +8,8 @@ FleetError
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import field
 from datetime import UTC, date, datetime
-from typing import Final, Literal, NamedTuple, get_args
+from pathlib import Path
+from typing import TYPE_CHECKING, Final, Literal, NamedTuple, get_args
 from zoneinfo import ZoneInfo
 
 from exporter.cost.money import add, add_all
@@ -20,6 +21,9 @@ from exporter.report import MonthKey
 from exporter.reports.rounding import CENT, dollars_text
 from exporter.tariff.period import Period
 from exporter.units import NANOSECONDS_PER_HOUR, NANOSECONDS_PER_SECOND, Instant, Nanoseconds, Picodollars
+
+if TYPE_CHECKING:
+    from exporter.finance.fleet.forks import Fork
 
 Origin = Literal["ledger", "statement", "prometheus"]
 """What a host's month was read from, the most exact first."""
@@ -43,6 +47,7 @@ FindingKind = Literal[
     "relabeled",
     "downsampled",
     "zone",
+    "fork",
     "copy",
     "difference",
     "unreadable",
@@ -62,6 +67,7 @@ replaced: a later ledger meters its GPUs.
 relabeled: the host had several names.
 downsampled: of some hours Thanos has no scraped samples, only those that it made.
 zone: its month is of another time zone.
+fork: another file of the same ledger went on, too; `amount` and `duration` are of GPU time that only it has.
 copy: another copy of the same ledger counts, `amount` is the total of this one.
 difference: another source counts. This one differs from it by `amount`.
 unreadable: the file cannot be read and was skipped.
@@ -103,6 +109,8 @@ class HostMonth:
     `covered` is the time in which the host reported, where the record has no sums.
     `resolution` is the time between samples that Thanos made of those it has no more; 0 for scraped ones.
     `complete_from` is set where an address lacks the month's beginning: hosts that ended before are unknown.
+    `path` is where the ledger's file can be opened, which for one of an archive is a temporary one.
+    `forks` are what other files of the ledger have beyond this one: their money and time are in `record`.
     """
 
     record: MonthRecord
@@ -119,6 +127,8 @@ class HostMonth:
     complete_from: Instant | None = None
     short_name: str = ""
     gpus: Mapping[str, tuple[int, int]] = field(default_factory=dict)
+    path: Path | None = None
+    forks: "tuple[Fork, ...]" = ()
 
     @property
     def name(self) -> str:
@@ -264,7 +274,7 @@ def _order(finding: HostFinding) -> tuple[int, str, str, str, Picodollars]:
 
 def _choose(hosts: Sequence[HostMonth]) -> tuple[list[HostMonth], list[HostFinding]]:
     """One month of each ledger, and findings on the others."""
-    ordered = sorted(hosts, key=_preference)
+    ordered = sorted(hosts, key=preference)
     chosen: dict[str, HostMonth] = {}
     findings: list[HostFinding] = []
     for host in ordered:
@@ -275,6 +285,19 @@ def _choose(hosts: Sequence[HostMonth]) -> tuple[list[HostMonth], list[HostFindi
             difference = host.total - best.total
             if abs(difference) >= CENT:
                 findings.append(_finding("difference", host, amount=difference, text=best.location))
+            continue
+        fork = next((each for each in best.forks if each.location == host.location), None)
+        if fork is not None:
+            findings.append(
+                _finding(
+                    "fork",
+                    host,
+                    amount=fork.amount,
+                    duration=fork.gpu_time,
+                    instant=fork.parted,
+                    text=best.location,
+                )
+            )
             continue
         if _commit(host) == _commit(best) and _differ(host, best):
             raise _conflict(best, host)
@@ -294,7 +317,7 @@ def _commit(host: HostMonth) -> tuple[Instant, int]:
     return host.record.last_commit or 0, host.commits
 
 
-def _preference(host: HostMonth) -> tuple[int, int, int, str]:
+def preference(host: HostMonth) -> tuple[int, int, int, str]:
     """Sorts the copy that counts first, whatever the order in which copies are read."""
     instant, commits = _commit(host)
     return _RANKS[host.origin], -instant, -commits, host.location
@@ -425,6 +448,13 @@ def _missing(summary: HostSummary, now: Instant) -> Iterator[HostFinding]:
         end = end if over else now
         if host.last < (end if over else end - SILENT_AFTER):
             yield _finding("silent", host, duration=end - max(host.last, start), instant=host.last)
+        for fork in host.forks:
+            if fork.goes_on and fork.last is not None and fork.last < (end if over else end - SILENT_AFTER):
+                yield replace(
+                    _finding("silent", host, duration=end - max(fork.last, start), instant=fork.last),
+                    name=fork.name,
+                    location=fork.location,
+                )
         if host.first is not None:
             unmetered = min(host.last, end) - max(host.first, start) - summary.covered - summary.uncounted
             if unmetered >= UNMETERED_FROM:

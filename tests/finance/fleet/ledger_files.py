@@ -6,7 +6,15 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 
-from exporter.cost.postings import GpuTimePosting, MoneyPosting, OwnerPhase, Postings, Segment, TokenPosting
+from exporter.cost.postings import (
+    CostOwner,
+    GpuTimePosting,
+    MoneyPosting,
+    OwnerPhase,
+    Postings,
+    Segment,
+    TokenPosting,
+)
 from exporter.cost.state import State
 from exporter.ledger.ledger import Ledger
 from exporter.readings import Gpu
@@ -39,23 +47,34 @@ class MeteredHost:
         self.ledger = Ledger.open(path, self.clock)
         self.posted = 0
 
-    def meter(self, start: int, hours: int, amount: int) -> "MeteredHost":
-        """Post an amount for each of these hours from an instant on."""
+    def clone(self, path: Path, gpu: str) -> "MeteredHost":
+        """The daemon of another machine, which was made from this one's image."""
+        path.parent.mkdir(parents=True, exist_ok=True)
+        with contextlib.closing(sqlite3.connect(self.path)) as connection:
+            connection.execute("VACUUM INTO ?", (str(path),))
+        host = MeteredHost(path, gpu, zone=self.zone)
+        host.posted = self.posted
+        return host
+
+    def meter(
+        self, start: int, hours: int, amount: int, *, step: int = HOUR, owner: CostOwner = CHAT
+    ) -> "MeteredHost":
+        """Post an amount for each of these hours from an instant on, or for other steps."""
         for number in range(hours):
-            begin = start + number * HOUR
+            begin = start + number * step
             day = datetime.fromtimestamp(begin // SECOND, UTC).strftime("%Y-%m-%d")
-            owner_phase = OwnerPhase(CHAT, "idle" if number % 2 else "decode")
+            owner_phase = OwnerPhase(owner, "idle" if number % 2 else "decode")
             segment = Segment(
                 begin,
-                begin + HOUR,
+                begin + step,
                 day[:7],
                 day,
                 amount,
                 (MoneyPosting(self.gpu, "rent", "configured", owner_phase, amount),),
-                (GpuTimePosting(self.gpu, owner_phase, HOUR, priced=True),),
+                (GpuTimePosting(self.gpu, owner_phase, step, priced=True),),
             )
             self.posted += amount
-            self.clock.now = begin + HOUR
+            self.clock.now = begin + step
             tokens = (TokenPosting(CHAT, "generation", 100),)
             self.ledger.post(
                 Postings(self.clock.now, (segment,), tokens, day=day),

@@ -1,0 +1,228 @@
+"""Forks of a ledger: two files of one id that both went on, as after a machine's image was cloned. Pure.
+
+An early copy has nothing that its later file lacks. A fork has: GPU time of an hour in which the later file
+has less of that GPU, or none. Each GPU counts once in an hour, for the most that a file has of it: what the
+fork has beyond the later file is added. Where an hour is no longer kept by both, its day takes its place.
+"""
+
+from collections.abc import Mapping
+from dataclasses import field
+from datetime import date
+from typing import Final
+from zoneinfo import ZoneInfo
+
+from exporter.cost.money import add, add_all
+from exporter.finance.fleet.overheads import positive_split
+from exporter.finance.fleet.record import HostMonth
+from exporter.frozen import dataclass, replace
+from exporter.ledger.adjustments import Adjustment
+from exporter.ledger.history import HistorySums
+from exporter.ledger.schema import day_number
+from exporter.readings import Gpu
+from exporter.report import MonthKey
+from exporter.tariff.calendar import day_of
+from exporter.tariff.period import Period
+from exporter.units import NANOSECONDS_PER_HOUR, Instant, Nanoseconds, Picodollars
+
+_OF_GPUS: Final = (
+    *("gpu_cost", "gpu_held", "gpu_down", "gpu_unowed"),
+    *("unpriced", "settled", "owner_held", "owner_down"),
+)
+"""Families of history whose keys begin with a GPU."""
+
+Bucket = tuple[int, int]
+"""A local day, a number like 20261130, and an hour of it since 1970; 0 for the whole day."""
+
+
+@dataclass(frozen=True, slots=True)
+class Fork:
+    """What a file has beyond the later one of its ledger, from the hour at which they part.
+
+    `days` are the sums of each local day, `cells` their money, and `adjustments` those that only it has.
+    `goes_on`: it metered a GPU for longer than the later file did, so that its end says something.
+    """
+
+    location: str
+    name: str
+    parted: Instant
+    last: Instant | None
+    goes_on: bool
+    days: Mapping[int, HistorySums]
+    cells: Mapping[MonthKey, Picodollars]
+    adjustments: tuple[Adjustment, ...] = ()
+
+    @property
+    def sums(self) -> HistorySums:
+        """All its time."""
+        sums = HistorySums()
+        for day in self.days.values():
+            sums.add(day)
+        return sums
+
+    @property
+    def amount(self) -> Picodollars:
+        """Its money."""
+        return sum(self.cells.values())
+
+    @property
+    def gpu_time(self) -> Nanoseconds:
+        """GPU time that passed."""
+        return sum(time for sums in self.days.values() for time in sums.gpu_held.values())
+
+
+@dataclass(slots=True)
+class FileHistory:
+    """The history of one file in a period, by hour since 1970 and by local day."""
+
+    zone: ZoneInfo
+    days: Mapping[int, HistorySums]
+    hours: Mapping[int, HistorySums]
+    _by_day: dict[int, dict[int, HistorySums]] = field(default_factory=dict)
+
+    def hours_of(self, day: int) -> Mapping[int, HistorySums] | None:
+        """The hours of a day; `None` where the file no longer keeps all of them."""
+        if not self._by_day:
+            for hour, sums in self.hours.items():
+                name = day_of(hour * NANOSECONDS_PER_HOUR, self.zone).name
+                self._by_day.setdefault(day_number(name), {})[hour] = sums
+        hours = self._by_day.get(day, {})
+        kept = sum(time for sums in hours.values() for time in sums.gpu_held.values())
+        return hours if kept == sum(self.days.get(day, HistorySums()).gpu_held.values()) else None
+
+    def buckets(self, other: "FileHistory") -> dict[Bucket, HistorySums]:
+        """Its hours on days of which both files keep all hours, and its other days."""
+        buckets: dict[Bucket, HistorySums] = {}
+        for day, sums in self.days.items():
+            hours = self.hours_of(day)
+            if hours is None or other.hours_of(day) is None:
+                buckets[day, 0] = sums
+            else:
+                buckets |= {(day, hour): of_hour for hour, of_hour in hours.items()}
+        return buckets
+
+    def add(self, beyond: "Beyond") -> "FileHistory":
+        """This history and what another file has beyond it."""
+        days = {day: sums.copy() for day, sums in self.days.items()}
+        hours = {hour: sums.copy() for hour, sums in self.hours.items()}
+        for (day, hour), sums in beyond.buckets.items():
+            days.setdefault(day, HistorySums()).add(sums)
+            if hour:
+                hours.setdefault(hour, HistorySums()).add(sums)
+        return FileHistory(self.zone, days, hours)
+
+
+@dataclass(frozen=True, slots=True)
+class Beyond:
+    """History of a file beyond that of another one, and the start of the first hour that differs."""
+
+    buckets: Mapping[Bucket, HistorySums]
+    parted: Instant
+
+    @property
+    def days(self) -> dict[int, HistorySums]:
+        """It by day."""
+        days: dict[int, HistorySums] = {}
+        for (day, _hour), sums in self.buckets.items():
+            days.setdefault(day, HistorySums()).add(sums)
+        return days
+
+
+def beyond(fork: FileHistory, later: FileHistory) -> Beyond | None:
+    """What one file has and the later one lacks; `None` for an early copy."""
+    of_fork, of_later = fork.buckets(later), later.buckets(fork)
+    buckets: dict[Bucket, HistorySums] = {}
+    differing: list[Instant] = []
+    for bucket in sorted(of_fork.keys() | of_later.keys()):
+        sums = of_fork.get(bucket, HistorySums())
+        there = of_later.get(bucket, HistorySums()).gpu_held
+        if sums.gpu_held != there:
+            day, hour = bucket
+            of_day = date(day // 10_000, day // 100 % 100, day % 100)
+            start = Period.between(of_day, of_day).bounds(fork.zone)[0]
+            differing.append(hour * NANOSECONDS_PER_HOUR or start)
+        differences = {gpu: time - there.get(gpu, 0) for gpu, time in sums.gpu_held.items()}
+        more = {gpu: time for gpu, time in differences.items() if time > 0}
+        if more:
+            buckets[bucket] = _part(sums, more)
+    return Beyond(buckets, min(differing)) if buckets else None
+
+
+def _part(sums: HistorySums, times: Mapping[Gpu, Nanoseconds]) -> HistorySums:
+    """The part of a time range that is of so much time of these GPUs.
+
+    By GPU it is exact for a whole hour and in proportion for less. What is by server is divided as all of the
+    range is, among those products and teams that held the GPUs.
+    """
+    if times == sums.gpu_held:
+        whole_range = sums.copy()
+        whole_range.covered.clear()  # host time is that of the later file
+        return whole_range
+    part = HistorySums()
+    for family in _OF_GPUS:
+        amounts = getattr(sums, family)
+        for key, amount in amounts.items():
+            gpu = key if isinstance(key, Gpu) else key[0]
+            if gpu in times:
+                getattr(part, family)[key] = amount * times[gpu] // sums.gpu_held[gpu]
+    holders = {(holder.product, holder.team) for holder in part.owner_held}
+    money = sum(part.gpu_cost.values())
+    owed = sum(part.gpu_held.values()) - sum(part.gpu_unowed.values())
+    for family, total in (("cost", money), ("server_cost", money), ("held", owed)):
+        every = getattr(sums, family)
+        owners = {key: getattr(key, "owner", key[0]) for key in every}
+        held = {key: every[key] for key, owner in owners.items() if (owner.product, owner.team) in holders}
+        getattr(part, family).update(positive_split(total, held) or positive_split(total, every))
+    whole = sum(sums.gpu_held.values())
+    part.tokens = {key: count * sum(times.values()) // whole for key, count in sums.tokens.items()}
+    return part
+
+
+def fork_of(
+    other: HostMonth, latest: HostMonth, more: Beyond, adjustments: tuple[Adjustment, ...], period: Period
+) -> Fork:
+    """What another file of a ledger has beyond the latest one."""
+    days = more.days
+    cells: dict[MonthKey, Picodollars] = {}
+    for day, sums in days.items():
+        month = f"{day // 10_000:04d}-{day // 100 % 100:02d}" if period.whole_months else period.name
+        for (owner, _component, basis), amount in sums.server_cost.items():
+            add(cells, MonthKey(owner.product, owner.team, basis, month), amount)
+    for each in adjustments:
+        if each.posted is not None:
+            add(
+                cells,
+                each.cell if period.whole_months else each.cell._replace(month=period.name),
+                each.amount,
+            )
+    return Fork(
+        location=other.location,
+        name=other.name,
+        parted=more.parted,
+        last=other.last,
+        goes_on=any(other.gpus[gpu][1] > latest.gpus.get(gpu, (0, 0))[1] for gpu in other.gpus),
+        days=days,
+        cells=cells,
+        adjustments=adjustments,
+    )
+
+
+def with_forks(month: HostMonth, forks: tuple[Fork, ...]) -> HostMonth:
+    """A month and what other files of its ledger have beyond it. A header gets their money alone."""
+    if not forks:
+        return month
+    record = month.record
+    cells, days = dict(record.cells), dict(record.days)
+    sums = None if record.sums is None else record.sums.copy()
+    for fork in forks:
+        add_all(cells, fork.cells)
+        if sums is not None:
+            sums.add(fork.sums)
+        for day, added in fork.days.items() if days else ():
+            days[day] = days[day].copy() if day in days else HistorySums()
+            days[day].add(added)
+    adjustments = (*record.adjustments, *(each for fork in forks for each in fork.adjustments))
+    return replace(
+        month,
+        forks=forks,
+        record=replace(record, cells=cells, sums=sums, days=days, adjustments=adjustments),
+    )
