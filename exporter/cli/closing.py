@@ -114,7 +114,7 @@ def run(options: ClosingOptions, clock: Clock | None = None) -> int:
 def _close(options: ClosingOptions, month: str, output: Path, clock: Clock) -> int:
     from exporter.finance.fleet.closed_month import ClosedMonth, document, restated  # noqa: PLC0415
     from exporter.finance.fleet.missing import section  # noqa: PLC0415
-    from exporter.finance.fleet.record import instant_text  # noqa: PLC0415
+    from exporter.finance.fleet.record import KnownEnd, instant_text  # noqa: PLC0415
     from exporter.reports.rounding import dollars_text  # noqa: PLC0415
 
     if os.path.lexists(output):
@@ -125,7 +125,10 @@ def _close(options: ClosingOptions, month: str, output: Path, clock: Clock) -> i
         months[host.record.ledger] = host  # in place of an earlier one, where a file failed in between
 
     fleet = _read(options, month, clock, keep)
-    hosts = [months[summary.ledger] for summary in fleet.hosts]
+    ends = {
+        each.ledger: KnownEnd(each.instant or 0, each.text) for each in fleet.findings if each.kind == "ended"
+    }
+    hosts = [replace(months[summary.ledger], end=ends.get(summary.ledger)) for summary in fleet.hosts]
     zones = {ZoneInfo(host.zone) for host in hosts} | {fleet.zone}
     now, end = clock.wall(), max(Period.named(month).bounds(zone)[1] for zone in zones)
     if now < end:

@@ -5,6 +5,7 @@ import re
 import sys
 from collections.abc import Callable, Collection, Iterator, Sequence
 from contextlib import contextmanager
+from datetime import date, datetime
 from decimal import Decimal
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
@@ -15,13 +16,14 @@ from exporter.cli.status import VerbFailedError
 from exporter.cli.terminal import ProgressBar, write_colored
 from exporter.clock import SystemClock
 from exporter.frozen import dataclass, replace
-from exporter.units import NANOSECONDS_PER_SECOND, Instant, Nanoseconds
+from exporter.units import NANOSECONDS_PER_HOUR, NANOSECONDS_PER_SECOND, Instant, Nanoseconds
 
 if TYPE_CHECKING:
     from exporter.config import Config
+    from exporter.finance.fleet.ends import GivenEnd
     from exporter.finance.fleet.host_resources import NodeName, ProviderIds
     from exporter.finance.fleet.overheads import FleetOverheads, SpreadRule
-    from exporter.finance.fleet.record import FleetMonth, HostMonth
+    from exporter.finance.fleet.record import FleetMonth, HostMonth, KnownEnd
     from exporter.finance.prometheus.client import PrometheusClient
     from exporter.tariff.period import Period
 
@@ -49,6 +51,14 @@ def source_value(text: str) -> Source:
     if parts.query or parts.fragment:
         raise argparse.ArgumentTypeError(f"{text!r}: leave out what follows the path")
     return text.rstrip("/").removesuffix("/api/v1")
+
+
+def _address_value(text: str) -> str:
+    """An address."""
+    source = source_value(text)
+    if isinstance(source, Path):
+        raise argparse.ArgumentTypeError(f"{text!r} is no address: write http(s)://HOST:PORT")
+    return source
 
 
 def _timeout(text: str) -> Nanoseconds:
@@ -88,10 +98,42 @@ def add(verb: argparse.ArgumentParser, *, addresses: bool = True) -> None:
         help="add up hosts of different time zones (default: refuse and list them)",
     )
     group.add_argument(
+        "--ended",
+        dest="ended",
+        action="append",
+        type=_end_value,
+        default=[],
+        metavar="HOST=TIME",
+        help="a host was given back then, so that it misses nothing after that; repeatable",
+    )
+    group.add_argument(
+        "--nodes-from",
+        dest="nodes_from",
+        type=_address_value,
+        metavar="URL",
+        help="a Prometheus with kube-state-metrics, whose nodes that left say when their hosts ended",
+    )
+    group.add_argument(
         "--skip-unreadable",
         action="store_true",
         help="leave out files that cannot be read, and name them (default: refuse)",
     )
+
+
+def _end_value(text: str) -> "GivenEnd":
+    """A host and the time of its end, like gpu-7=2026-10-15T12:00Z."""
+    from exporter.finance.fleet.ends import GivenEnd  # noqa: PLC0415 - for this flag
+
+    host, _equals, written = text.rpartition("=")
+    try:
+        moment = date.fromisoformat(written) if "T" not in written else datetime.fromisoformat(written)
+    except ValueError:
+        moment = None
+    if not host or moment is None:
+        raise argparse.ArgumentTypeError(
+            f"{text!r} is no end: write HOST=TIME, like gpu-7=2026-10-15T12:00Z or gpu-7=2026-10-15"
+        )
+    return GivenEnd(host, moment)
 
 
 def add_client(group: "argparse._ActionsContainer") -> None:
@@ -171,6 +213,7 @@ class FleetSource:
 
     `overheads` is the rule by which those of the fleet are spread, `WITHOUT` to leave them out. `None`: by
     GPU-hours, if the configuration has any.
+    `ended` are ends of hosts that a person gives, and `nodes_from` the address that knows those of nodes.
     """
 
     sources: Sequence[Source]
@@ -179,6 +222,8 @@ class FleetSource:
     http_config_file: Path | None = None
     timeout: Nanoseconds | None = None
     overheads: "SpreadRule | str | None" = None
+    ended: "Sequence[GivenEnd]" = ()
+    nodes_from: str | None = None
 
     @classmethod
     def of(cls, options: argparse.Namespace) -> "FleetSource | None":
@@ -188,6 +233,8 @@ class FleetSource:
                 ("--mixed-zones", "mixed_zones"),
                 ("--skip-unreadable", "skip_unreadable"),
                 ("--overheads", "overheads"),
+                ("--ended", "ended"),
+                ("--nodes-from", "nodes_from"),
                 ("--http.config.file", "http_config_file"),
                 ("--timeout", "timeout"),
             ):
@@ -203,6 +250,8 @@ class FleetSource:
             options.http_config_file,
             options.timeout,
             getattr(options, "overheads", None),
+            tuple(options.ended),
+            options.nodes_from,
         )
 
     @property
@@ -242,7 +291,8 @@ class FleetSource:
         Raises:
             VerbFailedError: a source cannot be read, or the months cannot be added up.
         """
-        from exporter.finance.fleet.folder import FolderError, LedgerFolder  # noqa: PLC0415 - for these flags
+        from exporter.finance.fleet.ends import with_ends  # noqa: PLC0415 - for these flags
+        from exporter.finance.fleet.folder import FolderError, LedgerFolder  # noqa: PLC0415
         from exporter.finance.fleet.record import FleetError, HostMonth, combine  # noqa: PLC0415
 
         folder = LedgerFolder(self.paths, period, zone.key, skip=self.skip_unreadable, days=days)
@@ -267,13 +317,14 @@ class FleetSource:
                     every(header)
             while True:
                 try:
-                    return combine(
+                    fleet = combine(
                         headers,
                         now,
                         mixed_zones=self.mixed_zones,
                         load=load,
                         unreadable=folder.findings,
                     )
+                    return with_ends(fleet, self._ends(headers, period, zone, now))
                 except FolderError:
                     # A file that was read before cannot be read again. Without it, a copy may count.
                     if not self.skip_unreadable:
@@ -282,6 +333,26 @@ class FleetSource:
                     headers = [header for header in headers if header.location not in failed]
         except FleetError as error:
             raise VerbFailedError(str(error)) from error
+
+    def _ends(
+        self, headers: "Sequence[HostMonth]", period: "Period", zone: ZoneInfo, now: Instant
+    ) -> "dict[str, KnownEnd]":
+        """Ends of hosts, by ledger: those of nodes, and before them those that a person gives.
+
+        Raises:
+            VerbFailedError: the address has no whole answer.
+            FleetError: an end fits no host.
+        """
+        from exporter.finance.fleet.ends import ends_by_nodes, given_ends, node_ends  # noqa: PLC0415
+        from exporter.finance.prometheus.nodes import node_scrapes  # noqa: PLC0415 - as in `read`
+
+        ends: dict[str, KnownEnd] = {}
+        if self.nodes_from is not None:
+            start, end = period.bounds(zone)
+            with self.client(self.nodes_from) as client:
+                scrapes = node_scrapes(client, start, min(end + NANOSECONDS_PER_HOUR, now))
+            ends.update(ends_by_nodes(headers, node_ends(scrapes)))
+        return ends | given_ends(self.ended, headers, zone)
 
     def read_local(
         self,

@@ -4,6 +4,7 @@ import marshal
 import sqlite3
 from collections.abc import Collection, Mapping
 from dataclasses import field
+from fractions import Fraction
 from functools import partial
 from typing import Any, Final
 
@@ -22,7 +23,7 @@ from exporter.tariff.period import Period
 from exporter.units import NANOSECONDS_PER_HOUR, Instant, Picodollars
 
 _TABLES: Final = frozenset(
-    {"meta", "label", "party", "gpu", "months", "adjustment", "first_held"}
+    {"meta", "label", "party", "gpu", "months", "adjustment", "first_held", "hour_cost", "hour_covered"}
     | {name for name in schema.HISTORY if name.startswith("daily_")}
 )
 """Tables that are read here."""
@@ -37,6 +38,7 @@ class PeriodHeader:
 
     `record` has no sums. In a part of a month its cells are of days that history has.
     `zone` is the time zone of the last tick, and `host` the host's name; empty if no daemon wrote it.
+    `rate` is the cost of a nanosecond of the last hour that has a tick.
     `first` and `last` are the start of the first metered time and the end of the last tick. `gpus` are the
     first and the last metered day of each GPU in the period, numbers like 20261130, by UUID.
     """
@@ -48,6 +50,7 @@ class PeriodHeader:
     last: Instant | None
     gpus: Mapping[str, tuple[int, int]] = field(default_factory=dict)
     host: str = ""
+    rate: Fraction | None = None
 
 
 class PeriodReader(ReadOnlyLedger):
@@ -167,7 +170,19 @@ def _header(connection: sqlite3.Connection, *, period: Period) -> PeriodHeader:
         first=_first(connection, meta),
         last=_integer(meta, "wall") or _integer(meta, "committed"),
         gpus=gpus,
+        rate=_rate(connection),
     )
+
+
+def _rate(connection: sqlite3.Connection) -> Fraction | None:
+    covered = connection.execute(
+        "SELECT hour, nanoseconds FROM hour_covered WHERE nanoseconds > 0 ORDER BY hour DESC LIMIT 1"
+    ).fetchone()
+    if covered is None:
+        return None
+    hour, duration = covered
+    (cost,) = connection.execute("SELECT sum(picodollars) FROM hour_cost WHERE hour = ?", (hour,)).fetchone()
+    return Fraction(cost or 0, duration)
 
 
 def _gpu_days(connection: sqlite3.Connection, period: Period) -> list[tuple[int, int, int]]:

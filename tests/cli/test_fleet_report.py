@@ -67,7 +67,7 @@ def test_csv_prints_what_is_missing_on_standard_error(
     printed = capsys.readouterr()
 
     assert printed.out.splitlines()[1].startswith("2026-10,chat,assistants,99.00,2.00,")
-    assert printed.out.splitlines()[1].endswith(",false,1,false,")
+    assert printed.out.splitlines()[1].endswith(",false,1,false,,0.0000,0.00")
     assert printed.err.startswith("INCOMPLETE: 1 of 3 hosts\n")
 
 

@@ -221,11 +221,11 @@ def test_what_may_be_a_ledger_and_cannot_be_read_is_refused(
     damage: object, folder: Path, old: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     """There is no total; the file is named by its name in the folder, with what to do."""
-    said = damage(folder, old)  # type: ignore[operator]
+    message = damage(folder, old)  # type: ignore[operator]
     status, out, err = report(capsys, "month", "--month=2026-10", f"--from={folder}")
 
     assert (status, out) == (1, "")
-    assert f"  {folder}/{said}" in err
+    assert f"  {folder}/{message}" in err
 
     status, out, _err = report(capsys, "month", "--month=2026-10", f"--from={folder}", "--skip-unreadable")
     assert (status, dollars(out)) == (0, "3,720.00")

@@ -21,6 +21,7 @@ from exporter.finance.fleet.record import (
     FleetMonth,
     HostMonth,
     HostName,
+    KnownEnd,
     OwnerTokens,
     instant_text,
     tokens_by_owner,
@@ -283,6 +284,7 @@ def _host(host: HostMonth) -> dict[str, Any]:
         "commits": host.commits,
         "apportioned": host.apportioned,
         "reported_nanoseconds": host.covered,
+        "end": None if host.end is None else list(host.end),
         "picodollars": host.total,
         "cells": [
             [cell.product, cell.team, cell.price_basis, amount]
@@ -416,6 +418,7 @@ def _host_month(host: Mapping[str, Any], month: str, path: str) -> HostMonth:
         apportioned=bool(host["apportioned"]),
         covered=_integer(host["reported_nanoseconds"]),
         short_name=str(host["name"]),
+        end=None if host["end"] is None else KnownEnd(_integer(host["end"][0]), _text(host["end"][1])),
     )
 
 

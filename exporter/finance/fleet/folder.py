@@ -113,7 +113,7 @@ class LedgerFolder:
         """
         unreadable, self.unread, known = self.unreadable, [], set[str]()
         files = self._files = {
-            file.location: file for source in self.sources for file in self._found(source, known)
+            file.location: file for source in self.sources for file in self._files_of(source, known)
         }
         headers: list[HostMonth] = []
         other: dict[str, dict[str, str]] = {}
@@ -248,11 +248,12 @@ class LedgerFolder:
             last=header.last,
             commits=header.commits,
             gpus=header.gpus,
+            rate=header.rate,
             names=(HostName(node=header.host),) if header.host else (),
             short_name=_short_name(Path(file.location), self.sources),
         )
 
-    def _found(self, source: Path, known: set[str]) -> Iterator["FolderFile"]:
+    def _files_of(self, source: Path, known: set[str]) -> Iterator["FolderFile"]:
         """Ledgers and statements of a source; `known` are real paths of files that are not read again."""
         if os.path.isdir(source):
             self._entries = 0

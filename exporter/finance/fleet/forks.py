@@ -86,8 +86,8 @@ class FileHistory:
                 name = day_of(hour * NANOSECONDS_PER_HOUR, self.zone).name
                 self._by_day.setdefault(day_number(name), {})[hour] = sums
         hours = self._by_day.get(day, {})
-        kept = sum(time for sums in hours.values() for time in sums.gpu_held.values())
-        return hours if kept == sum(self.days.get(day, HistorySums()).gpu_held.values()) else None
+        hourly = sum(time for sums in hours.values() for time in sums.gpu_held.values())
+        return hours if hourly == sum(self.days.get(day, HistorySums()).gpu_held.values()) else None
 
     def buckets(self, other: "FileHistory") -> dict[Bucket, HistorySums]:
         """Its hours on days of which both files keep all hours, and its other days."""
@@ -166,12 +166,14 @@ def _part(sums: HistorySums, times: Mapping[Gpu, Nanoseconds]) -> HistorySums:
                 getattr(part, family)[key] = amount * times[gpu] // sums.gpu_held[gpu]
     holders = {(holder.product, holder.team) for holder in part.owner_held}
     money = sum(part.gpu_cost.values())
-    owed = sum(part.gpu_held.values()) - sum(part.gpu_unowed.values())
-    for family, total in (("cost", money), ("server_cost", money), ("held", owed)):
+    chargeable = sum(part.gpu_held.values()) - sum(part.gpu_unowed.values())
+    for family, total in (("cost", money), ("server_cost", money), ("held", chargeable)):
         every = getattr(sums, family)
         owners = {key: getattr(key, "owner", key[0]) for key in every}
-        held = {key: every[key] for key, owner in owners.items() if (owner.product, owner.team) in holders}
-        getattr(part, family).update(positive_split(total, held) or positive_split(total, every))
+        of_holders = {
+            key: every[key] for key, owner in owners.items() if (owner.product, owner.team) in holders
+        }
+        getattr(part, family).update(positive_split(total, of_holders) or positive_split(total, every))
     whole = sum(sums.gpu_held.values())
     part.tokens = {key: count * sum(times.values()) // whole for key, count in sums.tokens.items()}
     return part

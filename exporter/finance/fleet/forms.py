@@ -10,10 +10,13 @@ from exporter.finance.fleet.missing import (
     reminder,
     section,
     unread_files,
+    until_end,
 )
 from exporter.finance.fleet.record import FleetMonth, names_text
 from exporter.finance.month import Statement
 from exporter.finance.statement import Form, as_csv, as_of, document, table, title
+from exporter.reports.rounding import dollars_text, hours_text
+from exporter.units import NANOSECONDS_PER_HOUR, dollars
 
 
 def fleet_sheet(fleet: FleetMonth, statement: Statement, form: Form, width: int | None = None) -> str:
@@ -26,10 +29,13 @@ def fleet_sheet(fleet: FleetMonth, statement: Statement, form: Form, width: int 
     if form == "csv":
         apportioned = "true" if _apportioned(fleet) else "false"
         unread = unread_files(fleet)
+        _hosts, hours, amount = until_end(fleet)
         last = {
             "incomplete_hosts": str(incomplete_hosts(fleet)),
             "apportioned": apportioned,
             "files_not_read": names_text(unread) if unread else "",
+            "until_end_hours": hours_text(hours).replace(",", ""),
+            "until_end_dollars": dollars_text(amount).replace(",", ""),
         }
         return as_csv(statement, last)
     return "\n".join(_text(fleet, statement, width)).rstrip("\n") + "\n"
@@ -43,6 +49,13 @@ def _text(fleet: FleetMonth, statement: Statement, width: int | None) -> Iterato
     yield from section(fleet)
     yield ""
     yield from table(statement, width)
+    ended, hours, amount = until_end(fleet)
+    if ended:
+        yield ""
+        yield (
+            f"until its end: {hours_text(hours)} hours of {ended:,} hosts, {dollars_text(amount)} dollars at "
+            "their last rate, which are not in the total."
+        )
     if count := _apportioned(fleet):
         divided = "one ledger" if count == 1 else f"{count:,} ledgers"
         yield ""
@@ -61,6 +74,7 @@ def _apportioned(fleet: FleetMonth) -> int:
 def as_json(fleet: FleetMonth, statement: Statement) -> str:
     """For machines. `missing` names what is missing or doubtful; `hosts` sum to the total."""
     whole = document(statement)
+    ended, hours, amount = until_end(fleet)
     head = {
         "report": whole.pop("report"),
         "month": whole.pop("month"),
@@ -70,6 +84,12 @@ def as_json(fleet: FleetMonth, statement: Statement) -> str:
         "ledgers_without_the_month": fleet.without,
         "incomplete_hosts": incomplete_hosts(fleet),
         "apportioned_hosts": _apportioned(fleet),
+        "until_end": {
+            "hosts": ended,
+            "hours": hours / NANOSECONDS_PER_HOUR,
+            "dollars": dollars(amount),
+            "picodollars": amount,
+        },
         "missing": missing_json(fleet),
         "hosts": hosts_json(fleet),
     }

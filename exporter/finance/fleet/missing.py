@@ -8,7 +8,7 @@ from typing import Any, Final
 from exporter.finance.fleet.record import FindingKind, FleetMonth, HostFinding, HostSummary, instant_text
 from exporter.readings import printable
 from exporter.reports.rounding import CENT, dollars_text, hours_text, rounded
-from exporter.units import NANOSECONDS_PER_HOUR, Instant
+from exporter.units import NANOSECONDS_PER_HOUR, Instant, Nanoseconds, Picodollars
 
 DETAILED: Final = 20
 """Hosts of one kind of finding that have a line of their own; the names of others follow."""
@@ -20,10 +20,10 @@ INCOMPLETE: Final[frozenset[FindingKind]] = frozenset(
 )
 """Findings by which cost may be missing in the total."""
 
-OF_NO_HOST: Final[frozenset[FindingKind]] = frozenset({"unread", "truncated"})
-"""Findings that are of no host that is known."""
+OF_NO_HOST: Final[frozenset[FindingKind]] = frozenset({"unread", "truncated", "ended"})
+"""Findings that are of no known host, or of one of which nothing is missing."""
 
-AMOUNTS: Final[frozenset[FindingKind]] = frozenset({"waiting", "fork", "copy", "difference"})
+AMOUNTS: Final[frozenset[FindingKind]] = frozenset({"waiting", "fork", "copy", "difference", "ended"})
 """Findings whose amount has a meaning, also where it is 0."""
 
 FILES: Final[frozenset[FindingKind]] = frozenset({"unreadable", "unread"})
@@ -45,6 +45,7 @@ _MEANINGS: Final[Mapping[FindingKind, str]] = {
     "difference": "Sources that differ: a more exact source is in the total, these are not",
     "unreadable": "Unreadable files: nothing of them is in the total",
     "truncated": "Samples begin within the month: hosts that ended before are not in the total",
+    "ended": "Until its end: time from the last tick to a known end, at the last rate; not in the total",
     "unread": "Files that were not read: no ledger, statement, gzip or tar; nothing of them is in the total",
 }
 
@@ -79,14 +80,15 @@ _DETAILS: Final[Mapping[FindingKind, Callable[[HostFinding], str]]] = {
         f"no sample before {instant_text(each.instant or 0)}, the first {hours_text(each.duration)} hours"
     ),
     "unread": lambda each: each.location,
+    "ended": lambda each: (
+        f"{hours_text(each.duration)} hours, {dollars_text(each.amount)} dollars until "
+        f"{_time(each.instant)} ({each.text})"
+    ),
 }
 
 
 def section(fleet: FleetMonth) -> Iterator[str]:
     """Lines for people. Every host with a finding is named."""
-    if not fleet.findings:
-        yield "Nothing is missing: each host is metered and priced for all of its time."
-        return
     yield _headline(fleet)
     for kind, group in groupby(fleet.findings, key=lambda each: each.kind):
         findings = list(group)
@@ -108,10 +110,14 @@ def section(fleet: FleetMonth) -> Iterator[str]:
 
 def reminder(fleet: FleetMonth) -> str:
     """A sentence that points to the section; empty where nothing is missing."""
-    return f"{_headline(fleet)}: see above." if fleet.findings else ""
+    doubtful = any(each.kind != "ended" for each in fleet.findings)
+    return f"{_headline(fleet)}: see above." if doubtful else ""
 
 
 def _headline(fleet: FleetMonth) -> str:
+    if all(each.kind == "ended" for each in fleet.findings):
+        until = " until its end, which is known" if fleet.findings else ""
+        return f"Nothing is missing: each host is metered and priced for all of its time{until}."
     word = "INCOMPLETE" if incomplete_hosts(fleet) else "CHECK"
     of_hosts = [each for each in fleet.findings if each.kind not in OF_NO_HOST]
     concerned = {each.ledger or each.location for each in of_hosts}
@@ -122,6 +128,12 @@ def _headline(fleet: FleetMonth) -> str:
     if any(each.kind == "truncated" for each in fleet.findings):
         parts.append("hosts that ended early are unknown")
     return f"{word}: {', and '.join(parts)}"
+
+
+def until_end(fleet: FleetMonth) -> tuple[int, Nanoseconds, Picodollars]:
+    """How many hosts ended, and the time and its cost from their last ticks to their ends."""
+    ended = [each for each in fleet.findings if each.kind == "ended"]
+    return len(ended), sum(each.duration for each in ended), sum(each.amount for each in ended)
 
 
 def unread_files(fleet: FleetMonth) -> list[str]:
@@ -145,7 +157,7 @@ def _extent(findings: Sequence[HostFinding]) -> str:
     parts = [f"{len(findings):,}"]
     if duration := sum(each.duration for each in findings):
         parts.append(f"{hours_text(duration)} hours")
-    if findings[0].kind in {"waiting", "fork", "difference"}:
+    if findings[0].kind in {"waiting", "fork", "difference", "ended"}:
         parts.append(f"{dollars_text(sum(each.amount for each in findings))} dollars")
     return ", ".join(parts)
 

@@ -8,6 +8,7 @@ FleetError
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import field
 from datetime import UTC, date, datetime
+from fractions import Fraction
 from pathlib import Path
 from typing import TYPE_CHECKING, Final, Literal, NamedTuple, get_args
 from zoneinfo import ZoneInfo
@@ -53,6 +54,7 @@ FindingKind = Literal[
     "unreadable",
     "truncated",
     "unread",
+    "ended",
 ]
 """What may be missing of a host's month, or doubtful in it.
 
@@ -73,6 +75,7 @@ difference: another source counts. This one differs from it by `amount`.
 unreadable: the file cannot be read and was skipped.
 truncated: the address has no sample of the first `duration` of the month, in which a host was metered.
 unread: the file is of no known form and was not read.
+ended: the host ended at a known instant, `duration` after its last tick; `amount` is that time's cost.
 """
 
 
@@ -96,6 +99,13 @@ class HostName(NamedTuple):
     node: str = ""
 
 
+class KnownEnd(NamedTuple):
+    """When a host ended for good, and by whose word."""
+
+    instant: Instant
+    reason: str
+
+
 @dataclass(frozen=True, slots=True)
 class HostMonth:
     """One month of one ledger, or another period of it, and where it comes from.
@@ -110,6 +120,8 @@ class HostMonth:
     `resolution` is the time between samples that Thanos made of those it has no more; 0 for scraped ones.
     `complete_from` is set where an address lacks the month's beginning: hosts that ended before are unknown.
     `path` is where the ledger's file can be opened, which for one of an archive is a temporary one.
+    `rate` is the cost of a nanosecond of its last hour, `None` where only that of its whole time is known.
+    `end` is the one that a statement has.
     `forks` are what other files of the ledger have beyond this one: their money and time are in `record`.
     """
 
@@ -128,6 +140,8 @@ class HostMonth:
     short_name: str = ""
     gpus: Mapping[str, tuple[int, int]] = field(default_factory=dict)
     path: Path | None = None
+    rate: Fraction | None = None
+    end: KnownEnd | None = None
     forks: "tuple[Fork, ...]" = ()
 
     @property
@@ -255,7 +269,7 @@ def combine(
     findings += _shared_gpus(summaries)
     findings += _truncated(present)
     findings += unreadable
-    findings.sort(key=_order)
+    findings.sort(key=finding_order)
     return FleetMonth(
         record=merged.record(month, {name for host in every for name in host.record.months}),
         zone=zone,
@@ -268,7 +282,8 @@ def combine(
 _KINDS: Final[Sequence[FindingKind]] = get_args(FindingKind)
 
 
-def _order(finding: HostFinding) -> tuple[int, str, str, str, Picodollars]:
+def finding_order(finding: HostFinding) -> tuple[int, str, str, str, Picodollars]:
+    """Sorts findings by kind, then by host."""
     return _KINDS.index(finding.kind), finding.name, finding.ledger, finding.location, finding.amount
 
 
@@ -284,12 +299,12 @@ def _choose(hosts: Sequence[HostMonth]) -> tuple[list[HostMonth], list[HostFindi
         if host.origin != best.origin or (host.origin == "prometheus" and _commit(host) != _commit(best)):
             difference = host.total - best.total
             if abs(difference) >= CENT:
-                findings.append(_finding("difference", host, amount=difference, text=best.location))
+                findings.append(finding_of("difference", host, amount=difference, text=best.location))
             continue
         fork = next((each for each in best.forks if each.location == host.location), None)
         if fork is not None:
             findings.append(
-                _finding(
+                finding_of(
                     "fork",
                     host,
                     amount=fork.amount,
@@ -302,7 +317,7 @@ def _choose(hosts: Sequence[HostMonth]) -> tuple[list[HostMonth], list[HostFindi
         if _commit(host) == _commit(best) and _differ(host, best):
             raise _conflict(best, host)
         findings.append(
-            _finding("copy", host, amount=host.total, instant=host.record.last_commit, text=best.location)
+            finding_of("copy", host, amount=host.total, instant=host.record.last_commit, text=best.location)
         )
     return list(chosen.values()), findings
 
@@ -345,7 +360,7 @@ def _zone(hosts: Sequence[HostMonth], findings: list[HostFinding], *, mixed_zone
             f"the months of these hosts are of different time zones: {listed}; "
             "--mixed-zones adds them all the same"
         )
-    findings += [_finding("zone", host, text=host.zone) for host in hosts if host.zone != ordered[0]]
+    findings += [finding_of("zone", host, text=host.zone) for host in hosts if host.zone != ordered[0]]
     return ZoneInfo(ordered[0] if ordered else "UTC")
 
 
@@ -442,38 +457,38 @@ def tokens_by_owner(host: HostMonth) -> OwnerTokens | None:
 def _missing(summary: HostSummary, now: Instant) -> Iterator[HostFinding]:
     """Findings on one host."""
     host = summary.host
-    start, end = _bounds(host)
+    start, end = bounds(host)
     if host.last is not None and now > start:
         over = now >= end
         end = end if over else now
         if host.last < (end if over else end - SILENT_AFTER):
-            yield _finding("silent", host, duration=end - max(host.last, start), instant=host.last)
+            yield finding_of("silent", host, duration=end - max(host.last, start), instant=host.last)
         for fork in host.forks:
             if fork.goes_on and fork.last is not None and fork.last < (end if over else end - SILENT_AFTER):
                 yield replace(
-                    _finding("silent", host, duration=end - max(fork.last, start), instant=fork.last),
+                    finding_of("silent", host, duration=end - max(fork.last, start), instant=fork.last),
                     name=fork.name,
                     location=fork.location,
                 )
         if host.first is not None:
             unmetered = min(host.last, end) - max(host.first, start) - summary.covered - summary.uncounted
             if unmetered >= UNMETERED_FROM:
-                yield _finding("unmetered", host, duration=unmetered)
+                yield finding_of("unmetered", host, duration=unmetered)
     elif host.last is None and host.origin == "prometheus":
-        yield _finding("silent", host)
+        yield finding_of("silent", host)
     if summary.uncounted:
-        yield _finding("uncounted", host, duration=summary.uncounted)
+        yield finding_of("uncounted", host, duration=summary.uncounted)
     if summary.unpriced:
-        yield _finding("unpriced", host, duration=summary.unpriced)
+        yield finding_of("unpriced", host, duration=summary.unpriced)
     for each in host.record.adjustments:
         if each.posted is None:
-            yield _finding("waiting", host, amount=each.amount, text=f"{each.number}: {each.reason}")
+            yield finding_of("waiting", host, amount=each.amount, text=f"{each.number}: {each.reason}")
     if len(host.names) > 1:
         labels = ", ".join("/".join(filter(None, name)) for name in host.names)
-        yield _finding("relabeled", host, text=labels)
+        yield finding_of("relabeled", host, text=labels)
     if host.resolution:
         seconds = host.resolution // NANOSECONDS_PER_SECOND
-        yield _finding("downsampled", host, text=f"one sample each {seconds} s in some hours")
+        yield finding_of("downsampled", host, text=f"one sample each {seconds} s in some hours")
 
 
 def _truncated(hosts: Iterable[HostMonth]) -> Iterator[HostFinding]:
@@ -481,11 +496,12 @@ def _truncated(hosts: Iterable[HostMonth]) -> Iterator[HostFinding]:
     by_location = {host.location: host for host in hosts}
     for location, host in by_location.items():
         if host.complete_from is not None:
-            duration = host.complete_from - _bounds(host)[0]
+            duration = host.complete_from - bounds(host)[0]
             yield HostFinding("truncated", "", location, location, duration, instant=host.complete_from)
 
 
-def _bounds(host: HostMonth) -> tuple[Instant, Instant]:
+def bounds(host: HostMonth) -> tuple[Instant, Instant]:
+    """The first instant of a host's month, and the first after it."""
     return Period.named(host.record.month).bounds(ZoneInfo(host.zone))
 
 
@@ -504,22 +520,22 @@ def _shared_gpus(summaries: Sequence[HostSummary]) -> Iterator[HostFinding]:
         )
         for later in rest:
             pair = earlier.record.ledger, later.record.ledger
-            overlaps[pair] = max(overlaps.get(pair, 0), _overlap(earlier, later, gpu))
+            overlaps[pair] = max(overlaps.get(pair, 0), overlap_of(earlier, later, gpu))
             earlier = max(earlier, later, key=lambda host: (host.gpus[gpu][1], host.last or 0))
     for (one, other), overlap in overlaps.items():
         host, text = hosts[one], hosts[other].name
         if overlap >= UNMETERED_FROM:
-            yield _finding("overlap", host, duration=overlap, text=text)
+            yield finding_of("overlap", host, duration=overlap, text=text)
         else:
-            yield _finding("replaced", host, instant=host.last, text=text)
+            yield finding_of("replaced", host, instant=host.last, text=text)
 
 
-def _overlap(one: HostMonth, other: HostMonth, gpu: str) -> Nanoseconds:
+def overlap_of(one: HostMonth, other: HostMonth, gpu: str) -> Nanoseconds:
     """Time in which two ledgers may both have metered a GPU.
 
     On a day on which one ends with a GPU and another begins, the GPU was moved or its ledger replaced.
     """
-    start, end = _bounds(one)
+    start, end = bounds(one)
     starts = [host.first for host in (one, other) if host.first is not None]
     ends = [host.last for host in (one, other) if host.last is not None]
     overlap = max(0, min([*ends, end]) - max([*starts, start]))
@@ -527,16 +543,17 @@ def _overlap(one: HostMonth, other: HostMonth, gpu: str) -> Nanoseconds:
     last = min(one.gpus[gpu][1], other.gpus[gpu][1])
     within_a_day = one.gpus[gpu] == other.gpus[gpu] and first == last
     if first < last or within_a_day:
-        days = Period.between(_date(first), _date(last)).bounds(ZoneInfo(one.zone))
+        days = Period.between(date_of(first), date_of(last)).bounds(ZoneInfo(one.zone))
         return min(overlap, days[1] - days[0])
     return 0
 
 
-def _date(number: int) -> date:
+def date_of(number: int) -> date:
+    """A day from its number, 20261130."""
     return date(number // 10_000, number // 100 % 100, number % 100)
 
 
-def _finding(
+def finding_of(
     kind: FindingKind,
     host: HostMonth,
     *,
@@ -545,6 +562,7 @@ def _finding(
     instant: Instant | None = None,
     text: str = "",
 ) -> HostFinding:
+    """A finding on a host; `HostFinding` says what the values are."""
     return HostFinding(kind, host.record.ledger, host.name, host.location, duration, amount, instant, text)
 
 

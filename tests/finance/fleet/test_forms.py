@@ -119,7 +119,7 @@ def test_json_has_hosts_and_what_is_missing() -> None:
     fleet = combine([*thirds, replace(thirds[0], location="old.db")], LATER)
     document = json.loads(as_json(fleet, products(fleet)))
 
-    assert list(document)[:10] == [
+    assert list(document)[:11] == [
         "report",
         "month",
         "to_date",
@@ -128,6 +128,7 @@ def test_json_has_hosts_and_what_is_missing() -> None:
         "ledgers_without_the_month",
         "incomplete_hosts",
         "apportioned_hosts",
+        "until_end",
         "missing",
         "hosts",
     ]

@@ -174,7 +174,7 @@ def test_a_month_by_anything_is_the_plan(story: Story, month: str, by: str) -> N
 
 
 def test_what_is_missing_is_named(story: Story) -> None:
-    """Dead nodes, the lost cluster, days without a price, the replaced ledger and the copy, by month."""
+    """Dead nodes, the lost cluster, days without a price, a ledger with a successor, a copy, by month."""
     missing = {
         month: sorted((each["kind"], each["host"], each["hours"]) for each in story.month(month)["missing"])
         for month in MONTHS
@@ -187,8 +187,7 @@ def test_what_is_missing_is_named(story: Story) -> None:
     ]
     assert missing[MONTHS[1]] == [
         ("copy", "copies/gpu-2", None),
-        ("replaced", "gpu-4-old", None),
-        ("silent", "gpu-4-old", 24 * 24.0),
+        ("ended", "gpu-4-old", None),
         ("silent", "spot-2", 744.0 - 4 * 24 - 3),
         ("silent", "spot-3", 744.0 - 20 * 24 - 3),
         ("silent", "west/west-1", 20 * 24.0),
