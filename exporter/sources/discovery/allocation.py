@@ -4,6 +4,7 @@ import math
 from collections.abc import Collection, Iterable, Iterator, Mapping
 from dataclasses import field
 
+from exporter.cost.money import split
 from exporter.frozen import dataclass
 from exporter.readings import GpuProcess, GpuReading, Holder, ServerKey
 from exporter.sources.discovery.naming import UNSEEN, NamedServer, stood_for
@@ -99,22 +100,16 @@ def _divided(
         for client, other in attributed
         if other.instance == process.instance and _is_client(client.group, server.group)
     ]
-    weights = [other.memory_bytes for _, other in clients]
-    known = [weight for weight in weights if weight is not None]
-    if len(known) < len(weights) or not sum(known):
-        known = [1] * len(weights)
     if not clients:
         yield server, process
-    total, given = sum(known), 0
-    for (client, _), weight in zip(clients, known, strict=True):
-        memory, sm = process.memory_bytes, process.sm_ratio
-        upper = given + weight
-        part = None if memory is None else memory * upper // total - memory * given // total
-        yield (
-            client,
-            process._replace(memory_bytes=part, sm_ratio=None if sm is None else sm * weight / total),
-        )
-        given = upper
+        return
+    weights = {number: other.memory_bytes or 0 for number, (_, other) in enumerate(clients)}
+    if any(other.memory_bytes is None for _, other in clients) or not any(weights.values()):
+        weights = dict.fromkeys(weights, 1)
+    memory = {} if process.memory_bytes is None else split(process.memory_bytes, weights)[0]
+    for number, weight in weights.items():
+        sm = None if process.sm_ratio is None else process.sm_ratio * weight / sum(weights.values())
+        yield clients[number][0], process._replace(memory_bytes=memory.get(number), sm_ratio=sm)
 
 
 def _is_client(group: ProcessGroup | None, between: ProcessGroup | None) -> bool:

@@ -43,8 +43,8 @@ METRICS_PATH: Final = "/metrics"
 _PATH: Final = re.compile(r"/[!-~]{0,1023}")
 """What may follow a port: no blank, nothing that is not printed."""
 
-Listening = Mapping[tuple[str, int], frozenset[str]]
-"""The ids of the groups that listen, at several addresses perhaps, by network and port."""
+Listening = frozenset[tuple[str, int, str]]
+"""Network, port and group of each server that listens."""
 
 CLAIMED: Final[Mapping[Claim, UnreadReason]] = {
     "taken": UnreadReason.PORT_TAKEN,
@@ -117,9 +117,10 @@ def _metrics_target(server: NamedServer, moment: ScanTime, listening: Listening)
     if configured is not None or api is None or api.reach != "loopback":
         router = None
     port = configured or _port(server, router or api)
-    listeners = listening.get((_network(server), port))
-    is_taken = server.group is not None and listeners is not None and server.group.id not in listeners
-    if is_taken and router is None:
+    there = {group for network, at, group in listening if (network, at) == (_network(server), port)}
+    is_taken = server.group is not None and bool(there) and server.group.id not in there
+    is_own = api is None and port == _port_of_a_rule(server)
+    if is_taken and not is_own and router is None:
         raise SkipServerError(UnreadReason.ADDRESS_TAKEN)
     hosts = _hosts(server, router or api, port)
     path = (server.rule and server.rule.metrics_path) or pod_annotations.path
@@ -454,16 +455,13 @@ def _listens(server: NamedServer) -> bool:
 
 def _listening(servers: Iterable[NamedServer]) -> Listening:
     """The groups that listen, by network and port."""
-    listening: dict[tuple[str, int], frozenset[str]] = {}
-    for server in servers:
-        api = server.api
-        if server.group is None or api is None or not api.network:
-            continue
-        for port in (api.metrics_port, api.port):
-            if port is not None:
-                there = listening.get((api.network, port), frozenset())
-                listening[api.network, port] = there | {server.group.id}
-    return listening
+    return frozenset(
+        (api.network, port, server.group.id)
+        for server in servers
+        if server.group is not None and (api := server.group.server) is not None and api.network
+        for port in (api.metrics_port, api.port)
+        if port is not None
+    )
 
 
 def _address(

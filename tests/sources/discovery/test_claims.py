@@ -8,7 +8,7 @@ from exporter.engines.launch import Launch
 from exporter.frozen import replace
 from exporter.readings import LABEL_CHARACTERS
 from exporter.sources.kubernetes import Container, PodAnnotations
-from exporter.sources.processes import ProcessGroup
+from exporter.sources.processes import ProcessGroup, Sockets
 from exporter.sources.processes.proc import ListeningSocket
 from tests.sources.discovery.builders import (
     CONTAINERS,
@@ -316,6 +316,22 @@ def test_a_port_that_another_server_holds_is_not_read_for_this_one() -> None:
 
     assert urls(result) == {"http://127.0.0.1:9000/metrics": "/vllm:9000"}
     assert skipped(result)[0] == "address_taken"
+
+
+def test_one_port_at_two_addresses_is_read_at_both() -> None:
+    """A server, and a program that an entry names, beside another user's server at another address."""
+    theirs = serving(8, 18000, user=1001, hosts=("127.0.0.2",))
+    here = (ListeningSocket("127.0.0.1", 18000, 7, 1000),)
+    program = group(7, user=1000, sockets=Sockets(HOST, own=True, on_host=True, listening=here, of_user=here))
+
+    for mine in (serving(7), program):
+        result = look(
+            (gpu(0, 7), gpu(1, 8)), (mine, theirs), rules=(rule("chat", user="1000", uid=1000, port=18000),)
+        )
+        assert urls(result) == {
+            "http://127.0.0.1:18000/metrics": "/chat",
+            "http://127.0.0.2:18000/metrics": "/vllm:18000",
+        }
 
 
 def test_a_users_own_cgroups_are_no_pods() -> None:

@@ -294,8 +294,8 @@ def test_memory_that_is_not_known_divides_what_mps_uses_equally() -> None:
     card = gpu(0, GpuProcess(3, 3), GpuProcess(7), GpuProcess(8, 10))
 
     assert used(look((card,), (group(3, name=MPS), *clients))) == {
-        "unmatched:a": (1, None),
-        "unmatched:b": (12, None),
+        "unmatched:a": (2, None),
+        "unmatched:b": (11, None),
     }
 
 
