@@ -102,14 +102,17 @@ def _notes(
                 f"{hours_text(unseen)} GPU-hours, {dollars_text(money)} dollars, are of GPUs that were never "
                 "listed (unseen)"
             )
-        covered = hours_text(sum(sums.covered.values()) - uncounted)
+        metered = sum(sums.covered.values()) - uncounted
+        covered, passed = hours_text(metered), sum(sums.gpu_held.values())
+        unobserved = metered * sums.unobserved() // passed if passed else 0
+        of_them = f", {hours_text(unobserved)} of them unobserved" if unobserved else ""
         if not record.ledger:
-            yield f"{covered} host-hours are metered"
+            yield f"{covered} host-hours are metered{of_them}"
             return
         period = Period.named(record.month)
         start, end = period.bounds(zone)
         whole = "the whole month" if period.months == (period.name,) else period.name
-        yield f"{covered} of the {hours_text(end - start)} hours of {whole} are metered"
+        yield f"{covered} of the {hours_text(end - start)} hours of {whole} are metered{of_them}"
 
 
 def _correction(adjustment: Adjustment) -> str:

@@ -97,6 +97,15 @@ class HistorySums:
         """Time of owned GPUs before they were in service: nothing is owed for it though the host was up."""
         return sum(max(0, time - self.gpu_down.get(gpu, 0)) for gpu, time in self.gpu_unowed.items())
 
+    def host_down(self) -> Nanoseconds:
+        """GPU time for which nothing is owed because the host was down."""
+        return sum(min(time, self.gpu_down.get(gpu, 0)) for gpu, time in self.gpu_unowed.items())
+
+    def unobserved(self) -> Nanoseconds:
+        """GPU time that no daemon watched, whether it is charged or the host was down."""
+        charged = (time for owner_phase, time in self.held.items() if owner_phase.phase == "unobserved")
+        return sum(charged) + self.host_down()
+
     def gpu_owed(self) -> dict[Gpu, Nanoseconds]:
         """GPU time that is owed, by GPU."""
         return {gpu: time - self.gpu_unowed.get(gpu, 0) for gpu, time in self.gpu_held.items()}

@@ -51,7 +51,9 @@ PART_WORDS: Final[Mapping[Kind, str]] = {
     "beyond": "billed beyond the length of the month",
 }
 
-TIME: Final[frozenset[Kind]] = frozenset({"not_metered", "uncovered", "beyond", "not_billed", "unpriced"})
+TIME: Final[frozenset[Kind]] = frozenset(
+    {"not_metered", "uncovered", "beyond", "not_billed", "unpriced", "unobserved"}
+)
 PRICE: Final[frozenset[Kind]] = frozenset({"price", "price_catalogue", "price_estimate"})
 
 UNBILLED: Final = "hosts without a row of the bill"

@@ -42,6 +42,7 @@ FindingKind = Literal[
     "unmetered",
     "uncounted",
     "unpriced",
+    "unobserved",
     "waiting",
     "overlap",
     "replaced",
@@ -63,6 +64,7 @@ nothing tells when.
 unmetered: no tick covers `duration` of the time in which the host reported.
 uncounted: for `duration` the number or the price of the host's GPUs was not known.
 unpriced: `duration` is GPU time without a price.
+unobserved: `duration` was metered after the fact: the daemon or the host was down.
 waiting: an adjustment of `amount` waits for the daemon.
 overlap: for `duration`, another ledger metered the same GPU.
 replaced: a later ledger meters its GPUs.
@@ -170,14 +172,15 @@ class HostSummary:
     """A host in the fleet's month. `host` has its cells and adjustments, and no sums.
 
     `covered` is wall time of ticks and gaps, without the `uncounted` time of a GPU host whose GPUs were not
-    known by number or price. `gpu_time` the GPU time that is owed, `unpriced` the GPU time
-    that waits for a price. `unpriced_by_owner` is that by product and team; `None` without finer sums.
-    `tokens_by_owner` are tokens so; `None` where they are apportioned too.
+    known by number or price; `unobserved` is the part of it that nobody watched. `gpu_time` is the GPU time
+    that is owed, `unpriced` the GPU time that waits for a price. `unpriced_by_owner` is that by product and
+    team; `None` without finer sums. `tokens_by_owner` are tokens so; `None` where they are apportioned too.
     """
 
     host: HostMonth
     covered: Nanoseconds = 0
     uncounted: Nanoseconds = 0
+    unobserved: Nanoseconds = 0
     gpu_time: Nanoseconds = 0
     unpriced: Nanoseconds = 0
     unpriced_by_owner: Mapping[tuple[str, str], Nanoseconds] | None = None
@@ -421,11 +424,14 @@ def _summary(host: HostMonth) -> HostSummary:
     sums = host.record.sums or HistorySums()
     by_owner = unpriced_by_owner(host)
     uncounted = sums.uncounted()
-    covered = sum(sums.covered.values()) if host.record.sums is not None else host.covered
+    passed = sum(sums.gpu_held.values())
+    wall = sum(sums.covered.values()) if host.record.sums is not None else host.covered
+    covered = max(0, wall - uncounted)
     return HostSummary(
         host=replace(host, record=replace(host.record, sums=None, days={})),
-        covered=max(0, covered - uncounted),
+        covered=covered,
         uncounted=uncounted,
+        unobserved=covered * sums.unobserved() // passed if passed else 0,
         gpu_time=sum(sums.held.values()),
         unpriced=sum((by_owner or {}).values()),
         unpriced_by_owner=by_owner,
@@ -480,6 +486,8 @@ def _missing(summary: HostSummary, now: Instant) -> Iterator[HostFinding]:
         yield finding_of("uncounted", host, duration=summary.uncounted)
     if summary.unpriced:
         yield finding_of("unpriced", host, duration=summary.unpriced)
+    if summary.unobserved >= UNMETERED_FROM:
+        yield finding_of("unobserved", host, duration=summary.unobserved)
     for each in host.record.adjustments:
         if each.posted is None:
             yield finding_of("waiting", host, amount=each.amount, text=f"{each.number}: {each.reason}")

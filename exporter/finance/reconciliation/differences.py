@@ -28,6 +28,7 @@ class Book:
 
     `length` is how much of it has passed, `metered` how much of that is in the books; of `metered`,
     `unobserved` is what nobody watched, as far as GPU time tells, and `unpriced` what has no price yet.
+    `down` is the part of `unobserved` for which nothing is owed, as the host was taken for down.
     `money`, by price basis, and `owners` are of the components that are compared; `others` are the others.
     `adjusted` is what posted adjustments add.
     """
@@ -41,6 +42,7 @@ class Book:
     owners: dict[ProductTeam, Picodollars] = field(default_factory=dict)
     others: dict[str, Picodollars] = field(default_factory=dict)
     adjusted: Picodollars = 0
+    down: Nanoseconds = 0
 
     @property
     def compared(self) -> Picodollars:
@@ -53,6 +55,7 @@ class Book:
         self.metered += other.metered
         self.unobserved += other.unobserved
         self.unpriced += other.unpriced
+        self.down += other.down
         self.adjusted += other.adjusted
         for basis, amount in other.money.items():
             self.money[basis] = self.money.get(basis, 0) + amount
@@ -128,10 +131,8 @@ def book_of(
     gpu_time = sum(sums.gpu_held.values())
     book = Book(name, max(passed, metered), metered)
     if gpu_time:
-        # Time that is not owed passed while the host was down or asleep: nobody watched it either.
-        observed = sum(time for owner_phase, time in sums.held.items() if owner_phase.phase != "unobserved")
-        unobserved = max(0, gpu_time - observed)
-        book.unobserved = min(metered, metered * unobserved // gpu_time)
+        book.unobserved = min(metered, metered * sums.unobserved() // gpu_time)
+        book.down = min(metered, metered * sums.host_down() // gpu_time)
         book.unpriced = min(metered, metered * sum(sums.waiting().values()) // gpu_time)
     for (owner, component, basis), amount in sums.server_cost.items():
         if component in components:
@@ -149,6 +150,7 @@ Named = Literal[
     "beyond",
     "not_billed",
     "unpriced",
+    "unobserved",
     "price",
     "price_catalogue",
     "price_estimate",
@@ -267,11 +269,13 @@ def _by_time(book: Book, cost: Picodollars, time: Nanoseconds, *, common_hours: 
     not_billed = max(0, counted - time)
     if common_hours:
         unpriced = min(unpriced, counted - not_billed)
+    billed_as_up = min(max(0, counted - (book.metered - book.down)), counted - unpriced)
     pieces: list[tuple[Kind, Nanoseconds]] = [
         ("uncovered" if book.metered else "not_metered", uncovered),
         ("beyond", not_in_ledger - uncovered),
         ("not_billed", 0 if common_hours else -not_billed),
         ("unpriced", unpriced),
+        ("unobserved", billed_as_up),
     ]
     parts = []
     passed = assigned = 0
@@ -280,7 +284,7 @@ def _by_time(book: Book, cost: Picodollars, time: Nanoseconds, *, common_hours: 
         worth = cost * passed // time - assigned
         assigned += worth
         parts.append(Difference(kind, worth, abs(length)))
-    priced = counted - unpriced
+    priced = counted - unpriced - billed_as_up
     posted = book.compared
     if common_hours and not_billed:
         in_books_alone = posted * not_billed // priced
@@ -314,20 +318,22 @@ def _by_hour_of_the_books(book: Book, tally: InvoiceSums) -> list[Difference]:
     if book.metered == 0:
         return [Difference("not_metered", usage - book.compared, billed)]
     left = max(0, usage - book.compared)
-    missing, priced = max(0, billed - book.metered), book.metered - book.unpriced
-    if priced == 0:
-        uncovered = left * missing // (missing + book.unpriced)
-        return [
-            Difference("uncovered", uncovered, missing),
-            Difference("unpriced", left - uncovered, book.unpriced),
-        ]
+    times: dict[Kind, Nanoseconds] = {
+        "uncovered": max(0, billed - book.metered),
+        "unpriced": book.unpriced,
+        "unobserved": book.down,
+    }
+    priced = book.metered - book.unpriced - book.down
+    if priced <= 0:
+        worths, _carry = split(left, times) if any(times.values()) else ({}, 0)
+        return [Difference(kind, worth, times[kind]) for kind, worth in worths.items()]
     parts: list[Difference] = []
-    missing_times: tuple[tuple[Kind, Nanoseconds], ...] = (
-        ("uncovered", missing),
-        ("unpriced", book.unpriced),
-    )
-    for kind, time in missing_times:
+    for kind, time in times.items():
         worth = min(left, book.compared * time // priced)
         left -= worth
         parts.append(Difference(kind, worth, worth * priced // book.compared if book.compared else time))
+    # Of time that nobody watched the books charge what the bill may not.
+    worth = min(max(0, book.compared - usage), book.compared * (book.unobserved - book.down) // priced)
+    if worth:
+        parts.append(Difference("unobserved", -worth, worth * priced // book.compared))
     return parts

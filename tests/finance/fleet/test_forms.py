@@ -149,6 +149,7 @@ def test_json_has_hosts_and_what_is_missing() -> None:
         "dollars": 3.34,
         "picodollars": 3_333_333_333_333,
         "metered_hours": 744.0,
+        "unobserved_hours": 0.0,
         "gpu_hours": 744.0,
         "unpriced_gpu_hours": 0.0,
         "missing": ["copy"],

@@ -145,6 +145,7 @@ def test_time_of_a_night_that_is_not_owed_is_nobodys_mistake() -> None:
         held={OwnerPhase(CostOwner("chat", "assistants", "", "s", "m"), "decode"): 12 * HOUR},
         gpu_held={Gpu("GPU-0", "H100"): DAY},
         gpu_unowed={Gpu("GPU-0", "H100"): 12 * HOUR},
+        gpu_down={Gpu("GPU-0", "H100"): 12 * HOUR},
         server_cost={(ServerOwner("chat", "assistants", "", "s"), "rent", "configured"): 24 * DOLLAR},
         covered={(): DAY},
     )
@@ -153,6 +154,26 @@ def test_time_of_a_night_that_is_not_owed_is_nobodys_mistake() -> None:
 
     assert (night.metered, night.unobserved) == (DAY, 12 * HOUR)
     assert compare(night, timed(24, 12)).parts == ()
+
+
+@pytest.mark.parametrize(
+    ("bill", "expected"),
+    [
+        pytest.param(timed(48, 24), [("unobserved", 4.0, 2.0)], id="by time"),
+        pytest.param(timed(45, 22.5), [("unobserved", 1.0, 0.5)], id="by time, up for a part"),
+        pytest.param(untimed(48), [("unobserved", 4.0, 2.0)], id="by day"),
+        pytest.param(untimed(51), [("unobserved", 4.0, 2.0), ("unexplained", 3.0, None)], id="and more"),
+        pytest.param(untimed(42), [("unobserved", -2.0, 1.0)], id="charged in the books alone"),
+        pytest.param(untimed(39), [("unobserved", -2.0, 1.0), ("unexplained", -3.0, None)], id="and less"),
+    ],
+)
+def test_hours_that_nobody_watched_are_the_likely_cause_of_their_day(
+    bill: InvoiceSums, expected: list[tuple[str, float, float | None]]
+) -> None:
+    """24 h at 2 dollars, of which 2 h are not owed as the host was down, and 1 h is charged unwatched: 44."""
+    day = Book("2026-10-01", DAY, DAY, 3 * HOUR, money={"configured": 44 * DOLLAR}, down=2 * HOUR)
+
+    assert parts(compare(day, bill)) == expected
 
 
 def test_price_drift_is_over_the_time_that_both_have() -> None:
