@@ -8,11 +8,11 @@ from collections.abc import Mapping
 from dataclasses import field
 from typing import NamedTuple
 
+from exporter.advice import Saving
 from exporter.cost.policy import CostPolicy
 from exporter.cost.postings import CostOwner, LatencyPart, OwnerPhase
 from exporter.cost.projection import Projection, RecentUsage
 from exporter.cost.quotients import Basis, TokenKind
-from exporter.cost.savings import Saving
 from exporter.cost.service_level import Measure, ShareBounds
 from exporter.cost.state import State
 from exporter.frozen import dataclass
@@ -277,12 +277,23 @@ class ConfigRow:
 
 
 @dataclass(frozen=True, slots=True)
-class ProcessRow:
-    """The daemon's own footprint, sampled at the tick."""
+class StandardSample:
+    """One sample of a standard family."""
 
-    resident_memory_bytes: int
-    cpu_seconds: float
-    started: Instant
+    name: str
+    labels: tuple[tuple[str, str], ...]
+    value: float
+
+
+@dataclass(frozen=True, slots=True)
+class StandardFamily:
+    """One metric family of the daemon's own process, named by the client library of Prometheus."""
+
+    name: str
+    """Name of the family; a counter's is without `_total`."""
+    type: str
+    help: str
+    samples: tuple[StandardSample, ...]
 
 
 @dataclass(frozen=True, slots=True)
@@ -324,7 +335,8 @@ class Report:
     build: Build
     config: ConfigRow
     totals: CommittedTotals | None
-    process: ProcessRow | None = None
+    process: tuple[StandardFamily, ...] = ()
+    """Standard families of the daemon's own process."""
     rates: Mapping[CostOwner, float] = field(default_factory=dict)
     prices: tuple[ComponentPrice, ...] = ()
     quotients: tuple[Quotient, ...] = ()

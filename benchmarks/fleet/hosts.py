@@ -11,8 +11,9 @@ from dataclasses import dataclass
 from typing import Final
 
 from exporter.demo.daemon import DemoDaemon, replay
-from exporter.metrics.rendering import OPENMETRICS, Exposition, Variant
-from exporter.report import Build, ProcessRow
+from exporter.metrics.exposition import OPENMETRICS, Exposition, Variant
+from exporter.metrics.process import ProcessMetrics
+from exporter.report import Build, StandardFamily, StandardSample
 from exporter.units import NANOSECONDS_PER_SECOND
 
 PERIOD_SECONDS: Final = 30
@@ -63,23 +64,32 @@ class Moment:
         raise NotImplementedError
 
 
-class Footprint:
+class SteadyProcess(ProcessMetrics):
     """What a daemon says of itself: 50 MB, and CPU time that goes on."""
 
     def __init__(self, clock: Moment) -> None:
         self._clock = clock
         self._started = clock.wall()
 
-    def read(self) -> ProcessRow:
+    def read(self) -> tuple[StandardFamily, ...]:
         """A hundredth of a core."""
         seconds = (self._clock.wall() - self._started) / NANOSECONDS_PER_SECOND
-        return ProcessRow(50_000_000, 1 + seconds / 100, self._started)
+        values = {
+            "process_resident_memory_bytes": 5e7,
+            "process_start_time_seconds": self._started / NANOSECONDS_PER_SECOND,
+        }
+        gauges = (
+            StandardFamily(name, "gauge", name, (StandardSample(name, (), value),))
+            for name, value in values.items()
+        )
+        cpu = StandardSample("process_cpu_seconds_total", (), 1 + seconds / 100)
+        return *gauges, StandardFamily("process_cpu_seconds", "counter", "CPU time.", (cpu,))
 
 
 def demo(now: int) -> tuple[str, str]:
     """The demo's page at a moment, in nanoseconds, and a period later."""
     clock = Moment(now)
-    daemon = DemoDaemon(clock, Footprint(clock), BUILD)
+    daemon = DemoDaemon(clock, SteadyProcess(clock), BUILD)
     replay(daemon)
     exposition = Exposition(BUILD)
     pages = []

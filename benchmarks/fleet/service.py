@@ -7,7 +7,7 @@ from types import TracebackType
 from typing import Final, Self
 
 from benchmarks.fleet.hosts import Fleet
-from exporter.metrics.rendering import OPENMETRICS
+from exporter.metrics.exposition import OPENMETRICS
 
 HEAD: Final = f"HTTP/1.1 200 OK\r\nContent-Type: {OPENMETRICS.content_type}\r\n"
 

@@ -4,8 +4,9 @@ from collections.abc import Iterable
 from typing import Final
 
 from exporter.metrics import gpus, meter, money, servers, service_level
+from exporter.metrics.exposition import STALE_INTERVALS
 from exporter.metrics.metric import Metric
-from exporter.metrics.rendering import STALE_INTERVALS
+from exporter.metrics.process import ProcessMetrics
 from generators.tables import table
 
 LABELS: Final = {
@@ -94,13 +95,27 @@ _SUBJECTS: Final = (
 
 def documentation() -> str:
     """The page, in Markdown."""
-    sections = [_INTRODUCTION, *(_section(title, rows) for title, rows in _SUBJECTS), _labels()]
+    sections = [_INTRODUCTION, *(_section(title, rows) for title, rows in _SUBJECTS), _standard(), _labels()]
     return "\n".join(sections)
 
 
 def _section(title: str, metrics: Iterable[Metric]) -> str:
     rows = table(("metric", "type", "labels", "meaning"), list(map(_row, metrics)))
     return f"## {title}\n\n{rows}\n"
+
+
+def _standard() -> str:
+    """The families of the client library, as this process has them."""
+    rows = [
+        (
+            f"`{family.name}{'_total' if family.type == 'counter' else ''}`",
+            family.type,
+            family.help.rstrip("."),
+        )
+        for family in ProcessMetrics().read()
+    ]
+    introduction = "The Python client library of Prometheus names and reads these, once per tick."
+    return f"## The process\n\n{introduction}\n\n{table(('metric', 'type', 'meaning'), rows)}\n"
 
 
 def _row(metric: Metric) -> tuple[str, ...]:

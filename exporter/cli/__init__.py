@@ -1,9 +1,5 @@
 """The command line: flags and verbs, and the only wiring."""
 
-from exporter import imports
-
-imports.postpone()
-
-from exporter.cli.arguments import main  # noqa: E402 - what it imports is to be loaded late
+from exporter.cli.arguments import main
 
 __all__ = ["main"]

@@ -22,7 +22,7 @@ from exporter.units import NANOSECONDS_PER_HOUR, Instant
 if TYPE_CHECKING:
     from zoneinfo import ZoneInfo
 
-    from exporter.cost.savings import HostUsage
+    from exporter.advice import HostUsage
 
 HOURS_MIN: Final = 24
 HOURS_MAX: Final = 40 * 24
@@ -113,7 +113,7 @@ def run(options: argparse.Namespace) -> int:
 @with_exit_status
 def advise(options: AdviseOptions, clock: Clock | None = None) -> int:
     """Print savings; returns 0, 1 (no ledger can be read) or 2 (the configuration is wrong)."""
-    from exporter.cost.savings import SavingsPolicy, advice  # noqa: PLC0415 - the module is imported for its flags
+    from exporter.advice import SavingsPolicy, advice  # noqa: PLC0415 - the module is imported for its flags
     from exporter.finance.advice_report import AdviceReport, as_json, text  # noqa: PLC0415
 
     clock = clock or SystemClock()

@@ -25,7 +25,7 @@ from exporter.config import ConfigError
 from exporter.demo.banner import LOG, Site, banner, prometheus_configuration
 from exporter.demo.daemon import DemoDaemon, replay
 from exporter.frozen import replace
-from exporter.sources.footprint import Footprint
+from exporter.metrics.process import ProcessMetrics
 from exporter.web.access import Access
 from exporter.web.listener import ListenError, parse_address
 from exporter.web.server import WebServer
@@ -90,7 +90,7 @@ class _Demo:
         self._listen_address = listen_address
         self._live = False
         self._daemon: DemoDaemon = DemoDaemon(
-            clock, Footprint(), build(), self._published, folder=folder, seed=seed
+            clock, ProcessMetrics(), build(), self._published, folder=folder, seed=seed
         )
         self._web = WebServer(
             listen_address,

@@ -18,7 +18,7 @@ from exporter.frozen import dataclass, replace
 from exporter.units import NANOSECONDS_PER_HOUR, NANOSECONDS_PER_MINUTE, Instant
 
 if TYPE_CHECKING:
-    from exporter.cost.explanation import CostAccounts, ExplainedPeriod, Explanation
+    from exporter.advice.explanation import CostAccounts, ExplainedPeriod, Explanation
     from exporter.ledger.reader import LedgerReader
 
 HOURS_MAX: Final = 40 * 24
@@ -127,7 +127,7 @@ class ExplainOptions:
 @with_exit_status
 def explained(options: ExplainOptions, clock: Clock | None = None) -> int:
     """Print an explanation; returns 0, 1 (the ledger has no answer) or 2 (the configuration is wrong)."""
-    from exporter.cost.explanation import ExplanationError  # noqa: PLC0415 - the module is imported for its flags
+    from exporter.advice.explanation import ExplanationError  # noqa: PLC0415 - the module is imported for its flags
     from exporter.web import explanation as forms  # noqa: PLC0415
 
     session = LedgerSession.of(options.config_file, options.ledger_path)
@@ -145,8 +145,8 @@ def explained(options: ExplainOptions, clock: Clock | None = None) -> int:
 
 
 def _explanation(options: ExplainOptions, session: LedgerSession, clock: Clock) -> "Explanation":
+    from exporter.advice.explanation import explain  # noqa: PLC0415
     from exporter.config.settings import cost_policy  # noqa: PLC0415 - as in `explained`
-    from exporter.cost.explanation import explain  # noqa: PLC0415
     from exporter.sources.location import location_now  # noqa: PLC0415
 
     now = clock.wall()
@@ -171,7 +171,7 @@ def _accounts(ledger: "LedgerReader", hours: int, now: Instant) -> "tuple[CostAc
 
     Nothing finer is kept of hours that are over. Of a ledger without a whole hour the 60 minutes are all.
     """
-    from exporter.cost.explanation import CostAccounts, ExplainedPeriod, ExplanationError  # noqa: PLC0415
+    from exporter.advice.explanation import CostAccounts, ExplainedPeriod, ExplanationError  # noqa: PLC0415
 
     accounts = CostAccounts()
     totals = ledger.totals(now, ())

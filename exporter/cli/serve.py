@@ -5,6 +5,7 @@ import signal
 import threading
 from collections.abc import Callable, Sequence
 from contextlib import ExitStack, suppress
+from hashlib import sha256
 from pathlib import Path
 from typing import Final
 
@@ -18,10 +19,10 @@ from exporter.config import Config, ConfigError, load
 from exporter.config.load import contents
 from exporter.config.settings import cost_policy
 from exporter.frozen import dataclass, replace
-from exporter.hashes import sha256
 from exporter.ledger.boot import BootClaim
 from exporter.ledger.errors import LedgerError, LedgerLockedError
 from exporter.ledger.ledger import Ledger
+from exporter.metrics.process import ProcessMetrics
 from exporter.readings import MustRestartError, ServerKey
 from exporter.report import ConfigRow, Report
 from exporter.sampler.report_builder import ReportContext
@@ -30,7 +31,6 @@ from exporter.sampler.savings_review import SavingsReview
 from exporter.sources import machine
 from exporter.sources.discovery import discovery
 from exporter.sources.endpoints import EndpointSources, GatewaySources, configured_targets
-from exporter.sources.footprint import Footprint
 from exporter.sources.gather import Gatherer
 from exporter.sources.location import LocationPoller
 from exporter.sources.nvml.source import NvmlSource
@@ -216,7 +216,7 @@ class _Daemon:
                 self._gatherer,
                 self._nvml,
                 ledger,
-                Footprint(),
+                ProcessMetrics(),
                 self._plan(succeeded=self._succeeded),
                 self._prepare,
                 machine.identity(),

@@ -21,7 +21,7 @@ from exporter.units import NANOSECONDS_PER_HOUR, Instant
 if TYPE_CHECKING:
     from zoneinfo import ZoneInfo
 
-    from exporter.cost.savings import Release
+    from exporter.advice import Release
     from exporter.finance.what_if import Choice
     from exporter.finance.what_if.window import Hours
     from exporter.readings import ServerKey

@@ -2,6 +2,7 @@
 
 import os
 import stat
+from hashlib import sha256
 from pathlib import Path
 from typing import TypeVar
 from zoneinfo import ZoneInfo
@@ -20,7 +21,6 @@ from exporter.config.schema import Context, Table, correction
 from exporter.config.settings import DEFAULT_PRICES, Config
 from exporter.config.times import zone_named
 from exporter.frozen import replace
-from exporter.hashes import sha256
 from exporter.tariff.catalogue import CATALOGUE, Catalogue
 from exporter.tariff.price_file import MOST_BYTES, PriceFileError, price_file
 

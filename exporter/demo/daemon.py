@@ -15,12 +15,12 @@ from exporter.demo.host import SimulatedHost, SimulatedNvml, SimulatedServer
 from exporter.demo.timeline import FINE, STRIDE, Timeline, configurations
 from exporter.frozen import replace
 from exporter.ledger.ledger import Ledger
+from exporter.metrics.process import ProcessMetrics
 from exporter.readings import ServerKey, Source
 from exporter.report import Build, ConfigRow, Report
 from exporter.sampler.report_builder import ReportContext
 from exporter.sampler.sampler import Sampler, SamplerPlan
 from exporter.sampler.savings_review import SavingsReview
-from exporter.sources.footprint import Footprint
 from exporter.sources.gather import Gathered, read_source
 from exporter.units import NANOSECONDS_PER_DAY, NANOSECONDS_PER_MINUTE, Instant, Nanoseconds
 
@@ -106,7 +106,7 @@ class DemoDaemon:
     def __init__(
         self,
         real: Clock,
-        footprint: Footprint,
+        process: ProcessMetrics,
         build: Build,
         published: Callable[[], None] = lambda: None,
         *,
@@ -116,7 +116,7 @@ class DemoDaemon:
         self.timeline = Timeline.before(real.wall())
         self.clock = ReplayClock(real, self.timeline.begins, self.timeline.begins - BOOTED_BEFORE)
         self.folder = folder
-        self._footprint = footprint
+        self._process = process
         self._build = build
         self._published = published
         self._host = SimulatedHost(self.timeline, seed)
@@ -192,7 +192,7 @@ class DemoDaemon:
             self._gather,
             SimulatedNvml(self._host),
             self._ledger,
-            self._footprint,
+            self._process,
             self._plan,
             self._published,
             "demo",

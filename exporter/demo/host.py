@@ -2,6 +2,7 @@
 
 import math
 from functools import lru_cache
+from hashlib import blake2b
 from typing import Final
 
 from exporter.demo.timeline import RESTART_LASTS, Timeline
@@ -10,7 +11,6 @@ from exporter.engines.exposition import SeriesCache, read
 from exporter.engines.interpretation import interpret
 from exporter.engines.spec import latency_series
 from exporter.frozen import dataclass
-from exporter.hashes import blake2b
 from exporter.readings import (
     FailureReason,
     Gpu,

@@ -7,9 +7,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import field
 from typing import Any, Final
 
-from exporter.cost.policy import SavingKind
-from exporter.cost.saving_text import ESTIMATED, OBSTACLES, evidence, headline
-from exporter.cost.savings import (
+from exporter.advice import (
     BUSY_LIMIT,
     LEAST_HOURS,
     MEMORY_RESERVE,
@@ -22,6 +20,8 @@ from exporter.cost.savings import (
     LackReason,
     Saving,
 )
+from exporter.advice.saving_text import ESTIMATED, OBSTACLES, evidence, headline
+from exporter.cost.policy import SavingKind
 from exporter.finance.fleet.record import instant_text
 from exporter.frozen import dataclass
 from exporter.readings import printable

@@ -27,7 +27,7 @@ from dataclasses import field
 from fractions import Fraction
 from typing import Final, Literal, get_args
 
-from exporter.cost.explanation import HARDWARE
+from exporter.advice.explanation import HARDWARE
 from exporter.cost.postings import CostOwner, OwnerPhase
 from exporter.frozen import dataclass
 from exporter.ledger.history import HistorySums, MonthRecord

@@ -6,10 +6,10 @@ from functools import cache
 from pathlib import Path
 from typing import Final, Protocol, Self
 
+from exporter.advice import HostUsage, HourUsage, PricedGpu, Release, least_sure
+from exporter.advice.explanation import HARDWARE
 from exporter.cost.attribution import UNALLOCATED_KEY
-from exporter.cost.explanation import HARDWARE
 from exporter.cost.postings import CostOwner, OwnerPhase
-from exporter.cost.savings import HostUsage, HourUsage, PricedGpu, Release, least_sure
 from exporter.cost.state import GpuState, State
 from exporter.frozen import replace
 from exporter.ledger import contents, peak_memory

@@ -1,38 +1,26 @@
 """Metrics of the GPUs: identity, utilization, energy and holders."""
 
 import math
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterator
 from typing import Final
 
 from exporter.metrics.metric import (
     CHARGED,
     GPU,
-    Columns,
     Metric,
     Row,
     Rows,
-    columns,
     counter,
     gauge,
     gpu_labels,
-    of_part,
+    keyed,
     of_totals,
     single,
     single_of_totals,
 )
 from exporter.readings import GpuReading, ServerKey
-from exporter.report import CommittedTotals, Report, ShareRow
+from exporter.report import Report
 from exporter.units import joules, seconds
-
-
-@of_totals
-def _energy(totals: CommittedTotals) -> Columns:
-    return columns(totals.energy, gpu_labels, joules)
-
-
-@of_totals
-def _unpriced(totals: CommittedTotals) -> Columns:
-    return columns(totals.unpriced, gpu_labels, seconds)
 
 
 def _info(report: Report) -> Iterator[Row]:
@@ -62,18 +50,16 @@ def _read(value: Callable[[GpuReading], float | None]) -> Rows:
     return rows
 
 
-@of_part(lambda report: report.shares)
-def _allocated(shares: Iterable[ShareRow]) -> Iterator[Row]:
+def _allocated(report: Report) -> Iterator[Row]:
     allocated: dict[ServerKey, list[float]] = {}
-    for share in shares:
+    for share in report.shares:
         allocated.setdefault(share.key, []).append(share.share_ratio)
     for key, ratios in allocated.items():
         yield (key.namespace, key.server), math.fsum(ratios)
 
 
-@of_part(lambda report: report.shares)
-def _shares(shares: Iterable[ShareRow]) -> Iterator[Row]:
-    for share in shares:
+def _shares(report: Report) -> Iterator[Row]:
+    for share in report.shares:
         labels = (share.key.namespace, share.key.server, share.uuid, share.method)
         yield labels, share.share_ratio
 
@@ -84,7 +70,7 @@ ROWS: Final[tuple[Metric, ...]] = (
         GPU,
         "Energy measured at the GPU, monotonic across driver reloads. Absent for a GPU that reports neither "
         f"energy nor power. Also absent {CHARGED}.",
-        _energy,
+        of_totals(lambda totals: keyed(totals.energy, gpu_labels, joules)),
     ),
     counter(
         "inference_gpu_unpriced_seconds_total",
@@ -92,7 +78,7 @@ ROWS: Final[tuple[Metric, ...]] = (
         "GPU time without a price when it was metered, owned hardware from in_service on. It is charged "
         "once a price covers it; this counter does not decrease. Absent for a GPU that always had a price. "
         f"Also absent {CHARGED}.",
-        _unpriced,
+        of_totals(lambda totals: keyed(totals.unpriced, gpu_labels, seconds)),
     ),
     gauge(
         "inference_gpus_expected",

@@ -6,7 +6,6 @@ from typing import Final
 from exporter.metrics.metric import (
     CHARGED,
     Metric,
-    OfPart,
     Row,
     Rows,
     counter,
@@ -15,7 +14,7 @@ from exporter.metrics.metric import (
     single,
     single_of_totals,
 )
-from exporter.report import Build, CommittedTotals, ProcessRow, Report, SourceRow
+from exporter.report import Build, CommittedTotals, Report, SourceRow
 from exporter.units import dollars, seconds
 
 
@@ -42,26 +41,20 @@ def _source_errors(report: Report) -> Iterator[Row]:
             yield (source.source, reason), float(count)
 
 
-def _by_reason(counts: Iterable[tuple[str, int]]) -> Iterator[Row]:
+def _by_reason(counts: Callable[[Report], Iterable[tuple[str, int]]]) -> Rows:
     """A row of each reason."""
-    for reason, count in counts:
-        yield (reason,), float(count)
+    return lambda report: [((reason,), float(count)) for reason, count in counts(report)]
 
 
 def _persistent(totals: CommittedTotals) -> bool:
     return totals.persistent and totals.writable and not totals.fleeting and not totals.displaced
 
 
-def _of_process(value: Callable[[ProcessRow], float]) -> Rows:
-    """One row of the daemon's footprint; none where that could not be read."""
-    return single(lambda report: None if report.process is None else value(report.process))
-
-
 EXPORTER_INFO: Final = gauge(
     "inference_exporter_info",
     ("version", "revision", "python"),
     "Version of the exporter. Never absent.",
-    OfPart(lambda report: report.build, build_rows),
+    lambda report: build_rows(report.build),
     lasting=True,
 )
 
@@ -106,7 +99,7 @@ ROWS: Final[tuple[Metric, ...]] = (
         "Metrics omitted because of an error (raised), and rows omitted (duplicate, not_finite), in earlier "
         "reports since the start. The log names each the first time. Any value is a bug. Absent for a "
         "reason that has not occurred.",
-        OfPart(lambda report: report.exposition_errors, _by_reason),
+        _by_reason(lambda report: report.exposition_errors),
     ),
     gauge(
         "inference_ledger_residual_dollars",
@@ -148,7 +141,7 @@ ROWS: Final[tuple[Metric, ...]] = (
         "inference_config_info",
         ("hash",),
         "The configuration in force; hash is of the file, empty without one. Absent until the first tick.",
-        OfPart(lambda report: report.config.hash, lambda text: [((text,), 1.0)]),
+        lambda report: [((report.config.hash,), 1.0)],
         lasting=True,
     ),
     gauge(
@@ -181,26 +174,7 @@ ROWS: Final[tuple[Metric, ...]] = (
         "no_password, busy (too many passwords or pages at once), rate_limit, unknown_host (a browser that "
         "asked for another site's name), cross_site, plain_http. Reasons of reloads: reload_off and "
         "reload_rate. Absent until the first tick.",
-        OfPart(lambda report: report.web_refused, _by_reason),
+        _by_reason(lambda report: report.web_refused),
     ),
     EXPORTER_INFO,
-    gauge(
-        "process_resident_memory_bytes",
-        (),
-        "Resident memory of the exporter, sampled at the tick. Absent when it could not be read.",
-        _of_process(lambda process: process.resident_memory_bytes),
-    ),
-    counter(
-        "process_cpu_seconds_total",
-        (),
-        "CPU time of the exporter, sampled at the tick. Absent when it could not be read.",
-        _of_process(lambda process: process.cpu_seconds),
-    ),
-    gauge(
-        "process_start_time_seconds",
-        (),
-        "When the exporter started, since the epoch. Absent when it could not be read.",
-        _of_process(lambda process: seconds(process.started)),
-        lasting=True,
-    ),
 )

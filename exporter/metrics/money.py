@@ -1,6 +1,6 @@
 """Metrics of money: dollars accrued, rates, prices, cost per token, months and budgets."""
 
-from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from typing import Final
 
 from exporter.cost.money import add
@@ -10,24 +10,20 @@ from exporter.metrics.metric import (
     GPU,
     OWNER,
     OWNER_AND_MODEL,
-    Columns,
     Metric,
-    OfPart,
     Row,
     Rows,
-    columns,
     counter,
     gauge,
     gpu_labels,
-    of_part,
+    keyed,
     of_totals,
     optional_seconds,
     owner_labels,
     single,
 )
-from exporter.report import BudgetRow, CommittedTotals, Quotient, Report
-from exporter.tariff.hosted import HostedPrice
-from exporter.units import Instant, Picodollars, dollars, seconds
+from exporter.report import CommittedTotals, Report
+from exporter.units import Picodollars, dollars, seconds
 
 
 def _owners(totals: CommittedTotals) -> set[CostOwner]:
@@ -41,38 +37,14 @@ def _by_phase(
 ) -> Rows:
     """A row of each phase of every owner, 0 for a phase without postings."""
 
-    def rows(totals: CommittedTotals) -> Columns:
+    def rows(totals: CommittedTotals) -> Iterator[Row]:
         posted = sums(totals)
-
-        def labels() -> Iterator[tuple[str, ...]]:
-            every = (OwnerPhase(owner, phase) for owner in _owners(totals) for phase in PHASES)
-            for owner, phase in dict.fromkeys((*posted, *every)):
-                yield (*owner_labels(owner), phase)
-
-        keys = (*posted, *totals.cost, *totals.gpu_time, *totals.tokens, *totals.requests)
-        return Columns(keys, labels, [convert(amount) for amount in posted.values()])
+        every_phase = (OwnerPhase(owner, phase) for owner in _owners(totals) for phase in PHASES)
+        for owner_phase in dict.fromkeys((*posted, *every_phase)):
+            labels = (*owner_labels(owner_phase.owner), owner_phase.phase)
+            yield labels, convert(posted.get(owner_phase, 0))
 
     return of_totals(rows)
-
-
-@of_totals
-def _server_cost(totals: CommittedTotals) -> Columns:
-    return columns(totals.server_cost, lambda key: (*key[0], key[1]), dollars)
-
-
-@of_totals
-def _gpu_cost(totals: CommittedTotals) -> Columns:
-    return columns(totals.gpu_cost, lambda key: (*gpu_labels(key[0]), key[1]), dollars)
-
-
-@of_part(lambda report: report.rates)
-def _rates(rates: Mapping[CostOwner, float]) -> Columns:
-    return columns(rates, owner_labels, float)
-
-
-@of_part(lambda report: report.fleet_overheads)
-def _fleet_overheads(rates: Mapping[str, float]) -> Columns:
-    return columns(rates, lambda component: (component,), float)
 
 
 def _prices(report: Report) -> Iterator[Row]:
@@ -92,9 +64,8 @@ def _priced(report: Report) -> Iterator[Row]:
         yield gpu_labels(row.gpu), float(row.priced)
 
 
-@of_part(lambda report: report.quotients)
-def _quotients(quotients: Iterable[Quotient]) -> Iterator[Row]:
-    for quotient in quotients:
+def _quotients(report: Report) -> Iterator[Row]:
+    for quotient in report.quotients:
         labels = (*owner_labels(quotient.owner), quotient.kind, quotient.basis)
         yield labels, quotient.dollars_per_million_tokens
 
@@ -108,9 +79,8 @@ def _equivalents(report: Report) -> Iterator[Row]:
             yield (*owner_labels(owner), reference), dollars(amount)
 
 
-@of_part(lambda report: report.hosted)
-def _hosted_prices(hosted: Iterable[HostedPrice]) -> Iterator[Row]:
-    for offer in hosted:
+def _hosted_prices(report: Report) -> Iterator[Row]:
+    for offer in report.hosted:
         for kind, price in offer.by_kind().items():
             yield (offer.reference, kind), float(price)
 
@@ -149,10 +119,6 @@ def _months(totals: CommittedTotals) -> Iterator[Row]:
         yield labels, dollars(amount)
 
 
-def _by_month(instants: Mapping[str, Instant]) -> Columns:
-    return columns(instants, lambda month: (month,), seconds)
-
-
 def _price_change(report: Report) -> Iterator[Row]:
     if report.totals is None or report.projection is None:
         return
@@ -161,16 +127,15 @@ def _price_change(report: Report) -> Iterator[Row]:
         yield (report.projection.month.name,), ratio
 
 
-@of_part(lambda report: report.budgets)
-def _budgets(budgets: Iterable[BudgetRow]) -> Iterator[Row]:
-    for budget in budgets:
+def _budgets(report: Report) -> Iterator[Row]:
+    for budget in report.budgets:
         yield (budget.name, budget.product), budget.dollars
 
 
-@of_part(lambda report: report.budgets)
-def _budget_configured(budgets: Collection[BudgetRow]) -> Iterator[Row]:
-    if budgets:
-        yield (), float(any(budget.configured for budget in budgets))
+def _budget_configured(report: Report) -> float | None:
+    if not report.budgets:
+        return None
+    return float(any(budget.configured for budget in report.budgets))
 
 
 ROWS: Final[tuple[Metric, ...]] = (
@@ -187,14 +152,14 @@ ROWS: Final[tuple[Metric, ...]] = (
         (*OWNER, "component"),
         "The dollars of inference_cost_dollars_total by component. Absent for a component without postings. "
         f"Also absent {CHARGED}.",
-        _server_cost,
+        of_totals(lambda totals: keyed(totals.server_cost, lambda key: (*key[0], key[1]), dollars)),
     ),
     counter(
         "inference_gpu_cost_dollars_total",
         (*GPU, "component"),
         "The dollars of inference_cost_dollars_total by GPU and by component. Absent for a component "
         f"without postings: a GPU without a price has at most its overheads. Also absent {CHARGED}.",
-        _gpu_cost,
+        of_totals(lambda totals: keyed(totals.gpu_cost, lambda key: (*gpu_labels(key[0]), key[1]), dollars)),
     ),
     counter(
         "inference_gpu_seconds_total",
@@ -209,7 +174,7 @@ ROWS: Final[tuple[Metric, ...]] = (
         OWNER_AND_MODEL,
         "Current spend: prices in force, energy as a mean of 5 minutes. Excludes downtime; unpriced GPUs "
         "add only overheads. Absent for an owner without priced GPUs.",
-        _rates,
+        lambda report: keyed(report.rates, owner_labels, float),
     ),
     gauge(
         "inference_cost_at_first_price_dollars_per_hour",
@@ -223,7 +188,7 @@ ROWS: Final[tuple[Metric, ...]] = (
         ("component",),
         "Configured overheads of the whole fleet, in no host's totals: the fleet rules add them once. "
         "Absent when none is configured.",
-        _fleet_overheads,
+        lambda report: keyed(report.fleet_overheads, lambda component: (component,), float),
     ),
     gauge(
         "inference_gpu_price_dollars_per_hour",
@@ -314,7 +279,7 @@ ROWS: Final[tuple[Metric, ...]] = (
         ("month",),
         "When a month ends in the configured time zone. Absent for months that "
         "inference_month_to_date_dollars does not cover.",
-        OfPart(lambda report: report.month_ends, _by_month),
+        lambda report: keyed(report.month_ends, lambda month: (month,), seconds),
     ),
     gauge(
         "inference_month_projected_dollars",
@@ -332,7 +297,9 @@ ROWS: Final[tuple[Metric, ...]] = (
         "Start of metering of a month in this ledger: the month's start, or the first time in the ledger. A "
         "gap that was not charged is in inference_gap_uncharged_seconds_total. Absent for a month that "
         f"ended before. Also absent {CHARGED}.",
-        OfPart(lambda report: {} if report.totals is None else report.metered_since, _by_month),
+        lambda report: (
+            () if report.totals is None else keyed(report.metered_since, lambda month: (month,), seconds)
+        ),
     ),
     gauge(
         "inference_month_price_change_ratio",
@@ -354,6 +321,6 @@ ROWS: Final[tuple[Metric, ...]] = (
         (),
         "1: budgets from this host's configuration. 0: the default budget, which never pages. Absent only "
         "while the report is stale.",
-        _budget_configured,
+        single(_budget_configured),
     ),
 )

@@ -1,47 +1,29 @@
 """Metrics of the inference servers: identity, tokens, load and how they are read."""
 
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterator
 from typing import Final
 
 from exporter.cost.load import load_ratios
-from exporter.cost.postings import CostOwner
 from exporter.metrics.metric import (
     CHARGED,
     OWNER_AND_MODEL,
-    Columns,
     Metric,
     Row,
     Rows,
-    columns,
     counter,
     gauge,
-    of_part,
+    keyed,
     of_totals,
     owner_labels,
 )
-from exporter.readings import LoadReading, ServerKey, UnreadServer
+from exporter.readings import LoadReading, ServerKey
 from exporter.report import CommittedTotals, Report
 from exporter.units import seconds
 
 
 @of_totals
-def _tokens(totals: CommittedTotals) -> Columns:
-    return columns(totals.tokens, lambda key: (*owner_labels(key[0]), key[1]), float)
-
-
-@of_totals
-def _requests(totals: CommittedTotals) -> Columns:
-    return columns(totals.requests, owner_labels, float)
-
-
-@of_totals
-def _preemptions(totals: CommittedTotals) -> Columns:
-    return columns(totals.preemptions, owner_labels, float)
-
-
-@of_totals
-def _last_token(totals: CommittedTotals) -> Columns:
-    return columns(totals.last_token, owner_labels, seconds)
+def _tokens(totals: CommittedTotals) -> Iterator[Row]:
+    return keyed(totals.tokens, lambda key: (*owner_labels(key[0]), key[1]), float)
 
 
 def _info(report: Report) -> Iterator[Row]:
@@ -68,9 +50,8 @@ def _up(report: Report) -> Iterator[Row]:
         yield (*key, ""), 0.0
 
 
-@of_part(lambda report: report.unread)
-def _unread(unread: Iterable[UnreadServer]) -> Iterator[Row]:
-    for key, reason in sorted({(one.key, one.reason) for one in unread}):
+def _unread(report: Report) -> Iterator[Row]:
+    for key, reason in sorted({(unread.key, unread.reason) for unread in report.unread}):
         yield (*key, reason.value), 1.0
 
 
@@ -97,16 +78,6 @@ def _load_ratios(report: Report) -> Iterator[Row]:
             yield (*owner_labels(row.owner), limit), used
 
 
-@of_part(lambda report: report.headroom)
-def _headroom(rates: Mapping[CostOwner, float]) -> Columns:
-    return columns(rates, owner_labels, float)
-
-
-@of_part(lambda report: report.load_rates)
-def _load_dollars(rates: Mapping[CostOwner, float]) -> Columns:
-    return columns(rates, owner_labels, float)
-
-
 ROWS: Final[tuple[Metric, ...]] = (
     counter(
         "inference_tokens_total",
@@ -122,7 +93,7 @@ ROWS: Final[tuple[Metric, ...]] = (
         OWNER_AND_MODEL,
         "Requests finished, from the engine's own counters. Absent where the engine does not report them. "
         f"Also absent {CHARGED}.",
-        _requests,
+        of_totals(lambda totals: keyed(totals.requests, owner_labels, float)),
     ),
     counter(
         "inference_server_preemptions_total",
@@ -130,14 +101,14 @@ ROWS: Final[tuple[Metric, ...]] = (
         "Requests that gave up their KV cache for lack of it and are computed again, from the engine's own "
         "counters: time that is paid for twice. Absent where the engine does not report them. Also absent "
         f"{CHARGED}.",
-        _preemptions,
+        of_totals(lambda totals: keyed(totals.preemptions, owner_labels, float)),
     ),
     gauge(
         "inference_server_last_token_timestamp_seconds",
         OWNER_AND_MODEL,
         "When a token counter last increased: the end of that tick. Absent before the first token. Also "
         f"absent {CHARGED}.",
-        _last_token,
+        of_totals(lambda totals: keyed(totals.last_token, owner_labels, seconds)),
     ),
     gauge(
         "inference_server_info",
@@ -205,7 +176,7 @@ ROWS: Final[tuple[Metric, ...]] = (
         "Current busy spend times the load that the server could add: 1 minus the largest "
         "inference_server_load_ratio, 0 while requests wait. Not in the totals; idle spend comes on top. "
         "Absent without a load ratio, without priced GPUs, and while a GPU is not observed.",
-        _headroom,
+        lambda report: keyed(report.headroom, owner_labels, float),
     ),
     gauge(
         "inference_server_load_dollars_per_hour",
@@ -213,6 +184,6 @@ ROWS: Final[tuple[Metric, ...]] = (
         "Current spend times the load: the largest inference_server_load_ratio, 1 while requests wait. Over "
         "tokens per hour it is what a token would cost at full load: a linear extrapolation. Not in the "
         "totals. Absent without a load ratio and without priced GPUs.",
-        _load_dollars,
+        lambda report: keyed(report.load_rates, owner_labels, float),
     ),
 )

@@ -1,6 +1,6 @@
 """Metrics of service levels: observed latencies, shares within the objectives, and what tokens cost there."""
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 from typing import Final
 
 from exporter.metrics.metric import (
@@ -10,12 +10,11 @@ from exporter.metrics.metric import (
     Row,
     counter,
     gauge,
-    of_part,
     of_totals,
     owner_labels,
 )
 from exporter.readings import ServerKey, ServiceLevel
-from exporter.report import CommittedTotals, MetCostRow, MetRow, Report
+from exporter.report import CommittedTotals, Report
 
 
 @of_totals
@@ -32,17 +31,15 @@ def _met(totals: CommittedTotals) -> Iterator[Row]:
             yield (*owner_labels(owner), objective, basis, part), float(count)
 
 
-@of_part(lambda report: report.met)
-def _ratios(met: Iterable[MetRow]) -> Iterator[Row]:
-    for row in met:
+def _ratios(report: Report) -> Iterator[Row]:
+    for row in report.met:
         labels = (*owner_labels(row.owner), row.measure, row.basis)
         yield (*labels, "lower"), float(row.ratio.lower)
         yield (*labels, "upper"), float(row.ratio.upper)
 
 
-@of_part(lambda report: report.met_costs)
-def _costs(met_costs: Iterable[MetCostRow]) -> Iterator[Row]:
-    for row in met_costs:
+def _costs(report: Report) -> Iterator[Row]:
+    for row in report.met_costs:
         for bound, cost in (("lower", row.lower), ("upper", row.upper)):
             if cost is not None:
                 yield (*owner_labels(row.owner), bound), cost

@@ -7,10 +7,10 @@ import re
 import sys
 from array import array
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from hashlib import blake2b
 from itertools import chain, islice, repeat
 from typing import Final, Literal, TypeVar, overload
 
-from exporter.hashes import blake2b
 from exporter.readings.serving import CounterReading, Quantity
 from exporter.units import Instant
 

@@ -5,10 +5,10 @@ import re
 from collections import Counter
 from collections.abc import Iterable
 from functools import lru_cache
+from hashlib import blake2b
 from typing import Final
 
 from exporter.frozen import replace
-from exporter.hashes import blake2b
 from exporter.readings.serving import ServerKey, ServerReading
 
 LABEL_CHARACTERS: Final = 128

@@ -33,12 +33,12 @@ from exporter.report import (
     LoadRow,
     MetCostRow,
     MetRow,
-    ProcessRow,
     Quotient,
     Report,
     ShareRow,
     SourceRow,
     SplitRow,
+    StandardFamily,
     TickBasis,
 )
 from exporter.tariff.calendar import Month, month_before, month_of
@@ -79,7 +79,7 @@ def build_report(
     outcome: TickOutcome,
     totals: CommittedTotals | None,
     sources: Iterable[SourceRow],
-    process: ProcessRow | None,
+    process: tuple[StandardFamily, ...],
     previous: Report | None = None,
 ) -> Report:
     """Report of one tick, after the `previous` one; without committed totals it has no money yet."""

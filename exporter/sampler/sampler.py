@@ -13,6 +13,7 @@ from exporter.cost.intervals import rebooted
 from exporter.cost.state import State
 from exporter.frozen import dataclass, replace
 from exporter.ledger.ledger import Ledger
+from exporter.metrics.process import ProcessMetrics
 from exporter.readings import (
     Frame,
     GatewayReading,
@@ -29,7 +30,6 @@ from exporter.sampler.late_pricing import LatePricing
 from exporter.sampler.report_builder import ReportContext, build_report, months_served
 from exporter.sampler.source_health import Health
 from exporter.sources.discovery import Discovery
-from exporter.sources.footprint import Footprint
 from exporter.sources.gather import Gather, Gathered
 from exporter.sources.pci import DisplayDevices
 from exporter.sources.server import GatewaySource
@@ -71,7 +71,7 @@ class Sampler:
         gather: Gather,
         nvml: Source[tuple[GpuReading, ...]],
         ledger: Ledger,
-        footprint: Footprint,
+        process: ProcessMetrics,
         plan: SamplerPlan,
         published: Callable[[], None] = lambda: None,
         machine: str = "",
@@ -82,7 +82,7 @@ class Sampler:
         self._reader = FrameReader(clock, gather, nvml, discovery, displays=displays)
         self._nvml = nvml.name
         self._ledger = ledger
-        self._footprint = footprint
+        self._process = process
         self._plan = plan
         self._published = published
         self._machine = machine
@@ -201,7 +201,7 @@ class Sampler:
             outcome,
             totals,
             (*self._health.rows(), *plan.others),
-            self._footprint.read(),
+            self._process.read(),
             self._report,
         )
         self._changes.note_prices(plan.context.config, self._report, frame, policy.tariff)

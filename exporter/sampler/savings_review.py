@@ -6,9 +6,9 @@ from pathlib import Path
 from typing import Final
 
 from exporter import malloc
+from exporter.advice import LEAST_HOURS, SCHEDULE_HOURS, SavingsPolicy, advice
 from exporter.clock import Clock
 from exporter.config import Config
-from exporter.cost.savings import LEAST_HOURS, SCHEDULE_HOURS, SavingsPolicy, advice
 from exporter.ledger.errors import LedgerError
 from exporter.ledger.host_usage import HourReader, host_usage
 from exporter.report import HostSavings, Report, TickBasis

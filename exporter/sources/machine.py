@@ -1,10 +1,10 @@
 """Identity of this machine: by its firmware, else by its installation."""
 
 import re
+from hashlib import sha256
+from hmac import digest
 from pathlib import Path
 from typing import Final
-
-from exporter.hashes import digest, sha256
 
 PRODUCT_UUID: Final = "sys/class/dmi/id/product_uuid"
 """SMBIOS's UUID of the system, which root alone may read (drivers/firmware/dmi-id.c)."""

@@ -10,10 +10,10 @@ from collections.abc import Callable, Iterator
 from datetime import date
 from decimal import Decimal
 from fractions import Fraction
+from hashlib import sha256
 from typing import Final
 
 from exporter.frozen import dataclass
-from exporter.hashes import sha256
 from exporter.tariff.csv_tables import COLUMNS
 from exporter.tariff.instances import ALL_REGIONS, CLOUDS
 from exporter.units import NANOSECONDS_PER_DAY, Instant

@@ -5,7 +5,7 @@ from collections.abc import Iterator
 from dataclasses import asdict
 from typing import Any, Final
 
-from exporter.cost.explanation import (
+from exporter.advice.explanation import (
     YOURS,
     AllocatedPrice,
     CostAccounts,

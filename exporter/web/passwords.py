@@ -7,11 +7,12 @@ from collections import Counter
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from enum import Enum
+from hashlib import blake2b
+from hmac import compare_digest
 from threading import Event, Lock
 from typing import Final
 
 from exporter.config.problems import ConfigError, Problem
-from exporter.hashes import blake2b, compare_digest
 from exporter.web.listener import network
 
 MOST_WAITING: Final = 64

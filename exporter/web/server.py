@@ -11,7 +11,7 @@ from threading import BoundedSemaphore, Lock
 from typing import Final
 
 from exporter.clock import Clock
-from exporter.metrics.rendering import Exposition, is_stale, variant
+from exporter.metrics.exposition import Exposition, is_stale, variant
 from exporter.report import Build, Report
 from exporter.units import NANOSECONDS_PER_SECOND, Nanoseconds
 from exporter.web.access import Access, Hosts, is_of_another_site

@@ -5,11 +5,11 @@ from math import fsum, isfinite
 from typing import Final
 from zoneinfo import ZoneInfo
 
-from exporter.cost.explanation import HARDWARE
+from exporter.advice import Saving
+from exporter.advice.explanation import HARDWARE
 from exporter.cost.postings import BUSY_PHASES, UNALLOCATED, CostOwner
-from exporter.cost.savings import Saving
 from exporter.frozen import dataclass
-from exporter.metrics.rendering import is_stale
+from exporter.metrics.exposition import is_stale
 from exporter.readings import ServerKey, label
 from exporter.report import ComponentPrice, GpuRow, HostSavings, Hour, Report, SourceRow, Window
 from exporter.tariff.calendar import day_of

@@ -21,12 +21,12 @@ from exporter.ledger.boot import NO_BOOT, BootClaim
 from exporter.ledger.ledger import Ledger
 from exporter.ledger.reader import LedgerReader
 from exporter.ledger.schema import Connect
-from exporter.metrics.rendering import TEXT, Exposition, Variant
+from exporter.metrics.exposition import TEXT, Exposition, Variant
 from exporter.readings import UNKNOWN_LOCATION, GpuReading, HostLocation, Source
 from exporter.report import Build, ConfigRow, Report
 from exporter.sampler.report_builder import ReportContext
 from exporter.sampler.sampler import Sampler, SamplerPlan
-from tests.sampler.sampler_fixture import FakeEndpoint, FakeFootprint, FakeNvmlSource, inline
+from tests.sampler.sampler_fixture import FakeEndpoint, FakeNvmlSource, FakeProcessMetrics, inline
 
 SECOND = 10**9
 MINUTE = 60 * SECOND
@@ -116,7 +116,7 @@ class SimulatedHost:
             inline(self.clock),
             self.nvml,
             self.ledger,
-            FakeFootprint(),
+            FakeProcessMetrics(),
             self._plan(),
             machine="product:1",
         )

@@ -19,8 +19,12 @@ FOREIGN = {
     "kube_node_info": frozenset({"node"}),
     "kube_node_status_capacity": frozenset({"node", "resource", "unit"}),
     "up": frozenset[str](),
+    "process_cpu_seconds_total": frozenset[str](),
+    "process_resident_memory_bytes": frozenset[str](),
+    "process_start_time_seconds": frozenset[str](),
 }
-"""Of kube-state-metrics: the nodes, and those with GPUs; and what Prometheus says of each target."""
+"""Of kube-state-metrics: the nodes, and those with GPUs; what Prometheus says of each target, and what its
+client library of each process."""
 ALERTS = frozenset({"cluster", "product", "alertname", "alertstate", "severity"})
 """Labels of Prometheus's own series of alerts, as far as ours have them."""
 SENT_ON = {"inference:cluster_heartbeat_timestamp_seconds": frozenset({"cluster"})}

@@ -14,7 +14,7 @@ from exporter.demo.timeline import Timeline
 from exporter.report import Build, Report
 from exporter.units import NANOSECONDS_PER_HOUR, NANOSECONDS_PER_SECOND
 from tests.clocks import NOON, noon
-from tests.sampler.sampler_fixture import FakeFootprint
+from tests.sampler.sampler_fixture import FakeProcessMetrics
 
 BUILD: Final = Build("0", "", "3")
 LIVE: Final = 50
@@ -33,7 +33,7 @@ class DemoHistory:
 
 def demo_history(at: int = NOON, seed: int = 0, folder: Path | None = None) -> DemoHistory:
     """Replay it, with a ledger in a folder or in memory."""
-    daemon = DemoDaemon(noon(at), FakeFootprint(None), BUILD, folder=folder, seed=seed)
+    daemon = DemoDaemon(noon(at), FakeProcessMetrics(()), BUILD, folder=folder, seed=seed)
     replay(daemon)
     report = daemon.sampler.tick()
     daemon.close()
@@ -69,7 +69,7 @@ def logged_history() -> LoggedHistory:
         chat[report.wall // NANOSECONDS_PER_HOUR] = tokens
 
     with logged() as texts:
-        daemon = DemoDaemon(clock, FakeFootprint(None), BUILD, published)
+        daemon = DemoDaemon(clock, FakeProcessMetrics(()), BUILD, published)
         replay(daemon)
         replayed, logs = ticks[0], [text.getvalue().splitlines() for text in texts]
         report = daemon.sampler.tick()

@@ -15,7 +15,7 @@ from exporter.report import Report
 from exporter.units import NANOSECONDS_PER_DAY, NANOSECONDS_PER_SECOND, dollars
 from tests.clocks import NOON, noon
 from tests.demo.demo_history import BUILD, DemoHistory, LoggedHistory, demo_history
-from tests.sampler.sampler_fixture import FakeFootprint
+from tests.sampler.sampler_fixture import FakeProcessMetrics
 
 pytestmark = [pytest.mark.xdist_group("story"), pytest.mark.timeout(600)]  # a busy machine
 
@@ -213,7 +213,7 @@ def test_a_slow_replay_leaves_no_gap(monkeypatch: pytest.MonkeyPatch) -> None:
         walls.append((report.wall - daemon.timeline.now) / minute)
         clock.now = 5 * minute // 2
 
-    daemon = DemoDaemon(clock, FakeFootprint(None), BUILD, published)
+    daemon = DemoDaemon(clock, FakeProcessMetrics(()), BUILD, published)
     replay(daemon)
     report = daemon.sampler.tick()
 
@@ -251,5 +251,7 @@ def test_the_demo_takes_the_hosts_clock() -> None:
     before = SystemClock().wall()
 
     assert (
-        before <= DemoDaemon(SystemClock(), FakeFootprint(None), BUILD).timeline.now <= SystemClock().wall()
+        before
+        <= DemoDaemon(SystemClock(), FakeProcessMetrics(()), BUILD).timeline.now
+        <= SystemClock().wall()
     )

@@ -32,7 +32,7 @@ from exporter.demo.timeline import Timeline, day
 from exporter.report import Build, Report
 from exporter.web.server import WebServer
 from exporter.web.wording import timestamp
-from tests.sampler.sampler_fixture import FakeFootprint
+from tests.sampler.sampler_fixture import FakeProcessMetrics
 
 pytestmark = [pytest.mark.xdist_group("story"), pytest.mark.timeout(600)]  # a busy machine
 
@@ -63,7 +63,7 @@ class DemoRun:
 @pytest.fixture(scope="module")
 def demo(tmp_path_factory: pytest.TempPathFactory) -> DemoRun:
     folder = tmp_path_factory.mktemp("demo")
-    daemon = DemoDaemon(SystemClock(), FakeFootprint(None), BUILD, folder=folder)
+    daemon = DemoDaemon(SystemClock(), FakeProcessMetrics(()), BUILD, folder=folder)
     level = logging.getLogger().level
     logging.getLogger().setLevel(logging.INFO)
     try:

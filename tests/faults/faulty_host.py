@@ -37,7 +37,7 @@ from tests.faults import expected_totals
 from tests.faults.expected_totals import ALLOCATED, SECOND, UTILIZATION, WATTS, ExpectedCounts
 from tests.faults.fault_plan import GPUS, SERVERS, TICKS, Fault, blinds
 from tests.faults.vllm_server import COUNTERS, MODEL, VllmServer
-from tests.sampler.sampler_fixture import FakeFootprint
+from tests.sampler.sampler_fixture import FakeProcessMetrics
 
 INTERVAL: Final = 10 * SECOND
 PATIENCE: Final = 60.0
@@ -166,7 +166,7 @@ class FaultyHost:
             self.gatherer,
             self.nvml,
             self.ledger,
-            FakeFootprint(),
+            FakeProcessMetrics(),
             self._plan(),
             machine="product:1",
         )

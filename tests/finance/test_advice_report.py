@@ -4,9 +4,7 @@ import json
 from dataclasses import replace
 from typing import Any
 
-from exporter.cost.policy import SAVING_KINDS, IgnoredSaving, SavingKind
-from exporter.cost.saving_text import OBSTACLES
-from exporter.cost.savings import (
+from exporter.advice import (
     Advice,
     CheaperGpus,
     FewerGpus,
@@ -16,6 +14,8 @@ from exporter.cost.savings import (
     Rest,
     Saving,
 )
+from exporter.advice.saving_text import OBSTACLES
+from exporter.cost.policy import SAVING_KINDS, IgnoredSaving, SavingKind
 from exporter.finance.advice_report import (
     ASSUMES,
     CANNOT_JUDGE,
@@ -25,7 +25,7 @@ from exporter.finance.advice_report import (
     text,
 )
 from exporter.readings import ServerKey
-from tests.cost.savings_examples import ARCHIVE, CHAT, DOLLAR, FREE, HOUR, MONDAY
+from tests.advice.savings_examples import ARCHIVE, CHAT, DOLLAR, FREE, HOUR, MONDAY
 
 END = (MONDAY + 336) * HOUR
 

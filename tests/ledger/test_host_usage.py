@@ -7,9 +7,9 @@ from pathlib import Path
 
 import pytest
 
+from exporter.advice import HostUsage, PricedGpu
 from exporter.cost.page_marks import PageMarks
 from exporter.cost.postings import GpuTimePosting, MoneyPosting, OwnerPhase
-from exporter.cost.savings import HostUsage, PricedGpu
 from exporter.cost.state import EndpointState, GpuState, ServerState, State
 from exporter.ledger.errors import LedgerError
 from exporter.ledger.host_usage import HourReader, host_usage

@@ -2,7 +2,7 @@
 
 import pytest
 
-from exporter.metrics.rendering import OPENMETRICS, TEXT, Format, variant
+from exporter.metrics.exposition import OPENMETRICS, TEXT, Format, variant
 
 PROMETHEUS_2 = (
     "application/openmetrics-text;version=1.0.0,application/openmetrics-text;version=0.0.1;q=0.75,"

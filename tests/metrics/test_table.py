@@ -73,9 +73,6 @@ CONTRACT: dict[str, tuple[str, tuple[str, ...]]] = {
     "inference_server_gpus": ("gauge", ("namespace", "server")),
     "inference_server_gpu_share_ratio": ("gauge", ("namespace", "server", "uuid", "method")),
     "inference_gpu_unpriced_seconds_total": ("counter", G),
-    "process_resident_memory_bytes": ("gauge", ()),
-    "process_cpu_seconds_total": ("counter", ()),
-    "process_start_time_seconds": ("gauge", ()),
     "inference_last_tick_timestamp_seconds": ("gauge", ()),
     "inference_source_up": ("gauge", ("source",)),
     "inference_source_read_duration_seconds": ("gauge", ("source",)),
@@ -115,9 +112,6 @@ COUNTS = ("requests", "observations", "preemptions", "errors", "gpus", "running"
 GRAMMAR = re.compile(
     rf"inference(_[a-z]+)*_({'|'.join(UNITS + STATES + COUNTS)})(_total)?|inference(_[a-z]+)+_info"
 )
-PROCESS = {"process_resident_memory_bytes", "process_cpu_seconds_total", "process_start_time_seconds"}
-"""Names that every Prometheus client library uses for these three."""
-
 GATEWAY_API = re.compile(r"inference_(pool|model|objective|extension)_")
 OTHER_SCALES = re.compile(
     r"percent|milli(?!on)|micro|kilo|mega|_(ms|kb|mb|gb|mib|gib|usd|hours|minutes)(_|$)"
@@ -132,7 +126,6 @@ LASTING_GAUGES = {
     "inference_config_last_reload_timestamp_seconds",
     "inference_web_config_last_reload_success",
     "inference_exporter_info",
-    "process_start_time_seconds",
 }
 
 every_metric = pytest.mark.parametrize("metric", METRICS, ids=lambda metric: metric.name)
@@ -153,7 +146,7 @@ def test_names_stand_once() -> None:
 @every_metric
 def test_names_follow_the_grammar(metric: Metric) -> None:
     """A name says the thing, the quantity and the unit, in base units."""
-    assert metric.name in PROCESS or GRAMMAR.fullmatch(metric.name)
+    assert GRAMMAR.fullmatch(metric.name)
     assert OTHER_SCALES.search(metric.name) is None
     assert GATEWAY_API.match(metric.name) is None
 

@@ -13,11 +13,13 @@ import pytest
 from exporter.demo.banner import Site, facts
 from exporter.demo.daemon import DemoDaemon, replay
 from exporter.demo.timeline import Timeline
-from exporter.metrics.rendering import TEXT, Exposition, Variant
-from exporter.report import Build, ProcessRow, Report
+from exporter.metrics.exposition import TEXT, Exposition, Variant
+from exporter.metrics.process import ProcessMetrics
+from exporter.report import Build, Report, StandardFamily
 from exporter.units import NANOSECONDS_PER_DAY, NANOSECONDS_PER_SECOND
 from tests.clocks import noon
 from tests.rules.dashboard_queries import Check, Samples, queries_by_board, wrong
+from tests.standard_process import standard_process
 
 # replayed and evaluated once, not once by each process of `pytest -n`
 pytestmark = [pytest.mark.timeout(600), pytest.mark.xdist_group("demo day")]
@@ -88,11 +90,11 @@ EMPTY = {
 """What is empty, and why. The tests of the values have an answer for each of these."""
 
 
-class Footprint:
+class FakeProcess(ProcessMetrics):
     """A daemon that takes 50 MB and no time."""
 
-    def read(self) -> ProcessRow:
-        return ProcessRow(50_000_000, 1.0, (NOON - 86_400) * NANOSECONDS_PER_SECOND)
+    def read(self) -> tuple[StandardFamily, ...]:
+        return standard_process(memory_bytes=50_000_000, cpu_seconds=1, started=NOON - 86_400)
 
 
 def lines_of(page: str) -> Iterator[tuple[str, float]]:
@@ -129,7 +131,7 @@ def series() -> dict[str, str]:
         for name, value in lines_of(page):
             values.setdefault(name, ["_"] * MINUTES)[minute] = repr(value)
 
-    daemon = DemoDaemon(noon(), Footprint(), BUILD, published)
+    daemon = DemoDaemon(noon(), FakeProcess(), BUILD, published)
     replay(daemon, fine=NANOSECONDS_PER_DAY)
     daemon.sampler.tick()
     return {name: " ".join(minutes) for name, minutes in values.items()}

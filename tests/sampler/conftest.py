@@ -6,9 +6,9 @@ from exporter.sampler.sampler import Sampler
 from tests.clocks import ManualClock
 from tests.sampler.sampler_fixture import (
     FakeEndpoint,
-    FakeFootprint,
     FakeLedger,
     FakeNvmlSource,
+    FakeProcessMetrics,
     SamplerFixture,
     inline,
     plan,
@@ -23,5 +23,5 @@ def fixture() -> SamplerFixture:
         nvml,
         endpoint,
         ledger,
-        Sampler(clock, inline(clock), nvml, ledger, FakeFootprint(), plan(endpoint)),
+        Sampler(clock, inline(clock), nvml, ledger, FakeProcessMetrics(), plan(endpoint)),
     )

@@ -12,6 +12,7 @@ from exporter.cost.postings import Postings
 from exporter.cost.state import State
 from exporter.ledger.ledger import Ledger
 from exporter.ledger.unpriced_time import FIRST, Cursor, UnpricedBatch
+from exporter.metrics.process import ProcessMetrics
 from exporter.readings import (
     CounterReading,
     FailureReason,
@@ -23,19 +24,19 @@ from exporter.readings import (
     ServerKey,
     ServerReading,
 )
-from exporter.report import Build, CommittedTotals, ConfigRow, ProcessRow, Report
+from exporter.report import Build, CommittedTotals, ConfigRow, Report, StandardFamily
 from exporter.sampler.frame_reader import Endpoint
 from exporter.sampler.report_builder import ReportContext
 from exporter.sampler.sampler import Sampler, SamplerPlan
-from exporter.sources.footprint import Footprint
 from exporter.sources.gather import Gather, Gathered, read_source
 from exporter.tariff.tariff import Tariff
 from exporter.tariff.terms import Hardware, HardwareMatch, Overhead, Rented, RentPrice
 from exporter.units import NANOSECONDS_PER_SECOND
 from tests.clocks import START, ManualClock
+from tests.standard_process import standard_process
 
 TICK = 10 * NANOSECONDS_PER_SECOND
-PROCESS = ProcessRow(40_000_000, 1.5, START)
+PROCESS = standard_process(memory_bytes=40_000_000, cpu_seconds=1.5, started=START / 10**9)
 CHAT = ServerKey("", "chat")
 H100 = Gpu("GPU-0", "H100")
 
@@ -119,14 +120,14 @@ class FakeLedger(Ledger):
         return self.served
 
 
-class FakeFootprint(Footprint):
-    """Process of a known size, or of none."""
+class FakeProcessMetrics(ProcessMetrics):
+    """Process of a known size."""
 
-    def __init__(self, row: ProcessRow | None = PROCESS) -> None:
-        self._row = row
+    def __init__(self, families: tuple[StandardFamily, ...] = PROCESS) -> None:
+        self._families = families
 
-    def read(self) -> ProcessRow | None:
-        return self._row
+    def read(self) -> tuple[StandardFamily, ...]:
+        return self._families
 
 
 def inline(clock: Clock) -> Gather:

@@ -11,7 +11,7 @@ from exporter.ledger.ledger import Ledger
 from exporter.report import MonthKey, Report
 from exporter.sampler.sampler import Sampler
 from tests.clocks import START, ManualClock
-from tests.sampler.sampler_fixture import TICK, FakeEndpoint, FakeFootprint, FakeNvmlSource, inline, plan
+from tests.sampler.sampler_fixture import TICK, FakeEndpoint, FakeNvmlSource, FakeProcessMetrics, inline, plan
 
 DOLLAR = 10**12
 HOUR = 3600 * 10**9
@@ -32,7 +32,7 @@ class Host:
     def _sampler(self) -> Sampler:
         gather = inline(self.clock)
         return Sampler(
-            self.clock, gather, FakeNvmlSource(), self.ledger, FakeFootprint(), plan(self.endpoint)
+            self.clock, gather, FakeNvmlSource(), self.ledger, FakeProcessMetrics(), plan(self.endpoint)
         )
 
     def tick(self) -> Report:

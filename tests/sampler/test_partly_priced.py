@@ -14,7 +14,7 @@ from exporter.sampler.sampler import Sampler
 from exporter.tariff.tariff import Tariff
 from exporter.tariff.terms import Hardware, HardwareMatch, Rented, RentPrice
 from tests.clocks import START, ManualClock
-from tests.sampler.sampler_fixture import TICK, FakeEndpoint, FakeFootprint, FakeNvmlSource, inline, plan
+from tests.sampler.sampler_fixture import TICK, FakeEndpoint, FakeNvmlSource, FakeProcessMetrics, inline, plan
 
 L40S = Gpu("GPU-1", "L40S")
 MINUTE = 6 * TICK
@@ -50,7 +50,7 @@ class Daemon:
         self.ledger = Ledger.open(self.path, self.clock)
         gather = inline(self.clock)
         going = plan(self.endpoint, tariff=tariff, config=config)
-        self.sampler = Sampler(self.clock, gather, Two(), self.ledger, FakeFootprint(), going)
+        self.sampler = Sampler(self.clock, gather, Two(), self.ledger, FakeProcessMetrics(), going)
 
     def reload(self, tariff: Tariff, config: Config = SERVERS) -> None:
         self.sampler.set_plan(plan(self.endpoint, tariff=tariff, config=config))

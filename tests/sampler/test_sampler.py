@@ -21,7 +21,7 @@ from tests.sampler.sampler_fixture import (
     TARIFF,
     TICK,
     FakeEndpoint,
-    FakeFootprint,
+    FakeProcessMetrics,
     SamplerFixture,
     inline,
     plan,
@@ -281,7 +281,7 @@ def test_the_ledger_remembers_who_answered(fixture: SamplerFixture) -> None:
             inline(fixture.clock),
             fixture.nvml,
             fixture.ledger,
-            FakeFootprint(),
+            FakeProcessMetrics(),
             plan(*endpoints),
         )
         again.tick()
@@ -340,7 +340,7 @@ def test_a_rebooted_host_waits_for_its_clock_before_it_serves_money(fixture: Sam
         inline(fixture.clock),
         fixture.nvml,
         fixture.ledger,
-        FakeFootprint(),
+        FakeProcessMetrics(),
         plan(fixture.endpoint),
     )
 
@@ -369,7 +369,7 @@ def test_a_clock_that_is_never_set_is_taken_as_it_is_after_two_minutes(fixture: 
         inline(fixture.clock),
         fixture.nvml,
         fixture.ledger,
-        FakeFootprint(),
+        FakeProcessMetrics(),
         plan(fixture.endpoint),
     )
 

@@ -13,7 +13,14 @@ from exporter.readings import MustRestartError, Source
 from exporter.sampler.sampler import FAILING_MAX, Sampler
 from exporter.sources.gather import Gathered, read_source
 from tests.clocks import ManualClock
-from tests.sampler.sampler_fixture import TICK, FakeEndpoint, FakeFootprint, FakeLedger, FakeNvmlSource, plan
+from tests.sampler.sampler_fixture import (
+    TICK,
+    FakeEndpoint,
+    FakeLedger,
+    FakeNvmlSource,
+    FakeProcessMetrics,
+    plan,
+)
 
 FAILED = "tick failed"
 
@@ -36,7 +43,7 @@ class FailingGather:
 
 def sampler(clock: Clock, ledger: FakeLedger, *failures: Exception | None) -> Sampler:
     gather = FailingGather(clock, *failures)
-    return Sampler(clock, gather, FakeNvmlSource(), ledger, FakeFootprint(), plan(FakeEndpoint()))
+    return Sampler(clock, gather, FakeNvmlSource(), ledger, FakeProcessMetrics(), plan(FakeEndpoint()))
 
 
 def test_a_failed_tick_is_logged_once_and_the_next_charges_its_time(

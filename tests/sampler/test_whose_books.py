@@ -21,7 +21,7 @@ from exporter.tariff.tariff import Tariff
 from exporter.tariff.terms import Hardware, HardwareMatch, Rented, RentPrice
 from exporter.units import NANOSECONDS_PER_HOUR, PICODOLLARS_PER_DOLLAR
 from tests.clocks import START, ManualClock
-from tests.sampler.sampler_fixture import TICK, FakeFootprint
+from tests.sampler.sampler_fixture import TICK, FakeProcessMetrics
 
 CENT = PICODOLLARS_PER_DOLLAR // 100
 """What a GPU costs in a tick, at 3.60 dollars an hour."""
@@ -63,7 +63,9 @@ class Daemon:
         def gather(sources: Iterable[object]) -> list[Gathered]:
             return [read_source(source, clock) for source in sources]
 
-        self.sampler = Sampler(clock, gather, self.nvml, self.ledger, FakeFootprint(), PLAN, machine=machine)
+        self.sampler = Sampler(
+            clock, gather, self.nvml, self.ledger, FakeProcessMetrics(), PLAN, machine=machine
+        )
 
     def ticks(self, count: int) -> Report:
         """The last report of some ticks, 10 s apart."""
@@ -191,7 +193,7 @@ def test_books_in_memory_go_on_anywhere(clock: ManualClock) -> None:
         lambda sources: [read_source(source, clock) for source in sources],
         nvml,
         ledger,
-        FakeFootprint(),
+        FakeProcessMetrics(),
         PLAN,
         machine=HERE,
     )

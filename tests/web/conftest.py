@@ -12,13 +12,13 @@ from typing import Any
 
 import pytest
 
+from exporter.advice import Saving
 from exporter.clock import Clock
 from exporter.cost.postings import CostOwner, OwnerPhase
 from exporter.cost.projection import PricePeriod, Projection
-from exporter.cost.savings import Saving
 from exporter.cost.service_level import ShareBounds
 from exporter.cost.state import GpuState, State
-from exporter.metrics.rendering import TEXT, Exposition, Variant
+from exporter.metrics.exposition import TEXT, Exposition, Variant
 from exporter.readings import (
     Gpu,
     GpuReading,
@@ -44,7 +44,6 @@ from exporter.report import (
     MetCostRow,
     MetRow,
     MonthKey,
-    ProcessRow,
     Quotient,
     RecentHistory,
     Report,
@@ -63,6 +62,7 @@ from exporter.web.access import Access
 from exporter.web.listener import WebLimits
 from exporter.web.server import WebServer
 from tests.cost.readings import cost_policy, rent
+from tests.standard_process import standard_process
 from tests.web.certificates import request
 
 SECOND = 10**9
@@ -289,7 +289,7 @@ def report() -> Report:
             web_last_reload_success=True,
         ),
         totals=committed_totals(),
-        process=ProcessRow(41_943_040, 12.5, NOON - 7200 * SECOND),
+        process=standard_process(memory_bytes=41_943_040, cpu_seconds=12.5, started=1_795_514_400),
         rates={CHAT: 8.5, BATCH: 0.0, UNALLOCATED_OWNER: 4.25},
         prices=(
             ComponentPrice(A, "rent", 4.0, rented),

@@ -7,7 +7,7 @@ from decimal import Decimal
 
 import pytest
 
-from exporter.cost.explanation import (
+from exporter.advice.explanation import (
     CostAccounts,
     CurrentSplit,
     ExplainedPeriod,

@@ -8,8 +8,8 @@ from typing import Any
 
 import pytest
 
+from exporter.advice.explanation import ExplanationError
 from exporter.cli.explain import ExplainOptions, explained
-from exporter.cost.explanation import ExplanationError
 from exporter.cost.postings import GpuTimePosting, OwnerPhase
 from exporter.ledger.ledger import Ledger
 from exporter.report import Build, Report, TickBasis
@@ -107,10 +107,10 @@ def test_the_page_shows_its_numbers(
     text = body.decode()
 
     assert "Over the 60 minutes from 2026-11-01T12:10:00Z to 2026-11-01T13:10:00Z, 1.00 hours" in text
-    assert '<th scope="row">idle</th>\n<td class="number">60.000000</td>\n<td class="number">33%</td>' in text
+    assert '<th scope="row">idle</th><td class="number">60.000000</td><td class="number">33%</td>' in text
     assert (
-        '<th scope="row">all, full</th>\n<td class="number">180.000000</td>\n'
-        '<td class="number">2.400000</td>\n<td class="number">75.000000</td>'
+        '<th scope="row">all, full</th><td class="number">180.000000</td>'
+        '<td class="number">2.400000</td><td class="number">75.000000</td>'
     ) in text
     assert "Why two people say different numbers, and neither is wrong" in text
     assert "embed" not in text

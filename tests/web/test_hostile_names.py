@@ -16,7 +16,7 @@ from exporter.cost.postings import CostOwner, OwnerPhase
 from exporter.finance.month import month
 from exporter.finance.statement import as_csv
 from exporter.ledger.history import HistorySums, MonthRecord
-from exporter.metrics.rendering import OPENMETRICS, TEXT, Exposition, Format, Variant
+from exporter.metrics.exposition import OPENMETRICS, TEXT, Exposition, Format, Variant
 from exporter.readings import LABEL_CHARACTERS, ServerKey, ServerReading, label
 from exporter.report import Build, MonthKey, Report
 from tests.web.test_page import HOSTILE
@@ -49,7 +49,7 @@ def test_metrics_say_them_whole(
 
     assert [(set(sample.labels.values()), sample.value) for sample in rates] == [({name}, 1.5)]
     assert pods == [name]
-    assert {sample.name.split("_")[0] for sample in samples} == {"inference", "process"}
+    assert {sample.name.split("_")[0] for sample in samples} == {"inference", "process", "python"}
 
 
 @pytest.mark.parametrize("name", HOSTILE)

@@ -3,12 +3,12 @@
 import json
 from collections.abc import Callable
 from dataclasses import replace
-from html import escape
 from pathlib import Path
 from typing import Any
 from zoneinfo import ZoneInfo
 
 import pytest
+from markupsafe import escape
 
 from exporter.config import load
 from exporter.readings import Gpu, ServerKey, ServerReading, UnreadReason, UnreadServer
@@ -46,7 +46,7 @@ def noted(report: Report, elapsed: int = NOW) -> list[str]:
     items = [f"<li>{escape(note)}</li>\n" for note in notes]
     banner = page(report, elapsed, BUILD).decode().partition('<div data-part="notes">')[2]
     banner = banner.partition('<div data-part="figures">')[0]
-    assert banner.startswith(f'<div class="notes" role="status"><ul>{"".join(items[:3])}</ul>\n') == bool(
+    assert banner.startswith(f'<div class="notes" role="status">\n<ul>{"".join(items[:3])}</ul>\n') == bool(
         notes
     )
     assert ("No warning about these figures." in banner) == (not notes)

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 from exporter.cost.postings import CostOwner
 from exporter.report import MonthKey, RecentHistory, Report, SplitRow
-from exporter.web.page.layout import ESTIMATE_SIGN
+from exporter.web.page.tables import ESTIMATE_SIGN
 from exporter.web.summary import summarize
 from exporter.web.wording import ABSENT
 from tests.web.conftest import report as host_report

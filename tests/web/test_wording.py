@@ -1,10 +1,9 @@
-"""How numbers are written for people, and how elements are: escaped, whatever is in them."""
+"""How numbers are written for people."""
 
 import math
 
 import pytest
 
-from exporter.web.page.layout import Verbatim, element, text
 from exporter.web.wording import amount, count, share, six
 
 
@@ -54,24 +53,3 @@ def test_money_and_its_explanation_round_alike() -> None:
     """31 dollars an hour for 8 GPUs, as floats add it up: 3.875, which is 3.88 in cents."""
     assert (six(3.8749999999999996), amount(3.8749999999999996)) == ("3.875000", "$3.88")
     assert (six(1234.5), amount(1234.5)) == ("1,234.500000", "$1,234.50")
-
-
-def test_elements_escape_what_they_hold() -> None:
-    """Text and attributes alike; only our own style and script go in as they are."""
-    rendered = element(
-        "a",
-        "<b>&\"'",
-        element("bdi", "x"),
-        None,
-        [Verbatim("<ok>"), "y"],
-        href='"><i>',
-        class_="c",
-        hidden=True,
-    )
-    assert text(rendered) == (
-        '<a href="&quot;&gt;&lt;i&gt;" class="c" hidden>&lt;b&gt;&amp;&quot;&#x27;<bdi>x</bdi><ok>y</a>'
-    )
-    assert (
-        text(element("p", "a", element("br"), "b", data_part=3, title=None))
-        == '<p data-part="3">a<br>b</p>\n'
-    )

@@ -5,11 +5,11 @@ from dataclasses import field
 from statistics import median
 from typing import Final, Literal, get_args
 
+from exporter.advice import Advice, SavingsPolicy, advice
 from exporter.config import Config
 from exporter.cost.money import add, add_all
 from exporter.cost.postings import BUSY_PHASES, CostOwner
 from exporter.cost.projection import project
-from exporter.cost.savings import Advice, SavingsPolicy, advice
 from exporter.cost.state import State
 from exporter.finance.backfill.lacks import Absence, Exporter, absences, exporters
 from exporter.finance.backfill.reckoning import (

@@ -7,6 +7,7 @@ cluster, since records are sums of hosts, and no label says for sure which of th
 
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import field
+from hashlib import blake2b
 from typing import Final, NamedTuple, TextIO
 from zoneinfo import ZoneInfo
 
@@ -17,9 +18,7 @@ from exporter.finance.backfill.reckoning import PastHost, was_read_whole
 from exporter.finance.prometheus.client import PrometheusClient
 from exporter.finance.prometheus.hour_queries import HOUR
 from exporter.frozen import dataclass
-from exporter.hashes import blake2b
 from exporter.ledger.totals import SegmentSums
-from exporter.metrics.writing import series_text
 from exporter.tariff.calendar import month_of
 from exporter.tariff.period import Period
 from exporter.units import (
@@ -384,8 +383,14 @@ def _sums(parts: Iterable[tuple[SeriesId, Picodollars]]) -> dict[SeriesId, float
 
 
 def _series_text(series: SeriesId, ledger: str) -> str:
+    """A name and its labels, as OpenMetrics writes a series."""
     labels = (*((name, value) for name, value in series.labels if value), ("ledger", ledger))
-    return series_text(series.name, labels)
+    text = ",".join(f'{name}="{value.translate(_ESCAPES)}"' for name, value in labels)
+    return f"{series.name}{{{text}}}"
+
+
+_ESCAPES: Final = str.maketrans({"\\": r"\\", "\n": r"\n", '"': r"\""})
+"""Escapes of label values."""
 
 
 def import_commands(path: str, ledger: str) -> tuple[tuple[str, str], ...]:

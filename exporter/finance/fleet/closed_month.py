@@ -8,6 +8,7 @@ import json
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from datetime import date
+from hashlib import sha256
 from pathlib import Path
 from typing import Any, Final, Literal, cast
 from zoneinfo import ZoneInfo
@@ -28,7 +29,6 @@ from exporter.finance.fleet.record import (
     unpriced_by_owner,
 )
 from exporter.frozen import dataclass, replace
-from exporter.hashes import sha256
 from exporter.ledger.adjustments import Adjustment
 from exporter.ledger.history import FAMILIES, GpuOwner, HistorySums, MonthRecord
 from exporter.ledger.schema import LARGEST

@@ -5,7 +5,7 @@ from decimal import Decimal
 from fractions import Fraction
 from itertools import product
 
-from exporter.cost.savings import Release
+from exporter.advice import Release
 from exporter.finance.tco.breakeven import BreakEven, break_even
 from exporter.finance.what_if.choices import (
     Choice,

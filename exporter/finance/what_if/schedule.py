@@ -2,7 +2,7 @@
 
 from fractions import Fraction
 
-from exporter.cost.savings import hour_of_week, local_minute
+from exporter.advice import hour_of_week, local_minute
 from exporter.finance.what_if.choices import ScheduleChoice
 from exporter.finance.what_if.outcome import Figure, Outcome, Turn, WhatIfPolicy
 from exporter.finance.what_if.window import MeasuredLoad

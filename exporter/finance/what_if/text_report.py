@@ -5,7 +5,7 @@ from collections.abc import Iterator, Mapping
 from fractions import Fraction
 from typing import Final
 
-from exporter.cost.savings import Release
+from exporter.advice import Release
 from exporter.finance.fleet.record import instant_text
 from exporter.finance.tco.breakeven import BreakEven
 from exporter.finance.what_if.answer import WhatIfAnswer

@@ -10,10 +10,10 @@ from dataclasses import field
 from fractions import Fraction
 from typing import Final, Literal, NamedTuple
 
-from exporter.cost.explanation import HARDWARE
+from exporter.advice import LEAST_HOURS
+from exporter.advice.explanation import HARDWARE
 from exporter.cost.money import add, add_all
 from exporter.cost.postings import BUSY_PHASES
-from exporter.cost.savings import LEAST_HOURS
 from exporter.frozen import dataclass
 from exporter.ledger.history import ESTIMATE, HistorySums
 from exporter.readings import Kind, ServerKey

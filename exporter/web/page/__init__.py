@@ -1,35 +1,93 @@
-"""The host's page, and the pages that explain its figures.
+"""The host's page, and the pages that explain its figures, by the templates beside this file.
 
 Each page is one document with its style and script, and loads nothing else. Imported with the first request
 of a page.
 """
 
-from urllib.parse import unquote_to_bytes
+from base64 import b64encode
+from collections.abc import Callable
+from hashlib import sha256
+from importlib.resources import files
+from typing import Any, Final, TypeVar
+from urllib.parse import quote, unquote_to_bytes
 
-from exporter.cost.explanation import ExplanationError
+from jinja2 import Environment, PackageLoader, StrictUndefined
+from markupsafe import Markup
+
+from exporter.advice.explanation import ExplanationError
+from exporter.advice.saving_text import ESTIMATED, OBSTACLES, evidence, predicate, subject
+from exporter.cost.postings import UNASSIGNED
+from exporter.cost.quotients import FEWEST_TOKENS
+from exporter.cost.split import MEANING
+from exporter.metrics.money import FINDINGS_MAX
+from exporter.readings import ServerKey
 from exporter.report import Build, Report
-from exporter.units import Nanoseconds
+from exporter.units import NANOSECONDS_PER_HOUR, Nanoseconds, dollars
+from exporter.web import explanation as explanations
 from exporter.web.explanation import explain_server
-from exporter.web.page.derivation import host_derivation, server_derivation
-from exporter.web.page.layout import HEADERS, NAME, element, name, whole
-from exporter.web.page.overview import host_facts, overview
-from exporter.web.summary import summarize
+from exporter.web.page import charts, derivation, overview, tables
+from exporter.web.page.calendar import month_days
+from exporter.web.summary import UNALLOCATED_KEY, per_month, summarize
+from exporter.web.wording import (
+    ABSENT,
+    UNKNOWN,
+    amount,
+    count,
+    dollars_text,
+    local,
+    price_source,
+    share,
+    six,
+    timestamp,
+)
 
 __all__ = ["HEADERS", "explanation", "page"]
 
-UP = "../"
+NAME: Final = "Inference Cost Exporter"
+
+EXPLAIN: Final = "explain/"
+"""Path of explanations, relative to the page."""
+
+UP: Final = "../"
+"""Path from an explanation to the page: a proxy may serve both below another path."""
+
+_TEMPLATES: Final = files("exporter.web.page") / "templates"
+_STYLE: Final = (_TEMPLATES / "page.css").read_text(encoding="utf-8")
+_SCRIPT: Final = (_TEMPLATES / "page.js").read_text(encoding="utf-8")
+_ICON: Final = (
+    "data:image/svg+xml,%3Csvg xmlns='http://www.w3.org/2000/svg' viewBox='0 0 16 16'%3E"
+    "%3Crect width='16' height='16' rx='4' fill='%232b7a8c'/%3E"
+    "%3Cpath d='M4 11V8m4 3V5m4 6V7' stroke='white' stroke-width='2'/%3E%3C/svg%3E"
+)
+
+
+def _hash(part: str) -> str:
+    return f"'sha256-{b64encode(sha256(part.encode()).digest()).decode()}'"
+
+
+HEADERS: Final = {
+    "Content-Security-Policy": (
+        f"default-src 'none'; style-src {_hash(_STYLE)}; script-src {_hash(_SCRIPT)}; connect-src 'self'; "
+        "img-src data:; base-uri 'none'; form-action 'none'; frame-ancestors 'none'"
+    ),
+    "Referrer-Policy": "no-referrer",
+}
+"""Allow our style, our script and the icon in the page; nothing else is loaded, sent or framed."""
 
 
 def page(report: Report | None, elapsed: Nanoseconds, build: Build) -> bytes:
     """The host's page at a moment of boot time; the report is `None` before the first tick."""
     if report is None:
-        main = [element("p", "Waiting for the first tick.")]
-        return whole(NAME, NAME, (), main, build, "")
+        return _rendered("document.html", build=build, root="")
     summary = summarize(report, elapsed)
-    host = summary.host
-    heading = element("span", NAME, " on ", name(host)) if host else NAME
-    return whole(
-        f"{host} - {NAME}" if host else NAME, heading, host_facts(summary), overview(summary), build, ""
+    return _rendered(
+        "host.html",
+        build=build,
+        root="",
+        summary=summary,
+        day=charts.day(summary),
+        month=charts.month(summary),
+        weeks=month_days(summary),
     )
 
 
@@ -43,19 +101,113 @@ def explanation(report: Report, elapsed: Nanoseconds, wanted: str, build: Build)
     except UnicodeDecodeError:
         return None
     summary = summarize(report, elapsed)
-    back = element("a", "This host", href=UP)
-    of_host = f"{summary.host} - {NAME}" if summary.host else NAME
     if not server:
-        main = [element("div", host_derivation(report, summary), data_part="reckoning")]
-        heading = "How the figures of this host are calculated"
-        return whole(f"{heading} - {of_host}", heading, (back, ". ", *host_facts(summary)), main, build, UP)
+        return _rendered("host_explained.html", build=build, root=UP, summary=summary, report=report)
     try:
-        of_server = explain_server(report, server)
+        explained = explain_server(report, server)
     except ExplanationError:
         return None
-    if of_server is None or report.totals is None:
-        main = [element("p", "No data to explain yet.")]
-    else:
-        main = [element("div", server_derivation(of_server, report.totals.history), data_part="servers")]
-    server_heading = element("span", "What ", name(server.lstrip("/") or server), " costs")
-    return whole(f"{server} - {of_host}", server_heading, (back, ". ", *host_facts(summary)), main, build, UP)
+    if report.totals is None:
+        explained = None
+    return _rendered(
+        "server_explained.html",
+        build=build,
+        root=UP,
+        summary=summary,
+        server=server,
+        explained=explained,
+        history=None if report.totals is None else report.totals.history,
+    )
+
+
+def link(key: ServerKey) -> str:
+    """The address of a server's explanation, relative to the page."""
+    name = key.name
+    if name in {"", ".", ".."}:  # a browser would resolve it as a folder
+        name = f"/{name}"
+    return f"{EXPLAIN}{quote(name.encode(errors='surrogatepass'), safe='')}"
+
+
+def _rendered(template: str, **context: Any) -> bytes:
+    return _ENVIRONMENT.get_template(template).render(context).encode(errors="replace")
+
+
+T = TypeVar("T")
+
+
+def _known(form: Callable[[T], str]) -> Callable[..., str]:
+    """A filter that writes a value, and what stands for an unknown one."""
+
+    def written(value: T | None, absent: str = ABSENT) -> str:
+        return absent if value is None else form(value)
+
+    return written
+
+
+_FILTERS: Final[dict[str, Callable[..., Any]]] = {
+    "ago": tables.ago,
+    "amount": _known(amount),
+    "count": _known(count),
+    "dollars": dollars,
+    "due": tables.due,
+    "evidence": lambda finding: evidence(finding, dollars_text),
+    "gpus": _known(tables.plain),
+    "hours": lambda duration: f"{duration / NANOSECONDS_PER_HOUR:.2f}",
+    "known_sum": tables.known_sum,
+    "link": link,
+    "local": local,
+    "money": tables.money,
+    "monthly": lambda finding: per_month((finding,)),
+    "predicate": predicate,
+    "price_source": price_source,
+    "sentence": derivation.sentence,
+    "server_word": lambda key: "unallocated" if key == UNALLOCATED_KEY else key.name,
+    "servers_by_cost": tables.servers_by_cost,
+    "share": _known(share),
+    "six": six,
+    "sort_key": tables.sort_key,
+    "split_method": tables.split_method,
+    "split_methods": lambda lines: {tables.split_method(line) for line in lines} - {None},
+    "subject": subject,
+    "sum_monthly": per_month,
+    "timestamp": timestamp,
+    "watts": _known(tables.watts),
+}
+
+_ENVIRONMENT: Final = Environment(
+    loader=PackageLoader("exporter.web.page"),
+    autoescape=True,
+    undefined=StrictUndefined,
+    trim_blocks=True,
+    lstrip_blocks=True,
+    auto_reload=False,
+)
+_ENVIRONMENT.filters |= _FILTERS
+_ENVIRONMENT.globals |= {
+    "ABSENT": ABSENT,
+    "COMPONENTS": tables.COMPONENTS,
+    "CURVE": charts.CURVE,
+    "ESTIMATED": ESTIMATED,
+    "FEWEST_TOKENS": FEWEST_TOKENS,
+    "FEWEST_FOLDED": tables.FEWEST_FOLDED,
+    "FINDINGS_MAX": FINDINGS_MAX,
+    "FIRST_NOTES": overview.FIRST_NOTES,
+    "FIRST_SAVINGS": overview.FIRST_SAVINGS,
+    "GPUS": tables.GPUS,
+    "HEIGHT": charts.HEIGHT,
+    "ICON": _ICON,
+    "MEANING": MEANING,
+    "NAME": NAME,
+    "NO_MODEL": explanations.NO_MODEL,
+    "OBSTACLES": OBSTACLES,
+    "PRICE_COLUMNS": derivation.PRICE_COLUMNS,
+    "SCRIPT": Markup(_SCRIPT),  # noqa: S704 - our own file
+    "SERVERS": tables.SERVERS,
+    "SHOWN": tables.SHOWN,
+    "STYLE": Markup(_STYLE),  # noqa: S704 - our own file
+    "UNASSIGNED": UNASSIGNED,
+    "UNKNOWN": UNKNOWN,
+    "derivation": derivation,
+    "explanations": explanations,
+    "overview": overview,
+}

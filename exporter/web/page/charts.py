@@ -1,4 +1,4 @@
-"""Charts of the last day and of the month as SVG, without a script, each with a table.
+"""Geometry of the charts of the last day and of the month.
 
 Lengths along the axis of time are percentages and those across it are pixels, so that a chart takes the
 width that there is and its text keeps its size.
@@ -6,12 +6,12 @@ width that there is and its text keeps its size.
 
 import math
 from collections.abc import Iterable, Iterator, Sequence
-from typing import Final
+from dataclasses import dataclass
+from typing import Final, NamedTuple
 
 from exporter.report import Hour
 from exporter.units import NANOSECONDS_PER_DAY, NANOSECONDS_PER_HOUR, Instant, dollars
 from exporter.web.month import MonthLine
-from exporter.web.page.layout import Content, Element, element, table
 from exporter.web.summary import Summary
 from exporter.web.wording import ABSENT, amount, local
 
@@ -31,23 +31,37 @@ FIRST_LABEL: Final = 4
 LAST_LABEL: Final = 96
 """Percentages between which the label of a time is written whole."""
 
+
+class Kind(NamedTuple):
+    """A part of a bar."""
+
+    name: str
+    label: str
+    phases: tuple[str, ...]
+
+
 KINDS: Final = (
-    ("work", "prefill and decode", ("prefill", "decode")),
-    ("other", "busy, no tokens counted", ("other",)),
-    ("idle", "idle", ("idle",)),
-    ("unobserved", "not observed", ("unobserved",)),
+    Kind("work", "prefill and decode", ("prefill", "decode")),
+    Kind("other", "busy, no tokens counted", ("other",)),
+    Kind("idle", "idle", ("idle",)),
+    Kind("unobserved", "not observed", ("unobserved",)),
 )
-"""Parts of a bar: class, label, phases."""
 
 
-class _ChartScale:
+class ChartScale:
     """Coordinates of times and dollars in a chart."""
 
     def __init__(self, first: Instant, last: Instant, most: float) -> None:
-        self.step = _step(most)
-        self.steps = max(1, math.ceil(most / self.step - 1e-9))
+        step = _step(most)
+        steps = max(1, math.ceil(most / step - 1e-9))
         self._first, self._span = first, max(1, last - first)
-        self._most = self.step * self.steps
+        self._most = step * steps
+        amounts = [number * step for number in range(steps + 1)]
+        self.grid = [_short(self.y(dollars)) for dollars in amounts]
+        """The height of each step of dollars, from the axis up."""
+        self.money_labels = [(_axis(dollars, step), _short(self.y(dollars) + 4)) for dollars in amounts]
+        self.widest_label = max((word for word, _ in self.money_labels), key=len)
+        """The label that makes the room for all."""
 
     def x(self, at: Instant) -> float:
         """Percent of the width."""
@@ -57,64 +71,118 @@ class _ChartScale:
         """Pixels from the top."""
         return HEIGHT - BOTTOM - (HEIGHT - TOP - BOTTOM) * value / self._most
 
-    def grid(self) -> Iterator[Element]:
-        """A line for each step of dollars."""
-        for number in range(self.steps + 1):
-            y = _short(self.y(number * self.step))
-            yield element("line", x1=0, x2="100%", y1=y, y2=y, class_="grid" if number else "axis")
-
-    def money_labels(self) -> Element:
-        """A label for each step of dollars; the widest, unseen, makes the room for all."""
-        words = [_axis(number * self.step, self.step) for number in range(self.steps + 1)]
-        labels = (
-            element("text", word, x="100%", y=_short(self.y(number * self.step) + 4), text_anchor="end")
-            for number, word in enumerate(words)
-        )
-        return element(
-            "div",
-            element("span", max(words, key=len), aria_hidden="true"),
-            element("svg", labels, height=HEIGHT),
-            class_="money",
-        )
-
-    def time_label(self, at: Instant, text: str) -> Element | None:
-        """A label below the axis; `None` where it would be cut."""
-        x = self.x(at)
-        if not FIRST_LABEL <= x <= LAST_LABEL:
-            return None
-        return element("text", text, x=_percent(x), y=HEIGHT - 6, text_anchor="middle")
+    def time_labels(self, labels: Iterable[tuple[Instant, str]]) -> list[tuple[str, str]]:
+        """Labels below the axis, without those that would be cut."""
+        placed = ((self.x(at), word) for at, word in labels)
+        return [(_percent(x), word) for x, word in placed if FIRST_LABEL <= x <= LAST_LABEL]
 
 
-def day(summary: Summary) -> Element | None:
-    """Dollars of each hour by phase, as bars and as a table; `None` without any."""
+@dataclass(frozen=True, slots=True)
+class Bar:
+    """A part of an hour's bar."""
+
+    x: str
+    y: float
+    width: str
+    height: float
+    kind: str
+    title: str
+
+
+@dataclass(frozen=True, slots=True)
+class DayChart:
+    """Dollars of each hour by phase, as bars and as a table."""
+
+    scale: ChartScale
+    bars: tuple[Bar, ...]
+    time_labels: list[tuple[str, str]]
+    kinds: tuple[Kind, ...]
+    columns: tuple[tuple[str, str], ...]
+    rows: tuple[tuple[str, ...], ...]
+
+
+def day(summary: Summary) -> DayChart | None:
+    """Dollars of each hour by phase; `None` without any."""
     hours = summary.hours
     if not any(sum(hour.money.values()) > 0 for hour in hours):
         return None
     last = hours[-1].start + NANOSECONDS_PER_HOUR
     most = max(sum(map(dollars, hour.money.values())) for hour in hours)
-    scale = _ChartScale(hours[0].start, last, most)
-    bars = (bar for hour in hours for bar in _bars(scale, hour, summary))
-    marks = (
-        scale.time_label(hour.start, local(hour.start, summary.zone, "%H:%M"))
+    scale = ChartScale(hours[0].start, last, most)
+    labels = (
+        (hour.start, local(hour.start, summary.zone, "%H:%M"))
         for hour in hours
         if int(local(hour.start, summary.zone, "%H")) % 6 == 0
     )
-    used = [kind for kind in KINDS if any(_of(hour, kind[2]) for hour in hours)]
-    return element(
-        "figure",
-        _drawing(
-            "Cost per hour by phase, last 24 hours and the current hour",
-            scale,
-            (*scale.grid(), *bars, *marks),
-        ),
-        _legend(used),
-        element("p", "Dollars per hour. The current hour is incomplete.", class_="quiet"),
-        _day_table(summary, used),
+    used = tuple(kind for kind in KINDS if any(_of(hour, kind.phases) for hour in hours))
+    return DayChart(
+        scale=scale,
+        bars=tuple(bar for hour in hours for bar in _bars(scale, hour, summary)),
+        time_labels=scale.time_labels(labels),
+        kinds=used,
+        columns=(("Hour", ""), ("$", "number"), *((kind.label, "number") for kind in used)),
+        rows=tuple(tuple(_cells(hour, used, summary)) for hour in hours),
     )
 
 
-def month(summary: Summary) -> Element | None:
-    """Month to date, projection and budget, as a curve; `None` without any."""
+def _bars(scale: ChartScale, hour: Hour, summary: Summary) -> Iterator[Bar]:
+    """The stacked parts of an hour's bar, each with a tooltip."""
+    below = 0.0
+    left, right = scale.x(hour.start), scale.x(hour.start + NANOSECONDS_PER_HOUR)
+    when = local(hour.start, summary.zone, "%H:%M")
+    for kind in KINDS:
+        money = dollars(_of(hour, kind.phases))
+        if money <= 0:
+            continue
+        top = scale.y(below + money)
+        yield Bar(
+            x=_percent(left),
+            y=_short(top),
+            width=_percent(right - left),
+            height=_short(scale.y(below) - top),
+            kind=f"{kind.name} so-far" if hour == summary.hours[-1] else kind.name,
+            title=f"{when}: {amount(money)} {kind.label}",
+        )
+        below += money
+
+
+def _cells(hour: Hour, used: Iterable[Kind], summary: Summary) -> Iterator[str]:
+    known = hour.covered > 0 or any(hour.money.values())
+    yield local(hour.start, summary.zone, "%a %H:%M")
+    yield amount(dollars(sum(hour.money.values()))) if known else ABSENT
+    for kind in used:
+        yield amount(dollars(_of(hour, kind.phases))) if known else ABSENT
+
+
+@dataclass(frozen=True, slots=True)
+class BudgetLine:
+    """The budget of a month as a line across its chart."""
+
+    y: float
+    label: str
+    label_y: float
+
+
+@dataclass(frozen=True, slots=True)
+class MonthChart:
+    """Month to date, projection and budget, as a curve."""
+
+    label: str
+    scale: ChartScale
+    area: str
+    """Points of the area below the curve."""
+    curve: str
+    """Points of the curve."""
+    now_x: str
+    now_y: float
+    projected_y: float | None
+    """Where the projection ends; `None` without one."""
+    budget: BudgetLine | None
+    time_labels: list[tuple[str, str]]
+
+
+def month(summary: Summary) -> MonthChart | None:
+    """Month to date, projection and budget; `None` without any."""
     line = summary.month
     if line is None or line.start is None or not line.points:
         return None
@@ -122,152 +190,45 @@ def month(summary: Summary) -> Element | None:
     most = max(spent, end or 0.0, budget or 0.0)
     if most <= 0:
         return None
-    scale = _ChartScale(line.start, line.end, most)
-    now = line.points[-1]
-    now_x, now_y = _percent(scale.x(now.at)), _short(scale.y(max(0.0, now.dollars)))
-    ahead = None
-    if end is not None:
-        ahead = element("line", x1=now_x, y1=now_y, x2="100%", y2=_short(scale.y(end)), class_="ahead")
-    return element(
-        "figure",
-        _drawing(
-            _month_words(line, spent, end, budget),
-            scale,
-            (
-                *scale.grid(),
-                _curve(scale, line),
-                ahead,
-                *_budget(scale, budget, configured=summary.budget_configured),
-                element("circle", cx=now_x, cy=now_y, r=3, class_="dot"),
-                *_days(scale, line, summary),
-            ),
-        ),
-        element(
-            "p",
-            "Solid: spent. Dashed: projected at the current tariff."
-            if end is not None
-            else "Solid: spent so far.",
-            class_="quiet",
-        ),
-    )
-
-
-def _curve(scale: _ChartScale, line: MonthLine) -> Element:
+    scale = ChartScale(line.start, line.end, most)
     points = [
         (round(scale.x(point.at) * CURVE / 100), scale.y(max(0.0, point.dollars))) for point in line.points
     ]
-    path = " ".join(f"{x},{_short(y)}" for x, y in _thinned(points))
+    curve = " ".join(f"{x},{_short(y)}" for x, y in _thinned(points))
     base = _short(scale.y(0))
-    return element(
-        "svg",
-        element("polygon", points=f"{points[0][0]},{base} {path} {points[-1][0]},{base}", class_="fill"),
-        element("polyline", points=path, class_="spent"),
-        viewBox=f"0 0 {CURVE} {HEIGHT}",
-        preserveAspectRatio="none",
-        width="100%",
-        height=HEIGHT,
+    now = line.points[-1]
+    middays = [
+        line.start + number * NANOSECONDS_PER_DAY + NANOSECONDS_PER_DAY // 2 for number in range(1, 28, 7)
+    ]
+    return MonthChart(
+        label=_month_words(line, spent, end, budget),
+        scale=scale,
+        area=f"{points[0][0]},{base} {curve} {points[-1][0]},{base}",
+        curve=curve,
+        now_x=_percent(scale.x(now.at)),
+        now_y=_short(scale.y(max(0.0, now.dollars))),
+        projected_y=None if end is None else _short(scale.y(end)),
+        budget=_budget_line(scale, budget, configured=summary.budget_configured),
+        time_labels=scale.time_labels((at, local(at, summary.zone, "%d %b").lstrip("0")) for at in middays),
     )
 
 
-def _bars(scale: _ChartScale, hour: Hour, summary: Summary) -> Iterator[Element]:
-    """The stacked parts of an hour's bar, each with a tooltip."""
-    below = 0.0
-    left, right = scale.x(hour.start), scale.x(hour.start + NANOSECONDS_PER_HOUR)
-    when = local(hour.start, summary.zone, "%H:%M")
-    for kind, label, phases in KINDS:
-        money = dollars(_of(hour, phases))
-        if money <= 0:
-            continue
-        top = scale.y(below + money)
-        yield element(
-            "rect",
-            element("title", f"{when}: {amount(money)} {label}"),
-            x=_percent(left),
-            y=_short(top),
-            width=_percent(right - left),
-            height=_short(scale.y(below) - top),
-            class_=f"{kind} so-far" if hour == summary.hours[-1] else kind,
-        )
-        below += money
-
-
-def _day_table(summary: Summary, used: Sequence[tuple[str, str, tuple[str, ...]]]) -> Element:
-    def cells(hour: Hour) -> Iterator[Content]:
-        known = hour.covered > 0 or any(hour.money.values())
-        yield local(hour.start, summary.zone, "%a %H:%M")
-        yield amount(dollars(sum(hour.money.values()))) if known else ABSENT
-        for _kind, _word, phases in used:
-            yield amount(dollars(_of(hour, phases))) if known else ABSENT
-
-    return element(
-        "details",
-        element("summary", "Hourly table"),
-        table(
-            "Dollars of each hour",
-            (("Hour", False), ("$", True), *((word, True) for _, word, _ in used)),
-            map(cells, summary.hours),
-            caption=False,
-        ),
-    )
-
-
-def _budget(scale: _ChartScale, budget: float | None, *, configured: bool) -> Iterator[Element]:
+def _budget_line(scale: ChartScale, budget: float | None, *, configured: bool) -> BudgetLine | None:
     if budget is None or budget <= 0:
-        return
+        return None
     y = scale.y(budget)
-    yield element("line", x1=0, x2="100%", y1=_short(y), y2=_short(y), class_="budget")
-    yield element(
-        "text",
-        f"{'' if configured else 'default '}budget {_axis(budget, 1 if budget == round(budget) else 0.01)}",
-        x=4,
-        y=_short(y - 4 if y > TOP + 14 else y + 13),
-        class_="budget-word",
+    money = _axis(budget, 1 if budget == round(budget) else 0.01)
+    return BudgetLine(
+        y=_short(y),
+        label=f"{'' if configured else 'default '}budget {money}",
+        label_y=_short(y - 4 if y > TOP + 14 else y + 13),
     )
-
-
-def _days(scale: _ChartScale, line: MonthLine, summary: Summary) -> Iterator[Element | None]:
-    if line.start is None:
-        return
-    for number in range(1, 28, 7):
-        at = line.start + number * NANOSECONDS_PER_DAY + NANOSECONDS_PER_DAY // 2
-        yield scale.time_label(at, local(at, summary.zone, "%d %b").lstrip("0"))
 
 
 def _month_words(line: MonthLine, spent: float, end: float | None, budget: float | None) -> str:
     words = f"The month {line.name}: {amount(spent)} so far"
     words += "" if end is None else f", {amount(end)} projected for its end"
     return words + ("" if budget is None else f", budget {amount(budget)}")
-
-
-def _drawing(label: str, scale: _ChartScale, content: Iterable[Content]) -> Element:
-    return element(
-        "div",
-        scale.money_labels(),
-        element("svg", content, height=HEIGHT, class_="plot"),
-        class_="chart",
-        role="img",
-        aria_label=label,
-    )
-
-
-def _legend(used: Iterable[tuple[str, str, tuple[str, ...]]]) -> Element:
-    return element(
-        "ul",
-        (
-            element(
-                "li",
-                element(
-                    "svg",
-                    element("rect", width=10, height=10, rx=2, class_=kind),
-                    viewBox="0 0 10 10",
-                    aria_hidden="true",
-                ),
-                word,
-            )
-            for kind, word, _ in used
-        ),
-        class_="legend",
-    )
 
 
 def _of(hour: Hour, phases: Iterable[str]) -> int:

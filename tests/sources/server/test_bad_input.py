@@ -24,9 +24,9 @@ from exporter.units import NANOSECONDS_PER_SECOND, PICODOLLARS_PER_DOLLAR, Nanos
 from tests.clocks import ManualClock
 from tests.sampler.sampler_fixture import (
     FakeEndpoint,
-    FakeFootprint,
     FakeLedger,
     FakeNvmlSource,
+    FakeProcessMetrics,
     SamplerFixture,
     inline,
     plan,
@@ -122,7 +122,7 @@ def rig(serve: Serve, real_client: HttpClientProtocol) -> Iterator[Rig]:
         timeout=30.0,
     )
     clock, nvml, endpoint, ledger = ManualClock(), FakeNvmlSource(), FakeEndpoint(), FakeLedger()
-    sampler = Sampler(clock, inline(clock), nvml, ledger, FakeFootprint(), plan(source))
+    sampler = Sampler(clock, inline(clock), nvml, ledger, FakeProcessMetrics(), plan(source))
     made = Rig(SamplerFixture(clock, nvml, endpoint, ledger, sampler), source, Answer(()))
     yield made
     source.close()

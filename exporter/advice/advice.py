@@ -2,22 +2,22 @@
 
 from collections.abc import Iterator, Mapping, Sequence
 
-from exporter.cost.attribution import UNALLOCATED_KEY
-from exporter.cost.policy import SAVING_KINDS
-from exporter.cost.savings.cheaper_gpus import JudgedHost, cheaper_gpus
-from exporter.cost.savings.consolidation import Consolidations, consolidations
-from exporter.cost.savings.finding import Advice, Lack, Obstacle, Saving, SavingsPolicy, monthly, muted, names
-from exporter.cost.savings.free_gpus import unallocated
-from exporter.cost.savings.hours import (
+from exporter.advice.cheaper_gpus import JudgedHost, cheaper_gpus
+from exporter.advice.consolidation import Consolidations, consolidations
+from exporter.advice.finding import Advice, Lack, Obstacle, Saving, SavingsPolicy, monthly, muted, names
+from exporter.advice.free_gpus import unallocated
+from exporter.advice.hours import (
     LEAST_HOURS,
     HostUsage,
     JudgedServer,
     by_server,
     judged_server,
 )
-from exporter.cost.savings.obstacles import obstacle, stopping_obstacle, unit_obstacle
-from exporter.cost.savings.offers import current_offers, hosted
-from exporter.cost.savings.rests import SCHEDULE_HOURS, deserted, rests_weekly, schedule, silent_hours
+from exporter.advice.obstacles import obstacle, stopping_obstacle, unit_obstacle
+from exporter.advice.offers import current_offers, hosted
+from exporter.advice.rests import SCHEDULE_HOURS, deserted, rests_weekly, schedule, silent_hours
+from exporter.cost.attribution import UNALLOCATED_KEY
+from exporter.cost.policy import SAVING_KINDS
 from exporter.frozen import dataclass, replace
 from exporter.readings import ServerKey
 from exporter.units import Nanoseconds

@@ -4,8 +4,8 @@ from collections.abc import Iterator, Mapping
 from typing import Final
 from zoneinfo import ZoneInfo
 
-from exporter.cost.savings.finding import Rest, Saving, claim
-from exporter.cost.savings.hours import (
+from exporter.advice.finding import Rest, Saving, claim
+from exporter.advice.hours import (
     WEEK_HOURS,
     HostUsage,
     JudgedServer,

@@ -11,9 +11,8 @@ from dataclasses import field
 from fractions import Fraction
 from typing import Final, NamedTuple
 
-from exporter.cost.money import add, add_all
-from exporter.cost.savings.finding import FewerGpus, Lack, Saving, names
-from exporter.cost.savings.hours import (
+from exporter.advice.finding import FewerGpus, Lack, Saving, names
+from exporter.advice.hours import (
     WEEK_HOURS,
     HostUsage,
     JudgedServer,
@@ -22,6 +21,7 @@ from exporter.cost.savings.hours import (
     gpu_models,
     least_sure,
 )
+from exporter.cost.money import add, add_all
 from exporter.frozen import dataclass
 from exporter.readings import ServerKey
 from exporter.units import NANOSECONDS_PER_HOUR, Nanoseconds

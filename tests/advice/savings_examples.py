@@ -6,9 +6,9 @@ from decimal import Decimal
 from typing import Any
 from zoneinfo import ZoneInfo
 
+from exporter.advice import HostUsage, HourUsage, PricedGpu, Release, SavingsPolicy
 from exporter.cost.attribution import UNALLOCATED_KEY
 from exporter.cost.postings import CostOwner, OwnerPhase, Phase
-from exporter.cost.savings import HostUsage, HourUsage, PricedGpu, Release, SavingsPolicy
 from exporter.readings import Gpu, Kind, ServerKey
 from exporter.tariff.rate import PriceBasis
 

@@ -2,9 +2,9 @@
 
 from datetime import UTC, datetime
 
+from exporter.advice.finding import Saving, SavingsPolicy, claim
+from exporter.advice.hours import HostUsage, JudgedServer
 from exporter.cost.money import add
-from exporter.cost.savings.finding import Saving, SavingsPolicy, claim
-from exporter.cost.savings.hours import HostUsage, JudgedServer
 from exporter.frozen import replace
 from exporter.readings import Kind, ServerKey
 from exporter.tariff.hosted import HostedPrice, equivalent, is_current

@@ -9,11 +9,8 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from fractions import Fraction
 from typing import NamedTuple
 
-from exporter.cost.admission import is_other
-from exporter.cost.money import add
-from exporter.cost.postings import BUSY_PHASES, OTHER
-from exporter.cost.savings.consolidation import BUSY_LIMIT
-from exporter.cost.savings.finding import (
+from exporter.advice.consolidation import BUSY_LIMIT
+from exporter.advice.finding import (
     CheaperGpus,
     Lack,
     LackReason,
@@ -24,7 +21,7 @@ from exporter.cost.savings.finding import (
     muted,
     names,
 )
-from exporter.cost.savings.hours import (
+from exporter.advice.hours import (
     LEAST_HOURS,
     WEEK_HOURS,
     HostUsage,
@@ -33,6 +30,9 @@ from exporter.cost.savings.hours import (
     gpu_models,
     least_sure,
 )
+from exporter.cost.admission import is_other
+from exporter.cost.money import add
+from exporter.cost.postings import BUSY_PHASES, OTHER
 from exporter.frozen import dataclass, replace
 from exporter.readings import ServerKey
 from exporter.units import NANOSECONDS_PER_HOUR, Nanoseconds, Picodollars

@@ -10,12 +10,12 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from exporter.advice import Advice, HostUsage, HourUsage, Saving, advice
 from exporter.cost.policy import SAVING_KINDS, IgnoredSaving
 from exporter.cost.postings import Phase
-from exporter.cost.savings import Advice, HostUsage, HourUsage, Saving, advice
 from exporter.readings import ServerKey
 from exporter.tariff.hosted import HostedPrice
-from tests.cost.savings_examples import DOLLAR, FREE, HOUR, WEEK, SavingsHost, policy
+from tests.advice.savings_examples import DOLLAR, FREE, HOUR, WEEK, SavingsHost, policy
 from tests.depth import examples
 from tests.nightly import daily
 

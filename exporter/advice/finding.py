@@ -5,8 +5,8 @@ from fractions import Fraction
 from typing import Final, Literal, NamedTuple
 from zoneinfo import ZoneInfo
 
+from exporter.advice.hours import HostUsage, JudgedServer, gpu_models, least_sure
 from exporter.cost.policy import IgnoredSaving, SavingKind
-from exporter.cost.savings.hours import HostUsage, JudgedServer, gpu_models, least_sure
 from exporter.frozen import dataclass, replace
 from exporter.readings import ServerKey
 from exporter.tariff.hosted import HostedPrice

@@ -5,7 +5,7 @@ from decimal import Decimal
 
 import pytest
 
-from exporter.cost.explanation import ModelAccount, UnitCost, break_even, hosted_break_even, ladder, prices
+from exporter.advice.explanation import ModelAccount, UnitCost, break_even, hosted_break_even, ladder, prices
 from exporter.cost.policy import Weights
 from exporter.cost.postings import Phase
 from exporter.tariff.hosted import HostedPrice

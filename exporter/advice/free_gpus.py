@@ -2,9 +2,8 @@
 
 from typing import Final
 
-from exporter.cost.attribution import UNALLOCATED_KEY
-from exporter.cost.savings.finding import Saving
-from exporter.cost.savings.hours import (
+from exporter.advice.finding import Saving
+from exporter.advice.hours import (
     LEAST_HOURS,
     ODD_HOURS,
     HostUsage,
@@ -12,6 +11,7 @@ from exporter.cost.savings.hours import (
     gpu_models,
     least_sure,
 )
+from exporter.cost.attribution import UNALLOCATED_KEY
 from exporter.units import NANOSECONDS_PER_HOUR, Nanoseconds
 
 FREE_PARTS: Final = 20

@@ -3,8 +3,8 @@
 from collections.abc import Sequence
 from collections.abc import Set as AbstractSet
 
-from exporter.cost.savings.finding import Obstacle
-from exporter.cost.savings.hours import HostUsage, PricedGpu, ServerGpus
+from exporter.advice.finding import Obstacle
+from exporter.advice.hours import HostUsage, PricedGpu, ServerGpus
 from exporter.readings import ServerKey
 
 

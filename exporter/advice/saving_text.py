@@ -6,7 +6,7 @@ Names in them are as they came from outside: whoever shows them makes them fit.
 from collections.abc import Callable, Mapping, Sequence
 from typing import Final
 
-from exporter.cost.savings import LEAST_HOURS, WEEK_HOURS, CheaperGpus, FewerGpus, Obstacle, Rest, Saving
+from exporter.advice import LEAST_HOURS, WEEK_HOURS, CheaperGpus, FewerGpus, Obstacle, Rest, Saving
 from exporter.readings import ServerKey
 from exporter.units import NANOSECONDS_PER_HOUR, Picodollars
 

@@ -3,9 +3,9 @@
 Nothing here is posted. Each GPU-hour belongs to one finding, so that findings can be added up.
 """
 
-from exporter.cost.savings.advice import advice
-from exporter.cost.savings.consolidation import BUSY_LIMIT, MEMORY_RESERVE
-from exporter.cost.savings.finding import (
+from exporter.advice.advice import advice
+from exporter.advice.consolidation import BUSY_LIMIT, MEMORY_RESERVE
+from exporter.advice.finding import (
     Advice,
     CheaperGpus,
     FewerGpus,
@@ -16,7 +16,7 @@ from exporter.cost.savings.finding import (
     Saving,
     SavingsPolicy,
 )
-from exporter.cost.savings.hours import (
+from exporter.advice.hours import (
     LEAST_HOURS,
     WEEK_HOURS,
     HostUsage,
@@ -27,7 +27,7 @@ from exporter.cost.savings.hours import (
     least_sure,
     local_minute,
 )
-from exporter.cost.savings.rests import SCHEDULE_HOURS
+from exporter.advice.rests import SCHEDULE_HOURS
 
 __all__ = [
     "BUSY_LIMIT",

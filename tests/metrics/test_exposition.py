@@ -13,8 +13,8 @@ import pytest
 from prometheus_client.openmetrics.parser import text_string_to_metric_families
 
 from exporter.cost.postings import CostOwner
+from exporter.metrics.exposition import OPENMETRICS, TEXT, Exposition, Variant, is_stale
 from exporter.metrics.metric import Metric, Row, counter, gauge
-from exporter.metrics.rendering import OPENMETRICS, PREPARED_REPORTS, TEXT, Exposition, Variant, is_stale
 from exporter.metrics.table import METRICS
 from exporter.report import Build, CommittedTotals, Report
 
@@ -78,7 +78,7 @@ def without_each_part(report: Report) -> Iterable[Report]:
 
 
 def test_nothing_of_an_earlier_report_is_left_on_a_page(make_report: MakeReport) -> None:
-    """Texts are kept from page to page: each page is that of a renderer that has written no other."""
+    """Each page is that of a renderer that has written no other."""
     full, renderer = make_report(), Exposition(BUILD)
     written = renderer.render(full, PLAIN, stale=False)
 
@@ -112,7 +112,10 @@ def test_openmetrics_is_read_by_a_strict_parser(make_report: MakeReport) -> None
 
     assert printed.endswith("\n# EOF\n")
     assert "_created" not in printed
-    assert {family.name for family in families} == {metric.name.removesuffix("_total") for metric in METRICS}
+    standard = {family.name for family in make_report().process}
+    assert {family.name for family in families} - standard == {
+        metric.name.removesuffix("_total") for metric in METRICS
+    }
     assert len(samples) == sum(not line.startswith("#") for line in page(make_report()).decode().splitlines())
     assert samples["inference_ledger_residual_dollars", ()] == 0.0
 
@@ -188,16 +191,17 @@ def test_only_the_last_report_is_kept(make_report: MakeReport) -> None:
 
 
 def test_a_report_is_rendered_ahead_in_the_forms_that_are_asked_for(make_report: MakeReport) -> None:
-    """After a scrape the next reports are ready before they are asked for; without scrapes, none is."""
+    """For five minutes after a scrape reports are written before they are asked for; else none is."""
     renders: list[int] = []
     exposition = Exposition(BUILD, [of_rows((("x",), 1.0), when_stale=lambda: renders.append(1))])
-    exposition.prepare(make_report())
+    first = make_report()
+    exposition.prepare(first)
     assert len(renders) == 0
 
-    exposition.render(make_report(), PLAIN, stale=False)
-    for _ in range(PREPARED_REPORTS + 5):
-        exposition.prepare(make_report())
-    assert len(renders) == 1 + PREPARED_REPORTS
+    exposition.render(first, PLAIN, stale=False)
+    for minutes in range(1, 9):
+        exposition.prepare(replace(first, elapsed=first.elapsed + minutes * 60 * 10**9))
+    assert len(renders) == 1 + 5
 
 
 def test_before_the_first_tick_the_exporter_names_itself() -> None:
@@ -226,7 +230,7 @@ def test_a_metric_that_raises_costs_itself_only(
     with caplog.at_level(logging.INFO):
         pages = []
         for _ in range(3):
-            report = make_report()
+            report = make_report(process=())
             pages.append(exposition.render(report, PLAIN, stale=False).decode())
             exposition.render(report, Variant(OPENMETRICS, gzip=True), stale=False)
 
@@ -257,14 +261,14 @@ def test_a_row_that_does_not_fit_is_not_cut_to_fit(row: Any, make_report: MakeRe
     """Labels are not cut off to fit: such a family is left out and counted."""
     exposition = Exposition(BUILD, [of_rows(row)])
 
-    assert exposition.render(make_report(), PLAIN, stale=False) == b""
+    assert exposition.render(make_report(process=()), PLAIN, stale=False) == b""
     assert exposition.faults == {("inference_test_ratio", "raised"): 1}
 
 
 def test_the_first_of_two_equal_rows_is_kept(make_report: MakeReport) -> None:
     """Prometheus refuses a page with a series that stands twice."""
     exposition = Exposition(BUILD, [of_rows((("x",), 1.0), (("y",), 3.0), (("x",), 2.0))])
-    lines = exposition.render(make_report(), PLAIN, stale=False).decode().splitlines()
+    lines = exposition.render(make_report(process=()), PLAIN, stale=False).decode().splitlines()
 
     assert lines[2:] == ['inference_test_ratio{a="x"} 1.0', 'inference_test_ratio{a="y"} 3.0']
     assert exposition.faults == {("inference_test_ratio", "duplicate"): 1}
@@ -274,7 +278,7 @@ def test_the_first_of_two_equal_rows_is_kept(make_report: MakeReport) -> None:
 def test_what_is_no_number_is_absent(value: float, make_report: MakeReport) -> None:
     """Absent, never Inf: a quotient that went wrong is no figure."""
     exposition = Exposition(BUILD, [of_rows((("x",), value), (("y",), 1.0))])
-    lines = exposition.render(make_report(), PLAIN, stale=False).decode().splitlines()
+    lines = exposition.render(make_report(process=()), PLAIN, stale=False).decode().splitlines()
 
     assert lines[2:] == ['inference_test_ratio{a="y"} 1.0']
     assert exposition.faults == {("inference_test_ratio", "not_finite"): 1}

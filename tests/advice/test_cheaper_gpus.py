@@ -5,12 +5,12 @@
 
 import pytest
 
+from exporter.advice import Advice, Lack, Release, Saving, advice
 from exporter.cost.policy import IgnoredSaving
 from exporter.cost.postings import OTHER, Phase
-from exporter.cost.savings import Advice, Lack, Release, Saving, advice
 from exporter.readings import Kind, ServerKey
 from exporter.tariff.hosted import HostedPrice
-from tests.cost.savings_examples import DOLLAR, FREE, GIB, HOUR, MONDAY, WEEK, SavingsHost, policy
+from tests.advice.savings_examples import DOLLAR, FREE, GIB, HOUR, MONDAY, WEEK, SavingsHost, policy
 
 BIG = ServerKey("llm", "big")
 SMALL = ServerKey("llm", "small")

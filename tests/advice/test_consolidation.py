@@ -4,11 +4,11 @@ from dataclasses import replace
 
 import pytest
 
+from exporter.advice import Lack, Release, Saving, advice
 from exporter.cost.policy import IgnoredSaving
-from exporter.cost.savings import Lack, Release, Saving, advice
 from exporter.readings import ServerKey
 from exporter.tariff.hosted import HostedPrice
-from tests.cost.savings_examples import DOLLAR, GIB, HOUR, WEEK, SavingsHost, policy
+from tests.advice.savings_examples import DOLLAR, GIB, HOUR, WEEK, SavingsHost, policy
 
 BIG = ServerKey("llm", "big")
 EMBED = ServerKey("llm", "embed")

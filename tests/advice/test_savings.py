@@ -5,13 +5,13 @@ from zoneinfo import ZoneInfo
 
 import pytest
 
+from exporter.advice import Lack, Release, Rest, Saving, advice, hour_of_week
+from exporter.advice.saving_text import rests_text
 from exporter.cost.policy import IgnoredSaving, SavingKind
-from exporter.cost.saving_text import rests_text
-from exporter.cost.savings import Lack, Release, Rest, Saving, advice, hour_of_week
 from exporter.readings import ServerKey
 from exporter.tariff.hosted import HostedPrice
 from exporter.tariff.rate import PriceBasis
-from tests.cost.savings_examples import ARCHIVE, CHAT, DOLLAR, FREE, HOUR, MONDAY, WEEK, SavingsHost, policy
+from tests.advice.savings_examples import ARCHIVE, CHAT, DOLLAR, FREE, HOUR, MONDAY, WEEK, SavingsHost, policy
 
 
 def only(host: SavingsHost) -> Saving:
