@@ -34,6 +34,16 @@ def scrape_errors() -> str:
     mebibytes = WANTED_BYTES >> 20
     rows: list[tuple[str, str, FailureReason | str]] = [
         ("no listener, no HTTP, or the connection breaks", FAILED, FailureReason.CONNECTION),
+        (
+            "another socket listens on this host than the one that was found, or than that of `user`",
+            f"{FAILED}; not a byte is sent",
+            FailureReason.NOT_LISTENING,
+        ),
+        (
+            "`localhost` where two users listen, at 127.0.0.1 and at ::1",
+            f"{FAILED}; write the address, or `user`",
+            FailureReason.NOT_LISTENING,
+        ),
         (f"incomplete after {TIMEOUT_SECONDS:g} seconds", FAILED, FailureReason.TIMEOUT),
         (
             f"larger than `limits.body_bytes` (default {BODY_BYTES_MAX >> 20} MiB), as sent or expanded",
@@ -111,13 +121,14 @@ SOURCE_ERRORS: Final = (
     (HTTPS, "token_file", "the token is unreadable"),
     (HTTPS, "tls", "the TLS handshake fails"),
     ("`pods` by https", "node_ip", "`NODE_IP` is not set"),
+    ("`pods` by https", "not_listening", "no root listens where the kubelet should, or it cannot be seen"),
     (SOCKET, "absent", "there is no socket"),
     (SOCKET, "denied", "the socket needs root"),
     (SOCKET, "refused", "no kubelet listens"),
     (SOCKET, "starting", "the kubelet does not know all pods yet"),
     (SOCKET, "unimplemented", "the kubelet has no Pods API"),
     (SOCKET, "exhausted", "all clients together exceed the kubelet's rate limit"),
-    (SOCKET, "not_kubelet", "the response is not HTTP/2"),
+    (SOCKET, "not_kubelet", "the response is not HTTP/2, or another user than root listens"),
     (SOCKET, "malformed", "the response cannot be decoded"),
     (SOCKET, "grpc_status", "another gRPC error"),
     (PODS, "pod", "a pod of another node"),

@@ -1,7 +1,9 @@
 """The keys of `servers[].divide`: a gateway whose counts divide a server's cost."""
 
 import re
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
+from contextlib import suppress
+from ipaddress import ip_address
 from typing import Final, TypeAlias, get_args
 from urllib.parse import urlsplit
 
@@ -16,7 +18,17 @@ from exporter.config.settings import (
     ServerRule,
 )
 from exporter.config.urls import Url
-from exporter.config.values import AbsolutePath, Choice, Label, Pattern, ScalarValidator, has_wildcards
+from exporter.config.values import (
+    NO_UID,
+    AbsolutePath,
+    Choice,
+    Label,
+    Pattern,
+    ScalarValidator,
+    User,
+    has_wildcards,
+    uid_of,
+)
 from exporter.engines.exposition import parsed
 from exporter.engines.gateways import Shares, TokenSeries, with_counters
 from exporter.engines.spec import overlap
@@ -125,6 +137,36 @@ GATEWAY = Key(
     "Where the gateway's metrics are scraped. LiteLLM proxy: /metrics/, with a slash at its end.",
     required=True,
 )
+LISTENING_USER: Final = Key(
+    "user",
+    User(),
+    "The user whose process listens at the URL on this host. The page of any other process is not read.",
+)
+
+
+def user_goes_with_an_address(url: Key[str]) -> Callable[[MappingNode], None]:
+    """A rule: who listens is known at an address of this host."""
+
+    def check(mapping: MappingNode) -> None:
+        host = urlsplit(mapping.get(url) or "").hostname or "localhost"
+        with suppress(ValueError):
+            ip_address(host)
+            return
+        if LISTENING_USER in mapping and host != "localhost":
+            mapping.refuse(LISTENING_USER, f"goes with localhost or an IP address in {url.name}")
+
+    return check
+
+
+def listening_uid(mapping: MappingNode) -> int | None:
+    """The uid of the user who must listen; that of nobody where this machine does not know the name."""
+    user = mapping.get(LISTENING_USER)
+    if user is None:
+        return None
+    uid = uid_of(user)
+    return NO_UID if uid is None else uid
+
+
 MODELS = Key(
     "models",
     ListOf(Pattern(), least=1),
@@ -276,7 +318,7 @@ def _divide(mapping: MappingNode) -> GatewayDivision:
     )
     fields = mapping.filled()
     page = GatewayPageRule(() if isinstance(by, str) else by, fields.pop(TENANTS.name, ()), shares)
-    return GatewayDivision(division, page=page, **fields)
+    return GatewayDivision(division, page=page, uid=listening_uid(mapping), **fields)
 
 
 DIVIDE = Key(
@@ -285,6 +327,7 @@ DIVIDE = Key(
         (
             BY,
             GATEWAY,
+            LISTENING_USER,
             TENANTS,
             MODELS,
             DEPLOYMENTS,
@@ -294,7 +337,10 @@ DIVIDE = Key(
             CA_FILE,
         ),
         _divide,
-        (_adapters_have_models, _certificates_go_with_https, _tenants_go_with_labels),
+        (
+            *(_adapters_have_models, _certificates_go_with_https, _tenants_go_with_labels),
+            user_goes_with_an_address(GATEWAY),
+        ),
     ),
     "Divides a server's cost and tokens by the counts of a gateway in front of it. The rest stays with the "
     "server's owner, as does everything before the first count.",
@@ -320,6 +366,8 @@ def gateways_are_consistent(items: list[ListItem[Entry]], context: Context) -> N
             message = f"its gateway is {servers[url]}, which is a server; give the gateway's own URL"
         elif (divide.bearer_token_file, divide.ca_file) != (other.bearer_token_file, other.ca_file):
             message = f"its gateway is read with other files by {path}; give both the same"
+        elif divide.uid != other.uid:
+            message = f"its gateway is read for another user by {path}; give both the same"
         elif divide.page.labels != other.page.labels:
             message = f"its gateway has other labels in {path}; give both the same"
         elif divide.page.tenants not in ((), page.tenants) or divide.page.shares not in (None, page.shares):

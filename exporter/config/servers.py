@@ -8,7 +8,13 @@ from typing import Final, TypeAlias
 from urllib.parse import urlsplit
 
 from exporter.config.document import Node, Scalar, Sequence
-from exporter.config.gateways import DIVIDE, gateways_are_consistent
+from exporter.config.gateways import (
+    DIVIDE,
+    LISTENING_USER,
+    gateways_are_consistent,
+    listening_uid,
+    user_goes_with_an_address,
+)
 from exporter.config.intended import is_gpu_uuid
 from exporter.config.problems import RefusedError, shown
 from exporter.config.schema import (
@@ -396,7 +402,9 @@ def _is_configured(mapping: MappingNode) -> None:
 
 
 def _corrects_something(mapping: MappingNode) -> None:
-    if GPUS in mapping:
+    if LISTENING_USER in mapping:
+        mapping.refuse(LISTENING_USER, "goes with url only; write it in match")
+    elif GPUS in mapping:
         mapping.refuse(GPUS, "goes with url only; which GPUs a server that is found holds is found as well")
     elif len(mapping.node.entries) == 1:
         mapping.refuse(
@@ -422,7 +430,7 @@ def _server(mapping: MappingNode) -> ConfiguredServer | ServerRule:
     fields = {**mapping.filled(), "role": ROLE_OF[mapping[ROLE]]}
     if (match := mapping.get(MATCH)) is not None:
         return ServerRule(match=match, source=mapping.path, **fields)
-    return ConfiguredServer(gpus=mapping[GPUS] or None, **fields)
+    return ConfiguredServer(gpus=mapping[GPUS] or None, uid=listening_uid(mapping), **fields)
 
 
 Entries: TypeAlias = list[ListItem[ConfiguredServer | ServerRule]]
@@ -493,9 +501,12 @@ SERVERS = Key(
     "servers",
     ListOf(
         Table(
-            (MATCH, NAME, URL, GPUS, ENGINE, NAMESPACE, SHARE, SPANS_HOSTS, ROLE, METRICS, DIVIDE, SLO),
+            (
+                *(MATCH, NAME, URL, LISTENING_USER, GPUS, ENGINE, NAMESPACE, SHARE, SPANS_HOSTS, ROLE),
+                *(METRICS, DIVIDE, SLO),
+            ),
             _server,
-            (_has_url_or_match,),
+            (_has_url_or_match, user_goes_with_an_address(URL)),
             expected="server",
         ),
         (

@@ -84,6 +84,8 @@ class GatewayDivision:
     bearer_token_file: Path | None = None
     ca_file: Path | None = None
     page: GatewayPageRule = GatewayPageRule()
+    uid: int | None = None
+    """The uid whose process must listen at the gateway's URL, on this host; `None` for any, of any host."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -106,6 +108,8 @@ class ConfiguredServer:
     role: Role = ""
     divide: GatewayDivision | None = None
     slo: ServiceLevel | None = None
+    uid: int | None = None
+    """The uid whose process must listen at the URL, on this host; `None` for any, of any host."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -426,6 +426,10 @@ class User(ScalarValidator[str]):
         return text
 
 
+NO_UID: Final = -1
+"""(uid_t) -1, which names no user."""
+
+
 def uid_of(user: str) -> int | None:
     """The uid of a user; `None` for a name that this machine does not know."""
     if user.isdigit():

@@ -45,6 +45,7 @@ class FailureReason(StrEnum):
     NODE_IP = "node_ip"
     CONTRADICTION = "contradiction"
 
+    NOT_LISTENING = "not_listening"
     METRICS_OFF = "metrics_off"
     NO_TOKENS = "no_tokens"
     GATEWAY = "gateway"
@@ -180,7 +181,7 @@ class Remedy(NamedTuple):
 
 REMEDIES: Final[Mapping[UnreadReason, Remedy]] = {
     UnreadReason.NOT_LISTENING: Remedy(
-        "nothing listens where its metrics should be",
+        "nothing of its own listens where its metrics should be",
         "Wait until it has loaded; else write the port: `metrics: {port: PORT}`",
     ),
     UnreadReason.PORT_TAKEN: Remedy(

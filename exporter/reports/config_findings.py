@@ -216,14 +216,21 @@ def config_findings(config: Config, now: Instant) -> Iterator[Finding]:
 
 
 def _token_findings(config: Config) -> Iterator[Finding]:
-    """Bearer tokens that leave the host unencrypted."""
+    """Bearer tokens that leave the host unencrypted, or go to whoever listens on it."""
     for server in config.servers:
         host = urlsplit(server.url).hostname or ""
-        if server.bearer_token_file is not None and server.url.startswith("http:") and not _is_here(host):
+        if server.bearer_token_file is None or not server.url.startswith("http:"):
+            continue
+        if not _is_here(host):
             yield Finding(
                 "warning",
                 f"server {server.name}: its token is sent to {host} over plain http, where others may read "
                 "it; write https",
+            )
+        elif server.uid is None:
+            yield Finding(
+                "warning",
+                f"server {server.name}: its token is sent to any user who listens at {host}; write `user`",
             )
 
 

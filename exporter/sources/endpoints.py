@@ -13,6 +13,7 @@ from exporter.engines import Described
 from exporter.frozen import dataclass
 from exporter.readings import DividedBy, ServerKey, Source
 from exporter.sources.http_client import shared_client
+from exporter.sources.processes.listener import ExpectedListener
 from exporter.sources.server import GatewaySource, ServerContext, ServerSource, repeated
 
 log = logging.getLogger(__name__)
@@ -77,7 +78,14 @@ class Target:
     bearer_token_file: Path | None = None
     ca_file: Path | None = None
     server_name: str = ""
+    listener: ExpectedListener | None = None
+    """Who may answer; `None` where nothing is known of its sockets."""
     server_context: ServerContext = field(default_factory=ServerContext)
+
+
+def _listener(uid: int | None) -> ExpectedListener | None:
+    """The listener at a configured URL: any socket of a user, where one is named."""
+    return None if uid is None else ExpectedListener(users=frozenset({uid}))
 
 
 def configured_targets(servers: Iterable[ConfiguredServer]) -> tuple[Target, ...]:
@@ -90,6 +98,7 @@ def configured_targets(servers: Iterable[ConfiguredServer]) -> tuple[Target, ...
             server.bearer_token_file,
             server.ca_file,
             server.server_name or "",
+            _listener(server.uid),
             ServerContext(
                 spans_hosts=server.spans_hosts,
                 role=server.role,
@@ -146,6 +155,7 @@ class EndpointSources(SourceCache[_ServerTarget, ServerSource]):
             bearer_token_file=target.bearer_token_file,
             ca_file=target.ca_file,
             server_name=target.server_name,
+            listener=target.listener,
             body_bytes=key.body_bytes,
             busy=None if busy is None else lambda: busy(target.key),
             counted_elsewhere=key.counted_elsewhere,
@@ -155,7 +165,7 @@ class EndpointSources(SourceCache[_ServerTarget, ServerSource]):
 
 
 class _GatewayTarget(NamedTuple):
-    """A gateway's URL and files, what it divides by, how its page is read, and its longest in bytes."""
+    """A gateway's URL and files, what it divides by, how its page is read, its longest in bytes, its user."""
 
     url: str
     bearer_token_file: Path | None
@@ -163,6 +173,7 @@ class _GatewayTarget(NamedTuple):
     by: frozenset[DividedBy]
     page: GatewayPageRule
     body_bytes: int
+    uid: int | None
 
 
 class GatewaySources(SourceCache[_GatewayTarget, GatewaySource]):
@@ -170,14 +181,17 @@ class GatewaySources(SourceCache[_GatewayTarget, GatewaySource]):
 
     def of(self, divides: Iterable[GatewayDivision], body_bytes: int) -> tuple[GatewaySource, ...]:
         """The sources of the gateways of these divisions, each once, in their order."""
-        divisions: dict[tuple[str, Path | None, Path | None, GatewayPageRule], set[DividedBy]] = {}
+        divisions: dict[
+            tuple[str, Path | None, Path | None, GatewayPageRule, int | None], set[DividedBy]
+        ] = {}
         for divide in divides:
-            gateway = divide.division.gateway, divide.bearer_token_file, divide.ca_file, divide.page
+            files = divide.bearer_token_file, divide.ca_file
+            gateway = (divide.division.gateway, *files, divide.page, divide.uid)
             divisions.setdefault(gateway, set()).add(divide.division.by)
         return self._sources_of(
             [
-                _GatewayTarget(url, token, ca_file, frozenset(by), page, body_bytes)
-                for (url, token, ca_file, page), by in divisions.items()
+                _GatewayTarget(url, token, ca_file, frozenset(by), page, body_bytes, uid)
+                for (url, token, ca_file, page, uid), by in divisions.items()
             ]
         )
 
@@ -190,5 +204,6 @@ class GatewaySources(SourceCache[_GatewayTarget, GatewaySource]):
             rule=key.page,
             bearer_token_file=key.bearer_token_file,
             ca_file=key.ca_file,
+            listener=_listener(key.uid),
             body_bytes=key.body_bytes,
         )

@@ -10,17 +10,17 @@ import socket
 import zlib
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import field
-from functools import lru_cache
 from http import HTTPStatus
 from pathlib import Path
-from typing import Any, Final, NamedTuple, Protocol
+from typing import Any, Final, Protocol
 from urllib.parse import SplitResult, urlsplit
 
 from httptools import HttpParserError, HttpParserUpgrade, HttpResponseParser
 
 from exporter.clock import Clock
-from exporter.frozen import dataclass
+from exporter.frozen import dataclass, replace
 from exporter.readings import FailureReason, Peer, ReadFailedError
+from exporter.sources.processes.listener import ExpectedListener, loopback_address
 from exporter.units import Nanoseconds, nanoseconds, seconds
 from exporter.version import VERSION
 
@@ -137,6 +137,26 @@ class HttpRequest:
     method: str = "GET"
     server_name: str = ""
     """The name that the certificate is verified for, in place of the address of the request."""
+    listener: ExpectedListener | None = None
+    """Who may get it, where that is known: the connection is checked before a byte is sent."""
+
+    def judged(self) -> "HttpRequest":
+        """It, with what is known of its listener before a connection."""
+        if self.listener is None:
+            return self
+        parts = urlsplit(self.url)
+        port = parts.port or PORTS[parts.scheme]
+        return replace(self, listener=self.listener.judged(parts.hostname or "", port))
+
+    def check(self, connection: socket.socket) -> None:
+        """Check who is at the other end of a new connection.
+
+        Raises:
+            ReadFailedError: `not_listening`, somebody else than the `listener`.
+        """
+        fault = "" if self.listener is None else self.listener.fault(connection)
+        if fault:
+            raise ReadFailedError(FailureReason.NOT_LISTENING, f"{self.subject}: {fault}")
 
 
 class CertificateError(ReadFailedError):
@@ -162,7 +182,8 @@ class HttpClientProtocol(Protocol):
         With a `sink`, the body goes there and the response has none.
 
         Raises:
-            ReadFailedError: `connection`, `timeout`, `tls`, `redirect`, `encoding`, `too_large`.
+            ReadFailedError: `connection`, `not_listening`, `timeout`, `tls`, `redirect`, `encoding`,
+                `too_large`.
         """
         ...
 
@@ -226,15 +247,13 @@ def _body(response: HttpStream, subject: str, deadline: Deadline, limit: int, si
 
 
 PORT: Final = 80
+PORTS: Final = {"http": PORT, "https": 443}
 
 READ_BYTES: Final = 63 * 1024
 """Most that is received at a time: just below what the C library takes from the kernel and gives back."""
 
 HEAD_BYTES_MAX: Final = 100 * 1024
 """Longest status line and headers together, as httpx bounds them; so are the lines between chunks."""
-
-TARGETS_CACHED: Final = 1024
-"""URLs whose parts are kept: reading them takes longer than reading a response."""
 
 NO_BODY: Final = (("Content-Length", "0"),)
 """Header of other methods than GET, since no request has a body."""
@@ -258,17 +277,18 @@ class HttpClient:
         self, request: HttpRequest, deadline: Deadline, limit: int, sink: Sink | None = None
     ) -> HttpResponse:
         """As `HttpClientProtocol.request`; `tls`: the URL is https."""
-        subject, reader = request.subject, _ResponseReader()
+        subject, reader, request = request.subject, _ResponseReader(), request.judged()
         step = "ConnectTimeout"
         try:
-            target = _target(request.url)
-            if not target.plain:
+            parts = urlsplit(request.url)
+            if parts.scheme != "http":
                 raise ReadFailedError(FailureReason.TLS, f"{subject}: is not asked without TLS")
-            with _connection(target, deadline.left()) as connection:
+            with _connection(parts, request, deadline.left()) as connection:
+                request.check(connection)
                 peer = peer_of(connection.getpeername(), connection.getsockname())
                 step = "ReadTimeout"
                 connection.settimeout(deadline.left())
-                connection.sendall(_request_bytes(request, target))
+                connection.sendall(_head(request, parts))
                 reader.read_head(connection, connection.recv(READ_BYTES), deadline)
                 # The deadline bounds each receive, so that a slow sender cannot keep the connection.
                 stream = HttpStream(reader.status, reader.headers, reader.body(connection, deadline), peer)
@@ -292,59 +312,20 @@ def _read_failure(failure: Exception, step: str, subject: str) -> ReadFailedErro
     return ReadFailedError(FailureReason.CONNECTION, f"{subject}: {failure}")
 
 
-class _Target(NamedTuple):
-    """The parts of a URL. `get` is the head of a GET without a secret, which is the same at each tick.
+def _connection(parts: SplitResult, request: HttpRequest, timeout: float) -> socket.socket:
+    """A new connection to the host of a URL.
 
-    `family` is that of an address, `None` of a name, which is looked up.
+    Raises:
+        OSError: there is none in time.
+        ReadFailedError: `not_listening`, two users listen at `localhost`, each at an address of its own.
     """
-
-    plain: bool
-    family: socket.AddressFamily | None
-    address: tuple[str | None, int]
-    authority: str
-    path: str
-    get: bytes
-
-
-@lru_cache(maxsize=TARGETS_CACHED)
-def _target(url: str) -> _Target:
-    parts = urlsplit(url)
-    path = (parts.path or "/") + (f"?{parts.query}" if parts.query else "")
-    host = authority(parts)
-    get = _head("GET", path, (("Host", host), *HEADERS.items()))
-    address = parts.hostname, parts.port or PORT
-    return _Target(parts.scheme == "http", _family(parts.hostname), address, host, path, get)
-
-
-def _family(host: str | None) -> socket.AddressFamily | None:
-    try:
-        address = ipaddress.ip_address(host or "")
-    except ValueError:
-        return None
-    if isinstance(address, ipaddress.IPv4Address):
-        return socket.AF_INET
-    return None if address.scope_id else socket.AF_INET6  # a look-up finds the number of its interface
-
-
-def _connection(target: _Target, timeout: float) -> socket.socket:
-    """A new connection; to an address without the look-up, which is a quarter of connecting on this host."""
-    if target.family is None:
-        return socket.create_connection(target.address, timeout)
-    connection = socket.socket(target.family, socket.SOCK_STREAM)
-    try:
-        connection.settimeout(timeout)
-        connection.connect(target.address)
-    except BaseException:
-        connection.close()
-        raise
-    return connection
-
-
-def _request_bytes(request: HttpRequest, target: _Target) -> bytes:
-    if request.method == "GET" and request.headers == HEADERS:
-        return target.get
-    length = () if request.method == "GET" else NO_BODY
-    return _head(request.method, target.path, (("Host", target.authority), *request.headers.items(), *length))
+    host, port = parts.hostname, parts.port or PORT
+    if host == "localhost":
+        host = loopback_address(port, frozenset() if request.listener is None else request.listener.users)
+        if not host:
+            problem = f"{request.subject}: two users listen, at 127.0.0.1 and at ::1: write the address"
+            raise ReadFailedError(FailureReason.NOT_LISTENING, problem)
+    return socket.create_connection((host, port), timeout)
 
 
 _FIELD_NAME: Final = re.compile(r"[!#$%&'*+\-.^_`|~0-9A-Za-z]+")
@@ -352,16 +333,18 @@ _FIELD_VALUE: Final = re.compile(r"[\t -~\x80-\xff]*")
 _TARGET: Final = re.compile(r"[!-~]+")
 
 
-def _head(method: str, path: str, fields: Iterable[tuple[str, str]]) -> bytes:
+def _head(request: HttpRequest, parts: SplitResult) -> bytes:
     """The head of a request (RFC 9112): no part of it ends its line.
 
     Raises:
         ProtocolError: one would.
     """
+    path = (parts.path or "/") + (f"?{parts.query}" if parts.query else "")
     if not _TARGET.fullmatch(path):
         raise ProtocolError("the path of the URL is not printable ASCII without spaces")
-    lines = [f"{method} {path} HTTP/1.1"]
-    for name, value in fields:
+    lines = [f"{request.method} {path} HTTP/1.1"]
+    length = () if request.method == "GET" else NO_BODY
+    for name, value in (("Host", authority(parts)), *request.headers.items(), *length):
         if not _FIELD_NAME.fullmatch(name) or not _FIELD_VALUE.fullmatch(value):
             raise ProtocolError(f"the value of the header {name[:32]!r} cannot be sent")
         lines.append(f"{name}: {value}")

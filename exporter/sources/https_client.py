@@ -48,8 +48,8 @@ class HttpsClient:
         self, request: HttpRequest, deadline: Deadline, limit: int, sink: Sink | None = None
     ) -> HttpResponse:
         """As `HttpClientProtocol.request`."""
-        subject, headers = request.subject, request.headers
-        extensions: dict[str, Any] = {"trace": _watch(deadline)}
+        subject, headers, request = request.subject, request.headers, request.judged()
+        extensions: dict[str, Any] = {"trace": _watch(request, deadline)}
         if request.server_name:  # some servers refuse a request whose Host is another name (RFC 9110, 421)
             extensions["sni_hostname"] = request.server_name
             headers = {**headers, "Host": _authority(request)}
@@ -171,8 +171,8 @@ def _of_tls(failure: BaseException) -> ssl.SSLError | None:
     return None
 
 
-def _watch(deadline: Deadline) -> Callable[[str, dict[str, Any]], None]:
-    """A trace that bounds each receive of a new connection by what is left of the read.
+def _watch(request: HttpRequest, deadline: Deadline) -> Callable[[str, dict[str, Any]], None]:
+    """A trace that checks who is at the other end of a new connection, and bounds each receive of it.
 
     httpx bounds single receives only, so that a server which sends a byte now and then, in its headers
     say, would hold a reader for hours.
@@ -181,6 +181,12 @@ def _watch(deadline: Deadline) -> Callable[[str, dict[str, Any]], None]:
     def trace(event: str, info: dict[str, Any]) -> None:
         if event in CONNECTED:
             stream = info["return_value"]
+            if event == CONNECTED[0]:
+                try:
+                    request.check(stream.get_extra_info("socket"))
+                except ReadFailedError:
+                    stream.close()
+                    raise
             receive = stream.read
             stream.read = lambda max_bytes, timeout=None: receive(  # noqa: ARG005 - the stream's signature
                 max_bytes, timeout=deadline.left()

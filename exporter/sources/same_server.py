@@ -4,7 +4,6 @@
 all of them. A server that is read twice would be counted twice.
 """
 
-import ipaddress
 import sys
 from collections import Counter
 from collections.abc import Callable, Collection, Hashable, Iterable, Iterator, Mapping, Sequence
@@ -15,6 +14,7 @@ from exporter.cost.page_marks import PageMarks
 from exporter.cost.state import EndpointState
 from exporter.frozen import dataclass
 from exporter.readings import CounterColumns, CounterReading, Peer, ServerReading, digest
+from exporter.sources.processes.listener import takers
 from exporter.sources.processes.proc import SOCKET_BYTES, ListeningSocket, Proc, listeners, past_listeners
 
 TAKEN_OVER_AFTER: Final = 3
@@ -257,16 +257,6 @@ def sockets_reached(
         if socket.port in listening:
             listening[socket.port].append(socket)
     return {
-        peer: (_accepting(peer, listening.get(peer.port, ())) if peer.local else None) or peer
+        peer: (peer.local and takers(listening.get(peer.port, ()), peer.host, peer.port)) or peer
         for peer in peers
     }
-
-
-def _accepting(peer: Peer, listening: Sequence[ListeningSocket]) -> frozenset[int]:
-    """The sockets that take connections to an address: those bound to it, else those bound to all."""
-    exact = frozenset(socket.inode for socket in listening if _is(socket.host, peer.host))
-    return exact or frozenset(socket.inode for socket in listening if not socket.host)
-
-
-def _is(host: str, address: str) -> bool:
-    return bool(host) and ipaddress.ip_address(host) == ipaddress.ip_address(address)

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from exporter.config import Config, parse
+from exporter.config import Config, ConfigError, parse
 from exporter.config.settings import ConfiguredServer, ServerMatch, ServerRule
 
 
@@ -70,3 +70,57 @@ def test_where_metrics_may_be_is_read(path: str) -> None:
 
     assert parse(url.encode(), Path("ice.yaml")).servers[0].url == f"http://proxy:9000{path}"
     assert parse(matched.encode(), Path("ice.yaml")).server_rules[0].metrics_path == path
+
+
+@pytest.mark.parametrize(("user", "uid"), [("root", 0), ("990", 990), ("nobody-of-this-host", -1)])
+@pytest.mark.parametrize("host", ["localhost", "127.0.0.1", "[::1]", "10.0.0.5"])
+def test_a_url_is_bound_to_the_user_who_listens_there(host: str, user: str, uid: int) -> None:
+    """As is a gateway's; of a name that this machine does not know nobody's socket is."""
+    gateway = f'divide: {{by: team, gateway: "http://{host}:4000", user: {user}}}'
+    config = parse(
+        f'servers: [{{name: a, url: "http://{host}:8000", gpus: all, user: {user}, {gateway}}}]'.encode()
+    )
+
+    assert [server.uid for server in config.servers] == [uid]
+    assert [divide.uid for divide in config.divides()] == [uid]
+
+
+def test_a_url_without_a_user_is_anybodys() -> None:
+    """It is the operator's word."""
+    config = parse(b'servers: [{name: a, url: "http://127.0.0.1:8000", gpus: all}]')
+
+    assert config.servers[0].uid is None
+
+
+@pytest.mark.parametrize(
+    ("entry", "problem"),
+    [
+        (
+            'name: a, url: "http://gpu-1:8000", gpus: all, user: root',
+            "servers[0].user: goes with localhost or an IP address in url",
+        ),
+        (
+            "match: {port: 8000}, name: a, user: root",
+            "servers[0].user: goes with url only; write it in match",
+        ),
+        (
+            'match: {port: 8000}, divide: {by: team, gateway: "http://gw:4000", user: root}',
+            "servers[0].divide.user: goes with localhost or an IP address in gateway",
+        ),
+        ('name: a, url: "http://127.0.0.1:8000", gpus: all, user: "*"', 'servers[0].user: "*" is no user'),
+    ],
+)
+def test_a_user_goes_with_an_address_of_this_host(entry: str, problem: str) -> None:
+    """Of a name it is not known where it leads."""
+    with pytest.raises(ConfigError) as error:
+        parse(f"servers: [{{{entry}}}]".encode())
+
+    assert problem in str(error.value)
+
+
+def test_a_gateway_has_one_user() -> None:
+    """It is read once."""
+    divide = 'divide: {by: team, gateway: "http://127.0.0.1:4000"'
+    entries = f"{{match: {{port: 1}}, {divide}, user: root}}}}, {{match: {{port: 2}}, {divide}}}}}"
+    with pytest.raises(ConfigError, match=r"its gateway is read for another user by servers\[0\]; give both"):
+        parse(f"servers: [{entries}]".encode())

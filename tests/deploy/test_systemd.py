@@ -101,7 +101,7 @@ def test_it_has_no_right_that_it_does_not_use(unit: configparser.ConfigParser) -
     settings = [*(f"Protect{what}" for what in protected), *restricted, "PrivateTmp", "NoNewPrivileges"]
 
     assert {name: service.get(name) for name in settings} == dict.fromkeys(settings, "yes")
-    assert service["RestrictAddressFamilies"].split() == ["AF_INET", "AF_INET6", "AF_UNIX"]
+    assert service["RestrictAddressFamilies"].split() == ["AF_INET", "AF_INET6", "AF_NETLINK", "AF_UNIX"]
     assert service["SystemCallArchitectures"] == "native"
     assert service["AmbientCapabilities"] == ""
     assert service["MemoryMax"] == "256M"

@@ -22,6 +22,8 @@ class Network:
         self._there = f"{there}/30"
         self.host = str(there)
         """Where its processes are reached."""
+        self.neighbor = str(here)
+        """This host's own address in it."""
 
     def __enter__(self) -> Self:
         _ip("netns", "add", self.name)

@@ -184,7 +184,7 @@ def test_every_engine_is_read_or_has_its_reason(host: Host) -> None:
 def test_the_page_says_what_to_do_about_each(host: Host) -> None:
     """In the words of the table."""
     assert "<li>Server triton:" in host.html
-    for words in ("nothing listens where its metrics should be", "Behind a prefix write the path"):
+    for words in ("nothing of its own listens where its metrics should be", "Behind a prefix write the path"):
         assert words in host.html
 
 

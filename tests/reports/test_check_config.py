@@ -389,3 +389,26 @@ def test_a_token_that_leaves_the_host_in_the_clear_is_a_warning(
         "server far: its token is sent to 10.0.0.7 over plain http, where others may read it; write https"
     )
     assert (status, warning in text) == (0, warns)
+
+
+@pytest.mark.parametrize(
+    ("url", "user", "host"),
+    [
+        ("http://127.0.0.1:8000/metrics", "", "127.0.0.1"),
+        ("http://localhost:8000/metrics", "", "localhost"),
+        ("http://localhost:8000/metrics", ", user: 1000", ""),
+        ("https://localhost:8000/metrics", "", ""),
+    ],
+)
+def test_a_token_for_whoever_listens_on_this_host_is_a_warning(
+    url: str, user: str, host: str, tmp_path: Path
+) -> None:
+    """Any user may listen at a port once its server ends."""
+    metrics = "metrics: {bearer_token_file: /etc/token}"
+    config = f'servers: [{{name: near, url: "{url}", gpus: all, {metrics}{user}}}]\n'
+    (tmp_path / "c.yaml").write_text(config, encoding="ascii")
+    status, text = check_config(tmp_path / "c.yaml", NOW)
+
+    warning = f"server near: its token is sent to any user who listens at {host}; write `user`"
+    assert status == 0
+    assert (warning in text, "sent to any user" in text) == (bool(host), bool(host))

@@ -76,7 +76,7 @@ ownership:
 #   ml/chat  vllm, model llama-8b, in ml/chat  GPUs 0, 1
 #        read at http://10.0.0.7:8000/metrics
 #   llamacpp:8080  llamacpp, in llama.service  GPUs 2
-#        not read (not_listening): nothing listens where its metrics should be
+#        not read (not_listening): nothing of its own listens where its metrics should be
 #servers:
 #- {match: {port: 8000}, name: chat}
 

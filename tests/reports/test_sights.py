@@ -47,7 +47,7 @@ def test_each_server_is_told_with_its_gpus_and_where_it_is_read() -> None:
         "  unmatched:train  train  GPUs 2",
         "       not read: no inference server is known among its processes",
         "  llamacpp:8080  llamacpp, in llama.service  GPUs 2",
-        "       not read (not_listening): nothing listens where its metrics should be",
+        "       not read (not_listening): nothing of its own listens where its metrics should be",
         "  without a GPU, not charged and not read: router:9000, vllm:8001",
     ]
 
@@ -109,8 +109,9 @@ def test_a_server_whose_tokens_are_not_counted_is_a_warning() -> None:
     assert findings(MUTE, unread=(*twice, idle)) == [
         Finding(
             "warning",
-            "server llamacpp:8080 holds GPU 2, and its tokens are not counted: nothing listens where its "
-            "metrics should be. Wait until it has loaded; else write the port: `metrics: {port: PORT}`.",
+            "server llamacpp:8080 holds GPU 2, and its tokens are not counted: nothing of its own listens "
+            "where its metrics should be. "
+            "Wait until it has loaded; else write the port: `metrics: {port: PORT}`.",
         ),
         Finding(
             "warning",

@@ -538,7 +538,7 @@ def test_twice_the_endpoints_take_twice_the_steps(host: str) -> None:
     assert calls(400) < 2.5 * calls(200)  # beyond the memory of urlsplit
 
 
-ALL = ListeningSocket("", 8000, 1, 0)
+ALL = ListeningSocket("::", 8000, 1, 0)
 LOOPBACK = ListeningSocket("127.0.0.1", 8000, 2, 0)
 
 

@@ -80,7 +80,7 @@ def test_notes_say_what_to_know_before_the_figures(make_report: MakeReport) -> N
         f"Unpriced GPUs: 1 of 3. These figures do not include their cost. {WRITE}",
         "Source server cannot be read (never since the start).",
         (
-            "Server sglang:30000 is not read: nothing listens where its metrics should be. "
+            "Server sglang:30000 is not read: nothing of its own listens where its metrics should be. "
             "Wait until it has loaded; else write the port: `metrics: {port: PORT}`."
         ),
         f"GPUs priced by an estimate: 1 of 3. {WRITE}",

@@ -35,6 +35,7 @@ from exporter.sources.gather import Gathered
 from exporter.sources.kubelet import Allocation
 from exporter.sources.kubernetes import NO_ANNOTATIONS, Pod
 from exporter.sources.processes import ApiServer, Claim, ProcessGroup, ProcessId
+from exporter.sources.processes.listener import ExpectedListener
 from exporter.sources.server import ServerContext
 from exporter.units import Instant, Nanoseconds
 
@@ -133,19 +134,34 @@ def _metrics_target(server: NamedServer, moment: ScanTime, listening: Listening)
         raise SkipServerError(UnreadReason.PATH)
     start = server.launch if router is None else router.launch
     target = _target(server, f"{_host(hosts[0])}:{port}{path}", start, moment)
-    if target.bearer_token_file is not None and not _is_safe(server, target, port, hosts[0]):
+    target = replace(target, listener=_listener(server, hosts[0], port))
+    if target.bearer_token_file is not None and not _is_safe(server, target, hosts[0]):
         raise SkipServerError(UnreadReason.TOKEN_IN_THE_CLEAR)
     return target
 
 
-def _is_safe(server: NamedServer, target: Target, port: int, host: str) -> bool:
+def _listener(server: NamedServer, host: str, port: int) -> ExpectedListener | None:
+    """Who may answer there; `None` at the address of a pod, which is its kubelet's word, and without sockets.
+
+    Raises:
+        SkipServerError: nothing of the server listens there.
+    """
+    sockets = None if server.group is None else server.group.sockets
+    if sockets is None or not sockets.network:
+        return None
+    if not sockets.on_host and server.pod is not None and host in server.pod.ips:
+        return None
+    listener = sockets.listener(host, port)
+    if listener is None:
+        raise SkipServerError(UnreadReason.NOT_LISTENING)
+    return listener
+
+
+def _is_safe(server: NamedServer, target: Target, host: str) -> bool:
     """Whether a token may go there: over https, to this host's own socket, or to the pod of this node."""
-    api = server.api
-    pod = server.pod
-    own = api is not None and api.reach == "here" and any(at.port == port for at in api.listening)
-    if server.group is not None and (sockets := server.group.sockets) is not None:
-        own = own or (sockets.own and any(at.port == port for at in sockets.listening))
-    return target.url.startswith("https:") or own or (pod is not None and host in pod.ips)
+    sockets = None if server.group is None else server.group.sockets
+    own = target.listener is not None and sockets is not None and sockets.own
+    return target.url.startswith("https:") or own or (server.pod is not None and host in server.pod.ips)
 
 
 def _target(server: NamedServer, where: str, start: Launch | None, moment: ScanTime) -> Target:

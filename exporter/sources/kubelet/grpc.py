@@ -28,6 +28,7 @@ from h2.exceptions import H2Error
 
 from exporter.readings import FailureReason, ReadFailedError, label
 from exporter.sources.http_client import Deadline
+from exporter.sources.processes.listener import root
 from exporter.version import VERSION
 
 RECEIVE_BYTES: Final = 1 << 16
@@ -176,6 +177,8 @@ def call(path: Path, method: str, deadline: Deadline, limit: int) -> bytes:
     conversation = GrpcCall(method, str(path), limit, deadline.left())
     with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as connection:
         _connect(connection, path, deadline)
+        if fault := root().fault(connection):
+            raise ReadFailedError(FailureReason.NOT_KUBELET, f"{path}: {fault}, not root")
         try:
             ended = False
             while not ended:

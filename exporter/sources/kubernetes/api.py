@@ -22,7 +22,8 @@ from exporter.sources.http_client import (
     Sink,
     secure_client,
 )
-from exporter.sources.server.fetch import TokenFile
+from exporter.sources.processes.listener import ExpectedListener
+from exporter.sources.server.fetch import bearer_token
 
 MOUNT: Final = Path("/var/run/secrets/kubernetes.io/serviceaccount")
 """Where Kubernetes mounts the token and the cluster's CA, unless `automountServiceAccountToken` is false."""
@@ -77,6 +78,8 @@ class Call:
     token_file: Path
     limit: int
     accept: str = "application/json"
+    listener: ExpectedListener | None = None
+    """Who may get the token, where no certificate shows it."""
 
 
 def document(call: Call, connect: Callable[[], HttpClientProtocol], deadline: Deadline) -> dict[str, Any]:
@@ -111,10 +114,10 @@ def get(
     Raises:
         ReadFailedError: as `document`, `not_recognized` excepted.
     """
-    token = TokenFile(call.token_file).token()
-    headers = {**HEADERS, "Accept": call.accept, "Authorization": f"Bearer {token}"}
+    headers = {**HEADERS, "Accept": call.accept, "Authorization": f"Bearer {bearer_token(call.token_file)}"}
     with closing(connect()) as client:
-        answer = client.request(HttpRequest(call.url, headers, call.subject), deadline, call.limit, sink)
+        request = HttpRequest(call.url, headers, call.subject, listener=call.listener)
+        answer = client.request(request, deadline, call.limit, sink)
     if answer.status != HTTPStatus.OK:
         reason = REFUSALS.get(answer.status, FailureReason.HTTP_STATUS)
         raise ReadFailedError(reason, f"{call.subject}: answers with HTTP status {answer.status}")

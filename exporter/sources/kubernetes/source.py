@@ -15,11 +15,13 @@ from urllib.parse import quote
 from exporter.clock import Clock
 from exporter.config.kubernetes import is_node_name
 from exporter.config.settings import KubernetesChoice
+from exporter.frozen import replace
 from exporter.readings import AccessDeniedError, ErrorCounts, FailureReason, ReadFailedError
 from exporter.sources.http_client import Deadline, HttpClientProtocol, secure_client, unverified_client
 from exporter.sources.kubelet import pods_api
 from exporter.sources.kubernetes.api import Call, ServiceAccount, get
 from exporter.sources.kubernetes.pods import PREFIX, READERS, Pod, Pods, pod_of
+from exporter.sources.processes.listener import root
 from exporter.units import NANOSECONDS_PER_SECOND, Nanoseconds
 
 log = logging.getLogger(__name__)
@@ -67,6 +69,10 @@ REMEDIES: Final = {
         KUBELET,
         FailureReason.UNAUTHORIZED,
     ): "let the kubelet take tokens (`authentication: {webhook: {enabled: true}}`)",
+    (
+        KUBELET,
+        FailureReason.NOT_LISTENING,
+    ): "it needs hostPID, or its certificate's CA in `discovery: {kubelet_ca_file: ...}`",
     (KUBELET, FailureReason.CONNECTION): f"{_REACH} its node's kubelet",
     (KUBELET, FailureReason.TIMEOUT): f"{_REACH} its node's kubelet",
     (
@@ -215,9 +221,8 @@ class PodSource:
     the labels of the node alone.
 
     The kubelet is requested at the node's own address. Its certificate is checked by `kubelet_ca_file`;
-    without one any is accepted, since kubelets sign their own by default. A request to an address of the
-    node does not leave it. Only a process in the node's network, while the kubelet is down, could listen in
-    its place and get a token that reads this cluster's nodes or pods.
+    without one any is accepted, since kubelets sign their own by default: root, or the daemon's own user,
+    must then listen there in the node's network, as seen by process 1.
     """
 
     name: Final = "pods"
@@ -376,11 +381,10 @@ class PodSource:
             ) from None
         host = f"[{address}]" if address.version == 6 else str(address)
         server = f"https://{host}:{self._kubelet_port}"
-        connect = unverified_client
+        call = Call(f"{server}/pods", f"kubelet at {server}", account.token_file, BODY_BYTES_MAX)
         if self._kubelet_ca_file is not None:
-            connect = partial(secure_client, self._kubelet_ca_file)
-        subject = f"kubelet at {server}"
-        return Call(f"{server}/pods", subject, account.token_file, BODY_BYTES_MAX), connect
+            return call, partial(secure_client, self._kubelet_ca_file)
+        return replace(call, listener=root(process=1)), unverified_client
 
     @staticmethod
     def _api_server(account: ServiceAccount) -> tuple[Call, Callable[[], HttpClientProtocol]]:

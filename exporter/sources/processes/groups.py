@@ -9,7 +9,8 @@ from exporter.engines.launch import Launch, launch, program, works_for
 from exporter.engines.llamacpp import LLAMACPP
 from exporter.frozen import dataclass, replace
 from exporter.sources.processes.census import Process
-from exporter.sources.processes.proc import ListeningSocket, loopback
+from exporter.sources.processes.listener import ExpectedListener, takers
+from exporter.sources.processes.proc import ANY4, ANY6, ListeningSocket, loopback
 from exporter.units import Nanoseconds
 
 Kind: TypeAlias = Literal["container", "unit", "tree"]
@@ -33,7 +34,6 @@ GO_BETWEENS: Final = frozenset({"nvidia-cuda-mps-server"})
 """Programs that NVML lists next to their clients, for which they compute (MPS)."""
 
 HOSTS_MAX: Final = 4
-LOOPBACK: Final = "127.0.0.1"
 
 
 class ProcessId(NamedTuple):
@@ -48,8 +48,9 @@ class Sockets:
     """The listening sockets of a group, and the network namespace that they are in.
 
     `listening` are its own, if its descriptors are readable, else those of its user that no other group is
-    known to have. `of_user` are all of its user's. `own` is true in the daemon's network, `on_host` there
-    and in the host's; `addresses` are those of any other.
+    known to have. `of_user` are all of its user's, `others` everybody else's. `own` is true in the daemon's
+    network, `on_host` there and in the host's; `addresses` are those of sockets that are bound to all.
+    `process` is one in that network, `number` the network's own. `unprivileged`: users may have made it.
     """
 
     network: str = ""
@@ -58,26 +59,42 @@ class Sockets:
     listening: tuple[ListeningSocket, ...] = ()
     of_user: tuple[ListeningSocket, ...] = ()
     addresses: tuple[str, ...] = ()
+    others: tuple[ListeningSocket, ...] = ()
+    process: int | str = "self"
+    number: int | None = None
+    unprivileged: bool = False
+
+    def listener(self, host: str, port: int) -> ExpectedListener | None:
+        """The listener at an address; `None` where nothing listens, or somebody else."""
+        accepting = takers((*self.listening, *self.of_user, *self.others), host, port)
+        if not accepting or not accepting.isdisjoint(self.others):
+            return None
+        return ExpectedListener(
+            accepting, process=self.process, network=self.number, unprivileged=self.unprivileged
+        )
 
     def reach(self, port: int | None, wanted: str = "") -> tuple[Reach, tuple[str, ...]]:
         """How a port is reached, and its addresses, nearest first.
 
         A socket at the address `wanted` takes precedence over others of the port.
         """
+        if port is None:
+            return "unknown", ()
         bound = [at.host for at in self.listening if at.port == port]
         bound = bound or [at.host for at in self.of_user if at.port == port]
         if wanted in bound:  # another process may have the port at another address
             bound = [wanted]
-        if not bound:
-            return "unknown", ()
-        everywhere = "" in bound
+        everywhere = ANY4 in bound or ANY6 in bound
+        hosts = [*self.addresses] if everywhere else [*bound]
         if self.own:
-            hosts = [LOOPBACK] if everywhere else sorted(bound, key=lambda host: not loopback(host))
-            return "here", tuple(dict.fromkeys(hosts))[:HOSTS_MAX]
-        hosts = [*self.addresses] if everywhere else [host for host in bound if not loopback(host)]
+            # A `::` socket may be for IPv6 only.
+            hosts.sort(key=lambda host: (not loopback(host), ANY4 not in bound and ":" not in host))
+        else:
+            hosts = [host for host in hosts if not loopback(host)]
+        hosts = [host for host in dict.fromkeys(hosts) if self.listener(host, port) is not None]
         if hosts:
-            return "address", tuple(dict.fromkeys(hosts))[:HOSTS_MAX]
-        return ("unknown" if everywhere else "loopback"), ()
+            return ("here" if self.own else "address"), tuple(hosts[:HOSTS_MAX])
+        return ("loopback" if bound and not self.own and not everywhere else "unknown"), ()
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,14 +1,13 @@
 """Ports, networks and addresses of the API servers of groups."""
 
 from collections import Counter
-from collections.abc import Iterable, Iterator, Mapping, MutableMapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, MutableMapping, Sequence
 from typing import Final
 
 from exporter.clock import Clock
 from exporter.engines.launch import Launch
 from exporter.frozen import dataclass, replace
 from exporter.sources.processes.groups import (
-    LOOPBACK,
     SERVING_MAX,
     ApiServer,
     Claim,
@@ -17,6 +16,7 @@ from exporter.sources.processes.groups import (
     ProcessGroup,
     Sockets,
 )
+from exporter.sources.processes.listener import LOOPBACKS
 from exporter.sources.processes.proc import (
     ADDRESS_BYTES,
     SOCKET_BYTES,
@@ -24,6 +24,7 @@ from exporter.sources.processes.proc import (
     Proc,
     addresses4,
     addresses6,
+    has_loopback6,
     listeners,
     loopback,
     past_listeners,
@@ -58,19 +59,37 @@ class Network:
     shared: bool = False
     listeners: tuple[ListeningSocket, ...] = ()
     addresses: tuple[str, ...] = ()
+    number: int | None = None
+
+    def sockets(self, group: ProcessGroup, process: int, listening: Collection[ListeningSocket]) -> Sockets:
+        """The sockets in it of a group that has these and this process, and of its user."""
+        of_user = tuple(one for one in self.listeners if one.user == group.user)
+        others = tuple(one for one in self.listeners if one.user != group.user and one not in listening)
+        return Sockets(
+            self.id,
+            self.own,
+            self.shared,
+            tuple(listening),
+            of_user,
+            self.addresses,
+            others,
+            "self" if self.own else process,
+            self.number,
+            unprivileged=not self.shared and (group.delegated or not group.container),
+        )
 
 
 @dataclass(frozen=True, slots=True)
 class _OpenSockets:
     """Network of one server, and the sockets open in each of its processes.
 
-    `open` is `None` where they may not be read; `user` is its uid, `None` if unknown.
+    `open` is `None` where they may not be read.
     """
 
+    group: ProcessGroup
     server: ApiServer
     network: Network
     open: tuple[frozenset[int], ...] | None
-    user: int | None
 
 
 def located(
@@ -93,7 +112,7 @@ def located(
             proc.failures["time"] += 1
             break
         network = networks.of(server.process.pid)
-        open_sockets[one.group.id] = _OpenSockets(server, network, _open(proc, one.serving), one.group.user)
+        open_sockets[one.group.id] = _OpenSockets(one.group, server, network, _open(proc, one.serving))
     ports = {name: _port(one) for name, one in open_sockets.items()}
     contested = _contested(open_sockets, ports)
     proc.failures["contested"] += len(contested)
@@ -151,9 +170,7 @@ def _with_routers(groups: Iterable[Grouped], located: Iterable[ProcessGroup]) ->
 
 def _sockets(one: _OpenSockets) -> Sockets:
     """The sockets of a server."""
-    network = one.network
-    of_user = tuple(listener for listener in network.listeners if listener.user == one.user)
-    return Sockets(network.id, network.own, network.shared, _mine(one), of_user, network.addresses)
+    return one.network.sockets(one.group, one.server.process.pid, _mine(one))
 
 
 def _with_sockets(
@@ -191,8 +208,7 @@ def _with_sockets(
             if (own is not None and listener.inode in own)
             or (own is None and alone and (network.id, listener.inode) not in taken)
         )
-        sockets = Sockets(network.id, network.own, network.shared, listening, of_user, network.addresses)
-        yield replace(group, sockets=sockets)
+        yield replace(group, sockets=network.sockets(group, group.computing[0].pid, listening))
 
 
 def _contested(
@@ -206,7 +222,7 @@ def _contested(
     for name, one in open_sockets.items():
         port, _ = ports[name]
         if port is not None:
-            claims.setdefault((one.network.id, one.user, port), []).append(name)
+            claims.setdefault((one.network.id, one.group.user, port), []).append(name)
     disputed: set[str] = set()
     for (_, _, port), names in claims.items():
         if _are_apart([_bound(open_sockets[name], port) for name in names]):
@@ -236,7 +252,7 @@ def _taken(one: _OpenSockets, holders: Holders) -> bool:
         return False
     if any(listener.port == port for listener in one.network.listeners):
         return True
-    return holders.get((one.network.id, port), one.user) != one.user
+    return holders.get((one.network.id, port), one.group.user) != one.group.user
 
 
 def _remember(holders: Holders, groups: Iterable[ProcessGroup]) -> None:
@@ -270,7 +286,8 @@ class _Networks:
                 own=own,
                 shared=own or number == self._host,
                 listeners=self._listeners(pid),
-                addresses=() if own else self._addresses(pid),
+                addresses=self._addresses(pid, own=own),
+                number=number,
             )
         return self._cache[number]
 
@@ -284,11 +301,15 @@ class _Networks:
                 by_inode.update({one.inode: one for one in listeners(content)})
         return tuple(sorted(by_inode.values(), key=lambda one: (one.port, one.inode)))
 
-    def _addresses(self, pid: int) -> tuple[str, ...]:
+    def _addresses(self, pid: int, *, own: bool) -> tuple[str, ...]:
+        """Where sockets that are bound to all addresses are reached: from its own network by loopback."""
+        six = self._proc.read(pid, "net/if_inet6", ADDRESS_BYTES) or b""
+        if own:
+            return LOOPBACKS if has_loopback6(six) else LOOPBACKS[:1]
         four = self._proc.read(pid, "net/fib_trie", ADDRESS_BYTES) or b""
         if len(four) == ADDRESS_BYTES:
             self._proc.failures["truncated"] += 1
-        return (*addresses4(four), *addresses6(self._proc.read(pid, "net/if_inet6", ADDRESS_BYTES) or b""))
+        return (*addresses4(four), *addresses6(six))
 
 
 def _open(proc: Proc, processes: Iterable[int]) -> tuple[frozenset[int], ...] | None:
@@ -308,7 +329,7 @@ def _mine(one: _OpenSockets) -> tuple[ListeningSocket, ...]:
     A socket that root opened for a service of another user is visible by descriptors only.
     """
     if one.open is None:
-        return tuple(listener for listener in one.network.listeners if listener.user == one.user)
+        return tuple(listener for listener in one.network.listeners if listener.user == one.group.user)
     own = frozenset[int]().union(*one.open)
     return tuple(listener for listener in one.network.listeners if listener.inode in own)
 
@@ -366,11 +387,11 @@ def _metrics_port(one: _OpenSockets, port: int | None) -> int | None:
     if launch.metrics_port is None or launch.metrics_port == launch.port:
         return port if launch.metrics_port is not None else None
     # Ray's agent, which serves the metrics, is no descendant of the server, and of the same user.
-    here = {listener.port for listener in one.network.listeners if listener.user == one.user}
+    here = {listener.port for listener in one.network.listeners if listener.user == one.group.user}
     here.update(listener.port for listener in _mine(one))
     return launch.metrics_port if launch.metrics_port in here else None
 
 
 def _wanted(launch: Launch) -> str:
     """The address of a server's command line, as its socket shows it."""
-    return LOOPBACK if launch.host == "localhost" else launch.host
+    return LOOPBACKS[0] if launch.host == "localhost" else launch.host

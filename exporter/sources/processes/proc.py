@@ -239,11 +239,17 @@ ADDRESS_BYTES: Final = 262_144
 """Read of one table of addresses."""
 
 LISTENERS_MAX: Final = 1024
+"""Kept of one user in one table."""
+
 ADDRESSES_MAX: Final = 16
 """Kept of one namespace."""
 
-_LISTEN: Final = "0A"
+LISTEN: Final = 10
 """TCP_LISTEN of include/net/tcp_states.h."""
+
+ANY4: Final = ""
+ANY6: Final = "::"
+"""The addresses of sockets that are bound to all, of IPv4 and of IPv6."""
 
 _SOCKET: Final = re.compile(r"socket:\[([0-9]{1,20})\]")
 _LEAF: Final = re.compile(r"[ |+]*\|-- ([0-9.]{7,15})")
@@ -252,7 +258,7 @@ _TENTATIVE: Final = 0x40 | 0x08
 
 
 class ListeningSocket(NamedTuple):
-    """One listening TCP socket. `host` is the address it is bound to, empty for all; `user` opened it."""
+    """One listening TCP socket. `host` is the address it is bound to; `user` opened it."""
 
     host: str
     port: int
@@ -263,15 +269,15 @@ class ListeningSocket(NamedTuple):
 def listeners(content: bytes) -> tuple[ListeningSocket, ...]:
     """The listening sockets of a `net/tcp` or `net/tcp6`; lines that are none are passed over."""
     sockets = []
+    by_user: Counter[int] = Counter()
     for line in content[:SOCKET_BYTES].decode("ascii", errors="replace").split("\n"):
         fields = line.split()
-        if len(fields) < 10 or fields[3] != _LISTEN:
+        if len(fields) < 10 or fields[3] != f"{LISTEN:02X}":
             continue
         listener = _listener(fields[1], fields[7], fields[9])
-        if listener is not None:
+        if listener is not None and by_user[listener.user] < LISTENERS_MAX:
+            by_user[listener.user] += 1
             sockets.append(listener)
-            if len(sockets) == LISTENERS_MAX:
-                break
     return tuple(sockets)
 
 
@@ -316,6 +322,11 @@ def addresses6(content: bytes) -> tuple[str, ...]:
     return tuple(addresses)[:ADDRESSES_MAX]
 
 
+def has_loopback6(content: bytes) -> bool:
+    """Whether a namespace has ::1, by its `net/if_inet6`."""
+    return re.search(rb"^0{31}1 ", content, re.MULTILINE) is not None
+
+
 def loopback(host: str) -> bool:
     """Whether an address is reached from its own namespace only."""
     try:
@@ -342,15 +353,16 @@ def _listener(local: str, user: str, inode: str) -> ListeningSocket | None:
         return None
     if not re.fullmatch(r"[0-9]{1,20}", inode) or not re.fullmatch(r"[0-9]{1,10}", user):
         return None
-    return ListeningSocket(_host(address), int(port, 16), int(inode), int(user))
+    # The kernel prints words of 32 bits in the order of the host, little-endian.
+    raw = b"".join(bytes.fromhex(address[at : at + 8])[::-1] for at in range(0, len(address), 8))
+    return ListeningSocket(bound_host(raw), int(port, 16), int(inode), int(user))
 
 
-def _host(text: str) -> str:
-    """An address as the kernel prints it: words of 32 bits in the order of the host, little-endian."""
-    raw = b"".join(bytes.fromhex(text[at : at + 8])[::-1] for at in range(0, len(text), 8))
+def bound_host(raw: bytes) -> str:
+    """The address that a socket is bound to, by its 4 or 16 bytes."""
     address = ipaddress.ip_address(raw)
-    mapped = getattr(address, "ipv4_mapped", None) or address
-    return "" if mapped.is_unspecified else str(mapped)
+    host = getattr(address, "ipv4_mapped", None) or address
+    return ANY4 if host == ipaddress.IPv4Address(0) else str(host)
 
 
 CGROUP_BYTES: Final = 16_384

@@ -5,19 +5,15 @@ from pathlib import Path
 from typing import Final
 
 from exporter.clock import Clock
-from exporter.frozen import dataclass
 from exporter.readings import ErrorCounts, FailureReason, ReadFailedError
-from exporter.sources.processes.census import SETTLED, Register, census, started
-from exporter.sources.processes.groups import Grouped, ProcessGroup, ProcessReading, grouped
+from exporter.sources.processes.census import Register, census, started
+from exporter.sources.processes.groups import ProcessReading, grouped
 from exporter.sources.processes.listening import located
 from exporter.sources.processes.proc import Proc
-from exporter.units import NANOSECONDS_PER_MINUTE, NANOSECONDS_PER_SECOND, Nanoseconds
+from exporter.units import NANOSECONDS_PER_SECOND, Nanoseconds
 
 READING_TTL: Final[Nanoseconds] = 30 * NANOSECONDS_PER_SECOND
 """How long a reading is reused while none of its processes ends."""
-
-LOCATED_TTL: Final[Nanoseconds] = 5 * NANOSECONDS_PER_MINUTE
-"""How long the sockets of old servers, each of which was found, are reused while the groups are the same."""
 
 COMPUTING_MAX: Final = 4096
 """Processes of NVML that are read."""
@@ -28,15 +24,6 @@ _WHY: Final = {
     "denied": "the processes of other users may not be read",
     "ended": "they have ended",
 }
-
-
-@dataclass(frozen=True, slots=True)
-class _Located:
-    """Groups, and the answer about their servers' sockets, which stands `until` then."""
-
-    groups: tuple[Grouped, ...]
-    answer: tuple[ProcessGroup, ...]
-    until: Nanoseconds
 
 
 class ProcessSource:
@@ -59,7 +46,6 @@ class ProcessSource:
         self._servers: tuple[int, ...] = ()
         self._holders: dict[tuple[str, int], int] = {}
         self._register = Register()
-        self._last_located: _Located | None = None
         self.errors: ErrorCounts = ()
         """Partial failures of the last reading; empty for a cached one.
 
@@ -95,7 +81,8 @@ class ProcessSource:
         unseen = tuple(sorted(computing - processes.keys()))
         lost = proc.failures.copy()
         proc.failures.clear()
-        reading = ProcessReading(self._located(proc, grouped(processes, computing)), unseen)
+        groups = located(proc, self._clock, grouped(processes, computing), self._holders)
+        reading = ProcessReading(groups, unseen)
         lost.update({reason: count for reason, count in proc.failures.items() if reason in _OF_SERVERS})
         # On a host too busy to be read whole a server that was found is not lost, and with it its name.
         self._servers = tuple(one.server.process.pid for one in reading.groups if one.server is not None)
@@ -106,25 +93,6 @@ class ProcessSource:
     def close(self) -> None:
         """Nothing is held but the last reading."""
         self._cached = None
-
-    def _located(self, proc: Proc, groups: tuple[Grouped, ...]) -> tuple[ProcessGroup, ...]:
-        """The groups with the ports and networks of their servers.
-
-        Where each server was found, and all are old, the answer is reused for five minutes: reading the
-        sockets of a network takes milliseconds, as the kernel goes through a table of all connections.
-        """
-        now, last = self._clock.elapsed(), self._last_located
-        if last is not None and last.groups == groups and now < last.until:
-            return last.answer
-        answer = located(proc, self._clock, groups, self._holders)
-        began = max((member.started for group in answer for member in group.members), default=0)
-        settled = now - began >= SETTLED and not any(proc.failures[reason] for reason in _OF_SERVERS)
-        certain = settled and all(
-            group.server is not None and not group.server.claim and group.server.port is not None
-            for group in answer
-        )
-        self._last_located = _Located(groups, answer, now + LOCATED_TTL) if certain else None
-        return answer
 
     def _stands(self, proc: Proc, reading: ProcessReading) -> bool:
         """Whether the processes of a reading are still the same."""

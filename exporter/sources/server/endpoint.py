@@ -10,6 +10,7 @@ from exporter.clock import Clock
 from exporter.engines import Page, SeriesCache
 from exporter.readings import ErrorCounts, endpoint_id, masked
 from exporter.sources.http_client import HttpClientProtocol
+from exporter.sources.processes.listener import ExpectedListener
 from exporter.sources.server.fetch import Fetcher
 from exporter.units import Nanoseconds
 
@@ -70,7 +71,7 @@ class ParseLock:
 class EndpointSource:
     """Reads one metrics page. `client` is shared and not closed here; an https endpoint has its own.
 
-    `server_name` is as in `Fetcher`.
+    `server_name` and `listener` are as in `Fetcher`.
     """
 
     may_be_slow: Final = True
@@ -85,12 +86,15 @@ class EndpointSource:
         bearer_token_file: Path | None = None,
         ca_file: Path | None = None,
         server_name: str = "",
+        listener: ExpectedListener | None = None,
         timeout: float = TIMEOUT_SECONDS,
         body_bytes: int = BODY_BYTES_MAX,
     ) -> None:
         self._id, self._shown = endpoint_id(url), masked(url)
         self._body_bytes = body_bytes
-        self._fetcher = Fetcher(client, url, clock, timeout, bearer_token_file, ca_file, server_name)
+        self._fetcher = Fetcher(
+            client, url, clock, timeout, bearer_token_file, ca_file, server_name, listener
+        )
         self._memory = SeriesCache()
         self._parse_lock = ParseLock(clock)
         self.errors: ErrorCounts = ()

@@ -20,48 +20,31 @@ from exporter.sources.http_client import (
     HttpResponse,
     secure_client,
 )
+from exporter.sources.processes.listener import ExpectedListener
 
 TOKEN_BYTES_MAX: Final = 64 * 1024
 """Largest token file; the longest service account tokens have a few thousand bytes."""
 
 
-class TokenFile:
-    """Reads the token again when the file has changed. The token appears in no message."""
+def bearer_token(path: Path) -> str:
+    """The token that a file holds now. It appears in no message.
 
-    def __init__(self, path: Path) -> None:
-        self._path = path
-        self._version: tuple[int, ...] = ()
-        self._token = ""
-
-    def token(self) -> str:
-        """The token as the file holds it now.
-
-        Raises:
-            ReadFailedError: `token_file`, there is none that could be sent.
-        """
-        try:
-            status = self._path.stat()
-            version = (status.st_mtime_ns, status.st_size, status.st_ino, status.st_dev)
-            if version != self._version:
-                with self._path.open("rb") as file:
-                    self._token = self._checked(file.read(TOKEN_BYTES_MAX + 1))
-                self._version = version
-        except OSError as failure:
-            self._version = ()
-            raise ReadFailedError(FailureReason.TOKEN_FILE, f"{self._path}: {failure.strerror}") from failure
-        return self._token
-
-    def _checked(self, content: bytes) -> str:
-        if len(content) > TOKEN_BYTES_MAX:
-            raise ReadFailedError(
-                FailureReason.TOKEN_FILE, f"{self._path}: larger than {TOKEN_BYTES_MAX} bytes"
-            )
-        token = content.strip()
-        if not token:
-            raise ReadFailedError(FailureReason.TOKEN_FILE, f"{self._path}: empty")
-        if any(not 0x21 <= byte <= 0x7E for byte in token):
-            raise ReadFailedError(FailureReason.TOKEN_FILE, f"{self._path}: not one line of printable ASCII")
-        return token.decode("ascii")
+    Raises:
+        ReadFailedError: `token_file`, there is none that could be sent.
+    """
+    try:
+        with path.open("rb") as file:
+            content = file.read(TOKEN_BYTES_MAX + 1)
+    except OSError as failure:
+        raise ReadFailedError(FailureReason.TOKEN_FILE, f"{path}: {failure.strerror}") from failure
+    if len(content) > TOKEN_BYTES_MAX:
+        raise ReadFailedError(FailureReason.TOKEN_FILE, f"{path}: larger than {TOKEN_BYTES_MAX} bytes")
+    token = content.strip()
+    if not token:
+        raise ReadFailedError(FailureReason.TOKEN_FILE, f"{path}: empty")
+    if any(not 0x21 <= byte <= 0x7E for byte in token):
+        raise ReadFailedError(FailureReason.TOKEN_FILE, f"{path}: not one line of printable ASCII")
+    return token.decode("ascii")
 
 
 def metrics_url(url: str, engine: Engine | None) -> str:
@@ -118,6 +101,7 @@ class Fetcher:
     """Gets pages of one endpoint: by the shared client, or by its own one where it is https.
 
     `server_name` is the name that its certificate is verified for, empty for the address of the request.
+    `listener` is who may answer, where that is known.
     `timeout` bounds all requests of one read, in seconds.
     Errors name the endpoint as it was configured, its query masked.
     """
@@ -131,6 +115,7 @@ class Fetcher:
         bearer_token_file: Path | None,
         ca_file: Path | None,
         server_name: str = "",
+        listener: ExpectedListener | None = None,
     ) -> None:
         self._clock = clock
         self._timeout = timeout
@@ -140,8 +125,9 @@ class Fetcher:
         self._secure: HttpClientProtocol | None = None
         self._ca_file = ca_file
         self._server_name = server_name
+        self._listener = listener
         self._ca_version: tuple[int, int] | None = None
-        self._token = None if bearer_token_file is None else TokenFile(bearer_token_file)
+        self._token_file = bearer_token_file
 
     def begin_read(self) -> None:
         """Begin a read: its requests together have the timeout."""
@@ -151,9 +137,9 @@ class Fetcher:
         """Get one body of at most `limit` bytes.
 
         Raises:
-            ReadFailedError: `connection`, `timeout`, `tls`, `certificate`, `certificate_name`, `token_file`,
-                `redirect`, `unauthorized`, `not_found`, `metrics_off`, `http_status`, `encoding`,
-                `too_large`.
+            ReadFailedError: `connection`, `not_listening`, `timeout`, `tls`, `certificate`,
+                `certificate_name`, `token_file`, `redirect`, `unauthorized`, `not_found`, `metrics_off`,
+                `http_status`, `encoding`, `too_large`.
         """
         try:
             response = self._client(url).request(self._request(url), self._deadline, limit)
@@ -174,9 +160,11 @@ class Fetcher:
 
     def _request(self, url: str) -> HttpRequest:
         headers = dict(HEADERS)
-        if self._token is not None:
-            headers["Authorization"] = f"Bearer {self._token.token()}"
-        return HttpRequest(url, headers, self._endpoint, server_name=self._server_name)
+        if self._token_file is not None:
+            headers["Authorization"] = f"Bearer {bearer_token(self._token_file)}"
+        return HttpRequest(
+            url, headers, self._endpoint, server_name=self._server_name, listener=self._listener
+        )
 
     def close(self) -> None:
         """Close the endpoint's own client, if it has one."""

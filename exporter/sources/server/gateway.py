@@ -28,6 +28,7 @@ from exporter.readings import (
     label,
 )
 from exporter.sources.http_client import HttpClientProtocol
+from exporter.sources.processes.listener import ExpectedListener
 from exporter.sources.server.endpoint import BODY_BYTES_MAX, TIMEOUT_SECONDS, UNKNOWN_PAGE, EndpointSource
 from exporter.sources.server.tenants import UNLISTED_MAX, TenantTable
 
@@ -57,6 +58,7 @@ class GatewaySource(EndpointSource):
         rule: GatewayPageRule | None = None,
         bearer_token_file: Path | None = None,
         ca_file: Path | None = None,
+        listener: ExpectedListener | None = None,
         timeout: float = TIMEOUT_SECONDS,
         body_bytes: int = BODY_BYTES_MAX,
     ) -> None:
@@ -66,6 +68,7 @@ class GatewaySource(EndpointSource):
             clock,
             bearer_token_file=bearer_token_file,
             ca_file=ca_file,
+            listener=listener,
             timeout=timeout,
             body_bytes=body_bytes,
         )

@@ -44,6 +44,7 @@ from exporter.readings import (
     endpoint_id,
 )
 from exporter.sources.http_client import HttpClientProtocol, HttpResponse
+from exporter.sources.processes.listener import ExpectedListener
 from exporter.sources.server import probe
 from exporter.sources.server.endpoint import (
     BODY_BYTES_MAX,
@@ -141,6 +142,7 @@ PERMANENT_FAILURES: Final = frozenset(
 NO_ANSWER: Final = frozenset(
     {
         FailureReason.CONNECTION,
+        FailureReason.NOT_LISTENING,
         FailureReason.TIMEOUT,
         FailureReason.TLS,
         FailureReason.CERTIFICATE,
@@ -190,6 +192,7 @@ class ServerSource(EndpointSource):
         bearer_token_file: Path | None = None,
         ca_file: Path | None = None,
         server_name: str = "",
+        listener: ExpectedListener | None = None,
         timeout: float = TIMEOUT_SECONDS,
         body_bytes: int = BODY_BYTES_MAX,
         busy: Callable[[], bool] | None = None,
@@ -205,6 +208,7 @@ class ServerSource(EndpointSource):
             bearer_token_file=bearer_token_file,
             ca_file=ca_file,
             server_name=server_name,
+            listener=listener,
             timeout=timeout,
             body_bytes=body_bytes,
         )

@@ -325,6 +325,7 @@ def unknown(pid: int, *ports: int, **fields: Any) -> ProcessGroup:
         own=True,
         on_host=True,
         listening=tuple(ListeningSocket("", port, port, 0) for port in ports),
+        addresses=("127.0.0.1",),
     )
     return group(pid, name="llama", sockets=sockets, user=0, **fields)
 

@@ -1,6 +1,7 @@
 """What a command line, a cgroup and an annotation claim, and what they do not get by it."""
 
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -36,8 +37,10 @@ EVIL = Launch("vllm", 18000, explicit_port=True, metrics_port=18000, model="evil
 def serving(pid: int, port: int = 18000, user: int = 1000, **fields: object) -> ProcessGroup:
     """A vLLM of a user that listens at a port of the host's network."""
     here = (ListeningSocket("", port, pid, user),)
-    words = {"network": HOST, "on_host": True, "listening": here, **fields}
-    return group(pid, server=api(pid, port, **words), user=user)
+    words: dict[str, Any] = {"network": HOST, "on_host": True, "listening": here, **fields}
+    on_host = words["on_host"]
+    sockets = Sockets(words["network"], own=on_host, on_host=on_host, listening=here, of_user=here)
+    return group(pid, server=api(pid, port, **words), user=user, sockets=sockets)
 
 
 def claiming(pid: int, user: int = 1001, **fields: object) -> ProcessGroup:
@@ -280,7 +283,7 @@ def test_a_token_goes_to_a_socket_of_this_host_that_is_held() -> None:
     assert urls(look((gpu(0, 7),), (serving(7),), rules=(rule("chat", **mine),))) != {}
     assert skipped(look((gpu(0, 7),), (beyond,), rules=(rule("chat", **mine),))) == [clear]
     assert skipped(look((gpu(0, 7),), (serving(7),), rules=(rule("chat", metrics_port=9000, **mine),))) == [
-        clear
+        "not_listening"
     ]
     safe = rule("chat", metrics_scheme="https", **mine)
     assert [*urls(look((gpu(0, 7),), (beyond,), rules=(safe,)))] == ["https://10.1.0.2:18000/metrics"]

@@ -312,7 +312,7 @@ def test_a_server_that_is_not_read_is_logged_once_per_change(
         ("server read", ""),
     ]
     problem = getattr(caplog.records[0], "problem", "")
-    assert problem.startswith("nothing listens where its metrics should be. Wait until it has loaded; ")
+    assert problem.startswith("nothing of its own listens where its metrics should be. Wait until it has")
 
 
 def test_a_server_that_is_read_as_before_is_not_unread(host: DiscoveryHost) -> None:

@@ -1,5 +1,6 @@
 """Doing what the remedy of a reason says makes it go away: each row of the table."""
 
+import os
 import ssl
 import threading
 from collections.abc import Callable, Iterator
@@ -96,10 +97,17 @@ class Host:
     pods: tuple[Pod, ...] | None = ()
     config: str = ""
     stop: list[Callable[[], None]] = field(default_factory=list)
+    inodes: dict[int, int] = field(default_factory=dict)
+    """The sockets of the servers that listen, by port."""
+
+    def socket(self, port: int) -> ListeningSocket:
+        """The socket at a port; one that is nobody's where no server listens."""
+        return ListeningSocket("127.0.0.1", port, self.inodes.get(port, port), os.geteuid())
 
     def serves(self, page: Page | None = None, path: str = "/metrics", **more: Any) -> Server:
         """A server begins to listen."""
         server = Server({path: page or Page()}, **more)
+        self.inodes[server.port] = os.fstat(server.fileno()).st_ino
         threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.01}).start()
         self.stop += [server.shutdown, server.server_close]
         return server
@@ -107,7 +115,7 @@ class Host:
     def runs(self, port: int, pid: int = 7, engine: str = "vllm", **fields: Any) -> ProcessGroup:
         """The processes of a server of user 990 that listens at a port of the host."""
         start = Launch(engine, port, explicit_port=True, metrics_port=port)
-        listening = (ListeningSocket("127.0.0.1", port, port, 990),)
+        listening = (self.socket(port),)
         words = {"network": "network 1", "on_host": True, "listening": listening, "launch": start, **fields}
         sockets = Sockets("network 1", own=True, on_host=True, listening=listening, of_user=listening)
         return group(pid, id=f"/{pid}", server=api(pid, port, **words), user=990, sockets=sockets)
@@ -211,7 +219,7 @@ def _(host: Host) -> Remedy:
 @case(UnreadReason.NO_PORT)
 def _(host: Host) -> Remedy:
     port = host.serves().port
-    listening = tuple(ListeningSocket("127.0.0.1", number, number, 990) for number in (port, 1))
+    listening = (host.socket(port), host.socket(1))
     sockets = Sockets("network 1", own=True, on_host=True, listening=listening, of_user=listening)
     host.groups = (group(7, name="house", sockets=sockets, user=990),)
     host.config = "servers: [{match: {process: house}, engine: vllm}]\n"

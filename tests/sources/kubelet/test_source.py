@@ -1,5 +1,6 @@
 """The kubelet's socket as it is found: served, absent, hung, made anew, somebody else's."""
 
+import os
 import socket
 import stat
 import subprocess
@@ -20,6 +21,7 @@ from exporter.readings import ReadFailedError
 from exporter.sources.kubelet import Allocations, PodResourcesSource
 from exporter.units import Instant, Nanoseconds, nanoseconds
 from tests import unprivileged
+from tests.rights import USERS
 
 EXCLUSIVE = (Path(__file__).parent / "replies" / "exclusive.binpb").read_bytes()
 
@@ -216,6 +218,21 @@ def test_a_socket_that_was_left_behind_is_told(tmp_path: Path, failure_of: Failu
         left.bind(str(path))
     failed = failure_of(path)
     assert (failed.reason, str(failed)) == ("refused", f"{path}: Connection refused")
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason=USERS)
+def test_a_socket_at_which_another_user_listens_is_told(tmp_path: Path, failure_of: Failure) -> None:
+    """Whoever may write to the folder: a kubelet is root's."""
+    path = tmp_path / "kubelet.sock"
+    with socket.socket(socket.AF_UNIX) as listener:
+        listener.bind(str(path))
+        os.seteuid(unprivileged.STRANGER)
+        try:
+            listener.listen()
+        finally:
+            os.seteuid(0)
+        failed = failure_of(path)
+    assert (failed.reason, str(failed)) == ("not_kubelet", f"{path}: uid 65534 listens there, not root")
 
 
 def test_a_path_too_long_for_a_socket_is_told(tmp_path: Path, failure_of: Failure) -> None:

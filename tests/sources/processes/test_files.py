@@ -281,7 +281,7 @@ def test_listeners_are_read_by_their_state() -> None:
     assert listeners(table.encode()) == (
         ListeningSocket("", 8000, 11, 0),
         ListeningSocket("127.0.0.1", 65535, 12, 1000),
-        ListeningSocket("", 8002, 14, 0),
+        ListeningSocket("::", 8002, 14, 0),
         ListeningSocket("::1", 8003, 15, 0),
         ListeningSocket("2001:db8::1", 8004, 16, 0),
         ListeningSocket("10.0.0.9", 8005, 17, 0),

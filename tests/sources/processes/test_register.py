@@ -11,7 +11,7 @@ from exporter.sources.processes import ProcessSource
 from exporter.sources.processes import census as counting
 from exporter.sources.processes.census import REMEMBERED, SETTLED, Register, census
 from exporter.sources.processes.proc import KERNEL_THREAD, Proc
-from exporter.sources.processes.source import LOCATED_TTL, READING_TTL
+from exporter.sources.processes.source import READING_TTL
 from exporter.units import Nanoseconds
 from tests.sources.processes.proc_host import ANY, OURS, ProcHost
 
@@ -182,40 +182,17 @@ def test_what_is_remembered_is_bounded(
         assert len(register.processes) == 2
 
 
-def test_sockets_of_old_servers_are_read_each_five_minutes_and_of_others_each_time(
-    host: ProcHost, clock: SetClock, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """The kernel goes through all its connections to list them. A server without its port is not old."""
-    tables = 0
-    read = Proc.read
-
-    def noted(proc: Proc, process: int | str, name: str, *args: object, **options: object) -> bytes | None:
-        nonlocal tables
-        tables += name == "net/tcp"
-        return read(proc, process, name, *args, **options)  # type: ignore[arg-type]
-
-    monkeypatch.setattr(Proc, "read", noted)
+def test_a_socket_is_known_no_longer_than_a_reading(host: ProcHost, clock: SetClock) -> None:
+    """However old its server is: it may drain, and the port be another program's."""
     source = ProcessSource(clock, root=host.root)
 
-    def ports_and_tables(after: Nanoseconds = READING_TTL) -> tuple[list[int | None], int]:
-        nonlocal tables
-        tables = 0
+    def ports(after: Nanoseconds) -> list[int | None]:
         clock.now += after
         groups = source.read(()).groups
-        return [group.server.port for group in groups if group.server is not None], tables
+        return [group.server.port for group in groups if group.server is not None]
 
     host.process(10, *VLLM, network=((ANY, 8000, 10),))
-    assert ports_and_tables() == ([8000], 1)
-    assert ports_and_tables() == ([8000], 0)
-    host.process(20, *VLLM, network=(OURS,))
-    assert ports_and_tables() == ([8000, None], 2)
-    assert ports_and_tables() == ([8000, None], 2)
-    host.process(20, *VLLM, network=((ANY, 8000, 20),))
-    assert ports_and_tables() == ([8000, 8000], 2)
-    assert ports_and_tables() == ([8000, 8000], 0)
-    assert ports_and_tables(after=LOCATED_TTL) == ([8000, 8000], 2)
-
-    young = clock.now // 10**7
-    host.process(30, *VLLM, ticks=young, network=((ANY, 8000, 30),))
-    assert ports_and_tables() == ([8000, 8000, 8000], 3)
-    assert ports_and_tables() == ([8000, 8000, 8000], 3)
+    assert ports(READING_TTL) == [8000]
+    host.process(10, *VLLM, network=(OURS,))
+    assert ports(READING_TTL - 1) == [8000]
+    assert ports(1) == [None]
