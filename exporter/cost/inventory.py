@@ -72,11 +72,13 @@ class GpuInventory:
 class SlotEvidence(NamedTuple):
     """What a read shows of a host's slots beside the GPUs that it lists.
 
-    `booted`: the host booted since it last listed a GPU. `elsewhere` are GPUs that another host has now.
+    `booted`: the host booted since it last listed a GPU. `gone` are GPUs that it is known to have no more.
+    `stated`: its price or its type states the number of its GPUs.
     """
 
     booted: bool
-    elsewhere: Collection[str] = ()
+    gone: Collection[str] = ()
+    stated: bool = False
 
 
 def boots_missed(
@@ -84,8 +86,8 @@ def boots_missed(
 ) -> int:
     """The boots that a slot has missed whose GPU is not listed; those of a slot that ended are the most.
 
-    After a boot with none of the earlier GPUs the host is another one. While one of them is listed, another
-    that is missing is a broken board. A boot that lists none shows nothing.
+    After a boot with none of the earlier GPUs the host is another one, unless their number is stated. While
+    one of them is listed, another that is missing is a broken board. A boot that lists none shows nothing.
 
     Args:
         gpu: the GPU that is not listed.
@@ -93,11 +95,11 @@ def boots_missed(
         listed: the UUIDs that are listed.
         evidence: what else the read shows.
     """
-    if not listed:
-        return gpu.boots_missed
-    if gpu.gpu.uuid in evidence.elsewhere or (evidence.booted and not any(uuid in slots for uuid in listed)):
+    booted = evidence.booted and bool(listed)
+    another_host = booted and not any(uuid in slots for uuid in listed)
+    if not evidence.stated and (another_host or gpu.gpu.uuid in evidence.gone):
         return BOOTS_UNTIL_RELEASE
-    return gpu.boots_missed + evidence.booted
+    return gpu.boots_missed + booted
 
 
 def inventory(state: State, frame: Frame, policy: CostPolicy, *, rebooted: bool = False) -> GpuInventory:
@@ -167,8 +169,7 @@ class _Matching:
         before = state.listed_in or state.boot
         booted = frame.evidence.booted or bool(before and frame.boot and before != frame.boot)
         # A boot that lists none shows nothing of the slots.
-        evidence = SlotEvidence(booted and bool(readings), frame.evidence.elsewhere)
-        self._new_boot = evidence.booted
+        self._new_boot = booted and bool(readings)
         self._readings = {reading.gpu.uuid: reading for reading in readings}
         self._listed: dict[str, GpuState] = {}
         self._new: list[GpuReading] = []
@@ -180,7 +181,12 @@ class _Matching:
                 self._listed[uuid] = gpu if not gpu.boots_missed else replace(gpu, boots_missed=0)
         self._left: list[GpuState] = []
         self._missing: dict[str, GpuState] = {}
-        missing = (gpu for uuid, gpu in state.gpus.items() if uuid not in self._readings)
+        missing = [gpu for uuid, gpu in state.gpus.items() if uuid not in self._readings]
+        # Of another host, what is listed states the number, and not what was there before.
+        gpus = [reading.gpu for reading in readings] or [gpu.gpu for gpu in missing]
+        count = stated(policy.tariff, gpus) if missing else None
+        evidence = SlotEvidence(booted, frame.evidence.gone, count is not None)
+        self._another_host = self._new_boot and not self._listed
         for gpu in sorted(missing, key=_last_listed):
             if policy.tariff.has_left(gpu.gpu, frame.wall):
                 self._left.append(gpu)
@@ -299,7 +305,7 @@ class _Matching:
 
     def _stated(self) -> int | None:
         listed = [*self._gpus(self._listed), *(reading.gpu for reading in self._new)]
-        return stated(self._priced(), listed, self._gpus(self._missing))
+        return stated(self._priced(), listed, () if self._another_host else self._gpus(self._missing))
 
     def _priced(self) -> Tariff:
         """The prices, with the predecessors of the GPUs that took slots in this read."""

@@ -27,15 +27,15 @@ class GpuEvidence:
     `library`: NVML's library loads here, whether or not it lists a GPU.
     `devices` is the number of NVIDIA display devices on the PCI bus, without those of a VM (vfio-pci), which
     `passed_through` counts.
-    `booted`: the host booted since the read before, where no boot id says so.
-    `elsewhere` are GPUs that another host has now.
+    `booted`: it booted since the read before, where no boot id says so. `gone` are GPUs that it is known to
+    have no more: another host has them, or it was made anew.
     """
 
     library: bool = False
     devices: int = 0
     passed_through: int = 0
     booted: bool = False
-    elsewhere: frozenset[str] = frozenset()
+    gone: frozenset[str] = frozenset()
 
 
 NO_EVIDENCE: Final = GpuEvidence()

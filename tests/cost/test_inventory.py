@@ -186,10 +186,21 @@ def test_a_boot_with_none_of_the_earlier_gpus_is_another_host(
 
 
 def test_a_stated_number_holds_on_another_host() -> None:
-    """Eight by the rule, and one GPU that nobody knew after the boot: eight are paid for."""
+    """Eight by the rule, and one GPU that nobody knew after the boot: eight are paid for.
+
+    A rule for the model that is no more states nothing: two L4 of a host of two cost what it does.
+    """
     host = ChangingGpusHost(whole(), *boards("a"))
     host.restart(600, *boards("b", 1))
     assert (host.hourly(), len(host.uuids())) == (55.04, 8)
+    by_model = whole(of_models("*H100*", "55.04", 8), of_models("*L4*", "2", 2))
+    host = ChangingGpusHost(by_model, *boards("a"))
+    host.restart(600, *boards("b", 2, model=L4))
+    assert (host.hourly(), host.uuids(), host.unseen()) == (2, ["b0", "b1"], 0)
+    by_model = whole(of_models("*H100*", "55.04", 8), of_models("*L4*", "1", 1))
+    host = ChangingGpusHost(by_model, *boards("a"))
+    host.restart(600, *boards("b", 2, model=L4))
+    assert (host.hourly(), host.uuids(), host.unseen()) == (2, ["b0", "b1"], 0)
 
 
 def test_a_boot_that_lists_none_releases_nothing() -> None:
@@ -206,11 +217,11 @@ def test_a_boot_that_lists_none_releases_nothing() -> None:
     assert (host.hourly(), host.uuids()) == (13.76, ["b0", "b1"])
 
 
-def test_a_gpu_that_another_host_has_is_here_no_more() -> None:
+def test_a_gpu_that_is_known_to_be_gone_is_released() -> None:
     """In the same boot, where nothing states the number; where eight are stated, eight are paid for."""
     for priced, hourly in ((whole(PER_GPU), 48.16), (whole(), 55.04)):
         host = ChangingGpusHost(priced, *boards("a"))
-        host.meter.evidence = GpuEvidence(elsewhere=frozenset({"a7"}))
+        host.meter.evidence = GpuEvidence(gone=frozenset({"a7"}))
         host.tick(10, boards("a")[:7])
         assert host.hourly() == hourly
 

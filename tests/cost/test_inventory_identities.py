@@ -12,8 +12,10 @@ from typing import Any
 from hypothesis import given
 from hypothesis import strategies as st
 
+from exporter.cost.accrual import charge_late
 from exporter.cost.policy import CostPolicy
-from exporter.readings import Gpu, GpuReading, Holder, MigInstance
+from exporter.cost.postings import UnpricedTime
+from exporter.readings import Gpu, GpuEvidence, GpuReading, Holder, MigInstance
 from exporter.tariff.terms import Hardware
 from tests.cost.checked_meter import CheckedMeter
 from tests.cost.readings import CHAT, HOUR, MINUTE, SECOND, cost_policy, overhead, owned, rent
@@ -29,6 +31,8 @@ class Life:
     """Sockets with a board in each, as a person who opens the host would see them.
 
     `up_time` is what hourly rent is owed for, by the rules of gaps; `time` is all that passed.
+    `driver` is whether NVML answers: until it does for the first time, the host shows its boards on the bus.
+    `most_time` is GPU time that there was at most.
     """
 
     priced: CostPolicy
@@ -42,14 +46,17 @@ class Life:
     boots: int = 1
     up_time: int = 0
     time: int = 0
-    most: int = 0
+    most_time: int = 0
+    driver: bool = True
+    waiting: list[UnpricedTime] = field(default_factory=list)
 
     def __post_init__(self) -> None:
-        self.meter = CheckedMeter(replace(self.priced, gap_after=MINUTE))
+        evidence = GpuEvidence(devices=self.sockets)
+        self.meter = CheckedMeter(replace(self.priced, gap_after=MINUTE), evidence=evidence)
         self.boards = [self.another() for _ in range(self.sockets)]
         self.order = list(range(self.sockets))
         self.read(SECOND)
-        self.up_time = self.time = 0
+        self.up_time = self.time = self.most_time = 0
 
     def another(self) -> str:
         self.made += 1
@@ -72,10 +79,12 @@ class Life:
                 )
             )
         holders = [Holder(CHAT, reading.gpu.uuid) for reading in readings]
-        reported = None if silent else readings
-        self.meter.pass_by(nanoseconds, reported, holders=holders, boot=f"boot-{self.boots}")
+        reported = None if silent or not self.driver else readings
+        outcome = self.meter.pass_by(nanoseconds, reported, holders=holders, boot=f"boot-{self.boots}")
+        self.waiting += [each for segment in outcome.postings.segments for each in segment.unpriced]
         self.time += nanoseconds
         self.up_time += nanoseconds
+        self.most_time += self.sockets * nanoseconds
 
     def restart(self, down: int, up: int) -> None:
         self.boots += 1
@@ -83,6 +92,16 @@ class Life:
         self.read(down + up)
         if down > REBOOT:
             self.up_time -= down - 2 * 10 * SECOND
+            self.most_time -= self.sockets * (down - 2 * 10 * SECOND)
+
+    def resize(self, sockets: int, down: int, up: int) -> None:
+        """Stop a VM and start it as another one, whose boards nobody has seen."""
+        before, self.sockets = self.sockets, sockets
+        self.boards = [self.another() for _ in range(sockets)]
+        self.order = list(range(sockets))
+        self.hidden, self.cut = set(), set()
+        self.restart(down, up)
+        self.most_time += max(0, before - sockets) * (down + up)
 
     def happen(self, what: str, how: Any) -> None:
         match what:
@@ -96,6 +115,8 @@ class Life:
                 self.boards = [self.another() for _ in self.boards]
                 self.hidden, self.cut = set(), set()
                 self.restart(*how)
+            case "resize":
+                self.resize(*how)
             case "swap":
                 self.boards[how % self.sockets] = self.another()
                 self.read(10 * SECOND)
@@ -139,14 +160,20 @@ def due(hardware: Hardware, life: Life) -> Fraction:
 @given(
     hardware=st.sampled_from([RENTED, BOUGHT]),
     addressed=st.booleans(),
+    absent=st.integers(0, 14),
     story=st.lists(events, min_size=1, max_size=14),
 )
 def test_a_host_of_eight_costs_its_price_whatever_its_boards_do(
-    *, hardware: Hardware, addressed: bool, story: list[tuple[str, Any]]
+    *, hardware: Hardware, addressed: bool, absent: int, story: list[tuple[str, Any]]
 ) -> None:
-    """Dollars are the price times the time owed, never more; GPU time is eight times what passed."""
-    life = Life(cost_policy(hardware, overheads=(NETWORK,), all_gpus=True), 8, addressed)
-    for what, how in story:
+    """Dollars are the price times the time owed, never more; GPU time is eight times what passed.
+
+    The driver may be `absent` from its birth on, for so many events or for ever.
+    """
+    policy = cost_policy(hardware, overheads=(NETWORK,), all_gpus=True)
+    life = Life(policy, 8, addressed, driver=not absent)
+    for number, (what, how) in enumerate(story):
+        life.driver = number >= absent
         life.happen(what, how)
         spent = life.meter.dollars() - life.meter.dollars(component="network")
 
@@ -158,7 +185,12 @@ def test_a_host_of_eight_costs_its_price_whatever_its_boards_do(
         assert sum(life.meter.gpu_time.values()) == 8 * life.time
         assert life.meter.state.gpu_count == 8
         listed = {uuid for uuid in life.boards if uuid not in life.hidden}
-        assert listed <= set(life.meter.state.gpus) or what == "silent"
+        assert listed <= set(life.meter.state.gpus) or what == "silent" or not life.driver
+
+
+resizes = st.tuples(
+    st.just("resize"), st.tuples(st.integers(1, 8), lengths, st.integers(1, 600).map(lambda s: s * SECOND))
+)
 
 
 @examples(60)
@@ -166,23 +198,49 @@ def test_a_host_of_eight_costs_its_price_whatever_its_boards_do(
     addressed=st.booleans(),
     every=st.booleans(),
     sockets=st.sampled_from([1, 2, 5]),
-    story=st.lists(events, min_size=1, max_size=14),
+    story=st.lists(events | resizes, min_size=1, max_size=14),
 )
 def test_without_a_count_no_more_than_the_sockets_are_charged(
     *, addressed: bool, every: bool, sockets: int, story: list[tuple[str, Any]]
 ) -> None:
-    """GPUs at 2 an hour each: at least those that are listed cost it, at most those that there are."""
+    """GPUs at 2 an hour each: at least those that are listed cost it, at most those that there are.
+
+    A VM that comes back as another one costs what it has from its boot on.
+    """
     life = Life(cost_policy(rent("2"), all_gpus=every), sockets, addressed)
     least = Fraction(0)
     for what, how in story:
         before = life.time
         life.happen(what, how)
-        if what not in {"silent", "reboot", "start"}:
+        if what not in {"silent", "reboot", "start", "resize"}:
             listed = sum(uuid not in life.hidden for uuid in life.boards)
             if life.time - before <= MINUTE:
                 least += Fraction(2 * listed) * 10**12 * (life.time - before) / HOUR
-        most = Fraction(2 * sockets) * 10**12 * life.up_time / HOUR
+        most = Fraction(2) * 10**12 * life.most_time / HOUR
 
-        assert least - sockets * (1 + len(story)) <= life.meter.dollars() <= most
-        assert sum(life.meter.gpu_time.values()) <= sockets * life.time
-        assert life.meter.state.gpu_count <= sockets
+        assert least - 8 * (1 + len(story)) <= life.meter.dollars() <= most
+        assert life.meter.state.gpu_count <= life.sockets
+        if what == "resize":
+            assert life.meter.state.gpu_count == life.sockets
+
+
+@examples(60)
+@given(sockets=st.sampled_from([1, 2, 5]), story=st.lists(events, min_size=1, max_size=8))
+def test_time_before_the_first_gpu_is_charged_as_all_that_comes_after(
+    *, sockets: int, story: list[tuple[str, Any]]
+) -> None:
+    """GPUs at 2 an hour each, and no driver: all that passed is of as many GPUs as the first read lists."""
+    life = Life(cost_policy(rent("2"), all_gpus=True), sockets, addressed=True, driver=False)
+    for what, how in story:
+        life.happen(what, how)
+    assert life.meter.dollars() == 0
+    life.driver, life.hidden = True, set()
+    life.read(10 * SECOND)
+    _, late = charge_late(life.meter.state, life.waiting, life.meter.policy, life.meter.wall)
+
+    total = life.meter.dollars() + sum(segment.accrued for segment in late.segments)
+    due = Fraction(2 * sockets) * 10**12 * life.up_time / HOUR
+    assert 0 <= due - total < sockets * (2 + len(life.waiting))
+    assert sum(time.chargeable for segment in late.segments for time in segment.gpu_times) == sockets * (
+        life.up_time - 10 * SECOND
+    )

@@ -3,6 +3,7 @@
 import csv
 import io
 import json
+import math
 import textwrap
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -11,7 +12,16 @@ from typing import Any, Final, Literal
 from exporter.advice.saving_text import headline
 from exporter.finance.advice_report import AdviceReport
 from exporter.finance.advice_report import document as advice_document
-from exporter.finance.backfill.past_answer import BYS, COLUMNS, By, Labels, Line, PastAnswer, summed
+from exporter.finance.backfill.past_answer import (
+    BYS,
+    COLUMNS,
+    By,
+    Labels,
+    Line,
+    PastAnswer,
+    UnlistedGpu,
+    summed,
+)
 from exporter.finance.backfill.reckoning import USAGE_HOURS, PastHost, scrape_seconds
 from exporter.finance.fleet.record import instant_text
 from exporter.finance.statement import FORMULA
@@ -60,6 +70,13 @@ def _lines(answer: PastAnswer) -> Iterator[str]:
     yield "prices at the end:"
     for line in _prices(answer):
         yield from _wrapped(line, "    ")
+    if answer.unlisted:
+        yield ""
+        yield "charged without samples:"
+        for each in sorted(answer.unlisted, key=lambda each: -each.amount)[:ROWS]:
+            yield from _wrapped(f"- {_unlisted(each)}", "  ")
+        if len(answer.unlisted) > ROWS:
+            yield f"- and {len(answer.unlisted) - ROWS} more in --json"
     if answer.absences:
         yield ""
         yield "lacks:"
@@ -79,7 +96,8 @@ def _prices(answer: PastAnswer) -> Iterator[str]:
     """The price of a GPU-hour by model and source, the most GPUs first, without electricity and overheads."""
     gpus: Counter[tuple[str, str, str]] = Counter()
     for host in answer.hosts:
-        for gpu in host.gpus:
+        for slot in host.state.gpus.values():
+            gpu = slot.gpu
             price = host.policy.tariff.hardware_price(gpu, answer.until - 1)
             hourly = (
                 f"{sum(rate.rate.dollars_per_hour() for rate in price.rates):.6f}" if price.priced else ""
@@ -88,6 +106,14 @@ def _prices(answer: PastAnswer) -> Iterator[str]:
     for (model, hourly, source), count in sorted(gpus.items(), key=lambda item: (-item[1], item[0])):
         amount = f"{hourly} dollars per GPU-hour" if hourly else "no price"
         yield f"  {count} x {model}: {amount}{source}"
+
+
+def _unlisted(gpu: UnlistedGpu) -> str:
+    hours = f"{gpu.time / NANOSECONDS_PER_HOUR:,.1f}"
+    return (
+        f"{gpu.gpu.uuid} of {gpu.host.host}, not seen since {instant_text(gpu.since)}: "
+        f"{hours} GPU-hours, {dollars_text(gpu.amount)} dollars. If it left, name it under `retired`"
+    )
 
 
 def _source(price: Price) -> str:
@@ -102,8 +128,12 @@ def _source(price: Price) -> str:
 def _resolution(answer: PastAnswer) -> str:
     seconds, error = answer.scrape_seconds, answer.error
     sampled = f"samples every {seconds} s, " if seconds is not None else ""
-    within = f", dollars of a month within {error:.0%} where measured" if error is not None else ""
+    within = f", dollars of a month within {_rounded_up(error)}% where measured" if error is not None else ""
     return f"{sampled}read by the hour with {answer.requests:,} queries, {answer.parallel} at a time{within}"
+
+
+def _rounded_up(error: float) -> int:
+    return math.ceil(round(100 * error, 6))
 
 
 def _months(answer: PastAnswer) -> list[tuple[str, Line]]:
@@ -184,6 +214,19 @@ def as_json(answer: PastAnswer) -> str:
         "price_basis": PRICE_BASIS,
         "found": [
             {"exporter": each.name, "count": each.number, "gives": each.gives} for each in answer.exporters
+        ],
+        "unseen_gpus": [
+            {
+                "cluster": each.host.cluster,
+                "host": each.host.host,
+                "uuid": each.gpu.uuid,
+                "gpu_model": each.gpu.gpu_model,
+                "since": instant_text(each.since),
+                "gpu_hours": each.time / NANOSECONDS_PER_HOUR,
+                "dollars": dollars(each.amount),
+                "picodollars": each.amount,
+            }
+            for each in answer.unlisted
         ],
         "lacks": [each._asdict() for each in answer.absences],
         "resolution": {

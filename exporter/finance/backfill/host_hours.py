@@ -66,13 +66,14 @@ class HourPart:
 class HostHour:
     """The part of an hour in which a host was seen, in order; `number` is the hour's since 1970.
 
-    `samples` are those of one GPU, of which the usual number is `usual`.
+    `samples` are those of one GPU, of which the usual number is `usual`, and `counts` those of each by UUID.
     """
 
     number: int
     parts: tuple[HourPart, ...]
     samples: float
     usual: float
+    counts: Mapping[str, float]
 
     @property
     def start(self) -> Instant:
@@ -132,13 +133,19 @@ class HostSeries:
                 continue
             start, length, reference = self._extent(counts, at, usual)
             begun = (chunk.first - 1 + at) * HOUR + start
+            # In the hours beside one in which the host was there from its start to its end.
+            around = samples[max(0, at - 1) : at + 2] if length == HOUR else [samples[at]]
             sequences = {
                 key: sequence
                 for key in self.devices
-                if (sequence := self._sequence(key, at, samples[at], holders.get(key, ())))
+                if (sequence := self._sequence(key, at, samples[at], around, holders.get(key, ())))
             }
             parts = tuple(_parts(sequences, begun, length))
-            yield HostHour(chunk.first - 1 + at, parts, counts[at], reference)
+            of_gpus: dict[str, float] = {}
+            for uuid, instance in sequences:
+                count = sum(row.count for row in self._rows((uuid, instance), at))
+                of_gpus[uuid] = max(count, of_gpus.get(uuid, 0.0))
+            yield HostHour(chunk.first - 1 + at, parts, counts[at], reference, of_gpus)
             holders = {(d.series.gpu.uuid, d.series.instance): d.holders for d in parts[-1].devices}
         self.before = holders
 
@@ -220,6 +227,7 @@ class HostSeries:
         key: DeviceKey,
         at: int,
         samples: Mapping[_Scraper, float],
+        around: Sequence[Mapping[_Scraper, float]],
         before: tuple[PodName, ...],
     ) -> list[tuple[float, float, DeviceHour]]:
         """The holders of a GPU in an hour one after the other, each from one part of the hour to another."""
@@ -234,6 +242,9 @@ class HostSeries:
         total = sum(totals.values())
         # A scraper may be slower than that of another GPU.
         whole = max(samples[_scraper(row.series)] for row in rows)
+        began, ended = not _goes_on(rows, at, -1), not _goes_on(rows, at, 1)
+        if began != ended:  # all GPUs of the host may have come or gone in this hour
+            whole = max(whole, *(hour.get(_scraper(row.series), 0.0) for hour in around for row in rows))
         if len(by_holder) > 1 and total > SHARED_RATIO * whole:
             pods = tuple(sorted(holder for holder in by_holder if holder is not None))
             return [(0.0, 1.0, _device(rows, pods, at, earlier=earlier, shared=True))]

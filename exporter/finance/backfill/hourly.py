@@ -17,7 +17,7 @@ from typing import Final, NamedTuple
 from exporter.engines.exposition import Series
 from exporter.finance.backfill.engine_series import engine_names, spellings
 from exporter.finance.backfill.gpu_exporters import GPU_EXPORTERS, IMPLAUSIBLE, WATTS_MAX, Measure
-from exporter.finance.backfill.kube_state import escaped
+from exporter.finance.backfill.kube_state import NodeKey, escaped
 from exporter.finance.backfill.survey import (
     EngineTarget,
     GpuSeries,
@@ -54,6 +54,10 @@ Reading = Callable[[str], str]
 _MEAN: Final = f"avg_over_time({{}}[{WINDOW}])".format
 _COUNT: Final = f"count_over_time({{}}[{WINDOW}])".format
 _LAST: Final = f"last_over_time({{}}[{WINDOW}])".format
+_LARGEST: Final = f"max_over_time({{}}[{WINDOW}])".format
+
+BOOT_TIME: Final = "node_boot_time_seconds"
+"""When a host booted, by node_exporter, in seconds since 1970."""
 
 
 def column(hours: int) -> "array[float]":
@@ -113,7 +117,8 @@ class Chunk:
     """Hours from `first` (since 1970) on. The hour before is the first of each column: it has no rises.
 
     `alive` are hours at whose end the server scraped anything. `resolution` is the time between samples that
-    Thanos made of those that it has no more; 0 for those that were scraped.
+    Thanos made of those that it has no more; 0 for those that were scraped. `boots` are the times of the
+    latest boot of each host, in seconds, by the hour since 1970.
     """
 
     first: int
@@ -122,6 +127,7 @@ class Chunk:
     engines: dict[EngineTarget, EngineHours] = field(default_factory=dict)
     alive: set[int] = field(default_factory=set)
     resolution: Nanoseconds = 0
+    boots: dict[NodeKey, dict[int, float]] = field(default_factory=dict)
 
     def points(self, series: QuerySeries) -> Iterator[tuple[int, float]]:
         """Values of a series with their places in a column, those left out that are no readings.
@@ -244,7 +250,17 @@ class HourlyReader:
             self._find_resolution(chunk)
             self._read_gpus(chunk)
             self._read_engines(chunk)
+            self._read_boots(chunk)
             yield chunk
+
+    def _read_boots(self, chunk: Chunk) -> None:
+        for answer in self._ranges(chunk, BOOT_TIME, _LARGEST):
+            host = self._survey.host_of(target_of(answer.labels), answer.labels)
+            if host is not None:
+                boots = chunk.boots.setdefault(host, {})
+                for at, booted in chunk.points(answer):
+                    number = chunk.first - 1 + at
+                    boots[number] = max(booted, boots.get(number, 0.0))
 
     def _find_resolution(self, chunk: Chunk) -> None:
         chunk.resolution, ends = finest_resolution(self._client, "count(up)", *self._instants(chunk))

@@ -130,6 +130,12 @@ def _absences(survey: Survey, reckoning: Reckoning, since: Instant, begin: Insta
             "name prices in --config.file, or let kube-state-metrics have "
             "--metric-labels-allowlist=nodes=[node.kubernetes.io/instance-type,topology.kubernetes.io/region]",
         )
+    if reckoning.merged:
+        yield Absence(
+            f"one name of {_few(sorted({host.host or host.cluster for host in reckoning.merged}))}",
+            "their GPUs were read under another name at once, and count once",
+            "let all exporters name a host and its cluster alike",
+        )
     if reckoning.namesakes:
         yield Absence(
             f"the cluster of {_few(sorted(host.host for host in reckoning.namesakes))}",

@@ -11,6 +11,7 @@ from exporter.cost.money import add, add_all
 from exporter.cost.postings import BUSY_PHASES, CostOwner
 from exporter.cost.projection import project
 from exporter.cost.state import State
+from exporter.finance.backfill.kube_state import NodeKey
 from exporter.finance.backfill.lacks import Absence, Exporter, absences, exporters
 from exporter.finance.backfill.reckoning import (
     USAGE_HOURS,
@@ -25,7 +26,7 @@ from exporter.ledger.contents import recent_usage
 from exporter.ledger.history import HistorySums
 from exporter.ledger.host_usage import host_usage
 from exporter.ledger.peak_memory import PeakMemory
-from exporter.readings import Kind
+from exporter.readings import Gpu, Kind
 from exporter.tariff.calendar import month_of
 from exporter.units import NANOSECONDS_PER_HOUR, Instant, Nanoseconds, Picodollars
 
@@ -117,6 +118,17 @@ class Line:
             self.projected = (self.projected or 0) + other.projected
 
 
+@dataclass(frozen=True, slots=True)
+class UnlistedGpu:
+    """A GPU that a host is charged for without samples: since when, for how long, and what for."""
+
+    host: NodeKey
+    gpu: Gpu
+    since: Instant
+    time: Nanoseconds
+    amount: Picodollars
+
+
 Lines = Mapping[Labels, Mapping[str, Line]]
 """Months by name of each thing."""
 
@@ -125,6 +137,7 @@ Lines = Mapping[Labels, Mapping[str, Line]]
 class PastAnswer:
     """What is printed. `complete` are the months that were read whole.
 
+    `unlisted` are GPUs that are charged without samples for an hour or more.
     `lines` are by what they are of. `scrape_seconds` are those of the median host. `requests` were sent to
     the server, at most `parallel` at once. `downsampled`: some hours have no samples as they were scraped.
     """
@@ -143,6 +156,7 @@ class PastAnswer:
     requests: int
     parallel: int
     downsampled: bool = False
+    unlisted: Sequence[UnlistedGpu] = ()
 
     @property
     def total(self) -> Line:
@@ -157,9 +171,16 @@ class PastAnswer:
 
     @property
     def error(self) -> float | None:
-        """The largest error that was measured at this resolution; `None` where none was."""
+        """The largest error that was measured at this resolution, with the part of GPUs that were not seen.
+
+        `None` where none was measured.
+        """
         seconds = None if self.downsampled else self.scrape_seconds
-        return next((error for most, error in ERRORS if seconds is not None and seconds <= most), None)
+        measured = next((error for most, error in ERRORS if seconds is not None and seconds <= most), None)
+        amount = self.total.amount
+        if measured is None or not amount:
+            return measured
+        return measured + sum(each.amount for each in self.unlisted) / amount
 
 
 def summed(lines: Iterable[Line]) -> Line:
@@ -223,6 +244,12 @@ def answer(
         requests=requests,
         parallel=parallel,
         downsampled=bool(reckoning.downsampled),
+        unlisted=tuple(
+            UnlistedGpu(host.key, listing.gpu, listing.until, listing.time, listing.amount)
+            for host in hosts
+            for _, listing in sorted(host.listings.items())
+            if listing.time >= NANOSECONDS_PER_HOUR
+        ),
     )
 
 

@@ -3,7 +3,7 @@
 from collections import Counter, defaultdict, deque
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import field
-from math import isnan
+from math import inf, isnan
 from typing import Final, Protocol
 from zoneinfo import ZoneInfo
 
@@ -19,6 +19,7 @@ from exporter.engines.exposition import Page, Sample, Series
 from exporter.engines.interpretation import interpret
 from exporter.finance.backfill.gpu_readings import energies, gpu_readings, instance_name, rounded_up, used
 from exporter.finance.backfill.host_hours import (
+    WHOLE_RATIO,
     DeviceHour,
     DeviceKey,
     HostHour,
@@ -38,6 +39,7 @@ from exporter.ledger.totals import SegmentSums, TickSums, Totals
 from exporter.readings import (
     Frame,
     Gpu,
+    GpuEvidence,
     GpuReading,
     Holder,
     HostLocation,
@@ -52,10 +54,14 @@ from exporter.units import (
     NANOSECONDS_PER_SECOND,
     Instant,
     Nanoseconds,
+    Picodollars,
 )
 
 GAP_CHARGED: Final[Nanoseconds] = HOUR
 """A gap of one host that is charged to its last holders, as the daemon charges its own: scrapes failed."""
+
+CLOCK_STEP_SECONDS: Final = 60.0
+"""A time of boot is the wall clock less the time since then: a step of the clock moves it, too."""
 
 UNATTRIBUTED: Final = ServerKey("", "unattributed")
 """The holder of a GPU that some process uses, where nothing says which server's."""
@@ -75,7 +81,7 @@ class MonthSums:
     """One month of one host. `sampled` of its time has samples, `span` is all of it.
 
     `token_server_time` is GPU time of servers whose pages count tokens, and `unread` the part of it in which
-    none was scraped.
+    none was scraped. `unlisted` is charged for GPUs without samples.
     """
 
     sums: HistorySums = field(default_factory=HistorySums)
@@ -83,6 +89,24 @@ class MonthSums:
     unread: dict[CostOwner, Nanoseconds] = field(default_factory=dict)
     sampled: Nanoseconds = 0
     span: Nanoseconds = 0
+    unlisted: Picodollars = 0
+
+
+@dataclass(slots=True)
+class GpuListing:
+    """When one GPU was listed on a host: its first and last hour since 1970, and its samples in each.
+
+    `time` and `amount` are charged for it since then, without a sample.
+    """
+
+    gpu: Gpu
+    first: int
+    first_samples: float
+    last: int = 0
+    samples: float = 0.0
+    until: Instant = 0
+    time: Nanoseconds = 0
+    amount: Picodollars = 0
 
 
 @dataclass(slots=True)
@@ -90,6 +114,8 @@ class PastHost:
     """One host: its months, and what savings and the projection need of its last days.
 
     `first` and `last` are when it was seen. `uncharged` is time without samples that nothing was charged for.
+    `boot_time` is the latest boot, in seconds since 1970, and 0 where nothing says it. It shows in the GPUs
+    up to the hour `boot_shows_until`, and once.
     `samples` are hours by the samples of one GPU in them. `targets` are those that were ever on it.
     """
 
@@ -106,6 +132,9 @@ class PastHost:
     months: dict[str, MonthSums] = field(default_factory=dict)
     usage: deque[tuple[int, HistorySums]] = field(default_factory=lambda: deque(maxlen=USAGE_HOURS))
     gpus: dict[Gpu, Instant] = field(default_factory=dict)
+    listings: dict[str, GpuListing] = field(default_factory=dict)
+    boot_time: float = 0.0
+    boot_shows_until: int = 0
     outcomes: tuple[GpuOutcome, ...] = ()
     energy: dict[str, int] = field(default_factory=dict)
     counters: dict[EngineTarget, dict[str, float]] = field(default_factory=dict)
@@ -134,6 +163,7 @@ class Reckoning:
     """All hosts, chunk by chunk. Memory grows with hosts and months, not with days.
 
     `doubled` are names of pods that held GPUs of two hosts at once: those of clusters that no label names.
+    `merged` are names of hosts whose GPUs were read under another name at once.
     `namesakes` are names that two hosts have at once, of clusters likewise.
     `downsampled` are hours by the time between the samples that Thanos made for them.
     """
@@ -151,8 +181,11 @@ class Reckoning:
         self.shared: set[NodeKey] = set()
         self.doubled: set[PodName] = set()
         self.namesakes: set[NodeKey] = set()
+        self.merged: set[NodeKey] = set()
         self.downsampled: Counter[Nanoseconds] = Counter()
         self._active: set[int] = set()
+        self._listed: dict[str, dict[NodeKey, set[int]]] = {}
+        self._boots: dict[NodeKey, dict[int, float]] = {}
         self._read = {
             survey.server(target): set[int]() for target, engine in survey.engines.items() if engine.tokens
         }
@@ -173,6 +206,12 @@ class Reckoning:
             gathered = HostSeries(devices, host.before)
             hours[key] = {hour.number: hour for hour in gathered.hours(chunk)}
             host.before = gathered.before
+        self._boots = {self._survey.known_as(key): times for key, times in chunk.boots.items()}
+        self._listed = {}
+        for key, of_host in hours.items():
+            for number, host_hour in of_host.items():
+                for uuid in host_hour.counts:
+                    self._listed.setdefault(uuid, {}).setdefault(key, set()).add(number)
         servers = self._settle(hours, chunk)
         self._active |= chunk.alive
         self._active.update(number for of_host in hours.values() for number in of_host)
@@ -206,6 +245,7 @@ class Reckoning:
             )
             for other in others:
                 self._survey.rename(other, best)
+                self.merged.add(other)
 
     def _find_read(self, chunk: Chunk) -> None:
         """Find the hours in which the pages of each server were scraped, on whatever hosts."""
@@ -291,12 +331,16 @@ class Reckoning:
         hours = range(max(1, at - unseen), at + 1)
         servers = self._servers(host, hours, targets, chunk, start, skipped=skipped)
         named = any(device.holders for part in parts for device in part.devices)
+        if hour is not None:
+            self._note_listing(host, hour)
+            self._note_boot(host, number)
         sums, ticks = HistorySums(), list[Postings]()
         if skipped:
             host.uncharged += start - host.last
         elif host.first is None or start > host.last:
             devices = parts[0].devices if parts else ()
             opening = self._frame(host, start, devices, servers, targets, energy, 0, named=named)
+            opening = self._with_evidence(host, opening, number, hour)
             if host.first is None:
                 host.first = start
                 # A first frame sets marks only: what its servers count is of the hour after it.
@@ -308,6 +352,7 @@ class Reckoning:
         for part in parts:
             length = part.end - part.start
             frame = self._frame(host, part.end, part.devices, servers, targets, energy, length, named=named)
+            frame = self._with_evidence(host, frame, number, hour)
             ticks.append(self._tick(host, frame, host.policy, sums))
         if not parts:
             frame = self._frame(host, start + HOUR, (), servers, targets, energy, HOUR, named=named)
@@ -315,6 +360,49 @@ class Reckoning:
         self._count(host, ticks, sums)
         end = parts[-1].end if parts else start + HOUR
         self._note(host, number, end, hour, sums)
+
+    @staticmethod
+    def _note_listing(host: PastHost, hour: HostHour) -> None:
+        """Note the GPUs that an hour lists. What is charged for one without samples begins at its last."""
+        for part in hour.parts:
+            for device in part.devices:
+                gpu = device.series.gpu
+                count = hour.counts[gpu.uuid]
+                listing = host.listings.setdefault(gpu.uuid, GpuListing(gpu, hour.number, count))
+                listing.last, listing.samples, listing.until = hour.number, count, part.end
+
+    def _note_boot(self, host: PastHost, number: int) -> None:
+        """Note that a host booted since its last hour. The clock of a host that did not is stepped."""
+        boot_time = self._boots.get(host.key, {}).get(number, 0.0)
+        if host.boot_time and boot_time > host.boot_time + CLOCK_STEP_SECONDS:
+            host.boot_shows_until = number + 1
+        host.boot_time = max(boot_time, host.boot_time)
+
+    def _with_evidence(self, host: PastHost, frame: Frame, number: int, hour: HostHour | None) -> Frame:
+        """A frame with what an hour shows of the GPUs that it does not list.
+
+        After a pause in all series of a host that none of its GPUs outlives it is another host. A GPU that
+        another host lists now has left.
+        """
+        listed = {reading.gpu.uuid for reading in frame.gpus or ()}
+        missing = [
+            host.listings[uuid] for uuid in host.state.gpus if uuid not in listed and uuid in host.listings
+        ]
+        if not missing or hour is None:
+            return frame
+        gone = {
+            listing.gpu.uuid
+            for listing in missing
+            for key, numbers in self._listed.get(listing.gpu.uuid, {}).items()
+            if key != host.key and any(listing.last <= other <= number for other in numbers)
+        }
+        began = [host.listings[uuid] for uuid in hour.counts if host.listings[uuid] not in missing]
+        booted = bool(listed) and number <= host.boot_shows_until
+        if booted:
+            host.boot_shows_until = 0
+        if _paused(missing, began, inf if booted else hour.usual):
+            gone.update(listing.gpu.uuid for listing in missing)
+        return replace(frame, evidence=GpuEvidence(booted=booted, gone=frozenset(gone)))
 
     def _ran(self, host: PastHost, start: Instant) -> bool:
         """Whether a host may be assumed to have run since it was last seen: nothing was scraped at all."""
@@ -324,6 +412,7 @@ class Reckoning:
     def _tick(self, host: PastHost, frame: Frame, policy: CostPolicy, sums: HistorySums) -> Postings:
         outcome = advance.advance(host.state, frame, policy)
         host.state, host.outcomes = outcome.state, outcome.gpus
+        listed = {reading.gpu.uuid for reading in frame.gpus or ()}
         ticked = TickSums.of(outcome.postings)
         if frame.wall > self._recent_from:
             host.recent.add(ticked, ())
@@ -331,11 +420,19 @@ class Reckoning:
             add_all(sums.held, segment.held)
             of_month = self._month(host, segment.segment.month)
             of_month.sums.add_segment(segment)
-            for (owner, _), time in segment.held.items():
+            for posted in segment.segment.gpu_times:
+                owner, time = posted.owner_phase.owner, posted.chargeable
+                if posted.gpu.uuid not in listed:
+                    _listing_of(host, posted.gpu).time += time
+                    continue  # no page shows tokens of a GPU that is gone
                 read = self._read.get(ServerKey(owner.namespace, owner.server))
                 if read is not None:
                     add(of_month.token_server_time, owner, time)
                     add(of_month.unread, owner, 0 if (frame.wall - 1) // HOUR in read else time)
+            for money in segment.segment.money:
+                if money.gpu.uuid not in listed:
+                    _listing_of(host, money.gpu).amount += money.amount
+                    of_month.unlisted += money.amount
             if self._sink is not None:
                 self._sink.add_segment(host, segment)
         return outcome.postings
@@ -520,6 +617,28 @@ class Reckoning:
         if pod not in self._keys:
             self._keys[pod] = self._survey.server_of_pod(pod)
         return self._keys[pod]
+
+
+def _listing_of(host: PastHost, gpu: Gpu) -> GpuListing:
+    """When a GPU was listed on a host; of one that never was, since the host was."""
+    return host.listings.setdefault(gpu.uuid, GpuListing(gpu, 0, 0.0, until=host.first or 0))
+
+
+def _paused(missing: Sequence[GpuListing], here: Sequence[GpuListing], usual: float) -> bool:
+    """Whether all GPUs that are here came after those that are missing had left, with a pause between.
+
+    A pause lacks samples of the `usual` number in an hour; of a boot, nothing more is asked.
+    """
+    left, came = (
+        max(listing.last for listing in missing),
+        min((listing.first for listing in here), default=-1),
+    )
+    if came < left:
+        return False
+    before = max(listing.samples for listing in missing if listing.last == left)
+    after = max(listing.first_samples for listing in here if listing.first == came)
+    hours = came - left + 1
+    return before + after < usual * (hours - 1 + WHOLE_RATIO)
 
 
 def was_read_whole(month: str, zone: ZoneInfo, since: Instant, until: Instant, data_begin: Instant) -> bool:

@@ -77,6 +77,33 @@ def test_coverage_is_the_hours_with_samples(past: PastAnswer) -> None:
     assert parsed["load"] == {"queries": 42, "parallel": 1}
 
 
+def test_a_gpu_that_is_charged_without_samples_has_a_line(tmp_path: Path) -> None:
+    """A broken board of two, silent for 30 of 40 hours at 2 dollars: 60 of 160 dollars, 37.5 %, are of it."""
+    config = configured(tmp_path)
+    fleet = HourlyFleet(config, 40)
+    fleet.gpu(0, **CHAT)
+    fleet.gpu(1, counts=[120] * 11 + [0] * 30)
+    until = (NOVEMBER + 40) * HOUR
+    past = answer(fleet.survey, fleet.reckoned(), config, NOVEMBER * HOUR, until, "http://a", 1, 1)
+    parsed, text = document(past), " ".join(sheet(past, "table").split())
+
+    assert parsed["unseen_gpus"] == [
+        {
+            "cluster": "",
+            "host": "node-1",
+            "uuid": "GPU-1",
+            "gpu_model": "H100",
+            "since": "2026-11-01T10:00:00Z",
+            "gpu_hours": 30,
+            "dollars": 60,
+            "picodollars": 60 * 10**12,
+        }
+    ]
+    assert "GPU-1 of node-1, not seen since 2026-11-01T10:00:00Z: 30.0 GPU-hours, 60.00 dollars." in text
+    assert "dollars of a month within 40% where measured" in text
+    assert parsed["resolution"]["error_ratio"] == pytest.approx(0.395)
+
+
 def test_hours_of_samples_that_thanos_made_are_said(tmp_path: Path) -> None:
     """No error was measured for them."""
     config = configured(tmp_path)

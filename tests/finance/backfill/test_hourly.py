@@ -13,6 +13,7 @@ from exporter.config import Config
 from exporter.engines.catalogue import ENGINES
 from exporter.finance.backfill import hourly
 from exporter.finance.backfill.hourly import HourlyReader, LastValues, Rises, merged
+from exporter.finance.backfill.kube_state import NodeKey
 from exporter.finance.backfill.survey import EngineTarget, Survey, take_survey
 from tests.finance.backfill.answers import FakePrometheus, Values
 from tests.finance.backfill.chunks import PRICES, configured
@@ -485,3 +486,20 @@ def test_a_mean_that_no_gpu_has_is_no_reading(
 
     (hours,) = chunk.gpus.values()
     assert [isnan(value) for value in getattr(hours, family)] == [False, True]
+
+
+def test_the_boots_of_a_host_are_those_of_its_node_exporter() -> None:
+    """By its address or its label `node`, the largest of an hour; what is no number is none."""
+    query = "max_over_time(node_boot_time_seconds[3599999ms])"
+    rows = [
+        ({"instance": "gpu-1:9100"}, [(1, 500.0), (2, 500.5), (3, 9000.0)]),
+        ({"instance": "10.0.0.9:9100", "node": "gpu-2"}, [(2, 700.0), (3, float("nan"))]),
+        ({"instance": "elsewhere:9100"}, [(2, 800.0)]),
+    ]
+    survey = Survey(Config())
+    survey.hosts.add(NodeKey("", "gpu-1"))
+    (chunk,) = reader(FakePrometheus({query: rows}), survey).chunks(HOUR, 4 * HOUR)
+
+    assert chunk.boots[NodeKey("", "gpu-1")] == {1: 500.0, 2: 500.5, 3: 9000.0}
+    assert chunk.boots[NodeKey("", "gpu-2")] == {2: 700.0}
+    assert NodeKey("", "elsewhere") not in chunk.boots
