@@ -138,6 +138,7 @@ class PastHost:
     outcomes: tuple[GpuOutcome, ...] = ()
     energy: dict[str, int] = field(default_factory=dict)
     counters: dict[EngineTarget, dict[str, float]] = field(default_factory=dict)
+    counting_since: dict[tuple[EngineTarget, str], Instant] = field(default_factory=dict)
     before: Mapping[DeviceKey, tuple[PodName, ...]] = field(default_factory=dict)
     recent: Totals = field(default_factory=Totals)
     """Of the last `RECENT_HOURS` before the end."""
@@ -539,7 +540,7 @@ class Reckoning:
                     engine=engine.name,
                     pod=target.pod,
                     # A target that is new here began at zero: its counters are what rose since.
-                    started=start,
+                    started=host.counting_since.setdefault((target, engine.name), start),
                     absent_at=start,
                     counters=read.counters,
                     loads=read.loads,
@@ -549,6 +550,7 @@ class Reckoning:
             )
         for gone in host.counters.keys() - set(targets):
             del host.counters[gone]
+            host.counting_since = {key: at for key, at in host.counting_since.items() if key[0] != gone}
         return tuple(readings)
 
     @staticmethod
