@@ -247,7 +247,7 @@ def answer(
         unlisted=tuple(
             UnlistedGpu(host.key, listing.gpu, listing.until, listing.time, listing.amount)
             for host in hosts
-            for _, listing in sorted(host.listings.items())
+            for _, listing in sorted(host.slots.listings.items())
             if listing.time >= NANOSECONDS_PER_HOUR
         ),
     )

@@ -3,7 +3,7 @@
 from collections import Counter, defaultdict, deque
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import field
-from math import inf, isnan
+from math import isnan
 from typing import Final, Protocol
 from zoneinfo import ZoneInfo
 
@@ -19,7 +19,6 @@ from exporter.engines.exposition import Page, Sample, Series
 from exporter.engines.interpretation import interpret
 from exporter.finance.backfill.gpu_readings import energies, gpu_readings, instance_name, rounded_up, used
 from exporter.finance.backfill.host_hours import (
-    WHOLE_RATIO,
     DeviceHour,
     DeviceKey,
     HostHour,
@@ -30,6 +29,7 @@ from exporter.finance.backfill.host_hours import (
 )
 from exporter.finance.backfill.hourly import Chunk, EngineHours
 from exporter.finance.backfill.kube_state import NodeKey, PodName
+from exporter.finance.backfill.past_slots import PastSlots
 from exporter.finance.backfill.survey import EngineTarget, Survey
 from exporter.finance.prometheus.hour_queries import HOUR
 from exporter.frozen import dataclass, replace
@@ -39,7 +39,6 @@ from exporter.ledger.totals import SegmentSums, TickSums, Totals
 from exporter.readings import (
     Frame,
     Gpu,
-    GpuEvidence,
     GpuReading,
     Holder,
     HostLocation,
@@ -59,9 +58,6 @@ from exporter.units import (
 
 GAP_CHARGED: Final[Nanoseconds] = HOUR
 """A gap of one host that is charged to its last holders, as the daemon charges its own: scrapes failed."""
-
-CLOCK_STEP_SECONDS: Final = 60.0
-"""A time of boot is the wall clock less the time since then: a step of the clock moves it, too."""
 
 UNATTRIBUTED: Final = ServerKey("", "unattributed")
 """The holder of a GPU that some process uses, where nothing says which server's."""
@@ -93,29 +89,10 @@ class MonthSums:
 
 
 @dataclass(slots=True)
-class GpuListing:
-    """When one GPU was listed on a host: its first and last hour since 1970, and its samples in each.
-
-    `time` and `amount` are charged for it since then, without a sample.
-    """
-
-    gpu: Gpu
-    first: int
-    first_samples: float
-    last: int = 0
-    samples: float = 0.0
-    until: Instant = 0
-    time: Nanoseconds = 0
-    amount: Picodollars = 0
-
-
-@dataclass(slots=True)
 class PastHost:
     """One host: its months, and what savings and the projection need of its last days.
 
     `first` and `last` are when it was seen. `uncharged` is time without samples that nothing was charged for.
-    `boot_time` is the latest boot, in seconds since 1970, and 0 where nothing says it. It shows in the GPUs
-    up to the hour `boot_shows_until`, and once.
     `samples` are hours by the samples of one GPU in them. `targets` are those that were ever on it.
     """
 
@@ -132,9 +109,7 @@ class PastHost:
     months: dict[str, MonthSums] = field(default_factory=dict)
     usage: deque[tuple[int, HistorySums]] = field(default_factory=lambda: deque(maxlen=USAGE_HOURS))
     gpus: dict[Gpu, Instant] = field(default_factory=dict)
-    listings: dict[str, GpuListing] = field(default_factory=dict)
-    boot_time: float = 0.0
-    boot_shows_until: int = 0
+    slots: PastSlots = field(default_factory=PastSlots)
     outcomes: tuple[GpuOutcome, ...] = ()
     energy: dict[str, int] = field(default_factory=dict)
     counters: dict[EngineTarget, dict[str, float]] = field(default_factory=dict)
@@ -333,15 +308,14 @@ class Reckoning:
         servers = self._servers(host, hours, targets, chunk, start, skipped=skipped)
         named = any(device.holders for part in parts for device in part.devices)
         if hour is not None:
-            self._note_listing(host, hour)
-            self._note_boot(host, number)
+            host.slots.add(hour, self._boots.get(host.key, {}).get(number, 0.0))
         sums, ticks = HistorySums(), list[Postings]()
         if skipped:
             host.uncharged += start - host.last
         elif host.first is None or start > host.last:
             devices = parts[0].devices if parts else ()
             opening = self._frame(host, start, devices, servers, targets, energy, 0, named=named)
-            opening = self._with_evidence(host, opening, number, hour)
+            opening = self._with_evidence(host, opening, hour)
             if host.first is None:
                 host.first = start
                 # A first frame sets marks only: what its servers count is of the hour after it.
@@ -353,7 +327,7 @@ class Reckoning:
         for part in parts:
             length = part.end - part.start
             frame = self._frame(host, part.end, part.devices, servers, targets, energy, length, named=named)
-            frame = self._with_evidence(host, frame, number, hour)
+            frame = self._with_evidence(host, frame, hour)
             ticks.append(self._tick(host, frame, host.policy, sums))
         if not parts:
             frame = self._frame(host, start + HOUR, (), servers, targets, energy, HOUR, named=named)
@@ -362,48 +336,19 @@ class Reckoning:
         end = parts[-1].end if parts else start + HOUR
         self._note(host, number, end, hour, sums)
 
-    @staticmethod
-    def _note_listing(host: PastHost, hour: HostHour) -> None:
-        """Note the GPUs that an hour lists. What is charged for one without samples begins at its last."""
-        for part in hour.parts:
-            for device in part.devices:
-                gpu = device.series.gpu
-                count = hour.counts[gpu.uuid]
-                listing = host.listings.setdefault(gpu.uuid, GpuListing(gpu, hour.number, count))
-                listing.last, listing.samples, listing.until = hour.number, count, part.end
-
-    def _note_boot(self, host: PastHost, number: int) -> None:
-        """Note that a host booted since its last hour. The clock of a host that did not is stepped."""
-        boot_time = self._boots.get(host.key, {}).get(number, 0.0)
-        if host.boot_time and boot_time > host.boot_time + CLOCK_STEP_SECONDS:
-            host.boot_shows_until = number + 1
-        host.boot_time = max(boot_time, host.boot_time)
-
-    def _with_evidence(self, host: PastHost, frame: Frame, number: int, hour: HostHour | None) -> Frame:
-        """A frame with what an hour shows of the GPUs that it does not list.
-
-        After a pause in all series of a host that none of its GPUs outlives it is another host. A GPU that
-        another host lists now has left.
-        """
-        listed = {reading.gpu.uuid for reading in frame.gpus or ()}
-        missing = [
-            host.listings[uuid] for uuid in host.state.gpus if uuid not in listed and uuid in host.listings
-        ]
-        if not missing or hour is None:
+    def _with_evidence(self, host: PastHost, frame: Frame, hour: HostHour | None) -> Frame:
+        """A frame with what its hour shows of the GPUs that it does not list."""
+        if hour is None:
             return frame
-        gone = {
-            listing.gpu.uuid
-            for listing in missing
-            for key, numbers in self._listed.get(listing.gpu.uuid, {}).items()
-            if key != host.key and any(listing.last <= other <= number for other in numbers)
+        listed = {reading.gpu.uuid for reading in frame.gpus or ()}
+        elsewhere = {
+            uuid: [
+                number for key, numbers in self._listed[uuid].items() if key != host.key for number in numbers
+            ]
+            for uuid in host.state.gpus.keys() - listed
+            if uuid in self._listed
         }
-        began = [host.listings[uuid] for uuid in hour.counts if host.listings[uuid] not in missing]
-        booted = bool(listed) and number <= host.boot_shows_until
-        if booted:
-            host.boot_shows_until = 0
-        if _paused(missing, began, inf if booted else hour.usual):
-            gone.update(listing.gpu.uuid for listing in missing)
-        return replace(frame, evidence=GpuEvidence(booted=booted, gone=frozenset(gone)))
+        return replace(frame, evidence=host.slots.evidence(host.state.gpus, listed, hour, elsewhere))
 
     def _ran(self, host: PastHost, start: Instant) -> bool:
         """Whether a host may be assumed to have run since it was last seen: nothing was scraped at all."""
@@ -424,7 +369,7 @@ class Reckoning:
             for posted in segment.segment.gpu_times:
                 owner, time = posted.owner_phase.owner, posted.chargeable
                 if posted.gpu.uuid not in listed:
-                    _listing_of(host, posted.gpu).time += time
+                    host.slots.without_samples(posted.gpu, host.first or 0).time += time
                     continue  # no page shows tokens of a GPU that is gone
                 read = self._read.get(ServerKey(owner.namespace, owner.server))
                 if read is not None:
@@ -432,7 +377,7 @@ class Reckoning:
                     add(of_month.unread, owner, 0 if (frame.wall - 1) // HOUR in read else time)
             for money in segment.segment.money:
                 if money.gpu.uuid not in listed:
-                    _listing_of(host, money.gpu).amount += money.amount
+                    host.slots.without_samples(money.gpu, host.first or 0).amount += money.amount
                     of_month.unlisted += money.amount
             if self._sink is not None:
                 self._sink.add_segment(host, segment)
@@ -619,28 +564,6 @@ class Reckoning:
         if pod not in self._keys:
             self._keys[pod] = self._survey.server_of_pod(pod)
         return self._keys[pod]
-
-
-def _listing_of(host: PastHost, gpu: Gpu) -> GpuListing:
-    """When a GPU was listed on a host; of one that never was, since the host was."""
-    return host.listings.setdefault(gpu.uuid, GpuListing(gpu, 0, 0.0, until=host.first or 0))
-
-
-def _paused(missing: Sequence[GpuListing], here: Sequence[GpuListing], usual: float) -> bool:
-    """Whether all GPUs that are here came after those that are missing had left, with a pause between.
-
-    A pause lacks samples of the `usual` number in an hour; of a boot, nothing more is asked.
-    """
-    left, came = (
-        max(listing.last for listing in missing),
-        min((listing.first for listing in here), default=-1),
-    )
-    if came < left:
-        return False
-    before = max(listing.samples for listing in missing if listing.last == left)
-    after = max(listing.first_samples for listing in here if listing.first == came)
-    hours = came - left + 1
-    return before + after < usual * (hours - 1 + WHOLE_RATIO)
 
 
 def was_read_whole(month: str, zone: ZoneInfo, since: Instant, until: Instant, data_begin: Instant) -> bool:
