@@ -5,7 +5,7 @@ Firmware is recognized as by cloud-init (tools/ds-identify).
 The hypervisor writes it: no program of the machine can, and most containers can read it.
 """
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from pathlib import Path
 from types import MappingProxyType
 from typing import Final
@@ -151,7 +151,8 @@ class CloudSource:
         if not default.cloud:
             return default
         try:
-            location = self._read_metadata()
+            deadline = Deadline(self._clock, self._timeout)
+            location = read_metadata(SERVICES[default.cloud], shared_client(), self._address, deadline)
         except ReadFailedError as failure:
             if not default.instance_type:
                 raise
@@ -167,10 +168,6 @@ class CloudSource:
 
     def close(self) -> None:
         """Nothing is held between reads."""
-
-    def _read_metadata(self) -> HostLocation:
-        deadline = Deadline(self._clock, self._timeout)
-        return read_metadata(SERVICES[self._default.cloud], shared_client(), self._address, deadline)
 
 
 def _configured_location(choice: CloudChoice, root: Path) -> HostLocation:
@@ -255,15 +252,9 @@ def _first_label(labels: Mapping[str, str], names: tuple[str, ...]) -> str:
 
 
 def _lifecycle(labels: Mapping[str, str]) -> str:
-    lifecycles = set(_lifecycles(labels))
+    meanings = [(LIFECYCLES.get(label.lower()), value.lower()) for label, value in labels.items()]
+    lifecycles = {meaning.get(value, "") for meaning, value in meanings if meaning is not None}
     return lifecycles.pop() if len(lifecycles) == 1 else ""
-
-
-def _lifecycles(labels: Mapping[str, str]) -> Iterator[str]:
-    for label, value in labels.items():
-        meaning = LIFECYCLES.get(label.lower())
-        if meaning is not None:
-            yield meaning.get(value.lower(), "")
 
 
 FIELDS = ("cloud", "instance_type", "region", "zone", "lifecycle")

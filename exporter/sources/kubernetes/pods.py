@@ -7,7 +7,7 @@ so they name a port, a path and labels of that pod only, and never a host.
 
 import ipaddress
 import re
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import field
 from datetime import UTC, datetime
 from decimal import Decimal
@@ -382,9 +382,17 @@ def pod_of(value: object, node: str = "") -> Pod | None:
     owner = _controller(metadata)
     if owner == ("Node", own) and _STATIC_UID.fullmatch(annotations.get(CONFIG_HASH, "")):
         uid = annotations[CONFIG_HASH]
-    labels = dict(islice(_labels(metadata), LABELS_MAX))
+    valid_labels = (
+        (name, value)
+        for name, value in _mapping(metadata.get("labels")).items()
+        if is_label_name(name) and isinstance(value, str) and is_label_value(value)
+    )
+    labels = dict(islice(valid_labels, LABELS_MAX))
     containers = tuple(_containers(spec, status))
-    phase = _phase(status)
+    stated = _text(status, "phase")
+    phase: Phase = next((each for each in get_args(Phase) if each == stated), "Unknown")
+    # One that is being deleted is over once its last container has ended, whatever its phase says.
+    deleted = "deletionTimestamp" in metadata and not any(each.running for each in containers)
     return Pod(
         namespace=namespace,
         name=name,
@@ -397,29 +405,13 @@ def pod_of(value: object, node: str = "") -> Pod | None:
             node=own,
         ),
         phase=phase,
-        live=_is_live(phase, containers, deleted="deletionTimestamp" in metadata),
+        live=phase not in TERMINAL and not deleted,
         labels=labels,
         annotations=annotations,
         ips=tuple(islice(_addresses(status), ADDRESSES_MAX)),
         containers=containers,
         pod_annotations=parse_annotations(annotations),
     )
-
-
-def _is_live(phase: Phase, containers: Iterable[Container], *, deleted: bool) -> bool:
-    """A pod that is being deleted is over once its last container has ended, whatever its phase says."""
-    return phase not in TERMINAL and not (deleted and not any(each.running for each in containers))
-
-
-def _phase(status: Mapping[str, Any]) -> Phase:
-    text = _text(status, "phase")
-    return next((phase for phase in get_args(Phase) if phase == text), "Unknown")
-
-
-def _labels(metadata: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
-    for name, value in _mapping(metadata.get("labels")).items():
-        if is_label_name(name) and isinstance(value, str) and is_label_value(value):
-            yield name, value
 
 
 def _annotations(metadata: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
