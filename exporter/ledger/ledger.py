@@ -331,6 +331,7 @@ class Ledger:
         pending.state, pending.end = state, postings.end
         pending.texts = marks.texts(state, self._recent_texts)
         pending.machine, pending.host, pending.zone = self._machine, self.host, postings.zone
+        pending.charges_late = bool(postings.late.segments)
         # Nothing has changed before this line: a tick is accepted whole or not at all.
         self._pending, self._unpriced = pending, unpriced
         self._servers = frozenset(owner.key for owner in postings.owners)

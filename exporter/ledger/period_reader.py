@@ -38,7 +38,8 @@ class PeriodHeader:
 
     `record` has no sums. In a part of a month its cells are of days that history has.
     `zone` is the time zone of the last tick, and `host` the host's name; empty if no daemon wrote it.
-    `rate` is the cost of a nanosecond of the last hour that has a tick.
+    `rate` is the cost of a nanosecond of the last hour that has a tick. `charges_late`: the last tick charged
+    unpriced time whose price came, and the next ones go on with it.
     `first` and `last` are the start of the first metered time and the end of the last tick. `gpus` are the
     first and the last metered day of each GPU in the period, numbers like 20261130, by UUID.
     """
@@ -51,6 +52,7 @@ class PeriodHeader:
     gpus: Mapping[str, tuple[int, int]] = field(default_factory=dict)
     host: str = ""
     rate: Fraction | None = None
+    charges_late: bool = False
 
 
 class PeriodReader(ReadOnlyLedger):
@@ -171,6 +173,7 @@ def _header(connection: sqlite3.Connection, *, period: Period) -> PeriodHeader:
         last=_integer(meta, "wall") or _integer(meta, "committed"),
         gpus=gpus,
         rate=_rate(connection),
+        charges_late=meta.get("late_charge") == meta.get("wall", 0),
     )
 
 

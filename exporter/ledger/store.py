@@ -67,6 +67,7 @@ class Pending:
 
     `machine` is the machine of the ledger, `host` its name, `zone` the time zone of its days, empty while
     unknown.
+    `charges_late`: the latest tick charged unpriced time whose price came.
     `unpriced` are the changed ranges of unpriced time, by number.
     `adjusted` are the adjustments that a write added to the totals.
     """
@@ -80,6 +81,7 @@ class Pending:
     machine: str = ""
     host: str = ""
     zone: str = ""
+    charges_late: bool = False
     unpriced: Mapping[int, UnpricedTime] = field(default_factory=dict)
 
     def copy(self) -> "Pending":
@@ -299,6 +301,7 @@ class Store:
                     "machine": pending.machine or None,
                     "host": pending.host or None,
                     "timezone": pending.zone or None,
+                    "late_charge": pending.end if pending.charges_late else None,
                 }
                 connection.executemany(
                     "INSERT OR REPLACE INTO meta (key, value) VALUES (?, ?)",

@@ -74,6 +74,8 @@ class LatePricing:
         if part is None:
             return
         batch, late = part
+        if late.segments and not self._priced and self._cursor is not None:
+            log.info("charging unpriced time", extra={"see": "report month"})
         priced = sum(time.duration for segment in late.segments for time in segment.gpu_times)
         self._priced += priced
         self._unpriced += sum(used.time for each in batch.unpriced for used in each.usage.values()) - priced

@@ -2,6 +2,7 @@
 
 import json
 import os
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -315,3 +316,31 @@ def test_a_statement_of_another_month_is_refused(
     assert "was edited" in capsys.readouterr().err
     assert run(f"--from={folder}", f"--against={tmp_path / 'none.json'}") == 1
     assert "cannot be read: No such file" in capsys.readouterr().err
+
+
+def test_a_month_whose_late_prices_are_still_being_charged_says_so(
+    folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Of two hours the last tick charged one with 3 dollars; the next tick has none to charge."""
+    ledger = Ledger.open(folder / "b.db", SetClock(NOVEMBER + HOUR))
+    unit, start = Gpu("GPU-b", "H100"), NOVEMBER - 2 * HOUR
+    money = (MoneyPosting(unit, "rent", "configured", IDLE, 3 * DOLLAR),)
+    times = (GpuTimePosting(unit, IDLE, HOUR, priced=True, counted=HOUR),)
+    late = Segment(start, start + HOUR, "2026-10", "2026-10-31", 3 * DOLLAR, money, times)
+    state = State(wall=NOVEMBER + HOUR, accrued=7 * DOLLAR)
+    ledger.post(Postings(NOVEMBER + HOUR, (), day="2026-11-01", late=LateCharges((late,))), state)
+    charging = "1.0000 GPU-hours (a price came, and the daemon is still charging them: ask again after its"
+    assert run("--month=2026-10", f"--from={folder}") == 0
+    assert charging in capsys.readouterr().out
+    assert close(folder, tmp_path / "early.json") == 0
+    printed = capsys.readouterr()
+    assert "38.00 dollars of 2 ledgers" in printed.out
+    assert charging in printed.err
+    assert charging in "".join(json.loads((tmp_path / "early.json").read_text())["findings"])
+
+    ledger.post(Postings(NOVEMBER + 2 * HOUR, (), day="2026-11-01"), replace(state, wall=NOVEMBER + 2 * HOUR))
+    ledger.close()
+    assert run("--month=2026-10", f"--from={folder}") == 0
+    printed = capsys.readouterr()
+    assert "Unpriced GPU-hours: they cost nothing until a price covers them (1, 1.0000 hours)" in printed.out
+    assert "still charging" not in printed.out

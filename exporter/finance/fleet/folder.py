@@ -249,6 +249,7 @@ class LedgerFolder:
             commits=header.commits,
             gpus=header.gpus,
             rate=header.rate,
+            charges_late=header.charges_late,
             names=(HostName(node=header.host),) if header.host else (),
             short_name=_short_name(Path(file.location), self.sources),
         )

@@ -58,7 +58,7 @@ _DETAILS: Final[Mapping[FindingKind, Callable[[HostFinding], str]]] = {
     ),
     "unmetered": lambda each: f"{hours_text(each.duration)} hours",
     "uncounted": lambda each: f"{hours_text(each.duration)} hours until a GPU is read or a price states both",
-    "unpriced": lambda each: f"{hours_text(each.duration)} GPU-hours",
+    "unpriced": lambda each: f"{hours_text(each.duration)} GPU-hours{each.text and f' ({each.text})'}",
     "unobserved": lambda each: f"{hours_text(each.duration)} hours",
     "waiting": lambda each: f"adjustment {each.text}, {dollars_text(each.amount)} dollars",
     "overlap": lambda each: f"{hours_text(each.duration)} hours, also in {each.text}",

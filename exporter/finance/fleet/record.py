@@ -34,6 +34,8 @@ _RANKS: Final[Mapping[Origin, int]] = {"ledger": 0, "statement": 1, "prometheus"
 SILENT_AFTER: Final[Nanoseconds] = NANOSECONDS_PER_HOUR
 """Time without a commit after which a host counts as silent in a month that goes on."""
 
+LATE_CHARGES: Final = "a price came, and the daemon is still charging them: ask again after its next ticks"
+
 UNMETERED_FROM: Final[Nanoseconds] = 60 * NANOSECONDS_PER_SECOND
 """Time without ticks from which it is reported: the tick in progress is always missing."""
 
@@ -123,7 +125,7 @@ class HostMonth:
     `complete_from` is set where an address lacks the month's beginning: hosts that ended before are unknown.
     `path` is where the ledger's file can be opened, which for one of an archive is a temporary one.
     `rate` is the cost of a nanosecond of its last hour, `None` where only that of its whole time is known.
-    `end` is the one that a statement has.
+    `charges_late`: its daemon is charging unpriced time whose price came. `end` is the one of a statement.
     `forks` are what other files of the ledger have beyond this one: their money and time are in `record`.
     """
 
@@ -143,6 +145,7 @@ class HostMonth:
     gpus: Mapping[str, tuple[int, int]] = field(default_factory=dict)
     path: Path | None = None
     rate: Fraction | None = None
+    charges_late: bool = False
     end: KnownEnd | None = None
     forks: "tuple[Fork, ...]" = ()
 
@@ -485,7 +488,9 @@ def _missing(summary: HostSummary, now: Instant) -> Iterator[HostFinding]:
     if summary.uncounted:
         yield finding_of("uncounted", host, duration=summary.uncounted)
     if summary.unpriced:
-        yield finding_of("unpriced", host, duration=summary.unpriced)
+        yield finding_of(
+            "unpriced", host, duration=summary.unpriced, text=LATE_CHARGES if host.charges_late else ""
+        )
     if summary.unobserved >= UNMETERED_FROM:
         yield finding_of("unobserved", host, duration=summary.unobserved)
     for each in host.record.adjustments:
