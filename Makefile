@@ -69,7 +69,7 @@ soak: programs develop ## Run a daemon for two hours and a simulated month under
 	@$(with_tools) pytest tests/faults/test_month.py
 
 .PHONY: mutants
-mutants: programs develop ## Change operators of cost, tariff, ledger and engines one at a time, and list changes without a failing test; an hour
+mutants: programs develop ## Change operators of cost, tariff, ledger, engines and finance one at a time, and list changes without a failing test; two hours
 	@$(with_tools) python tools/mutants.py $(ARGS)
 
 .PHONY: pictures

@@ -22,8 +22,8 @@ from coverage import CoverageData
 
 ROOT = Path(__file__).parents[1]
 BUILD = ROOT / "build" / "mutants"
-SHARES = {"cost": 12, "tariff": 6, "ledger": 8, "engines": 4}
-"""Packages that are mutated, and how many mutants of 30 each gets."""
+SHARES = {"cost": 12, "tariff": 6, "ledger": 8, "engines": 4, "finance": 30}
+"""Packages that are mutated, and how many mutants of 60 each gets."""
 SUITES = {"fast": "not slow and not nightly", "slow": "slow and not nightly"}
 """As `make test` and `make slow` choose them."""
 TESTS_MAX = 400
@@ -300,7 +300,11 @@ def main() -> int:
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     parser.add_argument("--seed", type=int, default=19, help="of the sample")
-    parser.add_argument("--count", type=int, default=300, help="mutants in all")
+    parser.add_argument("--count", type=int, default=600, help="mutants in all")
+    parser.add_argument(
+        "--package", choices=SHARES, help="mutate this one alone, in as many as it gets of all"
+    )
+    parser.add_argument("--tests", nargs="+", default=[], metavar="PATH", help="measure these tests alone")
     parser.add_argument("--jobs", type=int, default=2, help="how many at a time")
     parser.add_argument("--fast-only", action="store_true", help="leave the slow tests out")
     parser.add_argument("--keep-map", action="store_true", help="choose tests by the last measurement")
@@ -311,12 +315,15 @@ def main() -> int:
     for suite in ("fast",) if options.fast_only else SUITES:
         data_file = BUILD / f"{suite}.coverage"
         if not (options.keep_map and data_file.exists()):
-            measure(suite, data_file)
+            measure(suite, data_file, options.tests)
         maps[suite] = tests_by_line(data_file)
     file = BUILD / "outcomes.jsonl"
     if not options.resume:
         file.unlink(missing_ok=True)
-    outcomes = run(sample(options.seed, options.count), maps, options.jobs, file)
+    chosen = sample(options.seed, options.count)
+    if options.package:
+        chosen = [mutant for mutant in chosen if mutant.path.split("/")[1] == options.package]
+    outcomes = run(chosen, maps, options.jobs, file)
     print(table(outcomes))
     return 1 if any(one.killer == "slow" for one in outcomes) else 0
 

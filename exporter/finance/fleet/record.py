@@ -320,7 +320,7 @@ def _choose(hosts: Sequence[HostMonth]) -> tuple[list[HostMonth], list[HostFindi
                 )
             )
             continue
-        if _commit(host) == _commit(best) and _differ(host, best):
+        if not best.forks and _commit(host) == _commit(best) and _differ(host, best):
             raise _conflict(best, host)
         findings.append(
             finding_of("copy", host, amount=host.total, instant=host.record.last_commit, text=best.location)
