@@ -16,6 +16,7 @@ from exporter.report import MonthKey
 from exporter.reports.rounding import dollars_text, hours_text
 from exporter.tariff.period import Period
 from exporter.units import (
+    NANOSECONDS_PER_DAY,
     Instant,
     Nanoseconds,
     Picodollars,
@@ -67,11 +68,14 @@ def _notes(
             if not by_owner
             else "have no idle part, GPU-hours or tokens here"
         )
-        elsewhere = "" if record.ledger else ", or only Prometheus has them"
-        yield (
-            f"{dollars_text(missing)} dollars {unknown}: they were posted "
-            f"by an earlier release, or their days are past the 13 months that are kept{elsewhere}"
-        )
+        expired = Period.named(record.month).bounds(zone)[1] + YEAR < (record.last_commit or 0)
+        gone = "are past the 13 months that are kept" if expired else "were lost with a part of the ledger"
+        for amount, cause in (
+            (record.undivided, "only Prometheus has their hosts"),
+            (missing - record.undivided, f"their days {gone}"),
+        ):
+            if amount:
+                yield f"{dollars_text(amount)} dollars {unknown}: {cause}"
     phased = sum(record.sums.cost.values()) if record.sums is not None else 0
     if by_phase and phased and phased != total:
         posted = any(each.posted is not None for each in record.adjustments)
@@ -124,6 +128,9 @@ def _correction(adjustment: Adjustment) -> str:
         f'"{adjustment.reason}"'
     )
 
+
+YEAR: Final = 365 * NANOSECONDS_PER_DAY
+"""Days that are older than that may have expired: a ledger keeps this month and twelve before it."""
 
 By = Literal["product", "team", "server", "model", "component", "gpu"]
 BYS: Final[tuple[By, ...]] = get_args(By)

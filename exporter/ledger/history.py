@@ -240,6 +240,7 @@ class MonthRecord:
     `adjustments` are those dated in the month, in the order of their entry. Posted ones are in `cells` and
     never in `sums`; the others wait for the daemon and are in neither.
     `days` are the parts of `sums` by local day, a number like 20261130.
+    `undivided` is money of ledgers that have no `sums`, in the sum of several.
     `undated` is set for a part of a month: money of its months without a known day, which is not in `cells`.
     """
 
@@ -252,6 +253,7 @@ class MonthRecord:
     adjustments: tuple[Adjustment, ...] = ()
     days: Mapping[int, HistorySums] = field(default_factory=dict)
     undated: Picodollars = 0
+    undivided: Picodollars = 0
 
     @property
     def adjusted(self) -> Picodollars:

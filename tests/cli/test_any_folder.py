@@ -24,7 +24,7 @@ COMPLETE = "Nothing is missing"
 FOLDERS = 60
 
 
-class Books(NamedTuple):
+class LedgerFiles(NamedTuple):
     """Files of one ledger that are its month together, in dollars; `copies` have nothing of their own."""
 
     dollars: int
@@ -33,26 +33,28 @@ class Books(NamedTuple):
 
 
 @pytest.fixture(scope="module")
-def books(tmp_path_factory: pytest.TempPathFactory) -> list[Books]:
+def ledgers(tmp_path_factory: pytest.TempPathFactory) -> list[LedgerFiles]:
     """Five hosts of a month, one with an early copy, one that was cloned twice, one that was restored."""
-    root = tmp_path_factory.mktemp("books")
+    root = tmp_path_factory.mktemp("files")
     whole = [
-        Books(31 * rate, (october(root / f"host-{rate}.db", rate * DOLLAR, f"GPU-{rate}"),))
+        LedgerFiles(31 * rate, (october(root / f"host-{rate}.db", rate * DOLLAR, f"GPU-{rate}"),))
         for rate in (3, 5, 7, 11, 13)
     ]
     host = MeteredHost(root / "early.db", "GPU-e").meter(OCTOBER, 10, 17 * DOLLAR, step=DAY)
     copy = host.clone(root / "copy.db", "GPU-e").close()
-    early = Books(31 * 17, (host.meter(OCTOBER + 10 * DAY, 21, 17 * DOLLAR, step=DAY).close(),), (copy,))
+    early = LedgerFiles(
+        31 * 17, (host.meter(OCTOBER + 10 * DAY, 21, 17 * DOLLAR, step=DAY).close(),), (copy,)
+    )
     image = MeteredHost(root / "image.db", "GPU-i").meter(OCTOBER, 14, 19 * DOLLAR, step=DAY)
     clones = [image.clone(root / f"clone-{number}.db", f"GPU-c{number}") for number in (1, 2)]
     for number, machine in enumerate((*clones, image)):
         machine.meter(OCTOBER + 14 * DAY, 17 - number, 19 * DOLLAR, step=DAY).close()
-    forked = Books((31 + 17 + 16 - 2 + 0) * 19, (image.path, *(clone.path for clone in clones)))
+    forked = LedgerFiles((31 + 17 + 16 - 2 + 0) * 19, (image.path, *(clone.path for clone in clones)))
     lost = MeteredHost(root / "lost.db", "GPU-l").meter(OCTOBER, 4, 23 * DOLLAR, step=DAY)
     restored = lost.clone(root / "restored.db", "GPU-l")
     lost.meter(OCTOBER + 4 * DAY, 30, 23 * DOLLAR).close()
     restored.meter(OCTOBER + 6 * DAY, 25, 23 * DOLLAR, step=DAY).close()
-    return [*whole, early, forked, Books((4 + 30 + 25) * 23, (restored.path, lost.path))]
+    return [*whole, early, forked, LedgerFiles((4 + 30 + 25) * 23, (restored.path, lost.path))]
 
 
 def plain(source: Path, folder: Path, name: str) -> None:
@@ -141,15 +143,15 @@ def foreign(random_: random.Random, folder: Path) -> None:
 
 @pytest.mark.parametrize("seed", daily(range(FOLDERS), range(FOLDERS // 5)))
 def test_the_total_is_right_or_what_it_lacks_is_named(
-    seed: int, books: list[Books], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    seed: int, ledgers: list[LedgerFiles], tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     """Files of each ledger in forms that can be read or not: a lost one is refused or named."""
     random_ = random.Random(seed)  # noqa: S311 - a folder, no secret
     forms = random_.choices(
         ["read", "unread", "cut"], weights=[30, random_.choice([0, 2]), random_.choice([0, 2])], k=100
     )
-    total, lacking = 0, set[str]()
-    for number, each in enumerate(random_.sample(books, random_.randrange(1, len(books) + 1))):
+    total, lost_files = 0, set[str]()
+    for number, each in enumerate(random_.sample(ledgers, random_.randrange(1, len(ledgers) + 1))):
         total += each.dollars
         copies = [path for path in each.copies if random_.random() < 0.7]
         files = [*each.files, *copies, *random_.choices(each.files, k=random_.randrange(2))]
@@ -161,7 +163,7 @@ def test_the_total_is_right_or_what_it_lacks_is_named(
             if kind == "cut":
                 form = cut(form, random_.random())
             if kind != "read":
-                lacking.add(name)
+                lost_files.add(name)
             form(source, tmp_path, name)
     foreign(random_, tmp_path)
     words = ["report", "month", "--month=2026-10", f"--from={tmp_path}"]
@@ -169,14 +171,14 @@ def test_the_total_is_right_or_what_it_lacks_is_named(
         status = main([*words, "--json", *skip])
         printed = capsys.readouterr()
         if status:
-            assert lacking or "foreign" in printed.err
+            assert lost_files or "foreign" in printed.err
             continue
         document = json.loads(printed.out)
         named = " ".join(
             each["location"] for each in document["missing"] if each["kind"] in ("unread", "unreadable")
         )
         if document["total"]["picodollars"] != total * DOLLAR:
-            assert any(name in named for name in lacking)
+            assert any(name in named for name in lost_files)
             assert document["total"]["picodollars"] < total * DOLLAR
         assert main([*words, *skip]) == 0
         text = capsys.readouterr().out

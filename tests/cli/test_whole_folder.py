@@ -1,11 +1,13 @@
 """`--from FOLDER` reads all of a folder: archives too, and every file that was not read is named."""
 
+import contextlib
 import csv
 import gzip
 import io
 import json
 import os
 import shutil
+import sqlite3
 import tarfile
 from pathlib import Path
 
@@ -13,7 +15,7 @@ import pytest
 
 from exporter.cli import main
 from exporter.finance.fleet import archives
-from tests.finance.fleet.host_months import DOLLAR, OCTOBER
+from tests.finance.fleet.host_months import DOLLAR, HOUR, NOVEMBER, OCTOBER
 from tests.finance.fleet.ledger_files import MeteredHost, october
 
 L40 = 120 * DOLLAR
@@ -269,3 +271,25 @@ def test_archives_in_archives(folder: Path, old: Path, capsys: pytest.CaptureFix
 
     assert (status, dollars(out)) == (0, "6,696.00")
     assert "Copies: a later copy of the same ledger is in the total, these are not (1)" in out
+
+
+@pytest.mark.parametrize(
+    ("committed", "cause"),
+    [
+        (NOVEMBER, "their days were lost with a part of the ledger"),
+        (NOVEMBER + 366 * 24 * HOUR, "their days are past the 13 months that are kept"),
+    ],
+)
+def test_money_without_days_has_one_cause(
+    committed: int, cause: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Of 31 days at 2 dollars, four are not itemized: the one cause that is known is named."""
+    path = october(tmp_path / "a.db", 2 * DOLLAR)
+    with contextlib.closing(sqlite3.connect(path)) as connection, connection:
+        for table in ("cost", "held", "server_cost", "gpu_cost", "gpu_held", "owner_held"):
+            connection.execute(f"DELETE FROM daily_{table} WHERE day < 20261005")  # noqa: S608 - names of ours
+        connection.execute("UPDATE meta SET value = ? WHERE key = 'committed'", (committed,))
+    status, out, _err = report(capsys, "month", "--month=2026-10", "--by=server", f"--from={path}")
+
+    assert (status, dollars(out)) == (0, "62.00")
+    assert f"8.00 dollars are known by product and team only: {cause}.\n" in out

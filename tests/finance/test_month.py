@@ -229,7 +229,7 @@ def test_money_without_history_has_a_line_of_its_own() -> None:
 
     assert lines(by_server)[NOT_ITEMIZED, ""] == 899 * DOLLAR
     assert by_server.notes[1].startswith(
-        "899.00 dollars are known by product and team only: they were posted by"
+        "899.00 dollars are known by product and team only: their days were lost"
     )
     assert lines(by_product)["chat",] == 1200 * DOLLAR
     assert by_product.notes[1].startswith("899.00 dollars have no idle part, GPU-hours or tokens here")

@@ -390,6 +390,7 @@ class _Merged:
         self._adjustments: list[tuple[str, Adjustment]] = []
         self._last_commit: Instant | None = None
         self._undated = 0
+        self._undivided = 0
 
     def add(self, host: HostMonth) -> HostSummary:
         """Add a month. Returns what stays of it."""
@@ -403,6 +404,7 @@ class _Merged:
         adjustments = tuple(replace(each, ledger=record.ledger) for each in record.adjustments)
         self._adjustments += [(host.name, each) for each in adjustments]
         self._undated += record.undated
+        self._undivided += host.total - record.adjusted if record.sums is None else 0
         if record.last_commit is not None:
             self._last_commit = max(record.last_commit, self._last_commit or 0)
         return _summary(replace(host, record=replace(record, adjustments=adjustments)))
@@ -420,6 +422,7 @@ class _Merged:
             adjustments=tuple(each for _name, each in ordered),
             days=self._days,
             undated=self._undated,
+            undivided=self._undivided,
         )
 
 
