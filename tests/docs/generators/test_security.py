@@ -37,5 +37,5 @@ def test_the_tests_of_trust_have_rows() -> None:
     """SECURITY.md claims nothing of a local user that no test tries."""
     files = {attempt.file for attempt in attempts()}
 
-    assert {"test_trust.py", "test_identity.py", "test_pair.py"} <= files
+    assert {"test_trust.py", "test_identity.py", "test_listeners.py", "test_pair.py"} <= files
     assert "local user" in (ROOT / "SECURITY.md").read_text(encoding="utf-8")
