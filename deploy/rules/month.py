@@ -29,8 +29,12 @@ BEAT_HOURLY: Final = "inference:cluster_heartbeat_timestamp_seconds_hourly"
 CLOSED_MONTH_SECONDS: Final = 40 * 86400
 """How long a closed month is kept, in seconds."""
 
-LOOKBACK: Final = 14 * 86400
-"""How far the memory looks back. A month's end is known for so much longer, or the month would come back by it."""
+ENDS_KEPT_SECONDS: Final = 103 * 86400
+"""How long a month's end is kept, in seconds: longer than its money, or the month would come back by it.
+
+For as long as the money of a month is kept, also the end of the month before last is: hosts export two ends,
+so a memory that has a third is older than that month. `report month --from` asks for it.
+"""
 
 LABELS: Final = ("cluster", "month", "product", "team", "price_basis")
 BY_BASIS: Final = ", ".join(LABELS)
@@ -56,7 +60,7 @@ MEMORY: Final = Group(
   max by (cluster, month) (last_over_time({ENDS}:cluster[6h]))
   or
   max by (cluster, month) (last_over_time({ENDS_HOURLY}[14d]))
-) > time() - {CLOSED_MONTH_SECONDS + LOOKBACK + 86400}
+) > time() - {ENDS_KEPT_SECONDS}
 """,
             "",
             "Memory of when each month ends.",

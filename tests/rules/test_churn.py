@@ -99,3 +99,35 @@ def test_the_month_keeps_every_host_that_ever_was(
     result = promtool("test", "rules", str(file))
 
     assert result.returncode == 0, result.stdout + result.stderr
+
+
+def test_the_end_of_a_month_is_kept_while_the_month_after_the_next_has_money(
+    promtool: Callable[..., Any], prometheus_folder: Path, tmp_path: Path
+) -> None:
+    """The money of 62 days after an end is kept for 40 days more, and so is the end; then it goes."""
+    rules = yaml.safe_load((prometheus_folder / "fleet-rules.yml").read_text(encoding="utf-8"))
+    rules["groups"] = [group for group in rules["groups"] if group["name"] == "inference-month-memory"]
+    (tmp_path / "rules.yml").write_text(yaml.safe_dump(rules), encoding="utf-8")
+    record = "inference:month_end_timestamp_seconds_hourly"
+    sample = {"labels": f'{record}{{month="m1"}}', "value": 3600}
+    case = {
+        "interval": "1h",
+        "input_series": [
+            {
+                "series": 'inference:month_end_timestamp_seconds:cluster{month="m1"}',
+                "values": "3600 3600 stale",
+            }
+        ],
+        "promql_expr_test": [
+            {"expr": record, "eval_time": f"{102 * 24}h", "exp_samples": [sample]},
+            {"expr": record, "eval_time": f"{104 * 24}h", "exp_samples": []},
+        ],
+    }
+    file = tmp_path / "test.yml"
+    file.write_text(
+        yaml.safe_dump({"rule_files": ["rules.yml"], "evaluation_interval": "1h", "tests": [case]}),
+        encoding="utf-8",
+    )
+    done = promtool("test", "rules", str(file), cwd=tmp_path)
+
+    assert done.returncode == 0, done.stdout + done.stderr
