@@ -125,8 +125,10 @@ def inventory(state: State, frame: Frame, policy: CostPolicy, *, rebooted: bool 
 def shows_gpus(state: State, frame: Frame, tariff: Tariff) -> bool:
     """Whether a host shows that it is a GPU host: by its ledger, its driver, its PCI bus or its price."""
     read_before = bool(state.gpus or state.former or state.retired or state.listed_in)
-    driver = frame.gpus is not None or frame.evidence.library
-    return read_before or driver or frame.evidence.devices > 0 or tariff.unseen.named
+    evidence = frame.evidence
+    # Where VMs have all boards, a driver is there for nothing.
+    driver = (frame.gpus is not None or evidence.library) and not evidence.passed_through
+    return read_before or driver or evidence.devices > 0 or tariff.unseen.named
 
 
 def _never_listed(state: State, frame: Frame, policy: CostPolicy) -> GpuInventory:

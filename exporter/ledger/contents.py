@@ -251,7 +251,7 @@ def read(connection: sqlite3.Connection) -> Contents:
         raise DamagedError("its id or what it accrued is missing")
     totals.accrued = accrued
     machine, zone, fresh_in = meta.get("machine"), meta.get("timezone"), meta.get("fresh_in")
-    begun = totals.accrued != 0 or any(scope == "gpu" for scope, _key, _body in stored)
+    begun = totals.accrued != 0 or any(scope in {"gpu", "unseen"} for scope, _key, _body in stored)
     return Contents(
         ledger=ledger,
         totals=totals,

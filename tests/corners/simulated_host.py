@@ -92,8 +92,11 @@ class SimulatedHost:
         location: HostLocation | None = UNKNOWN_LOCATION,
         connect: Connect = schema.connect,
         nvml: Source[tuple[GpuReading, ...]] | None = None,
+        *,
+        all_gpus: bool = False,
     ) -> None:
         self.location = location
+        self.all_gpus = all_gpus
         self.connect = connect
         self.file = folder / "config.yaml"
         self.file.write_text(config)
@@ -124,7 +127,7 @@ class SimulatedHost:
     def _plan(self) -> SamplerPlan:
         config = load(self.file)
         row = ConfigRow(config.hash, last_reload_success=True, last_reload=self.clock.wall())
-        policy = cost_policy(config, "host-1", self.location)
+        policy = cost_policy(config, "host-1", self.location, all_gpus=self.all_gpus)
         return SamplerPlan(ReportContext(config, policy, BUILD, row), (self.endpoint,))
 
     def placed(self, location: HostLocation) -> None:

@@ -222,6 +222,9 @@ def test_a_node_without_a_gpu_is_no_host(tmp_path: Path, hosts: list[Host]) -> N
     host.daemon.terminate(30)
     assert "source skipped" in host.log
     assert "unpriced" not in host.log
+    with pytest.raises(subprocess.CalledProcessError) as refused:
+        host.report("2026-10")
+    assert "they are empty" in refused.value.stderr
 
 
 @pytest.mark.parametrize(
