@@ -12,7 +12,7 @@ from exporter.config import Config, load
 from exporter.config.settings import cost_policy
 from exporter.frozen import replace
 from exporter.ledger.maintenance import inspect
-from exporter.readings import MustRestartError, UnreadReason
+from exporter.readings import GpuEvidence, MustRestartError, UnreadReason
 from exporter.reports import doctor as report
 from exporter.reports.diagnosis import DoctorInput, GatewayAnswer, ServerAnswer
 from exporter.sampler.frame_reader import FrameRead, FrameReader
@@ -66,7 +66,8 @@ def inspect_host(clock: Clock, config: Config, ledger: Path) -> DoctorInput:
         try:
             return _with_answers(host, _read_frame(clock, config, gatherer))
         except MustRestartError as error:
-            return replace(host, gpu_problem=str(error))
+            # NVML's library says so, or a container that had GPUs.
+            return replace(host, gpu_problem=str(error), evidence=GpuEvidence(library=True))
 
 
 def _read_frame(clock: Clock, config: Config, gatherer: Gatherer) -> FrameRead:
