@@ -15,6 +15,7 @@ from exporter.readings import DividedBy, ServerKey, Source
 from exporter.sources.http_client import shared_client
 from exporter.sources.processes.listener import ExpectedListener
 from exporter.sources.server import GatewaySource, ServerContext, ServerSource, repeated
+from exporter.sources.server.fetch import EndpointAccess
 
 log = logging.getLogger(__name__)
 
@@ -75,17 +76,19 @@ class Target:
     key: ServerKey
     url: str
     engine: str | None = None
-    bearer_token_file: Path | None = None
-    ca_file: Path | None = None
-    server_name: str = ""
-    listener: ExpectedListener | None = None
-    """Who may answer; `None` where nothing is known of its sockets."""
+    access: EndpointAccess = field(default_factory=EndpointAccess)
     server_context: ServerContext = field(default_factory=ServerContext)
 
+    @property
+    def bearer_token_file(self) -> Path | None:
+        """The file with its token."""
+        return self.access.bearer_token_file
 
-def _listener(uid: int | None) -> ExpectedListener | None:
-    """The listener at a configured URL: any socket of a user, where one is named."""
-    return None if uid is None else ExpectedListener(users=frozenset({uid}))
+
+def _access(of: ConfiguredServer | GatewayDivision, server_name: str = "") -> EndpointAccess:
+    """How a configured URL is requested: where a user is named, any socket of theirs may answer."""
+    listener = None if of.uid is None else ExpectedListener(users=frozenset({of.uid}))
+    return EndpointAccess(of.bearer_token_file, of.ca_file, server_name, listener)
 
 
 def configured_targets(servers: Iterable[ConfiguredServer]) -> tuple[Target, ...]:
@@ -95,10 +98,7 @@ def configured_targets(servers: Iterable[ConfiguredServer]) -> tuple[Target, ...
             ServerKey(server.namespace, server.name),
             server.url,
             server.engine,
-            server.bearer_token_file,
-            server.ca_file,
-            server.server_name or "",
-            _listener(server.uid),
+            _access(server, server.server_name or ""),
             ServerContext(
                 spans_hosts=server.spans_hosts,
                 role=server.role,
@@ -152,10 +152,7 @@ class EndpointSources(SourceCache[_ServerTarget, ServerSource]):
             self._client,
             self._clock,
             engine=target.engine,
-            bearer_token_file=target.bearer_token_file,
-            ca_file=target.ca_file,
-            server_name=target.server_name,
-            listener=target.listener,
+            access=target.access,
             body_bytes=key.body_bytes,
             busy=None if busy is None else lambda: busy(target.key),
             counted_elsewhere=key.counted_elsewhere,
@@ -165,15 +162,13 @@ class EndpointSources(SourceCache[_ServerTarget, ServerSource]):
 
 
 class _GatewayTarget(NamedTuple):
-    """A gateway's URL and files, what it divides by, how its page is read, its longest in bytes, its user."""
+    """A gateway's URL and access, what it divides by, how its page is read, and its longest in bytes."""
 
     url: str
-    bearer_token_file: Path | None
-    ca_file: Path | None
+    access: EndpointAccess
     by: frozenset[DividedBy]
     page: GatewayPageRule
     body_bytes: int
-    uid: int | None
 
 
 class GatewaySources(SourceCache[_GatewayTarget, GatewaySource]):
@@ -181,17 +176,14 @@ class GatewaySources(SourceCache[_GatewayTarget, GatewaySource]):
 
     def of(self, divides: Iterable[GatewayDivision], body_bytes: int) -> tuple[GatewaySource, ...]:
         """The sources of the gateways of these divisions, each once, in their order."""
-        divisions: dict[
-            tuple[str, Path | None, Path | None, GatewayPageRule, int | None], set[DividedBy]
-        ] = {}
+        divisions: dict[tuple[str, EndpointAccess, GatewayPageRule], set[DividedBy]] = {}
         for divide in divides:
-            files = divide.bearer_token_file, divide.ca_file
-            gateway = (divide.division.gateway, *files, divide.page, divide.uid)
+            gateway = divide.division.gateway, _access(divide), divide.page
             divisions.setdefault(gateway, set()).add(divide.division.by)
         return self._sources_of(
             [
-                _GatewayTarget(url, token, ca_file, frozenset(by), page, body_bytes, uid)
-                for (url, token, ca_file, page, uid), by in divisions.items()
+                _GatewayTarget(url, access, frozenset(by), page, body_bytes)
+                for (url, access, page), by in divisions.items()
             ]
         )
 
@@ -202,8 +194,6 @@ class GatewaySources(SourceCache[_GatewayTarget, GatewaySource]):
             self._client,
             self._clock,
             rule=key.page,
-            bearer_token_file=key.bearer_token_file,
-            ca_file=key.ca_file,
-            listener=_listener(key.uid),
+            access=key.access,
             body_bytes=key.body_bytes,
         )

@@ -1,7 +1,6 @@
 """HTTP over TLS, by httpx. Imported only where an endpoint is https."""
 
 import ssl
-import sys
 from collections.abc import Callable
 from contextlib import suppress
 from http.cookiejar import CookieJar, DefaultCookiePolicy
@@ -117,7 +116,6 @@ def unverified() -> HttpsClient:
 
 
 def _client(context: ssl.SSLContext) -> HttpsClient:
-    _load_transport()
     return HttpsClient(
         httpx.Client(
             verify=context,
@@ -134,20 +132,6 @@ def _authority(request: HttpRequest) -> str:
     port = httpx.URL(request.url).port
     name = f"[{request.server_name}]" if ":" in request.server_name else request.server_name
     return name if port is None else f"{name}:{port}"
-
-
-def _load_transport() -> None:
-    """Load what httpx sends by, without HTTP/2.
-
-    httpcore imports `h2` wherever it is installed: 1.2 MiB that only a host with a kubelet needs.
-    """
-    if "httpcore" in sys.modules or "h2" in sys.modules:
-        return
-    sys.modules["h2"] = None  # type: ignore[assignment]  # makes its import fail, as if it were not installed
-    try:
-        import httpcore  # noqa: F401, PLC0415 - see above
-    finally:
-        del sys.modules["h2"]
 
 
 def _peer(response: httpx.Response) -> Peer | None:

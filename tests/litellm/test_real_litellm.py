@@ -16,6 +16,7 @@ from exporter.engines import TALLIED, GatewaySpec, count_gateway, match, read
 from exporter.readings import ReadFailedError
 from exporter.sources.http_client import shared_client
 from exporter.sources.server import GatewaySource
+from exporter.sources.server.fetch import EndpointAccess
 from tests.e2e.daemon import Daemon, Page, until
 from tests.e2e.engine import PREFIX
 from tests.e2e.llama import Llama
@@ -279,7 +280,7 @@ def test_series_that_a_real_gateway_lets_go_of_count_once(tmp_path: Path) -> Non
         Llama(tmp_path / "llama.log") as server,
         Proxy(tmp_path, server, **EXPIRY) as proxy,
         closing(
-            GatewaySource(proxy.url, ("team",), shared_client(), clock, bearer_token_file=token)
+            GatewaySource(proxy.url, ("team",), shared_client(), clock, access=EndpointAccess(token))
         ) as source,
     ):
         until(counts_all, 60, "a first page")

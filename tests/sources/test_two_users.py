@@ -189,7 +189,9 @@ def looked_at(
 
 def on_any_tree(target: Target) -> Target:
     """A target without the number of its network, which each proc tree has of its own."""
-    return replace(target, listener=target.listener and replace(target.listener, network=None))
+    listener = target.access.listener
+    access = replace(target.access, listener=listener and replace(listener, network=None))
+    return replace(target, access=access)
 
 
 @examples(300)

@@ -273,7 +273,6 @@ class Discovery:
         self._engines: tuple[str | None, ...] = ()
         self._described: Described = ()
         self._scan: tuple[tuple[object, ...], DiscoveryResult] | None = None
-        self._current: tuple[tuple[object, ...], tuple[ServerSource, ...]] | None = None
         self._refused: set[tuple[ServerKey, str]] = set()
         self._lost: set[tuple[ServerKey, UnreadReason]] = set()
         self.last = DiscoveryResult()
@@ -291,10 +290,7 @@ class Discovery:
     @property
     def endpoints(self) -> tuple[ServerSource, ...]:
         """The sources of the servers of the last scan."""
-        wanted = self._targets, self._body_bytes, self._engines, self._described
-        if self._current is None or self._current[0] != wanted:
-            self._current = wanted, self._endpoints.of(self._targets.values(), *wanted[1:])
-        return self._current[1]
+        return self._endpoints.of(self._targets.values(), self._body_bytes, self._engines, self._described)
 
     def look(
         self,

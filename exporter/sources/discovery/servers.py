@@ -37,6 +37,7 @@ from exporter.sources.kubernetes import NO_ANNOTATIONS, Pod
 from exporter.sources.processes import ApiServer, Claim, ProcessGroup, ProcessId
 from exporter.sources.processes.listener import ExpectedListener
 from exporter.sources.server import ServerContext
+from exporter.sources.server.fetch import EndpointAccess
 from exporter.units import Instant, Nanoseconds
 
 METRICS_PATH: Final = "/metrics"
@@ -134,7 +135,8 @@ def _metrics_target(server: NamedServer, moment: ScanTime, listening: Listening)
         raise SkipServerError(UnreadReason.PATH)
     start = server.launch if router is None else router.launch
     target = _target(server, f"{_host(hosts[0])}:{port}{path}", start, moment)
-    target = replace(target, listener=_listener(server, hosts[0], port))
+    access = replace(target.access, listener=_listener(server, hosts[0], port))
+    target = replace(target, access=access)
     if target.bearer_token_file is not None and not _is_safe(server, target, hosts[0]):
         raise SkipServerError(UnreadReason.TOKEN_IN_THE_CLEAR)
     return target
@@ -160,7 +162,7 @@ def _listener(server: NamedServer, host: str, port: int) -> ExpectedListener | N
 def _is_safe(server: NamedServer, target: Target, host: str) -> bool:
     """Whether a token may go there: over https, to this host's own socket, or to the pod of this node."""
     sockets = None if server.group is None else server.group.sockets
-    own = target.listener is not None and sockets is not None and sockets.own
+    own = target.access.listener is not None and sockets is not None and sockets.own
     return target.url.startswith("https:") or own or (server.pod is not None and host in server.pod.ips)
 
 
@@ -175,9 +177,9 @@ def _target(server: NamedServer, where: str, start: Launch | None, moment: ScanT
         server.key,
         f"{scheme}://{where}",
         engine,
-        bearer_token_file=None if rule is None else rule.bearer_token_file,
-        ca_file=None if rule is None else rule.ca_file,
-        server_name="" if rule is None else rule.server_name or "",
+        EndpointAccess()
+        if rule is None
+        else EndpointAccess(rule.bearer_token_file, rule.ca_file, rule.server_name or ""),
         server_context=_server_context(server, moment),
     )
 

@@ -281,8 +281,17 @@ def listeners(content: bytes) -> tuple[ListeningSocket, ...]:
     return tuple(sockets)
 
 
+PART_BYTES: Final = 3072
+"""The kernel fills a page with rows before it hands it out (seq_read_iter of fs/seq_file.c)."""
+
+
 def past_listeners(part: bytes) -> bool:
-    """Whether the last whole line of a part of a table is of another socket, after which none listens."""
+    """Whether the last whole line of a part of a table is of another socket, after which none listens.
+
+    A part that is short is the last one: another read would go through all connections of the host again.
+    """
+    if len(part) < PART_BYTES:
+        return True
     fields = part.rpartition(b"\n")[0].rpartition(b"\n")[2].split()
     return len(fields) > 9 and re.fullmatch(rb"[0-9A-F]{2}", fields[3]) is not None and fields[3] != b"0A"
 

@@ -3,19 +3,20 @@
 import threading
 from collections.abc import Iterator
 from contextlib import AbstractContextManager, contextmanager, nullcontext
-from pathlib import Path
 from typing import Final
 
 from exporter.clock import Clock
 from exporter.engines import Page, SeriesCache
 from exporter.readings import ErrorCounts, endpoint_id, masked
 from exporter.sources.http_client import HttpClientProtocol
-from exporter.sources.processes.listener import ExpectedListener
-from exporter.sources.server.fetch import Fetcher
+from exporter.sources.server.fetch import EndpointAccess, Fetcher
 from exporter.units import Nanoseconds
 
 TIMEOUT_SECONDS: Final = 3.0
 """For one read, however many requests it takes."""
+
+DIRECT: Final = EndpointAccess()
+"""Without a token, and whoever answers."""
 
 BODY_BYTES_MAX: Final = 8 * 1024 * 1024
 
@@ -71,7 +72,7 @@ class ParseLock:
 class EndpointSource:
     """Reads one metrics page. `client` is shared and not closed here; an https endpoint has its own.
 
-    `server_name` and `listener` are as in `Fetcher`.
+    `access` is as in `Fetcher`.
     """
 
     may_be_slow: Final = True
@@ -83,18 +84,13 @@ class EndpointSource:
         client: HttpClientProtocol,
         clock: Clock,
         *,
-        bearer_token_file: Path | None = None,
-        ca_file: Path | None = None,
-        server_name: str = "",
-        listener: ExpectedListener | None = None,
+        access: EndpointAccess = DIRECT,
         timeout: float = TIMEOUT_SECONDS,
         body_bytes: int = BODY_BYTES_MAX,
     ) -> None:
         self._id, self._shown = endpoint_id(url), masked(url)
         self._body_bytes = body_bytes
-        self._fetcher = Fetcher(
-            client, url, clock, timeout, bearer_token_file, ca_file, server_name, listener
-        )
+        self._fetcher = Fetcher(client, url, clock, timeout, access)
         self._memory = SeriesCache()
         self._parse_lock = ParseLock(clock)
         self.errors: ErrorCounts = ()

@@ -10,6 +10,7 @@ from urllib.parse import parse_qsl, urlencode, urlsplit
 
 from exporter.clock import Clock
 from exporter.engines import Engine
+from exporter.frozen import dataclass
 from exporter.readings import FailureReason, ReadFailedError, masked
 from exporter.sources.http_client import (
     HEADERS,
@@ -97,11 +98,21 @@ REASON_BY_STATUS: Final[Mapping[int, FailureReason]] = {
 """Why a page is not read, by HTTP status. Any other status is `http_status`."""
 
 
+@dataclass(frozen=True, slots=True)
+class EndpointAccess:
+    """How an endpoint is requested, and who may answer."""
+
+    bearer_token_file: Path | None = None
+    ca_file: Path | None = None
+    server_name: str = ""
+    """The name that its certificate is verified for, empty for the address of the request."""
+    listener: ExpectedListener | None = None
+    """Who listens there; `None` where nothing is known of its sockets."""
+
+
 class Fetcher:
     """Gets pages of one endpoint: by the shared client, or by its own one where it is https.
 
-    `server_name` is the name that its certificate is verified for, empty for the address of the request.
-    `listener` is who may answer, where that is known.
     `timeout` bounds all requests of one read, in seconds.
     Errors name the endpoint as it was configured, its query masked.
     """
@@ -112,10 +123,7 @@ class Fetcher:
         endpoint: str,
         clock: Clock,
         timeout: float,
-        bearer_token_file: Path | None,
-        ca_file: Path | None,
-        server_name: str = "",
-        listener: ExpectedListener | None = None,
+        access: EndpointAccess,
     ) -> None:
         self._clock = clock
         self._timeout = timeout
@@ -123,11 +131,8 @@ class Fetcher:
         self._shared = client
         self._endpoint = masked(endpoint)
         self._secure: HttpClientProtocol | None = None
-        self._ca_file = ca_file
-        self._server_name = server_name
-        self._listener = listener
+        self._access = access
         self._ca_version: tuple[int, int] | None = None
-        self._token_file = bearer_token_file
 
     def begin_read(self) -> None:
         """Begin a read: its requests together have the timeout."""
@@ -160,10 +165,10 @@ class Fetcher:
 
     def _request(self, url: str) -> HttpRequest:
         headers = dict(HEADERS)
-        if self._token_file is not None:
-            headers["Authorization"] = f"Bearer {bearer_token(self._token_file)}"
+        if self._access.bearer_token_file is not None:
+            headers["Authorization"] = f"Bearer {bearer_token(self._access.bearer_token_file)}"
         return HttpRequest(
-            url, headers, self._endpoint, server_name=self._server_name, listener=self._listener
+            url, headers, self._endpoint, server_name=self._access.server_name, listener=self._access.listener
         )
 
     def close(self) -> None:
@@ -178,16 +183,18 @@ class Fetcher:
         version = self._ca_file_version()
         if self._secure is None or version != self._ca_version:
             self.close()
-            self._secure = secure_client(self._ca_file)
+            self._secure = secure_client(self._access.ca_file)
             self._ca_version = version
         return self._secure
 
     def _ca_file_version(self) -> tuple[int, int] | None:
         """Changes with the file; `None` without one."""
-        if self._ca_file is None:
+        if self._access.ca_file is None:
             return None
         try:
-            status = self._ca_file.stat()
+            status = self._access.ca_file.stat()
         except OSError as failure:
-            raise ReadFailedError(FailureReason.TLS, f"{self._ca_file}: {failure.strerror}") from failure
+            raise ReadFailedError(
+                FailureReason.TLS, f"{self._access.ca_file}: {failure.strerror}"
+            ) from failure
         return status.st_mtime_ns, status.st_ino

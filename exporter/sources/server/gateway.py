@@ -1,7 +1,6 @@
 """One gateway in front of inference servers: tokens by team, tenant or adapter, which only divide cost."""
 
 from collections.abc import Collection, Iterator
-from pathlib import Path
 from typing import Final
 
 from exporter.clock import Clock
@@ -28,8 +27,14 @@ from exporter.readings import (
     label,
 )
 from exporter.sources.http_client import HttpClientProtocol
-from exporter.sources.processes.listener import ExpectedListener
-from exporter.sources.server.endpoint import BODY_BYTES_MAX, TIMEOUT_SECONDS, UNKNOWN_PAGE, EndpointSource
+from exporter.sources.server.endpoint import (
+    BODY_BYTES_MAX,
+    DIRECT,
+    TIMEOUT_SECONDS,
+    UNKNOWN_PAGE,
+    EndpointSource,
+)
+from exporter.sources.server.fetch import EndpointAccess
 from exporter.sources.server.tenants import UNLISTED_MAX, TenantTable
 
 _TITLES: Final = dict.fromkeys(gateway.title for gateway in GATEWAYS if gateway.shares is not None)
@@ -56,22 +61,11 @@ class GatewaySource(EndpointSource):
         clock: Clock,
         *,
         rule: GatewayPageRule | None = None,
-        bearer_token_file: Path | None = None,
-        ca_file: Path | None = None,
-        listener: ExpectedListener | None = None,
+        access: EndpointAccess = DIRECT,
         timeout: float = TIMEOUT_SECONDS,
         body_bytes: int = BODY_BYTES_MAX,
     ) -> None:
-        super().__init__(
-            url,
-            client,
-            clock,
-            bearer_token_file=bearer_token_file,
-            ca_file=ca_file,
-            listener=listener,
-            timeout=timeout,
-            body_bytes=body_bytes,
-        )
+        super().__init__(url, client, clock, access=access, timeout=timeout, body_bytes=body_bytes)
         self._url = url
         self._by = frozenset(by)
         self._rule = rule or GatewayPageRule()

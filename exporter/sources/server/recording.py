@@ -8,6 +8,7 @@ from exporter.engines import Described
 from exporter.frozen import dataclass
 from exporter.readings import ServerKey, ServerReading
 from exporter.sources.http_client import HttpResponse, shared_client
+from exporter.sources.server.fetch import EndpointAccess
 from exporter.sources.server.source import ServerSource
 
 
@@ -51,8 +52,7 @@ class RecordingReader:
             self._client,
             clock,
             engine=engine,
-            bearer_token_file=bearer_token_file,
-            ca_file=ca_file,
+            access=EndpointAccess(bearer_token_file, ca_file),
             busy=lambda: False,
             described=described,
             on_page=self._pages.__setitem__,

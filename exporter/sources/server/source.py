@@ -1,7 +1,6 @@
 """One endpoint of an inference server."""
 
 from collections.abc import Callable, Collection, Iterable
-from pathlib import Path
 from typing import Final
 from urllib.parse import urlsplit
 
@@ -44,15 +43,15 @@ from exporter.readings import (
     endpoint_id,
 )
 from exporter.sources.http_client import HttpClientProtocol, HttpResponse
-from exporter.sources.processes.listener import ExpectedListener
 from exporter.sources.server import probe
 from exporter.sources.server.endpoint import (
     BODY_BYTES_MAX,
+    DIRECT,
     TIMEOUT_SECONDS,
     UNKNOWN_PAGE,
     EndpointSource,
 )
-from exporter.sources.server.fetch import REASON_BY_STATUS, metrics_url, sibling_url
+from exporter.sources.server.fetch import REASON_BY_STATUS, EndpointAccess, metrics_url, sibling_url
 from exporter.sources.server.probe import JSON_BYTES_MAX, ServerInfo, ServerProbe
 from exporter.units import Instant
 
@@ -189,10 +188,7 @@ class ServerSource(EndpointSource):
         clock: Clock,
         *,
         engine: str | None = None,
-        bearer_token_file: Path | None = None,
-        ca_file: Path | None = None,
-        server_name: str = "",
-        listener: ExpectedListener | None = None,
+        access: EndpointAccess = DIRECT,
         timeout: float = TIMEOUT_SECONDS,
         body_bytes: int = BODY_BYTES_MAX,
         busy: Callable[[], bool] | None = None,
@@ -201,17 +197,7 @@ class ServerSource(EndpointSource):
         described: Described = (),
         on_page: OnPage | None = None,
     ) -> None:
-        super().__init__(
-            url,
-            client,
-            clock,
-            bearer_token_file=bearer_token_file,
-            ca_file=ca_file,
-            server_name=server_name,
-            listener=listener,
-            timeout=timeout,
-            body_bytes=body_bytes,
-        )
+        super().__init__(url, client, clock, access=access, timeout=timeout, body_bytes=body_bytes)
         self._key = key
         self._clock = clock
         self._busy = busy

@@ -375,13 +375,14 @@ def test_a_descriptors_link_tells_its_socket() -> None:
 
 
 def test_a_table_is_read_until_another_socket_stands_last() -> None:
-    """The heading, a listener, and a line that is cut, say nothing of what follows."""
+    """A listener, and a line that is cut, say nothing of what follows; a part that is no page is the last."""
     listener, other = row(ANY, 1, 1).encode(), row("10.0.0.1", 1, 1, state="06").encode()
+    page = TABLE.encode() + 60 * listener
 
-    assert not past_listeners(TABLE.encode())
-    assert not past_listeners(TABLE.encode() + listener)
-    assert not past_listeners(listener + other[:20])
-    assert past_listeners(listener + other)
+    assert not past_listeners(page)
+    assert not past_listeners(page + other[:20])
+    assert past_listeners(page + other)
+    assert past_listeners(TABLE.encode() + listener)
 
 
 @given(

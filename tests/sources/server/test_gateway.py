@@ -10,6 +10,7 @@ import pytest
 from exporter.readings import GatewayCounter, ReadFailedError, endpoint_id
 from exporter.sources.https_client import HttpsClient
 from exporter.sources.server import GatewaySource
+from exporter.sources.server.fetch import EndpointAccess
 
 URL = "http://127.0.0.1:4000/metrics/"
 LITELLM = (
@@ -63,7 +64,7 @@ def test_a_page_is_read_with_the_token_and_at_its_own_path(gateway: Make, site: 
     token.write_text("secret\n", encoding="utf-8")
     token.chmod(0o600)
     site.set_page("/metrics/", LITELLM)
-    source = gateway(bearer_token_file=token)
+    source = gateway(access=EndpointAccess(token))
     reading = source.read()
 
     labels = "{model=m,team_alias=Search}"

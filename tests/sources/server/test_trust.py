@@ -18,7 +18,7 @@ from exporter.readings import ReadFailedError, ServerKey, endpoint_id
 from exporter.sources.http_client import HEADERS, Deadline, HttpRequest
 from exporter.sources.https_client import CA_BYTES_MAX, HttpsClient
 from exporter.sources.server import ServerSource, shared_client
-from exporter.sources.server.fetch import TOKEN_BYTES_MAX
+from exporter.sources.server.fetch import TOKEN_BYTES_MAX, EndpointAccess
 
 Make = Callable[..., ServerSource]
 
@@ -38,7 +38,7 @@ def test_the_token_is_read_again_when_its_file_changes(
     """Something renews it; a newline at its end is not part of it."""
     token = tmp_path / "token"
     site.set_page("/metrics", vllm_page)
-    source = make(engine="vllm", bearer_token_file=token)
+    source = make(engine="vllm", access=EndpointAccess(token))
     for version, content in enumerate((b"first\n", b"second")):
         write(token, content, version)
         source.read()
@@ -81,7 +81,7 @@ def test_a_token_that_cannot_be_sent_is_told_by_its_path(
     if content is not None:
         token.write_bytes(content)
     with pytest.raises(ReadFailedError, match=words) as failure:
-        make(bearer_token_file=token).read()
+        make(access=EndpointAccess(token)).read()
     assert failure.value.reason == "token_file"
     assert str(token) in str(failure.value)
     assert "secret" not in str(failure.value)
@@ -94,7 +94,7 @@ def test_a_token_file_that_comes_back_is_read(
     """Even with the same time stamp."""
     token = tmp_path / "token"
     site.set_page("/metrics", vllm_page)
-    source = make(engine="vllm", bearer_token_file=token)
+    source = make(engine="vllm", access=EndpointAccess(token))
     with pytest.raises(ReadFailedError):
         source.read()
     write(token, b"first", 1)
@@ -122,8 +122,7 @@ def secure_source(port: int, ca_file: Path | None, server_name: str = "") -> Ser
         shared_client(),
         SystemClock(),
         engine="vllm",
-        ca_file=ca_file,
-        server_name=server_name,
+        access=EndpointAccess(None, ca_file, server_name),
     )
 
 
