@@ -10,6 +10,7 @@ from exporter.cli.terminal import columns, fitted, waiting, write_colored
 from exporter.clock import Clock, SystemClock
 from exporter.config import Config, load
 from exporter.config.settings import cost_policy
+from exporter.cost.state import State
 from exporter.frozen import replace
 from exporter.ledger.maintenance import inspect
 from exporter.readings import GpuEvidence, MustRestartError, UnreadReason
@@ -64,14 +65,14 @@ def inspect_host(clock: Clock, config: Config, ledger: Path) -> DoctorInput:
             remembered=contents.remembered,
         )
         try:
-            return _with_answers(host, _read_frame(clock, config, gatherer))
+            return _with_answers(host, _read_frame(clock, config, gatherer, contents.remembered))
         except MustRestartError as error:
             # NVML's library says so, or a container that had GPUs.
             return replace(host, gpu_problem=str(error), evidence=GpuEvidence(library=True))
 
 
-def _read_frame(clock: Clock, config: Config, gatherer: Gatherer) -> FrameRead:
-    """The readings of one tick of the daemon.
+def _read_frame(clock: Clock, config: Config, gatherer: Gatherer, remembered: State) -> FrameRead:
+    """The readings of one tick of the daemon, which remembers this state.
 
     Raises:
         MustRestartError: only a new process can read.
@@ -87,6 +88,7 @@ def _read_frame(clock: Clock, config: Config, gatherer: Gatherer) -> FrameRead:
             endpoints.of(configured_targets(config.servers), body_bytes, described=config.engines),
             None,
             gateways.of(config.divides(), body_bytes),
+            remembered,
         )
         if read.frame.gpus is not None:
             return read

@@ -1,6 +1,6 @@
 """Counter deltas of servers and gateways since their pages last counted, series by series."""
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import field
 from typing import Final
 
@@ -109,8 +109,7 @@ def _server_page(
 ) -> MarkedPage:
     """The page of a server as its marks see it. `engine` is that of the page before."""
     names, kinds = _named(reading.counters)
-    columns = reading.counters if isinstance(reading.counters, CounterColumns) else None
-    values = dict(zip(names, columns.values if columns else _values(reading.counters), strict=True))
+    values = page_values(reading)
     began = reading.listener_started if reading.started is None else reading.started
     first_requested = {
         objective
@@ -136,6 +135,13 @@ def _server_page(
         listener_started=reading.listener_started,
         foreign=changed_engine and ran_before,
     )
+
+
+def page_values(reading: ServerReading) -> dict[Series, float]:
+    """The values of a server's counters by their series."""
+    counters = reading.counters
+    values = counters.values if isinstance(counters, CounterColumns) else _values(counters)
+    return dict(zip(_named(counters)[0], values, strict=True))
 
 
 SeriesKind = tuple[str, Quantity, int]
@@ -165,15 +171,33 @@ def _created(
 
 
 def marks_elsewhere(
-    reading: ServerReading, endpoints: Mapping[str, EndpointState], wall: Instant
+    state: EndpointState | None, reading: ServerReading, endpoints: Mapping[str, EndpointState], wall: Instant
 ) -> EndpointState:
-    """The state of an endpoint whose tokens count at another one.
+    """The state of an endpoint whose tokens count at another one, `state` before.
 
-    It is the other one's, of the same process, so that either may go on where the other stopped. Without one
-    it begins anew: what it missed was counted.
+    It has the other one's marks, of the same process, so that either may go on where the other stopped; and
+    its own of when they were found to be one, should they part. Without another endpoint, since another
+    engine's page repeats its tokens, it begins anew: what it missed was counted.
     """
     other = endpoints.get(reading.counted_at or "")
-    return EndpointState(reading.key, wall) if other is None else replace(other, key=reading.key)
+    if other is None:
+        return EndpointState(reading.key, wall)
+    own = PageMarks() if state is None else state.own or state.marks
+    if not own.read:  # its first page is this one, too
+        own = replace(other.marks, identity="", started=None)
+    return replace(other, key=reading.key, own=own, counted_at=reading.counted_at or "")
+
+
+def counts_again(state: EndpointState, answering: Collection[str]) -> EndpointState:
+    """The state of an endpoint that answers, and counted at another one before.
+
+    Where both answer their pages parted, and each counts from its own marks. Else it goes on where the other
+    one stopped.
+    """
+    if state.own is None:
+        return state
+    marks = state.own if state.counted_at in answering else state.marks
+    return replace(state, marks=marks, own=None, counted_at="")
 
 
 CONSUMERS_MAX: Final = 2000

@@ -125,6 +125,7 @@ def collect_deltas(state: State, frame: Frame, limits: CardinalityLimits) -> Ser
     endpoints: dict[str, EndpointState] = dict(state.endpoints) if frame.incomplete else {}
     errors: dict[str, PageErrors] = {}
     step = clock_step(state, frame)
+    answering = {reading.url for reading in frame.servers if reading.up}
     beyond = servers_beyond(state.servers, frame, limits.servers)
     reads: dict[ServerKey, _ServerRead] = {}
     principals: dict[ServerKey, str] = {}
@@ -133,6 +134,8 @@ def collect_deltas(state: State, frame: Frame, limits: CardinalityLimits) -> Ser
         principals[key] = principal_of(reading.key, frame.users)
         read = reads.setdefault(key, _ServerRead([], [], []))
         last = state.endpoints.get(reading.url)
+        if last is not None and reading.up:
+            last = counters.counts_again(last, answering)
         tick = counters.endpoint_deltas(last, reading, frame.wall, step)
         endpoints[reading.url] = tick.state
         errors[reading.url] = page_errors(tick)
@@ -149,7 +152,8 @@ def collect_deltas(state: State, frame: Frame, limits: CardinalityLimits) -> Ser
     ]
     for reading in frame.servers:
         if reading.counted_at is not None:
-            endpoints[reading.url] = counters.marks_elsewhere(reading, endpoints, frame.wall)
+            before = state.endpoints.get(reading.url)
+            endpoints[reading.url] = counters.marks_elsewhere(before, reading, endpoints, frame.wall)
     return ServerDeltas(servers, endpoints, errors, beyond)
 
 

@@ -88,6 +88,10 @@ class EndpointState:
     """That of the last page."""
     peer: Peer | None = None
     """The address that answered with it."""
+    counted_at: str = ""
+    """URL of the endpoint at which its tokens count."""
+    own: PageMarks | None = None
+    """Its marks of when they began to count there; `None` while it counts itself."""
 
 
 GatewayConsumer = tuple[str, str, str]

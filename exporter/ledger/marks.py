@@ -454,7 +454,11 @@ def _endpoint_record(state: EndpointState) -> Record:
         "marks": _page_record(state.marks),
     }
     peer = None if state.peer is None else list(state.peer)
-    return record | _written(requested=dict(state.requested), engine=state.engine, peer=peer)
+    if state.own is not None:
+        record["own"] = _page_record(state.own)
+    return record | _written(
+        requested=dict(state.requested), engine=state.engine, peer=peer, counted_at=state.counted_at
+    )
 
 
 def _endpoint(record: Mapping[str, Any]) -> EndpointState:
@@ -466,6 +470,8 @@ def _endpoint(record: Mapping[str, Any]) -> EndpointState:
         requested={objective: integer(since) for objective, since in requested.items()},
         engine=string(record.get("engine", "")),
         peer=optional(_peer, record.get("peer")),
+        counted_at=string(record.get("counted_at", "")),
+        own=optional(_page, record.get("own")),
     )
 
 

@@ -4,7 +4,7 @@ import math
 import re
 from collections.abc import Iterable, Iterator, Mapping
 from decimal import Decimal
-from itertools import combinations, groupby
+from itertools import groupby
 from typing import Final
 
 from exporter.config.settings import DEFAULT_BUDGETS, Config
@@ -17,12 +17,11 @@ from exporter.readings import (
     GpuReading,
     Holder,
     ServerKey,
-    ServerReading,
     UnreadReason,
     masked,
     unread_reason,
 )
-from exporter.reports.diagnosis import DoctorGpu, DoctorInput, DoctorServer, Finding, ServerAnswer, Severity
+from exporter.reports.diagnosis import DoctorGpu, DoctorInput, DoctorServer, Finding, Severity
 from exporter.reports.plausibility import PresentHardware, plausibility_findings
 from exporter.reports.price_findings import price_findings
 from exporter.reports.server_findings import (
@@ -123,9 +122,6 @@ def _line(name: str, offer: Offer, model: str) -> str:
 BUSY_RATIO: Final = 0.01
 """Utilization above which a GPU is busy."""
 
-DUPLICATE_RATIO: Final = 0.01
-"""Difference that a counter may have between the reads of two endpoints of one process."""
-
 
 def host_findings(
     config: Config,
@@ -152,7 +148,6 @@ def host_findings(
         config, inputs.discovery, (answer.reading.key for answer in inputs.servers)
     )
     yield from _unread_findings(servers)
-    yield from _duplicate_findings(inputs.servers)
     yield from _several_findings(inputs.remembered, now)
     yield from gateway_findings(inputs.gateways, inputs.servers)
     yield from level_findings(inputs.servers, config.engines)
@@ -365,36 +360,6 @@ def _several_findings(remembered: State, now: Instant) -> Iterable[Finding]:
                     "warning",
                     f"{masked(url)}: {reason.problem}, and nothing is counted for a day. {reason.remedy}.",
                 )
-
-
-def _duplicate_findings(answers: Iterable[ServerAnswer]) -> Iterable[Finding]:
-    """Endpoints that show one process: the same start, the same series, and nearly the same counts.
-
-    KServe's queue proxy repeats the page of its container, so may a service's address that of a pod.
-    """
-    readings = [answer.reading for answer in answers if answer.reading.identity and answer.reading.counters]
-    for one, other in combinations(readings, 2):
-        if one.identity == other.identity and _alike(one, other):
-            yield Finding(
-                "warning",
-                f"{masked(one.url)} and {masked(other.url)} seem to show the counters of one process, "
-                "which would be counted twice: remove one of them.",
-            )
-
-
-def _alike(one: ServerReading, other: ServerReading) -> bool:
-    counts = [
-        {(counter.series, counter.quantity): counter.value for counter in reading.counters}
-        for reading in (one, other)
-    ]
-    return (
-        counts[0].keys() == counts[1].keys()
-        and any(counts[0].values())
-        and all(
-            abs(value - counts[1][series]) <= DUPLICATE_RATIO * max(value, counts[1][series])
-            for series, value in counts[0].items()
-        )
-    )
 
 
 def _gpus_text(indices: list[int]) -> str:

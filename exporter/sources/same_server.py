@@ -1,7 +1,7 @@
-"""One server by two addresses, by the sockets that the connections to it reached.
+"""One server by two addresses, by the sockets that the connections to it reached, or by its pages.
 
 `127.0.0.1`, `localhost` and the name of the host may lead to one listening socket, since `0.0.0.0` listens on
-all of them. A server that is read twice would be counted twice.
+all of them. A proxy passes a page on from another port. A server that is read twice would be counted twice.
 """
 
 import sys
@@ -11,6 +11,7 @@ from typing import Final
 from urllib.parse import urlsplit
 
 from exporter.cost.page_marks import PageMarks
+from exporter.cost.same_process import alike_pairs, is_one_process
 from exporter.cost.state import EndpointState
 from exporter.frozen import dataclass
 from exporter.readings import CounterColumns, CounterReading, Peer, ServerReading, digest
@@ -50,12 +51,13 @@ class SameServers:
     Two endpoints are of one server if one socket answers both with the same query, and their pages are of
     one process: by its identity, else, on this host, by the same path and the same series. A proxy may pass
     requests of one socket on to several servers by their names: elsewhere series tell nothing, and a proxy on
-    this very host needs paths that tell its servers apart.
+    this very host needs paths that tell its servers apart. Whatever the sockets, two are of one server while
+    their pages are of one process (`is_one_process`).
 
     One that is silent stands by what it answered last, which the ledger remembers: two that never answer in
     one tick, or with a restart of the daemon between, are found as well.
 
-    Once found, such a pair lasts while both are watched and where both answer they do so by one socket. The
+    Once found, such a pair lasts while both are watched and where both answer they do so as one. The
     one that counted last goes on: its next good read has what it missed. If it is silent for
     `TAKEN_OVER_AFTER` ticks in which another one answers, that one counts.
     """
@@ -77,7 +79,12 @@ class SameServers:
         discovered now, `readings` of those of them that answered, in order, `remembered` of any by its URL.
         """
         urls, readings, remembered = tuple(urls), tuple(readings), remembered or {}
-        if self._ticks and not self._first and _each_at_its_own_port(urls, readings, remembered):
+        if not self._ticks:
+            pairs = {url: remembered[url].counted_at for url in urls if url in remembered}
+            self._first = {url: one for url, one in pairs.items() if one in urls}
+        alike = self._of_one_process(readings, remembered)
+        at_own_ports = _each_at_its_own_port(urls, readings, remembered)
+        if self._ticks and not self._first and not alike and at_own_ports:
             self._missed = {}
             self._go_on(urls, [reading.url for reading in readings if reading.peer is not None])
             return {}
@@ -97,10 +104,29 @@ class SameServers:
             repeats = answer.url in earlier and answer.url not in first
             return repeats, -self._counted.get(first.get(answer.url, answer.url), NEVER)
 
-        self._join(sorted(answers, key=rank), earlier, first)
+        answers.sort(key=rank)
+        self._join(answers, earlier, first)
+        for at, answer in enumerate(answers):
+            for one in answers[:at] if alike else ():
+                again, counting = _last(first, answer.url), _last(first, one.url)
+                if again != counting and frozenset({answer.url, one.url}) in alike:
+                    first[again] = counting
         self._first = {url: _last(first, url) for url in urls if url in first}
         self._go_on(urls, answered - first.keys())
         return dict(self._first)
+
+    def _of_one_process(
+        self, readings: Iterable[ServerReading], remembered: Mapping[str, EndpointState]
+    ) -> set[frozenset[str]]:
+        """The pairs of endpoints that answer, and whose pages are of one process."""
+        pairs: set[frozenset[str]] = set()
+        for one, other in alike_pairs(readings):
+            is_one = is_one_process(one, other, remembered)
+            if is_one is None:  # it started anew, and nothing parts them yet
+                is_one = self._first.get(other.url) == one.url or self._first.get(one.url) == other.url
+            if is_one:
+                pairs.add(frozenset({one.url, other.url}))
+        return pairs
 
     def _go_on(self, urls: Sequence[str], counted: Iterable[str]) -> None:
         """To the next tick, after one in which these count."""

@@ -121,6 +121,8 @@ REMEMBERED = State(
             requested={"first_token 0.5": NOVEMBER + 8, "per_token 0.05": 0},
             engine="vllm",
             peer=Peer("127.0.0.1", 8000, True),
+            counted_at="http://localhost:8000/metrics",
+            own=PageMarks(read=True, values=columns(y=1.0)),
         ),
         "http://[::1]:8001/metrics": EndpointState(ALPHA, NOVEMBER),
     },

@@ -324,7 +324,7 @@ def test_a_pair_of_which_one_fails_lasts_whatever_else_shares_a_port() -> None:
 
 
 def test_tokens_count_once_whoever_answers(serve: Serve) -> None:
-    """The first name stops to lead anywhere, comes back, and the daemon starts anew: the page decides."""
+    """The first name stops to lead anywhere, comes back, and the daemon starts anew: the pair lasts."""
     page, silent = Changing(), [""]
     port = serve(lambda host: "x 1\n" if host == silent[0] else page.text)
     one, two = f"127.0.0.1:{port}", f"127.0.0.2:{port}"
@@ -336,7 +336,7 @@ def test_tokens_count_once_whoever_answers(serve: Serve) -> None:
                 daemon.restart()
             up.append(daemon.up())
     a, b, none = [True, False], [False, True], [False, False]
-    assert up == [a, a, none, none, b, b, none, b, a, a]
+    assert up == [a, a, none, none, b, b, none, b, none, b]
     assert daemon.tokens.total() == 9 * 7  # all ticks but the first, which only sets the marks
 
 

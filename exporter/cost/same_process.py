@@ -1,0 +1,73 @@
+"""Pages of one process at two addresses, as behind a proxy that passes its page on. Pure."""
+
+from collections.abc import Iterable, Iterator, Mapping
+from typing import Final
+
+from exporter.cost.counters import page_values
+from exporter.cost.page_marks import Series
+from exporter.cost.state import EndpointState
+from exporter.readings import Quantity, ServerReading
+from exporter.units import NANOSECONDS_PER_SECOND, Nanoseconds
+
+SAME_START: Final[Nanoseconds] = NANOSECONDS_PER_SECOND // 100
+"""Difference up to which two starts are of one process: the kernel counts in hundredths of a second."""
+
+SECONDS: Final[frozenset[Quantity]] = frozenset(
+    {"prefill_seconds", "decode_seconds", "decode_request_seconds"}
+)
+"""Sums of seconds, which two processes that served alike do not have in common."""
+
+
+def alike_pairs(readings: Iterable[ServerReading]) -> Iterator[tuple[ServerReading, ServerReading]]:
+    """The pairs of pages of one engine whose processes started together, or have no start, in order."""
+    by_start: dict[tuple[str, str, int], list[ServerReading]] = {}
+    for reading in readings:
+        started = reading.started
+        identity = reading.identity if started is None else ""
+        slot = 0 if started is None else started // SAME_START
+        # Two starts that are equal but for that have a slot in common.
+        keys = [(reading.engine, identity, slot - 1), (reading.engine, identity, slot)]
+        for other in {other.url: other for key in keys for other in by_start.get(key, ())}.values():
+            yield other, reading
+        for key in keys:
+            by_start.setdefault(key, []).append(reading)
+
+
+def is_one_process(
+    one: ServerReading, other: ServerReading, before: Mapping[str, EndpointState]
+) -> bool | None:
+    """Whether two pages of a tick are of one process; `None` while one of them counted nothing.
+
+    Their starts are equal, and so are the names of their series. All counts agree: each pair differs by no
+    more than one of them moved since the last tick, of which `before` has the marks. One sum of seconds that
+    is not 0 is among them. Two processes that were found to hold GPUs are never one.
+    """
+    listens_elsewhere = bool(one.listener and other.listener) and one.listener != other.listener
+    if one.engine != other.engine or listens_elsewhere or not _started_together(one, other):
+        return False
+    values, others = page_values(one), page_values(other)
+    if values.keys() != others.keys():
+        return False
+    if not any(values.values()) or not any(others.values()):
+        return None
+    moved, others_moved = _moved(one, values, before), _moved(other, others, before)
+    agree = all(
+        abs(value - others[name]) <= max(moved[name], others_moved[name]) for name, value in values.items()
+    )
+    seconds = [counter.value for counter in one.counters if counter.quantity in SECONDS]
+    return agree and any(seconds)
+
+
+def _started_together(one: ServerReading, other: ServerReading) -> bool:
+    if one.started is None or other.started is None:
+        return one.started == other.started and one.identity == other.identity
+    return abs(one.started - other.started) <= SAME_START
+
+
+def _moved(
+    reading: ServerReading, values: Mapping[Series, float], before: Mapping[str, EndpointState]
+) -> dict[Series, float]:
+    """How far each series of a page moved since the last tick; 0 where that is unknown."""
+    state = before.get(reading.url)
+    marks = {} if state is None else state.marks.values.by_digest()
+    return {name: max(0.0, value - marks.get(name, value)) for name, value in values.items()}
