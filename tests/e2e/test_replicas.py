@@ -108,7 +108,7 @@ def test_two_servers_behind_one_url_count_nothing_and_are_named(
             60,
         )
         page = daemon.until(lambda page: page.tick > began + SERVED_NOTHING_SECONDS, "twelve seconds", 60)
-        said = doctor(daemon)
+        findings = doctor(daemon)
         assert [server.at_rest() for server in servers] == counts
     apart = {kind: abs(counts[1][kind] - counts[0][kind]) for kind in KINDS}
     counted = page.tokens("chat")
@@ -117,7 +117,7 @@ def test_two_servers_behind_one_url_count_nothing_and_are_named(
     assert all(counted.get(kind, 0) <= apart[kind] for kind in KINDS)
     assert page.value("inference_server_up", server="chat") == 0
     assert page.sum("inference_source_errors_total", source="server:chat", reason="several_processes") >= 1
-    assert "several processes answer at its address" in said
+    assert "several processes answer at its address" in findings
 
 
 def test_one_server_behind_two_urls_is_counted_once(tmp_path: Path, host: FakeNvml) -> None:
@@ -134,9 +134,9 @@ def test_one_server_behind_two_urls_is_counted_once(tmp_path: Path, host: FakeNv
             daemon.settled()
         last = server.at_rest()
         page = daemon.settled()
-        said = doctor(daemon)
+        findings = doctor(daemon)
     served = {kind: last[kind] - first[kind] for kind in KINDS}
     counted = {kind: sum(page.tokens(name).get(kind, 0) for name in ("engine", "sidecar")) for kind in KINDS}
     assert counted == served
     assert page.matching("inference_server_unread_info", server="sidecar", reason="counted_twice") == [1]
-    assert "by another address" in said
+    assert "by another address" in findings
