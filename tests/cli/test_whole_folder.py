@@ -15,7 +15,7 @@ import pytest
 
 from exporter.cli import main
 from exporter.finance.fleet import archives
-from tests.finance.fleet.host_months import DOLLAR, HOUR, NOVEMBER, OCTOBER
+from tests.finance.fleet.host_months import DOLLAR, HOUR, NOVEMBER, OCTOBER, SECOND
 from tests.finance.fleet.ledger_files import MeteredHost, october
 
 L40 = 120 * DOLLAR
@@ -293,3 +293,47 @@ def test_money_without_days_has_one_cause(
 
     assert (status, dollars(out)) == (0, "62.00")
     assert f"8.00 dollars are known by product and team only: {cause}.\n" in out
+
+
+@pytest.mark.parametrize(("count", "more"), [(10, ""), (11, " and 1 more")])
+def test_a_row_names_ten_files(
+    count: int, more: str, folder: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """And counts the others; standard error names all."""
+    for number in range(count):
+        (folder / f"{number:02d}.sql").write_text("-- a dump")
+    names = [f"{folder}/{number:02d}.sql" for number in range(count)]
+    _status, out, err = report(capsys, "month", "--month=2026-10", f"--from={folder}", "--csv")
+
+    (row,) = csv.DictReader(io.StringIO(out))
+    assert row["files_not_read"] == f"{count}: {', '.join(names[:10])}{more}"
+    assert all(name in err for name in names)
+
+
+@pytest.mark.parametrize(("seconds", "missing"), [(59, []), (60, ["unmetered"])])
+def test_a_minute_without_ticks_is_named(
+    seconds: int, missing: list[str], folder: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Less is the tick in progress."""
+    host = MeteredHost(folder / "gap.db", "GPU-g").meter(OCTOBER, 400, DOLLAR)
+    begin = OCTOBER + 400 * HOUR + seconds * SECOND
+    host.meter(begin, 1, DOLLAR, step=NOVEMBER - begin).close()
+    _status, out, _err = report(capsys, "month", "--month=2026-10", f"--from={folder}", "--json")
+
+    assert [each["kind"] for each in json.loads(out)["missing"]] == missing
+
+
+def test_findings_are_in_the_order_of_their_kinds(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """Whatever the order in which files are read: what may be missing comes first."""
+    (folder / "a.sql").write_text("-- a dump")
+    for name, hours in (("z", 3), ("b", 2)):
+        MeteredHost(folder / f"{name}.db", f"GPU-{name}").meter(OCTOBER, hours, DOLLAR).close()
+    shutil.copy(folder / "l40.db", folder / "0.db")
+    _status, out, _err = report(capsys, "month", "--month=2026-10", f"--from={folder}", "--json")
+
+    assert [(each["kind"], each["host"].rpartition("/")[2]) for each in json.loads(out)["missing"]] == [
+        ("silent", "b"),
+        ("silent", "z"),
+        ("copy", "l40"),
+        ("unread", "a.sql"),
+    ]
