@@ -22,6 +22,10 @@ LEFT_OUT: Final[dict[str, dict[str, str]]] = {
     "budget_test-3": {
         RUNS_OUT: "the budget runs out within minutes of midnight, so a mean of one sample less"
     },
+    "incident_test-1": {
+        "InferenceSpendRunaway": "its text has a mean of one sample less",
+        "InferenceRunRateOverBudget": "as above",
+    },
     "silence_test-1": {
         'count by (alertname, severity) (last_over_time(ALERTS{alertstate="firing"}[32h]))': (
             "vmalert's ALERTS have a label of its own, by which they are counted apart"
