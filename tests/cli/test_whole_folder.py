@@ -337,3 +337,14 @@ def test_findings_are_in_the_order_of_their_kinds(folder: Path, capsys: pytest.C
         ("copy", "l40"),
         ("unread", "a.sql"),
     ]
+
+
+def test_a_link_to_nothing_is_refused(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """A ledger was there; one to a file of the folder is that file."""
+    (folder / "same.db").symlink_to("l40.db")
+    assert dollars(report(capsys, "month", "--month=2026-10", f"--from={folder}")[1]) == "3,720.00"
+    (folder / "gone.db").symlink_to("old.db")
+    status, out, err = report(capsys, "month", "--month=2026-10", f"--from={folder}")
+
+    assert (status, out) == (1, "")
+    assert f"  {folder}/gone.db is a symbolic link that leads out of the folder" in err
