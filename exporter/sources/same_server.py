@@ -10,11 +10,12 @@ from collections.abc import Callable, Collection, Hashable, Iterable, Iterator, 
 from typing import Final
 from urllib.parse import urlsplit
 
+from exporter.cost.counters import page_values
 from exporter.cost.page_marks import PageMarks
 from exporter.cost.same_process import alike_pairs, is_one_process
 from exporter.cost.state import EndpointState
 from exporter.frozen import dataclass
-from exporter.readings import CounterColumns, CounterReading, Peer, ServerReading, digest
+from exporter.readings import Peer, ServerReading
 from exporter.sources.processes.listener import takers
 from exporter.sources.processes.proc import SOCKET_BYTES, ListeningSocket, Proc, listeners, past_listeners
 
@@ -83,11 +84,6 @@ class SameServers:
             pairs = {url: remembered[url].counted_at for url in urls if url in remembered}
             self._first = {url: one for url, one in pairs.items() if one in urls}
         alike = self._of_one_process(readings, remembered)
-        at_own_ports = _each_at_its_own_port(urls, readings, remembered)
-        if self._ticks and not self._first and not alike and at_own_ports:
-            self._missed = {}
-            self._go_on(urls, [reading.url for reading in readings if reading.peer is not None])
-            return {}
         answers = [answer for reading in readings if (answer := _answer(reading)) is not None]
         answered = {answer.url for answer in answers}
         watched = {url: remembered[url] for url in urls if url in remembered}
@@ -106,26 +102,26 @@ class SameServers:
 
         answers.sort(key=rank)
         self._join(answers, earlier, first)
-        for at, answer in enumerate(answers):
-            for one in answers[:at] if alike else ():
-                again, counting = _last(first, answer.url), _last(first, one.url)
-                if again != counting and frozenset({answer.url, one.url}) in alike:
-                    first[again] = counting
+        order = {answer.url: number for number, answer in enumerate(answers)}
+        for pair in alike:
+            counting, again = (_last(first, url) for url in sorted(pair, key=lambda url: order.get(url, -1)))
+            if again != counting:
+                first[again] = counting
         self._first = {url: _last(first, url) for url in urls if url in first}
         self._go_on(urls, answered - first.keys())
         return dict(self._first)
 
     def _of_one_process(
         self, readings: Iterable[ServerReading], remembered: Mapping[str, EndpointState]
-    ) -> set[frozenset[str]]:
+    ) -> list[tuple[str, str]]:
         """The pairs of endpoints that answer, and whose pages are of one process."""
-        pairs: set[frozenset[str]] = set()
+        pairs: list[tuple[str, str]] = []
         for one, other in alike_pairs(readings):
             is_one = is_one_process(one, other, remembered)
             if is_one is None:  # it started anew, and nothing parts them yet
                 is_one = self._first.get(other.url) == one.url or self._first.get(one.url) == other.url
             if is_one:
-                pairs.add(frozenset({one.url, other.url}))
+                pairs.append((one.url, other.url))
         return pairs
 
     def _go_on(self, urls: Sequence[str], counted: Iterable[str]) -> None:
@@ -177,18 +173,6 @@ class SameServers:
                 first[again] = one
 
 
-def _each_at_its_own_port(
-    urls: Iterable[str], readings: Sequence[ServerReading], remembered: Mapping[str, EndpointState]
-) -> bool:
-    """Whether no two endpoints, of those that answer and those that did, can be of one server: most hosts."""
-    peers = {reading.url: reading.peer for reading in readings}
-    for url in urls:
-        if peers.get(url) is None and url in remembered:
-            peers[url] = remembered[url].peer
-    ports = [peer.port for peer in peers.values() if peer is not None]
-    return len(set(ports)) == len(ports)
-
-
 def _last(first: dict[str, str], url: str) -> str:
     """The endpoint that counts for one: itself, or the one at the end of what it repeats."""
     while url in first:
@@ -200,13 +184,12 @@ def _answer(reading: ServerReading) -> _Answer | None:
     """What an endpoint answers now; `None` where its address is not known."""
     if reading.peer is None:
         return None
-    counters = reading.counters
     return _Answer(
         reading.url,
         reading.engine,
         reading.identity or reading.listener,
         reading.peer,
-        lambda: _series_on_page(counters),
+        lambda: frozenset(page_values(reading)),
     )
 
 
@@ -221,12 +204,6 @@ def _last_answer(url: str, state: EndpointState) -> _Answer | None:
         state.peer,
         lambda: _series_of_marks(state.marks),
     )
-
-
-def _series_on_page(counters: Sequence[CounterReading]) -> frozenset[int]:
-    if isinstance(counters, CounterColumns):
-        return frozenset(counters.numbers)
-    return frozenset(digest(counter.series) for counter in counters)
 
 
 def _series_of_marks(marks: PageMarks) -> frozenset[int]:
