@@ -312,7 +312,8 @@ def test_who_listens_keeps_its_name_and_its_product(page: Page, ports: dict[str,
 
     Result: who listens keeps the name, the product and the team
 
-    Left: until anybody listens or computes, the port's name, or an entry without `user`, if it began first
+    Left: until anybody listens or computes, the port's name or an entry without `user`, if it began first;
+    the name of a server that listens at one address only, by listening at 127.0.0.1
     """
     assert rates(page)[f"vllm:{ports['named']}"] == PRICE
     assert page.sum(RATE, product="chat", team="victims") == pytest.approx(PRICE)

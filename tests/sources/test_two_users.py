@@ -127,9 +127,9 @@ entries = st.sampled_from(
 def has_what_it_claims(victim: Program, entries: tuple[ServerRule, ...]) -> bool:
     """Whether more than its age speaks for a victim: it listens at the port that names it, or names none.
 
-    An entry for a program alone is of who began first.
+    An entry for a program alone is of who began first, and so is one for a unit, whose first is its own.
     """
-    if any(entry.match.process and not entry.match.binds for entry in entries):
+    if any(entry.match.user is None and entry.match.port is None for entry in entries):
         return False
     named = 8000 if victim.argv in (("vllm", "serve", "chat-70b"), ("ray::ProxyActor",)) else PORT
     by_port = "train" not in victim.argv[-1] or any(entry.match.port for entry in entries)
@@ -141,7 +141,7 @@ def fair(victim: Program, other: Program, entries: tuple[ServerRule, ...]) -> Pr
     holds = has_what_it_claims(victim, entries)
     listens = other.socket is not None and other.socket[1] in (PORT, 8000)
     socket = other.socket if holds or not listens else None
-    return replace(other, socket=socket, with_first=other.with_first and holds and not listens)
+    return replace(other, socket=socket, with_first=other.with_first and holds)
 
 
 def looked_at(

@@ -1,7 +1,7 @@
 """Names of discovered servers, by their pods, the configuration and their command lines. Pure."""
 
 import re
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Collection, Iterable, Iterator, Mapping
 from operator import itemgetter
 from typing import Final, NamedTuple, TypeVar
 
@@ -172,6 +172,8 @@ def _whole(allocations: Iterable[Allocation], gpus: Iterable[GpuReading]) -> set
     }
 
 
+LOOPBACK: Final = "127.0.0.1"
+
 UNMATCHED: Final = "unmatched:"
 """Prefix of the name of a holder that is no known server."""
 
@@ -311,20 +313,23 @@ def _named_apart(
 def _keepers(claims: Iterable[tuple[Claimed, NamedServer, bool]]) -> dict[Claimed, str]:
     """The owner of each thing that several may claim; a port decides where the last is true.
 
-    Of a port who listens has it, in the host's network before any other. Else who computes, then who began
-    first: nothing that a process says of itself.
+    Of a port who listens has it, in the host's network before any other. Else who computes, then who listens
+    at 127.0.0.1 or all addresses, then who began first: nothing that a process says of itself. A pod, which
+    its cluster names, comes last.
     """
     ranked = []
     for number, (claimed, server, by_port) in enumerate(claims):
         group = server.group
         if group is None:
             continue
-        listens, on_host = False, False
-        if by_port and group.server is not None:
-            listens, on_host = group.server.port is not None, group.server.on_host
-        elif by_port and group.sockets is not None:
-            listens, on_host = bool(group.sockets.listening), group.sockets.on_host
-        rank = (not (listens and on_host), not listens, not group.computing, group.started, group.id, number)
+        hosts: Collection[str] = ()
+        on_host = False
+        if by_port and group.server is not None and group.server.port is not None:
+            hosts, on_host = group.server.hosts or ("unknown",), group.server.on_host
+        elif by_port and group.server is None and group.sockets is not None:
+            hosts, on_host = [at.host or LOOPBACK for at in group.sockets.listening], group.sockets.on_host
+        at = (not (hosts and on_host), not hosts, not group.computing, LOOPBACK not in hosts)
+        rank = (bool(group.pod), *at, group.started, group.id, number)
         ranked.append((rank, claimed, server.owner))
     return {claimed: owner for _, claimed, owner in sorted(ranked, reverse=True, key=itemgetter(0))}
 

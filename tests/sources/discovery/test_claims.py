@@ -337,6 +337,18 @@ def test_one_port_at_two_addresses_is_read_at_both() -> None:
         }
 
 
+def test_of_two_that_listen_at_a_port_all_addresses_come_first() -> None:
+    """Who began earlier at another address takes no name; who computes comes before who does not."""
+    mine = serving(7)
+    early = replace(serving(8, user=1001, hosts=("::1",)), started=0)
+    gpus = gpu(0, 7), gpu(1, 8)
+
+    assert names(look(gpus, (early, mine))) == ["/vllm:18000:user-1001", "/vllm:18000"]
+    sixth = serving(7, hosts=("::1",))
+    idle = replace(serving(8, user=1001), computing=(), started=0)
+    assert names(look(gpus[:1], (idle, sixth))) == ["/vllm:18000:user-1001", "/vllm:18000"]
+
+
 def test_a_users_own_cgroups_are_no_pods() -> None:
     """It may give them the uid of a pod and the id of a container."""
     annotated_pod = pod(
