@@ -328,9 +328,11 @@ def _keepers(claims: Iterable[tuple[Claimed, NamedServer, bool]]) -> dict[Claime
             hosts, on_host = group.server.hosts or ("unknown",), group.server.on_host
         elif by_port and group.server is None and group.sockets is not None:
             hosts, on_host = [at.host or LOOPBACK for at in group.sockets.listening], group.sockets.on_host
-        at = (not (hosts and on_host), not hosts, not group.computing, LOOPBACK not in hosts)
-        rank = (bool(group.pod), *at, group.started, group.id, number)
-        ranked.append((rank, claimed, server.owner))
+        listens, everywhere = bool(hosts), LOOPBACK in hosts
+        evidence = [not group.pod, listens and on_host, listens, bool(group.computing), everywhere]
+        ranked.append(
+            (([not each for each in evidence], group.started, group.id, number), claimed, server.owner)
+        )
     return {claimed: owner for _, claimed, owner in sorted(ranked, reverse=True, key=itemgetter(0))}
 
 
