@@ -167,3 +167,19 @@ def test_flags_that_clash(arguments: list[str], message: str, capsys: pytest.Cap
 
     assert left.value.code == 2
     assert message in capsys.readouterr().err
+
+
+def test_json_has_overheads_and_both_together(
+    folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """1,488 dollars of staff in October beside 99 of hosts."""
+    config = tmp_path / "ice.yaml"
+    config.write_text("overheads: [{name: staff, dollars_per_month: 1488, per: fleet}]\n")
+    assert run("month", "--month=2026-10", f"--from={folder}", f"--config.file={config}", "--json") == 0
+    document = json.loads(capsys.readouterr().out)
+    names = ("dollars", "overhead_dollars", "dollars_with_overheads", "picodollars_with_overheads")
+
+    for row in (*document["rows"], document["total"]):
+        assert [row[name] for name in names] == [99.0, 1488.0, 1587.0, 1587 * DOLLAR]
+    assert document["total"]["gpu_seconds"] == 1491 * 3600
+    assert document["total"]["unpriced_gpu_hours"] == 0
