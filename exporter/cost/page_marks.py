@@ -89,6 +89,8 @@ class Candidate:
     since: Instant
     values: SeriesColumns
     """Those of its last page."""
+    first: SeriesColumns = NO_COLUMNS
+    """Those of its first page."""
     identity: str = ""
     risen: bool = False
     """It is above the current marks, by more than this server ever counts between two reads."""
@@ -195,14 +197,18 @@ class PageMarks:
             waited = candidate.reads >= CONFIRMED_AFTER_READS and (same or alone_for >= CONFIRMED_AFTER)
             another_listens = bool(self.listener and page.listener) and self.listener != page.listener
             if not waited and not (fell and not same and another_listens):
-                return PageTick(replace(self, candidate=candidate))
+                returned_at = self.returned_at
+                if not same and self._candidate_turned_back(candidate, page):
+                    if self._returned_lately(wall):
+                        return _several(wall)
+                    returned_at = wall
+                return PageTick(replace(self, candidate=candidate, returned_at=returned_at))
             is_unsure = compared.below and not (other or same or another_listens)
             replaced = self.values if is_unsure else NO_COLUMNS
             return self._counted(page, compared, wall, restarted=fell, replaced=replaced)
         returned_at = self.returned_at
         if self.candidate is not None and not (same and self.candidate.identity in {"", page.identity}):
-            again = returned_at > 0 and wall - returned_at <= NANOSECONDS_PER_HOUR
-            if again or self.candidate.identity:
+            if self._returned_lately(wall) or self.candidate.identity:
                 return _several(wall)
             returned_at = wall
         return self._counted(page, compared, wall, returned_at=returned_at)
@@ -227,6 +233,17 @@ class PageMarks:
             return True
         return self.youngest <= wall and started <= self.youngest
 
+    def _returned_lately(self, wall: Instant) -> bool:
+        """Whether marks came back within the last hour."""
+        return self.returned_at > 0 and wall - self.returned_at <= NANOSECONDS_PER_HOUR
+
+    def _candidate_turned_back(self, candidate: Candidate, page: MarkedPage) -> bool:
+        """Whether a page fell below the candidate before, and not to zero: two others take turns."""
+        before = self.candidate
+        if before is None or candidate.reads > 1 or before.risen != candidate.risen:
+            return False
+        return before.identity == candidate.identity and _reaches(page, before.first)
+
     def _next_candidate(self, page: MarkedPage, wall: Instant, *, risen: bool) -> Candidate:
         """The candidate after a page of its kind: the one before, unless that is another process."""
         before = self.candidate
@@ -237,7 +254,9 @@ class PageMarks:
         )
         since = min(before.since, wall) if before is not None and goes_on else wall
         reads = before.reads + 1 if before is not None and goes_on else 1
-        return Candidate(since, SeriesColumns(page.values), page.identity, risen, reads)
+        values = SeriesColumns(page.values)
+        first = before.first if before is not None and goes_on else values
+        return Candidate(since, values, first, page.identity, risen, reads)
 
     def _counted(
         self,

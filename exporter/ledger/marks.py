@@ -547,6 +547,7 @@ def _candidate_record(candidate: Candidate) -> Record:
     return _written(
         since=candidate.since,
         values=_base64(candidate.values),
+        first=_base64(candidate.first),
         identity=candidate.identity,
         risen=candidate.risen,
         reads=candidate.reads,
@@ -558,6 +559,7 @@ def _candidate(value: object) -> Candidate:
     return Candidate(
         since=integer(record.get("since", 0)),
         values=_columns(record.get("values", "")),
+        first=_columns(record.get("first", "")),
         identity=string(record.get("identity", "")),
         risen=record.get("risen", False) is True,
         reads=count(record.get("reads", 0)),

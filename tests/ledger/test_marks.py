@@ -112,7 +112,7 @@ REMEMBERED = State(
                 listener="1:2",
                 largest=7.5,
                 largest_at=NOVEMBER + 3,
-                candidate=Candidate(NOVEMBER + 4, columns(**{SERIES: 5.0}), "a", risen=True, reads=2),
+                candidate=Candidate(NOVEMBER + 4, columns(b=5.0), columns(b=4.0), "a", risen=True, reads=2),
                 replaced=columns(x=9.0),
                 returned_at=NOVEMBER + 5,
                 several_until=NOVEMBER + 6,
