@@ -2,6 +2,7 @@
 
 import argparse
 import sys
+from dataclasses import dataclass, replace
 from pathlib import Path
 from zoneinfo import ZoneInfo
 
@@ -13,11 +14,17 @@ from exporter.cli.status import with_exit_status
 from exporter.cli.terminal import write_colored
 from exporter.clock import Clock, SystemClock
 from exporter.config.problems import RefusedError
-from exporter.frozen import dataclass, replace
+from exporter.config.settings import cost_policy
+from exporter.finance import adjust as adjustments
+from exporter.ledger.adjustment_entry import EntryError, enter
 from exporter.ledger.errors import LedgerError
+from exporter.ledger.reader import LedgerReader
+from exporter.readings import UNKNOWN_LOCATION
+from exporter.reports.correction_proposals import proposals
+from exporter.sources.location import location_now
 
 
-def add(verbs: "flags.Verbs") -> None:
+def add(verbs: flags.Verbs) -> None:
     """Add it to the program's parser."""
     verb = flags.add_verb(
         verbs,
@@ -108,9 +115,6 @@ class AdjustFlags:
 @with_exit_status
 def adjust(options: AdjustFlags, clock: Clock | None = None) -> int:
     """Enter one adjustment, or print its effect; returns 0, 1 (no ledger takes it) or 2 (invalid)."""
-    from exporter.finance import adjust as adjustments  # noqa: PLC0415 - the module is imported for its flags
-    from exporter.ledger.adjustment_entry import EntryError, enter  # noqa: PLC0415
-
     now = (clock or SystemClock()).wall()
     session = LedgerSession.of(options.config_file, options.ledger_path)
     fields = adjustments.AdjustmentFields(
@@ -131,8 +135,6 @@ def adjust(options: AdjustFlags, clock: Clock | None = None) -> int:
 
 def _zone(session: LedgerSession) -> ZoneInfo:
     """The ledger's zone. A file that cannot be read is an error when the adjustment is written to it."""
-    from exporter.ledger.reader import LedgerReader  # noqa: PLC0415 - as in `adjust`
-
     try:
         ledger = LedgerReader.open(session.path)
     except LedgerError:
@@ -144,11 +146,6 @@ def _zone(session: LedgerSession) -> ZoneInfo:
 @with_exit_status
 def proposed(config_file: Path | None, ledger_path: Path | None, clock: Clock | None = None) -> int:
     """Print the lines that correct posted money; returns 0, 1 (no ledger can be read) or 2 (no prices)."""
-    from exporter.config.settings import cost_policy  # noqa: PLC0415 - as in `adjust`
-    from exporter.readings import UNKNOWN_LOCATION  # noqa: PLC0415
-    from exporter.reports.correction_proposals import proposals  # noqa: PLC0415
-    from exporter.sources.location import location_now  # noqa: PLC0415
-
     clock = clock or SystemClock()
     if config_file is None:
         raise RefusedError(

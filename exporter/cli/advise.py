@@ -3,10 +3,13 @@
 import argparse
 import re
 import sys
+from dataclasses import dataclass, replace
 from itertools import takewhile
 from pathlib import Path
-from typing import TYPE_CHECKING, Final
+from typing import Final
+from zoneinfo import ZoneInfo
 
+from exporter.advice import HostUsage, SavingsPolicy, advice
 from exporter.cli import flags, fleet_source, status, what_if
 from exporter.cli.build import host_name
 from exporter.cli.explain import NO_FILE
@@ -16,13 +19,15 @@ from exporter.cli.ledger_session import LedgerSession
 from exporter.cli.status import VerbFailedError, with_exit_status
 from exporter.cli.terminal import waiting, write_colored
 from exporter.clock import Clock, SystemClock
-from exporter.frozen import dataclass, replace
+from exporter.config.settings import cost_policy
+from exporter.finance.advice_report import AdviceReport, as_json, text
+from exporter.finance.fleet.missing import section
+from exporter.ledger.host_usage import host_usage
+from exporter.ledger.reader import LedgerReader
+from exporter.sources.location import location_now
+from exporter.tariff.calendar import month_of
+from exporter.tariff.period import Period
 from exporter.units import NANOSECONDS_PER_HOUR, Instant
-
-if TYPE_CHECKING:
-    from zoneinfo import ZoneInfo
-
-    from exporter.advice import HostUsage
 
 HOURS_MIN: Final = 24
 HOURS_MAX: Final = 40 * 24
@@ -31,7 +36,7 @@ HOURS_MAX: Final = 40 * 24
 WINDOW: Final = "14d"
 
 
-def add(verbs: "flags.Verbs") -> None:
+def add(verbs: flags.Verbs) -> None:
     """Add it to the program's parser."""
     verb = flags.add_verb(
         verbs,
@@ -113,9 +118,6 @@ def run(options: argparse.Namespace) -> int:
 @with_exit_status
 def advise(options: AdviseOptions, clock: Clock | None = None) -> int:
     """Print savings; returns 0, 1 (no ledger can be read) or 2 (the configuration is wrong)."""
-    from exporter.advice import SavingsPolicy, advice  # noqa: PLC0415 - the module is imported for its flags
-    from exporter.finance.advice_report import AdviceReport, as_json, text  # noqa: PLC0415
-
     clock = clock or SystemClock()
     now = clock.wall()
     session = LedgerSession.of(options.config_file, options.ledger_path)
@@ -134,12 +136,8 @@ def advise(options: AdviseOptions, clock: Clock | None = None) -> int:
     return status.OK
 
 
-def _host(session: LedgerSession, hours: int, now: Instant, clock: Clock) -> "tuple[HostUsage, ZoneInfo]":
+def _host(session: LedgerSession, hours: int, now: Instant, clock: Clock) -> tuple[HostUsage, ZoneInfo]:
     """The daemon's ledger, at the prices of the configuration."""
-    from exporter.config.settings import cost_policy  # noqa: PLC0415 - as in `advise`
-    from exporter.ledger.host_usage import host_usage  # noqa: PLC0415
-    from exporter.sources.location import location_now  # noqa: PLC0415
-
     # The cloud is asked with the ledger closed: the daemon's log grows until it is.
     tariff = cost_policy(session.config, host_name(), location_now(session.config, clock)).tariff
     with waiting("reading the ledger"), session.open() as (ledger, zone):
@@ -148,19 +146,12 @@ def _host(session: LedgerSession, hours: int, now: Instant, clock: Clock) -> "tu
 
 def _fleet(
     source: FleetSource, session: LedgerSession, hours: int, now: Instant
-) -> "tuple[list[HostUsage], dict[str, tuple[str, ...]], ZoneInfo]":
+) -> tuple[list[HostUsage], dict[str, tuple[str, ...]], ZoneInfo]:
     """Each ledger once, at the prices of its last paid hour.
 
     Terms are those of rented hardware in the configuration, up to the first rule that names a host or depends
     on where a host is: nothing of that is known here.
     """
-    from exporter.config.settings import cost_policy  # noqa: PLC0415
-    from exporter.finance.fleet.missing import section  # noqa: PLC0415
-    from exporter.ledger.host_usage import host_usage  # noqa: PLC0415 - as in `advise`
-    from exporter.ledger.reader import LedgerReader  # noqa: PLC0415
-    from exporter.tariff.calendar import month_of  # noqa: PLC0415
-    from exporter.tariff.period import Period  # noqa: PLC0415
-
     zone = session.config.timezone
     tariff = cost_policy(session.config, "", None).tariff
     release_rules = replace(

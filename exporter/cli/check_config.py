@@ -5,13 +5,17 @@ import sys
 from pathlib import Path
 
 from exporter.cli import flags
+from exporter.cli.fix import fixed
 from exporter.cli.flags import Exits
 from exporter.cli.terminal import columns, complain, fitted, write_colored
 from exporter.clock import SystemClock
 from exporter.config import ConfigError
+from exporter.config.corrections import read_corrected, with_gpu_models
+from exporter.reports.check_config import check_config
+from exporter.web.access import Access
 
 
-def add(verbs: "flags.Verbs") -> None:
+def add(verbs: flags.Verbs) -> None:
     """Add it to the program's parser."""
     verb = flags.add_verb(
         verbs,
@@ -57,8 +61,6 @@ def run(options: argparse.Namespace) -> int:
     if options.fix:
         if options.json or options.web_config_file is not None or options.page is not None:
             options.parser.error("--fix corrects --config.file alone, without --json and --page")
-        from exporter.cli.fix import fixed  # noqa: PLC0415 - the module is imported for its flags
-
         code = fixed(options.config_file, write=options.write)
         if code is not None:
             return code
@@ -69,9 +71,6 @@ def checked(
     config_file: Path, web_config_file: Path | None = None, page: Path | None = None, *, as_json: bool
 ) -> int:
     """Print the result of a configuration and of a web configuration; returns 0, or 2 if one is wrong."""
-    from exporter.reports.check_config import check_config  # noqa: PLC0415 - the module is imported for its flags
-    from exporter.web.access import Access  # noqa: PLC0415
-
     clock = SystemClock()
     access = Access(web_config_file, clock)
     status, text = check_config(config_file, clock.wall(), access, page=page, as_json=as_json)
@@ -87,8 +86,6 @@ def checked(
 
 def _is_correctable(path: Path) -> bool:
     """Whether `--fix` has anything to show."""
-    from exporter.config.corrections import read_corrected, with_gpu_models  # noqa: PLC0415 - as in `checked`
-
     try:
         before, after, problems = read_corrected(path)
         return after != before or (not problems and with_gpu_models(after, path, ()) != after)

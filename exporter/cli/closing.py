@@ -5,8 +5,9 @@ import os
 import sys
 from collections.abc import Callable
 from contextlib import suppress
+from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Final
+from typing import Final
 from zoneinfo import ZoneInfo
 
 from exporter.cli import status
@@ -15,13 +16,20 @@ from exporter.cli.ledger_session import LedgerSession
 from exporter.cli.status import VerbFailedError, with_exit_status
 from exporter.cli.terminal import write_colored
 from exporter.clock import Clock, SystemClock
-from exporter.frozen import dataclass, replace
+from exporter.finance.fleet import closed_month_changes as forms
+from exporter.finance.fleet.closed_month import (
+    ClosedMonth,
+    ClosedMonthError,
+    changes,
+    document,
+    read_closed_month,
+    restated,
+)
+from exporter.finance.fleet.missing import section
+from exporter.finance.fleet.record import FleetMonth, HostMonth, KnownEnd, instant_text
+from exporter.reports.rounding import dollars_text
 from exporter.tariff.period import Period
 from exporter.version import VERSION
-
-if TYPE_CHECKING:
-    from exporter.finance.fleet.record import FleetMonth, HostMonth
-
 
 EXISTS: Final = (
     "{output} exists, and a closed month is not written over: "
@@ -99,8 +107,6 @@ def _refuse_other_forms(options: argparse.Namespace) -> None:
 @with_exit_status
 def run(options: ClosingOptions, clock: Clock | None = None) -> int:
     """Write or compare a statement; returns 0, 1 (there is no answer) or 2 (the configuration is wrong)."""
-    from exporter.finance.fleet.closed_month import ClosedMonthError  # noqa: PLC0415 - for these flags
-
     try:
         if options.against is not None:
             return _compare(options, options.against, clock or SystemClock())
@@ -112,16 +118,11 @@ def run(options: ClosingOptions, clock: Clock | None = None) -> int:
 
 
 def _close(options: ClosingOptions, month: str, output: Path, clock: Clock) -> int:
-    from exporter.finance.fleet.closed_month import ClosedMonth, document, restated  # noqa: PLC0415
-    from exporter.finance.fleet.missing import section  # noqa: PLC0415
-    from exporter.finance.fleet.record import KnownEnd, instant_text  # noqa: PLC0415
-    from exporter.reports.rounding import dollars_text  # noqa: PLC0415
-
     if os.path.lexists(output):
         raise VerbFailedError(EXISTS.format(output=output))
     months: dict[str, HostMonth] = {}
 
-    def keep(host: "HostMonth") -> None:
+    def keep(host: HostMonth) -> None:
         months[host.record.ledger] = host  # in place of an earlier one, where a file failed in between
 
     fleet = _read(options, month, clock, keep)
@@ -154,9 +155,6 @@ def _close(options: ClosingOptions, month: str, output: Path, clock: Clock) -> i
 
 
 def _compare(options: ClosingOptions, against: Path, clock: Clock) -> int:
-    from exporter.finance.fleet import closed_month_changes as forms  # noqa: PLC0415 - for these flags
-    from exporter.finance.fleet.closed_month import changes, read_closed_month  # noqa: PLC0415
-
     closed = read_closed_month(against)
     if options.month not in (None, closed.month):
         raise VerbFailedError(f"{against} is of {closed.month}, not of {options.month}")
@@ -168,8 +166,8 @@ def _compare(options: ClosingOptions, against: Path, clock: Clock) -> int:
 
 
 def _read(
-    options: ClosingOptions, month: str, clock: Clock, each: "Callable[[HostMonth], None] | None" = None
-) -> "FleetMonth":
+    options: ClosingOptions, month: str, clock: Clock, each: Callable[[HostMonth], None] | None = None
+) -> FleetMonth:
     """The month of all hosts; `each` is as that of `FleetSource.read`."""
     session = LedgerSession.of(options.config_file, options.ledger_path)
     source = options.source or FleetSource((session.path,))

@@ -2,10 +2,11 @@
 
 import argparse
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from typing import Final
 
 from exporter.cli import flags, status
+from exporter.cli.arguments import program
 from exporter.cli.flags import PROGRAM, Exits
 
 FUNCTION: Final = "_inference_cost_exporter"
@@ -45,8 +46,8 @@ BODY: Final = r"""
 """
 
 
-def add(verbs: "flags.Verbs", program: Callable[[], argparse.ArgumentParser]) -> None:
-    """Add it to the parser of `program`, which it completes."""
+def add(verbs: flags.Verbs) -> None:
+    """Add it to the program's parser."""
     verb = flags.add_verb(
         verbs,
         "completion",
@@ -58,11 +59,12 @@ def add(verbs: "flags.Verbs", program: Callable[[], argparse.ArgumentParser]) ->
         exits=Exits("printed", wrong="a flag is wrong"),
     )
     verb.add_argument("shell", choices=SHELLS, metavar="SHELL", help="bash or zsh")
-    verb.set_defaults(run=lambda options: _run(program(), options.shell))
+    verb.set_defaults(run=run)
 
 
-def _run(parser: argparse.ArgumentParser, shell: str) -> int:
-    sys.stdout.write(script(parser, shell))
+def run(options: argparse.Namespace) -> int:
+    """Print the script; returns the exit status."""
+    sys.stdout.write(script(program(), options.shell))
     return status.OK
 
 

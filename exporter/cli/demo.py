@@ -1,5 +1,6 @@
 """`demo`: the simulated host in place of the sources, everything behind them as in `serve`."""
 
+import argparse
 import contextlib
 import logging
 import os
@@ -12,10 +13,11 @@ import sys
 import tempfile
 import threading
 from collections.abc import Iterator, Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import Final
 
-from exporter.cli import status
+from exporter.cli import flags, status
 from exporter.cli.build import build
 from exporter.cli.flags import DEMO_ADDRESS, PROGRAM
 from exporter.cli.logs import LogFormatter
@@ -24,7 +26,6 @@ from exporter.clock import Clock, SystemClock
 from exporter.config import ConfigError
 from exporter.demo.banner import LOG, Site, banner, prometheus_configuration
 from exporter.demo.daemon import DemoDaemon, replay
-from exporter.frozen import replace
 from exporter.metrics.process import ProcessMetrics
 from exporter.web.access import Access
 from exporter.web.listener import ListenError, parse_address
@@ -38,6 +39,39 @@ CONTAINER_ID: Final = re.compile(
     r"/([0-9a-f]{12})[0-9a-f]{52}/(?:userdata/)?(?:hostname|hosts|resolv\.conf) "
 )
 """Docker and podman mount these files of a container from a folder that its id names."""
+
+
+def add(verbs: flags.Verbs) -> None:
+    """Add the verb to the program's parser."""
+    verb = flags.add_verb(
+        verbs,
+        "demo",
+        "run on a simulated host of 8 GPUs: no GPU, no configuration",
+        examples=(
+            ("", "a host that has been metered for five weeks, on port 9844 of this machine alone"),
+            ("--web.listen-address=:8080 --seed=7", "on another port of every interface, with other days"),
+            ("--print-prometheus-config", "how Prometheus scrapes it"),
+        ),
+        exits=replace(flags.DAEMON_EXITS, failed="it cannot listen, or has no folder for its ledger"),
+    )
+    flags.listen(verb, DEMO_ADDRESS)
+    verb.add_argument(
+        "--seed", type=int, default=0, metavar="NUMBER", help="seed of the simulated days (default 0)"
+    )
+    verb.add_argument(
+        "--print-prometheus-config",
+        action="store_true",
+        help="print a Prometheus scrape configuration for the demo and exit",
+    )
+    verb.set_defaults(run=run)
+
+
+def run(options: argparse.Namespace) -> int:
+    """Run the demo, or print how it is scraped; returns the exit status."""
+    if options.print_prometheus_config:
+        sys.stdout.write(prometheus_configuration(options.listen_address))
+        return status.OK
+    return demo(options.listen_address, options.seed, options.web_config_file, tuple(options.allowed_hosts))
 
 
 def demo(
@@ -66,12 +100,6 @@ def demo(
         return _Demo(folder, listen_address, seed, clock, access, allowed_hosts).run(stop)
     finally:
         shutil.rmtree(folder, ignore_errors=True)
-
-
-def print_prometheus_configuration(listen_address: str) -> int:
-    """Print how Prometheus scrapes the demo; returns the exit status."""
-    sys.stdout.write(prometheus_configuration(listen_address))
-    return status.OK
 
 
 class _Demo:

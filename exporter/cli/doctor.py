@@ -1,17 +1,19 @@
 """`doctor`: reads every source once, as a tick does, and has `reports.doctor` examine the answers."""
 
 from contextlib import ExitStack, closing
+from dataclasses import replace
 from pathlib import Path
 from typing import Final
 
+from exporter.cli import flags
 from exporter.cli.build import host_name, lists_all_gpus
+from exporter.cli.flags import Exits
 from exporter.cli.status import with_exit_status
 from exporter.cli.terminal import columns, fitted, waiting, write_colored
 from exporter.clock import Clock, SystemClock
 from exporter.config import Config, load
 from exporter.config.settings import cost_policy
 from exporter.cost.state import State
-from exporter.frozen import replace
 from exporter.ledger.maintenance import inspect
 from exporter.readings import GpuEvidence, MustRestartError, UnreadReason
 from exporter.reports import doctor as report
@@ -30,6 +32,24 @@ DEADLINE: Final = 10 * NANOSECONDS_PER_SECOND
 
 SERVERS_AT_ONCE: Final = 16
 """Servers read at the same time: which of them are slow is not known yet."""
+
+
+def add(verbs: flags.Verbs) -> None:
+    """Add the verb to the program's parser."""
+    verb = flags.add_verb(
+        verbs,
+        "doctor",
+        "check this host: GPUs, prices, servers, sources and ledger",
+        examples=(
+            ("", "without a configuration"),
+            ("--config.file=/etc/ice.yaml", "with a configuration"),
+            ("--config.file=/etc/ice.yaml --json", "the same for programs"),
+        ),
+        exits=Exits("all is well", "warnings", "the configuration or a flag is wrong, or money would be"),
+    )
+    flags.sources(verb)
+    verb.add_argument("--json", dest="as_json", action="store_true", help="print the findings as JSON")
+    verb.set_defaults(run=lambda given: doctor(given.config_file, given.ledger_path, as_json=given.as_json))
 
 
 @with_exit_status

@@ -4,9 +4,11 @@ import argparse
 import math
 import re
 import sys
+from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Final
+from typing import Final
 
+from exporter.advice.explanation import CostAccounts, ExplainedPeriod, Explanation, ExplanationError, explain
 from exporter.cli import flags, status, why
 from exporter.cli.build import host_name
 from exporter.cli.flags import Exits
@@ -14,12 +16,11 @@ from exporter.cli.ledger_session import LedgerSession
 from exporter.cli.status import VerbFailedError, with_exit_status
 from exporter.cli.terminal import columns, fitted, waiting, write_colored
 from exporter.clock import Clock, SystemClock
-from exporter.frozen import dataclass, replace
+from exporter.config.settings import cost_policy
+from exporter.ledger.reader import LedgerReader
+from exporter.sources.location import location_now
 from exporter.units import NANOSECONDS_PER_HOUR, NANOSECONDS_PER_MINUTE, Instant
-
-if TYPE_CHECKING:
-    from exporter.advice.explanation import CostAccounts, ExplainedPeriod, Explanation
-    from exporter.ledger.reader import LedgerReader
+from exporter.web import explanation as forms
 
 HOURS_MAX: Final = 40 * 24
 """History by the hour is kept for 40 days."""
@@ -33,7 +34,7 @@ NO_FILE: Final = (
 )
 
 
-def add(verbs: "flags.Verbs") -> None:
+def add(verbs: flags.Verbs) -> None:
     """Add it to the program's parser."""
     verb = flags.add_verb(
         verbs,
@@ -127,9 +128,6 @@ class ExplainOptions:
 @with_exit_status
 def explained(options: ExplainOptions, clock: Clock | None = None) -> int:
     """Print an explanation; returns 0, 1 (the ledger has no answer) or 2 (the configuration is wrong)."""
-    from exporter.advice.explanation import ExplanationError  # noqa: PLC0415 - the module is imported for its flags
-    from exporter.web import explanation as forms  # noqa: PLC0415
-
     session = LedgerSession.of(options.config_file, options.ledger_path)
     try:
         with waiting("reading the ledger"):
@@ -144,11 +142,7 @@ def explained(options: ExplainOptions, clock: Clock | None = None) -> int:
     return status.OK
 
 
-def _explanation(options: ExplainOptions, session: LedgerSession, clock: Clock) -> "Explanation":
-    from exporter.advice.explanation import explain  # noqa: PLC0415
-    from exporter.config.settings import cost_policy  # noqa: PLC0415 - as in `explained`
-    from exporter.sources.location import location_now  # noqa: PLC0415
-
+def _explanation(options: ExplainOptions, session: LedgerSession, clock: Clock) -> Explanation:
     now = clock.wall()
     with session.open() as (ledger, zone):
         accounts, period = _accounts(ledger, options.hours, now)
@@ -166,13 +160,11 @@ def _explanation(options: ExplainOptions, session: LedgerSession, clock: Clock) 
     )
 
 
-def _accounts(ledger: "LedgerReader", hours: int, now: Instant) -> "tuple[CostAccounts, ExplainedPeriod]":
+def _accounts(ledger: LedgerReader, hours: int, now: Instant) -> tuple[CostAccounts, ExplainedPeriod]:
     """One hour is the window of the metrics, 60 whole minutes; longer is the last whole hours.
 
     Nothing finer is kept of hours that are over. Of a ledger without a whole hour the 60 minutes are all.
     """
-    from exporter.advice.explanation import CostAccounts, ExplainedPeriod, ExplanationError  # noqa: PLC0415
-
     accounts = CostAccounts()
     totals = ledger.totals(now, ())
     if not totals.cost:

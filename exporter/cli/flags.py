@@ -2,14 +2,15 @@
 
 import argparse
 import re
+from dataclasses import dataclass
 from inspect import signature
 from pathlib import Path
-from typing import TYPE_CHECKING, Final, TypeAlias, TypeVar
+from typing import Final, TypeAlias, TypeVar
 
 from exporter.cli import logs, status
 from exporter.cli.terminal import help_columns
 from exporter.config.settings import DEFAULT_LEDGER
-from exporter.frozen import dataclass
+from exporter.tariff.period import Period
 from exporter.web.access import host_of
 from exporter.web.listener import AddressError, parse_address
 
@@ -48,8 +49,6 @@ def month_value(text: str) -> str:
 
 def of_calendar(name: str) -> str:
     """The name of a month or quarter, unless it lies in no year that a calendar has."""
-    from exporter.tariff.period import Period  # noqa: PLC0415 - for this flag
-
     try:
         return Period.named(name).name
     except ValueError as error:
@@ -65,8 +64,7 @@ PROGRAM: Final = "inference-cost-exporter"
 Example = tuple[str, str]
 """The arguments of a verb, and their effect."""
 
-if TYPE_CHECKING:
-    Verbs: TypeAlias = argparse._SubParsersAction[argparse.ArgumentParser]  # noqa: SLF001
+Verbs: TypeAlias = "argparse._SubParsersAction[argparse.ArgumentParser]"  # noqa: SLF001
 
 Options = TypeVar("Options")
 
@@ -113,8 +111,15 @@ class Exits:
         return "exit codes:\n" + "".join(f"  {code:<4} {meaning}\n" for code, meaning in self.rows())
 
 
+DAEMON_EXITS: Final = Exits(
+    fine="stopped by SIGTERM or SIGINT",
+    failed="it cannot listen or open the ledger, or must be restarted since the driver was replaced under it",
+    interrupted="",
+)
+
+
 def add_verb(
-    verbs: "Verbs",
+    verbs: Verbs,
     name: str,
     text: str,
     *,
@@ -145,13 +150,13 @@ def names(parser: argparse.ArgumentParser) -> tuple[str, ...]:
     return tuple(flag for action in parser._actions for flag in action.option_strings)  # noqa: SLF001
 
 
-def verbs_of(parser: argparse.ArgumentParser) -> "dict[str, argparse.ArgumentParser]":
+def verbs_of(parser: argparse.ArgumentParser) -> dict[str, argparse.ArgumentParser]:
     """The verbs of a parser by name, empty for a verb itself."""
     groups = (action for action in parser._actions if isinstance(action, argparse._SubParsersAction))  # noqa: SLF001
     return {name: verb for group in groups for name, verb in group.choices.items()}
 
 
-def add_group(verbs: "Verbs", name: str, text: str, example: str) -> argparse.ArgumentParser:
+def add_group(verbs: Verbs, name: str, text: str, example: str) -> argparse.ArgumentParser:
     """The parser of a word that verbs stand behind."""
     return verbs.add_parser(
         name,

@@ -5,28 +5,37 @@ import re
 import sys
 from collections.abc import Callable, Collection, Iterator, Sequence
 from contextlib import contextmanager
+from dataclasses import dataclass, replace
 from datetime import date, datetime
 from decimal import Decimal
 from pathlib import Path
-from typing import TYPE_CHECKING, Final
+from typing import Final
 from urllib.parse import urlsplit
 from zoneinfo import ZoneInfo
 
 from exporter.cli.status import VerbFailedError
 from exporter.cli.terminal import ProgressBar, write_colored
 from exporter.clock import SystemClock
-from exporter.frozen import dataclass, replace
+from exporter.config import Config
+from exporter.config.http_client import HttpClientConfig, load_http_client
+from exporter.finance.fleet.ends import GivenEnd, ends_by_nodes, given_ends, node_ends, with_ends
+from exporter.finance.fleet.folder import FolderError, LedgerFolder
+from exporter.finance.fleet.host_resources import NodeName, ProviderIds
+from exporter.finance.fleet.overheads import (
+    BASES,
+    BY_GPU_HOURS,
+    SHARE_PARTS,
+    FleetOverheads,
+    SpreadRule,
+    fleet_amounts,
+)
+from exporter.finance.fleet.record import FleetError, FleetMonth, HostMonth, KnownEnd, combine
+from exporter.finance.prometheus.client import PrometheusClient, PrometheusError
+from exporter.finance.prometheus.month import host_months
+from exporter.finance.prometheus.nodes import node_scrapes
+from exporter.finance.prometheus.provider_ids import provider_ids
+from exporter.tariff.period import Period
 from exporter.units import NANOSECONDS_PER_HOUR, NANOSECONDS_PER_SECOND, Instant, Nanoseconds
-
-if TYPE_CHECKING:
-    from exporter.config import Config
-    from exporter.finance.fleet.ends import GivenEnd
-    from exporter.finance.fleet.host_resources import NodeName, ProviderIds
-    from exporter.finance.fleet.overheads import FleetOverheads, SpreadRule
-    from exporter.finance.fleet.record import FleetMonth, HostMonth, KnownEnd
-    from exporter.finance.prometheus.client import PrometheusClient
-    from exporter.tariff.period import Period
-
 
 TIMEOUT: Final = "60s"
 TIMEOUT_SECONDS_MAX: Final = 3600
@@ -120,10 +129,8 @@ def add(verb: argparse.ArgumentParser, *, addresses: bool = True) -> None:
     )
 
 
-def _end_value(text: str) -> "GivenEnd":
+def _end_value(text: str) -> GivenEnd:
     """A host and the time of its end, like gpu-7=2026-10-15T12:00Z."""
-    from exporter.finance.fleet.ends import GivenEnd  # noqa: PLC0415 - for this flag
-
     host, _equals, written = text.rpartition("=")
     try:
         moment = date.fromisoformat(written) if "T" not in written else datetime.fromisoformat(written)
@@ -169,9 +176,7 @@ def add_overheads(verb: argparse.ArgumentParser) -> None:
     )
 
 
-def _rule_value(text: str) -> "SpreadRule | str":
-    from exporter.finance.fleet.overheads import BASES, SHARE_PARTS, SpreadRule  # noqa: PLC0415 - for this flag
-
+def _rule_value(text: str) -> SpreadRule | str:
     if text == WITHOUT:
         return WITHOUT
     for basis in BASES:
@@ -193,7 +198,7 @@ def _rule_value(text: str) -> "SpreadRule | str":
     return SpreadRule("shares", shares)
 
 
-def ledger_file(host: "HostMonth", verb: str) -> Path:
+def ledger_file(host: HostMonth, verb: str) -> Path:
     """The file of a host's ledger, of which a verb needs the hours.
 
     Raises:
@@ -221,8 +226,8 @@ class FleetSource:
     skip_unreadable: bool = False
     http_config_file: Path | None = None
     timeout: Nanoseconds | None = None
-    overheads: "SpreadRule | str | None" = None
-    ended: "Sequence[GivenEnd]" = ()
+    overheads: SpreadRule | str | None = None
+    ended: Sequence[GivenEnd] = ()
     nodes_from: str | None = None
 
     @classmethod
@@ -266,15 +271,15 @@ class FleetSource:
 
     def read(
         self,
-        period: "Period",
+        period: Period,
         zone: ZoneInfo,
         now: Instant,
         days: Collection[str] = (),
         *,
         finer: bool = True,
-        each: "Callable[[HostMonth], None] | None" = None,
-        every: "Callable[[HostMonth], None] | None" = None,
-    ) -> "FleetMonth":
+        each: Callable[[HostMonth], None] | None = None,
+        every: Callable[[HostMonth], None] | None = None,
+    ) -> FleetMonth:
         """The period of all hosts.
 
         Args:
@@ -291,10 +296,6 @@ class FleetSource:
         Raises:
             VerbFailedError: a source cannot be read, or the months cannot be added up.
         """
-        from exporter.finance.fleet.ends import with_ends  # noqa: PLC0415 - for these flags
-        from exporter.finance.fleet.folder import FolderError, LedgerFolder  # noqa: PLC0415
-        from exporter.finance.fleet.record import FleetError, HostMonth, combine  # noqa: PLC0415
-
         folder = LedgerFolder(self.paths, period, zone.key, skip=self.skip_unreadable, days=days)
 
         def load(header: HostMonth) -> HostMonth:
@@ -335,17 +336,14 @@ class FleetSource:
             raise VerbFailedError(str(error)) from error
 
     def _ends(
-        self, headers: "Sequence[HostMonth]", period: "Period", zone: ZoneInfo, now: Instant
-    ) -> "dict[str, KnownEnd]":
+        self, headers: Sequence[HostMonth], period: Period, zone: ZoneInfo, now: Instant
+    ) -> dict[str, KnownEnd]:
         """Ends of hosts, by ledger: those of nodes, and before them those that a person gives.
 
         Raises:
             VerbFailedError: the address has no whole answer.
             FleetError: an end fits no host.
         """
-        from exporter.finance.fleet.ends import ends_by_nodes, given_ends, node_ends  # noqa: PLC0415
-        from exporter.finance.prometheus.nodes import node_scrapes  # noqa: PLC0415 - as in `read`
-
         ends: dict[str, KnownEnd] = {}
         if self.nodes_from is not None:
             start, end = period.bounds(zone)
@@ -356,13 +354,13 @@ class FleetSource:
 
     def read_local(
         self,
-        period_in: "Callable[[ZoneInfo], Period]",
+        period_in: Callable[[ZoneInfo], Period],
         zone: ZoneInfo,
         now: Instant,
         days: Collection[str] = (),
         *,
-        each: "Callable[[HostMonth], None] | None" = None,
-    ) -> "FleetMonth":
+        each: Callable[[HostMonth], None] | None = None,
+    ) -> FleetMonth:
         """As `read`, with the period that it is in the hosts' time zone, which their ledgers name.
 
         `zone` is that of this machine's configuration. Around midnight it may have another day and month than
@@ -374,15 +372,13 @@ class FleetSource:
         return fleet if local == period else self.read(local, zone, now, days, each=each)
 
     def _queried(
-        self, address: str, period: "Period", zones: Sequence[str], now: Instant, *, finer: bool
-    ) -> "list[HostMonth]":
+        self, address: str, period: Period, zones: Sequence[str], now: Instant, *, finer: bool
+    ) -> list[HostMonth]:
         """Months of the ledgers that a server knows.
 
         Raises:
             VerbFailedError: it has no whole answer.
         """
-        from exporter.finance.prometheus.month import host_months  # noqa: PLC0415 - for these flags
-
         if period.months != (period.name,):
             raise VerbFailedError(
                 f"{address} has whole months only, not {period.name}: name one with --month, or give ledgers"
@@ -401,15 +397,12 @@ class FleetSource:
                 )
 
     @contextmanager
-    def client(self, address: str) -> "Iterator[PrometheusClient]":
+    def client(self, address: str) -> Iterator[PrometheusClient]:
         """A client of a server, whose errors are those of a verb.
 
         Raises:
             VerbFailedError: it has no whole answer.
         """
-        from exporter.config.http_client import HttpClientConfig, load_http_client  # noqa: PLC0415 - as above
-        from exporter.finance.prometheus.client import PrometheusClient, PrometheusError  # noqa: PLC0415
-
         config = load_http_client(self.http_config_file) if self.http_config_file else HttpClientConfig()
         timeout = self.timeout or _timeout(TIMEOUT)
         try:
@@ -418,14 +411,12 @@ class FleetSource:
         except PrometheusError as error:
             raise VerbFailedError(str(error)) from error
 
-    def provider_ids(self, period: "Period", zone: ZoneInfo, now: Instant) -> "ProviderIds":
+    def provider_ids(self, period: Period, zone: ZoneInfo, now: Instant) -> ProviderIds:
         """The providers' ids of nodes, from all addresses.
 
         Raises:
             VerbFailedError: an address has no whole answer.
         """
-        from exporter.finance.prometheus.provider_ids import provider_ids  # noqa: PLC0415 - as above
-
         start, end = period.bounds(zone)
         ids: dict[NodeName, frozenset[str]] = {}
         for address in self.addresses:
@@ -435,19 +426,13 @@ class FleetSource:
         return ids
 
     def fleet_overheads(
-        self, config: "Config", period: "Period", zone: ZoneInfo, now: Instant
-    ) -> "FleetOverheads | None":
+        self, config: Config, period: Period, zone: ZoneInfo, now: Instant
+    ) -> FleetOverheads | None:
         """Overheads of the fleet in a period, up to now; `None` to leave them out.
 
         Raises:
             VerbFailedError: a rule is given, and the configuration has no such overhead.
         """
-        from exporter.finance.fleet.overheads import (  # noqa: PLC0415 - as in `read`
-            BY_GPU_HOURS,
-            FleetOverheads,
-            fleet_amounts,
-        )
-
         if isinstance(self.overheads, str):
             return None
         if not any(overhead.per == "fleet" for overhead in config.overheads):

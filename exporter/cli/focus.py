@@ -6,8 +6,9 @@ import sys
 import tempfile
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
+from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import IO, TYPE_CHECKING, Final, Self
+from typing import IO, Final, Self
 from zoneinfo import ZoneInfo
 
 from exporter.cli import flags, fleet_source, status
@@ -19,14 +20,13 @@ from exporter.cli.status import VerbFailedError, with_exit_status
 from exporter.cli.terminal import complain, waiting, write_colored
 from exporter.clock import Clock, SystemClock
 from exporter.config import load
-from exporter.frozen import dataclass, replace
-
-if TYPE_CHECKING:
-    from exporter.finance.fleet.record import FleetMonth, HostMonth
-    from exporter.finance.focus import FocusForm, FocusVersion
-    from exporter.ledger.history import MonthRecord
-    from exporter.tariff.period import Period
-    from exporter.units import Instant
+from exporter.finance.fleet.missing import section
+from exporter.finance.fleet.record import FleetMonth, HostMonth
+from exporter.finance.focus import FocusForm, FocusVersion, focus, formulas, header, rows
+from exporter.finance.month import ReportError, refuse_unknown
+from exporter.ledger.history import MonthRecord
+from exporter.tariff.period import Period
+from exporter.units import Instant
 
 VERSIONS: Final = ("1.2", "1.3", "1.4")
 """Values of `--focus-version`, spelled here: `exporter.finance` is imported when a file is written."""
@@ -40,7 +40,7 @@ FORMULAS: Final = (
 )
 
 
-def add(reports: "flags.Verbs") -> None:
+def add(reports: flags.Verbs) -> None:
     """Add the verb to those of `report`."""
     focus = flags.add_verb(
         reports,
@@ -90,8 +90,6 @@ def add(reports: "flags.Verbs") -> None:
 
 def run(options: argparse.Namespace) -> int:
     """Write the file; returns the exit status."""
-    from exporter.finance.focus import FocusForm  # noqa: PLC0415 - the module is imported for its flags
-
     fleet = FleetSource.of(options)
     if fleet is not None and fleet.addresses:
         options.parser.error(
@@ -126,19 +124,17 @@ class FocusOptions:
     ledger_path: Path | None
     month: str | None
     output: Path | None
-    version: "FocusVersion" = "1.4"
+    version: FocusVersion = "1.4"
     columns: tuple[str, ...] = ()
     guarded: bool = False
     fleet: FleetSource | None = None
 
     @property
-    def form(self) -> "FocusForm":
+    def form(self) -> FocusForm:
         """How the file is written."""
-        from exporter.finance.focus import FocusForm  # noqa: PLC0415 - as in `run`
-
         return FocusForm(self.version, self.columns, self.guarded)
 
-    def period(self, zone: ZoneInfo, now: "Instant") -> "Period":
+    def period(self, zone: ZoneInfo, now: Instant) -> Period:
         """The month in a time zone.
 
         Raises:
@@ -159,9 +155,6 @@ def write_focus(options: FocusOptions, clock: Clock | None = None) -> int:
 
 @with_exit_status
 def _write_ledger(options: FocusOptions, clock: Clock) -> int:
-    from exporter.finance.focus import focus  # noqa: PLC0415 - as in `run`
-    from exporter.finance.month import ReportError  # noqa: PLC0415
-
     session = LedgerSession.of(options.config_file, options.ledger_path)
     now = clock.wall()
     with waiting("reading the ledger"), session.open() as (ledger, zone):
@@ -175,10 +168,6 @@ def _write_ledger(options: FocusOptions, clock: Clock) -> int:
 
 @with_exit_status
 def _write_fleet(options: FocusOptions, source: FleetSource, clock: Clock) -> int:
-    from exporter.finance.fleet.missing import section  # noqa: PLC0415 - as in `run`
-    from exporter.finance.focus import header  # noqa: PLC0415
-    from exporter.finance.month import ReportError, refuse_unknown  # noqa: PLC0415
-
     config = load(options.config_file)
     now = clock.wall()
     period = options.period(config.timezone, now)
@@ -200,7 +189,7 @@ def _chained(first: str, rest: Iterator[str]) -> Iterator[str]:
 class HostRows:
     """Rows of hosts in a temporary file, so that nothing is printed before all hosts are read."""
 
-    def __init__(self, form: "FocusForm") -> None:
+    def __init__(self, form: FocusForm) -> None:
         self._form = form
         self._file = _temporary()
         self._parts: dict[str, tuple[int, int]] = {}
@@ -211,10 +200,8 @@ class HostRows:
     def __exit__(self, *_error: object) -> None:
         self._file.close()
 
-    def add(self, month: "HostMonth") -> None:
+    def add(self, month: HostMonth) -> None:
         """Add the rows of a host; another copy of its ledger takes their place."""
-        from exporter.finance.focus import rows  # noqa: PLC0415 - as in `run`
-
         start = self._file.seek(0, os.SEEK_END)
         record = _itemized(month)
         try:
@@ -224,7 +211,7 @@ class HostRows:
             raise _full(error) from error
         self._parts[record.ledger] = start, self._file.tell()
 
-    def of(self, fleet: "FleetMonth") -> Iterator[str]:
+    def of(self, fleet: FleetMonth) -> Iterator[str]:
         """The rows of all hosts that count, in their order."""
         for host in fleet.hosts:
             start, end = self._parts[host.ledger]
@@ -246,7 +233,7 @@ def _full(error: OSError) -> VerbFailedError:
     )
 
 
-def _itemized(month: "HostMonth") -> "MonthRecord":
+def _itemized(month: HostMonth) -> MonthRecord:
     """A host's month without rows that are scaled, of a statement that rests on a Prometheus."""
     return replace(month.record, sums=None) if month.apportioned else month.record
 
@@ -271,8 +258,6 @@ class _Formulas:
         self.any = False
 
     def lines(self) -> Iterator[str]:
-        from exporter.finance.focus import formulas  # noqa: PLC0415 - as in `run`
-
         for line in self._lines:
             self.any = self.any or formulas(line)
             yield line

@@ -4,10 +4,13 @@ import argparse
 import re
 import shlex
 import sys
+from collections.abc import Iterator
 from contextlib import contextmanager, suppress
+from dataclasses import dataclass
 from datetime import UTC, date, datetime
 from pathlib import Path
-from typing import TYPE_CHECKING, Final
+from typing import Final
+from zoneinfo import ZoneInfo
 
 from exporter.cli import flags, fleet_source, status
 from exporter.cli.flags import Exits
@@ -16,9 +19,17 @@ from exporter.cli.period_flags import date_value
 from exporter.cli.status import VerbFailedError, with_exit_status
 from exporter.cli.terminal import ProgressBar, write_colored
 from exporter.clock import Clock, SystemClock
-from exporter.config import load
-from exporter.frozen import dataclass
+from exporter.config import Config, load
+from exporter.finance.backfill.history_report import Form, sheet
+from exporter.finance.backfill.hourly import HourlyReader
+from exporter.finance.backfill.lacks import nothing
+from exporter.finance.backfill.past_answer import PastAnswer, answer
+from exporter.finance.backfill.past_records import PastRecords, find_imported, find_seam, import_commands
+from exporter.finance.backfill.reckoning import Reckoning
+from exporter.finance.backfill.survey import take_survey
+from exporter.finance.prometheus.client import PrometheusClient
 from exporter.readings import printable
+from exporter.tariff.calendar import day_of, first_instant
 from exporter.units import (
     NANOSECONDS_PER_DAY,
     NANOSECONDS_PER_HOUR,
@@ -27,16 +38,6 @@ from exporter.units import (
     Nanoseconds,
 )
 
-if TYPE_CHECKING:
-    from collections.abc import Iterator
-    from zoneinfo import ZoneInfo
-
-    from exporter.config import Config
-    from exporter.finance.backfill.history_report import Form
-    from exporter.finance.backfill.past_answer import PastAnswer
-    from exporter.finance.backfill.past_records import PastRecords
-    from exporter.finance.prometheus.client import PrometheusClient
-
 SINCE: Final = "90d"
 DAYS_MAX: Final = 1100
 PARALLEL_MAX: Final = 16
@@ -44,7 +45,7 @@ SURVEY_PERCENT: Final = 5
 """Of the progress: labels are read soon."""
 
 
-def add(verbs: "flags.Verbs") -> None:
+def add(verbs: flags.Verbs) -> None:
     """Add it to the program's parser."""
     verb = flags.add_verb(
         verbs,
@@ -131,7 +132,7 @@ class HistoryOptions:
     openmetrics: Path | None = None
     http_config_file: Path | None = None
     timeout: Nanoseconds | None = None
-    form: "Form" = "table"
+    form: Form = "table"
 
 
 def run(options: argparse.Namespace) -> int:
@@ -156,8 +157,6 @@ def run(options: argparse.Namespace) -> int:
 @with_exit_status
 def history(options: HistoryOptions, clock: Clock | None = None) -> int:
     """Print the history; returns 0, 1 (no answer) or 2 (the configuration is wrong)."""
-    from exporter.finance.backfill.history_report import sheet  # noqa: PLC0415 - the module is imported for its flags
-
     config = load(options.config_file)
     now = (clock or SystemClock()).wall()
     since, until = _bounds(options, config.timezone, now)
@@ -173,14 +172,8 @@ def history(options: HistoryOptions, clock: Clock | None = None) -> int:
 
 
 def _answer(
-    options: HistoryOptions, client: "PrometheusClient", config: "Config", since: Instant, until: Instant
-) -> "PastAnswer":
-    from exporter.finance.backfill.hourly import HourlyReader  # noqa: PLC0415
-    from exporter.finance.backfill.lacks import nothing  # noqa: PLC0415
-    from exporter.finance.backfill.past_answer import answer  # noqa: PLC0415
-    from exporter.finance.backfill.reckoning import Reckoning  # noqa: PLC0415
-    from exporter.finance.backfill.survey import take_survey  # noqa: PLC0415 - as in `history`
-
+    options: HistoryOptions, client: PrometheusClient, config: Config, since: Instant, until: Instant
+) -> PastAnswer:
     with ProgressBar(f"reading {client.name}") as bar:
         survey = take_survey(
             client, config, since, until, lambda what, part: bar.show_percent(int(part * 5), what)
@@ -199,20 +192,13 @@ def _answer(
 
 @contextmanager
 def _records(
-    options: HistoryOptions, client: "PrometheusClient", config: "Config", since: Instant, until: Instant
-) -> "Iterator[PastRecords | None]":
+    options: HistoryOptions, client: PrometheusClient, config: Config, since: Instant, until: Instant
+) -> Iterator[PastRecords | None]:
     """The file of records while it is written; it has its name once it is whole.
 
     Raises:
         VerbFailedError: it cannot be written.
     """
-    from exporter.finance.backfill.past_records import (  # noqa: PLC0415 - as in `history`
-        PastRecords,
-        find_imported,
-        find_seam,
-        import_commands,
-    )
-
     path = options.openmetrics
     if path is None:
         yield None
@@ -249,14 +235,12 @@ def _records(
     write_colored("".join(lines), sys.stderr)
 
 
-def _bounds(options: HistoryOptions, zone: "ZoneInfo", now: Instant) -> tuple[Instant, Instant]:
+def _bounds(options: HistoryOptions, zone: ZoneInfo, now: Instant) -> tuple[Instant, Instant]:
     """Whole hours of the time range: days that begin within an hour have all of it, or no month were whole.
 
     Raises:
         VerbFailedError: there are none.
     """
-    from exporter.tariff.calendar import day_of, first_instant  # noqa: PLC0415 - as in `history`
-
     hour = NANOSECONDS_PER_HOUR
     until = now // hour * hour
     if options.until is not None:

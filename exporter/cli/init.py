@@ -8,24 +8,35 @@ import sys
 from collections.abc import Iterator
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import TYPE_CHECKING, Final
+from typing import Final
 
 from exporter.cli import flags, status
 from exporter.cli.build import host_name, lists_all_gpus
+from exporter.cli.doctor import inspect_host
 from exporter.cli.flags import DEFAULT_ADDRESS, PROGRAM, Exits
+from exporter.cli.questions import InitOptions, collect_answers, terminal
 from exporter.cli.replacement import replace_file
 from exporter.cli.status import VerbFailedError, with_exit_status
 from exporter.cli.terminal import columns, fitted, waiting, write_colored
 from exporter.clock import Clock, SystemClock
+from exporter.config import Config, load, parse
 from exporter.config.problems import RefusedError
+from exporter.config.settings import cost_policy
+from exporter.reports import doctor
+from exporter.reports import initial_config as forms
+from exporter.reports.diagnosis import Diagnosis, DoctorInput
+from exporter.reports.doctor import location_words
+from exporter.reports.initial_config import (
+    AnswerForm,
+    catalogue_price,
+    gpu_counts,
+    initial_config,
+    scrape_job,
+    summary,
+)
+from exporter.reports.server_findings import discovered_lines
 from exporter.units import NANOSECONDS_PER_SECOND
 from exporter.web.listener import parse_address
-
-if TYPE_CHECKING:
-    from exporter.cli.questions import InitOptions
-    from exporter.config import Config
-    from exporter.reports.diagnosis import Diagnosis, DoctorInput
-    from exporter.reports.initial_config import AnswerForm
 
 DEFAULT_FILE: Final = Path("/etc/inference-cost-exporter.yaml")
 """The file that the systemd unit names."""
@@ -34,7 +45,7 @@ MODE: Final = 0o644
 """It holds no secrets, and the daemon may run as another user."""
 
 
-def add(verbs: "flags.Verbs") -> None:
+def add(verbs: flags.Verbs) -> None:
     """Add it to the program's parser."""
     verb = flags.add_verb(
         verbs,
@@ -86,9 +97,7 @@ def _add_answer(
     """A flag that takes an answer of a form of `reports.initial_config`."""
 
     def value(answer: str) -> str:
-        from exporter.reports import initial_config  # noqa: PLC0415 - the module is imported for its flags
-
-        checked: AnswerForm = getattr(initial_config, form)
+        checked: AnswerForm = getattr(forms, form)
         try:
             return checked.checked(answer.strip())
         except RefusedError as error:
@@ -100,8 +109,6 @@ def _add_answer(
 
 def run(options: argparse.Namespace) -> int:
     """Write a configuration; returns the exit status."""
-    from exporter.cli.questions import InitOptions, terminal  # noqa: PLC0415 - the module is imported for its flags
-
     amortized = options.in_service, options.life_years
     asks = terminal() is not None
     if any(amortized) and not options.purchase and (options.rent or not asks):
@@ -112,13 +119,8 @@ def run(options: argparse.Namespace) -> int:
 
 
 @with_exit_status
-def initialized(options: "InitOptions", clock: Clock | None = None) -> int:
+def initialized(options: InitOptions, clock: Clock | None = None) -> int:
     """Look, ask and write; returns 0, 1 (not written) or 2 (a price file of the host is wrong)."""
-    from exporter.cli.doctor import inspect_host  # noqa: PLC0415 - the module is imported for its flags
-    from exporter.cli.questions import collect_answers, terminal  # noqa: PLC0415
-    from exporter.config import load, parse  # noqa: PLC0415
-    from exporter.reports.initial_config import initial_config, summary  # noqa: PLC0415
-
     clock = clock or SystemClock()
     if not options.dry_run:
         _check_place(options)
@@ -148,7 +150,7 @@ def initialized(options: "InitOptions", clock: Clock | None = None) -> int:
     return status.OK
 
 
-def _check_place(options: "InitOptions") -> None:
+def _check_place(options: InitOptions) -> None:
     """Whether the file may be written, before anything is asked.
 
     Raises:
@@ -180,20 +182,13 @@ def _write(path: Path, data: bytes, *, force: bool) -> None:
         raise VerbFailedError(f"{path}: cannot be written: {error.strerror or error}") from error
 
 
-def _diagnosis(config: "Config", host: "DoctorInput", clock: Clock) -> "Diagnosis":
-    from exporter.config.settings import cost_policy  # noqa: PLC0415 - as in `initialized`
-    from exporter.reports import doctor  # noqa: PLC0415
-
+def _diagnosis(config: Config, host: DoctorInput, clock: Clock) -> Diagnosis:
     policy = cost_policy(config, host_name(), host.location, all_gpus=lists_all_gpus())
     return doctor.diagnose(config, policy, host, clock.wall())
 
 
-def _host_lines(diagnosis: "Diagnosis", host: "DoctorInput") -> Iterator[str]:
+def _host_lines(diagnosis: Diagnosis, host: DoctorInput) -> Iterator[str]:
     """What was found, for somebody who answers questions on it."""
-    from exporter.reports.doctor import location_words  # noqa: PLC0415 - as in `initialized`
-    from exporter.reports.initial_config import catalogue_price, gpu_counts  # noqa: PLC0415
-    from exporter.reports.server_findings import discovered_lines  # noqa: PLC0415
-
     yield f"Host {diagnosis.host}, {location_words(diagnosis.place)}"
     counts = gpu_counts(diagnosis)
     yield f"GPUs: {', '.join(f'{count} x {model}' for model, count in counts.items() if count) or 'none'}"
@@ -206,9 +201,7 @@ def _host_lines(diagnosis: "Diagnosis", host: "DoctorInput") -> Iterator[str]:
     yield from discovered_lines(diagnosis.sights, {gpu.uuid: gpu.index for gpu in diagnosis.gpus})
 
 
-def _next_steps(path: Path, diagnosis: "Diagnosis") -> Iterator[str]:
-    from exporter.reports.initial_config import scrape_job  # noqa: PLC0415 - as in `initialized`
-
+def _next_steps(path: Path, diagnosis: Diagnosis) -> Iterator[str]:
     port = parse_address(DEFAULT_ADDRESS).port
     yield "Job for Prometheus:"
     yield from (f"  {line}" for line in scrape_job(diagnosis.host, port).splitlines())

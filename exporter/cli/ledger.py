@@ -7,9 +7,12 @@ from exporter.cli import flags, status
 from exporter.cli.flags import Exits
 from exporter.cli.status import VerbFailedError, with_exit_status
 from exporter.clock import SystemClock
+from exporter.config import load
+from exporter.ledger.errors import LedgerError
+from exporter.ledger.maintenance import adopt
 
 
-def add(verbs: "flags.Verbs") -> None:
+def add(verbs: flags.Verbs) -> None:
     """Add it to the program's parser."""
     group = flags.add_group(verbs, "ledger", "ledger maintenance", "adopt --ledger.path=/srv/ice/ledger.db")
     adopt = flags.add_verb(
@@ -32,10 +35,6 @@ def add(verbs: "flags.Verbs") -> None:
 @with_exit_status
 def run(options: argparse.Namespace) -> int:
     """Hand a ledger to the machine that opens it next; returns the exit status."""
-    from exporter.config import load  # noqa: PLC0415 - the module is imported for its flags
-    from exporter.ledger.errors import LedgerError  # noqa: PLC0415
-    from exporter.ledger.maintenance import adopt  # noqa: PLC0415
-
     path = options.ledger_path or load(options.config_file).ledger_path
     try:
         adopted = adopt(path, SystemClock())

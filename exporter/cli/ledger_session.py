@@ -3,16 +3,13 @@
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
 from zoneinfo import ZoneInfo
 
 from exporter.cli.terminal import write_colored
 from exporter.config import Config, load
-from exporter.frozen import dataclass
-
-if TYPE_CHECKING:
-    from exporter.ledger.reader import LedgerReader
+from exporter.ledger.reader import LedgerReader
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,18 +31,16 @@ class LedgerSession:
         return cls(config_file, config, ledger_path or config.ledger_path)
 
     @contextmanager
-    def open(self) -> "Iterator[tuple[LedgerReader, ZoneInfo]]":
+    def open(self) -> Iterator[tuple[LedgerReader, ZoneInfo]]:
         """The ledger, open for reading, and the time zone of its days.
 
         Raises:
             LedgerError: the ledger cannot be read, or this machine does not know its time zone.
         """
-        from exporter.ledger.reader import LedgerReader  # noqa: PLC0415 - for verbs that read a ledger
-
         with LedgerReader.open(self.path) as ledger:
             yield ledger, self.zone(ledger)
 
-    def zone(self, ledger: "LedgerReader") -> ZoneInfo:
+    def zone(self, ledger: LedgerReader) -> ZoneInfo:
         """The time zone of the daemon's last tick; the configuration's where the ledger has none.
 
         A note on standard error says that the configuration file names another one: the daemon has yet to

@@ -2,16 +2,13 @@
 
 import argparse
 import re
+from dataclasses import dataclass
 from datetime import UTC, date, datetime
-from typing import TYPE_CHECKING
 from zoneinfo import ZoneInfo
 
 from exporter.cli import flags
-from exporter.frozen import dataclass
+from exporter.tariff.period import Period
 from exporter.units import NANOSECONDS_PER_SECOND, Instant
-
-if TYPE_CHECKING:
-    from exporter.tariff.period import Period
 
 
 def month_or_quarter_value(text: str) -> str:
@@ -67,14 +64,12 @@ class PeriodFlags:
             options.parser.error(f"--until={until} is before --since={since}")
         return cls(month, since, until)
 
-    def period(self, zone: ZoneInfo, now: Instant) -> "Period":
+    def period(self, zone: ZoneInfo, now: Instant) -> Period:
         """The period in a time zone.
 
         Raises:
             ValueError: it ends before it begins, or lies in no year that a calendar has.
         """
-        from exporter.tariff.period import Period  # noqa: PLC0415 - the module is imported for its flags
-
         today = datetime.fromtimestamp(now // NANOSECONDS_PER_SECOND, UTC).astimezone(zone).date()
         if self.since is not None:
             return Period.between(self.since, self.until or today)

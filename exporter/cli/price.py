@@ -4,9 +4,11 @@ import argparse
 import re
 import sys
 from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
 from datetime import UTC, date, datetime, timedelta
 from pathlib import Path
-from typing import TYPE_CHECKING, Final
+from typing import Final
+from zoneinfo import ZoneInfo
 
 from exporter.cli import flags, fleet_source, period_flags, status
 from exporter.cli.flags import Exits
@@ -16,21 +18,30 @@ from exporter.cli.status import VerbFailedError, with_exit_status
 from exporter.cli.terminal import waiting, write_colored
 from exporter.clock import Clock, SystemClock
 from exporter.config.problems import RefusedError
-from exporter.frozen import dataclass
+from exporter.cost.policy import Weights, split_rule
+from exporter.finance.fleet.missing import section
+from exporter.finance.fleet.record import FleetMonth
+from exporter.finance.requests import (
+    FAMILIES,
+    FIELDS,
+    Hours,
+    PricedRequests,
+    RequestFileError,
+    RequestLog,
+    TemporaryFolderError,
+    add_history,
+)
+from exporter.ledger.history import HistorySums
+from exporter.ledger.reader import LedgerReader
+from exporter.tariff.calendar import day_of
+from exporter.tariff.period import Period
 from exporter.units import NANOSECONDS_PER_HOUR, NANOSECONDS_PER_SECOND, Instant
-
-if TYPE_CHECKING:
-    from zoneinfo import ZoneInfo
-
-    from exporter.finance.fleet.record import FleetMonth
-    from exporter.finance.requests import Hours, RequestLog
-    from exporter.ledger.history import HistorySums
 
 ATTRIBUTE: Final = "gen_ai.usage.cost.amount"
 """As in `exporter.finance`, which is imported when requests are priced."""
 
 
-def add(verbs: "flags.Verbs") -> None:
+def add(verbs: flags.Verbs) -> None:
     """Add the verb to the program's parser."""
     verb = flags.add_verb(
         verbs,
@@ -92,8 +103,6 @@ def _day(text: str) -> date:
 
 
 def _attribute(text: str) -> str:
-    from exporter.finance.requests import FIELDS  # noqa: PLC0415 - for this flag
-
     if not re.fullmatch(r"[A-Za-z][A-Za-z0-9_.-]{0,127}", text) or text in FIELDS:
         raise argparse.ArgumentTypeError(f"{text!r} is no attribute: write one like {ATTRIBUTE}")
     return text
@@ -135,13 +144,6 @@ def run(options: argparse.Namespace) -> int:
 @with_exit_status
 def price(options: PriceOptions, clock: Clock | None = None) -> int:
     """Write the cost of each request; returns 0, 1 (there is none) or 2 (a file is wrong)."""
-    from exporter.finance.requests import (  # noqa: PLC0415 - the module is imported for its flags
-        PricedRequests,
-        RequestFileError,
-        RequestLog,
-        TemporaryFolderError,
-    )
-
     session = LedgerSession.of(options.config_file, options.ledger_path)
     try:
         with RequestLog() as log:
@@ -162,10 +164,8 @@ def price(options: PriceOptions, clock: Clock | None = None) -> int:
     return status.OK
 
 
-def _hours(options: PriceOptions, session: LedgerSession, log: "RequestLog", now: Instant) -> "Hours":
+def _hours(options: PriceOptions, session: LedgerSession, log: RequestLog, now: Instant) -> Hours:
     """The hours in which requests ended, or those of the day, of the daemon's ledger or of all ledgers."""
-    from exporter.cost.policy import Weights, split_rule  # noqa: PLC0415 - as in `price`
-    from exporter.finance.requests import FAMILIES, add_history  # noqa: PLC0415
 
     def weights_of(server: str, model: str) -> Weights:
         return split_rule(session.config.split, server, model).weights
@@ -188,10 +188,8 @@ def _hours(options: PriceOptions, session: LedgerSession, log: "RequestLog", now
     return hours
 
 
-def _range(day: date | None, log: "RequestLog", zone: "ZoneInfo") -> tuple[int, int]:
+def _range(day: date | None, log: RequestLog, zone: ZoneInfo) -> tuple[int, int]:
     """The first and the last hour since 1970; requests that ended outside are left out of the log."""
-    from exporter.tariff.period import Period  # noqa: PLC0415 - as in `price`
-
     ends = log.span()
     if ends is not None and day is not None:
         start, end = Period.between(day, day).bounds(zone)
@@ -213,19 +211,15 @@ def _range(day: date | None, log: "RequestLog", zone: "ZoneInfo") -> tuple[int, 
 
 
 def _fleet(
-    source: FleetSource, day: date | None, log: "RequestLog", zone: "ZoneInfo", now: Instant
-) -> "FleetMonth":
+    source: FleetSource, day: date | None, log: RequestLog, zone: ZoneInfo, now: Instant
+) -> FleetMonth:
     """The fleet in the days in which requests ended, or in one day.
 
     `zone` is that of ledgers that do not name theirs.
     """
-    from exporter.finance.fleet.missing import section  # noqa: PLC0415 - as in `price`
-    from exporter.tariff.calendar import day_of  # noqa: PLC0415
-    from exporter.tariff.period import Period  # noqa: PLC0415
-
     hours = _range(None, log, zone)
 
-    def read(zone_of_days: "ZoneInfo") -> "FleetMonth":
+    def read(zone_of_days: ZoneInfo) -> FleetMonth:
         ends = (day_of(hour * NANOSECONDS_PER_HOUR, zone_of_days).name for hour in hours)
         first, last = (day, day) if day is not None else map(date.fromisoformat, ends)
         # A day of one zone begins and ends on other days in another.
@@ -239,11 +233,8 @@ def _fleet(
     return fleet
 
 
-def _histories(fleet: "FleetMonth", first: int, last: int) -> "Iterator[Mapping[int, HistorySums]]":
+def _histories(fleet: FleetMonth, first: int, last: int) -> Iterator[Mapping[int, HistorySums]]:
     """The hours of each ledger once."""
-    from exporter.finance.requests import FAMILIES  # noqa: PLC0415 - as in `price`
-    from exporter.ledger.reader import LedgerReader  # noqa: PLC0415
-
     for summary in fleet.hosts:
         with LedgerReader.open(ledger_file(summary.host, "`price`")) as ledger:
             yield ledger.hours(first, last, FAMILIES) or {}

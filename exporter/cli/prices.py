@@ -2,6 +2,7 @@
 
 import argparse
 import sys
+from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Final
@@ -15,8 +16,8 @@ from exporter.clock import SystemClock
 from exporter.config import load
 from exporter.config.load import price_path
 from exporter.config.problems import RefusedError
-from exporter.frozen import dataclass
 from exporter.readings import HostLocation
+from exporter.reports import price_list
 from exporter.tariff.catalogue import CATALOGUE
 from exporter.tariff.csv_tables import CatalogueError
 from exporter.tariff.price_file import MOST_BYTES, PriceFileError, price_file
@@ -28,7 +29,7 @@ MODE: Final = 0o644
 """List prices are public, and the daemon may run as another user than the verb."""
 
 
-def add(verbs: "flags.Verbs") -> None:
+def add(verbs: flags.Verbs) -> None:
     """Add them to the program's parser."""
     group = flags.add_group(
         verbs,
@@ -41,7 +42,7 @@ def add(verbs: "flags.Verbs") -> None:
     _add_update(acts)
 
 
-def _add_show(verbs: "flags.Verbs") -> None:
+def _add_show(verbs: flags.Verbs) -> None:
     show = flags.add_verb(
         verbs,
         "show",
@@ -65,7 +66,7 @@ def _add_show(verbs: "flags.Verbs") -> None:
     show.set_defaults(run=_run_show)
 
 
-def _add_update(verbs: "flags.Verbs") -> None:
+def _add_update(verbs: flags.Verbs) -> None:
     update = flags.add_verb(
         verbs,
         "update",
@@ -116,8 +117,6 @@ class PriceQuery:
 @with_exit_status
 def show(config_file: Path | None, wanted: PriceQuery | None, *, as_json: bool) -> int:
     """Print which list prices are in use, or one of them; returns the exit status."""
-    from exporter.reports import price_list  # noqa: PLC0415 - the module is imported for its flags
-
     config = load(config_file)
     path = None if config.catalogue.bundled else config.prices_path
     now = SystemClock().wall()
@@ -140,8 +139,6 @@ def update(source: Path | None, config_file: Path | None, *, dry_run: bool) -> i
 
     The file before it is replaced at once or not at all.
     """
-    from exporter.reports import price_list  # noqa: PLC0415 - as in `show`
-
     target = price_path(config_file)
     name = "standard input" if source is None else str(source)
     today = datetime.fromtimestamp(SystemClock().wall() // NANOSECONDS_PER_SECOND, UTC).date()

@@ -1,14 +1,15 @@
 """Questions in a terminal, and answers that are checked as values of the configuration."""
 
 import sys
+from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Final, TextIO
+from typing import Final, TextIO
 
 from exporter.cli.status import VerbFailedError
 from exporter.cli.terminal import write_colored
 from exporter.config.problems import RefusedError
-from exporter.frozen import dataclass, replace
 from exporter.readings import printable
+from exporter.reports.diagnosis import Diagnosis
 from exporter.reports.initial_config import (
     BUDGET,
     DATE,
@@ -25,9 +26,6 @@ from exporter.reports.initial_config import (
     catalogue_price,
     gpu_counts,
 )
-
-if TYPE_CHECKING:
-    from exporter.reports.diagnosis import Diagnosis
 
 ANSWER_CHARACTERS: Final = 4096
 """As much as a terminal passes on as one line (termios(3), canonical mode)."""
@@ -131,7 +129,7 @@ class _Prompter:
         return question.prompt(*self._streams)
 
 
-def collect_answers(options: InitOptions, diagnosis: "Diagnosis", streams: Streams | None) -> InitialAnswers:
+def collect_answers(options: InitOptions, diagnosis: Diagnosis, streams: Streams | None) -> InitialAnswers:
     """The answers of flags, and of the terminal where there is one.
 
     Raises:

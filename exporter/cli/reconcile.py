@@ -4,8 +4,9 @@ import argparse
 import re
 import sys
 from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Final
+from typing import Final
 from zoneinfo import ZoneInfo
 
 from exporter.cli import flags, fleet_source, status
@@ -16,20 +17,23 @@ from exporter.cli.status import VerbFailedError, with_exit_status
 from exporter.cli.terminal import columns, fitted, waiting
 from exporter.clock import Clock, SystemClock
 from exporter.config import load
-from exporter.frozen import dataclass
+from exporter.finance import reconciliation as host_bill
+from exporter.finance.fleet import bill_sheet
+from exporter.finance.fleet.bill import read_fleet_bill
+from exporter.finance.fleet.bill_differences import FleetReconciliation, HostBooks, reconcile_fleet
+from exporter.finance.fleet.host_resources import HostResources, HostsFileError, read_hosts_file
+from exporter.finance.invoice import CostColumn, InvoiceError
+from exporter.finance.invoice_file import Reading, read_invoice
+from exporter.finance.reconciliation import LedgerMonth, Reconciliation, hours_wanted, month_billed, reconcile
+from exporter.ledger.reader import LedgerReader
+from exporter.tariff.period import Period
 from exporter.units import Instant
-
-if TYPE_CHECKING:
-    from exporter.finance.fleet.bill_differences import FleetReconciliation
-    from exporter.finance.invoice import CostColumn
-    from exporter.finance.reconciliation import Reconciliation
-    from exporter.ledger.reader import LedgerReader
 
 RESOURCE_CHARACTERS: Final = 1000
 """The longest id of a resource."""
 
 
-def add(verbs: "flags.Verbs") -> None:
+def add(verbs: flags.Verbs) -> None:
     """Add it to the program's parser."""
     verb = flags.add_verb(
         verbs,
@@ -131,16 +135,13 @@ class ReconcileOptions:
     month: str | None
     resources: Sequence[str]
     components: frozenset[str]
-    cost: "CostColumn"
+    cost: CostColumn
     as_json: bool
 
 
 @with_exit_status
 def reconciled(options: ReconcileOptions, clock: Clock | None = None) -> int:
     """Print ledger against bill; returns 0, 1 (bill or ledger cannot be read) or 2 (the configuration)."""
-    from exporter.finance.invoice import InvoiceError  # noqa: PLC0415 - the module is imported for its flags
-    from exporter.finance.reconciliation import as_json, as_text  # noqa: PLC0415
-
     now = (clock or SystemClock()).wall()
     session = LedgerSession.of(options.config_file, options.ledger_path)
     try:
@@ -151,25 +152,16 @@ def reconciled(options: ReconcileOptions, clock: Clock | None = None) -> int:
     ledger_flags = flags.of_files(options.config_file, options.ledger_path)
     file, width = str(options.invoice), columns()
     sys.stdout.write(
-        as_json(reconciliation, file, ledger_flags)
+        host_bill.as_json(reconciliation, file, ledger_flags)
         if options.as_json
-        else fitted(as_text(reconciliation, file, ledger_flags, width), width)
+        else fitted(host_bill.as_text(reconciliation, file, ledger_flags, width), width)
     )
     return status.OK
 
 
 def _reconciliation(
-    options: ReconcileOptions, ledger: "LedgerReader", zone: ZoneInfo, now: Instant
-) -> "Reconciliation":
-    from exporter.finance.invoice import InvoiceError  # noqa: PLC0415 - as in `reconciled`
-    from exporter.finance.invoice_file import Reading, read_invoice  # noqa: PLC0415
-    from exporter.finance.reconciliation import (  # noqa: PLC0415
-        LedgerMonth,
-        hours_wanted,
-        month_billed,
-        reconcile,
-    )
-
+    options: ReconcileOptions, ledger: LedgerReader, zone: ZoneInfo, now: Instant
+) -> Reconciliation:
     invoice = read_invoice(options.invoice, Reading(zone, options.cost, tuple(options.resources)))
     try:
         month = options.month or month_billed(invoice)
@@ -190,34 +182,24 @@ class FleetReconcileOptions:
     month: str | None
     hosts_file: Path | None
     components: frozenset[str]
-    cost: "CostColumn"
+    cost: CostColumn
     as_json: bool
 
 
 @with_exit_status
 def fleet_reconciled(options: FleetReconcileOptions, clock: Clock | None = None) -> int:
     """Print the books of a fleet against a bill; returns as `reconciled` does."""
-    from exporter.finance.fleet.bill_sheet import as_json, as_text  # noqa: PLC0415 - as in `reconciled`
-    from exporter.finance.fleet.host_resources import HostsFileError  # noqa: PLC0415
-    from exporter.finance.invoice import InvoiceError  # noqa: PLC0415
-
     now = (clock or SystemClock()).wall()
     try:
         reconciliation = _fleet_reconciliation(options, now)
     except (InvoiceError, HostsFileError) as error:
         raise VerbFailedError(str(error)) from error
-    form = as_json if options.as_json else as_text
+    form = bill_sheet.as_json if options.as_json else bill_sheet.as_text
     sys.stdout.write(form(reconciliation, str(options.invoice)))
     return status.OK
 
 
-def _fleet_reconciliation(options: FleetReconcileOptions, now: Instant) -> "FleetReconciliation":
-    from exporter.finance.fleet.bill import read_fleet_bill  # noqa: PLC0415 - as in `reconciled`
-    from exporter.finance.fleet.bill_differences import HostBooks, reconcile_fleet  # noqa: PLC0415
-    from exporter.finance.fleet.host_resources import HostResources, read_hosts_file  # noqa: PLC0415
-    from exporter.finance.invoice_file import Reading  # noqa: PLC0415
-    from exporter.tariff.period import Period  # noqa: PLC0415
-
+def _fleet_reconciliation(options: FleetReconcileOptions, now: Instant) -> FleetReconciliation:
     config, source = load(options.config_file), options.source
     listed = read_hosts_file(options.hosts_file) if options.hosts_file is not None else ()
     month = options.month or _month_of(options, config.timezone)
@@ -235,10 +217,6 @@ def _fleet_reconciliation(options: FleetReconcileOptions, now: Instant) -> "Flee
 
 
 def _month_of(options: FleetReconcileOptions, zone: ZoneInfo) -> str:
-    from exporter.finance.invoice import InvoiceError  # noqa: PLC0415 - as in `reconciled`
-    from exporter.finance.invoice_file import Reading, read_invoice  # noqa: PLC0415
-    from exporter.finance.reconciliation import month_billed  # noqa: PLC0415
-
     with waiting("reading the bill"):
         invoice = read_invoice(options.invoice, Reading(zone, options.cost))
     try:

@@ -7,8 +7,9 @@ import shutil
 import sys
 import threading
 from contextlib import closing
+from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Final
+from typing import Final
 
 from exporter.cli import flags, status
 from exporter.cli.flags import Exits
@@ -17,20 +18,17 @@ from exporter.cli.terminal import progress
 from exporter.clock import Clock, SystemClock
 from exporter.config import load
 from exporter.config.problems import RefusedError
-from exporter.frozen import dataclass
 from exporter.readings import ReadFailedError
+from exporter.reports.recording import MANIFEST, Recording
+from exporter.sources.server.recording import RecordingReader
 from exporter.units import NANOSECONDS_PER_SECOND, Nanoseconds
-
-if TYPE_CHECKING:
-    from exporter.reports.recording import Recording
-    from exporter.sources.server.recording import RecordingReader
 
 TIMES_MAX: Final = 1000
 SECONDS_MAX: Final = 3600
 _UNITS: Final = {"s": 1, "m": 60, "h": 3600}
 
 
-def add(verbs: "flags.Verbs") -> None:
+def add(verbs: flags.Verbs) -> None:
     """Add the verb to the program's parser."""
     verb = flags.add_verb(
         verbs,
@@ -120,9 +118,6 @@ def record(options: RecordOptions, clock: Clock | None = None) -> int:
     Returns 0, 1 (the first read failed, or the folder cannot be written) or 2 (the URL, the engine or the
     folder is wrong).
     """
-    from exporter.reports.recording import MANIFEST, Recording  # noqa: PLC0415 - imported for its flags
-    from exporter.sources.server.recording import RecordingReader  # noqa: PLC0415
-
     clock = clock or SystemClock()
     engines = () if options.config_file is None else load(options.config_file).engines
     output = options.output
@@ -161,7 +156,7 @@ def record(options: RecordOptions, clock: Clock | None = None) -> int:
 
 
 def _watch(
-    options: RecordOptions, clock: Clock, reader: "RecordingReader", recording: "Recording", folder: Path
+    options: RecordOptions, clock: Clock, reader: RecordingReader, recording: Recording, folder: Path
 ) -> None:
     """Read at each interval, and write each page as it comes.
 

@@ -3,9 +3,10 @@
 import argparse
 import sys
 from collections.abc import Callable
+from dataclasses import dataclass
 from datetime import date
 from pathlib import Path
-from typing import TYPE_CHECKING, Final
+from typing import Final
 from zoneinfo import ZoneInfo
 
 from exporter.cli import closing, flags, fleet_source, focus, period_flags, status
@@ -17,16 +18,16 @@ from exporter.cli.status import VerbFailedError, with_exit_status
 from exporter.cli.terminal import columns, waiting, write_colored
 from exporter.clock import Clock, SystemClock
 from exporter.config import load
-from exporter.frozen import dataclass
+from exporter.finance.chargeback import DAY_FAMILIES, ChargebackLayout, Column, Idle, chargeback
+from exporter.finance.fleet.forms import fleet_sheet
+from exporter.finance.fleet.missing import section
+from exporter.finance.fleet.overheads import FleetOverheads
+from exporter.finance.month import By, ReportError, Statement, month
+from exporter.finance.statement import Form, sheet
+from exporter.ledger.history import MonthRecord
+from exporter.ledger.period_reader import PeriodReader
+from exporter.tariff.period import Period
 from exporter.units import Instant
-
-if TYPE_CHECKING:
-    from exporter.finance.chargeback import Column, Idle
-    from exporter.finance.fleet.overheads import FleetOverheads
-    from exporter.finance.month import By, Statement
-    from exporter.finance.statement import Form
-    from exporter.ledger.history import MonthRecord
-    from exporter.tariff.period import Period
 
 BYS: Final = ("product", "team", "server", "model", "component", "gpu")
 """Values of `--by`, spelled here: `exporter.finance` is imported when a report is printed."""
@@ -42,7 +43,7 @@ WriteMonth = Callable[["MonthRecord", str, ZoneInfo], None]
 """Prints a month, given the name of the current one and the time zone."""
 
 
-def add(verbs: "flags.Verbs") -> None:
+def add(verbs: flags.Verbs) -> None:
     """Add them to the program's parser."""
     group = flags.add_group(verbs, "report", "monthly cost reports", "month --by=team")
     reports = group.add_subparsers(dest="report", required=True, metavar="month|chargeback|focus")
@@ -59,7 +60,7 @@ def add(verbs: "flags.Verbs") -> None:
         verb.set_defaults(run=run, form="table")
 
 
-def _add_month(reports: "flags.Verbs") -> argparse.ArgumentParser:
+def _add_month(reports: flags.Verbs) -> argparse.ArgumentParser:
     month = flags.add_verb(
         reports,
         "month",
@@ -80,7 +81,7 @@ def _add_month(reports: "flags.Verbs") -> argparse.ArgumentParser:
     return month
 
 
-def _add_chargeback(reports: "flags.Verbs") -> argparse.ArgumentParser:
+def _add_chargeback(reports: flags.Verbs) -> argparse.ArgumentParser:
     chargeback = flags.add_verb(
         reports,
         "chargeback",
@@ -155,13 +156,13 @@ class ReportOptions:
     config_file: Path | None
     ledger_path: Path | None
     month: str | None
-    by: "By | None"
-    form: "Form"
+    by: By | None
+    form: Form
     fleet: FleetSource | None = None
     since: date | None = None
     until: date | None = None
-    columns: "tuple[Column, ...]" = CHARGEBACK_BY
-    idle: "Idle | None" = None
+    columns: tuple[Column, ...] = CHARGEBACK_BY
+    idle: Idle | None = None
 
     @property
     def period(self) -> PeriodFlags:
@@ -171,9 +172,8 @@ class ReportOptions:
 
 def report(options: ReportOptions, clock: Clock | None = None) -> int:
     """Print a statement; returns 0, 1 (the ledger has no answer) or 2 (the configuration is wrong)."""
-    from exporter.finance.statement import sheet  # noqa: PLC0415 - the module is imported for its flags
 
-    def write(record: "MonthRecord", current: str, zone: ZoneInfo) -> None:
+    def write(record: MonthRecord, current: str, zone: ZoneInfo) -> None:
         sys.stdout.write(sheet(_statement(options, record, current, zone), options.form, columns()))
 
     if options.fleet is not None:
@@ -183,14 +183,11 @@ def report(options: ReportOptions, clock: Clock | None = None) -> int:
 
 def _statement(
     options: ReportOptions,
-    record: "MonthRecord",
+    record: MonthRecord,
     current: str,
     zone: ZoneInfo,
-    overheads: "FleetOverheads | None" = None,
-) -> "Statement":
-    from exporter.finance.chargeback import ChargebackLayout, chargeback  # noqa: PLC0415 - as in `report`
-    from exporter.finance.month import month  # noqa: PLC0415
-
+    overheads: FleetOverheads | None = None,
+) -> Statement:
     if options.by is None:
         return chargeback(record, current, zone, ChargebackLayout(options.columns, options.idle), overheads)
     return month(record, options.by, current, zone, overheads)
@@ -199,11 +196,6 @@ def _statement(
 @with_exit_status
 def _write_fleet(options: ReportOptions, source: FleetSource, clock: Clock | None) -> int:
     """Read the month of all hosts and print it; returns as `report` does."""
-    from exporter.finance.chargeback import DAY_FAMILIES  # noqa: PLC0415
-    from exporter.finance.fleet.forms import fleet_sheet  # noqa: PLC0415 - as in `report`
-    from exporter.finance.fleet.missing import section  # noqa: PLC0415
-    from exporter.finance.month import ReportError  # noqa: PLC0415
-
     config = load(options.config_file)
     now = (clock or SystemClock()).wall()
     period = _period(options.period, config.timezone, now)
@@ -232,9 +224,6 @@ def _write_month(
     clock: Clock | None,
 ) -> int:
     """Read a month or another period and print it; returns as `report` does."""
-    from exporter.finance.month import ReportError  # noqa: PLC0415 - the module is imported for its flags
-    from exporter.ledger.period_reader import PeriodReader  # noqa: PLC0415
-
     session = LedgerSession.of(config_file, ledger_path)
     now = (clock or SystemClock()).wall()
     with waiting("reading the ledger"), session.open() as (ledger, zone):
@@ -251,14 +240,14 @@ def _write_month(
     return status.OK
 
 
-def _period(flags_of_period: PeriodFlags, zone: ZoneInfo, now: Instant) -> "Period":
+def _period(flags_of_period: PeriodFlags, zone: ZoneInfo, now: Instant) -> Period:
     try:
         return flags_of_period.period(zone, now)
     except ValueError as error:
         raise VerbFailedError(str(error)) from error
 
 
-def _current(period: "Period", zone: ZoneInfo, now: Instant) -> str:
+def _current(period: Period, zone: ZoneInfo, now: Instant) -> str:
     """The name of the period while it goes on, else nothing."""
     start, end = period.bounds(zone)
     return period.name if start <= now < end else ""

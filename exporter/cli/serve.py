@@ -5,26 +5,27 @@ import signal
 import threading
 from collections.abc import Callable, Sequence
 from contextlib import ExitStack, suppress
+from dataclasses import dataclass, replace
 from hashlib import sha256
 from pathlib import Path
 from typing import Final
 
 from exporter import garbage, malloc
-from exporter.cli import status
+from exporter.cli import flags, status
 from exporter.cli.build import build, host_name, lists_all_gpus
-from exporter.cli.flags import of_files
 from exporter.cli.terminal import complain
 from exporter.clock import Clock, SystemClock
 from exporter.config import Config, ConfigError, load
 from exporter.config.load import contents
 from exporter.config.settings import cost_policy
-from exporter.frozen import dataclass, replace
 from exporter.ledger.boot import BootClaim
 from exporter.ledger.errors import LedgerError, LedgerLockedError
 from exporter.ledger.ledger import Ledger
+from exporter.ledger.reader import LedgerReader
 from exporter.metrics.process import ProcessMetrics
 from exporter.readings import MustRestartError, ServerKey
 from exporter.report import ConfigRow, Report
+from exporter.reports.correction_proposals import sentences
 from exporter.sampler.report_builder import ReportContext
 from exporter.sampler.sampler import Sampler, SamplerPlan
 from exporter.sampler.savings_review import SavingsReview
@@ -100,7 +101,23 @@ class ServeFlags:
     """Whether the configuration is reloaded when its file changes."""
 
 
-def serve(flags: ServeFlags) -> int:
+def add(verbs: flags.Verbs) -> None:
+    """Add the verb to the program's parser."""
+    verb = flags.add_verb(
+        verbs,
+        "serve",
+        "run the daemon (the default)",
+        examples=(
+            ("--config.file=/etc/ice.yaml", "meter this host, and serve /metrics on port 9844"),
+            ("--web.listen-address=127.0.0.1:9844 --log.format=json", "for this machine alone, logs as JSON"),
+        ),
+        exits=flags.DAEMON_EXITS,
+    )
+    flags.daemon(verb)
+    verb.set_defaults(run=lambda options: serve(flags.chosen(ServeFlags, options)))
+
+
+def serve(options: ServeFlags) -> int:
     """Run the daemon until a signal stops it; returns the exit status."""
     malloc.make_lean()
     garbage.settle()
@@ -108,33 +125,35 @@ def serve(flags: ServeFlags) -> int:
     stop = threading.Event()
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, lambda *_: stop.set())
-    access = Access(flags.web_config_file, clock)
+    access = Access(options.web_config_file, clock)
     try:
-        config = load(flags.config_file)
+        config = load(options.config_file)
         access.load()
     except ConfigError as error:
         complain(error)
         return status.CONFIGURATION
-    if flags.config_file is not None and config.hash == sha256(b"").hexdigest():
+    if options.config_file is not None and config.hash == sha256(b"").hexdigest():
         effect = "every key has its default"
         log.warning("configuration file empty", extra={"path": str(config.path), "effect": effect})
-    return _Daemon(flags, config, clock, access).run(stop)
+    return _Daemon(options, config, clock, access).run(stop)
 
 
 class _Daemon:
     """One run of the daemon. It listens first: one that cannot leaves no ledger behind."""
 
-    def __init__(self, flags: ServeFlags, config: Config, clock: Clock, access: Access | None = None) -> None:
-        self._flags = flags
+    def __init__(
+        self, options: ServeFlags, config: Config, clock: Clock, access: Access | None = None
+    ) -> None:
+        self._options = options
         self._clock = clock
         self._config = config
         self._loaded = clock.wall()
         self._ledger: Ledger | None = None
-        self._ledger_path = flags.ledger_path or config.ledger_path
+        self._ledger_path = options.ledger_path or config.ledger_path
         self._sampler: Sampler | None = None
         self._succeeded = True
         self._reloading = threading.Lock()
-        self._watch = Watch(flags.config_file, self._reload_quietly if flags.watch else None)
+        self._watch = Watch(options.config_file, self._reload_quietly if options.watch else None)
         self._nvml = NvmlSource(clock)
         self._endpoints = EndpointSources(clock, self._was_busy)
         self._gateways = GatewaySources(clock)
@@ -145,14 +164,14 @@ class _Daemon:
         self._gatherer = Gatherer(clock, min(config.interval, READ_MAX))
         self._access = access or Access(None, clock)
         self._web = WebServer(
-            flags.listen_address,
+            options.listen_address,
             self._current,
             clock,
             self.reload,
             build(),
             access=self._access,
-            lifecycle=flags.lifecycle,
-            allowed_hosts=(*flags.allowed_hosts, host_name()),
+            lifecycle=options.lifecycle,
+            allowed_hosts=(*options.allowed_hosts, host_name()),
         )
 
     def run(self, stop: threading.Event) -> int:
@@ -202,7 +221,7 @@ class _Daemon:
             LedgerError: the ledger cannot be used as it is.
         """
         boot = BootClaim(self._clock.boot(), self._clock.elapsed())
-        self._ledger_path = self._flags.ledger_path or self._config.ledger_path
+        self._ledger_path = self._options.ledger_path or self._config.ledger_path
         ledger = Ledger.open(self._ledger_path, self._clock, stop, boot=boot)
         self._ledger = ledger
         ledger.host = host_name()
@@ -247,7 +266,7 @@ class _Daemon:
         """
         with self._reloading:
             try:
-                config = load(self._flags.config_file, in_force=self._config)
+                config = load(self._options.config_file, in_force=self._config)
             except ConfigError as error:
                 _log_error("configuration reload failed; keeping the previous one", error)
                 self._go_by(succeeded=False)
@@ -275,9 +294,6 @@ class _Daemon:
         Called before the new prices are in force, so that nothing that they charge late is in it. Without a
         ledger the lines name no amounts. One that cannot be read costs the lines about it, not the reload.
         """
-        from exporter.ledger.reader import LedgerReader  # noqa: PLC0415 - needed at a reload only
-        from exporter.reports.correction_proposals import sentences  # noqa: PLC0415
-
         before = self._config
         if all(
             getattr(config, name) == getattr(before, name) for name in ("hardware", "overheads", "retired")
@@ -294,16 +310,16 @@ class _Daemon:
             return ()
         gpus = () if report is None else tuple(row.gpu for row in report.gpus)
         now, zone, written = self._clock.wall(), config.timezone, self._written_ledger()
-        flags = of_files(self._flags.config_file, written or self._ledger_path)
+        files = flags.of_files(self._options.config_file, written or self._ledger_path)
         if written is not None:
             try:
                 with LedgerReader.open(written) as reader:
                     last = reader.state().wall
                     posted_until = now if last is None else min(last, now)
-                    return sentences(old, new, reader, gpus, zone, posted_until, flags)
+                    return sentences(old, new, reader, gpus, zone, posted_until, files)
             except LedgerError as error:
                 log.warning("price corrections unavailable", extra={"problem": str(error)})
-        return sentences(old, new, None, gpus, zone, now, flags)
+        return sentences(old, new, None, gpus, zone, now, files)
 
     def _written_ledger(self) -> Path | None:
         """The file of the ledger; `None` while there is none, or one in memory."""

@@ -4,8 +4,9 @@ import argparse
 import re
 import shutil
 import sys
+from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Final
+from typing import Final
 
 from exporter.cli import flags, status
 from exporter.cli.flags import Exits
@@ -14,17 +15,18 @@ from exporter.cli.ledger_session import LedgerSession
 from exporter.cli.status import VerbFailedError, with_exit_status
 from exporter.cli.terminal import waiting, write_colored
 from exporter.clock import Clock, SystemClock
-from exporter.frozen import dataclass
-
-if TYPE_CHECKING:
-    from exporter.reports.host_status import HostStatus
+from exporter.readings import ReadFailedError
+from exporter.reports import host_status
+from exporter.reports.host_status import HostStatus, StatusFormError, of_daemon, of_ledger
+from exporter.sources.http_client import Deadline, HttpRequest, secure_client, shared_client
+from exporter.tariff.calendar import month_of
 
 ADDRESS: Final = "http://127.0.0.1:9844"
 TIMEOUT_SECONDS: Final = 5.0
 BODY_BYTES_MAX: Final = 8 * 1024 * 1024
 
 
-def add(verbs: "flags.Verbs") -> None:
+def add(verbs: flags.Verbs) -> None:
     """Add it to the program's parser."""
     verb = flags.add_verb(
         verbs,
@@ -80,8 +82,6 @@ def shown_status(options: StatusOptions, clock: Clock | None = None, address: st
 
     A ledger that is named is read, and no daemon is asked.
     """
-    from exporter.reports import host_status  # noqa: PLC0415 - the module is imported for its flags
-
     clock = clock or SystemClock()
     if options.source is not None:
         host = _daemon(options.source, clock)
@@ -98,21 +98,12 @@ def shown_status(options: StatusOptions, clock: Clock | None = None, address: st
     return status.OK
 
 
-def _daemon(address: str, clock: Clock) -> "HostStatus":
+def _daemon(address: str, clock: Clock) -> HostStatus:
     """The status that a daemon answers.
 
     Raises:
         VerbFailedError: none answers, or something else does.
     """
-    from exporter.readings import ReadFailedError  # noqa: PLC0415 - as in `shown_status`
-    from exporter.reports.host_status import StatusFormError, of_daemon  # noqa: PLC0415
-    from exporter.sources.http_client import (  # noqa: PLC0415
-        Deadline,
-        HttpRequest,
-        secure_client,
-        shared_client,
-    )
-
     client = None
     try:
         with waiting(f"asking {address}"):
@@ -132,10 +123,7 @@ def _daemon(address: str, clock: Clock) -> "HostStatus":
             client.close()
 
 
-def _ledger(options: StatusOptions, clock: Clock) -> "HostStatus":
-    from exporter.reports.host_status import of_ledger  # noqa: PLC0415 - as in `shown_status`
-    from exporter.tariff.calendar import month_of  # noqa: PLC0415
-
+def _ledger(options: StatusOptions, clock: Clock) -> HostStatus:
     session = LedgerSession.of(options.config_file, options.ledger_path)
     now = clock.wall()
     with session.open() as (ledger, zone):

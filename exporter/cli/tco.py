@@ -3,9 +3,10 @@
 import argparse
 import json
 import sys
+from dataclasses import dataclass
 from datetime import date
 from pathlib import Path
-from typing import TYPE_CHECKING
+from zoneinfo import ZoneInfo
 
 from exporter.cli import flags, fleet_source, status
 from exporter.cli.flags import Exits
@@ -14,17 +15,27 @@ from exporter.cli.ledger_session import LedgerSession
 from exporter.cli.status import VerbFailedError, with_exit_status
 from exporter.cli.terminal import columns, waiting, write_colored
 from exporter.clock import Clock, SystemClock
-from exporter.frozen import dataclass
+from exporter.finance import tco as reports
+from exporter.finance.fleet.missing import section
+from exporter.finance.fleet.record import HostMonth
+from exporter.finance.tco import (
+    DAYS,
+    FAMILIES,
+    HostDays,
+    Measurement,
+    NotMeasuredError,
+    Scenario,
+    fleet_days,
+    measurement,
+)
+from exporter.ledger.reader import LedgerReader
+from exporter.ledger.schema import day_number
+from exporter.tariff.calendar import day_of
+from exporter.tariff.period import Period
 from exporter.units import NANOSECONDS_PER_DAY, NANOSECONDS_PER_HOUR, Instant
 
-if TYPE_CHECKING:
-    from zoneinfo import ZoneInfo
 
-    from exporter.finance.fleet.record import HostMonth
-    from exporter.finance.tco import Measurement, Scenario
-
-
-def add(verbs: "flags.Verbs") -> None:
+def add(verbs: flags.Verbs) -> None:
     """Add the verb to the program's parser."""
     verb = flags.add_verb(
         verbs,
@@ -101,8 +112,6 @@ def tco(options: TcoOptions, clock: Clock | None = None) -> int:
     Returns 0, 1 (the ledger has too little data, or the chart cannot be written) or 2 (the scenario or the
     configuration is wrong).
     """
-    from exporter.finance import tco as reports  # noqa: PLC0415 - the module is imported for its flags
-
     if options.scenario is None and options.example is None:
         sys.stdout.write(_listing(as_json=options.json))
         return status.OK
@@ -120,8 +129,6 @@ def tco(options: TcoOptions, clock: Clock | None = None) -> int:
 
 
 def _listing(*, as_json: bool) -> str:
-    from exporter.finance import tco as reports  # noqa: PLC0415 - as in `tco`
-
     titles = {name: reports.parsed(reports.example(name), name).name for name in reports.examples()}
     if as_json:
         examples = [{"example": name, "name": title} for name, title in titles.items()]
@@ -129,20 +136,14 @@ def _listing(*, as_json: bool) -> str:
     return "".join(f"{name}: {title}\n" for name, title in titles.items())
 
 
-def _scenario(options: TcoOptions) -> "Scenario":
-    from exporter.finance import tco as reports  # noqa: PLC0415 - as in `tco`
-
+def _scenario(options: TcoOptions) -> Scenario:
     if options.scenario is not None:
         return reports.scenario(options.scenario, measured=options.measured)
     name = options.example or ""
     return reports.parsed(reports.example(name), name, measured=options.measured)
 
 
-def _measurement(options: TcoOptions, clock: Clock) -> "Measurement":
-    from exporter.finance.tco import DAYS, NotMeasuredError, measurement  # noqa: PLC0415 - as in `tco`
-    from exporter.ledger.schema import day_number  # noqa: PLC0415
-    from exporter.tariff.calendar import day_of  # noqa: PLC0415
-
+def _measurement(options: TcoOptions, clock: Clock) -> Measurement:
     session = LedgerSession.of(options.config_file, options.ledger_path)
     now = clock.wall()
     earliest = now - (DAYS - 1) * NANOSECONDS_PER_DAY
@@ -156,31 +157,17 @@ def _measurement(options: TcoOptions, clock: Clock) -> "Measurement":
             raise VerbFailedError(f"{session.path}: {error}") from error
 
 
-def _fleet_measurement(
-    source: FleetSource, zone: "ZoneInfo", earliest: Instant, now: Instant
-) -> "Measurement":
+def _fleet_measurement(source: FleetSource, zone: ZoneInfo, earliest: Instant, now: Instant) -> Measurement:
     """The mean day of all ledgers, each once."""
-    from exporter.finance.fleet.missing import section  # noqa: PLC0415 - as in `tco`
-    from exporter.finance.tco import (  # noqa: PLC0415
-        FAMILIES,
-        HostDays,
-        NotMeasuredError,
-        fleet_days,
-        measurement,
-    )
-    from exporter.ledger.reader import LedgerReader  # noqa: PLC0415
-    from exporter.tariff.calendar import day_of  # noqa: PLC0415
-    from exporter.tariff.period import Period  # noqa: PLC0415
-
     hosts: dict[str, HostDays] = {}
     # From before the first day: a host's zone may be another one, and its days begin earlier.
     hours = (earliest - 2 * NANOSECONDS_PER_DAY) // NANOSECONDS_PER_HOUR, now // NANOSECONDS_PER_HOUR
 
-    def collect(month: "HostMonth") -> None:
+    def collect(month: HostMonth) -> None:
         with LedgerReader.open(ledger_file(month, "--measured")) as ledger:
             hosts[month.record.ledger] = HostDays(month.record.days, ledger.covered_hours(*hours))
 
-    def period(local: "ZoneInfo") -> Period:
+    def period(local: ZoneInfo) -> Period:
         first, last = (date.fromisoformat(day_of(instant, local).name) for instant in (earliest, now))
         return Period.between(first, last)
 

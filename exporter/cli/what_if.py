@@ -3,10 +3,13 @@
 import argparse
 import sys
 from collections.abc import Iterator
+from dataclasses import dataclass
 from datetime import date
 from pathlib import Path
-from typing import TYPE_CHECKING, Final
+from typing import Final
+from zoneinfo import ZoneInfo
 
+from exporter.advice import Release
 from exporter.cli import status
 from exporter.cli.build import host_name
 from exporter.cli.explain import NO_FILE
@@ -15,16 +18,19 @@ from exporter.cli.ledger_session import LedgerSession
 from exporter.cli.status import VerbFailedError, with_exit_status
 from exporter.cli.terminal import waiting, write_colored
 from exporter.clock import Clock, SystemClock
-from exporter.frozen import dataclass
+from exporter.config.settings import cost_policy
+from exporter.finance import what_if as reports
+from exporter.finance.fleet.missing import section
+from exporter.finance.what_if import FAMILIES, Choice, choice, fleet_hours, host_hours
+from exporter.finance.what_if.window import Hours
+from exporter.ledger.host_usage import host_usage
+from exporter.ledger.reader import LedgerReader
+from exporter.readings import ServerKey
+from exporter.sources.location import location_now
+from exporter.tariff.calendar import day_of
+from exporter.tariff.period import Period
+from exporter.tariff.terms import matches
 from exporter.units import NANOSECONDS_PER_HOUR, Instant
-
-if TYPE_CHECKING:
-    from zoneinfo import ZoneInfo
-
-    from exporter.advice import Release
-    from exporter.finance.what_if import Choice
-    from exporter.finance.what_if.window import Hours
-    from exporter.readings import ServerKey
 
 CHOICES_MAX: Final = 8
 
@@ -50,9 +56,7 @@ def add(verb: argparse.ArgumentParser) -> None:
     )
 
 
-def _choice(text: str) -> "Choice":
-    from exporter.finance.what_if import choice  # noqa: PLC0415 - for this flag
-
+def _choice(text: str) -> Choice:
     try:
         return choice(text)
     except ValueError as error:
@@ -67,7 +71,7 @@ class WhatIfOptions:
     ledger_path: Path | None
     hours: int
     as_json: bool
-    choices: "tuple[Choice, ...]"
+    choices: tuple[Choice, ...]
     servers: str = ""
     fleet: FleetSource | None = None
 
@@ -76,19 +80,16 @@ class WhatIfOptions:
 class _Use:
     """The hours of all ledgers, and the terms and the location where they are known."""
 
-    hours: "Hours"
-    zone: "ZoneInfo"
-    releases: "frozenset[Release]"
-    partial: "frozenset[ServerKey]" = frozenset()
+    hours: Hours
+    zone: ZoneInfo
+    releases: frozenset[Release]
+    partial: frozenset[ServerKey] = frozenset()
     cloud: str = ""
 
 
 @with_exit_status
 def what_if(options: WhatIfOptions, clock: Clock | None = None) -> int:
     """Print choices; returns 0, 1 (no ledger, too little of it, or no choice has a figure) or 2."""
-    from exporter.finance import what_if as reports  # noqa: PLC0415 - the module is imported for its flags
-    from exporter.tariff.terms import matches  # noqa: PLC0415
-
     clock = clock or SystemClock()
     now = clock.wall()
     session = LedgerSession.of(options.config_file, options.ledger_path)
@@ -102,7 +103,7 @@ def what_if(options: WhatIfOptions, clock: Clock | None = None) -> int:
         use = _fleet(options.fleet, session, first, last, now)
     config, pattern = session.config, options.servers
 
-    def selected(key: "ServerKey") -> bool:
+    def selected(key: ServerKey) -> bool:
         return not pattern or matches(pattern, key.name) or matches(pattern, key.server)
 
     try:
@@ -128,11 +129,6 @@ def what_if(options: WhatIfOptions, clock: Clock | None = None) -> int:
 
 def _host(session: LedgerSession, first: int, last: int, now: Instant, clock: Clock) -> _Use:
     """The daemon's ledger, with the terms of the configuration."""
-    from exporter.config.settings import cost_policy  # noqa: PLC0415 - as in `what_if`
-    from exporter.finance.what_if import FAMILIES, host_hours  # noqa: PLC0415
-    from exporter.ledger.host_usage import host_usage  # noqa: PLC0415
-    from exporter.sources.location import location_now  # noqa: PLC0415
-
     # The cloud is asked with the ledger closed: the daemon's log grows until it is.
     location = location_now(session.config, clock)
     tariff = cost_policy(session.config, host_name(), location).tariff
@@ -146,17 +142,12 @@ def _host(session: LedgerSession, first: int, last: int, now: Instant, clock: Cl
 
 def _fleet(source: FleetSource, session: LedgerSession, first: int, last: int, now: Instant) -> _Use:
     """Each ledger once; the terms of other hosts are not known here."""
-    from exporter.finance.fleet.missing import section  # noqa: PLC0415 - as in `what_if`
-    from exporter.finance.what_if import FAMILIES, fleet_hours, host_hours  # noqa: PLC0415
-    from exporter.ledger.reader import LedgerReader  # noqa: PLC0415
-    from exporter.tariff.period import Period  # noqa: PLC0415
-
     zone = session.config.timezone
     fleet = source.read_local(lambda local: Period.between(_day(first, local), _day(last, local)), zone, now)
     write_colored("".join(f"{line}\n" for line in section(fleet)), sys.stderr)
     partial: set[ServerKey] = set()
 
-    def each_host() -> Iterator["Hours"]:
+    def each_host() -> Iterator[Hours]:
         for summary in fleet.hosts:
             with LedgerReader.open(ledger_file(summary.host, "--what-if")) as ledger:
                 history = ledger.hours(first, last, FAMILIES) or {}
@@ -167,7 +158,5 @@ def _fleet(source: FleetSource, session: LedgerSession, first: int, last: int, n
     return _Use(hours, fleet.zone, frozenset({"unknown"}), frozenset(partial))
 
 
-def _day(hour: int, zone: "ZoneInfo") -> date:
-    from exporter.tariff.calendar import day_of  # noqa: PLC0415 - as in `what_if`
-
+def _day(hour: int, zone: ZoneInfo) -> date:
     return date.fromisoformat(day_of(hour * NANOSECONDS_PER_HOUR, zone).name)

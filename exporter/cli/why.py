@@ -2,8 +2,8 @@
 
 import argparse
 import sys
+from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 from exporter.cli import flags, fleet_source, status
 from exporter.cli.fleet_source import FleetSource
@@ -11,14 +11,13 @@ from exporter.cli.ledger_session import LedgerSession
 from exporter.cli.status import VerbFailedError, with_exit_status
 from exporter.cli.terminal import columns, fitted
 from exporter.clock import Clock, SystemClock
-from exporter.frozen import dataclass
+from exporter.finance.fleet.missing import missing_json, section
+from exporter.finance.fleet.record import FleetMonth
+from exporter.finance.why import ComparedPeriod, Scope, compare
+from exporter.finance.why_report import as_json, text
 from exporter.readings import ServerKey
 from exporter.tariff.period import Period
 from exporter.units import Instant, Picodollars
-
-if TYPE_CHECKING:
-    from exporter.finance.fleet.record import FleetMonth
-    from exporter.finance.why import ComparedPeriod, Scope
 
 
 def add(verb: argparse.ArgumentParser) -> None:
@@ -80,10 +79,6 @@ def chosen(options: argparse.Namespace) -> WhyOptions | None:
 @with_exit_status
 def run(options: WhyOptions, clock: Clock | None = None) -> int:
     """Print the difference; returns 0, 1 (there is no answer) or 2 (the configuration is wrong)."""
-    from exporter.finance.fleet.missing import missing_json, section  # noqa: PLC0415 - for this flag
-    from exporter.finance.why import compare  # noqa: PLC0415
-    from exporter.finance.why_report import as_json, text  # noqa: PLC0415
-
     session = LedgerSession.of(options.config_file, options.ledger_path)
     source = options.source or FleetSource((session.path,))
     now = (clock or SystemClock()).wall()
@@ -117,9 +112,7 @@ def run(options: WhyOptions, clock: Clock | None = None) -> int:
     return status.OK
 
 
-def _compared(fleet: "FleetMonth", now: Instant, fleet_overheads: Picodollars) -> "ComparedPeriod":
-    from exporter.finance.why import ComparedPeriod  # noqa: PLC0415 - as in `run`
-
+def _compared(fleet: FleetMonth, now: Instant, fleet_overheads: Picodollars) -> ComparedPeriod:
     start, end = Period.named(fleet.record.month).bounds(fleet.zone)
     begins = [summary.host.first for summary in fleet.hosts if summary.host.first is not None]
     begin = max(start, min(begins, default=start))
@@ -129,9 +122,7 @@ def _compared(fleet: "FleetMonth", now: Instant, fleet_overheads: Picodollars) -
     return ComparedPeriod(name, fleet.record, until - start, fleet_overheads)
 
 
-def _scope(options: WhyOptions, fleets: "list[FleetMonth]") -> "Scope":
-    from exporter.finance.why import Scope  # noqa: PLC0415 - as in `run`
-
+def _scope(options: WhyOptions, fleets: list[FleetMonth]) -> Scope:
     if options.server is None:
         products = {cell.product for fleet in fleets for cell in fleet.record.cells}
         if options.product is not None and options.product not in products:

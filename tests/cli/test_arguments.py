@@ -178,11 +178,11 @@ def test_a_group_that_lacks_its_verb_names_all_of_them() -> None:
     assert set(groups) == {"ledger", "prices", "report"}
 
 
-def test_the_code_of_a_verb_is_imported_when_it_runs() -> None:
-    """Parsing the flags of all verbs imports no report, no source and no reader of a ledger."""
+def test_a_daemon_imports_the_code_of_no_other_verb() -> None:
+    """With the parser of `serve`, nothing of finance, the demo or another verb is loaded."""
     code = (
-        "import sys\nfrom exporter.cli.arguments import program\nprogram()\n"
-        "late = ('exporter.finance', 'exporter.reports', 'exporter.sources', 'exporter.ledger.reader')\n"
+        "import sys\nfrom exporter.cli.arguments import program\nprogram(['serve'])\n"
+        "late = ('exporter.finance', 'exporter.demo', 'exporter.cli.report', 'exporter.cli.doctor')\n"
         "print([name for name in sys.modules if name.startswith(late)])"
     )
     run = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)

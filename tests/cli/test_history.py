@@ -11,9 +11,9 @@ from pathlib import Path
 import httpx
 import pytest
 
-from exporter.cli import main
+from exporter.cli import fleet_source, main
 from exporter.cli.history import HistoryOptions, history
-from exporter.finance.prometheus import client
+from exporter.finance.prometheus.client import PrometheusClient
 from tests.clocks import START, ManualClock
 from tests.finance.backfill.answers import FakePrometheus
 
@@ -66,7 +66,7 @@ def answered(monkeypatch: pytest.MonkeyPatch) -> FakePrometheus:
 
 def _answer_by(monkeypatch: pytest.MonkeyPatch, answer: object) -> None:
     transport = httpx.MockTransport(answer)  # type: ignore[arg-type]
-    monkeypatch.setattr(client, "PrometheusClient", partial(client.PrometheusClient, transport=transport))
+    monkeypatch.setattr(fleet_source, "PrometheusClient", partial(PrometheusClient, transport=transport))
 
 
 @pytest.fixture

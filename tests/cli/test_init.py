@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from exporter.cli import doctor, init, main, questions
+from exporter.cli import doctor, init, main
 from exporter.cli.init import initialized
 from exporter.cli.questions import InitOptions, Question
 from exporter.config import Config, load
@@ -46,10 +46,10 @@ def files() -> list[str]:
 
 @pytest.fixture(autouse=True)
 def _alone(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    monkeypatch.setattr("exporter.config.load", lambda _path: ALONE)
+    monkeypatch.setattr("exporter.cli.init.load", lambda _path: ALONE)
     monkeypatch.setattr(init, "host_name", lambda: "gpu-7")
     monkeypatch.delenv("NVIDIA_VISIBLE_DEVICES", raising=False)
-    monkeypatch.setattr(questions, "terminal", lambda: None)
+    monkeypatch.setattr(init, "terminal", lambda: None)
     (tmp_path / "work").mkdir()
     monkeypatch.chdir(tmp_path / "work")
 
@@ -68,7 +68,7 @@ def answer(monkeypatch: pytest.MonkeyPatch) -> Answer:
     def typed(*lines: str) -> Screen:
         streams = io.StringIO("".join(f"{line}\n" for line in lines)), Screen()
         monkeypatch.setenv("NO_COLOR", "1")
-        monkeypatch.setattr(questions, "terminal", lambda: streams)
+        monkeypatch.setattr(init, "terminal", lambda: streams)
         return streams[1]
 
     return typed
@@ -179,7 +179,7 @@ def test_ctrl_c_writes_nothing(answer: Answer, monkeypatch: pytest.MonkeyPatch) 
 def test_an_answer_that_is_no_text(monkeypatch: pytest.MonkeyPatch) -> None:
     """A terminal of another encoding."""
     answers = io.TextIOWrapper(io.BytesIO(b"\n\xff\n"), encoding="utf-8")
-    monkeypatch.setattr(questions, "terminal", lambda: (answers, Screen()))
+    monkeypatch.setattr(init, "terminal", lambda: (answers, Screen()))
     assert main(["init", "--config.file=ice.yaml"]) == 1
 
 

@@ -289,7 +289,7 @@ def test_without_a_configuration(tmp_path: Path, capsys: pytest.CaptureFixture[s
     request = WhatIfOptions(None, ledger, 336, as_json=True, choices=(choice("hosted=1/1"),))
 
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("exporter.sources.location.location_now", lambda *_: UNKNOWN_LOCATION)
+        patch.setattr("exporter.cli.what_if.location_now", lambda *_: UNKNOWN_LOCATION)
         assert what_if(request, StillClock(now)) == 0
 
     captured = capsys.readouterr()
