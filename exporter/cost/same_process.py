@@ -5,7 +5,6 @@ from typing import Final
 
 from exporter.cost.counters import page_values
 from exporter.cost.page_marks import Series
-from exporter.cost.state import EndpointState
 from exporter.readings import Quantity, ServerReading
 from exporter.units import NANOSECONDS_PER_SECOND, Nanoseconds
 
@@ -34,13 +33,13 @@ def alike_pairs(readings: Iterable[ServerReading]) -> Iterator[tuple[ServerReadi
 
 
 def is_one_process(
-    one: ServerReading, other: ServerReading, before: Mapping[str, EndpointState]
+    one: ServerReading, other: ServerReading, before: Mapping[str, Mapping[Series, float]]
 ) -> bool | None:
     """Whether two pages of a tick are of one process; `None` while one of them counted nothing.
 
     Their starts are equal, and so are the names of their series. All counts agree: each pair differs by no
-    more than one of them moved since the last tick, of which `before` has the marks. One sum of seconds that
-    is not 0 is among them. Two processes that were found to hold GPUs are never one.
+    more than one of them moved since the last tick, of which `before` has the values by URL. One sum of
+    seconds that is not 0 is among them. Two processes that were found to hold GPUs are never one.
     """
     listens_elsewhere = bool(one.listener and other.listener) and one.listener != other.listener
     if one.engine != other.engine or listens_elsewhere or not _started_together(one, other):
@@ -65,9 +64,8 @@ def _started_together(one: ServerReading, other: ServerReading) -> bool:
 
 
 def _moved(
-    reading: ServerReading, values: Mapping[Series, float], before: Mapping[str, EndpointState]
+    reading: ServerReading, values: Mapping[Series, float], before: Mapping[str, Mapping[Series, float]]
 ) -> dict[Series, float]:
     """How far each series of a page moved since the last tick; 0 where that is unknown."""
-    state = before.get(reading.url)
-    marks = {} if state is None else state.marks.values.by_digest()
+    marks = before.get(reading.url, {})
     return {name: max(0.0, value - marks.get(name, value)) for name, value in values.items()}

@@ -11,7 +11,7 @@ from typing import Final
 from urllib.parse import urlsplit
 
 from exporter.cost.counters import page_values
-from exporter.cost.page_marks import PageMarks
+from exporter.cost.page_marks import PageMarks, Series
 from exporter.cost.same_process import alike_pairs, is_one_process
 from exporter.cost.state import EndpointState
 from exporter.frozen import dataclass
@@ -69,6 +69,8 @@ class SameServers:
         self._missed: dict[str, int] = {}
         self._ticks = 0
         self._counted: dict[str, int] = {}
+        self._pages: dict[str, Mapping[Series, float]] = {}
+        """The pages of the last tick that another one may repeat: marks of a pair are of one of them."""
 
     def of(
         self,
@@ -116,8 +118,11 @@ class SameServers:
     ) -> list[tuple[str, str]]:
         """The pairs of endpoints that answer, and whose pages are of one process."""
         pairs: list[tuple[str, str]] = []
+        before = {url: state.marks.values.by_digest() for url, state in remembered.items()} | self._pages
+        self._pages = {}
         for one, other in alike_pairs(readings):
-            is_one = is_one_process(one, other, remembered)
+            self._pages |= {one.url: page_values(one), other.url: page_values(other)}
+            is_one = is_one_process(one, other, before)
             if is_one is None:  # it started anew, and nothing parts them yet
                 is_one = self._first.get(other.url) == one.url or self._first.get(one.url) == other.url
             if is_one:

@@ -9,10 +9,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from exporter.config.settings import Config
+from exporter.cost.counters import page_values
 from exporter.cost.policy import CardinalityLimits
 from exporter.cost.same_process import is_one_process
 from exporter.cost.servers import collect_deltas
-from exporter.cost.state import EndpointState, State
+from exporter.cost.state import State
 from exporter.readings import CounterReading, FailureReason, Peer, ServerKey, ServerReading
 from exporter.sampler.frame_reader import FrameRead, FrameReader
 from exporter.units import NANOSECONDS_PER_SECOND
@@ -184,6 +185,17 @@ def test_two_replicas_that_start_together_idle_take_turns_and_part_are_exact() -
     }
 
 
+def test_a_replica_that_serves_alone_parts_from_one_that_rests() -> None:
+    """Both began at once and had one token each. What the second serves by itself is counted whole."""
+    one, other = [1.0, 1.0, 0.01], [1.0, 1.0, 0.01]
+    daemon = Daemon(*pair(one, other))
+    daemon.tick()
+    for tokens in (5, 200, 200):
+        add(other, tokens, tokens)
+        daemon.tick()
+    assert daemon.total == (405, 405)
+
+
 TURNS = st.lists(st.tuples(st.integers(0, 1), st.integers(0, 200), st.booleans()), max_size=30)
 
 
@@ -246,15 +258,9 @@ def test_counts_without_a_sum_of_seconds_tell_nothing() -> None:
 
 def test_counts_agree_within_what_moved_between_two_reads() -> None:
     """5 more at the second read, where the process served 8 since the last tick; 9 are another process's."""
-    state = State()
-    endpoint = replace(BASE)
-    frame_state: dict[str, EndpointState] = {}
-    daemon = Daemon(endpoint)
-    daemon.tick()
-    frame_state = dict(daemon.state.endpoints)
+    before = {BASE.url: page_values(BASE.read())}
     one = replace(BASE, counts=[18.0, 28.0, 3.8]).read()
     near = replace(BASE, url="http://127.0.0.1:9088/metrics", counts=[23.0, 33.0, 4.3]).read()
     far = replace(BASE, url="http://127.0.0.1:9088/metrics", counts=[27.0, 28.0, 3.8]).read()
-    assert state.endpoints == {}
-    assert is_one_process(one, near, frame_state) is True
-    assert is_one_process(one, far, frame_state) is False
+    assert is_one_process(one, near, before) is True
+    assert is_one_process(one, far, before) is False
