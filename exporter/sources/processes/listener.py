@@ -21,6 +21,7 @@ from exporter.sources.processes.proc import (
     ANY4,
     ANY6,
     LISTEN,
+    LOOPBACKS,
     ListeningSocket,
     Proc,
     bound_host,
@@ -28,9 +29,6 @@ from exporter.sources.processes.proc import (
     loopback,
     past_listeners,
 )
-
-LOOPBACKS: Final = ("127.0.0.1", "::1")
-"""What `localhost` may be."""
 
 TABLE_BYTES: Final = 4 * 1_048_576
 """Read of one table in which our connection is sought: 28,000 connections."""

@@ -16,17 +16,17 @@ from exporter.sources.processes.groups import (
     ProcessGroup,
     Sockets,
 )
-from exporter.sources.processes.listener import LOOPBACKS
 from exporter.sources.processes.proc import (
     ADDRESS_BYTES,
+    LOOPBACKS,
     SOCKET_BYTES,
     ListeningSocket,
     Proc,
     addresses4,
     addresses6,
-    has_loopback6,
     listeners,
     loopback,
+    own_loopbacks,
     past_listeners,
     socket,
 )
@@ -303,9 +303,9 @@ class _Networks:
 
     def _addresses(self, pid: int, *, own: bool) -> tuple[str, ...]:
         """Where sockets that are bound to all addresses are reached: from its own network by loopback."""
-        six = self._proc.read(pid, "net/if_inet6", ADDRESS_BYTES) or b""
         if own:
-            return LOOPBACKS if has_loopback6(six) else LOOPBACKS[:1]
+            return own_loopbacks()
+        six = self._proc.read(pid, "net/if_inet6", ADDRESS_BYTES) or b""
         four = self._proc.read(pid, "net/fib_trie", ADDRESS_BYTES) or b""
         if len(four) == ADDRESS_BYTES:
             self._proc.failures["truncated"] += 1

@@ -1,5 +1,8 @@
 """Who belongs together where the cgroup does not settle it, and where servers listen."""
 
+from types import SimpleNamespace
+
+import psutil
 import pytest
 
 from exporter.sources.processes import ProcessGroup
@@ -238,7 +241,6 @@ def test_a_metrics_port_that_nobody_listens_on_is_not_told(host: ProcHost, read:
     ("listening", "host_flag", "expected"),
     [
         (((ANY, 8000, 1),), (), ("here", ("127.0.0.1",))),
-        ((("::", 8000, 1),), (), ("here", ("127.0.0.1",))),
         ((("127.0.0.1", 8000, 1),), (), ("here", ("127.0.0.1",))),
         ((("::1", 8000, 1),), (), ("here", ("::1",))),
         ((("10.0.0.5", 8000, 1),), (), ("here", ("10.0.0.5",))),
@@ -261,6 +263,32 @@ def test_a_server_of_this_network_is_asked_where_it_is_bound(
 
     assert group.server is not None
     assert (group.server.reach, group.server.hosts) == expected
+
+
+@pytest.mark.parametrize(
+    ("loopbacks", "expected"),
+    [
+        (("127.0.0.1",), ("127.0.0.1",)),
+        # It may be for IPv6 only.
+        (("127.0.0.1", "::1"), ("::1", "127.0.0.1")),
+    ],
+)
+def test_a_socket_of_all_addresses_is_asked_at_those_that_this_network_has(
+    loopbacks: tuple[str, ...],
+    expected: tuple[str, ...],
+    host: ProcHost,
+    read: Read,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """A kernel without IPv6 has no ::1, and a socket that listens at `::` all the same."""
+    addresses = [SimpleNamespace(address=address) for address in loopbacks]
+    monkeypatch.setattr(psutil, "net_if_addrs", lambda: {"lo": addresses})
+    host.process(10, "vllm", "serve", "m", cgroup=SESSION, network=(OURS, ("::", 8000, 1)))
+
+    (group,) = read(10)
+
+    assert group.server is not None
+    assert (group.server.reach, group.server.hosts) == ("here", expected)
 
 
 @pytest.mark.parametrize(

@@ -58,6 +58,25 @@ def test_what_is_read_is_what_psutil_reads(tmp_path: Path) -> None:
     assert {(listener.host, listener.port) for listener in server.listening} == sockets
 
 
+def test_a_name_like_a_line_of_its_status_gives_no_user() -> None:
+    """A process may be named `Uid:` and numbers, which psutil takes for its user."""
+    named = "import ctypes; ctypes.CDLL(None).prctl(15, b'Uid:\\t7\\t7\\t7'); print(flush=True); input()"
+    with subprocess.Popen(
+        [sys.executable, "-c", named], stdin=subprocess.PIPE, stdout=subprocess.PIPE
+    ) as process:
+        assert process.stdin is not None
+        assert process.stdout is not None
+        process.stdout.readline()
+        process_read = read(Proc(), process.pid)
+        by_psutil = psutil.Process(process.pid).uids()
+        process.stdin.close()
+        process.wait(30)
+
+    assert process_read is not None
+    assert process_read.user == os.getuid()
+    assert by_psutil.real == 7, "psutil has been mended: `uids` may be its own"
+
+
 def test_a_start_is_told_in_boot_time(tmp_path: Path) -> None:
     """A process begins between two readings of the clock that everything else is told by."""
     clock = SystemClock()
