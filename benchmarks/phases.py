@@ -21,7 +21,7 @@ from exporter.cost import split
 from exporter.cost.policy import SplitMethod, SplitRule
 from exporter.cost.split import ModelDelta, PhaseSeconds
 from exporter.cost.state import ModelState
-from exporter.readings import Kind
+from exporter.readings import TokenKind
 from exporter.units import nanoseconds
 
 PAGE: Final = Path(__file__).parent.parent / "docs" / "split.md"
@@ -73,7 +73,7 @@ def request_seconds(tick: Tick) -> ModelDelta:
     return ModelDelta(_tokens(tick), seconds, tick.running, 1)
 
 
-def _tokens(tick: Tick) -> dict[Kind, int]:
+def _tokens(tick: Tick) -> dict[TokenKind, int]:
     return {"prompt": tick.prompt, "generation": tick.generation}
 
 

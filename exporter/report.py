@@ -12,19 +12,19 @@ from exporter.advice import Saving
 from exporter.cost.policy import CostPolicy
 from exporter.cost.postings import CostOwner, LatencyPart, OwnerPhase
 from exporter.cost.projection import Projection, RecentUsage
-from exporter.cost.quotients import Basis, TokenKind
+from exporter.cost.quotients import Basis, QuotientKind
 from exporter.cost.service_level import Measure, ShareBounds
 from exporter.cost.state import State
 from exporter.frozen import dataclass
 from exporter.readings import (
     Gpu,
     GpuReading,
-    Kind,
     LatencyBasis,
     LoadReading,
     Objective,
     ServerKey,
     ServerReading,
+    TokenKind,
     UnreadServer,
 )
 from exporter.tariff.hosted import HostedPrice
@@ -56,7 +56,7 @@ class Window:
 
     money: Mapping[str, Picodollars] = field(default_factory=dict)
     """By phase."""
-    tokens: Mapping[Kind, int] = field(default_factory=dict)
+    tokens: Mapping[TokenKind, int] = field(default_factory=dict)
     unpriced: Nanoseconds = 0
     """Its GPU time without a price in these minutes: its money is not the whole cost."""
     latencies: Mapping[tuple[Objective, LatencyBasis, LatencyPart], int] = field(default_factory=dict)
@@ -83,7 +83,7 @@ class RecentHistory:
     """
 
     hours: tuple[Hour, ...] = ()
-    tokens: Mapping[tuple[CostOwner, Kind], int] = field(default_factory=dict)
+    tokens: Mapping[tuple[CostOwner, TokenKind], int] = field(default_factory=dict)
     components: Mapping[str, Picodollars] = field(default_factory=dict)
     mix: Mapping[tuple[ServerKey, str], Picodollars] = field(default_factory=dict)
     before: tuple[Picodollars | None, ...] = ()
@@ -114,7 +114,7 @@ class CommittedTotals:
     gpu_time: Mapping[OwnerPhase, Nanoseconds] = field(default_factory=dict)
     server_cost: Mapping[tuple[ServerOwner, str], Picodollars] = field(default_factory=dict)
     gpu_cost: Mapping[tuple[Gpu, str], Picodollars] = field(default_factory=dict)
-    tokens: Mapping[tuple[CostOwner, Kind], int] = field(default_factory=dict)
+    tokens: Mapping[tuple[CostOwner, TokenKind], int] = field(default_factory=dict)
     requests: Mapping[CostOwner, int] = field(default_factory=dict)
     preemptions: Mapping[CostOwner, int] = field(default_factory=dict)
     latencies: Mapping[tuple[CostOwner, Objective, LatencyBasis, LatencyPart], int] = field(
@@ -205,7 +205,7 @@ class Quotient:
     """Dollars per million tokens of one cost owner over the window."""
 
     owner: CostOwner
-    kind: TokenKind
+    kind: QuotientKind
     basis: Basis
     dollars_per_million_tokens: float
 

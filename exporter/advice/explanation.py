@@ -12,10 +12,10 @@ from exporter.cost import attribution, split
 from exporter.cost.money import WHOLE, add, add_all
 from exporter.cost.policy import CostPolicy, Weights
 from exporter.cost.postings import CostOwner, OwnerPhase
-from exporter.cost.quotients import Basis, TokenKind, carried_dollars, per_million, token_counts
+from exporter.cost.quotients import Basis, QuotientKind, carried_dollars, per_million, token_counts
 from exporter.cost.state import GpuState, State
 from exporter.frozen import dataclass
-from exporter.readings import Gpu, Kind, ServerKey
+from exporter.readings import Gpu, ServerKey, TokenKind
 from exporter.tariff.calendar import month_of
 from exporter.tariff.hosted import HostedPrice, equivalent
 from exporter.tariff.tariff import AMORTIZATION, INSURANCE, RENT, SUPPORT
@@ -39,7 +39,7 @@ class ModelAccount:
 
     model: str
     money: Mapping[str, Picodollars] = field(default_factory=dict)
-    tokens: Mapping[Kind, int] = field(default_factory=dict)
+    tokens: Mapping[TokenKind, int] = field(default_factory=dict)
     gpu_time: Mapping[str, Nanoseconds] = field(default_factory=dict)
     components: Mapping[str, Picodollars] = field(default_factory=dict)
     unpriced: Nanoseconds = 0
@@ -61,7 +61,7 @@ class ModelAccount:
 class PerMillion:
     """One quotient: `dollars` carried by `tokens` of a kind, and the price of a million of them."""
 
-    kind: TokenKind
+    kind: QuotientKind
     basis: Basis
     dollars: float
     tokens: int
@@ -190,7 +190,7 @@ class CostAccounts:
         self,
         cost: Mapping[OwnerPhase, Picodollars],
         time: Mapping[OwnerPhase, Nanoseconds],
-        tokens: Mapping[tuple[CostOwner, Kind], int],
+        tokens: Mapping[tuple[CostOwner, TokenKind], int],
         unpriced: Mapping[tuple[Gpu, CostOwner], Nanoseconds],
         settled: Mapping[tuple[Gpu, CostOwner], Nanoseconds],
         by_component: Mapping[tuple[ServerKey, str], Picodollars],
@@ -221,7 +221,7 @@ class CostAccounts:
         self,
         owner: CostOwner,
         money: Mapping[str, Picodollars],
-        tokens: Mapping[Kind, int],
+        tokens: Mapping[TokenKind, int],
         unpriced: Nanoseconds,
     ) -> None:
         """Add an owner's last 60 whole minutes: money by phase, tokens, unpriced GPU time that waits."""

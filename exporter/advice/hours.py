@@ -9,7 +9,7 @@ from zoneinfo import ZoneInfo
 from exporter.cost.money import add
 from exporter.cost.postings import CostOwner, OwnerPhase
 from exporter.frozen import dataclass
-from exporter.readings import Gpu, Kind, ServerKey
+from exporter.readings import Gpu, ServerKey, TokenKind
 from exporter.tariff.rate import PRICE_BASES, PriceBasis
 from exporter.units import NANOSECONDS_PER_HOUR, Nanoseconds, Picodollars
 
@@ -41,7 +41,7 @@ class HourUsage(NamedTuple):
     """GPU time and tokens of one hour."""
 
     gpu_time: Mapping[OwnerPhase, Nanoseconds]
-    tokens: Mapping[tuple[CostOwner, Kind], int]
+    tokens: Mapping[tuple[CostOwner, TokenKind], int]
 
 
 class PricedGpu(NamedTuple):

@@ -6,7 +6,7 @@ from exporter.advice.finding import Saving, SavingsPolicy, claim
 from exporter.advice.hours import HostUsage, JudgedServer
 from exporter.cost.money import add
 from exporter.frozen import replace
-from exporter.readings import Kind, ServerKey
+from exporter.readings import ServerKey, TokenKind
 from exporter.tariff.hosted import HostedPrice, equivalent, is_current
 from exporter.units import NANOSECONDS_PER_SECOND, Nanoseconds
 
@@ -22,7 +22,7 @@ def hosted(
     host: HostUsage, key: ServerKey, server: JudgedServer, policy: SavingsPolicy, left: Nanoseconds
 ) -> Saving | None:
     """The cost of the hours that are left, less that of the window's tokens at the cheapest offers."""
-    tokens: dict[str, dict[Kind, int]] = {}
+    tokens: dict[str, dict[TokenKind, int]] = {}
     for hour, usage in host.hours.items():
         if host.first <= hour <= host.last:
             for (owner, kind), count in usage.tokens.items():

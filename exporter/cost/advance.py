@@ -28,7 +28,7 @@ from exporter.cost.postings import (
 from exporter.cost.servers import PageErrors, ServersTick, ServerTick
 from exporter.cost.state import GpuState, ServerState, State
 from exporter.frozen import dataclass, replace
-from exporter.readings import UNSEEN, Frame, Gpu, GpuReading, Holder, Kind, ServerKey
+from exporter.readings import UNSEEN, Frame, Gpu, GpuReading, Holder, ServerKey, TokenKind
 from exporter.tariff.calendar import day_of
 from exporter.tariff.hosted import HostedPrice, equivalent
 from exporter.units import Instant, Nanoseconds
@@ -42,7 +42,7 @@ def equivalents(
     An upper bound of a hosted bill: the engine's own tokenizer, its own cache hits, and prompts that vLLM
     counts once for each of n answers.
     """
-    by_owner: dict[CostOwner, dict[Kind, int]] = {}
+    by_owner: dict[CostOwner, dict[TokenKind, int]] = {}
     for posting in tokens:
         add(by_owner.setdefault(posting.owner, {}), posting.kind, posting.count)
     return tuple(

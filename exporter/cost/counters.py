@@ -15,9 +15,9 @@ from exporter.readings import (
     GatewayCount,
     GatewayCounter,
     GatewayReading,
-    Kind,
     Quantity,
     ServerReading,
+    TokenKind,
     digest,
 )
 from exporter.units import LARGEST_COUNT, Instant, Nanoseconds
@@ -203,7 +203,7 @@ def counts_again(state: EndpointState, answering: Collection[str]) -> EndpointSt
 CONSUMERS_MAX: Final = 2000
 """Consumers of one gateway in its state: twice those of one page. Beyond it, only those of the last page."""
 
-ConsumerCounts = dict[GatewayConsumer, dict[Kind, float]]
+ConsumerCounts = dict[GatewayConsumer, dict[TokenKind, float]]
 """Tokens by consumer and kind; those of prompts include cached ones."""
 
 
@@ -287,5 +287,5 @@ def _sums(counters: Iterable[tuple[GatewayCounter, float]]) -> ConsumerCounts:
     return sums
 
 
-def _pair(tokens: Mapping[Kind, float]) -> tuple[float, float]:
+def _pair(tokens: Mapping[TokenKind, float]) -> tuple[float, float]:
     return tokens.get("prompt", 0.0), tokens.get("generation", 0.0)

@@ -14,7 +14,7 @@ from exporter.cost.postings import OTHER, CostOwner
 from exporter.cost.split import HALF_LIFE
 from exporter.cost.state import DivisionState, GatewayState, ServerState
 from exporter.frozen import dataclass, replace
-from exporter.readings import Division, GatewayCount, GatewayCounter, Kind, Quantity, Role, ServerKey
+from exporter.readings import Division, GatewayCount, GatewayCounter, Quantity, Role, ServerKey, TokenKind
 from exporter.tariff.terms import matches
 from exporter.units import Nanoseconds
 
@@ -26,7 +26,7 @@ class DividedServer:
     key: ServerKey
     division: Division
     served: Collection[str]
-    tokens: Mapping[str, Mapping[Kind, int]]
+    tokens: Mapping[str, Mapping[TokenKind, int]]
     role: Role = ""
     up: bool = True
 
@@ -51,7 +51,7 @@ class GatewayPools:
         """The deployments of a gateway that the configuration of some server names."""
         return self._deployments.get(gateway, ())
 
-    def peer_tokens(self, key: ServerKey, model: str) -> list[Mapping[Kind, int]]:
+    def peer_tokens(self, key: ServerKey, model: str) -> list[Mapping[TokenKind, int]]:
         """Tokens of this tick of the others in the pool of a server's model."""
         others = self._pools.get((key, model), set()) - {(key, model)}
         return [self._servers[other].tokens.get(name, {}) for other, name in sorted(others)]

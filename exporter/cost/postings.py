@@ -4,7 +4,7 @@ from collections.abc import Mapping, Sequence
 from typing import Final, Literal, NamedTuple
 
 from exporter.frozen import dataclass
-from exporter.readings import OTHER_MODELS, Gpu, Kind, LatencyBasis, Objective, ServerKey
+from exporter.readings import OTHER_MODELS, Gpu, LatencyBasis, Objective, ServerKey, TokenKind
 from exporter.tariff.rate import PriceBasis
 from exporter.units import Instant, Millijoules, Nanoseconds, Picodollars
 
@@ -158,7 +158,7 @@ class TokenPosting:
     """
 
     owner: CostOwner
-    kind: Kind
+    kind: TokenKind
     count: int
     since: Instant | None = None
 

@@ -5,10 +5,10 @@ from decimal import Decimal
 from typing import Final, Literal
 
 from exporter.cost.policy import Weights
-from exporter.readings import KINDS, Kind
+from exporter.readings import KINDS, TokenKind
 from exporter.units import TOKENS_PER_MILLION, Nanoseconds, Picodollars, dollars
 
-TokenKind = Literal["prompt", "cached_prompt", "generation", "all", "computed"]
+QuotientKind = Literal["prompt", "cached_prompt", "generation", "all", "computed"]
 Basis = Literal["full", "busy"]
 
 FEWEST_TOKENS: Final = 1000
@@ -17,10 +17,10 @@ FEWEST_TOKENS: Final = 1000
 
 def per_million(
     money: Mapping[str, Picodollars],
-    tokens: Mapping[Kind, int],
+    tokens: Mapping[TokenKind, int],
     weights: Weights,
     unpriced: Nanoseconds = 0,
-) -> dict[tuple[TokenKind, Basis], float]:
+) -> dict[tuple[QuotientKind, Basis], float]:
     """Dollars per million tokens by (kind, basis): `carried_dollars` over the tokens of the kind.
 
     A quotient that does not exist is absent, and so is one of fewer than `FEWEST_TOKENS`.
@@ -36,15 +36,15 @@ def per_million(
     }
 
 
-def token_counts(tokens: Mapping[Kind, int]) -> dict[TokenKind, int]:
+def token_counts(tokens: Mapping[TokenKind, int]) -> dict[QuotientKind, int]:
     """Tokens that each kind of quotient divides by: `all` is every one, `computed` those not from a cache."""
-    counts: dict[TokenKind, int] = {kind: tokens.get(kind, 0) for kind in KINDS}
+    counts: dict[QuotientKind, int] = {kind: tokens.get(kind, 0) for kind in KINDS}
     return {**counts, "all": sum(tokens.values()), "computed": counts["prompt"] + counts["generation"]}
 
 
 def carried_dollars(
-    money: Mapping[str, Picodollars], tokens: Mapping[Kind, int], weights: Weights
-) -> dict[tuple[TokenKind, Basis], float]:
+    money: Mapping[str, Picodollars], tokens: Mapping[TokenKind, int], weights: Weights
+) -> dict[tuple[QuotientKind, Basis], float]:
     """Dollars that the tokens of each kind carry, by (kind, basis); absent where there is nothing to carry.
 
     `full` is everything accrued, `busy` prefill and decode only. `all` and `computed` each carry the whole of
@@ -61,7 +61,7 @@ def carried_dollars(
     if everything == 0:
         return {}  # nothing is priced: zero would be wrong
     prefill, decode = dollars(money.get("prefill", 0)), dollars(money.get("decode", 0))
-    parts: dict[tuple[TokenKind, Basis], float] = {}
+    parts: dict[tuple[QuotientKind, Basis], float] = {}
     bases: dict[Basis, float] = {"full": everything}
     if prefill + decode > 0:
         bases["busy"] = prefill + decode
@@ -78,8 +78,8 @@ def carried_dollars(
 
 
 def _by_kind(
-    prefill: float, decode: float, tokens: Mapping[Kind, int], weights: Weights
-) -> dict[Kind, float]:
+    prefill: float, decode: float, tokens: Mapping[TokenKind, int], weights: Weights
+) -> dict[TokenKind, float]:
     """Dollars of prefill and decode, by the kind that carries them."""
     counts = {kind: tokens.get(kind, 0) for kind in KINDS}
     input_weights = {"prompt": weights.prompt, "cached_prompt": weights.cached_prompt}
@@ -93,7 +93,7 @@ def _by_kind(
         decode, prefill = decode + prefill, 0.0
     if counts["generation"] == 0:
         prefill, decode = prefill + decode, 0.0
-    parts: dict[Kind, float] = {}
+    parts: dict[TokenKind, float] = {}
     if prompt + cached > 0:
         parts["prompt"] = prefill * prompt / (prompt + cached)
         parts["cached_prompt"] = prefill * cached / (prompt + cached)

@@ -20,12 +20,12 @@ from exporter.readings import (
     KINDS,
     Division,
     Frame,
-    Kind,
     LoadReading,
     Quantity,
     Role,
     ServerKey,
     ServerReading,
+    TokenKind,
 )
 from exporter.units import NANOSECONDS_PER_SECOND, Instant, Nanoseconds
 
@@ -262,13 +262,13 @@ def _count(sums: CounterDeltas, model: str, quantity: Quantity) -> int | None:
 
 def _subtract(
     model: str, sums: CounterDeltas, before: Mapping[str, int]
-) -> tuple[dict[Kind, int], dict[str, int]]:
+) -> tuple[dict[TokenKind, int], dict[str, int]]:
     """Tokens of one model by kind, and what remains to be subtracted from later ones.
 
     A counter that is subtracted can move before the one that it is subtracted from.
     """
     pending = dict(before)
-    tokens: dict[Kind, int] = {}
+    tokens: dict[TokenKind, int] = {}
     for kind in KINDS:
         count = sums.get((model, kind))
         if count is None:

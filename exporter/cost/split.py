@@ -10,7 +10,7 @@ from typing import Final
 from exporter.cost.policy import SplitRule, Weights
 from exporter.cost.state import ModelState
 from exporter.frozen import dataclass
-from exporter.readings import Kind, Role
+from exporter.readings import Role, TokenKind
 from exporter.units import NANOSECONDS_PER_MINUTE, Nanoseconds, seconds
 
 HALF_LIFE: Final[Nanoseconds] = 15 * NANOSECONDS_PER_MINUTE
@@ -71,7 +71,7 @@ class ModelDelta:
     `preemptions` are requests that were preempted, `None` where nothing counts them.
     """
 
-    tokens: Mapping[Kind, int]
+    tokens: Mapping[TokenKind, int]
     request_seconds: PhaseSeconds | None = None
     running: float | None = None
     batches: int = 1
@@ -127,7 +127,7 @@ def trailing(state: ModelState, rule: SplitRule, role: Role = "") -> tuple[str, 
     return "weights", state.weighted_prefill / total if total > 0 else None
 
 
-def weigh(tokens: Mapping[Kind, int], weights: Weights) -> tuple[float, float]:
+def weigh(tokens: Mapping[TokenKind, int], weights: Weights) -> tuple[float, float]:
     """Weighted tokens of prefill, and of decode."""
     prefill = tokens.get("prompt", 0) * float(weights.prompt)
     prefill += tokens.get("cached_prompt", 0) * float(weights.cached_prompt)

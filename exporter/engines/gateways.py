@@ -50,7 +50,7 @@ from exporter.engines.sglang import SGLANG
 from exporter.engines.spec import Choice, Fingerprint, created_name
 from exporter.engines.vllm import VLLM
 from exporter.frozen import dataclass
-from exporter.readings import Kind
+from exporter.readings import TokenKind
 
 
 @dataclass(frozen=True, slots=True)
@@ -93,7 +93,7 @@ class Shares:
     cached: tuple[TokenSeries, ...] = ()
 
     @property
-    def kinds(self) -> tuple[tuple[Kind, tuple[TokenSeries, ...]], ...]:
+    def kinds(self) -> tuple[tuple[TokenKind, tuple[TokenSeries, ...]], ...]:
         """Its counters by what they count."""
         return ("prompt", self.prompt), ("cached_prompt", self.cached), ("generation", self.generation)
 

@@ -11,7 +11,7 @@ from exporter.finance.fleet.overheads import FleetOverheads, spread
 from exporter.frozen import dataclass
 from exporter.ledger.adjustments import COMPONENT, Adjustment
 from exporter.ledger.history import ESTIMATE, HistorySums, MonthRecord
-from exporter.readings import UNCOUNTED, UNSEEN, Kind
+from exporter.readings import UNCOUNTED, UNSEEN, TokenKind
 from exporter.report import MonthKey
 from exporter.reports.rounding import dollars_text, hours_text
 from exporter.tariff.period import Period
@@ -172,7 +172,7 @@ class StatementLine:
     adjusted: Picodollars = 0
     unpriced: Nanoseconds = 0
     gpu_time: Nanoseconds = 0
-    tokens: dict[Kind, int] = field(default_factory=dict)
+    tokens: dict[TokenKind, int] = field(default_factory=dict)
     overhead: Picodollars = 0
 
 

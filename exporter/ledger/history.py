@@ -26,7 +26,7 @@ from exporter.ledger.schema import (
     tables,
 )
 from exporter.ledger.totals import LAYOUTS, SegmentSums, ServerCost, TickSums, hour_of
-from exporter.readings import UNCOUNTED, Gpu, Kind, ServerKey
+from exporter.readings import UNCOUNTED, Gpu, ServerKey, TokenKind
 from exporter.report import MonthKey, ServerOwner
 from exporter.tariff.rate import PriceBasis
 from exporter.units import NANOSECONDS_PER_MINUTE, Instant, Nanoseconds, Picodollars
@@ -66,7 +66,7 @@ class HistorySums:
     server_cost: dict[ServerCost, Picodollars] = field(default_factory=dict)
     gpu_cost: dict[tuple[Gpu, str], Picodollars] = field(default_factory=dict)
     gpu_held: dict[Gpu, Nanoseconds] = field(default_factory=dict)
-    tokens: dict[tuple[CostOwner, Kind], int] = field(default_factory=dict)
+    tokens: dict[tuple[CostOwner, TokenKind], int] = field(default_factory=dict)
     unpriced: dict[tuple[Gpu, CostOwner], Nanoseconds] = field(default_factory=dict)
     covered: dict[tuple[()], Nanoseconds] = field(default_factory=dict)
     settled: dict[tuple[Gpu, CostOwner], Nanoseconds] = field(default_factory=dict)
@@ -183,7 +183,7 @@ class History:
         postings = tick.postings
         segments = postings.segments
         short = bool(segments) and segments[-1].end - segments[0].start < NANOSECONDS_PER_MINUTE
-        at_end: dict[tuple[CostOwner, Kind], int] = {}
+        at_end: dict[tuple[CostOwner, TokenKind], int] = {}
         for moved, times in tick.tokens:
             if short and moved.since is None:
                 add(at_end, (moved.owner, moved.kind), moved.count)

@@ -18,7 +18,7 @@ from exporter.ledger.history import HistorySums, read_history
 from exporter.ledger.peak_memory import PeakMemory
 from exporter.ledger.read_only import ReadOnlyLedger
 from exporter.ledger.totals import ServerCost
-from exporter.readings import Gpu, Kind, ServerKey
+from exporter.readings import Gpu, ServerKey, TokenKind
 from exporter.tariff.hosted import HostedPrice
 from exporter.tariff.quotes import Quote
 from exporter.tariff.rate import PRICE_BASES, PriceBasis, Rate
@@ -96,7 +96,7 @@ class HourReader(ReadOnlyLedger):
     def _without_model(self, part: OwnerPhase) -> OwnerPhase:
         return OwnerPhase(part.owner._replace(model=""), part.phase)
 
-    def _with_offer(self, part: tuple[CostOwner, Kind]) -> tuple[CostOwner, Kind]:
+    def _with_offer(self, part: tuple[CostOwner, TokenKind]) -> tuple[CostOwner, TokenKind]:
         owner, kind = part
         if self._kinds > 1 or any(offer.covers(owner.server, owner.model) for offer in self._offers):
             return part

@@ -9,7 +9,7 @@ from exporter.cost.postings import CostOwner
 from exporter.frozen import dataclass, replace
 from exporter.ledger.history import History, HistorySums
 from exporter.ledger.totals import Totals, hour_of
-from exporter.readings import Kind, ServerKey
+from exporter.readings import ServerKey, TokenKind
 from exporter.report import Hour, RecentHistory
 from exporter.units import NANOSECONDS_PER_HOUR, Instant, Picodollars
 
@@ -23,7 +23,7 @@ MONTH_HOURS: Final = 32 * 24
 @dataclass(slots=True)
 class _HourSums:
     money: dict[str, Picodollars] = field(default_factory=dict)
-    tokens: dict[tuple[CostOwner, Kind], int] = field(default_factory=dict)
+    tokens: dict[tuple[CostOwner, TokenKind], int] = field(default_factory=dict)
     components: dict[str, Picodollars] = field(default_factory=dict)
     mix: dict[tuple[ServerKey, str], Picodollars] = field(default_factory=dict)
     """Components by server, of the latest hours only, to save memory."""
@@ -45,7 +45,7 @@ class _BeforeHour(NamedTuple):
 
     latest: int
     hours: tuple[Hour, ...]
-    tokens: Mapping[tuple[CostOwner, Kind], int]
+    tokens: Mapping[tuple[CostOwner, TokenKind], int]
     components: Mapping[str, Picodollars]
     month: tuple[Picodollars | None, ...]
 

@@ -20,7 +20,7 @@ from exporter.frozen import dataclass, replace
 from exporter.ledger import schema
 from exporter.ledger.schema import LARGEST, Keys, Names, RowLayout
 from exporter.ledger.token_times import TokenTime, times_of_tokens
-from exporter.readings import Gpu, Kind, LatencyBasis, Objective
+from exporter.readings import Gpu, LatencyBasis, Objective, TokenKind
 from exporter.report import MonthKey, ServerOwner, Window
 from exporter.tariff.rate import PriceBasis
 from exporter.units import (
@@ -148,7 +148,7 @@ class LastHour:
         """The sums of these minutes, without unpriced time."""
         if minutes != self._minutes:
             money: dict[CostOwner, dict[str, Picodollars]] = {}
-            tokens: dict[CostOwner, dict[Kind, int]] = {}
+            tokens: dict[CostOwner, dict[TokenKind, int]] = {}
             latencies: dict[CostOwner, dict[tuple[Objective, LatencyBasis, LatencyPart], int]] = {}
             # First over the minutes: there are sixty times as many sums as owners and phases.
             first, end = minutes.start, minutes.stop
@@ -272,14 +272,14 @@ class Totals:
     held: dict[OwnerPhase, Nanoseconds] = field(default_factory=dict)
     server_cost: dict[tuple[ServerOwner, str], Picodollars] = field(default_factory=dict)
     gpu_cost: dict[tuple[Gpu, str], Picodollars] = field(default_factory=dict)
-    tokens: dict[tuple[CostOwner, Kind], int] = field(default_factory=dict)
+    tokens: dict[tuple[CostOwner, TokenKind], int] = field(default_factory=dict)
     requests: dict[CostOwner, int] = field(default_factory=dict)
     preemptions: dict[CostOwner, int] = field(default_factory=dict)
     energy: dict[Gpu, Millijoules] = field(default_factory=dict)
     unpriced: dict[tuple[Gpu, CostOwner], Nanoseconds] = field(default_factory=dict)
     months: dict[MonthKey, Picodollars] = field(default_factory=dict)
     minute_cost: dict[tuple[int, OwnerPhase], Picodollars] = field(default_factory=dict)
-    minute_tokens: dict[tuple[int, CostOwner, Kind], int] = field(default_factory=dict)
+    minute_tokens: dict[tuple[int, CostOwner, TokenKind], int] = field(default_factory=dict)
     hour_cost: dict[tuple[int, str], Picodollars] = field(default_factory=dict)
     hour_covered: dict[int, Nanoseconds] = field(default_factory=dict)
     hour_down: dict[int, Nanoseconds] = field(default_factory=dict)

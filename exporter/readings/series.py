@@ -17,7 +17,7 @@ from exporter.units import Instant
 CROWDED: Final = 1000
 """Series that are kept by name; more are kept in columns, by digest."""
 
-Kind = tuple[str, Quantity, Literal[1, -1]]
+SeriesKind = tuple[str, Quantity, Literal[1, -1]]
 """What a series counts: a model, a quantity, and whether it adds to it."""
 
 DIGEST_BYTES: Final = 8
@@ -87,7 +87,7 @@ class CounterColumns(Sequence[CounterReading]):
     __slots__ = ("created", "kind", "kinds", "numbers", "values")
 
     def __init__(self, counters: Iterable[CounterReading]) -> None:
-        kinds: dict[Kind, int] = {}
+        kinds: dict[SeriesKind, int] = {}
         self.numbers, self.values, self.kind = array("Q"), array("d"), array("I")
         created: dict[int, Instant] = {}
         for one in counters:

@@ -7,8 +7,8 @@ from typing import Final, Literal, NamedTuple
 from exporter.frozen import dataclass
 from exporter.units import Instant
 
-Kind = Literal["prompt", "cached_prompt", "generation"]
-KINDS: Final[tuple[Kind, ...]] = ("prompt", "cached_prompt", "generation")
+TokenKind = Literal["prompt", "cached_prompt", "generation"]
+KINDS: Final[tuple[TokenKind, ...]] = ("prompt", "cached_prompt", "generation")
 
 Quantity = Literal[
     "prompt",
@@ -284,7 +284,7 @@ class GatewayCounter:
     model: str
     deployment: str
     team: str
-    quantity: Kind
+    quantity: TokenKind
     value: float
     created: Instant | None = None
 

@@ -8,7 +8,7 @@ from itertools import groupby
 from typing import Final
 
 from exporter.frozen import dataclass
-from exporter.readings import Kind
+from exporter.readings import TokenKind
 from exporter.tariff.csv_tables import CatalogueError, Row
 from exporter.tariff.terms import matches
 from exporter.units import PICODOLLARS_PER_DOLLAR, TOKENS_PER_MILLION, Picodollars
@@ -41,7 +41,7 @@ class HostedPrice:
         """Whether a server's model is compared with it."""
         return matches(self.server, server) and matches(self.model, model)
 
-    def by_kind(self) -> Mapping[Kind, Decimal]:
+    def by_kind(self) -> Mapping[TokenKind, Decimal]:
         """Dollars per million tokens of each kind."""
         cached = self.prompt if self.cached_prompt is None else self.cached_prompt
         return {"prompt": self.prompt, "cached_prompt": cached, "generation": self.generation}
@@ -56,7 +56,7 @@ def is_current(as_of: str, today: date) -> bool:
     return -1 <= age <= CURRENT_DAYS
 
 
-def equivalent(price: HostedPrice, tokens: Mapping[Kind, int]) -> Picodollars:
+def equivalent(price: HostedPrice, tokens: Mapping[TokenKind, int]) -> Picodollars:
     """The cost of tokens at a hosted offer, exactly."""
     each = PICODOLLARS_PER_DOLLAR // TOKENS_PER_MILLION
     return sum(int(price.by_kind()[kind] * each) * count for kind, count in tokens.items())

@@ -9,7 +9,7 @@ from zoneinfo import ZoneInfo
 from exporter.advice import HostUsage, HourUsage, PricedGpu, Release, SavingsPolicy
 from exporter.cost.attribution import UNALLOCATED_KEY
 from exporter.cost.postings import CostOwner, OwnerPhase, Phase
-from exporter.readings import Gpu, Kind, ServerKey
+from exporter.readings import Gpu, ServerKey, TokenKind
 from exporter.tariff.rate import PriceBasis
 
 DOLLAR, HOUR = 10**12, 3600 * 10**9
@@ -30,7 +30,7 @@ class SavingsHost:
     name: str = "node-1"
     gpus: list[PricedGpu] = field(default_factory=list)
     gpu_time: dict[int, dict[OwnerPhase, int]] = field(default_factory=dict)
-    tokens: dict[int, dict[tuple[CostOwner, Kind], int]] = field(default_factory=dict)
+    tokens: dict[int, dict[tuple[CostOwner, TokenKind], int]] = field(default_factory=dict)
     memory: dict[int, dict[tuple[Gpu, ServerKey], int]] = field(default_factory=dict)
 
     def gpu(

@@ -8,7 +8,7 @@ import pytest
 from exporter.advice import Advice, Lack, Release, Saving, advice
 from exporter.cost.policy import IgnoredSaving
 from exporter.cost.postings import OTHER, Phase
-from exporter.readings import Kind, ServerKey
+from exporter.readings import ServerKey, TokenKind
 from exporter.tariff.hosted import HostedPrice
 from tests.advice.savings_examples import DOLLAR, FREE, GIB, HOUR, MONDAY, WEEK, SavingsHost, policy
 
@@ -18,14 +18,14 @@ ALL = range(2 * WEEK)
 
 
 def dear(
-    tokens: int = 60_000, kind: Kind = "generation", release: Release = "gpu", model: str = "llama"
+    tokens: int = 60_000, kind: TokenKind = "generation", release: Release = "gpu", model: str = "llama"
 ) -> SavingsHost:
     """Half busy in each hour, with so many tokens."""
     host = SavingsHost().gpu(BIG, release=release).use(BIG, ALL, idle=0.5)
     return of(host, BIG, kind, tokens, model)
 
 
-def of(host: SavingsHost, key: ServerKey, kind: Kind, tokens: int, model: str = "llama") -> SavingsHost:
+def of(host: SavingsHost, key: ServerKey, kind: TokenKind, tokens: int, model: str = "llama") -> SavingsHost:
     (owner,) = {each.owner for rows in host.gpu_time.values() for each in rows if each.owner.key == key}
     for hour in ALL:
         host.tokens.setdefault(MONDAY + hour, {})[owner._replace(model=model), kind] = tokens
@@ -203,7 +203,7 @@ def prompt_heavy() -> SavingsHost:
     return of(other, SMALL, "prompt", 10**6)
 
 
-def another(kind: Kind = "generation", tokens: int = 50_000) -> SavingsHost:
+def another(kind: TokenKind = "generation", tokens: int = 50_000) -> SavingsHost:
     """Another server of the model, half busy with so many tokens on an L40S of another host."""
     host = SavingsHost(name="node-3").gpu(SMALL, dollars=1, model="L40S").use(SMALL, ALL, idle=0.5)
     return of(host, SMALL, kind, tokens)

@@ -18,7 +18,7 @@ from exporter.cli.price import ATTRIBUTE, PriceOptions, price
 from exporter.cost.postings import CostOwner, GpuTimePosting, MoneyPosting, OwnerPhase, Phase
 from exporter.finance import requests
 from exporter.ledger.ledger import Ledger
-from exporter.readings import Kind
+from exporter.readings import TokenKind
 from exporter.tariff.rate import PriceBasis
 from tests.ledger.ticks import (
     CHAT,
@@ -37,7 +37,7 @@ from tests.ledger.ticks import (
 START = NOVEMBER // SECOND
 COST = ATTRIBUTE
 PHASES: tuple[tuple[Phase, int], ...] = (("prefill", 100), ("decode", 300), ("idle", 11))
-KINDS: tuple[tuple[Kind, int], ...] = (("prompt", 100), ("generation", 30))
+KINDS: tuple[tuple[TokenKind, int], ...] = (("prompt", 100), ("generation", 30))
 DOLLAR = 10**12
 TOKYO = "Asia/Tokyo"
 

@@ -17,7 +17,7 @@ from exporter.cost.quotients import per_million
 from exporter.cost.state import State
 from exporter.ledger.adjustments import Adjustment
 from exporter.ledger.history import GpuOwner, HistorySums
-from exporter.readings import Frame, Gpu, Kind, LoadReading
+from exporter.readings import Frame, Gpu, LoadReading, TokenKind
 from exporter.report import ServerOwner
 from exporter.reports.repricing import repricing
 from exporter.tariff.hosted import HostedPrice
@@ -96,7 +96,7 @@ def tensor_parallel() -> list[float]:
         served = page(prompt=1_000_000 * min(tick, 40), generation=0)
         meter.tick(60, gpus, [served], allocate(CHAT, *range(8)))
     dollars = meter.dollars(server="chat")
-    tokens: dict[Kind, int] = {"prompt": meter.tokens["chat", "llama", "prompt"]}
+    tokens: dict[TokenKind, int] = {"prompt": meter.tokens["chat", "llama", "prompt"]}
     return [dollars / DOLLAR, per_million(money(meter), tokens, Weights())["all", "full"]]
 
 
@@ -317,7 +317,7 @@ def idle_joules() -> list[float]:
 def per_kind() -> list[float]:
     """12 dollars, 2 of them prefill and 6 decode, over 1.5, 5 and 0.5 million tokens."""
     spent = {"prefill": 2 * DOLLAR, "decode": 6 * DOLLAR, "idle": 4 * DOLLAR}
-    tokens: dict[Kind, int] = {"prompt": 1_500_000, "cached_prompt": 5_000_000, "generation": 500_000}
+    tokens: dict[TokenKind, int] = {"prompt": 1_500_000, "cached_prompt": 5_000_000, "generation": 500_000}
     actual = per_million(spent, tokens, Weights())
     reported = [actual["all", "full"], actual["computed", "full"]]
     reported += [actual[kind, "busy"] for kind in tokens]
@@ -399,7 +399,7 @@ def load_of_a_server() -> list[float]:
     assert ratio is not None
     loads = {(CHAT, "llama"): ratio}
     free, used = headroom({owner: 8.0}, loads)[owner], load_rates({owner: 10.0}, loads)[owner]
-    tokens: dict[Kind, int] = {"generation": 5_000_000}
+    tokens: dict[TokenKind, int] = {"generation": 5_000_000}
     prices = [
         per_million({"decode": round(spend * DOLLAR)}, tokens, Weights())["all", "full"]
         for spend in (10.0, used)

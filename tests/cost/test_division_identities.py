@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from exporter.cost.policy import OwnershipRule
-from exporter.readings import KINDS, Division, GatewayCounter, Kind, tenant_name
+from exporter.readings import KINDS, Division, GatewayCounter, TokenKind, tenant_name
 from tests.cost.checked_meter import CheckedMeter
 from tests.cost.gateway_readings import BY_ADAPTER, BY_TEAM, SILENT, Divided, gateway_reading, served
 from tests.cost.readings import DOLLAR, cost_policy, rent
@@ -83,7 +83,7 @@ divisions = st.sampled_from([BY_TEAM, replace(BY_TEAM, cached=True)])
 @examples(150)
 @given(st.lists(st.tuples(counts, series, st.booleans(), st.booleans()), min_size=1, max_size=10), divisions)
 def test_the_parts_of_tenants_sum_to_the_server(
-    story: list[tuple[tuple[int, int], dict[tuple[str, str, Kind], int], bool, bool]], division: Division
+    story: list[tuple[tuple[int, int], dict[tuple[str, str, TokenKind], int], bool, bool]], division: Division
 ) -> None:
     """Series come late, expire and return, the gateway restarts or is silent: money and tokens stay whole."""
     owners = (OwnershipRule("search", "platform"),)
@@ -93,7 +93,7 @@ def test_the_parts_of_tenants_sum_to_the_server(
     divided.tick(served(division, prompt=0, cached_prompt=0, generation=0), gateway_reading())
     plain.tick(served(None, prompt=0, cached_prompt=0, generation=0))
     own = [0, 0]
-    totals: Counter[tuple[str, str, Kind]] = Counter()
+    totals: Counter[tuple[str, str, TokenKind]] = Counter()
     process = 0
     for (prompt, generation), counted, silent, restarts in story:
         own = [own[0] + prompt, own[1] + generation]

@@ -10,7 +10,7 @@ import pytest
 
 from exporter.cost.policy import Weights
 from exporter.cost.quotients import per_million
-from exporter.readings import Kind, ServerKey
+from exporter.readings import ServerKey, TokenKind
 from exporter.tariff.terms import Electricity, Hardware, HardwareMatch, Rented, RentPrice
 from tests.cost.checked_meter import CheckedMeter
 from tests.cost.readings import (
@@ -108,7 +108,7 @@ def test_idle_is_free(meter: CheckedMeter) -> None:
 
 def test_idle_is_hidden_in_a_busy_price() -> None:
     """The full basis carries idle dollars; the busy basis says what it leaves out."""
-    tokens: dict[Kind, int] = {"generation": 1_000_000}
+    tokens: dict[TokenKind, int] = {"generation": 1_000_000}
     actual = per_million({"decode": DOLLAR, "idle": 3 * DOLLAR}, tokens, Weights())
     assert (actual["generation", "full"], actual["generation", "busy"]) == (4.0, 1.0)
 

@@ -9,7 +9,7 @@ import pytest
 
 from exporter.cost.policy import Weights
 from exporter.cost.quotients import per_million
-from exporter.readings import Kind, ServerKey
+from exporter.readings import ServerKey, TokenKind
 from exporter.tariff.terms import Electricity
 from tests.cost.checked_meter import CheckedMeter
 from tests.cost.examples import EXAMPLES, MACHINE, money
@@ -86,7 +86,7 @@ def test_two_servers_on_one_gpu_have_their_own_prices() -> None:
         spent = {
             phase: meter.dollars(server=name, phase=phase) for phase in ("prefill", "decode", "other", "idle")
         }
-        tokens: dict[Kind, int] = {"generation": meter.tokens[name, "llama", "generation"]}
+        tokens: dict[TokenKind, int] = {"generation": meter.tokens[name, "llama", "generation"]}
         assert sum(spent.values()) == Fraction(dollars) * DOLLAR
         actual = per_million(spent, tokens, Weights())
         assert actual["generation", "full"] == pytest.approx(float(dollars) / millions, rel=1e-12)

@@ -19,7 +19,7 @@ from exporter.cost.postings import (
 )
 from exporter.cost.state import State
 from exporter.ledger.ledger import Ledger
-from exporter.readings import Gpu, Kind
+from exporter.readings import Gpu, TokenKind
 from exporter.report import CommittedTotals, MonthKey, ServerOwner
 
 SECOND = 10**9
@@ -79,7 +79,7 @@ def tick(
     )
 
 
-def tokens(count: int, owner: CostOwner = CHAT, kind: Kind = "generation") -> TokenPosting:
+def tokens(count: int, owner: CostOwner = CHAT, kind: TokenKind = "generation") -> TokenPosting:
     return TokenPosting(owner, kind, count)
 
 

@@ -12,8 +12,8 @@ from typing import Final, NamedTuple
 
 from exporter.cost.postings import CostOwner
 from exporter.cost.projection import PricePeriod, Projection
-from exporter.cost.quotients import TokenKind
-from exporter.readings import Gpu, GpuReading, Kind, LoadReading, ServerReading
+from exporter.cost.quotients import QuotientKind
+from exporter.readings import Gpu, GpuReading, LoadReading, ServerReading, TokenKind
 from exporter.report import (
     Build,
     CommittedTotals,
@@ -51,7 +51,7 @@ HOURS_PAST: Final = 23 * 24 + 12
 HOURS_LEFT: Final = 30 * 24 - HOURS_PAST
 UNMETERED: Final = range(90, 130)
 NO_PART: Final = 1e-9
-QUOTIENTS: Final[tuple[tuple[TokenKind, float], ...]] = (("all", 10), ("computed", 15))
+QUOTIENTS: Final[tuple[tuple[QuotientKind, float], ...]] = (("all", 10), ("computed", 15))
 ENGINES: Final = ("chat", "search", "embed", "rerank", "vision", "code", "batch", "trial")
 MODELS: Final = (
     "meta-llama/Llama-3.3-70B-Instruct",
@@ -154,7 +154,7 @@ def _totals(
     owners: Sequence[CostOwner], costs: Mapping[CostOwner, Picodollars], basis: PriceBasis
 ) -> CommittedTotals:
     whole = sum(costs.values())
-    tokens: dict[tuple[CostOwner, Kind], int] = {
+    tokens: dict[tuple[CostOwner, TokenKind], int] = {
         (owner, "generation"): 1_000_000 * (number + 1) for number, owner in enumerate(owners)
     }
     window = {
@@ -176,7 +176,7 @@ def _totals(
     )
 
 
-def _history(whole: Picodollars, tokens: Mapping[tuple[CostOwner, Kind], int]) -> RecentHistory:
+def _history(whole: Picodollars, tokens: Mapping[tuple[CostOwner, TokenKind], int]) -> RecentHistory:
     """A month of hours that get dearer day by day, of which one day and a bit was not metered."""
     if not whole:
         return RecentHistory()

@@ -19,10 +19,10 @@ from exporter.readings import (
     Gpu,
     GpuReading,
     Holder,
-    Kind,
     LoadReading,
     ServerKey,
     ServerReading,
+    TokenKind,
 )
 from exporter.report import CommittedTotals
 from exporter.tariff.tariff import Tariff
@@ -37,7 +37,7 @@ GPUS = [
     Gpu(f"GPU-{n}", "NVIDIA H100 80GB HBM3" if n not in events.OWNED else "NVIDIA A100-SXM4-80GB")
     for n in range(events.GPUS)
 ]
-KINDS: tuple[Kind, ...] = ("prompt", "generation")
+KINDS: tuple[TokenKind, ...] = ("prompt", "generation")
 
 
 class YearClock:
@@ -267,7 +267,7 @@ def _adjust(path: Path, before: int, now: int) -> None:
 
 def _as_one(ticks: list[Postings]) -> Postings:
     """Postings of several ticks. What is spread over all segments of a posting is summed before."""
-    tokens: Counter[tuple[CostOwner, Kind]] = Counter()
+    tokens: Counter[tuple[CostOwner, TokenKind]] = Counter()
     energy: Counter[Gpu] = Counter()
     for tick in ticks:
         for moved in tick.tokens:

@@ -26,7 +26,7 @@ from exporter.ledger.contents import recent_usage
 from exporter.ledger.history import HistorySums
 from exporter.ledger.host_usage import host_usage
 from exporter.ledger.peak_memory import PeakMemory
-from exporter.readings import Gpu, Kind
+from exporter.readings import Gpu, TokenKind
 from exporter.tariff.calendar import month_of
 from exporter.units import NANOSECONDS_PER_HOUR, Instant, Nanoseconds, Picodollars
 
@@ -64,7 +64,7 @@ class Line:
     unobserved: Nanoseconds = 0
     unpriced: Nanoseconds = 0
     amount: Picodollars = 0
-    tokens: dict[Kind, int] = field(default_factory=dict)
+    tokens: dict[TokenKind, int] = field(default_factory=dict)
     tokens_without_gpu: int = 0
     token_server_time: Nanoseconds = 0
     unread: Nanoseconds = 0

@@ -10,7 +10,7 @@ from exporter.finance.fleet.bill_differences import ComparedMachine, FleetReconc
 from exporter.finance.fleet.missing import incomplete_hosts, missing_json, reminder, section
 from exporter.finance.invoice_file import COSTS
 from exporter.finance.reconciliation.comparison import hours, instant
-from exporter.finance.reconciliation.differences import Difference, Kind
+from exporter.finance.reconciliation.differences import Difference, DifferenceKind
 from exporter.finance.reconciliation.sheet import WORDS, money_json, part_json
 from exporter.readings import printable
 from exporter.reports.rounding import (
@@ -44,17 +44,17 @@ RESIDUE_WORDS: Final[Mapping[Residue, str]] = {
     "corrections": "adjustments by the provider",
 }
 
-PART_WORDS: Final[Mapping[Kind, str]] = {
+PART_WORDS: Final[Mapping[DifferenceKind, str]] = {
     **WORDS,
     "not_metered": "billed for hosts that metered nothing",
     "uncovered": "billed while the host did not meter",
     "beyond": "billed beyond the length of the month",
 }
 
-TIME: Final[frozenset[Kind]] = frozenset(
+TIME: Final[frozenset[DifferenceKind]] = frozenset(
     {"not_metered", "uncovered", "beyond", "not_billed", "unpriced", "unobserved"}
 )
-PRICE: Final[frozenset[Kind]] = frozenset({"price", "price_catalogue", "price_estimate"})
+PRICE: Final[frozenset[DifferenceKind]] = frozenset({"price", "price_catalogue", "price_estimate"})
 
 UNBILLED: Final = "hosts without a row of the bill"
 

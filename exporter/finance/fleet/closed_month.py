@@ -32,7 +32,7 @@ from exporter.frozen import dataclass, replace
 from exporter.ledger.adjustments import Adjustment
 from exporter.ledger.history import FAMILIES, GpuOwner, HistorySums, MonthRecord
 from exporter.ledger.schema import LARGEST
-from exporter.readings import KINDS, Gpu, Kind, printable
+from exporter.readings import KINDS, Gpu, TokenKind, printable
 from exporter.report import MonthKey, ServerOwner
 from exporter.reports.rounding import CENT
 from exporter.tariff.period import Period
@@ -92,7 +92,7 @@ class ClosedMonthChange:
     duration: Nanoseconds = 0
     number: int = 0
     text: str = ""
-    tokens: Mapping[Kind, int] | None = None
+    tokens: Mapping[TokenKind, int] | None = None
 
 
 def document(closed: ClosedMonth) -> str:
@@ -184,7 +184,7 @@ def _counted(before: OwnerTokens | None, after: OwnerTokens | None) -> OwnerToke
     """Tokens that came since, by product and team; `None` where one side does not know its own."""
     if before is None or after is None:
         return None
-    came: dict[tuple[str, str], dict[Kind, int]] = {}
+    came: dict[tuple[str, str], dict[TokenKind, int]] = {}
     for owner in before.keys() | after.keys():
         counts = dict(after.get(owner, {}))
         for kind, count in before.get(owner, {}).items():

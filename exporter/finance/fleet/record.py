@@ -17,7 +17,7 @@ from exporter.cost.money import add, add_all
 from exporter.frozen import dataclass, replace
 from exporter.ledger.adjustments import Adjustment
 from exporter.ledger.history import HistorySums, MonthRecord
-from exporter.readings import UNCOUNTED, Kind
+from exporter.readings import UNCOUNTED, TokenKind
 from exporter.report import MonthKey
 from exporter.reports.rounding import CENT, dollars_text
 from exporter.tariff.period import Period
@@ -166,7 +166,7 @@ class HostMonth:
         return self.record.month in self.record.months
 
 
-OwnerTokens = Mapping[tuple[str, str], Mapping[Kind, int]]
+OwnerTokens = Mapping[tuple[str, str], Mapping[TokenKind, int]]
 """Tokens by product and team."""
 
 
@@ -460,7 +460,7 @@ def tokens_by_owner(host: HostMonth) -> OwnerTokens | None:
     """Tokens by product and team; `None` without finer sums that are exact."""
     if host.record.sums is None or host.apportioned:
         return None
-    tokens: dict[tuple[str, str], dict[Kind, int]] = {}
+    tokens: dict[tuple[str, str], dict[TokenKind, int]] = {}
     for (owner, kind), count in host.record.sums.tokens.items():
         add(tokens.setdefault((owner.product, owner.team), {}), kind, count)
     return tokens

@@ -14,7 +14,7 @@ from exporter.finance.fleet.record import HostMonth
 from exporter.finance.prometheus.client import PrometheusClient, QuerySeries
 from exporter.frozen import dataclass, replace
 from exporter.ledger.history import HistorySums
-from exporter.readings import Gpu, Kind
+from exporter.readings import Gpu, TokenKind
 from exporter.report import ServerOwner
 from exporter.tariff.rate import PriceBasis
 from exporter.units import (
@@ -94,7 +94,7 @@ _FAMILIES: Final[Mapping[str, _Family]] = {
         "inference_tokens_total",
         (*_OWNER, "kind"),
         1,
-        lambda labels: (_owner(labels), cast("Kind", labels.get("kind", ""))),
+        lambda labels: (_owner(labels), cast("TokenKind", labels.get("kind", ""))),
     ),
     "unpriced": _Family(
         "inference_gpu_unpriced_seconds_total",

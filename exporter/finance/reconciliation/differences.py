@@ -156,12 +156,12 @@ Named = Literal[
     "price_estimate",
     "other_usage",
 ]
-Kind = Named | Apart | Literal["adjusted", "unexplained"]
+DifferenceKind = Named | Apart | Literal["adjusted", "unexplained"]
 
-KINDS: Final[tuple[Kind, ...]] = (*get_args(Named), *APART, "adjusted", "unexplained")
+KINDS: Final[tuple[DifferenceKind, ...]] = (*get_args(Named), *APART, "adjusted", "unexplained")
 """In the order of the report."""
 
-_DRIFTS: Final[dict[str, Kind]] = {"catalogue": "price_catalogue", "estimate": "price_estimate"}
+_DRIFTS: Final[dict[str, DifferenceKind]] = {"catalogue": "price_catalogue", "estimate": "price_estimate"}
 """Kinds by the ledger's price basis; any other basis is configured."""
 
 
@@ -172,7 +172,7 @@ class Difference:
     `posted` is set for prices alone: what the ledger posted for that time.
     """
 
-    kind: Kind
+    kind: DifferenceKind
     amount: Picodollars
     time: Nanoseconds | None = None
     posted: Picodollars | None = None
@@ -270,7 +270,7 @@ def _by_time(book: Book, cost: Picodollars, time: Nanoseconds, *, common_hours: 
     if common_hours:
         unpriced = min(unpriced, counted - not_billed)
     billed_as_up = min(max(0, counted - (book.metered - book.down)), counted - unpriced)
-    pieces: list[tuple[Kind, Nanoseconds]] = [
+    pieces: list[tuple[DifferenceKind, Nanoseconds]] = [
         ("uncovered" if book.metered else "not_metered", uncovered),
         ("beyond", not_in_ledger - uncovered),
         ("not_billed", 0 if common_hours else -not_billed),
@@ -318,7 +318,7 @@ def _by_hour_of_the_books(book: Book, tally: InvoiceSums) -> list[Difference]:
     if book.metered == 0:
         return [Difference("not_metered", usage - book.compared, billed)]
     left = max(0, usage - book.compared)
-    times: dict[Kind, Nanoseconds] = {
+    times: dict[DifferenceKind, Nanoseconds] = {
         "uncovered": max(0, billed - book.metered),
         "unpriced": book.unpriced,
         "unobserved": book.down,

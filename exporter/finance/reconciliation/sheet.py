@@ -14,7 +14,7 @@ from exporter.finance.reconciliation.comparison import (
     hours,
     instant,
 )
-from exporter.finance.reconciliation.differences import ComparedDay, Difference, Kind
+from exporter.finance.reconciliation.differences import ComparedDay, Difference, DifferenceKind
 from exporter.readings import printable
 from exporter.reports.rounding import (
     CENT,
@@ -46,7 +46,7 @@ HEADINGS: Final[dict[str, str]] = {
 }
 """Headings of columns that differ from the name of their kind."""
 
-WORDS: Final[dict[Kind, str]] = {
+WORDS: Final[dict[DifferenceKind, str]] = {
     "not_metered": "days without books: the host was not metered",
     "uncovered": "billed before the first tick of a boot, or while nothing metered",
     "beyond": "billed beyond the length of a day",
@@ -189,7 +189,7 @@ def _table(reconciliation: Reconciliation, cents: dict[str, list[int]], width: i
     return ruled_table(headings, rows, total, width=width)
 
 
-def _of(row: ComparedDay, kind: Kind) -> int:
+def _of(row: ComparedDay, kind: DifferenceKind) -> int:
     return sum(part.amount for part in row.parts if part.kind == kind)
 
 
@@ -256,7 +256,7 @@ def _row(row: ComparedDay) -> dict[str, Any]:
     }
 
 
-def part_json(part: Difference, words: Mapping[Kind, str]) -> dict[str, Any]:
+def part_json(part: Difference, words: Mapping[DifferenceKind, str]) -> dict[str, Any]:
     """A part of a difference, with its kind in words."""
     return {
         "kind": part.kind,

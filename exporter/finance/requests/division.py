@@ -21,7 +21,7 @@ from exporter.finance.requests.forms import LoggedRequest
 from exporter.finance.requests.log_file import ModelTokens
 from exporter.frozen import dataclass
 from exporter.ledger.history import ESTIMATE, HistorySums
-from exporter.readings import KINDS, Kind
+from exporter.readings import KINDS, TokenKind
 from exporter.units import Picodollars
 
 FAMILIES: Final = ("cost", "server_cost", "tokens", "unpriced", "settled")
@@ -42,8 +42,8 @@ class ModelPool:
     model: str
     weights: Weights
     money: dict[str, Picodollars] = field(default_factory=dict)
-    counted: dict[Kind, int] = field(default_factory=dict)
-    given: dict[Kind, int] = field(default_factory=dict)
+    counted: dict[TokenKind, int] = field(default_factory=dict)
+    given: dict[TokenKind, int] = field(default_factory=dict)
     undivided: int = 0
     requests: Picodollars = 0
     """Cost of the requests until now."""

@@ -6,7 +6,7 @@ from math import ceil
 from typing import Final, Literal, TypeAlias
 
 from exporter.frozen import dataclass
-from exporter.readings import KINDS, Kind
+from exporter.readings import KINDS, TokenKind
 from exporter.tariff.terms import Electricity, Owned
 from exporter.units import NANOSECONDS_PER_DAY, NANOSECONDS_PER_SECOND
 
@@ -17,7 +17,7 @@ MONTHS_PER_YEAR: Final = 12
 HOURS_PER_DAY: Final = 24
 SECONDS_PER_DAY: Final = NANOSECONDS_PER_DAY // NANOSECONDS_PER_SECOND
 
-Tokens: TypeAlias = Mapping[Kind, Fraction]
+Tokens: TypeAlias = Mapping[TokenKind, Fraction]
 """Tokens a day by kind."""
 
 Per = Literal["option", "host", "gpu"]

@@ -18,7 +18,7 @@ from exporter.finance.what_if.outcome import (
 )
 from exporter.finance.what_if.window import MeasuredLoad, ServedModel
 from exporter.frozen import dataclass
-from exporter.readings import Kind
+from exporter.readings import TokenKind
 from exporter.reports.rounding import dollars_text
 from exporter.tariff.csv_tables import CatalogueError
 from exporter.tariff.hosted import HostedPrice, is_current
@@ -66,7 +66,7 @@ def _outcome(
     choice: HostedChoice,
     policy: WhatIfPolicy,
     bought: Mapping[ServedModel, _Bought],
-    tokens: Mapping[ServedModel, Mapping[Kind, int]],
+    tokens: Mapping[ServedModel, Mapping[TokenKind, int]],
 ) -> Outcome:
     moved = {served.server for served in bought}
     freed = load.paid_for(moved)
@@ -105,7 +105,7 @@ def _turn(even: BreakEven) -> Turn:
 
 
 def _offers(
-    served: ServedModel, counts: Mapping[Kind, int], choice: HostedChoice, policy: WhatIfPolicy
+    served: ServedModel, counts: Mapping[TokenKind, int], choice: HostedChoice, policy: WhatIfPolicy
 ) -> Iterator[_Bought]:
     """Offers for a model: the price of the flag, else of that name in `compare`, else of that provider."""
     if choice.price is not None:
@@ -129,7 +129,7 @@ def _offers(
             yield _Bought(offer, f"{offer.reference} ({listed.source})", _amount(offer, counts))
 
 
-def _amount(offer: HostedPrice, counts: Mapping[Kind, int]) -> Fraction:
+def _amount(offer: HostedPrice, counts: Mapping[TokenKind, int]) -> Fraction:
     prices = offer.by_kind()
     return sum((Fraction(prices[kind]) * count for kind, count in counts.items()), Fraction(0)) * (
         PICODOLLARS_PER_TOKEN

@@ -16,7 +16,7 @@ from exporter.cost.money import add, add_all
 from exporter.cost.postings import BUSY_PHASES
 from exporter.frozen import dataclass
 from exporter.ledger.history import ESTIMATE, HistorySums
-from exporter.readings import Kind, ServerKey
+from exporter.readings import ServerKey, TokenKind
 from exporter.tariff.tariff import ENERGY, RENT
 from exporter.units import NANOSECONDS_PER_HOUR, Nanoseconds, Picodollars
 
@@ -69,8 +69,8 @@ class WindowHour:
     estimated: dict[tuple[ServerKey, str], Picodollars] = field(default_factory=dict)
     gpu_time: dict[ServerKey, Nanoseconds] = field(default_factory=dict)
     busy: dict[ServerKey, Nanoseconds] = field(default_factory=dict)
-    tokens: dict[tuple[ServedModel, Kind], int] = field(default_factory=dict)
-    moved: dict[tuple[ServedModel, Kind], int] = field(default_factory=dict)
+    tokens: dict[tuple[ServedModel, TokenKind], int] = field(default_factory=dict)
+    moved: dict[tuple[ServedModel, TokenKind], int] = field(default_factory=dict)
     rented: dict[str, RentedTime] = field(default_factory=dict)
     unpriced: dict[ServerKey, Nanoseconds] = field(default_factory=dict)
 
@@ -184,8 +184,8 @@ class LoadHour:
     gpu_time: Nanoseconds
     busy: Nanoseconds
     by_server: Mapping[ServerKey, Picodollars]
-    tokens: Mapping[tuple[ServedModel, Kind], int]
-    moved: Mapping[tuple[ServedModel, Kind], int]
+    tokens: Mapping[tuple[ServedModel, TokenKind], int]
+    moved: Mapping[tuple[ServedModel, TokenKind], int]
     rented: Mapping[str, RentedTime]
 
     @property
@@ -238,9 +238,9 @@ class MeasuredLoad:
         return sum(hour.covered for hour in self.hours)
 
     @property
-    def tokens(self) -> dict[ServedModel, dict[Kind, int]]:
+    def tokens(self) -> dict[ServedModel, dict[TokenKind, int]]:
         """Tokens of the window by model and kind; models without any are left out."""
-        sums: dict[ServedModel, dict[Kind, int]] = {}
+        sums: dict[ServedModel, dict[TokenKind, int]] = {}
         for hour in self.hours:
             for (served, kind), count in hour.tokens.items():
                 if count > 0:

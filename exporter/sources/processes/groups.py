@@ -13,7 +13,7 @@ from exporter.sources.processes.listener import ExpectedListener, takers
 from exporter.sources.processes.proc import ANY4, ANY6, ListeningSocket, loopback
 from exporter.units import Nanoseconds
 
-Kind: TypeAlias = Literal["container", "unit", "tree"]
+GroupKind: TypeAlias = Literal["container", "unit", "tree"]
 """What the processes of a group share: a container, a systemd unit (or a Slurm job), or ancestors."""
 
 PortEvidence: TypeAlias = Literal["", "descriptor", "command", "namespace"]
@@ -142,7 +142,7 @@ class ProcessGroup:
     """
 
     id: str
-    kind: Kind
+    kind: GroupKind
     name: str
     computing: tuple[ProcessId, ...]
     started: Nanoseconds
@@ -299,7 +299,7 @@ class _OwnProcesses:
         began = [process.started for process in computing]
         began += [server.process.started] if server else []
         group_cgroup = self._cgroup
-        kind: Kind = "tree" if group_cgroup.shared else "container" if group_cgroup.container else "unit"
+        kind: GroupKind = "tree" if group_cgroup.shared else "container" if group_cgroup.container else "unit"
         name = f"{group_cgroup.anchor}:{self._user}"
         if root is not None:
             name += f"#{root}.{self._processes[root].started}"

@@ -32,7 +32,7 @@ LAST_LABEL: Final = 96
 """Percentages between which the label of a time is written whole."""
 
 
-class Kind(NamedTuple):
+class PhaseGroup(NamedTuple):
     """A part of a bar."""
 
     name: str
@@ -41,10 +41,10 @@ class Kind(NamedTuple):
 
 
 KINDS: Final = (
-    Kind("work", "prefill and decode", ("prefill", "decode")),
-    Kind("other", "busy, no tokens counted", ("other",)),
-    Kind("idle", "idle", ("idle",)),
-    Kind("unobserved", "not observed", ("unobserved",)),
+    PhaseGroup("work", "prefill and decode", ("prefill", "decode")),
+    PhaseGroup("other", "busy, no tokens counted", ("other",)),
+    PhaseGroup("idle", "idle", ("idle",)),
+    PhaseGroup("unobserved", "not observed", ("unobserved",)),
 )
 
 
@@ -96,7 +96,7 @@ class DayChart:
     scale: ChartScale
     bars: tuple[Bar, ...]
     time_labels: list[tuple[str, str]]
-    kinds: tuple[Kind, ...]
+    kinds: tuple[PhaseGroup, ...]
     columns: tuple[tuple[str, str], ...]
     rows: tuple[tuple[str, ...], ...]
 
@@ -146,7 +146,7 @@ def _bars(scale: ChartScale, hour: Hour, summary: Summary) -> Iterator[Bar]:
         below += money
 
 
-def _cells(hour: Hour, used: Iterable[Kind], summary: Summary) -> Iterator[str]:
+def _cells(hour: Hour, used: Iterable[PhaseGroup], summary: Summary) -> Iterator[str]:
     known = hour.covered > 0 or any(hour.money.values())
     yield local(hour.start, summary.zone, "%a %H:%M")
     yield amount(dollars(sum(hour.money.values()))) if known else ABSENT

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 from exporter.cost.policy import Weights
 from exporter.cost.quotients import per_million
-from exporter.readings import KINDS, Kind
+from exporter.readings import KINDS, TokenKind
 from tests.e2e.fleet.expected_hosts import (
     HOUR,
     HOURS_PER_MONTH,
@@ -176,7 +176,7 @@ def _quotients(host: ExpectedHost, server: FleetServer) -> Iterable[tuple[tuple[
     money = {
         phase: dearness * share * MICRO // 1000 for phase, share in zip(PHASES, server.shares, strict=True)
     }
-    tokens: dict[Kind, int] = {
+    tokens: dict[TokenKind, int] = {
         kind: each * host.count(server) for kind, each in zip(KINDS, server.tokens, strict=True)
     }
     unpriced = sum(holder == server and not gpu.basis for gpu, holder in host.pairs())

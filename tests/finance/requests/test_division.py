@@ -14,7 +14,7 @@ from exporter.finance.requests.division import Hours, RequestHour, add_history, 
 from exporter.finance.requests.forms import LoggedRequest
 from exporter.finance.requests.log_file import ModelTokens
 from exporter.ledger.history import HistorySums
-from exporter.readings import Gpu, Kind
+from exporter.readings import Gpu, TokenKind
 from tests.depth import examples
 
 CHAT = CostOwner("chat", "assistants", "llm", "chat-8b", "llama-8b")
@@ -33,7 +33,7 @@ def request(prompt: int, cached: int | None, answer: int, model: str = "llama-8b
 
 
 def hour_of(
-    cost: dict[tuple[CostOwner, Phase], int], tokens: dict[tuple[CostOwner, Kind], int], **others: Any
+    cost: dict[tuple[CostOwner, Phase], int], tokens: dict[tuple[CostOwner, TokenKind], int], **others: Any
 ) -> RequestHour:
     sums = HistorySums(
         cost={OwnerPhase(*key): amount for key, amount in cost.items()}, tokens=tokens, **others
@@ -63,7 +63,7 @@ MONEY: dict[tuple[CostOwner, Phase], int] = {
     (CHAT, "unobserved"): 2,
     (EMBED, "prefill"): 13,
 }
-TOKENS: dict[tuple[CostOwner, Kind], int] = {
+TOKENS: dict[tuple[CostOwner, TokenKind], int] = {
     (CHAT, "prompt"): 60,
     (CHAT, "cached_prompt"): 400,
     (CHAT, "generation"): 30,
@@ -118,7 +118,7 @@ def test_more_tokens_than_the_ledger_counted() -> None:
     ids=["no prompt joins decode", "no answer joins prefill", "no token counted", "all of it"],
 )
 def test_a_phase_without_tokens_joins_the_other(
-    tokens: dict[tuple[CostOwner, Kind], int], logged: LoggedRequest, expected: int
+    tokens: dict[tuple[CostOwner, TokenKind], int], logged: LoggedRequest, expected: int
 ) -> None:
     """Of 100 and 300, half goes to half of the tokens that there are."""
     assert costs(hour_of(MONEY, tokens), logged) == [expected]

@@ -15,7 +15,7 @@ from exporter.finance.what_if.window import (
     WindowHour,
     measured_load,
 )
-from exporter.readings import Kind, ServerKey
+from exporter.readings import ServerKey, TokenKind
 
 DOLLAR, HOUR = 10**12, 3600 * 10**9
 MONDAY = 1_793_577_600 // 3600
@@ -34,7 +34,7 @@ def hour(
     *,
     server: ServerKey = CHAT,
     model: ServedModel = LLAMA,
-    kind: Kind = "generation",
+    kind: TokenKind = "generation",
     component: str = "rent",
     gpu_model: str = "H100",
     covered: int = HOUR,
