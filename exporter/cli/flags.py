@@ -11,7 +11,7 @@ from exporter.cli import logs, status
 from exporter.cli.terminal import help_columns
 from exporter.config.settings import DEFAULT_LEDGER
 from exporter.tariff.period import Period
-from exporter.web.access import host_of
+from exporter.web.hosts import host_of
 from exporter.web.listener import AddressError, parse_address
 
 

@@ -5,7 +5,6 @@ import logging
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
-from functools import lru_cache
 from math import isfinite
 from threading import Lock
 from typing import Final
@@ -53,9 +52,8 @@ _OPENMETRICS_VERSIONS: Final = ("", "1.0.0")
 _TEXT_TYPES: Final = ("text/plain", "text/*", "*/*")
 
 
-@lru_cache(maxsize=8)
 def variant(accept: str, accept_encoding: str) -> Variant:
-    """The variant for two request headers, remembered: each scraper sends the same ones.
+    """The variant for two request headers.
 
     OpenMetrics 1.0.0 if it is named with at least the weight of text; else text 0.0.4, also for clients that
     accept neither, such as browsers.
@@ -67,13 +65,11 @@ def variant(accept: str, accept_encoding: str) -> Variant:
             metrics = max(metrics, weight)
         elif name in _TEXT_TYPES:
             text = max(text, weight)
-    chosen = OPENMETRICS if metrics > 0 and metrics >= text else TEXT
-    return Variant(chosen, gzip=_gzip_accepted(accept_encoding))
-
-
-def _gzip_accepted(accept_encoding: str) -> bool:
-    weights = {name: _weight(parameters) for name, parameters in _items(accept_encoding)}
-    return weights.get("gzip", weights.get("*", 0.0)) > 0
+    encodings = {name: _weight(parameters) for name, parameters in _items(accept_encoding)}
+    return Variant(
+        OPENMETRICS if metrics > 0 and metrics >= text else TEXT,
+        gzip=encodings.get("gzip", encodings.get("*", 0.0)) > 0,
+    )
 
 
 def _items(header: str) -> Iterator[tuple[str, dict[str, str]]]:
@@ -132,8 +128,12 @@ class Exposition:
         self._report: Report | None = None
         self._stale = False
         self._pages: dict[Variant, bytes] = {}
-        self._requested: dict[Variant, Nanoseconds] = {}
+        """The pages of the report that were written."""
+        self._faults_counted = False
+        """Whether the faults of the report are counted."""
         self._faults: Counter[tuple[str, str]] = Counter()
+        self._requested: dict[Variant, Nanoseconds] = {}
+        """When each variant was last requested."""
 
     @property
     def faults(self) -> dict[tuple[str, str], int]:
@@ -146,36 +146,40 @@ class Exposition:
         with self._lock:
             if report is not None:
                 self._requested[variant] = report.elapsed
-            return self._page(report, variant, stale=stale)
+            self._use(report, stale=stale)
+            return self._page(variant)
 
     def prepare(self, report: Report) -> None:
         """Write a fresh report ahead, in each variant that was requested during the last five minutes."""
         with self._lock:
-            self._requested = {
-                variant: requested
-                for variant, requested in self._requested.items()
-                if report.elapsed - requested <= REQUESTED_FOR
-            }
-            for variant in self._requested:
-                self._page(report, variant, stale=False)
+            self._use(report, stale=False)
+            for variant, requested in self._requested.items():
+                if report.elapsed - requested <= REQUESTED_FOR:
+                    self._page(variant)
 
-    def _page(self, report: Report | None, variant: Variant, *, stale: bool) -> bytes:
-        new = report is not self._report
-        if new or stale != self._stale:
-            self._report, self._stale = report, stale
+    def _use(self, report: Report | None, *, stale: bool) -> None:
+        """Drop the pages of any other report."""
+        if report is not self._report:
+            self._faults_counted = False
+        if report is not self._report or stale != self._stale:
             self._pages.clear()
-        page = self._pages.get(variant)
-        if page is None:
-            families = _Families(self._build, self._metrics, report, stale=stale)
-            page = variant.format.write(families)
-            if variant.gzip:
-                page = gzip.compress(page, GZIP_LEVEL, mtime=0)
-            self._pages[variant] = page
-            if new:
-                self._note(families)
+        self._report = report
+        self._stale = stale
+
+    def _page(self, variant: Variant) -> bytes:
+        if variant in self._pages:
+            return self._pages[variant]
+        families = _Families(self._build, self._metrics, self._report, stale=self._stale)
+        page = variant.format.write(families)
+        if not self._faults_counted:
+            self._count_faults(families)
+        if variant.gzip:
+            page = gzip.compress(page, GZIP_LEVEL, mtime=0)
+        self._pages[variant] = page
         return page
 
-    def _note(self, families: "_Families") -> None:
+    def _count_faults(self, families: "_Families") -> None:
+        self._faults_counted = True
         for (name, kind), count in families.faults.items():
             if (name, kind) not in self._faults:
                 problem = f"{kind}: {families.raised[name]}" if kind == "raised" else kind

@@ -1,131 +1,110 @@
-"""Web access: allowed host names, and the web configuration in force."""
+"""The web configuration in force, which is read again when its files change."""
 
-import ipaddress
 import logging
-import os
-import re
-import socket
 from collections.abc import Iterable
+from dataclasses import replace
 from http import HTTPStatus
 from pathlib import Path
 from threading import Lock
-from typing import TYPE_CHECKING, Final, TypeAlias
-from urllib.parse import urlsplit
+from typing import Final, TypeAlias
 
 from exporter.clock import Clock
-from exporter.config import ConfigError
+from exporter.config.problems import ConfigError, Problem
+from exporter.config.web import WebConfig, load_web
 from exporter.units import NANOSECONDS_PER_SECOND, Nanoseconds
-from exporter.web.connection import Request, Response, plain
-
-if TYPE_CHECKING:
-    from exporter.web.policy import WebPolicy
-
-RESOLVER: Final = Path("/etc/resolv.conf")
-
-RESERVED: Final = (".localhost", ".local", ".internal", ".home.arpa", ".svc")
-"""Domains that cannot be registered: RFC 6761, RFC 6762, ICANN's private-use .internal, RFC 8375, and
-Kubernetes' short names of services (`.cluster.local` is below `.local`)."""
-
-ANNOUNCED: Final = (".local", ".internal")
-"""Domains in which another machine of the network may announce a name, by mDNS say, and take it back."""
-
-_BROWSER: Final = frozenset({"accept-language", "cookie", "origin", "referer", "upgrade-insecure-requests"})
-"""Headers that browsers send and scrapers, probes and curl do not. A script can change the value of
-Accept-Language and not leave it out (https://fetch.spec.whatwg.org/#http-network-or-cache-fetch)."""
-
-_NAME: Final = re.compile(r"[a-z0-9_]([a-z0-9_-]*[a-z0-9_])?(\.[a-z0-9_]([a-z0-9_-]*[a-z0-9_])?)*")
-
-
-def host_of(text: str) -> str:
-    """A host name in lower case.
-
-    Raises:
-        ValueError: it is no host name; the message has an example.
-    """
-    name = text.lower().rstrip(".")
-    if len(name) > 253 or not _NAME.fullmatch(name):
-        raise ValueError(
-            f"{text!r} is no host name: write it without scheme and port, as in costs.example.com"
-        )
-    return name
-
-
-class Hosts:
-    """Host names that browsers may request: a defense against DNS rebinding.
-
-    Another site can let its own name resolve to this machine, and its script then reads the responses. The
-    Host header still has that site's name. Addresses and names without a dot are always allowed, and programs
-    are served under any name.
-    """
-
-    def __init__(self, allowed: Iterable[str] = (), resolver: Path = RESOLVER) -> None:
-        own = socket.gethostname().lower().rstrip(".")
-        searched = {f"{own.partition('.')[0]}.{domain}" for domain in _search(resolver)}
-        self._allowed = frozenset({own, *searched, *(name.lower() for name in allowed)}) - {""}
-
-    def reject(self, request: Request) -> Response | None:
-        """The refusal of a browser's request for an unknown host; `None` for any other request."""
-        if not is_browser(request):
-            return None
-        rebound = request.host.rstrip(".").endswith(ANNOUNCED) and is_of_another_site(request)
-        if self._is_allowed(request.host) and not rebound:
-            return None
-        shown = request.host[:253] or "(none)"
-        return plain(
-            HTTPStatus.MISDIRECTED_REQUEST,
-            f"refused: a browser asks for the host {shown}, which is not known to be this server's. "
-            f"If it is, start with --web.allowed-host={shown}; an address or localhost works always.",
-            refused="unknown_host",
-        )
-
-    def _is_allowed(self, host: str) -> bool:
-        name = host.rstrip(".")
-        if name in self._allowed or name.endswith(RESERVED):
-            return True
-        try:
-            ipaddress.ip_address(name.strip("[]"))
-        except ValueError:
-            return bool(name) and "." not in name and not name.startswith("[")
-        return True
-
-
-def is_browser(request: Request) -> bool:
-    """Whether a browser sent a request, perhaps for another site's script."""
-    headers = request.headers
-    return (
-        not _BROWSER.isdisjoint(headers)
-        or any(name.startswith("sec-") for name in headers)
-        or headers.get("user-agent", "").startswith("Mozilla/")
-    )
-
-
-def is_of_another_site(request: Request) -> bool:
-    """Whether a browser names another site as the origin of a request."""
-    origin = request.headers.get("origin")
-    if origin is None:
-        return False
-    try:
-        authority = urlsplit(origin.lower()).netloc
-    except ValueError:
-        return True
-    return not authority or authority != request.headers.get("host", "").lower()
-
-
-def _search(resolver: Path) -> set[str]:
-    """The search domains of this machine (resolv.conf(5))."""
-    try:
-        lines = resolver.read_text(encoding="ascii", errors="replace").splitlines()
-    except OSError:
-        return set()
-    words = [line.split() for line in lines[:100]]
-    domains = {word for each in words if each[:1] in (["search"], ["domain"]) for word in each[1:]}
-    return {name.lower().strip(".") for name in domains} - {""}
-
+from exporter.web.connection import OPEN, Request, Response, later, plain
+from exporter.web.passwords import Passwords, Verdict, bcrypt_check
+from exporter.web.tls import TlsSettings
+from exporter.web.token_bucket import TokenBucket
 
 RETRY: Final[Nanoseconds] = NANOSECONDS_PER_SECOND
 """Time after which a bad file is read again, changed or not: it may have been read while it was written."""
 
+_REALM: Final = 'Basic realm="inference-cost-exporter", charset="UTF-8"'
+
 _LOG = logging.getLogger(__name__)
+
+
+class WebPolicy:
+    """One web configuration applied: TLS, passwords, request rate, headers.
+
+    Raises:
+        ConfigError: a file that it names cannot be used, or bcrypt is missing.
+    """
+
+    def __init__(self, config: WebConfig, file: str, clock: Clock) -> None:
+        self.config = config
+        self.encryption = None if config.tls is None else TlsSettings(config.tls, file)
+        self._passwords = Passwords(config.users, bcrypt_check(file)) if config.users else None
+        rate = config.rate
+        self._rate_limit = None if rate is None else TokenBucket(rate.interval, rate.burst, clock)
+        self._headers = dict(config.headers)
+        if config.http2:
+            _LOG.warning("http_server_config.http2: HTTP/2 is not served; clients get HTTP/1.1")
+
+    @property
+    def is_worn(self) -> bool:
+        """Whether a new policy would take less memory."""
+        return self.encryption is not None and self.encryption.is_worn
+
+    @property
+    def authenticates(self) -> bool:
+        """Whether every client authenticates, by a password or a certificate."""
+        tls = self.config.tls
+        return self._passwords is not None or (
+            tls is not None and tls.clients is not None and tls.clients.required
+        )
+
+    def reject(self, request: Request) -> Response | None:
+        """The refusal of a request; `None` if it is served."""
+        if self.encryption is not None and not request.encrypted:
+            # The connection is older than the file's TLS.
+            return plain(HTTPStatus.FORBIDDEN, "refused: ask by https", refused="plain_http")
+        if request.path in OPEN:
+            return None
+        if self._rate_limit is not None and not self._rate_limit.allows():
+            return later("too many requests", "rate_limit")
+        if self._passwords is None:
+            return None
+        authorization = request.headers.get("authorization", "")
+        verdict = self._passwords.verdict(authorization, request.peer)
+        if verdict is Verdict.GRANTED:
+            return None
+        if verdict is Verdict.BUSY:
+            return later("too many passwords at once", "busy")
+        return plain(
+            HTTPStatus.UNAUTHORIZED,
+            "a user and a password are needed",
+            refused="wrong_password" if authorization else "no_password",
+            **{"WWW-Authenticate": _REALM},
+        )
+
+    def add_headers(self, response: Response) -> Response:
+        """A response with the headers of the file."""
+        return replace(response, headers={**response.headers, **self._headers})
+
+
+def _refuse_less(before: WebConfig, after: WebConfig, file: str) -> None:
+    """Refuse a reload that protects less.
+
+    Raises:
+        ConfigError: TLS, client certificates or passwords would be removed.
+    """
+    gone = []
+    if before.tls is not None and after.tls is None:
+        gone.append("tls_server_config")
+    elif before.tls is not None and after.tls is not None:
+        old, new = before.tls.clients, after.tls.clients
+        if old is not None and old.required and not (new is not None and new.required):
+            gone.append("tls_server_config.client_auth_type: RequireAndVerifyClientCert")
+        elif old is not None and old.names and not (new is not None and new.names):
+            gone.append("tls_server_config.client_allowed_sans")
+    if before.users and not after.users:
+        gone.append("basic_auth_users")
+    if gone:
+        problem = f"{' and '.join(gone)} would go: protection is taken away at a restart only"
+        raise ConfigError(file, (Problem(None, "", problem),))
+
 
 _FileStates: TypeAlias = tuple[tuple[int, ...] | None, ...]
 
@@ -143,13 +122,15 @@ class Access:
         self._lock = Lock()
         self._policy: WebPolicy | None = None
         self._file_states: _FileStates = ()
-        self._again: Nanoseconds | None = None
+        """State of the file and of those that it names, before they were read."""
+        self._retry_at: Nanoseconds | None = None
+        """When a bad file is read again; `None` after a load that succeeded."""
         self._problem = ""
 
     @property
     def succeeded(self) -> bool | None:
         """Whether the last load succeeded; `None` without a file."""
-        return None if self._file is None else self._again is None
+        return None if self._file is None else self._retry_at is None
 
     def load(self) -> None:
         """Read the file for the first time.
@@ -160,29 +141,28 @@ class Access:
         if self._file is not None:
             self._policy, self._file_states = self._read(self._file)
 
-    def current(self) -> "WebPolicy | None":
+    def current(self) -> WebPolicy | None:
         """The policy in force, after a check of the files: for each connection and each request."""
-        file = self._file
-        if file is not None and self._is_due(file):
-            with self._lock:
-                if self._is_due(file):
-                    self._reload(file)
-        return self._policy
+        if self._file is None:
+            return None
+        with self._lock:
+            self._reload_if_due(self._file)
+            return self._policy
 
-    def _is_due(self, file: Path) -> bool:
-        if self._again is not None:
-            if self._clock.elapsed() >= self._again:
-                return True
-        elif self._policy is not None and self._policy.is_worn:
-            return True
-        return _states(self._watched(file)) != self._file_states
-
-    def _reload(self, file: Path) -> None:
-        before = _states(self._watched(file))
+    def _reload_if_due(self, file: Path) -> None:
+        named = () if self._policy is None else self._policy.config.files
+        before = _states((file, *named))
+        if self._retry_at is not None:
+            is_due = self._clock.elapsed() >= self._retry_at
+        else:
+            is_due = self._policy is not None and self._policy.is_worn
+        if not is_due and before == self._file_states:
+            return
         try:
             policy, states = self._read(file)
         except ConfigError as error:
-            self._file_states, self._again = before, self._clock.elapsed() + RETRY
+            self._file_states = before
+            self._retry_at = self._clock.elapsed() + RETRY
             if str(error) != self._problem:
                 self._problem = str(error)
                 _LOG.error(
@@ -190,35 +170,33 @@ class Access:
                     extra={"problem": self._problem},
                 )
             return
-        if states != self._file_states or self._again is not None:
+        if states != self._file_states or self._retry_at is not None:
             _LOG.info("web configuration reloaded")
-        self._policy, self._file_states, self._again, self._problem = policy, states, None, ""
+        self._policy = policy
+        self._file_states = states
+        self._retry_at = None
+        self._problem = ""
 
-    def _read(self, file: Path) -> tuple["WebPolicy", _FileStates]:
+    def _read(self, file: Path) -> tuple[WebPolicy, _FileStates]:
         """The policy of the files, and their state before they were read: a later one is read again."""
-        # A quarter of a MiB that is not needed without a web configuration.
-        from exporter.config.web import load_web  # noqa: PLC0415
-        from exporter.web.policy import WebPolicy, refuse_less  # noqa: PLC0415
-
         own = _states((file,))
         config = load_web(file)
         states = own + _states(config.files)
         if self._policy is not None:
-            refuse_less(self._policy.config, config, str(file))
+            _refuse_less(self._policy.config, config, str(file))
         return WebPolicy(config, str(file), self._clock), states
-
-    def _watched(self, file: Path) -> tuple[Path, ...]:
-        return (file, *(self._policy.config.files if self._policy else ()))
 
 
 def _states(paths: Iterable[Path]) -> _FileStates:
-    return tuple(map(_state, paths))
-
-
-def _state(path: Path) -> tuple[int, ...] | None:
-    """What changes with a file, links followed: a mounted secret is replaced by a link."""
-    try:
-        status = os.stat(path)  # noqa: PTH116  # with each request; Path.stat takes three times as long
-    except (OSError, ValueError):
-        return None
-    return status.st_mtime_ns, status.st_ctime_ns, status.st_size, status.st_ino, status.st_dev
+    """What changes with each file, links followed: a mounted secret is replaced by a link."""
+    states: list[tuple[int, ...] | None] = []
+    for path in paths:
+        try:
+            status = path.stat()
+        except (OSError, ValueError):
+            states.append(None)
+        else:
+            states.append(
+                (status.st_mtime_ns, status.st_ctime_ns, status.st_size, status.st_ino, status.st_dev)
+            )
+    return tuple(states)

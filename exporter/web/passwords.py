@@ -9,7 +9,7 @@ from contextlib import contextmanager
 from enum import Enum
 from hashlib import blake2b
 from hmac import compare_digest
-from threading import Event, Lock
+from threading import Lock
 from typing import Final
 
 from exporter.config.problems import ConfigError, Problem
@@ -17,14 +17,11 @@ from exporter.web.listener import network
 
 MOST_WAITING: Final = 64
 MOST_WAITING_FROM_ONE: Final = 4
-"""Passwords that wait to be compared: in all, and from one address. Further ones are refused, so that any
-number of wrong passwords takes neither all connections nor more than one core."""
+"""Passwords that are compared or wait for it: in all, and from one address. Further ones are refused, so that
+any number of wrong passwords takes neither all connections nor more than one core."""
 
 LONGEST_WAIT_SECONDS: Final = 10.0
 """Longest wait of a password."""
-
-MOST_FAILED: Final = 1024
-"""Addresses that are remembered for a wrong password: the newest."""
 
 BCRYPT_BYTES: Final = 72
 """Bcrypt compares no more of a password; so does Go's, the origin of the format."""
@@ -68,7 +65,11 @@ class Passwords:
         self._check = check
         self._key = secrets.token_bytes(blake2b.MAX_KEY_SIZE)
         self._right: dict[bytes, bytes] = {}
-        self._queue = _PasswordQueue()
+        """The keyed hash of the last right password of each user."""
+        self._comparing = Lock()
+        self._counting = Lock()
+        self._waiting: Counter[str] = Counter()
+        """Passwords that are compared or wait for it, by the network of the client."""
 
     def verdict(self, authorization: str, peer: str) -> Verdict:
         """Check an `Authorization` header; `peer` is the address of its client."""
@@ -79,16 +80,17 @@ class Passwords:
         mark = self._mark(user, password)
         if self._is_right(user, mark):
             return Verdict.GRANTED
-        address = network(peer)
-        with self._queue.turn(address) as admitted:
+        with self._turn(network(peer)) as admitted:
             if not admitted:
                 return Verdict.BUSY
-            if self._is_right(user, mark):  # an earlier one in the queue was the same
+            if self._is_right(user, mark):  # the one compared before it was the same
                 return Verdict.GRANTED
             hashed = self._users.get(user)
-            matches = self._matches(password, hashed or self._stand_in)
+            try:
+                matches = self._check(password[:BCRYPT_BYTES], hashed or self._stand_in)
+            except ValueError:  # bytes that bcrypt does not accept
+                matches = False
             if not matches or hashed is None:
-                self._queue.failed(address)
                 return Verdict.WRONG
             self._right[user] = mark
             return Verdict.GRANTED
@@ -100,86 +102,25 @@ class Passwords:
     def _is_right(self, user: bytes, mark: bytes) -> bool:
         return compare_digest(self._right.get(user, b""), mark)
 
-    def _matches(self, password: bytes, hashed: bytes) -> bool:
-        try:
-            return self._check(password[:BCRYPT_BYTES], hashed)
-        except ValueError:  # bytes that bcrypt does not accept
-            return False
-
-
-class _Waiter:
-    """A password that waits for its turn. `called` is set at its turn, or when another took its place."""
-
-    __slots__ = ("address", "called", "rank")
-
-    def __init__(self, address: str, rank: tuple[bool, int]) -> None:
-        self.address = address
-        self.rank = rank
-        self.called = Event()
-
-
-class _PasswordQueue:
-    """Passwords in the order in which they are compared, one at a time.
-
-    Addresses that have failed come after those that have not, and the second password of an address after the
-    first of every other. In a full queue a password takes the place of one that ranks behind it. So wrong
-    passwords from many addresses delay a right one by at most one comparison per address.
-    """
-
-    def __init__(self) -> None:
-        self._lock = Lock()
-        self._waiters: list[_Waiter] = []
-        self._current: _Waiter | None = None
-        self._failed: dict[str, None] = {}
-
-    def failed(self, address: str) -> None:
-        """Remember that a password from an address was wrong."""
-        with self._lock:
-            self._failed.pop(address, None)
-            self._failed[address] = None
-            if len(self._failed) > MOST_FAILED:
-                del self._failed[next(iter(self._failed))]
-
     @contextmanager
-    def turn(self, address: str) -> Iterator[bool]:
-        """Wait for a turn and hold it; false if there is none in time."""
-        with self._lock:
-            waiter = self._enqueue(address)
-            self._call_next()
-        if waiter is None:
+    def _turn(self, address: str) -> Iterator[bool]:
+        """Hold the turn to compare a password; false if too many wait, or the turn comes too late."""
+        with self._counting:
+            has_room = self._waiting.total() < MOST_WAITING and self._waiting[address] < MOST_WAITING_FROM_ONE
+            if has_room:
+                self._waiting[address] += 1
+        if not has_room:
             yield False
             return
+        is_held = False
         try:
-            waiter.called.wait(LONGEST_WAIT_SECONDS)
-            yield self._current is waiter
+            is_held = self._comparing.acquire(timeout=LONGEST_WAIT_SECONDS)
+            yield is_held
         finally:
-            with self._lock:
-                if self._current is waiter:
-                    self._current = None
-                elif waiter in self._waiters:
-                    self._waiters.remove(waiter)
-                self._call_next()
-
-    def _call_next(self) -> None:
-        """Wake the next one only: with all awake, the lock would pass through each."""
-        if self._current is None and self._waiters:
-            self._current = min(self._waiters, key=lambda each: each.rank)
-            self._waiters.remove(self._current)
-            self._current.called.set()
-
-    def _enqueue(self, address: str) -> _Waiter | None:
-        ahead = Counter(each.address for each in self._waiters)[address]
-        if ahead >= MOST_WAITING_FROM_ONE:
-            return None
-        waiter = _Waiter(address, (address in self._failed, ahead))
-        if len(self._waiters) >= MOST_WAITING:
-            last = max(self._waiters, key=lambda each: each.rank)
-            if last.rank <= waiter.rank:
-                return None
-            self._waiters.remove(last)
-            last.called.set()
-        self._waiters.append(waiter)
-        return waiter
+            if is_held:
+                self._comparing.release()
+            with self._counting:
+                self._waiting -= Counter({address: 1})
 
 
 def _credentials(authorization: str) -> tuple[bytes, bytes] | None:

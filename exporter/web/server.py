@@ -14,8 +14,10 @@ from exporter.clock import Clock
 from exporter.metrics.exposition import Exposition, is_stale, variant
 from exporter.report import Build, Report
 from exporter.units import NANOSECONDS_PER_SECOND, Nanoseconds
-from exporter.web.access import Access, Hosts, is_of_another_site
+from exporter.web import cost_json
+from exporter.web.access import Access
 from exporter.web.connection import OPEN, HttpConnection, Request, Response, later, plain
+from exporter.web.hosts import Hosts, is_of_another_site
 from exporter.web.listener import (
     ListenAddress,
     Listener,
@@ -26,67 +28,6 @@ from exporter.web.listener import (
     parse_address,
 )
 from exporter.web.token_bucket import TokenBucket
-
-MOST_PAGES: Final = 16
-"""Pages of one report that are kept: the newest."""
-
-
-class BusyError(Exception):
-    """Too many clients wait for pages: another one would take the place of a scrape."""
-
-
-class PageCache:
-    """The pages of the current report. Safe to share between threads."""
-
-    def __init__(self, waiting: int) -> None:
-        self._room = BoundedSemaphore(waiting)
-        self._making = Lock()
-        self._cached_pages: tuple[Report | None, bool, dict[str, bytes]] = (None, False, {})
-        """The report, whether it is stale, and its pages; exchanged whole, never changed."""
-
-    def page(
-        self, report: Report | None, path: str, make: Callable[[], bytes | None], *, stale: bool
-    ) -> bytes | None:
-        """The page of a path, rendered by `make` if it is not kept. `None` is returned and not kept.
-
-        Raises:
-            BusyError: too many clients wait for pages.
-        """
-        cached = self._cached(report, path, stale=stale)
-        if cached is not None:
-            return cached
-        if not self._room.acquire(blocking=False):
-            raise BusyError
-        try:
-            with self._making:
-                cached = self._cached(report, path, stale=stale)
-                if cached is not None:
-                    return cached
-                page = make()
-                if page is not None:
-                    self._keep(report, path, page, stale=stale)
-                return page
-        finally:
-            self._room.release()
-
-    def forget(self, report: Report | None) -> None:
-        """Drop the pages of any other report, so that its memory is free."""
-        with self._making:
-            if self._cached_pages[0] is not report:
-                self._cached_pages = (None, False, {})
-
-    def _cached(self, report: Report | None, path: str, *, stale: bool) -> bytes | None:
-        cached_report, cached_stale, pages = self._cached_pages
-        return pages.get(path) if cached_report is report and cached_stale is stale else None
-
-    def _keep(self, report: Report | None, path: str, page: bytes, *, stale: bool) -> None:
-        cached_report, cached_stale, before = self._cached_pages
-        pages = dict(before) if cached_report is report and cached_stale is stale else {}
-        while len(pages) >= MOST_PAGES:
-            del pages[next(iter(pages))]
-        pages[path] = page
-        self._cached_pages = (report, stale, pages)
-
 
 _READ: Final = ("GET", "HEAD")
 _EXPLAIN: Final = "/explain/"
@@ -155,7 +96,10 @@ class WebServer:
         self._exposition = Exposition(build)
         self._reloading = Lock()
         self._reloads = TokenBucket(NANOSECONDS_PER_SECOND, 1, clock)
-        self._pages = PageCache(self._limits.pages)
+        self._waiting_for_pages = BoundedSemaphore(self._limits.pages)
+        self._rendering = Lock()
+        self._pages: tuple[Report | None, bool, dict[str, bytes]] = (None, False, {})
+        """The current report, whether it is stale, and its pages by path."""
         self._refusals = _Refusals(clock)
         self._listening: socket.socket | None = None
         self._listener: Listener | None = None
@@ -229,7 +173,7 @@ class WebServer:
         For the sampler, after it has published. Without it, the first scrape of each report renders.
         """
         report = self._current()
-        self._pages.forget(report)
+        self._pages_of(report, stale=False)
         if report is not None and not is_stale(report, self._clock.elapsed()):
             self._exposition.prepare(report)
 
@@ -314,50 +258,62 @@ class WebServer:
         return Response(HTTPStatus.OK, body, form.format.content_type, headers)
 
     def _page(self, request: Request) -> Response:
-        # Imported with the first request of a page: a scrape needs none of that memory.
-        from exporter.web import page  # noqa: PLC0415
+        from exporter.web import page  # noqa: PLC0415 - 4 MiB that no scrape needs
 
-        return self._rendered(request, page.page, _HTML, page.HEADERS)
+        return self._rendered(request.path, page.page, _HTML, page.HEADERS)
 
     def _explanation(self, request: Request) -> Response:
         from exporter.web import page  # noqa: PLC0415
 
-        form = request.path.removeprefix(_EXPLAIN)
+        name = request.path.removeprefix(_EXPLAIN)
 
-        def make(report: Report | None, elapsed: Nanoseconds, build: Build) -> bytes | None:
-            return None if report is None else page.explanation(report, elapsed, form, build)
+        def explanation(report: Report | None, elapsed: Nanoseconds, build: Build) -> bytes | None:
+            return None if report is None else page.explanation(report, elapsed, name, build)
 
         if self._current() is None:
             return plain(HTTPStatus.SERVICE_UNAVAILABLE, _NOT_READY)
-        return self._rendered(request, make, _HTML, page.HEADERS)
+        return self._rendered(request.path, explanation, _HTML, page.HEADERS)
 
     def _redirect(self, _request: Request) -> Response:
         # A relative location: a proxy may serve the page below another path.
         return plain(HTTPStatus.MOVED_PERMANENTLY, "it is at explain/", Location="explain/")
 
     def _cost_json(self, request: Request) -> Response:
-        from exporter.web.cost_json import document  # noqa: PLC0415
-
-        return self._rendered(request, document, "application/json", {})
+        return self._rendered(request.path, cost_json.document, "application/json", {})
 
     def _rendered(
         self,
-        request: Request,
-        make: Callable[[Report | None, Nanoseconds, Build], bytes | None],
+        path: str,
+        render: Callable[[Report | None, Nanoseconds, Build], bytes | None],
         content_type: str,
         headers: Mapping[str, str],
     ) -> Response:
+        """A page, rendered once per report, so that a crowd costs one; explanations of servers each time."""
         report, elapsed = self._current(), self._clock.elapsed()
         stale = report is not None and is_stale(report, elapsed)
-        try:
-            body = self._pages.page(
-                report, request.path, lambda: make(report, elapsed, self._build), stale=stale
-            )
-        except BusyError:
-            return _TOO_MANY_PAGES
+        pages = self._pages_of(report, stale=stale)
+        body = pages.get(path)
         if body is None:
-            return plain(HTTPStatus.NOT_FOUND, "there is no such server now")
+            if not self._waiting_for_pages.acquire(blocking=False):
+                return _TOO_MANY_PAGES
+            try:
+                with self._rendering:  # one at a time: ticks and scrapes keep their core
+                    body = pages.get(path) or render(report, elapsed, self._build)
+            finally:
+                self._waiting_for_pages.release()
+            if body is None:
+                return plain(HTTPStatus.NOT_FOUND, "there is no such server now")
+            if path in self._routes:
+                pages[path] = body
         return Response(HTTPStatus.OK, body, content_type, headers)
+
+    def _pages_of(self, report: Report | None, *, stale: bool) -> dict[str, bytes]:
+        """The pages of a report that were rendered; those of any other are dropped."""
+        kept_report, kept_stale, pages = self._pages
+        if kept_report is not report or kept_stale is not stale:
+            pages = {}
+            self._pages = (report, stale, pages)
+        return pages
 
     def _healthy(self, _request: Request) -> Response:
         return plain(HTTPStatus.OK, "healthy")

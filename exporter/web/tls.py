@@ -5,7 +5,6 @@ import ipaddress
 import socket
 import ssl
 from collections.abc import Iterator
-from pathlib import Path
 from typing import Any, Final
 
 from exporter.clock import Clock
@@ -42,7 +41,6 @@ class TlsSettings:
     """
 
     def __init__(self, tls: TlsConfig, file: str) -> None:
-        self._file = file
         self._names = frozenset(tls.clients.names) if tls.clients else frozenset()
         self._context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
         self._context.minimum_version = _VERSIONS[tls.oldest]
@@ -56,38 +54,29 @@ class TlsSettings:
         if tls.curve is not None:
             self._context.set_ecdh_curve(tls.curve)
         self._context.set_alpn_protocols(["http/1.1"])
-        self._identify(tls.certificate, tls.key)
+        for path in (tls.certificate, tls.key):
+            contents(path)  # for an error that names the file
+        try:
+            # Without a password OpenSSL would prompt for one at the terminal, and wait.
+            self._context.load_cert_chain(tls.certificate, tls.key, password=b"")
+        except (ssl.SSLError, OSError, ValueError) as error:
+            why = getattr(error, "reason", None) or str(error)
+            pair = f"{tls.certificate} and {tls.key}"
+            problem = f"{pair} are no certificate in PEM with its key, unencrypted ({why})"
+            raise _refused(file, "cert_file", problem) from None
         if tls.clients is not None:
-            self._ask_certificates(tls.clients.authorities, required=tls.clients.required)
+            self._context.verify_mode = ssl.CERT_REQUIRED if tls.clients.required else ssl.CERT_OPTIONAL
+            authorities = tls.clients.authorities
+            try:
+                self._context.load_verify_locations(cadata=contents(authorities).decode("ascii"))
+            except (ssl.SSLError, ValueError):
+                problem = f"{authorities} holds no certificates in PEM"
+                raise _refused(file, "client_ca_file", problem) from None
 
     @property
     def is_worn(self) -> bool:
         """Whether the remembered sessions take memory."""
         return self._context.session_stats()["number"] >= MOST_SESSIONS
-
-    def _identify(self, certificate: Path, key: Path) -> None:
-        for path in (certificate, key):
-            contents(path)  # for an error that names the file
-        try:
-            # Without a password OpenSSL would prompt for one at the terminal, and wait.
-            self._context.load_cert_chain(certificate, key, password=b"")
-        except (ssl.SSLError, OSError, ValueError) as error:
-            why = getattr(error, "reason", None) or str(error)
-            raise self._refused(
-                "cert_file",
-                f"{certificate} and {key} are no certificate in PEM with its key, unencrypted ({why})",
-            ) from None
-
-    def _ask_certificates(self, authorities: Path, *, required: bool) -> None:
-        self._context.verify_mode = ssl.CERT_REQUIRED if required else ssl.CERT_OPTIONAL
-        try:
-            self._context.load_verify_locations(cadata=contents(authorities).decode("ascii"))
-        except (ssl.SSLError, ValueError):
-            problem = f"{authorities} holds no certificates in PEM"
-            raise self._refused("client_ca_file", problem) from None
-
-    def _refused(self, key: str, message: str) -> ConfigError:
-        return ConfigError(self._file, (Problem(None, f"tls_server_config.{key}", message),))
 
     @contextlib.contextmanager
     def over(
@@ -131,6 +120,10 @@ class TlsSettings:
             encrypted.settimeout(0)
             with contextlib.suppress(OSError, ValueError):
                 encrypted.unwrap()
+
+
+def _refused(file: str, key: str, message: str) -> ConfigError:
+    return ConfigError(file, (Problem(None, f"tls_server_config.{key}", message),))
 
 
 def _warn_plain(connection: socket.socket, clock: Clock, *, plain: bool) -> None:

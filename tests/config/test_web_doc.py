@@ -36,7 +36,7 @@ def test_its_bounds_are_those_in_force() -> None:
     limits = WebLimits()
     for figure in (
         f"hashes of a cost from 4 to {DEAREST}",
-        f"of one address {MOST_WAITING_FROM_ONE} wait for it and of all {MOST_WAITING}",
+        f"at most {MOST_WAITING_FROM_ONE} of one address and {MOST_WAITING} of all wait",
         f"A client has {limits.request // 10**9} seconds for its handshake",
         f"{limits.idle // 10**9} seconds between requests",
         f"{limits.head_bytes // 1024} KiB of head and {limits.body_bytes // 1024} KiB of body",

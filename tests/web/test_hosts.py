@@ -7,8 +7,8 @@ from typing import Any
 
 import pytest
 
-from exporter.web.access import Hosts, host_of, is_browser
 from exporter.web.connection import Request
+from exporter.web.hosts import Hosts, host_of, is_browser
 from tests.web.test_passwords import basic, hashed
 
 Serve = Callable[..., Any]

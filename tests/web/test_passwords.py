@@ -13,7 +13,7 @@ import pytest
 
 from exporter.config import ConfigError
 from exporter.web import passwords as passwords_module
-from exporter.web.passwords import MOST_FAILED, MOST_WAITING, Passwords, Verdict, bcrypt_check
+from exporter.web.passwords import MOST_WAITING, MOST_WAITING_FROM_ONE, Passwords, Verdict, bcrypt_check
 from exporter.web.server import REFUSALS
 from tests.web.certificates import Authority, first_bytes, request
 
@@ -175,27 +175,24 @@ class Crowd:
     def __init__(self, passwords: Passwords) -> None:
         self.passwords = passwords
         self.verdicts: dict[str, list[Verdict]] = {}
-        self.order: list[str] = []
         self.threads: list[threading.Thread] = []
 
     def waiting(self) -> int:
-        """Passwords in the line, the one that is compared included."""
-        line = self.passwords._queue
-        return len(line._waiters) + (line._current is not None)
+        """Passwords that wait, the one that is compared included."""
+        return self.passwords._waiting.total()
 
-    def joins(self, peer: str, authorization: str, *, pushes: bool = False) -> None:
-        """Have one ask, and wait until it is in the line; `pushes`: in the place of another."""
-        before, answered = self.waiting(), len(self.order)
+    def joins(self, peer: str, authorization: str) -> None:
+        """Have one ask, and wait until it waits for its turn."""
+        before = self.waiting()
 
         def run() -> None:
             verdict = self.passwords.verdict(authorization, peer)
             self.verdicts.setdefault(peer, []).append(verdict)
-            self.order.append(peer)
 
         thread = threading.Thread(target=run)
         thread.start()
         self.threads.append(thread)
-        while (len(self.order) == answered) if pushes else (self.waiting() == before):
+        while self.waiting() == before:
             pass
 
     def leaves(self) -> None:
@@ -205,76 +202,60 @@ class Crowd:
         assert self.waiting() == 0
 
 
-def test_forty_addresses_with_wrong_passwords_keep_no_right_one_out() -> None:
-    """An address that never failed is next, and one that did is next but one of each other."""
+def test_one_password_is_compared_at_a_time() -> None:
+    """However many wait: wrong ones take one core at most. Each of them is compared in the end."""
     check = Slow()
     passwords = Passwords({"prometheus": HASH}, check)
-    wrong, right = basic("prometheus", "wrong"), basic("prometheus", "s3cret")
-    addresses = [f"10.0.0.{host}" for host in range(40)]
-    for address in addresses:
-        assert passwords.verdict(wrong, address) is Verdict.WRONG
     check.go.clear()
     crowd = Crowd(passwords)
-    for address in addresses:
-        crowd.joins(address, wrong)
-    crowd.joins("10.0.0.1", wrong)
-    crowd.joins("scraper", right)
+    for host in range(40):
+        crowd.joins(f"10.0.0.{host}", basic("prometheus", f"wrong {host}"))
+    crowd.joins("scraper", basic("prometheus", "s3cret"))
+    assert len(check.checked) == 1
     check.go.set()
     crowd.leaves()
 
     assert crowd.verdicts.pop("scraper") == [Verdict.GRANTED]
-    assert crowd.order.index("scraper") <= 2
-    assert set(crowd.verdicts) == set(addresses)
+    assert list(crowd.verdicts.values()) == [[Verdict.WRONG]] * 40
+    assert len(check.checked) == 41
+
+
+def test_of_the_same_right_password_one_is_compared() -> None:
+    """A crowd of browsers that show it for the first time pays for bcrypt once."""
+    check = Slow()
+    passwords = Passwords({"prometheus": HASH}, check)
+    check.go.clear()
+    crowd = Crowd(passwords)
+    for host in range(8):
+        crowd.joins(f"10.0.0.{host}", basic("prometheus", "s3cret"))
+    check.go.set()
+    crowd.leaves()
+
+    assert list(crowd.verdicts.values()) == [[Verdict.GRANTED]] * 8
+    assert len(check.checked) == 1
+
+
+def test_a_crowd_of_passwords_is_turned_away() -> None:
+    """Of one address 4 wait and of all 64. Whoever has shown the right one before is let in past them."""
+    check = Slow()
+    passwords = Passwords({"prometheus": HASH}, check)
+    wrong, right = basic("prometheus", "wrong"), basic("prometheus", "s3cret")
+    assert passwords.verdict(right, "scraper") is Verdict.GRANTED
+    check.go.clear()
+    crowd = Crowd(passwords)
+    for host in range(16):
+        for number in range(MOST_WAITING_FROM_ONE):
+            crowd.joins(f"10.0.0.{host}", basic("prometheus", f"wrong {number}"))
+            if crowd.waiting() == MOST_WAITING - 1:
+                assert passwords.verdict(wrong, "10.0.0.5") is Verdict.BUSY
+    assert crowd.waiting() == MOST_WAITING == 64
+    assert passwords.verdict(wrong, "new") is Verdict.BUSY
+    assert passwords.verdict(right, "scraper") is Verdict.GRANTED
+    check.go.set()
+    crowd.leaves()
+
     assert {verdict for each in crowd.verdicts.values() for verdict in each} == {Verdict.WRONG}
-
-
-def test_an_address_that_failed_before_is_let_in_in_its_turn() -> None:
-    """The operator has corrected the scraper's password: forty others are compared once, not for ever."""
-    check = Slow()
-    passwords = Passwords({"prometheus": HASH}, check)
-    wrong, right = basic("prometheus", "wrong"), basic("prometheus", "s3cret")
-    addresses = [f"10.0.0.{host}" for host in range(40)]
-    for address in (*addresses, "scraper"):
-        passwords.verdict(wrong, address)
-    check.go.clear()
-    crowd = Crowd(passwords)
-    for address in addresses:
-        crowd.joins(address, wrong)
-    crowd.joins("10.0.0.1", wrong)
-    crowd.joins("scraper", right)
-    check.go.set()
-    crowd.leaves()
-
-    assert crowd.verdicts["scraper"] == [Verdict.GRANTED]
-    assert crowd.order[-1] == "10.0.0.1"
-
-
-def test_a_full_line_gives_the_place_of_the_last() -> None:
-    """Of one address 4 wait and of all 64; a newcomer that has not failed comes before one that has.
-
-    Whoever has shown the right one before is let in past them.
-    """
-    check = Slow()
-    passwords = Passwords({"prometheus": HASH}, check)
-    wrong, right = basic("prometheus", "wrong"), basic("prometheus", "s3cret")
-    assert passwords.verdict(right, "scraper") is Verdict.GRANTED
-    check.go.clear()
-    crowd = Crowd(passwords)
-    for host in range(17):
-        for number in range(4):
-            if len(crowd.threads) <= MOST_WAITING:  # the first is compared already
-                crowd.joins(f"10.0.0.{host}", basic("prometheus", f"wrong {number}"))
-    assert crowd.waiting() == MOST_WAITING + 1
-    assert passwords.verdict(wrong, "10.0.0.5") is Verdict.BUSY
-    assert passwords.verdict(right, "scraper") is Verdict.GRANTED
-    crowd.joins("new", wrong, pushes=True)
-    check.go.set()
-    crowd.leaves()
-
-    every = [verdict for each in crowd.verdicts.values() for verdict in each]
-    assert crowd.verdicts["new"] == [Verdict.WRONG]
-    assert every.count(Verdict.BUSY) == 1
-    assert every.count(Verdict.WRONG) == MOST_WAITING + 1
+    assert passwords.verdict(wrong, "new") is Verdict.WRONG
 
 
 def test_one_network_of_ipv6_is_one_address() -> None:
@@ -283,7 +264,7 @@ def test_one_network_of_ipv6_is_one_address() -> None:
     passwords = Passwords({"prometheus": HASH}, check)
     check.go.clear()
     crowd = Crowd(passwords)
-    for number in range(5):
+    for number in range(4):
         crowd.joins(f"2001:db8::{number:x}", basic("prometheus", str(number)))
     try:
         assert passwords.verdict(basic("prometheus", "x"), "2001:db8::ffff") is Verdict.BUSY
@@ -295,7 +276,7 @@ def test_one_network_of_ipv6_is_one_address() -> None:
 
 
 def test_a_password_does_not_wait_for_ever(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Whoever is not looked at in time is told to come again, and leaves nothing in the line."""
+    """Whoever is not looked at in time is told to come again, and leaves nothing behind."""
     monkeypatch.setattr(passwords_module, "LONGEST_WAIT_SECONDS", 0.01)
     check = Slow()
     passwords = Passwords({"prometheus": HASH}, check)
@@ -303,18 +284,9 @@ def test_a_password_does_not_wait_for_ever(monkeypatch: pytest.MonkeyPatch) -> N
     crowd = Crowd(passwords)
     crowd.joins("a", basic("prometheus", "wrong"))
     assert passwords.verdict(basic("prometheus", "s3cret"), "b") is Verdict.BUSY
+    assert crowd.waiting() == 1
     check.go.set()
     crowd.leaves()
-
-
-def test_addresses_that_failed_are_remembered_in_bounds() -> None:
-    """The newest 1,024."""
-    passwords = Passwords({"prometheus": HASH}, Slow())
-    for host in range(MOST_FAILED + 10):
-        passwords.verdict(basic("prometheus", "wrong"), f"10.0.{host // 256}.{host % 256}")
-
-    assert len(passwords._queue._failed) == MOST_FAILED
-    assert "10.0.0.9" not in passwords._queue._failed
 
 
 def test_failed_logins_are_counted_and_logged_once_a_minute(

@@ -15,7 +15,7 @@ from exporter.clock import SystemClock
 from exporter.report import Build
 from exporter.web import page
 from exporter.web.listener import AddressError, ListenError, WebLimits
-from exporter.web.server import MOST_PAGES, PageCache, WebServer
+from exporter.web.server import WebServer
 
 Serve = Callable[..., Any]
 
@@ -298,6 +298,38 @@ def test_a_reload_that_failed_counts_as_one(serve: Serve) -> None:
     assert site.reloads == 1
 
 
+def test_pages_have_room_of_their_own(
+    serve: Serve, make_report: Callable[..., Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """One that is rendered holds up further ones, which are refused with 503, and no scrape or probe."""
+    site = serve(make_report(), limits=WebLimits(pages=1))
+    started, go = threading.Event(), threading.Event()
+    whole = page.page
+
+    def slow(*arguments: Any) -> bytes:
+        started.set()
+        assert go.wait(30)
+        return whole(*arguments)
+
+    monkeypatch.setattr(page, "page", slow)
+    answers: list[int] = []
+    reader = threading.Thread(target=lambda: answers.append(site.request("GET", "/")[0]))
+    reader.start()
+    assert started.wait(10)
+    try:
+        for path in ("/", "/cost.json", "/explain/"):
+            status, headers, body = site.request("GET", path)
+            assert (status, headers["retry-after"]) == (503, "1"), path
+            assert body == b"too many pages at once; come again\n"
+        assert [site.request("GET", path)[0] for path in ("/metrics", "/-/healthy", "/-/ready")] == [200] * 3
+    finally:
+        go.set()
+        reader.join(30)
+    assert answers == [200]
+    assert site.request("GET", "/")[0] == 200
+    assert dict(site.server.refused)["busy"] == 3
+
+
 def test_a_page_is_made_once_for_a_report(
     serve: Serve, make_report: Callable[..., Any], hand_clock: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -311,59 +343,30 @@ def test_a_page_is_made_once_for_a_report(
         return whole(*arguments)
 
     monkeypatch.setattr(page, "page", counted)
-    first = [site.request("GET", "/")[2] for _ in range(5)]
-    assert (len(set(first)), len(made)) == (1, 1)
+    first: list[bytes] = []
+    readers = [threading.Thread(target=lambda: first.append(site.request("GET", "/")[2])) for _ in range(8)]
+    for reader in readers:
+        reader.start()
+    for reader in readers:
+        reader.join(30)
+    assert (len(first), len(set(first)), len(made)) == (8, 1, 1)
     hand_clock.now += 31 * 10**9
     assert site.request("GET", "/")[2] != first[0]
     site.report = make_report(run_rate=2.0, elapsed=hand_clock.now)
-    site.server.prepare()
-    assert site.server._pages._cached_pages == (None, False, {})
     assert b"2.00" in site.request("GET", "/")[2]
     assert len(made) == 3
 
 
-def test_pages_that_are_kept_are_few() -> None:
-    """Sixteen of one report, the newest; what is none is not kept."""
-    cache = PageCache(1)
-    for number in range(MOST_PAGES + 1):
-        assert (
-            cache.page(None, f"/{number}", lambda number=number: b"%d" % number, stale=False)
-            == b"%d" % number
-        )
-    assert cache.page(None, "/none", lambda: None, stale=False) is None
+def test_pages_of_servers_are_not_kept(serve: Serve, make_report: Callable[..., Any]) -> None:
+    """Their names come from the address: whoever asks for many of them fills no memory."""
+    site = serve(make_report())
+    for path in ("/", "/explain/", "/cost.json", "/explain/chat", "/explain/none"):
+        site.request("GET", path)
 
-    assert list(cache._cached_pages[2]) == [f"/{number}" for number in range(1, MOST_PAGES + 1)]
-
-
-def test_pages_have_room_of_their_own(serve: Serve, make_report: Callable[..., Any]) -> None:
-    """One that is being made holds up further ones, which are told to come again, and no scrape or probe."""
-    site = serve(make_report(), limits=WebLimits(pages=1))
-    started, go = threading.Event(), threading.Event()
-    page_cache = site.server._pages
-    answers: list[bytes | None] = []
-
-    def slow() -> bytes:
-        started.set()
-        assert go.wait(30)
-        return b"made"
-
-    reader = threading.Thread(
-        target=lambda: answers.append(page_cache.page(site.report, "/slow", slow, stale=False))
-    )
-    reader.start()
-    assert started.wait(10)
-    try:
-        for path in ("/", "/cost.json", "/explain/"):
-            status, headers, body = site.request("GET", path)
-            assert (status, headers["retry-after"]) == (503, "1"), path
-            assert body == b"too many pages at once; come again\n"
-        assert [site.request("GET", path)[0] for path in ("/metrics", "/-/healthy", "/-/ready")] == [200] * 3
-    finally:
-        go.set()
-        reader.join(30)
-    assert answers == [b"made"]
-    assert site.request("GET", "/")[0] == 200
-    assert dict(site.server.refused)["busy"] == 3
+    assert set(site.server._pages[2]) == {"/", "/explain/", "/cost.json"}
+    site.report = make_report()
+    site.server.prepare()
+    assert site.server._pages[2] == {}
 
 
 def test_a_rate_that_is_no_number_is_null_and_logged(
