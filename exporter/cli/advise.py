@@ -14,16 +14,14 @@ from exporter.cli import flags, fleet_source, status, what_if
 from exporter.cli.build import host_name
 from exporter.cli.explain import NO_FILE
 from exporter.cli.flags import Exits
-from exporter.cli.fleet_source import FleetSource, ledger_file
+from exporter.cli.fleet_source import FleetSource
 from exporter.cli.ledger_session import LedgerSession
 from exporter.cli.status import VerbFailedError, with_exit_status
 from exporter.cli.terminal import waiting, write_colored
 from exporter.clock import Clock, SystemClock
 from exporter.config.settings import cost_policy
 from exporter.finance.advice_report import AdviceReport, as_json, text
-from exporter.finance.fleet.missing import section
 from exporter.ledger.host_usage import host_usage
-from exporter.ledger.reader import LedgerReader
 from exporter.sources.location import location_now
 from exporter.tariff.calendar import month_of
 from exporter.tariff.period import Period
@@ -59,7 +57,7 @@ def add(verbs: flags.Verbs) -> None:
         metavar="TIME",
         help=f"whole hours or days from 24h to 40d (default {WINDOW})",
     )
-    verb.add_argument("--json", dest="as_json", action="store_true", help="print JSON")
+    flags.as_json(verb)
     flags.daemon_ledger(
         verb,
         use=", hosted offers, ignored findings and the prices of now; without one, those are estimates of "
@@ -91,28 +89,14 @@ class AdviseOptions:
 
 def run(options: argparse.Namespace) -> int:
     """Print savings; returns the exit status."""
-    fleet = FleetSource.of(options)
-    if fleet is not None and fleet.addresses:
-        options.parser.error("--from needs ledgers here: a Prometheus has no hours of servers")
+    fleet = FleetSource.of(options, ledgers_only="hours of servers")
     if options.servers and not options.choices:
         options.parser.error("--server goes with --what-if")
     if options.choices:
         if len(options.choices) > what_if.CHOICES_MAX:
             options.parser.error(f"--what-if is given more than {what_if.CHOICES_MAX} times")
-        return what_if.what_if(
-            what_if.WhatIfOptions(
-                options.config_file,
-                options.ledger_path,
-                options.hours,
-                options.as_json,
-                tuple(options.choices),
-                options.servers,
-                fleet,
-            )
-        )
-    return advise(
-        AdviseOptions(options.config_file, options.ledger_path, options.hours, options.as_json, fleet)
-    )
+        return what_if.what_if(flags.chosen(what_if.WhatIfOptions, options, fleet=fleet))
+    return advise(flags.chosen(AdviseOptions, options, fleet=fleet))
 
 
 @with_exit_status
@@ -160,13 +144,12 @@ def _fleet(
     fleet = source.read_local(lambda local: Period.named(month_of(now, local).name), zone, now)
     if not fleet.hosts:
         raise VerbFailedError("no ledger has anything of this month: savings are those of hosts that report")
-    write_colored("".join(f"{line}\n" for line in section(fleet)), sys.stderr)
+    fleet_source.note_missing(fleet)
     usages: list[HostUsage] = []
     files: dict[str, tuple[str, ...]] = {}
     for summary in fleet.hosts:
-        path = ledger_file(summary.host, "advise")
         name = summary.host.name if summary.host.name not in files else summary.host.location
-        with LedgerReader.open(path) as ledger:
+        with fleet_source.open_ledger(summary.host, "advise") as ledger:
             usages.append(host_usage(ledger, name, now, hours, release_rules=release_rules))
-        files[name] = flags.of_files(session.config_file, path)
+        files[name] = flags.of_files(session.config_file, summary.host.path)
     return usages, files, fleet.zone

@@ -10,11 +10,10 @@ from pathlib import Path
 from typing import Final
 from zoneinfo import ZoneInfo
 
-from exporter.cli import status
-from exporter.cli.fleet_source import FleetSource
+from exporter.cli import flags, status
+from exporter.cli.fleet_source import FleetSource, note_missing
 from exporter.cli.ledger_session import LedgerSession
 from exporter.cli.status import VerbFailedError, with_exit_status
-from exporter.cli.terminal import write_colored
 from exporter.clock import Clock, SystemClock
 from exporter.finance.fleet import closed_month_changes as forms
 from exporter.finance.fleet.closed_month import (
@@ -68,31 +67,14 @@ class ClosingOptions:
 
 def chosen(options: argparse.Namespace) -> ClosingOptions | None:
     """The options, if flags ask to close or compare. Exits on flags that clash."""
-    against = getattr(options, "against", None)
-    if not getattr(options, "close", False) and against is None:
-        if getattr(options, "output", None) is not None:
-            options.parser.error("--output needs --close")
+    if options.output is not None and not options.close:
+        options.parser.error("--output needs --close")
+    if not options.close and options.against is None:
         return None
-    if options.close and against is not None:
+    if options.close and options.against is not None:
         options.parser.error("--close and --against exclude each other")
     if options.close and (options.output is None or options.month is None):
         options.parser.error("--close needs --month and --output")
-    if against is not None and options.output is not None:
-        options.parser.error("--output needs --close")
-    _refuse_other_forms(options)
-    return ClosingOptions(
-        config_file=options.config_file,
-        ledger_path=options.ledger_path,
-        month=options.month,
-        source=FleetSource.of(options),
-        output=options.output,
-        against=against,
-        as_json=options.form == "json",
-    )
-
-
-def _refuse_other_forms(options: argparse.Namespace) -> None:
-    """Exit on flags of reports that a statement has no place for."""
     if options.form == "csv":
         options.parser.error("--csv: a statement is JSON, and what changed is a table or --json")
     for flag, day in (("--since", options.since), ("--until", options.until)):
@@ -102,6 +84,8 @@ def _refuse_other_forms(options: argparse.Namespace) -> None:
         options.parser.error(f"--month: a statement is of one month, not of {options.month}")
     if options.overheads is not None:
         options.parser.error("--overheads: a statement has the cost of hosts alone")
+    source = FleetSource.of(options)
+    return flags.chosen(ClosingOptions, options, source=source, as_json=options.form == "json")
 
 
 @with_exit_status
@@ -146,7 +130,7 @@ def _close(options: ClosingOptions, month: str, output: Path, clock: Clock) -> i
     findings = tuple(line for line in section(fleet) if line)
     closed = ClosedMonth(month, fleet.zone, now, VERSION, restated(hosts), findings)
     _write_new(output, document(closed))
-    write_colored("".join(f"{line}\n" for line in section(fleet)), sys.stderr)
+    note_missing(fleet)
     sys.stdout.write(
         f"{month} is closed: {dollars_text(closed.total)} dollars of {len(closed.hosts):,} "
         f"{'ledger' if len(closed.hosts) == 1 else 'ledgers'} in {output}\n"

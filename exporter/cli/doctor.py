@@ -48,7 +48,7 @@ def add(verbs: flags.Verbs) -> None:
         exits=Exits("all is well", "warnings", "the configuration or a flag is wrong, or money would be"),
     )
     flags.sources(verb)
-    verb.add_argument("--json", dest="as_json", action="store_true", help="print the findings as JSON")
+    flags.as_json(verb, "print the findings as JSON")
     verb.set_defaults(run=lambda given: doctor(given.config_file, given.ledger_path, as_json=given.as_json))
 
 

@@ -69,7 +69,7 @@ def add(verbs: flags.Verbs) -> None:
         metavar="DOLLARS",
         help="a price per million tokens to compare with; with --why, the month to compare with",
     )
-    verb.add_argument("--json", dest="as_json", action="store_true", help="print JSON")
+    flags.as_json(verb)
     why.add(verb)
     flags.daemon_ledger(
         verb,

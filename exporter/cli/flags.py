@@ -69,9 +69,10 @@ Verbs: TypeAlias = "argparse._SubParsersAction[argparse.ArgumentParser]"  # noqa
 Options = TypeVar("Options")
 
 
-def chosen(kind: type[Options], parsed: argparse.Namespace) -> Options:
-    """The options of a verb, from its parsed flags: those have the names of the fields."""
-    return kind(**{name: getattr(parsed, name) for name in signature(kind).parameters})
+def chosen(kind: type[Options], parsed: argparse.Namespace, **others: object) -> Options:
+    """The options of a verb, from its parsed flags, which have the names of the fields, and from others."""
+    names = signature(kind).parameters.keys() - others.keys()
+    return kind(**{name: getattr(parsed, name) for name in names}, **others)
 
 
 def of_files(config_file: Path | None, ledger_path: Path | None) -> tuple[str, ...]:
@@ -240,6 +241,21 @@ def listen(verb: argparse.ArgumentParser, address: str = DEFAULT_ADDRESS) -> Non
         metavar="NAME",
         help="additional host name for browsers; repeatable",
     )
+
+
+def as_json(verb: argparse.ArgumentParser, text: str = "print JSON") -> None:
+    """The flag of an answer for programs."""
+    verb.add_argument("--json", dest="as_json", action="store_true", help=text)
+
+
+def forms(verb: argparse.ArgumentParser) -> None:
+    """The flags of an answer as JSON or CSV in place of a table."""
+    group = verb.add_mutually_exclusive_group()
+    for form in ("json", "csv"):
+        group.add_argument(
+            f"--{form}", dest="form", action="store_const", const=form, help=f"print {form.upper()}"
+        )
+    verb.set_defaults(form="table")
 
 
 def web_config(verb: argparse.ArgumentParser) -> None:

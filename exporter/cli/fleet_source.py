@@ -13,6 +13,7 @@ from typing import Final
 from urllib.parse import urlsplit
 from zoneinfo import ZoneInfo
 
+from exporter.cli import flags
 from exporter.cli.status import VerbFailedError
 from exporter.cli.terminal import ProgressBar, write_colored
 from exporter.clock import SystemClock
@@ -21,6 +22,7 @@ from exporter.config.http_client import HttpClientConfig, load_http_client
 from exporter.finance.fleet.ends import GivenEnd, ends_by_nodes, given_ends, node_ends, with_ends
 from exporter.finance.fleet.folder import FolderError, LedgerFolder
 from exporter.finance.fleet.host_resources import NodeName, ProviderIds
+from exporter.finance.fleet.missing import section
 from exporter.finance.fleet.overheads import (
     BASES,
     BY_GPU_HOURS,
@@ -34,6 +36,7 @@ from exporter.finance.prometheus.client import PrometheusClient, PrometheusError
 from exporter.finance.prometheus.month import host_months
 from exporter.finance.prometheus.nodes import node_scrapes
 from exporter.finance.prometheus.provider_ids import provider_ids
+from exporter.ledger.reader import LedgerReader
 from exporter.tariff.period import Period
 from exporter.units import NANOSECONDS_PER_HOUR, NANOSECONDS_PER_SECOND, Instant, Nanoseconds
 
@@ -98,7 +101,7 @@ def add(verb: argparse.ArgumentParser, *, addresses: bool = True) -> None:
         metavar="SOURCE",
         help=ADDRESS_HELP if addresses else FOLDER_HELP,
     )
-    verb.set_defaults(http_config_file=None, timeout=None)
+    verb.set_defaults(http_config_file=None, timeout=None, overheads=None)
     if addresses:
         add_client(group)
     group.add_argument(
@@ -198,8 +201,14 @@ def _rule_value(text: str) -> SpreadRule | str:
     return SpreadRule("shares", shares)
 
 
-def ledger_file(host: HostMonth, verb: str) -> Path:
-    """The file of a host's ledger, of which a verb needs the hours.
+def note_missing(fleet: FleetMonth) -> None:
+    """Say on standard error what is missing of a fleet."""
+    write_colored("".join(f"{line}\n" for line in section(fleet)), sys.stderr)
+
+
+@contextmanager
+def open_ledger(host: HostMonth, verb: str) -> Iterator[LedgerReader]:
+    """A host's ledger, of which a verb needs the hours.
 
     Raises:
         VerbFailedError: there is none, or there are several that went on apart.
@@ -209,7 +218,8 @@ def ledger_file(host: HostMonth, verb: str) -> Path:
     if host.forks:
         files = ", ".join([host.location, *(fork.location for fork in host.forks)])
         raise VerbFailedError(f"{files} are one ledger that went on apart: {verb} needs one of them alone")
-    return host.path
+    with LedgerReader.open(host.path) as ledger:
+        yield ledger
 
 
 @dataclass(frozen=True, slots=True)
@@ -231,33 +241,24 @@ class FleetSource:
     nodes_from: str | None = None
 
     @classmethod
-    def of(cls, options: argparse.Namespace) -> "FleetSource | None":
-        """The source that flags name; `None` for the daemon's ledger. Exits on flags that clash."""
+    def of(cls, options: argparse.Namespace, ledgers_only: str = "") -> "FleetSource | None":
+        """The source that flags name; `None` for the daemon's ledger. Exits on flags that clash.
+
+        `ledgers_only` is what a Prometheus lacks for the verb.
+        """
         if not options.sources:
-            for flag, name in (
-                ("--mixed-zones", "mixed_zones"),
-                ("--skip-unreadable", "skip_unreadable"),
-                ("--overheads", "overheads"),
-                ("--ended", "ended"),
-                ("--nodes-from", "nodes_from"),
-                ("--http.config.file", "http_config_file"),
-                ("--timeout", "timeout"),
-            ):
-                if getattr(options, name, None):
-                    options.parser.error(f"{flag} needs --from")
+            for name in ("mixed_zones", "skip_unreadable", "overheads", "ended", "nodes_from", "timeout"):
+                if getattr(options, name):
+                    options.parser.error(f"--{name.replace('_', '-')} needs --from")
+            if options.http_config_file is not None:
+                options.parser.error("--http.config.file needs --from")
             return None
         if options.ledger_path is not None:
             options.parser.error("--from takes the place of --ledger.path: give one of them")
-        return cls(
-            tuple(options.sources),
-            options.mixed_zones,
-            options.skip_unreadable,
-            options.http_config_file,
-            options.timeout,
-            getattr(options, "overheads", None),
-            tuple(options.ended),
-            options.nodes_from,
-        )
+        source = flags.chosen(cls, options)
+        if ledgers_only and source.addresses:
+            options.parser.error(f"--from needs ledgers here: a Prometheus has no {ledgers_only}")
+        return source
 
     @property
     def paths(self) -> tuple[Path, ...]:

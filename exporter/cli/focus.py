@@ -4,9 +4,10 @@ import argparse
 import os
 import sys
 import tempfile
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
+from itertools import chain
 from pathlib import Path
 from typing import IO, Final, Self
 from zoneinfo import ZoneInfo
@@ -20,16 +21,11 @@ from exporter.cli.status import VerbFailedError, with_exit_status
 from exporter.cli.terminal import complain, waiting, write_colored
 from exporter.clock import Clock, SystemClock
 from exporter.config import load
-from exporter.finance.fleet.missing import section
 from exporter.finance.fleet.record import FleetMonth, HostMonth
-from exporter.finance.focus import FocusForm, FocusVersion, focus, formulas, header, rows
+from exporter.finance.focus import VERSIONS, FocusForm, focus, formulas, header, rows
 from exporter.finance.month import ReportError, refuse_unknown
-from exporter.ledger.history import MonthRecord
-from exporter.tariff.period import Period
-from exporter.units import Instant
 
-VERSIONS: Final = ("1.2", "1.3", "1.4")
-"""Values of `--focus-version`, spelled here: `exporter.finance` is imported when a file is written."""
+ALL_COLUMNS: Final = FocusForm()
 
 DAY_FAMILIES: Final = ("cost", "held", "server_cost", "tokens", "unpriced", "settled")
 """The history that rows are made from."""
@@ -90,60 +86,26 @@ def add(reports: flags.Verbs) -> None:
 
 def run(options: argparse.Namespace) -> int:
     """Write the file; returns the exit status."""
-    fleet = FleetSource.of(options)
-    if fleet is not None and fleet.addresses:
-        options.parser.error(
-            f"--from={fleet.addresses[0]}: rows of FOCUS need ledgers, and an address has no cost by day and "
-            "server: name a folder of ledgers"
-        )
+    fleet = FleetSource.of(options, ledgers_only="cost by day and server")
     form = FocusForm(options.focus_version, options.columns, options.spreadsheet)
     if form.unknown:
         options.parser.error(f"FOCUS {form.version} has no column {form.unknown[0]!r} here")
-    return write_focus(
-        FocusOptions(
-            options.config_file,
-            options.ledger_path,
-            options.month,
-            options.output,
-            version=form.version,
-            columns=form.columns,
-            guarded=form.guarded,
-            fleet=fleet,
-        )
-    )
+    return write_focus(flags.chosen(FocusOptions, options, form=form, fleet=fleet))
 
 
 @dataclass(frozen=True, slots=True)
 class FocusOptions:
-    """What to write. Without a `month` it is the current one, without an `output` to standard output.
-
-    `guarded`: for people who open it in a spreadsheet. With a `fleet` it is of all its hosts.
-    """
+    """A month of a host or a fleet, and the file to write."""
 
     config_file: Path | None
     ledger_path: Path | None
     month: str | None
+    """`None`: the current month."""
     output: Path | None
-    version: FocusVersion = "1.4"
-    columns: tuple[str, ...] = ()
-    guarded: bool = False
+    """`None`: standard output."""
+    form: FocusForm = ALL_COLUMNS
     fleet: FleetSource | None = None
-
-    @property
-    def form(self) -> FocusForm:
-        """How the file is written."""
-        return FocusForm(self.version, self.columns, self.guarded)
-
-    def period(self, zone: ZoneInfo, now: Instant) -> Period:
-        """The month in a time zone.
-
-        Raises:
-            VerbFailedError: it lies in no year that a calendar has.
-        """
-        try:
-            return PeriodFlags(self.month).period(zone, now)
-        except ValueError as error:
-            raise VerbFailedError(str(error)) from error
+    """All hosts of a source in place of the daemon's ledger."""
 
 
 def write_focus(options: FocusOptions, clock: Clock | None = None) -> int:
@@ -158,7 +120,7 @@ def _write_ledger(options: FocusOptions, clock: Clock) -> int:
     session = LedgerSession.of(options.config_file, options.ledger_path)
     now = clock.wall()
     with waiting("reading the ledger"), session.open() as (ledger, zone):
-        record = ledger.month(options.period(zone, now).name)
+        record = ledger.month(PeriodFlags(options.month).period(zone, now).name)
     try:
         lines = focus(record, zone, options.form)
     except ReportError as error:
@@ -170,20 +132,15 @@ def _write_ledger(options: FocusOptions, clock: Clock) -> int:
 def _write_fleet(options: FocusOptions, source: FleetSource, clock: Clock) -> int:
     config = load(options.config_file)
     now = clock.wall()
-    period = options.period(config.timezone, now)
+    period = PeriodFlags(options.month).period(config.timezone, now)
     with HostRows(options.form) as rows:
         fleet = source.read(period, config.timezone, now, DAY_FAMILIES, each=rows.add)
         try:
             refuse_unknown(fleet.record)
         except ReportError as error:
             raise VerbFailedError(f"{', '.join(map(str, source.sources))}: {error}") from error
-        write_colored("".join(f"{line}\n" for line in section(fleet)), sys.stderr)
-        return _write(_chained(header(options.form), rows.of(fleet)), options.output)
-
-
-def _chained(first: str, rest: Iterator[str]) -> Iterator[str]:
-    yield first
-    yield from rest
+        fleet_source.note_missing(fleet)
+        return _write(chain([header(options.form)], rows.of(fleet)), options.output)
 
 
 class HostRows:
@@ -191,7 +148,10 @@ class HostRows:
 
     def __init__(self, form: FocusForm) -> None:
         self._form = form
-        self._file = _temporary()
+        try:
+            self._file: IO[bytes] = tempfile.TemporaryFile(prefix="focus-")  # noqa: SIM115 - closed at the exit
+        except OSError as error:
+            raise _full(error) from error
         self._parts: dict[str, tuple[int, int]] = {}
 
     def __enter__(self) -> Self:
@@ -203,7 +163,8 @@ class HostRows:
     def add(self, month: HostMonth) -> None:
         """Add the rows of a host; another copy of its ledger takes their place."""
         start = self._file.seek(0, os.SEEK_END)
-        record = _itemized(month)
+        # A statement that rests on a Prometheus has scaled rows, which are left out.
+        record = replace(month.record, sums=None) if month.apportioned else month.record
         try:
             for line in rows(record, ZoneInfo(month.zone), self._form, month.name):
                 self._file.write(line.encode())
@@ -220,57 +181,35 @@ class HostRows:
                 yield self._file.readline().decode()
 
 
-def _temporary() -> IO[bytes]:
-    try:
-        return tempfile.TemporaryFile(prefix="focus-")
-    except OSError as error:
-        raise _full(error) from error
-
-
 def _full(error: OSError) -> VerbFailedError:
     return VerbFailedError(
         f"the folder for temporary files cannot be written: {error.strerror}; TMPDIR names another one"
     )
 
 
-def _itemized(month: HostMonth) -> MonthRecord:
-    """A host's month without rows that are scaled, of a statement that rests on a Prometheus."""
-    return replace(month.record, sums=None) if month.apportioned else month.record
-
-
 def _write(lines: Iterator[str], output: Path | None) -> int:
-    noted = _Formulas(lines)
-    written = status.OK
-    if output is None:
-        sys.stdout.writelines(noted.lines())
-    else:
-        written = _save(noted.lines(), output)
-    if noted.any:
-        write_colored(FORMULAS, sys.stderr)
-    return written
+    """Write lines, and a note where a spreadsheet would take a cell for a formula."""
+    has_formulas = False
 
-
-class _Formulas:
-    """Lines on their way out; `any` is true once a spreadsheet would take a cell of them for a formula."""
-
-    def __init__(self, lines: Iterator[str]) -> None:
-        self._lines = lines
-        self.any = False
-
-    def lines(self) -> Iterator[str]:
-        for line in self._lines:
-            self.any = self.any or formulas(line)
+    def watched() -> Iterator[str]:
+        nonlocal has_formulas
+        for line in lines:
+            has_formulas = has_formulas or formulas(line)
             yield line
 
-
-def _save(lines: Iterable[str], output: Path) -> int:
-    try:
-        with _replaced(output) as file:
-            file.writelines(lines)
-    except OSError as error:
-        complain(f"{output} cannot be written: {error.strerror}")
-        return status.FAILED
-    return status.OK
+    written = status.OK
+    if output is None:
+        sys.stdout.writelines(watched())
+    else:
+        try:
+            with _replaced(output) as file:
+                file.writelines(watched())
+        except OSError as error:
+            complain(f"{output} cannot be written: {error.strerror}")
+            written = status.FAILED
+    if has_formulas:
+        write_colored(FORMULAS, sys.stderr)
+    return written
 
 
 @contextmanager

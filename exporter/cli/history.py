@@ -65,7 +65,7 @@ def add(verbs: flags.Verbs) -> None:
     )
     verb.add_argument(
         "--from",
-        dest="source",
+        dest="address",
         type=fleet_source.source_value,
         required=True,
         metavar="URL",
@@ -93,10 +93,8 @@ def add(verbs: flags.Verbs) -> None:
         help="also write records for the dashboards, and print the commands that import them",
     )
     fleet_source.add_client(verb)
-    form = verb.add_mutually_exclusive_group()
-    form.add_argument("--json", dest="form", action="store_const", const="json", help="print JSON")
-    form.add_argument("--csv", dest="form", action="store_const", const="csv", help="print CSV")
-    verb.set_defaults(run=run, form="table")
+    flags.forms(verb)
+    verb.set_defaults(run=run)
 
 
 def _since_value(text: str) -> date | Nanoseconds:
@@ -137,21 +135,9 @@ class HistoryOptions:
 
 def run(options: argparse.Namespace) -> int:
     """Print the history; returns the exit status."""
-    if isinstance(options.source, Path):
+    if isinstance(options.address, Path):
         options.parser.error("--from takes an address here: http(s)://HOST:PORT")
-    return history(
-        HistoryOptions(
-            options.source,
-            options.config_file,
-            options.since,
-            options.until,
-            options.parallel,
-            options.openmetrics,
-            options.http_config_file,
-            options.timeout,
-            options.form,
-        )
-    )
+    return history(flags.chosen(HistoryOptions, options))
 
 
 @with_exit_status

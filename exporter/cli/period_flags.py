@@ -7,6 +7,7 @@ from datetime import UTC, date, datetime
 from zoneinfo import ZoneInfo
 
 from exporter.cli import flags
+from exporter.cli.status import VerbFailedError
 from exporter.tariff.period import Period
 from exporter.units import NANOSECONDS_PER_SECOND, Instant
 
@@ -44,6 +45,17 @@ def add(verb: argparse.ArgumentParser) -> None:
     )
 
 
+def check(options: argparse.Namespace) -> None:
+    """Exit on flags that clash."""
+    month, since, until = options.month, options.since, options.until
+    if month is not None and (since is not None or until is not None):
+        options.parser.error("--month takes the place of --since and --until")
+    if until is not None and since is None:
+        options.parser.error("--until needs --since")
+    if since is not None and until is not None and until < since:
+        options.parser.error(f"--until={until} is before --since={since}")
+
+
 @dataclass(frozen=True, slots=True)
 class PeriodFlags:
     """A period as the command line has it. Without any flag it is the current month."""
@@ -52,25 +64,16 @@ class PeriodFlags:
     since: date | None = None
     until: date | None = None
 
-    @classmethod
-    def of(cls, options: argparse.Namespace) -> "PeriodFlags":
-        """The flags. Exits on those that clash."""
-        month, since, until = options.month, options.since, options.until
-        if month is not None and (since is not None or until is not None):
-            options.parser.error("--month takes the place of --since and --until")
-        if until is not None and since is None:
-            options.parser.error("--until needs --since")
-        if since is not None and until is not None and until < since:
-            options.parser.error(f"--until={until} is before --since={since}")
-        return cls(month, since, until)
-
     def period(self, zone: ZoneInfo, now: Instant) -> Period:
         """The period in a time zone.
 
         Raises:
-            ValueError: it ends before it begins, or lies in no year that a calendar has.
+            VerbFailedError: it ends before it begins, or lies in no year that a calendar has.
         """
         today = datetime.fromtimestamp(now // NANOSECONDS_PER_SECOND, UTC).astimezone(zone).date()
-        if self.since is not None:
-            return Period.between(self.since, self.until or today)
-        return Period.named(self.month or f"{today:%Y-%m}")
+        try:
+            if self.since is not None:
+                return Period.between(self.since, self.until or today)
+            return Period.named(self.month or f"{today:%Y-%m}")
+        except ValueError as error:
+            raise VerbFailedError(str(error)) from error

@@ -3,25 +3,24 @@
 import argparse
 import re
 import sys
-from collections.abc import Iterator, Mapping
+from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import UTC, date, datetime, timedelta
 from pathlib import Path
-from typing import Final
 from zoneinfo import ZoneInfo
 
 from exporter.cli import flags, fleet_source, period_flags, status
 from exporter.cli.flags import Exits
-from exporter.cli.fleet_source import FleetSource, ledger_file
+from exporter.cli.fleet_source import FleetSource
 from exporter.cli.ledger_session import LedgerSession
 from exporter.cli.status import VerbFailedError, with_exit_status
 from exporter.cli.terminal import waiting, write_colored
 from exporter.clock import Clock, SystemClock
 from exporter.config.problems import RefusedError
 from exporter.cost.policy import Weights, split_rule
-from exporter.finance.fleet.missing import section
 from exporter.finance.fleet.record import FleetMonth
 from exporter.finance.requests import (
+    ATTRIBUTE,
     FAMILIES,
     FIELDS,
     Hours,
@@ -31,14 +30,9 @@ from exporter.finance.requests import (
     TemporaryFolderError,
     add_history,
 )
-from exporter.ledger.history import HistorySums
-from exporter.ledger.reader import LedgerReader
 from exporter.tariff.calendar import day_of
 from exporter.tariff.period import Period
 from exporter.units import NANOSECONDS_PER_HOUR, NANOSECONDS_PER_SECOND, Instant
-
-ATTRIBUTE: Final = "gen_ai.usage.cost.amount"
-"""As in `exporter.finance`, which is imported when requests are priced."""
 
 
 def add(verbs: flags.Verbs) -> None:
@@ -73,6 +67,7 @@ def add(verbs: flags.Verbs) -> None:
     )
     verb.add_argument(
         "--date",
+        dest="day",
         type=_day,
         metavar="DATE",
         help="hours of this day only, in the ledger's time zone (default: all hours of the file)",
@@ -85,7 +80,9 @@ def add(verbs: flags.Verbs) -> None:
         help="name of the field of dollars; experimental, as is OpenTelemetry's proposal for it "
         f"(default {ATTRIBUTE})",
     )
-    verb.add_argument("--csv", action="store_true", help="write CSV to the cent (default: lines of JSON)")
+    verb.add_argument(
+        "--csv", dest="as_csv", action="store_true", help="write CSV to the cent (default: lines of JSON)"
+    )
     fleet_source.add(verb, addresses=False)
     verb.set_defaults(run=run)
 
@@ -114,7 +111,7 @@ class PriceOptions:
 
     config_file: Path | None
     ledger_path: Path | None
-    requests: tuple[Path | None, ...]
+    requests: Sequence[Path | None]
     day: date | None = None
     attribute: str = ATTRIBUTE
     as_csv: bool = False
@@ -123,22 +120,10 @@ class PriceOptions:
 
 def run(options: argparse.Namespace) -> int:
     """Price requests; returns the exit status. Flags that clash end the program."""
-    fleet = FleetSource.of(options)
-    if fleet is not None and fleet.addresses:
-        options.parser.error("--from needs ledgers here: a Prometheus has no hours of tokens and dollars")
+    fleet = FleetSource.of(options, ledgers_only="hours of tokens and dollars")
     if options.requests.count(None) > 1:
         options.parser.error("--requests=- can be given once")
-    return price(
-        PriceOptions(
-            options.config_file,
-            options.ledger_path,
-            tuple(options.requests),
-            options.date,
-            options.attribute,
-            options.csv,
-            fleet,
-        )
-    )
+    return price(flags.chosen(PriceOptions, options, fleet=fleet))
 
 
 @with_exit_status
@@ -174,8 +159,9 @@ def _hours(options: PriceOptions, session: LedgerSession, log: RequestLog, now: 
     if options.fleet is not None:
         fleet = _fleet(options.fleet, options.day, log, session.config.timezone, now)
         first, last = _range(options.day, log, fleet.zone)
-        for history in _histories(fleet, first, last):
-            add_history(hours, history, weights_of)
+        for summary in fleet.hosts:
+            with fleet_source.open_ledger(summary.host, "`price`") as ledger:
+                add_history(hours, ledger.hours(first, last, FAMILIES) or {}, weights_of)
     else:
         with waiting("reading the ledger"), session.open() as (ledger, zone):
             first, last = _range(options.day, log, zone)
@@ -229,15 +215,8 @@ def _fleet(
     fleet = read(zone)
     if day is None and fleet.zone != zone:
         fleet = read(fleet.zone)
-    write_colored("".join(f"{line}\n" for line in section(fleet)), sys.stderr)
+    fleet_source.note_missing(fleet)
     return fleet
-
-
-def _histories(fleet: FleetMonth, first: int, last: int) -> Iterator[Mapping[int, HistorySums]]:
-    """The hours of each ledger once."""
-    for summary in fleet.hosts:
-        with LedgerReader.open(ledger_file(summary.host, "`price`")) as ledger:
-            yield ledger.hours(first, last, FAMILIES) or {}
 
 
 def _day_and_hour(hour: int) -> str:

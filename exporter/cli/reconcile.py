@@ -86,7 +86,7 @@ def add(verbs: flags.Verbs) -> None:
         default="billed",
         help="BilledCost, or EffectiveCost with commitments amortized (default billed)",
     )
-    verb.add_argument("--json", dest="as_json", action="store_true", help="print JSON")
+    flags.as_json(verb)
     flags.daemon_ledger(verb)
     fleet_source.add(verb)
     verb.add_argument(

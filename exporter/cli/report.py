@@ -2,7 +2,6 @@
 
 import argparse
 import sys
-from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import date
 from pathlib import Path
@@ -15,32 +14,29 @@ from exporter.cli.fleet_source import FleetSource
 from exporter.cli.ledger_session import LedgerSession
 from exporter.cli.period_flags import PeriodFlags
 from exporter.cli.status import VerbFailedError, with_exit_status
-from exporter.cli.terminal import columns, waiting, write_colored
+from exporter.cli.terminal import columns, waiting
 from exporter.clock import Clock, SystemClock
 from exporter.config import load
-from exporter.finance.chargeback import DAY_FAMILIES, ChargebackLayout, Column, Idle, chargeback
+from exporter.finance.chargeback import (
+    COLUMNS,
+    DAY_FAMILIES,
+    IDLE_FORMS,
+    ChargebackLayout,
+    Column,
+    Idle,
+    chargeback,
+)
 from exporter.finance.fleet.forms import fleet_sheet
-from exporter.finance.fleet.missing import section
 from exporter.finance.fleet.overheads import FleetOverheads
-from exporter.finance.month import By, ReportError, Statement, month
+from exporter.finance.month import BYS, By, ReportError, Statement, month
 from exporter.finance.statement import Form, sheet
 from exporter.ledger.history import MonthRecord
 from exporter.ledger.period_reader import PeriodReader
 from exporter.tariff.period import Period
 from exporter.units import Instant
 
-BYS: Final = ("product", "team", "server", "model", "component", "gpu")
-"""Values of `--by`, spelled here: `exporter.finance` is imported when a report is printed."""
-
-COLUMNS: Final = ("day", "product", "team", "namespace", "server", "model")
 CHARGEBACK_BY: Final = ("product", "team")
-IDLE_FORMS: Final = ("apart", "spread")
-"""Values of the flags of a chargeback, spelled here for the same reason."""
-
 PRINTED: Final = Exits("printed", "no such month, or no ledger that can be read")
-
-WriteMonth = Callable[["MonthRecord", str, ZoneInfo], None]
-"""Prints a month, given the name of the current one and the time zone."""
 
 
 def add(verbs: flags.Verbs) -> None:
@@ -54,10 +50,8 @@ def add(verbs: flags.Verbs) -> None:
         period_flags.add(verb)
         fleet_source.add(verb)
         fleet_source.add_overheads(verb)
-        form = verb.add_mutually_exclusive_group()
-        form.add_argument("--json", dest="form", action="store_const", const="json", help="print JSON")
-        form.add_argument("--csv", dest="form", action="store_const", const="csv", help="print CSV")
-        verb.set_defaults(run=run, form="table")
+        flags.forms(verb)
+        verb.set_defaults(run=run)
 
 
 def _add_month(reports: flags.Verbs) -> argparse.ArgumentParser:
@@ -78,6 +72,7 @@ def _add_month(reports: flags.Verbs) -> argparse.ArgumentParser:
     )
     month.add_argument("--by", choices=BYS, default="product", help="group by (default product)")
     closing.add(month)
+    month.set_defaults(columns=CHARGEBACK_BY, idle=None)
     return month
 
 
@@ -110,6 +105,7 @@ def _add_chargeback(reports: flags.Verbs) -> argparse.ArgumentParser:
         help="apart: idle cost in a row of its own; spread: over owners in proportion to their busy cost "
         "(default: in the row of its owner)",
     )
+    chargeback.set_defaults(by=None, close=False, output=None, against=None)
     return chargeback
 
 
@@ -129,40 +125,29 @@ def run(options: argparse.Namespace) -> int:
     """Print a statement; returns the exit status."""
     if closing_options := closing.chosen(options):
         return closing.run(closing_options)
-    period = PeriodFlags.of(options)
-    return report(
-        ReportOptions(
-            options.config_file,
-            options.ledger_path,
-            period.month,
-            getattr(options, "by", None),
-            options.form,
-            FleetSource.of(options),
-            since=period.since,
-            until=period.until,
-            columns=getattr(options, "columns", CHARGEBACK_BY),
-            idle=getattr(options, "idle", None),
-        )
-    )
+    period_flags.check(options)
+    return report(flags.chosen(ReportOptions, options, fleet=FleetSource.of(options)))
 
 
 @dataclass(frozen=True, slots=True)
 class ReportOptions:
-    """What to print. Without a `month` and `since` it is the current month; without a `by` a chargeback.
-
-    With a `fleet` it is of all its hosts. `columns` and `idle` are those of a chargeback.
-    """
+    """A month or another period of a host or a fleet, and its form."""
 
     config_file: Path | None
     ledger_path: Path | None
     month: str | None
+    """Month or quarter; `None`, without `since` too: the current month."""
     by: By | None
+    """The grouping of a month; `None`: a chargeback."""
     form: Form
     fleet: FleetSource | None = None
+    """All hosts of a source in place of the daemon's ledger."""
     since: date | None = None
     until: date | None = None
     columns: tuple[Column, ...] = CHARGEBACK_BY
+    """Columns of a chargeback."""
     idle: Idle | None = None
+    """Place of idle cost in a chargeback."""
 
     @property
     def period(self) -> PeriodFlags:
@@ -172,13 +157,9 @@ class ReportOptions:
 
 def report(options: ReportOptions, clock: Clock | None = None) -> int:
     """Print a statement; returns 0, 1 (the ledger has no answer) or 2 (the configuration is wrong)."""
-
-    def write(record: MonthRecord, current: str, zone: ZoneInfo) -> None:
-        sys.stdout.write(sheet(_statement(options, record, current, zone), options.form, columns()))
-
     if options.fleet is not None:
-        return _write_fleet(options, options.fleet, clock)
-    return _write_month(options.config_file, options.ledger_path, options.period, write, clock)
+        return _write_fleet(options, options.fleet, clock or SystemClock())
+    return _write_host(options, clock or SystemClock())
 
 
 def _statement(
@@ -194,11 +175,11 @@ def _statement(
 
 
 @with_exit_status
-def _write_fleet(options: ReportOptions, source: FleetSource, clock: Clock | None) -> int:
+def _write_fleet(options: ReportOptions, source: FleetSource, clock: Clock) -> int:
     """Read the month of all hosts and print it; returns as `report` does."""
     config = load(options.config_file)
-    now = (clock or SystemClock()).wall()
-    period = _period(options.period, config.timezone, now)
+    now = clock.wall()
+    period = options.period.period(config.timezone, now)
     days = DAY_FAMILIES if options.by is None and "day" in options.columns else ()
     finer = options.by not in ("product", "team")
     fleet = source.read(period, config.timezone, now, days, finer=finer)
@@ -210,41 +191,29 @@ def _write_fleet(options: ReportOptions, source: FleetSource, clock: Clock | Non
     except ReportError as error:
         raise VerbFailedError(f"{', '.join(map(str, source.sources))}: {error}") from error
     if options.form == "csv":
-        write_colored("".join(f"{line}\n" for line in section(fleet)), sys.stderr)
+        fleet_source.note_missing(fleet)
     sys.stdout.write(fleet_sheet(fleet, statement, options.form, columns()))
     return status.OK
 
 
 @with_exit_status
-def _write_month(
-    config_file: Path | None,
-    ledger_path: Path | None,
-    flags_of_period: PeriodFlags,
-    write: WriteMonth,
-    clock: Clock | None,
-) -> int:
+def _write_host(options: ReportOptions, clock: Clock) -> int:
     """Read a month or another period and print it; returns as `report` does."""
-    session = LedgerSession.of(config_file, ledger_path)
-    now = (clock or SystemClock()).wall()
+    session = LedgerSession.of(options.config_file, options.ledger_path)
+    now = clock.wall()
     with waiting("reading the ledger"), session.open() as (ledger, zone):
-        period = _period(flags_of_period, zone, now)
+        period = options.period.period(zone, now)
         if period.months == (period.name,):
             record = ledger.month(period.name)
         else:
             with PeriodReader.open(session.path) as reader:
                 record = reader.record(period)
     try:
-        write(record, _current(period, zone, now), zone)
+        statement = _statement(options, record, _current(period, zone, now), zone)
     except ReportError as error:
         raise VerbFailedError(f"{session.path}: {error}") from error
+    sys.stdout.write(sheet(statement, options.form, columns()))
     return status.OK
-
-
-def _period(flags_of_period: PeriodFlags, zone: ZoneInfo, now: Instant) -> Period:
-    try:
-        return flags_of_period.period(zone, now)
-    except ValueError as error:
-        raise VerbFailedError(str(error)) from error
 
 
 def _current(period: Period, zone: ZoneInfo, now: Instant) -> str:

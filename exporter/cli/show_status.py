@@ -46,7 +46,7 @@ def add(verbs: flags.Verbs) -> None:
         metavar="ADDRESS",
         help="address of a daemon, http(s)://HOST:PORT (default: port 9844 of this machine, then the ledger)",
     )
-    verb.add_argument("--json", dest="as_json", action="store_true", help="print JSON")
+    flags.as_json(verb)
     flags.daemon_ledger(verb, use=" and its budget, where no daemon answers")
     verb.set_defaults(run=run)
 

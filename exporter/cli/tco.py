@@ -10,13 +10,12 @@ from zoneinfo import ZoneInfo
 
 from exporter.cli import flags, fleet_source, status
 from exporter.cli.flags import Exits
-from exporter.cli.fleet_source import FleetSource, ledger_file
+from exporter.cli.fleet_source import FleetSource
 from exporter.cli.ledger_session import LedgerSession
 from exporter.cli.status import VerbFailedError, with_exit_status
-from exporter.cli.terminal import columns, waiting, write_colored
+from exporter.cli.terminal import columns, waiting
 from exporter.clock import Clock, SystemClock
 from exporter.finance import tco as reports
-from exporter.finance.fleet.missing import section
 from exporter.finance.fleet.record import HostMonth
 from exporter.finance.tco import (
     DAYS,
@@ -28,7 +27,6 @@ from exporter.finance.tco import (
     fleet_days,
     measurement,
 )
-from exporter.ledger.reader import LedgerReader
 from exporter.ledger.schema import day_number
 from exporter.tariff.calendar import day_of
 from exporter.tariff.period import Period
@@ -83,11 +81,8 @@ def run(options: argparse.Namespace) -> int:
         options.parser.error("--show goes with --example")
     if options.sources and not options.measured:
         options.parser.error("--from goes with --measured")
-    fleet = FleetSource.of(options)
-    if fleet is not None and fleet.addresses:
-        options.parser.error("--from needs ledgers here: a Prometheus has no days of tokens and dollars")
-    options.fleet = fleet
-    return tco(flags.chosen(TcoOptions, options))
+    fleet = FleetSource.of(options, ledgers_only="days of tokens and dollars")
+    return tco(flags.chosen(TcoOptions, options, fleet=fleet))
 
 
 @dataclass(frozen=True, slots=True)
@@ -164,7 +159,7 @@ def _fleet_measurement(source: FleetSource, zone: ZoneInfo, earliest: Instant, n
     hours = (earliest - 2 * NANOSECONDS_PER_DAY) // NANOSECONDS_PER_HOUR, now // NANOSECONDS_PER_HOUR
 
     def collect(month: HostMonth) -> None:
-        with LedgerReader.open(ledger_file(month, "--measured")) as ledger:
+        with fleet_source.open_ledger(month, "--measured") as ledger:
             hosts[month.record.ledger] = HostDays(month.record.days, ledger.covered_hours(*hours))
 
     def period(local: ZoneInfo) -> Period:
@@ -173,7 +168,7 @@ def _fleet_measurement(source: FleetSource, zone: ZoneInfo, earliest: Instant, n
 
     fleet = source.read_local(period, zone, now, FAMILIES, each=collect)
     counted = {summary.ledger: hosts[summary.ledger] for summary in fleet.hosts}
-    write_colored("".join(f"{line}\n" for line in section(fleet)), sys.stderr)
+    fleet_source.note_missing(fleet)
     try:
         return measurement(fleet_days(counted.values(), fleet.zone), *sorted(counted))
     except NotMeasuredError as error:

@@ -2,7 +2,7 @@
 
 import argparse
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from datetime import date
 from pathlib import Path
@@ -13,18 +13,16 @@ from exporter.advice import Release
 from exporter.cli import status
 from exporter.cli.build import host_name
 from exporter.cli.explain import NO_FILE
-from exporter.cli.fleet_source import FleetSource, ledger_file
+from exporter.cli.fleet_source import FleetSource, note_missing, open_ledger
 from exporter.cli.ledger_session import LedgerSession
 from exporter.cli.status import VerbFailedError, with_exit_status
 from exporter.cli.terminal import waiting, write_colored
 from exporter.clock import Clock, SystemClock
 from exporter.config.settings import cost_policy
 from exporter.finance import what_if as reports
-from exporter.finance.fleet.missing import section
 from exporter.finance.what_if import FAMILIES, Choice, choice, fleet_hours, host_hours
 from exporter.finance.what_if.window import Hours
 from exporter.ledger.host_usage import host_usage
-from exporter.ledger.reader import LedgerReader
 from exporter.readings import ServerKey
 from exporter.sources.location import location_now
 from exporter.tariff.calendar import day_of
@@ -71,7 +69,7 @@ class WhatIfOptions:
     ledger_path: Path | None
     hours: int
     as_json: bool
-    choices: tuple[Choice, ...]
+    choices: Sequence[Choice]
     servers: str = ""
     fleet: FleetSource | None = None
 
@@ -144,12 +142,12 @@ def _fleet(source: FleetSource, session: LedgerSession, first: int, last: int, n
     """Each ledger once; the terms of other hosts are not known here."""
     zone = session.config.timezone
     fleet = source.read_local(lambda local: Period.between(_day(first, local), _day(last, local)), zone, now)
-    write_colored("".join(f"{line}\n" for line in section(fleet)), sys.stderr)
+    note_missing(fleet)
     partial: set[ServerKey] = set()
 
     def each_host() -> Iterator[Hours]:
         for summary in fleet.hosts:
-            with LedgerReader.open(ledger_file(summary.host, "--what-if")) as ledger:
+            with open_ledger(summary.host, "--what-if") as ledger:
                 history = ledger.hours(first, last, FAMILIES) or {}
                 partial.update(ledger.state().partial_servers)
                 yield host_hours(history, ledger.covered_hours(first, last))

@@ -64,16 +64,7 @@ def chosen(options: argparse.Namespace) -> WhyOptions | None:
         options.parser.error(f"argument --against: {error}")
     if options.product is not None and options.server is not None:
         options.parser.error("--product and SERVER exclude each other")
-    return WhyOptions(
-        options.config_file,
-        options.ledger_path,
-        FleetSource.of(options),
-        options.month,
-        against,
-        options.product,
-        options.server,
-        options.as_json,
-    )
+    return flags.chosen(WhyOptions, options, source=FleetSource.of(options), against=against)
 
 
 @with_exit_status

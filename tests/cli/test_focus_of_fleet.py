@@ -181,10 +181,7 @@ def test_a_month_that_no_ledger_has(fleet: Path, capsys: pytest.CaptureFixture[s
     [
         (
             ["--from=http://prometheus:9090"],
-            (
-                "--from=http://prometheus:9090: rows of FOCUS need ledgers, and an address has no cost by "
-                "day and server: name a folder of ledgers"
-            ),
+            "--from needs ledgers here: a Prometheus has no cost by day and server",
         ),
         (["--columns=BilledCost,Cost"], "FOCUS 1.4 has no column 'Cost' here"),
         (["--focus-version=1.2", "--columns=Tags"], "FOCUS 1.2 has no column 'Tags' here"),

@@ -11,7 +11,6 @@ from exporter.cli import main
 from exporter.cli.report import BYS, ReportOptions, report
 from exporter.cost.postings import CostOwner, MoneyPosting, OwnerPhase, Postings, Segment, TokenPosting
 from exporter.cost.state import State
-from exporter.finance import month as reports
 from exporter.ledger.ledger import Ledger
 from exporter.readings import Gpu
 
@@ -52,11 +51,6 @@ def ledger(tmp_path: Path) -> Iterator[Path]:
     running.post(Postings(NOVEMBER + 10 * SECOND, (segment,), tokens, day="2026-11-01"), State(accrued=total))
     yield path
     running.close()
-
-
-def test_what_a_month_can_be_by_is_what_the_report_knows() -> None:
-    """The names are spelled twice, so that parsing flags imports no report."""
-    assert BYS == reports.BYS
 
 
 @pytest.mark.parametrize(
