@@ -51,12 +51,6 @@ def add(verbs: flags.Verbs) -> None:
         ),
     )
     flags.daemon_ledger(verb, use=", the products that it names, and its prices for proposals")
-    _add_fields(verb)
-    verb.set_defaults(run=run)
-
-
-def _add_fields(verb: argparse.ArgumentParser) -> None:
-    """The fields of an adjustment, which `exporter.finance.adjust` checks."""
     needed = (
         ("--amount", "DOLLARS", "amount to add; negative to subtract"),
         ("--date", "YYYY-MM-DD", "the day that it is for, of this month or the twelve before it"),
@@ -77,6 +71,7 @@ def _add_fields(verb: argparse.ArgumentParser) -> None:
         help="print the corrections that changed prices require; change nothing",
     )
     verb.add_argument("--dry-run", action="store_true", help="print the result; change nothing")
+    verb.set_defaults(run=run)
 
 
 def run(options: argparse.Namespace) -> int:

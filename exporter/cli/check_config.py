@@ -2,16 +2,22 @@
 
 import argparse
 import sys
+from contextlib import closing, suppress
+from difflib import unified_diff
 from pathlib import Path
 
-from exporter.cli import flags
-from exporter.cli.fix import fixed
+from exporter.cli import flags, status
 from exporter.cli.flags import Exits
+from exporter.cli.replacement import replace_file
+from exporter.cli.status import VerbFailedError, with_exit_status
 from exporter.cli.terminal import columns, complain, fitted, write_colored
 from exporter.clock import SystemClock
 from exporter.config import ConfigError
 from exporter.config.corrections import read_corrected, with_gpu_models
+from exporter.config.load import contents
+from exporter.readings import MustRestartError, ReadFailedError
 from exporter.reports.check_config import check_config
+from exporter.sources.nvml.source import NvmlSource
 from exporter.web.access import Access
 
 
@@ -46,7 +52,7 @@ def add(verbs: flags.Verbs) -> None:
         metavar="FILE",
         help="page of metrics of a server, saved with curl: print what is read from it",
     )
-    verb.add_argument("--json", action="store_true", help="print the result or the errors as JSON")
+    flags.as_json(verb, "print the result or the errors as JSON")
     verb.add_argument("--fix", action="store_true", help="show known corrections, as a diff")
     verb.add_argument(
         "--write", action="store_true", help="with --fix, write them; the file keeps its mode and its owner"
@@ -59,12 +65,12 @@ def run(options: argparse.Namespace) -> int:
     if options.write and not options.fix:
         options.parser.error("--write goes with --fix")
     if options.fix:
-        if options.json or options.web_config_file is not None or options.page is not None:
+        if options.as_json or options.web_config_file is not None or options.page is not None:
             options.parser.error("--fix corrects --config.file alone, without --json and --page")
         code = fixed(options.config_file, write=options.write)
         if code is not None:
             return code
-    return checked(options.config_file, options.web_config_file, options.page, as_json=options.json)
+    return checked(options.config_file, options.web_config_file, options.page, as_json=options.as_json)
 
 
 def checked(
@@ -73,21 +79,57 @@ def checked(
     """Print the result of a configuration and of a web configuration; returns 0, or 2 if one is wrong."""
     clock = SystemClock()
     access = Access(web_config_file, clock)
-    status, text = check_config(config_file, clock.wall(), access, page=page, as_json=as_json)
+    code, text = check_config(config_file, clock.wall(), access, page=page, as_json=as_json)
     # Errors go to standard error, except as JSON: a program reads one answer in one place.
-    if status == 0 or as_json:
+    if code == status.OK or as_json:
         write_colored(text if as_json else fitted(text, columns()))
     else:
         complain(text.removesuffix("\n"))
-    if not as_json and _is_correctable(config_file):
-        write_colored("note: add --fix to see the corrections, and --write to make them\n", sys.stderr)
-    return status
+    if not as_json:
+        with suppress(ConfigError):
+            before, after, problems = read_corrected(config_file)
+            if after != before or (not problems and with_gpu_models(after, config_file, ()) != after):
+                write_colored(
+                    "note: add --fix to see the corrections, and --write to make them\n", sys.stderr
+                )
+    return code
 
 
-def _is_correctable(path: Path) -> bool:
-    """Whether `--fix` has anything to show."""
+@with_exit_status
+def fixed(path: Path, *, write: bool) -> int | None:
+    """Print the corrections of a file as a diff, and write them if told to; `None` if it has none.
+
+    Returns 0 if the file is right now, 2 if it is not: problems remain, or nothing was written.
+    """
+    before, after, problems = read_corrected(path)
+    if not problems:
+        after = with_gpu_models(after, path, _gpus_here())
+    if after == before:
+        return None
+    old, new = (data.decode("utf-8").splitlines(keepends=True) for data in (before, after))
+    # Only changed lines: those around them may hold what no output should repeat.
+    for line in unified_diff(old, new, str(path), f"{path} (corrected)", n=0):
+        sys.stdout.write(line if line.endswith("\n") else f"{line}\n\\ No newline at end of file\n")
+    if problems:
+        complain("not corrected, by the lines of the corrected file:")
+        complain("\n".join(problem.line(str(path)) for problem in problems))
+    if not write:
+        write_colored("note: nothing is written; add --write to correct the file\n", sys.stderr)
+        return status.CONFIGURATION
+    if contents(path) != before:
+        raise VerbFailedError(f"{path}: has changed meanwhile; run the verb again")
     try:
-        before, after, problems = read_corrected(path)
-        return after != before or (not problems and with_gpu_models(after, path, ()) != after)
-    except ConfigError:
-        return False
+        replace_file(path, after)
+    except OSError as error:
+        raise VerbFailedError(f"{path}: cannot be written: {error.strerror or error}") from error
+    write_colored(f"{'ok' if not problems else 'note'}: {path} is written\n", sys.stderr)
+    return status.CONFIGURATION if problems else status.OK
+
+
+def _gpus_here() -> tuple[str, ...]:
+    """The models of this host's GPUs, as NVML reports them; none where it cannot be read."""
+    with closing(NvmlSource(SystemClock())) as nvml:
+        try:
+            return tuple(reading.gpu.gpu_model for reading in nvml.read())
+        except (ReadFailedError, MustRestartError):
+            return ()

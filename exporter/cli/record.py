@@ -74,7 +74,7 @@ def add(verbs: flags.Verbs) -> None:
         metavar="FILE",
         help="CA certificates to verify the server",
     )
-    verb.set_defaults(run=run)
+    verb.set_defaults(run=lambda options: record(flags.chosen(RecordOptions, options)))
 
 
 def _times(text: str) -> int:
@@ -90,11 +90,6 @@ def _every(text: str) -> Nanoseconds:
     if not 1 <= number <= SECONDS_MAX:
         raise argparse.ArgumentTypeError(f"{text!r} is no interval: write one from 1s to 1h, like 10s or 5m")
     return number * NANOSECONDS_PER_SECOND
-
-
-def run(options: argparse.Namespace) -> int:
-    """Record a server; returns the exit status."""
-    return record(flags.chosen(RecordOptions, options))
 
 
 @dataclass(frozen=True, slots=True)

@@ -48,7 +48,7 @@ def add(verbs: flags.Verbs) -> None:
     )
     flags.as_json(verb)
     flags.daemon_ledger(verb, use=" and its budget, where no daemon answers")
-    verb.set_defaults(run=run)
+    verb.set_defaults(run=lambda options: shown_status(flags.chosen(StatusOptions, options)))
 
 
 def _address_value(text: str) -> str:
@@ -69,11 +69,6 @@ class StatusOptions:
     ledger_path: Path | None
     source: str | None
     as_json: bool
-
-
-def run(options: argparse.Namespace) -> int:
-    """Print the status; returns the exit status."""
-    return shown_status(flags.chosen(StatusOptions, options))
 
 
 @with_exit_status

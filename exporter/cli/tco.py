@@ -23,7 +23,6 @@ from exporter.finance.tco import (
     HostDays,
     Measurement,
     NotMeasuredError,
-    Scenario,
     fleet_days,
     measurement,
 )
@@ -67,7 +66,7 @@ def add(verbs: flags.Verbs) -> None:
     )
     fleet_source.add(verb, addresses=False)
     form = verb.add_mutually_exclusive_group()
-    form.add_argument("--json", action="store_true", help="print JSON")
+    form.add_argument("--json", dest="as_json", action="store_true", help="print JSON")
     form.add_argument("--svg", type=Path, metavar="FILE", help="write a chart to a file")
     verb.set_defaults(run=run)
 
@@ -95,7 +94,7 @@ class TcoOptions:
     measured: bool
     config_file: Path | None
     ledger_path: Path | None
-    json: bool
+    as_json: bool
     svg: Path | None
     fleet: FleetSource | None = None
 
@@ -108,34 +107,32 @@ def tco(options: TcoOptions, clock: Clock | None = None) -> int:
     configuration is wrong).
     """
     if options.scenario is None and options.example is None:
-        sys.stdout.write(_listing(as_json=options.json))
+        titles = {name: reports.parsed(reports.example(name), name).name for name in reports.examples()}
+        if options.as_json:
+            examples = [{"example": name, "name": title} for name, title in titles.items()]
+            sys.stdout.write(json.dumps(examples, indent=2) + "\n")
+        else:
+            sys.stdout.write("".join(f"{name}: {title}\n" for name, title in titles.items()))
         return status.OK
-    if options.show and options.example is not None:
-        sys.stdout.write(reports.example(options.example).decode())
+    name = options.example or ""
+    if options.show:
+        sys.stdout.write(reports.example(name).decode())
         return status.OK
-    scenario = _scenario(options)
+    if options.scenario is not None:
+        scenario = reports.scenario(options.scenario, measured=options.measured)
+    else:
+        scenario = reports.parsed(reports.example(name), name, measured=options.measured)
     measured = _measurement(options, clock or SystemClock()) if options.measured else None
     answer = reports.answer(scenario, measured)
     if options.svg is not None:
-        _write(options.svg, reports.chart(answer))
+        try:
+            options.svg.write_text(reports.chart(answer), encoding="utf-8")
+        except OSError as error:
+            raise VerbFailedError(f"{options.svg}: cannot be written: {error.strerror or error}") from error
+        sys.stdout.write(f"{options.svg} written\n")
     else:
-        sys.stdout.write(reports.as_json(answer) if options.json else reports.text(answer, columns()))
+        sys.stdout.write(reports.as_json(answer) if options.as_json else reports.text(answer, columns()))
     return status.OK
-
-
-def _listing(*, as_json: bool) -> str:
-    titles = {name: reports.parsed(reports.example(name), name).name for name in reports.examples()}
-    if as_json:
-        examples = [{"example": name, "name": title} for name, title in titles.items()]
-        return json.dumps(examples, indent=2) + "\n"
-    return "".join(f"{name}: {title}\n" for name, title in titles.items())
-
-
-def _scenario(options: TcoOptions) -> Scenario:
-    if options.scenario is not None:
-        return reports.scenario(options.scenario, measured=options.measured)
-    name = options.example or ""
-    return reports.parsed(reports.example(name), name, measured=options.measured)
 
 
 def _measurement(options: TcoOptions, clock: Clock) -> Measurement:
@@ -173,11 +170,3 @@ def _fleet_measurement(source: FleetSource, zone: ZoneInfo, earliest: Instant, n
         return measurement(fleet_days(counted.values(), fleet.zone), *sorted(counted))
     except NotMeasuredError as error:
         raise VerbFailedError(f"{len(counted)} ledgers: {error}") from error
-
-
-def _write(path: Path, chart: str) -> None:
-    try:
-        path.write_text(chart, encoding="utf-8")
-    except OSError as error:
-        raise VerbFailedError(f"{path}: cannot be written: {error.strerror or error}") from error
-    sys.stdout.write(f"{path} written\n")

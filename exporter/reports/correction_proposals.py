@@ -16,7 +16,7 @@ from exporter.reports.repricing import (
     reason,
     repricing,
 )
-from exporter.reports.rounding import dollars_text, hours_text, hundredths
+from exporter.reports.rounding import dollars_text, hundredths
 from exporter.tariff.calendar import day_of
 from exporter.tariff.tariff import Tariff
 from exporter.tariff.terms import Listed
@@ -106,12 +106,6 @@ def proposals(
         f"{dollars_text(each.due)} by date."
         for each in difference.gpus
     )
-    if difference.unknown_holders:
-        hours = hours_text(difference.unknown_holders)
-        comments.append(
-            f"Of {hours} GPU-hours an earlier release kept no owner by GPU: their part is divided as that "
-            "component was posted then."
-        )
     if any(rule.depends_on_location and not isinstance(rule.pricing, Listed) for rule in prices.hardware):
         comments.append(BY_PLACE)
     if difference.corrections:

@@ -17,7 +17,6 @@ from typing import Final, Protocol
 from zoneinfo import ZoneInfo
 
 from exporter.cost.money import split
-from exporter.cost.postings import UNASSIGNED
 from exporter.frozen import dataclass
 from exporter.ledger.adjustments import REPRICING, Adjustment
 from exporter.ledger.history import HistorySums
@@ -239,7 +238,6 @@ class Repricing:
     `already_corrected` is the sum of earlier corrections of changed prices in the ledger, beside `posted`;
     `corrections` are what is missing then. `comparable` is false where those reach into time of which the
     prices say nothing by date: how much of them is about the same money is unknown, and there are none.
-    `unknown_holders` is GPU time of hours that an earlier release wrote, which kept no owner by GPU.
     """
 
     since: Instant
@@ -247,7 +245,6 @@ class Repricing:
     corrections: tuple[Correction, ...]
     already_corrected: Picodollars = 0
     comparable: bool = True
-    unknown_holders: Nanoseconds = 0
 
     @property
     def posted(self) -> Picodollars:
@@ -262,15 +259,13 @@ class Repricing:
 
 @dataclass(slots=True)
 class _ChargedTime:
-    """Charged time of one GPU in a cell by who held it; under `None` what an earlier release kept of no one.
+    """Charged time of one GPU in a cell by owner."""
 
-    `up` is the part that hourly rent is owed for.
-    """
+    time: dict[Payer, Nanoseconds] = field(default_factory=dict)
+    up: dict[Payer, Nanoseconds] = field(default_factory=dict)
+    """The part that hourly rent is owed for."""
 
-    time: dict[Payer | None, Nanoseconds] = field(default_factory=dict)
-    up: dict[Payer | None, Nanoseconds] = field(default_factory=dict)
-
-    def by(self, *, while_up: bool) -> dict[Payer | None, Nanoseconds]:
+    def by(self, *, while_up: bool) -> dict[Payer, Nanoseconds]:
         return self.up if while_up else self.time
 
 
@@ -299,7 +294,6 @@ class _Differences:
     """Months of which anything was."""
     undated: dict[str, Fraction] = field(default_factory=dict)
     """By GPU, what prices without a date would change in time that was corrected before."""
-    unknown_holders: Nanoseconds = 0
 
 
 def repricing(
@@ -399,7 +393,7 @@ def _is_divided(cell: _Cell, prices: DatedPrices) -> bool:
 
 def _reckon(differences: _Differences, day: Day, cell: _Cell, prices: DatedPrices) -> None:
     sums = cell.sums
-    unknown: dict[str, Picodollars] = {}
+    month = day.name[:7]
     for gpu, charged in _holders(sums).items():
         parts = [(since, fraction, prices.of(gpu, since)) for since, fraction in cell.parts]
         if not any(due.compared for _, _, due in parts):
@@ -422,26 +416,15 @@ def _reckon(differences: _Differences, day: Day, cell: _Cell, prices: DatedPrice
                 *_shares(round(due), charged.by(while_up=while_up), charged.time),
                 *_shares(-round(posted), charged.by(while_up=by_up), charged.time),
             ):
-                if payer is None:
-                    unknown[component] = unknown.get(component, 0) + share
-                else:
-                    _owe(differences, day, payer, share)
+                if share:
+                    differences.last[month] = day.name
+                    owed = differences.amounts.get((month, *payer), 0)
+                    differences.amounts[month, *payer] = owed + share
         since = min(since for since, _, due in parts if due.compared)
         if any(due.by_date for _, _, due in parts if due.compared):
-            differences.compared.add(day.name[:7])
+            differences.compared.add(month)
             if differs:
                 differences.since = since if differences.since is None else min(differences.since, since)
-                differences.unknown_holders += charged.time.get(None, 0)
-    for component, amount in unknown.items():
-        for payer, share in _divided(amount, sums, component).items():
-            _owe(differences, day, payer, share)
-
-
-def _owe(differences: _Differences, day: Day, payer: Payer, amount: Picodollars) -> None:
-    if amount:
-        month = day.name[:7]
-        differences.last[month] = day.name
-        differences.amounts[month, *payer] = differences.amounts.get((month, *payer), 0) + amount
 
 
 def _difference(
@@ -483,53 +466,23 @@ def _difference(
 
 def _holders(sums: HistorySums) -> dict[Gpu, _ChargedTime]:
     """Charged GPU time: what waits for a price is charged with the new one."""
-    waiting: dict[Gpu, Nanoseconds] = {}
-    for (gpu, _owner), time in sums.waiting().items():
-        waiting[gpu] = waiting.get(gpu, 0) + time
-    holders = {gpu: _ChargedTime() for gpu in sums.gpu_held}
+    holders: dict[Gpu, _ChargedTime] = {}
     for owner, time in sums.owner_held.items():
         charged = holders.setdefault(owner.gpu, _ChargedTime())
         charged.time[owner.product, owner.team] = time
         charged.up[owner.product, owner.team] = max(0, time - sums.owner_down.get(owner, 0))
-    for gpu, charged in holders.items():
-        rest = sums.gpu_held.get(gpu, 0) - waiting.get(gpu, 0) - sum(charged.time.values())
-        if rest > 0:
-            down = sums.gpu_down.get(gpu, 0) - (sum(charged.time.values()) - sum(charged.up.values()))
-            charged.time[None], charged.up[None] = rest, max(0, rest - max(0, down))
     return {gpu: charged for gpu, charged in holders.items() if any(charged.time.values())}
 
 
 def _shares(
-    amount: Picodollars, weights: Mapping[Payer | None, int], otherwise: Mapping[Payer | None, int]
-) -> list[tuple[Payer | None, Picodollars]]:
+    amount: Picodollars, weights: Mapping[Payer, int], otherwise: Mapping[Payer, int]
+) -> list[tuple[Payer, Picodollars]]:
     """A signed amount by weights; by others where these are nothing."""
     if not amount:
         return []
-    used = weights if any(weights.values()) else otherwise
     sign = 1 if amount > 0 else -1
-    # `None` does not sort with names; no product has an empty name.
-    parts, _ = split(abs(amount), {payer or ("", ""): weight for payer, weight in used.items()})
-    return [(None if payer == ("", "") else payer, sign * part) for payer, part in parts.items()]
-
-
-def _divided(amount: Picodollars, sums: HistorySums, component: str) -> dict[Payer, Picodollars]:
-    """Among those that the component was posted to; else any money was; else those that held GPUs."""
-    every: dict[Payer, int] = {}
-    these: dict[Payer, int] = {}
-    for (owner, name, _basis), posted in sums.server_cost.items():
-        payer = owner.product, owner.team
-        every[payer] = every.get(payer, 0) + max(0, posted)
-        if name == component:
-            these[payer] = these.get(payer, 0) + max(0, posted)
-    gpu_time: dict[Payer, int] = {}
-    for owner_phase, time in sums.held.items():
-        payer = owner_phase.owner.product, owner_phase.owner.team
-        gpu_time[payer] = gpu_time.get(payer, 0) + time
-    for weights in (these, every, gpu_time):
-        if any(weights.values()):
-            sign = 1 if amount > 0 else -1
-            return {payer: sign * part for payer, part in split(abs(amount), weights)[0].items()}
-    return {(UNASSIGNED, UNASSIGNED): amount}
+    parts, _ = split(abs(amount), weights if any(weights.values()) else otherwise)
+    return [(payer, sign * part) for payer, part in parts.items()]
 
 
 def _repricing_of(differences: _Differences, made: PostedCorrections, zone: ZoneInfo) -> Repricing | None:
@@ -568,5 +521,4 @@ def _repricing_of(differences: _Differences, made: PostedCorrections, zone: Zone
         corrections if comparable else (),
         sum(corrected.values()),
         comparable,
-        differences.unknown_holders,
     )

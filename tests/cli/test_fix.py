@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from exporter.cli import fix, main
+from exporter.cli import check_config, main
 from tests.fake_nvml.conftest import fake
 from tests.fake_nvml.library import FakeNvml
 from tests.fake_nvml.scenario import Gpu, Scenario
@@ -106,7 +106,7 @@ def test_a_file_that_changes_meanwhile_is_not_overwritten(
     file: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     """An editor that saves between the reading and the writing keeps what it saved."""
-    monkeypatch.setattr(fix, "contents", lambda _: b"saved: by another\n")
+    monkeypatch.setattr(check_config, "contents", lambda _: b"saved: by another\n")
     assert main(["check-config", f"--config.file={file}", "--fix", "--write"]) == 1
 
     assert capsys.readouterr().err == f"{file}: has changed meanwhile; run the verb again\n"
@@ -164,7 +164,7 @@ def test_a_pattern_that_matches_no_gpu_is_corrected(
     file: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     """By the catalogue: RTX 6000 may be two models there, and stays as it is."""
-    monkeypatch.setattr(fix, "_gpus_here", tuple)
+    monkeypatch.setattr(check_config, "_gpus_here", tuple)
     file.write_text(PATTERNS)
     assert main(["check-config", f"--config.file={file}", "--fix"]) == 2
 

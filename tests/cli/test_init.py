@@ -9,8 +9,7 @@ from pathlib import Path
 import pytest
 
 from exporter.cli import doctor, init, main
-from exporter.cli.init import initialized
-from exporter.cli.questions import InitOptions, Question
+from exporter.cli.init import InitOptions, Question, initialized
 from exporter.config import Config, load
 from exporter.reports.diagnosis import Diagnosis
 from exporter.reports.initial_config import RENT, TEAM_NAME

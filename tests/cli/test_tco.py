@@ -97,7 +97,7 @@ def measured(
         measured=True,
         config_file=config,
         ledger_path=ledger,
-        json=True,
+        as_json=True,
         svg=None,
         fleet=fleet,
     )

@@ -160,25 +160,6 @@ def test_hardware_that_was_in_service_earlier_is_billed_to_who_held_it() -> None
     )
 
 
-def test_hours_of_an_earlier_release_are_divided_as_they_were_posted_and_counted() -> None:
-    """10 hours without owners, posted to chat and search alike, then 10 of chat's: 5 + 10 and 5 dollars."""
-    old = sums(Hold(GPU, CHAT, 5 * HOUR, 0, 15 * DOLLAR), Hold(GPU, SEARCH, 5 * HOUR, 0, 15 * DOLLAR))
-    old.owner_held.clear()
-    new = sums(Hold(GPU, CHAT, 10 * HOUR, 0, 30 * DOLLAR))
-    prices = tariff(rented(("4", NOVEMBER)))
-    days = {20261101: old, 20261102: new}
-    result = repricing(None, prices, RecordedHistory(days), UTC, NOW)
-
-    assert proposed_cents(prices, days) == {CHAT: 1500, SEARCH: 500}
-    assert result is not None
-    assert result.unknown_holders == 10 * HOUR
-    # On the day of the upgrade both are in one row: of 20 hours, 10 have an owner. The others' 10 dollars
-    # are divided as the day's rent was posted, 45 and 15.
-    both = sums(Hold(GPU, CHAT, 10 * HOUR, 0, 30 * DOLLAR))
-    both.add(old)
-    assert proposed_cents(prices, {20261101: both}) == {CHAT: 1750, SEARCH: 250}
-
-
 @pytest.mark.parametrize(
     "hardware",
     [

@@ -10,7 +10,7 @@ import pytest
 
 from exporter.cost.postings import CostOwner, OwnerPhase
 from exporter.ledger.adjustments import Adjustment
-from exporter.ledger.history import HistorySums
+from exporter.ledger.history import GpuOwner, HistorySums
 from exporter.readings import Gpu
 from exporter.report import ServerOwner
 from exporter.reports.correction_proposals import CAVEAT, UNDATED, proposals, sentences
@@ -77,6 +77,10 @@ def spent(hours: int, hourly: int, component: str = "rent", gpu: Gpu = GPU, **su
         },
         gpu_cost={(gpu, component): money},
         gpu_held={gpu: hours * HOUR},
+        owner_held={
+            GpuOwner(gpu, "chat", "assistants"): hours * HOUR * 3 // 4,
+            GpuOwner(gpu, "search", "retrieval"): hours * HOUR // 4,
+        },
         held={OwnerPhase(CostOwner("chat", "assistants", "", "chat-8b", "m"), "idle"): hours * HOUR},
         **sums,
     )
@@ -123,7 +127,6 @@ def test_a_price_of_the_past_is_reckoned_from_its_date_on() -> None:
             Correction("2026-11-24", "chat", "assistants", -19440, "repricing/2026-11-10/1"),
             Correction("2026-11-24", "search", "retrieval", -6480, "repricing/2026-11-10/1"),
         ),
-        unknown_holders=15 * DAY,
     )
 
 
@@ -162,10 +165,6 @@ def test_the_lines_that_a_verb_prints() -> None:
             "by the dated prices it would have been 1,036.80."
         ),
         "# GPU-0 (H100): 1,296.00 posted, 1,036.80 by date.",
-        (
-            "# Of 360.0000 GPU-hours an earlier release kept no owner by GPU: their part is divided as that "
-            "component was posted then."
-        ),
         *(f"# {line}" for line in CAVEAT),
     ]
 
@@ -212,7 +211,11 @@ def test_each_month_has_its_own_lines() -> None:
 @pytest.mark.parametrize(("billing", "hours"), [("while_up", 18), ("always", 24)])
 def test_time_that_the_host_was_down_is_owed_by_a_lease_only(billing: Billing, hours: int) -> None:
     """6 of 24 hours down: 18 hours were posted at 3.60, and a lease at 3.60 would have cost 24."""
-    sums = spent(24, 0, gpu_down={GPU: 6 * HOUR})
+    down = {
+        GpuOwner(GPU, "chat", "assistants"): 9 * HOUR // 2,
+        GpuOwner(GPU, "search", "retrieval"): 3 * HOUR // 2,
+    }
+    sums = spent(24, 0, gpu_down={GPU: 6 * HOUR}, owner_down=down)
     sums.gpu_cost[GPU, "rent"] = 18 * 360 * DOLLAR // 100
     new = tariff(rented(("3.60", NOVEMBER), billing=billing))
     result = repricing(
@@ -268,7 +271,9 @@ def test_rented_hardware_that_turns_out_to_be_owned() -> None:
 def test_hardware_that_was_free_is_billed_to_those_who_held_it() -> None:
     """Nothing was posted to anybody: GPU time divides it."""
     sums = HistorySums(
-        gpu_held={GPU: HOUR}, held={OwnerPhase(CostOwner("a", "b", "", "s", "m"), "idle"): HOUR}
+        gpu_held={GPU: HOUR},
+        owner_held={GpuOwner(GPU, "a", "b"): HOUR},
+        held={OwnerPhase(CostOwner("a", "b", "", "s", "m"), "idle"): HOUR},
     )
     result = repricing(
         tariff(rented(("0", None))),
@@ -305,6 +310,7 @@ def test_only_gpus_whose_price_changed_are_corrected() -> None:
     both = spent(24, 360)
     both.gpu_cost[OTHER, "rent"] = 5 * DOLLAR
     both.gpu_held[OTHER] = DAY
+    both.owner_held[GpuOwner(OTHER, "chat", "assistants")] = DAY
     old = tariff(rented(("3.60", None)), rented(("1", NOVEMBER), model="L4"))
     new = tariff(rented(("4.60", NOVEMBER)), rented(("1", NOVEMBER), model="L4"))
     result = repricing(old, new, RecordedHistory({20261101: both}), UTC, NOVEMBER + DAY)
@@ -316,7 +322,8 @@ def test_only_gpus_whose_price_changed_are_corrected() -> None:
 def test_the_zone_says_where_a_day_begins() -> None:
     """A price from the first of November in Auckland covers that day whole: nothing is asked by hour."""
     auckland = ZoneInfo("Pacific/Auckland")
-    history = RecordedHistory({20261101: spent(24, 360)})
+    day = replace(spent(24, 360), owner_held={GpuOwner(GPU, "chat", "assistants"): 24 * HOUR})
+    history = RecordedHistory({20261101: day})
     result = repricing(
         FLAT, tariff(rented(("4.60", NOVEMBER - 13 * HOUR))), history, auckland, NOVEMBER + DAY
     )
@@ -369,6 +376,7 @@ def test_a_gpu_that_left_in_the_past_is_taken_off() -> None:
             sums,
             gpu_cost={**sums.gpu_cost, (OTHER, "rent"): 24 * 70 * DOLLAR // 100},
             gpu_held={**sums.gpu_held, OTHER: 24 * HOUR},
+            owner_held={**sums.owner_held, GpuOwner(OTHER, "chat", "assistants"): 24 * HOUR},
         )
         for day, sums in month().items()
     }
@@ -382,7 +390,6 @@ def test_a_gpu_that_left_in_the_past_is_taken_off() -> None:
             Correction("2026-11-24", "chat", "assistants", -64_800, "repricing/2026-11-15/1"),
             Correction("2026-11-24", "search", "retrieval", -21_600, "repricing/2026-11-15/1"),
         ),
-        unknown_holders=10 * DAY,
     )
     assert repricing(new, new, RecordedHistory(both), UTC, NOW) is None
     assert (

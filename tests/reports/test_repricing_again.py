@@ -5,6 +5,7 @@ from dataclasses import replace
 import pytest
 
 from exporter.ledger.adjustments import MANUAL, REPRICING, Adjustment
+from exporter.ledger.history import GpuOwner
 from exporter.reports.correction_proposals import UNCOMPARABLE, sentences
 from exporter.reports.repricing import Correction, key, posted_corrections, reason, repricing
 from exporter.tariff.terms import Hardware
@@ -109,6 +110,7 @@ def test_what_has_no_date_any_more_cannot_be_compared() -> None:
             sums,
             gpu_cost={**sums.gpu_cost, (OTHER, "rent"): 24 * DOLLAR},
             gpu_held={**sums.gpu_held, OTHER: 24 * HOUR},
+            owner_held={**sums.owner_held, GpuOwner(OTHER, "chat", "assistants"): 24 * HOUR},
         )
         for day, sums in month().items()
     }
