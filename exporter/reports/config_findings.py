@@ -11,7 +11,7 @@ from urllib.parse import urlsplit
 from exporter.config.hardware import named_place
 from exporter.config.settings import DEFAULT_BUDGETS, Config, ServerRule
 from exporter.cost.postings import UNASSIGNED
-from exporter.reports.diagnosis import Finding
+from exporter.reports.diagnosis import Finding, note, warning
 from exporter.reports.plausibility import plausibility_findings, warning_at
 from exporter.reports.price_findings import zero_price
 from exporter.tariff import quotes
@@ -43,8 +43,7 @@ def rule_findings(config: Config) -> Iterator[Finding]:
     )
     for index, rule in enumerate(config.hardware):
         if config.kubernetes == "off" and rule.match.node_label:
-            yield Finding(
-                "warning",
+            yield warning(
                 f"hardware[{index}].match.node_label: no labels are requested, since "
                 "discovery.kubernetes is off",
             )
@@ -73,15 +72,13 @@ def _server_rule_findings(config: Config) -> Iterator[Finding]:
     )
     for rule in config.server_rules:
         if rule.match.user is not None and rule.match.user.isdigit() and not rule.match.containers:
-            yield Finding(
-                "note",
+            yield note(
                 f"{rule.source}.match.user: {rule.match.user} matches the host's own processes, no container "
                 "or pod; add `containers: true` for other containers, write `workload` for a pod",
             )
         # Units are of processes, and what stands for a pod alone has none.
         if not config.processes and rule.match.unit is not None and not fnmatchcase("", rule.match.unit):
-            yield Finding(
-                "warning",
+            yield warning(
                 f"{rule.source}.match.unit: no server's unit is known, since discovery.processes is false",
             )
 
@@ -104,8 +101,7 @@ def _covered_rules(
         for before, earlier in enumerate(rules[:index]):
             pairs = zip(fields(earlier), fields(later), strict=True)
             if all(covers(wider, narrower) for wider, narrower in pairs) and beside(earlier, later):
-                yield Finding(
-                    "warning",
+                yield warning(
                     f"{names[index]} never applies: {names[before]} comes first and matches all "
                     "that it matches; put it before that, or remove it",
                 )
@@ -200,15 +196,14 @@ NO_HARDWARE: Final[Mapping[Unmatched, str]] = {
 def config_findings(config: Config, now: Instant) -> Iterator[Finding]:
     """All findings; prices are those in force at an instant, and later ones."""
     if not config.hardware:
-        yield Finding("warning", NO_HARDWARE[config.unmatched_hardware])
+        yield warning(NO_HARDWARE[config.unmatched_hardware])
     for rule in config.hardware:
         yield from _zero_findings(rule, config, now)
         yield from _stand_in_findings(rule, config)
     yield from plausibility_findings(config, now)
     yield from rule_findings(config)
     if not config.servers and not config.processes:
-        yield Finding(
-            "warning",
+        yield warning(
             "no server is configured and process discovery is off: all GPU cost is unallocated",
         )
     yield from _token_findings(config)
@@ -222,14 +217,12 @@ def _token_findings(config: Config) -> Iterator[Finding]:
         if server.bearer_token_file is None or not server.url.startswith("http:"):
             continue
         if not _is_here(host):
-            yield Finding(
-                "warning",
+            yield warning(
                 f"server {server.name}: its token is sent to {host} over plain http, where others may read "
                 "it; write https",
             )
         elif server.uid is None:
-            yield Finding(
-                "warning",
+            yield warning(
                 f"server {server.name}: its token is sent to any user who listens at {host}; write `user`",
             )
 
@@ -270,10 +263,9 @@ def _stand_in_findings(rule: Hardware, config: Config) -> Iterator[Finding]:
     quote = quotes.of_listed(config.catalogue, location, rule.pricing, stand_ins=stand_ins)
     if isinstance(quote, quotes.NoQuote):
         if location.region:  # else it is the host's own, and a list may have it
-            yield Finding("warning", f"{rule.source}: its GPUs have no price: {quote.reason}; {_WRITE}")
+            yield warning(f"{rule.source}: its GPUs have no price: {quote.reason}; {_WRITE}")
     elif quote.stand_in and (location.region or quote.stand_in != "region"):
-        yield Finding(
-            "warning",
+        yield warning(
             f"{rule.source}: priced by an estimate, {quote.source}, of {quote.as_of}: {quote.caveat}; "
             f"{_WRITE}",
         )
@@ -289,8 +281,7 @@ def is_default(config: Config) -> bool:
 
 def _budget_findings(config: Config) -> Iterator[Finding]:
     if config.budgets and all(budget.product for budget in config.budgets):
-        yield Finding(
-            "warning",
+        yield warning(
             "no budget is without a product: the fleet alerts compare with that one, and they stay silent; "
             "add one like {name: fleet, dollars_per_month: 27000}",
         )
@@ -299,8 +290,7 @@ def _budget_findings(config: Config) -> Iterator[Finding]:
         if budget.product and budget.product not in products:
             alike = get_close_matches(budget.product, products, n=1)
             hint = f"did you mean {alike[0]}?" if alike else f"they name {', '.join(products)}"
-            yield Finding(
-                "warning",
+            yield warning(
                 f"budget {budget.name} is for product {budget.product}, which no ownership rule names: "
                 f"nothing is spent from it; {hint}",
             )

@@ -29,6 +29,21 @@ class Finding:
     text: str
 
 
+def note(text: str) -> Finding:
+    """Something to know."""
+    return Finding("note", text)
+
+
+def warning(text: str) -> Finding:
+    """Something to look at."""
+    return Finding("warning", text)
+
+
+def error(text: str) -> Finding:
+    """Something that makes money wrong."""
+    return Finding("error", text)
+
+
 MOST_RULES: Final = 8
 """Rules that a finding names; a file for a fleet may have hundreds."""
 

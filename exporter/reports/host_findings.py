@@ -21,7 +21,16 @@ from exporter.readings import (
     masked,
     unread_reason,
 )
-from exporter.reports.diagnosis import DoctorGpu, DoctorInput, DoctorServer, Finding, Severity
+from exporter.reports.diagnosis import (
+    DoctorGpu,
+    DoctorInput,
+    DoctorServer,
+    Finding,
+    Severity,
+    error,
+    note,
+    warning,
+)
 from exporter.reports.plausibility import PresentHardware, plausibility_findings
 from exporter.reports.price_findings import price_findings
 from exporter.reports.server_findings import (
@@ -57,8 +66,7 @@ def share_findings(allocation: Iterable[Holder], index: Mapping[str, int]) -> It
         if (total := math.fsum(sums.values())) > SHARES_MAX:
             where = f"GPU {index.get(uuid, uuid)}" + (f", instance {instance}" if instance else "")
             parts = ", ".join(f"{key.server} {ratio:g}" for key, ratio in sorted(sums.items()))
-            yield Finding(
-                "warning",
+            yield warning(
                 f"{where}: the configured shares come to {total:g} ({parts}): each is divided by that sum, "
                 "and servers without a share pay nothing. Make `gpu_share_ratio` at most 1 in total.",
             )
@@ -94,8 +102,7 @@ def comparison_findings(
             several = f"{count} offers of it are" if count > 1 else "an offer of it is"
             fewer = f", the {MOST_OFFERS} cheapest providers below" if len(named) > MOST_OFFERS else ""
             count_text = f"{several} known{fewer}"
-            yield Finding(
-                "note",
+            yield note(
                 f"model {model} is compared with no hosted price; {count_text} "
                 f"(list prices of {offers[0].as_of}, an upper bound of a bill). "
                 f"To count what its tokens would cost there, add:\n    compare:\n{lines}",
@@ -154,32 +161,30 @@ def host_findings(
     yield from role_findings(inputs.servers)
     yield from comparison_findings(config, servers, policy.tariff.catalogue)
     for gone in returned_gpus(config.retired, now, (reading.gpu for reading in inputs.gpus or ())):
-        yield Finding(
-            "warning",
+        yield warning(
             f"GPU {gone.uuid} is here and charged, though `retired` says that it left on {gone.since_text}: "
             "correct its uuid or `from`, or take the entry out.",
         )
     for name, absent in missing_gpus(config.servers, inputs.gpus or ()).items():
         if inputs.gpus is not None:
             indices = ", ".join(map(str, absent))
-            yield Finding("error", f"server {name}: this host shows no GPU {indices}: correct its `gpus`.")
+            yield error(f"server {name}: this host shows no GPU {indices}: correct its `gpus`.")
 
 
 def count_findings(inventory: GpuInventory, policy: CostPolicy) -> Iterable[Finding]:
     """More or fewer GPUs paid for than NVML lists."""
     count, visible = inventory.stated, inventory.visible
     if inventory.uncounted:
-        yield Finding("error", UNCOUNTED_TEXT)
+        yield error(UNCOUNTED_TEXT)
         return
     missing = len(inventory.lost) + sum(gpu.count for gpu in inventory.unseen.values())
     named = ", ".join([*inventory.lost, *(["unseen"] if inventory.unseen else [])])
     if missing and visible is None:
         stay = "GPU stays" if missing == 1 else "GPUs stay"
-        yield Finding("warning", f"{missing} {stay} charged while NVML cannot be read ({named}).")
+        yield warning(f"{missing} {stay} charged while NVML cannot be read ({named}).")
     elif missing:
         are = "is" if missing == 1 else "are"
-        yield Finding(
-            "warning",
+        yield warning(
             f"NVML lists {visible} GPUs, and {missing} more {are} paid for ({named}): look at nvidia-smi and "
             "the kernel's log. Where the host has fewer, correct `gpus_per_host`, or name those that left "
             "under `retired`; where this exporter is given some of them, set `discovery: {gpus: visible}`.",
@@ -187,14 +192,12 @@ def count_findings(inventory: GpuInventory, policy: CostPolicy) -> Iterable[Find
     if not count or not visible:
         return
     if visible > count:
-        yield Finding(
-            "warning",
+        yield warning(
             f"NVML lists {visible} GPUs, and the host has {count} by its price: each is charged 1/{count} of "
             "that. Correct `gpus_per_host`.",
         )
     elif visible + missing < count and not policy.all_gpus:
-        yield Finding(
-            "note",
+        yield note(
             f"NVML lists {visible} of the host's {count} GPUs, and this exporter may be given no others: "
             f"`discovery: {{gpus: visible}}` is in force, and each is charged 1/{count} of the price. "
             "Where no other exporter charges the rest, set `{gpus: all}`.",
@@ -214,25 +217,23 @@ def _host_findings(config: Config, inputs: DoctorInput, *, gpu_host: bool) -> It
     if not gpu_host:
         passed = inputs.evidence.passed_through
         boards = f"the {passed} on the PCI bus belong to VMs (vfio-pci)" if passed else "the PCI bus has none"
-        yield Finding(
-            "note",
+        yield note(
             "this host shows no GPU, and nothing is charged: the ledger never read one, NVML's library does "
             f"not load, {boards}, no instance type with GPUs is known, and no price rule names this host.",
         )
     elif inputs.gpus is None:
-        yield Finding("error", f"NVML cannot be read: {inputs.gpu_problem}")
+        yield error(f"NVML cannot be read: {inputs.gpu_problem}")
     elif not inputs.gpus:
-        yield Finding("error", "NVML shows no GPU on this host.")
+        yield error("NVML shows no GPU on this host.")
     if not inputs.gpus:
         demo = "`inference-cost-exporter demo` shows a simulated host."
-        yield Finding("note", f"only GPUs are charged, and no server on the CPU. {demo}")
+        yield note(f"only GPUs are charged, and no server on the CPU. {demo}")
     if inputs.ledger_problem:
-        yield Finding("warning", f"ledger: {inputs.ledger_problem}")
+        yield warning(f"ledger: {inputs.ledger_problem}")
     if config.path is None:
-        yield Finding("note", "no configuration file: give one with --config.file.")
+        yield note("no configuration file: give one with --config.file.")
     if not config.servers and not config.processes and not inputs.discovery.holders:
-        yield Finding(
-            "warning",
+        yield warning(
             "no server is configured, and process discovery is off: all GPU cost is `unallocated`. "
             "Set `discovery: {processes: true}`, or add:\n"
             '    servers: [{name: chat, url: "http://127.0.0.1:8000/metrics", gpus: all}]',
@@ -241,7 +242,7 @@ def _host_findings(config: Config, inputs: DoctorInput, *, gpu_host: bool) -> It
 
 def _location_findings(config: Config, inputs: DoctorInput) -> Iterable[Finding]:
     if config.cloud == "off":
-        yield Finding("note", "the host's location is not requested, since `discovery.cloud` is off.")
+        yield note("the host's location is not requested, since `discovery.cloud` is off.")
     if inputs.location_problem:
         # With an instance type the price is known but for its region and lifecycle.
         severity: Severity = "note" if inputs.location.instance_type else "warning"
@@ -260,8 +261,7 @@ def _node_label_findings(config: Config, inputs: DoctorInput) -> Iterable[Findin
         waits = f" What {rules[0]} and the rules behind it price waits." if severity == "error" else ""
         yield Finding(severity, f"node labels: {inputs.label_problem}.{waits}")
     elif rules and labels == ():
-        yield Finding(
-            "warning",
+        yield warning(
             f"{rules[0]} matches by node_label, and this host has no labels: a pod needs a service account "
             "that may read its node (deploy/kubernetes/node-labels.yaml), other hosts have none.",
         )
@@ -271,8 +271,7 @@ def _clock_findings(inputs: DoctorInput) -> Iterable[Finding]:
     # A note: after a boot it takes some hosts a while, and a guest may be set by its hypervisor unknown to
     # its kernel. The alert waits six hours.
     if not inputs.synchronized:
-        yield Finding(
-            "note",
+        yield note(
             "the kernel says that the clock is not synchronized. The starts of months, days and dated "
             "prices, and the length of downtime, depend on it; cost per hour does not. After a reboot "
             "totals wait for it, two minutes at most. Let chrony or systemd-timesyncd set it.",
@@ -297,8 +296,7 @@ def host_dollars_per_hour(gpus: Iterable[DoctorGpu]) -> float:
 def _budget_findings(config: Config, gpus: Iterable[DoctorGpu]) -> Iterable[Finding]:
     if config.budgets is DEFAULT_BUDGETS:
         (budget,) = DEFAULT_BUDGETS
-        yield Finding(
-            "note",
+        yield note(
             f"no budget is configured: the default of {plain(budget.dollars_per_month)} dollars a month for "
             "the whole fleet is in force, and alerts and dashboards compare with it. Write yours:\n"
             "    budgets: [{name: fleet, dollars_per_month: AMOUNT}]",
@@ -308,8 +306,7 @@ def _budget_findings(config: Config, gpus: Iterable[DoctorGpu]) -> Iterable[Find
     for budget in config.budgets:
         # What a product's servers cost is known once they have run.
         if not budget.product and month > budget.dollars_per_month:
-            yield Finding(
-                "warning",
+            yield warning(
                 f"this host alone costs {month:,.2f} dollars a month at current prices, more than budget "
                 f"{budget.name} of {plain(budget.dollars_per_month)}: raise it, or correct the prices.",
             )
@@ -318,7 +315,7 @@ def _budget_findings(config: Config, gpus: Iterable[DoctorGpu]) -> Iterable[Find
 def _lost_gpu_findings(gpus: tuple[DoctorGpu, ...]) -> Iterable[Finding]:
     lost = [gpu.index for gpu in gpus if not gpu.up]
     if lost:
-        yield Finding("warning", f"{_gpus_text(lost)} cannot be read: charged as idle.")
+        yield warning(f"{_gpus_text(lost)} cannot be read: charged as idle.")
 
 
 def _unallocated_findings(gpus: tuple[DoctorGpu, ...]) -> Iterable[Finding]:
@@ -327,27 +324,24 @@ def _unallocated_findings(gpus: tuple[DoctorGpu, ...]) -> Iterable[Finding]:
     idle = [gpu.index for gpu in alone if gpu.index not in busy]
     if busy:
         at_work = "are busy and" if len(busy) > 1 else "is busy and"
-        yield Finding(
-            "warning",
+        yield warning(
             f"{_gpus_text(busy)} {at_work} used by no known server: `unallocated`. "
             "Add the program to `servers`, or correct the `gpus` of a server.",
         )
     if idle:
         are = "are" if len(idle) > 1 else "is"
-        yield Finding("note", f"{_gpus_text(idle)} {are} used by no server: `unallocated`.")
+        yield note(f"{_gpus_text(idle)} {are} used by no server: `unallocated`.")
 
 
 def _unread_findings(servers: Iterable[DoctorServer]) -> Iterable[Finding]:
     for server in servers:
         if server.up:
             if not server.tokens:
-                yield Finding(
-                    "warning", f"server {server.server} reports no tokens: its busy cost is `other`."
-                )
+                yield warning(f"server {server.server} reports no tokens: its busy cost is `other`.")
         else:
             reason = unread_reason(server.reason)
             problem = server.problem.removesuffix(".") or reason.problem
-            yield Finding("warning", f"server {server.server} is not read: {problem}. {reason.remedy}.")
+            yield warning(f"server {server.server} is not read: {problem}. {reason.remedy}.")
 
 
 def _several_findings(remembered: State, now: Instant) -> Iterable[Finding]:
@@ -356,8 +350,7 @@ def _several_findings(remembered: State, now: Instant) -> Iterable[Finding]:
         for url, state in pages.items():
             if state.marks.answers_of_several(now):
                 reason = UnreadReason.SEVERAL_PROCESSES
-                yield Finding(
-                    "warning",
+                yield warning(
                     f"{masked(url)}: {reason.problem}, and nothing is counted for a day. {reason.remedy}.",
                 )
 

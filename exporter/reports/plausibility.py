@@ -35,7 +35,7 @@ from exporter.reports.amount_checks import (
     rent_check,
     yearly_check,
 )
-from exporter.reports.diagnosis import Finding
+from exporter.reports.diagnosis import Finding, note, warning
 from exporter.tariff.calendar import day_of
 from exporter.tariff.catalogue import LOOK_UPS_CACHED, Catalogue
 from exporter.tariff.csv_tables import CatalogueError
@@ -110,7 +110,7 @@ def warning_at(config: Config, path: str, message: str) -> Finding:
     file = ""
     if config.path is not None and position is not None:
         file = f"{config.path}:{position.line}:{position.column}: "
-    return Finding("warning", f"{file}{path}: {message}")
+    return warning(f"{file}{path}: {message}")
 
 
 def _subjects(config: Config, match: HardwareMatch, present: PresentHardware | None) -> Iterator[Subject]:
@@ -223,7 +223,7 @@ def _energy_findings(config: Config, rule: Hardware, energy: Electricity) -> Ite
         warning = warning_at(config, base, message)
         # A lease may be of a bare host. What a cloud bills by the hour always has the power in it.
         leased = isinstance(rule.pricing, Rented) and rule.pricing.billing == "always"
-        yield Finding("note", warning.text) if leased else warning
+        yield note(warning.text) if leased else warning
 
 
 def _future_findings(config: Config, rule: Hardware, now: Instant) -> Iterator[Finding]:

@@ -9,7 +9,7 @@ from exporter.config.values import plain
 from exporter.cost.policy import CostPolicy
 from exporter.frozen import dataclass
 from exporter.readings import GpuReading
-from exporter.reports.diagnosis import DoctorGpu, Finding, PriceLine, some_rules
+from exporter.reports.diagnosis import DoctorGpu, Finding, PriceLine, error, note, some_rules, warning
 from exporter.tariff.calendar import day_of
 from exporter.tariff.csv_tables import CatalogueError
 from exporter.tariff.price_file import age_warning
@@ -89,7 +89,7 @@ def price_findings(
     """All of them at an instant, alike GPUs together."""
     tariff = policy.tariff
     if damage := tariff.catalogue.damage():
-        yield Finding("warning", f"the bundled catalogue is damaged, install the package again: {damage}.")
+        yield warning(f"the bundled catalogue is damaged, install the package again: {damage}.")
     by_uuid = {reading.gpu.uuid: reading for reading in readings}
     priced = [_priced(policy, line, by_uuid.get(line.uuid), now) for line in gpus]
     groups = list(_groups(priced))
@@ -102,7 +102,7 @@ def price_findings(
     yield from _instance_findings(tariff, priced)
     charged = any(isinstance(gpu.quote, Quote) for gpu in priced)
     if charged and (old := age_warning(tariff.catalogue.list_date(), now)):
-        yield Finding("warning", old)
+        yield warning(old)
 
 
 def unmatched_findings(unmatched: Sequence[UnmatchedRule]) -> Iterator[Finding]:
@@ -113,10 +113,10 @@ def unmatched_findings(unmatched: Sequence[UnmatchedRule]) -> Iterator[Finding]:
     """
     for rule in unmatched:
         if rule.slip:
-            yield Finding("warning", _slip_text(rule))
+            yield warning(_slip_text(rule))
     others = [f"{rule.rule}: {rule.why}" for rule in unmatched if not rule.slip]
     if others:
-        yield Finding("note", f"rules that match no GPU here: {some_rules(others)}.")
+        yield note(f"rules that match no GPU here: {some_rules(others)}.")
 
 
 def _slip_text(rule: UnmatchedRule) -> str:
@@ -195,7 +195,7 @@ def _unpriced_finding(tariff: Tariff, alike: list[_Priced], slips: Sequence[Unma
         they_cost = "it costs" if len(alike) == 1 else "they cost"
         words.append(f"{rule.source} prices {them} from {begin}.")
         words.append(f"If {they_cost} money before, write an earlier `{key}` there.")
-    return Finding("error", " ".join(words))
+    return error(" ".join(words))
 
 
 def _begin(pricing: Rented | Owned) -> tuple[str, str]:
@@ -225,16 +225,14 @@ def _quote_findings(tariff: Tariff, alike: list[_Priced], quote: Quote, rent: Pr
     price = f"{rent.dollars_per_hour or 0.0:.6g} dollars per GPU-hour, {quote.source}, of {quote.as_of}"
     caveat = f" {quote.caveat[0].upper()}{quote.caveat[1:]}." if quote.caveat else ""
     if quote.price_basis == "estimate":
-        yield Finding(
-            "warning",
+        yield warning(
             f"{counted} priced by an estimate: {price}.{caveat} Write what you pay:\n"
             f"    {price_line([model])}",
         )
         yield from _memory_findings(tariff, alike, quote)
     elif alike[0].reading is not None and tariff.rule(alike[0].reading.gpu) is None:
         location = tariff.location
-        yield Finding(
-            "note",
+        yield note(
             f"{counted} priced by a list price: {price}.{caveat} If you pay less, write:\n"
             f'    hardware: [{{match: {{instance_type: "{location.instance_type}"}}, '
             f"rented: {{catalogue: {location.cloud}, discount_ratio: RATIO}}}}]",
@@ -252,8 +250,7 @@ def _memory_findings(tariff: Tariff, alike: list[_Priced], quote: Quote) -> Iter
         return
     if not fits:
         gibibytes = reading.memory_total_bytes / BYTES_PER_GIBIBYTE
-        yield Finding(
-            "warning",
+        yield warning(
             f"{reading.gpu.gpu_model} shows {gibibytes:.1f} GiB of memory, which is not that of the model: "
             "the estimate is of a whole one.",
         )
@@ -272,8 +269,7 @@ def _instance_findings(tariff: Tariff, priced: list[_Priced]) -> Iterator[Findin
         except CatalogueError:
             return
         if entry is not None and entry.model.gpu_model != quote.instance_gpu:
-            yield Finding(
-                "warning",
+            yield warning(
                 f"the instance has {quote.instance_gpu} by the catalogue, this host shows {model}: "
                 f"is it a {tariff.location.instance_type}?",
             )

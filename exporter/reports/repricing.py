@@ -418,8 +418,8 @@ def _reckon(differences: _Differences, day: Day, cell: _Cell, prices: DatedPrice
             ):
                 if share:
                     differences.last[month] = day.name
-                    owed = differences.amounts.get((month, *payer), 0)
-                    differences.amounts[month, *payer] = owed + share
+                    before = differences.amounts.get((month, *payer), 0)
+                    differences.amounts[month, *payer] = before + share
         since = min(since for since, _, due in parts if due.compared)
         if any(due.by_date for _, _, due in parts if due.compared):
             differences.compared.add(month)

@@ -16,7 +16,15 @@ from exporter.readings import (
     masked,
     team_and_product,
 )
-from exporter.reports.diagnosis import DoctorGateway, Finding, GatewayAnswer, ServerAnswer, some_rules
+from exporter.reports.diagnosis import (
+    DoctorGateway,
+    Finding,
+    GatewayAnswer,
+    ServerAnswer,
+    note,
+    some_rules,
+    warning,
+)
 from exporter.sources.discovery import DiscoveredServer, DiscoveryResult
 from exporter.sources.discovery.naming import UNMATCHED, UNSEEN
 from exporter.tariff.terms import matches
@@ -58,8 +66,7 @@ def gateway_findings(answers: Iterable[GatewayAnswer], servers: Iterable[ServerA
     servers = tuple(servers)
     for answer in answers:
         if answer.problem:
-            yield Finding(
-                "warning",
+            yield warning(
                 f"gateway {answer.problem}. Until it can be read, cost is divided by the last shares; the "
                 "rest stays with the server's owner.",
             )
@@ -67,15 +74,13 @@ def gateway_findings(answers: Iterable[GatewayAnswer], servers: Iterable[ServerA
         reading = answer.reading
         if reading.absent:
             absent = " and no ".join(reading.absent)
-            yield Finding(
-                "note",
+            yield note(
                 f"gateway {masked(reading.url)}: its page has no {absent}: check the names in `counters`, "
                 "unless nothing was counted so far.",
             )
         if reading.unlisted:
             names = _listed(reading.unlisted, reading.unlisted_count)
-            yield Finding(
-                "note",
+            yield note(
                 f"gateway {masked(reading.url)}: no entry of `tenants` matches {names}; their cost is of "
                 f"team {OTHER}.",
             )
@@ -87,8 +92,7 @@ def gateway_findings(answers: Iterable[GatewayAnswer], servers: Iterable[ServerA
                 continue
             serves = _listed(server.models) or "a model of no name"
             counted = _listed(sorted({count.model for count in counts}))
-            yield Finding(
-                "warning",
+            yield warning(
                 f"server {server.key.server} serves {serves}, and {masked(division.gateway)} counts no "
                 f"requests for it: all of its cost stays with its owner. It counts {counted}; names that "
                 "lead here belong in `divide: {models: [...]}`, its model_id in `deployments` if given.",
@@ -106,8 +110,7 @@ def level_findings(servers: Iterable[ServerAnswer], engines: Described = ()) -> 
         if not engine.latencies()[objective]
     }
     for (name, _, objective), title in silent.items():
-        yield Finding(
-            "warning",
+        yield warning(
             f"server {name} has `slo: {{{objective}_seconds}}`, and {title} reports no such latency: its "
             "share stays absent. Remove the key, or measure it at a gateway.",
         )
@@ -118,7 +121,7 @@ def role_findings(servers: Iterable[ServerAnswer]) -> Iterator[Finding]:
     doubts = {server.reading.key.name: server.reading.role_doubt for server in servers}
     for name, doubt in doubts.items():
         if doubt:
-            yield Finding("warning", f"server {name} has no role: {doubt}. {ROLE_REMEDY}")
+            yield warning(f"server {name} has no role: {doubt}. {ROLE_REMEDY}")
 
 
 def _divided(
@@ -188,31 +191,28 @@ def discovered_lines(servers_found: Iterable[DiscoveredServer], indices: Mapping
 def discovery_findings(result: DiscoveryResult, indices: Mapping[str, int]) -> Iterator[Finding]:
     """Findings on the result of discovery."""
     for source, problem in result.problems:
-        yield Finding("warning", f"{source}: {problem}.")
+        yield warning(f"{source}: {problem}.")
     for source, problem in result.unasked:
-        yield Finding("note", f"{source} are not asked for: {problem}.")
+        yield note(f"{source} are not asked for: {problem}.")
     if any(holder.key == UNSEEN for holder in result.holders):
-        yield Finding(
-            "warning",
+        yield warning(
             f"hidden processes compute on GPUs, and their cost goes to `{UNSEEN.server}`. "
             "Give the exporter the host's processes: hostPID in Kubernetes, --pid=host in Docker.",
         )
     for discovered in result.servers:
         if discovered.refused:
-            yield Finding("warning", f"server {discovered.key.server}: {discovered.refused}.")
+            yield warning(f"server {discovered.key.server}: {discovered.refused}.")
         if not discovered.gpus or discovered.skip_reason is UnreadReason.CONFIGURED:
             continue
         if discovered.key in result.unmatched:
-            yield Finding(
-                "note",
+            yield note(
                 f"{discovered.key.server} holds {_gpus_text(discovered.gpus, indices)}, is no "
                 "known inference server, and pays for them. To name it: "
                 f"`servers: [{{match: {_match(discovered)}, name: NAME}}]`.",
             )
     yield from _unread(result, indices)
     if result.refused:
-        yield Finding(
-            "warning",
+        yield warning(
             f"{result.refused} pods claim the name of another workload by annotation; they keep their own.",
         )
 
@@ -230,7 +230,7 @@ def _unread(result: DiscoveryResult, indices: Mapping[str, int]) -> Iterator[Fin
         gpus = [gpu for discovered in result.servers if discovered.key == key for gpu in discovered.gpus]
         state = f"holds {_gpus_text(tuple(dict.fromkeys(gpus)), indices)}, and its tokens are not counted"
         state = state if gpus else "is not read"
-        yield Finding("warning", f"server {key.server} {state}: {reason.problem}. {reason.remedy}.")
+        yield warning(f"server {key.server} {state}: {reason.problem}. {reason.remedy}.")
 
 
 def _gpus_text(uuids: Sequence[str], indices: Mapping[str, int]) -> str:
@@ -263,7 +263,7 @@ def unmatched_server_findings(
     idle = (rule for rule in config.server_rules if rule.source not in met)
     entries = [f"{rule.source} ({_words(rule.match)})" for rule in idle]
     if entries:
-        yield Finding("note", f"entries of `servers` that match nothing found here: {some_rules(entries)}.")
+        yield note(f"entries of `servers` that match nothing found here: {some_rules(entries)}.")
     keys = {*servers, *(discovered.key for discovered in result.servers)}
     owners = [
         f"ownership.rules[{index}]"
@@ -273,7 +273,7 @@ def unmatched_server_findings(
         )
     ]
     if owners and keys:
-        yield Finding("note", f"rules that match no server here: {some_rules(owners)}.")
+        yield note(f"rules that match no server here: {some_rules(owners)}.")
 
 
 def _words(match: ServerMatch) -> str:
