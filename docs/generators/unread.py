@@ -2,7 +2,7 @@
 
 from typing import Final
 
-from exporter.readings import REMEDIES
+from exporter.readings import FailureReason
 from generators.tables import table
 
 _INTRODUCTION: Final = """\
@@ -37,11 +37,8 @@ _AS_IT_SHOULD_BE: Final = """
 
 def documentation() -> str:
     """The page docs/unread.md, Markdown."""
-    rows = [
-        (f"`{reason}`", remedy.problem, f"{remedy.remedy}.")
-        for reason, remedy in REMEDIES.items()
-        if remedy.remedy
-    ]
+    rows = [(f"`{reason}`", reason.problem, f"{reason.remedy}.") for reason in FailureReason if reason.remedy]
     reasons = table(("reason", "what is wrong", "what to do"), rows)
-    others = "".join(f"- {remedy.problem}\n" for remedy in REMEDIES.values() if not remedy.remedy)
+    skipped = [reason.problem for reason in FailureReason if reason.problem and not reason.remedy]
+    others = "".join(f"- {problem}\n" for problem in skipped)
     return f"{_INTRODUCTION}\n{reasons}\n{_AS_IT_SHOULD_BE}{others}"

@@ -15,7 +15,7 @@ from exporter.config import Config, load
 from exporter.config.settings import cost_policy
 from exporter.cost.state import State
 from exporter.ledger.maintenance import inspect
-from exporter.readings import GpuEvidence, MustRestartError, UnreadReason
+from exporter.readings import FailureReason, GpuEvidence, MustRestartError
 from exporter.reports import doctor as report
 from exporter.reports.diagnosis import DoctorInput, GatewayAnswer, ServerAnswer
 from exporter.sampler.frame_reader import FrameRead, FrameReader
@@ -119,9 +119,9 @@ def _read_frame(clock: Clock, config: Config, gatherer: Gatherer, remembered: St
 
 def _unread(server: DiscoveredServer) -> DiscoveredServer:
     """A server as it is found where no GPU can be read: it may hold one, and is not read."""
-    if server.skip_reason not in {None, UnreadReason.NO_GPU}:
+    if server.skip_reason not in {None, FailureReason.NO_GPU}:
         return server
-    return replace(server, url="", skip_reason=UnreadReason.GPU_UNKNOWN)
+    return replace(server, url="", skip_reason=FailureReason.GPU_UNKNOWN)
 
 
 def _with_answers(host: DoctorInput, read: FrameRead) -> DoctorInput:

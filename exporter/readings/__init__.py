@@ -5,12 +5,10 @@ A frame is all readings of one tick. Health is kept apart: an absent reading has
 
 from exporter.readings.failures import (
     NVML_LOADED,
-    REMEDIES,
     AccessDeniedError,
     FailureReason,
     MustRestartError,
     ReadFailedError,
-    UnreadReason,
     UnreadServer,
     unread_reason,
 )
@@ -76,7 +74,6 @@ __all__ = [
     "NVML_LOADED",
     "OBJECTIVES",
     "OTHER_MODELS",
-    "REMEDIES",
     "ROLE_REMEDY",
     "SEQUENCES_MAX",
     "UNCOUNTED",
@@ -121,7 +118,6 @@ __all__ = [
     "Source",
     "SourceHealth",
     "TokenKind",
-    "UnreadReason",
     "UnreadServer",
     "counter_readings",
     "digest",

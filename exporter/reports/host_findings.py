@@ -14,10 +14,10 @@ from exporter.cost.policy import CostPolicy
 from exporter.cost.postings import UNALLOCATED
 from exporter.cost.state import State
 from exporter.readings import (
+    FailureReason,
     GpuReading,
     Holder,
     ServerKey,
-    UnreadReason,
     masked,
     unread_reason,
 )
@@ -349,7 +349,7 @@ def _several_findings(remembered: State, now: Instant) -> Iterable[Finding]:
     for pages in (remembered.endpoints, remembered.gateways):
         for url, state in pages.items():
             if state.marks.answers_of_several(now):
-                reason = UnreadReason.SEVERAL_PROCESSES
+                reason = FailureReason.SEVERAL_PROCESSES
                 yield warning(
                     f"{masked(url)}: {reason.problem}, and nothing is counted for a day. {reason.remedy}.",
                 )

@@ -23,7 +23,7 @@ from exporter.config.problems import Position, Problems, RefusedError
 from exporter.config.schema import Context, Key, Validator
 from exporter.config.values import Choice
 from exporter.frozen import dataclass
-from exporter.readings import UnreadReason, printable
+from exporter.readings import FailureReason, printable
 from exporter.reports.diagnosis import Diagnosis, DoctorGpu
 from exporter.reports.doctor import location_words
 from exporter.reports.server_findings import discovered_lines
@@ -212,7 +212,7 @@ def _servers(diagnosis: Diagnosis) -> Iterator[str]:
     yield from _comment("Servers are discovered; an entry gives one a name. A renamed server restarts at 0.")
     yield from _comment("Found on this host:")
     # Those of a host without a GPU hold none on the host with GPUs that the file is for.
-    discovered = [one for one in diagnosis.sights if one.skip_reason is not UnreadReason.GPU_UNKNOWN]
+    discovered = [one for one in diagnosis.sights if one.skip_reason is not FailureReason.GPU_UNKNOWN]
     indices = {gpu.uuid: gpu.index for gpu in diagnosis.gpus}
     for line in discovered_lines(discovered[:SERVERS_LISTED], indices):
         yield f"#   {printable(line.removeprefix('  '))}"

@@ -10,9 +10,9 @@ from exporter.engines import Described, described
 from exporter.readings import (
     ROLE_REMEDY,
     Division,
+    FailureReason,
     ServerKey,
     ServerReading,
-    UnreadReason,
     masked,
     team_and_product,
 )
@@ -30,8 +30,8 @@ from exporter.sources.discovery.naming import UNMATCHED, UNSEEN
 from exporter.tariff.terms import matches
 
 WITHOUT_GPU: Final = {
-    UnreadReason.NO_GPU: "without a GPU, not charged and not read",
-    UnreadReason.GPU_UNKNOWN: "not read while no GPU can be read",
+    FailureReason.NO_GPU: "without a GPU, not charged and not read",
+    FailureReason.GPU_UNKNOWN: "not read while no GPU can be read",
 }
 """Servers that have no cost and no remedy, such as routers and those on the CPU."""
 
@@ -163,7 +163,7 @@ def discovered_lines(servers_found: Iterable[DiscoveredServer], indices: Mapping
 
     Those without a GPU have no cost, and share a line.
     """
-    without: dict[UnreadReason, list[str]] = {}
+    without: dict[FailureReason, list[str]] = {}
     for discovered in servers_found:
         name = (
             f"{discovered.key.namespace}/{discovered.key.server}"
@@ -202,7 +202,7 @@ def discovery_findings(result: DiscoveryResult, indices: Mapping[str, int]) -> I
     for discovered in result.servers:
         if discovered.refused:
             yield warning(f"server {discovered.key.server}: {discovered.refused}.")
-        if not discovered.gpus or discovered.skip_reason is UnreadReason.CONFIGURED:
+        if not discovered.gpus or discovered.skip_reason is FailureReason.CONFIGURED:
             continue
         if discovered.key in result.unmatched:
             yield note(
@@ -217,7 +217,7 @@ def discovery_findings(result: DiscoveryResult, indices: Mapping[str, int]) -> I
         )
 
 
-def _not_read(reason: UnreadReason | None) -> str:
+def _not_read(reason: FailureReason | None) -> str:
     """The reason for which a server is not read; one of the metric is spelled as in its label."""
     if reason is None:
         return "not read"

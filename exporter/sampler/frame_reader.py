@@ -19,7 +19,6 @@ from exporter.readings import (
     ServerKey,
     ServerReading,
     Source,
-    UnreadReason,
     UnreadServer,
     unread_reason,
 )
@@ -197,7 +196,7 @@ def _of_one_process(answer: Gathered, several: Collection[str]) -> Gathered:
     if answer.reading is None or answer.reading.url not in several:
         return answer
     health = replace(answer.health, up=False, reason=FailureReason.SEVERAL_PROCESSES)
-    reason = UnreadReason.SEVERAL_PROCESSES
+    reason = FailureReason.SEVERAL_PROCESSES
     problem = f"{answer.reading.url}: {reason.problem}, and nothing is counted for a day. {reason.remedy}"
     return replace(answer, reading=None, health=health, problem=problem)
 

@@ -8,7 +8,7 @@ import pytest
 
 from exporter.config import Config, parse
 from exporter.config.problems import RefusedError
-from exporter.readings import Gpu, HostLocation, ServerKey, UnreadReason
+from exporter.readings import FailureReason, Gpu, HostLocation, ServerKey
 from exporter.reports.diagnosis import Diagnosis, DoctorGpu, Finding, PriceLine
 from exporter.reports.initial_config import (
     BUDGET,
@@ -206,7 +206,7 @@ def test_a_long_list_of_servers_is_cut() -> None:
     assert "s16" not in text
     assert "#   and 2 more; `doctor` lists them\n" in text
     assert "#   none was found; docs/unread.md has the reasons\n" in written(host())
-    assert MUTE.skip_reason is UnreadReason.NOT_LISTENING
+    assert MUTE.skip_reason is FailureReason.NOT_LISTENING
 
 
 @pytest.mark.parametrize(

@@ -2,7 +2,7 @@
 
 from dataclasses import replace
 
-from exporter.readings import Holder, ServerKey, UnreadReason, UnreadServer
+from exporter.readings import FailureReason, Holder, ServerKey, UnreadServer
 from exporter.reports.diagnosis import Finding
 from exporter.reports.server_findings import discovered_lines, discovery_findings
 from exporter.sources.discovery import DiscoveredServer, DiscoveryResult
@@ -19,7 +19,7 @@ CHAT = DiscoveredServer(
     url="http://10.0.0.7:8000/metrics",
 )
 TRAINING = DiscoveredServer(
-    ServerKey("", "unmatched:train"), program="train", gpus=("GPU-c",), skip_reason=UnreadReason.NO_SERVER
+    ServerKey("", "unmatched:train"), program="train", gpus=("GPU-c",), skip_reason=FailureReason.NO_SERVER
 )
 MUTE = DiscoveredServer(
     ServerKey("", "llamacpp:8080"),
@@ -27,7 +27,7 @@ MUTE = DiscoveredServer(
     program="llama-server",
     where="llama.service",
     gpus=("GPU-c",),
-    skip_reason=UnreadReason.NOT_LISTENING,
+    skip_reason=FailureReason.NOT_LISTENING,
 )
 
 
@@ -38,7 +38,7 @@ def findings(*servers: DiscoveredServer, **result: object) -> list[Finding]:
 
 def test_each_server_is_told_with_its_gpus_and_where_it_is_read() -> None:
     """What it is and holds; where it is read, or why it is not. Those without a GPU share a line."""
-    router = DiscoveredServer(ServerKey("", "router:9000"), skip_reason=UnreadReason.NO_GPU)
+    router = DiscoveredServer(ServerKey("", "router:9000"), skip_reason=FailureReason.NO_GPU)
     on_the_cpu = replace(router, key=ServerKey("", "vllm:8001"))
 
     assert list(discovered_lines((CHAT, router, TRAINING, MUTE, on_the_cpu), INDICES)) == [
@@ -73,10 +73,10 @@ def test_a_gpu_that_is_gone_is_told_by_its_uuid() -> None:
 def test_what_is_well_found_needs_no_word() -> None:
     """A server that is read; what holds no GPU; what the configuration names."""
     configured = DiscoveredServer(
-        ServerKey("", "vllm:8000"), gpus=("GPU-a",), skip_reason=UnreadReason.CONFIGURED
+        ServerKey("", "vllm:8000"), gpus=("GPU-a",), skip_reason=FailureReason.CONFIGURED
     )
     assert (
-        findings(CHAT, DiscoveredServer(ServerKey("", "x"), skip_reason=UnreadReason.NO_GPU), configured)
+        findings(CHAT, DiscoveredServer(ServerKey("", "x"), skip_reason=FailureReason.NO_GPU), configured)
         == []
     )
 
@@ -103,8 +103,8 @@ def test_a_holder_that_is_no_server_may_be_named() -> None:
 
 def test_a_server_whose_tokens_are_not_counted_is_a_warning() -> None:
     """Once, with what to do; one without a GPU that its entry wants to be read, too."""
-    twice = (UnreadServer(MUTE.key, UnreadReason.NOT_LISTENING),) * 2
-    idle = UnreadServer(ServerKey("", "chat"), UnreadReason.LOOPBACK)
+    twice = (UnreadServer(MUTE.key, FailureReason.NOT_LISTENING),) * 2
+    idle = UnreadServer(ServerKey("", "chat"), FailureReason.LOOPBACK)
 
     assert findings(MUTE, unread=(*twice, idle)) == [
         Finding(
@@ -159,7 +159,7 @@ def test_what_was_given_a_name_and_serves_nobody_needs_no_word() -> None:
                 ServerKey("", "training"),
                 program="train.py",
                 gpus=("GPU-a",),
-                skip_reason=UnreadReason.NO_SERVER,
+                skip_reason=FailureReason.NO_SERVER,
             )
         )
         == []

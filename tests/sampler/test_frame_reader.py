@@ -15,7 +15,6 @@ from exporter.readings import (
     PodOwnership,
     ServerKey,
     SourceHealth,
-    UnreadReason,
     UnreadServer,
 )
 from exporter.sampler.frame_reader import Endpoint, FrameReader
@@ -111,12 +110,12 @@ def test_what_a_look_finds_is_in_the_frame(nvml: FakeNvmlSource) -> None:
 def test_servers_that_were_found_are_read_beside_the_configured_ones(nvml: FakeNvmlSource) -> None:
     """One that does not answer is there, and not up; it is unread, as one is that has no endpoint."""
     silent = FakeEndpoint(BATCH, "http://10.0.0.9:8000/metrics", "server:batch", failure="refused")
-    mute = UnreadServer(ServerKey("", "mute"), UnreadReason.NO_TOKENS)
+    mute = UnreadServer(ServerKey("", "mute"), FailureReason.NO_TOKENS)
     discovery = FakeDiscovery(DiscoveryResult(unread=(mute,)), endpoints=(silent,))
     frame = reader(nvml, discovery).read(CONFIG, (FakeEndpoint(),), None).frame
 
     assert [(reading.key, reading.up) for reading in frame.servers] == [(CHAT, True), (BATCH, False)]
-    assert frame.unread == (mute, UnreadServer(BATCH, UnreadReason.CONNECTION, silent.url))
+    assert frame.unread == (mute, UnreadServer(BATCH, FailureReason.CONNECTION, silent.url))
 
 
 def test_an_endpoint_is_read_once(nvml: FakeNvmlSource) -> None:

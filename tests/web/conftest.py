@@ -20,6 +20,7 @@ from exporter.cost.service_level import ShareBounds
 from exporter.cost.state import GpuState, State
 from exporter.metrics.exposition import TEXT, Exposition, Variant
 from exporter.readings import (
+    FailureReason,
     Gpu,
     GpuReading,
     Holder,
@@ -28,7 +29,6 @@ from exporter.readings import (
     ServerKey,
     ServerReading,
     ServiceLevel,
-    UnreadReason,
     UnreadServer,
 )
 from exporter.report import (
@@ -370,8 +370,8 @@ def report() -> Report:
             ),
         ),
         unread=(
-            *[UnreadServer(ServerKey("", "sglang:30000"), UnreadReason.NOT_LISTENING, engine="sglang")] * 2,
-            UnreadServer(endpoint.key, UnreadReason.CONNECTION, "http://10.0.0.2:8000/metrics"),
+            *[UnreadServer(ServerKey("", "sglang:30000"), FailureReason.NOT_LISTENING, engine="sglang")] * 2,
+            UnreadServer(endpoint.key, FailureReason.CONNECTION, "http://10.0.0.2:8000/metrics"),
         ),
         loads=(
             LoadRow(

@@ -11,7 +11,7 @@ import pytest
 from markupsafe import escape
 
 from exporter.config import load
-from exporter.readings import Gpu, ServerKey, ServerReading, UnreadReason, UnreadServer
+from exporter.readings import FailureReason, Gpu, ServerKey, ServerReading, UnreadServer
 from exporter.report import Build, Report, SourceRow, Window
 from exporter.sources.nvml.library import ADVICE, LIBRARY_NOT_FOUND
 from exporter.tariff.calendar import month_of
@@ -185,7 +185,7 @@ def test_a_source_that_is_down_is_named(source: SourceRow, note: str, make_repor
 def test_a_server_that_is_down_is_noted_with_its_remedy(make_report: MakeReport) -> None:
     """Whole, however long: it is ours. What the server said is cut."""
     chat = ServerKey("ml", "chat")
-    unread = (UnreadServer(chat, UnreadReason.UNAUTHORIZED, "http://10.0.0.2:8000/metrics"),)
+    unread = (UnreadServer(chat, FailureReason.UNAUTHORIZED, "http://10.0.0.2:8000/metrics"),)
     source = replace(down("server:ml/chat"), problem="http://10.0.0.2:8000/metrics: HTTP status 401")
 
     assert noted(well(make_report, sources=(source,), unread=unread)) == [
@@ -217,7 +217,7 @@ def test_a_server_of_a_pair_without_a_role_is_noted(make_report: MakeReport) -> 
 
 def test_many_servers_that_are_not_read_are_counted(make_report: MakeReport) -> None:
     """Eight are named, each once."""
-    unread = tuple(UnreadServer(ServerKey("", f"a{n % 10}"), UnreadReason.NO_TOKENS) for n in range(20))
+    unread = tuple(UnreadServer(ServerKey("", f"a{n % 10}"), FailureReason.NO_TOKENS) for n in range(20))
     notes = noted(well(make_report, unread=unread))
 
     assert len(notes) == 9

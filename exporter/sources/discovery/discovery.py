@@ -20,7 +20,6 @@ from exporter.readings import (
     ServerKey,
     Source,
     SourceHealth,
-    UnreadReason,
     UnreadServer,
 )
 from exporter.sources import kubernetes
@@ -274,7 +273,7 @@ class Discovery:
         self._described: Described = ()
         self._scan: tuple[tuple[object, ...], DiscoveryResult] | None = None
         self._refused: set[tuple[ServerKey, str]] = set()
-        self._lost: set[tuple[ServerKey, UnreadReason]] = set()
+        self._lost: set[tuple[ServerKey, FailureReason]] = set()
         self.last = DiscoveryResult()
         """Result of the last scan."""
 

@@ -11,12 +11,12 @@ from exporter.engines.catalogue import ENGINES, UNCOUNTED
 from exporter.engines.launch import Launch
 from exporter.frozen import dataclass, replace
 from exporter.readings import (
+    FailureReason,
     GpuReading,
     Holder,
     PodOwnership,
     RoleClaim,
     ServerKey,
-    UnreadReason,
     UnreadServer,
     label,
     masked,
@@ -48,9 +48,9 @@ _PATH: Final = re.compile(r"/[!-~]{0,1023}")
 Listening = frozenset[tuple[str, int, str]]
 """Network, port and group of each server that listens."""
 
-CLAIMED: Final[Mapping[Claim, UnreadReason]] = {
-    "taken": UnreadReason.PORT_TAKEN,
-    "contested": UnreadReason.PORT_CONTESTED,
+CLAIMED: Final[Mapping[Claim, FailureReason]] = {
+    "taken": FailureReason.PORT_TAKEN,
+    "contested": FailureReason.PORT_CONTESTED,
 }
 """Reasons by the fault of a port claim."""
 
@@ -72,13 +72,13 @@ class ServerAddress:
     """The target of one server, or the reason that it has none: one of the two."""
 
     target: Target | None = None
-    skip_reason: UnreadReason | None = None
+    skip_reason: FailureReason | None = None
 
 
 class SkipServerError(Exception):
     """A server is not read, for `reason`."""
 
-    def __init__(self, reason: UnreadReason) -> None:
+    def __init__(self, reason: FailureReason) -> None:
         super().__init__(reason)
         self.reason = reason
 
@@ -106,11 +106,11 @@ def _metrics_target(server: NamedServer, moment: ScanTime, listening: Listening)
     """
     pod_annotations = server.pod.pod_annotations if server.pod is not None else NO_ANNOTATIONS
     if server.launch is None and pod_annotations.port is None and not _is_named_by(server.rule):
-        raise SkipServerError(UnreadReason.NO_SERVER)
+        raise SkipServerError(FailureReason.NO_SERVER)
     if server.launch is not None and not server.launch.serves:
-        raise SkipServerError(UnreadReason.FOLLOWER)
+        raise SkipServerError(FailureReason.FOLLOWER)
     if server.launch is not None and server.launch.routes:
-        raise SkipServerError(UnreadReason.ROUTED)
+        raise SkipServerError(FailureReason.ROUTED)
     api = server.api
     configured = (server.rule and server.rule.metrics_port) or pod_annotations.port
     router = None if api is None else api.router
@@ -123,7 +123,7 @@ def _metrics_target(server: NamedServer, moment: ScanTime, listening: Listening)
     is_taken = server.group is not None and bool(there) and server.group.id not in there
     is_own = api is None and port == _port_of_a_rule(server)
     if is_taken and not is_own and router is None:
-        raise SkipServerError(UnreadReason.ADDRESS_TAKEN)
+        raise SkipServerError(FailureReason.ADDRESS_TAKEN)
     hosts = _hosts(server, router or api, port)
     path = (server.rule and server.rule.metrics_path) or pod_annotations.path
     path = path or (server.launch and server.launch.metrics_path) or METRICS_PATH
@@ -132,13 +132,13 @@ def _metrics_target(server: NamedServer, moment: ScanTime, listening: Listening)
         query = urlencode({"model": server.launch.model, "autoload": "false"})
         path += f"{'&' if '?' in path else '?'}{query}"
     if not _PATH.fullmatch(path):  # `@example.org` behind a port would be another host
-        raise SkipServerError(UnreadReason.PATH)
+        raise SkipServerError(FailureReason.PATH)
     start = server.launch if router is None else router.launch
     target = _target(server, f"{_host(hosts[0])}:{port}{path}", start, moment)
     access = replace(target.access, listener=_listener(server, hosts[0], port))
     target = replace(target, access=access)
     if target.bearer_token_file is not None and not _is_safe(server, target, hosts[0]):
-        raise SkipServerError(UnreadReason.TOKEN_IN_THE_CLEAR)
+        raise SkipServerError(FailureReason.TOKEN_IN_THE_CLEAR)
     return target
 
 
@@ -155,7 +155,7 @@ def _listener(server: NamedServer, host: str, port: int) -> ExpectedListener | N
         return None
     listener = sockets.listener(host, port)
     if listener is None:
-        raise SkipServerError(UnreadReason.NOT_LISTENING)
+        raise SkipServerError(FailureReason.NOT_LISTENING)
     return listener
 
 
@@ -219,13 +219,13 @@ def _port(server: NamedServer, api: ApiServer | None) -> int:
     """
     launch = server.launch
     if launch is not None and launch.engine in UNCOUNTED:
-        raise SkipServerError(UnreadReason.NO_TOKENS)
+        raise SkipServerError(FailureReason.NO_TOKENS)
     if launch is None:
-        port, reason = _port_of_a_rule(server) or None, UnreadReason.NO_PORT
+        port, reason = _port_of_a_rule(server) or None, FailureReason.NO_PORT
     elif api is None:
-        port, reason = launch.metrics_port or launch.port, UnreadReason.NOT_LISTENING
+        port, reason = launch.metrics_port or launch.port, FailureReason.NOT_LISTENING
     else:
-        port, reason = api.metrics_port, CLAIMED.get(api.claim, UnreadReason.NOT_LISTENING)
+        port, reason = api.metrics_port, CLAIMED.get(api.claim, FailureReason.NOT_LISTENING)
     if port is None:
         raise SkipServerError(reason)
     return port
@@ -264,7 +264,7 @@ def _hosts(server: NamedServer, api: ApiServer | None, port: int) -> tuple[str, 
     pod = server.pod
     # A port of a pod annotation or a rule is of another listener, which may use all addresses.
     if api is not None and api.reach == "loopback" and port in (api.port, api.metrics_port):
-        raise SkipServerError(UnreadReason.LOOPBACK)
+        raise SkipServerError(FailureReason.LOOPBACK)
     sockets = None if server.group is None else server.group.sockets
     if sockets is not None and (api is None or port not in (api.port, api.metrics_port)):
         reach, hosts = sockets.reach(port)
@@ -275,8 +275,8 @@ def _hosts(server: NamedServer, api: ApiServer | None, port: int) -> tuple[str, 
     if api is not None and api.hosts:
         return api.hosts
     if api is None and (server.tenant.workload or (server.group is not None and server.group.pod)):
-        raise SkipServerError(UnreadReason.NO_POD_ADDRESS)
-    raise SkipServerError(UnreadReason.NO_ADDRESS)
+        raise SkipServerError(FailureReason.NO_POD_ADDRESS)
+    raise SkipServerError(FailureReason.NO_ADDRESS)
 
 
 def _host(address: str) -> str:
@@ -299,7 +299,7 @@ class DiscoveredServer:
     where: str = ""
     gpus: tuple[str, ...] = ()
     url: str = ""
-    skip_reason: UnreadReason | None = None
+    skip_reason: FailureReason | None = None
     rule: str = ""
     refused: str = ""
 
@@ -388,19 +388,19 @@ def find_servers(
     unread: list[UnreadServer] = []
     for number, server in sorted(enumerate(servers), key=lambda pair: not _listens(pair[1])):
         where = _address(server, moment, targets_before, listening)
-        serves = where.skip_reason is not UnreadReason.NO_SERVER
+        serves = where.skip_reason is not FailureReason.NO_SERVER
         if server in nameless:
-            where = ServerAddress(skip_reason=UnreadReason.NO_POD_NAME)
+            where = ServerAddress(skip_reason=FailureReason.NO_POD_NAME)
         elif _is_configured(server, gpus, computing, configured_gpus) or (
             where.target is not None and not configured.isdisjoint(_addresses(server, where.target))
         ):
-            where = ServerAddress(skip_reason=UnreadReason.CONFIGURED)
+            where = ServerAddress(skip_reason=FailureReason.CONFIGURED)
         elif where.target is not None and not _is_read(server, where.target, holder_keys, targets_before):
-            where = ServerAddress(skip_reason=UnreadReason.NO_GPU)
+            where = ServerAddress(skip_reason=FailureReason.NO_GPU)
         elif where.target is not None and where.target.url in targets:
-            where = ServerAddress(skip_reason=UnreadReason.ADDRESS_TAKEN)
+            where = ServerAddress(skip_reason=FailureReason.ADDRESS_TAKEN)
         elif where.target is not None and len(targets) == TARGETS_MAX:
-            where = ServerAddress(skip_reason=UnreadReason.TOO_MANY)
+            where = ServerAddress(skip_reason=FailureReason.TOO_MANY)
         elif where.target is not None:
             targets[where.target.url] = where.target
         if serves and _is_read(server, None, computes, targets_before):
@@ -489,7 +489,7 @@ def _address(
     where = server_address(server, moment, listening)
     identity = _identity(server)
     if (
-        where.skip_reason is UnreadReason.NOT_LISTENING
+        where.skip_reason is FailureReason.NOT_LISTENING
         and identity
         and (before := targets_before.get(identity))
     ):
@@ -503,7 +503,7 @@ def _identity(server: NamedServer) -> str:
     return "" if api is None else identity_of(api.process)
 
 
-def _unread(server: NamedServer, reason: UnreadReason | None) -> Iterator[UnreadServer]:
+def _unread(server: NamedServer, reason: FailureReason | None) -> Iterator[UnreadServer]:
     """The server, if the reason has a remedy."""
     if reason is not None and reason.remedy:
         engine = "" if server.launch is None else server.launch.engine

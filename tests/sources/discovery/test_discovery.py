@@ -10,7 +10,7 @@ import pytest
 
 from exporter.config.settings import Config
 from exporter.engines.launch import Launch
-from exporter.readings import GpuProcess, ServerKey, Source, UnreadReason
+from exporter.readings import FailureReason, GpuProcess, ServerKey, Source
 from exporter.sources.discovery.discovery import LOADING
 from exporter.sources.discovery.servers import DiscoveryResult
 from exporter.sources.gather import Gathered
@@ -330,5 +330,5 @@ def test_a_server_that_is_read_as_before_is_not_unread(host: DiscoveryHost) -> N
     assert [target.key.server for target in (*first.targets, *silent.targets)] == ["chat", "chat"]
     assert (first.unread, silent.unread) == ((), ())
     assert [(one.key.server, one.reason) for one in strange.unread] == [
-        ("vllm:8000", UnreadReason.NO_POD_NAME)
+        ("vllm:8000", FailureReason.NO_POD_NAME)
     ]

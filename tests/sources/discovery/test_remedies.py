@@ -15,7 +15,7 @@ import trustme
 from exporter.clock import SystemClock
 from exporter.config import load
 from exporter.engines.launch import Launch
-from exporter.readings import REMEDIES, GpuReading, ReadFailedError, UnreadReason, unread_reason
+from exporter.readings import FailureReason, GpuReading, ReadFailedError, unread_reason
 from exporter.sources.discovery import servers
 from exporter.sources.discovery.servers import HostSnapshot, find_servers
 from exporter.sources.endpoints import EndpointSources, configured_targets
@@ -33,9 +33,9 @@ FRONTEND = (RECORDINGS / "dynamo-frontend-1.6.1/0003.prom").read_bytes()
 WORKER = (RECORDINGS / "dynamo-1.6.1-vllm-0.31.0/0003.prom").read_bytes()
 
 ELSEWHERE = {
-    UnreadReason.TIMEOUT: "tests/sources/server/test_fetch.py has each way to be late",
-    UnreadReason.SEVERAL_PROCESSES: "tests/e2e/test_replicas.py gives each its own entry",
-    UnreadReason.INTERNAL: "a slip of ours, which nobody can make go away but we",
+    FailureReason.TIMEOUT: "tests/sources/server/test_fetch.py has each way to be late",
+    FailureReason.SEVERAL_PROCESSES: "tests/e2e/test_replicas.py gives each its own entry",
+    FailureReason.INTERNAL: "a slip of ours, which nobody can make go away but we",
 }
 """Rows whose remedy is nothing that a test could do."""
 
@@ -120,7 +120,7 @@ class Host:
         sockets = Sockets("network 1", own=True, on_host=True, listening=listening, of_user=listening)
         return group(pid, id=f"/{pid}", server=api(pid, port, **words), user=990, sockets=sockets)
 
-    def reasons(self) -> set[UnreadReason]:
+    def reasons(self) -> set[FailureReason]:
         """Why what is here is not read; something is always here."""
         path = self.folder / "config.yaml"
         path.write_text(self.config, encoding="utf-8")
@@ -150,10 +150,10 @@ def host(tmp_path: Path) -> Iterator[Host]:
 
 Remedy = Callable[[], None]
 Case = Callable[[Host], Remedy]
-CASES: dict[UnreadReason, Case] = {}
+CASES: dict[FailureReason, Case] = {}
 
 
-def case(reason: UnreadReason) -> Callable[[Case], Case]:
+def case(reason: FailureReason) -> Callable[[Case], Case]:
     """Makes the reason come about; what it returns is what its remedy says."""
 
     def note(one: Case) -> Case:
@@ -186,28 +186,28 @@ def entry(metrics: str, match: str = "user: '990'") -> str:
     return f"servers: [{{match: {{{match}}}, metrics: {{{metrics}}}}}]\n"
 
 
-@case(UnreadReason.NOT_LISTENING)
+@case(FailureReason.NOT_LISTENING)
 def _(host: Host) -> Remedy:
     port = host.serves().port
     host.groups = (replace_server(host.runs(port), port=None, metrics_port=None),)
     return writes(host, entry(f"port: {port}"))
 
 
-@case(UnreadReason.PORT_TAKEN)
+@case(FailureReason.PORT_TAKEN)
 def _(host: Host) -> Remedy:
     one = host.runs(host.serves().port)
     host.groups = (replace_server(one, port=None, metrics_port=None, claim="taken"),)
     return starts(host, one)
 
 
-@case(UnreadReason.PORT_CONTESTED)
+@case(FailureReason.PORT_CONTESTED)
 def _(host: Host) -> Remedy:
     port = host.serves().port
     host.groups = (replace_server(host.runs(port), port=None, metrics_port=None, claim="contested"),)
     return writes(host, f'servers: [{{name: a, url: "http://127.0.0.1:{port}", gpus: all}}]\n')
 
 
-@case(UnreadReason.ADDRESS_TAKEN)
+@case(FailureReason.ADDRESS_TAKEN)
 def _(host: Host) -> Remedy:
     one, other = host.runs(host.serves().port), host.runs(host.serves().port, 8)
     host.gpus, host.groups = (gpu(0, 7), gpu(1, 8)), (one, other)
@@ -216,7 +216,7 @@ def _(host: Host) -> Remedy:
     return writes(host, "")
 
 
-@case(UnreadReason.NO_PORT)
+@case(FailureReason.NO_PORT)
 def _(host: Host) -> Remedy:
     port = host.serves().port
     listening = (host.socket(port), host.socket(1))
@@ -226,14 +226,14 @@ def _(host: Host) -> Remedy:
     return writes(host, entry(f"port: {port}", "process: house"))
 
 
-@case(UnreadReason.NO_ADDRESS)
+@case(FailureReason.NO_ADDRESS)
 def _(host: Host) -> Remedy:
     port = host.serves().port
     host.groups = (replace_server(host.runs(port), reach="unknown", hosts=()),)
     return writes(host, f'servers: [{{name: a, url: "http://127.0.0.1:{port}", gpus: all}}]\n')
 
 
-@case(UnreadReason.NO_POD_ADDRESS)
+@case(FailureReason.NO_POD_ADDRESS)
 def _(host: Host) -> Remedy:
     port = host.serves().port
     unseen = podded(0, 7)
@@ -242,21 +242,21 @@ def _(host: Host) -> Remedy:
     return looks_up(host, pod("a-0", "a", ips=("127.0.0.1",), **document))
 
 
-@case(UnreadReason.NO_POD_NAME)
+@case(FailureReason.NO_POD_NAME)
 def _(host: Host) -> Remedy:
     port = host.serves().port
     host.groups, host.pods = (podded(0, 7, server=api(7, port)),), None
     return looks_up(host, pod("a-0", "a"))
 
 
-@case(UnreadReason.LOOPBACK)
+@case(FailureReason.LOOPBACK)
 def _(host: Host) -> Remedy:
     one = host.runs(host.serves().port)
     host.groups = (replace_server(one, reach="loopback", hosts=(), network="network 2"),)
     return starts(host, replace_server(one, reach="address", hosts=("127.0.0.1",), network="network 2"))
 
 
-@case(UnreadReason.PATH)
+@case(FailureReason.PATH)
 def _(host: Host) -> Remedy:
     fields = {"ips": ("127.0.0.1",)}
     host.groups = (podded(0, 7, server=api(7, host.serves().port)),)
@@ -264,7 +264,7 @@ def _(host: Host) -> Remedy:
     return looks_up(host, pod("a-0", "a", pod_annotations=PodAnnotations(path="/metrics"), **fields))
 
 
-@case(UnreadReason.TOKEN_IN_THE_CLEAR)
+@case(FailureReason.TOKEN_IN_THE_CLEAR)
 def _(host: Host) -> Remedy:
     server, ca_file = by_tls(host, "127.0.0.1")
     (host.folder / "token").write_text("secret", encoding="ascii")
@@ -275,14 +275,14 @@ def _(host: Host) -> Remedy:
     return writes(host, entry(f"scheme: https, ca_file: {ca_file}, {token}"))
 
 
-@case(UnreadReason.TOO_MANY)
+@case(FailureReason.TOO_MANY)
 def _(host: Host) -> Remedy:
     groups = [host.runs(port, port) for port in range(1, servers.TARGETS_MAX + 2)]
     host.gpus, host.groups = (gpu(0, *range(1, servers.TARGETS_MAX + 2)),), (*groups,)
     return starts(host, *groups[:-1])
 
 
-@case(UnreadReason.CONNECTION)
+@case(FailureReason.CONNECTION)
 def _(host: Host) -> Remedy:
     ended, other = host.serves(), host.serves()
     host.groups = (host.runs(ended.port),)
@@ -291,14 +291,14 @@ def _(host: Host) -> Remedy:
     return starts(host, host.runs(other.port))
 
 
-@case(UnreadReason.TLS)
+@case(FailureReason.TLS)
 def _(host: Host) -> Remedy:
     host.groups = (host.runs(host.serves().port),)
     host.config = entry("scheme: https")
     return writes(host, entry("scheme: http"))
 
 
-@case(UnreadReason.CERTIFICATE)
+@case(FailureReason.CERTIFICATE)
 def _(host: Host) -> Remedy:
     server, ca_file = by_tls(host, "127.0.0.1")
     host.groups = (host.runs(server.port),)
@@ -306,7 +306,7 @@ def _(host: Host) -> Remedy:
     return writes(host, entry(f"scheme: https, ca_file: {ca_file}"))
 
 
-@case(UnreadReason.CERTIFICATE_NAME)
+@case(FailureReason.CERTIFICATE_NAME)
 def _(host: Host) -> Remedy:
     server, ca_file = by_tls(host, "chat.example.com")
     host.groups = (host.runs(server.port),)
@@ -314,27 +314,27 @@ def _(host: Host) -> Remedy:
     return writes(host, entry(f"scheme: https, ca_file: {ca_file}, server_name: chat.example.com"))
 
 
-@case(UnreadReason.TOKEN_FILE)
+@case(FailureReason.TOKEN_FILE)
 def _(host: Host) -> Remedy:
     host.groups = (host.runs(host.serves(Page(token="secret")).port),)  # noqa: S106 - of this test
     host.config = entry(f"bearer_token_file: {host.folder}/token")
     return lambda: void((host.folder / "token").write_text("secret", encoding="ascii"))
 
 
-@case(UnreadReason.UNAUTHORIZED)
+@case(FailureReason.UNAUTHORIZED)
 def _(host: Host) -> Remedy:
     host.groups = (host.runs(host.serves(Page(token="secret")).port),)  # noqa: S106 - of this test
     (host.folder / "token").write_text("secret", encoding="ascii")
     return writes(host, entry(f"bearer_token_file: {host.folder}/token"))
 
 
-@case(UnreadReason.NOT_FOUND)
+@case(FailureReason.NOT_FOUND)
 def _(host: Host) -> Remedy:
     host.groups = (host.runs(host.serves(path="/llm/metrics").port),)
     return writes(host, entry("path: /llm/metrics"))
 
 
-@case(UnreadReason.METRICS_OFF)
+@case(FailureReason.METRICS_OFF)
 def _(host: Host) -> Remedy:
     server = host.serves(Page(status=501))
     start = Launch("llamacpp", server.port, metrics_port=server.port, metrics=False)
@@ -343,7 +343,7 @@ def _(host: Host) -> Remedy:
     return starts(host, host.runs(restarted.port, engine="llamacpp"))
 
 
-@case(UnreadReason.REDIRECT)
+@case(FailureReason.REDIRECT)
 def _(host: Host) -> Remedy:
     server = host.serves(Page(status=307, headers={"Location": "/metrics/"}))
     server.pages["/metrics/"] = Page()
@@ -351,24 +351,24 @@ def _(host: Host) -> Remedy:
     return writes(host, entry("path: /metrics/"))
 
 
-@case(UnreadReason.HTTP_STATUS)
+@case(FailureReason.HTTP_STATUS)
 def _(host: Host) -> Remedy:
     return mends(host, Page(status=503))
 
 
-@case(UnreadReason.ENCODING)
+@case(FailureReason.ENCODING)
 def _(host: Host) -> Remedy:
     return mends(host, Page(headers={"Content-Encoding": "br"}))
 
 
-@case(UnreadReason.TOO_LARGE)
+@case(FailureReason.TOO_LARGE)
 def _(host: Host) -> Remedy:
     host.groups = (host.runs(host.serves(Page(VLLM + b"# more\n" * 20_000)).port),)
     host.config = "limits: {body_bytes: 65536}\n"
     return writes(host, "limits: {body_bytes: 1048576}\n")
 
 
-@case(UnreadReason.NOT_RECOGNIZED)
+@case(FailureReason.NOT_RECOGNIZED)
 def _(host: Host) -> Remedy:
     wrong, right = host.serves(Page(NODE)), host.serves()
     entry = 'servers: [{{name: a, url: "http://127.0.0.1:{port}", gpus: all}}]\n'
@@ -376,13 +376,13 @@ def _(host: Host) -> Remedy:
     return writes(host, entry.format(port=right.port))
 
 
-@case(UnreadReason.NO_TOKENS)
+@case(FailureReason.NO_TOKENS)
 def _(host: Host) -> Remedy:
     host.groups = (host.runs(host.serves().port, engine="ollama"),)
     return starts(host, host.runs(host.serves(Page(LLAMA)).port, engine="llamacpp"))
 
 
-@case(UnreadReason.GATEWAY)
+@case(FailureReason.GATEWAY)
 def _(host: Host) -> Remedy:
     gateway, behind = host.serves(Page(LITELLM)), host.serves()
     entry = 'servers: [{{name: a, url: "http://127.0.0.1:{port}", gpus: all}}]\n'
@@ -390,7 +390,7 @@ def _(host: Host) -> Remedy:
     return writes(host, entry.format(port=behind.port))
 
 
-@case(UnreadReason.COUNTED_TWICE)
+@case(FailureReason.COUNTED_TWICE)
 def _(host: Host) -> Remedy:
     front = host.serves(Page(FRONTEND))
     worker = host.serves(Page(WORKER))
@@ -400,7 +400,7 @@ def _(host: Host) -> Remedy:
     return writes(host, f"servers: [{other}]\n")
 
 
-@case(UnreadReason.ROUTER)
+@case(FailureReason.ROUTER)
 def _(host: Host) -> Remedy:
     props = b'{"role": "router", "model_alias": "llama-server", "build_info": "b1", "total_slots": 0}'
     router = host.serves(Page(props), "/props")
@@ -409,7 +409,7 @@ def _(host: Host) -> Remedy:
     return writes(host, host.config.replace(f"{router.port}", f"{router.port}/metrics?model=m"))
 
 
-@case(UnreadReason.ASLEEP)
+@case(FailureReason.ASLEEP)
 def _(host: Host) -> Remedy:
     server = host.serves(Page(LLAMA))
     props = '{"model_alias": "m", "build_info": "b1", "total_slots": 1, "is_sleeping": %s}'
@@ -454,7 +454,7 @@ def void(_done: object) -> None:
 
 
 @pytest.mark.parametrize("reason", sorted(CASES))
-def test_doing_what_the_remedy_says_makes_the_reason_go_away(reason: UnreadReason, host: Host) -> None:
+def test_doing_what_the_remedy_says_makes_the_reason_go_away(reason: FailureReason, host: Host) -> None:
     """Before, it is the only reason; after, there is none."""
     remedy = CASES[reason](host)
     assert host.reasons() == {reason}
@@ -466,6 +466,5 @@ def test_doing_what_the_remedy_says_makes_the_reason_go_away(reason: UnreadReaso
 
 def test_every_reason_that_has_a_remedy_is_tried() -> None:
     """Or says why it cannot be."""
-    with_remedy = {reason for reason, row in REMEDIES.items() if row.remedy}
+    with_remedy = {reason for reason in FailureReason if reason.remedy}
     assert CASES.keys() | ELSEWHERE.keys() == with_remedy
-    assert REMEDIES.keys() == set(UnreadReason)
