@@ -62,6 +62,22 @@ def test_a_supervisors_stop_is_prompt_and_clean(daemon: Daemon) -> None:
     assert daemon.terminate(5) == 0
 
 
+FIVE_PACKAGES = {"pynvml", "prometheus_client", "psutil", "httpx", "yaml"}
+
+
+def test_the_daemon_runs_on_the_five_packages(tmp_path: Path, host: FakeNvml) -> None:
+    """A daemon with a server over TLS imports each of them; `tests/test_layers.py` has the place of each."""
+    config = f"{PRICED}servers: [{{name: chat, url: 'https://127.0.0.1:{free_port()}/metrics', gpus: [0]}}]\n"
+    daemon = Daemon(tmp_path, config, host.environment())
+    daemon.begin = lambda python, *argv: [python, "-X", "importtime", *argv]
+    with daemon:
+        daemon.settled()
+        imports = daemon.log.read_text(encoding="utf-8")
+
+    modules = {line.rpartition("|")[2].strip() for line in imports.splitlines() if "import time:" in line}
+    assert modules >= FIVE_PACKAGES
+
+
 def test_two_scrapes_of_one_report_are_byte_identical(tmp_path: Path, host: FakeNvml) -> None:
     """Two Prometheus servers see the same bytes until the next tick."""
     with Daemon(tmp_path, PRICED.replace("1s", "10s"), host.environment()) as daemon:
