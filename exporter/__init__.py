@@ -1,9 +1,10 @@
-"""What self-hosted LLM inference costs, told to Prometheus.
+"""Exports the cost of self-hosted LLM inference to Prometheus.
 
 The flow, and the folder of each step::
 
-    sources.read() -> Frame -> cost.advance(state, frame, terms) -> postings -> ledger -> Report
-    sources/          readings  cost/                               cost/       ledger/   exposition/
+    sources.read() -> Frame -> cost.advance(state, frame, policy) -> postings -> ledger -> Report -> /metrics
+    sources/          readings  cost/                               cost/       ledger/   report    metrics/
 
-`sampler` turns the crank on its own clock; `cli` is the only place that wires the parts together.
+`sampler` takes one tick after the other on its own clock; `cli` is the only place that wires the parts
+together.
 """

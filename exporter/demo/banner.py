@@ -3,6 +3,7 @@
 import json
 import os
 from collections.abc import Iterator
+from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Final
@@ -10,7 +11,6 @@ from typing import Final
 import exporter
 from exporter.demo.host import ARCHIVE, CHAT, TRAFFIC, TRIAL
 from exporter.demo.timeline import Timeline, day
-from exporter.frozen import dataclass
 from exporter.report import Report
 from exporter.units import NANOSECONDS_PER_SECOND, Instant, dollars
 from exporter.web.listener import parse_address

@@ -5,6 +5,7 @@ import logging
 import sys
 import threading
 from collections.abc import Callable, Iterable, Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, Final
 
@@ -13,7 +14,6 @@ from exporter.config import parse
 from exporter.config.settings import cost_policy
 from exporter.demo.host import SimulatedHost, SimulatedNvml, SimulatedServer
 from exporter.demo.timeline import FINE, STRIDE, Timeline, configurations
-from exporter.frozen import replace
 from exporter.ledger.ledger import Ledger
 from exporter.metrics.process import ProcessMetrics
 from exporter.readings import ServerKey, Source

@@ -1,6 +1,7 @@
 """Simulated host: load by the hour, GPUs that follow it, and vLLM pages that count it."""
 
 import math
+from dataclasses import dataclass
 from functools import lru_cache
 from hashlib import blake2b
 from typing import Final
@@ -10,7 +11,6 @@ from exporter.engines.catalogue import EVERYTHING, recognize
 from exporter.engines.exposition import SeriesCache, read
 from exporter.engines.interpretation import interpret
 from exporter.engines.spec import latency_series
-from exporter.frozen import dataclass
 from exporter.readings import (
     FailureReason,
     Gpu,

@@ -1,12 +1,12 @@
 """Timeline of the demo, counted back from the present, and the configurations in force along it."""
 
 from collections.abc import Iterator
+from dataclasses import dataclass
 from datetime import UTC, datetime
 from importlib.resources import files
 from string import Template
 from typing import Final
 
-from exporter.frozen import dataclass
 from exporter.units import (
     NANOSECONDS_PER_DAY,
     NANOSECONDS_PER_HOUR,

@@ -1,1 +1,1 @@
-"""Turns the crank: reads every source, advances the books, publishes one report a tick."""
+"""Sampling: one tick reads every source, posts the time since the tick before, and publishes one report."""

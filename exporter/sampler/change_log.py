@@ -3,6 +3,7 @@
 import logging
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Final
 
@@ -11,7 +12,6 @@ from exporter.cost.intervals import ChargedInterval
 from exporter.cost.inventory import GpuInventory
 from exporter.cost.policy import CostPolicy
 from exporter.cost.postings import Segment
-from exporter.frozen import dataclass
 from exporter.readings import Frame, Gpu, ServerKey
 from exporter.report import Report
 from exporter.sources.configured import missing_gpus, returned_gpus

@@ -1,13 +1,12 @@
 """One round of reads: every source once, put together into a frame."""
 
 from collections.abc import Callable, Collection, Mapping
-from dataclasses import field
+from dataclasses import dataclass, field, replace
 from typing import Protocol
 
 from exporter.clock import Clock
 from exporter.config.settings import Config
 from exporter.cost.state import EndpointState, State
-from exporter.frozen import dataclass, replace
 from exporter.readings import (
     NO_EVIDENCE,
     NVML_LOADED,

@@ -2,12 +2,12 @@
 
 import logging
 from collections import Counter
+from dataclasses import replace
 
 from exporter.cost.accrual import charge_late
 from exporter.cost.policy import CostPolicy
 from exporter.cost.postings import LateCharges, Postings
 from exporter.cost.state import State
-from exporter.frozen import replace
 from exporter.ledger.ledger import Ledger
 from exporter.ledger.unpriced_time import FIRST, Cursor, UnpricedBatch
 from exporter.readings import UNCOUNTED, ServerKey

@@ -4,6 +4,7 @@ import logging
 import threading
 from collections.abc import Callable, Iterable
 from contextlib import suppress
+from dataclasses import dataclass, replace
 from typing import Final
 
 from exporter.clock import Clock
@@ -11,7 +12,6 @@ from exporter.cost.advance import TickOutcome, advance
 from exporter.cost.gpu_usage import utilization_ratio
 from exporter.cost.intervals import rebooted
 from exporter.cost.state import State
-from exporter.frozen import dataclass, replace
 from exporter.ledger.ledger import Ledger
 from exporter.metrics.process import ProcessMetrics
 from exporter.readings import (
@@ -202,7 +202,6 @@ class Sampler:
             totals,
             (*self._health.rows(), *plan.others),
             self._process.read(),
-            self._report,
         )
         self._changes.note_prices(plan.context.config, self._report, frame, policy.tariff)
         self._changes.note_holders(frame)

@@ -3,10 +3,9 @@
 import logging
 from collections import Counter
 from collections.abc import Iterable
-from dataclasses import field
+from dataclasses import dataclass, field
 from typing import Final
 
-from exporter.frozen import dataclass
 from exporter.report import SourceRow
 from exporter.sources.gather import Gathered
 from exporter.units import Instant, Nanoseconds

@@ -13,13 +13,12 @@ import socket
 import sys
 import termios
 from collections.abc import Mapping, Sequence
-from dataclasses import field
+from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from http import HTTPStatus
 from typing import Final, Protocol
 
 from exporter.clock import Clock
-from exporter.frozen import dataclass
 from exporter.units import NANOSECONDS_PER_SECOND, Instant, Nanoseconds, seconds
 from exporter.web.listener import Waiting, WebLimits
 

@@ -16,11 +16,11 @@ import threading
 from collections import Counter
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager
+from dataclasses import dataclass
 from functools import lru_cache, partial
 from typing import Final
 
 from exporter.clock import Clock
-from exporter.frozen import dataclass
 from exporter.threads import KeptThreads, start
 from exporter.units import NANOSECONDS_PER_SECOND, Nanoseconds, seconds
 

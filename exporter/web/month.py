@@ -1,11 +1,11 @@
 """The month of a report: its curve, its days, its mean day, and when the budget runs out. Pure."""
 
 from collections.abc import Iterator
+from dataclasses import dataclass
 from itertools import accumulate
 from zoneinfo import ZoneInfo
 
 from exporter.cost.money import add
-from exporter.frozen import dataclass
 from exporter.report import RecentHistory, Report
 from exporter.tariff.calendar import Day, day_of
 from exporter.units import (

@@ -1,6 +1,7 @@
 """The figures of the page and of `/cost.json`, from a report."""
 
 from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass
 from math import fsum, isfinite
 from typing import Final
 from zoneinfo import ZoneInfo
@@ -8,7 +9,6 @@ from zoneinfo import ZoneInfo
 from exporter.advice import Saving
 from exporter.advice.explanation import HARDWARE
 from exporter.cost.postings import BUSY_PHASES, UNALLOCATED, CostOwner
-from exporter.frozen import dataclass
 from exporter.metrics.exposition import is_stale
 from exporter.readings import ServerKey, label
 from exporter.report import ComponentPrice, GpuRow, HostSavings, Hour, Report, SourceRow, Window

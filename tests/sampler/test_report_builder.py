@@ -1,13 +1,11 @@
 """What a report says of servers that are shared, and of those that are a part of something larger."""
 
-from collections.abc import Mapping
 from dataclasses import replace
-from decimal import Decimal
 
 import pytest
 
 from exporter.cost.advance import advance
-from exporter.cost.policy import CostPolicy, SplitRule, Weights
+from exporter.cost.policy import CostPolicy
 from exporter.cost.postings import UNASSIGNED, CostOwner
 from exporter.cost.state import State
 from exporter.readings import (
@@ -101,45 +99,6 @@ def test_tokens_within_the_level_have_a_cost_where_each_objective_was_observed()
         report = report_of(other, window=OBSERVED)
         assert [(row.measure, row.basis) for row in report.met] == [("per_token", "requests")]
         assert report.met_costs == ()
-
-
-OWNER = CostOwner(UNASSIGNED, UNASSIGNED, "", "chat", "m")
-SPENT = {"prefill": PICODOLLARS_PER_DOLLAR, "decode": 2 * PICODOLLARS_PER_DOLLAR}
-FREE_CACHE = CostPolicy(TARIFF, split=(SplitRule(weights=Weights(cached_prompt=Decimal(0))),))
-LAST_HOUR = {
-    OWNER: replace(OBSERVED, money=SPENT, tokens={"prompt": 1000, "cached_prompt": 4000, "generation": 5000})
-}
-ANSWERS = {
-    "alone": ENDPOINT,
-    "with a level": replace(ENDPOINT, slo=ServiceLevel(None, 0.05)),
-    "with another one": replace(ENDPOINT, slo=ServiceLevel(0.75, 0.05)),
-    "a part": replace(ENDPOINT, spans_hosts=True),
-}
-
-
-@pytest.mark.parametrize("last", ANSWERS)
-@pytest.mark.parametrize("now", ANSWERS)
-def test_rows_of_the_window_stay_while_what_they_are_of_does(last: str, now: str) -> None:
-    """After any other tick, another window or another policy they are what they are without one before."""
-    frames = {name: Frame(0, START, (), (answer,)) for name, answer in ANSWERS.items()}
-
-    def built(
-        name: str,
-        before: Report | None = None,
-        windows: Mapping[CostOwner, Window] = LAST_HOUR,
-        policy: CostPolicy = SETTING.policy,
-    ) -> Report:
-        totals = CommittedTotals("id", True, True, None, 0, window=windows)
-        outcome = advance(State(), frames[name], policy)
-        return build_report(SETTING, frames[name], outcome, totals, (), None, before)
-
-    before = built(last)
-    cheaper = {OWNER: replace(LAST_HOUR[OWNER], money={"decode": PICODOLLARS_PER_DOLLAR})}
-    assert built(now, before) == built(now)
-    assert built(now, before, cheaper) == built(now, windows=cheaper)
-    assert built(now, before, policy=FREE_CACHE) == built(now, policy=FREE_CACHE)
-    if last == now:
-        assert built(now, before).quotients is before.quotients
 
 
 def test_the_parts_of_a_shared_gpu_are_told_by_method() -> None:
