@@ -3,19 +3,8 @@
 Nothing here is posted. Each GPU-hour belongs to one finding, so that findings can be added up.
 """
 
-from exporter.advice.advice import advice
+from exporter.advice.claims import SCHEDULE_HOURS
 from exporter.advice.consolidation import BUSY_LIMIT, MEMORY_RESERVE
-from exporter.advice.finding import (
-    Advice,
-    CheaperGpus,
-    FewerGpus,
-    Lack,
-    LackReason,
-    Obstacle,
-    Rest,
-    Saving,
-    SavingsPolicy,
-)
 from exporter.advice.hours import (
     LEAST_HOURS,
     WEEK_HOURS,
@@ -27,12 +16,38 @@ from exporter.advice.hours import (
     least_sure,
     local_minute,
 )
-from exporter.advice.rests import SCHEDULE_HOURS
+from exporter.advice.kinds import (
+    ESTIMATED,
+    OBSTACLES,
+    advice,
+    evidence,
+    headline,
+    predicate,
+    rests_text,
+    subject,
+)
+from exporter.advice.saving import (
+    SAVING_KINDS,
+    Advice,
+    CheaperGpus,
+    FewerGpus,
+    IgnoredSaving,
+    Lack,
+    LackReason,
+    Obstacle,
+    Rest,
+    Saving,
+    SavingKind,
+    SavingsPolicy,
+)
 
 __all__ = [
     "BUSY_LIMIT",
+    "ESTIMATED",
     "LEAST_HOURS",
     "MEMORY_RESERVE",
+    "OBSTACLES",
+    "SAVING_KINDS",
     "SCHEDULE_HOURS",
     "WEEK_HOURS",
     "Advice",
@@ -40,6 +55,7 @@ __all__ = [
     "FewerGpus",
     "HostUsage",
     "HourUsage",
+    "IgnoredSaving",
     "Lack",
     "LackReason",
     "Obstacle",
@@ -47,9 +63,15 @@ __all__ = [
     "Release",
     "Rest",
     "Saving",
+    "SavingKind",
     "SavingsPolicy",
     "advice",
+    "evidence",
+    "headline",
     "hour_of_week",
     "least_sure",
     "local_minute",
+    "predicate",
+    "rests_text",
+    "subject",
 ]

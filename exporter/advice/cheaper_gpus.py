@@ -4,23 +4,13 @@ What a kind of GPU can do is taken only from a server of the fleet that serves t
 prompt tokens by GPU time of prefill, its generated tokens by that of decode. Nothing is from data sheets.
 """
 
-from collections import Counter
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
 from fractions import Fraction
 from typing import NamedTuple
 
+from exporter.advice.claims import Claim, HostClaims
 from exporter.advice.consolidation import BUSY_LIMIT
-from exporter.advice.finding import (
-    CheaperGpus,
-    Lack,
-    LackReason,
-    Obstacle,
-    Saving,
-    SavingsPolicy,
-    claim,
-    muted,
-    names,
-)
 from exporter.advice.hours import (
     LEAST_HOURS,
     WEEK_HOURS,
@@ -30,25 +20,12 @@ from exporter.advice.hours import (
     gpu_models,
     least_sure,
 )
+from exporter.advice.saving import CheaperGpus, Lack, LackReason, names
 from exporter.cost.admission import is_other
 from exporter.cost.money import add
 from exporter.cost.postings import BUSY_PHASES, OTHER
-from exporter.frozen import dataclass, replace
 from exporter.readings import ServerKey
 from exporter.units import NANOSECONDS_PER_HOUR, Nanoseconds, Picodollars
-
-
-@dataclass(frozen=True, slots=True)
-class JudgedHost:
-    """A host after its own findings. `left` is GPU time of servers that no finding claims, with its obstacle.
-
-    `free` are GPUs that are free, or that counted findings free.
-    """
-
-    host: HostUsage
-    servers: Mapping[ServerKey, JudgedServer]
-    left: Mapping[ServerKey, tuple[Nanoseconds, Obstacle]]
-    free: tuple[PricedGpu, ...]
 
 
 class _Load(NamedTuple):
@@ -88,112 +65,127 @@ class _Measurement:
         return time
 
 
-_HostGpu = tuple[str, str]
-"""Host and UUID."""
+class _Need(NamedTuple):
+    """What a load takes of a measured kind of GPU."""
 
-_Measurements = Mapping[tuple[str, str], Sequence[_Measurement]]
-"""By model and kind of GPU."""
+    gpus: int
+    """Replicas, each of as many GPUs as were measured."""
+    time: Nanoseconds
+    """GPU time of its busiest hour."""
+    measurement: _Measurement
 
 
 class _Candidate(NamedTuple):
-    """A server that may move, with its load by hour."""
+    """A server alone on whole GPUs of one kind, with the only model that it serves."""
 
-    judged: JudgedHost
-    key: ServerKey
+    claims: HostClaims
     server: JudgedServer
     model: str
-    loads: Sequence[_Load]
 
     @property
-    def age(self) -> int:
-        """Hours since its first."""
-        return self.server.age(self.judged.host)
+    def kind(self) -> str:
+        """The model of its GPUs."""
+        return self.server.gpus[0].gpu.gpu_model
+
+    @property
+    def order(self) -> tuple[int, str, ServerKey]:
+        """The dearest first."""
+        left = self.claims.left(self.server)
+        return -left * self.server.per_hour, self.claims.host.name, self.server.key
 
 
-def cheaper_gpus(hosts: Sequence[JudgedHost], policy: SavingsPolicy) -> tuple[list[Saving], list[Lack]]:
-    """Findings of a fleet, the dearest servers first, and what is missing for a judgment.
+class _Choice(NamedTuple):
+    """Free GPUs of a cheaper kind, and their price."""
 
-    Each free GPU is used once. A muted finding uses none.
+    amount: Picodollars
+    kind: str
+    need: _Need
+    gpus: tuple[tuple[HostClaims, PricedGpu], ...]
+    per_hour: Picodollars
+
+
+def cheaper_gpus(fleet: Sequence[HostClaims], lacks: list[Lack]) -> Iterator[tuple[HostClaims, Claim]]:
+    """Findings of a fleet, the dearest servers first. What is missing for a judgment is added to `lacks`.
+
+    Each free GPU is used once: whoever takes a claim that counts marks its GPUs as used before the next.
     """
-    prices = _prices(hosts)
+    prices: dict[str, int] = {}
+    """The lowest price of each kind of GPU in the fleet."""
+    for gpu in (gpu for claims in fleet for gpu in claims.host.gpus):
+        if gpu.per_hour is not None:
+            kind = gpu.gpu.gpu_model
+            prices[kind] = min(gpu.per_hour, prices.get(kind, gpu.per_hour))
     if len(prices) <= 1:
-        return [], []
-    measurements = _measurements(hosts)
-    used: set[_HostGpu] = set()
-    age: dict[str, int] = {}
-    savings: list[Saving] = []
-    without: dict[tuple[str, LackReason], list[ServerKey]] = {}
-    for candidate in sorted(_candidates(hosts), key=_order):
-        name, per_hour = candidate.judged.host.name, candidate.server.gpus.per_hour or 0
-        choices: list[tuple[Saving, frozenset[_HostGpu]]] = []
-        missing: set[LackReason] = set()
-        cheaper = sorted(kind for kind, price in prices.items() if price < per_hour)
-        if cheaper and candidate.age < WEEK_HOURS:
-            age[name] = min(candidate.age, age.get(name, WEEK_HOURS))
-            without.setdefault((name, "days"), []).append(candidate.key)
+        return
+    servers = [candidate for claims in fleet for candidate in _candidates(claims)]
+    measurements: dict[tuple[str, str], list[_Measurement]] = {}
+    for each in servers:
+        measurement = _measured(each.claims.host, each.server)
+        if measurement is not None:
+            measurements.setdefault((each.model, each.kind), []).append(measurement)
+    without: dict[tuple[str, LackReason], list[JudgedServer]] = {}
+    movable = [each for each in servers if _may_move(each)]
+    for candidate in sorted(movable, key=lambda each: each.order):
+        claims, server, model = candidate
+        name = claims.host.name
+        cheaper = sorted(kind for kind, price in prices.items() if price < server.per_hour)
+        if cheaper and server.age < WEEK_HOURS:
+            without.setdefault((name, "days"), []).append(server)
             continue
+        loads = _loads(claims.host, server.key).values()
+        choices: list[_Choice] = []
+        missing: set[LackReason] = set()
         for kind in cheaper:
-            most = _most_needed(measurements.get((candidate.model, kind), ()), candidate.loads)
-            if most is None:
+            known = sorted(measurements.get((model, kind), ()), key=lambda m: (m.host, m.server))
+            needs = [need for each in known if (need := _needed(each, loads)) is not None]
+            if not needs:
                 missing.add("rate")
                 continue
-            measured, (need, replicas) = most
-            if replicas * measured.gpus * prices[kind] >= per_hour * len(candidate.server.gpus.gpus):
+            # Of several measurements, the smallest promise: one may be fast with prompts, and another with
+            # generated tokens.
+            need = max(needs, key=lambda each: (each.gpus, each.time))
+            if need.gpus * prices[kind] >= server.per_hour * len(server.gpus):
                 continue
-            chosen = _chosen(hosts, kind, measured.gpus, replicas, used)
-            if chosen is None:
+            gpus = _chosen(fleet, kind, need)
+            if gpus is None:
                 missing.add("room")
                 continue
-            saving = _saving(candidate, measured, kind, need, chosen)
-            if saving.amount > 0:
-                gpus = frozenset((host, gpu.gpu.uuid) for host, gpu in chosen)
-                choices.append((muted(saving, policy), gpus))
+            left = claims.left(server)
+            per_hour = sum(gpu.price for _, gpu in gpus)
+            own = left * server.per_hour // NANOSECONDS_PER_HOUR
+            elsewhere = left * per_hour // (len(server.gpus) * NANOSECONDS_PER_HOUR)
+            if own > elsewhere:
+                choices.append(_Choice(own - elsewhere, kind, need, gpus, per_hour))
         if choices:
-            saving, gpus = max(choices, key=lambda each: each[0].amount)
-            savings.append(saving)
-            if saving.ignored is None:
-                used |= gpus
+            choice = max(choices, key=lambda each: each.amount)
+            yield claims, _claim(candidate, choice)
         elif missing:
-            without.setdefault((name, "room" if "room" in missing else "rate"), []).append(candidate.key)
-    return savings, [
-        Lack(reason, name, names(sorted(keys)), age[name] if reason == "days" else 0)
-        for (name, reason), keys in sorted(without.items())
-    ]
+            without.setdefault((name, "room" if "room" in missing else "rate"), []).append(server)
+    for (name, reason), servers_without in sorted(without.items(), key=lambda item: item[0]):
+        age = min(server.age for server in servers_without) if reason == "days" else 0
+        lacks.append(Lack(reason, name, names(sorted(server.key for server in servers_without)), age))
 
 
-def _order(candidate: _Candidate) -> tuple[int, str, ServerKey]:
-    left, _ = candidate.judged.left[candidate.key]
-    return -left * (candidate.server.gpus.per_hour or 0), candidate.judged.host.name, candidate.key
-
-
-def _prices(hosts: Iterable[JudgedHost]) -> dict[str, Picodollars]:
-    """The lowest price of each kind of GPU in the fleet."""
-    prices: dict[str, int] = {}
-    for judged in hosts:
-        for gpu in judged.host.gpus:
-            if gpu.per_hour is not None:
-                kind = gpu.gpu.gpu_model
-                prices[kind] = min(gpu.per_hour, prices.get(kind, gpu.per_hour))
-    return prices
-
-
-def _models(judged: JudgedHost) -> Iterator[tuple[ServerKey, JudgedServer, str]]:
-    """Servers alone on whole GPUs of one kind, with the only model that they serve.
-
-    What limits add up as `other` is neither one server nor one model.
-    """
+def _candidates(claims: HostClaims) -> Iterator[_Candidate]:
+    """What limits add up as `other` is neither one server nor one model."""
     served: dict[ServerKey, set[str]] = {}
-    for usage in judged.host.hours.values():
-        for (owner, _kind), count in usage.tokens.items():
+    for usage in claims.host.hours.values():
+        for (owner, _), count in usage.tokens.items():
             if count:
                 served.setdefault(owner.key, set()).add(owner.model)
-    for key, server in sorted(judged.servers.items()):
-        gpus = server.gpus
-        whole = gpus.exclusive and not any(gpu.divided for gpu in gpus.gpus)
-        if whole and len(gpu_models(gpus.gpus)) == 1 and len(served.get(key, ())) == 1:
-            (model,) = served[key]
-            if model not in {"", OTHER} and not is_other(key):
-                yield key, server, model
+    for key, server in sorted(claims.serving.items()):
+        models = served.get(key, set())
+        whole = all(len(gpu.holders) == 1 and not gpu.divided for gpu in server.gpus)
+        if whole and len(gpu_models(server.gpus)) == 1 and len(models) == 1 and not is_other(key):
+            (model,) = models
+            if model not in {"", OTHER}:
+                yield _Candidate(claims, server, model)
+
+
+def _may_move(candidate: _Candidate) -> bool:
+    claims, server, _ = candidate
+    stays = server.key in claims.settled or server.key in claims.guests
+    return not stays and claims.left(server) > 0
 
 
 def _loads(host: HostUsage, key: ServerKey) -> dict[int, _Load]:
@@ -208,148 +200,100 @@ def _loads(host: HostUsage, key: ServerKey) -> dict[int, _Load]:
     return loads
 
 
-def _candidates(hosts: Iterable[JudgedHost]) -> Iterator[_Candidate]:
-    for judged in hosts:
-        for key, server, model in _models(judged):
-            left, _ = judged.left.get(key, (0, ""))
-            if left > 0:
-                yield _Candidate(judged, key, server, model, tuple(_loads(judged.host, key).values()))
-
-
-def _measurements(hosts: Iterable[JudgedHost]) -> _Measurements:
-    """In the order of hosts and servers."""
-    by_kind: dict[tuple[str, str], list[_Measurement]] = {}
-    for judged in hosts:
-        for key, server, model in _models(judged):
-            measurement = _measured(judged.host, key, server)
-            if measurement is not None:
-                (kind,) = gpu_models(server.gpus.gpus)
-                by_kind.setdefault((model, kind), []).append(measurement)
-    return {each: sorted(measured, key=lambda m: (m.host, m.server)) for each, measured in by_kind.items()}
-
-
-def _hours_on_kind(host: HostUsage, key: ServerKey, server: JudgedServer) -> frozenset[int]:
-    """Hours in which a server held GPUs of its present kind only, by the memory that was read there.
-
-    Where none was read, the host must have had GPUs of this kind only.
-    """
-    kinds = set(gpu_models(server.gpus.gpus))
-    of_host = {*gpu_models(host.gpus), *(gpu.gpu_model for rows in host.memory.values() for gpu, _ in rows)}
-    hours = set()
-    for hour in server.hours:
-        held_kinds = {gpu.gpu_model for gpu, holder in host.memory.get(hour, {}) if holder == key}
-        if (held_kinds or of_host) == kinds:
-            hours.add(hour)
-    return frozenset(hours)
-
-
-def _measured(host: HostUsage, key: ServerKey, server: JudgedServer) -> _Measurement | None:
+def _measured(host: HostUsage, server: JudgedServer) -> _Measurement | None:
     """What a server did in its window; `None` of fewer than `LEAST_HOURS` with tokens, and without busy time.
 
     Tokens of a gap are counted at its end: hours with unobserved time are left out, and those after them.
-    So are hours on GPUs of another kind than now, which the window may have, too.
+    So are hours on GPUs of another kind than now, which the window may have, too: by the memory that was read
+    there, else by all GPUs of the host.
     """
     gaps = {hour for hour, usage in server.hours.items() if usage.unobserved}
-    on_kind = _hours_on_kind(host, key, server)
-    loads = {
-        hour: load
-        for hour, load in _loads(host, key).items()
-        if hour in server.hours and hour not in gaps and hour - 1 not in gaps and hour in on_kind
-    }
+    kinds = set(gpu_models(server.gpus))
+    of_host = {*gpu_models(host.gpus), *(gpu.gpu_model for rows in host.memory.values() for gpu, _ in rows)}
+    loads: dict[int, _Load] = {}
+    for hour, load in _loads(host, server.key).items():
+        held_kinds = {gpu.gpu_model for gpu, holder in host.memory.get(hour, {}) if holder == server.key}
+        on_kind = (held_kinds or of_host) == kinds
+        if hour in server.hours and hour not in gaps and hour - 1 not in gaps and on_kind:
+            loads[hour] = load
     times: dict[str, int] = {}
     for hour in loads:
         for (owner, phase), time in host.hours[hour].gpu_time.items():
-            if owner.key == key:
+            if owner.key == server.key:
                 add(times, phase, time)
-    busy = sum(times.get(phase, 0) for phase in BUSY_PHASES)
     prefill, decode = times.get("prefill", 0), times.get("decode", 0)
     if sum(1 for load in loads.values() if any(load)) < LEAST_HOURS or prefill + decode <= 0:
         return None
-    tokens = _Load(*map(sum, zip(*loads.values(), strict=True)))
-    return _Measurement(host.name, key, len(server.gpus.gpus), tokens, prefill, decode, busy)
+    return _Measurement(
+        host=host.name,
+        server=server.key,
+        gpus=len(server.gpus),
+        tokens=_Load(
+            sum(load.prompt for load in loads.values()), sum(load.generation for load in loads.values())
+        ),
+        prefill=prefill,
+        decode=decode,
+        busy=sum(times.get(phase, 0) for phase in BUSY_PHASES),
+    )
 
 
-def _needed(measurement: _Measurement, loads: Iterable[_Load]) -> tuple[Nanoseconds, int] | None:
-    """GPU time of the busiest hour, and replicas of the measured size; `None` if that was not measured."""
-    needs = [measurement.need(load) for load in loads]
-    known = [need for need in needs if need is not None]
-    if len(known) < len(needs) or not known:
+def _needed(measurement: _Measurement, loads: Iterable[_Load]) -> _Need | None:
+    """What loads by hour take; `None` if one of them was not measured."""
+    most = Fraction(-1)
+    for load in loads:
+        need = measurement.need(load)
+        if need is None:
+            return None
+        most = max(most, need)
+    if most < 0:
         return None
-    most = max(known)
     replica = BUSY_LIMIT * NANOSECONDS_PER_HOUR * measurement.gpus
-    return -int(-most // 1), max(1, -int(-most // replica))
-
-
-def _most_needed(
-    measurements: Sequence[_Measurement], loads: Sequence[_Load]
-) -> tuple[_Measurement, tuple[Nanoseconds, int]] | None:
-    """The measurement by which a load needs most: of several, the smallest promise. `None` without any.
-
-    Which one is slow depends on the load: one may be fast with prompts, and another with generated tokens.
-    """
-    known = [(each, needed) for each in measurements if (needed := _needed(each, loads)) is not None]
-    return max(known, key=lambda most: (most[1][1] * most[0].gpus, most[1][0]), default=None)
+    replicas = max(1, -int(-most // replica))
+    return _Need(replicas * measurement.gpus, -int(-most // 1), measurement)
 
 
 def _chosen(
-    hosts: Iterable[JudgedHost], kind: str, size: int, replicas: int, used: set[_HostGpu]
-) -> list[tuple[str, PricedGpu]] | None:
+    fleet: Iterable[HostClaims], kind: str, need: _Need
+) -> tuple[tuple[HostClaims, PricedGpu], ...] | None:
     """The cheapest free GPUs, those of a replica on one host; `None` if there are too few.
 
     A card in MIG mode has no room for what was measured on a whole one.
     """
-    groups: list[tuple[Picodollars, str, tuple[PricedGpu, ...]]] = []
-    for judged in hosts:
-        free = sorted(
-            (
-                gpu
-                for gpu in judged.free
-                if gpu.gpu.gpu_model == kind
-                and not gpu.divided
-                and (judged.host.name, gpu.gpu.uuid) not in used
-            ),
-            key=lambda gpu: (gpu.per_hour or 0, gpu.gpu),
-        )
-        for start in range(0, len(free) - size + 1, size):
-            group = tuple(free[start : start + size])
-            groups.append((sum(gpu.per_hour or 0 for gpu in group), judged.host.name, group))
+    size = need.measurement.gpus
+    groups: list[tuple[HostClaims, list[PricedGpu]]] = []
+    for claims in fleet:
+        free = [gpu for gpu in claims.free_gpus if gpu.gpu.gpu_model == kind and not gpu.divided]
+        free.sort(key=lambda gpu: (gpu.price, gpu.gpu))
+        groups += [(claims, free[first : first + size]) for first in range(0, len(free) - size + 1, size)]
+    replicas = need.gpus // size
     if len(groups) < replicas:
         return None
-    return [
-        (name, gpu)
-        for _, name, group in sorted(groups, key=lambda each: each[:2])[:replicas]
-        for gpu in group
-    ]
+    groups.sort(key=lambda group: (sum(gpu.price for gpu in group[1]), group[0].host.name))
+    return tuple((claims, gpu) for claims, gpus in groups[:replicas] for gpu in gpus)
 
 
-def _saving(
-    candidate: _Candidate,
-    measurement: _Measurement,
-    kind: str,
-    need: Nanoseconds,
-    chosen: Sequence[tuple[str, PricedGpu]],
-) -> Saving:
+def _claim(candidate: _Candidate, choice: _Choice) -> Claim:
     """The price of the hours that are left, less that of the cheaper GPUs in as many hours."""
-    host, own = candidate.judged.host, candidate.server.gpus
-    left, obstacle = candidate.judged.left[candidate.key]
-    saving = claim("gpu_model", host, candidate.key, left, candidate.server)
-    per_hour = sum(gpu.per_hour or 0 for _, gpu in chosen)
-    elsewhere = left * per_hour // (len(own.gpus) * NANOSECONDS_PER_HOUR)
-    return replace(
-        saving,
-        amount=saving.amount - elsewhere,
-        obstacle=obstacle,
-        price_basis=least_sure(gpu.price_basis for gpu in (*own.gpus, *(gpu for _, gpu in chosen))),
+    claims, server, model = candidate
+    measurement = choice.need.measurement
+    chosen = [gpu for _, gpu in choice.gpus]
+    saving = claims.saving(
+        "gpu_model",
+        server,
+        claims.left(server),
+        amount=choice.amount,
+        price_basis=least_sure(gpu.price_basis for gpu in (*server.gpus, *chosen)),
         cheaper=CheaperGpus(
-            kind,
-            len(chosen),
-            tuple(sorted(Counter(name for name, _ in chosen))),
-            per_hour,
-            candidate.model,
-            measurement.host,
-            measurement.server,
-            sum(measurement.tokens),
-            measurement.busy,
-            need,
+            gpu_model=choice.kind,
+            gpus=len(chosen),
+            hosts=tuple(sorted({host.host.name for host, _ in choice.gpus})),
+            per_hour=choice.per_hour,
+            model=model,
+            host=measurement.host,
+            server=measurement.server,
+            tokens=sum(measurement.tokens),
+            busy=measurement.busy,
+            need=choice.need.time,
         ),
     )
+    return Claim(saving, server.gpus, used=choice.gpus)

@@ -5,24 +5,16 @@ each of its GPUs onto another one of the same model on the same host; other host
 networks. Large groups stay and small ones move, in one order: the same hours give the same answer.
 """
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from collections.abc import Set as AbstractSet
-from dataclasses import field
+from dataclasses import dataclass, field, replace
 from fractions import Fraction
 from typing import Final, NamedTuple
 
-from exporter.advice.finding import FewerGpus, Lack, Saving, names
-from exporter.advice.hours import (
-    WEEK_HOURS,
-    HostUsage,
-    JudgedServer,
-    PricedGpu,
-    ServerHour,
-    gpu_models,
-    least_sure,
-)
+from exporter.advice.claims import Claim, HostClaims
+from exporter.advice.hours import WEEK_HOURS, PricedGpu, ServerHour, gpu_models, least_sure
+from exporter.advice.saving import FewerGpus, Saving, names
 from exporter.cost.money import add, add_all
-from exporter.frozen import dataclass
 from exporter.readings import ServerKey
 from exporter.units import NANOSECONDS_PER_HOUR, Nanoseconds
 
@@ -35,297 +27,214 @@ MEMORY_RESERVE: Final = Fraction(1, 10)
 UNSEEN_PARTS: Final = 20
 """An hour is not judged if one part in so many of a server's time was unobserved."""
 
-ByHour = Mapping[int, Nanoseconds]
 
+@dataclass(slots=True)
+class _GpuLoad:
+    """Load of one GPU, all its servers together. One that stays gets that of those that move onto it."""
 
-@dataclass(frozen=True, slots=True)
-class _GpuGroup:
-    """GPUs that servers connect. `busy` and `memory` are by UUID, all servers of the GPU together.
-
-    `window` are the hours up to now in which its usage and memory are known; `memory` is empty where that of
-    a server or a GPU is not.
-    """
-
-    gpus: tuple[PricedGpu, ...]
-    servers: tuple[ServerKey, ...]
-    busy: Mapping[str, ByHour]
-    idle: Mapping[tuple[str, ServerKey], ByHour]
-    memory: Mapping[str, int]
+    gpu: PricedGpu
     window: int
+    """Hours up to now in which usage and memory of its servers are known."""
+    measured: bool
+    """Whether it can be judged: memory is known, for a week."""
+    memory: int
+    """Peaks of its servers together; 0 where one is not known."""
+    busy: dict[int, Nanoseconds] = field(default_factory=dict)
+    idle: dict[ServerKey, dict[int, Nanoseconds]] = field(default_factory=dict)
+    """Idle time of its own servers that no move has taken, by hour."""
+
+    def has_room(self, other: "_GpuLoad") -> bool:
+        """Whether another load fits beside its own."""
+        if self.gpu.gpu.gpu_model != other.gpu.gpu.gpu_model:
+            return False
+        whole = self.gpu.memory_bytes
+        if whole and self.memory + other.memory > whole * (1 - MEMORY_RESERVE):
+            return False
+        limit = NANOSECONDS_PER_HOUR * BUSY_LIMIT
+        return all(time + self.busy.get(hour, 0) <= limit for hour, time in other.busy.items())
+
+
+class _GpuGroup(NamedTuple):
+    """GPUs that servers connect."""
+
+    servers: tuple[ServerKey, ...]
+    loads: tuple[_GpuLoad, ...]
 
     @property
     def order(self) -> tuple[int, int, str]:
         """Large ones first."""
-        busy = sum(sum(hours.values()) for hours in self.busy.values())
-        return -len(self.gpus), -busy, self.gpus[0].gpu.uuid
-
-    @property
-    def measured(self) -> bool:
-        """Whether it can be judged."""
-        return bool(self.memory) and self.window >= WEEK_HOURS
-
-
-@dataclass(slots=True)
-class _SharedGpu:
-    """A GPU that stays, with what was moved onto it.
-
-    `idle` is idle time of its own servers that no move has taken.
-    """
-
-    gpu: PricedGpu
-    servers: tuple[ServerKey, ...]
-    busy: dict[int, Nanoseconds]
-    idle: dict[ServerKey, dict[int, Nanoseconds]]
-    memory: int
-    window: int
-    measured: bool
+        busy = sum(sum(load.busy.values()) for load in self.loads)
+        return -len(self.loads), -busy, self.loads[0].gpu.gpu.uuid
 
 
 class _Move(NamedTuple):
     group: _GpuGroup
-    pairs: tuple[tuple[PricedGpu, _SharedGpu], ...]
+    targets: tuple[_GpuLoad, ...]
+    """For each GPU of the group the one that its load moves onto."""
     window: int
 
 
-@dataclass(frozen=True, slots=True)
-class Consolidations:
-    """Findings of a host, and what they claim.
+def consolidations(claims: HostClaims) -> Iterator[Claim]:
+    """Servers that fit on fewer GPUs.
 
-    `moved` are servers that leave their GPUs, and `freed` these GPUs. By server onto whose GPUs they move,
-    `guests` are those that come, and `taken` is its idle time by hour in which these would work.
+    Servers of muted findings neither move nor get company; what they would save is listed.
     """
-
-    savings: tuple[Saving, ...] = ()
-    moved: frozenset[ServerKey] = frozenset()
-    freed: frozenset[str] = frozenset()
-    taken: Mapping[ServerKey, Mapping[int, Nanoseconds]] = field(default_factory=dict)
-    guests: Mapping[ServerKey, frozenset[ServerKey]] = field(default_factory=dict)
-
-
-def consolidations(
-    host: HostUsage,
-    judged: Mapping[ServerKey, JudgedServer],
-    stopped: AbstractSet[ServerKey],
-    excluded: AbstractSet[ServerKey],
-) -> tuple[Consolidations, tuple[Lack, ...]]:
-    """Servers that fit on fewer GPUs, and what is missing for a judgment.
-
-    Args:
-        host: the host.
-        judged: its servers whose GPUs have a price.
-        stopped: servers that stop anyway: they take neither time nor memory.
-        excluded: servers that neither move nor get company.
-    """
-    groups = [
-        _group(host, gpus, judged, stopped)
-        for gpus in _connected(host.gpus)
-        if _may_move(gpus, judged, stopped, excluded)
+    standby = claims.silent.keys() - claims.stopped
+    alone = {key for key in claims.serving if claims.policy.ignored_by("consolidation", key)}
+    groups = _groups(claims, standby | alone)
+    moves = _moves(group for group in groups if group.loads[0].measured)
+    for move in moves:
+        yield _claim(claims, move)
+    if alone:
+        for move in _moves(group for group in _groups(claims, standby) if group.loads[0].measured):
+            claim = _claim(claims, move)
+            for key in move.group.servers:
+                if key in alone:
+                    yield claim._replace(saving=replace(claim.saving, server=key))
+    # Servers that would move if what is not known of their memory and of a week were small.
+    moving = {move.group.servers for move in moves}
+    unknown = [
+        move
+        for move in _moves(groups)
+        if move.group.servers not in moving and not all(target.measured for target in move.targets)
     ]
-    moves = _moves(group for group in groups if group.measured)
-    return _claims(host, moves), tuple(_lacks(host, groups, moves))
+    if unknown:
+        subject = names(sorted({key for move in unknown for key in move.group.servers}))
+        if claims.host.length < WEEK_HOURS:
+            claims.lack("days", subject, claims.host.length)
+        else:
+            claims.lack("memory", subject, min(move.window for move in unknown))
 
 
-def _connected(gpus: Iterable[PricedGpu]) -> list[tuple[PricedGpu, ...]]:
-    """Held GPUs, those together that share a server."""
-    groups: list[list[PricedGpu]] = []
-    for gpu in sorted((gpu for gpu in gpus if gpu.holders), key=lambda each: each.gpu):
-        near = [group for group in groups if any(gpu.holders & other.holders for other in group)]
-        groups = [group for group in groups if group not in near]
-        groups.append([*(other for group in near for other in group), gpu])
-    return [tuple(sorted(group, key=lambda each: each.gpu)) for group in groups]
+def _groups(claims: HostClaims, excluded: AbstractSet[ServerKey]) -> list[_GpuGroup]:
+    """Groups of held GPUs that share a server, of which all servers are judged and serve.
+
+    A silent process may be anything. Excluded servers neither move nor get company.
+    """
+    connected: list[list[PricedGpu]] = []
+    for gpu in sorted((gpu for gpu in claims.host.gpus if gpu.holders), key=lambda gpu: gpu.gpu):
+        near = [group for group in connected if any(gpu.holders & other.holders for other in group)]
+        connected = [group for group in connected if group not in near]
+        connected.append([*(other for group in near for other in group), gpu])
+    working = {
+        key
+        for key, server in claims.serving.items()
+        if key not in excluded and any(hour.tokens for hour in server.hours.values())
+    }
+    groups: list[_GpuGroup] = []
+    for gpus in connected:
+        servers = {key for gpu in gpus for key in gpu.holders} - claims.stopped
+        alike = len(gpu_models(gpus)) == 1 and not any(gpu.divided for gpu in gpus)
+        if servers and servers <= working and alike:
+            groups.append(_group(claims, sorted(gpus, key=lambda gpu: gpu.gpu), tuple(sorted(servers))))
+    return groups
 
 
-def _may_move(
-    gpus: Sequence[PricedGpu],
-    judged: Mapping[ServerKey, JudgedServer],
-    stopped: AbstractSet[ServerKey],
-    excluded: AbstractSet[ServerKey],
-) -> bool:
-    """Whether all servers of a group are judged and serve: a silent process may be anything."""
-    holders = {key for gpu in gpus for key in gpu.holders} - stopped
-    return (
-        bool(holders)
-        and not holders & excluded
-        and len(gpu_models(gpus)) == 1
-        and not any(gpu.divided for gpu in gpus)
-        and all(key in judged and any(hour.tokens for hour in judged[key].hours.values()) for key in holders)
-    )
-
-
-def _group(
-    host: HostUsage,
-    gpus: tuple[PricedGpu, ...],
-    judged: Mapping[ServerKey, JudgedServer],
-    stopped: AbstractSet[ServerKey],
-) -> _GpuGroup:
-    servers = tuple(sorted({key for gpu in gpus for key in gpu.holders} - stopped))
-    busy: dict[str, dict[int, int]] = {gpu.gpu.uuid: {} for gpu in gpus}
-    idle: dict[tuple[str, ServerKey], dict[int, int]] = {}
-    for key in servers:
-        hours, own = judged[key]
-        count = len(own.gpus)
-        for gpu in own.gpus:
-            uuid = gpu.gpu.uuid
-            mine = idle.setdefault((uuid, key), {})
-            for hour, usage in hours.items():
-                if not _unseen(usage):
-                    add(busy[uuid], hour, -(-usage.active // count))
-                    mine[hour] = usage.idle // count
-    pairs = [(gpu.gpu, key) for gpu in gpus for key in gpu.holders - stopped]
+def _group(claims: HostClaims, gpus: Sequence[PricedGpu], servers: tuple[ServerKey, ...]) -> _GpuGroup:
+    host = claims.host
+    pairs = [(gpu.gpu, key) for gpu in gpus for key in servers if key in gpu.holders]
 
     def is_known(hour: int) -> bool:
         if hour not in host.hours:
             return True  # the host was off
-        usages = [judged[key].hours.get(hour) for key in servers]
-        if any(usage is None or _unseen(usage) for usage in usages):
+        usages = [claims.serving[key].hours.get(hour) for key in servers]
+        if any(usage is None or _is_unseen(usage) for usage in usages):
             return False
         return all(pair in host.memory.get(hour, {}) for pair in pairs)
 
     window = host.longest(is_known)
     peaks: dict[str, int] = {}
-    measured = all(each.memory_bytes for each in gpus)
+    memory_known = all(gpu.memory_bytes for gpu in gpus)
     for pair in pairs:
-        of_hours = [host.memory.get(hour, {}).get(pair) for hour in _last(host, window)]
-        known = [peak for peak in of_hours if peak is not None]
-        measured = measured and bool(known)
+        amounts = [host.memory.get(hour, {}).get(pair) for hour in host.last_hours(window)]
+        known = [amount for amount in amounts if amount is not None]
+        memory_known = memory_known and bool(known)
         add(peaks, pair[0].uuid, max(known, default=0))
-    return _GpuGroup(gpus, servers, busy, idle, peaks if measured else {}, window)
+    loads: list[_GpuLoad] = []
+    for gpu in gpus:
+        memory = peaks.get(gpu.gpu.uuid, 0) if memory_known else 0
+        load = _GpuLoad(gpu, window, measured=memory_known and window >= WEEK_HOURS, memory=memory)
+        for key in servers:
+            if key in gpu.holders:
+                server = claims.serving[key]
+                idle = load.idle[key] = {}
+                for hour, usage in server.hours.items():
+                    if not _is_unseen(usage):
+                        add(load.busy, hour, -(-usage.active // len(server.gpus)))
+                        idle[hour] = usage.idle // len(server.gpus)
+        loads.append(load)
+    return _GpuGroup(servers, tuple(loads))
 
 
-def _unseen(usage: ServerHour) -> bool:
+def _is_unseen(usage: ServerHour) -> bool:
     return usage.unobserved * UNSEEN_PARTS > usage.gpu_time
-
-
-def _last(host: HostUsage, window: int) -> range:
-    return range(host.last + 1 - window, host.last + 1)
 
 
 def _moves(groups: Iterable[_GpuGroup]) -> list[_Move]:
     """First fit: each group moves if it fits on GPUs that stay, else its own stay. Unknown memory is none."""
     moves: list[_Move] = []
-    targets: list[_SharedGpu] = []
-    for group in sorted(groups, key=lambda each: each.order):
-        pairs = _pairs(group, targets)
-        if pairs:
-            for gpu, target in pairs:
-                _put(group, gpu, target)
-            moves.append(_Move(group, pairs, min(target.window for _, target in pairs)))
-        else:
-            targets += [_shared_gpu(group, gpu) for gpu in group.gpus]
+    staying: list[_GpuLoad] = []
+    for group in sorted(groups, key=lambda group: group.order):
+        free = list(staying)
+        targets: list[_GpuLoad] = []
+        for load in group.loads:
+            room = next((target for target in free if target.has_room(load)), None)
+            if room is not None:
+                free.remove(room)
+                targets.append(room)
+        if len(targets) < len(group.loads):
+            idle_of = ({key: dict(hours) for key, hours in load.idle.items()} for load in group.loads)
+            for load, idle in zip(group.loads, idle_of, strict=True):
+                staying.append(replace(load, busy=dict(load.busy), idle=idle))
+            continue
+        for load, target in zip(group.loads, targets, strict=True):
+            add_all(target.busy, load.busy)
+            target.memory += load.memory
+            target.window = min(target.window, load.window)
+            target.measured = target.measured and load.measured
+        moves.append(_Move(group, tuple(targets), min(target.window for target in targets)))
     return moves
 
 
-def _shared_gpu(group: _GpuGroup, gpu: PricedGpu) -> _SharedGpu:
-    uuid = gpu.gpu.uuid
-    servers = tuple(key for key in group.servers if key in gpu.holders)
-    return _SharedGpu(
-        gpu,
-        servers,
-        dict(group.busy[uuid]),
-        {key: dict(group.idle[uuid, key]) for key in servers},
-        group.memory.get(uuid, 0),
-        group.window,
-        group.measured,
-    )
-
-
-def _pairs(group: _GpuGroup, targets: Iterable[_SharedGpu]) -> tuple[tuple[PricedGpu, _SharedGpu], ...]:
-    """Each GPU of a group with another that has room for it; empty if one finds none."""
-    free = list(targets)
-    pairs: list[tuple[PricedGpu, _SharedGpu]] = []
-    for gpu in group.gpus:
-        room = next((each for each in free if _fits(group, gpu, each)), None)
-        if room is None:
-            return ()
-        free.remove(room)
-        pairs.append((gpu, room))
-    return tuple(pairs)
-
-
-def _fits(group: _GpuGroup, gpu: PricedGpu, target: _SharedGpu) -> bool:
-    if gpu.gpu.gpu_model != target.gpu.gpu.gpu_model:
-        return False
-    whole = target.gpu.memory_bytes
-    memory = target.memory + group.memory.get(gpu.gpu.uuid, 0)
-    if whole and memory > whole * (1 - MEMORY_RESERVE):
-        return False
-    limit = NANOSECONDS_PER_HOUR * BUSY_LIMIT
-    return all(time + target.busy.get(hour, 0) <= limit for hour, time in group.busy[gpu.gpu.uuid].items())
-
-
-def _put(group: _GpuGroup, gpu: PricedGpu, target: _SharedGpu) -> None:
-    add_all(target.busy, group.busy[gpu.gpu.uuid])
-    target.memory += group.memory.get(gpu.gpu.uuid, 0)
-    target.window = min(target.window, group.window)
-    target.measured = target.measured and group.measured
-
-
-def _claims(host: HostUsage, moves: Iterable[_Move]) -> Consolidations:
-    """Each move claims the idle time of what moves, and its busy time out of the idle time of the others."""
-    savings: list[Saving] = []
-    moved: set[ServerKey] = set()
-    freed: set[str] = set()
+def _claim(claims: HostClaims, move: _Move) -> Claim:
+    """A move claims the idle time of what moves, and its busy time out of the idle time of the others."""
+    servers, loads = move.group
+    own = borrowed = 0
     taken: dict[ServerKey, dict[int, int]] = {}
-    guests: dict[ServerKey, frozenset[ServerKey]] = {}
-    for group, pairs, window in moves:
-        own = borrowed = 0
-        for gpu, target in pairs:
-            for hour in _last(host, window):
-                own += sum(
-                    hours.get(hour, 0) for (uuid, _), hours in group.idle.items() if uuid == gpu.gpu.uuid
-                )
-                left = group.busy[gpu.gpu.uuid].get(hour, 0)
-                for key in target.servers:
-                    part = min(left, target.idle[key].get(hour, 0))
-                    if part:
-                        target.idle[key][hour] -= part
-                        add(taken.setdefault(key, {}), hour, part)
-                    borrowed, left = borrowed + part, left - part
-        onto = tuple(sorted({key for _, target in pairs for key in target.servers}))
-        for key in onto:
-            guests[key] = guests.get(key, frozenset()) | set(group.servers)
-        moved.update(group.servers)
-        freed.update(gpu.gpu.uuid for gpu in group.gpus)
-        involved = [*group.gpus, *(target.gpu for _, target in pairs)]
-        fullest = max((target for _, target in pairs), key=lambda each: each.memory)
-        per_hour = min(gpu.per_hour or 0 for gpu in involved)
-        savings.append(
-            Saving(
-                "consolidation",
-                host.name,
-                group.servers[0],
-                own + borrowed,
-                (own + borrowed) * per_hour // NANOSECONDS_PER_HOUR,
-                0,
-                "",
-                len(group.gpus),
-                gpu_models(group.gpus),
-                window,
-                price_basis=least_sure(gpu.price_basis for gpu in involved),
-                fewer=FewerGpus(
-                    group.servers,
-                    onto,
-                    max((time for _, target in pairs for time in target.busy.values()), default=0),
-                    fullest.memory,
-                    fullest.gpu.memory_bytes or 0,
-                    borrowed,
-                ),
-            )
-        )
-    return Consolidations(tuple(savings), frozenset(moved), frozenset(freed), taken, guests)
-
-
-def _lacks(host: HostUsage, groups: Iterable[_GpuGroup], moves: Iterable[_Move]) -> Iterator[Lack]:
-    """Servers that would move if what is not known of their memory and of a week were small."""
-    moving = {move.group.gpus for move in moves}
-    unknown = [
-        move
-        for move in _moves(groups)
-        if move.group.gpus not in moving and not all(target.measured for _, target in move.pairs)
-    ]
-    if unknown:
-        subject = names(sorted({key for move in unknown for key in move.group.servers}))
-        if host.length < WEEK_HOURS:
-            yield Lack("days", host.name, subject, host.length)
-        else:
-            yield Lack("memory", host.name, subject, min(move.window for move in unknown))
+    for load, target in zip(loads, move.targets, strict=True):
+        for hour in claims.host.last_hours(move.window):
+            own += sum(hours.get(hour, 0) for hours in load.idle.values())
+            left = load.busy.get(hour, 0)
+            for key, idle in target.idle.items():
+                part = min(left, idle.get(hour, 0))
+                if part:
+                    idle[hour] -= part
+                    add(taken.setdefault(key, {}), hour, part)
+                    borrowed += part
+                    left -= part
+    gpus = tuple(load.gpu for load in loads)
+    involved = [*gpus, *(target.gpu for target in move.targets)]
+    fullest = max(move.targets, key=lambda target: target.memory)
+    claimed = own + borrowed
+    saving = Saving(
+        kind="consolidation",
+        host=claims.host.name,
+        server=servers[0],
+        claimed=claimed,
+        amount=claimed * min(gpu.price for gpu in involved) // NANOSECONDS_PER_HOUR,
+        per_month=0,
+        obstacle="",
+        gpus=len(gpus),
+        gpu_models=gpu_models(gpus),
+        window_hours=move.window,
+        price_basis=least_sure(gpu.price_basis for gpu in involved),
+        fewer=FewerGpus(
+            servers=servers,
+            onto=tuple(sorted({key for target in move.targets for key in target.idle})),
+            busiest=max((time for target in move.targets for time in target.busy.values()), default=0),
+            memory_bytes=fullest.memory,
+            memory_total_bytes=fullest.gpu.memory_bytes or 0,
+            borrowed=borrowed,
+        ),
+    )
+    return Claim(saving, gpus, taken)

@@ -1,14 +1,13 @@
 """Usage of a host's last hours, by server. Pure."""
 
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import field
+from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Final, Literal, NamedTuple
 from zoneinfo import ZoneInfo
 
 from exporter.cost.money import add
 from exporter.cost.postings import CostOwner, OwnerPhase
-from exporter.frozen import dataclass
 from exporter.readings import Gpu, ServerKey, TokenKind
 from exporter.tariff.rate import PRICE_BASES, PriceBasis
 from exporter.units import NANOSECONDS_PER_HOUR, Nanoseconds, Picodollars
@@ -45,48 +44,57 @@ class HourUsage(NamedTuple):
 
 
 class PricedGpu(NamedTuple):
-    """A GPU of a host now: who holds it, and the price of an hour of its hardware, `None` without one.
-
-    `price_basis` is `None` where it is unknown, as of one of several GPUs whose server paid at several.
-    `memory_bytes` is all of its memory, `None` until it was read. `divided`: it is in MIG mode.
-    """
+    """A GPU of a host now."""
 
     gpu: Gpu
     holders: frozenset[ServerKey]
     per_hour: Picodollars | None
+    """Price of an hour of its hardware, `None` without one."""
     release: Release
     price_basis: PriceBasis | None = None
+    """`None` where it is unknown, as for one of several GPUs whose server paid at several."""
     memory_bytes: int | None = None
+    """All of its memory, `None` until it was read."""
     divided: bool = False
+    """Whether it is in MIG mode."""
+
+    @property
+    def price(self) -> Picodollars:
+        """Price of an hour, 0 without one."""
+        return self.per_hour or 0
 
 
 @dataclass(frozen=True, slots=True)
 class HostUsage:
-    """The last hours of one host, and its GPUs now.
-
-    `first` and `last` are hours since 1970. `partial` are servers whose tokens are computed elsewhere too.
-    `reported`: the host still reports. `unread` are servers of which no page answers now.
-    `serving` are those with tokens since the last hour.
-    `absent` counts GPUs that are paid for and not shown by NVML, and that no server held.
-    `memory` is the most memory that each server held on a GPU in an hour, where it was read.
-    """
+    """The last hours of one host, and its GPUs now."""
 
     name: str
     first: int
+    """The first hour of the window, since 1970."""
     last: int
     hours: Mapping[int, HourUsage]
     gpus: tuple[PricedGpu, ...]
     partial: frozenset[ServerKey] = frozenset()
+    """Servers whose tokens are computed elsewhere too."""
     unread: frozenset[ServerKey] = frozenset()
+    """Servers of which no page answers now."""
     serving: frozenset[ServerKey] = frozenset()
+    """Servers with tokens since the last hour."""
     absent: int = 0
+    """GPUs that are paid for, that NVML does not show, and that no server held."""
     reported: bool = True
+    """Whether the host still reports."""
     memory: Mapping[int, Mapping[tuple[Gpu, ServerKey], int]] = field(default_factory=dict)
+    """The most memory that each server held on a GPU in an hour, where it was read."""
 
     @property
     def length(self) -> int:
         """Hours of the window, those without ticks included."""
         return max(0, self.last + 1 - self.first)
+
+    def last_hours(self, count: int) -> range:
+        """So many hours, up to the last one."""
+        return range(self.last + 1 - count, self.last + 1)
 
     def longest(self, is_usual: Callable[[int], bool]) -> int:
         """The most hours up to now that are as usual, but for one in `ODD_HOURS`."""
@@ -100,26 +108,21 @@ class HostUsage:
 
 
 class ServerHour(NamedTuple):
-    """One hour of one server. `active` is busy or unobserved time, `unobserved` a part of it.
-
-    `counted`: tokens would be known if there were any.
-    """
+    """One hour of one server."""
 
     idle: Nanoseconds
     active: Nanoseconds
+    """Busy or unobserved time."""
     tokens: int
     unobserved: Nanoseconds = 0
+    """The unobserved part of `active`."""
     counted: bool = True
+    """Whether tokens would be known if there were any."""
 
     @property
     def gpu_time(self) -> Nanoseconds:
         """All GPU time."""
         return self.idle + self.active
-
-    def limited(self, most: Nanoseconds) -> "ServerHour":
-        """The hour with so much GPU time at most, of which busy time stays first."""
-        active = min(self.active, most)
-        return self._replace(idle=min(self.idle, most - active), active=active)
 
     @property
     def works(self) -> bool:
@@ -136,35 +139,30 @@ ServerHours = Mapping[int, ServerHour]
 
 
 @dataclass(frozen=True, slots=True)
-class ServerGpus:
-    """The GPUs that a server holds now. `per_hour` is the lowest of their prices."""
+class JudgedServer:
+    """A server with hours in the window, whose GPUs all have a price."""
 
+    key: ServerKey
+    hours: ServerHours
     gpus: tuple[PricedGpu, ...]
-    per_hour: Picodollars | None
+    """The GPUs that it holds now."""
+    age: int
+    """Hours of the window since its first."""
+    silent: int
+    """Hours in a row, up to the last one, in which it rested."""
 
     @property
-    def exclusive(self) -> bool:
-        """Whether no other server holds one of them."""
-        return all(len(gpu.holders) == 1 for gpu in self.gpus)
-
-
-class JudgedServer(NamedTuple):
-    """A server whose GPUs all have a price, with its hours of the window, at least one."""
-
-    hours: ServerHours
-    gpus: ServerGpus
-
-    def age(self, host: HostUsage) -> int:
-        """Hours of the window since its first."""
-        return host.last + 1 - min(self.hours)
+    def per_hour(self) -> Picodollars:
+        """The lowest price of its GPUs."""
+        return min(gpu.price for gpu in self.gpus)
 
 
 def by_server(host: HostUsage) -> dict[ServerKey, ServerHours]:
     """Hours of each server, and those of unallocated GPUs."""
-    servers: dict[ServerKey, dict[int, ServerHour]] = {}
     counted = {
         owner.key for usage in host.hours.values() for (owner, _), count in usage.tokens.items() if count
     } - host.unread
+    servers: dict[ServerKey, dict[int, ServerHour]] = {}
     for hour, usage in host.hours.items():
         if not host.first <= hour <= host.last:
             continue
@@ -176,31 +174,46 @@ def by_server(host: HostUsage) -> dict[ServerKey, ServerHours]:
             add(idle if phase == "idle" else active, owner.key, time)
             if phase == "unobserved":
                 add(unobserved, owner.key, time)
-        for (owner, _kind), count in usage.tokens.items():
+        for (owner, _), count in usage.tokens.items():
             add(tokens, owner.key, count)
         for key in {*idle, *active, *tokens}:
             servers.setdefault(key, {})[hour] = ServerHour(
-                max(0, idle.get(key, 0)),
-                max(0, active.get(key, 0)),
-                tokens.get(key, 0),
-                max(0, unobserved.get(key, 0)),
-                key in counted,
+                idle=max(0, idle.get(key, 0)),
+                active=max(0, active.get(key, 0)),
+                tokens=tokens.get(key, 0),
+                unobserved=max(0, unobserved.get(key, 0)),
+                counted=key in counted,
             )
     return {**servers}
 
 
-def judged_server(host: HostUsage, key: ServerKey, hours: ServerHours) -> JudgedServer:
-    """A server with its GPUs now, and the time of as many: what it held beyond them is spared already."""
-    gpus = server_gpus(host, key)
-    most = len(gpus.gpus) * NANOSECONDS_PER_HOUR
-    return JudgedServer({hour: usage.limited(most) for hour, usage in hours.items()}, gpus)
+def judged_server(host: HostUsage, key: ServerKey, hours: ServerHours) -> JudgedServer | None:
+    """A server that can be judged, with its GPUs now, and the time of as many.
 
-
-def server_gpus(host: HostUsage, key: ServerKey) -> ServerGpus:
-    """The GPUs that a server holds now."""
+    What it held beyond them is spared already. Of that time busy time stays first.
+    """
     gpus = tuple(gpu for gpu in host.gpus if key in gpu.holders)
-    prices = [gpu.per_hour for gpu in gpus if gpu.per_hour is not None]
-    return ServerGpus(gpus, min(prices) if len(prices) == len(gpus) else None)
+    if not hours or any(gpu.per_hour is None for gpu in gpus):
+        return None
+    most = len(gpus) * NANOSECONDS_PER_HOUR
+    limited: dict[int, ServerHour] = {}
+    for hour, usage in hours.items():
+        active = min(usage.active, most)
+        limited[hour] = usage._replace(idle=min(usage.idle, most - active), active=active)
+    silent = 0
+    while host.last - silent in limited and limited[host.last - silent].rests:
+        silent += 1
+    return JudgedServer(key, limited, gpus, age=host.last + 1 - min(hours), silent=silent)
+
+
+def is_silent(host: HostUsage, server: JudgedServer) -> bool:
+    """Whether a server has served nothing for a day or more, which is no rest of each week, as a weekend is.
+
+    A silence of a week or more is none of each week: it would not have begun.
+    """
+    before = (hour - WEEK_HOURS for hour in host.last_hours(server.silent))
+    rests_weekly = all(hour in server.hours and server.hours[hour].rests for hour in before)
+    return server.key not in host.serving and server.silent >= LEAST_HOURS and not rests_weekly
 
 
 def gpu_models(gpus: Iterable[PricedGpu]) -> tuple[str, ...]:

@@ -3,6 +3,7 @@
 from decimal import Decimal
 from typing import Final, get_args
 
+from exporter.advice import SAVING_KINDS, IgnoredSaving, SavingKind
 from exporter.config.engines import ENGINES_KEY, engines_are_known
 from exporter.config.gateways import with_gateway_pages
 from exporter.config.hardware import DOLLARS_PER_HOUR, DOLLARS_PER_YEAR, HARDWARE, UNMATCHED
@@ -44,16 +45,7 @@ from exporter.config.values import (
     Truth,
     Whole,
 )
-from exporter.cost.policy import (
-    SAVING_KINDS,
-    CardinalityLimits,
-    IgnoredSaving,
-    OwnershipRule,
-    SavingKind,
-    SplitMethod,
-    SplitRule,
-    Weights,
-)
+from exporter.cost.policy import CardinalityLimits, OwnershipRule, SplitMethod, SplitRule, Weights
 from exporter.engines.spec import Engine
 from exporter.frozen import replace
 from exporter.tariff.hosted import PRICE_DECIMALS, HostedPrice

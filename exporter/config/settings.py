@@ -8,8 +8,9 @@ from pathlib import Path
 from typing import Final, Literal
 from zoneinfo import ZoneInfo
 
+from exporter.advice import IgnoredSaving
 from exporter.config.problems import Position
-from exporter.cost.policy import CardinalityLimits, CostPolicy, IgnoredSaving, OwnershipRule, SplitRule
+from exporter.cost.policy import CardinalityLimits, CostPolicy, OwnershipRule, SplitRule
 from exporter.engines.gateways import Shares
 from exporter.engines.spec import Engine
 from exporter.frozen import dataclass, replace

@@ -4,7 +4,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import field
 from decimal import Decimal
 from functools import cached_property
-from typing import Final, Literal, get_args
+from typing import Final, Literal
 from zoneinfo import ZoneInfo
 
 from exporter.cost.postings import UNASSIGNED, CostOwner, OwnerPhase, Phase
@@ -13,21 +13,9 @@ from exporter.readings import Gpu, PodOwnership, ServerKey, team_and_product
 from exporter.tariff.hosted import HostedPrice
 from exporter.tariff.tariff import Tariff
 from exporter.tariff.terms import matches
-from exporter.units import NANOSECONDS_PER_DAY, NANOSECONDS_PER_SECOND, Instant, Nanoseconds
+from exporter.units import NANOSECONDS_PER_DAY, NANOSECONDS_PER_SECOND, Nanoseconds
 
 SplitMethod = Literal["auto", "engine", "time", "weights"]
-
-SavingKind = Literal["unallocated", "deserted", "consolidation", "schedule", "hosted", "gpu_model"]
-SAVING_KINDS: Final[tuple[SavingKind, ...]] = get_args(SavingKind)
-"""Kinds of savings, in the order in which they take GPU time.
-
-unallocated: GPUs that no server and no other process held.
-deserted: a server that holds GPUs and has served nothing for a day or more, up to now.
-consolidation: servers that fit on GPUs of others on their host.
-schedule: hours of the week in which a server rests each week.
-hosted: a server that costs more than its tokens cost at a hosted offer.
-gpu_model: a server that free GPUs of a cheaper kind would carry.
-"""
 
 
 @dataclass(frozen=True, slots=True)
@@ -173,22 +161,3 @@ def split_rule(rules: Iterable[SplitRule], server: str, model: str) -> SplitRule
         if matches(rule.server, server) and matches(rule.model, model):
             return rule
     return _DEFAULT_SPLIT
-
-
-@dataclass(frozen=True, slots=True)
-class IgnoredSaving:
-    """A kind of finding that is not counted before `until`, with the reason.
-
-    `server` is a pattern of a name, or of NAMESPACE/NAME; `None` matches any.
-    """
-
-    kind: SavingKind
-    reason: str
-    until: Instant
-    until_text: str = ""
-    server: str | None = None
-
-    def covers(self, kind: SavingKind, server: ServerKey) -> bool:
-        """Whether it is of a finding."""
-        names = server.server, server.name
-        return kind == self.kind and any(matches(self.server, name) for name in names)

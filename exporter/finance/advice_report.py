@@ -9,8 +9,10 @@ from typing import Any, Final
 
 from exporter.advice import (
     BUSY_LIMIT,
+    ESTIMATED,
     LEAST_HOURS,
     MEMORY_RESERVE,
+    OBSTACLES,
     SCHEDULE_HOURS,
     WEEK_HOURS,
     Advice,
@@ -19,9 +21,10 @@ from exporter.advice import (
     Lack,
     LackReason,
     Saving,
+    SavingKind,
+    evidence,
+    headline,
 )
-from exporter.advice.saving_text import ESTIMATED, OBSTACLES, evidence, headline
-from exporter.cost.policy import SavingKind
 from exporter.finance.fleet.record import instant_text
 from exporter.frozen import dataclass
 from exporter.readings import printable

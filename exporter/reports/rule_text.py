@@ -5,10 +5,11 @@ from decimal import Decimal
 from fractions import Fraction
 from typing import Any, Final
 
+from exporter.advice import IgnoredSaving
 from exporter.config.hardware import named_place
 from exporter.config.settings import Budget, Config, ConfiguredServer, GatewayDivision, ServerRule
 from exporter.config.values import plain
-from exporter.cost.policy import IgnoredSaving, SplitRule
+from exporter.cost.policy import SplitRule
 from exporter.engines import Engine
 from exporter.frozen import dataclass, replace
 from exporter.readings import UNKNOWN_LOCATION, Gpu, HostLocation, ServiceLevel, masked

@@ -6,8 +6,7 @@
 import json
 from typing import Any
 
-from exporter.advice import Saving
-from exporter.advice.saving_text import evidence, headline
+from exporter.advice import Saving, evidence, headline
 from exporter.report import Build, HostSavings, Hour, Report
 from exporter.units import NANOSECONDS_PER_HOUR, Nanoseconds, dollars, seconds
 from exporter.web.month import MonthDay

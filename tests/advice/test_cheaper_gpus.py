@@ -5,8 +5,7 @@
 
 import pytest
 
-from exporter.advice import Advice, Lack, Release, Saving, advice
-from exporter.cost.policy import IgnoredSaving
+from exporter.advice import Advice, IgnoredSaving, Lack, Release, Saving, advice
 from exporter.cost.postings import OTHER, Phase
 from exporter.readings import ServerKey, TokenKind
 from exporter.tariff.hosted import HostedPrice

@@ -4,8 +4,7 @@ from dataclasses import replace
 
 import pytest
 
-from exporter.advice import Lack, Release, Saving, advice
-from exporter.cost.policy import IgnoredSaving
+from exporter.advice import IgnoredSaving, Lack, Release, Saving, advice
 from exporter.readings import ServerKey
 from exporter.tariff.hosted import HostedPrice
 from tests.advice.savings_examples import DOLLAR, GIB, HOUR, WEEK, SavingsHost, policy

@@ -5,9 +5,17 @@ from zoneinfo import ZoneInfo
 
 import pytest
 
-from exporter.advice import Lack, Release, Rest, Saving, advice, hour_of_week
-from exporter.advice.saving_text import rests_text
-from exporter.cost.policy import IgnoredSaving, SavingKind
+from exporter.advice import (
+    IgnoredSaving,
+    Lack,
+    Release,
+    Rest,
+    Saving,
+    SavingKind,
+    advice,
+    hour_of_week,
+    rests_text,
+)
 from exporter.readings import ServerKey
 from exporter.tariff.hosted import HostedPrice
 from exporter.tariff.rate import PriceBasis

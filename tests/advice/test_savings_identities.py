@@ -10,8 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from exporter.advice import Advice, HostUsage, HourUsage, Saving, advice
-from exporter.cost.policy import SAVING_KINDS, IgnoredSaving
+from exporter.advice import SAVING_KINDS, Advice, HostUsage, HourUsage, IgnoredSaving, Saving, advice
 from exporter.cost.postings import Phase
 from exporter.readings import ServerKey
 from exporter.tariff.hosted import HostedPrice

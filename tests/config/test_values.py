@@ -6,8 +6,9 @@ from decimal import Decimal
 from pathlib import Path
 from zoneinfo import ZoneInfo
 
+from exporter.advice import IgnoredSaving
 from exporter.config import Budget, Config, ConfiguredServer, parse
-from exporter.cost.policy import CardinalityLimits, IgnoredSaving, OwnershipRule, SplitRule, Weights
+from exporter.cost.policy import CardinalityLimits, OwnershipRule, SplitRule, Weights
 from exporter.tariff.terms import Electricity, Hardware, HardwareMatch, Overhead, Owned, Rented, RentPrice
 
 SECOND = 1_000_000_000

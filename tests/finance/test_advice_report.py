@@ -5,17 +5,19 @@ from dataclasses import replace
 from typing import Any
 
 from exporter.advice import (
+    OBSTACLES,
+    SAVING_KINDS,
     Advice,
     CheaperGpus,
     FewerGpus,
+    IgnoredSaving,
     Lack,
     LackReason,
     Obstacle,
     Rest,
     Saving,
+    SavingKind,
 )
-from exporter.advice.saving_text import OBSTACLES
-from exporter.cost.policy import SAVING_KINDS, IgnoredSaving, SavingKind
 from exporter.finance.advice_report import (
     ASSUMES,
     CANNOT_JUDGE,

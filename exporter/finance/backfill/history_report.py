@@ -9,7 +9,7 @@ from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any, Final, Literal
 
-from exporter.advice.saving_text import headline
+from exporter.advice import headline
 from exporter.finance.advice_report import AdviceReport
 from exporter.finance.advice_report import document as advice_document
 from exporter.finance.backfill.past_answer import (

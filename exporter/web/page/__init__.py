@@ -14,8 +14,8 @@ from urllib.parse import quote, unquote_to_bytes
 from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup
 
+from exporter.advice import ESTIMATED, OBSTACLES, evidence, predicate, subject
 from exporter.advice.explanation import ExplanationError
-from exporter.advice.saving_text import ESTIMATED, OBSTACLES, evidence, predicate, subject
 from exporter.cost.postings import UNASSIGNED
 from exporter.cost.quotients import FEWEST_TOKENS
 from exporter.cost.split import MEANING

@@ -1,17 +1,28 @@
-"""Findings of savings, and what could not be judged. Pure."""
+"""Savings: one finding, its evidence, and what could not be judged. Pure."""
 
+from collections.abc import Sequence
+from dataclasses import dataclass
 from decimal import Decimal
-from fractions import Fraction
-from typing import Final, Literal, NamedTuple
+from typing import Final, Literal, NamedTuple, get_args
 from zoneinfo import ZoneInfo
 
-from exporter.advice.hours import HostUsage, JudgedServer, gpu_models, least_sure
-from exporter.cost.policy import IgnoredSaving, SavingKind
-from exporter.frozen import dataclass, replace
 from exporter.readings import ServerKey
 from exporter.tariff.hosted import HostedPrice
 from exporter.tariff.rate import PriceBasis
-from exporter.units import NANOSECONDS_PER_HOUR, Instant, Nanoseconds, Picodollars
+from exporter.tariff.terms import matches
+from exporter.units import Instant, Nanoseconds, Picodollars
+
+SavingKind = Literal["unallocated", "deserted", "consolidation", "schedule", "hosted", "gpu_model"]
+SAVING_KINDS: Final[tuple[SavingKind, ...]] = get_args(SavingKind)
+"""Kinds of savings, in the order in which they take GPU time.
+
+unallocated: GPUs that no server and no other process held.
+deserted: a server that holds GPUs and has served nothing for a day or more, up to now.
+consolidation: servers that fit on GPUs of others on their host.
+schedule: hours of the week in which a server rests each week.
+hosted: a server that costs more than its tokens cost at a hosted offer.
+gpu_model: a server that free GPUs of a cheaper kind would carry.
+"""
 
 DIFFERENCES: Final[frozenset[SavingKind]] = frozenset({"hosted", "gpu_model"})
 """Kinds whose amount is a price difference."""
@@ -53,6 +64,22 @@ room: it was, and too few of them are free.
 
 
 @dataclass(frozen=True, slots=True)
+class IgnoredSaving:
+    """A kind of finding that is not counted before `until`, with the reason."""
+
+    kind: SavingKind
+    reason: str
+    until: Instant
+    until_text: str = ""
+    server: str | None = None
+    """A pattern of a server's name, or of NAMESPACE/NAME; `None` matches any."""
+
+    def covers(self, kind: SavingKind, server: ServerKey) -> bool:
+        """Whether it mutes a finding."""
+        return kind == self.kind and any(matches(self.server, name) for name in (server.server, server.name))
+
+
+@dataclass(frozen=True, slots=True)
 class SavingsPolicy:
     """Everything besides usage that savings depend on."""
 
@@ -64,92 +91,91 @@ class SavingsPolicy:
 
     def ignored_by(self, kind: SavingKind, server: ServerKey) -> IgnoredSaving | None:
         """The entry that mutes a finding now, `None` without one."""
-        for ignored in self.ignored:
-            if self.now < ignored.until and ignored.covers(kind, server):
-                return ignored
-        return None
+        current = (ignored for ignored in self.ignored if self.now < ignored.until)
+        return next((ignored for ignored in current if ignored.covers(kind, server)), None)
 
 
 class Rest(NamedTuple):
-    """Hours of the week in a row: hour 0 begins on Monday at midnight, or so many minutes past it.
-
-    Hours of a ledger are those of UTC, and begin at another minute in some time zones.
-    """
+    """Hours of the week in a row: hour 0 begins on Monday at midnight, or so many minutes past it."""
 
     start: int
     length: int
     minute: int = 0
+    """Hours of a ledger are those of UTC, and begin at another minute in some time zones."""
 
 
 class FewerGpus(NamedTuple):
-    """Evidence that servers fit on GPUs of others on their host.
-
-    `servers` move, `onto` the GPUs of these. `busiest` is the most busy time of one of those GPUs in an
-    hour, all its servers together. `memory_bytes` is the most memory on one of them, the sum of peaks, and
-    `memory_total_bytes` what that GPU has.
-    `borrowed` is the part of the claimed time that is idle time of `onto`: what moves works there.
-    """
+    """Evidence that servers fit on GPUs of others on their host."""
 
     servers: tuple[ServerKey, ...]
+    """Servers that move."""
     onto: tuple[ServerKey, ...]
+    """Servers onto whose GPUs they move."""
     busiest: Nanoseconds
+    """The most busy time of one of those GPUs in an hour, all its servers together."""
     memory_bytes: int
+    """The most memory on one of those GPUs: the sum of its servers' peaks."""
     memory_total_bytes: int
+    """All memory of that GPU."""
     borrowed: Nanoseconds
+    """Claimed time that is idle time of `onto`: the servers that move work in it."""
 
 
 class CheaperGpus(NamedTuple):
-    """Evidence that free GPUs of a cheaper kind suffice.
-
-    `gpus` of `gpu_model` on `hosts`, at `per_hour` together. `server` on `host` serves the model on that
-    kind: `tokens` in `busy` GPU time. `need` is the GPU time that the busiest hour would take there.
-    """
+    """Evidence that free GPUs of a cheaper kind suffice."""
 
     gpu_model: str
     gpus: int
     hosts: tuple[str, ...]
+    """Hosts of the free GPUs."""
     per_hour: Picodollars
+    """Price of an hour of the free GPUs together."""
     model: str
     host: str
     server: ServerKey
+    """The server on `host` that serves the model on that kind of GPU."""
     tokens: int
+    """Tokens that it served in `busy` GPU time."""
     busy: Nanoseconds
     need: Nanoseconds
+    """GPU time that the busiest hour would take on that kind."""
 
 
 @dataclass(frozen=True, slots=True)
 class Saving:
-    """One finding: `claimed` GPU time, its `amount`, and the same per month.
-
-    `window_hours` are the hours up to now that it rests on: since the GPUs are free, the server deserted, or
-    its first hour.
-    `obstacle` is empty for cash. `gpus` are GPUs that it frees, and `gpu_models` their kinds.
-    `silent_hours`: hours without a token up to now, of a deserted server. `rests`: of a schedule.
-    `reference`, `offer_amount` and `tokens` are of a hosted offer; its amount is a price difference, and so
-    is that of a `gpu_model`.
-    `price_basis` is that of the least sure of its prices. `ignored` is the entry of the configuration that
-    mutes it. `fewer` is of a consolidation, `cheaper` of a `gpu_model`.
-    """
+    """One finding."""
 
     kind: SavingKind
     host: str
     server: ServerKey
     claimed: Nanoseconds
+    """GPU time that it claims: none of it belongs to another finding."""
     amount: Picodollars
+    """The price of that time, or a price difference."""
     per_month: Picodollars
     obstacle: Obstacle
     gpus: int
+    """GPUs that it frees."""
     gpu_models: tuple[str, ...]
     window_hours: int
+    """Hours up to now that it rests on: since the GPUs are free, the server deserted, or its first hour."""
     silent_hours: int = 0
+    """Hours without a token up to now, of a deserted server."""
     rests: tuple[Rest, ...] = ()
+    """Of a schedule."""
     reference: str = ""
+    """The hosted offer."""
     offer_amount: Picodollars = 0
     tokens: int = 0
+    """Tokens that cost `offer_amount` there."""
     price_basis: PriceBasis | None = None
+    """The basis of the least sure of its prices."""
     ignored: IgnoredSaving | None = None
+    """The entry of the configuration that mutes it."""
     fewer: FewerGpus | None = None
+    """Evidence of a consolidation."""
     cheaper: CheaperGpus | None = None
+    """Evidence of a cheaper kind of GPU."""
 
     @property
     def cash(self) -> bool:
@@ -173,14 +199,12 @@ class Lack(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class Advice:
-    """Findings, the largest first, and what could not be judged.
-
-    `idle` is idle and unallocated GPU time of the window, all hosts together.
-    """
+    """Findings, the largest first, and what could not be judged."""
 
     savings: tuple[Saving, ...] = ()
     lacks: tuple[Lack, ...] = ()
     idle: Nanoseconds = 0
+    """Idle and unallocated GPU time of the window, all hosts together."""
 
     @property
     def counted(self) -> tuple[Saving, ...]:
@@ -188,41 +212,10 @@ class Advice:
         return tuple(saving for saving in self.savings if saving.ignored is None)
 
 
-def claim(
-    kind: SavingKind, host: HostUsage, key: ServerKey, claimed: Nanoseconds, server: JudgedServer
-) -> Saving:
-    """A finding about all GPUs of a server, at the lowest of their prices, since its first hour."""
-    gpus = server.gpus
-    return Saving(
-        kind,
-        host.name,
-        key,
-        claimed,
-        claimed * (gpus.per_hour or 0) // NANOSECONDS_PER_HOUR,
-        0,
-        "",
-        len(gpus.gpus),
-        gpu_models(gpus.gpus),
-        server.age(host),
-        price_basis=least_sure(gpu.price_basis for gpu in gpus.gpus),
-    )
-
-
-def muted(saving: Saving, policy: SavingsPolicy) -> Saving:
-    """The finding, with the entry that mutes it."""
-    return replace(saving, ignored=policy.ignored_by(saving.kind, saving.server))
-
-
-def monthly(saving: Saving, policy: SavingsPolicy) -> Saving:
-    """The finding, with its amount per month."""
-    factor = Fraction(policy.hours_per_month) / saving.window_hours
-    return replace(saving, per_month=int(saving.amount * factor))
-
-
 LISTED: Final = 3
 
 
-def names(servers: "tuple[ServerKey, ...] | list[ServerKey]") -> str:
+def names(servers: Sequence[ServerKey]) -> str:
     """Servers in a sentence: the first ones, and how many more."""
     listed = ", ".join(key.name for key in servers[:LISTED])
     return f"{listed} and {len(servers) - LISTED} more" if len(servers) > LISTED else listed
