@@ -12,28 +12,12 @@ from exporter.config.keys import DOCUMENT
 from exporter.config.problems import Problem, RefusedError
 from exporter.config.settings import ConfiguredServer, GpusChoice, KubernetesChoice, ServerRule
 from exporter.config.values import plain
-from exporter.config.web import ClientConfig, WebConfig
+from exporter.config.web import WebConfig
 from exporter.cost.policy import SplitRule
 from exporter.readings import masked
+from exporter.reports import rule_text as words
 from exporter.reports.config_findings import config_findings, is_default
 from exporter.reports.page_reading import page_document, page_of, page_words
-from exporter.reports.rule_text import (
-    budget_words,
-    compare_words,
-    engine_document,
-    engine_words,
-    hardware_words,
-    ignored_words,
-    overhead_words,
-    pattern_words,
-    price_words,
-    retired_words,
-    rule_price,
-    server_rule_words,
-    server_words,
-    split_words,
-)
-from exporter.tariff.hosted import HostedPrice
 from exporter.tariff.terms import Hardware, Unmatched
 from exporter.units import NANOSECONDS_PER_SECOND, Instant, seconds
 from exporter.web.access import Access
@@ -41,9 +25,15 @@ from exporter.web.access import Access
 
 def web_words(config: WebConfig) -> str:
     """Encryption of connections, and authentication of clients."""
+    users = f"passwords of {', '.join(sorted(config.users))}" if config.users else "no passwords"
     if config.tls is None:
-        return f"plain HTTP, {_users(config)}"
-    return f"HTTPS, {_certificates(config.tls.clients)}, {_users(config)}"
+        return f"plain HTTP, {users}"
+    clients = config.tls.clients
+    if clients is None:
+        return f"HTTPS, no certificates of clients, {users}"
+    names = f" for {' or '.join(clients.names)}" if clients.names else ""
+    verified = "required" if clients.required else "verified if given"
+    return f"HTTPS, certificates of clients {verified}{names}, {users}"
 
 
 def web_document(config: WebConfig) -> dict[str, Any]:
@@ -55,17 +45,6 @@ def web_document(config: WebConfig) -> dict[str, Any]:
         "client_allowed_sans": [] if clients is None else list(clients.names),
         "users": sorted(config.users),
     }
-
-
-def _certificates(clients: ClientConfig | None) -> str:
-    if clients is None:
-        return "no certificates of clients"
-    names = f" for {' or '.join(clients.names)}" if clients.names else ""
-    return f"certificates of clients {'required' if clients.required else 'verified if given'}{names}"
-
-
-def _users(config: WebConfig) -> str:
-    return f"passwords of {', '.join(sorted(config.users))}" if config.users else "no passwords"
 
 
 JSON_KEYS: Final = {"interval": "interval_seconds", "ledger_path": "ledger", "prices_path": "price_file"}
@@ -107,10 +86,19 @@ def document(
         "overheads": config.overheads,
         "servers": [_without_secrets(server) for server in config.servers],
         "server_rules": [_without_secrets(rule) for rule in config.server_rules],
-        "engines": [engine_document(engine) for engine in config.engines],
+        "engines": [words.engine_document(engine) for engine in config.engines],
         "ownership": config.ownership,
         "split": config.split or (SplitRule(),),
-        "compare": [_compare(offer) for offer in config.compare],
+        "compare": [
+            {
+                "reference": offer.reference,
+                "server": offer.server,
+                "model": offer.model,
+                "as_of": offer.as_of,
+                "dollars_per_million_tokens": dict(offer.by_kind()),
+            }
+            for offer in config.compare
+        ],
         "ignored_savings": [
             {"kind": each.kind, "server": each.server, "reason": each.reason, "until": each.until_text}
             for each in config.ignored_savings
@@ -160,22 +148,12 @@ def problems_document(errors: Sequence[ConfigError]) -> str:
 
 def _hardware(rule: Hardware, config: Config, now: Instant) -> dict[str, Any]:
     """What a rule matches, and its price."""
-    price = asdict(rule_price(rule, config, now))
+    price = asdict(words.rule_price(rule, config, now))
     return {
         "rule": rule.source,
         "match": {**asdict(rule.match), "node_label": dict(rule.match.node_label)},
         **price,
         "components": dict(price["components"]),
-    }
-
-
-def _compare(offer: HostedPrice) -> dict[str, Any]:
-    return {
-        "reference": offer.reference,
-        "server": offer.server,
-        "model": offer.model,
-        "as_of": offer.as_of,
-        "dollars_per_million_tokens": dict(offer.by_kind()),
     }
 
 
@@ -238,10 +216,15 @@ def check_config(
         config = load(path)
     except ConfigError as error:
         errors.append(error)
-    try:
-        web = _web(access)
-    except ConfigError as error:
-        errors.append(error)
+    web = None
+    if access is not None:
+        try:
+            access.load()
+        except ConfigError as error:
+            errors.append(error)
+        else:
+            policy = access.current()
+            web = None if policy is None else policy.config
     if errors:
         return INVALID, problems_document(errors) if as_json else "".join(f"{error}\n" for error in errors)
     try:
@@ -256,19 +239,6 @@ def check_config(
     if page is not None and readings is not None:
         lines += page_words(page, readings)
     return VALID, "\n".join(lines) + "\n"
-
-
-def _web(access: Access | None) -> WebConfig | None:
-    """The web configuration, `None` without a file.
-
-    Raises:
-        ConfigError: it cannot be used.
-    """
-    if access is None:
-        return None
-    access.load()
-    policy = access.current()
-    return None if policy is None else policy.config
 
 
 def _lines(config: Config, now: Instant, web: WebConfig | None) -> Iterator[str]:
@@ -292,37 +262,37 @@ def _lines(config: Config, now: Instant, web: WebConfig | None) -> Iterator[str]
         f"{limits.body_bytes} bytes per answer"
     )
     budgets = "budgets (the default, since none is configured)" if is_default(config) else "budgets"
-    yield from _section(budgets, map(budget_words, config.budgets), "none")
-    yield from _section("hardware", _hardware_lines(config, now), "no rule")
+    yield from _section(budgets, map(words.budget_words, config.budgets), "none")
+    priced = (
+        f"{words.hardware_words(rule)}\n    {words.price_words(words.rule_price(rule, config, now))}"
+        for rule in config.hardware
+    )
+    yield from _section("hardware", priced, "no rule")
     yield f"hardware that no rule matches: {UNMATCHED[config.unmatched_hardware]}"
     if config.retired:
-        yield from _section("retired GPUs", map(retired_words, config.retired), "")
-    yield from _section("overheads", map(overhead_words, config.overheads), "none")
+        yield from _section("retired GPUs", map(words.retired_words, config.retired), "")
+    yield from _section("overheads", map(words.overhead_words, config.overheads), "none")
     without = "none; discovered ones only" if config.processes else "none: all GPU time is unallocated"
-    servers = (*map(server_words, config.servers), *map(server_rule_words, config.server_rules))
+    servers = (
+        *map(words.server_words, config.servers),
+        *map(words.server_rule_words, config.server_rules),
+    )
     yield from _section("servers", iter(servers), without)
     if config.engines:
-        yield from _section("engines", map(engine_words, config.engines), "")
+        yield from _section("engines", map(words.engine_words, config.engines), "")
     owners = (
-        f"namespace {pattern_words(rule.namespace)}, server {pattern_words(rule.server)}: "
+        f"namespace {words.pattern_words(rule.namespace)}, server {words.pattern_words(rule.server)}: "
         f"product {rule.product}, team {rule.team}"
         for rule in config.ownership
     )
     labels = config.pod_labels
     yield f"pod labels: product {labels.product or 'none'}, team {labels.team or 'none'}"
     yield from _section("ownership", owners, "no rule: everything is unassigned")
-    yield from _section("split", map(split_words, config.split or (SplitRule(),)), "")
-    yield from _section("compare", map(compare_words, config.compare), "no offer")
+    yield from _section("split", map(words.split_words, config.split or (SplitRule(),)), "")
+    yield from _section("compare", map(words.compare_words, config.compare), "no offer")
     if config.ignored_savings:
-        yield from _section("ignored savings", map(ignored_words, config.ignored_savings), "")
+        yield from _section("ignored savings", map(words.ignored_words, config.ignored_savings), "")
     yield from (f"{finding.severity}: {finding.text}" for finding in config_findings(config, now))
-
-
-def _hardware_lines(config: Config, now: Instant) -> Iterator[str]:
-    """Each rule, and below it its price."""
-    for rule in config.hardware:
-        yield hardware_words(rule)
-        yield f"  {price_words(rule_price(rule, config, now))}"
 
 
 def _section(title: str, rows: Iterator[str], without: str) -> Iterator[str]:

@@ -12,7 +12,6 @@ from exporter.config.values import plain
 from exporter.cost.inventory import UNCOUNTED_TEXT, GpuInventory
 from exporter.cost.policy import CostPolicy
 from exporter.cost.postings import UNALLOCATED
-from exporter.cost.state import State
 from exporter.readings import (
     FailureReason,
     GpuReading,
@@ -95,7 +94,10 @@ def comparison_findings(
             return  # a damaged catalogue has a finding of its own
         if offers:
             # Two routes of one provider to one model share a name: the cheaper stands for both.
-            cheapest = {_name(offer): offer for offer in reversed(offers)}
+            cheapest = {
+                _NAME.sub("-", f"{offer.provider}-{offer.model.rpartition('/')[2]}".casefold()): offer
+                for offer in reversed(offers)
+            }
             named = sorted(cheapest.items(), key=lambda item: offers.index(item[1]))
             lines = "\n".join(_line(name, offer, model) for name, offer in named[:MOST_OFFERS])
             count = len(offers)
@@ -109,19 +111,16 @@ def comparison_findings(
             )
 
 
-def _name(offer: Offer) -> str:
-    return _NAME.sub("-", f"{offer.provider}-{offer.model.rpartition('/')[2]}".casefold())
-
-
 def _line(name: str, offer: Offer, model: str) -> str:
-    cached = offer.cached_prompt
     prices = {
         "prompt": offer.prompt,
-        **({} if cached is None else {"cached_prompt": cached}),
+        "cached_prompt": offer.cached_prompt,
         "generation": offer.generation,
     }
     amounts = ", ".join(
-        f"{kind}_dollars_per_million_tokens: {plain(price)}" for kind, price in prices.items()
+        f"{kind}_dollars_per_million_tokens: {plain(price)}"
+        for kind, price in prices.items()
+        if price is not None
     )
     return f'      - {{name: {name}, match: {{model: "{model}"}}, as_of: {offer.as_of}, {amounts}}}'
 
@@ -144,9 +143,18 @@ def host_findings(
     yield from _host_findings(config, inputs, gpu_host=gpu_host)
     yield from _location_findings(config, inputs)
     yield from _node_label_findings(config, inputs)
-    yield from _clock_findings(inputs)
+    # A note: after a boot it takes some hosts a while, and a guest may be set by its hypervisor unknown to
+    # its kernel. The alert waits six hours.
+    if not inputs.synchronized:
+        yield note(
+            "the kernel says that the clock is not synchronized. The starts of months, days and dated "
+            "prices, and the length of downtime, depend on it; cost per hour does not. After a reboot "
+            "totals wait for it, two minutes at most. Let chrony or systemd-timesyncd set it.",
+        )
     yield from _budget_findings(config, gpus)
-    yield from _lost_gpu_findings(gpus)
+    lost = [gpu.index for gpu in gpus if not gpu.up]
+    if lost:
+        yield warning(f"{_gpus_text(lost)} cannot be read: charged as idle.")
     yield from price_findings(policy, inputs.gpus or (), gpus, now)
     yield from plausibility_findings(config, now, _present_hardware(policy.tariff, inputs.gpus or ()))
     yield from _unallocated_findings(gpus)
@@ -155,7 +163,13 @@ def host_findings(
         config, inputs.discovery, (answer.reading.key for answer in inputs.servers)
     )
     yield from _unread_findings(servers)
-    yield from _several_findings(inputs.remembered, now)
+    for pages in (inputs.remembered.endpoints, inputs.remembered.gateways):
+        for url, state in pages.items():
+            if state.marks.answers_of_several(now):
+                reason = FailureReason.SEVERAL_PROCESSES
+                yield warning(
+                    f"{masked(url)}: {reason.problem}, and nothing is counted for a day. {reason.remedy}."
+                )
     yield from gateway_findings(inputs.gateways, inputs.servers)
     yield from level_findings(inputs.servers, config.engines)
     yield from role_findings(inputs.servers)
@@ -267,17 +281,6 @@ def _node_label_findings(config: Config, inputs: DoctorInput) -> Iterable[Findin
         )
 
 
-def _clock_findings(inputs: DoctorInput) -> Iterable[Finding]:
-    # A note: after a boot it takes some hosts a while, and a guest may be set by its hypervisor unknown to
-    # its kernel. The alert waits six hours.
-    if not inputs.synchronized:
-        yield note(
-            "the kernel says that the clock is not synchronized. The starts of months, days and dated "
-            "prices, and the length of downtime, depend on it; cost per hour does not. After a reboot "
-            "totals wait for it, two minutes at most. Let chrony or systemd-timesyncd set it.",
-        )
-
-
 def hourly_rates(gpus: Iterable[DoctorGpu]) -> dict[tuple[str, float], int]:
     """The priced GPUs of a host by model and dollars per hour, to the microdollar that is printed."""
     rates: dict[tuple[str, float], int] = {}
@@ -312,12 +315,6 @@ def _budget_findings(config: Config, gpus: Iterable[DoctorGpu]) -> Iterable[Find
             )
 
 
-def _lost_gpu_findings(gpus: tuple[DoctorGpu, ...]) -> Iterable[Finding]:
-    lost = [gpu.index for gpu in gpus if not gpu.up]
-    if lost:
-        yield warning(f"{_gpus_text(lost)} cannot be read: charged as idle.")
-
-
 def _unallocated_findings(gpus: tuple[DoctorGpu, ...]) -> Iterable[Finding]:
     alone = [gpu for gpu in gpus if UNALLOCATED in gpu.holders]
     busy = [gpu.index for gpu in alone if (gpu.utilization_ratio or 0.0) > BUSY_RATIO]
@@ -342,17 +339,6 @@ def _unread_findings(servers: Iterable[DoctorServer]) -> Iterable[Finding]:
             reason = unread_reason(server.reason)
             problem = server.problem.removesuffix(".") or reason.problem
             yield warning(f"server {server.server} is not read: {problem}. {reason.remedy}.")
-
-
-def _several_findings(remembered: State, now: Instant) -> Iterable[Finding]:
-    """URLs at which the daemon met several processes."""
-    for pages in (remembered.endpoints, remembered.gateways):
-        for url, state in pages.items():
-            if state.marks.answers_of_several(now):
-                reason = FailureReason.SEVERAL_PROCESSES
-                yield warning(
-                    f"{masked(url)}: {reason.problem}, and nothing is counted for a day. {reason.remedy}.",
-                )
 
 
 def _gpus_text(indices: list[int]) -> str:

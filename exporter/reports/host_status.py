@@ -132,6 +132,7 @@ def of_ledger(
         spent[row] = money if before is None else before + (money or 0)
         unpriced[row] = unpriced.get(row, 0) + window.unpriced
     all_unpriced = sum(unpriced.values())
+    hours = all_unpriced / NANOSECONDS_PER_HOUR
     cells = [value for key, value in totals.months.items() if key.month == month]
     models: dict[str, int] = {}
     for gpu in state.gpus.values():
@@ -152,22 +153,20 @@ def of_ledger(
         budget_dollars=budget,
         gpus=tuple(GpuModelStatus(name, number, None, None, None) for name, number in sorted(models.items())),
         servers=_by_cost(
-            ServerStatus(row[0], row[1], None, _dollars(money, unpriced[row]), None, None, None)
-            for row, money in spent.items()
+            ServerStatus(
+                server,
+                model,
+                None,
+                None if money is None or unpriced[server, model] else dollars(money),
+                None,
+                None,
+                None,
+            )
+            for (server, model), money in spent.items()
         ),
         sources=None,
-        notes=_without_price(all_unpriced),
+        notes=(f"{hours:,.4g} GPU-hours of the last hour have no price.",) if all_unpriced else (),
     )
-
-
-def _dollars(money: Picodollars | None, unpriced: Nanoseconds) -> float | None:
-    return None if money is None or unpriced else dollars(money)
-
-
-def _without_price(unpriced: Nanoseconds) -> tuple[str, ...]:
-    """Why the last hour is not known."""
-    hours = unpriced / NANOSECONDS_PER_HOUR
-    return (f"{hours:,.4g} GPU-hours of the last hour have no price.",) if unpriced else ()
 
 
 def as_json(status: HostStatus) -> str:
@@ -232,7 +231,12 @@ def _server_lines(status: HostStatus, room: int | None) -> Iterator[str]:
     hourly = "last hour" if status.origin == "ledger" else "$/hour"
     yield f"{'server':<24} {'model':<18} {'GPUs':>5} {hourly:>10} {'busy':>5} {'$/M tokens':>11}"
     servers = status.servers
-    shown = servers if room is None or len(servers) <= room else _in_view(servers, room - 1)
+    shown = servers
+    if room is not None and len(servers) > room:
+        # What no server holds may be the dearest, and stays in view.
+        unallocated = tuple(each for each in servers if each.server == UNALLOCATED)[:1]
+        named = tuple(each for each in servers if each.server != UNALLOCATED)
+        shown = named[: room - 1 - len(unallocated)] + unallocated
     for each in shown:
         down = " DOWN" if each.up is False else ""
         yield (
@@ -244,13 +248,6 @@ def _server_lines(status: HostStatus, room: int | None) -> Iterator[str]:
         yield f"and {len(servers) - len(shown)} more; --json has all"
     if not servers:
         yield "none in the last hour" if status.origin == "ledger" else "none"
-
-
-def _in_view(servers: Sequence[ServerStatus], room: int) -> Sequence[ServerStatus]:
-    """The first servers, and what no server holds: it may be the dearest."""
-    unallocated = [each for each in servers if each.server == UNALLOCATED][:1]
-    named = [each for each in servers if each.server != UNALLOCATED]
-    return [*named[: room - len(unallocated)], *unallocated]
 
 
 def _source_lines(status: HostStatus) -> Iterator[str]:
@@ -344,10 +341,8 @@ def _count(row: Mapping[str, Any]) -> int:
     return int(count)
 
 
-def _sources(host: Mapping[str, Any]) -> dict[str, bool] | None:
-    """`None` of a daemon of an earlier release, whose answer has none."""
-    if "sources" not in host:
-        return None
+def _sources(host: Mapping[str, Any]) -> dict[str, bool]:
+    """Whether each source is up."""
     return {_text(row, "source") or "": _get(row, "up", bool) for row in _items(host, "sources")}
 
 

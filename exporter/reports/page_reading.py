@@ -3,6 +3,7 @@
 import os
 from codecs import BOM_UTF8
 from collections.abc import Iterator
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
@@ -20,8 +21,7 @@ from exporter.engines import (
     wanted,
 )
 from exporter.engines.interpretation import implausible
-from exporter.frozen import dataclass
-from exporter.readings import LoadReading, printable
+from exporter.readings import printable
 
 
 @dataclass(frozen=True, slots=True)
@@ -80,20 +80,16 @@ def _reading(engine: Engine, body: bytes) -> PageReading:
         sums = models.setdefault(counter.model, {})
         sums[counter.quantity] = sums.get(counter.quantity, 0.0) + counter.sign * counter.value
     for load in interpretation.loads:
-        models.setdefault(load.model, {}).update(_gauges(load))
+        gauges = {
+            "running": load.running,
+            "waiting": load.waiting,
+            "max_running": load.max_running,
+            "kv_cache": None if load.kv_cache is None else load.kv_cache.used / load.kv_cache.capacity,
+        }
+        known = {name: value for name, value in gauges.items() if value is not None}
+        models.setdefault(load.model, {}).update(known)
     left_out = page.malformed + page.duplicates + implausible(engine, page)
     return PageReading(engine.name, models, tuple(_absent(engine, page, body)), left_out)
-
-
-def _gauges(load: LoadReading) -> Iterator[tuple[str, float]]:
-    for name, value in (
-        ("running", load.running),
-        ("waiting", load.waiting),
-        ("max_running", load.max_running),
-        ("kv_cache", None if load.kv_cache is None else load.kv_cache.used / load.kv_cache.capacity),
-    ):
-        if value is not None:
-            yield name, value
 
 
 def _absent(engine: Engine, page: Page, body: bytes) -> Iterator[str]:
@@ -113,7 +109,7 @@ def page_words(path: Path, readings: tuple[PageReading, ...]) -> Iterator[str]:
         named = f", where a server has `engine: {reading.engine}`" if position else ""
         yield f"page {path}: {reading.engine}{named}"
         for model, values in sorted(reading.models.items()):
-            numbers = ", ".join(f"{name} {_number(value)}" for name, value in values.items())
+            numbers = ", ".join(f"{name} {value:.12g}" for name, value in values.items())
             yield f"  {printable(model) if model else 'a model that no label names'}: {numbers}"
         if not reading.models:
             yield "  no series yet"
@@ -123,21 +119,9 @@ def page_words(path: Path, readings: tuple[PageReading, ...]) -> Iterator[str]:
             yield f"  left out as damaged, repeated or implausible: {reading.left_out}"
 
 
-def _number(value: float) -> str:
-    return str(int(value)) if value == int(value) else f"{value:.12g}"
-
-
 def page_document(path: Path, readings: tuple[PageReading, ...]) -> dict[str, Any]:
     """The same for programs."""
     return {
         "file": str(path),
-        "readings": [
-            {
-                "engine": reading.engine,
-                "models": reading.models,
-                "absent": list(reading.absent),
-                "left_out": reading.left_out,
-            }
-            for reading in readings
-        ],
+        "readings": [asdict(reading) for reading in readings],
     }

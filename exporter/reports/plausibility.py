@@ -4,7 +4,7 @@ Nothing is refused: a suspicious amount is a warning. An amount of 0 is not exam
 that comes to 0 dollars: prices of 0 have findings of their own.
 """
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from contextlib import suppress
 from decimal import Decimal
 from functools import lru_cache
@@ -14,27 +14,8 @@ from exporter.config.settings import Config
 from exporter.config.times import fixed_offset_zone
 from exporter.config.values import plain
 from exporter.frozen import dataclass
-from exporter.reports.amount_checks import (
-    ADDERS,
-    BUDGET,
-    CAPITAL,
-    DISCOUNT,
-    HOST_FACTOR,
-    KILOWATT_HOUR,
-    LIFE,
-    PER_MILLION,
-    PUE,
-    RESIDUAL,
-    SPOT_DISCOUNT,
-    USUAL_GPUS,
-    AmountCheck,
-    Subject,
-    figure,
-    overhead_check,
-    purchase_check,
-    rent_check,
-    yearly_check,
-)
+from exporter.reports import amount_checks as checks
+from exporter.reports.amount_checks import AmountCheck, Subject
 from exporter.reports.diagnosis import Finding, note, warning
 from exporter.tariff.calendar import day_of
 from exporter.tariff.catalogue import LOOK_UPS_CACHED, Catalogue
@@ -64,17 +45,23 @@ def plausibility_findings(
         now: prices that begin later are in the future.
         present: the GPUs that rules price on this host, by the rule's source; without it what a rule matches.
     """
-    yield from _zone_findings(config)
+    zone = config.timezone.key
+    regions = fixed_offset_zone(zone)
+    if regions is not None:
+        meant = (
+            f"is {' or '.join(regions)} meant? Write timezone: {regions[0]}" if regions else "write a region"
+        )
+        yield warning_at(config, "timezone", f"{zone} does not move with daylight saving: {meant}")
     for rule in config.hardware:
         yield from _hardware_findings(config, rule, now, (present or {}).get(rule.source))
     for overhead in config.overheads:
         key = f"dollars_per_{overhead.period}"
         yield from _examine(
-            config, f"{overhead.source}.{key}", overhead.amount_dollars, overhead_check(overhead)
+            config, f"{overhead.source}.{key}", overhead.amount_dollars, checks.overhead_check(overhead)
         )
     for index, budget in enumerate(config.budgets):
         path = f"budgets[{index}].dollars_per_month"
-        yield from _examine(config, path, budget.dollars_per_month, BUDGET)
+        yield from _examine(config, path, budget.dollars_per_month, checks.BUDGET)
     for index, offer in enumerate(config.compare):
         yield from _offer_findings(config, f"compare[{index}]", offer)
 
@@ -92,16 +79,20 @@ def _examine(
     how = "above" if value > check.usual.high else "below"
     written = f"{plain(amount)}{check.unit}"
     if value != amount:
-        written += f", {figure(value)} per GPU,"
+        written += f", {checks.figure(value)} per GPU,"
     meant = "check its unit"
     if fitting:
-        slip = min(fitting, key=lambda each: _distance(each.compared, check.typical))
+        # The nearest to the typical amount, as a factor.
+        slip = min(
+            fitting,
+            key=lambda each: (
+                max(each.compared / check.typical, check.typical / each.compared)
+                if each.compared
+                else Decimal("Infinity")
+            ),
+        )
         meant = f"{slip.question}? Write {slip.line}"
     yield warning_at(config, path, f"{written} is {how} {check.what} ({check.usual}): {meant}")
-
-
-def _distance(amount: Decimal, typical: Decimal) -> Decimal:
-    return max(amount / typical, typical / amount) if amount else Decimal("Infinity")
 
 
 def warning_at(config: Config, path: str, message: str) -> Finding:
@@ -111,14 +102,6 @@ def warning_at(config: Config, path: str, message: str) -> Finding:
     if config.path is not None and position is not None:
         file = f"{config.path}:{position.line}:{position.column}: "
     return warning(f"{file}{path}: {message}")
-
-
-def _subjects(config: Config, match: HardwareMatch, present: PresentHardware | None) -> Iterator[Subject]:
-    if present is not None:
-        for model in present.models:
-            yield Subject(model, (present.gpus_on_host,))
-    elif (subject := _matched(config.catalogue, match)) is not None:
-        yield subject
 
 
 @lru_cache(LOOK_UPS_CACHED)
@@ -134,7 +117,7 @@ def _matched(catalogue: Catalogue, match: HardwareMatch) -> Subject | None:
         listings = (catalogue.instance(cloud, named, exact(match.region)) for cloud in CLOUDS if named)
         listing = next(filter(None, listings), None)
     gpu = model or ("" if listing is None else listing.gpu_model)
-    hosts: tuple[int, ...] = (USUAL_GPUS,)
+    hosts: tuple[int, ...] = (checks.USUAL_GPUS,)
     if listing is not None:
         hosts = (listing.devices,)
     else:
@@ -149,15 +132,29 @@ def _hardware_findings(
 ) -> Iterator[Finding]:
     """One rule, for each GPU model that it prices."""
     pricing = rule.pricing
-    for subject in _subjects(config, rule.match, present):
+    if present is not None:
+        subjects = [Subject(model, (present.gpus_on_host,)) for model in present.models]
+    else:
+        matched = _matched(config.catalogue, rule.match)
+        subjects = [] if matched is None else [matched]
+    for subject in subjects:
         if isinstance(pricing, Rented):
             yield from _rent_findings(config, rule.source, pricing, subject)
         elif isinstance(pricing, Owned):
             yield from _purchase_findings(config, rule.source, pricing, subject)
     if isinstance(pricing, Owned):
-        yield from _ownership_findings(config, rule.source, pricing)
+        residual = Decimal(0) if pricing.residual_ratio == 1 else pricing.residual_ratio
+        for key, amount, check in (
+            ("life_years", pricing.life_years, checks.LIFE),
+            ("residual_ratio", residual, checks.RESIDUAL),
+            ("adders_ratio", pricing.adders_ratio, checks.ADDERS),
+            ("cost_of_capital_ratio", pricing.cost_of_capital_ratio or Decimal(0), checks.CAPITAL),
+        ):
+            yield from _examine(config, f"{rule.source}.{key}", amount, check)
     elif isinstance(pricing, Listed) and pricing.discount_ratio < 1:
-        check = SPOT_DISCOUNT if "spot" in {pricing.discount_of, rule.match.lifecycle} else DISCOUNT
+        check = (
+            checks.SPOT_DISCOUNT if "spot" in {pricing.discount_of, rule.match.lifecycle} else checks.DISCOUNT
+        )
         yield from _examine(config, f"{rule.source}.discount_ratio", pricing.discount_ratio, check)
     yield from _future_findings(config, rule, now)
     if rule.energy is not None:
@@ -169,7 +166,7 @@ def _rent_findings(config: Config, source: str, rented: Rented, subject: Subject
         base = source if price.since is None else f"{source}.prices[{index}]"
         key = _written(config, base, "dollars_per_host_hour", "dollars_per_gpu_hour", of_host=price.gpus > 1)
         per_gpu = price.dollars_per_hour / price.gpus
-        check = rent_check(subject, key, price.gpus)
+        check = checks.rent_check(subject, key, price.gpus)
         yield from _examine(config, f"{base}.{key}", price.dollars_per_hour, check, per_gpu)
 
 
@@ -183,7 +180,7 @@ def _purchase_findings(config: Config, source: str, owned: Owned, subject: Subje
     host, gpu = "purchase_dollars_per_host", "purchase_dollars_per_gpu"
     key = _written(config, source, host, gpu, of_host=owned.gpus > 1)
     purchase = owned.purchase_dollars
-    check = purchase_check(subject, key, owned.gpus)
+    check = checks.purchase_check(subject, key, owned.gpus)
     warnings = list(_examine(config, f"{source}.{key}", purchase, check, purchase / owned.gpus))
     yield from warnings
     if warnings or not purchase:
@@ -193,26 +190,16 @@ def _purchase_findings(config: Config, source: str, owned: Owned, subject: Subje
         ("insurance_dollars_per_year", owned.insurance_dollars_per_year),
     ):
         yield from _examine(
-            config, f"{source}.{name}", amount, yearly_check(name, owned, key == gpu, subject)
+            config, f"{source}.{name}", amount, checks.yearly_check(name, owned, key == gpu, subject)
         )
-
-
-def _ownership_findings(config: Config, source: str, owned: Owned) -> Iterator[Finding]:
-    for key, amount, check in (
-        ("life_years", owned.life_years, LIFE),
-        ("residual_ratio", Decimal(0) if owned.residual_ratio == 1 else owned.residual_ratio, RESIDUAL),
-        ("adders_ratio", owned.adders_ratio, ADDERS),
-        ("cost_of_capital_ratio", owned.cost_of_capital_ratio or Decimal(0), CAPITAL),
-    ):
-        yield from _examine(config, f"{source}.{key}", amount, check)
 
 
 def _energy_findings(config: Config, rule: Hardware, energy: Electricity) -> Iterator[Finding]:
     base = f"{rule.source.rpartition('.')[0]}.energy"
     for key, amount, check in (
-        ("dollars_per_kilowatt_hour", energy.dollars_per_kilowatt_hour, KILOWATT_HOUR),
-        ("pue_ratio", energy.pue_ratio, PUE),
-        ("host_factor_ratio", energy.host_factor_ratio, HOST_FACTOR),
+        ("dollars_per_kilowatt_hour", energy.dollars_per_kilowatt_hour, checks.KILOWATT_HOUR),
+        ("pue_ratio", energy.pue_ratio, checks.PUE),
+        ("host_factor_ratio", energy.host_factor_ratio, checks.HOST_FACTOR),
     ):
         yield from _examine(config, f"{base}.{key}", amount, check)
     if not isinstance(rule.pricing, Owned):
@@ -237,7 +224,13 @@ def _future_findings(config: Config, rule: Hardware, now: Instant) -> Iterator[F
         path = f"{rule.source}.in_service"
     else:
         return
-    meant = _last_such_day(text, day_of(now, config.timezone).name)
+    # The last day, today included, of the date's month and day.
+    today = day_of(now, config.timezone).name
+    day = "-02-28" if text[4:10] == "-02-29" else text[4:10]
+    year = int(today[:4])
+    if f"{year:04}{day}" > today:
+        year -= 1
+    meant = f"{year:04}{day}"
     yield warning_at(
         config,
         path,
@@ -245,29 +238,17 @@ def _future_findings(config: Config, rule: Hardware, now: Instant) -> Iterator[F
     )
 
 
-def _last_such_day(text: str, today: str) -> str:
-    """The last day, today included, of a date's month and day."""
-    day = "-02-28" if text[4:10] == "-02-29" else text[4:10]
-    year = int(today[:4])
-    return f"{year if f'{year:04}{day}' <= today else year - 1:04}{day}"
-
-
-def _zone_findings(config: Config) -> Iterator[Finding]:
-    zone = config.timezone.key
-    regions = fixed_offset_zone(zone)
-    if regions is not None:
-        meant = (
-            f"is {' or '.join(regions)} meant? Write timezone: {regions[0]}" if regions else "write a region"
-        )
-        yield warning_at(config, "timezone", f"{zone} does not move with daylight saving: {meant}")
-
-
 def _offer_findings(config: Config, path: str, offer: HostedPrice) -> Iterator[Finding]:
     warnings: list[Finding] = []
-    for kind, amount in _prices(offer):
-        warnings.extend(
-            _examine(config, f"{path}.{kind}_dollars_per_million_tokens", amount, PER_MILLION[kind])
-        )
+    prices = {
+        "prompt": offer.prompt,
+        "cached_prompt": offer.cached_prompt,
+        "generation": offer.generation,
+    }
+    for kind, amount in prices.items():
+        if amount is not None:
+            key = f"{path}.{kind}_dollars_per_million_tokens"
+            warnings.extend(_examine(config, key, amount, checks.PER_MILLION[kind]))
     yield from warnings
     if not warnings and 0 < offer.generation < offer.prompt:
         yield warning_at(
@@ -278,10 +259,3 @@ def _offer_findings(config: Config, path: str, offer: HostedPrice) -> Iterator[F
             f"prompt_dollars_per_million_tokens: {plain(offer.generation)} and "
             f"generation_dollars_per_million_tokens: {plain(offer.prompt)}",
         )
-
-
-def _prices(offer: HostedPrice) -> Iterable[tuple[str, Decimal]]:
-    yield "prompt", offer.prompt
-    if offer.cached_prompt is not None:
-        yield "cached_prompt", offer.cached_prompt
-    yield "generation", offer.generation

@@ -42,31 +42,21 @@ def zero_price(rule: Hardware, at: Instant, zone: ZoneInfo) -> ZeroPrice | None:
         whole = pricing.discount_ratio == 1
         return ZeroPrice("discount", "discount_ratio 1 takes off the whole list price") if whole else None
     if isinstance(pricing, Rented):
-        return _free_rent(pricing, at)
-    return _free_purchase(pricing, at, zone)
-
-
-def _free_rent(rented: Rented, at: Instant) -> ZeroPrice | None:
-    begun = [price for price in rented.prices if price.since is None or price.since <= at]
-    if not begun or begun[-1].dollars_per_hour:
-        return None
-    since = begun[-1].since_text
-    return ZeroPrice("rent", f"the rent is 0 since {since}" if since else "the rent is 0")
-
-
-def _free_purchase(owned: Owned, at: Instant, zone: ZoneInfo) -> ZeroPrice | None:
-    if at < owned.in_service:
-        return None
-    if at >= end_of_life(owned):
-        years = f"{plain(owned.life_years)} year{'s' * (owned.life_years != 1)}"
-        ended = day_of(end_of_life(owned), zone).name
-        return ZeroPrice("life", f"its life of {years} from {owned.in_service_text} ended on {ended}")
-    if amortization_dollars_per_year(owned):
+        begun = [price for price in pricing.prices if price.since is None or price.since <= at]
+        if not begun or begun[-1].dollars_per_hour:
+            return None
+        since = begun[-1].since_text
+        return ZeroPrice("rent", f"the rent is 0 since {since}" if since else "the rent is 0")
+    if at >= end_of_life(pricing):
+        years = f"{plain(pricing.life_years)} year{'s' * (pricing.life_years != 1)}"
+        ended = day_of(end_of_life(pricing), zone).name
+        return ZeroPrice("life", f"its life of {years} from {pricing.in_service_text} ended on {ended}")
+    if at < pricing.in_service or amortization_dollars_per_year(pricing):
         return None
     return ZeroPrice(
         "purchase",
-        f"nothing is written off: purchase {plain(owned.purchase_dollars)}, "
-        f"adders {plain(owned.adders_ratio)}, residual {plain(owned.residual_ratio)}",
+        f"nothing is written off: purchase {plain(pricing.purchase_dollars)}, "
+        f"adders {plain(pricing.adders_ratio)}, residual {plain(pricing.residual_ratio)}",
     )
 
 
@@ -168,7 +158,16 @@ def _group_findings(
     if not first.line.priced:
         yield _unpriced_finding(tariff, alike, slips)
     elif first.zero is not None and price is not None:
-        yield _free_finding(f"{len(alike)} x {first.line.gpu_model}", alike, first.zero, price)
+        beside = [
+            line.component for line in first.line.prices if line is not price and line.dollars_per_hour != 0
+        ]
+        costs = "costs" if len(alike) == 1 else "cost"
+        charged = f"nothing is charged but {', '.join(beside)}" if beside else "metered, never charged"
+        yield Finding(
+            "warning" if first.zero.kind in {"discount", "purchase"} else "note",
+            f"{len(alike)} x {first.line.gpu_model} {costs} 0 dollars an hour "
+            f"because {first.zero.reason} ({price.source}): {charged}.",
+        )
     elif isinstance(quote, Quote) and price is not None:
         yield from _quote_findings(tariff, alike, quote, price)
 
@@ -191,31 +190,14 @@ def _unpriced_finding(tariff: Tariff, alike: list[_Priced], slips: Sequence[Unma
         name = rule.source.partition(".")[0]
         words.append(f"{name} is the first rule that matches: write in it\n    {RENTED_LINE}")
     else:
-        begin, key = _begin(rule.pricing)
+        if isinstance(rule.pricing, Owned):
+            begin, key = rule.pricing.in_service_text, "in_service"
+        else:
+            begin, key = rule.pricing.prices[0].since_text, "from"
         they_cost = "it costs" if len(alike) == 1 else "they cost"
         words.append(f"{rule.source} prices {them} from {begin}.")
         words.append(f"If {they_cost} money before, write an earlier `{key}` there.")
     return error(" ".join(words))
-
-
-def _begin(pricing: Rented | Owned) -> tuple[str, str]:
-    """The start of the first price, and its key."""
-    if isinstance(pricing, Owned):
-        return pricing.in_service_text, "in_service"
-    return pricing.prices[0].since_text, "from"
-
-
-def _free_finding(counted: str, alike: list[_Priced], zero: ZeroPrice, price: PriceLine) -> Finding:
-    """Hardware that costs nothing, the reason, and other components that are charged."""
-    beside = [
-        line.component for line in alike[0].line.prices if line is not price and line.dollars_per_hour != 0
-    ]
-    charged = f"nothing is charged but {', '.join(beside)}" if beside else "metered, never charged"
-    costs = "costs" if len(alike) == 1 else "cost"
-    return Finding(
-        "warning" if zero.kind in {"discount", "purchase"} else "note",
-        f"{counted} {costs} 0 dollars an hour because {zero.reason} ({price.source}): {charged}.",
-    )
 
 
 def _quote_findings(tariff: Tariff, alike: list[_Priced], quote: Quote, rent: PriceLine) -> Iterator[Finding]:

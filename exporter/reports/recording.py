@@ -138,7 +138,7 @@ class Mask:
             comments.clear()
             line = parsed(raw)
             # That a name is on the page counts, even where its line is damaged.
-            lines.append(f"{name} ?" if line is None else self._line(line))
+            lines.append(f"{name} ?" if line is None else self._masked(line))
         announce()
         return "".join(f"{line}\n" for line in lines).encode(), left_out
 
@@ -190,15 +190,13 @@ class Mask:
         }
         return plain | {key: value for key, value in texts.items() if value is not None}
 
-    def _line(self, line: SampleLine) -> str:
-        labels = ",".join(
-            f'{self._label(name)}="{self._value(name, value)}"' for name, value in line.labels.items()
-        )
-        return f"{line.name}{{{labels}}} {line.number}" if labels else f"{line.name} {line.number}"
-
-    def _label(self, name: str) -> str:
-        """A label's name; one that must be quoted is no engine's, and may say anything."""
-        return name if _PLAIN.fullmatch(name) else f'"{self._replacement("label", name)}"'
+    def _masked(self, line: SampleLine) -> str:
+        labels = []
+        for name, value in line.labels.items():
+            # A label's name that must be quoted is no engine's, and may say anything.
+            written = name if _PLAIN.fullmatch(name) else f'"{self._replacement("label", name)}"'
+            labels.append(f'{written}="{self._value(name, value)}"')
+        return f"{line.name}{{{','.join(labels)}}} {line.number}" if labels else f"{line.name} {line.number}"
 
     def _value(self, name: str, value: str) -> str:
         if (

@@ -87,15 +87,8 @@ class DatedPrices:
     def of(self, gpu: Gpu, at: Instant) -> Due:
         """The price of a GPU at an instant."""
         key = gpu, bisect_right(self.cuts, at)
-        if key not in self._cache:
-            self._cache[key] = self._due(gpu, at)
-        return self._cache[key]
-
-    def corrects(self, at: Instant) -> bool:
-        """Whether an earlier correction may cover an instant."""
-        return self._corrected is not None and at >= self._corrected
-
-    def _due(self, gpu: Gpu, at: Instant) -> Due:
+        if key in self._cache:
+            return self._cache[key]
         amounts, priced, by_date = _priced(self._new, gpu, at)
         assumed, was_priced = amounts, priced
         if self._old is not None:
@@ -103,7 +96,12 @@ class DatedPrices:
         compared = at >= self._begin and (by_date or self.corrects(at))
         if compared and self._old is not None and not self.corrects(at):
             compared = not was_priced or assumed != amounts
-        return Due(amounts, by_date, compared, assumed if was_priced else None)
+        due = self._cache[key] = Due(amounts, by_date, compared, assumed if was_priced else None)
+        return due
+
+    def corrects(self, at: Instant) -> bool:
+        """Whether an earlier correction may cover an instant."""
+        return self._corrected is not None and at >= self._corrected
 
 
 def _priced(tariff: Tariff, gpu: Gpu, at: Instant) -> tuple[Amounts, bool, bool]:

@@ -66,9 +66,12 @@ class RulePrice:
 def rule_price(rule: Hardware, config: Config, now: Instant) -> RulePrice:
     """The price by a rule of a configuration at an instant, wherever the rule matches."""
     pricing, catalogue = rule.pricing, config.catalogue
+    energy, kilowatt_hour = rule.energy, None
+    if energy is not None:
+        kilowatt_hour = energy.dollars_per_kilowatt_hour * energy.pue_ratio * energy.host_factor_ratio
     result = RulePrice(
         billing="always" if isinstance(pricing, Owned) else pricing.billing,
-        dollars_per_kilowatt_hour=None if rule.energy is None else _kilowatt_hour(rule.energy),
+        dollars_per_kilowatt_hour=kilowatt_hour,
     )
     location = UNKNOWN_LOCATION
     if isinstance(pricing, Listed):
@@ -87,7 +90,12 @@ def rule_price(rule: Hardware, config: Config, now: Instant) -> RulePrice:
     tariff = Tariff("", rules, location=location, catalogue=catalogue, stand_ins=stand_ins)
     price = tariff.hardware_price(ANY_GPU, now)
     if not price.priced:
-        return replace(result, reason=_unpriced_reason(rule))
+        reason = "the catalogue has no price"
+        if isinstance(pricing, Owned):
+            reason = f"no price before {pricing.in_service_text}"
+        elif isinstance(pricing, Rented):
+            reason = f"no price before {pricing.prices[0].since_text}"
+        return replace(result, reason=reason)
     parts = tuple((rate.component, _hourly(rate)) for rate in price.rates)
     if isinstance(pricing, Rented):
         written = [each for each in pricing.prices if each.since is None or each.since <= now][-1]
@@ -110,19 +118,6 @@ def _of_list(result: RulePrice, listed: Listed, location: HostLocation, catalogu
         source=quote.source,
         as_of=quote.as_of,
     )
-
-
-def _kilowatt_hour(energy: Electricity) -> Decimal:
-    return energy.dollars_per_kilowatt_hour * energy.pue_ratio * energy.host_factor_ratio
-
-
-def _unpriced_reason(rule: Hardware) -> str:
-    """Why there is no price now."""
-    if isinstance(rule.pricing, Owned):
-        return f"no price before {rule.pricing.in_service_text}"
-    if isinstance(rule.pricing, Rented):
-        return f"no price before {rule.pricing.prices[0].since_text}"
-    return "the catalogue has no price"
 
 
 def _hourly(rate: ComponentRate) -> Decimal:
@@ -170,7 +165,7 @@ def compare_words(offer: HostedPrice) -> str:
 def hardware_words(rule: Hardware) -> str:
     """One rule of `hardware`."""
     if isinstance(rule.pricing, Rented):
-        text = _rented(rule.pricing)
+        text = "rented, " + ", then ".join(map(_price, rule.pricing.prices))
     elif isinstance(rule.pricing, Listed):
         text = _listed(rule.pricing)
     else:
@@ -201,10 +196,6 @@ def _listed(listed: Listed) -> str:
     if listed.discount_ratio:
         words.append(f"less {plain(listed.discount_ratio * 100)} %")
     return ", ".join(words)
-
-
-def _rented(rented: Rented) -> str:
-    return "rented, " + ", then ".join(map(_price, rented.prices))
 
 
 def _price(price: RentPrice) -> str:

@@ -143,12 +143,8 @@ def _taken(divided: Iterable[tuple[ServerReading, Division]]) -> set[str]:
 
 def _named(answer: GatewayAnswer, division: Division, server: ServerReading, taken: set[str]) -> set[str]:
     consumers = (consumer_of(division, count, server.models, taken) for count in answer.reading.counters)
-    return {_tenant_words(consumer[1]) for consumer in consumers if consumer is not None}
-
-
-def _tenant_words(tenant: str) -> str:
-    team, product = team_and_product(tenant)
-    return f"{team} ({product})" if product else team
+    owners = (team_and_product(consumer[1]) for consumer in consumers if consumer is not None)
+    return {f"{team} ({product})" if product else team for team, product in owners}
 
 
 def _listed(names: Iterable[str], count: int = 0) -> str:
@@ -165,11 +161,7 @@ def discovered_lines(servers_found: Iterable[DiscoveredServer], indices: Mapping
     """
     without: dict[FailureReason, list[str]] = {}
     for discovered in servers_found:
-        name = (
-            f"{discovered.key.namespace}/{discovered.key.server}"
-            if discovered.key.namespace
-            else discovered.key.server
-        )
+        name = discovered.key.name
         if discovered.skip_reason in WITHOUT_GPU:
             without.setdefault(discovered.skip_reason, []).append(name)
             continue
@@ -205,12 +197,22 @@ def discovery_findings(result: DiscoveryResult, indices: Mapping[str, int]) -> I
         if not discovered.gpus or discovered.skip_reason is FailureReason.CONFIGURED:
             continue
         if discovered.key in result.unmatched:
+            match = f'{{process: "{discovered.program}"}}'
+            if discovered.key.namespace:
+                workload = discovered.key.server.removeprefix(UNMATCHED)
+                match = f'{{workload: "{discovered.key.namespace}/{workload}"}}'
             yield note(
                 f"{discovered.key.server} holds {_gpus_text(discovered.gpus, indices)}, is no "
                 "known inference server, and pays for them. To name it: "
-                f"`servers: [{{match: {_match(discovered)}, name: NAME}}]`.",
+                f"`servers: [{{match: {match}, name: NAME}}]`.",
             )
-    yield from _unread(result, indices)
+    for key, reason in dict.fromkeys((one.key, one.reason) for one in result.unread):
+        gpus = [gpu for discovered in result.servers if discovered.key == key for gpu in discovered.gpus]
+        state = "is not read"
+        if gpus:
+            gpus_text = _gpus_text(tuple(dict.fromkeys(gpus)), indices)
+            state = f"holds {gpus_text}, and its tokens are not counted"
+        yield warning(f"server {key.server} {state}: {reason.problem}. {reason.remedy}.")
     if result.refused:
         yield warning(
             f"{result.refused} pods claim the name of another workload by annotation; they keep their own.",
@@ -224,24 +226,8 @@ def _not_read(reason: FailureReason | None) -> str:
     return f"not read ({reason}): {reason.problem}" if reason.remedy else f"not read: {reason.problem}"
 
 
-def _unread(result: DiscoveryResult, indices: Mapping[str, int]) -> Iterator[Finding]:
-    """Servers that should be read, each once with what to do."""
-    for key, reason in dict.fromkeys((one.key, one.reason) for one in result.unread):
-        gpus = [gpu for discovered in result.servers if discovered.key == key for gpu in discovered.gpus]
-        state = f"holds {_gpus_text(tuple(dict.fromkeys(gpus)), indices)}, and its tokens are not counted"
-        state = state if gpus else "is not read"
-        yield warning(f"server {key.server} {state}: {reason.problem}. {reason.remedy}.")
-
-
 def _gpus_text(uuids: Sequence[str], indices: Mapping[str, int]) -> str:
     return f"GPU{'s' * (len(uuids) > 1)} {_numbers(uuids, indices)}"
-
-
-def _match(discovered: DiscoveredServer) -> str:
-    if discovered.key.namespace:
-        workload = discovered.key.server.removeprefix(UNMATCHED)
-        return f'{{workload: "{discovered.key.namespace}/{workload}"}}'
-    return f'{{process: "{discovered.program}"}}'
 
 
 def _numbers(uuids: Sequence[str], indices: Mapping[str, int]) -> str:

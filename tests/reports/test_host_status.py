@@ -215,14 +215,6 @@ def test_what_the_page_serves_is_understood(make_report: MakeReport) -> None:
     assert json.loads(as_json(stale))["dollars_per_hour"] is None
 
 
-def test_an_earlier_release_has_no_sources() -> None:
-    """They are unknown then, and the rest is shown."""
-    before = json.loads(answer())
-    del before["host"]["sources"]
-
-    assert of_daemon(json.dumps(before).encode(), "x").sources is None
-
-
 def test_no_control_character_reaches_the_terminal() -> None:
     """A name from outside cannot move the cursor."""
     assert of_daemon(answer(name="a\x1b[2Jb"), "x").host == "a?[2Jb"
