@@ -60,7 +60,7 @@ _HEAD: Final = f"""\
 
 One YAML file, named by `--config.file`.
 Without a file every key has its default: [prices](prices.md) then come from the bundled catalogue.
-`inference-cost-exporter check-config` reports every problem of a file with its line and key.
+`inference-cost-exporter check-config` reports the first problem of a file with its line and key.
 `check-config --fix` shows corrections as a diff, and `--write` applies them.
 
 - Units are in the names of the keys.

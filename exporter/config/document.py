@@ -75,17 +75,17 @@ class Sequence:
 
 @dataclass(frozen=True, slots=True)
 class Mapping:
-    """Keys with their values. `items` alternates keys and values; `entries` has the values by key.
-
-    A key given twice keeps its first value and is one of the `faults`, each with its remedy.
-    `key_ends` has the positions behind the keys that have one.
-    """
+    """Keys with their values."""
 
     position: Position
     items: list["Node"] = field(default_factory=list)
+    """Keys and values in turn."""
     entries: dict[str, tuple[Position, "Node"]] = field(default_factory=dict)
+    """The position of each key, and its value."""
     faults: list[tuple[Position, str]] = field(default_factory=list)
+    """Keys that are none or are given twice, each with what to do."""
     key_ends: dict[str, Position] = field(default_factory=dict)
+    """The positions behind the keys that have one."""
 
     def value(self, name: str) -> "Node | None":
         """The value of a key, `None` without it."""

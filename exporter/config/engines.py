@@ -1,7 +1,6 @@
 """The key `engines`: engines that are described in the file, in the form of the built-in ones."""
 
 import re
-from collections.abc import Iterator
 from decimal import Decimal
 from typing import Final, TypeVar, get_args
 
@@ -13,13 +12,14 @@ from exporter.config.schema import (
     Key,
     ListOf,
     MappingNode,
+    MappingOf,
     Table,
     builds,
-    correction,
     describe,
+    read_at,
     unique,
 )
-from exporter.config.servers import ENGINE, ENGINE_NAMES, SERVERS
+from exporter.config.servers import ENGINE, SERVERS
 from exporter.config.settings import Config
 from exporter.config.values import Choice, Name, Number, ScalarValidator, Whole
 from exporter.engines.catalogue import ENGINES, UNCOUNTED
@@ -64,43 +64,32 @@ class MetricName(ScalarValidator[str]):
 
 
 @dataclass(frozen=True, slots=True)
-class LabelChoice:
-    """Labels, each with a value or a list of values; "" stands for a series without the label."""
+class LabelValuesOf:
+    """The values of a label: one, or a list; "" stands for a series without the label."""
 
-    expected: str = "mapping of labels to values"
+    expected: str = f"value or list of 1 to {MOST_VALUES}"
 
-    def read(self, node: Node, path: str, context: Context) -> LabelValues:
+    def read(self, node: Node, path: str, context: Context) -> tuple[str, ...]:
         """As `Validator.read`."""
-        if not isinstance(node, Mapping) or not node.entries:
-            what = "an empty mapping" if isinstance(node, Mapping) else describe(node)
-            raise RefusedError(f"must be labels with values, like {{source: [prompt, image]}}, not {what}")
-        if len(node.entries) > MOST_VALUES:
-            raise RefusedError(f"has {len(node.entries)} labels; it takes 1 to {MOST_VALUES}")
-        choice = []
-        with context.problems.fatal():
-            for position, fault in node.faults:
-                context.problems.note(position, path, fault)
-            for name, (position, value) in node.entries.items():
-                values = _values(value)
-                if not _LABEL.fullmatch(name):
-                    context.problems.note(position, path, f"{shown(name)} is no label of a metric")
-                elif values is None:
-                    message = f"{name} needs a value or a list of 1 to {MOST_VALUES}, not {describe(value)}"
-                    context.problems.note(position, path, message)
-                else:
-                    choice.append((name, values))
-        return tuple(choice)
+        del path, context
+        items = node.items if isinstance(node, Sequence) else [node]
+        values = tuple(
+            item.text
+            for item in items
+            if isinstance(item, Scalar) and not item.empty and len(item.text) <= LABEL_CHARACTERS
+        )
+        if len(values) < len(items) or not 0 < len(values) <= MOST_VALUES:
+            raise RefusedError(f"needs a {self.expected}, not {describe(node)}")
+        return values
 
 
-def _values(node: Node) -> tuple[str, ...] | None:
-    """The values that are written for a label; `None` for anything else."""
-    items = node.items if isinstance(node, Sequence) else (node,)
-    values = tuple(
-        item.text
-        for item in items
-        if isinstance(item, Scalar) and not item.empty and len(item.text) <= LABEL_CHARACTERS
-    )
-    return values if len(values) == len(items) and 0 < len(values) <= MOST_VALUES else None
+LABEL_CHOICE: Final = MappingOf(
+    "mapping of labels to values",
+    LabelValuesOf(),
+    lambda name: None if _LABEL.fullmatch(name) else f"{shown(name)} is no label of a metric",
+    MOST_VALUES,
+    example="{source: [prompt, image]}",
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -117,10 +106,10 @@ class ServerPath(ScalarValidator[str]):
 
 
 WHERE: Final[Key[LabelValues]] = Key(
-    "where", LabelChoice(), 'Labels with the values that count, one or a list; "" is a series without it.'
+    "where", LABEL_CHOICE, 'Labels with the values that count, one or a list; "" is a series without it.'
 )
 UNLESS: Final[Key[LabelValues]] = Key(
-    "unless", LabelChoice(), "Labels with values that do not count: a series with all of them is left out."
+    "unless", LABEL_CHOICE, "Labels with values that do not count: a series with all of them is left out."
 )
 COUNTER_NAME: Final = Key(
     "name",
@@ -188,11 +177,9 @@ COUNTERS: Final = Key(
 GAUGE_NAME: Final = Key(
     "name", MetricName(), "The name of its samples on the page.", record=Gauge, required=True
 )
-GAUGE_WHERE: Final[Key[LabelValues]] = Key(
-    "where", LabelChoice(), "As of counters.", record=Gauge, default=()
-)
+GAUGE_WHERE: Final[Key[LabelValues]] = Key("where", LABEL_CHOICE, "As of counters.", record=Gauge, default=())
 GAUGE_UNLESS: Final[Key[LabelValues]] = Key(
-    "unless", LabelChoice(), "As of counters.", record=Gauge, default=()
+    "unless", LABEL_CHOICE, "As of counters.", record=Gauge, default=()
 )
 _GAUGE: Final = Table((GAUGE_NAME, GAUGE_WHERE, GAUGE_UNLESS), builds(Gauge))
 RUNNING: Final = Key("running", _GAUGE, "Gauge of running requests.")
@@ -208,7 +195,7 @@ CAPACITY: Final = Key(
     record=CacheGauge,
 )
 CACHE_WHERE: Final[Key[LabelValues]] = Key(
-    "where", LabelChoice(), "As of counters.", record=CacheGauge, default=()
+    "where", LABEL_CHOICE, "As of counters.", record=CacheGauge, default=()
 )
 KV_CACHE: Final = Key(
     "kv_cache",
@@ -261,24 +248,21 @@ PATH: Final = Key(
 PHASES: Final[tuple[Quantity, ...]] = ("prefill_seconds", "decode_seconds", "decode_request_seconds")
 
 
-def _counts(mapping: MappingNode) -> Iterator[tuple[int, Count]]:
-    for position, counter in enumerate(mapping.get(COUNTERS) or ()):
-        yield from ((position, count) for count in counter.counts)
-
-
 def _counters_fit(mapping: MappingNode) -> None:
     """Each series counts a quantity once, there are tokens, and seconds come for both phases."""
     counted: set[tuple[str, Quantity]] = set()
-    for position, count in _counts(mapping):
-        if (count.name, count.quantity) in counted:
-            message = (
-                f"[{position}] counts {count.name} as {count.quantity} again; give its values in one where"
-            )
-            mapping.refuse(COUNTERS, message)
-        counted.add((count.name, count.quantity))
+    for position, counter in enumerate(mapping[COUNTERS]):
+        for count in counter.counts:
+            if (count.name, count.quantity) in counted:
+                message = (
+                    f"[{position}] counts {count.name} as {count.quantity} again; "
+                    "give its values in one where"
+                )
+                mapping.refuse(COUNTERS, message)
+            counted.add((count.name, count.quantity))
     _tokens_count_once(mapping)
     quantities = {quantity for _, quantity in counted}
-    if quantities and quantities.isdisjoint(("prompt", "generation")):
+    if quantities.isdisjoint(("prompt", "generation")):
         mapping.refuse(COUNTERS, "has no prompt and no generation; a price per token needs one of them")
     phases = quantities.intersection(PHASES)
     if phases and ("prefill_seconds" not in phases or len(phases) != 2):
@@ -290,7 +274,7 @@ def _counters_fit(mapping: MappingNode) -> None:
 def _tokens_count_once(mapping: MappingNode) -> None:
     """No series counts as two kinds of tokens; what is subtracted may count alone."""
     earlier: dict[str, dict[Quantity, tuple[int, Count]]] = {}
-    for position, counter in enumerate(mapping.get(COUNTERS) or ()):
+    for position, counter in enumerate(mapping[COUNTERS]):
         count = counter.count
         if count.quantity not in KINDS:
             continue
@@ -368,7 +352,7 @@ ENGINES_KEY: Final = Key(
             (_counters_fit,),
             expected="engine",
         ),
-        (unique(NAME, lambda engine: engine.name, "choose another"),),
+        (unique(NAME.name, lambda engine: engine.name, "choose another"),),
     ),
     "Engines that are not built in, described by names on their metrics page.",
     record=Config,
@@ -377,24 +361,10 @@ ENGINES_KEY: Final = Key(
 
 def engines_are_known(mapping: MappingNode) -> None:
     """Every engine that an entry of `servers` names is built in, or described under `engines`."""
-    names = [node.text for item in _items(mapping, ENGINES_KEY) if (node := _scalar(item, NAME)) is not None]
-    known = (*sorted(ENGINES), *names)
-    for index, item in enumerate(_items(mapping, SERVERS)):
-        engine = _scalar(item, ENGINE)
-        if engine is None:
-            continue
-        try:
-            Choice(known, ENGINE_NAMES, "describe it under `engines`").parse(engine)
-        except RefusedError as refused:
-            path = f"{SERVERS.name}[{index}].{ENGINE.name}"
-            mapping.context.problems.note(engine.position, path, str(refused), correction(engine, refused))
-
-
-def _items(mapping: MappingNode, key: Key[object]) -> list[Node]:
-    node = mapping.node.value(key.name)
-    return node.items if isinstance(node, Sequence) else []
-
-
-def _scalar(node: Node, key: Key[object]) -> Scalar | None:
-    value = node.value(key.name) if isinstance(node, Mapping) else None
-    return value if isinstance(value, Scalar) and not value.empty else None
+    known = (*sorted(ENGINES), *(engine.name for engine in mapping.get(ENGINES_KEY) or ()))
+    servers = mapping.node.value(SERVERS.name)
+    for index, item in enumerate(servers.items if isinstance(servers, Sequence) else ()):
+        name = item.value(ENGINE.name) if isinstance(item, Mapping) else None
+        if name is not None:
+            choice = Choice(known, remedy="describe it under `engines`")
+            read_at(choice, name, f"{SERVERS.name}[{index}].{ENGINE.name}", mapping.context)

@@ -9,7 +9,17 @@ from urllib.parse import urlsplit
 
 from exporter.config.document import Node, Scalar, Sequence
 from exporter.config.problems import RefusedError, shown
-from exporter.config.schema import Context, Key, ListItem, ListOf, MappingNode, Table, builds, describe
+from exporter.config.schema import (
+    Context,
+    Key,
+    ListItem,
+    ListOf,
+    MappingNode,
+    Table,
+    builds,
+    describe,
+    unique,
+)
 from exporter.config.settings import (
     ConfiguredServer,
     GatewayDivision,
@@ -88,16 +98,7 @@ class UnitOfDivision:
             raise RefusedError(f"must be {self.expected}, not {describe(node)}")
         if not 1 <= len(node.items) <= LABELS_MAX:
             raise RefusedError(f"has {len(node.items)} labels; it takes 1 to {LABELS_MAX}")
-        return ListOf(MetricLabel(), (_labels_are_unique,)).read(node, path, context)
-
-
-def _labels_are_unique(items: list[ListItem[str]], context: Context) -> None:
-    earlier: set[str] = set()
-    for item in items:
-        if item.value in earlier:
-            message = f"label {item.value} is already in the list; keep one"
-            context.problems.note(item.node.position, item.path, message)
-        earlier.add(item.value)
+        return ListOf(MetricLabel(), (unique("", str, "keep one"),)).read(node, path, context)
 
 
 @dataclass(frozen=True, slots=True)
@@ -192,12 +193,12 @@ TENANT_PRODUCT = Key(
 )
 
 
-def _few_have_wildcards(items: list[ListItem[GatewayTenant]], context: Context) -> None:
+def _few_have_wildcards(items: list[ListItem[GatewayTenant]]) -> None:
     """Each of the 20,000 series of a page may be of a tenant that every pattern is compared with."""
     patterns = [item for item in items if has_wildcards(item.value.match)]
     for item in patterns[WILDCARDS_MAX : WILDCARDS_MAX + 1]:
         message = f"at most {WILDCARDS_MAX} tenants may have * ? or [; write the others in full"
-        item.refuse(TENANT_MATCH.name, message, context)
+        item.refuse(TENANT_MATCH.name, message)
 
 
 TENANTS = Key(
@@ -222,10 +223,9 @@ GENERATION = Key("generation", SeriesChoice(), "Generated tokens.")
 
 
 def _counts_something(mapping: MappingNode) -> None:
-    keys = (PROMPT, GENERATION)
-    if not any(key in mapping or key.name in mapping.intended for key in keys):
+    if PROMPT not in mapping and GENERATION not in mapping:
         mapping.refuse(None, "counts no tokens; give prompt, generation or both")
-    if CACHED_PROMPT in mapping and PROMPT not in mapping and PROMPT.name not in mapping.intended:
+    if CACHED_PROMPT in mapping and PROMPT not in mapping:
         mapping.refuse(CACHED_PROMPT, "is a part of prompt, which is missing; give both")
     earlier: dict[str, TokenSeries] = {}
     for key in (PROMPT, CACHED_PROMPT, GENERATION):
@@ -265,29 +265,27 @@ CA_FILE = Key(
 
 
 def _adapters_have_models(mapping: MappingNode) -> None:
-    if mapping.values.get(BY.name) != "adapter" or MODELS in mapping or MODELS.name in mapping.intended:
-        return
-    mapping.refuse(
-        None,
-        "says nothing of the adapters: give models, the names of its adapters, "
-        'or ["*"] where the gateway leads to this server alone',
-    )
+    if mapping[BY] == "adapter" and MODELS not in mapping:
+        mapping.refuse(
+            None,
+            "says nothing of the adapters: give models, the names of its adapters, "
+            'or ["*"] where the gateway leads to this server alone',
+        )
 
 
 def _certificates_go_with_https(mapping: MappingNode) -> None:
-    url = mapping.get(GATEWAY)
-    if CA_FILE in mapping and url is not None and urlsplit(url).scheme != "https":
+    if CA_FILE in mapping and urlsplit(mapping[GATEWAY]).scheme != "https":
         mapping.refuse(CA_FILE, "goes with an https URL only; remove it or write https")
 
 
 def _tenants_go_with_labels(mapping: MappingNode) -> None:
-    by = mapping.values.get(BY.name)
+    by = mapping[BY]
     if isinstance(by, str) and TENANTS in mapping:
         mapping.refuse(TENANTS, "go with a list of labels in by, like [tenant_id]; remove them or write one")
     shares = _shares(mapping)
     if by == "team" and shares is not None and not shares.teams:
         mapping.refuse(COUNTERS, "have no label that is known to name teams; write it in by, like [team]")
-    if MODEL_LABEL in mapping and COUNTERS not in mapping and COUNTERS.name not in mapping.intended:
+    if MODEL_LABEL in mapping and COUNTERS not in mapping:
         mapping.refuse(MODEL_LABEL, "goes with counters only; remove it or give counters")
 
 
@@ -351,7 +349,7 @@ DIVIDE = Key(
 Entry: TypeAlias = ConfiguredServer | ServerRule
 
 
-def gateways_are_consistent(items: list[ListItem[Entry]], context: Context) -> None:
+def gateways_are_consistent(items: list[ListItem[Entry]]) -> None:
     """A gateway may divide many servers. It is scraped once, and it is no server itself."""
     servers = {item.value.url: item.path for item in items if isinstance(item.value, ConfiguredServer)}
     pages = _pages(item.value for item in items)
@@ -380,7 +378,7 @@ def gateways_are_consistent(items: list[ListItem[Entry]], context: Context) -> N
             message = "names no tenants, so that all would be of team other; give tenants"
         else:
             continue
-        item.refuse(DIVIDE.name, message, context)
+        item.refuse(DIVIDE.name, message)
 
 
 def with_gateway_pages(entries: Iterable[Entry]) -> tuple[Entry, ...]:

@@ -8,7 +8,6 @@ from typing import Final, get_args
 
 from exporter.config.kubernetes import MATCH_NODE_LABEL
 from exporter.config.schema import (
-    Context,
     Key,
     ListItem,
     ListOf,
@@ -42,6 +41,9 @@ from exporter.tariff.terms import (
     RentPrice,
     Unmatched,
 )
+
+SAME_TYPE_FROM: Final = 0.9
+"""Similarity of two instance types that differ in their size alone."""
 
 CATALOGUE: Final = Key(
     "catalogue",
@@ -130,31 +132,12 @@ def _clouds(listed: Listed) -> tuple[str, ...]:
 
 def _no_such(named: str, clouds: tuple[str, ...], catalogue: Catalogue) -> str:
     types = [name for cloud in clouds for name in catalogue.instance_types(cloud)]
-    alike = _alike(named, types, clouds, catalogue)
-    hint = f"did you mean {' or '.join(alike)}?" if alike else "give dollars_per_host_hour and gpus_per_host"
+    # The first word of a type, like p5, names its GPU: another GPU is another price.
+    family = re.split("[^A-Za-z0-9]", named)[0]
+    same = [name for name in types if re.split("[^A-Za-z0-9]", name)[0] == family]
+    near = difflib.get_close_matches(named, same, 2, SAME_TYPE_FROM)
+    hint = f"did you mean {' or '.join(near)}?" if near else "give dollars_per_host_hour and gpus_per_host"
     return f'"{named}" is not in the catalogue of {", ".join(clouds)}; {hint}'
-
-
-def _alike(named: str, types: list[str], clouds: tuple[str, ...], catalogue: Catalogue) -> list[str]:
-    """Up to two types of the named series, with one GPU model: another GPU is another price."""
-    series = _series(named)
-    near = [name for name in difflib.get_close_matches(named, types, n=8) if _series(name) == series]
-    models = {}
-    for name in near:
-        listings = (catalogue.instance(cloud, name, "") for cloud in clouds)
-        models[name] = next(listing.gpu_model for listing in listings if listing is not None)
-    return [name for name in near if models[name] == models[near[0]]][:2]
-
-
-def _series(instance_type: str) -> str:
-    """The part of a name that tells its GPU: p5, a3-ultragpu, or the h100 of Standard_ND96isr_H100_v5."""
-    text = instance_type.strip().casefold().removeprefix("standard_")
-    match = _FAMILY.match(text) or _GPU.search(text)
-    return match[0] if match else ""
-
-
-_FAMILY: Final = re.compile(r"[a-z]+\d+[a-z]*(?:-[a-z][a-z0-9]*)?(?=[.-])")
-_GPU: Final = re.compile(r"(?<![a-z0-9])(?:gb|[abhltv])\d{2,3}s?(?![a-z0-9])|rtxpro\d+")
 
 
 def exact(pattern: str | None) -> str:
@@ -180,7 +163,6 @@ PER_GPU_HOUR = Key(
     "dollars_per_gpu_hour",
     DOLLARS_PER_HOUR,
     "Price of one GPU per hour.",
-    also=("price", "rate", "rent", "cost", "hourly", "per_hour"),
 )
 PER_HOST_HOUR = Key(
     "dollars_per_host_hour", DOLLARS_PER_HOUR, "Price of the whole host per hour, divided by gpus_per_host."
@@ -218,13 +200,13 @@ def _price(mapping: MappingNode) -> RentPrice:
     )
 
 
-def _in_order(items: list[ListItem[RentPrice]], context: Context) -> None:
+def _in_order(items: list[ListItem[RentPrice]]) -> None:
     for earlier, later in pairwise(items):
         if (later.value.since or 0) <= (earlier.value.since or 0):
             message = (
                 f"{later.value.since_text} is not after {earlier.value.since_text}; order prices by date"
             )
-            later.refuse(FROM.name, message, context)
+            later.refuse(FROM.name, message)
 
 
 PRICES = Key(
@@ -241,21 +223,11 @@ PRICES = Key(
 
 def _host_prices_have_gpus(mapping: MappingNode) -> None:
     """A price per host needs the number of GPUs; a price per GPU has no use for it."""
-    of_host = PER_HOST_HOUR in mapping
-    if of_host and (PER_GPU_HOUR in mapping or PRICES in mapping):
-        return  # two prices, a problem noted already; which of them stays is open
-    prices = mapping.get(PRICES)
-    if prices is not None:
-        of_host = any(price.gpus == PER_HOST for price in prices)
-    elif PRICES in mapping:
-        return  # broken prices are noted already; whether they are per host is open
-    if of_host == (GPUS_PER_HOST in mapping):
-        return
-    if not mapping.intended.isdisjoint({PER_HOST_HOUR.name, GPUS_PER_HOST.name, PRICES.name}):
-        return
-    if of_host:
+    dated_per_host = any(price.gpus == PER_HOST for price in mapping.get(PRICES) or ())
+    per_host = PER_HOST_HOUR in mapping or dated_per_host
+    if per_host and GPUS_PER_HOST not in mapping:
         mapping.refuse(None, missing(GPUS_PER_HOST))
-    else:
+    if GPUS_PER_HOST in mapping and not per_host:
         mapping.refuse(GPUS_PER_HOST, "goes with dollars_per_host_hour only; remove it")
 
 
@@ -351,7 +323,6 @@ PURCHASE_PER_GPU = Key(
     "purchase_dollars_per_gpu",
     PURCHASE,
     "Price of one GPU with its part of the host; the yearly amounts are then per GPU too.",
-    also=("purchase", "price", "cost"),
 )
 IN_SERVICE = Key(
     "in_service", DateValue(), "The day on which amortization begins; before it there is none.", required=True
@@ -427,7 +398,8 @@ OWNED = Key(
         _owned,
         (
             exactly_one(PURCHASE_PER_HOST, PURCHASE_PER_GPU),
-            together(PURCHASE_PER_HOST, GPUS_PER_HOST, PURCHASE_PER_GPU),
+            together(PURCHASE_PER_HOST, GPUS_PER_HOST),
+            goes_with(GPUS_PER_HOST, PURCHASE_PER_HOST),
         ),
     ),
     "Owned hardware: amortization of the purchase over its life, support and insurance.",

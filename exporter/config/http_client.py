@@ -5,15 +5,12 @@ Secrets exist only as files. What would weaken TLS is refused.
 """
 
 import re
-from collections.abc import Callable
 from dataclasses import field
 from pathlib import Path
 from typing import Final
 
-from exporter.config.document import Mapping, Node, Scalar
 from exporter.config.load import contents, read
-from exporter.config.problems import BrokenError, RefusedError, shown
-from exporter.config.schema import Context, Key, ListOf, MappingNode, Table, describe, dotted
+from exporter.config.schema import Key, ListOf, MappingNode, MappingOf, Table
 from exporter.config.web import FilePath, Inline, Text
 from exporter.frozen import dataclass, replace
 
@@ -74,20 +71,8 @@ class HttpClientConfig:
 _INLINE: Final = "is a secret, which this file must not hold; write it to a file and name that as {}"
 
 USERNAME = Key("username", Text("user name"), "The user.", required=True)
-PASSWORD_FILE = Key("password_file", FilePath(), "The file that holds the password.")
+PASSWORD_FILE = Key("password_file", FilePath(), "The file that holds the password.", required=True)
 PASSWORD: Key[None] = Key("password", Inline(_INLINE.format("password_file")), "Refused: name a file.")
-
-
-def _names_file(key: Key[Path], inline: Key[None]) -> Callable[[MappingNode], bool]:
-    """A check that a secret is named; one that is written inline has been refused already."""
-
-    def check(mapping: MappingNode) -> bool:
-        missing = key not in mapping and inline not in mapping and key.name not in mapping.intended
-        if missing:
-            mapping.refuse(None, f"{key.name} is missing: {key.help[0].lower()}{key.help[1:].rstrip('.')}")
-        return not missing
-
-    return check
 
 
 BASIC_AUTH = Key(
@@ -95,12 +80,11 @@ BASIC_AUTH = Key(
     Table(
         (USERNAME, PASSWORD_FILE, PASSWORD),
         lambda mapping: BasicAuth(mapping[USERNAME], mapping[PASSWORD_FILE]),
-        (_names_file(PASSWORD_FILE, PASSWORD),),
     ),
     "User and password.",
 )
 SCHEME = Key("type", Text("scheme"), "The scheme of the credentials.", default="Bearer")
-CREDENTIALS_FILE = Key("credentials_file", FilePath(), "The file that holds the credentials.")
+CREDENTIALS_FILE = Key("credentials_file", FilePath(), "The file that holds the credentials.", required=True)
 CREDENTIALS: Key[None] = Key(
     "credentials", Inline(_INLINE.format("credentials_file")), "Refused: name a file."
 )
@@ -109,7 +93,6 @@ AUTHORIZATION = Key(
     Table(
         (SCHEME, CREDENTIALS_FILE, CREDENTIALS),
         lambda mapping: Authorization(mapping[SCHEME], mapping[CREDENTIALS_FILE]),
-        (_names_file(CREDENTIALS_FILE, CREDENTIALS),),
     ),
     "The header Authorization, a bearer token for example.",
 )
@@ -124,12 +107,10 @@ SKIP_VERIFY: Key[None] = Key(
 )
 
 
-def _certificate_has_key(mapping: MappingNode) -> bool:
+def _certificate_has_key(mapping: MappingNode) -> None:
     for key, other in ((CERT_FILE, KEY_FILE), (KEY_FILE, CERT_FILE)):
         if key in mapping and other not in mapping:
             mapping.refuse(key, f"needs {other.name}")
-            return False
-    return True
 
 
 TLS = Key(
@@ -151,11 +132,9 @@ FILES = Key("files", ListOf(FilePath(), least=1), "Files that hold a value each.
 SECRETS: Key[None] = Key("secrets", Inline(_INLINE.format("files")), "Refused: name files.")
 
 
-def _has_value(mapping: MappingNode) -> bool:
-    if not any(key in mapping for key in (VALUES, FILES, SECRETS)):
+def _has_value(mapping: MappingNode) -> None:
+    if VALUES not in mapping and FILES not in mapping:
         mapping.refuse(None, "needs values or files")
-        return False
-    return True
 
 
 _HEADER: Final = Table(
@@ -165,50 +144,22 @@ _HEADER: Final = Table(
 )
 
 
-@dataclass(frozen=True, slots=True)
-class Headers:
-    """Names of headers with their values."""
-
-    expected: str = "mapping of headers to their values"
-
-    def read(self, node: Node, path: str, context: Context) -> tuple[tuple[str, Header], ...]:
-        """As `Validator.read`."""
-        if not isinstance(node, Mapping):
-            what = describe(node) if not isinstance(node, Scalar) or node.empty else "a single value"
-            raise RefusedError(f"must be a {self.expected}, not {what}")
-        if len(node.entries) > HEADERS_MAX:
-            raise RefusedError(f"has {len(node.entries)} headers; it takes {HEADERS_MAX} at most")
-        headers: list[tuple[str, Header]] = []
-        for position, fault in node.faults:
-            context.problems.note(position, path, fault)
-        for name, (position, value) in node.entries.items():
-            where = dotted(path, shown(name)[1:-1])
-            if not _HEADER_NAME.fullmatch(name):
-                context.problems.note(position, where, "is no name of a header")
-            elif name.lower() in RESERVED:
-                context.problems.note(
-                    position, where, "is set by the client; see basic_auth and authorization"
-                )
-            else:
-                try:
-                    headers.append((name, _HEADER.read(value, where, context)))
-                except RefusedError as refused:
-                    context.problems.note(value.position, where, str(refused))
-                except BrokenError:
-                    pass
-        if len(headers) < len(node.entries) or node.faults:
-            raise BrokenError
-        return tuple(headers)
+def _header_fault(name: str) -> str | None:
+    if not _HEADER_NAME.fullmatch(name):
+        return "is no name of a header"
+    return "is set by the client; see basic_auth and authorization" if name.lower() in RESERVED else None
 
 
-HTTP_HEADERS = Key("http_headers", Headers(), "Headers of every request, X-Scope-OrgID of Mimir for example.")
+HTTP_HEADERS = Key(
+    "http_headers",
+    MappingOf("mapping of headers to their values", _HEADER, _header_fault, HEADERS_MAX),
+    "Headers of every request, X-Scope-OrgID of Mimir for example.",
+)
 
 
-def _one_credential(mapping: MappingNode) -> bool:
+def _one_credential(mapping: MappingNode) -> None:
     if BASIC_AUTH in mapping and AUTHORIZATION in mapping:
         mapping.refuse(AUTHORIZATION, "excludes basic_auth; remove one of them")
-        return False
-    return True
 
 
 DOCUMENT: Final = Table(

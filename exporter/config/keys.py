@@ -9,7 +9,6 @@ from exporter.config.gateways import with_gateway_pages
 from exporter.config.hardware import DOLLARS_PER_HOUR, DOLLARS_PER_YEAR, HARDWARE, UNMATCHED
 from exporter.config.kubernetes import KUBELET_CA_FILE, KUBERNETES, POD_LABELS
 from exporter.config.schema import (
-    Context,
     Key,
     ListItem,
     ListOf,
@@ -76,7 +75,7 @@ RETIRED = Key(
     "retired",
     ListOf(
         Table((UUID, SINCE, NOTE), _retirement, expected="GPU"),
-        (unique(UUID, lambda gone: gone.uuid, "give it once"),),
+        (unique(UUID.name, lambda gone: gone.uuid, "give it once"),),
     ),
     "GPUs removed for good: sold, returned, scrapped. They cost nothing from then on. Past charges stay, and "
     "a GPU that NVML still lists is charged.",
@@ -141,7 +140,7 @@ COMPARE = Key(
             expected="offer",
         ),
         # A name is one series with one price: two models at one provider are two offers.
-        (unique(REFERENCE, lambda offer: offer.reference, "choose another"),),
+        (unique(REFERENCE.name, lambda offer: offer.reference, "choose another"),),
     ),
     "Hosted offers: what the tokens served here would have cost there.",
     record=Config,
@@ -192,19 +191,18 @@ def _overhead(mapping: MappingNode) -> Overhead:
 
 
 def _fleet_is_everywhere(mapping: MappingNode) -> None:
-    if mapping.values.get(PER.name) == "fleet" and OVERHEAD_MATCH in mapping:
+    if mapping[PER] == "fleet" and OVERHEAD_MATCH in mapping:
         mapping.refuse(OVERHEAD_MATCH, "goes with per: gpu or host; a fleet's amount has no host, remove it")
 
 
-def _components_are_unique(items: list[ListItem[Overhead]], context: Context) -> None:
+def _components_are_unique(items: list[ListItem[Overhead]]) -> None:
     """One name twice is fine for different hosts, and a mistake where both would be charged to one host."""
     by_name: dict[str, list[Overhead]] = {}
     for item in items:
         for other in by_name.setdefault(item.value.name, []):
             if None in (item.value.host, other.host) or item.value.host == other.host:
                 message = f'"{other.name}" is already given by {other.source}; choose another name'
-                item.refuse(OVERHEAD_NAME.name, message, context)
-                break
+                item.refuse(OVERHEAD_NAME.name, message)
         by_name[item.value.name].append(item.value)
 
 
@@ -251,7 +249,7 @@ BUDGETS = Key(
             lambda mapping: Budget(**{BUDGET_PRODUCT.name: "", **mapping.filled()}),
             expected="budget",
         ),
-        (unique(BUDGET_NAME, lambda budget: budget.name, "choose another name"),),
+        (unique(BUDGET_NAME.name, lambda budget: budget.name, "choose another name"),),
     ),
     "Monthly budgets; without any there is one, fleet, of 27000 dollars for everything.",
     record=Config,

@@ -3,13 +3,13 @@
 import re
 from typing import Final, get_args
 
-from exporter.config.document import Mapping, Node, Scalar
+from exporter.config.document import Node, Scalar
 from exporter.config.problems import RefusedError, shown
-from exporter.config.schema import Context, Key, Table, builds, describe
+from exporter.config.schema import Context, Key, MappingOf, Table, builds, describe
 from exporter.config.settings import Config, KubernetesChoice, PodLabels
 from exporter.config.values import PATTERN_CHARACTERS, AbsolutePath, Choice, ScalarValidator
 from exporter.frozen import dataclass
-from exporter.tariff.terms import HardwareMatch, LabelPatterns
+from exporter.tariff.terms import HardwareMatch
 
 MOST_PATTERNS: Final = 16
 
@@ -35,47 +35,38 @@ def is_node_name(text: str) -> bool:
 
 
 @dataclass(frozen=True, slots=True)
-class NodeLabel:
-    """Labels with a pattern of their values, as pairs in the order of the file."""
+class LabelPattern(ScalarValidator[str]):
+    """A pattern of a label's value."""
 
-    expected: str = "mapping of labels to patterns"
+    expected: str = "pattern"
 
-    def read(self, node: Node, path: str, context: Context) -> LabelPatterns:
+    def read(self, node: Node, path: str, context: Context) -> str:
         """As `Validator.read`."""
-        if not isinstance(node, Mapping) or not node.entries:
-            what = "an empty mapping" if isinstance(node, Mapping) else describe(node)
+        del path, context
+        if not isinstance(node, Scalar) or node.empty:
+            raise RefusedError(f'needs a pattern, not {describe(node)}; "*" is any value, "" the empty one')
+        if len(node.text) > PATTERN_CHARACTERS or not _PATTERN.fullmatch(node.text):
             raise RefusedError(
-                f'must be labels with patterns, like {{"example.com/billing": lease}}, not {what}'
+                f"{shown(node.text)} can match no value of a label: letters, digits, - _ . and * ? [ab]"
             )
-        if len(node.entries) > MOST_PATTERNS:
-            raise RefusedError(f"has {len(node.entries)} labels; it takes 1 to {MOST_PATTERNS}")
-        patterns = []
-        with context.problems.fatal():
-            for position, fault in node.faults:
-                context.problems.note(position, path, fault)
-            for name, (position, value) in node.entries.items():
-                problem = _problem(name, value)
-                if problem is not None:
-                    context.problems.note(position, path, problem)
-                elif isinstance(value, Scalar):
-                    patterns.append((name, value.text))
-        return tuple(patterns)
+        return node.text
 
 
-def _problem(name: str, value: Node) -> str | None:
-    """The problem of a label and its pattern, if any."""
-    if not is_label_name(name):
-        return f"{shown(name)} is no label: name or prefix/name, as kubectl get node --show-labels shows them"
-    if not isinstance(value, Scalar) or value.empty:
-        return f'{shown(name)} needs a pattern, not {describe(value)}; "*" is any value, "" the empty one'
-    if len(value.text) > PATTERN_CHARACTERS or not _PATTERN.fullmatch(value.text):
-        return f"{shown(value.text)} can match no value of a label: letters, digits, - _ . and * ? [ab]"
-    return None
+def _label_fault(name: str) -> str | None:
+    if is_label_name(name):
+        return None
+    return f"{shown(name)} is no label: name or prefix/name, as kubectl get node --show-labels shows them"
 
 
 MATCH_NODE_LABEL: Final = Key(
     "node_label",
-    NodeLabel(),
+    MappingOf(
+        "mapping of labels to patterns",
+        LabelPattern(),
+        _label_fault,
+        MOST_PATTERNS,
+        example='{"example.com/billing": lease}',
+    ),
     "Labels of the host's Kubernetes node, each with a pattern of its value. A label that the node lacks "
     "matches nothing. GPUs of such a rule are charged once the labels are read.",
     record=HardwareMatch,

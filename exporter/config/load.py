@@ -1,4 +1,4 @@
-"""Reads a file, or its bytes, to a `Config`, or to one `ConfigError` with all of its problems."""
+"""Reads a file, or its bytes, to a `Config`, or to a `ConfigError` with its first problem."""
 
 import os
 import stat
@@ -9,15 +9,8 @@ from zoneinfo import ZoneInfo
 
 from exporter.config.document import FILE_BYTES, Mapping, Node, Scalar, YamlFeatureError, document, positions
 from exporter.config.keys import DOCUMENT, PRICES, PRICES_PATH, TIMEZONE
-from exporter.config.problems import (
-    BrokenError,
-    ConfigError,
-    Problem,
-    Problems,
-    RefusedError,
-    TooManyProblemsError,
-)
-from exporter.config.schema import Context, Table, correction
+from exporter.config.problems import ConfigError, LocatedError, Problem
+from exporter.config.schema import Context, Table, read_at
 from exporter.config.settings import DEFAULT_PRICES, Config
 from exporter.config.times import zone_named
 from exporter.frozen import replace
@@ -117,14 +110,10 @@ def _tree(data: bytes, file: str) -> Node | None:
 
 
 def _built(root: Node, file: str, table: Table[T], zone: ZoneInfo, catalogue: Catalogue = CATALOGUE) -> T:
-    context = Context(zone, Problems(), catalogue)
     try:
-        return table.read(root, "", context)
-    except RefusedError as refused:
-        context.problems.noted.append(Problem(root.position, "", str(refused), correction(root, refused)))
-    except (BrokenError, TooManyProblemsError):
-        pass
-    raise ConfigError(file, context.problems.in_order())
+        return read_at(table, root, "", Context(zone, catalogue))
+    except LocatedError as error:
+        raise ConfigError(file, (error.problem,)) from None
 
 
 def _zone(root: Node) -> ZoneInfo:

@@ -1,13 +1,6 @@
-"""Problems of a configuration: all of a file, each with its position and its remedy."""
-
-from collections.abc import Iterator
-from contextlib import contextmanager
-from dataclasses import field
+"""Problems of a configuration: each with its position in the file and its remedy."""
 
 from exporter.frozen import dataclass
-
-MOST_PROBLEMS = 50
-"""Reading stops after so many: a file of another kind would have a problem in each line."""
 
 SHOWN_CHARACTERS = 40
 
@@ -31,15 +24,13 @@ class TextEdit:
 
 @dataclass(frozen=True, slots=True)
 class Problem:
-    """One problem. `position` is `None` and `path` empty if it is of the whole file.
-
-    `correction` is `None` where the intended value is not known.
-    """
+    """One problem. `position` is `None` and `path` empty if it is of the whole file."""
 
     position: Position | None
     path: str
     message: str
     correction: TextEdit | None = None
+    """What to write where the intended value is certain; `None` where it is not."""
 
     def line(self, file: str) -> str:
         """The problem as one line: `file:line:column: path: message`."""
@@ -48,7 +39,7 @@ class Problem:
 
 
 class ConfigError(Exception):
-    """A configuration that cannot be used. Its text has one line for each problem, in the file's order."""
+    """A configuration that cannot be used. Its text has one line for each problem."""
 
     def __init__(self, file: str, problems: tuple[Problem, ...]) -> None:
         super().__init__("\n".join(problem.line(file) for problem in problems))
@@ -59,60 +50,24 @@ class ConfigError(Exception):
 class RefusedError(Exception):
     """A value that cannot be used; the message has the reason and what to write instead.
 
-    `instead` is the YAML of the intended value, `None` where it is not known. `remedy` is what to do without
-    it, or in place of naming it.
+    `instead` is the YAML of the intended value, `None` where it is not certain. `remedy` is what to do
+    without it, or in place of naming it.
     """
 
     def __init__(self, reason: str, remedy: str = "", *, instead: str | None = None) -> None:
         remedy = remedy or (f"write {instead}" if instead is not None else "")
         super().__init__(f"{reason}; {remedy}" if remedy else reason)
-        self.reason = reason
         self.instead = instead
 
 
-class BrokenError(Exception):
-    """A value that cannot be used; its problems are noted already."""
+class LocatedError(Exception):
+    """A problem whose position is known. Reading ends at the first."""
 
-
-class TooManyProblemsError(Exception):
-    """More problems than are shown."""
-
-
-@dataclass(slots=True)
-class Problems:
-    """The problems noted so far."""
-
-    noted: list[Problem] = field(default_factory=list)
-
-    def note(
+    def __init__(
         self, position: Position | None, path: str, message: str, correction: TextEdit | None = None
     ) -> None:
-        """Note one problem.
-
-        Raises:
-            TooManyProblemsError: the file has more than `MOST_PROBLEMS`.
-        """
-        if len(self.noted) == MOST_PROBLEMS:
-            last = Problem(position, "", f"more than {MOST_PROBLEMS} problems; the rest is not shown")
-            self.noted.append(last)
-            raise TooManyProblemsError
-        self.noted.append(Problem(position, path, message, correction))
-
-    @contextmanager
-    def fatal(self) -> Iterator[None]:
-        """A part of the file of which every problem is fatal.
-
-        Raises:
-            BrokenError: a problem was noted in the part.
-        """
-        before = len(self.noted)
-        yield
-        if len(self.noted) > before:
-            raise BrokenError
-
-    def in_order(self) -> tuple[Problem, ...]:
-        """The problems in the file's order, those of the file as a whole first."""
-        return tuple(sorted(self.noted, key=lambda problem: problem.position or Position(0, 0)))
+        super().__init__(message)
+        self.problem = Problem(position, path, message, correction)
 
 
 def shown(text: str) -> str:

@@ -1,80 +1,44 @@
 """The parts of a schema: keys, mappings and lists, for reading and for the documentation.
 
-A validator reads a node to a value, or refuses it (`RefusedError`). The mapping or list around it notes the
-problem with its position and path, and goes on: one run reports all problems.
+A validator reads a node to a value, or refuses it (`RefusedError`). The mapping or list around it adds
+position and path to the first problem, which ends the reading (`LocatedError`).
 """
 
 import difflib
 import re
 from collections.abc import Callable, Iterator
 from dataclasses import MISSING, field, fields
-from typing import Any, Final, Generic, Protocol, TypeVar
+from typing import Any, Final, Generic, NoReturn, Protocol, TypeVar
 from zoneinfo import ZoneInfo
 
 from exporter.config.document import Mapping, Node, Scalar, Sequence
-from exporter.config.problems import BrokenError, Position, Problems, RefusedError, TextEdit, shown, shown_key
+from exporter.config.problems import LocatedError, Position, RefusedError, TextEdit, shown, shown_key
 from exporter.config.yaml_errors import no_space
-from exporter.frozen import dataclass, replace
+from exporter.frozen import dataclass
 from exporter.tariff.catalogue import CATALOGUE, Catalogue
 
-_CURRENCY: Final = re.compile(
-    r"euros?|eur|pounds?|gbp|francs?|chf|yen|jpy|yuan|rmb|cny|rupees?|inr|won|krw|usd", re.IGNORECASE
-)
-"""Currencies that people write in place of dollars."""
-
-DOLLARS: Final = "dollars"
-
-
-def in_dollars(name: str, names: list[str]) -> str | None:
-    """The key with the same name in dollars: euros_per_gpu_hour is dollars_per_gpu_hour."""
-    parts = name.split("_")
-    converted = [DOLLARS if _CURRENCY.fullmatch(part) else part for part in parts]
-    intended = "_".join(converted)
-    return intended if converted != parts and intended in names else None
-
-
+MOST_ITEMS: Final = 1000
 LONGEST_KEY: Final = 64
 SHOWN_KEYS: Final = 4
 """Keys of a mapping that an error names."""
-SUGGESTED_FROM: Final = 0.55
-"""Similarity from which on a name is suggested."""
 MISSPELLED_FROM: Final = 0.85
 """Similarity from which on a word counts as a misspelling. `bearer_token`, which holds a secret that no
 message may repeat, is less similar to `bearer_token_file`."""
-SAME_WITHIN: Final = 0.1
-"""Difference in similarity below which two names are equally good suggestions."""
 
-UNITS_OF_AMOUNT: Final = ("gpu", "host")
-"""The wrong one of two such names makes a bill wrong by the number of GPUs."""
-
-UNIT: Final = re.compile(
+_CURRENCY: Final = "euros?|eur|pounds?|gbp|francs?|chf|yen|jpy|yuan|rmb|cny|rupees?|inr|won|krw|usd"
+"""Currencies that people write in place of dollars."""
+_UNIT: Final = re.compile(
     r"millisecond|second|minute|hour|day|week|month|quarter|year|gpu|host|.*\d.*|k|milli|thousand|"
-    rf"million|billion|trillion|dollar|cent|{_CURRENCY.pattern}",
+    rf"million|billion|trillion|dollar|cent|{_CURRENCY}",
     re.IGNORECASE | re.ASCII,
 )
 """Words of a name that the number behind it depends on, in the singular."""
 
 
-def did_you_mean(word: str, names: list[str]) -> str | None:
-    """The name that is most similar to a word, `None` where none is similar."""
-    if len(word) > LONGEST_KEY:
-        return None
-    # Rounded, so that the first in the documentation wins over one that is about as similar.
-    similarities = {name: round(_similarity(word, name), 1) for name in names}
-    best = max(names, key=similarities.__getitem__)
-    return best if similarities[best] > SUGGESTED_FROM else None
-
-
-def did_you_mean_pair(word: str, name: str, names: list[str]) -> tuple[str, str] | None:
-    """The names for one GPU and for the whole host, where a word is similar to both and says neither unit."""
-    parts = name.split("_")
-    units = UNITS_OF_AMOUNT
-    if units[0] not in parts and units[1] not in parts:
-        return None
-    gpu, host = ("_".join(unit if part in units else part for part in parts) for unit in units)
-    if gpu not in names or host not in names or any(unit in word for unit in units):
-        return None
-    return (gpu, host) if abs(_similarity(word, gpu) - _similarity(word, host)) < SAME_WITHIN else None
+def did_you_mean(word: str, names: list[str]) -> list[str]:
+    """The one or two names that are most similar to a word, the nearest first."""
+    near = difflib.get_close_matches(word[:LONGEST_KEY], names, 2)
+    return near[:1] if near and is_misspelling(word, near[0]) else near
 
 
 def is_misspelling(word: str, name: str) -> bool:
@@ -89,31 +53,23 @@ def is_misspelling(word: str, name: str) -> bool:
 def _is_part_misspelled(part: str, meant: str) -> bool:
     if part.removesuffix("s") == meant.removesuffix("s"):
         return True
-    return not UNIT.fullmatch(part.removesuffix("s")) and _similarity(part, meant) >= MISSPELLED_FROM
-
-
-def _similarity(word: str, name: str) -> float:
-    return difflib.SequenceMatcher(None, word, name).ratio()
+    similarity = difflib.SequenceMatcher(None, part, meant).ratio()
+    return not _UNIT.fullmatch(part.removesuffix("s")) and similarity >= MISSPELLED_FROM
 
 
 T = TypeVar("T")
 T_co = TypeVar("T_co", covariant=True)
 R = TypeVar("R")
 
-MOST_ITEMS: Final = 1000
-
-_START: Final = Position(1, 1)
-
 
 @dataclass(frozen=True, slots=True)
 class Context:
-    """One reading of a file: the zone of its local times, its list prices, and its problems so far."""
+    """What the values of a file depend on."""
 
     zone: ZoneInfo
-    problems: Problems
+    """The zone of local times and dates."""
     catalogue: Catalogue = CATALOGUE
-    above: "tuple[tuple[str, Table[Any]], ...]" = ()
-    """The mappings around the one that is read, each with its path, the nearest last."""
+    """The list prices in force."""
 
 
 class Validator(Protocol[T_co]):
@@ -129,67 +85,55 @@ class Validator(Protocol[T_co]):
 
         Raises:
             RefusedError: it cannot be used; the message has the reason and the remedy.
-            BrokenError: it cannot be used; its problems are noted.
+            LocatedError: a part of it cannot be used.
         """
         ...
 
 
 @dataclass(frozen=True, slots=True)
 class Key(Generic[T_co]):
-    """One key of a mapping, declared once.
-
-    `record` is the dataclass whose field its value fills: the field of the key's name, unless `field` names
-    another. The default of the field is the key's. `default` is for a key that fills no field.
-    `also` are words that people write in its place before a single value.
-    """
+    """One key of a mapping, declared once."""
 
     name: str
     validator: Validator[T_co]
     help: str
     record: type[Any] | None = None
+    """The dataclass whose field the value fills; the default of the field is the key's."""
     field: str = ""
+    """The field's name; without it, that of the key."""
     default: T_co | None = None
+    """The default of a key that fills no field."""
     required: bool = False
-    also: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
-        if self.record is not None:
-            name = self.field or self.name
-            object.__setattr__(self, "field", name)
-            object.__setattr__(self, "default", _default(self.record, name))
-
-
-def _default(record: type[Any], name: str) -> Any:
-    """The default of a dataclass's field, `None` where it has none."""
-    (declaration,) = (each for each in fields(record) if each.name == name)
-    if declaration.default is not MISSING:
-        return declaration.default
-    return None if declaration.default_factory is MISSING else declaration.default_factory()
+        if self.record is None:
+            return
+        name = self.field or self.name
+        (declared,) = (declared for declared in fields(self.record) if declared.name == name)
+        default = None if declared.default is MISSING else declared.default
+        if declared.default_factory is not MISSING:
+            default = declared.default_factory()
+        object.__setattr__(self, "field", name)
+        object.__setattr__(self, "default", default)
 
 
 @dataclass(frozen=True, slots=True)
 class MappingNode:
-    """A mapping as read, with the values of its valid keys by name.
-
-    `intended` are the keys that its unknown keys are most similar to: these are not reported as missing too.
-    """
+    """A mapping as read, with the values of its keys by name."""
 
     node: Mapping
     path: str
     context: Context
     keys: tuple[Key[object], ...] = ()
     values: dict[str, Any] = field(default_factory=dict)
-    intended: set[str] = field(default_factory=set)
 
     def __contains__(self, key: Key[object]) -> bool:
-        return key.name in self.node.entries
+        return key.name in self.values
 
     def get(self, key: Key[T]) -> T | None:
         """The value of a key, its default without it, `None` without either."""
-        if key.name in self.values:
-            value: T = self.values[key.name]  # the key's own validator has read it
-            return value
-        return key.default
+        value: T | None = self.values.get(key.name, key.default)  # the key's own validator has read it
+        return value
 
     def __getitem__(self, key: Key[T]) -> T:
         value = self.get(key)
@@ -208,20 +152,34 @@ class MappingNode:
                 filled[key.field] = value
         return filled
 
-    def refuse(self, key: Key[object] | None, message: str) -> None:
-        """Note a problem at a key's value, or at the mapping if there is no key or it is not given."""
+    def refuse(self, key: Key[object] | None, message: str) -> NoReturn:
+        """Refuse a key's value, or the mapping if there is no key or it is not given."""
         node = key and self.node.value(key.name)
         path = dotted(self.path, key.name) if key else self.path
-        self.context.problems.note(node.position if node else self.node.position, path, message)
+        raise LocatedError(node.position if node else self.node.position, path, message)
+
+    def refuse_below(self, steps: tuple[str | int, ...], message: str) -> NoReturn:
+        """Refuse what stands below: keys of mappings and indices of lists lead to it, as far as they go."""
+        node: Node = self.node
+        path = self.path
+        for step in steps:
+            below = None
+            if isinstance(node, Mapping) and isinstance(step, str):
+                below = node.value(step)
+            elif isinstance(node, Sequence) and isinstance(step, int):
+                below = node.items[step]
+            node = below or node
+            path = f"{path}[{step}]" if isinstance(step, int) else dotted(path, step)
+        raise LocatedError(node.position, path, message)
 
 
 Rule = Callable[[MappingNode], object]
-"""A check of several keys of a mapping together. It notes what is wrong; what it returns is not used."""
+"""A check of several keys of a mapping together. It refuses what is wrong; what it returns is not used."""
 
 
 @dataclass(frozen=True, slots=True)
 class Table(Generic[T_co]):
-    """A mapping with known keys, built to a value if all of it is valid."""
+    """A mapping with known keys, built to a value."""
 
     keys: tuple[Key[object], ...]
     build: Callable[[MappingNode], T_co]
@@ -231,34 +189,19 @@ class Table(Generic[T_co]):
     def read(self, node: Node, path: str, context: Context) -> T_co:
         """As `Validator.read`."""
         if not isinstance(node, Mapping):
-            what = shown_key(node.text) if isinstance(node, Scalar) and not node.empty else describe(node)
-            remedy = _space_missing(node) or (
-                self._remedy(node.text) if isinstance(node, Scalar) and path else ""
-            )
-            raise RefusedError(f"must be a mapping of keys to values, not {what}", remedy)
+            raise self._no_mapping(node)
+        keys = {key.name: key for key in self.keys}
         mapping = MappingNode(node, path, context, self.keys)
-        outer, context = context, replace(context, above=(*context.above, (path, self)))
-        with context.problems.fatal():
-            self._check_names(mapping, outer)
-            for key in self.keys:
-                value = node.value(key.name)
-                if value is not None:
-                    read_into(mapping.values, key.name, key.validator, value, dotted(path, key.name), context)
-                elif key.required and key.name not in mapping.intended:
-                    context.problems.note(node.position, path, missing(key))
-            for rule in self.rules:
-                rule(mapping)
-        with context.problems.fatal():
-            return self.build(mapping)
-
-    def _remedy(self, text: str) -> str:
-        """What to write in place of a single value: a colon, or its required keys, else the first."""
-        every = [key.name for key in self.keys]
-        if (first := text.partition(" ")[0]) in every:
-            return f"write a colon after {first}"
-        names = [key.name for key in self.keys if key.required] or every
-        more = ", ..." if len(names) > SHOWN_KEYS else ""
-        return f"it has {'keys' if len(names) > 1 else 'the key'} {', '.join(names[:SHOWN_KEYS])}{more}"
+        for name, position, value in entries(node, path):
+            if name not in keys:
+                raise self._unknown(mapping, name, position)
+            mapping.values[name] = read_at(keys[name].validator, value, dotted(path, name), context)
+        for key in self.keys:
+            if key.required and key not in mapping:
+                mapping.refuse(None, missing(key))
+        for rule in self.rules:
+            rule(mapping)
+        return self.build(mapping)
 
     def field_names(self) -> Iterator[str]:
         """The fields of its record that its keys fill, those of groups below included."""
@@ -268,79 +211,91 @@ class Table(Generic[T_co]):
             elif isinstance(key.validator, Table):
                 yield from key.validator.field_names()
 
-    def _check_names(self, mapping: MappingNode, outer: Context) -> None:
+    def _no_mapping(self, node: Node) -> RefusedError:
+        """The refusal of another node, with the keys to write: the required ones, else the first."""
+        text = shown_key(node.text) if isinstance(node, Scalar) and not node.empty else describe(node)
+        names = [key.name for key in self.keys if key.required] or [key.name for key in self.keys]
+        more = ", ..." if len(names) > SHOWN_KEYS else ""
+        remedy = f"it has {'keys' if len(names) > 1 else 'the key'} {', '.join(names[:SHOWN_KEYS])}{more}"
+        if isinstance(node, Scalar) and node.plain and no_space(node.position, node.text):
+            remedy = "write a space after the colon"
+        return RefusedError(f"must be a mapping of keys to values, not {text}", remedy)
+
+    def _unknown(self, mapping: MappingNode, name: str, position: Position) -> LocatedError:
+        """The refusal of an unknown key, with the key that was meant."""
         names = [key.name for key in self.keys]
-        for name, (position, value) in mapping.node.entries.items():
-            if name not in names:
-                best = self._synonym(name, value) or did_you_mean(name, names)
-                hint = f"did you mean {best}?" if best else f"known here: {', '.join(names)}"
-                if both := best and did_you_mean_pair(name, best, names):
-                    hint = f"did you mean {both[0]} (for one GPU) or {both[1]} (for the whole host)?"
-                    mapping.intended.update(both)
-                if parents := self._parents(name):
-                    best = None
-                    hint = f"it goes into {' or '.join(parents)}, as in {parents[0]}: {{{name}: ...}}"
-                    mapping.intended.update(parents)
-                elif around := _around(name, outer):
-                    best, hint = None, f"it goes into {around}, a level above"
-                elif best is None and (below := self._below(name)):
-                    hint = f"did you mean {below[0]}: {{{below[1]}: ...}}?"
-                if intended := in_dollars(name, names):
-                    best, hint = intended, f"amounts are in dollars only: convert it, and write {intended}"
-                if number := _cut_by_a_comma(mapping.node, name):
-                    whole, _, rest = number.partition(",")
-                    thousands = f"{whole}{rest} for thousands, or " if len(rest) == 3 else ""
-                    hint = f"if {number} is one number, write it {thousands}with a point: {whole}.{rest}"
-                mapping.intended.update([best] if best else [])
-                path = dotted(mapping.path, shown_key(name)[1:-1])
-                correction = None
-                end = mapping.node.key_ends.get(name)
-                certain = not number and not intended and best not in mapping.node.entries
-                if best and end and certain and is_misspelling(name, best):
-                    correction = TextEdit(position, end, best)
-                mapping.context.problems.note(position, path, f"unknown key; {hint}", correction)
-                if correction is not None:
-                    self._check_misspelled(correction.text, value, path, mapping.context)
-        for position, fault in mapping.node.faults:
-            mapping.context.problems.note(position, mapping.path, fault)
+        near = did_you_mean(name, names)
+        hint = f"did you mean {' or '.join(near)}?" if near else f"known here: {', '.join(names)}"
+        below = {
+            key.name: [child.name for child in key.validator.keys]
+            for key in self.keys
+            if isinstance(key.validator, Table)
+        }
+        parents = [parent for parent, children in below.items() if name in children]
+        in_dollars = re.sub(rf"(?<![a-z])({_CURRENCY})(?![a-z])", "dollars", name, flags=re.IGNORECASE)
+        correction = None
+        if parents:
+            hint = f"it goes into {' or '.join(parents)}, as in {parents[0]}: {{{name}: ...}}"
+        elif in_dollars != name and in_dollars in names:
+            hint = f"amounts are in dollars only: convert it, and write {in_dollars}"
+        elif name.isdecimal():
+            hint = "if it belongs to the number before it, write a decimal point in place of the comma"
+        elif near and near[0] not in mapping.node.entries and is_misspelling(name, near[0]):
+            end = mapping.node.key_ends.get(name)
+            correction = TextEdit(position, end, near[0]) if end else None
+        elif not near:
+            children = [(parent, child) for parent in below for child in did_you_mean(name, below[parent])]
+            for parent, child in children[:1]:
+                hint = f"did you mean {parent}: {{{child}: ...}}?"
+        path = dotted(mapping.path, shown_key(name)[1:-1])
+        return LocatedError(position, path, f"unknown key; {hint}", correction)
 
-    def _synonym(self, name: str, value: Node) -> str | None:
-        """The key that has the name as a synonym."""
-        synonyms = (key.name for key in self.keys if isinstance(value, Scalar) and name.lower() in key.also)
-        return next(synonyms, None)
 
-    def _parents(self, name: str) -> list[str]:
-        """The mappings below that have a key of this name."""
-        tables = ((key.name, key.validator) for key in self.keys if isinstance(key.validator, Table))
-        return [key for key, table in tables if any(child.name == name for child in table.keys)]
+@dataclass(frozen=True, slots=True)
+class MappingOf(Generic[T]):
+    """A mapping of names that the file chooses, to values of one kind; as pairs in the order of the file."""
 
-    def _below(self, name: str) -> tuple[str, str] | None:
-        """The mapping below, and its key, that an unknown key is similar to."""
-        for key in self.keys:
-            if isinstance(key.validator, Table):
-                best = did_you_mean(name, [child.name for child in key.validator.keys])
-                if best is not None:
-                    return key.name, best
-        return None
+    expected: str
+    validator: Validator[T]
+    fault: Callable[[str], str | None]
+    """What is wrong with a name, `None` for a good one."""
+    most: int
+    """The most names."""
+    example: str = ""
+    """One in YAML, for a mapping that must not be empty."""
 
-    def _check_misspelled(self, intended: str, value: Node, path: str, context: Context) -> None:
-        """Note the problems of a misspelled key's value too: one run reports all problems."""
-        key = next(key for key in self.keys if key.name == intended)
-        read_into({}, intended, key.validator, value, path, context)
+    def read(self, node: Node, path: str, context: Context) -> tuple[tuple[str, T], ...]:
+        """As `Validator.read`."""
+        if not isinstance(node, Mapping) or (self.example and not node.entries):
+            # A single value may be a secret.
+            secret = isinstance(node, Scalar) and not node.empty and not self.example
+            what = "an empty mapping" if isinstance(node, Mapping) else describe(node)
+            like = f", like {self.example}" if self.example else ""
+            raise RefusedError(f"must be a {self.expected}{like}, not {'a single value' if secret else what}")
+        if len(node.entries) > self.most:
+            raise RefusedError(f"has {len(node.entries)} keys; it takes {self.most} at most")
+        pairs = []
+        for name, position, value in entries(node, path):
+            name_path = dotted(path, shown(name)[1:-1])
+            if problem := self.fault(name):
+                raise LocatedError(position, name_path, problem)
+            pairs.append((name, read_at(self.validator, value, name_path, context)))
+        return tuple(pairs)
 
 
 @dataclass(frozen=True, slots=True)
 class ListItem(Generic[T]):
-    """One valid item of a list, with its node and its path."""
+    """One item of a list, with its node and its path."""
 
     node: Node
     path: str
     value: T
 
-    def refuse(self, name: str, message: str, context: Context) -> None:
-        """Note a problem at one key of the item, or at the item if that key is not given."""
+    def refuse(self, name: str, message: str) -> NoReturn:
+        """Refuse one key of the item, or the item if that key is not given."""
         node = self.node.value(name) if isinstance(self.node, Mapping) else None
-        context.problems.note((node or self.node).position, dotted(self.path, name), message)
+        path = dotted(self.path, name) if name else self.path
+        raise LocatedError((node or self.node).position, path, message)
 
 
 def group(keys: tuple[Key[object], ...], rules: tuple[Rule, ...] = ()) -> Table[MappingNode]:
@@ -353,8 +308,8 @@ def builds(record: Callable[..., R]) -> Callable[[MappingNode], R]:
     return lambda mapping: record(**mapping.filled())
 
 
-ListRule = Callable[[list[ListItem[T]], Context], object]
-"""A check of the valid items of a list together. It notes what is wrong; what it returns is not used."""
+ListRule = Callable[[list[ListItem[T]]], object]
+"""A check of the items of a list together. It refuses what is wrong; what it returns is not used."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -364,7 +319,7 @@ class ListOf(Generic[T]):
     validator: Validator[T]
     rules: tuple[ListRule[T], ...] = ()
     least: int = 0
-    advice: str = "begin each item with a dash"
+    advice: str = "begin each item with a dash and a space"
     """The remedy for a value that is no list."""
 
     @property
@@ -375,41 +330,48 @@ class ListOf(Generic[T]):
     def read(self, node: Node, path: str, context: Context) -> tuple[T, ...]:
         """As `Validator.read`."""
         if not isinstance(node, Sequence):
-            glued = isinstance(node, Mapping) and any(name.startswith("-") for name in node.entries)
-            advice = "write a space after the dash" if glued else self.advice
-            raise RefusedError(f"must be a list ({self.expected}), not {describe(node)}; {advice}")
+            raise RefusedError(f"must be a list ({self.expected}), not {describe(node)}; {self.advice}")
         if not self.least <= len(node.items) <= MOST_ITEMS:
             raise RefusedError(f"has {len(node.items)} items; it takes {self.least or 1} to {MOST_ITEMS}")
-        read: dict[str, T] = {}
         items: list[ListItem[T]] = []
-        with context.problems.fatal():
-            for index, child in enumerate(node.items):
-                item_path = f"{path}[{index}]"
-                read_into(read, item_path, self.validator, child, item_path, context)
-                if item_path in read:
-                    items.append(ListItem(child, item_path, read[item_path]))
-            for rule in self.rules:
-                rule(items, context)
+        for index, child in enumerate(node.items):
+            item_path = f"{path}[{index}]"
+            items.append(ListItem(child, item_path, read_at(self.validator, child, item_path, context)))
+        for rule in self.rules:
+            rule(items)
         return tuple(item.value for item in items)
 
 
-def read_into(
-    values: dict[str, T], name: str, validator: Validator[T], node: Node, path: str, context: Context
-) -> None:
-    """Put a node's value under a name, or note the problem that it has."""
+def entries(node: Mapping, path: str) -> Iterator[tuple[str, Position, Node]]:
+    """The keys of a mapping, each with its position and its value.
+
+    Raises:
+        LocatedError: a key is given twice, or is none.
+    """
+    for position, fault in node.faults[:1]:
+        raise LocatedError(position, path, fault)
+    for name, (position, value) in node.entries.items():
+        yield name, position, value
+
+
+def read_at(validator: Validator[T], node: Node, path: str, context: Context) -> T:
+    """A node's value.
+
+    Raises:
+        LocatedError: it is refused.
+    """
     try:
-        values[name] = validator.read(node, path, context)
+        return validator.read(node, path, context)
     except RefusedError as refused:
-        context.problems.note(node.position, path, str(refused), correction(node, refused))
-    except BrokenError:
-        pass
+        raise located(refused, node, path) from None
 
 
-def correction(node: Node, refused: RefusedError) -> TextEdit | None:
-    """The correction of a refused value, `None` where none is known."""
-    if refused.instead is None or not isinstance(node, Scalar) or node.end is None:
-        return None
-    return TextEdit(node.position, node.end, refused.instead)
+def located(refused: RefusedError, node: Node, path: str) -> LocatedError:
+    """A refusal with the position of its node, and the correction where one is certain."""
+    correction = None
+    if refused.instead is not None and isinstance(node, Scalar) and node.end is not None:
+        correction = TextEdit(node.position, node.end, refused.instead)
+    return LocatedError(node.position, path, str(refused), correction)
 
 
 def describe(node: Node) -> str:
@@ -419,34 +381,6 @@ def describe(node: Node) -> str:
     if isinstance(node, Sequence):
         return "a list"
     return "nothing (remove the key or give it a value)" if node.empty else shown(node.text)
-
-
-def _around(name: str, context: Context) -> str | None:
-    """The nearest mapping around this one that has a key of a name."""
-    for path, table in reversed(context.above):
-        if any(key.name == name for key in table.keys):
-            return path or "the top level"
-    return None
-
-
-def _space_missing(node: Node) -> str:
-    """The remedy of a text that was meant as a key and its value."""
-    if not isinstance(node, Scalar) or not node.plain:
-        return ""
-    if no_space(node.position, node.text):
-        return "write a space after the colon"
-    return "write a colon in place of =" if re.match(r"\w+ *=", node.text, re.ASCII) else ""
-
-
-def _cut_by_a_comma(mapping: Mapping, name: str) -> str | None:
-    """The number with a decimal comma that YAML read as a value and a key: {a: 2,50} is a: 2 and a key 50."""
-    names = list(mapping.entries)
-    _, value = mapping.entries[name]
-    before = names.index(name) - 1
-    if before < 0 or not (name.isdecimal() and isinstance(value, Scalar) and value.empty):
-        return None
-    _, whole = mapping.entries[names[before]]
-    return f"{whole.text},{name}" if isinstance(whole, Scalar) and whole.text.isdecimal() else None
 
 
 def missing(key: Key[object]) -> str:
@@ -467,10 +401,11 @@ def exactly_one(*keys: Key[object]) -> Rule:
     def rule(mapping: MappingNode) -> None:
         given = [key for key in keys if key in mapping]
         names = ", ".join(key.name for key in keys)
-        for key in given[1:]:
-            mapping.refuse(key, f"cannot be combined with {given[0].name}; keep exactly one of {names}")
-        if not given and mapping.intended.isdisjoint(key.name for key in keys):
+        if not given:
             mapping.refuse(None, f"says none of {names}; give exactly one")
+        if len(given) > 1:
+            message = f"cannot be combined with {given[0].name}; keep exactly one of {names}"
+            mapping.refuse(given[1], message)
 
     return rule
 
@@ -479,39 +414,32 @@ def goes_with(key: Key[object], *needed: Key[object]) -> Rule:
     """A rule: a key is given only where one of the needed keys is."""
 
     def rule(mapping: MappingNode) -> None:
-        if any(one in mapping or one.name in mapping.intended for one in needed):
-            return
-        if key in mapping:
-            mapping.refuse(key, f"goes with {' or '.join(one.name for one in needed)} only; remove it")
+        if key in mapping and not any(other in mapping for other in needed):
+            names = " or ".join(other.name for other in needed)
+            mapping.refuse(key, f"goes with {names} only; remove it")
 
     return rule
 
 
-def together(key: Key[object], needed: Key[object], other: Key[object]) -> Rule:
-    """A rule: two keys are given both or neither, unless `other` is given too, a problem of another rule."""
+def together(key: Key[object], needed: Key[object]) -> Rule:
+    """A rule: two keys are given both or neither."""
 
     def rule(mapping: MappingNode) -> None:
-        if (key in mapping) == (needed in mapping) or (key in mapping and other in mapping):
-            return
-        if needed.name in mapping.intended or key.name in mapping.intended:
-            return
-        if key in mapping:
+        if key in mapping and needed not in mapping:
             mapping.refuse(None, missing(needed))
-        else:
-            mapping.refuse(needed, f"goes with {key.name} only; remove it")
 
     return rule
 
 
-def unique(key: Key[str], of: Callable[[T], str], advice: str) -> ListRule[T]:
-    """A rule: no two items have the same value of a key; the advice is for the later one."""
+def unique(name: str, value_of: Callable[[T], object], advice: str) -> ListRule[T]:
+    """A rule: no two items have the same value of a key (the item itself without a name)."""
 
-    def rule(items: list[ListItem[T]], context: Context) -> None:
-        paths: dict[str, str] = {}
+    def rule(items: list[ListItem[T]]) -> None:
+        paths: dict[object, str] = {}
         for item in items:
-            value = of(item.value)
+            value = value_of(item.value)
             if value in paths:
-                item.refuse(key.name, f'"{value}" is already given by {paths[value]}; {advice}', context)
-            paths.setdefault(value, item.path)
+                item.refuse(name, f'"{value}" is already given by {paths[value]}; {advice}')
+            paths[value] = item.path
 
     return rule

@@ -15,7 +15,6 @@ from exporter.config.gateways import (
     listening_uid,
     user_goes_with_an_address,
 )
-from exporter.config.intended import is_gpu_uuid
 from exporter.config.problems import RefusedError, shown
 from exporter.config.schema import (
     Context,
@@ -27,6 +26,7 @@ from exporter.config.schema import (
     describe,
     group,
     missing,
+    unique,
 )
 from exporter.config.settings import ConfiguredServer, ServerMatch, ServerRule
 from exporter.config.urls import HOST, METRICS_PATH, SCHEMES, URL_CHARACTERS, Url, refuse_api
@@ -42,6 +42,7 @@ from exporter.config.values import (
     Truth,
     User,
     Whole,
+    is_gpu_uuid,
     plain,
     uid_of,
 )
@@ -55,25 +56,6 @@ NAME_CHARACTERS: Final = 64
 FIRST_TOKEN_SECONDS_MAX: Final = Decimal(3600)
 PER_TOKEN_SECONDS_MAX: Final = Decimal(60)
 TARGET: Final = Decimal("0.99")
-
-ENGINE_NAMES: Final = (
-    ("tensorrtllm", "trtllm"),
-    ("tensorrt", "trtllm"),
-    ("trtllmserve", "trtllm"),
-    ("vllmopenai", "vllm"),
-    ("vllmserve", "vllm"),
-    ("llamaserver", "llamacpp"),
-    ("tritonserver", "triton"),
-    ("textgenerationinference", "tgi"),
-    ("textembeddingsinference", "tei"),
-    ("mlcllm", "mlc"),
-    ("rayserve", "ray"),
-    ("tritoninferenceserver", "triton"),
-)
-"""Full names of engines, and of their programs and images, in lower case without punctuation."""
-
-_INDICES = re.compile(r"\d{1,4}(?: ?[,;] ?\d{1,4}){0,63}", re.ASCII)
-_INDEX_RANGE = re.compile(r"(\d{1,4}) ?(?:-|\.\.) ?(\d{1,4})", re.ASCII)
 
 _UUID = re.compile(r"(GPU|MIG)-[A-Za-z0-9/-]{1,120}", re.ASCII)
 
@@ -125,13 +107,10 @@ class GpuList:
         if isinstance(node, Scalar) and node.text == "all":
             return ALL
         if not isinstance(node, Sequence):
-            instead = _intended_gpus(node.text) if isinstance(node, Scalar) else None
-            raise RefusedError(
-                f"must be the word all or a list like [0, 1], not {describe(node)}", instead=instead
-            )
+            raise RefusedError(f"must be the word all or a list like [0, 1], not {describe(node)}")
         if not node.items:
             raise RefusedError("is an empty list; write the indices or UUIDs, or the word all")
-        return ListOf(GpuName(), (_gpus_are_unique,)).read(node, path, context)
+        return ListOf(GpuName(), (unique("", lambda gpu: gpu, "keep one"),)).read(node, path, context)
 
 
 @dataclass(frozen=True, slots=True)
@@ -147,27 +126,6 @@ class GpuName:
         if isinstance(node, Scalar) and node.plain and re.match(r"[\d+-]", node.text):
             return Whole("index", 0, MOST_GPUS - 1).read(node, path, context)
         raise RefusedError(f"must be an index like 0 or a UUID as NVML says (GPU-...), not {describe(node)}")
-
-
-def _intended_gpus(text: str) -> str | None:
-    """The list that one index, several in one text, or a range stands for."""
-    if text.lower() == "all":
-        return "all"
-    if _INDICES.fullmatch(text):
-        return f"[{', '.join(str(int(index)) for index in re.findall(r'[0-9]+', text))}]"
-    match = _INDEX_RANGE.fullmatch(text)
-    if match is None or not int(match[1]) < int(match[2]) < MOST_GPUS:
-        return None
-    return f"[{', '.join(map(str, range(int(match[1]), int(match[2]) + 1)))}]"
-
-
-def _gpus_are_unique(items: list[ListItem[int | str]], context: Context) -> None:
-    earlier: set[int | str] = set()
-    for item in items:
-        if item.value in earlier:
-            message = f"GPU {item.value} is already in the list; keep one"
-            context.problems.note(item.node.position, item.path, message)
-        earlier.add(item.value)
 
 
 @dataclass(frozen=True, slots=True)
@@ -186,7 +144,7 @@ class UrlPath(ScalarValidator[str]):
         text = written.text
         if not re.fullmatch(r"/(?!/)[!-~]*", text) or "#" in text or len(text) > URL_CHARACTERS:
             raise RefusedError(f"{shown(masked(text))} is no path; begin it with one /, as in /metrics")
-        refuse_api(text.partition("?")[0], shown(masked(text)), str, written)
+        refuse_api(text.partition("?")[0], shown(masked(text)))
         return text
 
 
@@ -214,8 +172,7 @@ TARGET_RATIO = Key(
 
 
 def _has_an_objective(mapping: MappingNode) -> None:
-    keys = (FIRST_TOKEN_SECONDS, PER_TOKEN_SECONDS)
-    if not any(key in mapping or key.name in mapping.intended for key in keys):
+    if FIRST_TOKEN_SECONDS not in mapping and PER_TOKEN_SECONDS not in mapping:
         mapping.refuse(None, "has no objective; give first_token_seconds, per_token_seconds or both")
 
 
@@ -386,14 +343,14 @@ def _has_url_or_match(mapping: MappingNode) -> None:
         mapping.refuse(MATCH, "cannot be combined with url; keep exactly one of url, match")
     elif MATCH in mapping:
         _corrects_something(mapping)
-    elif URL in mapping or MATCH.name not in mapping.intended:  # else a key of match lacks its match
+    else:
         _is_configured(mapping)
 
 
 def _is_configured(mapping: MappingNode) -> None:
     needed: tuple[Key[object], ...] = (NAME, URL, GPUS)
     for key in needed:
-        if key not in mapping and key.name not in mapping.intended:
+        if key not in mapping:
             mapping.refuse(None, missing(key))
     where: tuple[Key[object], ...] = (METRICS_SCHEME, METRICS_PORT, METRICS_PATH_KEY)
     for key in where:
@@ -443,17 +400,17 @@ def _configured(items: Entries) -> Iterator[tuple[ListItem[ConfiguredServer | Se
             yield item, item.value
 
 
-def _metrics_files_go_with_https(items: Entries, context: Context) -> None:
+def _metrics_files_go_with_https(items: Entries) -> None:
     for item in items:
         entry = item.value
         scheme = urlsplit(entry.url).scheme if isinstance(entry, ConfiguredServer) else entry.metrics_scheme
         for name, value in (("ca_file", entry.ca_file), ("server_name", entry.server_name)):
             if value and scheme != "https":
                 what = "an https URL" if isinstance(entry, ConfiguredServer) else "`scheme: https`"
-                item.refuse(METRICS.name, f"{name} goes with {what} only; remove it or write https", context)
+                item.refuse(METRICS.name, f"{name} goes with {what} only; remove it or write https")
 
 
-def _urls_are_unique(items: Entries, context: Context) -> None:
+def _urls_are_unique(items: Entries) -> None:
     paths: dict[tuple[object, ...], str] = {}
     for item, server in _configured(items):
         parts = urlsplit(server.url)
@@ -461,11 +418,11 @@ def _urls_are_unique(items: Entries, context: Context) -> None:
         endpoint = (parts.scheme, parts.hostname, port, parts.path, parts.query)
         if endpoint in paths:
             message = f"the same URL is already read by {paths[endpoint]}; its tokens would be counted twice"
-            item.refuse(URL.name, message, context)
+            item.refuse(URL.name, message)
         paths.setdefault(endpoint, item.path)
 
 
-def _shares_fit(items: Entries, context: Context) -> None:
+def _shares_fit(items: Entries) -> None:
     """The configured shares of one GPU are at most 1 together; replicas have one share of it."""
     shares: dict[int | str, dict[tuple[str, str], Decimal]] = {ANY_GPU: {}}
     for item, server in _configured(items):
@@ -476,15 +433,13 @@ def _shares_fit(items: Entries, context: Context) -> None:
             of_gpu = shares.setdefault(gpu, dict(shares[ANY_GPU]))
             if of_gpu.setdefault(key, server.gpu_share_ratio) != server.gpu_share_ratio:
                 message = f"is {plain(of_gpu[key])} for another replica on GPU {gpu}; give both the same"
-                item.refuse(SHARE.name, message, context)
-                return
+                item.refuse(SHARE.name, message)
             if (total := sum(of_gpu.values(), Decimal(0))) > 1:
                 message = f"the shares of GPU {gpu} come to {plain(total)}; make them at most 1 together"
-                item.refuse(SHARE.name, message, context)
-                return
+                item.refuse(SHARE.name, message)
 
 
-def _levels_are_consistent(items: Entries, context: Context) -> None:
+def _levels_are_consistent(items: Entries) -> None:
     """Replicas have one service level: their histograms add up."""
     levels: dict[tuple[str, str], tuple[str, ServiceLevel | None]] = {}
     for item in items:
@@ -494,7 +449,7 @@ def _levels_are_consistent(items: Entries, context: Context) -> None:
         path, level = levels.setdefault((entry.namespace or "", entry.name), (item.path, entry.slo))
         if level != entry.slo:
             message = f"differs from that of {path}, a replica of {entry.name}; give both the same"
-            item.refuse(SLO.name, message, context)
+            item.refuse(SLO.name, message)
 
 
 SERVERS = Key(

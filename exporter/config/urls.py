@@ -2,7 +2,6 @@
 
 import ipaddress
 import re
-from collections.abc import Callable
 from typing import Final
 from urllib.parse import SplitResult, urlsplit, urlunsplit
 
@@ -22,24 +21,12 @@ HOST: Final = re.compile(r"(?!-)[A-Za-z0-9_-]{1,63}(\.[A-Za-z0-9_-]{1,63})*\.?",
 _NO_SCHEME: Final = re.compile(r"[A-Za-z0-9._-]+:[1-9]\d{1,4}(?:/[A-Za-z0-9._/-]*)?", re.ASCII)
 """Without a query: it may hold a secret, which no message may repeat."""
 
-_USUAL_TLS: Final = "443"
-"""The end of the ports where a server without a scheme speaks https rather: 443, 8443."""
-
 _API: Final = re.compile(
-    r"/v1/?|.*/(?:v1|v2|api)/(?:(?:chat/)?completions?|chat|generate(?:_stream)?|embeddings?|embed|models|"
-    r"responses|messages|rerank|health(?:/live|/ready)?|infer)/?",
+    r"/v1/?|(?:.*/(?:v1|v2|api))?/(?:(?:chat/)?completions?|generate(?:_stream)?|embeddings?|rerank|"
+    r"health(?:/live|/ready)?)/?|.*/(?:v1|v2|api)/(?:chat|embed|models|responses|messages|infer)/?",
     re.ASCII,
 )
-"""Paths of an engine's API: OpenAI's, Triton's, Ollama's."""
-
-_BARE_API: Final = re.compile(
-    r"/(?:(?:chat/)?completions?|generate(?:_stream)?|embeddings|rerank|health(?:/live|/ready)?)/?", re.ASCII
-)
-"""Those of vLLM, SGLang, TGI and llama.cpp that no page of metrics has. They serve it at `/metrics`."""
-
-_OPENAI: Final = "/v1"
-_METRICS_OF_NIM: Final = "/v1/metrics"
-"""NIM serves it below its API: `exporter/engines/nim.py`."""
+"""Paths of an engine's API: those of OpenAI, Triton, Ollama, vLLM, SGLang, TGI and llama.cpp."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,14 +58,8 @@ class Url(ScalarValidator[str]):
         if "@" in parts.netloc:
             raise RefusedError(f"has a user or password in it; use {self.instead}")
         if parts.scheme not in SCHEMES:
-            whole = f"http://{text}"
-            if _NO_SCHEME.fullmatch(text) and _is_host(urlsplit(whole)):
-                number = text.partition(":")[2].partition("/")[0]
-                if int(number) > PORT_MAX:
-                    raise RefusedError(f"{quoted} has no valid port; write 1 to {PORT_MAX}, or none")
-                if number.endswith(_USUAL_TLS):
-                    raise RefusedError(f"{quoted} has no scheme; begin it with https:// or http://")
-                raise RefusedError(f"{quoted} has no scheme", instead=f'"{whole}"')
+            if _NO_SCHEME.fullmatch(text):
+                raise RefusedError(f"{quoted} has no scheme; begin it with https:// or http://")
             raise RefusedError(f"{quoted} is not read; write a URL that begins with http:// or https://")
         if "#" in text:
             raise RefusedError(f"{quoted} has a fragment (#), which is never sent; remove it")
@@ -86,28 +67,21 @@ class Url(ScalarValidator[str]):
             raise RefusedError(f"{quoted} has no valid host; write a name or an address")
         if port == 0 or parts.netloc.endswith(":"):
             raise RefusedError(f"{quoted} has no valid port; write 1 to {PORT_MAX}, or none")
-        refuse_api(
-            parts.path, quoted, lambda path: urlunsplit((parts.scheme, parts.netloc, path, "", "")), written
-        )
+        refuse_api(parts.path, quoted)
         return urlunsplit(parts._replace(path=METRICS_PATH if parts.path in {"", "/"} else parts.path))
 
 
-def refuse_api(path: str, quoted: str, whole: Callable[[str], str], written: Scalar) -> None:
-    """Refuse a path of an engine's API. `quoted` is what was written, and `whole` makes the like of a path.
+def refuse_api(path: str, quoted: str) -> None:
+    """Refuse a path of an engine's API. `quoted` is what was written.
 
     Raises:
-        RefusedError: it is one; proposes the page of metrics where only one is possible.
+        RefusedError: it is one.
     """
-    if METRICS_PATH[1:] in path.split("/"):
-        return
-    reason = f"{quoted} answers requests, and has no metrics"
-    usual = written.restyled(whole(METRICS_PATH))
-    if _BARE_API.fullmatch(path):
-        raise RefusedError(reason, instead=usual)
-    if _API.fullmatch(path):
-        below = path.startswith(_OPENAI)
-        of_nim = f"write {usual}, or of NIM {written.restyled(whole(_METRICS_OF_NIM))}"
-        raise RefusedError(reason, of_nim if below else f"write where its metrics are, like {usual}")
+    if METRICS_PATH[1:] not in path.split("/") and _API.fullmatch(path):
+        raise RefusedError(
+            f"{quoted} answers requests, and has no metrics; "
+            "write their path, like /metrics, or /v1/metrics of NIM"
+        )
 
 
 def _is_host(parts: SplitResult) -> bool:

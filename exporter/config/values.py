@@ -10,16 +10,6 @@ from pathlib import Path
 from typing import Final, Generic, TypeVar
 
 from exporter.config.document import Node, Scalar
-from exporter.config.intended import (
-    intended_duration,
-    intended_number,
-    intended_truth,
-    intended_word,
-    is_gpu_uuid,
-    is_per_another,
-    ratio_of_percent,
-    uuid_as_nvml,
-)
 from exporter.config.problems import RefusedError, shown
 from exporter.config.schema import Context, describe
 from exporter.frozen import dataclass
@@ -38,8 +28,6 @@ PERCENT: Final = "if it is in percent, divide it by 100"
 WHOLE_PERCENT: Final = range(2, 101)
 """Numbers that are meant in percent: 1.2 is rather a ratio of a surcharge."""
 
-WHOLE: Final = "whole number"
-
 DIGITS: Final = "write the digits only, with a point for decimals"
 """Remedy for a number in a form that several people read differently."""
 
@@ -51,10 +39,21 @@ PATH_CHARACTERS: Final = 4096
 
 _NUMBER = re.compile(r"[+-]?(?:\d{1,40}(?:\.\d{0,40})?|\.\d{1,40})(?:[eE][+-]?\d{1,4})?", re.ASCII)
 _LEADING_ZERO = re.compile(r"[+-]?0\d", re.ASCII)
-_SEPARATED = re.compile(r"[+-]?\d[\d_,' ]*(?:\.\d+)?", re.ASCII)
+_AMOUNT = re.compile(
+    r"(?P<currency>\$?) ?(?P<digits>(?:[1-9]\d{0,14}|[1-9]\d{0,2}(?:_\d{3}){1,4}|0)(?:\.\d{1,12})?) ?"
+    r"(?P<suffix>[kKmM%]?)",
+    re.ASCII,
+)
+_PER = re.compile(r"/|\bper\b", re.IGNORECASE)
+_MULTIPLES: Final = {"k": 1000, "m": 1_000_000}
 _OTHER_CURRENCY = re.compile(r"[€£¥₹]|\b(?:EUR|GBP|CHF|JPY|CNY|INR)\b", re.IGNORECASE)
-_CURRENCY = re.compile(r"\$|\b(?:USD|dollars)\b", re.IGNORECASE)
 _DURATION = re.compile(r"(\d{1,9})(ms|s|m)", re.ASCII)
+_LOOSE_DURATION = re.compile(r"(0|[1-9]\d{0,5}) ?(ms|s|m)?", re.ASCII)
+_UUID: Final = re.compile(r"GPU-[0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12}", re.IGNORECASE | re.ASCII)
+_TRUTHS: Final = {
+    **dict.fromkeys(("true", "yes", "on", "y", "1"), "true"),
+    **dict.fromkeys(("false", "no", "off", "n", "0"), "false"),
+}
 _MILLISECONDS = {"ms": 1, "s": 1000, "m": 60_000}
 _NANOSECONDS_PER_MILLISECOND: Final = NANOSECONDS_PER_SECOND // 1000
 _NAME = re.compile(r"[A-Za-z][A-Za-z0-9_-]{0,63}", re.ASCII)
@@ -163,7 +162,7 @@ class Whole(ScalarValidator[int]):
     @property
     def example(self) -> str:
         """The same, named a whole number."""
-        return f"{WHOLE} ({self.expected})"
+        return f"whole number ({self.expected})"
 
     def parse(self, written: Scalar) -> int:
         """An integer within the bounds."""
@@ -251,14 +250,11 @@ W = TypeVar("W", bound=str)
 
 @dataclass(frozen=True, slots=True)
 class Choice(ScalarValidator[W]):
-    """One of a few words. `also` are other names of options, in lower case without punctuation.
-
-    `remedy` is what to do where a word is like none of them.
-    """
+    """One of a few words."""
 
     options: tuple[W, ...]
-    also: tuple[tuple[str, W], ...] = ()
     remedy: str = ""
+    """What to do where a word is like none of them."""
 
     @property
     def expected(self) -> str:
@@ -279,14 +275,16 @@ class Choice(ScalarValidator[W]):
             if option == text:
                 return option
         reason = f"{shown(written.text)} is not one of {', '.join(self.options)}"
-        names = tuple(dict(self.also))
-        word = intended_word(text, (*self.options, *names))
-        intended = dict(self.also).get(word or "", word)
-        if intended is None:
-            if similar := difflib.get_close_matches(text.lower(), self.options, 1, SIMILAR):
-                raise RefusedError(reason, f"did you mean {similar[0]}?")
-            raise RefusedError(reason, self.remedy)
-        raise RefusedError(reason, instead=written.restyled(intended))
+        same = [option for option in self.options if _letters(option) == _letters(text)]
+        if len(same) == 1:
+            raise RefusedError(reason, instead=written.restyled(same[0]))
+        similar = difflib.get_close_matches(text.lower(), self.options, 1, SIMILAR)
+        raise RefusedError(reason, f"did you mean {similar[0]}?" if similar else self.remedy)
+
+
+def _letters(text: str) -> str:
+    """A word without case, spaces and punctuation."""
+    return re.sub(r"[^a-z0-9]", "", text.lower())
 
 
 @dataclass(frozen=True, slots=True)
@@ -299,7 +297,7 @@ class Truth(ScalarValidator[bool]):
         """The boolean."""
         if written.text not in {"true", "false"}:
             raise RefusedError(
-                f"{shown(written.text)} is neither true nor false", instead=intended_truth(written.text)
+                f"{shown(written.text)} is neither true nor false", instead=_TRUTHS.get(written.text.lower())
             )
         return written.text == "true"
 
@@ -323,24 +321,19 @@ class Duration(ScalarValidator[Nanoseconds]):
     def parse(self, written: Scalar) -> Nanoseconds:
         """Nanoseconds within the bounds."""
         text = written.text
-        is_duration = _DURATION.fullmatch(text) is not None
-        intended = text if is_duration else intended_duration(text)
-        if intended is None:
-            form = "write a whole number and ms, s or m, like 10s"
-            raise RefusedError(f"{shown(text)} is no duration; {form}")
-        if not self._within(intended):
+        if not _DURATION.fullmatch(text):
+            match = _LOOSE_DURATION.fullmatch(text)
+            instead = None if match is None else written.restyled(f"{match[1]}{match[2] or 's'}")
+            remedy = "" if instead else "write a whole number and ms, s or m, like 10s"
+            raise RefusedError(f"{shown(text)} is no duration", remedy, instead=instead)
+        if not _nanoseconds(self.least) <= _nanoseconds(text) <= _nanoseconds(self.most):
             raise RefusedError(f"{shown(text)} is out of range: {self.least} to {self.most}")
-        if not is_duration:
-            raise RefusedError(f"{shown(text)} is no duration", instead=written.restyled(intended))
         return _nanoseconds(text)
 
     def show(self, value: object) -> str:
         """Seconds, or milliseconds if they are not whole."""
         milliseconds = int(str(value)) // _NANOSECONDS_PER_MILLISECOND
         return f"{milliseconds}ms" if milliseconds % 1000 else f"{milliseconds // 1000}s"
-
-    def _within(self, text: str) -> bool:
-        return _nanoseconds(self.least) <= _nanoseconds(text) <= _nanoseconds(self.most)
 
 
 @dataclass(frozen=True, slots=True)
@@ -392,13 +385,19 @@ class GpuUuid(ScalarValidator[str]):
             raise RefusedError(
                 f"{shown(text)} is no UUID of a GPU; copy it from nvidia-smi -L, all of it: {form}"
             )
-        same = uuid_as_nvml(text)
+        prefix, _, digits = text.partition("-")
+        same = f"{prefix.upper()}-{digits.lower()}"
         if same != text:
             raise RefusedError(
                 f"{shown(text)} is spelled otherwise by NVML, and is compared exactly",
                 instead=written.restyled(same),
             )
         return text
+
+
+def is_gpu_uuid(text: str) -> bool:
+    """Whether a text has the form in which NVML reports the UUID of a whole GPU."""
+    return bool(_UUID.fullmatch(text))
 
 
 LARGEST_UID: Final = 4_294_967_294
@@ -440,50 +439,60 @@ def uid_of(user: str) -> int | None:
         return None
 
 
-def number(
-    written: Scalar, expected: str, unit: str = "", allowed: Callable[[Decimal], bool] = Decimal.is_finite
-) -> Decimal:
+def number(written: Scalar, expected: str, unit: str, allowed: Callable[[Decimal], bool]) -> Decimal:
     """The exact decimal that was written.
 
-    `allowed` are the values that an error may propose, and `unit` is the key's.
+    `unit` is that of the key, and `allowed` says which values an error may propose.
 
     Raises:
         RefusedError: it is no finite decimal number.
     """
     text = written.text
-    if written.plain and _NUMBER.fullmatch(text) and not _LEADING_ZERO.match(text):
+    is_number = bool(_NUMBER.fullmatch(text)) and not _LEADING_ZERO.match(text)
+    if is_number and written.plain:
         return Decimal(text)
-    is_number = _NUMBER.fullmatch(text) and not _LEADING_ZERO.match(text)
-    intended = text if is_number else intended_number(text, unit)
-    remedy = _remedy(text, unit) if intended is None else ""
-    if intended is not None and not allowed(value := Decimal(intended)):
-        fraction = expected.startswith(WHOLE) and value % 1
-        remedy = f"{intended} is {'no whole number' if fraction else 'out of range'}"
-        intended = None
-    if written.boolean:
-        raise RefusedError(f"must be a {expected}, not the boolean {shown(text)}")
-    if not written.plain:
-        raise RefusedError(f"must be a {expected}, not text {shown(text)}", remedy, instead=intended)
-    if _LEADING_ZERO.match(text):
-        raise RefusedError(f"{shown(text)} begins with 0 and may be read as octal", remedy, instead=intended)
-    if _SEPARATED.fullmatch(text):
-        raise RefusedError(f"{shown(text)} has separators", remedy, instead=intended)
-    raise RefusedError(f"must be a {expected}, not {shown(text)}", remedy, instead=intended)
-
-
-def _remedy(text: str, unit: str) -> str:
-    """The remedy for a number whose value is not known."""
+    instead = text if is_number else certain_number(text, unit)
+    if instead is not None and not allowed(Decimal(instead)):
+        instead = None
     if _OTHER_CURRENCY.search(text):
-        return "amounts are in dollars only: convert it"
-    if "%" in text and "ratio" not in unit:
-        return "percent is for ratios only"
-    if _CURRENCY.search(text) and "dollars" not in unit:
-        return "a currency is for amounts only"
-    if is_per_another(text, unit):
-        return f"convert it to {unit}"
-    if _LEADING_ZERO.match(text):
-        return "write it in decimal, without the 0"
-    return DIGITS if re.search(r"\d", text) else ""
+        remedy = "amounts are in dollars only: convert it"
+    elif "%" in text:
+        remedy = "write a ratio within the bounds" if "ratio" in unit else "percent is for ratios only"
+    elif _PER.search(text):
+        remedy = f"write the digits only, in {unit}"
+    elif _LEADING_ZERO.match(text):
+        remedy = "write it in decimal, without the 0"
+    else:
+        remedy = DIGITS if re.search(r"\d", text) else ""
+    if written.boolean:
+        reason = f"must be a {expected}, not the boolean {shown(text)}"
+    elif not written.plain:
+        reason = f"must be a {expected}, not text {shown(text)}"
+    elif _LEADING_ZERO.match(text):
+        reason = f"{shown(text)} begins with 0 and may be read as octal"
+    else:
+        reason = f"must be a {expected}, not {shown(text)}"
+    raise RefusedError(reason, "" if instead else remedy, instead=instead)
+
+
+def certain_number(text: str, unit: str) -> str | None:
+    """The digits of a number with `$`, underscores or a suffix; `None` where they are not certain.
+
+    `2,500` is 2500 to one reader and 2.5 to another, and `30 %` is a number where the unit is a ratio only.
+    """
+    match = _AMOUNT.fullmatch(text.strip())
+    if match is None or (match["currency"] and "dollars" not in unit):
+        return None
+    digits, suffix = match["digits"].replace("_", ""), match["suffix"].lower()
+    if suffix == "%":
+        return ratio_of_percent(digits) if "ratio" in unit else None
+    return plain(Decimal(digits) * _MULTIPLES[suffix]) if suffix else digits
+
+
+def ratio_of_percent(text: str) -> str:
+    """A percentage as a ratio, with two decimals at least: 30 is 0.30, and 7.5 is 0.075."""
+    value = Decimal(text) / 100
+    return f"{value.normalize():f}" if value != round(value, 2) else f"{value:.2f}"
 
 
 def article(noun: str) -> str:

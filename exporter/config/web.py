@@ -9,10 +9,10 @@ from dataclasses import field
 from pathlib import Path
 from typing import Final, Literal, TypeAlias
 
-from exporter.config.document import Mapping, Node, Scalar
+from exporter.config.document import Node, Scalar
 from exporter.config.load import contents, read
 from exporter.config.problems import RefusedError, shown
-from exporter.config.schema import Context, Key, ListOf, MappingNode, Table, builds, describe, dotted, missing
+from exporter.config.schema import Context, Key, ListOf, MappingNode, MappingOf, Table, builds, missing
 from exporter.config.values import PATH_CHARACTERS, Choice, Duration, ScalarValidator, Truth, Whole
 from exporter.frozen import dataclass, replace
 from exporter.units import Nanoseconds
@@ -88,46 +88,27 @@ class OrBlank:
 
 
 @dataclass(frozen=True, slots=True)
-class BasicUsers:
-    """Names of users with the bcrypt hashes of their passwords."""
+class BcryptHash:
+    """The bcrypt hash of a password."""
 
-    expected: str = "mapping of users to bcrypt hashes"
+    expected: str = "bcrypt hash"
 
-    def read(self, node: Node, path: str, context: Context) -> dict[str, bytes]:
+    def read(self, node: Node, path: str, context: Context) -> bytes:
         """As `Validator.read`."""
-        if not isinstance(node, Mapping):
-            what = describe(node) if not isinstance(node, Scalar) or node.empty else "a single value"
-            raise RefusedError(f"must be a {self.expected}, not {what}")
-        if len(node.entries) > MOST_USERS:
-            raise RefusedError(f"has {len(node.entries)} users; it takes {MOST_USERS} at most")
-        users: dict[str, bytes] = {}
-        with context.problems.fatal():
-            for position, fault in node.faults:
-                context.problems.note(position, path, fault)
-            for name, (position, value) in node.entries.items():
-                where = dotted(path, shown(name)[1:-1])
-                problem = _user_fault(name)
-                if problem:
-                    context.problems.note(position, where, problem)
-                elif problem := _hash_fault(value):
-                    context.problems.note(value.position, where, problem)
-                elif isinstance(value, Scalar):
-                    users[name] = value.text.encode()
-        return users
+        del path, context
+        match = _HASH.fullmatch(node.text) if isinstance(node, Scalar) else None
+        if match is None:
+            raise RefusedError(
+                "is no bcrypt hash, which begins with $2b$ or $2y$; make one: htpasswd -nBC 10 NAME"
+            )
+        if not 4 <= int(match[1]) <= DEAREST:
+            raise RefusedError(f"has the cost {match[1]}; it takes 04 to {DEAREST}: htpasswd -nBC 10 NAME")
+        return match[0].encode()
 
 
 def _user_fault(name: str) -> str | None:
     if not name or ":" in name or not name.isprintable() or len(name) > USER_CHARACTERS:
         return f"is no name of a user: 1 to {USER_CHARACTERS} printable characters without a colon"
-    return None
-
-
-def _hash_fault(value: Node) -> str | None:
-    match = _HASH.fullmatch(value.text) if isinstance(value, Scalar) else None
-    if match is None:
-        return "is no bcrypt hash, which begins with $2b$ or $2y$; make one: htpasswd -nBC 10 NAME"
-    if not 4 <= int(match[1]) <= DEAREST:
-        return f"has the cost {match[1]}; it takes 04 to {DEAREST}: htpasswd -nBC 10 NAME"
     return None
 
 
@@ -266,8 +247,8 @@ HEADERS = (
 
 
 def _has_certificate_and_key(mapping: MappingNode) -> None:
-    for key, inline in ((CERT_FILE, CERT), (KEY_FILE, KEY)):
-        if key not in mapping and inline not in mapping and key.name not in mapping.intended:
+    for key in (CERT_FILE, KEY_FILE):
+        if key not in mapping:
             mapping.refuse(None, missing(key))
 
 
@@ -279,7 +260,7 @@ def _clients_are_verified(mapping: MappingNode) -> None:
             CLIENT_AUTH,
             f"{kind} accepts any self-made certificate; write RequireAndVerifyClientCert with client_ca_file",
         )
-    elif verified and CLIENT_CA_FILE not in mapping and CLIENT_CA not in mapping:
+    elif verified and CLIENT_CA_FILE not in mapping:
         mapping.refuse(
             CLIENT_AUTH, f"{kind} needs client_ca_file: the authorities that sign their certificates"
         )
@@ -296,10 +277,8 @@ def _version_is_served(mapping: MappingNode) -> None:
     for key in (MIN_VERSION, MAX_VERSION):
         if mapping.get(key) in ("TLS10", "TLS11"):
             mapping.refuse(key, "TLS 1.0 and 1.1 are not served (RFC 8996); write TLS12 or TLS13")
-            return
     if (mapping.get(MIN_VERSION), mapping.get(MAX_VERSION)) == ("TLS13", "TLS12"):
         mapping.refuse(MAX_VERSION, "is older than min_version; exchange them")
-        return
     names = mapping.get(CIPHER_SUITES)
     if mapping.get(MAX_VERSION) == "TLS12" and names and not any(SUITES[name] for name in names):
         mapping.refuse(
@@ -359,7 +338,11 @@ HTTP = Key(
     ),
     "HTTP settings of responses.",
 )
-USERS = Key("basic_auth_users", BasicUsers(), "Users and the bcrypt hashes of their passwords.")
+USERS = Key(
+    "basic_auth_users",
+    MappingOf("mapping of users to bcrypt hashes", BcryptHash(), _user_fault, MOST_USERS),
+    "Users and the bcrypt hashes of their passwords.",
+)
 INTERVAL = Key(
     "interval",
     Duration("0s", "60m"),
@@ -388,7 +371,7 @@ def _web(mapping: MappingNode) -> WebConfig:
         tls=mapping.get(TLS),
         headers=headers,
         http2=http2,
-        users=mapping.get(USERS) or {},
+        users=dict(mapping.get(USERS) or ()),
         rate=rate if rate and rate.interval else None,
     )
 

@@ -94,7 +94,10 @@ def quoted(text: str, position: Position) -> TextEdit | None:
 def no_space(position: Position, text: str) -> TextEdit | None:
     """The correction of `key:value`, where the space behind the colon is missing; `None` for another text."""
     match = _NO_SPACE.match(text)
-    return None if match is None else _replaced(position, match[0], f"{match['key']}: {match['value']}")
+    if match is None:
+        return None
+    behind = Position(position.line, position.column + len(match["key"]) + 1)
+    return TextEdit(behind, behind, " ")
 
 
 def _words(error: SyntaxFault) -> str:

@@ -19,7 +19,7 @@ from exporter.config.hardware import (
     PURCHASE_PER_HOST,
 )
 from exporter.config.keys import BUDGET_DOLLARS, TEAM
-from exporter.config.problems import Position, Problems, RefusedError
+from exporter.config.problems import Position, RefusedError
 from exporter.config.schema import Context, Key, Validator
 from exporter.config.values import Choice
 from exporter.frozen import dataclass
@@ -34,14 +34,13 @@ SERVERS_LISTED: Final = 16
 
 @dataclass(frozen=True, slots=True)
 class AnswerForm:
-    """The form of an answer: that of a value of the configuration.
-
-    `text`: it is written in quotes. `lenient`: another spelling is corrected instead of refused.
-    """
+    """The form of an answer: that of a value of the configuration."""
 
     validator: Validator[Any]
     text: bool = False
-    lenient: bool = False
+    """Whether it is written in quotes."""
+    spellings: Mapping[str, str] = field(default_factory=dict)
+    """Other answers in lower case, and what they stand for."""
 
     @classmethod
     def of(cls, key: Key[Any], *, text: bool = False) -> "AnswerForm":
@@ -54,24 +53,22 @@ class AnswerForm:
         Raises:
             RefusedError: it is no such value; the message has the reason and the remedy.
         """
-        start = Position(1, 1)
-        written = Scalar(start, answer, plain=not self.text, end=Position(1, 1 + len(answer)))
+        answer = self.spellings.get(answer.lower(), answer)
         if not answer:
             raise RefusedError(f"an answer is needed: {self.validator.expected}")
-        try:
-            self.validator.read(written, "", Context(ZoneInfo("UTC"), Problems()))
-        except RefusedError as error:
-            if self.lenient and error.instead is not None:
-                return error.instead
-            raise
+        written = Scalar(Position(1, 1), answer, plain=not self.text)
+        self.validator.read(written, "", Context(ZoneInfo("UTC")))
         return json.dumps(answer, ensure_ascii=False) if self.text else answer
 
 
 RENTED: Final = "rented"
 OWNED: Final = "owned"
 KIND: Final = AnswerForm(
-    Choice((RENTED, OWNED), also=(("r", RENTED), ("rent", RENTED), ("o", OWNED), ("own", OWNED))),
-    lenient=True,
+    Choice((RENTED, OWNED)),
+    spellings={
+        **dict.fromkeys(("r", "rent", RENTED), RENTED),
+        **dict.fromkeys(("o", "own", OWNED), OWNED),
+    },
 )
 RENT: Final = AnswerForm.of(PER_GPU_HOUR)
 PURCHASE: Final = AnswerForm.of(PURCHASE_PER_HOST)

@@ -11,7 +11,7 @@ from functools import lru_cache
 
 from exporter.config.hardware import exact
 from exporter.config.settings import Config
-from exporter.config.times import fixed_offset_zone
+from exporter.config.times import is_fixed_offset
 from exporter.config.values import plain
 from exporter.frozen import dataclass
 from exporter.reports import amount_checks as checks
@@ -46,12 +46,9 @@ def plausibility_findings(
         present: the GPUs that rules price on this host, by the rule's source; without it what a rule matches.
     """
     zone = config.timezone.key
-    regions = fixed_offset_zone(zone)
-    if regions is not None:
-        meant = (
-            f"is {' or '.join(regions)} meant? Write timezone: {regions[0]}" if regions else "write a region"
-        )
-        yield warning_at(config, "timezone", f"{zone} does not move with daylight saving: {meant}")
+    if is_fixed_offset(zone):
+        remedy = "write a region like Europe/Berlin or America/New_York"
+        yield warning_at(config, "timezone", f"{zone} does not move with daylight saving: {remedy}")
     for rule in config.hardware:
         yield from _hardware_findings(config, rule, now, (present or {}).get(rule.source))
     for overhead in config.overheads:

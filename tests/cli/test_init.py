@@ -114,8 +114,8 @@ def test_four_questions_of_a_rented_host(answer: Answer) -> None:
 
     config = load(Path("ice.yaml"))
     assert (
-        '  error: "2,50" has separators; write the digits only, with a point for decimals\n'
-        in screen.getvalue()
+        '  error: must be a number (dollars per hour, 0 to 10000), not "2,50"; '
+        "write the digits only, with a point for decimals\n" in screen.getvalue()
     )
     assert (
         '  error: must be a number (dollars per hour, 0 to 10000), not "$2.50"; write 2.50\n'

@@ -333,7 +333,8 @@ def test_without_a_ledger_nothing_is_measured(
     )
     assert main(["tco", str(file)]) == 2
     assert capsys.readouterr().err == (
-        f'{file}: load: is missing: the tokens of "api" are bought by the million; give it, or --measured\n'
+        f'{file}:2:1: load: is missing: the tokens of "api" are bought by the million; '
+        "give it, or --measured\n"
     )
     config = tmp_path / "bad.yaml"
     config.write_text("interval: 1h\n")

@@ -152,21 +152,21 @@ COUNTERS = "counters: [{name: x_total, quantity: prompt}]"
         (
             "name: x, counters: [{name: x, quantity: prompt, where: {}}]",
             (
-                "1:67: engines[0].counters[0].where: must be labels with values, like {source: [prompt, "
-                "image]}, not an empty mapping"
+                "1:67: engines[0].counters[0].where: must be a mapping of labels to values, "
+                "like {source: [prompt, image]}, not an empty mapping"
             ),
         ),
         (
             "name: x, counters: [{name: x, quantity: prompt, where: {a-b: c}}]",
-            '1:68: engines[0].counters[0].where: "a-b" is no label of a metric',
+            '1:68: engines[0].counters[0].where.a-b: "a-b" is no label of a metric',
         ),
         (
             "name: x, counters: [{name: x, quantity: prompt, where: {a: []}}]",
-            "1:68: engines[0].counters[0].where: a needs a value or a list of 1 to 64, not a list",
+            "1:71: engines[0].counters[0].where.a: needs a value or list of 1 to 64, not a list",
         ),
         (
             "name: x, counters: [{name: x, quantity: prompt, where: {a: [[b]]}}]",
-            "1:68: engines[0].counters[0].where: a needs a value or a list of 1 to 64, not a list",
+            "1:71: engines[0].counters[0].where.a: needs a value or list of 1 to 64, not a list",
         ),
         (
             "name: x, counters: [{name: x, quantity: requests}]",

@@ -492,31 +492,28 @@ OTHERS = [
     (
         "timezone: EST",
         "timezone",
-        (
-            "EST does not move with daylight saving: is America/New_York meant? "
-            "Write timezone: America/New_York"
-        ),
+        ("EST does not move with daylight saving: write a region like Europe/Berlin or America/New_York"),
     ),
     (
         "timezone: MST",
         "timezone",
-        (
-            "MST does not move with daylight saving: is America/Denver or America/Phoenix meant? "
-            "Write timezone: America/Denver"
-        ),
+        ("MST does not move with daylight saving: write a region like Europe/Berlin or America/New_York"),
     ),
     (
         "timezone: Etc/GMT+5",
         "timezone",
         (
-            "Etc/GMT+5 does not move with daylight saving: is America/New_York meant? "
-            "Write timezone: America/New_York"
+            "Etc/GMT+5 does not move with daylight saving: write a region like Europe/Berlin or "
+            "America/New_York"
         ),
     ),
     (
         "timezone: Etc/GMT-5",
         "timezone",
-        "Etc/GMT-5 does not move with daylight saving: write a region",
+        (
+            "Etc/GMT-5 does not move with daylight saving: write a region like Europe/Berlin or "
+            "America/New_York"
+        ),
     ),
 ]
 

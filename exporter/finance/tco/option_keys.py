@@ -27,6 +27,7 @@ from exporter.config.schema import (
     exactly_one,
     goes_with,
     missing,
+    unique,
 )
 from exporter.config.times import DateValue
 from exporter.config.values import DOLLAR_DECIMALS, Choice, Name, Number, ScalarValidator, Whole
@@ -148,20 +149,14 @@ UTILIZATION = Key(
 FLEET_KEYS: Final = (GPUS_PER_HOST, HOSTS, PER_HOST_SECOND, PER_GPU_SECOND, UTILIZATION)
 
 
-def _throughput_and_utilization(mapping: MappingNode) -> bool:
+def _throughput_and_utilization(mapping: MappingNode) -> None:
     given = [key for key in (PER_HOST_SECOND, PER_GPU_SECOND) if key in mapping]
     if len(given) > 1:
         mapping.refuse(given[1], f"cannot be combined with {given[0].name}; keep one of them")
-        return False
-    if bool(given) == (UTILIZATION in mapping) or not mapping.intended.isdisjoint(
-        {key.name for key in (PER_HOST_SECOND, PER_GPU_SECOND, UTILIZATION)}
-    ):
-        return True
-    if given:
+    if given and UTILIZATION not in mapping:
         mapping.refuse(None, missing(UTILIZATION))
-    else:
+    if UTILIZATION in mapping and not given:
         mapping.refuse(UTILIZATION, f"goes with {PER_HOST_SECOND.name} only; remove it")
-    return False
 
 
 def _fleet(mapping: MappingNode, hours_ratio: Decimal = Decimal(1)) -> Fleet:
@@ -379,13 +374,10 @@ GENERATION_RATIO = Key(
 KINDS: Final = (OWNED, RENTED, HOSTED, HYBRID)
 
 
-def _hybrids_take_all_from_their_parts(mapping: MappingNode) -> bool:
-    good = True
+def _hybrids_take_all_from_their_parts(mapping: MappingNode) -> None:
     for key in (PROMPT_RATIO, GENERATION_RATIO, CHANGE):
         if HYBRID in mapping and key in mapping:
             mapping.refuse(key, "is taken from the hybrid's parts; remove it here")
-            good = False
-    return good
 
 
 def _option(mapping: MappingNode) -> Option:
@@ -401,26 +393,12 @@ def _option(mapping: MappingNode) -> Option:
     )
 
 
-def _names_are_unique(items: list[ListItem[Option]], context: Context) -> bool:
-    good = True
-    paths: dict[str, str] = {}
-    for item in items:
-        if item.value.name in paths:
-            message = f'"{item.value.name}" is already given by {paths[item.value.name]}; choose another name'
-            item.refuse(NAME.name, message, context)
-            good = False
-        paths.setdefault(item.value.name, item.path)
-    return good
-
-
 MOST_OPTIONS: Final = 8
 
 
-def _are_few(items: list[ListItem[Option]], context: Context) -> bool:
-    if len(items) <= MOST_OPTIONS:
-        return True
-    items[MOST_OPTIONS].refuse(NAME.name, f"is more than {MOST_OPTIONS} options; compare fewer", context)
-    return False
+def _are_few(items: list[ListItem[Option]]) -> None:
+    if len(items) > MOST_OPTIONS:
+        items[MOST_OPTIONS].refuse(NAME.name, f"is more than {MOST_OPTIONS} options; compare fewer")
 
 
 OPTION_RULES: Final[tuple[Rule, ...]] = (
@@ -437,7 +415,7 @@ OPTIONS = Key(
             OPTION_RULES,
             expected="option",
         ),
-        (_names_are_unique, _are_few),
+        (unique(NAME.name, lambda option: option.name, "choose another name"), _are_few),
         least=1,
     ),
     "The options to compare.",

@@ -1,35 +1,41 @@
 """Scenario files: the schema of a scenario, rules over several keys, reading, and the bundled examples."""
 
-from collections.abc import Iterator
-from decimal import Decimal, InvalidOperation
+from decimal import Decimal
 from fractions import Fraction
 from importlib.resources import files
 from pathlib import Path
 from typing import Final
 
-from exporter.config.document import Mapping, Node, Scalar, Sequence
 from exporter.config.hardware import DOLLARS_PER_YEAR
 from exporter.config.load import contents, read
 from exporter.config.problems import ConfigError, Problem
-from exporter.config.schema import Key, ListOf, MappingNode, Table, exactly_one
-from exporter.config.values import DOLLAR_DECIMALS, Choice, Name, Number, Whole, plain
+from exporter.config.schema import Key, ListOf, MappingNode, Table, exactly_one, goes_with
+from exporter.config.values import DOLLAR_DECIMALS, Choice, Name, Number, Whole
 from exporter.finance.tco.costs import OWN_COMPONENTS
 from exporter.finance.tco.option_keys import (
     AS_OF,
     CHANGE,
     CHANGE_SHAPE,
-    HOSTED,
     HYBRID,
-    KINDS,
     OPTIONS,
-    OWNED,
-    RENTED,
     SOURCE,
     Currency,
     Prose,
     source_of,
 )
-from exporter.finance.tco.scenario import MEASURED, MONTHS_PER_YEAR, Load, Per, Period, Scenario, ScenarioItem
+from exporter.finance.tco.scenario import (
+    MEASURED,
+    MONTHS_PER_YEAR,
+    Hosted,
+    Hybrid,
+    Load,
+    OwnedHosts,
+    Per,
+    Period,
+    RentedHosts,
+    Scenario,
+    ScenarioItem,
+)
 
 MOST_YEARS: Final = 30
 
@@ -47,13 +53,9 @@ GROWTH = Key(
 )
 
 
-def _has_tokens(mapping: MappingNode) -> bool:
-    keys = (PROMPT, CACHED_PROMPT, GENERATION)
-    unread = any(key in mapping and key.name not in mapping.values for key in keys)
-    if unread or any(mapping.get(key) for key in keys):
-        return True
-    mapping.refuse(None, "has no tokens; give some, or leave the load out")
-    return False
+def _has_tokens(mapping: MappingNode) -> None:
+    if not any(mapping.get(key) for key in (PROMPT, CACHED_PROMPT, GENERATION)):
+        mapping.refuse(None, "has no tokens; give some, or leave the load out")
 
 
 def _load(mapping: MappingNode) -> Load:
@@ -120,20 +122,11 @@ OPTION_NAMES = Key(
 )
 
 
-def _dates_go_with_dollars(mapping: MappingNode) -> bool:
-    good = True
-    for key in (MONTH, EVERY):
-        if key in mapping and DOLLARS not in mapping and (PER_MONTH in mapping or PER_YEAR in mapping):
-            mapping.refuse(key, "goes with dollars only; remove it")
-            good = False
-    return good
-
-
-def _once_is_not_per_host(mapping: MappingNode) -> bool:
-    if DOLLARS not in mapping or mapping.values.get(PER.name, "option") == "option":
-        return True
-    mapping.refuse(PER, "goes with amounts per month or year; what each host costs once is in adders_ratio")
-    return False
+def _once_is_not_per_host(mapping: MappingNode) -> None:
+    if DOLLARS in mapping and mapping[PER] != "option":
+        mapping.refuse(
+            PER, "goes with amounts per month or year; what each host costs once is in adders_ratio"
+        )
 
 
 def _item(mapping: MappingNode) -> ScenarioItem:
@@ -173,7 +166,12 @@ ITEMS = Key(
                 AS_OF,
             ),
             _item,
-            (exactly_one(DOLLARS, PER_MONTH, PER_YEAR), _dates_go_with_dollars, _once_is_not_per_host),
+            (
+                exactly_one(DOLLARS, PER_MONTH, PER_YEAR),
+                goes_with(MONTH, DOLLARS),
+                goes_with(EVERY, DOLLARS),
+                _once_is_not_per_host,
+            ),
             expected="item",
         )
     ),
@@ -205,103 +203,44 @@ def _scenario(mapping: MappingNode) -> Scenario:
     )
 
 
-PARTS: Final = (
-    ("base", {OWNED.name, RENTED.name}, "an owned or rented"),
-    ("rest", {HOSTED.name}, "a hosted"),
-)
-"""The keys of a hybrid, the kinds of option that they may name, and those in words."""
+def _hybrids_have_parts(mapping: MappingNode) -> None:
+    """A rule: the parts of a hybrid are there, and of the right kind."""
+    kinds = {option.name: type(option.serving) for option in mapping[OPTIONS]}
+    for index, option in enumerate(mapping[OPTIONS]):
+        hybrid = option.serving
+        if not isinstance(hybrid, Hybrid):
+            continue
+        wrong = None
+        if kinds.get(hybrid.base) not in (OwnedHosts, RentedHosts):
+            wrong = f'"{hybrid.base}" must be an owned or rented option of this scenario'
+        elif kinds.get(hybrid.rest) is not Hosted:
+            wrong = f'"{hybrid.rest}" must be a hosted option of this scenario'
+        if wrong:
+            mapping.refuse_below((OPTIONS.name, index, HYBRID.name), wrong)
 
 
-def _hybrids_have_parts(mapping: MappingNode) -> bool:
-    """A rule: the parts of a hybrid are there, and of the right kind.
-
-    It reads the file as written, not the values: its problems are reported together with all others, and an
-    option that is broken for another reason is not reported as missing.
-    """
-    good = True
-    kinds = _kinds(mapping)
-    for index, option in _mappings(mapping, OPTIONS):
-        hybrid = option.value(HYBRID.name)
-        for key, wanted, words in PARTS:
-            name = _text(hybrid.value(key)) if isinstance(hybrid, Mapping) else ""
-            if hybrid is None or not name or _may_be(kinds.get(name), wanted):
-                continue
-            mapping.context.problems.note(
-                hybrid.position,
-                f"{OPTIONS.name}[{index}].{HYBRID.name}",
-                f'"{name}" must be {words} option of this scenario',
-            )
-            good = False
-    return good
-
-
-def _items_fit(mapping: MappingNode) -> bool:
+def _items_fit(mapping: MappingNode) -> None:
     """A rule: items name options that there are, and fall into the horizon."""
-    names = set(_kinds(mapping))
-    years = mapping.get(HORIZON) if HORIZON.name in mapping.values else None
-    good = True
-    for index, item in _mappings(mapping, ITEMS):
-        for key, message in (
-            *((OPTION_NAMES, message) for message in _unknown_options(item, names)),
-            *((MONTH, message) for message in _too_late(item, years)),
-        ):
-            mapping.context.problems.note(item.position, f"{ITEMS.name}[{index}].{key.name}", message)
-            good = False
-    return good
+    names = {option.name for option in mapping[OPTIONS]}
+    months = mapping[HORIZON] * MONTHS_PER_YEAR
+    for index, item in enumerate(mapping.get(ITEMS) or ()):
+        unknown = sorted(set(item.options or ()) - names - {MEASURED})
+        if unknown:
+            message = f'"{unknown[0]}" is no option of this scenario'
+            mapping.refuse_below((ITEMS.name, index, OPTION_NAMES.name), message)
+        if item.month > months:
+            message = f"{item.month} is after the horizon of {months} months"
+            mapping.refuse_below((ITEMS.name, index, MONTH.name), message)
 
 
-def _bought_tokens_have_a_load(mapping: MappingNode) -> bool:
+def _bought_tokens_have_a_load(mapping: MappingNode) -> None:
     """A rule: what is bought by the million needs a number of tokens."""
-    if LOAD in mapping or LOAD.name in mapping.intended:
-        return True
-    for name, kinds in _kinds(mapping).items():
-        if {HOSTED.name, HYBRID.name} & kinds:
-            message = f'is missing: the tokens of "{name}" are bought by the million; give it, or --measured'
-            mapping.context.problems.note(None, LOAD.name, message)
-            return False
-    return True
-
-
-def _kinds(mapping: MappingNode) -> dict[str, set[str]]:
-    """The kinds that the options have by name, as far as they are written."""
-    kinds: dict[str, set[str]] = {}
-    for _, option in _mappings(mapping, OPTIONS):
-        if name := _text(option.value("name")):
-            kinds.setdefault(name, set()).update(kind.name for kind in KINDS if kind.name in option.entries)
-    return kinds
-
-
-def _may_be(kinds: set[str] | None, wanted: set[str]) -> bool:
-    """Whether an option is of a kind, or of an unknown one, which is an error of its own."""
-    return kinds is not None and (not kinds or not kinds.isdisjoint(wanted))
-
-
-def _unknown_options(item: Mapping, names: set[str]) -> Iterator[str]:
-    listed = item.value(OPTION_NAMES.name)
-    names_listed = map(_text, listed.items) if isinstance(listed, Sequence) else ()
-    for name in sorted(set(names_listed) - names - {MEASURED, ""}):
-        yield f'"{name}" is no option of this scenario'
-
-
-def _too_late(item: Mapping, years: int | None) -> Iterator[str]:
-    try:
-        month = Decimal(_text(item.value(MONTH.name)) or 1)
-    except InvalidOperation:
-        return  # an error of its own
-    if years is not None and month > years * MONTHS_PER_YEAR:
-        yield f"{plain(month)} is after the horizon of {years * MONTHS_PER_YEAR} months"
-
-
-def _mappings(mapping: MappingNode, key: Key[object]) -> Iterator[tuple[int, Mapping]]:
-    """The mappings of a key's list, with their numbers."""
-    node = mapping.node.value(key.name)
-    for index, child in enumerate(node.items if isinstance(node, Sequence) else []):
-        if isinstance(child, Mapping):
-            yield index, child
-
-
-def _text(node: Node | None) -> str:
-    return node.text if isinstance(node, Scalar) else ""
+    for option in mapping[OPTIONS]:
+        if LOAD not in mapping and isinstance(option.serving, Hosted | Hybrid):
+            message = (
+                f'is missing: the tokens of "{option.name}" are bought by the million; give it, or --measured'
+            )
+            mapping.refuse(LOAD, message)
 
 
 def scenario_table(*, measured: bool = False) -> Table[Scenario]:

@@ -53,7 +53,7 @@ def gpu_price(choice: GpuChoice, policy: WhatIfPolicy) -> GpuPrice | str:
     if match is None:
         known = [name.removeprefix("NVIDIA ") for name in policy.catalogue.gpu_names()]
         similar = did_you_mean(choice.gpu_model, known)
-        hint = f", but {similar}" if similar else ""
+        hint = f", but {' or '.join(similar)}" if similar else ""
         return f"the catalogue knows no GPU {choice.gpu_model}{hint}; its price can be given: {remedy}"
     if policy.unmatched == "unpriced":
         where = " on all hosts" if limited else ""

@@ -188,7 +188,7 @@ def test_a_price_that_is_too_high_for_any_load() -> None:
         (
             "gpu=L4OS:5tok/s",
             {},
-            "GPU L4OS, but L40S; its price can be given: write it like gpu=L4OS:5tok/s@1.10",
+            "GPU L4OS, but L40S or L4; its price can be given: write it like gpu=L4OS:5tok/s@1.10",
         ),
         ("gpu=Abacus:5tok/s", {}, "the catalogue knows no GPU Abacus; its price can be given"),
         ("gpu=GB10:5tok/s", {}, "the catalogue has no price: "),
