@@ -375,7 +375,7 @@ def explain(
         names = ", ".join(_name(key) for key in sorted(keys))
         raise ExplanationError(f"there is no server {server!r} in this time: there is {names}")
     inventory = (*state.gpus.values(), *state.unseen.values())
-    policy = policy.with_owners(policy.owners, state.predecessors)
+    policy = policy.following(state.predecessors)
     partial = {key for key, server_state in state.servers.items() if server_state.partial}
     return Explanation(
         ledger,

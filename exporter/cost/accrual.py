@@ -109,7 +109,6 @@ class GpuRemainders:
 class _GpuCharge(NamedTuple):
     """Time and energy that one GPU is charged for, and the weights that divide its money.
 
-    `up` is the part of `time` that hourly rent accrues over, `counted` the part that was posted before.
     Without weights nothing accrues.
     """
 
@@ -117,11 +116,16 @@ class _GpuCharge(NamedTuple):
     price: Price
     time: Mapping[OwnerPhase, Nanoseconds]
     up: Mapping[OwnerPhase, Nanoseconds]
+    """The part of `time` that hourly rent accrues over."""
     energy: Millijoules
     by_time: Mapping[OwnerPhase, int]
+    """Weights of what accrues over all time."""
     by_up: Mapping[OwnerPhase, int]
+    """Weights of hourly rent."""
     by_energy: Mapping[OwnerPhase, int]
+    """Weights of the cost of energy."""
     counted: Mapping[OwnerPhase, Nanoseconds]
+    """The part of `time` that was posted before."""
 
 
 @dataclass(slots=True)
@@ -136,15 +140,35 @@ class _SegmentPostings:
 
     def charge(self, charge: _GpuCharge, remainders: GpuRemainders) -> None:
         """Post the time of a GPU, then each rate, then its energy."""
-        self._post_time(charge)
+        price = charge.price
+        for key, time in charge.time.items():
+            down = time - min(time, charge.up.get(key, 0))
+            if charge.gpu == UNCOUNTED:  # how many GPUs it is time of shows when they are charged
+                unowed = time
+            elif price.waits or price.while_up:
+                unowed = down
+            else:
+                unowed = 0 if price.priced and not self.hourly_only else time
+            posting = GpuTimePosting(
+                charge.gpu,
+                key,
+                duration=time,
+                priced=not price.waits,
+                down=down,
+                unowed=unowed,
+                counted=min(time, charge.counted.get(key, 0)),
+            )
+            self.time.append(posting)
         self.charge_rates(charge, remainders)
 
     def charge_rates(self, charge: _GpuCharge, remainders: GpuRemainders) -> None:
         """Post each rate of a GPU, then its energy."""
-        time, up = sum(charge.time.values()), sum(charge.up.values())
+        time = sum(charge.time.values())
+        up = sum(charge.up.values())
         carries = remainders.carries
         for rate in charge.price.rates:
-            duration, weights = (up, charge.by_up) if rate.while_up else (time, charge.by_time)
+            duration = up if rate.while_up else time
+            weights = charge.by_up if rate.while_up else charge.by_time
             accrued = accrue(rate.rate, duration, carries.get(rate.component))
             self._post(charge.gpu, rate.component, rate.provenance, accrued, weights, remainders)
         energy = charge.price.energy
@@ -161,14 +185,28 @@ class _SegmentPostings:
         """Post time of a host that waited for the number of its GPUs, at the price of each of them."""
         chargeable: dict[OwnerPhase, Nanoseconds] = {}
         for price, count, remainders in prices:
-            times, ups = ({key: part * count for key, part in each.items()} for each in (time, up))
-            self.charge_rates(_GpuCharge(UNCOUNTED, price, times, ups, 0, times, ups, {}, {}), remainders)
+            times = {key: part * count for key, part in time.items()}
+            ups = {key: part * count for key, part in up.items()}
+            charge = _GpuCharge(
+                gpu=UNCOUNTED,
+                price=price,
+                time=times,
+                up=ups,
+                energy=0,
+                by_time=times,
+                by_up=ups,
+                by_energy={},
+                counted={},
+            )
+            self.charge_rates(charge, remainders)
             if price.priced and price.rates:
                 add_all(chargeable, ups if price.while_up else times)
         for key, passed in time.items():
             down = passed - min(passed, up.get(key, 0))
             unowed = passed - chargeable.get(key, 0)
-            self.time.append(GpuTimePosting(UNCOUNTED, key, passed, True, down, unowed))
+            self.time.append(
+                GpuTimePosting(UNCOUNTED, key, duration=passed, priced=True, down=down, unowed=unowed)
+            )
 
     def _post(
         self,
@@ -186,20 +224,6 @@ class _SegmentPostings:
             for key, part in remainders.split(component, amount, weights, self.present).items():
                 self.money.append(MoneyPosting(gpu, component, basis, key, part))
 
-    def _post_time(self, charge: _GpuCharge) -> None:
-        price, priced = charge.price, not charge.price.waits
-        unowed_down = price.waits or price.while_up
-        all_owed = price.priced and not self.hourly_only
-        gpu, up, posted = charge.gpu, charge.up, charge.counted
-        always_up = up is charge.time  # as in nearly all ticks
-        for key, time in charge.time.items():
-            down = 0 if always_up else time - min(time, up.get(key, 0))
-            unowed = down if unowed_down else 0 if all_owed else time
-            if gpu == UNCOUNTED:  # how many GPUs it is time of shows when they are charged
-                unowed = time
-            counted = min(time, posted.get(key, 0)) if posted else 0
-            self.time.append(GpuTimePosting(gpu, key, time, priced, down, unowed, counted))
-
     def segment(
         self,
         start: Instant,
@@ -215,24 +239,27 @@ class _SegmentPostings:
 
 @dataclass(slots=True)
 class GpuAccrual:
-    """One GPU in one tick. `seen_before` is false for a GPU that is new in it.
-
-    `charged` is the GPU in its slot at that time; its time counts `count` times.
-    Each segment advances `remainders`.
-    """
+    """One GPU in one tick."""
 
     state: GpuState
     charged: Gpu
+    """The GPU in its slot at that time."""
     count: int
+    """How many times its time counts."""
     seen_before: bool
+    """False for a GPU that is new in the tick."""
     reading: GpuReading | None
-    usage: tuple[ShareUsage, ...]
     by_time: Mapping[OwnerPhase, int]
+    """Weights that divide its time."""
     by_energy: Mapping[OwnerPhase, int]
+    """Weights that divide its energy."""
     energy: Millijoules
     counted: bool
+    """Whether its energy was measured."""
     implausible: bool
+    """Whether its energy counter was refused."""
     remainders: GpuRemainders
+    """Each segment advances them."""
 
     def after(self) -> GpuState:
         """Its state after the tick."""
@@ -290,8 +317,6 @@ class Accrual:
         month = month_of(start, self._policy.zone)
         day = day_of(start, self._policy.zone).name
         hourly_only = self._interval.hourly_only
-        whole = (start, end) == (self._interval.start, self._interval.end)  # as most ticks are
-        drawn_before, drawn_by, drawn = (0, 1, 1) if whole else self._up_by(start, end, self._interval.end)
         postings = _SegmentPostings(hourly_only, lambda: self._owners)
         unpriced: list[UnpricedTime] = []
         for gpu in gpus:
@@ -301,13 +326,27 @@ class Accrual:
             by_time = self._unallocated or gpu.by_time
             times = gpu.remainders.split(TIME, (end - start) * gpu.count, by_time, postings.present)
             ups = times if up == end - start else split(up * gpu.count, times)[0]
-            energy = gpu.energy * drawn_by // drawn - gpu.energy * drawn_before // drawn
+            energy = self._drawn(gpu.energy, start, end)
             if price.waits:
-                usage = self._usage(gpu, times, ups, energy)
+                energies = gpu.remainders.split(JOULES, energy, gpu.by_energy, postings.present)
+                usage = {
+                    key: GpuUse(times.get(key, 0), ups.get(key, 0), energies.get(key, 0))
+                    for key in {**times, **energies}
+                }
                 unpriced.append(UnpricedTime(gpu.charged, day, start, end, usage, hourly_only=hourly_only))
-            charge = _GpuCharge(gpu.charged, price, times, ups, energy, by_time, by_time, gpu.by_energy, {})
+            charge = _GpuCharge(
+                gpu=gpu.charged,
+                price=price,
+                time=times,
+                up=ups,
+                energy=energy,
+                by_time=by_time,
+                by_up=by_time,  # within a tick a host is up for all owners alike
+                by_energy=gpu.by_energy,
+                counted={},
+            )
             postings.charge(charge, gpu.remainders)
-        return postings.segment(start, end, day, unpriced, end - start - up)
+        return postings.segment(start, end, day, unpriced=unpriced, down=end - start - up)
 
     def _price(self, gpu: Gpu, price: Price) -> Price | None:
         """The part of a price that this interval is charged at; `None` where it is not charged to the GPU."""
@@ -319,26 +358,19 @@ class Accrual:
             return None
         return hourly
 
-    def _up_by(self, *ends: Instant) -> list[Nanoseconds]:
-        """How long the host was up until each: energy is drawn in that time. All time where it never was."""
-        start = self._interval.start
-        if self._interval.up_between(start, self._interval.end):
-            return [self._interval.up_between(start, end) for end in ends]
-        return [end - start for end in ends]
+    def _drawn(self, energy: Millijoules, start: Instant, end: Instant) -> Millijoules:
+        """Energy of one part of the interval: it is drawn while the host is up, or always where it never was.
 
-    def _usage(
-        self,
-        gpu: GpuAccrual,
-        times: Mapping[OwnerPhase, Nanoseconds],
-        ups: Mapping[OwnerPhase, Nanoseconds],
-        energy: Millijoules,
-    ) -> dict[OwnerPhase, GpuUse]:
-        """Usage of a GPU that has no price, by owner and phase."""
-        energies = gpu.remainders.split(JOULES, energy, gpu.by_energy, lambda: self._owners)
-        return {
-            key: GpuUse(times.get(key, 0), ups.get(key, 0), energies.get(key, 0))
-            for key in {**times, **energies}
-        }
+        The parts add up to all of it, since each is the difference of two floors.
+        """
+        interval = self._interval
+        whole = interval.up_between(interval.start, interval.end)
+        if whole:
+            before = interval.up_between(interval.start, start)
+            until = interval.up_between(interval.start, end)
+        else:
+            whole, before, until = interval.length, start - interval.start, end - interval.start
+        return energy * until // whole - energy * before // whole
 
 
 CHARGED_BY_MINUTE: Final = 62 * NANOSECONDS_PER_MINUTE
@@ -507,7 +539,17 @@ class _LateAccrual:
             postings.charge_uncounted(time, up, slots)
         else:
             ((price, _),) = prices
-            charge = _GpuCharge(waiting.gpu, price, time, up, sum(energy.values()), time, up, energy, counted)
+            charge = _GpuCharge(
+                gpu=waiting.gpu,
+                price=price,
+                time=time,
+                up=up,
+                energy=sum(energy.values()),
+                by_time=time,
+                by_up=up,
+                by_energy=energy,
+                counted=counted,
+            )
             postings.charge(charge, self._remainders_of(waiting.gpu.uuid))
         return postings.segment(start, end, waiting.day)
 

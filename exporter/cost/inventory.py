@@ -9,10 +9,11 @@ from collections.abc import Collection, Mapping
 from dataclasses import field
 from typing import Final, NamedTuple
 
+from exporter.cost import attribution
 from exporter.cost.policy import CostPolicy
 from exporter.cost.state import GpuState, State
 from exporter.frozen import dataclass, replace
-from exporter.readings import UNCOUNTED, UNSEEN, Frame, Gpu, GpuReading
+from exporter.readings import UNCOUNTED, UNSEEN, Frame, Gpu, GpuReading, Holder, ServerKey
 from exporter.tariff.tariff import HostCount, Tariff
 
 UNCOUNTED_TEXT: Final = (
@@ -41,27 +42,29 @@ class Replacement(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class GpuInventory:
-    """The slots of a host after one read of its GPUs.
-
-    `listed` are slots with a listed GPU, by its UUID, without this tick's reading; `lost` those without one;
-    `unseen` stand for GPUs that were never listed, by model. All of them are charged.
-    `released` are slots that the host no longer has. `expected` is the number of GPUs that are owed, `None`
-    where it is not known, and `visible` the number that NVML lists, `None` while it is silent.
-    `stated` is the number that rules or the instance type give, `None` where neither does.
-    `gpu_host` is false for a host without a sign of a GPU, which is not metered.
-    `state` has the boot, replacements and retired GPUs after this read.
-    """
+    """The slots of a host after one read of its GPUs. Those listed, lost and unseen are charged."""
 
     state: State
+    """With the boot, the replacements and the retired GPUs of this read."""
+    tariff: Tariff
+    """Prices, with the predecessors of the GPUs that sit in these slots."""
     listed: Mapping[str, GpuState]
+    """Slots with a listed GPU, by its UUID, without this tick's reading."""
     lost: Mapping[str, GpuState] = field(default_factory=dict)
+    """Slots whose GPU is not listed."""
     unseen: Mapping[str, GpuState] = field(default_factory=dict)
+    """GPUs that were never listed, by model."""
     released: Mapping[str, GpuState] = field(default_factory=dict)
+    """Slots that the host no longer has."""
     replaced: tuple[Replacement, ...] = ()
     expected: int | None = None
+    """The number of GPUs that are owed, `None` where it is not known."""
     visible: int | None = None
+    """The number of GPUs that NVML lists, `None` while it is silent."""
     stated: int | None = None
+    """The number of GPUs by the rules or the instance type, `None` where neither gives it."""
     gpu_host: bool = True
+    """False for a host without a sign of a GPU, which is not metered."""
 
     @property
     def uncounted(self) -> bool:
@@ -108,14 +111,22 @@ def inventory(state: State, frame: Frame, policy: CostPolicy, *, rebooted: bool 
     Args:
         state: as of the last tick.
         frame: the readings.
-        policy: prices, with the predecessors of `state`.
+        policy: prices.
         rebooted: the driver's counters began at zero since the last tick.
     """
+    policy = policy.following(state.predecessors)
     if not frame.gpus and not state.gpus:
         return _never_listed(_retire(state, frame, policy.tariff), frame, policy)
     if frame.gpus is None:
         retired = _retire(state, frame, policy.tariff)
-        return GpuInventory(retired, {}, state.gpus, state.unseen, expected=state.gpu_count)
+        return GpuInventory(
+            retired,
+            policy.tariff,
+            listed={},
+            lost=state.gpus,
+            unseen=state.unseen,
+            expected=state.gpu_count,
+        )
     matching = _Matching(state, frame.gpus, frame, policy, rebooted=rebooted)
     matching.by_address()
     matching.by_model()
@@ -136,7 +147,9 @@ def _never_listed(state: State, frame: Frame, policy: CostPolicy) -> GpuInventor
     visible = None if frame.gpus is None else 0
     gpu_host = shows_gpus(state, frame, policy.tariff)
     if not policy.all_gpus or not gpu_host:
-        return GpuInventory(state, {}, expected=visible, visible=visible, gpu_host=gpu_host)
+        return GpuInventory(
+            state, policy.tariff, listed={}, expected=visible, visible=visible, gpu_host=gpu_host
+        )
     stated_here = policy.tariff.unseen
     expected = None if stated_here.gpus is None else max(0, stated_here.gpus - len(state.retired))
     if policy.tariff.location_pending and state.unseen and UNCOUNTED.gpu_model not in state.unseen:
@@ -146,7 +159,15 @@ def _never_listed(state: State, frame: Frame, policy: CostPolicy) -> GpuInventor
         unseen = {UNCOUNTED.gpu_model: GpuState(UNCOUNTED, -1, up=False)}
     else:
         unseen = {"": _stand_in(state, "", expected)} if expected else {}
-    return GpuInventory(state, {}, unseen=unseen, expected=expected, visible=visible, stated=stated_here.gpus)
+    return GpuInventory(
+        state,
+        policy.tariff,
+        listed={},
+        unseen=unseen,
+        expected=expected,
+        visible=visible,
+        stated=stated_here.gpus,
+    )
 
 
 def _stand_in(state: State, model: str, number: int) -> GpuState:
@@ -283,15 +304,16 @@ class _Matching:
             )
         return GpuInventory(
             state,
-            self._listed,
+            self._priced(),
+            listed=self._listed,
             # A retired GPU is charged until the day on which it left.
-            {gpu.gpu.uuid: replace(gpu, up=False) for gpu in (*lost.values(), *self._left)},
-            {model: _stand_in(self._state, model, number) for model, number in unseen.items()},
-            {uuid: gpu for uuid, gpu in self._missing.items() if uuid not in lost},
-            tuple(self._replaced),
-            full + sum(unseen.values()) if count is None else count,
-            visible,
-            stated,
+            lost={gpu.gpu.uuid: replace(gpu, up=False) for gpu in (*lost.values(), *self._left)},
+            unseen={model: _stand_in(self._state, model, number) for model, number in unseen.items()},
+            released={uuid: gpu for uuid, gpu in self._missing.items() if uuid not in lost},
+            replaced=tuple(self._replaced),
+            expected=full + sum(unseen.values()) if count is None else count,
+            visible=visible,
+            stated=stated,
         )
 
     def _missing_kept(self) -> int:
@@ -314,7 +336,7 @@ class _Matching:
         if not self._replaced:
             return self._policy.tariff
         state = replace(self._state, gpus={**self._state.gpus, **self._listed})
-        return self._policy.with_owners(self._policy.owners, state.predecessors).tariff
+        return self._policy.following(state.predecessors).tariff
 
     @staticmethod
     def _gpus(gpus: Mapping[str, GpuState]) -> list[Gpu]:
@@ -431,6 +453,37 @@ def former_slots(state: State, present: Collection[str]) -> Mapping[str, Gpu]:
         return state.former
     gone = [(uuid, gpu) for uuid, gpu in {**state.former, **before}.items() if uuid not in present]
     return dict(gone[-FORMER_MAX:])
+
+
+def with_readings(
+    listed: Mapping[str, GpuState], state: State, frame: Frame, names: Mapping[ServerKey, ServerKey]
+) -> dict[str, GpuState]:
+    """Listed GPUs with this tick's reading and holders. `names` are the keys of servers that have another."""
+    after: dict[str, GpuState] = {}
+    by_gpu: dict[str, list[Holder]] = {}
+    for holder in frame.holders:
+        key = names.get(holder.key, holder.key)
+        by_gpu.setdefault(holder.uuid, []).append(replace(holder, key=key))
+    for reading in frame.gpus or ():
+        uuid = reading.gpu.uuid
+        before = listed[uuid]
+        holders = by_gpu.get(uuid, [])
+        if uuid in frame.unknown_gpus and uuid in state.gpus:
+            holders = [*state.gpus[uuid].holders, *holders]
+        # A GPU that cannot be read reports neither its instances nor its processes.
+        is_known = reading.up or bool(holders)
+        memory = reading.memory_total_bytes if reading.up else None
+        after[uuid] = replace(
+            before,
+            gpu=reading.gpu,
+            index=reading.index,
+            up=reading.up,
+            pci_bus_id=reading.pci_bus_id or before.pci_bus_id,
+            holders=tuple(holders) if is_known else before.holders,
+            slices=attribution.mig_slices(reading) if reading.up else before.slices,
+            memory_bytes=memory or before.memory_bytes,
+        )
+    return after
 
 
 def _is_kept(gpu: GpuState) -> bool:

@@ -65,12 +65,7 @@ class CardinalityLimits:
 
 @dataclass(frozen=True)
 class CostPolicy:
-    """Everything that `advance` needs besides readings: prices, calendar, owners, split, limits.
-
-    `interval` is the configured length of a tick, `gap_after` the longest that counts as observed, `gap_max`
-    the longest that is charged at all.
-    `all_gpus`: NVML lists every GPU of the machine, so that one that it does not list is missing.
-    """
+    """Everything that `advance` needs besides readings: prices, calendar, owners, split, limits."""
 
     tariff: Tariff
     zone: ZoneInfo = field(default_factory=lambda: ZoneInfo("UTC"))
@@ -79,10 +74,13 @@ class CostPolicy:
     compare: tuple[HostedPrice, ...] = ()
     limits: CardinalityLimits = field(default_factory=CardinalityLimits)
     interval: Nanoseconds = 10 * NANOSECONDS_PER_SECOND
+    """The configured length of a tick."""
     gap_after: Nanoseconds = 60 * NANOSECONDS_PER_SECOND
+    """The longest tick that counts as observed."""
     gap_max: Nanoseconds = 7 * NANOSECONDS_PER_DAY
+    """The longest tick that is charged at all."""
     all_gpus: bool = False
-
+    """Whether NVML lists every GPU of the machine, so that one that it does not list is missing."""
     owners: Mapping[ServerKey, PodOwnership] = field(default_factory=dict)
     """Product and team that servers report, for those without a rule of the configuration."""
 
@@ -102,16 +100,8 @@ class CostPolicy:
         return {}
 
     def owner_phase(self, key: ServerKey, model: str, phase: Phase) -> OwnerPhase:
-        """The owner of a server's model, in a phase. It is one object, which dictionaries know at once."""
-        owner_phase = self._owner_phases.get((key, model, phase))
-        if owner_phase is None:
-            owner_phase = OwnerPhase(self.owner_of(key, model), phase)
-            self._owner_phases[key, model, phase] = owner_phase
-        return owner_phase
-
-    @cached_property
-    def _owner_phases(self) -> dict[tuple[ServerKey, str, Phase], OwnerPhase]:
-        return {}
+        """The owner of a server's model, in a phase."""
+        return OwnerPhase(self.owner_of(key, model), phase)
 
     def product_and_team(self, key: ServerKey) -> tuple[str, str]:
         """The product and team that pay for a server.
@@ -125,33 +115,14 @@ class CostPolicy:
         product, team = ("", "") if reported is None else (reported.product, reported.team)
         return product or UNASSIGNED, team or UNASSIGNED
 
-    def with_owners(
-        self, owners: Mapping[ServerKey, PodOwnership], predecessors: tuple[tuple[str, Gpu], ...] = ()
-    ) -> "CostPolicy":
-        """The policy with these reported owners, and with GPUs in the slots of `predecessors`.
-
-        Returns the same object while both stay the same.
-        """
-        if owners == self.owners and predecessors == self.tariff.predecessors:
+    def following(self, predecessors: tuple[tuple[str, Gpu], ...]) -> "CostPolicy":
+        """The policy with GPUs in the slots of others, which their rules go on pricing."""
+        if predecessors == self.tariff.predecessors:
             return self
-        last = next(iter(self._last), None)
-        if last is None or last.owners != owners or last.tariff.predecessors != predecessors:
-            tariff = self.tariff if last is None else last.tariff
-            if tariff.predecessors != predecessors:
-                tariff = replace(self.tariff, predecessors=predecessors)
-            last = replace(self, owners=owners, tariff=tariff)
-            self._last[:] = [last]
-        return last
-
-    @cached_property
-    def _last(self) -> list["CostPolicy"]:
-        # Reports of servers rarely change, and a policy caches prices and owners.
-        return []
+        return replace(self, tariff=replace(self.tariff, predecessors=predecessors))
 
     def split_rule(self, server: str, model: str) -> SplitRule:
         """The first rule that matches a server and model, else the default."""
-        if not self.split:
-            return _DEFAULT_SPLIT
         return split_rule(self.split, server, model)
 
 

@@ -39,29 +39,28 @@ COUNTED_BY_PEER: Final[Mapping[Role, tuple[Quantity, ...]]] = {
 
 @dataclass(frozen=True, slots=True)
 class ServerDelta:
-    """Deltas of one server in one tick, summed over its endpoints, before they are divided over owners.
-
-    `before` is its state of the last tick, and `principal` who runs it.
-    `models` has every model that it ever served, by admitted name.
-    `reported` are the models it serves, as last reported: one that sleeps or loads keeps those it had.
-    `partial`: it does a part of what it serves, a role or one host of several.
-    `world_size` is the largest that one of its endpoints reported, 0 where none did.
-    `since` is the last read before the tick before, of an endpoint that answers again with more tokens.
-    """
+    """Deltas of one server in one tick, summed over its endpoints, before they are divided over owners."""
 
     key: ServerKey
     before: ServerState
+    """Its state after the last tick."""
     principal: str
+    """Who runs it."""
     up: bool
     partial: bool
+    """Whether it does a part of what it serves, a role or one host of several."""
     role: Role
     division: Division | None
     reported: tuple[str, ...]
+    """The models it serves, as last reported: one that sleeps or loads keeps those it had."""
     models: Mapping[str, ModelDelta]
+    """Every model that it ever served, by admitted name."""
     loads: tuple[LoadReading, ...]
     world_size: int
+    """The largest that one of its endpoints reported, 0 where none did."""
     latencies: Mapping[LatencyKey, LatencyCount]
     since: Instant | None = None
+    """The last read before the tick before, of an endpoint that answers again with more tokens."""
 
     @property
     def served(self) -> tuple[str, ...]:
@@ -313,34 +312,30 @@ NO_MODEL: Final = ""
 
 @dataclass(frozen=True, slots=True)
 class ServerTick:
-    """One server in one tick.
-
-    `up`: some endpoint answered. `moved`: tokens moved.
-    `running`: requests were running at its read, or tokens moved where it reports none; `None`: unknown.
-    `busy_models` and `idle_models` are parts of `money.WHOLE` by model.
-    `owner_shares` are those of a model by cost owner, where a gateway divides it.
-    `world_size` is the largest that one of its endpoints reported, 0 where none did.
-    """
+    """One server in one tick."""
 
     key: ServerKey
     up: bool = False
+    """Whether some endpoint answered."""
     running: bool | None = None
+    """Whether requests were running at its read, or tokens moved where it reports none; `None`: unknown."""
     moved: bool = False
+    """Whether tokens moved."""
     busy_models: Mapping[str, int] = field(default_factory=lambda: {NO_MODEL: WHOLE})
+    """Parts of `money.WHOLE` of its busy time, by model."""
     idle_models: Mapping[str, int] = field(default_factory=lambda: {NO_MODEL: WHOLE})
+    """Parts of `money.WHOLE` of its idle time, by model."""
     splits: Mapping[str, PhaseSplit] = field(default_factory=dict)
     loads: tuple[LoadReading, ...] = ()
     world_size: int = 0
+    """The largest that one of its endpoints reported, 0 where none did."""
     owner_shares: Mapping[str, Mapping[CostOwner, int]] = field(default_factory=dict)
+    """Parts of `money.WHOLE` of a model by cost owner, where a gateway divides it."""
 
 
 @dataclass(frozen=True, slots=True)
 class ServersTick:
-    """All servers of one tick: their states after it, and what they add to the totals.
-
-    `errors` counts what a page left out, by URL and reason.
-    `beyond` are the servers beyond the limit, each with the key that counts it.
-    """
+    """All servers of one tick: their states after it, and what they add to the totals."""
 
     gateways: Mapping[str, GatewayState]
     endpoints: Mapping[str, EndpointState]
@@ -351,7 +346,11 @@ class ServersTick:
     preemptions: tuple[RequestPosting, ...]
     latencies: tuple[LatencyPosting, ...] = ()
     errors: Mapping[str, PageErrors] = field(default_factory=dict)
+    """What a page left out, by URL and reason."""
     beyond: Mapping[ServerKey, ServerKey] = field(default_factory=dict)
+    """Servers beyond the limit, each with the key that counts it."""
+    renamed: Mapping[ServerKey, ServerKey] = field(default_factory=dict)
+    """New keys of servers that have another since the last tick."""
 
 
 def advance(state: State, frame: Frame, elapsed: Nanoseconds, policy: CostPolicy) -> ServersTick:
@@ -388,48 +387,46 @@ def advance(state: State, frame: Frame, elapsed: Nanoseconds, policy: CostPolicy
         for (model, objective, basis), count in server.latencies.items()
     )
     return ServersTick(
-        gateways,
-        deltas.endpoints,
-        servers,
-        ticks,
-        tuple(tokens),
-        tuple(requests),
-        tuple(preemptions),
-        latencies,
-        errors,
-        deltas.beyond,
+        gateways=gateways,
+        endpoints=deltas.endpoints,
+        servers=servers,
+        ticks=ticks,
+        tokens=tuple(tokens),
+        requests=tuple(requests),
+        preemptions=tuple(preemptions),
+        latencies=latencies,
+        errors=errors,
+        beyond=deltas.beyond,
+        renamed=_renamed(state, frame),
     )
 
 
-def renamed(state: State, frame: Frame) -> dict[ServerKey, ServerKey]:
+def _renamed(state: State, frame: Frame) -> dict[ServerKey, ServerKey]:
     """The new keys of servers that have another since the last tick, by their own word the same processes."""
-    before = [(state.endpoints.get(reading.url), reading) for reading in frame.servers]
-    others = [(last, reading) for last, reading in before if last is not None and last.key != reading.key]
-    if not others:
-        return {}
     keys = {reading.key for reading in frame.servers}
-    return {
-        last.key: reading.key
-        for last, reading in others
-        if last.key not in keys and _is_same_process(last, reading)
-    }
-
-
-def _is_same_process(last: EndpointState, reading: ServerReading) -> bool:
-    if last.marks.identity and reading.identity:
-        return last.marks.identity == reading.identity
-    return bool(last.marks.listener) and last.marks.listener == reading.listener
+    renamed: dict[ServerKey, ServerKey] = {}
+    for reading in frame.servers:
+        last = state.endpoints.get(reading.url)
+        if last is None or last.key == reading.key or last.key in keys:
+            continue
+        if last.marks.identity and reading.identity:
+            same_process = last.marks.identity == reading.identity
+        else:
+            same_process = bool(last.marks.listener) and last.marks.listener == reading.listener
+        if same_process:
+            renamed[last.key] = reading.key
+    return renamed
 
 
 def last_known(servers: Mapping[ServerKey, ServerState]) -> dict[ServerKey, ServerTick]:
     """Servers as the last ticks knew them, for a gap: each pays it under its last models."""
     ticks: dict[ServerKey, ServerTick] = {}
     for key, server in servers.items():
-        if served := [name for name in server.served or server.models if name in server.models]:
-            states = {name: server.models[name] for name in served}
-            parts = _parts(
-                {name: each.weighted_prefill + each.weighted_decode for name, each in states.items()}
-            )
+        served = [name for name in server.served or server.models if name in server.models]
+        if served:
+            models = {name: server.models[name] for name in served}
+            weighed = {name: model.weighted_prefill + model.weighted_decode for name, model in models.items()}
+            parts = _parts(weighed)
             ticks[key] = ServerTick(key, busy_models=parts, idle_models=parts)
     return ticks
 
@@ -449,38 +446,39 @@ def _advance_model(
     server: ServerDelta, model: str, divider: Divider | None, elapsed: Nanoseconds, policy: CostPolicy
 ) -> _ModelTick:
     """Divide a model's tokens over cost owners, and its time over phases."""
-    before, delta = server.before.models.get(model, NEW_MODEL), server.models[model]
-    shares: Mapping[CostOwner, int]
-    requests, preemptions = delta.requests, delta.preemptions
+    before = server.before.models.get(model, NEW_MODEL)
+    delta = server.models[model]
+    amounts: dict[Quantity, int] = {kind: delta.tokens[kind] for kind in delta.tokens}
+    if delta.requests is not None:
+        amounts["requests"] = delta.requests
+    if delta.preemptions is not None:
+        amounts["preemptions"] = delta.preemptions
+    division = UNDIVIDED
     if server.division is None or divider is None:
-        owner, division = policy.owner_of(server.key, model), UNDIVIDED
-        shares = {owner: WHOLE}
-        tokens = [TokenPosting(owner, kind, count, server.since) for kind, count in delta.tokens.items()]
-        finished = [] if requests is None else [RequestPosting(owner, requests)]
-        preempted = [] if preemptions is None else [RequestPosting(owner, preemptions)]
+        owner = policy.owner_of(server.key, model)
+        shares: Mapping[CostOwner, int] = {owner: WHOLE}
+        counts = {quantity: {owner: amount} for quantity, amount in amounts.items()}
     else:
-        division = before.division if server.division == server.before.division else UNDIVIDED
+        if server.division == server.before.division:
+            division = before.division
         division, shares = divider.advance(server.key, model, division)
-        amounts: dict[Quantity, int] = {kind: delta.tokens[kind] for kind in delta.tokens}
-        if requests is not None:
-            amounts["requests"] = requests
-        if preemptions is not None:
-            amounts["preemptions"] = preemptions
         counts, rounding = divide_counts(amounts, shares, division.rounding)
         division = replace(division, rounding=rounding)
-        tokens = [
+    before = replace(before, pending_subtraction=delta.pending_subtraction, division=division)
+    rule = policy.split_rule(server.key.server, model)
+    state, phases = split.advance(before, delta, elapsed, rule, server.role)
+    return _ModelTick(
+        state=state,
+        split=phases,
+        shares=shares,
+        tokens=[
             TokenPosting(owner, kind, count, server.since)
             for kind in delta.tokens
             for owner, count in counts[kind].items()
-        ]
-        finished = [RequestPosting(owner, count) for owner, count in counts.get("requests", {}).items()]
-        preempted = [RequestPosting(owner, count) for owner, count in counts.get("preemptions", {}).items()]
-    same = division is before.division or division == before.division
-    if not same or delta.pending_subtraction != before.pending_subtraction:
-        before = replace(before, pending_subtraction=delta.pending_subtraction, division=division)
-    rule = policy.split_rule(server.key.server, model)
-    state, phases = split.advance(before, delta, elapsed, rule, server.role)
-    return _ModelTick(state, phases, shares, tokens, finished, preempted)
+        ],
+        requests=[RequestPosting(owner, count) for owner, count in counts.get("requests", {}).items()],
+        preemptions=[RequestPosting(owner, count) for owner, count in counts.get("preemptions", {}).items()],
+    )
 
 
 def _server_tick(server: ServerDelta, models: Mapping[str, _ModelTick]) -> ServerTick:
@@ -489,24 +487,26 @@ def _server_tick(server: ServerDelta, models: Mapping[str, _ModelTick]) -> Serve
     current = {model: splits[model] for model in server.served if model in splits}
     if not current:
         current = {NO_MODEL: PhaseSplit("none", None, 0.0, 0.0)}
-    heaviest = max([model.weight for model in splits.values()], default=0.0)
     idle = _parts({name: model.trailing for name, model in current.items()})
-    busy = _parts({name: model.weight for name, model in splits.items()}) if heaviest > 0 else idle
+    moved = any(model.weight > 0 for model in splits.values())
+    busy = _parts({name: model.weight for name, model in splits.items()}) if moved else idle
     reported = [delta.running for delta in server.models.values() if delta.running is not None]
-    running = any(requests > 0 for requests in reported) if reported else heaviest > 0 or None
+    if reported:
+        running: bool | None = any(requests > 0 for requests in reported)
+    else:
+        running = True if moved else None  # without a load only moved tokens tell
+    divided = server.division is not None
     return ServerTick(
         server.key,
         up=server.up,
         running=running,
-        moved=heaviest > 0,
+        moved=moved,
         busy_models=busy,
         idle_models=idle,
         splits=splits,
         loads=server.loads,
         world_size=server.world_size,
-        owner_shares={}
-        if server.division is None
-        else {model: tick.shares for model, tick in models.items()},
+        owner_shares={model: tick.shares for model, tick in models.items()} if divided else {},
     )
 
 

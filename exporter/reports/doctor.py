@@ -38,7 +38,7 @@ def diagnose(config: Config, policy: CostPolicy, inputs: DoctorInput, now: Insta
     """Examine a host."""
     readings = inputs.gpus or ()
     allocation = (*holders(config.servers, readings), *inputs.discovery.holders)
-    policy = policy.with_owners(policy.owners, inputs.remembered.predecessors)
+    policy = policy.following(inputs.remembered.predecessors)
     # As the daemon's next tick would count them.
     counted = inventory(inputs.remembered, Frame(0, now, inputs.gpus, evidence=inputs.evidence), policy)
     absent = _missing(counted)

@@ -37,22 +37,12 @@ def test_labels_say_who_pays_where_no_rule_does() -> None:
     """A rule goes before labels; what labels do not say is unassigned."""
     reported = {CHAT: SEARCH, BATCH: PodOwnership(BATCH, team="lab")}
     rules = (OwnershipRule("batch", "night", server="batch"),)
-    by = CostPolicy(Tariff(), ownership=rules).with_owners(reported)
+    by = CostPolicy(Tariff(), ownership=rules, owners=reported)
 
     assert by.product_and_team(CHAT) == ("search", "retrieval")
     assert by.product_and_team(BATCH) == ("batch", "night")
-    assert CostPolicy(Tariff()).with_owners(reported).product_and_team(BATCH) == ("unassigned", "lab")
+    assert CostPolicy(Tariff(), owners=reported).product_and_team(BATCH) == ("unassigned", "lab")
     assert by.product_and_team(ServerKey("", "other")) == ("unassigned", "unassigned")
-
-
-def test_the_same_owners_are_the_same_terms() -> None:
-    """What is remembered of the parties lasts as long as the owners do."""
-    by = CostPolicy(Tariff())
-    reported = by.with_owners({CHAT: SEARCH})
-
-    assert by.with_owners({}) is by
-    assert by.with_owners({CHAT: SEARCH}) is reported
-    assert by.with_owners({CHAT: PodOwnership(CHAT, "chat")}) is not reported
 
 
 def test_an_owner_is_remembered_while_its_server_is_here() -> None:
