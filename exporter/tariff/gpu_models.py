@@ -1,7 +1,7 @@
 """GPU models: the model of a name, as NVML reports it or Kubernetes labels it. Pure but for its table."""
 
 import re
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator
 from decimal import Decimal
 from fnmatch import fnmatchcase
 from fractions import Fraction
@@ -22,40 +22,10 @@ def slices_of_gpu(name: str) -> int:
     return 4 if _OF_FOUR.search(name) else SLICES
 
 
-_SPELLED: Final[Mapping[str, str]] = {
-    "3E": "3e",
-    "ADA": "Ada",
-    "BLACKWELL": "Blackwell",
-    "EDITION": "Edition",
-    "GENERATION": "Generation",
-    "HBM2E": "HBM2e",
-    "MAX": "Max",
-    "ORIN": "Orin",
-    "(NVGPU)": "(nvgpu)",
-    "PCIE": "PCIe",
-    "Q": "Q",
-    "QUADRO": "Quadro",
-    "SERVER": "Server",
-    "THOR": "Thor",
-    "TI": "Ti",
-    "WORKSTATION": "Workstation",
-}
-"""Words that a driver does not write in capitals."""
-
-_SHORT: Final = frozenset({"A100", "H100", "H800"})
-"""Names that labels and people give; a driver names the board behind them: NVIDIA H100 80GB HBM3."""
-
-_DASHED = re.compile(r"SXM[234]|^(?:A100|V100S?|P100) (?:PCIE|FHHL) ")
-"""A100-SXM4-80GB, V100-PCIE-16GB; but A100 80GB PCIe and H100 PCIe."""
-
-_GEFORCE = re.compile(r"RTX \d{4}(?: (?:TI|SUPER|D))*")
-_TESLA = re.compile(r"(?:V100S?|P100|P40|P4|T4|M60|K80)\b")
-_BARE = re.compile(r"(?:TITAN|QUADRO|ORIN|THOR)\b")
-
 EXAMPLE: Final = "NVIDIA H100 80GB HBM3"
 """An example of a name."""
 
-_BEGINNINGS: Final = (
+_DRIVER_PREFIXES: Final = (
     "NVIDIA ",
     "Tesla ",
     "GeForce ",
@@ -65,32 +35,15 @@ _BEGINNINGS: Final = (
     "Orin",
     "Graphics Device",
 )
-"""Prefixes of names that the catalogue may not know."""
+"""Prefixes of names as drivers report them; labels and people leave them out."""
 
 _BETWEEN = re.compile(r"[\s_-]+")
 _PLAIN = re.compile(r"[^*?\[\]]+")
 
 
 def driver_names(names: Iterable[str]) -> Iterator[str]:
-    """Names of the catalogue as drivers report them; a prefix for a name that ends in `*`."""
-    for name in names:
-        plain = name.removesuffix("*").strip()
-        if plain in _SHORT:
-            continue
-        if _DASHED.search(plain):
-            text = plain.replace(" ", "-")
-        else:
-            text = " ".join(_SPELLED.get(word, word) for word in plain.split())
-            text = text.replace("Max Q", "Max-Q").replace("H20 3e", "H20-3e")
-        yield from (f"{maker}{text}" for maker in _makers(plain))
-
-
-def _makers(name: str) -> tuple[str, ...]:
-    if _GEFORCE.fullmatch(name):
-        return ("NVIDIA GeForce ", "GeForce ")
-    if _TESLA.match(name):
-        return ("Tesla ", "NVIDIA ")
-    return ("NVIDIA ", "") if _BARE.match(name) else ("NVIDIA ",)
+    """Names of the catalogue that drivers report; a prefix for a name that ends in `*`."""
+    return (name.removesuffix("*") for name in names if name.startswith(_DRIVER_PREFIXES))
 
 
 def unmatched_name_problem(pattern: str, names: Iterable[str]) -> str | None:
@@ -107,17 +60,18 @@ def unmatched_name_problem(pattern: str, names: Iterable[str]) -> str | None:
     if any(fnmatchcase(name, pattern) for name in known_names):
         return None
     problem = f'"{pattern}" matches no GPU: it covers the whole name, and case counts'
-    for part in dict.fromkeys((pattern, pattern.removeprefix("NVIDIA "))):
-        better = [(name, match) for name in known_names if (match := corrected_pattern(part, name))]
-        # A whole word before a part of one, as H200 is of GH200; the end of a name before its midst.
-        for name, match in sorted(
-            better, key=lambda pair: (not _has_word(*pair), pair[1].endswith("*"), pair[0] != EXAMPLE)
-        ):
-            begins, word, _ = name.partition(match.strip("*"))
-            choices = match, f"{begins}{match.removeprefix('*')}" if word else match
-            fitting = next((each for each in choices if _is_of_word(each, match, known_names)), match)
-            return f'{problem}, as in "{name}": write "{fitting}"'
-    if pattern.startswith(("*", "?", "[", *_BEGINNINGS)):
+    for part in (pattern, pattern.removeprefix("NVIDIA ")):
+        similar = [(name, better) for name in known_names if (better := corrected_pattern(part, name))]
+        if similar:
+            # A whole word before a part of one, as H200 is of GH200; the end of a name before its midst.
+            name, better = min(
+                similar, key=lambda pair: (not _has_word(*pair), pair[1].endswith("*"), pair[0] != EXAMPLE)
+            )
+            begins, text, _ = name.partition(better.strip("*"))
+            if text and not _is_of_word(better, known_names):  # *H200 is GH200, too
+                better = f"{begins}{better.removeprefix('*')}"
+            return f'{problem}, as in "{name}": write "{better}"'
+    if pattern.startswith(("*", "?", "[", *_DRIVER_PREFIXES)):
         return None
     return f'{problem}; names are like "{EXAMPLE}", and `doctor` shows those of a host'
 
@@ -137,26 +91,27 @@ def certain_pattern(pattern: str, names: Iterable[str], here: Iterable[str]) -> 
     known_names, host_names = tuple(names), tuple(dict.fromkeys(here))
     if any(fnmatchcase(name, pattern) for name in (*known_names, *host_names)):
         return ""
-    meant = {_word_pattern(pattern, name) for name in known_names} - {""}
-    if len(meant) == 1:
-        (match,) = meant
+    corrections = set(_word_corrections(pattern, known_names).values())
+    if len(corrections) == 1:
+        (correction,) = corrections
         # Several words may be those of a label or a price list, which no driver reports: H100 SXM.
-        one_word = not _BETWEEN.search(match.removeprefix("NVIDIA "))
-        if one_word and _is_of_word(match, match, known_names):
-            return match
-    own = [name for name in host_names if _word_pattern(pattern, name)]
-    return own[0] if len(own) == 1 and _PLAIN.fullmatch(own[0]) else ""
+        one_word = not _BETWEEN.search(correction.removeprefix("NVIDIA "))
+        if one_word and _is_of_word(correction, known_names):
+            return correction
+    host_names_meant = [*_word_corrections(pattern, host_names)]
+    certain = len(host_names_meant) == 1 and _PLAIN.fullmatch(host_names_meant[0])
+    return host_names_meant[0] if certain else ""
 
 
-def _word_pattern(pattern: str, name: str) -> str:
-    """As `corrected_pattern`, where the pattern has whole words of the name."""
-    match = corrected_pattern(pattern, name)
-    return match if match and _has_word(name, match) else ""
+def _word_corrections(pattern: str, names: Iterable[str]) -> dict[str, str]:
+    """The corrected pattern for each name that has the pattern's text as whole words."""
+    corrections = {name: corrected_pattern(pattern, name) for name in names}
+    return {name: better for name, better in corrections.items() if better and _has_word(name, better)}
 
 
-def _is_of_word(pattern: str, word: str, names: Iterable[str]) -> bool:
-    """Whether a pattern matches no name but those that have a word."""
-    return all(_has_word(name, word) for name in names if fnmatchcase(name, pattern))
+def _is_of_word(pattern: str, names: Iterable[str]) -> bool:
+    """Whether a pattern matches no name but those that have its text as whole words."""
+    return all(_has_word(name, pattern) for name in names if fnmatchcase(name, pattern))
 
 
 def _has_word(name: str, pattern: str) -> bool:
@@ -170,22 +125,17 @@ def corrected_pattern(pattern: str, text: str) -> str:
 
     Empty where the text was not meant.
     """
-    plain = _plain(text)
     part = pattern.strip("*")
-    loose = _plain(part)
-    if not loose.strip() or not fnmatchcase(plain, f"*{loose}*"):
+    words = _BETWEEN.split(part)
+    if not any(words):
         return ""
-    if not _PLAIN.fullmatch(part) or len(plain) != len(text):
+    if not _PLAIN.fullmatch(part):
         return f"*{part}*" if fnmatchcase(text, f"*{part}*") else ""
-    # Dashes and blanks are one character each, so that what was meant stands at the same place in both.
-    begins = plain.rindex(loose) if plain.endswith(loose) else plain.index(loose)
-    ends = begins + len(loose)
-    return f"{'*' * (begins > 0)}{text[begins:ends]}{'*' * (ends < len(text))}"
-
-
-def _plain(text: str) -> str:
-    """Text as the catalogue compares names; patterns of `match.gpu_model` compare case and dashes too."""
-    return _BETWEEN.sub(" ", text).casefold()
+    spelled = r"[\s_-]+".join(map(re.escape, words))
+    found = re.search(rf"{spelled}\Z", text, re.IGNORECASE) or re.search(spelled, text, re.IGNORECASE)
+    if found is None:
+        return ""
+    return f"{'*' * (found.start() > 0)}{found[0]}{'*' * (found.end() < len(text))}"
 
 
 Unit = Literal["gpu", "box"]
@@ -233,9 +183,7 @@ def match_name(table: Iterable[Row], name: str, memory_bytes: int | None = None)
         CatalogueError: the table is damaged.
     """
     text, is_slice, vgpu = _parsed_name(name)
-    models = [
-        _model(row) for row in table if any(_is(text, model_name) for model_name in row["names"].split("|"))
-    ]
+    models = [_model(row) for row in table if any(_is(text, name) for name in row["names"].split("|"))]
     if memory_bytes is not None and vgpu is None and not is_slice:
         models = [model for model in models if _fits(model, memory_bytes)]
     if len(models) != 1:
@@ -247,22 +195,28 @@ def match_name(table: Iterable[Row], name: str, memory_bytes: int | None = None)
 
 def _parsed_name(name: str) -> tuple[str, bool, Fraction | None]:
     """A name in one spelling; whether it was of a MIG slice; and the memory of a vGPU."""
-    text = _BETWEEN.sub(" ", name.strip()).upper().removeprefix("NVIDIA ")
-    text = _SHARED.sub("", text)
+    text = _SHARED.sub("", _one_spelling(name))
     mig = _MIG.search(text)
     if mig:
         text = text[: mig.start()]
     vgpu = _MIG_VGPU.search(text) or _VGPU.search(text)
     if vgpu:
         text = text[: vgpu.start()]
-    for family in ("GRID ", "TESLA ", "GEFORCE "):
-        text = text.removeprefix(family)
     return text, mig is not None, Fraction(vgpu[1]) if vgpu else None
 
 
-def _is(text: str, model_name: str) -> bool:
-    """Whether a name is a model's; a model name that ends in * is a prefix."""
-    return text.startswith(model_name[:-1]) if model_name.endswith("*") else text == model_name
+def _one_spelling(name: str) -> str:
+    """A name as the catalogue compares names: in capitals, with blanks, without maker and family."""
+    text = _BETWEEN.sub(" ", name.strip()).upper().removeprefix("NVIDIA ")
+    for family in ("GRID ", "TESLA ", "GEFORCE "):
+        text = text.removeprefix(family)
+    return text
+
+
+def _is(text: str, catalogue_name: str) -> bool:
+    """Whether a name is one of the catalogue's, where a name that ends in * is a prefix."""
+    spelled = _one_spelling(catalogue_name)
+    return text.startswith(spelled[:-1]) if spelled.endswith("*") else text == spelled
 
 
 def _model(row: Row) -> GpuModel:

@@ -23,9 +23,8 @@ from tests.depth import examples
         ("*H100*", "NVIDIA H100 80GB HBM3"),
         ("*H100*", "*H100 80GB*"),
         ("dc?-*", "dc1-*"),
-        ("dc[12]-*", "dc1-*"),
-        ("dc[!3]-*", "dc[12]-*"),
-        ("dc[0-9]-*", "dc[2-4]-a"),
+        ("dc?-*", "dc[12]-a"),
+        ("dc[12]-a", "dc1-a"),
         ("*a*b*", "*ab*"),
         ("*?", "?*"),
         ("?*", "*?"),
@@ -63,26 +62,39 @@ def test_what_is_not_covered(wider: str | None, narrower: str | None) -> None:
     assert not covers(wider, narrower)
 
 
-def test_what_takes_too_long_is_not_covered() -> None:
-    """A search over thousands of states is given up, though the answer would be yes."""
-    assert covers("*a" + "?" * 5, "?*a" + "?" * 5)
-    assert not covers("*a" + "?" * 12, "?*a" + "?" * 12)
-    assert not covers("*a" + "?" * 40, "*a" + "?" * 40 + "*")
+@pytest.mark.parametrize(
+    ("wider", "narrower"), [("dc[12]-*", "dc1-*"), ("dc[!3]-*", "dc[12]-*"), ("dc[0-9]-*", "dc[2-4]-a")]
+)
+def test_a_pattern_with_brackets_is_only_held_against_texts(wider: str, narrower: str) -> None:
+    """A rule that never applies goes unnoticed there; none that applies is called idle."""
+    assert not covers(wider, narrower)
 
 
-PATTERNS = some.lists(
-    some.sampled_from(["*", "?", "a", "b", "[ab]", "[!a]", "[a-b]"]), min_size=1, max_size=4
-).map("".join)
+PARTS = ["*", "?", "a", "b"]
+PATTERNS = some.lists(some.sampled_from(PARTS), min_size=1, max_size=4).map("".join)
+WITH_BRACKETS = some.lists(some.sampled_from([*PARTS, "[ab]", "[!a]", "[a-b]"]), min_size=1, max_size=4).map(
+    "".join
+)
 TEXTS = ["".join(text) for size in range(6) for text in itertools.product("abc", repeat=size)]
+
+
+def tried(wider: str, narrower: str) -> bool:
+    """Texts of up to five letters tell patterns of up to four apart: a, b, and one that is neither."""
+    return all(fnmatchcase(text, wider) for text in TEXTS if fnmatchcase(text, narrower))
 
 
 @examples(150)
 @given(PATTERNS, PATTERNS)
 def test_it_says_what_trying_all_texts_says(wider: str, narrower: str) -> None:
-    """Texts of up to five letters tell patterns of up to four apart: a, b, and one that is neither."""
-    tried = all(fnmatchcase(text, wider) for text in TEXTS if fnmatchcase(text, narrower))
+    """Exactly so without brackets."""
+    assert covers(wider, narrower) == tried(wider, narrower)
 
-    assert covers(wider, narrower) == tried
+
+@examples(150)
+@given(WITH_BRACKETS, WITH_BRACKETS)
+def test_what_is_covered_is_so_by_trying_all_texts(wider: str, narrower: str) -> None:
+    """Brackets or not, no rule is said to hide one that it leaves something to match."""
+    assert not covers(wider, narrower) or tried(wider, narrower)
 
 
 def test_patterns_cover_the_whole_text_and_case_counts() -> None:
