@@ -37,6 +37,7 @@ FILES: Final = {
     "market.csv": "list prices of one GPU for an hour at GPU clouds, by model and vendor",
     "gpu_models.csv": "a model's names in NVML and Kubernetes, memory, power and purchase price",
     "hosted.csv": "dollars per million tokens at hosts of open weights",
+    "regions.csv": "regions without instance prices, so that their spelling is known",
     "sources.csv": "source, date and licence of each row",
 }
 """The content of each file of the catalogue."""

@@ -14,11 +14,11 @@ from exporter.tariff.csv_tables import BUNDLED, COLUMNS, CatalogueError, Row, ro
 from exporter.tariff.gpu_models import GpuNameMatch, driver_names, match_name
 from exporter.tariff.hosted import Offer, offers
 from exporter.tariff.instances import (
+    ALL_REGIONS,
     Listing,
     catalogue_spelling,
     find_listing,
     lowest_listings,
-    regions,
     scale_to_region,
 )
 from exporter.tariff.price_file import FILE, PriceFile, instant
@@ -196,8 +196,13 @@ class Catalogue:
         return tuple(dict.fromkeys(row["instance_type"] for row in table))
 
     def regions(self) -> frozenset[str]:
-        """As `instances.regions`."""
-        return regions(self.instances())
+        """Every region whose spelling is known.
+
+        `regions.csv` has those without instance prices, by hand from SDKs (botocore's partitions, OCI's
+        region definitions) and the clouds' documentation, government and China included.
+        """
+        tables = (rows(self._folder, "regions.csv"), self.instances())
+        return frozenset(row["region"] for table in tables for row in table) - {ALL_REGIONS}
 
     def gpus_per_host(self, gpu_model: str) -> tuple[int, ...]:
         """How many GPUs the instance types with several of a model have, ascending; by its catalogue name."""

@@ -40,6 +40,7 @@ COLUMNS: Final = {
         "source",
     ),
     "market.csv": ("gpu_model", "vendor", "dollars_per_gpu_hour", "example", "source"),
+    "regions.csv": ("cloud", "region"),
     "sources.csv": ("source", "name", "as_of", "licence", "notice"),
 }
 """The files and their headers."""

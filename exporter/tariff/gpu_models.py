@@ -132,10 +132,10 @@ def corrected_pattern(pattern: str, text: str) -> str:
     if not _PLAIN.fullmatch(part):
         return f"*{part}*" if fnmatchcase(text, f"*{part}*") else ""
     spelled = r"[\s_-]+".join(map(re.escape, words))
-    found = re.search(rf"{spelled}\Z", text, re.IGNORECASE) or re.search(spelled, text, re.IGNORECASE)
-    if found is None:
+    match = re.search(rf"{spelled}\Z", text, re.IGNORECASE) or re.search(spelled, text, re.IGNORECASE)
+    if match is None:
         return ""
-    return f"{'*' * (found.start() > 0)}{found[0]}{'*' * (found.end() < len(text))}"
+    return f"{'*' * (match.start() > 0)}{match[0]}{'*' * (match.end() < len(text))}"
 
 
 Unit = Literal["gpu", "box"]
