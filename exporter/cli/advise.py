@@ -3,28 +3,33 @@
 import argparse
 import re
 import sys
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
+from datetime import date
 from itertools import takewhile
 from pathlib import Path
 from typing import Final
 from zoneinfo import ZoneInfo
 
-from exporter.advice import HostUsage, SavingsPolicy, advice
-from exporter.cli import flags, fleet_source, status, what_if
-from exporter.cli.build import host_name
-from exporter.cli.explain import NO_FILE
+from exporter.advice import HostUsage, Release, SavingsPolicy, advice
+from exporter.cli import flags, fleet_source, status
 from exporter.cli.flags import Exits
 from exporter.cli.fleet_source import FleetSource
 from exporter.cli.ledger_session import LedgerSession
-from exporter.cli.status import VerbFailedError, with_exit_status
-from exporter.cli.terminal import waiting, write_colored
+from exporter.cli.status import VerbFailedError, failing, with_exit_status
+from exporter.cli.terminal import waiting
 from exporter.clock import Clock, SystemClock
 from exporter.config.settings import cost_policy
-from exporter.finance.advice_report import AdviceReport, as_json, text
+from exporter.finance import advice_report
+from exporter.finance import what_if as reports
+from exporter.finance.advice_report import AdviceReport
+from exporter.finance.what_if import FAMILIES, Choice, choice, fleet_hours, host_hours
+from exporter.finance.what_if.window import Hours
 from exporter.ledger.host_usage import host_usage
-from exporter.sources.location import location_now
-from exporter.tariff.calendar import month_of
+from exporter.readings import ServerKey
+from exporter.tariff.calendar import day_of, month_of
 from exporter.tariff.period import Period
+from exporter.tariff.terms import matches
 from exporter.units import NANOSECONDS_PER_HOUR, Instant
 
 HOURS_MIN: Final = 24
@@ -32,6 +37,7 @@ HOURS_MAX: Final = 40 * 24
 """History by the hour is kept for 40 days."""
 
 WINDOW: Final = "14d"
+CHOICES_MAX: Final = 8
 
 
 def add(verbs: flags.Verbs) -> None:
@@ -63,7 +69,23 @@ def add(verbs: flags.Verbs) -> None:
         use=", hosted offers, ignored findings and the prices of now; without one, those are estimates of "
         "the bundled catalogue",
     )
-    what_if.add(verb)
+    group = verb.add_argument_group("what if")
+    group.add_argument(
+        "--what-if",
+        dest="choices",
+        action="append",
+        type=_choice,
+        metavar="CHOICE",
+        help="compare the load of the window with gpu=[Nx]MODEL:RATEtok/s, commitment=TERM:PRICE, "
+        "schedule=DAYS/HOURS or hosted=NAME instead; repeatable; see docs/tco.md",
+    )
+    group.add_argument(
+        "--server",
+        dest="servers",
+        default="",
+        metavar="PATTERN",
+        help="with --what-if, of servers whose NAME or NAMESPACE/NAME it matches (default: all)",
+    )
     fleet_source.add(verb)
     verb.set_defaults(run=run)
 
@@ -78,13 +100,16 @@ def _window(text: str) -> int:
 
 @dataclass(frozen=True, slots=True)
 class AdviseOptions:
-    """The hours to judge, of the daemon's ledger or of those of a fleet."""
+    """The hours to judge, of the daemon's ledger or of those of a fleet, and choices to compare for them."""
 
     config_file: Path | None
     ledger_path: Path | None
     hours: int
     as_json: bool
     fleet: FleetSource | None = None
+    choices: Sequence[Choice] = ()
+    servers: str = ""
+    """Pattern of the servers to compare choices for; empty: all."""
 
 
 def run(options: argparse.Namespace) -> int:
@@ -93,10 +118,10 @@ def run(options: argparse.Namespace) -> int:
     if options.servers and not options.choices:
         options.parser.error("--server goes with --what-if")
     if options.choices:
-        if len(options.choices) > what_if.CHOICES_MAX:
-            options.parser.error(f"--what-if is given more than {what_if.CHOICES_MAX} times")
-        return what_if.what_if(flags.chosen(what_if.WhatIfOptions, options, fleet=fleet))
-    return advise(flags.chosen(AdviseOptions, options, fleet=fleet))
+        if len(options.choices) > CHOICES_MAX:
+            options.parser.error(f"--what-if is given more than {CHOICES_MAX} times")
+        return what_if(flags.chosen(AdviseOptions, options, fleet=fleet))
+    return advise(flags.chosen(AdviseOptions, options, fleet=fleet, choices=()))
 
 
 @with_exit_status
@@ -108,22 +133,20 @@ def advise(options: AdviseOptions, clock: Clock | None = None) -> int:
     if options.fleet is None:
         host, zone = _host(session, options.hours, now, clock)
         hosts, files = [host], {"": flags.of_files(options.config_file, options.ledger_path)}
-        if options.config_file is None:
-            write_colored(f"note: {NO_FILE}\n", sys.stderr)
+        session.note_estimates()
     else:
         hosts, files, zone = _fleet(options.fleet, session, options.hours, now)
     config = session.config
     policy = SavingsPolicy(now, zone, config.hours_per_month, config.compare, config.ignored_savings)
     end = now - now % NANOSECONDS_PER_HOUR
     report = AdviceReport(advice(hosts, policy), end, options.hours, files)
-    sys.stdout.write(as_json(report) if options.as_json else text(report))
+    sys.stdout.write(advice_report.as_json(report) if options.as_json else advice_report.text(report))
     return status.OK
 
 
 def _host(session: LedgerSession, hours: int, now: Instant, clock: Clock) -> tuple[HostUsage, ZoneInfo]:
     """The daemon's ledger, at the prices of the configuration."""
-    # The cloud is asked with the ledger closed: the daemon's log grows until it is.
-    tariff = cost_policy(session.config, host_name(), location_now(session.config, clock)).tariff
+    tariff = session.policy(clock).tariff
     with waiting("reading the ledger"), session.open() as (ledger, zone):
         return host_usage(ledger, "", now, hours, tariff), zone
 
@@ -153,3 +176,91 @@ def _fleet(
             usages.append(host_usage(ledger, name, now, hours, release_rules=release_rules))
         files[name] = flags.of_files(session.config_file, summary.host.path)
     return usages, files, fleet.zone
+
+
+def _choice(text: str) -> Choice:
+    try:
+        return choice(text)
+    except ValueError as error:
+        raise argparse.ArgumentTypeError(str(error)) from None
+
+
+@dataclass(frozen=True, slots=True)
+class _Use:
+    """The hours of all ledgers, and the terms and the location where they are known."""
+
+    hours: Hours
+    zone: ZoneInfo
+    releases: frozenset[Release]
+    partial: frozenset[ServerKey] = frozenset()
+    cloud: str = ""
+
+
+@with_exit_status
+def what_if(options: AdviseOptions, clock: Clock | None = None) -> int:
+    """Print choices; returns 0, 1 (no ledger, too little of it, or no choice has a figure) or 2."""
+    clock = clock or SystemClock()
+    now = clock.wall()
+    session = LedgerSession.of(options.config_file, options.ledger_path)
+    last = now // NANOSECONDS_PER_HOUR - 1
+    first = last + 1 - options.hours
+    if options.fleet is None:
+        use = _host_load(session, first, last, now, clock)
+        session.note_estimates()
+    else:
+        use = _fleet_load(options.fleet, session, first, last, now)
+    config, pattern = session.config, options.servers
+
+    def selected(key: ServerKey) -> bool:
+        return not pattern or matches(pattern, key.name) or matches(pattern, key.server)
+
+    with failing(reports.NotComparableError):
+        load = reports.measured_load(use.hours, min(use.hours, default=last + 1), last, pattern, selected)
+    policy = reports.WhatIfPolicy(
+        now,
+        use.zone,
+        config.hours_per_month,
+        config.compare,
+        config.hardware,
+        config.unmatched_hardware,
+        config.catalogue,
+        use.cloud,
+        use.partial,
+    )
+    end = (last + 1) * NANOSECONDS_PER_HOUR
+    answer = reports.what_if(load, options.choices, policy, end, use.releases)
+    sys.stdout.write(reports.as_json(answer) if options.as_json else reports.text(answer))
+    return status.OK if any(each.cost is not None for each in answer.outcomes) else status.FAILED
+
+
+def _host_load(session: LedgerSession, first: int, last: int, now: Instant, clock: Clock) -> _Use:
+    """The daemon's ledger, with the terms of the configuration."""
+    tariff = session.policy(clock).tariff
+    with waiting("reading the ledger"), session.open() as (ledger, zone):
+        history = ledger.hours(first, last, FAMILIES) or {}
+        usage = host_usage(ledger, "", now, 1, tariff)
+        hours = host_hours(history, ledger.covered_hours(first, last))
+    releases = frozenset(gpu.release for gpu in usage.gpus)
+    return _Use(hours, zone, releases, usage.partial, tariff.location.cloud)
+
+
+def _fleet_load(source: FleetSource, session: LedgerSession, first: int, last: int, now: Instant) -> _Use:
+    """Each ledger once; the terms of other hosts are not known here."""
+    zone = session.config.timezone
+    fleet = source.read_local(lambda local: Period.between(_day(first, local), _day(last, local)), zone, now)
+    fleet_source.note_missing(fleet)
+    partial: set[ServerKey] = set()
+
+    def each_host_load() -> Iterator[Hours]:
+        for summary in fleet.hosts:
+            with fleet_source.open_ledger(summary.host, "--what-if") as ledger:
+                history = ledger.hours(first, last, FAMILIES) or {}
+                partial.update(ledger.state().partial_servers)
+                yield host_hours(history, ledger.covered_hours(first, last))
+
+    hours = fleet_hours(each_host_load())
+    return _Use(hours, fleet.zone, frozenset({"unknown"}), frozenset(partial))
+
+
+def _day(hour: int, zone: ZoneInfo) -> date:
+    return date.fromisoformat(day_of(hour * NANOSECONDS_PER_HOUR, zone).name)

@@ -9,7 +9,7 @@ from pathlib import Path
 from exporter.cli import flags, status
 from exporter.cli.flags import Exits
 from exporter.cli.replacement import replace_file
-from exporter.cli.status import VerbFailedError, with_exit_status
+from exporter.cli.status import VerbFailedError, with_exit_status, writing
 from exporter.cli.terminal import columns, complain, fitted, write_colored
 from exporter.clock import SystemClock
 from exporter.config import ConfigError
@@ -118,10 +118,8 @@ def fixed(path: Path, *, write: bool) -> int | None:
         return status.CONFIGURATION
     if contents(path) != before:
         raise VerbFailedError(f"{path}: has changed meanwhile; run the verb again")
-    try:
+    with writing(path):
         replace_file(path, after)
-    except OSError as error:
-        raise VerbFailedError(f"{path}: cannot be written: {error.strerror or error}") from error
     write_colored(f"{'ok' if not problems else 'note'}: {path} is written\n", sys.stderr)
     return status.CONFIGURATION if problems else status.OK
 

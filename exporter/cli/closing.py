@@ -13,7 +13,7 @@ from zoneinfo import ZoneInfo
 from exporter.cli import flags, status
 from exporter.cli.fleet_source import FleetSource, note_missing
 from exporter.cli.ledger_session import LedgerSession
-from exporter.cli.status import VerbFailedError, with_exit_status
+from exporter.cli.status import VerbFailedError, failing, with_exit_status
 from exporter.clock import Clock, SystemClock
 from exporter.finance.fleet import closed_month_changes as forms
 from exporter.finance.fleet.closed_month import (
@@ -89,16 +89,14 @@ def chosen(options: argparse.Namespace) -> ClosingOptions | None:
 
 
 @with_exit_status
+@failing(ClosedMonthError)
 def run(options: ClosingOptions, clock: Clock | None = None) -> int:
     """Write or compare a statement; returns 0, 1 (there is no answer) or 2 (the configuration is wrong)."""
-    try:
-        if options.against is not None:
-            return _compare(options, options.against, clock or SystemClock())
-        if options.output is None or options.month is None:
-            raise VerbFailedError("a month is closed into a file: name both")
-        return _close(options, options.month, options.output, clock or SystemClock())
-    except ClosedMonthError as error:
-        raise VerbFailedError(str(error)) from error
+    if options.against is not None:
+        return _compare(options, options.against, clock or SystemClock())
+    if options.output is None or options.month is None:
+        raise VerbFailedError("a month is closed into a file: name both")
+    return _close(options, options.month, options.output, clock or SystemClock())
 
 
 def _close(options: ClosingOptions, month: str, output: Path, clock: Clock) -> int:

@@ -1,4 +1,4 @@
-"""The verb `explain`: how a server's cost per token comes about, from the daemon's ledger and prices."""
+"""The verb `explain`: how a server's cost per token comes about; with `--why`, how two months differ."""
 
 import argparse
 import math
@@ -9,17 +9,21 @@ from pathlib import Path
 from typing import Final
 
 from exporter.advice.explanation import CostAccounts, ExplainedPeriod, Explanation, ExplanationError, explain
-from exporter.cli import flags, status, why
-from exporter.cli.build import host_name
+from exporter.cli import flags, fleet_source, status
 from exporter.cli.flags import Exits
+from exporter.cli.fleet_source import FleetSource
 from exporter.cli.ledger_session import LedgerSession
-from exporter.cli.status import VerbFailedError, with_exit_status
-from exporter.cli.terminal import columns, fitted, waiting, write_colored
+from exporter.cli.status import VerbFailedError, failing, with_exit_status
+from exporter.cli.terminal import columns, fitted, waiting
 from exporter.clock import Clock, SystemClock
-from exporter.config.settings import cost_policy
+from exporter.finance import why_report
+from exporter.finance.fleet.missing import missing_json, section
+from exporter.finance.fleet.record import FleetMonth
+from exporter.finance.why import ComparedPeriod, Scope, compare
 from exporter.ledger.reader import LedgerReader
-from exporter.sources.location import location_now
-from exporter.units import NANOSECONDS_PER_HOUR, NANOSECONDS_PER_MINUTE, Instant
+from exporter.readings import ServerKey
+from exporter.tariff.period import Period
+from exporter.units import NANOSECONDS_PER_HOUR, NANOSECONDS_PER_MINUTE, Instant, Picodollars
 from exporter.web import explanation as forms
 
 HOURS_MAX: Final = 40 * 24
@@ -27,11 +31,6 @@ HOURS_MAX: Final = 40 * 24
 
 WINDOW: Final = 1
 """Hours: what the quotients of the metrics are taken over, 60 whole minutes."""
-
-NO_FILE: Final = (
-    "no --config.file given: current prices are from the bundled catalogue. "
-    "Give the daemon's file if it has one."
-)
 
 
 def add(verbs: flags.Verbs) -> None:
@@ -70,7 +69,13 @@ def add(verbs: flags.Verbs) -> None:
         help="a price per million tokens to compare with; with --why, the month to compare with",
     )
     flags.as_json(verb)
-    why.add(verb)
+    group = verb.add_argument_group("two months")
+    group.add_argument(
+        "--why", action="store_true", help="explain the difference of --month and the month --against"
+    )
+    group.add_argument("--month", type=flags.month_value, metavar="YYYY-MM", help="the month to explain")
+    group.add_argument("--product", metavar="NAME", help="one product only")
+    fleet_source.add(verb)
     flags.daemon_ledger(
         verb,
         use=" and the prices of now; without one, those are estimates of the bundled catalogue",
@@ -103,8 +108,8 @@ def _price(text: str) -> float:
 
 def run(options: argparse.Namespace) -> int:
     """Print an explanation; returns the exit status."""
-    if why_options := why.chosen(options):
-        return why.run(why_options)
+    if why_options := _why_options(options):
+        return explain_why(why_options)
     if options.against is not None:
         try:
             options.against = _price(options.against)
@@ -129,13 +134,10 @@ class ExplainOptions:
 def explained(options: ExplainOptions, clock: Clock | None = None) -> int:
     """Print an explanation; returns 0, 1 (the ledger has no answer) or 2 (the configuration is wrong)."""
     session = LedgerSession.of(options.config_file, options.ledger_path)
-    try:
-        with waiting("reading the ledger"):
-            explanation = _explanation(options, session, clock or SystemClock())
-    except ExplanationError as error:
-        raise VerbFailedError(f"{session.path}: {error}") from error
-    if options.config_file is None and any(server.allocated for server in explanation.servers):
-        write_colored(f"note: {NO_FILE}\n", sys.stderr)
+    with failing(ExplanationError, at=session.path), waiting("reading the ledger"):
+        explanation = _explanation(options, session, clock or SystemClock())
+    if any(server.allocated for server in explanation.servers):
+        session.note_estimates()
     sys.stdout.write(
         forms.as_json(explanation) if options.as_json else fitted(forms.text(explanation), columns())
     )
@@ -146,8 +148,7 @@ def _explanation(options: ExplainOptions, session: LedgerSession, clock: Clock) 
     now = clock.wall()
     with session.open() as (ledger, zone):
         accounts, period = _accounts(ledger, options.hours, now)
-    # The cloud is asked with the ledger closed: the daemon's log grows until it is.
-    policy = cost_policy(session.config, host_name(), location_now(session.config, clock))
+    policy = session.policy(clock)
     return explain(
         accounts,
         period,
@@ -191,3 +192,110 @@ def _accounts(ledger: LedgerReader, hours: int, now: Instant) -> tuple[CostAccou
 
 def _hour(instant: Instant) -> int:
     return instant // NANOSECONDS_PER_HOUR
+
+
+@dataclass(frozen=True, slots=True)
+class WhyOptions:
+    """Two months of which hosts, and what of them: a product, a server (NAME or NAMESPACE/NAME), or all."""
+
+    config_file: Path | None
+    ledger_path: Path | None
+    source: FleetSource | None
+    month: str
+    against: str
+    product: str | None
+    server: str | None
+    as_json: bool
+
+
+def _why_options(options: argparse.Namespace) -> WhyOptions | None:
+    """The options, if --why is given. Exits on flags that clash."""
+    if not options.why:
+        for flag, value in (
+            ("--month", options.month),
+            ("--product", options.product),
+            ("--from", options.sources),
+        ):
+            if value is not None:
+                options.parser.error(f"{flag} needs --why")
+        return None
+    if options.month is None or options.against is None:
+        options.parser.error("--why needs --month and --against, like 2026-10 and 2026-09")
+    try:
+        against = flags.month_value(options.against)
+    except argparse.ArgumentTypeError as error:
+        options.parser.error(f"argument --against: {error}")
+    if options.product is not None and options.server is not None:
+        options.parser.error("--product and SERVER exclude each other")
+    return flags.chosen(WhyOptions, options, source=FleetSource.of(options), against=against)
+
+
+@with_exit_status
+def explain_why(options: WhyOptions, clock: Clock | None = None) -> int:
+    """Print the difference; returns 0, 1 (there is no answer) or 2 (the configuration is wrong)."""
+    session = LedgerSession.of(options.config_file, options.ledger_path)
+    source = options.source or FleetSource((session.path,))
+    now = (clock or SystemClock()).wall()
+    fleets, periods = [], []
+    for month in (options.against, options.month):
+        period = Period.named(month)
+        fleet = source.read(period, session.config.timezone, now)
+        if month not in fleet.record.months:
+            have = ", ".join(fleet.record.months) or "nothing"
+            raise VerbFailedError(f"there is nothing of {month}: there is {have}")
+        fleets.append(fleet)
+        # As in a report: overheads of the fleet are those of many hosts.
+        overheads = (
+            source.fleet_overheads(session.config, period, fleet.zone, now) if options.source else None
+        )
+        periods.append(_compared(fleet, now, 0 if overheads is None else overheads.total))
+    comparison = compare(periods[0], periods[1], _scope(options, fleets))
+    if options.as_json:
+        missing = {
+            "missing": {fleet.record.month: missing_json(fleet) for fleet in fleets},
+            "apportioned": any(host.host.apportioned for fleet in fleets for host in fleet.hosts),
+        }
+        sys.stdout.write(why_report.as_json(comparison, missing))
+        return status.OK
+    notes = [
+        f"{fleet.record.month}: {headline}"
+        for fleet in fleets
+        if fleet.findings and (headline := next(iter(section(fleet))))
+    ]
+    sys.stdout.write(fitted(why_report.text(comparison, notes), columns()))
+    return status.OK
+
+
+def _compared(fleet: FleetMonth, now: Instant, fleet_overheads: Picodollars) -> ComparedPeriod:
+    start, end = Period.named(fleet.record.month).bounds(fleet.zone)
+    begins = [summary.host.first for summary in fleet.hosts if summary.host.first is not None]
+    begin = max(start, min(begins, default=start))
+    start = begin if begin < end else start  # a month that metering began in is shorter
+    until = max(start + 1, min(now, end))
+    name = fleet.record.month if now >= end else f"{fleet.record.month} to date"
+    return ComparedPeriod(name, fleet.record, until - start, fleet_overheads)
+
+
+def _scope(options: WhyOptions, fleets: list[FleetMonth]) -> Scope:
+    if options.server is None:
+        products = {cell.product for fleet in fleets for cell in fleet.record.cells}
+        if options.product is not None and options.product not in products:
+            raise VerbFailedError(
+                f"there is no product {options.product!r}: there are {', '.join(sorted(products))}"
+            )
+        return Scope(product=options.product)
+    servers = {
+        ServerKey(owner.namespace, owner.server)
+        for fleet in fleets
+        if fleet.record.sums is not None
+        for owner, _component, _basis in fleet.record.sums.server_cost
+    }
+    namespace, slash, name = options.server.rpartition("/")
+    matching = sorted(
+        key for key in servers if key.server == name and (not slash or key.namespace == namespace)
+    )
+    if len(matching) != 1:
+        listed = ", ".join(key.name for key in (matching or sorted(servers))[:20])
+        what = "several servers have this name" if matching else f"there is no server {options.server!r}"
+        raise VerbFailedError(f"{what}: {listed}")
+    return Scope(server=matching[0])

@@ -14,7 +14,7 @@ from urllib.parse import urlsplit
 from zoneinfo import ZoneInfo
 
 from exporter.cli import flags
-from exporter.cli.status import VerbFailedError
+from exporter.cli.status import VerbFailedError, failing
 from exporter.cli.terminal import ProgressBar, write_colored
 from exporter.clock import SystemClock
 from exporter.config import Config
@@ -261,6 +261,11 @@ class FleetSource:
         return source
 
     @property
+    def text(self) -> str:
+        """All sources, for messages."""
+        return ", ".join(map(str, self.sources))
+
+    @property
     def paths(self) -> tuple[Path, ...]:
         """Folders and files."""
         return tuple(source for source in self.sources if isinstance(source, Path))
@@ -406,11 +411,11 @@ class FleetSource:
         """
         config = load_http_client(self.http_config_file) if self.http_config_file else HttpClientConfig()
         timeout = self.timeout or _timeout(TIMEOUT)
-        try:
-            with PrometheusClient(address, config, SystemClock(), timeout) as client:
-                yield client
-        except PrometheusError as error:
-            raise VerbFailedError(str(error)) from error
+        with (
+            failing(PrometheusError),
+            PrometheusClient(address, config, SystemClock(), timeout) as client,
+        ):
+            yield client
 
     def provider_ids(self, period: Period, zone: ZoneInfo, now: Instant) -> ProviderIds:
         """The providers' ids of nodes, from all addresses.

@@ -17,7 +17,7 @@ from exporter.cli.flags import Exits
 from exporter.cli.fleet_source import FleetSource
 from exporter.cli.ledger_session import LedgerSession
 from exporter.cli.period_flags import PeriodFlags
-from exporter.cli.status import VerbFailedError, with_exit_status
+from exporter.cli.status import VerbFailedError, failing, with_exit_status
 from exporter.cli.terminal import complain, waiting, write_colored
 from exporter.clock import Clock, SystemClock
 from exporter.config import load
@@ -121,10 +121,8 @@ def _write_ledger(options: FocusOptions, clock: Clock) -> int:
     now = clock.wall()
     with waiting("reading the ledger"), session.open() as (ledger, zone):
         record = ledger.month(PeriodFlags(options.month).period(zone, now).name)
-    try:
+    with failing(ReportError, at=session.path):
         lines = focus(record, zone, options.form)
-    except ReportError as error:
-        raise VerbFailedError(f"{session.path}: {error}") from error
     return _write(lines, options.output)
 
 
@@ -135,10 +133,8 @@ def _write_fleet(options: FocusOptions, source: FleetSource, clock: Clock) -> in
     period = PeriodFlags(options.month).period(config.timezone, now)
     with HostRows(options.form) as rows:
         fleet = source.read(period, config.timezone, now, DAY_FAMILIES, each=rows.add)
-        try:
+        with failing(ReportError, at=source.text):
             refuse_unknown(fleet.record)
-        except ReportError as error:
-            raise VerbFailedError(f"{', '.join(map(str, source.sources))}: {error}") from error
         fleet_source.note_missing(fleet)
         return _write(chain([header(options.form)], rows.of(fleet)), options.output)
 

@@ -16,7 +16,7 @@ from exporter.cli.build import host_name, lists_all_gpus
 from exporter.cli.doctor import inspect_host
 from exporter.cli.flags import DEFAULT_ADDRESS, PROGRAM, Exits
 from exporter.cli.replacement import replace_file
-from exporter.cli.status import VerbFailedError, with_exit_status
+from exporter.cli.status import VerbFailedError, with_exit_status, writing
 from exporter.cli.terminal import columns, fitted, waiting, write_colored
 from exporter.clock import Clock, SystemClock
 from exporter.config import Config, load, parse
@@ -288,7 +288,11 @@ def initialized(options: InitOptions, clock: Clock | None = None) -> int:
     if options.dry_run:
         sys.stdout.write(text)
         return status.OK
-    _write(path, text.encode(), force=options.force)
+    with writing(path):
+        try:
+            replace_file(path, text.encode(), mode=MODE, new=not options.force)
+        except FileExistsError as error:  # made while the questions were answered
+            raise VerbFailedError(_exists(path)) from error
     lines = [
         f"ok: {path} is written",
         *summary(_diagnosis(config, host, clock)),
@@ -320,15 +324,6 @@ def _check_place(options: InitOptions) -> None:
 
 def _exists(file: Path) -> str:
     return f"{file}: exists; --force replaces it, and check-config --config.file={file} checks it"
-
-
-def _write(path: Path, data: bytes, *, force: bool) -> None:
-    try:
-        replace_file(path, data, mode=MODE, new=not force)
-    except FileExistsError as error:  # made while the questions were answered
-        raise VerbFailedError(_exists(path)) from error
-    except OSError as error:
-        raise VerbFailedError(f"{path}: cannot be written: {error.strerror or error}") from error
 
 
 def _diagnosis(config: Config, host: DoctorInput, clock: Clock) -> Diagnosis:

@@ -5,7 +5,7 @@ import sys
 
 from exporter.cli import flags, status
 from exporter.cli.flags import Exits
-from exporter.cli.status import VerbFailedError, with_exit_status
+from exporter.cli.status import failing, with_exit_status
 from exporter.clock import SystemClock
 from exporter.config import load
 from exporter.ledger.errors import LedgerError
@@ -36,10 +36,8 @@ def add(verbs: flags.Verbs) -> None:
 def run(options: argparse.Namespace) -> int:
     """Hand a ledger to the machine that opens it next; returns the exit status."""
     path = options.ledger_path or load(options.config_file).ledger_path
-    try:
+    with failing(LedgerError):
         adopted = adopt(path, SystemClock())
-    except LedgerError as error:
-        raise VerbFailedError(str(error)) from error
     before = "is no longer bound to a machine" if adopted.bound else "was not bound to a machine"
     sys.stdout.write(
         f"{path}: ledger {adopted.ledger} {before}. "

@@ -5,11 +5,22 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Final
 from zoneinfo import ZoneInfo
 
+from exporter.cli.build import host_name
 from exporter.cli.terminal import write_colored
+from exporter.clock import Clock
 from exporter.config import Config, load
+from exporter.config.settings import cost_policy
+from exporter.cost.policy import CostPolicy
 from exporter.ledger.reader import LedgerReader
+from exporter.sources.location import location_now
+
+NO_FILE: Final = (
+    "no --config.file given: current prices are from the bundled catalogue. "
+    "Give the daemon's file if it has one."
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,6 +50,18 @@ class LedgerSession:
         """
         with LedgerReader.open(self.path) as ledger:
             yield ledger, self.zone(ledger)
+
+    def policy(self, clock: Clock) -> CostPolicy:
+        """The prices of this host now. It may ask the cloud: call it with the ledger closed.
+
+        While a reader has the ledger open, the daemon's log grows.
+        """
+        return cost_policy(self.config, host_name(), location_now(self.config, clock))
+
+    def note_estimates(self) -> None:
+        """Say that prices are estimates, where no configuration is given."""
+        if self.config_file is None:
+            write_colored(f"note: {NO_FILE}\n", sys.stderr)
 
     def zone(self, ledger: LedgerReader) -> ZoneInfo:
         """The time zone of the daemon's last tick; the configuration's where the ledger has none.

@@ -7,7 +7,7 @@ from datetime import UTC, date, datetime
 from zoneinfo import ZoneInfo
 
 from exporter.cli import flags
-from exporter.cli.status import VerbFailedError
+from exporter.cli.status import failing
 from exporter.tariff.period import Period
 from exporter.units import NANOSECONDS_PER_SECOND, Instant
 
@@ -71,9 +71,7 @@ class PeriodFlags:
             VerbFailedError: it ends before it begins, or lies in no year that a calendar has.
         """
         today = datetime.fromtimestamp(now // NANOSECONDS_PER_SECOND, UTC).astimezone(zone).date()
-        try:
+        with failing(ValueError):
             if self.since is not None:
                 return Period.between(self.since, self.until or today)
             return Period.named(self.month or f"{today:%Y-%m}")
-        except ValueError as error:
-            raise VerbFailedError(str(error)) from error

@@ -10,7 +10,7 @@ from typing import Final
 from exporter.cli import flags, status
 from exporter.cli.flags import Exits
 from exporter.cli.replacement import replace_file
-from exporter.cli.status import VerbFailedError, with_exit_status
+from exporter.cli.status import VerbFailedError, failing, with_exit_status
 from exporter.cli.terminal import columns, fitted, write_colored
 from exporter.clock import SystemClock
 from exporter.config import load
@@ -120,15 +120,12 @@ def show(config_file: Path | None, wanted: PriceQuery | None, *, as_json: bool) 
     config = load(config_file)
     path = None if config.catalogue.bundled else config.prices_path
     now = SystemClock().wall()
-    try:
+    with failing(CatalogueError, at="the list prices cannot be read"):
         if wanted is None:
-            text = price_list.summary(config.catalogue, path, now, as_json=as_json)
-            write_colored(text if as_json else fitted(text, columns()))
-            return status.OK
-        location = HostLocation(wanted.cloud, wanted.instance_type, wanted.region)
-        listed, text = price_list.price(config.catalogue, location, as_json=as_json)
-    except CatalogueError as error:
-        raise VerbFailedError(f"the list prices cannot be read: {error}") from error
+            listed, text = True, price_list.summary(config.catalogue, path, now, as_json=as_json)
+        else:
+            location = HostLocation(wanted.cloud, wanted.instance_type, wanted.region)
+            listed, text = price_list.price(config.catalogue, location, as_json=as_json)
     write_colored(text if as_json else fitted(text, columns()))
     return status.OK if listed else status.FAILED
 

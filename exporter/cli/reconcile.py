@@ -13,7 +13,7 @@ from exporter.cli import flags, fleet_source, status
 from exporter.cli.flags import Exits
 from exporter.cli.fleet_source import FleetSource
 from exporter.cli.ledger_session import LedgerSession
-from exporter.cli.status import VerbFailedError, with_exit_status
+from exporter.cli.status import VerbFailedError, failing, with_exit_status
 from exporter.cli.terminal import columns, fitted, waiting
 from exporter.clock import Clock, SystemClock
 from exporter.config import load
@@ -144,11 +144,8 @@ def reconciled(options: ReconcileOptions, clock: Clock | None = None) -> int:
     """Print ledger against bill; returns 0, 1 (bill or ledger cannot be read) or 2 (the configuration)."""
     now = (clock or SystemClock()).wall()
     session = LedgerSession.of(options.config_file, options.ledger_path)
-    try:
-        with waiting("reading the bill"), session.open() as (ledger, zone):
-            reconciliation = _reconciliation(options, ledger, zone, now)
-    except InvoiceError as error:
-        raise VerbFailedError(str(error)) from error
+    with failing(InvoiceError), waiting("reading the bill"), session.open() as (ledger, zone):
+        reconciliation = _reconciliation(options, ledger, zone, now)
     ledger_flags = flags.of_files(options.config_file, options.ledger_path)
     file, width = str(options.invoice), columns()
     sys.stdout.write(
@@ -190,10 +187,8 @@ class FleetReconcileOptions:
 def fleet_reconciled(options: FleetReconcileOptions, clock: Clock | None = None) -> int:
     """Print the books of a fleet against a bill; returns as `reconciled` does."""
     now = (clock or SystemClock()).wall()
-    try:
+    with failing(InvoiceError, HostsFileError):
         reconciliation = _fleet_reconciliation(options, now)
-    except (InvoiceError, HostsFileError) as error:
-        raise VerbFailedError(str(error)) from error
     form = bill_sheet.as_json if options.as_json else bill_sheet.as_text
     sys.stdout.write(form(reconciliation, str(options.invoice)))
     return status.OK
@@ -207,7 +202,7 @@ def _fleet_reconciliation(options: FleetReconcileOptions, now: Instant) -> Fleet
     collected = HostBooks(options.components, now)
     fleet = source.read(period, config.timezone, now, each=collected.add, every=collected.name)
     if not fleet.hosts:
-        raise VerbFailedError(f"{', '.join(map(str, source.sources))}: the ledgers have nothing of {month}")
+        raise VerbFailedError(f"{source.text}: the ledgers have nothing of {month}")
     host_books = collected.of(fleet)
     identities = [each.identity for each in host_books]
     resources = HostResources(identities, listed, source.provider_ids(period, fleet.zone, now))

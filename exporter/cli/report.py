@@ -13,7 +13,7 @@ from exporter.cli.flags import Exits
 from exporter.cli.fleet_source import FleetSource
 from exporter.cli.ledger_session import LedgerSession
 from exporter.cli.period_flags import PeriodFlags
-from exporter.cli.status import VerbFailedError, with_exit_status
+from exporter.cli.status import failing, with_exit_status
 from exporter.cli.terminal import columns, waiting
 from exporter.clock import Clock, SystemClock
 from exporter.config import load
@@ -184,12 +184,9 @@ def _write_fleet(options: ReportOptions, source: FleetSource, clock: Clock) -> i
     finer = options.by not in ("product", "team")
     fleet = source.read(period, config.timezone, now, days, finer=finer)
     overheads = source.fleet_overheads(config, period, fleet.zone, now)
-    try:
-        statement = _statement(
-            options, fleet.record, _current(period, fleet.zone, now), fleet.zone, overheads
-        )
-    except ReportError as error:
-        raise VerbFailedError(f"{', '.join(map(str, source.sources))}: {error}") from error
+    current = _current(period, fleet.zone, now)
+    with failing(ReportError, at=source.text):
+        statement = _statement(options, fleet.record, current, fleet.zone, overheads)
     if options.form == "csv":
         fleet_source.note_missing(fleet)
     sys.stdout.write(fleet_sheet(fleet, statement, options.form, columns()))
@@ -208,10 +205,8 @@ def _write_host(options: ReportOptions, clock: Clock) -> int:
         else:
             with PeriodReader.open(session.path) as reader:
                 record = reader.record(period)
-    try:
+    with failing(ReportError, at=session.path):
         statement = _statement(options, record, _current(period, zone, now), zone)
-    except ReportError as error:
-        raise VerbFailedError(f"{session.path}: {error}") from error
     sys.stdout.write(sheet(statement, options.form, columns()))
     return status.OK
 

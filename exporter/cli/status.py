@@ -1,7 +1,9 @@
 """Exit statuses, and the errors of a verb that end with each."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from functools import wraps
+from pathlib import Path
 from typing import Final, ParamSpec, TypeVar
 
 from exporter.cli.terminal import complain
@@ -23,6 +25,32 @@ INTERRUPTED: Final = 130
 
 class VerbFailedError(Exception):
     """The verb has no answer, or nowhere to write it; the message says why."""
+
+
+@contextmanager
+def failing(*kinds: type[Exception], at: object = "") -> Iterator[None]:
+    """Errors of these kinds, at a place, leave a verb without an answer. A decorator, too.
+
+    Raises:
+        VerbFailedError: in their place, with their message.
+    """
+    try:
+        yield
+    except kinds as error:
+        raise VerbFailedError(f"{at}: {error}" if at else str(error)) from error
+
+
+@contextmanager
+def writing(path: Path) -> Iterator[None]:
+    """A file that a verb writes.
+
+    Raises:
+        VerbFailedError: it cannot be written.
+    """
+    try:
+        yield
+    except OSError as error:
+        raise VerbFailedError(f"{path}: cannot be written: {error.strerror or error}") from error
 
 
 def with_exit_status(verb: Callable[P, Code]) -> Callable[P, Code | int]:

@@ -12,7 +12,7 @@ from exporter.cli import flags, fleet_source, status
 from exporter.cli.flags import Exits
 from exporter.cli.fleet_source import FleetSource
 from exporter.cli.ledger_session import LedgerSession
-from exporter.cli.status import VerbFailedError, with_exit_status
+from exporter.cli.status import failing, with_exit_status, writing
 from exporter.cli.terminal import columns, waiting
 from exporter.clock import Clock, SystemClock
 from exporter.finance import tco as reports
@@ -125,10 +125,8 @@ def tco(options: TcoOptions, clock: Clock | None = None) -> int:
     measured = _measurement(options, clock or SystemClock()) if options.measured else None
     answer = reports.answer(scenario, measured)
     if options.svg is not None:
-        try:
+        with writing(options.svg):
             options.svg.write_text(reports.chart(answer), encoding="utf-8")
-        except OSError as error:
-            raise VerbFailedError(f"{options.svg}: cannot be written: {error.strerror or error}") from error
         sys.stdout.write(f"{options.svg} written\n")
     else:
         sys.stdout.write(reports.as_json(answer) if options.as_json else reports.text(answer, columns()))
@@ -143,10 +141,8 @@ def _measurement(options: TcoOptions, clock: Clock) -> Measurement:
         return _fleet_measurement(options.fleet, session.config.timezone, earliest, now)
     with waiting("reading the ledger"), session.open() as (ledger, zone):
         first, last = (day_number(day_of(instant, zone).name) for instant in (earliest, now))
-        try:
+        with failing(NotMeasuredError, at=session.path):
             return measurement(ledger.days(first, last), ledger.id)
-        except NotMeasuredError as error:
-            raise VerbFailedError(f"{session.path}: {error}") from error
 
 
 def _fleet_measurement(source: FleetSource, zone: ZoneInfo, earliest: Instant, now: Instant) -> Measurement:
@@ -166,7 +162,5 @@ def _fleet_measurement(source: FleetSource, zone: ZoneInfo, earliest: Instant, n
     fleet = source.read_local(period, zone, now, FAMILIES, each=collect)
     counted = {summary.ledger: hosts[summary.ledger] for summary in fleet.hosts}
     fleet_source.note_missing(fleet)
-    try:
+    with failing(NotMeasuredError, at=f"{len(counted)} ledgers"):
         return measurement(fleet_days(counted.values(), fleet.zone), *sorted(counted))
-    except NotMeasuredError as error:
-        raise VerbFailedError(f"{len(counted)} ledgers: {error}") from error

@@ -8,7 +8,7 @@ import pytest
 from exporter.cli.fleet_source import FleetSource
 from exporter.cli.reconcile import ReconcileOptions, reconciled
 from exporter.cli.report import ReportOptions, report
-from exporter.cli.why import WhyOptions, run
+from exporter.cli.explain import WhyOptions, explain_why
 from tests.corners.simulated_host import HOUR, MINUTE, SimulatedHost
 
 CONFIG = "hardware: [{rented: {dollars_per_gpu_hour: 3.60}}]\n"
@@ -74,6 +74,6 @@ def test_a_difference_of_months_says_it_too(host: SimulatedHost, capsys: pytest.
     options = WhyOptions(
         host.file, host.path, None, "2026-11", "2026-11", product=None, server=None, as_json=False
     )
-    assert run(options, host.clock) == 0
+    assert explain_why(options, host.clock) == 0
 
     assert "2026-11: CHECK: 1 of 1 hosts" in capsys.readouterr().out

@@ -9,8 +9,8 @@ from zoneinfo import ZoneInfo
 import pytest
 
 from exporter.cli import main
+from exporter.cli.advise import AdviseOptions, what_if
 from exporter.cli.fleet_source import FleetSource
-from exporter.cli.what_if import WhatIfOptions, what_if
 from exporter.clock import SystemClock
 from exporter.cost.postings import (
     CostOwner,
@@ -85,12 +85,12 @@ def config(tmp_path: Path) -> Path:
     return path
 
 
-def options(config: Path, ledger: Path | None, *choices: str, **changes: Any) -> WhatIfOptions:
+def options(config: Path, ledger: Path | None, *choices: str, **changes: Any) -> AdviseOptions:
     values: dict[str, Any] = {"hours": 336, "as_json": True, **changes}
-    return WhatIfOptions(config, ledger, choices=tuple(choice(each) for each in choices), **values)
+    return AdviseOptions(config, ledger, choices=tuple(choice(each) for each in choices), **values)
 
 
-def document(options: WhatIfOptions, now: int, capsys: pytest.CaptureFixture[str]) -> dict[str, Any]:
+def document(options: AdviseOptions, now: int, capsys: pytest.CaptureFixture[str]) -> dict[str, Any]:
     assert what_if(options, StillClock(now)) == 0
     parsed: dict[str, Any] = json.loads(capsys.readouterr().out)
     return parsed
@@ -286,10 +286,10 @@ def test_without_a_configuration(tmp_path: Path, capsys: pytest.CaptureFixture[s
     """What was paid is in the ledger; the terms and prices of now are the catalogue's, and a note says so."""
     ledger = tmp_path / "a" / "ledger.db"
     now = metered(ledger, 48)
-    request = WhatIfOptions(None, ledger, 336, as_json=True, choices=(choice("hosted=1/1"),))
+    request = AdviseOptions(None, ledger, 336, as_json=True, choices=(choice("hosted=1/1"),))
 
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("exporter.cli.what_if.location_now", lambda *_: UNKNOWN_LOCATION)
+        patch.setattr("exporter.cli.ledger_session.location_now", lambda *_: UNKNOWN_LOCATION)
         assert what_if(request, StillClock(now)) == 0
 
     captured = capsys.readouterr()
