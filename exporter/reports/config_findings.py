@@ -38,7 +38,14 @@ def rule_findings(config: Config) -> Iterator[Finding]:
     yield from _covered_rules(
         config.hardware,
         _numbered("hardware[{}]", config.hardware),
-        lambda rule: _fields(rule.match),
+        lambda rule: (
+            rule.match.host,
+            rule.match.gpu_model,
+            rule.match.uuid,
+            rule.match.instance_type,
+            rule.match.lifecycle,
+            rule.match.region,
+        ),
         lambda earlier, later: _labels_cover(earlier.match, later.match),
     )
     for index, rule in enumerate(config.hardware):
@@ -110,17 +117,6 @@ def _covered_rules(
 
 def _numbered(name: str, rules: Sequence[object]) -> list[str]:
     return [name.format(index) for index in range(len(rules))]
-
-
-def _fields(match: HardwareMatch) -> Fields:
-    return (
-        match.host,
-        match.gpu_model,
-        match.uuid,
-        match.instance_type,
-        match.lifecycle,
-        match.region,
-    )
 
 
 def _labels_cover(earlier: HardwareMatch, later: HardwareMatch) -> bool:
@@ -216,7 +212,10 @@ def _token_findings(config: Config) -> Iterator[Finding]:
         host = urlsplit(server.url).hostname or ""
         if server.bearer_token_file is None or not server.url.startswith("http:"):
             continue
-        if not _is_here(host):
+        here = host == "localhost"
+        with suppress(ValueError):
+            here = here or ip_address(host).is_loopback
+        if not here:
             yield warning(
                 f"server {server.name}: its token is sent to {host} over plain http, where others may read "
                 "it; write https",
@@ -225,12 +224,6 @@ def _token_findings(config: Config) -> Iterator[Finding]:
             yield warning(
                 f"server {server.name}: its token is sent to any user who listens at {host}; write `user`",
             )
-
-
-def _is_here(host: str) -> bool:
-    with suppress(ValueError):
-        return ip_address(host).is_loopback
-    return host == "localhost"
 
 
 def _zero_findings(rule: Hardware, config: Config, now: Instant) -> Iterator[Finding]:

@@ -8,7 +8,7 @@ from itertools import groupby
 from exporter.config.settings import Config
 from exporter.cost import attribution
 from exporter.cost.attribution import GpuShare, ShareMethod, mig_slices
-from exporter.cost.inventory import GpuInventory, inventory
+from exporter.cost.inventory import inventory
 from exporter.cost.money import WHOLE
 from exporter.cost.policy import CostPolicy
 from exporter.cost.projection import energy_dollars_per_hour
@@ -41,7 +41,9 @@ def diagnose(config: Config, policy: CostPolicy, inputs: DoctorInput, now: Insta
     policy = policy.following(inputs.remembered.predecessors)
     # As the daemon's next tick would count them.
     counted = inventory(inputs.remembered, Frame(0, now, inputs.gpus, evidence=inputs.evidence), policy)
-    absent = _missing(counted)
+    # GPUs that are paid for and not listed, one by one: lost ones, and those that never were.
+    unseen = () if counted.uncounted else (gpu for gpu in counted.unseen.values() for _ in range(gpu.count))
+    absent = [GpuReading(gpu.gpu, gpu.index, up=False) for gpu in (*counted.lost.values(), *unseen)]
     count = len(readings) + len(absent)
     gpus = tuple(_gpus(readings, allocation, policy, now, count))
     missing = tuple(_line(reading, ("unallocated",), policy, now, count) for reading in absent)
@@ -64,13 +66,6 @@ def diagnose(config: Config, policy: CostPolicy, inputs: DoctorInput, now: Insta
         tuple(gateway_line(answer, inputs.servers) for answer in inputs.gateways),
         missing,
     )
-
-
-def _missing(gpus: GpuInventory) -> tuple[GpuReading, ...]:
-    """GPUs that are paid for and not listed, one by one: lost ones, and those that never were."""
-    unseen = () if gpus.uncounted else (gpu for gpu in gpus.unseen.values() for _ in range(gpu.count))
-    absent = (*gpus.lost.values(), *unseen)
-    return tuple(GpuReading(gpu.gpu, gpu.index, up=False) for gpu in absent)
 
 
 def _gpus(

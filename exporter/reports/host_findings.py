@@ -141,7 +141,15 @@ def host_findings(
 ) -> Iterable[Finding]:
     """Findings on the host, its GPUs and its servers. `gpu_host`: it shows that it has GPUs."""
     yield from _host_findings(config, inputs, gpu_host=gpu_host)
-    yield from _location_findings(config, inputs)
+    if config.cloud == "off":
+        yield note("the host's location is not requested, since `discovery.cloud` is off.")
+    if inputs.location_problem:
+        # With an instance type the price is known but for its region and lifecycle.
+        yield Finding(
+            "note" if inputs.location.instance_type else "warning",
+            f"{inputs.location.cloud} does not report the host's location: {inputs.location_problem}. "
+            "Let the exporter reach it, or set `discovery: {cloud: off}`.",
+        )
     yield from _node_label_findings(config, inputs)
     # A note: after a boot it takes some hosts a while, and a guest may be set by its hypervisor unknown to
     # its kernel. The alert waits six hours.
@@ -162,13 +170,19 @@ def host_findings(
     yield from unmatched_server_findings(
         config, inputs.discovery, (answer.reading.key for answer in inputs.servers)
     )
-    yield from _unread_findings(servers)
+    for server in servers:
+        if not server.up:
+            reason = unread_reason(server.reason)
+            problem = server.problem.removesuffix(".") or reason.problem
+            yield warning(f"server {server.server} is not read: {problem}. {reason.remedy}.")
+        elif not server.tokens:
+            yield warning(f"server {server.server} reports no tokens: its busy cost is `other`.")
     for pages in (inputs.remembered.endpoints, inputs.remembered.gateways):
         for url, state in pages.items():
             if state.marks.answers_of_several(now):
-                reason = FailureReason.SEVERAL_PROCESSES
+                several = FailureReason.SEVERAL_PROCESSES
                 yield warning(
-                    f"{masked(url)}: {reason.problem}, and nothing is counted for a day. {reason.remedy}."
+                    f"{masked(url)}: {several.problem}, and nothing is counted for a day. {several.remedy}."
                 )
     yield from gateway_findings(inputs.gateways, inputs.servers)
     yield from level_findings(inputs.servers, config.engines)
@@ -254,19 +268,6 @@ def _host_findings(config: Config, inputs: DoctorInput, *, gpu_host: bool) -> It
         )
 
 
-def _location_findings(config: Config, inputs: DoctorInput) -> Iterable[Finding]:
-    if config.cloud == "off":
-        yield note("the host's location is not requested, since `discovery.cloud` is off.")
-    if inputs.location_problem:
-        # With an instance type the price is known but for its region and lifecycle.
-        severity: Severity = "note" if inputs.location.instance_type else "warning"
-        yield Finding(
-            severity,
-            f"{inputs.location.cloud} does not report the host's location: {inputs.location_problem}. "
-            "Let the exporter reach it, or set `discovery: {cloud: off}`.",
-        )
-
-
 def _node_label_findings(config: Config, inputs: DoctorInput) -> Iterable[Finding]:
     rules = [rule.source for rule in config.hardware if rule.match.node_label]
     labels = inputs.location.node_labels
@@ -328,17 +329,6 @@ def _unallocated_findings(gpus: tuple[DoctorGpu, ...]) -> Iterable[Finding]:
     if idle:
         are = "are" if len(idle) > 1 else "is"
         yield note(f"{_gpus_text(idle)} {are} used by no server: `unallocated`.")
-
-
-def _unread_findings(servers: Iterable[DoctorServer]) -> Iterable[Finding]:
-    for server in servers:
-        if server.up:
-            if not server.tokens:
-                yield warning(f"server {server.server} reports no tokens: its busy cost is `other`.")
-        else:
-            reason = unread_reason(server.reason)
-            problem = server.problem.removesuffix(".") or reason.problem
-            yield warning(f"server {server.server} is not read: {problem}. {reason.remedy}.")
 
 
 def _gpus_text(indices: list[int]) -> str:

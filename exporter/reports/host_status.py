@@ -111,7 +111,7 @@ def of_daemon(body: bytes, location: str) -> HostStatus:
         budget_dollars=_number(host, "budget_dollars"),
         gpus=tuple(_gpu_models(_items(host, "gpus"))),
         servers=_by_cost(_server(each) for each in _items(host, "servers")),
-        sources=_sources(host),
+        sources={_text(row, "source") or "": _get(row, "up", bool) for row in _items(host, "sources")},
         notes=tuple(_clean(each) for each in _get(host, "notes", list)[:ITEMS_MAX] if isinstance(each, str)),
     )
 
@@ -339,11 +339,6 @@ def _count(row: Mapping[str, Any]) -> int:
     if count is None or not 0 <= count <= ITEMS_MAX or count != int(count):
         raise StatusFormError("has no number of GPUs in count")
     return int(count)
-
-
-def _sources(host: Mapping[str, Any]) -> dict[str, bool]:
-    """Whether each source is up."""
-    return {_text(row, "source") or "": _get(row, "up", bool) for row in _items(host, "sources")}
 
 
 def _items(row: Mapping[str, Any], key: str) -> list[dict[str, Any]]:

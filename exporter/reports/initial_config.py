@@ -24,7 +24,7 @@ from exporter.config.schema import Context, Key, Validator
 from exporter.config.values import Choice
 from exporter.frozen import dataclass
 from exporter.readings import FailureReason, printable
-from exporter.reports.diagnosis import Diagnosis, DoctorGpu
+from exporter.reports.diagnosis import Diagnosis
 from exporter.reports.doctor import location_words
 from exporter.reports.server_findings import discovered_lines
 
@@ -106,21 +106,13 @@ def gpu_counts(diagnosis: Diagnosis) -> dict[str, int]:
 def catalogue_price(diagnosis: Diagnosis, gpu_model: str) -> str:
     """The catalogue's price of a GPU of a model, with its source and date; empty without one."""
     gpu = next((gpu for gpu in diagnosis.gpus if gpu.gpu_model == gpu_model), None)
-    return "" if gpu is None else _price_words(gpu)
-
-
-def _price_words(gpu: DoctorGpu) -> str:
-    for price in gpu.prices:
+    for price in () if gpu is None else gpu.prices:
         if price.dollars_per_hour is not None and price.price_basis != "configured":
+            whole, _, decimals = f"{price.dollars_per_hour:.6f}".partition(".")
+            digits = f"{whole}.{decimals.rstrip('0').ljust(2, '0')}"
             dated = f", as of {price.as_of}" if price.as_of else ""
-            return f"{_digits(price.dollars_per_hour)} dollars per GPU-hour ({price.source}{dated})"
+            return f"{digits} dollars per GPU-hour ({price.source}{dated})"
     return ""
-
-
-def _digits(dollars: float) -> str:
-    """Dollars with two to six decimals."""
-    whole, _, decimals = f"{dollars:.6f}".partition(".")
-    return f"{whole}.{decimals.rstrip('0').ljust(2, '0')}"
 
 
 def initial_config(diagnosis: Diagnosis, answers: InitialAnswers, written: str, name: str) -> str:
@@ -134,7 +126,11 @@ def initial_config(diagnosis: Diagnosis, answers: InitialAnswers, written: str, 
         _budgets(answers),
         _ownership(answers),
         _servers(diagnosis),
-        _other_keys(),
+        (
+            "# Zone in which months begin; without one, UTC.",
+            "#timezone: Europe/Berlin",
+            "# Every key: docs/configuration.md.",
+        ),
     )
     return "\n\n".join("\n".join(section) for section in sections) + "\n"
 
@@ -218,12 +214,6 @@ def _servers(diagnosis: Diagnosis) -> Iterator[str]:
     if not discovered:
         yield "#   none was found; docs/unread.md has the reasons"
     yield "#servers:\n#- {match: {port: 8000}, name: chat}"
-
-
-def _other_keys() -> Iterator[str]:
-    yield from _comment("Zone in which months begin; without one, UTC.")
-    yield "#timezone: Europe/Berlin"
-    yield from _comment("Every key: docs/configuration.md.")
 
 
 def _comment(text: str) -> Iterator[str]:

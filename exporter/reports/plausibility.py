@@ -136,7 +136,13 @@ def _hardware_findings(
         subjects = [] if matched is None else [matched]
     for subject in subjects:
         if isinstance(pricing, Rented):
-            yield from _rent_findings(config, rule.source, pricing, subject)
+            for index, price in enumerate(pricing.prices):
+                base = rule.source if price.since is None else f"{rule.source}.prices[{index}]"
+                host, gpu = "dollars_per_host_hour", "dollars_per_gpu_hour"
+                key = _written(config, base, host, gpu, of_host=price.gpus > 1)
+                per_gpu = price.dollars_per_hour / price.gpus
+                rent = checks.rent_check(subject, key, price.gpus)
+                yield from _examine(config, f"{base}.{key}", price.dollars_per_hour, rent, per_gpu)
         elif isinstance(pricing, Owned):
             yield from _purchase_findings(config, rule.source, pricing, subject)
     if isinstance(pricing, Owned):
@@ -156,15 +162,6 @@ def _hardware_findings(
     yield from _future_findings(config, rule, now)
     if rule.energy is not None:
         yield from _energy_findings(config, rule, rule.energy)
-
-
-def _rent_findings(config: Config, source: str, rented: Rented, subject: Subject) -> Iterator[Finding]:
-    for index, price in enumerate(rented.prices):
-        base = source if price.since is None else f"{source}.prices[{index}]"
-        key = _written(config, base, "dollars_per_host_hour", "dollars_per_gpu_hour", of_host=price.gpus > 1)
-        per_gpu = price.dollars_per_hour / price.gpus
-        check = checks.rent_check(subject, key, price.gpus)
-        yield from _examine(config, f"{base}.{key}", price.dollars_per_hour, check, per_gpu)
 
 
 def _written(config: Config, base: str, host: str, gpu: str, *, of_host: bool) -> str:

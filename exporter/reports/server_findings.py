@@ -171,13 +171,17 @@ def discovered_lines(servers_found: Iterable[DiscoveredServer], indices: Mapping
         if discovered.where:
             what.append(f"in {discovered.where}")
         yield f"  {name}  {', '.join(what)}  GPUs {_numbers(discovered.gpus, indices) or 'none'}"
-        yield (
-            f"       read at {discovered.url}"
-            if discovered.url
-            else f"       {_not_read(discovered.skip_reason)}"
-        )
-    for reason, names in without.items():
-        yield f"  {WITHOUT_GPU[reason]}: {_listed(names)}"
+        reason = discovered.skip_reason
+        if discovered.url:
+            yield f"       read at {discovered.url}"
+        elif reason is None:
+            yield "       not read"
+        else:
+            # One of the metric is spelled as in its label.
+            named = f" ({reason})" if reason.remedy else ""
+            yield f"       not read{named}: {reason.problem}"
+    for cause, names in without.items():
+        yield f"  {WITHOUT_GPU[cause]}: {_listed(names)}"
 
 
 def discovery_findings(result: DiscoveryResult, indices: Mapping[str, int]) -> Iterator[Finding]:
@@ -217,13 +221,6 @@ def discovery_findings(result: DiscoveryResult, indices: Mapping[str, int]) -> I
         yield warning(
             f"{result.refused} pods claim the name of another workload by annotation; they keep their own.",
         )
-
-
-def _not_read(reason: FailureReason | None) -> str:
-    """The reason for which a server is not read; one of the metric is spelled as in its label."""
-    if reason is None:
-        return "not read"
-    return f"not read ({reason}): {reason.problem}" if reason.remedy else f"not read: {reason.problem}"
 
 
 def _gpus_text(uuids: Sequence[str], indices: Mapping[str, int]) -> str:

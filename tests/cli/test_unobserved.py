@@ -5,10 +5,10 @@ from pathlib import Path
 
 import pytest
 
+from exporter.cli.explain import WhyOptions, explain_why
 from exporter.cli.fleet_source import FleetSource
 from exporter.cli.reconcile import ReconcileOptions, reconciled
 from exporter.cli.report import ReportOptions, report
-from exporter.cli.explain import WhyOptions, explain_why
 from tests.corners.simulated_host import HOUR, MINUTE, SimulatedHost
 
 CONFIG = "hardware: [{rented: {dollars_per_gpu_hour: 3.60}}]\n"
