@@ -7,6 +7,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping
 from decimal import Decimal
 from functools import lru_cache
 from pathlib import Path
+from statistics import median
 from typing import Final
 
 from exporter.frozen import dataclass, replace
@@ -30,22 +31,24 @@ FAR_OFF_FACTOR: Final = 10
 
 @dataclass(frozen=True, slots=True)
 class Market:
-    """List prices of one GPU for an hour on demand, at the vendors that the catalogue knows.
-
-    `dollars` is the estimate for a GPU at no known cloud: the median of the GPU clouds, since machines of
-    large clouds report theirs; without a GPU cloud, the lowest price of a large one. `large` is the
-    listing of that lowest price, `None` where no large cloud lists the model. `low` and `high` are of all
-    vendors. `as_of` is the oldest date of the prices in `dollars`.
-    """
+    """List prices of one GPU for an hour on demand, at the vendors that the catalogue knows."""
 
     gpu_model: str
     dollars: Decimal
+    """The estimate for a GPU at no known cloud: the median of the GPU clouds, since machines of large clouds
+    report theirs; without a GPU cloud, the lowest price of a large one."""
     vendors: tuple[str, ...]
+    """The vendors of the estimate."""
     neocloud: bool
+    """Whether the estimate is of GPU clouds."""
     low: Decimal
+    """The lowest price of all vendors."""
     high: Decimal
+    """The highest price of all vendors."""
     as_of: str
+    """The oldest date of the prices in the estimate."""
     large: Listing | None = None
+    """The listing with the lowest price of a large cloud; `None` where none lists the model."""
 
     def far_off(self, dollars_per_hour: Decimal) -> bool:
         """Whether a price is ten times below the lowest or above the highest of the market; 0 is not."""
@@ -87,7 +90,7 @@ def market(
     basis = of_neoclouds or [min(of_large)]
     return Market(
         gpu_model=gpu_model,
-        dollars=_median([price for price, *_ in basis]),
+        dollars=median(price for price, *_ in basis),
         vendors=tuple(vendor for _, vendor, _ in sorted(basis)),
         neocloud=bool(of_neoclouds),
         low=min(all_prices),
@@ -97,12 +100,10 @@ def market(
     )
 
 
-def _median(prices: list[Decimal]) -> Decimal:
-    # `statistics` would do, and costs the daemon half a megabyte.
-    ordered = sorted(prices)
-    half = len(ordered) // 2
-    return (ordered[half] + ordered[-half - 1]) / 2
-
+HOURLY: Final = frozenset({"on_demand", "spot", "dollars_per_gpu_hour"})
+AMOUNTS: Final = HOURLY | {"prompt", "cached_prompt", "generation", "watts", "purchase_low", "purchase_high"}
+COUNTS: Final = frozenset({"gpus", "memory_gib"})
+"""Columns of amounts and counts, in any file."""
 
 LOOK_UPS_CACHED: Final = 64
 """Cached look-ups of each kind; a host needs one instance type and a few models."""
@@ -220,29 +221,14 @@ class Catalogue:
         try:
             for file, columns in COLUMNS.items():
                 for row in rows(self._folder, file):
-                    for column in set(columns) & AMOUNTS:
+                    for column in AMOUNTS.intersection(columns):
                         row.dollars(column)
-                    for column in set(columns) & COUNTS:
+                    for column in COUNTS.intersection(columns):
                         row.count(column)
         except CatalogueError as error:
             return str(error)
         return ""
 
-
-AMOUNTS: Final = frozenset(
-    [
-        "on_demand",
-        "spot",
-        "dollars_per_gpu_hour",
-        "prompt",
-        "cached_prompt",
-        "generation",
-        "watts",
-        "purchase_low",
-        "purchase_high",
-    ]
-)
-COUNTS: Final = frozenset(["gpus", "memory_gib"])
 
 CATALOGUE: Final = Catalogue()
 """The bundled catalogue."""

@@ -14,36 +14,16 @@ from typing import Final
 BUNDLED: Final = Path(__file__).parent / "data"
 """The catalogue that is part of the package."""
 
-COLUMNS: Final = {
-    "gpu_models.csv": (
-        "gpu_model",
-        "names",
-        "unit",
-        "memory_gib",
-        "watts",
-        "purchase_low",
-        "purchase_high",
-        "source",
-    ),
-    "hosted.csv": ("provider", "model", "prompt", "cached_prompt", "generation", "source"),
-    "instances.csv": (
-        "cloud",
-        "instance_type",
-        "gpu_model",
-        "gpus",
-        "region",
-        "on_demand",
-        "spot",
-        "currency",
-        "basis",
-        "as_of",
-        "source",
-    ),
-    "market.csv": ("gpu_model", "vendor", "dollars_per_gpu_hour", "example", "source"),
-    "regions.csv": ("cloud", "region"),
-    "sources.csv": ("source", "name", "as_of", "licence", "notice"),
+_HEADERS: Final = {
+    "gpu_models.csv": "gpu_model,names,unit,memory_gib,watts,purchase_low,purchase_high,source",
+    "hosted.csv": "provider,model,prompt,cached_prompt,generation,source",
+    "instances.csv": "cloud,instance_type,gpu_model,gpus,region,on_demand,spot,currency,basis,as_of,source",
+    "market.csv": "gpu_model,vendor,dollars_per_gpu_hour,example,source",
+    "regions.csv": "cloud,region",
+    "sources.csv": "source,name,as_of,licence,notice",
 }
-"""The files and their headers."""
+COLUMNS: Final = {file: tuple(header.split(",")) for file, header in _HEADERS.items()}
+"""The columns of each file, as its header has them."""
 
 
 class CatalogueError(Exception):

@@ -1,10 +1,10 @@
 """The tariff: the price of each GPU at an instant, by the rules of the configuration. Pure."""
 
 from bisect import bisect_right
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from decimal import Decimal, localcontext
 from fractions import Fraction
-from functools import cached_property
+from functools import cached_property, lru_cache
 from typing import Final, Literal
 
 from exporter.frozen import dataclass
@@ -53,70 +53,65 @@ NO_PRICE: Final = Price((), None, priced=False)
 PRICES_CACHED: Final = 1024
 """Resolved prices that a tariff keeps: those of all GPUs of a host over years of months."""
 
+BEFORE_CHANGES: Final = -(1 << 63)
+"""An instant before any change of a price."""
+
 
 @dataclass(frozen=True, slots=True)
 class HostCount:
-    """The number of GPUs of a host without failures, by the rule of a GPU.
-
-    `rule` is the rule's position in the configuration. `of` is what it matches: any GPU of the host, GPUs of
-    some models, or boards by UUID.
-    """
+    """The number of GPUs of a host without failures, by the rule of a GPU."""
 
     rule: str
+    """The rule's position in the configuration."""
     gpus: int
     of: Literal["host", "models", "boards"]
+    """What the rule matches: any GPU of the host, GPUs of some models, or boards by UUID."""
 
 
 @dataclass(frozen=True, slots=True)
 class UnseenHardware:
-    """What the prices state of a host none of whose GPUs was ever listed.
-
-    `gpus` is their number by the rule or the instance type, `None` where neither states it. `priced`: they
-    have a price that does not depend on a model or UUID. `named`: the host's instance type has GPUs, or the
-    rule names this host, its type or a label of its node, and not every host.
-    """
+    """What the prices state of a host none of whose GPUs was ever listed."""
 
     gpus: int | None
+    """Their number by the rule or the instance type; `None` where neither states it."""
     priced: bool
+    """Whether they have a price that does not depend on a model or UUID."""
     named: bool
+    """Whether the host's instance type has GPUs, or the rule names this host, its type or a label of its
+    node, and not every host."""
 
 
 @dataclass(frozen=True)
 class Tariff:
-    """Prices of one host. The first hardware rule that matches a GPU prices it.
-
-    `unmatched` decides whether a GPU without a rule is estimated or unpriced; `stand_ins`: whether a rule
-    with a list price takes an estimate where no list has it. `location` is the host's, as far as it is known.
-    `location_pending`: it is not known yet, and rules that depend on it were left out.
-    `retired` are the retired GPUs. `predecessors` are, by the UUID of a GPU that took the slot of another,
-    that other one: its rule prices the slot until a rule names the new GPU.
-    """
+    """Prices of one host. The first hardware rule that matches a GPU prices it."""
 
     host: str = ""
     hardware: tuple[Hardware, ...] = ()
     overheads: tuple[Overhead, ...] = ()
     location: HostLocation = UNKNOWN_LOCATION
+    """Location of the host, as far as it is known."""
     unmatched: Unmatched = "unpriced"
+    """Whether a GPU without a rule is estimated or unpriced."""
     catalogue: Catalogue = CATALOGUE
     location_pending: bool = False
+    """Whether the location is not known yet, and rules that depend on it were left out."""
     retired: tuple[Retirement, ...] = ()
     stand_ins: bool = True
+    """Whether a rule with a list price takes an estimate where no list has it."""
     predecessors: tuple[tuple[str, Gpu], ...] = ()
+    """By the UUID of a GPU that took the slot of another, that other one: its rule prices the slot until a
+    rule names the new GPU."""
 
     def price(self, gpu: Gpu, at: Instant, month: Month, gpus_on_host: int) -> Price:
         """The price of a GPU at an instant of a month; `gpus_on_host` share the host's amounts."""
-        # Between two changes the same GPU has the same price all month: most ticks need the last one's.
-        key = gpu, gpus_on_host, month.start, month.length, bisect_right(self._moments, at)
-        price = self._prices.get(key)
-        if price is None:
-            if len(self._prices) >= PRICES_CACHED:
-                self._prices.clear()
-            price = self._prices[key] = self._resolved(gpu, at, month, gpus_on_host)
-        return price
+        # Between two changes the same GPU has the same price all month.
+        changes_before = bisect_right(self._moments, at)
+        since = self._moments[changes_before - 1] if changes_before else BEFORE_CHANGES
+        return self._prices(gpu, since, month, gpus_on_host)
 
     @cached_property
-    def _prices(self) -> dict[tuple[Gpu, int, Instant, Nanoseconds, int], Price]:
-        return {}
+    def _prices(self) -> Callable[[Gpu, Instant, Month, int], Price]:
+        return lru_cache(PRICES_CACHED)(self._resolved)
 
     @cached_property
     def _moments(self) -> list[Instant]:
@@ -135,10 +130,15 @@ class Tariff:
     def _resolved(self, gpu: Gpu, at: Instant, month: Month, gpus_on_host: int) -> Price:
         if gpu == UNCOUNTED:  # overheads per GPU wait for the number
             return NO_PRICE
-        overheads = tuple(self._overheads(month, gpus_on_host))
         hardware = self.hardware_price(gpu, at)
-        rates = hardware.rates + overheads
-        return Price(rates, hardware.energy, hardware.priced, hardware.in_service)
+        rates = [*hardware.rates]
+        for overhead in self.overheads:
+            if overhead.per == "fleet" or not matches(overhead.host, self.host):
+                continue
+            sharers = gpus_on_host if overhead.per == "host" else 1
+            rate = Rate(picodollars(overhead.amount_dollars), _length(overhead.period, month) * sharers)
+            rates.append(ComponentRate(overhead.name, rate, Provenance("configured", overhead.source)))
+        return Price(tuple(rates), hardware.energy, hardware.priced, hardware.in_service)
 
     def hardware_price(self, gpu: Gpu, at: Instant) -> Price:
         """The price of its hardware alone: none before its first price or its service."""
@@ -154,15 +154,11 @@ class Tariff:
 
     def rule(self, gpu: Gpu) -> Hardware | None:
         """The rule that prices a GPU, `None` where none matches it."""
-        if gpu not in self._rules:
-            if len(self._rules) >= PRICES_CACHED:
-                self._rules.clear()
-            self._rules[gpu] = self._first(self.priced_as(gpu))
-        return self._rules[gpu]
+        return self._rules(gpu)
 
     @cached_property
-    def _rules(self) -> dict[Gpu, Hardware | None]:
-        return {}
+    def _rules(self) -> Callable[[Gpu], Hardware | None]:
+        return lru_cache(PRICES_CACHED)(lambda gpu: self._first(self.priced_as(gpu)))
 
     def priced_as(self, gpu: Gpu) -> Gpu:
         """The GPU whose rule prices a slot: the one before the GPU in it, until a rule names the new one.
@@ -192,33 +188,20 @@ class Tariff:
 
     def host_count(self, gpu: Gpu) -> HostCount | None:
         """The number of GPUs of the host by the rule of a GPU; `None` where its price is of one GPU."""
-        if gpu not in self._counts:
-            if len(self._counts) >= PRICES_CACHED:
-                self._counts.clear()
-            self._counts[gpu] = self._host_count(gpu)
-        return self._counts[gpu]
-
-    @cached_property
-    def _counts(self) -> dict[Gpu, HostCount | None]:
-        return {}
-
-    def _host_count(self, gpu: Gpu) -> HostCount | None:
         rule = self.rule(gpu)
         if rule is None:
             return None
         if isinstance(rule.pricing, Listed):
             quote = self.quote(gpu)
             # The type that such a rule names may be another one than the host's.
-            by_type = (
-                isinstance(quote, Quote) and bool(quote.instance_gpu) and bool(rule.pricing.instance_type)
-            )
-            gpus = quote.devices if isinstance(quote, Quote) and by_type else 0
+            if not rule.pricing.instance_type or not isinstance(quote, Quote) or not quote.instance_gpu:
+                return None
+            gpus = quote.devices
         elif isinstance(rule.pricing, Owned):
-            gpus = rule.pricing.gpus if rule.pricing.gpus > 1 else 0
+            gpus = rule.pricing.gpus
         else:
             gpus = max(price.gpus for price in rule.pricing.prices)
-            gpus = gpus if gpus > 1 else 0
-        if not gpus:
+        if gpus == 1 and not isinstance(rule.pricing, Listed):
             return None
         if rule.match.uuid is not None:
             return HostCount(rule.source, gpus, "boards")
@@ -311,14 +294,6 @@ class Tariff:
             return _ownership(rule.pricing, rule.source, at)
         quote = self.quote(gpu)
         return _quoted(quote, rule) if isinstance(quote, Quote) else None
-
-    def _overheads(self, month: Month, gpus_on_host: int) -> Iterator[ComponentRate]:
-        for overhead in self.overheads:
-            if overhead.per == "fleet" or not matches(overhead.host, self.host):
-                continue
-            sharers = gpus_on_host if overhead.per == "host" else 1
-            rate = Rate(picodollars(overhead.amount_dollars), _length(overhead.period, month) * sharers)
-            yield ComponentRate(overhead.name, rate, Provenance("configured", overhead.source))
 
 
 def annuity_dollars_per_year(owned: Owned) -> Decimal:
