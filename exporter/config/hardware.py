@@ -101,7 +101,7 @@ def instance_type_problem(listed: Listed, match: HardwareMatch, catalogue: Catal
             return _no_such(location.instance_type, _clouds(listed), catalogue)
     except CatalogueError:
         return None
-    quote = quotes.of_listed(catalogue, location, listed)
+    quote = quotes.find_quote(catalogue, location, listed)
     if isinstance(quote, quotes.NoQuote):
         return f"the catalogue has no price: {quote.reason}; give dollars_per_host_hour and gpus_per_host"
     return None

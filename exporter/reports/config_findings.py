@@ -253,7 +253,7 @@ def _stand_in_findings(rule: Hardware, config: Config) -> Iterator[Finding]:
     if location is None or (location.region and location.region.casefold() not in regions):
         return  # the host's own type, or a misspelled region, which has a finding of its own
     stand_ins = config.unmatched_hardware == "estimate"
-    quote = quotes.of_listed(config.catalogue, location, rule.pricing, stand_ins=stand_ins)
+    quote = quotes.find_quote(config.catalogue, location, rule.pricing, stand_ins=stand_ins)
     if isinstance(quote, quotes.NoQuote):
         if location.region:  # else it is the host's own, and a list may have it
             yield warning(f"{rule.source}: its GPUs have no price: {quote.reason}; {_WRITE}")

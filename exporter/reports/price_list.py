@@ -93,7 +93,7 @@ def _counts(table: Iterable[Row]) -> dict[str, dict[str, Any]]:
 
 def price(catalogue: Catalogue, location: HostLocation, *, as_json: bool) -> tuple[bool, str]:
     """Whether an instance type has a price, and what to print: as a host in that location would have it."""
-    quote = quotes.of_listed(catalogue, location, Listed(cloud=location.cloud))
+    quote = quotes.find_quote(catalogue, location, Listed(cloud=location.cloud))
     name = " ".join(filter(None, (location.cloud, location.instance_type, location.region)))
     if isinstance(quote, NoQuote):
         if as_json:

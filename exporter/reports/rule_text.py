@@ -106,7 +106,7 @@ def rule_price(rule: Hardware, config: Config, now: Instant) -> RulePrice:
 
 
 def _of_list(result: RulePrice, listed: Listed, location: HostLocation, catalogue: Catalogue) -> RulePrice:
-    quote = quotes.of_listed(catalogue, location, replace(listed, discount_ratio=Decimal(0)))
+    quote = quotes.find_quote(catalogue, location, replace(listed, discount_ratio=Decimal(0)))
     if not isinstance(quote, Quote):
         return result
     return replace(

@@ -33,22 +33,20 @@ StandIn = Literal["", "scaled", "region", "large_cloud", "market"]
 
 @dataclass(frozen=True, slots=True)
 class Quote:
-    """An hour of `devices` GPUs together.
-
-    `source` is its text for a label, with the name of the catalogue's source; `as_of` is its date, of two the
-    older one.
-
-    `caveat` is a limitation of it, empty where there is none. `instance_gpu` is the GPU model of the instance
-    by the catalogue; empty where the price is of no instance type of the host's.
-    """
+    """A price of the catalogue: dollars for an hour of some GPUs together."""
 
     dollars_per_hour: Decimal
     devices: int
+    """Number of the GPUs."""
     price_basis: PriceBasis
     source: str
+    """Text for a label, with the name of the catalogue's source."""
     as_of: str
+    """Date of the source, of two the older one."""
     caveat: str = ""
+    """Limitation of the price; empty where there is none."""
     instance_gpu: str = ""
+    """The GPU model of the instance by the catalogue; empty where the price is of no instance type."""
     stand_in: StandIn = ""
 
     @property
@@ -64,48 +62,33 @@ class NoQuote:
     reason: str
 
 
-def of_unmatched(catalogue: Catalogue, location: HostLocation, gpu_name: str) -> Quote | NoQuote:
-    """The price of a GPU without a rule."""
-    return _quote(catalogue, location, Listed(), gpu_name, stand_ins=True, ruled=False)
-
-
-def of_listed(
+def find_quote(
     catalogue: Catalogue,
     location: HostLocation,
-    listed: Listed,
+    listed: Listed | None = None,
     gpu_name: str = "",
     *,
     stand_ins: bool = True,
 ) -> Quote | NoQuote:
-    """The price that a rule takes, of the instance type in the rule or of the host.
+    """The price that a rule takes, of the instance type in the rule or of the host; or that of a GPU.
 
-    A type that is not known yet has none: an estimate would be posted where the cloud's answer is late.
+    For a rule, a type that is not known yet has none: an estimate would be posted where the cloud's answer is
+    late.
 
     Args:
         catalogue: of prices.
         location: of the host, as far as it is known.
-        listed: the price of the rule.
+        listed: the price of the rule; `None` for a GPU without a rule.
         gpu_name: as in NVML; empty without a GPU.
         stand_ins: whether a price may be taken that no list has for this type and region.
     """
-    return _quote(catalogue, location, listed, gpu_name, stand_ins=stand_ins, ruled=True)
-
-
-def _quote(
-    catalogue: Catalogue,
-    location: HostLocation,
-    listed: Listed,
-    gpu_name: str,
-    *,
-    stand_ins: bool,
-    ruled: bool,
-) -> Quote | NoQuote:
-    cloud = location.cloud if listed.cloud == ANY else listed.cloud
-    instance_type = listed.instance_type or location.instance_type
-    region = listed.region or location.region
+    terms = listed or Listed()
+    cloud = location.cloud if terms.cloud == ANY else terms.cloud
+    instance_type = terms.instance_type or location.instance_type
+    region = terms.region or location.region
     missing: list[str] = []
     listing = quote = None
-    if not instance_type and ruled:
+    if not instance_type and listed is not None:
         return NoQuote("it is not known which instance type this host is")
     try:
         if instance_type and cloud not in CLOUDS:
@@ -115,14 +98,14 @@ def _quote(
             if listing is None:
                 missing.append(f"it does not have the {cloud} instance type {instance_type}")
             else:
-                quote = _of_listing(listing, region, location.lifecycle, listed, missing)
+                quote = _of_listing(listing, region, location.lifecycle, terms, missing)
     except CatalogueError as error:
         missing.append(f"it is damaged: {error}")
     if quote is not None and quote.stand_in and not stand_ins:
         return NoQuote(f"{quote.caveat} (unmatched_hardware: unpriced takes no estimate)")
-    if quote is None and stand_ins and listed.discount_of != "spot":
+    if quote is None and stand_ins and terms.discount_of != "spot":
         try:
-            quote = _of_gpu(catalogue, cloud, listing, listed, gpu_name, missing)
+            quote = _of_gpu(catalogue, cloud, listing, terms, gpu_name, missing)
         except CatalogueError as error:
             missing.append(f"it is damaged: {error}")
     return quote or NoQuote("; ".join(missing))
@@ -154,31 +137,27 @@ def _of_listing(
     if listing.standing == "scaled":
         stand_in = "scaled"
         words.insert(0, SCALED)
-        caveat = caveat or _scaled(listing)
+        scaling = "another region's, scaled by an older list"
+        if listing.reference:
+            types = f"what {listing.region} costs for the types most alike"
+            scaling = f"the price of {listing.reference}, scaled by {types}"
+        caveat = caveat or f"no list has its price in {listing.region}: it is {scaling}"
     elif listing.standing == "elsewhere":
         stand_in = "region"
         words.append(f"for want of {region}" if region else "region unknown")
         caveat = caveat or f"the price of {listing.region} stands in for {region or 'a region not known'}"
     is_listed = not stand_in and not committed and wanted == "on_demand"
+    dollars_per_hour = _less(price, listed, words)
     return Quote(
-        _less(price, listed, words),
-        listing.devices,
-        "catalogue" if is_listed else "estimate",
-        f"{' '.join(words)} ({listing.source})",
-        listing.as_of,
-        caveat,
-        listing.gpu_model,
-        stand_in,
+        dollars_per_hour=dollars_per_hour,
+        devices=listing.devices,
+        price_basis="catalogue" if is_listed else "estimate",
+        source=f"{' '.join(words)} ({listing.source})",
+        as_of=listing.as_of,
+        caveat=caveat,
+        instance_gpu=listing.gpu_model,
+        stand_in=stand_in,
     )
-
-
-def _scaled(listing: Listing) -> str:
-    if listing.reference:
-        return (
-            f"no list has its price in {listing.region}: it is the price of {listing.reference}, scaled by "
-            f"what {listing.region} costs for the types most alike"
-        )
-    return f"no list has its price in {listing.region}: it is another region's, scaled by an older list"
 
 
 def _of_gpu(
@@ -191,7 +170,11 @@ def _of_gpu(
 ) -> Quote | None:
     """The price of the same GPU at the lowest large cloud, where the host is at one, else on the market."""
     match = catalogue.gpu(gpu_name) if gpu_name else None
-    model = match.model.gpu_model if match else listing.gpu_model if listing else ""
+    model = ""
+    if match is not None:
+        model = match.model.gpu_model
+    elif listing is not None:
+        model = listing.gpu_model
     if not model:
         if gpu_name:
             missing.append(f"it knows no GPU by the name {gpu_name}")
@@ -224,27 +207,37 @@ def _of_large_cloud(
     elif match is not None:
         price = price * match.part.numerator / match.part.denominator
         words[-1] += _part(match)
+    dollars_per_hour = _less(price, listed, words)
     return Quote(
-        _less(price, listed, words),
-        devices,
-        "estimate",
-        f"{' '.join(words)} ({lowest.source})",
-        lowest.as_of,
-        caveat,
-        "" if listing is None else listing.gpu_model,
-        "large_cloud",
+        dollars_per_hour=dollars_per_hour,
+        devices=devices,
+        price_basis="estimate",
+        source=f"{' '.join(words)} ({lowest.source})",
+        as_of=lowest.as_of,
+        caveat=caveat,
+        instance_gpu="" if listing is None else listing.gpu_model,
+        stand_in="large_cloud",
     )
 
 
 def _of_market(market: Market, match: GpuNameMatch | None, listed: Listed, caveat: str) -> Quote:
-    which = "" if len(market.vendors) == 1 else "median " if market.neocloud else "lowest "
+    which = "median " if market.neocloud else "lowest "
+    if len(market.vendors) == 1:
+        which = ""
     words = [f"{which}list price of {market.gpu_model} at {', '.join(sorted(market.vendors))}"]
     price = market.dollars
     if match is not None:
         price = price * match.part.numerator / match.part.denominator
         words[-1] += _part(match)
+    dollars_per_hour = _less(price, listed, words)
     return Quote(
-        _less(price, listed, words), 1, "estimate", " ".join(words), market.as_of, caveat, stand_in="market"
+        dollars_per_hour=dollars_per_hour,
+        devices=1,
+        price_basis="estimate",
+        source=" ".join(words),
+        as_of=market.as_of,
+        caveat=caveat,
+        stand_in="market",
     )
 
 
@@ -256,10 +249,8 @@ def _less(price: Decimal, listed: Listed, words: list[str]) -> Decimal:
     """A price less the discount of a rule, which is added to the words."""
     if not listed.discount_ratio:
         return price
-    words.append(f"less {_percent(listed.discount_ratio)} %")
+    percent = f"{listed.discount_ratio * 100:f}"
+    if "." in percent:
+        percent = percent.rstrip("0").rstrip(".")
+    words.append(f"less {percent} %")
     return price * (1 - listed.discount_ratio)
-
-
-def _percent(ratio: Decimal) -> str:
-    text = f"{ratio * 100:f}"
-    return text.rstrip("0").rstrip(".") if "." in text else text

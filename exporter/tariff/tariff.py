@@ -255,9 +255,9 @@ class Tariff:
         """The catalogue's price of a GPU; `None` where the configuration decides."""
         rule = self.rule(gpu)
         if rule is None and self.unmatched == "estimate":
-            return quotes.of_unmatched(self.catalogue, self.location, gpu.gpu_model)
+            return quotes.find_quote(self.catalogue, self.location, None, gpu.gpu_model)
         if rule is not None and isinstance(rule.pricing, Listed):
-            return quotes.of_listed(
+            return quotes.find_quote(
                 self.catalogue, self.location, rule.pricing, gpu.gpu_model, stand_ins=self.stand_ins
             )
         return None

@@ -39,8 +39,8 @@ def test_a_file_replaces_the_bundled_list_whole() -> None:
     """Its row is a list's; what it lacks is not taken from the package."""
     actual = price_file(f"{HEAD}\n{P5}\n{HOME}\n".encode(), TODAY)
     catalogue = Catalogue(price_file=actual)
-    here = quotes.of_listed(catalogue, HostLocation("aws", "p5.48xlarge", "ap-southeast-3"), Listed())
-    other = quotes.of_listed(catalogue, HostLocation("gcp", "a3-highgpu-8g", "us-central1"), Listed())
+    here = quotes.find_quote(catalogue, HostLocation("aws", "p5.48xlarge", "ap-southeast-3"), Listed())
+    other = quotes.find_quote(catalogue, HostLocation("gcp", "a3-highgpu-8g", "us-central1"), Listed())
 
     assert (actual.rows, actual.newest) == (2, "2026-11-24")
     assert isinstance(here, Quote)
@@ -57,7 +57,7 @@ def test_a_file_replaces_the_bundled_list_whole() -> None:
 def test_the_lowest_large_cloud_is_that_of_the_file() -> None:
     """50 / 8 = 6.25 dollars; of the package it would be 6.88. Prices of GPU clouds are the package's."""
     catalogue = Catalogue(price_file=price_file(f"{HEAD}\n{HOME}\n".encode()))
-    actual = quotes.of_unmatched(catalogue, HostLocation("gcp", "a9-megagpu-8g"), "NVIDIA H100 80GB HBM3")
+    actual = quotes.find_quote(catalogue, HostLocation("gcp", "a9-megagpu-8g"), None, "NVIDIA H100 80GB HBM3")
     market = catalogue.market("H100-SXM5-80GB")
 
     assert isinstance(actual, Quote)
@@ -70,7 +70,7 @@ def test_a_scaled_row_of_a_file_is_an_estimate() -> None:
     """Whoever made the file says so."""
     row = HOME.replace("listed", "scaled")
     catalogue = Catalogue(price_file=price_file(f"{HEAD}\n{row}\n".encode()))
-    actual = quotes.of_listed(catalogue, HostLocation("aws", "p5.48xlarge", "us-east-1"), Listed())
+    actual = quotes.find_quote(catalogue, HostLocation("aws", "p5.48xlarge", "us-east-1"), Listed())
 
     assert isinstance(actual, Quote)
     assert (actual.price_basis, actual.stand_in) == ("estimate", "scaled")

@@ -28,7 +28,7 @@ def quote(instance_type: str, cloud: str = "aws", gpu: str = NVML, **fields: str
 
 def of_model(name: str) -> Quote | NoQuote:
     """The quote of a GPU on a host in no known place."""
-    return quotes.of_unmatched(CATALOGUE, UNKNOWN_LOCATION, name)
+    return quotes.find_quote(CATALOGUE, UNKNOWN_LOCATION, None, name)
 
 
 def hourly(actual: Quote) -> Decimal:
@@ -213,10 +213,10 @@ def test_trap_13_a_commitment_is_not_in_the_list_and_is_written_as_a_discount() 
     location = HostLocation(
         cloud="gcp", instance_type="a2-highgpu-1g", region="us-central1", lifecycle="reserved"
     )
-    reported = quotes.of_listed(
+    reported = quotes.find_quote(
         CATALOGUE, location, Listed("gcp", discount_ratio=Decimal("0.37"), discount_of="on_demand")
     )
-    untold = quotes.of_listed(CATALOGUE, location, Listed())
+    untold = quotes.find_quote(CATALOGUE, location, Listed())
 
     assert isinstance(reported, Quote)
     assert (reported.dollars_per_hour, reported.price_basis) == (Decimal("2.3142357"), "catalogue")

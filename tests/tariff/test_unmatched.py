@@ -327,7 +327,7 @@ def test_the_basis_is_catalogue_only_where_a_list_has_that_very_row(
         cloud, instance_type = line["cloud"], line["instance_type"]
         types.add((cloud, instance_type, line["region"] == "*"))
         region = "" if line["region"] == "*" else line["region"]
-        actual = quotes.of_listed(CATALOGUE, HostLocation(cloud, instance_type, region), Listed())
+        actual = quotes.find_quote(CATALOGUE, HostLocation(cloud, instance_type, region), Listed())
         assert isinstance(actual, Quote), line
         kind = line["basis"] if line["on_demand"] else "none"
         requested[kind] += 1
@@ -337,12 +337,12 @@ def test_the_basis_is_catalogue_only_where_a_list_has_that_very_row(
             assert actual.as_of == line["as_of"]
             assert actual.source.startswith("scaled ") is (kind == "scaled")
             assert (actual.derivation is Derivation.SCALED) is (kind == "scaled")
-            less = quotes.of_listed(CATALOGUE, HostLocation(cloud, instance_type, region), discounted)
+            less = quotes.find_quote(CATALOGUE, HostLocation(cloud, instance_type, region), discounted)
             assert isinstance(less, Quote)
             assert less.price_basis == actual.price_basis
             assert len(f"hardware[999].rented: {less.source}") <= LABEL_CHARACTERS, less.source
     for cloud, instance_type, everywhere in types:
-        actual = quotes.of_listed(CATALOGUE, HostLocation(cloud, instance_type, "xx-nowhere-1"), Listed())
+        actual = quotes.find_quote(CATALOGUE, HostLocation(cloud, instance_type, "xx-nowhere-1"), Listed())
         assert isinstance(actual, Quote)
         assert everywhere or actual.price_basis == "estimate"
 
@@ -352,5 +352,5 @@ def test_the_basis_is_catalogue_only_where_a_list_has_that_very_row(
 def test_the_market_of_every_model_fits_a_label() -> None:
     """All models that have one."""
     for row in rows(BUNDLED, "gpu_models.csv"):
-        actual = quotes.of_unmatched(CATALOGUE, UNKNOWN_LOCATION, row["names"].split("|")[0].strip("*"))
+        actual = quotes.find_quote(CATALOGUE, UNKNOWN_LOCATION, None, row["names"].split("|")[0].strip("*"))
         assert isinstance(actual, NoQuote) or len(actual.source) <= LABEL_CHARACTERS

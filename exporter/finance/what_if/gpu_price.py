@@ -58,7 +58,7 @@ def gpu_price(choice: GpuChoice, policy: WhatIfPolicy) -> GpuPrice | str:
     if policy.unmatched == "unpriced":
         where = " on all hosts" if limited else ""
         return f"no rule prices {choice.gpu_model}{where}, and unmatched_hardware takes no estimate; {remedy}"
-    quote = quotes.of_unmatched(policy.catalogue, HostLocation(cloud=policy.cloud), choice.gpu_model)
+    quote = quotes.find_quote(policy.catalogue, HostLocation(cloud=policy.cloud), None, choice.gpu_model)
     if not isinstance(quote, Quote):
         return f"the catalogue has no price: {quote.reason}; {remedy}"
     per_hour = Fraction(quote.dollars_per_hour) * PICODOLLARS_PER_DOLLAR / quote.devices
