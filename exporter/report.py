@@ -42,12 +42,13 @@ class ServerOwner(NamedTuple):
 
 
 class MonthKey(NamedTuple):
-    """One cell of month to date. `month` is like 2026-11."""
+    """One cell of month to date."""
 
     product: str
     team: str
     price_basis: str
     month: str
+    """Like 2026-11."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,42 +75,34 @@ class Hour:
 
 @dataclass(frozen=True, slots=True)
 class RecentHistory:
-    """History that the page draws, by the time that money covers, without adjustments.
-
-    `hours` are the 24 whole ones before now and the current one, oldest first. `tokens` and `components` are
-    their sums. `mix` are the components of each server in the last two hours, in which the last 60 minutes
-    lie. `before` is the cost of each whole hour of the last month, up to the one before this: `None` of an
-    hour that nothing was posted to.
-    """
+    """History that the page draws, by the time that money covers, without adjustments."""
 
     hours: tuple[Hour, ...] = ()
+    """The 24 whole hours before now and the current one, oldest first."""
     tokens: Mapping[tuple[CostOwner, TokenKind], int] = field(default_factory=dict)
+    """Sums of the hours."""
     components: Mapping[str, Picodollars] = field(default_factory=dict)
+    """Sums of the hours."""
     mix: Mapping[tuple[ServerKey, str], Picodollars] = field(default_factory=dict)
+    """Components of each server in the last two hours, in which the last 60 minutes lie."""
     before: tuple[Picodollars | None, ...] = ()
+    """Cost of each whole hour of the last month, up to the one before this; `None` for an hour without a
+    posting."""
 
 
 @dataclass(frozen=True, slots=True)
 class CommittedTotals:
-    """Totals of the last commit, and the health of the ledger.
-
-    `persistent` is false for a ledger in memory. `writable` is false while commits fail: then totals stand
-    still. `fleeting`: the ledger is on a pod's emptyDir, which ends with the pod.
-    `moved_aside` is the name of the earlier file if this process had to start from zero, else empty.
-    `displaced` is the name of the ledger's file since another one took its place, else empty.
-    `unread`: the ledger is in memory, and the file at its path cannot be read.
-    `residual` is accrued minus posted; anything but 0 is a bug.
-    `begun` is the time of the first commit, `None` if unknown.
-    `uncharged` is the time of gaps that were too long to be charged.
-    `usage` is the use of GPUs by product in the last 24 hours, for the projection.
-    `metered_since` is the start of the first metered time, `None` before.
-    """
+    """Totals of the last commit, and the health of the ledger."""
 
     ledger: str
     persistent: bool
+    """False for a ledger in memory."""
     writable: bool
+    """False while commits fail: totals then stand still."""
     last_commit: Instant | None
+    """Wall time of the last commit."""
     residual: Picodollars
+    """Accrued minus posted; anything but 0 is a bug."""
     cost: Mapping[OwnerPhase, Picodollars] = field(default_factory=dict)
     gpu_time: Mapping[OwnerPhase, Nanoseconds] = field(default_factory=dict)
     server_cost: Mapping[tuple[ServerOwner, str], Picodollars] = field(default_factory=dict)
@@ -123,18 +116,26 @@ class CommittedTotals:
     energy: Mapping[Gpu, Millijoules] = field(default_factory=dict)
     unpriced: Mapping[Gpu, Nanoseconds] = field(default_factory=dict)
     uncharged: Nanoseconds = 0
+    """Time of gaps that were too long to be charged."""
     begun: Instant | None = None
+    """Time of the first commit; `None` if unknown."""
     fleeting: bool = False
+    """Whether the ledger is on a pod's emptyDir, which ends with the pod."""
     moved_aside: str = ""
+    """Name of the earlier file if this process had to start from zero, else empty."""
     displaced: str = ""
+    """Name of the ledger's file since another one took its place, else empty."""
     unread: bool = False
+    """Whether the ledger is in memory, and the file at its path cannot be read."""
     equivalents: Mapping[tuple[CostOwner, str], Picodollars] = field(default_factory=dict)
     """By cost owner and hosted offer."""
     last_token: Mapping[CostOwner, Instant] = field(default_factory=dict)
     months: Mapping[MonthKey, Picodollars] = field(default_factory=dict)
     window: Mapping[CostOwner, Window] = field(default_factory=dict)
     usage: RecentUsage = field(default_factory=RecentUsage)
+    """Use of GPUs by product in the last 24 hours, for the projection."""
     metered_since: Instant | None = None
+    """Start of the first metered time; `None` before."""
     history: RecentHistory = RecentHistory()
     replaced: int = 0
     """UUIDs that took the slot of another GPU."""
@@ -142,45 +143,44 @@ class CommittedTotals:
 
 @dataclass(frozen=True, slots=True)
 class ComponentPrice:
-    """Current hourly price of one GPU and component, and its provenance.
-
-    `count` is how many GPUs of that UUID there are: above 1 for those that NVML never listed.
-    """
+    """Current hourly price of one GPU and component, and its provenance."""
 
     gpu: Gpu
     component: str
     dollars_per_hour: float
     provenance: Provenance
     count: int = 1
+    """Number of GPUs of that UUID: above 1 for those that NVML never listed."""
 
 
 @dataclass(frozen=True, slots=True)
 class GpuRow:
-    """One GPU of the inventory. `reading` is NVML's reading of this tick, `None` without one.
-
-    `count` is above 1 for several GPUs that NVML never listed. `predecessor` is the UUID whose slot it took
-    at `replaced_at`, empty for none.
-    """
+    """One GPU of the inventory."""
 
     gpu: Gpu
     index: int
     up: bool
     priced: bool
     reading: GpuReading | None
+    """NVML's reading of this tick; `None` without one."""
     idle_ratio: float | None = None
     """Idle part of this tick; `None` if it was not observed."""
     count: int = 1
+    """Above 1 for several GPUs that NVML never listed."""
     predecessor: str = ""
+    """UUID of the GPU whose slot it took; empty for none."""
     replaced_at: Instant = 0
+    """When it took that slot."""
 
 
 class ShareRow(NamedTuple):
-    """Share of a GPU that a server holds, and the method of sharing (`whole`, `configured`, `equal`, ...)."""
+    """Share of a GPU that a server holds."""
 
     key: ServerKey
     uuid: str
     share_ratio: float
     method: str
+    """Method of sharing: `whole`, `configured`, `equal`, ..."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -231,49 +231,48 @@ class MetCostRow:
 
 @dataclass(frozen=True, slots=True)
 class SourceRow:
-    """Health of one source since the daemon started. `errors` counts by reason.
-
-    `problem` says why it is down. It may contain a server's answer, and be long.
-    """
+    """Health of one source since the daemon started."""
 
     source: str
     up: bool
     read_duration: Nanoseconds
     last_success: Instant | None
     errors: Mapping[str, int] = field(default_factory=dict)
+    """Failures by reason."""
     problem: str = ""
+    """Why it is down. It may contain a server's answer, and be long."""
 
 
 @dataclass(frozen=True, slots=True)
 class HostSavings:
-    """Findings of this host's last whole hours, the largest first; muted ones are left out.
-
-    `hours` are those that there were up to `end`, at most the days of a review.
-    """
+    """Findings of this host's last whole hours, the largest first; muted ones are left out."""
 
     end: Instant
     hours: int
+    """Number of hours up to `end`, at most the days of a review."""
     findings: tuple[Saving, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
 class BudgetRow:
-    """One monthly budget; `configured` is false of the default one."""
+    """One monthly budget."""
 
     name: str
     product: str
     dollars: float
     configured: bool = True
+    """False for the default budget."""
 
 
 @dataclass(frozen=True, slots=True)
 class ConfigRow:
-    """The configuration in force. `web_last_reload_success` is `None` without a web configuration."""
+    """The configuration in force."""
 
     hash: str
     last_reload_success: bool
     last_reload: Instant
     web_last_reload_success: bool | None = None
+    """`None` without a web configuration."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -318,37 +317,36 @@ class TickBasis:
 
 @dataclass(frozen=True, slots=True)
 class Report:
-    """Report of one tick.
-
-    `elapsed` is the tick's boot time: a report older than three intervals serves its counters only.
-    `totals` is `None` until money may be served.
-    `rates` are current dollars per hour by cost owner, `first_price_rates` those by product and team at the
-    first prices of the configuration. `month_ends`, `metered_since` and `projected` are by month.
-    `run_rate` is dollars a month, `None` with no priced GPU.
-    `expected_gpus` are owed, `None` where their number is not known; `visible_gpus` are listed, `None` while
-    the driver is silent.
-    """
+    """Report of one tick."""
 
     elapsed: Nanoseconds
+    """The tick's boot time: a report older than three intervals serves its counters only."""
     wall: Instant
     interval: Nanoseconds
     build: Build
     config: ConfigRow
     totals: CommittedTotals | None
+    """`None` until money may be served."""
     process: tuple[StandardFamily, ...] = ()
     """Standard families of the daemon's own process."""
     rates: Mapping[CostOwner, float] = field(default_factory=dict)
+    """Current dollars per hour by cost owner."""
     prices: tuple[ComponentPrice, ...] = ()
     quotients: tuple[Quotient, ...] = ()
     met: tuple[MetRow, ...] = ()
     met_costs: tuple[MetCostRow, ...] = ()
     month_ends: Mapping[str, Instant] = field(default_factory=dict)
+    """By month."""
     metered_since: Mapping[str, Instant] = field(default_factory=dict)
+    """By month."""
     projected: Mapping[tuple[str, str], float] = field(default_factory=dict)
+    """Dollars at the end of each month."""
     projection: Projection | None = None
     """Derivation of `projected`."""
     first_price_rates: Mapping[tuple[str, str], float] = field(default_factory=dict)
+    """Dollars per hour by product and team at the first prices of the configuration."""
     run_rate: float | None = None
+    """Dollars a month; `None` with no priced GPU."""
     budgets: tuple[BudgetRow, ...] = ()
     headroom: Mapping[CostOwner, float] = field(default_factory=dict)
     """Busy dollars per hour of the load that each owner's servers could add."""
@@ -374,4 +372,6 @@ class Report:
     price_list_date: Instant | None = None
     """Date of the newest list of instance prices in use; `None` if that file cannot be read."""
     expected_gpus: int | None = None
+    """GPUs that are owed; `None` where their number is not known."""
     visible_gpus: int | None = None
+    """GPUs that are listed; `None` while the driver is silent."""

@@ -16,12 +16,13 @@ ErrorCounts: TypeAlias = tuple[tuple[str, int], ...]
 
 @dataclass(frozen=True, slots=True)
 class SourceHealth:
-    """Result of reading one source in one tick; `reason` is empty when `up`."""
+    """Result of reading one source in one tick."""
 
     source: str
     up: bool
     duration: Nanoseconds
     reason: FailureReason | Literal[""] = ""
+    """Empty when `up`."""
     errors: ErrorCounts = ()
     expected: bool = True
     """False where access is denied and the configuration does not require it: such a source is not shown."""
@@ -29,35 +30,34 @@ class SourceHealth:
 
 @dataclass(frozen=True, slots=True)
 class Frame:
-    """All readings of one tick, and when it was taken.
-
-    `gpus` is `None` while NVML does not answer (hung, upgrading): unknown, which is not "no GPUs".
-    `servers` has every endpoint that is read, those that did not answer included.
-    `unknown_gpus` are the UUIDs of GPUs whose holders no source could name: their last holders stay.
-    `incomplete`: processes or pods could not be listed, so that servers may be here that `servers` lacks.
-    `owners` has servers whose labels were read; other servers keep their last owner.
-    `gateways` has every gateway that divides a server, those that did not answer included.
-    `unread` are the servers that should be read and are not, with or without an endpoint.
-    `evidence` is what the host shows of its GPUs beside their list.
-    `elapsed` counts from the boot that `boot` names; `awake` leaves out suspended time, where known.
-    """
+    """All readings of one tick, and when it was taken."""
 
     elapsed: Nanoseconds
+    """Time since the boot that `boot` names."""
     wall: Instant
     gpus: tuple[GpuReading, ...] | None
+    """`None` while NVML does not answer (hung, upgrading): unknown, which is not "no GPUs"."""
     servers: tuple[ServerReading, ...] = ()
+    """Every endpoint that is read, those that did not answer included."""
     holders: tuple[Holder, ...] = ()
     unknown_gpus: frozenset[str] = frozenset()
+    """UUIDs of GPUs whose holders no source could name: their last holders stay."""
     owners: tuple[PodOwnership, ...] = ()
+    """Servers whose labels were read; other servers keep their last owner."""
     health: tuple[SourceHealth, ...] = ()
     awake: Nanoseconds | None = None
+    """Time since boot without suspended time, where known."""
     boot: str = ""
     incomplete: bool = False
+    """Whether processes or pods could not be listed, so that servers may be here that `servers` lacks."""
     gateways: tuple[GatewayReading, ...] = ()
+    """Every gateway that divides a server, those that did not answer included."""
     unread: tuple[UnreadServer, ...] = ()
+    """Servers that should be read and are not, with or without an endpoint."""
     users: Mapping[ServerKey, int] = field(default_factory=dict)
     """The user ids of servers whose processes are visible."""
     evidence: GpuEvidence = NO_EVIDENCE
+    """What the host shows of its GPUs beside their list."""
 
 
 T_co = TypeVar("T_co", covariant=True)

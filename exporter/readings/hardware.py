@@ -22,20 +22,18 @@ UNCOUNTED: Final = Gpu(UNSEEN, "unknown")
 
 @dataclass(frozen=True, slots=True)
 class GpuEvidence:
-    """What a host shows of its GPUs beside their list.
-
-    `library`: NVML's library loads here, whether or not it lists a GPU.
-    `devices` is the number of NVIDIA display devices on the PCI bus, without those of a VM (vfio-pci), which
-    `passed_through` counts.
-    `booted`: it booted since the read before, where no boot id says so. `gone` are GPUs that it is known to
-    have no more: another host has them, or it was made anew.
-    """
+    """What a host shows of its GPUs beside their list."""
 
     library: bool = False
+    """Whether NVML's library loads here, whether or not it lists a GPU."""
     devices: int = 0
+    """Number of NVIDIA display devices on the PCI bus, without those of a VM (vfio-pci)."""
     passed_through: int = 0
+    """Number of those of a VM."""
     booted: bool = False
+    """Whether it booted since the read before, where no boot id says so."""
     gone: frozenset[str] = frozenset()
+    """GPUs that it is known to have no more: another host has them, or it was made anew."""
 
 
 NO_EVIDENCE: Final = GpuEvidence()
@@ -48,10 +46,7 @@ NodeLabels = tuple[tuple[str, str], ...]
 
 @dataclass(frozen=True, slots=True)
 class HostLocation:
-    """Location of a host, from its cloud or its cluster; empty strings where unknown.
-
-    `node_labels` are `None` while its cluster has labels that could not be read, which is not "none".
-    """
+    """Location of a host, from its cloud or its cluster; empty strings where unknown."""
 
     cloud: str = ""  # aws, gcp, azure, oci, nebius
     instance_type: str = ""
@@ -60,6 +55,7 @@ class HostLocation:
     lifecycle: str = ""  # on_demand, spot, reserved..., "" unknown
     source: str = ""  # "dmi", "aws metadata", "node labels", "configuration"
     node_labels: NodeLabels | None = ()
+    """`None` while its cluster has labels that could not be read, which is not "none"."""
 
 
 UNKNOWN_LOCATION: Final = HostLocation()
@@ -68,64 +64,58 @@ UNKNOWN_LOCATION: Final = HostLocation()
 
 @dataclass(frozen=True, slots=True)
 class MigInstance:
-    """One compute instance of a card in MIG mode; `uuid` is its own (`MIG-...`).
-
-    `gpu_slices` and `memory_bytes` are those of its GPU instance, which other compute instances may share;
-    `compute_slices` are its own.
-    `utilization_ratio` is the mean since the previous read, by GPM, for its whole GPU instance.
-    """
+    """One compute instance of a card in MIG mode."""
 
     uuid: str
+    """Its own UUID (`MIG-...`)."""
     gpu_instance: int
     compute_instance: int = 0
     profile: str = ""  # 1g.10gb
     gpu_slices: int | None = None
+    """Slices of its GPU instance, which other compute instances may share."""
     compute_slices: int | None = None
+    """Its own slices."""
     memory_bytes: int | None = None
+    """Memory of its GPU instance."""
     utilization_ratio: float | None = None
+    """Mean since the previous read, by GPM, for its whole GPU instance."""
 
 
 class GpuProcess(NamedTuple):
-    """One process that computes on a GPU.
-
-    `sm_ratio` is its mean SM utilization since the previous read: 0 if only other processes used any, `None`
-    if unknown, and on a GPU with one process, for which it is not read.
-    An MPS server is a process like its clients.
-    `instance` is the UUID of its MIG instance, empty on a whole GPU.
-    """
+    """One process that computes on a GPU. An MPS server is a process like its clients."""
 
     pid: int
     memory_bytes: int | None = None
     sm_ratio: float | None = None
+    """Mean SM utilization since the previous read: 0 if only other processes used any, `None` if unknown, and
+    on a GPU with one process, for which it is not read."""
     instance: str = ""
+    """UUID of its MIG instance, empty on a whole GPU."""
 
 
 @dataclass(frozen=True, slots=True)
 class GpuReading:
-    """One GPU in one tick, by NVML.
-
-    `energy` is the driver's counter since it was loaded.
-    `utilization_ratio` is the mean since the previous read, 0 to 1.
-    `up` is false for a GPU that the driver counts and cannot read: its measured values are `None`.
-    `minor` is the number of its device node (`/dev/nvidia0`), by which some clusters name it.
-    `mig_profile` summarizes the instances: 3g.20gb,2x1g.5gb; "none" without any, empty for a whole card.
-    `instances` are those of a card in MIG mode, `None` without MIG mode.
-    A card in MIG mode has no `utilization_ratio` of its own.
-    `processes` is `None` where NVML does not list the processes, which is not "none".
-    """
+    """One GPU in one tick, by NVML."""
 
     gpu: Gpu
     index: int
     up: bool = True
+    """False for a GPU that the driver counts and cannot read: its measured values are `None`."""
     pci_bus_id: str = ""
     driver_version: str = ""
     mig_profile: str = ""
+    """Summary of the instances: 3g.20gb,2x1g.5gb; "none" without any, empty for a whole card."""
     utilization_ratio: float | None = None
+    """Mean since the previous read, 0 to 1; `None` of a card in MIG mode."""
     memory_used_bytes: int | None = None
     memory_total_bytes: int | None = None
     power_watts: float | None = None
     power_limit_watts: float | None = None
     energy: Millijoules | None = None
+    """The driver's counter since it was loaded."""
     minor: int | None = None
+    """Number of its device node (`/dev/nvidia0`), by which some clusters name it."""
     instances: tuple[MigInstance, ...] | None = None
+    """Those of a card in MIG mode; `None` without MIG mode."""
     processes: tuple[GpuProcess, ...] | None = None
+    """`None` where NVML does not list the processes, which is not "none"."""

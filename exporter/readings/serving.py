@@ -54,19 +54,18 @@ DividedBy = Literal["team", "adapter"]
 
 @dataclass(frozen=True, slots=True)
 class Division:
-    """Division of a server's cost and tokens by the counts of a gateway.
-
-    `gateway` is the URL of its page. `models` are patterns of the gateway's names for the server's models, in
-    addition to the server's own names; by adapter, of the adapters. `deployments` are the ids of the
-    deployments that lead to the server, empty if all do. `cached`: the gateway counts cached prompts, so that
-    they weigh less on both sides.
-    """
+    """Division of a server's cost and tokens by the counts of a gateway."""
 
     by: DividedBy
     gateway: str
+    """URL of its page."""
     models: tuple[str, ...] = ()
+    """Patterns of the gateway's names for the server's models, in addition to the server's own names; by
+    adapter, of the adapters."""
     deployments: tuple[str, ...] = ()
+    """Ids of the deployments that lead to the server; empty if all do."""
     cached: bool = False
+    """Whether the gateway counts cached prompts, so that they weigh less on both sides."""
 
 
 _PRODUCT: Final = "\x1f"  # no label has it
@@ -85,20 +84,18 @@ def team_and_product(tenant: str) -> tuple[str, str]:
 
 @dataclass(frozen=True, slots=True)
 class CounterReading:
-    """One raw series of a server's page, with what it counts.
-
-    `series` names the series within its server; deltas are taken per series, then summed.
-    `sign` is -1 where an engine counts something inside another counter that must be taken out of it
-    (cached tokens inside the prompt counter).
-    `created` is when the series began, if the page has it.
-    """
+    """One raw series of a server's page, with what it counts."""
 
     series: str
+    """Name of the series within its server; deltas are taken per series, then summed."""
     model: str
     quantity: Quantity
     value: float
     sign: Literal[1, -1] = 1
+    """-1 where an engine counts something inside another counter that must be taken out of it (cached tokens
+    inside the prompt counter)."""
     created: Instant | None = None
+    """When the series began, if the page has it."""
 
 
 class Occupancy(NamedTuple):
@@ -110,18 +107,16 @@ class Occupancy(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class LoadReading:
-    """Requests of one model at the moment of the read, and the limits that they run against.
-
-    `batches` is the number of batches that they run in: one for each engine behind the endpoint that has any
-    (a data-parallel rank, a replica on a shared page).
-    `max_running` is the largest number of requests that these engines run at once, `None` if unknown.
-    """
+    """Requests of one model at the moment of the read, and the limits that they run against."""
 
     model: str
     running: float | None = None
     waiting: float | None = None
     batches: int = 1
+    """Number of batches that they run in: one for each engine behind the endpoint that has any (a
+    data-parallel rank, a replica on a shared page)."""
     max_running: float | None = None
+    """Largest number of requests that these engines run at once; `None` if unknown."""
     kv_cache: Occupancy | None = None
 
 
@@ -130,13 +125,11 @@ SEQUENCES_MAX: Final = 65_536
 
 
 class SequenceLimit(NamedTuple):
-    """The largest number of sequences that run at once, by a server's command line or its own information.
-
-    `shared`: all engines of the server share it. Otherwise each has it.
-    """
+    """The largest number of sequences that run at once, by a server's command line or its own information."""
 
     sequences: int
     shared: bool = False
+    """Whether all engines of the server share it; otherwise each has it."""
 
 
 Objective = Literal["first_token", "per_token"]
@@ -149,11 +142,12 @@ LatencyBasis = Literal["requests", "tokens"]
 
 @dataclass(frozen=True, slots=True)
 class ServiceLevel:
-    """The service level of a server: seconds by objective, and the part of requests that should meet each."""
+    """The service level of a server."""
 
     first_token_seconds: float | None = None
     per_token_seconds: float | None = None
     target_ratio: float = 0.99
+    """Part of requests that should meet each objective."""
 
     def seconds(self) -> dict[Objective, float]:
         """The objectives that are set."""
@@ -166,22 +160,23 @@ class ServiceLevel:
 
 @dataclass(frozen=True, slots=True)
 class LatencyReading:
-    """One raw latency histogram of a server's page, as far as its objective needs it.
-
-    `series` is its name and labels without `le`. `floor` is the largest bucket bound up to the objective, and
-    `ceiling` the smallest from it on; infinite where there is none, and equal where it is a bound.
-    `lower` and `upper` are the observations up to these bounds since the process began, and `total` all.
-    """
+    """One raw latency histogram of a server's page, as far as its objective needs it."""
 
     series: str
+    """Its name and labels without `le`."""
     model: str
     objective: Objective
     basis: LatencyBasis
     floor: float
+    """Largest bucket bound up to the objective; infinite where there is none."""
     ceiling: float
+    """Smallest bucket bound from the objective on; infinite where there is none."""
     lower: float
+    """Observations up to the floor since the process began."""
     upper: float
+    """Observations up to the ceiling since the process began."""
     total: float
+    """All observations since the process began."""
 
 
 class ServerKey(NamedTuple):
@@ -197,71 +192,73 @@ class ServerKey(NamedTuple):
 
 
 class Peer(NamedTuple):
-    """The address that a connection reached. `local`: it is one of this host, in this network."""
+    """The address that a connection reached."""
 
     host: str
     port: int
     local: bool
+    """Whether it is one of this host, in this network."""
 
 
 @dataclass(frozen=True, slots=True)
 class ServerReading:
-    """One endpoint of a server in one tick.
-
-    `up` is false when it did not answer: the counters are then empty.
-    `counted_at` is the URL of the endpoint that counts its tokens in its place, empty where another engine's
-    page repeats them, `None` where it counts itself; one with another is not up.
-    `identity` changes with the process that writes the page, by the page itself; empty without one.
-    `started` is when that process started, if the page says so. `listener` changes with the process that
-    listens, which may be a proxy, and `listener_started` is when it started; empty and `None` if unknown.
-    `absent_at` is a moment at which that process did not exist yet.
-    `models` are the models it serves, loaded or not.
-    `role` is its part of a disaggregated pair. `spans_hosts`: other hosts compute for it, too.
-    `world_size` is the number of its GPUs on all hosts together (TP x PP x DP), by its command line.
-    `division`: a gateway divides it. `slo` is its service level, and `latencies` are the histograms of it,
-    `None` where they were not read. `peer` is the address that answered, `None` if unknown.
-    """
+    """One endpoint of a server in one tick."""
 
     key: ServerKey
     url: str
     up: bool
+    """False when it did not answer: the counters are then empty."""
     engine: str = ""
     engine_version: str = ""
     pod: str = ""
     identity: str = ""
+    """Changes with the process that writes the page, by the page itself; empty without one."""
     started: Instant | None = None
+    """When that process started, if the page says so."""
     listener: str = ""
+    """Changes with the process that listens, which may be a proxy; empty if unknown."""
     listener_started: Instant | None = None
+    """When the process that listens started; `None` if unknown."""
     absent_at: Instant | None = None
+    """A moment at which that process did not exist yet."""
     counters: Sequence[CounterReading] = ()
     loads: tuple[LoadReading, ...] = ()
     models: tuple[str, ...] = ()
+    """The models that it serves, loaded or not."""
     role: Role = ""
+    """Its part of a disaggregated pair."""
     spans_hosts: bool = False
+    """Whether other hosts compute for it, too."""
     world_size: int | None = None
+    """Number of its GPUs on all hosts together (TP x PP x DP), by its command line."""
     division: Division | None = None
+    """How a gateway divides it."""
     slo: ServiceLevel | None = None
     latencies: tuple[LatencyReading, ...] | None = None
+    """Histograms of its service level; `None` where they were not read."""
     counted_at: str | None = None
+    """URL of the endpoint that counts its tokens in its place, empty where another engine's page repeats
+    them, `None` where it counts itself; one with another is not up."""
     peer: Peer | None = field(default=None, compare=False)
+    """The address that answered; `None` if unknown."""
     role_doubt: str = ""
     """Why it has no role although it may be part of a pair, as a clause; empty for none."""
 
 
 @dataclass(frozen=True, slots=True)
 class Holder:
-    """One server holding one GPU, or one MIG instance of it where `instance` names one (`MIG-...`).
-
-    `share_ratio` is its configured share, `None` without one.
-    `sm_ratio` and `memory_bytes` are the use of its processes together, `None` if unknown.
-    """
+    """One server holding one GPU, or one MIG instance of it."""
 
     key: ServerKey
     uuid: str
     share_ratio: float | None = None
+    """Its configured share; `None` without one."""
     instance: str = ""
+    """UUID of the MIG instance (`MIG-...`); empty for a whole GPU."""
     sm_ratio: float | None = None
+    """Use by its processes together; `None` if unknown."""
     memory_bytes: int | None = None
+    """Use by its processes together; `None` if unknown."""
 
 
 class PodOwnership(NamedTuple):
@@ -276,51 +273,52 @@ class PodOwnership(NamedTuple):
 class GatewayCounter:
     """One raw series of a gateway's page: tokens by model, deployment and team, empty where unlabeled.
 
-    A model, deployment and team may have many series, one for each key and user. `team` is a tenant's name
-    (`tenant_name`). `created` is when the series began, if the page has it.
+    A model, deployment and team may have many series, one for each key and user.
     """
 
     series: str
     model: str
     deployment: str
     team: str
+    """A tenant's name (`tenant_name`)."""
     quantity: TokenKind
     value: float
     created: Instant | None = None
+    """When the series began, if the page has it."""
 
 
 @dataclass(frozen=True, slots=True)
 class GatewayCount:
-    """Tokens that a gateway counted for one model, deployment and team, empty where unlabeled.
-
-    Prompts include cached tokens; `cached` are those, where the gateway counts them.
-    """
+    """Tokens that a gateway counted for one model, deployment and team, empty where unlabeled."""
 
     model: str
     deployment: str
     team: str
     prompt: float
+    """Prompt tokens, cached ones included."""
     generation: float
     cached: float = 0.0
+    """Cached prompt tokens, where the gateway counts them."""
 
 
 @dataclass(frozen=True, slots=True)
 class GatewayReading:
-    """One page of a gateway. `up` is false when it could not be read: nothing is known then.
-
-    `title` is its name for people. `identity` changes with the process behind the page; empty if unknown.
-    `selection` are the configured counters, empty for built-in ones, and `absent` those without a series.
-    `unlisted` are some of the page's tenants that no configured tenant matches, and `unlisted_count` is how
-    many there are.
-    """
+    """One page of a gateway."""
 
     url: str
     up: bool
+    """False when it could not be read: nothing is known then."""
     title: str = ""
+    """Its name for people."""
     identity: str = ""
+    """Changes with the process behind the page; empty if unknown."""
     started: Instant | None = None
     counters: tuple[GatewayCounter, ...] = ()
     selection: str = ""
+    """The configured counters; empty for built-in ones."""
     absent: tuple[str, ...] = ()
+    """Configured counters without a series."""
     unlisted: tuple[str, ...] = ()
+    """Some of the page's tenants that no configured tenant matches."""
     unlisted_count: int = 0
+    """Number of all such tenants."""

@@ -82,10 +82,10 @@ def find_quote(
         gpu_name: as in NVML; empty without a GPU.
         stand_ins: whether a price may be taken that no list has for this type and region.
     """
-    terms = listed or Listed()
-    cloud = location.cloud if terms.cloud == ANY else terms.cloud
-    instance_type = terms.instance_type or location.instance_type
-    region = terms.region or location.region
+    pricing = listed or Listed()
+    cloud = location.cloud if pricing.cloud == ANY else pricing.cloud
+    instance_type = pricing.instance_type or location.instance_type
+    region = pricing.region or location.region
     missing: list[str] = []
     listing = quote = None
     if not instance_type and listed is not None:
@@ -98,14 +98,14 @@ def find_quote(
             if listing is None:
                 missing.append(f"it does not have the {cloud} instance type {instance_type}")
             else:
-                quote = _of_listing(listing, region, location.lifecycle, terms, missing)
+                quote = _of_listing(listing, region, location.lifecycle, pricing, missing)
     except CatalogueError as error:
         missing.append(f"it is damaged: {error}")
     if quote is not None and quote.stand_in and not stand_ins:
         return NoQuote(f"{quote.caveat} (unmatched_hardware: unpriced takes no estimate)")
-    if quote is None and stand_ins and terms.discount_of != "spot":
+    if quote is None and stand_ins and pricing.discount_of != "spot":
         try:
-            quote = _of_gpu(catalogue, cloud, listing, terms, gpu_name, missing)
+            quote = _of_gpu(catalogue, cloud, listing, pricing, gpu_name, missing)
         except CatalogueError as error:
             missing.append(f"it is damaged: {error}")
     return quote or NoQuote("; ".join(missing))
