@@ -14,6 +14,7 @@ ALLOWED = {
     ("exporter/ledger/totals.py", "held"): "the name of a table of the ledger",
     ("exporter/ledger/history.py", "held"): "the name of a table of the ledger",
     ("exporter/cost/policy.py", "parties"): "a key of check-config's JSON",
+    ("exporter/config/keys.py", "parties"): "a key of the configuration",
     ("exporter/reports/diagnosis.py", "place"): "a key of doctor's JSON",
     ("exporter/reports/diagnosis.py", "sights"): "a key of doctor's JSON",
 }

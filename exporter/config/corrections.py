@@ -6,7 +6,6 @@ from pathlib import Path
 from typing import Final
 
 from exporter.config.document import Mapping, Scalar, Sequence, document
-from exporter.config.hardware import HARDWARE, MATCH_GPU_MODEL, RULE_MATCH
 from exporter.config.load import contents, parse
 from exporter.config.problems import ConfigError, Position, Problem, TextEdit
 from exporter.tariff.csv_tables import CatalogueError
@@ -48,10 +47,10 @@ def with_gpu_models(data: bytes, path: Path, here: Iterable[str]) -> bytes:
         known_names = config.catalogue.gpu_names()
     except CatalogueError:  # the bundled one is damaged, which `check-config` reports
         known_names = ()
-    rules = root.value(HARDWARE.name) if isinstance(root, Mapping) else None
+    rules = root.value("hardware") if isinstance(root, Mapping) else None
     for rule in reversed(rules.items if isinstance(rules, Sequence) else ()):
-        match = rule.value(RULE_MATCH.name) if isinstance(rule, Mapping) else None
-        model = match.value(MATCH_GPU_MODEL.name) if isinstance(match, Mapping) else None
+        match = rule.value("match") if isinstance(rule, Mapping) else None
+        model = match.value("gpu_model") if isinstance(match, Mapping) else None
         if not isinstance(model, Scalar) or model.end is None:
             continue
         if better := certain_pattern(model.text, known_names, names):

@@ -1,25 +1,17 @@
 """The keys of `servers[].divide`: a gateway whose counts divide a server's cost."""
 
 import re
-from collections.abc import Callable, Iterable
+from collections.abc import Iterable
 from contextlib import suppress
 from ipaddress import ip_address
-from typing import Final, TypeAlias, get_args
+from pathlib import Path
+from typing import Annotated, Final, TypeAlias, get_args
 from urllib.parse import urlsplit
 
 from exporter.config.document import Node, Scalar, Sequence
+from exporter.config.model import Model, of
 from exporter.config.problems import RefusedError, shown
-from exporter.config.schema import (
-    Context,
-    Key,
-    ListItem,
-    ListOf,
-    MappingNode,
-    Table,
-    builds,
-    describe,
-    unique,
-)
+from exporter.config.schema import Context, ListItem, ListOf, describe, unique
 from exporter.config.settings import (
     ConfiguredServer,
     GatewayDivision,
@@ -125,72 +117,36 @@ class SeriesChoice(ScalarValidator[TokenSeries]):
         return TokenSeries(line.name, tuple((name, (value,)) for name, value in line.labels.items()))
 
 
-BY: Final[Key[By]] = Key(
-    "by",
-    UnitOfDivision(),
-    "Unit of division. team: the teams that LiteLLM or Bifrost reports, each in place of the server's own. "
-    "adapter: LoRA adapters, each as a model of the server. A list: the labels that name a tenant.",
-    required=True,
-)
-GATEWAY = Key(
-    "gateway",
-    Url(instead="bearer_token_file"),
-    "Where the gateway's metrics are scraped. LiteLLM proxy: /metrics/, with a slash at its end.",
-    required=True,
-)
-LISTENING_USER: Final = Key(
-    "user",
-    User(),
-    "The user whose process listens at the URL on this host. The page of any other process is not read.",
-)
+def check_user(model: Model, name: str, url: str | None) -> None:
+    """Refuse `user` beside the URL of another host: who listens is known at an address of this one."""
+    host = urlsplit(url or "").hostname or "localhost"
+    with suppress(ValueError):
+        ip_address(host)
+        return
+    if model.has("user") and host != "localhost":
+        model.refuse("user", f"goes with localhost or an IP address in {name}")
 
 
-def user_goes_with_an_address(url: Key[str]) -> Callable[[MappingNode], None]:
-    """A rule: who listens is known at an address of this host."""
-
-    def check(mapping: MappingNode) -> None:
-        host = urlsplit(mapping.get(url) or "").hostname or "localhost"
-        with suppress(ValueError):
-            ip_address(host)
-            return
-        if LISTENING_USER in mapping and host != "localhost":
-            mapping.refuse(LISTENING_USER, f"goes with localhost or an IP address in {url.name}")
-
-    return check
-
-
-def listening_uid(mapping: MappingNode) -> int | None:
+def listening_uid(user: str | None) -> int | None:
     """The uid of the user who must listen; that of nobody where this machine does not know the name."""
-    user = mapping.get(LISTENING_USER)
     if user is None:
         return None
     uid = uid_of(user)
     return NO_UID if uid is None else uid
 
 
-MODELS = Key(
-    "models",
-    ListOf(Pattern(), least=1),
-    "Patterns of the gateway's names for this server's models, without the provider and its slash. By team "
-    "or tenant, in addition to the server's own names; by adapter, the names of its adapters in vLLM.",
-)
-DEPLOYMENTS = Key(
-    "deployments",
-    ListOf(Label("deployment"), least=1),
-    "The model_id of the LiteLLM proxy's deployments that lead to this server. Without it: all that "
-    "serve its models, except those that another server's entry names.",
-)
-TENANT_MATCH = Key(
-    "match",
-    Pattern(),
-    "Pattern of the label's value; of several labels, their values with / between them.",
-    record=GatewayTenant,
-    required=True,
-)
-TENANT_TEAM = Key("team", Label("team"), "The team that pays.", record=GatewayTenant, required=True)
-TENANT_PRODUCT = Key(
-    "product", Label("product"), "The product that pays; the server's own without it.", record=GatewayTenant
-)
+class TenantKeys(Model, kw_only=True):
+    """Who pays for tenants."""
+
+    match: Annotated[
+        str, Pattern(), "Pattern of the label's value; of several labels, their values with / between them."
+    ]
+    product: Annotated[str, Label("product"), "The product that pays; the server's own without it."] = ""
+    team: Annotated[str, Label("team"), "The team that pays."]
+
+    def build(self) -> GatewayTenant:
+        """The tenant."""
+        return GatewayTenant(**self.given())
 
 
 def _few_have_wildcards(items: list[ListItem[GatewayTenant]]) -> None:
@@ -198,152 +154,143 @@ def _few_have_wildcards(items: list[ListItem[GatewayTenant]]) -> None:
     patterns = [item for item in items if has_wildcards(item.value.match)]
     for item in patterns[WILDCARDS_MAX : WILDCARDS_MAX + 1]:
         message = f"at most {WILDCARDS_MAX} tenants may have * ? or [; write the others in full"
-        item.refuse(TENANT_MATCH.name, message)
+        item.refuse("match", message)
 
 
-TENANTS = Key(
-    "tenants",
-    ListOf(
-        Table((TENANT_MATCH, TENANT_PRODUCT, TENANT_TEAM), builds(GatewayTenant), expected="tenant"),
-        (_few_have_wildcards,),
-        least=1,
-    ),
-    "Who pays for which tenant, with a list in by. The first match decides; one without a match is of team "
-    "other. Only doctor shows a tenant's own name. One entry of a gateway gives them for all.",
-    record=GatewayPageRule,
-)
-PROMPT = Key("prompt", SeriesChoice(), "Prompt tokens, cached ones included.")
-CACHED_PROMPT = Key(
-    "cached_prompt",
-    SeriesChoice(),
-    "Those of the prompt tokens that a prefix cache served. With it they weigh less, for each tenant alike. "
-    "A page that counts prompts must have it.",
-)
-GENERATION = Key("generation", SeriesChoice(), "Generated tokens.")
+class GatewayCounterKeys(Model, kw_only=True):
+    """Counters of tokens on a gateway's page."""
+
+    prompt: Annotated[TokenSeries | None, SeriesChoice(), "Prompt tokens, cached ones included."] = None
+    cached_prompt: Annotated[
+        TokenSeries | None,
+        SeriesChoice(),
+        "Those of the prompt tokens that a prefix cache served. With it they weigh less, for each tenant "
+        "alike. "
+        "A page that counts prompts must have it.",
+    ] = None
+    generation: Annotated[TokenSeries | None, SeriesChoice(), "Generated tokens."] = None
+
+    def build(self) -> "GatewayCounterKeys":
+        """The counters."""
+        if not self.has("prompt", "generation"):
+            self.refuse("", "counts no tokens; give prompt, generation or both")
+        if self.has("cached_prompt") and not self.has("prompt"):
+            self.refuse("cached_prompt", "is a part of prompt, which is missing; give both")
+        earlier: dict[str, TokenSeries] = {}
+        for name, series in self.given().items():
+            for other_name, other in earlier.items():
+                if series.name == other.name and overlap(series.where, other.where):
+                    message = f"counts series that {other_name} counts; give a label that tells them apart"
+                    self.refuse(name, message)
+            earlier[name] = series
+        return self
 
 
-def _counts_something(mapping: MappingNode) -> None:
-    if PROMPT not in mapping and GENERATION not in mapping:
-        mapping.refuse(None, "counts no tokens; give prompt, generation or both")
-    if CACHED_PROMPT in mapping and PROMPT not in mapping:
-        mapping.refuse(CACHED_PROMPT, "is a part of prompt, which is missing; give both")
-    earlier: dict[str, TokenSeries] = {}
-    for key in (PROMPT, CACHED_PROMPT, GENERATION):
-        if (series := mapping.get(key)) is not None:
-            same = next((name for name, other in earlier.items() if _overlap(series, other)), None)
-            if same is not None:
-                mapping.refuse(key, f"counts series that {same} counts; give a label that tells them apart")
-            earlier[key.name] = series
+class DivideKeys(Model, kw_only=True):
+    """The division of a server's cost by a gateway."""
 
+    by: Annotated[
+        By,
+        UnitOfDivision(),
+        "Unit of division. team: the teams that LiteLLM or Bifrost reports, each in place of the "
+        "server's own. "
+        "adapter: LoRA adapters, each as a model of the server. A list: the labels that name a tenant.",
+    ]
+    gateway: Annotated[
+        str,
+        Url(instead="bearer_token_file"),
+        "Where the gateway's metrics are scraped. LiteLLM proxy: /metrics/, with a slash at its end.",
+    ]
+    user: Annotated[
+        str | None,
+        User(),
+        "The user whose process listens at the URL on this host. The page of any other process is not read.",
+    ] = None
+    tenants: Annotated[
+        tuple[GatewayTenant, ...],
+        ListOf(of(TenantKeys, "tenant"), (_few_have_wildcards,), least=1),
+        "Who pays for which tenant, with a list in by. The first match decides; one without a match is "
+        "of team "
+        "other. Only doctor shows a tenant's own name. One entry of a gateway gives them for all.",
+    ] = ()
+    models: Annotated[
+        tuple[str, ...],
+        ListOf(Pattern(), least=1),
+        "Patterns of the gateway's names for this server's models, without the provider and its slash. "
+        "By team "
+        "or tenant, in addition to the server's own names; by adapter, the names of its adapters in vLLM.",
+    ] = ()
+    deployments: Annotated[
+        tuple[str, ...],
+        ListOf(Label("deployment"), least=1),
+        "The model_id of the LiteLLM proxy's deployments that lead to this server. Without it: all that "
+        "serve its models, except those that another server's entry names.",
+    ] = ()
+    counters: Annotated[
+        GatewayCounterKeys | None,
+        of(GatewayCounterKeys),
+        "Counters of a gateway that is not in [Gateways](engines.md#gateways), or in place of those "
+        "there, whose "
+        "other labels stay. "
+        "Exact names, also of the `_sum` of a histogram. One entry of a gateway gives them for all.",
+    ] = None
+    model_label: Annotated[
+        str,
+        MetricLabel(),
+        "The label of these counters for the model; without it, of a built-in gateway its own.",
+    ] = "model"
+    bearer_token_file: Annotated[
+        Path | None, AbsolutePath(), "A file with the token to send; the LiteLLM proxy needs one."
+    ] = None
+    ca_file: Annotated[Path | None, AbsolutePath(), "A file of certificates (PEM) to trust; https only."] = (
+        None
+    )
 
-def _overlap(one: TokenSeries, other: TokenSeries) -> bool:
-    return one.name == other.name and overlap(one.where, other.where)
-
-
-COUNTERS = Key(
-    "counters",
-    Table((PROMPT, CACHED_PROMPT, GENERATION), lambda mapping: mapping, (_counts_something,)),
-    "Counters of a gateway that is not in [Gateways](engines.md#gateways), or in place of those there, whose "
-    "other labels stay. "
-    "Exact names, also of the `_sum` of a histogram. One entry of a gateway gives them for all.",
-)
-MODEL_LABEL = Key(
-    "model_label",
-    MetricLabel(),
-    "The label of these counters for the model; without it, of a built-in gateway its own.",
-    default="model",
-)
-BEARER_TOKEN_FILE = Key(
-    "bearer_token_file",
-    AbsolutePath(),
-    "A file with the token to send; the LiteLLM proxy needs one.",
-    record=GatewayDivision,
-)
-CA_FILE = Key(
-    "ca_file", AbsolutePath(), "A file of certificates (PEM) to trust; https only.", record=GatewayDivision
-)
-
-
-def _adapters_have_models(mapping: MappingNode) -> None:
-    if mapping[BY] == "adapter" and MODELS not in mapping:
-        mapping.refuse(
-            None,
-            "says nothing of the adapters: give models, the names of its adapters, "
-            'or ["*"] where the gateway leads to this server alone',
+    def build(self) -> GatewayDivision:
+        """The division."""
+        if self.by == "adapter" and not self.models:
+            self.refuse(
+                "",
+                "says nothing of the adapters: give models, the names of its adapters, "
+                'or ["*"] where the gateway leads to this server alone',
+            )
+        if self.ca_file and urlsplit(self.gateway).scheme != "https":
+            self.refuse("ca_file", "goes with an https URL only; remove it or write https")
+        if isinstance(self.by, str) and self.tenants:
+            self.refuse(
+                "tenants", "go with a list of labels in by, like [tenant_id]; remove them or write one"
+            )
+        shares = self._shares()
+        if self.by == "team" and shares is not None and not shares.teams:
+            self.refuse("counters", "have no label that is known to name teams; write it in by, like [team]")
+        if self.has("model_label") and self.counters is None:
+            self.refuse("model_label", "goes with counters only; remove it or give counters")
+        check_user(self, "gateway", self.gateway)
+        division = Division(
+            self.by if isinstance(self.by, str) else "team", self.gateway, self.models, self.deployments
+        )
+        labels = () if isinstance(self.by, str) else self.by
+        return GatewayDivision(
+            division,
+            bearer_token_file=self.bearer_token_file,
+            ca_file=self.ca_file,
+            page=GatewayPageRule(labels, self.tenants, shares),
+            uid=listening_uid(self.user),
         )
 
-
-def _certificates_go_with_https(mapping: MappingNode) -> None:
-    if CA_FILE in mapping and urlsplit(mapping[GATEWAY]).scheme != "https":
-        mapping.refuse(CA_FILE, "goes with an https URL only; remove it or write https")
-
-
-def _tenants_go_with_labels(mapping: MappingNode) -> None:
-    by = mapping[BY]
-    if isinstance(by, str) and TENANTS in mapping:
-        mapping.refuse(TENANTS, "go with a list of labels in by, like [tenant_id]; remove them or write one")
-    shares = _shares(mapping)
-    if by == "team" and shares is not None and not shares.teams:
-        mapping.refuse(COUNTERS, "have no label that is known to name teams; write it in by, like [team]")
-    if MODEL_LABEL in mapping and COUNTERS not in mapping:
-        mapping.refuse(MODEL_LABEL, "goes with counters only; remove it or give counters")
-
-
-def _shares(mapping: MappingNode) -> Shares | None:
-    counters = mapping.get(COUNTERS)
-    if counters is None:
-        return None
-    prompt, cached, generation = (
-        () if (series := counters.get(key)) is None else (series,)
-        for key in (PROMPT, CACHED_PROMPT, GENERATION)
-    )
-    shares = Shares(prompt, generation, mapping[MODEL_LABEL], cached=cached)
-    known = with_counters(shares.names)
-    if known is None:
-        return shares
-    if MODEL_LABEL in mapping:
-        known = replace(known, model=shares.model)
-    return replace(known, prompt=prompt, generation=generation, cached=cached)
-
-
-def _divide(mapping: MappingNode) -> GatewayDivision:
-    by, shares = mapping[BY], _shares(mapping)
-    division = Division(
-        by if isinstance(by, str) else "team",
-        mapping[GATEWAY],
-        mapping.get(MODELS) or (),
-        mapping.get(DEPLOYMENTS) or (),
-    )
-    fields = mapping.filled()
-    page = GatewayPageRule(() if isinstance(by, str) else by, fields.pop(TENANTS.name, ()), shares)
-    return GatewayDivision(division, page=page, uid=listening_uid(mapping), **fields)
-
-
-DIVIDE = Key(
-    "divide",
-    Table(
-        (
-            BY,
-            GATEWAY,
-            LISTENING_USER,
-            TENANTS,
-            MODELS,
-            DEPLOYMENTS,
-            COUNTERS,
-            MODEL_LABEL,
-            BEARER_TOKEN_FILE,
-            CA_FILE,
-        ),
-        _divide,
-        (
-            *(_adapters_have_models, _certificates_go_with_https, _tenants_go_with_labels),
-            user_goes_with_an_address(GATEWAY),
-        ),
-    ),
-    "Divides a server's cost and tokens by the counts of a gateway in front of it. The rest stays with the "
-    "server's owner, as does everything before the first count.",
-    record=ServerRule,
-)
+    def _shares(self) -> Shares | None:
+        """The counters of the page, where they are not those of the catalogue."""
+        if self.counters is None:
+            return None
+        series = (self.counters.prompt, self.counters.cached_prompt, self.counters.generation)
+        prompt, cached, generation = (() if one is None else (one,) for one in series)
+        shares = Shares(prompt, generation, self.model_label, cached=cached)
+        known = with_counters(shares.names)
+        if known is None:
+            return shares
+        if self.has("model_label"):
+            known = replace(known, model=shares.model)
+        return replace(known, prompt=prompt, generation=generation, cached=cached)
 
 
 Entry: TypeAlias = ConfiguredServer | ServerRule
@@ -378,7 +325,7 @@ def gateways_are_consistent(items: list[ListItem[Entry]]) -> None:
             message = "names no tenants, so that all would be of team other; give tenants"
         else:
             continue
-        item.refuse(DIVIDE.name, message)
+        item.refuse("divide", message)
 
 
 def with_gateway_pages(entries: Iterable[Entry]) -> tuple[Entry, ...]:

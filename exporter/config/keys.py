@@ -1,24 +1,17 @@
 """The whole schema: every key of the file, in the order of its documentation."""
 
 from decimal import Decimal
-from typing import Final, get_args
+from pathlib import Path
+from typing import Annotated, Any, Final, get_args
+from zoneinfo import ZoneInfo
 
 from exporter.advice import SAVING_KINDS, IgnoredSaving, SavingKind
-from exporter.config.engines import ENGINES_KEY, engines_are_known
+from exporter.config.engines import ENGINES, engines_are_known
 from exporter.config.gateways import with_gateway_pages
-from exporter.config.hardware import DOLLARS_PER_HOUR, DOLLARS_PER_YEAR, HARDWARE, UNMATCHED
-from exporter.config.kubernetes import KUBELET_CA_FILE, KUBERNETES, POD_LABELS
-from exporter.config.schema import (
-    Key,
-    ListItem,
-    ListOf,
-    MappingNode,
-    Table,
-    builds,
-    exactly_one,
-    group,
-    unique,
-)
+from exporter.config.hardware import DOLLARS_PER_HOUR, DOLLARS_PER_YEAR, HardwareKeys
+from exporter.config.kubernetes import PodLabelKeys
+from exporter.config.model import Model, default_of, field, of
+from exporter.config.schema import ListItem, ListOf, unique
 from exporter.config.servers import SERVERS
 from exporter.config.settings import (
     DEFAULT_LEDGER,
@@ -27,9 +20,11 @@ from exporter.config.settings import (
     Config,
     ConfiguredServer,
     GpusChoice,
+    KubernetesChoice,
+    PodLabels,
     ServerRule,
 )
-from exporter.config.times import DateValue, TimeValue, ZoneValue
+from exporter.config.times import DatedInstant, DateValue, TimeValue, ZoneValue
 from exporter.config.values import (
     DOLLAR_DECIMALS,
     AbsolutePath,
@@ -48,151 +43,124 @@ from exporter.cost.policy import CardinalityLimits, OwnershipRule, SplitMethod, 
 from exporter.engines.spec import Engine
 from exporter.frozen import replace
 from exporter.tariff.hosted import PRICE_DECIMALS, HostedPrice
-from exporter.tariff.terms import Overhead, Per, Period, Retirement
-
-UUID = Key(
-    "uuid",
-    GpuUuid(),
-    "The GPU's UUID, exactly as NVML reports it.",
-    record=Retirement,
-    required=True,
-)
-SINCE = Key(
-    "from",
-    TimeValue(),
-    "When it left: a date (the first instant of that local day) or a time, as prices have it.",
-    required=True,
-)
-NOTE = Key("note", Label("note"), "Note on where the GPU went.", record=Retirement)
+from exporter.tariff.terms import Hardware, Overhead, Per, Period, Retirement, Unmatched
+from exporter.units import Nanoseconds
 
 
-def _retirement(mapping: MappingNode) -> Retirement:
-    since = mapping[SINCE]
-    return Retirement(since=since.instant, since_text=since.text, **mapping.filled())
+class RetiredKeys(Model, kw_only=True):
+    """A GPU that was removed for good."""
 
+    uuid: Annotated[str, GpuUuid(), "The GPU's UUID, exactly as NVML reports it."]
+    since: Annotated[
+        DatedInstant,
+        TimeValue(),
+        "When it left: a date (the first instant of that local day) or a time, as prices have it.",
+    ] = field(name="from")
+    note: Annotated[str, Label("note"), "Note on where the GPU went."] = ""
 
-RETIRED = Key(
-    "retired",
-    ListOf(
-        Table((UUID, SINCE, NOTE), _retirement, expected="GPU"),
-        (unique(UUID.name, lambda gone: gone.uuid, "give it once"),),
-    ),
-    "GPUs removed for good: sold, returned, scrapped. They cost nothing from then on. Past charges stay, and "
-    "a GPU that NVML still lists is charged.",
-    record=Config,
-)
+    def build(self) -> Retirement:
+        """The retirement."""
+        return Retirement(self.uuid, self.since.instant, self.since.text, self.note)
 
 
 PER_MILLION = Number("dollars per million tokens", Decimal(10_000), decimals=PRICE_DECIMALS)
 
-REFERENCE = Key(
-    "name",
-    Label("name"),
-    "The offer's name, like together-turbo: the label reference of the metrics.",
-    record=HostedPrice,
-    field="reference",
-    required=True,
-)
-COMPARE_SERVER = Key("server", Pattern(), "The server's name.", record=HostedPrice)
-COMPARE_MODEL = Key("model", Pattern(), "The model's name, as the engine reports it.", record=HostedPrice)
-COMPARE_MATCH = Key(
-    "match",
-    group((COMPARE_SERVER, COMPARE_MODEL)),
-    "Tokens to compare; all patterns given must match. Without it: all tokens.",
-)
-PROMPT_PRICE = Key(
-    "prompt_dollars_per_million_tokens",
-    PER_MILLION,
-    "Price of a million prompt tokens.",
-    record=HostedPrice,
-    field="prompt",
-    required=True,
-)
-CACHED_PRICE = Key(
-    "cached_prompt_dollars_per_million_tokens",
-    PER_MILLION,
-    "Price of a million prompt tokens from its cache; without it, that of any prompt tokens.",
-    record=HostedPrice,
-    field="cached_prompt",
-)
-GENERATION_PRICE = Key(
-    "generation_dollars_per_million_tokens",
-    PER_MILLION,
-    "Price of a million generated tokens.",
-    record=HostedPrice,
-    field="generation",
-    required=True,
-)
-AS_OF = Key("as_of", DateValue(), "Date of the price.")
+
+class TokenMatchKeys(Model, kw_only=True):
+    """Patterns of a server and a model."""
+
+    server: Annotated[str | None, Pattern(), "The server's name."] = None
+    model: Annotated[str | None, Pattern(), "The model's name, as the engine reports it."] = None
 
 
-def _hosted(mapping: MappingNode) -> HostedPrice:
-    as_of = mapping.get(AS_OF)
-    return HostedPrice(as_of="" if as_of is None else as_of.text, **mapping.filled())
+class CompareKeys(Model, kw_only=True):
+    """An offer of tokens."""
 
+    name: Annotated[
+        str, Label("name"), "The offer's name, like together-turbo: the label reference of the metrics."
+    ]
+    match: Annotated[
+        TokenMatchKeys | None,
+        of(TokenMatchKeys),
+        "Tokens to compare; all patterns given must match. Without it: all tokens.",
+    ] = None
+    prompt_dollars_per_million_tokens: Annotated[Decimal, PER_MILLION, "Price of a million prompt tokens."]
+    cached_prompt_dollars_per_million_tokens: Annotated[
+        Decimal | None,
+        PER_MILLION,
+        "Price of a million prompt tokens from its cache; without it, that of any prompt tokens.",
+    ] = None
+    generation_dollars_per_million_tokens: Annotated[
+        Decimal, PER_MILLION, "Price of a million generated tokens."
+    ]
+    as_of: Annotated[DatedInstant | None, DateValue(), "Date of the price."] = None
 
-COMPARE = Key(
-    "compare",
-    ListOf(
-        Table(
-            (REFERENCE, COMPARE_MATCH, PROMPT_PRICE, CACHED_PRICE, GENERATION_PRICE, AS_OF),
-            _hosted,
-            expected="offer",
-        ),
-        # A name is one series with one price: two models at one provider are two offers.
-        (unique(REFERENCE.name, lambda offer: offer.reference, "choose another"),),
-    ),
-    "Hosted offers: what the tokens served here would have cost there.",
-    record=Config,
-)
+    def build(self) -> HostedPrice:
+        """The offer."""
+        return HostedPrice(
+            reference=self.name,
+            prompt=self.prompt_dollars_per_million_tokens,
+            generation=self.generation_dollars_per_million_tokens,
+            cached_prompt=self.cached_prompt_dollars_per_million_tokens,
+            as_of=self.as_of.text if self.as_of else "",
+            **(self.match.given() if self.match else {}),
+        )
 
 
 COMPONENTS: Final = ("rent", "amortization", "support", "insurance", "energy", "adjustment")
 """Components that the program itself posts to."""
 
-OVERHEAD_NAME = Key(
-    "name",
-    Name("component name", reserved=COMPONENTS),
-    "The component that the amount is posted to, like storage or network.",
-    record=Overhead,
-    required=True,
-)
-PER_HOUR = Key("dollars_per_hour", DOLLARS_PER_HOUR, "The amount per hour.")
-PER_MONTH = Key(
-    "dollars_per_month",
-    Number("dollars per month", Decimal(10_000_000), decimals=DOLLAR_DECIMALS),
-    "The amount per calendar month; each month accrues exactly it.",
-)
-PER_YEAR = Key("dollars_per_year", DOLLARS_PER_YEAR, "The amount per year of 8766 hours.")
-PERIODS: Final[tuple[tuple[Key[Decimal], Period], ...]] = (
-    (PER_HOUR, "hour"),
-    (PER_MONTH, "month"),
-    (PER_YEAR, "year"),
-)
-PER: Key[Per] = Key(
-    "per",
-    Choice(get_args(Per)),
-    "Unit of the amount: per GPU, per host, or once per fleet. A host's amount is spread over its GPUs. A "
-    "fleet's amount enters no host's ledger: the fleet rules record it.",
-    record=Overhead,
-    required=True,
-)
-OVERHEAD_HOST = Key("host", Pattern(), "The host's name.", record=Overhead)
-OVERHEAD_MATCH = Key(
-    "match",
-    group((OVERHEAD_HOST,)),
-    "Which hosts; without it every host. Not with per: fleet.",
-)
+PERIODS: Final[tuple[Period, ...]] = ("hour", "month", "year")
 
 
-def _overhead(mapping: MappingNode) -> Overhead:
-    key, period = next((key, period) for key, period in PERIODS if key in mapping)
-    return Overhead(amount_dollars=mapping[key], period=period, source=mapping.path, **mapping.filled())
+class OverheadMatchKeys(Model, kw_only=True):
+    """Pattern of a host."""
+
+    host: Annotated[str | None, Pattern(), "The host's name."] = None
 
 
-def _fleet_is_everywhere(mapping: MappingNode) -> None:
-    if mapping[PER] == "fleet" and OVERHEAD_MATCH in mapping:
-        mapping.refuse(OVERHEAD_MATCH, "goes with per: gpu or host; a fleet's amount has no host, remove it")
+class OverheadKeys(Model, kw_only=True):
+    """An amount in addition to the hardware."""
+
+    name: Annotated[
+        str,
+        Name("component name", reserved=COMPONENTS),
+        "The component that the amount is posted to, like storage or network.",
+    ]
+    dollars_per_hour: Annotated[Decimal | None, DOLLARS_PER_HOUR, "The amount per hour."] = None
+    dollars_per_month: Annotated[
+        Decimal | None,
+        Number("dollars per month", Decimal(10_000_000), decimals=DOLLAR_DECIMALS),
+        "The amount per calendar month; each month accrues exactly it.",
+    ] = None
+    dollars_per_year: Annotated[Decimal | None, DOLLARS_PER_YEAR, "The amount per year of 8766 hours."] = None
+    per: Annotated[
+        Per,
+        Choice(get_args(Per)),
+        "Unit of the amount: per GPU, per host, or once per fleet. A host's amount is spread over its "
+        "GPUs. A "
+        "fleet's amount enters no host's ledger: the fleet rules record it.",
+    ]
+    match: Annotated[
+        OverheadMatchKeys | None,
+        of(OverheadMatchKeys),
+        "Which hosts; without it every host. Not with per: fleet.",
+    ] = None
+
+    def build(self) -> Overhead:
+        """The amount."""
+        self.exactly_one(*(f"dollars_per_{period}" for period in PERIODS))
+        if self.per == "fleet" and self.has("match"):
+            self.refuse("match", "goes with per: gpu or host; a fleet's amount has no host, remove it")
+        period = next(period for period in PERIODS if self.has(f"dollars_per_{period}"))
+        return Overhead(
+            name=self.name,
+            amount_dollars=self.given()[f"dollars_per_{period}"],
+            period=period,
+            per=self.per,
+            source=self.at.path,
+            host=self.match.host if self.match else None,
+        )
 
 
 def _components_are_unique(items: list[ListItem[Overhead]]) -> None:
@@ -201,346 +169,411 @@ def _components_are_unique(items: list[ListItem[Overhead]]) -> None:
     for item in items:
         for other in by_name.setdefault(item.value.name, []):
             if None in (item.value.host, other.host) or item.value.host == other.host:
-                message = f'"{other.name}" is already given by {other.source}; choose another name'
-                item.refuse(OVERHEAD_NAME.name, message)
+                item.refuse("name", f'"{other.name}" is already given by {other.source}; choose another name')
         by_name[item.value.name].append(item.value)
 
 
-OVERHEADS = Key(
-    "overheads",
-    ListOf(
-        Table(
-            (OVERHEAD_NAME, PER_HOUR, PER_MONTH, PER_YEAR, PER, OVERHEAD_MATCH),
-            _overhead,
-            (exactly_one(PER_HOUR, PER_MONTH, PER_YEAR), _fleet_is_everywhere),
-            expected="amount",
-        ),
-        (_components_are_unique,),
-    ),
-    "Named amounts in addition to the hardware, each its own component.",
-    record=Config,
-)
+class BudgetMatchKeys(Model, kw_only=True):
+    """Spending of one product."""
 
-BUDGET_NAME = Key(
-    "name", Label("name"), "The budget's name; alerts and dashboards show it.", record=Budget, required=True
-)
-BUDGET_PRODUCT = Key(
-    "product", Label("product", exact=True), "The product, exactly as ownership names it.", record=Budget
-)
-BUDGET_MATCH = Key(
-    "match",
-    group((BUDGET_PRODUCT,)),
-    "Spending that counts; without it, that of the whole fleet.",
-)
-BUDGET_DOLLARS = Key(
-    "dollars_per_month",
-    Number("dollars per month", Decimal(1_000_000_000), above_low=True, decimals=DOLLAR_DECIMALS),
-    "Amount that may be spent per calendar month.",
-    record=Budget,
-    required=True,
-)
+    product: Annotated[str, Label("product", exact=True), "The product, exactly as ownership names it."] = ""
 
 
-BUDGETS = Key(
-    "budgets",
-    ListOf(
-        Table(
-            (BUDGET_NAME, BUDGET_MATCH, BUDGET_DOLLARS),
-            lambda mapping: Budget(**{BUDGET_PRODUCT.name: "", **mapping.filled()}),
-            expected="budget",
-        ),
-        (unique(BUDGET_NAME.name, lambda budget: budget.name, "choose another name"),),
-    ),
-    "Monthly budgets; without any there is one, fleet, of 27000 dollars for everything.",
-    record=Config,
-)
+BUDGET_DOLLARS = Number("dollars per month", Decimal(1_000_000_000), above_low=True, decimals=DOLLAR_DECIMALS)
 
 
-INTERVAL = Key(
-    "interval",
-    Duration("1s", "15s"),
-    "How often everything is read; NVML's ring of samples holds about 16 s.",
-    record=Config,
-)
-TIMEZONE = Key(
-    "timezone",
-    ZoneValue(),
-    "Zone in which months and dates begin: a name of the IANA database.",
-    record=Config,
-)
-HOURS_PER_MONTH = Key(
-    "hours_per_month",
-    Number("hours", Decimal(744), Decimal(672)),
-    "Hours of the monthly run-rate. Amounts per month accrue by the calendar.",
-    record=Config,
-)
+class BudgetKeys(Model, kw_only=True):
+    """A monthly budget."""
 
-OWNER_NAMESPACE = Key("namespace", Pattern(), "The server's namespace.", record=OwnershipRule)
-OWNER_SERVER = Key("server", Pattern(), "The server's name.", record=OwnershipRule)
-OWNER_MATCH = Key(
-    "match",
-    group((OWNER_NAMESPACE, OWNER_SERVER)),
-    "Which servers; all patterns given must match. Without it: every server.",
-)
-PRODUCT = Key("product", Label("product"), "The product that pays.", record=OwnershipRule)
-TEAM = Key("team", Label("team"), "The team that owns the product.", record=OwnershipRule)
+    name: Annotated[str, Label("name"), "The budget's name; alerts and dashboards show it."]
+    match: Annotated[
+        BudgetMatchKeys | None,
+        of(BudgetMatchKeys),
+        "Spending that counts; without it, that of the whole fleet.",
+    ] = None
+    dollars_per_month: Annotated[Decimal, BUDGET_DOLLARS, "Amount that may be spent per calendar month."]
+
+    def build(self) -> Budget:
+        """The budget."""
+        return Budget(self.name, self.match.product if self.match else "", self.dollars_per_month)
 
 
-def _names_an_owner(mapping: MappingNode) -> None:
-    if PRODUCT not in mapping and TEAM not in mapping:
-        mapping.refuse(None, "names no owner; give product, team or both")
+class OwnerMatchKeys(Model, kw_only=True):
+    """Patterns of a server."""
+
+    namespace: Annotated[str | None, Pattern(), "The server's namespace."] = None
+    server: Annotated[str | None, Pattern(), "The server's name."] = None
 
 
-RULES = Key(
-    "rules",
-    ListOf(Table((OWNER_MATCH, PRODUCT, TEAM), builds(OwnershipRule), (_names_an_owner,), expected="rule")),
-    "Owners of servers. The first rule that matches decides; without one the owner is unassigned.",
-    record=Config,
-    field="ownership",
-)
-OWNERSHIP = Key(
-    "ownership",
-    group((POD_LABELS, RULES)),
-    "Owners of cost. A change applies from then on and never moves posted money.",
-)
+TEAM = Label("team")
+
+
+class OwnershipRuleKeys(Model, kw_only=True):
+    """The owner of servers."""
+
+    match: Annotated[
+        OwnerMatchKeys | None,
+        of(OwnerMatchKeys),
+        "Which servers; all patterns given must match. Without it: every server.",
+    ] = None
+    product: Annotated[str, Label("product"), "The product that pays."] = default_of(OwnershipRule, "product")
+    team: Annotated[str, TEAM, "The team that owns the product."] = default_of(OwnershipRule, "team")
+
+    def build(self) -> OwnershipRule:
+        """The rule."""
+        if not self.has("product", "team"):
+            self.refuse("", "names no owner; give product, team or both")
+        patterns = self.match.given() if self.match else {}
+        return OwnershipRule(product=self.product, team=self.team, **patterns)
+
+
+class OwnershipKeys(Model, kw_only=True):
+    """Owners of cost."""
+
+    pod_labels: Annotated[
+        PodLabels, of(PodLabelKeys), "Labels of a server's pods that name its owner, where no rule does."
+    ] = default_of(Config, "pod_labels")
+    rules: Annotated[
+        tuple[OwnershipRule, ...],
+        ListOf(of(OwnershipRuleKeys, "rule")),
+        "Owners of servers. The first rule that matches decides; without one the owner is unassigned.",
+    ] = ()
+
 
 WEIGHT = Number("weight", Decimal(1000))
 POSITIVE_WEIGHT = Number("weight", Decimal(1000), above_low=True)
-PROMPT = Key("prompt", POSITIVE_WEIGHT, "Weight of a computed prompt token.", record=Weights)
-CACHED_PROMPT = Key(
-    "cached_prompt", WEIGHT, "Weight of a prompt token from the prefix cache.", record=Weights
-)
-GENERATION = Key("generation", POSITIVE_WEIGHT, "Weight of a generated token.", record=Weights)
 METHODS: Choice[SplitMethod] = Choice(get_args(SplitMethod))
-METHOD = Key(
-    "method",
-    METHODS,
-    "Split of busy cost between prefill and decode. Method engine: by GPU seconds that the engine reports "
-    "for each. Method time: by seconds that its requests spent in each. Method weights: by tokens. Method "
-    "auto is the first of these that the server offers. A method that it does not offer falls back to the "
-    "next.",
-    record=SplitRule,
-)
-WEIGHTS = Key(
-    "weights",
-    Table((PROMPT, CACHED_PROMPT, GENERATION), builds(Weights)),
-    "Weights of tokens where nothing measures them: an assumption. The price of a cached prompt token always "
-    "depends on them, prefill against decode only with the method weights.",
-    record=SplitRule,
-)
-SPLIT_SERVER = Key("server", Pattern(), "The server's name.", record=SplitRule)
-SPLIT_MODEL = Key("model", Pattern(), "The model's name, as the engine reports it.", record=SplitRule)
-SPLIT_MATCH = Key(
-    "match",
-    group((SPLIT_SERVER, SPLIT_MODEL)),
-    "Which servers and models; all patterns given must match.",
-    required=True,
-)
-OVERRIDE_METHOD = Key("method", METHODS, "As split.method.")
-OVERRIDE_WEIGHTS = Key(
-    "weights",
-    group(
-        (
-            Key("prompt", POSITIVE_WEIGHT, "As split.weights.prompt."),
-            Key("cached_prompt", WEIGHT, "As split.weights.cached_prompt."),
-            Key("generation", POSITIVE_WEIGHT, "As split.weights.generation."),
-        )
-    ),
-    "As split.weights; a weight that is not given is inherited.",
-)
-OVERRIDES = Key(
-    "overrides",
-    ListOf(Table((SPLIT_MATCH, OVERRIDE_METHOD, OVERRIDE_WEIGHTS), lambda mapping: mapping, expected="rule")),
-    "Overrides; the first match applies. Missing keys are inherited.",
-)
 
 
-def _split(mapping: MappingNode) -> tuple[SplitRule, ...]:
-    general = SplitRule(**mapping.filled())
-    overrides = mapping.get(OVERRIDES) or ()
-    return (*(_override(override, general) for override in overrides), general)
+class WeightKeys(Model, kw_only=True):
+    """Weights of tokens."""
 
-
-def _override(override: MappingNode, general: SplitRule) -> SplitRule:
-    """A rule of its own; the keys that it lacks are those of the general rule."""
-    weights = override.get(OVERRIDE_WEIGHTS)
-    return replace(
-        general,
-        method=override.get(OVERRIDE_METHOD) or general.method,
-        weights=general.weights if weights is None else replace(general.weights, **weights.values),
-        **override[SPLIT_MATCH].filled(),
+    prompt: Annotated[Decimal, POSITIVE_WEIGHT, "Weight of a computed prompt token."] = default_of(
+        Weights, "prompt"
+    )
+    cached_prompt: Annotated[Decimal, WEIGHT, "Weight of a prompt token from the prefix cache."] = default_of(
+        Weights, "cached_prompt"
+    )
+    generation: Annotated[Decimal, POSITIVE_WEIGHT, "Weight of a generated token."] = default_of(
+        Weights, "generation"
     )
 
-
-SPLIT = Key(
-    "split",
-    Table((METHOD, WEIGHTS, OVERRIDES), _split),
-    "Split of a server's busy cost between prefill and decode.",
-    record=Config,
-)
-
-CLOUD: Key[CloudChoice] = Key(
-    "cloud",
-    Choice(get_args(CloudChoice)),
-    "Cloud metadata service for instance type, region and lifecycle. auto: the cloud named by the firmware, "
-    "if any; off: no request and no firmware; a cloud's name: that cloud.",
-    record=Config,
-)
-PROCESSES = Key(
-    "processes",
-    Truth(),
-    "Whether servers and their GPUs are discovered from the processes that compute on GPUs; false leaves "
-    "only the servers configured here.",
-    record=Config,
-)
-GPUS: Key[GpusChoice] = Key(
-    "gpus",
-    Choice(get_args(GpusChoice)),
-    "GPUs to charge where gpus_per_host of a rule, or the instance type, has more than NVML lists, also "
-    "where it never listed one. With all, every GPU; with visible, those that NVML lists (two exporters "
-    "with half of the GPUs each). With auto, all where NVIDIA_VISIBLE_DEVICES is all or not set in the "
-    "exporter's environment.",
-    record=Config,
-)
-DISCOVERY = Key(
-    "discovery",
-    group((PROCESSES, GPUS, CLOUD, KUBERNETES, KUBELET_CA_FILE)),
-    "Automatic discovery.",
-)
-
-MODELS = Key(
-    "models",
-    Whole("models", 1, 1000),
-    "Models of a host, beyond the first two of each server. A user or namespace gets at most half once "
-    "another asks. Those beyond it are counted under other of their server.",
-    record=CardinalityLimits,
-)
-MOST_SERVERS = Key(
-    "servers",
-    Whole("servers", 1, 1000),
-    "Servers of a host. A user or namespace gets at most half once another asks. Those beyond it are "
-    "counted under other of their namespace, or of their user as other:user-UID.",
-    record=CardinalityLimits,
-)
-BODY_BYTES = Key(
-    "body_bytes",
-    Whole("bytes", 65_536, 67_108_864),
-    "Longest response of a server; a longer one is a failed read.",
-    record=CardinalityLimits,
-)
-MOST_OWNERS = Key(
-    "parties",
-    Whole("parties", 1, 1000),
-    "Teams and adapters of a host that gateways name, counted per model of a server; those beyond it are "
-    "counted under other.",
-    record=CardinalityLimits,
-)
-LIMITS = Key(
-    "limits",
-    Table((MODELS, MOST_SERVERS, BODY_BYTES, MOST_OWNERS), builds(CardinalityLimits)),
-    "Bounds on what one host exports and reads.",
-    record=Config,
-)
-
-GAP_DAYS = Key(
-    "max_days",
-    Number("days", Decimal(366)),
-    "Longest time without a tick that is charged; longer times are counted and not charged.",
-    record=Config,
-    field="gap_max_days",
-)
-GAP = Key(
-    "gap",
-    group((GAP_DAYS,)),
-    "Charges for downtime of the daemon or the host, and for suspension.",
-)
-
-LEDGER_PATH = Key(
-    "path",
-    NewFile(DEFAULT_LEDGER.name),
-    "Ledger file; its folder must be writable and must persist across restarts.",
-    record=Config,
-    field="ledger_path",
-)
-LEDGER = Key("ledger", group((LEDGER_PATH,)), "Where running totals are stored.")
-
-PRICES_PATH = Key(
-    "path",
-    AbsolutePath(),
-    "Price file, as `prices update` writes it; it must exist where a path is given here.",
-    record=Config,
-    field="prices_path",
-)
-PRICES = Key(
-    "prices",
-    group((PRICES_PATH,)),
-    "A list of instance prices that replaces the bundled one; without a file the bundled one is used.",
-)
-
-SAVING_KIND: Key[SavingKind] = Key(
-    "kind",
-    Choice(SAVING_KINDS),
-    "The kind of finding, as `advise` names it.",
-    record=IgnoredSaving,
-    required=True,
-)
-SAVING_SERVER = Key(
-    "server",
-    Pattern(),
-    "The server's name, or namespace/name. Without it, any.",
-    record=IgnoredSaving,
-)
-SAVING_REASON = Key(
-    "reason",
-    Label("reason"),
-    "Why it is no waste; `advise` prints it.",
-    record=IgnoredSaving,
-    required=True,
-)
-SAVING_UNTIL = Key(
-    "until",
-    TimeValue(),
-    "Date or time from which it counts again; a date is the first instant of that local day.",
-    required=True,
-)
+    def build(self) -> Weights:
+        """The weights."""
+        return Weights(**self.given())
 
 
-def _ignored_saving(mapping: MappingNode) -> IgnoredSaving:
-    until = mapping[SAVING_UNTIL]
-    return IgnoredSaving(until=until.instant, until_text=until.text, **mapping.filled())
+class SplitMatchKeys(Model, kw_only=True):
+    """Patterns of a server and a model."""
+
+    server: Annotated[str | None, Pattern(), "The server's name."] = None
+    model: Annotated[str | None, Pattern(), "The model's name, as the engine reports it."] = None
 
 
-IGNORED = Key(
-    "ignore",
-    ListOf(
-        Table(
-            (SAVING_KIND, SAVING_SERVER, SAVING_REASON, SAVING_UNTIL),
-            _ignored_saving,
-            expected="finding",
+class OverrideWeightKeys(Model, kw_only=True):
+    """Weights of tokens; those that are not given are inherited."""
+
+    prompt: Annotated[Decimal | None, POSITIVE_WEIGHT, "As split.weights.prompt."] = None
+    cached_prompt: Annotated[Decimal | None, WEIGHT, "As split.weights.cached_prompt."] = None
+    generation: Annotated[Decimal | None, POSITIVE_WEIGHT, "As split.weights.generation."] = None
+
+
+class OverrideKeys(Model, kw_only=True):
+    """A rule of split for some servers and models."""
+
+    match: Annotated[
+        SplitMatchKeys, of(SplitMatchKeys), "Which servers and models; all patterns given must match."
+    ]
+    method: Annotated[SplitMethod | None, METHODS, "As split.method."] = None
+    weights: Annotated[
+        OverrideWeightKeys | None,
+        of(OverrideWeightKeys),
+        "As split.weights; a weight that is not given is inherited.",
+    ] = None
+
+    def rule(self, general: SplitRule) -> SplitRule:
+        """The rule; the keys that it lacks are those of the general one."""
+        weights = self.weights.given() if self.weights else {}
+        return replace(
+            general,
+            method=self.method or general.method,
+            weights=replace(general.weights, **weights),
+            **self.match.given(),
         )
-    ),
-    "Findings that are listed apart and not counted, until a date. The first that matches applies.",
-    record=Config,
-    field="ignored_savings",
-)
-ADVISE = Key("advise", group((IGNORED,)), "Savings that the verb `advise` finds.")
 
 
-def _config(mapping: MappingNode) -> Config:
-    # A list without items is as good as none: without budgets the default one applies.
-    given = {field: value for field, value in mapping.filled().items() if value != ()}
-    servers = with_gateway_pages(mapping.get(SERVERS) or ())
-    engines = {engine.name: engine for engine in mapping.get(ENGINES_KEY) or ()}
-    return Config(
-        catalogue=mapping.context.catalogue,
-        servers=tuple(entry for entry in servers if isinstance(entry, ConfiguredServer)),
-        server_rules=tuple(
-            _found_by(engines.get(entry.engine or ""), entry)
-            for entry in servers
-            if isinstance(entry, ServerRule)
+class SplitKeys(Model, kw_only=True):
+    """The general rule of split, and rules for some servers and models before it."""
+
+    method: Annotated[
+        SplitMethod,
+        METHODS,
+        "Split of busy cost between prefill and decode. Method engine: by GPU seconds that the engine "
+        "reports "
+        "for each. Method time: by seconds that its requests spent in each. Method weights: by tokens. "
+        "Method "
+        "auto is the first of these that the server offers. A method that it does not offer falls back "
+        "to the "
+        "next.",
+    ] = default_of(SplitRule, "method")
+    weights: Annotated[
+        Weights,
+        of(WeightKeys),
+        "Weights of tokens where nothing measures them: an assumption. The price of a cached prompt "
+        "token always "
+        "depends on them, prefill against decode only with the method weights.",
+    ] = default_of(SplitRule, "weights")
+    overrides: Annotated[
+        tuple[OverrideKeys, ...],
+        ListOf(of(OverrideKeys, "rule")),
+        "Overrides; the first match applies. Missing keys are inherited.",
+    ] = ()
+
+    def build(self) -> tuple[SplitRule, ...]:
+        """The rules, the first that matches applies."""
+        general = SplitRule(method=self.method, weights=self.weights)
+        return (*(override.rule(general) for override in self.overrides), general)
+
+
+class DiscoveryKeys(Model, kw_only=True):
+    """What is discovered."""
+
+    processes: Annotated[
+        bool,
+        Truth(),
+        "Whether servers and their GPUs are discovered from the processes that compute on GPUs; false leaves "
+        "only the servers configured here.",
+    ] = default_of(Config, "processes")
+    gpus: Annotated[
+        GpusChoice,
+        Choice(get_args(GpusChoice)),
+        "GPUs to charge where gpus_per_host of a rule, or the instance type, has more than NVML lists, also "
+        "where it never listed one. With all, every GPU; with visible, those that NVML lists (two exporters "
+        "with half of the GPUs each). With auto, all where NVIDIA_VISIBLE_DEVICES is all or not set in the "
+        "exporter's environment.",
+    ] = default_of(Config, "gpus")
+    cloud: Annotated[
+        CloudChoice,
+        Choice(get_args(CloudChoice)),
+        "Cloud metadata service for instance type, region and lifecycle. auto: the cloud named by the "
+        "firmware, "
+        "if any; off: no request and no firmware; a cloud's name: that cloud.",
+    ] = default_of(Config, "cloud")
+    kubernetes: Annotated[
+        KubernetesChoice,
+        Choice(get_args(KubernetesChoice)),
+        "Source of the pods of this node. The source pods_api is the socket of the kubelet's Pods API "
+        "(Kubernetes 1.37). The source kubelet uses https; api_server is the API server; auto is the "
+        "first of "
+        "these that answers. Both kubelet and api_server need a mounted service account. The labels of this "
+        "node are from the API server. off: no request, not even to the kubelet's pod-resources socket.",
+    ] = default_of(Config, "kubernetes")
+    kubelet_ca_file: Annotated[
+        Path | None,
+        AbsolutePath(),
+        "Certificates (PEM) that verify the kubelet's. Without it any certificate is accepted: kubelets sign "
+        "their own by default, and these requests do not leave the node.",
+    ] = None
+
+
+class LimitKeys(Model, kw_only=True):
+    """Bounds on what one host exports and reads."""
+
+    models: Annotated[
+        int,
+        Whole("models", 1, 1000),
+        "Models of a host, beyond the first two of each server. A user or namespace gets at most half once "
+        "another asks. Those beyond it are counted under other of their server.",
+    ] = default_of(CardinalityLimits, "models")
+    servers: Annotated[
+        int,
+        Whole("servers", 1, 1000),
+        "Servers of a host. A user or namespace gets at most half once another asks. Those beyond it are "
+        "counted under other of their namespace, or of their user as other:user-UID.",
+    ] = default_of(CardinalityLimits, "servers")
+    body_bytes: Annotated[
+        int,
+        Whole("bytes", 65_536, 67_108_864),
+        "Longest response of a server; a longer one is a failed read.",
+    ] = default_of(CardinalityLimits, "body_bytes")
+    parties: Annotated[
+        int,
+        Whole("parties", 1, 1000),
+        "Teams and adapters of a host that gateways name, counted per model of a server; those beyond it are "
+        "counted under other.",
+    ] = default_of(CardinalityLimits, "parties")
+
+    def build(self) -> CardinalityLimits:
+        """The limits."""
+        return CardinalityLimits(**self.given())
+
+
+class GapKeys(Model, kw_only=True):
+    """Charges for time without a tick."""
+
+    gap_max_days: Annotated[
+        Decimal,
+        Number("days", Decimal(366)),
+        "Longest time without a tick that is charged; longer times are counted and not charged.",
+    ] = field(default=default_of(Config, "gap_max_days"), name="max_days")
+
+
+class LedgerKeys(Model, kw_only=True):
+    """Where the ledger is."""
+
+    ledger_path: Annotated[
+        Path,
+        NewFile(DEFAULT_LEDGER.name),
+        "Ledger file; its folder must be writable and must persist across restarts.",
+    ] = field(default=default_of(Config, "ledger_path"), name="path")
+
+
+class PriceFileKeys(Model, kw_only=True):
+    """Where the price file is."""
+
+    prices_path: Annotated[
+        Path,
+        AbsolutePath(),
+        "Price file, as `prices update` writes it; it must exist where a path is given here.",
+    ] = field(default=default_of(Config, "prices_path"), name="path")
+
+
+class IgnoredKeys(Model, kw_only=True):
+    """A finding that is not counted until a date."""
+
+    kind: Annotated[SavingKind, Choice(SAVING_KINDS), "The kind of finding, as `advise` names it."]
+    server: Annotated[str | None, Pattern(), "The server's name, or namespace/name. Without it, any."] = None
+    reason: Annotated[str, Label("reason"), "Why it is no waste; `advise` prints it."]
+    until: Annotated[
+        DatedInstant,
+        TimeValue(),
+        "Date or time from which it counts again; a date is the first instant of that local day.",
+    ]
+
+    def build(self) -> IgnoredSaving:
+        """The finding."""
+        dated = {"until": self.until.instant, "until_text": self.until.text}
+        return IgnoredSaving(**{**self.given(), **dated})
+
+
+class AdviceKeys(Model, kw_only=True):
+    """Savings to leave out."""
+
+    ignored_savings: Annotated[
+        tuple[IgnoredSaving, ...],
+        ListOf(of(IgnoredKeys, "finding")),
+        "Findings that are listed apart and not counted, until a date. The first that matches applies.",
+    ] = field(default=(), name="ignore")
+
+
+class DocumentKeys(Model, kw_only=True):
+    """The whole file."""
+
+    interval: Annotated[
+        Nanoseconds,
+        Duration("1s", "15s"),
+        "How often everything is read; NVML's ring of samples holds about 16 s.",
+    ] = default_of(Config, "interval")
+    timezone: Annotated[
+        ZoneInfo, ZoneValue(), "Zone in which months and dates begin: a name of the IANA database."
+    ] = default_of(Config, "timezone")
+    hours_per_month: Annotated[
+        Decimal,
+        Number("hours", Decimal(744), Decimal(672)),
+        "Hours of the monthly run-rate. Amounts per month accrue by the calendar.",
+    ] = default_of(Config, "hours_per_month")
+    ownership: Annotated[
+        OwnershipKeys | None,
+        of(OwnershipKeys),
+        "Owners of cost. A change applies from then on and never moves posted money.",
+    ] = None
+    budgets: Annotated[
+        tuple[Budget, ...],
+        ListOf(
+            of(BudgetKeys, "budget"), (unique("name", lambda budget: budget.name, "choose another name"),)
         ),
-        **given,
+        "Monthly budgets; without any there is one, fleet, of 27000 dollars for everything.",
+    ] = default_of(Config, "budgets")
+    hardware: Annotated[
+        tuple[Hardware, ...],
+        ListOf(of(HardwareKeys, "rule")),
+        "Hardware prices. The first matching rule prices a GPU; unmatched_hardware decides for the rest.",
+    ] = ()
+    unmatched_hardware: Annotated[
+        Unmatched,
+        Choice(get_args(Unmatched)),
+        "GPUs without a matching rule, and rules without a list price. `estimate`: the nearest price, marked "
+        "as an estimate. It is that of the instance type in another region, of the GPU at the lowest large "
+        "cloud, or of its market. `unpriced`: no price, and the cost is absent.",
+    ] = default_of(Config, "unmatched_hardware")
+    retired: Annotated[
+        tuple[Retirement, ...],
+        ListOf(of(RetiredKeys, "GPU"), (unique("uuid", lambda gone: gone.uuid, "give it once"),)),
+        "GPUs removed for good: sold, returned, scrapped. They cost nothing from then on. Past charges "
+        "stay, and "
+        "a GPU that NVML still lists is charged.",
+    ] = ()
+    overheads: Annotated[
+        tuple[Overhead, ...],
+        ListOf(of(OverheadKeys, "amount"), (_components_are_unique,)),
+        "Named amounts in addition to the hardware, each its own component.",
+    ] = ()
+    servers: Annotated[
+        tuple[ConfiguredServer | ServerRule, ...],
+        SERVERS,
+        "Inference servers: those not discovered (url and gpus), and corrections of discovered ones "
+        "(match). A GPU named here belongs to no discovered server.",
+    ] = ()
+    engines: Annotated[
+        tuple[Engine, ...],
+        ENGINES,
+        "Engines that are not built in, described by names on their metrics page.",
+    ] = ()
+    split: Annotated[
+        tuple[SplitRule, ...], of(SplitKeys), "Split of a server's busy cost between prefill and decode."
+    ] = ()
+    compare: Annotated[
+        tuple[HostedPrice, ...],
+        ListOf(of(CompareKeys, "offer"), (unique("name", lambda offer: offer.reference, "choose another"),)),
+        "Hosted offers: what the tokens served here would have cost there.",
+    ] = ()
+    advise: Annotated[AdviceKeys | None, of(AdviceKeys), "Savings that the verb `advise` finds."] = None
+    discovery: Annotated[DiscoveryKeys | None, of(DiscoveryKeys), "Automatic discovery."] = None
+    limits: Annotated[CardinalityLimits, of(LimitKeys), "Bounds on what one host exports and reads."] = (
+        default_of(Config, "limits")
     )
+    gap: Annotated[
+        GapKeys | None, of(GapKeys), "Charges for downtime of the daemon or the host, and for suspension."
+    ] = None
+    ledger: Annotated[LedgerKeys | None, of(LedgerKeys), "Where running totals are stored."] = None
+    prices: Annotated[
+        PriceFileKeys | None,
+        of(PriceFileKeys),
+        "A list of instance prices that replaces the bundled one; without a file the bundled one is used.",
+    ] = None
+
+    def build(self) -> Config:
+        """The configuration."""
+        engines_are_known(self.at, self.engines)
+        values: dict[str, Any] = {}
+        for name, value in self.given().items():
+            if isinstance(value, Model):  # its keys fill fields of the configuration
+                values.update(value.given())
+            elif value != ():  # a list without items is as good as none: the default budget applies
+                values[name] = value
+        values["ownership"] = values.pop("rules", ())
+        entries = with_gateway_pages(values.pop("servers", ()))
+        engines = {engine.name: engine for engine in self.engines}
+        return Config(
+            catalogue=self.at.context.catalogue,
+            servers=tuple(entry for entry in entries if isinstance(entry, ConfiguredServer)),
+            server_rules=tuple(
+                _found_by(engines.get(entry.engine or ""), entry)
+                for entry in entries
+                if isinstance(entry, ServerRule)
+            ),
+            **values,
+        )
 
 
 def _found_by(engine: Engine | None, rule: ServerRule) -> ServerRule:
@@ -551,28 +584,4 @@ def _found_by(engine: Engine | None, rule: ServerRule) -> ServerRule:
     return replace(rule, engine_port=engine.default_port, metrics_path=path)
 
 
-DOCUMENT = Table(
-    (
-        INTERVAL,
-        TIMEZONE,
-        HOURS_PER_MONTH,
-        OWNERSHIP,
-        BUDGETS,
-        HARDWARE,
-        UNMATCHED,
-        RETIRED,
-        OVERHEADS,
-        SERVERS,
-        ENGINES_KEY,
-        SPLIT,
-        COMPARE,
-        ADVISE,
-        DISCOVERY,
-        LIMITS,
-        GAP,
-        LEDGER,
-        PRICES,
-    ),
-    _config,
-    (engines_are_known,),
-)
+DOCUMENT = of(DocumentKeys)

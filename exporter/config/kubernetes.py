@@ -1,15 +1,15 @@
 """Syntax of Kubernetes labels, and the keys of the configuration about Kubernetes."""
 
 import re
-from typing import Final, get_args
+from typing import Annotated, Final
 
 from exporter.config.document import Node, Scalar
+from exporter.config.model import Model, default_of
 from exporter.config.problems import RefusedError, shown
-from exporter.config.schema import Context, Key, MappingOf, Table, builds, describe
-from exporter.config.settings import Config, KubernetesChoice, PodLabels
-from exporter.config.values import PATTERN_CHARACTERS, AbsolutePath, Choice, ScalarValidator
+from exporter.config.schema import Context, MappingOf, describe
+from exporter.config.settings import PodLabels
+from exporter.config.values import PATTERN_CHARACTERS, ScalarValidator
 from exporter.frozen import dataclass
-from exporter.tariff.terms import HardwareMatch
 
 MOST_PATTERNS: Final = 16
 
@@ -58,18 +58,12 @@ def _label_fault(name: str) -> str | None:
     return f"{shown(name)} is no label: name or prefix/name, as kubectl get node --show-labels shows them"
 
 
-MATCH_NODE_LABEL: Final = Key(
-    "node_label",
-    MappingOf(
-        "mapping of labels to patterns",
-        LabelPattern(),
-        _label_fault,
-        MOST_PATTERNS,
-        example='{"example.com/billing": lease}',
-    ),
-    "Labels of the host's Kubernetes node, each with a pattern of its value. A label that the node lacks "
-    "matches nothing. GPUs of such a rule are charged once the labels are read.",
-    record=HardwareMatch,
+NODE_LABEL: Final = MappingOf(
+    "mapping of labels to patterns",
+    LabelPattern(),
+    _label_fault,
+    MOST_PATTERNS,
+    example='{"example.com/billing": lease}',
 )
 
 
@@ -87,32 +81,16 @@ class LabelName(ScalarValidator[str]):
         return text
 
 
-POD_PRODUCT: Final = Key(
-    "product", LabelName(), 'The label whose value is the product that pays; "" for none.', record=PodLabels
-)
-POD_TEAM: Final = Key(
-    "team", LabelName(), 'The label whose value is the team that owns it; "" for none.', record=PodLabels
-)
-POD_LABELS: Final = Key(
-    "pod_labels",
-    Table((POD_PRODUCT, POD_TEAM), builds(PodLabels)),
-    "Labels of a server's pods that name its owner, where no rule does.",
-    record=Config,
-)
+class PodLabelKeys(Model, kw_only=True):
+    """The labels of pods that name an owner."""
 
-KUBERNETES: Final[Key[KubernetesChoice]] = Key(
-    "kubernetes",
-    Choice(get_args(KubernetesChoice)),
-    "Source of the pods of this node. The source pods_api is the socket of the kubelet's Pods API "
-    "(Kubernetes 1.37). The source kubelet uses https; api_server is the API server; auto is the first of "
-    "these that answers. Both kubelet and api_server need a mounted service account. The labels of this "
-    "node are from the API server. off: no request, not even to the kubelet's pod-resources socket.",
-    record=Config,
-)
-KUBELET_CA_FILE: Final = Key(
-    "kubelet_ca_file",
-    AbsolutePath(),
-    "Certificates (PEM) that verify the kubelet's. Without it any certificate is accepted: kubelets sign "
-    "their own by default, and these requests do not leave the node.",
-    record=Config,
-)
+    product: Annotated[str, LabelName(), 'The label whose value is the product that pays; "" for none.'] = (
+        default_of(PodLabels, "product")
+    )
+    team: Annotated[str, LabelName(), 'The label whose value is the team that owns it; "" for none.'] = (
+        default_of(PodLabels, "team")
+    )
+
+    def build(self) -> PodLabels:
+        """The labels."""
+        return PodLabels(**self.given())

@@ -8,7 +8,7 @@ from typing import TypeVar
 from zoneinfo import ZoneInfo
 
 from exporter.config.document import FILE_BYTES, Mapping, Node, Scalar, YamlFeatureError, document, positions
-from exporter.config.keys import DOCUMENT, PRICES, PRICES_PATH, TIMEZONE
+from exporter.config.keys import DOCUMENT
 from exporter.config.problems import ConfigError, LocatedError, Problem
 from exporter.config.schema import Context, Table, read_at
 from exporter.config.settings import DEFAULT_PRICES, Config
@@ -118,7 +118,7 @@ def _built(root: Node, file: str, table: Table[T], zone: ZoneInfo, catalogue: Ca
 
 def _zone(root: Node) -> ZoneInfo:
     """The zone of the file's dates: read ahead, and UTC where its value is wrong (reported later)."""
-    node = root.value(TIMEZONE.name) if isinstance(root, Mapping) else None
+    node = root.value("timezone") if isinstance(root, Mapping) else None
     zone = zone_named(node.text) if isinstance(node, Scalar) else None
     return zone or ZoneInfo("UTC")
 
@@ -135,8 +135,8 @@ def price_path(path: Path | None) -> Path:
 
 def _given_prices(root: Node | None) -> Path | None:
     """The path of the price file, read ahead; `None` if none is given or it is wrong (refused later)."""
-    prices = root.value(PRICES.name) if isinstance(root, Mapping) else None
-    node = prices.value(PRICES_PATH.name) if isinstance(prices, Mapping) else None
+    prices = root.value("prices") if isinstance(root, Mapping) else None
+    node = prices.value("path") if isinstance(prices, Mapping) else None
     return Path(node.text) if isinstance(node, Scalar) and node.text.startswith("/") else None
 
 

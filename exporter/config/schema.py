@@ -109,12 +109,16 @@ class Key(Generic[T_co]):
         if self.record is None:
             return
         name = self.field or self.name
-        (declared,) = (declared for declared in fields(self.record) if declared.name == name)
-        default = None if declared.default is MISSING else declared.default
-        if declared.default_factory is not MISSING:
-            default = declared.default_factory()
         object.__setattr__(self, "field", name)
-        object.__setattr__(self, "default", default)
+        object.__setattr__(self, "default", default_of(self.record, name))
+
+
+def default_of(record: type[Any], name: str) -> Any:
+    """The default of a dataclass's field, `None` where it has none."""
+    (declared,) = (declared for declared in fields(record) if declared.name == name)
+    if declared.default_factory is not MISSING:
+        return declared.default_factory()
+    return None if declared.default is MISSING else declared.default
 
 
 @dataclass(frozen=True, slots=True)
@@ -152,10 +156,11 @@ class MappingNode:
                 filled[key.field] = value
         return filled
 
-    def refuse(self, key: Key[object] | None, message: str) -> NoReturn:
+    def refuse(self, key: Key[object] | str | None, message: str) -> NoReturn:
         """Refuse a key's value, or the mapping if there is no key or it is not given."""
-        node = key and self.node.value(key.name)
-        path = dotted(self.path, key.name) if key else self.path
+        name = key.name if isinstance(key, Key) else key
+        node = self.node.value(name) if name else None
+        path = dotted(self.path, name) if name else self.path
         raise LocatedError(node.position if node else self.node.position, path, message)
 
     def refuse_below(self, steps: tuple[str | int, ...], message: str) -> NoReturn:

@@ -4,31 +4,16 @@ import ipaddress
 import re
 from collections.abc import Iterator, Mapping
 from decimal import Decimal
-from typing import Final, TypeAlias
+from pathlib import Path
+from typing import Annotated, Final, TypeAlias
 from urllib.parse import urlsplit
 
 from exporter.config.document import Node, Scalar, Sequence
-from exporter.config.gateways import (
-    DIVIDE,
-    LISTENING_USER,
-    gateways_are_consistent,
-    listening_uid,
-    user_goes_with_an_address,
-)
+from exporter.config.gateways import DivideKeys, check_user, gateways_are_consistent, listening_uid
+from exporter.config.model import Model, default_of, field, of
 from exporter.config.problems import RefusedError, shown
-from exporter.config.schema import (
-    Context,
-    Key,
-    ListItem,
-    ListOf,
-    MappingNode,
-    Table,
-    describe,
-    group,
-    missing,
-    unique,
-)
-from exporter.config.settings import ConfiguredServer, ServerMatch, ServerRule
+from exporter.config.schema import Context, ListItem, ListOf, describe, unique
+from exporter.config.settings import ConfiguredServer, GatewayDivision, ServerMatch, ServerRule
 from exporter.config.urls import HOST, METRICS_PATH, SCHEMES, URL_CHARACTERS, Url, refuse_api
 from exporter.config.values import (
     PERCENT,
@@ -148,246 +133,217 @@ class UrlPath(ScalarValidator[str]):
         return text
 
 
-CA_FILE = Key(
-    "ca_file", AbsolutePath(), "A file of certificates (PEM) to trust; https only.", record=ServerRule
-)
+class SloKeys(Model, kw_only=True):
+    """Objectives of latency."""
 
+    first_token_seconds: Annotated[
+        Decimal | None,
+        Number("seconds", FIRST_TOKEN_SECONDS_MAX, above_low=True),
+        "Longest time from the arrival of a request to its first token.",
+    ] = None
+    per_token_seconds: Annotated[
+        Decimal | None,
+        Number("seconds", PER_TOKEN_SECONDS_MAX, above_low=True),
+        "Longest time of each token after the first, as a mean of the request where the engine has that.",
+    ] = None
+    target_ratio: Annotated[
+        Decimal,
+        Number("ratio", Decimal(1), above_low=True, excess=PERCENT),
+        "Part of the requests that should meet each objective; the alerts compare with it.",
+    ] = TARGET
 
-FIRST_TOKEN_SECONDS = Key(
-    "first_token_seconds",
-    Number("seconds", FIRST_TOKEN_SECONDS_MAX, above_low=True),
-    "Longest time from the arrival of a request to its first token.",
-)
-PER_TOKEN_SECONDS = Key(
-    "per_token_seconds",
-    Number("seconds", PER_TOKEN_SECONDS_MAX, above_low=True),
-    "Longest time of each token after the first, as a mean of the request where the engine has that.",
-)
-TARGET_RATIO = Key(
-    "target_ratio",
-    Number("ratio", Decimal(1), above_low=True, excess=PERCENT),
-    "Part of the requests that should meet each objective; the alerts compare with it.",
-    default=TARGET,
-)
-
-
-def _has_an_objective(mapping: MappingNode) -> None:
-    if FIRST_TOKEN_SECONDS not in mapping and PER_TOKEN_SECONDS not in mapping:
-        mapping.refuse(None, "has no objective; give first_token_seconds, per_token_seconds or both")
-
-
-def _service_level(mapping: MappingNode) -> ServiceLevel:
-    first, each = mapping.get(FIRST_TOKEN_SECONDS), mapping.get(PER_TOKEN_SECONDS)
-    return ServiceLevel(
-        None if first is None else float(first),
-        None if each is None else float(each),
-        float(mapping[TARGET_RATIO]),
-    )
-
-
-SLO = Key(
-    "slo",
-    Table((FIRST_TOKEN_SECONDS, PER_TOKEN_SECONDS, TARGET_RATIO), _service_level, (_has_an_objective,)),
-    "Service level of the server: the share of requests within it is exported. Only with this key are the "
-    "engine's histograms of latency read.",
-    record=ServerRule,
-)
+    def build(self) -> ServiceLevel:
+        """The service level."""
+        if not self.has("first_token_seconds", "per_token_seconds"):
+            self.refuse("", "has no objective; give first_token_seconds, per_token_seconds or both")
+        first, per_token = self.first_token_seconds, self.per_token_seconds
+        return ServiceLevel(
+            None if first is None else float(first),
+            None if per_token is None else float(per_token),
+            float(self.target_ratio),
+        )
 
 
 ANY_GPU: Final = "(any)"
 """Stands for the GPUs that no entry names, which servers on all GPUs share."""
 
 
-def _match_has_keys(mapping: MappingNode) -> None:
-    if not mapping.node.entries:
-        mapping.refuse(
-            None, "is empty and would match every server; give port, workload, unit, process or user"
-        )
+class ServerMatchKeys(Model, kw_only=True):
+    """What a discovered server has."""
+
+    port: Annotated[int | None, Whole("port", 1, 65535), "The port that it listens on."] = None
+    workload: Annotated[str | None, Pattern(), "Its workload as namespace/name, in Kubernetes."] = None
+    unit: Annotated[
+        str | None, Pattern(), "Its system unit, like vllm@chat.service; no unit of a user's own manager."
+    ] = None
+    process: Annotated[
+        str | None,
+        Pattern(),
+        "The name of its program, as between `unmatched:` and `:user-UID`, or its engine.",
+    ] = None
+    user: Annotated[
+        str | None,
+        User(),
+        "The user that it runs as on the host itself, by name or uid; pods are matched by workload.",
+    ] = None
+    containers: Annotated[
+        bool,
+        Truth(),
+        "Whether the user matches containers outside Kubernetes too. Write the uid that the container "
+        "runs as.",
+    ] = default_of(ServerMatch, "containers")
+
+    def build(self) -> ServerMatch:
+        """The match."""
+        if not self.given():
+            self.refuse(
+                "", "is empty and would match every server; give port, workload, unit, process or user"
+            )
+        if self.has("containers") and not self.has("user"):
+            self.refuse("containers", "goes with user only; without a user containers are matched already")
+        if self.has("user") and self.has("workload"):
+            self.refuse("user", "matches no pod, whose uid is its author's choice; keep workload alone")
+        return ServerMatch(uid=None if self.user is None else uid_of(self.user), **self.given())
 
 
-PORT = Key("port", Whole("port", 1, 65535), "The port that it listens on.", record=ServerMatch)
-WORKLOAD = Key("workload", Pattern(), "Its workload as namespace/name, in Kubernetes.", record=ServerMatch)
-UNIT = Key(
-    "unit",
-    Pattern(),
-    "Its system unit, like vllm@chat.service; no unit of a user's own manager.",
-    record=ServerMatch,
-)
-PROCESS = Key(
-    "process",
-    Pattern(),
-    "The name of its program, as between `unmatched:` and `:user-UID`, or its engine.",
-    record=ServerMatch,
-)
-USER = Key(
-    "user",
-    User(),
-    "The user that it runs as on the host itself, by name or uid; pods are matched by workload.",
-    record=ServerMatch,
-)
-CONTAINERS = Key(
-    "containers",
-    Truth(),
-    "Whether the user matches containers outside Kubernetes too. Write the uid that the container runs as.",
-    record=ServerMatch,
-)
+class MetricsKeys(Model, kw_only=True):
+    """How metrics are scraped."""
 
-
-def _user_is_of_the_host(mapping: MappingNode) -> None:
-    if CONTAINERS in mapping and USER not in mapping:
-        mapping.refuse(CONTAINERS, "goes with user only; without a user containers are matched already")
-    if USER in mapping and WORKLOAD in mapping:
-        mapping.refuse(USER, "matches no pod, whose uid is its author's choice; keep workload alone")
-
-
-def _match(mapping: MappingNode) -> ServerMatch:
-    user = mapping.get(USER)
-    return ServerMatch(uid=None if user is None else uid_of(user), **mapping.filled())
-
-
-MATCH = Key(
-    "match",
-    Table((PORT, WORKLOAD, UNIT, PROCESS, USER, CONTAINERS), _match, (_match_has_keys, _user_is_of_the_host)),
-    "Discovered servers of this entry, in place of a url. All keys given must match; the first "
-    "matching entry decides.",
-)
-NAME = Key(
-    "name",
-    Label("server name", reserved=(UNALLOCATED, OTHER), reserved_beginning="unmatched:"),
-    "The server's name. Entries with the same name are replicas, and their tokens add up.",
-    record=ServerRule,
-)
-URL = Key(
-    "url",
-    Url(),
-    "Where its metrics are scraped; /metrics for a URL without a path. Values of its query are masked "
-    "wherever it is shown.",
-    record=ConfiguredServer,
-)
-GPUS = Key(
-    "gpus",
-    GpuList(),
-    "GPUs that it uses: a list of NVML indices or UUIDs like [0, 1], or the word all.",
-)
-ENGINE = Key(
-    "engine",
-    EngineName(),
-    "Engine name, built in or of `engines` (default: recognized from its metrics page).",
-    record=ServerRule,
-)
-NAMESPACE = Key(
-    "namespace", Label("namespace"), "Namespace of the server; empty without it.", record=ServerRule
-)
-SHARE = Key(
-    "gpu_share_ratio",
-    Number("ratio", Decimal(1), above_low=True),
-    "Share of each of its GPUs that it pays for, where several servers share them; at most 1 in total.",
-    record=ServerRule,
-)
-SPANS_HOSTS = Key(
-    "spans_hosts",
-    Truth(),
-    "Whether it runs on several hosts. The fleet rules then record its cost per token, not the host.",
-    record=ServerRule,
-)
-ROLE = Key(
-    "role",
-    Choice(("both", "prefill", "decode")),
-    "Its role in a pair with prefill on one server and decode on the other. With `both` its command line or "
-    "a label of its pod says it, while its page agrees.",
-    default="both",
-)
-ROLE_OF: Final[Mapping[str, Role]] = {"both": "", "prefill": "prefill", "decode": "decode"}
-METRICS_SCHEME = Key(
-    "scheme",
-    Choice(("http", "https")),
-    "Scheme of its metrics, with match only.",
-    record=ServerRule,
-    field="metrics_scheme",
-)
-METRICS_PORT = Key(
-    "port",
-    Whole("port", 1, 65535),
-    "Port of its metrics, with match only.",
-    record=ServerRule,
-    field="metrics_port",
-)
-METRICS_PATH_KEY = Key(
-    "path", UrlPath(), "Path of its metrics, with match only.", record=ServerRule, field="metrics_path"
-)
-METRICS_TOKEN_FILE = Key(
-    "bearer_token_file",
-    AbsolutePath(),
-    "A file with the token to send: over https, to loopback, or to a pod of this node. With it, match needs "
-    "a user, a unit, or a workload of one namespace.",
-    record=ServerRule,
-)
-SERVER_NAME = Key(
-    "server_name",
-    ServerName(),
-    "Host name to verify in the certificate, if it differs from the address; https only.",
-    record=ServerRule,
-)
-
-
-METRICS = Key(
-    "metrics",
-    group((METRICS_SCHEME, METRICS_PORT, METRICS_PATH_KEY, METRICS_TOKEN_FILE, CA_FILE, SERVER_NAME)),
-    "How its metrics are scraped.",
-)
-
-
-def _has_url_or_match(mapping: MappingNode) -> None:
-    """An entry with a `url` is a configured server; one with `match` corrects discovered servers."""
-    if MATCH in mapping and URL in mapping:
-        mapping.refuse(MATCH, "cannot be combined with url; keep exactly one of url, match")
-    elif MATCH in mapping:
-        _corrects_something(mapping)
-    else:
-        _is_configured(mapping)
-
-
-def _is_configured(mapping: MappingNode) -> None:
-    needed: tuple[Key[object], ...] = (NAME, URL, GPUS)
-    for key in needed:
-        if key not in mapping:
-            mapping.refuse(None, missing(key))
-    where: tuple[Key[object], ...] = (METRICS_SCHEME, METRICS_PORT, METRICS_PATH_KEY)
-    for key in where:
-        if (metrics := mapping.get(METRICS)) is not None and key in metrics:
-            metrics.refuse(key, f"goes with match only: the url has the {key.name}")
-
-
-def _corrects_something(mapping: MappingNode) -> None:
-    if LISTENING_USER in mapping:
-        mapping.refuse(LISTENING_USER, "goes with url only; write it in match")
-    elif GPUS in mapping:
-        mapping.refuse(GPUS, "goes with url only; which GPUs a server that is found holds is found as well")
-    elif len(mapping.node.entries) == 1:
-        mapping.refuse(
-            None, "says nothing of the servers that it matches; give name, gpu_share_ratio or others"
-        )
-    else:
-        _token_has_a_safe_target(mapping)
-
-
-def _token_has_a_safe_target(mapping: MappingNode) -> None:
-    """Any program can choose its command line and port: a token goes to what only its owner can set."""
-    match, metrics = mapping.get(MATCH), mapping.get(METRICS)
-    if match is None or metrics is None or METRICS_TOKEN_FILE not in metrics or match.binds:
-        return
-    metrics.refuse(
-        METRICS_TOKEN_FILE,
-        "would be sent to whatever program matches; add to match `user`, `unit` or a `workload` of one "
-        "namespace like ml/chat-*, or give the url in place of match",
+    metrics_scheme: Annotated[
+        str | None, Choice(("http", "https")), "Scheme of its metrics, with match only."
+    ] = field(default=None, name="scheme")
+    metrics_port: Annotated[int | None, Whole("port", 1, 65535), "Port of its metrics, with match only."] = (
+        field(default=None, name="port")
     )
+    metrics_path: Annotated[str | None, UrlPath(), "Path of its metrics, with match only."] = field(
+        default=None, name="path"
+    )
+    bearer_token_file: Annotated[
+        Path | None,
+        AbsolutePath(),
+        "A file with the token to send: over https, to loopback, or to a pod of this node. With it, "
+        "match needs "
+        "a user, a unit, or a workload of one namespace.",
+    ] = None
+    ca_file: Annotated[Path | None, AbsolutePath(), "A file of certificates (PEM) to trust; https only."] = (
+        None
+    )
+    server_name: Annotated[
+        str | None,
+        ServerName(),
+        "Host name to verify in the certificate, if it differs from the address; https only.",
+    ] = None
 
 
-def _server(mapping: MappingNode) -> ConfiguredServer | ServerRule:
-    fields = {**mapping.filled(), "role": ROLE_OF[mapping[ROLE]]}
-    if (match := mapping.get(MATCH)) is not None:
-        return ServerRule(match=match, source=mapping.path, **fields)
-    return ConfiguredServer(gpus=mapping[GPUS] or None, uid=listening_uid(mapping), **fields)
+ROLE_OF: Final[Mapping[str, Role]] = {"both": "", "prefill": "prefill", "decode": "decode"}
+
+
+class ServerKeys(Model, kw_only=True):
+    """A configured server, by its url, or a correction of discovered ones, by their match."""
+
+    match: Annotated[
+        ServerMatch | None,
+        of(ServerMatchKeys),
+        "Discovered servers of this entry, in place of a url. All keys given must match; the first "
+        "matching entry decides.",
+    ] = None
+    name: Annotated[
+        str | None,
+        Label("server name", reserved=(UNALLOCATED, OTHER), reserved_beginning="unmatched:"),
+        "The server's name. Entries with the same name are replicas, and their tokens add up.",
+    ] = None
+    url: Annotated[
+        str | None,
+        Url(),
+        "Where its metrics are scraped; /metrics for a URL without a path. Values of its query are masked "
+        "wherever it is shown.",
+    ] = None
+    user: Annotated[
+        str | None,
+        User(),
+        "The user whose process listens at the URL on this host. The page of any other process is not read.",
+    ] = None
+    gpus: Annotated[
+        Gpus | None,
+        GpuList(),
+        "GPUs that it uses: a list of NVML indices or UUIDs like [0, 1], or the word all.",
+    ] = None
+    engine: Annotated[
+        str | None,
+        EngineName(),
+        "Engine name, built in or of `engines` (default: recognized from its metrics page).",
+    ] = None
+    namespace: Annotated[str | None, Label("namespace"), "Namespace of the server; empty without it."] = None
+    gpu_share_ratio: Annotated[
+        Decimal | None,
+        Number("ratio", Decimal(1), above_low=True),
+        "Share of each of its GPUs that it pays for, where several servers share them; at most 1 in total.",
+    ] = None
+    spans_hosts: Annotated[
+        bool,
+        Truth(),
+        "Whether it runs on several hosts. The fleet rules then record its cost per token, not the host.",
+    ] = default_of(ServerRule, "spans_hosts")
+    role: Annotated[
+        str,
+        Choice(("both", "prefill", "decode")),
+        "Its role in a pair with prefill on one server and decode on the other. With `both` its command "
+        "line or "
+        "a label of its pod says it, while its page agrees.",
+    ] = "both"
+    metrics: Annotated[MetricsKeys | None, of(MetricsKeys), "How its metrics are scraped."] = None
+    divide: Annotated[
+        GatewayDivision | None,
+        of(DivideKeys),
+        "Divides a server's cost and tokens by the counts of a gateway in front of it. The rest stays "
+        "with the "
+        "server's owner, as does everything before the first count.",
+    ] = None
+    slo: Annotated[
+        ServiceLevel | None,
+        of(SloKeys),
+        "Service level of the server: the share of requests within it is exported. Only with this key "
+        "are the "
+        "engine's histograms of latency read.",
+    ] = None
+
+    def build(self) -> ConfiguredServer | ServerRule:
+        """The server, or the correction."""
+        if self.has("match") and self.has("url"):
+            self.refuse("match", "cannot be combined with url; keep exactly one of url, match")
+        fields = self.given() | {"role": ROLE_OF[self.role]}
+        for name in ("match", "user", "gpus", "metrics"):
+            fields.pop(name, None)
+        fields |= self.metrics.given() if self.metrics else {}
+        if self.match is not None:
+            self._check_correction(self.match)
+            return ServerRule(match=self.match, source=self.at.path, **fields)
+        for name in ("name", "url", "gpus"):
+            self.needs(name)
+        for name in ("scheme", "port", "path"):
+            if self.metrics and self.metrics.has(name):
+                self.metrics.refuse(name, f"goes with match only: the url has the {name}")
+        check_user(self, "url", self.url)
+        return ConfiguredServer(gpus=self.gpus or None, uid=listening_uid(self.user), **fields)
+
+    def _check_correction(self, match: ServerMatch) -> None:
+        if self.has("user"):
+            self.refuse("user", "goes with url only; write it in match")
+        if self.has("gpus"):
+            self.refuse(
+                "gpus", "goes with url only; which GPUs a server that is found holds is found as well"
+            )
+        if len(self.given()) == 1:
+            self.refuse(
+                "", "says nothing of the servers that it matches; give name, gpu_share_ratio or others"
+            )
+        # Any program can choose its command line and port: a token goes to what only its owner can set.
+        if self.metrics and self.metrics.bearer_token_file and not match.binds:
+            self.metrics.refuse(
+                "bearer_token_file",
+                "would be sent to whatever program matches; add to match `user`, `unit` or a `workload` of "
+                "one namespace like ml/chat-*, or give the url in place of match",
+            )
 
 
 Entries: TypeAlias = list[ListItem[ConfiguredServer | ServerRule]]
@@ -407,7 +363,7 @@ def _metrics_files_go_with_https(items: Entries) -> None:
         for name, value in (("ca_file", entry.ca_file), ("server_name", entry.server_name)):
             if value and scheme != "https":
                 what = "an https URL" if isinstance(entry, ConfiguredServer) else "`scheme: https`"
-                item.refuse(METRICS.name, f"{name} goes with {what} only; remove it or write https")
+                item.refuse("metrics", f"{name} goes with {what} only; remove it or write https")
 
 
 def _urls_are_unique(items: Entries) -> None:
@@ -418,7 +374,7 @@ def _urls_are_unique(items: Entries) -> None:
         endpoint = (parts.scheme, parts.hostname, port, parts.path, parts.query)
         if endpoint in paths:
             message = f"the same URL is already read by {paths[endpoint]}; its tokens would be counted twice"
-            item.refuse(URL.name, message)
+            item.refuse("url", message)
         paths.setdefault(endpoint, item.path)
 
 
@@ -433,10 +389,10 @@ def _shares_fit(items: Entries) -> None:
             of_gpu = shares.setdefault(gpu, dict(shares[ANY_GPU]))
             if of_gpu.setdefault(key, server.gpu_share_ratio) != server.gpu_share_ratio:
                 message = f"is {plain(of_gpu[key])} for another replica on GPU {gpu}; give both the same"
-                item.refuse(SHARE.name, message)
+                item.refuse("gpu_share_ratio", message)
             if (total := sum(of_gpu.values(), Decimal(0))) > 1:
                 message = f"the shares of GPU {gpu} come to {plain(total)}; make them at most 1 together"
-                item.refuse(SHARE.name, message)
+                item.refuse("gpu_share_ratio", message)
 
 
 def _levels_are_consistent(items: Entries) -> None:
@@ -449,29 +405,16 @@ def _levels_are_consistent(items: Entries) -> None:
         path, level = levels.setdefault((entry.namespace or "", entry.name), (item.path, entry.slo))
         if level != entry.slo:
             message = f"differs from that of {path}, a replica of {entry.name}; give both the same"
-            item.refuse(SLO.name, message)
+            item.refuse("slo", message)
 
 
-SERVERS = Key(
-    "servers",
-    ListOf(
-        Table(
-            (
-                *(MATCH, NAME, URL, LISTENING_USER, GPUS, ENGINE, NAMESPACE, SHARE, SPANS_HOSTS, ROLE),
-                *(METRICS, DIVIDE, SLO),
-            ),
-            _server,
-            (_has_url_or_match, user_goes_with_an_address(URL)),
-            expected="server",
-        ),
-        (
-            _metrics_files_go_with_https,
-            _urls_are_unique,
-            _shares_fit,
-            gateways_are_consistent,
-            _levels_are_consistent,
-        ),
+SERVERS = ListOf(
+    of(ServerKeys, "server"),
+    (
+        _metrics_files_go_with_https,
+        _urls_are_unique,
+        _shares_fit,
+        gateways_are_consistent,
+        _levels_are_consistent,
     ),
-    "Inference servers: those not discovered (url and gpus), and corrections of discovered ones "
-    "(match). A GPU named here belongs to no discovered server.",
 )

@@ -2,13 +2,12 @@
 
 import json
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import asdict, is_dataclass
+from dataclasses import asdict, fields, is_dataclass
 from decimal import Decimal
 from pathlib import Path
 from typing import Any, Final
 
 from exporter.config import Config, ConfigError, load
-from exporter.config.keys import DOCUMENT
 from exporter.config.problems import Problem, RefusedError
 from exporter.config.settings import ConfiguredServer, GpusChoice, KubernetesChoice, ServerRule
 from exporter.config.values import plain
@@ -49,6 +48,9 @@ def web_document(config: WebConfig) -> dict[str, Any]:
 
 JSON_KEYS: Final = {"interval": "interval_seconds", "ledger_path": "ledger", "prices_path": "price_file"}
 """Keys of the JSON that differ from the field of a configured key."""
+
+NO_KEYS: Final = frozenset({"path", "hash", "catalogue", "positions", "servers", "server_rules"})
+"""Fields of the configuration that are not shown as they are."""
 
 
 def document(
@@ -104,8 +106,9 @@ def document(
             for each in config.ignored_savings
         ],
     }
-    for name in DOCUMENT.field_names():
-        record.setdefault(JSON_KEYS.get(name, name), getattr(config, name))
+    for field in fields(Config):
+        if field.name not in NO_KEYS:
+            record.setdefault(JSON_KEYS.get(field.name, field.name), getattr(config, field.name))
     if page is not None:
         record["page"] = page
     record["findings"] = [asdict(finding) for finding in config_findings(config, now)]

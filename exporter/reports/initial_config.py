@@ -9,18 +9,12 @@ from textwrap import wrap
 from typing import Any, Final
 from zoneinfo import ZoneInfo
 
+from exporter.config import hardware as config_hardware
 from exporter.config.document import Scalar
-from exporter.config.hardware import (
-    IN_SERVICE,
-    LIFE_YEARS,
-    MATCH_GPU_MODEL,
-    PER_GPU_HOUR,
-    PURCHASE_PER_GPU,
-    PURCHASE_PER_HOST,
-)
 from exporter.config.keys import BUDGET_DOLLARS, TEAM
 from exporter.config.problems import Position, RefusedError
-from exporter.config.schema import Context, Key, Validator
+from exporter.config.schema import Context, Validator
+from exporter.config.times import DateValue
 from exporter.config.values import Choice
 from exporter.frozen import dataclass
 from exporter.readings import FailureReason, printable
@@ -41,11 +35,6 @@ class AnswerForm:
     """Whether it is written in quotes."""
     spellings: Mapping[str, str] = field(default_factory=dict)
     """Other answers in lower case, and what they stand for."""
-
-    @classmethod
-    def of(cls, key: Key[Any], *, text: bool = False) -> "AnswerForm":
-        """The form of a key's value."""
-        return cls(key.validator, text)
 
     def checked(self, answer: str) -> str:
         """The answer as YAML.
@@ -70,12 +59,12 @@ KIND: Final = AnswerForm(
         **dict.fromkeys(("o", "own", OWNED), OWNED),
     },
 )
-RENT: Final = AnswerForm.of(PER_GPU_HOUR)
-PURCHASE: Final = AnswerForm.of(PURCHASE_PER_HOST)
-DATE: Final = AnswerForm.of(IN_SERVICE)
-YEARS: Final = AnswerForm.of(LIFE_YEARS)
-BUDGET: Final = AnswerForm.of(BUDGET_DOLLARS)
-TEAM_NAME: Final = AnswerForm.of(TEAM, text=True)
+RENT: Final = AnswerForm(config_hardware.DOLLARS_PER_HOUR)
+PURCHASE: Final = AnswerForm(config_hardware.PURCHASE)
+DATE: Final = AnswerForm(DateValue())
+YEARS: Final = AnswerForm(config_hardware.YEARS)
+BUDGET: Final = AnswerForm(BUDGET_DOLLARS)
+TEAM_NAME: Final = AnswerForm(TEAM, text=True)
 
 
 @dataclass(frozen=True, slots=True)
@@ -172,7 +161,7 @@ def _hardware(diagnosis: Diagnosis, answers: InitialAnswers) -> Iterator[str]:
 def _owned(purchase: Purchase, gpus: int) -> Iterator[str]:
     yield "hardware:"
     yield "- owned:"
-    yield f"    {PURCHASE_PER_HOST.name if gpus else PURCHASE_PER_GPU.name}: {purchase.dollars}"
+    yield f"    purchase_dollars_per_{'host' if gpus else 'gpu'}: {purchase.dollars}"
     if gpus:
         yield f"    gpus_per_host: {gpus}"
     yield f"    in_service: {purchase.in_service}"
@@ -227,7 +216,7 @@ def _comment(text: str) -> Iterator[str]:
 def _is_matched(model: str) -> bool:
     """Whether a rule can name a model: what a driver reports may be no pattern."""
     try:
-        AnswerForm.of(MATCH_GPU_MODEL).checked(model)
+        AnswerForm(config_hardware.MODEL_PATTERN).checked(model)
     except RefusedError:
         return False
     return True

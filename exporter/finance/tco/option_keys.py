@@ -5,16 +5,8 @@ from fractions import Fraction
 from typing import Final, Literal
 
 from exporter.config.document import Node, Scalar
-from exporter.config.hardware import (
-    ADDERS,
-    COST_OF_CAPITAL,
-    DOLLARS_PER_HOUR,
-    DOLLARS_PER_YEAR,
-    KILOWATT_HOUR,
-    PUE,
-    PURCHASE,
-    RESIDUAL,
-)
+from exporter.config.hardware import DOLLARS_PER_HOUR, DOLLARS_PER_YEAR, PURCHASE, EnergyKeys, OwnedKeys
+from exporter.config.model import keys_of
 from exporter.config.problems import RefusedError, shown
 from exporter.config.schema import (
     Context,
@@ -44,6 +36,14 @@ from exporter.finance.tco.scenario import (
 )
 from exporter.frozen import dataclass
 from exporter.tariff.terms import Electricity, Owned
+
+_OWNED_KEYS: Final = {key.name: key for key in keys_of(OwnedKeys)}
+_ENERGY_KEYS: Final = {key.name: key for key in keys_of(EnergyKeys)}
+RESIDUAL: Final = _OWNED_KEYS["residual_ratio"]
+ADDERS: Final = _OWNED_KEYS["adders_ratio"]
+COST_OF_CAPITAL: Final = _OWNED_KEYS["cost_of_capital_ratio"]
+KILOWATT_HOUR: Final = _ENERGY_KEYS["dollars_per_kilowatt_hour"]
+PUE: Final = _ENERGY_KEYS["pue_ratio"]
 
 PROSE_CHARACTERS: Final = 600
 MOST_LIFE_YEARS: Final = 30
