@@ -25,7 +25,8 @@ from exporter.finance.fleet.closed_month import (
     restated,
 )
 from exporter.finance.fleet.missing import section
-from exporter.finance.fleet.record import FleetMonth, HostMonth, KnownEnd, instant_text
+from exporter.finance.fleet.record import FleetMonth, HostMonth, KnownEnd
+from exporter.finance.render import instant_text
 from exporter.reports.rounding import dollars_text
 from exporter.tariff.period import Period
 from exporter.version import VERSION

@@ -20,7 +20,7 @@ from exporter.cli.status import VerbFailedError, with_exit_status
 from exporter.cli.terminal import ProgressBar, write_colored
 from exporter.clock import Clock, SystemClock
 from exporter.config import Config, load
-from exporter.finance.backfill.history_report import Form, sheet
+from exporter.finance.backfill.history_report import sheet
 from exporter.finance.backfill.hourly import HourlyReader
 from exporter.finance.backfill.lacks import nothing
 from exporter.finance.backfill.past_answer import PastAnswer, answer
@@ -28,6 +28,7 @@ from exporter.finance.backfill.past_records import PastRecords, find_imported, f
 from exporter.finance.backfill.reckoning import Reckoning
 from exporter.finance.backfill.survey import take_survey
 from exporter.finance.prometheus.client import PrometheusClient
+from exporter.finance.render import Form
 from exporter.readings import printable
 from exporter.tariff.calendar import day_of, first_instant
 from exporter.units import (

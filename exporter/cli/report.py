@@ -29,7 +29,8 @@ from exporter.finance.chargeback import (
 from exporter.finance.fleet.forms import fleet_sheet
 from exporter.finance.fleet.overheads import FleetOverheads
 from exporter.finance.month import BYS, By, ReportError, Statement, month
-from exporter.finance.statement import Form, sheet
+from exporter.finance.render import Form
+from exporter.finance.statement import sheet
 from exporter.ledger.history import MonthRecord
 from exporter.ledger.period_reader import PeriodReader
 from exporter.tariff.period import Period

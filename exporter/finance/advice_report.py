@@ -1,8 +1,6 @@
 """Savings as text and as JSON. Pure."""
 
-import json
 import shlex
-import textwrap
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import field
 from typing import Any, Final
@@ -25,13 +23,11 @@ from exporter.advice import (
     evidence,
     headline,
 )
-from exporter.finance.fleet.record import instant_text
+from exporter.finance.render import instant_text, json_text, lines_text, wrapped
 from exporter.frozen import dataclass
 from exporter.readings import printable
 from exporter.reports.rounding import dollars_text
 from exporter.units import NANOSECONDS_PER_HOUR, Instant, dollars
-
-WIDTH: Final = 80
 
 ASSUMES: Final[Mapping[SavingKind, str]] = {
     "unallocated": "nothing will need the GPUs.",
@@ -120,7 +116,7 @@ class AdviceReport:
 
 def text(report: AdviceReport) -> str:
     """For people, within 80 columns but for commands."""
-    return "\n".join(_lines(report)) + "\n"
+    return lines_text(_lines(report))
 
 
 def _lines(report: AdviceReport) -> Iterator[str]:
@@ -132,7 +128,7 @@ def _lines(report: AdviceReport) -> Iterator[str]:
     yield f"window: {report.hours} hours to {instant_text(report.end)}"
     for number, saving in enumerate(advice.counted, 1):
         yield ""
-        yield from _wrapped(f"{number}. {dollars_text(saving.per_month)} a month: {headline(saving)}", "   ")
+        yield from wrapped(f"{number}. {dollars_text(saving.per_month)} a month: {headline(saving)}", "   ")
         yield from _details(saving)
         yield f"   Why: {printable(report.command(saving))}"
     if not advice.counted:
@@ -142,7 +138,7 @@ def _lines(report: AdviceReport) -> Iterator[str]:
         yield ""
         yield "ignored by the configuration, and in no sum:"
         for saving, ignored in muted:
-            yield from _wrapped(
+            yield from wrapped(
                 f"- {dollars_text(saving.per_month)} a month: {headline(saving)}, until "
                 f"{ignored.until_text}: {ignored.reason}"
             )
@@ -150,13 +146,7 @@ def _lines(report: AdviceReport) -> Iterator[str]:
         yield ""
         yield "not judged:"
     for lack in advice.lacks:
-        yield from _wrapped(f"- {f'{lack.host}: ' if lack.host else ''}{LACKS[lack.reason](lack)}")
-
-
-def _wrapped(line: str, indent: str = "  ") -> list[str]:
-    return textwrap.wrap(
-        printable(line), WIDTH, subsequent_indent=indent, break_on_hyphens=False, break_long_words=True
-    )
+        yield from wrapped(f"- {f'{lack.host}: ' if lack.host else ''}{LACKS[lack.reason](lack)}")
 
 
 def _details(saving: Saving) -> Iterator[str]:
@@ -167,14 +157,12 @@ def _details(saving: Saving) -> Iterator[str]:
         f"Assumes: {ASSUMES[saving.kind]}",
         f"Cannot judge: {CANNOT_JUDGE[saving.kind]}",
     ):
-        yield from textwrap.wrap(
-            printable(line), WIDTH, initial_indent="   ", subsequent_indent="     ", break_on_hyphens=False
-        )
+        yield from wrapped(line, "     ", lead="   ")
 
 
 def as_json(report: AdviceReport) -> str:
     """For programs. Amounts in picodollars are exact."""
-    return json.dumps(document(report), indent=2) + "\n"
+    return json_text(document(report))
 
 
 def document(report: AdviceReport) -> dict[str, Any]:

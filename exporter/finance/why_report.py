@@ -1,10 +1,10 @@
 """The difference of two periods as a table and as JSON. Pure."""
 
-import json
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from typing import Any, Final
 
+from exporter.finance import render
 from exporter.finance.why import Comparison, CostEffect, EffectName, ServerChange
 from exporter.readings import printable
 from exporter.reports.rounding import CENT, dollars_text, hundredths, rounded, ruled_table
@@ -58,7 +58,7 @@ def text(comparison: Comparison, notes: Sequence[str] = ()) -> str:
     ]
     if comparison.servers:
         lines += ["", "servers with the largest changes:", *_servers(comparison.servers)]
-    return "\n".join(lines) + "\n"
+    return render.lines_text(lines)
 
 
 def _cents(amounts: Sequence[Picodollars], total: Picodollars) -> list[int]:
@@ -120,7 +120,7 @@ def as_json(comparison: Comparison, missing: Mapping[str, Any]) -> str:
         ],
         **missing,
     }
-    return json.dumps(document, indent=2) + "\n"
+    return render.json_text(document)
 
 
 def _effect(effect: CostEffect) -> dict[str, Any]:

@@ -1,15 +1,12 @@
 """The history of a fleet as text, as JSON and as CSV. Pure."""
 
-import csv
-import io
-import json
 import math
-import textwrap
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from typing import Any, Final, Literal
+from typing import Any, Final
 
 from exporter.advice import headline
+from exporter.finance import render
 from exporter.finance.advice_report import AdviceReport
 from exporter.finance.advice_report import document as advice_document
 from exporter.finance.backfill.past_answer import (
@@ -23,16 +20,12 @@ from exporter.finance.backfill.past_answer import (
     summed,
 )
 from exporter.finance.backfill.reckoning import USAGE_HOURS, PastHost, scrape_seconds
-from exporter.finance.fleet.record import instant_text
-from exporter.finance.statement import FORMULA
+from exporter.finance.render import Form, instant_text, wrapped
 from exporter.readings import KINDS, printable
 from exporter.reports.rounding import dollars_text, text_table
 from exporter.tariff.rate import Price
 from exporter.units import NANOSECONDS_PER_HOUR, TOKENS_PER_MILLION, Nanoseconds, dollars
 
-Form = Literal["table", "json", "csv"]
-
-WIDTH: Final = 80
 NAME_WIDTH: Final = 26
 ROWS: Final = 12
 """Lines of one table of the text; JSON and CSV have all."""
@@ -51,7 +44,7 @@ def sheet(answer: PastAnswer, form: Form) -> str:
 
 def text(answer: PastAnswer) -> str:
     """For people, within 80 columns."""
-    return "\n".join(_lines(answer)) + "\n"
+    return render.lines_text(_lines(answer))
 
 
 def _lines(answer: PastAnswer) -> Iterator[str]:
@@ -61,7 +54,7 @@ def _lines(answer: PastAnswer) -> Iterator[str]:
         f"{instant_text(answer.since)} to {instant_text(answer.until)}, months in {answer.zone}, "
         f"data {_percent(total.sampled, total.span)} %"
     )
-    yield from _wrapped(_resolution(answer))
+    yield from wrapped(_resolution(answer), "")
     yield ""
     yield "found:"
     rows = [(each.name, each.number, each.gives) for each in answer.exporters]
@@ -69,19 +62,19 @@ def _lines(answer: PastAnswer) -> Iterator[str]:
     yield ""
     yield "prices at the end:"
     for line in _prices(answer):
-        yield from _wrapped(line, "    ")
+        yield from wrapped(line, "    ")
     if answer.unlisted:
         yield ""
         yield "charged without samples:"
         for each in sorted(answer.unlisted, key=lambda each: -each.amount)[:ROWS]:
-            yield from _wrapped(f"- {_unlisted(each)}", "  ")
+            yield from wrapped(f"- {_unlisted(each)}", "  ")
         if len(answer.unlisted) > ROWS:
             yield f"- and {len(answer.unlisted) - ROWS} more in --json"
     if answer.absences:
         yield ""
         yield "lacks:"
         for absence in answer.absences:
-            yield from _wrapped(f"- {absence.what}: {absence.effect}. Remedy: {absence.remedy}.", "  ")
+            yield from wrapped(f"- {absence.what}: {absence.effect}. Remedy: {absence.remedy}.", "  ")
     yield ""
     yield from _table("month", _months(answer), [("total", total)])
     for by in BYS:
@@ -192,15 +185,9 @@ def _savings(answer: PastAnswer) -> Iterator[str]:
     total = sum(saving.per_month for saving in counted)
     yield f"savings of the last {USAGE_HOURS // 24} days: {dollars_text(total)} dollars a month"
     for saving in counted[:SAVINGS]:
-        yield from _wrapped(f"- {dollars_text(saving.per_month)} a month: {headline(saving)}", "  ")
+        yield from wrapped(f"- {dollars_text(saving.per_month)} a month: {headline(saving)}", "  ")
     if len(counted) > SAVINGS:
         yield f"- and {len(counted) - SAVINGS} more in --json"
-
-
-def _wrapped(line: str, indent: str = "") -> list[str]:
-    return textwrap.wrap(
-        printable(line), WIDTH, subsequent_indent=indent, break_on_hyphens=False, break_long_words=False
-    )
 
 
 def as_json(answer: PastAnswer) -> str:
@@ -223,8 +210,7 @@ def as_json(answer: PastAnswer) -> str:
                 "gpu_model": each.gpu.gpu_model,
                 "since": instant_text(each.since),
                 "gpu_hours": each.time / NANOSECONDS_PER_HOUR,
-                "dollars": dollars(each.amount),
-                "picodollars": each.amount,
+                **render.money_json(each.amount),
             }
             for each in answer.unlisted
         ],
@@ -244,7 +230,7 @@ def as_json(answer: PastAnswer) -> str:
         **{f"{by}s": _things(answer, by) for by in BYS if by != "host"},
         "savings": _savings_document(answer),
     }
-    return json.dumps(document, indent=2) + "\n"
+    return render.json_text(document)
 
 
 def _savings_document(answer: PastAnswer) -> dict[str, Any]:
@@ -307,7 +293,7 @@ def _host(answer: PastAnswer, host: PastHost) -> dict[str, Any]:
         "gpu_model": ", ".join(models),
         "instance_type": host.location.instance_type,
         "scrape_seconds": scrape_seconds(host),
-        "from": None if host.first is None else instant_text(host.first),
+        "from": render.time_text(host.first),
         "until": instant_text(host.last),
         "uncharged_hours": host.uncharged / NANOSECONDS_PER_HOUR,
         "months": [_month(answer, month, line, coverage=True) for month, line in sorted(months.items())],
@@ -347,16 +333,16 @@ CSV_COLUMNS: Final = (
 
 def as_csv(answer: PastAnswer) -> str:
     """For spreadsheets: a row for each month of each thing. Rows of one `by` sum to the month."""
-    out = io.StringIO()
-    writer = csv.DictWriter(out, CSV_COLUMNS, restval="", lineterminator="\n")
-    writer.writeheader()
+    rows: list[Sequence[object]] = [CSV_COLUMNS]
     for by in BYS:
         for labels, months in sorted(answer.lines[by].items()):
             for month, line in sorted(months.items()):
                 row = _month(answer, month, line, coverage=by == "host")
                 tokens = row.pop("tokens")
                 row |= {f"{kind}_tokens": count for kind, count in tokens.items()}
-                row |= {name: _cell(value) for name, value in zip(COLUMNS[by], labels, strict=True)}
+                row |= {
+                    name: render.safe_cell(value) for name, value in zip(COLUMNS[by], labels, strict=True)
+                }
                 row |= {
                     "by": by,
                     "price_basis": PRICE_BASIS,
@@ -364,13 +350,8 @@ def as_csv(answer: PastAnswer) -> str:
                     "scrape_seconds": answer.scrape_seconds,
                     "error_ratio": answer.error,
                 }
-                writer.writerow({name: "" if row.get(name) is None else row[name] for name in CSV_COLUMNS})
-    return out.getvalue()
-
-
-def _cell(value: str) -> str:
-    """A text that a spreadsheet would take for a formula gets an apostrophe before it."""
-    return f"'{value}" if value.startswith(FORMULA) else value
+                rows.append([row.get(name) for name in CSV_COLUMNS])
+    return render.csv_text(rows)
 
 
 _FORMS: Final[Mapping[Form, Callable[[PastAnswer], str]]] = {"table": text, "json": as_json, "csv": as_csv}

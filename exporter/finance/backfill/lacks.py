@@ -7,7 +7,7 @@ from typing import Final, NamedTuple
 from exporter.finance.backfill.gpu_exporters import GPU_EXPORTERS
 from exporter.finance.backfill.reckoning import PastHost, Reckoning
 from exporter.finance.backfill.survey import Survey
-from exporter.finance.fleet.record import instant_text
+from exporter.finance.render import instant_text
 from exporter.readings import printable
 from exporter.units import NANOSECONDS_PER_HOUR, NANOSECONDS_PER_SECOND, Instant
 

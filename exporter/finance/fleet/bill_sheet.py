@@ -1,17 +1,18 @@
 """A fleet against a bill as tables of 80 columns for people, and as JSON. Pure."""
 
-import json
 import textwrap
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, Final
 
+from exporter.finance import render
 from exporter.finance.fleet.bill import NamedAmount, Residue, ResidueAmount
 from exporter.finance.fleet.bill_differences import ComparedMachine, FleetReconciliation
 from exporter.finance.fleet.missing import incomplete_hosts, missing_json, reminder, section
 from exporter.finance.invoice_file import COSTS
-from exporter.finance.reconciliation.comparison import hours, instant
+from exporter.finance.reconciliation.comparison import hours
 from exporter.finance.reconciliation.differences import Difference, DifferenceKind
-from exporter.finance.reconciliation.sheet import WORDS, money_json, part_json
+from exporter.finance.reconciliation.sheet import WORDS, part_json
+from exporter.finance.render import WIDTH, counted, money_json, shortened, wrapped
 from exporter.readings import printable
 from exporter.reports.rounding import (
     CENT,
@@ -23,7 +24,6 @@ from exporter.reports.rounding import (
 )
 from exporter.units import NANOSECONDS_PER_HOUR
 
-COLUMNS: Final = 80
 HOSTS_MAX: Final = 20
 """Hosts that have a line of their own in the table."""
 NAMES_MAX: Final = 5
@@ -61,20 +61,19 @@ UNBILLED: Final = "hosts without a row of the bill"
 
 def as_text(reconciliation: FleetReconciliation, file: str) -> str:
     """For people. The first table goes from the books to the bill; each table sums, to the cent."""
-    return "\n".join(_lines(reconciliation, file)).rstrip("\n") + "\n"
+    return render.lines_text(_lines(reconciliation, file))
 
 
 def _lines(reconciliation: FleetReconciliation, file: str) -> Iterator[str]:
     fleet, bill = reconciliation.fleet, reconciliation.bill
     when = f"{fleet.record.month} to date" if reconciliation.to_date else fleet.record.month
-    committed = fleet.record.last_commit
-    yield from _wrapped(
-        f"{when}, {_counted(len(fleet.hosts), 'ledger')} against one bill, time zone {fleet.zone.key}, "
-        f"as of {'never' if committed is None else instant(committed)}"
+    yield from wrapped(
+        f"{when}, {counted(len(fleet.hosts), 'ledger')} against one bill, time zone {fleet.zone.key}, "
+        f"as of {render.time_text(fleet.record.last_commit) or 'never'}"
     )
     form = f"FOCUS, {COSTS[bill.cost]}" if bill.form == "focus" else "dates and dollars"
-    yield from _wrapped(f"invoice {printable(file)}: {form}, {_counted(bill.rows, 'row')}")
-    yield from _wrapped(f"compared with: {', '.join(sorted(reconciliation.components))}")
+    yield from wrapped(f"invoice {printable(file)}: {form}, {counted(bill.rows, 'row')}")
+    yield from wrapped(f"compared with: {', '.join(sorted(reconciliation.components))}")
     yield ""
     yield from section(fleet)
     yield ""
@@ -92,7 +91,7 @@ def _lines(reconciliation: FleetReconciliation, file: str) -> Iterator[str]:
     if notes:
         yield ""
     for note in notes:
-        yield from _wrapped(f"{printable(note)}.")
+        yield from wrapped(f"{note}.")
     if remind := reminder(fleet):
         yield ""
         yield remind
@@ -113,8 +112,8 @@ def _steps(reconciliation: FleetReconciliation) -> Iterator[str]:
     width = max(len(hundredths(cent)) for _words, cent in lines)
     for number, (words, cent) in enumerate(lines):
         if number == len(lines) - 1:
-            yield f"{'-' * width}  {'-' * (COLUMNS - width - 2)}"
-        wrapped = textwrap.wrap(words, COLUMNS - width - 2, break_on_hyphens=False)
+            yield f"{'-' * width}  {'-' * (WIDTH - width - 2)}"
+        wrapped = textwrap.wrap(words, WIDTH - width - 2, break_on_hyphens=False)
         yield f"{hundredths(cent).rjust(width)}  {wrapped[0]}"
         yield from (f"{' ' * width}  {rest}" for rest in wrapped[1:])
 
@@ -143,9 +142,9 @@ def _hosts(reconciliation: FleetReconciliation) -> Iterator[str]:
     ]
     headings = ["books", "time", "price", "other", "bill"]
     numbers = sum(max(map(len, column)) + 2 for column in zip(headings, *texts, strict=True))
-    width = max(8, min(NAME_CHARACTERS, COLUMNS - numbers))
+    width = max(8, min(NAME_CHARACTERS, WIDTH - numbers))
     *lines, total = [
-        [_shortened(name, width), *row] for name, row in zip([*names, "total"], texts, strict=True)
+        [shortened(name, width), *row] for name, row in zip([*names, "total"], texts, strict=True)
     ]
     yield from ruled_table(["host", *headings], lines, total)
 
@@ -158,10 +157,6 @@ def _amounts(machine: ComparedMachine) -> list[int]:
     return [day.posted + day.adjusted, time, price, day.difference - time - price]
 
 
-def _shortened(name: str, width: int) -> str:
-    return name if len(name) <= width else f"{name[: width - 1]}~"
-
-
 def _names(reconciliation: FleetReconciliation) -> Iterator[str]:
     """What the bill charges for no host, the largest first."""
     for each in reconciliation.residue:
@@ -170,8 +165,8 @@ def _names(reconciliation: FleetReconciliation) -> Iterator[str]:
         amounts = [dollars_text(named.amount) for named in each.names[:NAMES_MAX]]
         width = max(map(len, amounts), default=0)
         for text, named in zip(amounts, each.names, strict=False):
-            room = COLUMNS - width - 4
-            yield f"  {text.rjust(width)}  {_shortened(printable(named.name), room)}"
+            room = WIDTH - width - 4
+            yield f"  {text.rjust(width)}  {shortened(printable(named.name), room)}"
         more = len(each.names) - NAMES_MAX
         if more > 0:
             yield f"  and {more:,} more"
@@ -182,18 +177,9 @@ def _listed(names: Sequence[str]) -> str:
     return ", ".join(map(printable, names[:NAMES_MAX])) + more
 
 
-def _counted(count: int, what: str) -> str:
-    return f"1 {what}" if count == 1 else f"{count:,} {what}s"
-
-
-def _wrapped(text: str) -> list[str]:
-    return textwrap.wrap(text, COLUMNS, subsequent_indent="  ", break_on_hyphens=False) or [""]
-
-
 def as_json(reconciliation: FleetReconciliation, file: str) -> str:
     """For machines. `picodollars` are exact: books, parts, unbilled and residue sum to the bill."""
     fleet, bill = reconciliation.fleet, reconciliation.bill
-    committed = fleet.record.last_commit
     document = {
         "report": "reconcile",
         "month": fleet.record.month,
@@ -201,7 +187,7 @@ def as_json(reconciliation: FleetReconciliation, file: str) -> str:
         "time_zone": fleet.zone.key,
         "components": sorted(reconciliation.components),
         "ledgers": len(fleet.hosts),
-        "last_commit": None if committed is None else instant(committed),
+        "last_commit": render.time_text(fleet.record.last_commit),
         "incomplete_hosts": incomplete_hosts(fleet),
         "missing": missing_json(fleet),
         "invoice": {
@@ -223,7 +209,7 @@ def as_json(reconciliation: FleetReconciliation, file: str) -> str:
         },
         "notes": reconciliation.notes,
     }
-    return json.dumps(document, indent=2) + "\n"
+    return render.json_text(document)
 
 
 def _machine(machine: ComparedMachine) -> dict[str, Any]:

@@ -24,10 +24,10 @@ from exporter.finance.fleet.record import (
     HostName,
     KnownEnd,
     OwnerTokens,
-    instant_text,
     tokens_by_owner,
     unpriced_by_owner,
 )
+from exporter.finance.render import instant_text
 from exporter.frozen import dataclass, replace
 from exporter.ledger.adjustments import Adjustment
 from exporter.ledger.history import FAMILIES, GpuOwner, HistorySums, MonthRecord

@@ -1,11 +1,10 @@
 """What changed since a month was closed, as a table and as JSON. Pure."""
 
-import json
 from collections.abc import Mapping, Sequence
 from typing import Any, Final
 
 from exporter.finance.fleet.closed_month import ChangeKind, ClosedMonth, ClosedMonthChange
-from exporter.finance.fleet.record import instant_text
+from exporter.finance.render import instant_text, json_text
 from exporter.readings import KINDS, printable
 from exporter.reports.rounding import (
     CENT,
@@ -97,4 +96,4 @@ def as_json(closed: ClosedMonth, total: Picodollars, noted: Sequence[ClosedMonth
             for each in noted
         ],
     }
-    return json.dumps(document, indent=2) + "\n"
+    return json_text(document)

@@ -22,10 +22,10 @@ from exporter.finance.fleet.record import (
     date_of,
     finding_of,
     finding_order,
-    instant_text,
     names_text,
     overlap_of,
 )
+from exporter.finance.render import instant_text
 from exporter.frozen import replace
 from exporter.tariff.period import Period
 from exporter.units import NANOSECONDS_PER_HOUR, NANOSECONDS_PER_MINUTE, NANOSECONDS_PER_SECOND, Instant

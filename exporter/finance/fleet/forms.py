@@ -1,8 +1,8 @@
 """A statement of a fleet as a table, as JSON and as CSV: what is missing comes first. Pure."""
 
-import json
 from collections.abc import Iterator
 
+from exporter.finance import render
 from exporter.finance.fleet.missing import (
     hosts_json,
     incomplete_hosts,
@@ -14,9 +14,10 @@ from exporter.finance.fleet.missing import (
 )
 from exporter.finance.fleet.record import FleetMonth, names_text
 from exporter.finance.month import Statement
-from exporter.finance.statement import Form, as_csv, as_of, document, table, title
+from exporter.finance.render import Form
+from exporter.finance.statement import as_csv, as_of, document, table, title
 from exporter.reports.rounding import dollars_text, hours_text
-from exporter.units import NANOSECONDS_PER_HOUR, dollars
+from exporter.units import NANOSECONDS_PER_HOUR
 
 
 def fleet_sheet(fleet: FleetMonth, statement: Statement, form: Form, width: int | None = None) -> str:
@@ -38,7 +39,7 @@ def fleet_sheet(fleet: FleetMonth, statement: Statement, form: Form, width: int 
             "until_end_dollars": dollars_text(amount).replace(",", ""),
         }
         return as_csv(statement, last)
-    return "\n".join(_text(fleet, statement, width)).rstrip("\n") + "\n"
+    return render.lines_text(_text(fleet, statement, width))
 
 
 def _text(fleet: FleetMonth, statement: Statement, width: int | None) -> Iterator[str]:
@@ -84,14 +85,9 @@ def as_json(fleet: FleetMonth, statement: Statement) -> str:
         "ledgers_without_the_month": fleet.without,
         "incomplete_hosts": incomplete_hosts(fleet),
         "apportioned_hosts": _apportioned(fleet),
-        "until_end": {
-            "hosts": ended,
-            "hours": hours / NANOSECONDS_PER_HOUR,
-            "dollars": dollars(amount),
-            "picodollars": amount,
-        },
+        "until_end": {"hosts": ended, "hours": hours / NANOSECONDS_PER_HOUR, **render.money_json(amount)},
         "missing": missing_json(fleet),
         "hosts": hosts_json(fleet),
     }
     del whole["ledger"]
-    return json.dumps({**head, **whole}, indent=2) + "\n"
+    return render.json_text({**head, **whole})

@@ -1,14 +1,14 @@
 """What is missing of a fleet's month, or doubtful in it, for people and for programs. Pure."""
 
-import textwrap
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from itertools import groupby
 from typing import Any, Final
 
-from exporter.finance.fleet.record import FindingKind, FleetMonth, HostFinding, HostSummary, instant_text
+from exporter.finance.fleet.record import FindingKind, FleetMonth, HostFinding, HostSummary
+from exporter.finance.render import instant_text, time_text, wrapped
 from exporter.readings import printable
 from exporter.reports.rounding import CENT, dollars_text, hours_text, rounded
-from exporter.units import NANOSECONDS_PER_HOUR, Instant, Nanoseconds, Picodollars
+from exporter.units import NANOSECONDS_PER_HOUR, Nanoseconds, Picodollars
 
 DETAILED: Final = 20
 """Hosts of one kind of finding that have a line of their own; the names of others follow."""
@@ -67,11 +67,11 @@ _DETAILS: Final[Mapping[FindingKind, Callable[[HostFinding], str]]] = {
     "downsampled": lambda each: each.text,
     "zone": lambda each: each.text,
     "fork": lambda each: (
-        f"{each.location} and {each.text} part at {_time(each.instant)}; {hours_text(each.duration)} "
+        f"{each.location} and {each.text} part at {time_text(each.instant)}; {hours_text(each.duration)} "
         f"GPU-hours and {dollars_text(each.amount)} dollars are of the first alone"
     ),
     "copy": lambda each: (
-        f"{each.location}, last commit {_time(each.instant)}, {dollars_text(each.amount)} dollars; "
+        f"{each.location}, last commit {time_text(each.instant)}, {dollars_text(each.amount)} dollars; "
         f"counted: {each.text}"
     ),
     "difference": lambda each: (
@@ -84,7 +84,7 @@ _DETAILS: Final[Mapping[FindingKind, Callable[[HostFinding], str]]] = {
     "unread": lambda each: each.location,
     "ended": lambda each: (
         f"{hours_text(each.duration)} hours, {dollars_text(each.amount)} dollars until "
-        f"{_time(each.instant)} ({each.text})"
+        f"{time_text(each.instant)} ({each.text})"
     ),
 }
 
@@ -100,14 +100,7 @@ def section(fleet: FleetMonth) -> Iterator[str]:
             yield f"  {printable(_line(each))}"
         if rest := findings[DETAILED:]:
             names = f"and {', '.join(printable(each.name) for each in rest)}"
-            indent = " " * 2
-            yield from textwrap.wrap(
-                names,
-                LINE_CHARACTERS,
-                initial_indent=indent,
-                subsequent_indent=indent,
-                break_on_hyphens=False,
-            )
+            yield from wrapped(names, "  ", LINE_CHARACTERS, lead="  ")
 
 
 def reminder(fleet: FleetMonth) -> str:
@@ -174,7 +167,7 @@ def missing_json(fleet: FleetMonth) -> list[dict[str, Any]]:
             "location": each.location,
             "hours": each.duration / NANOSECONDS_PER_HOUR if each.duration else None,
             "picodollars": each.amount if each.kind in AMOUNTS else None,
-            "time": None if each.instant is None else instant_text(each.instant),
+            "time": time_text(each.instant),
             "text": each.text or None,
             "meaning": _MEANINGS[each.kind],
         }
@@ -204,9 +197,9 @@ def _host(summary: HostSummary, cents: int, kinds: Sequence[str]) -> dict[str, A
         "location": host.location,
         "names": [name._asdict() for name in host.names],
         "time_zone": host.zone,
-        "metered_since": _time(host.first),
-        "metered_until": _time(host.last),
-        "last_commit": _time(host.record.last_commit),
+        "metered_since": time_text(host.first),
+        "metered_until": time_text(host.last),
+        "last_commit": time_text(host.record.last_commit),
         "apportioned": host.apportioned,
         "dollars": cents / 100,
         "picodollars": summary.total,
@@ -216,7 +209,3 @@ def _host(summary: HostSummary, cents: int, kinds: Sequence[str]) -> dict[str, A
         "unpriced_gpu_hours": summary.unpriced / NANOSECONDS_PER_HOUR,
         "missing": list(kinds),
     }
-
-
-def _time(instant: Instant | None) -> str | None:
-    return None if instant is None else instant_text(instant)

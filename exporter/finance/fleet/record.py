@@ -7,13 +7,14 @@ FleetError
 
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import field
-from datetime import UTC, date, datetime
+from datetime import date
 from fractions import Fraction
 from pathlib import Path
 from typing import TYPE_CHECKING, Final, Literal, NamedTuple, get_args
 from zoneinfo import ZoneInfo
 
 from exporter.cost.money import add, add_all
+from exporter.finance.render import instant_text
 from exporter.frozen import dataclass, replace
 from exporter.ledger.adjustments import Adjustment
 from exporter.ledger.history import HistorySums, MonthRecord
@@ -580,8 +581,3 @@ def finding_of(
 ) -> HostFinding:
     """A finding on a host; `HostFinding` says what the values are."""
     return HostFinding(kind, host.record.ledger, host.name, host.location, duration, amount, instant, text)
-
-
-def instant_text(instant: Instant) -> str:
-    """An instant like 2026-11-30T12:00:00Z."""
-    return datetime.fromtimestamp(instant // NANOSECONDS_PER_SECOND, UTC).strftime("%Y-%m-%dT%H:%M:%SZ")

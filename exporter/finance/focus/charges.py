@@ -2,9 +2,10 @@
 
 from collections.abc import Iterator, Mapping, Sequence
 from itertools import accumulate, groupby, pairwise
-from typing import Final, Literal, TypeVar
+from typing import Final, Literal
 from zoneinfo import ZoneInfo
 
+from exporter.cost.money import add
 from exporter.cost.postings import PHASES, CostOwner, OwnerPhase
 from exporter.frozen import dataclass
 from exporter.ledger.adjustments import Adjustment
@@ -14,8 +15,6 @@ from exporter.readings import KINDS
 from exporter.report import MonthKey, ServerOwner
 from exporter.tariff.calendar import day_of, first_instant, month_of
 from exporter.units import Instant, Nanoseconds, Picodollars
-
-K = TypeVar("K")
 
 What = Literal["gpu time", "tokens", "adjustment", "not itemized"]
 
@@ -211,9 +210,9 @@ def _not_itemized(
         for (owner, _component, basis), amount in sums.server_cost.items():
             cell = MonthKey(owner.product, owner.team, basis, record.month)
             missing[cell] = missing.get(cell, 0) - amount
-            _add(uneven, (owner.product, owner.team), amount)
+            add(uneven, (owner.product, owner.team), amount)
         for owner_phase, amount in sums.cost.items():
-            _add(uneven, (owner_phase.owner.product, owner_phase.owner.team), -amount)
+            add(uneven, (owner_phase.owner.product, owner_phase.owner.team), -amount)
     for cell, amount in sorted(missing.items(), key=lambda item: _labels(item[0])):
         if amount:
             estimated = amount if cell.price_basis == ESTIMATE else 0
@@ -253,14 +252,14 @@ def _paid(sums: HistorySums) -> dict[ServerOwner, dict[str, Picodollars]]:
     """Money of each server by price basis."""
     paid: dict[ServerOwner, dict[str, Picodollars]] = {}
     for (owner, _component, basis), amount in sums.server_cost.items():
-        _add(paid.setdefault(owner, {}), basis, amount)
+        add(paid.setdefault(owner, {}), basis, amount)
     return paid
 
 
 def _unpriced(sums: HistorySums) -> dict[CostOwner, Nanoseconds]:
     durations: dict[CostOwner, Nanoseconds] = {}
     for (_gpu, owner), duration in sums.waiting().items():
-        _add(durations, owner, duration)
+        add(durations, owner, duration)
     return durations
 
 
@@ -275,7 +274,3 @@ def _labels(cell: MonthKey) -> tuple[str, str, str]:
 def _turn(name: str, order: Sequence[str]) -> tuple[int, str]:
     """A sort key: the given order, then names that a later release added."""
     return order.index(name) if name in order else len(order), name
-
-
-def _add(sums: dict[K, int], key: K, amount: int) -> None:
-    sums[key] = sums.get(key, 0) + amount

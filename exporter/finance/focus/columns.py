@@ -5,19 +5,17 @@
 
 import json
 from collections.abc import Callable, Mapping
-from datetime import UTC, datetime
 from functools import lru_cache
 from typing import Final, Literal, get_args
 
 from exporter.cost.postings import UNALLOCATED
 from exporter.finance.focus.allocation import RATIO_PARTS
 from exporter.finance.focus.charges import ChargePeriod, FocusCharge, What
+from exporter.finance.render import instant_text
 from exporter.frozen import dataclass
 from exporter.units import (
     NANOSECONDS_PER_HOUR,
-    NANOSECONDS_PER_SECOND,
     PICODOLLARS_PER_DOLLAR,
-    Instant,
 )
 
 FocusVersion = Literal["1.2", "1.3", "1.4"]
@@ -83,12 +81,6 @@ def decimal(amount: int, unit: int) -> str:
     whole, below = divmod(abs(scaled), 10**DECIMALS)
     digits = f"{below:0{DECIMALS}d}".rstrip("0") or "0"
     return f"{'-' if scaled < 0 else ''}{whole}.{digits}"
-
-
-@lru_cache(maxsize=1_000)
-def instant(moment: Instant) -> str:
-    """A moment in UTC, to the second."""
-    return datetime.fromtimestamp(moment // NANOSECONDS_PER_SECOND, UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
 
 
 def _always(value: str) -> Cell:
@@ -222,14 +214,14 @@ COLUMNS: Final[Mapping[str, FocusColumn]] = {
     "BillingAccountId": FocusColumn(_always(text(ACCOUNT))),
     "BillingAccountName": FocusColumn(_always(text(PROVIDER))),
     "BillingCurrency": FocusColumn(_always(text("USD"))),
-    "BillingPeriodEnd": FocusColumn(lambda row: instant(row.host.period.end)),
-    "BillingPeriodStart": FocusColumn(lambda row: instant(row.host.period.start)),
+    "BillingPeriodEnd": FocusColumn(lambda row: instant_text(row.host.period.end)),
+    "BillingPeriodStart": FocusColumn(lambda row: instant_text(row.host.period.start)),
     "ChargeCategory": FocusColumn(_category),
     "ChargeClass": FocusColumn(_always("")),
     "ChargeDescription": FocusColumn(_description, in_1_2=_description_by_phase),
     "ChargeFrequency": FocusColumn(_frequency),
-    "ChargePeriodEnd": FocusColumn(lambda row: instant(row.charge.period.end)),
-    "ChargePeriodStart": FocusColumn(lambda row: instant(row.charge.period.start)),
+    "ChargePeriodEnd": FocusColumn(lambda row: instant_text(row.charge.period.end)),
+    "ChargePeriodStart": FocusColumn(lambda row: instant_text(row.charge.period.start)),
     "CommitmentDiscountStatus": FocusColumn(_always("")),  # the validator asks for it where quantities are
     "ConsumedQuantity": FocusColumn(_quantity),
     "ConsumedUnit": FocusColumn(_unit),

@@ -13,7 +13,7 @@ from dataclasses import field
 from typing import Final, cast
 from zoneinfo import ZoneInfo
 
-from exporter.finance.fleet.record import HostMonth, HostName, instant_text
+from exporter.finance.fleet.record import HostMonth, HostName
 from exporter.finance.focus import billing_period
 from exporter.finance.prometheus.client import (
     PrometheusClient,
@@ -24,6 +24,7 @@ from exporter.finance.prometheus.client import (
 from exporter.finance.prometheus.counters import Holders, Progress, ScrapeTarget, apportioned, rises
 from exporter.finance.prometheus.hour_queries import EDGE
 from exporter.finance.prometheus.resolution import finest_resolution
+from exporter.finance.render import instant_text
 from exporter.frozen import dataclass, replace
 from exporter.ledger.history import MonthRecord
 from exporter.report import MonthKey

@@ -19,6 +19,7 @@ from exporter.finance.reconciliation.differences import (
     hours_kept,
     local_books,
 )
+from exporter.finance.render import instant_text
 from exporter.frozen import dataclass
 from exporter.ledger.history import HistorySums, MonthRecord
 from exporter.ledger.totals import HOURS_KEPT
@@ -46,11 +47,6 @@ def hourly(amount: Picodollars, time: Nanoseconds) -> str:
     )
     sign = "-" if whole < 0 else ""
     return f"{sign}{abs(whole) // 10_000:,}.{abs(whole) % 10_000:04d}"
-
-
-def instant(moment: Instant) -> str:
-    """An instant of UTC for people."""
-    return datetime.fromtimestamp(moment // NANOSECONDS_PER_SECOND, UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
 
 
 def notes(
@@ -119,8 +115,8 @@ def _of_time(
         yield f"{dollars_text(amount)} dollars of {month} are on this bill and not compared"
     if outside and invoice.first is not None and invoice.last is not None:
         yield (
-            f"the bill is about {instant(invoice.first)} to {instant(invoice.last)}: {dollars_text(outside)} "
-            "dollars that the books have of the rest of the month are not compared"
+            f"the bill is about {instant_text(invoice.first)} to {instant_text(invoice.last)}: "
+            f"{dollars_text(outside)} dollars that the books have of the rest of the month are not compared"
         )
     elif outside:
         yield (

@@ -1,10 +1,10 @@
 """A reconciliation as a table for people and as JSON. Pure."""
 
-import json
 import shlex
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, Final
 
+from exporter.finance import render
 from exporter.finance.invoice import Resource
 from exporter.finance.invoice_file import COSTS
 from exporter.finance.reconciliation.comparison import (
@@ -12,9 +12,9 @@ from exporter.finance.reconciliation.comparison import (
     Suggestion,
     hourly,
     hours,
-    instant,
 )
 from exporter.finance.reconciliation.differences import ComparedDay, Difference, DifferenceKind
+from exporter.finance.render import money_json
 from exporter.readings import printable
 from exporter.reports.rounding import (
     CENT,
@@ -24,8 +24,7 @@ from exporter.reports.rounding import (
     rounded,
     ruled_table,
 )
-from exporter.units import NANOSECONDS_PER_HOUR, NANOSECONDS_PER_SECOND, Picodollars, plain_dollars
-from exporter.units import dollars as as_float
+from exporter.units import NANOSECONDS_PER_HOUR, NANOSECONDS_PER_SECOND, plain_dollars
 
 MOST_LISTED: Final = 10
 RESOURCES_MAX: Final = 100
@@ -75,7 +74,7 @@ def as_text(
     `flags` say where the books are, for commands that are to find the same ones. A table wider than `width`
     is in parts.
     """
-    return "\n".join(_lines(reconciliation, file, flags, width)).rstrip("\n") + "\n"
+    return render.lines_text(_lines(reconciliation, file, flags, width))
 
 
 def as_json(reconciliation: Reconciliation, file: str, flags: Sequence[str] = ()) -> str:
@@ -90,17 +89,15 @@ def as_json(reconciliation: Reconciliation, file: str, flags: Sequence[str] = ()
         "by": reconciliation.by,
         "components": sorted(reconciliation.components),
         "ledger": reconciliation.record.ledger,
-        "last_commit": None
-        if reconciliation.record.last_commit is None
-        else instant(reconciliation.record.last_commit),
+        "last_commit": render.time_text(reconciliation.record.last_commit),
         "invoice": {
             "file": file,
             "form": invoice.form,
             "cost": COSTS[invoice.cost] if invoice.form == "focus" else "dollars",
             "rows": invoice.rows,
             "compared_rows": invoice.chosen.rows,
-            "from": None if invoice.first is None else instant(invoice.first),
-            "to": None if invoice.last is None else instant(invoice.last),
+            "from": render.time_text(invoice.first),
+            "to": render.time_text(invoice.last),
             "resources": [
                 _resource(key, resource) for key, resource in _dearest(reconciliation, RESOURCES_MAX)
             ],
@@ -122,7 +119,7 @@ def as_json(reconciliation: Reconciliation, file: str, flags: Sequence[str] = ()
         ],
         "notes": reconciliation.notes,
     }
-    return json.dumps(document, indent=2) + "\n"
+    return render.json_text(document)
 
 
 def _lines(
@@ -130,10 +127,9 @@ def _lines(
 ) -> Iterator[str]:
     when = f"{reconciliation.record.month} to date" if reconciliation.to_date else reconciliation.record.month
     zone = "UTC" if reconciliation.calendar == "utc" else reconciliation.zone.key
-    committed = reconciliation.record.last_commit
     yield (
         f"{when} by {reconciliation.by} of {zone}, ledger {reconciliation.record.ledger}, "
-        f"as of {'never' if committed is None else instant(committed)}"
+        f"as of {render.time_text(reconciliation.record.last_commit) or 'never'}"
     )
     invoice = reconciliation.invoice
     form = f"FOCUS, {COSTS[invoice.cost]}" if invoice.form == "focus" else "dates and dollars"
@@ -264,11 +260,6 @@ def part_json(part: Difference, words: Mapping[DifferenceKind, str]) -> dict[str
         **money_json(part.amount),
         "seconds": None if part.time is None else part.time / NANOSECONDS_PER_SECOND,
     }
-
-
-def money_json(amount: Picodollars) -> dict[str, Any]:
-    """An amount, exact and for people."""
-    return {"dollars": as_float(amount), "picodollars": amount}
 
 
 def _resource(key: str, resource: Resource) -> dict[str, Any]:

@@ -1,7 +1,5 @@
 """The rows of priced requests, as lines of JSON or as CSV, and their summary."""
 
-import csv
-import io
 import json
 from collections import Counter
 from collections.abc import Iterator
@@ -10,6 +8,7 @@ from datetime import UTC, datetime
 from typing import Final, Literal
 
 from exporter.cost.money import add
+from exporter.finance.render import csv_text, safe_cell
 from exporter.finance.requests.division import Hours, ModelPool, RequestHour, served
 from exporter.finance.requests.forms import LoggedRequest
 from exporter.finance.requests.log_file import RequestLog
@@ -260,10 +259,7 @@ def _carried(total: Picodollars, before: int) -> tuple[str, int]:
 
 def _csv_line(cells: tuple[str, ...]) -> str:
     """A line in which no text of a log is a formula: clients choose ids and names."""
-    line = io.StringIO()
-    guarded = [f"'{cell}" if cell.startswith(("=", "+", "-", "@")) else cell for cell in cells[:-1]]
-    csv.writer(line, lineterminator="\n").writerow([*guarded, cells[-1]])
-    return line.getvalue()
+    return csv_text([[*map(safe_cell, cells[:-1]), cells[-1]]])
 
 
 def _hour_text(number: int) -> str:

@@ -4,10 +4,10 @@ Dollars are to the cent. Years and components of an option sum to its total; the
 that year within a cent.
 """
 
-import json
 from fractions import Fraction
 from typing import Any, Final
 
+from exporter.finance.render import json_text
 from exporter.finance.tco.answer import TcoAnswer
 from exporter.finance.tco.breakeven import fleet_of
 from exporter.finance.tco.costs import OptionCourse, summed, yearly_loads
@@ -74,7 +74,7 @@ def as_json(answer: TcoAnswer) -> str:
             for assumed in assumptions(scenario)
         ],
     }
-    return json.dumps(document, indent=2) + "\n"
+    return json_text(document)
 
 
 def _dollars(amount: Fraction) -> float:

@@ -1,10 +1,9 @@
 """Choices side by side, as JSON. Pure. Picodollars are rounded down."""
 
-import json
 from fractions import Fraction
 from typing import Any
 
-from exporter.finance.fleet.record import instant_text
+from exporter.finance.render import instant_text, json_text
 from exporter.finance.what_if.answer import WhatIfAnswer
 from exporter.finance.what_if.outcome import Figure, Outcome
 from exporter.finance.what_if.text_report import ASSUMES, CANNOT_JUDGE
@@ -46,7 +45,7 @@ def as_json(answer: WhatIfAnswer) -> str:
             for even in answer.break_evens
         ],
     }
-    return json.dumps(document, indent=2) + "\n"
+    return json_text(document)
 
 
 def _outcome(answer: WhatIfAnswer, outcome: Outcome) -> dict[str, Any]:

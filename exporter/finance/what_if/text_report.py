@@ -1,12 +1,11 @@
 """Choices side by side, as text within 80 columns. Pure."""
 
-import textwrap
 from collections.abc import Iterator, Mapping
 from fractions import Fraction
 from typing import Final
 
 from exporter.advice import Release
-from exporter.finance.fleet.record import instant_text
+from exporter.finance.render import instant_text, lines_text, shortened, wrapped
 from exporter.finance.tco.breakeven import BreakEven
 from exporter.finance.what_if.answer import WhatIfAnswer
 from exporter.finance.what_if.choices import (
@@ -22,7 +21,6 @@ from exporter.readings import printable
 from exporter.reports.rounding import dollars_text, hours_text, ruled_table
 from exporter.units import NANOSECONDS_PER_HOUR
 
-WIDTH: Final = 80
 NAME_CHARACTERS: Final = 24
 
 ASSUMES: Final[Mapping[type[Choice], str]] = {
@@ -48,7 +46,7 @@ RELEASES: Final[Mapping[Release, str]] = {
 
 def text(answer: WhatIfAnswer) -> str:
     """For people."""
-    return "\n".join(_lines(answer)) + "\n"
+    return lines_text(_lines(answer))
 
 
 def _lines(answer: WhatIfAnswer) -> Iterator[str]:
@@ -59,53 +57,53 @@ def _lines(answer: WhatIfAnswer) -> Iterator[str]:
     yield from _table([now, *rows])
     for number, outcome in enumerate(answer.outcomes, 1):
         yield ""
-        yield from _wrapped(f"{number}. {outcome.choice.text}", "   ")
+        yield from wrapped(f"{number}. {outcome.choice.text}", "   ")
         for line in _details(outcome, answer.load):
-            yield from _wrapped(f"   {line}", "     ")
+            yield from wrapped(line, "     ", lead="   ")
     if answer.break_evens:
         yield ""
         choices = (outcome.choice for outcome in answer.outcomes)
         sizes = {each.text: each.gpus for each in choices if isinstance(each, GpuChoice)}
         for even in answer.break_evens:
-            yield from _wrapped(pair_text(even, sizes[even.option]))
+            yield from wrapped(pair_text(even, sizes[even.option]))
 
 
 def _head(answer: WhatIfAnswer) -> Iterator[str]:
     load = answer.load
     servers = f"servers {load.servers}" if load.servers else "all servers and free GPUs"
-    yield from _wrapped(f"what if: {load.wall_hours} hours to {instant_text(answer.end)}, {servers}")
+    yield from wrapped(f"what if: {load.wall_hours} hours to {instant_text(answer.end)}, {servers}")
     gpu_time = sum(hour.gpu_time for hour in load.hours)
     busy = sum(hour.busy for hour in load.hours)
     share = f", {float(Fraction(busy * 100, gpu_time)):.1f} % busy" if gpu_time else ""
-    yield from _wrapped(
+    yield from wrapped(
         f"load: {_count(load.per_day(load.all_tokens))} tokens and "
         f"{hours_text(int(load.per_day(gpu_time)))} GPU-hours a day{share}"
     )
-    yield from _wrapped("paid: hardware and electricity, the same for all choices without overheads")
+    yield from wrapped("paid: hardware and electricity, the same for all choices without overheads")
     if load.estimated:
-        yield from _wrapped(
+        yield from wrapped(
             f"{_dollars(answer.per_month(load.estimated))} of {_dollars(answer.per_month(load.paid))} "
             "a month come from estimated prices"
         )
     if load.overheads:
-        yield from _wrapped(
+        yield from wrapped(
             f"overheads of {_dollars(answer.per_month(load.overheads))} a month stay, in no figure"
         )
     if load.left_out:
-        yield from _wrapped(f"hours left out, in which GPU time has no price: {load.left_out}")
+        yield from wrapped(f"hours left out, in which GPU time has no price: {load.left_out}")
     unmetered = load.wall_hours - Fraction(load.covered, NANOSECONDS_PER_HOUR)
     if unmetered >= 1:
-        yield from _wrapped(f"hours that were not metered, without load or cost: {float(unmetered):,.1f}")
+        yield from wrapped(f"hours that were not metered, without load or cost: {float(unmetered):,.1f}")
     if load.owned:
-        yield from _wrapped(
+        yield from wrapped(
             f"owned hardware of {_dollars(answer.per_month(load.owned))} a month is owed unused too: what "
             "it spares is capacity, not cash"
         )
     for release in sorted(answer.releases):
         if sentence := RELEASES[release]:
-            yield from _wrapped(sentence)
+            yield from wrapped(sentence)
     if answer.partial:
-        yield from _wrapped(
+        yield from wrapped(
             f"one part of a server: {', '.join(answer.partial)}; its tokens are computed elsewhere too"
         )
 
@@ -117,8 +115,7 @@ def _table(rows: list[tuple[str, str, str, str]]) -> Iterator[str]:
 
 
 def _row(answer: WhatIfAnswer, number: int, outcome: Outcome) -> tuple[str, str, str, str]:
-    name = f"{number}. {printable(outcome.choice.text)}"
-    name = name if len(name) <= NAME_CHARACTERS else f"{name[: NAME_CHARACTERS - 1]}~"
+    name = shortened(f"{number}. {printable(outcome.choice.text)}", NAME_CHARACTERS)
     if outcome.cost is None:
         return name, "no figure", "", ""
     difference = answer.per_month(outcome.cost - answer.load.paid)
@@ -175,15 +172,3 @@ def _dollars(amount: Fraction) -> str:
 
 def _count(value: Fraction) -> str:
     return f"{int(value):,}"
-
-
-def _wrapped(line: str, indent: str = "  ") -> list[str]:
-    lead = line[: len(line) - len(line.lstrip())]
-    return textwrap.wrap(
-        printable(line.lstrip()),
-        WIDTH,
-        initial_indent=lead,
-        subsequent_indent=indent,
-        break_on_hyphens=False,
-        break_long_words=True,
-    )

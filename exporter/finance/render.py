@@ -1,0 +1,181 @@
+"""The forms of every report: lines for people, JSON, CSV, and tables of columns in all three. Pure."""
+
+import csv
+import io
+import json
+import textwrap
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from datetime import UTC, datetime
+from functools import lru_cache
+from typing import Any, Final, Literal
+
+from exporter import units
+from exporter.frozen import dataclass
+from exporter.readings import printable
+from exporter.reports import rounding
+from exporter.units import Instant, Picodollars
+
+Form = Literal["table", "json", "csv"]
+
+WIDTH: Final = 80
+"""Columns of a report for people."""
+
+FORMULA: Final = ("=", "+", "-", "@", "\t")
+"""First characters of a cell that a spreadsheet runs as a formula."""
+
+Measure = Literal["cents", "picodollars", "hours", "seconds", "ratio", "count", "flag"]
+"""What the values of a column are. Times are nanoseconds; hours of a text sum to their total."""
+
+
+@dataclass(frozen=True, slots=True)
+class ReportColumn:
+    """One column of a table, in the words of each form."""
+
+    name: str
+    """The field of JSON and the heading of CSV."""
+    measure: Measure
+    values: Sequence[Any]
+    """One for each row and, last, the total's."""
+    heading: str = ""
+    """The heading of the table for people."""
+
+    def cells(self) -> list[str]:
+        """Texts for people."""
+        if self.measure == "hours":
+            wholes = rounding.rounded(self.values[:-1], rounding.HOUR_FRACTION)
+            return [rounding.ten_thousandths(whole) for whole in (*wholes, sum(wholes))]
+        return [_TEXTS[self.measure](value) for value in self.values]
+
+    def plain_cells(self) -> list[str]:
+        """Texts for spreadsheets: a ratio is no percentage, and unknown is empty."""
+        if self.measure == "ratio":
+            return ["" if value is None else f"{value:.4f}" for value in self.values]
+        return [cell.replace(",", "") for cell in self.cells()]
+
+    def json_values(self) -> list[Any]:
+        """Values for programs."""
+        divisor = _DIVISORS.get(self.measure)
+        return [value if divisor is None else value / divisor for value in self.values]
+
+
+_TEXTS: Final[Mapping[Measure, Callable[[Any], str]]] = {
+    "cents": rounding.hundredths,
+    "ratio": lambda value: "-" if value is None else f"{100 * value:.1f}",
+    "count": lambda value: f"{value:,}",
+    "flag": lambda value: "true" if value else "false",
+}
+
+_DIVISORS: Final[Mapping[Measure, int]] = {
+    "cents": 100,
+    "hours": units.NANOSECONDS_PER_HOUR,
+    "seconds": units.NANOSECONDS_PER_SECOND,
+}
+
+
+def cents_of(amounts: Sequence[Picodollars], ceilings: Sequence[int] | None = None) -> list[int]:
+    """Amounts in whole cents that sum to the last one, their total; `ceilings` as of `rounded`."""
+    cents = rounding.rounded(amounts, rounding.CENT, ceilings)
+    return [*cents, sum(cents)]
+
+
+@dataclass(frozen=True, slots=True)
+class ReportTable:
+    """Rows by their labels, and columns of numbers."""
+
+    labels: Sequence[str]
+    """Names of the columns of labels."""
+    rows: Sequence[Sequence[str]]
+    """Labels of each row."""
+    columns: Mapping[str, ReportColumn]
+    """Columns by name. A form writes those of its own list that are here."""
+
+    def text(self, names: Iterable[str], width: int | None = None) -> Iterator[str]:
+        """Lines for people with a row of totals; a table wider than `width` is in parts."""
+        columns = self._chosen(names)
+        cells = [column.cells() for column in columns]
+        rows = [
+            [*(printable(label) or "-" for label in labels), *values]
+            for labels, *values in zip(self.rows, *(column[:-1] for column in cells), strict=True)
+        ]
+        total = ["total", *("" for _ in self.labels[1:]), *(column[-1] for column in cells)]
+        headings = [*self.labels, *(column.heading for column in columns)]
+        return rounding.ruled_table(headings, rows, total, labels=len(self.labels), width=width)
+
+    def csv(self, names: Iterable[str], first: Mapping[str, str], last: Mapping[str, str]) -> str:
+        """Rows for spreadsheets and none for the total. `first` and `last` are the same in all rows."""
+        columns = self._chosen(names)
+        cells = [column.plain_cells()[:-1] for column in columns]
+        rows = [
+            [*first.values(), *map(safe_cell, labels), *values, *last.values()]
+            for labels, *values in zip(self.rows, *cells, strict=True)
+        ]
+        return csv_text([[*first, *self.labels, *(column.name for column in columns), *last], *rows])
+
+    def json(self, names: Iterable[str]) -> tuple[list[dict[str, Any]], dict[str, Any]]:
+        """Objects of the rows and of the total."""
+        columns = self._chosen(names)
+        fields = [column.name for column in columns]
+        values = [column.json_values() for column in columns]
+        objects = [dict(zip(fields, row, strict=True)) for row in zip(*values, strict=True)]
+        labels = [dict(zip(self.labels, row, strict=True)) for row in self.rows]
+        rows = [named | numbers for named, numbers in zip(labels, objects[:-1], strict=True)]
+        return rows, objects[-1]
+
+    def _chosen(self, names: Iterable[str]) -> list[ReportColumn]:
+        return [self.columns[name] for name in names if name in self.columns]
+
+
+def lines_text(lines: Iterable[str]) -> str:
+    """Lines as a text with one line end after the last line that is not empty."""
+    return "\n".join(lines).rstrip("\n") + "\n"
+
+
+def json_text(document: Mapping[str, Any]) -> str:
+    """An object for programs."""
+    return json.dumps(document, indent=2) + "\n"
+
+
+def csv_text(rows: Iterable[Sequence[object]]) -> str:
+    """Rows for spreadsheets."""
+    out = io.StringIO()
+    csv.writer(out, lineterminator="\n").writerows(rows)
+    return out.getvalue()
+
+
+def safe_cell(label: str) -> str:
+    """A label as text in a spreadsheet: an apostrophe stands before what it would take for a formula."""
+    line = label.replace("\r", " ")  # which the csv module of Python 3.11 leaves bare
+    return f"'{line}" if line.startswith(FORMULA) else line
+
+
+def wrapped(line: str, indent: str = "  ", width: int = WIDTH, *, lead: str = "") -> list[str]:
+    """A sentence in lines of at most `width` columns: `lead` before the first, `indent` before the others."""
+    return textwrap.wrap(
+        printable(line), width, initial_indent=lead, subsequent_indent=indent, break_on_hyphens=False
+    )
+
+
+def shortened(name: str, width: int) -> str:
+    """A name in at most so many columns; a tilde stands for the rest."""
+    return name if len(name) <= width else f"{name[: width - 1]}~"
+
+
+def counted(count: int, what: str) -> str:
+    """A number of things, like `1 row` and `2,000 rows`."""
+    return f"1 {what}" if count == 1 else f"{count:,} {what}s"
+
+
+@lru_cache(maxsize=1_000)  # FOCUS writes the bounds of a day in each of its rows
+def instant_text(instant: Instant) -> str:
+    """An instant like 2026-11-30T12:00:00Z."""
+    return datetime.fromtimestamp(instant // units.NANOSECONDS_PER_SECOND, UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
+
+
+def time_text(instant: Instant | None) -> str | None:
+    """As `instant_text`; `None` where there is none."""
+    return None if instant is None else instant_text(instant)
+
+
+def money_json(amount: Picodollars) -> dict[str, Any]:
+    """An amount for people and, exact, for programs."""
+    return {"dollars": units.dollars(amount), "picodollars": amount}

@@ -1,0 +1,76 @@
+"""One writer: tables, JSON and CSV from column definitions."""
+
+import json
+
+from exporter.finance import render
+from exporter.finance.render import ReportColumn, ReportTable
+
+HOUR = 3_600_000_000_000
+
+TABLE = ReportTable(
+    labels=("product", "team"),
+    rows=[("chat", "=cmd()"), ("search", "")],
+    columns={
+        "dollars": ReportColumn("dollars", "cents", [123_456, 50, 123_506], "dollars"),
+        "idle_ratio": ReportColumn("idle_ratio", "ratio", [0.25, None, 0.125], "idle %"),
+        "gpu_hours": ReportColumn("gpu_hours", "hours", [HOUR // 3, HOUR // 3, 2 * (HOUR // 3)], "GPU-hours"),
+        "to_date": ReportColumn("to_date", "flag", [True, True, True]),
+    },
+)
+
+
+def test_a_table_ends_with_its_total_and_its_hours_sum_to_it() -> None:
+    """Two thirds of an hour are 0.6667, so one third of it is 0.3334 and the other 0.3333."""
+    assert list(TABLE.text(("dollars", "idle_ratio", "gpu_hours"))) == [
+        "product  team     dollars  idle %  GPU-hours",
+        "-------  ------  --------  ------  ---------",
+        "chat     =cmd()  1,234.56    25.0     0.3334",
+        "search   -           0.50       -     0.3333",
+        "-------  ------  --------  ------  ---------",
+        "total            1,235.06    12.5     0.6667",
+    ]
+
+
+def test_csv_has_no_total_no_separators_and_no_formula() -> None:
+    """Unknown is empty, and a ratio is no percentage."""
+    assert TABLE.csv(("dollars", "idle_ratio", "to_date"), {"month": "2026-11"}, {"hosts": "2"}) == (
+        "month,product,team,dollars,idle_ratio,to_date,hosts\n"
+        "2026-11,chat,'=cmd(),1234.56,0.2500,true,2\n"
+        "2026-11,search,,0.50,,true,2\n"
+    )
+
+
+def test_json_has_exact_times_and_only_the_fields_that_are_asked_for() -> None:
+    """A column that the table lacks is left out."""
+    rows, total = TABLE.json(("dollars", "gpu_hours", "picodollars"))
+    assert rows == [
+        {"product": "chat", "team": "=cmd()", "dollars": 1234.56, "gpu_hours": 1 / 3},
+        {"product": "search", "team": "", "dollars": 0.5, "gpu_hours": 1 / 3},
+    ]
+    assert total == {"dollars": 1235.06, "gpu_hours": 2 / 3}
+    assert json.loads(render.json_text(total)) == total
+
+
+def test_a_cell_never_runs_as_a_formula_or_ends_a_line() -> None:
+    """The five first characters of a formula, and the carriage return that Python 3.11 leaves bare."""
+    cells = ("=1", "+1", "-1", "@a", "\t1", "a\rb", "a=b")
+    assert [render.safe_cell(cell) for cell in cells] == ["'=1", "'+1", "'-1", "'@a", "'\t1", "a b", "a=b"]
+
+
+def test_lines_end_once() -> None:
+    """However many of the last lines are empty."""
+    assert render.lines_text(["a", "", "b", "", ""]) == "a\n\nb\n"
+
+
+def test_sentences_are_wrapped_and_names_cut() -> None:
+    """A cut name says so by its tilde."""
+    assert render.wrapped("one two-six four", "  ", 9, lead="- ") == ["- one", "  two-six", "  four"]
+    assert render.shortened("gpu-host-17", 8) == "gpu-hos~"
+    assert render.shortened("gpu-host", 8) == "gpu-host"
+
+
+def test_instants_are_of_utc_to_the_second() -> None:
+    """1,764,504,000 seconds after 1970 are noon of 2025-11-30."""
+    noon = 1_764_504_000_000_000_000
+    assert render.instant_text(noon + 999_999_999) == "2025-11-30T12:00:00Z"
+    assert render.time_text(None) is None
