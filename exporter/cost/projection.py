@@ -4,12 +4,9 @@ The tariff prices the rest of the month: each GPU of the host, at each price tha
 products that held it in the last 24 hours.
 """
 
-from bisect import bisect_left
 from collections.abc import Collection, Iterable, Iterator, Mapping
 from dataclasses import field
-from functools import lru_cache
 from itertools import pairwise
-from operator import attrgetter
 from typing import Final, NamedTuple
 
 from exporter.cost.advance import GpuOutcome
@@ -51,44 +48,37 @@ Owners = Mapping[Product, int]
 
 @dataclass(frozen=True, slots=True)
 class UsageHour:
-    """GPU time and energy of one hour, by GPU and product.
-
-    `covered` is the wall time that was metered, `down` the part of it that hourly rent is not owed for.
-    `products` are those that had GPU time.
-    """
+    """GPU time and energy of one hour, by GPU and product."""
 
     start: Instant
     covered: Nanoseconds = 0
+    """The wall time that was metered."""
     down: Nanoseconds = 0
+    """The part of it that hourly rent is not owed for."""
     time: Mapping[Gpu, Owners] = field(default_factory=dict)
     energy: Mapping[Gpu, Owners] = field(default_factory=dict)
-    products: frozenset[Product] = field(init=False, repr=False, compare=False)
-
-    def __post_init__(self) -> None:
-        products = frozenset(product for owners in self.time.values() for product in owners)
-        object.__setattr__(self, "products", products)
-
-    def __hash__(self) -> int:
-        return hash(self.start)  # its mappings have none
 
     @property
     def end(self) -> Instant:
         """When it ends, or will."""
         return self.start + NANOSECONDS_PER_HOUR
 
+    @property
+    def products(self) -> set[Product]:
+        """Those that had GPU time."""
+        return {product for owners in self.time.values() for product in owners}
+
 
 @dataclass(frozen=True, slots=True)
 class RecentUsage:
-    """GPU usage of the last 24 hours.
-
-    `hours` are the hours that were metered, oldest first, the running one last.
-    `first_held` is when each product first held a GPU.
-    `intermittent` are products that came back from an absence as long as their present one.
-    """
+    """GPU usage of the last 24 hours."""
 
     hours: tuple[UsageHour, ...] = ()
+    """The hours that were metered, oldest first, the running one last."""
     first_held: Mapping[Product, Instant] = field(default_factory=dict)
+    """When each product first held a GPU."""
     intermittent: frozenset[Product] = frozenset()
+    """Products that came back from an absence as long as their present one."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -107,18 +97,17 @@ class PricePeriod:
 
 @dataclass(frozen=True, slots=True)
 class Projection:
-    """A month at its end: `to_date` and `rest` by product, which sum to the host's.
-
-    `periods` divide the rest at each change of a price. `up_ratio` is the part of the last 24 hours that
-    hourly rent was owed for. `rest_at_present_prices` is the rest if no price changed.
-    """
+    """A month at its end: `to_date` and `rest` by product, which sum to the host's."""
 
     month: Month
     to_date: Mapping[Product, Picodollars]
     rest: Mapping[Product, Picodollars]
     periods: tuple[PricePeriod, ...]
+    """The rest, divided at each change of a price."""
     up_ratio: float
+    """The part of the last 24 hours that hourly rent was owed for."""
     rest_at_present_prices: Picodollars
+    """The rest if no price changed."""
 
     def totals(self) -> dict[Product, Picodollars]:
         """Cost of each product at the end of the month; the host's is their sum."""
@@ -147,16 +136,15 @@ def project(
     Energy continues at its mean over the same time. A retirement ends a GPU's part.
     """
     gpus = tuple(gpus)
-    day = _DayOfUsage(usage, now)
-    covered, up = day.uptime()
+    covered, up = _uptime(usage, now)
     if not covered:
         return None
     month = month_of(now, policy.zone)
-    departed = day.departed()
-    gpu_uses = {outcome.gpu: _gpu_use(outcome, day, departed) for outcome in gpus}
+    departed = _departed(usage)
+    gpu_uses = {outcome.gpu: _gpu_use(outcome, usage, now, departed) for outcome in gpus}
     by_time: dict[Gpu, Picodollars] = dict.fromkeys(gpu_uses, 0)
     by_energy: dict[Gpu, Picodollars] = dict.fromkeys(gpu_uses, 0)
-    periods = []
+    periods: list[PricePeriod] = []
     for start, end in pairwise(sorted({now, month.end, *policy.tariff.changes(now, month.end)})):
         amount = 0
         for gpu, count, price in _prices(gpus, start, now, month, policy):
@@ -165,198 +153,112 @@ def project(
             by_energy[gpu] += energy
             amount += time * count + energy
         periods.append(PricePeriod(start, end, amount))
-    present = periods[0].amount
-    if len(periods) > 1:
-        present = 0
-        for gpu, count, price in _prices(gpus, now, now, month, policy):
-            time, energy = _cost(price, gpu_uses[gpu], month.end - now, covered, up)
-            present += time * count + energy
+    present = 0
+    for gpu, count, price in _prices(gpus, now, now, month, policy):
+        time, energy = _cost(price, gpu_uses[gpu], month.end - now, covered, up)
+        present += time * count + energy
     rest: dict[Product, Picodollars] = {}
     for gpu, use in gpu_uses.items():
         for amount, weights in ((by_time[gpu], use.time), (by_energy[gpu], use.energy)):
             if amount:
                 add_all(rest, split(amount, weights)[0])
-    return Projection(month, to_date, rest, tuple(periods), up / covered, present)
+    return Projection(
+        month, to_date, rest, tuple(periods), up_ratio=up / covered, rest_at_present_prices=present
+    )
+
+
+def _uptime(usage: RecentUsage, now: Instant) -> tuple[int, int]:
+    """Metered time of the last 24 hours, and the part that hourly rent was owed for, as a ratio.
+
+    Both are multiples of a fraction of a nanosecond: the oldest hour may lie in them in part.
+    """
+    since = now - NANOSECONDS_PER_DAY
+    covered = up = 0
+    for hour in usage.hours:
+        inside = min(NANOSECONDS_PER_HOUR, hour.end - since)
+        covered += hour.covered * inside
+        up += (hour.covered - hour.down) * inside
+    return covered, up
+
+
+def _departed(usage: RecentUsage) -> frozenset[Product]:
+    """Products that have left: they hold nothing any more, and are not intermittent."""
+    present_since = usage.hours[-1].start - (LEFT_AFTER_HOURS - 1) * NANOSECONDS_PER_HOUR
+    seen: set[Product] = set()
+    present: set[Product] = set()
+    for hour in usage.hours:
+        seen |= hour.products
+        if hour.start >= present_since:
+            present |= hour.products
+    return frozenset(seen - present - usage.intermittent - {UNASSIGNED})
 
 
 class _GpuUse(NamedTuple):
-    """Weights of one GPU's products by time and by energy; its energy, and the time that it was used over.
+    """One GPU's products and energy, all as multiples of one fraction of a nanosecond and of a millijoule.
 
-    All are multiples of one fraction of a nanosecond and of a millijoule: only their ratios mean something.
+    Only their ratios mean something.
     """
 
     time: Owners
+    """Weights of its products by time."""
     energy: Owners
+    """Weights of its products by energy."""
     joules: int
+    """Energy that it used."""
     over: int
+    """The time that it used it over."""
 
 
-_NOTHING: Final[Owners] = {}
-
-
-def _gpu_use(outcome: GpuOutcome, day: "_DayOfUsage", departed: frozenset[Product]) -> _GpuUse:
+def _gpu_use(outcome: GpuOutcome, usage: RecentUsage, now: Instant, departed: frozenset[Product]) -> _GpuUse:
     """Continued use of a GPU: by its products since the latest of them arrived, at most of 24 hours."""
     gpu = outcome.gpu
-    since, newest = day.latest_arrival(gpu)
-    cut, whole, running = day.after(since)
-    cut_time: dict[Product, int] = {}
-    cut_energy: dict[Product, int] = {}
-    denominator = 1
-    for hour in cut:  # the oldest hour, if any
-        if hour.end > since:
-            times, energies = hour.time.get(gpu, _NOTHING), hour.energy.get(gpu, _NOTHING)
-            parts, denominator = _parts_after(times, hour, since, day.now, newest)
-            cut_time, cut_energy = _numerators(times, parts), _numerators(energies, parts)
-    was_here = any(cut_time.values())
-    sums = whole.of(gpu)
-    time, energy, joules = dict(sums.time), dict(sums.energy), sums.joules
-    over = sums.over_if_here if was_here else sums.over
-    for hour in running:
-        times, energies = hour.time.get(gpu, _NOTHING), hour.energy.get(gpu, _NOTHING)
-        add_all(time, times)
-        add_all(energy, energies)
-        joules += sum(energies.values())
-        over += _over(times, hour, was_here=was_here or over > 0)
-    if cut_time or cut_energy:
-        # Everything gets the denominator of the part: a mean over few minutes is exact too.
-        time, energy = _sum(time, denominator, cut_time), _sum(energy, denominator, cut_energy)
-        joules = joules * denominator + sum(cut_energy.values())
-        over = over * denominator + sum(cut_time.values())
-    for each in (time, energy):
-        for product in departed.intersection(each):
-            del each[product]
+    since = now - NANOSECONDS_PER_DAY
+    arrivals = {
+        usage.first_held[product]
+        for hour in usage.hours
+        for product in hour.time.get(gpu, ())
+        if product != UNASSIGNED and since < usage.first_held.get(product, since) <= now
+    }
+    newest: set[Product] = set()
+    if arrivals:
+        since = max(arrivals)
+        newest = {product for product, first in usage.first_held.items() if first == since}
+        newest.discard(UNASSIGNED)
+    time: dict[Product, int] = {}
+    energy: dict[Product, int] = {}
+    joules = over = 0
+    whole = 1
+    for hour in usage.hours:
+        if hour.end <= since:
+            continue
+        times = hour.time.get(gpu, _NOTHING)
+        energies = hour.energy.get(gpu, _NOTHING)
+        if hour.start < since:  # the first of them: everything gets the denominator of its part
+            parts, whole = _parts_after(times, hour, since, now, newest)
+            inside = sum(amount * parts[product] for product, amount in times.items())
+        else:
+            parts = dict.fromkeys((*times, *energies), whole)
+            # Of the hour in which a GPU appears its own time counts; after it, hours in which it was off too.
+            inside = sum(times.values()) * whole
+            if over:
+                inside = max(inside, hour.covered * whole)
+        over += inside
+        for product, amount in times.items():
+            add(time, product, amount * parts[product])
+        for product, amount in energies.items():
+            add(energy, product, amount * parts.get(product, 0))
+            joules += amount * parts.get(product, 0)
+    time = {product: amount for product, amount in time.items() if product not in departed}
+    energy = {product: amount for product, amount in energy.items() if product not in departed}
     if not any(time.values()):
         # It has no history yet, or its products have all left: its present ones count.
-        time = _products(outcome)
+        time = {}
+        for owner_phase, weight in outcome.phase_weights.items():
+            add(time, owner_phase.owner.product, weight)
     return _GpuUse(time, energy if any(energy.values()) else time, joules, over)
 
 
-def _over(times: Owners, hour: UsageHour, *, was_here: bool) -> Nanoseconds:
-    """The time of an hour that a GPU's energy was used over.
-
-    Of the hour in which a GPU appears its own time counts; after it, hours in which it was off as well.
-    """
-    own = sum(times.values())
-    return max(own, hour.covered) if was_here else own
-
-
-class _GpuSums(NamedTuple):
-    """One GPU in consecutive hours. `over` is the time of its energy where it was not here before them,
-    `over_if_here` where it was.
-    """
-
-    time: Owners
-    energy: Owners
-    joules: Millijoules
-    over: Nanoseconds
-    over_if_here: Nanoseconds
-
-
-class _WholeHours(NamedTuple):
-    """Sums of consecutive hours: the metered time, its part without rent, each GPU, and when each product
-    last held one.
-    """
-
-    covered: Nanoseconds
-    down: Nanoseconds
-    gpus: Mapping[Gpu, _GpuSums]
-    last: Mapping[Product, Instant]
-
-    def of(self, gpu: Gpu) -> _GpuSums:
-        """Those of a GPU."""
-        return self.gpus.get(gpu) or _GpuSums({}, {}, 0, 0, self.covered)
-
-
-@lru_cache(maxsize=4)  # products came at few different hours; each entry keeps a day, 0.1 MB of 8 GPUs
-def _whole_hours(hours: tuple[UsageHour, ...]) -> _WholeHours:
-    last: dict[Product, Instant] = {}
-    for hour in hours:
-        last.update(dict.fromkeys(hour.products, hour.start))
-    gpus: dict[Gpu, _GpuSums] = {}
-    for gpu in {gpu: None for hour in hours for gpu in (*hour.time, *hour.energy)}:
-        time: dict[Product, int] = {}
-        energy: dict[Product, int] = {}
-        over = over_if_here = 0
-        for hour in hours:
-            times = hour.time.get(gpu, _NOTHING)
-            add_all(time, times)
-            add_all(energy, hour.energy.get(gpu, _NOTHING))
-            over += _over(times, hour, was_here=over > 0)
-            over_if_here += _over(times, hour, was_here=True)
-        gpus[gpu] = _GpuSums(time, energy, sum(energy.values()), over, over_if_here)
-    covered, down = sum(hour.covered for hour in hours), sum(hour.down for hour in hours)
-    return _WholeHours(covered, down, gpus, last)
-
-
-class _DayOfUsage:
-    """Usage of the last 24 hours up to `now`."""
-
-    def __init__(self, usage: RecentUsage, now: Instant) -> None:
-        self.now = now
-        self._usage = usage
-        self._since = now - NANOSECONDS_PER_DAY
-        self._parts: dict[Instant, tuple[tuple[UsageHour, ...], _WholeHours, tuple[UsageHour, ...]]] = {}
-        self._first_held = {
-            product: at
-            for product, at in usage.first_held.items()
-            if self._since < at <= now and product != UNASSIGNED
-        }
-
-    def after(self, since: Instant) -> tuple[tuple[UsageHour, ...], _WholeHours, tuple[UsageHour, ...]]:
-        """The hours that began before an instant, those after it that have ended, and the running one."""
-        if since not in self._parts:  # the same for most GPUs
-            hours = self._usage.hours
-            first = bisect_left(hours, since, key=_start)
-            self._parts[since] = hours[:first], _whole_hours(hours[first:-1]), hours[first:][-1:]
-        return self._parts[since]
-
-    def uptime(self) -> tuple[int, int]:
-        """Metered time, and the part that hourly rent was owed for, as a ratio.
-
-        Both are multiples of a fraction of a nanosecond.
-        """
-        cut, whole, running = self.after(self._since)
-        covered, down = whole.covered * NANOSECONDS_PER_HOUR, whole.down * NANOSECONDS_PER_HOUR
-        for hour in (*cut, *running):
-            inside = min(NANOSECONDS_PER_HOUR, hour.end - self._since)
-            covered += hour.covered * inside
-            down += hour.down * inside
-        return covered, covered - down
-
-    def departed(self) -> frozenset[Product]:
-        """Products that have left: they hold nothing any more, and are not intermittent."""
-        cut, whole, running = self.after(self._since)
-        last: dict[Product, Instant] = {}
-        for hour in cut:
-            last.update(dict.fromkeys(hour.products, hour.start))
-        last.update(whole.last)
-        for hour in running:
-            last.update(dict.fromkeys(hour.products, hour.start))
-        present = self._usage.hours[-1].start - (LEFT_AFTER_HOURS - 1) * NANOSECONDS_PER_HOUR
-        gone = {product for product, start in last.items() if start < present}
-        return frozenset(gone - self._usage.intermittent - {UNASSIGNED})
-
-    def latest_arrival(self, gpu: Gpu) -> tuple[Instant, set[Product]]:
-        """When the latest product of a GPU arrived, and which arrived then; 24 hours ago where none did."""
-        since = self._since
-        newest: set[Product] = set()
-        if not self._first_held:
-            return since, newest
-        cut, whole, running = self.after(since)
-        on_gpu = {
-            *whole.of(gpu).time,
-            *(product for hour in (*cut, *running) for product in hour.time.get(gpu, ())),
-        }
-        for product in on_gpu & self._first_held.keys():
-            arrived = self._first_held[product]
-            if since < arrived:
-                since, newest = arrived, {product}
-            elif newest and arrived == since:
-                newest.add(product)
-        return since, newest
-
-
-_start: Final = attrgetter("start")
+_NOTHING: Final[Owners] = {}
 
 
 def _parts_after(
@@ -373,23 +275,6 @@ def _parts_after(
     left = max(0, min(hour.end, now) - since - own)
     whole = max(1, others)
     return {product: whole if product in newest else min(left, others) for product in times}, whole
-
-
-def _numerators(amounts: Owners, parts: Owners) -> dict[Product, int]:
-    return {product: amount * parts.get(product, 0) for product, amount in amounts.items()}
-
-
-def _sum(amounts: Owners, whole: int, numerators: Owners) -> dict[Product, int]:
-    """Amounts and fractions as multiples of one over a whole."""
-    products = {**amounts, **numerators}
-    return {each: amounts.get(each, 0) * whole + numerators.get(each, 0) for each in products}
-
-
-def _products(outcome: GpuOutcome) -> dict[Product, int]:
-    weights: dict[Product, int] = {}
-    for owner_phase, weight in outcome.phase_weights.items():
-        add(weights, owner_phase.owner.product, weight)
-    return weights
 
 
 def _prices(
@@ -412,8 +297,11 @@ def _cost(
     """Cost of one GPU over a time at one price: of its hours, and of its energy."""
     time = 0
     for rate in price.rates:
-        part, whole = (up, covered) if rate.while_up else (1, 1)
-        time += rate.rate.amount * length * part // (rate.rate.period * whole)
+        amount = rate.rate.amount * length
+        if rate.while_up:
+            time += amount * up // (rate.rate.period * covered)
+        else:
+            time += amount // rate.rate.period
     if price.energy is None or not use.over:
         return time, 0
     energy = price.energy.per_kilowatt_hour * use.joules * length
@@ -468,7 +356,8 @@ def rates(gpus: Iterable[GpuOutcome], prices: Iterable[Price]) -> OwnerRates:
         if phase == "unobserved" and part:
             unobserved.add(owner)
         total[owner] = total.get(owner, 0.0) + part
-        busy[owner] = busy.get(owner, 0.0) + (part if phase in BUSY_PHASES else 0.0)
+        works = part if phase in BUSY_PHASES else 0.0
+        busy[owner] = busy.get(owner, 0.0) + works
     for owner in unobserved:
         del busy[owner]
     return OwnerRates(total, busy)
@@ -493,18 +382,17 @@ def energy_dollars_per_hour(price: Price, mean_watts: float | None) -> float | N
     return dollars(price.energy.per_kilowatt_hour) * mean_watts / WATTS_PER_KILOWATT
 
 
-def first_prices(gpus: Iterable[GpuOutcome], at: Instant, policy: CostPolicy) -> list[Price]:
-    """Price of each GPU of the host at the start of its first configured price."""
-    gpus = list(gpus)
-    month = month_of(at, policy.zone)
-    tariff = policy.tariff
-    count = sum(gpu.count for gpu in gpus)
-    return [tariff.price(gpu.gpu, tariff.first_priced(gpu.gpu, at), month, count) for gpu in gpus]
-
-
 def current_prices(gpus: Iterable[GpuOutcome], at: Instant, policy: CostPolicy) -> list[Price]:
     """Price of each GPU of the host at an instant."""
-    gpus = list(gpus)
-    month = month_of(at, policy.zone)
-    count = sum(gpu.count for gpu in gpus)
-    return [policy.tariff.price(gpu.gpu, at, month, count) for gpu in gpus]
+    return _prices_at([(gpu, at) for gpu in gpus], at, policy)
+
+
+def first_prices(gpus: Iterable[GpuOutcome], at: Instant, policy: CostPolicy) -> list[Price]:
+    """Price of each GPU of the host at the start of its first configured price."""
+    return _prices_at([(gpu, policy.tariff.first_priced(gpu.gpu, at)) for gpu in gpus], at, policy)
+
+
+def _prices_at(gpus: list[tuple[GpuOutcome, Instant]], now: Instant, policy: CostPolicy) -> list[Price]:
+    month = month_of(now, policy.zone)
+    count = sum(gpu.count for gpu, _ in gpus)
+    return [policy.tariff.price(gpu.gpu, at, month, count) for gpu, at in gpus]
