@@ -18,11 +18,8 @@ from exporter.frozen import dataclass
 from exporter.readings import Gpu, ServerKey, TokenKind
 from exporter.tariff.calendar import month_of
 from exporter.tariff.hosted import HostedPrice, equivalent
-from exporter.tariff.tariff import AMORTIZATION, INSURANCE, RENT, SUPPORT
+from exporter.tariff.tariff import HARDWARE
 from exporter.units import NANOSECONDS_PER_DAY, TOKENS_PER_MILLION, Instant, Nanoseconds, Picodollars, dollars
-
-HARDWARE: Final = frozenset({RENT, AMORTIZATION, SUPPORT, INSURANCE})
-"""Components that are the price of the hardware itself."""
 
 
 @dataclass(frozen=True, slots=True)

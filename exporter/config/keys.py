@@ -42,6 +42,7 @@ from exporter.config.values import (
 from exporter.cost.policy import CardinalityLimits, OwnershipRule, SplitMethod, SplitRule, Weights
 from exporter.engines.spec import Engine
 from exporter.frozen import replace
+from exporter.tariff import tariff
 from exporter.tariff.hosted import PRICE_DECIMALS, HostedPrice
 from exporter.tariff.terms import Hardware, Overhead, Per, Period, Retirement, Unmatched
 from exporter.units import Nanoseconds
@@ -107,7 +108,7 @@ class CompareKeys(Model, kw_only=True):
         )
 
 
-COMPONENTS: Final = ("rent", "amortization", "support", "insurance", "energy", "adjustment")
+COMPONENTS: Final = (*tariff.HARDWARE, tariff.ENERGY, "adjustment")
 """Components that the program itself posts to."""
 
 PERIODS: Final[tuple[Period, ...]] = ("hour", "month", "year")

@@ -27,12 +27,11 @@ from dataclasses import field
 from fractions import Fraction
 from typing import Final, Literal, get_args
 
-from exporter.advice.explanation import HARDWARE
 from exporter.cost.postings import CostOwner, OwnerPhase
 from exporter.frozen import dataclass
 from exporter.ledger.history import HistorySums, MonthRecord
 from exporter.readings import Gpu, ServerKey
-from exporter.tariff.tariff import ENERGY
+from exporter.tariff.tariff import ENERGY, HARDWARE
 from exporter.units import NANOSECONDS_PER_HOUR, Nanoseconds, Picodollars
 
 EffectName = Literal[
@@ -50,7 +49,7 @@ EffectName = Literal[
 ]
 EFFECTS: Final[tuple[EffectName, ...]] = get_args(EffectName)
 
-MACHINE: Final = HARDWARE | {ENERGY}
+MACHINE: Final = frozenset((*HARDWARE, ENERGY))
 """Components of machine cost; the others are overheads."""
 
 

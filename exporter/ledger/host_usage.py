@@ -7,7 +7,6 @@ from pathlib import Path
 from typing import Final, Protocol, Self
 
 from exporter.advice import HostUsage, HourUsage, PricedGpu, Release, least_sure
-from exporter.advice.explanation import HARDWARE
 from exporter.cost.attribution import UNALLOCATED_KEY
 from exporter.cost.postings import CostOwner, OwnerPhase
 from exporter.cost.state import GpuState, State
@@ -22,7 +21,7 @@ from exporter.readings import Gpu, ServerKey, TokenKind
 from exporter.tariff.hosted import HostedPrice
 from exporter.tariff.quotes import Quote
 from exporter.tariff.rate import PRICE_BASES, PriceBasis, Rate
-from exporter.tariff.tariff import RENT, Tariff
+from exporter.tariff.tariff import HARDWARE, RENT, Tariff
 from exporter.tariff.terms import Owned, Rented
 from exporter.units import NANOSECONDS_PER_HOUR, Instant, Picodollars
 

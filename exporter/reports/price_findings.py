@@ -15,7 +15,7 @@ from exporter.tariff.csv_tables import CatalogueError
 from exporter.tariff.price_file import age_warning
 from exporter.tariff.quotes import NoQuote, Quote
 from exporter.tariff.rule_matching import UnmatchedRule, unmatched_rules
-from exporter.tariff.tariff import AMORTIZATION, RENT, Tariff, amortization_dollars_per_year, end_of_life
+from exporter.tariff.tariff import MACHINE, Tariff, amortization_dollars_per_year, end_of_life
 from exporter.tariff.terms import Hardware, Listed, Owned, Rented
 from exporter.units import BYTES_PER_GIBIBYTE, Instant
 from exporter.web.wording import price_line
@@ -126,7 +126,7 @@ def _slips(
 
 
 def _priced(policy: CostPolicy, line: DoctorGpu, reading: GpuReading | None, now: Instant) -> _Priced:
-    hardware = next((price for price in line.prices if price.component in {RENT, AMORTIZATION}), None)
+    hardware = next((price for price in line.prices if price.component in MACHINE), None)
     if reading is None:
         return _Priced(line, reading, None, None, hardware, None)
     rule = policy.tariff.rule(reading.gpu)

@@ -26,7 +26,7 @@ from exporter.reports.day_hours import hours_of_day
 from exporter.reports.rounding import CENT, rounded
 from exporter.tariff.calendar import Day, day_of, first_instant, month_before, month_of
 from exporter.tariff.rate import ComponentRate
-from exporter.tariff.tariff import AMORTIZATION, INSURANCE, RENT, SUPPORT, Tariff
+from exporter.tariff.tariff import HARDWARE, RENT, Tariff
 from exporter.tariff.terms import Owned, Rented
 from exporter.units import (
     NANOSECONDS_PER_HOUR,
@@ -176,9 +176,6 @@ def _since(adjustment: Adjustment, zone: ZoneInfo) -> Instant | None:
     except ValueError:
         return None
 
-
-BY_TIME: Final = (RENT, AMORTIZATION, SUPPORT, INSURANCE)
-"""Components of hardware that accrue by time."""
 
 MONTHS_BEFORE: Final = 12
 """Months before the current one that are compared: an adjustment may be for these."""
@@ -382,7 +379,7 @@ def _is_divided(cell: _Cell, prices: DatedPrices) -> bool:
     for gpu, charged in _holders(cell.sums).items():
         parts = [(since, fraction, prices.of(gpu, since)) for since, fraction in cell.parts]
         if len(charged.time) > 1 and any(due.compared for _, _, due in parts):
-            for component in BY_TIME:
+            for component in HARDWARE:
                 posted = cell.sums.gpu_cost.get((gpu, component), 0)
                 if _difference(cell, posted, charged, component, parts) is not None:
                     return True
@@ -397,7 +394,7 @@ def _reckon(differences: _Differences, day: Day, cell: _Cell, prices: DatedPrice
         if not any(due.compared for _, _, due in parts):
             continue
         differs = False
-        for component in BY_TIME:
+        for component in HARDWARE:
             amounts = _difference(cell, sums.gpu_cost.get((gpu, component), 0), charged, component, parts)
             if amounts is None:
                 continue

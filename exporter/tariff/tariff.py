@@ -43,6 +43,12 @@ SUPPORT: Final = "support"
 INSURANCE: Final = "insurance"
 ENERGY: Final = "energy"
 
+MACHINE: Final = (AMORTIZATION, RENT)
+"""Components that are the price of the machine itself, owned or rented."""
+
+HARDWARE: Final = (*MACHINE, SUPPORT, INSURANCE)
+"""Components that are the price of the hardware; all of them accrue by time."""
+
 ANNUITY_DIGITS: Final = 50
 """Decimal digits for (1 + r)^-life, far below a picodollar on any purchase."""
 

@@ -7,12 +7,12 @@ from typing import Final
 from zoneinfo import ZoneInfo
 
 from exporter.advice import Saving
-from exporter.advice.explanation import HARDWARE
 from exporter.cost.postings import BUSY_PHASES, UNALLOCATED, CostOwner
 from exporter.metrics.exposition import is_stale
 from exporter.readings import ServerKey, label
 from exporter.report import ComponentPrice, GpuRow, HostSavings, Hour, Report, SourceRow, Window
 from exporter.tariff.calendar import day_of
+from exporter.tariff.tariff import HARDWARE
 from exporter.units import (
     NANOSECONDS_PER_MINUTE,
     Instant,

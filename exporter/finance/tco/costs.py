@@ -30,7 +30,9 @@ from exporter.frozen import dataclass
 from exporter.tariff.tariff import (
     AMORTIZATION,
     ENERGY,
+    HARDWARE,
     INSURANCE,
+    MACHINE,
     RENT,
     SUPPORT,
     amortization_dollars_per_year,
@@ -95,7 +97,7 @@ def capital(owned: OwnedHosts, prices: tuple[Fraction, ...]) -> Capital:
 HOSTED: Final = "hosted"
 """The component of tokens that are bought."""
 
-OWN_COMPONENTS: Final = (AMORTIZATION, RENT, HOSTED, SUPPORT, INSURANCE, ENERGY)
+OWN_COMPONENTS: Final = (*MACHINE, HOSTED, *HARDWARE[len(MACHINE) :], ENERGY)
 """Components that the arithmetic itself makes; items have names of their own."""
 
 

@@ -11,13 +11,12 @@ from fractions import Fraction
 from typing import Final, Literal, NamedTuple
 
 from exporter.advice import LEAST_HOURS
-from exporter.advice.explanation import HARDWARE
 from exporter.cost.money import add, add_all
 from exporter.cost.postings import BUSY_PHASES
 from exporter.frozen import dataclass
 from exporter.ledger.history import ESTIMATE, HistorySums
 from exporter.readings import ServerKey, TokenKind
-from exporter.tariff.tariff import ENERGY, RENT
+from exporter.tariff.tariff import ENERGY, HARDWARE, RENT
 from exporter.units import NANOSECONDS_PER_HOUR, Nanoseconds, Picodollars
 
 FAMILIES: Final = (
@@ -261,8 +260,8 @@ class MeasuredLoad:
         return Fraction(amount) * 24 / self.wall_hours
 
 
-OWNED_COMPONENTS: Final = HARDWARE - {RENT}
-COMPARED_COMPONENTS: Final = HARDWARE | {ENERGY}
+OWNED_COMPONENTS: Final = frozenset(HARDWARE) - {RENT}
+COMPARED_COMPONENTS: Final = frozenset((*HARDWARE, ENERGY))
 
 
 def measured_load(
