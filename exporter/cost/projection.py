@@ -184,13 +184,13 @@ def _uptime(usage: RecentUsage, now: Instant) -> tuple[int, int]:
 def _departed(usage: RecentUsage) -> frozenset[Product]:
     """Products that have left: they hold nothing any more, and are not intermittent."""
     present_since = usage.hours[-1].start - (LEFT_AFTER_HOURS - 1) * NANOSECONDS_PER_HOUR
-    seen: set[Product] = set()
+    all_products: set[Product] = set()
     present: set[Product] = set()
     for hour in usage.hours:
-        seen |= hour.products
+        all_products |= hour.products
         if hour.start >= present_since:
             present |= hour.products
-    return frozenset(seen - present - usage.intermittent - {UNASSIGNED})
+    return frozenset(all_products - present - usage.intermittent - {UNASSIGNED})
 
 
 class _GpuUse(NamedTuple):
