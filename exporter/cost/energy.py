@@ -39,15 +39,13 @@ Recent = tuple[tuple[Nanoseconds, Millijoules], ...]
 
 @dataclass(frozen=True, slots=True)
 class EnergyUse:
-    """Energy of one GPU that arrived in one tick.
-
-    `over` is the time it was used in: more than the tick where reads before it had failed.
-    `implausible`: the counter's delta was refused.
-    """
+    """Energy of one GPU that arrived in one tick."""
 
     energy: Millijoules
     over: Nanoseconds = 0
+    """The time it was used in: more than the tick where reads before it had failed."""
     implausible: bool = False
+    """Whether the counter's delta was refused."""
 
 
 def advance(
@@ -66,12 +64,12 @@ def advance(
     if not elapsed:
         if elapsed is None and reading is not None:
             mark = reading.energy
-            state = replace(state, energy_mark=mark, energy_age=0, falls=0, recent=(), recent_sums=None)
+            state = replace(state, energy_mark=mark, energy_age=0, falls=0, recent=())
         return state, EnergyUse(0)
     age = state.energy_age + elapsed
     if not observed and (reading is None or reading.energy is None or state.energy_mark is None):
         mark = reading.energy if reading is not None and state.energy_mark is None else state.energy_mark
-        return replace(state, energy_mark=mark, energy_age=age, recent=(), recent_sums=None), EnergyUse(0)
+        return replace(state, energy_mark=mark, energy_age=age, recent=()), EnergyUse(0)
     if reading is None or reading.energy is None:
         return _uncounted(replace(state, energy_age=age), reading, elapsed, busy_ratio)
     if state.energy_mark is None:
@@ -91,8 +89,8 @@ def advance(
     if age == elapsed and not reset:
         state = _idle(state, delta, elapsed, busy_ratio)
     # Power in a gap is not the present power.
-    recent, sums = _recent(state, age, delta) if observed else ((), None)
-    state = replace(state, energy_mark=reading.energy, energy_age=0, falls=0, recent=recent, recent_sums=sums)
+    recent = _recent(state, age, delta) if observed else ()
+    state = replace(state, energy_mark=reading.energy, energy_age=0, falls=0, recent=recent)
     return state, EnergyUse(delta, age)
 
 
@@ -105,17 +103,11 @@ def idle_ratio(state: GpuState, used: EnergyUse) -> float | None:
 
 def mean_watts(state: GpuState) -> float | None:
     """Mean power of the last five minutes; `None` before anything was measured."""
-    duration, energy = _sums(state)
+    duration = sum(lasted for lasted, _ in state.recent)
+    energy = sum(used for _, used in state.recent)
     if duration == 0:
         return None
     return energy / MILLIWATTS_PER_WATT / seconds(duration)
-
-
-def _sums(state: GpuState) -> tuple[Nanoseconds, Millijoules]:
-    """Duration and energy of the ticks that the mean power is taken over."""
-    if state.recent_sums is not None:
-        return state.recent_sums
-    return sum([lasted for lasted, _ in state.recent]), sum([energy for _, energy in state.recent])
 
 
 def _uncounted(
@@ -126,7 +118,7 @@ def _uncounted(
     if reading is not None and reading.power_watts is not None and gone:
         return _integrate(replace(state, energy_mark=None), reading, elapsed, busy_ratio)
     if state.energy_age > MEAN_POWER_TIME:
-        state = replace(state, recent=(), recent_sums=None)  # old power is not the present power
+        state = replace(state, recent=())  # old power is not the present power
     return state, EnergyUse(0)
 
 
@@ -142,8 +134,8 @@ def _integrate(
     energy, carry = divmod(milliwatts * over + state.power_carry, NANOSECONDS_PER_SECOND)
     if over == elapsed:
         state = _idle(state, energy, elapsed, busy_ratio)
-    recent, sums = _recent(state, over, energy)
-    return replace(state, power_carry=carry, recent=recent, recent_sums=sums), EnergyUse(energy, over)
+    recent = _recent(state, over, energy)
+    return replace(state, power_carry=carry, recent=recent), EnergyUse(energy, over)
 
 
 def _idle(state: GpuState, energy: Millijoules, elapsed: Nanoseconds, busy_ratio: float | None) -> GpuState:
@@ -156,16 +148,12 @@ def _idle(state: GpuState, energy: Millijoules, elapsed: Nanoseconds, busy_ratio
     return replace(state, idle_watts=watts)
 
 
-def _recent(
-    state: GpuState, elapsed: Nanoseconds, energy: Millijoules
-) -> tuple[Recent, tuple[Nanoseconds, Millijoules]]:
-    """The ticks that the mean power is taken over, the fewest last that fill its time, and their sums."""
+def _recent(state: GpuState, elapsed: Nanoseconds, energy: Millijoules) -> Recent:
+    """The ticks that the mean power is taken over: the fewest last that fill its time."""
     recent = (*state.recent, (elapsed, energy))
-    duration, used = _sums(state)
-    duration, used = duration + elapsed, used + energy
+    duration = sum(lasted for lasted, _ in recent)
     first = 0
     while first < len(recent) - 1 and duration - recent[first][0] >= MEAN_POWER_TIME:
         duration -= recent[first][0]
-        used -= recent[first][1]
         first += 1
-    return recent[first:], (duration, used)
+    return recent[first:]

@@ -33,44 +33,49 @@ class Carry:
 
 @dataclass(frozen=True, slots=True)
 class GpuState:
-    """One GPU of the sticky inventory. `up` is false once it is known to be lost, until it is read again.
-
-    `energy_mark` is the last good value of the driver's counter, `energy_age` the time since it was taken,
-    `falls` the reads in a row below it. `power_carry` is millijoules x 1e9 left by integrated power.
-    `idle_watts` is the lowest mean power seen while at most 1 % busy.
-    `recent` holds (duration, energy) of the last ticks, newest last, for the mean power.
-    `rounding` is what rounding took from each owner and phase, by component: a hint for fairness, never
-    money; it is not kept on disk.
-    `holders` are the last known ones, and `slices` the last known parts of its MIG instances by UUID, in
-    parts of `money.WHOLE`; `None` for a card without MIG.
-    `pci_bus_id` is its last known address, `boots_missed` the boots that began since NVML last listed it.
-    `memory_bytes` is its last known memory, all of it, and `None` until it is read.
-    `predecessor` is the UUID whose slot it took at `replaced_at`, empty for none, and `priced_as` the GPU
-    whose rule priced that slot. `count` is above 1 for several GPUs that NVML never listed.
-    """
+    """One GPU slot of the host, and the GPU that sits in it."""
 
     gpu: Gpu
     index: int
     up: bool = True
+    """False once the GPU is known to be lost, until it is read again."""
     energy_mark: Millijoules | None = None
+    """The last good value of the driver's counter."""
     energy_age: Nanoseconds = 0
+    """Time since that value was taken."""
     falls: int = 0
+    """Reads in a row below it."""
     power_carry: int = 0
+    """Millijoules x 1e9 that integrated power left."""
     idle_watts: float | None = None
+    """The lowest mean power while at most 1 % busy."""
     recent: tuple[tuple[Nanoseconds, Millijoules], ...] = ()
+    """Duration and energy of the last ticks, newest last, for the mean power."""
     carries: Mapping[str, Carry] = field(default_factory=dict)
+    """Fractions of a picodollar that accruals left, by component."""
     holders: tuple[Holder, ...] = ()
+    """Its last known holders."""
     rounding: Mapping[str, Mapping[OwnerPhase, int]] = field(default_factory=dict)
+    """What rounding took from each owner and phase, by component.
+
+    A hint for fairness, never money; it is not kept on disk.
+    """
     slices: Mapping[str, int] | None = None
+    """The last known parts of its MIG instances by UUID, in parts of `money.WHOLE`; `None` without MIG."""
     pci_bus_id: str = ""
+    """Its last known address."""
     boots_missed: int = 0
+    """Boots that began since NVML last listed it."""
     predecessor: str = ""
+    """The UUID whose slot it took, empty for none."""
     replaced_at: Instant = 0
+    """When it took that slot."""
     priced_as: Gpu | None = None
+    """The GPU whose rule priced that slot."""
     count: int = 1
+    """Above 1 for several GPUs that NVML never listed."""
     memory_bytes: int | None = None
-    recent_sums: tuple[Nanoseconds, Millijoules] | None = field(default=None, compare=False)
-    """Those of `recent`, `None` where they are to be added up: 300 ticks of five minutes at one a second."""
+    """All of its memory, `None` until it is read."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -111,16 +116,16 @@ class GatewayState:
 
 @dataclass(frozen=True, slots=True)
 class DivisionState:
-    """Tokens of one model by weight and gateway consumer, with all that was served under `division.OWN`.
-
-    `trailing` is halved every 15 minutes. `pending` are tokens since both sides were last read, which was
-    `since` ago. `rounding` is what rounding took from each owner, by quantity; it is not kept on disk.
-    """
+    """Tokens of one model by weight and gateway consumer, with all that was served under `division.OWN`."""
 
     trailing: Mapping[str, float] = field(default_factory=dict)
+    """Sums that are halved every 15 minutes."""
     pending: Mapping[str, float] = field(default_factory=dict)
+    """Tokens since the server and its gateway were last read together."""
     since: Nanoseconds = 0
+    """Time since that read."""
     rounding: Mapping[Quantity, Mapping[CostOwner, int]] = field(default_factory=dict)
+    """What rounding took from each owner, by quantity; it is not kept on disk."""
 
 
 UNDIVIDED: Final = DivisionState()
@@ -129,44 +134,47 @@ UNDIVIDED: Final = DivisionState()
 
 @dataclass(frozen=True, slots=True)
 class ModelState:
-    """Trailing sums of one model of one server, each halved every 15 minutes.
-
-    `prefill_seconds`, `decode_seconds`: the engine's own GPU seconds by phase.
-    `prefill_request_seconds`, `decode_request_seconds`: those of requests that finished, which overlap.
-    `running_sum` over `running_time`: requests running in a batch, over ticks with any running.
-    `weighted_prefill`, `weighted_decode`: tokens by weight.
-    `since_finished` is the time since the last seconds of requests, `since_computed` since the last of the
-    engine's own; `None`: never.
-    `pending_subtraction` is by kind what is still to be subtracted from counts: a posting never is negative.
-    """
+    """Trailing sums of one model of one server, each halved every 15 minutes."""
 
     prefill_seconds: float = 0.0
+    """The engine's own GPU seconds of prefill."""
     decode_seconds: float = 0.0
+    """The engine's own GPU seconds of decode."""
     prefill_request_seconds: float = 0.0
+    """Seconds of prefill of requests that finished, which overlap."""
     decode_request_seconds: float = 0.0
+    """Seconds of decode of requests that finished, which overlap."""
     running_sum: float = 0.0
+    """Requests running in a batch, times the seconds."""
     running_time: float = 0.0
+    """Seconds with any request running."""
     weighted_prefill: float = 0.0
+    """Tokens of prefill by weight."""
     weighted_decode: float = 0.0
+    """Tokens of decode by weight."""
     since_finished: Nanoseconds | None = None
+    """Time since the last seconds of requests; `None`: never."""
     since_computed: Nanoseconds | None = None
+    """Time since the last of the engine's own seconds; `None`: never."""
     pending_subtraction: Mapping[str, int] = field(default_factory=dict)
+    """By kind what is still to be subtracted from counts: a posting never is negative."""
     division: DivisionState = UNDIVIDED
 
 
 @dataclass(frozen=True, slots=True)
 class ServerState:
-    """One server: its models, first come first.
-
-    `served` are the last reported ones. `partial`: others compute for its tokens (another role, other hosts),
-    so that its money over its tokens is no price. `role` and `division` are those of its endpoints.
-    """
+    """One server."""
 
     models: Mapping[str, ModelState] = field(default_factory=dict)
+    """Its models, first come first."""
     served: tuple[str, ...] = ()
+    """The models that it last reported."""
     partial: bool = False
+    """Whether others compute for its tokens (another role, other hosts): money over tokens is no price."""
     role: Role = ""
+    """The role of its endpoints."""
     division: Division | None = None
+    """What its endpoints are divided by."""
     principal: str = ""
     """Who runs it: a namespace or a user. Rows are bounded by it."""
     absent_since: Instant | None = None
@@ -175,27 +183,30 @@ class ServerState:
 
 @dataclass(frozen=True, slots=True)
 class State:
-    """State of all parts after a tick.
-
-    `elapsed`, `awake`, `boot` and `wall` are those of the last tick; `elapsed` is `None` when there was none.
-    `uncharged` is time that no tick charged, of gaps beyond `gap_max`.
-    `fresh_in` is the boot that this ledger is the first of, until a GPU was charged; empty for all others.
-    `same_machine` is false where the last tick may have been another machine's: the ledger was adopted, or
-    its machine is not known. It matters to the first tick of a process, and is in no file.
-    """
+    """State of all parts after a tick."""
 
     elapsed: Nanoseconds | None = None
+    """Boot time of the last tick; `None` when there was none."""
     wall: Instant | None = None
+    """Wall time of the last tick."""
     gpus: Mapping[str, GpuState] = field(default_factory=dict)
     endpoints: Mapping[str, EndpointState] = field(default_factory=dict)
     servers: Mapping[ServerKey, ServerState] = field(default_factory=dict)
     accrued: Picodollars = 0
     """Sum of everything accrued since the ledger began."""
     awake: Nanoseconds | None = None
+    """Time without suspends at the last tick."""
     boot: str = ""
+    """The boot of the last tick."""
     uncharged: Nanoseconds = 0
+    """Time that no tick charged, of gaps beyond `gap_max`."""
     fresh_in: str = ""
+    """The boot that this ledger is the first of, until a GPU was charged; empty for all others."""
     same_machine: bool = True
+    """False where the last tick may have been another machine's: the ledger was adopted, or it is not known.
+
+    It matters to the first tick of a process, and is in no file.
+    """
     owners: Mapping[ServerKey, PodOwnership] = field(default_factory=dict)
     """Product and team that present servers last reported."""
     gateways: Mapping[str, GatewayState] = field(default_factory=dict)

@@ -1,7 +1,5 @@
 """Mean power of five minutes, and the power that a GPU idles at."""
 
-from dataclasses import replace
-
 import pytest
 
 from exporter.cost import energy
@@ -29,16 +27,6 @@ def test_the_mean_power_is_of_five_minutes(meter: EnergyMeter) -> None:
         meter.joules(power(100.0))
     assert energy.mean_watts(meter.state) == 100
     assert len(meter.state.recent) == 30
-
-
-def test_the_sums_that_go_along_are_those_of_the_ticks(meter: EnergyMeter) -> None:
-    """Whatever ends or begins the mean: a first tick, a counter after power, a fall, a new start, silence."""
-    story = [power(300.0), power(500.0), counter(0), counter(4000), None, counter(9000), counter(8000)]
-    story += [*(power(200.0 + watts) for watts in range(40)), *[None] * 31, power(100.0), power(120.0)]
-    for number, reading in enumerate(story):
-        meter.joules(reading, None if number in {0, 50} else TEN)
-        added_up = replace(meter.state, recent_sums=None)
-        assert energy.mean_watts(meter.state) == energy.mean_watts(added_up), number
 
 
 def test_a_mean_power_is_forgotten_when_nothing_is_reported_for_five_minutes(meter: EnergyMeter) -> None:

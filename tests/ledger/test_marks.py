@@ -71,7 +71,6 @@ REMEMBERED = State(
             power_carry=10**20,
             idle_watts=71.25,
             recent=((10**10, 700_000), (10**10, 710_000)),
-            recent_sums=(2 * 10**10, 1_410_000),  # in no file: they follow from those
             carries={"rent": Carry(5, 7), "energy": Carry(10**30, 10**30 + 1)},
             holders=(
                 Holder(ZETA, "GPU-1", 0.7, "MIG-a", 0.25, 10**11),
