@@ -213,15 +213,15 @@ def _gpu_use(outcome: GpuOutcome, usage: RecentUsage, now: Instant, departed: fr
     """Continued use of a GPU: by its products since the latest of them arrived, at most of 24 hours."""
     gpu = outcome.gpu
     since = now - NANOSECONDS_PER_DAY
-    arrivals = {
+    first_held = {
         usage.first_held[product]
         for hour in usage.hours
         for product in hour.time.get(gpu, ())
         if product != UNASSIGNED and since < usage.first_held.get(product, since) <= now
     }
     newest: set[Product] = set()
-    if arrivals:
-        since = max(arrivals)
+    if first_held:
+        since = max(first_held)
         newest = {product for product, first in usage.first_held.items() if first == since}
         newest.discard(UNASSIGNED)
     time: dict[Product, int] = {}
