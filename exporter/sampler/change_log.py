@@ -21,7 +21,7 @@ from exporter.units import NANOSECONDS_PER_HOUR, NANOSECONDS_PER_SECOND, Nanosec
 
 log = logging.getLogger(__name__)
 
-PAYERS_NAMED_MAX: Final = 3
+SERVERS_NAMED_MAX: Final = 3
 """Servers named in one line, those with the most cost; the others are counted."""
 
 SERVERS_LOGGED_MAX: Final = 16
@@ -36,11 +36,14 @@ GPUS_LOGGED_MAX: Final = 16
 
 @dataclass(frozen=True, slots=True)
 class _Condition:
-    """A fault of GPUs: the messages of its begin and end, and the key of the configuration."""
+    """A fault of GPUs that is logged when it begins and when it ends."""
 
     begins: str
+    """Message of the begin."""
     ends: str
+    """Message of the end."""
     see: str
+    """The key of the configuration that corrects it."""
 
 
 UNPRICED: Final = _Condition("gpus unpriced", "all gpus priced", "hardware")
@@ -96,8 +99,8 @@ class ChangeLog:
         """Log which servers hold other GPUs than before. A tick without an answer of that changes nothing."""
         if frame.gpus is None or frame.unknown_gpus:
             return
-        before, self._gpus_by_server = self._gpus_by_server, _gpus_by_server(frame)
-        after = self._gpus_by_server
+        before, after = self._gpus_by_server, _gpus_by_server(frame)
+        self._gpus_by_server = after
         changed = [server for server in {**before, **after} if before.get(server) != after.get(server)]
         for server in changed[:SERVERS_LOGGED_MAX]:
             if server in after:
@@ -120,12 +123,14 @@ class ChangeLog:
         gpus = [reading.gpu for reading in frame.gpus]
         estimated = {row.gpu for row in report.prices if row.provenance.price_basis == "estimate"}
         missing = sorted(missing_gpus(config.servers, frame.gpus).items())
-        for condition, text in (
-            (UNPRICED, _by_model(row.gpu for row in report.gpus if not row.priced)),
-            (ESTIMATED, _by_model(estimated)),
-            (MISSING, "; ".join(f"{server}: {', '.join(map(str, absent))}" for server, absent in missing)),
-            (RETURNED, ", ".join(gpu.uuid for gpu in returned_gpus(config.retired, report.wall, gpus))),
-        ):
+        returned = returned_gpus(config.retired, report.wall, gpus)
+        faults = {
+            UNPRICED: _by_model(row.gpu for row in report.gpus if not row.priced),
+            ESTIMATED: _by_model(estimated),
+            MISSING: "; ".join(f"{server}: {', '.join(map(str, absent))}" for server, absent in missing),
+            RETURNED: ", ".join(gpu.uuid for gpu in returned),
+        }
+        for condition, text in faults.items():
             if not self._is_news(condition, text, repeat=reloaded):
                 continue
             if text:
@@ -157,15 +162,16 @@ class ChangeLog:
         if expected is None or silent:  # a driver that fails for a while changes nothing
             return
         counts = {"expected": expected, "visible": "unknown" if visible is None else visible}
-        if self._is_news("count", () if expected == (visible or 0) else (expected, visible)):
-            if expected != (visible or 0):
+        matches = expected == (visible or 0)
+        if self._is_news("count", () if matches else (expected, visible)):
+            if not matches:
                 log.warning("gpu count mismatch", extra={**counts, "see": "gpus_per_host"})
             else:
                 log.info("gpu count matches", extra=counts)
         if visible is None:
             return
-        partly = () if policy.all_gpus or stated is None or stated <= visible else (stated, visible)
-        if self._is_news("partly", partly) and partly:
+        is_partly_charged = not policy.all_gpus and stated is not None and stated > visible
+        if self._is_news("partly", (stated, visible) if is_partly_charged else ()) and is_partly_charged:
             log.info(
                 "only visible gpus are charged",
                 extra={"stated": stated, "visible": visible, "see": "discovery.gpus"},
@@ -188,7 +194,7 @@ def log_gap(interval: ChargedInterval | None, segments: tuple[Segment, ...], pol
             "since": datetime.fromtimestamp(interval.start // NANOSECONDS_PER_SECOND, UTC).isoformat(),
             "hours": _hours(interval.length),
             "dollars": cents(sum(segment.accrued for segment in segments)),
-            "payers": top_payers(dollars_by_server(segments)),
+            "by_server": top_servers(dollars_by_server(segments)),
             "not_charged": not_charged or "nothing",
         },
     )
@@ -218,21 +224,22 @@ def _is_hourly(segment: Segment, policy: CostPolicy) -> bool:
 
 def dollars_by_server(segments: Iterable[Segment]) -> Counter[ServerKey]:
     """Money of segments by server."""
-    paid: Counter[ServerKey] = Counter()
+    money_by_server: Counter[ServerKey] = Counter()
     for segment in segments:
         for money in segment.money:
-            paid[money.owner_phase.owner.key] += money.amount
-    return paid
+            money_by_server[money.owner_phase.owner.key] += money.amount
+    return money_by_server
 
 
-def top_payers(paid: Mapping[ServerKey, Picodollars]) -> str:
-    """Servers and their dollars, like `ml/chat 12.30, embed 4.56, 2 others 0.78`; `nobody` without any."""
-    ranked = sorted(paid.items(), key=lambda item: (-item[1], item[0]))
-    named = [f"{_name(key)} {cents(amount)}" for key, amount in ranked[:PAYERS_NAMED_MAX]]
-    if others := ranked[PAYERS_NAMED_MAX:]:
+def top_servers(money_by_server: Mapping[ServerKey, Picodollars]) -> str:
+    """Servers and their dollars, like `ml/chat 12.30, embed 4.56, 2 others 0.78`; `none` without any."""
+    ranked = sorted(money_by_server.items(), key=lambda item: (-item[1], item[0]))
+    named = [f"{key.name} {cents(amount)}" for key, amount in ranked[:SERVERS_NAMED_MAX]]
+    others = ranked[SERVERS_NAMED_MAX:]
+    if others:
         word = "other" if len(others) == 1 else "others"
         named.append(f"{len(others)} {word} {cents(sum(amount for _key, amount in others))}")
-    return ", ".join(named) or "nobody"
+    return ", ".join(named) or "none"
 
 
 def cents(amount: Picodollars) -> str:
@@ -244,17 +251,13 @@ def _hours(duration: Nanoseconds) -> str:
     return f"{duration / NANOSECONDS_PER_HOUR:.2f}"
 
 
-def _name(key: ServerKey) -> str:
-    return f"{key.namespace}/{key.server}" if key.namespace else key.server
-
-
 def _gpus_by_server(frame: Frame) -> dict[str, tuple[int, ...]]:
     """Indices of the GPUs that each server holds a part of."""
     index = {gpu.gpu.uuid: gpu.index for gpu in frame.gpus or ()}
     gpus: dict[str, set[int]] = {}
     for holder in frame.holders:
         if holder.uuid in index:
-            gpus.setdefault(_name(holder.key), set()).add(index[holder.uuid])
+            gpus.setdefault(holder.key.name, set()).add(index[holder.uuid])
     return {server: tuple(sorted(indices)) for server, indices in gpus.items()}
 
 

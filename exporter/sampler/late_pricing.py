@@ -3,6 +3,7 @@
 import logging
 from collections import Counter
 from dataclasses import replace
+from typing import NamedTuple
 
 from exporter.cost.accrual import charge_late
 from exporter.cost.policy import CostPolicy
@@ -11,11 +12,21 @@ from exporter.cost.state import State
 from exporter.ledger.ledger import Ledger
 from exporter.ledger.unpriced_time import FIRST, Cursor, UnpricedBatch
 from exporter.readings import UNCOUNTED, ServerKey
-from exporter.sampler.change_log import cents, dollars_by_server, top_payers
+from exporter.sampler.change_log import cents, dollars_by_server, top_servers
 from exporter.tariff.tariff import Tariff
 from exporter.units import NANOSECONDS_PER_HOUR, Nanoseconds
 
 log = logging.getLogger(__name__)
+
+
+class LatePart(NamedTuple):
+    """A tick's postings and state, with the charges of a part of the unpriced time in them."""
+
+    postings: Postings
+    state: State
+    batch: UnpricedBatch | None = None
+    """The part of the unpriced time; `None` if the tick has none."""
+    charges: LateCharges = LateCharges()
 
 
 class LatePricing:
@@ -30,72 +41,68 @@ class LatePricing:
     def __init__(self) -> None:
         self._tariff: Tariff | None = None
         self._uncounted = False
+        """Whether the number of the host's GPUs was unknown in the last tick."""
         self._cursor: Cursor | None = FIRST
-        self._next: Cursor | None = FIRST
-        self._batch: tuple[UnpricedBatch, LateCharges] | None = None
-        self._priced = 0
-        self._unpriced = 0
-        self._paid: Counter[ServerKey] = Counter()
+        """Where the next part begins; `None` at the end of the walk."""
         self._postponed = False
+        self._priced: Nanoseconds = 0
+        self._unpriced: Nanoseconds = 0
+        self._money: Counter[ServerKey] = Counter()
+        """Dollars of the walk so far, by server."""
 
-    def charge(
-        self, ledger: Ledger, postings: Postings, state: State, policy: CostPolicy
-    ) -> tuple[Postings, State]:
+    def charge(self, ledger: Ledger, postings: Postings, state: State, policy: CostPolicy) -> LatePart:
         """A tick's postings and state to post, with a part of the unpriced time charged in them.
 
-        The walk goes on when `charged` is called after that, and else charges the same part again: if it was
-        posted all the same, none of it is unpriced any more.
+        The walk goes on when `note_posted` is called after that, and else charges the same part again: if it
+        was posted all the same, none of it is unpriced any more.
         """
         counted_since = self._uncounted
         self._uncounted = UNCOUNTED.gpu_model in state.unseen
         counted_since = counted_since and not self._uncounted
         if policy.tariff != self._tariff or counted_since:
-            self._tariff, self._cursor = policy.tariff, FIRST
-        self._next, self._batch = self._cursor, None
+            self._tariff = policy.tariff
+            self._cursor = FIRST
         if self._cursor is None:
-            return postings, state
+            return LatePart(postings, state)
         batch = ledger.unpriced(policy.zone, self._cursor)
         if batch is None:
             if not self._postponed:
                 log.warning("late pricing postponed", extra={"see": "ledger"})
             self._postponed = True
-            return postings, state
+            return LatePart(postings, state)
         self._postponed = False
-        late = LateCharges()
-        if batch.unpriced:
-            state, late = charge_late(state, batch.unpriced, policy, postings.end)
-            postings = replace(postings, late=late)
-        self._next, self._batch = batch.after, (batch, late)
-        return postings, state
+        if not batch.unpriced:
+            return LatePart(postings, state, batch)
+        state, charges = charge_late(state, batch.unpriced, policy, postings.end)
+        return LatePart(replace(postings, late=charges), state, batch, charges)
 
-    def charged(self) -> None:
-        """Note that the last part was posted."""
-        self._cursor, part, self._batch = self._next, self._batch, None
-        if part is None:
+    def note_posted(self, part: LatePart) -> None:
+        """Go on after a part that was posted, and log the end of the walk."""
+        if part.batch is None:
             return
-        batch, late = part
-        if late.segments and not self._priced and self._cursor is not None:
+        self._cursor = part.batch.after
+        segments = part.charges.segments
+        if segments and not self._priced and self._cursor is not None:
             log.info("charging unpriced time", extra={"see": "report month"})
-        priced = sum(time.duration for segment in late.segments for time in segment.gpu_times)
+        priced = sum(time.duration for segment in segments for time in segment.gpu_times)
+        unpriced = sum(usage.time for hour in part.batch.unpriced for usage in hour.usage.values())
         self._priced += priced
-        self._unpriced += sum(used.time for each in batch.unpriced for used in each.usage.values()) - priced
-        self._paid.update(dollars_by_server(late.segments))
-        if self._cursor is None:
-            self._log()
-
-    def _log(self) -> None:
+        self._unpriced += unpriced - priced
+        self._money.update(dollars_by_server(segments))
+        if self._cursor is not None:
+            return
         if self._priced:
             log.info(
                 "unpriced time charged",
                 extra={
                     "gpu_hours": _hours(self._priced),
-                    "dollars": cents(self._paid.total()),
-                    "payers": top_payers(self._paid),
+                    "dollars": cents(self._money.total()),
+                    "by_server": top_servers(self._money),
                     "gpu_hours_waiting": _hours(self._unpriced),
                 },
             )
         self._priced = self._unpriced = 0
-        self._paid.clear()
+        self._money.clear()
 
 
 def _hours(duration: Nanoseconds) -> str:

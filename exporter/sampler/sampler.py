@@ -46,14 +46,12 @@ FAILING_MAX: Final[Nanoseconds] = 10 * NANOSECONDS_PER_MINUTE
 
 @dataclass(frozen=True, slots=True)
 class SamplerPlan:
-    """Configuration of every tick until another plan is set, with the endpoints and gateways that it names.
-
-    `others` are the health of sources that no tick reads.
-    """
+    """Configuration of every tick until another plan, with the endpoints and gateways that it names."""
 
     context: ReportContext
     endpoints: tuple[Endpoint, ...]
     others: tuple[SourceRow, ...] = ()
+    """Health of sources that no tick reads."""
     gateways: tuple[GatewaySource, ...] = ()
 
 
@@ -61,8 +59,10 @@ class Sampler:
     """Reads, advances, commits, publishes: in this order, once a tick.
 
     The state between ticks is the ledger's, so that it always matches the postings.
-    `published` is called after each tick, in the sampler's thread.
-    `machine` is the identity of this machine, empty if unknown.
+
+    Args:
+        published: called after each tick, in the sampler's thread.
+        machine: the identity of this machine, empty if unknown.
     """
 
     def __init__(
@@ -92,7 +92,8 @@ class Sampler:
         self._late_pricing = LatePricing()
         self._idle_servers: frozenset[ServerKey] = frozenset()
         self._report: Report | None = None
-        self._reloaded: tuple[Report, tuple[bool, bool | None], Report] | None = None
+        self._reloaded: Report | None = None
+        """The last report with the outcome of a reload since its tick."""
         self._began = clock.elapsed()
         self._failing_since: Nanoseconds | None = None
 
@@ -104,15 +105,18 @@ class Sampler:
         report, context = self._report, self._plan.context
         if report is None:
             return None
-        outcome = context.config_row.last_reload_success, context.web_succeeded()
-        if outcome == (report.config.last_reload_success, report.config.web_last_reload_success):
+        row = replace(
+            report.config,
+            last_reload_success=context.config_row.last_reload_success,
+            web_last_reload_success=context.web_succeeded(),
+        )
+        if row == report.config:
             return report
         reloaded = self._reloaded
-        if reloaded is None or reloaded[0] is not report or reloaded[1] != outcome:
-            row = replace(report.config, last_reload_success=outcome[0], web_last_reload_success=outcome[1])
-            # Cached, so that each page of it is rendered once.
-            self._reloaded = reloaded = (report, outcome, replace(report, config=row))
-        return reloaded[2]
+        if reloaded is None or reloaded.elapsed != report.elapsed or reloaded.config != row:
+            reloaded = replace(report, config=row)
+            self._reloaded = reloaded  # each page of it is rendered once
+        return reloaded
 
     def set_plan(self, plan: SamplerPlan) -> None:
         """Use another plan from the next tick on."""
@@ -184,7 +188,8 @@ class Sampler:
         outcome = advance(state, frame, policy)
         gathered = read.gathered
         if not outcome.inventory.gpu_host:  # nothing is missing where NVML is
-            gathered = [_unexpected(answer) if answer is read.nvml else answer for answer in gathered]
+            unexpected = replace(read.nvml, health=replace(read.nvml.health, expected=False))
+            gathered = [unexpected if answer is read.nvml else answer for answer in gathered]
         self._health.note(gathered, frame.wall)
         self._health.note_clock(frame.wall, synchronized=synchronized)
         totals = None
@@ -234,9 +239,9 @@ class Sampler:
         for reason, times in outcome.postings.implausible:
             self._health.count(self._nvml, f"implausible_{reason}", times)
         policy = outcome.policy
-        postings, state = self._late_pricing.charge(self._ledger, outcome.postings, outcome.state, policy)
-        self._ledger.post(postings, state)
-        self._late_pricing.charged()
+        part = self._late_pricing.charge(self._ledger, outcome.postings, outcome.state, policy)
+        self._ledger.post(part.postings, part.state)
+        self._late_pricing.note_posted(part)
         log_gap(outcome.charged, outcome.postings.segments, policy)
         self._changes.note_inventory(outcome.inventory, policy)
         months = tuple(month.name for month in months_served(frame, policy))
@@ -258,10 +263,6 @@ class Sampler:
             server = outcome.state.servers.get(reading.key)
             if server is not None and not server.models.keys() >= {*reading.models}:
                 self._health.count(answer.health.source, "too_many_models", 1)
-
-
-def _unexpected(answer: Gathered) -> Gathered:
-    return replace(answer, health=replace(answer.health, expected=False))
 
 
 def _idle_servers(outcome: TickOutcome) -> frozenset[ServerKey]:

@@ -14,12 +14,12 @@ import sys
 import termios
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from datetime import UTC, datetime
+from email.utils import formatdate
 from http import HTTPStatus
 from typing import Final, Protocol
 
 from exporter.clock import Clock
-from exporter.units import NANOSECONDS_PER_SECOND, Instant, Nanoseconds, seconds
+from exporter.units import NANOSECONDS_PER_SECOND, Nanoseconds, seconds
 from exporter.web.listener import Waiting, WebLimits
 
 PLAIN: Final = "text/plain; charset=utf-8"
@@ -49,33 +49,35 @@ class RequestError(Exception):
 
 @dataclass(frozen=True, slots=True)
 class Request:
-    """A request without its body.
-
-    `path` is without the query; header names are lower case, values of one name joined by commas. `host` is
-    the name or address of the Host header without its port, in lower case, empty without one. `peer` is the
-    client's address, `encrypted` whether it came by TLS, `length` the bytes of the body, `keep_alive`
-    whether the connection stays open after the response.
-    """
+    """A request without its body."""
 
     method: str
     path: str
+    """The path without the query."""
     headers: Mapping[str, str]
+    """Values by name in lower case; those of one name are joined by commas."""
     peer: str = ""
+    """The client's address."""
     encrypted: bool = False
+    """Whether the request came by TLS."""
     host: str = ""
+    """The name or address of the Host header without its port, in lower case; empty without one."""
     length: int = 0
+    """The bytes of the body."""
     keep_alive: bool = False
+    """Whether the connection stays open after the response."""
 
 
 @dataclass(frozen=True, slots=True)
 class Response:
-    """A response. `refused` is the reason of a refusal, as the metric names it; empty for none."""
+    """A response, whole."""
 
     status: HTTPStatus
     body: bytes
     content_type: str = PLAIN
     headers: Mapping[str, str] = field(default_factory=dict)
     refused: str = ""
+    """The reason of a refusal, as the metric names it; empty for none."""
 
 
 def plain(status: HTTPStatus, text: str, *, refused: str = "", **headers: str) -> Response:
@@ -115,8 +117,8 @@ def parse(line: bytes, fields: Sequence[bytes], *, peer: str = "", encrypted: bo
     method, target, version = request_line(line)
     headers: dict[str, str] = {}
     hosts = 0
-    for each in fields:
-        match = _FIELD.fullmatch(each)
+    for line_of_field in fields:
+        match = _FIELD.fullmatch(line_of_field)
         if match is None:
             raise RequestError(HTTPStatus.BAD_REQUEST, "a header field is malformed")
         key, value = match[1].decode("ascii").lower(), match[2].decode("latin-1")
@@ -136,10 +138,10 @@ def parse(line: bytes, fields: Sequence[bytes], *, peer: str = "", encrypted: bo
         method,
         path,
         headers,
-        peer,
-        encrypted,
-        host["name"].lower(),
-        _length(headers),
+        peer=peer,
+        encrypted=encrypted,
+        host=host["name"].lower(),
+        length=_length(headers),
         keep_alive=version >= (1, 1) and "close" not in options,
     )
 
@@ -314,19 +316,20 @@ class HttpConnection:
     def _exchange(self) -> None:
         """Read one request and send its response. A refusal with an unread body closes the connection."""
         try:
-            with self._waiting():
+            with self._waiting:
                 if not self._reader.wait(self._limits.idle):
                     return
-            with self._waiting():
+            with self._waiting:
                 request = self._read_head()
                 if request is None or not self._is_read():
                     return
-            if (rejection := self._admit(request)) is not None:
+            rejection = self._admit(request)
+            if rejection is not None:
                 self._refused = request.length > 0
                 self._keep_alive = request.keep_alive and not self._refused
                 self._send(rejection, request.method)
                 return
-            with self._waiting():
+            with self._waiting:
                 whole = self._read_body(request)
             if whole:
                 self._began = False
@@ -424,7 +427,7 @@ class HttpConnection:
     def _send(self, response: Response, method: str) -> None:
         headers = {
             "Server": SERVER,
-            "Date": http_date(self._clock.wall()),
+            "Date": formatdate(self._clock.wall() // NANOSECONDS_PER_SECOND, usegmt=True),
             "Content-Type": response.content_type,
             "Content-Length": str(len(response.body)),
             "Cache-Control": "no-store",
@@ -436,7 +439,7 @@ class HttpConnection:
         lines += [f"{name}: {value}" for name, value in headers.items()]
         head = "\r\n".join([*lines, "", ""]).encode("latin-1", errors="replace")
         body = b"" if method == "HEAD" else response.body
-        with self._waiting():
+        with self._waiting:
             if len(body) <= _JOINED_BYTES:
                 self._hand_over(head + body)
             else:
@@ -461,7 +464,7 @@ class HttpConnection:
 
     def _linger(self) -> None:
         """Wait for a refused client to read the response: closing with unread bytes would reset it."""
-        with contextlib.suppress(OSError), self._waiting():
+        with contextlib.suppress(OSError), self._waiting:
             self._connection.shutdown(socket.SHUT_WR)
             self._reader.drain(_DRAIN_BYTES, min(self._limits.request, NANOSECONDS_PER_SECOND))
 
@@ -475,14 +478,3 @@ def _internal_error(request: Request) -> Response:
     """500; the reason is logged and not sent."""
     _LOG.exception("request failed", extra={"method": request.method, "path": request.path})
     return plain(HTTPStatus.INTERNAL_SERVER_ERROR, "internal error; the log says more")
-
-
-_DAYS: Final = ("Mon", "Tue", "Wed", "Thu", "Fri", "Sat", "Sun")
-_MONTHS: Final = ("Jan", "Feb", "Mar", "Apr", "May", "Jun", "Jul", "Aug", "Sep", "Oct", "Nov", "Dec")
-
-
-def http_date(instant: Instant) -> str:
-    """An instant as HTTP has it (RFC 9110, 5.6.7), in no locale; `email.utils` would take 0.3 MiB."""
-    at = datetime.fromtimestamp(instant // NANOSECONDS_PER_SECOND, UTC)
-    day = f"{_DAYS[at.weekday()]}, {at.day:02} {_MONTHS[at.month - 1]} {at.year:04}"
-    return f"{day} {at.hour:02}:{at.minute:02}:{at.second:02} GMT"

@@ -27,26 +27,24 @@ from exporter.units import NANOSECONDS_PER_SECOND, Nanoseconds, seconds
 
 @dataclass(frozen=True, slots=True)
 class WebLimits:
-    """Bounds of the HTTP server.
-
-    `connections` are served at a time, and the kernel holds a `backlog` of further ones ready.
-    `admission` is how long a new one waits for the end of one that was cut for it.
-    `request` is the time from a request's first byte to the end of its head, again for its body, and again
-    for the client to take the response. `idle` is how long a connection may stay open between requests:
-    longer than the usual scrape interval of a minute, so that a scraper keeps its connection.
-    `pages` is how many requests for a page that is not rendered yet are served at a time: scrapes and probes
-    have the other connections. `send_bytes` is the kernel's buffer of a response.
-    """
+    """Bounds of the HTTP server."""
 
     connections: int = 128
+    """Connections that are served at a time."""
     backlog: int = 1024
+    """Further connections that the kernel holds ready."""
     head_bytes: int = 16 * 1024
     body_bytes: int = 8 * 1024
     send_bytes: int = 128 * 1024
+    """The kernel's buffer of a response."""
     pages: int = 16
+    """Requests for pages that are not rendered yet: scrapes and probes have the other connections."""
     request: Nanoseconds = 10 * NANOSECONDS_PER_SECOND
+    """Longest time of a request's head, again of its body, and again for the client to take the response."""
     idle: Nanoseconds = 90 * NANOSECONDS_PER_SECOND
+    """Longest time between requests: a scraper with the usual interval of a minute keeps its connection."""
     admission: Nanoseconds = NANOSECONDS_PER_SECOND
+    """How long a new connection waits for the end of one that was cut for it."""
 
 
 HIGHEST_PORT: Final = 65535
@@ -98,20 +96,16 @@ def listen(address: ListenAddress, backlog: int) -> socket.socket:
         ListenError: it cannot be listened on.
     """
     try:
+        if not address.host and _has_ipv6():
+            return _listen(socket.AF_INET6, ("::", address.port), backlog)
         if not address.host:
-            return _listen_everywhere(address.port, backlog)
+            return _listen(socket.AF_INET, ("0.0.0.0", address.port), backlog)  # noqa: S104  # as asked for
         family, _, _, _, name = socket.getaddrinfo(
             address.host, address.port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE
         )[0]
         return _listen(family, name, backlog)
     except (OSError, UnicodeError) as error:
         raise ListenError(f"cannot listen on {address}: {_problem(address, error)}") from error
-
-
-def _listen_everywhere(port: int, backlog: int) -> socket.socket:
-    if _has_ipv6():
-        return _listen(socket.AF_INET6, ("::", port), backlog)
-    return _listen(socket.AF_INET, ("0.0.0.0", port), backlog)  # noqa: S104  # the listen address says so
 
 
 def _has_ipv6() -> bool:
@@ -185,16 +179,8 @@ _HEAD_BYTES: Final = 16 * 1024
 _LOG = logging.getLogger(__name__)
 
 
-Waiting = Callable[[], AbstractContextManager[None]]
-"""Context in which a connection waits for its client, and may lose its place to a new one."""
-
-
 class _Connection:
-    """A connection that has a place.
-
-    `since` orders connections by when they began to wait for their clients; `None` while a request is served.
-    `has_sent`: its client has sent something. `is_cut`: it gave way, and its thread has yet to end.
-    """
+    """A connection that has a place."""
 
     __slots__ = ("born", "has_sent", "is_cut", "network", "peer", "since", "socket")
 
@@ -203,13 +189,16 @@ class _Connection:
         self.peer = peer
         self.network = network(peer)
         self.since: int | None = since
+        """Orders connections by when they began to wait for their clients; `None` during a response."""
         self.born = born
         self.has_sent = False
+        """Whether its client has sent something."""
         self.is_cut = False
+        """Whether it gave way, and its thread has yet to end."""
 
 
-class _Waits(AbstractContextManager[None]):
-    """As `Waiting`, of one connection, entered again and again."""
+class Waiting(AbstractContextManager[None]):
+    """A context in which a connection waits for its client, and may lose its place; entered many times."""
 
     __slots__ = ("_changed", "_connection", "_order")
 
@@ -253,9 +242,9 @@ class Listener:
         self._changed = threading.Condition(self._lock)
         self._connections: set[_Connection] = set()
         self._leaving = 0
-        """Of the connections, those that gave way."""
+        """Connections that gave way."""
         self._shares: Counter[str] = Counter()
-        """Of the others, how many each network has."""
+        """Connections of each network, without those that gave way."""
         self._order = itertools.count()
         self._threads = KeptThreads("web-client", STACK_BYTES, last_seconds=_KEPT_SECONDS)
         self._acceptor: threading.Thread | None = None
@@ -348,33 +337,37 @@ class Listener:
     def _evict(self) -> bool:
         """Cut one connection that waits for its client, under the lock; false where none waits."""
         old = self._clock.elapsed() - _SILENT_AFTER
-        longest: _Connection | None = None
-        least: tuple[bool, int, int] | None = None
-        for each in self._connections:
-            since = each.since
-            if since is None or each.is_cut:
+        first: _Connection | None = None
+        first_rank: tuple[bool, int, int] | None = None
+        for connection in self._connections:
+            since = connection.since  # once: its thread may end the wait meanwhile
+            if since is None or connection.is_cut:
                 continue
-            order = (each.born > old or _has_sent(each), -self._shares[each.network], since)
-            if least is None or order < least:
-                longest, least = each, order
-        if longest is None:
+            has_spoken = connection.born > old or _has_sent(connection)
+            rank = (has_spoken, -self._shares[connection.network], since)
+            if first_rank is None or rank < first_rank:
+                first, first_rank = connection, rank
+        if first is None:
             return False
-        longest.is_cut = True
+        first.is_cut = True
         self._leaving += 1
-        self._leave(longest.network)
-        _cut(longest.socket)
+        self._leave(first.network)
+        _cut(first.socket)
         return True
 
     def _run(self, connection: _Connection) -> None:
         try:
-            waits = _Waits(connection, self._changed, self._order)
-            self._serve(connection.socket, connection.peer, lambda: waits)
+            waiting = Waiting(connection, self._changed, self._order)
+            self._serve(connection.socket, connection.peer, waiting)
         except OSError as error:
             _LOG.debug("connection failed", extra={"peer": connection.peer, "problem": str(error)})
         except Exception:  # noqa: BLE001  # logged; the connection closes, and the next one is served
             _LOG.exception("connection failed", extra={"peer": connection.peer})
         finally:
-            _close(connection)
+            try:
+                connection.socket.close()
+            except OSError as error:  # close(2) lets go of the descriptor all the same
+                _LOG.debug("connection failed", extra={"peer": connection.peer, "problem": str(error)})
             self._remove(connection)
 
 
@@ -399,14 +392,6 @@ def _has_sent(connection: _Connection) -> bool:
     with contextlib.suppress(OSError, ValueError):  # closed by its thread in between
         connection.has_sent = any(fcntl.ioctl(connection.socket, termios.FIONREAD, bytes(4)))
     return connection.has_sent
-
-
-def _close(connection: _Connection) -> None:
-    """Close its socket. close(2) lets go of the descriptor even where it reports an error."""
-    try:
-        connection.socket.close()
-    except OSError as error:
-        _LOG.debug("connection failed", extra={"peer": connection.peer, "problem": str(error)})
 
 
 def _cut(connection: socket.socket) -> None:

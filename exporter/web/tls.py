@@ -101,10 +101,10 @@ class TlsSettings:
             raise
         with encrypted:
             deadline = clock.elapsed() + limits.request
-            with waiting():
+            with waiting:
                 connection.settimeout(seconds(limits.request))
                 connection.recv(1, socket.MSG_PEEK)
-            with waiting():
+            with waiting:
                 try:
                     encrypted.settimeout(max(_LEAST_SECONDS, seconds(deadline - clock.elapsed())))
                     encrypted.do_handshake()

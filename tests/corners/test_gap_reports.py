@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from exporter.cost.postings import CostOwner, MoneyPosting, OwnerPhase, Segment
-from exporter.sampler.change_log import dollars_by_server, top_payers
+from exporter.sampler.change_log import dollars_by_server, top_servers
 from tests.corners.simulated_host import CENT, DAY, HOUR, MINUTE, SECOND, SimulatedHost
 from tests.sampler.sampler_fixture import H100
 
@@ -18,7 +18,7 @@ HOURLY = "hardware: [{rented: {dollars_per_gpu_hour: 3.60}}]\n" + SERVED
 LEASED = "hardware: [{rented: {dollars_per_gpu_hour: 3.60, billing: always}}]\n" + SERVED
 WITHOUT = "unmatched_hardware: unpriced\n" + SERVED
 NOON = "2026-11-25T12:00:00+00:00"
-FIELDS = ("since", "hours", "dollars", "payers", "not_charged")
+FIELDS = ("since", "hours", "dollars", "by_server", "not_charged")
 
 GapLog = Callable[[], list[tuple[str, str, dict[str, str]]]]
 
@@ -62,7 +62,7 @@ def test_a_daemon_that_was_stopped(tmp_path: Path, reported: GapLog) -> None:
                 "since": "2026-11-25T12:00:10+00:00",
                 "hours": "2.00",
                 "dollars": "7.21",
-                "payers": "chat 7.21",
+                "by_server": "chat 7.21",
                 "not_charged": "nothing",
             },
         )
@@ -91,7 +91,7 @@ def test_a_host_that_was_off(
     (line,) = reported()
     assert line[2]["dollars"] == dollars
     assert line[2]["not_charged"] == not_charged
-    assert line[2]["payers"] == ("nobody" if dollars == "0.00" else f"chat {dollars}")
+    assert line[2]["by_server"] == ("none" if dollars == "0.00" else f"chat {dollars}")
 
 
 def test_a_gap_too_long_to_be_believed_is_a_warning(tmp_path: Path, reported: GapLog) -> None:
@@ -108,7 +108,7 @@ def test_a_gap_too_long_to_be_believed_is_a_warning(tmp_path: Path, reported: Ga
                 "since": "2026-11-27T12:00:10+00:00",
                 "hours": "168.00",
                 "dollars": "604.80",
-                "payers": "chat 604.80",
+                "by_server": "chat 604.80",
                 "not_charged": "48.00 hours before it, beyond gap.max_days",
             },
         )
@@ -121,7 +121,7 @@ def test_the_time_since_the_boot(tmp_path: Path, reported: GapLog) -> None:
 
     (line,) = reported()
     assert line[:2] == ("INFO", "rent since boot charged")
-    assert line[2]["payers"] == "unallocated 1.20"
+    assert line[2]["by_server"] == "unallocated 1.20"
 
 
 def test_nothing_is_said_where_there_was_nothing_to_charge(tmp_path: Path, reported: GapLog) -> None:
@@ -135,7 +135,7 @@ def test_nothing_is_said_where_there_was_nothing_to_charge(tmp_path: Path, repor
     assert reported() == []
 
 
-def test_three_payers_are_named_and_the_rest_counted() -> None:
+def test_three_servers_are_named_and_the_rest_counted() -> None:
     """The dearest first, equals by name; a line of the log has no room for fifty."""
     owing = {"chat": 300, "embed": 100, "batch": 100, "rank": 20, "ocr": 10}
 
@@ -146,5 +146,5 @@ def test_three_payers_are_named_and_the_rest_counted() -> None:
     parts = tuple(money(server, cents) for server, cents in owing.items())
     segment = Segment(0, 1, "2026-11", "2026-11-25", 0, parts, ())
 
-    assert top_payers(dollars_by_server((segment,))) == "ml/chat 3.00, batch 1.00, embed 1.00, 2 others 0.30"
-    assert top_payers(dollars_by_server(())) == "nobody"
+    assert top_servers(dollars_by_server((segment,))) == "ml/chat 3.00, batch 1.00, embed 1.00, 2 others 0.30"
+    assert top_servers(dollars_by_server(())) == "none"

@@ -214,7 +214,7 @@ def test_the_gpu_that_had_no_price_for_a_day(demo: DemoRun) -> None:
     log, by_gpu, metrics = shown(demo, "a GPU had no price for a day")
 
     (line,) = log.splitlines()
-    assert 'gpu_hours=24.0000 dollars=115.58 payers="unallocated 115.58" gpu_hours_waiting=0.0000' in line
+    assert 'gpu_hours=24.0000 dollars=115.58 by_server="unallocated 115.58" gpu_hours_waiting=0.0000' in line
     assert line.startswith(f"ts={day(demo.timeline.corrected)}T09:0")  # when it was put right
     assert re.search(
         r"^24\.0000 of [\d,]+\.\d{4} GPU-hours were charged when their price came\.$", by_gpu, re.MULTILINE

@@ -145,7 +145,7 @@ def test_a_price_without_from_covers_everything(daemon: Daemon, caplog: pytest.L
     charges = [
         vars(record) for record in caplog.records if record.message.startswith("unpriced time charged")
     ]
-    names = ("gpu_hours", "dollars", "payers", "gpu_hours_waiting")
+    names = ("gpu_hours", "dollars", "by_server", "gpu_hours_waiting")
     assert [[record[name] for name in names] for record in charges] == [
         ["0.0333", "0.12", "chat 0.12", "0.0000"]
     ]

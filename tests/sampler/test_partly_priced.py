@@ -104,7 +104,7 @@ def test_the_log_says_what_was_charged_and_what_still_waits(
     daemon.minutes(1)
 
     (charge,) = [vars(record) for record in caplog.records if record.message.startswith("unpriced time")]
-    assert [charge[name] for name in ("gpu_hours", "dollars", "payers", "gpu_hours_waiting")] == [
+    assert [charge[name] for name in ("gpu_hours", "dollars", "by_server", "gpu_hours_waiting")] == [
         "0.5139",
         "1.85",
         "chat 1.85",

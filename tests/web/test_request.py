@@ -7,8 +7,7 @@ import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from exporter.units import NANOSECONDS_PER_SECOND
-from exporter.web.connection import Request, RequestError, http_date, parse, request_line
+from exporter.web.connection import Request, RequestError, parse, request_line
 
 LINE = b"GET /metrics?x=1 HTTP/1.1"
 
@@ -164,17 +163,3 @@ def test_whatever_the_bytes_a_request_is_read_whole_or_refused(line: bytes, fiel
     assert not any(ord(letter) < 32 and letter != "\t" for value in read.headers.values() for letter in value)
     assert 0 <= read.length < 10**9
     assert "?" not in read.path
-
-
-@pytest.mark.parametrize(
-    ("second", "text"),
-    [
-        (784_111_777, "Sun, 06 Nov 1994 08:49:37 GMT"),  # the example of RFC 9110
-        (0, "Thu, 01 Jan 1970 00:00:00 GMT"),
-        (1_709_251_199, "Thu, 29 Feb 2024 23:59:59 GMT"),
-    ],
-)
-def test_the_date_of_a_response(second: int, text: str) -> None:
-    """In whole seconds that have begun."""
-    assert http_date(second * NANOSECONDS_PER_SECOND) == text
-    assert http_date((second + 1) * NANOSECONDS_PER_SECOND - 1) == text

@@ -474,3 +474,19 @@ def test_the_explanation_without_its_slash_is_where_it_belongs(
     status, headers, _body = serve(make_report()).request("GET", "/explain")
 
     assert (status, headers["location"]) == (301, "explain/")
+
+
+@pytest.mark.parametrize(
+    ("second", "text"),
+    [
+        (784_111_777, "Sun, 06 Nov 1994 08:49:37 GMT"),  # the example of RFC 9110
+        (0, "Thu, 01 Jan 1970 00:00:00 GMT"),
+        (1_709_251_199, "Thu, 29 Feb 2024 23:59:59 GMT"),
+    ],
+)
+def test_the_date_of_a_response(second: int, text: str, serve: Serve, hand_clock: Any) -> None:
+    """In whole seconds that have begun."""
+    site = serve(None)
+    for instant in (second * 10**9, (second + 1) * 10**9 - 1):
+        hand_clock.date = instant
+        assert site.request("GET", "/-/healthy")[1]["date"] == text
