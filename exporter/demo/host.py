@@ -8,7 +8,7 @@ from typing import Final
 
 from exporter.demo.timeline import RESTART_LASTS, Timeline
 from exporter.engines.catalogue import EVERYTHING, recognize
-from exporter.engines.exposition import SeriesCache, read
+from exporter.engines.exposition import read
 from exporter.engines.interpretation import interpret
 from exporter.engines.spec import latency_series
 from exporter.readings import (
@@ -285,7 +285,6 @@ class SimulatedServer:
     ) -> None:
         self._host = host
         self._slo = slo
-        self._memory = SeriesCache()
         self.key = key
         self.url = url
         self.name = f"server:{key.server}"
@@ -300,7 +299,7 @@ class SimulatedServer:
         if self._host.down(self.key.server):
             raise ReadFailedError(FailureReason.CONNECTION, f"{self.url}: connection refused")
         body = self._host.page(self.key.server)
-        page = read(body, EVERYTHING, self._memory)
+        page = read(body, EVERYTHING)
         engine = recognize(page)
         if engine is None:
             raise ReadFailedError(

@@ -18,7 +18,7 @@ from exporter.engines.catalogue import (
     mistaken_engine,
     recognize,
 )
-from exporter.engines.exposition import Page, SeriesCache, WantedSeries, read
+from exporter.engines.exposition import Page, WantedSeries, read
 from exporter.engines.gateway_counts import GatewayCounts, TeamOf, count_gateway, count_shares
 from exporter.engines.gateways import GATEWAYS, GatewaySpec, Shares, TokenSeries
 from exporter.engines.interpretation import Interpretation, interpret, process_identity
@@ -37,7 +37,6 @@ __all__ = [
     "Interpretation",
     "MetadataQuery",
     "Page",
-    "SeriesCache",
     "Shares",
     "TeamOf",
     "TokenSeries",

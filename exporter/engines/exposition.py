@@ -27,15 +27,6 @@ LINE_BYTES: Final = 65_536
 KEY_CHARACTERS: Final = 256
 """Longest text of a series; a longer one ends in a digest of itself."""
 
-REMEMBERED_MAX: Final = 1024
-"""Label sets that are cached per server, for a page without more; those of 16 ranks are hundreds."""
-
-REMEMBERED_BYTES: Final = 2048
-"""Longest raw label set that is cached."""
-
-REMEMBERED_BYTES_MAX: Final = 1 << 18
-"""Bytes of all raw label sets that are cached per server; those of 16 ranks are 30 kB."""
-
 _LINE: Final = re.compile(
     rb"""[ \t]*+
     (\{ (?: [^"}]*+ " [^"\\]*+ (?: \\. [^"\\]*+ )*+ " )*+ [^"}]*+ \})?+ [ \t]*+  # labels
@@ -52,7 +43,6 @@ _LABEL: Final = re.compile(
     re.VERBOSE | re.DOTALL,
 )
 _NAME: Final = re.compile(rb"[a-zA-Z_:][a-zA-Z0-9_:]*+")
-_NUMBER: Final = re.compile(rb"[-+.0-9A-Za-z]{1,64}")
 _ESCAPE: Final = re.compile(r'\\([\\"n])')
 _COLON: Final = "\0"  # the colon that some writers turn into an underscore
 _UNESCAPED: Final = {"\\": "\\", '"': '"', "n": "\n"}
@@ -161,47 +151,10 @@ class WantedSeries:
             yield canonical[name], rest
 
 
-class SeriesCache:
-    """Label sets of one server, by the bytes that spelled them. Bounded."""
-
-    def __init__(self) -> None:
-        self._known: dict[tuple[str, bytes], Series] = {}
-        self._bytes = 0
-
-    def __len__(self) -> int:
-        return len(self._known)
-
-    def clear(self) -> None:
-        """Empty the cache."""
-        self._known.clear()
-        self._bytes = 0
-
-    def known(self, name: str, raw: bytes) -> Series | None:
-        """The series spelled `raw`, if it is cached."""
-        return self._known.get((name, raw))
-
-    def series(self, name: str, raw: bytes) -> Series | None:
-        """The series spelled `raw` (braces included, or empty); `None` if that is no label set."""
-        known = self.known(name, raw)
-        if known is not None:
-            return known
-        labels = _labels(raw[1:-1])
-        if labels is None:
-            return None
-        series = Series(name, labels, _key(name, labels))
-        if len(raw) <= REMEMBERED_BYTES:
-            if len(self._known) >= REMEMBERED_MAX or self._bytes + len(raw) > REMEMBERED_BYTES_MAX:
-                self.clear()
-            self._known[name, raw] = series
-            self._bytes += len(raw)
-        return series
-
-
-def read(page: bytes, wanted: WantedSeries, memory: SeriesCache | None = None) -> Page:
+def read(page: bytes, wanted: WantedSeries) -> Page:
     """Read the wanted series of a page. Never raises: what cannot be read is counted and left out."""
     if page[:1] == b'"':
         page = unwrapped(page)
-    memory = SeriesCache() if memory is None else memory
     samples: dict[str, dict[str, Sample]] = {}
     series = size = malformed = duplicates = 0
     cut = False
@@ -211,7 +164,7 @@ def read(page: bytes, wanted: WantedSeries, memory: SeriesCache | None = None) -
             cut = True
             break
         of_name = samples.setdefault(name, {})
-        sample = _sample(name, rest, memory)
+        sample = _sample(name, rest)
         if sample is None:
             malformed += 1
         elif sample.series.key in of_name:
@@ -219,8 +172,6 @@ def read(page: bytes, wanted: WantedSeries, memory: SeriesCache | None = None) -
         else:
             of_name[sample.series.key] = sample
             series += 1
-    if series > REMEMBERED_MAX:
-        memory.clear()  # the next page would begin with what this one ended with
     return Page(
         {name: tuple(of_name.values()) for name, of_name in samples.items() if of_name},
         frozenset(samples),
@@ -259,20 +210,17 @@ def unwrapped(page: bytes) -> bytes:
     return text.encode("utf-8", "replace")
 
 
-def _sample(name: str, rest: bytes, memory: SeriesCache) -> Sample | None:
-    # Most lines are a series of the last page and a number.
-    raw, _, number = rest.rpartition(b" ")
-    series = memory.known(name, raw)
-    if series is None or not _NUMBER.fullmatch(number):
-        match = _LINE.fullmatch(rest) if len(rest) <= LINE_BYTES else None
-        if match is None:
-            return None
-        raw, number = match.groups()
-        series = memory.series(name, raw or b"")
-        if series is None:
-            return None
+def _sample(name: str, rest: bytes) -> Sample | None:
+    """The sample of a line by what follows its name; `None` for one that cannot be read."""
+    match = _LINE.fullmatch(rest) if len(rest) <= LINE_BYTES else None
+    if match is None:
+        return None
+    braces, number = match.groups()
+    labels = _labels((braces or b"{}")[1:-1])
+    if labels is None:
+        return None
     try:
-        return Sample(series, float(number))
+        return Sample(Series(name, labels, _key(name, labels)), float(number))
     except ValueError:
         return None
 

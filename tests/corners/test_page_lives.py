@@ -11,7 +11,7 @@ from hypothesis import HealthCheck, example, given
 from hypothesis import strategies as st
 
 from exporter.cost.page_marks import MARKS_MAX, MOST_PER_SECOND
-from exporter.engines import ENGINES, SeriesCache, interpret, read, wanted
+from exporter.engines import ENGINES, interpret, read, wanted
 from exporter.engines.interpretation import MODELS_MAX, REQUESTS_MAX
 from exporter.engines.spec import Engine
 from exporter.ledger import marks
@@ -77,11 +77,11 @@ CORPUS = {
 
 def live(name: str, bodies: list[bytes]) -> None:
     """Read one page after another beside an honest server, ten seconds apart."""
-    engine, memory, meter = ENGINES[name], SeriesCache(), CheckedMeter(cost_policy(rent(3600)))
+    engine, meter = ENGINES[name], CheckedMeter(cost_policy(rent(3600)))
     ticks = 0
     for body in (bodies[0], *bodies):  # the first sets marks
         ticks += 1
-        interpreted = interpret(engine, read(body, wanted(engine), memory))
+        interpreted = interpret(engine, read(body, wanted(engine)))
         assert all(math.isfinite(one.value) and one.value >= 0 for one in interpreted.counters)
         assert len(interpreted.models) <= MODELS_MAX
         assert max(map(len, (*interpreted.models, interpreted.identity, "")), default=0) <= LABEL_CHARACTERS

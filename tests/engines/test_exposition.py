@@ -1,7 +1,6 @@
 """The fast reader, line by line."""
 
 import math
-import sys
 from concurrent.futures import ThreadPoolExecutor
 from threading import Barrier
 
@@ -10,13 +9,9 @@ import pytest
 from exporter.engines.exposition import (
     KEY_CHARACTERS,
     LINE_BYTES,
-    REMEMBERED_BYTES,
-    REMEMBERED_BYTES_MAX,
-    REMEMBERED_MAX,
     SERIES_MAX,
     WANTED_BYTES,
     Page,
-    SeriesCache,
     WantedSeries,
     read,
 )
@@ -169,42 +164,6 @@ def test_a_long_series_has_a_short_name_of_its_own() -> None:
     assert [len(key) for key in keys] == [KEY_CHARACTERS, KEY_CHARACTERS]
 
 
-def test_label_sets_are_remembered() -> None:
-    """The second page of a server costs no parsing of labels, and a changed label is another set."""
-    memory = SeriesCache()
-    first = read(b'a:x_total{m="1"} 5', A, memory).samples["a:x_total"][0]
-    second = read(b'a:x_total{m="1"} 6', A, memory).samples["a:x_total"][0]
-    assert first.series is second.series
-    read(b'a:x_total{m="2"} 6', A, memory)
-    assert len(memory) == 2
-
-
-def test_the_memory_is_bounded() -> None:
-    """A server that makes up labels costs no more than its bound; very long sets are not remembered."""
-    memory = SeriesCache()
-    for number in range(REMEMBERED_MAX + 10):
-        read(b'a:x_total{m="%d"} 5' % number, A, memory)
-    assert len(memory) == 10
-    read(b'a:x_total{m="%b"} 5' % (b"y" * REMEMBERED_BYTES), A, memory)
-    assert len(memory) == 10
-
-
-def test_the_memory_is_bounded_in_bytes() -> None:
-    """Half of the longest sets that are remembered, twice as many as there is room for: the rest is left."""
-    memory = SeriesCache()
-    filler = b"y" * (REMEMBERED_BYTES - len(b'{m="0000"}'))
-    room = REMEMBERED_BYTES_MAX // REMEMBERED_BYTES
-    for number in range(room):
-        read(b'a:x_total{m="%04d%b"} 5' % (number, filler), A, memory)
-    assert len(memory) == room
-    for number in (1, 2):
-        read(b'a:x_total{m="%04d%b"} 5' % (room + number, filler), A, memory)
-        assert len(memory) == number
-
-
-REMEMBERED = b'a:x_total{m="q"} 1\na:x_total 1\na:x_total{} 1'
-
-
 @pytest.mark.parametrize(
     ("line", "expected"),
     [
@@ -226,30 +185,13 @@ REMEMBERED = b'a:x_total{m="q"} 1\na:x_total 1\na:x_total{} 1'
         pytest.param(b'a:x_total{m="q"} {} 5', [], id="labels-twice"),
     ],
 )
-def test_a_series_that_is_remembered_is_read_by_the_same_rules(
+def test_what_may_stand_between_labels_and_value(
     line: bytes, expected: list[tuple[dict[str, str], float]]
 ) -> None:
-    """The short way of a line that looks like the last page's takes nothing that the long one would not."""
-    memory = SeriesCache()
-    read(REMEMBERED, A, memory)
-    page = read(line, A, memory)
+    """Blanks, and behind the value a timestamp and an exemplar; nothing else."""
+    page = read(line, A)
     assert expected == [(labels, value) for _, labels, value in readings(page)]
     assert page.malformed == (not expected)
-
-
-def test_the_memory_of_a_server_does_not_grow_with_reads() -> None:
-    """Its counters move, its series stay: the thousandth read holds what the second did."""
-    memory = SeriesCache()
-    body = b"".join(b'a:x_total{m="%d"} %%d\n' % number for number in range(50))
-
-    def allocated_blocks(reads: int) -> int:
-        for number in range(reads):
-            read(body % ((number,) * 50), A, memory)
-        return sys.getallocatedblocks()
-
-    early = allocated_blocks(2)
-    assert allocated_blocks(1000) < early + 200
-    assert len(memory) == 50
 
 
 def test_a_page_with_more_wanted_bytes_than_any_engine_is_cut() -> None:

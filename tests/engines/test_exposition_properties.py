@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from prometheus_client import CollectorRegistry, Counter, generate_latest
 from prometheus_client.openmetrics.exposition import generate_latest as generate_openmetrics
 
-from exporter.engines.exposition import SeriesCache, WantedSeries, read
+from exporter.engines.exposition import WantedSeries, read
 
 LABELS = st.dictionaries(st.sampled_from(["m", "n", "le"]), st.text(max_size=20), min_size=3, max_size=3)
 SERIES = st.lists(
@@ -101,14 +101,6 @@ def test_noise_around_a_good_line_leaves_it_alone(noise: bytes) -> None:
     good = [s.value for s in page.samples["a:x_total"] if s.series.labels.get("mark") == "good"]
     assert good == [5.0]
     assert not any(math.isnan(s.value) for s in page.samples["a:x_total"])
-
-
-@given(st.binary() | st.lists(PIECES, max_size=60).map(b"".join))
-def test_what_is_remembered_changes_nothing_that_is_read(noise: bytes) -> None:
-    """The second read of a page, which knows its series, says what the first said."""
-    memory = SeriesCache()
-    first = read(noise, WANTED, memory)
-    assert repr(first) == repr(read(noise, WANTED, memory))  # NaN is not equal to itself
 
 
 @given(rounds())

@@ -6,7 +6,7 @@ from contextlib import AbstractContextManager, contextmanager, nullcontext
 from typing import Final
 
 from exporter.clock import Clock
-from exporter.engines import Page, SeriesCache
+from exporter.engines import Page
 from exporter.readings import ErrorCounts, endpoint_id, masked
 from exporter.sources.http_client import HttpClientProtocol
 from exporter.sources.server.fetch import EndpointAccess, Fetcher
@@ -91,7 +91,6 @@ class EndpointSource:
         self._id, self._shown = endpoint_id(url), masked(url)
         self._body_bytes = body_bytes
         self._fetcher = Fetcher(client, url, clock, timeout, access)
-        self._memory = SeriesCache()
         self._parse_lock = ParseLock(clock)
         self.errors: ErrorCounts = ()
         """Lines and series that the last reading leaves out: `malformed`, `duplicate`, ..."""

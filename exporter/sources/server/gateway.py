@@ -91,7 +91,7 @@ class GatewaySource(EndpointSource):
         self._fetcher.begin_read()
         response = self._fetcher.get(self._url, self._body_bytes)
         with self._parse_lock.taken(response.body):
-            page = read(response.body, self._wanted, self._memory)
+            page = read(response.body, self._wanted)
             title, shares = self._described(page)
             tenants = self._tenant_table(shares)
             counts = count_shares(shares, page, None if tenants is None else tenants.name)

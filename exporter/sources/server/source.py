@@ -13,7 +13,6 @@ from exporter.engines import (
     GatewaySpec,
     Interpretation,
     Page,
-    SeriesCache,
     Uncounted,
     announces,
     described,
@@ -215,7 +214,6 @@ class ServerSource(EndpointSource):
         self._probe = ServerProbe(self._fetch_body)
         self._rest = probe.IdleBackoff()
         self._info = ServerInfo()
-        self._histograms = SeriesCache()
         self._last: ServerReading | None = None
         self._permanent_failure: ReadFailedError | None = None
 
@@ -389,7 +387,7 @@ class ServerSource(EndpointSource):
 
     def _page(self, body: bytes, engine: Engine | None) -> Page:
         names = everything(self._described) if engine is None else wanted(engine)
-        page = read(body, names, self._memory)
+        page = read(body, names)
         if page.cut:
             raise ReadFailedError(FailureReason.TOO_LARGE, f"{self._shown}: more series than an engine has")
         return page
@@ -407,7 +405,7 @@ class ServerSource(EndpointSource):
             limit=self._limit(engine),
             slo=slo,
             # Apart from the counters: whatever their number or faults, tokens are counted.
-            histograms=None if slo is None else read(answer.body, latency_series(engine), self._histograms),
+            histograms=None if slo is None else read(answer.body, latency_series(engine)),
         )
         tokens = any(counter.quantity in ("prompt", "generation") for counter in interpretation.counters)
         late = engine.creates_late or not engine.tokens
