@@ -5,7 +5,7 @@ The verb and the page use the same explanation.
 """
 
 from collections.abc import Iterator, Mapping
-from dataclasses import field
+from dataclasses import dataclass, field
 from typing import Any, Final
 
 from exporter.cost import attribution, split
@@ -13,8 +13,7 @@ from exporter.cost.money import WHOLE, add, add_all
 from exporter.cost.policy import CostPolicy, Weights
 from exporter.cost.postings import CostOwner, OwnerPhase
 from exporter.cost.quotients import Basis, QuotientKind, carried_dollars, per_million, token_counts
-from exporter.cost.state import GpuState, State
-from exporter.frozen import dataclass
+from exporter.cost.state import State
 from exporter.readings import Gpu, ServerKey, TokenKind
 from exporter.tariff.calendar import month_of
 from exporter.tariff.hosted import HostedPrice, equivalent
@@ -24,24 +23,22 @@ from exporter.units import NANOSECONDS_PER_DAY, TOKENS_PER_MILLION, Instant, Nan
 
 @dataclass(frozen=True, slots=True)
 class ModelAccount:
-    """Cost and tokens of one model of a server in a period.
-
-    `money` and `gpu_time` are by phase; `gpu_time` is empty where the ledger does not keep it.
-    `components` is the money of all models of the server, by component; empty where the ledger does not keep
-    it.
-    `unpriced` is GPU time that waits for a price: with any, the cost is incomplete and nothing is divided.
-    `mix` replaces missing `components`: money of the server by component, in the hours of the period.
-    `last_token` is when a token of it last moved, in the period or before.
-    """
+    """Cost and tokens of one model of a server in a period."""
 
     model: str
     money: Mapping[str, Picodollars] = field(default_factory=dict)
+    """Money by phase."""
     tokens: Mapping[TokenKind, int] = field(default_factory=dict)
     gpu_time: Mapping[str, Nanoseconds] = field(default_factory=dict)
+    """GPU time by phase; empty where the ledger does not keep it."""
     components: Mapping[str, Picodollars] = field(default_factory=dict)
+    """Money of all models of the server, by component; empty where the ledger does not keep it."""
     unpriced: Nanoseconds = 0
+    """GPU time that waits for a price: with any, the cost is incomplete and nothing is divided."""
     mix: Mapping[str, Picodollars] = field(default_factory=dict)
+    """In place of missing `components`: money of the server by component, in the hours of the period."""
     last_token: Instant | None = None
+    """When a token of it last moved, in the period or before."""
 
     @property
     def spent(self) -> Picodollars:
@@ -242,20 +239,20 @@ class CostAccounts:
         """Add a server, also without cost and tokens."""
         self.models.setdefault(key, {})
 
-    def of(self, key: ServerKey) -> Iterator[ModelAccount]:
+    def of_server(self, key: ServerKey) -> Iterator[ModelAccount]:
         """Accounts of one server, the most expensive first."""
         models = self.models[key]
         for name in sorted(models, key=lambda name: (-sum(models[name].money.values()), name)):
             model = models[name]
             yield ModelAccount(
                 name,
-                model.money,
-                model.tokens,
-                model.gpu_time,
-                self.components.get(key, {}),
-                max(0, model.unpriced),
-                self.mixes.get(key, {}),
-                self.last.get((key, name)),
+                money=model.money,
+                tokens=model.tokens,
+                gpu_time=model.gpu_time,
+                components=self.components.get(key, {}),
+                unpriced=max(0, model.unpriced),
+                mix=self.mixes.get(key, {}),
+                last_token=self.last.get((key, name)),
             )
 
     def _sums(self, owner: CostOwner) -> _ModelSums:
@@ -362,63 +359,56 @@ def explain(
     Raises:
         ExplanationError: the accounts have no such server, or nothing at all.
     """
-    keys = sorted(accounts.models, key=lambda key: (-_spent(accounts, key), key))
+    spent = {
+        key: sum(sum(model.money.values()) for model in models.values())
+        for key, models in accounts.models.items()
+    }
+    keys = sorted(spent, key=lambda key: (-spent[key], key))
     selected = [
         key for key in keys if server is None or server in {key.server, f"{key.namespace}/{key.server}"}
     ]
     if not keys:
         raise ExplanationError("nothing was posted in this time: ask for a longer --window")
     if not selected:
-        names = ", ".join(_name(key) for key in sorted(keys))
+        names = ", ".join(
+            f"{key.namespace}/{key.server}" if key.namespace else key.server for key in sorted(keys)
+        )
         raise ExplanationError(f"there is no server {server!r} in this time: there is {names}")
-    inventory = (*state.gpus.values(), *state.unseen.values())
     policy = policy.following(state.predecessors)
-    partial = {key for key, server_state in state.servers.items() if server_state.partial}
+    servers: list[ServerExplanation] = []
+    for key in selected:
+        partial = key in state.servers and state.servers[key].partial
+        allocated = tuple(_allocated(key, state, policy, now))
+        models: list[ModelExplanation] = []
+        for account in accounts.of_server(key):
+            split_now = _split(key, account, state, policy)
+            if partial:
+                models.append(ModelExplanation(account, prices=(), ladder=(), against=(), split=split_now))
+                continue
+            against = [
+                hosted_break_even(account, period.covered, offer)
+                for offer in policy.compare
+                if offer.covers(key.server, account.model)
+            ]
+            if price is not None:
+                against.insert(0, break_even(account, period.covered, price, YOURS))
+            weights = policy.split_rule(key.server, account.model).weights
+            models.append(
+                ModelExplanation(
+                    account,
+                    prices=prices(account, weights),
+                    ladder=ladder(account),
+                    against=tuple(each for each in against if each is not None),
+                    split=split_now,
+                )
+            )
+        servers.append(ServerExplanation(key, allocated, tuple(models), partial))
+    fleet = policy.tariff.fleet_overheads(month_of(now, policy.zone))
     return Explanation(
         ledger,
         period,
-        tuple(
-            ServerExplanation(
-                key,
-                tuple(_allocated(key, inventory, policy, now)),
-                tuple(
-                    ModelExplanation(account, (), (), (), _split(key, account, state, policy))
-                    if key in partial
-                    else _model(key, account, period, policy, state, price)
-                    for account in accounts.of(key)
-                ),
-                key in partial,
-            )
-            for key in selected
-        ),
-        sum(
-            rate.dollars_per_hour()
-            for _name, rate in policy.tariff.fleet_overheads(month_of(now, policy.zone))
-        ),
-    )
-
-
-def _model(
-    key: ServerKey,
-    account: ModelAccount,
-    period: ExplainedPeriod,
-    policy: CostPolicy,
-    state: State,
-    price: float | None,
-) -> ModelExplanation:
-    compared = [
-        hosted_break_even(account, period.covered, offer)
-        for offer in policy.compare
-        if offer.covers(key.server, account.model)
-    ]
-    if price is not None:
-        compared.insert(0, break_even(account, period.covered, price, YOURS))
-    return ModelExplanation(
-        account,
-        prices(account, policy.split_rule(key.server, account.model).weights),
-        ladder(account),
-        tuple(each for each in compared if each is not None),
-        _split(key, account, state, policy),
+        tuple(servers),
+        fleet_dollars_per_hour=sum(rate.dollars_per_hour() for _, rate in fleet),
     )
 
 
@@ -431,35 +421,25 @@ def _split(key: ServerKey, account: ModelAccount, state: State, policy: CostPoli
     return None if ratio is None else CurrentSplit(method, ratio)
 
 
-def _allocated(
-    key: ServerKey, gpus: tuple[GpuState, ...], policy: CostPolicy, now: Instant
-) -> Iterator[AllocatedPrice]:
+def _allocated(key: ServerKey, state: State, policy: CostPolicy, now: Instant) -> Iterator[AllocatedPrice]:
     """Prices of the GPUs that a server holds: equal GPUs together, in the order of their indices."""
+    gpus = [*state.gpus.values(), *state.unseen.values()]
+    gpus.sort(key=lambda gpu: gpu.index)
     month = month_of(now, policy.zone)
-    gpus_on_host = sum(gpu.count for gpu in gpus)
     alike: dict[tuple[str, str, float, str, str], float] = {}
-    for gpu in sorted(gpus, key=lambda gpu: gpu.index):
+    for gpu in gpus:
         shares = attribution.shares(gpu.holders, gpu.slices)
-        mine = sum(share.idle_part for share in shares if share.key == key) * gpu.count / WHOLE
-        if not mine:
+        own = sum(share.idle_part for share in shares if share.key == key) * gpu.count / WHOLE
+        if not own:
             continue
-        for rate in policy.tariff.price(gpu.gpu, now, month, gpus_on_host).rates:
-            origin = rate.provenance
+        for rate in policy.tariff.price(gpu.gpu, now, month, state.gpu_count).rates:
             line = (
                 gpu.gpu.gpu_model,
                 rate.component,
                 rate.rate.dollars_per_hour(),
-                origin.price_basis,
-                origin.source,
+                rate.provenance.price_basis,
+                rate.provenance.source,
             )
-            alike[line] = alike.get(line, 0.0) + mine
+            alike[line] = alike.get(line, 0.0) + own
     for (model, component, hourly, basis, source), count in alike.items():
         yield AllocatedPrice(model, count, component, hourly, basis, source)
-
-
-def _spent(accounts: CostAccounts, key: ServerKey) -> int:
-    return sum(sum(model.money.values()) for model in accounts.models[key].values())
-
-
-def _name(key: ServerKey) -> str:
-    return f"{key.namespace}/{key.server}" if key.namespace else key.server

@@ -5,7 +5,7 @@ of that time.
 """
 
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
-from dataclasses import field
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from itertools import pairwise
 from typing import Final, NamedTuple
@@ -28,7 +28,6 @@ from exporter.cost.postings import (
     UnpricedTime,
 )
 from exporter.cost.state import Carry, GpuState, State
-from exporter.frozen import dataclass, replace
 from exporter.readings import UNCOUNTED, Gpu, GpuReading
 from exporter.tariff.calendar import day_of, month_of
 from exporter.tariff.rate import Price, Provenance

@@ -2,11 +2,11 @@
 
 from collections import Counter
 from collections.abc import Collection, Iterable, Mapping
+from dataclasses import replace
 from typing import Final
 
 from exporter.cost.postings import OTHER
 from exporter.cost.state import ServerState
-from exporter.frozen import replace
 from exporter.readings import Frame, ServerKey
 from exporter.units import NANOSECONDS_PER_HOUR, Instant, Nanoseconds
 

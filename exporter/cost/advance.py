@@ -2,7 +2,7 @@
 
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import field
+from dataclasses import dataclass, field, replace
 from typing import NamedTuple
 
 from exporter.cost import attribution, energy, gpu_usage, intervals, servers
@@ -25,7 +25,6 @@ from exporter.cost.postings import (
 )
 from exporter.cost.servers import PageErrors, ServersTick, ServerTick
 from exporter.cost.state import GpuState, ServerState, State
-from exporter.frozen import dataclass, replace
 from exporter.readings import UNSEEN, Frame, Gpu, GpuReading, ServerKey, TokenKind
 from exporter.tariff.calendar import day_of
 from exporter.tariff.hosted import HostedPrice, equivalent

@@ -3,6 +3,7 @@
 import math
 import re
 from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
 from fractions import Fraction
 from functools import lru_cache
 from math import lcm
@@ -10,7 +11,6 @@ from typing import Final, Literal
 
 from exporter.cost.money import WHOLE, portions, split
 from exporter.cost.postings import UNALLOCATED
-from exporter.frozen import dataclass
 from exporter.readings import GpuReading, Holder, MigInstance, ServerKey
 from exporter.tariff.gpu_models import slices_of_gpu
 

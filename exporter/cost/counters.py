@@ -1,13 +1,12 @@
 """Counter deltas of servers and gateways since their pages last counted, series by series."""
 
 from collections.abc import Collection, Iterable, Mapping, Sequence
-from dataclasses import field
+from dataclasses import dataclass, field, replace
 from typing import Final
 
 from exporter.cost.latency import HistogramSeries, LatencyCount, LatencyKey, latency_counts
 from exporter.cost.page_marks import CLOCK_SKEW_MAX, MarkedPage, PageMarks, Series
 from exporter.cost.state import EndpointState, GatewayConsumer, GatewayState
-from exporter.frozen import dataclass, replace
 from exporter.readings import (
     KINDS,
     CounterColumns,

@@ -5,6 +5,7 @@ did not count stays with the server's owner.
 """
 
 from collections.abc import Collection, Iterable, Mapping
+from dataclasses import dataclass, replace
 from typing import Final
 
 from exporter.cost.counters import GatewayTick
@@ -13,7 +14,6 @@ from exporter.cost.policy import CostPolicy, Weights
 from exporter.cost.postings import OTHER, CostOwner
 from exporter.cost.split import HALF_LIFE
 from exporter.cost.state import DivisionState, GatewayState, ServerState
-from exporter.frozen import dataclass, replace
 from exporter.readings import Division, GatewayCount, GatewayCounter, Quantity, Role, ServerKey, TokenKind
 from exporter.tariff.terms import matches
 from exporter.units import Nanoseconds

@@ -1,9 +1,9 @@
 """Energy of one GPU: the driver's counter against its mark, else power integrated over the tick."""
 
+from dataclasses import dataclass, replace
 from typing import Final
 
 from exporter.cost.state import GpuState
-from exporter.frozen import dataclass, replace
 from exporter.readings import GpuReading
 from exporter.units import (
     MILLIWATTS_PER_WATT,

@@ -1,6 +1,7 @@
 """GPU usage: integer weights of one GPU's time and money by owner and phase. Pure."""
 
 from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass, replace
 from itertools import groupby
 
 from exporter.cost.attribution import OUTSIDE_INSTANCES, UNALLOCATED_KEY, GpuShare, ShareMethod
@@ -8,7 +9,6 @@ from exporter.cost.money import WHOLE, add
 from exporter.cost.policy import CostPolicy
 from exporter.cost.postings import OwnerPhase, Phase
 from exporter.cost.servers import ServerTick
-from exporter.frozen import dataclass, replace
 from exporter.readings import GpuReading, ServerKey
 
 Ticks = Mapping[ServerKey, ServerTick]

@@ -6,11 +6,11 @@ costs the time that the host was up, as far as boots and suspends show it.
 The first ledger of a boot charges hourly rent since that boot, as the cloud did.
 """
 
+from dataclasses import dataclass
 from typing import Final
 
 from exporter.cost.policy import CostPolicy
 from exporter.cost.state import State
-from exporter.frozen import dataclass
 from exporter.readings import Frame
 from exporter.units import (
     NANOSECONDS_PER_HOUR,

@@ -6,13 +6,12 @@ swapped; the host has as many GPUs as before, and costs as much.
 
 from collections import Counter
 from collections.abc import Collection, Mapping
-from dataclasses import field
+from dataclasses import dataclass, field, replace
 from typing import Final, NamedTuple
 
 from exporter.cost import attribution
 from exporter.cost.policy import CostPolicy
 from exporter.cost.state import GpuState, State
-from exporter.frozen import dataclass, replace
 from exporter.readings import UNCOUNTED, UNSEEN, Frame, Gpu, GpuReading, Holder, ServerKey
 from exporter.tariff.tariff import HostCount, Tariff
 

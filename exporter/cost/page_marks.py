@@ -4,11 +4,10 @@ Servers, their latency histograms and gateways count by these marks. Pure.
 """
 
 from collections.abc import Collection, Mapping
-from dataclasses import field
+from dataclasses import dataclass, field, replace
 from itertools import islice
 from typing import Final
 
-from exporter.frozen import dataclass, replace
 from exporter.readings import SeriesColumns
 from exporter.units import (
     LARGEST_COUNT,

@@ -1,14 +1,13 @@
 """Cost policy: what the configuration sets for the cost model. Pure."""
 
 from collections.abc import Iterable, Mapping
-from dataclasses import field
+from dataclasses import dataclass, field, replace
 from decimal import Decimal
 from functools import cached_property
 from typing import Final, Literal
 from zoneinfo import ZoneInfo
 
 from exporter.cost.postings import UNASSIGNED, CostOwner, OwnerPhase, Phase
-from exporter.frozen import dataclass, replace
 from exporter.readings import Gpu, PodOwnership, ServerKey, team_and_product
 from exporter.tariff.hosted import HostedPrice
 from exporter.tariff.tariff import Tariff

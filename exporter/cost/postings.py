@@ -1,9 +1,9 @@
 """Postings: what one tick adds to the ledger. Pure."""
 
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from typing import Final, Literal, NamedTuple
 
-from exporter.frozen import dataclass
 from exporter.readings import OTHER_MODELS, Gpu, LatencyBasis, Objective, ServerKey, TokenKind
 from exporter.tariff.rate import PriceBasis
 from exporter.units import Instant, Millijoules, Nanoseconds, Picodollars
@@ -60,21 +60,23 @@ class MoneyPosting(NamedTuple):
 
 
 class GpuTimePosting(NamedTuple):
-    """Time of one GPU for one owner and phase. `priced` is false where that time waits for a price.
-
-    `down` is the part of `duration` that hourly rent is not owed for, and `unowed` the part that nothing is
-    owed for: `down` where rent is by the hour or no price is known, all of it before owned hardware is in
-    service.
-    `counted` is the GPU time of it that was posted before, of time that waited for a price.
-    """
+    """Time of one GPU for one owner and phase."""
 
     gpu: Gpu
     owner_phase: OwnerPhase
     duration: Nanoseconds
     priced: bool
+    """False where the time waits for a price."""
     down: Nanoseconds = 0
+    """The part of `duration` that hourly rent is not owed for."""
     unowed: Nanoseconds = 0
+    """The part that nothing is owed for.
+
+    That is `down` where rent is by the hour or no price is known, all of it before owned hardware is in
+    service.
+    """
     counted: Nanoseconds = 0
+    """The part that was posted as GPU time before, of time that waited for a price."""
 
     @property
     def chargeable(self) -> Nanoseconds:
@@ -84,10 +86,11 @@ class GpuTimePosting(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class GpuUse:
-    """Usage of a GPU by one owner and phase: time, the part of it with hourly rent, and energy."""
+    """Usage of a GPU by one owner and phase."""
 
     time: Nanoseconds
     up: Nanoseconds
+    """The part of `time` with hourly rent."""
     energy: Millijoules
 
 
@@ -114,22 +117,22 @@ class UnpricedTime:
 
 @dataclass(frozen=True, slots=True)
 class Segment:
-    """A part of a tick inside one local day, one minute (of a long tick: one hour) and one set of prices.
-
-    `month` is like 2026-11, `day` like 2026-11-30, both of the configured time zone.
-    `accrued` is what the GPUs accrued in it, summed before anything was split.
-    `unpriced` are its GPUs without a price. `down` is the part that hourly rent is not owed for.
-    """
+    """A part of a tick inside one local day, one minute (of a long tick: one hour) and one set of prices."""
 
     start: Instant
     end: Instant
     month: str
+    """Like 2026-11, of the configured time zone."""
     day: str
+    """Like 2026-11-30, of the configured time zone."""
     accrued: Picodollars
+    """What the GPUs accrued in it, summed before anything was split."""
     money: tuple[MoneyPosting, ...]
     gpu_times: tuple[GpuTimePosting, ...]
     unpriced: tuple[UnpricedTime, ...] = ()
+    """Time of GPUs without a price."""
     down: Nanoseconds = 0
+    """The part that hourly rent is not owed for."""
 
 
 def up_times(segments: Sequence[Segment]) -> list[Nanoseconds]:

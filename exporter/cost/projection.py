@@ -5,7 +5,7 @@ products that held it in the last 24 hours.
 """
 
 from collections.abc import Collection, Iterable, Iterator, Mapping
-from dataclasses import field
+from dataclasses import dataclass, field
 from itertools import pairwise
 from typing import Final, NamedTuple
 
@@ -21,7 +21,6 @@ from exporter.cost.postings import (
     Segment,
     up_times,
 )
-from exporter.frozen import dataclass
 from exporter.readings import Gpu
 from exporter.tariff.calendar import Month, month_of
 from exporter.tariff.rate import Price

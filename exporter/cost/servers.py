@@ -1,7 +1,7 @@
 """Server deltas of one tick: tokens, requests, preemptions, and how busy money divides over models."""
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import field
+from dataclasses import dataclass, field, replace
 from typing import Final, NamedTuple
 
 from exporter.cost import counters, split
@@ -15,7 +15,6 @@ from exporter.cost.policy import CardinalityLimits, CostPolicy
 from exporter.cost.postings import CostOwner, LatencyPosting, RequestPosting, TokenPosting
 from exporter.cost.split import ModelDelta, PhaseSeconds, PhaseSplit
 from exporter.cost.state import UNDIVIDED, EndpointState, GatewayState, ModelState, ServerState, State
-from exporter.frozen import dataclass, replace
 from exporter.readings import (
     KINDS,
     Division,

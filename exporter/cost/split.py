@@ -4,12 +4,11 @@ docs/split.md has the error of each method on a simulated engine.
 """
 
 from collections.abc import Mapping
-from dataclasses import field
+from dataclasses import dataclass, field
 from typing import Final
 
 from exporter.cost.policy import SplitRule, Weights
 from exporter.cost.state import ModelState
-from exporter.frozen import dataclass
 from exporter.readings import Role, TokenKind
 from exporter.units import NANOSECONDS_PER_MINUTE, Nanoseconds, seconds
 

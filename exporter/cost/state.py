@@ -4,12 +4,11 @@ Plain values, stored in the ledger.
 """
 
 from collections.abc import Mapping
-from dataclasses import field
+from dataclasses import dataclass, field
 from typing import Final
 
 from exporter.cost.page_marks import PageMarks
 from exporter.cost.postings import CostOwner, OwnerPhase
-from exporter.frozen import dataclass
 from exporter.readings import (
     Division,
     Gpu,
@@ -85,7 +84,7 @@ class EndpointState:
     key: ServerKey
     watched_since: Instant
     """Wall time of the first tick that asked for this endpoint."""
-    marks: PageMarks = PageMarks()
+    marks: PageMarks = field(default_factory=PageMarks)
     """Those of its counters and of its latency histograms."""
     requested: Mapping[str, Instant] = field(default_factory=dict)
     """Since when histograms are read, by objective and its seconds; 0 once a page was read for it."""
@@ -107,7 +106,7 @@ GatewayConsumer = tuple[str, str, str]
 class GatewayState:
     """Marks of one gateway (by URL)."""
 
-    marks: PageMarks = PageMarks()
+    marks: PageMarks = field(default_factory=PageMarks)
     counts: Mapping[GatewayConsumer, tuple[float, float]] = field(default_factory=dict)
     """Sums of prompts and of generation of the last page by consumer, and of consumers that left it."""
     selection: str = ""
