@@ -50,11 +50,12 @@ _UNESCAPED: Final = {"\\": "\\", '"': '"', "n": "\n"}
 
 @dataclass(frozen=True, slots=True)
 class Series:
-    """A name with labels. `key` is the same text in whatever order a page writes the labels."""
+    """A name with labels."""
 
     name: str
     labels: Mapping[str, str]
     key: str
+    """The same text in whatever order a page writes the labels."""
 
     def named(self, name: str) -> str:
         """The key of the series of another name with the same labels."""
@@ -79,27 +80,27 @@ class Sample(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class Page:
-    """The wanted series of one page.
-
-    `names` are the wanted names on it, those of malformed lines included: a line that is damaged once must
-    not select another alternative.
-    `malformed` counts wanted lines that could not be read; `duplicates` repeated series, of which the first
-    counts, as it does in Prometheus. `cut` is true when there was more than is read.
-    """
+    """The wanted series of one page."""
 
     samples: Mapping[str, tuple[Sample, ...]]
     names: frozenset[str]
+    """The wanted names on it, those of malformed lines included: a line that is damaged once must not select
+    another alternative."""
     malformed: int = 0
+    """Number of wanted lines that could not be read."""
     duplicates: int = 0
+    """Number of repeated series, of which the first counts, as it does in Prometheus."""
     cut: bool = False
+    """Whether there was more than is read."""
 
 
 class SampleLine(NamedTuple):
-    """A sample's line as it was written: `number` is its text."""
+    """A sample's line as it was written."""
 
     name: str
     labels: Mapping[str, str]
     number: str
+    """Text of its value."""
 
 
 def parsed(line: bytes) -> SampleLine | None:

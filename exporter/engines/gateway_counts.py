@@ -21,18 +21,17 @@ TeamOf = Callable[[Mapping[str, str]], str]
 
 @dataclass(frozen=True, slots=True)
 class GatewayCounts:
-    """Counts of one gateway page.
-
-    `teams`: it has a label for teams. `labels` are names of labels of its counters. `cut`: it exceeds
-    `COUNTS_MAX`.
-    """
+    """Counts of one gateway page."""
 
     counters: tuple[GatewayCounter, ...]
     teams: bool
+    """Whether it has a label for teams."""
     cut: bool = False
+    """Whether it exceeds `COUNTS_MAX`."""
     identity: str = ""
     started: Instant | None = None
     labels: tuple[str, ...] = ()
+    """Names of labels of its counters."""
 
 
 def count_gateway(gateway: GatewaySpec, page: Page) -> GatewayCounts:
@@ -58,18 +57,31 @@ def count_shares(shares: Shares, page: Page, team_of: TeamOf | None = None) -> G
         for sample in _numbers(page, counted):
             labels = sample.series.labels
             label_names.update(labels)
-            team = _team(shares, labels) if team_of is None else team_of(labels)
-            who = _model(shares, labels), label(labels.get(shares.deployment, "")), team
-            label_sets.add(who)
+            if team_of is not None:
+                team = team_of(labels)
+            else:
+                teams = (labels.get(name, "") for name in shares.teams)
+                team = next((label(name) for name in teams if name not in shares.unnamed), "")
+            label_set = _model(shares, labels), label(labels.get(shares.deployment, "")), team
+            label_sets.add(label_set)
             if len(label_sets) > COUNTS_MAX:
                 # A later read may leave out others: they would count from zero when they are back.
-                return GatewayCounts((), not label_names.isdisjoint(shares.teams), cut=True)
-            since = created.get(sample.series.key)
-            counters.append(GatewayCounter(sample.series.key, *who, quantity, sample.value, since))
+                return GatewayCounts((), teams=not label_names.isdisjoint(shares.teams), cut=True)
+            model, deployment, team = label_set
+            counter = GatewayCounter(
+                series=sample.series.key,
+                model=model,
+                deployment=deployment,
+                team=team,
+                quantity=quantity,
+                value=sample.value,
+                created=created.get(sample.series.key),
+            )
+            counters.append(counter)
     identity, started = process_start(page, shares.created) or ("", None)
     return GatewayCounts(
         tuple(counters),
-        not label_names.isdisjoint(shares.teams),
+        teams=not label_names.isdisjoint(shares.teams),
         identity=identity,
         started=started,
         labels=tuple(sorted(label_names)),
@@ -87,11 +99,6 @@ def _numbers(page: Page, series: TokenSeries) -> Iterator[Sample]:
 
 def _model(shares: Shares, labels: Mapping[str, str]) -> str:
     name = labels.get(shares.model, "")
-    provider = labels.get(shares.provider, "") if shares.provider else ""
-    name = name.removeprefix(f"{provider}/") if provider else name
+    if shares.provider and (provider := labels.get(shares.provider)):
+        name = name.removeprefix(f"{provider}/")
     return "" if name in shares.unnamed else label(name)
-
-
-def _team(shares: Shares, labels: Mapping[str, str]) -> str:
-    teams = (labels.get(name, "") for name in shares.teams)
-    return next((label(team) for team in teams if team not in shares.unnamed), "")

@@ -75,22 +75,25 @@ def series_named(*names: str) -> tuple[TokenSeries, ...]:
 class Shares:
     """The counters of a gateway that divide tokens, and the labels that they are divided by.
 
-    `prompt`, `generation` and `cached` are best first: the first name on the page is read, the others repeat
-    it. `cached` are those of `prompt` that a cache had. `model` is a label.
-    `provider` is a label whose value may precede the model's name, with a slash. Of `teams` the first label
-    with a value counts; the words of `unnamed` are no values. `created` is a name whose values are when
-    series began; the process began with the oldest.
+    Counters of one kind are best first: the first name on the page is read, the others repeat it.
     """
 
     prompt: tuple[TokenSeries, ...]
     generation: tuple[TokenSeries, ...]
     model: str
+    """Label of the model."""
     provider: str = ""
+    """Label whose value may precede the model's name, with a slash."""
     deployment: str = ""
+    """Label of the deployment."""
     teams: tuple[str, ...] = ()
+    """Labels of the team: the first with a value counts."""
     unnamed: tuple[str, ...] = ("",)
+    """Words that are no value of a label."""
     created: str = ""
+    """Name whose values are when series began; the process began with the oldest."""
     cached: tuple[TokenSeries, ...] = ()
+    """Prompt tokens that a cache had."""
 
     @property
     def kinds(self) -> tuple[tuple[TokenKind, tuple[TokenSeries, ...]], ...]:
@@ -110,26 +113,28 @@ class Shares:
         return self.created, *map(created_name, sorted(self.names))
 
 
+_READ_ENGINES: Final = "read each engine's own page"
+
+
 @dataclass(frozen=True, slots=True)
 class GatewaySpec:
-    """A page whose tokens are counted elsewhere.
-
-    `title` is its name for people. `what` is a clause about its page, `remedy` an order that says what to
-    read instead. `default_port` and `default_path` are its usual address. `shares` are its counters by
-    client, `None` without any. `captured` is as in an engine's manual.
-    """
+    """A page whose tokens are counted elsewhere."""
 
     title: str
-    what: str
-    remedy: str
+    """Name for people."""
     fingerprint: Fingerprint
     default_port: int
+    """Usual port."""
     default_path: str = "/metrics"
+    """Usual path."""
+    what: str = "which counts the usage that answers report, those of other providers too"
+    """Clause about its page."""
+    remedy: str = _READ_ENGINES
+    """What to read instead, an order."""
     shares: Shares | None = None
+    """Counters by client; `None` without any."""
     captured: tuple[str, ...] = ()
-
-
-_READ_ENGINES: Final = "read each engine's own page"
+    """Versions of which the tests have a page of a running gateway."""
 
 
 def _token_type(kind: str) -> Choice:
@@ -139,7 +144,6 @@ def _token_type(kind: str) -> Choice:
 _PRODUCTION_STACK: Final = GatewaySpec(
     title="the vLLM production-stack router",
     what="which repeats its engines' numbers under their names",
-    remedy=_READ_ENGINES,
     fingerprint=Fingerprint(
         (
             *VLLM.fingerprint.names,
@@ -159,7 +163,6 @@ GATEWAYS: Final[tuple[GatewaySpec, ...]] = (
     GatewaySpec(
         title="the Gateway API endpoint picker",
         what="which counts the usage that answers report",
-        remedy=_READ_ENGINES,
         fingerprint=Fingerprint(
             (
                 "inference_objective_request_total",  # 1.1 and later
@@ -193,8 +196,6 @@ GATEWAYS: Final[tuple[GatewaySpec, ...]] = (
     ),
     GatewaySpec(
         title="the LiteLLM proxy",
-        what="which counts the usage that answers report, those of other providers too",
-        remedy=_READ_ENGINES,
         fingerprint=Fingerprint(
             (
                 "litellm_proxy_total_requests_metric_total",
@@ -225,7 +226,6 @@ GATEWAYS: Final[tuple[GatewaySpec, ...]] = (
     GatewaySpec(
         title="the llm-d coordinator",
         what="which counts the usage that answers report, by tenant",
-        remedy=_READ_ENGINES,
         fingerprint=Fingerprint(
             (
                 "llm_d_coordinator_request_total",
@@ -243,8 +243,6 @@ GATEWAYS: Final[tuple[GatewaySpec, ...]] = (
     ),
     GatewaySpec(
         title="the Envoy AI Gateway",
-        what="which counts the usage that answers report, those of other providers too",
-        remedy=_READ_ENGINES,
         fingerprint=Fingerprint(
             (
                 "gen_ai_client_token_usage_sum",  # 0.5 and later
@@ -268,8 +266,6 @@ GATEWAYS: Final[tuple[GatewaySpec, ...]] = (
     ),
     GatewaySpec(
         title="the agentgateway proxy",
-        what="which counts the usage that answers report, those of other providers too",
-        remedy=_READ_ENGINES,
         fingerprint=Fingerprint(("agentgateway_build_info", "agentgateway_gen_ai_client_token_usage_sum")),
         default_port=15020,
         shares=Shares(
@@ -281,8 +277,6 @@ GATEWAYS: Final[tuple[GatewaySpec, ...]] = (
     ),
     GatewaySpec(
         title="the Kong gateway",
-        what="which counts the usage that answers report, those of other providers too",
-        remedy=_READ_ENGINES,
         fingerprint=Fingerprint(("kong_node_info", "kong_ai_llm_requests_total", "kong_ai_llm_tokens_total")),
         default_port=8007,
         shares=Shares(
@@ -293,8 +287,6 @@ GATEWAYS: Final[tuple[GatewaySpec, ...]] = (
     ),
     GatewaySpec(
         title="the APISIX gateway",
-        what="which counts the usage that answers report, those of other providers too",
-        remedy=_READ_ENGINES,
         fingerprint=Fingerprint(
             ("apisix_node_info", "apisix_llm_prompt_tokens", "apisix_http_requests_total")
         ),
@@ -308,8 +300,6 @@ GATEWAYS: Final[tuple[GatewaySpec, ...]] = (
     ),
     GatewaySpec(
         title="the Bifrost gateway",
-        what="which counts the usage that answers report, those of other providers too",
-        remedy=_READ_ENGINES,
         fingerprint=Fingerprint(
             (
                 "bifrost_upstream_requests_total",
@@ -367,7 +357,6 @@ GATEWAYS: Final[tuple[GatewaySpec, ...]] = (
     GatewaySpec(
         title="the SGLang router's collection of its engines",
         what="which repeats the page of every engine behind it",
-        remedy=_READ_ENGINES,
         fingerprint=Fingerprint(
             SGLANG.fingerprint.names + VLLM.fingerprint.names,
             labels=("worker_addr",),

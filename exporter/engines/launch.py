@@ -60,36 +60,37 @@ def _spellings(starts: Callable[[Command], Iterable[str]]) -> dict[str, list[_Sp
 
 @dataclass(frozen=True, slots=True)
 class Launch:
-    """Launch of an API server, as far as its command line has it.
-
-    `port` is the port of its API, `None` if unknown or a Unix socket; it is the engine's default unless
-    `explicit_port`. `host` is the address that it binds, empty for all interfaces.
-    `metrics_port` and `metrics_path` are the address of its metrics; `metrics` is false where they are
-    switched off, `None` where a file or the environment decides.
-    `world_size` is the number of GPUs that the server's page covers, `None` if unknown.
-    `serves` is false for a follower, whose API is on another host. `part` belongs to a server, and is none.
-    `routes` is true for a router, which starts a server for each model.
-    `max_running` is the largest number of sequences that it runs at once, `None` without a flag.
-    `role` is its part of a disaggregated pair, empty without one.
-    """
+    """Launch of an API server, as far as its command line has it."""
 
     engine: str
     port: int | None = None
+    """Port of its API; `None` if unknown or a Unix socket."""
     explicit_port: bool = False
+    """Whether the command line has the port, and not the engine's default."""
     host: str = ""
+    """Address that it binds; empty for all interfaces."""
     scheme: str = "http"
     metrics_port: int | None = None
+    """Port of its metrics."""
     metrics_path: str = "/metrics"
+    """Path of its metrics."""
     metrics: bool | None = True
+    """False where they are switched off; `None` where a file or the environment decides."""
     model: str = ""
     world_size: int | None = None
+    """Number of GPUs that the server's page covers; `None` if unknown."""
     nodes: int = 1
     node_rank: int = 0
     serves: bool = True
+    """False for a follower, whose API is on another host."""
     part: bool = False
+    """Whether it belongs to a server, and is none."""
     routes: bool = False
+    """Whether it is a router, which starts a server for each model."""
     max_running: SequenceLimit | None = None
+    """Largest number of sequences that it runs at once; `None` without a flag."""
     role: Role = ""
+    """Its part of a disaggregated pair; empty without one."""
 
 
 class _Options:

@@ -48,15 +48,15 @@ def overlap(*choices: Choice, unless: Iterable[Choice] = ()) -> bool:
 
 @dataclass(frozen=True, slots=True)
 class Fingerprint:
-    """Identifies an engine by its page: a series of one of these names, with all `labels`, none of `without`.
-
-    `where` is for names that other programs write too: labels with values that only this engine has.
-    """
+    """Identifies an engine by its page: a series of one of these names."""
 
     names: tuple[str, ...]
     labels: tuple[str, ...] = ()
+    """Labels that the series has."""
     without: tuple[str, ...] = ()
+    """Labels that it lacks."""
     where: Choice = ()
+    """For names that other programs write too: labels with values that only this engine has."""
 
     def matches(self, page: Page) -> bool:
         """Whether the page has such a series."""
@@ -71,26 +71,26 @@ class Fingerprint:
 
 @dataclass(frozen=True, slots=True)
 class Count:
-    """A counter (or a histogram's sum) and what it counts.
-
-    Each series that passes `where`, and does not pass a non-empty `unless`, is one reading.
-    `sign` -1 subtracts from a quantity what another counter of it includes.
-    `scale` converts to base units, such as microseconds to seconds.
-    """
+    """A counter (or a histogram's sum) and what it counts. Each series that passes is one reading."""
 
     name: str
     quantity: Quantity
     sign: Literal[1, -1] = 1
+    """-1 subtracts from a quantity what another counter of it includes."""
     where: Choice = ()
+    """Values of labels that a series has."""
     unless: Choice = ()
+    """Values of labels with which a series is left out; empty leaves out none."""
     scale: float = 1.0
+    """Converts to base units, such as microseconds to seconds."""
 
 
 @dataclass(frozen=True, slots=True)
 class Alternative:
-    """One set of counts, used when every required name is on the page; other counts are optional."""
+    """One set of counts."""
 
     requires: tuple[str, ...]
+    """Names that are all on the page where it is used; other counts are optional."""
     counts: tuple[Count, ...]
 
 
@@ -123,32 +123,36 @@ def prompt_holding(cached: str, prompt: str) -> Alternative:
 
 @dataclass(frozen=True, slots=True)
 class Gauge:
-    """Current requests: per model the sum of series that pass `where`, and no non-empty `unless`.
+    """Current requests: per model the sum of series that pass.
 
     A series without a model label is of the model "", unless `named_by` or a question names one.
-    `also` is a gauge that is added to it, where the page has one.
     """
 
     name: str
     where: Choice = ()
+    """Values of labels that a series has."""
     unless: Choice = ()
+    """Values of labels with which a series is left out; empty leaves out none."""
     also: str = ""
+    """Gauge that is added to it, where the page has one."""
 
 
 @dataclass(frozen=True, slots=True)
 class CacheGauge:
-    """The part of the KV cache in use: a ratio from 0 to 1, or an amount of the gauge `capacity`."""
+    """The part of the KV cache in use."""
 
     name: str
     where: Choice = ()
     capacity: str = ""
+    """Gauge of the capacity, in the unit of this one; empty where this one is a ratio from 0 to 1."""
 
 
 @dataclass(frozen=True, slots=True)
 class LatencyHistogram:
-    """A histogram of seconds, by its name without `_bucket`, and what one observation of it is."""
+    """A histogram of seconds, and what one observation of it is."""
 
     name: str
+    """Its name without `_bucket`."""
     basis: LatencyBasis = "requests"
 
     @property
@@ -165,13 +169,15 @@ Way: TypeAlias = tuple[str | int, ...]
 class MetadataQuery:
     """A JSON page of the same server with a model or version that its metrics lack; read once per process.
 
-    `path` is from the server's root, without a slash before it. An empty way is not read.
     Only pages that the server answers from memory are read: none that works, waits or wakes it.
     """
 
     path: str
+    """Path from the server's root, without a slash before it."""
     model: Way = ()
+    """Path to the model in the document; empty where it is not read."""
     version: Way = ()
+    """Path to the version in the document; empty where it is not read."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -184,25 +190,24 @@ class ModelLabel:
 
 @dataclass(frozen=True, slots=True)
 class Manual:
-    """Notes on an engine for operators, in whole sentences; docs/engines.md is generated from them.
-
-    `title` is its name for people. `versions` are those whose sources were read, and `captured` those of
-    which the tests have a page of a running server.
-    `switch` switches metrics on; empty where they are on by default.
-    `reading` is the effect of a read on the server, which must be next to nothing.
-    `never_read` are pages that are not read, each with the reason.
-    `deployment` says which of several endpoints to read, and what counts twice.
-    `cannot_tell` lists what the engine does not report.
-    """
+    """Notes on an engine for operators, in whole sentences; docs/engines.md is generated from them."""
 
     title: str = ""
+    """Name for people."""
     versions: str = ""
+    """Versions whose sources were read."""
     captured: tuple[str, ...] = ()
+    """Versions of which the tests have a page of a running server."""
     switch: str = ""
+    """What switches metrics on; empty where they are on by default."""
     reading: str = ""
+    """Effect of a read on the server, which must be next to nothing."""
     never_read: tuple[tuple[str, str], ...] = ()
+    """Pages that are not read, each with the reason."""
     deployment: tuple[str, ...] = ()
+    """Which of several endpoints to read, and what counts twice."""
     cannot_tell: tuple[str, ...] = ()
+    """What the engine does not report."""
 
 
 Metrics: TypeAlias = Literal["on", "off", "configured", "never"]
@@ -211,79 +216,69 @@ Metrics: TypeAlias = Literal["on", "off", "configured", "never"]
 
 @dataclass(frozen=True, slots=True)
 class Factor:
-    """One factor of a server's world size: the number that its flags give, else one.
-
-    `unless`: with one of these flags it is one, since another factor has it or each rank has a page.
-    `narrow`: with one of these flags `narrowed` gives the number, since the page covers this host only.
-    `needed`: without its flags the world size is unknown. `alone`: above one the world size is unknown,
-    since other factors are divided by it.
-    """
+    """One factor of a server's world size: the number that its flags give, else one."""
 
     flags: tuple[str, ...]
     unless: tuple[str, ...] = ()
+    """Flags with which it is one, since another factor has it or each rank has a page."""
     narrow: tuple[str, ...] = ()
+    """Flags with which the page covers this host only."""
     narrowed: tuple[str, ...] = ()
+    """Flags that give the number for this host only."""
     needed: bool = False
+    """Whether the world size is unknown without its flags."""
     alone: bool = False
+    """Whether the world size is unknown above one, since other factors are divided by it."""
 
 
 @dataclass(frozen=True, slots=True)
 class SequenceFlags:
-    """Flags with the largest number of sequences that one engine of a server runs at once.
-
-    `shared_with`: with one of these flags all data-parallel ranks share the number.
-    `unknown_with`: with one of these flags, and none of `shared_with`, its meaning depends on the version.
-    """
+    """Flags with the largest number of sequences that one engine of a server runs at once."""
 
     flags: tuple[str, ...]
     shared_with: tuple[str, ...] = ()
+    """Flags with which all data-parallel ranks share the number."""
     unknown_with: tuple[str, ...] = ()
+    """Flags with which, without one of `shared_with`, its meaning depends on the version."""
 
 
 @dataclass(frozen=True, slots=True)
 class RoleFlag:
-    """Flags whose value says which part of a disaggregated pair a server is; other values say nothing.
-
-    With a `key` the value is a JSON object, and that key of it says so; `--flag.key` sets it as well.
-    """
+    """Flags whose value says which part of a disaggregated pair a server is; other values say nothing."""
 
     flags: tuple[str, ...]
     roles: tuple[tuple[str, Role], ...]
     key: str = ""
+    """Key of the value that says so, where the value is a JSON object; `--flag.key` sets it as well."""
 
 
 @dataclass(frozen=True, slots=True)
 class Command:
     """One way in which an engine's API server is started.
 
-    `programs` and `modules` are programs (paths where they begin with a slash) and Python modules, each with
-    the words that must follow; `foreign` are words that must not follow.
-    `titles` and `workers` match the start of a process title: of an API server, and of processes that compute
-    for one. `part` is a process without an API, whose command line completes that of the server.
     Defaults are the program's own: a port or host that an image sets by its environment is not visible, and
-    is found by the listening socket instead.
-    `host` is empty for all interfaces. `addresses` are flags that take host and port together.
-    With a flag of `metrics_next` the metrics are at the port after the API's.
-    With `metrics_apart` they are at the API's port only if a flag says so.
-    A flag written `--name=value` counts only with that value.
-    With a flag of `routes`, and no model, it is a router, which starts a server for each model.
-    `models` are flags, best first; `files` those of them that take a path; with `positional` the first free
-    word is a model. `world_factors` is empty where the command line does not give the number of GPUs.
-    `max_running` gives the largest number of sequences, `None` where no flag does. A default that depends on
-    the version or the GPU is not one.
+    is found by the listening socket instead. A flag written `--name=value` counts only with that value.
     """
 
     programs: tuple[str, ...] = ()
+    """Programs (paths where they begin with a slash), each with the words that must follow."""
     modules: tuple[str, ...] = ()
+    """Python modules, each with the words that must follow."""
     titles: tuple[str, ...] = ()
+    """Patterns of the start of a process title of an API server."""
     workers: tuple[str, ...] = ()
+    """Patterns of the start of a process title of processes that compute for one."""
     foreign: tuple[str, ...] = ()
+    """Words that must not follow."""
     part: bool = False
+    """Whether it is a process without an API, whose command line completes that of the server."""
     port: int | None = None
     ports: tuple[str, ...] = ("--port",)
     host: str = ""
+    """Address that it binds; empty for all interfaces."""
     hosts: tuple[str, ...] = ("--host",)
     addresses: tuple[str, ...] = ()
+    """Flags that take host and port together."""
     unix: tuple[str, ...] = ()
     tls: tuple[str, ...] = ()
     metrics: Metrics = "on"
@@ -293,16 +288,26 @@ class Command:
     metrics_port: int | None = None
     metrics_ports: tuple[str, ...] = ()
     metrics_next: tuple[str, ...] = ()
+    """Flags with which the metrics are at the port after the API's."""
     metrics_apart: bool = False
+    """Whether they are at the API's port only if a flag says so."""
     models: tuple[str, ...] = ()
+    """Flags of the model, best first."""
     files: tuple[str, ...] = ()
+    """Flags of the model that take a path."""
     positional: bool = False
+    """Whether the first free word is a model."""
     world_factors: tuple[Factor, ...] = ()
+    """Empty where the command line does not give the number of GPUs."""
     nodes: tuple[str, ...] = ("--nnodes",)
     ranks: tuple[str, ...] = ("--node-rank",)
     followers: tuple[str, ...] = ()
+    """Flags of a process whose API is on another host."""
     routes: tuple[str, ...] = ()
+    """Flags with which, and no model, it is a router, which starts a server for each model."""
     max_running: SequenceFlags | None = None
+    """Largest number of requests at once; `None` where no flag gives it. A default that depends on the
+    version or the GPU is not one."""
 
     role: RoleFlag | None = None
 
@@ -312,66 +317,70 @@ LOOPBACK: Final = "127.0.0.1"
 
 @dataclass(frozen=True, slots=True)
 class Engine:
-    """One engine's metrics.
+    """One engine's metrics. Alternatives are best first.
 
-    `prefix` starts its names and is left out of series names in the ledger.
-    `models` are labels that name the model: the first that a series has counts. All other labels (`engine`, a
-    data-parallel rank; ...) distinguish series.
-    A model label with one of the values `nameless` names none. Such series, and those without a model label,
-    belong to the model of a `MetadataQuery`, else to the one of the first `named_by` on the page.
-    `stage` is a label of the stages of a pipeline: each stage with a name is a model of its own,
-    `model:stage`, since one request passes through all of them.
-    `repeated` are labels of ranks that all count the same work: series that differ only in them are one
-    series with the largest value, so that the work counts once whichever ranks are on the page.
-    `role` is a label whose values prefill and decode name the part of a disaggregated pair.
-    `transferred` counts prompt tokens whose KV cache another engine filled; alternatives, best first.
-    `running` and `waiting` list alternatives, best first; so do `max_running`, the largest number of requests
-    that run at once, and `kv_cache`; and so do `first_token` and `per_token`, the histograms of latencies.
     The process is identified by `PROCESS_START`, else by the oldest `created` series, else by the response
-    header `identity_header`, whose value is opaque.
-    `creates_late`: series appear with their first token, so that a page without any is not a failure.
-    `tokens` is false for an engine that counts none: its GPUs are charged, and its cost has no price per
-    token.
-    `six_digits`: numbers have six significant digits, so that above a million a counter moves in steps of
-    ten. Marks are the printed values, so that tokens arrive later and none is lost.
-    `mistaken` matches the body of a page of this engine that must not be read; its metrics are elsewhere.
-    `disguises` are names of engines whose page it may show as its own; such a page is read as theirs.
-    `repeats` are names of engines whose tokens it counts again. It is read only if the configuration names
-    it, and they are then not; `instead` is an order that says what to read otherwise.
-    `commands` are the ways in which its API server is started.
+    header `identity_header`.
     """
 
     name: str
     prefix: str
+    """Start of its names, which is left out of series names in the ledger."""
     default_port: int
     fingerprint: Fingerprint
     groups: tuple[Group, ...]
     default_path: str = "/metrics"
     models: tuple[str, ...] = ()
+    """Labels that name the model: the first that a series has counts. All other labels (`engine`, a
+    data-parallel rank; ...) distinguish series."""
     transferred: tuple[Count, ...] = ()
+    """Prompt tokens whose KV cache another engine filled."""
     running: tuple[Gauge, ...] = ()
+    """Alternative gauges of running requests."""
     waiting: tuple[Gauge, ...] = ()
+    """Alternative gauges of waiting requests."""
     max_running: tuple[Gauge, ...] = ()
+    """Alternative gauges of the largest number of requests that run at once."""
     kv_cache: tuple[CacheGauge, ...] = ()
     first_token: tuple[LatencyHistogram, ...] = ()
+    """Alternative histograms of the time to the first token."""
     per_token: tuple[LatencyHistogram, ...] = ()
+    """Alternative histograms of the time of each token after it."""
     created: str = ""
     identity_header: str = ""
+    """Response header whose value is opaque."""
     creates_late: bool = False
+    """Whether series appear with their first token, so that a page without any is not a failure."""
     nameless: tuple[str, ...] = ()
+    """Values of a model label that name none. Such series, and those without a model label, belong to the
+    model of a `MetadataQuery`, else to the one of the first `named_by` on the page."""
     named_by: tuple[ModelLabel, ...] = ()
     questions: tuple[MetadataQuery, ...] = ()
     stage: str = ""
+    """Label of the stages of a pipeline: each stage with a name is a model of its own, `model:stage`, since
+    one request passes through all of them."""
     repeated: frozenset[str] = frozenset()
+    """Labels of ranks that all count the same work: series that differ only in them are one series with the
+    largest value, so that the work counts once whichever ranks are on the page."""
     role: str = ""
+    """Label whose values prefill and decode name the part of a disaggregated pair."""
     tokens: bool = True
+    """False for an engine that counts none: its GPUs are charged, and its cost has no price per token."""
     six_digits: bool = False
+    """Whether numbers have six significant digits, so that above a million a counter moves in steps of ten.
+    Marks are the printed values, so that tokens arrive later and none is lost."""
     mistaken: str = ""
+    """Pattern of the body of a page of this engine that must not be read; its metrics are elsewhere."""
     disguises: tuple[str, ...] = ()
+    """Engines whose page it may show as its own; such a page is read as theirs."""
     repeats: tuple[str, ...] = ()
+    """Engines whose tokens it counts again. It is read only if the configuration names it, and they are then
+    not."""
     instead: str = ""
+    """An order that says what to read otherwise."""
     manual: Manual = Manual()
     commands: tuple[Command, ...] = ()
+    """The ways in which its API server is started."""
 
     def __hash__(self) -> int:
         """By its name: a page is read by what is cached of its engine."""
@@ -394,17 +403,17 @@ class Engine:
 
 @dataclass(frozen=True, slots=True)
 class Uncounted:
-    """A server without a page of metrics, recognized by `greeting`, its whole root page.
-
-    `what` is a clause that says what it lacks, `remedy` an order that says what to do about it.
-    """
+    """A server without a page of metrics."""
 
     name: str
     title: str
     greeting: bytes
+    """Its whole root page, by which it is recognized."""
     default_port: int
     what: str
+    """Clause that says what it lacks."""
     remedy: str
+    """What to do about it, an order."""
     commands: tuple[Command, ...] = ()
 
 
