@@ -5,12 +5,12 @@ Secrets exist only as files. What would weaken TLS is refused.
 """
 
 import re
-from dataclasses import field
 from pathlib import Path
-from typing import Final
+from typing import Annotated, Final
 
 from exporter.config.load import contents, read
-from exporter.config.schema import Key, ListOf, MappingNode, MappingOf, Table
+from exporter.config.model import Model, field, of
+from exporter.config.schema import ListOf, MappingOf, Table
 from exporter.config.web import FilePath, Inline, Text
 from exporter.frozen import dataclass, replace
 
@@ -65,83 +65,75 @@ class HttpClientConfig:
     basic_auth: BasicAuth | None = None
     authorization: Authorization | None = None
     tls: ClientTls = ClientTls()
-    headers: tuple[tuple[str, Header], ...] = field(default=())
+    headers: tuple[tuple[str, Header], ...] = ()
 
 
 _INLINE: Final = "is a secret, which this file must not hold; write it to a file and name that as {}"
 
-USERNAME = Key("username", Text("user name"), "The user.", required=True)
-PASSWORD_FILE = Key("password_file", FilePath(), "The file that holds the password.", required=True)
-PASSWORD: Key[None] = Key("password", Inline(_INLINE.format("password_file")), "Refused: name a file.")
+
+class BasicAuthKeys(Model, kw_only=True):
+    """User and password."""
+
+    username: Annotated[str, Text("user name"), "The user."]
+    password_file: Annotated[Path, FilePath(), "The file that holds the password."]
+    password: Annotated[None, Inline(_INLINE.format("password_file")), "Refused: name a file."] = None
+
+    def build(self) -> BasicAuth:
+        """The credentials."""
+        return BasicAuth(self.username, self.password_file)
 
 
-BASIC_AUTH = Key(
-    "basic_auth",
-    Table(
-        (USERNAME, PASSWORD_FILE, PASSWORD),
-        lambda mapping: BasicAuth(mapping[USERNAME], mapping[PASSWORD_FILE]),
-    ),
-    "User and password.",
-)
-SCHEME = Key("type", Text("scheme"), "The scheme of the credentials.", default="Bearer")
-CREDENTIALS_FILE = Key("credentials_file", FilePath(), "The file that holds the credentials.", required=True)
-CREDENTIALS: Key[None] = Key(
-    "credentials", Inline(_INLINE.format("credentials_file")), "Refused: name a file."
-)
-AUTHORIZATION = Key(
-    "authorization",
-    Table(
-        (SCHEME, CREDENTIALS_FILE, CREDENTIALS),
-        lambda mapping: Authorization(mapping[SCHEME], mapping[CREDENTIALS_FILE]),
-    ),
-    "The header Authorization, a bearer token for example.",
-)
-CA_FILE = Key("ca_file", FilePath(), "The authorities that sign the server's certificate.")
-CERT_FILE = Key("cert_file", FilePath(), "The client's certificate.")
-KEY_FILE = Key("key_file", FilePath(), "The private key of the client's certificate, without a password.")
-SERVER_NAME = Key("server_name", Text("name"), "The name to expect in the server's certificate.")
-SKIP_VERIFY: Key[None] = Key(
-    "insecure_skip_verify",
-    Inline("is not supported: anybody could answer, and read the credentials; name the authority as ca_file"),
-    "Refused: name ca_file.",
-)
+class AuthorizationKeys(Model, kw_only=True):
+    """The header Authorization."""
+
+    scheme: Annotated[str, Text("scheme"), "The scheme of the credentials."] = field(
+        default="Bearer", name="type"
+    )
+    credentials_file: Annotated[Path, FilePath(), "The file that holds the credentials."]
+    credentials: Annotated[None, Inline(_INLINE.format("credentials_file")), "Refused: name a file."] = None
+
+    def build(self) -> Authorization:
+        """The credentials."""
+        return Authorization(self.scheme, self.credentials_file)
 
 
-def _certificate_has_key(mapping: MappingNode) -> None:
-    for key, other in ((CERT_FILE, KEY_FILE), (KEY_FILE, CERT_FILE)):
-        if key in mapping and other not in mapping:
-            mapping.refuse(key, f"needs {other.name}")
+class ClientTlsKeys(Model, kw_only=True):
+    """TLS of the client."""
 
-
-TLS = Key(
-    "tls_config",
-    Table(
-        (CA_FILE, CERT_FILE, KEY_FILE, SERVER_NAME, SKIP_VERIFY),
-        lambda mapping: ClientTls(
-            mapping.get(CA_FILE),
-            mapping.get(CERT_FILE),
-            mapping.get(KEY_FILE),
-            mapping.get(SERVER_NAME) or "",
+    ca_file: Annotated[Path | None, FilePath(), "The authorities that sign the server's certificate."] = None
+    cert_file: Annotated[Path | None, FilePath(), "The client's certificate."] = None
+    key_file: Annotated[
+        Path | None, FilePath(), "The private key of the client's certificate, without a password."
+    ] = None
+    server_name: Annotated[str, Text("name"), "The name to expect in the server's certificate."] = ""
+    insecure_skip_verify: Annotated[
+        None,
+        Inline(
+            "is not supported: anybody could answer, and read the credentials; name the authority as ca_file"
         ),
-        (_certificate_has_key,),
-    ),
-    "TLS of the client.",
-)
-VALUES = Key("values", ListOf(Text("header"), least=1), "Values of the header.")
-FILES = Key("files", ListOf(FilePath(), least=1), "Files that hold a value each.")
-SECRETS: Key[None] = Key("secrets", Inline(_INLINE.format("files")), "Refused: name files.")
+        "Refused: name ca_file.",
+    ] = None
+
+    def build(self) -> ClientTls:
+        """The settings."""
+        for name, other in (("cert_file", "key_file"), ("key_file", "cert_file")):
+            if self.has(name) and not self.has(other):
+                self.refuse(name, f"needs {other}")
+        return ClientTls(**self.given())
 
 
-def _has_value(mapping: MappingNode) -> None:
-    if VALUES not in mapping and FILES not in mapping:
-        mapping.refuse(None, "needs values or files")
+class RequestHeaderKeys(Model, kw_only=True):
+    """Values of a header."""
 
+    values: Annotated[tuple[str, ...], ListOf(Text("header"), least=1), "Values of the header."] = ()
+    files: Annotated[tuple[Path, ...], ListOf(FilePath(), least=1), "Files that hold a value each."] = ()
+    secrets: Annotated[None, Inline(_INLINE.format("files")), "Refused: name files."] = None
 
-_HEADER: Final = Table(
-    (VALUES, FILES, SECRETS),
-    lambda mapping: Header(tuple(mapping.get(VALUES) or ()), tuple(mapping.get(FILES) or ())),
-    (_has_value,),
-)
+    def build(self) -> Header:
+        """The header."""
+        if not self.has("values", "files"):
+            self.refuse("", "needs values or files")
+        return Header(self.values, self.files)
 
 
 def _header_fault(name: str) -> str | None:
@@ -150,28 +142,28 @@ def _header_fault(name: str) -> str | None:
     return "is set by the client; see basic_auth and authorization" if name.lower() in RESERVED else None
 
 
-HTTP_HEADERS = Key(
-    "http_headers",
-    MappingOf("mapping of headers to their values", _HEADER, _header_fault, HEADERS_MAX),
-    "Headers of every request, X-Scope-OrgID of Mimir for example.",
-)
+class HttpClientKeys(Model, kw_only=True):
+    """The whole file."""
+
+    basic_auth: Annotated[BasicAuth | None, of(BasicAuthKeys), "User and password."] = None
+    authorization: Annotated[
+        Authorization | None, of(AuthorizationKeys), "The header Authorization, a bearer token for example."
+    ] = None
+    tls_config: Annotated[ClientTls, of(ClientTlsKeys), "TLS of the client."] = ClientTls()
+    http_headers: Annotated[
+        tuple[tuple[str, Header], ...],
+        MappingOf("mapping of headers to their values", of(RequestHeaderKeys), _header_fault, HEADERS_MAX),
+        "Headers of every request, X-Scope-OrgID of Mimir for example.",
+    ] = ()
+
+    def build(self) -> HttpClientConfig:
+        """The settings."""
+        if self.basic_auth and self.authorization:
+            self.refuse("authorization", "excludes basic_auth; remove one of them")
+        return HttpClientConfig(self.basic_auth, self.authorization, self.tls_config, self.http_headers)
 
 
-def _one_credential(mapping: MappingNode) -> None:
-    if BASIC_AUTH in mapping and AUTHORIZATION in mapping:
-        mapping.refuse(AUTHORIZATION, "excludes basic_auth; remove one of them")
-
-
-DOCUMENT: Final = Table(
-    (BASIC_AUTH, AUTHORIZATION, TLS, HTTP_HEADERS),
-    lambda mapping: HttpClientConfig(
-        mapping.get(BASIC_AUTH),
-        mapping.get(AUTHORIZATION),
-        mapping.get(TLS) or ClientTls(),
-        mapping.get(HTTP_HEADERS) or (),
-    ),
-    (_one_credential,),
-)
+DOCUMENT: Final[Table[HttpClientConfig]] = of(HttpClientKeys)
 
 
 def load_http_client(path: Path) -> HttpClientConfig:

@@ -11,7 +11,7 @@ from exporter.config.gateways import with_gateway_pages
 from exporter.config.hardware import DOLLARS_PER_HOUR, DOLLARS_PER_YEAR, HardwareKeys
 from exporter.config.kubernetes import PodLabelKeys
 from exporter.config.model import Model, default_of, field, of
-from exporter.config.schema import ListItem, ListOf, unique
+from exporter.config.schema import ListItem, ListOf, Table, unique
 from exporter.config.servers import SERVERS
 from exporter.config.settings import (
     DEFAULT_LEDGER,
@@ -585,4 +585,4 @@ def _found_by(engine: Engine | None, rule: ServerRule) -> ServerRule:
     return replace(rule, engine_port=engine.default_port, metrics_path=path)
 
 
-DOCUMENT = of(DocumentKeys)
+DOCUMENT: Final[Table[Config]] = of(DocumentKeys)

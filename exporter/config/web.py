@@ -4,15 +4,16 @@ https://github.com/prometheus/exporter-toolkit/blob/master/docs/web-configuratio
 A file that is accepted here passes `promtool check web-config`. What Python's TLS cannot do is refused.
 """
 
+import dataclasses
 import re
-from dataclasses import field
 from pathlib import Path
-from typing import Final, Literal, TypeAlias
+from typing import Annotated, Final, Literal, TypeAlias
 
 from exporter.config.document import Node, Scalar
 from exporter.config.load import contents, read
+from exporter.config.model import Model, field, keys_of, of
 from exporter.config.problems import RefusedError, shown
-from exporter.config.schema import Context, Key, ListOf, MappingNode, MappingOf, Table, builds, missing
+from exporter.config.schema import Context, ListOf, MappingOf, Table
 from exporter.config.values import PATH_CHARACTERS, Choice, Duration, ScalarValidator, Truth, Whole
 from exporter.frozen import dataclass, replace
 from exporter.units import Nanoseconds
@@ -183,7 +184,7 @@ class WebConfig:
     tls: TlsConfig | None = None
     headers: tuple[tuple[str, str], ...] = ()
     http2: bool = False
-    users: dict[str, bytes] = field(default_factory=dict, repr=False)
+    users: dict[str, bytes] = dataclasses.field(default_factory=dict, repr=False)
     rate: RateConfig | None = None
 
     @property
@@ -193,190 +194,192 @@ class WebConfig:
 
 
 _INLINE: Final = "is not taken from the file itself; write it to a file of its own and name that as {}"
-CERT: Key[None] = Key("cert", Inline(_INLINE.format("cert_file")), "Refused: name a file.")
-KEY: Key[None] = Key("key", Inline(_INLINE.format("key_file")), "Refused: name a file.")
-CLIENT_CA: Key[None] = Key("client_ca", Inline(_INLINE.format("client_ca_file")), "Refused: name a file.")
-CERT_FILE = Key("cert_file", FilePath(), "The server's certificate, with those between it and the authority.")
-KEY_FILE = Key("key_file", FilePath(), "The private key of the certificate, without a password.")
-CLIENT_AUTH = Key(
-    "client_auth_type",
-    Choice(
-        (
-            "NoClientCert",
-            "RequestClientCert",
-            "RequireAnyClientCert",
-            "RequireClientCert",
-            "VerifyClientCertIfGiven",
-            "RequireAndVerifyClientCert",
-        )
-    ),
-    "Which certificate a client must show.",
-    default="NoClientCert",
-)
-CLIENT_CA_FILE = Key("client_ca_file", FilePath(), "The authorities that sign clients' certificates.")
-CLIENT_NAMES = Key(
-    "client_allowed_sans",
-    ListOf(Text("name"), least=1),
-    "Subject alternative names, of which a client's certificate must have one.",
-)
 VERSIONS: Final = Choice(("TLS13", "TLS12", "TLS11", "TLS10"))
-MIN_VERSION = Key("min_version", VERSIONS, "The oldest version of TLS.", default="TLS12")
-MAX_VERSION = Key("max_version", VERSIONS, "The newest version of TLS.", default="TLS13")
-CIPHER_SUITES = Key(
-    "cipher_suites",
-    ListOf(Choice(tuple(SUITES))),
-    "The cipher suites of TLS 1.2; those of 1.3 are always on.",
-)
-SERVER_ORDER = Key(
-    "prefer_server_cipher_suites", Truth(), "Whether our order of suites counts, not theirs.", default=True
-)
-CURVE = Key("curve_preferences", ListOf(Choice(tuple(CURVES))), "The curve of key exchange: one.")
-
-HTTP2 = Key("http2", Truth(), "HTTP/2 is not supported; true is logged.", default=False)
-HEADERS = (
-    Key("Content-Security-Policy", Text("header"), "Sources that a page may load."),
-    Key(
-        "X-Frame-Options",
-        OrBlank(Choice(("deny", "sameorigin"))),
-        "Pages that may embed it.",
-    ),
-    Key("X-Content-Type-Options", OrBlank(Choice(("nosniff",))), "Whether browsers guess at types."),
-    Key("X-XSS-Protection", Text("header"), "XSS filter of old browsers."),
-    Key("Strict-Transport-Security", Text("header"), "For how long browsers insist on HTTPS."),
-)
 
 
-def _has_certificate_and_key(mapping: MappingNode) -> None:
-    for key in (CERT_FILE, KEY_FILE):
-        if key not in mapping:
-            mapping.refuse(None, missing(key))
+class ServerTlsKeys(Model, kw_only=True):
+    """TLS of connections."""
 
-
-def _clients_are_verified(mapping: MappingNode) -> None:
-    kind = mapping.get(CLIENT_AUTH)
-    verified = kind in ("VerifyClientCertIfGiven", "RequireAndVerifyClientCert")
-    if kind in ("RequireAnyClientCert", "RequireClientCert"):
-        mapping.refuse(
-            CLIENT_AUTH,
-            f"{kind} accepts any self-made certificate; write RequireAndVerifyClientCert with client_ca_file",
-        )
-    elif verified and CLIENT_CA_FILE not in mapping:
-        mapping.refuse(
-            CLIENT_AUTH, f"{kind} needs client_ca_file: the authorities that sign their certificates"
-        )
-    elif CLIENT_CA_FILE in mapping and not verified:
-        mapping.refuse(
-            CLIENT_CA_FILE,
-            f"nothing is verified under {kind}; write client_auth_type: RequireAndVerifyClientCert",
-        )
-    elif CLIENT_NAMES in mapping and kind != "RequireAndVerifyClientCert":
-        mapping.refuse(CLIENT_NAMES, "needs client_auth_type: RequireAndVerifyClientCert")
-
-
-def _version_is_served(mapping: MappingNode) -> None:
-    for key in (MIN_VERSION, MAX_VERSION):
-        if mapping.get(key) in ("TLS10", "TLS11"):
-            mapping.refuse(key, "TLS 1.0 and 1.1 are not served (RFC 8996); write TLS12 or TLS13")
-    if (mapping.get(MIN_VERSION), mapping.get(MAX_VERSION)) == ("TLS13", "TLS12"):
-        mapping.refuse(MAX_VERSION, "is older than min_version; exchange them")
-    names = mapping.get(CIPHER_SUITES)
-    if mapping.get(MAX_VERSION) == "TLS12" and names and not any(SUITES[name] for name in names):
-        mapping.refuse(
-            CIPHER_SUITES, "has suites of TLS 1.3 only, and max_version is TLS12; add one of TLS 1.2"
-        )
-
-
-def _takes_one_curve(mapping: MappingNode) -> None:
-    if len(mapping.get(CURVE) or ()) > 1:
-        mapping.refuse(CURVE, "takes one curve, or none for OpenSSL's own choice; Python's TLS takes no list")
-
-
-def _tls(mapping: MappingNode) -> TlsConfig:
-    kind = mapping[CLIENT_AUTH]
-    clients = None
-    if (authorities := mapping.get(CLIENT_CA_FILE)) is not None:
-        required = kind == "RequireAndVerifyClientCert"
-        clients = ClientConfig(authorities, required, mapping.get(CLIENT_NAMES) or ())
-    names = mapping.get(CIPHER_SUITES) or ()
-    suites = tuple(filter(None, (SUITES[name] for name in names)))
-    only_newest = mapping[MIN_VERSION] == "TLS13" or bool(names and not suites)
-    return TlsConfig(
-        mapping[CERT_FILE],
-        mapping[KEY_FILE],
-        clients,
-        oldest="TLS13" if only_newest else "TLS12",
-        newest="TLS12" if mapping[MAX_VERSION] == "TLS12" else "TLS13",
-        suites=suites,
-        own_order=mapping[SERVER_ORDER],
-        curve=next((CURVES[name] for name in mapping.get(CURVE) or ()), None),
-    )
-
-
-TLS = Key(
-    "tls_server_config",
-    Table(
-        (
-            *(CERT_FILE, KEY_FILE, CLIENT_AUTH, CLIENT_CA_FILE, CLIENT_NAMES, MIN_VERSION, MAX_VERSION),
-            *(CIPHER_SUITES, SERVER_ORDER, CURVE, CERT, KEY, CLIENT_CA),
+    cert_file: Annotated[
+        Path | None, FilePath(), "The server's certificate, with those between it and the authority."
+    ] = None
+    key_file: Annotated[
+        Path | None, FilePath(), "The private key of the certificate, without a password."
+    ] = None
+    client_auth_type: Annotated[
+        str,
+        Choice(
+            (
+                "NoClientCert",
+                "RequestClientCert",
+                "RequireAnyClientCert",
+                "RequireClientCert",
+                "VerifyClientCertIfGiven",
+                "RequireAndVerifyClientCert",
+            )
         ),
-        _tls,
-        (_has_certificate_and_key, _clients_are_verified, _version_is_served, _takes_one_curve),
-    ),
-    "TLS of the server; without it, plain HTTP.",
-)
-HTTP_HEADERS = Key(
-    "headers",
-    Table(
-        HEADERS, lambda mapping: tuple((key.name, value) for key in HEADERS if (value := mapping.get(key)))
-    ),
-    "Headers of every response.",
-)
-HTTP = Key(
-    "http_server_config",
-    Table(
-        (HTTP2, HTTP_HEADERS), lambda mapping: (mapping.get(HTTP2) or False, mapping.get(HTTP_HEADERS) or ())
-    ),
-    "HTTP settings of responses.",
-)
-USERS = Key(
-    "basic_auth_users",
-    MappingOf("mapping of users to bcrypt hashes", BcryptHash(), _user_fault, MOST_USERS),
-    "Users and the bcrypt hashes of their passwords.",
-)
-INTERVAL = Key(
-    "interval",
-    Duration("0s", "60m"),
-    "The time between two requests; 0s for no limit.",
-    record=RateConfig,
-    required=True,
-)
-BURST = Key(
-    "burst",
-    Whole("requests", 1, 1_000_000),
-    "Requests that may come at once.",
-    record=RateConfig,
-    required=True,
-)
-RATE = Key(
-    "rate_limit",
-    Table((INTERVAL, BURST), builds(RateConfig)),
-    "Limit of the request rate.",
-)
+        "Which certificate a client must show.",
+    ] = "NoClientCert"
+    client_ca_file: Annotated[Path | None, FilePath(), "The authorities that sign clients' certificates."] = (
+        None
+    )
+    client_allowed_sans: Annotated[
+        tuple[str, ...],
+        ListOf(Text("name"), least=1),
+        "Subject alternative names, of which a client's certificate must have one.",
+    ] = ()
+    min_version: Annotated[str, VERSIONS, "The oldest version of TLS."] = "TLS12"
+    max_version: Annotated[str, VERSIONS, "The newest version of TLS."] = "TLS13"
+    cipher_suites: Annotated[
+        tuple[str, ...],
+        ListOf(Choice(tuple(SUITES))),
+        "The cipher suites of TLS 1.2; those of 1.3 are always on.",
+    ] = ()
+    prefer_server_cipher_suites: Annotated[
+        bool, Truth(), "Whether our order of suites counts, not theirs."
+    ] = True
+    curve_preferences: Annotated[
+        tuple[str, ...], ListOf(Choice(tuple(CURVES))), "The curve of key exchange: one."
+    ] = ()
+    cert: Annotated[None, Inline(_INLINE.format("cert_file")), "Refused: name a file."] = None
+    key: Annotated[None, Inline(_INLINE.format("key_file")), "Refused: name a file."] = None
+    client_ca: Annotated[None, Inline(_INLINE.format("client_ca_file")), "Refused: name a file."] = None
+
+    def build(self) -> TlsConfig:
+        """The settings."""
+        self.needs("cert_file")
+        self.needs("key_file")
+        self._check_clients()
+        self._check_versions()
+        if len(self.curve_preferences) > 1:
+            self.refuse(
+                "curve_preferences",
+                "takes one curve, or none for OpenSSL's own choice; Python's TLS takes no list",
+            )
+        assert self.cert_file is not None  # noqa: S101  # it is needed
+        assert self.key_file is not None  # noqa: S101
+        clients = None
+        if self.client_ca_file is not None:
+            required = self.client_auth_type == "RequireAndVerifyClientCert"
+            clients = ClientConfig(self.client_ca_file, required, self.client_allowed_sans)
+        suites = tuple(filter(None, (SUITES[name] for name in self.cipher_suites)))
+        only_newest = self.min_version == "TLS13" or bool(self.cipher_suites and not suites)
+        return TlsConfig(
+            self.cert_file,
+            self.key_file,
+            clients,
+            oldest="TLS13" if only_newest else "TLS12",
+            newest="TLS12" if self.max_version == "TLS12" else "TLS13",
+            suites=suites,
+            own_order=self.prefer_server_cipher_suites,
+            curve=next((CURVES[name] for name in self.curve_preferences), None),
+        )
+
+    def _check_clients(self) -> None:
+        kind = self.client_auth_type
+        verified = kind in ("VerifyClientCertIfGiven", "RequireAndVerifyClientCert")
+        if kind in ("RequireAnyClientCert", "RequireClientCert"):
+            self.refuse(
+                "client_auth_type",
+                f"{kind} accepts any self-made certificate; "
+                "write RequireAndVerifyClientCert with client_ca_file",
+            )
+        if verified and self.client_ca_file is None:
+            self.refuse(
+                "client_auth_type",
+                f"{kind} needs client_ca_file: the authorities that sign their certificates",
+            )
+        if self.client_ca_file is not None and not verified:
+            self.refuse(
+                "client_ca_file",
+                f"nothing is verified under {kind}; write client_auth_type: RequireAndVerifyClientCert",
+            )
+        if self.client_allowed_sans and kind != "RequireAndVerifyClientCert":
+            self.refuse("client_allowed_sans", "needs client_auth_type: RequireAndVerifyClientCert")
+
+    def _check_versions(self) -> None:
+        for name, version in (("min_version", self.min_version), ("max_version", self.max_version)):
+            if version in ("TLS10", "TLS11"):
+                self.refuse(name, "TLS 1.0 and 1.1 are not served (RFC 8996); write TLS12 or TLS13")
+        if (self.min_version, self.max_version) == ("TLS13", "TLS12"):
+            self.refuse("max_version", "is older than min_version; exchange them")
+        newest_suites = self.cipher_suites and not any(SUITES[name] for name in self.cipher_suites)
+        if self.max_version == "TLS12" and newest_suites:
+            self.refuse(
+                "cipher_suites", "has suites of TLS 1.3 only, and max_version is TLS12; add one of TLS 1.2"
+            )
 
 
-def _web(mapping: MappingNode) -> WebConfig:
-    http2, headers = mapping.get(HTTP) or (False, ())
-    rate = mapping.get(RATE)
-    return WebConfig(
-        tls=mapping.get(TLS),
-        headers=headers,
-        http2=http2,
-        users=dict(mapping.get(USERS) or ()),
-        rate=rate if rate and rate.interval else None,
+class HeaderKeys(Model, kw_only=True):
+    """Headers of every response."""
+
+    content_security_policy: Annotated[str, Text("header"), "Sources that a page may load."] = field(
+        default="", name="Content-Security-Policy"
+    )
+    x_frame_options: Annotated[str, OrBlank(Choice(("deny", "sameorigin"))), "Pages that may embed it."] = (
+        field(default="", name="X-Frame-Options")
+    )
+    x_content_type_options: Annotated[
+        str, OrBlank(Choice(("nosniff",))), "Whether browsers guess at types."
+    ] = field(default="", name="X-Content-Type-Options")
+    x_xss_protection: Annotated[str, Text("header"), "XSS filter of old browsers."] = field(
+        default="", name="X-XSS-Protection"
+    )
+    strict_transport_security: Annotated[str, Text("header"), "For how long browsers insist on HTTPS."] = (
+        field(default="", name="Strict-Transport-Security")
     )
 
+    def build(self) -> tuple[tuple[str, str], ...]:
+        """The headers with a value, in this order."""
+        values = self.at.values
+        return tuple((key.name, values[key.name]) for key in keys_of(HeaderKeys) if values.get(key.name))
 
-WEB: Final = Table((TLS, HTTP, USERS, RATE), _web)
+
+class HttpKeys(Model, kw_only=True):
+    """HTTP settings."""
+
+    http2: Annotated[bool, Truth(), "HTTP/2 is not supported; true is logged."] = False
+    headers: Annotated[tuple[tuple[str, str], ...], of(HeaderKeys), "Headers of every response."] = ()
+
+
+class RateKeys(Model, kw_only=True):
+    """A limit of the request rate."""
+
+    interval: Annotated[Nanoseconds, Duration("0s", "60m"), "The time between two requests; 0s for no limit."]
+    burst: Annotated[int, Whole("requests", 1, 1_000_000), "Requests that may come at once."]
+
+    def build(self) -> RateConfig | None:
+        """The limit, if it is one."""
+        return RateConfig(self.interval, self.burst) if self.interval else None
+
+
+class WebKeys(Model, kw_only=True):
+    """The whole file."""
+
+    tls_server_config: Annotated[
+        TlsConfig | None, of(ServerTlsKeys), "TLS of the server; without it, plain HTTP."
+    ] = None
+    http_server_config: Annotated[HttpKeys | None, of(HttpKeys), "HTTP settings of responses."] = None
+    basic_auth_users: Annotated[
+        tuple[tuple[str, bytes], ...],
+        MappingOf("mapping of users to bcrypt hashes", BcryptHash(), _user_fault, MOST_USERS),
+        "Users and the bcrypt hashes of their passwords.",
+    ] = ()
+    rate_limit: Annotated[RateConfig | None, of(RateKeys), "Limit of the request rate."] = None
+
+    def build(self) -> WebConfig:
+        """The web configuration."""
+        http = self.http_server_config
+        return WebConfig(
+            tls=self.tls_server_config,
+            headers=http.headers if http else (),
+            http2=http is not None and http.http2,
+            users=dict(self.basic_auth_users),
+            rate=self.rate_limit,
+        )
+
+
+WEB: Final[Table[WebConfig]] = of(WebKeys)
 
 
 def load_web(path: Path) -> WebConfig:
