@@ -2,7 +2,6 @@
 
 import json
 import os
-from collections.abc import Iterator
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
@@ -61,20 +60,18 @@ class Fact:
 
 @dataclass(frozen=True, slots=True)
 class Site:
-    """Where the demo runs.
-
-    url: of its page, without a final slash.
-    folder: where its ledger, configuration and log are.
-    program: the command that calls its verbs, from outside of its container where it has one.
-    listen_address: the flag's value; empty: the default.
-    container: the command that runs another one in its container, such as `docker exec 0123abcd`; else empty.
-    """
+    """Where the demo runs."""
 
     url: str
+    """Address of its page, without a final slash."""
     folder: str
+    """Folder of its ledger, configuration and log."""
     program: str
+    """Command that calls its verbs, from outside of its container where it has one."""
     listen_address: str = ""
+    """The flag's value; empty: the default."""
     container: str = ""
+    """Command that runs another one in its container, such as `docker exec 0123abcd`; else empty."""
 
 
 def facts(timeline: Timeline, site: Site) -> tuple[Fact, ...]:
@@ -134,6 +131,10 @@ def banner(site: Site, report: Report, timeline: Timeline) -> str:
     """Text for the terminal, with the figures of a report."""
     servers = ", ".join(traffic.server for traffic in TRAFFIC)
     address = f" --web.listen-address={site.listen_address}" if site.listen_address else ""
+    paragraphs = ""
+    for number, fact in enumerate(facts(timeline, site), start=1):
+        commands = "".join(f"       {command}\n" for command in fact.shown_by)
+        paragraphs += f"  {number}. {fact.title}. {fact.description}\n{commands}"
     published = "\nThese are ports of its container: outside, take the port that you published.\n"
     return f"""
 A simulated host of 8 H100s serves {servers}; its ledger goes back to {day(timeline.begins)}.
@@ -148,17 +149,11 @@ What happened in these weeks, by UTC, and where it shows. In another terminal, p
 
   demo() {{ {site.program} "$@" --config.file={site.folder}/demo.yaml; }}
 
-{"".join(_paragraphs(timeline, site))}
+{paragraphs}
 `doctor` checks the real host, not the simulated one: with this configuration it exits with 2.
 {site.program} demo --print-prometheus-config{address} prints a Prometheus configuration.
 Stop with Ctrl-C; {"its files are" if site.container else f"{site.folder} is"} removed then.
 """
-
-
-def _paragraphs(timeline: Timeline, site: Site) -> Iterator[str]:
-    for number, fact in enumerate(facts(timeline, site), start=1):
-        commands = "".join(f"       {command}\n" for command in fact.shown_by)
-        yield f"  {number}. {fact.title}. {fact.description}\n{commands}"
 
 
 def _hour(instant: Instant) -> str:

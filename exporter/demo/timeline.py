@@ -38,28 +38,27 @@ RESTART_LASTS: Final[Nanoseconds] = 10 * NANOSECONDS_PER_MINUTE
 
 @dataclass(frozen=True, slots=True)
 class Timeline:
-    """Instants of the demo's month. Days are those of UTC, the demo's time zone.
-
-    begins: the host's first tick.
-    leased: GPU 7 gets a price of its own, which begins a day too late.
-    corrected: the start of that price is corrected.
-    repriced: the rent of the whole host rises.
-    lost, returned: the spot node is taken away, and comes back.
-    tried: a server without an ownership rule begins.
-    deserted: the users of one server leave it.
-    restarted: one server's process restarts.
-    """
+    """Instants of the demo's month. Days are those of UTC, the demo's time zone."""
 
     now: Instant
     begins: Instant
+    """The host's first tick."""
     leased: Instant
+    """GPU 7 gets a price of its own, which begins a day too late."""
     corrected: Instant
+    """The start of that price is corrected."""
     repriced: Instant
+    """The rent of the whole host rises."""
     lost: Instant
+    """The spot node is taken away."""
     returned: Instant
+    """The spot node comes back."""
     tried: Instant
+    """A server without an ownership rule begins."""
     deserted: Instant
+    """The users of one server leave it."""
     restarted: Instant
+    """One server's process restarts."""
 
     @classmethod
     def before(cls, now: Instant) -> "Timeline":

@@ -4,7 +4,7 @@ from collections.abc import Callable, Iterator, Mapping
 from typing import Final
 
 from exporter.cost.money import add
-from exporter.cost.postings import OTHER, PHASES, UNASSIGNED, CostOwner, OwnerPhase
+from exporter.cost.postings import OTHER, PHASES, UNASSIGNED, OwnerPhase
 from exporter.metrics.metric import (
     CHARGED,
     GPU,
@@ -26,12 +26,6 @@ from exporter.report import CommittedTotals, Report
 from exporter.units import Picodollars, dollars, seconds
 
 
-def _owners(totals: CommittedTotals) -> set[CostOwner]:
-    """The cost owners of the ledger, those included that nothing was posted to yet."""
-    charged = {owner_phase.owner for owner_phase in (*totals.cost, *totals.gpu_time)}
-    return charged | {owner for owner, _ in totals.tokens} | set(totals.requests)
-
-
 def _by_phase(
     sums: Callable[[CommittedTotals], Mapping[OwnerPhase, int]], convert: Callable[[int], float]
 ) -> Rows:
@@ -39,7 +33,10 @@ def _by_phase(
 
     def rows(totals: CommittedTotals) -> Iterator[Row]:
         posted = sums(totals)
-        every_phase = (OwnerPhase(owner, phase) for owner in _owners(totals) for phase in PHASES)
+        charged = {owner_phase.owner for owner_phase in (*totals.cost, *totals.gpu_time)}
+        # Those included that nothing was posted to yet.
+        owners = charged | {owner for owner, _ in totals.tokens} | set(totals.requests)
+        every_phase = (OwnerPhase(owner, phase) for owner in owners for phase in PHASES)
         for owner_phase in dict.fromkeys((*posted, *every_phase)):
             labels = (*owner_labels(owner_phase.owner), owner_phase.phase)
             yield labels, convert(posted.get(owner_phase, 0))

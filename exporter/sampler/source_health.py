@@ -62,8 +62,12 @@ class Health:
         record = self._records.get(source, _Record())
         failed = [answer for answer in answers if not answer.health.up]
         problem = "; ".join(answer.problem for answer in failed)
-        _log_change(source, record, up=not failed, problem=problem)
-        record.up, record.problem = not failed, problem
+        if failed and (record.up is not False or record.problem != problem):
+            log.warning("source failed", extra={"source": source, "problem": problem})
+        elif not failed and record.up is False:
+            log.info("source recovered", extra={"source": source})
+        record.up = not failed
+        record.problem = problem
         record.duration = max(answer.health.duration for answer in answers)
         if not failed:
             record.last_success = wall
@@ -92,10 +96,3 @@ class Health:
             )
             for name, record in self._records.items()
         )
-
-
-def _log_change(source: str, record: _Record, *, up: bool, problem: str) -> None:
-    if up and record.up is False:
-        log.info("source recovered", extra={"source": source})
-    elif not up and (record.up is not False or record.problem != problem):
-        log.warning("source failed", extra={"source": source, "problem": problem})

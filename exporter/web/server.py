@@ -329,7 +329,9 @@ class WebServer:
             return plain(HTTPStatus.FORBIDDEN, text, refused="cross_site")
         if self._reload is None or self._lifecycle is False:
             return plain(HTTPStatus.FORBIDDEN, _RELOAD_OFF, refused="reload_off")
-        if self._lifecycle is None and not (self._is_local() or self._authenticates()):
+        policy = self._access.current()
+        authenticates = policy is not None and policy.authenticates
+        if self._lifecycle is None and not (authenticates or self._is_local()):
             return plain(HTTPStatus.FORBIDDEN, _RELOAD_UNPROTECTED, refused="reload_off")
         if not self._reloads.allows():
             return later("not reloaded: the last reload was less than a second ago", "reload_rate")
@@ -349,10 +351,6 @@ class WebServer:
             return False
         address = ipaddress.ip_address(str(self._listening.getsockname()[0]).partition("%")[0])
         return address.is_loopback
-
-    def _authenticates(self) -> bool:
-        policy = self._access.current()
-        return policy is not None and policy.authenticates
 
 
 class _Refusals:

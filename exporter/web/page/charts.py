@@ -5,13 +5,12 @@ width that there is and its text keeps its size.
 """
 
 import math
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from typing import Final, NamedTuple
 
 from exporter.report import Hour
 from exporter.units import NANOSECONDS_PER_DAY, NANOSECONDS_PER_HOUR, Instant, dollars
-from exporter.web.month import MonthLine
 from exporter.web.summary import Summary
 from exporter.web.wording import ABSENT, amount, local
 
@@ -52,9 +51,12 @@ class ChartScale:
     """Coordinates of times and dollars in a chart."""
 
     def __init__(self, first: Instant, last: Instant, most: float) -> None:
-        step = _step(most)
+        size = 10.0 ** math.floor(math.log10(most / 5))
+        # The smallest round number of which at most five reach the maximum.
+        step = next(size * times for times in (1, 2, 2.5, 5, 10) if size * times * 5 >= most - 1e-9)
         steps = max(1, math.ceil(most / step - 1e-9))
-        self._first, self._span = first, max(1, last - first)
+        self._first = first
+        self._span = max(1, last - first)
         self._most = step * steps
         amounts = [number * step for number in range(steps + 1)]
         self.grid = [_short(self.y(dollars)) for dollars in amounts]
@@ -194,14 +196,20 @@ def month(summary: Summary) -> MonthChart | None:
     points = [
         (round(scale.x(point.at) * CURVE / 100), scale.y(max(0.0, point.dollars))) for point in line.points
     ]
-    curve = " ".join(f"{x},{_short(y)}" for x, y in _thinned(points))
+    every = max(1, len(points) // MOST_POINTS)
+    curve = " ".join(f"{x},{_short(y)}" for x, y in (*points[:-1:every], points[-1]))
     base = _short(scale.y(0))
     now = line.points[-1]
     middays = [
         line.start + number * NANOSECONDS_PER_DAY + NANOSECONDS_PER_DAY // 2 for number in range(1, 28, 7)
     ]
+    label = f"The month {line.name}: {amount(spent)} so far"
+    if end is not None:
+        label += f", {amount(end)} projected for its end"
+    if budget is not None:
+        label += f", budget {amount(budget)}"
     return MonthChart(
-        label=_month_words(line, spent, end, budget),
+        label=label,
         scale=scale,
         area=f"{points[0][0]},{base} {curve} {points[-1][0]},{base}",
         curve=curve,
@@ -225,25 +233,8 @@ def _budget_line(scale: ChartScale, budget: float | None, *, configured: bool) -
     )
 
 
-def _month_words(line: MonthLine, spent: float, end: float | None, budget: float | None) -> str:
-    words = f"The month {line.name}: {amount(spent)} so far"
-    words += "" if end is None else f", {amount(end)} projected for its end"
-    return words + ("" if budget is None else f", budget {amount(budget)}")
-
-
 def _of(hour: Hour, phases: Iterable[str]) -> int:
     return sum(hour.money.get(phase, 0) for phase in phases)
-
-
-def _thinned(points: Sequence[tuple[float, float]]) -> list[tuple[float, float]]:
-    every = max(1, len(points) // MOST_POINTS)
-    return [*points[:-1:every], points[-1]]
-
-
-def _step(most: float) -> float:
-    """The smallest round number of which at most five reach the maximum."""
-    size = 10.0 ** math.floor(math.log10(most / 5))
-    return next(size * times for times in (1, 2, 2.5, 5, 10) if size * times * 5 >= most - 1e-9)
 
 
 def _axis(value: float, step: float) -> str:
