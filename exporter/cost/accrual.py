@@ -260,10 +260,6 @@ class GpuAccrual:
     remainders: GpuRemainders
     """Each segment advances them."""
 
-    def after(self) -> GpuState:
-        """Its state after the tick."""
-        return replace(self.state, carries=self.remainders.carries, rounding=self.remainders.rounding)
-
 
 class Accrual:
     """Segments of one tick; remainders pass from each to the next."""

@@ -9,6 +9,7 @@ from exporter.cost import attribution, energy, gpu_usage, intervals, servers
 from exporter.cost.accrual import Accrual, GpuAccrual, GpuRemainders
 from exporter.cost.admission import principal_of, without_retired
 from exporter.cost.attribution import GpuShare, ShareMethod
+from exporter.cost.counters import PageErrors
 from exporter.cost.intervals import ChargedInterval
 from exporter.cost.inventory import GpuInventory, former_slots, inventory, with_readings
 from exporter.cost.money import WHOLE, add
@@ -23,7 +24,7 @@ from exporter.cost.postings import (
     Segment,
     TokenPosting,
 )
-from exporter.cost.servers import PageErrors, ServersTick, ServerTick
+from exporter.cost.servers import ServersTick, ServerTick
 from exporter.cost.state import GpuState, ServerState, State
 from exporter.readings import UNSEEN, Frame, Gpu, GpuReading, ServerKey, TokenKind
 from exporter.tariff.calendar import day_of
@@ -173,7 +174,14 @@ def advance(state: State, frame: Frame, policy: CostPolicy) -> TickOutcome:
         for gpu in charged_gpus
         if gpu.accrual.reading is not None or not policy.tariff.has_left(gpu.outcome.gpu, frame.wall)
     ]
-    after = [gpu.accrual.after() for gpu in remaining]
+    after = [
+        replace(
+            gpu.accrual.state,
+            carries=gpu.accrual.remainders.carries,
+            rounding=gpu.accrual.remainders.rounding,
+        )
+        for gpu in remaining
+    ]
     listed_after = {gpu.gpu.uuid: gpu for gpu in after if gpu.gpu.uuid != UNSEEN}
     present = {holder.key for gpu in after for holder in gpu.holders}
     present.update(endpoint.key for endpoint in served.endpoints.values())

@@ -278,6 +278,16 @@ def gateway_deltas(
     return states, ticks
 
 
+PageErrors = Mapping[str, int]
+"""What a read of a page did not count, by reason: a value of the label `reason` of source errors."""
+
+
+def page_errors(tick: EndpointTick | GatewayTick) -> PageErrors:
+    """What one tick of a page did not count."""
+    errors = {"implausible_tokens": tick.implausible, "several_processes": tick.several}
+    return {reason: count for reason, count in errors.items() if count}
+
+
 def _sums(counters: Iterable[tuple[GatewayCounter, float]]) -> ConsumerCounts:
     sums: ConsumerCounts = {}
     for counter, value in counters:

@@ -37,23 +37,22 @@ TimeRange = tuple[Instant, Instant]
 
 @dataclass(frozen=True, slots=True)
 class ChargedInterval:
-    """The wall time [start, end) that a tick charges.
-
-    `observed` is false for a gap. `up` are the parts that hourly rent is charged for.
-    `uncharged` is the time before `start`, beyond `gap_max`.
-    `rebooted`: counters of the driver were reset in it.
-    `hourly_only`: nothing but hourly rent is charged for it, and only on GPUs that are rented so.
-    `booted` is when the boot in it began, `None` where there was none.
-    """
+    """The wall time [start, end) that a tick charges."""
 
     start: Instant
     end: Instant
     observed: bool
+    """False for a gap."""
     up: tuple[TimeRange, ...]
+    """The parts that hourly rent is charged for."""
     uncharged: Nanoseconds = 0
+    """Time before `start`, beyond `gap_max`."""
     rebooted: bool = False
+    """Whether counters of the driver were reset in it."""
     hourly_only: bool = False
+    """Whether hourly rent alone is charged for it, and only on GPUs that are rented so."""
     booted: Instant | None = None
+    """When the boot in it began, `None` where there was none."""
 
     @property
     def length(self) -> Nanoseconds:

@@ -6,7 +6,7 @@ from typing import Final, NamedTuple
 
 from exporter.cost import counters, split
 from exporter.cost.admission import ModelAdmission, principal_of, servers_beyond
-from exporter.cost.counters import CounterDeltas, EndpointTick, GatewayTick
+from exporter.cost.counters import CounterDeltas, EndpointTick, GatewayTick, PageErrors
 from exporter.cost.division import DividedServer, Divider, OwnerQuota, divide_counts
 from exporter.cost.latency import LatencyCount, LatencyKey
 from exporter.cost.load import combined
@@ -75,27 +75,19 @@ class ServerDelta:
         return DividedServer(self.key, self.division, self.served, tokens, self.role, self.up)
 
 
-PageErrors = Mapping[str, int]
-"""What a read of a page did not count, by reason: a value of the label `reason` of source errors."""
-
-
-def page_errors(tick: EndpointTick | GatewayTick) -> PageErrors:
-    """Those of one tick of a page."""
-    errors = {"implausible_tokens": tick.implausible, "several_processes": tick.several}
-    return {reason: count for reason, count in errors.items() if count}
-
-
 class ServerDeltas(NamedTuple):
-    """Deltas of all servers of a frame, and the state of every watched endpoint.
-
-    `errors` counts what its page left out, by URL and reason.
-    `beyond` are the servers beyond the limit, each with the key that counts it.
-    """
+    """Deltas of all servers and gateways of a frame."""
 
     servers: list[ServerDelta]
     endpoints: dict[str, EndpointState]
+    """The state of every watched endpoint, by URL."""
+    gateways: dict[str, GatewayState]
+    gateway_ticks: dict[str, GatewayTick]
+    """Deltas of the gateways that were read, by URL."""
     errors: dict[str, PageErrors]
+    """What a page left out, by URL and reason."""
     beyond: Mapping[ServerKey, ServerKey]
+    """The servers beyond the limit, each with the key that counts it."""
 
 
 class _ServerRead(NamedTuple):
@@ -118,7 +110,7 @@ class _ServerRead(NamedTuple):
 
 
 def collect_deltas(state: State, frame: Frame, limits: CardinalityLimits) -> ServerDeltas:
-    """Advance every endpoint of a frame, and add up the deltas of each server."""
+    """Advance every endpoint and gateway of a frame, and add up the deltas of each server."""
     # In an incomplete frame, endpoints that are not in it stay, or their tokens were lost.
     endpoints: dict[str, EndpointState] = dict(state.endpoints) if frame.incomplete else {}
     errors: dict[str, PageErrors] = {}
@@ -136,12 +128,15 @@ def collect_deltas(state: State, frame: Frame, limits: CardinalityLimits) -> Ser
             last = counters.counts_again(last, answering)
         tick = counters.endpoint_deltas(last, reading, frame.wall, step)
         endpoints[reading.url] = tick.state
-        errors[reading.url] = page_errors(tick)
+        errors[reading.url] = counters.page_errors(tick)
         read.readings.append(reading)
         read.ticks.append(tick)
         counted = any(tick.deltas.values()) and not tick.restarted
         if counted and last is not None and last.marks.read and last.marks.answered != state.wall:
             read.late.append(last.marks.answered)
+    gateways, gateway_ticks = counters.gateway_deltas(state.gateways, frame.gateways, frame.wall, step)
+    for url, gateway_tick in gateway_ticks.items():
+        errors[url] = counters.page_errors(gateway_tick)
     named = {key: tuple(dict.fromkeys(read.models())) for key, read in reads.items()}
     admission = ModelAdmission(state.servers, named, principals, limits.models)
     servers = [
@@ -152,7 +147,14 @@ def collect_deltas(state: State, frame: Frame, limits: CardinalityLimits) -> Ser
         if reading.counted_at is not None:
             before = state.endpoints.get(reading.url)
             endpoints[reading.url] = counters.marks_elsewhere(before, reading, endpoints, frame.wall)
-    return ServerDeltas(servers, endpoints, errors, beyond)
+    return ServerDeltas(
+        servers,
+        endpoints=endpoints,
+        gateways=gateways,
+        gateway_ticks=gateway_ticks,
+        errors=errors,
+        beyond=beyond,
+    )
 
 
 def clock_step(state: State, frame: Frame) -> Nanoseconds:
@@ -203,13 +205,13 @@ def _server_delta(
         tokens, pending = _subtract(name, sums, pending)
         models[name] = ModelDelta(
             tokens,
-            request_seconds.get(name),
-            loads[name].running if name in loads else None,
-            batches.get(name, 0),
-            engine_seconds.get(name),
-            _count(sums, name, "requests"),
-            pending,
-            _count(sums, name, "preemptions"),
+            request_seconds=request_seconds.get(name),
+            running=loads[name].running if name in loads else None,
+            batches=batches.get(name, 0),
+            engine_seconds=engine_seconds.get(name),
+            requests=_count(sums, name, "requests"),
+            pending_subtraction=pending,
+            preemptions=_count(sums, name, "preemptions"),
         )
     return ServerDelta(
         key,
@@ -355,15 +357,12 @@ class ServersTick:
 def advance(state: State, frame: Frame, elapsed: Nanoseconds, policy: CostPolicy) -> ServersTick:
     """Advance every watched endpoint and the servers they make up."""
     deltas = collect_deltas(state, frame, policy.limits)
-    gateways, gateway_ticks = counters.gateway_deltas(
-        state.gateways, frame.gateways, frame.wall, clock_step(state, frame)
-    )
-    errors = deltas.errors | {url: page_errors(tick) for url, tick in gateway_ticks.items()}
-    divided = [member for server in deltas.servers if (member := server.divided) is not None]
+    divided = [server.divided for server in deltas.servers]
+    members = [member for member in divided if member is not None]
     divider = None
-    if divided:
+    if members:
         quota = OwnerQuota(policy.limits.parties, state.servers.values())
-        divider = Divider(policy, elapsed, divided, gateways, gateway_ticks, quota)
+        divider = Divider(policy, elapsed, members, deltas.gateways, deltas.gateway_ticks, quota)
     servers: dict[ServerKey, ServerState] = dict(state.servers)
     ticks: dict[ServerKey, ServerTick] = {}
     tokens: list[TokenPosting] = []
@@ -377,7 +376,12 @@ def advance(state: State, frame: Frame, elapsed: Nanoseconds, policy: CostPolicy
             preemptions += tick.preemptions
         states = {**server.before.models, **{model: tick.state for model, tick in models.items()}}
         servers[server.key] = ServerState(
-            states, server.reported, server.partial, server.role, server.division, server.principal
+            states,
+            served=server.reported,
+            partial=server.partial,
+            role=server.role,
+            division=server.division,
+            principal=server.principal,
         )
         ticks[server.key] = _server_tick(server, models)
     latencies = tuple(
@@ -386,7 +390,7 @@ def advance(state: State, frame: Frame, elapsed: Nanoseconds, policy: CostPolicy
         for (model, objective, basis), count in server.latencies.items()
     )
     return ServersTick(
-        gateways=gateways,
+        gateways=deltas.gateways,
         endpoints=deltas.endpoints,
         servers=servers,
         ticks=ticks,
@@ -394,7 +398,7 @@ def advance(state: State, frame: Frame, elapsed: Nanoseconds, policy: CostPolicy
         requests=tuple(requests),
         preemptions=tuple(preemptions),
         latencies=latencies,
-        errors=errors,
+        errors=deltas.errors,
         beyond=deltas.beyond,
         renamed=_renamed(state, frame),
     )
