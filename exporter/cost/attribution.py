@@ -91,13 +91,14 @@ OUTSIDE_INSTANCES: Final = ""
 class GpuShare:
     """One server's part of one GPU, or of one MIG instance of it, in parts of `money.WHOLE` of the GPU.
 
-    `busy_part` is its part of the time in which the GPU (the instance) worked, `idle_part` of the time in
-    which it was idle; of all holders together they sum to the same.
+    The busy parts of all holders sum to what their idle parts sum to.
     """
 
     key: ServerKey
     busy_part: int
+    """Its part of the time in which the GPU (the instance) worked."""
     idle_part: int
+    """Its part of the time in which it was idle."""
     busy_method: ShareMethod
     idle_method: ShareMethod
     instance: str = OUTSIDE_INSTANCES
@@ -201,7 +202,8 @@ def _attribution_parts(
     configured = {key: round(c.configured * WHOLE) for key, c in claims.items() if c.configured is not None}
     others = {key: claim for key, claim in claims.items() if key not in configured}
     method, measured = _measured(others, measures)
-    left, every = max(0, WHOLE - sum(configured.values())), sum(measured.values())
+    left = max(0, WHOLE - sum(configured.values()))
+    every = sum(measured.values())
     weights = {key: weight * max(1, every) for key, weight in configured.items()}
     weights |= {key: weight * left for key, weight in measured.items()}
     if not any(weights.values()):

@@ -16,13 +16,14 @@ Ticks = Mapping[ServerKey, ServerTick]
 
 @dataclass(frozen=True, slots=True)
 class ShareUsage:
-    """One share of one GPU in one tick. `busy` is in parts of `money.WHOLE`, `None`: unobserved.
+    """One share of one GPU in one tick.
 
     Where the holders of a GPU (of an instance) were not equally busy, each share's two parts are the same.
     """
 
     share: GpuShare
     busy: int | None
+    """How busy it was, in parts of `money.WHOLE`; `None`: unobserved."""
 
 
 def share_usage(

@@ -98,21 +98,24 @@ class GpuUse:
 class UnpricedTime:
     """GPU time whose hardware had no price, stored until one comes.
 
-    It lies in [start, end), inside one hour of one local `day` (like 2026-11-30); some of an earlier release
-    only inside the day. `number` is its key in the ledger, 0 without one.
-    `hourly_only`: nothing but hourly rent is owed for it, as since a boot.
-    `down_counted`: all of it is posted as GPU time, as an earlier release did; else the part that is owed at
-    any price, while the host was up.
+    It lies in [start, end), inside one hour of one local day; some of an earlier release only inside the day.
     """
 
     gpu: Gpu
     day: str
+    """Like 2026-11-30."""
     start: Instant
     end: Instant
     usage: Mapping[OwnerPhase, GpuUse]
     number: int = 0
+    """Its key in the ledger, 0 without one."""
     hourly_only: bool = False
+    """Whether nothing but hourly rent is owed for it, as since a boot."""
     down_counted: bool = False
+    """Whether all of it is posted as GPU time, as an earlier release did.
+
+    Else the part that is owed at any price, while the host was up.
+    """
 
 
 @dataclass(frozen=True, slots=True)

@@ -61,37 +61,36 @@ _NO_SECONDS: Final = PhaseSeconds()
 
 @dataclass(frozen=True, slots=True)
 class ModelDelta:
-    """Deltas of one model of a server in one tick, summed over its endpoints.
-
-    `request_seconds` are seconds of requests, which overlap; `engine_seconds` are GPU seconds of the engine.
-    `running` are the requests running, in so many `batches`: each engine has its own.
-    `requests` are those that finished. `None` where nothing reports one of these.
-    `pending_subtraction` is what remains to be subtracted from later tokens, by kind.
-    `preemptions` are requests that were preempted, `None` where nothing counts them.
-    """
+    """Deltas of one model of a server in one tick, summed over its endpoints; `None` is not reported."""
 
     tokens: Mapping[TokenKind, int]
     request_seconds: PhaseSeconds | None = None
+    """Seconds of requests, which overlap."""
     running: float | None = None
+    """Requests running."""
     batches: int = 1
+    """Batches that they run in: each engine has its own."""
     engine_seconds: PhaseSeconds | None = None
+    """GPU seconds of the engine."""
     requests: int | None = None
+    """Requests that finished."""
     pending_subtraction: Mapping[str, int] = field(default_factory=dict)
+    """What remains to be subtracted from later tokens, by kind."""
     preemptions: int | None = None
+    """Requests that were preempted."""
 
 
 @dataclass(frozen=True, slots=True)
 class PhaseSplit:
-    """The prefill share of a model's busy money, and the method that gave it.
-
-    `prefill_ratio` is `None` when nothing was ever reported: the busy money is then `other`.
-    `weight` is the weighted tokens of this tick, `trailing` those of the last quarter hours.
-    """
+    """The prefill share of a model's busy money, and the method that gave it."""
 
     method: str
     prefill_ratio: float | None
+    """`None` when nothing was ever reported: the busy money is then `other`."""
     weight: float
+    """Weighted tokens of this tick."""
     trailing: float
+    """Weighted tokens of the last quarter hours."""
 
 
 def advance(
@@ -139,7 +138,8 @@ def _trail(
     decay = 0.5 ** (elapsed / HALF_LIFE)
     running = delta.running or 0.0
     duration = seconds(elapsed)
-    requests, engine = delta.request_seconds or _NO_SECONDS, delta.engine_seconds or _NO_SECONDS
+    requests = delta.request_seconds or _NO_SECONDS
+    engine = delta.engine_seconds or _NO_SECONDS
     return ModelState(
         prefill_request_seconds=_add(state.prefill_request_seconds, decay, requests.prefill),
         decode_request_seconds=_add(state.decode_request_seconds, decay, requests.decode),
