@@ -4,7 +4,7 @@ A late charge covers hardware only: overheads accrued when the time passed. It g
 of that time.
 """
 
-from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterable, Mapping
 from dataclasses import dataclass, field, replace
 from functools import cached_property
 from itertools import pairwise
@@ -51,18 +51,15 @@ def split_interval(
     a minute of it.
     """
     grain = NANOSECONDS_PER_MINUTE if end - start < NANOSECONDS_PER_HOUR else NANOSECONDS_PER_HOUR
-    cuts = {start, end, *tariff.changes(start, end), *_midnights(start, end, zone)}
+    cuts = {start, end, *tariff.changes(start, end)}
+    midnight = day_of(start, zone).end
+    while midnight < end:
+        cuts.add(midnight)
+        midnight = day_of(midnight, zone).end
     if booted is not None and start < booted < end:
         cuts.add(booted)
     cuts.update(range(start - start % grain + grain, end, grain))
     return list(pairwise(sorted(cuts)))
-
-
-def _midnights(start: Instant, end: Instant, zone: ZoneInfo) -> Iterator[Instant]:
-    cut = day_of(start, zone).end
-    while cut < end:
-        yield cut
-        cut = day_of(cut, zone).end
 
 
 TIME: Final = ""

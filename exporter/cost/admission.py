@@ -70,18 +70,14 @@ def servers_beyond(
     for key, principal in new.items():
         if quota.take(principal):
             continue
-        other = _other_of(key, frame.users)
+        other = ServerKey(key.namespace, OTHER)
+        if not key.namespace and key in frame.users:
+            other = ServerKey("", f"{OTHER}:user-{frame.users[key]}")
         if other not in others and len(others) >= OTHERS_MAX - 1:
             other = OTHER_SERVERS
         others.add(other)
         beyond[key] = other
     return beyond
-
-
-def _other_of(key: ServerKey, users: Mapping[ServerKey, int]) -> ServerKey:
-    if key.namespace or key not in users:
-        return ServerKey(key.namespace, OTHER)
-    return ServerKey("", f"{OTHER}:user-{users[key]}")
 
 
 class ModelAdmission:

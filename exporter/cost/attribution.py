@@ -31,50 +31,37 @@ def mig_slices(reading: GpuReading) -> Slices | None:
     """
     if reading.instances is None:
         return None
-    cut: dict[int, list[MigInstance]] = {}
+    by_gpu_instance: dict[int, list[MigInstance]] = {}
     for instance in reading.instances:
-        cut.setdefault(instance.gpu_instance, []).append(instance)
-    whole = slices_of_gpu(reading.gpu.gpu_model)
+        by_gpu_instance.setdefault(instance.gpu_instance, []).append(instance)
+    slices_of_card = slices_of_gpu(reading.gpu.gpu_model)
+    memory_of_card = reading.memory_total_bytes
     weights: dict[str, Fraction] = {}
-    for together in cut.values():
-        part = _gpu_instance(together, whole, reading.memory_total_bytes)
-        compute = _compute(together)
+    for instances in by_gpu_instance.values():
+        # Each compute instance reports the slices and the memory of its GPU instance.
+        ratios: list[Fraction] = []
+        compute: dict[str, int] = {}
+        for instance in instances:
+            profile = _PROFILE.match(instance.profile)
+            named_slices = int(profile["gpu"]) if profile else 0
+            named_compute = int(profile["compute"] or profile["gpu"]) if profile else 0
+            slices = instance.gpu_slices or named_slices
+            if slices:
+                ratios.append(Fraction(slices, slices_of_card))
+            if memory_of_card and instance.memory_bytes:
+                ratios.append(Fraction(instance.memory_bytes, memory_of_card))
+            compute[instance.uuid] = instance.compute_slices or named_compute
+        part = min(Fraction(1), max(ratios, default=Fraction(1, slices_of_card)))
+        if not all(compute.values()):  # some are not reported: they are equal
+            compute = dict.fromkeys(compute, 1)
         every = sum(compute.values())
         weights |= {uuid: part * count / every for uuid, count in compute.items()}
     rest = Fraction(1) - sum(weights.values())
     if rest > 0:
         weights[_REST] = rest
-    parts = _parts(weights)
-    parts.pop(_REST, None)
-    return parts
-
-
-def _gpu_instance(together: Iterable[MigInstance], whole: int, memory_bytes: int | None) -> Fraction:
-    """The part of one GPU instance; each of its compute instances reports the same."""
-    ratios = [Fraction(count, whole) for one in together if (count := _gpu_slices(one))]
-    if memory_bytes:
-        ratios += [Fraction(one.memory_bytes, memory_bytes) for one in together if one.memory_bytes]
-    return min(Fraction(1), max(ratios, default=Fraction(1, whole)))
-
-
-def _gpu_slices(instance: MigInstance) -> int | None:
-    named = _PROFILE.match(instance.profile)
-    return instance.gpu_slices or (int(named["gpu"]) if named else None)
-
-
-def _compute(together: Iterable[MigInstance]) -> dict[str, int]:
-    """Compute slices by UUID; equal ones where some are not reported."""
-    slices: dict[str, int] = {}
-    for one in together:
-        named = _PROFILE.match(one.profile)
-        slices[one.uuid] = one.compute_slices or (int(named["compute"] or named["gpu"]) if named else 0)
-    return slices if all(slices.values()) else dict.fromkeys(slices, 1)
-
-
-def _parts(weights: Mapping[str, Fraction]) -> dict[str, int]:
     common = lcm(*(weight.denominator for weight in weights.values()))
     parts = portions({uuid: int(weight * common) for uuid, weight in weights.items()})
-    return {uuid: parts.get(uuid, 0) for uuid in weights}
+    return {uuid: parts.get(uuid, 0) for uuid in weights if uuid != _REST}
 
 
 ShareMethod = Literal["whole", "mig", "configured", "sm_utilization", "memory", "equal", "none"]

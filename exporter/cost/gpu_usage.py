@@ -65,11 +65,17 @@ def _used(
     if utilization is not None and (utilization > 0 or not moved):
         yield from (ShareUsage(share, round(utilization * WHOLE)) for share in parts)
         return
+    processes = None if reading is None else reading.processes
+    has_no_process = processes is not None and all(process.instance != instance for process in processes)
     for share in parts:
-        if share.key == UNALLOCATED_KEY and reading is not None and _has_no_process(reading, instance):
+        if share.key == UNALLOCATED_KEY and has_no_process:
             yield ShareUsage(share, 0)
-        else:
-            yield ShareUsage(_all_idle(share), _busy_by_requests(ticks.get(share.key)))
+            continue
+        tick = ticks.get(share.key)
+        busy: int | None = None
+        if tick is not None and tick.up and share.key != UNALLOCATED_KEY and tick.running is not None:
+            busy = WHOLE if tick.running else 0
+        yield ShareUsage(_all_idle(share), busy)
 
 
 def _all_idle(share: GpuShare) -> GpuShare:
@@ -83,11 +89,6 @@ def utilization_ratio(reading: GpuReading, instance: str = OUTSIDE_INSTANCES) ->
         return reading.utilization_ratio
     ratios = (one.utilization_ratio for one in reading.instances if one.uuid == instance)
     return next(ratios, None)
-
-
-def _has_no_process(reading: GpuReading, instance: str) -> bool:
-    """Whether NVML lists processes, and none of them runs there."""
-    return reading.processes is not None and all(one.instance != instance for one in reading.processes)
 
 
 def held_shares(gpu: Iterable[ShareUsage]) -> dict[tuple[ServerKey, ShareMethod], float]:
@@ -164,9 +165,3 @@ def _model_weights(use: ShareUsage, tick: ServerTick, idle: int | None) -> list[
         prefill = round(ratio.prefill_ratio * WHOLE)
         weights += (model, "prefill", working * prefill), (model, "decode", working * (WHOLE - prefill))
     return weights
-
-
-def _busy_by_requests(tick: ServerTick | None) -> int | None:
-    if tick is None or not tick.up or tick.key == UNALLOCATED_KEY or tick.running is None:
-        return None
-    return WHOLE if tick.running else 0

@@ -16,7 +16,6 @@ from exporter.cost.postings import (
     BUSY_PHASES,
     UNASSIGNED,
     CostOwner,
-    OwnerPhase,
     Postings,
     Segment,
     up_times,
@@ -351,27 +350,22 @@ def rates(gpus: Iterable[GpuOutcome], prices: Iterable[Price]) -> OwnerRates:
     total: dict[CostOwner, float] = {}
     busy: dict[CostOwner, float] = {}
     unobserved: set[CostOwner] = set()
-    for (owner, phase), part in _rate_parts(gpus, prices):
-        if phase == "unobserved" and part:
-            unobserved.add(owner)
-        total[owner] = total.get(owner, 0.0) + part
-        works = part if phase in BUSY_PHASES else 0.0
-        busy[owner] = busy.get(owner, 0.0) + works
+    for gpu, price in zip(gpus, prices, strict=True):
+        energy = energy_dollars_per_hour(price, gpu.mean_watts)
+        if not price.rates and energy is None:
+            continue
+        hourly = sum(rate.rate.dollars_per_hour() for rate in price.rates) + (energy or 0.0)
+        all_weights = sum(gpu.phase_weights.values())
+        for (owner, phase), weight in gpu.phase_weights.items():
+            part = hourly * gpu.count * weight / all_weights
+            if phase == "unobserved" and part:
+                unobserved.add(owner)
+            total[owner] = total.get(owner, 0.0) + part
+            works = part if phase in BUSY_PHASES else 0.0
+            busy[owner] = busy.get(owner, 0.0) + works
     for owner in unobserved:
         del busy[owner]
     return OwnerRates(total, busy)
-
-
-def _rate_parts(gpus: Iterable[GpuOutcome], prices: Iterable[Price]) -> Iterator[tuple[OwnerPhase, float]]:
-    """Present dollars per hour of each priced GPU by owner and phase."""
-    for gpu, price in zip(gpus, prices, strict=True):
-        hourly = sum(rate.rate.dollars_per_hour() for rate in price.rates)
-        energy = energy_dollars_per_hour(price, gpu.mean_watts)
-        total = sum(gpu.phase_weights.values())
-        if not price.rates and energy is None:
-            continue
-        for owner_phase, weight in gpu.phase_weights.items():
-            yield owner_phase, (hourly + (energy or 0.0)) * gpu.count * weight / total
 
 
 def energy_dollars_per_hour(price: Price, mean_watts: float | None) -> float | None:
