@@ -59,7 +59,6 @@ def _is_part_misspelled(part: str, meant: str) -> bool:
 
 T = TypeVar("T")
 T_co = TypeVar("T_co", covariant=True)
-R = TypeVar("R")
 
 
 @dataclass(frozen=True, slots=True)
@@ -97,20 +96,10 @@ class Key(Generic[T_co]):
     name: str
     validator: Validator[T_co]
     help: str
-    record: type[Any] | None = None
-    """The dataclass whose field the value fills; the default of the field is the key's."""
     field: str = ""
-    """The field's name; without it, that of the key."""
+    """The field of the model that it fills."""
     default: T_co | None = None
-    """The default of a key that fills no field."""
     required: bool = False
-
-    def __post_init__(self) -> None:
-        if self.record is None:
-            return
-        name = self.field or self.name
-        object.__setattr__(self, "field", name)
-        object.__setattr__(self, "default", default_of(self.record, name))
 
 
 def default_of(record: type[Any], name: str) -> Any:
@@ -144,17 +133,6 @@ class MappingNode:
         if value is None:
             raise KeyError(key.name)
         return value
-
-    def filled(self) -> dict[str, Any]:
-        """The given values by the fields that they fill, those of groups below included."""
-        filled: dict[str, Any] = {}
-        for key in self.keys:
-            value = self.values.get(key.name)
-            if isinstance(value, MappingNode):
-                filled.update(value.filled())
-            elif key.name in self.values and key.field:
-                filled[key.field] = value
-        return filled
 
     def refuse(self, key: Key[object] | str | None, message: str) -> NoReturn:
         """Refuse a key's value, or the mapping if there is no key or it is not given."""
@@ -207,14 +185,6 @@ class Table(Generic[T_co]):
         for rule in self.rules:
             rule(mapping)
         return self.build(mapping)
-
-    def field_names(self) -> Iterator[str]:
-        """The fields of its record that its keys fill, those of groups below included."""
-        for key in self.keys:
-            if key.field:
-                yield key.field
-            elif isinstance(key.validator, Table):
-                yield from key.validator.field_names()
 
     def _no_mapping(self, node: Node) -> RefusedError:
         """The refusal of another node, with the keys to write: the required ones, else the first."""
@@ -301,16 +271,6 @@ class ListItem(Generic[T]):
         node = self.node.value(name) if isinstance(self.node, Mapping) else None
         path = dotted(self.path, name) if name else self.path
         raise LocatedError((node or self.node).position, path, message)
-
-
-def group(keys: tuple[Key[object], ...], rules: tuple[Rule, ...] = ()) -> Table[MappingNode]:
-    """A mapping without a record of its own: its keys fill fields of the record around it."""
-    return Table(keys, lambda mapping: mapping, rules)
-
-
-def builds(record: Callable[..., R]) -> Callable[[MappingNode], R]:
-    """A function that builds a record from the fields that the keys of a mapping fill."""
-    return lambda mapping: record(**mapping.filled())
 
 
 ListRule = Callable[[list[ListItem[T]]], object]
@@ -422,16 +382,6 @@ def goes_with(key: Key[object], *needed: Key[object]) -> Rule:
         if key in mapping and not any(other in mapping for other in needed):
             names = " or ".join(other.name for other in needed)
             mapping.refuse(key, f"goes with {names} only; remove it")
-
-    return rule
-
-
-def together(key: Key[object], needed: Key[object]) -> Rule:
-    """A rule: two keys are given both or neither."""
-
-    def rule(mapping: MappingNode) -> None:
-        if key in mapping and needed not in mapping:
-            mapping.refuse(None, missing(needed))
 
     return rule
 
