@@ -284,7 +284,8 @@ class _Matching:
             last_listed = sorted(self._missing.items(), key=lambda item: _last_listed(item[1]))
             lost = dict(last_listed[: max(0, count - visible)])
         full = visible + len(lost)
-        state, unseen = _retire(self._state, self._frame, policy.tariff), {}
+        state = _retire(self._state, self._frame, policy.tariff)
+        unseen: dict[str, int] = {}
         if count is not None:
             # A slot whose GPU was retired is empty, until another GPU sits in it.
             empty = max(0, count - full)
@@ -294,7 +295,12 @@ class _Matching:
             if policy.all_gpus and full and count > full:
                 unseen = _unseen(self._priced(), self._gpus(self._listed), self._gpus(lost), count - full)
         elif waits and policy.all_gpus:
-            unseen = _limited(self._state.unseen, self._state.gpu_count - full)
+            left = self._state.gpu_count - full
+            for model, gpu in self._state.unseen.items():
+                number = min(gpu.count, left)
+                if number > 0:
+                    unseen[model] = number
+                    left -= number
         if self._replaced or (self._readings and self._frame.boot not in ("", state.listed_in)):
             state = replace(
                 state,
@@ -420,16 +426,6 @@ def _unseen(tariff: Tariff, listed: list[Gpu], lost: list[Gpu], number: int) -> 
     else:
         unseen[_Group(None, [*listed, *lost]).model] += number
     return {model: few for model, few in unseen.items() if few}
-
-
-def _limited(unseen: Mapping[str, GpuState], number: int) -> dict[str, int]:
-    numbers = {}
-    for model, gpu in unseen.items():
-        few = min(gpu.count, number)
-        if few > 0:
-            numbers[model] = few
-            number -= few
-    return numbers
 
 
 def _retire(state: State, frame: Frame, tariff: Tariff) -> State:

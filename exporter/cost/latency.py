@@ -65,7 +65,10 @@ def _count(
         return LatencyCount()
     if total == reading.total:  # it began at zero, and so did its buckets
         return LatencyCount(reading.lower, reading.upper, reading.total)
-    lower, upper = deltas.get(series.lower, 0.0), deltas.get(series.upper, 0.0)
+    lower = deltas.get(series.lower, 0.0)
+    upper = deltas.get(series.upper, 0.0)
     has_marks = series.lower in marked and series.upper in marked
     # Its buckets are of one moment, and each observation is in all buckets above it.
-    return LatencyCount(lower, upper, total) if has_marks and 0 <= lower <= upper <= total else LatencyCount()
+    if not has_marks or not 0 <= lower <= upper <= total:
+        return LatencyCount()
+    return LatencyCount(lower, upper, total)

@@ -42,25 +42,25 @@ def is_one_process(
     seconds that is not 0 is among them. Two processes that were found to hold GPUs are never one.
     """
     listens_elsewhere = bool(one.listener and other.listener) and one.listener != other.listener
-    if one.engine != other.engine or listens_elsewhere or not _started_together(one, other):
+    if one.started is None or other.started is None:
+        together = one.started == other.started and one.identity == other.identity
+    else:
+        together = abs(one.started - other.started) <= SAME_START
+    if one.engine != other.engine or listens_elsewhere or not together:
         return False
-    values, others = page_values(one), page_values(other)
+    values = page_values(one)
+    others = page_values(other)
     if values.keys() != others.keys():
         return False
     if not any(values.values()) or not any(others.values()):
         return None
-    moved, others_moved = _moved(one, values, before), _moved(other, others, before)
+    moved = _moved(one, values, before)
+    others_moved = _moved(other, others, before)
     agree = all(
         abs(value - others[name]) <= max(moved[name], others_moved[name]) for name, value in values.items()
     )
     seconds = [counter.value for counter in one.counters if counter.quantity in SECONDS]
     return agree and any(seconds)
-
-
-def _started_together(one: ServerReading, other: ServerReading) -> bool:
-    if one.started is None or other.started is None:
-        return one.started == other.started and one.identity == other.identity
-    return abs(one.started - other.started) <= SAME_START
 
 
 def _moved(
