@@ -106,7 +106,8 @@ class _Options:
         for word in words:
             if _FLAG.fullmatch(word):
                 name, equals, value = word.partition("=")
-                name = _dashed(name)
+                if name.startswith("--"):
+                    name = name.replace("_", "-")
                 self._values[name] = [value] if equals else []
                 owner = "" if equals else name
             elif not owner:
@@ -141,7 +142,9 @@ def launch(argv: Sequence[str]) -> Launch | None:
 
 def works_for(argv: Sequence[str]) -> frozenset[str]:
     """The engines for whose servers a process of this command line computes; empty if unknown."""
-    title, spoken = _title(argv), " ".join([_program(argv)[0], *_program(argv)[2][:1]])
+    title = _title(argv)
+    name, _, words, _ = _program(argv)
+    spoken = " ".join([name, *words[:1]])
     return frozenset(
         engine
         for engine, command in COMMANDS
@@ -218,7 +221,8 @@ def _launch(engine: str, command: Command, rest: list[str] | None) -> Launch:
     if command.role is not None:
         valued |= {*command.role.flags}
     options = _Options(rest or (), frozenset(valued))
-    stated, host = options.number(command.ports), options.value(command.hosts) or command.host
+    stated = options.number(command.ports)
+    host = options.value(command.hosts) or command.host
     if address := options.value(command.addresses):
         host, _, digits = address.rpartition(":")
         stated = int(digits) if _NUMBER.fullmatch(digits) else None
@@ -308,10 +312,6 @@ def _role(stated: RoleFlag, options: _Options) -> Role:
 
 def _port(port: int | None) -> int | None:
     return port if port is not None and 0 < port <= LARGEST_PORT else None
-
-
-def _dashed(flag: str) -> str:
-    return flag.replace("_", "-") if flag.startswith("--") else flag
 
 
 def _basename(path: str) -> str:

@@ -152,13 +152,11 @@ _MIG_VGPU = re.compile(r" \d (\d{1,3})C$")
 
 @dataclass(frozen=True, slots=True)
 class GpuModel:
-    """A GPU model of the catalogue.
-
-    A `box` shares its memory with the processor and is sold as a whole: it has no price as a GPU.
-    """
+    """A GPU model of the catalogue."""
 
     gpu_model: str
     unit: Unit
+    """A `box` shares its memory with the processor and is sold as a whole: it has no price as a GPU."""
     memory_gib: Fraction
     watts: Decimal | None
     purchase_dollars: tuple[Decimal, Decimal] | None
@@ -167,10 +165,11 @@ class GpuModel:
 
 @dataclass(frozen=True, slots=True)
 class GpuNameMatch:
-    """The model of a name. `part` is below 1 for a vGPU: its memory over the board's."""
+    """The model of a name."""
 
     model: GpuModel
     part: Fraction = Fraction(1)
+    """Below 1 for a vGPU: its memory over the board's."""
 
 
 def match_name(table: Iterable[Row], name: str, memory_bytes: int | None = None) -> GpuNameMatch | None:
@@ -185,7 +184,12 @@ def match_name(table: Iterable[Row], name: str, memory_bytes: int | None = None)
     text, is_slice, vgpu = _parsed_name(name)
     models = [_model(row) for row in table if any(_is(text, name) for name in row["names"].split("|"))]
     if memory_bytes is not None and vgpu is None and not is_slice:
-        models = [model for model in models if _fits(model, memory_bytes)]
+        gibibytes = memory_bytes / BYTES_PER_GIBIBYTE
+        models = [
+            model
+            for model in models
+            if model.unit == "box" or abs(gibibytes / float(model.memory_gib) - 1) <= MEMORY_TOLERANCE
+        ]
     if len(models) != 1:
         return None
     model = models[0]
@@ -228,8 +232,3 @@ def _model(row: Row) -> GpuModel:
         watts=row.dollars("watts"),
         purchase_dollars=None if low is None or high is None else (low, high),
     )
-
-
-def _fits(model: GpuModel, memory_bytes: int) -> bool:
-    gibibytes = memory_bytes / BYTES_PER_GIBIBYTE
-    return model.unit == "box" or abs(gibibytes / float(model.memory_gib) - 1) <= MEMORY_TOLERANCE

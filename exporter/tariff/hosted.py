@@ -24,18 +24,20 @@ CURRENT_DAYS: Final = 366
 class HostedPrice:
     """One hosted offer in dollars per million tokens, and the servers and models to compare it with.
 
-    `server` and `model` are shell-style patterns; all that are given must match. `as_of` is the date on which
-    the price was read, as it was written. Without a price of its own a cached prompt token costs what any
-    prompt token does.
+    All patterns that are given must match.
     """
 
     reference: str
     prompt: Decimal
     generation: Decimal
     cached_prompt: Decimal | None = None
+    """`None` where a cached prompt token costs what any prompt token does."""
     server: str | None = None
+    """Shell-style pattern."""
     model: str | None = None
+    """Shell-style pattern."""
     as_of: str = ""
+    """The date on which the price was read, as it was written."""
 
     def covers(self, server: str, model: str) -> bool:
         """Whether a server's model is compared with it."""
@@ -84,19 +86,17 @@ _WORD = re.compile(r"[a-z]+\d+b\b|\d+b\b|[a-z]+|\d+")
 
 @dataclass(frozen=True, slots=True)
 class Offer:
-    """The price of one model at one provider, in dollars per million tokens.
-
-    `cached_prompt` is `None` without a discount: cached tokens then cost what others do. `as_of` is the date
-    of its source, from another table.
-    """
+    """The price of one model at one provider, in dollars per million tokens."""
 
     provider: str
     model: str
     prompt: Decimal
     cached_prompt: Decimal | None
+    """`None` without a discount: cached tokens then cost what others do."""
     generation: Decimal
     source: str
     as_of: str = ""
+    """Date of its source, from another table."""
 
 
 def offers(table: Iterable[Row], model_name: str) -> tuple[Offer, ...]:

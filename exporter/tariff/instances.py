@@ -41,23 +41,24 @@ MICRODOLLAR: Final = Decimal("0.000001")
 
 @dataclass(frozen=True, slots=True)
 class Listing:
-    """An instance type in one region. Prices are of the whole instance; `None` where none is listed.
-
-    `gpus` is below 1 for a slice of a GPU. `region` is the one whose list has the price, or is scaled to.
-    `reference` is the region that a price was scaled from here, empty where the row itself has it.
-    """
+    """An instance type in one region. Prices are of the whole instance."""
 
     cloud: str
     instance_type: str
     gpu_model: str
     gpus: Fraction
+    """Below 1 for a slice of a GPU."""
     region: str
+    """The region whose list has the price, or is scaled to."""
     on_demand: Decimal | None
+    """Dollars an hour; `None` where none is listed."""
     spot: Decimal | None
+    """Dollars an hour; `None` where none is listed."""
     source: str
     as_of: str = ""
     standing: Standing = "listed"
     reference: str = ""
+    """The region that a price was scaled from here; empty where the row itself has it."""
 
     @property
     def devices(self) -> int:
@@ -183,7 +184,9 @@ def lowest_listings(table: Iterable[Row], gpu_model: str) -> dict[str, Listing]:
         listing = _listing(row)
         if listing.dollars_per_gpu is not None:
             first = homes.setdefault((listing.cloud, listing.instance_type), listing)
-            homes[listing.cloud, listing.instance_type] = min(first, listing, key=_home)
+            preference = _HOMES[listing.cloud].index
+            nearest = min(first, listing, key=lambda each: preference(each.region))
+            homes[listing.cloud, listing.instance_type] = nearest
     best: dict[str, Listing] = {}
     for (cloud, _), listing in sorted(homes.items()):
         price, now = listing.dollars_per_gpu, best.get(cloud)
@@ -193,10 +196,6 @@ def lowest_listings(table: Iterable[Row], gpu_model: str) -> dict[str, Listing]:
 
 
 _HOMES: Final = {cloud: (ALL_REGIONS, *REFERENCE_REGIONS.get(cloud, ())) for cloud in LARGE_CLOUDS}
-
-
-def _home(listing: Listing) -> int:
-    return _HOMES[listing.cloud].index(listing.region)
 
 
 def _listing(row: Row) -> Listing:

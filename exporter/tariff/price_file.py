@@ -61,16 +61,16 @@ class PriceFileError(Exception):
 
 @dataclass(frozen=True, slots=True)
 class PriceFile:
-    """A checked price file.
-
-    `text` has its rows as the bundled table has them. `digest` is of that text. `newest` is the date of
-    its newest list, `rows` counts its rows.
-    """
+    """A checked price file."""
 
     text: str
+    """Its rows as the bundled table has them."""
     digest: str
+    """Digest of that text."""
     newest: str
+    """Date of its newest list."""
     rows: int
+    """Number of its rows."""
 
 
 def price_file(data: bytes, today: date | None = None, plausible: Plausible | None = None) -> PriceFile:
@@ -197,13 +197,10 @@ class _Check:
         if gpus != row["gpus"]:
             yield "gpus", f"is {gpus} on line {line}; a type has one count in all regions"
         if self._plausible is not None and row["on_demand"]:
-            whole = Decimal(row["on_demand"]) / _decimal(Fraction(row["gpus"]))
+            gpus_of_type = Fraction(row["gpus"])
+            whole = Decimal(row["on_demand"]) * gpus_of_type.denominator / gpus_of_type.numerator
             if why := self._plausible(row["gpu_model"], whole):
                 yield "on_demand", f"is {why}"
-
-
-def _decimal(count: Fraction) -> Decimal:
-    return Decimal(count.numerator) / Decimal(count.denominator)
 
 
 def _form(row: dict[str, str]) -> Iterator[tuple[str, str]]:

@@ -40,44 +40,46 @@ class Derivation(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Provenance:
-    """Source of a price: its basis, its text for a label, the date that it holds from or was read on."""
+    """Source of a price."""
 
     price_basis: PriceBasis
     source: str
+    """Text for a label."""
     as_of: str = ""
+    """Date that it holds from or was read on."""
     derivation: Derivation = Derivation.CONFIGURED
 
 
 @dataclass(frozen=True, slots=True)
 class ComponentRate:
-    """Rate of one component of one GPU; `while_up`: it accrues only while the host is up."""
+    """Rate of one component of one GPU."""
 
     component: str
     rate: Rate
     provenance: Provenance
     while_up: bool = False
+    """Whether it accrues only while the host is up."""
 
 
 @dataclass(frozen=True, slots=True)
 class EnergyPrice:
-    """Picodollars for a kilowatt-hour measured at the GPU, with PUE and the host's share in it."""
+    """Price of a kilowatt-hour measured at the GPU."""
 
     per_kilowatt_hour: Picodollars
+    """With PUE and the host's share in it."""
     provenance: Provenance
 
 
 @dataclass(frozen=True, slots=True)
 class Price:
-    """Rates of one GPU at an instant.
-
-    `priced` is false without a price of the hardware; overheads accrue all the same.
-    `in_service` is false before owned hardware is: it has no price then, and its time waits for none.
-    """
+    """Rates of one GPU at an instant."""
 
     rates: tuple[ComponentRate, ...]
     energy: EnergyPrice | None
     priced: bool
+    """False without a price of the hardware; overheads accrue all the same."""
     in_service: bool = True
+    """False before owned hardware is: it has no price then, and its time waits for none."""
 
     @property
     def waits(self) -> bool:

@@ -17,7 +17,6 @@ from exporter.tariff.instances import CLOUDS
 from exporter.tariff.quotes import NoQuote, Quote
 from exporter.tariff.rate import ComponentRate, EnergyPrice, Price, Provenance, Rate
 from exporter.tariff.terms import (
-    Electricity,
     Hardware,
     Listed,
     Overhead,
@@ -151,11 +150,24 @@ class Tariff:
         if gpu == UNCOUNTED:
             return NO_PRICE
         rule = self.rule(gpu)
-        rates = self._hardware_rates(rule, gpu, at)
+        rates: tuple[ComponentRate, ...] | None = None
+        if rule is not None and isinstance(rule.pricing, Rented):
+            rates = _rent(rule.pricing, rule.source, at)
+        elif rule is not None and isinstance(rule.pricing, Owned):
+            rates = _ownership(rule.pricing, rule.source, at)
+        else:
+            quote = self.quote(gpu)
+            if isinstance(quote, Quote):
+                rates = _quoted(quote, rule)
         if rates is None:
             owned = rule is not None and isinstance(rule.pricing, Owned)
             return Price((), None, priced=False, in_service=not owned)
-        energy = None if rule is None or rule.energy is None else _energy_price(rule.energy, rule.source)
+        if rule is None or rule.energy is None:
+            return Price(rates, None, priced=True)
+        electricity = rule.energy
+        joules_ratio = electricity.pue_ratio * electricity.host_factor_ratio
+        per_kilowatt_hour = picodollars(electricity.dollars_per_kilowatt_hour * joules_ratio)
+        energy = EnergyPrice(per_kilowatt_hour, Provenance("configured", rule.source))
         return Price(rates, energy, priced=True)
 
     def rule(self, gpu: Gpu) -> Hardware | None:
@@ -290,17 +302,6 @@ class Tariff:
                 amount = picodollars(overhead.amount_dollars)
                 yield overhead.name, Rate(amount, _length(overhead.period, month))
 
-    def _hardware_rates(
-        self, rule: Hardware | None, gpu: Gpu, at: Instant
-    ) -> tuple[ComponentRate, ...] | None:
-        """Rates of the hardware at an instant; `None` before its first price or its service."""
-        if rule is not None and isinstance(rule.pricing, Rented):
-            return _rent(rule.pricing, rule.source, at)
-        if rule is not None and isinstance(rule.pricing, Owned):
-            return _ownership(rule.pricing, rule.source, at)
-        quote = self.quote(gpu)
-        return _quoted(quote, rule) if isinstance(quote, Quote) else None
-
 
 def annuity_dollars_per_year(owned: Owned) -> Decimal:
     """The yearly payment that returns the purchase less its residual, with interest, over its life.
@@ -375,11 +376,6 @@ def _changes(rule: Hardware) -> Iterator[Instant]:
     elif isinstance(rule.pricing, Owned):
         yield rule.pricing.in_service
         yield end_of_life(rule.pricing)
-
-
-def _energy_price(energy: Electricity, source: str) -> EnergyPrice:
-    per_kilowatt_hour = energy.dollars_per_kilowatt_hour * energy.pue_ratio * energy.host_factor_ratio
-    return EnergyPrice(picodollars(per_kilowatt_hour), Provenance("configured", source))
 
 
 def _length(period: Period, month: Month) -> Nanoseconds:

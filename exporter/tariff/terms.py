@@ -33,19 +33,18 @@ def matches(pattern: str | None, text: str) -> bool:
 
 
 class Mismatch(NamedTuple):
-    """A pattern that does not match: its key, and the text, empty where the host reports none."""
+    """A pattern that does not match."""
 
     key: str
+    """Key of the pattern in the file."""
     pattern: str
     text: str
+    """Empty where the host reports none."""
 
 
 @dataclass(frozen=True, slots=True)
 class HardwareMatch:
-    """Shell-style patterns; all that are given must match. `None` matches anything.
-
-    A label of `node_label` that the node does not have is not matched by any pattern.
-    """
+    """Shell-style patterns; all that are given must match. `None` matches anything."""
 
     host: str | None = None
     gpu_model: str | None = None
@@ -54,6 +53,7 @@ class HardwareMatch:
     lifecycle: str | None = None
     region: str | None = None
     node_label: LabelPatterns = ()
+    """A label that the node does not have is not matched by any pattern."""
 
     def mismatches(self, host: str, location: HostLocation, gpu: Gpu) -> Iterator[Mismatch]:
         """The patterns that do not match a GPU of a host; none where all do."""
@@ -77,32 +77,32 @@ class HardwareMatch:
 
 @dataclass(frozen=True, slots=True)
 class RentPrice:
-    """Rent of an hour from an instant on (`None`: always). A host's price is divided by `gpus`."""
+    """Rent of an hour."""
 
     dollars_per_hour: Decimal
     gpus: int = 1
+    """Number of GPUs that a host's price is divided by."""
     since: Instant | None = None
+    """When the price begins; `None`: always."""
     since_text: str = ""
     note: str = ""
 
 
 @dataclass(frozen=True, slots=True)
 class Rented:
-    """Rented hardware: prices in ascending order of `since`. Before the first, it has no price.
-
-    Hourly clouds bill a host while it is up; leases and reservations always.
-    """
+    """Rented hardware. Before the first price, it has none."""
 
     prices: tuple[RentPrice, ...]
+    """In ascending order of `since`."""
     billing: Billing = "while_up"
+    """Hourly clouds bill a host while it is up; leases and reservations always."""
 
 
 @dataclass(frozen=True, slots=True)
 class Listed:
     """Rented at a list price of the bundled catalogue, less a discount.
 
-    A missing value (`any`, empty) is the host's own. Without `discount_of` the price is that of the host's
-    lifecycle: the spot price for spot, else on demand.
+    A missing value (`any`, empty) is the host's own.
     """
 
     cloud: str = "any"
@@ -110,12 +110,13 @@ class Listed:
     region: str = ""
     discount_ratio: Decimal = Decimal(0)
     discount_of: DiscountOf | None = None
+    """`None` is the price of the host's lifecycle: the spot price for spot, else on demand."""
     billing: Billing = "while_up"
 
 
 @dataclass(frozen=True, slots=True)
 class Owned:
-    """Owned hardware. Amounts are for `gpus` GPUs together.
+    """Owned hardware.
 
     Straight line `(purchase x (1 + adders) - residual) / life` from `in_service`, or the annuity at
     `cost_of_capital_ratio`; nothing after its life. Support and insurance are per year, every year.
@@ -123,6 +124,7 @@ class Owned:
 
     purchase_dollars: Decimal
     gpus: int
+    """Number of GPUs that the amounts are for together."""
     in_service: Instant
     in_service_text: str
     life_years: Decimal
@@ -153,20 +155,22 @@ class Owned:
 
 @dataclass(frozen=True, slots=True)
 class Electricity:
-    """Joules x PUE x host factor x price. The host factor covers fans, CPUs and power supplies."""
+    """Joules x PUE x host factor x price."""
 
     dollars_per_kilowatt_hour: Decimal
     pue_ratio: Decimal = Decimal(1)
     host_factor_ratio: Decimal = Decimal(1)
+    """Covers fans, CPUs and power supplies."""
 
 
 @dataclass(frozen=True, slots=True)
 class Hardware:
-    """One rule of `hardware`: the first that matches a GPU prices it. `source` is its key in the file."""
+    """One rule of `hardware`: the first that matches a GPU prices it."""
 
     match: HardwareMatch
     pricing: Rented | Listed | Owned
     source: str
+    """Its key in the file."""
     energy: Electricity | None = None
 
     @property
