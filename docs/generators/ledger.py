@@ -3,17 +3,17 @@
 import sqlite3
 from typing import Final
 
-from exporter.ledger.schema import ADJUSTMENT_DDL, DDL, HISTORY_DDL, TABLES, add_columns
+from exporter.ledger.schema import DDL, TABLES
 from generators.tables import table
 
 ALWAYS: Final = "always"
 HISTORY: Final = "history"
-OWN_COLUMNS: Final = ("label", "party", "gpu", "state", "stretch", "adjustment", "meta")
+OWN_COLUMNS: Final = ("label", "owner", "gpu", "state", "unpriced_range", "adjustment", "meta")
 """Tables whose meaning names their columns."""
 
 MEANINGS: Final = {
     "label": ("each label value once: id and text", ALWAYS),
-    "party": ("owner of cost: product, team, namespace, server, model, by integer id", ALWAYS),
+    "owner": ("owner of cost: product, team, namespace, server, model, by integer id", ALWAYS),
     "gpu": ("uuid and gpu_model, by integer id", ALWAYS),
     "cost": ("cost by owner and phase", ALWAYS),
     "held": ("GPU time that is owed ([GPU-hours](cost-model.md#gpu-hours))", ALWAYS),
@@ -25,7 +25,7 @@ MEANINGS: Final = {
     "equivalents": ("hosted equivalent by reference", ALWAYS),
     "latencies": ("observed latencies by objective, and those within it", ALWAYS),
     "energy": ("energy of GPUs", ALWAYS),
-    "unpriced": ("time that had no price when it passed, by the party that held the GPU", ALWAYS),
+    "unpriced": ("time that had no price when it passed, by the owner that held the GPU", ALWAYS),
     "months": ("posted cost and adjustments of each month", ALWAYS),
     "minute_cost": ("cost by the minute since 1970 that it covers", "62 minutes"),
     "minute_latencies": ("the same by the minute in which their tick ended", "62 minutes"),
@@ -53,20 +53,19 @@ MEANINGS: Final = {
     "hourly_owner_down": ("the part of `owner_held` that is in `gpu_down`", HISTORY),
     "hourly_memory": ("most GPU memory that a server held on a GPU", "40 days"),
     "daily_covered": ("wall time that ticks covered", HISTORY),
-    "stretch": (
+    "unpriced_range": (
         (
             "a GPU's unpriced time in one hour: day, gpu, first and last instant; `hourly_only`: nothing but"
-            " hourly rent is owed (time since a boot); `down_counted`: `held` includes time in which the host"
-            " was down (an earlier release)"
+            " hourly rent is owed (time since a boot)"
         ),
         "until charged, at most 13 months",
     ),
-    "waiting": (
-        "unpriced time by stretch, party and phase; `up` is the part for which hourly rent is owed",
-        "with its stretch",
+    "unpriced_use": (
+        "unpriced time by range, owner and phase; `up` is the part for which hourly rent is owed",
+        "with its range",
     ),
     "last_token": ("instant of the last token, in nanoseconds since 1970", ALWAYS),
-    "changed": ("instant of the last change; the list of all parties", ALWAYS),
+    "changed": ("instant of the last change; the list of all owners", ALWAYS),
     "state": (
         (
             "JSON by scope (`gpu`, `unseen`, `endpoint`, `gateway`, `columns`, `server`, `owner`, `clock`,"
@@ -79,8 +78,7 @@ MEANINGS: Final = {
         (
             "[corrections](#correct-a-month): day, product, team, picodollars, reason, instant entered,"
             " instant posted, kind (`manual`; `repricing`, see"
-            " [Correct posted money](daemon.md#correct-posted-money); empty from an earlier release)"
-            " and the key of a repricing"
+            " [Correct posted money](daemon.md#correct-posted-money)) and the key of a repricing"
         ),
         ALWAYS,
     ),
@@ -111,10 +109,8 @@ def tables() -> str:
     if documented(TABLES) != set(MEANINGS):
         raise ValueError(f"docs/generators/ledger.py: describe {documented(TABLES) ^ set(MEANINGS)}")
     connection = sqlite3.connect(":memory:")
-    for statement in (*DDL, *HISTORY_DDL, *ADJUSTMENT_DDL):
+    for statement in DDL:
         connection.execute(statement)
-    for name in ("stretch", "adjustment"):
-        add_columns(connection, name)
     rows = []
     for name, (meaning, retention) in MEANINGS.items():
         columns = [(row[1], bool(row[5])) for row in connection.execute(f"PRAGMA table_info({name})")]

@@ -524,7 +524,6 @@ class _LateAccrual:
         usage: _UsagePool,
     ) -> Segment:
         time, up, energy = usage.time, usage.up, usage.energy
-        counted = time if waiting.down_counted else up
         postings = _SegmentPostings(waiting.hourly_only)
         if waiting.gpu == UNCOUNTED:
             slots = ((*price, self._remainders_of(f"slot {n}")) for n, price in enumerate(prices))
@@ -540,7 +539,7 @@ class _LateAccrual:
                 by_time=time,
                 by_up=up,
                 by_energy=energy,
-                counted=counted,
+                counted=up,
             )
             postings.charge(charge, self._remainders_of(waiting.gpu.uuid))
         return postings.segment(start, end, waiting.day)

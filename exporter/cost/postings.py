@@ -98,7 +98,7 @@ class GpuUse:
 class UnpricedTime:
     """GPU time whose hardware had no price, stored until one comes.
 
-    It lies in [start, end), inside one hour of one local day; some of an earlier release only inside the day.
+    It lies in [start, end), inside one hour of one local day.
     """
 
     gpu: Gpu
@@ -111,11 +111,6 @@ class UnpricedTime:
     """Its key in the ledger, 0 without one."""
     hourly_only: bool = False
     """Whether nothing but hourly rent is owed for it, as since a boot."""
-    down_counted: bool = False
-    """Whether all of it is posted as GPU time, as an earlier release did.
-
-    Else the part that is owed at any price, while the host was up.
-    """
 
 
 @dataclass(frozen=True, slots=True)

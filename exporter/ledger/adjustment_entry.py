@@ -123,7 +123,6 @@ def _append(
         contents.check(connection, path)
         connection.execute("PRAGMA synchronous = FULL")
         with contents.transaction(connection, keep=keep):
-            adjustments.create(connection)
             return _entry(connection, _insert(connection, entry, configured, now))
 
 
@@ -180,9 +179,7 @@ def _entry(connection: sqlite3.Connection, made: Adjustment) -> AdjustmentEntry:
         *connection.execute(_MONTH_WAITS, month_days(made.month)),
     ):
         add(totals, key, amount)
-    first = None
-    if "daily_covered" in schema.tables(connection):
-        (first,) = connection.execute("SELECT min(day) FROM daily_covered").fetchone()
+    (first,) = connection.execute("SELECT min(day) FROM daily_covered").fetchone()
     begun = "" if first is None else day_name(first)
     return AdjustmentEntry(made, "", sum(totals.values()), totals[product], begun)
 
@@ -192,7 +189,7 @@ def _products(connection: sqlite3.Connection, names: Names, configured: ProductT
     every: dict[str, set[str]] = {UNASSIGNED: {UNASSIGNED}}
     for product, teams in configured.items():
         every.setdefault(product, set()).update(teams)
-    for table in ("party", "months"):
+    for table in ("owner", "months"):
         for product, team in connection.execute(f"SELECT DISTINCT product, team FROM {table}"):  # noqa: S608 - constants
             every.setdefault(names.label(product), set()).add(names.label(team))
     return every

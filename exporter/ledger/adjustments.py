@@ -6,8 +6,7 @@ from collections.abc import Iterable, Mapping
 from typing import Any, Final
 
 from exporter.frozen import dataclass
-from exporter.ledger import schema
-from exporter.ledger.schema import LARGEST, Names, day_name, tables
+from exporter.ledger.schema import LARGEST, Names, day_name
 from exporter.report import MonthKey
 from exporter.units import Instant, Picodollars, plain_dollars
 
@@ -31,7 +30,7 @@ class Adjustment:
     """A dated, signed correction of the cost of a product and a team.
 
     `day` is like 2026-10-31 in the configured time zone. The money belongs to its month. `reason` is free
-    text. `kind` is `MANUAL` or `REPRICING`, empty in a row of an earlier release. `key` is empty without one.
+    text. `kind` is `MANUAL` or `REPRICING`. `key` is empty without one.
     `posted` is when the daemon posted it. `None`: it waits, and is in no sum.
     `ledger` is the id of its ledger where those of several are listed, else empty.
     """
@@ -44,7 +43,7 @@ class Adjustment:
     reason: str
     entered: Instant
     posted: Instant | None
-    kind: str = ""
+    kind: str = MANUAL
     key: str = ""
     ledger: str = ""
 
@@ -61,9 +60,6 @@ class Adjustment:
 
 class Poster:
     """Posts waiting adjustments in the transaction of a tick, each once."""
-
-    def __init__(self) -> None:
-        self._made = False
 
     def take(
         self,
@@ -86,8 +82,6 @@ class Poster:
             taken: adjustments in `pending`, by number.
             now: the time of posting.
         """
-        if not self._made:
-            create(connection)
         cells, numbered = dict(pending), dict(taken)
         for row in connection.execute(_WAITING_SQL).fetchall():
             adjustment = _built(row)
@@ -102,13 +96,8 @@ class Poster:
             )
         return cells, numbered
 
-    def failed(self) -> None:
-        """Assume nothing after a failed write."""
-        self._made = False
-
     def committed(self, taken: Iterable[Adjustment]) -> None:
         """Log the posted adjustments."""
-        self._made = True
         for adjustment in taken:
             log.info(
                 "adjustment posted",
@@ -123,23 +112,13 @@ class Poster:
             )
 
 
-def create(connection: sqlite3.Connection) -> None:
-    """Make the table if the file lacks it, inside the running transaction."""
-    for statement in schema.ADJUSTMENT_DDL:
-        connection.execute(statement)
-    schema.add_columns(connection, "adjustment")
-
-
 def read(connection: sqlite3.Connection, names: Names, first: int, last: int) -> tuple[Adjustment, ...]:
     """Adjustments dated from the first to the last day, numbers like 20261031, in the order of their entry.
 
     Raises:
         KeyError: a row refers to what is not there.
     """
-    if "adjustment" not in tables(connection):
-        return ()
-    kind, key = (schema.added_column(connection, "adjustment", name) for name in ("kind", "key"))
-    rows = connection.execute(_DAYS_SQL.format(kind=kind, key=key), (first, last)).fetchall()
+    rows = connection.execute(_DAYS_SQL, (first, last)).fetchall()
     return tuple(
         _built((number, day, names.label(product), names.label(team), *rest))
         for number, day, product, team, *rest in rows
@@ -148,8 +127,6 @@ def read(connection: sqlite3.Connection, names: Names, first: int, last: int) ->
 
 def waiting(connection: sqlite3.Connection) -> int:
     """Number of adjustments that wait for the daemon."""
-    if "adjustment" not in tables(connection):
-        return 0
     (count,) = connection.execute("SELECT count(*) FROM adjustment WHERE posted IS NULL").fetchone()
     return int(count)
 
@@ -165,6 +142,6 @@ _WAITING_SQL: Final = (
     " JOIN label AS team ON team.id = a.team WHERE a.posted IS NULL ORDER BY a.id"
 )
 _DAYS_SQL: Final = (
-    "SELECT id, day, product, team, picodollars, reason, entered, posted, {kind}, {key}"
+    "SELECT id, day, product, team, picodollars, reason, entered, posted, kind, key"
     " FROM adjustment WHERE day BETWEEN ? AND ? ORDER BY id"
 )

@@ -17,7 +17,7 @@ from exporter.cost.projection import RecentUsage, UsageHour
 from exporter.cost.state import State
 from exporter.frozen import dataclass, replace
 from exporter.ledger import marks, schema, unpriced_time
-from exporter.ledger.errors import DamagedError, LedgerError, LedgerLockedError
+from exporter.ledger.errors import DamagedError, ForeignSchemaError, LedgerError, LedgerLockedError
 from exporter.ledger.history import HistoryCache
 from exporter.ledger.last_day import DAY_HOURS, LastDay
 from exporter.ledger.totals import HOURS_KEPT, Totals, hour_of, minute_of, read_totals
@@ -57,8 +57,8 @@ class Contents:
 
     `state` has `wall` and `accrued`. `texts` are the stored texts of its scopes, unreadable ones included.
     `machine` is the identity of the machine that the ledger was last bound to, empty for none.
-    `commits` counts commits: an older copy of the file has fewer. Early releases did not count.
-    `zone` is the name of the last tick's time zone, empty where a release did not write it.
+    `commits` counts commits: an older copy of the file has fewer.
+    `zone` is the name of the last tick's time zone, empty before the first tick.
     `last_unpriced` is the number of the latest range of unpriced time. `recent` are the ranges of the last
     hour, by number. `day` is empty unless it was filled. `history` is the cache of its history rows.
     `oversized` are the rows of `state` that were left out for their size.
@@ -140,7 +140,7 @@ def refuse_other_files(path: Path) -> None:
 def check(connection: sqlite3.Connection, path: Path, tables: Collection[str] = ()) -> None:
     """Check that the file is a whole ledger that this release may use.
 
-    With `tables` only these are checked for damage, those that the file has: hours of a year are most of it.
+    With `tables` only these are checked for damage: hours of a year are most of the file.
 
     Raises:
         DamagedError: it is not ours or not whole.
@@ -148,14 +148,18 @@ def check(connection: sqlite3.Connection, path: Path, tables: Collection[str] = 
         sqlite3.Error: it cannot be read.
     """
     refuse_foreign(connection)
+    (version,) = connection.execute("PRAGMA user_version").fetchone()
+    if version < schema.VERSION:
+        raise ForeignSchemaError(
+            f"it has schema {version}, of before the first release; this one reads schema {schema.VERSION}"
+        )
     checked: Iterable[str] = ("1",)  # one problem is enough
     if tables and sqlite3.sqlite_version_info >= CHECKS_TABLES:
-        checked = [f"'{name}'" for name in sorted(schema.tables(connection).intersection(tables))]
+        checked = [f"'{name}'" for name in sorted(tables)]
     for argument in checked:
         (first, *_rest) = connection.execute(f"PRAGMA quick_check({argument})").fetchone()
         if first != "ok":
             raise DamagedError(str(first).replace("\n", " "))
-    (version,) = connection.execute("PRAGMA user_version").fetchone()
     reader = _integer(schema.meta_of(connection), "reader") or schema.VERSION
     if version > schema.VERSION and reader > schema.VERSION:
         raise LedgerError(

@@ -3,6 +3,7 @@
 LedgerError
     LedgerLockedError
     DamagedError      (never leaves this package when the daemon opens one: the file is moved aside)
+        ForeignSchemaError
 """
 
 
@@ -16,3 +17,12 @@ class LedgerLockedError(LedgerError):
 
 class DamagedError(LedgerError):
     """The file is not a ledger of ours, or a broken one; the message has the reason."""
+
+    aside = "corrupt"
+    """Suffix of the name under which the file is moved aside."""
+
+
+class ForeignSchemaError(DamagedError):
+    """The file has a schema of before the first release."""
+
+    aside = "foreign"

@@ -23,7 +23,6 @@ from exporter.ledger.schema import (
     meta_of,
     month_days,
     references,
-    tables,
 )
 from exporter.ledger.totals import LAYOUTS, SegmentSums, ServerCost, TickSums, hour_of
 from exporter.readings import UNCOUNTED, Gpu, ServerKey, TokenKind
@@ -55,7 +54,7 @@ class HistorySums:
     and `gpu_unowed` the part of it that is not owed. `held` sums to their difference.
     `gpu_down` is the part of `gpu_held` without hourly rent, whether or not rent is by the hour.
     `owner_held` is the part of `gpu_held` that has a price, by its holder, and `owner_down` the part of that
-    in `gpu_down`. Files of earlier releases lack both.
+    in `gpu_down`.
     `unpriced` is the part of `gpu_held` that had no price, by its holder. `settled` is the part of that which
     was charged since: the rest waits.
     `covered` is the wall time of ticks, under the one key `()`.
@@ -235,8 +234,7 @@ class MonthRecord:
 
     `month` may also be the name of another period, like 2026-Q3, and the record the sum of several ledgers,
     whose `ledger` is empty. `months` are all months in the ledger, with or without this one.
-    `cells` are posted amounts; `sums` is their history, which is less where an earlier release posted a part,
-    or where days expired. `None`: the file has no history.
+    `cells` are posted amounts; `sums` is their history, which is less where days expired. `None`: not read.
     `adjustments` are those dated in the month, in the order of their entry. Posted ones are in `cells` and
     never in `sums`; the others wait for the daemon and are in neither.
     `days` are the parts of `sums` by local day, a number like 20261130.
@@ -302,7 +300,6 @@ class HistoryWriter:
 
     def __init__(self) -> None:
         self._pruning = True
-        self._made = False
 
     def write(
         self,
@@ -320,10 +317,6 @@ class HistoryWriter:
         Raises:
             OverflowError: a sum passes what the file holds.
         """
-        if not self._made:
-            for statement in schema.HISTORY_DDL:
-                connection.execute(statement)
-            schema.add_columns(connection, "stretch")
         written: dict[PeriodKey, Rows] = {}
         for (day, hour), sums in sorted(history.cells.items()):
             for family in FAMILIES:
@@ -346,11 +339,7 @@ class HistoryWriter:
 
     def failed(self) -> None:
         """Assume nothing after a failed write: it may have reached the disk, or not."""
-        self._made, self._pruning = False, True
-
-    def committed(self) -> None:
-        """Note that the tables exist."""
-        self._made = True
+        self._pruning = True
 
 
 def _add(
@@ -412,18 +401,16 @@ def read_history(
     last: int,
     families: Collection[str] = FAMILIES,
     fold: Mapping[str, Callable[[Any], Any]] = MappingProxyType({}),
-) -> dict[int, HistorySums] | None:
+) -> dict[int, HistorySums]:
     """Sums of each hour or day from the first to the last, inside the running transaction.
 
-    `None` where the file has no history. Hours are counted since 1970 and have no `covered`; days are numbers
+    Hours are counted since 1970 and have no `covered`; days are numbers
     like 20261130. `fold` maps keys of a family to fewer ones, whose rows are added up, so that all of them
     are never in memory.
 
     Raises:
         DamagedError: a row refers to what is not there.
     """
-    if not _has_history(connection):
-        return None
     history: dict[int, HistorySums] = {}
     with references():
         names = Names(connection)
@@ -440,14 +427,10 @@ def read_history(
     return history
 
 
-def _has_history(connection: sqlite3.Connection) -> bool:
-    return "daily_covered" in tables(connection)
-
-
 def _rows(
     connection: sqlite3.Connection, table: str, first: int, last: int
 ) -> Iterator[tuple[int, Key, int]]:
-    if table in schema.HISTORY and table in tables(connection):
+    if table in schema.HISTORY:
         for row in connection.execute(schema.select_periods(table), (first, last)):
             yield row[0], row[1:-1], row[-1]
 
@@ -457,9 +440,8 @@ def months(
 ) -> set[str]:
     """Months of these cells, of the history, and of these adjustments."""
     available = {cell.month for cell in cells} | {each.month for each in adjusted}
-    if _has_history(connection):
-        metered = connection.execute("SELECT DISTINCT day / 100 FROM daily_covered").fetchall()
-        available.update(f"{number // 100:04d}-{number % 100:02d}" for (number,) in metered)
+    metered = connection.execute("SELECT DISTINCT day / 100 FROM daily_covered").fetchall()
+    available.update(f"{number // 100:04d}-{number % 100:02d}" for (number,) in metered)
     return available
 
 
@@ -489,11 +471,9 @@ def read_month(connection: sqlite3.Connection, month: str) -> MonthRecord:
         adjusted = adjustments.read(connection, names, first, last)
         available = months(connection, cells, adjusted)
         meta = meta_of(connection)
-    sums = None
-    if days is not None:
-        sums = HistorySums()
-        for added in days.values():
-            sums.add(added)
+    sums = HistorySums()
+    for added in days.values():
+        sums.add(added)
     committed = meta.get("committed")
     return MonthRecord(
         ledger=str(meta.get("ledger")),
@@ -503,5 +483,5 @@ def read_month(connection: sqlite3.Connection, month: str) -> MonthRecord:
         cells={cell: amount for cell, amount in cells.items() if cell.month == month},
         sums=sums,
         adjustments=adjusted,
-        days=days or {},
+        days=days,
     )

@@ -39,8 +39,8 @@ POSTED_PRICES: Final = ("gpu_cost", "gpu_held", "gpu_unowed", "unpriced", "settl
 class Hours(Protocol):
     """A ledger's hours, and the state of its last tick."""
 
-    def hours(self, first: int, last: int, families: Collection[str]) -> Mapping[int, HistorySums] | None:
-        """These families of history by hour since 1970; `None` if there is none."""
+    def hours(self, first: int, last: int, families: Collection[str]) -> Mapping[int, HistorySums]:
+        """These families of history by hour since 1970."""
         ...
 
     def memory(self, first: int, last: int) -> PeakMemory:
@@ -75,10 +75,10 @@ class HourReader(ReadOnlyLedger):
         return cls(ledger_file(path), state, offers)
 
     def _check(self, connection: sqlite3.Connection) -> None:
-        contents.check(connection, self._path, {"meta", "label", "party", "gpu", *_TABLES})
+        contents.check(connection, self._path, {"meta", "label", "owner", "gpu", *_TABLES})
 
-    def hours(self, first: int, last: int, families: Collection[str]) -> Mapping[int, HistorySums] | None:
-        """These families of history by hour since 1970; `None` if there is none."""
+    def hours(self, first: int, last: int, families: Collection[str]) -> Mapping[int, HistorySums]:
+        """These families of history by hour since 1970."""
         fold = {"held": self._without_model, "tokens": self._with_offer}
         return self._answer(
             lambda connection: read_history(connection, "hourly", first, last, families, fold)
@@ -129,7 +129,7 @@ def host_usage(
     """
     last = now // NANOSECONDS_PER_HOUR - 1
     families = USAGE if tariff is not None else (*USAGE, *POSTED_PRICES)
-    history = dict(ledger.hours(last + 1 - hours, last + 1, families) or {})
+    history = dict(ledger.hours(last + 1 - hours, last + 1, families))
     running = history.pop(last + 1, HistorySums())
     state = ledger.state()
     gpus = [
@@ -142,7 +142,7 @@ def host_usage(
 
     @cache
     def costs_of(hour: int) -> Mapping[ServerCost, Picodollars]:
-        return (ledger.hours(hour, hour, ("server_cost",)) or {}).get(hour, HistorySums()).server_cost
+        return ledger.hours(hour, hour, ("server_cost",)).get(hour, HistorySums()).server_cost
 
     return HostUsage(
         name=name,

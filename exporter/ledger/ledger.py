@@ -8,7 +8,6 @@ from collections.abc import Collection
 from enum import Enum
 from pathlib import Path
 from typing import Final
-from zoneinfo import ZoneInfo
 
 from exporter.clock import Clock
 from exporter.cost.postings import Postings
@@ -17,7 +16,7 @@ from exporter.frozen import replace
 from exporter.ledger import contents, files, marks, schema, store
 from exporter.ledger.boot import NO_BOOT, BootClaim
 from exporter.ledger.contents import Contents, empty
-from exporter.ledger.errors import DamagedError, LedgerError, LedgerLockedError
+from exporter.ledger.errors import DamagedError, ForeignSchemaError, LedgerError, LedgerLockedError
 from exporter.ledger.files import Lock
 from exporter.ledger.history import HistoryCache
 from exporter.ledger.last_day import LastDay
@@ -172,12 +171,13 @@ class Ledger:
                     f"{path}, to which the link at the ledger's path leads, could not be used ({error}): "
                     "set --ledger.path to a ledger, or move that file away"
                 ) from error
-            aside = files.set_aside(path, "corrupt")
+            aside = files.set_aside(path, error.aside)
             file, opened = Store.open(path, connect)
             text = (
-                f"{path} could not be used ({error}): it was moved to {aside}, and a new ledger was "
-                "created; if there is an intact copy of it, stop the daemon and put the copy in its place"
+                f"{path} could not be used ({error}): it was moved to {aside}, and a new ledger was created"
             )
+            if not isinstance(error, ForeignSchemaError):
+                text += "; if there is an intact copy of it, stop the daemon and put the copy in its place"
             problems = {ProblemKind.FILE_SET_ASIDE: text}
             return cls(clock, opened, file, lock, problems=problems, moved_aside=aside, fleeting=fleeting)
         return cls(clock, opened, file, lock, fleeting=fleeting)
@@ -436,7 +436,7 @@ class Ledger:
         source = "open file" if copied else "memory"
         log.warning("ledger restored", extra={"path": str(target), "source": source})
 
-    def unpriced(self, zone: ZoneInfo, cursor: Cursor = FIRST) -> UnpricedBatch | None:
+    def unpriced(self, cursor: Cursor = FIRST) -> UnpricedBatch | None:
         """A part of the unpriced GPU time, from a position on.
 
         `None` while writes fail or the file cannot be read: then nothing of it may be charged.
@@ -447,7 +447,7 @@ class Ledger:
         if self._store is None:
             return self._unpriced.batch(cursor)
         try:
-            return self._store.unpriced(self._committed, cursor, zone, self._committed.state.wall or 0)
+            return self._store.unpriced(self._committed, cursor)
         except (DamagedError, OSError, sqlite3.Error):
             return None
 

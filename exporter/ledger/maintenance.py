@@ -92,10 +92,12 @@ def _described(path: Path) -> tuple[str, State]:
 
 def _what_then(path: Path, error: Exception) -> str:
     """What the daemon would do with a file that is not a ledger, as a warning."""
-    if not isinstance(error.__cause__, DamagedError):
+    cause = error.__cause__
+    if not isinstance(cause, DamagedError):
         return ""
+    aside = files.free_name(path, cause.aside)
     return (
-        f": the daemon would move it to {files.free_name(path, 'corrupt')} and begin a new ledger at zero; "
+        f": the daemon would move it to {aside} and begin a new ledger at zero; "
         "put a copy of the ledger in its place, or set --ledger.path to the right file"
     )
 

@@ -1,7 +1,4 @@
-"""Peak GPU memory of servers by hour: in memory until it is written, then rows in the file.
-
-An earlier release neither reads nor writes them; a later one has none for hours that such a release metered.
-"""
+"""Peak GPU memory of servers by hour: in memory until it is written, then rows in the file."""
 
 import sqlite3
 from collections.abc import Iterable, Mapping, MutableMapping
@@ -9,7 +6,7 @@ from typing import Final
 
 from exporter.cost.postings import MemoryPosting
 from exporter.ledger import schema
-from exporter.ledger.schema import LARGEST, Names, references, tables
+from exporter.ledger.schema import LARGEST, Names, references
 from exporter.readings import Gpu, ServerKey
 from exporter.units import NANOSECONDS_PER_HOUR, Instant
 
@@ -49,8 +46,6 @@ def read_peaks(connection: sqlite3.Connection, first: int, last: int) -> PeakMem
         DamagedError: a row refers to what is not there.
     """
     peaks: PeakMemory = {}
-    if TABLE not in tables(connection):
-        return peaks
     built: dict[tuple[int, ...], GpuServer] = {}  # each hour has the same servers
     with references():
         names = Names(connection)

@@ -15,7 +15,7 @@ from exporter.ledger.adjustments import PRICE_BASIS
 from exporter.ledger.errors import DamagedError
 from exporter.ledger.history import FAMILIES, HistorySums, MonthRecord
 from exporter.ledger.read_only import ReadOnlyLedger
-from exporter.ledger.schema import Names, day_number, references, tables
+from exporter.ledger.schema import Names, day_number, references
 from exporter.ledger.totals import LAYOUTS
 from exporter.readings import UNSEEN
 from exporter.report import MonthKey
@@ -23,7 +23,7 @@ from exporter.tariff.period import Period
 from exporter.units import NANOSECONDS_PER_HOUR, Instant, Picodollars
 
 _TABLES: Final = frozenset(
-    {"meta", "label", "party", "gpu", "months", "adjustment", "first_held", "hour_cost", "hour_covered"}
+    {"meta", "label", "owner", "gpu", "months", "adjustment", "first_held", "hour_cost", "hour_covered"}
     | {name for name in schema.HISTORY if name.startswith("daily_")}
 )
 """Tables that are read here."""
@@ -71,8 +71,8 @@ class PeriodReader(ReadOnlyLedger):
         self._zone_named(header.zone)
         return header
 
-    def packed_sums(self, period: Period) -> bytes | None:
-        """The history of a period, added up, for `unpacked`; `None` if the file has none.
+    def packed_sums(self, period: Period) -> bytes:
+        """The history of a period, added up, for `unpacked`.
 
         It takes a fifth of the memory: the months of a fleet wait in this form.
 
@@ -81,36 +81,27 @@ class PeriodReader(ReadOnlyLedger):
         """
         return self._answer(partial(_packed, period=period))
 
-    def sums(self, period: Period) -> HistorySums | None:
-        """The history of a period, added up; `None` if the file has none.
+    def sums(self, period: Period) -> HistorySums:
+        """The history of a period, added up.
 
         Raises:
             LedgerError: the file cannot be read, or its sums do not agree.
         """
-
-        def read(connection: sqlite3.Connection) -> HistorySums | None:
-            packed = _packed(connection, period=period)
-            return None if packed is None else unpacked(packed)
-
-        return self._answer(read)
+        return self._answer(lambda connection: unpacked(_packed(connection, period=period)))
 
     def days(self, period: Period, families: Collection[str] = FAMILIES) -> Mapping[int, HistorySums]:
         """These families of the history of each day of a period, a number like 20261130."""
         first, last = _numbers(period)
-
-        def read(connection: sqlite3.Connection) -> Mapping[int, HistorySums] | None:
-            return history.read_history(connection, "daily", first, last, families)
-
-        return self._answer(read) or {}
+        return self._answer(
+            lambda connection: history.read_history(connection, "daily", first, last, families)
+        )
 
     def hours(self, first: Instant, until: Instant) -> Mapping[int, HistorySums]:
         """The hours that begin between two instants, counted since 1970: those that are still kept."""
-
-        def read(connection: sqlite3.Connection) -> Mapping[int, HistorySums] | None:
-            last = (until - 1) // NANOSECONDS_PER_HOUR
-            return history.read_history(connection, "hourly", -(-first // NANOSECONDS_PER_HOUR), last)
-
-        return self._answer(read) or {}
+        first_hour, last_hour = -(-first // NANOSECONDS_PER_HOUR), (until - 1) // NANOSECONDS_PER_HOUR
+        return self._answer(
+            lambda connection: history.read_history(connection, "hourly", first_hour, last_hour)
+        )
 
     def record(self, period: Period) -> MonthRecord:
         """Everything of a period."""
@@ -189,8 +180,6 @@ def _rate(connection: sqlite3.Connection) -> Fraction | None:
 
 
 def _gpu_days(connection: sqlite3.Connection, period: Period) -> list[tuple[int, int, int]]:
-    if "daily_gpu_held" not in tables(connection):
-        return []
     return connection.execute(
         "SELECT gpu, min(day), max(day) FROM daily_gpu_held WHERE day BETWEEN ? AND ? GROUP BY gpu",
         _numbers(period),
@@ -208,25 +197,23 @@ def _first(connection: sqlite3.Connection, meta: Mapping[str, object]) -> Instan
     """Start of the first metered time. A clock that was ahead does not count."""
     begun, committed = _integer(meta, "begun"), _integer(meta, "committed")
     instants = [begun] if begun is not None else []
-    if "first_held" in tables(connection):
-        instants += [instant for (instant,) in connection.execute("SELECT instant FROM first_held")]
+    instants += [instant for (instant,) in connection.execute("SELECT instant FROM first_held")]
     return min((each for each in instants if committed is None or each <= committed), default=None)
 
 
 def _cells(connection: sqlite3.Connection, names: Names, period: Period) -> dict[MonthKey, Picodollars]:
     """Amounts of a part of a month, which only the history tells from the rest."""
     cells: dict[MonthKey, Picodollars] = {}
-    if "daily_server_cost" in tables(connection):
-        for key, amount in _added(connection, "daily_server_cost", period):
-            owner, _component, basis = history.key_of("server_cost", names, key)
-            add(cells, MonthKey(owner.product, owner.team, basis, period.name), amount)
+    for key, amount in _added(connection, "daily_server_cost", period):
+        owner, _component, basis = history.key_of("server_cost", names, key)
+        add(cells, MonthKey(owner.product, owner.team, basis, period.name), amount)
     return cells
 
 
 def _undated(
     connection: sqlite3.Connection, names: Names, posted: Mapping[MonthKey, Picodollars], period: Period
 ) -> Picodollars:
-    """Money of the months of a period that no day has: of an earlier release, or of days that expired."""
+    """Money of the months of a period that no day has: its days expired."""
     undated = 0
     for month in map(Period.named, period.months):
         undated += sum(amount for cell, amount in posted.items() if cell.month == month.name)
@@ -239,19 +226,10 @@ def _undated(
     return undated
 
 
-def _packed(connection: sqlite3.Connection, *, period: Period) -> bytes | None:
-    there = tables(connection)
-    if "daily_covered" not in there:
-        return None
-    families = {
-        family: _added(connection, f"daily_{family}", period)
-        for family in FAMILIES
-        if f"daily_{family}" in there
-    }
+def _packed(connection: sqlite3.Connection, *, period: Period) -> bytes:
+    families = {family: _added(connection, f"daily_{family}", period) for family in FAMILIES}
     totals = {
-        name: sum(amount for _key, amount in families[name])
-        for name in ("cost", "server_cost", "gpu_cost")
-        if name in families
+        name: sum(amount for _key, amount in families[name]) for name in ("cost", "server_cost", "gpu_cost")
     }
     if len(set(totals.values())) > 1:
         listed = ", ".join(f"{amount} by {name}" for name, amount in totals.items())

@@ -56,7 +56,7 @@ class ReadOnlyLedger:
         """Read what every answer needs."""
 
     def _zone_named(self, name: str) -> ZoneInfo | None:
-        """Time zone of the last tick; `None` if an earlier release wrote it."""
+        """Time zone of the last tick; `None` before the first."""
         if not name:
             return None
         zone = zone_named(name)

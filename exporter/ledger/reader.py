@@ -24,7 +24,7 @@ class LedgerReader(ReadOnlyLedger):
         self.dropped = self._contents.dropped
 
     def zone(self) -> ZoneInfo | None:
-        """Time zone of the last tick; `None` if an earlier release wrote it."""
+        """Time zone of the last tick; `None` before the first."""
         return self._zone_named(self._contents.zone)
 
     def state(self) -> State:
@@ -52,21 +52,16 @@ class LedgerReader(ReadOnlyLedger):
 
         return self._answer(read)
 
-    def hours(
-        self, first: int, last: int, families: Collection[str] = FAMILIES
-    ) -> Mapping[int, HistorySums] | None:
-        """These families of history by hour since 1970, from the first to the last; `None` if there is none.
-
-        Hours have no `covered`.
-        """
+    def hours(self, first: int, last: int, families: Collection[str] = FAMILIES) -> Mapping[int, HistorySums]:
+        """These families of history by hour since 1970, from first to last. Hours have no `covered`."""
         return self._answer(lambda connection: read_history(connection, "hourly", first, last, families))
 
     def memory(self, first: int, last: int) -> PeakMemory:
         """Peak GPU memory of servers by hour since 1970, from the first to the last, where it was read."""
         return self._answer(lambda connection: read_peaks(connection, first, last))
 
-    def days(self, first: int, last: int) -> Mapping[int, HistorySums] | None:
-        """History by local day, a number like 20261130, from the first to the last; `None` as for hours."""
+    def days(self, first: int, last: int) -> Mapping[int, HistorySums]:
+        """History by local day, a number like 20261130, from the first to the last."""
         return self._answer(lambda connection: read_history(connection, "daily", first, last))
 
     def covered_hours(self, first: int, last: int) -> dict[int, Nanoseconds]:

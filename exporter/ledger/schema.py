@@ -1,7 +1,7 @@
 """Tables of the ledger's file. Labels are stored once and referred to by integer keys.
 
-Additive: a later release adds tables and columns with defaults, and raises `reader` only when an older one
-could no longer write correct totals.
+A later release adds tables and columns with defaults, and raises `reader` only when an older one could no
+longer write correct totals. A file of a schema before the first release is foreign.
 """
 
 import operator
@@ -21,10 +21,10 @@ from exporter.readings import Gpu
 APPLICATION_ID: Final = 0x4943454C
 """`ICEL` in the file's header, which identifies a ledger."""
 
-VERSION: Final = 1
-"""The schema that this release writes (`PRAGMA user_version`)."""
+VERSION: Final = 2
+"""The schema that this release writes (`PRAGMA user_version`). It is that of the first release."""
 
-READER: Final = 1
+READER: Final = 2
 """The oldest schema version whose release may use the file (`meta.reader`)."""
 
 PAGE_BYTES: Final = 1024
@@ -43,55 +43,41 @@ Connect = Callable[[str], sqlite3.Connection]
 """Opens a database by URI. Tests pass one that fails."""
 
 _INTEGERS: Final = {
-    "cost": ("party", "phase", "picodollars"),
-    "held": ("party", "phase", "nanoseconds"),
+    "cost": ("owner", "phase", "picodollars"),
+    "held": ("owner", "phase", "nanoseconds"),
     "server_cost": ("product", "team", "namespace", "server", "component", "picodollars"),
     "gpu_cost": ("gpu", "component", "picodollars"),
-    "tokens": ("party", "kind", "count"),
-    "requests": ("party", "count"),
-    "preemptions": ("party", "count"),
+    "tokens": ("owner", "kind", "count"),
+    "requests": ("owner", "count"),
+    "preemptions": ("owner", "count"),
     "energy": ("gpu", "millijoules"),
-    "unpriced": ("gpu", "party", "nanoseconds"),
+    "unpriced": ("gpu", "owner", "nanoseconds"),
     "months": ("month", "product", "team", "price_basis", "picodollars"),
-    "minute_cost": ("minute", "party", "phase", "picodollars"),
-    "minute_tokens": ("minute", "party", "kind", "count"),
+    "minute_cost": ("minute", "owner", "phase", "picodollars"),
+    "minute_tokens": ("minute", "owner", "kind", "count"),
     "hour_cost": ("hour", "product", "picodollars"),
     "hour_covered": ("hour", "nanoseconds"),
     "hour_down": ("hour", "nanoseconds"),
     "hour_usage": ("hour", "gpu", "product", "nanoseconds"),
     "hour_energy": ("hour", "gpu", "product", "millijoules"),
     "first_held": ("product", "instant"),
-    "equivalents": ("party", "reference", "picodollars"),
-    "latencies": ("party", "objective", "basis", "part", "count"),
-    "minute_latencies": ("minute", "party", "objective", "basis", "part", "count"),
-    "last_token": ("party", "instant"),
-    "changed": ("party", "instant"),
+    "equivalents": ("owner", "reference", "picodollars"),
+    "latencies": ("owner", "objective", "basis", "part", "count"),
+    "minute_latencies": ("minute", "owner", "objective", "basis", "part", "count"),
+    "last_token": ("owner", "instant"),
+    "changed": ("owner", "instant"),
 }
 """Tables of totals: the key's columns, and last the value's."""
 
-ADDED: Final = frozenset(
-    {
-        "preemptions",
-        "equivalents",
-        "hour_down",
-        "hour_usage",
-        "hour_energy",
-        "first_held",
-        "latencies",
-        "minute_latencies",
-    }
-)
-"""Tables of totals that files of an earlier release lack until the first write that needs them."""
-
 _FAMILIES: Final = {
-    "cost": ("party", "phase", "picodollars"),
-    "held": ("party", "phase", "nanoseconds"),
+    "cost": ("owner", "phase", "picodollars"),
+    "held": ("owner", "phase", "nanoseconds"),
     "server_cost": ("product", "team", "namespace", "server", "component", "price_basis", "picodollars"),
     "gpu_cost": ("gpu", "component", "picodollars"),
     "gpu_held": ("gpu", "nanoseconds"),
-    "tokens": ("party", "kind", "count"),
-    "unpriced": ("gpu", "party", "nanoseconds"),
-    "settled": ("gpu", "party", "nanoseconds"),
+    "tokens": ("owner", "kind", "count"),
+    "unpriced": ("gpu", "owner", "nanoseconds"),
+    "settled": ("gpu", "owner", "nanoseconds"),
     "gpu_down": ("gpu", "nanoseconds"),
     "gpu_unowed": ("gpu", "nanoseconds"),
     "owner_held": ("gpu", "product", "team", "nanoseconds"),
@@ -162,11 +148,6 @@ def _upsert(name: str, rows: int) -> str:
     )
 
 
-def create(name: str) -> str:
-    """The statement that makes a table of totals where it is missing."""
-    return _table(name, _INTEGERS[name])
-
-
 def select(name: str) -> str:
     """The statement that reads all totals of a table."""
     return f"SELECT {', '.join(_INTEGERS[name])} FROM {name}"  # noqa: S608 - constants
@@ -190,7 +171,7 @@ def _table(name: str, columns: tuple[str, ...]) -> str:
     typed = [f"typeof({column}) = 'integer'" for column in columns]
     checked = f"CHECK ({' AND '.join(typed)})"
     key = f"PRIMARY KEY ({', '.join(columns[:-1])})"
-    return f"CREATE TABLE IF NOT EXISTS {name} ({', '.join([*declared, checked, key])}) WITHOUT ROWID"
+    return f"CREATE TABLE {name} ({', '.join([*declared, checked, key])}) WITHOUT ROWID"
 
 
 def _labels(name: str, columns: tuple[str, ...]) -> str:
@@ -204,7 +185,7 @@ def _view(name: str, labels: dict[str, str], value: str, tables: str) -> str:
         f"(SELECT text FROM label WHERE id = {table}.{column}) AS {column}"  # noqa: S608 - constants
         for column, table in labels.items()
     ]
-    return f"CREATE VIEW IF NOT EXISTS {name} AS SELECT {', '.join([*spelled, value])} FROM {tables}"  # noqa: S608 - constants
+    return f"CREATE VIEW {name} AS SELECT {', '.join([*spelled, value])} FROM {tables}"  # noqa: S608 - constants
 
 
 _STATE: Final = (
@@ -212,28 +193,57 @@ _STATE: Final = (
     "CREATE TABLE state (id INTEGER PRIMARY KEY, scope TEXT NOT NULL, key TEXT NOT NULL, "
     "body TEXT NOT NULL, UNIQUE (scope, key))"
 )
-_OWNER_LABELS: Final = dict.fromkeys(("product", "team", "namespace", "server", "model"), "party")
+
+_UNPRICED: Final = (
+    (
+        "CREATE TABLE unpriced_range (number INTEGER PRIMARY KEY, day INTEGER NOT NULL, "
+        "gpu INTEGER NOT NULL, start INTEGER NOT NULL, until INTEGER NOT NULL, "
+        "hourly_only INTEGER NOT NULL)"
+    ),
+    "CREATE INDEX unpriced_range_by_day ON unpriced_range (day)",
+    (
+        "CREATE TABLE unpriced_use (number INTEGER NOT NULL, owner INTEGER NOT NULL, "
+        "phase INTEGER NOT NULL, nanoseconds INTEGER NOT NULL, up INTEGER NOT NULL, "
+        "millijoules INTEGER NOT NULL, PRIMARY KEY (number, owner, phase)) WITHOUT ROWID"
+    ),
+)
+"""Ranges of unpriced GPU time, and their uses by owner and phase."""
+
+_ADJUSTMENT: Final = """\
+CREATE TABLE adjustment (
+  id INTEGER PRIMARY KEY,
+  day INTEGER NOT NULL CHECK (typeof(day) = 'integer' AND day BETWEEN 10000101 AND 99991231),
+  product INTEGER NOT NULL CHECK (typeof(product) = 'integer'),
+  team INTEGER NOT NULL CHECK (typeof(team) = 'integer'),
+  picodollars INTEGER NOT NULL CHECK (typeof(picodollars) = 'integer'),
+  reason TEXT NOT NULL CHECK (typeof(reason) = 'text'),
+  entered INTEGER NOT NULL CHECK (typeof(entered) = 'integer'),
+  posted INTEGER CHECK (typeof(posted) IN ('integer', 'null')),
+  kind TEXT NOT NULL DEFAULT 'manual',
+  key TEXT NOT NULL DEFAULT ''
+)"""
+
+_OWNER_LABELS: Final = dict.fromkeys(("product", "team", "namespace", "server", "model"), "owner")
 _DOLLARS: Final = "picodollars / 1e12 AS dollars"
 
-DDL: Final = (
-    "CREATE TABLE meta (key TEXT PRIMARY KEY, value NOT NULL) WITHOUT ROWID",
-    "CREATE TABLE label (id INTEGER PRIMARY KEY, text TEXT NOT NULL UNIQUE)",
-    _labels("party", tuple(_OWNER_LABELS)),
-    _labels("gpu", ("uuid", "gpu_model")),
-    _STATE,
-    *(_table(name, columns) for name, columns in _INTEGERS.items()),
-    # Views are for people with a shell; nothing in the exporter reads them.
+_VIEWS: Final = (
     _view(
         "cost_dollars",
         {**_OWNER_LABELS, "phase": "cost"},
         _DOLLARS,
-        "cost JOIN party ON party.id = cost.party",
+        "cost JOIN owner ON owner.id = cost.owner",
+    ),
+    _view(
+        "day_dollars",
+        {**_OWNER_LABELS, "phase": "daily_cost"},
+        f"day, {_DOLLARS}",
+        "daily_cost JOIN owner ON owner.id = daily_cost.owner",
     ),
     _view(
         "token_counts",
         {**_OWNER_LABELS, "kind": "tokens"},
         "count",
-        "tokens JOIN party ON party.id = tokens.party",
+        "tokens JOIN owner ON owner.id = tokens.owner",
     ),
     _view(
         "gpu_dollars",
@@ -247,51 +257,6 @@ DDL: Final = (
         _DOLLARS,
         "months",
     ),
-)
-
-_WAITING: Final = (
-    (
-        "CREATE TABLE IF NOT EXISTS stretch (number INTEGER PRIMARY KEY, day INTEGER NOT NULL, "
-        "gpu INTEGER NOT NULL, start INTEGER NOT NULL, until INTEGER NOT NULL, "
-        "hourly_only INTEGER NOT NULL DEFAULT 0)"
-    ),
-    "CREATE INDEX IF NOT EXISTS stretch_by_day ON stretch (day)",
-    (
-        "CREATE TABLE IF NOT EXISTS waiting (stretch INTEGER NOT NULL, party INTEGER NOT NULL, "
-        "phase INTEGER NOT NULL, nanoseconds INTEGER NOT NULL, up INTEGER NOT NULL, "
-        "millijoules INTEGER NOT NULL, PRIMARY KEY (stretch, party, phase)) WITHOUT ROWID"
-    ),
-)
-"""Ranges of unpriced GPU time, and their uses by owner and phase."""
-
-HISTORY_DDL: Final = (
-    *(_table(name, columns) for name, columns in HISTORY.items()),
-    _view(
-        "day_dollars",
-        {**_OWNER_LABELS, "phase": "daily_cost"},
-        f"day, {_DOLLARS}",
-        "daily_cost JOIN party ON party.id = daily_cost.party",
-    ),
-    *_WAITING,
-)
-"""Made by the first write into a file without it. Earlier releases leave it alone."""
-
-_ADJUSTMENT: Final = """\
-CREATE TABLE IF NOT EXISTS adjustment (
-  id INTEGER PRIMARY KEY,
-  day INTEGER NOT NULL CHECK (typeof(day) = 'integer' AND day BETWEEN 10000101 AND 99991231),
-  product INTEGER NOT NULL CHECK (typeof(product) = 'integer'),
-  team INTEGER NOT NULL CHECK (typeof(team) = 'integer'),
-  picodollars INTEGER NOT NULL CHECK (typeof(picodollars) = 'integer'),
-  reason TEXT NOT NULL CHECK (typeof(reason) = 'text'),
-  entered INTEGER NOT NULL CHECK (typeof(entered) = 'integer'),
-  posted INTEGER CHECK (typeof(posted) IN ('integer', 'null'))
-)"""
-
-ADJUSTMENT_DDL: Final = (
-    _ADJUSTMENT,
-    # What each tick asks for: empty but for seconds.
-    "CREATE INDEX IF NOT EXISTS adjustment_waiting ON adjustment (id) WHERE posted IS NULL",
     _view(
         "adjustment_dollars",
         dict.fromkeys(("product", "team"), "adjustment"),
@@ -299,40 +264,27 @@ ADJUSTMENT_DDL: Final = (
         "adjustment",
     ),
 )
-"""Made like the history. A verb enters a row; the daemon sets the time at which it posted it."""
+"""For people with a shell. Nothing in the exporter reads them."""
 
-
-_ADDED_COLUMNS: Final = {
-    "stretch": {"down_counted": "INTEGER NOT NULL DEFAULT 1"},
-    "adjustment": {"kind": "TEXT NOT NULL DEFAULT ''", "key": "TEXT NOT NULL DEFAULT ''"},
-}
-"""Columns that files of an earlier release lack. The default is the meaning of a row of that release."""
-
-
-def add_columns(connection: sqlite3.Connection, table: str) -> None:
-    """Make the columns that a table of an earlier release lacks, inside the running transaction."""
-    there = _columns(connection, table)
-    for column, declaration in _ADDED_COLUMNS[table].items():
-        if column not in there:
-            connection.execute(f"ALTER TABLE {table} ADD COLUMN {column} {declaration}")
-
-
-def added_column(connection: sqlite3.Connection, table: str, column: str) -> str:
-    """Expression that reads a column: its name, or its default in a file without it."""
-    if column in _columns(connection, table):
-        return column
-    return _ADDED_COLUMNS[table][column].rpartition(" DEFAULT ")[2]
-
-
-def _columns(connection: sqlite3.Connection, table: str) -> frozenset[str]:
-    return frozenset(name for _, name, *_ in connection.execute(f"PRAGMA table_info({table})"))
-
-
-_MADE: Final = re.compile(r"CREATE TABLE (?:IF NOT EXISTS )?(\w+)")
-
-TABLES: Final = frozenset(
-    made[1] for statement in (*DDL, *HISTORY_DDL, *ADJUSTMENT_DDL) if (made := _MADE.match(statement))
+DDL: Final = (
+    "CREATE TABLE meta (key TEXT PRIMARY KEY, value NOT NULL) WITHOUT ROWID",
+    "CREATE TABLE label (id INTEGER PRIMARY KEY, text TEXT NOT NULL UNIQUE)",
+    _labels("owner", tuple(_OWNER_LABELS)),
+    _labels("gpu", ("uuid", "gpu_model")),
+    _STATE,
+    *(_table(name, columns) for name, columns in _COLUMNS.items()),
+    *_UNPRICED,
+    # A verb enters a row. The daemon sets the time at which it posted it.
+    _ADJUSTMENT,
+    # What each tick asks for: empty but for seconds.
+    "CREATE INDEX adjustment_waiting ON adjustment (id) WHERE posted IS NULL",
+    *_VIEWS,
 )
+"""Statements that make the tables of a new file."""
+
+_MADE: Final = re.compile(r"CREATE TABLE (\w+)")
+
+TABLES: Final = frozenset(made[1] for statement in DDL if (made := _MADE.match(statement)))
 """Every table of this release."""
 
 LONGEST: Final = 8 * 1024 * 1024
@@ -399,11 +351,6 @@ def bounded(total: int, name: str) -> int:
     raise OverflowError(f"a total of `{name}` passes what the file holds (2**63, 9.2 million dollars)")
 
 
-def tables(connection: sqlite3.Connection) -> frozenset[str]:
-    """Tables of the file. One of an earlier release lacks some until it is written."""
-    return frozenset(name for (name,) in connection.execute("SELECT name FROM sqlite_master"))
-
-
 def meta_of(connection: sqlite3.Connection) -> dict[str, object]:
     """Single values of the ledger, by key."""
     return dict(connection.execute("SELECT key, value FROM meta").fetchall())
@@ -411,8 +358,8 @@ def meta_of(connection: sqlite3.Connection) -> dict[str, object]:
 
 _LABEL_SQL: Final = ("SELECT id FROM label WHERE text = ?", "INSERT INTO label (text) VALUES (?)")
 _OWNER_SQL: Final = (
-    "SELECT id FROM party WHERE (product, team, namespace, server, model) = (?, ?, ?, ?, ?)",
-    "INSERT INTO party (product, team, namespace, server, model) VALUES (?, ?, ?, ?, ?)",
+    "SELECT id FROM owner WHERE (product, team, namespace, server, model) = (?, ?, ?, ?, ?)",
+    "INSERT INTO owner (product, team, namespace, server, model) VALUES (?, ?, ?, ?, ?)",
 )
 _GPU_SQL: Final = (
     "SELECT id FROM gpu WHERE (uuid, gpu_model) = (?, ?)",
@@ -451,14 +398,13 @@ class _RowKeys(dict[Any, tuple[int, ...]]):
 
 
 class Keys:
-    """Integer keys of labels, owners and GPUs, and tables of totals, made inside the running transaction.
+    """Integer keys of labels, owners and GPUs, made inside the running transaction.
 
     After a failed transaction they must not be used again: the file may lack the new ones.
     """
 
     def __init__(self, connection: sqlite3.Connection) -> None:
         self._connection = connection
-        self._tables: set[str] = set()
         self._lasting: dict[Flat, _RowKeys] = {}
         self._expiring: dict[Flat, _RowKeys] = {}
         self.of: Callable[[object], int] = _FoundKeys(self._find).__getitem__
@@ -474,12 +420,6 @@ class Keys:
     def forget_expiring(self) -> None:
         """Forget the keys of minutes and hours, of which there are more as time goes on."""
         self._expiring.clear()
-
-    def make(self, table: str) -> None:
-        """Make a table of totals that a file of an earlier release lacks."""
-        if table not in self._tables:
-            self._connection.execute(create(table))
-            self._tables.add(table)
 
     def _find(self, part: object) -> int:
         if isinstance(part, CostOwner):
@@ -508,7 +448,7 @@ class Names:
             (
                 connection.execute("SELECT id, text FROM label").fetchall(),
                 connection.execute(
-                    "SELECT id, product, team, namespace, server, model FROM party"
+                    "SELECT id, product, team, namespace, server, model FROM owner"
                 ).fetchall(),
                 connection.execute("SELECT id, uuid, gpu_model FROM gpu").fetchall(),
             )

@@ -10,7 +10,6 @@ from dataclasses import field
 from enum import Enum
 from pathlib import Path
 from typing import Final, NamedTuple
-from zoneinfo import ZoneInfo
 
 from exporter.cost.postings import UnpricedTime
 from exporter.cost.state import State
@@ -28,7 +27,6 @@ from exporter.ledger.contents import (
     transaction,
 )
 from exporter.ledger.errors import DamagedError
-from exporter.ledger.files import make_part
 from exporter.ledger.history import History, HistoryCache, HistoryWriter, read_history
 from exporter.ledger.last_day import DAY_HOURS
 from exporter.ledger.schema import Keys, bounded, meta_of
@@ -137,7 +135,6 @@ class Store:
                     _create(connection, str(uuid.uuid4()), fresh_in)
                 else:
                     check(connection, path)
-                    migrate(connection, path)
                     _prepare(connection)
                 opened = _read(connection)
                 _compact(connection, opened)
@@ -311,14 +308,12 @@ class Store:
             self._suspect = getattr(error, "sqlite_errorcode", 0) & 0xFF in _BROKEN
             self._give_up()
             raise
-        self._history_writer.committed()
         self._poster.committed(pending.adjusted.values())
         self._state_known, self._pruned = True, retained
         return after, history
 
     def _give_up(self) -> None:
         self._history_writer.failed()
-        self._poster.failed()
         self._pruned = None
         with suppress(OSError):
             if self._connection is not None and self.presence() is not FilePresence.IN_PLACE:
@@ -327,14 +322,14 @@ class Store:
                 return
         self.close()
 
-    def unpriced(self, before: Contents, cursor: Cursor, zone: ZoneInfo, until: Instant) -> UnpricedBatch:
+    def unpriced(self, before: Contents, cursor: Cursor) -> UnpricedBatch:
         """A part of the unpriced time at the last commit.
 
         Raises:
             DamagedError: a row refers to what is not there.
             sqlite3.Error: it cannot be read.
         """
-        return unpriced_time.read_batch(self._connected(before), cursor, zone, until)
+        return unpriced_time.read_batch(self._connected(before), cursor)
 
     def _connected(self, before: Contents) -> sqlite3.Connection:
         if self._connection is None:
@@ -386,60 +381,13 @@ def after(
     )
 
 
-@dataclass(frozen=True, slots=True)
-class Migration:
-    """Statements to schema `version` from the one before. Releases below schema `reader` cannot use it."""
-
-    version: int
-    reader: int
-    statements: tuple[str, ...]
-
-
-MIGRATIONS: Final[tuple[Migration, ...]] = ()
-"""In the order of their versions."""
-
-
-def migrate(
-    connection: sqlite3.Connection, path: Path, migrations: tuple[Migration, ...] = MIGRATIONS
-) -> Path | None:
-    """Migrate the file to the latest schema, or leave it as it was. Returns the path of the earlier copy.
-
-    New tables and new keys of `meta` need no migration: the first write that needs them makes them.
-
-    Raises:
-        sqlite3.Error: the copy could not be made, or a statement failed; the file is as it was.
-        OSError: the copy could not be put in its place.
-    """
-    (version,) = connection.execute("PRAGMA user_version").fetchone()
-    due = [migration for migration in migrations if migration.version > version]
-    if not due:
-        return None
-    copy = path.with_name(f"{path.name}.backup-{version}")
-    _back_up(connection, copy)
-    with transaction(connection):
-        for migration in due:
-            for statement in migration.statements:
-                connection.execute(statement)
-            connection.execute("UPDATE meta SET value = ? WHERE key = 'reader'", (migration.reader,))
-            connection.execute(f"PRAGMA user_version = {migration.version}")
-    return copy
-
-
-def _back_up(connection: sqlite3.Connection, copy: Path) -> None:
-    """Make a whole copy: an earlier one stays until this one can take its place."""
-    part = make_part(copy)
-    with closing(sqlite3.connect(part)) as target:
-        connection.backup(target)
-    part.replace(copy)
-
-
 def _read(connection: sqlite3.Connection) -> Contents:
     with transaction(connection, "DEFERRED"):
         opened = read(connection)
         last = hour_of(opened.state.wall or 0)
         # The last day is for the page only: the totals are right without it.
         with suppress(DamagedError):
-            opened.day.fill(read_history(connection, "hourly", last - DAY_HOURS, last) or {})
+            opened.day.fill(read_history(connection, "hourly", last - DAY_HOURS, last))
     return opened
 
 
@@ -520,13 +468,11 @@ class _RetainedPeriods(NamedTuple):
 def _prune(connection: sqlite3.Connection, retained: _RetainedPeriods) -> None:
     """Delete expired minutes and hours."""
     for table in ("minute_cost", "minute_tokens", "minute_latencies"):
-        connection.execute(schema.create(table))
         outside = f"DELETE FROM {table} WHERE minute < ? OR minute > ?"  # noqa: S608 - constants
         connection.execute(outside, retained.minutes)
     for table in ("hour_cost", "hour_covered"):
         connection.execute(f"DELETE FROM {table} WHERE hour < ?", (retained.hours_floor,))  # noqa: S608 - constants
     for table in sorted(USAGE):
-        connection.execute(schema.create(table))
         connection.execute(f"DELETE FROM {table} WHERE hour < ?", (retained.usage_floor,))  # noqa: S608 - constants
 
 

@@ -544,8 +544,6 @@ def write_totals(connection: sqlite3.Connection, keys: Keys, changed: Changed) -
         OverflowError: a total passes what the file holds.
     """
     for name, totals in changed.items():
-        if name in schema.ADDED:
-            keys.make(name)
         if totals:
             schema.check_totals(totals.values(), name)
             row = keys.rows(LAYOUTS[name], lasting=name not in PRUNED)
@@ -561,10 +559,7 @@ def read_totals(connection: sqlite3.Connection) -> Totals:
     totals = Totals()
     with schema.references():
         names = Names(connection)
-        there = schema.tables(connection)
         for name in SUMS:
-            if name in schema.ADDED and name not in there:
-                continue
             layout, sums = LAYOUTS[name], getattr(totals, name)
             for *key, value in connection.execute(schema.select(name)):
                 sums[layout.built(names, tuple(key))] = value

@@ -3,18 +3,14 @@
 import sqlite3
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import field
-from typing import Any, Final
-from zoneinfo import ZoneInfo
+from typing import Final
 
-from exporter.cost.money import add
 from exporter.cost.postings import GpuUse, OwnerPhase, Postings, UnpricedTime
 from exporter.frozen import dataclass, replace
-from exporter.ledger import schema
-from exporter.ledger.schema import Keys, Names, bounded, day_name, day_number, references, tables
+from exporter.ledger.schema import Keys, Names, bounded, day_name, day_number, references
 from exporter.ledger.totals import MINUTES_KEPT, hour_of
 from exporter.readings import Gpu
-from exporter.tariff.calendar import Day, day_of, first_instant
-from exporter.units import NANOSECONDS_PER_HOUR, NANOSECONDS_PER_MINUTE, Instant, Nanoseconds
+from exporter.units import NANOSECONDS_PER_MINUTE, Instant, Nanoseconds
 
 RANGES_MAX: Final = 2000
 """Most ranges in memory: ten days of 8 GPUs."""
@@ -25,10 +21,10 @@ BATCH_RANGES: Final = 64
 RECENT_TIME: Final[Nanoseconds] = MINUTES_KEPT * NANOSECONDS_PER_MINUTE
 """Time range of the quotients, with room for the edges."""
 
-Cursor = tuple[int, int]
-"""Position of a walk through all unpriced time."""
+Cursor = int
+"""Position of a walk through all unpriced time: the number of the last range that was read."""
 
-FIRST: Final[Cursor] = (0, 0)
+FIRST: Final[Cursor] = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,11 +72,9 @@ class UnpricedBuffer:
 
     def batch(self, cursor: Cursor) -> UnpricedBatch:
         """A part of the unpriced time of a ledger without a file."""
-        numbers = sorted(number for number in self.in_memory if number > cursor[1])
+        numbers = sorted(number for number in self.in_memory if number > cursor)
         unpriced = tuple(self.in_memory[number] for number in numbers[:BATCH_RANGES])
-        return UnpricedBatch(
-            unpriced, (0, numbers[BATCH_RANGES - 1]) if len(numbers) > BATCH_RANGES else None
-        )
+        return UnpricedBatch(unpriced, unpriced[-1].number if len(numbers) > BATCH_RANGES else None)
 
     def _replace(self, left: UnpricedTime) -> None:
         going_on = self._open.get(left.gpu)
@@ -110,7 +104,7 @@ class UnpricedBuffer:
         return begun
 
     def _goes_on(self, before: UnpricedTime, after: UnpricedTime) -> bool:
-        if (before.hourly_only, before.down_counted) != (after.hourly_only, after.down_counted):
+        if before.hourly_only != after.hourly_only:
             return False
         near = abs(after.start - before.end) <= NANOSECONDS_PER_MINUTE
         if len(self.unwritten) >= RANGES_MAX:
@@ -135,13 +129,6 @@ def _use_sum(before: GpuUse | None, used: GpuUse) -> GpuUse:
     return GpuUse(before.time + used.time, before.up + used.up, before.energy + used.energy)
 
 
-BATCH_DAYS: Final = 10
-"""Days in a batch of unpriced time of an earlier release."""
-
-_TimeByKey = dict[tuple[int, int], int]
-"""Nanoseconds by the keys of GPU and owner."""
-
-
 def write_unpriced(connection: sqlite3.Connection, keys: Keys, unpriced: Mapping[int, UnpricedTime]) -> None:
     """Write whole ranges inside the running transaction, and delete those that are empty.
 
@@ -149,13 +136,13 @@ def write_unpriced(connection: sqlite3.Connection, keys: Keys, unpriced: Mapping
         OverflowError: an amount passes what the file holds.
     """
     for number, time in unpriced.items():
-        connection.execute("DELETE FROM waiting WHERE stretch = ?", (number,))
+        connection.execute("DELETE FROM unpriced_use WHERE number = ?", (number,))
         if not time.usage:
-            connection.execute("DELETE FROM stretch WHERE number = ?", (number,))
+            connection.execute("DELETE FROM unpriced_range WHERE number = ?", (number,))
             continue
         connection.execute(
-            "INSERT OR REPLACE INTO stretch (number, day, gpu, start, until, hourly_only, down_counted)"
-            " VALUES (?, ?, ?, ?, ?, ?, ?)",
+            "INSERT OR REPLACE INTO unpriced_range (number, day, gpu, start, until, hourly_only)"
+            " VALUES (?, ?, ?, ?, ?, ?)",
             (
                 number,
                 day_number(time.day),
@@ -163,18 +150,17 @@ def write_unpriced(connection: sqlite3.Connection, keys: Keys, unpriced: Mapping
                 time.start,
                 time.end,
                 int(time.hourly_only),
-                int(time.down_counted),
             ),
         )
         connection.executemany(
-            "INSERT INTO waiting (stretch, party, phase, nanoseconds, up, millijoules)"
+            "INSERT INTO unpriced_use (number, owner, phase, nanoseconds, up, millijoules)"
             " VALUES (?, ?, ?, ?, ?, ?)",
             [
                 (
                     number,
                     keys.of(owner_phase.owner),
                     keys.of(owner_phase.phase),
-                    *(bounded(amount, "waiting") for amount in (used.time, used.up, used.energy)),
+                    *(bounded(amount, "unpriced_use") for amount in (used.time, used.up, used.energy)),
                 )
                 for owner_phase, used in time.usage.items()
             ],
@@ -183,58 +169,31 @@ def write_unpriced(connection: sqlite3.Connection, keys: Keys, unpriced: Mapping
 
 def last_number(connection: sqlite3.Connection) -> int:
     """Number of the latest range; 0 without any."""
-    if "stretch" not in tables(connection):
-        return 0
-    return int(connection.execute("SELECT coalesce(max(number), 0) FROM stretch").fetchone()[0])
+    return int(connection.execute("SELECT coalesce(max(number), 0) FROM unpriced_range").fetchone()[0])
 
 
 def prune_unpriced(connection: sqlite3.Connection, days_floor: int) -> None:
     """Delete expired days."""
     connection.execute(
-        "DELETE FROM waiting WHERE stretch IN (SELECT number FROM stretch WHERE day < ?)", (days_floor,)
+        "DELETE FROM unpriced_use WHERE number IN (SELECT number FROM unpriced_range WHERE day < ?)",
+        (days_floor,),
     )
-    connection.execute("DELETE FROM stretch WHERE day < ?", (days_floor,))
+    connection.execute("DELETE FROM unpriced_range WHERE day < ?", (days_floor,))
 
 
-def read_batch(
-    connection: sqlite3.Connection, cursor: Cursor, zone: ZoneInfo, until: Instant
-) -> UnpricedBatch:
-    """Ranges after a position; after the last of them, unpriced time of a release without ranges.
-
-    Args:
-        connection: to the file.
-        cursor: where the batch before ended.
-        zone: in which a day's hours lie.
-        until: the end of the last tick: no time is later.
+def read_batch(connection: sqlite3.Connection, cursor: Cursor) -> UnpricedBatch:
+    """Ranges after a position.
 
     Raises:
         DamagedError: a row refers to what is not there.
         sqlite3.Error: it cannot be read.
     """
-    present = tables(connection)
     with references():
-        names = Names(connection)
-        if cursor[0] == 0 and "stretch" in present:
-            numbered = connection.execute(
-                f"{_select(connection)} WHERE number > ? ORDER BY number LIMIT ?", (cursor[1], BATCH_RANGES)
-            ).fetchall()
-            unpriced = tuple(_read_ranges(connection, names, numbered))
-            if len(unpriced) == BATCH_RANGES:
-                return UnpricedBatch(unpriced, (0, unpriced[-1].number))
-            return UnpricedBatch(unpriced, (1, 0))
-        if "daily_unpriced" not in present:
-            return UnpricedBatch((), None)
-        days = [
-            day
-            for (day,) in connection.execute(
-                "SELECT DISTINCT day FROM daily_unpriced WHERE day > ? ORDER BY day LIMIT ?",
-                (cursor[1], BATCH_DAYS),
-            )
-        ]
-        older = tuple(
-            time for day in days for time in _unpriced_of_day(connection, names, present, day, zone, until)
-        )
-    return UnpricedBatch(older, (1, days[-1]) if len(days) == BATCH_DAYS else None)
+        rows = connection.execute(
+            f"{_SELECT} WHERE number > ? ORDER BY number LIMIT ?", (cursor, BATCH_RANGES)
+        ).fetchall()
+        unpriced = tuple(_read_ranges(connection, Names(connection), rows))
+    return UnpricedBatch(unpriced, unpriced[-1].number if len(unpriced) == BATCH_RANGES else None)
 
 
 def read_recent(connection: sqlite3.Connection, end: Instant) -> dict[int, UnpricedTime]:
@@ -244,113 +203,33 @@ def read_recent(connection: sqlite3.Connection, end: Instant) -> dict[int, Unpri
         DamagedError: a row refers to what is not there.
         sqlite3.Error: it cannot be read.
     """
-    if "stretch" not in tables(connection):
-        return {}
     with references():
-        numbered = connection.execute(
-            f"{_select(connection)} WHERE until > ?", (end - RECENT_TIME,)
-        ).fetchall()
+        numbered = connection.execute(f"{_SELECT} WHERE until > ?", (end - RECENT_TIME,)).fetchall()
         if not numbered:
             return {}
         return {time.number: time for time in _read_ranges(connection, Names(connection), numbered)}
 
 
-def _select(connection: sqlite3.Connection) -> str:
-    down_counted = schema.added_column(connection, "stretch", "down_counted")
-    return f"SELECT number, day, gpu, start, until, hourly_only, {down_counted} FROM stretch"  # noqa: S608 - constants
+_SELECT: Final = "SELECT number, day, gpu, start, until, hourly_only FROM unpriced_range"
 
 
 def _read_ranges(
-    connection: sqlite3.Connection, names: Names, numbered: Iterable[tuple[int, int, int, int, int, int, int]]
+    connection: sqlite3.Connection, names: Names, numbered: Iterable[tuple[int, int, int, int, int, int]]
 ) -> Iterator[UnpricedTime]:
-    for number, day, gpu, start, until, hourly_only, down_counted in numbered:
+    for number, day, gpu, start, until, hourly_only in numbered:
         usage = {
             OwnerPhase(names.owner(owner), names.label(phase)): GpuUse(time, up, energy)  # type: ignore[arg-type]
             for owner, phase, time, up, energy in connection.execute(
-                "SELECT party, phase, nanoseconds, up, millijoules FROM waiting WHERE stretch = ?", (number,)
-            )
-        }
-        kinds = hourly_only != 0, down_counted != 0
-        yield UnpricedTime(names.gpu(gpu), day_name(day), start, until, usage, number, *kinds)
-
-
-def _unpriced_of_day(
-    connection: sqlite3.Connection,
-    names: Names,
-    present: frozenset[str],
-    number: int,
-    zone: ZoneInfo,
-    until: Instant,
-) -> Iterator[UnpricedTime]:
-    """Unpriced time in a day's history, less what was charged since and what is in ranges.
-
-    Such time has no phase and no energy. It lies in its hours while the file has them, then in its day.
-    """
-    in_history = _unsettled(connection, present, "daily", "day", number)
-    in_ranges = _waiting(connection, present, "day = ?", (number,))
-    left = _difference(in_history, in_ranges)
-    if not left:
-        return
-    day = _day(number, zone)
-    for hour in range(hour_of(day.start), hour_of(day.end - 1) + 1):
-        start = hour * NANOSECONDS_PER_HOUR
-        bounds = (number, start, start + NANOSECONDS_PER_HOUR)
-        of_hour = _difference(
-            _unsettled(connection, present, "hourly", "hour", hour),
-            _waiting(connection, present, "day = ? AND start >= ? AND start < ?", bounds),
-        )
-        here = {key: min(time, left[key]) for key, time in of_hour.items() if left.get(key)}
-        for key, time in here.items():
-            left[key] -= time
-        end = min(start + NANOSECONDS_PER_HOUR, day.end)
-        yield from _unobserved(names, day, max(start, day.start), min(end, max(until, start + 1)), here)
-    yield from _unobserved(names, day, day.start, min(day.end, max(until, day.start + 1)), left)
-
-
-def _unobserved(
-    names: Names, day: Day, start: Instant, end: Instant, durations: _TimeByKey
-) -> Iterator[UnpricedTime]:
-    by_gpu: dict[Gpu, dict[OwnerPhase, GpuUse]] = {}
-    for (gpu_key, owner_key), time in durations.items():
-        if time > 0:
-            owner_phase = OwnerPhase(names.owner(owner_key), "unobserved")
-            by_gpu.setdefault(names.gpu(gpu_key), {})[owner_phase] = GpuUse(time, time, 0)
-    for gpu, usage in by_gpu.items():
-        yield UnpricedTime(gpu, day.name, start, end, usage, down_counted=True)
-
-
-def _unsettled(
-    connection: sqlite3.Connection, present: frozenset[str], grain: str, period: str, number: int
-) -> _TimeByKey:
-    durations: _TimeByKey = {}
-    for family, sign in (("unpriced", 1), ("settled", -1)):
-        if f"{grain}_{family}" in present:
-            rows = connection.execute(
-                f"SELECT gpu, party, nanoseconds FROM {grain}_{family} WHERE {period} = ?",  # noqa: S608 - constants
+                "SELECT owner, phase, nanoseconds, up, millijoules FROM unpriced_use WHERE number = ?",
                 (number,),
             )
-            for gpu, owner, time in rows:
-                add(durations, (gpu, owner), sign * time)
-    return durations
-
-
-def _waiting(
-    connection: sqlite3.Connection, present: frozenset[str], where: str, values: tuple[Any, ...]
-) -> _TimeByKey:
-    if "stretch" not in present:
-        return {}
-    rows = connection.execute(
-        "SELECT stretch.gpu, party, sum(nanoseconds) FROM stretch JOIN waiting ON stretch = number"  # noqa: S608 - constants
-        f" WHERE {where} GROUP BY stretch.gpu, party",
-        values,
-    )
-    return {(gpu, owner): time for gpu, owner, time in rows}
-
-
-def _difference(durations: _TimeByKey, others: _TimeByKey) -> _TimeByKey:
-    rest = {key: time - others.get(key, 0) for key, time in durations.items()}
-    return {key: time for key, time in rest.items() if time > 0}
-
-
-def _day(number: int, zone: ZoneInfo) -> Day:
-    return day_of(first_instant(number // 10000, number // 100 % 100, number % 100, zone), zone)
+        }
+        yield UnpricedTime(
+            gpu=names.gpu(gpu),
+            day=day_name(day),
+            start=start,
+            end=until,
+            usage=usage,
+            number=number,
+            hourly_only=hourly_only != 0,
+        )

@@ -64,7 +64,7 @@ class LatePricing:
             self._cursor = FIRST
         if self._cursor is None:
             return LatePart(postings, state)
-        batch = ledger.unpriced(policy.zone, self._cursor)
+        batch = ledger.unpriced(self._cursor)
         if batch is None:
             if not self._postponed:
                 log.warning("late pricing postponed", extra={"see": "ledger"})

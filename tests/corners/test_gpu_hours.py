@@ -2,8 +2,7 @@
 
 import csv
 import io
-import sqlite3
-from contextlib import closing, redirect_stdout
+from contextlib import redirect_stdout
 from pathlib import Path
 
 import pytest
@@ -146,23 +145,6 @@ def test_time_that_waited_is_not_owed_once_it_is_known_to_be_before_service(tmp_
 
     agree(host, 5 * HOUR + 10 * SECOND)
     assert host.statement("2026-11")["total"]["unpriced_gpu_hours"] == 0
-
-
-def test_waiting_time_that_an_earlier_release_counted_whole_is_not_counted_again(tmp_path: Path) -> None:
-    """Of its night the lease is charged, and no hour is added: that release had it in GPU time already."""
-    host = SimulatedHost(tmp_path, SERVER + "unmatched_hardware: unpriced\n", NOON)
-    night(host)
-    host.kill()
-    assert host.path is not None
-    with closing(sqlite3.connect(host.path, isolation_level=None)) as connection:
-        connection.execute("ALTER TABLE stretch DROP COLUMN down_counted")  # as it left the file
-    host.start()
-    host.reload(LEASED)
-    host.tick(10 * SECOND)
-    host.tick(10 * SECOND)
-
-    agree(host, UP + AFTER_LAST_TICK + BOOT + 20 * SECOND)
-    assert host.whole() / 10**12 == pytest.approx(6.88 * (24 + (BOOT + 20 * SECOND) / HOUR), rel=1e-9)
 
 
 def test_history_keeps_what_passed_beside_what_is_owed(tmp_path: Path) -> None:

@@ -115,7 +115,7 @@ def test_every_hour_that_served_has_tokens(demo: DemoRun) -> None:
     hour, timeline = 3600 * 10**9, demo.timeline
     with closing(sqlite3.connect(f"file:{demo.site.folder}/ledger.db?mode=ro", uri=True)) as ledger:
         rows = ledger.execute(
-            "SELECT hour, server FROM hourly_tokens JOIN party ON party.id = hourly_tokens.party "
+            "SELECT hour, server FROM hourly_tokens JOIN owner ON owner.id = hourly_tokens.owner "
             "WHERE count > 0"
         ).fetchall()
     served = {number for number, _ in rows}

@@ -14,7 +14,7 @@ from exporter.cli.flags import PROGRAM
 from exporter.config.keys import DOCUMENT
 from exporter.config.schema import ListOf, Table
 from exporter.finance.tco.scenario_files import SCENARIO
-from exporter.ledger.schema import ADJUSTMENT_DDL, DDL, HISTORY_DDL
+from exporter.ledger.schema import DDL
 from exporter.metrics.table import METRICS
 from tests.docs.markdown import ROOT
 
@@ -88,7 +88,7 @@ def benchmark_flags() -> frozenset[str]:
 def tables() -> frozenset[str]:
     """The tables of a ledger."""
     connection = sqlite3.connect(":memory:")
-    for statement in (*DDL, *HISTORY_DDL, *ADJUSTMENT_DDL):
+    for statement in DDL:
         connection.execute(statement)
     names = frozenset(name for (name,) in connection.execute("SELECT name FROM sqlite_schema"))
     connection.close()

@@ -2,7 +2,6 @@
 
 import contextlib
 import logging
-import shutil
 import sqlite3
 from dataclasses import replace
 from pathlib import Path
@@ -10,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from exporter.cost.state import State
+from exporter.ledger.adjustment_entry import AdjustmentRequest, EntryError, enter
 from exporter.ledger.adjustments import MANUAL, Adjustment
 from exporter.ledger.ledger import Ledger
 from exporter.ledger.reader import LedgerReader
@@ -278,46 +277,6 @@ def test_what_was_posted_is_logged_when_it_is_committed(
     }
 
 
-def test_a_ledger_of_the_release_before_is_corrected(path: Path, clock: StillClock) -> None:
-    """It has no such table: the verb makes it. 1 + ... + 8 = 36 beside 8 millions, and 12.34 dollars less."""
-    shutil.copy(FIXTURES / "schema-1.db", path)
-    with LedgerReader.open(path) as reader:
-        assert reader.month("2026-11").adjustments == ()
-    assert correct(path, -1234 * 10**10) == 1
-    ledger = Ledger.open(path, clock)
-    post(ledger, 8)
-    totals = ledger.totals(numbered(8).end, MONTHS)
-    ledger.close()
-
-    assert (totals.months[CELL], totals.residual) == (8_000_036 - 12_340_000_000_000, 0)
-    assert states(path) == [(-12_340_000_000_000, True)]
-
-
-def test_the_release_before_goes_on_with_a_ledger_that_was_corrected(path: Path, clock: StillClock) -> None:
-    """Its statements are understood; what it writes to the cell keeps the correction."""
-    ledger = Ledger.open(path, clock)
-    correct(path, 10)
-    post(ledger, 1)
-    correct(path, 1000)
-    ledger.close()
-    statements = (FIXTURES / "schema-1.sql").read_text(encoding="utf-8").split(";\n")[:-1]
-    with contextlib.closing(sqlite3.connect(path, isolation_level=None)) as shell:
-        for statement in statements:
-            shell.execute(f"EXPLAIN {statement}", [1] * statement.count("?"))
-        # Tick 2, as it would post it: the cell that it read, and more.
-        chat = "WHERE product = (SELECT id FROM label WHERE text = 'chat')"
-        shell.execute(f"UPDATE months SET picodollars = picodollars + 1000002 {chat}")  # noqa: S608
-    with LedgerReader.open(path) as reader:
-        assert reader.month("2026-11").cells[CELL] == 2_000_003 + 10
-    assert states(path) == [(10, True), (1000, False)]
-    again = Ledger.open(path, clock)
-    again.post(numbered(3), State())
-    totals = again.totals(numbered(3).end, MONTHS)
-    again.close()
-
-    assert totals.months[CELL] == 3_000_006 + 10 + 1000
-
-
 def test_a_view_shows_it_to_people(path: Path, clock: StillClock) -> None:
     """In names and dollars."""
     ledger = Ledger.open(path, clock)
@@ -334,20 +293,26 @@ def test_a_view_shows_it_to_people(path: Path, clock: StillClock) -> None:
     ]
 
 
-def test_a_file_that_was_put_back_meanwhile_gets_the_table_again(
-    path: Path, clock: StillClock, disk: Any
-) -> None:
-    """After a write that failed, nothing is believed of what the file has."""
-    ledger = Ledger.open(path, clock, connect=disk)
-    post(ledger, 1)
-    disk.failure = FULL
-    post(ledger, 2)
-    with contextlib.closing(sqlite3.connect(path)) as shell:
-        shell.execute("DROP VIEW adjustment_dollars")
-        shell.execute("DROP TABLE adjustment")
-        shell.commit()
-    disk.failure = None
-    post(ledger, 3)
-    ledger.close()
+def entry(cents: int, key: str = "") -> AdjustmentRequest:
+    return AdjustmentRequest(cents * 10**10, "2026-11-01", "chat", "assistants", f"because of {cents}", key)
 
-    assert (ledger.problem, states(path)) == ("", [])
+
+def test_a_key_is_entered_once_in_its_month_for_its_owner(path: Path, clock: StillClock) -> None:
+    """Whatever the amount and the reason; another month, key, or none is another correction."""
+    Ledger.open(path, clock).close()
+    products = {"chat": frozenset({"assistants"}), "search": frozenset({"retrieval"})}
+    first = entry(1, "repricing/2026-11-01/1")
+    others = (
+        replace(first, key="repricing/2026-11-01/2"),
+        replace(first, day="2026-10-31"),
+        replace(first, product="search", team="retrieval"),
+        replace(first, key="", amount=7),
+    )
+    numbers = [enter(path, each, products, NOVEMBER).adjustment.number for each in (first, *others)]
+    again = replace(first, amount=5, day="2026-11-02", reason="another")
+    with pytest.raises(
+        EntryError, match="adjustment 1 has the key repricing/2026-11-01/1: nothing was entered"
+    ):
+        enter(path, again, products, NOVEMBER)
+
+    assert numbers == [1, 2, 3, 4, 5]

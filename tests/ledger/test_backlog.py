@@ -1,6 +1,5 @@
 """GPU time that waits for a price, as the ledger keeps it."""
 
-import shutil
 import sqlite3
 from contextlib import closing
 from dataclasses import replace
@@ -34,7 +33,6 @@ from tests.ledger.ticks import CHAT, GPU_0, GPU_1, HOUR, MINUTE, NOVEMBER, SEARC
 
 UTC = ZoneInfo("UTC")
 FULL = sqlite3.OperationalError("database or disk is full")
-FIXTURES = Path(__file__).parent / "fixtures"
 
 
 def passing(
@@ -54,11 +52,11 @@ def passing(
     return Postings(start + length, (segment,), day=day)
 
 
-def waiting(ledger: Ledger, zone: ZoneInfo = UTC) -> list[UnpricedTime]:
+def waiting(ledger: Ledger) -> list[UnpricedTime]:
     """Everything that waits, walked through from the first."""
     unpriced, cursor = [], FIRST
     while True:
-        batch = ledger.unpriced(zone, cursor)
+        batch = ledger.unpriced(cursor)
         assert batch is not None
         unpriced += batch.unpriced
         if batch.after is None:
@@ -181,7 +179,7 @@ def test_no_unpriced_time_is_read_while_writes_fail(path: Path, clock: StillCloc
     with closing(sqlite3.connect(path, isolation_level=None)) as other:
         other.execute("BEGIN IMMEDIATE")
         ledger.post(passing(NOVEMBER + 10 * SECOND), State(wall=NOVEMBER))
-        assert ledger.unpriced(UTC) is None
+        assert ledger.unpriced() is None
     ledger.post(Postings(NOVEMBER + 20 * SECOND), State(wall=NOVEMBER))
 
     assert [one.usage[OwnerPhase(CHAT, "decode")].time for one in waiting(ledger)] == [20 * SECOND]
@@ -192,9 +190,9 @@ def test_a_file_that_cannot_be_read_has_no_unpriced_time(path: Path, clock: Stil
     ledger = Ledger.open(path, clock)
     ledger.post(passing(NOVEMBER), State(wall=NOVEMBER))
     with closing(sqlite3.connect(path, isolation_level=None)) as other:
-        other.execute("DELETE FROM party")
+        other.execute("DELETE FROM owner")
 
-    assert ledger.unpriced(UTC) is None
+    assert ledger.unpriced() is None
 
 
 def test_memory_is_bounded_while_the_disk_refuses(clock: StillClock) -> None:
@@ -212,58 +210,7 @@ def test_memory_is_bounded_while_the_disk_refuses(clock: StillClock) -> None:
         ledger.post(passing(NOVEMBER + hour * HOUR, HOUR), State())
     ranges = waiting(ledger)
     assert [one.number for one in ranges] == list(range(101, RANGES_MAX + 101))
-    assert len(ledger.unpriced(UTC).unpriced) == BATCH_RANGES  # type: ignore[union-attr]
-
-
-def test_time_of_an_earlier_release_is_read_by_hour_and_holder(path: Path, clock: StillClock) -> None:
-    """It knows no phase and no energy; of the hour that goes on only what has passed can be meant."""
-    shutil.copy(FIXTURES / "schema-1-history.db", path)
-    ledger = Ledger.open(path, clock)
-
-    used = {
-        OwnerPhase(CHAT, "unobserved"): GpuUse(40 * MINUTE, 40 * MINUTE, 0),
-        OwnerPhase(SEARCH, "unobserved"): GpuUse(20 * MINUTE, 20 * MINUTE, 0),
-    }
-    days = ("2026-11-01", "2026-11-01", "2026-11-02")
-    assert waiting(ledger) == [
-        UnpricedTime(
-            GPU_0, day, NOVEMBER + hour * HOUR, NOVEMBER + (hour + 1) * HOUR, used, down_counted=True
-        )
-        for hour, day in zip((22, 23, 24), days, strict=True)
-    ]
-
-
-def test_time_that_another_release_added_meanwhile_is_read_once(path: Path, clock: StillClock) -> None:
-    """A downgrade and an upgrade again: its rows count for what they have beyond what waits here."""
-    ledger = Ledger.open(path, clock)
-    ledger.post(passing(NOVEMBER, HOUR), State(wall=NOVEMBER + HOUR))
-    ledger.close()
-    with closing(sqlite3.connect(path, isolation_level=None)) as other:
-        for table in ("hourly_unpriced", "daily_unpriced"):
-            other.execute(f"UPDATE {table} SET nanoseconds = nanoseconds + 1000")  # noqa: S608 - constants
-    again = Ledger.open(path, clock)
-    first, second = waiting(again)
-    assert (first.number, second.number) == (1, 0)
-    assert list(second.usage.values()) == [GpuUse(1000, 1000, 0)]
-
-    again.post(charged(second, {}, NOVEMBER + 2 * HOUR), State(wall=NOVEMBER + 2 * HOUR, accrued=5))
-    assert waiting(again) == [first]
-
-
-def test_days_without_their_hours_are_read_as_days(path: Path, clock: StillClock) -> None:
-    """Hours go after 40 days; in Auckland a day begins at its own midnight."""
-    shutil.copy(FIXTURES / "schema-1-history.db", path)
-    with closing(sqlite3.connect(path, isolation_level=None)) as other:
-        other.execute("DELETE FROM hourly_unpriced")
-    ledger = Ledger.open(path, clock)
-
-    ranges = waiting(ledger, ZoneInfo("Pacific/Auckland"))
-    # Midnight of the first of November in Auckland is 11:00 UTC of the day before.
-    assert [(one.day, one.start) for one in ranges] == [
-        ("2026-11-01", NOVEMBER - 13 * HOUR),
-        ("2026-11-02", NOVEMBER + 11 * HOUR),
-    ]
-    assert [sum(used.time for used in one.usage.values()) for one in ranges] == [2 * HOUR, HOUR]
+    assert len(ledger.unpriced().unpriced) == BATCH_RANGES  # type: ignore[union-attr]
 
 
 def test_time_past_thirteen_months_is_let_go(path: Path, clock: StillClock) -> None:
@@ -284,19 +231,6 @@ def test_time_past_thirteen_months_is_let_go(path: Path, clock: StillClock) -> N
     ledger.post(Postings(NOVEMBER), State(wall=NOVEMBER))
 
     assert waiting(ledger) == []
-
-
-def test_the_release_before_reads_and_writes_a_ledger_of_this_one(path: Path, clock: StillClock) -> None:
-    """All that the release before late pricing says is understood, and nothing in the file forbids it."""
-    ledger = Ledger.open(path, clock)
-    ledger.post(passing(NOVEMBER), State(wall=NOVEMBER))
-    ledger.close()
-    statements = (FIXTURES / "schema-1-history.sql").read_text(encoding="utf-8").split(";\n")[:-1]
-    with closing(sqlite3.connect(path)) as connection:
-        for statement in statements:
-            connection.execute(f"EXPLAIN {statement}", [1] * statement.count("?"))
-
-    assert len(statements) == 70
 
 
 steps = st.lists(
@@ -325,7 +259,7 @@ def test_whatever_is_charged_and_however_it_fails_history_agrees_with_what_waits
         now += step
         day = f"2026-{10 + now // (31 * 24 * HOUR) % 2:02d}-{now // (24 * HOUR) % 28 + 1:02d}"
         late = LateCharges()
-        batch = ledger.unpriced(UTC)
+        batch = ledger.unpriced()
         for unpriced in batch.unpriced[:1] if batch is not None else ():
             left = {
                 owner_phase: GpuUse(used.time * thirds // 3, used.up * thirds // 3, used.energy * thirds // 3)
@@ -347,16 +281,16 @@ def test_whatever_is_charged_and_however_it_fails_history_agrees_with_what_waits
 
     with closing(sqlite3.connect(path)) as file:
         history = dict(
-            file.execute("SELECT day || ' ' || gpu || ' ' || party, nanoseconds FROM daily_unpriced")
+            file.execute("SELECT day || ' ' || gpu || ' ' || owner, nanoseconds FROM daily_unpriced")
         )
         for key, settled in file.execute(
-            "SELECT day || ' ' || gpu || ' ' || party, nanoseconds FROM daily_settled"
+            "SELECT day || ' ' || gpu || ' ' || owner, nanoseconds FROM daily_settled"
         ):
             history[key] -= settled
         ranges = dict(
             file.execute(
-                "SELECT day || ' ' || gpu || ' ' || party, sum(nanoseconds) FROM stretch JOIN waiting"
-                " ON stretch = number GROUP BY 1"
+                "SELECT day || ' ' || gpu || ' ' || owner, sum(nanoseconds)"
+                " FROM unpriced_range JOIN unpriced_use USING (number) GROUP BY 1"
             )
         )
     assert {key: time for key, time in history.items() if time} == ranges

@@ -1,12 +1,10 @@
 """When the ledger began, which distinguishes a ledger from the one before it."""
 
-import shutil
 from pathlib import Path
 
 from exporter.ledger.ledger import Ledger
 from tests.ledger.ticks import NOVEMBER, SECOND, StillClock, accrued, numbered
 
-FIXTURE = Path(__file__).parent / "fixtures" / "schema-1.db"
 MONTHS = ("2026-11",)
 
 
@@ -50,9 +48,6 @@ def test_a_ledger_that_is_moved_aside_has_a_new_beginning(path: Path, clock: Sti
     ledger.close()
 
 
-def test_an_unknown_beginning_is_absent(path: Path, clock: StillClock) -> None:
-    """A ledger in memory has no file; a release before this one did not store it: it is unknown."""
-    shutil.copy(FIXTURE, path)
-
+def test_an_unknown_beginning_is_absent(clock: StillClock) -> None:
+    """A ledger in memory has no file: it is unknown."""
     assert posted(None, clock, 1) is None
-    assert posted(path, clock, 8) is None

@@ -247,7 +247,7 @@ def test_a_ledger_of_a_later_release(ledger: Path) -> None:
         shell.execute("PRAGMA user_version = 99")
         shell.commit()
     assert error_message(ledger) == (
-        " has schema 99, which releases before schema 99 must not use; this one knows 1: "
+        " has schema 99, which releases before schema 99 must not use; this one knows 2: "
         "upgrade the exporter, or give it a --ledger.path of its own"
     )
 

@@ -1,6 +1,5 @@
-"""Hosted equivalents in the ledger: kept beside the money, and unknown to files of an earlier release."""
+"""Hosted equivalents in the ledger: kept beside the money."""
 
-import shutil
 from dataclasses import replace
 from decimal import Decimal
 from pathlib import Path
@@ -12,7 +11,6 @@ from exporter.ledger.reader import LedgerReader
 from exporter.tariff.hosted import HostedPrice
 from tests.ledger.ticks import CHAT, NOVEMBER, SEARCH, SECOND, StillClock, accrued, money, tick
 
-FIXTURE = Path(__file__).parent / "fixtures" / "schema-1.db"
 MONTHS = ("2026-11",)
 FIRST = replace(
     tick(NOVEMBER + 10 * SECOND),
@@ -40,22 +38,8 @@ def test_equivalents_add_up_and_outlive_a_restart(path: Path, clock: StillClock)
         assert reader.totals(NOVEMBER, MONTHS).equivalents == SUMS
 
 
-def test_a_ledger_of_the_release_before_gets_them_with_the_first_tick(path: Path, clock: StillClock) -> None:
-    """Its file has no such table: it opens all the same, and keeps them from then on."""
-    shutil.copy(FIXTURE, path)
-    ledger = Ledger.open(path, clock)
-    before = ledger.totals(NOVEMBER, MONTHS).equivalents
-    ledger.post(FIRST, ledger.state())
-    ledger.close()
-
-    assert (before, ledger.problem, ledger.moved_aside) == ({}, "", None)
-    with LedgerReader.open(path) as reader:
-        assert reader.totals(NOVEMBER, MONTHS).equivalents == {(CHAT, "turbo"): 5, (CHAT, "any"): 0}
-
-
 def test_without_any_offer_nothing_is_kept(path: Path, clock: StillClock) -> None:
-    """A file of the release before stays as it was made."""
-    shutil.copy(FIXTURE, path)
+    """There are no rows."""
     ledger = Ledger.open(path, clock)
     ledger.post(replace(FIRST, equivalents=()), ledger.state())
     ledger.close()

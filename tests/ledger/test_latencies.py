@@ -1,6 +1,5 @@
-"""Observed latencies in the ledger: totals like any other, and unknown to files of an earlier release."""
+"""Observed latencies in the ledger: totals like any other."""
 
-import shutil
 import sqlite3
 from contextlib import closing
 from dataclasses import replace
@@ -13,7 +12,6 @@ from exporter.ledger.totals import TickSums, Totals
 from exporter.report import CommittedTotals
 from tests.ledger.ticks import CHAT, NOVEMBER, SEARCH, SECOND, StillClock, accrued, tick
 
-FIXTURE = Path(__file__).parent / "fixtures" / "schema-1.db"
 MONTHS = ("2026-11",)
 MINUTE = 60 * SECOND
 
@@ -113,20 +111,6 @@ def test_a_minute_that_was_summed_once_takes_in_what_is_added_to_it(path: Path, 
     ledger.close()
 
     assert (before, after) == (5, 10)
-
-
-def test_a_ledger_of_the_release_before_gets_them_with_the_first_tick(path: Path, clock: StillClock) -> None:
-    """Its file has no such table: it opens all the same, and keeps them from then on."""
-    shutil.copy(FIXTURE, path)
-    ledger = Ledger.open(path, clock)
-    before = served(ledger, 2).latencies
-    ledger.post(FIRST, ledger.state())
-    ledger.close()
-
-    assert (before, ledger.problem, ledger.moved_aside) == ({}, "", None)
-    with LedgerReader.open(path) as reader:
-        after = reader.totals(NOVEMBER, MONTHS).latencies
-    assert after[CHAT, "first_token", "requests", "total"] == 5
 
 
 def test_minutes_of_the_past_leave_the_file(path: Path, clock: StillClock) -> None:

@@ -12,9 +12,8 @@ from pathlib import Path
 
 import pytest
 
-from exporter.ledger import files, schema
+from exporter.ledger import files
 from exporter.ledger.ledger import Ledger
-from exporter.ledger.store import Migration, migrate
 from tests import rights, unprivileged
 from tests.ledger.ticks import StillClock, accrued, numbered
 from tests.nightly import daily
@@ -89,16 +88,6 @@ def test_what_is_moved_aside_is_tightened(path: Path, clock: StillClock) -> None
 
     by_name = modes(path.parent)
     assert (by_name["ledger.db.corrupt-1"], by_name["ledger.db.corrupt-1-wal"]) == (0o640, 0o640)
-
-
-def test_a_backup_has_the_mode_of_a_ledger(path: Path, clock: StillClock) -> None:
-    """The copy that a migration takes."""
-    Ledger.open(path, clock).close()
-    with closing(schema.connect(path.as_uri())) as connection:
-        copy = migrate(connection, path, (Migration(2, 1, ()),))
-
-    assert copy is not None
-    assert stat.S_IMODE(copy.stat().st_mode) == 0o640
 
 
 @pytest.mark.parametrize("lost", ["deleted", "replaced"])

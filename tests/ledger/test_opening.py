@@ -187,7 +187,7 @@ def test_a_truncated_file(path: Path, clock: StillClock, tenths: int) -> None:
 @pytest.mark.parametrize(
     ("damage", "message"),
     [
-        ("DELETE FROM party", "a row refers to key 1, which is missing"),
+        ("DELETE FROM owner", "a row refers to key 1, which is missing"),
         ("DELETE FROM meta WHERE key = 'ledger'", "its id or what it accrued is missing"),
         ("UPDATE meta SET value = 'x' WHERE key = 'accrued'", "`accrued` in its meta table is no integer"),
         ("DROP TABLE months", "no such table: months"),

@@ -1,7 +1,6 @@
 """Peak GPU memory of servers by hour: written when it rises, kept as long as hours are."""
 
 import sqlite3
-from contextlib import closing
 from dataclasses import replace
 from pathlib import Path
 
@@ -24,7 +23,6 @@ from tests.ledger.ticks import (
     StillClock,
     accrued,
     money,
-    numbered,
     tick,
 )
 
@@ -142,19 +140,3 @@ def test_hours_expire_with_the_others(path: Path, clock: StillClock) -> None:
 
     hours = sorted(peaks(path))
     assert (hours[0], hours[-1]) == (5, HOURS_KEPT + 4)
-
-
-def test_the_release_before_and_this_one_take_turns(path: Path, clock: StillClock) -> None:
-    """Its file has no such table: nothing is known of its hours, and it leaves the table of ours alone."""
-    ledger = Ledger.open(path, clock)
-    ledger.post(numbered(1), accrued(numbered(1)))
-    ledger.close()
-    with closing(sqlite3.connect(path, isolation_level=None)) as connection:
-        connection.execute("DROP TABLE hourly_memory")
-
-    assert peaks(path) == {}
-    ledger = Ledger.open(path, clock)
-    posted = replace(numbered(2), memory=(MemoryPosting(GPU_0, CHAT.key, 9),))
-    ledger.post(posted, accrued(numbered(1), numbered(2)))
-    ledger.close()
-    assert peaks(path) == {0: {("GPU-0", "llm/chat-8b"): 9}}

@@ -1,7 +1,6 @@
 """One period of a ledger, added up by SQLite: the same as all of it read and added up."""
 
 import contextlib
-import shutil
 import sqlite3
 from collections.abc import Iterable
 from dataclasses import replace
@@ -10,6 +9,7 @@ from pathlib import Path
 import pytest
 
 from exporter.cost.postings import GpuTimePosting, OwnerPhase
+from exporter.ledger import schema
 from exporter.ledger.errors import LedgerError
 from exporter.ledger.history import HistorySums
 from exporter.ledger.ledger import Ledger
@@ -31,7 +31,6 @@ from tests.ledger.ticks import (
     tokens,
 )
 
-FIXTURES = Path(__file__).parent / "fixtures"
 DAY = 24 * HOUR
 
 
@@ -146,20 +145,6 @@ def test_sums_past_what_sqlite_holds_are_exact(path: Path, clock: StillClock) ->
     assert sum(sums.tokens.values()) == 5 * (2**63 - 1)
 
 
-@pytest.mark.parametrize("name", ["schema-1.db", "schema-1-history.db"])
-def test_files_of_earlier_releases(name: str, tmp_path: Path) -> None:
-    """Without history there are cells; what a release lacked is absent."""
-    path = tmp_path / "ledger.db"
-    shutil.copy(FIXTURES / name, path)
-    with LedgerReader.open(path) as whole, PeriodReader.open(path) as reader:
-        expected = whole.month("2026-11")
-        period = Period.named("2026-11")
-        header, sums, days = reader.header(period), reader.sums(period), reader.days(period)
-
-    assert replace(header.record, sums=sums, days=days) == expected
-    assert expected.cells
-
-
 def broken(path: Path, statement: str) -> str:
     """The message about a file after a statement."""
     with contextlib.closing(sqlite3.connect(path)) as connection, connection:
@@ -229,9 +214,9 @@ def test_a_ledger_of_a_newer_release_is_refused(path: Path, clock: StillClock) -
     """As the whole reader refuses it."""
     post(path, clock).close()
     with contextlib.closing(sqlite3.connect(path)) as connection, connection:
-        connection.execute("PRAGMA user_version = 2")
-        connection.execute("UPDATE meta SET value = 2 WHERE key = 'reader'")
-    with pytest.raises(LedgerError, match="releases before schema 2 must not use; this one knows 1: upgrade"):
+        connection.execute("PRAGMA user_version = 3")
+        connection.execute("UPDATE meta SET value = 3 WHERE key = 'reader'")
+    with pytest.raises(LedgerError, match="releases before schema 3 must not use; this one knows 2: upgrade"):
         PeriodReader.open(path)
 
 
@@ -261,17 +246,19 @@ def test_a_reader_changes_nothing(path: Path, clock: StillClock) -> None:
     assert {each.name: each.read_bytes() for each in path.parent.iterdir()} == before
 
 
-def test_money_without_a_day_is_in_no_part_of_a_month(tmp_path: Path) -> None:
-    """An earlier release posted it: it is named, and a whole month has it."""
-    path = tmp_path / "ledger.db"
-    shutil.copy(FIXTURES / "schema-1.db", path)
+def test_money_without_a_day_is_in_no_part_of_a_month(path: Path, clock: StillClock) -> None:
+    """Its days expired: it is named, and a whole month has it."""
+    post(path, clock).close()
+    with contextlib.closing(sqlite3.connect(path)) as connection, connection:
+        for family in (*schema.HOURLY, "covered"):
+            connection.execute(f"DELETE FROM daily_{family}")  # noqa: S608 - constants
     with PeriodReader.open(path) as reader:
         whole = reader.record(Period.named("2026-11"))
         part = reader.record(Period.named("2026-11-01/2026-11-02"))
 
     assert whole.undated == 0
     assert part.undated == sum(whole.cells.values()) != 0
-    assert (part.cells, part.sums) == ({}, None)
+    assert (part.cells, part.sums) == ({}, HistorySums())
 
 
 def test_days_of_some_families(path: Path, clock: StillClock) -> None:

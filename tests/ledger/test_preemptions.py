@@ -1,8 +1,5 @@
-"""Preempted requests in the ledger: counted like requests, and unknown to files of an earlier release."""
+"""Preempted requests in the ledger: counted like requests."""
 
-import shutil
-import sqlite3
-from contextlib import closing
 from dataclasses import replace
 from pathlib import Path
 
@@ -12,7 +9,6 @@ from exporter.ledger.reader import LedgerReader
 from exporter.ledger.schema import LARGEST
 from tests.ledger.ticks import CHAT, NOVEMBER, SEARCH, SECOND, StillClock, accrued, tick
 
-FIXTURE = Path(__file__).parent / "fixtures" / "schema-1.db"
 MONTHS = ("2026-11",)
 FIRST = replace(
     tick(NOVEMBER + 10 * SECOND, owners=(CHAT, SEARCH)),
@@ -32,22 +28,6 @@ def test_they_add_up_and_outlive_a_restart(path: Path, clock: StillClock) -> Non
     assert (totals.preemptions, totals.requests, totals.residual) == ({CHAT: 7, SEARCH: 0}, {}, 0)
     with LedgerReader.open(path) as reader:
         assert reader.totals(NOVEMBER, MONTHS).preemptions == {CHAT: 7, SEARCH: 0}
-
-
-def test_a_ledger_of_the_release_before_gets_them_with_the_first_one(path: Path, clock: StillClock) -> None:
-    """Without any its file keeps the tables that it had, so that the release before reads it as its own."""
-    shutil.copy(FIXTURE, path)
-    ledger = Ledger.open(path, clock)
-    ledger.post(tick(NOVEMBER + 10 * SECOND), ledger.state())
-    with closing(sqlite3.connect(path)) as file:
-        tables = {name for (name,) in file.execute("SELECT name FROM sqlite_master")}
-    ledger.post(LATER, ledger.state())
-    ledger.close()
-
-    assert "preemptions" not in tables
-    assert (ledger.problem, ledger.moved_aside) == ("", None)
-    with LedgerReader.open(path) as reader:
-        assert reader.totals(NOVEMBER, MONTHS).preemptions == {CHAT: 2}
 
 
 def test_an_absurd_count_stops_at_the_ceiling(path: Path, clock: StillClock) -> None:

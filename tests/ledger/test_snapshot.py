@@ -1,7 +1,5 @@
 """Which time the served figures are of, and who is served no longer."""
 
-import sqlite3
-from contextlib import closing
 from dataclasses import replace
 from pathlib import Path
 
@@ -231,27 +229,6 @@ def test_metered_since_is_the_earliest_that_is_known(path: Path, clock: StillClo
     # A wall clock that was ahead when the ledger began does not count.
     assert ledger.totals(NOON - HOUR, MONTHS).metered_since is None
     ledger.close()
-
-
-def test_a_file_of_an_earlier_release_begins_its_usage_with_the_first_write(
-    path: Path, clock: StillClock
-) -> None:
-    """Its tables are missing until then; the month is metered since the file began."""
-    opened(path, clock, using(NOON + MINUTE, CHAT)).close()
-    with closing(sqlite3.connect(path)) as file:
-        for table in ("hour_usage", "hour_energy", "hour_down", "first_held"):
-            file.execute(f"DROP TABLE {table}")
-        file.execute("UPDATE meta SET value = ? WHERE key = 'begun'", (NOON - DAY,))
-        file.commit()
-    ledger = Ledger.open(path, clock)
-    before = ledger.totals(NOON + MINUTE, MONTHS).usage
-    ledger.post(using(NOON + 2 * MINUTE, CHAT), accrued(*[using(NOON + MINUTE, CHAT)] * 2))
-    after = ledger.totals(NOON + 2 * MINUTE, MONTHS)
-    ledger.close()
-
-    assert before == RecentUsage()
-    assert [hour.time for hour in after.usage.hours] == [{GPU_0: {"chat": MINUTE}}]
-    assert after.metered_since == NOON - DAY
 
 
 def test_hours_are_kept_for_forty_days_of_life(clock: StillClock) -> None:

@@ -3,7 +3,6 @@
 from collections.abc import Collection, Iterable
 from dataclasses import dataclass, field, replace
 from decimal import Decimal
-from zoneinfo import ZoneInfo
 
 from exporter.clock import Clock
 from exporter.config.settings import Config, ConfiguredServer
@@ -106,8 +105,8 @@ class FakeLedger(Ledger):
         self.bound.append((machine, frozenset(uuids)))
         return True
 
-    def unpriced(self, zone: ZoneInfo, cursor: Cursor) -> UnpricedBatch:
-        assert (zone.key, cursor) == ("UTC", FIRST)
+    def unpriced(self, cursor: Cursor) -> UnpricedBatch:
+        assert cursor == FIRST
         return UnpricedBatch((), None)
 
     def post(self, postings: Postings, state: State) -> None:

@@ -3,7 +3,6 @@
 import logging
 import random
 import select
-import shutil
 import signal
 import sqlite3
 import subprocess
@@ -16,13 +15,12 @@ import pytest
 
 from exporter.ledger.ledger import Ledger
 from exporter.ledger.reader import LedgerReader
-from exporter.readings import Gpu
 from exporter.report import Report
 from exporter.reports.repricing import repricing
 from exporter.sampler.sampler import Sampler
 from exporter.tariff.tariff import Tariff
 from exporter.tariff.terms import Hardware, HardwareMatch, Overhead, Rented, RentPrice
-from exporter.units import NANOSECONDS_PER_HOUR, NANOSECONDS_PER_SECOND, PICODOLLARS_PER_DOLLAR
+from exporter.units import NANOSECONDS_PER_HOUR, PICODOLLARS_PER_DOLLAR
 from tests.clocks import START, ManualClock
 from tests.nightly import daily
 from tests.sampler.sampler_fixture import (
@@ -41,7 +39,6 @@ CENT = PICODOLLARS_PER_DOLLAR // 100
 """What the GPU costs in a tick of 10 s, at 3.60 dollars an hour."""
 NETWORK = Overhead("network", Decimal("0.36"), "hour", "host", "overheads[0]")
 NOTHING = Tariff("host", (), (NETWORK,))
-FIXTURE = Path(__file__).parents[1] / "ledger" / "fixtures" / "schema-1-history.db"
 
 
 def priced(since: int | None = None, hourly: str = "3.60") -> Tariff:
@@ -296,39 +293,6 @@ def test_a_month_that_ended_gets_its_money(tmp_path: Path) -> None:
     months = {key.month: amount for key, amount in totals.months.items()}
     assert months == {"2026-11": 396 * CENT, "2026-12": (361 * CENT * 11) // 10}
     assert {key.product for key in totals.months} == {"unassigned"}
-
-
-def test_what_a_release_before_this_one_left_is_charged(tmp_path: Path) -> None:
-    """Three hours of GPU-0 by hour and holder, two in one day and one in the next, and no phase."""
-    path = tmp_path / "ledger.db"
-    shutil.copy(FIXTURE, path)
-    november = 1_793_491_200 * NANOSECONDS_PER_SECOND
-    clock = ManualClock(now=november + 25 * HOUR - START)
-    daemon = Daemon(path, priced(november + 22 * HOUR + HOUR // 2), clock)
-    report = daemon.ticks(1)
-    daemon.killed(priced())
-    whole = daemon.ticks(1)
-
-    def by_phase(report: Report) -> dict[tuple[str, str], int]:
-        assert report.totals is not None
-        amounts: dict[tuple[str, str], int] = {}
-        for owner_phase, amount in report.totals.cost.items():
-            key = owner_phase.owner.product, owner_phase.phase
-            if amount and owner_phase.phase == "unobserved" and key[0] != "unassigned":
-                amounts[key] = amounts.get(key, 0) + amount
-        return amounts
-
-    # 2.5 hours of 3.60, two thirds of them chat's; then the half hour that waited.
-    assert by_phase(report) == {("chat", "unobserved"): 600 * CENT, ("search", "unobserved"): 300 * CENT}
-    assert by_phase(whole) == {("chat", "unobserved"): 720 * CENT, ("search", "unobserved"): 360 * CENT}
-    with LedgerReader.open(path) as reader:
-        days = reader.days(20261101, 20261102)
-    assert days is not None
-    gpu = Gpu("GPU-0", "NVIDIA H100 80GB HBM3")
-    charged = {day: sums.gpu_cost[gpu, "rent"] for day, sums in days.items()}
-    settled = {day: sum(sums.settled.values()) for day, sums in days.items()}
-    assert charged[20261101] == 720 * CENT
-    assert settled == {20261101: 2 * HOUR, 20261102: HOUR}
 
 
 def test_books_in_memory_charge_too() -> None:

@@ -21,7 +21,7 @@ from tests.finance.fleet.ledger_files import MeteredHost, october
 MONTH = Period.named("2026-10")
 LATER = NOVEMBER + 10 * HOUR
 NEWER = (
-    "which releases before schema 2 must not use; this one knows 1: upgrade the exporter, or give it a "
+    "which releases before schema 3 must not use; this one knows 2: upgrade the exporter, or give it a "
     "--ledger.path of its own"
 )
 
@@ -101,8 +101,8 @@ def test_what_cannot_be_read_stops_the_total(tmp_path: Path) -> None:
     (tmp_path / "b.db").write_bytes(b"no database at all")
     shutil.copy(tmp_path / "a.db", tmp_path / "c.db")
     with contextlib.closing(sqlite3.connect(tmp_path / "c.db")) as connection, connection:
-        connection.execute("PRAGMA user_version = 2")
-        connection.execute("UPDATE meta SET value = 2 WHERE key = 'reader'")
+        connection.execute("PRAGMA user_version = 3")
+        connection.execute("UPDATE meta SET value = 3 WHERE key = 'reader'")
     (tmp_path / "empty.db").touch()
     (tmp_path / "out.db").symlink_to("/nowhere/ledger.db")
     with pytest.raises(FolderError) as raised:
@@ -116,7 +116,7 @@ def test_what_cannot_be_read_stops_the_total(tmp_path: Path) -> None:
     assert [line.replace(str(tmp_path), "").strip() for line in rest] == [
         "/out.db is a symbolic link that leads out of the folder: put the file itself there, or name it",
         "/b.db is no ledger that can be read: file is not a database",
-        f"/c.db has schema 2, {NEWER}",
+        f"/c.db has schema 3, {NEWER}",
         "/empty.db is empty: no daemon has begun it",
     ]
 
