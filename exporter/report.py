@@ -5,7 +5,7 @@ Money is in picodollars here; renderers convert it.
 """
 
 from collections.abc import Mapping
-from dataclasses import field
+from dataclasses import dataclass, field
 from typing import NamedTuple
 
 from exporter.advice import Saving
@@ -15,7 +15,6 @@ from exporter.cost.projection import Projection, RecentUsage
 from exporter.cost.quotients import Basis, QuotientKind
 from exporter.cost.service_level import Measure, ShareBounds
 from exporter.cost.state import State
-from exporter.frozen import dataclass
 from exporter.readings import (
     Gpu,
     GpuReading,

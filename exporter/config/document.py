@@ -7,14 +7,13 @@ them unfolds to gigabytes), tags, merge keys, and nesting deeper than a configur
 
 import re
 from collections.abc import Iterator
-from dataclasses import field
+from dataclasses import dataclass, field
 from typing import Any, Final, TypeAlias
 
 import yaml
 
 from exporter.config.problems import Position, TextEdit, shown_key
 from exporter.config.yaml_errors import QUOTE, SyntaxFault, fault, quoted
-from exporter.frozen import dataclass
 
 FILE_BYTES: Final = 1024 * 1024
 DEEPEST: Final = 16

@@ -1,6 +1,7 @@
 """The key `engines`: engines that are described in the file, in the form of the built-in ones."""
 
 import re
+from dataclasses import dataclass
 from decimal import Decimal
 from typing import Annotated, Final, TypeVar, get_args
 
@@ -25,7 +26,6 @@ from exporter.engines.spec import (
     overlap,
 )
 from exporter.engines.spec import Choice as LabelValues
-from exporter.frozen import dataclass
 from exporter.readings import KINDS, LABEL_CHARACTERS, LatencyBasis, Quantity
 
 T = TypeVar("T")

@@ -3,6 +3,7 @@
 import re
 from collections.abc import Iterable
 from contextlib import suppress
+from dataclasses import dataclass, replace
 from ipaddress import ip_address
 from pathlib import Path
 from typing import Annotated, Final, TypeAlias, get_args
@@ -34,7 +35,6 @@ from exporter.config.values import (
 from exporter.engines.exposition import parsed
 from exporter.engines.gateways import Shares, TokenSeries, with_counters
 from exporter.engines.spec import overlap
-from exporter.frozen import dataclass, replace
 from exporter.readings import DividedBy, Division
 
 LABELS_MAX: Final = 8

@@ -2,6 +2,7 @@
 
 import difflib
 import re
+from dataclasses import replace
 from decimal import Decimal
 from itertools import pairwise
 from typing import Annotated, Final, get_args
@@ -11,7 +12,6 @@ from exporter.config.model import Model, default_of, field, of
 from exporter.config.schema import ListItem, ListOf
 from exporter.config.times import DatedInstant, DateValue, TimeValue
 from exporter.config.values import DOLLAR_DECIMALS, PERCENT, Choice, Label, Number, Pattern, Whole
-from exporter.frozen import replace
 from exporter.readings import HostLocation
 from exporter.tariff import quotes
 from exporter.tariff.catalogue import CATALOGUE as BUNDLED

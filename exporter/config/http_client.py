@@ -5,6 +5,7 @@ Secrets exist only as files. What would weaken TLS is refused.
 """
 
 import re
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Annotated, Final
 
@@ -12,7 +13,6 @@ from exporter.config.load import contents, read
 from exporter.config.model import Model, field, of
 from exporter.config.schema import ListOf, MappingOf, Table
 from exporter.config.web import FilePath, Inline, Text
-from exporter.frozen import dataclass, replace
 
 HEADERS_MAX: Final = 20
 SECRET_BYTES_MAX: Final = 64 * 1024

@@ -1,5 +1,6 @@
 """The whole schema: every key of the file, in the order of its documentation."""
 
+from dataclasses import replace
 from decimal import Decimal
 from pathlib import Path
 from typing import Annotated, Any, Final, get_args
@@ -41,7 +42,6 @@ from exporter.config.values import (
 )
 from exporter.cost.policy import CardinalityLimits, OwnershipRule, SplitMethod, SplitRule, Weights
 from exporter.engines.spec import Engine
-from exporter.frozen import replace
 from exporter.tariff import tariff
 from exporter.tariff.hosted import PRICE_DECIMALS, HostedPrice
 from exporter.tariff.terms import Hardware, Overhead, Per, Period, Retirement, Unmatched

@@ -1,6 +1,7 @@
 """Syntax of Kubernetes labels, and the keys of the configuration about Kubernetes."""
 
 import re
+from dataclasses import dataclass
 from typing import Annotated, Final
 
 from exporter.config.document import Node, Scalar
@@ -9,7 +10,6 @@ from exporter.config.problems import RefusedError, shown
 from exporter.config.schema import Context, MappingOf, describe
 from exporter.config.settings import PodLabels
 from exporter.config.values import PATTERN_CHARACTERS, ScalarValidator
-from exporter.frozen import dataclass
 
 MOST_PATTERNS: Final = 16
 

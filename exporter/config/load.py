@@ -2,6 +2,7 @@
 
 import os
 import stat
+from dataclasses import replace
 from hashlib import sha256
 from pathlib import Path
 from typing import TypeVar
@@ -13,7 +14,6 @@ from exporter.config.problems import ConfigError, LocatedError, Problem
 from exporter.config.schema import Context, Table, read_at
 from exporter.config.settings import DEFAULT_PRICES, Config
 from exporter.config.times import zone_named
-from exporter.frozen import replace
 from exporter.tariff.catalogue import CATALOGUE, Catalogue
 from exporter.tariff.price_file import MOST_BYTES, PriceFileError, price_file
 

@@ -1,6 +1,6 @@
 """Problems of a configuration: each with its position in the file and its remedy."""
 
-from exporter.frozen import dataclass
+from dataclasses import dataclass
 
 SHOWN_CHARACTERS = 40
 

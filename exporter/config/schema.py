@@ -7,14 +7,13 @@ position and path to the first problem, which ends the reading (`LocatedError`).
 import difflib
 import re
 from collections.abc import Callable, Iterator
-from dataclasses import MISSING, field, fields
+from dataclasses import MISSING, dataclass, field, fields
 from typing import Any, Final, Generic, NoReturn, Protocol, TypeVar
 from zoneinfo import ZoneInfo
 
 from exporter.config.document import Mapping, Node, Scalar, Sequence
 from exporter.config.problems import LocatedError, Position, RefusedError, TextEdit, shown, shown_key
 from exporter.config.yaml_errors import no_space
-from exporter.frozen import dataclass
 from exporter.tariff.catalogue import CATALOGUE, Catalogue
 
 MOST_ITEMS: Final = 1000

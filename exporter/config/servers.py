@@ -3,6 +3,7 @@
 import ipaddress
 import re
 from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
 from decimal import Decimal
 from pathlib import Path
 from typing import Annotated, Final, TypeAlias
@@ -32,7 +33,6 @@ from exporter.config.values import (
     uid_of,
 )
 from exporter.cost.postings import OTHER, UNALLOCATED
-from exporter.frozen import dataclass
 from exporter.readings import Role, ServiceLevel, masked
 
 MOST_GPUS: Final = 1024

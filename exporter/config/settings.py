@@ -1,7 +1,7 @@
 """The typed configuration, frozen. The schema has the meaning of each key."""
 
 from collections.abc import Mapping
-from dataclasses import field
+from dataclasses import dataclass, field, replace
 from decimal import Decimal
 from itertools import takewhile
 from pathlib import Path
@@ -13,7 +13,6 @@ from exporter.config.problems import Position
 from exporter.cost.policy import CardinalityLimits, CostPolicy, OwnershipRule, SplitRule
 from exporter.engines.gateways import Shares
 from exporter.engines.spec import Engine
-from exporter.frozen import dataclass, replace
 from exporter.readings import UNKNOWN_LOCATION, Division, HostLocation, Role, ServiceLevel
 from exporter.tariff.catalogue import CATALOGUE, Catalogue
 from exporter.tariff.hosted import HostedPrice

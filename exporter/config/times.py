@@ -4,6 +4,7 @@ import difflib
 import re
 import zoneinfo
 from contextlib import suppress
+from dataclasses import dataclass
 from datetime import UTC, date, datetime, timedelta
 from typing import Final
 from zoneinfo import ZoneInfo
@@ -12,7 +13,6 @@ from exporter.config.document import Node, Scalar
 from exporter.config.problems import RefusedError, shown
 from exporter.config.schema import Context
 from exporter.config.values import ScalarValidator, scalar
-from exporter.frozen import dataclass
 from exporter.tariff.calendar import first_instant
 from exporter.units import NANOSECONDS_PER_SECOND, Instant
 

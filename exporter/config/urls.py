@@ -2,13 +2,13 @@
 
 import ipaddress
 import re
+from dataclasses import dataclass
 from typing import Final
 from urllib.parse import SplitResult, urlsplit, urlunsplit
 
 from exporter.config.document import Scalar
 from exporter.config.problems import RefusedError, shown
 from exporter.config.values import ScalarValidator
-from exporter.frozen import dataclass
 from exporter.readings import masked
 
 URL_CHARACTERS: Final = 2048

@@ -5,6 +5,7 @@ import os
 import pwd
 import re
 from collections.abc import Callable
+from dataclasses import dataclass
 from decimal import Decimal
 from pathlib import Path
 from typing import Final, Generic, TypeVar
@@ -12,7 +13,6 @@ from typing import Final, Generic, TypeVar
 from exporter.config.document import Node, Scalar
 from exporter.config.problems import RefusedError, shown
 from exporter.config.schema import Context, describe
-from exporter.frozen import dataclass
 from exporter.readings import LABEL_CHARACTERS, label
 from exporter.units import NANOSECONDS_PER_SECOND, Nanoseconds
 

@@ -6,6 +6,7 @@ A file that is accepted here passes `promtool check web-config`. What Python's T
 
 import dataclasses
 import re
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Annotated, Final, Literal, TypeAlias
 
@@ -15,7 +16,6 @@ from exporter.config.model import Model, field, keys_of, of
 from exporter.config.problems import RefusedError, shown
 from exporter.config.schema import Context, ListOf, MappingOf, Table
 from exporter.config.values import PATH_CHARACTERS, Choice, Duration, ScalarValidator, Truth, Whole
-from exporter.frozen import dataclass, replace
 from exporter.units import Nanoseconds
 
 HEADER_CHARACTERS: Final = 2048

@@ -7,10 +7,10 @@ No message repeats a value: which key it belongs to is not certain, and it may b
 """
 
 import re
+from dataclasses import dataclass
 from typing import Final
 
 from exporter.config.problems import Position, TextEdit
-from exporter.frozen import dataclass
 
 QUOTE: Final = 'put quotes around a pattern that begins with *: "*H100*"'
 

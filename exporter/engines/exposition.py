@@ -9,11 +9,10 @@ A metric's name is expected in its classic place, before the braces; no engine's
 import json
 import re
 from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass
 from hashlib import blake2b
 from threading import Lock
 from typing import Final, NamedTuple
-
-from exporter.frozen import dataclass
 
 SERIES_MAX: Final = 20_000
 """Wanted series of one page; the rest of the page is then not read. A host's worth of ranks has hundreds."""

@@ -2,13 +2,13 @@
 
 import math
 from collections.abc import Callable, Iterable, Iterator, Mapping
+from dataclasses import dataclass
 from typing import Final
 
 from exporter.engines.exposition import Page, Sample
 from exporter.engines.gateways import GatewaySpec, Shares, TokenSeries
 from exporter.engines.interpretation import created_by_series, process_start
 from exporter.engines.spec import chosen
-from exporter.frozen import dataclass
 from exporter.readings import GatewayCounter, label
 from exporter.units import Instant
 

@@ -43,13 +43,12 @@ maximhq/bifrost @001016f `plugins/telemetry/main.go`.
 """
 
 from collections.abc import Collection
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from typing import Final
 
 from exporter.engines.sglang import SGLANG
 from exporter.engines.spec import Choice, Fingerprint, created_name
 from exporter.engines.vllm import VLLM
-from exporter.frozen import dataclass
 from exporter.readings import TokenKind
 
 

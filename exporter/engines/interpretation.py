@@ -2,6 +2,7 @@
 
 import math
 from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
 from functools import cache
 from typing import Final
 
@@ -19,7 +20,6 @@ from exporter.engines.spec import (
     chosen,
     created_name,
 )
-from exporter.frozen import dataclass
 from exporter.readings import (
     OTHER_MODELS,
     CounterReading,

@@ -9,11 +9,11 @@ read alike.
 import json
 import re
 from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
 from typing import Final
 
 from exporter.engines.catalogue import COMMANDS
 from exporter.engines.spec import Command, Factor, RoleFlag, SequenceFlags
-from exporter.frozen import dataclass
 from exporter.readings import SEQUENCES_MAX, Role, SequenceLimit, label
 
 WORDS_MAX: Final = 512

@@ -8,12 +8,11 @@ Put a captured page with hand-made expectations next to those in tests/engines/c
 """
 
 from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import fields, is_dataclass, replace
+from dataclasses import dataclass, fields, is_dataclass, replace
 from functools import cache
 from typing import Any, Final, Literal, TypeAlias
 
 from exporter.engines.exposition import Page, WantedSeries
-from exporter.frozen import dataclass
 from exporter.readings import KINDS, LatencyBasis, Objective, Quantity, Role
 
 Choice: TypeAlias = tuple[tuple[str, tuple[str, ...]], ...]

@@ -2,13 +2,13 @@
 
 import re
 from collections.abc import Iterator
+from dataclasses import dataclass
 from datetime import date
 from typing import Final
 from zoneinfo import ZoneInfo
 
 from exporter.config import Config
 from exporter.config.problems import RefusedError, shown
-from exporter.frozen import dataclass
 from exporter.ledger.adjustment_entry import AdjustmentEntry, AdjustmentRequest, ProductTeams
 from exporter.reports.repricing import key_day
 from exporter.reports.rounding import dollars_text

@@ -2,7 +2,7 @@
 
 import shlex
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import field
+from dataclasses import dataclass, field
 from typing import Any, Final
 
 from exporter.advice import (
@@ -24,7 +24,6 @@ from exporter.advice import (
     headline,
 )
 from exporter.finance.render import instant_text, json_text, lines_text, wrapped
-from exporter.frozen import dataclass
 from exporter.readings import printable
 from exporter.reports.rounding import dollars_text
 from exporter.units import NANOSECONDS_PER_HOUR, Instant, dollars

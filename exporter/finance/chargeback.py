@@ -1,6 +1,7 @@
 """A chargeback: cost by product, team, namespace, server, model and day, in any combination. Pure."""
 
 from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
 from typing import Final, Literal, get_args
 from zoneinfo import ZoneInfo
 
@@ -20,7 +21,6 @@ from exporter.finance.month import (
     owner_gpu_time,
     refuse_unknown,
 )
-from exporter.frozen import dataclass
 from exporter.ledger.history import ESTIMATE, HistorySums, MonthRecord
 from exporter.ledger.schema import day_name, day_number
 from exporter.reports.rounding import dollars_text

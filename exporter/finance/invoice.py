@@ -4,10 +4,9 @@ Costs are picodollars, times nanoseconds. Words follow FOCUS (the FinOps Open Co
 """
 
 from collections.abc import Iterable
-from dataclasses import field
+from dataclasses import dataclass, field
 from typing import Final, Literal, get_args
 
-from exporter.frozen import dataclass
 from exporter.units import Instant, Nanoseconds, Picodollars
 
 Apart = Literal["refunds", "credits", "taxes", "purchases", "corrections"]

@@ -7,6 +7,7 @@ import os
 import zlib
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from dataclasses import dataclass
 from pathlib import Path
 from typing import IO, Final, Protocol
 from zoneinfo import ZoneInfo
@@ -25,7 +26,6 @@ from exporter.finance.invoice import (
 )
 from exporter.finance.invoice_commitments import CommitmentColumns
 from exporter.finance.invoice_values import DATE, calendar_day, cell_text, moment, money, number, period
-from exporter.frozen import dataclass
 from exporter.units import NANOSECONDS_PER_SECOND, Nanoseconds, Picodollars
 
 COSTS: Final = {"billed": "BilledCost", "effective": "EffectiveCost"}

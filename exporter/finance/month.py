@@ -1,14 +1,13 @@
 """Statements of a month from the ledger; they reconcile, whatever they are grouped by. Pure."""
 
 from collections.abc import Callable, Collection, Iterator, Mapping
-from dataclasses import field
+from dataclasses import dataclass, field
 from typing import Any, Final, Literal, get_args
 from zoneinfo import ZoneInfo
 
 from exporter.cost.money import add
 from exporter.cost.postings import CostOwner
 from exporter.finance.fleet.overheads import FleetOverheads, spread
-from exporter.frozen import dataclass
 from exporter.ledger.adjustments import COMPONENT, Adjustment
 from exporter.ledger.history import ESTIMATE, HistorySums, MonthRecord
 from exporter.readings import UNCOUNTED, UNSEEN, TokenKind

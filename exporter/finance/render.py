@@ -5,12 +5,12 @@ import io
 import json
 import textwrap
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from datetime import UTC, datetime
 from functools import lru_cache
 from typing import Any, Final, Literal
 
 from exporter import units
-from exporter.frozen import dataclass
 from exporter.readings import printable
 from exporter.reports import rounding
 from exporter.units import Instant, Picodollars

@@ -23,12 +23,11 @@ old ones in the new period. Overheads, corrections and money without rows are di
 """
 
 from collections.abc import Collection, Iterable, Iterator, Mapping
-from dataclasses import field
+from dataclasses import dataclass, field
 from fractions import Fraction
 from typing import Final, Literal, get_args
 
 from exporter.cost.postings import CostOwner, OwnerPhase
-from exporter.frozen import dataclass
 from exporter.ledger.history import HistorySums, MonthRecord
 from exporter.readings import Gpu, ServerKey
 from exporter.tariff.tariff import ENERGY, HARDWARE

@@ -4,13 +4,13 @@ import os
 import sqlite3
 from collections.abc import Iterable, Mapping
 from contextlib import closing
+from dataclasses import dataclass, replace
 from difflib import get_close_matches
 from pathlib import Path
 from typing import Final
 
 from exporter.cost.money import add
 from exporter.cost.postings import UNASSIGNED
-from exporter.frozen import dataclass, replace
 from exporter.ledger import adjustments, contents, files, schema
 from exporter.ledger.adjustments import Adjustment
 from exporter.ledger.errors import DamagedError, LedgerError

@@ -3,9 +3,9 @@
 import logging
 import sqlite3
 from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
 from typing import Any, Final
 
-from exporter.frozen import dataclass
 from exporter.ledger.schema import LARGEST, Names, day_name
 from exporter.report import MonthKey
 from exporter.units import Instant, Picodollars, plain_dollars

@@ -9,11 +9,11 @@ import re
 import stat
 from collections.abc import Callable
 from contextlib import suppress
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
 from exporter.cost.intervals import LATEST_FIRST_TICK
-from exporter.frozen import dataclass
 from exporter.units import Nanoseconds
 
 log = logging.getLogger(__name__)

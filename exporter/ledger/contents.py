@@ -4,7 +4,7 @@ import sqlite3
 import uuid
 from collections.abc import Collection, Iterable, Iterator, Mapping
 from contextlib import contextmanager, suppress
-from dataclasses import field
+from dataclasses import dataclass, field, replace
 from functools import lru_cache
 from pathlib import Path
 from typing import Final
@@ -15,7 +15,6 @@ from exporter.cost.money import add
 from exporter.cost.postings import PHASES, CostOwner, OwnerPhase, UnpricedTime
 from exporter.cost.projection import RecentUsage, UsageHour
 from exporter.cost.state import State
-from exporter.frozen import dataclass, replace
 from exporter.ledger import marks, schema, unpriced_time
 from exporter.ledger.errors import DamagedError, ForeignSchemaError, LedgerError, LedgerLockedError
 from exporter.ledger.history import HistoryCache

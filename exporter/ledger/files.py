@@ -8,12 +8,12 @@ import os
 import stat
 import struct
 import threading
+from dataclasses import dataclass
 from enum import StrEnum
 from pathlib import Path
 from typing import Final
 
 from exporter.clock import Clock
-from exporter.frozen import dataclass
 from exporter.ledger.errors import LedgerError, LedgerLockedError
 from exporter.units import NANOSECONDS_PER_SECOND
 

@@ -2,14 +2,13 @@
 
 import sqlite3
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
-from dataclasses import field, fields
+from dataclasses import dataclass, field, fields
 from itertools import pairwise
 from types import MappingProxyType
 from typing import Any, Final, Literal, NamedTuple
 
 from exporter.cost.money import add, add_all
 from exporter.cost.postings import CostOwner, OwnerPhase
-from exporter.frozen import dataclass
 from exporter.ledger import adjustments, peak_memory, schema, unpriced_time
 from exporter.ledger.adjustments import Adjustment
 from exporter.ledger.peak_memory import PeakMemory

@@ -2,6 +2,7 @@
 
 import sqlite3
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from dataclasses import replace
 from functools import cache
 from pathlib import Path
 from typing import Final, Protocol, Self
@@ -10,7 +11,6 @@ from exporter.advice import HostUsage, HourUsage, PricedGpu, Release, least_sure
 from exporter.cost.attribution import UNALLOCATED_KEY
 from exporter.cost.postings import CostOwner, OwnerPhase
 from exporter.cost.state import GpuState, State
-from exporter.frozen import replace
 from exporter.ledger import contents, peak_memory
 from exporter.ledger.files import ledger_file
 from exporter.ledger.history import HistorySums, read_history

@@ -1,12 +1,11 @@
 """The last day of a ledger, as the page draws it: the running hour, 24 before it, and the month's hours."""
 
 from collections.abc import Iterable, Mapping
-from dataclasses import field
+from dataclasses import dataclass, field, replace
 from typing import Any, Final, NamedTuple
 
 from exporter.cost.money import add, add_all
 from exporter.cost.postings import CostOwner
-from exporter.frozen import dataclass, replace
 from exporter.ledger.history import History, HistorySums
 from exporter.ledger.totals import Totals, hour_of
 from exporter.readings import ServerKey, TokenKind

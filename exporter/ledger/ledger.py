@@ -5,6 +5,7 @@ import os
 import sqlite3
 import threading
 from collections.abc import Collection
+from dataclasses import replace
 from enum import Enum
 from pathlib import Path
 from typing import Final
@@ -12,7 +13,6 @@ from typing import Final
 from exporter.clock import Clock
 from exporter.cost.postings import Postings
 from exporter.cost.state import State
-from exporter.frozen import replace
 from exporter.ledger import contents, files, marks, schema, store
 from exporter.ledger.boot import NO_BOOT, BootClaim
 from exporter.ledger.contents import Contents, empty

@@ -5,13 +5,12 @@ import os
 import sqlite3
 import threading
 from contextlib import closing
-from dataclasses import field
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Final
 
 from exporter.clock import Clock
 from exporter.cost.state import State
-from exporter.frozen import dataclass
 from exporter.ledger import contents, files, schema
 from exporter.ledger.errors import DamagedError, LedgerError
 from exporter.ledger.files import RUN_AS_DAEMON_USER, Lock, ledger_file

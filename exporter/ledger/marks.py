@@ -9,6 +9,7 @@ import json
 import math
 from base64 import b64decode, b64encode
 from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import replace
 from functools import lru_cache
 from ipaddress import ip_address
 from operator import attrgetter
@@ -26,7 +27,6 @@ from exporter.cost.state import (
     ServerState,
     State,
 )
-from exporter.frozen import replace
 from exporter.ledger.json_values import (
     array,
     count,

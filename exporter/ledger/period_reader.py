@@ -3,13 +3,12 @@
 import marshal
 import sqlite3
 from collections.abc import Collection, Mapping
-from dataclasses import field
+from dataclasses import dataclass, field, replace
 from fractions import Fraction
 from functools import partial
 from typing import Any, Final
 
 from exporter.cost.money import add
-from exporter.frozen import dataclass, replace
 from exporter.ledger import adjustments, contents, history, schema
 from exporter.ledger.adjustments import PRICE_BASIS
 from exporter.ledger.errors import DamagedError

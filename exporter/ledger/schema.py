@@ -9,12 +9,12 @@ import re
 import sqlite3
 from collections.abc import Callable, Collection, Iterable, Iterator
 from contextlib import contextmanager
+from dataclasses import dataclass
 from functools import cache
 from itertools import chain
 from typing import Any, Final
 
 from exporter.cost.postings import CostOwner
-from exporter.frozen import dataclass
 from exporter.ledger.errors import DamagedError
 from exporter.readings import Gpu
 

@@ -6,14 +6,13 @@ import sqlite3
 import uuid
 from collections.abc import Mapping
 from contextlib import closing, suppress
-from dataclasses import field
+from dataclasses import dataclass, field, replace
 from enum import Enum
 from pathlib import Path
 from typing import Final, NamedTuple
 
 from exporter.cost.postings import UnpricedTime
 from exporter.cost.state import State
-from exporter.frozen import dataclass, replace
 from exporter.ledger import files, marks, schema, unpriced_time
 from exporter.ledger.adjustments import Adjustment, Poster
 from exporter.ledger.contents import (

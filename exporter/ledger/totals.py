@@ -2,7 +2,7 @@
 
 import sqlite3
 from collections.abc import Collection, Container, Mapping
-from dataclasses import field, fields
+from dataclasses import dataclass, field, fields, replace
 from typing import Any, Final, NamedTuple, TypeVar
 
 from exporter.cost.money import add, add_all
@@ -16,7 +16,6 @@ from exporter.cost.postings import (
     TokenPosting,
 )
 from exporter.cost.projection import UsageHour, energy_by_product
-from exporter.frozen import dataclass, replace
 from exporter.ledger import schema
 from exporter.ledger.schema import LARGEST, Keys, Names, RowLayout
 from exporter.ledger.token_times import TokenTime, times_of_tokens

@@ -2,11 +2,10 @@
 
 import sqlite3
 from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import field
+from dataclasses import dataclass, field, replace
 from typing import Final
 
 from exporter.cost.postings import GpuUse, OwnerPhase, Postings, UnpricedTime
-from exporter.frozen import dataclass, replace
 from exporter.ledger.schema import Keys, Names, bounded, day_name, day_number, references
 from exporter.ledger.totals import MINUTES_KEPT, hour_of
 from exporter.readings import Gpu

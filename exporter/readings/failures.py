@@ -1,9 +1,9 @@
 """Failures: why a source could not be read, and why a server is not read, with a remedy for each server."""
 
+from dataclasses import dataclass
 from enum import StrEnum
 from typing import Final, Literal, Self
 
-from exporter.frozen import dataclass
 from exporter.readings.serving import ServerKey
 
 

@@ -1,10 +1,9 @@
 """Frame: all readings of one tick; and the protocol of their sources."""
 
 from collections.abc import Mapping
-from dataclasses import field
+from dataclasses import dataclass, field
 from typing import Literal, Protocol, TypeAlias, TypeVar
 
-from exporter.frozen import dataclass
 from exporter.readings.failures import FailureReason, UnreadServer
 from exporter.readings.hardware import NO_EVIDENCE, GpuEvidence, GpuReading
 from exporter.readings.serving import GatewayReading, Holder, PodOwnership, ServerKey, ServerReading

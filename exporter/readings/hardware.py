@@ -1,8 +1,8 @@
 """Readings of GPUs, and the location of their host."""
 
+from dataclasses import dataclass
 from typing import Final, NamedTuple
 
-from exporter.frozen import dataclass
 from exporter.units import Millijoules
 
 

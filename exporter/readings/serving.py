@@ -1,10 +1,9 @@
 """Readings of inference servers and gateways, and the GPUs that servers hold."""
 
 from collections.abc import Sequence
-from dataclasses import field
+from dataclasses import dataclass, field
 from typing import Final, Literal, NamedTuple
 
-from exporter.frozen import dataclass
 from exporter.units import Instant
 
 TokenKind = Literal["prompt", "cached_prompt", "generation"]

@@ -4,11 +4,11 @@ import math
 import re
 from collections import Counter
 from collections.abc import Iterable
+from dataclasses import replace
 from functools import lru_cache
 from hashlib import blake2b
 from typing import Final
 
-from exporter.frozen import replace
 from exporter.readings.serving import ServerKey, ServerReading
 
 LABEL_CHARACTERS: Final = 128

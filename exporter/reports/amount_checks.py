@@ -9,11 +9,11 @@ is Uptime Institute's of 2022 and 2023, "infercost" the sample profiles of defil
 
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import suppress
+from dataclasses import dataclass
 from decimal import Context, Decimal
 from typing import Final
 
 from exporter.config.values import plain
-from exporter.frozen import dataclass
 from exporter.tariff.catalogue import CATALOGUE
 from exporter.tariff.csv_tables import CatalogueError
 from exporter.tariff.terms import Overhead, Owned, Per

@@ -1,11 +1,10 @@
 """The doctor's input and its answer."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import field
+from dataclasses import dataclass, field
 from typing import Final, Literal
 
 from exporter.cost.state import State
-from exporter.frozen import dataclass
 from exporter.readings import (
     NO_EVIDENCE,
     FailureReason,

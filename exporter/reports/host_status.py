@@ -5,14 +5,13 @@ An answer of the daemon is input from outside: what has another form is refused 
 
 import json
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import asdict
+from dataclasses import asdict, dataclass
 from math import fsum, isfinite
 from textwrap import wrap
 from typing import Any, Final, Literal
 
 from exporter.cost.postings import UNALLOCATED
 from exporter.cost.state import State
-from exporter.frozen import dataclass
 from exporter.report import CommittedTotals
 from exporter.units import NANOSECONDS_PER_HOUR, Nanoseconds, Picodollars, dollars
 from exporter.web.wording import ABSENT, UNKNOWN, amount, timestamp

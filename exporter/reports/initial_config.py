@@ -4,7 +4,7 @@ import json
 import shlex
 from collections import Counter
 from collections.abc import Iterator, Mapping
-from dataclasses import field
+from dataclasses import dataclass, field
 from textwrap import wrap
 from typing import Any, Final
 from zoneinfo import ZoneInfo
@@ -16,7 +16,6 @@ from exporter.config.problems import Position, RefusedError
 from exporter.config.schema import Context, Validator
 from exporter.config.times import DateValue
 from exporter.config.values import Choice
-from exporter.frozen import dataclass
 from exporter.readings import FailureReason, printable
 from exporter.reports.diagnosis import Diagnosis
 from exporter.reports.doctor import location_words

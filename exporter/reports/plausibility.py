@@ -6,6 +6,7 @@ that comes to 0 dollars: prices of 0 have findings of their own.
 
 from collections.abc import Iterator, Mapping
 from contextlib import suppress
+from dataclasses import dataclass
 from decimal import Decimal
 from functools import lru_cache
 
@@ -13,7 +14,6 @@ from exporter.config.hardware import exact
 from exporter.config.settings import Config
 from exporter.config.times import is_fixed_offset
 from exporter.config.values import plain
-from exporter.frozen import dataclass
 from exporter.reports import amount_checks as checks
 from exporter.reports.amount_checks import AmountCheck, Subject
 from exporter.reports.diagnosis import Finding, note, warning

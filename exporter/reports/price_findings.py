@@ -1,13 +1,13 @@
 """Doctor findings on prices: none, rules without a GPU, estimates, list prices, prices of 0. Pure."""
 
 from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
 from itertools import groupby
 from typing import Final, Literal
 from zoneinfo import ZoneInfo
 
 from exporter.config.values import plain
 from exporter.cost.policy import CostPolicy
-from exporter.frozen import dataclass
 from exporter.readings import GpuReading
 from exporter.reports.diagnosis import DoctorGpu, Finding, PriceLine, error, note, some_rules, warning
 from exporter.tariff.calendar import day_of

@@ -10,14 +10,13 @@ Corrections that were entered before are taken off; energy, overheads and other 
 import re
 from bisect import bisect_right
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import field
+from dataclasses import dataclass, field
 from fractions import Fraction
 from itertools import pairwise
 from typing import Final, Protocol
 from zoneinfo import ZoneInfo
 
 from exporter.cost.money import split
-from exporter.frozen import dataclass
 from exporter.ledger.adjustments import REPRICING, Adjustment
 from exporter.ledger.history import HistorySums
 from exporter.ledger.schema import day_number

@@ -1,6 +1,6 @@
 """The rules of a configuration with their prices, each in a line for people. Pure."""
 
-from dataclasses import fields
+from dataclasses import dataclass, fields, replace
 from decimal import Decimal
 from fractions import Fraction
 from typing import Any, Final
@@ -11,7 +11,6 @@ from exporter.config.settings import Budget, Config, ConfiguredServer, GatewayDi
 from exporter.config.values import plain
 from exporter.cost.policy import SplitRule
 from exporter.engines import Engine
-from exporter.frozen import dataclass, replace
 from exporter.readings import UNKNOWN_LOCATION, Gpu, HostLocation, ServiceLevel, masked
 from exporter.tariff import quotes
 from exporter.tariff.catalogue import Catalogue

@@ -3,14 +3,13 @@
 import logging
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Hashable, Iterable
-from dataclasses import field
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Generic, NamedTuple, TypeVar
 
 from exporter.clock import Clock
 from exporter.config.settings import ConfiguredServer, GatewayDivision, GatewayPageRule
 from exporter.engines import Described
-from exporter.frozen import dataclass
 from exporter.readings import DividedBy, ServerKey, Source
 from exporter.sources.http_client import shared_client
 from exporter.sources.processes.listener import ExpectedListener

@@ -11,11 +11,11 @@ longest-waiting first. After slow failures in a row it is read less and less oft
 import threading
 from collections import deque
 from collections.abc import Callable, Collection, Iterable
+from dataclasses import dataclass
 from typing import Any, Final
 from weakref import WeakKeyDictionary
 
 from exporter.clock import Clock
-from exporter.frozen import dataclass
 from exporter.readings import (
     AccessDeniedError,
     FailureReason,

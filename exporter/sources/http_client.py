@@ -9,7 +9,7 @@ import re
 import socket
 import zlib
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from dataclasses import field
+from dataclasses import dataclass, field, replace
 from http import HTTPStatus
 from pathlib import Path
 from typing import Any, Final, Protocol
@@ -18,7 +18,6 @@ from urllib.parse import SplitResult, urlsplit
 from httptools import HttpParserError, HttpParserUpgrade, HttpResponseParser
 
 from exporter.clock import Clock
-from exporter.frozen import dataclass, replace
 from exporter.readings import FailureReason, Peer, ReadFailedError
 from exporter.sources.processes.listener import ExpectedListener, loopback_address
 from exporter.units import Nanoseconds, nanoseconds, seconds

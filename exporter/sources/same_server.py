@@ -7,6 +7,7 @@ all of them. A proxy passes a page on from another port. A server that is read t
 import sys
 from collections import Counter
 from collections.abc import Callable, Collection, Hashable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from typing import Final
 from urllib.parse import urlsplit
 
@@ -14,7 +15,6 @@ from exporter.cost.counters import page_values
 from exporter.cost.page_marks import PageMarks, Series
 from exporter.cost.same_process import alike_pairs, is_one_process
 from exporter.cost.state import EndpointState
-from exporter.frozen import dataclass
 from exporter.readings import Peer, ServerReading
 from exporter.sources.processes.listener import takers
 from exporter.sources.processes.proc import SOCKET_BYTES, ListeningSocket, Proc, listeners, past_listeners

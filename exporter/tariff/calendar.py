@@ -1,10 +1,10 @@
 """Months and days of the configured time zone, as instants."""
 
+from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from functools import lru_cache
 from zoneinfo import ZoneInfo
 
-from exporter.frozen import dataclass
 from exporter.units import NANOSECONDS_PER_SECOND, Instant, Nanoseconds
 
 MONTHS_PER_YEAR = 12

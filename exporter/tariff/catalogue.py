@@ -4,13 +4,13 @@ Its instance prices are the bundled ones, or those of a price file that replaces
 """
 
 from collections.abc import Callable, Iterable, Iterator, Mapping
+from dataclasses import dataclass, replace
 from decimal import Decimal
 from functools import lru_cache
 from pathlib import Path
 from statistics import median
 from typing import Final
 
-from exporter.frozen import dataclass, replace
 from exporter.tariff.csv_tables import BUNDLED, COLUMNS, CatalogueError, Row, rows, rows_of
 from exporter.tariff.gpu_models import GpuNameMatch, driver_names, match_name
 from exporter.tariff.hosted import Offer, offers

@@ -2,12 +2,12 @@
 
 import re
 from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
 from decimal import Decimal
 from fnmatch import fnmatchcase
 from fractions import Fraction
 from typing import Final, Literal
 
-from exporter.frozen import dataclass
 from exporter.tariff.csv_tables import Row
 from exporter.units import BYTES_PER_GIBIBYTE
 

@@ -2,12 +2,12 @@
 
 import re
 from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
 from datetime import date
 from decimal import Decimal
 from itertools import groupby
 from typing import Final
 
-from exporter.frozen import dataclass
 from exporter.readings import TokenKind
 from exporter.tariff.csv_tables import CatalogueError, Row
 from exporter.tariff.terms import matches

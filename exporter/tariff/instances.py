@@ -4,12 +4,12 @@ A price is `listed` where a list has that very row; all others are derived from 
 """
 
 from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass, replace
 from decimal import Decimal
 from fractions import Fraction
 from itertools import takewhile
 from typing import Final, Literal
 
-from exporter.frozen import dataclass, replace
 from exporter.tariff.csv_tables import Row
 
 CLOUDS: Final = ("aws", "azure", "gcp", "nebius", "oci")

@@ -3,11 +3,11 @@
 import re
 from calendar import monthrange
 from collections.abc import Iterator
+from dataclasses import dataclass
 from datetime import date, timedelta
 from typing import Final
 from zoneinfo import ZoneInfo
 
-from exporter.frozen import dataclass
 from exporter.tariff.calendar import MONTHS_PER_YEAR, day_of, first_instant
 from exporter.units import Instant
 

@@ -7,13 +7,13 @@ by line and column, and a file with an error is not used at all.
 import csv
 import re
 from collections.abc import Callable, Iterator
+from dataclasses import dataclass
 from datetime import date
 from decimal import Decimal
 from fractions import Fraction
 from hashlib import sha256
 from typing import Final
 
-from exporter.frozen import dataclass
 from exporter.tariff.csv_tables import COLUMNS
 from exporter.tariff.instances import ALL_REGIONS, CLOUDS
 from exporter.units import NANOSECONDS_PER_DAY, Instant

@@ -9,10 +9,10 @@ reason too. The first of these that has a price:
 4. the market of the GPU
 """
 
+from dataclasses import dataclass
 from decimal import Decimal
 from typing import Final, Literal
 
-from exporter.frozen import dataclass
 from exporter.readings import HostLocation
 from exporter.tariff.catalogue import Catalogue, Market
 from exporter.tariff.csv_tables import CatalogueError

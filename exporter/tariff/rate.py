@@ -1,9 +1,9 @@
 """Rates: exact amounts that accrue over time. Pure."""
 
+from dataclasses import dataclass
 from enum import StrEnum
 from typing import Final, Literal, get_args
 
-from exporter.frozen import dataclass
 from exporter.units import NANOSECONDS_PER_HOUR, Nanoseconds, Picodollars, dollars
 
 PriceBasis = Literal["configured", "catalogue", "estimate"]

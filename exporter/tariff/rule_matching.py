@@ -2,11 +2,11 @@
 
 import re
 from collections.abc import Iterable, Iterator
+from dataclasses import dataclass, replace
 from fnmatch import fnmatchcase
 from functools import lru_cache
 from typing import Final
 
-from exporter.frozen import dataclass, replace
 from exporter.readings import Gpu
 from exporter.tariff.gpu_models import corrected_pattern
 from exporter.tariff.tariff import Tariff

@@ -2,12 +2,12 @@
 
 from bisect import bisect_right
 from collections.abc import Callable, Iterator
+from dataclasses import dataclass
 from decimal import Decimal, localcontext
 from fractions import Fraction
 from functools import cached_property, lru_cache
 from typing import Final, Literal
 
-from exporter.frozen import dataclass
 from exporter.readings import UNCOUNTED, UNKNOWN_LOCATION, UNSEEN, Gpu, HostLocation
 from exporter.tariff import quotes
 from exporter.tariff.calendar import Month

@@ -4,12 +4,12 @@ Amounts are exact decimals of dollars.
 """
 
 from collections.abc import Iterator
+from dataclasses import dataclass
 from decimal import Decimal, localcontext
 from fnmatch import fnmatchcase
 from functools import lru_cache
 from typing import Final, Literal, NamedTuple
 
-from exporter.frozen import dataclass
 from exporter.readings import Gpu, HostLocation
 from exporter.units import Instant
 

@@ -190,7 +190,12 @@ def half_a_day() -> HistorySums:
     """12 hours of one GPU at 3.60 dollars."""
     gpu, posted = Gpu("GPU-0", "NVIDIA H100"), 432 * DOLLAR // 10
     cost = {(ServerOwner("chat", "a", "", "chat"), "rent", "configured"): posted}
-    return HistorySums(server_cost=cost, gpu_cost={(gpu, "rent"): posted}, gpu_held={gpu: 12 * HOUR})
+    return HistorySums(
+        server_cost=cost,
+        gpu_cost={(gpu, "rent"): posted},
+        gpu_held={gpu: 12 * HOUR},
+        owner_held={GpuOwner(gpu, "chat", "a"): 12 * HOUR},
+    )
 
 
 @dataclass

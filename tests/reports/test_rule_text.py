@@ -1,12 +1,11 @@
 """A rule in a line: every term that a configuration gives is on it."""
 
-from dataclasses import fields, replace
+from dataclasses import dataclass, fields, replace
 from decimal import Decimal
 from typing import Any
 
 import pytest
 
-from exporter.frozen import dataclass
 from exporter.reports.rule_text import hardware_words
 from exporter.tariff.terms import Hardware, HardwareMatch, Owned
 

@@ -1,9 +1,9 @@
 """Configured servers hold the GPUs that the configuration names."""
 
+from dataclasses import replace
 from decimal import Decimal
 
 from exporter.config.settings import ConfiguredServer
-from exporter.frozen import replace
 from exporter.readings import Gpu, GpuReading, Holder, ServerKey
 from exporter.sources.configured import ConfiguredHolders, holders, missing_gpus
 

@@ -12,10 +12,10 @@ To add one, write its exact names by its own source. Sources, each at the releas
 
 import re
 from collections.abc import Mapping
+from dataclasses import dataclass
 from typing import Final
 
 from exporter.cost.energy import ASSUMED_LIMIT_WATTS, PLAUSIBLE_LIMIT_RATIO
-from exporter.frozen import dataclass
 from exporter.units import BYTES_PER_MEBIBYTE
 
 IMPLAUSIBLE: Final = 2.0**62

@@ -1,12 +1,12 @@
 """GPUs of a part of a past hour, as NVML would have read them. Pure."""
 
 from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import replace
 from typing import Final
 
 from exporter.finance.backfill.gpu_exporters import WATTS_MAX
 from exporter.finance.backfill.host_hours import DeviceHour, HostHour
 from exporter.finance.backfill.survey import GpuSeries
-from exporter.frozen import replace
 from exporter.readings import GpuReading, MigInstance
 from exporter.units import BYTES_PER_GIBIBYTE, MILLIJOULES_PER_JOULE, NANOSECONDS_PER_SECOND, Nanoseconds
 

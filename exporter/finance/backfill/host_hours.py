@@ -5,7 +5,7 @@ it for a third of the hour, first if it held it before, last if it holds it in t
 """
 
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
-from dataclasses import field
+from dataclasses import dataclass, field
 from itertools import combinations, pairwise
 from math import isnan
 from statistics import median
@@ -15,7 +15,6 @@ from exporter.finance.backfill.hourly import Chunk, GpuHours
 from exporter.finance.backfill.kube_state import NodeKey, PodName
 from exporter.finance.backfill.survey import GpuSeries
 from exporter.finance.prometheus.hour_queries import HOUR
-from exporter.frozen import dataclass
 from exporter.units import Instant, Nanoseconds
 
 WHOLE_RATIO: Final = 0.9

@@ -8,7 +8,7 @@ in which a series began or was reset.
 from array import array
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import field
+from dataclasses import dataclass, field
 from functools import partial
 from itertools import islice
 from math import isnan, nan
@@ -28,7 +28,6 @@ from exporter.finance.backfill.survey import (
 from exporter.finance.prometheus.client import PrometheusClient, QuerySeries
 from exporter.finance.prometheus.hour_queries import EDGE, HOUR, WINDOW
 from exporter.finance.prometheus.resolution import finest_resolution
-from exporter.frozen import dataclass
 from exporter.units import Instant, Nanoseconds
 
 POINTS_MAX: Final = 100_000

@@ -9,12 +9,11 @@ what a label of Prometheus cannot have and before capitals (`internal/store/util
 import re
 from bisect import bisect_right
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
-from dataclasses import field
+from dataclasses import dataclass, field
 from operator import itemgetter
 from typing import Final, NamedTuple
 
 from exporter.config import Config
-from exporter.frozen import dataclass
 from exporter.readings import HostLocation, PodOwnership, ServerKey, label
 from exporter.sources.cloud.source import (
     INSTANCE_TYPE,

@@ -1,7 +1,7 @@
 """The answer: months of hosts, servers, owners and models, with what they rest on."""
 
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
-from dataclasses import field
+from dataclasses import dataclass, field, replace
 from statistics import median
 from typing import Final, Literal, get_args
 
@@ -21,7 +21,6 @@ from exporter.finance.backfill.reckoning import (
     was_read_whole,
 )
 from exporter.finance.backfill.survey import Survey
-from exporter.frozen import dataclass, replace
 from exporter.ledger.contents import recent_usage
 from exporter.ledger.history import HistorySums
 from exporter.ledger.host_usage import host_usage

@@ -6,7 +6,7 @@ cluster, since records are sums of hosts, and no label says for sure which of th
 """
 
 from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import field
+from dataclasses import dataclass, field
 from hashlib import blake2b
 from typing import Final, NamedTuple, TextIO
 from zoneinfo import ZoneInfo
@@ -17,7 +17,6 @@ from exporter.finance.backfill.kube_state import NodeKey
 from exporter.finance.backfill.reckoning import PastHost, was_read_whole
 from exporter.finance.prometheus.client import PrometheusClient
 from exporter.finance.prometheus.hour_queries import HOUR
-from exporter.frozen import dataclass
 from exporter.ledger.totals import SegmentSums
 from exporter.tariff.calendar import month_of
 from exporter.tariff.period import Period

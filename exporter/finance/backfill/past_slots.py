@@ -1,12 +1,11 @@
 """Slots of a past host: when each of its GPUs was listed, and what shows that one has left. Pure."""
 
 from collections.abc import Collection, Mapping, Sequence
-from dataclasses import field
+from dataclasses import dataclass, field
 from math import inf
 from typing import Final
 
 from exporter.finance.backfill.host_hours import WHOLE_RATIO, HostHour
-from exporter.frozen import dataclass
 from exporter.readings import Gpu, GpuEvidence
 from exporter.units import Instant, Nanoseconds, Picodollars
 

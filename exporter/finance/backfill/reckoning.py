@@ -2,7 +2,7 @@
 
 from collections import Counter, defaultdict, deque
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import field
+from dataclasses import dataclass, field, replace
 from math import isnan
 from typing import Final, Protocol
 from zoneinfo import ZoneInfo
@@ -32,7 +32,6 @@ from exporter.finance.backfill.kube_state import NodeKey, PodName
 from exporter.finance.backfill.past_slots import PastSlots
 from exporter.finance.backfill.survey import EngineTarget, Survey
 from exporter.finance.prometheus.hour_queries import HOUR
-from exporter.frozen import dataclass, replace
 from exporter.ledger.history import HistorySums
 from exporter.ledger.token_times import token_times
 from exporter.ledger.totals import SegmentSums, TickSums, Totals

@@ -3,7 +3,7 @@
 import ipaddress
 from collections import Counter
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
-from dataclasses import field
+from dataclasses import dataclass, field
 from functools import cached_property, partial
 from typing import Final, NamedTuple
 from urllib.parse import urlsplit
@@ -44,7 +44,6 @@ from exporter.finance.backfill.kube_state import (
 )
 from exporter.finance.backfill.label_times import read_label_times
 from exporter.finance.prometheus.client import PrometheusClient
-from exporter.frozen import dataclass
 from exporter.readings import LABEL_CHARACTERS, Gpu, ServerKey, label
 from exporter.tariff.terms import matches
 from exporter.units import Instant

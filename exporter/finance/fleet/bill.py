@@ -5,7 +5,7 @@ Memory grows with hosts, commitments and kinds of charges, not with rows.
 """
 
 from collections.abc import Callable, Mapping
-from dataclasses import field
+from dataclasses import dataclass, field, replace
 from functools import lru_cache
 from pathlib import Path
 from typing import Final, Literal, NamedTuple, get_args
@@ -26,7 +26,6 @@ from exporter.finance.invoice import (
     span_of,
 )
 from exporter.finance.invoice_file import Reading, own_row_error, read_charges
-from exporter.frozen import dataclass, replace
 from exporter.tariff.calendar import month_of
 from exporter.tariff.period import Period
 from exporter.units import NANOSECONDS_PER_DAY, Instant, Nanoseconds, Picodollars

@@ -1,7 +1,7 @@
 """The books of a fleet against one bill: named parts that sum to the difference, to the picodollar. Pure."""
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import field
+from dataclasses import dataclass, field, replace
 from zoneinfo import ZoneInfo
 
 from exporter.finance.fleet.bill import BilledMachine, FleetBill, ResidueAmount
@@ -17,7 +17,6 @@ from exporter.finance.reconciliation.differences import (
     book_of,
     compare,
 )
-from exporter.frozen import dataclass, replace
 from exporter.ledger.history import HistorySums
 from exporter.reports.rounding import CENT, dollars_text
 from exporter.tariff.period import Period

@@ -7,6 +7,7 @@ each ledger's month whole: it can stand for a ledger that is gone.
 import json
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
 from datetime import date
 from hashlib import sha256
 from pathlib import Path
@@ -28,7 +29,6 @@ from exporter.finance.fleet.record import (
     unpriced_by_owner,
 )
 from exporter.finance.render import instant_text
-from exporter.frozen import dataclass, replace
 from exporter.ledger.adjustments import Adjustment
 from exporter.ledger.history import FAMILIES, GpuOwner, HistorySums, MonthRecord
 from exporter.ledger.schema import LARGEST

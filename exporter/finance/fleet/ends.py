@@ -4,6 +4,7 @@ EndError
 """
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import replace
 from datetime import date, datetime
 from fractions import Fraction
 from typing import Final, NamedTuple
@@ -26,7 +27,6 @@ from exporter.finance.fleet.record import (
     overlap_of,
 )
 from exporter.finance.render import instant_text
-from exporter.frozen import replace
 from exporter.tariff.period import Period
 from exporter.units import NANOSECONDS_PER_HOUR, NANOSECONDS_PER_MINUTE, NANOSECONDS_PER_SECOND, Instant
 

@@ -2,7 +2,7 @@
 
 import os
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
-from dataclasses import field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Final, NamedTuple
 from zoneinfo import ZoneInfo
@@ -19,7 +19,6 @@ from exporter.finance.fleet.record import (
     names_text,
     preference,
 )
-from exporter.frozen import dataclass, replace
 from exporter.ledger.contents import MAGIC
 from exporter.ledger.errors import DamagedError, LedgerError
 from exporter.ledger.files import SIDECARS

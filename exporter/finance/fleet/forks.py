@@ -6,7 +6,7 @@ fork has beyond the later file is added. Where an hour is no longer kept by both
 """
 
 from collections.abc import Mapping
-from dataclasses import field
+from dataclasses import dataclass, field, replace
 from datetime import date
 from typing import Final
 from zoneinfo import ZoneInfo
@@ -14,7 +14,6 @@ from zoneinfo import ZoneInfo
 from exporter.cost.money import add, add_all
 from exporter.finance.fleet.overheads import positive_split
 from exporter.finance.fleet.record import HostMonth
-from exporter.frozen import dataclass, replace
 from exporter.ledger.adjustments import Adjustment
 from exporter.ledger.history import HistorySums
 from exporter.ledger.schema import day_number

@@ -6,6 +6,7 @@ HostsFileError
 import csv
 import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
 from functools import lru_cache
 from pathlib import Path
 from typing import Final, NamedTuple
@@ -13,7 +14,6 @@ from typing import Final, NamedTuple
 from exporter.config.problems import shown
 from exporter.finance.fleet.folder import DEFAULT_NAME, LEDGER_SUFFIX
 from exporter.finance.fleet.record import FleetError, HostMonth
-from exporter.frozen import dataclass, replace
 
 ROWS_MAX: Final = 200_000
 BYTES_MAX: Final = 64 * 1024 * 1024

@@ -1,14 +1,13 @@
 """Amounts of the whole fleet, like staff and shared storage: what a period owes, and who carries it. Pure."""
 
 from collections.abc import Hashable, Iterable, Mapping
-from dataclasses import field
+from dataclasses import dataclass, field
 from fractions import Fraction
 from typing import Final, Literal, TypeVar, get_args
 from zoneinfo import ZoneInfo
 
 from exporter.cost.money import add, split
 from exporter.cost.postings import UNASSIGNED, CostOwner
-from exporter.frozen import dataclass
 from exporter.tariff.calendar import month_of
 from exporter.tariff.period import Period
 from exporter.tariff.tariff import Tariff

@@ -6,7 +6,7 @@ FleetError
 """
 
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from dataclasses import field
+from dataclasses import dataclass, field, replace
 from datetime import date
 from fractions import Fraction
 from pathlib import Path
@@ -15,7 +15,6 @@ from zoneinfo import ZoneInfo
 
 from exporter.cost.money import add, add_all
 from exporter.finance.render import instant_text
-from exporter.frozen import dataclass, replace
 from exporter.ledger.adjustments import Adjustment
 from exporter.ledger.history import HistorySums, MonthRecord
 from exporter.readings import UNCOUNTED, TokenKind

@@ -1,13 +1,13 @@
 """Charges of a month, as FOCUS (https://focus.finops.org) divides them: by local day and owner. Pure."""
 
 from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from itertools import accumulate, groupby, pairwise
 from typing import Final, Literal
 from zoneinfo import ZoneInfo
 
 from exporter.cost.money import add
 from exporter.cost.postings import PHASES, CostOwner, OwnerPhase
-from exporter.frozen import dataclass
 from exporter.ledger.adjustments import Adjustment
 from exporter.ledger.history import HistorySums, MonthRecord
 from exporter.ledger.schema import day_number

@@ -5,6 +5,7 @@
 
 import json
 from collections.abc import Callable, Mapping
+from dataclasses import dataclass
 from functools import lru_cache
 from typing import Final, Literal, get_args
 
@@ -12,7 +13,6 @@ from exporter.cost.postings import UNALLOCATED
 from exporter.finance.focus.allocation import RATIO_PARTS
 from exporter.finance.focus.charges import ChargePeriod, FocusCharge, What
 from exporter.finance.render import instant_text
-from exporter.frozen import dataclass
 from exporter.units import (
     NANOSECONDS_PER_HOUR,
     PICODOLLARS_PER_DOLLAR,

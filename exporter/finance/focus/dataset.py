@@ -2,6 +2,7 @@
 
 import re
 from collections.abc import Iterator
+from dataclasses import dataclass
 from typing import Final
 from zoneinfo import ZoneInfo
 
@@ -9,7 +10,6 @@ from exporter.finance.focus.allocation import allocated
 from exporter.finance.focus.charges import billing_period, charges
 from exporter.finance.focus.columns import NEWEST, FocusHost, FocusRow, FocusVersion, cells
 from exporter.finance.month import refuse_unknown
-from exporter.frozen import dataclass
 from exporter.ledger.history import MonthRecord
 
 _FORMULA: Final = re.compile(r'((?:^|,)")([=+\-@\t\r])')

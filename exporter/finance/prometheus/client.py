@@ -9,6 +9,7 @@ import ssl
 import threading
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import closing
+from dataclasses import dataclass
 from decimal import Decimal, InvalidOperation
 from enum import Enum
 from pathlib import Path
@@ -21,7 +22,6 @@ import httpx
 from exporter.clock import Clock
 from exporter.config.http_client import SECRET_BYTES_MAX, HttpClientConfig
 from exporter.config.problems import shown
-from exporter.frozen import dataclass
 from exporter.sources.https_client import CONNECTED
 from exporter.units import (
     NANOSECONDS_PER_HOUR,

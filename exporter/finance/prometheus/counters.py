@@ -5,14 +5,13 @@ only how a month's money is divided; GPU time and tokens are what rose, which is
 """
 
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from dataclasses import field
+from dataclasses import dataclass, field, replace
 from typing import Any, Final, NamedTuple, cast
 
 from exporter.cost.money import split
 from exporter.cost.postings import CostOwner, OwnerPhase, Phase
 from exporter.finance.fleet.record import HostMonth
 from exporter.finance.prometheus.client import PrometheusClient, QuerySeries
-from exporter.frozen import dataclass, replace
 from exporter.ledger.history import HistorySums
 from exporter.readings import Gpu, TokenKind
 from exporter.report import ServerOwner

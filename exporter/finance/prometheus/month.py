@@ -9,7 +9,7 @@ https://github.com/thanos-io/thanos/blob/main/pkg/query/querier.go
 """
 
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
-from dataclasses import field
+from dataclasses import dataclass, field, replace
 from typing import Final, cast
 from zoneinfo import ZoneInfo
 
@@ -25,7 +25,6 @@ from exporter.finance.prometheus.counters import Holders, Progress, ScrapeTarget
 from exporter.finance.prometheus.hour_queries import EDGE
 from exporter.finance.prometheus.resolution import finest_resolution
 from exporter.finance.render import instant_text
-from exporter.frozen import dataclass, replace
 from exporter.ledger.history import MonthRecord
 from exporter.report import MonthKey
 from exporter.tariff.rate import PriceBasis

@@ -1,6 +1,7 @@
 """Books against bill: which days are compared, what differs and why, and what would make them agree. Pure."""
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from datetime import UTC, date, datetime, timedelta
 from typing import Final, Literal
 from zoneinfo import ZoneInfo
@@ -20,7 +21,6 @@ from exporter.finance.reconciliation.differences import (
     local_books,
 )
 from exporter.finance.render import instant_text
-from exporter.frozen import dataclass
 from exporter.ledger.history import HistorySums, MonthRecord
 from exporter.ledger.totals import HOURS_KEPT
 from exporter.reports.rounding import CENT, dollars_text, hundredths, rounded

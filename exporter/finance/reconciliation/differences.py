@@ -6,12 +6,11 @@ hour of that day costs in the books, and explains at most what is left to explai
 """
 
 from collections.abc import Mapping
-from dataclasses import field
+from dataclasses import dataclass, field
 from typing import Final, Literal, get_args
 
 from exporter.cost.money import split
 from exporter.finance.invoice import APART, Apart, InvoiceSums
-from exporter.frozen import dataclass
 from exporter.ledger.adjustments import Adjustment
 from exporter.ledger.history import HistorySums
 from exporter.ledger.schema import day_number

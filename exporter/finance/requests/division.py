@@ -10,7 +10,7 @@ nothing counted a token. Idle cost, and cost of time in which nothing was read, 
 """
 
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import field
+from dataclasses import dataclass, field
 from math import lcm
 from typing import Final
 
@@ -19,7 +19,6 @@ from exporter.cost.policy import Weights
 from exporter.cost.postings import BUSY_PHASES, CostOwner
 from exporter.finance.requests.forms import LoggedRequest
 from exporter.finance.requests.log_file import ModelTokens
-from exporter.frozen import dataclass
 from exporter.ledger.history import ESTIMATE, HistorySums
 from exporter.readings import KINDS, TokenKind
 from exporter.units import Picodollars

@@ -3,7 +3,7 @@
 import json
 from collections import Counter
 from collections.abc import Iterator
-from dataclasses import field
+from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import Final, Literal
 
@@ -12,7 +12,6 @@ from exporter.finance.render import csv_text, safe_cell
 from exporter.finance.requests.division import Hours, ModelPool, RequestHour, served
 from exporter.finance.requests.forms import LoggedRequest
 from exporter.finance.requests.log_file import RequestLog
-from exporter.frozen import dataclass
 from exporter.reports.rounding import CENT, balanced, dollars_text, hundredths, rounded, ruled_table
 from exporter.units import (
     NANOSECONDS_PER_HOUR,

@@ -1,5 +1,6 @@
 """The results of a scenario. Pure."""
 
+from dataclasses import dataclass
 from fractions import Fraction
 
 from exporter.finance.tco import breakeven
@@ -7,7 +8,6 @@ from exporter.finance.tco.breakeven import BreakEven, Loads, Race, Repriced
 from exporter.finance.tco.costs import OptionCourse, course, yearly_loads
 from exporter.finance.tco.measurement import Measurement, caveats, compared_months, with_measurement
 from exporter.finance.tco.scenario import MONTHS_PER_YEAR, Scenario, total
-from exporter.frozen import dataclass
 from exporter.units import TOKENS_PER_MILLION
 
 

@@ -1,6 +1,7 @@
 """Break-even months and loads, and the sensitivity to load and price. Pure."""
 
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
 from decimal import Decimal
 from fractions import Fraction
 from itertools import combinations
@@ -22,7 +23,6 @@ from exporter.finance.tco.scenario import (
     scaled,
     total,
 )
-from exporter.frozen import dataclass, replace
 from exporter.units import TOKENS_PER_MILLION
 
 Verdict = Literal["at", "always", "never"]

@@ -6,7 +6,7 @@ is paid as it accrues. Load, fleets and prices change at the beginning of a year
 """
 
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import field
+from dataclasses import dataclass, field
 from fractions import Fraction
 from typing import Final
 
@@ -26,7 +26,6 @@ from exporter.finance.tco.scenario import (
     scaled,
     total,
 )
-from exporter.frozen import dataclass
 from exporter.tariff.tariff import (
     AMORTIZATION,
     ENERGY,

@@ -5,6 +5,7 @@ load, later prices, or costs that others pay.
 """
 
 from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass, replace
 from fractions import Fraction
 from typing import Final, NamedTuple
 from zoneinfo import ZoneInfo
@@ -20,7 +21,6 @@ from exporter.finance.tco.scenario import (
     Option,
     Scenario,
 )
-from exporter.frozen import dataclass, replace
 from exporter.ledger.history import ESTIMATE, HistorySums
 from exporter.ledger.schema import day_number
 from exporter.readings import KINDS

@@ -1,5 +1,6 @@
 """The keys of an option: owned, rented, hosted or hybrid."""
 
+from dataclasses import dataclass
 from decimal import Decimal
 from fractions import Fraction
 from typing import Final, Literal
@@ -34,7 +35,6 @@ from exporter.finance.tco.scenario import (
     Power,
     RentedHosts,
 )
-from exporter.frozen import dataclass
 from exporter.tariff.terms import Electricity, Owned
 
 _OWNED_KEYS: Final = {key.name: key for key in keys_of(OwnedKeys)}

@@ -1,11 +1,11 @@
 """A scenario: what is compared, over how long, and every amount that is assumed. Amounts are exact."""
 
 from collections.abc import Mapping
+from dataclasses import dataclass
 from fractions import Fraction
 from math import ceil
 from typing import Final, Literal, TypeAlias
 
-from exporter.frozen import dataclass
 from exporter.readings import KINDS, TokenKind
 from exporter.tariff.terms import Electricity, Owned
 from exporter.units import NANOSECONDS_PER_DAY, NANOSECONDS_PER_SECOND

@@ -1,6 +1,7 @@
 """An answer as tables for people. Pure. Cents sum to their totals, whichever way they are cut."""
 
 from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
 from decimal import Decimal, localcontext
 from fractions import Fraction
 from textwrap import wrap
@@ -24,7 +25,6 @@ from exporter.finance.tco.scenario import (
     Scenario,
     ScenarioItem,
 )
-from exporter.frozen import dataclass
 from exporter.reports.rounding import hundredths, rounded, text_table
 from exporter.units import NANOSECONDS_PER_HOUR
 

@@ -1,6 +1,7 @@
 """Choices side by side with what was paid, for the load of one window. Pure."""
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 from decimal import Decimal
 from fractions import Fraction
 from itertools import product
@@ -20,7 +21,6 @@ from exporter.finance.what_if.hosted_offer import hosted_offer
 from exporter.finance.what_if.outcome import Outcome, WhatIfPolicy
 from exporter.finance.what_if.schedule import schedule
 from exporter.finance.what_if.window import MeasuredLoad
-from exporter.frozen import dataclass
 from exporter.units import Instant
 
 

@@ -11,11 +11,11 @@ hosted=0.15/0.60              dollars per million tokens, prompt and generated; 
 
 import re
 from collections.abc import Callable
+from dataclasses import dataclass
 from decimal import Decimal
 from fractions import Fraction
 from typing import Final, Literal, TypeAlias
 
-from exporter.frozen import dataclass
 from exporter.tariff.hosted import HostedPrice
 
 TEXT_CHARACTERS: Final = 120

@@ -6,13 +6,13 @@ was rented for enough of the hours.
 
 from bisect import bisect_left
 from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
 from fractions import Fraction
 from math import ceil
 
 from exporter.finance.what_if.choices import CommitmentChoice
 from exporter.finance.what_if.outcome import GIVEN, Outcome, Turn, WhatIfPolicy
 from exporter.finance.what_if.window import MeasuredLoad, RentedTime
-from exporter.frozen import dataclass
 from exporter.reports.rounding import dollars_text
 from exporter.units import NANOSECONDS_PER_HOUR, PICODOLLARS_PER_DOLLAR
 

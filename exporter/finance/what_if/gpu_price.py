@@ -5,12 +5,12 @@ host's own type, and none that is of some hosts, places or instances alone.
 """
 
 from collections.abc import Collection, Iterator
+from dataclasses import dataclass, replace
 from fractions import Fraction
 
 from exporter.config.schema import did_you_mean
 from exporter.finance.what_if.choices import GpuChoice
 from exporter.finance.what_if.outcome import GIVEN, WhatIfPolicy
-from exporter.frozen import dataclass, replace
 from exporter.readings import Gpu, HostLocation
 from exporter.tariff import quotes
 from exporter.tariff.csv_tables import CatalogueError

@@ -4,6 +4,7 @@ A server moves if there is an offer for every model that it served. Others stay,
 """
 
 from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
 from fractions import Fraction
 
 from exporter.finance.tco.breakeven import BreakEven, CostLine, break_even
@@ -17,7 +18,6 @@ from exporter.finance.what_if.outcome import (
     staying,
 )
 from exporter.finance.what_if.window import MeasuredLoad, ServedModel
-from exporter.frozen import dataclass
 from exporter.readings import TokenKind
 from exporter.reports.rounding import dollars_text
 from exporter.tariff.csv_tables import CatalogueError

@@ -1,7 +1,7 @@
 """The outcome of a choice: its cost in the window, and the load at which it turns. Pure."""
 
 from collections.abc import Iterator, Mapping
-from dataclasses import field
+from dataclasses import dataclass, field
 from datetime import UTC, date, datetime
 from decimal import Decimal
 from fractions import Fraction
@@ -11,7 +11,6 @@ from zoneinfo import ZoneInfo
 from exporter.finance.tco.breakeven import CostLine
 from exporter.finance.what_if.choices import Choice
 from exporter.finance.what_if.window import MeasuredLoad
-from exporter.frozen import dataclass
 from exporter.readings import ServerKey
 from exporter.reports.rounding import dollars_text
 from exporter.tariff.catalogue import CATALOGUE, Catalogue

@@ -6,14 +6,13 @@ it costs is not known.
 
 from collections.abc import Callable, Collection, Iterable, Mapping
 from collections.abc import Set as AbstractSet
-from dataclasses import field
+from dataclasses import dataclass, field
 from fractions import Fraction
 from typing import Final, Literal, NamedTuple
 
 from exporter.advice import LEAST_HOURS
 from exporter.cost.money import add, add_all
 from exporter.cost.postings import BUSY_PHASES
-from exporter.frozen import dataclass
 from exporter.ledger.history import ESTIMATE, HistorySums
 from exporter.readings import ServerKey, TokenKind
 from exporter.tariff.tariff import ENERGY, HARDWARE, RENT

@@ -6,12 +6,11 @@ Only what prices an hour is requested: never a recursive root, attributes, user 
 import json
 import re
 from collections.abc import Callable, Mapping
-from dataclasses import field
+from dataclasses import dataclass, field
 from http import HTTPStatus
 from types import MappingProxyType
 from typing import Final
 
-from exporter.frozen import dataclass
 from exporter.readings import FailureReason, HostLocation, ReadFailedError
 from exporter.sources.http_client import HEADERS, Deadline, HttpClientProtocol, HttpRequest, HttpResponse
 

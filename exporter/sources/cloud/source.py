@@ -6,13 +6,13 @@ The hypervisor writes it: no program of the machine can, and most containers can
 """
 
 from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
 from types import MappingProxyType
 from typing import Final
 
 from exporter.clock import Clock
 from exporter.config.settings import CloudChoice
-from exporter.frozen import replace
 from exporter.readings import ErrorCounts, FailureReason, HostLocation, NodeLabels, ReadFailedError
 from exporter.sources.cloud.metadata import (
     AWS,

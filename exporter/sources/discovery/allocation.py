@@ -2,10 +2,9 @@
 
 import math
 from collections.abc import Collection, Iterable, Iterator, Mapping
-from dataclasses import field
+from dataclasses import dataclass, field
 
 from exporter.cost.money import split
-from exporter.frozen import dataclass
 from exporter.readings import GpuProcess, GpuReading, Holder, ServerKey
 from exporter.sources.discovery.naming import UNSEEN, NamedServer, stood_for
 from exporter.sources.processes import ProcessGroup

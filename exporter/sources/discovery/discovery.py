@@ -4,7 +4,7 @@ import logging
 import os
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import ExitStack
-from dataclasses import field, fields
+from dataclasses import dataclass, field, fields, replace
 from operator import attrgetter
 from pathlib import Path
 from typing import Any, Final
@@ -12,7 +12,6 @@ from typing import Any, Final
 from exporter.clock import Clock
 from exporter.config.settings import Config, KubernetesChoice, PodLabels
 from exporter.engines import Described
-from exporter.frozen import dataclass, replace
 from exporter.readings import (
     ErrorCounts,
     FailureReason,

@@ -2,13 +2,13 @@
 
 import re
 from collections.abc import Collection, Iterable, Iterator, Mapping
+from dataclasses import dataclass, replace
 from operator import itemgetter
 from typing import Final, NamedTuple, TypeVar
 
 from exporter.config.settings import ServerMatch, ServerRule
 from exporter.cost.postings import OTHER, UNALLOCATED
 from exporter.engines.launch import Launch, launch
-from exporter.frozen import dataclass, replace
 from exporter.readings import LABEL_CHARACTERS, GpuReading, ServerKey, label
 from exporter.sources.kubelet.pod_resources import Allocation, Device
 from exporter.sources.kubernetes import Pod

@@ -2,14 +2,13 @@
 
 import re
 from collections.abc import Collection, Iterable, Iterator, Mapping
-from dataclasses import field
+from dataclasses import dataclass, field, replace
 from typing import Final
 from urllib.parse import urlencode, urlsplit
 
 from exporter.config.settings import Config, ConfiguredServer, ServerRule
 from exporter.engines.catalogue import ENGINES, UNCOUNTED
 from exporter.engines.launch import Launch
-from exporter.frozen import dataclass, replace
 from exporter.readings import (
     FailureReason,
     GpuReading,

@@ -12,13 +12,12 @@ The messages are those of `k8s.io/kubelet/pkg/apis/podresources/v1`, of which on
 
 import re
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from dataclasses import field
+from dataclasses import dataclass, field, replace
 from itertools import chain
 from pathlib import Path
 from typing import Final, NamedTuple
 
 from exporter.clock import Clock
-from exporter.frozen import dataclass, replace
 from exporter.readings import LABEL_CHARACTERS, ErrorCounts, FailureReason, ReadFailedError
 from exporter.sources.http_client import Deadline
 from exporter.sources.kubelet.protobuf import Message

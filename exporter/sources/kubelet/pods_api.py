@@ -16,12 +16,11 @@ Field numbers are those of `core/v1/generated.proto` in kubernetes/api (10b39a39
 
 import os
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import field
+from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any, Final
 
-from exporter.frozen import dataclass
 from exporter.readings import FailureReason, ReadFailedError
 from exporter.sources.http_client import Deadline
 from exporter.sources.kubelet.protobuf import Message

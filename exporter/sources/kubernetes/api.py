@@ -4,6 +4,7 @@ import json
 import os
 from collections.abc import Callable, Mapping
 from contextlib import closing
+from dataclasses import dataclass
 from functools import partial
 from http import HTTPStatus
 from pathlib import Path
@@ -11,7 +12,6 @@ from typing import Any, Final
 
 from exporter.clock import Clock
 from exporter.config.kubernetes import is_label_name, is_label_value, is_node_name
-from exporter.frozen import dataclass
 from exporter.readings import ErrorCounts, FailureReason, NodeLabels, ReadFailedError
 from exporter.sources.http_client import (
     HEADERS,

@@ -8,7 +8,7 @@ so they name a port, a path and labels of that pod only, and never a host.
 import ipaddress
 import re
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import field
+from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from decimal import Decimal
 from itertools import islice
@@ -18,7 +18,6 @@ from exporter.config.kubernetes import is_label_name, is_label_value, is_node_na
 from exporter.config.servers import FIRST_TOKEN_SECONDS_MAX, PER_TOKEN_SECONDS_MAX, TARGET
 from exporter.config.settings import PodLabels
 from exporter.cost.postings import OTHER, UNALLOCATED
-from exporter.frozen import dataclass
 from exporter.readings import LABEL_CHARACTERS, Role, RoleClaim, ServiceLevel, label
 from exporter.units import Nanoseconds
 

@@ -7,6 +7,7 @@ import logging
 import re
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import Any, Final, Literal
@@ -15,7 +16,6 @@ from urllib.parse import quote
 from exporter.clock import Clock
 from exporter.config.kubernetes import is_node_name
 from exporter.config.settings import KubernetesChoice
-from exporter.frozen import replace
 from exporter.readings import AccessDeniedError, ErrorCounts, FailureReason, ReadFailedError
 from exporter.sources.http_client import Deadline, HttpClientProtocol, secure_client, unverified_client
 from exporter.sources.kubelet import pods_api

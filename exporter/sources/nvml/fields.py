@@ -9,10 +9,10 @@ have crashed the driver.
 import logging
 import math
 import struct
+from dataclasses import dataclass, replace
 from typing import Any, Final, TypeAlias
 
 from exporter.clock import Clock
-from exporter.frozen import dataclass, replace
 from exporter.readings import Gpu, GpuReading, MigInstance, ratio
 from exporter.sources.nvml.inventory import LARGEST_INTEGER, LOST, UNSUPPORTED, NvmlCapabilities
 from exporter.sources.nvml.library import ENDED, NO_PERMISSION, NOT_FOUND, CallFailedError, Library, reason

@@ -2,10 +2,10 @@
 
 import logging
 from collections.abc import Iterator
+from dataclasses import dataclass, replace
 from typing import Any, Final
 
 from exporter.clock import Clock
-from exporter.frozen import dataclass, replace
 from exporter.readings import FailureReason, Gpu, ReadFailedError, label
 from exporter.sources.nvml.library import (
     ARGUMENT_VERSION_MISMATCH,

@@ -10,11 +10,10 @@ import math
 import re
 from collections import Counter
 from collections.abc import Iterable, Mapping
-from dataclasses import field
+from dataclasses import dataclass, field, replace
 from typing import Any, Final
 
 from exporter.clock import Clock
-from exporter.frozen import dataclass, replace
 from exporter.readings import Gpu, MigInstance, label
 from exporter.sources.nvml.inventory import LOST, UNSUPPORTED, NvmlCapabilities
 from exporter.sources.nvml.library import (

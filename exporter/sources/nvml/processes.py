@@ -9,10 +9,10 @@ adds only JPEG and optical flow engines, and drivers before 550 do not have it.
 """
 
 from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
 from typing import Any, Final
 
 from exporter.clock import Clock
-from exporter.frozen import dataclass
 from exporter.readings import Gpu, GpuProcess, MigInstance
 from exporter.sources.nvml.inventory import LARGEST_INTEGER, NvmlCapabilities
 from exporter.sources.nvml.library import (

@@ -14,10 +14,10 @@ Fan, PCIe throughput and graphics processes are never read: they take the driver
 from collections import Counter
 from collections.abc import Mapping
 from contextlib import suppress
+from dataclasses import dataclass, replace
 from typing import Any, Final, NamedTuple
 
 from exporter.clock import Clock
-from exporter.frozen import dataclass, replace
 from exporter.readings import ErrorCounts, FailureReason, Gpu, GpuReading, ReadFailedError, label
 from exporter.sources.nvml.fields import Gpm, GpuFields
 from exporter.sources.nvml.inventory import LOST, NvmlCapabilities, NvmlGpu, NvmlInventory

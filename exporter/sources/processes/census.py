@@ -1,12 +1,11 @@
 """All processes of a host, as far as grouping needs them."""
 
 from collections.abc import Iterable, Mapping
-from dataclasses import field
+from dataclasses import dataclass, field, replace
 from itertools import islice
 from typing import Final
 
 from exporter.clock import Clock
-from exporter.frozen import dataclass, replace
 from exporter.sources.processes.proc import (
     CGROUP_BYTES,
     COMMAND_BYTES,

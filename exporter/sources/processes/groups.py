@@ -2,12 +2,12 @@
 
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass, replace
 from functools import lru_cache
 from typing import Final, Literal, NamedTuple, TypeAlias
 
 from exporter.engines.launch import Launch, launch, program, works_for
 from exporter.engines.llamacpp import LLAMACPP
-from exporter.frozen import dataclass, replace
 from exporter.sources.processes.census import Process
 from exporter.sources.processes.listener import ExpectedListener, takers
 from exporter.sources.processes.proc import ANY4, ANY6, ListeningSocket, loopback

@@ -12,11 +12,11 @@ import re
 import socket
 import struct
 from collections.abc import Iterable
+from dataclasses import dataclass, replace
 from errno import ENOENT
 from functools import partial
 from typing import Final
 
-from exporter.frozen import dataclass, replace
 from exporter.sources.processes.proc import (
     ANY4,
     ANY6,

@@ -2,11 +2,11 @@
 
 from collections import Counter
 from collections.abc import Collection, Iterable, Iterator, Mapping, MutableMapping, Sequence
+from dataclasses import dataclass, replace
 from typing import Final
 
 from exporter.clock import Clock
 from exporter.engines.launch import Launch
-from exporter.frozen import dataclass, replace
 from exporter.sources.processes.groups import (
     SERVING_MAX,
     ApiServer,

@@ -3,6 +3,7 @@
 import re
 from codecs import BOM_UTF8
 from collections.abc import Mapping
+from dataclasses import dataclass
 from http import HTTPStatus
 from pathlib import Path
 from typing import Final
@@ -10,7 +11,6 @@ from urllib.parse import parse_qsl, urlencode, urlsplit
 
 from exporter.clock import Clock
 from exporter.engines import Engine
-from exporter.frozen import dataclass
 from exporter.readings import FailureReason, ReadFailedError, masked
 from exporter.sources.http_client import (
     HEADERS,

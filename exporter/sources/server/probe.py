@@ -6,10 +6,10 @@ loads its model; `/props` and `/v1/models` do neither (ggml-org/llama.cpp #20227
 
 import json
 from collections.abc import Callable
+from dataclasses import dataclass
 from typing import Any, Final
 
 from exporter.engines import Engine, Way
-from exporter.frozen import dataclass
 from exporter.readings import SEQUENCES_MAX, ReadFailedError, label
 from exporter.units import NANOSECONDS_PER_HOUR, NANOSECONDS_PER_SECOND, Nanoseconds
 

@@ -1,11 +1,11 @@
 """Reads of a server for `record`: as the daemon reads it, with the pages."""
 
 from collections.abc import Mapping
+from dataclasses import dataclass
 from pathlib import Path
 
 from exporter.clock import Clock
 from exporter.engines import Described
-from exporter.frozen import dataclass
 from exporter.readings import ServerKey, ServerReading
 from exporter.sources.http_client import HttpResponse, shared_client
 from exporter.sources.server.fetch import EndpointAccess

@@ -1,6 +1,7 @@
 """One endpoint of an inference server."""
 
 from collections.abc import Callable, Collection, Iterable
+from dataclasses import dataclass, replace
 from typing import Final
 from urllib.parse import urlsplit
 
@@ -27,7 +28,6 @@ from exporter.engines import (
 )
 from exporter.engines.llamacpp import LLAMACPP
 from exporter.engines.roles import agreed_role
-from exporter.frozen import dataclass, replace
 from exporter.readings import (
     Division,
     FailureReason,

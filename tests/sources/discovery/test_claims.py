@@ -1,12 +1,12 @@
 """What a command line, a cgroup and an annotation claim, and what they do not get by it."""
 
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from exporter.engines.launch import Launch
-from exporter.frozen import replace
 from exporter.readings import LABEL_CHARACTERS
 from exporter.sources.kubernetes import Container, PodAnnotations
 from exporter.sources.processes import ProcessGroup, Sockets
