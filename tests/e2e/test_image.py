@@ -21,7 +21,7 @@ TOOLS = ROOT / ".cache" / "image" / "bin"
 LOCK = (ROOT / "requirements" / "runtime.lock").read_text(encoding="utf-8")
 PINS = dict(re.findall(r"^([\w.-]+)==([^\s\\]+)", LOCK, re.MULTILINE))
 INSIDE = (Path(__file__).parent / "container_check.py").read_text(encoding="utf-8")
-OWN_MEBIBYTES_MAX = 24
+OWN_MEBIBYTES_MAX = 26
 DAEMON_SECONDS_MAX, DEMO_SECONDS_MAX = 30, 150
 """Bounds on a busy machine of two cores; what it took is said at the end of the run."""
 

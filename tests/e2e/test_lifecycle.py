@@ -136,6 +136,12 @@ def nvml_is(up: int) -> Callable[[Page], bool]:
     return lambda page: page.matching("inference_source_up", source="nvml") == [up]
 
 
+def shows_no_gpu(page: Page) -> bool:
+    """Whether a tick was taken that found no sign of a GPU host: no library, no board."""
+    ticked = page.value("inference_last_tick_timestamp_seconds") > 0
+    return ticked and page.matching("inference_source_up", source="nvml") == []
+
+
 def metering(page: Page) -> bool:
     """Whether two GPUs are read and charged."""
     return page.matching("inference_gpu_up") == [1, 1] and page.sum(COST) > 0
@@ -155,7 +161,10 @@ def nodes(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Nodes]:
         upgraded = Daemon(folders[2], EVERY_SECOND, hosts[2].environment())
         for daemon in (installed, loaded, upgraded):
             running.enter_context(daemon)
-        without = [daemon.until(nvml_is(0), "no driver") for daemon in (installed, loaded)]
+        without = [
+            installed.until(shows_no_gpu, "no library"),
+            loaded.until(nvml_is(0), "no driver"),
+        ]
         before = upgraded.until(metering, "the old driver")
 
         shutil.copy(hosts[0].library, late)

@@ -108,7 +108,7 @@ class Host:
     def rule(self) -> str:
         """An entry that sends a token to the vLLM of the owner."""
         return (
-            f"servers:\n  - {{match: {{user: {OWNER}, process: vllm}}, name: chat, "
+            f"servers:\n  - {{match: {{user: {OWNER}, process: vllm, port: {self.port}}}, name: chat, "
             f"metrics: {{bearer_token_file: {self.token}}}}}\n"
         )
 
@@ -349,6 +349,7 @@ def test_localhost_is_nobody_where_two_users_listen(host: Host) -> None:
     victim.until_it_got_the_token(2)
     stranger = host.program(STRANGER, "::1", named="waits", count=FORGED).until_it_listens()
     host.unread("not_listening")
+    host.daemon.settled()  # the request of the tick before may be written down later
     before = victim.sent
     host.daemon.settled()
     assert (stranger.sent, victim.sent) == ("", before)

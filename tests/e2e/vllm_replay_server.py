@@ -5,6 +5,7 @@
 A process of its own, so that its work is not in the figures of whoever reads it.
 """
 
+import re
 import sys
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
@@ -15,10 +16,19 @@ MOVING = ("_total", "_sum", "_count", "_bucket")
 
 
 class MovingPage:
-    """A page whose counters and histograms with a colon have risen by 100 more each time it is told."""
+    """A page whose counters and histograms with a colon have risen by 100 more each time it is told.
 
-    def __init__(self, text: str) -> None:
+    Each server has a start of its own: two pages of one start and equal counts are one process.
+    """
+
+    def __init__(self, text: str, server: int) -> None:
         self.reads = 0
+        text = re.sub(
+            r"^process_start_time_seconds (\S+)$",
+            lambda start: f"process_start_time_seconds {float(start[1]) + server}",
+            text,
+            flags=re.MULTILINE,
+        )
         self.lines = [self._split(line) for line in text.splitlines()]
 
     @staticmethod
@@ -61,7 +71,10 @@ def handler(page: MovingPage) -> type[BaseHTTPRequestHandler]:
 def main(page: str, *ports: str) -> NoReturn:
     """Serve until killed."""
     text = Path(page).read_text(encoding="utf-8")
-    servers = [ThreadingHTTPServer(("127.0.0.1", int(port)), handler(MovingPage(text))) for port in ports]
+    servers = [
+        ThreadingHTTPServer(("127.0.0.1", int(port)), handler(MovingPage(text, server)))
+        for server, port in enumerate(ports)
+    ]
     threads = [Thread(target=server.serve_forever) for server in servers]
     for thread in threads:
         thread.start()
