@@ -476,6 +476,8 @@ class Reckoning:
                 continue
             page = self._page(host, target, hours, unread, skipped=skipped)
             read = interpret(engine, page)
+            # A target that is new here began at zero: its counters are what rose since, without a fall.
+            started = host.counting_since.setdefault((target, engine.name), start)
             readings.append(
                 ServerReading(
                     key,
@@ -483,8 +485,8 @@ class Reckoning:
                     up=True,
                     engine=engine.name,
                     pod=target.pod,
-                    # A target that is new here began at zero: its counters are what rose since.
-                    started=host.counting_since.setdefault((target, engine.name), start),
+                    identity=f"counting since {started}",
+                    started=started,
                     absent_at=start,
                     counters=read.counters,
                     loads=read.loads,
