@@ -40,6 +40,9 @@ FORMER_MAX: Final = 16
 CLOCK_SKEW_MAX: Final[Nanoseconds] = NANOSECONDS_PER_MINUTE
 """How far the clock of a server's host may be off this one's."""
 
+START_RESOLUTION: Final[Nanoseconds] = NANOSECONDS_PER_SECOND
+"""How much too early a page may say that its process began: the kernel tells its boot in whole seconds."""
+
 MARKS_MAX: Final = 20_000
 """Marks of one page: as many as a page may have series. Those of series that left it first are dropped."""
 
@@ -182,7 +185,7 @@ class PageMarks:
             return _several(wall)
         without = PageMarks(answered=self.answered)
         if page.started is not None and not same:
-            if self.answered <= page.started <= wall + CLOCK_SKEW_MAX:
+            if self.answered - START_RESOLUTION <= page.started <= wall + CLOCK_SKEW_MAX:
                 return self._counted(page, _compare(without, page, wall), wall, restarted=True)
             if other and self._ran_already(page.started, wall):
                 return self._counted(page, _compare(without, page, wall, baseline=True), wall, several=1)

@@ -23,7 +23,7 @@ from exporter.readings import (
 )
 from exporter.sources.configured import ConfiguredHolders
 from exporter.sources.discovery import Discovery
-from exporter.sources.discovery.servers import DiscoveryResult
+from exporter.sources.discovery.servers import DiscoveryResult, Listener
 from exporter.sources.gather import Gather, Gathered
 from exporter.sources.pci import DisplayDevices
 from exporter.sources.same_server import SameServers
@@ -123,7 +123,7 @@ class FrameReader:
             wall=wall,
             gpus=gpus,
             servers=tuple(
-                answer.reading
+                _of_listener(answer.reading, discovered.listeners)
                 if answer.reading is not None
                 else _silent(endpoint, answer, first.get(endpoint.url))
                 for endpoint, answer in answered
@@ -181,6 +181,14 @@ class FrameReader:
         named = {endpoint.url for endpoint in configured}
         discovered = (endpoint for endpoint in self.discovery.endpoints if endpoint.url not in named)
         return (*configured, *discovered)
+
+
+def _of_listener(reading: ServerReading, listeners: Mapping[str, Listener]) -> ServerReading:
+    """The reading of a configured URL with the process that was seen to listen there."""
+    listener = listeners.get(reading.url)
+    if listener is None or reading.listener:
+        return reading
+    return replace(reading, listener=listener.identity, listener_started=listener.started)
 
 
 def _silent(endpoint: Endpoint, answer: Gathered, first: str | None) -> ServerReading:

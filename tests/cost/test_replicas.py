@@ -173,6 +173,16 @@ def test_another_process_that_listens_restarts_at_once() -> None:
     assert url.read(a, listener="2:90") == 4_960
 
 
+@pytest.mark.parametrize(("early", "counted"), [(SECOND, 40), (SECOND + 1, None)])
+def test_a_start_of_whole_seconds_may_be_before_the_last_answer(early: int, counted: int | None) -> None:
+    """The kernel tells its boot in whole seconds: a start may be said up to one too early."""
+    a, url = Process("a", 1_000, START - HOUR), Url()
+    url.read(a)
+    a.restart(url.wall - early)
+    a.tokens = 40
+    assert url.read(a) == counted
+
+
 def test_a_proxy_that_restarts_is_no_restart_of_its_server() -> None:
     """The page goes on above its marks."""
     a, url = Process("a", 1_000), Url()

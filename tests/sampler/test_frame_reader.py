@@ -19,7 +19,7 @@ from exporter.readings import (
 )
 from exporter.sampler.frame_reader import Endpoint, FrameReader
 from exporter.sources.discovery import Discovery
-from exporter.sources.discovery.servers import DiscoveryResult
+from exporter.sources.discovery.servers import DiscoveryResult, Listener
 from exporter.sources.gather import Gather, Gathered
 from exporter.sources.pci import DisplayDevices
 from tests.clocks import START, ManualClock
@@ -105,6 +105,17 @@ def test_what_a_look_finds_is_in_the_frame(nvml: FakeNvmlSource) -> None:
     assert frame.health[-1] == health
     (look,) = discovery.looks
     assert look == (CONFIG, frame.gpus, ["pods"], START)
+
+
+def test_a_configured_server_has_the_process_that_was_seen_to_listen(nvml: FakeNvmlSource) -> None:
+    """At its own URL only."""
+    other = FakeEndpoint(BATCH, "http://127.0.0.1:8001/metrics", "server:batch")
+    listeners = {"http://127.0.0.1:8000/metrics": Listener("7:100", START)}
+    discovery = FakeDiscovery(DiscoveryResult(listeners=listeners))
+    frame = reader(nvml, discovery).read(CONFIG, (FakeEndpoint(), other), None).frame
+
+    listening = [(reading.listener, reading.listener_started) for reading in frame.servers]
+    assert listening == [("7:100", START), ("", None)]
 
 
 def test_servers_that_were_found_are_read_beside_the_configured_ones(nvml: FakeNvmlSource) -> None:

@@ -17,6 +17,7 @@ from exporter.readings import (
     RoleClaim,
     ServerKey,
     UnreadServer,
+    endpoint_id,
     label,
     masked,
 )
@@ -304,6 +305,14 @@ class DiscoveredServer:
 
 
 @dataclass(frozen=True, slots=True)
+class Listener:
+    """The process that listens at an address."""
+
+    identity: str
+    started: Instant | None
+
+
+@dataclass(frozen=True, slots=True)
 class DiscoveryResult:
     """Result of one scan: GPU holders, targets to read, and cost owners by pod labels.
 
@@ -315,6 +324,7 @@ class DiscoveryResult:
     access is denied and that the configuration does not require.
     `incomplete`: processes or pods could not be listed, so that there may be other servers.
     `unmatched` are the keys of holders that are no known server.
+    `listeners` are the processes that listen at configured URLs, by the name of the endpoint.
     """
 
     holders: tuple[Holder, ...] = ()
@@ -331,6 +341,7 @@ class DiscoveryResult:
     unmatched: frozenset[ServerKey] = frozenset()
     users: Mapping[ServerKey, int] = field(default_factory=dict)
     """The user ids of servers whose processes are visible."""
+    listeners: Mapping[str, Listener] = field(default_factory=dict)
 
 
 LOOPBACK: Final = "127.0.0.1"
@@ -383,11 +394,17 @@ def find_servers(
     holder_keys = {holder.key for holder in held_parts}
     listening = _listening(servers)
     targets: dict[str, Target] = {}
+    listeners: dict[tuple[str, int | None], Listener] = {}
     discovered: dict[int, DiscoveredServer] = {}
     unread: list[UnreadServer] = []
     for number, server in sorted(enumerate(servers), key=lambda pair: not _listens(pair[1])):
         where = _address(server, moment, targets_before, listening)
         serves = where.skip_reason is not FailureReason.NO_SERVER
+        # At the address of a router its own process listens, whichever model answers.
+        if where.target is not None and server.api is not None and server.api.router is None:
+            context = where.target.server_context
+            listener = Listener(context.identity, context.started)
+            listeners.setdefault(_address_of_url(where.target.url), listener)
         if server in nameless:
             where = ServerAddress(skip_reason=FailureReason.NO_POD_NAME)
         elif _is_configured(server, gpus, computing, configured_gpus) or (
@@ -418,6 +435,11 @@ def find_servers(
             server.key: server.group.user
             for server in servers
             if server.group is not None and server.group.user is not None
+        },
+        listeners={
+            endpoint_id(entry.url): listeners[address]
+            for entry in config.servers
+            if (address := _address_of_url(entry.url)) in listeners
         },
     )
 

@@ -423,6 +423,7 @@ def test_a_router_that_the_configuration_names_is_read_as_it_says() -> None:
     result = look((gpu(0, 7),), routed(7, "a"), servers=(named,))
 
     assert (urls(result), skipped(result)) == ({}, ["routed", "configured"])
+    assert result.listeners == {}
 
 
 def test_a_router_that_is_not_reached_reaches_no_model() -> None:

@@ -5,13 +5,14 @@ from typing import Any
 import pytest
 
 from exporter.engines.launch import Launch
-from exporter.readings import GpuProcess, PodOwnership, ServerKey
+from exporter.readings import GpuProcess, PodOwnership, ServerKey, endpoint_id
 from exporter.sources.discovery import servers
-from exporter.sources.discovery.servers import DiscoveredServer, DiscoveryResult
+from exporter.sources.discovery.servers import DiscoveredServer, DiscoveryResult, Listener
 from exporter.sources.endpoints import Target
 from exporter.sources.kubernetes import PodAnnotations
 from exporter.sources.server import ServerContext
 from tests.sources.discovery.builders import (
+    BOOT,
     CONTAINERS,
     SECOND,
     api,
@@ -64,6 +65,22 @@ def test_a_configured_server_is_not_read_a_second_time(url: str) -> None:
     assert result.targets == ()
     assert skipped(result) == ["configured"]
     assert holders_by_part(result) == {"GPU-0": ["/vllm:8000"]}
+
+
+def test_who_listens_at_a_configured_url_is_known() -> None:
+    """By its process and since when, for each of its URLs, whoever holds a GPU; at others nobody is."""
+    servers = (
+        server("chat", "http://localhost:8000/metrics", 1),
+        server("again", "http://127.0.0.1:8000/metrics?model=a", 1),
+        server("other", "http://127.0.0.1:8001/metrics", 1),
+    )
+    found = Listener("7:100000000007", BOOT + 100 * SECOND + 7)
+    for gpus in ((gpu(0, 7), gpu(1)), (gpu(0), gpu(1, 7)), (gpu(0), gpu(1))):
+        result = look(gpus, (group(7, server=api(7)),), servers=servers)
+        assert result.listeners == {
+            "http://localhost:8000/metrics": found,
+            endpoint_id("http://127.0.0.1:8000/metrics?model=a"): found,
+        }
 
 
 @pytest.mark.parametrize(
