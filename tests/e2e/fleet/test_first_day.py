@@ -88,15 +88,17 @@ def pages() -> Iterator[dict[str, str]]:
 
 @pytest.mark.parametrize("engine", daily(ENGINES, {"promtool"}))
 def test_nobody_is_paged(engine: str, tmp_path: Path) -> None:
-    """9,600 dollars a day go past the default budget of 27,000: two tickets fire, on prices and owners."""
-    # With 23 hours of data the low end is 0.7 of the rate and over the budget: its ticket comes at 24.
-    nearly = DAY - HOUR
-    fired = f'count by (alertname, severity) (max_over_time(ALERTS{{alertstate="firing"}}[{nearly}s]))'
-    tickets = ("InferenceMonthEstimated", "InferenceSpendUnassigned")
+    """9,600 dollars a day go past the default budget of 27,000 by any end of the band: tickets, no page."""
+    fired = f'count by (alertname, severity) (max_over_time(ALERTS{{alertstate="firing"}}[{DAY}s]))'
+    tickets = ["InferenceMonthEstimated", "InferenceSpendUnassigned"]
+    if engine == "promtool":
+        # Half of the least hour is over the budget from the seventh hour on. VictoriaMetrics' mean of the
+        # first hour, of one sample less, has half of the hosts: its ticket comes after the first day.
+        tickets.append("InferenceSpendProjectedOverBudget")
     checks = [
         exactly(DAY, "sum(inference:spend_dollars_per_hour)", {"{}": 400}),
         exactly(DAY, "sum(inference:budget_configured)", {"{}": 0}),
-        exactly(nearly, fired, {f'{{alertname="{name}",severity="ticket"}}': 1 for name in tickets}),
+        exactly(DAY, fired, {f'{{alertname="{name}",severity="ticket"}}': 1 for name in tickets}),
     ]
     failed = run(
         engine,
