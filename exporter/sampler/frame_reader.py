@@ -23,7 +23,7 @@ from exporter.readings import (
 )
 from exporter.sources.configured import ConfiguredHolders
 from exporter.sources.discovery import Discovery
-from exporter.sources.discovery.servers import DiscoveryResult, Listener
+from exporter.sources.discovery.servers import DiscoveryResult, ListeningProcess
 from exporter.sources.gather import Gather, Gathered
 from exporter.sources.pci import DisplayDevices
 from exporter.sources.same_server import SameServers
@@ -183,7 +183,7 @@ class FrameReader:
         return (*configured, *discovered)
 
 
-def _of_listener(reading: ServerReading, listeners: Mapping[str, Listener]) -> ServerReading:
+def _of_listener(reading: ServerReading, listeners: Mapping[str, ListeningProcess]) -> ServerReading:
     """The reading of a configured URL with the process that was seen to listen there."""
     listener = listeners.get(reading.url)
     if listener is None or reading.listener:

@@ -19,7 +19,7 @@ from exporter.readings import (
 )
 from exporter.sampler.frame_reader import Endpoint, FrameReader
 from exporter.sources.discovery import Discovery
-from exporter.sources.discovery.servers import DiscoveryResult, Listener
+from exporter.sources.discovery.servers import DiscoveryResult, ListeningProcess
 from exporter.sources.gather import Gather, Gathered
 from exporter.sources.pci import DisplayDevices
 from tests.clocks import START, ManualClock
@@ -110,7 +110,7 @@ def test_what_a_look_finds_is_in_the_frame(nvml: FakeNvmlSource) -> None:
 def test_a_configured_server_has_the_process_that_was_seen_to_listen(nvml: FakeNvmlSource) -> None:
     """At its own URL only."""
     other = FakeEndpoint(BATCH, "http://127.0.0.1:8001/metrics", "server:batch")
-    listeners = {"http://127.0.0.1:8000/metrics": Listener("7:100", START)}
+    listeners = {"http://127.0.0.1:8000/metrics": ListeningProcess("7:100", START)}
     discovery = FakeDiscovery(DiscoveryResult(listeners=listeners))
     frame = reader(nvml, discovery).read(CONFIG, (FakeEndpoint(), other), None).frame
 

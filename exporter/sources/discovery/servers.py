@@ -305,7 +305,7 @@ class DiscoveredServer:
 
 
 @dataclass(frozen=True, slots=True)
-class Listener:
+class ListeningProcess:
     """The process that listens at an address."""
 
     identity: str
@@ -341,7 +341,7 @@ class DiscoveryResult:
     unmatched: frozenset[ServerKey] = frozenset()
     users: Mapping[ServerKey, int] = field(default_factory=dict)
     """The user ids of servers whose processes are visible."""
-    listeners: Mapping[str, Listener] = field(default_factory=dict)
+    listeners: Mapping[str, ListeningProcess] = field(default_factory=dict)
 
 
 LOOPBACK: Final = "127.0.0.1"
@@ -394,7 +394,7 @@ def find_servers(
     holder_keys = {holder.key for holder in held_parts}
     listening = _listening(servers)
     targets: dict[str, Target] = {}
-    listeners: dict[tuple[str, int | None], Listener] = {}
+    listeners: dict[tuple[str, int | None], ListeningProcess] = {}
     discovered: dict[int, DiscoveredServer] = {}
     unread: list[UnreadServer] = []
     for number, server in sorted(enumerate(servers), key=lambda pair: not _listens(pair[1])):
@@ -403,7 +403,7 @@ def find_servers(
         # At the address of a router its own process listens, whichever model answers.
         if where.target is not None and server.api is not None and server.api.router is None:
             context = where.target.server_context
-            listener = Listener(context.identity, context.started)
+            listener = ListeningProcess(context.identity, context.started)
             listeners.setdefault(_address_of_url(where.target.url), listener)
         if server in nameless:
             where = ServerAddress(skip_reason=FailureReason.NO_POD_NAME)
