@@ -23,12 +23,9 @@ from exporter.clock import Clock, SystemClock
 from exporter.config import load
 from exporter.finance.fleet.record import FleetMonth, HostMonth
 from exporter.finance.focus import VERSIONS, FocusForm, focus, formulas, header, rows
-from exporter.finance.month import ReportError, refuse_unknown
+from exporter.finance.month import DAY_FAMILIES, ReportError, refuse_unknown
 
 ALL_COLUMNS: Final = FocusForm()
-
-DAY_FAMILIES: Final = ("cost", "held", "server_cost", "tokens", "unpriced", "settled")
-"""The history that rows are made from."""
 
 FORMULAS: Final = (
     "labels starting with =, +, -, @ or a tab are not escaped. "

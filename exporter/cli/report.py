@@ -19,7 +19,6 @@ from exporter.clock import Clock, SystemClock
 from exporter.config import load
 from exporter.finance.chargeback import (
     COLUMNS,
-    DAY_FAMILIES,
     IDLE_FORMS,
     ChargebackLayout,
     Column,
@@ -28,7 +27,7 @@ from exporter.finance.chargeback import (
 )
 from exporter.finance.fleet.forms import fleet_sheet
 from exporter.finance.fleet.overheads import FleetOverheads
-from exporter.finance.month import BYS, By, ReportError, Statement, month
+from exporter.finance.month import BYS, DAY_FAMILIES, By, ReportError, Statement, month
 from exporter.finance.render import Form
 from exporter.finance.statement import sheet
 from exporter.ledger.history import MonthRecord

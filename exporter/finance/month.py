@@ -1,17 +1,17 @@
 """Statements of a month from the ledger; they reconcile, whatever they are grouped by. Pure."""
 
-from collections.abc import Callable, Collection, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
-from typing import Any, Final, Literal, get_args
+from typing import Final, Literal, get_args
 from zoneinfo import ZoneInfo
 
 from exporter.cost.money import add
 from exporter.cost.postings import CostOwner
-from exporter.finance.fleet.overheads import FleetOverheads, spread
+from exporter.finance.fleet.overheads import FleetOverheads, positive_split, spread
 from exporter.ledger.adjustments import COMPONENT, Adjustment
 from exporter.ledger.history import ESTIMATE, HistorySums, MonthRecord
+from exporter.ledger.schema import day_name, day_number
 from exporter.readings import UNCOUNTED, UNSEEN, TokenKind
-from exporter.report import MonthKey
 from exporter.reports.rounding import dollars_text, hours_text
 from exporter.tariff.period import Period
 from exporter.units import (
@@ -142,6 +142,9 @@ NOT_ITEMIZED: Final = "(not itemized)"
 ADJUSTED: Final = f"({COMPONENT})"
 """The name of corrections where lines are by what a correction has none of: a server, a model, a GPU."""
 
+DAY_FAMILIES: Final = ("cost", "held", "server_cost", "tokens", "unpriced", "settled")
+"""Families of history that lines by day need."""
+
 OVERHEADS: Final = "(overheads)"
 """The name of overheads of the fleet where lines are by GPU."""
 
@@ -204,32 +207,13 @@ class Statement:
     overheads: FleetOverheads | None = None
 
 
-@dataclass(frozen=True, slots=True)
-class _Grouping:
-    """What lines are by: how the keys of each family become labels; `None` where they cannot.
-
-    `cell` takes the money from the month's cells, of which nothing is ever missing.
-    """
-
-    columns: Labels
-    cell: Callable[[MonthKey], Labels] | None = None
-    owner: Callable[[CostOwner], Labels] | None = None
-    server_cost: Callable[[Any], Labels] | None = None
-    gpu: Callable[[Any], Labels] | None = None
-
-
-_GROUPINGS: Final[Mapping[By, _Grouping]] = {
-    "product": _Grouping(("product",), lambda cell: (cell.product,), lambda owner: (owner.product,)),
-    "team": _Grouping(("team",), lambda cell: (cell.team,), lambda owner: (owner.team,)),
-    "server": _Grouping(
-        ("namespace", "server"),
-        owner=lambda owner: (owner.namespace, owner.server),
-        server_cost=lambda key: (key[0].namespace, key[0].server),
-    ),
-    "model": _Grouping(("model",), owner=lambda owner: (owner.model,)),
-    "component": _Grouping(("component",), server_cost=lambda key: (key[1],)),
-    "gpu": _Grouping(("uuid", "gpu_model"), gpu=lambda gpu: (gpu.uuid, gpu.gpu_model)),
+_OWNER_COLUMNS: Final[Mapping[By, Labels]] = {
+    "product": ("product",),
+    "team": ("team",),
+    "server": ("namespace", "server"),
+    "model": ("model",),
 }
+"""Columns of lines by owner. Lines by component and by GPU have no owner."""
 
 
 def month(
@@ -240,7 +224,40 @@ def month(
     Raises:
         ReportError: the ledger has nothing of that month.
     """
-    return _statement(record, _GROUPINGS[by], current, zone, overheads)
+    refuse_unknown(record)
+    of_owner = by in _OWNER_COLUMNS
+    if of_owner:
+        columns = _OWNER_COLUMNS[by]
+        owner_lines = OwnerLines(record, columns)
+        if overheads is not None:
+            owner_lines.add_overheads(overheads)
+        lines = owner_lines.lines
+    elif by == "component":
+        columns = ("component",)
+        lines = _component_lines(record, overheads)
+    else:
+        columns = ("uuid", "gpu_model")
+        lines = _gpu_lines(record, overheads)
+    has_sums = record.sums is not None
+    return Statement(
+        report="month",
+        month=record.month,
+        columns=columns,
+        ledger=record.ledger,
+        last_commit=record.last_commit,
+        to_date=record.month == current,
+        lines=lines.ordered(),
+        idle=has_sums and of_owner,
+        estimated=by not in ("model", "gpu"),
+        gpu_time=has_sums and by != "component",
+        tokens=has_sums and of_owner,
+        notes=(
+            *overhead_notes(overheads),
+            *notes(record, not_itemized(record), zone, by_owner=by in ("product", "team"), by_phase=of_owner),
+        ),
+        adjustments=record.adjustments,
+        overheads=overheads,
+    )
 
 
 def refuse_unknown(record: MonthRecord) -> None:
@@ -257,54 +274,10 @@ def refuse_unknown(record: MonthRecord) -> None:
         raise ReportError(f"the ledgers have nothing of {record.month}: {available}")
 
 
-def _statement(
-    record: MonthRecord,
-    grouping: _Grouping,
-    current: str,
-    zone: ZoneInfo,
-    overheads: FleetOverheads | None,
-) -> Statement:
-    refuse_unknown(record)
-    sums = record.sums or HistorySums()
-    lines = StatementLines()
-    total = sum(record.cells.values())
-    missing = total - record.adjusted - sum(sums.cost.values())
-    if grouping.cell is not None:
-        for cell, amount in record.cells.items():
-            line = lines.of(grouping.cell(cell))
-            line.money += amount
-            line.estimated += amount if cell.price_basis == ESTIMATE else 0
-    else:
-        for name, amount in ((NOT_ITEMIZED, missing), (_corrected(grouping), record.adjusted)):
-            lines.of((name, *("" for _ in grouping.columns[1:]))).money += amount
-    _fill(lines, sums, grouping)
-    _correct(lines, record, grouping)
-    if grouping.server_cost is not None:
-        itemized = sum(line.estimated for line in lines.lines())
-        lines.of((NOT_ITEMIZED, *("" for _ in grouping.columns[1:]))).estimated += record.estimated - itemized
-    if overheads is not None:
-        _carry(lines, record, grouping, overheads)
-    return Statement(
-        report="month",
-        month=record.month,
-        columns=grouping.columns,
-        ledger=record.ledger,
-        last_commit=record.last_commit,
-        to_date=record.month == current,
-        lines=lines.ordered(),
-        idle=record.sums is not None and grouping.owner is not None,
-        estimated=grouping.cell is not None or grouping.server_cost is not None,
-        gpu_time=record.sums is not None and (grouping.owner is not None or grouping.gpu is not None),
-        tokens=record.sums is not None and grouping.owner is not None,
-        notes=(
-            *overhead_notes(overheads),
-            *notes(
-                record, missing, zone, by_owner=grouping.cell is not None, by_phase=grouping.owner is not None
-            ),
-        ),
-        adjustments=record.adjustments,
-        overheads=overheads,
-    )
+def not_itemized(record: MonthRecord) -> Picodollars:
+    """Money that history does not tell more of than its product and team."""
+    itemized = sum((record.sums or HistorySums()).cost.values())
+    return sum(record.cells.values()) - record.adjusted - itemized
 
 
 def owner_dollars(record: MonthRecord) -> dict[CostOwner, Picodollars]:
@@ -343,10 +316,6 @@ class StatementLines:
         """The line with these labels, made if it is missing."""
         return self._lines.setdefault(labels, StatementLine(labels))
 
-    def lines(self) -> Collection[StatementLine]:
-        """All lines, in the order in which they were made."""
-        return self._lines.values()
-
     def ordered(self) -> tuple[StatementLine, ...]:
         """The dearest first; what costs nothing and says nothing is left out."""
         relevant = [
@@ -363,65 +332,151 @@ class StatementLines:
         return tuple(sorted(relevant, key=lambda line: (-line.money, line.labels)))
 
 
-def _fill(lines: StatementLines, sums: HistorySums, grouping: _Grouping) -> None:
-    if grouping.owner is not None:
-        for owner_phase, amount in sums.cost.items():
-            line = lines.of(grouping.owner(owner_phase.owner))
-            line.money += 0 if grouping.cell is not None else amount
+class OwnerLines:
+    """Lines by columns of owners and, where the columns have `day`, of days. They sum to the month."""
+
+    def __init__(self, record: MonthRecord, columns: Labels) -> None:
+        self.lines = StatementLines()
+        self._record = record
+        self._columns = columns
+        sums = record.sums or HistorySums()
+        self.days: Mapping[int, HistorySums] = {0: sums}
+        """History by day; 0 is what is known without its day."""
+        if "day" in columns:
+            self.days = {0: _without_day(sums, record.days), **record.days}
+        for day, of_day in self.days.items():
+            self._add_history(day, of_day)
+        self._add_rest()
+
+    def labels(self, name: str, day: int = 0, owner: CostOwner | None = None, **known: str) -> Labels:
+        """Values of the columns. The first one that is not known has the name, and later ones are empty."""
+        if day:
+            known["day"] = day_name(day)
+        if owner is not None:
+            known |= owner._asdict()
+        labels: list[str] = []
+        placeholder = name
+        for column in self._columns:
+            labels.append(known.get(column, placeholder))
+            if column not in known:
+                placeholder = ""
+        return tuple(labels)
+
+    def line(self, day: int, owner: CostOwner) -> StatementLine:
+        """The line of an owner on a day."""
+        return self.lines.of(self.labels(NOT_ITEMIZED, day, owner))
+
+    def _add_history(self, day: int, sums: HistorySums) -> None:
+        """Add what is known by owner."""
+        for (owner, phase), amount in sums.cost.items():
+            line = self.line(day, owner)
+            line.money += amount
             line.itemized += amount
-            line.idle += amount if owner_phase.phase == "idle" else 0
-        for owner_phase, duration in sums.held.items():
-            lines.of(grouping.owner(owner_phase.owner)).gpu_time += duration
+            if phase == "idle":
+                line.idle += amount
+        for (owner, _phase), time in sums.held.items():
+            self.line(day, owner).gpu_time += time
         for (owner, kind), count in sums.tokens.items():
-            tokens = lines.of(grouping.owner(owner)).tokens
-            tokens[kind] = tokens.get(kind, 0) + count
-    if grouping.server_cost is not None:
-        for key, amount in sums.server_cost.items():
-            line = lines.of(grouping.server_cost(key))
-            # Where a party is known too, its phases told the money already.
-            line.money += amount if grouping.owner is None else 0
-            line.estimated += amount if key[2] == ESTIMATE else 0
-    if grouping.gpu is not None:
-        for (gpu, _component), amount in sums.gpu_cost.items():
-            lines.of(grouping.gpu(gpu)).money += amount
-        for gpu, charged in sums.gpu_owed().items():
-            lines.of(grouping.gpu(gpu)).gpu_time += charged
-    for (gpu, owner), time in sums.waiting().items():
-        if gpu == UNCOUNTED:
-            continue
-        if grouping.owner is not None:
-            lines.of(grouping.owner(owner)).unpriced += time
-        elif grouping.gpu is not None:
-            lines.of(grouping.gpu(gpu)).unpriced += time
+            add(self.line(day, owner).tokens, kind, count)
+        for (gpu, owner), time in sums.waiting().items():
+            if gpu != UNCOUNTED:  # that is time of a host
+                self.line(day, owner).unpriced += time
+        if "model" not in self._columns:
+            for (server_owner, _component, basis), amount in sums.server_cost.items():
+                if basis == ESTIMATE:
+                    self.line(day, CostOwner(*server_owner, "")).estimated += amount
+
+    def _add_rest(self) -> None:
+        """Add adjustments, and what is known by product and team only."""
+        record = self._record
+        money: dict[tuple[str, str], Picodollars] = {}
+        estimated: dict[tuple[str, str], Picodollars] = {}
+        for cell, amount in record.cells.items():
+            add(money, (cell.product, cell.team), amount)
+            if cell.price_basis == ESTIMATE:
+                add(estimated, (cell.product, cell.team), amount)
+        sums = record.sums or HistorySums()
+        for (owner, _phase), amount in sums.cost.items():
+            add(money, (owner.product, owner.team), -amount)
+        for (server_owner, _component, basis), amount in sums.server_cost.items():
+            if basis == ESTIMATE:
+                add(estimated, (server_owner.product, server_owner.team), -amount)
+        for adjustment in record.adjustments:
+            if adjustment.posted is None:
+                continue
+            product, team = adjustment.product, adjustment.team
+            add(money, (product, team), -adjustment.amount)
+            day = day_number(adjustment.day)
+            line = self.lines.of(self.labels(ADJUSTED, day, product=product, team=team))
+            line.money += adjustment.amount
+            line.adjusted += adjustment.amount
+        for product, team in money.keys() | estimated.keys():
+            line = self.lines.of(self.labels(NOT_ITEMIZED, product=product, team=team))
+            line.money += money.get((product, team), 0)
+            if "model" not in self._columns:  # the price basis of a model is not known
+                line.estimated += estimated.get((product, team), 0)
+
+    def add_overheads(self, overheads: FleetOverheads) -> None:
+        """Add to each owner the part of the fleet's overheads that it carries, by day as it had GPUs."""
+        record = self._record
+        times: dict[CostOwner, dict[int, Nanoseconds]] = {}
+        for day, sums in self.days.items():
+            for (owner, _phase), time in sums.held.items():
+                add(times.setdefault(owner, {}), day, time)
+        for owner, amount in spread(overheads, owner_gpu_time(record), owner_dollars(record)).items():
+            for day, part in (positive_split(amount, times.get(owner, {})) or {0: amount}).items():
+                self.line(day, owner).overhead += part
 
 
-def _carry(
-    lines: StatementLines, record: MonthRecord, grouping: _Grouping, overheads: FleetOverheads
-) -> None:
-    """Add overheads of the fleet to the lines that carry them."""
-    if grouping.columns == ("component",):
+def _without_day(sums: HistorySums, days: Mapping[int, HistorySums]) -> HistorySums:
+    """What is known by owner and not by day."""
+    rest = HistorySums()
+    for family in DAY_FAMILIES:
+        left = dict(getattr(sums, family))
+        for of_day in days.values():
+            for key, value in getattr(of_day, family).items():
+                add(left, key, -value)
+        getattr(rest, family).update({key: value for key, value in left.items() if value})
+    return rest
+
+
+def _component_lines(record: MonthRecord, overheads: FleetOverheads | None) -> StatementLines:
+    """Lines by component; corrections and overheads of the fleet are components."""
+    lines = StatementLines()
+    itemized: Picodollars = 0
+    for (_owner, component, basis), amount in (record.sums or HistorySums()).server_cost.items():
+        line = lines.of((component,))
+        line.money += amount
+        if basis == ESTIMATE:
+            line.estimated += amount
+            itemized += amount
+    rest = lines.of((NOT_ITEMIZED,))
+    rest.money += not_itemized(record)
+    rest.estimated += record.estimated - itemized
+    corrections = lines.of((COMPONENT,))
+    corrections.money += record.adjusted
+    corrections.adjusted += record.adjusted
+    if overheads is not None:
         for name, amount in overheads.amounts.items():
             lines.of((name,)).overhead += amount
-    elif grouping.owner is None:
-        lines.of((OVERHEADS, *("" for _ in grouping.columns[1:]))).overhead += overheads.total
-    else:
-        parts = spread(overheads, owner_gpu_time(record), owner_dollars(record))
-        for owner, amount in parts.items():
-            lines.of(grouping.owner(owner)).overhead += amount
+    return lines
 
 
-def _correct(lines: StatementLines, record: MonthRecord, grouping: _Grouping) -> None:
-    """Tell posted corrections where their money is."""
-    for each in record.adjustments:
-        if each.posted is None:
-            continue
-        if grouping.cell is not None:
-            labels = grouping.cell(each.cell)
-        else:
-            labels = (_corrected(grouping), *("" for _ in grouping.columns[1:]))
-        lines.of(labels).adjusted += each.amount
-
-
-def _corrected(grouping: _Grouping) -> str:
-    """The name of corrections in a statement without products or teams."""
-    return COMPONENT if grouping.columns == ("component",) else ADJUSTED
+def _gpu_lines(record: MonthRecord, overheads: FleetOverheads | None) -> StatementLines:
+    """Lines by GPU."""
+    lines = StatementLines()
+    sums = record.sums or HistorySums()
+    for (gpu, _component), amount in sums.gpu_cost.items():
+        lines.of((gpu.uuid, gpu.gpu_model)).money += amount
+    for gpu, charged in sums.gpu_owed().items():
+        lines.of((gpu.uuid, gpu.gpu_model)).gpu_time += charged
+    for (gpu, _owner), time in sums.waiting().items():
+        if gpu != UNCOUNTED:  # that is time of a host
+            lines.of((gpu.uuid, gpu.gpu_model)).unpriced += time
+    lines.of((NOT_ITEMIZED, "")).money += not_itemized(record)
+    corrections = lines.of((ADJUSTED, ""))
+    corrections.money += record.adjusted
+    corrections.adjusted += record.adjusted
+    if overheads is not None:
+        lines.of((OVERHEADS, "")).overhead += overheads.total
+    return lines

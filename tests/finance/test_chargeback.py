@@ -25,6 +25,7 @@ from exporter.finance.month import Statement
 from exporter.finance.statement import as_csv, as_json, text
 from exporter.ledger.adjustments import Adjustment
 from exporter.ledger.history import HistorySums, MonthRecord
+from exporter.readings import UNCOUNTED, Gpu
 from exporter.report import MonthKey, ServerOwner
 
 UTC = ZoneInfo("UTC")
@@ -334,3 +335,12 @@ def test_days_that_are_not_known_are_named() -> None:
         "5.00 dollars of 2026-10 have no known day and are not in this report"
         in chargeback(record, "", UTC).notes
     )
+
+
+@pytest.mark.parametrize("by", [("product", "team"), ("model",), ("server",)])
+def test_hours_of_a_host_without_known_gpus_are_no_gpu_hours(by: tuple[Column, ...]) -> None:
+    """A GPU waits one hour for its price, and a host three for its number of GPUs, as in `report month`."""
+    sums = HistorySums(unpriced={(Gpu("GPU-1", "H100"), CHAT): HOUR, (UNCOUNTED, CHAT): 3 * HOUR})
+    record = replace(RECORD, cells={}, sums=sums, days={}, adjustments=())
+    (line,) = chargeback(record, "", UTC, ChargebackLayout(by)).lines
+    assert line.unpriced == HOUR
