@@ -128,7 +128,14 @@ def _lines(report: AdviceReport) -> Iterator[str]:
     for number, saving in enumerate(advice.counted, 1):
         yield ""
         yield from wrapped(f"{number}. {dollars_text(saving.per_month)} a month: {headline(saving)}", "   ")
-        yield from _details(saving)
+        for line in (
+            f"Evidence: {evidence(saving, dollars_text)}.",
+            *([ESTIMATED] if saving.price_basis == "estimate" else []),
+            OBSTACLES[saving.obstacle],
+            f"Assumes: {ASSUMES[saving.kind]}",
+            f"Cannot judge: {CANNOT_JUDGE[saving.kind]}",
+        ):
+            yield from wrapped(line, "     ", lead="   ")
         yield f"   Why: {printable(report.command(saving))}"
     if not advice.counted:
         yield ""
@@ -146,17 +153,6 @@ def _lines(report: AdviceReport) -> Iterator[str]:
         yield "not judged:"
     for lack in advice.lacks:
         yield from wrapped(f"- {f'{lack.host}: ' if lack.host else ''}{LACKS[lack.reason](lack)}")
-
-
-def _details(saving: Saving) -> Iterator[str]:
-    for line in (
-        f"Evidence: {evidence(saving, dollars_text)}.",
-        *([ESTIMATED] if saving.price_basis == "estimate" else []),
-        OBSTACLES[saving.obstacle],
-        f"Assumes: {ASSUMES[saving.kind]}",
-        f"Cannot judge: {CANNOT_JUDGE[saving.kind]}",
-    ):
-        yield from wrapped(line, "     ", lead="   ")
 
 
 def as_json(report: AdviceReport) -> str:

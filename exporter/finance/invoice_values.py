@@ -8,16 +8,10 @@ from functools import lru_cache
 from typing import Final
 from zoneinfo import ZoneInfo
 
+from exporter import units
 from exporter.config.problems import shown
 from exporter.finance.invoice import InvoicePeriod
 from exporter.tariff.calendar import Day, day_of, first_instant, month_of
-from exporter.units import (
-    NANOSECONDS_PER_DAY,
-    NANOSECONDS_PER_SECOND,
-    Instant,
-    Picodollars,
-    picodollars,
-)
 
 UTC_ZONE: Final = ZoneInfo("UTC")
 
@@ -53,13 +47,13 @@ def number(text: str) -> Decimal:
 
 
 @lru_cache(maxsize=4096)
-def money(text: str) -> Picodollars:
+def money(text: str) -> units.Picodollars:
     """Dollars as `number`, rounded half to even below a picodollar."""
-    return picodollars(number(text))
+    return units.picodollars(number(text))
 
 
 @lru_cache(maxsize=4096)
-def moment(text: str) -> Instant:
+def moment(text: str) -> units.Instant:
     """An instant of UTC as bills write it, by the FOCUS specification (1.0 to 1.2) and by exports.
 
     AWS writes `2026-10-01T00:00:00.000Z`, BigQuery (GCP) `2026-10-01 00:00:00 UTC`, and Azure's first release
@@ -78,15 +72,15 @@ def moment(text: str) -> Instant:
         instant = datetime.fromisoformat(f"{day}T{hour}:{minute}:{second}+00:00")
     except ValueError:
         raise ValueError(f"{shown(text)} does not exist in the calendar") from None
-    return int(instant.timestamp()) * NANOSECONDS_PER_SECOND
+    return int(instant.timestamp()) * units.NANOSECONDS_PER_SECOND
 
 
 @lru_cache(maxsize=4096)
-def period(start: Instant, end: Instant, zone: ZoneInfo) -> InvoicePeriod:
+def period(start: units.Instant, end: units.Instant, zone: ZoneInfo) -> InvoicePeriod:
     """The days that [start, end) lies in, or its month."""
     local, utc = day_of(start, zone), day_of(start, UTC_ZONE)
     month = month_of(start, UTC_ZONE)
-    long = end - start > NANOSECONDS_PER_DAY and end > local.end
+    long = end - start > units.NANOSECONDS_PER_DAY and end > local.end
     return InvoicePeriod(
         start,
         end,

@@ -208,7 +208,8 @@ def compare(first: ComparedPeriod, second: ComparedPeriod, scope: Scope = EVERYT
         scope: what of them is compared.
     """
     before, after = _period(first, scope), _period(second, scope)
-    growth = _growth(before, after, first.length, second.length)
+    tokens = before.tokens()
+    growth = Fraction(after.tokens() * first.length, tokens * second.length) if tokens else None
     composition = _composition(first, second)
     parts: dict[tuple[ServerKey, EffectName], Fraction] = {}
     for key in sorted(before.servers.keys() | after.servers.keys()):
@@ -283,12 +284,6 @@ def _hold(server: _Server, owner_phase: OwnerPhase, duration: Nanoseconds) -> No
         server.idle += duration
     elif owner_phase.phase in ("prefill", "decode"):
         server.models.setdefault(owner_phase.owner.model, _Model()).working += duration
-
-
-def _growth(before: _Period, after: _Period, first: Nanoseconds, second: Nanoseconds) -> Fraction | None:
-    """Tokens an hour over those of the first period; `None` if that had none."""
-    tokens = before.tokens()
-    return Fraction(after.tokens() * first, tokens * second) if tokens else None
 
 
 def _machine(

@@ -193,6 +193,10 @@ def _savings(answer: PastAnswer) -> Iterator[str]:
 def as_json(answer: PastAnswer) -> str:
     """For programs. Amounts in picodollars are exact."""
     total = answer.total
+    # As `advise` prints it, without the commands: those read a ledger.
+    savings = advice_document(AdviceReport(answer.advice, answer.until, USAGE_HOURS))
+    for saving in savings["savings"]:
+        del saving["command"]
     document = {
         "address": answer.address,
         "from": instant_text(answer.since),
@@ -228,17 +232,9 @@ def as_json(answer: PastAnswer) -> str:
         ],
         "hosts": [_host(answer, host) for host in answer.hosts],
         **{f"{by}s": _things(answer, by) for by in BYS if by != "host"},
-        "savings": _savings_document(answer),
+        "savings": savings,
     }
     return render.json_text(document)
-
-
-def _savings_document(answer: PastAnswer) -> dict[str, Any]:
-    """As `advise` prints it, without the commands: those read a ledger."""
-    parsed = advice_document(AdviceReport(answer.advice, answer.until, USAGE_HOURS))
-    for saving in parsed["savings"]:
-        del saving["command"]
-    return parsed
 
 
 def _coverage(line: Line) -> dict[str, Any]:

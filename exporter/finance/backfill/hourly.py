@@ -246,7 +246,8 @@ class HourlyReader:
         first, last, hours = since // HOUR, until // HOUR, self.chunk_hours()
         for start in range(first, last, hours):
             chunk = Chunk(start, min(hours, last - start) + 1)
-            self._find_resolution(chunk)
+            chunk.resolution, ends = finest_resolution(self._client, "count(up)", *self._instants(chunk))
+            chunk.alive = {(end + EDGE) // HOUR - 1 for end in ends}
             self._read_gpus(chunk)
             self._read_engines(chunk)
             self._read_boots(chunk)
@@ -260,10 +261,6 @@ class HourlyReader:
                 for at, booted in chunk.points(answer):
                     number = chunk.first - 1 + at
                     boots[number] = max(booted, boots.get(number, 0.0))
-
-    def _find_resolution(self, chunk: Chunk) -> None:
-        chunk.resolution, ends = finest_resolution(self._client, "count(up)", *self._instants(chunk))
-        chunk.alive = {(end + EDGE) // HOUR - 1 for end in ends}
 
     def _read_gpus(self, chunk: Chunk) -> None:
         survey = self._survey

@@ -15,15 +15,7 @@ from typing import Final, NamedTuple
 
 from exporter.config import Config
 from exporter.readings import HostLocation, PodOwnership, ServerKey, label
-from exporter.sources.cloud.source import (
-    INSTANCE_TYPE,
-    LIFECYCLES,
-    NEBIUS_PRESET,
-    REGION,
-    SIGNS,
-    ZONE,
-    location_of_labels,
-)
+from exporter.sources.cloud import source
 from exporter.sources.discovery.naming import workload_of
 from exporter.tariff.catalogue import Catalogue
 from exporter.tariff.instances import CLOUDS
@@ -106,10 +98,10 @@ class KubeState:
         """Location of a node that has these labels."""
         labels = dict(_original(own_labels, config))
         cloud = self.clouds.get(node, "")
-        location = location_of_labels(labels, cloud)
+        location = source.location_of_labels(labels, cloud)
         if not location.cloud and not cloud:
             cloud = _cloud_of(labels, config.catalogue)
-            location = location_of_labels(labels, cloud)
+            location = source.location_of_labels(labels, cloud)
         return HostLocation(
             location.cloud or cloud,
             location.instance_type,
@@ -216,7 +208,7 @@ def sanitized(name: str) -> str:
 
 def _original(labels: Mapping[str, str], config: Config) -> Iterator[tuple[str, str]]:
     """Labels of a node by the names that a location or a rule looks for."""
-    names = {*INSTANCE_TYPE, *REGION, *ZONE, NEBIUS_PRESET, *LIFECYCLES}
+    names = {*source.INSTANCE_TYPE, *source.REGION, *source.ZONE, source.NEBIUS_PRESET, *source.LIFECYCLES}
     names.update(name for rule in config.hardware for name, _ in rule.match.node_label)
     # Some of those names are known in small letters only: which underscores stand for a capital is not known.
     squashed = {name.replace("_", ""): value for name, value in labels.items()}
@@ -224,14 +216,14 @@ def _original(labels: Mapping[str, str], config: Config) -> Iterator[tuple[str, 
         value = squashed.get(sanitized(name).replace("_", ""))
         if value is not None:
             yield name, value
-    for prefix, _cloud in SIGNS:
+    for prefix, _cloud in source.SIGNS:
         if any(name.startswith(sanitized(prefix)) for name in labels):
             yield f"{prefix}kube-state-metrics", ""
 
 
 def _cloud_of(labels: Mapping[str, str], catalogue: Catalogue) -> str:
     """The one cloud whose list has the instance type of a node's labels; empty for none or several."""
-    types = {labels[name].casefold() for name in INSTANCE_TYPE if name in labels}
+    types = {labels[name].casefold() for name in source.INSTANCE_TYPE if name in labels}
     clouds = [
         cloud for cloud in CLOUDS if types & {each.casefold() for each in catalogue.instance_types(cloud)}
     ]

@@ -17,16 +17,8 @@ from exporter.cost.postings import CostOwner, Postings, TokenPosting
 from exporter.cost.state import State
 from exporter.engines.exposition import Page, Sample, Series
 from exporter.engines.interpretation import interpret
+from exporter.finance.backfill import host_hours
 from exporter.finance.backfill.gpu_readings import energies, gpu_readings, instance_name, rounded_up, used
-from exporter.finance.backfill.host_hours import (
-    DeviceHour,
-    DeviceKey,
-    HostHour,
-    HostSeries,
-    by_host,
-    has_namesake,
-    twice_named,
-)
 from exporter.finance.backfill.hourly import Chunk, EngineHours
 from exporter.finance.backfill.kube_state import NodeKey, PodName
 from exporter.finance.backfill.past_slots import PastSlots
@@ -113,7 +105,7 @@ class PastHost:
     energy: dict[str, int] = field(default_factory=dict)
     counters: dict[EngineTarget, dict[str, float]] = field(default_factory=dict)
     counting_since: dict[tuple[EngineTarget, str], Instant] = field(default_factory=dict)
-    before: Mapping[DeviceKey, tuple[PodName, ...]] = field(default_factory=dict)
+    before: Mapping[host_hours.DeviceKey, tuple[PodName, ...]] = field(default_factory=dict)
     recent: Totals = field(default_factory=Totals)
     """Of the last `RECENT_HOURS` before the end."""
 
@@ -172,13 +164,13 @@ class Reckoning:
         if chunk.resolution:
             self.downsampled[chunk.resolution] += chunk.hours - 1
         self._name_hosts(chunk)
-        series = by_host(chunk, self._survey.known_as)
-        hours: dict[NodeKey, dict[int, HostHour]] = {}
+        series = host_hours.by_host(chunk, self._survey.known_as)
+        hours: dict[NodeKey, dict[int, host_hours.HostHour]] = {}
         for key, devices in series.items():
             host = self._host(key)
-            if has_namesake(devices):
+            if host_hours.has_namesake(devices):
                 self.namesakes.add(key)
-            gathered = HostSeries(devices, host.before)
+            gathered = host_hours.HostSeries(devices, host.before)
             hours[key] = {hour.number: hour for hour in gathered.hours(chunk)}
             host.before = gathered.before
         self._boots = {self._survey.known_as(key): times for key, times in chunk.boots.items()}
@@ -206,7 +198,7 @@ class Reckoning:
 
     def _name_hosts(self, chunk: Chunk) -> None:
         """Give a host one name where exporters differ: of before, a node's, with a cluster, most samples."""
-        for samples in twice_named(chunk):
+        for samples in host_hours.twice_named(chunk):
             names = {self._survey.known_as(name): count for name, count in samples.items()}
             best, *others = sorted(
                 names,
@@ -250,7 +242,7 @@ class Reckoning:
                 host.location, host.policy = location, self._policy(host.key, location)
 
     def _settle(
-        self, hours: Mapping[NodeKey, Mapping[int, HostHour]], chunk: Chunk
+        self, hours: Mapping[NodeKey, Mapping[int, host_hours.HostHour]], chunk: Chunk
     ) -> dict[NodeKey, dict[int, list[EngineTarget]]]:
         """The targets of each host by the hour: where their pod holds GPUs, else by their own labels.
 
@@ -294,7 +286,7 @@ class Reckoning:
         host: PastHost,
         number: int,
         at: int,
-        hour: HostHour | None,
+        hour: host_hours.HostHour | None,
         targets: list[EngineTarget],
         chunk: Chunk,
     ) -> None:
@@ -335,7 +327,7 @@ class Reckoning:
         end = parts[-1].end if parts else start + HOUR
         self._note(host, number, end, hour, sums)
 
-    def _with_evidence(self, host: PastHost, frame: Frame, hour: HostHour | None) -> Frame:
+    def _with_evidence(self, host: PastHost, frame: Frame, hour: host_hours.HostHour | None) -> Frame:
         """A frame with what its hour shows of the GPUs that it does not list."""
         if hour is None:
             return frame
@@ -398,7 +390,7 @@ class Reckoning:
         return host.months.setdefault(month, MonthSums())
 
     def _note(
-        self, host: PastHost, number: int, end: Instant, hour: HostHour | None, sums: HistorySums
+        self, host: PastHost, number: int, end: Instant, hour: host_hours.HostHour | None, sums: HistorySums
     ) -> None:
         month = month_of(number * HOUR, self._config.timezone).name
         if hour is not None:
@@ -417,7 +409,7 @@ class Reckoning:
         self,
         host: PastHost,
         wall: Instant,
-        devices: tuple[DeviceHour, ...],
+        devices: tuple[host_hours.DeviceHour, ...],
         servers: tuple[ServerReading, ...],
         targets: Iterable[EngineTarget],
         energy: Mapping[str, float],
@@ -434,7 +426,7 @@ class Reckoning:
         return Frame(host.elapsed, wall, readings, servers, holders, owners=owners)
 
     def _owners_of(
-        self, devices: Iterable[DeviceHour], targets: Iterable[EngineTarget], number: int
+        self, devices: Iterable[host_hours.DeviceHour], targets: Iterable[EngineTarget], number: int
     ) -> tuple[PodOwnership, ...]:
         """Owners of servers by the pods that are there: of several the one that holds most GPUs."""
         gpu_counts = Counter({target.pod_name: 0 for target in targets if target.pod})
@@ -530,7 +522,7 @@ class Reckoning:
     def _holders(
         self,
         host: PastHost,
-        devices: Iterable[DeviceHour],
+        devices: Iterable[host_hours.DeviceHour],
         readings: tuple[GpuReading, ...],
         servers: tuple[ServerReading, ...],
         *,

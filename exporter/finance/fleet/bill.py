@@ -274,7 +274,15 @@ class _BillSums:
             raise InvoiceError(
                 f"has nothing of {self._period.name}: it has {', '.join(sorted(self._months))}"
             )
-        self._assign_purchases()
+        # Fees that name a reservation as their resource are of it; others are purchases.
+        for key, labels in self._purchases.items():
+            if key in self._commitments:
+                self._commitments[key].total += labels.total
+                continue
+            for name, amount in labels.amounts.items():
+                self._of("purchases").add(name, amount)
+            if rest := labels.total - sum(labels.amounts.values()):
+                self._of("purchases").add("other purchases", rest)
         self._spread()
         residue = [
             ResidueAmount(kind, self._residue[kind].total, self._residue[kind].dearest())
@@ -382,17 +390,6 @@ class _BillSums:
             use.resource = charge.resource or charge.name
         if machine is not None:  # its hours count at once, its money when all is known
             self._add_usage(self._machines[machine], charge, 0)
-
-    def _assign_purchases(self) -> None:
-        """Fees that name a reservation as their resource are of it; others are purchases."""
-        for key, labels in self._purchases.items():
-            if key in self._commitments:
-                self._commitments[key].total += labels.total
-                continue
-            for name, amount in labels.amounts.items():
-                self._of("purchases").add(name, amount)
-            if rest := labels.total - sum(labels.amounts.values()):
-                self._of("purchases").add("other purchases", rest)
 
     def _spread(self) -> None:
         for commitment in self._commitments.values():

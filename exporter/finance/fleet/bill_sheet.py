@@ -5,7 +5,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, Final
 
 from exporter.finance import render
-from exporter.finance.fleet.bill import NamedAmount, Residue, ResidueAmount
+from exporter.finance.fleet.bill import Residue, ResidueAmount
 from exporter.finance.fleet.bill_differences import ComparedMachine, FleetReconciliation
 from exporter.finance.fleet.missing import incomplete_hosts, missing_json, reminder, section
 from exporter.finance.invoice_file import COSTS
@@ -235,9 +235,7 @@ def _residue(each: ResidueAmount) -> dict[str, Any]:
         "kind": each.kind,
         "words": RESIDUE_WORDS[each.kind],
         **money_json(each.amount),
-        "largest": [_named(named) for named in each.names[:JSON_NAMES_MAX]],
+        "largest": [
+            {"name": named.name, **money_json(named.amount)} for named in each.names[:JSON_NAMES_MAX]
+        ],
     }
-
-
-def _named(named: NamedAmount) -> dict[str, Any]:
-    return {"name": named.name, **money_json(named.amount)}

@@ -100,7 +100,9 @@ def document(closed: ClosedMonth) -> str:
     content = _content(closed)
     head = {**content, "hosts": [], "sha256": _digest(content)}
     text = json.dumps(head, ensure_ascii=False, indent=1)
-    hosts = ",\n".join("  " + _compact(host) for host in content["hosts"])
+    hosts = ",\n".join(
+        "  " + json.dumps(host, ensure_ascii=False, separators=(",", ":")) for host in content["hosts"]
+    )
     return text.replace('"hosts": []', f'"hosts": [\n{hosts}\n ]', 1) + "\n"
 
 
@@ -243,10 +245,6 @@ def _owners(host: HostMonth) -> dict[tuple[str, str], Picodollars]:
     for cell, amount in host.record.cells.items():
         sums[cell.product, cell.team] = sums.get((cell.product, cell.team), 0) + amount
     return sums
-
-
-def _compact(value: Any) -> str:
-    return json.dumps(value, ensure_ascii=False, separators=(",", ":"))
 
 
 def _digest(content: Mapping[str, Any]) -> str:

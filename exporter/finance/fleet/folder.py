@@ -7,18 +7,10 @@ from pathlib import Path
 from typing import Final, NamedTuple
 from zoneinfo import ZoneInfo
 
+from exporter.finance.fleet import record
 from exporter.finance.fleet.archives import GZIP, ArchiveError, Archives, is_tar
 from exporter.finance.fleet.closed_month import ClosedMonthError, is_statement, read_closed_month
 from exporter.finance.fleet.forks import Beyond, FileHistory, Fork, beyond, fork_of, with_forks
-from exporter.finance.fleet.record import (
-    ConflictingCopiesError,
-    FleetError,
-    HostFinding,
-    HostMonth,
-    HostName,
-    names_text,
-    preference,
-)
 from exporter.ledger.contents import MAGIC
 from exporter.ledger.errors import DamagedError, LedgerError
 from exporter.ledger.files import SIDECARS
@@ -50,7 +42,7 @@ Progress = Callable[[int, int], None]
 """Takes the number of files that were read, and of all."""
 
 
-class FolderError(FleetError):
+class FolderError(record.FleetError):
     """Files cannot be read, so that there is no total; the message names each."""
 
 
@@ -62,9 +54,9 @@ class UnreadableFile:
     why: str
 
     @property
-    def finding(self) -> HostFinding:
+    def finding(self) -> record.HostFinding:
         """What is missing by leaving it out."""
-        return HostFinding("unreadable", "", self.location, self.location, text=self.why)
+        return record.HostFinding("unreadable", "", self.location, self.location, text=self.why)
 
 
 @dataclass(slots=True)
@@ -92,19 +84,19 @@ class LedgerFolder:
     waiting_bytes: int = MOST_WAITING_BYTES
     unreadable: list[UnreadableFile] = field(default_factory=list)
     unread: list[str] = field(default_factory=list)
-    _waiting: dict[str, tuple[HostMonth, bytes | None]] = field(default_factory=dict)
+    _waiting: dict[str, tuple[record.HostMonth, bytes | None]] = field(default_factory=dict)
     _forks: dict[str, tuple[Fork, ...]] = field(default_factory=dict)
     _files: dict[str, "FolderFile"] = field(default_factory=dict)
     _archives: Archives = field(default_factory=Archives)
     _entries: int = 0
 
     @property
-    def findings(self) -> list[HostFinding]:
+    def findings(self) -> list[record.HostFinding]:
         """What is not in the months: files that cannot be read, and those that are of no known form."""
-        unread = [HostFinding("unread", "", location, location) for location in self.unread]
+        unread = [record.HostFinding("unread", "", location, location) for location in self.unread]
         return [*(each.finding for each in self.unreadable), *unread]
 
-    def headers(self, progress: Progress | None = None) -> list[HostMonth]:
+    def headers(self, progress: Progress | None = None) -> list[record.HostMonth]:
         """The months of all ledgers, without sums, in the order of their paths.
 
         Raises:
@@ -114,7 +106,7 @@ class LedgerFolder:
         files = self._files = {
             file.location: file for source in self.sources for file in self._files_of(source, known)
         }
-        headers: list[HostMonth] = []
+        headers: list[record.HostMonth] = []
         other: dict[str, dict[str, str]] = {}
         for number, file in enumerate(files.values()):
             if progress is not None:
@@ -140,11 +132,11 @@ class LedgerFolder:
         if unreadable and not (self.skip and headers):
             raise _unreadable_error(unreadable, len(files))
         if not headers:
-            unread = f"; not read are {names_text(self.unread)}" if self.unread else ""
+            unread = f"; not read are {record.names_text(self.unread)}" if self.unread else ""
             raise FolderError(f"{_listed(self.sources)}: there is no ledger here{unread}")
         return [with_forks(header, self._forks.get(header.location, ())) for header in headers]
 
-    def load(self, header: HostMonth) -> HostMonth:
+    def load(self, header: record.HostMonth) -> record.HostMonth:
         """The whole month of a header's ledger; of a running daemon, it may be a later one.
 
         Raises:
@@ -184,32 +176,32 @@ class LedgerFolder:
                 yield UnreadableFile(
                     location,
                     f"{location} is of a whole month, and stands for ledgers that are not here "
-                    f"({names_text(gone)}): {self.period.name} needs the ledgers",
+                    f"({record.names_text(gone)}): {self.period.name} needs the ledgers",
                 )
 
-    def _keep(self, header: HostMonth, packed: bytes | None) -> None:
+    def _keep(self, header: record.HostMonth, packed: bytes | None) -> None:
         self._waiting[header.location] = header, packed
         self.waiting_bytes -= len(packed or b"")
 
-    def _find_forks(self, headers: Sequence[HostMonth]) -> None:
+    def _find_forks(self, headers: Sequence[record.HostMonth]) -> None:
         """Note what files of one ledger have beyond the latest one.
 
         Raises:
             ConflictingCopiesError: money of the latest one has no known day, and may be that of the others.
         """
-        by_ledger: dict[str, list[HostMonth]] = {}
+        by_ledger: dict[str, list[record.HostMonth]] = {}
         for header in headers:
             if header.origin == "ledger" and header.has_month:
                 by_ledger.setdefault(header.record.ledger, []).append(header)
         for copies in by_ledger.values():
             if len(copies) > 1:
-                latest, *others = sorted(copies, key=preference)
+                latest, *others = sorted(copies, key=record.preference)
                 try:
                     self._forks[latest.location] = tuple(self._forks_of(latest, others))
                 except LedgerError as error:
                     self.unreadable.append(UnreadableFile(latest.location, str(error)))
 
-    def _forks_of(self, latest: HostMonth, others: Sequence[HostMonth]) -> Iterator[Fork]:
+    def _forks_of(self, latest: record.HostMonth, others: Sequence[record.HostMonth]) -> Iterator[Fork]:
         known = self._history(latest)
         dated = sum(amount for day in known.days.values() for amount in day.gpu_cost.values())
         entered = {(each.number, each.entered) for each in latest.record.adjustments}
@@ -221,7 +213,7 @@ class LedgerFolder:
             if more is None and not any(each.posted is not None for each in adjustments):
                 continue
             if latest.total + latest.record.undated != dated + latest.record.adjusted:
-                raise ConflictingCopiesError(
+                raise record.ConflictingCopiesError(
                     f"{other.location} has time of ledger {latest.record.ledger} that {latest.location} "
                     "lacks, and money there has no known day: remove the wrong one"
                 )
@@ -230,14 +222,14 @@ class LedgerFolder:
             known = known.add(more)
             entered |= {(each.number, each.entered) for each in adjustments}
 
-    def _history(self, header: HostMonth) -> FileHistory:
+    def _history(self, header: record.HostMonth) -> FileHistory:
         with CheckedPeriodReader.open(self._files[header.location].path) as reader:
             zone = ZoneInfo(header.zone)
             return FileHistory(zone, reader.days(self.period), reader.hours(*self.period.bounds(zone)))
 
-    def _header(self, reader: PeriodReader, file: "FolderFile") -> HostMonth:
+    def _header(self, reader: PeriodReader, file: "FolderFile") -> record.HostMonth:
         header = reader.header(self.period)
-        return HostMonth(
+        return record.HostMonth(
             record=header.record,
             origin="ledger",
             location=file.location,
@@ -249,7 +241,7 @@ class LedgerFolder:
             gpus=header.gpus,
             rate=header.rate,
             charges_late=header.charges_late,
-            names=(HostName(node=header.host),) if header.host else (),
+            names=(record.HostName(node=header.host),) if header.host else (),
             short_name=_short_name(Path(file.location), self.sources),
         )
 

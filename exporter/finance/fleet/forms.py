@@ -3,15 +3,7 @@
 from collections.abc import Iterator
 
 from exporter.finance import render
-from exporter.finance.fleet.missing import (
-    hosts_json,
-    incomplete_hosts,
-    missing_json,
-    reminder,
-    section,
-    unread_files,
-    until_end,
-)
+from exporter.finance.fleet import missing
 from exporter.finance.fleet.record import FleetMonth, names_text
 from exporter.finance.month import Statement
 from exporter.finance.render import Form
@@ -29,10 +21,10 @@ def fleet_sheet(fleet: FleetMonth, statement: Statement, form: Form, width: int 
         return as_json(fleet, statement)
     if form == "csv":
         apportioned = "true" if _apportioned(fleet) else "false"
-        unread = unread_files(fleet)
-        _hosts, hours, amount = until_end(fleet)
+        unread = missing.unread_files(fleet)
+        _hosts, hours, amount = missing.until_end(fleet)
         last = {
-            "incomplete_hosts": str(incomplete_hosts(fleet)),
+            "incomplete_hosts": str(missing.incomplete_hosts(fleet)),
             "apportioned": apportioned,
             "files_not_read": names_text(unread) if unread else "",
             "until_end_hours": hours_text(hours).replace(",", ""),
@@ -47,10 +39,10 @@ def _text(fleet: FleetMonth, statement: Statement, width: int | None) -> Iterato
     without = f" ({fleet.without:,} more have nothing of it)" if fleet.without else ""
     yield f"{title(statement)}, {ledgers}{without}, time zone {fleet.zone.key}, as of {as_of(statement)}"
     yield ""
-    yield from section(fleet)
+    yield from missing.section(fleet)
     yield ""
     yield from table(statement, width)
-    ended, hours, amount = until_end(fleet)
+    ended, hours, amount = missing.until_end(fleet)
     if ended:
         yield ""
         yield (
@@ -62,7 +54,7 @@ def _text(fleet: FleetMonth, statement: Statement, width: int | None) -> Iterato
         yield ""
         yield f"APPORTIONED: {divided} known from Prometheus only, divided as counters rose;"
         yield "only dollars by product, team and price basis are to the cent there."
-    if remind := reminder(fleet):
+    if remind := missing.reminder(fleet):
         yield ""
         yield remind
 
@@ -75,7 +67,7 @@ def _apportioned(fleet: FleetMonth) -> int:
 def as_json(fleet: FleetMonth, statement: Statement) -> str:
     """For machines. `missing` names what is missing or doubtful; `hosts` sum to the total."""
     whole = document(statement)
-    ended, hours, amount = until_end(fleet)
+    ended, hours, amount = missing.until_end(fleet)
     head = {
         "report": whole.pop("report"),
         "month": whole.pop("month"),
@@ -83,11 +75,11 @@ def as_json(fleet: FleetMonth, statement: Statement) -> str:
         "time_zone": fleet.zone.key,
         "ledgers": len(fleet.hosts),
         "ledgers_without_the_month": fleet.without,
-        "incomplete_hosts": incomplete_hosts(fleet),
+        "incomplete_hosts": missing.incomplete_hosts(fleet),
         "apportioned_hosts": _apportioned(fleet),
         "until_end": {"hosts": ended, "hours": hours / NANOSECONDS_PER_HOUR, **render.money_json(amount)},
-        "missing": missing_json(fleet),
-        "hosts": hosts_json(fleet),
+        "missing": missing.missing_json(fleet),
+        "hosts": missing.hosts_json(fleet),
     }
     del whole["ledger"]
     return render.json_text({**head, **whole})

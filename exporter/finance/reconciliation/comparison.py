@@ -6,6 +6,7 @@ from datetime import UTC, date, datetime, timedelta
 from typing import Final, Literal
 from zoneinfo import ZoneInfo
 
+from exporter import units
 from exporter.cost.money import split
 from exporter.cost.postings import UNASSIGNED
 from exporter.finance.invoice import Counted, Invoice, InvoiceError, InvoiceSums
@@ -25,25 +26,17 @@ from exporter.ledger.history import HistorySums, MonthRecord
 from exporter.ledger.totals import HOURS_KEPT
 from exporter.reports.rounding import CENT, dollars_text, hundredths, rounded
 from exporter.tariff.calendar import Day, Month, day_of, first_instant, month_of
-from exporter.units import (
-    NANOSECONDS_PER_HOUR,
-    NANOSECONDS_PER_SECOND,
-    PICODOLLARS_PER_DOLLAR,
-    Instant,
-    Nanoseconds,
-    Picodollars,
-)
 
 
-def hours(time: Nanoseconds) -> str:
+def hours(time: units.Nanoseconds) -> str:
     """Hundredths of an hour."""
-    return hundredths(*rounded([time], NANOSECONDS_PER_HOUR // 100))
+    return hundredths(*rounded([time], units.NANOSECONDS_PER_HOUR // 100))
 
 
-def hourly(amount: Picodollars, time: Nanoseconds) -> str:
+def hourly(amount: units.Picodollars, time: units.Nanoseconds) -> str:
     """Dollars an hour, in hundredths of a cent, as prices are."""
-    whole = (2 * amount * NANOSECONDS_PER_HOUR * 10_000 + time * PICODOLLARS_PER_DOLLAR) // (
-        2 * time * PICODOLLARS_PER_DOLLAR
+    whole = (2 * amount * units.NANOSECONDS_PER_HOUR * 10_000 + time * units.PICODOLLARS_PER_DOLLAR) // (
+        2 * time * units.PICODOLLARS_PER_DOLLAR
     )
     sign = "-" if whole < 0 else ""
     return f"{sign}{abs(whole) // 10_000:,}.{abs(whole) % 10_000:04d}"
@@ -56,7 +49,7 @@ def notes(
     calendar: Literal["local", "utc", "shifted"],
     rows: Sequence[ComparedDay],
     whole: Book,
-    outside: Picodollars,
+    outside: units.Picodollars,
     uncut: Sequence[str],
 ) -> Iterator[str]:
     """All of them. `books` sums what is compared; `outside` is money of the month that the bill is not about.
@@ -92,7 +85,7 @@ def _of_time(
     record: MonthRecord,
     calendar: str,
     zone: ZoneInfo,
-    outside: Picodollars,
+    outside: units.Picodollars,
     uncut: Sequence[str],
 ) -> Iterator[str]:
     if calendar == "utc":
@@ -130,8 +123,8 @@ def _of_time(
         )
 
 
-def _other_months(invoice: Invoice, month: str, calendar: str) -> list[tuple[str, Picodollars]]:
-    months: dict[str, Picodollars] = {}
+def _other_months(invoice: Invoice, month: str, calendar: str) -> list[tuple[str, units.Picodollars]]:
+    months: dict[str, units.Picodollars] = {}
     for tallies in (invoice.local if calendar == "local" else invoice.utc, invoice.months):
         for name, tally in tallies.items():
             if not name.startswith(month):
@@ -217,7 +210,7 @@ class LedgerMonth:
     record: MonthRecord
     hours: Mapping[int, HistorySums]
     zone: ZoneInfo
-    now: Instant
+    now: units.Instant
     components: frozenset[str] = DEFAULT_COMPONENTS
 
 
@@ -225,7 +218,7 @@ class LedgerMonth:
 class Suggestion:
     """An adjustment that a person may enter; with all of them the month agrees to the cent."""
 
-    amount: Picodollars
+    amount: units.Picodollars
     day: str
     product: str
     team: str
@@ -248,7 +241,7 @@ class Reconciliation:
     to_date: bool
     rows: tuple[ComparedDay, ...]
     total: ComparedDay
-    others: Mapping[str, Picodollars]
+    others: Mapping[str, units.Picodollars]
     suggestions: tuple[Suggestion, ...]
     notes: tuple[str, ...]
 
@@ -259,7 +252,7 @@ def month_billed(invoice: Invoice) -> str:
     Raises:
         InvoiceError: it is of several to the same extent, or of none.
     """
-    totals: dict[str, Picodollars] = {}
+    totals: dict[str, units.Picodollars] = {}
     for tallies in (invoice.utc if invoice.shifted.rows else invoice.local, invoice.months):
         for name, tally in tallies.items():
             turnover = abs(tally.usage) + sum(map(abs, tally.apart.values()))
@@ -279,7 +272,7 @@ def month_named(name: str, zone: ZoneInfo) -> Month:
 def hours_wanted(name: str) -> tuple[int, int]:
     """The hours since 1970 that `Books.hours` needs for a month."""
     month = month_named(name, UTC_ZONE)
-    first, end = month.start // NANOSECONDS_PER_HOUR, month.end // NANOSECONDS_PER_HOUR
+    first, end = month.start // units.NANOSECONDS_PER_HOUR, month.end // units.NANOSECONDS_PER_HOUR
     return first - 24, end + 24
 
 
@@ -355,10 +348,10 @@ def _calendar(invoice: Invoice, ledger_month: LedgerMonth) -> Calendar:
     if not invoice.shifted.rows and (not month.usage or ledger_month.zone.key == "UTC"):
         return "local"
     local = month_named(ledger_month.record.month, ledger_month.zone)
-    first = month_named(ledger_month.record.month, UTC_ZONE).start // NANOSECONDS_PER_HOUR
-    if first > ledger_month.now // NANOSECONDS_PER_HOUR - HOURS_KEPT:
+    first = month_named(ledger_month.record.month, UTC_ZONE).start // units.NANOSECONDS_PER_HOUR
+    if first > ledger_month.now // units.NANOSECONDS_PER_HOUR - HOURS_KEPT:
         return "utc"  # no hour since then can be past its time
-    if first < min(ledger_month.hours, default=first) <= local.start // NANOSECONDS_PER_HOUR:
+    if first < min(ledger_month.hours, default=first) <= local.start // units.NANOSECONDS_PER_HOUR:
         return "shifted"  # whether hours are gone, or the host began then, no local day of the month tells
     days = _comparison_days(local, ledger_month.zone, ledger_month.now)
     return "utc" if hours_kept(days, ledger_month.record.days, ledger_month.hours) else "shifted"
@@ -394,7 +387,7 @@ def _cut(
     return whole
 
 
-def _comparison_days(month: Month, zone: ZoneInfo, now: Instant) -> list[Day]:
+def _comparison_days(month: Month, zone: ZoneInfo, now: units.Instant) -> list[Day]:
     """The days of a month that have begun."""
     days = []
     start = month.start
@@ -413,8 +406,8 @@ def _inside(day: Day, invoice: Invoice, calendar: Calendar) -> bool:
     return day.end > invoice.first and day.start < invoice.last
 
 
-def _name(instant: Instant) -> str:
-    return datetime.fromtimestamp(instant // NANOSECONDS_PER_SECOND, UTC).date().isoformat()
+def _name(instant: units.Instant) -> str:
+    return datetime.fromtimestamp(instant // units.NANOSECONDS_PER_SECOND, UTC).date().isoformat()
 
 
 def _whole(name: str, days: Iterable[Book], tallies: Iterable[InvoiceSums]) -> tuple[Book, InvoiceSums]:
@@ -472,7 +465,7 @@ def _date(shown: list[Book], ledger_month: LedgerMonth) -> str:
 
 
 def _suggestions(
-    difference: Picodollars, owners: Mapping[ProductTeam, Picodollars], day: str
+    difference: units.Picodollars, owners: Mapping[ProductTeam, units.Picodollars], day: str
 ) -> Iterator[Suggestion]:
     """A difference of whole cents over those who pay for what was compared, by what they pay."""
     paying = {owner: amount for owner, amount in owners.items() if amount > 0}

@@ -82,7 +82,13 @@ def entries(document: object) -> Iterator[Entry]:
     if not isinstance(document, dict):
         yield Skipped("unknown")
     elif "resourceSpans" in document:
-        yield from _otlp(document["resourceSpans"])
+        for resource in _objects(document["resourceSpans"]):
+            for scope in _objects(resource.get("scopeSpans")):
+                for span in _objects(scope.get("spans")):
+                    trace, own = _text(span.get("traceId")), _text(span.get("spanId"))
+                    if trace and own:
+                        yield SpanLink(trace, own, _text(span.get("parentSpanId")))
+                    yield _checked(_span, span)
     elif "endTime" in document and "prompt_tokens" in document:
         yield _checked(_litellm, document)
     elif "gen_ai.usage.input_tokens" in document or "gen_ai.usage.output_tokens" in document:
@@ -96,16 +102,6 @@ def _checked(read: Callable[[Mapping[str, Any]], Entry], fields: Mapping[str, An
         return read(fields)
     except _BadValueError as error:
         return Skipped("unreadable", str(error))
-
-
-def _otlp(resource_spans: object) -> Iterator[Entry]:
-    for resource in _objects(resource_spans):
-        for scope in _objects(resource.get("scopeSpans")):
-            for span in _objects(scope.get("spans")):
-                trace, own = _text(span.get("traceId")), _text(span.get("spanId"))
-                if trace and own:
-                    yield SpanLink(trace, own, _text(span.get("parentSpanId")))
-                yield _checked(_span, span)
 
 
 def _objects(value: object) -> Iterator[Mapping[str, Any]]:

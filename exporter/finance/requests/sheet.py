@@ -7,19 +7,13 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import Final, Literal
 
+from exporter import units
 from exporter.cost.money import add
 from exporter.finance.render import csv_text, safe_cell
 from exporter.finance.requests.division import Hours, ModelPool, RequestHour, served
 from exporter.finance.requests.forms import LoggedRequest
 from exporter.finance.requests.log_file import RequestLog
 from exporter.reports.rounding import CENT, balanced, dollars_text, hundredths, rounded, ruled_table
-from exporter.units import (
-    NANOSECONDS_PER_HOUR,
-    NANOSECONDS_PER_SECOND,
-    Instant,
-    Picodollars,
-    plain_dollars,
-)
 
 ATTRIBUTE: Final = "gen_ai.usage.cost.amount"
 """The attribute of a request's cost, a double, of which `.currency` and `.source` stand beside it.
@@ -122,10 +116,10 @@ class PricedRequests:
                 row = {"record": "hour", "hour": at, "requests": self.by_hour.get(number, 0)}
                 yield self._with_amount(row, hour.dollars)
 
-    def _with_amount(self, row: dict[str, object], amount: Picodollars) -> str:
+    def _with_amount(self, row: dict[str, object], amount: units.Picodollars) -> str:
         """A row whose amount is written with all digits, which a float might not have."""
         text = json.dumps({**row, "picodollars": amount})
-        return f"{text[:-1]}, {json.dumps(self.attribute)}: {plain_dollars(amount)}}}\n"
+        return f"{text[:-1]}, {json.dumps(self.attribute)}: {units.plain_dollars(amount)}}}\n"
 
     def csv_lines(self) -> Iterator[str]:
         """The same to the cent, without sums of hours. Cents are carried on: the rows sum to the total."""
@@ -155,7 +149,7 @@ class PricedRequests:
 
     def _cost(
         self, number: int, hour: RequestHour | None, request: LoggedRequest
-    ) -> tuple[Picodollars | None, str, str]:
+    ) -> tuple[units.Picodollars | None, str, str]:
         """Its cost or why it has none, and its model."""
         pool: ModelPool | None = None if hour is None else hour.pool(request.names)
         if pool is not None:
@@ -166,16 +160,13 @@ class PricedRequests:
         self._unpriced[reason] += 1
         self._tokens_unpriced[reason] += request.input + request.output
         if reason == "not_served":
-            self._count_unserved(request)
+            # Tokens by model, of the first ones: a log may have a million names.
+            name = request.names[0]
+            if name in self._unserved or len(self._unserved) < MODELS_NAMED:
+                self._unserved[name] += request.input + request.output
+            else:
+                self._names_unserved += 1
         return None, reason, request.names[0]
-
-    def _count_unserved(self, request: LoggedRequest) -> None:
-        """Tokens by model, of the first ones: a log may have a million names."""
-        name = request.names[0]
-        if name in self._unserved or len(self._unserved) < MODELS_NAMED:
-            self._unserved[name] += request.input + request.output
-        else:
-            self._names_unserved += 1
 
     def summary(self) -> Iterator[str]:
         """Lines for people: each hour's dollars and their parts, and what was left out."""
@@ -193,7 +184,17 @@ class PricedRequests:
                 "warning: of hours in which the ledger has no cost of tokens of their model: "
                 f"{self._unpriced['no_cost']:,} requests, {self._tokens_unpriced['no_cost']:,} tokens"
             )
-        yield from self._excess()
+        beyond: dict[tuple[str, str], int] = {}
+        for hour in self.hours.values():
+            for model, pool in hour.pools.items():
+                for kind, count in pool.excess().items():
+                    if count:
+                        add(beyond, (model, kind), count)
+        for (model, kind), count in sorted(beyond.items())[: 2 * MODELS_NAMED]:
+            yield (
+                f"warning: {model}: {count:,} {kind} tokens more than the ledger counted in their hours: two "
+                "logs of the same requests, servers of other hosts, or requests across the end of an hour"
+            )
         if estimated := sum(hour.estimated for hour in self.hours.values()):
             total = sum(hour.dollars for hour in self.hours.values())
             yield (
@@ -231,25 +232,12 @@ class PricedRequests:
         headings = ("hour", "requests", "dollars of them", "not in the file", "idle", "dollars")
         yield from ruled_table(headings, table, sums)
 
-    def _excess(self) -> Iterator[str]:
-        beyond: dict[tuple[str, str], int] = {}
-        for hour in self.hours.values():
-            for model, pool in hour.pools.items():
-                for kind, count in pool.excess().items():
-                    if count:
-                        add(beyond, (model, kind), count)
-        for (model, kind), count in sorted(beyond.items())[: 2 * MODELS_NAMED]:
-            yield (
-                f"warning: {model}: {count:,} {kind} tokens more than the ledger counted in their hours: two "
-                "logs of the same requests, servers of other hosts, or requests across the end of an hour"
-            )
 
-
-def _rest(hour: RequestHour) -> tuple[tuple[str, Picodollars], ...]:
+def _rest(hour: RequestHour) -> tuple[tuple[str, units.Picodollars], ...]:
     return ("not_in_file", hour.not_in_file), ("idle", hour.idle)
 
 
-def _carried(total: Picodollars, before: int) -> tuple[str, int]:
+def _carried(total: units.Picodollars, before: int) -> tuple[str, int]:
     """What a row adds to the rounded sum of all rows until now, and that sum in cents."""
     cents = (2 * total + CENT) // (2 * CENT)
     added = cents - before
@@ -262,11 +250,11 @@ def _csv_line(cells: tuple[str, ...]) -> str:
 
 
 def _hour_text(number: int) -> str:
-    return _text(number * NANOSECONDS_PER_HOUR)
+    return _text(number * units.NANOSECONDS_PER_HOUR)
 
 
-def _text(instant: Instant) -> str:
+def _text(instant: units.Instant) -> str:
     """An instant in UTC, to the millisecond where it is not a whole second."""
-    whole, rest = divmod(instant, NANOSECONDS_PER_SECOND)
+    whole, rest = divmod(instant, units.NANOSECONDS_PER_SECOND)
     fraction = f".{rest // 10**6:03d}" if rest else ""
     return f"{datetime.fromtimestamp(whole, UTC):%Y-%m-%dT%H:%M:%S}{fraction}Z"

@@ -26,16 +26,7 @@ from exporter.finance.tco.scenario import (
     scaled,
     total,
 )
-from exporter.tariff.tariff import (
-    AMORTIZATION,
-    ENERGY,
-    HARDWARE,
-    INSURANCE,
-    MACHINE,
-    RENT,
-    SUPPORT,
-    amortization_dollars_per_year,
-)
+from exporter.tariff import tariff
 from exporter.units import TOKENS_PER_MILLION
 
 ZERO: Final = Fraction(0)
@@ -84,7 +75,7 @@ def capital(owned: OwnedHosts, prices: tuple[Fraction, ...]) -> Capital:
     """The capital of an option's hosts."""
     purchase = Fraction(owned.ownership.purchase_dollars)
     return Capital(
-        monthly=amortization_dollars_per_year(owned.ownership) / MONTHS_PER_YEAR,
+        monthly=tariff.amortization_dollars_per_year(owned.ownership) / MONTHS_PER_YEAR,
         purchase=purchase * (1 + Fraction(owned.ownership.adders_ratio)),
         residual=purchase * Fraction(owned.ownership.residual_ratio),
         life_months=owned.life_months,
@@ -96,7 +87,7 @@ def capital(owned: OwnedHosts, prices: tuple[Fraction, ...]) -> Capital:
 HOSTED: Final = "hosted"
 """The component of tokens that are bought."""
 
-OWN_COMPONENTS: Final = (*MACHINE, HOSTED, *HARDWARE[len(MACHINE) :], ENERGY)
+OWN_COMPONENTS: Final = (*tariff.MACHINE, HOSTED, *tariff.HARDWARE[len(tariff.MACHINE) :], tariff.ENERGY)
 """Components that the arithmetic itself makes; items have names of their own."""
 
 
@@ -241,7 +232,7 @@ def _served(
         for year, group in _years(months):
             cost = hourly * group[0].hosts * prices[year]
             for month in group:
-                month.add(RENT, cost)
+                month.add(tariff.RENT, cost)
     if option.power is not None:
         _electricity(scenario, option.power, serving.fleet, months)
     return months, left
@@ -321,12 +312,12 @@ def _ownership(hosts_bought: OwnedHosts, months: list[OptionMonth], prices: tupl
             bought.append((index, month.hosts - hosts))
             hosts = month.hosts
         month.add(
-            AMORTIZATION,
+            tariff.AMORTIZATION,
             sum((count * one.cost(since, index) for since, count in bought), ZERO),
             sum((count * one.paid(since, index) for since, count in bought), ZERO),
         )
-        month.add(SUPPORT, hosts * Fraction(support) / MONTHS_PER_YEAR)
-        month.add(INSURANCE, hosts * Fraction(insurance) / MONTHS_PER_YEAR)
+        month.add(tariff.SUPPORT, hosts * Fraction(support) / MONTHS_PER_YEAR)
+        month.add(tariff.INSURANCE, hosts * Fraction(insurance) / MONTHS_PER_YEAR)
     return sum((count * one.worth(since, len(months)) for since, count in bought), ZERO)
 
 
@@ -339,7 +330,7 @@ def _electricity(scenario: Scenario, power: Power, fleet: Fleet, months: list[Op
         hours = scenario.hours_per_month * fleet.hours_ratio * group[0].hosts
         cost = kilowatts * hours * price * prices[year]
         for month in group:
-            month.add(ENERGY, cost)
+            month.add(tariff.ENERGY, cost)
 
 
 def _charge(item: ScenarioItem, months: list[OptionMonth]) -> None:

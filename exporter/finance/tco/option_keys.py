@@ -24,17 +24,7 @@ from exporter.config.schema import (
 )
 from exporter.config.times import DateValue
 from exporter.config.values import DOLLAR_DECIMALS, Choice, Name, Number, ScalarValidator, Whole
-from exporter.finance.tco.scenario import (
-    MEASURED,
-    AmountSource,
-    Fleet,
-    Hosted,
-    Hybrid,
-    Option,
-    OwnedHosts,
-    Power,
-    RentedHosts,
-)
+from exporter.finance.tco import scenario
 from exporter.tariff.terms import Electricity, Owned
 
 _OWNED_KEYS: Final = {key.name: key for key in keys_of(OwnedKeys)}
@@ -122,10 +112,10 @@ CHANGE = Key(
 )
 
 
-def source_of(mapping: MappingNode) -> AmountSource:
+def source_of(mapping: MappingNode) -> scenario.AmountSource:
     """The source that a mapping gives."""
     taken = mapping.get(AS_OF)
-    return AmountSource(mapping.get(SOURCE) or "", "" if taken is None else taken.text)
+    return scenario.AmountSource(mapping.get(SOURCE) or "", "" if taken is None else taken.text)
 
 
 YesNo = Literal["true", "false"]
@@ -159,13 +149,13 @@ def _throughput_and_utilization(mapping: MappingNode) -> None:
         mapping.refuse(UTILIZATION, f"goes with {PER_HOST_SECOND.name} only; remove it")
 
 
-def _fleet(mapping: MappingNode, hours_ratio: Decimal = Decimal(1)) -> Fleet:
+def _fleet(mapping: MappingNode, hours_ratio: Decimal = Decimal(1)) -> scenario.Fleet:
     gpus = mapping[GPUS_PER_HOST]
     of_host, of_gpu = mapping.get(PER_HOST_SECOND), mapping.get(PER_GPU_SECOND)
     throughput = Fraction(of_host) if of_host is not None else None
     if of_gpu is not None:
         throughput = Fraction(of_gpu) * gpus
-    return Fleet(
+    return scenario.Fleet(
         gpus=gpus,
         hosts=mapping[HOSTS],
         tokens_per_second=throughput,
@@ -196,7 +186,7 @@ REFRESH = Key(
 )
 
 
-def _owned(mapping: MappingNode) -> OwnedHosts:
+def _owned(mapping: MappingNode) -> scenario.OwnedHosts:
     gpus = mapping[GPUS_PER_HOST]
     per_host = mapping.get(PURCHASE_PER_HOST)
     units = 1 if per_host is not None else gpus
@@ -212,7 +202,7 @@ def _owned(mapping: MappingNode) -> OwnedHosts:
         insurance_dollars_per_year=mapping[INSURANCE] * units,
         cost_of_capital_ratio=mapping.get(COST_OF_CAPITAL) or None,
     )
-    return OwnedHosts(ownership, _fleet(mapping), refresh=mapping[REFRESH] == "true")
+    return scenario.OwnedHosts(ownership, _fleet(mapping), refresh=mapping[REFRESH] == "true")
 
 
 OWNED = Key(
@@ -246,11 +236,11 @@ HOURS_RATIO = Key(
 )
 
 
-def _rented(mapping: MappingNode) -> RentedHosts:
+def _rented(mapping: MappingNode) -> scenario.RentedHosts:
     per_host = mapping.get(PER_HOST_HOUR)
     if per_host is None:
         per_host = mapping[PER_GPU_HOUR] * mapping[GPUS_PER_HOST]
-    return RentedHosts(Fraction(per_host), _fleet(mapping, mapping[HOURS_RATIO]))
+    return scenario.RentedHosts(Fraction(per_host), _fleet(mapping, mapping[HOURS_RATIO]))
 
 
 RENTED = Key(
@@ -277,9 +267,9 @@ IDLE_KILOWATTS = Key(
 )
 
 
-def _power(mapping: MappingNode) -> Power:
+def _power(mapping: MappingNode) -> scenario.Power:
     full, idle = mapping[KILOWATTS], mapping.get(IDLE_KILOWATTS)
-    return Power(
+    return scenario.Power(
         price=Electricity(mapping[KILOWATT_HOUR], mapping[PUE]),
         kilowatts=Fraction(full),
         idle_kilowatts=Fraction(full if idle is None else idle),
@@ -312,9 +302,9 @@ GENERATION_PRICE = Key(
 )
 
 
-def _hosted(mapping: MappingNode) -> Hosted:
+def _hosted(mapping: MappingNode) -> scenario.Hosted:
     cached = mapping.get(CACHED_PROMPT_PRICE)
-    return Hosted(
+    return scenario.Hosted(
         {
             "prompt": Fraction(mapping[PROMPT_PRICE]),
             "cached_prompt": Fraction(mapping[PROMPT_PRICE] if cached is None else cached),
@@ -329,7 +319,7 @@ HOSTED = Key(
     "Tokens to buy by the million.",
 )
 
-OPTION_NAME: Final = Name("option name", reserved=(MEASURED,))
+OPTION_NAME: Final = Name("option name", reserved=(scenario.MEASURED,))
 BASE = Key("base", OPTION_NAME, "The owned or rented option that serves the base load.", required=True)
 REST = Key("rest", OPTION_NAME, "The hosted option that serves the rest.", required=True)
 BASE_RATIO = Key("base_ratio", Number("ratio", Decimal(1)), "Share of the load that the base serves.")
@@ -340,9 +330,9 @@ BASE_TOKENS = Key(
 )
 
 
-def _hybrid(mapping: MappingNode) -> Hybrid:
+def _hybrid(mapping: MappingNode) -> scenario.Hybrid:
     ratio, tokens = mapping.get(BASE_RATIO), mapping.get(BASE_TOKENS)
-    return Hybrid(
+    return scenario.Hybrid(
         base=mapping[BASE],
         rest=mapping[REST],
         base_ratio=None if ratio is None else Fraction(ratio),
@@ -380,9 +370,9 @@ def _hybrids_take_all_from_their_parts(mapping: MappingNode) -> None:
             mapping.refuse(key, "is taken from the hybrid's parts; remove it here")
 
 
-def _option(mapping: MappingNode) -> Option:
+def _option(mapping: MappingNode) -> scenario.Option:
     serving = mapping.get(OWNED) or mapping.get(RENTED) or mapping.get(HOSTED) or mapping[HYBRID]
-    return Option(
+    return scenario.Option(
         name=mapping[NAME],
         serving=serving,
         power=mapping.get(ENERGY),
@@ -396,7 +386,7 @@ def _option(mapping: MappingNode) -> Option:
 MOST_OPTIONS: Final = 8
 
 
-def _are_few(items: list[ListItem[Option]]) -> None:
+def _are_few(items: list[ListItem[scenario.Option]]) -> None:
     if len(items) > MOST_OPTIONS:
         items[MOST_OPTIONS].refuse(NAME.name, f"is more than {MOST_OPTIONS} options; compare fewer")
 

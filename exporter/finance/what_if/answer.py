@@ -57,9 +57,19 @@ def what_if(
     outcomes = tuple(_outcome(load, each, policy) for each in choices)
     served = {key.server for key in load.tokens}
     partial = tuple(sorted(key.name for key in policy.partial & served))
-    return WhatIfAnswer(
-        load, outcomes, tuple(_pairs(load, outcomes)), end, policy.hours_per_month, releases, partial
-    )
+    # Both lines are of the whole load: an offer for a part of it is another load's.
+    gpus = [each for each in outcomes if isinstance(each.choice, GpuChoice)]
+    offers = [
+        each
+        for each in outcomes
+        if isinstance(each.choice, HostedChoice) and each.figures.get("tokens") == load.all_tokens
+    ]
+    pairs = [
+        break_even(mine.choice.text, mine.line, theirs.choice.text, theirs.line)
+        for mine, theirs in product(gpus, offers)
+        if mine.line is not None and theirs.line is not None
+    ]
+    return WhatIfAnswer(load, outcomes, tuple(pairs), end, policy.hours_per_month, releases, partial)
 
 
 def _outcome(load: MeasuredLoad, choice: Choice, policy: WhatIfPolicy) -> Outcome:
@@ -72,18 +82,3 @@ def _outcome(load: MeasuredLoad, choice: Choice, policy: WhatIfPolicy) -> Outcom
             return schedule(load, choice, policy)
         case HostedChoice():
             return hosted_offer(load, choice, policy)
-
-
-def _pairs(load: MeasuredLoad, outcomes: Sequence[Outcome]) -> list[BreakEven]:
-    """Both lines are of the whole load: an offer for a part of it is another load's."""
-    gpus = [each for each in outcomes if isinstance(each.choice, GpuChoice)]
-    offers = [
-        each
-        for each in outcomes
-        if isinstance(each.choice, HostedChoice) and each.figures.get("tokens") == load.all_tokens
-    ]
-    return [
-        break_even(mine.choice.text, mine.line, theirs.choice.text, theirs.line)
-        for mine, theirs in product(gpus, offers)
-        if mine.line is not None and theirs.line is not None
-    ]

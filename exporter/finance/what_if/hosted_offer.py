@@ -8,15 +8,8 @@ from dataclasses import dataclass
 from fractions import Fraction
 
 from exporter.finance.tco.breakeven import BreakEven, CostLine, break_even
+from exporter.finance.what_if import outcome
 from exporter.finance.what_if.choices import HostedChoice
-from exporter.finance.what_if.outcome import (
-    GIVEN,
-    PICODOLLARS_PER_TOKEN,
-    Outcome,
-    Turn,
-    WhatIfPolicy,
-    staying,
-)
 from exporter.finance.what_if.window import MeasuredLoad, ServedModel
 from exporter.readings import TokenKind
 from exporter.reports.rounding import dollars_text
@@ -33,11 +26,11 @@ class _Bought:
     amount: Fraction
 
 
-def hosted_offer(load: MeasuredLoad, choice: HostedChoice, policy: WhatIfPolicy) -> Outcome:
+def hosted_offer(load: MeasuredLoad, choice: HostedChoice, policy: outcome.WhatIfPolicy) -> outcome.Outcome:
     """The tokens of all servers that can move, and the money of those that stay."""
     tokens = load.tokens
     if not tokens:
-        return Outcome(choice, lack="no token was counted: there is nothing to buy")
+        return outcome.Outcome(choice, lack="no token was counted: there is nothing to buy")
     try:
         bought = {
             served: min(offers, key=lambda each: (each.amount, each.offer.reference))
@@ -45,17 +38,17 @@ def hosted_offer(load: MeasuredLoad, choice: HostedChoice, policy: WhatIfPolicy)
             if (offers := [*_offers(served, counts, choice, policy)])
         }
     except CatalogueError as error:
-        return Outcome(choice, lack=f"the catalogue is damaged: {error}")
+        return outcome.Outcome(choice, lack=f"the catalogue is damaged: {error}")
     moved = {served.server for served in tokens} - {served.server for served in tokens.keys() - bought.keys()}
     bought = {served: each for served, each in bought.items() if served.server in moved}
     if not bought:
-        return Outcome(choice, lack=_none(choice, policy))
+        return outcome.Outcome(choice, lack=_none(choice, policy))
     if past := sorted(
         f"{each.offer.reference} of {each.offer.as_of}"
         for each in bought.values()
         if not is_current(each.offer.as_of, policy.today)
     ):
-        return Outcome(
+        return outcome.Outcome(
             choice, lack=f"not of the last year: {', '.join(dict.fromkeys(past))}; give its price now"
         )
     return _outcome(load, choice, policy, bought, tokens)
@@ -64,10 +57,10 @@ def hosted_offer(load: MeasuredLoad, choice: HostedChoice, policy: WhatIfPolicy)
 def _outcome(
     load: MeasuredLoad,
     choice: HostedChoice,
-    policy: WhatIfPolicy,
+    policy: outcome.WhatIfPolicy,
     bought: Mapping[ServedModel, _Bought],
     tokens: Mapping[ServedModel, Mapping[TokenKind, int]],
-) -> Outcome:
+) -> outcome.Outcome:
     moved = {served.server for served in bought}
     freed = load.paid_for(moved)
     amount = sum((each.amount for each in bought.values()), Fraction(0))
@@ -80,8 +73,8 @@ def _outcome(
     evidence = [f"{bill}, and their servers {dollars_text(freed)}."]
     if stay := sorted({served.server for served in tokens} - moved):
         evidence.append(f"Without an offer, and unchanged: {', '.join(key.name for key in stay)}.")
-    evidence += staying(load, freed)
-    return Outcome(
+    evidence += outcome.staying(load, freed)
+    return outcome.Outcome(
         choice,
         cost=load.paid - freed + amount,
         source="; ".join(dict.fromkeys(each.source for each in bought.values())),
@@ -97,19 +90,19 @@ def _outcome(
     )
 
 
-def _turn(even: BreakEven) -> Turn:
+def _turn(even: BreakEven) -> outcome.Turn:
     """The turn of an offer, where the break-even is that of the present against it."""
     if even.tokens_per_day is not None:
-        return Turn("at", even.tokens_per_day)
-    return Turn("always" if even.verdict == "never" else "never")
+        return outcome.Turn("at", even.tokens_per_day)
+    return outcome.Turn("always" if even.verdict == "never" else "never")
 
 
 def _offers(
-    served: ServedModel, counts: Mapping[TokenKind, int], choice: HostedChoice, policy: WhatIfPolicy
+    served: ServedModel, counts: Mapping[TokenKind, int], choice: HostedChoice, policy: outcome.WhatIfPolicy
 ) -> Iterator[_Bought]:
     """Offers for a model: the price of the flag, else of that name in `compare`, else of that provider."""
     if choice.price is not None:
-        yield _Bought(choice.price, GIVEN, _amount(choice.price, counts))
+        yield _Bought(choice.price, outcome.GIVEN, _amount(choice.price, counts))
         return
     named = [offer for offer in policy.offers if offer.reference == choice.name]
     for offer in named:
@@ -132,11 +125,11 @@ def _offers(
 def _amount(offer: HostedPrice, counts: Mapping[TokenKind, int]) -> Fraction:
     prices = offer.by_kind()
     return sum((Fraction(prices[kind]) * count for kind, count in counts.items()), Fraction(0)) * (
-        PICODOLLARS_PER_TOKEN
+        outcome.PICODOLLARS_PER_TOKEN
     )
 
 
-def _none(choice: HostedChoice, policy: WhatIfPolicy) -> str:
+def _none(choice: HostedChoice, policy: outcome.WhatIfPolicy) -> str:
     if any(offer.reference == choice.name for offer in policy.offers):
         return f"{choice.name} of `compare` covers no server whole"
     known = ", ".join(dict.fromkeys(offer.reference for offer in policy.offers)) or "none"
