@@ -1,7 +1,6 @@
 """The verb `advise`: what a host or a fleet could save, from its ledgers and present prices."""
 
 import argparse
-import re
 import sys
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
@@ -91,8 +90,7 @@ def add(verbs: flags.Verbs) -> None:
 
 
 def _window(text: str) -> int:
-    match = re.fullmatch(r"(\d{1,4})([hd])", text, re.ASCII)
-    hours = int(match[1]) * (24 if match[2] == "d" else 1) if match else 0
+    hours = flags.duration(text, "hd") // NANOSECONDS_PER_HOUR
     if not HOURS_MIN <= hours <= HOURS_MAX:
         raise argparse.ArgumentTypeError(f"{text!r} is no window: write hours or days from 24h to 40d")
     return hours

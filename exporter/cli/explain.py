@@ -2,7 +2,6 @@
 
 import argparse
 import math
-import re
 import sys
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -85,8 +84,7 @@ def add(verbs: flags.Verbs) -> None:
 
 def _hours(text: str) -> int:
     """Hours of a window like 24h or 7d; `60m` is one."""
-    match = re.fullmatch(r"(\d{1,4})([hd])", text, re.ASCII)
-    hours = 1 if text == "60m" else int(match[1]) * (24 if match[2] == "d" else 1) if match else 0
+    hours = 1 if text == "60m" else flags.duration(text, "hd") // NANOSECONDS_PER_HOUR
     if not 1 <= hours <= HOURS_MAX:
         raise argparse.ArgumentTypeError(
             f"{text!r} is no window: write 60m, or hours or days up to 40d, like 24h or 7d"

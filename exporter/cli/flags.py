@@ -3,14 +3,24 @@
 import argparse
 import re
 from dataclasses import dataclass
+from datetime import UTC, date, datetime
 from inspect import signature
 from pathlib import Path
 from typing import Final, TypeAlias, TypeVar
+from zoneinfo import ZoneInfo
 
 from exporter.cli import logs, status
 from exporter.cli.terminal import help_columns
 from exporter.config.settings import DEFAULT_LEDGER
 from exporter.tariff.period import Period
+from exporter.units import (
+    NANOSECONDS_PER_DAY,
+    NANOSECONDS_PER_HOUR,
+    NANOSECONDS_PER_MINUTE,
+    NANOSECONDS_PER_SECOND,
+    Instant,
+    Nanoseconds,
+)
 from exporter.web.hosts import host_of
 from exporter.web.listener import AddressError, parse_address
 
@@ -44,15 +54,48 @@ def month_value(text: str) -> str:
     """A month like 2026-10."""
     if not re.fullmatch(r"[0-9]{4}-(0[1-9]|1[0-2])", text):
         raise argparse.ArgumentTypeError(f"{text!r} is no month: expected one like 2026-10")
-    return of_calendar(text)
+    return _of_calendar(text)
 
 
-def of_calendar(name: str) -> str:
+def month_or_quarter_value(text: str) -> str:
+    """A month like 2026-10 or a quarter like 2026-Q3."""
+    if not re.fullmatch(r"[0-9]{4}-(0[1-9]|1[0-2]|Q[1-4])", text):
+        raise argparse.ArgumentTypeError(
+            f"{text!r} is no month: expected one like 2026-10, or a quarter like 2026-Q3"
+        )
+    return _of_calendar(text)
+
+
+def _of_calendar(name: str) -> str:
     """The name of a month or quarter, unless it lies in no year that a calendar has."""
     try:
         return Period.named(name).name
     except ValueError as error:
         raise argparse.ArgumentTypeError(str(error)) from None
+
+
+def date_value(text: str) -> date:
+    """A day like 2026-10-31."""
+    try:
+        if re.fullmatch(r"[0-9]{4}-[0-9]{2}-[0-9]{2}", text, re.ASCII):
+            return date.fromisoformat(text)
+    except ValueError:
+        pass
+    raise argparse.ArgumentTypeError(f"{text!r} is no date: expected one like 2026-10-31")
+
+
+_UNITS: Final = {
+    "s": NANOSECONDS_PER_SECOND,
+    "m": NANOSECONDS_PER_MINUTE,
+    "h": NANOSECONDS_PER_HOUR,
+    "d": NANOSECONDS_PER_DAY,
+}
+
+
+def duration(text: str, units: str) -> Nanoseconds:
+    """A whole number of one of some units, like 30s; 0 for a text of another form."""
+    match = re.fullmatch(rf"([0-9]{{1,5}})([{units}])", text)
+    return int(match[1]) * _UNITS[match[2]] if match else 0
 
 
 DEFAULT_ADDRESS: Final = ":9844"
@@ -256,6 +299,51 @@ def forms(verb: argparse.ArgumentParser) -> None:
             f"--{form}", dest="form", action="store_const", const=form, help=f"print {form.upper()}"
         )
     verb.set_defaults(form="table")
+
+
+def period(verb: argparse.ArgumentParser) -> None:
+    """The flags of a month, a quarter, or the days from one date to another."""
+    verb.add_argument(
+        "--month",
+        type=month_or_quarter_value,
+        metavar="YYYY-MM",
+        help="the month, or a quarter like 2026-Q3 (default: the current month)",
+    )
+    verb.add_argument("--since", type=date_value, metavar="DATE", help="the first day, in place of --month")
+    verb.add_argument(
+        "--until", type=date_value, metavar="DATE", help="the last day, with --since (default: today)"
+    )
+
+
+def check_period(options: argparse.Namespace) -> None:
+    """Exit on flags of a period that clash."""
+    month, since, until = options.month, options.since, options.until
+    if month is not None and (since is not None or until is not None):
+        options.parser.error("--month takes the place of --since and --until")
+    if until is not None and since is None:
+        options.parser.error("--until needs --since")
+    if since is not None and until is not None and until < since:
+        options.parser.error(f"--until={until} is before --since={since}")
+
+
+def named_period(
+    zone: ZoneInfo,
+    now: Instant,
+    *,
+    month: str | None = None,
+    since: date | None = None,
+    until: date | None = None,
+) -> Period:
+    """The period of these flags in a time zone; without any, the current month.
+
+    Raises:
+        VerbFailedError: it ends before it begins, or lies in no year that a calendar has.
+    """
+    today = datetime.fromtimestamp(now // NANOSECONDS_PER_SECOND, UTC).astimezone(zone).date()
+    with status.failing(ValueError):
+        if since is not None:
+            return Period.between(since, until or today)
+        return Period.named(month or f"{today:%Y-%m}")
 
 
 def web_config(verb: argparse.ArgumentParser) -> None:

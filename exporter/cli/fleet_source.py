@@ -41,7 +41,6 @@ from exporter.tariff.period import Period
 from exporter.units import NANOSECONDS_PER_HOUR, NANOSECONDS_PER_SECOND, Instant, Nanoseconds
 
 TIMEOUT: Final = "60s"
-TIMEOUT_SECONDS_MAX: Final = 3600
 
 Source = Path | str
 """A folder or file, or an address."""
@@ -74,11 +73,10 @@ def _address_value(text: str) -> str:
 
 
 def _timeout(text: str) -> Nanoseconds:
-    match = re.fullmatch(r"(\d{1,4})(s|m)", text, re.ASCII)
-    seconds = int(match[1]) * (60 if match[2] == "m" else 1) if match else 0
-    if not 1 <= seconds <= TIMEOUT_SECONDS_MAX:
+    length = flags.duration(text, "sm")
+    if not NANOSECONDS_PER_SECOND <= length <= NANOSECONDS_PER_HOUR:
         raise argparse.ArgumentTypeError(f"{text!r} is no timeout: write one from 1s to 60m")
-    return seconds * NANOSECONDS_PER_SECOND
+    return length
 
 
 FOLDER_HELP: Final = (

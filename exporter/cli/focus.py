@@ -16,7 +16,6 @@ from exporter.cli import flags, fleet_source, status
 from exporter.cli.flags import Exits
 from exporter.cli.fleet_source import FleetSource
 from exporter.cli.ledger_session import LedgerSession
-from exporter.cli.period_flags import PeriodFlags
 from exporter.cli.status import VerbFailedError, failing, with_exit_status
 from exporter.cli.terminal import complain, waiting, write_colored
 from exporter.clock import Clock, SystemClock
@@ -117,7 +116,7 @@ def _write_ledger(options: FocusOptions, clock: Clock) -> int:
     session = LedgerSession.of(options.config_file, options.ledger_path)
     now = clock.wall()
     with waiting("reading the ledger"), session.open() as (ledger, zone):
-        record = ledger.month(PeriodFlags(options.month).period(zone, now).name)
+        record = ledger.month(flags.named_period(zone, now, month=options.month).name)
     with failing(ReportError, at=session.path):
         lines = focus(record, zone, options.form)
     return _write(lines, options.output)
@@ -127,7 +126,7 @@ def _write_ledger(options: FocusOptions, clock: Clock) -> int:
 def _write_fleet(options: FocusOptions, source: FleetSource, clock: Clock) -> int:
     config = load(options.config_file)
     now = clock.wall()
-    period = PeriodFlags(options.month).period(config.timezone, now)
+    period = flags.named_period(config.timezone, now, month=options.month)
     with HostRows(options.form) as rows:
         fleet = source.read(period, config.timezone, now, DAY_FAMILIES, each=rows.add)
         with failing(ReportError, at=source.text):

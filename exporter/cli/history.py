@@ -15,7 +15,6 @@ from zoneinfo import ZoneInfo
 from exporter.cli import flags, fleet_source, status
 from exporter.cli.flags import Exits
 from exporter.cli.fleet_source import FleetSource
-from exporter.cli.period_flags import date_value
 from exporter.cli.status import VerbFailedError, with_exit_status
 from exporter.cli.terminal import ProgressBar, write_colored
 from exporter.clock import Clock, SystemClock
@@ -79,7 +78,7 @@ def add(verbs: flags.Verbs) -> None:
         metavar="TIME",
         help=f"first day, or so many days or hours back, like 90d (default {SINCE})",
     )
-    verb.add_argument("--until", type=date_value, metavar="DATE", help="last day (default: now)")
+    verb.add_argument("--until", type=flags.date_value, metavar="DATE", help="last day (default: now)")
     verb.add_argument(
         "--parallel",
         type=_parallel_value,
@@ -99,15 +98,14 @@ def add(verbs: flags.Verbs) -> None:
 
 
 def _since_value(text: str) -> date | Nanoseconds:
-    match = re.fullmatch(r"(\d{1,5})([dh])", text, re.ASCII)
-    if match is None:
+    if not re.fullmatch(r"[0-9]+[dh]", text):
         try:
-            return date_value(text)
+            return flags.date_value(text)
         except argparse.ArgumentTypeError:
             raise argparse.ArgumentTypeError(
                 f"{text!r} is no time: write days or hours like 90d or 36h, or a date like 2026-10-01"
             ) from None
-    length = int(match[1]) * (NANOSECONDS_PER_DAY if match[2] == "d" else NANOSECONDS_PER_HOUR)
+    length = flags.duration(text, "dh")
     if not NANOSECONDS_PER_HOUR <= length <= DAYS_MAX * NANOSECONDS_PER_DAY:
         raise argparse.ArgumentTypeError(f"{text!r} is not between 1h and {DAYS_MAX}d")
     return length

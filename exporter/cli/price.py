@@ -9,7 +9,7 @@ from datetime import UTC, date, datetime, timedelta
 from pathlib import Path
 from zoneinfo import ZoneInfo
 
-from exporter.cli import flags, fleet_source, period_flags, status
+from exporter.cli import flags, fleet_source, status
 from exporter.cli.flags import Exits
 from exporter.cli.fleet_source import FleetSource
 from exporter.cli.ledger_session import LedgerSession
@@ -93,7 +93,7 @@ def _file(text: str) -> Path | None:
 
 
 def _day(text: str) -> date:
-    day = period_flags.date_value(text)
+    day = flags.date_value(text)
     if not 2000 < day.year < 2099:
         raise argparse.ArgumentTypeError(f"{text!r}: logs of requests are from 2001 to 2098")
     return day

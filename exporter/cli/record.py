@@ -21,11 +21,9 @@ from exporter.config.problems import RefusedError
 from exporter.readings import ReadFailedError
 from exporter.reports.recording import MANIFEST, Recording
 from exporter.sources.server.recording import RecordingReader
-from exporter.units import NANOSECONDS_PER_SECOND, Nanoseconds
+from exporter.units import NANOSECONDS_PER_HOUR, NANOSECONDS_PER_SECOND, Nanoseconds
 
 TIMES_MAX: Final = 1000
-SECONDS_MAX: Final = 3600
-_UNITS: Final = {"s": 1, "m": 60, "h": 3600}
 
 
 def add(verbs: flags.Verbs) -> None:
@@ -85,11 +83,10 @@ def _times(text: str) -> int:
 
 
 def _every(text: str) -> Nanoseconds:
-    match = re.fullmatch(r"([0-9]{1,4})([smh])", text)
-    number = int(match[1]) * _UNITS[match[2]] if match else 0
-    if not 1 <= number <= SECONDS_MAX:
+    length = flags.duration(text, "smh")
+    if not NANOSECONDS_PER_SECOND <= length <= NANOSECONDS_PER_HOUR:
         raise argparse.ArgumentTypeError(f"{text!r} is no interval: write one from 1s to 1h, like 10s or 5m")
-    return number * NANOSECONDS_PER_SECOND
+    return length
 
 
 @dataclass(frozen=True, slots=True)

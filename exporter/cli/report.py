@@ -8,11 +8,10 @@ from pathlib import Path
 from typing import Final
 from zoneinfo import ZoneInfo
 
-from exporter.cli import closing, flags, fleet_source, focus, period_flags, status
+from exporter.cli import closing, flags, fleet_source, focus, status
 from exporter.cli.flags import Exits
 from exporter.cli.fleet_source import FleetSource
 from exporter.cli.ledger_session import LedgerSession
-from exporter.cli.period_flags import PeriodFlags
 from exporter.cli.status import failing, with_exit_status
 from exporter.cli.terminal import columns, waiting
 from exporter.clock import Clock, SystemClock
@@ -47,7 +46,7 @@ def add(verbs: flags.Verbs) -> None:
     focus.add(reports)
     for verb in statements:
         flags.daemon_ledger(verb)
-        period_flags.add(verb)
+        flags.period(verb)
         fleet_source.add(verb)
         fleet_source.add_overheads(verb)
         flags.forms(verb)
@@ -125,7 +124,7 @@ def run(options: argparse.Namespace) -> int:
     """Print a statement; returns the exit status."""
     if closing_options := closing.chosen(options):
         return closing.run(closing_options)
-    period_flags.check(options)
+    flags.check_period(options)
     return report(flags.chosen(ReportOptions, options, fleet=FleetSource.of(options)))
 
 
@@ -149,10 +148,9 @@ class ReportOptions:
     idle: Idle | None = None
     """Place of idle cost in a chargeback."""
 
-    @property
-    def period(self) -> PeriodFlags:
-        """The period."""
-        return PeriodFlags(self.month, self.since, self.until)
+    def period(self, zone: ZoneInfo, now: Instant) -> Period:
+        """The period in a time zone."""
+        return flags.named_period(zone, now, month=self.month, since=self.since, until=self.until)
 
 
 def report(options: ReportOptions, clock: Clock | None = None) -> int:
@@ -179,7 +177,7 @@ def _write_fleet(options: ReportOptions, source: FleetSource, clock: Clock) -> i
     """Read the month of all hosts and print it; returns as `report` does."""
     config = load(options.config_file)
     now = clock.wall()
-    period = options.period.period(config.timezone, now)
+    period = options.period(config.timezone, now)
     days = DAY_FAMILIES if options.by is None and "day" in options.columns else ()
     finer = options.by not in ("product", "team")
     fleet = source.read(period, config.timezone, now, days, finer=finer)
@@ -199,7 +197,7 @@ def _write_host(options: ReportOptions, clock: Clock) -> int:
     session = LedgerSession.of(options.config_file, options.ledger_path)
     now = clock.wall()
     with waiting("reading the ledger"), session.open() as (ledger, zone):
-        period = options.period.period(zone, now)
+        period = options.period(zone, now)
         if period.months == (period.name,):
             record = ledger.month(period.name)
         else:
