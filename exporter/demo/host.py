@@ -15,6 +15,7 @@ from exporter.readings import (
     FailureReason,
     Gpu,
     GpuReading,
+    QuickSource,
     ReadFailedError,
     ServerKey,
     ServerReading,
@@ -262,22 +263,18 @@ def _page(traffic: Traffic, counters: _Counters) -> bytes:
 
 
 @dataclass(frozen=True, slots=True, eq=False)
-class SimulatedNvml:
+class SimulatedNvml(QuickSource):
     """Reads the GPUs of the simulated host."""
 
     host: SimulatedHost
     name: str = "nvml"
-    errors: tuple[tuple[str, int], ...] = ()
 
     def read(self) -> tuple[GpuReading, ...]:
         """All GPUs, as they are now."""
         return self.host.gpus()
 
-    def close(self) -> None:
-        """Nothing is held."""
 
-
-class SimulatedServer:
+class SimulatedServer(QuickSource):
     """Reads a page of the simulated host, as bytes, through the engines' own reader."""
 
     def __init__(
@@ -288,7 +285,6 @@ class SimulatedServer:
         self.key = key
         self.url = url
         self.name = f"server:{key.server}"
-        self.errors: tuple[tuple[str, int], ...] = ()
 
     def read(self) -> ServerReading:
         """The server's page.
@@ -320,6 +316,3 @@ class SimulatedServer:
             slo=self._slo,
             latencies=interpretation.latencies,
         )
-
-    def close(self) -> None:
-        """Nothing is held."""

@@ -12,7 +12,7 @@ from exporter.readings.failures import (
     UnreadServer,
     unread_reason,
 )
-from exporter.readings.frame import ErrorCounts, Frame, Source, SourceHealth
+from exporter.readings.frame import ErrorCounts, Frame, QuickSource, Source, SourceHealth
 from exporter.readings.hardware import (
     NO_EVIDENCE,
     UNCOUNTED,
@@ -107,6 +107,7 @@ __all__ = [
     "Peer",
     "PodOwnership",
     "Quantity",
+    "QuickSource",
     "ReadFailedError",
     "Role",
     "RoleClaim",

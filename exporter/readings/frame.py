@@ -75,6 +75,16 @@ class Source(Protocol[T_co]):
         """Partial failures of the last reading; empty after a failed one."""
         ...
 
+    @property
+    def may_be_slow(self) -> bool:
+        """Whether it reads something remote, which the reads of other sources do not wait for."""
+        ...
+
+    @property
+    def waited(self) -> Nanoseconds:
+        """How long the last read waited for other reads of this process."""
+        ...
+
     def read(self) -> T_co:
         """Read once.
 
@@ -87,3 +97,14 @@ class Source(Protocol[T_co]):
     def close(self) -> None:
         """Release connections and files. Idempotent."""
         ...
+
+
+class QuickSource:
+    """What most sources have in common: no read waits for another one, and nothing is open between reads."""
+
+    errors: ErrorCounts = ()
+    may_be_slow: bool = False
+    waited: Nanoseconds = 0
+
+    def close(self) -> None:
+        """Nothing is open between reads."""

@@ -87,8 +87,7 @@ def read_source(source: Source[Any], clock: Clock) -> Gathered:
 
 def _duration(source: Source[Any], clock: Clock, began: Nanoseconds) -> Nanoseconds:
     """Duration of a read, without its wait for other reads of this process."""
-    waited: Nanoseconds = getattr(source, "waited", 0)
-    return max(0, clock.elapsed() - began - waited)
+    return max(0, clock.elapsed() - began - source.waited)
 
 
 def _failed(source: Source[Any], reason: FailureReason, problem: str, duration: Nanoseconds = 0) -> Gathered:
@@ -194,7 +193,7 @@ class Gatherer:
             histories = {
                 source: self._histories.setdefault(source, _History())
                 for source in sources
-                if getattr(source, "may_be_slow", False)
+                if source.may_be_slow
             }
             reads = {
                 source: _Read(source, slow=source in histories and histories[source].slow)

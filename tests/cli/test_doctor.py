@@ -7,7 +7,7 @@ import pytest
 from exporter.cli import doctor as module
 from exporter.clock import SystemClock
 from exporter.config import Config
-from exporter.readings import FailureReason, MustRestartError, ReadFailedError, ServerKey
+from exporter.readings import FailureReason, MustRestartError, QuickSource, ReadFailedError, ServerKey
 from exporter.sources.discovery import DiscoveredServer, DiscoveryResult
 from tests.corners.gateway_servers import GatewayServers
 
@@ -49,11 +49,10 @@ def test_the_doctor_reads_the_gateways(tmp_path: Path, capsys: pytest.CaptureFix
     assert expected in capsys.readouterr().out
 
 
-class Broken:
+class Broken(QuickSource):
     """In place of NVML: a source that fails as it is told to; `closed` counts how often it was let go of."""
 
     name = "nvml"
-    errors = ()
 
     def __init__(self, failure: BaseException) -> None:
         self._failure = failure

@@ -8,7 +8,7 @@ import pytest
 from exporter.cli import main
 from exporter.cli.adjust import AdjustFlags, adjust, proposed
 from exporter.cli.arguments import program
-from exporter.readings import Gpu, GpuReading
+from exporter.readings import Gpu, GpuReading, QuickSource
 from tests.corners.simulated_host import HOUR, SECOND, SimulatedHost
 
 OWNERS = """
@@ -25,11 +25,10 @@ hardware:
 )
 
 
-class Two:
+class Two(QuickSource):
     """Two GPUs, of which chat holds the first."""
 
     name = "nvml"
-    errors = ()
 
     def read(self) -> tuple[GpuReading, ...]:
         return tuple(GpuReading(Gpu(f"GPU-{number}", "H100"), number) for number in range(2))

@@ -28,7 +28,15 @@ from exporter.config.settings import cost_policy
 from exporter.ledger import unpriced_time
 from exporter.ledger.adjustment_entry import AdjustmentRequest, enter
 from exporter.ledger.reader import LedgerReader
-from exporter.readings import UNKNOWN_LOCATION, FailureReason, Gpu, GpuReading, HostLocation, ReadFailedError
+from exporter.readings import (
+    UNKNOWN_LOCATION,
+    FailureReason,
+    Gpu,
+    GpuReading,
+    HostLocation,
+    QuickSource,
+    ReadFailedError,
+)
 from exporter.reports.repricing import repricing
 from tests.corners.exact_model import CONFIGURATIONS, GPUS, HOSTED, P5, Clocks, ExactHost, month
 from tests.corners.simulated_host import DAY, HOUR, MINUTE, SECOND, HostClock, SimulatedHost
@@ -45,11 +53,10 @@ NANO = Fraction(1, 10**9)
 FULL = sqlite3.OperationalError("database or disk is full")
 
 
-class Meters:
+class Meters(QuickSource):
     """GPUs that draw 300 W while the host is awake."""
 
     name = "nvml"
-    errors = ()
 
     clock: HostClock
 

@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 
 from exporter.cli.adjust import proposed
-from exporter.readings import Gpu, GpuReading
+from exporter.readings import Gpu, GpuReading, QuickSource
 from exporter.web.summary import summarize
 from tests.corners.simulated_host import CENT, DOLLAR, HOUR, MINUTE, SECOND, SimulatedHost
 
@@ -26,21 +26,17 @@ NOON = "2026-11-25T12:00:00+00:00"
 
 
 @dataclass(eq=False)
-class Boards:
+class Boards(QuickSource):
     """What NVML lists: UUIDs in their sockets."""
 
     listed: list[str] = field(default_factory=lambda: generation("a"))
     name: str = "nvml"
-    errors: tuple[tuple[str, int], ...] = ()
 
     def read(self) -> tuple[GpuReading, ...]:
         return tuple(
             GpuReading(Gpu(uuid, "H100"), number, pci_bus_id=f"0000:{number}", utilization_ratio=0.5)
             for number, uuid in enumerate(self.listed)
         )
-
-    def close(self) -> None:
-        """Nothing is held."""
 
 
 def generation(name: str, count: int = 8) -> list[str]:

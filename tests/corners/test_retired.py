@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from exporter.readings import Gpu, GpuReading
+from exporter.readings import Gpu, GpuReading, QuickSource
 from tests.corners.simulated_host import CENT, HOUR, MINUTE, SECOND, SimulatedHost
 
 FIRST_GPU, SECOND_GPU = UUIDS = (
@@ -21,11 +21,10 @@ TICK = 10 * SECOND
 
 
 @dataclass(eq=False)
-class Two:
+class Two(QuickSource):
     """Two GPUs, until one is taken out."""
 
     name: str = "nvml"
-    errors: tuple[tuple[str, int], ...] = ()
     here: int = 2
 
     def read(self) -> tuple[GpuReading, ...]:
@@ -33,9 +32,6 @@ class Two:
             GpuReading(Gpu(UUIDS[number], "H100"), number, utilization_ratio=0.5)
             for number in range(self.here)
         )
-
-    def close(self) -> None:
-        """Nothing is held."""
 
 
 def test_a_gpu_is_sold(tmp_path: Path) -> None:

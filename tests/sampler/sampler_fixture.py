@@ -19,6 +19,7 @@ from exporter.readings import (
     GpuReading,
     LoadReading,
     Peer,
+    QuickSource,
     ReadFailedError,
     ServerKey,
     ServerReading,
@@ -41,11 +42,10 @@ H100 = Gpu("GPU-0", "H100")
 
 
 @dataclass(eq=False)
-class FakeNvmlSource:
+class FakeNvmlSource(QuickSource):
     """One GPU, half busy; or a failure."""
 
     name: str = "nvml"
-    errors: tuple[tuple[str, int], ...] = ()
     failure: str = ""
     reason: FailureReason = FailureReason.HUNG
     utilization: float | None = 0.5
@@ -55,18 +55,14 @@ class FakeNvmlSource:
             raise ReadFailedError(self.reason, self.failure)
         return (GpuReading(H100, 0, utilization_ratio=self.utilization, power_watts=300.0),)
 
-    def close(self) -> None:
-        """Nothing is held."""
-
 
 @dataclass(eq=False)
-class FakeEndpoint:
+class FakeEndpoint(QuickSource):
     """One server with a count of generated tokens; or a failure."""
 
     key: ServerKey = CHAT
     url: str = "http://127.0.0.1:8000/metrics"
     name: str = "server:chat"
-    errors: tuple[tuple[str, int], ...] = ()
     generation: float = 0.0
     failure: str = ""
     peer: Peer | None = None
@@ -82,9 +78,6 @@ class FakeEndpoint:
         return replace(
             reading, loads=loads, models=("m",), peer=self.peer, identity=self.identity, started=self.started
         )
-
-    def close(self) -> None:
-        """Nothing is held."""
 
 
 @dataclass

@@ -13,6 +13,7 @@ from exporter.readings import (
     GpuReading,
     Holder,
     PodOwnership,
+    QuickSource,
     ServerKey,
     SourceHealth,
     UnreadServer,
@@ -29,17 +30,13 @@ BATCH = ServerKey("", "batch")
 
 
 @dataclass(eq=False)
-class Pods:
+class Pods(QuickSource):
     """A source that names pods."""
 
     name: str = "kubelet"
-    errors: tuple[tuple[str, int], ...] = ()
 
     def read(self) -> str:
         return "pods"
-
-    def close(self) -> None:
-        """Nothing is held."""
 
 
 @dataclass

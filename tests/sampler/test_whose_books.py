@@ -12,7 +12,7 @@ import pytest
 from exporter.config.settings import Config
 from exporter.cost.policy import CostPolicy
 from exporter.ledger.ledger import Ledger
-from exporter.readings import FailureReason, Gpu, GpuReading, ReadFailedError
+from exporter.readings import FailureReason, Gpu, GpuReading, QuickSource, ReadFailedError
 from exporter.report import Build, ConfigRow, Report
 from exporter.sampler.report_builder import ReportContext
 from exporter.sampler.sampler import Sampler, SamplerPlan
@@ -33,12 +33,11 @@ PLAN = SamplerPlan(ReportContext(Config(), POLICY, Build("0", "", "3"), ConfigRo
 
 
 @dataclass(eq=False)
-class GpusByUuid:
+class GpusByUuid(QuickSource):
     """GPUs by UUID; silent while it has none."""
 
     uuids: tuple[str, ...]
     name: str = "nvml"
-    errors: tuple[tuple[str, int], ...] = ()
 
     def read(self) -> tuple[GpuReading, ...]:
         if not self.uuids:
@@ -47,9 +46,6 @@ class GpusByUuid:
             GpuReading(Gpu(uuid, "H100"), index, utilization_ratio=0.5)
             for index, uuid in enumerate(self.uuids)
         )
-
-    def close(self) -> None:
-        """Nothing is held."""
 
 
 class Daemon:

@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 import pytest
 
 from exporter.clock import SystemClock
-from exporter.readings import FailureReason, MustRestartError, ReadFailedError
+from exporter.readings import FailureReason, MustRestartError, QuickSource, ReadFailedError
 from exporter.sources import gather
 from exporter.sources.gather import WORKERS, Gathered, Gatherer
 from exporter.units import NANOSECONDS_PER_SECOND
@@ -20,22 +20,18 @@ LONG = 10 * NANOSECONDS_PER_SECOND
 
 
 @dataclass(eq=False)
-class Scripted:
+class Scripted(QuickSource):
     """A source whose read is a function; counts its reads."""
 
     name: str
     act: Callable[[], object]
     reads: int = 0
-    errors: tuple[tuple[str, int], ...] = ()
     lock: threading.Lock = field(default_factory=threading.Lock)
 
     def read(self) -> object:
         with self.lock:
             self.reads += 1
         return self.act()
-
-    def close(self) -> None:
-        """Nothing is held."""
 
 
 def raising(error: BaseException) -> Callable[[], object]:

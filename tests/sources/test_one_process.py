@@ -14,7 +14,7 @@ from exporter.cost.policy import CardinalityLimits
 from exporter.cost.same_process import is_one_process
 from exporter.cost.servers import collect_deltas
 from exporter.cost.state import State
-from exporter.readings import CounterReading, FailureReason, Peer, ServerKey, ServerReading
+from exporter.readings import CounterReading, FailureReason, Peer, QuickSource, ServerKey, ServerReading
 from exporter.sampler.frame_reader import FrameRead, FrameReader
 from exporter.units import NANOSECONDS_PER_SECOND
 from tests.clocks import START, ManualClock
@@ -27,7 +27,7 @@ PAGE = Sequence[float]
 
 
 @dataclass(eq=False)
-class Endpoint:
+class Endpoint(QuickSource):
     """An address of a process that counts."""
 
     key: ServerKey
@@ -35,7 +35,6 @@ class Endpoint:
     counts: list[float]
     started: int | None = START - 3_600 * SECOND
     listener: str = ""
-    errors: tuple[tuple[str, int], ...] = ()
 
     @property
     def name(self) -> str:
@@ -60,9 +59,6 @@ class Endpoint:
             models=("m",),
             peer=Peer("127.0.0.1", int(self.url[-12:-8]), True),
         )
-
-    def close(self) -> None:
-        """Nothing is held."""
 
 
 class Daemon:

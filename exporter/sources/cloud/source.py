@@ -13,7 +13,14 @@ from typing import Final
 
 from exporter.clock import Clock
 from exporter.config.settings import CloudChoice
-from exporter.readings import ErrorCounts, FailureReason, HostLocation, NodeLabels, ReadFailedError
+from exporter.readings import (
+    ErrorCounts,
+    FailureReason,
+    HostLocation,
+    NodeLabels,
+    QuickSource,
+    ReadFailedError,
+)
 from exporter.sources.cloud.metadata import (
     AWS,
     AZURE,
@@ -101,7 +108,7 @@ TIMEOUT_SECONDS: Final = 1.0
 CONFIGURATION: Final = "configuration"
 
 
-class CloudSource:
+class CloudSource(QuickSource):
     """Reads one metadata service; the caller caches.
 
     `choice` is `auto` (the cloud of the firmware, none without such a sign), `off`, or a cloud.
@@ -165,9 +172,6 @@ class CloudSource:
                 f"{location.source} at {self._address} that it is a {location.instance_type}",
             )
         return location
-
-    def close(self) -> None:
-        """Nothing is held between reads."""
 
 
 def _configured_location(choice: CloudChoice, root: Path) -> HostLocation:

@@ -214,22 +214,25 @@ class _ProcessQuery:
     processes: ProcessSource
     pids: frozenset[int] = field(compare=False)
 
-    @property
-    def name(self) -> str:
-        """The value of the `source` label."""
-        return self.processes.name
+    may_be_slow = False
+    waited = 0
 
     @property
     def errors(self) -> ErrorCounts:
         """Failures that did not cost the last reading, by reason."""
         return self.processes.errors
 
+    @property
+    def name(self) -> str:
+        """The value of the `source` label."""
+        return self.processes.name
+
     def read(self) -> ProcessReading:
         """The groups of these processes."""
         return self.processes.read(self.pids)
 
     def close(self) -> None:
-        """Nothing is held here."""
+        """Nothing is open between reads."""
 
 
 class Discovery:

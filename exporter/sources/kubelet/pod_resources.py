@@ -18,7 +18,7 @@ from pathlib import Path
 from typing import Final, NamedTuple
 
 from exporter.clock import Clock
-from exporter.readings import LABEL_CHARACTERS, ErrorCounts, FailureReason, ReadFailedError
+from exporter.readings import LABEL_CHARACTERS, ErrorCounts, FailureReason, QuickSource, ReadFailedError
 from exporter.sources.http_client import Deadline
 from exporter.sources.kubelet.protobuf import Message
 from exporter.units import NANOSECONDS_PER_SECOND, Nanoseconds, seconds
@@ -351,7 +351,7 @@ def is_here(path: Path) -> bool:
     return True
 
 
-class PodResourcesSource:
+class PodResourcesSource(QuickSource):
     """The kubelet's pod resources, read from its socket; each request has its own connection.
 
     `minors` gives the UUIDs of GPUs by minor number at every read: GKE and DRA name GPUs by number. `keep`
@@ -409,9 +409,6 @@ class PodResourcesSource:
             if self._cached.unknown_count:
                 self.errors = (("unknown_device", self._cached.unknown_count),)
         return located(self._cached, self._minors())
-
-    def close(self) -> None:
-        """Nothing is held between reads."""
 
     def _call(self) -> Allocations:
         from exporter.sources.kubelet.grpc import call  # noqa: PLC0415 - HTTP/2 takes memory: on first use

@@ -12,7 +12,7 @@ from typing import Any, Final
 
 from exporter.clock import Clock
 from exporter.config.kubernetes import is_label_name, is_label_value, is_node_name
-from exporter.readings import ErrorCounts, FailureReason, NodeLabels, ReadFailedError
+from exporter.readings import FailureReason, NodeLabels, QuickSource, ReadFailedError
 from exporter.sources.http_client import (
     HEADERS,
     Deadline,
@@ -155,11 +155,10 @@ class NodeReading:
     labels: NodeLabels | None = ()
 
 
-class NodeSource:
+class NodeSource(QuickSource):
     """Reads the labels of one node. `account` is `None` outside a cluster."""
 
     name: Final = "node_labels"
-    errors: Final[ErrorCounts] = ()
     problem: Final = ""
 
     def __init__(
@@ -212,9 +211,6 @@ class NodeSource:
         except ValueError as error:
             message = f"{subject}: answers, but not as Kubernetes does: {error}"
             raise ReadFailedError(FailureReason.NOT_RECOGNIZED, message) from error
-
-    def close(self) -> None:
-        """Nothing is held between reads."""
 
 
 def _labels(node_object: Mapping[str, Any], node: str) -> NodeLabels:

@@ -16,7 +16,7 @@ from urllib.parse import quote
 from exporter.clock import Clock
 from exporter.config.kubernetes import is_node_name
 from exporter.config.settings import KubernetesChoice
-from exporter.readings import AccessDeniedError, ErrorCounts, FailureReason, ReadFailedError
+from exporter.readings import AccessDeniedError, ErrorCounts, FailureReason, QuickSource, ReadFailedError
 from exporter.sources.http_client import Deadline, HttpClientProtocol, secure_client, unverified_client
 from exporter.sources.kubelet import pods_api
 from exporter.sources.kubernetes.api import Call, ServiceAccount, get
@@ -212,7 +212,7 @@ class PodListing:
             raise _UnfinishedError from error
 
 
-class PodSource:
+class PodSource(QuickSource):
     """Reads the pods of one node; `account` is `None` without access to kubelet and API server by HTTPS.
 
     `choice` is `pods_api`, the kubelet's socket; `kubelet`, by HTTPS; `api_server`; or `auto`: the socket
@@ -289,9 +289,6 @@ class PodSource:
             return False
         self._answer = None
         return True
-
-    def close(self) -> None:
-        """Nothing is open between reads."""
 
     def _ways(self) -> tuple[str, ...]:
         """Ways to read pods now, in their order."""

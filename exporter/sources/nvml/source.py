@@ -18,7 +18,7 @@ from dataclasses import dataclass, replace
 from typing import Any, Final, NamedTuple
 
 from exporter.clock import Clock
-from exporter.readings import ErrorCounts, FailureReason, Gpu, GpuReading, ReadFailedError, label
+from exporter.readings import ErrorCounts, FailureReason, Gpu, GpuReading, QuickSource, ReadFailedError, label
 from exporter.sources.nvml.fields import Gpm, GpuFields
 from exporter.sources.nvml.inventory import LOST, NvmlCapabilities, NvmlGpu, NvmlInventory
 from exporter.sources.nvml.library import (
@@ -57,7 +57,7 @@ class _NvmlRead:
     errors: ErrorCounts
 
 
-class NvmlSource:
+class NvmlSource(QuickSource):
     """All GPUs of this host.
 
     A GPU that is counted and does not answer is read as not `up`, under the identity it had;

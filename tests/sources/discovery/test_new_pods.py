@@ -1,10 +1,10 @@
 """Pods that begin or end after an answer of their cluster or their kubelet, which stands for a while."""
 
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 
 import pytest
 
-from exporter.readings import FailureReason, ReadFailedError
+from exporter.readings import FailureReason, QuickSource, ReadFailedError
 from exporter.sources.discovery.discovery import PodCache
 from exporter.sources.kubelet import Allocations
 from exporter.sources.kubernetes import Container, Pod, Pods
@@ -26,7 +26,7 @@ NEW = podded(0, 7, server=api(7), started=1015 * SECOND)
 
 
 @dataclass(eq=False)
-class ListedPods:
+class ListedPods(QuickSource):
     """A cluster that is asked once, and again when its answer is to be renewed."""
 
     clock: DiscoveryClock
@@ -36,7 +36,6 @@ class ListedPods:
     requests: int = 0
     name: str = "pods"
     asks: bool = True
-    errors: tuple[tuple[str, int], ...] = field(default=())
 
     def read(self) -> Pods:
         if self.answer is None:
@@ -49,9 +48,6 @@ class ListedPods:
     def renew(self) -> bool:
         there, self.answer = self.answer is not None, None
         return there
-
-    def close(self) -> None:
-        """Nothing is open."""
 
 
 @pytest.fixture
