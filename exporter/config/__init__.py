@@ -3,5 +3,3 @@
 from exporter.config.load import load, parse
 from exporter.config.problems import ConfigError, Problem
 from exporter.config.settings import Budget, Config, ConfiguredServer
-
-__all__ = ["Budget", "Config", "ConfigError", "ConfiguredServer", "Problem", "load", "parse"]

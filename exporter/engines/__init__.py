@@ -23,38 +23,3 @@ from exporter.engines.gateway_counts import GatewayCounts, TeamOf, count_gateway
 from exporter.engines.gateways import GATEWAYS, GatewaySpec, Shares, TokenSeries
 from exporter.engines.interpretation import Interpretation, interpret, process_identity
 from exporter.engines.spec import Engine, MetadataQuery, Uncounted, Way, latency_series, wanted
-
-__all__ = [
-    "ENGINES",
-    "EVERYTHING",
-    "GATEWAYS",
-    "TALLIED",
-    "UNCOUNTED",
-    "Described",
-    "Engine",
-    "GatewayCounts",
-    "GatewaySpec",
-    "Interpretation",
-    "MetadataQuery",
-    "Page",
-    "Shares",
-    "TeamOf",
-    "TokenSeries",
-    "Uncounted",
-    "WantedSeries",
-    "Way",
-    "announces",
-    "count_gateway",
-    "count_shares",
-    "described",
-    "everything",
-    "interpret",
-    "latency_series",
-    "match",
-    "matches",
-    "mistaken_engine",
-    "process_identity",
-    "read",
-    "recognize",
-    "wanted",
-]

@@ -4,14 +4,17 @@ An answer of the daemon is input from outside: what has another form is refused 
 """
 
 import json
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
-from math import fsum, isfinite
+from math import fsum
 from textwrap import wrap
-from typing import Any, Final, Literal
+from typing import Annotated, Final, Literal, TypeAlias, TypeVar
+
+import msgspec
 
 from exporter.cost.postings import UNALLOCATED
 from exporter.cost.state import State
+from exporter.readings import ServerKey
 from exporter.report import CommittedTotals
 from exporter.units import NANOSECONDS_PER_HOUR, Nanoseconds, Picodollars, dollars
 from exporter.web.wording import ABSENT, UNKNOWN, amount, timestamp
@@ -20,13 +23,16 @@ COLUMNS: Final = 80
 ROWS: Final = 24
 SERVERS_MIN: Final = 3
 """Servers that are listed on a screen however low it is."""
-
 GPU_LINES_MAX: Final = 3
 NOTE_LINES_MAX: Final = 4
 SOURCES_NAMED_MAX: Final = 3
 TEXT_CHARACTERS: Final = 400
 ITEMS_MAX: Final = 10_000
 BAR: Final = 20
+
+T = TypeVar("T")
+Items: TypeAlias = Annotated[list[T], msgspec.Meta(max_length=ITEMS_MAX)]
+"""A list of bounded length in an answer."""
 
 
 class StatusFormError(Exception):
@@ -59,18 +65,17 @@ class GpuModelStatus:
 
 @dataclass(frozen=True, slots=True)
 class HostStatus:
-    """One host; `None` is unknown. `dollars_last_hour` is known of a ledger only.
-
-    `location` is the daemon's address or the ledger's file. `sources` is whether each is up.
-    """
+    """One host; `None` is unknown."""
 
     origin: Literal["daemon", "ledger"]
     location: str
+    """The daemon's address, or the ledger's file."""
     host: str | None
     taken: str | None
     stale: bool
     dollars_per_hour: float | None
     dollars_last_hour: float | None
+    """Known of a ledger only."""
     run_rate_dollars: float | None
     month: str | None
     month_dollars: float | None
@@ -79,7 +84,61 @@ class HostStatus:
     gpus: tuple[GpuModelStatus, ...]
     servers: tuple[ServerStatus, ...]
     sources: Mapping[str, bool] | None
+    """Whether each is up."""
     notes: tuple[str, ...]
+
+
+class _Server(msgspec.Struct):
+    """A row of `servers` in `/cost.json`."""
+
+    namespace: str
+    server: str
+    model: str
+    gpus: float | None
+    dollars_per_hour: float | None
+    busy_ratio: float | None
+    dollars_per_million_tokens: float | None
+    up: bool | None
+
+
+class _Gpu(msgspec.Struct):
+    """A row of `gpus` in `/cost.json`."""
+
+    gpu_model: str
+    count: Annotated[int, msgspec.Meta(ge=0, le=ITEMS_MAX)]
+    up: bool
+    priced: bool
+    dollars_per_hour: float | None
+
+
+class _Source(msgspec.Struct):
+    """A row of `sources` in `/cost.json`."""
+
+    source: str
+    up: bool
+
+
+class _Host(msgspec.Struct):
+    """`host` in `/cost.json`, as far as the screen shows it."""
+
+    name: str | None
+    taken: str
+    stale: bool
+    dollars_per_hour: float | None
+    monthly_run_rate_dollars: float | None
+    month: str | None
+    month_to_date_dollars: float | None
+    month_projected_dollars: float | None
+    budget_dollars: float | None
+    gpus: Items[_Gpu]
+    servers: Items[_Server]
+    sources: Items[_Source]
+    notes: Items[str]
+
+
+class _Answer(msgspec.Struct):
+    host: _Host | None
+    """`null` before the first tick."""
 
 
 def of_daemon(body: bytes, location: str) -> HostStatus:
@@ -89,29 +148,51 @@ def of_daemon(body: bytes, location: str) -> HostStatus:
         StatusFormError: it is no such answer, or the daemon has not taken its first tick.
     """
     try:
-        document = json.loads(body)
-    except (ValueError, RecursionError):
-        raise StatusFormError("is no JSON") from None
-    host = _get(document, "host", dict, type(None))
+        host = msgspec.json.decode(body, type=_Answer).host
+    except (ValueError, RecursionError) as error:
+        raise StatusFormError(f"is not that of this release: {error}") from None
     if host is None:
         raise StatusFormError("has no figures before the first tick; try again in a few seconds")
+    by_model: dict[str, list[_Gpu]] = {}
+    for gpu in host.gpus:
+        by_model.setdefault(_clean(gpu.gpu_model), []).append(gpu)
     return HostStatus(
         origin="daemon",
         location=location,
-        host=_text(host, "name"),
-        taken=_text(host, "taken"),
-        stale=_get(host, "stale", bool),
-        dollars_per_hour=_number(host, "dollars_per_hour"),
+        host=None if host.name is None else _clean(host.name),
+        taken=_clean(host.taken),
+        stale=host.stale,
+        dollars_per_hour=host.dollars_per_hour,
         dollars_last_hour=None,
-        run_rate_dollars=_number(host, "monthly_run_rate_dollars"),
-        month=_text(host, "month"),
-        month_dollars=_number(host, "month_to_date_dollars"),
-        projected_dollars=_number(host, "month_projected_dollars"),
-        budget_dollars=_number(host, "budget_dollars"),
-        gpus=tuple(_gpu_models(_items(host, "gpus"))),
-        servers=_by_cost(_server(each) for each in _items(host, "servers")),
-        sources={_text(row, "source") or "": _get(row, "up", bool) for row in _items(host, "sources")},
-        notes=tuple(_clean(each) for each in _get(host, "notes", list)[:ITEMS_MAX] if isinstance(each, str)),
+        run_rate_dollars=host.monthly_run_rate_dollars,
+        month=None if host.month is None else _clean(host.month),
+        month_dollars=host.month_to_date_dollars,
+        projected_dollars=host.month_projected_dollars,
+        budget_dollars=host.budget_dollars,
+        gpus=tuple(
+            GpuModelStatus(
+                model,
+                gpus=sum(gpu.count for gpu in gpus),
+                up=sum(gpu.count for gpu in gpus if gpu.up),
+                priced=sum(gpu.count for gpu in gpus if gpu.priced),
+                dollars_per_hour=_total([gpu.dollars_per_hour for gpu in gpus]),
+            )
+            for model, gpus in sorted(by_model.items())
+        ),
+        servers=_by_cost(
+            ServerStatus(
+                server=ServerKey(_clean(row.namespace), _clean(row.server)).name,
+                model=_clean(row.model),
+                gpus=row.gpus,
+                dollars_per_hour=row.dollars_per_hour,
+                busy_ratio=row.busy_ratio,
+                dollars_per_million_tokens=row.dollars_per_million_tokens,
+                up=row.up,
+            )
+            for row in host.servers
+        ),
+        sources={_clean(row.source): row.up for row in host.sources},
+        notes=tuple(map(_clean, host.notes)),
     )
 
 
@@ -125,7 +206,7 @@ def of_ledger(
     spent: dict[tuple[str, str], Picodollars | None] = {}
     unpriced: dict[tuple[str, str], Nanoseconds] = {}
     for owner, window in totals.window.items():
-        row = _name(owner.namespace, owner.server), owner.model
+        row = owner.key.name, owner.model
         money = sum(window.money.values()) if window.money else None
         before = spent.get(row)
         spent[row] = money if before is None else before + (money or 0)
@@ -153,19 +234,33 @@ def of_ledger(
         gpus=tuple(GpuModelStatus(name, number, None, None, None) for name, number in sorted(models.items())),
         servers=_by_cost(
             ServerStatus(
-                server,
-                model,
-                None,
-                None if money is None or unpriced[server, model] else dollars(money),
-                None,
-                None,
-                None,
+                server=server,
+                model=model,
+                gpus=None,
+                dollars_per_hour=None if money is None or unpriced[server, model] else dollars(money),
+                busy_ratio=None,
+                dollars_per_million_tokens=None,
+                up=None,
             )
             for (server, model), money in spent.items()
         ),
         sources=None,
         notes=(f"{hours:,.4g} GPU-hours of the last hour have no price.",) if all_unpriced else (),
     )
+
+
+def _clean(value: str) -> str:
+    """A text as a terminal may print it."""
+    return "".join(c if c.isprintable() else "?" for c in value[:TEXT_CHARACTERS])
+
+
+def _by_cost(servers: Iterable[ServerStatus]) -> tuple[ServerStatus, ...]:
+    """The dearest first; what no server holds last."""
+
+    def rank(row: ServerStatus) -> tuple[bool, float, str, str]:
+        return row.server == UNALLOCATED, -(row.dollars_per_hour or 0.0), row.server, row.model
+
+    return tuple(sorted(servers, key=rank))
 
 
 def as_json(status: HostStatus) -> str:
@@ -176,7 +271,12 @@ def as_json(status: HostStatus) -> str:
 def text(status: HostStatus, rows: int | None = ROWS) -> str:
     """The status in lines of 80 columns, at most so many rows with one left for the prompt."""
     above = [*_head(status), "", *_gpu_lines(status.gpus), ""]
-    below = ["", *_source_lines(status), *_note_lines(status.notes)]
+    notes = [
+        line for note in status.notes for line in wrap(f"note: {note}", COLUMNS, subsequent_indent="      ")
+    ]
+    if len(notes) > NOTE_LINES_MAX:
+        notes[NOTE_LINES_MAX - 1 :] = [f"note: {len(status.notes)} in all, more on the page"]
+    below = ["", _source_line(status.sources), *notes]
     room = None if rows is None else max(SERVERS_MIN, rows - 1 - len(above) - len(below) - 1)
     lines = [*above, *_server_lines(status, room), *below]
     return "".join(f"{cut(line, COLUMNS).rstrip()}\n" for line in lines)
@@ -185,12 +285,6 @@ def text(status: HostStatus, rows: int | None = ROWS) -> str:
 def cut(line: str, columns: int) -> str:
     """A line that fits; three points stand for what is left out."""
     return line if len(line) <= columns else f"{line[: columns - 3]}..."
-
-
-def _cut_at_a_word(line: str) -> str:
-    """As `cut`, between two words where there are any."""
-    words, _, _ = line[: COLUMNS - 3].rpartition(" ")
-    return line if len(line) <= COLUMNS else f"{words} ..." if words.strip() else cut(line, COLUMNS)
 
 
 def _head(status: HostStatus) -> Iterator[str]:
@@ -203,25 +297,34 @@ def _head(status: HostStatus) -> Iterator[str]:
         yield f"run-rate      {_money(status.run_rate_dollars, ' per month')}"
     month, budget = status.month_dollars, status.budget_dollars
     line = f"{status.month or 'month':<13} {_money(month)}"
-    if budget:
-        if month is None:
-            line = f"{line}, of a budget of {amount(budget)}"
-        else:
-            filled = min(BAR, max(0, int(BAR * month / budget)))
-            line = f"{line} of {amount(budget)} [{'#' * filled}{'.' * (BAR - filled)}] {month / budget:.0%}"
+    if budget and month is None:
+        line = f"{line}, of a budget of {amount(budget)}"
+    elif budget and month is not None:
+        filled = min(BAR, max(0, int(BAR * month / budget)))
+        line = f"{line} of {amount(budget)} [{'#' * filled}{'.' * (BAR - filled)}] {month / budget:.0%}"
     yield line
     if status.projected_dollars is not None:
         yield f"month's end   {amount(status.projected_dollars)} projected"
 
 
+def _money(figure: float | None, per: str = "") -> str:
+    return UNKNOWN if figure is None else f"{amount(figure)}{per}"
+
+
+def _total(figures: Sequence[float | None]) -> float | None:
+    """The sum; `None` without any, or where one is unknown."""
+    known = [figure for figure in figures if figure is not None]
+    return fsum(known) if known and len(known) == len(figures) else None
+
+
 def _gpu_lines(models: Sequence[GpuModelStatus]) -> Iterator[str]:
-    number = sum(each.gpus for each in models)
-    up, priced = (_total([getattr(each, name) for each in models]) for name in ("up", "priced"))
+    number = sum(row.gpus for row in models)
+    up, priced = _total([row.up for row in models]), _total([row.priced for row in models])
     known = "" if up is None or priced is None else f", {up:.0f} up, {priced:.0f} priced"
     yield f"GPUs          {number}{known}" if models else "GPUs          none"
-    for each in models[:GPU_LINES_MAX]:
-        hourly = "" if each.dollars_per_hour is None else f"  {amount(each.dollars_per_hour)}/h"
-        yield f"  {each.gpus:>4} {cut(each.gpu_model, 48)}{hourly}"
+    for row in models[:GPU_LINES_MAX]:
+        hourly = "" if row.dollars_per_hour is None else f"  {amount(row.dollars_per_hour)}/h"
+        yield f"  {row.gpus:>4} {cut(row.gpu_model, 48)}{hourly}"
     if len(models) > GPU_LINES_MAX:
         yield f"  and {len(models) - GPU_LINES_MAX} more models"
 
@@ -233,15 +336,19 @@ def _server_lines(status: HostStatus, room: int | None) -> Iterator[str]:
     shown = servers
     if room is not None and len(servers) > room:
         # What no server holds may be the dearest, and stays in view.
-        unallocated = tuple(each for each in servers if each.server == UNALLOCATED)[:1]
-        named = tuple(each for each in servers if each.server != UNALLOCATED)
+        unallocated = tuple(row for row in servers if row.server == UNALLOCATED)[:1]
+        named = tuple(row for row in servers if row.server != UNALLOCATED)
         shown = named[: room - 1 - len(unallocated)] + unallocated
-    for each in shown:
-        down = " DOWN" if each.up is False else ""
+
+    def figure(value: float | None, form: str) -> str:
+        return ABSENT if value is None else format(value, form)
+
+    for row in shown:
+        down = " DOWN" if row.up is False else ""
         yield (
-            f"{cut(each.server, 24 - len(down)) + down:<24} {cut(each.model or ABSENT, 18):<18} "
-            f"{_figure(each.gpus, '.4g'):>5} {_figure(each.dollars_per_hour, ',.2f'):>10} "
-            f"{_figure(each.busy_ratio, '.0%'):>5} {_figure(each.dollars_per_million_tokens, ',.2f'):>11}"
+            f"{cut(row.server, 24 - len(down)) + down:<24} {cut(row.model or ABSENT, 18):<18} "
+            f"{figure(row.gpus, '.4g'):>5} {figure(row.dollars_per_hour, ',.2f'):>10} "
+            f"{figure(row.busy_ratio, '.0%'):>5} {figure(row.dollars_per_million_tokens, ',.2f'):>11}"
         )
     if len(shown) < len(servers):
         yield f"and {len(servers) - len(shown)} more; --json has all"
@@ -249,128 +356,10 @@ def _server_lines(status: HostStatus, room: int | None) -> Iterator[str]:
         yield "none in the last hour" if status.origin == "ledger" else "none"
 
 
-def _source_lines(status: HostStatus) -> Iterator[str]:
-    if status.sources is None:
-        yield f"sources       {UNKNOWN}: no daemon answers"
-        return
-    down = [name for name, up in status.sources.items() if not up]
-    line = f"sources       {len(status.sources) - len(down)} of {len(status.sources)} up"
+def _source_line(sources: Mapping[str, bool] | None) -> str:
+    if sources is None:
+        return f"sources       {UNKNOWN}: no daemon answers"
+    down = [name for name, up in sources.items() if not up]
+    line = f"sources       {len(sources) - len(down)} of {len(sources)} up"
     more = f" and {len(down) - SOURCES_NAMED_MAX} more" if len(down) > SOURCES_NAMED_MAX else ""
-    yield f"{line}; down: {', '.join(down[:SOURCES_NAMED_MAX])}{more}" if down else line
-
-
-def _note_lines(notes: Sequence[str]) -> Iterator[str]:
-    """The first notes, the last of which may be cut, and how many are left out."""
-    room = NOTE_LINES_MAX
-    for number, note in enumerate(notes):
-        left = len(notes) - number
-        lines = wrap(f"note: {note}", COLUMNS, subsequent_indent="      ")
-        if len(lines) > room - (left > 1) and number:
-            yield f"note: {left} more on the page"
-            return
-        shown = lines[: room - 1]
-        yield from shown[:-1]
-        yield shown[-1] if len(shown) == len(lines) else _cut_at_a_word(f"{shown[-1]} ...")
-        room -= len(shown)
-
-
-def _money(figure: float | None, per: str = "") -> str:
-    return UNKNOWN if figure is None else f"{amount(figure)}{per}"
-
-
-def _figure(figure: float | None, form: str) -> str:
-    return ABSENT if figure is None else format(figure, form)
-
-
-def _total(figures: Sequence[float | None]) -> float | None:
-    known = [figure for figure in figures if figure is not None]
-    return fsum(known) if known and len(known) == len(figures) else None
-
-
-def _by_cost(servers: Iterator[ServerStatus]) -> tuple[ServerStatus, ...]:
-    """The dearest first; what no server holds last."""
-    return tuple(
-        sorted(
-            servers,
-            key=lambda each: (
-                each.server == UNALLOCATED,
-                -(each.dollars_per_hour or 0.0),
-                each.server,
-                each.model,
-            ),
-        )
-    )
-
-
-def _name(namespace: str, server: str) -> str:
-    return f"{namespace}/{server}" if namespace else server
-
-
-def _server(row: Mapping[str, Any]) -> ServerStatus:
-    return ServerStatus(
-        server=_name(_text(row, "namespace") or "", _text(row, "server") or ""),
-        model=_text(row, "model") or "",
-        gpus=_number(row, "gpus"),
-        dollars_per_hour=_number(row, "dollars_per_hour"),
-        busy_ratio=_number(row, "busy_ratio"),
-        dollars_per_million_tokens=_number(row, "dollars_per_million_tokens"),
-        up=_get(row, "up", bool, type(None)),
-    )
-
-
-def _gpu_models(rows: Sequence[Mapping[str, Any]]) -> Iterator[GpuModelStatus]:
-    models: dict[str, list[Mapping[str, Any]]] = {}
-    for row in rows:
-        models.setdefault(_text(row, "gpu_model") or "", []).append(row)
-    for name, each in sorted(models.items()):
-        counts = [_count(row) for row in each]
-        yield GpuModelStatus(
-            name,
-            sum(counts),
-            sum(count for count, row in zip(counts, each, strict=True) if _get(row, "up", bool)),
-            sum(count for count, row in zip(counts, each, strict=True) if _get(row, "priced", bool)),
-            _total([_number(row, "dollars_per_hour") for row in each]),
-        )
-
-
-def _count(row: Mapping[str, Any]) -> int:
-    count = _number(row, "count")
-    if count is None or not 0 <= count <= ITEMS_MAX or count != int(count):
-        raise StatusFormError("has no number of GPUs in count")
-    return int(count)
-
-
-def _items(row: Mapping[str, Any], key: str) -> list[dict[str, Any]]:
-    items = _get(row, key, list)
-    if len(items) > ITEMS_MAX or not all(isinstance(item, dict) for item in items):
-        raise StatusFormError(f"has no list of objects in {key}")
-    return list(items)
-
-
-def _get(row: object, key: str, *kinds: type) -> Any:
-    if not isinstance(row, dict) or key not in row or type(row[key]) not in kinds:
-        raise StatusFormError(f"has no {key} as /cost.json of this release has it")
-    return row[key]
-
-
-def _number(row: Mapping[str, Any], key: str) -> float | None:
-    figure = _get(row, key, int, float, type(None))
-    if figure is None:
-        return None
-    try:
-        value = float(figure)
-    except OverflowError:
-        value = float("inf")
-    if not isfinite(value):
-        raise StatusFormError(f"has no finite number in {key}")
-    return value
-
-
-def _text(row: Mapping[str, Any], key: str) -> str | None:
-    value = _get(row, key, str, type(None))
-    return None if value is None else _clean(value)
-
-
-def _clean(value: str) -> str:
-    """A text as a terminal may print it."""
-    return "".join(c if c.isprintable() else "?" for c in value[:TEXT_CHARACTERS])
+    return f"{line}; down: {', '.join(down[:SOURCES_NAMED_MAX])}{more}" if down else line

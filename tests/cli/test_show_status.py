@@ -107,8 +107,8 @@ def test_a_named_ledger_is_read_and_no_daemon_asked(
 @pytest.mark.parametrize(
     ("body", "problem"),
     [
-        (b"{}", "the answer of /cost.json has no host as /cost.json of this release has it"),
-        (b"", "the answer of /cost.json is no JSON"),
+        (b"{}", "is not that of this release: Object missing required field `host`"),
+        (b"", "is not that of this release: Input data was truncated"),
     ],
 )
 def test_something_else_answers(
@@ -122,7 +122,7 @@ def test_something_else_answers(
     monkeypatch.setattr(Daemon, "body", body)
     assert main(["status", f"--from={address}"]) == 1
 
-    assert capsys.readouterr().err == f"{address}: {problem}\n"
+    assert capsys.readouterr().err == f"{address}: the answer of /cost.json {problem}\n"
 
 
 def test_a_folder_is_no_address(capsys: pytest.CaptureFixture[str]) -> None:

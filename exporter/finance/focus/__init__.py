@@ -3,22 +3,3 @@
 from exporter.finance.focus.charges import ChargePeriod, FocusCharge, billing_period, charges, dealt
 from exporter.finance.focus.columns import COLUMNS, NEWEST, PROVIDER, VERSIONS, FocusVersion, decimal
 from exporter.finance.focus.dataset import FocusForm, focus, formulas, header, rows
-
-__all__ = [
-    "COLUMNS",
-    "NEWEST",
-    "PROVIDER",
-    "VERSIONS",
-    "ChargePeriod",
-    "FocusCharge",
-    "FocusForm",
-    "FocusVersion",
-    "billing_period",
-    "charges",
-    "dealt",
-    "decimal",
-    "focus",
-    "formulas",
-    "header",
-    "rows",
-]

@@ -13,14 +13,3 @@ from exporter.finance.reconciliation.comparison import (
     reconcile,
 )
 from exporter.finance.reconciliation.sheet import as_json, as_text
-
-__all__ = [
-    "LedgerMonth",
-    "Reconciliation",
-    "Suggestion",
-    "as_json",
-    "as_text",
-    "hours_wanted",
-    "month_billed",
-    "reconcile",
-]

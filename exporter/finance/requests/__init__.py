@@ -3,16 +3,3 @@
 from exporter.finance.requests.division import FAMILIES, Hours, RequestHour, add_history
 from exporter.finance.requests.log_file import RequestFileError, RequestLog, TemporaryFolderError
 from exporter.finance.requests.sheet import ATTRIBUTE, FIELDS, PricedRequests
-
-__all__ = [
-    "ATTRIBUTE",
-    "FAMILIES",
-    "FIELDS",
-    "Hours",
-    "PricedRequests",
-    "RequestFileError",
-    "RequestHour",
-    "RequestLog",
-    "TemporaryFolderError",
-    "add_history",
-]

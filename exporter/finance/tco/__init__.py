@@ -32,23 +32,3 @@ from exporter.finance.tco.measurement import (
 from exporter.finance.tco.scenario import Scenario
 from exporter.finance.tco.scenario_files import example, examples, parsed, scenario
 from exporter.finance.tco.text_report import text
-
-__all__ = [
-    "DAYS",
-    "FAMILIES",
-    "HostDays",
-    "Measurement",
-    "NotMeasuredError",
-    "Scenario",
-    "TcoAnswer",
-    "answer",
-    "as_json",
-    "chart",
-    "example",
-    "examples",
-    "fleet_days",
-    "measurement",
-    "parsed",
-    "scenario",
-    "text",
-]

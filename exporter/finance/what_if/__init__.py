@@ -17,18 +17,3 @@ from exporter.finance.what_if.window import (
     host_hours,
     measured_load,
 )
-
-__all__ = [
-    "FAMILIES",
-    "Choice",
-    "NotComparableError",
-    "WhatIfAnswer",
-    "WhatIfPolicy",
-    "as_json",
-    "choice",
-    "fleet_hours",
-    "host_hours",
-    "measured_load",
-    "text",
-    "what_if",
-]

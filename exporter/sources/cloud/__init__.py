@@ -4,5 +4,3 @@
 """
 
 from exporter.sources.cloud.source import CloudSource, located
-
-__all__ = ["CloudSource", "located"]

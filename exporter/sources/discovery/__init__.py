@@ -6,5 +6,3 @@
 
 from exporter.sources.discovery.discovery import Discovery, discovery
 from exporter.sources.discovery.servers import DiscoveredServer, DiscoveryResult
-
-__all__ = ["DiscoveredServer", "Discovery", "DiscoveryResult", "discovery"]

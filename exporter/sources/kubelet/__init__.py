@@ -14,13 +14,3 @@ from exporter.sources.kubelet.pod_resources import (
     UnknownDevice,
     is_here,
 )
-
-__all__ = [
-    "Allocation",
-    "Allocations",
-    "Device",
-    "Placement",
-    "PodResourcesSource",
-    "UnknownDevice",
-    "is_here",
-]

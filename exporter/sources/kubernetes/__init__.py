@@ -17,18 +17,3 @@ from exporter.sources.kubernetes.pods import (
     owner_of,
 )
 from exporter.sources.kubernetes.source import PodSource
-
-__all__ = [
-    "NO_ANNOTATIONS",
-    "Container",
-    "NodeReading",
-    "NodeSource",
-    "Pod",
-    "PodAnnotations",
-    "PodSource",
-    "Pods",
-    "ServiceAccount",
-    "Workload",
-    "account",
-    "owner_of",
-]

@@ -13,5 +13,3 @@ from exporter.sources.processes.groups import (
     Sockets,
 )
 from exporter.sources.processes.source import ProcessSource
-
-__all__ = ["ApiServer", "Claim", "ProcessGroup", "ProcessId", "ProcessReading", "ProcessSource", "Sockets"]

@@ -6,5 +6,3 @@ An endpoint is not trusted: bounded bodies, expanded or not, one deadline, no re
 from exporter.sources.http_client import shared_client
 from exporter.sources.server.gateway import GatewaySource
 from exporter.sources.server.source import ServerContext, ServerSource, repeated
-
-__all__ = ["GatewaySource", "ServerContext", "ServerSource", "repeated", "shared_client"]
