@@ -88,7 +88,7 @@ class HostStatus:
     notes: tuple[str, ...]
 
 
-class _Server(msgspec.Struct):
+class _ServerAnswer(msgspec.Struct):
     """A row of `servers` in `/cost.json`."""
 
     namespace: str
@@ -101,7 +101,7 @@ class _Server(msgspec.Struct):
     up: bool | None
 
 
-class _Gpu(msgspec.Struct):
+class _GpuAnswer(msgspec.Struct):
     """A row of `gpus` in `/cost.json`."""
 
     gpu_model: str
@@ -111,14 +111,14 @@ class _Gpu(msgspec.Struct):
     dollars_per_hour: float | None
 
 
-class _Source(msgspec.Struct):
+class _SourceAnswer(msgspec.Struct):
     """A row of `sources` in `/cost.json`."""
 
     source: str
     up: bool
 
 
-class _Host(msgspec.Struct):
+class _HostAnswer(msgspec.Struct):
     """`host` in `/cost.json`, as far as the screen shows it."""
 
     name: str | None
@@ -130,14 +130,14 @@ class _Host(msgspec.Struct):
     month_to_date_dollars: float | None
     month_projected_dollars: float | None
     budget_dollars: float | None
-    gpus: Items[_Gpu]
-    servers: Items[_Server]
-    sources: Items[_Source]
+    gpus: Items[_GpuAnswer]
+    servers: Items[_ServerAnswer]
+    sources: Items[_SourceAnswer]
     notes: Items[str]
 
 
-class _Answer(msgspec.Struct):
-    host: _Host | None
+class _StatusAnswer(msgspec.Struct):
+    host: _HostAnswer | None
     """`null` before the first tick."""
 
 
@@ -148,12 +148,12 @@ def of_daemon(body: bytes, location: str) -> HostStatus:
         StatusFormError: it is no such answer, or the daemon has not taken its first tick.
     """
     try:
-        host = msgspec.json.decode(body, type=_Answer).host
+        host = msgspec.json.decode(body, type=_StatusAnswer).host
     except (ValueError, RecursionError) as error:
         raise StatusFormError(f"is not that of this release: {error}") from None
     if host is None:
         raise StatusFormError("has no figures before the first tick; try again in a few seconds")
-    by_model: dict[str, list[_Gpu]] = {}
+    by_model: dict[str, list[_GpuAnswer]] = {}
     for gpu in host.gpus:
         by_model.setdefault(_clean(gpu.gpu_model), []).append(gpu)
     return HostStatus(
