@@ -225,6 +225,7 @@ class _Daemon:
         ledger = Ledger.open(self._ledger_path, self._clock, stop, boot=boot)
         self._ledger = ledger
         ledger.host = host_name()
+        ledger.ends = self._location.ends
         if ledger.problem:  # money is missing, or will be at the next start
             log.error("ledger", extra={"problem": ledger.problem})
         for problem in filter(None, (ledger.fleeting, *ledger.dropped)):

@@ -4,7 +4,7 @@ import logging
 import os
 import sqlite3
 import threading
-from collections.abc import Collection
+from collections.abc import Callable, Collection
 from dataclasses import replace
 from enum import Enum
 from pathlib import Path
@@ -105,6 +105,8 @@ class Ledger:
         self._moved_locks: list[Lock] = []
         self._machine = opened.machine
         self.host = ""
+        self.ends: Callable[[], Instant | None] = lambda: None
+        """When the host's cloud ends it, by the notice in force; `None` without one."""
         self._problems = problems or {}
         self._pending: Pending | None = None
         self._unpriced = UnpricedBuffer(opened.last_unpriced)
@@ -332,6 +334,7 @@ class Ledger:
         pending.texts = marks.texts(state, self._recent_texts)
         pending.machine, pending.host, pending.zone = self._machine, self.host, postings.zone
         pending.charges_late = bool(postings.late.segments)
+        pending.host_end = self.ends()
         # Nothing has changed before this line: a tick is accepted whole or not at all.
         self._pending, self._unpriced = pending, unpriced
         self._servers = frozenset(owner.key for owner in postings.owners)

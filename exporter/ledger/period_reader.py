@@ -52,6 +52,8 @@ class PeriodHeader:
     host: str = ""
     rate: Fraction | None = None
     charges_late: bool = False
+    host_end: Instant | None = None
+    """When the host's cloud was to end it, by its notice at the last tick; `None` without one."""
 
 
 class PeriodReader(ReadOnlyLedger):
@@ -164,6 +166,7 @@ def _header(connection: sqlite3.Connection, *, period: Period) -> PeriodHeader:
         gpus=gpus,
         rate=_rate(connection),
         charges_late=meta.get("late_charge") == meta.get("wall", 0),
+        host_end=_integer(meta, "host_end") or None,
     )
 
 

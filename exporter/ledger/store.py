@@ -79,6 +79,8 @@ class Pending:
     host: str = ""
     zone: str = ""
     charges_late: bool = False
+    host_end: Instant | None = None
+    """When the host's cloud ends it, by its notice at the latest tick; `None` without one."""
     unpriced: Mapping[int, UnpricedTime] = field(default_factory=dict)
 
     def copy(self) -> "Pending":
@@ -298,6 +300,7 @@ class Store:
                     "host": pending.host or None,
                     "timezone": pending.zone or None,
                     "late_charge": pending.end if pending.charges_late else None,
+                    "host_end": pending.host_end or 0,
                 }
                 connection.executemany(
                     "INSERT OR REPLACE INTO meta (key, value) VALUES (?, ?)",

@@ -4,6 +4,7 @@ import logging
 import threading
 from collections import Counter
 from collections.abc import Callable
+from datetime import UTC, datetime
 from typing import Final, Generic, Protocol, TypeVar
 
 from exporter.clock import Clock
@@ -12,6 +13,8 @@ from exporter.readings import ErrorCounts, FailureReason, HostLocation, ReadFail
 from exporter.report import SourceRow
 from exporter.sources import kubernetes
 from exporter.sources.cloud import CloudSource, located
+from exporter.sources.cloud.metadata import SPOT
+from exporter.sources.cloud.notice import NOTICE_SERVICES, RENEWAL, NoticeSource, TerminationNotice
 from exporter.sources.gather import Gathered, read_source
 from exporter.sources.kubernetes import NodeReading, NodeSource
 from exporter.threads import start
@@ -180,6 +183,10 @@ class LocationPoller:
         self._lock = threading.Lock()
         self._logged: dict[str, str] = {}
         self._contradiction = ""
+        self._notice: BackgroundPoller[TerminationNotice] | None = None
+        self._notice_cloud = ""
+        self._logged_end: Instant | None = None
+        self._closed = False
         self._cloud = self._cloud_poller(config)
         self._node = self._node_poller(config)
 
@@ -187,6 +194,11 @@ class LocationPoller:
     def location(self) -> HostLocation | None:
         """Location of this host; `None` during the first attempts."""
         return self._located()[0]
+
+    def ends(self) -> Instant | None:
+        """When the cloud ends this spot host, by its last notice; `None` without one."""
+        notice = None if self._notice is None else self._notice.value
+        return None if notice is None else notice.end
 
     @property
     def rows(self) -> tuple[SourceRow, ...]:
@@ -213,6 +225,9 @@ class LocationPoller:
 
     def close(self) -> None:
         """Poll no more."""
+        with self._lock:
+            self._closed = True
+            self._end_notices()
         self._cloud.close()
         self._node.close()
 
@@ -232,7 +247,33 @@ class LocationPoller:
     def _note_change(self) -> None:
         with self._lock:
             self._log_change()
+            self._ask_for_notices()
         self._changed()
+
+    def _ask_for_notices(self) -> None:
+        """Poll the notices of a spot host's cloud, once its location is known."""
+        location = self.location
+        cloud = location.cloud if location is not None and location.lifecycle == SPOT else ""
+        if cloud == self._notice_cloud or self._closed:
+            return
+        self._end_notices()
+        self._notice_cloud = cloud
+        if cloud in NOTICE_SERVICES:
+            source = NoticeSource(self._clock, cloud)
+            self._notice = BackgroundPoller(source, self._clock, self._log_notice, RENEWAL)
+            self._notice.start()
+
+    def _end_notices(self) -> None:
+        if self._notice is not None:
+            self._notice.close()
+        self._notice, self._notice_cloud = None, ""
+
+    def _log_notice(self) -> None:
+        ends = self.ends()
+        if ends is not None and ends != self._logged_end:
+            moment = datetime.fromtimestamp(ends // NANOSECONDS_PER_SECOND, UTC).isoformat()
+            log.warning("host termination notice", extra={"ends": moment})
+        self._logged_end = ends
 
     def _log_change(self) -> None:
         location, contradiction = self._located()

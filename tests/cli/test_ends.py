@@ -336,3 +336,30 @@ def test_a_complete_month_is_closed_and_stands(
     assert document["until_end"]["hours"] == 1.0
     status, out, _err = report(capsys, "month", f"--against={statement}", f"--from={folder}", "--json")
     assert json.loads(out)["changes"] == []
+
+
+def test_the_clouds_notice_ends_a_host(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """Spot 3 ticked until 2 minutes before the end that its cloud gave: 0.10 dollars at 3 an hour.
+
+    The notice of spot 4 was withdrawn before its last tick.
+    """
+    ended = named(folder / "c.db", "spot-3", "GPU-3")
+    ended.ledger.ends = lambda: OCTOBER + 204 * HOUR + 2 * MINUTE
+    ended.meter(OCTOBER + 200 * HOUR, 4, 3 * DOLLAR).close()
+    withdrawn = named(folder / "d.db", "spot-4", "GPU-4")
+    withdrawn.ledger.ends = lambda: OCTOBER + 203 * HOUR
+    withdrawn.meter(OCTOBER + 200 * HOUR, 2, DOLLAR)
+    withdrawn.ledger.ends = lambda: None
+    withdrawn.meter(OCTOBER + 202 * HOUR, 1, DOLLAR).close()
+    document = month(capsys, folder)
+
+    assert [(each["kind"], each["host"], each["text"]) for each in document["missing"]] == [
+        ("silent", "spot-1", None),
+        ("silent", "spot-2", None),
+        ("silent", "spot-4", None),
+        ("ended", "spot-3", "notice of its cloud"),
+    ]
+    assert document["until_end"]["picodollars"] == DOLLAR // 10
+    assert document["total"]["dollars"] == 785.0
+    document = month(capsys, folder, "--ended=spot-3=2026-10-09T13:00Z")
+    assert (document["until_end"]["hours"], document["until_end"]["dollars"]) == (1.0, 3.0)

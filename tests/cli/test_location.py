@@ -1,7 +1,11 @@
 """The cloud and the cluster are asked side by side, and the prices wait for both."""
 
+import json
 import queue
+import time
 from collections.abc import Callable, Iterator
+from datetime import UTC, datetime, timedelta
+from email.utils import format_datetime
 from functools import partial
 from pathlib import Path
 
@@ -15,8 +19,9 @@ from exporter.readings import HostLocation
 from exporter.sources import kubernetes
 from exporter.sources import location as module
 from exporter.sources.cloud import CloudSource
+from exporter.sources.cloud.notice import NoticeSource
 from exporter.sources.location import LocationPoller
-from tests.sources.cloud.metadata_server import AZURE_PATH, MetadataServer, Reply, azure
+from tests.sources.cloud.metadata_server import AZURE_COMPUTE, AZURE_PATH, MetadataServer, Reply, azure
 from tests.sources.kubernetes.api_server import EKS, NODE_PATH, Kubernetes, metadata
 
 LABELS = tuple(sorted(EKS.items()))
@@ -41,6 +46,7 @@ def cluster(
     source = partial(CloudSource, root=tmp_path, address=cloud_metadata.address, timeout=10.0)
     for where in (module, doctor_module):
         monkeypatch.setattr(where, "CloudSource", source)
+    monkeypatch.setattr(module, "NoticeSource", partial(NoticeSource, address=cloud_metadata.address))
     monkeypatch.setattr(kubernetes, "account", partial(kubernetes.account, made.environ, made.mount))
     yield made
     made.close()
@@ -214,3 +220,32 @@ def test_a_verb_goes_by_the_labels(cluster: Kubernetes) -> None:
     """Its prices of now are those of the daemon."""
     assert module.location_now(parse(b""), SystemClock()) == ALONE
     assert len(cluster.server.requests) == 1
+
+
+EVENTS_PATH = "/metadata/scheduledevents?api-version=2020-07-01"
+NAME_PATH = "/metadata/instance/compute/name?api-version=2021-02-01&format=text"
+
+
+@pytest.mark.parametrize("priority", ["Spot", "Regular"])
+def test_a_spot_hosts_end_is_known_by_notice(
+    priority: str, begin: Begin, cloud_metadata: MetadataServer, changes: "queue.Queue[None]"
+) -> None:
+    """Only a spot host asks: on Azure the question alone switches events on."""
+    soon = datetime.now(UTC).replace(microsecond=0) + timedelta(minutes=1)
+    event = {"EventType": "Preempt", "Resources": ["gpu-0"], "NotBefore": format_datetime(soon, usegmt=True)}
+    cloud_metadata.set_reply(AZURE_PATH, json.dumps({**AZURE_COMPUTE, "priority": priority}))
+    cloud_metadata.set_reply(NAME_PATH, "gpu-0")
+    cloud_metadata.set_reply(EVENTS_PATH, json.dumps({"Events": [event]}))
+    asking = begin("discovery: {cloud: azure}\n")
+    for _source in range(2):
+        changes.get(timeout=30)
+
+    if priority == "Regular":
+        assert (asking.ends(), cloud_metadata.paths) == (None, [AZURE_PATH])
+        return
+    for _path in (AZURE_PATH, NAME_PATH, EVENTS_PATH):
+        assert cloud_metadata.arrived.acquire(timeout=30)
+    deadline = time.monotonic() + 30
+    while asking.ends() is None and time.monotonic() < deadline:
+        time.sleep(0.01)
+    assert asking.ends() == int(soon.timestamp()) * 10**9

@@ -4,6 +4,7 @@ import re
 from pathlib import Path
 
 from exporter.sources.cloud.metadata import BODY_BYTES_MAX, LINK_LOCAL, SERVICES
+from exporter.sources.cloud.notice import NOTICE_SERVICES
 from exporter.sources.cloud.source import TIMEOUT_SECONDS
 from exporter.sources.kubernetes import api
 from exporter.sources.kubernetes.api import REFUSALS
@@ -49,6 +50,8 @@ def test_everything_that_is_asked_of_a_cloud_is_told() -> None:
         expected = [question.path for question in service.questions.values()]
         if service.token is not None:
             expected.insert(0, f"PUT {service.token.path}")
+        if cloud in NOTICE_SERVICES:
+            expected += [question.path for question in NOTICE_SERVICES[cloud].questions.values()]
         assert re.findall(r"`([^`]+)`", rows[cloud]) == expected
     assert f"`{LINK_LOCAL.removeprefix('http://')}`, port 80" in page
     assert f"read {BODY_BYTES_MAX // 1024} KiB at most" in page

@@ -129,7 +129,8 @@ def ends_by_nodes(hosts: Iterable[HostMonth], ends: NodeEnds) -> Iterator[tuple[
 def with_ends(fleet: FleetMonth, ends: Mapping[str, KnownEnd]) -> FleetMonth:
     """A fleet in which hosts whose end is known have ended, and are neither silent nor replaced.
 
-    `ends` are by ledger. A host also ended when later ledgers meter its GPUs, or as a statement has it.
+    `ends` are by ledger. A host also ended when later ledgers meter its GPUs, or as its statement or
+    its cloud's notice has it.
     """
     hosts = {summary.ledger: summary for summary in fleet.hosts}
     silent = {(each.ledger, each.location) for each in fleet.findings if each.kind == "silent"}

@@ -241,6 +241,7 @@ class LedgerFolder:
             gpus=header.gpus,
             rate=header.rate,
             charges_late=header.charges_late,
+            end=None if header.host_end is None else record.KnownEnd(header.host_end, record.BY_THE_CLOUD),
             names=(record.HostName(node=header.host),) if header.host else (),
             short_name=_short_name(Path(file.location), self.sources),
         )

@@ -95,6 +95,10 @@ class MixedZonesError(FleetError):
     """Months of different time zones."""
 
 
+BY_THE_CLOUD: Final = "notice of its cloud"
+"""Reason of an end."""
+
+
 class HostName(NamedTuple):
     """Labels by which monitoring knows a host; empty where unknown."""
 
@@ -125,7 +129,8 @@ class HostMonth:
     `complete_from` is set where an address lacks the month's beginning: hosts that ended before are unknown.
     `path` is where the ledger's file can be opened, which for one of an archive is a temporary one.
     `rate` is the cost of a nanosecond of its last hour, `None` where only that of its whole time is known.
-    `charges_late`: its daemon is charging unpriced time whose price came. `end` is the one of a statement.
+    `charges_late`: its daemon is charging unpriced time whose price came. `end` is the one of a statement,
+    or of the cloud's notice.
     `forks` are what other files of the ledger have beyond this one: their money and time are in `record`.
     """
 

@@ -9,7 +9,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from http import HTTPStatus
 from types import MappingProxyType
-from typing import Final
+from typing import Final, Generic, TypeVar
 
 from exporter.readings import FailureReason, HostLocation, ReadFailedError
 from exporter.sources.http_client import HEADERS, Deadline, HttpClientProtocol, HttpRequest, HttpResponse
@@ -97,17 +97,20 @@ class Token:
     header: str
 
 
+T = TypeVar("T")
+
+
 @dataclass(frozen=True, slots=True)
-class MetadataService:
+class MetadataService(Generic[T]):
     """A cloud's metadata service.
 
-    `understand` makes a location of the bodies, by the names of their requests, or raises ValueError. `echo`
+    `understand` makes a reading of the bodies, by the names of their requests, or raises ValueError. `echo`
     is a header, in lower case, with the value that each of its answers has and no other server's.
     """
 
     cloud: str
     questions: Mapping[str, MetadataRequest]
-    understand: Callable[[Mapping[str, bytes]], HostLocation]
+    understand: Callable[[Mapping[str, bytes]], T]
     headers: Mapping[str, str] = field(default_factory=dict)
     token: Token | None = None
     echo: tuple[str, str] | None = None
@@ -119,8 +122,8 @@ def source_name(cloud: str) -> str:
 
 
 def read_metadata(
-    service: MetadataService, client: HttpClientProtocol, address: str, deadline: Deadline
-) -> HostLocation:
+    service: MetadataService[T], client: HttpClientProtocol, address: str, deadline: Deadline
+) -> T:
     """Send each request once.
 
     Raises:
@@ -149,7 +152,7 @@ def read_metadata(
         raise ReadFailedError(FailureReason.NOT_RECOGNIZED, message) from error
 
 
-def _checked(service: MetadataService, answer: HttpResponse, subject: str) -> bytes:
+def _checked(service: MetadataService[T], answer: HttpResponse, subject: str) -> bytes:
     if answer.status != HTTPStatus.OK:
         raise ReadFailedError(
             FailureReason.HTTP_STATUS, f"{subject}: answers with HTTP status {answer.status}"
@@ -188,11 +191,17 @@ _OCI_DOMAIN: Final = re.compile(r"(?:[A-Za-z0-9]+:)?([^:]+)")
 """The part before the colon differs for each tenancy."""
 
 
-def _text(body: bytes | None) -> str:
+def text_of(body: bytes | None) -> str:
+    """The word of a body; empty without one."""
     return "" if body is None else word(body.decode("ascii"))
 
 
-def _object(body: bytes) -> Mapping[str, object]:
+def object_of(body: bytes) -> Mapping[str, object]:
+    """The JSON object of a body.
+
+    Raises:
+        ValueError: it is something else.
+    """
     try:
         document = json.loads(body)
     except RecursionError as error:
@@ -216,7 +225,7 @@ def _matched(pattern: re.Pattern[str], text: str, what: str) -> re.Match[str]:
 
 
 def _aws(replies: Replies) -> HostLocation:
-    document = _object(replies["document"])
+    document = object_of(replies["document"])
     return host_location(
         AWS,
         source_name(AWS),
@@ -224,17 +233,17 @@ def _aws(replies: Replies) -> HostLocation:
         region=word(document.get("region")),
         # Its letter means another place in each account; nothing is priced by it.
         zone=word(document.get("availabilityZone")),
-        lifecycle=_AWS_LIFECYCLES.get(_text(replies.get("life-cycle")), ""),
+        lifecycle=_AWS_LIFECYCLES.get(text_of(replies.get("life-cycle")), ""),
     )
 
 
 def _gcp(replies: Replies) -> HostLocation:
-    machine_type = _matched(_GCP_MACHINE_TYPE, _text(replies["machine-type"]), "machine type")[1]
+    machine_type = _matched(_GCP_MACHINE_TYPE, text_of(replies["machine-type"]), "machine type")[1]
     zone = region = ""
     if "zone" in replies:
-        zone, region = _matched(_GCP_ZONE, _text(replies["zone"]), "zone").groups()
-    model = _text(replies.get("provisioning-model"))
-    preemptible = _text(replies.get("preemptible"))
+        zone, region = _matched(_GCP_ZONE, text_of(replies["zone"]), "zone").groups()
+    model = text_of(replies.get("provisioning-model"))
+    preemptible = text_of(replies.get("preemptible"))
     if preemptible == "TRUE":  # Spot VMs say so too
         lifecycle = SPOT
     elif model:
@@ -247,7 +256,7 @@ def _gcp(replies: Replies) -> HostLocation:
 
 
 def _azure(replies: Replies) -> HostLocation:
-    compute = _object(replies["compute"])
+    compute = object_of(replies["compute"])
     region = word(compute.get("location")).lower()
     zone = word(compute.get("zone") or "")
     return host_location(
@@ -262,7 +271,7 @@ def _azure(replies: Replies) -> HostLocation:
 
 def _oci(replies: Replies) -> HostLocation:
     # Some hosts send a single key with quotes, others without.
-    texts = {name: _text(body).removeprefix('"').removesuffix('"') for name, body in replies.items()}
+    texts = {name: text_of(body).removeprefix('"').removesuffix('"') for name, body in replies.items()}
     domain = texts.get("domain", "")
     return host_location(
         OCI,
@@ -274,7 +283,7 @@ def _oci(replies: Replies) -> HostLocation:
 
 
 def _nebius(replies: Replies) -> HostLocation:
-    data = _object(replies["data"])
+    data = object_of(replies["data"])
     platform = _needed(word(data.get("platform")), "platform")
     preset = _needed(word(data.get("preset")), "preset")
     return host_location(
@@ -285,7 +294,7 @@ def _nebius(replies: Replies) -> HostLocation:
     )
 
 
-SERVICES: Final[Mapping[str, MetadataService]] = MappingProxyType(
+SERVICES: Final[Mapping[str, MetadataService[HostLocation]]] = MappingProxyType(
     {
         service.cloud: service
         for service in (
