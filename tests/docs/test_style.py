@@ -208,13 +208,13 @@ def dashboard_texts() -> Iterator[tuple[str, str]]:
 
 
 def page_element_texts() -> Iterator[tuple[str, str]]:
-    """Strings of the web page that are sentences."""
-    for file in sorted((ROOT / "exporter" / "web" / "page").glob("*.py")):
-        for node in ast.walk(_without_docstrings(ast.parse(file.read_text(encoding="utf-8")))):
-            if isinstance(node, ast.Constant) and isinstance(node.value, str):
-                text = re.sub(r"<[^>]*>|&\w+;", " ", node.value)
+    """Texts of the web page's templates that are sentences, figures in them as one word."""
+    for file in sorted((ROOT / "exporter" / "web" / "page" / "templates").glob("*.html")):
+        template = re.sub(r"\{#.*?#\}", "", file.read_text(encoding="utf-8"), flags=re.DOTALL)
+        for line in re.sub(r"\{\{.*?\}\}", "1", template, flags=re.DOTALL).splitlines():
+            for text in re.sub(r"<[^>]*>|&\w+;|\{%.*?%\}", "\n", line).splitlines():
                 if len(text.split()) >= 3:
-                    yield f"{file.stem}:{node.lineno}", text
+                    yield file.stem, text.strip()
 
 
 def _without_docstrings(tree: ast.Module) -> ast.Module:

@@ -7,6 +7,7 @@ import json
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from hashlib import sha256
+from html import unescape
 from pathlib import Path
 from typing import Final, NamedTuple
 
@@ -297,8 +298,12 @@ MANIFEST: Final = "page-pictures.json"
 
 
 def manifest() -> dict[str, str]:
-    """Of each picture the hash of the page that it shows."""
-    return {picture.file: sha256(document(picture.scene)).hexdigest() for picture in PICTURES}
+    """Of each picture the hash of the page that it shows, without white space and character references."""
+    return {picture.file: sha256(_shown(picture.scene)).hexdigest() for picture in PICTURES}
+
+
+def _shown(scene: str) -> bytes:
+    return "".join(unescape(document(scene).decode()).split()).encode()
 
 
 def document(name: str) -> bytes:

@@ -263,9 +263,9 @@ def test_a_projection_over_budget_stands_out(make_report: MakeReport) -> None:
     over = make_report(projected={("search", "2026-11"): 27000.01})
     at = make_report(projected={("search", "2026-11"): 27000.0})
 
-    words = '<dd class="over">$0.01 over the fleet&#39;s budget of $27,000.00</dd>'
+    words = """<dd class="over">$0.01 over the fleet's budget of $27,000.00</dd>"""
     assert words in shown(over)
-    assert '<dd class="more">$0.00 within the fleet&#39;s budget of $27,000.00</dd>' in shown(at)
+    assert """<dd class="more">$0.00 within the fleet's budget of $27,000.00</dd>""" in shown(at)
     assert '<dd class="more">budget of the fleet $27,000.00</dd>' in shown(over, OLD)
     assert '<dd class="more">no budget is configured</dd>' in shown(make_report(budgets=()))
 
@@ -406,7 +406,7 @@ def test_the_default_budget_is_said_to_be_one(make_report: MakeReport) -> None:
     over = replace(default, projected={("search", "2026-11"): 27000.01})
 
     assert "default budget" not in shown(make_report())
-    assert "the fleet&#39;s default budget of $27,000.00, as no budget is configured" in shown(default)
+    assert "the fleet's default budget of $27,000.00, as no budget is configured" in shown(default)
     assert ">default budget $27,000<" in shown(default)
     assert "Over the default budget &#34;fleet&#34;" in shown(over)
     assert [embedded(each)["budget_configured"] for each in (default, make_report())] == [False, True]

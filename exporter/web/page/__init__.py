@@ -20,12 +20,13 @@ from exporter.cost.postings import UNASSIGNED
 from exporter.cost.quotients import FEWEST_TOKENS
 from exporter.cost.split import MEANING
 from exporter.metrics.money import FINDINGS_MAX
-from exporter.readings import ServerKey
+from exporter.readings import KINDS, ServerKey
 from exporter.report import Build, Report
-from exporter.units import NANOSECONDS_PER_HOUR, Nanoseconds, dollars
+from exporter.units import NANOSECONDS_PER_HOUR, TOKENS_PER_MILLION, Nanoseconds, dollars
 from exporter.web import explanation as explanations
 from exporter.web.explanation import explain_server
-from exporter.web.page import charts, derivation, overview, tables
+from exporter.web.notes import SERVER
+from exporter.web.page import charts, tables
 from exporter.web.page.calendar import month_days
 from exporter.web.summary import UNALLOCATED_KEY, per_month, summarize
 from exporter.web.wording import (
@@ -152,15 +153,20 @@ _FILTERS: Final[dict[str, Callable[..., Any]]] = {
     "due": tables.due,
     "evidence": lambda finding: evidence(finding, dollars_text),
     "gpus": _known(tables.plain),
-    "hours": lambda duration: f"{duration / NANOSECONDS_PER_HOUR:.2f}",
+    "hours": lambda duration, digits=2: f"{duration / NANOSECONDS_PER_HOUR:,.{digits}f}",
     "known_sum": tables.known_sum,
+    "by_phase": tables.by_phase,
     "link": link,
     "local": local,
+    "millions": lambda tokens: f"{tokens / TOKENS_PER_MILLION:,.6f}",
     "money": tables.money,
     "monthly": lambda finding: per_month((finding,)),
     "predicate": predicate,
+    "of_servers": lambda sources: [row for row in sources if row.source.startswith(SERVER)],
+    "phases": tables.phases,
     "price_source": price_source,
-    "sentence": derivation.sentence,
+    "prices": tables.prices,
+    "sentence": lambda words: f"{words[:1].upper()}{words[1:]}",
     "server_word": lambda key: "unallocated" if key == UNALLOCATED_KEY else key.name,
     "servers_by_cost": tables.servers_by_cost,
     "share": _known(share),
@@ -185,29 +191,21 @@ _ENVIRONMENT: Final = Environment(
 _ENVIRONMENT.filters |= _FILTERS
 _ENVIRONMENT.globals |= {
     "ABSENT": ABSENT,
-    "COMPONENTS": tables.COMPONENTS,
     "CURVE": charts.CURVE,
     "ESTIMATED": ESTIMATED,
+    "ESTIMATE_SIGN": tables.ESTIMATE_SIGN,
     "FEWEST_TOKENS": FEWEST_TOKENS,
-    "FEWEST_FOLDED": tables.FEWEST_FOLDED,
     "FINDINGS_MAX": FINDINGS_MAX,
-    "FIRST_NOTES": overview.FIRST_NOTES,
-    "FIRST_SAVINGS": overview.FIRST_SAVINGS,
-    "GPUS": tables.GPUS,
     "HEIGHT": charts.HEIGHT,
     "ICON": _ICON,
     "MEANING": MEANING,
     "NAME": NAME,
     "NO_MODEL": explanations.NO_MODEL,
     "OBSTACLES": OBSTACLES,
-    "PRICE_COLUMNS": derivation.PRICE_COLUMNS,
+    "KINDS": KINDS,
     "SCRIPT": Markup(_SCRIPT),  # noqa: S704 - our own file
-    "SERVERS": tables.SERVERS,
-    "SHOWN": tables.SHOWN,
     "STYLE": Markup(_STYLE),  # noqa: S704 - our own file
     "UNASSIGNED": UNASSIGNED,
     "UNKNOWN": UNKNOWN,
-    "derivation": derivation,
     "explanations": explanations,
-    "overview": overview,
 }

@@ -1,54 +1,65 @@
 """The tables of the host's page: columns, order of rows, and how cells are written."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, replace
 from math import ceil
 from typing import Final
 
+from exporter.cost.money import add_all
+from exporter.cost.postings import PHASES
+from exporter.report import Hour
 from exporter.units import (
     NANOSECONDS_PER_DAY,
     NANOSECONDS_PER_HOUR,
     NANOSECONDS_PER_MINUTE,
     NANOSECONDS_PER_SECOND,
     Instant,
+    Picodollars,
+    dollars,
 )
-from exporter.web.summary import ServerSummary, Summary, total
-from exporter.web.wording import ABSENT, amount, rounded
+from exporter.web.summary import GpuSummary, ServerSummary, Summary, total
+from exporter.web.wording import ABSENT, amount, price_source, rounded
 
 UNITS: Final = (("d", NANOSECONDS_PER_DAY), ("h", NANOSECONDS_PER_HOUR), ("min", NANOSECONDS_PER_MINUTE))
 
 ESTIMATE_SIGN: Final = "\N{ALMOST EQUAL TO}"
 """Stands before money by an estimated price."""
 
-SHOWN: Final = 10
-"""Rows of servers above the fold, and links that need no way past them."""
 
-FEWEST_FOLDED: Final = 3
-"""Fewer rows than these are not worth a checkbox."""
+@dataclass(frozen=True, slots=True)
+class SharedPrice:
+    """A price in force, and how many GPUs have it."""
 
-SERVERS: Final = (
-    ("Server", ""),
-    ("$ per hour", "number"),
-    ("GPUs", "number"),
-    ("Busy", "number"),
-    ("Tokens", "number"),
-    ("$ per million", "number"),
-    ("$ per million computed", "number"),
-    ("Last token", "number"),
-    ("Prefill", "number"),
-    ("Model", ""),
-    ("Product, team", ""),
-)
-GPUS: Final = (
-    ("GPU", ""),
-    ("$ per hour", "number"),
-    ("Idle $ per hour", "number"),
-    ("Utilization", "number"),
-    ("Watts", "number"),
-    ("Held by", ""),
-    ("Price", ""),
-)
-COMPONENTS: Final = (("Component", "name"), ("$ per hour", "number"), ("$, last day", "number"))
-"""Headings, each with the kind of its cells: a number, a name from outside, or either."""
+    gpu_model: str
+    component: str
+    hourly: float
+    """Dollars per hour of one GPU."""
+    source: str
+    gpus: int = 0
+
+
+def prices(gpus: Iterable[GpuSummary]) -> Iterable[SharedPrice]:
+    """The prices in force, GPUs with the same one together."""
+    shared: dict[SharedPrice, SharedPrice] = {}
+    for line in gpus:
+        for price in line.prices:
+            source = f"{price.provenance.price_basis}: {price_source(price.provenance)}"
+            key = SharedPrice(price.gpu.gpu_model, price.component, price.dollars_per_hour, source)
+            shared[key] = replace(key, gpus=shared.get(key, key).gpus + price.count)
+    return shared.values()
+
+
+def phases(money: Mapping[str, Picodollars]) -> list[tuple[str, float]]:
+    """Each phase that cost something, with its dollars."""
+    return [(phase, dollars(money[phase])) for phase in PHASES if money.get(phase)]
+
+
+def by_phase(hours: Iterable[Hour]) -> list[tuple[str, float]]:
+    """As `phases`, of several hours."""
+    sums: dict[str, Picodollars] = {}
+    for hour in hours:
+        add_all(sums, hour.money)
+    return phases(sums)
 
 
 def servers_by_cost(summary: Summary) -> list[ServerSummary]:
