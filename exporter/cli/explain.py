@@ -24,6 +24,7 @@ from exporter.readings import ServerKey
 from exporter.tariff.period import Period
 from exporter.units import NANOSECONDS_PER_HOUR, NANOSECONDS_PER_MINUTE, Instant, Picodollars
 from exporter.web import explanation as forms
+from exporter.web.page import explanation_text
 
 HOURS_MAX: Final = 40 * 24
 """History by the hour is kept for 40 days."""
@@ -137,7 +138,7 @@ def explained(options: ExplainOptions, clock: Clock | None = None) -> int:
     if any(server.allocated for server in explanation.servers):
         session.note_estimates()
     sys.stdout.write(
-        forms.as_json(explanation) if options.as_json else fitted(forms.text(explanation), columns())
+        forms.as_json(explanation) if options.as_json else fitted(explanation_text(explanation), columns())
     )
     return status.OK
 

@@ -1,4 +1,4 @@
-"""Text and JSON of an explanation for `explain` and the page, and the explanation of a report."""
+"""JSON of an explanation, sentences of it for `explain` and the page, and the explanation of a report."""
 
 import json
 from collections.abc import Iterator
@@ -7,7 +7,6 @@ from typing import Any, Final
 
 from exporter.advice.explanation import (
     YOURS,
-    AllocatedPrice,
     CostAccounts,
     CurrentSplit,
     ExplainedPeriod,
@@ -15,26 +14,20 @@ from exporter.advice.explanation import (
     HostedBreakEven,
     ModelAccount,
     ModelExplanation,
-    ServerExplanation,
     explain,
 )
 from exporter.cost.postings import PHASES
 from exporter.cost.quotients import FEWEST_TOKENS
 from exporter.cost.split import MEANING
-from exporter.readings import KINDS, printable
 from exporter.report import Report
 from exporter.units import (
     NANOSECONDS_PER_HOUR,
     NANOSECONDS_PER_MINUTE,
     NANOSECONDS_PER_SECOND,
-    TOKENS_PER_MILLION,
     Nanoseconds,
-    Picodollars,
     dollars,
 )
 from exporter.web.wording import timestamp
-
-HOURS: Final = "GPU-hours"
 
 # Phrases of the verb and of the page.
 HOLDS: Final = "an hour of what it holds now, energy apart"
@@ -43,20 +36,6 @@ LADDER: Final = "why two people say different numbers, and neither is wrong"
 PARTIAL: Final = "no price per token: others compute for its tokens, too (another role, or other hosts)"
 TOO_FEW: Final = f"no price per token: it takes dollars and {FEWEST_TOKENS:,} tokens"
 NO_MODEL: Final = "(none reported)"
-
-
-def text(explanation: Explanation) -> str:
-    """For people."""
-    period = explanation.period
-    hours = period.covered / NANOSECONDS_PER_HOUR
-    when = f"{timestamp(period.start)} to {timestamp(period.end)}, {hours:.2f} hours of it metered"
-    lines = [f"{when}; ledger {explanation.ledger}"]
-    for server in explanation.servers:
-        lines += ["", *_server(server)]
-    if explanation.fleet_dollars_per_hour:
-        fleet = f"{explanation.fleet_dollars_per_hour:.4f} dollars per hour"
-        lines += ["", f"Not included: {fleet} of fleet overheads."]
-    return "\n".join(lines) + "\n"
 
 
 def as_json(explanation: Explanation) -> str:
@@ -100,85 +79,6 @@ def _model_as_json(model: ModelExplanation) -> dict[str, Any]:
     }
 
 
-def _server(server: ServerExplanation) -> Iterator[str]:
-    yield printable(server.key.name)
-    yield from _prices_now(server.allocated)
-    for model in server.models:
-        yield f"  model {printable(model.account.model) or NO_MODEL}"
-        yield from _spent(model)
-        if server.partial:
-            yield f"    {PARTIAL}"
-        else:
-            yield from _quotients(model)
-        yield from _ladder(model)
-        yield from (f"    {line}" for one in model.against for line in against_words(one))
-
-
-def _prices_now(allocated: tuple[AllocatedPrice, ...]) -> Iterator[str]:
-    if not allocated:
-        return
-    yield f"  {HOLDS}"
-    total = 0.0
-    for line in allocated:
-        cost = line.gpus * line.dollars_per_hour
-        total += cost
-        yield (
-            f"    {line.gpus:g} x {printable(line.gpu_model)} {line.component} x {line.dollars_per_hour:.6f} "
-            f"= {cost:.6f}   {line.price_basis}: {printable(line.source)}"
-        )
-    yield f"    together {total:.6f} dollars per hour"
-
-
-def _spent(model: ModelExplanation) -> Iterator[str]:
-    account = model.account
-    phases = [phase for phase in PHASES if account.money.get(phase) or account.gpu_time.get(phase)]
-    yield "    spent"
-    for phase in phases:
-        share = account.money.get(phase, 0) / account.spent if account.spent else 0.0
-        hours = account.gpu_time.get(phase, 0) / NANOSECONDS_PER_HOUR
-        allocated = f"   {hours:.4f} {HOURS}" if account.gpu_time else ""
-        yield f"      {phase:<12}{_money(account.money.get(phase, 0)):>16} dollars  {share:6.1%}{allocated}"
-    total = f"      {'together':<12}{_money(account.spent):>16} dollars"
-    time = sum(account.gpu_time.values()) / NANOSECONDS_PER_HOUR
-    if time and account.spent and not account.unpriced:
-        total += f" / {time:.4f} {HOURS} = {dollars(account.spent) / time:.6f} dollars per GPU-hour"
-    yield total
-    if account.components:
-        parts = ", ".join(f"{name} {_money(amount)}" for name, amount in sorted(account.components.items()))
-        yield f"      of the whole server: {parts}"
-    if (split := current_split(model)) is not None:
-        yield f"      {split_words(split)}"
-    if account.tokens:
-        counts = ", ".join(f"{account.tokens.get(kind, 0):,} {kind.replace('_', ' ')}" for kind in KINDS)
-        yield f"    served {counts} tokens"
-    if (since := unserved_words(account)) is not None:
-        yield f"    {since}"
-
-
-def _quotients(model: ModelExplanation) -> Iterator[str]:
-    if model.account.unpriced:
-        yield f"    {unpriced_words(model.account.unpriced)}"
-        return
-    if not model.prices:
-        yield f"    {TOO_FEW}"
-        return
-    yield f"    {QUOTIENTS}"
-    for price in model.prices:
-        millions = price.tokens / TOKENS_PER_MILLION
-        yield (
-            f"      {price.kind:<14}{price.basis:<5}{price.dollars:>14.6f} / {millions:.6f} million "
-            f"= {price.dollars_per_million:.6f}"
-        )
-
-
-def _ladder(model: ModelExplanation) -> Iterator[str]:
-    if not model.ladder:
-        return
-    yield f"    {LADDER}"
-    for rung in model.ladder:
-        yield f"      {rung.dollars_per_million:>14.6f}   {rung.meaning}"
-
-
 def current_split(model: ModelExplanation) -> CurrentSplit | None:
     """The split of its busy dollars; `None` without busy time."""
     account = model.account
@@ -201,7 +101,7 @@ def split_words(split: CurrentSplit) -> str:
 def unpriced_words(unpriced: Nanoseconds) -> str:
     """Why a model has no quotient while GPU time has no price."""
     return (
-        f"no price per token: {unpriced / NANOSECONDS_PER_HOUR:.4f} {HOURS} that it held have no price, so "
+        f"no price per token: {unpriced / NANOSECONDS_PER_HOUR:.4f} GPU-hours that it held have no price, so "
         "that what it cost is not known; a price under `hardware` that covers them charges them"
     )
 
@@ -216,10 +116,6 @@ def against_words(break_even: HostedBreakEven) -> Iterator[str]:
         f"  break-even at {break_even.tokens_per_day:,.0f} tokens a day, {times:.2f} times the "
         f"{break_even.served_per_day:,.0f} of now, on the same GPUs"
     )
-
-
-def _money(amount: Picodollars) -> str:
-    return f"{dollars(amount):,.6f}"
 
 
 TRAILING_HOURS: Final = 2

@@ -217,18 +217,6 @@ def page_element_texts() -> Iterator[tuple[str, str]]:
                     yield file.stem, text.strip()
 
 
-def _without_docstrings(tree: ast.Module) -> ast.Module:
-    for node in ast.walk(tree):
-        body = getattr(node, "body", None)
-        if isinstance(body, list):
-            node.body = [  # type: ignore[attr-defined]
-                statement
-                for statement in body
-                if not (isinstance(statement, ast.Expr) and isinstance(statement.value, ast.Constant))
-            ]
-    return tree
-
-
 TEXTS: Final[tuple[Callable[[], Iterator[tuple[str, str]]], ...]] = (
     metric_texts,
     verb_texts,

@@ -23,6 +23,7 @@ from exporter.readings import Gpu, Holder, Role, ServerKey
 from exporter.report import ServerOwner, Window
 from exporter.tariff.hosted import HostedPrice
 from exporter.web import explanation
+from exporter.web.page import explanation_text
 from tests.cost.readings import DOLLAR, HOUR, START, cost_policy, overhead, rent
 
 CHAT = CostOwner("chat", "assistants", "llm", "chat-8b", "llama-8b")
@@ -159,7 +160,7 @@ million, 0.833333 each; 144 / 0.833333 = 172.8.
 
 def test_the_first_server_is_explained_line_by_line() -> None:
     """Two GPUs, prefix cache, a number to hold against and a hosted offer."""
-    assert explanation.text(explained("llm/chat-8b", 1.1)) == CHAT_TEXT
+    assert explanation_text(explained("llm/chat-8b", 1.1)) == CHAT_TEXT
 
 
 def test_the_second_server_shares_a_gpu_and_generates_nothing() -> None:
@@ -181,7 +182,7 @@ def test_the_second_server_shares_a_gpu_and_generates_nothing() -> None:
 
 def test_what_nobody_held_costs_and_has_no_price_per_token() -> None:
     """36 dollars for 12 idle GPU-hours."""
-    printed = explanation.text(explained(UNALLOCATED))
+    printed = explanation_text(explained(UNALLOCATED))
 
     assert (
         "together           36.000000 dollars / 12.0000 GPU-hours = 3.000000 dollars per GPU-hour" in printed
@@ -212,7 +213,7 @@ def test_every_line_can_be_redone_from_what_is_printed() -> None:
     """`a x b = c` and `a / b = c`, to the digits that are printed."""
     line = re.compile(r"([\d.,]+) (?:dollars )?(?:x [^x]* x|/) ([\d.,]+)(?: million| GPU-hours)? = ([\d.]+)")
     redone = 0
-    for match in line.finditer(explanation.text(explained(price=1.1))):
+    for match in line.finditer(explanation_text(explained(price=1.1))):
         left, right, document = (float(text.replace(",", "")) for text in match.groups())
         value = left * right if " x " in match[0] else left / right
         assert document == pytest.approx(value, abs=1e-5)
@@ -256,7 +257,7 @@ def test_the_minutes_tell_phases_and_tokens() -> None:
     period = ExplainedPeriod(START, START + HOUR, HOUR)
     explanation_of = explain(accounts, period, POLICY, State(), START + HOUR, ledger=LEDGER)
 
-    assert "together            2.000000 dollars\n" in explanation.text(explanation_of)
+    assert "together            2.000000 dollars\n" in explanation_text(explanation_of)
     assert explanation_of.servers[0].models[0].prices[0].dollars_per_million == 2
 
 
@@ -280,7 +281,7 @@ def test_the_minutes_take_their_hours_mix_of_components() -> None:
         0.75,
         "hardware alone, and only while it computed tokens",
     )
-    assert "of the whole server" not in explanation.text(explanation_of)
+    assert "of the whole server" not in explanation_text(explanation_of)
 
 
 def test_a_server_with_time_that_has_no_price_has_no_quotient() -> None:
@@ -289,7 +290,7 @@ def test_a_server_with_time_that_has_no_price_has_no_quotient() -> None:
     parts = replace(
         SUMS, unpriced={(gpu, CHAT): 30 * HOUR, (gpu, EMBED): HOUR}, settled={(gpu, CHAT): 24 * HOUR}
     )
-    chat = explanation.text(explained("llm/chat-8b", 1.1, sums=parts))
+    chat = explanation_text(explained("llm/chat-8b", 1.1, sums=parts))
     (model,) = json.loads(explanation.as_json(explained("llm/chat-8b", 1.1, sums=parts)))["servers"][0][
         "models"
     ]
@@ -302,7 +303,7 @@ def test_a_server_with_time_that_has_no_price_has_no_quotient() -> None:
     )
     assert model["unpriced_gpu_seconds"] == 6 * 3600
     assert [model[name] for name in ("dollars_per_million_tokens", "ladder", "against")] == [[], [], []]
-    assert explanation.text(explained("llm/chat-8b", 1.1, sums=settled)) == CHAT_TEXT
+    assert explanation_text(explained("llm/chat-8b", 1.1, sums=settled)) == CHAT_TEXT
 
 
 def test_the_minutes_tell_what_has_no_price() -> None:
@@ -315,7 +316,7 @@ def test_the_minutes_tell_what_has_no_price() -> None:
     )
 
     assert explanation_of.servers[0].models[0].prices == ()
-    assert "no price per token: 0.2500 GPU-hours that it held have no price" in explanation.text(
+    assert "no price per token: 0.2500 GPU-hours that it held have no price" in explanation_text(
         explanation_of
     )
 
@@ -323,7 +324,7 @@ def test_the_minutes_tell_what_has_no_price() -> None:
 def test_a_server_that_others_compute_for_has_dollars_and_no_price() -> None:
     """Of a disaggregated pair, or spread over hosts: its own money over its own tokens would mislead."""
     explanation_of = explained("chat-8b", 1.1, partial=True)
-    printed = explanation.text(explanation_of)
+    printed = explanation_text(explanation_of)
     (server,) = json.loads(explanation.as_json(explanation_of))["servers"]
     (model,) = server["models"]
 
@@ -339,7 +340,7 @@ def test_names_cannot_move_a_cursor() -> None:
     """What an engine calls its model is printed as far as it is printable."""
     sums = HistorySums(cost={OwnerPhase(CHAT._replace(model="a\x1b[2Jb"), "idle"): DOLLAR})
 
-    assert "  model a?[2Jb\n" in explanation.text(explained(sums=sums))
+    assert "  model a?[2Jb\n" in explanation_text(explained(sums=sums))
 
 
 def test_an_unknown_server_is_answered_with_those_there_are() -> None:
@@ -364,7 +365,7 @@ def test_a_server_with_a_role_has_nothing_to_split() -> None:
     (explained_server,) = explained("chat-8b", partial=True, role="decode").servers
 
     assert explained_server.models[0].split == CurrentSplit("role", 0.0)
-    assert "now split by role, prefill 0.0% of busy: nothing to split" in explanation.text(
+    assert "now split by role, prefill 0.0% of busy: nothing to split" in explanation_text(
         explained("chat-8b", partial=True, role="decode")
     )
 
@@ -372,4 +373,4 @@ def test_a_server_with_a_role_has_nothing_to_split() -> None:
 def test_a_server_that_told_nothing_has_no_split() -> None:
     """Nor have GPUs that nobody held."""
     assert [explained_server.models[0].split for explained_server in explained().servers[1:]] == [None, None]
-    assert "now split" not in explanation.text(explained("embed"))
+    assert "now split" not in explanation_text(explained("embed"))

@@ -11,16 +11,16 @@ from importlib.resources import files
 from typing import Any, Final, TypeVar
 from urllib.parse import quote, unquote_to_bytes
 
-from jinja2 import Environment, PackageLoader, StrictUndefined
+from jinja2 import Environment, PackageLoader, StrictUndefined, select_autoescape
 from markupsafe import Markup
 
 from exporter.advice import ESTIMATED, OBSTACLES, evidence, predicate, subject
-from exporter.advice.explanation import ExplanationError
-from exporter.cost.postings import UNASSIGNED
+from exporter.advice.explanation import Explanation, ExplanationError
+from exporter.cost.postings import PHASES, UNASSIGNED
 from exporter.cost.quotients import FEWEST_TOKENS
 from exporter.cost.split import MEANING
 from exporter.metrics.money import FINDINGS_MAX
-from exporter.readings import KINDS, ServerKey
+from exporter.readings import KINDS, ServerKey, printable
 from exporter.report import Build, Report
 from exporter.units import NANOSECONDS_PER_HOUR, TOKENS_PER_MILLION, Nanoseconds, dollars
 from exporter.web import explanation as explanations
@@ -121,6 +121,11 @@ def explanation(report: Report, elapsed: Nanoseconds, wanted: str, build: Build)
     )
 
 
+def explanation_text(explained: Explanation) -> str:
+    """An explanation for a terminal."""
+    return _ENVIRONMENT.get_template("explanation.txt").render(explained=explained)
+
+
 def link(key: ServerKey) -> str:
     """The address of a server's explanation, relative to the page."""
     name = key.name
@@ -166,6 +171,7 @@ _FILTERS: Final[dict[str, Callable[..., Any]]] = {
     "phases": tables.phases,
     "price_source": price_source,
     "prices": tables.prices,
+    "printable": printable,
     "sentence": lambda words: f"{words[:1].upper()}{words[1:]}",
     "server_word": lambda key: "unallocated" if key == UNALLOCATED_KEY else key.name,
     "servers_by_cost": tables.servers_by_cost,
@@ -182,7 +188,7 @@ _FILTERS: Final[dict[str, Callable[..., Any]]] = {
 
 _ENVIRONMENT: Final = Environment(
     loader=PackageLoader("exporter.web.page"),
-    autoescape=True,
+    autoescape=select_autoescape(["html"]),
     undefined=StrictUndefined,
     trim_blocks=True,
     lstrip_blocks=True,
@@ -197,12 +203,15 @@ _ENVIRONMENT.globals |= {
     "FEWEST_TOKENS": FEWEST_TOKENS,
     "FINDINGS_MAX": FINDINGS_MAX,
     "HEIGHT": charts.HEIGHT,
+    "HOUR": NANOSECONDS_PER_HOUR,
     "ICON": _ICON,
     "MEANING": MEANING,
+    "MILLION": TOKENS_PER_MILLION,
     "NAME": NAME,
     "NO_MODEL": explanations.NO_MODEL,
     "OBSTACLES": OBSTACLES,
     "KINDS": KINDS,
+    "PHASES": PHASES,
     "SCRIPT": Markup(_SCRIPT),  # noqa: S704 - our own file
     "STYLE": Markup(_STYLE),  # noqa: S704 - our own file
     "UNASSIGNED": UNASSIGNED,
