@@ -118,9 +118,9 @@ def hosts() -> Iterator[list[Host]]:
     [
         (PER_HOST, Scenario((), DEAD), 5, 275.20, 330.24),
         (PER_HOST, Scenario(()), 24, 1320.96, 1376.00),
-        (CATALOGUE, Scenario(()), 24, 1320.96, 1376.00),
-        (OWNED, Scenario((), DEAD), 24, 191.65, 199.63),
-        (LEASED, Scenario(()), 24, 1320.96, 1376.00),
+        pytest.param(CATALOGUE, Scenario(()), 24, 1320.96, 1376.00, marks=pytest.mark.nightly),
+        pytest.param(OWNED, Scenario((), DEAD), 24, 191.65, 199.63, marks=pytest.mark.nightly),
+        pytest.param(LEASED, Scenario(()), 24, 1320.96, 1376.00, marks=pytest.mark.nightly),
     ],
     ids=["driver-dead", "none-listed", "catalogue", "owned", "leased"],
 )
@@ -231,9 +231,9 @@ def test_a_node_without_a_gpu_is_no_host(tmp_path: Path, hosts: list[Host]) -> N
     ("before", "after", "hourly"),
     [
         (h100s(8), others(2, "NVIDIA L40S"), 2.00),
-        (h100s(8), others(1), 2.50),
-        (h100s(8), others(8, "NVIDIA L40S"), 8.00),
-        (h100s(8), h100s(7), 20.00),
+        pytest.param(h100s(8), others(1), 2.50, marks=pytest.mark.nightly),
+        pytest.param(h100s(8), others(8, "NVIDIA L40S"), 8.00, marks=pytest.mark.nightly),
+        pytest.param(h100s(8), h100s(7), 20.00, marks=pytest.mark.nightly),
         (h100s(1), others(1), 2.50),
     ],
     ids=["two-l40s", "one-h100", "eight-l40s", "a-broken-board", "rma-of-the-only-gpu"],

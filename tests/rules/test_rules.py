@@ -12,6 +12,7 @@ import pytest
 import yaml
 
 from tests import depth
+from tests.nightly import daily
 from tests.rules.promtool_cases import FEW_STEPS, shortest_steps, split_cases
 from tests.rules.victoriametrics import document_of
 
@@ -19,6 +20,9 @@ FOLDER = Path(__file__).parents[2] / "deploy" / "prometheus"
 RULE_TESTS = sorted(FOLDER.glob("*_test.yml"))
 SHORT = [file.name for file in RULE_TESTS if shortest_steps(file) <= FEW_STEPS]
 """Files in whose shortest case CI evaluates every rule."""
+
+NIGHTLY = {"decommission_test.yml", "incident_test.yml", "silence_test.yml"}
+"""Files of 8 to 19 seconds of CPU each, whose rules the others evaluate as well."""
 
 CONTRACT = {
     "inference:budget_dollars",
@@ -125,7 +129,9 @@ def test_promtool_accepts_the_rules(promtool: Callable[..., Any], name: str) -> 
     assert (result.returncode, result.stderr) == (0, "")
 
 
-@pytest.mark.parametrize("name", [file.name for file in RULE_TESTS])
+@pytest.mark.parametrize(
+    "name", daily([file.name for file in RULE_TESTS], {file.name for file in RULE_TESTS} - NIGHTLY)
+)
 def test_the_rules_do_what_their_tests_say(
     promtool: Callable[..., Any], prometheus_folder: Path, tmp_path: Path, name: str
 ) -> None:

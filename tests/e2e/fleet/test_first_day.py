@@ -17,7 +17,6 @@ from tests.e2e.fleet.expected_hosts import (
 from tests.e2e.fleet.fleets import gpus
 from tests.e2e.fleet.page import Line, page
 from tests.e2e.fleet.rule_unit_tests import DEPLOY, ENGINES, alerting, exactly, number, run
-from tests.nightly import daily
 
 pytestmark = pytest.mark.timeout(600)
 
@@ -86,7 +85,8 @@ def pages() -> Iterator[dict[str, str]]:
         yield written(up, host)
 
 
-@pytest.mark.parametrize("engine", daily(ENGINES, {"promtool"}))
+@pytest.mark.nightly
+@pytest.mark.parametrize("engine", ENGINES)
 def test_nobody_is_paged(engine: str, tmp_path: Path) -> None:
     """9,600 dollars a day go past the default budget of 27,000 by any end of the band: tickets, no page."""
     fired = f'count by (alertname, severity) (max_over_time(ALERTS{{alertstate="firing"}}[{DAY}s]))'

@@ -149,6 +149,7 @@ def test_samples_that_are_older_than_what_is_kept(tmp_path: Path) -> None:
     assert missing == [("truncated", program.url, iso(begun))]
 
 
+@pytest.mark.nightly
 def test_the_month_of_a_demo_that_is_older_than_its_prometheus(tmp_path: Path) -> None:
     """Its months are whole in one scrape, and it is said that hosts may have been gone before."""
     port = free_port()

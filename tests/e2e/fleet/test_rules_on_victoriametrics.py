@@ -39,7 +39,7 @@ LEFT_OUT: Final[dict[str, dict[str, str]]] = {
 }
 """By case (file and number): queries or alerts that cannot be told to vmalert-tool, or all (`*`), and why."""
 
-MOST_FLUSHES: Final = 300
+MOST_FLUSHES: Final = 120
 """`make nightly` runs longer cases, and those that add nothing to the others: four minutes of a core."""
 
 pytestmark = pytest.mark.timeout(600)
