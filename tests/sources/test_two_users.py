@@ -9,7 +9,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Final
 
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from exporter.clock import SystemClock
@@ -194,7 +194,18 @@ def on_any_tree(target: Target) -> Target:
     return replace(target, access=access)
 
 
+ITS_PORT: Final = Program(
+    ("vllm", "serve", "chat-70b", "--port", str(PORT)), "/", (0, 0), ("127.0.0.1", PORT)
+)
+RAYLET: Final = Program(
+    ("raylet", f"--metrics-export-port={OTHER_PORT}"), CGROUPS[2], (0, 0), ("127.0.0.2", PORT)
+)
+BELOW: Final = Program(("train",), FORGED[9], (4 * GB, 0), ("127.0.0.1", 18002), with_first=True)
+
+
 @examples(300)
+# A socket at 127.0.0.1 is no claim to the port of another socket.
+@example(ITS_PORT, [RAYLET, BELOW], (rule("chat", port=PORT),), False)
 @given(victims, st.lists(others_of_a_host, min_size=1, max_size=3), entries, st.booleans())
 def test_nothing_of_one_user_changes_with_the_words_of_another(
     victim: Program,

@@ -261,9 +261,7 @@ def _ruled_once(
     """
     claims = [(_entry(server, rules), server) for server in servers]
     keepers = _keepers(
-        (entry, server, rules[entry[0]].match.port is not None)
-        for entry, server in claims
-        if entry is not None
+        (entry, server, rules[entry[0]].match.port) for entry, server in claims if entry is not None
     )
     for entry, server in claims:
         if entry is None or keepers[entry] == server.owner:
@@ -297,7 +295,7 @@ def _named_apart(
     """
     servers = tuple(servers)
     claims = [(server.group, server) for server in servers if server.group is not None and server.is_claimed]
-    keepers = _keepers((server.key, server, ports.get(group.id) is not None) for group, server in claims)
+    keepers = _keepers((server.key, server, ports.get(group.id)) for group, server in claims)
     keepers |= {ServerKey(rule.namespace or "", rule.name): "" for rule in rules if rule.name is not None}
     for server in servers:
         if not server.is_claimed or keepers[server.key] == server.owner:
@@ -310,24 +308,28 @@ def _named_apart(
         yield replace(server, key=server.key._replace(server=name), refused=why)
 
 
-def _keepers(claims: Iterable[tuple[Claimed, NamedServer, bool]]) -> dict[Claimed, str]:
-    """The owner of each thing that several may claim; a port decides where the last is true.
+def _keepers(claims: Iterable[tuple[Claimed, NamedServer, int | None]]) -> dict[Claimed, str]:
+    """The owner of each thing that several may claim, with the port that it hangs on, if any.
 
-    Of a port who listens has it, in the host's network before any other. Else who computes, then who listens
-    at 127.0.0.1 or all addresses, then who began first: nothing that a process says of itself. A pod, which
-    its cluster names, comes last.
+    Of a port who listens there has it, in the host's network before any other. Else who computes, then who
+    listens there at 127.0.0.1 or all addresses, then who began first: nothing that a process says of itself.
+    A pod, which its cluster names, comes last.
     """
     ranked = []
-    for number, (claimed, server, by_port) in enumerate(claims):
+    for number, (claimed, server, port) in enumerate(claims):
         group = server.group
         if group is None:
             continue
         hosts: Collection[str] = ()
         on_host = False
-        if by_port and group.server is not None and group.server.port is not None:
-            hosts, on_host = group.server.hosts or ("unknown",), group.server.on_host
-        elif by_port and group.server is None and group.sockets is not None:
-            hosts, on_host = [at.host or LOOPBACK for at in group.sockets.listening], group.sockets.on_host
+        if port is not None and group.server is not None:
+            listener = group.server.router or group.server
+            on_host = listener.on_host
+            if port in (listener.port, listener.metrics_port):
+                hosts = listener.hosts or ("unknown",)
+        elif port is not None and group.sockets is not None:
+            on_host = group.sockets.on_host
+            hosts = [at.host or LOOPBACK for at in group.sockets.listening if at.port == port]
         listens, everywhere = bool(hosts), LOOPBACK in hosts
         evidence = [not group.pod, listens and on_host, listens, bool(group.computing), everywhere]
         ranked.append(
