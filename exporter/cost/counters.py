@@ -2,6 +2,7 @@
 
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from types import MappingProxyType
 from typing import Final
 
 from exporter.cost.latency import HistogramSeries, LatencyCount, LatencyKey, latency_counts
@@ -19,7 +20,7 @@ from exporter.readings import (
     TokenKind,
     digest,
 )
-from exporter.units import LARGEST_COUNT, Instant, Nanoseconds
+from exporter.units import LARGEST_COUNT, NANOSECONDS_PER_SECOND, Instant, Nanoseconds
 
 CounterDeltas = dict[tuple[str, Quantity], float]
 """Increases of one endpoint or server in one tick, by model and quantity."""
@@ -42,12 +43,17 @@ class EndpointTick:
 
 
 def endpoint_deltas(
-    before: EndpointState | None, reading: ServerReading, wall: Instant, clock_step: Nanoseconds = 0
+    before: EndpointState | None,
+    reading: ServerReading,
+    wall: Instant,
+    clock_step: Nanoseconds = 0,
+    endpoints: Mapping[str, EndpointState] = MappingProxyType({}),
 ) -> EndpointTick:
     """Advance one endpoint's marks, and take its deltas.
 
     A failed read leaves the marks; the next good one has what it missed. `PageMarks.advance` decides what a
-    page counts. `clock_step` is by how much the wall clock was stepped since the last tick.
+    page counts. `clock_step` is by how much the wall clock was stepped since the last tick, `endpoints` are
+    all of the last tick by their URLs.
     """
     state = before or EndpointState(reading.key, watched_since=min(wall, reading.absent_at or wall))
     if state.key != reading.key:
@@ -62,6 +68,8 @@ def endpoint_deltas(
         for objective in _objectives(reading)
     }
     page = _server_page(reading, marks, wall, state.engine, requested)
+    if reading.identity not in {"", marks.identity}:
+        page = replace(page, counted_elsewhere=_is_counted_elsewhere(reading, endpoints))
     tick = marks.advance(page, wall, state.watched_since)
     if tick.deltas is None:
         return EndpointTick(replace(state, marks=tick.marks, requested=requested), several=tick.several)
@@ -79,6 +87,16 @@ def endpoint_deltas(
             latencies = latency_counts(reading.latencies, tick.deltas, marks.values.by_digest())
     after = replace(state, marks=tick.marks, requested=requested, engine=reading.engine, peer=reading.peer)
     return EndpointTick(after, deltas, latencies, tick.restarted, tick.implausible, tick.several)
+
+
+def _is_counted_elsewhere(reading: ServerReading, endpoints: Mapping[str, EndpointState]) -> bool:
+    """Whether another endpoint has counted the process of a page. Two that listen apart are two processes."""
+    return any(
+        reading.identity in (state.marks.identity, *state.marks.former)
+        and (not (reading.listener and state.marks.listener) or reading.listener == state.marks.listener)
+        for url, state in endpoints.items()
+        if url != reading.url
+    )
 
 
 def _renamed(state: EndpointState, reading: ServerReading, wall: Instant) -> EndpointState:
@@ -169,6 +187,10 @@ def _created(
     }
 
 
+SAME_START: Final[Nanoseconds] = NANOSECONDS_PER_SECOND // 100
+"""Difference up to which two starts are of one process: the kernel counts in hundredths of a second."""
+
+
 def marks_elsewhere(
     state: EndpointState | None, reading: ServerReading, endpoints: Mapping[str, EndpointState], wall: Instant
 ) -> EndpointState:
@@ -182,20 +204,33 @@ def marks_elsewhere(
     if other is None:
         return EndpointState(reading.key, wall)
     own = PageMarks() if state is None else state.own or state.marks
-    if not own.read:  # its first page is this one, too
-        own = replace(other.marks, identity="", started=None)
+    # Its first page is this one, too; and marks of another process tell nothing of the one that answers now.
+    if not own.read or not _may_be_one(own, other.marks):
+        own = other.marks
     return replace(other, key=reading.key, own=own, counted_at=reading.counted_at or "")
 
 
-def counts_again(state: EndpointState, answering: Collection[str]) -> EndpointState:
+def _may_be_one(one: PageMarks | ServerReading, other: PageMarks | ServerReading) -> bool:
+    """Whether two pages may be of one process: two that began within 0.01 s look like one."""
+    if one.started is None or other.started is None:
+        return one.identity == other.identity or not (one.identity and other.identity)
+    return abs(one.started - other.started) <= SAME_START
+
+
+def counts_again(
+    state: EndpointState, reading: ServerReading, answering: Mapping[str, ServerReading]
+) -> EndpointState:
     """The state of an endpoint that answers, and counted at another one before.
 
-    Where both answer their pages parted, and each counts from its own marks. Else it goes on where the other
-    one stopped.
+    Where two processes looked like one and part, each counts from its own marks. Else it goes on where the
+    other one stopped.
     """
     if state.own is None:
         return state
-    marks = state.own if state.counted_at in answering else state.marks
+    other = answering.get(state.counted_at)
+    marks = state.own if other is not None and _may_be_one(reading, other) else state.marks
+    if _may_be_one(marks, reading):
+        marks = replace(marks, identity=reading.identity, started=reading.started)
     return replace(state, marks=marks, own=None, counted_at="")
 
 

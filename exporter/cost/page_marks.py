@@ -82,6 +82,8 @@ class MarkedPage:
     listener_started: Instant | None = None
     foreign: bool = False
     """The page is of another engine than the last one: what it counted is not this server's."""
+    counted_elsewhere: bool = False
+    """Another address answered with this process before, and counted it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -160,7 +162,8 @@ class PageMarks:
         first asked for. A page of the current process counts its rises since the last one that counted.
         Another start is a restart: everything counts from zero. But a process that already ran when another
         one answered is a replica behind the same address, and only sets marks. An identity that comes back
-        after another one, as no restart does, shows that several processes answer.
+        after another one, as no restart does, shows that several processes answer. What another address
+        counted of a process is not counted again.
 
         A page that is below the current marks, or above them by more than this server ever counts, or that
         reaches marks that were taken for those of an ended process, is a candidate's, and counts nothing yet.
@@ -177,6 +180,7 @@ class PageMarks:
         if not self.read:
             began = page.listener_started if page.started is None else page.started
             is_new = began is not None and since is not None and since <= began <= wall + CLOCK_SKEW_MAX
+            is_new = is_new and not page.counted_elsewhere
             none = PageMarks(answered=wall if since is None else since)
             return self._counted(page, _compare(none, page, wall, baseline=not is_new), wall)
         same = bool(page.identity) and self._is_of_current_process(page)
@@ -184,6 +188,8 @@ class PageMarks:
         if other and page.identity in self.former:
             return _several(wall)
         without = PageMarks(answered=self.answered)
+        if page.counted_elsewhere and not same:
+            return self._counted(page, _compare(without, page, wall, baseline=True), wall, several=1)
         if page.started is not None and not same:
             if self.answered - START_RESOLUTION <= page.started <= wall + CLOCK_SKEW_MAX:
                 return self._counted(page, _compare(without, page, wall), wall, restarted=True)

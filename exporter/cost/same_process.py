@@ -3,13 +3,9 @@
 from collections.abc import Iterable, Iterator, Mapping
 from typing import Final
 
-from exporter.cost.counters import page_values
+from exporter.cost.counters import SAME_START, page_values
 from exporter.cost.page_marks import Series
 from exporter.readings import Quantity, ServerReading
-from exporter.units import NANOSECONDS_PER_SECOND, Nanoseconds
-
-SAME_START: Final[Nanoseconds] = NANOSECONDS_PER_SECOND // 100
-"""Difference up to which two starts are of one process: the kernel counts in hundredths of a second."""
 
 SECONDS: Final[frozenset[Quantity]] = frozenset(
     {"prefill_seconds", "decode_seconds", "decode_request_seconds"}

@@ -115,7 +115,7 @@ def collect_deltas(state: State, frame: Frame, limits: CardinalityLimits) -> Ser
     endpoints: dict[str, EndpointState] = dict(state.endpoints) if frame.incomplete else {}
     errors: dict[str, PageErrors] = {}
     step = clock_step(state, frame)
-    answering = {reading.url for reading in frame.servers if reading.up}
+    answering = {reading.url: reading for reading in frame.servers if reading.up}
     beyond = servers_beyond(state.servers, frame, limits.servers)
     reads: dict[ServerKey, _ServerRead] = {}
     principals: dict[ServerKey, str] = {}
@@ -125,8 +125,8 @@ def collect_deltas(state: State, frame: Frame, limits: CardinalityLimits) -> Ser
         read = reads.setdefault(key, _ServerRead([], [], []))
         last = state.endpoints.get(reading.url)
         if last is not None and reading.up:
-            last = counters.counts_again(last, answering)
-        tick = counters.endpoint_deltas(last, reading, frame.wall, step)
+            last = counters.counts_again(last, reading, answering)
+        tick = counters.endpoint_deltas(last, reading, frame.wall, step, state.endpoints)
         endpoints[reading.url] = tick.state
         errors[reading.url] = counters.page_errors(tick)
         read.readings.append(reading)

@@ -97,10 +97,12 @@ class SameServers:
         earlier = self._lasting(urls, answered)
         first = {url: one for url, one in earlier.items() if not {url, one} <= answered}
 
-        def rank(answer: _Answer) -> tuple[bool, int]:
+        def rank(answer: _Answer) -> tuple[bool, bool, int]:
             # One whose first is silent stands for it.
             repeats = answer.url in earlier and answer.url not in first
-            return repeats, -self._counted.get(first.get(answer.url, answer.url), NEVER)
+            # Of a process that one of them counted before, the marks of that one are the only ones.
+            marked = answer.url in watched and watched[answer.url].marks.identity == answer.identity
+            return repeats, not marked, -self._counted.get(first.get(answer.url, answer.url), NEVER)
 
         answers.sort(key=rank)
         self._join(answers, earlier, first)

@@ -5,7 +5,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 import pytest
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from exporter.config.settings import Config
@@ -219,6 +219,53 @@ def test_two_processes_are_exact_however_alike_they_were(
         served[number] += tokens
         daemon.tick()
     assert daemon.total == (sum(served), sum(served))
+
+
+ANSWERS = st.lists(
+    st.tuples(st.integers(0, 3), st.integers(0, 3), st.integers(0, 3), st.integers(0, 200), st.booleans()),
+    max_size=30,
+)
+
+
+@examples(200)
+@given(st.lists(st.integers(0, 300), min_size=1, max_size=4), ANSWERS)
+# One that started anew, seen at both URLs and then at one, beside another process.
+@example([280, 299], [(0, 0, 0, 77, True), (3, 2, 0, 200, False), (0, 2, 3, 48, False)])
+# The marks of a URL are of the process that it answered with last, and its page is another's.
+@example(
+    [8, 206],
+    [
+        *[(2, 0, 0, 42, True), (2, 1, 1, 67, True), (0, 2, 1, 43, False), (2, 1, 2, 197, True)],
+        *[(0, 2, 2, 30, False), (1, 2, 1, 128, False), (0, 0, 2, 90, True)],
+    ],
+)
+# One that started anew, seen at one URL, and at the other one in the next tick.
+@example([60, 255], [(1, 0, 2, 175, True), (2, 1, 3, 133, True), (1, 0, 3, 91, False)])
+# Both URLs answer with the second for a while, and then the first one with the first again.
+@example([3, 300], [(1, 1, 1, 178, False), (1, 1, 1, 163, False), (0, 1, 0, 45, False)])
+def test_four_processes_at_two_urls_count_no_token_twice(
+    first: Sequence[int], ticks: Sequence[tuple[int, int, int, int, bool]]
+) -> None:
+    """Whichever of them answers at each URL, and whichever starts anew: at most what they served."""
+    processes = [
+        Endpoint(ServerKey("", ""), "", [float(tokens), float(tokens), tokens * 0.01], started)
+        for tokens, started in zip(first, range(START - 3_600 * SECOND, START, SECOND), strict=False)
+    ]
+    urls = pair([0.0, 0.0, 0.0])
+    daemon = Daemon(*urls)
+    served = 0
+    for number, (one, other, serving, tokens, restarts) in enumerate([(0, 1, 0, 0, False), *ticks]):
+        process = processes[serving % len(processes)]
+        if restarts:
+            process.counts[:] = [0.0, 0.0, 0.0]
+            process.started = START + (10 * number + 5) * SECOND
+        add(process.counts, tokens, tokens)
+        served += tokens
+        for url, answering in zip(urls, (one, other), strict=True):
+            url.counts = processes[answering % len(processes)].counts
+            url.started = processes[answering % len(processes)].started
+        daemon.tick()
+        assert max(daemon.total) <= served
 
 
 BASE = Endpoint(ServerKey("", "a"), "http://127.0.0.1:8000/metrics", [10.0, 20.0, 3.0])
