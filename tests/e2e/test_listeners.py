@@ -84,6 +84,7 @@ vllm:generation_tokens_total{{engine="0",model_name="m"}} {count}
 
 pytestmark = [
     pytest.mark.timeout(300),
+    pytest.mark.xdist_group("local users"),  # each daemon sees the programs of all tests that run
     pytest.mark.skipif(os.geteuid() != 0, reason=NETWORKS),
 ]
 

@@ -90,7 +90,14 @@ def configuration(*entries: str) -> str:
 def test_two_servers_behind_one_url_count_nothing_and_are_named(
     tmp_path: Path, host: FakeNvml, header: str
 ) -> None:
-    """Nothing is served for twelve seconds. Without the header their few tokens apart may count once."""
+    """Nothing is served for twelve seconds. Without the header their few tokens apart may count once.
+
+    Attempt: a load balancer answers at one URL with the pages of two servers
+
+    Result: nothing is counted for a day, and the reason `several_processes`
+
+    Left: without a start on their pages, the tokens by which one is ahead, at most 100,000, once
+    """
     hidden = "proxy_hide_header Process-Start-Time-Unix;" if header == "hidden" else ""
     with ExitStack() as stack:
         servers = [stack.enter_context(Llama(tmp_path / f"llama-{number}.log")) for number in range(2)]
@@ -121,7 +128,14 @@ def test_two_servers_behind_one_url_count_nothing_and_are_named(
 
 
 def test_one_server_behind_two_urls_is_counted_once(tmp_path: Path, host: FakeNvml) -> None:
-    """Its own address on one GPU, and nginx's with another: what it served, as one of them."""
+    """Its own address on one GPU, and nginx's with another: what it served, as one of them.
+
+    Attempt: a proxy passes the page of a server on at another port
+
+    Result: its tokens count once, and `doctor` reports the second address
+
+    Left: under which of the two names they count
+    """
     with ExitStack() as stack:
         server = stack.enter_context(Llama(tmp_path / "llama.log"))
         server.complete("hello world", 20)

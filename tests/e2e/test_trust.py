@@ -53,7 +53,10 @@ vllm:prompt_tokens_total{{engine="0",model_name="m"}} {count}
 vllm:generation_tokens_total{{engine="0",model_name="m"}} {count}
 """
 
-pytestmark = pytest.mark.timeout(120)
+pytestmark = [
+    pytest.mark.timeout(120),
+    pytest.mark.xdist_group("local users"),  # each daemon sees the programs of all tests that run
+]
 
 
 @dataclass
