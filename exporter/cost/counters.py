@@ -1,6 +1,6 @@
 """Counter deltas of servers and gateways since their pages last counted, series by series."""
 
-from collections.abc import Collection, Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from types import MappingProxyType
 from typing import Final
