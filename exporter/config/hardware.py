@@ -54,6 +54,26 @@ YEARS = Number("years", Decimal(100), Decimal("0.1"))
 RATIO = Number("ratio", Decimal(1), excess=PERCENT)
 FACTOR = Number("ratio", Decimal(10), Decimal(1))
 
+ResidualRatio = Annotated[Decimal, RATIO, "Value at the end of its life, as a part of the purchase."]
+AddersRatio = Annotated[
+    Decimal,
+    Number("ratio", Decimal(10), excess=PERCENT),
+    "Racks, network and installation, as a part of the purchase.",
+]
+CostOfCapitalRatio = Annotated[
+    Decimal | None,
+    Number("ratio per year", Decimal(1), excess=PERCENT),
+    "Cost of capital per year. With it the purchase is an annuity; without it or at 0 a straight line.",
+]
+KilowattHourDollars = Annotated[
+    Decimal,
+    Number("dollars", Decimal(100), decimals=DOLLAR_DECIMALS),
+    "Price of a kilowatt-hour, grid fees included.",
+]
+PueRatio = Annotated[
+    Decimal, FACTOR, "Power usage effectiveness: the building's power over that of its machines."
+]
+
 
 class DatedPrice(Model, kw_only=True):
     """One price of a list of dated ones."""
@@ -218,16 +238,8 @@ class OwnedKeys(Model, kw_only=True):
         YEARS,
         "Years of amortization, of 8766 hours each; after them the hardware costs nothing.",
     ]
-    residual_ratio: Annotated[
-        Decimal,
-        RATIO,
-        "Value at the end of its life, as a part of the purchase.",
-    ] = default_of(Owned, "residual_ratio")
-    adders_ratio: Annotated[
-        Decimal,
-        Number("ratio", Decimal(10), excess=PERCENT),
-        "Racks, network and installation, as a part of the purchase.",
-    ] = default_of(Owned, "adders_ratio")
+    residual_ratio: ResidualRatio = default_of(Owned, "residual_ratio")
+    adders_ratio: AddersRatio = default_of(Owned, "adders_ratio")
     support_dollars_per_year: Annotated[
         Decimal,
         DOLLARS_PER_YEAR,
@@ -238,11 +250,7 @@ class OwnedKeys(Model, kw_only=True):
         DOLLARS_PER_YEAR,
         "Insurance per year; component insurance.",
     ] = default_of(Owned, "insurance_dollars_per_year")
-    cost_of_capital_ratio: Annotated[
-        Decimal | None,
-        Number("ratio per year", Decimal(1), excess=PERCENT),
-        "Cost of capital per year. With it the purchase is an annuity; without it or at 0 a straight line.",
-    ] = None
+    cost_of_capital_ratio: CostOfCapitalRatio = None
 
     def build(self) -> Owned:
         """The terms of the purchase."""
@@ -272,16 +280,8 @@ class OwnedKeys(Model, kw_only=True):
 class EnergyKeys(Model, kw_only=True):
     """Price of electricity, and what the host draws beside its GPUs."""
 
-    dollars_per_kilowatt_hour: Annotated[
-        Decimal,
-        Number("dollars", Decimal(100), decimals=DOLLAR_DECIMALS),
-        "Price of a kilowatt-hour, grid fees included.",
-    ]
-    pue_ratio: Annotated[
-        Decimal,
-        FACTOR,
-        "Power usage effectiveness: the building's power over that of its machines.",
-    ] = default_of(Electricity, "pue_ratio")
+    dollars_per_kilowatt_hour: KilowattHourDollars
+    pue_ratio: PueRatio = default_of(Electricity, "pue_ratio")
     host_factor_ratio: Annotated[
         Decimal,
         FACTOR,

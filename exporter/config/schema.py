@@ -122,17 +122,6 @@ class MappingNode:
     def __contains__(self, key: Key[object]) -> bool:
         return key.name in self.values
 
-    def get(self, key: Key[T]) -> T | None:
-        """The value of a key, its default without it, `None` without either."""
-        value: T | None = self.values.get(key.name, key.default)  # the key's own validator has read it
-        return value
-
-    def __getitem__(self, key: Key[T]) -> T:
-        value = self.get(key)
-        if value is None:
-            raise KeyError(key.name)
-        return value
-
     def refuse(self, key: Key[object] | str | None, message: str) -> NoReturn:
         """Refuse a key's value, or the mapping if there is no key or it is not given."""
         name = key.name if isinstance(key, Key) else key
@@ -155,17 +144,12 @@ class MappingNode:
         raise LocatedError(node.position, path, message)
 
 
-Rule = Callable[[MappingNode], object]
-"""A check of several keys of a mapping together. It refuses what is wrong; what it returns is not used."""
-
-
 @dataclass(frozen=True, slots=True)
 class Table(Generic[T_co]):
     """A mapping with known keys, built to a value."""
 
     keys: tuple[Key[object], ...]
     build: Callable[[MappingNode], T_co]
-    rules: tuple[Rule, ...] = ()
     expected: str = "mapping"
 
     def read(self, node: Node, path: str, context: Context) -> T_co:
@@ -181,8 +165,6 @@ class Table(Generic[T_co]):
         for key in self.keys:
             if key.required and key not in mapping:
                 mapping.refuse(None, missing(key))
-        for rule in self.rules:
-            rule(mapping)
         return self.build(mapping)
 
     def _no_mapping(self, node: Node) -> RefusedError:
@@ -357,32 +339,6 @@ def missing(key: Key[object]) -> str:
 def dotted(path: str, name: str) -> str:
     """A path with one more name."""
     return f"{path}.{name}" if path else name
-
-
-def exactly_one(*keys: Key[object]) -> Rule:
-    """A rule: one of the keys must be given, and only one."""
-
-    def rule(mapping: MappingNode) -> None:
-        given = [key for key in keys if key in mapping]
-        names = ", ".join(key.name for key in keys)
-        if not given:
-            mapping.refuse(None, f"says none of {names}; give exactly one")
-        if len(given) > 1:
-            message = f"cannot be combined with {given[0].name}; keep exactly one of {names}"
-            mapping.refuse(given[1], message)
-
-    return rule
-
-
-def goes_with(key: Key[object], *needed: Key[object]) -> Rule:
-    """A rule: a key is given only where one of the needed keys is."""
-
-    def rule(mapping: MappingNode) -> None:
-        if key in mapping and not any(other in mapping for other in needed):
-            names = " or ".join(other.name for other in needed)
-            mapping.refuse(key, f"goes with {names} only; remove it")
-
-    return rule
 
 
 def unique(name: str, value_of: Callable[[T], object], advice: str) -> ListRule[T]:

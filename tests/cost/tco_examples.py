@@ -6,7 +6,7 @@ from typing import Final
 
 from exporter.finance.tco import scenario_files
 from exporter.finance.tco.answer import TcoAnswer, answer
-from exporter.finance.tco.scenario import Fleet, RentedHosts
+from exporter.finance.tco.scenario import Fleet
 
 
 def _run(name: str) -> TcoAnswer:
@@ -59,9 +59,7 @@ def smaller_model() -> list[Fraction]:
 
 
 def _fleets(actual: TcoAnswer) -> list[Fleet]:
-    return [
-        option.serving.fleet for option in actual.scenario.options if isinstance(option.serving, RentedHosts)
-    ]
+    return [option.fleet for option in actual.scenario.options if option.fleet is not None]
 
 
 def retrieval() -> list[Fraction]:

@@ -1,6 +1,6 @@
 """Total cost of ownership: owned, rented, hosted and hybrid serving over years. Pure but for files.
 
-`scenario` holds what is assumed; `scenario_files` and `option_keys` read it from YAML. `costs` calculates
+`scenario` holds what is assumed; `scenario_files` reads it from YAML. `costs` calculates
 its months in dollars. `breakeven` compares loads and prices. `measurement` takes load and cost from the
 ledger. `answer` holds the results; `text_report`, `json_report` and `chart` write them.
 

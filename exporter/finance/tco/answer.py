@@ -5,7 +5,7 @@ from fractions import Fraction
 
 from exporter.finance.tco import breakeven
 from exporter.finance.tco.breakeven import BreakEven, Loads, Race, Repriced
-from exporter.finance.tco.costs import OptionCourse, course, yearly_loads
+from exporter.finance.tco.costs import OptionCourse, course
 from exporter.finance.tco.measurement import Measurement, caveats, compared_months, with_measurement
 from exporter.finance.tco.scenario import MONTHS_PER_YEAR, Scenario, total
 from exporter.units import TOKENS_PER_MILLION
@@ -13,7 +13,7 @@ from exporter.units import TOKENS_PER_MILLION
 
 @dataclass(frozen=True, slots=True)
 class TcoAnswer:
-    """A scenario and its results. `measured` is the source of its load and first option."""
+    """A scenario and its results."""
 
     scenario: Scenario
     courses: tuple[OptionCourse, ...]
@@ -22,6 +22,7 @@ class TcoAnswer:
     loads: Loads | None
     prices: tuple[Repriced, ...]
     measured: Measurement | None = None
+    """The source of its load and of its first option."""
 
     @property
     def caveats(self) -> tuple[str, ...]:
@@ -31,7 +32,7 @@ class TcoAnswer:
     @property
     def tokens_per_day(self) -> tuple[Fraction, ...] | None:
         """Tokens of the load a day, all kinds, in each year; `None` without a load."""
-        loads = yearly_loads(self.scenario.load, self.scenario.horizon_years)
+        loads = self.scenario.yearly_loads
         return None if loads is None else tuple(map(total, loads))
 
     @property
@@ -44,10 +45,7 @@ class TcoAnswer:
         return sum(a_day, Fraction(0)) * days / TOKENS_PER_MILLION
 
     def per_million(self, option_course: OptionCourse) -> Fraction | None:
-        """Dollars per million tokens of the load over the horizon.
-
-        `None` without a load, and where it is not known whether the load is served.
-        """
+        """Dollars per million tokens of the load; `None` without one, or if it may not be served."""
         if compared_months(self.scenario, (option_course.option,)) < self.scenario.months:
             return None
         millions = self.millions_of_tokens

@@ -10,11 +10,12 @@ from math import ceil, floor, log10
 from typing import Final
 from xml.sax.saxutils import escape, quoteattr
 
+from exporter.finance.render import counted
 from exporter.finance.tco.answer import TcoAnswer
 from exporter.finance.tco.breakeven import Race
 from exporter.finance.tco.costs import OptionCourse
 from exporter.finance.tco.scenario import MONTHS_PER_YEAR
-from exporter.finance.tco.text_report import horizon, races, shares_of, whole
+from exporter.finance.tco.text_report import races, shares_of, whole
 
 LIGHT: Final = ("#0b62a8", "#b54708", "#0a7a55", "#8a3ea0", "#77600a", "#b3123c", "#0b7285", "#596273")
 DARK: Final = ("#6cb6ff", "#ff9d5c", "#4fd1a0", "#dd9bf0", "#d9c24a", "#ff8ba0", "#5fd3e8", "#aab4c5")
@@ -100,7 +101,7 @@ def _description(answer: TcoAnswer) -> str:
         )
         for course in answer.courses
     ]
-    time = f"Total cost over {horizon(answer.scenario)}."
+    time = f"Total cost over {counted(answer.scenario.horizon_years, 'year')}."
     return " ".join((time, *(f"{total}." for total in totals), *races(answer), *answer.caveats))
 
 
@@ -123,7 +124,7 @@ def _text(
 
 def _headings(answer: TcoAnswer) -> Iterator[str]:
     yield _text(24, 36, _short(answer.scenario.name, TITLE_CHARACTERS), size=18, bold=True)
-    subtitle = f"{horizon(answer.scenario)}, US dollars"
+    subtitle = f"{counted(answer.scenario.horizon_years, 'year')}, US dollars"
     if answer.caveats:
         subtitle += f"; {answer.caveats[0]}"
     yield _text(24, 58, subtitle, size=13, look="faint")

@@ -5,7 +5,7 @@ bank: hardware is paid when it is bought, and its residual comes back when it is
 is paid as it accrues. Load, fleets and prices change at the beginning of a year and stay for the year.
 """
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from fractions import Fraction
 from typing import Final
@@ -13,76 +13,20 @@ from typing import Final
 from exporter.finance.tco.scenario import (
     MONTHS_PER_YEAR,
     AsMeasured,
-    Fleet,
     Hosted,
     Hybrid,
-    Load,
     Option,
     OwnedHosts,
-    Power,
+    RentedHosts,
     Scenario,
     ScenarioItem,
     Tokens,
     scaled,
-    total,
 )
 from exporter.tariff import tariff
 from exporter.units import TOKENS_PER_MILLION
 
 ZERO: Final = Fraction(0)
-
-
-@dataclass(frozen=True, slots=True)
-class Capital:
-    """The capital of one host at the price of the first year; `prices` are times that, by year."""
-
-    monthly: Fraction
-    purchase: Fraction
-    residual: Fraction
-    life_months: int
-    refresh: bool
-    prices: tuple[Fraction, ...]
-
-    def cost(self, since: int, month: int) -> Fraction:
-        """The cost in one month of a host bought in another."""
-        lives = (month - since) // self.life_months
-        if lives and not self.refresh:
-            return ZERO
-        return self.monthly * self._price(since + lives * self.life_months)
-
-    def paid(self, since: int, month: int) -> Fraction:
-        """The payment in a month: the purchase, less the residual of the host that it replaces."""
-        lives, age = divmod(month - since, self.life_months)
-        if age or (lives and not self.refresh):
-            return ZERO
-        paid = self.purchase * self._price(month)
-        return paid - self.residual * self._price(month - self.life_months) if lives else paid
-
-    def worth(self, since: int, end: int) -> Fraction:
-        """The value after the last month: the purchase less straight-line depreciation."""
-        lives, age = divmod(end - since - 1, self.life_months)
-        if lives and not self.refresh:
-            return self.residual * self._price(since)
-        left = self.purchase - (self.purchase - self.residual) * (age + 1) / self.life_months
-        return left * self._price(since + lives * self.life_months)
-
-    def _price(self, month: int) -> Fraction:
-        """The price factor of a month's year, relative to the first year."""
-        return self.prices[month // MONTHS_PER_YEAR]
-
-
-def capital(owned: OwnedHosts, prices: tuple[Fraction, ...]) -> Capital:
-    """The capital of an option's hosts."""
-    purchase = Fraction(owned.ownership.purchase_dollars)
-    return Capital(
-        monthly=tariff.amortization_dollars_per_year(owned.ownership) / MONTHS_PER_YEAR,
-        purchase=purchase * (1 + Fraction(owned.ownership.adders_ratio)),
-        residual=purchase * Fraction(owned.ownership.residual_ratio),
-        life_months=owned.life_months,
-        refresh=owned.refresh,
-        prices=prices,
-    )
-
 
 HOSTED: Final = "hosted"
 """The component of tokens that are bought."""
@@ -93,13 +37,15 @@ OWN_COMPONENTS: Final = (*tariff.MACHINE, HOSTED, *tariff.HARDWARE[len(tariff.MA
 
 @dataclass(slots=True)
 class OptionMonth:
-    """One month. `cost` is by component. `busy` is `None` where it is not known."""
+    """One month of an option."""
 
     cost: dict[str, Fraction] = field(default_factory=dict)
+    """Dollars by component."""
     paid: Fraction = ZERO
     hosts: int = 0
     gpus: int = 0
     busy: Fraction | None = None
+    """The part of the hosts' capacity that is used; `None` where it is not known."""
 
     def add(self, component: str, cost: Fraction, paid: Fraction | None = None) -> None:
         """Add money of one component, paid as it accrues unless said otherwise."""
@@ -114,15 +60,13 @@ class OptionMonth:
 
 @dataclass(frozen=True, slots=True)
 class OptionCourse:
-    """An option over the horizon.
-
-    `worth` is what the hardware is still worth at the end, by straight line. On the straight line,
-    `paid - worth` is `total`; an annuity adds the cost of capital, which nobody is paid.
-    """
+    """An option over the horizon."""
 
     option: str
     months: tuple[OptionMonth, ...]
     worth: Fraction
+    """The hardware's value at the end, by straight line. There `paid - worth` is `total`; an annuity adds the
+    cost of capital, which nobody is paid."""
 
     @property
     def total(self) -> Fraction:
@@ -137,8 +81,7 @@ class OptionCourse:
     @property
     def years(self) -> tuple[tuple[OptionMonth, ...], ...]:
         """The months of each year."""
-        count = len(self.months) // MONTHS_PER_YEAR
-        return tuple(self.months[MONTHS_PER_YEAR * y : MONTHS_PER_YEAR * (y + 1)] for y in range(count))
+        return tuple(zip(*[iter(self.months)] * MONTHS_PER_YEAR, strict=True))
 
     @property
     def components(self) -> dict[str, Fraction]:
@@ -163,188 +106,118 @@ def summed(months: Sequence[OptionMonth]) -> dict[str, Fraction]:
     return {component: amount for component, amount in sums.items() if amount}
 
 
-def yearly_loads(load: Load | None, years: int) -> tuple[Tokens, ...] | None:
-    """The load of each year; `None` where none is known."""
-    if load is None:
-        return None
-    return tuple(scaled(load.tokens, growth) for growth in changes(load.growth_ratio_per_year, years))
-
-
-def changes(ratio_per_year: Fraction, years: int) -> tuple[Fraction, ...]:
-    """The growth factor of each year."""
-    return tuple((1 + ratio_per_year) ** year for year in range(years))
-
-
 def course(scenario: Scenario, option: Option, hosts: int | None = None) -> OptionCourse:
     """An option over the horizon. With `hosts` its fleet is that, whatever the load.
 
     Raises:
         ValueError: it buys tokens, and the scenario has no load.
     """
-    loads = yearly_loads(scenario.load, scenario.horizon_years)
-    months, left = _served(scenario, option, loads, hosts)
+    months, worth = _served(scenario, option, scenario.yearly_loads, hosts)
     for item in scenario.items:
-        if pays(item, option):
-            _charge(item, months)
-    return OptionCourse(option.name, tuple(months), left)
-
-
-def pays(item: ScenarioItem, option: Option) -> bool:
-    """Whether an option pays an item; a hybrid pays what its parts pay."""
-    names = {option.name}
-    if isinstance(option.serving, Hybrid):
-        names |= {option.serving.base, option.serving.rest}
-    return item.options is None or not names.isdisjoint(item.options)
-
-
-def base_share(hybrid: Hybrid, tokens: Tokens) -> Fraction:
-    """The part of a load that the base serves."""
-    if hybrid.base_tokens_per_day is None:
-        return hybrid.base_ratio or ZERO
-    whole = total(tokens)
-    return min(Fraction(1), hybrid.base_tokens_per_day / whole) if whole else Fraction(1)
+        if item.paid_by(option):
+            _charge(item, months, scenario.changes(item.change_ratio_per_year))
+    return OptionCourse(option.name, tuple(months), worth)
 
 
 def _served(
-    scenario: Scenario, option: Option, loads: tuple[Tokens, ...] | None, hosts: int | None
+    scenario: Scenario, option: Option, loads: Sequence[Tokens] | None, forced: int | None
 ) -> tuple[list[OptionMonth], Fraction]:
     """The months without items, and what the hardware is worth at the end."""
-    serving = option.serving
-    if isinstance(serving, Hybrid):
-        return _hybrid(scenario, serving, _needed(loads))
-    months = [OptionMonth() for _ in range(scenario.months)]
-    if isinstance(serving, AsMeasured):
-        for month in months:
-            for component, dollars in serving.dollars_per_day.items():
-                month.add(component, dollars * scenario.days_per_month)
-        return months, ZERO
-    processed = None if loads is None else tuple(map(option.tokens, loads))
-    if isinstance(serving, Hosted):
-        _tokens(scenario, option, serving, _needed(processed), months)
-        return months, ZERO
-    _hosts(serving.fleet, processed, hosts, months, keeps=isinstance(serving, OwnedHosts))
-    left = ZERO
-    if isinstance(serving, OwnedHosts):
-        left = _ownership(serving, months, changes(option.change_ratio_per_year, scenario.horizon_years))
-    else:
-        prices = changes(option.change_ratio_per_year, scenario.horizon_years)
-        hourly = serving.dollars_per_host_hour * scenario.hours_per_month * serving.fleet.hours_ratio
-        for year, group in _years(months):
-            cost = hourly * group[0].hosts * prices[year]
-            for month in group:
-                month.add(tariff.RENT, cost)
-    if option.power is not None:
-        _electricity(scenario, option.power, serving.fleet, months)
-    return months, left
-
-
-def _needed(loads: tuple[Tokens, ...] | None) -> tuple[Tokens, ...]:
-    if loads is None:
+    serving, fleet, power = option.serving, option.fleet, option.power
+    if loads is None and isinstance(serving, Hosted | Hybrid):
         raise ValueError("an option that buys tokens needs a load")
-    return loads
-
-
-def _years(months: list[OptionMonth]) -> Iterator[tuple[int, list[OptionMonth]]]:
-    """Each year, counted from 0, with its months: what stays the same through a year is calculated once."""
-    for year in range(len(months) // MONTHS_PER_YEAR):
-        yield year, months[MONTHS_PER_YEAR * year : MONTHS_PER_YEAR * (year + 1)]
+    if isinstance(serving, Hybrid):
+        return _hybrid(scenario, serving, loads or ())
+    months: list[OptionMonth] = []
+    hosts = 0
+    busy: Fraction | None = None
+    for year, price in enumerate(scenario.changes(option.change_ratio_per_year)):
+        tokens = None if loads is None else option.tokens(loads[year])
+        costs: dict[str, Fraction] = {}
+        if fleet is not None:
+            needed = fleet.needed(tokens) if forced is None else forced
+            # What was bought is kept when the load falls.
+            hosts = max(hosts, needed) if isinstance(serving, OwnedHosts) else needed
+            busy = fleet.busy(tokens, hosts)
+            host_hours = scenario.hours_per_month * fleet.hours_ratio * hosts
+            if isinstance(serving, RentedHosts):
+                costs[tariff.RENT] = serving.dollars_per_host_hour * host_hours * price
+            if power is not None:
+                load_ratio = Fraction(1) if busy is None else busy
+                kilowatts = power.idle_kilowatts + (power.kilowatts - power.idle_kilowatts) * load_ratio
+                kilowatt_hour = Fraction(power.price.dollars_per_kilowatt_hour)
+                kilowatt_hour *= Fraction(power.price.pue_ratio) * (1 + power.change_ratio_per_year) ** year
+                costs[tariff.ENERGY] = kilowatts * host_hours * kilowatt_hour
+        if isinstance(serving, Hosted) and tokens is not None:
+            a_day = sum((serving.dollars_per_million[kind] * count for kind, count in tokens.items()), ZERO)
+            costs[HOSTED] = a_day / TOKENS_PER_MILLION * scenario.days_per_month * price
+        elif isinstance(serving, AsMeasured):
+            costs = {name: a_day * scenario.days_per_month for name, a_day in serving.dollars_per_day.items()}
+        gpus = 0 if fleet is None else hosts * fleet.gpus
+        paid = sum(costs.values(), ZERO)
+        months += [OptionMonth(dict(costs), paid, hosts, gpus, busy) for _ in range(MONTHS_PER_YEAR)]
+    if isinstance(serving, OwnedHosts):
+        return months, _ownership(serving, months, scenario.changes(option.change_ratio_per_year))
+    return months, ZERO
 
 
 def _hybrid(
-    scenario: Scenario, hybrid: Hybrid, loads: tuple[Tokens, ...]
+    scenario: Scenario, hybrid: Hybrid, loads: Sequence[Tokens]
 ) -> tuple[list[OptionMonth], Fraction]:
-    shares = [base_share(hybrid, load) for load in loads]
-    base = tuple(scaled(load, share) for load, share in zip(loads, shares, strict=True))
-    rest = tuple(scaled(load, 1 - share) for load, share in zip(loads, shares, strict=True))
-    months, left = _served(scenario, scenario.option(hybrid.base), base, None)
-    others, _none = _served(scenario, scenario.option(hybrid.rest), rest, None)
+    shares = [hybrid.base_share(load) for load in loads]
+    base = [scaled(load, share) for load, share in zip(loads, shares, strict=True)]
+    rest = [scaled(load, 1 - share) for load, share in zip(loads, shares, strict=True)]
+    months, worth = _served(scenario, scenario.option(hybrid.base), base, None)
+    others, _ = _served(scenario, scenario.option(hybrid.rest), rest, None)
     for month, other in zip(months, others, strict=True):
         for component, cost in other.cost.items():
             month.add(component, cost)
-    return months, left
+    return months, worth
 
 
-def _tokens(
-    scenario: Scenario, option: Option, hosted: Hosted, loads: tuple[Tokens, ...], months: list[OptionMonth]
-) -> None:
-    prices = changes(option.change_ratio_per_year, scenario.horizon_years)
-    for year, group in _years(months):
-        a_day = sum(
-            (hosted.dollars_per_million[kind] * count for kind, count in loads[year].items()),
-            ZERO,
-        )
-        cost = a_day / TOKENS_PER_MILLION * scenario.days_per_month * prices[year]
-        for month in group:
-            month.add(HOSTED, cost)
-
-
-def _hosts(
-    fleet: Fleet,
-    loads: tuple[Tokens, ...] | None,
-    forced: int | None,
-    months: list[OptionMonth],
-    *,
-    keeps: bool,
-) -> None:
-    """Say how many hosts each month has; what was bought is kept when the load falls."""
-    most = 0
-    for year, group in _years(months):
-        tokens = None if loads is None else loads[year]
-        hosts = fleet.needed(tokens) if forced is None else forced
-        most = max(most, hosts)
-        hosts = most if keeps else hosts
-        busy = fleet.busy(tokens, hosts)
-        for month in group:
-            month.hosts, month.gpus, month.busy = hosts, hosts * fleet.gpus, busy
-
-
-def _ownership(hosts_bought: OwnedHosts, months: list[OptionMonth], prices: tuple[Fraction, ...]) -> Fraction:
-    """Add what the hosts cost and what is paid for them; returns what they are worth at the end."""
-    one = capital(hosts_bought, prices)
-    support, insurance = (
-        hosts_bought.ownership.support_dollars_per_year,
-        hosts_bought.ownership.insurance_dollars_per_year,
-    )
+def _ownership(owned: OwnedHosts, months: Sequence[OptionMonth], prices: Sequence[Fraction]) -> Fraction:
+    """Add what hosts cost and what is paid for them; returns what they are worth at the end."""
+    ownership, life = owned.ownership, owned.life_months
+    capital, residual = Fraction(ownership.capital_dollars), Fraction(ownership.residual_dollars)
+    written_off = tariff.amortization_dollars_per_year(ownership) / MONTHS_PER_YEAR
+    support, insurance = ownership.support_dollars_per_year, ownership.insurance_dollars_per_year
     bought: list[tuple[int, int]] = []
+    """Month of the first purchase of some hosts, and their number."""
     hosts = 0
     for index, month in enumerate(months):
         if month.hosts > hosts:
             bought.append((index, month.hosts - hosts))
             hosts = month.hosts
-        month.add(
-            tariff.AMORTIZATION,
-            sum((count * one.cost(since, index) for since, count in bought), ZERO),
-            sum((count * one.paid(since, index) for since, count in bought), ZERO),
-        )
+        cost = paid = ZERO
+        for since, count in bought:
+            lives, age = divmod(index - since, life)
+            if lives and not owned.refresh:
+                continue
+            latest = index - age
+            cost += count * written_off * prices[latest // MONTHS_PER_YEAR]
+            if not age:
+                paid += count * capital * prices[latest // MONTHS_PER_YEAR]
+                paid -= count * residual * prices[(latest - life) // MONTHS_PER_YEAR] if lives else 0
+        month.add(tariff.AMORTIZATION, cost, paid)
         month.add(tariff.SUPPORT, hosts * Fraction(support) / MONTHS_PER_YEAR)
         month.add(tariff.INSURANCE, hosts * Fraction(insurance) / MONTHS_PER_YEAR)
-    return sum((count * one.worth(since, len(months)) for since, count in bought), ZERO)
+    worth = ZERO
+    for since, count in bought:
+        lives, age = divmod(len(months) - since - 1, life)
+        left = capital - (capital - residual) * (age + 1) / life
+        if lives and not owned.refresh:
+            lives, left = 0, residual
+        worth += count * left * prices[(since + lives * life) // MONTHS_PER_YEAR]
+    return worth
 
 
-def _electricity(scenario: Scenario, power: Power, fleet: Fleet, months: list[OptionMonth]) -> None:
-    prices = changes(power.change_ratio_per_year, scenario.horizon_years)
-    price = Fraction(power.price.dollars_per_kilowatt_hour) * Fraction(power.price.pue_ratio)
-    for year, group in _years(months):
-        busy = Fraction(1) if group[0].busy is None else group[0].busy
-        kilowatts = power.idle_kilowatts + (power.kilowatts - power.idle_kilowatts) * busy
-        hours = scenario.hours_per_month * fleet.hours_ratio * group[0].hosts
-        cost = kilowatts * hours * price * prices[year]
-        for month in group:
-            month.add(tariff.ENERGY, cost)
-
-
-def _charge(item: ScenarioItem, months: list[OptionMonth]) -> None:
-    prices = changes(item.change_ratio_per_year, len(months) // MONTHS_PER_YEAR)
+def _charge(item: ScenarioItem, months: Sequence[OptionMonth], prices: Sequence[Fraction]) -> None:
     for index, month in enumerate(months):
+        amount = item.dollars / (MONTHS_PER_YEAR if item.period == "year" else 1)
         if item.period == "once":
             since = index + 1 - item.month
-            due = since == 0 or (
-                item.every_months is not None and since > 0 and since % item.every_months == 0
-            )
-            amount = item.dollars if due else ZERO
-        else:
-            amount = item.dollars / (MONTHS_PER_YEAR if item.period == "year" else 1)
-        holders: Mapping[str, int] = {"option": 1, "host": month.hosts, "gpu": month.gpus}
+            again = item.every_months is not None and since > 0 and since % item.every_months == 0
+            amount = amount if again or since == 0 else ZERO
+        units = {"option": 1, "host": month.hosts, "gpu": month.gpus}[item.per]
         if amount:
-            change = prices[index // MONTHS_PER_YEAR]
-            month.add(item.component, amount * item.count * holders[item.per] * change)
+            month.add(item.component, amount * item.count * units * prices[index // MONTHS_PER_YEAR])

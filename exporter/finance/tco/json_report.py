@@ -4,23 +4,25 @@ Dollars are to the cent. Years and components of an option sum to its total; the
 that year within a cent.
 """
 
+from collections.abc import Mapping
 from fractions import Fraction
 from typing import Any, Final
 
 from exporter.finance.render import json_text
 from exporter.finance.tco.answer import TcoAnswer
-from exporter.finance.tco.breakeven import fleet_of
-from exporter.finance.tco.costs import OptionCourse, summed, yearly_loads
+from exporter.finance.tco.costs import OptionCourse, summed
+from exporter.finance.tco.measurement import CENT
 from exporter.finance.tco.scenario import AsMeasured
-from exporter.finance.tco.text_report import CENT, assumptions, shares_of
+from exporter.finance.tco.text_report import assumptions, shares_of
 from exporter.reports.rounding import rounded
+from exporter.units import NANOSECONDS_PER_SECOND
 
 CENTS: Final = 100
 
 
 def as_json(answer: TcoAnswer) -> str:
     """The whole answer."""
-    scenario = answer.scenario
+    scenario, loads = answer.scenario, answer.scenario.yearly_loads
     document = {
         "report": "tco",
         "scenario": scenario.name,
@@ -28,7 +30,9 @@ def as_json(answer: TcoAnswer) -> str:
         "currency": "USD",
         "horizon_years": scenario.horizon_years,
         "hours_per_month": float(scenario.hours_per_month),
-        "load": _load(answer),
+        "load": None
+        if loads is None
+        else {"tokens_per_day": [{"year": year, **_floats(load)} for year, load in enumerate(loads, 1)]},
         "measured": _measured(answer),
         "options": [_option(answer, result) for result in answer.courses],
         "caveats": answer.caveats,
@@ -46,14 +50,27 @@ def as_json(answer: TcoAnswer) -> str:
                 "option": result.option,
                 "hosted": result.hosted,
                 "verdict": result.verdict,
-                "tokens_per_day": None if result.tokens_per_day is None else float(result.tokens_per_day),
+                "tokens_per_day": _float(result.tokens_per_day),
                 "hosts": result.hosts,
-                "lasting_tokens_per_day": None if result.lasting is None else float(result.lasting),
+                "lasting_tokens_per_day": _float(result.lasting),
                 "throughput_known": result.served,
             }
             for result in answer.break_evens
         ],
-        "load_sensitivity": _load_sensitivity(answer),
+        "load_sensitivity": None
+        if answer.loads is None
+        else {
+            "busy_option": answer.loads.reference,
+            "levels": [
+                {
+                    "ratio": float(level.ratio),
+                    "tokens_per_day": float(level.tokens_per_day),
+                    "dollars_per_million_tokens": _floats(level.per_million),
+                    "total_dollars": {name: _dollars(amount) for name, amount in level.totals.items()},
+                }
+                for level in answer.loads.levels
+            ],
+        },
         "price_sensitivity": [
             {
                 "option": result.option,
@@ -65,46 +82,37 @@ def as_json(answer: TcoAnswer) -> str:
             for result in answer.prices
         ],
         "assumptions": [
-            {
-                "what": assumed.what,
-                "value": assumed.value,
-                "source": assumed.source.text or None,
-                "as_of": assumed.source.as_of or None,
-            }
-            for assumed in assumptions(scenario)
+            {"what": what, "value": value, "source": source.text or None, "as_of": source.as_of or None}
+            for what, value, source in assumptions(scenario)
         ],
     }
     return json_text(document)
+
+
+def _float(value: Fraction | None) -> float | None:
+    return None if value is None else float(value)
+
+
+def _floats(values: Mapping[Any, Fraction]) -> dict[str, float]:
+    return {name: float(value) for name, value in values.items()}
 
 
 def _dollars(amount: Fraction) -> float:
     return rounded([amount], CENT)[0] / CENTS
 
 
-def _load(answer: TcoAnswer) -> dict[str, Any] | None:
-    loads = yearly_loads(answer.scenario.load, answer.scenario.horizon_years)
-    if loads is None:
-        return None
-    return {
-        "tokens_per_day": [
-            {"year": year, **{kind: float(count) for kind, count in tokens.items()}}
-            for year, tokens in enumerate(loads, 1)
-        ]
-    }
-
-
 def _measured(answer: TcoAnswer) -> dict[str, Any] | None:
-    measurement = answer.measured
-    if measurement is None:
+    mean_day = answer.measured
+    if mean_day is None:
         return None
-    spending = measurement.option.serving
+    spending = mean_day.option.serving
     estimated = spending.estimated_dollars_per_day if isinstance(spending, AsMeasured) else Fraction(0)
     return {
-        "first_day": measurement.first_day,
-        "last_day": measurement.last_day,
-        "covered_seconds": measurement.covered / 10**9,
-        "unpriced_gpu_seconds": measurement.unpriced / 10**9,
-        "days_left_out": measurement.left_out,
+        "first_day": mean_day.first_day,
+        "last_day": mean_day.last_day,
+        "covered_seconds": mean_day.covered / NANOSECONDS_PER_SECOND,
+        "unpriced_gpu_seconds": mean_day.unpriced / NANOSECONDS_PER_SECOND,
+        "days_left_out": mean_day.left_out,
         "estimated_dollars_per_day": _dollars(estimated),
     }
 
@@ -117,15 +125,14 @@ def _parts(parts: dict[str, Fraction]) -> dict[str, float]:
 def _option(answer: TcoAnswer, course: OptionCourse) -> dict[str, Any]:
     years = [sum((month.total for month in year), Fraction(0)) for year in course.years]
     cents = rounded(years, CENT)
-    per_million = answer.per_million(course)
-    fleet = fleet_of(answer.scenario.option(course.option))
+    fleet = answer.scenario.option(course.option).fleet
     return {
         "name": course.option,
         "throughput_known": None if fleet is None else fleet.tokens_per_second is not None,
         "total_dollars": sum(cents) / CENTS,
         "paid_dollars": _dollars(course.paid),
         "worth_dollars": _dollars(course.worth),
-        "dollars_per_million_tokens": None if per_million is None else float(per_million),
+        "dollars_per_million_tokens": _float(answer.per_million(course)),
         "components": _parts(course.components),
         "share_ratios": {name: share / 1000 for name, share in shares_of(course.components).items()},
         "years": [
@@ -134,27 +141,10 @@ def _option(answer: TcoAnswer, course: OptionCourse) -> dict[str, Any]:
                 "dollars": amount / CENTS,
                 "paid_dollars": _dollars(sum((month.paid for month in year), Fraction(0))),
                 "hosts": year[0].hosts,
-                "busy_ratio": None if year[0].busy is None else float(year[0].busy),
+                "busy_ratio": _float(year[0].busy),
                 "components": _parts(summed(year)),
             }
             for number, (amount, year) in enumerate(zip(cents, course.years, strict=True), 1)
         ],
         "paid_by_month_end_dollars": [_dollars(amount) for amount in course.cumulated_paid()],
-    }
-
-
-def _load_sensitivity(answer: TcoAnswer) -> dict[str, Any] | None:
-    if answer.loads is None:
-        return None
-    return {
-        "busy_option": answer.loads.reference,
-        "levels": [
-            {
-                "ratio": float(level.ratio),
-                "tokens_per_day": float(level.tokens_per_day),
-                "dollars_per_million_tokens": {name: float(p) for name, p in level.per_million.items()},
-                "total_dollars": {name: _dollars(amount) for name, amount in level.totals.items()},
-            }
-            for level in answer.loads.levels
-        ],
     }

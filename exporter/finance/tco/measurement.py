@@ -11,7 +11,6 @@ from typing import Final, NamedTuple
 from zoneinfo import ZoneInfo
 
 from exporter.cost.money import add
-from exporter.finance.tco.costs import changes, pays
 from exporter.finance.tco.scenario import (
     MEASURED,
     MONTHS_PER_YEAR,
@@ -22,7 +21,7 @@ from exporter.finance.tco.scenario import (
     Scenario,
 )
 from exporter.ledger.history import ESTIMATE, HistorySums
-from exporter.ledger.schema import day_number
+from exporter.ledger.schema import day_name, day_number
 from exporter.readings import KINDS
 from exporter.reports.rounding import hundredths, rounded
 from exporter.tariff.calendar import day_of
@@ -43,18 +42,16 @@ class NotMeasuredError(Exception):
 
 @dataclass(frozen=True, slots=True)
 class Measurement:
-    """What a ledger metered from one day to another: tokens and dollars of a metered day.
-
-    `covered` is the time that was metered in those days. `left_out` days, between them or beside them, are in
-    no number: `unpriced` GPU time of them waits for a price, or was before owned hardware was in service, so
-    that what such a day costs is not known.
-    """
+    """Tokens and dollars of a metered day, as the mean of some days of a ledger."""
 
     first_day: str
     last_day: str
     covered: Nanoseconds
+    """The time that was metered in these days."""
     unpriced: Nanoseconds
+    """GPU time of the days that are left out: without a price, or before owned hardware's service."""
     left_out: int
+    """Days in no number, since what they cost is not known."""
     load: Load
     option: Option
 
@@ -103,14 +100,27 @@ def measurement(days: Mapping[int, HistorySums] | None, *ledgers: str) -> Measur
             no dollar was posted.
     """
     sums = HistorySums()
-    metered_days = {day: of_day for day, of_day in (days or {}).items() if of_day.covered}
-    waiting = {day: time for day, of_day in metered_days.items() if (time := _waiting(of_day)) > 0}
-    metered = sorted(metered_days.keys() - waiting)
-    for day in metered:
-        sums.add(metered_days[day])
+    metered: list[int] = []
+    unpriced: list[Nanoseconds] = []
+    for day, of_day in sorted((days or {}).items()):
+        if not of_day.covered:
+            continue
+        waiting = sum(of_day.waiting().values()) + of_day.before_service()
+        if waiting > 0:
+            unpriced.append(waiting)
+        else:
+            metered.append(day)
+            sums.add(of_day)
     covered = sum(sums.covered.values())
     if covered < NANOSECONDS_PER_DAY:
-        raise NotMeasuredError(_too_little(covered, waiting))
+        hours = f"{covered / NANOSECONDS_PER_HOUR:.1f} hours were metered in the last {DAYS} days"
+        if not unpriced:
+            raise NotMeasuredError(f"{hours}; --measured needs 24 at least")
+        raise NotMeasuredError(
+            f"{hours} on which every GPU had a price; --measured needs 24 at least: "
+            f"{sum(unpriced) / NANOSECONDS_PER_HOUR:.4f} GPU-hours of other days have none, and what those "
+            "cost is not known; a price under `hardware` that covers them charges them"
+        )
     tokens = dict.fromkeys(KINDS, 0)
     for (_of, kind), count in sums.tokens.items():
         tokens[kind] += count
@@ -125,34 +135,17 @@ def measurement(days: Mapping[int, HistorySums] | None, *ledgers: str) -> Measur
         estimated += dollars if basis == ESTIMATE else 0
     if not any(spent.values()):
         raise NotMeasuredError(f"no dollar was posted in the last {DAYS} days; price the hardware first")
-    first, last = _day(metered[0]), _day(metered[-1])
+    first, last = day_name(metered[0]), day_name(metered[-1])
     name = f"ledger {ledgers[0]}" if len(ledgers) == 1 else f"{len(ledgers)} ledgers"
     source = AmountSource(f"measured: {name}, {first} to {last}", last)
     return Measurement(
         first_day=first,
         last_day=last,
         covered=covered,
-        unpriced=sum(waiting.values()),
-        left_out=len(waiting),
+        unpriced=sum(unpriced),
+        left_out=len(unpriced),
         load=Load({kind: count * a_day for kind, count in tokens.items()}, source=source),
         option=Option(MEASURED, AsMeasured(spent, estimated), source=source),
-    )
-
-
-def _waiting(sums: HistorySums) -> Nanoseconds:
-    """GPU time of a day that had no price, and has none now, or that was before owned hardware's service."""
-    return sum(sums.waiting().values()) + sums.before_service()
-
-
-def _too_little(covered: Nanoseconds, waiting: Mapping[int, Nanoseconds]) -> str:
-    hours = float(Fraction(covered, NANOSECONDS_PER_HOUR))
-    if not waiting:
-        return f"{hours:.1f} hours were metered in the last {DAYS} days; --measured needs 24 at least"
-    unpriced = float(Fraction(sum(waiting.values()), NANOSECONDS_PER_HOUR))
-    return (
-        f"{hours:.1f} hours were metered in the last {DAYS} days on which every GPU had a price; --measured "
-        f"needs 24 at least: {unpriced:.4f} GPU-hours of other days have none, and what those cost is not "
-        "known; a price under `hardware` that covers them charges them"
     )
 
 
@@ -161,10 +154,6 @@ def with_measurement(scenario: Scenario, mean_day: Measurement) -> Scenario:
     growth = Fraction(0) if scenario.load is None else scenario.load.growth_ratio_per_year
     load = replace(mean_day.load, growth_ratio_per_year=growth)
     return replace(scenario, load=load, options=(mean_day.option, *scenario.options))
-
-
-def _day(number: int) -> str:
-    return f"{number // 10000:04d}-{number // 100 % 100:02d}-{number % 100:02d}"
 
 
 def measured(scenario: Scenario) -> Option | None:
@@ -189,27 +178,26 @@ def compared_months(scenario: Scenario, names: tuple[str, ...]) -> int:
 def caveats(scenario: Scenario) -> Iterator[str]:
     """Sentences; none where nothing was measured."""
     option = measured(scenario)
-    if option is None:
+    if option is None or not isinstance(option.serving, AsMeasured):
         return
-    years = scenario.horizon_years
+    spending, years = option.serving, scenario.horizon_years
     every = "the year" if years == 1 else f"each of the {years} years"
     yield (
         f"{option.name} stands at the mean of its days and at their prices in {every}: "
         "what changed since, or will, is not in it."
     )
-    spending = option.serving
-    if isinstance(spending, AsMeasured) and spending.estimated_dollars_per_day:
+    if spending.estimated_dollars_per_day:
         amounts = spending.estimated_dollars_per_day, sum(spending.dollars_per_day.values(), Fraction(0))
         estimated, spent = (hundredths(*rounded([amount], CENT)) for amount in amounts)
         yield f"{estimated} of {spent} dollars a day of {option.name} come from estimated prices."
     if scenario.load is not None and outgrown(scenario):
-        times = float(changes(scenario.load.growth_ratio_per_year, years)[-1])
+        times = float(scenario.changes(scenario.load.growth_ratio_per_year)[-1])
         yield (
             f"The load comes to {times:.2f} times what was measured. Whether its hosts serve that is not "
             f"known, so {option.name} is compared for year 1 alone: its later years "
             "cost what year 1's load does."
         )
-    unpaid = dict.fromkeys(item.component for item in scenario.items if not pays(item, option))
+    unpaid = dict.fromkeys(item.component for item in scenario.items if not item.paid_by(option))
     if unpaid:
         yield (
             f"Paid by others and not in {option.name}: {', '.join(unpaid)}. "

@@ -1,7 +1,8 @@
-"""A scenario: what is compared, over how long, and every amount that is assumed. Amounts are exact."""
+"""A scenario: options to serve a load, over how long, and every amount that is assumed. Amounts are exact."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from decimal import Decimal
 from fractions import Fraction
 from math import ceil
 from typing import Final, Literal, TypeAlias
@@ -26,15 +27,16 @@ Period = Literal["once", "month", "year"]
 
 @dataclass(frozen=True, slots=True)
 class AmountSource:
-    """The source of numbers and the day on which they were taken; empty where not given."""
+    """The source of numbers; empty where not given."""
 
     text: str = ""
     as_of: str = ""
+    """The day on which they were taken."""
 
 
 @dataclass(frozen=True, slots=True)
 class Load:
-    """The load: the mean of the first year, and its growth from each year to the next."""
+    """The load of a mean day of the first year."""
 
     tokens: Tokens
     growth_ratio_per_year: Fraction = Fraction(0)
@@ -48,19 +50,18 @@ class Load:
 
 @dataclass(frozen=True, slots=True)
 class Fleet:
-    """Hosts of one kind: at least `hosts`, and as many more as the load asks for.
-
-    `tokens_per_second` is what one host serves when it does nothing else, prompt and generation together, in
-    the mix of the load; `None` where nobody measured it: the fleet then never grows.
-    `utilization_ratio` is how much of that may be used on the mean of a day before another host is added.
-    `hours_ratio` is the part of all hours in which the hosts are up.
-    """
+    """Hosts of one kind: a capacity that grows with the load."""
 
     gpus: int
+    """GPUs of a host."""
     hosts: int = 1
+    """The least number of hosts."""
     tokens_per_second: Fraction | None = None
+    """Throughput of one host at its best, in the mix of the load. A fleet without it never grows."""
     utilization_ratio: Fraction = Fraction(1)
+    """The part of the throughput that is used on the mean of a day before another host is added."""
     hours_ratio: Fraction = Fraction(1)
+    """The part of all hours in which the hosts are up."""
 
     @property
     def tokens_per_host_day(self) -> Fraction | None:
@@ -90,10 +91,11 @@ class Fleet:
 
 @dataclass(frozen=True, slots=True)
 class Power:
-    """Electricity: kilowatts of one host at the plug, at rest and when it serves all it can."""
+    """Electricity of one host at the plug."""
 
     price: Electricity
     kilowatts: Fraction
+    """Power under full load."""
     idle_kilowatts: Fraction
     change_ratio_per_year: Fraction = Fraction(0)
     source: AmountSource = AmountSource()
@@ -101,72 +103,105 @@ class Power:
 
 @dataclass(frozen=True, slots=True)
 class OwnedHosts:
-    """Bought hosts. `ownership` is of one host; its life is a whole number of months.
-
-    `refresh`: at the end of its life a host is sold at its residual and the same one is bought again; without
-    it the host runs on and costs no capital any more.
-    """
+    """The price of bought hosts."""
 
     ownership: Owned
-    fleet: Fleet
+    """Terms of one host; its life is a whole number of months."""
     refresh: bool = True
+    """Whether a host is sold at its residual at the end of its life, and bought again. Else it runs on
+    without capital cost."""
 
     @property
     def life_months(self) -> int:
         """The life in months."""
         return int(self.ownership.life_years * MONTHS_PER_YEAR)
 
+    def times(self, factor: Fraction) -> "OwnedHosts":
+        """The same at so many times the purchase, support and insurance."""
+        ownership, by = self.ownership, Decimal(factor.numerator) / Decimal(factor.denominator)
+        dearer = replace(
+            ownership,
+            purchase_dollars=ownership.purchase_dollars * by,
+            support_dollars_per_year=ownership.support_dollars_per_year * by,
+            insurance_dollars_per_year=ownership.insurance_dollars_per_year * by,
+        )
+        return replace(self, ownership=dearer)
+
 
 @dataclass(frozen=True, slots=True)
 class RentedHosts:
-    """Hosts by the hour."""
+    """The price of hosts by the hour."""
 
     dollars_per_host_hour: Fraction
-    fleet: Fleet
+
+    def times(self, factor: Fraction) -> "RentedHosts":
+        """The same at so many times the rent."""
+        return RentedHosts(self.dollars_per_host_hour * factor)
 
 
 @dataclass(frozen=True, slots=True)
 class Hosted:
-    """Tokens bought by the million."""
+    """The price of tokens that are bought by the million."""
 
     dollars_per_million: Tokens
 
-
-@dataclass(frozen=True, slots=True)
-class Hybrid:
-    """One option (owned or rented) serves the base load, a hosted one the rest.
-
-    The base is a part of the load, or so many tokens a day of it and all of it while it is less.
-    """
-
-    base: str
-    rest: str
-    base_ratio: Fraction | None = None
-    base_tokens_per_day: Fraction | None = None
+    def times(self, factor: Fraction) -> "Hosted":
+        """The same at so many times the price."""
+        return Hosted(scaled(self.dollars_per_million, factor))
 
 
 @dataclass(frozen=True, slots=True)
 class AsMeasured:
-    """The present cost by component, from the ledger, for the whole horizon; a part at estimated prices."""
+    """The present cost of a day by component, from the ledger, for the whole horizon."""
 
     dollars_per_day: Mapping[str, Fraction]
     estimated_dollars_per_day: Fraction = Fraction(0)
+    """The part at estimated prices."""
+
+    def times(self, factor: Fraction) -> "AsMeasured":
+        """The same at so many times all of it."""
+        dearer = {component: dollars * factor for component, dollars in self.dollars_per_day.items()}
+        return AsMeasured(dearer, self.estimated_dollars_per_day * factor)
+
+
+@dataclass(frozen=True, slots=True)
+class Hybrid:
+    """An owned or rented option for the base load, and a hosted one for the rest, at their prices."""
+
+    base: str
+    rest: str
+    base_ratio: Fraction | None = None
+    """The part of the load that the base serves."""
+    base_tokens_per_day: Fraction | None = None
+    """Or so many tokens of it, and all of it while it is less."""
+
+    def base_share(self, tokens: Tokens) -> Fraction:
+        """The part of a load that the base serves."""
+        if self.base_tokens_per_day is None:
+            return self.base_ratio or Fraction(0)
+        whole = total(tokens)
+        return min(Fraction(1), self.base_tokens_per_day / whole) if whole else Fraction(1)
+
+    def times(self, _factor: Fraction) -> "Hybrid":
+        """Itself: its prices are those of its parts."""
+        return self
 
 
 @dataclass(frozen=True, slots=True)
 class Option:
-    """One way to serve the load.
-
-    `prompt_ratio` and `generation_ratio`: how many tokens this way needs for one token of the load.
-    `change_ratio_per_year` is how its own price changes from each year to the next.
-    """
+    """One way to serve the load: a price, and a capacity."""
 
     name: str
     serving: OwnedHosts | RentedHosts | Hosted | Hybrid | AsMeasured
+    """The price."""
+    fleet: Fleet | None = None
+    """The capacity of owned and rented hosts."""
     power: Power | None = None
     prompt_ratio: Fraction = Fraction(1)
+    """Prompt tokens that this option needs for one of the load."""
     generation_ratio: Fraction = Fraction(1)
     change_ratio_per_year: Fraction = Fraction(0)
+    """Change of its own price from each year to the next."""
     source: AmountSource = AmountSource()
 
     def tokens(self, load: Tokens) -> Tokens:
@@ -177,31 +212,40 @@ class Option:
             for kind in KINDS
         }
 
+    @property
+    def parts(self) -> frozenset[str]:
+        """The names of the options of which it has its prices."""
+        hybrid = self.serving
+        return frozenset({hybrid.base, hybrid.rest} if isinstance(hybrid, Hybrid) else {self.name})
+
 
 @dataclass(frozen=True, slots=True)
 class ScenarioItem:
-    """A cost other than hardware and tokens: people, storage, network, data, fine-tuning.
-
-    `once` is paid in `month` (counted from 1), and every `every_months` after it where given.
-    `options`: who pays it; `None` is every option. A hybrid pays what its two parts pay, each item once.
-    """
+    """A cost other than hardware and tokens: people, storage, network, data, fine-tuning."""
 
     component: str
     dollars: Fraction
     period: Period
     what: str = ""
     month: int = 1
+    """The month of a payment that is made once, counted from 1."""
     every_months: int | None = None
+    """Months after which that payment is made again."""
     count: Fraction = Fraction(1)
     per: Per = "option"
     change_ratio_per_year: Fraction = Fraction(0)
     options: tuple[str, ...] | None = None
+    """The options that pay it; every option without."""
     source: AmountSource = AmountSource()
+
+    def paid_by(self, option: Option) -> bool:
+        """Whether an option pays it; a hybrid pays what its parts pay, each item once."""
+        return self.options is None or not (option.parts | {option.name}).isdisjoint(self.options)
 
 
 @dataclass(frozen=True, slots=True)
 class Scenario:
-    """Options to compare over years of twelve equal months of `hours_per_month`."""
+    """Options to compare over years of twelve equal months."""
 
     name: str
     description: str
@@ -224,6 +268,18 @@ class Scenario:
     def option(self, name: str) -> Option:
         """The option of a name that is known to be there."""
         return next(option for option in self.options if option.name == name)
+
+    def changes(self, ratio_per_year: Fraction) -> tuple[Fraction, ...]:
+        """What changes at a ratio, in each year, relative to the first."""
+        return tuple((1 + ratio_per_year) ** year for year in range(self.horizon_years))
+
+    @property
+    def yearly_loads(self) -> tuple[Tokens, ...] | None:
+        """The load of each year; `None` where none is known."""
+        load = self.load
+        if load is None:
+            return None
+        return tuple(scaled(load.tokens, growth) for growth in self.changes(load.growth_ratio_per_year))
 
 
 def total(tokens: Tokens) -> Fraction:

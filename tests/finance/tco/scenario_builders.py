@@ -45,14 +45,13 @@ def owned(
     bought = Owned(
         Decimal(purchase), 8, 0, "", Decimal(life), **{key: Decimal(value) for key, value in ratios.items()}
     )
-    return Option(
-        name, OwnedHosts(bought, hosts or fleet(), refresh=refresh), change_ratio_per_year=number(change)
-    )
+    price = OwnedHosts(bought, refresh=refresh)
+    return Option(name, price, hosts or fleet(), change_ratio_per_year=number(change))
 
 
 def rented(name: str = "rent", dollars: str = "2", hosts: Fleet | None = None, change: str = "0") -> Option:
     """A host at 2 dollars an hour: 1,460 a month of 730 hours."""
-    return Option(name, RentedHosts(number(dollars), hosts or fleet()), change_ratio_per_year=number(change))
+    return Option(name, RentedHosts(number(dollars)), hosts or fleet(), change_ratio_per_year=number(change))
 
 
 def hosted(

@@ -86,9 +86,7 @@ def test_an_annuity_is_the_tariffs_own() -> None:
 
 def test_rent_by_the_hour() -> None:
     """2 hosts x 2 dollars x 730 hours x half of the time = 1,460; a tenth less in the second year."""
-    option = replace(
-        rented(change="-0.1"), serving=RentedHosts(Fraction(2), Fleet(8, 2, hours_ratio=Fraction(1, 2)))
-    )
+    option = rented(change="-0.1", hosts=Fleet(8, 2, hours_ratio=Fraction(1, 2)))
     option_course = course(scenario(option, years=2), option)
     assert [month.cost for month in option_course.months] == [{"rent": 1460}] * 12 + [{"rent": 1314}] * 12
     assert option_course.paid == option_course.total == 12 * 1460 + 12 * 1314
@@ -208,7 +206,7 @@ def test_electricity_follows_the_load(idle: str, a_day: int | None, kilowatts: i
 
 def test_electricity_changes_by_the_year_and_is_for_every_host() -> None:
     """2 hosts x 10 kW x 730 h x 0.15 = 2,190 a month; a fifth more in the second year."""
-    option = Option("rent", RentedHosts(Fraction(2), Fleet(8, 2)), power=power("10", "0.2"))
+    option = Option("rent", RentedHosts(Fraction(2)), Fleet(8, 2), power=power("10", "0.2"))
     option_course = course(scenario(option, years=2), option)
     assert [year[0].cost["energy"] for year in option_course.years] == [2190, 2628]
 

@@ -129,12 +129,13 @@ items:
     ]
     assert (ownership.support_dollars_per_year, ownership.insurance_dollars_per_year) == (80, 8)
     assert (own.serving.refresh, own.serving.life_months) == (False, 30)
-    assert (own.serving.fleet.hosts, own.serving.fleet.gpus, own.serving.fleet.tokens_per_second) == (
+    assert own.fleet is not None
+    assert (own.fleet.hosts, own.fleet.gpus, own.fleet.tokens_per_second) == (
         3,
         8,
         400,
     )
-    assert float(own.serving.fleet.utilization_ratio) == 0.6
+    assert float(own.fleet.utilization_ratio) == 0.6
     assert own.power is not None
     assert [float(v) for v in (own.power.kilowatts, own.power.idle_kilowatts)] == [10, 3]
     assert float(own.power.change_ratio_per_year) == 0.03
@@ -146,8 +147,9 @@ items:
     ]
     assert (own.source.text, own.source.as_of, own.power.source.text) == ("o", "2026-11-22", "e")
     assert isinstance(rent.serving, RentedHosts)
-    assert (rent.serving.dollars_per_host_hour, rent.serving.fleet.tokens_per_second) == (10, 90)
-    assert float(rent.serving.fleet.hours_ratio) == 0.5
+    assert rent.fleet is not None
+    assert (rent.serving.dollars_per_host_hour, rent.fleet.tokens_per_second) == (10, 90)
+    assert float(rent.fleet.hours_ratio) == 0.5
     assert isinstance(api.serving, Hosted)
     assert api.serving.dollars_per_million == {"prompt": 1, "cached_prompt": 1, "generation": 3}
     assert cached.serving == Hosted(

@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from exporter.finance.tco.answer import answer
-from exporter.finance.tco.breakeven import break_evens, races, repriced, steady
+from exporter.finance.tco.breakeven import break_evens, races, steady
 from exporter.finance.tco.costs import course, summed
 from exporter.finance.tco.scenario import (
     Fleet,
@@ -89,14 +89,16 @@ def scenarios(draw: st.DrawFn) -> Scenario:
     options = (
         Option(
             "own",
-            OwnedHosts(draw(bought), draw(fleets), refresh=draw(st.booleans())),
+            OwnedHosts(draw(bought), refresh=draw(st.booleans())),
+            draw(fleets),
             draw(st.one_of(st.none(), powers)),
             prompt_ratio=draw(parts),
             change_ratio_per_year=draw(changes),
         ),
         Option(
             "rent",
-            RentedHosts(draw(amounts) / 10**4, draw(fleets)),
+            RentedHosts(draw(amounts) / 10**4),
+            draw(fleets),
             draw(st.one_of(st.none(), powers)),
             change_ratio_per_year=draw(changes),
         ),
@@ -148,7 +150,7 @@ def test_doubling_every_price_doubles_every_total(scenario: Scenario) -> None:
     """Of the options, of electricity, and of items."""
 
     def doubled(option: Option) -> Option:
-        dear = repriced(option, TWICE)
+        dear = replace(option, serving=option.serving.times(TWICE))
         if dear.power is None:
             return dear
         price = replace(
