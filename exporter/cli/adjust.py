@@ -1,14 +1,12 @@
 """The verb `adjust`: adds a checked adjustment to the daemon's ledger, or prints proposed ones."""
 
-import argparse
 import sys
 from dataclasses import dataclass, replace
 from pathlib import Path
-from zoneinfo import ZoneInfo
 
 from exporter.cli import flags, status
 from exporter.cli.build import host_name
-from exporter.cli.flags import Exits
+from exporter.cli.flags import Exits, FlagError, flag, switch
 from exporter.cli.ledger_session import LedgerSession
 from exporter.cli.status import with_exit_status
 from exporter.cli.terminal import write_colored
@@ -24,9 +22,39 @@ from exporter.reports.correction_proposals import proposals
 from exporter.sources.location import location_now
 
 
+@dataclass(frozen=True, slots=True)
+class AdjustFlags:
+    """An adjustment as the command line has it, unchecked, and its ledger."""
+
+    config_file: Path | None = flags.daemon_config_flag(
+        ", the products that it names, and its prices for proposals"
+    )
+    ledger_path: Path | None = flags.ledger_flag()
+    amount: str = flag("--amount", metavar="DOLLARS", help="amount to add; negative to subtract (needed)")
+    date: str = flag(
+        "--date",
+        metavar="YYYY-MM-DD",
+        help="the day that it is for, of this month or the twelve before it (needed)",
+    )
+    product: str = flag(
+        "--product", metavar="PRODUCT", help="the product, exactly as reports name it (needed)"
+    )
+    team: str | None = flag(
+        "--team",
+        metavar="TEAM",
+        help="the product's team (default: its team in that month, or its only team)",
+    )
+    reason: str = flag("--reason", metavar="TEXT", help="why: reports show it (needed)")
+    key: str | None = flag("--key", metavar="KEY", help="key of a proposed line; each key is accepted once")
+    dry_run: bool = switch("--dry-run", "print the result; change nothing")
+    proposals: bool = switch(
+        "--proposals", "print the corrections that changed prices require; change nothing"
+    )
+
+
 def add(verbs: flags.Verbs) -> None:
     """Add it to the program's parser."""
-    verb = flags.add_verb(
+    flags.add_verb(
         verbs,
         "adjust",
         "add a dated correction to a product's cost; the daemon posts it at its next tick",
@@ -49,62 +77,24 @@ def add(verbs: flags.Verbs) -> None:
             "no ledger that can be written, or read for proposals",
             "invalid configuration, flag or combination of flags",
         ),
+        options=AdjustFlags,
+        run=run,
     )
-    flags.daemon_ledger(verb, use=", the products that it names, and its prices for proposals")
-    needed = (
-        ("--amount", "DOLLARS", "amount to add; negative to subtract"),
-        ("--date", "YYYY-MM-DD", "the day that it is for, of this month or the twelve before it"),
-        ("--product", "PRODUCT", "the product, exactly as reports name it"),
-        ("--reason", "TEXT", "why: reports show it"),
-    )
-    for flag, metavar, text in needed:
-        verb.add_argument(flag, metavar=metavar, help=f"{text} (needed)")
-    verb.add_argument(
-        "--team",
-        metavar="TEAM",
-        help="the product's team (default: its team in that month, or its only team)",
-    )
-    verb.add_argument("--key", metavar="KEY", help="key of a proposed line; each key is accepted once")
-    verb.add_argument(
-        "--proposals",
-        action="store_true",
-        help="print the corrections that changed prices require; change nothing",
-    )
-    verb.add_argument("--dry-run", action="store_true", help="print the result; change nothing")
-    verb.set_defaults(run=run)
 
 
-def run(options: argparse.Namespace) -> int:
+def run(options: AdjustFlags) -> int:
     """Add an adjustment or print proposals; returns the exit status."""
     required = {f"--{name}": getattr(options, name) for name in ("amount", "date", "product", "reason")}
-    if options.proposals:
-        others = {
-            **required,
-            "--team": options.team,
-            "--key": options.key,
-            "--dry-run": options.dry_run or None,
-        }
-        if given := [flag for flag, value in others.items() if value is not None]:
-            options.parser.error(f"--proposals prints lines and enters none: leave out {', '.join(given)}")
-        return proposed(options.config_file, options.ledger_path)
-    if missing := [flag for flag, value in required.items() if value is None]:
-        options.parser.error(f"the following arguments are required: {', '.join(missing)}")
-    return adjust(flags.chosen(AdjustFlags, options))
-
-
-@dataclass(frozen=True, slots=True)
-class AdjustFlags:
-    """An adjustment as the command line has it, unchecked, and its ledger."""
-
-    config_file: Path | None
-    ledger_path: Path | None
-    amount: str
-    date: str
-    product: str
-    team: str | None
-    reason: str
-    key: str | None = None
-    dry_run: bool = False
+    if not options.proposals:
+        missing = [name for name, value in required.items() if value is None]
+        if missing:
+            raise FlagError(f"the following arguments are required: {', '.join(missing)}")
+        return adjust(options)
+    others = {"--team": options.team, "--key": options.key, "--dry-run": options.dry_run or None}
+    given = [name for name, value in (required | others).items() if value is not None]
+    if given:
+        raise FlagError(f"--proposals prints lines and enters none: leave out {', '.join(given)}")
+    return proposed(options.config_file, options.ledger_path)
 
 
 @with_exit_status
@@ -115,7 +105,14 @@ def adjust(options: AdjustFlags, clock: Clock | None = None) -> int:
     fields = adjustments.AdjustmentFields(
         options.amount, options.date, options.product, options.team, options.reason, options.key or ""
     )
-    request = adjustments.checked_request(fields, now, _zone(session))
+    try:
+        ledger = LedgerReader.open(session.path)
+    except LedgerError:  # an error when the adjustment is written to it
+        zone = session.config.timezone
+    else:
+        with ledger:
+            zone = session.zone(ledger)
+    request = adjustments.checked_request(fields, now, zone)
     products = adjustments.product_teams(session.config)
     try:
         entry = enter(session.path, request, products, now, dry_run=options.dry_run)
@@ -126,16 +123,6 @@ def adjust(options: AdjustFlags, clock: Clock | None = None) -> int:
     for warning in adjustments.entry_warnings(entry, dry_run=options.dry_run):
         write_colored(f"warning: {warning}\n", sys.stderr)
     return status.OK
-
-
-def _zone(session: LedgerSession) -> ZoneInfo:
-    """The ledger's zone. A file that cannot be read is an error when the adjustment is written to it."""
-    try:
-        ledger = LedgerReader.open(session.path)
-    except LedgerError:
-        return session.config.timezone
-    with ledger:
-        return session.zone(ledger)
 
 
 @with_exit_status

@@ -63,6 +63,8 @@ def _run(arguments: Sequence[str] | None) -> int:
     logs.set_up(chosen.log_level, chosen.log_format)
     try:
         code: int = chosen.run(chosen)
+    except flags.FlagError as error:
+        chosen.parser.error(str(error))
     except KeyboardInterrupt:
         return status.INTERRUPTED
     return code

@@ -3,11 +3,12 @@
 import argparse
 import sys
 from collections.abc import Iterator
+from dataclasses import dataclass
 from typing import Final
 
 from exporter.cli import flags, status
 from exporter.cli.arguments import program
-from exporter.cli.flags import PROGRAM, Exits
+from exporter.cli.flags import PROGRAM, Exits, flag
 
 FUNCTION: Final = "_inference_cost_exporter"
 SHELLS: Final = ("bash", "zsh")
@@ -46,9 +47,16 @@ BODY: Final = r"""
 """
 
 
+@dataclass(frozen=True, slots=True)
+class CompletionFlags:
+    """The shell that completes."""
+
+    shell: str = flag(choices=SHELLS, metavar="SHELL", help="bash or zsh")
+
+
 def add(verbs: flags.Verbs) -> None:
     """Add it to the program's parser."""
-    verb = flags.add_verb(
+    flags.add_verb(
         verbs,
         "completion",
         "print a script that completes verbs, flags and values in a shell",
@@ -57,12 +65,12 @@ def add(verbs: flags.Verbs) -> None:
             ("zsh", "for a file that ~/.zshrc sources"),
         ),
         exits=Exits("printed", wrong="a flag is wrong"),
+        options=CompletionFlags,
+        run=run,
     )
-    verb.add_argument("shell", choices=SHELLS, metavar="SHELL", help="bash or zsh")
-    verb.set_defaults(run=run)
 
 
-def run(options: argparse.Namespace) -> int:
+def run(options: CompletionFlags) -> int:
     """Print the script; returns the exit status."""
     sys.stdout.write(script(program(), options.shell))
     return status.OK
@@ -70,18 +78,34 @@ def run(options: argparse.Namespace) -> int:
 
 def script(parser: argparse.ArgumentParser, shell: str) -> str:
     """The script for a shell."""
-    parts = {"verbs": [], "values": [], "flags": []}  # type: dict[str, list[str]]
+    parts: dict[str, list[str]] = {"verbs": [], "values": [], "flags": []}
     for path, verb in _parsers(parser):
-        children = flags.verbs_of(verb)
         if path:
             above, _, name = path.rpartition(" ")
             parts["verbs"].append(f'            "{above}/{name}") verb="{path}" ;;')
         # The daemon runs without a verb, with the flags of `serve`.
-        takes = flags.verbs_of(parser)["serve"] if not path else verb
-        names = " ".join(flag for flag in dict.fromkeys(flags.names(takes) + flags.names(verb)))
-        words = " ".join((*children, *_positional(verb)))
-        parts["flags"].append(f'        "{path}") children="{words}"; flags="{names}" ;;')
-        parts["values"] += [f'        "{path} {flag}") {reply}; return ;;' for flag, reply in _values(takes)]
+        takes = verb if path else flags.verbs_of(parser)["serve"]
+        names = " ".join(dict.fromkeys(flags.names(takes) + flags.names(verb)))
+        words = [
+            str(choice)
+            for action in verb._actions  # noqa: SLF001
+            if not action.option_strings
+            for choice in action.choices or ()
+        ]
+        parts["flags"].append(f'        "{path}") children="{" ".join(words)}"; flags="{names}" ;;')
+        for action in takes._actions:  # noqa: SLF001
+            if action.nargs == 0:
+                continue
+            if action.choices:
+                values = " ".join(map(str, action.choices))
+                reply = f'COMPREPLY=($(compgen -P "$before" -W "{values}" -- "$cur"))'
+            elif action.metavar in {"FILE", "FOLDER", "SOURCE"}:
+                reply = 'COMPREPLY=($(compgen -P "$before" -f -- "$cur"))'
+            else:
+                reply = "COMPREPLY=()"
+            parts["values"] += [
+                f'        "{path} {name}") {reply}; return ;;' for name in action.option_strings
+            ]
     body = BODY % {name: "\n".join(lines) for name, lines in parts.items()}
     head = f"# Completion of {PROGRAM}, as it prints it with `completion {shell}`.\n"
     setup = ZSH if shell == "zsh" else ""
@@ -90,34 +114,8 @@ def script(parser: argparse.ArgumentParser, shell: str) -> str:
 
 def _parsers(
     parser: argparse.ArgumentParser, path: str = ""
-) -> "Iterator[tuple[str, argparse.ArgumentParser]]":
+) -> Iterator[tuple[str, argparse.ArgumentParser]]:
     """Each parser with its words: none, `report`, `report month`."""
     yield path, parser
     for name, verb in flags.verbs_of(parser).items():
         yield from _parsers(verb, f"{path} {name}".strip())
-
-
-def _positional(verb: argparse.ArgumentParser) -> tuple[str, ...]:
-    """Words that a verb takes by itself, where they are a few known ones."""
-    groups = argparse._SubParsersAction  # noqa: SLF001
-    return tuple(
-        str(choice)
-        for action in verb._actions  # noqa: SLF001
-        if not action.option_strings and action.choices and not isinstance(action, groups)
-        for choice in action.choices
-    )
-
-
-def _values(verb: argparse.ArgumentParser) -> Iterator[tuple[str, str]]:
-    """Each flag that takes a value, and how its values are completed."""
-    for action in verb._actions:  # noqa: SLF001
-        if action.nargs == 0 or not action.option_strings:
-            continue
-        if action.choices:
-            reply = f'COMPREPLY=($(compgen -P "$before" -W "{" ".join(map(str, action.choices))}" -- "$cur"))'
-        elif action.metavar in {"FILE", "FOLDER", "SOURCE"}:
-            reply = 'COMPREPLY=($(compgen -P "$before" -f -- "$cur"))'
-        else:
-            reply = "COMPREPLY=()"
-        for flag in action.option_strings:
-            yield flag, reply

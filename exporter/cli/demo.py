@@ -1,6 +1,5 @@
 """`demo`: the simulated host in place of the sources, everything behind them as in `serve`."""
 
-import argparse
 import contextlib
 import logging
 import os
@@ -12,14 +11,14 @@ import socket
 import sys
 import tempfile
 import threading
-from collections.abc import Iterator, Mapping
-from dataclasses import replace
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Final
 
 from exporter.cli import flags, status
 from exporter.cli.build import build
-from exporter.cli.flags import DEMO_ADDRESS, PROGRAM
+from exporter.cli.flags import DEMO_ADDRESS, PROGRAM, flag
 from exporter.cli.logs import LogFormatter
 from exporter.cli.terminal import complain
 from exporter.clock import Clock, SystemClock
@@ -41,9 +40,24 @@ CONTAINER_ID: Final = re.compile(
 """Docker and podman mount these files of a container from a folder that its id names."""
 
 
+@dataclass(frozen=True, slots=True)
+class DemoFlags:
+    """Where the demo is served, and its simulated days."""
+
+    listen_address: str = flags.listen_flag(DEMO_ADDRESS)
+    web_config_file: Path | None = flags.web_config_flag()
+    allowed_hosts: Sequence[str] = flags.allowed_hosts_flag()
+    seed: int = flag(
+        "--seed", default=0, type=int, metavar="NUMBER", help="seed of the simulated days (default 0)"
+    )
+    print_prometheus_config: bool = flags.switch(
+        "--print-prometheus-config", "print a Prometheus scrape configuration for the demo and exit"
+    )
+
+
 def add(verbs: flags.Verbs) -> None:
     """Add the verb to the program's parser."""
-    verb = flags.add_verb(
+    flags.add_verb(
         verbs,
         "demo",
         "run on a simulated host of 8 GPUs: no GPU, no configuration",
@@ -53,36 +67,18 @@ def add(verbs: flags.Verbs) -> None:
             ("--print-prometheus-config", "how Prometheus scrapes it"),
         ),
         exits=replace(flags.DAEMON_EXITS, failed="it cannot listen, or has no folder for its ledger"),
+        options=DemoFlags,
+        run=demo,
     )
-    flags.listen(verb, DEMO_ADDRESS)
-    verb.add_argument(
-        "--seed", type=int, default=0, metavar="NUMBER", help="seed of the simulated days (default 0)"
-    )
-    verb.add_argument(
-        "--print-prometheus-config",
-        action="store_true",
-        help="print a Prometheus scrape configuration for the demo and exit",
-    )
-    verb.set_defaults(run=run)
 
 
-def run(options: argparse.Namespace) -> int:
-    """Run the demo, or print how it is scraped; returns the exit status."""
+def demo(options: DemoFlags) -> int:
+    """Serve the simulated host until stopped, or print how it is scraped; returns the exit status."""
     if options.print_prometheus_config:
         sys.stdout.write(prometheus_configuration(options.listen_address))
         return status.OK
-    return demo(options.listen_address, options.seed, options.web_config_file, tuple(options.allowed_hosts))
-
-
-def demo(
-    listen_address: str,
-    seed: int = 0,
-    web_config_file: Path | None = None,
-    allowed_hosts: tuple[str, ...] = (),
-) -> int:
-    """Serve the simulated host until stopped; returns the exit status."""
     clock = SystemClock()
-    access = Access(web_config_file, clock)
+    access = Access(options.web_config_file, clock)
     try:
         access.load()
     except ConfigError as error:
@@ -97,77 +93,59 @@ def demo(
         complain(f"no folder for the demo's ledger: {error.strerror}; set TMPDIR to one that can be written")
         return status.FAILED
     try:
-        return _Demo(folder, listen_address, seed, clock, access, allowed_hosts).run(stop)
+        return _serve(options, folder, clock, access, stop)
     finally:
         shutil.rmtree(folder, ignore_errors=True)
 
 
-class _Demo:
-    """One run of the demo, with its files in a folder."""
+def _serve(options: DemoFlags, folder: Path, clock: Clock, access: Access, stop: threading.Event) -> int:
+    """Replay the month, then serve and tick, with all files in a folder; returns the exit status."""
+    live = threading.Event()
 
-    def __init__(
-        self,
-        folder: Path,
-        listen_address: str,
-        seed: int,
-        clock: Clock,
-        access: Access,
-        allowed_hosts: tuple[str, ...] = (),
-    ) -> None:
-        self._folder = folder
-        self._listen_address = listen_address
-        self._live = False
-        self._daemon: DemoDaemon = DemoDaemon(
-            clock, ProcessMetrics(), build(), self._published, folder=folder, seed=seed
-        )
-        self._web = WebServer(
-            listen_address,
-            self._daemon.current,
-            self._daemon.clock,
-            None,
-            build(),
-            access=access,
-            allowed_hosts=allowed_hosts,
-        )
+    def published() -> None:
+        if live.is_set():  # no request is answered before
+            web.prepare()
+            daemon.review()
 
-    def run(self, stop: threading.Event) -> int:
-        daemon, web = self._daemon, self._web
-        try:
-            web.bind()  # a port in use fails at once; early requests wait for the first live tick
-        except ListenError as error:
-            log.error("cannot listen", extra={"problem": str(error)})  # noqa: TRY400 - a message, no trace
-            daemon.close()
-            return status.FAILED
-        try:
-            with logged_to(self._folder / LOG, daemon.clock):
-                replay(daemon, stop)
-            if not stop.is_set():
-                self._live = True
-                report = daemon.sampler.tick()
-                web.start()
-                sys.stdout.write(banner(self._site(), report, daemon.timeline))
-                sys.stdout.flush()
-                daemon.sampler.run(stop)
-        finally:
-            web.close()
-            daemon.close()
-        return status.OK
-
-    def _site(self) -> Site:
-        """Addresses for a reader of the terminal; the port is the one that is listened on."""
-        address = str(replace(parse_address(self._listen_address), port=self._web.port))
-        return Site(
-            self._web.url.rstrip("/"),
-            str(self._folder),
-            f"{inside} {PROGRAM}" if (inside := container()) else _program(),
-            "" if address == DEMO_ADDRESS else address,
-            inside,
-        )
-
-    def _published(self) -> None:
-        if self._live:  # no request is answered before
-            self._web.prepare()
-            self._daemon.review()
+    daemon = DemoDaemon(clock, ProcessMetrics(), build(), published, folder=folder, seed=options.seed)
+    web = WebServer(
+        options.listen_address,
+        daemon.current,
+        daemon.clock,
+        None,
+        build(),
+        access=access,
+        allowed_hosts=options.allowed_hosts,
+    )
+    try:
+        web.bind()  # a port in use fails at once; early requests wait for the first live tick
+    except ListenError as error:
+        log.error("cannot listen", extra={"problem": str(error)})  # noqa: TRY400 - a message, no trace
+        daemon.close()
+        return status.FAILED
+    try:
+        with logged_to(folder / LOG, daemon.clock):
+            replay(daemon, stop)
+        if not stop.is_set():
+            live.set()
+            report = daemon.sampler.tick()
+            web.start()
+            address = str(replace(parse_address(options.listen_address), port=web.port))
+            inside = container()
+            site = Site(
+                url=web.url.rstrip("/"),
+                folder=str(folder),
+                program=f"{inside} {PROGRAM}" if inside else _program(),
+                listen_address="" if address == DEMO_ADDRESS else address,
+                container=inside,
+            )
+            sys.stdout.write(banner(site, report, daemon.timeline))
+            sys.stdout.flush()
+            daemon.sampler.run(stop)
+    finally:
+        web.close()
+        daemon.close()
+    return status.OK
 
 
 @contextlib.contextmanager

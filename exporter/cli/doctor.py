@@ -1,13 +1,13 @@
 """`doctor`: reads every source once, as a tick does, and has `reports.doctor` examine the answers."""
 
 from contextlib import ExitStack, closing
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Final
 
 from exporter.cli import flags
 from exporter.cli.build import host_name, lists_all_gpus
-from exporter.cli.flags import Exits
+from exporter.cli.flags import Exits, LedgerFlags
 from exporter.cli.status import with_exit_status
 from exporter.cli.terminal import columns, fitted, waiting, write_colored
 from exporter.clock import Clock, SystemClock
@@ -20,7 +20,7 @@ from exporter.reports import doctor as report
 from exporter.reports.diagnosis import DoctorInput, GatewayAnswer, ServerAnswer
 from exporter.sampler.frame_reader import FrameRead, FrameReader
 from exporter.sources.cloud import CloudSource
-from exporter.sources.discovery import DiscoveredServer, discovery
+from exporter.sources.discovery import discovery
 from exporter.sources.endpoints import EndpointSources, GatewaySources, configured_targets
 from exporter.sources.gather import Gatherer
 from exporter.sources.location import merged_location, node_source
@@ -34,9 +34,16 @@ SERVERS_AT_ONCE: Final = 16
 """Servers read at the same time: which of them are slow is not known yet."""
 
 
+@dataclass(frozen=True, slots=True)
+class DoctorFlags(LedgerFlags):
+    """The daemon that is examined."""
+
+    as_json: bool = flags.json_flag("print the findings as JSON")
+
+
 def add(verbs: flags.Verbs) -> None:
     """Add the verb to the program's parser."""
-    verb = flags.add_verb(
+    flags.add_verb(
         verbs,
         "doctor",
         "check this host: GPUs, prices, servers, sources and ledger",
@@ -46,22 +53,21 @@ def add(verbs: flags.Verbs) -> None:
             ("--config.file=/etc/ice.yaml --json", "the same for programs"),
         ),
         exits=Exits("all is well", "warnings", "the configuration or a flag is wrong, or money would be"),
+        options=DoctorFlags,
+        run=doctor,
     )
-    flags.sources(verb)
-    flags.as_json(verb, "print the findings as JSON")
-    verb.set_defaults(run=lambda given: doctor(given.config_file, given.ledger_path, as_json=given.as_json))
 
 
 @with_exit_status
-def doctor(config_file: Path | None, ledger_path: Path | None, *, as_json: bool) -> int:
+def doctor(options: DoctorFlags) -> int:
     """Examine this host; returns 0 (fine), 1 (warnings) or 2 (money would be wrong)."""
     clock = SystemClock()
-    config = load(config_file)
+    config = load(options.config_file)
     with waiting("reading every source once"):
-        inspected = inspect_host(clock, config, ledger_path or config.ledger_path)
+        inspected = inspect_host(clock, config, options.ledger_path or config.ledger_path)
     policy = cost_policy(config, host_name(), inspected.location, all_gpus=lists_all_gpus())
     diagnosis = report.diagnose(config, policy, inspected, clock.wall())
-    write_colored(report.as_json(diagnosis) if as_json else fitted(report.text(diagnosis), columns()))
+    write_colored(report.as_json(diagnosis) if options.as_json else fitted(report.text(diagnosis), columns()))
     return diagnosis.status
 
 
@@ -85,10 +91,23 @@ def inspect_host(clock: Clock, config: Config, ledger: Path) -> DoctorInput:
             remembered=contents.remembered,
         )
         try:
-            return _with_answers(host, _read_frame(clock, config, gatherer, contents.remembered))
+            read = _read_frame(clock, config, gatherer, contents.remembered)
         except MustRestartError as error:
             # NVML's library says so, or a container that had GPUs.
             return replace(host, gpu_problem=str(error), evidence=GpuEvidence(library=True))
+    servers = zip(read.frame.servers, read.servers, strict=True)
+    gateways = zip(read.frame.gateways, read.gateways, strict=True)
+    return replace(
+        host,
+        gpus=read.frame.gpus,
+        evidence=read.frame.evidence,
+        gpu_problem=read.nvml.problem,
+        servers=tuple(
+            ServerAnswer(reading, answer.health.reason, answer.problem) for reading, answer in servers
+        ),
+        discovery=read.discovered,
+        gateways=tuple(GatewayAnswer(reading, answer.problem) for reading, answer in gateways),
+    )
 
 
 def _read_frame(clock: Clock, config: Config, gatherer: Gatherer, remembered: State) -> FrameRead:
@@ -113,28 +132,12 @@ def _read_frame(clock: Clock, config: Config, gatherer: Gatherer, remembered: St
         if read.frame.gpus is not None:
             return read
         # Somebody with a server on the CPU asks for it, and the daemon does not scan without GPUs.
-        discovered = servers.look(config, (), (), gatherer, None).servers
-        return replace(read, discovered=replace(read.discovered, servers=tuple(map(_unread, discovered))))
-
-
-def _unread(server: DiscoveredServer) -> DiscoveredServer:
-    """A server as it is found where no GPU can be read: it may hold one, and is not read."""
-    if server.skip_reason not in {None, FailureReason.NO_GPU}:
-        return server
-    return replace(server, url="", skip_reason=FailureReason.GPU_UNKNOWN)
-
-
-def _with_answers(host: DoctorInput, read: FrameRead) -> DoctorInput:
-    servers = zip(read.frame.servers, read.servers, strict=True)
-    gateways = zip(read.frame.gateways, read.gateways, strict=True)
-    return replace(
-        host,
-        gpus=read.frame.gpus,
-        evidence=read.frame.evidence,
-        gpu_problem=read.nvml.problem,
-        servers=tuple(
-            ServerAnswer(reading, answer.health.reason, answer.problem) for reading, answer in servers
-        ),
-        discovery=read.discovered,
-        gateways=tuple(GatewayAnswer(reading, answer.problem) for reading, answer in gateways),
+        found = servers.look(config, (), (), gatherer, None).servers
+    unread = tuple(
+        # It may hold a GPU, and is not read.
+        replace(server, url="", skip_reason=FailureReason.GPU_UNKNOWN)
+        if server.skip_reason in {None, FailureReason.NO_GPU}
+        else server
+        for server in found
     )
+    return replace(read, discovered=replace(read.discovered, servers=unread))

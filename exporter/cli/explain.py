@@ -3,13 +3,14 @@
 import argparse
 import math
 import sys
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Final
+from typing import Final, TypeVar
 
-from exporter.advice.explanation import CostAccounts, ExplainedPeriod, Explanation, ExplanationError, explain
+from exporter.advice.explanation import CostAccounts, ExplainedPeriod, ExplanationError, explain
 from exporter.cli import flags, fleet_source, status
-from exporter.cli.flags import Exits
+from exporter.cli.flags import Exits, FlagError, flag
 from exporter.cli.fleet_source import FleetSource
 from exporter.cli.ledger_session import LedgerSession
 from exporter.cli.status import VerbFailedError, failing, with_exit_status
@@ -31,56 +32,6 @@ HOURS_MAX: Final = 40 * 24
 
 WINDOW: Final = 1
 """Hours: what the quotients of the metrics are taken over, 60 whole minutes."""
-
-
-def add(verbs: flags.Verbs) -> None:
-    """Add it to the program's parser."""
-    verb = flags.add_verb(
-        verbs,
-        "explain",
-        "show how a server's cost per token is calculated",
-        examples=(
-            ("", "each server over the last hour, as the metrics have it"),
-            ("chat-70b --window=24h", "one server over a day"),
-            ("chat-70b --window=7d --against=1.10", "compare with 1.10 dollars per million tokens"),
-            ("--window=24h --json", "all of it for programs"),
-            ("--why --month=2026-11 --against=2026-10", "why two months cost different amounts"),
-            ("--why --month=2026-11 --against=2026-10 --from=/srv/archive", "the same for all hosts"),
-        ),
-        exits=Exits("printed", "no ledger that can be read, or it has nothing of that server"),
-    )
-    verb.add_argument(
-        "server",
-        nargs="?",
-        metavar="SERVER",
-        help="as NAME or NAMESPACE/NAME (default: all, the dearest first)",
-    )
-    verb.add_argument(
-        "--window",
-        dest="hours",
-        type=_hours,
-        default="60m",
-        metavar="TIME",
-        help="60m (as the metrics), or whole hours or days up to 40d (default 60m)",
-    )
-    verb.add_argument(
-        "--against",
-        metavar="DOLLARS",
-        help="a price per million tokens to compare with; with --why, the month to compare with",
-    )
-    flags.as_json(verb)
-    group = verb.add_argument_group("two months")
-    group.add_argument(
-        "--why", action="store_true", help="explain the difference of --month and the month --against"
-    )
-    group.add_argument("--month", type=flags.month_value, metavar="YYYY-MM", help="the month to explain")
-    group.add_argument("--product", metavar="NAME", help="one product only")
-    fleet_source.add(verb)
-    flags.daemon_ledger(
-        verb,
-        use=" and the prices of now; without one, those are estimates of the bundled catalogue",
-    )
-    verb.set_defaults(run=run)
 
 
 def _hours(text: str) -> int:
@@ -105,59 +56,125 @@ def _price(text: str) -> float:
     return price
 
 
-def run(options: argparse.Namespace) -> int:
-    """Print an explanation; returns the exit status."""
-    if why_options := _why_options(options):
-        return explain_why(why_options)
-    if options.against is not None:
-        try:
-            options.against = _price(options.against)
-        except argparse.ArgumentTypeError as error:
-            options.parser.error(f"argument --against: {error}")
-    return explained(flags.chosen(ExplainOptions, options))
-
-
 @dataclass(frozen=True, slots=True)
 class ExplainOptions:
     """What to explain: a server or all, over how many hours, against which price per million tokens."""
 
+    config_file: Path | None = flags.daemon_config_flag(
+        " and the prices of now; without one, those are estimates of the bundled catalogue"
+    )
+    ledger_path: Path | None = flags.ledger_flag()
+    server: str | None = flag(
+        nargs="?", metavar="SERVER", help="as NAME or NAMESPACE/NAME (default: all, the dearest first)"
+    )
+    hours: int = flag(
+        "--window",
+        default=WINDOW,
+        type=_hours,
+        metavar="TIME",
+        help="60m (as the metrics), or whole hours or days up to 40d (default 60m)",
+    )
+    against: float | None = flag(
+        "--against",
+        metavar="DOLLARS",
+        help="a price per million tokens to compare with; with --why, the month to compare with",
+    )
+    as_json: bool = flags.json_flag()
+
+
+@dataclass(frozen=True, slots=True)
+class WhyOptions:
+    """Two months of which hosts, and what of them: a product, a server (NAME or NAMESPACE/NAME), or all."""
+
     config_file: Path | None
     ledger_path: Path | None
-    server: str | None
-    hours: int
-    against: float | None
-    as_json: bool
+    source: FleetSource | None
+    month: str = flag("--month", type=flags.month_value, metavar="YYYY-MM", help="the month to explain")
+    against: str = ""
+    product: str | None = flag("--product", metavar="NAME", help="one product only")
+    server: str | None = None
+    as_json: bool = False
+
+
+def add(verbs: flags.Verbs) -> None:
+    """Add it to the program's parser."""
+    verb = flags.add_verb(
+        verbs,
+        "explain",
+        "show how a server's cost per token is calculated",
+        examples=(
+            ("", "each server over the last hour, as the metrics have it"),
+            ("chat-70b --window=24h", "one server over a day"),
+            ("chat-70b --window=7d --against=1.10", "compare with 1.10 dollars per million tokens"),
+            ("--window=24h --json", "all of it for programs"),
+            ("--why --month=2026-11 --against=2026-10", "why two months cost different amounts"),
+            ("--why --month=2026-11 --against=2026-10 --from=/srv/archive", "the same for all hosts"),
+        ),
+        exits=Exits("printed", "no ledger that can be read, or it has nothing of that server"),
+        options=ExplainOptions,
+    )
+    group = verb.add_argument_group("two months")
+    group.add_argument(
+        "--why", action="store_true", help="explain the difference of --month and the month --against"
+    )
+    flags.add_fields(group, WhyOptions)
+    fleet_source.add(verb)
+    verb.set_defaults(run=run)
+
+
+def run(options: argparse.Namespace) -> int:
+    """Print an explanation; returns the exit status."""
+    if not options.why:
+        others = {"--month": options.month, "--product": options.product, "--from": options.sources}
+        for name, value in others.items():
+            if value is not None:
+                raise FlagError(f"{name} needs --why")
+        if options.against is not None:
+            options.against = _against(_price, options.against)
+        return explained(flags.chosen(ExplainOptions, options))
+    if options.month is None or options.against is None:
+        raise FlagError("--why needs --month and --against, like 2026-10 and 2026-09")
+    if options.product is not None and options.server is not None:
+        raise FlagError("--product and SERVER exclude each other")
+    against = _against(flags.month_value, options.against)
+    return explain_why(flags.chosen(WhyOptions, options, source=FleetSource.of(options), against=against))
+
+
+Value = TypeVar("Value")
+
+
+def _against(value: Callable[[str], Value], text: str) -> Value:
+    """The value of --against, which is a price or a month."""
+    try:
+        return value(text)
+    except argparse.ArgumentTypeError as error:
+        raise FlagError(f"argument --against: {error}") from None
 
 
 @with_exit_status
 def explained(options: ExplainOptions, clock: Clock | None = None) -> int:
     """Print an explanation; returns 0, 1 (the ledger has no answer) or 2 (the configuration is wrong)."""
+    clock = clock or SystemClock()
     session = LedgerSession.of(options.config_file, options.ledger_path)
     with failing(ExplanationError, at=session.path), waiting("reading the ledger"):
-        explanation = _explanation(options, session, clock or SystemClock())
+        now = clock.wall()
+        with session.open() as (ledger, zone):
+            accounts, period = _accounts(ledger, options.hours, now)
+        explanation = explain(
+            accounts,
+            period,
+            replace(session.policy(clock), zone=zone),
+            ledger.state(),
+            now,
+            ledger=ledger.id,
+            server=options.server,
+            price=options.against,
+        )
     if any(server.allocated for server in explanation.servers):
         session.note_estimates()
-    sys.stdout.write(
-        forms.as_json(explanation) if options.as_json else fitted(explanation_text(explanation), columns())
-    )
+    text = forms.as_json(explanation) if options.as_json else fitted(explanation_text(explanation), columns())
+    sys.stdout.write(text)
     return status.OK
-
-
-def _explanation(options: ExplainOptions, session: LedgerSession, clock: Clock) -> Explanation:
-    now = clock.wall()
-    with session.open() as (ledger, zone):
-        accounts, period = _accounts(ledger, options.hours, now)
-    policy = session.policy(clock)
-    return explain(
-        accounts,
-        period,
-        replace(policy, zone=zone),
-        ledger.state(),
-        now,
-        ledger=ledger.id,
-        server=options.server,
-        price=options.against,
-    )
 
 
 def _accounts(ledger: LedgerReader, hours: int, now: Instant) -> tuple[CostAccounts, ExplainedPeriod]:
@@ -170,16 +187,17 @@ def _accounts(ledger: LedgerReader, hours: int, now: Instant) -> tuple[CostAccou
     if not totals.cost:
         raise ExplanationError("nothing was posted yet: a daemon posts from its second tick on")
     accounts.add_last(totals.last_token)
-    last = _hour(now) - 1
+    last = now // NANOSECONDS_PER_HOUR - 1
     first = last + 1 - hours
     if hours == WINDOW or not ledger.covered(first, last):
         for owner, window in totals.window.items():
             accounts.add_window(owner, window.money, window.tokens, window.unpriced)
         end = now - now % NANOSECONDS_PER_MINUTE
         start = end - NANOSECONDS_PER_HOUR
-        for sums in (ledger.hours(_hour(start), _hour(end)) or {}).values():
+        both = start // NANOSECONDS_PER_HOUR, end // NANOSECONDS_PER_HOUR
+        for sums in (ledger.hours(*both) or {}).values():
             accounts.add_mix(sums.by_component())
-        covered = min(NANOSECONDS_PER_HOUR, ledger.covered(_hour(start), _hour(end)))
+        covered = min(NANOSECONDS_PER_HOUR, ledger.covered(*both))
         return accounts, ExplainedPeriod(start, end, covered)
     for sums in (ledger.hours(first, last) or {}).values():
         accounts.add_history(
@@ -187,46 +205,6 @@ def _accounts(ledger: LedgerReader, hours: int, now: Instant) -> tuple[CostAccou
         )
     start, end = first * NANOSECONDS_PER_HOUR, (last + 1) * NANOSECONDS_PER_HOUR
     return accounts, ExplainedPeriod(start, end, ledger.covered(first, last))
-
-
-def _hour(instant: Instant) -> int:
-    return instant // NANOSECONDS_PER_HOUR
-
-
-@dataclass(frozen=True, slots=True)
-class WhyOptions:
-    """Two months of which hosts, and what of them: a product, a server (NAME or NAMESPACE/NAME), or all."""
-
-    config_file: Path | None
-    ledger_path: Path | None
-    source: FleetSource | None
-    month: str
-    against: str
-    product: str | None
-    server: str | None
-    as_json: bool
-
-
-def _why_options(options: argparse.Namespace) -> WhyOptions | None:
-    """The options, if --why is given. Exits on flags that clash."""
-    if not options.why:
-        for flag, value in (
-            ("--month", options.month),
-            ("--product", options.product),
-            ("--from", options.sources),
-        ):
-            if value is not None:
-                options.parser.error(f"{flag} needs --why")
-        return None
-    if options.month is None or options.against is None:
-        options.parser.error("--why needs --month and --against, like 2026-10 and 2026-09")
-    try:
-        against = flags.month_value(options.against)
-    except argparse.ArgumentTypeError as error:
-        options.parser.error(f"argument --against: {error}")
-    if options.product is not None and options.server is not None:
-        options.parser.error("--product and SERVER exclude each other")
-    return flags.chosen(WhyOptions, options, source=FleetSource.of(options), against=against)
 
 
 @with_exit_status

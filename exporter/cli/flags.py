@@ -2,11 +2,13 @@
 
 import argparse
 import re
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field, fields
 from datetime import UTC, date, datetime
 from inspect import signature
 from pathlib import Path
-from typing import Final, TypeAlias, TypeVar
+from typing import Any, Final, TypeAlias, TypeVar
 from zoneinfo import ZoneInfo
 
 from exporter.cli import logs, status
@@ -35,43 +37,42 @@ def absolute_path_value(text: str) -> Path:
 
 def address_value(text: str) -> str:
     """An address of valid form to listen on."""
-    try:
+    with _refusing(AddressError):
         parse_address(text)
-    except AddressError as error:
-        raise argparse.ArgumentTypeError(str(error)) from error
     return text
 
 
 def host_value(text: str) -> str:
     """A host name that browsers may request."""
-    try:
+    with _refusing(ValueError):
         return host_of(text)
-    except ValueError as error:
-        raise argparse.ArgumentTypeError(str(error)) from error
+
+
+@contextmanager
+def _refusing(*kinds: type[Exception]) -> Iterator[None]:
+    """Errors of these kinds, as those of a flag's value."""
+    try:
+        yield
+    except kinds as error:
+        raise argparse.ArgumentTypeError(str(error)) from None
 
 
 def month_value(text: str) -> str:
     """A month like 2026-10."""
-    if not re.fullmatch(r"[0-9]{4}-(0[1-9]|1[0-2])", text):
-        raise argparse.ArgumentTypeError(f"{text!r} is no month: expected one like 2026-10")
-    return _of_calendar(text)
+    return _period_name(text, "(0[1-9]|1[0-2])", "one like 2026-10")
 
 
 def month_or_quarter_value(text: str) -> str:
     """A month like 2026-10 or a quarter like 2026-Q3."""
-    if not re.fullmatch(r"[0-9]{4}-(0[1-9]|1[0-2]|Q[1-4])", text):
-        raise argparse.ArgumentTypeError(
-            f"{text!r} is no month: expected one like 2026-10, or a quarter like 2026-Q3"
-        )
-    return _of_calendar(text)
+    return _period_name(text, "(0[1-9]|1[0-2]|Q[1-4])", "one like 2026-10, or a quarter like 2026-Q3")
 
 
-def _of_calendar(name: str) -> str:
-    """The name of a month or quarter, unless it lies in no year that a calendar has."""
-    try:
-        return Period.named(name).name
-    except ValueError as error:
-        raise argparse.ArgumentTypeError(str(error)) from None
+def _period_name(text: str, form: str, expected: str) -> str:
+    """The name of a period of a form, in a year that a calendar has."""
+    if not re.fullmatch(f"[0-9]{{4}}-{form}", text):
+        raise argparse.ArgumentTypeError(f"{text!r} is no month: expected {expected}")
+    with _refusing(ValueError):
+        return Period.named(text).name
 
 
 def date_value(text: str) -> date:
@@ -110,6 +111,83 @@ Example = tuple[str, str]
 Verbs: TypeAlias = "argparse._SubParsersAction[argparse.ArgumentParser]"  # noqa: SLF001
 
 Options = TypeVar("Options")
+
+
+class FlagError(Exception):
+    """Flags that do not go together; the message says what to do."""
+
+
+def flag(*names: str, default: Any = None, **words: Any) -> Any:
+    """A field of a verb's options, and the flag that sets it; `words` are those of `add_argument`.
+
+    Without names it is a word that stands by itself.
+    """
+    return field(default=default, metadata={"names": names, "words": words})
+
+
+def switch(name: str, text: str) -> Any:
+    """A field that a flag without a value sets."""
+    return flag(name, default=False, action="store_true", help=text)
+
+
+def config_flag(text: str) -> Any:
+    """The field of the configuration, with its purpose."""
+    return flag("--config.file", type=Path, metavar="FILE", help=text)
+
+
+def daemon_config_flag(use: str = "") -> Any:
+    """The field of the daemon's configuration of a verb that reads its ledger.
+
+    `use` is what else the verb takes from it, as a sentence's end.
+    """
+    return config_flag(f"the daemon's configuration in YAML, for its ledger.path{use}")
+
+
+def ledger_flag(text: str = "the daemon's ledger, a path from / on") -> Any:
+    """The field of the ledger's file."""
+    default = f"(default: ledger.path of the configuration, else {DEFAULT_LEDGER})"
+    return flag("--ledger.path", type=absolute_path_value, metavar="FILE", help=f"{text} {default}")
+
+
+def json_flag(text: str = "print JSON") -> Any:
+    """The field of an answer for programs."""
+    return switch("--json", text)
+
+
+def listen_flag(address: str) -> Any:
+    """The field of the web server's address."""
+    text = f"address to serve on (default {address})"
+    return flag("--web.listen-address", default=address, type=address_value, metavar="ADDRESS", help=text)
+
+
+def web_config_flag() -> Any:
+    """The field of TLS and passwords."""
+    text = "exporter-toolkit web configuration file with TLS and passwords"
+    default = "(default: plain HTTP without authentication)"
+    return flag("--web.config.file", type=Path, metavar="FILE", help=f"{text} {default}")
+
+
+def allowed_hosts_flag() -> Any:
+    """The field of host names for browsers."""
+    text = "additional host name for browsers; repeatable"
+    return flag("--web.allowed-host", default=(), action="append", type=host_value, metavar="NAME", help=text)
+
+
+def add_field(verb: "argparse._ActionsContainer", name: str, option: Any) -> None:
+    """Add the flag of a field to a parser."""
+    names, words = option.metadata["names"], option.metadata["words"]
+    default = list(option.default) if isinstance(option.default, tuple) else option.default
+    if names:
+        verb.add_argument(*names, dest=name, **{"default": default, **words})
+    else:
+        verb.add_argument(name, default=default, **words)
+
+
+def add_fields(verb: "argparse._ActionsContainer", options: type) -> None:
+    """Add the flags of a verb's options, in the order of their fields."""
+    for option in fields(options):
+        if option.metadata:
+            add_field(verb, option.name, option)
 
 
 def chosen(kind: type[Options], parsed: argparse.Namespace, **others: object) -> Options:
@@ -170,10 +248,12 @@ def add_verb(
     examples: tuple[Example, ...],
     exits: Exits,
     of: str = "",
+    options: type[Options] | None = None,
+    run: Callable[[Options], int | None] | None = None,
 ) -> argparse.ArgumentParser:
     """A verb's parser, with what all have: help, examples, exit codes, and how to log.
 
-    `of` is the verb that it stands under, like `report`.
+    `of` is the verb that it stands under, like `report`; `options` are its flags, which `run` is called with.
     """
     called = " ".join(filter(None, (PROGRAM, of, name)))
     lines = "".join(f"  {f'{called} {tail}'.strip()}\n      {what}\n" for tail, what in examples)
@@ -184,7 +264,11 @@ def add_verb(
         epilog=f"examples:\n{lines}\n{exits.text()}",
         formatter_class=HelpFormatter,
     )
-    _logs(verb)
+    add_fields(verb, LogFlags)
+    if options is not None:
+        add_fields(verb, options)
+    if options is not None and run is not None:
+        verb.set_defaults(run=lambda parsed: run(chosen(options, parsed)))
     verb.set_defaults(parser=verb, examples=examples, exits=exits)
     return verb
 
@@ -211,84 +295,84 @@ def add_group(verbs: Verbs, name: str, text: str, example: str) -> argparse.Argu
     )
 
 
+@dataclass(frozen=True, slots=True)
+class LogFlags:
+    """How every verb logs."""
+
+    log_level: str = flag(
+        "--log.level",
+        default="info",
+        choices=logs.LEVELS,
+        help="minimum level of log lines on standard error (default info)",
+    )
+    log_format: str = flag(
+        "--log.format", default="logfmt", choices=logs.FORMATS, help="log format (default logfmt)"
+    )
+
+
+@dataclass(frozen=True, slots=True)
+class LedgerFlags:
+    """The daemon's configuration, and its ledger."""
+
+    config_file: Path | None = daemon_config_flag()
+    ledger_path: Path | None = ledger_flag()
+
+
+@dataclass(frozen=True, slots=True)
+class ServeFlags:
+    """Flags of the daemon; a flag wins over the file."""
+
+    config_file: Path | None = config_flag(
+        "configuration in YAML; without one, prices are estimates of the bundled catalogue"
+    )
+    listen_address: str = listen_flag(DEFAULT_ADDRESS)
+    ledger_path: Path | None = ledger_flag(
+        "file of the ledger, an absolute path; its folder is created if missing"
+    )
+    web_config_file: Path | None = web_config_flag()
+    lifecycle: bool | None = flag(
+        "--web.enable-lifecycle",
+        action=argparse.BooleanOptionalAction,
+        help="enable POST /-/reload (default: on loopback addresses and where every client authenticates; "
+        "SIGHUP always works)",
+    )
+    """`--no-web.enable-lifecycle` forbids reloads over HTTP."""
+    allowed_hosts: Sequence[str] = allowed_hosts_flag()
+    watch: bool = switch(
+        "--config.watch",
+        "reload the configuration when its file changes, for example in a mounted ConfigMap",
+    )
+
+
 def of_the_daemon() -> str:
     """The flags of the daemon, as the lines of its help."""
-    flags = argparse.ArgumentParser(add_help=False, usage=argparse.SUPPRESS)
-    daemon(flags)
-    _logs(flags)
-    return flags.format_help().partition("\n")[2]
-
-
-def daemon(verb: argparse.ArgumentParser) -> None:
-    """The flags of the daemon."""
-    sources(verb)
-    verb.add_argument(
-        "--config.watch",
-        dest="watch",
-        action="store_true",
-        help="reload the configuration when its file changes, for example in a mounted ConfigMap",
-    )
-    listen(verb)
-    lifecycle(verb)
-
-
-def sources(verb: argparse.ArgumentParser) -> None:
-    """The flags of configuration and ledger of a verb that meters."""
-    config(verb, "configuration in YAML; without one, prices are estimates of the bundled catalogue")
-    _ledger(verb, "file of the ledger, an absolute path; its folder is created if missing")
+    daemon = argparse.ArgumentParser(add_help=False, usage=argparse.SUPPRESS)
+    add_fields(daemon, ServeFlags)
+    add_fields(daemon, LogFlags)
+    return daemon.format_help().partition("\n")[2]
 
 
 def daemon_ledger(verb: argparse.ArgumentParser, *, use: str = "") -> None:
-    """The flags of configuration and ledger of a verb that reads or corrects the daemon's ledger.
-
-    `use` is what else the verb takes from the configuration, as a sentence's end.
-    """
-    config(verb, f"the daemon's configuration in YAML, for its ledger.path{use}")
-    _ledger(verb, "the daemon's ledger, a path from / on")
+    """The flags of configuration and ledger of a verb that reads or corrects the daemon's ledger."""
+    add_field(verb, "config_file", daemon_config_flag(use))
+    add_field(verb, "ledger_path", ledger_flag())
 
 
 def config(verb: argparse.ArgumentParser, text: str, *, required: bool = False) -> None:
     """The flag of the configuration, with its purpose."""
-    verb.add_argument(
-        "--config.file", dest="config_file", type=Path, required=required, metavar="FILE", help=text
+    add_field(
+        verb, "config_file", flag("--config.file", type=Path, required=required, metavar="FILE", help=text)
     )
 
 
-def _ledger(verb: argparse.ArgumentParser, text: str) -> None:
-    verb.add_argument(
-        "--ledger.path",
-        dest="ledger_path",
-        type=absolute_path_value,
-        metavar="FILE",
-        help=f"{text} (default: ledger.path of the configuration, else {DEFAULT_LEDGER})",
-    )
-
-
-def listen(verb: argparse.ArgumentParser, address: str = DEFAULT_ADDRESS) -> None:
-    """The flags of the web server."""
-    verb.add_argument(
-        "--web.listen-address",
-        dest="listen_address",
-        default=address,
-        type=address_value,
-        metavar="ADDRESS",
-        help=f"address to serve on (default {address})",
-    )
-    web_config(verb)
-    verb.add_argument(
-        "--web.allowed-host",
-        dest="allowed_hosts",
-        action="append",
-        default=[],
-        type=host_value,
-        metavar="NAME",
-        help="additional host name for browsers; repeatable",
-    )
+def web_config(verb: argparse.ArgumentParser) -> None:
+    """The flag of TLS and passwords."""
+    add_field(verb, "web_config_file", web_config_flag())
 
 
 def as_json(verb: argparse.ArgumentParser, text: str = "print JSON") -> None:
     """The flag of an answer for programs."""
-    verb.add_argument("--json", dest="as_json", action="store_true", help=text)
+    add_field(verb, "as_json", json_flag(text))
 
 
 def forms(verb: argparse.ArgumentParser) -> None:
@@ -344,44 +428,3 @@ def named_period(
         if since is not None:
             return Period.between(since, until or today)
         return Period.named(month or f"{today:%Y-%m}")
-
-
-def web_config(verb: argparse.ArgumentParser) -> None:
-    """The flag of TLS and passwords."""
-    verb.add_argument(
-        "--web.config.file",
-        dest="web_config_file",
-        type=Path,
-        metavar="FILE",
-        help="exporter-toolkit web configuration file with TLS and passwords "
-        "(default: plain HTTP without authentication)",
-    )
-
-
-def lifecycle(verb: argparse.ArgumentParser) -> None:
-    """The flag of reloads over HTTP; `--no-web.enable-lifecycle` forbids them."""
-    verb.add_argument(
-        "--web.enable-lifecycle",
-        dest="lifecycle",
-        action=argparse.BooleanOptionalAction,
-        default=None,
-        help="enable POST /-/reload (default: on loopback addresses and where every client authenticates; "
-        "SIGHUP always works)",
-    )
-
-
-def _logs(verb: argparse.ArgumentParser) -> None:
-    verb.add_argument(
-        "--log.level",
-        dest="log_level",
-        choices=logs.LEVELS,
-        default="info",
-        help="minimum level of log lines on standard error (default info)",
-    )
-    verb.add_argument(
-        "--log.format",
-        dest="log_format",
-        choices=logs.FORMATS,
-        default="logfmt",
-        help="log format (default logfmt)",
-    )

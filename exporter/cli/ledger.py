@@ -1,10 +1,9 @@
 """The verb `ledger adopt`."""
 
-import argparse
 import sys
 
 from exporter.cli import flags, status
-from exporter.cli.flags import Exits
+from exporter.cli.flags import Exits, LedgerFlags
 from exporter.cli.status import failing, with_exit_status
 from exporter.clock import SystemClock
 from exporter.config import load
@@ -15,7 +14,7 @@ from exporter.ledger.maintenance import adopt
 def add(verbs: flags.Verbs) -> None:
     """Add it to the program's parser."""
     group = flags.add_group(verbs, "ledger", "ledger maintenance", "adopt --ledger.path=/srv/ice/ledger.db")
-    adopt = flags.add_verb(
+    flags.add_verb(
         group.add_subparsers(dest="act", required=True, metavar="adopt"),
         "adopt",
         "hand the ledger of another machine to this one",
@@ -27,21 +26,20 @@ def add(verbs: flags.Verbs) -> None:
         ),
         exits=Exits("done", "the ledger is in use, is missing or cannot be read"),
         of="ledger",
+        options=LedgerFlags,
+        run=run,
     )
-    flags.daemon_ledger(adopt)
-    adopt.set_defaults(run=run)
 
 
 @with_exit_status
-def run(options: argparse.Namespace) -> int:
+def run(options: LedgerFlags) -> int:
     """Hand a ledger to the machine that opens it next; returns the exit status."""
     path = options.ledger_path or load(options.config_file).ledger_path
     with failing(LedgerError):
         adopted = adopt(path, SystemClock())
     before = "is no longer bound to a machine" if adopted.bound else "was not bound to a machine"
     sys.stdout.write(
-        f"{path}: ledger {adopted.ledger} {before}. "
-        "The next start of the daemon binds it to the machine and the GPUs that it finds, "
-        "and goes on with its id and totals.\n"
+        f"{path}: ledger {adopted.ledger} {before}. The next start of the daemon binds it to the machine and "
+        "the GPUs that it finds, and goes on with its id and totals.\n"
     )
     return status.OK

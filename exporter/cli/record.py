@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Final
 
 from exporter.cli import flags, status
-from exporter.cli.flags import Exits
+from exporter.cli.flags import Exits, flag
 from exporter.cli.status import VerbFailedError, with_exit_status
 from exporter.cli.terminal import progress
 from exporter.clock import Clock, SystemClock
@@ -24,55 +24,6 @@ from exporter.sources.server.recording import RecordingReader
 from exporter.units import NANOSECONDS_PER_HOUR, NANOSECONDS_PER_SECOND, Nanoseconds
 
 TIMES_MAX: Final = 1000
-
-
-def add(verbs: flags.Verbs) -> None:
-    """Add the verb to the program's parser."""
-    verb = flags.add_verb(
-        verbs,
-        "record",
-        "write a server's pages over time to a folder, with names masked",
-        examples=(
-            ("--url=http://127.0.0.1:8000 --times=30 --every=10s --output=chat", "five minutes of a server"),
-        ),
-        exits=Exits(
-            "written",
-            "the first read failed, or the folder cannot be written",
-            "the URL, the engine, the folder or a flag is wrong",
-        ),
-    )
-    verb.add_argument("--url", required=True, metavar="URL", help="where its metrics are read")
-    verb.add_argument(
-        "--engine",
-        metavar="NAME",
-        help="engine name, see docs/engines.md (default: recognized from the page)",
-    )
-    flags.config(verb, "configuration in YAML whose `engines` are read as well")
-    verb.add_argument(
-        "--times",
-        type=_times,
-        default=12,
-        metavar="N",
-        help=f"how often it is read, up to {TIMES_MAX} (default 12)",
-    )
-    verb.add_argument(
-        "--every",
-        type=_every,
-        default="10s",
-        metavar="TIME",
-        help="time from one read to the next, like 10s or 5m, up to 1h (default 10s)",
-    )
-    verb.add_argument(
-        "--output", type=Path, required=True, metavar="FOLDER", help="the folder to make; it must not exist"
-    )
-    verb.add_argument("--bearer-token-file", type=Path, metavar="FILE", help="bearer token file")
-    verb.add_argument(
-        "--ca-file",
-        type=Path,
-        metavar="FILE",
-        help="CA certificates to verify the server",
-    )
-    verb.set_defaults(run=lambda options: record(flags.chosen(RecordOptions, options)))
 
 
 def _times(text: str) -> int:
@@ -93,14 +44,55 @@ def _every(text: str) -> Nanoseconds:
 class RecordOptions:
     """What to record. Without an `engine` it is recognized from the page."""
 
-    url: str
-    engine: str | None
-    times: int
-    every: Nanoseconds
-    output: Path
-    bearer_token_file: Path | None = None
-    ca_file: Path | None = None
-    config_file: Path | None = None
+    url: str = flag("--url", required=True, metavar="URL", help="where its metrics are read")
+    engine: str | None = flag(
+        "--engine",
+        metavar="NAME",
+        help="engine name, see docs/engines.md (default: recognized from the page)",
+    )
+    times: int = flag(
+        "--times",
+        default=12,
+        type=_times,
+        metavar="N",
+        help=f"how often it is read, up to {TIMES_MAX} (default 12)",
+    )
+    every: Nanoseconds = flag(
+        "--every",
+        default=10 * NANOSECONDS_PER_SECOND,
+        type=_every,
+        metavar="TIME",
+        help="time from one read to the next, like 10s or 5m, up to 1h (default 10s)",
+    )
+    output: Path = flag(
+        "--output", required=True, type=Path, metavar="FOLDER", help="the folder to make; it must not exist"
+    )
+    bearer_token_file: Path | None = flag(
+        "--bearer-token-file", type=Path, metavar="FILE", help="bearer token file"
+    )
+    ca_file: Path | None = flag(
+        "--ca-file", type=Path, metavar="FILE", help="CA certificates to verify the server"
+    )
+    config_file: Path | None = flags.config_flag("configuration in YAML whose `engines` are read as well")
+
+
+def add(verbs: flags.Verbs) -> None:
+    """Add the verb to the program's parser."""
+    flags.add_verb(
+        verbs,
+        "record",
+        "write a server's pages over time to a folder, with names masked",
+        examples=(
+            ("--url=http://127.0.0.1:8000 --times=30 --every=10s --output=chat", "five minutes of a server"),
+        ),
+        exits=Exits(
+            "written",
+            "the first read failed, or the folder cannot be written",
+            "the URL, the engine, the folder or a flag is wrong",
+        ),
+        options=RecordOptions,
+        run=record,
+    )
 
 
 @with_exit_status

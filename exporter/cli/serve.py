@@ -3,9 +3,9 @@
 import logging
 import signal
 import threading
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from contextlib import ExitStack, suppress
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from hashlib import sha256
 from pathlib import Path
 from typing import Final
@@ -13,6 +13,7 @@ from typing import Final
 from exporter import garbage, malloc
 from exporter.cli import flags, status
 from exporter.cli.build import build, host_name, lists_all_gpus
+from exporter.cli.flags import ServeFlags
 from exporter.cli.terminal import complain
 from exporter.clock import Clock, SystemClock
 from exporter.config import Config, ConfigError, load
@@ -86,24 +87,9 @@ READ_MAX: Final[Nanoseconds] = 5 * NANOSECONDS_PER_SECOND
 """Longest time that a tick waits for its sources."""
 
 
-@dataclass(frozen=True, slots=True)
-class ServeFlags:
-    """Flags of `serve`; a flag wins over the file."""
-
-    config_file: Path | None
-    listen_address: str
-    ledger_path: Path | None
-    web_config_file: Path | None = None
-    lifecycle: bool | None = None
-    """Whether `POST /-/reload` is served; `None`: on loopback, and where every client authenticates."""
-    allowed_hosts: Sequence[str] = ()
-    watch: bool = False
-    """Whether the configuration is reloaded when its file changes."""
-
-
 def add(verbs: flags.Verbs) -> None:
     """Add the verb to the program's parser."""
-    verb = flags.add_verb(
+    flags.add_verb(
         verbs,
         "serve",
         "run the daemon (the default)",
@@ -112,9 +98,9 @@ def add(verbs: flags.Verbs) -> None:
             ("--web.listen-address=127.0.0.1:9844 --log.format=json", "for this machine alone, logs as JSON"),
         ),
         exits=flags.DAEMON_EXITS,
+        options=ServeFlags,
+        run=serve,
     )
-    flags.daemon(verb)
-    verb.set_defaults(run=lambda options: serve(flags.chosen(ServeFlags, options)))
 
 
 def serve(options: ServeFlags) -> int:

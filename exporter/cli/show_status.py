@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Final
 
 from exporter.cli import flags, status
-from exporter.cli.flags import Exits
+from exporter.cli.flags import Exits, flag
 from exporter.cli.fleet_source import Source, source_value
 from exporter.cli.ledger_session import LedgerSession
 from exporter.cli.status import VerbFailedError, with_exit_status
@@ -26,31 +26,6 @@ TIMEOUT_SECONDS: Final = 5.0
 BODY_BYTES_MAX: Final = 8 * 1024 * 1024
 
 
-def add(verbs: flags.Verbs) -> None:
-    """Add it to the program's parser."""
-    verb = flags.add_verb(
-        verbs,
-        "status",
-        "show spend, month against budget, GPUs, servers and sources on one screen",
-        examples=(
-            ("", "the daemon of this machine, or its ledger where none answers"),
-            ("--from=http://127.0.0.1:9844", "the daemon at an address, and nothing else"),
-            ("--json", "the same for programs"),
-        ),
-        exits=Exits("printed", "no daemon answers, and no ledger can be read"),
-    )
-    verb.add_argument(
-        "--from",
-        dest="source",
-        type=_address_value,
-        metavar="ADDRESS",
-        help="address of a daemon, http(s)://HOST:PORT (default: port 9844 of this machine, then the ledger)",
-    )
-    flags.as_json(verb)
-    flags.daemon_ledger(verb, use=" and its budget, where no daemon answers")
-    verb.set_defaults(run=lambda options: shown_status(flags.chosen(StatusOptions, options)))
-
-
 def _address_value(text: str) -> str:
     """An address of a daemon."""
     source: Source = source_value(text)
@@ -65,10 +40,32 @@ def _address_value(text: str) -> str:
 class StatusOptions:
     """The daemon to ask, `None` for that of this machine, and the ledger to read where none answers."""
 
-    config_file: Path | None
-    ledger_path: Path | None
-    source: str | None
-    as_json: bool
+    config_file: Path | None = flags.daemon_config_flag(" and its budget, where no daemon answers")
+    ledger_path: Path | None = flags.ledger_flag()
+    source: str | None = flag(
+        "--from",
+        type=_address_value,
+        metavar="ADDRESS",
+        help="address of a daemon, http(s)://HOST:PORT (default: port 9844 of this machine, then the ledger)",
+    )
+    as_json: bool = flags.json_flag()
+
+
+def add(verbs: flags.Verbs) -> None:
+    """Add it to the program's parser."""
+    flags.add_verb(
+        verbs,
+        "status",
+        "show spend, month against budget, GPUs, servers and sources on one screen",
+        examples=(
+            ("", "the daemon of this machine, or its ledger where none answers"),
+            ("--from=http://127.0.0.1:9844", "the daemon at an address, and nothing else"),
+            ("--json", "the same for programs"),
+        ),
+        exits=Exits("printed", "no daemon answers, and no ledger can be read"),
+        options=StatusOptions,
+        run=shown_status,
+    )
 
 
 @with_exit_status

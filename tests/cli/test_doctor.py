@@ -24,7 +24,7 @@ def test_the_doctor_says_what_the_kernel_tells_of_the_clock(
     monkeypatch.setattr(SystemClock, "synchronized", lambda _: synchronized)
     file = tmp_path / "ice.yaml"
     file.write_text('discovery: {cloud: "off"}\n')
-    module.doctor(file, tmp_path / "ledger.db", as_json=False)
+    module.doctor(module.DoctorFlags(file, tmp_path / "ledger.db"))
 
     output = "note: the kernel says that the clock is not synchronized." in capsys.readouterr().out
     assert output != synchronized
@@ -43,7 +43,7 @@ def test_the_doctor_reads_the_gateways(tmp_path: Path, capsys: pytest.CaptureFix
             'discovery: {cloud: "off", processes: false}\n'
             f'servers: [{{name: chat, url: "{url}/vllm", gpus: all, divide: {divide}}}]\n'
         )
-        module.doctor(file, tmp_path / "ledger.db", as_json=False)
+        module.doctor(module.DoctorFlags(file, tmp_path / "ledger.db"))
 
     expected = f"  {url}/gateway  the LiteLLM proxy\n       divides chat between: Search\n"
     assert expected in capsys.readouterr().out
@@ -71,7 +71,7 @@ def examined(
     monkeypatch.setattr(module, "NvmlSource", lambda _clock: nvml)
     file = tmp_path / "ice.yaml"
     file.write_text('discovery: {cloud: "off", processes: false}\n')
-    module.doctor(file, tmp_path / "ledger.db", as_json=False)
+    module.doctor(module.DoctorFlags(file, tmp_path / "ledger.db"))
     return capsys.readouterr().out
 
 

@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 
 from exporter.cli import doctor as doctor_module
-from exporter.cli.doctor import doctor
+from exporter.cli.doctor import DoctorFlags, doctor
 from exporter.clock import SystemClock
 from exporter.config import parse
 from exporter.readings import HostLocation
@@ -193,7 +193,7 @@ def test_the_doctor_tells_who_told(
     cluster: Kubernetes, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     """It reads the labels once, and waits for them; pods are asked for beside."""
-    doctor(None, tmp_path / "ledger.db", as_json=False)
+    doctor(DoctorFlags(None, tmp_path / "ledger.db"))
 
     line = capsys.readouterr().out.split("\n")[1]
     assert line.endswith("p5.48xlarge of aws in us-east-1 (zone us-east-1d), on demand; source: node labels")
@@ -210,7 +210,7 @@ def test_the_doctor_says_what_a_refusal_means(
     file = tmp_path / "ice.yaml"
     file.write_text('hardware: [{match: {node_label: {a: "*"}}, rented: {dollars_per_gpu_hour: 1}}]\n')
 
-    assert doctor(file, tmp_path / "ledger.db", as_json=False) == 2
+    assert doctor(DoctorFlags(file, tmp_path / "ledger.db")) == 2
     printed = capsys.readouterr().out
     assert "error: node labels: node ip-10-0-1-23.ec2.internal at https://127.0.0.1:" in printed
     assert "What hardware[0].rented and the rules behind it price waits." in printed

@@ -12,7 +12,7 @@ import pytest
 
 from exporter.cli import doctor as doctor_module
 from exporter.cli import serve as serve_module
-from exporter.cli.doctor import doctor
+from exporter.cli.doctor import DoctorFlags, doctor
 from exporter.cli.serve import ServeFlags, _Daemon
 from exporter.clock import SystemClock
 from exporter.config import Config, load
@@ -194,7 +194,7 @@ def test_the_doctor_tells_the_place_and_who_told(
 ) -> None:
     """It asks once, and waits for the answer."""
     file.write_text("discovery: {cloud: azure}\n")
-    doctor(file, tmp_path / "ledger.db", as_json=False)
+    doctor(DoctorFlags(file, tmp_path / "ledger.db"))
 
     host, line, *_ = capsys.readouterr().out.split("\n")
     assert host == "Host"
@@ -211,7 +211,7 @@ def test_the_doctor_says_why_a_cloud_does_not_tell(
     """And what is known without it."""
     cloud_metadata.replies.clear()
     file.write_text("discovery: {cloud: azure}\n")
-    doctor(file, tmp_path / "ledger.db", as_json=False)
+    doctor(DoctorFlags(file, tmp_path / "ledger.db"))
 
     printed = capsys.readouterr().out
     assert "an unknown instance type of azure in an unknown region" in printed

@@ -62,7 +62,7 @@ def test_who_asks_early_waits_and_gets_the_page(
     monkeypatch.setattr(module, "replay", replayed)
     monkeypatch.setattr(Sampler, "run", run)
 
-    assert module.demo("127.0.0.1:0", 0) == status.OK
+    assert module.demo(module.DemoFlags("127.0.0.1:0")) == status.OK
     page = b"".join(answers)
     assert page.startswith(b"HTTP/1.1 200 OK\r\n")
     assert b"first tick has not been taken" not in page
@@ -74,7 +74,7 @@ def test_a_port_that_is_taken_is_told_before_the_month_is_replayed(monkeypatch: 
     """Nobody waits for a month that cannot be shown."""
     monkeypatch.setattr(module, "replay", lambda *_: pytest.fail("replayed for nobody"))
     with socket.create_server(("127.0.0.1", 0)) as taken:
-        assert module.demo(f"127.0.0.1:{taken.getsockname()[1]}", 0) == status.FAILED
+        assert module.demo(module.DemoFlags(f"127.0.0.1:{taken.getsockname()[1]}")) == status.FAILED
 
 
 def test_a_machine_without_a_place_for_its_ledger_says_what_to_do(
@@ -87,7 +87,7 @@ def test_a_machine_without_a_place_for_its_ledger_says_what_to_do(
 
     monkeypatch.setattr("tempfile.mkdtemp", refuse)
 
-    assert module.demo("127.0.0.1:0", 0) == status.FAILED
+    assert module.demo(module.DemoFlags("127.0.0.1:0")) == status.FAILED
     assert capsys.readouterr().err == (
         "no folder for the demo's ledger: No usable temporary directory found; "
         "set TMPDIR to one that can be written\n"
@@ -193,7 +193,7 @@ def test_the_printed_scrape_configuration_has_the_port(
     monkeypatch.setattr(module, "replay", lambda *_: None)
     monkeypatch.setattr(Sampler, "run", lambda *_: None)
 
-    assert module.demo(address, 0) == status.OK
+    assert module.demo(module.DemoFlags(address)) == status.OK
     assert printed.format(port=ports[0]) in capsys.readouterr().out
 
 
@@ -205,7 +205,7 @@ def test_in_a_container_every_path_is_used_inside(
     monkeypatch.setattr(module, "replay", lambda *_: None)
     monkeypatch.setattr(Sampler, "run", lambda *_: None)
 
-    assert module.demo("127.0.0.1:0", 0) == status.OK
+    assert module.demo(module.DemoFlags("127.0.0.1:0")) == status.OK
     words = capsys.readouterr().out
     lines = [line.strip() for line in words.splitlines() if module.PREFIX in line]
     assert len(lines) == 4
