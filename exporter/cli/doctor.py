@@ -132,12 +132,12 @@ def _read_frame(clock: Clock, config: Config, gatherer: Gatherer, remembered: St
         if read.frame.gpus is not None:
             return read
         # Somebody with a server on the CPU asks for it, and the daemon does not scan without GPUs.
-        found = servers.look(config, (), (), gatherer, None).servers
+        discovered = servers.look(config, (), (), gatherer, None).servers
     unread = tuple(
         # It may hold a GPU, and is not read.
         replace(server, url="", skip_reason=FailureReason.GPU_UNKNOWN)
         if server.skip_reason in {None, FailureReason.NO_GPU}
         else server
-        for server in found
+        for server in discovered
     )
     return replace(read, discovered=replace(read.discovered, servers=unread))

@@ -149,8 +149,8 @@ def reconciled(options: ReconcileOptions, clock: Clock | None = None) -> int:
             month = options.month or month_billed(invoice)
             record = ledger.month(month)
             hours = ledger.hours(*hours_wanted(month)) if invoice.form == "focus" else None
-            books = LedgerMonth(record, hours or {}, zone, now, options.components)
-            reconciliation = reconcile(invoice, books)
+            ledger_month = LedgerMonth(record, hours or {}, zone, now, options.components)
+            reconciliation = reconcile(invoice, ledger_month)
     ledger_flags = flags.of_files(options.config_file, options.ledger_path)
     sys.stdout.write(
         host_bill.as_json(reconciliation, file, ledger_flags)
