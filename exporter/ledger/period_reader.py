@@ -100,9 +100,7 @@ class PeriodReader(ReadOnlyLedger):
     def hours(self, first: Instant, until: Instant) -> Mapping[int, HistorySums]:
         """The hours that begin between two instants, counted since 1970: those that are still kept."""
         first_hour, last_hour = -(-first // NANOSECONDS_PER_HOUR), (until - 1) // NANOSECONDS_PER_HOUR
-        return self._answer(
-            lambda connection: history.read_history(connection, "hourly", first_hour, last_hour)
-        )
+        return self._answer(partial(_hours, first=first_hour, last=last_hour))
 
     def record(self, period: Period) -> MonthRecord:
         """Everything of a period."""
@@ -168,6 +166,15 @@ def _header(connection: sqlite3.Connection, *, period: Period) -> PeriodHeader:
         charges_late=meta.get("late_charge") == meta.get("wall", 0),
         host_end=_integer(meta, "host_end") or None,
     )
+
+
+def _hours(connection: sqlite3.Connection, *, first: int, last: int) -> Mapping[int, HistorySums]:
+    hours = history.read_history(connection, "hourly", first, last)
+    covered = "SELECT hour, nanoseconds FROM hour_covered WHERE hour BETWEEN ? AND ?"
+    for hour, duration in connection.execute(covered, (first, last)):
+        if hour in hours:
+            hours[hour].covered[()] = duration
+    return hours
 
 
 def _rate(connection: sqlite3.Connection) -> Fraction | None:

@@ -193,6 +193,46 @@ def test_a_machine_that_was_switched_off_is_named(
     assert document["missing"][0]["hours"] == 16 * 24
 
 
+def test_gpus_that_two_machines_never_listed(
+    image: MeteredHost, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Two GPUs a machine at 4 dollars, one of them never listed; in two hours neither lists any.
+
+    1,344 dollars and 336 hours of the image, then 12 hours of each machine: 2 x 12 x 2 x 4 dollars. The clone
+    misses an hour, and the machine two.
+    """
+    folder, at = tmp_path / "fleet", OCTOBER + 14 * DAY
+    clone = image.clone(folder / "img-2.db", "GPU-2")
+    for host, pause in ((clone, 1), (image, 2)):
+        host.meter(at, 3, 4 * DOLLAR, gpus=(host.gpu.uuid, "unseen"))
+        host.meter(at + 3 * HOUR, 2, 4 * DOLLAR, gpus=("unseen", "unseen"))
+        host.meter(at + (5 + pause) * HOUR, 7, 4 * DOLLAR, gpus=(host.gpu.uuid, "unseen")).close()
+    document = month(capsys, folder)
+
+    assert document["total"]["picodollars"] == (1344 + 2 * 12 * 2 * 4) * DOLLAR
+    assert document["total"]["gpu_seconds"] == (336 + 2 * 12 * 2) * 3600
+    assert document["hosts"][0]["metered_hours"] == 336 + 2 * 12
+    assert "360.0000 host-hours are metered" in document["notes"]
+    found = {each["kind"]: each for each in document["missing"]}
+    assert found["unmetered"]["hours"] == 2
+    assert (found["fork"]["hours"], found["fork"]["picodollars"]) == (24, 96 * DOLLAR)
+
+
+def test_a_machine_that_was_restored_has_its_unseen_gpu_once(
+    image: MeteredHost, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Ten hours of two GPUs before the loss; the restored ledger charged the last four of them as downtime."""
+    folder, at = tmp_path / "fleet", OCTOBER + 14 * DAY
+    restored = image.clone(folder / "ledger.db", "GPU-1")
+    for host, start, hours in ((image, 0, 10), (restored, 6, 18)):
+        host.meter(at + start * HOUR, hours, 4 * DOLLAR, gpus=("GPU-1", "unseen")).close()
+    document = month(capsys, folder)
+
+    assert document["total"]["picodollars"] == (1344 + 24 * 2 * 4) * DOLLAR
+    assert document["hosts"][0]["metered_hours"] == 336 + 24
+    assert [each["kind"] for each in document["missing"]] == ["silent", "fork"]
+
+
 def test_a_restored_ledger_is_no_fork(
     image: MeteredHost, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

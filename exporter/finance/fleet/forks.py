@@ -3,21 +3,21 @@
 An early copy has nothing that its later file lacks. A fork has: GPU time of an hour in which the later file
 has less of that GPU, or none. Each GPU counts once in an hour, for the most that a file has of it: what the
 fork has beyond the later file is added. Where an hour is no longer kept by both, its day takes its place.
+Time of the host, and of GPUs that it never listed, is of the machine: it goes with the GPUs that are listed.
 """
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
-from datetime import date
 from typing import Final
 from zoneinfo import ZoneInfo
 
 from exporter.cost.money import add, add_all
 from exporter.finance.fleet.overheads import positive_split
-from exporter.finance.fleet.record import HostMonth
+from exporter.finance.fleet.record import HostMonth, date_of
 from exporter.ledger.adjustments import Adjustment
 from exporter.ledger.history import HistorySums
 from exporter.ledger.schema import day_number
-from exporter.readings import Gpu
+from exporter.readings import UNSEEN, Gpu
 from exporter.report import MonthKey
 from exporter.tariff.calendar import day_of
 from exporter.tariff.period import Period
@@ -39,6 +39,7 @@ class Fork:
 
     `days` are the sums of each local day, `cells` their money, and `adjustments` those that only it has.
     `goes_on`: it metered a GPU for longer than the later file did, so that its end says something.
+    `own_machine`: it is of another machine, and not the lost end of the later one.
     """
 
     location: str
@@ -46,6 +47,7 @@ class Fork:
     parted: Instant
     last: Instant | None
     goes_on: bool
+    own_machine: bool
     days: Mapping[int, HistorySums]
     cells: Mapping[MonthKey, Picodollars]
     adjustments: tuple[Adjustment, ...] = ()
@@ -62,6 +64,11 @@ class Fork:
     def amount(self) -> Picodollars:
         """Its money."""
         return sum(self.cells.values())
+
+    @property
+    def covered(self) -> Nanoseconds:
+        """Time of its host in which it reported."""
+        return sum(sum(sums.covered.values()) for sums in self.days.values())
 
     @property
     def gpu_time(self) -> Nanoseconds:
@@ -112,10 +119,13 @@ class FileHistory:
 
 @dataclass(frozen=True, slots=True)
 class Beyond:
-    """History of a file beyond that of another one, and the start of the first hour that differs."""
+    """History of a file beyond that of another one."""
 
     buckets: Mapping[Bucket, HistorySums]
     parted: Instant
+    """Start of the first hour that differs."""
+    own_machine: bool = False
+    """Whether the files list different GPUs in one hour, as those of two machines do."""
 
     @property
     def days(self) -> dict[int, HistorySums]:
@@ -129,21 +139,53 @@ class Beyond:
 def beyond(fork: FileHistory, later: FileHistory) -> Beyond | None:
     """What one file has and the later one lacks; `None` for an early copy."""
     of_fork, of_later = fork.buckets(later), later.buckets(fork)
+    every = sorted(of_fork.keys() | of_later.keys())
+    pairs = {
+        bucket: (of_fork.get(bucket, HistorySums()), of_later.get(bucket, HistorySums())) for bucket in every
+    }
+    differing = [bucket for bucket, (here, there) in pairs.items() if here.gpu_held != there.gpu_held]
+    own_machine = any(_are_two_machines(*pairs[bucket]) for bucket in differing)
     buckets: dict[Bucket, HistorySums] = {}
-    differing: list[Instant] = []
-    for bucket in sorted(of_fork.keys() | of_later.keys()):
-        sums = of_fork.get(bucket, HistorySums())
-        there = of_later.get(bucket, HistorySums()).gpu_held
-        if sums.gpu_held != there:
-            day, hour = bucket
-            of_day = date(day // 10_000, day // 100 % 100, day % 100)
-            start = Period.between(of_day, of_day).bounds(fork.zone)[0]
-            differing.append(hour * NANOSECONDS_PER_HOUR or start)
-        differences = {gpu: time - there.get(gpu, 0) for gpu, time in sums.gpu_held.items()}
-        more = {gpu: time for gpu, time in differences.items() if time > 0}
-        if more:
-            buckets[bucket] = _part(sums, more)
-    return Beyond(buckets, min(differing)) if buckets else None
+    for bucket, (here, there) in pairs.items():
+        after_parting = own_machine and bucket >= differing[0]
+        if more := _more(here, there, after_parting=after_parting):
+            buckets[bucket] = _part(here, more)
+    if not buckets:
+        return None
+    day, hour = differing[0]
+    of_day = date_of(day)
+    start = Period.between(of_day, of_day).bounds(fork.zone)[0]
+    return Beyond(buckets, hour * NANOSECONDS_PER_HOUR or start, own_machine)
+
+
+def _listed(sums: HistorySums) -> dict[Gpu, Nanoseconds]:
+    """Time of GPUs that were listed."""
+    return {gpu: time for gpu, time in sums.gpu_held.items() if gpu.uuid != UNSEEN}
+
+
+def _are_two_machines(one: HistorySums, other: HistorySums) -> bool:
+    """Whether both list GPUs, and none of them is the same."""
+    here, there = _listed(one), _listed(other)
+    return bool(here and there) and here.keys().isdisjoint(there)
+
+
+def _more(here: HistorySums, there: HistorySums, *, after_parting: bool) -> dict[Gpu, Nanoseconds]:
+    """Time of GPUs of one time range that another file of the ledger lacks.
+
+    GPUs that were never listed have one name on each machine: of their time, the part that those listed have
+    beyond the other file, and all of it where another machine listed none.
+    """
+    more = {gpu: time - there.gpu_held.get(gpu, 0) for gpu, time in here.gpu_held.items()}
+    listed = _listed(here)
+    beyond_listed = sum(max(0, more[gpu]) for gpu in listed)
+    for gpu, time in here.gpu_held.items():
+        if gpu in listed:
+            continue
+        if listed:
+            more[gpu] = max(more[gpu], time * beyond_listed // sum(listed.values()))
+        elif after_parting:
+            more[gpu] = time
+    return {gpu: time for gpu, time in more.items() if time > 0}
 
 
 def _part(sums: HistorySums, times: Mapping[Gpu, Nanoseconds]) -> HistorySums:
@@ -153,10 +195,10 @@ def _part(sums: HistorySums, times: Mapping[Gpu, Nanoseconds]) -> HistorySums:
     range is, among those products and teams that held the GPUs.
     """
     if times == sums.gpu_held:
-        whole_range = sums.copy()
-        whole_range.covered.clear()  # host time is that of the later file
-        return whole_range
+        return sums.copy()
+    whole = sum(sums.gpu_held.values())
     part = HistorySums()
+    part.covered = {key: time * sum(times.values()) // whole for key, time in sums.covered.items()}
     for family in _OF_GPUS:
         amounts = getattr(sums, family)
         for key, amount in amounts.items():
@@ -173,7 +215,6 @@ def _part(sums: HistorySums, times: Mapping[Gpu, Nanoseconds]) -> HistorySums:
             key: every[key] for key, owner in owners.items() if (owner.product, owner.team) in holders
         }
         getattr(part, family).update(positive_split(total, of_holders) or positive_split(total, every))
-    whole = sum(sums.gpu_held.values())
     part.tokens = {key: count * sum(times.values()) // whole for key, count in sums.tokens.items()}
     return part
 
@@ -201,6 +242,7 @@ def fork_of(
         parted=more.parted,
         last=other.last,
         goes_on=any(other.gpus[gpu][1] > latest.gpus.get(gpu, (0, 0))[1] for gpu in other.gpus),
+        own_machine=more.own_machine,
         days=days,
         cells=cells,
         adjustments=adjustments,

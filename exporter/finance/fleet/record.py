@@ -488,7 +488,9 @@ def _missing(summary: HostSummary, now: Instant) -> Iterator[HostFinding]:
                     location=fork.location,
                 )
         if host.first is not None:
-            unmetered = min(host.last, end) - max(host.first, start) - summary.covered - summary.uncounted
+            metered = summary.covered + summary.uncounted
+            metered -= sum(fork.covered for fork in host.forks if fork.own_machine)
+            unmetered = min(host.last, end) - max(host.first, start) - metered
             if unmetered >= UNMETERED_FROM:
                 yield finding_of("unmetered", host, duration=unmetered)
     elif host.last is None and host.origin == "prometheus":

@@ -2,6 +2,7 @@
 
 import contextlib
 import sqlite3
+from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
@@ -57,9 +58,20 @@ class MeteredHost:
         return host
 
     def meter(
-        self, start: int, hours: int, amount: int, *, step: int = HOUR, owner: CostOwner = CHAT
+        self,
+        start: int,
+        hours: int,
+        amount: int,
+        *,
+        step: int = HOUR,
+        owner: CostOwner = CHAT,
+        gpus: Sequence[str] = (),
     ) -> "MeteredHost":
-        """Post an amount for each of these hours from an instant on, or for other steps."""
+        """Post an amount for each of these hours from an instant on, or for other steps.
+
+        It is that of each of these GPUs, by default of the host's one.
+        """
+        listed = [Gpu(uuid, self.gpu.gpu_model) for uuid in gpus] or [self.gpu]
         for number in range(hours):
             begin = start + number * step
             day = datetime.fromtimestamp(begin // SECOND, UTC).strftime("%Y-%m-%d")
@@ -69,11 +81,11 @@ class MeteredHost:
                 begin + step,
                 day[:7],
                 day,
-                amount,
-                (MoneyPosting(self.gpu, "rent", "configured", owner_phase, amount),),
-                (GpuTimePosting(self.gpu, owner_phase, step, priced=True),),
+                amount * len(listed),
+                tuple(MoneyPosting(gpu, "rent", "configured", owner_phase, amount) for gpu in listed),
+                tuple(GpuTimePosting(gpu, owner_phase, step, priced=True) for gpu in listed),
             )
-            self.posted += amount
+            self.posted += amount * len(listed)
             self.clock.now = begin + step
             tokens = (TokenPosting(CHAT, "generation", 100),)
             self.ledger.post(
