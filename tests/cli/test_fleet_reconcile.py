@@ -194,6 +194,43 @@ def test_dates_and_dollars(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -
     assert cents(document["residue"]) == {"other_resources": 1.0}
 
 
+def test_more_purchases_than_are_named(
+    fleet: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """1,003 purchases of 2 dollars: 1,000 have a name, and all count."""
+    rows = [row("2", 1, "Purchase", ServiceName=f"service {number}") for number in range(1003)]
+    bill = written([*rows, instance("24", 1, "24", "i-0aaa")], tmp_path / "purchases.csv")
+    assert reconcile(f"--invoice={bill}", f"--from={fleet}", "--json") == 0
+    document = answer(capsys)
+
+    (purchases,) = document["residue"]
+    assert (purchases["kind"], purchases["dollars"]) == ("purchases", 2006.0)
+    assert len(purchases["largest"]) == 100
+    assert document["bill"]["dollars"] == 2030.0
+
+
+@pytest.mark.parametrize(
+    ("start", "end", "dollars"),
+    [
+        ("2026-09-17T00:00:00Z", "2026-10-17T00:00:00Z", 24.0),  # 30 days, by the middle: 2 October
+        ("2026-09-30T06:00:00Z", "2026-11-01T06:00:00Z", 24.0),  # 32 days, by the middle: 16 October
+        ("2026-09-30T06:00:00Z", "2026-11-01T06:00:01Z", 0.0),  # more, by its first day
+        ("2026-10-31T18:00:00Z", "2027-10-31T18:00:00Z", 24.0),
+    ],
+)
+def test_the_month_of_a_long_charge(
+    start: str, end: str, dollars: float, fleet: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Beside one of a day that is of October."""
+    support = row("24", (start, end), ServiceName="AWS Support")
+    bill = written([support, instance("24", 1, "24", "i-0aaa")], tmp_path / "long.csv")
+    assert reconcile(f"--invoice={bill}", f"--from={fleet}", "--month=2026-10", "--json") == 0
+    document = answer(capsys)
+
+    assert document["bill"]["dollars"] == 24 + dollars
+    assert cents(document["residue"]) == ({"support": dollars} if dollars else {})
+
+
 def test_hosts_of_other_names(fleet: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     """Where nothing matches, the answer says what to do."""
     path = written([instance("24", 1, "24", "i-other")], tmp_path / "other.csv")

@@ -9,9 +9,12 @@ import pytest
 from exporter.cli import main
 from exporter.cli.fleet_source import FleetSource
 from exporter.cli.report import ReportOptions, report
+from exporter.cost.postings import GpuTimePosting, OwnerPhase, Postings, Segment
+from exporter.cost.state import State
 from exporter.finance.fleet.folder import LedgerFolder, Progress
 from exporter.finance.fleet.record import HostMonth
-from tests.finance.fleet.host_months import DOLLAR, HOUR, OCTOBER
+from exporter.readings import UNCOUNTED
+from tests.finance.fleet.host_months import CHAT, DOLLAR, HOUR, OCTOBER
 from tests.finance.fleet.ledger_files import MeteredHost, SetClock, october
 
 
@@ -183,3 +186,22 @@ def test_json_has_overheads_and_both_together(
         assert [row[name] for name in names] == [99.0, 1488.0, 1587.0, 1587 * DOLLAR]
     assert document["total"]["gpu_seconds"] == 1491 * 3600
     assert document["total"]["unpriced_gpu_hours"] == 0
+
+
+def test_hours_in_which_the_gpus_were_not_known_are_not_metered(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """A host of 743 hours at 1 dollar, and one hour of 744 before in which no GPU was listed."""
+    path = tmp_path / "fleet" / "late.db"
+    host = MeteredHost(path)
+    waiting = GpuTimePosting(UNCOUNTED, OwnerPhase(CHAT, "idle"), HOUR, priced=False)
+    segment = Segment(OCTOBER, OCTOBER + HOUR, "2026-10", "2026-10-01", 0, (), (waiting,))
+    host.clock.now = OCTOBER + HOUR
+    host.ledger.post(Postings(host.clock.now, (segment,), day="2026-10-01"), State(wall=host.clock.now))
+    host.meter(OCTOBER + HOUR, 743, DOLLAR).close()
+    assert run("month", "--month=2026-10", f"--from={path.parent}", "--json") == 0
+    document = json.loads(capsys.readouterr().out)
+
+    assert document["total"]["dollars"] == 743.0
+    assert document["hosts"][0]["metered_hours"] == 743
+    assert [(each["kind"], each["hours"]) for each in document["missing"]] == [("uncounted", 1.0)]

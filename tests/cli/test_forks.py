@@ -221,7 +221,7 @@ def test_gpus_that_two_machines_never_listed(
 def test_a_machine_that_was_restored_has_its_unseen_gpu_once(
     image: MeteredHost, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    """Ten hours of two GPUs before the loss; the restored ledger charged the last four of them as downtime."""
+    """Ten hours of two GPUs before the loss; the restored ledger charged four of them as downtime."""
     folder, at = tmp_path / "fleet", OCTOBER + 14 * DAY
     restored = image.clone(folder / "ledger.db", "GPU-1")
     for host, start, hours in ((image, 0, 10), (restored, 6, 18)):

@@ -267,3 +267,62 @@ def test_flags_that_mean_nothing_are_refused(
 
     assert exited.value.code == 2
     assert sentence in capsys.readouterr().err
+
+
+ENERGY = "DCGM_FI_DEV_TOTAL_ENERGY_CONSUMPTION"
+WINDOW = "[3599999ms]"
+BEGAN_OR_RESET = (
+    f"(increase({ENERGY}{WINDOW}) unless last_over_time({ENERGY}{WINDOW} offset 1h))"
+    f" or (increase({ENERGY}{WINDOW}) and (resets({ENERGY}{WINDOW}) > 0))"
+)
+
+
+def test_energy_of_time_that_is_not_charged_is_not_charged_either(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """A host was not seen for 10 of 48 hours, in which its counter went on.
+
+    38 hours at 3 dollars, and in each a kilowatt-hour at one, half of it in the first after the pause. The
+    other host has 48 hours.
+    """
+    config = tmp_path / "ice.yaml"
+    rule = 'match: {gpu_model: "*H100*"}, rented: {dollars_per_gpu_hour: 3}'
+    config.write_text(f"hardware: [{{{rule}, energy: {{dollars_per_kilowatt_hour: 1}}}}]\n")
+    every = [float(hour) for hour in range(LAST - 49, LAST)]
+    seen = [hour for hour in every if not LAST - 18 <= hour <= LAST - 9]
+    other = {**GPU, "UUID": "GPU-2", "Hostname": "node-2", "instance": "node-2:9400"}
+    millijoules = 3.6e9
+    answers = {
+        f"avg_over_time({UTILIZATION}{WINDOW})": [
+            (labels, [(hour, 50.0) for hour in hours]) for labels, hours in ((GPU, seen), (other, every))
+        ],
+        f"count_over_time({UTILIZATION}{WINDOW})": [
+            (labels, [(hour, 120.0) for hour in hours]) for labels, hours in ((GPU, seen), (other, every))
+        ],
+        f"last_over_time({ENERGY}{WINDOW})": [
+            (GPU, [(hour, (hour - LAST + 100) * millijoules) for hour in seen])
+        ],
+        BEGAN_OR_RESET: [(GPU, [(seen[0], millijoules), (seen[31], millijoules / 2)])],
+    }
+    series = [{"__name__": UTILIZATION, **labels} for labels in (GPU, other)]
+    _answer_by(monkeypatch, FakePrometheus(answers, (*series, {"__name__": ENERGY, **GPU})).answer)
+
+    assert history(HistoryOptions("http://p.example", config, since=48 * HOUR), ManualClock()) == 0
+    hosts = [line.split() for line in capsys.readouterr().out.splitlines() if line.startswith("node-")]
+    assert [host[:3] for host in hosts] == [["node-1", "151.50", "38.0"], ["node-2", "144.00", "48.0"]]
+
+
+@pytest.mark.usefixtures("answered")
+def test_idle_money_is_a_record_of_its_owner(config: Path, tmp_path: Path) -> None:
+    """Half of a GPU at 3 dollars, at each five minutes of 48 hours."""
+    path = tmp_path / "past.om"
+    assert (
+        history(HistoryOptions("http://p.example", config, since=48 * HOUR, openmetrics=path), ManualClock())
+        == 0
+    )
+
+    owner = r'product="unassigned",team="unassigned"'
+    lines = re.findall(
+        rf"^inference:waste_dollars_per_hour\{{.*{owner}.*\}} (\S+) \d+$", path.read_text(), re.MULTILINE
+    )
+    assert lines == ["1.5"] * 48 * 12

@@ -196,6 +196,16 @@ def test_csv_to_the_cent(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> 
     }
 
 
+def test_a_request_that_ended_within_a_second(
+    ledger: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """To the millisecond."""
+    log = logged(tmp_path / "log.jsonl", {"endTime": "2026-11-01T00:01:00.25Z"})
+    assert main(["price", f"--requests={log}", f"--ledger.path={ledger}"]) == 0
+
+    assert rows(capsys.readouterr().out)[0]["end"] == "2026-11-01T00:01:00.250Z"
+
+
 def test_models_that_no_server_has(ledger: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     """Their tokens and no dollars; of a thousand names ten are told."""
     unknown = [{"model": f"gpt-{n}"} for n in range(1000)]
