@@ -34,7 +34,9 @@ class LedgerFiles(NamedTuple):
 
 @pytest.fixture(scope="module")
 def ledgers(tmp_path_factory: pytest.TempPathFactory) -> list[LedgerFiles]:
-    """Five hosts of a month, one with an early copy, one that was cloned twice, one that was restored."""
+    """Five hosts of a month, one with an early copy, one that was cloned twice, one that was restored, and
+    the statement of a host.
+    """
     root = tmp_path_factory.mktemp("files")
     whole = [
         LedgerFiles(31 * rate, (october(root / f"host-{rate}.db", rate * DOLLAR, f"GPU-{rate}"),))
@@ -54,7 +56,12 @@ def ledgers(tmp_path_factory: pytest.TempPathFactory) -> list[LedgerFiles]:
     restored = lost.clone(root / "restored.db", "GPU-l")
     lost.meter(OCTOBER + 4 * DAY, 30, 23 * DOLLAR).close()
     restored.meter(OCTOBER + 6 * DAY, 25, 23 * DOLLAR, step=DAY).close()
-    return [*whole, early, forked, LedgerFiles((4 + 30 + 25) * 23, (restored.path, lost.path))]
+    statement = root / "statement.json"
+    closed = october(root / "closed.db", 29 * DOLLAR, "GPU-s")
+    close = ["--month=2026-10", "--close", f"--output={statement}", f"--from={closed}"]
+    assert main(["report", "month", *close]) == 0
+    stated = LedgerFiles(31 * 29, (statement,))
+    return [*whole, early, forked, LedgerFiles((4 + 30 + 25) * 23, (restored.path, lost.path)), stated]
 
 
 def plain(source: Path, folder: Path, name: str) -> None:
@@ -83,6 +90,16 @@ def archived(source: Path, folder: Path, name: str) -> None:
         tar.add(source, "var/ledger.db")
 
 
+def archived_in_folders(source: Path, folder: Path, name: str) -> None:
+    """A tar of a tree: its folders are members, too."""
+    with tarfile.open(folder / f"{name}.tar", "w") as tar:
+        for path in ("archive", "archive/2026"):
+            member = tarfile.TarInfo(path)
+            member.type = tarfile.DIRTYPE
+            tar.addfile(member)
+        tar.add(source, "archive/2026/file")
+
+
 def archived_and_zipped(source: Path, folder: Path, name: str) -> None:
     with tarfile.open(folder / f"{name}.tgz", "w:gz", compresslevel=1) as tar:
         tar.add(source, f"{name}/ledger.db")
@@ -98,7 +115,7 @@ def zipped_and_archived(source: Path, folder: Path, name: str) -> None:
 
 READ = (
     *(plain, without_suffix, deep, zipped, zipped_without_suffix),
-    *(archived, archived_and_zipped, zipped_and_archived),
+    *(archived, archived_in_folders, archived_and_zipped, zipped_and_archived),
 )
 Form = Callable[[Path, Path, str], None]
 
@@ -117,6 +134,9 @@ def cut(form: Form, part: float) -> Form:
 
 
 def dumped(source: Path, folder: Path, name: str) -> None:
+    if source.suffix == ".json":
+        (folder / f"{name}.json").write_text(f"[{source.read_text()}]")
+        return
     with contextlib.closing(sqlite3.connect(source)) as connection:
         (folder / f"{name}.sql").write_text("\n".join(connection.iterdump()))
 

@@ -213,9 +213,9 @@ def test_gpus_that_two_machines_never_listed(
     assert document["total"]["gpu_seconds"] == (336 + 2 * 12 * 2) * 3600
     assert document["hosts"][0]["metered_hours"] == 336 + 2 * 12
     assert "360.0000 host-hours are metered" in document["notes"]
-    found = {each["kind"]: each for each in document["missing"]}
-    assert found["unmetered"]["hours"] == 2
-    assert (found["fork"]["hours"], found["fork"]["picodollars"]) == (24, 96 * DOLLAR)
+    by_kind = {each["kind"]: each for each in document["missing"]}
+    assert by_kind["unmetered"]["hours"] == 2
+    assert (by_kind["fork"]["hours"], by_kind["fork"]["picodollars"]) == (24, 96 * DOLLAR)
 
 
 def test_a_machine_that_was_restored_has_its_unseen_gpu_once(

@@ -280,7 +280,7 @@ BEGAN_OR_RESET = (
 def test_energy_of_time_that_is_not_charged_is_not_charged_either(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    """A host was not seen for 10 of 48 hours, in which its counter went on.
+    """A host was not scraped for 10 of 48 hours, in which its counter went on.
 
     38 hours at 3 dollars, and in each a kilowatt-hour at one, half of it in the first after the pause. The
     other host has 48 hours.
@@ -289,20 +289,20 @@ def test_energy_of_time_that_is_not_charged_is_not_charged_either(
     rule = 'match: {gpu_model: "*H100*"}, rented: {dollars_per_gpu_hour: 3}'
     config.write_text(f"hardware: [{{{rule}, energy: {{dollars_per_kilowatt_hour: 1}}}}]\n")
     every = [float(hour) for hour in range(LAST - 49, LAST)]
-    seen = [hour for hour in every if not LAST - 18 <= hour <= LAST - 9]
+    scraped = [hour for hour in every if not LAST - 18 <= hour <= LAST - 9]
     other = {**GPU, "UUID": "GPU-2", "Hostname": "node-2", "instance": "node-2:9400"}
     millijoules = 3.6e9
     answers = {
         f"avg_over_time({UTILIZATION}{WINDOW})": [
-            (labels, [(hour, 50.0) for hour in hours]) for labels, hours in ((GPU, seen), (other, every))
+            (labels, [(hour, 50.0) for hour in hours]) for labels, hours in ((GPU, scraped), (other, every))
         ],
         f"count_over_time({UTILIZATION}{WINDOW})": [
-            (labels, [(hour, 120.0) for hour in hours]) for labels, hours in ((GPU, seen), (other, every))
+            (labels, [(hour, 120.0) for hour in hours]) for labels, hours in ((GPU, scraped), (other, every))
         ],
         f"last_over_time({ENERGY}{WINDOW})": [
-            (GPU, [(hour, (hour - LAST + 100) * millijoules) for hour in seen])
+            (GPU, [(hour, (hour - LAST + 100) * millijoules) for hour in scraped])
         ],
-        BEGAN_OR_RESET: [(GPU, [(seen[0], millijoules), (seen[31], millijoules / 2)])],
+        BEGAN_OR_RESET: [(GPU, [(scraped[0], millijoules), (scraped[31], millijoules / 2)])],
     }
     series = [{"__name__": UTILIZATION, **labels} for labels in (GPU, other)]
     _answer_by(monkeypatch, FakePrometheus(answers, (*series, {"__name__": ENERGY, **GPU})).answer)

@@ -2,13 +2,17 @@
 
 import contextlib
 import csv
+import fcntl
 import gzip
 import io
 import json
 import os
 import shutil
 import sqlite3
+import subprocess
+import sys
 import tarfile
+import tempfile
 from pathlib import Path
 
 import pytest
@@ -348,3 +352,55 @@ def test_a_link_to_nothing_is_refused(folder: Path, capsys: pytest.CaptureFixtur
 
     assert (status, out) == (1, "")
     assert f"  {folder}/gone.db is a symbolic link that leads out of the folder" in err
+
+
+def test_expanded_archives_of_a_verb_that_was_killed_are_removed(
+    folder: Path,
+    old: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    """The next verb removes them, and leaves those of one that runs, and what else begins like them."""
+    compress(old, folder / "old.db.gz")
+    temporary = tmp_path / "tmp"
+    abandoned, running = (temporary / f"{archives.FOLDER_PREFIX}{name}" for name in ("abandoned", "running"))
+    for path in (abandoned / "1", running / "1", temporary / "ledgers-2026"):
+        path.mkdir(parents=True)
+        (path / "file").write_bytes(b"ledger")
+    (temporary / f"{archives.FOLDER_PREFIX}link").symlink_to(folder)
+    monkeypatch.setattr(tempfile, "tempdir", str(temporary))
+    descriptor = os.open(running, os.O_RDONLY)
+    fcntl.flock(descriptor, fcntl.LOCK_EX)
+    status, out, _err = report(capsys, "month", "--month=2026-10", f"--from={folder}")
+    os.close(descriptor)
+
+    assert (status, dollars(out)) == (0, "6,696.00")
+    assert not abandoned.exists()
+    assert (running / "1" / "file").exists()
+    assert (temporary / "ledgers-2026" / "file").exists()
+    assert (folder / "old.db.gz").exists()
+
+
+def test_a_killed_verb_leaves_its_lock(folder: Path, old: Path, tmp_path: Path) -> None:
+    """A real process is killed while it has expanded an archive; the next one leaves nothing behind."""
+    compress(old, folder / "old.db.gz")
+    temporary = tmp_path / "tmp"
+    temporary.mkdir()
+    fifo = tmp_path / "fifo"
+    os.mkfifo(fifo)
+    program = (
+        "import sys; from exporter.finance.fleet.archives import Archives; from pathlib import Path; "
+        f"Archives().expanded(Path({str(folder / 'old.db.gz')!r})); open({str(fifo)!r}, 'w').close(); "
+        "sys.stdin.read()"
+    )
+    environ = {**os.environ, "TMPDIR": str(temporary)}
+    with subprocess.Popen([sys.executable, "-c", program], stdin=subprocess.PIPE, env=environ) as process:
+        fifo.read_bytes()
+        assert len(list(temporary.iterdir())) == 1
+        process.kill()
+    verb = ["-m", "exporter", "report", "month", "--month=2026-10", f"--from={folder}"]
+    printed = subprocess.run([sys.executable, *verb], env=environ, capture_output=True, check=True).stdout
+
+    assert dollars(printed.decode()) == "6,696.00"
+    assert list(temporary.iterdir()) == []

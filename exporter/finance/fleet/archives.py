@@ -1,13 +1,15 @@
 """Archives in a folder of ledgers: gzip and tar, expanded into a temporary folder up to a bound."""
 
 import atexit
+import fcntl
 import gzip
+import os
 import shutil
 import tarfile
 import tempfile
 import zlib
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from io import BufferedIOBase
 from pathlib import Path, PurePosixPath
 from typing import IO, Final
@@ -24,6 +26,9 @@ MOST_EXPANDED_BYTES: Final = 16 * 1024**3
 
 MOST_MEMBERS: Final = 200_000
 PIECE_BYTES: Final = 1024 * 1024
+
+FOLDER_PREFIX: Final = "inference-cost-exporter-archives-"
+"""Beginning of the names of temporary folders, which nobody else chooses."""
 
 
 class ArchiveError(FleetError):
@@ -90,7 +95,8 @@ class Archives:
 
     def _new_folder(self) -> Path:
         if self._folder is None:
-            self._folder = Path(tempfile.mkdtemp(prefix="ledgers-"))
+            _remove_abandoned_folders()
+            self._folder = _locked_folder()
             atexit.register(shutil.rmtree, self._folder, ignore_errors=True)
         self._count += 1
         folder = self._folder / str(self._count)
@@ -108,6 +114,29 @@ class Archives:
                     )
                 out.write(piece)
         return target
+
+
+def _locked_folder() -> Path:
+    """A temporary folder, locked as long as this process runs."""
+    while True:
+        folder = Path(tempfile.mkdtemp(prefix=FOLDER_PREFIX))
+        with suppress(FileNotFoundError):  # another verb took it for an abandoned one before it was locked
+            fcntl.flock(os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC), fcntl.LOCK_EX)
+            if folder.is_dir():
+                return folder
+
+
+def _remove_abandoned_folders() -> None:
+    """Remove the folders of verbs that were killed: nobody holds the lock of one."""
+    for folder in Path(tempfile.gettempdir()).glob(f"{FOLDER_PREFIX}*"):
+        with suppress(OSError):  # it is locked, of another user, or no folder
+            descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC)
+            try:
+                fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                if os.fstat(descriptor).st_uid == os.geteuid():
+                    shutil.rmtree(folder)
+            finally:
+                os.close(descriptor)
 
 
 def _inner(name: str) -> PurePosixPath:
