@@ -20,9 +20,10 @@ from exporter.cli.status import VerbFailedError, failing, with_exit_status
 from exporter.cli.terminal import complain, waiting, write_colored
 from exporter.clock import Clock, SystemClock
 from exporter.config import load
+from exporter.finance.facts import DAY_FAMILIES
 from exporter.finance.fleet.record import FleetMonth, HostMonth
 from exporter.finance.focus import VERSIONS, FocusForm, focus, formulas, header, rows
-from exporter.finance.month import DAY_FAMILIES, ReportError, refuse_unknown
+from exporter.finance.statements import ReportError, refuse_unknown
 
 ALL_COLUMNS: Final = FocusForm()
 

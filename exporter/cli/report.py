@@ -16,19 +16,23 @@ from exporter.cli.status import failing, with_exit_status
 from exporter.cli.terminal import columns, waiting
 from exporter.clock import Clock, SystemClock
 from exporter.config import load
-from exporter.finance.chargeback import (
+from exporter.finance.facts import DAY_FAMILIES
+from exporter.finance.fleet.overheads import FleetOverheads
+from exporter.finance.render import Form
+from exporter.finance.statement import sheet
+from exporter.finance.statements import (
+    BYS,
     COLUMNS,
     IDLE_FORMS,
+    By,
     ChargebackLayout,
     Column,
     Idle,
+    ReportError,
+    Statement,
     chargeback,
+    month,
 )
-from exporter.finance.fleet.forms import fleet_sheet
-from exporter.finance.fleet.overheads import FleetOverheads
-from exporter.finance.month import BYS, DAY_FAMILIES, By, ReportError, Statement, month
-from exporter.finance.render import Form
-from exporter.finance.statement import sheet
 from exporter.ledger.history import MonthRecord
 from exporter.ledger.period_reader import PeriodReader
 from exporter.tariff.period import Period
@@ -187,7 +191,7 @@ def _write_fleet(options: ReportOptions, source: FleetSource, clock: Clock) -> i
         statement = _statement(options, fleet.record, current, fleet.zone, overheads)
     if options.form == "csv":
         fleet_source.note_missing(fleet)
-    sys.stdout.write(fleet_sheet(fleet, statement, options.form, columns()))
+    sys.stdout.write(sheet(statement, options.form, columns(), fleet))
     return status.OK
 
 

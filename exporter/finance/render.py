@@ -23,8 +23,14 @@ WIDTH: Final = 80
 FORMULA: Final = ("=", "+", "-", "@", "\t")
 """First characters of a cell that a spreadsheet runs as a formula."""
 
-Measure = Literal["cents", "picodollars", "hours", "seconds", "ratio", "count", "flag"]
-"""What the values of a column are. Times are nanoseconds; hours of a text sum to their total."""
+Measure = Literal["dollars", "cents", "picodollars", "hours", "seconds", "ratio", "count", "flag"]
+"""What the values of a column are.
+
+dollars: picodollars, in whole cents that sum to their total.
+cents: whole cents.
+hours, seconds: nanoseconds; hours of a text sum to their total.
+ratio: pairs of a part and its whole, of which the total's are the sums.
+"""
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,30 +41,43 @@ class ReportColumn:
     """The field of JSON and the heading of CSV."""
     measure: Measure
     values: Sequence[Any]
-    """One for each row and, last, the total's."""
+    """One for each row."""
     heading: str = ""
     """The heading of the table for people."""
+
+    def with_total(self) -> list[Any]:
+        """Its values and, last, the total's."""
+        if self.measure == "flag":
+            return [*self.values, False]
+        if self.measure == "dollars":
+            cents = rounding.rounded(self.values, rounding.CENT)
+            return [*cents, sum(cents)]
+        if self.measure == "ratio":
+            total = sum(part for part, _whole in self.values), sum(whole for _part, whole in self.values)
+            return [part / whole if whole else None for part, whole in (*self.values, total)]
+        return [*self.values, sum(self.values)]
 
     def cells(self) -> list[str]:
         """Texts for people."""
         if self.measure == "hours":
-            wholes = rounding.rounded(self.values[:-1], rounding.HOUR_FRACTION)
+            wholes = rounding.rounded(self.values, rounding.HOUR_FRACTION)
             return [rounding.ten_thousandths(whole) for whole in (*wholes, sum(wholes))]
-        return [_TEXTS[self.measure](value) for value in self.values]
+        return [_TEXTS[self.measure](value) for value in self.with_total()]
 
     def plain_cells(self) -> list[str]:
         """Texts for spreadsheets: a ratio is no percentage, and unknown is empty."""
         if self.measure == "ratio":
-            return ["" if value is None else f"{value:.4f}" for value in self.values]
+            return ["" if value is None else f"{value:.4f}" for value in self.with_total()]
         return [cell.replace(",", "") for cell in self.cells()]
 
     def json_values(self) -> list[Any]:
         """Values for programs."""
         divisor = _DIVISORS.get(self.measure)
-        return [value if divisor is None else value / divisor for value in self.values]
+        return [value if divisor is None else value / divisor for value in self.with_total()]
 
 
 _TEXTS: Final[Mapping[Measure, Callable[[Any], str]]] = {
+    "dollars": rounding.hundredths,
     "cents": rounding.hundredths,
     "ratio": lambda value: "-" if value is None else f"{100 * value:.1f}",
     "count": lambda value: f"{value:,}",
@@ -66,16 +85,11 @@ _TEXTS: Final[Mapping[Measure, Callable[[Any], str]]] = {
 }
 
 _DIVISORS: Final[Mapping[Measure, int]] = {
+    "dollars": 100,
     "cents": 100,
     "hours": units.NANOSECONDS_PER_HOUR,
     "seconds": units.NANOSECONDS_PER_SECOND,
 }
-
-
-def cents_of(amounts: Sequence[Picodollars], ceilings: Sequence[int] | None = None) -> list[int]:
-    """Amounts in whole cents that sum to the last one, their total; `ceilings` as of `rounded`."""
-    cents = rounding.rounded(amounts, rounding.CENT, ceilings)
-    return [*cents, sum(cents)]
 
 
 @dataclass(frozen=True, slots=True)
@@ -86,8 +100,8 @@ class ReportTable:
     """Names of the columns of labels."""
     rows: Sequence[Sequence[str]]
     """Labels of each row."""
-    columns: Mapping[str, ReportColumn]
-    """Columns by name. A form writes those of its own list that are here."""
+    columns: Sequence[ReportColumn]
+    """A form writes those of its own list that are here, in the order of its list."""
 
     def text(self, names: Iterable[str], width: int | None = None) -> Iterator[str]:
         """Lines for people with a row of totals; a table wider than `width` is in parts."""
@@ -116,13 +130,13 @@ class ReportTable:
         columns = self._chosen(names)
         fields = [column.name for column in columns]
         values = [column.json_values() for column in columns]
-        objects = [dict(zip(fields, row, strict=True)) for row in zip(*values, strict=True)]
+        *rows, total = [dict(zip(fields, row, strict=True)) for row in zip(*values, strict=True)]
         labels = [dict(zip(self.labels, row, strict=True)) for row in self.rows]
-        rows = [named | numbers for named, numbers in zip(labels, objects[:-1], strict=True)]
-        return rows, objects[-1]
+        return [named | numbers for named, numbers in zip(labels, rows, strict=True)], total
 
     def _chosen(self, names: Iterable[str]) -> list[ReportColumn]:
-        return [self.columns[name] for name in names if name in self.columns]
+        columns = {column.name: column for column in self.columns}
+        return [columns[name] for name in names if name in columns]
 
 
 def lines_text(lines: Iterable[str]) -> str:

@@ -1,15 +1,16 @@
-"""A statement as a table for people, as JSON and as CSV. Pure."""
+"""A statement as a table for people, as JSON and as CSV. Of a fleet, what is missing comes first. Pure."""
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Sequence
 from typing import Any, Final
 
 from exporter.finance import render
-from exporter.finance.month import Statement
+from exporter.finance.fleet import missing
+from exporter.finance.fleet.record import FleetMonth, names_text
 from exporter.finance.render import Form, ReportColumn, ReportTable
-from exporter.ledger.adjustments import Adjustment
+from exporter.finance.statements import Statement
 from exporter.readings import KINDS, printable
-from exporter.reports.rounding import CENT, rounded
-from exporter.units import dollars
+from exporter.reports.rounding import CENT, dollars_text, hours_text, rounded
+from exporter.units import NANOSECONDS_PER_HOUR, dollars
 
 _TOKENS: Final = tuple(f"{kind}_tokens" for kind in KINDS)
 
@@ -50,45 +51,104 @@ JSON_FIELDS: Final = (
 )
 
 
-def sheet(statement: Statement, form: Form, width: int | None = None) -> str:
-    """A statement in one of its forms."""
-    if form == "table":
-        return text(statement, width)
-    return as_json(statement) if form == "json" else as_csv(statement)
+def sheet(statement: Statement, form: Form, width: int | None = None, fleet: FleetMonth | None = None) -> str:
+    """A statement in one of its forms. `fleet` is the one whose record it is of.
+
+    CSV has no place for what is missing of a fleet but a count in each row: print that elsewhere.
+    """
+    if form == "json":
+        return as_json(statement, fleet)
+    return text(statement, width, fleet) if form == "table" else as_csv(statement, fleet)
 
 
-def text(statement: Statement, width: int | None = None) -> str:
-    """For people. Cents and ten thousandths of an hour sum to the last row."""
-    head = f"{title(statement)}, ledger {statement.ledger}, as of {as_of(statement)}"
-    return render.lines_text([head, "", *table(statement, width)])
+def text(statement: Statement, width: int | None = None, fleet: FleetMonth | None = None) -> str:
+    """For people. Cents and ten thousandths of an hour sum to the last row; a wide table is in parts."""
+    return render.lines_text(_text(statement, width, fleet))
 
 
-def title(statement: Statement) -> str:
-    """The name of its month, and whether that goes on."""
-    return f"{statement.month} to date" if statement.to_date else statement.month
-
-
-def as_of(statement: Statement) -> str:
-    """The time of its last commit."""
-    return render.time_text(statement.last_commit) or "never"
-
-
-def table(statement: Statement, width: int | None = None) -> Iterator[str]:
-    """Lines of its table and its notes; a table wider than `width` is in parts."""
+def _text(statement: Statement, width: int | None, fleet: FleetMonth | None) -> Iterator[str]:
+    title = f"{statement.month} to date" if statement.to_date else statement.month
+    as_of = f"as of {render.time_text(statement.last_commit) or 'never'}"
+    if fleet is None:
+        yield f"{title}, ledger {statement.ledger}, {as_of}"
+    else:
+        ledgers = "one ledger" if len(fleet.hosts) == 1 else f"{len(fleet.hosts):,} ledgers"
+        without = f" ({fleet.without:,} more have nothing of it)" if fleet.without else ""
+        yield f"{title}, {ledgers}{without}, time zone {fleet.zone.key}, {as_of}"
+        yield ""
+        yield from missing.section(fleet)
+    yield ""
     yield from _table(statement).text(TEXT_COLUMNS, width)
     yield ""
     yield from (f"{printable(note)}." for note in statement.notes)
+    if fleet is None:
+        return
+    ended, hours, amount = missing.until_end(fleet)
+    if ended:
+        yield ""
+        yield (
+            f"until its end: {hours_text(hours)} hours of {ended:,} hosts, {dollars_text(amount)} dollars at "
+            "their last rate, which are not in the total."
+        )
+    if count := fleet.apportioned:
+        divided = "one ledger" if count == 1 else f"{count:,} ledgers"
+        yield ""
+        yield f"APPORTIONED: {divided} known from Prometheus only, divided as counters rose;"
+        yield "only dollars by product, team and price basis are to the cent there."
+    if remind := missing.reminder(fleet):
+        yield ""
+        yield remind
 
 
-def as_json(statement: Statement) -> str:
-    """For machines, as `document` is."""
-    return render.json_text(document(statement))
+def as_json(statement: Statement, fleet: FleetMonth | None = None) -> str:
+    """For machines. `picodollars` are exact; `dollars` are whole cents and sum to the total's.
 
-
-def document(statement: Statement) -> dict[str, Any]:
-    """For machines. `picodollars` are exact; `dollars` are whole cents and sum to the total's."""
+    `missing` names what is missing of a fleet or doubtful in it, and `hosts` sum to its total.
+    """
     rows, total = _table(statement).json(JSON_FIELDS)
-    overheads = {}
+    document: dict[str, Any] = {
+        "report": statement.report,
+        "month": statement.month,
+        "to_date": statement.to_date,
+    }
+    if fleet is None:
+        document["ledger"] = statement.ledger or None
+    else:
+        ended, hours, amount = missing.until_end(fleet)
+        document |= {
+            "time_zone": fleet.zone.key,
+            "ledgers": len(fleet.hosts),
+            "ledgers_without_the_month": fleet.without,
+            "incomplete_hosts": missing.incomplete_hosts(fleet),
+            "apportioned_hosts": fleet.apportioned,
+            "until_end": {
+                "hosts": ended,
+                "hours": hours / NANOSECONDS_PER_HOUR,
+                **render.money_json(amount),
+            },
+            "missing": missing.missing_json(fleet),
+            "hosts": missing.hosts_json(fleet),
+        }
+    document |= {
+        "last_commit": render.time_text(statement.last_commit),
+        "rows": rows,
+        "total": total,
+        "adjustments": [
+            {
+                **({"ledger": each.ledger} if each.ledger else {}),
+                "number": each.number,
+                "date": each.day,
+                "product": each.product,
+                "team": each.team,
+                "dollars": dollars(each.amount),
+                "picodollars": each.amount,
+                "reason": each.reason,
+                "entered": render.time_text(each.entered),
+                "posted": render.time_text(each.posted),  # null while it waits for the daemon
+            }
+            for each in statement.adjustments
+        ],
+    }
     if statement.overheads is not None:
         amounts = statement.overheads.amounts
         cents = rounded(list(amounts.values()), CENT)
@@ -96,101 +156,69 @@ def document(statement: Statement) -> dict[str, Any]:
             {"name": name, "dollars": whole / 100, "picodollars": amount}
             for (name, amount), whole in zip(amounts.items(), cents, strict=True)
         ]
-        overheads = {"fleet_overheads": {"rule": str(statement.overheads.rule), "rows": parts}}
-    return {
-        "report": statement.report,
-        "month": statement.month,
-        "to_date": statement.to_date,
-        "ledger": statement.ledger or None,
-        "last_commit": render.time_text(statement.last_commit),
-        "rows": rows,
-        "total": total,
-        "adjustments": [_adjustment(adjustment) for adjustment in statement.adjustments],
-        **overheads,
-        "notes": statement.notes,
-    }
+        document["fleet_overheads"] = {"rule": str(statement.overheads.rule), "rows": parts}
+    return render.json_text({**document, "notes": statement.notes})
 
 
-def as_csv(statement: Statement, last: Mapping[str, str] | None = None) -> str:
-    """For spreadsheets: one row a line and none for the total, so that sums are sums.
-
-    `last` are columns at the end that have one value in all rows.
-    """
-    return _table(statement).csv(CSV_COLUMNS, {"month": statement.month}, last or {})
+def as_csv(statement: Statement, fleet: FleetMonth | None = None) -> str:
+    """For spreadsheets: one row a line and none for the total, so that sums are sums."""
+    last = {}
+    if fleet is not None:
+        unread = missing.unread_files(fleet)
+        _hosts, hours, amount = missing.until_end(fleet)
+        last = {
+            "incomplete_hosts": str(missing.incomplete_hosts(fleet)),
+            "apportioned": "true" if fleet.apportioned else "false",
+            "files_not_read": names_text(unread) if unread else "",
+            "until_end_hours": hours_text(hours).replace(",", ""),
+            "until_end_dollars": dollars_text(amount).replace(",", ""),
+        }
+    return _table(statement).csv(CSV_COLUMNS, {"month": statement.month}, last)
 
 
 def _table(statement: Statement) -> ReportTable:
     """Lines of a statement, with the columns that it has."""
     lines = statement.lines
-    amounts = [line.money for line in lines]
-    money = render.cents_of(amounts)
-    idle_amounts = [line.idle for line in lines]
-    itemized = [line.itemized for line in lines]
-    overhead_amounts = [line.overhead for line in lines]
-    overhead = render.cents_of(overhead_amounts)
+
+    def values(name: str) -> list[int]:
+        return [getattr(line, name) for line in lines]
+
+    money, idle, overhead = values("money"), values("idle"), values("overhead")
+    cents, overhead_cents = rounded(money, CENT), rounded(overhead, CENT)
     columns = [
-        ReportColumn("dollars", "cents", money, "dollars"),
-        ReportColumn("picodollars", "picodollars", _with_total(amounts)),
-        ReportColumn("adjustment_dollars", "cents", render.cents_of([line.adjusted for line in lines])),
-        ReportColumn("to_date", "flag", [statement.to_date] * (len(lines) + 1)),
+        ReportColumn("dollars", "cents", cents, "dollars"),
+        ReportColumn("picodollars", "picodollars", money),
+        ReportColumn("adjustment_dollars", "dollars", values("adjusted")),
+        ReportColumn("to_date", "flag", [statement.to_date] * len(lines)),
     ]
     if statement.estimated:
-        estimated = render.cents_of([line.estimated for line in lines])
-        columns.append(ReportColumn("estimated_dollars", "cents", estimated))
+        columns.append(ReportColumn("estimated_dollars", "dollars", values("estimated")))
     if statement.idle:
-        exact = _with_total(idle_amounts)
-        ratios = [
-            part / whole if whole else None for part, whole in zip(exact, _with_total(itemized), strict=True)
-        ]
+        parts = list(zip(idle, values("itemized"), strict=True))
         columns += [
-            ReportColumn("idle_dollars", "cents", render.cents_of(idle_amounts, money), "idle"),
-            ReportColumn("idle_picodollars", "picodollars", exact),
-            ReportColumn("idle_ratio", "ratio", ratios, "idle %"),
+            ReportColumn("idle_dollars", "cents", rounded(idle, CENT, cents), "idle"),
+            ReportColumn("idle_picodollars", "picodollars", idle),
+            ReportColumn("idle_ratio", "ratio", parts, "idle %"),
         ]
     if statement.overheads is not None:
-        cents = [own + part for own, part in zip(money, overhead, strict=True)]
-        whole = [line.money + line.overhead for line in lines]
         columns += [
-            ReportColumn("overhead_dollars", "cents", overhead, "overheads"),
-            ReportColumn("overhead_picodollars", "picodollars", _with_total(overhead_amounts)),
-            ReportColumn("dollars_with_overheads", "cents", cents, "with overheads"),
-            ReportColumn("picodollars_with_overheads", "picodollars", _with_total(whole)),
+            ReportColumn("overhead_dollars", "cents", overhead_cents, "overheads"),
+            ReportColumn("overhead_picodollars", "picodollars", overhead),
+            ReportColumn("dollars_with_overheads", "cents", _both(cents, overhead_cents), "with overheads"),
+            ReportColumn("picodollars_with_overheads", "picodollars", _both(money, overhead)),
         ]
     if statement.gpu_time:
-        gpu_time = _with_total([line.gpu_time for line in lines])
-        unpriced = _with_total([line.unpriced for line in lines])
         columns += [
-            ReportColumn("gpu_hours", "hours", gpu_time, "GPU-hours"),
-            ReportColumn("gpu_seconds", "seconds", gpu_time),
-            ReportColumn("unpriced_gpu_hours", "hours", unpriced),
+            ReportColumn("gpu_hours", "hours", values("gpu_time"), "GPU-hours"),
+            ReportColumn("gpu_seconds", "seconds", values("gpu_time")),
+            ReportColumn("unpriced_gpu_hours", "hours", values("unpriced")),
         ]
     if statement.tokens:
         for kind, name in zip(KINDS, _TOKENS, strict=True):
-            counts = _with_total([line.tokens.get(kind, 0) for line in lines])
+            counts = [line.tokens.get(kind, 0) for line in lines]
             columns.append(ReportColumn(name, "count", counts, name.replace("_", " ")))
-    return ReportTable(
-        labels=statement.columns,
-        rows=[line.labels for line in lines],
-        columns={column.name: column for column in columns},
-    )
+    return ReportTable(statement.columns, [line.labels for line in lines], columns)
 
 
-def _with_total(values: list[int]) -> list[int]:
-    return [*values, sum(values)]
-
-
-def _adjustment(adjustment: Adjustment) -> dict[str, Any]:
-    """`posted` is null while it waits for the daemon; it is then in no row."""
-    of_ledger = {"ledger": adjustment.ledger} if adjustment.ledger else {}
-    return {
-        **of_ledger,
-        "number": adjustment.number,
-        "date": adjustment.day,
-        "product": adjustment.product,
-        "team": adjustment.team,
-        "dollars": dollars(adjustment.amount),
-        "picodollars": adjustment.amount,
-        "reason": adjustment.reason,
-        "entered": render.time_text(adjustment.entered),
-        "posted": render.time_text(adjustment.posted),
-    }
+def _both(one: Sequence[int], other: Sequence[int]) -> list[int]:
+    return [own + part for own, part in zip(one, other, strict=True)]

@@ -15,7 +15,7 @@ from prometheus_client.parser import text_string_to_metric_families
 from exporter.cli.report import ReportOptions, report
 from exporter.config import load
 from exporter.config.settings import cost_policy
-from exporter.finance.month import By
+from exporter.finance.statements import By
 from exporter.ledger import schema
 from exporter.ledger.boot import NO_BOOT, BootClaim
 from exporter.ledger.ledger import Ledger

@@ -11,9 +11,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from exporter.cost.postings import CostOwner, OwnerPhase
-from exporter.finance.chargeback import chargeback
-from exporter.finance.month import BYS, By, month
 from exporter.finance.statement import as_csv, as_json, text
+from exporter.finance.statements import BYS, By, chargeback, month
 from exporter.ledger.adjustments import Adjustment
 from exporter.ledger.history import HistorySums, MonthRecord
 from exporter.readings import Gpu

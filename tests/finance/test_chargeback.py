@@ -12,17 +12,17 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from exporter.cost.postings import PHASES, UNALLOCATED, UNASSIGNED, CostOwner, OwnerPhase
-from exporter.finance.chargeback import (
+from exporter.finance.fleet.overheads import BASES, FleetOverheads, SpreadRule
+from exporter.finance.statement import as_csv, as_json, text
+from exporter.finance.statements import (
     COLUMNS,
     IDLE_FORMS,
     ChargebackLayout,
     Column,
     Idle,
+    Statement,
     chargeback,
 )
-from exporter.finance.fleet.overheads import BASES, FleetOverheads, SpreadRule
-from exporter.finance.month import Statement
-from exporter.finance.statement import as_csv, as_json, text
 from exporter.ledger.adjustments import Adjustment
 from exporter.ledger.history import HistorySums, MonthRecord
 from exporter.readings import UNCOUNTED, Gpu

@@ -12,9 +12,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from exporter.cost.postings import PHASES, UNALLOCATED, UNASSIGNED, CostOwner, OwnerPhase
-from exporter.finance.chargeback import chargeback
-from exporter.finance.month import BYS, NOT_ITEMIZED, By, ReportError, Statement, month
+from exporter.finance.facts import NOT_ITEMIZED
 from exporter.finance.statement import as_csv, as_json, sheet, text
+from exporter.finance.statements import BYS, By, ReportError, Statement, chargeback, month
 from exporter.ledger.history import HistorySums, MonthRecord
 from exporter.readings import Gpu
 from exporter.report import MonthKey, ServerOwner

@@ -10,12 +10,12 @@ HOUR = 3_600_000_000_000
 TABLE = ReportTable(
     labels=("product", "team"),
     rows=[("chat", "=cmd()"), ("search", "")],
-    columns={
-        "dollars": ReportColumn("dollars", "cents", [123_456, 50, 123_506], "dollars"),
-        "idle_ratio": ReportColumn("idle_ratio", "ratio", [0.25, None, 0.125], "idle %"),
-        "gpu_hours": ReportColumn("gpu_hours", "hours", [HOUR // 3, HOUR // 3, 2 * (HOUR // 3)], "GPU-hours"),
-        "to_date": ReportColumn("to_date", "flag", [True, True, True]),
-    },
+    columns=[
+        ReportColumn("dollars", "dollars", [1_234_560_000_000_000, 500_000_000_000], "dollars"),
+        ReportColumn("idle_ratio", "ratio", [(1, 4), (0, 0)], "idle %"),
+        ReportColumn("gpu_hours", "hours", [HOUR // 3, HOUR // 3], "GPU-hours"),
+        ReportColumn("to_date", "flag", [True, True]),
+    ],
 )
 
 
@@ -27,7 +27,7 @@ def test_a_table_ends_with_its_total_and_its_hours_sum_to_it() -> None:
         "chat     =cmd()  1,234.56    25.0     0.3334",
         "search   -           0.50       -     0.3333",
         "-------  ------  --------  ------  ---------",
-        "total            1,235.06    12.5     0.6667",
+        "total            1,235.06    25.0     0.6667",
     ]
 
 

@@ -13,8 +13,8 @@ from prometheus_client.parser import text_string_to_metric_families as prometheu
 
 from exporter.cli.logs import set_up
 from exporter.cost.postings import CostOwner, OwnerPhase
-from exporter.finance.month import month
 from exporter.finance.statement import as_csv
+from exporter.finance.statements import month
 from exporter.ledger.history import HistorySums, MonthRecord
 from exporter.metrics.exposition import OPENMETRICS, TEXT, Exposition, Format, Variant
 from exporter.readings import LABEL_CHARACTERS, ServerKey, ServerReading, label

@@ -239,6 +239,11 @@ class FleetMonth:
         """All money of the month."""
         return sum(self.record.cells.values())
 
+    @property
+    def apportioned(self) -> int:
+        """How many hosts have finer rows that are scaled."""
+        return sum(summary.host.apportioned for summary in self.hosts)
+
 
 Load = Callable[[HostMonth], HostMonth]
 """Reads the whole month that a header is of."""

@@ -9,7 +9,7 @@ from zoneinfo import ZoneInfo
 from exporter.finance.focus.allocation import allocated
 from exporter.finance.focus.charges import billing_period, charges
 from exporter.finance.focus.columns import NEWEST, FocusHost, FocusRow, FocusVersion, cells
-from exporter.finance.month import refuse_unknown
+from exporter.finance.statements import refuse_unknown
 from exporter.ledger.history import MonthRecord
 
 _FORMULA: Final = re.compile(r'((?:^|,)")([=+\-@\t\r])')

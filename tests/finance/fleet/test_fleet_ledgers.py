@@ -3,10 +3,10 @@
 from pathlib import Path
 
 from benchmarks.fleet_ledgers import fleet, write_ledgers
-from exporter.finance.chargeback import COLUMNS, ChargebackLayout, chargeback
+from exporter.finance.facts import DAY_FAMILIES
 from exporter.finance.fleet.folder import LedgerFolder
 from exporter.finance.fleet.record import combine
-from exporter.finance.month import BYS, DAY_FAMILIES, month
+from exporter.finance.statements import BYS, COLUMNS, ChargebackLayout, chargeback, month
 from exporter.tariff.period import Period
 from exporter.units import PICODOLLARS_PER_DOLLAR
 from tests.finance.fleet.host_months import HOUR, OCTOBER

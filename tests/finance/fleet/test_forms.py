@@ -5,11 +5,10 @@ import io
 import json
 from dataclasses import replace
 
-from exporter.finance.chargeback import chargeback
-from exporter.finance.fleet.forms import as_json, fleet_sheet
 from exporter.finance.fleet.missing import section
 from exporter.finance.fleet.record import FleetMonth, HostFinding, HostName, combine
-from exporter.finance.month import Statement, month
+from exporter.finance.statement import as_json, sheet
+from exporter.finance.statements import Statement, chargeback, month
 from tests.finance.fleet.host_months import (
     DOLLAR,
     HOUR,
@@ -43,7 +42,7 @@ def products(fleet: FleetMonth) -> Statement:
 def test_a_whole_fleet_for_people() -> None:
     """12 dollars of two hosts, each metered for 744 hours."""
     fleet = whole()
-    assert fleet_sheet(fleet, products(fleet), "table") == (
+    assert sheet(products(fleet), "table", fleet=fleet) == (
         "2026-10, 2 ledgers, time zone UTC, as of 2026-11-01T01:00:00Z\n"
         "\n"
         "Nothing is missing: each host is metered and priced for all of its time.\n"
@@ -63,7 +62,7 @@ def test_a_whole_fleet_for_people() -> None:
 def test_what_is_missing_comes_first_and_is_repeated() -> None:
     """Before the table is each finding with its host, and after it a reminder."""
     fleet = incomplete()
-    text = fleet_sheet(fleet, products(fleet), "table")
+    text = sheet(products(fleet), "table", fleet=fleet)
     head, _, table = text.partition("\nproduct ")
 
     assert head == (
@@ -117,7 +116,7 @@ def test_json_has_hosts_and_what_is_missing() -> None:
     """Hosts sum to the total, in cents and in picodollars."""
     thirds = [host_month(name, 10 * DOLLAR // 3, last=NOVEMBER) for name in ("a", "b", "c")]
     fleet = combine([*thirds, replace(thirds[0], location="old.db")], LATER)
-    document = json.loads(as_json(fleet, products(fleet)))
+    document = json.loads(as_json(products(fleet), fleet))
 
     assert list(document)[:11] == [
         "report",
@@ -173,7 +172,7 @@ def test_json_has_hosts_and_what_is_missing() -> None:
 def test_csv_counts_incomplete_hosts_in_each_row() -> None:
     """Its rows are summed by programs: it has no line for anything else."""
     fleet = incomplete()
-    rows = list(csv.DictReader(io.StringIO(fleet_sheet(fleet, products(fleet), "csv"))))
+    rows = list(csv.DictReader(io.StringIO(sheet(products(fleet), "csv", fleet=fleet))))
 
     assert [(row["product"], row["dollars"], row["incomplete_hosts"]) for row in rows] == [
         ("chat", "7.00", "2")
@@ -184,7 +183,7 @@ def test_a_chargeback_of_a_month_that_goes_on() -> None:
     """To date, of hosts that reported within the hour."""
     now = OCTOBER + 24 * HOUR
     fleet = combine([host_month("a", 250 * CENT, last=now, covered=24 * HOUR)], now)
-    text = fleet_sheet(fleet, chargeback(fleet.record, "2026-10", fleet.zone), "table")
+    text = sheet(chargeback(fleet.record, "2026-10", fleet.zone), "table", fleet=fleet)
 
     assert text.startswith(
         "2026-10 to date, one ledger, time zone UTC, as of 2026-10-02T00:00:00Z\n\nNothing"

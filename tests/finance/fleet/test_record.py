@@ -14,7 +14,7 @@ from exporter.finance.fleet.record import (
     MixedZonesError,
     combine,
 )
-from exporter.finance.month import BYS, ReportError, month
+from exporter.finance.statements import BYS, ReportError, month
 from tests.finance.fleet.host_months import (
     CHAT_CELL,
     DOLLAR,

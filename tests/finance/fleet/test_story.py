@@ -19,8 +19,8 @@ from typing import Any
 import pytest
 
 from exporter.cli import main
+from exporter.finance.facts import ADJUSTED
 from exporter.finance.fleet.closed_month import read_closed_month
-from exporter.finance.month import ADJUSTED
 from exporter.ledger.adjustments import COMPONENT
 from tests.finance.fleet.ledger_files import SetClock
 from tests.finance.fleet.story_fleet import (

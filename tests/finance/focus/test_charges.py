@@ -19,9 +19,8 @@ from exporter.cost.postings import (
     OwnerPhase,
     Segment,
 )
-from exporter.finance.chargeback import chargeback
 from exporter.finance.focus import ChargePeriod, FocusCharge, billing_period, charges, dealt
-from exporter.finance.month import month
+from exporter.finance.statements import chargeback, month
 from exporter.ledger.adjustments import Adjustment
 from exporter.ledger.history import HistorySums, MonthRecord
 from exporter.ledger.totals import SegmentSums

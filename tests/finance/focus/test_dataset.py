@@ -16,8 +16,8 @@ from hypothesis import strategies as st
 
 from exporter.cost.postings import PHASES, CostOwner, OwnerPhase
 from exporter.finance.focus import COLUMNS, VERSIONS, FocusForm, FocusVersion, decimal, focus, formulas, rows
-from exporter.finance.month import ReportError, month
 from exporter.finance.statement import as_csv
+from exporter.finance.statements import ReportError, month
 from exporter.ledger.adjustments import Adjustment
 from exporter.ledger.history import HistorySums, MonthRecord
 from exporter.readings import Gpu

@@ -1,0 +1,426 @@
+"""Statements of a period: a month by one thing, and a chargeback by any columns. Both sum to it. Pure."""
+
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass, field
+from typing import Final, Literal, get_args
+from zoneinfo import ZoneInfo
+
+from exporter.cost.money import add
+from exporter.cost.postings import CostOwner
+from exporter.finance import facts
+from exporter.finance.facts import ADJUSTED, Fact, Measure, MoneyView
+from exporter.finance.fleet.overheads import FleetOverheads, positive_split, spread
+from exporter.ledger.adjustments import Adjustment
+from exporter.ledger.history import ESTIMATE, HistorySums, MonthRecord
+from exporter.readings import UNCOUNTED, UNSEEN
+from exporter.reports.rounding import dollars_text, hours_text
+from exporter.tariff.period import Period
+from exporter.units import NANOSECONDS_PER_DAY, Instant, Nanoseconds, Picodollars, plain_dollars
+
+YEAR: Final = 365 * NANOSECONDS_PER_DAY
+"""Days that are older than that may have expired: a ledger keeps this month and twelve before it."""
+
+By = Literal["product", "team", "server", "model", "component", "gpu"]
+BYS: Final[tuple[By, ...]] = get_args(By)
+
+Column = Literal["day", "product", "team", "namespace", "server", "model"]
+COLUMNS: Final[tuple[Column, ...]] = get_args(Column)
+
+Idle = Literal["apart", "spread"]
+IDLE_FORMS: Final[tuple[Idle, ...]] = get_args(Idle)
+
+EMPTY: Final = "it is empty: a daemon posts from its second tick on"
+
+IDLE: Final = "(idle)"
+"""The name of idle cost that is shown apart."""
+
+OVERHEADS: Final = "(overheads)"
+"""The name of overheads of the fleet where lines are by GPU."""
+
+Labels = tuple[str, ...]
+
+_COLUMNS: Final[Mapping[By, Labels]] = {
+    "product": ("product",),
+    "team": ("team",),
+    "server": ("namespace", "server"),
+    "model": ("model",),
+    "component": ("component",),
+    "gpu": ("uuid", "gpu_model"),
+}
+"""Columns of the labels of a month's lines."""
+
+_VIEWS: Final[Mapping[By, MoneyView]] = {"component": "money of components", "gpu": "money of GPUs"}
+"""Views of money of a month; lines by something else are of owners."""
+
+_FIELDS: Final[Mapping[MoneyView, Mapping[Measure, str]]] = {
+    "money of owners": {
+        "money of owners": "money",
+        "money of components": "estimated",
+        "GPU time": "gpu_time",
+        "waiting time": "unpriced",
+        "tokens": "tokens",
+        "overhead": "overhead",
+    },
+    "money of components": {"money of components": "money", "overhead": "overhead"},
+    "money of GPUs": {
+        "money of GPUs": "money",
+        "GPU time of GPUs": "gpu_time",
+        "waiting time": "unpriced",
+        "overhead": "overhead",
+    },
+}
+"""Fields of a line by the measure of the facts that add to it."""
+
+
+class ReportError(Exception):
+    """There is no such report; the message says what there is."""
+
+
+@dataclass(slots=True)
+class StatementLine:
+    """One row: who or what, and what it comes to."""
+
+    labels: Labels
+    money: Picodollars = 0
+    itemized: Picodollars = 0
+    """The part of the money whose phases are known."""
+    idle: Picodollars = 0
+    """The part of that for GPUs that did nothing."""
+    estimated: Picodollars = 0
+    """The part of the money at estimated prices."""
+    adjusted: Picodollars = 0
+    """The part of the money that is posted corrections."""
+    unpriced: Nanoseconds = 0
+    """GPU time that waits for a price, as it passed: what of it is owed, that price will tell."""
+    gpu_time: Nanoseconds = 0
+    """GPU time that is owed."""
+    tokens: dict[str, int] = field(default_factory=dict)
+    """Tokens by their kind."""
+    overhead: Picodollars = 0
+    """A part of the overheads of the fleet, which is not in `money`."""
+
+
+@dataclass(frozen=True, slots=True)
+class Statement:
+    """A period by something. The money of `lines` sums to all that was posted in it."""
+
+    report: Literal["month", "chargeback"]
+    month: str
+    columns: Labels
+    """Names of the labels."""
+    ledger: str
+    """Empty in a statement of several ledgers."""
+    last_commit: Instant | None
+    to_date: bool
+    """The period goes on."""
+    lines: tuple[StatementLine, ...]
+    idle: bool
+    """Lines tell their idle part."""
+    estimated: bool
+    """Lines tell their part at estimated prices."""
+    gpu_time: bool
+    """Lines tell their GPU time, and what of it waits for a price."""
+    tokens: bool
+    """Lines tell their tokens."""
+    notes: tuple[str, ...]
+    """Sentences, without their stop, on what the numbers leave open."""
+    adjustments: tuple[Adjustment, ...] = ()
+    """Corrections of the period. Posted ones are in `lines`, those that wait are not."""
+    overheads: FleetOverheads | None = None
+    """Those of the fleet that lines carry; `None` where they were not looked at."""
+
+
+@dataclass(frozen=True, slots=True)
+class ChargebackLayout:
+    """Columns of a chargeback, and what becomes of idle cost."""
+
+    by: tuple[Column, ...] = ("product", "team")
+    idle: Idle | None = None
+    """`None` leaves it in the line of its owner, with its amount beside. "apart" collects it in one line.
+    "spread" divides it among owners in proportion to their busy cost: prefill, decode and other."""
+
+
+BY_PRODUCT_AND_TEAM: Final = ChargebackLayout()
+
+
+def month(
+    record: MonthRecord, by: By, current: str, zone: ZoneInfo, overheads: FleetOverheads | None = None
+) -> Statement:
+    """A month by one thing. `current` is the month that goes on now, `zone` the one that months are of.
+
+    Raises:
+        ReportError: the ledger has nothing of that month.
+    """
+    refuse_unknown(record)
+    view = _VIEWS.get(by, "money of owners")
+    of_owner = view == "money of owners"
+    every = facts.facts_of(record)
+    has_sums = record.sums is not None
+    return Statement(
+        report="month",
+        month=record.month,
+        columns=_COLUMNS[by],
+        ledger=record.ledger,
+        last_commit=record.last_commit,
+        to_date=record.month == current,
+        lines=_lines([*every, *_overhead_facts(every, view, overheads)], _COLUMNS[by], view),
+        idle=has_sums and of_owner,
+        estimated=by not in ("model", "gpu"),
+        gpu_time=has_sums and by != "component",
+        tokens=has_sums and of_owner,
+        notes=(
+            *_overhead_notes(overheads),
+            *_notes(record, every, zone, by_owner=by in ("product", "team"), by_phase=of_owner),
+        ),
+        adjustments=record.adjustments,
+        overheads=overheads,
+    )
+
+
+def chargeback(
+    record: MonthRecord,
+    current: str,
+    zone: ZoneInfo,
+    layout: ChargebackLayout = BY_PRODUCT_AND_TEAM,
+    overheads: FleetOverheads | None = None,
+) -> Statement:
+    """A month by owners, those included that no rule names.
+
+    Args:
+        record: the month; with its days where the layout is by day.
+        current: the month that goes on now.
+        zone: the one that months are of.
+        layout: columns, and what becomes of idle cost.
+        overheads: those of the fleet, which lines carry beside their own cost.
+
+    Raises:
+        ReportError: the ledger has nothing of that month.
+    """
+    refuse_unknown(record)
+    by_day = "day" in layout.by
+    every = facts.facts_of(record, by_day=by_day)
+    moved, sentences = _with_idle_moved(every, layout.idle)
+    undated = sum(
+        fact.value for fact in facts.of(every, "money of owners") if fact.phase is not None and not fact.day
+    )
+    if by_day and undated:
+        sentences.append(
+            f"{dollars_text(undated)} dollars have no day: they are of hosts that only a statement "
+            "or Prometheus has"
+        )
+    carried = _overhead_facts(every, "money of owners", overheads)  # as if idle cost stayed
+    lines = _lines([*moved, *carried], layout.by, "money of owners")
+    if by_day:
+        at = layout.by.index("day")
+        lines = tuple(sorted(lines, key=lambda line: line.labels[at]))
+    by_owner = {"product", "team"}.issuperset(layout.by)
+    return Statement(
+        report="chargeback",
+        month=record.month,
+        columns=layout.by,
+        ledger=record.ledger,
+        last_commit=record.last_commit,
+        to_date=record.month == current,
+        lines=lines,
+        idle=record.sums is not None and layout.idle != "apart",
+        estimated=layout.idle is None and "model" not in layout.by,
+        gpu_time=record.sums is not None,
+        tokens=record.sums is not None,
+        notes=(
+            *sentences,
+            *_overhead_notes(overheads),
+            *_notes(record, every, zone, by_owner=by_owner, by_phase=layout.idle is None),
+        ),
+        adjustments=record.adjustments,
+        overheads=overheads,
+    )
+
+
+def refuse_unknown(record: MonthRecord) -> None:
+    """See that the ledger has anything of a month.
+
+    Raises:
+        ReportError: it has not; the message says what it has.
+    """
+    if record.month in record.months:
+        return
+    who, have, empty = ("the ledger has", "it has", EMPTY)
+    if not record.ledger:
+        who, have, empty = ("the ledgers have", "they have", "they are empty")
+    available = f"{have} {', '.join(record.months)}" if record.months else empty
+    raise ReportError(f"{who} nothing of {record.month}: {available}")
+
+
+def _lines(every: Iterable[Fact], columns: Labels, view: MoneyView) -> tuple[StatementLine, ...]:
+    """Lines by columns, the dearest first; what costs nothing and says nothing is left out."""
+    lines: dict[Labels, StatementLine] = {}
+    for fact in every:
+        name = _FIELDS[view].get(fact.measure)
+        estimated = fact.basis == ESTIMATE and "model" not in columns  # of which no price basis is known
+        if name is None or (name == "estimated" and not estimated):
+            continue
+        if fact.measure == "waiting time" and fact.uuid == UNCOUNTED.uuid:  # that is time of a host
+            continue
+        labels = fact.labels(columns)
+        line = lines.setdefault(labels, StatementLine(labels))
+        if fact.measure == "tokens":
+            add(line.tokens, fact.kind or "", fact.value)
+            continue
+        setattr(line, name, getattr(line, name) + fact.value)
+        if fact.measure == view:
+            line.adjusted += fact.value if fact.name == ADJUSTED else 0
+            line.itemized += fact.value if fact.phase is not None else 0
+            line.idle += fact.value if fact.phase == "idle" else 0
+            line.estimated += fact.value if view == "money of components" and estimated else 0
+    relevant = [
+        line
+        for line in lines.values()
+        if any((line.money, line.adjusted, line.estimated, line.gpu_time, line.unpriced, line.overhead))
+        or any(line.tokens.values())
+    ]
+    return tuple(sorted(relevant, key=lambda line: (-line.money, line.labels)))
+
+
+def _overhead_facts(every: list[Fact], view: MoneyView, overheads: FleetOverheads | None) -> Iterator[Fact]:
+    """Overheads of the fleet: by name, in one row, or in the rows of who carries them, as it had GPUs."""
+    if overheads is None:
+        return
+    if view == "money of components":
+        for name, amount in overheads.amounts.items():
+            yield Fact("overhead", amount, component=name)
+    elif view == "money of GPUs":
+        yield Fact("overhead", overheads.total, name=OVERHEADS)
+    else:
+        dollars = facts.sums_by(facts.of(every, view), lambda fact: fact.owner)
+        held = facts.of(every, "GPU time")
+        times = facts.sums_by(held, lambda fact: fact.owner)
+        days: dict[CostOwner, dict[str, Nanoseconds]] = {}
+        for fact in held:
+            add(days.setdefault(fact.owner, {}), fact.day or "", fact.value)
+        costs = {owner: amount for owner, amount in dollars.items() if amount}
+        for owner, amount in spread(overheads, times, costs).items():
+            for day, part in (positive_split(amount, days.get(owner, {})) or {"": amount}).items():
+                yield Fact("overhead", part, day or None, *owner)
+
+
+def _with_idle_moved(every: list[Fact], idle: Idle | None) -> tuple[list[Fact], list[str]]:
+    """Facts with idle cost where a layout has it, and sentences about it."""
+    money = facts.of(every, "money of owners")
+    amount = sum(fact.value for fact in money if fact.phase == "idle")
+    if idle is None or not amount:
+        return every, []
+    text = f"{dollars_text(amount)} dollars of idle cost"
+    if idle == "apart":
+        moved = [
+            Fact(fact.measure, fact.value, fact.day, name=IDLE) if fact.phase == "idle" else fact
+            for fact in every
+        ]
+        return moved, [f"{text}, unallocated GPUs included, are apart"]
+    busy: dict[CostOwner, dict[str, Picodollars]] = {}
+    for fact in money:
+        if fact.phase not in (None, "idle", "unobserved"):
+            add(busy.setdefault(fact.owner, {}), fact.day or "", fact.value)
+    # First by owner, so that a sum over days is that without days.
+    parts = positive_split(amount, {owner: sum(days.values()) for owner, days in busy.items()})
+    if not parts:
+        return every, [f"{text} stay where they are: no owner has busy cost"]
+    moved = [fact for fact in every if not (fact.measure == "money of owners" and fact.phase == "idle")]
+    for owner, part in parts.items():
+        for day, of_day in positive_split(part, busy[owner]).items():
+            moved.append(Fact("money of owners", of_day, day or None, *owner, phase="idle"))
+    spread_out = f"{text}, unallocated GPUs included, are spread in proportion to busy cost"
+    return moved, [f"{spread_out} (prefill, decode and other)"]
+
+
+def _overhead_notes(overheads: FleetOverheads | None) -> Iterator[str]:
+    if overheads is not None and overheads.total:
+        listed = ", ".join(f"{name} {dollars_text(amount)}" for name, amount in overheads.amounts.items())
+        yield (
+            f"{dollars_text(overheads.total)} dollars are overheads of the fleet ({listed}), spread "
+            f"{overheads.rule}"
+        )
+
+
+def _notes(
+    record: MonthRecord, every: list[Fact], zone: ZoneInfo, *, by_owner: bool, by_phase: bool
+) -> Iterator[str]:
+    """Sentences on what the numbers of a month leave open, and of how much.
+
+    Args:
+        record: the month.
+        every: its facts.
+        zone: the one that months are of.
+        by_owner: whether lines are by product or team, which all money has.
+        by_phase: whether lines tell their idle part.
+    """
+    total, period = sum(record.cells.values()), Period.named(record.month)
+    if record.estimated:
+        yield f"{dollars_text(record.estimated)} of {dollars_text(total)} dollars come from estimated prices"
+    if record.undated:
+        months, undated = " and ".join(period.months), dollars_text(record.undated)
+        yield f"{undated} dollars of {months} have no known day and are not in this report"
+    phased = sum(fact.value for fact in facts.of(every, "money of owners") if fact.phase is not None)
+    missing = total - record.adjusted - phased
+    if missing:
+        unknown = "have no idle part, GPU-hours or tokens here"
+        if not by_owner:
+            unknown = "are known by product and team only"
+        expired = period.bounds(zone)[1] + YEAR < (record.last_commit or 0)
+        gone = "are past the 13 months that are kept" if expired else "were lost with a part of the ledger"
+        for amount, cause in (
+            (record.undivided, "only Prometheus has their hosts"),
+            (missing - record.undivided, f"their days {gone}"),
+        ):
+            if amount:
+                yield f"{dollars_text(amount)} dollars {unknown}: {cause}"
+    if by_phase and phased and phased != total:
+        posted = any(each.posted is not None for each in record.adjustments)
+        without = ": adjustments have none" if posted else ""
+        yield f"idle % is of the {dollars_text(phased)} dollars that are known by phase{without}"
+    if record.sums is not None:
+        yield from _time_notes(record, record.sums, zone)
+    for each in record.adjustments:
+        state = "" if each.posted is not None else " waits for the daemon and is in no sum"
+        of_ledger = f" of ledger {each.ledger}" if each.ledger else ""
+        yield (
+            f"adjustment {each.number}{of_ledger}{state}: {plain_dollars(each.amount)} dollars of "
+            f'{each.day} to product {each.product}, team {each.team}: "{each.reason}"'
+        )
+
+
+def _time_notes(record: MonthRecord, sums: HistorySums, zone: ZoneInfo) -> Iterator[str]:
+    """Sentences on time: without a price, charged late, never listed, unobserved; and on all metered time."""
+    charged = sum(sums.held.values())
+    # Both are kept as time that passed, of which a part may not be owed.
+    uncounted = sums.uncounted()
+    settled = min(charged, sum(sums.settled.values()))
+    unpriced = sum(sums.waiting().values()) - uncounted
+    every = max(charged, unpriced)
+    if settled:
+        yield f"{hours_text(settled)} of {hours_text(every)} GPU-hours were charged when their price came"
+    if unpriced:
+        hours = hours_text(unpriced)
+        yield f"{hours} of {hours_text(every)} GPU-hours have no price: they cost nothing here"
+    if uncounted:
+        yield (
+            f"{hours_text(uncounted)} host-hours are not metered: the number or price of the GPUs was "
+            "not known, and they cost nothing until one is read"
+        )
+    unseen = sum(time for gpu, time in sums.gpu_owed().items() if gpu.uuid == UNSEEN)
+    if unseen:
+        money = sum(amount for (gpu, _), amount in sums.gpu_cost.items() if gpu.uuid == UNSEEN)
+        yield (
+            f"{hours_text(unseen)} GPU-hours, {dollars_text(money)} dollars, are of GPUs that were never "
+            "listed (unseen)"
+        )
+    metered = sum(sums.covered.values()) - uncounted
+    covered, passed = hours_text(metered), sum(sums.gpu_held.values())
+    unobserved = metered * sums.unobserved() // passed if passed else 0
+    of_them = f", {hours_text(unobserved)} of them unobserved" if unobserved else ""
+    if not record.ledger:
+        yield f"{covered} host-hours are metered{of_them}"
+        return
+    period = Period.named(record.month)
+    start, end = period.bounds(zone)
+    whole = "the whole month" if period.months == (period.name,) else period.name
+    yield f"{covered} of the {hours_text(end - start)} hours of {whole} are metered{of_them}"
