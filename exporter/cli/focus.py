@@ -22,10 +22,8 @@ from exporter.clock import Clock, SystemClock
 from exporter.config import load
 from exporter.finance.facts import DAY_FAMILIES
 from exporter.finance.fleet.record import FleetMonth, HostMonth
-from exporter.finance.focus import VERSIONS, FocusForm, focus, formulas, header, rows
+from exporter.finance.focus.dataset import ALL_COLUMNS, VERSIONS, FocusForm, focus, formulas, header, rows
 from exporter.finance.statements import ReportError, refuse_unknown
-
-ALL_COLUMNS: Final = FocusForm()
 
 FORMULAS: Final = (
     "labels starting with =, +, -, @ or a tab are not escaped. "

@@ -50,7 +50,7 @@ LOG: Final = "demo.log"
 
 
 @dataclass(frozen=True, slots=True)
-class Fact:
+class BannerFact:
     """A planted event: its description, and the commands that show it."""
 
     title: str
@@ -74,22 +74,22 @@ class Site:
     """Command that runs another one in its container, such as `docker exec 0123abcd`; else empty."""
 
 
-def facts(timeline: Timeline, site: Site) -> tuple[Fact, ...]:
+def facts(timeline: Timeline, site: Site) -> tuple[BannerFact, ...]:
     """The planted events, the most expensive first."""
     metrics, log = f"curl -s {site.url}/metrics", f"{site.folder}/{LOG}"
     grep = f"{site.container} grep".lstrip()
     return (
-        Fact(
+        BannerFact(
             "one model is wasted",
             f"{ARCHIVE.server} holds a GPU and has served no request since {_hour(timeline.deserted)}.",
             (f"demo explain {ARCHIVE.server} --window=24h",),
         ),
-        Fact(
+        BannerFact(
             "a price rose",
             f"An hour of the host costs 44.03 dollars since {day(timeline.repriced)}, and 38.53 before.",
             ("demo check-config", f"demo explain {CHAT.server} --window=30d"),
         ),
-        Fact(
+        BannerFact(
             "a server has no owner",
             f"{TRIAL.server} runs since {_hour(timeline.tried)}, and no ownership rule matches it.",
             (
@@ -97,13 +97,13 @@ def facts(timeline: Timeline, site: Site) -> tuple[Fact, ...]:
                 f"{metrics} | grep '^inference_cost_dollars_per_hour{{.*server=\"{TRIAL.server}\"'",
             ),
         ),
-        Fact(
+        BannerFact(
             "a spot node was lost",
             f"The host was taken away from {_hour(timeline.lost)} to {_hour(timeline.returned)}, and came "
             "back with its disk: no rent for that time, but storage and network.",
             (f"{grep} 'unobserved time' {log}", f"{metrics} | grep 'phase=\"unobserved\"'"),
         ),
-        Fact(
+        BannerFact(
             "a GPU had no price for a day",
             f"The price of GPU 7 began a day late; corrected on {_hour(timeline.corrected)}, and "
             f"{day(timeline.leased)} was charged then.",
@@ -113,13 +113,13 @@ def facts(timeline: Timeline, site: Site) -> tuple[Fact, ...]:
                 f"{metrics} | grep ^inference_gpu_unpriced_seconds_total",
             ),
         ),
-        Fact(
+        BannerFact(
             "a server was restarted",
             f"{CHAT.server} restarted at {_hour(timeline.restarted)}: its counters fell to zero, its totals "
             "did not.",
             (f"{grep} source.*{CHAT.server} {log}", f"{metrics} | grep ^inference_tokens_total"),
         ),
-        Fact(
+        BannerFact(
             "days and weeks differ",
             "Nights and weekends are quiet, and cost the same.",
             (f"demo report focus --month={day(timeline.lost)[:7]}",),

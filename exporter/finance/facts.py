@@ -122,7 +122,7 @@ def facts_of(record: MonthRecord, *, by_day: bool = False) -> list[Fact]:
         facts = [
             fact for number, sums in record.days.items() for fact in history_facts(sums, day_name(number))
         ]
-        for fact in facts:
+        for fact in facts if rest else ():
             add(rest, fact._replace(value=0, day=None), -fact.value)
         facts += [fact._replace(value=value) for fact, value in rest.items() if value]
     for each in record.adjustments:

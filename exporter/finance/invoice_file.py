@@ -13,7 +13,7 @@ from typing import IO, Final, Protocol
 from zoneinfo import ZoneInfo
 
 from exporter.config.problems import shown
-from exporter.finance.focus import PROVIDER
+from exporter.finance.focus.dataset import PROVIDER
 from exporter.finance.invoice import (
     Apart,
     CommitmentCharge,

@@ -292,10 +292,10 @@ def _overhead_facts(every: list[Fact], view: MoneyView, overheads: FleetOverhead
         yield Fact("overhead", overheads.total, name=OVERHEADS)
     else:
         dollars = facts.sums_by(facts.of(every, view), lambda fact: fact.owner)
-        held = facts.of(every, "GPU time")
-        times = facts.sums_by(held, lambda fact: fact.owner)
+        gpu_time = facts.of(every, "GPU time")
+        times = facts.sums_by(gpu_time, lambda fact: fact.owner)
         days: dict[CostOwner, dict[str, Nanoseconds]] = {}
-        for fact in held:
+        for fact in gpu_time:
             add(days.setdefault(fact.owner, {}), fact.day or "", fact.value)
         costs = {owner: amount for owner, amount in dollars.items() if amount}
         for owner, amount in spread(overheads, times, costs).items():

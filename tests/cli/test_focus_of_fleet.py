@@ -16,7 +16,7 @@ from exporter.cli.fleet_source import FleetSource
 from exporter.cli.focus import HostRows
 from exporter.finance.fleet.folder import LedgerFolder
 from exporter.finance.fleet.record import HostMonth
-from exporter.finance.focus import FocusForm
+from exporter.finance.focus.dataset import FocusForm
 from exporter.tariff.period import Period
 from tests.finance.fleet.host_months import HOUR, LENGTH, OCTOBER
 from tests.finance.fleet.ledger_files import MeteredHost, october

@@ -22,7 +22,7 @@ from exporter.cost.postings import (
     Postings,
     Segment,
 )
-from exporter.finance.focus import FocusVersion
+from exporter.finance.focus.dataset import FocusVersion
 from exporter.ledger.ledger import Ledger
 from exporter.readings import Gpu
 from tests.e2e.validator import validate

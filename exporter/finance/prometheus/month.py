@@ -14,7 +14,6 @@ from typing import Final, cast
 from zoneinfo import ZoneInfo
 
 from exporter.finance.fleet.record import HostMonth, HostName
-from exporter.finance.focus import billing_period
 from exporter.finance.prometheus.client import (
     PrometheusClient,
     PrometheusError,
@@ -27,6 +26,7 @@ from exporter.finance.prometheus.resolution import finest_resolution
 from exporter.finance.render import instant_text
 from exporter.ledger.history import MonthRecord
 from exporter.report import MonthKey
+from exporter.tariff.period import Period
 from exporter.tariff.rate import PriceBasis
 from exporter.units import (
     NANOSECONDS_PER_DAY,
@@ -105,29 +105,29 @@ def host_months(
         PrometheusError: there is no whole answer, or the server has nothing of the month.
     """
     zone = _zone(client, month, zones, now)
-    period = billing_period(month, ZoneInfo(zone))
-    resolution = _resolution(client, month, period.start, min(period.end, now))
-    money = month_cells(client, month, period.start, period.end, now, progress, coarsest=resolution)
+    start, end = Period.named(month).bounds(ZoneInfo(zone))
+    until = min(end, now)
+    resolution = _resolution(client, month, start, until)
+    money = month_cells(client, month, start, end, now, progress, coarsest=resolution)
     if not money.cells:
         raise PrometheusError(
             PrometheusProblem.REJECTED,
             f"{client.name} holds no {RAW} of {month}: it scrapes no host, or keeps no samples for so long",
         )
-    complete_from = _complete_from(client, month, period.start, money.since, min(period.end, now))
-    presence = _presence(client, month, period.start, period.end, now, progress, resolution)
+    complete_from = _complete_from(client, month, start, money.since, until)
+    presence = _presence(client, month, start, end, now, progress, resolution)
     by_ledger: dict[str, dict[MonthKey, Picodollars]] = {}
     for (ledger, product, team, basis), amount in money.cells.items():
         by_ledger.setdefault(ledger, {})[MonthKey(product, team, basis, month)] = amount
-    _add_remembered(presence, by_ledger.keys() - presence.keys(), client, min(now, period.end + REMEMBERED))
+    _add_remembered(presence, by_ledger.keys() - presence.keys(), client, min(now, end + REMEMBERED))
     hosts = []
     for ledger, amounts in sorted(by_ledger.items()):
         of_ledger = presence.get(ledger, _Presence())
-        host = _host(client, month, zone, ledger, amounts, of_ledger, period.start, now)
+        host = _host(client, month, zone, ledger, amounts, of_ledger, start, now)
         hosts.append(replace(host, resolution=resolution, complete_from=complete_from))
     if not finer:
         return hosts
-    until = min(period.end, now)
-    rise = rises(client, _holders(presence), period.start, until, progress, coarsest=resolution)
+    rise = rises(client, _holders(presence), start, until, progress, coarsest=resolution)
     return [apportioned(host, rise.get(host.record.ledger)) for host in hosts]
 
 
@@ -196,7 +196,7 @@ def _zone(client: PrometheusClient, month: str, zones: Sequence[str], now: Insta
         return candidates[0]
     (end,) = ends
     for zone in candidates:
-        if billing_period(month, ZoneInfo(zone)).end == end:
+        if Period.named(month).bounds(ZoneInfo(zone))[1] == end:
             return zone
     raise PrometheusError(
         PrometheusProblem.REJECTED,
@@ -207,7 +207,7 @@ def _zone(client: PrometheusClient, month: str, zones: Sequence[str], now: Insta
 
 def _month_ends(client: PrometheusClient, month: str, now: Instant) -> dict[Instant, set[str]]:
     """The instants at which the month ends, with the clusters or hosts that say so."""
-    last = min(now, billing_period(month, ZoneInfo("UTC")).end)
+    last = min(now, Period.named(month).bounds(ZoneInfo("UTC"))[1])
     record = "inference:month_end_timestamp_seconds"
     of_month = f'{{month="{month}"}}'
     queries = (

@@ -3,7 +3,6 @@
 import csv
 import io
 import json
-from dataclasses import replace
 from fractions import Fraction
 from typing import Any
 from zoneinfo import ZoneInfo
@@ -12,8 +11,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from exporter.cost.postings import UNALLOCATED, UNASSIGNED, CostOwner, OwnerPhase
-from exporter.finance.focus import ChargePeriod, FocusCharge, FocusForm, rows
-from exporter.finance.focus.allocation import RATIO_PARTS, allocated
+from exporter.finance.focus.charges import RATIO_PARTS, ChargePeriod, FocusCharge, allocated
+from exporter.finance.focus.dataset import FocusForm, rows
 from exporter.ledger.history import HistorySums, MonthRecord
 from exporter.report import ServerOwner
 
@@ -33,7 +32,7 @@ def gpu_time(cost: int, hours: int, basis: str = "configured") -> FocusCharge:
 
 def ratios(*charges: FocusCharge) -> list[float | None]:
     """Each charge's part, in millionths of a millionth exactly."""
-    return [None if ratio is None else ratio / RATIO_PARTS for _charge, ratio in allocated(charges)]
+    return [None if each.ratio is None else each.ratio / RATIO_PARTS for each in allocated(charges)]
 
 
 def test_parts_are_of_cost() -> None:
@@ -54,7 +53,7 @@ def test_no_part_is_negative() -> None:
 
 def test_each_pricing_category_is_an_origin_charge() -> None:
     """And so is each period; tokens are a part of nothing."""
-    other_day = replace(gpu_time(DOLLAR, 1), period=ChargePeriod(24 * HOUR, 48 * HOUR))
+    other_day = gpu_time(DOLLAR, 1)._replace(period=ChargePeriod(24 * HOUR, 48 * HOUR))
     tokens = FocusCharge("tokens", DAY, "chat", "", kind="prompt", tokens=5)
     estimated = gpu_time(3 * DOLLAR, 1, "estimate")
 
@@ -125,12 +124,12 @@ def test_parts_sum_to_one_and_to_the_cost(charges: list[Any]) -> None:
     """For each pricing category; and none is further from its share than one unit of its last digit."""
     parts = list(allocated(charges))
 
-    assert [part.charge for part in parts] == charges
+    assert [part._replace(ratio=None) for part in parts] == charges
     for category in ("Standard", "Other"):
-        of_category = [part for part in parts if part.charge.pricing_category == category]
-        total = sum(part.charge.cost for part in of_category)
+        of_category = [part for part in parts if part.pricing_category == category]
+        total = sum(part.cost for part in of_category)
         assert sum(part.ratio or 0 for part in of_category) == (RATIO_PARTS if of_category else 0)
         for part in of_category:
             assert part.ratio is not None
             assert part.ratio >= 0
-            assert not total or abs(Fraction(part.charge.cost * RATIO_PARTS, total) - part.ratio) < 1
+            assert not total or abs(Fraction(part.cost * RATIO_PARTS, total) - part.ratio) < 1

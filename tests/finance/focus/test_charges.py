@@ -19,13 +19,14 @@ from exporter.cost.postings import (
     OwnerPhase,
     Segment,
 )
-from exporter.finance.focus import ChargePeriod, FocusCharge, billing_period, charges, dealt
+from exporter.finance.focus.charges import ChargePeriod, FocusCharge, charge_period, charges, dealt
 from exporter.finance.statements import chargeback, month
 from exporter.ledger.adjustments import Adjustment
 from exporter.ledger.history import HistorySums, MonthRecord
 from exporter.ledger.totals import SegmentSums
 from exporter.readings import Gpu
 from exporter.report import MonthKey, ServerOwner
+from exporter.tariff.period import Period
 
 DOLLAR = 10**12
 HOUR = 3600 * 10**9
@@ -91,9 +92,9 @@ def test_a_month_by_hand() -> None:
     embed = FocusCharge("gpu time", day, "search", "retrieval", "", "embed", phase="idle", gpu_time=HOUR)
 
     assert list(charges(RECORD, UTC)) == [
-        replace(decode, price_basis="mixed", estimated=2_666_666_666_666, unpriced=HOUR),
-        replace(idle, price_basis="mixed", estimated=1_333_333_333_334, unpriced=HOUR // 2),
-        replace(embed, unpriced=HOUR),
+        decode._replace(price_basis="mixed", estimated=2_666_666_666_666, unpriced=HOUR),
+        idle._replace(price_basis="mixed", estimated=1_333_333_333_334, unpriced=HOUR // 2),
+        embed._replace(unpriced=HOUR),
         FocusCharge("tokens", day, **chat, kind="prompt", tokens=900),
         FocusCharge("tokens", day, **chat, kind="generation", tokens=100),
         FocusCharge(
@@ -158,7 +159,7 @@ def test_a_file_that_lost_rows_of_a_family_still_adds_up() -> None:
     assert sum(charge.cost for charge in rows) == sum(RECORD.cells.values())
     assert rows[-1] == FocusCharge(
         "not itemized",
-        billing_period("2026-10", UTC),
+        charge_period(Period.named("2026-10"), UTC),
         "chat",
         "assistants",
         cost=-9 * DOLLAR,
@@ -211,7 +212,7 @@ def test_a_day_is_as_long_as_it_was(zone: str, day: int, start: str, end: str, h
 )
 def test_days_fill_their_month(zone: str, name: str, start: str, end: str) -> None:
     """From the first instant of the billing period to its last, each begins where the one before ended."""
-    whole = billing_period(name, ZoneInfo(zone))
+    whole = charge_period(Period.named(name), ZoneInfo(zone))
     number = int(name.replace("-", "")) * 100
     last = {"04": 30, "09": 30, "11": 30, "02": 29}.get(name[5:], 31)
     days = {number + day: HistorySums(cost={OwnerPhase(CHAT, "idle"): 1}) for day in range(1, last + 1)}

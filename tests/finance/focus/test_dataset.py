@@ -15,7 +15,16 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from exporter.cost.postings import PHASES, CostOwner, OwnerPhase
-from exporter.finance.focus import COLUMNS, VERSIONS, FocusForm, FocusVersion, decimal, focus, formulas, rows
+from exporter.finance.focus.dataset import (
+    COLUMNS,
+    VERSIONS,
+    FocusForm,
+    FocusVersion,
+    decimal,
+    focus,
+    formulas,
+    rows,
+)
 from exporter.finance.statement import as_csv
 from exporter.finance.statements import ReportError, month
 from exporter.ledger.adjustments import Adjustment
