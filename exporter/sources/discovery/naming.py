@@ -321,17 +321,14 @@ def _keepers(claims: Iterable[tuple[Claimed, NamedServer, int | None]]) -> dict[
         if group is None:
             continue
         hosts: Collection[str] = ()
-        on_host = False
         if port is not None and group.server is not None:
             listener = group.server.router or group.server
-            on_host = listener.on_host
             if port in (listener.port, listener.metrics_port):
                 hosts = listener.hosts or ("unknown",)
         elif port is not None and group.sockets is not None:
-            on_host = group.sockets.on_host
             hosts = [at.host or LOOPBACK for at in group.sockets.listening if at.port == port]
         listens, everywhere = bool(hosts), LOOPBACK in hosts
-        evidence = [not group.pod, listens and on_host, listens, bool(group.computing), everywhere]
+        evidence = [not group.pod, listens and group.on_host, listens, bool(group.computing), everywhere]
         ranked.append(
             (([not each for each in evidence], group.started, group.id, number), claimed, server.owner)
         )
@@ -354,6 +351,7 @@ def ports_of(groups: Iterable[ProcessGroup]) -> Ports:
     """
     groups = tuple(groups)
     users = {group.id: group.user for group in groups}
+    networks = {group.id: group.network for group in groups}
     listed = {group.id: group.server for group in groups if group.server is not None}
     servers = {name: api for name, api in listed.items() if api.router is None}
     certain = {
@@ -365,12 +363,12 @@ def ports_of(groups: Iterable[ProcessGroup]) -> Ports:
     }
 
     def contested(name: str) -> bool:
-        network = servers[name].network
+        network = networks[name]
         return any(
             other != name
             and users[other] == users[name]
             and possible[other] == possible[name]
-            and (not network or servers[other].network in ("", network))
+            and (network is None or networks[other] in (None, network))
             for other in servers
         )
 
@@ -482,7 +480,7 @@ def _default_name(
         words.append(str(port))
         # Each container may have all ports to itself.
         words += [start.model] if start.model and (group.container or router is not None) else []
-    on_host = port is not None and api is not None and (api.on_host or not api.network)
+    on_host = port is not None and (group.on_host or group.network is None)
     return _with(":".join(words), _user_of_a_claim(group, on_host=on_host)), True
 
 

@@ -45,7 +45,7 @@ METRICS_PATH: Final = "/metrics"
 _PATH: Final = re.compile(r"/[!-~]{0,1023}")
 """What may follow a port: no blank, nothing that is not printed."""
 
-Listening = frozenset[tuple[str, int, str]]
+Listening = frozenset[tuple[int, int, str]]
 """Network, port and group of each server that listens."""
 
 CLAIMED: Final[Mapping[Claim, FailureReason]] = {
@@ -119,7 +119,11 @@ def _metrics_target(server: NamedServer, moment: ScanTime, listening: Listening)
     if configured is not None or api is None or api.reach != "loopback":
         router = None
     port = configured or _port(server, router or api)
-    there = {group for network, at, group in listening if (network, at) == (_network(server), port)}
+    there = {
+        group
+        for network, at, group in listening
+        if server.group is not None and (network, at) == (server.group.network, port)
+    }
     is_taken = server.group is not None and bool(there) and server.group.id not in there
     is_own = api is None and port == _port_of_a_rule(server)
     if is_taken and not is_own and router is None:
@@ -149,9 +153,9 @@ def _listener(server: NamedServer, host: str, port: int) -> ExpectedListener | N
         SkipServerError: nothing of the server listens there.
     """
     sockets = None if server.group is None else server.group.sockets
-    if sockets is None or not sockets.network:
+    if sockets is None or sockets.network.number is None:
         return None
-    if not sockets.on_host and server.pod is not None and host in server.pod.ips:
+    if not sockets.network.on_host and server.pod is not None and host in server.pod.ips:
         return None
     listener = sockets.listener(host, port)
     if listener is None:
@@ -162,7 +166,7 @@ def _listener(server: NamedServer, host: str, port: int) -> ExpectedListener | N
 def _is_safe(server: NamedServer, target: Target, host: str) -> bool:
     """Whether a token may go there: over https, to this host's own socket, or to the pod of this node."""
     sockets = None if server.group is None else server.group.sockets
-    own = target.access.listener is not None and sockets is not None and sockets.own
+    own = target.access.listener is not None and sockets is not None and sockets.network.own
     return target.url.startswith("https:") or own or (server.pod is not None and host in server.pod.ips)
 
 
@@ -229,14 +233,6 @@ def _port(server: NamedServer, api: ApiServer | None) -> int:
     if port is None:
         raise SkipServerError(reason)
     return port
-
-
-def _network(server: NamedServer) -> str:
-    """The network that a server listens in; empty if unknown."""
-    if server.group is None:
-        return ""
-    api, sockets = server.group.server, server.group.sockets
-    return (api.network if api is not None else "") or (sockets.network if sockets is not None else "")
 
 
 def _is_named_by(rule: ServerRule | None) -> bool:
@@ -495,9 +491,10 @@ def _listens(server: NamedServer) -> bool:
 def _listening(servers: Iterable[NamedServer]) -> Listening:
     """The groups that listen, by network and port."""
     return frozenset(
-        (api.network, port, server.group.id)
+        (network, port, server.group.id)
         for server in servers
-        if server.group is not None and (api := server.group.server) is not None and api.network
+        if server.group is not None and (api := server.group.server) is not None
+        if (network := server.group.network) is not None
         for port in (api.metrics_port, api.port)
         if port is not None
     )

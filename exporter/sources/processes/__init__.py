@@ -1,15 +1,10 @@
 """Processes on GPUs in groups by container or unit, with the inference server of each group.
 
 `proc` reads and parses a proc tree within bounds, `census` reads all processes, `groups` groups them,
-`listening` finds where their servers listen. `source` does all of it, for the processes that NVML lists.
+`sockets` reads their networks, and `listening` finds where their servers listen. `source` does all of it, for
+the processes that NVML lists.
 """
 
-from exporter.sources.processes.groups import (
-    ApiServer,
-    Claim,
-    ProcessGroup,
-    ProcessId,
-    ProcessReading,
-    Sockets,
-)
+from exporter.sources.processes.groups import ApiServer, Claim, ProcessGroup, ProcessId, ProcessReading
+from exporter.sources.processes.sockets import Network, Sockets
 from exporter.sources.processes.source import ProcessSource

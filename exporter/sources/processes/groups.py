@@ -1,7 +1,7 @@
 """Groups of the processes that compute on GPUs, and the API server of each."""
 
 from collections import Counter
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Collection, Iterable, Iterator, Mapping
 from dataclasses import dataclass, replace
 from functools import lru_cache
 from typing import Final, Literal, NamedTuple, TypeAlias
@@ -9,31 +9,15 @@ from typing import Final, Literal, NamedTuple, TypeAlias
 from exporter.engines.launch import Launch, launch, program, works_for
 from exporter.engines.llamacpp import LLAMACPP
 from exporter.sources.processes.census import Process
-from exporter.sources.processes.listener import ExpectedListener, takers
-from exporter.sources.processes.proc import ANY4, ANY6, ListeningSocket, loopback
+from exporter.sources.processes.sockets import Reach, Sockets
 from exporter.units import Nanoseconds
-
-GroupKind: TypeAlias = Literal["container", "unit", "tree"]
-"""What the processes of a group share: a container, a systemd unit (or a Slurm job), or ancestors."""
-
-PortEvidence: TypeAlias = Literal["", "descriptor", "command", "namespace"]
-"""Evidence of a server's port: an open socket of the process; a port of its command line, or its engine's
-default, on which its user listens; the only port left in its network namespace. Empty: the port is
-unknown."""
 
 Claim: TypeAlias = Literal["", "taken", "contested"]
 """Fault of the port that a server's command line names: `taken`, another user listens there, or did last;
 `contested`, another group of the same user names it too, and the owner of the socket is unknown."""
 
-Reach: TypeAlias = Literal["here", "address", "loopback", "unknown"]
-"""How a server can be reached: in this network namespace; by an address of its own namespace; only inside
-that namespace, by loopback; or it is unknown where it listens."""
-
-
 GO_BETWEENS: Final = frozenset({"nvidia-cuda-mps-server"})
 """Programs that NVML lists next to their clients, for which they compute (MPS)."""
-
-HOSTS_MAX: Final = 4
 
 
 class ProcessId(NamedTuple):
@@ -44,117 +28,55 @@ class ProcessId(NamedTuple):
 
 
 @dataclass(frozen=True, slots=True)
-class Sockets:
-    """The listening sockets of a group, and the network namespace that they are in.
-
-    `listening` are its own, if its descriptors are readable, else those of its user that no other group is
-    known to have. `of_user` are all of its user's, `others` everybody else's. `own` is true in the daemon's
-    network, `on_host` there and in the host's; `addresses` are those of sockets that are bound to all.
-    `process` is one in that network, `number` the network's own. `unprivileged`: users may have made it.
-    """
-
-    network: str = ""
-    own: bool = False
-    on_host: bool = False
-    listening: tuple[ListeningSocket, ...] = ()
-    of_user: tuple[ListeningSocket, ...] = ()
-    addresses: tuple[str, ...] = ()
-    others: tuple[ListeningSocket, ...] = ()
-    process: int | str = "self"
-    number: int | None = None
-    unprivileged: bool = False
-
-    def listener(self, host: str, port: int) -> ExpectedListener | None:
-        """The listener at an address; `None` where nothing listens, or somebody else."""
-        accepting = takers((*self.listening, *self.of_user, *self.others), host, port)
-        if not accepting or not accepting.isdisjoint(self.others):
-            return None
-        return ExpectedListener(
-            accepting, process=self.process, network=self.number, unprivileged=self.unprivileged
-        )
-
-    def reach(self, port: int | None, wanted: str = "") -> tuple[Reach, tuple[str, ...]]:
-        """How a port is reached, and its addresses, nearest first.
-
-        A socket at the address `wanted` takes precedence over others of the port.
-        """
-        if port is None:
-            return "unknown", ()
-        bound = [at.host for at in self.listening if at.port == port]
-        bound = bound or [at.host for at in self.of_user if at.port == port]
-        if wanted in bound:  # another process may have the port at another address
-            bound = [wanted]
-        everywhere = ANY4 in bound or ANY6 in bound
-        hosts = [*self.addresses] if everywhere else [*bound]
-        if self.own:
-            # A `::` socket may be for IPv6 only.
-            hosts.sort(key=lambda host: (not loopback(host), ANY4 not in bound and ":" not in host))
-        else:
-            hosts = [host for host in hosts if not loopback(host)]
-        hosts = [host for host in dict.fromkeys(hosts) if self.listener(host, port) is not None]
-        if hosts:
-            return ("here" if self.own else "address"), tuple(hosts[:HOSTS_MAX])
-        return ("loopback" if bound and not self.own and not everywhere else "unknown"), ()
-
-
-@dataclass(frozen=True, slots=True)
 class ApiServer:
-    """The API server of a group.
-
-    `inner` are servers that it started itself: a TGI router, the vLLM inside a NIM.
-    `router` is the llama.cpp router that started it for one model.
-    `port` and `metrics_port` are ports on which it listens, `None` if unknown.
-    `listening` are its own sockets, if its descriptors are readable, else its user's in its network
-    namespace. `network` is the same text for servers that share a network namespace, empty if unknown;
-    `on_host` is true for the host's and for the daemon's own. `hosts` are where to reach `port`, best first;
-    empty where `reach` is `loopback` or `unknown`.
-    """
+    """The API server of a group."""
 
     process: ProcessId
     launch: Launch
-    inner: tuple[Launch, ...] = ()
+    """Its launch, completed by those of its parts: a TGI router, the vLLM inside a NIM."""
+    serving: tuple[int, ...] = ()
+    """Its process, and those below it whose sockets are its own."""
+    started_by: int | None = None
+    """The process of the llama.cpp router that started it for one model."""
+    router: "ApiServer | None" = None
+    """That router."""
     port: int | None = None
+    """The port at which its API listens, `None` if unknown."""
     metrics_port: int | None = None
-    evidence: PortEvidence = ""
-    listening: tuple[ListeningSocket, ...] = ()
-    network: str = ""
-    on_host: bool = False
     claim: Claim = ""
     reach: Reach = "unknown"
     hosts: tuple[str, ...] = ()
-    router: "ApiServer | None" = None
+    """Where to reach it, best first; empty where `reach` is `loopback` or `unknown`."""
 
 
 @dataclass(frozen=True, slots=True)
 class ProcessGroup:
-    """Processes that belong together: at most one API server, and the processes that compute for it.
-
-    `id` lasts as long as the group: its cgroup's path and its user, with a process behind `#` where they have
-    more than one group. `name` is the program that computes, for a group without a server
-    (`unmatched:<name>`).
-    `computing` are NVML's processes in it, none for a server that holds no GPU itself.
-    `started` is when the first of these processes and its server began, in boot time.
-    `container`, `runtime` and `pod` are those of the cgroup; a static pod's uid is its config hash.
-    `unit` is for people; `system_unit` is the unit of the host's own service manager, which no user can name,
-    empty for processes that users start; `delegated`: a user's manager named its cgroup.
-    `sockets` are those of its processes, `None` if unknown.
-    `user` is the uid, `None` for a program that runs as another user than the one who started it.
-    """
+    """Processes that belong together: at most one API server, and the processes that compute for it."""
 
     id: str
-    kind: GroupKind
+    """Lasts as long as the group: its cgroup's path and its user, with a process behind `#` where they have
+    more than one group."""
     name: str
+    """The program that computes, for a group without a server (`unmatched:<name>`)."""
     computing: tuple[ProcessId, ...]
+    """NVML's processes in it, none for a server that holds no GPU itself."""
     started: Nanoseconds
+    """When the first of these processes and its server began, in boot time."""
     container: str = ""
     runtime: str = ""
     pod: str = ""
+    """The uid of its pod; of a static pod its config hash."""
     unit: str = ""
+    """Its systemd unit or Slurm job, for people."""
     server: ApiServer | None = None
     system_unit: str = ""
+    """The unit of the host's own service manager, which no user can name; empty for what users start."""
     delegated: bool = False
+    """Whether a user's manager named its cgroup."""
     sockets: Sockets | None = None
+    """`None` if unknown."""
     user: int | None = None
+    """Its uid, `None` for a program that runs as another user than the one who started it."""
 
     @property
     def is_go_between(self) -> bool:
@@ -162,23 +84,30 @@ class ProcessGroup:
         return self.name in GO_BETWEENS and self.server is None
 
     @property
+    def network(self) -> int | None:
+        """The number of its network namespace, `None` if unknown."""
+        return None if self.sockets is None else self.sockets.network.number
+
+    @property
+    def on_host(self) -> bool:
+        """Whether it is known to be in the network of the host, or in the daemon's own."""
+        return self.sockets is not None and self.sockets.network.on_host
+
+    @property
     def members(self) -> tuple[ProcessId, ...]:
         """The processes that compute, and the server."""
-        server = (
-            () if self.server is None or self.server.process in self.computing else (self.server.process,)
-        )
-        return (*server, *self.computing)
+        if self.server is None or self.server.process in self.computing:
+            return self.computing
+        return (self.server.process, *self.computing)
 
 
 @dataclass(frozen=True, slots=True)
 class ProcessReading:
-    """All groups with a process that computes, then those with a server only.
-
-    `unseen` are NVML's processes that could not be read.
-    """
+    """All groups with a process that computes, then those with a server only."""
 
     groups: tuple[ProcessGroup, ...] = ()
     unseen: tuple[int, ...] = ()
+    """NVML's processes that could not be read."""
 
 
 GROUPS_MAX: Final = 256
@@ -209,27 +138,7 @@ LAUNCHES_MAX: Final = 1024
 _launch: Final = lru_cache(maxsize=LAUNCHES_MAX)(launch)
 
 
-@dataclass(frozen=True, slots=True)
-class Grouped:
-    """A group, whose server's sockets are still to be found, in the processes `serving`.
-
-    `router` is the process of the router that started its server.
-    """
-
-    group: ProcessGroup
-    serving: tuple[int, ...] = ()
-    router: int | None = None
-
-
-@dataclass(frozen=True, slots=True)
-class _ServerProcess:
-    process: Process
-    launch: Launch
-    inner: tuple[Launch, ...] = ()
-    router: int | None = None
-
-
-def grouped(processes: Mapping[int, Process], computing: Iterable[int]) -> tuple[Grouped, ...]:
+def grouped(processes: Mapping[int, Process], computing: Iterable[int]) -> tuple[ProcessGroup, ...]:
     """The groups of the processes that compute, then those of servers that compute nothing.
 
     What a process calls itself joins it to processes of its own user in its own container or unit only.
@@ -241,13 +150,13 @@ def grouped(processes: Mapping[int, Process], computing: Iterable[int]) -> tuple
         alone = process.pid if process.user is None else 0
         clusters.setdefault((process.cgroup.anchor, process.user, alone), []).append(process)
     groups = [group for cluster in clusters.values() for group in _OwnProcesses(cluster, here).groups()]
-    groups.sort(key=lambda one: (not one.group.computing, one.group.started, one.group.id))
+    groups.sort(key=lambda group: (not group.computing, group.started, group.id))
     # Users take turns, so that nobody's many leave no place for another's.
     turns: Counter[int | None] = Counter()
     in_turn = []
-    for number, one in enumerate(groups):
-        turns[one.group.user] += 1
-        in_turn.append((turns[one.group.user], number))
+    for number, group in enumerate(groups):
+        turns[group.user] += 1
+        in_turn.append((turns[group.user], number))
     return tuple(groups[number] for number in sorted(number for _, number in sorted(in_turn)[:GROUPS_MAX]))
 
 
@@ -270,11 +179,11 @@ class _OwnProcesses:
         self._of_engine: dict[str, list[int]] = {}
         self._of_session: dict[tuple[str, int], list[int]] = {}
         for pid, server in self._servers.items():
-            self._of_engine.setdefault(server.launch.engine, []).append(pid)
-            session = (server.launch.engine, server.process.session)
-            self._of_session.setdefault(session, []).append(pid)
+            engine = server.launch.engine
+            self._of_engine.setdefault(engine, []).append(pid)
+            self._of_session.setdefault((engine, self._processes[pid].session), []).append(pid)
 
-    def groups(self) -> Iterator[Grouped]:
+    def groups(self) -> Iterator[ProcessGroup]:
         """Each server with the processes that compute for it, then those that compute for none."""
         by_server: dict[int, list[Process]] = {pid: [] for pid in self._servers}
         rest: dict[int, list[Process]] = {}
@@ -293,68 +202,60 @@ class _OwnProcesses:
         for root, computing in rest.items():
             yield self._group(computing, None, root or None)
 
-    def _group(self, computing: list[Process], server: _ServerProcess | None, root: int | None) -> Grouped:
-        members = tuple(sorted(ProcessId(process.pid, process.started) for process in computing))
-        first = min(computing, key=_first_of_name, default=server and server.process)
-        began = [process.started for process in computing]
-        began += [server.process.started] if server else []
-        group_cgroup = self._cgroup
-        kind: GroupKind = "tree" if group_cgroup.shared else "container" if group_cgroup.container else "unit"
-        name = f"{group_cgroup.anchor}:{self._user}"
-        if root is not None:
-            name += f"#{root}.{self._processes[root].started}"
-        group = ProcessGroup(
-            id=name,
-            kind=kind,
-            name=program(first.argv, first.name) if first else "unknown",
-            computing=members,
-            started=min(began),
-            container=group_cgroup.container,
-            runtime=group_cgroup.runtime,
-            pod=group_cgroup.pod,
-            unit=group_cgroup.unit,
-            system_unit=group_cgroup.system_unit,
-            delegated=group_cgroup.delegated,
+    def _group(self, computing: list[Process], server: ApiServer | None, root: int | None) -> ProcessGroup:
+        serving = [] if server is None else [self._processes[server.process.pid]]
+        # A go-between's clients come before it, and the server last.
+        named = min(
+            computing or serving,
+            key=lambda process: (program(process.argv, process.name) in GO_BETWEENS, process.started),
+        )
+        number = "" if root is None else f"#{root}.{self._processes[root].started}"
+        return ProcessGroup(
+            id=f"{self._cgroup.anchor}:{self._user}{number}",
+            name=program(named.argv, named.name),
+            computing=tuple(sorted(ProcessId(process.pid, process.started) for process in computing)),
+            started=min(process.started for process in (*computing, *serving)),
+            container=self._cgroup.container,
+            runtime=self._cgroup.runtime,
+            pod=self._cgroup.pod,
+            unit=self._cgroup.unit,
+            server=server,
+            system_unit=self._cgroup.system_unit,
+            delegated=self._cgroup.delegated,
             user=self._user,
         )
-        if server is None:
-            return Grouped(group)
-        process = ProcessId(server.process.pid, server.process.started)
-        group = replace(group, server=ApiServer(process, server.launch, server.inner))
-        return Grouped(group, self._serving(server.process.pid), server.router)
 
-    def _outermost(self) -> dict[int, _ServerProcess]:
-        """Servers that no other server started, with their inner servers, completed by their parts.
+    def _outermost(self) -> dict[int, ApiServer]:
+        """Servers that no other server started, completed by their parts and by the servers they started.
 
         A server that a router started is a server of its own.
         """
-        servers = {
-            pid: servers_found for pid, servers_found in self._launches.items() if not servers_found.part
-        }
+        launches = {pid: start for pid, start in self._launches.items() if not start.part}
         inner: dict[int, list[int]] = {}
         routers: dict[int, int] = {}
-        for pid in servers:
-            line = [pid, *(other for other in self._ancestors(pid) if other in servers)]
-            outer = line[-1]
-            if len(line) > 1 and _is_routed(servers[line[-2]], servers[outer]):
-                outer = line[-2]
-                routers[outer] = line[-1]
-            inner.setdefault(outer, []).extend([pid] if pid != outer else [])
+        for pid in launches:
+            line = [pid, *(other for other in self._ancestors(pid) if other in launches)]  # nearest first
+            outermost = line[-1]
+            child = line[-2] if len(line) > 1 else None
+            if child is not None and _is_routed(launches[child], launches[outermost]):
+                routers[child] = outermost
+                outermost = child
+            inner.setdefault(outermost, []).extend([pid] if pid != outermost else [])
         routing = {*routers.values()}
-        alike = Counter(servers[pid].engine for pid in inner)
+        alike = Counter(launches[pid].engine for pid in inner)
         parts: dict[str, list[Launch]] = {}
         for part in self._launches.values():
             if part.part and alike[part.engine] == 1:
                 parts.setdefault(part.engine, []).append(part)
-        servers_found = {}
+        servers: dict[int, ApiServer] = {}
         for pid, below in inner.items():
-            own = replace(servers[pid], routes=servers[pid].routes or pid in routing)
-            launches = tuple(servers[one] for one in below[:SERVING_MAX])
-            whole = _completed(own, (*launches, *parts.get(own.engine, ())))
-            # A fork that has no title yet, and workers before they had any, look like their parent.
-            others = tuple(one for one in dict.fromkeys(launches) if one != own)
-            servers_found[pid] = _ServerProcess(self._processes[pid], whole, others, routers.get(pid))
-        return servers_found
+            own = replace(launches[pid], routes=launches[pid].routes or pid in routing)
+            started = (launches[other] for other in below[:SERVING_MAX])
+            whole = _completed(own, (*started, *parts.get(own.engine, ())))
+            process = ProcessId(pid, self._processes[pid].started)
+            serving = self._serving(pid, inner)
+            servers[pid] = ApiServer(process, whole, serving, routers.get(pid))
+        return servers
 
     def _owner(self, process: Process) -> int | None:
         """The server that a process computes for: itself, its ancestor, else the only candidate.
@@ -397,7 +298,7 @@ class _OwnProcesses:
             yield parent.pid
             child = parent
 
-    def _serving(self, server: int) -> tuple[int, ...]:
+    def _serving(self, server: int, servers: Collection[int]) -> tuple[int, ...]:
         """A server and its descendants: the server, then processes with a launch, then the others."""
         below: dict[int, None] = {server: None}
         waiting = [server]
@@ -405,17 +306,12 @@ class _OwnProcesses:
             children = [
                 pid
                 for pid in self._children.get(waiting.pop(), ())
-                if pid not in below and pid not in self._servers
+                if pid not in below and pid not in servers
             ]
             below.update(dict.fromkeys(children))
             waiting.extend(children)
         ordered = sorted(below, key=lambda pid: (pid != server, pid not in self._launches, pid))
         return tuple(ordered[:SERVING_MAX])
-
-
-def _first_of_name(process: Process) -> tuple[bool, Nanoseconds]:
-    """The order of processes for the name of their group: a go-between's clients before it."""
-    return program(process.argv, process.name) in GO_BETWEENS, process.started
 
 
 def _is_routed(own: Launch, above: Launch) -> bool:

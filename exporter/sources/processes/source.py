@@ -8,7 +8,7 @@ from exporter.clock import Clock
 from exporter.readings import ErrorCounts, FailureReason, ReadFailedError
 from exporter.sources.processes.census import Register, census, started
 from exporter.sources.processes.groups import ProcessReading, grouped
-from exporter.sources.processes.listening import located
+from exporter.sources.processes.listening import LastUsers, with_sockets
 from exporter.sources.processes.proc import Proc
 from exporter.units import NANOSECONDS_PER_SECOND, Nanoseconds
 
@@ -44,7 +44,7 @@ class ProcessSource:
         self._cached: ProcessReading | None = None
         self._until: Nanoseconds = 0
         self._servers: tuple[int, ...] = ()
-        self._holders: dict[tuple[str, int], int] = {}
+        self._last_users: LastUsers = {}
         self._register = Register()
         self.errors: ErrorCounts = ()
         """Partial failures of the last reading; empty for a cached one.
@@ -81,7 +81,7 @@ class ProcessSource:
         unseen = tuple(sorted(computing - processes.keys()))
         lost = proc.failures.copy()
         proc.failures.clear()
-        groups = located(proc, self._clock, grouped(processes, computing), self._holders)
+        groups = with_sockets(proc, self._clock, grouped(processes, computing), self._last_users)
         reading = ProcessReading(groups, unseen)
         lost.update({reason: count for reason, count in proc.failures.items() if reason in _OF_SERVERS})
         # On a host too busy to be read whole a server that was found is not lost, and with it its name.

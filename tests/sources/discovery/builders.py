@@ -9,7 +9,8 @@ from exporter.sources.discovery.servers import DiscoveryResult, HostSnapshot, Sc
 from exporter.sources.endpoints import Target
 from exporter.sources.kubelet import Allocation, Device
 from exporter.sources.kubernetes import Pod, Workload
-from exporter.sources.processes import ApiServer, ProcessGroup, ProcessId
+from exporter.sources.processes import ApiServer, Network, ProcessGroup, ProcessId, Sockets
+from exporter.sources.processes.proc import ListeningSocket
 
 SECOND = 10**9
 BOOT = 1_800_000_000 * SECOND
@@ -42,16 +43,32 @@ def api(pid: int, port: int | None = 8000, **fields: Any) -> ApiServer:
     """A vLLM server that answers at loopback of the daemon's own network."""
     how = fields.pop("launch", None) or Launch("vllm", port, explicit_port=True, metrics_port=port)
     words = {"port": port, "metrics_port": port, "reach": "here", "hosts": ("127.0.0.1",), **fields}
-    words = {"on_host": words["reach"] == "here", **words}
     return ApiServer(ProcessId(pid, 100 * SECOND + pid), how, **words)
 
 
-def group(*pids: int, server: ApiServer | None = None, **fields: Any) -> ProcessGroup:
-    """What belongs together, by default what a terminal started."""
+HERE = 1
+"""The number of the daemon's own network; others are not the host's."""
+
+
+def sockets(*listening: ListeningSocket, network: int = HERE, **fields: Any) -> Sockets:
+    """Sockets that listen in a network, in which there are no others."""
+    own, addresses = fields.pop("own", network == HERE), fields.pop("addresses", ())
+    words = {"user": listening[0].user if listening else None, "process": 1, **fields}
+    return Sockets(Network(network, own, own, listening, addresses), listening, **words)
+
+
+def group(
+    *pids: int, server: ApiServer | None = None, network: int | None = None, **fields: Any
+) -> ProcessGroup:
+    """What belongs together, by default what a terminal started; its server listens in a network, if any."""
     members = tuple(ProcessId(pid, 100 * SECOND + pid) for pid in pids)
+    if network is not None and server is not None:
+        ports = {one.port for one in (server, server.router) if one is not None and one.port is not None}
+        user = fields.get("user", 0)
+        listening = [ListeningSocket("", port, port, user) for port in sorted(ports)]
+        fields["sockets"] = sockets(*listening, network=network, user=user, addresses=server.hosts)
     words = {
         "id": f"/#{pids or server}",
-        "kind": "tree",
         "name": "python",
         "started": 100 * SECOND,
         "user": 0,
@@ -62,7 +79,7 @@ def group(*pids: int, server: ApiServer | None = None, **fields: Any) -> Process
 
 def contained(number: int, *pids: int, server: ApiServer | None = None, **fields: Any) -> ProcessGroup:
     """A container outside Kubernetes."""
-    words = {"id": f"/{number}", "kind": "container", "container": CONTAINERS[number], **fields}
+    words = {"id": f"/{number}", "container": CONTAINERS[number], **fields}
     return group(*pids, server=server, **words)
 
 

@@ -16,7 +16,7 @@ from exporter.sources.kubernetes import Container, Pod, PodAnnotations, Workload
 from exporter.sources.kubernetes.pods import GROUP_SIZE
 from exporter.sources.processes import ApiServer, ProcessGroup, ProcessId
 from exporter.sources.processes.proc import ListeningSocket
-from tests.sources.discovery.builders import CONTAINERS, SECOND, UIDS
+from tests.sources.discovery.builders import CONTAINERS, SECOND, UIDS, sockets
 
 GPUS: Final = 3
 PIDS: Final = 9
@@ -93,13 +93,11 @@ servers = st.builds(
     reach=st.sampled_from(["here", "address", "loopback", "unknown"]),
     hosts=hosts,
     router=st.none() | st.none() | routers,
-    network=st.sampled_from(["", "network 1", "network 2"]),
-    on_host=st.booleans(),
     claim=st.sampled_from(["", "", "taken", "contested"]),
-    listening=st.lists(
-        st.builds(ListeningSocket, st.sampled_from(["", *HOSTS]), ports.filter(bool), pids, st.just(0)),
-        max_size=2,
-    ).map(tuple),
+)
+listening_sockets = st.lists(
+    st.builds(ListeningSocket, st.sampled_from(["", *HOSTS]), ports.filter(bool), pids, st.just(0)),
+    max_size=2,
 )
 containers = st.sampled_from(["", "", *CONTAINERS[:3]])
 uids = st.sampled_from(["", "", *UIDS[:3]])
@@ -116,7 +114,6 @@ def groupings(draw: st.DrawFn) -> tuple[ProcessGroup, ...]:
         groups.append(
             ProcessGroup(
                 id=f"/{number}",
-                kind="tree",
                 name=draw(names),
                 computing=tuple(ProcessId(pid, SECOND) for pid in mine),
                 started=SECOND,
@@ -127,6 +124,14 @@ def groupings(draw: st.DrawFn) -> tuple[ProcessGroup, ...]:
                 delegated=draw(st.booleans()),
                 user=draw(st.sampled_from([None, 0, 1000, 1001])),
                 server=draw(st.none() | servers),
+                sockets=draw(
+                    st.none()
+                    | st.builds(
+                        lambda listening, number: sockets(*listening, network=number),
+                        listening_sockets,
+                        st.sampled_from([1, 2]),
+                    )
+                ),
             )
         )
     return tuple(groups)

@@ -12,7 +12,7 @@ from exporter.readings import Division, SequenceLimit, ServerKey, ServiceLevel
 from exporter.sources.endpoints import Target
 from exporter.sources.kubernetes import Container, PodAnnotations
 from exporter.sources.kubernetes.pods import GROUP_SIZE
-from exporter.sources.processes import ProcessGroup, Sockets
+from exporter.sources.processes import ProcessGroup
 from exporter.sources.processes.proc import ListeningSocket
 from exporter.sources.server import ServerContext
 from tests.sources.discovery.builders import (
@@ -31,6 +31,7 @@ from tests.sources.discovery.builders import (
     rule,
     server,
     skipped,
+    sockets,
     urls,
 )
 
@@ -320,14 +321,9 @@ def test_the_metrics_of_a_pod_whose_processes_are_not_seen_may_be_at_another_por
 
 def unknown(pid: int, *ports: int, **fields: Any) -> ProcessGroup:
     """A program that computes, is no server that is known, and listens at ports of the host."""
-    sockets = Sockets(
-        "network 1",
-        own=True,
-        on_host=True,
-        listening=tuple(ListeningSocket("", port, port, 0) for port in ports),
-        addresses=("127.0.0.1",),
-    )
-    return group(pid, name="llama", sockets=sockets, user=0, **fields)
+    listening = [ListeningSocket("", port, port, 0) for port in ports]
+    here = sockets(*listening, addresses=("127.0.0.1",))
+    return group(pid, name="llama", sockets=here, user=0, **fields)
 
 
 @pytest.mark.parametrize(
@@ -361,7 +357,7 @@ def test_a_program_that_nobody_knows_is_read_where_an_entry_says(
 
 def test_a_program_in_a_network_of_its_own_is_read_at_its_address() -> None:
     """By an entry that means it."""
-    there = Sockets("network 2", listening=(ListeningSocket("", 9000, 1, 0),), addresses=("10.1.0.2",))
+    there = sockets(ListeningSocket("", 9000, 1, 0), network=2, addresses=("10.1.0.2",))
     one = contained(1, 7, name="llama", sockets=there, user=0)
     assert one_url(one, rules=(rule(port=9000),)) == "http://10.1.0.2:9000/metrics"
 
@@ -369,13 +365,15 @@ def test_a_program_in_a_network_of_its_own_is_read_at_its_address() -> None:
 def routed(number: int, model: str, **fields: Any) -> tuple[ProcessGroup, ProcessGroup]:
     """A router at port 8080, and the server that it started for one model on loopback."""
     container = {"container": CONTAINERS[0], "pod": fields.pop("pod", "")}
-    where = {"network": "network 7", "reach": "address", "hosts": ("10.1.0.2",), **fields}
+    where = {"reach": "address", "hosts": ("10.1.0.2",), **fields}
     start = Launch("llamacpp", 8080, explicit_port=True, metrics_port=8080, routes=True)
     router = api(10, 8080, launch=start, **where)
     launch = Launch("llamacpp", 41001, explicit_port=True, metrics_port=41001, model=model)
     mine = where if where["reach"] == "here" else {**where, "reach": "loopback", "hosts": ()}
     child = api(number, 41001, launch=launch, router=router, **mine)
-    return group(server=router, id="/r", **container), group(number, server=child, **container)
+    return group(server=router, id="/r", network=7, **container), group(
+        number, server=child, network=7, **container
+    )
 
 
 def test_a_model_of_a_router_is_read_at_its_own_port() -> None:

@@ -9,10 +9,11 @@ import pytest
 from exporter.engines.launch import Launch
 from exporter.readings import LABEL_CHARACTERS
 from exporter.sources.kubernetes import Container, PodAnnotations
-from exporter.sources.processes import ProcessGroup, Sockets
+from exporter.sources.processes import ProcessGroup
 from exporter.sources.processes.proc import ListeningSocket
 from tests.sources.discovery.builders import (
     CONTAINERS,
+    HERE,
     SECOND,
     UIDS,
     api,
@@ -26,27 +27,26 @@ from tests.sources.discovery.builders import (
     podded,
     rule,
     skipped,
+    sockets,
     urls,
 )
 
-HOST, POD_A, POD_B = "network 1", "network 2", "network 3"
+HOST, POD_A, POD_B = HERE, 2, 3
 TOKEN = Path("/etc/ice/token")
 EVIL = Launch("vllm", 18000, explicit_port=True, metrics_port=18000, model="evil")
 
 
-def serving(pid: int, port: int = 18000, user: int = 1000, **fields: object) -> ProcessGroup:
+def serving(pid: int, port: int = 18000, user: int = 1000, **fields: Any) -> ProcessGroup:
     """A vLLM of a user that listens at a port of the host's network."""
-    here = (ListeningSocket("", port, pid, user),)
-    words: dict[str, Any] = {"network": HOST, "on_host": True, "listening": here, **fields}
-    on_host = words["on_host"]
-    sockets = Sockets(words["network"], own=on_host, on_host=on_host, listening=here, of_user=here)
-    return group(pid, server=api(pid, port, **words), user=user, sockets=sockets)
+    network = fields.pop("network", HOST)
+    return group(pid, server=api(pid, port, **fields), user=user, network=network)
 
 
-def claiming(pid: int, user: int = 1001, **fields: object) -> ProcessGroup:
+def claiming(pid: int, user: int = 1001, **fields: Any) -> ProcessGroup:
     """A program of another user that names the same port and listens nowhere."""
-    words = {"network": HOST, "on_host": True, "claim": "taken", "metrics_port": None, **fields}
-    return group(pid, server=api(pid, None, launch=EVIL, **words), user=user)
+    network = fields.pop("network", HOST)
+    words = {"claim": "taken", "metrics_port": None, **fields}
+    return group(pid, server=api(pid, None, launch=EVIL, **words), user=user, network=network)
 
 
 def test_a_port_on_a_command_line_is_not_a_name_where_another_user_listens() -> None:
@@ -67,7 +67,7 @@ def test_without_an_entry_it_is_not_called_by_the_port_either() -> None:
 
 def test_a_port_is_meant_in_the_hosts_network_and_not_in_a_containers() -> None:
     """Who may start a container, or a namespace of its own, has all ports there."""
-    inside = contained(1, 8, server=api(8, 18000, network=POD_A, reach="address", hosts=("10.1.0.2",)))
+    inside = contained(1, 8, server=api(8, 18000, reach="address", hosts=("10.1.0.2",)), network=POD_A)
     result = look((gpu(0, 7), gpu(1, 8)), (serving(7), inside), rules=(rule("chat", port=18000),))
 
     assert holders_by_part(result) == {"GPU-0": ["/chat"], "GPU-1": ["/vllm:18000"]}
@@ -77,8 +77,9 @@ def test_a_port_is_meant_in_the_hosts_network_and_not_in_a_containers() -> None:
 def in_container(number: int, pid: int, model: str, **fields: object) -> ProcessGroup:
     """A vLLM in a container with a network of its own."""
     how = Launch("vllm", 8000, metrics_port=8000, model=model)
-    words = {"network": f"network {number}", "reach": "address", "hosts": (f"10.1.0.{pid}",), **fields}
-    return contained(number, pid, server=api(pid, 8000, launch=how, **words), started=pid * SECOND)
+    words = {"reach": "address", "hosts": (f"10.1.0.{pid}",), **fields}
+    server = api(pid, 8000, launch=how, **words)
+    return contained(number, pid, server=server, started=pid * SECOND, network=10 + number)
 
 
 def test_two_containers_with_one_port_and_model_are_two_servers() -> None:
@@ -231,7 +232,8 @@ def test_two_users_programs_of_one_name_are_two() -> None:
 def test_who_listens_keeps_the_name_of_its_port() -> None:
     """Whoever names it on a command line, and however early; a model is no port."""
     named = group(
-        server=api(8, None, launch=replace(EVIL, model=""), on_host=True, metrics_port=None),
+        server=api(8, None, launch=replace(EVIL, model=""), metrics_port=None),
+        network=HOST,
         user=1001,
         started=0,
     )
@@ -277,7 +279,7 @@ def test_a_program_that_an_entry_names_is_not_read_without_a_gpu() -> None:
 def test_a_token_goes_to_a_socket_of_this_host_that_is_held() -> None:
     """Over plain http to no other address, and to no port that something else may have."""
     mine = {"user": "1000", "uid": 1000, "bearer_token_file": TOKEN}
-    beyond = serving(7, reach="address", hosts=("10.1.0.2",), network=POD_A, on_host=False)
+    beyond = serving(7, reach="address", hosts=("10.1.0.2",), network=POD_A)
     clear = "token_in_the_clear"
 
     assert urls(look((gpu(0, 7),), (serving(7),), rules=(rule("chat", **mine),))) != {}
@@ -292,8 +294,13 @@ def test_a_token_goes_to_a_socket_of_this_host_that_is_held() -> None:
 def test_a_token_goes_to_a_pod_at_the_address_that_its_cluster_tells() -> None:
     """And a pod of another namespace is not meant."""
     ours = rule("chat", workload="ml/chat", bearer_token_file=TOKEN)
-    server = api(7, 8000, network=POD_A, reach="address", hosts=("10.9.9.9",))
-    result = look((gpu(0, 7),), (podded(0, 7, server=server),), pods=(pod("chat-0", "chat"),), rules=(ours,))
+    server = api(7, 8000, reach="address", hosts=("10.9.9.9",))
+    result = look(
+        (gpu(0, 7),),
+        (podded(0, 7, server=server, network=POD_A),),
+        pods=(pod("chat-0", "chat"),),
+        rules=(ours,),
+    )
 
     (target,) = result.targets
     assert (target.url, target.bearer_token_file) == ("http://10.0.0.0:8000/metrics", TOKEN)
@@ -325,7 +332,7 @@ def test_one_port_at_two_addresses_is_read_at_both() -> None:
     """A server, and a program that an entry names, beside another user's server at another address."""
     theirs = serving(8, 18000, user=1001, hosts=("127.0.0.2",))
     here = (ListeningSocket("127.0.0.1", 18000, 7, 1000),)
-    program = group(7, user=1000, sockets=Sockets(HOST, own=True, on_host=True, listening=here, of_user=here))
+    program = group(7, user=1000, sockets=sockets(*here))
 
     for mine in (serving(7), program):
         result = look(

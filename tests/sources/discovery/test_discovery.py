@@ -298,7 +298,7 @@ def test_a_server_that_is_not_read_is_logged_once_per_change(
 ) -> None:
     """With its reason and what to do, and once more when it is read."""
     caplog.set_level(logging.INFO)
-    elsewhere = group(8, server=api(8, 8001, reach="loopback", hosts=(), network="network 7"))
+    elsewhere = group(8, server=api(8, 8001, reach="loopback", hosts=()), network=7)
     silent = group(8, server=api(8, None, metrics_port=None, launch=Launch("vllm", 8001, explicit_port=True)))
     readable = group(8, server=api(8, 8001))
     for one in (silent, silent, elsewhere, elsewhere, readable, readable):

@@ -232,7 +232,7 @@ def test_a_token_goes_nowhere_in_the_clear_but_to_a_pod_or_a_socket_of_this_host
         listener.port
         for group in simulated.snapshot.groups or ()
         if group.server is not None and group.server.reach == "here"
-        for listener in group.server.listening
+        for listener in (() if group.sockets is None else group.sockets.listening)
     }
     for target in look(simulated).targets:
         where = urlsplit(target.url)

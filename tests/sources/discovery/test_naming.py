@@ -1,5 +1,7 @@
 """What each server is called, and what the configuration says of it."""
 
+from typing import Any
+
 import pytest
 
 from exporter.engines.launch import Launch
@@ -47,7 +49,7 @@ LLAMA = Launch("llamacpp", 8080, metrics_port=8080, model="qwen3-8b")
         (group(7, server=api(7, 8000), user=1000), "vllm:8000"),
         (group(7, server=api(7, 8000, reach="unknown", hosts=()), user=1000), "vllm:8000"),
         (
-            group(7, server=api(7, 8000, reach="loopback", network="n", hosts=()), user=1000),
+            group(7, server=api(7, 8000, reach="loopback", hosts=()), user=1000, network=2),
             "vllm:8000:user-1000",
         ),
         (group(7, server=api(7, None, launch=Launch("dynamo")), user=1000), "dynamo:user-1000"),
@@ -291,10 +293,10 @@ def test_a_rule_wins_over_what_a_pod_asks_for() -> None:
     assert names(result) == ["prod/x"]
 
 
-def unfound(pid: int, *, explicit_port: bool = False, **words: str) -> ProcessGroup:
+def unfound(pid: int, *, explicit_port: bool = False, model: str = "", **words: Any) -> ProcessGroup:
     """A vLLM whose socket was not found: its port is its engine's default, or was told."""
-    how = Launch("vllm", 8000, explicit_port=explicit_port, model=words.pop("model", ""))
-    return group(pid, server=api(pid, None, launch=how, metrics_port=None, **words))
+    how = Launch("vllm", 8000, explicit_port=explicit_port, model=model)
+    return group(pid, server=api(pid, None, launch=how, metrics_port=None), **words)
 
 
 def test_nobody_is_called_by_a_port_that_another_server_has() -> None:
@@ -311,8 +313,8 @@ def test_nobody_is_called_by_a_port_that_another_server_has() -> None:
 
 def test_a_default_port_that_nobody_else_has_is_a_name() -> None:
     """While it loads, and in a network of its own."""
-    elsewhere = group(7, server=api(7, 8000, network="net:[2]", reach="address", hosts=("10.1.0.2",)))
-    here = unfound(8, network="net:[1]")
+    elsewhere = group(7, server=api(7, 8000, reach="address", hosts=("10.1.0.2",)), network=2)
+    here = unfound(8, network=1)
     assert names(look((gpu(1, 8),), (here,))) == ["/vllm:8000"]
     assert names(look((gpu(0, 7), gpu(1, 8)), (elsewhere, here))) == ["/vllm:10.1.0.2:8000", "/vllm:8000"]
 

@@ -20,9 +20,11 @@ from exporter.sources.discovery import servers
 from exporter.sources.discovery.servers import HostSnapshot, find_servers
 from exporter.sources.endpoints import EndpointSources, configured_targets
 from exporter.sources.kubernetes import Pod, PodAnnotations
-from exporter.sources.processes import ProcessGroup, Sockets
-from exporter.sources.processes.proc import ListeningSocket
-from tests.sources.discovery.builders import NOW, api, gpu, group, pod, podded
+from exporter.sources.processes import ProcessGroup
+from exporter.sources.processes.proc import ListeningSocket, Proc
+from tests.sources.discovery.builders import NOW, api, gpu, group, pod, podded, sockets
+
+OWN_NETWORK = Proc().network("self") or 0
 
 VLLM = b'vllm:prompt_tokens_total{model_name="m"} 70\nvllm:generation_tokens_total{model_name="m"} 30\n'
 LLAMA = b"llamacpp:prompt_tokens_total 1\nllamacpp:tokens_predicted_total 2\n"
@@ -115,10 +117,9 @@ class Host:
     def runs(self, port: int, pid: int = 7, engine: str = "vllm", **fields: Any) -> ProcessGroup:
         """The processes of a server of user 990 that listens at a port of the host."""
         start = Launch(engine, port, explicit_port=True, metrics_port=port)
-        listening = (self.socket(port),)
-        words = {"network": "network 1", "on_host": True, "listening": listening, "launch": start, **fields}
-        sockets = Sockets("network 1", own=True, on_host=True, listening=listening, of_user=listening)
-        return group(pid, id=f"/{pid}", server=api(pid, port, **words), user=990, sockets=sockets)
+        words = {"launch": start, **fields}
+        here = sockets(self.socket(port), network=OWN_NETWORK, own=True)
+        return group(pid, id=f"/{pid}", server=api(pid, port, **words), user=990, sockets=here)
 
     def reasons(self) -> set[FailureReason]:
         """Why what is here is not read; something is always here."""
@@ -219,9 +220,8 @@ def _(host: Host) -> Remedy:
 @case(FailureReason.NO_PORT)
 def _(host: Host) -> Remedy:
     port = host.serves().port
-    listening = (host.socket(port), host.socket(1))
-    sockets = Sockets("network 1", own=True, on_host=True, listening=listening, of_user=listening)
-    host.groups = (group(7, name="house", sockets=sockets, user=990),)
+    here = sockets(host.socket(port), host.socket(1), network=OWN_NETWORK, own=True)
+    host.groups = (group(7, name="house", sockets=here, user=990),)
     host.config = "servers: [{match: {process: house}, engine: vllm}]\n"
     return writes(host, entry(f"port: {port}", "process: house"))
 
@@ -252,8 +252,8 @@ def _(host: Host) -> Remedy:
 @case(FailureReason.LOOPBACK)
 def _(host: Host) -> Remedy:
     one = host.runs(host.serves().port)
-    host.groups = (replace_server(one, reach="loopback", hosts=(), network="network 2"),)
-    return starts(host, replace_server(one, reach="address", hosts=("127.0.0.1",), network="network 2"))
+    host.groups = (replace_server(one, reach="loopback", hosts=()),)
+    return starts(host, replace_server(one, reach="address", hosts=("127.0.0.1",)))
 
 
 @case(FailureReason.PATH)
@@ -268,7 +268,7 @@ def _(host: Host) -> Remedy:
 def _(host: Host) -> Remedy:
     server, ca_file = by_tls(host, "127.0.0.1")
     (host.folder / "token").write_text("secret", encoding="ascii")
-    host.groups = (replace_server(host.runs(server.port), reach="address", network="network 2"),)
+    host.groups = (replace_server(host.runs(server.port), reach="address"),)
     host.groups = (replace(host.groups[0], sockets=None),)
     token = f"bearer_token_file: {host.folder}/token"
     host.config = entry(token)

@@ -26,10 +26,10 @@ def outline(groups: tuple[ProcessGroup, ...]) -> list[tuple[int | None, list[int
     ]
 
 
-def port(groups: tuple[ProcessGroup, ...], pid: int) -> tuple[int | None, str]:
-    """Where a server was found to listen, and how."""
+def port(groups: tuple[ProcessGroup, ...], pid: int) -> int | None:
+    """Where a server was found to listen."""
     (server,) = (group.server for group in groups if group.server and group.server.process.pid == pid)
-    return server.port, server.evidence
+    return server.port
 
 
 def test_an_ancestor_that_began_later_is_none(host: ProcHost, read: Read) -> None:
@@ -165,7 +165,7 @@ def test_a_server_that_a_server_started_is_part_of_it(host: ProcHost, read: Read
 
     assert outline((group,)) == [(10, [12])]
     assert group.server is not None
-    assert [inner.engine for inner in group.server.inner] == ["llamacpp"]
+    assert group.server.launch.engine == "localai"
 
 
 def test_another_containers_processes_are_not_joined_by_a_name_that_looks_like_its(
@@ -187,7 +187,7 @@ def test_a_port_of_a_configuration_is_told_by_the_open_socket(host: ProcHost, re
     host.open(10, "socket:[51]", "/dev/null", "anon_inode:[eventpoll]")
     host.open(11, "socket:[52]")
 
-    assert port(read(11), 10) == (9000, "descriptor")
+    assert port(read(11), 10) == 9000
 
 
 def test_of_several_own_sockets_none_is_guessed(host: ProcHost, read: Read) -> None:
@@ -196,7 +196,7 @@ def test_of_several_own_sockets_none_is_guessed(host: ProcHost, read: Read) -> N
     host.process(10, "vllm", "serve", "--config", "a.yaml", cgroup=SESSION, network=network)
     host.open(10, "socket:[51]", "socket:[52]")
 
-    assert port(read(10), 10) == (None, "")
+    assert port(read(10), 10) is None
 
 
 def test_a_default_port_is_not_taken_from_a_server_that_was_told_it(host: ProcHost, read: Read) -> None:
@@ -207,8 +207,8 @@ def test_a_default_port_is_not_taken_from_a_server_that_was_told_it(host: ProcHo
 
     groups = read(10, 20)
 
-    assert port(groups, 10) == (None, "")
-    assert port(groups, 20) == (8000, "command")
+    assert port(groups, 10) is None
+    assert port(groups, 20) == 8000
 
 
 def test_in_a_network_of_its_own_the_port_that_is_left_is_the_servers(host: ProcHost, read: Read) -> None:
@@ -219,8 +219,8 @@ def test_in_a_network_of_its_own_the_port_that_is_left_is_the_servers(host: Proc
 
     groups = read(10, 20)
 
-    assert port(groups, 10) == (80, "namespace")
-    assert port(groups, 20) == (None, "")
+    assert port(groups, 10) == 80
+    assert port(groups, 20) is None
 
 
 def test_a_metrics_port_that_nobody_listens_on_is_not_told(host: ProcHost, read: Read) -> None:
@@ -331,7 +331,7 @@ def test_servers_that_share_a_network_are_told_so(host: ProcHost, read: Read) ->
             network=network,
         )
 
-    networks = [group.server.network for group in read(10, 20, 30, 40) if group.server]
+    networks = [group.network for group in read(10, 20, 30, 40)]
 
     assert networks[0] == networks[1]
     assert len(set(networks)) == 3
@@ -345,12 +345,13 @@ def test_a_network_is_read_once_where_the_kernel_names_it(host: ProcHost, read: 
         host.process(pid, "vllm", "serve", "m", *flags, cgroup=f"0::/a/{pid}.service", network=listens)
     host.process(1, "init", network=((ANY, 8000, 5),))
 
-    groups = {group.server.process.pid: group.server for group in read(10, 20, 30) if group.server}
+    groups = {group.server.process.pid: group for group in read(10, 20, 30) if group.server}
 
     assert groups[10].network == groups[20].network != groups[30].network
-    assert all(server.on_host for server in groups.values())
-    assert [groups[pid].reach for pid in (10, 30)] == ["unknown", "here"]  # no address of the host is known
-    assert [groups[pid].port for pid in (10, 20, 30)] == [8000, None, 8000]
+    assert all(group.on_host for group in groups.values())
+    servers = {pid: group.server for pid, group in groups.items() if group.server}
+    assert [servers[pid].reach for pid in (10, 30)] == ["unknown", "here"]  # no address of the host is known
+    assert [servers[pid].port for pid in (10, 20, 30)] == [8000, None, 8000]
 
 
 def test_a_socket_of_a_child_is_its_servers(host: ProcHost, read: Read) -> None:
@@ -363,7 +364,7 @@ def test_a_socket_of_a_child_is_its_servers(host: ProcHost, read: Read) -> None:
     host.open(12, "socket:[52]")
     host.open(13, "socket:[51]", "socket:[99]")
 
-    assert port(read(12), 10) == (9000, "descriptor")
+    assert port(read(12), 10) == 9000
 
 
 def test_of_one_that_ends_while_its_files_are_read_the_others_sockets_count(
@@ -374,7 +375,7 @@ def test_of_one_that_ends_while_its_files_are_read_the_others_sockets_count(
     host.process(11, "VLLM::EngineCore", parent=10, cgroup=SESSION)
     host.open(10, "socket:[51]")
 
-    assert port(read(11), 10) == (8000, "descriptor")
+    assert port(read(11), 10) == 8000
 
 
 @pytest.mark.timeout(20)
@@ -392,7 +393,7 @@ def test_a_host_full_of_look_alikes_is_grouped_in_time() -> None:
     groups = grouped({**servers, **workers}, workers)
 
     assert len(groups) == GROUPS_MAX
-    assert sum(len(one.group.computing) for one in groups) == GROUPS_MAX
+    assert sum(len(one.computing) for one in groups) == GROUPS_MAX
 
 
 def test_a_user_with_many_servers_leaves_room_for_others() -> None:
@@ -404,8 +405,8 @@ def test_a_user_with_many_servers_leaves_room_for_others() -> None:
     groups = grouped({**many, 500: late}, ())
 
     assert len(groups) == GROUPS_MAX
-    assert [one.group.user for one in groups].count(1000) == 1
-    assert [one.group.started for one in groups] == sorted(one.group.started for one in groups)
+    assert [one.user for one in groups].count(1000) == 1
+    assert [one.started for one in groups] == sorted(one.started for one in groups)
 
 
 def test_what_a_host_starts_first_is_no_program_that_computes(host: ProcHost, read: Read) -> None:
@@ -435,7 +436,7 @@ def test_on_the_hosts_network_a_port_that_is_left_may_be_anybodys(host: ProcHost
     host.process(1, "init", network=network)
     host.process(10, "text-embeddings-router", cgroup=CONTAINER, network=network)
 
-    assert port(read(10), 10) == (None, "")
+    assert port(read(10), 10) is None
 
 
 def test_a_socket_of_another_user_is_not_a_servers(host: ProcHost, read: Read) -> None:
@@ -448,9 +449,9 @@ def test_a_socket_of_another_user_is_not_a_servers(host: ProcHost, read: Read) -
 
     groups = read(10, 20, 30, 40)
 
-    assert [port(groups, pid)[0] for pid in (10, 20, 30, 40)] == [8000, None, None, None]
+    assert [port(groups, pid) for pid in (10, 20, 30, 40)] == [8000, None, None, None]
     assert [group.server.claim for group in groups if group.server] == ["", "taken", "taken", "taken"]
-    assert [[listener.port for listener in group.server.listening] for group in groups if group.server] == [
+    assert [[listener.port for listener in group.sockets.listening] for group in groups if group.sockets] == [
         [8000],
         [],
         [8000],
@@ -484,9 +485,9 @@ def test_each_model_of_a_router_is_a_server(
 
     assert outline(groups) == [(11, [11]), (12, [13]), (10, [])]
     assert [port(groups, pid) for pid in (10, 11, 12)] == [
-        (8080, "descriptor"),
-        (41001, "descriptor"),
-        (41002, "descriptor"),
+        8080,
+        41001,
+        41002,
     ]
     one, other, router = (group.server for group in groups)
     assert one is not None

@@ -20,7 +20,6 @@ NAMES = sorted(path.stem for path in TREES.glob("*.proc"))
 def description(group: ProcessGroup) -> dict[str, Any]:
     """A group in the words of the expectations; what is empty is left out."""
     words = {
-        "kind": group.kind,
         "container": group.container[:12],
         "runtime": group.runtime,
         "pod": group.pod,
@@ -39,7 +38,6 @@ def serving(server: ApiServer) -> dict[str, Any]:
     words = {
         "pid": server.process.pid,
         "engine": launch.engine,
-        "inner": [inner.engine for inner in server.inner],
         "model": launch.model,
         "world": launch.world_size,
         "nodes": launch.nodes if launch.nodes > 1 else None,
@@ -49,7 +47,6 @@ def serving(server: ApiServer) -> dict[str, Any]:
         "metrics_path": launch.metrics_path if launch.metrics_path != "/metrics" else "",
         "port": server.port,
         "metrics_port": server.metrics_port if server.metrics_port != server.port else None,
-        "found": server.evidence,
         "reach": server.reach,
         "hosts": list(server.hosts),
     }
