@@ -186,13 +186,13 @@ def _with_ports(
     answer: dict[str, ProcessGroup] = {}
     for name, one in servers.items():
         launch = one.server.launch
-        port, seen = ports[name]
+        port, certain = ports[name]
         others = {
             at
             for (number, at), owner in owners.items()
             if at is not None and number == one.network.number and owner != name
         }
-        if not seen and not launch.explicit_port and port in others:
+        if not certain and not launch.explicit_port and port in others:
             port = None
         if port is None:
             port = one.last_port_left(others)
