@@ -1,7 +1,7 @@
 """GPU allocation: the holders of each GPU, by the processes on it and the kubelet's allocations. Pure."""
 
 import math
-from collections.abc import Collection, Iterable, Iterator, Mapping
+from collections.abc import Collection, Iterable, Iterator
 from dataclasses import dataclass, field
 
 from exporter.cost.money import split
@@ -10,36 +10,31 @@ from exporter.sources.discovery.naming import UNSEEN, NamedServer, stood_for
 from exporter.sources.processes import ProcessGroup
 
 
-@dataclass(frozen=True, slots=True)
-class Evidence:
-    """The sources that answered in this tick.
-
-    `processes`: processes were listed. `given`: the kubelet's allocations are known, or there is no kubelet.
-    """
-
-    processes: bool = True
-    given: bool = True
-
-
 @dataclass(slots=True)
 class _HolderClaim:
     """Use of one GPU, or of one instance of it, by one server."""
 
+    share_ratio: float | None = None
+    """By configuration."""
     computes: bool = False
     replica: bool = True
+    """Whether all its devices there are replicas, which others share."""
     sm: list[float | None] = field(default_factory=list)
+    """SM utilization of each process."""
     memory: list[int | None] = field(default_factory=list)
-    share_ratio: float | None = None
 
 
 Claims = dict[tuple[ServerKey, str], _HolderClaim]
+"""By server and MIG instance."""
 
 
 def holders(
     gpus: Iterable[GpuReading],
     named_servers: Iterable[NamedServer],
     configured_gpus: Collection[str],
-    evidence: Evidence,
+    *,
+    processes_known: bool = True,
+    allocations_known: bool = True,
 ) -> tuple[tuple[Holder, ...], frozenset[str]]:
     """The holders of each GPU, and the GPUs whose holders are unknown.
 
@@ -51,7 +46,8 @@ def holders(
         gpus: with the processes on them.
         named_servers: all servers and other holders on the host.
         configured_gpus: UUIDs of GPUs whose holders the configuration names.
-        evidence: the sources that answered.
+        processes_known: processes were listed.
+        allocations_known: the kubelet answered, or there is none.
     """
     servers = tuple(named_servers)
     by_pid = {
@@ -67,23 +63,40 @@ def holders(
         if uuid in configured_gpus or not gpu.up:
             continue
         claims: Claims = {}
-        processes_known = gpu.processes is not None and evidence.processes
-        known = by_pid if processes_known else {}
+        are_known = gpu.processes is not None and processes_known
+        known = by_pid if are_known else {}
         attributed = [(known[each.pid], each) for each in gpu.processes or () if each.pid in known]
         unattributed = [process for process in gpu.processes or () if process.pid not in known]
         for server, process in attributed:
             for payer, part in _divided(server, process, attributed):
-                _add(claims, payer, part)
+                _add_process(claims, payer, part)
         unattributed_parts = {process.instance for process in unattributed}
-        _add_allocated(claims, gpu, servers, unattributed_parts if processes_known else None)
-        if processes_known and unattributed:
-            allocated = _allocated_parts(gpu, servers)
+        _add_allocated(claims, gpu, servers, unattributed_parts if are_known else None)
+        if are_known and unattributed:
+            allocated = {
+                instance
+                for server in servers
+                for allocation in server.tenant.allocations
+                for _, instance in stood_for(allocation.device, gpu)
+            }
             for process in unattributed:
                 if process.instance not in allocated:
-                    _add(claims, None, process)
-        if not claims and not (processes_known and evidence.given):
+                    _add_process(claims, None, process)
+        if not claims and not (are_known and allocations_known):
             unknown_gpus.add(uuid)
-        result += _holders(uuid, claims)
+        for (key, instance), claim in claims.items():
+            sm = [ratio for ratio in claim.sm if ratio is not None]
+            memory = [amount for amount in claim.memory if amount is not None]
+            result.append(
+                Holder(
+                    key,
+                    uuid,
+                    claim.share_ratio,
+                    instance,
+                    sm_ratio=math.fsum(sm) if sm else None,
+                    memory_bytes=sum(memory) if memory else None,
+                )
+            )
     return tuple(result), frozenset(unknown_gpus)
 
 
@@ -120,9 +133,11 @@ def _is_client(group: ProcessGroup | None, between: ProcessGroup | None) -> bool
     return between.user is not None and (group.user, group.container) == (between.user, between.container)
 
 
-def _add(claims: Claims, server: NamedServer | None, process: GpuProcess) -> None:
+def _add_process(claims: Claims, server: NamedServer | None, process: GpuProcess) -> None:
+    """Add a process of a server; of an unknown one for `None`."""
     key = UNSEEN if server is None else server.key
-    claim = claims.setdefault((key, process.instance), _HolderClaim(share_ratio=_ratio(server)))
+    ratio = None if server is None else server.share_ratio
+    claim = claims.setdefault((key, process.instance), _HolderClaim(ratio))
     claim.computes = True
     claim.sm.append(process.sm_ratio)
     claim.memory.append(process.memory_bytes)
@@ -139,57 +154,23 @@ def _add_allocated(
     They use nothing, except where the processes are unknown: on `unattributed_parts`, on all for `None`.
     """
     computing = {key: claim for key, claim in claims.items() if claim.computes}
+    # One server of each tenant with an allocation: one that serves, if any does.
+    of_tenants: dict[int, list[NamedServer]] = {}
+    for server in sorted(servers, key=lambda server: server.launch is None):
+        if server.tenant.allocations:
+            of_tenants.setdefault(id(server.tenant), []).append(server)
     idle: Claims = {}
-    for server in _first_of_each(servers):
-        for allocation in server.tenant.allocations:
+    for first, *others in of_tenants.values():
+        keys = {server.key for server in (first, *others)}
+        for allocation in first.tenant.allocations:
             for _, instance in stood_for(allocation.device, gpu):
-                mine = {other.key for other in servers if other.tenant is server.tenant}
-                if any((key, instance) in computing for key in mine):
+                if any((key, instance) in computing for key in keys):
                     continue
-                claim = idle.setdefault((server.key, instance), _HolderClaim(share_ratio=_ratio(server)))
+                claim = idle.setdefault((first.key, instance), _HolderClaim(first.share_ratio))
                 claim.replica &= allocation.device.replica is not None
                 is_idle = unattributed_parts is not None and instance not in unattributed_parts
                 claim.sm, claim.memory = ([0.0], [0]) if is_idle else ([], [])
     for (key, instance), claim in idle.items():
-        used = any(where == instance for _, where in computing)
+        used = any(part == instance for _, part in computing)
         if claim.replica or not used:  # else its allocation is an old one, of a pod that has ended
             claims[key, instance] = claim
-
-
-def _allocated_parts(gpu: GpuReading, servers: Iterable[NamedServer]) -> frozenset[str]:
-    """The parts of a GPU that are allocated."""
-    return frozenset(
-        instance
-        for server in servers
-        for allocation in server.tenant.allocations
-        for _, instance in stood_for(allocation.device, gpu)
-    )
-
-
-def _first_of_each(servers: Iterable[NamedServer]) -> Iterator[NamedServer]:
-    """One server of each tenant with an allocation: one that serves, if any does."""
-    tenants: set[int] = set()
-    for server in sorted(servers, key=lambda server: server.launch is None):
-        if server.tenant.allocations and id(server.tenant) not in tenants:
-            tenants.add(id(server.tenant))
-            yield server
-
-
-def _ratio(server: NamedServer | None) -> float | None:
-    if server is None or server.rule is None or server.rule.gpu_share_ratio is None:
-        return None
-    return float(server.rule.gpu_share_ratio)
-
-
-def _holders(uuid: str, claims: Mapping[tuple[ServerKey, str], _HolderClaim]) -> Iterator[Holder]:
-    for (key, instance), claim in claims.items():
-        sm = [ratio for ratio in claim.sm if ratio is not None]
-        memory = [amount for amount in claim.memory if amount is not None]
-        yield Holder(
-            key,
-            uuid,
-            claim.share_ratio,
-            instance,
-            sm_ratio=math.fsum(sm) if sm else None,
-            memory_bytes=sum(memory) if memory else None,
-        )

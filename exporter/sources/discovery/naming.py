@@ -3,7 +3,6 @@
 import re
 from collections.abc import Collection, Iterable, Iterator, Mapping
 from dataclasses import dataclass, replace
-from operator import itemgetter
 from typing import Final, NamedTuple, TypeVar
 
 from exporter.config.settings import ServerMatch, ServerRule
@@ -70,17 +69,16 @@ _ORDINAL: Final = re.compile(r"(?P<workload>.+)-[0-9]{1,5}")
 
 @dataclass(frozen=True, slots=True)
 class Tenant:
-    """A pod, or a process group outside of any pod, as one holder of GPUs.
-
-    `namespace` and `workload` are empty outside Kubernetes, and for a pod of which only the uid is known.
-    `allocations` are its devices, `pod` is its pod as the cluster lists it.
-    """
+    """A pod, or a process group outside of any pod, as one holder of GPUs."""
 
     namespace: str = ""
     workload: str = ""
+    """Empty outside Kubernetes, and for a pod of which only the uid is known."""
     groups: tuple[ProcessGroup, ...] = ()
     allocations: tuple[Allocation, ...] = ()
+    """Its devices."""
     pod: Pod | None = None
+    """Its pod as the cluster lists it."""
 
 
 def tenants(
@@ -122,54 +120,42 @@ def tenants(
         workload = workload_of(allocation.pod) if holder is None else holder.workload.name
         tenant = by_pod.get(key) or Tenant(allocation.namespace, workload, pod=holder)
         by_pod[key] = replace(tenant, allocations=(*tenant.allocations, allocation))
-    for pod in by_name.values():
-        if pod.live and (pod.namespace, pod.name) not in by_pod and _may_serve(pod):
-            by_pod[pod.namespace, pod.name] = Tenant(pod.namespace, pod.workload.name, pod=pod)
-    others = tuple(_joined(by_pod, loose.values(), tuple(gpus)))
+    for key, pod in by_name.items():
+        # A pod without a GPU that names a metrics port is the API server of workers elsewhere.
+        if pod.live and key not in by_pod and pod.pod_annotations.port is not None:
+            by_pod[key] = Tenant(pod.namespace, pod.workload.name, pod=pod)
+    others = _tenants_without_pod(by_pod, loose.values(), tuple(gpus))
     return (*by_pod.values(), *others)
 
 
-def _may_serve(pod: Pod) -> bool:
-    """Whether a pod without a GPU names a metrics port: the API server of workers elsewhere."""
-    return pod.pod_annotations.port is not None
-
-
-def workload_of(pod: str) -> str:
-    """The workload that a pod's name was generated from, else the name: the best guess without a cluster."""
-    for pattern in (_GENERATED, _ORDINAL):
-        if match := pattern.fullmatch(pod):
-            return match["workload"]
-    return pod
-
-
-def _joined(
-    by_pod: dict[tuple[str, str], Tenant], loose: Iterable[Tenant], gpus: Iterable[GpuReading]
-) -> Iterator[Tenant]:
-    """Give named pods the processes on GPU parts that are theirs alone; yield the other tenants."""
+def _tenants_without_pod(
+    by_pod: dict[tuple[str, str], Tenant], loose: Iterable[Tenant], gpus: tuple[GpuReading, ...]
+) -> list[Tenant]:
+    """Those that are left once pods have the processes on GPU parts that are allocated to them alone."""
     owners: dict[GpuPart, tuple[str, str] | None] = {}
     for name, tenant in by_pod.items():
-        for part in _whole(tenant.allocations, gpus):
+        devices = [
+            allocation.device for allocation in tenant.allocations if allocation.device.replica is None
+        ]
+        for part in {part for device in devices for gpu in gpus for part in stood_for(device, gpu)}:
             owners[part] = None if part in owners else name
     computing = computed_on(gpus)
+    left: list[Tenant] = []
     for tenant in loose:
         pids = [member.pid for group in tenant.groups if group.pod for member in group.computing]
         alone = {owners.get(part) for pid in pids for part in computing.get(pid, ())} - {None}
         owner = alone.pop() if len(alone) == 1 else None
         if owner is None or by_pod[owner].groups:
-            yield tenant
+            left.append(tenant)
         else:
             by_pod[owner] = replace(by_pod[owner], groups=tenant.groups)
+    return left
 
 
-def _whole(allocations: Iterable[Allocation], gpus: Iterable[GpuReading]) -> set[GpuPart]:
-    """The GPU parts that are allocated to a pod as a whole."""
-    return {
-        part
-        for allocation in allocations
-        if allocation.device.replica is None
-        for gpu in gpus
-        for part in stood_for(allocation.device, gpu)
-    }
+def workload_of(pod: str) -> str:
+    """The workload that a pod's name was generated from, else the name: the best guess without a cluster."""
+    match = _GENERATED.fullmatch(pod) or _ORDINAL.fullmatch(pod)
+    return match["workload"] if match else pod
 
 
 LOOPBACK: Final = "127.0.0.1"
@@ -189,22 +175,22 @@ Claimed = TypeVar("Claimed", tuple[int, str], ServerKey)
 
 @dataclass(frozen=True, slots=True)
 class NamedServer:
-    """One server, or other holder, of a tenant.
-
-    `group` are its processes, `None` for a pod whose processes are not visible. `launch` is the launch of its
-    API server, `None` without one. `rule` is its entry in the configuration. `refused` is the fault of a name
-    or an entry that it claims and does not get, `denied` the path of that entry. `matched`: it is a known
-    server, or has a configured name.
-    """
+    """One server, or other holder, of a tenant."""
 
     key: ServerKey
     tenant: Tenant
     group: ProcessGroup | None = None
+    """Its processes, `None` for a pod whose processes are not visible."""
     launch: Launch | None = None
+    """The launch of its API server, `None` without one."""
     rule: ServerRule | None = None
+    """Its entry in the configuration."""
     refused: str = ""
+    """The fault of a name or an entry that it claims and does not get."""
     matched: bool = True
+    """Whether it is a known server, or has a configured name."""
     denied: str = ""
+    """The path of the entry that it does not get."""
 
     @property
     def api(self) -> ApiServer | None:
@@ -215,6 +201,12 @@ class NamedServer:
     def pod(self) -> Pod | None:
         """Its pod, if its cluster lists it."""
         return self.tenant.pod
+
+    @property
+    def share_ratio(self) -> float | None:
+        """Its share of each of its GPUs, by its entry."""
+        ratio = None if self.rule is None else self.rule.gpu_share_ratio
+        return None if ratio is None else float(ratio)
 
     @property
     def is_claimed(self) -> bool:
@@ -240,7 +232,14 @@ def name_servers(
     """The servers of all tenants, and the number of pods that claim the name of another workload."""
     tenants = tuple(tenants)
     ports = ports_of(group for tenant in tenants for group in tenant.groups)
-    owners = _owners(tenants, rules, ports)
+    # The workloads that have each name without an annotation: by themselves, or by the configuration.
+    owners: dict[ServerKey, set[tuple[str, str]]] = {}
+    for tenant in tenants:
+        keys = {server.key for server in _servers_of(tenant, "", rules, ports)}
+        if tenant.workload:  # also where its name begins with `unmatched:`
+            keys.add(ServerKey(tenant.namespace, label(tenant.workload)))
+        for key in keys:
+            owners.setdefault(key, set()).add((tenant.namespace, tenant.workload))
     servers: list[NamedServer] = []
     refused = 0
     for tenant in tenants:
@@ -248,33 +247,36 @@ def name_servers(
         if owners.get(ServerKey(tenant.namespace, wished), set()) - {(tenant.namespace, tenant.workload)}:
             refused += 1
             wished = ""
-        servers += _of(tenant, wished, rules, ports)
-    return tuple(_named_apart(_ruled_once(servers, rules, ports), rules, ports)), refused
+        servers += _servers_of(tenant, wished, rules, ports)
+    servers = _with_own_entries(servers, rules, ports)
+    return tuple(_with_own_names(servers, rules, ports)), refused
 
 
-def _ruled_once(
+def _with_own_entries(
     servers: Iterable[NamedServer], rules: tuple[ServerRule, ...], ports: Ports
-) -> Iterator[NamedServer]:
+) -> list[NamedServer]:
     """The servers, where an entry that no user or workload binds is of one owner: who has it first keeps it.
 
     By `unit` it is of one in each unit: a service may start programs of other users.
     """
-    claims = [(_entry(server, rules), server) for server in servers]
+    claims = [(_claimed_entry(server, rules), server) for server in servers]
     keepers = _keepers(
         (entry, server, rules[entry[0]].match.port) for entry, server in claims if entry is not None
     )
+    answer: list[NamedServer] = []
     for entry, server in claims:
         if entry is None or keepers[entry] == server.owner:
-            yield server
+            answer.append(server)
             continue
         source = rules[entry[0]].source
         plain = _named(server.tenant, server.group, server.launch, "", (), ports)
         why = f"{source or 'an entry of servers'} matches servers of several users or containers"
         remedy = "and applies to another one; add `user`, `unit` or `workload` to its match"
-        yield replace(plain, refused=f"{why}, {remedy}", denied=source)
+        answer.append(replace(plain, refused=f"{why}, {remedy}", denied=source))
+    return answer
 
 
-def _entry(server: NamedServer, rules: tuple[ServerRule, ...]) -> tuple[int, str] | None:
+def _claimed_entry(server: NamedServer, rules: tuple[ServerRule, ...]) -> tuple[int, str] | None:
     """The entry of a server outside of pods, and its unit, if any process may claim what it gives."""
     rule, group = server.rule, server.group
     if rule is None or group is None or server.tenant.workload or group.pod:
@@ -286,7 +288,7 @@ def _entry(server: NamedServer, rules: tuple[ServerRule, ...]) -> tuple[int, str
     return rules.index(rule), "" if rule.match.unit is None else group.system_unit
 
 
-def _named_apart(
+def _with_own_names(
     servers: Iterable[NamedServer], rules: Iterable[ServerRule], ports: Ports
 ) -> Iterator[NamedServer]:
     """The servers, where a claimed name is of one owner: who has it first keeps it, others append themselves.
@@ -301,11 +303,10 @@ def _named_apart(
         if not server.is_claimed or keepers[server.key] == server.owner:
             yield server
             continue
-        why = (
-            server.refused or f"{server.key.server} is also the name of another user's or container's server"
-        )
-        name = _with(server.key.server, server.owner)
-        yield replace(server, key=server.key._replace(server=name), refused=why)
+        name = server.key.server
+        why = server.refused or f"{name} is also the name of another user's or container's server"
+        key = server.key._replace(server=_with_owner(name, server.owner))
+        yield replace(server, key=key, refused=why)
 
 
 def _keepers(claims: Iterable[tuple[Claimed, NamedServer, int | None]]) -> dict[Claimed, str]:
@@ -315,7 +316,7 @@ def _keepers(claims: Iterable[tuple[Claimed, NamedServer, int | None]]) -> dict[
     listens there at 127.0.0.1 or all addresses, then who began first: nothing that a process says of itself.
     A pod, which its cluster names, comes last.
     """
-    ranked = []
+    ranked: list[tuple[tuple[object, ...], Claimed, str]] = []
     for number, (claimed, server, port) in enumerate(claims):
         group = server.group
         if group is None:
@@ -329,13 +330,13 @@ def _keepers(claims: Iterable[tuple[Claimed, NamedServer, int | None]]) -> dict[
             hosts = [at.host or LOOPBACK for at in group.sockets.listening if at.port == port]
         listens, everywhere = bool(hosts), LOOPBACK in hosts
         evidence = [not group.pod, listens and group.on_host, listens, bool(group.computing), everywhere]
-        ranked.append(
-            (([not each for each in evidence], group.started, group.id, number), claimed, server.owner)
-        )
-    return {claimed: owner for _, claimed, owner in sorted(ranked, reverse=True, key=itemgetter(0))}
+        rank = ([not each for each in evidence], group.started, group.id, number)
+        ranked.append((rank, claimed, server.owner))
+    last_is_best = sorted(ranked, reverse=True, key=lambda claim: claim[0])
+    return {claimed: owner for _, claimed, owner in last_is_best}
 
 
-def _with(name: str, owner: str) -> str:
+def _with_owner(name: str, owner: str) -> str:
     """A name with its owner behind it, if any."""
     behind = f":{owner}" if owner else ""
     return label(name)[: LABEL_CHARACTERS - len(behind)] + behind
@@ -378,36 +379,23 @@ def ports_of(groups: Iterable[ProcessGroup]) -> Ports:
     return ports | {name: of_routers.get(router.process) for name, router in routed.items()}
 
 
-def _owners(
-    tenants: Iterable[Tenant], rules: tuple[ServerRule, ...], ports: Ports
-) -> dict[ServerKey, set[tuple[str, str]]]:
-    """The workloads that have each name without an annotation: by themselves, or by the configuration."""
-    owners: dict[ServerKey, set[tuple[str, str]]] = {}
-    for tenant in tenants:
-        keys = {server.key for server in _of(tenant, "", rules, ports)}
-        if tenant.workload:  # also where its name begins with `unmatched:`
-            keys.add(ServerKey(tenant.namespace, label(tenant.workload)))
-        for key in keys:
-            owners.setdefault(key, set()).add((tenant.namespace, tenant.workload))
-    return owners
-
-
-def _of(tenant: Tenant, wished: str, rules: tuple[ServerRule, ...], ports: Ports) -> Iterator[NamedServer]:
-    starts = [(group, None if group.server is None else group.server.launch) for group in tenant.groups]
-    if tenant.pod is not None and not starts:
-        launches = (launch(container.argv) for container in tenant.pod.containers)
-        yield _named(
-            tenant, None, next((start for start in launches if start is not None), None), wished, rules, ports
-        )
-        return
-    if not starts:
-        yield _named(tenant, None, None, wished, rules, ports)
-    serves = any(start is not None for _, start in starts)
-    for group, start in starts:
+def _servers_of(
+    tenant: Tenant, wished: str, rules: tuple[ServerRule, ...], ports: Ports
+) -> list[NamedServer]:
+    """The servers of a tenant: one of each group, or one whose processes are not visible."""
+    if not tenant.groups:
+        containers = () if tenant.pod is None else tenant.pod.containers
+        launches = (launch(container.argv) for container in containers)
+        start = next((start for start in launches if start is not None), None)
+        return [_named(tenant, None, start, wished, rules, ports)]
+    serves = any(group.server is not None for group in tenant.groups)
+    servers = []
+    for group in tenant.groups:
         # A process that computes in a pod with a server belongs to that server.
-        with_it = tenant.workload and serves and start is None
-        name = wished or (tenant.workload if with_it else "")
-        yield _named(tenant, group, start, name, rules, ports)
+        name = tenant.workload if serves and group.server is None else ""
+        start = None if group.server is None else group.server.launch
+        servers.append(_named(tenant, group, start, wished or name, rules, ports))
+    return servers
 
 
 def _named(
@@ -418,7 +406,10 @@ def _named(
     rules: tuple[ServerRule, ...],
     ports: Ports,
 ) -> NamedServer:
-    port = ports.get(group.id) if group is not None else None if start is None else start.port
+    """A server by its entry, else by the name that is wished for it, else by what is known of it."""
+    port = None if start is None else start.port
+    if group is not None:
+        port = ports.get(group.id)
     matching = [rule for rule in rules if _matches(rule.match, tenant, group, start, port)]
     rule = next((rule for rule in matching if _is_of_user(rule.match, tenant, group)), None)
     configured = (rule and rule.name) or wished
@@ -426,12 +417,32 @@ def _named(
     name = label(name)
     if name in {UNALLOCATED, OTHER}:
         name, matched = label(f"{UNMATCHED}{name}"), False
-    namespace = (rule and rule.namespace) or tenant.namespace
     refused, denied = "", ""
     if group is not None and matching and matching[0] is not rule:
         refused, denied = _by_uid_alone(matching[0], tenant, group), matching[0].source
-    key = ServerKey(namespace, name)
-    return NamedServer(key, tenant, group, start, rule, refused=refused, matched=matched, denied=denied)
+    key = ServerKey((rule and rule.namespace) or tenant.namespace, name)
+    return NamedServer(key, tenant, group, start, rule, refused, matched, denied)
+
+
+def _matches(
+    match: ServerMatch, tenant: Tenant, group: ProcessGroup | None, start: Launch | None, port: int | None
+) -> bool:
+    """Whether an entry fits a server, but for whose the user is."""
+    ports, program, unit, user = {port}, "", "", None
+    if group is not None:
+        program, unit, user = group.name, group.system_unit, group.user
+        if group.server is not None:
+            ports.add(group.server.metrics_port)
+        elif group.sockets is not None:
+            ports.update(listener.port for listener in group.sockets.listening)
+    return (
+        (match.port is None or match.port in ports)
+        and matches(match.workload, f"{tenant.namespace}/{tenant.workload}")
+        and (match.unit is None or (bool(unit) and matches(match.unit, unit)))
+        and (match.user is None or (user is not None and user == match.uid))
+        # Workers of many servers share a program name; a server is matched by its engine.
+        and matches(match.process, program if start is None else start.engine)
+    )
 
 
 def _is_of_user(match: ServerMatch, tenant: Tenant, group: ProcessGroup | None) -> bool:
@@ -468,28 +479,29 @@ def _default_name(
     if group is None:
         return UNSEEN.server, False
     if start is None:
-        return _with(f"{UNMATCHED}{group.name}", _user_of_a_claim(group)), False
+        return _with_owner(f"{UNMATCHED}{group.name}", _user_of_a_claim(group)), False
     router = None if group.server is None else group.server.router
     api = router or group.server
     words = [start.engine]
-    if not group.container and port is not None and api is not None and api.reach == "address" and api.hosts:
-        words.append(api.hosts[0])
     if port is None:
         words += [f"model={start.model}"] if start.model else []
     else:
+        if not group.container and api is not None and api.reach == "address" and api.hosts:
+            words.append(api.hosts[0])
         words.append(str(port))
         # Each container may have all ports to itself.
         words += [start.model] if start.model and (group.container or router is not None) else []
+    # Of a port of the host there is one; another network is not read yet.
     on_host = port is not None and (group.on_host or group.network is None)
-    return _with(":".join(words), _user_of_a_claim(group, on_host=on_host)), True
+    return _with_owner(":".join(words), "" if on_host else _user_of_a_claim(group)), True
 
 
-def _user_of_a_claim(group: ProcessGroup, *, on_host: bool = False) -> str:
+def _user_of_a_claim(group: ProcessGroup) -> str:
     """What stands behind a name that any user could claim: their own, so that no other's claim changes it.
 
-    Not behind a port of the host, of which there is one, nor for root or a container of the system's runtime.
+    Not for root or a container of the system's runtime.
     """
-    if on_host or group.user == 0 or (group.container and not group.delegated):
+    if group.user == 0 or (group.container and not group.delegated):
         return ""
     return _user(group)
 
@@ -499,26 +511,3 @@ def _user(group: ProcessGroup) -> str:
     if group.user is not None:
         return f"user-{group.user}"
     return "-".join(("process", *(str(member.pid) for member in group.members[:1])))
-
-
-def _matches(
-    match: ServerMatch, tenant: Tenant, group: ProcessGroup | None, start: Launch | None, port: int | None
-) -> bool:
-    api = None if group is None else group.server
-    ports = {port, None if api is None else api.metrics_port}
-    if api is None and group is not None and group.sockets is not None:
-        ports.update(listener.port for listener in group.sockets.listening)
-    program = "" if group is None else group.name
-    return (
-        (match.port is None or match.port in ports)
-        and matches(match.workload, f"{tenant.namespace}/{tenant.workload}")
-        and _covers(match.unit, "" if group is None else group.system_unit)
-        and (match.user is None or (group is not None and group.user is not None and group.user == match.uid))
-        # Workers of many servers share a program name; a server is matched by its engine.
-        and matches(match.process, program if start is None else start.engine)
-    )
-
-
-def _covers(pattern: str | None, unit: str) -> bool:
-    """Whether a pattern covers a unit; no pattern covers a process without one."""
-    return pattern is None or (bool(unit) and matches(pattern, unit))

@@ -1,14 +1,13 @@
 """Servers found on a host: GPU holders, endpoints and owners, joined. Pure."""
 
 import re
-from collections.abc import Collection, Iterable, Iterator, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass, field, replace
 from typing import Final
 from urllib.parse import urlencode, urlsplit
 
-from exporter.config.settings import Config, ConfiguredServer, ServerRule
+from exporter.config.settings import Config
 from exporter.engines.catalogue import ENGINES, UNCOUNTED
-from exporter.engines.launch import Launch
 from exporter.readings import (
     FailureReason,
     GpuReading,
@@ -21,15 +20,8 @@ from exporter.readings import (
     label,
     masked,
 )
-from exporter.sources.discovery.allocation import Evidence, holders
-from exporter.sources.discovery.naming import (
-    GpuPart,
-    NamedServer,
-    computed_on,
-    name_servers,
-    stood_for,
-    tenants,
-)
+from exporter.sources.discovery.allocation import holders
+from exporter.sources.discovery.naming import NamedServer, computed_on, name_servers, stood_for, tenants
 from exporter.sources.endpoints import Target
 from exporter.sources.gather import Gathered
 from exporter.sources.kubelet import Allocation
@@ -44,6 +36,12 @@ METRICS_PATH: Final = "/metrics"
 
 _PATH: Final = re.compile(r"/[!-~]{0,1023}")
 """What may follow a port: no blank, nothing that is not printed."""
+
+LOOPBACK: Final = "127.0.0.1"
+PORTS: Final = {"http": 80, "https": 443}
+
+TARGETS_MAX: Final = 256
+"""Endpoints discovered on one host; more are not read."""
 
 Listening = frozenset[tuple[int, int, str]]
 """Network, port and group of each server that listens."""
@@ -68,11 +66,74 @@ class ScanTime:
 
 
 @dataclass(frozen=True, slots=True)
-class ServerAddress:
-    """The target of one server, or the reason that it has none: one of the two."""
+class HostSnapshot:
+    """Answers of the sources; `None` is a source that failed, `()` one without anything to report."""
 
-    target: Target | None = None
+    groups: tuple[ProcessGroup, ...] | None = ()
+    given: tuple[Allocation, ...] | None = ()
+    """The kubelet's allocations."""
+    pods: tuple[Pod, ...] | None = ()
+    listed: Nanoseconds | None = None
+    """The boot time as of which the pods are known: one that began later may be missing."""
+
+
+@dataclass(frozen=True, slots=True)
+class DiscoveredServer:
+    """One discovered server, or other holder, for `doctor`."""
+
+    key: ServerKey
+    engine: str = ""
+    model: str = ""
+    program: str = ""
+    where: str = ""
+    """Its workload, unit or container."""
+    gpus: tuple[str, ...] = ()
+    """The UUIDs of the GPUs that it holds a part of."""
+    url: str = ""
+    """Where it is read, empty with a `skip_reason`."""
     skip_reason: FailureReason | None = None
+    rule: str = ""
+    """The entry of `servers` that matches it, also where it does not get that."""
+    refused: str = ""
+    """The fault of a name, address or entry that it claims and does not get."""
+
+
+@dataclass(frozen=True, slots=True)
+class ListeningProcess:
+    """The process that listens at an address."""
+
+    identity: str
+    started: Instant | None
+
+
+@dataclass(frozen=True, slots=True)
+class DiscoveryResult:
+    """Result of one scan: GPU holders, targets to read, and cost owners by pod labels."""
+
+    holders: tuple[Holder, ...] = ()
+    unknown_gpus: frozenset[str] = frozenset()
+    """GPUs whose holders no source could name in this scan."""
+    owners: tuple[PodOwnership, ...] = ()
+    targets: tuple[Target, ...] = ()
+    gathered: tuple[Gathered, ...] = ()
+    """The answers of the sources that this scan read."""
+    servers: tuple[DiscoveredServer, ...] = ()
+    unread: tuple[UnreadServer, ...] = ()
+    """The servers that should be read and are not."""
+    refused: int = 0
+    """Pods whose annotation claims the name of another workload."""
+    incomplete: bool = False
+    """Processes or pods could not be listed, so that there may be other servers."""
+    problems: tuple[tuple[str, str], ...] = ()
+    """Sources with an incomplete answer, each with its problem."""
+    unasked: tuple[tuple[str, str], ...] = ()
+    """Sources to which access is denied and that the configuration does not require."""
+    unmatched: frozenset[ServerKey] = frozenset()
+    """The keys of holders that are no known server."""
+    users: Mapping[ServerKey, int] = field(default_factory=dict)
+    """The user ids of servers whose processes are visible."""
+    listeners: Mapping[str, ListeningProcess] = field(default_factory=dict)
+    """The processes that listen at configured URLs, by the name of the endpoint."""
 
 
 class SkipServerError(Exception):
@@ -88,12 +149,120 @@ def identity_of(process: ProcessId) -> str:
     return f"{process.pid}:{process.started}"
 
 
-def server_address(server: NamedServer, moment: ScanTime, listening: Listening) -> ServerAddress:
-    """The address to read a server at, or the reason that it has none."""
+def find_servers(
+    config: Config,
+    gpus: tuple[GpuReading, ...],
+    snapshot: HostSnapshot,
+    moment: ScanTime,
+    before: Collection[Target] = (),
+) -> DiscoveryResult:
+    """Servers of this host, without those that the configuration names by URL, and without their GPUs.
+
+    A server is read if it holds a GPU, if its pod or the configuration gives its address, or if it was read
+    before: a sleeping server may release its GPU. Any other server without a GPU may be a router, whose
+    tokens its engines count. Of two servers at one address, the one that listens there is read.
+    """
+    tenancies = tenants(snapshot.groups or (), snapshot.given or (), snapshot.pods or (), gpus)
+    servers, refused = name_servers(tenancies, config.server_rules)
+    configured_gpus = frozenset(
+        gpu.gpu.uuid
+        for gpu in gpus
+        for entry in config.servers
+        if entry.gpus is None or gpu.index in entry.gpus or gpu.gpu.uuid in entry.gpus
+    )
+    held_parts, unknown_gpus = holders(
+        gpus,
+        servers,
+        configured_gpus,
+        processes_known=snapshot.groups is not None,
+        allocations_known=snapshot.given is not None,
+    )
+    nameless = {server.key for server in servers if _is_nameless(server, snapshot)}
+    unknown_gpus |= {holder.uuid for holder in held_parts if holder.key in nameless}
+    computes = {holder.key for holder in held_parts}
+    held_parts = tuple(holder for holder in held_parts if holder.uuid not in unknown_gpus)
+    holder_keys = {holder.key for holder in held_parts}
+    only_configured = _servers_on(servers, gpus, configured_gpus)
+    configured = {_address_of_url(entry.url) for entry in config.servers}
+    targets_before = {target.server_context.identity: target for target in before}
+    listening = frozenset(
+        (group.network, port, group.id)
+        for group in (server.group for server in servers)
+        if group is not None and group.server is not None and group.network is not None
+        for port in (group.server.metrics_port, group.server.port)
+        if port is not None
+    )
+    targets: dict[str, Target] = {}
+    listeners: dict[tuple[str, int | None], ListeningProcess] = {}
+    discovered: dict[int, DiscoveredServer] = {}
+    unread: list[UnreadServer] = []
+    # Those come first whose own socket is known.
+    in_order = sorted(enumerate(servers), key=lambda pair: pair[1].api is None or pair[1].api.port is None)
+    for number, server in in_order:
+        target, reason = _target_or_reason(server, moment, listening, targets_before)
+        serves = reason is not FailureReason.NO_SERVER
+        # At the address of a router its own process listens, whichever model answers.
+        if target is not None and server.api is not None and server.api.router is None:
+            context = target.server_context
+            listener = ListeningProcess(context.identity, context.started)
+            listeners.setdefault(_address_of_url(target.url), listener)
+        if _is_nameless(server, snapshot):
+            reason = FailureReason.NO_POD_NAME
+        elif number in only_configured or not configured.isdisjoint(_addresses(server, target)):
+            reason = FailureReason.CONFIGURED
+        elif target is None:
+            pass
+        elif not _is_read(server, target, holder_keys, targets_before):
+            reason = FailureReason.NO_GPU
+        elif target.url in targets:
+            reason = FailureReason.ADDRESS_TAKEN
+        elif len(targets) == TARGETS_MAX:
+            reason = FailureReason.TOO_MANY
+        else:
+            targets[target.url] = target
+        should_be_read = serves and _is_read(server, None, computes, targets_before)
+        if should_be_read and reason is not None and reason.remedy:
+            engine = "" if server.launch is None else server.launch.engine
+            unread.append(UnreadServer(server.key, reason, engine=engine, identity=_identity(server)))
+        url = "" if target is None or reason is not None else masked(target.url)
+        discovered[number] = _discovered(server, url, reason, held_parts)
+    owners: dict[ServerKey, PodOwnership] = {}
+    for server in servers:
+        if (pod := server.pod) is not None:  # of replicas the first counts
+            owners.setdefault(server.key, PodOwnership(server.key, label(pod.product), label(pod.team)))
+    return DiscoveryResult(
+        holders=held_parts,
+        unknown_gpus=unknown_gpus,
+        owners=tuple(owners.values()),
+        targets=tuple(targets.values()),
+        servers=tuple(discovered[number] for number in range(len(servers))),
+        unread=tuple(unread[:TARGETS_MAX]),
+        refused=refused,
+        unmatched=frozenset(server.key for server in servers if not server.matched),
+        users={
+            server.key: server.group.user
+            for server in servers
+            if server.group is not None and server.group.user is not None
+        },
+        listeners={
+            endpoint_id(entry.url): listeners[address]
+            for entry in config.servers
+            if (address := _address_of_url(entry.url)) in listeners
+        },
+    )
+
+
+def _target_or_reason(
+    server: NamedServer, moment: ScanTime, listening: Listening, before: Mapping[str, Target]
+) -> tuple[Target | None, FailureReason | None]:
+    """Where a server is read, or why it is not. A scan may miss its socket: the last target then stays."""
     try:
-        return ServerAddress(_metrics_target(server, moment, listening))
+        return _metrics_target(server, moment, listening), None
     except SkipServerError as skipped:
-        return ServerAddress(skip_reason=skipped.reason)
+        identity = _identity(server)
+        if skipped.reason is FailureReason.NOT_LISTENING and identity in before:
+            return replace(before[identity], key=server.key), None
+        return None, skipped.reason
 
 
 def _metrics_target(server: NamedServer, moment: ScanTime, listening: Listening) -> Target:
@@ -104,112 +273,73 @@ def _metrics_target(server: NamedServer, moment: ScanTime, listening: Listening)
     Raises:
         SkipServerError: it is not to be read, or has no address.
     """
-    pod_annotations = server.pod.pod_annotations if server.pod is not None else NO_ANNOTATIONS
-    if server.launch is None and pod_annotations.port is None and not _is_named_by(server.rule):
+    rule, launch, group, pod = server.rule, server.launch, server.group, server.pod
+    pod_annotations = pod.pod_annotations if pod is not None else NO_ANNOTATIONS
+    # An entry makes a program a server, whatever its command line.
+    is_named = rule is not None and any((rule.metrics_port, rule.match.port, rule.engine))
+    if launch is None and pod_annotations.port is None and not is_named:
         raise SkipServerError(FailureReason.NO_SERVER)
-    if server.launch is not None and not server.launch.serves:
+    if launch is not None and not launch.serves:
         raise SkipServerError(FailureReason.FOLLOWER)
-    if server.launch is not None and server.launch.routes:
+    if launch is not None and launch.routes:
         raise SkipServerError(FailureReason.ROUTED)
     api = server.api
-    configured = (server.rule and server.rule.metrics_port) or pod_annotations.port
+    configured = (rule and rule.metrics_port) or pod_annotations.port
     router = None if api is None else api.router
     if router is not None and configured == router.port:  # the port of all of its models
         configured = None
     if configured is not None or api is None or api.reach != "loopback":
         router = None
     port = configured or _port(server, router or api)
-    there = {
-        group
-        for network, at, group in listening
-        if server.group is not None and (network, at) == (server.group.network, port)
-    }
-    is_taken = server.group is not None and bool(there) and server.group.id not in there
-    is_own = api is None and port == _port_of_a_rule(server)
-    if is_taken and not is_own and router is None:
-        raise SkipServerError(FailureReason.ADDRESS_TAKEN)
-    hosts = _hosts(server, router or api, port)
-    path = (server.rule and server.rule.metrics_path) or pod_annotations.path
-    path = path or (server.launch and server.launch.metrics_path) or METRICS_PATH
-    if router is not None and server.launch is not None:
+    if group is not None and router is None:
+        there = {name for network, at, name in listening if (network, at) == (group.network, port)}
+        is_own = api is None and port == _port_of_a_rule(server)
+        if there and group.id not in there and not is_own:
+            raise SkipServerError(FailureReason.ADDRESS_TAKEN)
+    host = _host(server, router or api, port)
+    path = (rule and rule.metrics_path) or pod_annotations.path
+    path = path or (launch and launch.metrics_path) or METRICS_PATH
+    if router is not None and launch is not None:
         # Of this model, which is never loaded for it.
-        query = urlencode({"model": server.launch.model, "autoload": "false"})
+        query = urlencode({"model": launch.model, "autoload": "false"})
         path += f"{'&' if '?' in path else '?'}{query}"
     if not _PATH.fullmatch(path):  # `@example.org` behind a port would be another host
         raise SkipServerError(FailureReason.PATH)
-    start = server.launch if router is None else router.launch
-    target = _target(server, f"{_host(hosts[0])}:{port}{path}", start, moment)
-    access = replace(target.access, listener=_listener(server, hosts[0], port))
-    target = replace(target, access=access)
-    if target.bearer_token_file is not None and not _is_safe(server, target, hosts[0]):
-        raise SkipServerError(FailureReason.TOKEN_IN_THE_CLEAR)
-    return target
-
-
-def _listener(server: NamedServer, host: str, port: int) -> ExpectedListener | None:
-    """Who may answer there; `None` at the address of a pod, which is its kubelet's word, and without sockets.
-
-    Raises:
-        SkipServerError: nothing of the server listens there.
-    """
-    sockets = None if server.group is None else server.group.sockets
-    if sockets is None or sockets.network.number is None:
-        return None
-    if not sockets.network.on_host and server.pod is not None and host in server.pod.ips:
-        return None
-    listener = sockets.listener(host, port)
-    if listener is None:
-        raise SkipServerError(FailureReason.NOT_LISTENING)
-    return listener
-
-
-def _is_safe(server: NamedServer, target: Target, host: str) -> bool:
-    """Whether a token may go there: over https, to this host's own socket, or to the pod of this node."""
-    sockets = None if server.group is None else server.group.sockets
-    own = target.access.listener is not None and sockets is not None and sockets.network.own
-    return target.url.startswith("https:") or own or (server.pod is not None and host in server.pod.ips)
-
-
-def _target(server: NamedServer, where: str, start: Launch | None, moment: ScanTime) -> Target:
-    """The target at an address. `start` is the launch of the process that listens there."""
-    rule, launch = server.rule, server.launch
+    listener = _listener(server, host, port)
+    access = EndpointAccess(listener=listener)
+    if rule is not None:
+        access = EndpointAccess(rule.bearer_token_file, rule.ca_file, rule.server_name or "", listener)
+    start = launch if router is None else router.launch  # of the process that listens there
     scheme = (rule and rule.metrics_scheme) or (start and start.scheme) or "http"
+    # A token goes over https, to this host's own socket, or to the pod of this node.
+    is_pod = pod is not None and host in pod.ips
+    is_here = group is not None and group.sockets is not None and group.sockets.network.own
+    is_safe = scheme == "https" or is_pod or (is_here and listener is not None)
+    if access.bearer_token_file is not None and not is_safe:
+        raise SkipServerError(FailureReason.TOKEN_IN_THE_CLEAR)
     engine = rule.engine if rule is not None and rule.engine else None
     if engine is None and launch is not None and launch.engine in ENGINES:
         engine = launch.engine
-    return Target(
-        server.key,
-        f"{scheme}://{where}",
-        engine,
-        EndpointAccess()
-        if rule is None
-        else EndpointAccess(rule.bearer_token_file, rule.ca_file, rule.server_name or ""),
-        server_context=_server_context(server, moment),
-    )
+    address = f"[{host}]" if ":" in host else host
+    url = f"{scheme}://{address}:{port}{path}"
+    return Target(server.key, url, engine, access, _server_context(server, moment))
 
 
 def _server_context(server: NamedServer, moment: ScanTime) -> ServerContext:
-    rule, launch, pod = server.rule, server.launch, server.pod
-    api = server.api
-    identity, started = "", None
-    if api is not None:
-        process = api.process
-        identity, started = identity_of(process), moment.wall_of(process.started)
+    rule, launch, pod, api = server.rule, server.launch, server.pod, server.api
+    claims = [] if launch is None or not launch.role else [RoleClaim(launch.role, "its command line")]
+    claims += [] if pod is None else pod.role_claims
+    metrics_off = launch is not None and launch.metrics is False
     return ServerContext(
         pod="" if pod is None else pod.name,
-        identity=identity,
-        started=started,
+        identity=_identity(server),
+        started=None if api is None else moment.wall_of(api.process.started),
         spans_hosts=(rule is not None and rule.spans_hosts) or (pod is not None and pod.spans_hosts),
         role="" if rule is None else rule.role,
-        role_claims=(
-            *((RoleClaim(launch.role, "its command line"),) if launch is not None and launch.role else ()),
-            *(() if pod is None else pod.role_claims),
-        ),
+        role_claims=tuple(claims),
         world_size=None if launch is None else launch.world_size,
         max_running=None if launch is None else launch.max_running,
-        metrics_off=launch is not None
-        and launch.metrics is False
-        and (rule is None or not rule.metrics_port),
+        metrics_off=metrics_off and (rule is None or not rule.metrics_port),
         division=None if rule is None or rule.divide is None else rule.divide.division,
         slo=(rule and rule.slo) or (None if pod is None else pod.pod_annotations.slo),
     )
@@ -235,11 +365,6 @@ def _port(server: NamedServer, api: ApiServer | None) -> int:
     return port
 
 
-def _is_named_by(rule: ServerRule | None) -> bool:
-    """Whether an entry makes a program a server, whatever its command line."""
-    return rule is not None and any((rule.metrics_port, rule.match.port, rule.engine))
-
-
 def _port_of_a_rule(server: NamedServer) -> int | None:
     """The port of a program that is no known server, by its entry and its own sockets."""
     rule = server.rule
@@ -251,193 +376,45 @@ def _port_of_a_rule(server: NamedServer) -> int | None:
     return ports.pop() if configured is None and len(ports) == 1 else configured
 
 
-def _hosts(server: NamedServer, api: ApiServer | None, port: int) -> tuple[str, ...]:
-    """Addresses to connect to, best first.
+def _host(server: NamedServer, api: ApiServer | None, port: int) -> str:
+    """The best address to connect to.
 
     Raises:
         SkipServerError: there is none.
     """
-    pod = server.pod
+    pod, group = server.pod, server.group
     # A port of a pod annotation or a rule is of another listener, which may use all addresses.
-    if api is not None and api.reach == "loopback" and port in (api.port, api.metrics_port):
+    is_its_port = api is not None and port in (api.port, api.metrics_port)
+    if api is not None and api.reach == "loopback" and is_its_port:
         raise SkipServerError(FailureReason.LOOPBACK)
-    sockets = None if server.group is None else server.group.sockets
-    if sockets is not None and (api is None or port not in (api.port, api.metrics_port)):
-        reach, hosts = sockets.reach(port)
+    if group is not None and group.sockets is not None and not is_its_port:
+        reach, hosts = group.sockets.reach(port)
         if reach == "here" or (hosts and pod is None):
-            return hosts
+            return hosts[0]
     if pod is not None and pod.ips and (api is None or api.reach != "here"):
-        return pod.ips
+        return pod.ips[0]
     if api is not None and api.hosts:
-        return api.hosts
-    if api is None and (server.tenant.workload or (server.group is not None and server.group.pod)):
+        return api.hosts[0]
+    if api is None and (server.tenant.workload or (group is not None and group.pod)):
         raise SkipServerError(FailureReason.NO_POD_ADDRESS)
     raise SkipServerError(FailureReason.NO_ADDRESS)
 
 
-def _host(address: str) -> str:
-    return f"[{address}]" if ":" in address else address
+def _listener(server: NamedServer, host: str, port: int) -> ExpectedListener | None:
+    """Who may answer there; `None` at the address of a pod, which is its kubelet's word, and without sockets.
 
-
-@dataclass(frozen=True, slots=True)
-class DiscoveredServer:
-    """One discovered server, or other holder, for `doctor`.
-
-    `gpus` are the UUIDs of the GPUs that it holds a part of. `url` is where it is read, empty with a
-    `skip_reason`. `rule` is the entry of `servers` that matches it, also where it does not get that.
-    `refused` is the fault of a name, address or entry that it claims and does not get.
+    Raises:
+        SkipServerError: nothing of the server listens there.
     """
-
-    key: ServerKey
-    engine: str = ""
-    model: str = ""
-    program: str = ""
-    where: str = ""
-    gpus: tuple[str, ...] = ()
-    url: str = ""
-    skip_reason: FailureReason | None = None
-    rule: str = ""
-    refused: str = ""
-
-
-@dataclass(frozen=True, slots=True)
-class ListeningProcess:
-    """The process that listens at an address."""
-
-    identity: str
-    started: Instant | None
-
-
-@dataclass(frozen=True, slots=True)
-class DiscoveryResult:
-    """Result of one scan: GPU holders, targets to read, and cost owners by pod labels.
-
-    `unknown_gpus` are GPUs whose holders no source could name in this scan.
-    `unread` are the servers that should be read and are not.
-    `gathered` are the answers of the sources that this scan read.
-    `refused` counts pods whose annotation claims the name of another workload.
-    `problems` are sources with an incomplete answer, each with its problem; `unasked` are sources to which
-    access is denied and that the configuration does not require.
-    `incomplete`: processes or pods could not be listed, so that there may be other servers.
-    `unmatched` are the keys of holders that are no known server.
-    `listeners` are the processes that listen at configured URLs, by the name of the endpoint.
-    """
-
-    holders: tuple[Holder, ...] = ()
-    unknown_gpus: frozenset[str] = frozenset()
-    owners: tuple[PodOwnership, ...] = ()
-    targets: tuple[Target, ...] = ()
-    gathered: tuple[Gathered, ...] = ()
-    servers: tuple[DiscoveredServer, ...] = ()
-    unread: tuple[UnreadServer, ...] = ()
-    refused: int = 0
-    incomplete: bool = False
-    problems: tuple[tuple[str, str], ...] = ()
-    unasked: tuple[tuple[str, str], ...] = ()
-    unmatched: frozenset[ServerKey] = frozenset()
-    users: Mapping[ServerKey, int] = field(default_factory=dict)
-    """The user ids of servers whose processes are visible."""
-    listeners: Mapping[str, ListeningProcess] = field(default_factory=dict)
-
-
-LOOPBACK: Final = "127.0.0.1"
-PORTS: Final = {"http": 80, "https": 443}
-
-TARGETS_MAX: Final = 256
-"""Endpoints discovered on one host; more are not read."""
-
-
-@dataclass(frozen=True, slots=True)
-class HostSnapshot:
-    """Answers of the sources; `None` is a source that failed, `()` one without anything to report.
-
-    `listed` is the boot time as of which the pods are known: one that began later may be missing.
-    """
-
-    groups: tuple[ProcessGroup, ...] | None = ()
-    given: tuple[Allocation, ...] | None = ()
-    pods: tuple[Pod, ...] | None = ()
-    listed: Nanoseconds | None = None
-
-
-def find_servers(
-    config: Config,
-    gpus: tuple[GpuReading, ...],
-    snapshot: HostSnapshot,
-    moment: ScanTime,
-    before: Collection[Target] = (),
-) -> DiscoveryResult:
-    """Servers of this host, without those that the configuration names by URL, and without their GPUs.
-
-    A server is read if it holds a GPU, if its pod or the configuration gives its address, or if it was read
-    before: a sleeping server may release its GPU. Any other server without a GPU may be a router, whose
-    tokens its engines count. Of two servers at one address, the one that listens there is read.
-    """
-    tenancies = tenants(snapshot.groups or (), snapshot.given or (), snapshot.pods or (), gpus)
-    servers, refused = name_servers(tenancies, config.server_rules)
-    computing = computed_on(gpus)
-    configured_gpus = _configured_gpus(config.servers, gpus)
-    evidence = Evidence(processes=snapshot.groups is not None, given=snapshot.given is not None)
-    held_parts, unknown_gpus = holders(gpus, servers, configured_gpus, evidence)
-    nameless = [server for server in servers if _is_nameless(server, snapshot)]
-    unknown_gpus |= {
-        holder.uuid for holder in held_parts if holder.key in {server.key for server in nameless}
-    }
-    computes = {holder.key for holder in held_parts}
-    held_parts = tuple(holder for holder in held_parts if holder.uuid not in unknown_gpus)
-    configured = {_address_of_url(entry.url) for entry in config.servers}
-    targets_before = {target.server_context.identity: target for target in before}
-    holder_keys = {holder.key for holder in held_parts}
-    listening = _listening(servers)
-    targets: dict[str, Target] = {}
-    listeners: dict[tuple[str, int | None], ListeningProcess] = {}
-    discovered: dict[int, DiscoveredServer] = {}
-    unread: list[UnreadServer] = []
-    for number, server in sorted(enumerate(servers), key=lambda pair: not _listens(pair[1])):
-        where = _address(server, moment, targets_before, listening)
-        serves = where.skip_reason is not FailureReason.NO_SERVER
-        # At the address of a router its own process listens, whichever model answers.
-        if where.target is not None and server.api is not None and server.api.router is None:
-            context = where.target.server_context
-            listener = ListeningProcess(context.identity, context.started)
-            listeners.setdefault(_address_of_url(where.target.url), listener)
-        if server in nameless:
-            where = ServerAddress(skip_reason=FailureReason.NO_POD_NAME)
-        elif _is_configured(server, gpus, computing, configured_gpus) or (
-            where.target is not None and not configured.isdisjoint(_addresses(server, where.target))
-        ):
-            where = ServerAddress(skip_reason=FailureReason.CONFIGURED)
-        elif where.target is not None and not _is_read(server, where.target, holder_keys, targets_before):
-            where = ServerAddress(skip_reason=FailureReason.NO_GPU)
-        elif where.target is not None and where.target.url in targets:
-            where = ServerAddress(skip_reason=FailureReason.ADDRESS_TAKEN)
-        elif where.target is not None and len(targets) == TARGETS_MAX:
-            where = ServerAddress(skip_reason=FailureReason.TOO_MANY)
-        elif where.target is not None:
-            targets[where.target.url] = where.target
-        if serves and _is_read(server, None, computes, targets_before):
-            unread += _unread(server, where.skip_reason)
-        discovered[number] = _discovered(server, where, held_parts)
-    return DiscoveryResult(
-        holders=held_parts,
-        unknown_gpus=unknown_gpus,
-        owners=tuple(_owners(servers)),
-        targets=tuple(targets.values()),
-        servers=tuple(discovered[number] for number in range(len(servers))),
-        unread=tuple(unread[:TARGETS_MAX]),
-        refused=refused,
-        unmatched=frozenset(server.key for server in servers if not server.matched),
-        users={
-            server.key: server.group.user
-            for server in servers
-            if server.group is not None and server.group.user is not None
-        },
-        listeners={
-            endpoint_id(entry.url): listeners[address]
-            for entry in config.servers
-            if (address := _address_of_url(entry.url)) in listeners
-        },
-    )
+    sockets = None if server.group is None else server.group.sockets
+    if sockets is None or sockets.network.number is None:
+        return None
+    if not sockets.network.on_host and server.pod is not None and host in server.pod.ips:
+        return None
+    listener = sockets.listener(host, port)
+    if listener is None:
+        raise SkipServerError(FailureReason.NOT_LISTENING)
+    return listener
 
 
 def _address_of_url(url: str) -> tuple[str, int | None]:
@@ -447,85 +424,37 @@ def _address_of_url(url: str) -> tuple[str, int | None]:
     return (LOOPBACK if host in ("localhost", "::1") else host), port
 
 
-def _addresses(server: NamedServer, target: Target) -> set[tuple[str, int | None]]:
+def _addresses(server: NamedServer, target: Target | None) -> set[tuple[str, int | None]]:
     """Addresses of a server and of the router that started it: one of them may be configured."""
-    api = server.api
+    if target is None:
+        return set()
     addresses = {_address_of_url(target.url)}
-    if api is not None and (router := api.router) is not None:
+    if server.api is not None and (router := server.api.router) is not None:
         addresses |= {(LOOPBACK if host == "::1" else host, router.port) for host in router.hosts}
     return addresses
 
 
-def _configured_gpus(servers: Iterable[ConfiguredServer], gpus: Iterable[GpuReading]) -> frozenset[str]:
-    """The GPUs whose holders the configuration names."""
-    servers = tuple(servers)
-    return frozenset(
-        gpu.gpu.uuid
-        for gpu in gpus
-        if any(
-            entry.gpus is None or gpu.index in entry.gpus or gpu.gpu.uuid in entry.gpus for entry in servers
-        )
-    )
-
-
-def _is_configured(
-    server: NamedServer,
-    gpus: Iterable[GpuReading],
-    computing: Mapping[int, frozenset[GpuPart]],
-    configured_gpus: Collection[str],
-) -> bool:
-    """Whether it has GPUs of configured servers only: it is then one of them, perhaps by another address."""
-    pids = () if server.group is None else tuple(member.pid for member in server.group.computing)
-    parts = {part for pid in pids for part in computing.get(pid, ())}
-    for allocation in server.tenant.allocations:
-        parts.update(part for gpu in gpus for part in stood_for(allocation.device, gpu))
-    return bool(parts) and {part.uuid for part in parts} <= set(configured_gpus)
-
-
-def _listens(server: NamedServer) -> bool:
-    """Whether its own socket is known."""
-    api = server.api
-    return api is not None and api.port is not None
-
-
-def _listening(servers: Iterable[NamedServer]) -> Listening:
-    """The groups that listen, by network and port."""
-    return frozenset(
-        (network, port, server.group.id)
-        for server in servers
-        if server.group is not None and (api := server.group.server) is not None
-        if (network := server.group.network) is not None
-        for port in (api.metrics_port, api.port)
-        if port is not None
-    )
-
-
-def _address(
-    server: NamedServer, moment: ScanTime, targets_before: Mapping[str, Target], listening: Listening
-) -> ServerAddress:
-    """Where a server is read. A scan may miss its socket: the last target then stays."""
-    where = server_address(server, moment, listening)
-    identity = _identity(server)
-    if (
-        where.skip_reason is FailureReason.NOT_LISTENING
-        and identity
-        and (before := targets_before.get(identity))
-    ):
-        return ServerAddress(replace(before, key=server.key))
-    return where
+def _servers_on(
+    servers: Iterable[NamedServer], gpus: Iterable[GpuReading], uuids: Collection[str]
+) -> set[int]:
+    """The numbers of servers that have these GPUs only: each is a configured one, perhaps elsewhere."""
+    gpus = tuple(gpus)
+    computing = computed_on(gpus)
+    found: set[int] = set()
+    for number, server in enumerate(servers):
+        members = () if server.group is None else server.group.computing
+        parts = {part for member in members for part in computing.get(member.pid, ())}
+        for allocation in server.tenant.allocations:
+            parts.update(part for gpu in gpus for part in stood_for(allocation.device, gpu))
+        if parts and all(part.uuid in uuids for part in parts):
+            found.add(number)
+    return found
 
 
 def _identity(server: NamedServer) -> str:
     """Identity of a server's process; empty if it is not visible."""
     api = server.api
     return "" if api is None else identity_of(api.process)
-
-
-def _unread(server: NamedServer, reason: FailureReason | None) -> Iterator[UnreadServer]:
-    """The server, if the reason has a remedy."""
-    if reason is not None and reason.remedy:
-        engine = "" if server.launch is None else server.launch.engine
-        yield UnreadServer(server.key, reason, engine=engine, identity=_identity(server))
 
 
 def _is_nameless(server: NamedServer, snapshot: HostSnapshot) -> bool:
@@ -555,33 +484,25 @@ def _is_read(
     return configured or server.key in holder_keys or again
 
 
-def _owners(servers: Iterable[NamedServer]) -> Iterable[PodOwnership]:
-    """Product and team of each server, as its pods name them. Of replicas the first counts."""
-    owners: dict[ServerKey, PodOwnership] = {}
-    for server in servers:
-        if (pod := server.pod) is not None:
-            owners.setdefault(server.key, PodOwnership(server.key, label(pod.product), label(pod.team)))
-    return owners.values()
-
-
-def _discovered(server: NamedServer, where: ServerAddress, holders: Iterable[Holder]) -> DiscoveredServer:
-    group, start = server.group, server.launch
-    tenant = server.tenant
-    workload_or_unit = f"{tenant.namespace}/{tenant.workload}" if tenant.workload else ""
-    if group is not None and not workload_or_unit:
-        workload_or_unit = group.unit or (
-            f"{group.runtime or 'container'} {group.container[:12]}" if group.container else ""
-        )
-    claim = None if group is None or group.server is None else CLAIMED.get(group.server.claim)
+def _discovered(
+    server: NamedServer, url: str, reason: FailureReason | None, holders: Iterable[Holder]
+) -> DiscoveredServer:
+    group, start, tenant = server.group, server.launch, server.tenant
+    where, claim = "", None
+    if group is not None:
+        where = group.unit
+        if not where and group.container:
+            where = f"{group.runtime or 'container'} {group.container[:12]}"
+        claim = None if group.server is None else CLAIMED.get(group.server.claim)
     return DiscoveredServer(
         key=server.key,
         engine="" if start is None else start.engine,
         model="" if start is None else label(start.model),
         program="" if group is None else group.name,
-        where=workload_or_unit,
+        where=f"{tenant.namespace}/{tenant.workload}" if tenant.workload else where,
         gpus=tuple(dict.fromkeys(holder.uuid for holder in holders if holder.key == server.key)),
-        url="" if where.target is None else masked(where.target.url),
-        skip_reason=where.skip_reason,
+        url=url,
+        skip_reason=reason,
         rule=server.denied if server.rule is None else server.rule.source,
         refused=server.refused or ("" if claim is None else f"{claim.problem}. {claim.remedy}"),
     )

@@ -6,7 +6,6 @@ from dataclasses import dataclass, replace
 from typing import Final
 
 from exporter.clock import Clock
-from exporter.engines.launch import Launch
 from exporter.sources.processes.groups import SERVING_MAX, ApiServer, Claim, ProcessGroup
 from exporter.sources.processes.proc import LOOPBACKS, ListeningSocket, Proc, loopback, socket
 from exporter.sources.processes.sockets import Network, Networks, Sockets

@@ -51,7 +51,8 @@ class Sockets:
 
     network: Network
     listening: tuple[ListeningSocket, ...] = ()
-    """Its own, if its descriptors are readable, else those of its user that no other group is known to have."""
+    """Its own, if its descriptors are readable, else those of its user that no other group is known to
+    have."""
     user: int | None = None
     """Its user."""
     process: int | str = "self"
