@@ -21,7 +21,7 @@ from exporter.readings import (
     UnreadServer,
     unread_reason,
 )
-from exporter.sources.configured import ConfiguredHolders
+from exporter.sources import configured as configured_gpus
 from exporter.sources.discovery import Discovery
 from exporter.sources.discovery.servers import DiscoveryResult, ListeningProcess
 from exporter.sources.gather import Gather, Gathered
@@ -72,7 +72,6 @@ class FrameReader:
     nvml: Source[tuple[GpuReading, ...]]
     discovery: Discovery | None = None
     same_servers: SameServers = field(default_factory=SameServers)
-    holders: ConfiguredHolders = field(default_factory=ConfiguredHolders)
     displays: Callable[[], DisplayDevices] = DisplayDevices
 
     def read(
@@ -128,7 +127,7 @@ class FrameReader:
                 else _silent(endpoint, answer, first.get(endpoint.url))
                 for endpoint, answer in answered
             ),
-            holders=(*self.holders.of(config.servers, gpus or ()), *discovered.holders),
+            holders=(*configured_gpus.holders(config.servers, gpus or ()), *discovered.holders),
             unknown_gpus=discovered.unknown_gpus,
             owners=discovered.owners,
             users=discovered.users,

@@ -25,22 +25,6 @@ def holders(servers: Iterable[ConfiguredServer], gpus: Iterable[GpuReading]) -> 
     return tuple(by_gpu.values())
 
 
-class ConfiguredHolders:
-    """Holders by configuration, made again once its servers or the GPUs of the host are others."""
-
-    def __init__(self) -> None:
-        self._servers: tuple[ConfiguredServer, ...] = ()
-        self._gpus: tuple[tuple[int, Gpu], ...] = ()
-        self._holders: tuple[Holder, ...] = ()
-
-    def of(self, servers: tuple[ConfiguredServer, ...], gpus: tuple[GpuReading, ...]) -> tuple[Holder, ...]:
-        """As `holders`."""
-        names = tuple([(reading.index, reading.gpu) for reading in gpus])
-        if servers is not self._servers or names != self._gpus:
-            self._servers, self._gpus, self._holders = servers, names, holders(servers, gpus)
-        return self._holders
-
-
 def missing_gpus(
     servers: Iterable[ConfiguredServer], gpus: Iterable[GpuReading]
 ) -> dict[str, list[int | str]]:

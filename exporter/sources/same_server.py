@@ -6,8 +6,9 @@ all of them. A proxy passes a page on from another port. A server that is read t
 
 import sys
 from collections import Counter
-from collections.abc import Callable, Collection, Hashable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Hashable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import Final
 from urllib.parse import urlsplit
 
@@ -37,13 +38,15 @@ def own_listeners() -> tuple[ListeningSocket, ...]:
 
 @dataclass(frozen=True, slots=True)
 class _Answer:
-    """What an endpoint answered now, or last. `url` is its name; the series are read where they matter."""
+    """What an endpoint answered now, or last."""
 
     url: str
+    """Its name."""
     engine: str
     identity: str
     peer: Peer
-    series: Callable[[], frozenset[int]]
+    series: Callable[[], Collection[Series]]
+    """Reads the series of its page, where they matter."""
 
 
 class SameServers:
@@ -66,9 +69,12 @@ class SameServers:
     def __init__(self, sockets: Callable[[], Sequence[ListeningSocket]] = own_listeners) -> None:
         self._sockets = sockets
         self._first: dict[str, str] = {}
+        """The endpoints that repeat another one, each with it."""
         self._missed: dict[str, int] = {}
+        """Ticks in which a first one was silent while another one of its server answered."""
         self._ticks = 0
         self._counted: dict[str, int] = {}
+        """The tick in which each endpoint counted last."""
         self._pages: dict[str, Mapping[Series, float]] = {}
         """The pages of the last tick that another one may repeat: marks of a pair are of one of them."""
 
@@ -82,18 +88,30 @@ class SameServers:
         discovered now, `readings` of those of them that answered, in order, `remembered` of any by its URL.
         """
         urls, readings, remembered = tuple(urls), tuple(readings), remembered or {}
-        if not self._ticks:
-            pairs = {url: remembered[url].counted_at for url in urls if url in remembered}
-            self._first = {url: one for url, one in pairs.items() if one in urls}
-        alike = self._of_one_process(readings, remembered)
-        answers = [answer for reading in readings if (answer := _answer(reading)) is not None]
-        answered = {answer.url for answer in answers}
         watched = {url: remembered[url] for url in urls if url in remembered}
-        silent = (_last_answer(url, state) for url, state in watched.items() if url not in answered)
-        answers += [answer for answer in silent if answer is not None]
         if not self._ticks:  # of a new process: before whatever counts from now on
+            pairs = {url: state.counted_at for url, state in watched.items()}
+            self._first = {url: one for url, one in pairs.items() if one in urls}
             latest = sorted(watched, key=lambda url: -watched[url].marks.answered)
             self._counted = {url: -age for age, url in enumerate(latest)}
+        alike = self._of_one_process(readings, remembered)
+        answers = [
+            _Answer(
+                reading.url,
+                reading.engine,
+                reading.identity or reading.listener,
+                reading.peer,
+                partial(page_values, reading),
+            )
+            for reading in readings
+            if reading.peer is not None
+        ]
+        answered = {answer.url for answer in answers}
+        for url, state in watched.items():
+            if url not in answered and state.peer is not None:
+                marks = state.marks
+                identity = marks.identity or marks.listener
+                answers.append(_Answer(url, state.engine, identity, state.peer, partial(_last_series, marks)))
         earlier = self._lasting(urls, answered)
         first = {url: one for url, one in earlier.items() if not {url, one} <= answered}
 
@@ -112,7 +130,9 @@ class SameServers:
             if again != counting:
                 first[again] = counting
         self._first = {url: _last(first, url) for url in urls if url in first}
-        self._go_on(urls, answered - first.keys())
+        self._ticks += 1
+        self._counted = {url: self._counted[url] for url in urls if url in self._counted}
+        self._counted |= dict.fromkeys(answered - first.keys(), self._ticks)
         return dict(self._first)
 
     def _of_one_process(
@@ -130,12 +150,6 @@ class SameServers:
             if is_one:
                 pairs.append((one.url, other.url))
         return pairs
-
-    def _go_on(self, urls: Sequence[str], counted: Iterable[str]) -> None:
-        """To the next tick, after one in which these count."""
-        self._ticks += 1
-        self._counted = {url: self._counted[url] for url in urls if url in self._counted}
-        self._counted |= dict.fromkeys(counted, self._ticks)
 
     def _lasting(self, urls: Sequence[str], answered: Collection[str]) -> dict[str, str]:
         """The pairs of the last tick, turned round where the one that counts is gone or silent too long."""
@@ -162,22 +176,35 @@ class SameServers:
     def _join(self, answers: Sequence[_Answer], earlier: dict[str, str], first: dict[str, str]) -> None:
         """Add to `first` those of these answers that repeat an earlier one of them."""
         reached = sockets_reached((answer.peer for answer in answers), self._sockets)
-        requests = [_request(answer, reached) for answer in answers]
-        counts = Counter(requests)
-        shown: dict[Hashable, str] = {}
-        for answer, request in zip(answers, requests, strict=True):
-            if counts[request] == 1:  # the usual case
+        requests: dict[Hashable, list[_Answer]] = {}
+        for answer in answers:
+            # A name of an endpoint has a digest of its query, as its fragment.
+            request = reached[answer.peer], answer.url.partition("#")[2], answer.engine
+            requests.setdefault(request, []).append(answer)
+        for group in requests.values():
+            if len(group) == 1:  # the usual case
                 continue
-            page = _page(answer)
-            sought = _sought(answer, request, (("url", earlier.get(answer.url)), *page))
-            one = next((shown[name] for name in sought if name in shown), None)
-            if one is None:
-                for name in _shown(answer, request, (("url", answer.url), *page)):
-                    shown.setdefault(name, answer.url)
-                continue
-            again, one = _last(first, answer.url), _last(first, one)
-            if again != one:
-                first[again] = one
+            pages = {
+                answer.url: (urlsplit(answer.url).path, frozenset(answer.series()))
+                for answer in group
+                if answer.peer.local
+            }
+            shown: list[_Answer] = []
+            for answer in group:
+                page, before = pages.get(answer.url), earlier.get(answer.url)
+                # Of two that have an identity nothing else counts.
+                same = [one for one in shown if one.identity and one.identity == answer.identity] or [
+                    one
+                    for one in shown
+                    if not (one.identity and answer.identity)
+                    and (one.url == before or (page is not None and pages.get(one.url) == page))
+                ]
+                if not same:
+                    shown.append(answer)
+                    continue
+                again, counting = _last(first, answer.url), _last(first, same[0].url)
+                if again != counting:
+                    first[again] = counting
 
 
 def _last(first: dict[str, str], url: str) -> str:
@@ -187,70 +214,9 @@ def _last(first: dict[str, str], url: str) -> str:
     return url
 
 
-def _answer(reading: ServerReading) -> _Answer | None:
-    """What an endpoint answers now; `None` where its address is not known."""
-    if reading.peer is None:
-        return None
-    return _Answer(
-        reading.url,
-        reading.engine,
-        reading.identity or reading.listener,
-        reading.peer,
-        lambda: frozenset(page_values(reading)),
-    )
-
-
-def _last_answer(url: str, state: EndpointState) -> _Answer | None:
-    """What an endpoint answered last, by its marks."""
-    if state.peer is None:
-        return None
-    return _Answer(
-        url,
-        state.engine,
-        state.marks.identity or state.marks.listener,
-        state.peer,
-        lambda: _series_of_marks(state.marks),
-    )
-
-
-def _series_of_marks(marks: PageMarks) -> frozenset[int]:
+def _last_series(marks: PageMarks) -> Collection[Series]:
     """The series of the last good page."""
-    return frozenset(marks.values.by_digest()) - frozenset(marks.gone.by_digest())
-
-
-def _request(answer: _Answer, reached: dict[Peer, Hashable]) -> Hashable:
-    """What two answers of one server have in common: the socket, the query and the engine."""
-    # A name of an endpoint has a digest of its query, as its fragment.
-    return reached[answer.peer], answer.url.partition("#")[2], answer.engine
-
-
-def _page(answer: _Answer) -> tuple[Hashable, ...]:
-    """What tells a page of this host from another one's where neither has an identity; nothing elsewhere."""
-    if not answer.peer.local:
-        return ()
-    return (("page", urlsplit(answer.url).path, answer.series()),)
-
-
-def _sought(answer: _Answer, request: Hashable, hints: Iterable[Hashable]) -> Iterator[Hashable]:
-    """The names by which to find the server of an answer: its identity, else hints.
-
-    Of two that have an identity no hint counts.
-    """
-    if answer.identity:
-        yield request, answer.identity
-        yield from ((request, hint, "no identity") for hint in hints)
-    else:
-        yield from ((request, hint) for hint in hints)
-
-
-def _shown(answer: _Answer, request: Hashable, hints: Iterable[Hashable]) -> Iterator[Hashable]:
-    """The names by which others find an answer."""
-    if answer.identity:
-        yield request, answer.identity
-    for hint in hints:
-        yield request, hint
-        if not answer.identity:
-            yield request, hint, "no identity"
+    return marks.values.by_digest().keys() - marks.gone.by_digest().keys()
 
 
 def sockets_reached(

@@ -1,11 +1,10 @@
 """Configured servers hold the GPUs that the configuration names."""
 
-from dataclasses import replace
 from decimal import Decimal
 
 from exporter.config.settings import ConfiguredServer
 from exporter.readings import Gpu, GpuReading, Holder, ServerKey
-from exporter.sources.configured import ConfiguredHolders, holders, missing_gpus
+from exporter.sources.configured import holders, missing_gpus
 
 GPUS = tuple(GpuReading(Gpu(f"GPU-{index}", "H100"), index) for index in range(4))
 
@@ -31,24 +30,6 @@ def test_all_is_every_gpu_that_is_here() -> None:
         "GPU-2",
         "GPU-3",
     ]
-
-
-def test_holders_stay_the_same_objects_until_servers_or_gpus_are_others() -> None:
-    """A GPU that another index names after a boot, one that comes, one that goes, and a reload."""
-    configured, servers = ConfiguredHolders(), (server("a", (1,)), server("b", None))
-    turned = (replace(GPUS[0], index=1), replace(GPUS[1], index=0), *GPUS[2:])
-    first = configured.of(servers, GPUS)
-
-    assert configured.of(servers, tuple(replace(gpu, energy=7) for gpu in GPUS)) is first
-    for of, gpus in (
-        (servers, turned),
-        (servers, GPUS[:2]),
-        (servers, ()),
-        (servers[:1], GPUS),
-        (servers, GPUS),
-    ):
-        assert configured.of(of, gpus) == holders(of, gpus)
-    assert configured.of(servers, turned) != first == configured.of(servers, GPUS)
 
 
 def test_replicas_hold_a_gpu_once() -> None:

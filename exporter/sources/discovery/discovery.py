@@ -2,23 +2,21 @@
 
 import logging
 import os
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Mapping
 from contextlib import ExitStack
-from dataclasses import dataclass, field, fields, replace
-from operator import attrgetter
+from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Any, Final
+from typing import Any, Final, Generic, TypeVar
 
 from exporter.clock import Clock
-from exporter.config.settings import Config, KubernetesChoice, PodLabels
-from exporter.engines import Described
+from exporter.config.settings import Config, KubernetesChoice
 from exporter.readings import (
     ErrorCounts,
     FailureReason,
     GpuReading,
+    QuickSource,
     ServerKey,
     Source,
-    SourceHealth,
     UnreadServer,
 )
 from exporter.sources import kubernetes
@@ -38,11 +36,13 @@ from exporter.sources.processes import ProcessGroup, ProcessReading, ProcessSour
 from exporter.sources.server import ServerSource
 from exporter.units import NANOSECONDS_PER_HOUR, NANOSECONDS_PER_MINUTE, Instant, Nanoseconds
 
-POD_CACHE_TTL: Final[Nanoseconds] = 5 * NANOSECONDS_PER_MINUTE
-"""How long the last list of pods stands while it cannot be read."""
+log = logging.getLogger(__name__)
 
-ALLOCATION_CACHE_TTL: Final[Nanoseconds] = 5 * NANOSECONDS_PER_MINUTE
-"""How long the last allocations stand while the kubelet restarts or is upgraded."""
+ANSWER_TTL: Final[Nanoseconds] = 5 * NANOSECONDS_PER_MINUTE
+"""How long the last answer of the kubelet or the cluster stands while it restarts or cannot be read."""
+
+NOT_HERE: Final = frozenset({FailureReason.ABSENT, FailureReason.UNIMPLEMENTED})
+"""Reasons that mean that there is no kubelet, and so no allocations."""
 
 PODS_DENIED: Final = frozenset(
     {
@@ -57,6 +57,38 @@ PODS_DENIED: Final = frozenset(
 )
 """Permanent reasons that pods are not listed: servers then have names without their cluster."""
 
+ALLOCATIONS_DENIED: Final = frozenset({FailureReason.DENIED, FailureReason.UNIMPLEMENTED})
+"""Permanent reasons of a kubelet. Holders are then known by processes alone: with old allocations a server
+that ended would hold its GPU for ever."""
+
+LOADING: Final[Nanoseconds] = NANOSECONDS_PER_HOUR
+"""How long a server may run before it is read and still have all its tokens counted: it loads its model."""
+
+T = TypeVar("T")
+
+
+@dataclass(slots=True)
+class _LastAnswer(Generic[T]):
+    """The last answer of a source, which stands while the source fails for a while."""
+
+    denied: frozenset[FailureReason]
+    """The permanent reasons, after which no earlier answer stands."""
+    reading: T | None = None
+    at: Nanoseconds = 0
+    """The boot time of the answer."""
+    missing: bool = False
+    """The source is not here, or access to it is denied: there is nothing to wait for."""
+
+    def take(self, answer: Gathered | None, now: Nanoseconds) -> None:
+        """Take in the answer of a tick, `None` where the source was not read."""
+        reason = None if answer is None else answer.health.reason
+        if answer is not None and answer.reading is not None:
+            self.reading, self.at = answer.reading, now
+        elif reason in self.denied or now - self.at > ANSWER_TTL:
+            self.reading = None
+        # A kubelet without a socket has left this host, or is starting again.
+        self.missing = self.reading is None and (reason in self.denied or reason == FailureReason.ABSENT)
+
 
 class PodCache:
     """The last list of this node's pods; `account` is `None` outside a pod, and in a pod without a token.
@@ -69,9 +101,8 @@ class PodCache:
         self._account = account
         self._socket = socket
         self._choice: tuple[KubernetesChoice, Path | None] = ("off", None)
-        self._pods: tuple[Pods, Nanoseconds] | None = None
+        self._last: _LastAnswer[Pods] = _LastAnswer(PODS_DENIED)
         self._gone: dict[tuple[str, str], Nanoseconds] = {}
-        self._owned: tuple[Pods, PodLabels, tuple[Pod, ...]] | None = None
         self._source: PodSource | None = None
 
     @property
@@ -85,7 +116,7 @@ class PodCache:
         if choice == self._choice:
             return
         self.close()
-        self._choice, self._pods = choice, None
+        self._choice, self._last = choice, _LastAnswer(PODS_DENIED)
         self._source = None
         if config.kubernetes != "off":
             self._source = PodSource(self._clock, self._account, *choice, socket=self._socket)
@@ -95,57 +126,50 @@ class PodCache:
         source = self.source
         if source is None:
             return ()
-        answer, now = answers.get(source), self._clock.elapsed()
-        reading: Pods | None = None if answer is None else answer.reading
-        if reading is not None:
-            self._note_gone(reading, () if self._pods is None else self._pods[0].pods)
-            self._pods = reading, now
-        elif answer is not None and answer.health.reason in PODS_DENIED:
-            self._pods = None
-            return ()
-        elif self._pods is not None and now - self._pods[1] > POD_CACHE_TTL:
-            self._pods = None
-        if self._pods is None:
-            # A kubelet without a socket has left this host, or is starting again.
-            absent = answer is not None and answer.health.reason == FailureReason.ABSENT
-            return () if absent else None
-        listed, labels = self._pods[0], config.pod_labels
-        if self._owned is None or self._owned[0] is not listed or self._owned[1] != labels:
-            self._owned = listed, labels, tuple(_with_owner(pod, labels) for pod in listed.pods)
-        return self._owned[2]
+        answer = answers.get(source)
+        if answer is not None and answer.reading is not None:
+            self._note_gone(answer.reading)
+        self._last.take(answer, self._clock.elapsed())
+        if self._last.reading is None:
+            return () if self._last.missing else None
+        owned: list[Pod] = []
+        for pod in self._last.reading.pods:
+            product, team = owner_of(pod, config.pod_labels)
+            owned.append(replace(pod, product=product, team=team))
+        return tuple(owned)
 
     @property
     def listed(self) -> Nanoseconds | None:
         """The boot time as of which the pods are known."""
-        return None if self._pods is None else self._pods[0].at
+        return None if self._last.reading is None else self._last.reading.at
 
     def has_ended(self, namespace: str, name: str, at: Nanoseconds | None) -> bool:
         """Whether a pod that was there at a boot time has gone from the list since."""
         gone = self._gone.get((namespace, name))
         return gone is not None and at is not None and at < gone
 
-    def _note_gone(self, reading: Pods, before: Iterable[Pod]) -> None:
+    def _note_gone(self, reading: Pods) -> None:
         """Note which pods a new list lacks; no answer of the kubelet lasts as long as that is remembered."""
         if reading.at is None or reading.at == self.listed:
             return
         there = {(pod.namespace, pod.name) for pod in reading.pods}
-        gone = {name: at for name, at in self._gone.items() if reading.at - at <= 2 * ALLOCATION_CACHE_TTL}
-        gone |= dict.fromkeys(((pod.namespace, pod.name) for pod in before), reading.at)
+        gone = {name: at for name, at in self._gone.items() if reading.at - at <= 2 * ANSWER_TTL}
+        if self._last.reading is not None:
+            gone.update({(pod.namespace, pod.name): reading.at for pod in self._last.reading.pods})
         self._gone = {name: at for name, at in gone.items() if name not in there}
 
-    def outdated_by(
-        self, groups: Iterable[ProcessGroup], given: "_CachedAllocations | None"
-    ) -> PodSource | None:
+    def outdated_by(self, groups: Iterable[ProcessGroup], given: Allocations | None) -> PodSource | None:
         """The source to read again, since a pod that its last answer lacks has begun after it."""
-        listed, source = self.listed, self._source
-        if source is None or listed is None or self._pods is None or not source.asks:
+        source, last = self._source, self._last.reading
+        if source is None or last is None or last.at is None or not source.asks:
             return None
-        uids = {group.pod for group in groups if group.pod and group.started >= listed}
+        uids = {group.pod for group in groups if group.pod and group.started >= last.at}
         names: set[tuple[str, str]] = set()
-        if given is not None and given.requested is not None and given.requested >= listed:
+        if given is not None and given.at is not None and given.at >= last.at:
             names = {(allocation.namespace, allocation.pod) for allocation in given.allocations}
-        pods = self._pods[0].pods
-        if uids <= {pod.uid for pod in pods} and names <= {(pod.namespace, pod.name) for pod in pods}:
+        if uids <= {pod.uid for pod in last.pods} and names <= {
+            (pod.namespace, pod.name) for pod in last.pods
+        }:
             return None
         return source if source.renew() else None
 
@@ -155,57 +179,18 @@ class PodCache:
             self._source.close()
 
 
-def _with_owner(pod: Pod, labels: PodLabels) -> Pod:
-    """The pod with its product and team by these labels: a reload needs no new answer."""
-    product, team = owner_of(pod, labels)
-    return replace(pod, product=product, team=team)
-
-
-log = logging.getLogger(__name__)
-
-NOT_HERE: Final = frozenset({FailureReason.ABSENT, FailureReason.UNIMPLEMENTED})
-"""Reasons that mean that there is no kubelet, and so no allocations."""
-
-ALLOCATIONS_DENIED: Final = frozenset({FailureReason.DENIED})
-"""Permanent reasons of a kubelet that is here. Holders are then known by processes alone: with old
-allocations a server that ended would hold its GPU for ever.
-"""
-
-LOADING: Final[Nanoseconds] = NANOSECONDS_PER_HOUR
-"""How long a server may run before it is read and still have all its tokens counted: it loads its model."""
-
-
-MEASURED: Final = frozenset(
-    {"utilization_ratio", "memory_used_bytes", "power_watts", "power_limit_watts", "energy"}
-)
-"""Fields of a GPU's reading that say nothing of who holds it."""
-
-_who_holds: Final = attrgetter(*(each.name for each in fields(GpuReading) if each.name not in MEASURED))
-
-
 @dataclass(frozen=True, slots=True)
 class _Unread:
-    """A server's process that is read later, once it has loaded its model.
-
-    `absent_at` is a moment at which it did not exist yet, or since which it is read; `since` is the boot time
-    at which it was first seen, or last a target.
-    """
+    """A server's process that is read later, once it has loaded its model."""
 
     absent_at: Instant | None
+    """A moment at which it did not exist yet, or since which it is read."""
     since: Nanoseconds
-
-
-@dataclass(frozen=True, slots=True)
-class _CachedAllocations:
-    """Allocations of a kubelet, the boot time of that answer, and that of its request if known."""
-
-    allocations: tuple[Allocation, ...]
-    at: Nanoseconds
-    requested: Nanoseconds | None = None
+    """The boot time at which it was first seen, or last a target."""
 
 
 @dataclass(frozen=True)
-class _ProcessQuery:
+class _ProcessQuery(QuickSource):
     """One read of the processes, for those that compute now.
 
     Queries with other `pids` are equal, so that no second read begins while one is busy.
@@ -214,11 +199,8 @@ class _ProcessQuery:
     processes: ProcessSource
     pids: frozenset[int] = field(compare=False)
 
-    may_be_slow = False
-    waited = 0
-
     @property
-    def errors(self) -> ErrorCounts:
+    def errors(self) -> ErrorCounts:  # type: ignore[override]
         """Failures that did not cost the last reading, by reason."""
         return self.processes.errors
 
@@ -230,9 +212,6 @@ class _ProcessQuery:
     def read(self) -> ProcessReading:
         """The groups of these processes."""
         return self.processes.read(self.pids)
-
-    def close(self) -> None:
-        """Nothing is open between reads."""
 
 
 class Discovery:
@@ -260,20 +239,15 @@ class Discovery:
         self._processes = processes
         self._kubelet = kubelet
         self._kubelet_seen = False
-        self._kubelet_off = False
         self._cluster = cluster or PodCache(clock, None)
         self._own_pod = own_pod
-        self._allocations: _CachedAllocations | None = None
+        self._config = Config()
+        self._allocations: _LastAnswer[Allocations] = _LastAnswer(ALLOCATIONS_DENIED)
         self._running: dict[str, Pod] = {}
-        self._minors: Mapping[int, str] = {}
         self._targets: dict[str, Target] = {}
         self._looked: Instant | None = None
         self._listed: tuple[ProcessReading | None, Instant | None] = (None, None)
         self._unread: dict[str, _Unread] = {}
-        self._body_bytes = Config().limits.body_bytes
-        self._engines: tuple[str | None, ...] = ()
-        self._described: Described = ()
-        self._scan: tuple[tuple[object, ...], DiscoveryResult] | None = None
         self._refused: set[tuple[ServerKey, str]] = set()
         self._lost: set[tuple[ServerKey, FailureReason]] = set()
         self.last = DiscoveryResult()
@@ -282,16 +256,18 @@ class Discovery:
     def sources(self, config: Config) -> tuple[Source[Any], ...]:
         """Sources to read before a scan: the kubelet, once there is one, and the cluster."""
         self._cluster.go_by(config)
-        self._kubelet_off = config.kubernetes == "off"
-        if self._kubelet is not None and not self._kubelet_off:
-            self._kubelet_seen = self._kubelet_seen or is_here(self._kubelet.path)
-        kubelet = self._kubelet if self._kubelet_seen and not self._kubelet_off else None
-        return tuple(source for source in (kubelet, self._cluster.source) if source is not None)
+        kubelet = None if config.kubernetes == "off" else self._kubelet
+        if kubelet is not None:
+            self._kubelet_seen = self._kubelet_seen or is_here(kubelet.path)
+        here = (kubelet if self._kubelet_seen else None, self._cluster.source)
+        return tuple(source for source in here if source is not None)
 
     @property
     def endpoints(self) -> tuple[ServerSource, ...]:
         """The sources of the servers of the last scan."""
-        return self._endpoints.of(self._targets.values(), self._body_bytes, self._engines, self._described)
+        config = self._config
+        engines = tuple(server.engine for server in config.servers)
+        return self._endpoints.of(self._targets.values(), config.limits.body_bytes, engines, config.engines)
 
     def look(
         self,
@@ -311,14 +287,10 @@ class Discovery:
             since: when this host was last scanned, by this daemon or by the one before it.
         """
         moment = ScanTime(self._clock.elapsed(), self._clock.wall())
-        self._minors = {gpu.minor: gpu.gpu.uuid for gpu in gpus if gpu.minor is not None}
-        self._body_bytes = config.limits.body_bytes
-        self._engines = tuple(server.engine for server in config.servers)
-        self._described = config.engines
+        self._config = config
         self._looked = since if self._looked is None else self._looked
-        answers = tuple(answers)
         by_source = {answer.source: answer for answer in answers}
-        listed = self._listed[0]
+        listed_before = self._listed[0]
         groups: tuple[ProcessGroup, ...] | None = ()
         gathered: tuple[Gathered, ...] = ()
         if config.processes:
@@ -326,34 +298,45 @@ class Discovery:
         else:
             gpus = tuple(replace(gpu, processes=()) for gpu in gpus)
         pods = self._cluster.pods(config, by_source)
-        given = self._look_at_kubelet(by_source)
+        given = self._look_at_kubelet(by_source, moment.elapsed)
         renewed: tuple[Gathered, ...] = ()
-        if (outdated := self._cluster.outdated_by(groups or (), self._allocations)) is not None:
+        outdated = self._cluster.outdated_by(groups or (), self._allocations.reading)
+        if outdated is not None:
             renewed = tuple(gather((outdated,)))
             pods = self._cluster.pods(config, {answer.source: answer for answer in renewed})
         if groups is not None and pods is not None:
             pods = self._with_running(pods, groups)
-        of_pods = given and tuple(self._of_pods(given, pods or ()))
-        snapshot = HostSnapshot(groups, of_pods, pods, self._cluster.listed)
-        looked = self._find_servers(config, gpus, snapshot, moment)
-        if self._listed[0] is not listed:
+        allocations = None if given is None else self._allocations_of_pods(given, pods or (), gpus)
+        snapshot = HostSnapshot(groups, allocations, pods, self._cluster.listed)
+        looked = find_servers(config, gpus, snapshot, moment, tuple(self._targets.values()))
+        if self._listed[0] is not listed_before:
             gathered = self._with_refusals(looked, gathered)
+        incomplete = groups is None or pods is None
         by_url = self._targets_by_url(looked.targets, moment)
-        if groups is None or pods is None:
+        if incomplete:
             by_url = self._with_targets_before(by_url, running=groups is not None)
         self._targets = by_url
-        self._looked = moment.wall if groups is not None else self._looked
-        targets = tuple(self._targets.values())
-        incomplete = groups is None or pods is None
+        if groups is not None:
+            self._looked = moment.wall
+        targets = tuple(by_url.values())
+        problems = [
+            (answer.health.source, answer.problem)
+            for answer in (*by_source.values(), *gathered)
+            if answer.problem and answer.health.expected and answer.health.reason not in NOT_HERE
+        ]
+        if self._processes.problem:
+            problems.append((self._processes.name, self._processes.problem))
         self.last = replace(
             looked,
             targets=targets,
             unread=self._still_unread(looked.unread, targets, incomplete=incomplete),
             gathered=(*gathered, *renewed),
             incomplete=incomplete,
-            problems=tuple(self._problems((*by_source.values(), *gathered))),
+            problems=tuple(problems),
             unasked=tuple(
-                (answer.health.source, answer.problem) for answer in answers if not answer.health.expected
+                (answer.health.source, answer.problem)
+                for answer in by_source.values()
+                if not answer.health.expected
             ),
         )
         return self.last
@@ -371,19 +354,6 @@ class Discovery:
         uids = {group.pod for group in groups if group.pod}
         self._running = {uid: pod for uid in uids if (pod := listed.get(uid) or self._running.get(uid))}
         return (*(pod for uid, pod in self._running.items() if uid not in listed), *pods)
-
-    def _find_servers(
-        self, config: Config, gpus: tuple[GpuReading, ...], snapshot: HostSnapshot, moment: ScanTime
-    ) -> DiscoveryResult:
-        """As `find_servers`: its last result while all that it depends on is the same, as on most ticks.
-
-        Only a new target takes anything from the moment.
-        """
-        before = tuple(self._targets.values())
-        of = config, snapshot, before, [_who_holds(gpu) for gpu in gpus]
-        if self._scan is None or self._scan[0] != of:
-            self._scan = of, find_servers(config, gpus, snapshot, moment, before)
-        return self._scan[1]
 
     def _still_unread(
         self, unread: Iterable[UnreadServer], targets: tuple[Target, ...], *, incomplete: bool
@@ -415,13 +385,6 @@ class Discovery:
         errors = (*health.errors, ("refused", len(refused)))
         return (replace(gathered[0], health=replace(health, errors=errors)),)
 
-    def _problems(self, answers: Iterable[Gathered]) -> Iterator[tuple[str, str]]:
-        for answer in answers:
-            if answer.problem and answer.health.expected and answer.health.reason not in NOT_HERE:
-                yield answer.health.source, answer.problem
-        if self._processes.problem:
-            yield self._processes.name, self._processes.problem
-
     def _look_at_processes(
         self, gpus: Iterable[GpuReading], gather: Gather, moment: ScanTime
     ) -> tuple[tuple[ProcessGroup, ...] | None, tuple[Gathered, ...]]:
@@ -440,43 +403,28 @@ class Discovery:
             self._listed = reading, moment.wall
         return reading.groups, gathered
 
-    def _look_at_kubelet(self, by_source: Mapping[Source[Any], Gathered]) -> tuple[Allocation, ...] | None:
-        """The allocations; `()` without a kubelet, `None` after it has not answered for long."""
-        if self._kubelet_off:
-            self._allocations = None
-        if self._kubelet is None or self._kubelet_off or self._kubelet not in by_source:
-            return ()
-        answer = by_source[self._kubelet]
-        now = self._clock.elapsed()
-        reading: Allocations | None = answer.reading
-        if reading is not None:
-            others = without_monitors(reading.allocations, self._own_pod)
-            of_workloads = located(replace(reading, allocations=others), self._minors)
-            self._allocations = _CachedAllocations(of_workloads.allocations, now, reading.at)
-        elif self._restarts(answer.health, now):
-            pass
-        elif answer.health.reason in NOT_HERE | ALLOCATIONS_DENIED:
-            self._allocations = None
-            return ()
-        elif self._allocations is not None and now - self._allocations.at > ALLOCATION_CACHE_TTL:
-            self._allocations = None
-        return None if self._allocations is None else self._allocations.allocations
+    def _look_at_kubelet(
+        self, by_source: Mapping[Source[Any], Gathered], now: Nanoseconds
+    ) -> Allocations | None:
+        """The allocations; none without a kubelet, `None` after it has not answered for long."""
+        if self._kubelet is None or self._kubelet not in by_source:
+            self._allocations = _LastAnswer(ALLOCATIONS_DENIED)
+            return Allocations()
+        self._allocations.take(by_source[self._kubelet], now)
+        return Allocations() if self._allocations.missing else self._allocations.reading
 
-    def _of_pods(self, given: Iterable[Allocation], pods: Iterable[Pod]) -> Iterator[Allocation]:
-        """The allocations without those of pods that have gone since: their names would be guesses."""
-        requested = None if self._allocations is None else self._allocations.requested
+    def _allocations_of_pods(
+        self, given: Allocations, pods: Iterable[Pod], gpus: Iterable[GpuReading]
+    ) -> tuple[Allocation, ...]:
+        """The allocations of workloads, without pods that have gone since: their names would be guesses."""
+        minors = {gpu.minor: gpu.gpu.uuid for gpu in gpus if gpu.minor is not None}
+        of_workloads = replace(given, allocations=without_monitors(given.allocations, self._own_pod))
         there = {(pod.namespace, pod.name) for pod in pods}
-        for allocation in given:
-            name = allocation.namespace, allocation.pod
-            if name in there or not self._cluster.has_ended(*name, requested):
-                yield allocation
-
-    def _restarts(self, health: SourceHealth, now: Nanoseconds) -> bool:
-        """Whether a kubelet that had a socket a moment ago, and has none, may be starting again."""
-        return (
-            health.reason == FailureReason.ABSENT
-            and self._allocations is not None
-            and now - self._allocations.at <= ALLOCATION_CACHE_TTL
+        return tuple(
+            allocation
+            for allocation in located(of_workloads, minors).allocations
+            if (allocation.namespace, allocation.pod) in there
+            or not self._cluster.has_ended(allocation.namespace, allocation.pod, given.at)
         )
 
     def _targets_by_url(self, targets: Iterable[Target], moment: ScanTime) -> dict[str, Target]:

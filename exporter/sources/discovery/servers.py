@@ -20,6 +20,7 @@ from exporter.readings import (
     label,
     masked,
 )
+from exporter.sources import configured
 from exporter.sources.discovery.allocation import holders
 from exporter.sources.discovery.naming import NamedServer, computed_on, name_servers, stood_for, tenants
 from exporter.sources.endpoints import Target
@@ -164,12 +165,7 @@ def find_servers(
     """
     tenancies = tenants(snapshot.groups or (), snapshot.given or (), snapshot.pods or (), gpus)
     servers, refused = name_servers(tenancies, config.server_rules)
-    configured_gpus = frozenset(
-        gpu.gpu.uuid
-        for gpu in gpus
-        for entry in config.servers
-        if entry.gpus is None or gpu.index in entry.gpus or gpu.gpu.uuid in entry.gpus
-    )
+    configured_gpus = {holder.uuid for holder in configured.holders(config.servers, gpus)}
     held_parts, unknown_gpus = holders(
         gpus,
         servers,
@@ -183,7 +179,7 @@ def find_servers(
     held_parts = tuple(holder for holder in held_parts if holder.uuid not in unknown_gpus)
     holder_keys = {holder.key for holder in held_parts}
     only_configured = _servers_on(servers, gpus, configured_gpus)
-    configured = {_address_of_url(entry.url) for entry in config.servers}
+    addresses_configured = {_address_of_url(entry.url) for entry in config.servers}
     targets_before = {target.server_context.identity: target for target in before}
     listening = frozenset(
         (group.network, port, group.id)
@@ -208,7 +204,7 @@ def find_servers(
             listeners.setdefault(_address_of_url(target.url), listener)
         if _is_nameless(server, snapshot):
             reason = FailureReason.NO_POD_NAME
-        elif number in only_configured or not configured.isdisjoint(_addresses(server, target)):
+        elif number in only_configured or not addresses_configured.isdisjoint(_addresses(server, target)):
             reason = FailureReason.CONFIGURED
         elif target is None:
             pass
@@ -284,13 +280,13 @@ def _metrics_target(server: NamedServer, moment: ScanTime, listening: Listening)
     if launch is not None and launch.routes:
         raise SkipServerError(FailureReason.ROUTED)
     api = server.api
-    configured = (rule and rule.metrics_port) or pod_annotations.port
+    wanted = (rule and rule.metrics_port) or pod_annotations.port
     router = None if api is None else api.router
-    if router is not None and configured == router.port:  # the port of all of its models
-        configured = None
-    if configured is not None or api is None or api.reach != "loopback":
+    if router is not None and wanted == router.port:  # the port of all of its models
+        wanted = None
+    if wanted is not None or api is None or api.reach != "loopback":
         router = None
-    port = configured or _port(server, router or api)
+    port = wanted or _port(server, router or api)
     if group is not None and router is None:
         there = {name for network, at, name in listening if (network, at) == (group.network, port)}
         is_own = api is None and port == _port_of_a_rule(server)
@@ -372,8 +368,8 @@ def _port_of_a_rule(server: NamedServer) -> int | None:
         return None
     ports = {listener.port for listener in server.group.sockets.listening}
     default = ENGINES[rule.engine].default_port if rule.engine in ENGINES else rule.engine_port
-    configured = next((port for port in (rule.match.port, default) if port in ports), None)
-    return ports.pop() if configured is None and len(ports) == 1 else configured
+    meant = next((port for port in (rule.match.port, default) if port in ports), None)
+    return ports.pop() if meant is None and len(ports) == 1 else meant
 
 
 def _host(server: NamedServer, api: ApiServer | None, port: int) -> str:
@@ -479,9 +475,9 @@ def _is_read(
     ruled = server.rule is not None and (
         server.rule.match.binds or server.rule.match.port is not None or computes
     )
-    configured = ruled or (server.pod is not None and server.pod.pod_annotations.port is not None)
+    is_named = ruled or (server.pod is not None and server.pod.pod_annotations.port is not None)
     again = before is not None and (target is None or before.url == target.url)
-    return configured or server.key in holder_keys or again
+    return is_named or server.key in holder_keys or again
 
 
 def _discovered(

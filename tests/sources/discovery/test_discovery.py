@@ -41,14 +41,13 @@ def lifetime(result: DiscoveryResult) -> tuple[Instant | None, Instant | None]:
     )
 
 
-def test_a_host_on_which_nothing_changes_is_not_joined_again(host: DiscoveryHost) -> None:
-    """Its power does; once a process has more memory, or a pod is gone, its holders are other ones."""
+def test_holders_follow_what_computes(host: DiscoveryHost) -> None:
+    """Once a process has more memory, computes elsewhere or is gone, its holders are other ones."""
     host.runs(vllm(7, 500, 7))
     host.cluster.answer = (pod("chat"),)
-    host.look(gpu(0, GpuProcess(7, 40)))
     before = host.look(gpu(0, GpuProcess(7, 40)))
     again = host.look(gpu(0, GpuProcess(7, 40), power_watts=300.0, energy=5))
-    assert again.holders is before.holders
+    assert again.holders == before.holders
     assert again.targets[0] is before.targets[0]
     (grown,) = host.look(gpu(0, GpuProcess(7, 41))).holders
     assert grown.memory_bytes == 41

@@ -9,7 +9,6 @@ from hypothesis import given
 from exporter.clock import SystemClock
 from exporter.readings import LABEL_CHARACTERS, ServerReading
 from exporter.sources import configured
-from exporter.sources.discovery.discovery import MEASURED
 from exporter.sources.discovery.naming import name_servers, tenants
 from exporter.sources.discovery.servers import DiscoveryResult, ScanTime, find_servers
 from exporter.sources.server import ServerSource, shared_client
@@ -35,15 +34,6 @@ def claimed(simulated: RandomHost) -> set[str]:
         for server in simulated.config.servers
         if gpu.index in (server.gpus or ()) or gpu.gpu.uuid in (server.gpus or ())
     }
-
-
-@examples(200)
-@given(strategy_hosts)
-def test_nothing_follows_from_what_is_measured(simulated: RandomHost) -> None:
-    """A scan is repeated only where something else of a GPU has changed."""
-    other = dict.fromkeys(MEASURED, 7)
-    gpus = tuple(replace(gpu, **other) for gpu in simulated.gpus)  # type: ignore[arg-type]
-    assert look(replace(simulated, gpus=gpus)) == look(simulated)
 
 
 @examples(200)

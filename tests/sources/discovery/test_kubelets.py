@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 
 from exporter.config.settings import Config
-from exporter.sources.discovery.discovery import ALLOCATION_CACHE_TTL, Discovery, discovery
+from exporter.sources.discovery.discovery import ANSWER_TTL, Discovery, discovery
 from exporter.sources.endpoints import EndpointSources
 from exporter.sources.kubelet import Allocations
 from exporter.sources.kubernetes import PodAnnotations
@@ -105,7 +105,7 @@ def test_what_a_silent_kubelet_said_stands_for_five_minutes(host: DiscoveryHost)
     host.kubelet.allocated = Allocations((given("a-0", 0),))
     host.look(gpu(0), gpu(1))
     host.kubelet.reason = "refused"
-    result = host.look(gpu(0), gpu(1), after=ALLOCATION_CACHE_TTL)
+    result = host.look(gpu(0), gpu(1), after=ANSWER_TTL)
     assert (holders_by_part(result), result.unknown_gpus) == ({"GPU-0": ["ml/unmatched:a"]}, frozenset())
     result = host.look(gpu(0), gpu(1), after=1)
     assert (holders_by_part(result), result.unknown_gpus) == ({}, {uuid(0), uuid(1)})
@@ -124,7 +124,7 @@ def test_a_kubelet_without_a_socket_starts_again_or_is_gone(host: DiscoveryHost)
     host.kubelet.allocated = Allocations((given("a-0", 0),))
     host.look(gpu(0), gpu(1))
     host.kubelet.reason = "absent"
-    result = host.look(gpu(0), gpu(1), after=ALLOCATION_CACHE_TTL)
+    result = host.look(gpu(0), gpu(1), after=ANSWER_TTL)
     assert (holders_by_part(result), result.unknown_gpus) == ({"GPU-0": ["ml/unmatched:a"]}, frozenset())
     result = host.look(gpu(0), gpu(1), after=1)
     assert (holders_by_part(result), result.unknown_gpus) == ({}, frozenset())
