@@ -46,10 +46,7 @@ THREADS_MAX: Final = 64
 
 @dataclass(frozen=True, slots=True)
 class Process:
-    """One process. `argv` is empty where the command line is, as of a process that is ending.
-
-    `user` is its uid, `None` for a program that runs as another user than the one who started it.
-    """
+    """One process."""
 
     pid: int
     parent: int
@@ -57,49 +54,25 @@ class Process:
     started: Nanoseconds
     name: str
     argv: tuple[str, ...]
+    """Its command line, empty where that is, as of a process that is ending."""
     cgroup: Cgroup
     user: int | None
+    """Its uid, `None` for a program that runs as another user than the one who started it."""
 
 
 @dataclass(slots=True)
 class Register:
-    """Cache of the processes of earlier censuses, since `since`.
+    """Cache of the processes of earlier censuses.
 
     A host runs thousands of kernel threads, and hundreds of programs without a GPU or a model: reading them
-    whole each time would take more CPU than the rest of the daemon. `kernel` are the ids of kernel threads,
-    which are reused only after every other id.
+    whole each time would take more CPU than the rest of the daemon.
     """
 
     since: Nanoseconds | None = None
     processes: Mapping[int, Process] = field(default_factory=dict)
+    """Those that had settled when they were read."""
     kernel: set[int] = field(default_factory=set)
-
-    def open(self, now: Nanoseconds, there: Iterable[int]) -> None:
-        """Empty the cache once it is old, else drop kernel threads that are gone."""
-        if self.since is None or now - self.since >= REMEMBERED:
-            self.since, self.processes, self.kernel = now, {}, set()
-        self.kernel.intersection_update(there)
-
-    def settled(self, proc: Proc, pid: int) -> Process | None:
-        """A cached process, if its `stat` has the same start and name as before."""
-        process = self.processes.get(pid)
-        if process is None:
-            return None
-        now_stat = _stat(proc, pid)
-        if (
-            now_stat is None
-            or now_stat.state in _DEAD  # its first thread has ended
-            or (now_stat.started, now_stat.name) != (process.started, process.name)
-        ):
-            return None
-        if (now_stat.parent, now_stat.session) == (process.parent, process.session):
-            return process
-        return replace(process, parent=now_stat.parent, session=now_stat.session)
-
-    def keep(self, processes: Iterable[Process], now: Nanoseconds) -> None:
-        """Cache the processes that had settled when they were read."""
-        settled = ((process.pid, process) for process in processes if now - process.started >= SETTLED)
-        self.processes = dict(islice(settled, REGISTERED_MAX))
+    """The ids of kernel threads, which are reused only after every other id."""
 
 
 def census(
@@ -122,7 +95,9 @@ def census(
     began = clock.elapsed()
     others = proc.pids(PROCESSES_MAX)
     register = Register() if register is None else register
-    register.open(began, others)
+    if register.since is None or began - register.since >= REMEMBERED:
+        register.since, register.processes, register.kernel = began, {}, set()
+    register.kernel.intersection_update(others)
     processes: dict[int, Process] = {}
     for pid in first:
         if process := read(proc, pid):
@@ -137,11 +112,24 @@ def census(
             break
         if pid in processes or pid in register.kernel:
             continue
-        if process := register.settled(proc, pid) or read(proc, pid, register.kernel):
+        if process := _unchanged(proc, register.processes.get(pid)) or read(proc, pid, register.kernel):
             processes[pid] = process
     proc.failures = counted
-    register.keep(processes.values(), began)
+    settled = (process for process in processes.values() if began - process.started >= SETTLED)
+    register.processes = {process.pid: process for process in islice(settled, REGISTERED_MAX)}
     return processes
+
+
+def _unchanged(proc: Proc, process: Process | None) -> Process | None:
+    """A process of an earlier census, if its `stat` has the same start and name as before."""
+    now = None if process is None else _stat(proc, process.pid)
+    if process is None or now is None or now.state in _DEAD:  # its first thread may have ended
+        return None
+    if (now.started, now.name) != (process.started, process.name):
+        return None
+    if (now.parent, now.session) == (process.parent, process.session):
+        return process
+    return replace(process, parent=now.parent, session=now.session)
 
 
 def read(proc: Proc, pid: int, kernel: set[int] | None = None) -> Process | None:

@@ -14,7 +14,6 @@ import struct
 from collections.abc import Iterable
 from dataclasses import dataclass, replace
 from errno import ENOENT
-from functools import partial
 from typing import Final
 
 from exporter.sources.processes.proc import (
@@ -122,15 +121,14 @@ class ExpectedListener:
             client = None
         for table in _tables(host):
             row = None if client is None else _row(*client, six=table == "net/tcp6")
-            enough = past_listeners if row is None else partial(_has, row)
+            enough = past_listeners if row is None else row.search
             content = proc.read(self.process, table, TABLE_BYTES, enough) or b""
             if accepting := takers(listeners(content), host, port):
-                return accepting, row is None or self._is_new(row.search(content))
+                ours = None if row is None else row.search(content)
+                # No other connection was there under its name before.
+                is_new = ours is not None and self.earlier is not None and ours[1] not in self.earlier
+                return accepting, row is None or is_new
         return frozenset(), False
-
-    def _is_new(self, row: re.Match[bytes] | None) -> bool:
-        """Whether there is a connection, and no other one was there under its name before."""
-        return row is not None and self.earlier is not None and row[1] not in self.earlier
 
 
 def root(process: int | str = "self") -> ExpectedListener:
@@ -156,10 +154,13 @@ def takers(sockets: Iterable[ListeningSocket], host: str, port: int) -> frozense
 def listening_here(host: str, port: int, proc: Proc | None = None) -> frozenset[ListeningSocket]:
     """The sockets of the daemon's own network that take a connection to an address."""
     try:
-        accepting = _taker(host, port)
+        taker = _taker(host, port)
     except OSError:  # no netlink, as in some sandboxes
-        return _in_own_tables(proc or Proc(), host, port)
-    return frozenset(() if accepting is None else (accepting,))
+        proc = proc or Proc()
+        contents = (proc.read("self", table, TABLE_BYTES, past_listeners) for table in _tables(host))
+        found = (takers(listeners(content or b""), host, port) for content in contents)
+        return next((accepting for accepting in found if accepting), frozenset())
+    return frozenset(() if taker is None else (taker,))
 
 
 def loopback_address(port: int, users: frozenset[int]) -> str:
@@ -172,14 +173,6 @@ def loopback_address(port: int, users: frozenset[int]) -> str:
     if not users and len(set[int]().union(*uids.values())) > 1:
         return ""
     return hosts[0] if hosts else LOOPBACKS[0]
-
-
-def _in_own_tables(proc: Proc, host: str, port: int) -> frozenset[ListeningSocket]:
-    for table in _tables(host):
-        content = proc.read("self", table, TABLE_BYTES, past_listeners)
-        if accepting := takers(listeners(content or b""), host, port):
-            return accepting
-    return frozenset()
 
 
 def _taker(host: str, port: int) -> ListeningSocket | None:
@@ -224,10 +217,6 @@ def _row(host: str, port: int, *, six: bool) -> re.Pattern[bytes]:
     raw = address.packed
     words = b"".join(raw[at : at + 4][::-1] for at in range(0, len(raw), 4))
     return re.compile(rb": [0-9A-F]+:[0-9A-F]{4} (%s:%04X) " % (words.hex().upper().encode(), port))
-
-
-def _has(row: re.Pattern[bytes], part: bytes) -> bool:
-    return row.search(part) is not None
 
 
 def _address(name: tuple[object, ...]) -> tuple[str, int]:

@@ -58,7 +58,7 @@ class Proc:
         return numbers[:limit]
 
     def read(
-        self, process: int | str, name: str, limit: int, enough: Callable[[bytes], bool] | None = None
+        self, process: int | str, name: str, limit: int, enough: Callable[[bytes], object] | None = None
     ) -> bytes | None:
         """The first `limit` bytes of a file of a process, `self` included; fewer once a part is `enough`."""
         content = bytearray()
@@ -132,17 +132,14 @@ class Proc:
             return "namespace"
         mounts = self.read("self", "mountinfo", CHUNK_BYTES) or b""
         lines = (line.decode(errors="replace").split(" ") for line in mounts.splitlines())
-        here = [fields for fields in lines if len(fields) > 4 and fields[4] == self._root]
-        return "hidden" if here and _hides(here[-1][-1]) else ""  # the last mount covers those before it
+        options = [fields[-1].split(",") for fields in lines if len(fields) > 4 and fields[4] == self._root]
+        # The last mount covers those before it. Its option is a number or a name (proc(5), hidepid).
+        last = options[-1] if options else []
+        values = [option.partition("=")[2] for option in last if option.startswith("hidepid=")]
+        return "hidden" if any(value not in ("0", "off") for value in values) else ""
 
     def _count(self, failure: OSError) -> None:
         self.failures[_REASONS.get(failure.errno or 0, "unreadable")] += 1
-
-
-def _hides(options: str) -> bool:
-    """Whether a proc mount hides other users' processes (proc(5), hidepid; by number or by name)."""
-    values = [option.partition("=")[2] for option in options.split(",") if option.startswith("hidepid=")]
-    return any(value not in ("0", "off") for value in values)
 
 
 STAT_BYTES: Final = 4096
@@ -411,52 +408,33 @@ _RUNTIMES: Final = (
 _JOB: Final = re.compile(r"job_[0-9]+")
 """Slurm's: /system.slice/slurmstepd.scope/job_7/step_0, /slurm/uid_1000/job_7/step_0."""
 
-_LOGINS: Final = (
-    "gdm",
-    "getty",
-    "init",
-    "lightdm",
-    "screen",
-    "sddm",
-    "serial-getty",
-    "ssh",
-    "sshd",
-    "tmux",
-    "user",
+_RUNTIME_SERVICES: Final = frozenset(
+    ("containerd", "crio", "docker", "k3s", "kubelet", "podman", "rke2-agent", "rke2-server")
 )
-_STARTERS: Final = ("atd", "cron", "crond", "jupyter", "jupyterhub", "slurmd", "supervisor", "supervisord")
-_RUNTIME_SERVICES: Final = (
-    "containerd",
-    "crio",
-    "docker",
-    "k3s",
-    "kubelet",
-    "podman",
-    "rke2-agent",
-    "rke2-server",
+_SHARED_SERVICES: Final = _RUNTIME_SERVICES.union(
+    ("gdm", "getty", "init", "lightdm", "screen", "sddm", "serial-getty", "ssh", "sshd", "tmux", "user"),
+    ("atd", "cron", "crond", "jupyter", "jupyterhub", "slurmd", "supervisor", "supervisord"),
 )
-_SHARED_SERVICES: Final = frozenset((*_LOGINS, *_STARTERS, *_RUNTIME_SERVICES))
 """Services that start unrelated programs; below them only ancestry groups processes."""
 
 
 class Cgroup(NamedTuple):
-    """Container, pod and unit of a process. `anchor` is the path down to the container or unit.
-
-    `shared` is true where unrelated processes may be in it: login sessions, services that start any program,
-    and without a unit. `system_unit` is the unit that the host's service manager started, empty for
-    processes that users start: a user's manager, and a delegated unit, choose the names below them.
-    `delegated` is true below a user's manager, and of a container below any unit but a runtime's: who runs
-    there may make cgroups, and a name of a pod or container proves nothing.
-    """
+    """Container, pod and unit of a process."""
 
     anchor: str
+    """The path down to the container or unit."""
     container: str = ""
     runtime: str = ""
     pod: str = ""
     unit: str = ""
     shared: bool = True
+    """Whether unrelated processes may be in it: login sessions, services that start any program, no unit."""
     system_unit: str = ""
+    """The unit that the host's service manager started, empty for processes that users start: a user's
+    manager, and a delegated unit, choose the names below them."""
     delegated: bool = False
+    """Whether it is below a user's manager, or a container below any unit but a runtime's: who runs there may
+    make cgroups, and a name of a pod or container proves nothing."""
 
 
 @lru_cache(maxsize=REMEMBERED_MAX)
@@ -465,22 +443,18 @@ def cgroup(content: bytes) -> Cgroup:
 
     A container with writable cgroups gives those below its own any name, that of another's pod too.
     """
-    paths = _paths(content)
+    ranked: list[tuple[int, str]] = []
+    for line in content[:CGROUP_BYTES].decode(errors="replace").split("\n"):
+        fields = line.split(":", 2)
+        if len(fields) == 3 and fields[2].startswith("/"):
+            # That of version 2 first, then systemd's own hierarchy: they are kept best.
+            rank = 1 if fields[1] == "name=systemd" else 2
+            ranked.append((0 if fields[:2] == ["0", ""] else rank, _plain(fields[2])))
+    paths = [path for _, path in sorted(ranked, key=lambda pair: pair[0])]
     for path in paths:
         if container := _CONTAINER.search(path):
             return _container(path, container)
     return _unit(next((path for path in paths if path != "/"), "/"))
-
-
-def _paths(content: bytes) -> list[str]:
-    """The paths, that of version 2 first, then systemd's own hierarchy, which are kept best."""
-    ranked = []
-    for line in content[:CGROUP_BYTES].decode(errors="replace").split("\n"):
-        fields = line.split(":", 2)
-        if len(fields) == 3 and fields[2].startswith("/"):
-            rank = 0 if fields[:2] == ["0", ""] else 1 if fields[1] == "name=systemd" else 2
-            ranked.append((rank, _plain(fields[2])))
-    return [path for _, path in sorted(ranked, key=lambda pair: pair[0])]
 
 
 def _plain(path: str) -> str:
