@@ -436,15 +436,15 @@ def _servers_on(
     """The numbers of servers that have these GPUs only: each is a configured one, perhaps elsewhere."""
     gpus = tuple(gpus)
     computing = computed_on(gpus)
-    found: set[int] = set()
+    numbers: set[int] = set()
     for number, server in enumerate(servers):
         members = () if server.group is None else server.group.computing
         parts = {part for member in members for part in computing.get(member.pid, ())}
         for allocation in server.tenant.allocations:
             parts.update(part for gpu in gpus for part in stood_for(allocation.device, gpu))
         if parts and all(part.uuid in uuids for part in parts):
-            found.add(number)
-    return found
+            numbers.add(number)
+    return numbers
 
 
 def _identity(server: NamedServer) -> str:

@@ -158,8 +158,8 @@ def listening_here(host: str, port: int, proc: Proc | None = None) -> frozenset[
     except OSError:  # no netlink, as in some sandboxes
         proc = proc or Proc()
         contents = (proc.read("self", table, TABLE_BYTES, past_listeners) for table in _tables(host))
-        found = (takers(listeners(content or b""), host, port) for content in contents)
-        return next((accepting for accepting in found if accepting), frozenset())
+        answers = (takers(listeners(content or b""), host, port) for content in contents)
+        return next((accepting for accepting in answers if accepting), frozenset())
     return frozenset(() if taker is None else (taker,))
 
 
