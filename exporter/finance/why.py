@@ -22,14 +22,17 @@ A model that is new has its new GPU time per token and price in the old period t
 old ones in the new period. Overheads, corrections and money without rows are differences of their own.
 """
 
-from collections.abc import Collection, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from fractions import Fraction
-from typing import Final, Literal, get_args
+from typing import Final, Literal
 
-from exporter.cost.postings import CostOwner, OwnerPhase
-from exporter.ledger.history import HistorySums, MonthRecord
-from exporter.readings import Gpu, ServerKey
+from exporter.cost.money import add
+from exporter.cost.postings import CostOwner
+from exporter.finance import facts
+from exporter.finance.facts import ADJUSTED, Fact
+from exporter.ledger.history import MonthRecord
+from exporter.readings import ServerKey
 from exporter.tariff.tariff import ENERGY, HARDWARE
 from exporter.units import NANOSECONDS_PER_HOUR, Nanoseconds, Picodollars
 
@@ -46,10 +49,11 @@ EffectName = Literal[
     "fleet overheads",
     "not itemized",
 ]
-EFFECTS: Final[tuple[EffectName, ...]] = get_args(EffectName)
 
 MACHINE: Final = frozenset((*HARDWARE, ENERGY))
 """Components of machine cost; the others are overheads."""
+
+NOTHING: Final = Fraction()
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,32 +70,33 @@ class Scope:
 
 EVERYTHING: Final = Scope()
 
-Payer = tuple[str, str]
+Payer = tuple[str, ...]
 """Product and team."""
 
 
 @dataclass(frozen=True, slots=True)
 class ComparedPeriod:
-    """One of the two periods: its sums, and how long it is.
-
-    `fleet_overheads` are amounts `per: fleet`, 0 where they are left out.
-    """
+    """One of the two periods."""
 
     name: str
     record: MonthRecord
     length: Nanoseconds
     fleet_overheads: Picodollars = 0
+    """Amounts `per: fleet`, 0 where they are left out."""
 
 
 @dataclass(frozen=True, slots=True)
 class CostEffect:
-    """One effect of the difference. `before` and `after` are the quantity in both periods, in `unit`."""
+    """One effect of the difference."""
 
     name: EffectName
     amount: Picodollars
     before: float
+    """The quantity in the first period."""
     after: float
+    """The quantity in the second one."""
     unit: str
+    """Of the quantity."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -109,10 +114,7 @@ class ServerChange:
 
 @dataclass(frozen=True, slots=True)
 class Comparison:
-    """Two periods. `effects` sum to `after - before` to the picodollar.
-
-    `servers` sum to the effects of machines and overheads.
-    """
+    """Two periods."""
 
     first: str
     second: str
@@ -120,20 +122,14 @@ class Comparison:
     before: Picodollars
     after: Picodollars
     effects: tuple[CostEffect, ...]
+    """They sum to `after - before` to the picodollar."""
     servers: tuple[ServerChange, ...]
+    """They sum to the effects of machines and overheads."""
 
     @property
     def difference(self) -> Picodollars:
         """How much more the second period cost."""
         return self.after - self.before
-
-
-@dataclass(slots=True)
-class _Model:
-    """A model of a server in one period: tokens, and GPU time that worked for them."""
-
-    tokens: int = 0
-    working: Nanoseconds = 0
 
 
 @dataclass(slots=True)
@@ -144,17 +140,21 @@ class _Server:
     overheads: Picodollars = 0
     gpu_time: Nanoseconds = 0
     idle: Nanoseconds = 0
-    models: dict[str, _Model] = field(default_factory=dict)
+    working: dict[str, Nanoseconds] = field(default_factory=dict)
+    """GPU time that worked for tokens, by model."""
+    tokens: dict[str, int] = field(default_factory=dict)
+    """By model."""
     paid_by: dict[Payer, Picodollars] = field(default_factory=dict)
 
-    def served(self) -> Iterator[tuple[str, _Model]]:
+    @property
+    def served(self) -> list[str]:
         """Models with tokens and GPU time of their own."""
-        return ((name, model) for name, model in self.models.items() if model.tokens and model.working)
+        return [model for model, count in self.tokens.items() if count and self.working.get(model)]
 
     @property
     def unserved(self) -> Nanoseconds:
         """GPU time that worked, and not for tokens."""
-        return self.gpu_time - self.idle - sum(model.working for _name, model in self.served())
+        return self.gpu_time - self.idle - sum(self.working[model] for model in self.served)
 
     @property
     def price(self) -> Fraction | None:
@@ -164,11 +164,12 @@ class _Server:
 
 @dataclass(slots=True)
 class _Hardware:
-    """A GPU, or all of one model, in one period. `holders` is its time by product and team."""
+    """A GPU, or all of one model, in one period."""
 
     cost: Picodollars = 0
     time: Nanoseconds = 0
-    holders: dict[Payer, Fraction] = field(default_factory=dict)
+    payers: dict[Payer, Fraction] = field(default_factory=dict)
+    """Its time by product and team."""
 
     @property
     def price(self) -> Fraction:
@@ -176,27 +177,87 @@ class _Hardware:
         return Fraction(self.cost, self.time)
 
 
-@dataclass(slots=True)
 class _Period:
-    servers: dict[ServerKey, _Server] = field(default_factory=dict)
-    total: Picodollars = 0
-    corrections: Picodollars = 0
-    fleet_overheads: Picodollars = 0
-    gpu_models: frozenset[str] = frozenset()
+    """A period with what of it is in a scope."""
 
-    def server(self, key: ServerKey) -> _Server:
-        return self.servers.setdefault(key, _Server())
+    def __init__(self, compared: ComparedPeriod, every: list[Fact], scope: Scope) -> None:
+        self.servers: dict[ServerKey, _Server] = {}
+        self.length = compared.length
+        for fact in every:
+            if fact.server is not None and scope.has(fact.owner):
+                self._add(self.servers.setdefault(fact.owner.key, _Server()), fact)
+        self.gpu_models = {fact.gpu_model for fact in facts.of(every, "money of GPUs")} - {None}
+        known = self.sum("machine") + self.sum("overheads")
+        self.corrections = 0
+        self.fleet_overheads = compared.fleet_overheads if scope == EVERYTHING else 0
+        self.total = known  # corrections name no server
+        if scope.server is None:
+            money = [
+                fact for fact in facts.of(every, "money of owners") if scope.product in (None, fact.product)
+            ]
+            self.corrections = sum(fact.value for fact in money if fact.name == ADJUSTED)
+            self.total = sum(fact.value for fact in money) + self.fleet_overheads
+        self.not_itemized = self.total - known - self.corrections - self.fleet_overheads
 
-    def sum(self, of: Literal["machine", "overheads", "gpu_time", "idle", "unserved"]) -> int:
+    def _add(self, server: _Server, fact: Fact) -> None:
+        if fact.measure == "money of components" and fact.component in MACHINE:
+            server.machine += fact.value
+            add(server.paid_by, fact.key(("product", "team")), fact.value)
+        elif fact.measure == "money of components":
+            server.overheads += fact.value
+        elif fact.measure == "GPU time":
+            server.gpu_time += fact.value
+            server.idle += fact.value if fact.phase == "idle" else 0
+            if fact.phase in ("prefill", "decode"):
+                add(server.working, fact.model or "", fact.value)
+        elif fact.measure == "tokens":
+            add(server.tokens, fact.model or "", fact.value)
+
+    def sum(self, of: Literal["machine", "overheads", "gpu_time", "idle"]) -> int:
+        """A sum over servers."""
         return sum(getattr(server, of) for server in self.servers.values())
 
+    @property
     def tokens(self) -> int:
-        return sum(model.tokens for server in self.servers.values() for _name, model in server.served())
+        """Tokens with GPU time of their own."""
+        return sum(server.tokens[model] for server in self.servers.values() for model in server.served)
 
     @property
-    def not_itemized(self) -> Picodollars:
-        known = self.sum("machine") + self.sum("overheads") + self.corrections + self.fleet_overheads
-        return self.total - known
+    def hours(self) -> float:
+        """Its length."""
+        return self.length / NANOSECONDS_PER_HOUR
+
+    @property
+    def dollars_per_hour(self) -> float:
+        """The mean price of a GPU-hour."""
+        hours = self.sum("gpu_time") / NANOSECONDS_PER_HOUR
+        return self.sum("machine") / 1e12 / hours if hours else 0.0
+
+
+_QUANTITIES: Final[Mapping[EffectName, tuple[str, Callable[[_Period], float]]]] = {
+    "hours": ("hours", lambda period: period.hours),
+    "idle": ("idle GPUs", lambda period: period.sum("idle") / period.length),
+    "tokens": ("million tokens an hour", lambda period: period.tokens / period.hours / 1e6),
+    "mix": (
+        "models served",
+        lambda period: float(sum(len(server.served) for server in period.servers.values())),
+    ),
+    "gpus": (
+        "working GPUs",
+        lambda period: (period.sum("gpu_time") - period.sum("idle")) / period.length,
+    ),
+    "hardware mix": ("GPU models", lambda period: float(len(period.gpu_models))),
+    "price": ("dollars a GPU-hour", lambda period: period.dollars_per_hour),
+    "overheads": ("dollars", lambda period: period.sum("overheads") / 1e12),
+    "corrections": ("dollars", lambda period: period.corrections / 1e12),
+    "fleet overheads": ("dollars", lambda period: period.fleet_overheads / 1e12),
+    "not itemized": ("dollars", lambda period: period.not_itemized / 1e12),
+}
+"""What each effect is about: its unit, and its quantity in a period."""
+
+EFFECTS: Final[tuple[EffectName, ...]] = tuple(_QUANTITIES)
+
+Effects = list[tuple[EffectName, Fraction]]
 
 
 def compare(first: ComparedPeriod, second: ComparedPeriod, scope: Scope = EVERYTHING) -> Comparison:
@@ -207,153 +268,122 @@ def compare(first: ComparedPeriod, second: ComparedPeriod, scope: Scope = EVERYT
         second: the one that is explained.
         scope: what of them is compared.
     """
-    before, after = _period(first, scope), _period(second, scope)
-    tokens = before.tokens()
-    growth = Fraction(after.tokens() * first.length, tokens * second.length) if tokens else None
-    composition = _composition(first, second)
+    earlier, later = facts.facts_of(first.record), facts.facts_of(second.record)
+    before, after = _Period(first, earlier, scope), _Period(second, later, scope)
+    tokens = before.tokens
+    growth = Fraction(after.tokens * first.length, tokens * second.length) if tokens else None
+    per_hour = Fraction(second.length, first.length)
+    composition = _composition(
+        _Period(first, earlier, EVERYTHING),
+        _Period(second, later, EVERYTHING),
+        _hardware_changes(earlier, later, per_hour),
+    )
+    keys = sorted(before.servers.keys() | after.servers.keys())
+    pairs = {key: (before.servers.get(key, _Server()), after.servers.get(key, _Server())) for key in keys}
     parts: dict[tuple[ServerKey, EffectName], Fraction] = {}
-    for key in sorted(before.servers.keys() | after.servers.keys()):
-        one, other = before.servers.get(key, _Server()), after.servers.get(key, _Server())
-        effects = _machine(one, other, first.length, second.length, growth)
+    for key, (one, other) in pairs.items():
+        effects = list(_machine(one, other, per_hour, growth))
         if key in composition:
-            effects = _with_hardware(list(effects), *composition[key])
+            effects += _hardware_effects(effects, *composition[key])
         for name, value in effects:
-            parts[key, name] = parts.get((key, name), Fraction()) + value
-    rounded = _rounded(parts, after.sum("machine") - before.sum("machine"))
-    for key in before.servers.keys() | after.servers.keys():
-        one, other = before.servers.get(key, _Server()), after.servers.get(key, _Server())
-        rounded[key, "overheads"] = other.overheads - one.overheads
-    amounts: dict[EffectName, Picodollars] = dict.fromkeys(EFFECTS, 0)
-    for (_key, name), amount in rounded.items():
-        amounts[name] += amount
-    amounts["corrections"] = after.corrections - before.corrections
-    amounts["fleet overheads"] = after.fleet_overheads - before.fleet_overheads
-    amounts["not itemized"] = after.not_itemized - before.not_itemized
+            parts[key, name] = parts.get((key, name), NOTHING) + value
+    # Whole picodollars that sum to the difference: the largest remainders get what is left.
+    amounts = {each: value.numerator // value.denominator for each, value in parts.items()}
+    left = after.sum("machine") - before.sum("machine") - sum(amounts.values())
+    for each in sorted(parts, key=lambda each: (amounts[each] - parts[each], each))[:left]:
+        amounts[each] += 1
+    for key, (one, other) in pairs.items():
+        amounts[key, "overheads"] = other.overheads - one.overheads
+    by_effect: dict[EffectName, Picodollars] = {
+        "corrections": after.corrections - before.corrections,
+        "fleet overheads": after.fleet_overheads - before.fleet_overheads,
+        "not itemized": after.not_itemized - before.not_itemized,
+    }
+    by_server: dict[ServerKey, dict[EffectName, Picodollars]] = {}
+    for (key, name), amount in amounts.items():
+        add(by_effect, name, amount)
+        if amount:
+            add(by_server.setdefault(key, {}), name, amount)
+    changes = [ServerChange(key, effects) for key, effects in by_server.items()]
     return Comparison(
-        first.name,
-        second.name,
-        scope,
-        before.total,
-        after.total,
-        tuple(_effects(amounts, (before, first), (after, second))),
-        tuple(_changes(rounded)),
+        first=first.name,
+        second=second.name,
+        scope=scope,
+        before=before.total,
+        after=after.total,
+        effects=tuple(
+            CostEffect(name, by_effect.get(name, 0), quantity(before), quantity(after), unit)
+            for name, (unit, quantity) in _QUANTITIES.items()
+        ),
+        servers=tuple(sorted(changes, key=lambda change: (-abs(change.amount), change.server))),
     )
 
 
-def _period(period: ComparedPeriod, scope: Scope) -> _Period:
-    record, sums = period.record, period.record.sums or HistorySums()
-    result = _Period(gpu_models=frozenset(gpu.gpu_model for gpu, _component in sums.gpu_cost))
-    for (owner, component, _basis), amount in sums.server_cost.items():
-        whole = CostOwner(*owner, "")
-        if not scope.has(whole):
-            continue
-        server = result.server(whole.key)
-        if component in MACHINE:
-            server.machine += amount
-            payer = owner.product, owner.team
-            server.paid_by[payer] = server.paid_by.get(payer, 0) + amount
-        else:
-            server.overheads += amount
-    for owner_phase, duration in sums.held.items():
-        if scope.has(owner_phase.owner):
-            _hold(result.server(owner_phase.owner.key), owner_phase, duration)
-    for (token_owner, _kind), count in sums.tokens.items():
-        if scope.has(token_owner):
-            server = result.server(token_owner.key)
-            server.models.setdefault(token_owner.model, _Model()).tokens += count
-    if scope.server is None:
-        result.total = sum(
-            amount for cell, amount in record.cells.items() if scope.product in (None, cell.product)
-        )
-        result.corrections = sum(
-            each.amount
-            for each in record.adjustments
-            if each.posted is not None and scope.product in (None, each.product)
-        )
-    else:  # corrections name no server
-        result.total = result.sum("machine") + result.sum("overheads")
-    if scope == EVERYTHING:
-        result.fleet_overheads = period.fleet_overheads
-        result.total += period.fleet_overheads
-    return result
-
-
-def _hold(server: _Server, owner_phase: OwnerPhase, duration: Nanoseconds) -> None:
-    server.gpu_time += duration
-    if owner_phase.phase == "idle":
-        server.idle += duration
-    elif owner_phase.phase in ("prefill", "decode"):
-        server.models.setdefault(owner_phase.owner.model, _Model()).working += duration
-
-
 def _machine(
-    one: _Server, other: _Server, first: Nanoseconds, second: Nanoseconds, growth: Fraction | None
+    one: _Server, other: _Server, per_hour: Fraction, growth: Fraction | None
 ) -> Iterator[tuple[EffectName, Fraction]]:
-    """The effects of one server's machine cost. They sum to its difference."""
-    old, new = one.price, other.price
-    if old is None:
-        old = new
-    if old is None:  # no GPU time in either: its money, if any, has no other cause than its price
+    """The effects of one server's machine cost, which sum to its difference.
+
+    `per_hour` makes GPU time of the first period one of a period as long as the second.
+    """
+    price = one.price if one.price is not None else other.price
+    if price is None:  # no GPU time in either: its money, if any, has no other cause than its price
         yield "price", Fraction(other.machine - one.machine)
         return
-    price = old
-    per_hour = Fraction(second, first)
-    """GPU time of the first period, as long as the second one."""
     if one.gpu_time:
         yield "hours", (per_hour - 1) * one.gpu_time * price
     else:  # money without GPU time
         yield "price", Fraction(-one.machine)
     yield "idle", (other.idle - one.idle * per_hour) * price
-    served_before, served_after = dict(one.served()), dict(other.served())
-    for name in sorted(served_before.keys() | served_after.keys()):
-        yield from _work(
-            served_before.get(name, _Model()), served_after.get(name, _Model()), price, per_hour, growth
-        )
+    for model in sorted({*one.served, *other.served}):
+        earlier = one.tokens[model] if model in one.served else 0
+        later = other.tokens[model] if model in other.served else 0
+        # A new model has its new GPU time per token before, too, and one that is gone its old one after.
+        rate_after = Fraction(other.working[model], later) if later else NOTHING
+        rate = Fraction(one.working[model], earlier) if earlier else rate_after
+        rate_after = rate_after if later else rate
+        before = earlier * per_hour
+        if growth is None:
+            yield "tokens", later * rate * price
+        else:
+            yield "tokens", (growth - 1) * before * rate * price
+            yield "mix", (later - growth * before) * rate * price
+        yield "gpus", later * (rate_after - rate) * price
     yield "gpus", (other.unserved - one.unserved * per_hour) * price
-    if other.gpu_time:
-        yield "price", other.machine - other.gpu_time * price
-    else:
-        yield "price", Fraction(other.machine)
+    yield "price", other.machine - other.gpu_time * price
 
 
-def _with_hardware(
-    effects: list[tuple[EffectName, Fraction]], more_or_fewer: Fraction, mix: Fraction
-) -> Iterator[tuple[EffectName, Fraction]]:
-    """The effects with what hardware changed taken from the price.
+def _hardware_effects(effects: Effects, more_or_fewer: Fraction, mix: Fraction) -> Effects:
+    """What hardware changed, taken from the price.
 
     `more_or_fewer` goes to the effects that added or took GPU time, whichever is more.
     """
-    yield from effects
-    yield "hardware mix", mix
-    yield "price", -more_or_fewer - mix
     quantities = [(name, value) for name, value in effects if name in ("idle", "tokens", "mix", "gpus")]
     change = sum(value for _name, value in quantities)
     causes = [(name, value) for name, value in quantities if value * change > 0]
-    whole = sum((value for _name, value in causes), Fraction())
-    for name, value in causes:
-        yield name, more_or_fewer * value / whole
-    if not causes:
-        yield "gpus", more_or_fewer
+    whole = sum((value for _name, value in causes), NOTHING)
+    moved: Effects = [("hardware mix", mix), ("price", -more_or_fewer - mix)]
+    moved += [(name, more_or_fewer * value / whole) for name, value in causes]
+    return moved if causes else [*moved, ("gpus", more_or_fewer)]
 
 
-def _composition(first: ComparedPeriod, second: ComparedPeriod) -> dict[ServerKey, tuple[Fraction, Fraction]]:
+def _composition(
+    before: _Period, after: _Period, changes: Mapping[Payer, tuple[Fraction, Fraction]]
+) -> dict[ServerKey, tuple[Fraction, Fraction]]:
     """By server, what is another price because its GPUs are others: more or fewer, and in place of others.
 
     That is what the mean price of each server's GPU-hours changed, less what prices of the same GPUs did.
     """
-    before, after = _period(first, EVERYTHING), _period(second, EVERYTHING)
-    changes = _hardware_changes(first, second)
     by_payer: dict[Payer, dict[ServerKey, Fraction]] = {}
     price_effects: dict[Payer, Fraction] = {}
     for key, server in after.servers.items():
         old = before.servers.get(key, _Server())
-        price = old.price
-        paid = {payer: server.paid_by.get(payer, 0) + old.paid_by.get(payer, 0) for payer in server.paid_by}
+        paid = {payer: server.paid_by[payer] + old.paid_by.get(payer, 0) for payer in server.paid_by}
         payer = max(paid, key=lambda each: (paid[each], each), default=("", ""))
-        if price is None or payer not in changes or not server.gpu_time:
+        if old.price is None or payer not in changes or not server.gpu_time:
             continue
-        by_payer.setdefault(payer, {})[key] = server.machine - server.gpu_time * price
-        same = price_effects.get(payer, Fraction())
+        by_payer.setdefault(payer, {})[key] = server.machine - server.gpu_time * old.price
+        same = price_effects.get(payer, NOTHING)
         price_effects[payer] = same + server.machine * changes[payer][0]
     composition: dict[ServerKey, tuple[Fraction, Fraction]] = {}
     for payer, changed in by_payer.items():
@@ -361,8 +391,8 @@ def _composition(first: ComparedPeriod, second: ComparedPeriod) -> dict[ServerKe
         of_hardware = _dealt(sum(changed.values()) - price_effects[payer], changed, times)
         mixes = _dealt(changes[payer][1], of_hardware, times)
         for key in changed:
-            mix = mixes.get(key, Fraction())
-            composition[key] = of_hardware.get(key, Fraction()) - mix, mix
+            mix = mixes.get(key, NOTHING)
+            composition[key] = of_hardware.get(key, NOTHING) - mix, mix
     return composition
 
 
@@ -376,130 +406,55 @@ def _dealt(
 
 
 def _hardware_changes(
-    first: ComparedPeriod, second: ComparedPeriod
+    earlier: list[Fact], later: list[Fact], per_hour: Fraction
 ) -> dict[Payer, tuple[Fraction, Fraction]]:
     """By product and team: what part of the new cost is a price of the same GPUs, and the hardware mix."""
-    old_sums, new_sums = first.record.sums or HistorySums(), second.record.sums or HistorySums()
-    both = old_sums.gpu_held.keys() & new_sums.gpu_held.keys()
-    before, after = _hardware(old_sums, both), _hardware(new_sums, both)
-    per_hour = Fraction(second.length, first.length)
+    both = {fact.key(_GPU) for fact in facts.of(earlier, "GPU time of GPUs")}
+    both &= {fact.key(_GPU) for fact in facts.of(later, "GPU time of GPUs")}
+    before, after = _hardware(earlier, both), _hardware(later, both)
     old_prices = {name: each.price for name, each in (after | before).items()}
     changes: dict[Payer, tuple[Fraction, Fraction]] = {}
-    for payer in sorted({payer for hardware in after.values() for payer in hardware.holders}):
-        new_cost = at_old_prices = Fraction()
+    for payer in sorted({payer for hardware in after.values() for payer in hardware.payers}):
+        new_cost = at_old_prices = NOTHING
         more: list[tuple[Fraction, Fraction]] = []
         fewer: list[tuple[Fraction, Fraction]] = []
         for name, price in old_prices.items():
-            time = after[name].holders.get(payer, Fraction()) if name in after else Fraction()
-            earlier = before[name].holders.get(payer, Fraction()) if name in before else Fraction()
+            time = after[name].payers.get(payer, NOTHING) if name in after else NOTHING
+            old_time = before[name].payers.get(payer, NOTHING) if name in before else NOTHING
             if time:
                 new_cost += time * after[name].price
                 at_old_prices += time * price
-            change = time - earlier * per_hour
+            change = time - old_time * per_hour
             (more if change > 0 else fewer).append((abs(change), abs(change) * price))
         added, removed = sum(time for time, _cost in more), sum(time for time, _cost in fewer)
-        mix = Fraction()
+        mix = NOTHING
         if added and removed:
             mix = sum(cost for _time, cost in more) / added - sum(cost for _time, cost in fewer) / removed
-        same_gpus = 1 - at_old_prices / new_cost if new_cost else Fraction()
+        same_gpus = 1 - at_old_prices / new_cost if new_cost else NOTHING
         changes[payer] = same_gpus, min(added, removed) * mix
     return changes
 
 
-def _hardware(sums: HistorySums, both: Collection[Gpu]) -> dict[Gpu, _Hardware]:
+_GPU: Final = ("uuid", "gpu_model")
+
+
+def _hardware(every: list[Fact], both: set[tuple[str, ...]]) -> dict[tuple[str, ...], _Hardware]:
     """GPUs of both periods, and the others by their model, with a price."""
-    hardware: dict[Gpu, _Hardware] = {}
-    costs: dict[Gpu, Picodollars] = {}
-    for (gpu, component), amount in sums.gpu_cost.items():
-        if component in MACHINE:
-            costs[gpu] = costs.get(gpu, 0) + amount
-    priced: dict[Gpu, Nanoseconds] = {}
-    for owner, time in sums.owner_held.items():
-        priced[owner.gpu] = priced.get(owner.gpu, 0) + time
-    charged = sums.gpu_owed()
+    machine = [fact for fact in facts.of(every, "money of GPUs") if fact.component in MACHINE]
+    costs = facts.sums_by(machine, lambda fact: fact.key(_GPU))
+    charged = facts.sums_by(facts.of(every, "GPU time of GPUs"), lambda fact: fact.key(_GPU))
+    by_payer = facts.of(every, "priced time")
+    priced = facts.sums_by(by_payer, lambda fact: fact.key(_GPU))
+    names = {gpu: gpu if gpu in both else ("", gpu[1]) for gpu in priced}
+    hardware: dict[tuple[str, ...], _Hardware] = {}
     for gpu in priced:
         if charged.get(gpu, 0) > 0:
-            each = hardware.setdefault(gpu if gpu in both else Gpu("", gpu.gpu_model), _Hardware())
+            each = hardware.setdefault(names[gpu], _Hardware())
             each.cost += costs.get(gpu, 0)
             each.time += charged[gpu]
-    for owner, time in sums.owner_held.items():
-        each = hardware.get(owner.gpu if owner.gpu in both else Gpu("", owner.gpu.gpu_model), _Hardware())
-        payer = owner.product, owner.team
-        of_payer = Fraction(max(0, charged.get(owner.gpu, 0)) * time, priced[owner.gpu] or 1)
-        each.holders[payer] = each.holders.get(payer, Fraction()) + of_payer
+    for fact in by_payer:
+        gpu, payer = fact.key(_GPU), fact.key(("product", "team"))
+        each = hardware.get(names[gpu], _Hardware())  # one without a price has no part
+        time = Fraction(max(0, charged.get(gpu, 0)) * fact.value, priced[gpu] or 1)
+        each.payers[payer] = each.payers.get(payer, NOTHING) + time
     return hardware
-
-
-def _work(
-    one: _Model, other: _Model, price: Fraction, per_hour: Fraction, growth: Fraction | None
-) -> Iterator[tuple[EffectName, Fraction]]:
-    """The effects of one model's GPU time that worked for tokens."""
-    before = one.tokens * per_hour
-    rate = Fraction(one.working, one.tokens) if one.tokens else Fraction(other.working, other.tokens)
-    rate_after = Fraction(other.working, other.tokens) if other.tokens else rate
-    if growth is None:
-        yield "tokens", other.tokens * rate * price
-    else:
-        yield "tokens", (growth - 1) * before * rate * price
-        yield "mix", (other.tokens - growth * before) * rate * price
-    yield "gpus", other.tokens * (rate_after - rate) * price
-
-
-def _rounded(
-    parts: Mapping[tuple[ServerKey, EffectName], Fraction], total: Picodollars
-) -> dict[tuple[ServerKey, EffectName], Picodollars]:
-    """Whole picodollars that sum to the total: the largest remainders get what is left."""
-    whole = {key: value.numerator // value.denominator for key, value in parts.items()}
-    left = total - sum(whole.values())
-    ranked = sorted(parts, key=lambda key: (whole[key] - parts[key], key))
-    for key in ranked[:left]:
-        whole[key] += 1
-    return whole
-
-
-def _effects(
-    amounts: Mapping[EffectName, Picodollars],
-    before: tuple[_Period, ComparedPeriod],
-    after: tuple[_Period, ComparedPeriod],
-) -> Iterator[CostEffect]:
-    quantities = [_quantities(*each) for each in (before, after)]
-    for name in EFFECTS:
-        (one, unit), (other, _unit) = (each[name] for each in quantities)
-        yield CostEffect(name, amounts[name], one, other, unit)
-
-
-def _quantities(period: _Period, compared: ComparedPeriod) -> dict[EffectName, tuple[float, str]]:
-    """What each effect is about, in one period."""
-    length, hours = compared.length, compared.length / NANOSECONDS_PER_HOUR
-    gpu_time, idle, tokens = period.sum("gpu_time"), period.sum("idle"), period.tokens()
-    working = gpu_time - idle
-    return {
-        "hours": (hours, "hours"),
-        "idle": (idle / length, "idle GPUs"),
-        "tokens": (tokens / hours / 1e6, "million tokens an hour"),
-        "mix": (
-            float(sum(1 for server in period.servers.values() for _ in server.served())),
-            "models served",
-        ),
-        "gpus": (working / length, "working GPUs"),
-        "hardware mix": (float(len(period.gpu_models)), "GPU models"),
-        "price": (
-            (period.sum("machine") / 1e12) / (gpu_time / NANOSECONDS_PER_HOUR) if gpu_time else 0.0,
-            "dollars a GPU-hour",
-        ),
-        "overheads": (period.sum("overheads") / 1e12, "dollars"),
-        "corrections": (period.corrections / 1e12, "dollars"),
-        "fleet overheads": (period.fleet_overheads / 1e12, "dollars"),
-        "not itemized": (period.not_itemized / 1e12, "dollars"),
-    }
-
-
-def _changes(rounded: Mapping[tuple[ServerKey, EffectName], Picodollars]) -> Iterable[ServerChange]:
-    """Servers that changed the difference, the largest change first."""
-    by_server: dict[ServerKey, dict[EffectName, Picodollars]] = {}
-    for (key, name), amount in rounded.items():
-        if amount:
-            effects = by_server.setdefault(key, {})
-            effects[name] = effects.get(name, 0) + amount
-    changes = [ServerChange(key, effects) for key, effects in by_server.items()]
-    return sorted(changes, key=lambda change: (-abs(change.amount), change.server))
