@@ -11,6 +11,7 @@ from typing import Final
 from zoneinfo import ZoneInfo
 
 from exporter.cli import flags, status
+from exporter.cli.flags import FlagError, flag
 from exporter.cli.fleet_source import FleetSource, note_missing
 from exporter.cli.ledger_session import LedgerSession
 from exporter.cli.status import VerbFailedError, failing, with_exit_status
@@ -37,6 +38,23 @@ EXISTS: Final = (
 )
 
 
+@dataclass(frozen=True, slots=True)
+class ClosingOptions:
+    """Which month of which hosts is closed, or compared with a statement."""
+
+    config_file: Path | None
+    ledger_path: Path | None
+    month: str | None
+    fleet: FleetSource | None
+    output: Path | None = flag(
+        "--output", type=Path, metavar="FILE", help="the statement to write; it must not exist"
+    )
+    against: Path | None = flag(
+        "--against", type=Path, metavar="FILE", help="print what changed since the month of a statement"
+    )
+    as_json: bool = False
+
+
 def add(verb: argparse.ArgumentParser) -> None:
     """Add the flags."""
     group = verb.add_argument_group("a closed month")
@@ -45,59 +63,50 @@ def add(verb: argparse.ArgumentParser) -> None:
         action="store_true",
         help="write the month as a statement to --output: a file with a hash that stands for what was billed",
     )
-    group.add_argument(
-        "--output", type=Path, metavar="FILE", help="the statement to write; it must not exist"
-    )
-    group.add_argument(
-        "--against", type=Path, metavar="FILE", help="print what changed since the month of a statement"
-    )
+    flags.add_fields(group, ClosingOptions)
 
 
-@dataclass(frozen=True, slots=True)
-class ClosingOptions:
-    """Which month of which hosts is closed into `output`, or compared with the statement `against`."""
+def chosen(options: argparse.Namespace) -> ClosingOptions:
+    """The options to close or compare.
 
-    config_file: Path | None
-    ledger_path: Path | None
-    month: str | None
-    source: FleetSource | None
-    output: Path | None
-    against: Path | None
-    as_json: bool
-
-
-def chosen(options: argparse.Namespace) -> ClosingOptions | None:
-    """The options, if flags ask to close or compare. Exits on flags that clash."""
+    Raises:
+        FlagError: flags clash.
+    """
     if options.output is not None and not options.close:
-        options.parser.error("--output needs --close")
-    if not options.close and options.against is None:
-        return None
+        raise FlagError("--output needs --close")
     if options.close and options.against is not None:
-        options.parser.error("--close and --against exclude each other")
+        raise FlagError("--close and --against exclude each other")
     if options.close and (options.output is None or options.month is None):
-        options.parser.error("--close needs --month and --output")
+        raise FlagError("--close needs --month and --output")
     if options.form == "csv":
-        options.parser.error("--csv: a statement is JSON, and what changed is a table or --json")
-    for flag, day in (("--since", options.since), ("--until", options.until)):
+        raise FlagError("--csv: a statement is JSON, and what changed is a table or --json")
+    for name, day in (("--since", options.since), ("--until", options.until)):
         if day is not None:
-            options.parser.error(f"{flag}: a statement is of one month")
+            raise FlagError(f"{name}: a statement is of one month")
     if options.month is not None and Period.named(options.month).months != (options.month,):
-        options.parser.error(f"--month: a statement is of one month, not of {options.month}")
+        raise FlagError(f"--month: a statement is of one month, not of {options.month}")
     if options.overheads is not None:
-        options.parser.error("--overheads: a statement has the cost of hosts alone")
-    source = FleetSource.of(options)
-    return flags.chosen(ClosingOptions, options, source=source, as_json=options.form == "json")
+        raise FlagError("--overheads: a statement has the cost of hosts alone")
+    return flags.chosen(ClosingOptions, options, as_json=options.form == "json")
 
 
 @with_exit_status
 @failing(ClosedMonthError)
 def run(options: ClosingOptions, clock: Clock | None = None) -> int:
     """Write or compare a statement; returns 0, 1 (there is no answer) or 2 (the configuration is wrong)."""
+    clock = clock or SystemClock()
     if options.against is not None:
-        return _compare(options, options.against, clock or SystemClock())
+        closed = read_closed_month(options.against)
+        if options.month not in (None, closed.month):
+            raise VerbFailedError(f"{options.against} is of {closed.month}, not of {options.month}")
+        fleet = _read(options, closed.month, clock)
+        form = forms.as_json if options.as_json else forms.text
+        noted = changes(closed, fleet)
+        sys.stdout.write(form(closed, fleet.total, noted, str(options.against)))
+        return status.OK
     if options.output is None or options.month is None:
         raise VerbFailedError("a month is closed into a file: name both")
-    return _close(options, options.month, options.output, clock or SystemClock())
+    return _close(options, options.month, options.output, clock)
 
 
 def _close(options: ClosingOptions, month: str, output: Path, clock: Clock) -> int:
@@ -137,23 +146,12 @@ def _close(options: ClosingOptions, month: str, output: Path, clock: Clock) -> i
     return status.OK
 
 
-def _compare(options: ClosingOptions, against: Path, clock: Clock) -> int:
-    closed = read_closed_month(against)
-    if options.month not in (None, closed.month):
-        raise VerbFailedError(f"{against} is of {closed.month}, not of {options.month}")
-    fleet = _read(replace(options, month=closed.month), closed.month, clock)
-    noted = changes(closed, fleet)
-    form = forms.as_json if options.as_json else forms.text
-    sys.stdout.write(form(closed, fleet.total, noted, str(against)))
-    return status.OK
-
-
 def _read(
     options: ClosingOptions, month: str, clock: Clock, each: Callable[[HostMonth], None] | None = None
 ) -> FleetMonth:
     """The month of all hosts; `each` is as that of `FleetSource.read`."""
     session = LedgerSession.of(options.config_file, options.ledger_path)
-    source = options.source or FleetSource((session.path,))
+    source = options.fleet or FleetSource((session.path,))
     return source.read(Period.named(month), session.config.timezone, clock.wall(), each=each)
 
 

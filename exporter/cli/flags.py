@@ -385,31 +385,6 @@ def forms(verb: argparse.ArgumentParser) -> None:
     verb.set_defaults(form="table")
 
 
-def period(verb: argparse.ArgumentParser) -> None:
-    """The flags of a month, a quarter, or the days from one date to another."""
-    verb.add_argument(
-        "--month",
-        type=month_or_quarter_value,
-        metavar="YYYY-MM",
-        help="the month, or a quarter like 2026-Q3 (default: the current month)",
-    )
-    verb.add_argument("--since", type=date_value, metavar="DATE", help="the first day, in place of --month")
-    verb.add_argument(
-        "--until", type=date_value, metavar="DATE", help="the last day, with --since (default: today)"
-    )
-
-
-def check_period(options: argparse.Namespace) -> None:
-    """Exit on flags of a period that clash."""
-    month, since, until = options.month, options.since, options.until
-    if month is not None and (since is not None or until is not None):
-        options.parser.error("--month takes the place of --since and --until")
-    if until is not None and since is None:
-        options.parser.error("--until needs --since")
-    if since is not None and until is not None and until < since:
-        options.parser.error(f"--until={until} is before --since={since}")
-
-
 def named_period(
     zone: ZoneInfo,
     now: Instant,

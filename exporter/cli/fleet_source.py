@@ -5,7 +5,7 @@ import re
 import sys
 from collections.abc import Callable, Collection, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, fields, replace
 from datetime import date, datetime
 from decimal import Decimal
 from pathlib import Path
@@ -14,6 +14,7 @@ from urllib.parse import urlsplit
 from zoneinfo import ZoneInfo
 
 from exporter.cli import flags
+from exporter.cli.flags import FlagError, flag, switch
 from exporter.cli.status import VerbFailedError, failing
 from exporter.cli.terminal import ProgressBar, write_colored
 from exporter.clock import SystemClock
@@ -79,57 +80,6 @@ def _timeout(text: str) -> Nanoseconds:
     return length
 
 
-FOLDER_HELP: Final = (
-    "read a folder of ledgers and statements, or one such file, in place of the daemon's ledger; repeatable"
-)
-ADDRESS_HELP: Final = (
-    "read a folder of ledgers, a ledger file, or the address of a Prometheus, Thanos, Mimir or "
-    "VictoriaMetrics, in place of the daemon's ledger; repeatable"
-)
-
-
-def add(verb: argparse.ArgumentParser, *, addresses: bool = True) -> None:
-    """Add the flags; without those of addresses to a verb that needs ledgers."""
-    group = verb.add_argument_group("several hosts")
-    group.add_argument(
-        "--from",
-        dest="sources",
-        action="append",
-        type=source_value,
-        metavar="SOURCE",
-        help=ADDRESS_HELP if addresses else FOLDER_HELP,
-    )
-    verb.set_defaults(http_config_file=None, timeout=None, overheads=None)
-    if addresses:
-        add_client(group)
-    group.add_argument(
-        "--mixed-zones",
-        action="store_true",
-        help="add up hosts of different time zones (default: refuse and list them)",
-    )
-    group.add_argument(
-        "--ended",
-        dest="ended",
-        action="append",
-        type=_end_value,
-        default=[],
-        metavar="HOST=TIME",
-        help="a host was given back then, so that it misses nothing after that; repeatable",
-    )
-    group.add_argument(
-        "--nodes-from",
-        dest="nodes_from",
-        type=_address_value,
-        metavar="URL",
-        help="a Prometheus with kube-state-metrics, whose nodes that left say when their hosts ended",
-    )
-    group.add_argument(
-        "--skip-unreadable",
-        action="store_true",
-        help="leave out files that cannot be read, and name them (default: refuse)",
-    )
-
-
 def _end_value(text: str) -> GivenEnd:
     """A host and the time of its end, like gpu-7=2026-10-15T12:00Z."""
     host, _equals, written = text.rpartition("=")
@@ -144,37 +94,8 @@ def _end_value(text: str) -> GivenEnd:
     return GivenEnd(host, moment)
 
 
-def add_client(group: "argparse._ActionsContainer") -> None:
-    """Add the flags of requests to an address."""
-    group.add_argument(
-        "--http.config.file",
-        dest="http_config_file",
-        type=Path,
-        metavar="FILE",
-        help="credentials, TLS and headers for addresses, in the format of promtool's flag",
-    )
-    group.add_argument(
-        "--timeout",
-        type=_timeout,
-        default=None,
-        metavar="TIME",
-        help=f"of one query to an address, like 30s or 5m (default {TIMEOUT})",
-    )
-
-
 WITHOUT: Final = "none"
 """Value of `--overheads` that leaves them out."""
-
-
-def add_overheads(verb: argparse.ArgumentParser) -> None:
-    """Add the flag of overheads of the fleet."""
-    verb.add_argument(
-        "--overheads",
-        type=_rule_value,
-        metavar="RULE",
-        help="with --from, how overheads `per: fleet` of --config.file are spread: gpu-hours, dollars, equal "
-        "(over products), PRODUCT=SHARE,... or none (default gpu-hours)",
-    )
 
 
 def _rule_value(text: str) -> SpreadRule | str:
@@ -199,63 +120,79 @@ def _rule_value(text: str) -> SpreadRule | str:
     return SpreadRule("shares", shares)
 
 
-def note_missing(fleet: FleetMonth) -> None:
-    """Say on standard error what is missing of a fleet."""
-    write_colored("".join(f"{line}\n" for line in section(fleet)), sys.stderr)
-
-
-@contextmanager
-def open_ledger(host: HostMonth, verb: str) -> Iterator[LedgerReader]:
-    """A host's ledger, of which a verb needs the hours.
-
-    Raises:
-        VerbFailedError: there is none, or there are several that went on apart.
-    """
-    if host.path is None:
-        raise VerbFailedError(f"{host.location} is a statement, without hours: {verb} needs the ledger")
-    if host.forks:
-        files = ", ".join([host.location, *(fork.location for fork in host.forks)])
-        raise VerbFailedError(f"{files} are one ledger that went on apart: {verb} needs one of them alone")
-    with LedgerReader.open(host.path) as ledger:
-        yield ledger
-
-
 @dataclass(frozen=True, slots=True)
 class FleetSource:
-    """Where the months of several hosts are read from, and what is allowed of them.
+    """Where the months of several hosts are read from, and what is allowed of them."""
 
-    `overheads` is the rule by which those of the fleet are spread, `WITHOUT` to leave them out. `None`: by
-    GPU-hours, if the configuration has any.
-    `ended` are ends of hosts that a person gives, and `nodes_from` the address that knows those of nodes.
-    """
-
-    sources: Sequence[Source]
-    mixed_zones: bool = False
-    skip_unreadable: bool = False
-    http_config_file: Path | None = None
-    timeout: Nanoseconds | None = None
-    overheads: SpreadRule | str | None = None
-    ended: Sequence[GivenEnd] = ()
-    nodes_from: str | None = None
+    sources: Sequence[Source] = flag(
+        "--from",
+        action="append",
+        type=source_value,
+        metavar="SOURCE",
+        help="read a folder of ledgers, a ledger file, or the address of a Prometheus, Thanos, Mimir or "
+        "VictoriaMetrics, in place of the daemon's ledger; repeatable",
+    )
+    mixed_zones: bool = switch(
+        "--mixed-zones", "add up hosts of different time zones (default: refuse and list them)"
+    )
+    skip_unreadable: bool = switch(
+        "--skip-unreadable", "leave out files that cannot be read, and name them (default: refuse)"
+    )
+    http_config_file: Path | None = flag(
+        "--http.config.file",
+        type=Path,
+        metavar="FILE",
+        help="credentials, TLS and headers for addresses, in the format of promtool's flag",
+    )
+    timeout: Nanoseconds | None = flag(
+        "--timeout",
+        type=_timeout,
+        metavar="TIME",
+        help=f"of one query to an address, like 30s or 5m (default {TIMEOUT})",
+    )
+    overheads: SpreadRule | str | None = flag(
+        "--overheads",
+        type=_rule_value,
+        metavar="RULE",
+        help="with --from, how overheads `per: fleet` of --config.file are spread: gpu-hours, dollars, equal "
+        "(over products), PRODUCT=SHARE,... or none (default gpu-hours)",
+    )
+    ended: Sequence[GivenEnd] = flag(
+        "--ended",
+        action="append",
+        type=_end_value,
+        default=(),
+        metavar="HOST=TIME",
+        help="a host was given back then, so that it misses nothing after that; repeatable",
+    )
+    nodes_from: str | None = flag(
+        "--nodes-from",
+        type=_address_value,
+        metavar="URL",
+        help="a Prometheus with kube-state-metrics, whose nodes that left say when their hosts ended",
+    )
 
     @classmethod
     def of(cls, options: argparse.Namespace, ledgers_only: str = "") -> "FleetSource | None":
-        """The source that flags name; `None` for the daemon's ledger. Exits on flags that clash.
+        """The source that flags name; `None` for the daemon's ledger.
 
         `ledgers_only` is what a Prometheus lacks for the verb.
+
+        Raises:
+            FlagError: flags clash.
         """
         if not options.sources:
             for name in ("mixed_zones", "skip_unreadable", "overheads", "ended", "nodes_from", "timeout"):
                 if getattr(options, name):
-                    options.parser.error(f"--{name.replace('_', '-')} needs --from")
+                    raise FlagError(f"--{name.replace('_', '-')} needs --from")
             if options.http_config_file is not None:
-                options.parser.error("--http.config.file needs --from")
+                raise FlagError("--http.config.file needs --from")
             return None
         if options.ledger_path is not None:
-            options.parser.error("--from takes the place of --ledger.path: give one of them")
+            raise FlagError("--from takes the place of --ledger.path: give one of them")
         source = flags.chosen(cls, options)
         if ledgers_only and source.addresses:
-            options.parser.error(f"--from needs ledgers here: a Prometheus has no {ledgers_only}")
+            raise FlagError(f"--from needs ledgers here: a Prometheus has no {ledgers_only}")
         return source
 
     @property
@@ -447,3 +384,48 @@ class FleetSource:
             return None
         amounts = fleet_amounts(config.overheads, period, zone, now)
         return FleetOverheads(amounts, self.overheads or BY_GPU_HOURS)
+
+
+_FLAGS: Final = {option.name: option for option in fields(FleetSource)}
+_CLIENT: Final = ("http_config_file", "timeout")
+_ANY: Final = ("mixed_zones", "ended", "nodes_from", "skip_unreadable")
+
+
+def add(verb: argparse.ArgumentParser, *, addresses: bool = True) -> None:
+    """Add the flags; without those of addresses to a verb that needs ledgers."""
+    group = verb.add_argument_group("several hosts")
+    verb.set_defaults(http_config_file=None, timeout=None, overheads=None)
+    for name in ("sources", *(_CLIENT if addresses else ()), *_ANY):
+        flags.add_field(group, name, _FLAGS[name])
+
+
+def add_client(group: "argparse._ActionsContainer") -> None:
+    """Add the flags of requests to an address."""
+    for name in _CLIENT:
+        flags.add_field(group, name, _FLAGS[name])
+
+
+def add_overheads(verb: argparse.ArgumentParser) -> None:
+    """Add the flag of overheads of the fleet."""
+    flags.add_field(verb, "overheads", _FLAGS["overheads"])
+
+
+def note_missing(fleet: FleetMonth) -> None:
+    """Say on standard error what is missing of a fleet."""
+    write_colored("".join(f"{line}\n" for line in section(fleet)), sys.stderr)
+
+
+@contextmanager
+def open_ledger(host: HostMonth, verb: str) -> Iterator[LedgerReader]:
+    """A host's ledger, of which a verb needs the hours.
+
+    Raises:
+        VerbFailedError: there is none, or there are several that went on apart.
+    """
+    if host.path is None:
+        raise VerbFailedError(f"{host.location} is a statement, without hours: {verb} needs the ledger")
+    if host.forks:
+        files = ", ".join([host.location, *(fork.location for fork in host.forks)])
+        raise VerbFailedError(f"{files} are one ledger that went on apart: {verb} needs one of them alone")
+    with LedgerReader.open(host.path) as ledger:
+        yield ledger

@@ -13,7 +13,7 @@ from typing import IO, Final, Self
 from zoneinfo import ZoneInfo
 
 from exporter.cli import flags, fleet_source, status
-from exporter.cli.flags import Exits
+from exporter.cli.flags import Exits, FlagError, flag, switch
 from exporter.cli.fleet_source import FleetSource
 from exporter.cli.ledger_session import LedgerSession
 from exporter.cli.status import VerbFailedError, failing, with_exit_status
@@ -22,7 +22,7 @@ from exporter.clock import Clock, SystemClock
 from exporter.config import load
 from exporter.finance.facts import DAY_FAMILIES
 from exporter.finance.fleet.record import FleetMonth, HostMonth
-from exporter.finance.focus.dataset import ALL_COLUMNS, VERSIONS, FocusForm, focus, formulas, header, rows
+from exporter.finance.focus.dataset import VERSIONS, FocusForm, FocusVersion, focus, formulas, header, rows
 from exporter.finance.statements import ReportError, refuse_unknown
 
 FORMULAS: Final = (
@@ -31,9 +31,40 @@ FORMULAS: Final = (
 )
 
 
+@dataclass(frozen=True, slots=True)
+class FocusOptions:
+    """A month of a host or a fleet, and the file to write."""
+
+    config_file: Path | None = flags.daemon_config_flag()
+    ledger_path: Path | None = flags.ledger_flag()
+    month: str | None = flag(
+        "--month", type=flags.month_value, metavar="YYYY-MM", help="the month (default: the current month)"
+    )
+    output: Path | None = flag(
+        "--output", type=Path, metavar="FILE", help="the file to write (default: standard output)"
+    )
+    version: FocusVersion = flag(
+        "--focus-version",
+        choices=VERSIONS,
+        default=VERSIONS[-1],
+        help=f"the version of FOCUS (default {VERSIONS[-1]})",
+    )
+    columns: tuple[str, ...] = flag(
+        "--columns",
+        type=lambda text: tuple(text.split(",")),
+        metavar="COLUMN,...",
+        help="columns to write (default: all)",
+    )
+    guarded: bool = switch(
+        "--spreadsheet", "put an apostrophe before text that a spreadsheet would run as a formula"
+    )
+    fleet: FleetSource | None = None
+    """All hosts of a source in place of the daemon's ledger."""
+
+
 def add(reports: flags.Verbs) -> None:
     """Add the verb to those of `report`."""
-    focus = flags.add_verb(
+    verb = flags.add_verb(
         reports,
         "focus",
         f"write a month as CSV of FOCUS {VERSIONS[-1]}, the common form of bills: by day, server, model and "
@@ -46,92 +77,41 @@ def add(reports: flags.Verbs) -> None:
         ),
         exits=Exits("written", "no such month, no ledger that can be read, or no place to write"),
         of="report",
+        options=FocusOptions,
     )
-    flags.daemon_ledger(focus)
-    focus.add_argument(
-        "--month",
-        type=flags.month_value,
-        metavar="YYYY-MM",
-        help="the month (default: the current month)",
-    )
-    focus.add_argument(
-        "--focus-version",
-        choices=VERSIONS,
-        default=VERSIONS[-1],
-        help=f"the version of FOCUS (default {VERSIONS[-1]})",
-    )
-    focus.add_argument(
-        "--columns",
-        type=lambda text: tuple(text.split(",")),
-        default=(),
-        metavar="COLUMN,...",
-        help="columns to write (default: all)",
-    )
-    focus.add_argument(
-        "--output", type=Path, metavar="FILE", help="the file to write (default: standard output)"
-    )
-    focus.add_argument(
-        "--spreadsheet",
-        action="store_true",
-        help="put an apostrophe before text that a spreadsheet would run as a formula",
-    )
-    fleet_source.add(focus, addresses=False)
-    focus.set_defaults(run=run)
+    fleet_source.add(verb, addresses=False)
+    verb.set_defaults(run=run)
 
 
 def run(options: argparse.Namespace) -> int:
     """Write the file; returns the exit status."""
-    fleet = FleetSource.of(options, ledgers_only="cost by day and server")
-    form = FocusForm(options.focus_version, options.columns, options.spreadsheet)
+    options.fleet = FleetSource.of(options, ledgers_only="cost by day and server")
+    form = FocusForm(options.version, options.columns or (), options.guarded)
     if form.unknown:
-        options.parser.error(f"FOCUS {form.version} has no column {form.unknown[0]!r} here")
-    return write_focus(flags.chosen(FocusOptions, options, form=form, fleet=fleet))
+        raise FlagError(f"FOCUS {form.version} has no column {form.unknown[0]!r} here")
+    return write_focus(flags.chosen(FocusOptions, options))
 
 
-@dataclass(frozen=True, slots=True)
-class FocusOptions:
-    """A month of a host or a fleet, and the file to write."""
-
-    config_file: Path | None
-    ledger_path: Path | None
-    month: str | None
-    """`None`: the current month."""
-    output: Path | None
-    """`None`: standard output."""
-    form: FocusForm = ALL_COLUMNS
-    fleet: FleetSource | None = None
-    """All hosts of a source in place of the daemon's ledger."""
-
-
+@with_exit_status
 def write_focus(options: FocusOptions, clock: Clock | None = None) -> int:
     """Write a month as FOCUS; returns 0, 1 (the ledger has no answer) or 2 (the configuration is wrong)."""
-    if options.fleet is not None:
-        return _write_fleet(options, options.fleet, clock or SystemClock())
-    return _write_ledger(options, clock or SystemClock())
-
-
-@with_exit_status
-def _write_ledger(options: FocusOptions, clock: Clock) -> int:
-    session = LedgerSession.of(options.config_file, options.ledger_path)
-    now = clock.wall()
-    with waiting("reading the ledger"), session.open() as (ledger, zone):
-        record = ledger.month(flags.named_period(zone, now, month=options.month).name)
-    with failing(ReportError, at=session.path):
-        lines = focus(record, zone, options.form)
-    return _write(lines, options.output)
-
-
-@with_exit_status
-def _write_fleet(options: FocusOptions, source: FleetSource, clock: Clock) -> int:
+    form = FocusForm(options.version, options.columns or (), options.guarded)
+    now = (clock or SystemClock()).wall()
+    if options.fleet is None:
+        session = LedgerSession.of(options.config_file, options.ledger_path)
+        with waiting("reading the ledger"), session.open() as (ledger, zone):
+            record = ledger.month(flags.named_period(zone, now, month=options.month).name)
+        with failing(ReportError, at=session.path):
+            lines = focus(record, zone, form)
+        return _write(lines, options.output)
     config = load(options.config_file)
-    now = clock.wall()
     period = flags.named_period(config.timezone, now, month=options.month)
-    with HostRows(options.form) as rows:
-        fleet = source.read(period, config.timezone, now, DAY_FAMILIES, each=rows.add)
-        with failing(ReportError, at=source.text):
+    with HostRows(form) as rows:
+        fleet = options.fleet.read(period, config.timezone, now, DAY_FAMILIES, each=rows.add)
+        with failing(ReportError, at=options.fleet.text):
             refuse_unknown(fleet.record)
         fleet_source.note_missing(fleet)
-        return _write(chain([header(options.form)], rows.of(fleet)), options.output)
+        return _write(chain([header(form)], rows.of(fleet)), options.output)
 
 
 class HostRows:

@@ -9,7 +9,7 @@ from typing import Final
 from zoneinfo import ZoneInfo
 
 from exporter.cli import closing, flags, fleet_source, focus, status
-from exporter.cli.flags import Exits
+from exporter.cli.flags import Exits, FlagError, flag
 from exporter.cli.fleet_source import FleetSource
 from exporter.cli.ledger_session import LedgerSession
 from exporter.cli.status import failing, with_exit_status
@@ -17,7 +17,6 @@ from exporter.cli.terminal import columns, waiting
 from exporter.clock import Clock, SystemClock
 from exporter.config import load
 from exporter.finance.facts import DAY_FAMILIES
-from exporter.finance.fleet.overheads import FleetOverheads
 from exporter.finance.render import Form
 from exporter.finance.statement import sheet
 from exporter.finance.statements import (
@@ -29,11 +28,9 @@ from exporter.finance.statements import (
     Column,
     Idle,
     ReportError,
-    Statement,
     chargeback,
     month,
 )
-from exporter.ledger.history import MonthRecord
 from exporter.ledger.period_reader import PeriodReader
 from exporter.tariff.period import Period
 from exporter.units import Instant
@@ -42,22 +39,55 @@ CHARGEBACK_BY: Final = ("product", "team")
 PRINTED: Final = Exits("printed", "no such month, or no ledger that can be read")
 
 
+def _columns_value(text: str) -> tuple[str, ...]:
+    columns = tuple(text.split(","))
+    for column in columns:
+        if column not in COLUMNS:
+            raise argparse.ArgumentTypeError(
+                f"{column!r} is no column: choose from {', '.join(COLUMNS)}, with commas between them"
+            )
+    if len(set(columns)) < len(columns):
+        raise argparse.ArgumentTypeError(f"{text!r} has a column twice")
+    return columns
+
+
+@dataclass(frozen=True, slots=True)
+class ReportOptions:
+    """A month or another period of a host or a fleet, and its form."""
+
+    config_file: Path | None = flags.daemon_config_flag()
+    ledger_path: Path | None = flags.ledger_flag()
+    month: str | None = flag(
+        "--month",
+        type=flags.month_or_quarter_value,
+        metavar="YYYY-MM",
+        help="the month, or a quarter like 2026-Q3 (default: the current month)",
+    )
+    by: By | None = None
+    """The grouping of a month; `None`: a chargeback."""
+    form: Form = "table"
+    fleet: FleetSource | None = None
+    """All hosts of a source in place of the daemon's ledger."""
+    since: date | None = flag(
+        "--since", type=flags.date_value, metavar="DATE", help="the first day, in place of --month"
+    )
+    until: date | None = flag(
+        "--until", type=flags.date_value, metavar="DATE", help="the last day, with --since (default: today)"
+    )
+    columns: tuple[Column, ...] = CHARGEBACK_BY
+    """Columns of a chargeback."""
+    idle: Idle | None = None
+    """Where idle cost of a chargeback is."""
+
+    def period(self, zone: ZoneInfo, now: Instant) -> Period:
+        """The period in a time zone."""
+        return flags.named_period(zone, now, month=self.month, since=self.since, until=self.until)
+
+
 def add(verbs: flags.Verbs) -> None:
     """Add them to the program's parser."""
     group = flags.add_group(verbs, "report", "monthly cost reports", "month --by=team")
     reports = group.add_subparsers(dest="report", required=True, metavar="month|chargeback|focus")
-    statements = _add_month(reports), _add_chargeback(reports)
-    focus.add(reports)
-    for verb in statements:
-        flags.daemon_ledger(verb)
-        flags.period(verb)
-        fleet_source.add(verb)
-        fleet_source.add_overheads(verb)
-        flags.forms(verb)
-        verb.set_defaults(run=run)
-
-
-def _add_month(reports: flags.Verbs) -> argparse.ArgumentParser:
     month = flags.add_verb(
         reports,
         "month",
@@ -72,14 +102,11 @@ def _add_month(reports: flags.Verbs) -> argparse.ArgumentParser:
         ),
         exits=PRINTED,
         of="report",
+        options=ReportOptions,
     )
     month.add_argument("--by", choices=BYS, default="product", help="group by (default product)")
     closing.add(month)
     month.set_defaults(columns=CHARGEBACK_BY, idle=None)
-    return month
-
-
-def _add_chargeback(reports: flags.Verbs) -> argparse.ArgumentParser:
     chargeback = flags.add_verb(
         reports,
         "chargeback",
@@ -93,6 +120,7 @@ def _add_chargeback(reports: flags.Verbs) -> argparse.ArgumentParser:
         ),
         exits=PRINTED,
         of="report",
+        options=ReportOptions,
     )
     chargeback.add_argument(
         "--by",
@@ -109,111 +137,61 @@ def _add_chargeback(reports: flags.Verbs) -> argparse.ArgumentParser:
         "(default: in the row of its owner)",
     )
     chargeback.set_defaults(by=None, close=False, output=None, against=None)
-    return chargeback
-
-
-def _columns_value(text: str) -> tuple[str, ...]:
-    columns = tuple(text.split(","))
-    for column in columns:
-        if column not in COLUMNS:
-            raise argparse.ArgumentTypeError(
-                f"{column!r} is no column: choose from {', '.join(COLUMNS)}, with commas between them"
-            )
-    if len(set(columns)) < len(columns):
-        raise argparse.ArgumentTypeError(f"{text!r} has a column twice")
-    return columns
+    focus.add(reports)
+    for verb in (month, chargeback):
+        fleet_source.add(verb)
+        fleet_source.add_overheads(verb)
+        flags.forms(verb)
+        verb.set_defaults(run=run)
 
 
 def run(options: argparse.Namespace) -> int:
     """Print a statement; returns the exit status."""
-    if closing_options := closing.chosen(options):
-        return closing.run(closing_options)
-    flags.check_period(options)
-    return report(flags.chosen(ReportOptions, options, fleet=FleetSource.of(options)))
-
-
-@dataclass(frozen=True, slots=True)
-class ReportOptions:
-    """A month or another period of a host or a fleet, and its form."""
-
-    config_file: Path | None
-    ledger_path: Path | None
-    month: str | None
-    """Month or quarter; `None`, without `since` too: the current month."""
-    by: By | None
-    """The grouping of a month; `None`: a chargeback."""
-    form: Form
-    fleet: FleetSource | None = None
-    """All hosts of a source in place of the daemon's ledger."""
-    since: date | None = None
-    until: date | None = None
-    columns: tuple[Column, ...] = CHARGEBACK_BY
-    """Columns of a chargeback."""
-    idle: Idle | None = None
-    """Place of idle cost in a chargeback."""
-
-    def period(self, zone: ZoneInfo, now: Instant) -> Period:
-        """The period in a time zone."""
-        return flags.named_period(zone, now, month=self.month, since=self.since, until=self.until)
-
-
-def report(options: ReportOptions, clock: Clock | None = None) -> int:
-    """Print a statement; returns 0, 1 (the ledger has no answer) or 2 (the configuration is wrong)."""
-    if options.fleet is not None:
-        return _write_fleet(options, options.fleet, clock or SystemClock())
-    return _write_host(options, clock or SystemClock())
-
-
-def _statement(
-    options: ReportOptions,
-    record: MonthRecord,
-    current: str,
-    zone: ZoneInfo,
-    overheads: FleetOverheads | None = None,
-) -> Statement:
-    if options.by is None:
-        return chargeback(record, current, zone, ChargebackLayout(options.columns, options.idle), overheads)
-    return month(record, options.by, current, zone, overheads)
+    options.fleet = FleetSource.of(options)
+    if options.close or options.against is not None or options.output is not None:
+        return closing.run(closing.chosen(options))
+    month, since, until = options.month, options.since, options.until
+    if month is not None and (since is not None or until is not None):
+        raise FlagError("--month takes the place of --since and --until")
+    if until is not None and since is None:
+        raise FlagError("--until needs --since")
+    if since is not None and until is not None and until < since:
+        raise FlagError(f"--until={until} is before --since={since}")
+    return report(flags.chosen(ReportOptions, options))
 
 
 @with_exit_status
-def _write_fleet(options: ReportOptions, source: FleetSource, clock: Clock) -> int:
-    """Read the month of all hosts and print it; returns as `report` does."""
-    config = load(options.config_file)
-    now = clock.wall()
-    period = options.period(config.timezone, now)
-    days = DAY_FAMILIES if options.by is None and "day" in options.columns else ()
-    finer = options.by not in ("product", "team")
-    fleet = source.read(period, config.timezone, now, days, finer=finer)
-    overheads = source.fleet_overheads(config, period, fleet.zone, now)
-    current = _current(period, fleet.zone, now)
-    with failing(ReportError, at=source.text):
-        statement = _statement(options, fleet.record, current, fleet.zone, overheads)
-    if options.form == "csv":
+def report(options: ReportOptions, clock: Clock | None = None) -> int:
+    """Print a statement; returns 0, 1 (the ledger has no answer) or 2 (the configuration is wrong)."""
+    now = (clock or SystemClock()).wall()
+    overheads = fleet = None
+    if options.fleet is not None:
+        config = load(options.config_file)
+        period = options.period(config.timezone, now)
+        days = DAY_FAMILIES if options.by is None and "day" in options.columns else ()
+        finer = options.by not in ("product", "team")
+        fleet = options.fleet.read(period, config.timezone, now, days, finer=finer)
+        overheads = options.fleet.fleet_overheads(config, period, fleet.zone, now)
+        record, zone, source = fleet.record, fleet.zone, options.fleet.text
+    else:
+        session = LedgerSession.of(options.config_file, options.ledger_path)
+        with waiting("reading the ledger"), session.open() as (ledger, zone):
+            period = options.period(zone, now)
+            if period.months == (period.name,):
+                record = ledger.month(period.name)
+            else:
+                with PeriodReader.open(session.path) as reader:
+                    record = reader.record(period)
+        source = str(session.path)
+    start, end = period.bounds(zone)
+    current = period.name if start <= now < end else ""
+    with failing(ReportError, at=source):
+        if options.by is None:
+            layout = ChargebackLayout(options.columns, options.idle)
+            statement = chargeback(record, current, zone, layout, overheads)
+        else:
+            statement = month(record, options.by, current, zone, overheads)
+    if fleet is not None and options.form == "csv":
         fleet_source.note_missing(fleet)
     sys.stdout.write(sheet(statement, options.form, columns(), fleet))
     return status.OK
-
-
-@with_exit_status
-def _write_host(options: ReportOptions, clock: Clock) -> int:
-    """Read a month or another period and print it; returns as `report` does."""
-    session = LedgerSession.of(options.config_file, options.ledger_path)
-    now = clock.wall()
-    with waiting("reading the ledger"), session.open() as (ledger, zone):
-        period = options.period(zone, now)
-        if period.months == (period.name,):
-            record = ledger.month(period.name)
-        else:
-            with PeriodReader.open(session.path) as reader:
-                record = reader.record(period)
-    with failing(ReportError, at=session.path):
-        statement = _statement(options, record, _current(period, zone, now), zone)
-    sys.stdout.write(sheet(statement, options.form, columns()))
-    return status.OK
-
-
-def _current(period: Period, zone: ZoneInfo, now: Instant) -> str:
-    """The name of the period while it goes on, else nothing."""
-    start, end = period.bounds(zone)
-    return period.name if start <= now < end else ""
