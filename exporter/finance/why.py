@@ -168,7 +168,7 @@ class _Hardware:
 
     cost: Picodollars = 0
     time: Nanoseconds = 0
-    payers: dict[Payer, Fraction] = field(default_factory=dict)
+    times: dict[Payer, Fraction] = field(default_factory=dict)
     """Its time by product and team."""
 
     @property
@@ -414,13 +414,13 @@ def _hardware_changes(
     before, after = _hardware(earlier, both), _hardware(later, both)
     old_prices = {name: each.price for name, each in (after | before).items()}
     changes: dict[Payer, tuple[Fraction, Fraction]] = {}
-    for payer in sorted({payer for hardware in after.values() for payer in hardware.payers}):
+    for payer in sorted({payer for hardware in after.values() for payer in hardware.times}):
         new_cost = at_old_prices = NOTHING
         more: list[tuple[Fraction, Fraction]] = []
         fewer: list[tuple[Fraction, Fraction]] = []
         for name, price in old_prices.items():
-            time = after[name].payers.get(payer, NOTHING) if name in after else NOTHING
-            old_time = before[name].payers.get(payer, NOTHING) if name in before else NOTHING
+            time = after[name].times.get(payer, NOTHING) if name in after else NOTHING
+            old_time = before[name].times.get(payer, NOTHING) if name in before else NOTHING
             if time:
                 new_cost += time * after[name].price
                 at_old_prices += time * price
@@ -456,5 +456,5 @@ def _hardware(every: list[Fact], both: set[tuple[str, ...]]) -> dict[tuple[str, 
         gpu, payer = fact.key(_GPU), fact.key(("product", "team"))
         each = hardware.get(names[gpu], _Hardware())  # one without a price has no part
         time = Fraction(max(0, charged.get(gpu, 0)) * fact.value, priced[gpu] or 1)
-        each.payers[payer] = each.payers.get(payer, NOTHING) + time
+        each.times[payer] = each.times.get(payer, NOTHING) + time
     return hardware
