@@ -110,7 +110,7 @@ def program(verbs: Iterable[str] = VERBS) -> argparse.ArgumentParser:
         epilog=f"flags of the daemon, which runs without a verb:\n{flags.of_the_daemon()}\nexamples:\n"
         f"  {PROGRAM} --config.file=/etc/ice.yaml\n  {PROGRAM} doctor --config.file=/etc/ice.yaml\n\n"
         f"{DAEMON_EXITS.text()}",
-        formatter_class=flags.HelpFormatter,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     parser.add_argument("--version", action="version", version=f"{PROGRAM} {VERSION}")
     group = parser.add_subparsers(dest="verb", required=True, metavar="VERB", prog=PROGRAM)

@@ -12,7 +12,6 @@ from typing import Any, Final, TypeAlias, TypeVar
 from zoneinfo import ZoneInfo
 
 from exporter.cli import logs, status
-from exporter.cli.terminal import help_columns
 from exporter.config.settings import DEFAULT_LEDGER
 from exporter.tariff.period import Period
 from exporter.units import (
@@ -202,13 +201,6 @@ def of_files(config_file: Path | None, ledger_path: Path | None) -> tuple[str, .
     return tuple(f"{flag}={path.absolute()}" for flag, path in files if path is not None)
 
 
-class HelpFormatter(argparse.RawDescriptionHelpFormatter):
-    """As wide as the terminal. Each flag makes one: without a width it would load `shutil`, 0.5 MiB."""
-
-    def __init__(self, prog: str) -> None:
-        super().__init__(prog, width=help_columns() - 2)
-
-
 @dataclass(frozen=True, slots=True)
 class Exits:
     """Meanings of a verb's exit statuses; an empty text: the status is not used."""
@@ -262,7 +254,7 @@ def add_verb(
         help=text,
         description=f"{text[0].upper()}{text[1:]}.",
         epilog=f"examples:\n{lines}\n{exits.text()}",
-        formatter_class=HelpFormatter,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     add_fields(verb, LogFlags)
     if options is not None:
@@ -291,7 +283,7 @@ def add_group(verbs: Verbs, name: str, text: str, example: str) -> argparse.Argu
         help=text,
         description=f"{text[0].upper()}{text[1:]}.",
         epilog=f"example:\n  {PROGRAM} {name} {example}\n\n{PROGRAM} {name} VERB --help shows its flags.",
-        formatter_class=HelpFormatter,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
     )
 
 

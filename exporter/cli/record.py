@@ -14,7 +14,7 @@ from typing import Final
 from exporter.cli import flags, status
 from exporter.cli.flags import Exits, flag
 from exporter.cli.status import VerbFailedError, with_exit_status
-from exporter.cli.terminal import progress
+from exporter.cli.terminal import ProgressBar
 from exporter.clock import Clock, SystemClock
 from exporter.config import load
 from exporter.config.problems import RefusedError
@@ -150,21 +150,20 @@ def _watch(
     """
     begun = clock.elapsed()
     try:
-        for number in range(options.times):
-            progress("reading", number, options.times)
-            clock.wait(threading.Event(), begun + number * options.every - clock.elapsed())
-            after = clock.elapsed() - begun
-            try:
-                look = reader.read()
-            except ReadFailedError as failure:
-                if number == 0:
-                    raise
-                recording.miss(failure, after)
-                continue
-            for name, content in recording.take(look, after):
-                (folder / name).write_bytes(content)
+        with ProgressBar("reading", clock) as bar:
+            for number in range(options.times):
+                bar.show(number, options.times)
+                clock.wait(threading.Event(), begun + number * options.every - clock.elapsed())
+                after = clock.elapsed() - begun
+                try:
+                    look = reader.read()
+                except ReadFailedError as failure:
+                    if number == 0:
+                        raise
+                    recording.miss(failure, after)
+                    continue
+                for name, content in recording.take(look, after):
+                    (folder / name).write_bytes(content)
     except KeyboardInterrupt:
         if not recording.pages:
             raise
-    finally:
-        progress("reading", options.times, options.times)

@@ -59,9 +59,8 @@ class _Output:
 
     def _failed(self, error: OSError) -> OutputError:
         discard(self._stream)
-        if isinstance(error, BrokenPipeError):  # `| head` has seen enough
-            return OutputError()
-        return _failure(error.strerror or str(error))
+        # `| head` has seen enough.
+        return OutputError() if isinstance(error, BrokenPipeError) else _failure(error.strerror or str(error))
 
 
 def _failure(why: str) -> OutputError:
@@ -99,8 +98,6 @@ PROGRESS_AFTER: Final[Nanoseconds] = 2 * NANOSECONDS_PER_SECOND
 """Longer operations show their progress."""
 PROGRESS_EVERY: Final[Nanoseconds] = NANOSECONDS_PER_SECOND
 
-HELP_COLUMNS: Final = 80
-"""Columns of help where none are known."""
 COLUMNS_MIN: Final = 40
 LAST_COLUMN_MIN: Final = 32
 """Columns that the last column of a table needs for its text to go on in it."""
@@ -139,16 +136,6 @@ def columns() -> int | None:
     return shutil.get_terminal_size().columns if sys.stdout.isatty() else None
 
 
-def help_columns() -> int:
-    """Columns of help, of a file or a pipe too: what `shutil.get_terminal_size` says, without its module."""
-    if (given := os.environ.get("COLUMNS", "")).isdecimal() and int(given):
-        return int(given)
-    try:
-        return os.get_terminal_size(sys.__stdout__.fileno()).columns or HELP_COLUMNS  # type: ignore[union-attr]
-    except (AttributeError, OSError, ValueError):  # it was closed, or is no terminal
-        return HELP_COLUMNS
-
-
 def fitted(text: str, width: int | None) -> str:
     """A text whose lines have at most so many columns; `None`: as it is, for files and pipes.
 
@@ -157,25 +144,24 @@ def fitted(text: str, width: int | None) -> str:
     """
     if width is None:
         return text
-    return "".join(
-        f"{part}\n" for line in text.splitlines() for part in _folded(line, max(width, COLUMNS_MIN))
-    )
-
-
-def _folded(line: str, width: int) -> list[str]:
-    if len(line) <= width or _CALL.match(line):
-        return [line]
-    starts = [gap.end() for gap in _GAP.finditer(line) if gap.end() <= width - LAST_COLUMN_MIN]
-    indent = starts[-1] if starts else len(line) - len(line.lstrip(" ")) + 4
-    return textwrap.wrap(
-        line,
-        width,
-        subsequent_indent=" " * indent,
-        break_long_words=False,
-        break_on_hyphens=False,
-        replace_whitespace=False,
-        expand_tabs=False,
-    )
+    width = max(width, COLUMNS_MIN)
+    lines: list[str] = []
+    for line in text.splitlines():
+        if len(line) <= width or _CALL.match(line):
+            lines.append(line)
+            continue
+        starts = [gap.end() for gap in _GAP.finditer(line) if gap.end() <= width - LAST_COLUMN_MIN]
+        indent = starts[-1] if starts else len(line) - len(line.lstrip(" ")) + 4
+        lines += textwrap.wrap(
+            line,
+            width,
+            subsequent_indent=" " * indent,
+            break_long_words=False,
+            break_on_hyphens=False,
+            replace_whitespace=False,
+            expand_tabs=False,
+        )
+    return "".join(f"{line}\n" for line in lines)
 
 
 def complain(problem: object) -> None:
@@ -191,28 +177,23 @@ def waiting(what: str, clock: Clock | None = None) -> Iterator[None]:
         yield
         return
     done = threading.Event()
-    thread = threading.Thread(target=_count, args=(what, clock or SystemClock(), done), daemon=True)
+    clock = clock or SystemClock()
+
+    def count() -> None:
+        began, pause = clock.elapsed(), PROGRESS_AFTER
+        while not clock.wait(done, pause):
+            pause = PROGRESS_EVERY
+            _show(f"{what}: {seconds(clock.elapsed() - began):.0f} s")
+        if pause == PROGRESS_EVERY:
+            _show("")
+
+    thread = threading.Thread(target=count, daemon=True)
     thread.start()
     try:
         yield
     finally:
         done.set()
         thread.join()
-
-
-def _count(what: str, clock: Clock, done: threading.Event) -> None:
-    began, pause = clock.elapsed(), PROGRESS_AFTER
-    while not clock.wait(done, pause):
-        pause = PROGRESS_EVERY
-        _show(f"{what}: {seconds(clock.elapsed() - began):.0f} s")
-    if pause == PROGRESS_EVERY:
-        _show("")
-
-
-def progress(what: str, done: int, of: int) -> None:
-    """Show on a terminal how far something is, in place of the line before; nothing once it is done."""
-    if sys.stderr.isatty():
-        _show("" if done >= of else f"{what}: {done} of {of}")
 
 
 def _show(text: str) -> None:

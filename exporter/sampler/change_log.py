@@ -2,7 +2,7 @@
 
 import logging
 from collections import Counter
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Final
@@ -75,17 +75,15 @@ class ChangeLog:
         self._last[topic] = value
         return (before or None) != (value or None) or (repeat and bool(value))
 
-    def note_tick_failure(self, failure: Exception) -> None:
-        """Log that a tick failed, once for each reason."""
-        problem = repr(failure)
-        if self._is_news("tick", problem):
-            effect = "last report served, next tick charges this time"
-            log.error("tick failed", extra={"problem": problem, "effect": effect}, exc_info=failure)
-
-    def note_tick_success(self) -> None:
-        """Log that a tick succeeded after failures."""
-        if self._is_news("tick", ""):
+    def note_tick(self, failure: Exception | None) -> None:
+        """Log that a tick failed, once for each reason, and that one succeeded after failures."""
+        if not self._is_news("tick", repr(failure) if failure else ""):
+            return
+        if failure is None:
             log.info("tick recovered")
+        else:
+            effect = "last report served, next tick charges this time"
+            log.error("tick failed", extra={"problem": repr(failure), "effect": effect}, exc_info=failure)
 
     def note_ledger(self, problem: str) -> None:
         """Log the ledger's problem when it comes and when it goes; empty: none."""
@@ -99,7 +97,13 @@ class ChangeLog:
         """Log which servers hold other GPUs than before. A tick without an answer of that changes nothing."""
         if frame.gpus is None or frame.unknown_gpus:
             return
-        before, after = self._gpus_by_server, _gpus_by_server(frame)
+        index = {gpu.gpu.uuid: gpu.index for gpu in frame.gpus}
+        held: dict[str, set[int]] = {}
+        for holder in frame.holders:
+            if holder.uuid in index:
+                held.setdefault(holder.key.name, set()).add(index[holder.uuid])
+        before = self._gpus_by_server
+        after = {server: tuple(sorted(indices)) for server, indices in held.items()}
         self._gpus_by_server = after
         changed = [server for server in {**before, **after} if before.get(server) != after.get(server)]
         for server in changed[:SERVERS_LOGGED_MAX]:
@@ -137,9 +141,19 @@ class ChangeLog:
                 log.warning(condition.begins, extra={"gpus": text, "see": condition.see})
             else:
                 log.info(condition.ends)
-        if config is not self._rules_checked and not tariff.location_pending:
-            self._rules_checked = config
-            _log_unmatched_rules(tariff, gpus)
+        if config is self._rules_checked or tariff.location_pending:
+            return
+        self._rules_checked = config
+        unmatched = sorted(unmatched_rules(tariff, gpus), key=lambda rule: not rule.slip)
+        if unmatched:
+            rules = [f"{rule.rule}: {rule.why}" for rule in unmatched[:RULES_NAMED_MAX]]
+            if len(unmatched) > RULES_NAMED_MAX:
+                rules.append(f"and {len(unmatched) - RULES_NAMED_MAX} more")
+            # One that looks meant for a GPU here is a warning.
+            level = logging.WARNING if unmatched[0].slip else logging.INFO
+            log.log(
+                level, "hardware rules match no gpu", extra={"rules": "; ".join(rules), "see": "hardware"}
+            )
 
     def note_inventory(self, inventory: GpuInventory, policy: CostPolicy) -> None:
         """Log GPUs that were replaced or released, and GPUs that are owed and not listed, or not counted."""
@@ -152,12 +166,9 @@ class ChangeLog:
             if len(gpus) > GPUS_LOGGED_MAX:
                 log.info("more gpus changed", extra={"change": change, "gpus": len(gpus) - GPUS_LOGGED_MAX})
         expected, stated, visible = inventory.expected, inventory.stated, inventory.visible
-        if self._is_news("uncounted", inventory.uncounted):
-            if inventory.uncounted:
-                effect = "the host's time is charged once a GPU is read"
-                log.warning("gpu count or price unknown", extra={"effect": effect, "see": "hardware"})
-            else:
-                log.info("gpu count and price known")
+        if self._is_news("uncounted", inventory.uncounted) and inventory.uncounted:
+            effect = "the host's time is charged once a GPU is read"
+            log.warning("gpu count or price unknown", extra={"effect": effect, "see": "hardware"})
         silent = visible is None and bool(inventory.listed or inventory.lost)
         if expected is None or silent:  # a driver that fails for a while changes nothing
             return
@@ -183,10 +194,28 @@ def log_gap(interval: ChargedInterval | None, segments: tuple[Segment, ...], pol
 
     A warning if part of it exceeds `gap.max_days` and is not charged.
     """
-    has_gpus = any(segment.gpu_times for segment in segments)
-    if interval is None or interval.observed or not (has_gpus or interval.uncharged):
+    times = [time for segment in segments for time in segment.gpu_times]
+    if interval is None or interval.observed or not (times or interval.uncharged):
         return
-    not_charged = "; ".join(_not_charged(interval, segments, policy))
+    # No rent accrues while a host is down whose GPUs are rented by the hour.
+    down = sum(
+        segment.down
+        for segment in segments
+        if any(
+            rate.while_up
+            for gpu in {time.gpu for time in segment.gpu_times}
+            for rate in policy.tariff.hardware_price(gpu, segment.start).rates
+        )
+    )
+    unpriced = sum(time.duration for time in times if not time.priced)
+    not_charged = []
+    if interval.uncharged:
+        not_charged.append(f"{_hours(interval.uncharged)} hours before it, beyond gap.max_days")
+    if down:
+        not_charged.append(f"hourly rent of {_hours(down)} hours while the host was down or suspended")
+    if unpriced:
+        hours = _hours(unpriced)
+        not_charged.append(f"{hours} GPU-hours without a price, charged once a price is configured")
     log.log(
         logging.WARNING if interval.uncharged else logging.INFO,
         "rent since boot charged" if interval.hourly_only else "unobserved time charged",
@@ -195,30 +224,8 @@ def log_gap(interval: ChargedInterval | None, segments: tuple[Segment, ...], pol
             "hours": _hours(interval.length),
             "dollars": cents(sum(segment.accrued for segment in segments)),
             "by_server": top_servers(dollars_by_server(segments)),
-            "not_charged": not_charged or "nothing",
+            "not_charged": "; ".join(not_charged) or "nothing",
         },
-    )
-
-
-def _not_charged(
-    interval: ChargedInterval, segments: tuple[Segment, ...], policy: CostPolicy
-) -> Iterator[str]:
-    if interval.uncharged:
-        yield f"{_hours(interval.uncharged)} hours before it, beyond gap.max_days"
-    down = sum(segment.down for segment in segments if _is_hourly(segment, policy))
-    if down:
-        yield f"hourly rent of {_hours(down)} hours while the host was down or suspended"
-    unpriced = sum(time.duration for segment in segments for time in segment.gpu_times if not time.priced)
-    if unpriced:
-        yield f"{_hours(unpriced)} GPU-hours without a price, charged once a price is configured"
-
-
-def _is_hourly(segment: Segment, policy: CostPolicy) -> bool:
-    """Whether any GPU of it is rented by the hour, so that no rent accrues while the host is down."""
-    return any(
-        rate.while_up
-        for gpu in {time.gpu for time in segment.gpu_times}
-        for rate in policy.tariff.hardware_price(gpu, segment.start).rates
     )
 
 
@@ -251,30 +258,7 @@ def _hours(duration: Nanoseconds) -> str:
     return f"{duration / NANOSECONDS_PER_HOUR:.2f}"
 
 
-def _gpus_by_server(frame: Frame) -> dict[str, tuple[int, ...]]:
-    """Indices of the GPUs that each server holds a part of."""
-    index = {gpu.gpu.uuid: gpu.index for gpu in frame.gpus or ()}
-    gpus: dict[str, set[int]] = {}
-    for holder in frame.holders:
-        if holder.uuid in index:
-            gpus.setdefault(holder.key.name, set()).add(index[holder.uuid])
-    return {server: tuple(sorted(indices)) for server, indices in gpus.items()}
-
-
 def _by_model(gpus: Iterable[Gpu]) -> str:
     """GPUs by model, like `2 x NVIDIA H100, 1 x NVIDIA L4`."""
     counts = Counter(gpu.gpu_model for gpu in gpus)
     return ", ".join(f"{count} x {model}" for model, count in sorted(counts.items()))
-
-
-def _log_unmatched_rules(tariff: Tariff, gpus: Sequence[Gpu]) -> None:
-    """One line: a warning if a rule looks meant for a GPU here, else information."""
-    unmatched = sorted(unmatched_rules(tariff, gpus), key=lambda rule: not rule.slip)
-    if unmatched:
-        rules = "; ".join(f"{rule.rule}: {rule.why}" for rule in unmatched[:RULES_NAMED_MAX])
-        rest = len(unmatched) - RULES_NAMED_MAX
-        log.log(
-            logging.WARNING if unmatched[0].slip else logging.INFO,
-            "hardware rules match no gpu",
-            extra={"rules": f"{rules}; and {rest} more" if rest > 0 else rules, "see": "hardware"},
-        )

@@ -163,10 +163,10 @@ class Sampler:
                 self._failing_since = now
             if now - self._failing_since >= FAILING_MAX:
                 raise MustRestartError(f"no successful tick for ten minutes: {failure!r}") from failure
-            self._changes.note_tick_failure(failure)
+            self._changes.note_tick(failure)
         else:
             self._failing_since = None
-            self._changes.note_tick_success()
+            self._changes.note_tick(None)
 
     def tick(self) -> Report:
         """Take one tick and publish its report.

@@ -1,8 +1,6 @@
 """Colors and progress are for people on a terminal; a file and a pipe get the words alone."""
 
 import io
-import os
-import shutil
 import sys
 import threading
 from dataclasses import dataclass, field
@@ -124,21 +122,8 @@ def test_what_is_quick_says_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def test_a_pipe_sees_no_progress(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Neither while it is waited nor by number."""
-    stream = io.StringIO()
-    assert waited(monkeypatch, stream, 3) == ""
-    terminal.progress("reading", 3, 30)
-    assert stream.getvalue() == ""
-
-
-def test_progress_by_number_is_replaced_and_then_gone(monkeypatch: pytest.MonkeyPatch) -> None:
-    """3 of 30, then nothing."""
-    screen = Screen()
-    monkeypatch.setattr("sys.stderr", screen)
-    terminal.progress("reading", 3, 30)
-    terminal.progress("reading", 30, 30)
-
-    assert screen.getvalue() == "\r\x1b[Kreading: 3 of 30\r\x1b[K"
+    """It finds the answer alone."""
+    assert waited(monkeypatch, io.StringIO(), 3) == ""
 
 
 def test_two_seconds_are_the_promise() -> None:
@@ -233,35 +218,3 @@ def test_a_file_and_a_pipe_get_whole_lines(monkeypatch: pytest.MonkeyPatch) -> N
 def test_a_terminal_of_few_columns_has_forty() -> None:
     """Less breaks every line."""
     assert terminal.fitted(f"{'ab ' * 14}\n", 5) == f"{'ab ' * 12}ab\n    ab\n"
-
-
-OTHERS = ("0", "wide", "", "-5")
-"""No number of columns."""
-
-
-@pytest.mark.parametrize(
-    ("given", "size", "expected"),
-    [("100", 72, 100), *((given, 72, 72) for given in OTHERS), ("", 0, 80), ("", None, 80)],
-)
-def test_help_is_as_wide_as_python_would_have_it(
-    monkeypatch: pytest.MonkeyPatch, given: str, size: int | None, expected: int
-) -> None:
-    """By the environment, else the terminal, else 80."""
-
-    def terminal_size(_: int) -> os.terminal_size:
-        if size is None:
-            raise OSError("no terminal")
-        return os.terminal_size((size, 24))
-
-    monkeypatch.setenv("COLUMNS", given)
-    monkeypatch.setattr("os.get_terminal_size", terminal_size)
-
-    assert terminal.help_columns() == shutil.get_terminal_size((80, 24)).columns == expected
-
-
-def test_help_of_a_closed_output(monkeypatch: pytest.MonkeyPatch) -> None:
-    """As wide as for a file."""
-    monkeypatch.delenv("COLUMNS", raising=False)
-    monkeypatch.setattr("sys.__stdout__", None)
-
-    assert terminal.help_columns() == 80
