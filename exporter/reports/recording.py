@@ -14,7 +14,7 @@ Its manifest is `manifest.json`:
 import json
 import math
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from datetime import UTC, datetime
 from typing import Any, Final
 
@@ -39,47 +39,13 @@ FAMILIES: Final = tuple(
 """What names of engines' own families begin with."""
 
 
-def _names(engines: Described) -> frozenset[str]:
-    """Names that an engine is read by, with the colon as some writers turn it into an underscore."""
-    names = everything(engines).names.union(*(latency_series(engine).names for engine in engines))
-    return names | {name.replace(":", "_", 1) for name in names}
-
-
-def _announced(engines: Described) -> frozenset[str]:
-    """Families by which engines are recognized, as `# TYPE` lines name them."""
-    return frozenset(
-        name
-        for engine in (*ENGINES.values(), *engines)
-        for written in engine.fingerprint.names
-        for name in (written, re.sub("_(count|sum|total)$", "", written))
-    )
-
-
 _BOUNDS: Final = frozenset({"le", "quantile"})
 _RANKS: Final = frozenset(
     {"engine", "rank", "dp_rank", "tp_rank", "pp_rank", "moe_ep_rank", "position", "version"}
 )
-_WORDS: Final = frozenset(
-    {
-        "cache_source",
-        "category",
-        "engine_type",
-        "finished_reason",
-        "kind",
-        "method",
-        "mode",
-        "priority",
-        "request_type",
-        "source",
-        "stage",
-        "status",
-    }
-)
-"""Labels whose values are bounds, small numbers, or words of the engine's own source."""
-
+"""Labels whose values are bounds, or small numbers."""
 _BOUND: Final = re.compile(r"[-+]?(?:Inf|[0-9][0-9.eE+-]{0,31})|NaN")
 _RANK: Final = re.compile(r"[0-9]{1,4}")
-_WORD: Final = re.compile(r"[a-z][a-z_]{0,31}")
 _VERSION: Final = re.compile(r"[bv]?[0-9]{1,6}(?:[.-][0-9A-Za-z]{1,12}){0,5}")
 
 _PLAIN: Final = re.compile(r"[a-zA-Z_][a-zA-Z0-9_]*")
@@ -94,13 +60,33 @@ class Mask:
     """Replacements, the same for the same text on all pages.
 
     Any label may hold a model, user, team, key or host, and no list of such labels is complete. So each value
-    is replaced, except an engine's own words, ranks, bounds of buckets, and values that a description in
-    `engines` asks for. `engines` are those of the configuration.
+    is replaced, except ranks, bounds of buckets, and values that a description in `engines` asks for.
     """
 
     def __init__(self, engines: Described = ()) -> None:
-        self._names, self._announced = _names(engines), _announced(engines)
-        self._expected, self._models = _expected_values(engines), _model_labels(engines)
+        """`engines` are those of the configuration."""
+        known = (*ENGINES.values(), *engines)
+        names = everything(engines).names.union(*(latency_series(engine).names for engine in engines))
+        self._names = names | {name.replace(":", "_", 1) for name in names}
+        """Names that an engine is read by, with the colon as some writers turn it into an underscore."""
+        fingerprints = {name for engine in known for name in engine.fingerprint.names}
+        self._announced = fingerprints | {re.sub("_(count|sum|total)$", "", name) for name in fingerprints}
+        """Families by which engines are recognized, as `# TYPE` lines name them."""
+        self._models = {name for engine in known for name in engine.models}
+        self._models |= {named.label for engine in known for named in engine.named_by}
+        """Labels of models."""
+        self._expected: dict[str, set[str]] = {}
+        """Values that some description asks for, by label."""
+        for engine in known:
+            choices = [engine.fingerprint.where, *(cache.where for cache in engine.kv_cache)]
+            choices += [choice for count in engine.counts() for choice in (count.where, count.unless)]
+            choices += [choice for gauge in engine.gauges() for choice in (gauge.where, gauge.unless)]
+            expected = [pair for choice in choices for pair in choice]
+            expected += [(name, engine.nameless) for name in engine.models]
+            if engine.role:
+                expected.append((engine.role, ("prefill", "decode")))
+            for name, values in expected:
+                self._expected.setdefault(name, set()).update(values)
         self._replaced: dict[str, str] = {}
         self._numbers: dict[str, int] = {}
 
@@ -148,7 +134,13 @@ class Mask:
             document = json.loads(body)
         except (ValueError, RecursionError):
             return None
-        masked: Any = self._props(document) if path == PROPS and isinstance(document, dict) else None
+        masked: Any = None
+        if path == PROPS and isinstance(document, dict):
+            plain = (("is_sleeping", bool), ("total_slots", int))
+            masked = {key: document[key] for key, kind in plain if isinstance(document.get(key), kind)}
+            for key, mask in (("model_alias", self.model), ("build_info", self.version)):
+                if isinstance(document.get(key), str):
+                    masked[key] = mask(document[key])
         for question in engine.questions:
             if question.path == path:
                 model, version = _at(document, question.model), _at(document, question.version)
@@ -177,19 +169,6 @@ class Mask:
         """The identity of a process."""
         return self._replacement("process", identity)
 
-    def _props(self, document: Mapping[str, Any]) -> dict[str, Any]:
-        plain = {
-            key: document[key]
-            for key, kind in (("is_sleeping", bool), ("total_slots", int))
-            if isinstance(document.get(key), kind)
-        }
-        alias, build = document.get("model_alias"), document.get("build_info")
-        texts = {
-            "model_alias": self.model(alias) if isinstance(alias, str) else None,
-            "build_info": self.version(build) if isinstance(build, str) else None,
-        }
-        return plain | {key: value for key, value in texts.items() if value is not None}
-
     def _masked(self, line: SampleLine) -> str:
         labels = []
         for name, value in line.labels.items():
@@ -203,7 +182,6 @@ class Mask:
             value in self._expected.get(name, ())
             or (name in _BOUNDS and _BOUND.fullmatch(value))
             or (name in _RANKS and _RANK.fullmatch(value))
-            or (name in _WORDS and (_WORD.fullmatch(value) or _RANK.fullmatch(value)))
         ):
             return value
         return self._replacement(
@@ -220,31 +198,6 @@ class Mask:
             # What was read of it may have been cut to a label's length.
             self._replaced.setdefault(label(text), replaced)
         return replaced
-
-
-def _expected_values(engines: Described) -> dict[str, set[str]]:
-    """Values that some description asks for, by label."""
-    values_by_label: dict[str, set[str]] = {}
-    for engine in (*ENGINES.values(), *engines):
-        choices = [engine.fingerprint.where]
-        choices += [choice for count in engine.counts() for choice in (count.where, count.unless)]
-        choices += [choice for gauge in engine.gauges() for choice in (gauge.where, gauge.unless)]
-        choices += [cache.where for cache in engine.kv_cache]
-        for name, values in (pair for choice in choices for pair in choice):
-            values_by_label.setdefault(name, set()).update(values)
-        for name in engine.models:
-            values_by_label.setdefault(name, set()).update(engine.nameless)
-        if engine.role:
-            values_by_label.setdefault(engine.role, set()).update(("prefill", "decode"))
-    return values_by_label
-
-
-def _model_labels(engines: Described) -> frozenset[str]:
-    return frozenset(
-        name
-        for engine in (*ENGINES.values(), *engines)
-        for name in (*engine.models, *(named.label for named in engine.named_by))
-    )
 
 
 def _at(document: Any, way: Way) -> str:
@@ -367,12 +320,8 @@ def counted_and_requests(reading: ServerReading) -> tuple[Sums, Sums]:
         model: {quantity: math.fsum(values) for quantity, values in sorted(quantities.items())}
         for model, quantities in parts.items()
     }
-    requests = {
-        load.model: {
-            state: value
-            for state, value in (("running", load.running), ("waiting", load.waiting))
-            if value is not None
-        }
-        for load in reading.loads
-    }
+    requests: Sums = {}
+    for load in reading.loads:
+        states = {"running": load.running, "waiting": load.waiting}
+        requests[load.model] = {state: value for state, value in states.items() if value is not None}
     return counted, requests

@@ -40,8 +40,8 @@ vllm:prompt_tokens_total{engine="0",model_name="model-1"} 70
 vllm:prompt_tokens_total{engine="1",model_name="model-1"} 30.5
 vllm:generation_tokens_total{engine="0",model_name="model-2"} 1e+06
 vllm:e2e_request_latency_seconds_bucket{le="+Inf",user="user-1",team="model-1"} 3
-vllm:request_success_total{finished_reason="stop",model_name="model-1"} 9
-vllm:request_success_total{finished_reason="finished_reason-1",model_name="model-1"} 1
+vllm:request_success_total{finished_reason="finished_reason-1",model_name="model-1"} 9
+vllm:request_success_total{finished_reason="finished_reason-2",model_name="model-1"} 1
 vllm:lora_requests_info{running_lora_adapters="running_lora_adapters-1",max_lora="max_lora-1"} 1
 vllm:num_requests_running{model_name="",engine="engine-1"} NaN
 process_start_time_seconds 1.5e9
