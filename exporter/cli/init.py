@@ -5,16 +5,16 @@ import os
 import shlex
 import shutil
 import sys
-from collections.abc import Iterator
-from dataclasses import dataclass, replace
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Final, TextIO
+from typing import Any, Final, TextIO
 
 from exporter.cli import flags, status
 from exporter.cli.build import host_name, lists_all_gpus
 from exporter.cli.doctor import inspect_host
-from exporter.cli.flags import DEFAULT_ADDRESS, PROGRAM, Exits
+from exporter.cli.flags import DEFAULT_ADDRESS, PROGRAM, Exits, FlagError, flag
 from exporter.cli.replacement import replace_file
 from exporter.cli.status import VerbFailedError, with_exit_status, writing
 from exporter.cli.terminal import columns, fitted, waiting, write_colored
@@ -24,7 +24,6 @@ from exporter.config.problems import RefusedError
 from exporter.config.settings import cost_policy
 from exporter.readings import printable
 from exporter.reports import doctor
-from exporter.reports import initial_config as forms
 from exporter.reports.diagnosis import Diagnosis, DoctorInput
 from exporter.reports.doctor import location_words
 from exporter.reports.initial_config import (
@@ -67,24 +66,51 @@ MODE: Final = 0o644
 """It holds no secrets, and the daemon may run as another user."""
 
 
+def _answer(name: str, form: AnswerForm, metavar: str, text: str) -> Any:
+    """The field of a flag that takes an answer of a form."""
+
+    def value(answer: str) -> str:
+        try:
+            return form.checked(answer.strip())
+        except RefusedError as error:
+            raise argparse.ArgumentTypeError(str(error)) from error
+
+    return flag(name, type=value, metavar=metavar, help=text)
+
+
 @dataclass(frozen=True, slots=True)
 class InitOptions:
     """The file, and answers given as flags; those that are missing are asked for on a terminal."""
 
-    config_file: Path
-    rent: str | None = None
-    purchase: str | None = None
-    in_service: str | None = None
-    life_years: str | None = None
-    budget: str | None = None
-    team: str | None = None
-    force: bool = False
-    dry_run: bool = False
+    config_file: Path = flag(
+        "--config.file",
+        default=DEFAULT_FILE,
+        type=Path,
+        metavar="FILE",
+        help=f"the file to write (default {DEFAULT_FILE})",
+    )
+    rent: str | None = _answer("--dollars-per-gpu-hour", RENT, "DOLLARS", "rented: price of one GPU per hour")
+    purchase: str | None = _answer(
+        "--purchase-dollars",
+        PURCHASE,
+        "DOLLARS",
+        "owned: price of the host, of one GPU where none is visible",
+    )
+    in_service: str | None = _answer(
+        "--in-service", DATE, "DATE", "owned: the day on which amortization begins"
+    )
+    life_years: str | None = _answer("--life-years", YEARS, "YEARS", "owned: years of amortization")
+    budget: str | None = _answer(
+        "--budget-dollars-per-month", BUDGET, "DOLLARS", "budget of a calendar month"
+    )
+    team: str | None = _answer("--team", TEAM_NAME, "NAME", "team that owns the servers")
+    force: bool = flags.switch("--force", "replace an existing file")
+    dry_run: bool = flags.switch("--dry-run", "print the file, and write nothing")
 
 
 def add(verbs: flags.Verbs) -> None:
     """Add it to the program's parser."""
-    verb = flags.add_verb(
+    flags.add_verb(
         verbs,
         "init",
         "look at this host and write its first configuration, with at most five questions",
@@ -97,80 +123,59 @@ def add(verbs: flags.Verbs) -> None:
             ("--dry-run", "print the configuration, and write nothing"),
         ),
         exits=Exits("written, or printed", "the file exists or cannot be written, or the answers end"),
+        options=InitOptions,
+        run=run,
     )
-    verb.add_argument(
-        "--config.file",
-        dest="config_file",
-        type=Path,
-        default=DEFAULT_FILE,
-        metavar="FILE",
-        help=f"the file to write (default {DEFAULT_FILE})",
-    )
-    price = verb.add_mutually_exclusive_group()
-    _add_answer(price, "--dollars-per-gpu-hour", "rent", "RENT", "rented: price of one GPU per hour")
-    _add_answer(
-        price,
-        "--purchase-dollars",
-        "purchase",
-        "PURCHASE",
-        "owned: price of the host, of one GPU where none is visible",
-    )
-    _add_answer(verb, "--in-service", "in_service", "DATE", "owned: the day on which amortization begins")
-    _add_answer(verb, "--life-years", "life_years", "YEARS", "owned: years of amortization")
-    _add_answer(verb, "--budget-dollars-per-month", "budget", "BUDGET", "budget of a calendar month")
-    _add_answer(verb, "--team", "team", "TEAM_NAME", "team that owns the servers")
-    verb.add_argument("--force", action="store_true", help="replace an existing file")
-    verb.add_argument("--dry-run", action="store_true", help="print the file, and write nothing")
-    verb.set_defaults(run=run)
 
 
-def _add_answer(
-    group: "argparse.ArgumentParser | argparse._MutuallyExclusiveGroup",
-    flag: str,
-    name: str,
-    form: str,
-    text: str,
-) -> None:
-    """A flag that takes an answer of a form of `reports.initial_config`."""
-
-    def value(answer: str) -> str:
-        checked: AnswerForm = getattr(forms, form)
-        try:
-            return checked.checked(answer.strip())
-        except RefusedError as error:
-            raise argparse.ArgumentTypeError(str(error)) from error
-
-    metavar = {"DATE": "DATE", "YEARS": "YEARS", "TEAM_NAME": "NAME"}.get(form, "DOLLARS")
-    group.add_argument(flag, dest=name, type=value, metavar=metavar, help=text)
-
-
-def run(options: argparse.Namespace) -> int:
+def run(options: InitOptions) -> int:
     """Write a configuration; returns the exit status."""
     amortized = options.in_service, options.life_years
     asks = terminal() is not None
+    if options.rent and options.purchase:
+        raise FlagError("argument --purchase-dollars: not allowed with argument --dollars-per-gpu-hour")
     if any(amortized) and not options.purchase and (options.rent or not asks):
-        options.parser.error("--in-service and --life-years go with --purchase-dollars")
+        raise FlagError("--in-service and --life-years go with --purchase-dollars")
     if options.purchase and not all(amortized) and not asks:
-        options.parser.error("--purchase-dollars needs --in-service and --life-years")
-    return initialized(flags.chosen(InitOptions, options))
+        raise FlagError("--purchase-dollars needs --in-service and --life-years")
+    return initialized(options)
 
 
 @with_exit_status
 def initialized(options: InitOptions, clock: Clock | None = None) -> int:
     """Look, ask and write; returns 0, 1 (not written) or 2 (a price file of the host is wrong)."""
     clock = clock or SystemClock()
-    if not options.dry_run:
-        _check_place(options)
+    file, path = options.config_file, options.config_file.absolute()
+    exists = f"{file}: exists; --force replaces it, and check-config --config.file={file} checks it"
+    if not options.dry_run:  # before anything is asked
+        if os.path.isdir(path):
+            raise VerbFailedError(f"{file}: is a directory; name the file in it")
+        if os.path.lexists(path) and not options.force:
+            raise VerbFailedError(exists)
+        if not os.path.isdir(path.parent):
+            raise VerbFailedError(f"{file}: there is no folder {path.parent}")
+        if not os.access(path.parent, os.W_OK | os.X_OK):
+            raise VerbFailedError(
+                f"{file}: {path.parent} cannot be written by this user; use sudo, or another --config.file"
+            )
     config = load(None)
     with waiting("looking at this host"):
         host = inspect_host(clock, config, config.ledger_path)
     diagnosis = _diagnosis(config, host, clock)
-    write_colored(
-        fitted("".join(f"{line}\n" for line in _host_lines(diagnosis, host)), columns()), sys.stderr
-    )
+    counts = gpu_counts(diagnosis)
+    lines = [
+        f"Host {diagnosis.host}, {location_words(diagnosis.place)}",
+        f"GPUs: {', '.join(f'{count} x {model}' for model, count in counts.items() if count) or 'none'}",
+    ]
+    known = (catalogue_price(diagnosis, model) for model in counts)
+    lines += [f"Catalogue, not your bill: {price}" for price in known if price]
+    if host.gpu_problem:
+        lines.append(f"warning: {host.gpu_problem}")
+    lines.append("Servers:" if diagnosis.sights else "Servers: none")
+    lines += discovered_lines(diagnosis.sights, {gpu.uuid: gpu.index for gpu in diagnosis.gpus})
+    _show(lines, sys.stderr)
     answers = collect_answers(options, diagnosis, terminal())
     today = datetime.fromtimestamp(clock.wall() // NANOSECONDS_PER_SECOND, UTC).date().isoformat()
-    path = options.config_file.absolute()
     text = initial_config(diagnosis, answers, today, str(path))
     config = parse(text.encode(), path)
     if options.dry_run:
@@ -180,38 +185,14 @@ def initialized(options: InitOptions, clock: Clock | None = None) -> int:
         try:
             replace_file(path, text.encode(), mode=MODE, new=not options.force)
         except FileExistsError as error:  # made while the questions were answered
-            raise VerbFailedError(_exists(path)) from error
-    lines = [
-        f"ok: {path} is written",
-        *summary(_diagnosis(config, host, clock)),
-        "",
-        *_next_steps(path, diagnosis),
-    ]
-    write_colored(fitted("".join(f"{line}\n" for line in lines), columns()))
+            raise VerbFailedError(exists) from error
+    _show([f"ok: {path} is written", *summary(_diagnosis(config, host, clock)), ""])
+    _show(_next_steps(path, diagnosis))
     return status.OK
 
 
-def _check_place(options: InitOptions) -> None:
-    """Whether the file may be written, before anything is asked.
-
-    Raises:
-        VerbFailedError: it exists, or its folder cannot be written.
-    """
-    file, folder = options.config_file, options.config_file.absolute().parent
-    if os.path.isdir(file):
-        raise VerbFailedError(f"{file}: is a directory; name the file in it")
-    if os.path.lexists(file) and not options.force:
-        raise VerbFailedError(_exists(file))
-    if not os.path.isdir(folder):
-        raise VerbFailedError(f"{file}: there is no folder {folder}")
-    if not os.access(folder, os.W_OK | os.X_OK):
-        raise VerbFailedError(
-            f"{file}: {folder} cannot be written by this user; use sudo, or another --config.file"
-        )
-
-
-def _exists(file: Path) -> str:
-    return f"{file}: exists; --force replaces it, and check-config --config.file={file} checks it"
+def _show(lines: Iterable[str], stream: TextIO | None = None) -> None:
+    write_colored(fitted("".join(f"{line}\n" for line in lines), columns()), stream)
 
 
 def _diagnosis(config: Config, host: DoctorInput, clock: Clock) -> Diagnosis:
@@ -219,35 +200,21 @@ def _diagnosis(config: Config, host: DoctorInput, clock: Clock) -> Diagnosis:
     return doctor.diagnose(config, policy, host, clock.wall())
 
 
-def _host_lines(diagnosis: Diagnosis, host: DoctorInput) -> Iterator[str]:
-    """What was found, for somebody who answers questions on it."""
-    yield f"Host {diagnosis.host}, {location_words(diagnosis.place)}"
-    counts = gpu_counts(diagnosis)
-    yield f"GPUs: {', '.join(f'{count} x {model}' for model, count in counts.items() if count) or 'none'}"
-    for model in counts:
-        if known := catalogue_price(diagnosis, model):
-            yield f"Catalogue, not your bill: {known}"
-    if host.gpu_problem:
-        yield f"warning: {host.gpu_problem}"
-    yield f"Servers: {'' if diagnosis.sights else 'none'}".rstrip()
-    yield from discovered_lines(diagnosis.sights, {gpu.uuid: gpu.index for gpu in diagnosis.gpus})
-
-
 def _next_steps(path: Path, diagnosis: Diagnosis) -> Iterator[str]:
     port = parse_address(DEFAULT_ADDRESS).port
+    file = shlex.quote(str(path))
     yield "Job for Prometheus:"
     yield from (f"  {line}" for line in scrape_job(diagnosis.host, port).splitlines())
-    yield ""
-    yield "Next:"
+    yield from ("", "Next:")
     yield "  check GPUs, prices and servers:"
-    yield f"    {_command()} doctor --config.file={shlex.quote(str(path))}"
+    yield f"    {_command()} doctor --config.file={file}"
     if not diagnosis.gpus:
         yield "  look around without a GPU:"
         yield f"    {_command()} demo"
     yield f"  run the daemon; http://127.0.0.1:{port} has its page:"
-    yield f"    {_command()} --config.file={shlex.quote(str(path))}"
+    yield f"    {_command()} --config.file={file}"
     if any(server.key.namespace for server in diagnosis.sights):
-        yield f"  in Kubernetes, with the chart: --set-file config={shlex.quote(str(path))}"
+        yield f"  in Kubernetes, with the chart: --set-file config={file}"
     yield "  as a service: docs/operations.md"
 
 
@@ -265,15 +232,14 @@ def _command() -> str:
 
 @dataclass(frozen=True, slots=True)
 class Question:
-    """A question, and the meaning of an empty answer: `default` is its value, and `skipped` says it in words.
-
-    One without both must be answered.
-    """
+    """A question; one with neither a `default` nor words for `skipped` must be answered."""
 
     text: str
     form: AnswerForm
     default: str = ""
+    """The value of an empty answer."""
     skipped: str = ""
+    """What an empty answer without a value means, in words."""
 
     def prompt(self, answers: TextIO, screen: TextIO) -> str:
         """The valid answer as written in the file, empty if it was skipped; asked again after an invalid one.
@@ -281,33 +247,32 @@ class Question:
         Raises:
             VerbFailedError: the answers end, or are no text.
         """
-        question = self
+        default = self.default
         while True:
-            empty = question.default or question.skipped
-            screen.write(f"{question.text}{f' [{empty}]' if empty else ''}: ")
+            empty = default or self.skipped
+            screen.write(f"{self.text}{f' [{empty}]' if empty else ''}: ")
             screen.flush()
-            answer = _line(answers, screen)
-            if not answer and (question.default or question.skipped):
-                return question.default
+            try:
+                line = answers.readline(ANSWER_CHARACTERS)
+                rest = line
+                while rest and not rest.endswith("\n"):  # a longer one is no answer, and none of its rest is
+                    rest = answers.readline(ANSWER_CHARACTERS)
+                    line = f"{line[:ANSWER_CHARACTERS]}{rest[-1:]}"
+            except UnicodeDecodeError as error:
+                raise VerbFailedError(
+                    f"an answer is no text in {error.encoding}; nothing is written"
+                ) from error
+            if not line:
+                screen.write("\n")
+                raise VerbFailedError(ENDED)
+            answer = line.strip()
+            if not answer and empty:
+                return default
             try:
                 return self.form.checked(answer)
             except RefusedError as error:
                 write_colored(f"  error: {error}\n", screen)
-                question = replace(question, default=error.instead or self.default)
-
-
-def _line(answers: TextIO, screen: TextIO) -> str:
-    """One line without its end and the spaces around it."""
-    try:
-        line = answers.readline(ANSWER_CHARACTERS)
-    except UnicodeDecodeError as error:
-        raise VerbFailedError(f"an answer is no text in {error.encoding}; nothing is written") from error
-    if not line:
-        screen.write("\n")
-        raise VerbFailedError(ENDED)
-    while not line.endswith("\n") and (rest := answers.readline(ANSWER_CHARACTERS)):
-        line = f"{line[:ANSWER_CHARACTERS]}{rest[-1:]}"
-    return line.strip()
+                default = error.instead or self.default
 
 
 Streams = tuple[TextIO, TextIO]

@@ -5,6 +5,7 @@ import subprocess
 import sys
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -12,7 +13,7 @@ from exporter.cli import doctor, init, main
 from exporter.cli.init import InitOptions, Question, initialized
 from exporter.config import Config, load
 from exporter.reports.diagnosis import Diagnosis
-from exporter.reports.initial_config import RENT, TEAM_NAME
+from exporter.reports.initial_config import RENT, TEAM_NAME, InitialAnswers
 from tests import tmpfs, unprivileged
 from tests.cli.test_terminal import Screen
 from tests.fake_nvml.conftest import fake
@@ -232,7 +233,13 @@ def test_an_existing_file_stays(answer: Answer, capsys: pytest.CaptureFixture[st
 @pytest.mark.usefixtures("eight")
 def test_a_file_that_appears_meanwhile_stays(monkeypatch: pytest.MonkeyPatch) -> None:
     """While the questions are answered."""
-    monkeypatch.setattr(init, "_check_place", lambda options: options.config_file.write_text("# mine\n"))
+    collected = init.collect_answers
+
+    def meanwhile(*given: Any) -> InitialAnswers:
+        Path("ice.yaml").write_text("# mine\n")
+        return collected(*given)
+
+    monkeypatch.setattr(init, "collect_answers", meanwhile)
     assert main(["init", "--config.file=ice.yaml"]) == 1
 
     assert Path("ice.yaml").read_text() == "# mine\n"
