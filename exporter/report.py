@@ -8,6 +8,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import NamedTuple
 
+from exporter import readings
 from exporter.advice import Saving
 from exporter.cost.policy import CostPolicy
 from exporter.cost.postings import CostOwner, LatencyPart, OwnerPhase
@@ -15,17 +16,6 @@ from exporter.cost.projection import Projection, RecentUsage
 from exporter.cost.quotients import Basis, QuotientKind
 from exporter.cost.service_level import Measure, ShareBounds
 from exporter.cost.state import State
-from exporter.readings import (
-    Gpu,
-    GpuReading,
-    LatencyBasis,
-    LoadReading,
-    Objective,
-    ServerKey,
-    ServerReading,
-    TokenKind,
-    UnreadServer,
-)
 from exporter.tariff.hosted import HostedPrice
 from exporter.tariff.rate import Provenance
 from exporter.units import Instant, Millijoules, Nanoseconds, Picodollars
@@ -56,10 +46,12 @@ class Window:
 
     money: Mapping[str, Picodollars] = field(default_factory=dict)
     """By phase."""
-    tokens: Mapping[TokenKind, int] = field(default_factory=dict)
+    tokens: Mapping[readings.TokenKind, int] = field(default_factory=dict)
     unpriced: Nanoseconds = 0
     """Its GPU time without a price in these minutes: its money is not the whole cost."""
-    latencies: Mapping[tuple[Objective, LatencyBasis, LatencyPart], int] = field(default_factory=dict)
+    latencies: Mapping[tuple[readings.Objective, readings.LatencyBasis, LatencyPart], int] = field(
+        default_factory=dict
+    )
     """Observed latencies of its server's model, where it is the server's own owner."""
 
 
@@ -78,11 +70,11 @@ class RecentHistory:
 
     hours: tuple[Hour, ...] = ()
     """The 24 whole hours before now and the current one, oldest first."""
-    tokens: Mapping[tuple[CostOwner, TokenKind], int] = field(default_factory=dict)
+    tokens: Mapping[tuple[CostOwner, readings.TokenKind], int] = field(default_factory=dict)
     """Sums of the hours."""
     components: Mapping[str, Picodollars] = field(default_factory=dict)
     """Sums of the hours."""
-    mix: Mapping[tuple[ServerKey, str], Picodollars] = field(default_factory=dict)
+    mix: Mapping[tuple[readings.ServerKey, str], Picodollars] = field(default_factory=dict)
     """Components of each server in the last two hours, in which the last 60 minutes lie."""
     before: tuple[Picodollars | None, ...] = ()
     """Cost of each whole hour of the last month, up to the one before this; `None` for an hour without a
@@ -105,15 +97,15 @@ class CommittedTotals:
     cost: Mapping[OwnerPhase, Picodollars] = field(default_factory=dict)
     gpu_time: Mapping[OwnerPhase, Nanoseconds] = field(default_factory=dict)
     server_cost: Mapping[tuple[ServerOwner, str], Picodollars] = field(default_factory=dict)
-    gpu_cost: Mapping[tuple[Gpu, str], Picodollars] = field(default_factory=dict)
-    tokens: Mapping[tuple[CostOwner, TokenKind], int] = field(default_factory=dict)
+    gpu_cost: Mapping[tuple[readings.Gpu, str], Picodollars] = field(default_factory=dict)
+    tokens: Mapping[tuple[CostOwner, readings.TokenKind], int] = field(default_factory=dict)
     requests: Mapping[CostOwner, int] = field(default_factory=dict)
     preemptions: Mapping[CostOwner, int] = field(default_factory=dict)
-    latencies: Mapping[tuple[CostOwner, Objective, LatencyBasis, LatencyPart], int] = field(
+    latencies: Mapping[tuple[CostOwner, readings.Objective, readings.LatencyBasis, LatencyPart], int] = field(
         default_factory=dict
     )
-    energy: Mapping[Gpu, Millijoules] = field(default_factory=dict)
-    unpriced: Mapping[Gpu, Nanoseconds] = field(default_factory=dict)
+    energy: Mapping[readings.Gpu, Millijoules] = field(default_factory=dict)
+    unpriced: Mapping[readings.Gpu, Nanoseconds] = field(default_factory=dict)
     uncharged: Nanoseconds = 0
     """Time of gaps that were too long to be charged."""
     begun: Instant | None = None
@@ -144,7 +136,7 @@ class CommittedTotals:
 class ComponentPrice:
     """Current hourly price of one GPU and component, and its provenance."""
 
-    gpu: Gpu
+    gpu: readings.Gpu
     component: str
     dollars_per_hour: float
     provenance: Provenance
@@ -156,11 +148,11 @@ class ComponentPrice:
 class GpuRow:
     """One GPU of the inventory."""
 
-    gpu: Gpu
+    gpu: readings.Gpu
     index: int
     up: bool
     priced: bool
-    reading: GpuReading | None
+    reading: readings.GpuReading | None
     """NVML's reading of this tick; `None` without one."""
     idle_ratio: float | None = None
     """Idle part of this tick; `None` if it was not observed."""
@@ -175,7 +167,7 @@ class GpuRow:
 class ShareRow(NamedTuple):
     """Share of a GPU that a server holds."""
 
-    key: ServerKey
+    key: readings.ServerKey
     uuid: str
     share_ratio: float
     method: str
@@ -196,7 +188,7 @@ class LoadRow:
     """Requests of one cost owner at the last read: the endpoints of its server are added up."""
 
     owner: CostOwner
-    load: LoadReading
+    load: readings.LoadReading
 
 
 @dataclass(frozen=True, slots=True)
@@ -215,7 +207,7 @@ class MetRow:
 
     owner: CostOwner
     measure: Measure
-    basis: LatencyBasis
+    basis: readings.LatencyBasis
     ratio: ShareBounds
 
 
@@ -355,8 +347,8 @@ class Report:
     """Dollars per hour of the load that is in use."""
     fleet_overheads: Mapping[str, float] = field(default_factory=dict)
     gpus: tuple[GpuRow, ...] = ()
-    servers: tuple[ServerReading, ...] = ()
-    unread: tuple[UnreadServer, ...] = ()
+    servers: tuple[readings.ServerReading, ...] = ()
+    unread: tuple[readings.UnreadServer, ...] = ()
     loads: tuple[LoadRow, ...] = ()
     shares: tuple[ShareRow, ...] = ()
     splits: tuple[SplitRow, ...] = ()

@@ -6,30 +6,12 @@ from functools import lru_cache
 from hashlib import blake2b
 from typing import Final
 
+from exporter import readings, units
 from exporter.demo.timeline import RESTART_LASTS, Timeline
 from exporter.engines.catalogue import EVERYTHING, recognize
 from exporter.engines.exposition import read
 from exporter.engines.interpretation import interpret
 from exporter.engines.spec import latency_series
-from exporter.readings import (
-    FailureReason,
-    Gpu,
-    GpuReading,
-    QuickSource,
-    ReadFailedError,
-    ServerKey,
-    ServerReading,
-    ServiceLevel,
-)
-from exporter.units import (
-    MILLIJOULES_PER_JOULE,
-    NANOSECONDS_PER_DAY,
-    NANOSECONDS_PER_HOUR,
-    NANOSECONDS_PER_MINUTE,
-    Instant,
-    Nanoseconds,
-    seconds,
-)
 
 MODEL: Final = "NVIDIA H100 80GB HBM3"
 GPUS: Final = 8
@@ -38,7 +20,7 @@ IDLE_WATTS: Final = 72.0
 BUSY_WATTS: Final = 590.0
 LIMIT_WATTS: Final = 700.0
 HOURS_PER_DAY: Final = 24
-SUBSTEP: Final[Nanoseconds] = 5 * NANOSECONDS_PER_MINUTE
+SUBSTEP: Final[units.Nanoseconds] = 5 * units.NANOSECONDS_PER_MINUTE
 WEEK: Final = 7
 THURSDAY: Final = 3
 """The weekday of the epoch's first day, Monday being 0."""
@@ -111,7 +93,7 @@ LATENCIES: Final[dict[str, dict[str, float]]] = {
 class _Counters:
     """Counters of one process of a server, in full precision."""
 
-    started: Instant
+    started: units.Instant
     requests: float = 0.0
     computed: float = 0.0
     cached: float = 0.0
@@ -134,12 +116,12 @@ class SimulatedHost:
         self._energy = [float(1000 * gpu) for gpu in range(GPUS)]
         self._busy = [0.0] * GPUS
 
-    def advance(self, now: Instant) -> None:
+    def advance(self, now: units.Instant) -> None:
         """Serve the requests since the last call, step by step; utilization is the mean over that time."""
         began, busy_seconds = self._now, [0.0] * GPUS
         while self._now < now:
             until = min(now, self._now + SUBSTEP)
-            lasted = seconds(until - self._now)
+            lasted = units.seconds(until - self._now)
             self._now = until
             self._busy = [0.0] * GPUS
             for traffic in TRAFFIC:
@@ -148,9 +130,9 @@ class SimulatedHost:
                 self._energy[gpu] += _watts(busy) * lasted
                 busy_seconds[gpu] += busy * lasted
         if self._now > began:
-            self._busy = [busy / seconds(self._now - began) for busy in busy_seconds]
+            self._busy = [busy / units.seconds(self._now - began) for busy in busy_seconds]
 
-    def boot(self, now: Instant) -> None:
+    def boot(self, now: units.Instant) -> None:
         """Boot at an instant, after an absence since the last `advance`: every counter is at zero."""
         self._now = now
         self._counters = {traffic.server: _Counters(now) for traffic in TRAFFIC}
@@ -163,12 +145,12 @@ class SimulatedHost:
             return self._now < self._timeline.tried
         return server == CHAT.server and 0 <= self._now - self._timeline.restarted < RESTART_LASTS
 
-    def gpus(self) -> tuple[GpuReading, ...]:
+    def gpus(self) -> tuple[readings.GpuReading, ...]:
         """Readings as NVML would give them."""
         allocated = {gpu for traffic in TRAFFIC if not self.down(traffic.server) for gpu in traffic.gpus}
         return tuple(
-            GpuReading(
-                gpu=Gpu(f"GPU-de300000-0000-4000-8000-00000000000{gpu}", MODEL),
+            readings.GpuReading(
+                gpu=readings.Gpu(f"GPU-de300000-0000-4000-8000-00000000000{gpu}", MODEL),
                 index=gpu,
                 pci_bus_id=f"00000000:{gpu + 16:02X}:00.0",
                 driver_version="580.95.05",
@@ -177,7 +159,7 @@ class SimulatedHost:
                 memory_total_bytes=MEMORY_BYTES,
                 power_watts=_watts(busy),
                 power_limit_watts=LIMIT_WATTS,
-                energy=round(self._energy[gpu] * MILLIJOULES_PER_JOULE),
+                energy=round(self._energy[gpu] * units.MILLIJOULES_PER_JOULE),
             )
             for gpu, busy in enumerate(self._busy)
         )
@@ -210,7 +192,7 @@ class SimulatedHost:
 
     def _load(self, traffic: Traffic) -> float:
         """Load, 0 to 1: by the hour, less on a weekend, and different on each day."""
-        day = self._now // NANOSECONDS_PER_DAY
+        day = self._now // units.NANOSECONDS_PER_DAY
         week = traffic.weekend if (day + THURSDAY) % WEEK >= SATURDAY else 1.0
         return min(1.0, day_curve(self._now) * week * _daily_factor(self._seed, day, traffic.server))
 
@@ -222,11 +204,13 @@ def _daily_factor(seed: int, day: int, server: str) -> float:
     return 1 - DAILY_SPREAD * int.from_bytes(drawn) / 2**32
 
 
-def day_curve(now: Instant) -> float:
+def day_curve(now: units.Instant) -> float:
     """Load over the day, 0 to 1: a night of a fifth of the peak, a broad afternoon, and a ripple."""
-    hour = now / NANOSECONDS_PER_HOUR % HOURS_PER_DAY
+    hour = now / units.NANOSECONDS_PER_HOUR % HOURS_PER_DAY
     sun = max(0.0, math.sin(math.pi * (hour - 6) / 15)) if 6 <= hour <= 21 else 0.0
-    ripple = 0.04 * math.sin(now / NANOSECONDS_PER_MINUTE / 7) + 0.02 * math.sin(now / NANOSECONDS_PER_MINUTE)
+    ripple = 0.04 * math.sin(now / units.NANOSECONDS_PER_MINUTE / 7) + 0.02 * math.sin(
+        now / units.NANOSECONDS_PER_MINUTE
+    )
     return min(1.0, max(0.0, 0.2 + 0.74 * sun + ripple))
 
 
@@ -239,7 +223,7 @@ def _page(traffic: Traffic, counters: _Counters) -> bytes:
     computed, cached = int(counters.computed), int(counters.cached)
     finished = int(counters.requests)
     lines = [
-        f"process_start_time_seconds {seconds(counters.started):.2f}",
+        f"process_start_time_seconds {units.seconds(counters.started):.2f}",
         f"vllm:num_requests_running{{{labels}}} {math.floor(counters.running + 0.5)}.0",
         f"vllm:num_requests_waiting{{{labels}}} 0.0",
         f"vllm:kv_cache_usage_perc{{{labels}}} {counters.cache}",
@@ -263,22 +247,22 @@ def _page(traffic: Traffic, counters: _Counters) -> bytes:
 
 
 @dataclass(frozen=True, slots=True, eq=False)
-class SimulatedNvml(QuickSource):
+class SimulatedNvml(readings.QuickSource):
     """Reads the GPUs of the simulated host."""
 
     host: SimulatedHost
     name: str = "nvml"
 
-    def read(self) -> tuple[GpuReading, ...]:
+    def read(self) -> tuple[readings.GpuReading, ...]:
         """All GPUs, as they are now."""
         return self.host.gpus()
 
 
-class SimulatedServer(QuickSource):
+class SimulatedServer(readings.QuickSource):
     """Reads a page of the simulated host, as bytes, through the engines' own reader."""
 
     def __init__(
-        self, host: SimulatedHost, key: ServerKey, url: str, slo: ServiceLevel | None = None
+        self, host: SimulatedHost, key: readings.ServerKey, url: str, slo: readings.ServiceLevel | None = None
     ) -> None:
         self._host = host
         self._slo = slo
@@ -286,24 +270,26 @@ class SimulatedServer(QuickSource):
         self.url = url
         self.name = f"server:{key.server}"
 
-    def read(self) -> ServerReading:
+    def read(self) -> readings.ServerReading:
         """The server's page.
 
         Raises:
             ReadFailedError: its process is absent now, or the page is not an engine's.
         """
         if self._host.down(self.key.server):
-            raise ReadFailedError(FailureReason.CONNECTION, f"{self.url}: connection refused")
+            raise readings.ReadFailedError(
+                readings.FailureReason.CONNECTION, f"{self.url}: connection refused"
+            )
         body = self._host.page(self.key.server)
         page = read(body, EVERYTHING)
         engine = recognize(page)
         if engine is None:
-            raise ReadFailedError(
-                FailureReason.NOT_RECOGNIZED, f"{self.url}: the simulated page is no engine's"
+            raise readings.ReadFailedError(
+                readings.FailureReason.NOT_RECOGNIZED, f"{self.url}: the simulated page is no engine's"
             )
         histograms = None if self._slo is None else read(body, latency_series(engine))
         interpretation = interpret(engine, page, slo=self._slo, histograms=histograms)
-        return ServerReading(
+        return readings.ServerReading(
             self.key,
             self.url,
             up=True,

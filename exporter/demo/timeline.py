@@ -7,32 +7,25 @@ from importlib.resources import files
 from string import Template
 from typing import Final
 
-from exporter.units import (
-    NANOSECONDS_PER_DAY,
-    NANOSECONDS_PER_HOUR,
-    NANOSECONDS_PER_MINUTE,
-    NANOSECONDS_PER_SECOND,
-    Instant,
-    Nanoseconds,
-)
+from exporter import units
 
 DAYS: Final = 35
 """Whole days before today: on the first days of a month the one before it is all there."""
 
-STRIDE: Final[Nanoseconds] = NANOSECONDS_PER_HOUR
+STRIDE: Final[units.Nanoseconds] = units.NANOSECONDS_PER_HOUR
 """Time between replayed ticks, until the last day.
 
 Tokens are counted in the hour in which a tick ends, so that each hour needs one. A tick of an hour is posted
 by the hour, like the history, and not by the minute: the month takes seconds.
 """
-STEP: Final[Nanoseconds] = 5 * NANOSECONDS_PER_MINUTE
+STEP: Final[units.Nanoseconds] = 5 * units.NANOSECONDS_PER_MINUTE
 """The same on the last day."""
-MINUTE_STEP: Final[Nanoseconds] = NANOSECONDS_PER_MINUTE
+MINUTE_STEP: Final[units.Nanoseconds] = units.NANOSECONDS_PER_MINUTE
 """The same in the last hours, the window of prices per million tokens."""
-FINE: Final[Nanoseconds] = 2 * NANOSECONDS_PER_HOUR
+FINE: Final[units.Nanoseconds] = 2 * units.NANOSECONDS_PER_HOUR
 """Length of the last hours."""
 
-RESTART_LASTS: Final[Nanoseconds] = 10 * NANOSECONDS_PER_MINUTE
+RESTART_LASTS: Final[units.Nanoseconds] = 10 * units.NANOSECONDS_PER_MINUTE
 """How long the restarted server loads its weights."""
 
 
@@ -40,33 +33,33 @@ RESTART_LASTS: Final[Nanoseconds] = 10 * NANOSECONDS_PER_MINUTE
 class Timeline:
     """Instants of the demo's month. Days are those of UTC, the demo's time zone."""
 
-    now: Instant
-    begins: Instant
+    now: units.Instant
+    begins: units.Instant
     """The host's first tick."""
-    leased: Instant
+    leased: units.Instant
     """GPU 7 gets a price of its own, which begins a day too late."""
-    corrected: Instant
+    corrected: units.Instant
     """The start of that price is corrected."""
-    repriced: Instant
+    repriced: units.Instant
     """The rent of the whole host rises."""
-    lost: Instant
+    lost: units.Instant
     """The spot node is taken away."""
-    returned: Instant
+    returned: units.Instant
     """The spot node comes back."""
-    tried: Instant
+    tried: units.Instant
     """A server without an ownership rule begins."""
-    deserted: Instant
+    deserted: units.Instant
     """The users of one server leave it."""
-    restarted: Instant
+    restarted: units.Instant
     """One server's process restarts."""
 
     @classmethod
-    def before(cls, now: Instant) -> "Timeline":
+    def before(cls, now: units.Instant) -> "Timeline":
         """The month before an instant."""
-        hour, midnight = NANOSECONDS_PER_HOUR, now - now % NANOSECONDS_PER_DAY
+        hour, midnight = units.NANOSECONDS_PER_HOUR, now - now % units.NANOSECONDS_PER_DAY
 
-        def ago(days: int, hours: float = 0) -> Instant:
-            return midnight - days * NANOSECONDS_PER_DAY + int(hours * hour)
+        def ago(days: int, hours: float = 0) -> units.Instant:
+            return midnight - days * units.NANOSECONDS_PER_DAY + int(hours * hour)
 
         return cls(
             now=now,
@@ -81,16 +74,16 @@ class Timeline:
             restarted=now - 7 * hour,
         )
 
-    def up(self, instant: Instant) -> bool:
+    def up(self, instant: units.Instant) -> bool:
         """Whether the host runs."""
         return not self.lost < instant <= self.returned
 
-    def ticks(self, fine: Nanoseconds = FINE) -> Iterator[Instant]:
+    def ticks(self, fine: units.Nanoseconds = FINE) -> Iterator[units.Instant]:
         """Instants of the replayed ticks: none while the host is away, the last one at `now`.
 
         The daemon comes a minute after the host does.
         """
-        day_ago = self.now - NANOSECONDS_PER_DAY
+        day_ago = self.now - units.NANOSECONDS_PER_DAY
         last_hours = self.now - max(fine, MINUTE_STEP)
         instants = {
             self.begins,
@@ -119,9 +112,9 @@ LEASE = """\
 TRIAL = '  - {name: trial-8b, url: "http://127.0.0.1:8003/metrics", gpus: [5]}\n'
 
 
-def configurations(timeline: Timeline) -> tuple[tuple[Instant, str], ...]:
+def configurations(timeline: Timeline) -> tuple[tuple[units.Instant, str], ...]:
     """Configuration texts, each with the instant since which it is in force, the oldest first."""
-    late = timeline.leased + NANOSECONDS_PER_DAY
+    late = timeline.leased + units.NANOSECONDS_PER_DAY
     return (
         (timeline.begins, _text(timeline)),
         (timeline.leased, _text(timeline, lease=late)),
@@ -130,13 +123,13 @@ def configurations(timeline: Timeline) -> tuple[tuple[Instant, str], ...]:
     )
 
 
-def _text(timeline: Timeline, *, lease: Instant | None = None, trial: str = "") -> str:
+def _text(timeline: Timeline, *, lease: units.Instant | None = None, trial: str = "") -> str:
     repriced = day(timeline.repriced)
     rule = "" if lease is None else LEASE.format(since=day(lease), repriced=repriced)
     template = Template(files("exporter.demo").joinpath("demo.yaml").read_text(encoding="utf-8"))
     return template.substitute(begins=day(timeline.begins), repriced=repriced, lease=rule, trial=trial)
 
 
-def day(instant: Instant) -> str:
+def day(instant: units.Instant) -> str:
     """Its day, like 2026-11-24."""
-    return datetime.fromtimestamp(instant // NANOSECONDS_PER_SECOND, UTC).date().isoformat()
+    return datetime.fromtimestamp(instant // units.NANOSECONDS_PER_SECOND, UTC).date().isoformat()

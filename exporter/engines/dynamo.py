@@ -20,30 +20,18 @@ Source: ai-dynamo/dynamo @0014908 `lib/llm/src/http/service/metrics.rs`, ai-dyna
 
 from typing import Final
 
+from exporter.engines import spec
 from exporter.engines.sglang import DISAGGREGATION_MODE, SGLANG
-from exporter.engines.spec import (
-    Alternative,
-    Command,
-    Count,
-    Engine,
-    Factor,
-    Fingerprint,
-    Gauge,
-    LatencyHistogram,
-    Manual,
-    phase_seconds,
-    prompt_holding,
-)
 from exporter.engines.trtllm import TRTLLM
 from exporter.engines.vllm import MAX_NUM_SEQS, VLLM
 
 _CARRIED: Final = (VLLM, SGLANG, TRTLLM)
 
-DYNAMO: Final = Engine(
+DYNAMO: Final = spec.Engine(
     name="dynamo",
     prefix="",
     default_port=8081,
-    fingerprint=Fingerprint(
+    fingerprint=spec.Fingerprint(
         names=(
             *(name for engine in _CARRIED for name in engine.fingerprint.names),
             "dynamo_component_requests_total",
@@ -67,23 +55,23 @@ DYNAMO: Final = Engine(
     role="dynamo_component",
     transferred=VLLM.transferred,
     commands=(
-        Command(modules=("dynamo.frontend",), port=8000, ports=("--http-port",)),
-        Command(  # a worker; its system port comes from the environment (DYN_SYSTEM_PORT)
+        spec.Command(modules=("dynamo.frontend",), port=8000, ports=("--http-port",)),
+        spec.Command(  # a worker; its system port comes from the environment (DYN_SYSTEM_PORT)
             modules=("dynamo.vllm", "dynamo.sglang", "dynamo.trtllm"),
             ports=(),
             hosts=(),
             metrics="configured",
             models=("--served-model-name", "--model", "--model-path"),
             world_factors=(
-                Factor(("--tensor-parallel-size", "-tp", "--tp-size", "--tp")),
-                Factor(("--pipeline-parallel-size", "-pp", "--pp-size")),
-                Factor(("--data-parallel-size", "-dp", "--dp-size"), unless=("--data-parallel-rank",)),
+                spec.Factor(("--tensor-parallel-size", "-tp", "--tp-size", "--tp")),
+                spec.Factor(("--pipeline-parallel-size", "-pp", "--pp-size")),
+                spec.Factor(("--data-parallel-size", "-dp", "--dp-size"), unless=("--data-parallel-rank",)),
             ),
             max_running=MAX_NUM_SEQS,  # with vLLM inside
             role=DISAGGREGATION_MODE,
         ),
     ),
-    manual=Manual(
+    manual=spec.Manual(
         title="NVIDIA Dynamo, workers",
         versions="1.0 to 1.6",
         captured=("1.6.1-vllm-0.31.0",),
@@ -105,11 +93,11 @@ _REQUESTS: Final = "dynamo_frontend_requests_total"
 _TTFT: Final = "dynamo_frontend_time_to_first_token_seconds_sum"
 _ITL: Final = "dynamo_frontend_inter_token_latency_seconds_sum"
 
-DYNAMO_FRONTEND: Final = Engine(
+DYNAMO_FRONTEND: Final = spec.Engine(
     name="dynamo-frontend",
     prefix="dynamo_frontend_",
     default_port=8000,
-    fingerprint=Fingerprint(
+    fingerprint=spec.Fingerprint(
         names=(
             _PROMPT,
             _GENERATION,
@@ -120,24 +108,28 @@ DYNAMO_FRONTEND: Final = Engine(
     ),
     models=("model",),
     groups=(
-        (prompt_holding(_CACHED, _PROMPT),),
+        (spec.prompt_holding(_CACHED, _PROMPT),),
         (
-            Alternative((_GENERATION,), (Count(_GENERATION, "generation"),)),
-            Alternative(  # before it was counted live
+            spec.Alternative((_GENERATION,), (spec.Count(_GENERATION, "generation"),)),
+            spec.Alternative(  # before it was counted live
                 ("dynamo_frontend_output_sequence_tokens_sum",),
-                (Count("dynamo_frontend_output_sequence_tokens_sum", "generation"),),
+                (spec.Count("dynamo_frontend_output_sequence_tokens_sum", "generation"),),
             ),
         ),
-        (Alternative((_REQUESTS,), (Count(_REQUESTS, "requests", where=(("status", ("success",)),)),)),),
-        (phase_seconds(_TTFT, _ITL),),
+        (
+            spec.Alternative(
+                (_REQUESTS,), (spec.Count(_REQUESTS, "requests", where=(("status", ("success",)),)),)
+            ),
+        ),
+        (spec.phase_seconds(_TTFT, _ITL),),
     ),
-    running=(Gauge("dynamo_frontend_inflight_requests", unless=(("model", ("unknown_model",)),)),),
-    first_token=(LatencyHistogram("dynamo_frontend_time_to_first_token_seconds"),),
-    per_token=(LatencyHistogram("dynamo_frontend_inter_token_latency_seconds", "tokens"),),
+    running=(spec.Gauge("dynamo_frontend_inflight_requests", unless=(("model", ("unknown_model",)),)),),
+    first_token=(spec.LatencyHistogram("dynamo_frontend_time_to_first_token_seconds"),),
+    per_token=(spec.LatencyHistogram("dynamo_frontend_inter_token_latency_seconds", "tokens"),),
     creates_late=True,
     repeats=("dynamo",),
     instead="read each worker's own page (DYN_SYSTEM_PORT), or name this one with engine: dynamo-frontend",
-    manual=Manual(
+    manual=spec.Manual(
         title="NVIDIA Dynamo, frontend",
         versions="0.7 to 1.6",
         captured=("1.6.1",),

@@ -9,16 +9,7 @@ Source: infinity_emb 0.0.77 and 0.0.78, `infinity_server.py`.
 
 from typing import Final
 
-from exporter.engines.spec import (
-    Alternative,
-    Choice,
-    Command,
-    Count,
-    Engine,
-    Fingerprint,
-    Manual,
-    MetadataQuery,
-)
+from exporter.engines import spec
 
 _HTTP: Final = "http_requests_total"
 _ROUTES: Final = ("/embeddings", "/embeddings_image", "/embeddings_audio", "/rerank", "/classify")
@@ -29,32 +20,32 @@ _OWN: Final = (
     "/v1/embeddings_image",
     "/v1/embeddings_audio",
 )
-_SERVED: Final[Choice] = (
+_SERVED: Final[spec.Choice] = (
     ("handler", (*_ROUTES, *(f"/v1{route}" for route in _ROUTES))),
     ("status", ("2xx", "200")),
 )
 
-INFINITY: Final = Engine(
+INFINITY: Final = spec.Engine(
     name="infinity",
     prefix="http_",
     default_port=7997,
-    fingerprint=Fingerprint(names=(_HTTP,), where=(("handler", _OWN),)),
-    groups=((Alternative((_HTTP,), (Count(_HTTP, "requests", where=_SERVED),)),),),
+    fingerprint=spec.Fingerprint(names=(_HTTP,), where=(("handler", _OWN),)),
+    groups=((spec.Alternative((_HTTP,), (spec.Count(_HTTP, "requests", where=_SERVED),)),),),
     questions=(
-        MetadataQuery("models", model=("data", 0, "id")),
-        MetadataQuery("v1/models", model=("data", 0, "id")),  # with the prefix /v1
+        spec.MetadataQuery("models", model=("data", 0, "id")),
+        spec.MetadataQuery("v1/models", model=("data", 0, "id")),  # with the prefix /v1
     ),
     creates_late=True,
     tokens=False,
     commands=(
-        Command(
+        spec.Command(
             programs=("infinity_emb",),
             modules=("infinity_emb",),
             port=7997,
             models=("--served-model-name", "--model-id", "--model-name-or-path"),
         ),
     ),
-    manual=Manual(
+    manual=spec.Manual(
         title="Infinity",
         versions="0.0.77 and 0.0.78",
         captured=("0.0.78",),

@@ -6,31 +6,11 @@ from dataclasses import dataclass
 from functools import cache
 from typing import Final
 
+from exporter import readings
+from exporter.engines import spec
 from exporter.engines.exposition import Page, Sample, Series
 from exporter.engines.latency import latency_readings
 from exporter.engines.load import REQUESTS_MAX, CacheUse, Gauges, load_readings
-from exporter.engines.spec import (
-    PROCESS_START,
-    Alternative,
-    CacheGauge,
-    Choice,
-    Count,
-    Engine,
-    Gauge,
-    chosen,
-    created_name,
-)
-from exporter.readings import (
-    OTHER_MODELS,
-    CounterReading,
-    LatencyReading,
-    LoadReading,
-    Role,
-    SequenceLimit,
-    ServiceLevel,
-    counter_readings,
-    label,
-)
 from exporter.units import LARGEST_COUNT, Instant, nanoseconds
 
 LATEST_SECONDS: Final = 1e11
@@ -47,24 +27,24 @@ class Interpretation:
     `implausible` is how many series of counters are ignored (see `implausible`).
     """
 
-    counters: Sequence[CounterReading]
-    loads: tuple[LoadReading, ...]
+    counters: Sequence[readings.CounterReading]
+    loads: tuple[readings.LoadReading, ...]
     models: tuple[str, ...]
     identity: str
     started: Instant | None
-    role: Role = ""
-    latencies: tuple[LatencyReading, ...] | None = None
+    role: readings.Role = ""
+    latencies: tuple[readings.LatencyReading, ...] | None = None
     implausible: int = 0
 
 
 def interpret(
-    engine: Engine,
+    engine: spec.Engine,
     page: Page,
     *,
     model: str = "",
     header: str = "",
-    limit: SequenceLimit | None = None,
-    slo: ServiceLevel | None = None,
+    limit: readings.SequenceLimit | None = None,
+    slo: readings.ServiceLevel | None = None,
     histograms: Page | None = None,
     process: tuple[str, Instant | None] | None = None,
 ) -> Interpretation:
@@ -78,7 +58,7 @@ def interpret(
     A counter that is NaN, infinite or negative is not a reading.
     """
     models = Models(engine, model or _named(engine, page))
-    counters = counter_readings(
+    counters = readings.counter_readings(
         counter
         for group in engine.groups
         for alternative in _first_available(group, page)
@@ -104,7 +84,7 @@ def interpret(
     )
 
 
-def _first_available(group: Iterable[Alternative], page: Page) -> Iterator[Alternative]:
+def _first_available(group: Iterable[spec.Alternative], page: Page) -> Iterator[spec.Alternative]:
     """The first alternative whose names are on the page, if any."""
     for alternative in group:
         if page.names.issuperset(alternative.requires):
@@ -118,9 +98,9 @@ class Models:
     Those beyond `MODELS_MAX` are one. `otherwise` is the model of series that name none.
     """
 
-    def __init__(self, engine: Engine, otherwise: str) -> None:
+    def __init__(self, engine: spec.Engine, otherwise: str) -> None:
         self._engine = engine
-        self.otherwise = label(otherwise)
+        self.otherwise = readings.label(otherwise)
         self.names: set[str] = set()
         self._by_label: dict[tuple[str, str], str] = {}
 
@@ -138,21 +118,21 @@ class Models:
         return known
 
     def _admit(self, name: str, stage: str) -> str:
-        model = self.otherwise if name in self._engine.nameless else label(name)
-        model = label(f"{model}:{stage}") if stage else model
+        model = self.otherwise if name in self._engine.nameless else readings.label(name)
+        model = readings.label(f"{model}:{stage}") if stage else model
         if model not in self.names and len(self.names) >= MODELS_MAX:
-            return OTHER_MODELS
+            return readings.OTHER_MODELS
         self.names.add(model)
         return model
 
 
 def _counters(
-    engine: Engine, alternative: Alternative, page: Page, models: Models
-) -> Iterator[CounterReading]:
+    engine: spec.Engine, alternative: spec.Alternative, page: Page, models: Models
+) -> Iterator[readings.CounterReading]:
     for count in alternative.counts:
         created = created_by_series(page, count.name) if engine.created else {}
         for sample in samples_of(engine, page, count):
-            yield CounterReading(
+            yield readings.CounterReading(
                 series=sample.series.key.removeprefix(engine.prefix),
                 model=models.of(sample.series),
                 quantity=count.quantity,
@@ -163,7 +143,7 @@ def _counters(
 
 
 @cache
-def _counts(engine: Engine) -> frozenset[str]:
+def _counts(engine: spec.Engine) -> frozenset[str]:
     """The names of all counters of an engine."""
     return frozenset(count.name for count in engine.counts())
 
@@ -172,17 +152,19 @@ def created_by_series(page: Page, name: str) -> dict[str, Instant]:
     """When the series of a counter began, by their keys, as far as the page has it."""
     return {
         sample.series.named(name): nanoseconds(sample.value)
-        for sample in page.samples.get(created_name(name), ())
+        for sample in page.samples.get(spec.created_name(name), ())
         if 0 < sample.value < LATEST_SECONDS
     }
 
 
-def samples_of(engine: Engine, page: Page, count: Count) -> Sequence[Sample]:
+def samples_of(engine: spec.Engine, page: Page, count: spec.Count) -> Sequence[Sample]:
     """The plausible samples of a count."""
     return _samples(engine, page, count.name, count.where, count.unless)
 
 
-def _samples(engine: Engine, page: Page, name: str, where: Choice, unless: Choice = ()) -> Sequence[Sample]:
+def _samples(
+    engine: spec.Engine, page: Page, name: str, where: spec.Choice, unless: spec.Choice = ()
+) -> Sequence[Sample]:
     """The plausible samples of a choice. Of ranks that count the same work the largest, under a common name.
 
     So a series keeps its name and its mark when a rank leaves and another one has it.
@@ -192,8 +174,8 @@ def _samples(engine: Engine, page: Page, name: str, where: Choice, unless: Choic
         for sample in page.samples.get(name, ())
         if math.isfinite(sample.value)
         and sample.value >= 0
-        and chosen(sample.series.labels, where)
-        and not (unless and chosen(sample.series.labels, unless))
+        and spec.chosen(sample.series.labels, where)
+        and not (unless and spec.chosen(sample.series.labels, unless))
     ]
     if not engine.repeated:
         return samples
@@ -206,7 +188,7 @@ def _samples(engine: Engine, page: Page, name: str, where: Choice, unless: Choic
     return tuple(once.values())
 
 
-def _named(engine: Engine, page: Page) -> str:
+def _named(engine: spec.Engine, page: Page) -> str:
     """The model that the page names beside its counters; empty if none."""
     return next(
         (
@@ -219,7 +201,7 @@ def _named(engine: Engine, page: Page) -> str:
     )
 
 
-def _role(engine: Engine, page: Page) -> Role:
+def _role(engine: spec.Engine, page: Page) -> readings.Role:
     if not engine.role:
         return ""
     roles = {
@@ -234,7 +216,7 @@ def _role(engine: Engine, page: Page) -> Role:
     return ""
 
 
-def _gauges(engine: Engine, page: Page, models: Models) -> Gauges:
+def _gauges(engine: spec.Engine, page: Page, models: Models) -> Gauges:
     return Gauges(
         _requests(engine, engine.running, page, models),
         _requests(engine, engine.waiting, page, models),
@@ -243,7 +225,7 @@ def _gauges(engine: Engine, page: Page, models: Models) -> Gauges:
     )
 
 
-def _caches(engine: Engine, page: Page, models: Models) -> dict[str, list[CacheUse]]:
+def _caches(engine: spec.Engine, page: Page, models: Models) -> dict[str, list[CacheUse]]:
     """Use of the KV cache per model, by the first gauge on the page: what each rank's gauge says."""
     for gauge in engine.kv_cache:
         if gauge.name in page.names:
@@ -254,7 +236,7 @@ def _caches(engine: Engine, page: Page, models: Models) -> dict[str, list[CacheU
     return {}
 
 
-def _cache_uses(engine: Engine, page: Page, gauge: CacheGauge) -> Iterator[tuple[Series, CacheUse]]:
+def _cache_uses(engine: spec.Engine, page: Page, gauge: spec.CacheGauge) -> Iterator[tuple[Series, CacheUse]]:
     capacities = {
         sample.series.named(gauge.name): sample.value
         for sample in (_samples(engine, page, gauge.capacity, ()) if gauge.capacity else ())
@@ -262,11 +244,13 @@ def _cache_uses(engine: Engine, page: Page, gauge: CacheGauge) -> Iterator[tuple
     for series, value in _samples(engine, page, gauge.name, gauge.where):
         yield series, (value, capacities.get(series.key, 0.0) if gauge.capacity else None)
     for series, value in page.samples.get(gauge.name, ()):
-        if chosen(series.labels, gauge.where) and not 0 <= value < math.inf:
+        if spec.chosen(series.labels, gauge.where) and not 0 <= value < math.inf:
             yield series, (value, None)
 
 
-def _requests(engine: Engine, gauges: Iterable[Gauge], page: Page, models: Models) -> dict[str, list[float]]:
+def _requests(
+    engine: spec.Engine, gauges: Iterable[spec.Gauge], page: Page, models: Models
+) -> dict[str, list[float]]:
     """Requests per model by the first gauge on the page, a number for each rank."""
     for gauge in gauges:
         if gauge.name in page.names:
@@ -279,18 +263,18 @@ def _requests(engine: Engine, gauges: Iterable[Gauge], page: Page, models: Model
     return {}
 
 
-def process_identity(engine: Engine, page: Page, header: str) -> tuple[str, Instant | None]:
+def process_identity(engine: spec.Engine, page: Page, header: str) -> tuple[str, Instant | None]:
     """Identity and start of the process; none from a start that cannot be read.
 
     A changed identity is a restart, and a restart counts from zero.
     """
     identified = process_start(page, engine.created)
-    return (label(header), None) if identified is None else identified
+    return (readings.label(header), None) if identified is None else identified
 
 
 def process_start(page: Page, created: str) -> tuple[str, Instant | None] | None:
     """Identity and start of the process by its page, else by its oldest series; `None` without."""
-    for name in (PROCESS_START, created):
+    for name in (spec.PROCESS_START, created):
         if name in page.names:
             oldest = min(_moments(page.samples.get(name, ())), default=None)
             return ("", None) if oldest is None else (f"started {oldest!r}", nanoseconds(oldest))
@@ -301,7 +285,7 @@ def _moments(samples: Iterable[Sample]) -> Iterator[float]:
     return (sample.value for sample in samples if 0 < sample.value < LATEST_SECONDS)
 
 
-def implausible(engine: Engine, page: Page) -> int:
+def implausible(engine: spec.Engine, page: Page) -> int:
     """Number of series of an engine's counters that are negative, beyond 2**53, infinite or not a number.
 
     They are ignored: a series keeps its mark, and its tokens arrive with its next good value.

@@ -12,47 +12,36 @@ Source: ModelTC/lightllm main of 2026, `lightllm/server/metrics/metrics.py`, `ht
 
 from typing import Final
 
-from exporter.engines.spec import (
-    LOOPBACK,
-    CacheGauge,
-    Command,
-    Engine,
-    Fingerprint,
-    Gauge,
-    LatencyHistogram,
-    Manual,
-    counter,
-    prompt_holding,
-)
+from exporter.engines import spec
 
 _PROMPT: Final = "lightllm_request_input_length_sum"
 _GENERATION: Final = "lightllm_request_generated_tokens_sum"
 
-LIGHTLLM: Final = Engine(
+LIGHTLLM: Final = spec.Engine(
     name="lightllm",
     prefix="lightllm_",
     default_port=8000,
-    fingerprint=Fingerprint(names=(_PROMPT, _GENERATION)),
+    fingerprint=spec.Fingerprint(names=(_PROMPT, _GENERATION)),
     groups=(
-        (prompt_holding("lightllm_cache_length_sum", _PROMPT),),
-        counter(_GENERATION, "generation"),
-        counter("lightllm_request_success_total", "requests"),
+        (spec.prompt_holding("lightllm_cache_length_sum", _PROMPT),),
+        spec.counter(_GENERATION, "generation"),
+        spec.counter("lightllm_request_success_total", "requests"),
     ),
-    running=(Gauge("lightllm_batch_current_size"),),
-    waiting=(Gauge("lightllm_queue_size"),),
-    kv_cache=(CacheGauge("lightllm_kv_cache_utilization_ratio"),),
-    first_token=(LatencyHistogram("lightllm_request_first_token_duration"),),
-    per_token=(LatencyHistogram("lightllm_request_mean_time_per_token_duration"),),
+    running=(spec.Gauge("lightllm_batch_current_size"),),
+    waiting=(spec.Gauge("lightllm_queue_size"),),
+    kv_cache=(spec.CacheGauge("lightllm_kv_cache_utilization_ratio"),),
+    first_token=(spec.LatencyHistogram("lightllm_request_first_token_duration"),),
+    per_token=(spec.LatencyHistogram("lightllm_request_mean_time_per_token_duration"),),
     commands=(
-        Command(
+        spec.Command(
             modules=("lightllm.server.api_server",),
             port=8000,
-            host=LOOPBACK,
+            host=spec.LOOPBACK,
             models=("--model-name", "--model-dir"),
             files=("--model-dir",),
         ),
     ),
-    manual=Manual(
+    manual=spec.Manual(
         title="LightLLM",
         versions="the sources of 2026",
         reading="Asks its process of metrics to render counters; the model is not asked.",

@@ -19,21 +19,7 @@ Source: ggml-org/llama.cpp `tools/server/server-context.cpp`, builds of 2025-12 
 
 from typing import Final
 
-from exporter.engines.spec import (
-    LOOPBACK,
-    Alternative,
-    CacheGauge,
-    Command,
-    Count,
-    Engine,
-    Fingerprint,
-    Gauge,
-    Manual,
-    MetadataQuery,
-    SequenceFlags,
-    counter,
-    phase_seconds,
-)
+from exporter.engines import spec
 
 _PROMPT: Final = "llamacpp:prompt_tokens_total"
 _CACHED: Final = "llamacpp:prompt_tokens_cached_total"
@@ -41,37 +27,41 @@ _GENERATION: Final = "llamacpp:tokens_predicted_total"
 _PROMPT_SECONDS: Final = "llamacpp:prompt_seconds_total"
 _GENERATION_SECONDS: Final = "llamacpp:tokens_predicted_seconds_total"
 
-LLAMACPP: Final = Engine(
+LLAMACPP: Final = spec.Engine(
     name="llamacpp",
     prefix="llamacpp:",
     default_port=8080,
-    fingerprint=Fingerprint(names=(_PROMPT, _GENERATION)),
+    fingerprint=spec.Fingerprint(names=(_PROMPT, _GENERATION)),
     groups=(
-        (Alternative((_PROMPT,), (Count(_PROMPT, "prompt"), Count(_CACHED, "cached_prompt"))),),
-        counter(_GENERATION, "generation"),
-        (phase_seconds(_PROMPT_SECONDS, _GENERATION_SECONDS),),
+        (
+            spec.Alternative(
+                (_PROMPT,), (spec.Count(_PROMPT, "prompt"), spec.Count(_CACHED, "cached_prompt"))
+            ),
+        ),
+        spec.counter(_GENERATION, "generation"),
+        (spec.phase_seconds(_PROMPT_SECONDS, _GENERATION_SECONDS),),
     ),
-    running=(Gauge("llamacpp:requests_processing"),),
-    waiting=(Gauge("llamacpp:requests_deferred"),),
-    kv_cache=(CacheGauge("llamacpp:kv_cache_usage_ratio"),),
+    running=(spec.Gauge("llamacpp:requests_processing"),),
+    waiting=(spec.Gauge("llamacpp:requests_deferred"),),
+    kv_cache=(spec.CacheGauge("llamacpp:kv_cache_usage_ratio"),),
     identity_header="process-start-time-unix",
-    questions=(MetadataQuery("v1/models", model=("data", 0, "id")),),
+    questions=(spec.MetadataQuery("v1/models", model=("data", 0, "id")),),
     six_digits=True,
     commands=(
-        Command(
+        spec.Command(
             programs=("llama-server", "llama serve"),  # one binary for all commands since May 2026
             port=8080,
-            host=LOOPBACK,
+            host=spec.LOOPBACK,
             tls=("--ssl-key-file",),
             metrics="off",
             metrics_on=("--metrics",),
             models=("--alias", "-a", "--model", "-m", "--hf-repo", "-hf", "-hfr"),
             files=("--model", "-m"),
             routes=("--models-dir", "--models-preset"),
-            max_running=SequenceFlags(("--parallel", "-np")),
+            max_running=spec.SequenceFlags(("--parallel", "-np")),
         ),
     ),
-    manual=Manual(
+    manual=spec.Manual(
         title="llama.cpp",
         versions="builds of December 2025 and b10434",
         captured=("7e4c0a9",),

@@ -18,20 +18,7 @@ metrics_processor}.py`.
 
 from typing import Final
 
-from exporter.engines.spec import (
-    CacheGauge,
-    Command,
-    Engine,
-    Factor,
-    Fingerprint,
-    Gauge,
-    LatencyHistogram,
-    Manual,
-    SequenceFlags,
-    counter,
-    phase_seconds,
-    prompt_holding,
-)
+from exporter.engines import spec
 
 _PROMPT: Final = "lmdeploy:prompt_tokens_total"
 _CACHED: Final = "lmdeploy:cached_tokens_total"
@@ -40,27 +27,27 @@ _REQUESTS: Final = "lmdeploy:request_success_total"
 _PREFILL: Final = "lmdeploy:request_prefill_time_seconds_sum"
 _DECODE: Final = "lmdeploy:request_decode_time_seconds_sum"
 
-LMDEPLOY: Final = Engine(
+LMDEPLOY: Final = spec.Engine(
     name="lmdeploy",
     prefix="lmdeploy:",
     default_port=23333,
-    fingerprint=Fingerprint(
+    fingerprint=spec.Fingerprint(
         names=(_PROMPT, _GENERATION, _REQUESTS, "lmdeploy:num_requests_running"), labels=("model_name",)
     ),
     models=("model_name",),
     groups=(
-        (prompt_holding(_CACHED, _PROMPT),),
-        counter(_GENERATION, "generation"),
-        counter(_REQUESTS, "requests"),
-        (phase_seconds(_PREFILL, _DECODE),),
+        (spec.prompt_holding(_CACHED, _PROMPT),),
+        spec.counter(_GENERATION, "generation"),
+        spec.counter(_REQUESTS, "requests"),
+        (spec.phase_seconds(_PREFILL, _DECODE),),
     ),
-    running=(Gauge("lmdeploy:num_requests_running"),),
-    waiting=(Gauge("lmdeploy:num_requests_waiting", also="lmdeploy:num_api_requests_waiting"),),
-    kv_cache=(CacheGauge("lmdeploy:gpu_cache_usage_perc"),),
-    first_token=(LatencyHistogram("lmdeploy:time_to_first_token_seconds"),),
-    per_token=(LatencyHistogram("lmdeploy:time_per_output_token_seconds", "tokens"),),
+    running=(spec.Gauge("lmdeploy:num_requests_running"),),
+    waiting=(spec.Gauge("lmdeploy:num_requests_waiting", also="lmdeploy:num_api_requests_waiting"),),
+    kv_cache=(spec.CacheGauge("lmdeploy:gpu_cache_usage_perc"),),
+    first_token=(spec.LatencyHistogram("lmdeploy:time_to_first_token_seconds"),),
+    per_token=(spec.LatencyHistogram("lmdeploy:time_per_output_token_seconds", "tokens"),),
     commands=(
-        Command(
+        spec.Command(
             programs=("lmdeploy serve api_server",),
             modules=("lmdeploy serve api_server", "lmdeploy.serve.openai.api_server"),
             port=23333,
@@ -70,11 +57,11 @@ LMDEPLOY: Final = Engine(
             metrics_off=("--disable-metrics",),
             models=("--model-name",),
             positional=True,
-            world_factors=(Factor(("--tp",)), Factor(("--dp",), alone=True)),
-            max_running=SequenceFlags(("--max-batch-size",)),
+            world_factors=(spec.Factor(("--tp",)), spec.Factor(("--dp",), alone=True)),
+            max_running=spec.SequenceFlags(("--max-batch-size",)),
         ),
     ),
-    manual=Manual(
+    manual=spec.Manual(
         title="LMDeploy",
         versions="0.16.0",
         reading="Renders counters of its API server; the engine is not asked.",

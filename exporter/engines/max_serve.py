@@ -17,17 +17,7 @@ Source: modular 26.7.0 (October 2026), `max/serve/telemetry/metrics.py`, `max/se
 
 from typing import Final
 
-from exporter.engines.spec import (
-    Alternative,
-    Command,
-    Count,
-    Engine,
-    Fingerprint,
-    Gauge,
-    Manual,
-    ModelLabel,
-    counter,
-)
+from exporter.engines import spec
 from exporter.readings import Quantity
 
 _PROMPT: Final = "maxserve_num_input_tokens_total"
@@ -38,42 +28,46 @@ _BATCHES: Final = "maxserve_batch_execution_time_milliseconds_sum"
 _TIERS: Final = (("tier", ("g0", "external")),)
 
 
-def _seconds(quantity: Quantity, batch: str) -> Count:
-    return Count(_BATCHES, quantity, where=(("batch_type", (batch,)),), scale=0.001)
+def _seconds(quantity: Quantity, batch: str) -> spec.Count:
+    return spec.Count(_BATCHES, quantity, where=(("batch_type", (batch,)),), scale=0.001)
 
 
-MAX_SERVE: Final = Engine(
+MAX_SERVE: Final = spec.Engine(
     name="max",
     prefix="maxserve_",
     default_port=8001,
-    fingerprint=Fingerprint(names=(_PROMPT, _GENERATION, _LOADED)),
+    fingerprint=spec.Fingerprint(names=(_PROMPT, _GENERATION, _LOADED)),
     groups=(
         (
-            Alternative(
+            spec.Alternative(
                 (_PROMPT,),
                 (
-                    Count(_PROMPT, "prompt"),
-                    Count(_HITS, "prompt", sign=-1, where=_TIERS),
-                    Count(_HITS, "cached_prompt", where=_TIERS),
+                    spec.Count(_PROMPT, "prompt"),
+                    spec.Count(_HITS, "prompt", sign=-1, where=_TIERS),
+                    spec.Count(_HITS, "cached_prompt", where=_TIERS),
                 ),
             ),
         ),
-        counter(_GENERATION, "generation"),
-        (Alternative((_BATCHES,), (_seconds("prefill_seconds", "CE"), _seconds("decode_seconds", "TG"))),),
+        spec.counter(_GENERATION, "generation"),
+        (
+            spec.Alternative(
+                (_BATCHES,), (_seconds("prefill_seconds", "CE"), _seconds("decode_seconds", "TG"))
+            ),
+        ),
     ),
-    running=(Gauge("maxserve_num_requests_running"),),
-    waiting=(Gauge("maxserve_num_requests_queued"),),
-    named_by=(ModelLabel(_LOADED, "model"),),
+    running=(spec.Gauge("maxserve_num_requests_running"),),
+    waiting=(spec.Gauge("maxserve_num_requests_queued"),),
+    named_by=(spec.ModelLabel(_LOADED, "model"),),
     creates_late=True,
     commands=(
-        Command(
+        spec.Command(
             programs=("max serve",),
             port=8000,
             metrics_port=8001,
             models=("--served-model-name", "--model", "--model-path"),
         ),
     ),
-    manual=Manual(
+    manual=spec.Manual(
         title="Modular MAX",
         versions="26.7",
         captured=("26.7.0",),

@@ -13,18 +13,7 @@ Source: mlc-ai/mlc-llm 79d603f (2026-07), `cpp/serve/{metrics.h,metrics.cc,engin
 
 from typing import Final
 
-from exporter.engines.spec import (
-    LOOPBACK,
-    Alternative,
-    Command,
-    Count,
-    Engine,
-    Fingerprint,
-    Manual,
-    MetadataQuery,
-    counter,
-    phase_seconds,
-)
+from exporter.engines import spec
 
 _PROMPT: Final = "prompt_tokens_sum"
 _COMPUTED: Final = "prefill_tokens_sum"
@@ -32,37 +21,37 @@ _GENERATION: Final = "completion_tokens_sum"
 _PREFILL: Final = "engine_prefill_time_sum"
 _DECODE: Final = "engine_decode_time_sum"
 
-MLC: Final = Engine(
+MLC: Final = spec.Engine(
     name="mlc",
     prefix="",
     default_port=8000,
-    fingerprint=Fingerprint(names=(_PREFILL,)),
+    fingerprint=spec.Fingerprint(names=(_PREFILL,)),
     groups=(
         (
-            Alternative(
+            spec.Alternative(
                 (_PROMPT, _COMPUTED),
                 (
-                    Count(_COMPUTED, "prompt"),
-                    Count(_PROMPT, "cached_prompt"),
-                    Count(_COMPUTED, "cached_prompt", sign=-1),
+                    spec.Count(_COMPUTED, "prompt"),
+                    spec.Count(_PROMPT, "cached_prompt"),
+                    spec.Count(_COMPUTED, "cached_prompt", sign=-1),
                 ),
             ),
         ),
-        counter(_GENERATION, "generation"),
-        (phase_seconds(_PREFILL, _DECODE, "decode_seconds"),),
+        spec.counter(_GENERATION, "generation"),
+        (spec.phase_seconds(_PREFILL, _DECODE, "decode_seconds"),),
     ),
-    questions=(MetadataQuery("v1/models", model=("data", 0, "id")),),
+    questions=(spec.MetadataQuery("v1/models", model=("data", 0, "id")),),
     commands=(
-        Command(
+        spec.Command(
             programs=("mlc_llm serve",),
             modules=("mlc_llm serve", "mlc_llm.cli.serve"),
             port=8000,
-            host=LOOPBACK,
+            host=spec.LOOPBACK,
             models=("--model",),
             positional=True,
         ),
     ),
-    manual=Manual(
+    manual=spec.Manual(
         title="MLC-LLM",
         versions="the sources of July 2026",
         reading="Passes through the engine's loop as a request that runs no model.",

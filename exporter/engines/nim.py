@@ -11,49 +11,37 @@ vLLM's.
 
 from typing import Final
 
-from exporter.engines.spec import (
-    Alternative,
-    CacheGauge,
-    Command,
-    Count,
-    Engine,
-    Fingerprint,
-    Gauge,
-    LatencyHistogram,
-    Manual,
-    counter,
-    phase_seconds,
-)
+from exporter.engines import spec
 
 _TTFT: Final = "time_to_first_token_seconds_sum"
 _TPOT: Final = "time_per_output_token_seconds_sum"
 
-NIM: Final = Engine(
+NIM: Final = spec.Engine(
     name="nim",
     prefix="",
     default_port=8000,
     default_path="/v1/metrics",
-    fingerprint=Fingerprint(names=("num_request_max",)),
+    fingerprint=spec.Fingerprint(names=("num_request_max",)),
     models=("model_name",),
     groups=(
-        counter("prompt_tokens_total", "prompt"),
-        counter("generation_tokens_total", "generation"),
+        spec.counter("prompt_tokens_total", "prompt"),
+        spec.counter("generation_tokens_total", "generation"),
         (
-            Alternative(("request_success_total",), (Count("request_success_total", "requests"),)),
-            Alternative(("request_finish_total",), (Count("request_finish_total", "requests"),)),
+            spec.Alternative(("request_success_total",), (spec.Count("request_success_total", "requests"),)),
+            spec.Alternative(("request_finish_total",), (spec.Count("request_finish_total", "requests"),)),
         ),
-        (phase_seconds(_TTFT, _TPOT),),
+        (spec.phase_seconds(_TTFT, _TPOT),),
     ),
-    running=(Gauge("num_requests_running"),),
-    waiting=(Gauge("num_requests_waiting"),),
-    max_running=(Gauge("num_request_max"),),
-    kv_cache=(CacheGauge("gpu_cache_usage_perc"),),
-    first_token=(LatencyHistogram("time_to_first_token_seconds"),),
-    per_token=(LatencyHistogram("time_per_output_token_seconds", "tokens"),),
+    running=(spec.Gauge("num_requests_running"),),
+    waiting=(spec.Gauge("num_requests_waiting"),),
+    max_running=(spec.Gauge("num_request_max"),),
+    kv_cache=(spec.CacheGauge("gpu_cache_usage_perc"),),
+    first_token=(spec.LatencyHistogram("time_to_first_token_seconds"),),
+    per_token=(spec.LatencyHistogram("time_per_output_token_seconds", "tokens"),),
     creates_late=True,
     disguises=("vllm", "sglang", "trtllm", "dynamo"),
     commands=(
-        Command(  # which of these an image starts depends on its age
+        spec.Command(  # which of these an image starts depends on its age
             programs=("/opt/nim/start_server.sh",),
             modules=(
                 "nim_llm_sdk.entrypoints.launch",
@@ -65,7 +53,7 @@ NIM: Final = Engine(
             models=("--served-model-name", "--model"),
         ),
     ),
-    manual=Manual(
+    manual=spec.Manual(
         title="NVIDIA NIM for LLMs",
         versions="24.05 to 1.14 by its documentation; later ones as the engine inside",
         reading="Renders counters of its API server; the engine is not asked.",

@@ -34,23 +34,7 @@ Sources: the wheels of 0.4.2 to 0.5.23, `srt/metrics/collector.py` (to 0.5.6) an
 
 from typing import Final
 
-from exporter.engines.spec import (
-    LOOPBACK,
-    Alternative,
-    CacheGauge,
-    Command,
-    Count,
-    Engine,
-    Factor,
-    Fingerprint,
-    Gauge,
-    LatencyHistogram,
-    Manual,
-    RoleFlag,
-    SequenceFlags,
-    counter,
-    prompt_holding,
-)
+from exporter.engines import spec
 
 _REALTIME: Final = "sglang:realtime_tokens_total"
 _PROMPT: Final = "sglang:prompt_tokens_total"
@@ -68,27 +52,31 @@ _DATA_PARALLEL: Final = ("--dp-size", "--data-parallel-size", "--dp")
 _DIVIDED: Final = ("--enable-dp-attention",)
 
 
-def _timed(name: str, before: str = "") -> Alternative:
+def _timed(name: str, before: str = "") -> spec.Alternative:
     """GPU seconds by category, whose names `before` begins."""
-    return Alternative(
+    return spec.Alternative(
         (name,),
         (
-            Count(name, "prefill_seconds", where=(("category", tuple(before + each for each in _PREFILL)),)),
-            Count(name, "decode_seconds", where=(("category", tuple(before + each for each in _DECODE)),)),
+            spec.Count(
+                name, "prefill_seconds", where=(("category", tuple(before + each for each in _PREFILL)),)
+            ),
+            spec.Count(
+                name, "decode_seconds", where=(("category", tuple(before + each for each in _DECODE)),)
+            ),
         ),
     )
 
 
-DISAGGREGATION_MODE: Final = RoleFlag(
+DISAGGREGATION_MODE: Final = spec.RoleFlag(
     ("--disaggregation-mode",), (("prefill", "prefill"), ("decode", "decode"))
 )
 """Also of Dynamo's workers, of each engine (components/src/dynamo/common/backend)."""
 
-SGLANG: Final = Engine(
+SGLANG: Final = spec.Engine(
     name="sglang",
     prefix="sglang:",
     default_port=30000,
-    fingerprint=Fingerprint(
+    fingerprint=spec.Fingerprint(
         names=(
             _PROMPT,
             _GENERATION,
@@ -103,62 +91,64 @@ SGLANG: Final = Engine(
     models=("model_name",),
     groups=(
         (
-            Alternative(
+            spec.Alternative(
                 (_REALTIME,),
                 (
-                    Count(_REALTIME, "prompt", where=(("mode", ("prefill_compute",)),)),
-                    Count(_REALTIME, "cached_prompt", where=(("mode", ("prefill_cache",)),)),
+                    spec.Count(_REALTIME, "prompt", where=(("mode", ("prefill_compute",)),)),
+                    spec.Count(_REALTIME, "cached_prompt", where=(("mode", ("prefill_cache",)),)),
                 ),
             ),
-            prompt_holding(_CACHED, _PROMPT),
+            spec.prompt_holding(_CACHED, _PROMPT),
         ),
         (
-            Alternative((_REALTIME,), (Count(_REALTIME, "generation", where=(("mode", ("decode",)),)),)),
-            Alternative((_GENERATION,), (Count(_GENERATION, "generation"),)),
+            spec.Alternative(
+                (_REALTIME,), (spec.Count(_REALTIME, "generation", where=(("mode", ("decode",)),)),)
+            ),
+            spec.Alternative((_GENERATION,), (spec.Count(_GENERATION, "generation"),)),
         ),
-        counter("sglang:num_requests_total", "requests"),
+        spec.counter("sglang:num_requests_total", "requests"),
         (
             _timed("sglang:forward_execution_seconds_total"),
             _timed("sglang:gpu_execution_seconds_total", "forward_"),
-            Alternative(
+            spec.Alternative(
                 (_STAGES, _WHOLE, _FIRST),
                 (
-                    Count(_STAGES, "prefill_seconds", where=(("stage", ("prefill_forward",)),)),
-                    Count(_WHOLE, "decode_request_seconds"),
-                    Count(_FIRST, "decode_request_seconds", sign=-1),
+                    spec.Count(_STAGES, "prefill_seconds", where=(("stage", ("prefill_forward",)),)),
+                    spec.Count(_WHOLE, "decode_request_seconds"),
+                    spec.Count(_FIRST, "decode_request_seconds", sign=-1),
                 ),
             ),
-            Alternative(  # the first token's time holds the queue's where that is not told
+            spec.Alternative(  # the first token's time holds the queue's where that is not told
                 (_WHOLE, _FIRST),
                 (
-                    Count(_FIRST, "prefill_seconds"),
-                    Count(_QUEUE, "prefill_seconds", sign=-1),
-                    Count(_WHOLE, "decode_request_seconds"),
-                    Count(_FIRST, "decode_request_seconds", sign=-1),
+                    spec.Count(_FIRST, "prefill_seconds"),
+                    spec.Count(_QUEUE, "prefill_seconds", sign=-1),
+                    spec.Count(_WHOLE, "decode_request_seconds"),
+                    spec.Count(_FIRST, "decode_request_seconds", sign=-1),
                 ),
             ),
         ),
-        counter("sglang:num_retracted_requests_total", "preemptions"),
+        spec.counter("sglang:num_retracted_requests_total", "preemptions"),
     ),
-    running=(Gauge("sglang:num_running_reqs", where=(("priority", ("",)),)),),
-    waiting=(Gauge("sglang:num_queue_reqs", where=(("priority", ("",)),)),),
-    kv_cache=(CacheGauge("sglang:token_usage"),),
-    first_token=(LatencyHistogram("sglang:time_to_first_token_seconds"),),
+    running=(spec.Gauge("sglang:num_running_reqs", where=(("priority", ("",)),)),),
+    waiting=(spec.Gauge("sglang:num_queue_reqs", where=(("priority", ("",)),)),),
+    kv_cache=(spec.CacheGauge("sglang:token_usage"),),
+    first_token=(spec.LatencyHistogram("sglang:time_to_first_token_seconds"),),
     per_token=(
-        LatencyHistogram("sglang:request_time_per_output_token_seconds"),  # 0.5.23
-        LatencyHistogram("sglang:inter_token_latency_seconds", "tokens"),
-        LatencyHistogram("sglang:time_per_output_token_seconds", "tokens"),  # 0.4.2
+        spec.LatencyHistogram("sglang:request_time_per_output_token_seconds"),  # 0.5.23
+        spec.LatencyHistogram("sglang:inter_token_latency_seconds", "tokens"),
+        spec.LatencyHistogram("sglang:time_per_output_token_seconds", "tokens"),  # 0.4.2
     ),
     creates_late=True,
     repeated=frozenset({"tp_rank", "pp_rank", "moe_ep_rank", "pid"}),
     role="engine_type",
     commands=(
-        Command(
+        spec.Command(
             programs=("sglang serve",),
             modules=("sglang.launch_server",),
             workers=(r"sglang::",),
             port=30000,
-            host=LOOPBACK,
+            host=spec.LOOPBACK,
             tls=("--ssl-keyfile", "--ssl-certfile"),
             metrics="off",
             metrics_on=("--enable-metrics",),
@@ -166,18 +156,18 @@ SGLANG: Final = Engine(
             metrics_next=("--smg-grpc-mode", "--grpc-mode"),
             models=("--served-model-name", "--model-path", "--model"),
             world_factors=(
-                Factor(("--tp-size", "--tensor-parallel-size", "--tp")),
-                Factor(("--pp-size", "--pipeline-parallel-size", "--pp")),
+                spec.Factor(("--tp-size", "--tensor-parallel-size", "--tp")),
+                spec.Factor(("--pp-size", "--pipeline-parallel-size", "--pp")),
                 # With attention in data parallel the ranks of tensor parallel are divided among it.
-                Factor(_DATA_PARALLEL, unless=_DIVIDED),
+                spec.Factor(_DATA_PARALLEL, unless=_DIVIDED),
             ),
-            max_running=SequenceFlags(
+            max_running=spec.SequenceFlags(
                 ("--max-running-requests",), shared_with=_DIVIDED, unknown_with=_DATA_PARALLEL
             ),
             role=DISAGGREGATION_MODE,
         ),
     ),
-    manual=Manual(
+    manual=spec.Manual(
         title="SGLang",
         versions="0.4.2 to 0.5.23",
         captured=("0.5.23",),

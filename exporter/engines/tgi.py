@@ -20,31 +20,17 @@ Source: huggingface/text-generation-inference db931fc (v3.3.7), `router/src/{ser
 
 from typing import Final
 
-from exporter.engines.spec import (
-    Alternative,
-    CacheGauge,
-    Command,
-    Count,
-    Engine,
-    Factor,
-    Fingerprint,
-    Gauge,
-    LatencyHistogram,
-    Manual,
-    MetadataQuery,
-    SequenceFlags,
-    counter,
-)
+from exporter.engines import spec
 
 _PROMPT: Final = "tgi_request_input_length_sum"
 _GENERATION: Final = "tgi_request_generated_tokens_sum"
 _FORWARD: Final = "tgi_batch_forward_duration_sum"
 
-TGI: Final = Engine(
+TGI: Final = spec.Engine(
     name="tgi",
     prefix="tgi_",
     default_port=3000,
-    fingerprint=Fingerprint(
+    fingerprint=spec.Fingerprint(
         names=(
             _PROMPT,
             _GENERATION,
@@ -55,27 +41,27 @@ TGI: Final = Engine(
         )
     ),
     groups=(
-        counter(_PROMPT, "prompt"),
-        counter(_GENERATION, "generation"),
-        counter("tgi_request_success", "requests"),
+        spec.counter(_PROMPT, "prompt"),
+        spec.counter(_GENERATION, "generation"),
+        spec.counter("tgi_request_success", "requests"),
         (
-            Alternative(
+            spec.Alternative(
                 (_FORWARD,),
                 (
-                    Count(_FORWARD, "prefill_seconds", where=(("method", ("prefill",)),)),
-                    Count(_FORWARD, "decode_seconds", where=(("method", ("decode",)),)),
+                    spec.Count(_FORWARD, "prefill_seconds", where=(("method", ("prefill",)),)),
+                    spec.Count(_FORWARD, "decode_seconds", where=(("method", ("decode",)),)),
                 ),
             ),
         ),
     ),
-    running=(Gauge("tgi_batch_current_size"),),
-    waiting=(Gauge("tgi_queue_size"),),
-    kv_cache=(CacheGauge("tgi_batch_current_max_tokens", capacity="tgi_batch_max_total_tokens"),),
-    per_token=(LatencyHistogram("tgi_request_mean_time_per_token_duration"),),
+    running=(spec.Gauge("tgi_batch_current_size"),),
+    waiting=(spec.Gauge("tgi_queue_size"),),
+    kv_cache=(spec.CacheGauge("tgi_batch_current_max_tokens", capacity="tgi_batch_max_total_tokens"),),
+    per_token=(spec.LatencyHistogram("tgi_request_mean_time_per_token_duration"),),
     creates_late=True,
-    questions=(MetadataQuery("info", model=("model_id",), version=("version",)),),
+    questions=(spec.MetadataQuery("info", model=("model_id",), version=("version",)),),
     commands=(
-        Command(
+        spec.Command(
             # its image sets the port through the environment; the router's command line has it
             programs=("text-generation-launcher", "text-generation-router"),
             workers=(r"text-generation-server",),
@@ -83,11 +69,11 @@ TGI: Final = Engine(
             ports=("--port", "-p"),
             hosts=("--hostname",),
             models=("--model-id", "--tokenizer-name"),
-            world_factors=(Factor(("--num-shard",), needed=True),),  # else every visible GPU
-            max_running=SequenceFlags(("--max-batch-size",)),
+            world_factors=(spec.Factor(("--num-shard",), needed=True),),  # else every visible GPU
+            max_running=spec.SequenceFlags(("--max-batch-size",)),
         ),
     ),
-    manual=Manual(
+    manual=spec.Manual(
         title="TGI",
         versions="3.3.7",
         reading="Renders counters of its router; the model server is not asked.",

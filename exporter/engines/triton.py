@@ -20,16 +20,7 @@ and @1e66a22 `src/utils/metrics.py`, NVIDIA/TensorRT-LLM @0d5352f `triton_backen
 
 from typing import Final
 
-from exporter.engines.spec import (
-    Alternative,
-    CacheGauge,
-    Command,
-    Count,
-    Engine,
-    Fingerprint,
-    Gauge,
-    Manual,
-)
+from exporter.engines import spec
 from exporter.engines.vllm import VLLM
 
 _TRTLLM_PROMPT: Final = "nv_llm_input_token_len_sum"
@@ -44,11 +35,11 @@ _VLLM_SWITCH: Final = (
     "true in the model's `config.pbtxt`, and `disable_log_stats` set to false in its `model.json`."
 )
 
-TRITON: Final = Engine(
+TRITON: Final = spec.Engine(
     name="triton",
     prefix="",
     default_port=8002,
-    fingerprint=Fingerprint(
+    fingerprint=spec.Fingerprint(
         names=(
             _SUCCESS,
             "nv_inference_count",
@@ -64,34 +55,38 @@ TRITON: Final = Engine(
         *VLLM.groups[:2],
         VLLM.groups[3],
         (
-            Alternative(
+            spec.Alternative(
                 (_TRTLLM_PROMPT, _TRTLLM_GENERATION),
-                (Count(_TRTLLM_PROMPT, "prompt"), Count(_TRTLLM_GENERATION, "generation")),
+                (spec.Count(_TRTLLM_PROMPT, "prompt"), spec.Count(_TRTLLM_GENERATION, "generation")),
             ),
         ),
         (
-            Alternative((_VLLM_ENDED,), (Count(_VLLM_ENDED, "requests"), Count(_TRTLLM_ENDED, "requests"))),
-            Alternative((_TRTLLM_ENDED,), (Count(_TRTLLM_ENDED, "requests"),)),
-            Alternative((_TRTLLM_REQUESTS,), ()),  # loaded, and has not yet answered
-            Alternative((_SUCCESS,), (Count(_SUCCESS, "requests"),)),
+            spec.Alternative(
+                (_VLLM_ENDED,), (spec.Count(_VLLM_ENDED, "requests"), spec.Count(_TRTLLM_ENDED, "requests"))
+            ),
+            spec.Alternative((_TRTLLM_ENDED,), (spec.Count(_TRTLLM_ENDED, "requests"),)),
+            spec.Alternative((_TRTLLM_REQUESTS,), ()),  # loaded, and has not yet answered
+            spec.Alternative((_SUCCESS,), (spec.Count(_SUCCESS, "requests"),)),
         ),
     ),
     running=(
-        Gauge("vllm:num_requests_running"),
-        Gauge(_TRTLLM_REQUESTS, (("request_type", ("scheduled",)),)),
+        spec.Gauge("vllm:num_requests_running"),
+        spec.Gauge(_TRTLLM_REQUESTS, (("request_type", ("scheduled",)),)),
     ),
     waiting=(
-        Gauge("vllm:num_requests_waiting"),
-        Gauge(_TRTLLM_REQUESTS, (("request_type", ("waiting",)),)),
-        Gauge("nv_inference_pending_request_count"),
+        spec.Gauge("vllm:num_requests_waiting"),
+        spec.Gauge(_TRTLLM_REQUESTS, (("request_type", ("waiting",)),)),
+        spec.Gauge("nv_inference_pending_request_count"),
     ),
-    max_running=(Gauge(_TRTLLM_REQUESTS, (("request_type", ("max",)),)),),
-    kv_cache=(CacheGauge("nv_trt_llm_kv_cache_block_metrics", (("kv_cache_block_type", ("fraction",)),)),),
+    max_running=(spec.Gauge(_TRTLLM_REQUESTS, (("request_type", ("max",)),)),),
+    kv_cache=(
+        spec.CacheGauge("nv_trt_llm_kv_cache_block_metrics", (("kv_cache_block_type", ("fraction",)),)),
+    ),
     first_token=VLLM.first_token,
     per_token=VLLM.per_token,
     creates_late=True,
     commands=(
-        Command(
+        spec.Command(
             programs=("tritonserver",),
             workers=(r"triton_python_backend_stub",),
             port=8000,
@@ -102,7 +97,7 @@ TRITON: Final = Engine(
             metrics_ports=("--metrics-port",),
         ),
     ),
-    manual=Manual(
+    manual=spec.Manual(
         title="NVIDIA Triton Inference Server",
         versions="23.11 to 25.12",
         captured=("2.51",),

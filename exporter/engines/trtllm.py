@@ -20,22 +20,7 @@ Source: NVIDIA/TensorRT-LLM 050f80d (2026), `tensorrt_llm/metrics/collector.py` 
 
 from typing import Final
 
-from exporter.engines.spec import (
-    Alternative,
-    CacheGauge,
-    Command,
-    Count,
-    Engine,
-    Factor,
-    Fingerprint,
-    Gauge,
-    LatencyHistogram,
-    Manual,
-    MetadataQuery,
-    ModelLabel,
-    counter,
-    prompt_holding,
-)
+from exporter.engines import spec
 
 _PROMPT: Final = "trtllm_prompt_tokens_total"
 _CACHED: Final = "trtllm_prompt_cached_tokens_total"
@@ -44,12 +29,12 @@ _PREFILL: Final = "trtllm_request_prefill_time_seconds_sum"
 _DECODE: Final = "trtllm_request_decode_time_seconds_sum"
 _DRAINS: Final = "it is JSON that is gone once it is read, and its other readers would miss it"
 
-TRTLLM: Final = Engine(
+TRTLLM: Final = spec.Engine(
     name="trtllm",
     prefix="trtllm_",
     default_port=8000,
     default_path="/prometheus/metrics",
-    fingerprint=Fingerprint(
+    fingerprint=spec.Fingerprint(
         names=(
             _PROMPT,
             _GENERATION,
@@ -62,34 +47,34 @@ TRTLLM: Final = Engine(
     ),
     models=("model_name",),
     groups=(
-        (prompt_holding(_CACHED, _PROMPT),),
-        counter(_GENERATION, "generation"),
-        counter("trtllm_request_success_total", "requests"),
+        (spec.prompt_holding(_CACHED, _PROMPT),),
+        spec.counter(_GENERATION, "generation"),
+        spec.counter("trtllm_request_success_total", "requests"),
         (
-            Alternative(  # an observation of zero is skipped: no answer had a second token yet
+            spec.Alternative(  # an observation of zero is skipped: no answer had a second token yet
                 (_PREFILL,),
-                (Count(_PREFILL, "prefill_seconds"), Count(_DECODE, "decode_request_seconds")),
+                (spec.Count(_PREFILL, "prefill_seconds"), spec.Count(_DECODE, "decode_request_seconds")),
             ),
         ),
     ),
-    running=(Gauge("trtllm_num_requests_running"),),
-    waiting=(Gauge("trtllm_num_requests_waiting"),),
-    max_running=(Gauge("trtllm_max_num_active_requests"),),
-    kv_cache=(CacheGauge("trtllm_kv_cache_utilization"),),
-    first_token=(LatencyHistogram("trtllm_time_to_first_token_seconds"),),
-    per_token=(LatencyHistogram("trtllm_time_per_output_token_seconds"),),
+    running=(spec.Gauge("trtllm_num_requests_running"),),
+    waiting=(spec.Gauge("trtllm_num_requests_waiting"),),
+    max_running=(spec.Gauge("trtllm_max_num_active_requests"),),
+    kv_cache=(spec.CacheGauge("trtllm_kv_cache_utilization"),),
+    first_token=(spec.LatencyHistogram("trtllm_time_to_first_token_seconds"),),
+    per_token=(spec.LatencyHistogram("trtllm_time_per_output_token_seconds"),),
     creates_late=True,
     nameless=("undefined", ""),
-    named_by=(ModelLabel("trtllm_model_config_info", "model"),),
+    named_by=(spec.ModelLabel("trtllm_model_config_info", "model"),),
     questions=(
-        MetadataQuery("v1/models", model=("data", 0, "id")),
-        MetadataQuery("version", version=("version",)),
+        spec.MetadataQuery("v1/models", model=("data", 0, "id")),
+        spec.MetadataQuery("version", version=("version",)),
     ),
     repeated=frozenset({"pid"}),
     role="engine_type",
     mistaken=r'\s*\[(\s*\]\s*\Z|.{0,4096}"iterLatencyMS")',
     commands=(
-        Command(
+        spec.Command(
             programs=("trtllm-serve serve", "trtllm-serve"),
             modules=("tensorrt_llm.commands.serve serve", "tensorrt_llm.commands.serve"),
             workers=(r"mpi4py\.futures\.server",),
@@ -101,13 +86,13 @@ TRTLLM: Final = Engine(
             models=("--served-model-name",),
             positional=True,
             world_factors=(
-                Factor(("--tp-size", "--tp")),
-                Factor(("--pp-size", "--pp")),
-                Factor(("--cp-size",)),
+                spec.Factor(("--tp-size", "--tp")),
+                spec.Factor(("--pp-size", "--pp")),
+                spec.Factor(("--cp-size",)),
             ),
         ),
     ),
-    manual=Manual(
+    manual=spec.Manual(
         title="TensorRT-LLM",
         versions="the sources of 2026 (after 1.1)",
         switch="`return_perf_metrics: true`, and for requests at work `enable_iter_perf_stats: true`",

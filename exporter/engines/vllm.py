@@ -28,48 +28,32 @@ Source: vllm-project/vllm, releases 0.3.3 to 0.33.0: `vllm/engine/metrics.py` (V
 
 from typing import Final
 
-from exporter.engines.spec import (
-    Alternative,
-    CacheGauge,
-    Command,
-    Count,
-    Engine,
-    Factor,
-    Fingerprint,
-    Gauge,
-    LatencyHistogram,
-    Manual,
-    MetadataQuery,
-    RoleFlag,
-    SequenceFlags,
-    counter,
-    phase_seconds,
-)
+from exporter.engines import spec
 
 _COMPUTED: Final = (("source", ("local_compute",)),)
 
-_BY_SOURCE = Alternative(  # 0.16.0 and later
+_BY_SOURCE = spec.Alternative(  # 0.16.0 and later
     ("vllm:prompt_tokens_by_source_total",),
     (
-        Count("vllm:prompt_tokens_by_source_total", "prompt", where=_COMPUTED),
-        Count("vllm:prompt_tokens_by_source_total", "cached_prompt", unless=_COMPUTED),
+        spec.Count("vllm:prompt_tokens_by_source_total", "prompt", where=_COMPUTED),
+        spec.Count("vllm:prompt_tokens_by_source_total", "cached_prompt", unless=_COMPUTED),
     ),
 )
 
 
-def _less(*hits: str) -> Alternative:
+def _less(*hits: str) -> spec.Alternative:
     """The prompt counter less cache hits, of which the first family is required."""
-    return Alternative(
+    return spec.Alternative(
         ("vllm:prompt_tokens_total", hits[0]),
         (
-            Count("vllm:prompt_tokens_total", "prompt"),
-            *(Count(name, "prompt", sign=-1) for name in hits),
-            *(Count(name, "cached_prompt") for name in hits),
+            spec.Count("vllm:prompt_tokens_total", "prompt"),
+            *(spec.Count(name, "prompt", sign=-1) for name in hits),
+            *(spec.Count(name, "cached_prompt") for name in hits),
         ),
     )
 
 
-KV_ROLE: Final = RoleFlag(
+KV_ROLE: Final = spec.RoleFlag(
     ("--kv-transfer-config",),
     (("kv_producer", "prefill"), ("kv_consumer", "decode")),  # kv_both says nothing
     key="kv_role",
@@ -77,10 +61,10 @@ KV_ROLE: Final = RoleFlag(
 """Also of what starts vLLM's engine with its flags (vllm/config/kv_transfer.py)."""
 
 _WORLD_FACTORS: Final = (
-    Factor(("--tensor-parallel-size", "-tp")),
-    Factor(("--pipeline-parallel-size", "-pp")),
-    Factor(("--prefill-context-parallel-size", "-pcp")),
-    Factor(
+    spec.Factor(("--tensor-parallel-size", "-tp")),
+    spec.Factor(("--pipeline-parallel-size", "-pp")),
+    spec.Factor(("--prefill-context-parallel-size", "-pcp")),
+    spec.Factor(
         ("--data-parallel-size", "-dp"),
         # External load balancing: one server, and one page, per rank.
         unless=("--data-parallel-rank", "-dpn", "--data-parallel-external-lb", "-dpe"),
@@ -90,17 +74,17 @@ _WORLD_FACTORS: Final = (
     ),
 )
 
-MAX_NUM_SEQS: Final = SequenceFlags(("--max-num-seqs",))
+MAX_NUM_SEQS: Final = spec.SequenceFlags(("--max-num-seqs",))
 """Also of what starts vLLM's engine with its flags."""
 
 _ENGINE_CORE: Final = r"[\w.-]+::(EngineCore|Worker|DPCoordinator|DPEngineCore)|ray::RayWorker"
 """vllm/utils/system_utils.py; the prefix VLLM can be set (VLLM_PROCESS_NAME_PREFIX)."""
 
-VLLM: Final = Engine(
+VLLM: Final = spec.Engine(
     name="vllm",
     prefix="vllm:",
     default_port=8000,
-    fingerprint=Fingerprint(
+    fingerprint=spec.Fingerprint(
         names=(
             "vllm:prompt_tokens_total",
             "vllm:generation_tokens_total",
@@ -120,42 +104,48 @@ VLLM: Final = Engine(
             # 0.9.2 to 0.15; the connector's own hits (0.11.2 and later) are counted apart from the local ones
             _less("vllm:prefix_cache_hits_total", "vllm:external_prefix_cache_hits_total"),
             _less("vllm:gpu_prefix_cache_hits_total"),  # V1 0.7.3 to 0.9.1
-            Alternative(("vllm:prompt_tokens_total",), (Count("vllm:prompt_tokens_total", "prompt"),)),  # V0
+            spec.Alternative(
+                ("vllm:prompt_tokens_total",), (spec.Count("vllm:prompt_tokens_total", "prompt"),)
+            ),  # V0
         ),
-        counter("vllm:generation_tokens_total", "generation"),
-        counter("vllm:request_success_total", "requests"),
+        spec.counter("vllm:generation_tokens_total", "generation"),
+        spec.counter("vllm:request_success_total", "requests"),
         (
             # 0.6.6 and later
-            phase_seconds("vllm:request_prefill_time_seconds_sum", "vllm:request_decode_time_seconds_sum"),
-            Alternative(  # before; the first token's time holds the queue's where that is not told
+            spec.phase_seconds(
+                "vllm:request_prefill_time_seconds_sum", "vllm:request_decode_time_seconds_sum"
+            ),
+            spec.Alternative(  # before; the first token's time holds the queue's where that is not told
                 ("vllm:time_to_first_token_seconds_sum", "vllm:time_per_output_token_seconds_sum"),
                 (
-                    Count("vllm:time_to_first_token_seconds_sum", "prefill_seconds"),
-                    Count("vllm:request_queue_time_seconds_sum", "prefill_seconds", sign=-1),
-                    Count("vllm:time_per_output_token_seconds_sum", "decode_request_seconds"),
+                    spec.Count("vllm:time_to_first_token_seconds_sum", "prefill_seconds"),
+                    spec.Count("vllm:request_queue_time_seconds_sum", "prefill_seconds", sign=-1),
+                    spec.Count("vllm:time_per_output_token_seconds_sum", "decode_request_seconds"),
                 ),
             ),
         ),
-        counter("vllm:num_preemptions_total", "preemptions"),
+        spec.counter("vllm:num_preemptions_total", "preemptions"),
     ),
     transferred=(
-        Count("vllm:prompt_tokens_by_source_total", "prompt", where=(("source", ("external_kv_transfer",)),)),
-        Count("vllm:external_prefix_cache_hits_total", "prompt"),
+        spec.Count(
+            "vllm:prompt_tokens_by_source_total", "prompt", where=(("source", ("external_kv_transfer",)),)
+        ),
+        spec.Count("vllm:external_prefix_cache_hits_total", "prompt"),
     ),
-    running=(Gauge("vllm:num_requests_running"),),
-    waiting=(Gauge("vllm:num_requests_waiting"),),
-    kv_cache=(CacheGauge("vllm:kv_cache_usage_perc"), CacheGauge("vllm:gpu_cache_usage_perc")),
-    first_token=(LatencyHistogram("vllm:time_to_first_token_seconds"),),
+    running=(spec.Gauge("vllm:num_requests_running"),),
+    waiting=(spec.Gauge("vllm:num_requests_waiting"),),
+    kv_cache=(spec.CacheGauge("vllm:kv_cache_usage_perc"), spec.CacheGauge("vllm:gpu_cache_usage_perc")),
+    first_token=(spec.LatencyHistogram("vllm:time_to_first_token_seconds"),),
     per_token=(
-        LatencyHistogram("vllm:request_time_per_output_token_seconds"),  # 0.11 and later
-        LatencyHistogram("vllm:inter_token_latency_seconds", "tokens"),  # 0.10.2 and later
-        LatencyHistogram("vllm:time_per_output_token_seconds", "tokens"),  # before
+        spec.LatencyHistogram("vllm:request_time_per_output_token_seconds"),  # 0.11 and later
+        spec.LatencyHistogram("vllm:inter_token_latency_seconds", "tokens"),  # 0.10.2 and later
+        spec.LatencyHistogram("vllm:time_per_output_token_seconds", "tokens"),  # before
     ),
     created="vllm:prompt_tokens_created",
     creates_late=True,
-    questions=(MetadataQuery("version", version=("version",)),),
+    questions=(spec.MetadataQuery("version", version=("version",)),),
     commands=(
-        Command(
+        spec.Command(
             programs=("vllm serve", "vllm-rs serve"),  # the Rust one starts a headless Python one
             modules=("vllm.entrypoints.openai.api_server", "vllm.entrypoints.cli.main serve"),
             titles=(r"[\w.-]+::APIServer",),
@@ -174,7 +164,7 @@ VLLM: Final = Engine(
             role=KV_ROLE,
         ),
     ),
-    manual=Manual(
+    manual=spec.Manual(
         title="vLLM",
         versions="0.2.7 to 0.33.0",
         captured=("0.32.0",),

@@ -4,53 +4,40 @@ import math
 from collections.abc import Callable, Iterator
 from typing import Final
 
-from exporter.metrics.metric import (
-    CHARGED,
-    GPU,
-    Metric,
-    Row,
-    Rows,
-    counter,
-    gauge,
-    gpu_labels,
-    keyed,
-    of_totals,
-    single,
-    single_of_totals,
-)
+from exporter.metrics import metric
 from exporter.readings import GpuReading, ServerKey
 from exporter.report import Report
 from exporter.units import joules, seconds
 
 
-def _info(report: Report) -> Iterator[Row]:
+def _info(report: Report) -> Iterator[metric.Row]:
     for row in report.gpus:
         read = row.reading
         identity = ("", "", "") if read is None else (read.driver_version, read.mig_profile, read.pci_bus_id)
         # An index below zero is none: GPUs that are paid for and that the driver never listed.
         index = str(row.index) if row.index >= 0 else ""
-        yield (index, *gpu_labels(row.gpu), *identity), 1.0
+        yield (index, *metric.gpu_labels(row.gpu), *identity), 1.0
 
 
-def _up(report: Report) -> Iterator[Row]:
+def _up(report: Report) -> Iterator[metric.Row]:
     for row in report.gpus:
         if row.index >= 0:
-            yield gpu_labels(row.gpu), float(row.up)
+            yield metric.gpu_labels(row.gpu), float(row.up)
 
 
-def _read(value: Callable[[GpuReading], float | None]) -> Rows:
+def _read(value: Callable[[GpuReading], float | None]) -> metric.Rows:
     """A row of each GPU with one field of its reading; none where the GPU does not report it."""
 
-    def rows(report: Report) -> Iterator[Row]:
+    def rows(report: Report) -> Iterator[metric.Row]:
         for row in report.gpus:
             known = None if row.reading is None else value(row.reading)
             if known is not None:
-                yield gpu_labels(row.gpu), float(known)
+                yield metric.gpu_labels(row.gpu), float(known)
 
     return rows
 
 
-def _allocated(report: Report) -> Iterator[Row]:
+def _allocated(report: Report) -> Iterator[metric.Row]:
     allocated: dict[ServerKey, list[float]] = {}
     for share in report.shares:
         allocated.setdefault(share.key, []).append(share.share_ratio)
@@ -58,96 +45,96 @@ def _allocated(report: Report) -> Iterator[Row]:
         yield (key.namespace, key.server), math.fsum(ratios)
 
 
-def _shares(report: Report) -> Iterator[Row]:
+def _shares(report: Report) -> Iterator[metric.Row]:
     for share in report.shares:
         labels = (share.key.namespace, share.key.server, share.uuid, share.method)
         yield labels, share.share_ratio
 
 
-ROWS: Final[tuple[Metric, ...]] = (
-    counter(
+ROWS: Final[tuple[metric.Metric, ...]] = (
+    metric.counter(
         "inference_gpu_energy_joules_total",
-        GPU,
+        metric.GPU,
         "Energy measured at the GPU, monotonic across driver reloads. Absent for a GPU that reports neither "
-        f"energy nor power. Also absent {CHARGED}.",
-        of_totals(lambda totals: keyed(totals.energy, gpu_labels, joules)),
+        f"energy nor power. Also absent {metric.CHARGED}.",
+        metric.of_totals(lambda totals: metric.keyed(totals.energy, metric.gpu_labels, joules)),
     ),
-    counter(
+    metric.counter(
         "inference_gpu_unpriced_seconds_total",
-        GPU,
+        metric.GPU,
         "GPU time without a price when it was metered, owned hardware from in_service on. It is charged "
         "once a price covers it; this counter does not decrease. Absent for a GPU that always had a price. "
-        f"Also absent {CHARGED}.",
-        of_totals(lambda totals: keyed(totals.unpriced, gpu_labels, seconds)),
+        f"Also absent {metric.CHARGED}.",
+        metric.of_totals(lambda totals: metric.keyed(totals.unpriced, metric.gpu_labels, seconds)),
     ),
-    gauge(
+    metric.gauge(
         "inference_gpus_expected",
         (),
         "GPUs charged on this host: gpus_per_host of its price rule, else the count of its instance "
         "type, else the count at the last boot. Kept while the driver cannot be read. Absent where none of "
         "these is known.",
-        single(lambda report: report.expected_gpus),
+        metric.single(lambda report: report.expected_gpus),
     ),
-    gauge(
+    metric.gauge(
         "inference_gpus_visible",
         (),
         "GPUs that NVML lists, those included that it cannot read. Absent while the driver cannot be read.",
-        single(lambda report: report.visible_gpus),
+        metric.single(lambda report: report.visible_gpus),
     ),
-    counter(
+    metric.counter(
         "inference_gpu_replaced_total",
         (),
         "GPUs that replaced another in its slot, after a board swap or a VM stop and start. The log and "
-        f"the page list the pairs. Absent {CHARGED}.",
-        single_of_totals(lambda totals: totals.replaced),
+        f"the page list the pairs. Absent {metric.CHARGED}.",
+        metric.single_of_totals(lambda totals: totals.replaced),
     ),
-    gauge(
+    metric.gauge(
         "inference_gpu_info",
-        ("gpu", *GPU, "driver_version", "mig_profile", "pci_bus_id"),
+        ("gpu", *metric.GPU, "driver_version", "mig_profile", "pci_bus_id"),
         "Identity of a GPU; gpu is the driver's index, which may change at reboot. A label is empty where "
         "the driver does not report it. uuid unseen: charged GPUs that NVML never listed. Absent without a "
         "GPU.",
         _info,
     ),
-    gauge(
+    metric.gauge(
         "inference_gpu_up",
-        GPU,
+        metric.GPU,
         "1: the GPU was read in the last tick. 0: it is charged and cannot be read. Absent for GPUs that "
         "were never listed.",
         _up,
     ),
-    gauge(
+    metric.gauge(
         "inference_gpu_utilization_ratio",
-        GPU,
+        metric.GPU,
         "Busy share of the time since the previous tick, 0 to 1. Absent when the GPU does not report it.",
         _read(lambda reading: reading.utilization_ratio),
     ),
-    gauge(
+    metric.gauge(
         "inference_gpu_memory_used_bytes",
-        GPU,
+        metric.GPU,
         "GPU memory in use. Absent when the GPU does not report it.",
         _read(lambda reading: reading.memory_used_bytes),
     ),
-    gauge(
+    metric.gauge(
         "inference_gpu_memory_total_bytes",
-        GPU,
+        metric.GPU,
         "Total GPU memory. Absent when the GPU does not report it.",
         _read(lambda reading: reading.memory_total_bytes),
     ),
-    gauge(
+    metric.gauge(
         "inference_gpu_power_watts",
-        GPU,
+        metric.GPU,
         "Power draw. Absent when the GPU does not report it.",
         _read(lambda reading: reading.power_watts),
     ),
-    gauge(
+    metric.gauge(
         "inference_server_gpus",
         ("namespace", "server"),
         "GPUs that this server held in the last tick, in fractions where they are shared: what "
         "inference_gpu_seconds_total grows by, over time. Absent for a server that holds none.",
         _allocated,
     ),
-    gauge(
+    metric.gauge(
         "inference_server_gpu_share_ratio",
         ("namespace", "server", "uuid", "method"),
         "Part of a GPU's time that this server was charged in the last tick, 0 to 1, and the method. Method "

@@ -3,30 +3,20 @@
 from collections.abc import Callable, Iterable, Iterator
 from typing import Final
 
-from exporter.metrics.metric import (
-    CHARGED,
-    Metric,
-    Row,
-    Rows,
-    counter,
-    gauge,
-    optional_seconds,
-    single,
-    single_of_totals,
-)
+from exporter.metrics import metric
 from exporter.report import Build, CommittedTotals, Report, SourceRow
 from exporter.units import dollars, seconds
 
 
-def build_rows(build: Build) -> Iterator[Row]:
+def build_rows(build: Build) -> Iterator[metric.Row]:
     """The one row that is known before the first tick."""
     yield (build.version, build.revision, build.python), 1.0
 
 
-def _of_sources(value: Callable[[SourceRow], float | None]) -> Rows:
+def _of_sources(value: Callable[[SourceRow], float | None]) -> metric.Rows:
     """A row of each source; none where the value is unknown."""
 
-    def rows(report: Report) -> Iterator[Row]:
+    def rows(report: Report) -> Iterator[metric.Row]:
         for source in report.sources:
             known = value(source)
             if known is not None:
@@ -35,13 +25,13 @@ def _of_sources(value: Callable[[SourceRow], float | None]) -> Rows:
     return rows
 
 
-def _source_errors(report: Report) -> Iterator[Row]:
+def _source_errors(report: Report) -> Iterator[metric.Row]:
     for source in report.sources:
         for reason, count in source.errors.items():
             yield (source.source, reason), float(count)
 
 
-def _by_reason(counts: Callable[[Report], Iterable[tuple[str, int]]]) -> Rows:
+def _by_reason(counts: Callable[[Report], Iterable[tuple[str, int]]]) -> metric.Rows:
     """A row of each reason."""
     return lambda report: [((reason,), float(count)) for reason, count in counts(report)]
 
@@ -50,7 +40,7 @@ def _persistent(totals: CommittedTotals) -> bool:
     return totals.persistent and totals.writable and not totals.fleeting and not totals.displaced
 
 
-EXPORTER_INFO: Final = gauge(
+EXPORTER_INFO: Final = metric.gauge(
     "inference_exporter_info",
     ("version", "revision", "python"),
     "Version of the exporter. Never absent.",
@@ -58,42 +48,42 @@ EXPORTER_INFO: Final = gauge(
     lasting=True,
 )
 
-ROWS: Final[tuple[Metric, ...]] = (
-    gauge(
+ROWS: Final[tuple[metric.Metric, ...]] = (
+    metric.gauge(
         "inference_last_tick_timestamp_seconds",
         (),
         "When the readings behind this page were taken. After three intervals without a tick, gauges are "
         "absent and counters stay. Absent until the first tick.",
-        single(lambda report: seconds(report.wall)),
+        metric.single(lambda report: seconds(report.wall)),
         lasting=True,
     ),
-    gauge(
+    metric.gauge(
         "inference_source_up",
         ("source",),
         "1: the source answered when it was last read. 0: it failed. cloud is read until it has answered, "
         "all others in each tick. Absent for a source that is not in use.",
         _of_sources(lambda source: float(source.up)),
     ),
-    gauge(
+    metric.gauge(
         "inference_source_read_duration_seconds",
         ("source",),
         "How long the last read of the source took. Absent for a source that is not in use.",
         _of_sources(lambda source: seconds(source.read_duration)),
     ),
-    gauge(
+    metric.gauge(
         "inference_source_last_success_timestamp_seconds",
         ("source",),
         "When the source was last read. Absent when it has not been read since the start.",
-        _of_sources(lambda source: optional_seconds(source.last_success)),
+        _of_sources(lambda source: metric.optional_seconds(source.last_success)),
     ),
-    counter(
+    metric.counter(
         "inference_source_errors_total",
         ("source", "reason"),
         "Failures of the source since the start, partial ones included. "
         "Absent for a reason that has not occurred.",
         _source_errors,
     ),
-    counter(
+    metric.counter(
         "inference_exposition_errors_total",
         ("reason",),
         "Metrics omitted because of an error (raised), and rows omitted (duplicate, not_finite), in earlier "
@@ -101,73 +91,74 @@ ROWS: Final[tuple[Metric, ...]] = (
         "reason that has not occurred.",
         _by_reason(lambda report: report.exposition_errors),
     ),
-    gauge(
+    metric.gauge(
         "inference_ledger_residual_dollars",
         (),
-        f"Dollars accrued minus dollars posted. Any value but 0 is a bug. Absent {CHARGED}.",
-        single_of_totals(lambda totals: dollars(totals.residual)),
+        f"Dollars accrued minus dollars posted. Any value but 0 is a bug. Absent {metric.CHARGED}.",
+        metric.single_of_totals(lambda totals: dollars(totals.residual)),
     ),
-    counter(
+    metric.counter(
         "inference_gap_uncharged_seconds_total",
         (),
-        f"Time without a tick that was longer than gap.max_days and was not charged. Absent {CHARGED}.",
-        single_of_totals(lambda totals: seconds(totals.uncharged)),
+        "Time without a tick that was longer than gap.max_days and was not charged. Absent "
+        f"{metric.CHARGED}.",
+        metric.single_of_totals(lambda totals: seconds(totals.uncharged)),
     ),
-    gauge(
+    metric.gauge(
         "inference_ledger_persistent",
         (),
         "1: the ledger is on persistent disk. 0: it is in memory, is not writable, is on a pod's "
         "emptyDir, or its file was replaced while the daemon ran; a restart would lose data. Absent "
-        f"{CHARGED}.",
-        single_of_totals(_persistent),
+        f"{metric.CHARGED}.",
+        metric.single_of_totals(_persistent),
     ),
-    gauge(
+    metric.gauge(
         "inference_ledger_last_commit_timestamp_seconds",
         (),
         "When the ledger was last written. Absent when it has not been written since the start.",
-        single_of_totals(lambda totals: optional_seconds(totals.last_commit)),
+        metric.single_of_totals(lambda totals: metric.optional_seconds(totals.last_commit)),
         lasting=True,
     ),
-    gauge(
+    metric.gauge(
         "inference_ledger_begun_timestamp_seconds",
         (),
         "Creation time of this ledger. A later value is a new ledger: the previous file was lost or "
         "moved aside, and totals restarted at 0. Absent for a ledger in memory, and for one of a release "
         "without this record.",
-        single_of_totals(lambda totals: optional_seconds(totals.begun)),
+        metric.single_of_totals(lambda totals: metric.optional_seconds(totals.begun)),
         lasting=True,
     ),
-    gauge(
+    metric.gauge(
         "inference_config_info",
         ("hash",),
         "The configuration in force; hash is of the file, empty without one. Absent until the first tick.",
         lambda report: [((report.config.hash,), 1.0)],
         lasting=True,
     ),
-    gauge(
+    metric.gauge(
         "inference_config_last_reload_success",
         (),
         "1: the last load of the configuration succeeded. 0: it failed and the one before is in force. "
         "Absent until the first tick.",
-        single(lambda report: report.config.last_reload_success),
+        metric.single(lambda report: report.config.last_reload_success),
         lasting=True,
     ),
-    gauge(
+    metric.gauge(
         "inference_config_last_reload_timestamp_seconds",
         (),
         "When the configuration was last loaded, or failed to load. Absent until the first tick.",
-        single(lambda report: seconds(report.config.last_reload)),
+        metric.single(lambda report: seconds(report.config.last_reload)),
         lasting=True,
     ),
-    gauge(
+    metric.gauge(
         "inference_web_config_last_reload_success",
         (),
         "1: the last load of the web configuration, its certificates included, succeeded. 0: it failed and "
         "the one before is in force. Absent without a web configuration, and until the first tick.",
-        single(lambda report: report.config.web_last_reload_success),
+        metric.single(lambda report: report.config.web_last_reload_success),
         lasting=True,
     ),
-    counter(
+    metric.counter(
         "inference_web_refused_requests_total",
         ("reason",),
         "HTTP requests that were refused since the start, by reason. Reasons: wrong_password and "

@@ -4,29 +4,18 @@ from collections.abc import Callable, Iterator
 from typing import Final
 
 from exporter.cost.load import load_ratios
-from exporter.metrics.metric import (
-    CHARGED,
-    OWNER_AND_MODEL,
-    Metric,
-    Row,
-    Rows,
-    counter,
-    gauge,
-    keyed,
-    of_totals,
-    owner_labels,
-)
+from exporter.metrics import metric
 from exporter.readings import LoadReading, ServerKey
 from exporter.report import CommittedTotals, Report
 from exporter.units import seconds
 
 
-@of_totals
-def _tokens(totals: CommittedTotals) -> Iterator[Row]:
-    return keyed(totals.tokens, lambda key: (*owner_labels(key[0]), key[1]), float)
+@metric.of_totals
+def _tokens(totals: CommittedTotals) -> Iterator[metric.Row]:
+    return metric.keyed(totals.tokens, lambda key: (*metric.owner_labels(key[0]), key[1]), float)
 
 
-def _info(report: Report) -> Iterator[Row]:
+def _info(report: Report) -> Iterator[metric.Row]:
     """One row per server: an endpoint that is down has no engine, but its replicas have."""
     engines: dict[ServerKey, str] = {}
     for server in sorted(report.servers, key=lambda server: server.url):
@@ -37,94 +26,94 @@ def _info(report: Report) -> Iterator[Row]:
         yield (key.namespace, key.server, engine), 1.0
 
 
-def _endpoints(report: Report) -> Iterator[Row]:
+def _endpoints(report: Report) -> Iterator[metric.Row]:
     for server in report.servers:
         key = server.key
         yield (key.namespace, key.server, server.pod, server.url, server.engine_version), 1.0
 
 
-def _up(report: Report) -> Iterator[Row]:
+def _up(report: Report) -> Iterator[metric.Row]:
     for server in report.servers:
         yield (server.key.namespace, server.key.server, server.url), float(server.up)
     for key in sorted({one.key for one in report.unread if not one.url}):
         yield (*key, ""), 0.0
 
 
-def _unread(report: Report) -> Iterator[Row]:
+def _unread(report: Report) -> Iterator[metric.Row]:
     for key, reason in sorted({(unread.key, unread.reason) for unread in report.unread}):
         yield (*key, reason.value), 1.0
 
 
-def _splits(report: Report) -> Iterator[Row]:
+def _splits(report: Report) -> Iterator[metric.Row]:
     for split in report.splits:
         yield (split.owner.namespace, split.owner.server, split.owner.model, split.method), 1.0
 
 
-def _load(value: Callable[[LoadReading], float | None]) -> Rows:
+def _load(value: Callable[[LoadReading], float | None]) -> metric.Rows:
     """Rows of one number of the load; none for an owner whose server does not report it."""
 
-    def rows(report: Report) -> Iterator[Row]:
+    def rows(report: Report) -> Iterator[metric.Row]:
         for row in report.loads:
             requests = value(row.load)
             if requests is not None:
-                yield owner_labels(row.owner), requests
+                yield metric.owner_labels(row.owner), requests
 
     return rows
 
 
-def _load_ratios(report: Report) -> Iterator[Row]:
+def _load_ratios(report: Report) -> Iterator[metric.Row]:
     for row in report.loads:
         for limit, used in load_ratios(row.load).items():
-            yield (*owner_labels(row.owner), limit), used
+            yield (*metric.owner_labels(row.owner), limit), used
 
 
-ROWS: Final[tuple[Metric, ...]] = (
-    counter(
+ROWS: Final[tuple[metric.Metric, ...]] = (
+    metric.counter(
         "inference_tokens_total",
-        (*OWNER_AND_MODEL, "kind"),
+        (*metric.OWNER_AND_MODEL, "kind"),
         "Tokens served, from the engine's own counters. Kind prompt: computed; cached_prompt: served from a "
         "prefix cache; generation: produced. Disaggregated pairs: prompts count on the prefill server, "
         "generation on the decode server. Absent for a kind that the engine does not report. Also absent "
-        f"{CHARGED}.",
+        f"{metric.CHARGED}.",
         _tokens,
     ),
-    counter(
+    metric.counter(
         "inference_requests_total",
-        OWNER_AND_MODEL,
+        metric.OWNER_AND_MODEL,
         "Requests finished, from the engine's own counters. Absent where the engine does not report them. "
-        f"Also absent {CHARGED}.",
-        of_totals(lambda totals: keyed(totals.requests, owner_labels, float)),
+        f"Also absent {metric.CHARGED}.",
+        metric.of_totals(lambda totals: metric.keyed(totals.requests, metric.owner_labels, float)),
     ),
-    counter(
+    metric.counter(
         "inference_server_preemptions_total",
-        OWNER_AND_MODEL,
+        metric.OWNER_AND_MODEL,
         "Requests that gave up their KV cache for lack of it and are computed again, from the engine's own "
         "counters: time that is paid for twice. Absent where the engine does not report them. Also absent "
-        f"{CHARGED}.",
-        of_totals(lambda totals: keyed(totals.preemptions, owner_labels, float)),
+        f"{metric.CHARGED}.",
+        metric.of_totals(lambda totals: metric.keyed(totals.preemptions, metric.owner_labels, float)),
     ),
-    gauge(
+    metric.gauge(
         "inference_server_last_token_timestamp_seconds",
-        OWNER_AND_MODEL,
+        metric.OWNER_AND_MODEL,
         "When a token counter last increased: the end of that tick. Absent before the first token. Also "
-        f"absent {CHARGED}.",
-        of_totals(lambda totals: keyed(totals.last_token, owner_labels, seconds)),
+        f"absent {metric.CHARGED}.",
+        metric.of_totals(lambda totals: metric.keyed(totals.last_token, metric.owner_labels, seconds)),
     ),
-    gauge(
+    metric.gauge(
         "inference_server_info",
         ("namespace", "server", "engine"),
         "The inference servers of this host. An empty engine has not been recognized yet. Absent for a "
         "server that is neither configured nor discovered.",
         _info,
     ),
-    gauge(
+    metric.gauge(
         "inference_server_endpoint_info",
         ("namespace", "server", "pod", "url", "engine_version"),
         "The endpoints that are read; one server may have several. An empty label is unknown. Absent for an "
         "endpoint that is not read.",
         _endpoints,
     ),
-    gauge(
+    metric.gauge(
         "inference_server_up",
         ("namespace", "server", "url"),
         "1: the endpoint answered in the last tick. 0: it did not. With an empty url, 0 is a discovered "
@@ -132,14 +121,14 @@ ROWS: Final[tuple[Metric, ...]] = (
         "that is not read.",
         _up,
     ),
-    gauge(
+    metric.gauge(
         "inference_server_unread_info",
         ("namespace", "server", "reason"),
         "Why a server was not read in the last tick: docs/unread.md has the remedy of each reason. "
         "Absent for a server that was read, that holds no GPU, or that the configuration reads elsewhere.",
         _unread,
     ),
-    gauge(
+    metric.gauge(
         "inference_split_info",
         ("namespace", "server", "model", "method"),
         "Method that splits a model's busy cost between prefill and decode. Method engine: the engine's own "
@@ -149,41 +138,41 @@ ROWS: Final[tuple[Metric, ...]] = (
         "by load. Absent for a model whose busy dollars were not split in the last tick.",
         _splits,
     ),
-    gauge(
+    metric.gauge(
         "inference_server_requests_running",
-        OWNER_AND_MODEL,
+        metric.OWNER_AND_MODEL,
         "Requests being computed at the last read. Absent where the engine does not report them.",
         _load(lambda load: load.running),
     ),
-    gauge(
+    metric.gauge(
         "inference_server_requests_waiting",
-        OWNER_AND_MODEL,
+        metric.OWNER_AND_MODEL,
         "Requests queued at the last read. Absent where the engine does not report them.",
         _load(lambda load: load.waiting),
     ),
-    gauge(
+    metric.gauge(
         "inference_server_load_ratio",
-        (*OWNER_AND_MODEL, "limit"),
+        (*metric.OWNER_AND_MODEL, "limit"),
         "Part of what the server can serve at once that was in use at the last read, 0 to 1. Limit kv_cache: "
         "the KV cache; sequences: running requests over their maximum. Replicas on one host count by their "
         "maximum. A queue has no maximum: it is inference_server_requests_waiting. Absent for a limit that "
         "neither the server nor its command line reports, or that a replica does not report.",
         _load_ratios,
     ),
-    gauge(
+    metric.gauge(
         "inference_server_headroom_dollars_per_hour",
-        OWNER_AND_MODEL,
+        metric.OWNER_AND_MODEL,
         "Current busy spend times the load that the server could add: 1 minus the largest "
         "inference_server_load_ratio, 0 while requests wait. Not in the totals; idle spend comes on top. "
         "Absent without a load ratio, without priced GPUs, and while a GPU is not observed.",
-        lambda report: keyed(report.headroom, owner_labels, float),
+        lambda report: metric.keyed(report.headroom, metric.owner_labels, float),
     ),
-    gauge(
+    metric.gauge(
         "inference_server_load_dollars_per_hour",
-        OWNER_AND_MODEL,
+        metric.OWNER_AND_MODEL,
         "Current spend times the load: the largest inference_server_load_ratio, 1 while requests wait. Over "
         "tokens per hour it is what a token would cost at full load: a linear extrapolation. Not in the "
         "totals. Absent without a load ratio and without priced GPUs.",
-        lambda report: keyed(report.load_rates, owner_labels, float),
+        lambda report: metric.keyed(report.load_rates, metric.owner_labels, float),
     ),
 )

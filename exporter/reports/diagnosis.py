@@ -4,16 +4,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Final, Literal
 
+from exporter import readings
 from exporter.cost.state import State
-from exporter.readings import (
-    NO_EVIDENCE,
-    FailureReason,
-    GatewayReading,
-    GpuEvidence,
-    GpuReading,
-    HostLocation,
-    ServerReading,
-)
 from exporter.sources.discovery import DiscoveredServer, DiscoveryResult
 
 Severity = Literal["note", "warning", "error"]
@@ -98,7 +90,7 @@ class DoctorServer:
     models: tuple[str, ...]
     tokens: Mapping[str, int]
     gpus: tuple[int, ...]
-    reason: FailureReason | Literal[""]
+    reason: readings.FailureReason | Literal[""]
     problem: str
 
 
@@ -106,8 +98,8 @@ class DoctorServer:
 class ServerAnswer:
     """The reading of one endpoint; `reason`, of its source, and `problem` are empty after a good read."""
 
-    reading: ServerReading
-    reason: FailureReason | Literal[""] = ""
+    reading: readings.ServerReading
+    reason: readings.FailureReason | Literal[""] = ""
     problem: str = ""
 
 
@@ -115,7 +107,7 @@ class ServerAnswer:
 class GatewayAnswer:
     """The reading of one gateway; `problem` is empty after a good read."""
 
-    reading: GatewayReading
+    reading: readings.GatewayReading
     problem: str = ""
 
 
@@ -144,19 +136,19 @@ class DoctorInput:
     beside their list.
     """
 
-    gpus: tuple[GpuReading, ...] | None
+    gpus: tuple[readings.GpuReading, ...] | None
     gpu_problem: str
     servers: tuple[ServerAnswer, ...]
     ledger: str
     ledger_problem: str
-    location: HostLocation = field(default_factory=HostLocation)
+    location: readings.HostLocation = field(default_factory=readings.HostLocation)
     location_problem: str = ""
     synchronized: bool = True
     label_problem: str = ""
     discovery: DiscoveryResult = field(default_factory=DiscoveryResult)
     gateways: tuple[GatewayAnswer, ...] = ()
     remembered: State = field(default_factory=State)
-    evidence: GpuEvidence = NO_EVIDENCE
+    evidence: readings.GpuEvidence = readings.NO_EVIDENCE
 
 
 @dataclass(frozen=True, slots=True)
@@ -169,7 +161,7 @@ class Diagnosis:
     findings: tuple[Finding, ...]
     ledger: str
     host: str = ""
-    place: HostLocation = field(default_factory=HostLocation)
+    place: readings.HostLocation = field(default_factory=readings.HostLocation)
     sights: tuple[DiscoveredServer, ...] = ()
     gateways: tuple[DoctorGateway, ...] = ()
     missing: tuple[DoctorGpu, ...] = ()

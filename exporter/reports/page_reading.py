@@ -7,19 +7,9 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
+from exporter import engines
 from exporter.config.problems import RefusedError
 from exporter.config.settings import Config
-from exporter.engines import (
-    Engine,
-    GatewaySpec,
-    Page,
-    everything,
-    interpret,
-    latency_series,
-    matches,
-    read,
-    wanted,
-)
 from exporter.engines.interpretation import implausible
 from exporter.readings import printable
 
@@ -45,16 +35,16 @@ def page_of(path: Path, config: Config) -> tuple[PageReading, ...]:
         RefusedError: it cannot be read, or no engine recognizes it.
     """
     body = _body(path, config.limits.body_bytes)
-    page = read(body, everything(config.engines))
-    rows = matches(page, config.engines)
+    page = engines.read(body, engines.everything(config.engines))
+    rows = engines.matches(page, config.engines)
     for row in rows[:1]:
-        if isinstance(row, GatewaySpec):
+        if isinstance(row, engines.GatewaySpec):
             raise RefusedError(f"{path}: the page of {row.title}, {row.what}: {row.remedy}")
     if not rows:
         names = " or ".join(f"`engines` of {engine.name}" for engine in config.engines)
         hint = f"; compare its names with {names}" if names else "; describe it under `engines`"
         raise RefusedError(f"{path}: a page of no known engine{hint}")
-    return tuple(_reading(row, body) for row in rows if isinstance(row, Engine))
+    return tuple(_reading(row, body) for row in rows if isinstance(row, engines.Engine))
 
 
 def _body(path: Path, most: int) -> bytes:
@@ -72,9 +62,9 @@ def _body(path: Path, most: int) -> bytes:
     return body
 
 
-def _reading(engine: Engine, body: bytes) -> PageReading:
-    page = read(body, wanted(engine))
-    interpretation = interpret(engine, page)
+def _reading(engine: engines.Engine, body: bytes) -> PageReading:
+    page = engines.read(body, engines.wanted(engine))
+    interpretation = engines.interpret(engine, page)
     models: dict[str, dict[str, float]] = {}
     for counter in interpretation.counters:
         sums = models.setdefault(counter.model, {})
@@ -92,13 +82,13 @@ def _reading(engine: Engine, body: bytes) -> PageReading:
     return PageReading(engine.name, models, tuple(_absent(engine, page, body)), left_out)
 
 
-def _absent(engine: Engine, page: Page, body: bytes) -> Iterator[str]:
+def _absent(engine: engines.Engine, page: engines.Page, body: bytes) -> Iterator[str]:
     """Names that no sample has, each once. Of alternatives, those of the first count."""
     counts = [count.name for group in engine.groups for count in group[0].counts]
     gauges = [gauge.name for gauge in (*engine.running[:1], *engine.waiting[:1], *engine.max_running[:1])]
     caches = [name for gauge in engine.kv_cache[:1] for name in (gauge.name, gauge.capacity) if name]
     yield from dict.fromkeys(name for name in (*counts, *gauges, *caches) if name not in page.names)
-    buckets = read(body, latency_series(engine)).names
+    buckets = engines.read(body, engines.latency_series(engine)).names
     for histograms in engine.latencies().values():
         yield from (each.buckets for each in histograms[:1] if each.buckets not in buckets)
 

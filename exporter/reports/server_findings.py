@@ -3,35 +3,19 @@
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Final
 
+from exporter import readings
 from exporter.config.settings import Config, ServerMatch
 from exporter.cost.division import consumer_of
 from exporter.cost.postings import OTHER
 from exporter.engines import Described, described
-from exporter.readings import (
-    ROLE_REMEDY,
-    Division,
-    FailureReason,
-    ServerKey,
-    ServerReading,
-    masked,
-    team_and_product,
-)
-from exporter.reports.diagnosis import (
-    DoctorGateway,
-    Finding,
-    GatewayAnswer,
-    ServerAnswer,
-    note,
-    some_rules,
-    warning,
-)
+from exporter.reports import diagnosis
 from exporter.sources.discovery import DiscoveredServer, DiscoveryResult
 from exporter.sources.discovery.naming import UNMATCHED, UNSEEN
 from exporter.tariff.terms import matches
 
 WITHOUT_GPU: Final = {
-    FailureReason.NO_GPU: "without a GPU, not charged and not read",
-    FailureReason.GPU_UNKNOWN: "not read while no GPU can be read",
+    readings.FailureReason.NO_GPU: "without a GPU, not charged and not read",
+    readings.FailureReason.GPU_UNKNOWN: "not read while no GPU can be read",
 }
 """Servers that have no cost and no remedy, such as routers and those on the CPU."""
 
@@ -39,7 +23,9 @@ NAMED: Final = 8
 """Names in one line; the others are counted."""
 
 
-def gateway_line(answer: GatewayAnswer, servers: Iterable[ServerAnswer]) -> DoctorGateway:
+def gateway_line(
+    answer: diagnosis.GatewayAnswer, servers: Iterable[diagnosis.ServerAnswer]
+) -> diagnosis.DoctorGateway:
     """One gateway, and the owners that it names for each server that it divides."""
     reading = answer.reading
     divided = tuple(_divided(answer, servers))
@@ -49,10 +35,12 @@ def gateway_line(answer: GatewayAnswer, servers: Iterable[ServerAnswer]) -> Doct
         for server, division in divided
     )
     unlisted = reading.unlisted, reading.unlisted_count
-    return DoctorGateway(masked(reading.url), reading.up, reading.title, divides, *unlisted)
+    return diagnosis.DoctorGateway(
+        readings.masked(reading.url), reading.up, reading.title, divides, *unlisted
+    )
 
 
-def gateway_words(line: DoctorGateway) -> Iterator[str]:
+def gateway_words(line: diagnosis.DoctorGateway) -> Iterator[str]:
     """The lines for a terminal."""
     yield f"  {line.url}  {line.title if line.up else 'CANNOT BE READ'}"
     for server, names in line.divides:
@@ -61,12 +49,14 @@ def gateway_words(line: DoctorGateway) -> Iterator[str]:
         yield f"       of team {OTHER}: {_listed(line.unlisted, line.unlisted_count)}"
 
 
-def gateway_findings(answers: Iterable[GatewayAnswer], servers: Iterable[ServerAnswer]) -> Iterator[Finding]:
+def gateway_findings(
+    answers: Iterable[diagnosis.GatewayAnswer], servers: Iterable[diagnosis.ServerAnswer]
+) -> Iterator[diagnosis.Finding]:
     """Gateways that cannot be read, and servers of which their gateway counts nothing."""
     servers = tuple(servers)
     for answer in answers:
         if answer.problem:
-            yield warning(
+            yield diagnosis.warning(
                 f"gateway {answer.problem}. Until it can be read, cost is divided by the last shares; the "
                 "rest stays with the server's owner.",
             )
@@ -74,14 +64,16 @@ def gateway_findings(answers: Iterable[GatewayAnswer], servers: Iterable[ServerA
         reading = answer.reading
         if reading.absent:
             absent = " and no ".join(reading.absent)
-            yield note(
-                f"gateway {masked(reading.url)}: its page has no {absent}: check the names in `counters`, "
+            yield diagnosis.note(
+                f"gateway {readings.masked(reading.url)}: its page has no {absent}: check the names in "
+                "`counters`, "
                 "unless nothing was counted so far.",
             )
         if reading.unlisted:
             names = _listed(reading.unlisted, reading.unlisted_count)
-            yield note(
-                f"gateway {masked(reading.url)}: no entry of `tenants` matches {names}; their cost is of "
+            yield diagnosis.note(
+                f"gateway {readings.masked(reading.url)}: no entry of `tenants` matches {names}; their "
+                "cost is of "
                 f"team {OTHER}.",
             )
         divided = tuple(_divided(answer, servers))
@@ -92,14 +84,16 @@ def gateway_findings(answers: Iterable[GatewayAnswer], servers: Iterable[ServerA
                 continue
             serves = _listed(server.models) or "a model of no name"
             counted = _listed(sorted({count.model for count in counts}))
-            yield warning(
-                f"server {server.key.server} serves {serves}, and {masked(division.gateway)} counts no "
-                f"requests for it: all of its cost stays with its owner. It counts {counted}; names that "
+            yield diagnosis.warning(
+                f"server {server.key.server} serves {serves}, and {readings.masked(division.gateway)} counts "
+                f"no requests for it: all of its cost stays with its owner. It counts {counted}; names that "
                 "lead here belong in `divide: {models: [...]}`, its model_id in `deployments` if given.",
             )
 
 
-def level_findings(servers: Iterable[ServerAnswer], engines: Described = ()) -> Iterator[Finding]:
+def level_findings(
+    servers: Iterable[diagnosis.ServerAnswer], engines: Described = ()
+) -> Iterator[diagnosis.Finding]:
     """Objectives of which the server's engine reports no histogram, each server once."""
     silent = {
         (reading.key.name, reading.engine, objective): engine.manual.title or engine.name
@@ -110,23 +104,23 @@ def level_findings(servers: Iterable[ServerAnswer], engines: Described = ()) -> 
         if not engine.latencies()[objective]
     }
     for (name, _, objective), title in silent.items():
-        yield warning(
+        yield diagnosis.warning(
             f"server {name} has `slo: {{{objective}_seconds}}`, and {title} reports no such latency: its "
             "share stays absent. Remove the key, or measure it at a gateway.",
         )
 
 
-def role_findings(servers: Iterable[ServerAnswer]) -> Iterator[Finding]:
+def role_findings(servers: Iterable[diagnosis.ServerAnswer]) -> Iterator[diagnosis.Finding]:
     """Servers that may be part of a disaggregated pair and have no role, each once."""
     doubts = {server.reading.key.name: server.reading.role_doubt for server in servers}
     for name, doubt in doubts.items():
         if doubt:
-            yield warning(f"server {name} has no role: {doubt}. {ROLE_REMEDY}")
+            yield diagnosis.warning(f"server {name} has no role: {doubt}. {readings.ROLE_REMEDY}")
 
 
 def _divided(
-    answer: GatewayAnswer, servers: Iterable[ServerAnswer]
-) -> Iterator[tuple[ServerReading, Division]]:
+    answer: diagnosis.GatewayAnswer, servers: Iterable[diagnosis.ServerAnswer]
+) -> Iterator[tuple[readings.ServerReading, readings.Division]]:
     """The endpoints that it divides, one of each server."""
     keys = set()
     for server in servers:
@@ -137,13 +131,18 @@ def _divided(
         yield server.reading, division
 
 
-def _taken(divided: Iterable[tuple[ServerReading, Division]]) -> set[str]:
+def _taken(divided: Iterable[tuple[readings.ServerReading, readings.Division]]) -> set[str]:
     return {deployment for _, division in divided for deployment in division.deployments}
 
 
-def _named(answer: GatewayAnswer, division: Division, server: ServerReading, taken: set[str]) -> set[str]:
+def _named(
+    answer: diagnosis.GatewayAnswer,
+    division: readings.Division,
+    server: readings.ServerReading,
+    taken: set[str],
+) -> set[str]:
     consumers = (consumer_of(division, count, server.models, taken) for count in answer.reading.counters)
-    owners = (team_and_product(consumer[1]) for consumer in consumers if consumer is not None)
+    owners = (readings.team_and_product(consumer[1]) for consumer in consumers if consumer is not None)
     return {f"{team} ({product})" if product else team for team, product in owners}
 
 
@@ -159,7 +158,7 @@ def discovered_lines(servers_found: Iterable[DiscoveredServer], indices: Mapping
 
     Those without a GPU have no cost, and share a line.
     """
-    without: dict[FailureReason, list[str]] = {}
+    without: dict[readings.FailureReason, list[str]] = {}
     for discovered in servers_found:
         name = discovered.key.name
         if discovered.skip_reason in WITHOUT_GPU:
@@ -184,28 +183,28 @@ def discovered_lines(servers_found: Iterable[DiscoveredServer], indices: Mapping
         yield f"  {WITHOUT_GPU[cause]}: {_listed(names)}"
 
 
-def discovery_findings(result: DiscoveryResult, indices: Mapping[str, int]) -> Iterator[Finding]:
+def discovery_findings(result: DiscoveryResult, indices: Mapping[str, int]) -> Iterator[diagnosis.Finding]:
     """Findings on the result of discovery."""
     for source, problem in result.problems:
-        yield warning(f"{source}: {problem}.")
+        yield diagnosis.warning(f"{source}: {problem}.")
     for source, problem in result.unasked:
-        yield note(f"{source} are not asked for: {problem}.")
+        yield diagnosis.note(f"{source} are not asked for: {problem}.")
     if any(holder.key == UNSEEN for holder in result.holders):
-        yield warning(
+        yield diagnosis.warning(
             f"hidden processes compute on GPUs, and their cost goes to `{UNSEEN.server}`. "
             "Give the exporter the host's processes: hostPID in Kubernetes, --pid=host in Docker.",
         )
     for discovered in result.servers:
         if discovered.refused:
-            yield warning(f"server {discovered.key.server}: {discovered.refused}.")
-        if not discovered.gpus or discovered.skip_reason is FailureReason.CONFIGURED:
+            yield diagnosis.warning(f"server {discovered.key.server}: {discovered.refused}.")
+        if not discovered.gpus or discovered.skip_reason is readings.FailureReason.CONFIGURED:
             continue
         if discovered.key in result.unmatched:
             match = f'{{process: "{discovered.program}"}}'
             if discovered.key.namespace:
                 workload = discovered.key.server.removeprefix(UNMATCHED)
                 match = f'{{workload: "{discovered.key.namespace}/{workload}"}}'
-            yield note(
+            yield diagnosis.note(
                 f"{discovered.key.server} holds {_gpus_text(discovered.gpus, indices)}, is no "
                 "known inference server, and pays for them. To name it: "
                 f"`servers: [{{match: {match}, name: NAME}}]`.",
@@ -216,9 +215,9 @@ def discovery_findings(result: DiscoveryResult, indices: Mapping[str, int]) -> I
         if gpus:
             gpus_text = _gpus_text(tuple(dict.fromkeys(gpus)), indices)
             state = f"holds {gpus_text}, and its tokens are not counted"
-        yield warning(f"server {key.server} {state}: {reason.problem}. {reason.remedy}.")
+        yield diagnosis.warning(f"server {key.server} {state}: {reason.problem}. {reason.remedy}.")
     if result.refused:
-        yield warning(
+        yield diagnosis.warning(
             f"{result.refused} pods claim the name of another workload by annotation; they keep their own.",
         )
 
@@ -234,8 +233,8 @@ def _numbers(uuids: Sequence[str], indices: Mapping[str, int]) -> str:
 
 
 def unmatched_server_findings(
-    config: Config, result: DiscoveryResult, servers: Iterable[ServerKey]
-) -> Iterator[Finding]:
+    config: Config, result: DiscoveryResult, servers: Iterable[readings.ServerKey]
+) -> Iterator[diagnosis.Finding]:
     """Entries of `servers` that match nothing that was found here, and rules of `ownership` likewise.
 
     None where discovery was incomplete.
@@ -246,7 +245,9 @@ def unmatched_server_findings(
     idle = (rule for rule in config.server_rules if rule.source not in met)
     entries = [f"{rule.source} ({_words(rule.match)})" for rule in idle]
     if entries:
-        yield note(f"entries of `servers` that match nothing found here: {some_rules(entries)}.")
+        yield diagnosis.note(
+            f"entries of `servers` that match nothing found here: {diagnosis.some_rules(entries)}."
+        )
     keys = {*servers, *(discovered.key for discovered in result.servers)}
     owners = [
         f"ownership.rules[{index}]"
@@ -256,7 +257,7 @@ def unmatched_server_findings(
         )
     ]
     if owners and keys:
-        yield note(f"rules that match no server here: {some_rules(owners)}.")
+        yield diagnosis.note(f"rules that match no server here: {diagnosis.some_rules(owners)}.")
 
 
 def _words(match: ServerMatch) -> str:

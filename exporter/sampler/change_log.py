@@ -98,12 +98,12 @@ class ChangeLog:
         if frame.gpus is None or frame.unknown_gpus:
             return
         index = {gpu.gpu.uuid: gpu.index for gpu in frame.gpus}
-        held: dict[str, set[int]] = {}
+        gpus_by_name: dict[str, set[int]] = {}
         for holder in frame.holders:
             if holder.uuid in index:
-                held.setdefault(holder.key.name, set()).add(index[holder.uuid])
+                gpus_by_name.setdefault(holder.key.name, set()).add(index[holder.uuid])
         before = self._gpus_by_server
-        after = {server: tuple(sorted(indices)) for server, indices in held.items()}
+        after = {server: tuple(sorted(indices)) for server, indices in gpus_by_name.items()}
         self._gpus_by_server = after
         changed = [server for server in {**before, **after} if before.get(server) != after.get(server)]
         for server in changed[:SERVERS_LOGGED_MAX]:

@@ -7,6 +7,7 @@ from contextlib import suppress
 from dataclasses import dataclass, replace
 from typing import Final
 
+from exporter import readings
 from exporter.clock import Clock
 from exporter.cost.advance import TickOutcome, advance
 from exporter.cost.gpu_usage import utilization_ratio
@@ -14,15 +15,6 @@ from exporter.cost.intervals import rebooted
 from exporter.cost.state import State
 from exporter.ledger.ledger import Ledger
 from exporter.metrics.process import ProcessMetrics
-from exporter.readings import (
-    Frame,
-    GatewayReading,
-    GpuReading,
-    MustRestartError,
-    ServerKey,
-    ServerReading,
-    Source,
-)
 from exporter.report import CommittedTotals, Report, SourceRow
 from exporter.sampler.change_log import ChangeLog, log_gap
 from exporter.sampler.frame_reader import Endpoint, FrameReader
@@ -69,7 +61,7 @@ class Sampler:
         self,
         clock: Clock,
         gather: Gather,
-        nvml: Source[tuple[GpuReading, ...]],
+        nvml: readings.Source[tuple[readings.GpuReading, ...]],
         ledger: Ledger,
         process: ProcessMetrics,
         plan: SamplerPlan,
@@ -90,7 +82,7 @@ class Sampler:
         self._health = Health()
         self._changes = ChangeLog(ledger.problem)
         self._late_pricing = LatePricing()
-        self._idle_servers: frozenset[ServerKey] = frozenset()
+        self._idle_servers: frozenset[readings.ServerKey] = frozenset()
         self._report: Report | None = None
         self._reloaded: Report | None = None
         """The last report with the outcome of a reload since its tick."""
@@ -122,7 +114,7 @@ class Sampler:
         """Use another plan from the next tick on."""
         self._plan = plan
 
-    def was_busy(self, key: ServerKey) -> bool:
+    def was_busy(self, key: readings.ServerKey) -> bool:
         """Whether a GPU of a server was busy in the last tick; true while that is unknown."""
         return key not in self._idle_servers
 
@@ -144,7 +136,7 @@ class Sampler:
             if due <= now:
                 due = now + interval - (now - due) % interval
             if not stop.is_set() and self._clock.wait(stop, due - now):
-                with suppress(MustRestartError):  # the next process finds the same
+                with suppress(readings.MustRestartError):  # the next process finds the same
                     self._attempt()
 
     def _attempt(self) -> None:
@@ -155,14 +147,16 @@ class Sampler:
         """
         try:
             self.tick()
-        except MustRestartError:
+        except readings.MustRestartError:
             raise
         except Exception as failure:
             now = self._clock.elapsed()
             if self._failing_since is None:
                 self._failing_since = now
             if now - self._failing_since >= FAILING_MAX:
-                raise MustRestartError(f"no successful tick for ten minutes: {failure!r}") from failure
+                raise readings.MustRestartError(
+                    f"no successful tick for ten minutes: {failure!r}"
+                ) from failure
             self._changes.note_tick(failure)
         else:
             self._failing_since = None
@@ -214,7 +208,7 @@ class Sampler:
         log.debug("tick", extra={"took": f"{seconds(self._clock.elapsed() - frame.elapsed):.3f}s"})
         return self._report
 
-    def _bind(self, frame: Frame) -> None:
+    def _bind(self, frame: readings.Frame) -> None:
         """Bind the ledger to this machine once: before the first posting, at the latest with GPUs."""
         if self._bound:
             return
@@ -223,9 +217,9 @@ class Sampler:
             self._bound = self._ledger.bind(self._machine, uuids)
         except Exception as failure:
             # The file may be on its way aside: a new process finds it as it is.
-            raise MustRestartError(f"the owner of the ledger is undecided: {failure!r}") from failure
+            raise readings.MustRestartError(f"the owner of the ledger is undecided: {failure!r}") from failure
 
-    def _waits_for_clock(self, state: State, outcome: TickOutcome, frame: Frame) -> bool:
+    def _waits_for_clock(self, state: State, outcome: TickOutcome, frame: readings.Frame) -> bool:
         """Whether time since another boot, or since this one, is not charged yet.
 
         Only a right wall clock tells how long the one was, and which hours and months both belong to.
@@ -234,7 +228,7 @@ class Sampler:
         waits = rebooted(state, frame) or since_boot
         return waits and self._clock.elapsed() - self._began < CLOCK_WAIT_MAX
 
-    def _post(self, outcome: TickOutcome, frame: Frame) -> CommittedTotals:
+    def _post(self, outcome: TickOutcome, frame: readings.Frame) -> CommittedTotals:
         """Commit, then return the committed totals: a restart would find the same."""
         for reason, times in outcome.postings.implausible:
             self._health.count(self._nvml, f"implausible_{reason}", times)
@@ -255,19 +249,19 @@ class Sampler:
         """
         for answer in gathered:
             reading = answer.reading
-            if isinstance(reading, ServerReading | GatewayReading):
+            if isinstance(reading, readings.ServerReading | readings.GatewayReading):
                 for reason, times in outcome.errors.get(reading.url, {}).items():
                     self._health.count(answer.health.source, reason, times)
-            if not isinstance(reading, ServerReading):
+            if not isinstance(reading, readings.ServerReading):
                 continue
             server = outcome.state.servers.get(reading.key)
             if server is not None and not server.models.keys() >= {*reading.models}:
                 self._health.count(answer.health.source, "too_many_models", 1)
 
 
-def _idle_servers(outcome: TickOutcome) -> frozenset[ServerKey]:
+def _idle_servers(outcome: TickOutcome) -> frozenset[readings.ServerKey]:
     """Servers all of whose GPUs and instances report that they are idle."""
-    idle: dict[ServerKey, list[bool]] = {}
+    idle: dict[readings.ServerKey, list[bool]] = {}
     for gpu in outcome.gpus:
         for share in gpu.shares:
             utilization = None if gpu.reading is None else utilization_ratio(gpu.reading, share.instance)

@@ -5,6 +5,7 @@ from collections.abc import Iterator
 from dataclasses import asdict
 from typing import Any, Final
 
+from exporter import units
 from exporter.advice.explanation import (
     YOURS,
     CostAccounts,
@@ -20,13 +21,6 @@ from exporter.cost.postings import PHASES
 from exporter.cost.quotients import FEWEST_TOKENS
 from exporter.cost.split import MEANING
 from exporter.report import Report
-from exporter.units import (
-    NANOSECONDS_PER_HOUR,
-    NANOSECONDS_PER_MINUTE,
-    NANOSECONDS_PER_SECOND,
-    Nanoseconds,
-    dollars,
-)
 from exporter.web.wording import timestamp
 
 # Phrases of the verb and of the page.
@@ -44,7 +38,7 @@ def as_json(explanation: Explanation) -> str:
         "ledger": explanation.ledger,
         "start": timestamp(explanation.period.start),
         "end": timestamp(explanation.period.end),
-        "metered_seconds": explanation.period.covered / NANOSECONDS_PER_SECOND,
+        "metered_seconds": explanation.period.covered / units.NANOSECONDS_PER_SECOND,
         "fleet_dollars_per_hour": explanation.fleet_dollars_per_hour,
         "servers": [
             {
@@ -63,13 +57,15 @@ def _model_as_json(model: ModelExplanation) -> dict[str, Any]:
     account = model.account
     return {
         "model": account.model,
-        "dollars": dollars(account.spent),
-        "dollars_by_phase": {phase: dollars(amount) for phase, amount in account.money.items()},
+        "dollars": units.dollars(account.spent),
+        "dollars_by_phase": {phase: units.dollars(amount) for phase, amount in account.money.items()},
         "gpu_seconds_by_phase": {
-            phase: allocated / NANOSECONDS_PER_SECOND for phase, allocated in account.gpu_time.items()
+            phase: allocated / units.NANOSECONDS_PER_SECOND for phase, allocated in account.gpu_time.items()
         },
-        "server_dollars_by_component": {name: dollars(amount) for name, amount in account.components.items()},
-        "unpriced_gpu_seconds": account.unpriced / NANOSECONDS_PER_SECOND,
+        "server_dollars_by_component": {
+            name: units.dollars(amount) for name, amount in account.components.items()
+        },
+        "unpriced_gpu_seconds": account.unpriced / units.NANOSECONDS_PER_SECOND,
         "split": None if model.split is None else asdict(model.split),
         "tokens": dict(account.tokens),
         "last_token": None if account.last_token is None else timestamp(account.last_token),
@@ -98,11 +94,11 @@ def split_words(split: CurrentSplit) -> str:
     return f"now split by {split.method}, prefill {split.prefill_ratio:.1%} of busy: {MEANING[split.method]}"
 
 
-def unpriced_words(unpriced: Nanoseconds) -> str:
+def unpriced_words(unpriced: units.Nanoseconds) -> str:
     """Why a model has no quotient while GPU time has no price."""
     return (
-        f"no price per token: {unpriced / NANOSECONDS_PER_HOUR:.4f} GPU-hours that it held have no price, so "
-        "that what it cost is not known; a price under `hardware` that covers them charges them"
+        f"no price per token: {unpriced / units.NANOSECONDS_PER_HOUR:.4f} GPU-hours that it held have no "
+        "price, so that what it cost is not known; a price under `hardware` that covers them charges them"
     )
 
 
@@ -140,11 +136,11 @@ def explain_server(report: Report, server: str) -> Explanation | None:
         accounts.add_server(key)
     for share in report.shares:
         accounts.add_server(share.key)
-    end = report.wall - report.wall % NANOSECONDS_PER_MINUTE
+    end = report.wall - report.wall % units.NANOSECONDS_PER_MINUTE
     covered = sum(hour.covered for hour in totals.history.hours[-TRAILING_HOURS:])
     return explain(
         accounts,
-        ExplainedPeriod(end - NANOSECONDS_PER_HOUR, end, min(NANOSECONDS_PER_HOUR, covered)),
+        ExplainedPeriod(end - units.NANOSECONDS_PER_HOUR, end, min(units.NANOSECONDS_PER_HOUR, covered)),
         basis.policy,
         basis.state,
         report.wall,
