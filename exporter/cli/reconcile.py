@@ -16,14 +16,14 @@ from exporter.cli.status import VerbFailedError, failing, with_exit_status
 from exporter.cli.terminal import columns, fitted, waiting
 from exporter.clock import Clock, SystemClock
 from exporter.config import load
-from exporter.finance import reconciliation as host_bill
-from exporter.finance.fleet import bill_sheet
-from exporter.finance.fleet.bill import read_fleet_bill
-from exporter.finance.fleet.bill_differences import FleetReconciliation, HostBooks, reconcile_fleet
+from exporter.finance.bill import fleet_sheet, host_sheet
+from exporter.finance.bill.bill_file import Reading
+from exporter.finance.bill.charges import CostColumn, InvoiceError
+from exporter.finance.bill.fleet_bill import read_fleet_bill
+from exporter.finance.bill.fleet_comparison import FleetReconciliation, HostBooks, reconcile_fleet
+from exporter.finance.bill.host_bill import month_billed, read_invoice
+from exporter.finance.bill.host_comparison import LedgerMonth, hours_wanted, reconcile
 from exporter.finance.fleet.host_resources import HostResources, HostsFileError, read_hosts_file
-from exporter.finance.invoice import CostColumn, InvoiceError
-from exporter.finance.invoice_file import Reading, read_invoice
-from exporter.finance.reconciliation import LedgerMonth, hours_wanted, month_billed, reconcile
 from exporter.tariff.period import Period
 from exporter.units import Instant
 
@@ -140,7 +140,7 @@ def reconciled(options: ReconcileOptions, clock: Clock | None = None) -> int:
     if options.source is not None:
         with failing(InvoiceError, HostsFileError):
             fleet = _fleet_reconciliation(options, options.source, now)
-        sys.stdout.write((bill_sheet.as_json if options.as_json else bill_sheet.as_text)(fleet, file))
+        sys.stdout.write((fleet_sheet.as_json if options.as_json else fleet_sheet.as_text)(fleet, file))
         return status.OK
     session = LedgerSession.of(options.config_file, options.ledger_path)
     with failing(InvoiceError), waiting("reading the bill"), session.open() as (ledger, zone):
@@ -153,9 +153,9 @@ def reconciled(options: ReconcileOptions, clock: Clock | None = None) -> int:
             reconciliation = reconcile(invoice, ledger_month)
     ledger_flags = flags.of_files(options.config_file, options.ledger_path)
     sys.stdout.write(
-        host_bill.as_json(reconciliation, file, ledger_flags)
+        host_sheet.as_json(reconciliation, file, ledger_flags)
         if options.as_json
-        else fitted(host_bill.as_text(reconciliation, file, ledger_flags, width), width)
+        else fitted(host_sheet.as_text(reconciliation, file, ledger_flags, width), width)
     )
     return status.OK
 

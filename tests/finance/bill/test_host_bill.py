@@ -6,10 +6,11 @@ from zoneinfo import ZoneInfo
 
 import pytest
 
-from exporter.finance import invoice as invoices
-from exporter.finance.invoice import Counted, Invoice, InvoiceCharge, InvoiceError, InvoicePeriod, Metered
-from exporter.finance.invoice_file import Reading, matches, read_invoice
-from tests.finance.reconciliation.bills import CENT, DOLLAR, HEADER, HOUR, INVOICES, UTC, bill, usage
+from exporter.finance.bill import host_bill as invoices
+from exporter.finance.bill.bill_file import Reading
+from exporter.finance.bill.charges import InvoiceCharge, InvoiceError, InvoicePeriod
+from exporter.finance.bill.host_bill import Counted, Invoice, Metered, matches, read_invoice
+from tests.finance.bill.bills import CENT, DOLLAR, HEADER, HOUR, INVOICES, UTC, bill, usage
 
 P5 = "i-0a1b2c3d4e5f67890"
 

@@ -5,13 +5,13 @@ from zoneinfo import ZoneInfo
 
 import pytest
 
-from exporter.finance.fleet.bill import BilledMachine, FleetBill, read_fleet_bill
-from exporter.finance.invoice import CostColumn, InvoiceError
-from exporter.finance.invoice_file import Reading
+from exporter.finance.bill.bill_file import Reading
+from exporter.finance.bill.charges import CostColumn, InvoiceError
+from exporter.finance.bill.fleet_bill import BilledMachine, FleetBill, read_fleet_bill
 from exporter.tariff.period import Period
+from tests.finance.bill.bills import UTC
 from tests.finance.fleet.aws_bill import PLAN, Row, covered, instance, row, written
 from tests.finance.fleet.host_months import DOLLAR, HOUR
-from tests.finance.reconciliation.bills import UTC
 
 CENT = DOLLAR // 100
 MACHINES = {"i-0aaa": 0, "i-0bbb": 1}

@@ -4,10 +4,10 @@ from pathlib import Path
 from zoneinfo import ZoneInfo
 
 from exporter.cost.postings import CostOwner, OwnerPhase, Phase
-from exporter.finance.invoice import Invoice
-from exporter.finance.invoice_file import Reading, read_invoice
-from exporter.finance.reconciliation import LedgerMonth
-from exporter.finance.reconciliation.differences import ComparedDay
+from exporter.finance.bill.bill_file import Reading
+from exporter.finance.bill.differences import ComparedDay
+from exporter.finance.bill.host_bill import Invoice, read_invoice
+from exporter.finance.bill.host_comparison import LedgerMonth
 from exporter.ledger.adjustments import Adjustment
 from exporter.ledger.history import HistorySums, MonthRecord
 from exporter.readings import Gpu

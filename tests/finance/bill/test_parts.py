@@ -5,19 +5,12 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from exporter.cost.postings import CostOwner, OwnerPhase
-from exporter.finance.invoice import APART, InvoiceSums, Metered
-from exporter.finance.reconciliation.differences import (
-    KINDS,
-    Book,
-    ComparedDay,
-    Difference,
-    compare,
-    local_books,
-)
+from exporter.finance.bill.charges import APART
+from exporter.finance.bill.differences import KINDS, Book, ComparedDay, Difference, compare
+from exporter.finance.bill.host_bill import InvoiceSums, Metered
 from exporter.ledger.history import HistorySums
 from exporter.readings import Gpu
 from exporter.report import ServerOwner
-from exporter.tariff.calendar import Day
 
 DOLLAR = 10**12
 HOUR = 3600 * 10**9
@@ -149,8 +142,7 @@ def test_time_of_a_night_that_is_not_owed_is_nobodys_mistake() -> None:
         server_cost={(ServerOwner("chat", "assistants", "", "s"), "rent", "configured"): 24 * DOLLAR},
         covered={(): DAY},
     )
-    day = Day("2026-10-01", 0, DAY)
-    (night,) = local_books([day], {20261001: sums}, (), frozenset({"rent"}), DAY).values()
+    night = Book.of("2026-10-01", DAY, DAY, sums, frozenset({"rent"}))
 
     assert (night.metered, night.unobserved) == (DAY, 12 * HOUR)
     assert compare(night, timed(24, 12)).parts == ()

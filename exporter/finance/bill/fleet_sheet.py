@@ -1,27 +1,26 @@
 """A fleet against a bill as tables of 80 columns for people, and as JSON. Pure."""
 
 import textwrap
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping
 from typing import Any, Final
 
 from exporter.finance import render
-from exporter.finance.fleet.bill import Residue, ResidueAmount
-from exporter.finance.fleet.bill_differences import ComparedMachine, FleetReconciliation
-from exporter.finance.fleet.missing import incomplete_hosts, missing_json, reminder, section
-from exporter.finance.invoice_file import COSTS
-from exporter.finance.reconciliation.comparison import hours
-from exporter.finance.reconciliation.differences import Difference, DifferenceKind
-from exporter.finance.reconciliation.sheet import WORDS, part_json
+from exporter.finance.bill.differences import DifferenceKind
+from exporter.finance.bill.fleet_bill import Residue
+from exporter.finance.bill.fleet_comparison import ComparedMachine, FleetReconciliation
+from exporter.finance.bill.host_comparison import hours
+from exporter.finance.bill.host_sheet import (
+    WORDS,
+    form_text,
+    invoice_json,
+    others_json,
+    others_text,
+    part_json,
+)
+from exporter.finance.fleet import missing
 from exporter.finance.render import WIDTH, counted, money_json, shortened, wrapped
 from exporter.readings import printable
-from exporter.reports.rounding import (
-    CENT,
-    balanced,
-    dollars_text,
-    hundredths,
-    rounded,
-    ruled_table,
-)
+from exporter.reports.rounding import CENT, balanced, dollars_text, hundredths, rounded, ruled_table
 from exporter.units import NANOSECONDS_PER_HOUR
 
 HOSTS_MAX: Final = 20
@@ -56,8 +55,6 @@ TIME: Final[frozenset[DifferenceKind]] = frozenset(
 )
 PRICE: Final[frozenset[DifferenceKind]] = frozenset({"price", "price_catalogue", "price_estimate"})
 
-UNBILLED: Final = "hosts without a row of the bill"
-
 
 def as_text(reconciliation: FleetReconciliation, file: str) -> str:
     """For people. The first table goes from the books to the bill; each table sums, to the cent."""
@@ -71,62 +68,55 @@ def _lines(reconciliation: FleetReconciliation, file: str) -> Iterator[str]:
         f"{when}, {counted(len(fleet.hosts), 'ledger')} against one bill, time zone {fleet.zone.key}, "
         f"as of {render.time_text(fleet.record.last_commit) or 'never'}"
     )
-    form = f"FOCUS, {COSTS[bill.cost]}" if bill.form == "focus" else "dates and dollars"
+    form = form_text(bill.form, bill.cost)
     yield from wrapped(f"invoice {printable(file)}: {form}, {counted(bill.rows, 'row')}")
     yield from wrapped(f"compared with: {', '.join(sorted(reconciliation.components))}")
     yield ""
-    yield from section(fleet)
+    yield from missing.section(fleet)
     yield ""
     yield from _steps(reconciliation)
     yield ""
-    yield from _hosts(reconciliation)
+    if reconciliation.machines:
+        yield from _hosts(reconciliation)
     yield from _names(reconciliation)
-    others = ", ".join(
-        f"{printable(name)} {dollars_text(amount)}"
-        for name, amount in sorted(reconciliation.others.items())
-        if amount
-    )
-    notes = [f"in the books and not on this bill: {others} dollars"] if others else []
+    others = {name: amount for name, amount in reconciliation.others.items() if amount}
+    notes = [f"in the books and not on this bill: {others_text(others)} dollars"] if others else []
     notes += reconciliation.notes
     if notes:
         yield ""
     for note in notes:
         yield from wrapped(f"{note}.")
-    if remind := reminder(fleet):
+    if remind := missing.reminder(fleet):
         yield ""
         yield remind
 
 
 def _steps(reconciliation: FleetReconciliation) -> Iterator[str]:
     """From the books to the bill, one line for each cause."""
-    steps = [(part.amount, f"{PART_WORDS[part.kind]}{_over(part)}") for part in reconciliation.parts]
-    unbilled = reconciliation.unbilled
-    if unbilled:
+    steps = [("books of these hosts", reconciliation.booked)]
+    for part in reconciliation.parts:
+        over = f", {hours(part.time)} h" if part.time else ""
+        steps.append((f"{PART_WORDS[part.kind]}{over}", part.amount))
+    if unbilled := reconciliation.unbilled:
+        names = ", ".join(printable(each.name) for each in unbilled[:NAMES_MAX])
+        more = f" and {len(unbilled) - NAMES_MAX:,} more" if len(unbilled) > NAMES_MAX else ""
         amount = sum(each.compared.difference for each in unbilled)
-        steps.append((amount, f"{UNBILLED}: {_listed([each.name for each in unbilled])}"))
-    steps += [(each.amount, RESIDUE_WORDS[each.kind]) for each in reconciliation.residue]
-    amounts = [reconciliation.posted, *(amount for amount, _words in steps)]
-    cents = rounded(amounts, CENT)
-    lines = [("books of these hosts", cents[0]), *zip((words for _, words in steps), cents[1:], strict=True)]
-    lines.append(("bill", sum(cents)))
-    width = max(len(hundredths(cent)) for _words, cent in lines)
-    for number, (words, cent) in enumerate(lines):
-        if number == len(lines) - 1:
-            yield f"{'-' * width}  {'-' * (WIDTH - width - 2)}"
-        wrapped = textwrap.wrap(words, WIDTH - width - 2, break_on_hyphens=False)
-        yield f"{hundredths(cent).rjust(width)}  {wrapped[0]}"
-        yield from (f"{' ' * width}  {rest}" for rest in wrapped[1:])
-
-
-def _over(part: Difference) -> str:
-    return f", {hours(part.time)} h" if part.time else ""
+        steps.append((f"hosts without a row of the bill: {names}{more}", amount))
+    steps += [(RESIDUE_WORDS[each.kind], each.amount) for each in reconciliation.bill.residue]
+    cents = rounded([amount for _words, amount in steps], CENT)
+    amounts = [hundredths(cent) for cent in (*cents, sum(cents))]
+    width = max(map(len, amounts))
+    for text, (words, _amount) in zip(amounts, steps, strict=False):
+        first, *rest = textwrap.wrap(words, WIDTH - width - 2, break_on_hyphens=False)
+        yield f"{text.rjust(width)}  {first}"
+        yield from (f"{' ' * width}  {line}" for line in rest)
+    yield f"{'-' * width}  {'-' * (WIDTH - width - 2)}"
+    yield f"{amounts[-1].rjust(width)}  bill"
 
 
 def _hosts(reconciliation: FleetReconciliation) -> Iterator[str]:
     """Books and bill of each host, those that differ most first."""
     ordered = sorted(reconciliation.machines, key=lambda each: (-abs(each.compared.difference), each.name))
-    if not ordered:
-        return
     rows = [_amounts(each) for each in ordered]
     names = [printable(each.name) for each in ordered]
     if len(rows) > HOSTS_MAX + 1:
@@ -135,18 +125,16 @@ def _hosts(reconciliation: FleetReconciliation) -> Iterator[str]:
         names = [*names[:HOSTS_MAX], f"{len(rest):,} others"]
     bill = rounded([sum(row) for row in rows], CENT)
     columns = rounded([sum(column) for column in zip(*rows, strict=True)], CENT, total=sum(bill))
-    cells = balanced(rows, bill, columns, CENT)
-    texts = [
-        [*map(hundredths, [*row, total])]
-        for row, total in [*zip(cells, bill, strict=True), (columns, sum(bill))]
-    ]
+    cells = [*balanced(rows, bill, columns, CENT), columns]
+    totals = [*bill, sum(bill)]
+    texts = [[*map(hundredths, row), hundredths(of)] for row, of in zip(cells, totals, strict=True)]
     headings = ["books", "time", "price", "other", "bill"]
     numbers = sum(max(map(len, column)) + 2 for column in zip(headings, *texts, strict=True))
     width = max(8, min(NAME_CHARACTERS, WIDTH - numbers))
-    *lines, total = [
+    *lines, total_line = (
         [shortened(name, width), *row] for name, row in zip([*names, "total"], texts, strict=True)
-    ]
-    yield from ruled_table(["host", *headings], lines, total)
+    )
+    yield from ruled_table(["host", *headings], lines, total_line)
 
 
 def _amounts(machine: ComparedMachine) -> list[int]:
@@ -154,27 +142,21 @@ def _amounts(machine: ComparedMachine) -> list[int]:
     day = machine.compared
     time = sum(part.amount for part in day.parts if part.kind in TIME)
     price = sum(part.amount for part in day.parts if part.kind in PRICE)
-    return [day.posted + day.adjusted, time, price, day.difference - time - price]
+    return [day.booked, time, price, day.difference - time - price]
 
 
 def _names(reconciliation: FleetReconciliation) -> Iterator[str]:
     """What the bill charges for no host, the largest first."""
-    for each in reconciliation.residue:
+    for each in reconciliation.bill.residue:
         yield ""
         yield f"{RESIDUE_WORDS[each.kind]}:"
         amounts = [dollars_text(named.amount) for named in each.names[:NAMES_MAX]]
         width = max(map(len, amounts), default=0)
         for text, named in zip(amounts, each.names, strict=False):
-            room = WIDTH - width - 4
-            yield f"  {text.rjust(width)}  {shortened(printable(named.name), room)}"
+            yield f"  {text.rjust(width)}  {shortened(printable(named.name), WIDTH - width - 4)}"
         more = len(each.names) - NAMES_MAX
         if more > 0:
             yield f"  and {more:,} more"
-
-
-def _listed(names: Sequence[str]) -> str:
-    more = f" and {len(names) - NAMES_MAX:,} more" if len(names) > NAMES_MAX else ""
-    return ", ".join(map(printable, names[:NAMES_MAX])) + more
 
 
 def as_json(reconciliation: FleetReconciliation, file: str) -> str:
@@ -188,25 +170,30 @@ def as_json(reconciliation: FleetReconciliation, file: str) -> str:
         "components": sorted(reconciliation.components),
         "ledgers": len(fleet.hosts),
         "last_commit": render.time_text(fleet.record.last_commit),
-        "incomplete_hosts": incomplete_hosts(fleet),
-        "missing": missing_json(fleet),
+        "incomplete_hosts": missing.incomplete_hosts(fleet),
+        "missing": missing.missing_json(fleet),
         "invoice": {
-            "file": file,
-            "form": bill.form,
-            "cost": COSTS[bill.cost] if bill.form == "focus" else "dollars",
-            "rows": bill.rows,
+            **invoice_json(file, bill.form, bill.cost, bill.rows),
             "rows_of_other_months": bill.others.rows,
         },
-        "books": money_json(reconciliation.posted),
+        "books": money_json(reconciliation.booked),
         "bill": money_json(bill.total),
-        "difference": money_json(reconciliation.difference),
+        "difference": money_json(bill.total - reconciliation.booked),
         "parts": [part_json(part, PART_WORDS) for part in reconciliation.parts],
         "unbilled_hosts": money_json(sum(each.compared.difference for each in reconciliation.unbilled)),
-        "residue": [_residue(each) for each in reconciliation.residue],
+        "residue": [
+            {
+                "kind": each.kind,
+                "words": RESIDUE_WORDS[each.kind],
+                **money_json(each.amount),
+                "largest": [
+                    {"name": named.name, **money_json(named.amount)} for named in each.names[:JSON_NAMES_MAX]
+                ],
+            }
+            for each in bill.residue
+        ],
         "hosts": [_machine(each) for each in reconciliation.machines],
-        "not_on_this_bill": {
-            name: money_json(amount) for name, amount in sorted(reconciliation.others.items()) if amount
-        },
+        "not_on_this_bill": others_json(reconciliation.others),
         "notes": reconciliation.notes,
     }
     return render.json_text(document)
@@ -227,15 +214,4 @@ def _machine(machine: ComparedMachine) -> dict[str, Any]:
         "metered_hours": day.metered / NANOSECONDS_PER_HOUR,
         "billed_hours": None if machine.time is None else machine.time / NANOSECONDS_PER_HOUR,
         "parts": [part_json(part, PART_WORDS) for part in day.parts],
-    }
-
-
-def _residue(each: ResidueAmount) -> dict[str, Any]:
-    return {
-        "kind": each.kind,
-        "words": RESIDUE_WORDS[each.kind],
-        **money_json(each.amount),
-        "largest": [
-            {"name": named.name, **money_json(named.amount)} for named in each.names[:JSON_NAMES_MAX]
-        ],
     }

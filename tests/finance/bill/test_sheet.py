@@ -4,11 +4,12 @@ import json
 import shlex
 from pathlib import Path
 
-from exporter.finance.invoice_file import Reading, read_invoice
-from exporter.finance.reconciliation import Reconciliation, reconcile
-from exporter.finance.reconciliation.differences import KINDS
-from exporter.finance.reconciliation.sheet import WORDS, as_json, as_text
-from tests.finance.reconciliation.bills import (
+from exporter.finance.bill.bill_file import Reading
+from exporter.finance.bill.differences import KINDS
+from exporter.finance.bill.host_bill import read_invoice
+from exporter.finance.bill.host_comparison import Reconciliation, reconcile
+from exporter.finance.bill.host_sheet import WORDS, as_json, as_text
+from tests.finance.bill.bills import (
     CENT,
     DAY,
     DOLLAR,

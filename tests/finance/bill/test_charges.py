@@ -5,7 +5,7 @@ from zoneinfo import ZoneInfo
 
 import pytest
 
-from exporter.finance.invoice_values import calendar_day, moment, money, period
+from exporter.finance.bill.charges import calendar_day, moment, money, period
 
 UTC = ZoneInfo("UTC")
 SECOND = 10**9

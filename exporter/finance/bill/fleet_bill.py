@@ -4,28 +4,24 @@ Commitments are spread over what they cover, as the bill says, or else their fee
 Memory grows with hosts, commitments and kinds of charges, not with rows.
 """
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import lru_cache
 from pathlib import Path
 from typing import Final, Literal, NamedTuple, get_args
 from zoneinfo import ZoneInfo
 
-from exporter.cost.money import split
-from exporter.finance.invoice import (
+from exporter.cost.money import add, split
+from exporter.finance.bill.bill_file import InvoiceForm, Reading, own_row_error, read_charges
+from exporter.finance.bill.charges import (
     APART,
     Apart,
     CommitmentCharge,
     CostColumn,
-    Counted,
     InvoiceCharge,
     InvoiceError,
-    InvoiceForm,
-    InvoiceSums,
-    Metered,
-    span_of,
 )
-from exporter.finance.invoice_file import Reading, own_row_error, read_charges
+from exporter.finance.bill.host_bill import Counted, InvoiceSums, Metered, span_of
 from exporter.tariff.calendar import month_of
 from exporter.tariff.period import Period
 from exporter.units import NANOSECONDS_PER_DAY, Instant, Nanoseconds, Picodollars
@@ -72,29 +68,29 @@ Match = Callable[[str, str], Machine]
 
 @dataclass(slots=True)
 class MachineCharges:
-    """What a bill charges for one machine. `timed` is usage by time, by resource; `other` the other usage.
-
-    `periods` and `used` are bits: the periods in which a resource was used by time, and the machine at all.
-    """
+    """What a bill charges for one machine."""
 
     rows: int = 0
     timed: dict[str, Metered] = field(default_factory=dict)
+    """Usage by time, by resource."""
     periods: dict[str, int] = field(default_factory=dict)
+    """The periods in which each resource was used by time, as bits."""
     used: int = 0
+    """The periods in which the machine was used at all, as bits."""
     resources: set[str] = field(default_factory=set)
     other: Picodollars = 0
+    """Usage that is not by time."""
     apart: dict[Apart, Picodollars] = field(default_factory=dict)
 
 
 @dataclass(slots=True)
-class _CommitmentUse:
-    """What one machine used of a commitment, or nothing did. `effective` and `cost` are of its rows.
-
-    `effective` has the cost of rows for which the bill does not say it.
-    """
+class CommitmentUse:
+    """What one machine used of a commitment, or what nothing used."""
 
     cost: Picodollars = 0
+    """What the bill charges in its rows."""
     effective: Picodollars = 0
+    """What the provider spread to its rows; the cost of rows where the bill does not say it."""
     time: Nanoseconds = 0
     resource: str = ""
     quantities: list[int] = field(default_factory=list)
@@ -102,53 +98,44 @@ class _CommitmentUse:
 
 @dataclass(slots=True)
 class Commitment:
-    """A commitment or reserved capacity. `total` is all that the bill charges for it.
-
-    `unused` and `prepaid` are what is spread over no machine. `amortized`: the bill spreads it by itself.
-    """
+    """A commitment or reserved capacity."""
 
     name: str
     kind: str
     total: Picodollars = 0
-    unused: Picodollars = 0
-    prepaid: Picodollars = 0
+    """All that the bill charges for it."""
     amortized: bool = False
-    users: dict[Machine, _CommitmentUse] = field(default_factory=dict)
-    rest: _CommitmentUse = field(default_factory=_CommitmentUse)
+    """Whether the bill spreads it by itself."""
+    users: dict[Machine, CommitmentUse] = field(default_factory=dict)
+    unused: CommitmentUse = field(default_factory=CommitmentUse)
 
-    def add(self, charge: CommitmentCharge, machine: Machine, cost: Picodollars) -> _CommitmentUse | None:
-        """Take a row in. Returns the use that it is added to; `None` for a fee."""
+    def add(self, charge: CommitmentCharge, machine: Machine, cost: Picodollars) -> CommitmentUse | None:
+        """Take a row in. Returns what a machine used; `None` for a fee, and for what nothing used."""
         self.total += cost
         if charge.used is None:
             return None
-        use = self.users.setdefault(machine, _CommitmentUse()) if charge.used else self.rest
+        use = self.users.setdefault(machine, CommitmentUse()) if charge.used else self.unused
         use.cost += cost
         use.effective += cost if charge.effective is None else charge.effective
         self.amortized |= bool(charge.effective)
-        if not use.quantities:
-            use.quantities = [0] * len(charge.quantities)
-        for number, quantity in enumerate(charge.quantities):
-            use.quantities[number] += max(0, quantity or 0)
-        return use
+        before = use.quantities or [0] * len(charge.quantities)
+        use.quantities = [
+            sum_ + max(0, quantity or 0) for sum_, quantity in zip(before, charge.quantities, strict=True)
+        ]
+        return use if charge.used else None
 
-    def spread(self) -> dict[Machine, Picodollars]:
-        """What each machine owes of it; sets what no machine does."""
+    def spread(self) -> tuple[dict[Machine, Picodollars], Picodollars]:
+        """What each machine owes of it, and what nothing used."""
         if self.amortized:
             parts = {machine: use.effective for machine, use in self.users.items()}
-            self.unused = self.rest.effective
-        else:
-            every = [self.rest, *self.users.values()]
-            shares = _shares(self.total - sum(use.cost for use in every), every)
-            self.unused = self.rest.cost + shares[0]
-            parts = {
-                machine: use.cost + share
-                for (machine, use), share in zip(self.users.items(), shares[1:], strict=True)
-            }
-        self.prepaid = self.total - self.unused - sum(parts.values())
-        return parts
+            return parts, self.unused.effective
+        every = [self.unused, *self.users.values()]
+        fee = self.total - sum(use.cost for use in every)
+        unused, *costs = (use.cost + share for use, share in zip(every, _shares(fee, every), strict=True))
+        return dict(zip(self.users, costs, strict=True)), unused
 
 
-def _shares(fee: Picodollars, commitment_uses: list[_CommitmentUse]) -> list[Picodollars]:
+def _shares(fee: Picodollars, commitment_uses: Sequence[CommitmentUse]) -> list[Picodollars]:
     """A fee by the first quantity that all uses have, or by time; nothing where there is neither."""
     present = [use for use in commitment_uses if use.quantities]
     columns = [
@@ -156,8 +143,7 @@ def _shares(fee: Picodollars, commitment_uses: list[_CommitmentUse]) -> list[Pic
         for number in range(min((len(use.quantities) for use in present), default=0))
         if all(use.quantities[number] for use in present)
     ]
-    columns.append([use.time for use in commitment_uses])
-    for column in columns:
+    for column in (*columns, [use.time for use in commitment_uses]):
         weights = {number: weight for number, weight in enumerate(column) if weight > 0}
         if weights:
             sign = -1 if fee < 0 else 1
@@ -183,11 +169,7 @@ class _Labels:
     def add(self, name: str, amount: Picodollars) -> None:
         self.total += amount
         if name in self.amounts or len(self.amounts) < LABELS_MAX:
-            self.amounts[name] = self.amounts.get(name, 0) + amount
-
-    def dearest(self) -> tuple[NamedAmount, ...]:
-        ordered = sorted(self.amounts.items(), key=lambda item: (-abs(item[1]), item[0]))
-        return tuple(NamedAmount(*item) for item in ordered if item[1])
+            add(self.amounts, name, amount)
 
 
 @dataclass(frozen=True, slots=True)
@@ -201,7 +183,7 @@ class ResidueAmount:
 
 @dataclass(frozen=True, slots=True)
 class BilledMachine:
-    """What a bill charges for one machine, as `reconciliation.differences.compare` takes it."""
+    """What a bill charges for one machine, as `differences.compare` takes it."""
 
     sums: InvoiceSums
     rows: int
@@ -211,19 +193,19 @@ class BilledMachine:
 
 @dataclass(frozen=True, slots=True)
 class FleetBill:
-    """The month of a bill. Machines and residue sum to `total`.
-
-    `rows` are those of the month, `others` those of other months. `crowded`: its hours were not summed.
-    """
+    """The month of a bill. Machines and residue sum to `total`."""
 
     form: InvoiceForm
     cost: CostColumn
     rows: int
+    """Rows of the month."""
     total: Picodollars
     machines: Mapping[int, BilledMachine]
     residue: tuple[ResidueAmount, ...]
     others: Counted
+    """Rows of other months."""
     crowded: bool
+    """Whether its hours were not summed."""
 
 
 def read_fleet_bill(path: Path, reading: Reading, period: Period, match: Match) -> FleetBill:
@@ -242,17 +224,17 @@ def read_fleet_bill(path: Path, reading: Reading, period: Period, match: Match) 
             sums.add(each.charge)
         except InvoiceError as error:
             raise InvoiceError(f"{path}: {error}") from None
-    try:
-        return sums.bill(form, reading.cost)
-    except InvoiceError as error:
-        raise InvoiceError(f"{path}: {error}") from None
+    if not sums.rows:
+        months = ", ".join(sorted(sums.months))
+        raise InvoiceError(f"{path}: has nothing of {period.name}: it has {months}")
+    return sums.bill(form, reading.cost)
 
 
 class _BillSums:
     """Adds up the rows of a bill's month."""
 
     def __init__(self, period: Period, zone: ZoneInfo, match: Match) -> None:
-        self._period, self._zone, self._match = period, zone, match
+        self._zone, self._match = zone, match
         self._start, self._end = period.bounds(zone)
         self._machines: dict[int, MachineCharges] = {}
         self._residue: dict[Residue, _Labels] = {}
@@ -261,41 +243,37 @@ class _BillSums:
         self._numbers: dict[tuple[Instant, Instant], int] = {}
         self._spans: dict[int, Nanoseconds] = {}
         self._crowded = False
-        self._rows, self._total, self._others = 0, 0, Counted()
-        self._months: set[str] = set()
+        self._total, self._others = 0, Counted()
+        self.rows = 0
+        self.months: set[str] = set()
+        """Names of other months, up to the first row of this one."""
 
     def bill(self, form: InvoiceForm, cost: CostColumn) -> FleetBill:
-        """The sums, once all rows are added.
-
-        Raises:
-            InvoiceError: the bill has nothing of the month.
-        """
-        if not self._rows:
-            raise InvoiceError(
-                f"has nothing of {self._period.name}: it has {', '.join(sorted(self._months))}"
-            )
-        # Fees that name a reservation as their resource are of it; others are purchases.
+        """The sums, once all rows are added."""
         for key, labels in self._purchases.items():
-            if key in self._commitments:
+            if key in self._commitments:  # a fee that names a reservation as its resource
                 self._commitments[key].total += labels.total
-                continue
-            for name, amount in labels.amounts.items():
-                self._of("purchases").add(name, amount)
-            if rest := labels.total - sum(labels.amounts.values()):
-                self._of("purchases").add("other purchases", rest)
-        self._spread()
-        residue = [
-            ResidueAmount(kind, self._residue[kind].total, self._residue[kind].dearest())
-            for kind in RESIDUES
-            if kind in self._residue
-        ]
+            else:
+                purchases = self._of("purchases")
+                for name, amount in labels.amounts.items():
+                    purchases.add(name, amount)
+                purchases.total += labels.total - sum(labels.amounts.values())
+        for commitment in self._commitments.values():
+            self._spread(commitment)
+        residue = []
+        for kind in RESIDUES:
+            labels = self._residue.get(kind, _Labels())
+            ordered = sorted(labels.amounts.items(), key=lambda item: (-abs(item[1]), item[0]))
+            names = tuple(NamedAmount(*item) for item in ordered if item[1])
+            if labels.total or names:
+                residue.append(ResidueAmount(kind, labels.total, names))
         return FleetBill(
             form=form,
             cost=cost,
-            rows=self._rows,
+            rows=self.rows,
             total=self._total,
             machines={number: self._billed(charges) for number, charges in self._machines.items()},
-            residue=tuple(each for each in residue if each.amount or each.names),
+            residue=tuple(residue),
             others=self._others,
             crowded=self._crowded,
         )
@@ -309,64 +287,58 @@ class _BillSums:
         middle = _middle(charge.period.start, charge.period.end)
         if not self._start <= middle < self._end:
             self._others.count(charge.cost)
-            if not self._rows and len(self._months) < LABELS_MAX:
-                self._months.add(_month_name(middle, self._zone))
+            if not self.rows and len(self.months) < LABELS_MAX:
+                self.months.add(_month_name(middle, self._zone))
             return
-        self._rows += 1
+        self.rows += 1
         self._total += charge.cost
-        machine = self._match(charge.resource, charge.name) if charge.resource or charge.name else None
+        resource = charge.resource or charge.name
+        machine = self._match(charge.resource, charge.name) if resource else None
         if machine is not None:
             charges = self._machines.setdefault(machine, MachineCharges())
             charges.rows += 1
             if len(charges.resources) < LABELS_MAX:
-                charges.resources.add(charge.resource or charge.name)
+                charges.resources.add(resource)
         if charge.commitment is not None:
             self._add_to_commitment(charge, charge.commitment, machine)
         elif machine is None:
             self._add_residue(charge)
         elif charge.apart is not None:
-            apart = self._machines[machine].apart
-            apart[charge.apart] = apart.get(charge.apart, 0) + charge.cost
+            add(self._machines[machine].apart, charge.apart, charge.cost)
         else:
             self._add_usage(self._machines[machine], charge, charge.cost)
 
     def _add_usage(self, machine: MachineCharges, charge: InvoiceCharge, cost: Picodollars) -> None:
-        resource = charge.resource or charge.name
-        bit = self._bit(charge)
+        period = charge.period.start, charge.period.end
+        if period not in self._numbers and len(self._numbers) == PERIODS_MAX:
+            self._crowded = True
+            bit = 0
+        else:
+            bit = 1 << self._numbers.setdefault(period, len(self._numbers))
         machine.used |= bit
         if charge.time is None:
             machine.other += cost
             return
-        metered = machine.timed.setdefault(resource, Metered())
-        metered.cost += cost
-        metered.time += charge.time
+        resource = charge.resource or charge.name
+        machine.timed.setdefault(resource, Metered()).add(cost, charge.time)
         machine.periods[resource] = machine.periods.get(resource, 0) | bit
 
-    def _bit(self, charge: InvoiceCharge) -> int:
-        period = charge.period.start, charge.period.end
-        number = self._numbers.get(period)
-        if number is None:
-            if len(self._numbers) == PERIODS_MAX:
-                self._crowded = True
-                return 0
-            number = self._numbers[period] = len(self._numbers)
-        return 1 << number
-
     def _add_residue(self, charge: InvoiceCharge) -> None:
+        name = charge.name or charge.resource
+        label = f"{name} ({charge.service})" if name and charge.service else name or charge.service
+        label = label or "no name"
         if charge.apart == "purchases" and not charge.support:
             key = _last_part(charge.resource)
             if key not in self._purchases and len(self._purchases) == LABELS_MAX:
                 key = ""
-            self._purchases.setdefault(key, _Labels()).add(_label(charge), charge.cost)
+            self._purchases.setdefault(key, _Labels()).add(label, charge.cost)
             return
-        kind: Residue
+        kind: Residue = "other_resources" if charge.resource else "no_resource"
         if charge.apart not in (None, "purchases"):
             kind = charge.apart
         elif charge.support:
             kind = "support"
-        else:
-            kind = "other_resources" if charge.resource else "no_resource"
-        self._of(kind).add(_label(charge), charge.cost)
+        self._of(kind).add(label, charge.cost)
 
     def _of(self, kind: Residue) -> _Labels:
         return self._residue.setdefault(kind, _Labels())
@@ -379,11 +351,10 @@ class _BillSums:
         if commitment is None:
             if len(self._commitments) == COMMITMENTS_MAX:
                 raise InvoiceError(f"has more than {COMMITMENTS_MAX:,} commitments")
-            commitment = self._commitments[key] = Commitment(
-                committed.name or committed.identifier, committed.kind
-            )
+            name = committed.name or committed.identifier
+            commitment = self._commitments[key] = Commitment(name, committed.kind)
         use = commitment.add(committed, machine, charge.cost)
-        if use is None or not committed.used:
+        if use is None:
             return
         if charge.time is not None:
             use.time += charge.time
@@ -391,24 +362,21 @@ class _BillSums:
         if machine is not None:  # its hours count at once, its money when all is known
             self._add_usage(self._machines[machine], charge, 0)
 
-    def _spread(self) -> None:
-        for commitment in self._commitments.values():
-            for machine, amount in commitment.spread().items():
-                use = commitment.users[machine]
-                if machine is None:
-                    self._of("other_resources").add(f"covered by {commitment.name}", amount)
-                elif use.resource:
-                    self._machines[machine].timed[use.resource].cost += amount
-                else:
-                    self._machines[machine].other += amount
-            name = f"{commitment.name} ({commitment.kind})"
-            left: dict[Residue, Picodollars] = {
-                "unused_commitments": commitment.unused,
-                "prepaid_commitments": commitment.prepaid,
-            }
-            for kind, amount in left.items():
-                if amount:
-                    self._of(kind).add(name, amount)
+    def _spread(self, commitment: Commitment) -> None:
+        parts, unused = commitment.spread()
+        for machine, amount in parts.items():
+            resource = commitment.users[machine].resource
+            if machine is None:
+                self._of("other_resources").add(f"covered by {commitment.name}", amount)
+            elif resource:
+                self._machines[machine].timed[resource].cost += amount
+            else:
+                self._machines[machine].other += amount
+        name = f"{commitment.name} ({commitment.kind})"
+        if unused:
+            self._of("unused_commitments").add(name, unused)
+        if prepaid := commitment.total - unused - sum(parts.values()):
+            self._of("prepaid_commitments").add(name, prepaid)
 
     def _billed(self, charges: MachineCharges) -> BilledMachine:
         """Usage by time of all resources as one meter: by several at once, time counts once.
@@ -452,8 +420,3 @@ def _month_name(instant: Instant, zone: ZoneInfo) -> str:
 
 def _last_part(identifier: str) -> str:
     return identifier.strip("/").replace(":", "/").rpartition("/")[2].casefold()
-
-
-def _label(charge: InvoiceCharge) -> str:
-    name = charge.name or charge.resource
-    return f"{name} ({charge.service})" if name and charge.service else name or charge.service or "no name"

@@ -5,9 +5,10 @@ from pathlib import Path
 
 import pytest
 
-from exporter.finance.invoice import InvoiceError
-from exporter.finance.invoice_file import MOST_LINE, Reading, read_invoice
-from tests.finance.reconciliation.bills import HEADER, UTC, usage
+from exporter.finance.bill.bill_file import MOST_LINE, Reading
+from exporter.finance.bill.charges import InvoiceError
+from exporter.finance.bill.host_bill import read_invoice
+from tests.finance.bill.bills import HEADER, UTC, usage
 
 NO_NUMBER = "is no number: expected digits with a point, like -1234.56"
 CUT = "export it again, the file is cut or was edited"

@@ -5,142 +5,88 @@ sides, on the bill alone or in the books alone. Where it does not, time that the
 hour of that day costs in the books, and explains at most what is left to explain.
 """
 
-from collections.abc import Mapping
+from collections.abc import Iterable
 from dataclasses import dataclass, field
 from typing import Final, Literal, get_args
 
-from exporter.cost.money import split
-from exporter.finance.invoice import APART, Apart, InvoiceSums
-from exporter.ledger.adjustments import Adjustment
+from exporter.cost.money import add, add_all, split
+from exporter.finance.bill.charges import APART, Apart
+from exporter.finance.bill.host_bill import InvoiceSums
 from exporter.ledger.history import HistorySums
-from exporter.ledger.schema import day_number
 from exporter.reports.rounding import CENT, rounded
-from exporter.tariff.calendar import Day
-from exporter.units import NANOSECONDS_PER_HOUR, Instant, Nanoseconds, Picodollars
+from exporter.units import Nanoseconds, Picodollars
 
 ProductTeam = tuple[str, str]
 
 
 @dataclass(slots=True)
 class Book:
-    """A day, or a month that days were added to.
-
-    `length` is how much of it has passed, `metered` how much of that is in the books; of `metered`,
-    `unobserved` is what nobody watched, as far as GPU time tells, and `unpriced` what has no price yet.
-    `down` is the part of `unobserved` for which nothing is owed, as the host was taken for down.
-    `money`, by price basis, and `owners` are of the components that are compared; `others` are the others.
-    `adjusted` is what posted adjustments add.
-    """
+    """The books of a day, of a month that days were added to, or of a machine."""
 
     name: str
     length: Nanoseconds
+    """How much of it has passed."""
     metered: Nanoseconds = 0
+    """How much of that is in the books."""
     unobserved: Nanoseconds = 0
+    """Metered time that nobody watched, as far as GPU time tells."""
     unpriced: Nanoseconds = 0
+    """Metered time that has no price yet."""
     money: dict[str, Picodollars] = field(default_factory=dict)
+    """Money of the components that are compared, by price basis."""
     owners: dict[ProductTeam, Picodollars] = field(default_factory=dict)
+    """The same money by product and team."""
     others: dict[str, Picodollars] = field(default_factory=dict)
+    """Money of other components."""
     adjusted: Picodollars = 0
+    """What posted adjustments add."""
     down: Nanoseconds = 0
+    """The part of `unobserved` for which nothing is owed, as the host was taken for down."""
+
+    @classmethod
+    def of(
+        cls,
+        name: str,
+        passed: Nanoseconds,
+        metered: Nanoseconds,
+        sums: HistorySums,
+        components: frozenset[str],
+    ) -> "Book":
+        """The books of a time of which `passed` is over, without adjustments."""
+        book = cls(name, max(passed, metered), metered)
+        gpu_time = sum(sums.gpu_held.values())
+        if gpu_time:
+            book.unobserved = min(metered, metered * sums.unobserved() // gpu_time)
+            book.down = min(metered, metered * sums.host_down() // gpu_time)
+            book.unpriced = min(metered, metered * sum(sums.waiting().values()) // gpu_time)
+        for (owner, component, basis), amount in sums.server_cost.items():
+            if component in components:
+                add(book.money, basis, amount)
+                add(book.owners, (owner.product, owner.team), amount)
+            else:
+                add(book.others, component, amount)
+        return book
+
+    @classmethod
+    def sum_of(cls, name: str, added: Iterable["Book"]) -> "Book":
+        """Several added up."""
+        total = cls(name, 0)
+        for book in added:
+            total.length += book.length
+            total.metered += book.metered
+            total.unobserved += book.unobserved
+            total.unpriced += book.unpriced
+            total.down += book.down
+            total.adjusted += book.adjusted
+            add_all(total.money, book.money)
+            add_all(total.owners, book.owners)
+            add_all(total.others, book.others)
+        return total
 
     @property
     def compared(self) -> Picodollars:
         """The money that is compared, without adjustments."""
         return sum(self.money.values())
-
-    def add(self, other: "Book") -> None:
-        """Take in another day."""
-        self.length += other.length
-        self.metered += other.metered
-        self.unobserved += other.unobserved
-        self.unpriced += other.unpriced
-        self.down += other.down
-        self.adjusted += other.adjusted
-        for basis, amount in other.money.items():
-            self.money[basis] = self.money.get(basis, 0) + amount
-        for owner, amount in other.owners.items():
-            self.owners[owner] = self.owners.get(owner, 0) + amount
-        for component, amount in other.others.items():
-            self.others[component] = self.others.get(component, 0) + amount
-
-
-def local_books(
-    days: list[Day],
-    history: Mapping[int, HistorySums],
-    adjustments: tuple[Adjustment, ...],
-    components: frozenset[str],
-    now: Instant,
-) -> dict[str, Book]:
-    """The books by local day."""
-    sums_by_day = ((day, history.get(day_number(day.name), HistorySums())) for day in days)
-    return {day.name: _book(day, sums, adjustments, components, now) for day, sums in sums_by_day}
-
-
-def hourly_books(
-    days: list[Day],
-    history: Mapping[int, HistorySums],
-    adjustments: tuple[Adjustment, ...],
-    components: frozenset[str],
-    now: Instant,
-) -> dict[str, Book]:
-    """The books of days of UTC, or of parts of days, from history by hour since 1970.
-
-    An hour of which only a part belongs to a day is taken whole. Adjustments keep the day that they name.
-    """
-    by_day = {}
-    for day in days:
-        sums = HistorySums()
-        for hour in _hours(day):
-            if hour in history:
-                sums.add(history[hour])
-        by_day[day.name] = _book(day, sums, adjustments, components, now)
-    return by_day
-
-
-def hours_kept(days: list[Day], daily: Mapping[int, HistorySums], hourly: Mapping[int, HistorySums]) -> bool:
-    """Whether the hours of local days are all kept: the oldest are deleted first."""
-    for day in days:
-        daily_held = sum(daily.get(day_number(day.name), HistorySums()).gpu_held.values())
-        if daily_held:
-            hourly_held = [hourly[hour].gpu_held.values() for hour in _hours(day) if hour in hourly]
-            return daily_held <= sum(map(sum, hourly_held))
-    return True
-
-
-def _hours(day: Day) -> range:
-    return range(day.start // NANOSECONDS_PER_HOUR, -(-day.end // NANOSECONDS_PER_HOUR))
-
-
-def _book(
-    day: Day, sums: HistorySums, adjustments: tuple[Adjustment, ...], components: frozenset[str], now: Instant
-) -> Book:
-    # Hours do not tell what they cover; a GPU is held by somebody whenever a tick covers it.
-    metered = sums.covered.get((), max(sums.gpu_held.values(), default=0))
-    book = book_of(day.name, max(0, min(day.end, now) - day.start), metered, sums, components)
-    book.adjusted = sum(
-        each.amount for each in adjustments if each.posted is not None and each.day == day.name
-    )
-    return book
-
-
-def book_of(
-    name: str, passed: Nanoseconds, metered: Nanoseconds, sums: HistorySums, components: frozenset[str]
-) -> Book:
-    """The books of a day or month of which `passed` is over, without adjustments."""
-    gpu_time = sum(sums.gpu_held.values())
-    book = Book(name, max(passed, metered), metered)
-    if gpu_time:
-        book.unobserved = min(metered, metered * sums.unobserved() // gpu_time)
-        book.down = min(metered, metered * sums.host_down() // gpu_time)
-        book.unpriced = min(metered, metered * sum(sums.waiting().values()) // gpu_time)
-    for (owner, component, basis), amount in sums.server_cost.items():
-        if component in components:
-            payer = owner.product, owner.team
-            book.money[basis] = book.money.get(basis, 0) + amount
-            book.owners[payer] = book.owners.get(payer, 0) + amount
-        else:
-            book.others[component] = book.others.get(component, 0) + amount
-    return book
 
 
 Named = Literal[
@@ -166,96 +112,108 @@ _DRIFTS: Final[dict[str, DifferenceKind]] = {"catalogue": "price_catalogue", "es
 
 @dataclass(frozen=True, slots=True)
 class Difference:
-    """A part of bill minus books. `time` is what it is for; `None`: it is not by time.
-
-    `posted` is set for prices alone: what the ledger posted for that time.
-    """
+    """A part of bill minus books."""
 
     kind: DifferenceKind
     amount: Picodollars
     time: Nanoseconds | None = None
+    """What it is for; `None`: it is not by time."""
     posted: Picodollars | None = None
+    """Of prices alone: what the ledger posted for that time."""
+
+
+def summed(parts: Iterable[Difference]) -> tuple[Difference, ...]:
+    """One part of each kind, in the order of the report."""
+    by_kind: dict[DifferenceKind, list[Difference]] = {}
+    for part in parts:
+        by_kind.setdefault(part.kind, []).append(part)
+    sums = []
+    for kind in KINDS:
+        if same := by_kind.get(kind):
+            times = [part.time for part in same if part.time is not None]
+            posted = [part.posted for part in same if part.posted is not None]
+            amount = sum(part.amount for part in same)
+            time = sum(times) if len(times) == len(same) else None
+            sums.append(Difference(kind, amount, time, sum(posted) if posted else None))
+    return tuple(sums)
 
 
 @dataclass(frozen=True, slots=True)
 class ComparedDay:
-    """One day, or a month. `posted` is without adjustments; `parts` sum to `difference`.
-
-    `usage` is the part of the bill that is neither of `APART`, `metered` the time in the books.
-    `timed` is what the bill charges by time, and for how long; `None`: it does not tell this day.
-    `machines`: the bill has several, side by side; `meters`: it has several SKUs by time for one.
-    """
+    """One day, month or machine."""
 
     name: str
     bill: Picodollars
     posted: Picodollars
+    """The books, without adjustments."""
     adjusted: Picodollars
     parts: tuple[Difference, ...]
+    """They sum to `difference`."""
     usage: Picodollars
+    """The part of the bill that is neither of `APART`."""
     metered: Nanoseconds
+    """Time in the books."""
     timed: tuple[Picodollars, Nanoseconds] | None
+    """What the bill charges by time, and for how long; `None`: it does not say."""
     machines: bool = False
+    """Whether the bill has several machines, side by side."""
     meters: bool = False
+    """Whether the bill has several SKUs by time for one machine."""
+
+    @property
+    def booked(self) -> Picodollars:
+        """The books with adjustments."""
+        return self.posted + self.adjusted
 
     @property
     def difference(self) -> Picodollars:
         """Bill minus books, adjustments counted as books."""
-        return self.bill - self.posted - self.adjusted
+        return self.bill - self.booked
 
     @property
     def difference_in_cents(self) -> int:
         """The difference of bill and books as they are shown: each rounded to a cent."""
-        ((bill,), (posted,)) = (
-            rounded([amount], CENT) for amount in (self.bill, self.posted + self.adjusted)
-        )
-        return bill - posted
+        (bill,), (booked,) = rounded([self.bill], CENT), rounded([self.booked], CENT)
+        return bill - booked
 
 
 def compare(
-    book: Book, tally: InvoiceSums, *, crowded: bool = False, common_hours: bool = False
+    book: Book, billed: InvoiceSums, *, crowded: bool = False, common_hours: bool = False
 ) -> ComparedDay:
     """Set one day of a bill against the books. `crowded`: the bill's times are not whole.
 
     `common_hours`: prices are compared over hours that both have, and hours that the bill lacks are worth
     what the books have of them, not the bill's price.
     """
-    machines, meters = _several(tally, book.length)
-    timed = None if crowded or machines or meters else _timed(tally)
+    resources = [resource for resource, _sku in billed.meters]
+    time = sum(each.time for each in billed.meters.values())
+    machines = len(set(resources)) > 1 and time > book.length
+    meters = len(set(resources)) < len(resources)
+    timed = None
+    if time > 0 and not (crowded or machines or meters):
+        timed = sum(each.cost for each in billed.meters.values()), time
     parts: list[Difference] = []
     if timed is not None:
         parts = _by_time(book, *timed, common_hours=common_hours)
-        parts.append(Difference("other_usage", tally.usage - timed[0]))
+        parts.append(Difference("other_usage", billed.usage - timed[0]))
     elif not machines:  # which of several is this host is not known, and so neither what its time is worth
-        parts = _by_hour_of_the_books(book, tally)
-    parts += [Difference(apart, tally.apart.get(apart, 0)) for apart in APART]
+        parts = _by_hour_of_the_books(book, billed)
+    parts += [Difference(apart, billed.apart.get(apart, 0)) for apart in APART]
     parts.append(Difference("adjusted", -book.adjusted))
-    difference = tally.total - book.compared - book.adjusted
+    difference = billed.total - book.compared - book.adjusted
     parts.append(Difference("unexplained", difference - sum(part.amount for part in parts)))
     return ComparedDay(
         name=book.name,
-        bill=tally.total,
+        bill=billed.total,
         posted=book.compared,
         adjusted=book.adjusted,
         parts=tuple(part for part in parts if part.amount),
-        usage=tally.usage,
+        usage=billed.usage,
         metered=book.metered,
         timed=timed,
         machines=machines,
         meters=meters,
     )
-
-
-def _several(tally: InvoiceSums, length: Nanoseconds) -> tuple[bool, bool]:
-    """Whether several machines ran side by side, and whether one is charged by several meters."""
-    resources = [resource for resource, _sku in tally.meters]
-    apart = len(set(resources)) > 1 and sum(each.time for each in tally.meters.values()) > length
-    return apart, len(set(resources)) < len(resources)
-
-
-def _timed(tally: InvoiceSums) -> tuple[Picodollars, Nanoseconds] | None:
-    cost = sum(each.cost for each in tally.meters.values())
-    time = sum(each.time for each in tally.meters.values())
-    return (cost, time) if time > 0 else None
 
 
 def _by_time(book: Book, cost: Picodollars, time: Nanoseconds, *, common_hours: bool) -> list[Difference]:
@@ -308,9 +266,9 @@ def _drift(book: Book, drift: Picodollars, time: Nanoseconds) -> list[Difference
     ]
 
 
-def _by_hour_of_the_books(book: Book, tally: InvoiceSums) -> list[Difference]:
+def _by_hour_of_the_books(book: Book, billed_sums: InvoiceSums) -> list[Difference]:
     """Differences of a bill without times, or with the periods of its rows alone."""
-    usage, span = tally.usage, tally.span
+    usage, span = billed_sums.usage, billed_sums.span
     if usage == 0:
         return [Difference("not_billed", -book.compared, book.metered)]
     billed = book.length if span is None else min(span, book.length)

@@ -5,9 +5,9 @@ from zoneinfo import ZoneInfo
 
 import pytest
 
-from exporter.finance.invoice_file import Reading
-from exporter.finance.reconciliation import Suggestion, hours_wanted, reconcile
-from tests.finance.reconciliation.bills import (
+from exporter.finance.bill.bill_file import Reading
+from exporter.finance.bill.host_comparison import Suggestion, hours_wanted, reconcile
+from tests.finance.bill.bills import (
     DAY,
     DOLLAR,
     HEADER,

@@ -5,11 +5,12 @@ from zoneinfo import ZoneInfo
 
 import pytest
 
-from exporter.finance.invoice import InvoiceError
-from exporter.finance.invoice_file import Reading, read_invoice
-from exporter.finance.reconciliation import Suggestion, month_billed, reconcile
+from exporter.finance.bill.bill_file import Reading
+from exporter.finance.bill.charges import InvoiceError
+from exporter.finance.bill.host_bill import month_billed, read_invoice
+from exporter.finance.bill.host_comparison import Suggestion, reconcile
 from exporter.report import ServerOwner
-from tests.finance.reconciliation.bills import (
+from tests.finance.bill.bills import (
     CENT,
     DAY,
     DOLLAR,

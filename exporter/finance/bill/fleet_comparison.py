@@ -1,22 +1,17 @@
 """The books of a fleet against one bill: named parts that sum to the difference, to the picodollar. Pure."""
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from zoneinfo import ZoneInfo
 
-from exporter.finance.fleet.bill import BilledMachine, FleetBill, ResidueAmount
+from exporter.cost.money import add_all
+from exporter.finance.bill.differences import Book, ComparedDay, Difference, compare, summed
+from exporter.finance.bill.fleet_bill import BilledMachine, FleetBill
+from exporter.finance.bill.host_bill import InvoiceSums
+from exporter.finance.bill.host_comparison import BASES, rows_text
 from exporter.finance.fleet.host_resources import HostIdentity, HostResources
 from exporter.finance.fleet.record import FleetMonth, HostMonth
-from exporter.finance.invoice import InvoiceSums
-from exporter.finance.reconciliation.comparison import rows_text
-from exporter.finance.reconciliation.differences import (
-    KINDS,
-    Book,
-    ComparedDay,
-    Difference,
-    book_of,
-    compare,
-)
+from exporter.finance.render import counted
 from exporter.ledger.history import HistorySums
 from exporter.reports.rounding import CENT, dollars_text
 from exporter.tariff.period import Period
@@ -25,12 +20,13 @@ from exporter.units import Instant, Nanoseconds, Picodollars
 
 @dataclass(frozen=True, slots=True)
 class HostBook:
-    """What the books hold of one host against a bill. `undivided` is money without a component."""
+    """The books of one host."""
 
     identity: HostIdentity
     book: Book
     apportioned: bool
     undivided: Picodollars
+    """Money without a component."""
 
 
 @dataclass(slots=True)
@@ -54,25 +50,23 @@ class HostBooks:
         sums = record.sums or HistorySums()
         start, end = Period.named(record.month).bounds(ZoneInfo(host.zone))
         metered = sums.covered.get((), host.covered)
-        book = book_of(host.name, max(0, min(end, self.now) - start), metered, sums, self.components)
+        book = Book.of(host.name, max(0, min(end, self.now) - start), metered, sums, self.components)
         book.adjusted = record.adjusted
         undivided = host.total - record.adjusted - book.compared - sum(book.others.values())
         self.by_ledger[record.ledger] = HostBook(HostIdentity.of(host), book, host.apportioned, undivided)
 
     def of(self, fleet: FleetMonth) -> tuple[HostBook, ...]:
         """The books of the hosts that count, by name."""
+        known_books = [(each.ledger, self.by_ledger[each.ledger]) for each in fleet.hosts]
         return tuple(
             replace(book, identity=book.identity.known_as(self._identities.get(ledger, book.identity)))
-            for ledger, book in ((each.ledger, self.by_ledger[each.ledger]) for each in fleet.hosts)
+            for ledger, book in known_books
         )
 
 
 @dataclass(frozen=True, slots=True)
 class ComparedMachine:
-    """One machine: a host, or several whose ledgers share a resource of the bill.
-
-    `compared` has its amounts and parts; `time` is for how long it is billed, `None` if the bill says none.
-    """
+    """One machine: a host, or several whose ledgers share a resource of the bill."""
 
     name: str
     ledgers: tuple[str, ...]
@@ -80,16 +74,13 @@ class ComparedMachine:
     rows: int
     compared: ComparedDay
     time: Nanoseconds | None
+    """For how long it is billed; `None`: the bill does not say."""
     apportioned: bool
 
 
 @dataclass(frozen=True, slots=True)
 class FleetReconciliation:
-    """A bill against the books of a fleet: bill minus books is `parts` and `residue`.
-
-    `parts` sum those of all machines that the bill has, `unbilled` the books of those that it lacks.
-    `others` are components of the books that are not compared.
-    """
+    """A bill against the books of a fleet: bill minus books is `parts`, books without a bill, and residue."""
 
     fleet: FleetMonth
     bill: FleetBill
@@ -97,28 +88,20 @@ class FleetReconciliation:
     to_date: bool
     machines: tuple[ComparedMachine, ...]
     parts: tuple[Difference, ...]
+    """Those of all machines that the bill has."""
     others: Mapping[str, Picodollars]
+    """Components of the books that are not compared."""
     notes: tuple[str, ...]
 
     @property
-    def posted(self) -> Picodollars:
+    def booked(self) -> Picodollars:
         """The books that are compared, with posted adjustments."""
-        return sum(each.compared.posted + each.compared.adjusted for each in self.machines)
-
-    @property
-    def difference(self) -> Picodollars:
-        """Bill minus books."""
-        return self.bill.total - self.posted
+        return sum(each.compared.booked for each in self.machines)
 
     @property
     def unbilled(self) -> tuple[ComparedMachine, ...]:
         """Machines with books and without a row of the bill."""
         return tuple(each for each in self.machines if not each.rows)
-
-    @property
-    def residue(self) -> tuple[ResidueAmount, ...]:
-        """What the bill charges for no host."""
-        return self.bill.residue
 
 
 def reconcile_fleet(
@@ -131,63 +114,37 @@ def reconcile_fleet(
 ) -> FleetReconciliation:
     """Set the books of all hosts, in the order of those of `resources`, against a bill."""
     members: dict[int, list[HostBook]] = {}
+    others: dict[str, Picodollars] = {}
     for number, each in enumerate(host_books):
         members.setdefault(resources.machine_of(number), []).append(each)
-    compared = [
-        _machine(hosts, bill.machines.get(number), crowded=bill.crowded) for number, hosts in members.items()
-    ]
-    machines = tuple(each for each in compared if _any(each))
-    others: dict[str, Picodollars] = {}
-    for each in host_books:
-        for component, amount in each.book.others.items():
-            others[component] = others.get(component, 0) + amount
-    end = Period.named(fleet.record.month).bounds(fleet.zone)[1]
+        add_all(others, each.book.others)
+    compared = [_machine(hosts, bill.machines.get(number), bill) for number, hosts in members.items()]
+    machines = tuple(each for each in compared if each.rows or each.compared.posted or each.compared.adjusted)
     return FleetReconciliation(
         fleet=fleet,
         bill=bill,
         components=components,
-        to_date=now < end,
+        to_date=now < Period.named(fleet.record.month).bounds(fleet.zone)[1],
         machines=machines,
-        parts=tuple(_summed(each.compared for each in machines if each.rows)),
+        parts=summed(part for each in machines if each.rows for part in each.compared.parts),
         others=others,
         notes=tuple(_notes(fleet, host_books, bill, resources.unknown)),
     )
 
 
-def _machine(hosts: Sequence[HostBook], billed: BilledMachine | None, *, crowded: bool) -> ComparedMachine:
-    names = tuple(dict.fromkeys(each.identity.name for each in hosts))
-    book = Book(" + ".join(names), 0)
-    for each in hosts:
-        book.add(each.book)
-    sums = billed.sums if billed is not None else InvoiceSums()
+def _machine(hosts: Sequence[HostBook], billed: BilledMachine | None, bill: FleetBill) -> ComparedMachine:
+    name = " + ".join(dict.fromkeys(each.identity.name for each in hosts))
+    book = Book.sum_of(name, [each.book for each in hosts])
+    billed = billed or BilledMachine(InvoiceSums(), 0, (), 0)
     return ComparedMachine(
-        name=book.name,
+        name=name,
         ledgers=tuple(each.identity.ledger for each in hosts),
-        resources=billed.resources if billed is not None else (),
-        rows=billed.rows if billed is not None else 0,
-        compared=compare(book, sums, crowded=crowded, common_hours=True),
-        time=None if billed is None or crowded else billed.time or None,
+        resources=billed.resources,
+        rows=billed.rows,
+        compared=compare(book, billed.sums, crowded=bill.crowded, common_hours=True),
+        time=None if bill.crowded else billed.time or None,
         apportioned=any(each.apportioned for each in hosts),
     )
-
-
-def _any(machine: ComparedMachine) -> bool:
-    return bool(machine.rows or machine.compared.posted or machine.compared.adjusted)
-
-
-def _summed(days: Iterable[ComparedDay]) -> Iterator[Difference]:
-    """Parts of each kind, in the order of the report."""
-    parts: dict[str, list[Difference]] = {}
-    for day in days:
-        for part in day.parts:
-            parts.setdefault(part.kind, []).append(part)
-    for kind in KINDS:
-        ours = parts.get(kind)
-        if ours:
-            times = [part.time for part in ours if part.time is not None]
-            yield Difference(
-                kind, sum(part.amount for part in ours), sum(times) if len(times) == len(ours) else None
-            )
 
 
 def _notes(
@@ -207,11 +164,11 @@ def _notes(
     undivided = sum(each.undivided for each in host_books)
     if abs(undivided) >= CENT:
         yield f"{dollars_text(undivided)} dollars of the books have no component and are not compared"
-    for basis, words in (("estimate", "estimated prices"), ("catalogue", "prices of the catalogue")):
+    for basis, words in BASES:
         if amount := sum(each.book.money.get(basis, 0) for each in host_books):
             yield f"{dollars_text(amount)} dollars of the books come from {words}"
-    if count := sum(each.apportioned for each in host_books):
-        ledgers = "1 ledger" if count == 1 else f"{count:,} ledgers"
+    if apportioned := sum(each.apportioned for each in host_books):
+        ledgers = counted(apportioned, "ledger")
         yield f"{ledgers} known from Prometheus only: components are apportioned as counters rose"
     if unknown:
         listed = ", ".join(unknown[:10]) + (f" and {len(unknown) - 10} more" if len(unknown) > 10 else "")

@@ -8,17 +8,17 @@ from pathlib import Path
 
 import pytest
 
-from exporter.finance.fleet.bill import read_fleet_bill
-from exporter.finance.fleet.bill_differences import FleetReconciliation, HostBooks, reconcile_fleet
-from exporter.finance.fleet.bill_sheet import as_json, as_text
+from exporter.finance.bill.bill_file import Reading
+from exporter.finance.bill.charges import CostColumn
+from exporter.finance.bill.fleet_bill import read_fleet_bill
+from exporter.finance.bill.fleet_comparison import FleetReconciliation, HostBooks, reconcile_fleet
+from exporter.finance.bill.fleet_sheet import as_json, as_text
 from exporter.finance.fleet.host_resources import HostResources, NodeName
 from exporter.finance.fleet.record import HostMonth, HostName, combine
-from exporter.finance.invoice import CostColumn
-from exporter.finance.invoice_file import Reading
 from exporter.tariff.period import Period
+from tests.finance.bill.bills import UTC
 from tests.finance.fleet.aws_bill import PLAN, Row, instance, row, written
 from tests.finance.fleet.host_months import CHAT, DOLLAR, HOUR, LENGTH, NOVEMBER, host_month, with_adjustment
-from tests.finance.reconciliation.bills import UTC
 
 COMPONENTS = frozenset({"rent"})
 NOW = NOVEMBER + 24 * HOUR
@@ -128,7 +128,7 @@ def test_a_fleet_of_many_hosts_has_a_line_for_those_that_differ_most(tmp_path: P
 
 def test_a_bill_of_too_many_periods_has_no_hours(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """It is compared by its dollars, and says so."""
-    monkeypatch.setattr("exporter.finance.fleet.bill.PERIODS_MAX", 1)
+    monkeypatch.setattr("exporter.finance.bill.fleet_bill.PERIODS_MAX", 1)
     rows = [instance("30", 1, "24", "i-0001"), instance("30", 2, "24", "i-0001")]
     reconciliation = reconciled([host_month("i-0001", 50 * DOLLAR, covered=48 * HOUR)], rows, tmp_path)
     (machine,) = reconciliation.machines
@@ -158,5 +158,5 @@ def test_money_without_a_component_is_named(tmp_path: Path) -> None:
     bare = replace(host, record=replace(host.record, sums=None))
     reconciliation = reconciled([bare], [instance("5", 1, "24", "i-0001")], tmp_path)
 
-    assert reconciliation.posted == 0
+    assert reconciliation.booked == 0
     assert "5.00 dollars of the books have no component and are not compared" in reconciliation.notes

@@ -1,0 +1,422 @@
+"""The books of a host against its bill: which days are compared, and what would make them agree. Pure."""
+
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
+from datetime import UTC, date, datetime, timedelta
+from typing import Final, Literal
+from zoneinfo import ZoneInfo
+
+from exporter import units
+from exporter.cost.money import add, split
+from exporter.cost.postings import UNASSIGNED
+from exporter.finance.bill.charges import UTC_ZONE, InvoiceError
+from exporter.finance.bill.differences import Book, ComparedDay, ProductTeam, compare, summed
+from exporter.finance.bill.host_bill import Counted, Invoice, InvoiceSums
+from exporter.finance.render import instant_text
+from exporter.ledger.history import HistorySums, MonthRecord
+from exporter.ledger.schema import day_number
+from exporter.ledger.totals import HOURS_KEPT
+from exporter.reports.rounding import CENT, dollars_text, hundredths, rounded
+from exporter.tariff.calendar import Day, Month, day_of, first_instant, month_of
+
+DEFAULT_COMPONENTS: Final = frozenset({"rent"})
+
+BASES: Final = (("estimate", "estimated prices"), ("catalogue", "prices of the catalogue"))
+"""Price bases that nobody configured, in words."""
+
+Calendar = Literal["local", "utc", "shifted"]
+"""`shifted`: the bill's days are of UTC and the books' of the configured time zone."""
+
+
+def hours(time: units.Nanoseconds) -> str:
+    """Hundredths of an hour."""
+    return hundredths(*rounded([time], units.NANOSECONDS_PER_HOUR // 100))
+
+
+def hourly(amount: units.Picodollars, time: units.Nanoseconds) -> str:
+    """Dollars an hour, in hundredths of a cent, as prices are."""
+    whole = (2 * amount * units.NANOSECONDS_PER_HOUR * 10_000 + time * units.PICODOLLARS_PER_DOLLAR) // (
+        2 * time * units.PICODOLLARS_PER_DOLLAR
+    )
+    sign = "-" if whole < 0 else ""
+    return f"{sign}{abs(whole) // 10_000:,}.{abs(whole) % 10_000:04d}"
+
+
+def rows_text(counted: Counted) -> str:
+    """A number of rows and their dollars, for a sentence."""
+    rows = "1 row" if counted.rows == 1 else f"{counted.rows:,} rows"
+    return f"{rows} ({dollars_text(counted.cost)} dollars)"
+
+
+@dataclass(frozen=True, slots=True)
+class LedgerMonth:
+    """A month of the ledger."""
+
+    record: MonthRecord
+    hours: Mapping[int, HistorySums]
+    """Those of the month by UTC and of a day before and after it."""
+    zone: ZoneInfo
+    now: units.Instant
+    components: frozenset[str] = DEFAULT_COMPONENTS
+    """The components that are compared."""
+
+    def daily(self, day: Day) -> HistorySums:
+        """The history of a local day."""
+        return self.record.days.get(day_number(day.name), HistorySums())
+
+    def hourly(self, day: Day) -> HistorySums:
+        """The history of a day of UTC, or of a part of a day, by hours. Those in it in part count whole."""
+        sums = HistorySums()
+        for hour in range(day.start // units.NANOSECONDS_PER_HOUR, -(-day.end // units.NANOSECONDS_PER_HOUR)):
+            if hour in self.hours:
+                sums.add(self.hours[hour])
+        return sums
+
+    def keeps_hours(self, days: Iterable[Day]) -> bool:
+        """Whether the hours of local days are all kept: the oldest are deleted first."""
+        for day in days:
+            daily_held = sum(self.daily(day).gpu_held.values())
+            if daily_held:
+                return daily_held <= sum(self.hourly(day).gpu_held.values())
+        return True
+
+    def book(self, day: Day, sums: HistorySums) -> Book:
+        """The books of a day, or of a part of it. Adjustments keep the day that they name."""
+        # Hours do not tell what they cover; a GPU is held by somebody whenever a tick covers it.
+        metered = sums.covered.get((), max(sums.gpu_held.values(), default=0))
+        passed = max(0, min(day.end, self.now) - day.start)
+        book = Book.of(day.name, passed, metered, sums, self.components)
+        posted = [each for each in self.record.adjustments if each.posted is not None]
+        book.adjusted = sum(each.amount for each in posted if each.day == day.name)
+        return book
+
+    def days(self, zone: ZoneInfo) -> list[Day]:
+        """The days of the month in a time zone that have begun."""
+        month = month_named(self.record.month, zone)
+        days = []
+        start = month.start
+        while start < min(month.end, self.now):
+            days.append(day_of(start, zone))
+            start = days[-1].end
+        return days
+
+
+@dataclass(frozen=True, slots=True)
+class Suggestion:
+    """An adjustment that a person may enter; with all of them the month agrees to the cent."""
+
+    amount: units.Picodollars
+    day: str
+    product: str
+    team: str
+
+
+@dataclass(frozen=True, slots=True)
+class Reconciliation:
+    """Bill against books of a host."""
+
+    invoice: Invoice
+    record: MonthRecord
+    zone: ZoneInfo
+    components: frozenset[str]
+    calendar: Calendar
+    by: Literal["day", "month"]
+    to_date: bool
+    rows: tuple[ComparedDay, ...]
+    """Days, or the month where the bill has no days. `(month)` is what a bill charges for a month beside
+    its days."""
+    total: ComparedDay
+    others: Mapping[str, units.Picodollars]
+    """Components of the books that are not compared, of the same days."""
+    suggestions: tuple[Suggestion, ...] = ()
+    notes: tuple[str, ...] = ()
+
+
+def month_named(name: str, zone: ZoneInfo) -> Month:
+    """A month like 2026-10 of a time zone."""
+    return month_of(first_instant(int(name[:4]), int(name[5:]), 1, zone), zone)
+
+
+def hours_wanted(name: str) -> tuple[int, int]:
+    """The hours since 1970 that `LedgerMonth.hours` needs for a month."""
+    month = month_named(name, UTC_ZONE)
+    first, end = month.start // units.NANOSECONDS_PER_HOUR, month.end // units.NANOSECONDS_PER_HOUR
+    return first - 24, end + 24
+
+
+def reconcile(invoice: Invoice, ledger_month: LedgerMonth) -> Reconciliation:
+    """Set a month of the books against a bill.
+
+    Raises:
+        InvoiceError: the bill has nothing of that month.
+    """
+    record, month_name = ledger_month.record, ledger_month.record.month
+    names = {name[:7] for name in (*invoice.local, *invoice.utc, *invoice.months)}
+    if month_name not in names:
+        available = f"it has {', '.join(sorted(names))}" if names else "it has no day and no month"
+        raise InvoiceError(f"has nothing of {month_name}: {available}")
+    calendar = _calendar(invoice, ledger_month)
+    days = ledger_month.days(UTC_ZONE if calendar == "utc" else ledger_month.zone)
+    history = ledger_month.hourly if calendar == "utc" else ledger_month.daily
+    books_by_day = {day.name: ledger_month.book(day, history(day)) for day in days}
+    booked = sum(book.compared for book in books_by_day.values())
+    uncut = [] if calendar == "shifted" else _cut(books_by_day, days, invoice, ledger_month)
+
+    inside = {day.name for day in days if _is_about(invoice, day, calendar)}
+    billed_days = invoice.local if calendar == "local" else invoice.utc
+    billed = {name: sums for name, sums in billed_days.items() if name.startswith(month_name)}
+    ahead = [Book(name, 0) for name in sorted(billed) if name not in books_by_day]
+    day_books = [
+        # Of a day without usage near it, a credit or a refund says nothing of what the host cost.
+        book if book.name in inside else Book(book.name, 0, adjusted=book.adjusted)
+        for book in (*books_by_day.values(), *ahead)
+        if book.name in inside or book.name in billed
+    ]
+    whole = Book.sum_of(month_name, day_books)
+    month = invoice.months.get(month_name, InvoiceSums())
+    by: Literal["day", "month"] = "month" if month.usage or month.meters else "day"
+    pairs = [(book, billed.get(book.name, InvoiceSums())) for book in day_books]
+    if by == "month":
+        billed_month = InvoiceSums()
+        for sums in (*billed.values(), month):
+            billed_month.add(sums)
+        pairs = [(whole, billed_month)]
+    elif month.total:
+        pairs.append((Book("(month)", 0), month))
+    compared = [(book, compare(book, sums, crowded=invoice.crowded)) for book, sums in pairs]
+    rows = tuple(
+        row for book, row in compared if row.bill or row.posted or row.adjusted or row.parts or book.metered
+    )
+    reconciliation = Reconciliation(
+        invoice=invoice,
+        record=record,
+        zone=ledger_month.zone,
+        components=ledger_month.components,
+        calendar=calendar,
+        by=by,
+        to_date=month_name == month_of(ledger_month.now, ledger_month.zone).name,
+        rows=rows,
+        total=_total(rows),
+        others=whole.others,
+    )
+    difference = reconciliation.total.difference_in_cents * CENT
+    return replace(
+        reconciliation,
+        suggestions=tuple(_suggestions(difference, whole.owners, _date(day_books, ledger_month))),
+        notes=(
+            *_notes_of_bill(reconciliation),
+            *_notes_of_time(reconciliation, booked - whole.compared, uncut),
+            *_notes_of_prices(reconciliation),
+            *_notes_of_books(record, whole),
+        ),
+    )
+
+
+def _calendar(invoice: Invoice, ledger_month: LedgerMonth) -> Calendar:
+    month = invoice.months.get(ledger_month.record.month, InvoiceSums())
+    if not invoice.shifted.rows and (not month.usage or ledger_month.zone.key == "UTC"):
+        return "local"
+    local = month_named(ledger_month.record.month, ledger_month.zone)
+    first = month_named(ledger_month.record.month, UTC_ZONE).start // units.NANOSECONDS_PER_HOUR
+    if first > ledger_month.now // units.NANOSECONDS_PER_HOUR - HOURS_KEPT:
+        return "utc"  # no hour since then can be past its time
+    if first < min(ledger_month.hours, default=first) <= local.start // units.NANOSECONDS_PER_HOUR:
+        return "shifted"  # whether hours are gone, or the host began then, no local day of the month tells
+    return "utc" if ledger_month.keeps_hours(ledger_month.days(ledger_month.zone)) else "shifted"
+
+
+def _cut(
+    books_by_day: dict[str, Book], days: list[Day], invoice: Invoice, ledger_month: LedgerMonth
+) -> list[str]:
+    """Cut the days in which a bill begins or ends to what it is about, where hours tell.
+
+    Returns:
+        The days that should be cut and cannot be: their hours are gone.
+    """
+    uncut: list[str] = []
+    if invoice.first is None or invoice.last is None:
+        return uncut
+    for day in days:
+        part = Day(day.name, max(day.start, invoice.first), min(day.end, invoice.last))
+        if part == day or part.start >= part.end or not books_by_day[day.name].metered:
+            continue
+        if ledger_month.keeps_hours([day]):
+            books_by_day[day.name] = ledger_month.book(part, ledger_month.hourly(part))
+        else:
+            uncut.append(day.name)
+    return uncut
+
+
+def _is_about(invoice: Invoice, day: Day, calendar: Calendar) -> bool:
+    """Whether the time that a bill is about has some of a day."""
+    if invoice.first is None or invoice.last is None:
+        return False
+    if calendar != "shifted":
+        return day.end > invoice.first and day.start < invoice.last
+    first, last = (
+        datetime.fromtimestamp(instant // units.NANOSECONDS_PER_SECOND, UTC).date().isoformat()
+        for instant in (invoice.first, invoice.last - 1)
+    )
+    return first <= day.name <= last
+
+
+def _total(rows: Sequence[ComparedDay]) -> ComparedDay:
+    """The sums of all rows; parts of one kind are one part."""
+    timed = [row.timed for row in rows if row.timed is not None]
+    return ComparedDay(
+        name="total",
+        bill=sum(row.bill for row in rows),
+        posted=sum(row.posted for row in rows),
+        adjusted=sum(row.adjusted for row in rows),
+        parts=summed(part for row in rows for part in row.parts),
+        usage=sum(row.usage for row in rows),
+        metered=sum(row.metered for row in rows),
+        timed=(sum(cost for cost, _time in timed), sum(time for _cost, time in timed)) if timed else None,
+        machines=any(row.machines for row in rows),
+        meters=any(row.meters for row in rows),
+    )
+
+
+def _date(day_books: Sequence[Book], ledger_month: LedgerMonth) -> str:
+    """The last day that was compared, and not ahead of the books' own calendar."""
+    today = day_of(ledger_month.now, ledger_month.zone).name
+    first = date.fromisoformat(f"{ledger_month.record.month}-01")
+    end = (first + timedelta(days=31)).replace(day=1) - timedelta(days=1)
+    return min(max((book.name for book in day_books), default=end.isoformat()), today)
+
+
+def _suggestions(
+    difference: units.Picodollars, owners: Mapping[ProductTeam, units.Picodollars], day: str
+) -> Iterator[Suggestion]:
+    """A difference of whole cents over those who pay for what was compared, by what they pay."""
+    paying = {owner: amount for owner, amount in owners.items() if amount > 0}
+    amounts, _carry = split(abs(difference), paying or {(UNASSIGNED, UNASSIGNED): 1})
+    whose = sorted(amounts)
+    for (product, team), cents in zip(whose, rounded([amounts[who] for who in whose], CENT), strict=True):
+        if cents:
+            yield Suggestion(cents * CENT if difference > 0 else -cents * CENT, day, product, team)
+
+
+def _notes_of_bill(reconciliation: Reconciliation) -> Iterator[str]:
+    invoice = reconciliation.invoice
+    named = sum(1 for resource in invoice.resources if resource)
+    if invoice.left.rows:
+        yield f"{rows_text(invoice.left)} of other resources: not compared"
+        if invoice.unnamed.rows:
+            yield (
+                f"of them, {rows_text(invoice.unnamed)} name no resource, as taxes, purchases and credits "
+                "often do: a part may be this host's"
+            )
+    elif named > 1 and not invoice.filtered:
+        yield (
+            f"all rows count, of {named} resources: if they are not all of this host, name its own with "
+            "--resource"
+        )
+    if invoice.loose.rows:
+        yield f"{rows_text(invoice.loose)} of periods that cross the end of a day or month: not compared"
+
+
+def _notes_of_time(
+    reconciliation: Reconciliation, outside: units.Picodollars, uncut: Sequence[str]
+) -> Iterator[str]:
+    """`outside` is money of the month that the bill is not about, `uncut` are days of which it is about a
+    part and the books are whole.
+    """
+    invoice, zone = reconciliation.invoice, reconciliation.zone.key
+    if reconciliation.calendar == "utc":
+        yield (
+            "the bill is by UTC, so that the books are too, from their history by the hour; reports of the "
+            f"month are by {zone}"
+        )
+        if invoice.local_only.rows:
+            yield f"{rows_text(invoice.local_only)} of no one day of UTC: not compared"
+    elif reconciliation.calendar == "shifted":
+        yield (
+            f"the bill is by UTC and the books by days of {zone}: hours of that month are no "
+            "longer kept, so that each day is compared with one that begins and ends at other hours"
+        )
+    elif zone != "UTC" and invoice.form == "dates":
+        yield f"dates of the bill are taken for days of {zone}"
+    elif zone != "UTC":
+        yield f"the rows of the bill were put into days of {zone}"
+    months: dict[str, units.Picodollars] = {}
+    billed_days = invoice.local if reconciliation.calendar == "local" else invoice.utc
+    for name, sums in (*billed_days.items(), *invoice.months.items()):
+        if not name.startswith(reconciliation.record.month):
+            add(months, name[:7], sums.total)
+    for month, amount in sorted(months.items()):
+        if amount:
+            yield f"{dollars_text(amount)} dollars of {month} are on this bill and not compared"
+    if outside and invoice.first is not None and invoice.last is not None:
+        yield (
+            f"the bill is about {instant_text(invoice.first)} to {instant_text(invoice.last)}: "
+            f"{dollars_text(outside)} dollars that the books have of the rest of the month are not compared"
+        )
+    elif outside:
+        yield (
+            f"the bill has no usage: {dollars_text(outside)} dollars that the books have of the month are "
+            "not compared"
+        )
+    if uncut:
+        yield (
+            f"the bill begins or ends within {_days(uncut)}, whose hours are no longer kept: the books are "
+            "of the whole day"
+        )
+
+
+def _notes_of_prices(reconciliation: Reconciliation) -> Iterator[str]:
+    invoice, rows = reconciliation.invoice, reconciliation.rows
+    if invoice.crowded:
+        yield "the bill has so many resources that its hours were not summed: name this host with --resource"
+    machines = [row.name for row in rows if row.machines]
+    if machines:
+        yield (
+            f"on {_days(machines)} the bill has several machines at once, so that the hours and the price of "
+            "this one are not known: name it with --resource"
+        )
+    meters = [row.name for row in rows if row.meters]
+    if meters:
+        yield (
+            f"on {_days(meters)} the bill charges a machine by several SKUs at once (cores, memory, GPUs), "
+            "so that it has no price per hour"
+        )
+    both = [row for row in rows if row.metered and row.usage and row.timed is None]
+    if not invoice.crowded and not machines and both:
+        metered = sum(row.metered for row in both)
+        yield (
+            "the bill has no hours, so price and time differences cannot be separated: over the "
+            f"{hours(metered)} hours that are metered, it comes to "
+            f"{hourly(sum(row.usage for row in both), metered)} an hour and the books to "
+            f"{hourly(sum(row.posted for row in both), metered)}"
+        )
+
+
+def _notes_of_books(record: MonthRecord, whole: Book) -> Iterator[str]:
+    if record.month not in record.months:
+        yield f"the ledger has nothing of {record.month}: if this host ran then, it was not metered"
+    for basis, words in BASES:
+        if whole.money.get(basis):
+            yield f"{dollars_text(whole.money[basis])} dollars of the books come from {words}"
+    if whole.unpriced:
+        yield f"{hours(whole.unpriced)} hours in the books had no price: they cost nothing there"
+    if whole.unobserved:
+        yield (
+            f"{hours(whole.unobserved)} hours in the ledger are unobserved (a stopped daemon, a reboot, a "
+            "host that was down): the bill has how long the host was up"
+        )
+    dated = sum(record.sums.cost.values()) if record.sums else 0
+    undated = sum(record.cells.values()) - record.adjusted - dated
+    if undated:
+        yield f"{dollars_text(undated)} dollars of the month are in no day of the books and are not compared"
+    if other_days := record.adjusted - whole.adjusted:
+        yield (
+            f"adjustments of {dollars_text(other_days)} dollars are of days that the bill is not about, "
+            "and not compared"
+        )
+    waiting = [each.amount for each in record.adjustments if each.posted is None]
+    if waiting:
+        yield f"adjustments of {dollars_text(sum(waiting))} dollars wait for the daemon and are in no sum"
+
+
+def _days(names: Sequence[str]) -> str:
+    return names[0] if len(names) == 1 else f"{names[0]} and {len(names) - 1} more"
