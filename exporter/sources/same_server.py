@@ -17,8 +17,8 @@ from exporter.cost.page_marks import PageMarks, Series
 from exporter.cost.same_process import alike_pairs, is_one_process
 from exporter.cost.state import EndpointState
 from exporter.readings import Peer, ServerReading
+from exporter.sources.processes import procfs
 from exporter.sources.processes.listener import takers
-from exporter.sources.processes.proc import SOCKET_BYTES, ListeningSocket, Proc, listeners, past_listeners
 
 TAKEN_OVER_AFTER: Final = 3
 """Ticks in which an endpoint is silent and another one of its server answers, until that one counts."""
@@ -29,11 +29,11 @@ NEVER: Final = -sys.maxsize
 TABLES: Final = ("net/tcp", "net/tcp6")
 
 
-def own_listeners() -> tuple[ListeningSocket, ...]:
+def own_listeners() -> tuple[procfs.ListeningSocket, ...]:
     """The sockets that listen in the network of this process; those of a table that cannot be read lack."""
-    proc = Proc()
-    contents = (proc.read("self", table, SOCKET_BYTES, past_listeners) for table in TABLES)
-    return tuple(one for content in contents if content is not None for one in listeners(content))
+    proc = procfs.Proc()
+    contents = (proc.read("self", table, procfs.SOCKET_BYTES, procfs.past_listeners) for table in TABLES)
+    return tuple(one for content in contents if content is not None for one in procfs.listeners(content))
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,7 +66,7 @@ class SameServers:
     `TAKEN_OVER_AFTER` ticks in which another one answers, that one counts.
     """
 
-    def __init__(self, sockets: Callable[[], Sequence[ListeningSocket]] = own_listeners) -> None:
+    def __init__(self, sockets: Callable[[], Sequence[procfs.ListeningSocket]] = own_listeners) -> None:
         self._sockets = sockets
         self._first: dict[str, str] = {}
         """The endpoints that repeat another one, each with it."""
@@ -220,7 +220,7 @@ def _last_series(marks: PageMarks) -> Collection[Series]:
 
 
 def sockets_reached(
-    peers: Iterable[Peer], sockets: Callable[[], Sequence[ListeningSocket]]
+    peers: Iterable[Peer], sockets: Callable[[], Sequence[procfs.ListeningSocket]]
 ) -> dict[Peer, Hashable]:
     """What stands for the listening socket that each connection reached; of another host only the address.
 
@@ -228,7 +228,9 @@ def sockets_reached(
     """
     peers = set(peers)
     addresses = Counter(peer.port for peer in peers if peer.local)
-    listening: dict[int, list[ListeningSocket]] = {port: [] for port, count in addresses.items() if count > 1}
+    listening: dict[int, list[procfs.ListeningSocket]] = {
+        port: [] for port, count in addresses.items() if count > 1
+    }
     for socket in sockets() if listening else ():
         if socket.port in listening:
             listening[socket.port].append(socket)

@@ -22,7 +22,7 @@ from exporter.readings import CounterReading, FailureReason, Peer, ServerKey, Se
 from exporter.sampler.frame_reader import FrameRead, FrameReader
 from exporter.sources.endpoints import EndpointSources, configured_targets
 from exporter.sources.http_client import peer_of
-from exporter.sources.processes.proc import ListeningSocket
+from exporter.sources.processes.procfs import ListeningSocket
 from exporter.sources.same_server import SameServers, own_listeners, sockets_reached
 from exporter.units import NANOSECONDS_PER_SECOND
 from tests.clocks import START, ManualClock

@@ -25,7 +25,6 @@ from exporter.sources.discovery.servers import (
     HostSnapshot,
     ScanTime,
     find_servers,
-    identity_of,
 )
 from exporter.sources.endpoints import Busy, EndpointSources, Target
 from exporter.sources.gather import Gather, Gathered
@@ -396,9 +395,7 @@ class Discovery:
         before, listed = self._listed
         if reading is not before:  # a cached reading does not say which processes exist now
             first = _Unread(self._looked if before is None else listed, moment.elapsed)
-            running = [
-                identity_of(group.server.process) for group in reading.groups if group.server is not None
-            ]
+            running = [group.server.process.identity for group in reading.groups if group.server is not None]
             self._unread = {identity: self._unread.get(identity, first) for identity in running}
             self._listed = reading, moment.wall
         return reading.groups, gathered

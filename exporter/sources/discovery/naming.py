@@ -198,6 +198,11 @@ class NamedServer:
         return None if self.group is None else self.group.server
 
     @property
+    def identity(self) -> str:
+        """Identity of its server's process; empty if it is not visible."""
+        return "" if self.api is None else self.api.process.identity
+
+    @property
     def pod(self) -> Pod | None:
         """Its pod, if its cluster lists it."""
         return self.tenant.pod

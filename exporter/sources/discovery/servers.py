@@ -27,7 +27,7 @@ from exporter.sources.endpoints import Target
 from exporter.sources.gather import Gathered
 from exporter.sources.kubelet import Allocation
 from exporter.sources.kubernetes import NO_ANNOTATIONS, Pod
-from exporter.sources.processes import ApiServer, Claim, ProcessGroup, ProcessId
+from exporter.sources.processes import ApiServer, Claim, ProcessGroup
 from exporter.sources.processes.listener import ExpectedListener
 from exporter.sources.server import ServerContext
 from exporter.sources.server.fetch import EndpointAccess
@@ -145,11 +145,6 @@ class SkipServerError(Exception):
         self.reason = reason
 
 
-def identity_of(process: ProcessId) -> str:
-    """Identity of a process, which no later one shares."""
-    return f"{process.pid}:{process.started}"
-
-
 def find_servers(
     config: Config,
     gpus: tuple[GpuReading, ...],
@@ -177,61 +172,27 @@ def find_servers(
     unknown_gpus |= {holder.uuid for holder in held_parts if holder.key in nameless}
     computes = {holder.key for holder in held_parts}
     held_parts = tuple(holder for holder in held_parts if holder.uuid not in unknown_gpus)
-    holder_keys = {holder.key for holder in held_parts}
-    only_configured = _servers_on(servers, gpus, configured_gpus)
-    addresses_configured = {_address_of_url(entry.url) for entry in config.servers}
-    targets_before = {target.server_context.identity: target for target in before}
-    listening = frozenset(
-        (group.network, port, group.id)
-        for group in (server.group for server in servers)
-        if group is not None and group.server is not None and group.network is not None
-        for port in (group.server.metrics_port, group.server.port)
-        if port is not None
-    )
-    targets: dict[str, Target] = {}
-    listeners: dict[tuple[str, int | None], ListeningProcess] = {}
-    discovered: dict[int, DiscoveredServer] = {}
-    unread: list[UnreadServer] = []
-    # Those come first whose own socket is known.
-    in_order = sorted(enumerate(servers), key=lambda pair: pair[1].api is None or pair[1].api.port is None)
-    for number, server in in_order:
-        target, reason = _target_or_reason(server, moment, listening, targets_before)
-        serves = reason is not FailureReason.NO_SERVER
-        # At the address of a router its own process listens, whichever model answers.
-        if target is not None and server.api is not None and server.api.router is None:
-            context = target.server_context
-            listener = ListeningProcess(context.identity, context.started)
-            listeners.setdefault(_address_of_url(target.url), listener)
-        if _is_nameless(server, snapshot):
-            reason = FailureReason.NO_POD_NAME
-        elif number in only_configured or not addresses_configured.isdisjoint(_addresses(server, target)):
-            reason = FailureReason.CONFIGURED
-        elif target is None:
-            pass
-        elif not _is_read(server, target, holder_keys, targets_before):
-            reason = FailureReason.NO_GPU
-        elif target.url in targets:
-            reason = FailureReason.ADDRESS_TAKEN
-        elif len(targets) == TARGETS_MAX:
-            reason = FailureReason.TOO_MANY
-        else:
-            targets[target.url] = target
-        should_be_read = serves and _is_read(server, None, computes, targets_before)
-        if should_be_read and reason is not None and reason.remedy:
-            engine = "" if server.launch is None else server.launch.engine
-            unread.append(UnreadServer(server.key, reason, engine=engine, identity=_identity(server)))
-        url = "" if target is None or reason is not None else masked(target.url)
-        discovered[number] = _discovered(server, url, reason, held_parts)
+    reads = _Reads({target.server_context.identity: target for target in before})
+    reads.choose(config, servers, snapshot, moment, held_parts, _servers_on(servers, gpus, configured_gpus))
     owners: dict[ServerKey, PodOwnership] = {}
-    for server in servers:
+    unread: list[UnreadServer] = []
+    for number, server in enumerate(servers):
         if (pod := server.pod) is not None:  # of replicas the first counts
             owners.setdefault(server.key, PodOwnership(server.key, label(pod.product), label(pod.team)))
+        reason = reads.reasons.get(number)
+        should_be_read = number in reads.serving and _is_read(server, None, computes, reads.before)
+        if should_be_read and reason is not None and reason.remedy:
+            engine = "" if server.launch is None else server.launch.engine
+            unread.append(UnreadServer(server.key, reason, engine=engine, identity=server.identity))
     return DiscoveryResult(
         holders=held_parts,
         unknown_gpus=unknown_gpus,
         owners=tuple(owners.values()),
-        targets=tuple(targets.values()),
-        servers=tuple(discovered[number] for number in range(len(servers))),
+        targets=tuple(reads.targets.values()),
+        servers=tuple(
+            _discovered(server, reads.targets.get(number), reads.reasons.get(number), held_parts)
+            for number, server in enumerate(servers)
+        ),
         unread=tuple(unread[:TARGETS_MAX]),
         refused=refused,
         unmatched=frozenset(server.key for server in servers if not server.matched),
@@ -241,24 +202,86 @@ def find_servers(
             if server.group is not None and server.group.user is not None
         },
         listeners={
-            endpoint_id(entry.url): listeners[address]
+            endpoint_id(entry.url): reads.listeners[address]
             for entry in config.servers
-            if (address := _address_of_url(entry.url)) in listeners
+            if (address := _address_of_url(entry.url)) in reads.listeners
         },
     )
 
 
-def _target_or_reason(
-    server: NamedServer, moment: ScanTime, listening: Listening, before: Mapping[str, Target]
-) -> tuple[Target | None, FailureReason | None]:
-    """Where a server is read, or why it is not. A scan may miss its socket: the last target then stays."""
-    try:
-        return _metrics_target(server, moment, listening), None
-    except SkipServerError as skipped:
-        identity = _identity(server)
-        if skipped.reason is FailureReason.NOT_LISTENING and identity in before:
-            return replace(before[identity], key=server.key), None
-        return None, skipped.reason
+@dataclass(slots=True)
+class _Reads:
+    """Where the servers of a scan are read, and why the others are not, by their number."""
+
+    before: Mapping[str, Target]
+    """The targets of the last scan, by the identity of their process."""
+    targets: dict[int, Target] = field(default_factory=dict)
+    reasons: dict[int, FailureReason] = field(default_factory=dict)
+    serving: set[int] = field(default_factory=set)
+    """Those that are servers, whether they are read or not."""
+    listeners: dict[tuple[str, int | None], ListeningProcess] = field(default_factory=dict)
+    """The process that listens at each address."""
+
+    def choose(
+        self,
+        config: Config,
+        servers: tuple[NamedServer, ...],
+        snapshot: HostSnapshot,
+        moment: ScanTime,
+        held_parts: Iterable[Holder],
+        only_configured: Collection[int],
+    ) -> None:
+        """Find the target of each server, or the reason that it has none.
+
+        `only_configured` are servers that hold GPUs of configured ones alone.
+        """
+        holder_keys = {holder.key for holder in held_parts}
+        configured_addresses = {_address_of_url(entry.url) for entry in config.servers}
+        listening = frozenset(
+            (group.network, port, group.id)
+            for group in (server.group for server in servers)
+            if group is not None and group.server is not None and group.network is not None
+            for port in (group.server.metrics_port, group.server.port)
+            if port is not None
+        )
+        urls: set[str] = set()
+        # Those come first whose own socket is known.
+        numbered = sorted(
+            enumerate(servers), key=lambda pair: pair[1].api is None or pair[1].api.port is None
+        )
+        for number, server in numbered:
+            target: Target | None = None
+            reason: FailureReason | None = None
+            try:
+                target = _metrics_target(server, moment, listening)
+            except SkipServerError as skipped:
+                reason = skipped.reason
+            if reason is FailureReason.NOT_LISTENING and server.identity in self.before:
+                # A scan may miss its socket: the last target then stays.
+                target, reason = replace(self.before[server.identity], key=server.key), None
+            if reason is not FailureReason.NO_SERVER:
+                self.serving.add(number)
+            # At the address of a router its own process listens, whichever model answers.
+            if target is not None and server.api is not None and server.api.router is None:
+                context = target.server_context
+                listener = ListeningProcess(context.identity, context.started)
+                self.listeners.setdefault(_address_of_url(target.url), listener)
+            addresses = set() if target is None else _addresses(server, target)
+            if _is_nameless(server, snapshot):
+                reason = FailureReason.NO_POD_NAME
+            elif number in only_configured or not addresses.isdisjoint(configured_addresses):
+                reason = FailureReason.CONFIGURED
+            elif target is not None and not _is_read(server, target, holder_keys, self.before):
+                reason = FailureReason.NO_GPU
+            elif target is not None and target.url in urls:
+                reason = FailureReason.ADDRESS_TAKEN
+            elif target is not None and len(urls) == TARGETS_MAX:
+                reason = FailureReason.TOO_MANY
+            if reason is not None:
+                self.reasons[number] = reason
+            elif target is not None:
+                urls.add(target.url)
+                self.targets[number] = target
 
 
 def _metrics_target(server: NamedServer, moment: ScanTime, listening: Listening) -> Target:
@@ -328,7 +351,7 @@ def _server_context(server: NamedServer, moment: ScanTime) -> ServerContext:
     metrics_off = launch is not None and launch.metrics is False
     return ServerContext(
         pod="" if pod is None else pod.name,
-        identity=_identity(server),
+        identity=server.identity,
         started=None if api is None else moment.wall_of(api.process.started),
         spans_hosts=(rule is not None and rule.spans_hosts) or (pod is not None and pod.spans_hosts),
         role="" if rule is None else rule.role,
@@ -420,10 +443,8 @@ def _address_of_url(url: str) -> tuple[str, int | None]:
     return (LOOPBACK if host in ("localhost", "::1") else host), port
 
 
-def _addresses(server: NamedServer, target: Target | None) -> set[tuple[str, int | None]]:
+def _addresses(server: NamedServer, target: Target) -> set[tuple[str, int | None]]:
     """Addresses of a server and of the router that started it: one of them may be configured."""
-    if target is None:
-        return set()
     addresses = {_address_of_url(target.url)}
     if server.api is not None and (router := server.api.router) is not None:
         addresses |= {(LOOPBACK if host == "::1" else host, router.port) for host in router.hosts}
@@ -447,12 +468,6 @@ def _servers_on(
     return numbers
 
 
-def _identity(server: NamedServer) -> str:
-    """Identity of a server's process; empty if it is not visible."""
-    api = server.api
-    return "" if api is None else identity_of(api.process)
-
-
 def _is_nameless(server: NamedServer, snapshot: HostSnapshot) -> bool:
     """Whether only the uid of its pod is known: it has a name as soon as its cluster answers."""
     group = server.group
@@ -468,7 +483,7 @@ def _is_read(
     targets_before: Mapping[str, Target],
 ) -> bool:
     """Whether a server is to be read, at a target or at all."""
-    identity = _identity(server) if target is None else target.server_context.identity
+    identity = server.identity if target is None else target.server_context.identity
     before = targets_before.get(identity) if identity else None
     # The name of a program is a claim: without a GPU its page would be counted for whom the entry means.
     computes = server.group is not None and bool(server.group.computing)
@@ -481,7 +496,7 @@ def _is_read(
 
 
 def _discovered(
-    server: NamedServer, url: str, reason: FailureReason | None, holders: Iterable[Holder]
+    server: NamedServer, target: Target | None, reason: FailureReason | None, holders: Iterable[Holder]
 ) -> DiscoveredServer:
     group, start, tenant = server.group, server.launch, server.tenant
     where, claim = "", None
@@ -497,7 +512,7 @@ def _discovered(
         program="" if group is None else group.name,
         where=f"{tenant.namespace}/{tenant.workload}" if tenant.workload else where,
         gpus=tuple(dict.fromkeys(holder.uuid for holder in holders if holder.key == server.key)),
-        url=url,
+        url="" if target is None else masked(target.url),
         skip_reason=reason,
         rule=server.denied if server.rule is None else server.rule.source,
         refused=server.refused or ("" if claim is None else f"{claim.problem}. {claim.remedy}"),

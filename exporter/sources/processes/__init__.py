@@ -1,6 +1,6 @@
 """Processes on GPUs in groups by container or unit, with the inference server of each group.
 
-`proc` reads and parses a proc tree within bounds, `census` reads all processes, `groups` groups them,
+`procfs` reads and parses a proc tree within bounds, `census` reads all processes, `groups` groups them,
 `sockets` reads their networks, and `listening` finds where their servers listen. `source` does all of it, for
 the processes that NVML lists.
 """

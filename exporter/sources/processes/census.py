@@ -6,20 +6,7 @@ from itertools import islice
 from typing import Final
 
 from exporter.clock import Clock
-from exporter.sources.processes.proc import (
-    CGROUP_BYTES,
-    COMMAND_BYTES,
-    STAT_BYTES,
-    STATUS_BYTES,
-    Cgroup,
-    Proc,
-    Stat,
-    cgroup,
-    command_line,
-    is_line,
-    stat,
-    user,
-)
+from exporter.sources.processes import procfs
 from exporter.units import NANOSECONDS_PER_MINUTE, NANOSECONDS_PER_SECOND, Nanoseconds
 
 PROCESSES_MAX: Final = 20_000
@@ -55,7 +42,7 @@ class Process:
     name: str
     argv: tuple[str, ...]
     """Its command line, empty where that is, as of a process that is ending."""
-    cgroup: Cgroup
+    cgroup: procfs.Cgroup
     user: int | None
     """Its uid, `None` for a program that runs as another user than the one who started it."""
 
@@ -76,7 +63,7 @@ class Register:
 
 
 def census(
-    proc: Proc,
+    proc: procfs.Proc,
     clock: Clock,
     first: Iterable[int],
     then: Iterable[int] = (),
@@ -120,7 +107,7 @@ def census(
     return processes
 
 
-def _unchanged(proc: Proc, process: Process | None) -> Process | None:
+def _unchanged(proc: procfs.Proc, process: Process | None) -> Process | None:
     """A process of an earlier census, if its `stat` has the same start and name as before."""
     now = None if process is None else _stat(proc, process.pid)
     if process is None or now is None or now.state in _DEAD:  # its first thread may have ended
@@ -132,17 +119,17 @@ def _unchanged(proc: Proc, process: Process | None) -> Process | None:
     return replace(process, parent=now.parent, session=now.session)
 
 
-def read(proc: Proc, pid: int, kernel: set[int] | None = None) -> Process | None:
+def read(proc: procfs.Proc, pid: int, kernel: set[int] | None = None) -> Process | None:
     """One process, `None` for a kernel thread, one that has ended, or one that may not be read.
 
     A kernel thread is added to `kernel`. A process whose first thread has ended (pthread_exit) is read by
     another one.
     Its start is read again at the end: the id may by then be another process's.
     """
-    line = proc.read(pid, "stat", STAT_BYTES, is_line)
+    line = proc.read(pid, "stat", procfs.STAT_BYTES, procfs.is_line)
     if line is None:
         return None
-    before = stat(line)
+    before = procfs.stat(line)
     if before is None:
         proc.failures["unreadable"] += 1
         return None
@@ -154,9 +141,9 @@ def read(proc: Proc, pid: int, kernel: set[int] | None = None) -> Process | None
     if folder is None:
         proc.failures["ended"] += 1
         return None
-    cgroup_file = proc.read(folder, "cgroup", CGROUP_BYTES)
-    words = proc.read(folder, "cmdline", COMMAND_BYTES)
-    status = proc.read(folder, "status", STATUS_BYTES)
+    cgroup_file = proc.read(folder, "cgroup", procfs.CGROUP_BYTES)
+    words = proc.read(folder, "cmdline", procfs.COMMAND_BYTES)
+    status = proc.read(folder, "status", procfs.STATUS_BYTES)
     if cgroup_file is None or words is None or status is None:
         return None
     if started(proc, pid) != before.started:
@@ -168,19 +155,19 @@ def read(proc: Proc, pid: int, kernel: set[int] | None = None) -> Process | None
         before.session,
         before.started,
         before.name,
-        command_line(words),
-        cgroup(cgroup_file),
-        user(status),
+        procfs.command_line(words),
+        procfs.cgroup(cgroup_file),
+        procfs.user(status),
     )
 
 
-def started(proc: Proc, pid: int) -> Nanoseconds | None:
+def started(proc: procfs.Proc, pid: int) -> Nanoseconds | None:
     """When the process with an id began; `None` where it is gone."""
     now = _stat(proc, pid)
     return None if now is None or _living(proc, pid, now) is None else now.started
 
 
-def _living(proc: Proc, pid: int, first: Stat) -> int | str | None:
+def _living(proc: procfs.Proc, pid: int, first: procfs.Stat) -> int | str | None:
     """The folder of a living thread of a process: of its first one, else of another; `None` without any."""
     if first.state not in _DEAD:
         return pid
@@ -191,5 +178,5 @@ def _living(proc: Proc, pid: int, first: Stat) -> int | str | None:
     return None
 
 
-def _stat(proc: Proc, process: int | str) -> Stat | None:
-    return stat(proc.read(process, "stat", STAT_BYTES, is_line) or b"")
+def _stat(proc: procfs.Proc, process: int | str) -> procfs.Stat | None:
+    return procfs.stat(proc.read(process, "stat", procfs.STAT_BYTES, procfs.is_line) or b"")

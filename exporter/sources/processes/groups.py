@@ -26,6 +26,11 @@ class ProcessId(NamedTuple):
     pid: int
     started: Nanoseconds
 
+    @property
+    def identity(self) -> str:
+        """Its text, which no later process shares."""
+        return f"{self.pid}:{self.started}"
+
 
 @dataclass(frozen=True, slots=True)
 class ApiServer:
@@ -191,9 +196,15 @@ class _OwnProcesses:
             owner = self._owner(process)
             if owner is not None:
                 by_server[owner].append(process)
-            else:
-                root = self._root(process) if self._shared else 0
-                rest.setdefault(root, []).append(process)
+                continue
+            root = 0
+            if self._shared:  # the highest ancestor below a program that starts unrelated ones
+                root = process.pid
+                for pid in self._ancestors(process.pid):
+                    if self._processes[pid].name in _STARTERS or pid == 1:
+                        break
+                    root = pid
+            rest.setdefault(root, []).append(process)
         # A router is not alone for long, and its group is the same one before and after.
         alone = len(by_server) == 1 and not self._shared
         alone = alone and not any(server.launch.routes for server in self._servers.values())
@@ -236,16 +247,19 @@ class _OwnProcesses:
         for pid in launches:
             line = [pid, *(other for other in self._ancestors(pid) if other in launches)]  # nearest first
             outermost = line[-1]
-            child = line[-2] if len(line) > 1 else None
-            if child is not None and _is_routed(launches[child], launches[outermost]):
+            child = line[-2] if len(line) > 1 else outermost
+            own, above = launches[child], launches[outermost]
+            # A llama.cpp that another one started for one model names a port of its own.
+            alike = own.engine == above.engine == LLAMACPP.name
+            if alike and own.explicit_port and own.port != above.port:
                 routers[child] = outermost
                 outermost = child
             inner.setdefault(outermost, []).extend([pid] if pid != outermost else [])
         routing = {*routers.values()}
-        alike = Counter(launches[pid].engine for pid in inner)
+        servers_of = Counter(launches[pid].engine for pid in inner)
         parts: dict[str, list[Launch]] = {}
         for part in self._launches.values():
-            if part.part and alike[part.engine] == 1:
+            if part.part and servers_of[part.engine] == 1:
                 parts.setdefault(part.engine, []).append(part)
         servers: dict[int, ApiServer] = {}
         for pid, below in inner.items():
@@ -273,15 +287,6 @@ class _OwnProcesses:
         if sum(map(len, fitting)) > 1:  # the one of the same session, if there is one
             fitting = [self._of_session.get((engine, process.session), []) for engine in engines]
         return next((pid for one in fitting for pid in one), None) if sum(map(len, fitting)) == 1 else None
-
-    def _root(self, process: Process) -> int:
-        """The highest ancestor below a program that starts unrelated ones."""
-        root = process.pid
-        for pid in self._ancestors(process.pid):
-            if self._processes[pid].name in _STARTERS or pid == 1:
-                break
-            root = pid
-        return root
 
     def _parent(self, process: Process) -> Process | None:
         """The parent within the cgroup. One that began later is none: its id was used again."""
@@ -312,12 +317,6 @@ class _OwnProcesses:
             waiting.extend(children)
         ordered = sorted(below, key=lambda pid: (pid != server, pid not in self._launches, pid))
         return tuple(ordered[:SERVING_MAX])
-
-
-def _is_routed(own: Launch, above: Launch) -> bool:
-    """Whether a llama.cpp started this one for one model: it then names a port of its own."""
-    alike = own.engine == above.engine == LLAMACPP.name
-    return alike and own.explicit_port and own.port != above.port
 
 
 def _completed(own: Launch, others: Iterable[Launch]) -> Launch:

@@ -16,18 +16,7 @@ from dataclasses import dataclass, replace
 from errno import ENOENT
 from typing import Final
 
-from exporter.sources.processes.proc import (
-    ANY4,
-    ANY6,
-    LISTEN,
-    LOOPBACKS,
-    ListeningSocket,
-    Proc,
-    bound_host,
-    listeners,
-    loopback,
-    past_listeners,
-)
+from exporter.sources.processes import procfs
 
 TABLE_BYTES: Final = 4 * 1_048_576
 """Read of one table in which our connection is sought: 28,000 connections."""
@@ -53,7 +42,7 @@ REPLY_SECONDS: Final = 1.0
 class ExpectedListener:
     """Who may answer at an address of this host."""
 
-    sockets: frozenset[ListeningSocket] | None = None
+    sockets: frozenset[procfs.ListeningSocket] | None = None
     """The sockets that listen there; `None` where any socket of `users` may, as long as it stays the same."""
     users: frozenset[int] = frozenset()
     """The uids of which any socket may answer."""
@@ -66,9 +55,9 @@ class ExpectedListener:
     earlier: frozenset[bytes] | None = frozenset()
     """The clients of its connections before this one; `None` where they are too many to tell."""
 
-    def judged(self, host: str, port: int, proc: Proc | None = None) -> "ExpectedListener":
+    def judged(self, host: str, port: int, proc: procfs.Proc | None = None) -> "ExpectedListener":
         """It, with what is there before a connection: the sockets of its users, copies of connections."""
-        proc = proc or Proc()
+        proc = proc or procfs.Proc()
         if self.sockets is None:
             if host == "localhost":
                 host = loopback_address(port, self.users)
@@ -80,7 +69,7 @@ class ExpectedListener:
         clients = frozenset(client for table in tables for client in _CLIENT.findall(table))
         return replace(self, earlier=None if TABLE_BYTES in map(len, tables) else clients)
 
-    def fault(self, connection: socket.socket, proc: Proc | None = None) -> str:
+    def fault(self, connection: socket.socket, proc: procfs.Proc | None = None) -> str:
         """Why a connection does not end at this listener; empty where it does.
 
         In the daemon's own network it must be local. In one that is neither that nor the host's, the
@@ -91,7 +80,7 @@ class ExpectedListener:
             credentials = connection.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, _CREDENTIALS.size)
             _, user, _ = _CREDENTIALS.unpack(credentials)
             return "" if user in self.users else f"uid {user} listens there"
-        proc = proc or Proc()
+        proc = proc or procfs.Proc()
         host, port = _address(connection.getpeername())
         client = _address(connection.getsockname())
         address = f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
@@ -107,23 +96,23 @@ class ExpectedListener:
         return "" if ends_there else f"our connection to {address} does not end in its network"
 
     def _accepting(
-        self, proc: Proc, host: str, port: int, client: tuple[str, int] | None
-    ) -> tuple[frozenset[ListeningSocket], bool]:
+        self, proc: procfs.Proc, host: str, port: int, client: tuple[str, int] | None
+    ) -> tuple[frozenset[procfs.ListeningSocket], bool]:
         """The sockets that take a connection to an address, and whether that of `client` is in their network.
 
         It is in the host's, to which nobody but root gives an address.
         """
         network = proc.network(self.process)
         if network == proc.network("self"):
-            is_local = client is None or client[0] == host or loopback(host)
+            is_local = client is None or client[0] == host or procfs.loopback(host)
             return listening_here(host, port, proc), is_local
         if network == proc.network(1):
             client = None
         for table in _tables(host):
             row = None if client is None else _row(*client, six=table == "net/tcp6")
-            enough = past_listeners if row is None else row.search
+            enough = procfs.past_listeners if row is None else row.search
             content = proc.read(self.process, table, TABLE_BYTES, enough) or b""
-            if accepting := takers(listeners(content), host, port):
+            if accepting := takers(procfs.listeners(content), host, port):
                 ours = None if row is None else row.search(content)
                 # No other connection was there under its name before.
                 is_new = ours is not None and self.earlier is not None and ours[1] not in self.earlier
@@ -136,7 +125,9 @@ def root(process: int | str = "self") -> ExpectedListener:
     return ExpectedListener(users=frozenset({0, os.geteuid()}), process=process)
 
 
-def takers(sockets: Iterable[ListeningSocket], host: str, port: int) -> frozenset[ListeningSocket]:
+def takers(
+    sockets: Iterable[procfs.ListeningSocket], host: str, port: int
+) -> frozenset[procfs.ListeningSocket]:
     """The sockets of a network that a connection to an address may end at.
 
     The kernel takes those of the exact address, else those of all addresses, of the same family first
@@ -144,21 +135,23 @@ def takers(sockets: Iterable[ListeningSocket], host: str, port: int) -> frozense
     table shows.
     """
     at_port = [one for one in sockets if one.port == port]
-    for bound in (host, ANY6) if ":" in host else (host, ANY4, ANY6):
+    for bound in (host, procfs.ANY6) if ":" in host else (host, procfs.ANY4, procfs.ANY6):
         accepting = frozenset(one for one in at_port if one.host == bound)
         if accepting:
             return accepting
     return frozenset()
 
 
-def listening_here(host: str, port: int, proc: Proc | None = None) -> frozenset[ListeningSocket]:
+def listening_here(
+    host: str, port: int, proc: procfs.Proc | None = None
+) -> frozenset[procfs.ListeningSocket]:
     """The sockets of the daemon's own network that take a connection to an address."""
     try:
         taker = _taker(host, port)
     except OSError:  # no netlink, as in some sandboxes
-        proc = proc or Proc()
-        contents = (proc.read("self", table, TABLE_BYTES, past_listeners) for table in _tables(host))
-        answers = (takers(listeners(content or b""), host, port) for content in contents)
+        proc = proc or procfs.Proc()
+        contents = (proc.read("self", table, TABLE_BYTES, procfs.past_listeners) for table in _tables(host))
+        answers = (takers(procfs.listeners(content or b""), host, port) for content in contents)
         return next((accepting for accepting in answers if accepting), frozenset())
     return frozenset(() if taker is None else (taker,))
 
@@ -168,14 +161,14 @@ def loopback_address(port: int, users: frozenset[int]) -> str:
 
     Empty where users of both families differ: none of them is believed.
     """
-    uids = {host: {one.user for one in listening_here(host, port)} for host in LOOPBACKS}
+    uids = {host: {one.user for one in listening_here(host, port)} for host in procfs.LOOPBACKS}
     hosts = [host for host, accepting in uids.items() if accepting and (not users or accepting <= users)]
     if not users and len(set[int]().union(*uids.values())) > 1:
         return ""
-    return hosts[0] if hosts else LOOPBACKS[0]
+    return hosts[0] if hosts else procfs.LOOPBACKS[0]
 
 
-def _taker(host: str, port: int) -> ListeningSocket | None:
+def _taker(host: str, port: int) -> procfs.ListeningSocket | None:
     """The socket of this network that the kernel would give a connection to an address.
 
     Raises:
@@ -184,7 +177,7 @@ def _taker(host: str, port: int) -> ListeningSocket | None:
     family = socket.AF_INET6 if ":" in host else socket.AF_INET
     address = socket.inet_pton(family, host).ljust(16, b"\0")
     identity = struct.pack(">HH", port, 0) + address + bytes(20) + ANY_COOKIE
-    request = struct.pack("=BBBBI", family, socket.IPPROTO_TCP, 0, 0, 1 << LISTEN) + identity
+    request = struct.pack("=BBBBI", family, socket.IPPROTO_TCP, 0, 0, 1 << procfs.LISTEN) + identity
     header = struct.pack("=IHHII", 16 + len(request), SOCK_DIAG_BY_FAMILY, NLM_F_REQUEST, 0, 0)
     with socket.socket(socket.AF_NETLINK, socket.SOCK_RAW, NETLINK_SOCK_DIAG) as kernel:
         kernel.settimeout(REPLY_SECONDS)
@@ -197,12 +190,12 @@ def _taker(host: str, port: int) -> ListeningSocket | None:
             return None
         raise OSError(-error, os.strerror(-error))
     family, state, _, _ = struct.unpack_from("=BBBB", reply, 16)
-    if kind != SOCK_DIAG_BY_FAMILY or state != LISTEN:
+    if kind != SOCK_DIAG_BY_FAMILY or state != procfs.LISTEN:
         return None
     (bound_port,) = struct.unpack_from(">H", reply, 20)
     bound = reply[24:40] if family == socket.AF_INET6 else reply[24:28]
     user, inode = struct.unpack_from("=II", reply, 80)
-    return ListeningSocket(bound_host(bound), bound_port, inode, user)
+    return procfs.ListeningSocket(procfs.bound_host(bound), bound_port, inode, user)
 
 
 def _tables(host: str) -> tuple[str, ...]:

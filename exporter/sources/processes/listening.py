@@ -6,8 +6,8 @@ from dataclasses import dataclass, replace
 from typing import Final
 
 from exporter.clock import Clock
+from exporter.sources.processes import procfs
 from exporter.sources.processes.groups import SERVING_MAX, ApiServer, Claim, ProcessGroup
-from exporter.sources.processes.proc import LOOPBACKS, ListeningSocket, Proc, loopback, socket
 from exporter.sources.processes.sockets import Network, Networks, Sockets
 from exporter.units import NANOSECONDS_PER_SECOND, Nanoseconds
 
@@ -36,7 +36,7 @@ class _Opened:
     """The inodes of sockets of each process; `None` where descriptors may not be read."""
 
     @property
-    def listening(self) -> tuple[ListeningSocket, ...]:
+    def listening(self) -> tuple[procfs.ListeningSocket, ...]:
         """The listening sockets of the group; without descriptors, those of its user.
 
         A socket that root opened for a service of another user is visible by descriptors only.
@@ -46,7 +46,7 @@ class _Opened:
         inodes = frozenset[int]().union(*self.by_process)
         return tuple(one for one in self.network.listeners if one.inode in inodes)
 
-    def sockets(self, listening: tuple[ListeningSocket, ...]) -> Sockets:
+    def sockets(self, listening: tuple[procfs.ListeningSocket, ...]) -> Sockets:
         """The sockets of the group, of which these listen."""
         unprivileged = not self.network.on_host and (self.group.delegated or not self.group.container)
         return Sockets(self.network, listening, self.group.user, self.process, unprivileged)
@@ -62,7 +62,7 @@ class _Serving(_Opened):
     def wanted(self) -> str:
         """The address that the command line names, as a socket shows it."""
         host = self.server.launch.host
-        return LOOPBACKS[0] if host == "localhost" else host
+        return procfs.LOOPBACKS[0] if host == "localhost" else host
 
     def port(self) -> tuple[int | None, bool]:
         """The port of the API, and whether a descriptor shows it; else a command line names it."""
@@ -88,7 +88,9 @@ class _Serving(_Opened):
             return None
         if not launch.serves or launch.port is None:
             return None
-        left = {socket.port for socket in self.listening if not loopback(socket.host)}.difference(others)
+        left = {socket.port for socket in self.listening if not procfs.loopback(socket.host)}.difference(
+            others
+        )
         return left.pop() if len(left) == 1 else None
 
     def is_taken(self, last_users: LastUsers) -> bool:
@@ -123,7 +125,7 @@ class _Serving(_Opened):
 
 
 def with_sockets(
-    proc: Proc, clock: Clock, groups: Iterable[ProcessGroup], last_users: LastUsers
+    proc: procfs.Proc, clock: Clock, groups: Iterable[ProcessGroup], last_users: LastUsers
 ) -> tuple[ProcessGroup, ...]:
     """The groups with their sockets, and with the ports and addresses of their servers.
 
@@ -169,7 +171,7 @@ def with_sockets(
 
 
 def _with_ports(
-    servers: Mapping[str, _Serving], proc: Proc, last_users: LastUsers
+    servers: Mapping[str, _Serving], proc: procfs.Proc, last_users: LastUsers
 ) -> dict[str, ProcessGroup]:
     """The groups of servers with the port of each; of a port that several claim, its owner's alone."""
     ports = {name: one.port() for name, one in servers.items()}
@@ -246,12 +248,14 @@ def _contested(servers: Mapping[str, _Serving], ports: Mapping[str, tuple[int | 
     return contested
 
 
-def _open_sockets(proc: Proc, processes: Iterable[int]) -> tuple[frozenset[int], ...] | None:
+def _open_sockets(proc: procfs.Proc, processes: Iterable[int]) -> tuple[frozenset[int], ...] | None:
     """The sockets that are open in each process; `None` where those of the first may not be read."""
     opened: list[frozenset[int]] = []
     for pid in processes:
         links = proc.descriptors(pid, DESCRIPTORS_MAX)
         if links is None and not opened:
             return None
-        opened.append(frozenset(number for link in links or () if (number := socket(link)) is not None))
+        opened.append(
+            frozenset(number for link in links or () if (number := procfs.socket(link)) is not None)
+        )
     return tuple(opened)

@@ -3,21 +3,8 @@
 from dataclasses import dataclass
 from typing import Final, Literal, TypeAlias
 
+from exporter.sources.processes import procfs
 from exporter.sources.processes.listener import ExpectedListener, takers
-from exporter.sources.processes.proc import (
-    ADDRESS_BYTES,
-    ANY4,
-    ANY6,
-    SOCKET_BYTES,
-    ListeningSocket,
-    Proc,
-    addresses4,
-    addresses6,
-    listeners,
-    loopback,
-    own_loopbacks,
-    past_listeners,
-)
 
 Reach: TypeAlias = Literal["here", "address", "loopback", "unknown"]
 """How a server can be reached: in this network namespace; by an address of its own namespace; only inside
@@ -36,11 +23,11 @@ class Network:
     """It is the daemon's own."""
     on_host: bool = False
     """It is the daemon's own or the host's, in which anybody's sockets are."""
-    listeners: tuple[ListeningSocket, ...] = ()
+    listeners: tuple[procfs.ListeningSocket, ...] = ()
     addresses: tuple[str, ...] = ()
     """Where sockets that are bound to all addresses are reached."""
 
-    def sockets_of(self, user: int | None) -> tuple[ListeningSocket, ...]:
+    def sockets_of(self, user: int | None) -> tuple[procfs.ListeningSocket, ...]:
         """The sockets that a user opened in it."""
         return tuple(socket for socket in self.listeners if socket.user == user)
 
@@ -50,7 +37,7 @@ class Sockets:
     """The listening sockets of a process group."""
 
     network: Network
-    listening: tuple[ListeningSocket, ...] = ()
+    listening: tuple[procfs.ListeningSocket, ...] = ()
     """Its own, if its descriptors are readable, else those of its user that no other group is known to
     have."""
     user: int | None = None
@@ -82,15 +69,16 @@ class Sockets:
         bound = bound or [socket.host for socket in self.network.sockets_of(self.user) if socket.port == port]
         if wanted in bound:  # another process may have the port at another address
             bound = [wanted]
-        everywhere = ANY4 in bound or ANY6 in bound
+        everywhere = procfs.ANY4 in bound or procfs.ANY6 in bound
         hosts = [*self.network.addresses] if everywhere else bound
         if own:
             # A `::` socket may be for IPv6 only.
             hosts = sorted(
-                hosts, key=lambda host: (not loopback(host), ANY4 not in bound and ":" not in host)
+                hosts,
+                key=lambda host: (not procfs.loopback(host), procfs.ANY4 not in bound and ":" not in host),
             )
         else:
-            hosts = [host for host in hosts if not loopback(host)]
+            hosts = [host for host in hosts if not procfs.loopback(host)]
         hosts = [host for host in dict.fromkeys(hosts) if self.listener(host, port) is not None]
         if hosts:
             return ("here" if own else "address"), tuple(hosts[:HOSTS_MAX])
@@ -100,7 +88,7 @@ class Sockets:
 class Networks:
     """The network namespaces of a host, read once each."""
 
-    def __init__(self, proc: Proc) -> None:
+    def __init__(self, proc: procfs.Proc) -> None:
         self._proc = proc
         self._own = proc.network("self")
         self._host = proc.network(1)
@@ -111,23 +99,21 @@ class Networks:
         number = self._proc.network(pid)
         if number is None:
             return Network()
-        if number not in self._read:
-            own = number == self._own
-            addresses = own_loopbacks() if own else self._addresses(pid)
-            on_host = own or number == self._host
-            self._read[number] = Network(number, own, on_host, self._listeners(pid), addresses)
-        return self._read[number]
-
-    def _listeners(self, pid: int) -> tuple[ListeningSocket, ...]:
-        by_inode: dict[int, ListeningSocket] = {}
+        if number in self._read:
+            return self._read[number]
+        by_inode: dict[int, procfs.ListeningSocket] = {}
         for table in ("net/tcp", "net/tcp6"):
-            content = self._proc.read(pid, table, SOCKET_BYTES, past_listeners) or b""
-            self._proc.failures["truncated"] += len(content) == SOCKET_BYTES
-            by_inode.update({one.inode: one for one in listeners(content)})
-        return tuple(sorted(by_inode.values(), key=lambda one: (one.port, one.inode)))
-
-    def _addresses(self, pid: int) -> tuple[str, ...]:
-        six = self._proc.read(pid, "net/if_inet6", ADDRESS_BYTES) or b""
-        four = self._proc.read(pid, "net/fib_trie", ADDRESS_BYTES) or b""
-        self._proc.failures["truncated"] += len(four) == ADDRESS_BYTES
-        return (*addresses4(four), *addresses6(six))
+            content = self._proc.read(pid, table, procfs.SOCKET_BYTES, procfs.past_listeners) or b""
+            self._proc.failures["truncated"] += len(content) == procfs.SOCKET_BYTES
+            by_inode.update({socket.inode: socket for socket in procfs.listeners(content)})
+        sockets = tuple(sorted(by_inode.values(), key=lambda socket: (socket.port, socket.inode)))
+        own = number == self._own
+        if own:
+            addresses = procfs.own_loopbacks()
+        else:
+            six = self._proc.read(pid, "net/if_inet6", procfs.ADDRESS_BYTES) or b""
+            four = self._proc.read(pid, "net/fib_trie", procfs.ADDRESS_BYTES) or b""
+            self._proc.failures["truncated"] += len(four) == procfs.ADDRESS_BYTES
+            addresses = (*procfs.addresses4(four), *procfs.addresses6(six))
+        self._read[number] = Network(number, own, own or number == self._host, sockets, addresses)
+        return self._read[number]

@@ -6,10 +6,10 @@ from typing import Final
 
 from exporter.clock import Clock
 from exporter.readings import ErrorCounts, FailureReason, ReadFailedError
+from exporter.sources.processes import procfs
 from exporter.sources.processes.census import Register, census, started
 from exporter.sources.processes.groups import ProcessReading, grouped
 from exporter.sources.processes.listening import LastUsers, with_sockets
-from exporter.sources.processes.proc import Proc
 from exporter.units import NANOSECONDS_PER_SECOND, Nanoseconds
 
 READING_TTL: Final[Nanoseconds] = 30 * NANOSECONDS_PER_SECOND
@@ -17,6 +17,9 @@ READING_TTL: Final[Nanoseconds] = 30 * NANOSECONDS_PER_SECOND
 
 COMPUTING_MAX: Final = 4096
 """Processes of NVML that are read."""
+
+_OF_SERVERS: Final = ("truncated", "not_listening", "contested", "time")
+"""Failures while sockets are read that count; others are of processes that ended meanwhile."""
 
 _WHY: Final = {
     "namespace": "this daemon has a process namespace of its own; it needs the host's (hostPID, --pid=host)",
@@ -66,11 +69,11 @@ class ProcessSource:
         """
         self.errors = ()
         computing = frozenset(sorted({pid for pid in pids if pid > 0})[:COMPUTING_MAX])
-        proc = Proc(self._root)
+        proc = procfs.Proc(self._root)
         if self._cached is not None and computing == self._computing and self._clock.elapsed() < self._until:
             if self._stands(proc, self._cached):
                 return self._cached
-            proc = Proc(self._root)
+            proc = procfs.Proc(self._root)
         self._cached = None
         if computing != self._computing:  # a server that begins to compute may just have become one
             self._register = Register()
@@ -86,7 +89,14 @@ class ProcessSource:
         lost.update({reason: count for reason, count in proc.failures.items() if reason in _OF_SERVERS})
         # On a host too busy to be read whole a server that was found is not lost, and with it its name.
         self._servers = tuple(one.server.process.pid for one in reading.groups if one.server is not None)
-        self._report_failures(proc, unseen, lost)
+        self.problem = ""
+        if unseen:
+            incomplete = proc.blindness()
+            if incomplete and lost.get("ended"):  # what is hidden looks as if it were gone
+                lost[incomplete] = lost.pop("ended")
+            why = next((_WHY[reason] for reason in _WHY if lost.get(reason)), "they cannot be read")
+            self.problem = f"{len(unseen)} of the processes that compute are not seen: {why}"
+        self.errors = tuple(sorted((reason, count) for reason, count in lost.items() if count))
         self._computing, self._cached, self._until = computing, reading, self._clock.elapsed() + READING_TTL
         return reading
 
@@ -94,24 +104,10 @@ class ProcessSource:
         """Nothing is held but the last reading."""
         self._cached = None
 
-    def _stands(self, proc: Proc, reading: ProcessReading) -> bool:
+    def _stands(self, proc: procfs.Proc, reading: ProcessReading) -> bool:
         """Whether the processes of a reading are still the same."""
         return all(
             started(proc, member.pid) == member.started
             for group in reading.groups
             for member in group.members
         ) and all(started(proc, pid) is None for pid in reading.unseen)
-
-    def _report_failures(self, proc: Proc, unseen: tuple[int, ...], failures: dict[str, int]) -> None:
-        self.problem = ""
-        if unseen:
-            incomplete = proc.blindness()
-            if incomplete and failures.get("ended"):  # what is hidden looks as if it were gone
-                failures[incomplete] = failures.pop("ended")
-            why = next((_WHY[reason] for reason in _WHY if failures.get(reason)), "they cannot be read")
-            self.problem = f"{len(unseen)} of the processes that compute are not seen: {why}"
-        self.errors = tuple(sorted((reason, count) for reason, count in failures.items() if count))
-
-
-_OF_SERVERS: Final = ("truncated", "not_listening", "contested", "time")
-"""Failures while sockets are read that count; others are of processes that ended meanwhile."""

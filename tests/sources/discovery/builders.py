@@ -10,7 +10,7 @@ from exporter.sources.endpoints import Target
 from exporter.sources.kubelet import Allocation, Device
 from exporter.sources.kubernetes import Pod, Workload
 from exporter.sources.processes import ApiServer, Network, ProcessGroup, ProcessId, Sockets
-from exporter.sources.processes.proc import ListeningSocket
+from exporter.sources.processes.procfs import ListeningSocket
 
 SECOND = 10**9
 BOOT = 1_800_000_000 * SECOND

@@ -15,7 +15,7 @@ from exporter.sources.kubelet import Allocation, Device, Placement
 from exporter.sources.kubernetes import Container, Pod, PodAnnotations, Workload
 from exporter.sources.kubernetes.pods import GROUP_SIZE
 from exporter.sources.processes import ApiServer, ProcessGroup, ProcessId
-from exporter.sources.processes.proc import ListeningSocket
+from exporter.sources.processes.procfs import ListeningSocket
 from tests.sources.discovery.builders import CONTAINERS, SECOND, UIDS, sockets
 
 GPUS: Final = 3

@@ -13,7 +13,7 @@ from exporter.sources.endpoints import Target
 from exporter.sources.kubernetes import Container, PodAnnotations
 from exporter.sources.kubernetes.pods import GROUP_SIZE
 from exporter.sources.processes import ProcessGroup
-from exporter.sources.processes.proc import ListeningSocket
+from exporter.sources.processes.procfs import ListeningSocket
 from exporter.sources.server import ServerContext
 from tests.sources.discovery.builders import (
     BOOT,

@@ -10,7 +10,7 @@ from exporter.engines.launch import Launch
 from exporter.readings import LABEL_CHARACTERS
 from exporter.sources.kubernetes import Container, PodAnnotations
 from exporter.sources.processes import ProcessGroup
-from exporter.sources.processes.proc import ListeningSocket
+from exporter.sources.processes.procfs import ListeningSocket
 from tests.sources.discovery.builders import (
     CONTAINERS,
     HERE,

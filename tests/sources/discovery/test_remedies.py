@@ -21,7 +21,7 @@ from exporter.sources.discovery.servers import HostSnapshot, find_servers
 from exporter.sources.endpoints import EndpointSources, configured_targets
 from exporter.sources.kubernetes import Pod, PodAnnotations
 from exporter.sources.processes import ProcessGroup
-from exporter.sources.processes.proc import ListeningSocket, Proc
+from exporter.sources.processes.procfs import ListeningSocket, Proc
 from tests.sources.discovery.builders import NOW, api, gpu, group, pod, podded, sockets
 
 OWN_NETWORK = Proc().network("self") or 0

@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from exporter.sources.processes.proc import (
+from exporter.sources.processes.procfs import (
     ADDRESSES_MAX,
     COMMAND_BYTES,
     LISTENERS_MAX,

@@ -16,7 +16,7 @@ from exporter.sources.processes.listener import (
     loopback_address,
     takers,
 )
-from exporter.sources.processes.proc import ListeningSocket, Proc
+from exporter.sources.processes.procfs import ListeningSocket, Proc
 from tests.sources.processes.proc_host import ANY, TABLE, ProcHost, row
 
 CLIENT, CLIENT_PORT = "172.17.0.1", 40_000

@@ -14,7 +14,7 @@ import pytest
 from exporter.clock import SystemClock
 from exporter.sources.processes import ProcessSource
 from exporter.sources.processes.census import read
-from exporter.sources.processes.proc import COMMAND_BYTES, Proc
+from exporter.sources.processes.procfs import COMMAND_BYTES, Proc
 from tests.rights import NAMESPACES
 from tests.sources.processes import proc_tree
 from tests.sources.processes.live_processes import of, read_as, separable, server_of, started

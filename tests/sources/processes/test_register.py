@@ -10,7 +10,7 @@ from exporter.clock import SystemClock
 from exporter.sources.processes import ProcessSource
 from exporter.sources.processes import census as counting
 from exporter.sources.processes.census import REMEMBERED, SETTLED, Register, census
-from exporter.sources.processes.proc import KERNEL_THREAD, Proc
+from exporter.sources.processes.procfs import KERNEL_THREAD, Proc
 from exporter.sources.processes.source import READING_TTL
 from exporter.units import Nanoseconds
 from tests.sources.processes.proc_host import ANY, OURS, ProcHost

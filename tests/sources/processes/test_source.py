@@ -9,9 +9,9 @@ import pytest
 
 from exporter.clock import SystemClock
 from exporter.readings import ReadFailedError
-from exporter.sources.processes import ProcessSource, census, listening, sockets
+from exporter.sources.processes import ProcessSource, census, listening, procfs
 from exporter.sources.processes import groups as grouping
-from exporter.sources.processes.proc import Proc
+from exporter.sources.processes.procfs import Proc
 from exporter.units import NANOSECONDS_PER_SECOND, Nanoseconds
 from tests.sources.processes.proc_host import ANY, TABLE, ProcHost, row
 
@@ -231,7 +231,7 @@ def test_tables_longer_than_are_read_are_counted(
     source: ProcessSource, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """What stands in the part that was read counts."""
-    monkeypatch.setattr(sockets, "SOCKET_BYTES", len(TABLE + row(ANY, 8000, 1)))
+    monkeypatch.setattr(procfs, "SOCKET_BYTES", len(TABLE + row(ANY, 8000, 1)))
 
     assert [group.server and group.server.port for group in source.read([11]).groups] == [8000]
     assert source.errors == (("truncated", 1),)
@@ -306,7 +306,7 @@ def test_addresses_beyond_what_is_read_are_counted(
     """A host with the routes of the internet has a long table."""
     host.process(10, "vllm", "serve", "m", cgroup=SERVICE, network=((ANY, 8000, 1),))
     host.addresses(10, *(f"10.0.0.{last}" for last in range(1, 9)))
-    monkeypatch.setattr(sockets, "ADDRESS_BYTES", 90)
+    monkeypatch.setattr(procfs, "ADDRESS_BYTES", 90)
 
     (group,) = source.read([10]).groups
 

@@ -7,6 +7,7 @@ network namespace, whatever the process; it knows no cgroups; and its `uids` bel
 The tests compare these reads with psutil's.
 """
 
+import contextlib
 import ipaddress
 import os
 import re
@@ -75,19 +76,9 @@ class Proc:
             finally:
                 os.close(file)
         except OSError as failure:
-            self._count(failure)
+            self.failures[_REASONS.get(failure.errno or 0, "unreadable")] += 1
             return None
         return bytes(content)
-
-    def link(self, process: int | str, name: str) -> str:
-        """Target of a link of a process; empty where it may not be read, which is not a failure.
-
-        Links need the right to trace the process, which the daemon is not given (ptrace(2)).
-        """
-        try:
-            return os.readlink(f"{self._root}/{process}/{name}")  # noqa: PTH115 - hundreds at a time
-        except OSError:
-            return ""
 
     def tasks(self, process: int, limit: int) -> tuple[int, ...]:
         """The threads of a process, at most `limit`; none where it is gone."""
@@ -127,9 +118,9 @@ class Proc:
 
     def blindness(self) -> str:
         """Why processes that exist may not be seen here: `namespace`, `hidden`, or empty for neither."""
-        namespace = self.link("self", "ns/pid")
-        if namespace and namespace != INITIAL_PID_NAMESPACE:
-            return "namespace"
+        with contextlib.suppress(OSError):
+            if os.readlink(f"{self._root}/self/ns/pid") != INITIAL_PID_NAMESPACE:  # noqa: PTH115 - as others
+                return "namespace"
         mounts = self.read("self", "mountinfo", CHUNK_BYTES) or b""
         lines = (line.decode(errors="replace").split(" ") for line in mounts.splitlines())
         options = [fields[-1].split(",") for fields in lines if len(fields) > 4 and fields[4] == self._root]
@@ -137,9 +128,6 @@ class Proc:
         last = options[-1] if options else []
         values = [option.partition("=")[2] for option in last if option.startswith("hidepid=")]
         return "hidden" if any(value not in ("0", "off") for value in values) else ""
-
-    def _count(self, failure: OSError) -> None:
-        self.failures[_REASONS.get(failure.errno or 0, "unreadable")] += 1
 
 
 STAT_BYTES: Final = 4096
@@ -259,6 +247,9 @@ LOOPBACKS: Final = ("127.0.0.1", "::1")
 """What `localhost` may be."""
 
 _SOCKET: Final = re.compile(r"socket:\[([0-9]{1,20})\]")
+_LOCAL: Final = re.compile(r"([0-9A-F]{8}|[0-9A-F]{32}):([0-9A-F]{4})")
+_UID: Final = re.compile(r"[0-9]{1,10}")
+_INODE: Final = re.compile(r"[0-9]{1,20}")
 _LEAF: Final = re.compile(r"[ |+]*\|-- ([0-9.]{7,15})")
 _TENTATIVE: Final = 0x40 | 0x08
 """IFA_F_TENTATIVE and IFA_F_DADFAILED of linux/if_addr.h: an address that is not, or not yet, usable."""
@@ -276,15 +267,20 @@ class ListeningSocket(NamedTuple):
 def listeners(content: bytes) -> tuple[ListeningSocket, ...]:
     """The listening sockets of a `net/tcp` or `net/tcp6`; lines that are none are passed over."""
     sockets = []
-    by_user: Counter[int] = Counter()
+    by_user: Counter[str] = Counter()
     for line in content[:SOCKET_BYTES].decode("ascii", errors="replace").split("\n"):
         fields = line.split()
         if len(fields) < 10 or fields[3] != f"{LISTEN:02X}":
             continue
-        listener = _listener(fields[1], fields[7], fields[9])
-        if listener is not None and by_user[listener.user] < LISTENERS_MAX:
-            by_user[listener.user] += 1
-            sockets.append(listener)
+        local, user, inode = _LOCAL.fullmatch(fields[1]), fields[7], fields[9]
+        if local is None or not _UID.fullmatch(user) or not _INODE.fullmatch(inode):
+            continue
+        by_user[user] += 1
+        if by_user[user] <= LISTENERS_MAX:
+            # The kernel prints words of 32 bits in the order of the host, little-endian.
+            words = (bytes.fromhex(local[1][at : at + 8]) for at in range(0, len(local[1]), 8))
+            host = bound_host(b"".join(word[::-1] for word in words))
+            sockets.append(ListeningSocket(host, int(local[2], 16), int(inode), int(user)))
     return tuple(sockets)
 
 
@@ -364,17 +360,6 @@ def _useful(text: str) -> bool:
     )
 
 
-def _listener(local: str, user: str, inode: str) -> ListeningSocket | None:
-    address, _, port = local.partition(":")
-    if not re.fullmatch(r"[0-9A-F]{8}|[0-9A-F]{32}", address) or not re.fullmatch(r"[0-9A-F]{4}", port):
-        return None
-    if not re.fullmatch(r"[0-9]{1,20}", inode) or not re.fullmatch(r"[0-9]{1,10}", user):
-        return None
-    # The kernel prints words of 32 bits in the order of the host, little-endian.
-    raw = b"".join(bytes.fromhex(address[at : at + 8])[::-1] for at in range(0, len(address), 8))
-    return ListeningSocket(bound_host(raw), int(port, 16), int(inode), int(user))
-
-
 def bound_host(raw: bytes) -> str:
     """The address that a socket is bound to, by its 4 or 16 bytes."""
     address = ipaddress.ip_address(raw)
@@ -449,19 +434,16 @@ def cgroup(content: bytes) -> Cgroup:
         if len(fields) == 3 and fields[2].startswith("/"):
             # That of version 2 first, then systemd's own hierarchy: they are kept best.
             rank = 1 if fields[1] == "name=systemd" else 2
-            ranked.append((0 if fields[:2] == ["0", ""] else rank, _plain(fields[2])))
+            path = fields[2]
+            while path.startswith("/../") or path == "/..":  # what leads up to a reader's own root
+                path = path[3:]
+            path = "".join(filter(str.isprintable, path))[:PATH_CHARACTERS] or "/"
+            ranked.append((0 if fields[:2] == ["0", ""] else rank, path))
     paths = [path for _, path in sorted(ranked, key=lambda pair: pair[0])]
     for path in paths:
         if container := _CONTAINER.search(path):
             return _container(path, container)
     return _unit(next((path for path in paths if path != "/"), "/"))
-
-
-def _plain(path: str) -> str:
-    """A path without what leads up to a reader's own root, and without control characters."""
-    while path.startswith("/../") or path == "/..":
-        path = path[3:]
-    return "".join(filter(str.isprintable, path))[:PATH_CHARACTERS] or "/"
 
 
 def _container(path: str, match: re.Match[str]) -> Cgroup:
