@@ -23,11 +23,11 @@ from exporter.readings import (
 )
 from exporter.sources import configured as configured_gpus
 from exporter.sources.discovery import Discovery
-from exporter.sources.discovery.servers import DiscoveryResult, ListeningProcess
+from exporter.sources.discovery.servers import DiscoveryResult
 from exporter.sources.gather import Gather, Gathered
 from exporter.sources.pci import DisplayDevices
 from exporter.sources.same_server import SameServers
-from exporter.sources.server import GatewaySource
+from exporter.sources.server import GatewaySource, ServerContext
 from exporter.units import Instant
 
 
@@ -182,7 +182,7 @@ class FrameReader:
         return (*configured, *discovered)
 
 
-def _of_listener(reading: ServerReading, listeners: Mapping[str, ListeningProcess]) -> ServerReading:
+def _of_listener(reading: ServerReading, listeners: Mapping[str, ServerContext]) -> ServerReading:
     """The reading of a configured URL with the process that was seen to listen there."""
     listener = listeners.get(reading.url)
     if listener is None or reading.listener:

@@ -67,14 +67,12 @@ Busy = Callable[[ServerKey], bool]
 
 @dataclass(frozen=True, slots=True)
 class Target:
-    """One endpoint to read: its address, and what is known of the server.
-
-    `engine` is a name, built in or described in the configuration, `None` where the page decides.
-    """
+    """One endpoint to read: its address, and what is known of the server."""
 
     key: ServerKey
     url: str
     engine: str | None = None
+    """A name, built in or described in the configuration, `None` where the page decides."""
     access: EndpointAccess = field(default_factory=EndpointAccess)
     server_context: ServerContext = field(default_factory=ServerContext)
 
@@ -110,11 +108,13 @@ def configured_targets(servers: Iterable[ConfiguredServer]) -> tuple[Target, ...
 
 
 class _ServerTarget(NamedTuple):
-    """A target, its longest page in bytes, the engines that another endpoint counts, and those described."""
+    """All that distinguishes the sources of servers."""
 
     target: Target
     body_bytes: int
+    """Its longest page."""
     counted_elsewhere: frozenset[str]
+    """The engines whose tokens another endpoint counts."""
     described: Described
 
 
@@ -161,13 +161,15 @@ class EndpointSources(SourceCache[_ServerTarget, ServerSource]):
 
 
 class _GatewayTarget(NamedTuple):
-    """A gateway's URL and access, what it divides by, how its page is read, and its longest in bytes."""
+    """All that distinguishes the sources of gateways."""
 
     url: str
     access: EndpointAccess
-    by: frozenset[DividedBy]
     page: GatewayPageRule
-    body_bytes: int
+    """How its page is read."""
+    by: frozenset[DividedBy] = frozenset()
+    """What it divides by."""
+    body_bytes: int = 0
 
 
 class GatewaySources(SourceCache[_GatewayTarget, GatewaySource]):
@@ -175,15 +177,12 @@ class GatewaySources(SourceCache[_GatewayTarget, GatewaySource]):
 
     def of(self, divides: Iterable[GatewayDivision], body_bytes: int) -> tuple[GatewaySource, ...]:
         """The sources of the gateways of these divisions, each once, in their order."""
-        divisions: dict[tuple[str, EndpointAccess, GatewayPageRule], set[DividedBy]] = {}
+        divisions: dict[_GatewayTarget, set[DividedBy]] = {}
         for divide in divides:
-            gateway = divide.division.gateway, _access(divide), divide.page
+            gateway = _GatewayTarget(divide.division.gateway, _access(divide), divide.page)
             divisions.setdefault(gateway, set()).add(divide.division.by)
         return self._sources_of(
-            [
-                _GatewayTarget(url, access, frozenset(by), page, body_bytes)
-                for (url, access, page), by in divisions.items()
-            ]
+            [gateway._replace(by=frozenset(by), body_bytes=body_bytes) for gateway, by in divisions.items()]
         )
 
     def _make(self, key: _GatewayTarget) -> GatewaySource:

@@ -20,9 +20,10 @@ from exporter.readings import (
 )
 from exporter.sampler.frame_reader import Endpoint, FrameReader
 from exporter.sources.discovery import Discovery
-from exporter.sources.discovery.servers import DiscoveryResult, ListeningProcess
+from exporter.sources.discovery.servers import DiscoveryResult
 from exporter.sources.gather import Gather, Gathered
 from exporter.sources.pci import DisplayDevices
+from exporter.sources.server import ServerContext
 from tests.clocks import START, ManualClock
 from tests.sampler.sampler_fixture import CHAT, CONFIG, FakeEndpoint, FakeNvmlSource, inline
 
@@ -107,7 +108,7 @@ def test_what_a_look_finds_is_in_the_frame(nvml: FakeNvmlSource) -> None:
 def test_a_configured_server_has_the_process_that_was_seen_to_listen(nvml: FakeNvmlSource) -> None:
     """At its own URL only."""
     other = FakeEndpoint(BATCH, "http://127.0.0.1:8001/metrics", "server:batch")
-    listeners = {"http://127.0.0.1:8000/metrics": ListeningProcess("7:100", START)}
+    listeners = {"http://127.0.0.1:8000/metrics": ServerContext(identity="7:100", started=START)}
     discovery = FakeDiscovery(DiscoveryResult(listeners=listeners))
     frame = reader(nvml, discovery).read(CONFIG, (FakeEndpoint(), other), None).frame
 

@@ -100,14 +100,6 @@ class DiscoveredServer:
 
 
 @dataclass(frozen=True, slots=True)
-class ListeningProcess:
-    """The process that listens at an address."""
-
-    identity: str
-    started: Instant | None
-
-
-@dataclass(frozen=True, slots=True)
 class DiscoveryResult:
     """Result of one scan: GPU holders, targets to read, and cost owners by pod labels."""
 
@@ -133,8 +125,8 @@ class DiscoveryResult:
     """The keys of holders that are no known server."""
     users: Mapping[ServerKey, int] = field(default_factory=dict)
     """The user ids of servers whose processes are visible."""
-    listeners: Mapping[str, ListeningProcess] = field(default_factory=dict)
-    """The processes that listen at configured URLs, by the name of the endpoint."""
+    listeners: Mapping[str, ServerContext] = field(default_factory=dict)
+    """What is known of the processes that listen at configured URLs, by the name of the endpoint."""
 
 
 class SkipServerError(Exception):
@@ -219,7 +211,7 @@ class _Reads:
     reasons: dict[int, FailureReason] = field(default_factory=dict)
     serving: set[int] = field(default_factory=set)
     """Those that are servers, whether they are read or not."""
-    listeners: dict[tuple[str, int | None], ListeningProcess] = field(default_factory=dict)
+    listeners: dict[tuple[str, int | None], ServerContext] = field(default_factory=dict)
     """The process that listens at each address."""
 
     def choose(
@@ -263,9 +255,7 @@ class _Reads:
                 self.serving.add(number)
             # At the address of a router its own process listens, whichever model answers.
             if target is not None and server.api is not None and server.api.router is None:
-                context = target.server_context
-                listener = ListeningProcess(context.identity, context.started)
-                self.listeners.setdefault(_address_of_url(target.url), listener)
+                self.listeners.setdefault(_address_of_url(target.url), target.server_context)
             addresses = set() if target is None else _addresses(server, target)
             if _is_nameless(server, snapshot):
                 reason = FailureReason.NO_POD_NAME

@@ -7,7 +7,7 @@ import pytest
 from exporter.engines.launch import Launch
 from exporter.readings import GpuProcess, PodOwnership, ServerKey, endpoint_id
 from exporter.sources.discovery import servers
-from exporter.sources.discovery.servers import DiscoveredServer, DiscoveryResult, ListeningProcess
+from exporter.sources.discovery.servers import DiscoveredServer, DiscoveryResult
 from exporter.sources.endpoints import Target
 from exporter.sources.kubernetes import PodAnnotations
 from exporter.sources.server import ServerContext
@@ -74,10 +74,10 @@ def test_who_listens_at_a_configured_url_is_known() -> None:
         server("again", "http://127.0.0.1:8000/metrics?model=a", 1),
         server("other", "http://127.0.0.1:8001/metrics", 1),
     )
-    listener = ListeningProcess("7:100000000007", BOOT + 100 * SECOND + 7)
+    listener = "7:100000000007", BOOT + 100 * SECOND + 7
     for gpus in ((gpu(0, 7), gpu(1)), (gpu(0), gpu(1, 7)), (gpu(0), gpu(1))):
         result = look(gpus, (group(7, server=api(7)),), servers=servers)
-        assert result.listeners == {
+        assert {url: (one.identity, one.started) for url, one in result.listeners.items()} == {
             "http://localhost:8000/metrics": listener,
             endpoint_id("http://127.0.0.1:8000/metrics?model=a"): listener,
         }
