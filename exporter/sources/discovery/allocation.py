@@ -7,7 +7,6 @@ from dataclasses import dataclass, field
 from exporter.cost.money import split
 from exporter.readings import GpuProcess, GpuReading, Holder, ServerKey
 from exporter.sources.discovery.naming import UNSEEN, NamedServer, stood_for
-from exporter.sources.processes import ProcessGroup
 
 
 @dataclass(slots=True)
@@ -110,7 +109,10 @@ def _divided(
     clients = [
         (client, other)
         for client, other in attributed
-        if other.instance == process.instance and _is_client(client.group, server.group)
+        if other.instance == process.instance
+        and server.group is not None
+        and client.group is not None
+        and client.group.may_compute_through(server.group)
     ]
     if not clients:
         yield server, process
@@ -122,15 +124,6 @@ def _divided(
     for number, weight in weights.items():
         sm = None if process.sm_ratio is None else process.sm_ratio * weight / sum(weights.values())
         yield clients[number][0], process._replace(memory_bytes=memory.get(number), sm_ratio=sm)
-
-
-def _is_client(group: ProcessGroup | None, between: ProcessGroup | None) -> bool:
-    """Whether a group may compute through a go-between: of its user and container, or of the host's root."""
-    if group is None or between is None or group.is_go_between or not between.is_go_between:
-        return False
-    if between.user == 0 and not between.container:
-        return True
-    return between.user is not None and (group.user, group.container) == (between.user, between.container)
 
 
 def _add_process(claims: Claims, server: NamedServer | None, process: GpuProcess) -> None:

@@ -125,14 +125,20 @@ class PodCache:
         source = self.source
         if source is None:
             return ()
-        answer = answers.get(source)
-        if answer is not None and answer.reading is not None:
-            self._note_gone(answer.reading)
-        self._last.take(answer, self._clock.elapsed())
-        if self._last.reading is None:
+        before = self._last.reading
+        self._last.take(answers.get(source), self._clock.elapsed())
+        now = self._last.reading
+        if now is None:
             return () if self._last.missing else None
+        if now is not before and now.at is not None and (before is None or now.at != before.at):
+            # No answer of the kubelet lasts as long as it is remembered which pods have gone.
+            gone = {name: at for name, at in self._gone.items() if now.at - at <= 2 * ANSWER_TTL}
+            earlier = () if before is None else before.pods
+            gone.update({(pod.namespace, pod.name): now.at for pod in earlier})
+            there = {(pod.namespace, pod.name) for pod in now.pods}
+            self._gone = {name: at for name, at in gone.items() if name not in there}
         owned: list[Pod] = []
-        for pod in self._last.reading.pods:
+        for pod in now.pods:
             product, team = owner_of(pod, config.pod_labels)
             owned.append(replace(pod, product=product, team=team))
         return tuple(owned)
@@ -146,16 +152,6 @@ class PodCache:
         """Whether a pod that was there at a boot time has gone from the list since."""
         gone = self._gone.get((namespace, name))
         return gone is not None and at is not None and at < gone
-
-    def _note_gone(self, reading: Pods) -> None:
-        """Note which pods a new list lacks; no answer of the kubelet lasts as long as that is remembered."""
-        if reading.at is None or reading.at == self.listed:
-            return
-        there = {(pod.namespace, pod.name) for pod in reading.pods}
-        gone = {name: at for name, at in self._gone.items() if reading.at - at <= 2 * ANSWER_TTL}
-        if self._last.reading is not None:
-            gone.update({(pod.namespace, pod.name): reading.at for pod in self._last.reading.pods})
-        self._gone = {name: at for name, at in gone.items() if name not in there}
 
     def outdated_by(self, groups: Iterable[ProcessGroup], given: Allocations | None) -> PodSource | None:
         """The source to read again, since a pod that its last answer lacks has begun after it."""

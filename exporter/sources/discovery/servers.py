@@ -256,7 +256,10 @@ class _Reads:
             # At the address of a router its own process listens, whichever model answers.
             if target is not None and server.api is not None and server.api.router is None:
                 self.listeners.setdefault(_address_of_url(target.url), target.server_context)
-            addresses = set() if target is None else _addresses(server, target)
+            addresses = set() if target is None else {_address_of_url(target.url)}
+            if target is not None and server.api is not None and (router := server.api.router) is not None:
+                # The router that started it may be configured in its place.
+                addresses |= {(LOOPBACK if host == "::1" else host, router.port) for host in router.hosts}
             if _is_nameless(server, snapshot):
                 reason = FailureReason.NO_POD_NAME
             elif number in only_configured or not addresses.isdisjoint(configured_addresses):
@@ -431,14 +434,6 @@ def _address_of_url(url: str) -> tuple[str, int | None]:
     parts = urlsplit(url)
     host, port = parts.hostname or "", parts.port or PORTS.get(parts.scheme)
     return (LOOPBACK if host in ("localhost", "::1") else host), port
-
-
-def _addresses(server: NamedServer, target: Target) -> set[tuple[str, int | None]]:
-    """Addresses of a server and of the router that started it: one of them may be configured."""
-    addresses = {_address_of_url(target.url)}
-    if server.api is not None and (router := server.api.router) is not None:
-        addresses |= {(LOOPBACK if host == "::1" else host, router.port) for host in router.hosts}
-    return addresses
 
 
 def _servers_on(

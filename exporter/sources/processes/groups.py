@@ -88,6 +88,14 @@ class ProcessGroup:
         """Whether it computes for its clients, by its name (MPS)."""
         return self.name in GO_BETWEENS and self.server is None
 
+    def may_compute_through(self, between: "ProcessGroup") -> bool:
+        """Whether a group is a go-between for this one: of its user and container, or of the host's root."""
+        if self.is_go_between or not between.is_go_between:
+            return False
+        if between.user == 0 and not between.container:
+            return True
+        return between.user is not None and (self.user, self.container) == (between.user, between.container)
+
     @property
     def network(self) -> int | None:
         """The number of its network namespace, `None` if unknown."""

@@ -109,7 +109,15 @@ class ExpectedListener:
         if network == proc.network(1):
             client = None
         for table in _tables(host):
-            row = None if client is None else _row(*client, six=table == "net/tcp6")
+            row = None
+            if client is not None:
+                # The row of a connection from an address: that is the second of its two addresses.
+                address = ipaddress.ip_address(client[0])
+                if table == "net/tcp6" and address.version == 4:
+                    address = ipaddress.ip_address(f"::ffff:{client[0]}")
+                words = (address.packed[at : at + 4][::-1] for at in range(0, len(address.packed), 4))
+                name = b"%s:%04X" % (b"".join(words).hex().upper().encode(), client[1])
+                row = re.compile(rb": [0-9A-F]+:[0-9A-F]{4} (%s) " % name)
             enough = procfs.past_listeners if row is None else row.search
             content = proc.read(self.process, table, TABLE_BYTES, enough) or b""
             if accepting := takers(procfs.listeners(content), host, port):
@@ -200,16 +208,6 @@ def _taker(host: str, port: int) -> procfs.ListeningSocket | None:
 
 def _tables(host: str) -> tuple[str, ...]:
     return ("net/tcp6",) if ":" in host else ("net/tcp", "net/tcp6")
-
-
-def _row(host: str, port: int, *, six: bool) -> re.Pattern[bytes]:
-    """Finds the row of a connection from an address: that is the second of its two addresses."""
-    address = ipaddress.ip_address(host)
-    if six and address.version == 4:
-        address = ipaddress.ip_address(f"::ffff:{host}")
-    raw = address.packed
-    words = b"".join(raw[at : at + 4][::-1] for at in range(0, len(raw), 4))
-    return re.compile(rb": [0-9A-F]+:[0-9A-F]{4} (%s:%04X) " % (words.hex().upper().encode(), port))
 
 
 def _address(name: tuple[object, ...]) -> tuple[str, int]:

@@ -70,9 +70,12 @@ class ProcessSource:
         self.errors = ()
         computing = frozenset(sorted({pid for pid in pids if pid > 0})[:COMPUTING_MAX])
         proc = procfs.Proc(self._root)
-        if self._cached is not None and computing == self._computing and self._clock.elapsed() < self._until:
-            if self._stands(proc, self._cached):
-                return self._cached
+        cached = self._cached
+        if cached is not None and computing == self._computing and self._clock.elapsed() < self._until:
+            members = [member for group in cached.groups for member in group.members]
+            run_on = all(started(proc, member.pid) == member.started for member in members)
+            if run_on and all(started(proc, pid) is None for pid in cached.unseen):
+                return cached
             proc = procfs.Proc(self._root)
         self._cached = None
         if computing != self._computing:  # a server that begins to compute may just have become one
@@ -103,11 +106,3 @@ class ProcessSource:
     def close(self) -> None:
         """Nothing is held but the last reading."""
         self._cached = None
-
-    def _stands(self, proc: procfs.Proc, reading: ProcessReading) -> bool:
-        """Whether the processes of a reading are still the same."""
-        return all(
-            started(proc, member.pid) == member.started
-            for group in reading.groups
-            for member in group.members
-        ) and all(started(proc, pid) is None for pid in reading.unseen)
