@@ -164,15 +164,23 @@ def find_servers(
     unknown_gpus |= {holder.uuid for holder in held_parts if holder.key in nameless}
     computes = {holder.key for holder in held_parts}
     held_parts = tuple(holder for holder in held_parts if holder.uuid not in unknown_gpus)
-    reads = _Reads({target.server_context.identity: target for target in before})
-    reads.choose(config, servers, snapshot, moment, held_parts, _servers_on(servers, gpus, configured_gpus))
+    targets_before = {target.server_context.identity: target for target in before}
+    reads = _reads(
+        servers,
+        snapshot,
+        moment,
+        holder_keys={holder.key for holder in held_parts},
+        only_configured=_servers_on(servers, gpus, configured_gpus),
+        configured_addresses={_address_of_url(entry.url) for entry in config.servers},
+        before=targets_before,
+    )
     owners: dict[ServerKey, PodOwnership] = {}
     unread: list[UnreadServer] = []
     for number, server in enumerate(servers):
         if (pod := server.pod) is not None:  # of replicas the first counts
             owners.setdefault(server.key, PodOwnership(server.key, label(pod.product), label(pod.team)))
         reason = reads.reasons.get(number)
-        should_be_read = number in reads.serving and _is_read(server, None, computes, reads.before)
+        should_be_read = number in reads.serving and _is_read(server, None, computes, targets_before)
         if should_be_read and reason is not None and reason.remedy:
             engine = "" if server.launch is None else server.launch.engine
             unread.append(UnreadServer(server.key, reason, engine=engine, identity=server.identity))
@@ -201,80 +209,87 @@ def find_servers(
     )
 
 
-@dataclass(slots=True)
+@dataclass(frozen=True, slots=True)
 class _Reads:
     """Where the servers of a scan are read, and why the others are not, by their number."""
 
-    before: Mapping[str, Target]
-    """The targets of the last scan, by the identity of their process."""
-    targets: dict[int, Target] = field(default_factory=dict)
-    reasons: dict[int, FailureReason] = field(default_factory=dict)
-    serving: set[int] = field(default_factory=set)
+    targets: dict[int, Target]
+    reasons: dict[int, FailureReason]
+    serving: set[int]
     """Those that are servers, whether they are read or not."""
-    listeners: dict[tuple[str, int | None], ServerContext] = field(default_factory=dict)
+    listeners: dict[tuple[str, int | None], ServerContext]
     """The process that listens at each address."""
 
-    def choose(
-        self,
-        config: Config,
-        servers: tuple[NamedServer, ...],
-        snapshot: HostSnapshot,
-        moment: ScanTime,
-        held_parts: Iterable[Holder],
-        only_configured: Collection[int],
-    ) -> None:
-        """Find the target of each server, or the reason that it has none.
 
-        `only_configured` are servers that hold GPUs of configured ones alone.
-        """
-        holder_keys = {holder.key for holder in held_parts}
-        configured_addresses = {_address_of_url(entry.url) for entry in config.servers}
-        listening = frozenset(
-            (group.network, port, group.id)
-            for group in (server.group for server in servers)
-            if group is not None and group.server is not None and group.network is not None
-            for port in (group.server.metrics_port, group.server.port)
-            if port is not None
-        )
-        urls: set[str] = set()
-        # Those come first whose own socket is known.
-        numbered = sorted(
-            enumerate(servers), key=lambda pair: pair[1].api is None or pair[1].api.port is None
-        )
-        for number, server in numbered:
-            target: Target | None = None
-            reason: FailureReason | None = None
-            try:
-                target = _metrics_target(server, moment, listening)
-            except SkipServerError as skipped:
-                reason = skipped.reason
-            if reason is FailureReason.NOT_LISTENING and server.identity in self.before:
-                # A scan may miss its socket: the last target then stays.
-                target, reason = replace(self.before[server.identity], key=server.key), None
-            if reason is not FailureReason.NO_SERVER:
-                self.serving.add(number)
-            # At the address of a router its own process listens, whichever model answers.
-            if target is not None and server.api is not None and server.api.router is None:
-                self.listeners.setdefault(_address_of_url(target.url), target.server_context)
-            addresses = set() if target is None else {_address_of_url(target.url)}
-            if target is not None and server.api is not None and (router := server.api.router) is not None:
-                # The router that started it may be configured in its place.
+def _reads(
+    servers: tuple[NamedServer, ...],
+    snapshot: HostSnapshot,
+    moment: ScanTime,
+    *,
+    holder_keys: Collection[ServerKey],
+    only_configured: Collection[int],
+    configured_addresses: Collection[tuple[str, int | None]],
+    before: Mapping[str, Target],
+) -> _Reads:
+    """The target of each server, or the reason that it has none.
+
+    Args:
+        servers: all that were named.
+        snapshot: what they were found by.
+        moment: of the scan.
+        holder_keys: of servers that hold a GPU.
+        only_configured: numbers of servers that hold GPUs of configured ones alone.
+        configured_addresses: of configured URLs.
+        before: the targets of the last scan, by the identity of their process.
+    """
+    listening = frozenset(
+        (group.network, port, group.id)
+        for group in (server.group for server in servers)
+        if group is not None and group.server is not None and group.network is not None
+        for port in (group.server.metrics_port, group.server.port)
+        if port is not None
+    )
+    reads = _Reads({}, {}, set(), {})
+    urls: set[str] = set()
+    # Those come first whose own socket is known.
+    numbered = sorted(enumerate(servers), key=lambda pair: pair[1].api is None or pair[1].api.port is None)
+    for number, server in numbered:
+        target: Target | None = None
+        reason: FailureReason | None = None
+        try:
+            target = _metrics_target(server, moment, listening)
+        except SkipServerError as skipped:
+            reason = skipped.reason
+        if reason is FailureReason.NOT_LISTENING and server.identity in before:
+            # A scan may miss its socket: the last target then stays.
+            target, reason = replace(before[server.identity], key=server.key), None
+        if reason is not FailureReason.NO_SERVER:
+            reads.serving.add(number)
+        addresses: set[tuple[str, int | None]] = set()
+        if target is not None:
+            address = _address_of_url(target.url)
+            addresses.add(address)
+            router = None if server.api is None else server.api.router
+            if router is not None:  # it may be configured in place of its models
                 addresses |= {(LOOPBACK if host == "::1" else host, router.port) for host in router.hosts}
-            if _is_nameless(server, snapshot):
-                reason = FailureReason.NO_POD_NAME
-            elif number in only_configured or not addresses.isdisjoint(configured_addresses):
-                reason = FailureReason.CONFIGURED
-            elif target is not None and not _is_read(server, target, holder_keys, self.before):
-                reason = FailureReason.NO_GPU
-            elif target is not None and target.url in urls:
-                reason = FailureReason.ADDRESS_TAKEN
-            elif target is not None and len(urls) == TARGETS_MAX:
-                reason = FailureReason.TOO_MANY
-            if reason is not None:
-                self.reasons[number] = reason
-            elif target is not None:
-                urls.add(target.url)
-                self.targets[number] = target
+            elif server.api is not None:
+                reads.listeners.setdefault(address, target.server_context)
+        if _is_nameless(server, snapshot):
+            reason = FailureReason.NO_POD_NAME
+        elif number in only_configured or not addresses.isdisjoint(configured_addresses):
+            reason = FailureReason.CONFIGURED
+        elif target is not None and not _is_read(server, target, holder_keys, before):
+            reason = FailureReason.NO_GPU
+        elif target is not None and target.url in urls:
+            reason = FailureReason.ADDRESS_TAKEN
+        elif target is not None and len(urls) == TARGETS_MAX:
+            reason = FailureReason.TOO_MANY
+        if reason is not None:
+            reads.reasons[number] = reason
+        elif target is not None:
+            urls.add(target.url)
+            reads.targets[number] = target
+    return reads
 
 
 def _metrics_target(server: NamedServer, moment: ScanTime, listening: Listening) -> Target:
