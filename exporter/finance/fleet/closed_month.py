@@ -6,34 +6,33 @@ each ledger's month whole: it can stand for a ledger that is gone.
 
 import json
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import date
+from functools import lru_cache
 from hashlib import sha256
 from pathlib import Path
-from typing import Any, Final, Literal, cast
+from typing import Any, Final, Literal, get_args, get_origin, get_type_hints
 from zoneinfo import ZoneInfo
 
 from exporter.config.problems import shown
 from exporter.config.times import zone_named
 from exporter.cost.money import add
-from exporter.cost.postings import CostOwner, OwnerPhase
 from exporter.finance.fleet.record import (
     FleetError,
     FleetMonth,
     HostMonth,
     HostName,
+    HostSummary,
     KnownEnd,
-    OwnerTokens,
-    tokens_by_owner,
-    unpriced_by_owner,
+    OwnerKey,
 )
 from exporter.finance.render import instant_text
 from exporter.ledger.adjustments import Adjustment
-from exporter.ledger.history import FAMILIES, GpuOwner, HistorySums, MonthRecord
+from exporter.ledger.history import FAMILIES, HistorySums, MonthRecord
 from exporter.ledger.schema import LARGEST
-from exporter.readings import KINDS, Gpu, TokenKind, printable
-from exporter.report import MonthKey, ServerOwner
+from exporter.readings import KINDS, printable
+from exporter.report import MonthKey
 from exporter.reports.rounding import CENT
 from exporter.tariff.period import Period
 from exporter.units import Instant, Nanoseconds, Picodollars
@@ -49,7 +48,7 @@ class ClosedMonthError(FleetError):
 
 @dataclass(frozen=True, slots=True)
 class ClosedMonth:
-    """A closed month as its file has it. `findings` are sentences on what was missing when it was closed."""
+    """A closed month as its file has it."""
 
     month: str
     zone: ZoneInfo
@@ -57,6 +56,7 @@ class ClosedMonth:
     version: str
     hosts: tuple[HostMonth, ...]
     findings: tuple[str, ...]
+    """Sentences on what was missing when it was closed."""
     digest: str = ""
 
     @property
@@ -78,10 +78,7 @@ missing ledger: a ledger that the statement has, and that is not read now.
 
 @dataclass(frozen=True, slots=True)
 class ClosedMonthChange:
-    """What changed since a month was closed. `duration` is GPU time that got a price.
-
-    `tokens` are those that came with the money, or without any; `None` where that is not known.
-    """
+    """What changed since a month was closed."""
 
     kind: ChangeKind
     ledger: str
@@ -90,20 +87,31 @@ class ClosedMonthChange:
     team: str
     amount: Picodollars
     duration: Nanoseconds = 0
+    """GPU time that got a price."""
     number: int = 0
+    """Of an adjustment."""
     text: str = ""
-    tokens: Mapping[TokenKind, int] | None = None
+    tokens: Mapping[str, int] | None = None
+    """Those that came with the money, or without any; `None` where that is not known."""
 
 
 def document(closed: ClosedMonth) -> str:
     """The file's text, one line for each host."""
-    content = _content(closed)
-    head = {**content, "hosts": [], "sha256": _digest(content)}
-    text = json.dumps(head, ensure_ascii=False, indent=1)
-    hosts = ",\n".join(
-        "  " + json.dumps(host, ensure_ascii=False, separators=(",", ":")) for host in content["hosts"]
-    )
-    return text.replace('"hosts": []', f'"hosts": [\n{hosts}\n ]', 1) + "\n"
+    hosts = [_host(host) for host in closed.hosts]
+    content = {
+        "schema": SCHEMA,
+        "month": closed.month,
+        "timezone": closed.zone.key,
+        "closed": instant_text(closed.closed),
+        "closed_nanoseconds": closed.closed,
+        "version": closed.version,
+        "total_picodollars": closed.total,
+        "findings": list(closed.findings),
+        "hosts": hosts,
+    }
+    text = json.dumps({**content, "hosts": [], "sha256": _digest(content)}, ensure_ascii=False, indent=1)
+    lines = ",\n".join("  " + json.dumps(host, ensure_ascii=False, separators=(",", ":")) for host in hosts)
+    return text.replace('"hosts": []', f'"hosts": [\n{lines}\n ]', 1) + "\n"
 
 
 def read_closed_month(path: Path) -> ClosedMonth:
@@ -153,118 +161,86 @@ def changes(closed: ClosedMonth, fleet: FleetMonth) -> tuple[ClosedMonthChange, 
     Ledgers that are not read now change nothing and are named, with 0. Nor is it a change that Prometheus,
     which has rounded floats, differs from a ledger by less than a cent, whichever of them came first.
     """
-    before = {host.record.ledger: host for host in closed.hosts}
-    summaries = {summary.ledger: summary for summary in fleet.hosts}
-    after = {summary.ledger: summary.host for summary in fleet.hosts}
+    before = {host.record.ledger: HostSummary.of(host) for host in closed.hosts}
+    after = {summary.ledger: summary for summary in fleet.hosts}
     noted: list[ClosedMonthChange] = []
     for ledger in sorted(before.keys() | after.keys()):
-        one, other = before.get(ledger), after.get(ledger)
-        if other is None and one is not None:
-            noted.append(ClosedMonthChange("missing ledger", ledger, one.name, "", "", 0, text=one.location))
-        elif one is None and other is not None:
-            tokens, sums = summaries[ledger].tokens_by_owner, _owners(other)
+        if ledger in before and ledger in after:
+            noted += _changes_of(before[ledger], after[ledger])
+        elif ledger in before:
+            host = before[ledger].host
+            noted.append(
+                ClosedMonthChange("missing ledger", ledger, host.name, "", "", 0, text=host.location)
+            )
+        else:
+            summary = after[ledger]
+            amounts, tokens = _amounts(summary.host), summary.tokens
             noted += [
                 ClosedMonthChange(
-                    *("new ledger", ledger, other.name, *owner, sums.get(owner, 0)),
-                    text=other.location,
+                    kind="new ledger",
+                    ledger=ledger,
+                    name=summary.host.name,
+                    product=owner[0],
+                    team=owner[1],
+                    amount=amounts.get(owner, 0),
+                    text=summary.host.location,
                     tokens=None if tokens is None else tokens.get(owner, {}),
                 )
-                for owner in sorted(sums.keys() | (tokens or {}).keys())
+                for owner in sorted(amounts.keys() | (tokens or {}).keys())
             ]
-        elif one is not None and other is not None:
-            summary = summaries[ledger]
-            noted += _changes_of(
-                one,
-                other,
-                _priced(unpriced_by_owner(one), summary.unpriced_by_owner),
-                _counted(tokens_by_owner(one), summary.tokens_by_owner),
-            )
     return tuple(noted)
 
 
-def _counted(before: OwnerTokens | None, after: OwnerTokens | None) -> OwnerTokens | None:
-    """Tokens that came since, by product and team; `None` where one side does not know its own."""
-    if before is None or after is None:
-        return None
-    came: dict[tuple[str, str], dict[TokenKind, int]] = {}
-    for owner in before.keys() | after.keys():
-        counts = dict(after.get(owner, {}))
-        for kind, count in before.get(owner, {}).items():
-            add(counts, kind, -count)
-        if counts := {kind: counts[kind] for kind in KINDS if counts.get(kind)}:
-            came[owner] = counts
-    return came
-
-
-def _priced(
-    before: Mapping[tuple[str, str], Nanoseconds] | None, after: Mapping[tuple[str, str], Nanoseconds] | None
-) -> dict[tuple[str, str], Nanoseconds]:
-    """GPU time that got a price, by product and team; none where one side has no finer sums."""
-    if before is None or after is None:
-        return {}
-    return {
-        owner: duration - after.get(owner, 0)
-        for owner, duration in before.items()
-        if duration > after.get(owner, 0)
-    }
-
-
-def _changes_of(
-    one: HostMonth,
-    other: HostMonth,
-    priced: Mapping[tuple[str, str], Nanoseconds],
-    counted: OwnerTokens | None,
-) -> Iterator[ClosedMonthChange]:
-    ledger, name = one.record.ledger, other.name
-    difference = _owners(other)
-    for owner, amount in _owners(one).items():
-        difference[owner] = difference.get(owner, 0) - amount
-    posted = {each.number for each in one.record.adjustments if each.posted is not None}
-    for each in other.record.adjustments:
+def _changes_of(one: HostSummary, other: HostSummary) -> Iterator[ClosedMonthChange]:
+    """Changes of one ledger: adjustments that were posted, then what else its owners have."""
+    difference = _amounts(other.host)
+    for owner, amount in _amounts(one.host).items():
+        add(difference, owner, -amount)
+    tokens: dict[OwnerKey, dict[str, int]] | None = None
+    if one.tokens is not None and other.tokens is not None:
+        tokens = {}
+        for owner in one.tokens.keys() | other.tokens.keys():
+            then, now = one.tokens.get(owner, {}), other.tokens.get(owner, {})
+            came = {kind: now.get(kind, 0) - then.get(kind, 0) for kind in KINDS}
+            if any(came.values()):
+                tokens[owner] = {kind: count for kind, count in came.items() if count}
+    ledger, name, record = one.ledger, other.host.name, one.host.record
+    posted = {each.number for each in record.adjustments if each.posted is not None}
+    for each in other.host.record.adjustments:
         if each.posted is None or each.number in posted:
             continue
-        if one.apportioned and each.posted <= (one.record.last_commit or 0):
+        if one.host.apportioned and each.posted <= (record.last_commit or 0):
             continue  # Prometheus had it among all money
-        difference[each.product, each.team] = difference.get((each.product, each.team), 0) - each.amount
+        add(difference, (each.product, each.team), -each.amount)
         yield ClosedMonthChange(
             *("adjustment", ledger, name, each.product, each.team, each.amount),
             number=each.number,
             text=each.reason,
         )
-    least = CENT if one.apportioned or other.origin == "prometheus" else 1
-    for owner in sorted(difference.keys() | (counted or {}).keys()):
-        amount, tokens = difference.get(owner, 0), None if counted is None else counted.get(owner, {})
-        if abs(amount) >= least or tokens:
-            duration = priced.get(owner, 0)
-            kind: ChangeKind = "late price" if duration else "posted"
-            yield ClosedMonthChange(*(kind, ledger, name, *owner, amount), duration=duration, tokens=tokens)
+    least = CENT if one.host.apportioned or other.host.origin == "prometheus" else 1
+    for owner in sorted(difference.keys() | (tokens or {}).keys()):
+        amount, came_now = difference.get(owner, 0), None if tokens is None else tokens.get(owner, {})
+        if abs(amount) < least and not came_now:
+            continue
+        priced = 0  # GPU time that got a price
+        if one.waiting is not None and other.waiting is not None:
+            priced = max(0, one.waiting.get(owner, 0) - other.waiting.get(owner, 0))
+        kind: ChangeKind = "late price" if priced else "posted"
+        yield ClosedMonthChange(*(kind, ledger, name, *owner, amount), duration=priced, tokens=came_now)
 
 
-def _owners(host: HostMonth) -> dict[tuple[str, str], Picodollars]:
-    sums: dict[tuple[str, str], Picodollars] = {}
+def _amounts(host: HostMonth) -> dict[OwnerKey, Picodollars]:
+    """Money of a month by product and team."""
+    amounts: dict[OwnerKey, Picodollars] = {}
     for cell, amount in host.record.cells.items():
-        sums[cell.product, cell.team] = sums.get((cell.product, cell.team), 0) + amount
-    return sums
+        add(amounts, (cell.product, cell.team), amount)
+    return amounts
 
 
 def _digest(content: Mapping[str, Any]) -> str:
     """Hash of the content, whatever its layout."""
     text = json.dumps(content, ensure_ascii=False, sort_keys=True, separators=(",", ":"))
     return sha256(text.encode()).hexdigest()
-
-
-def _content(closed: ClosedMonth) -> dict[str, Any]:
-    return {
-        "schema": SCHEMA,
-        "month": closed.month,
-        "timezone": closed.zone.key,
-        "closed": instant_text(closed.closed),
-        "closed_nanoseconds": closed.closed,
-        "version": closed.version,
-        "total_picodollars": closed.total,
-        "findings": list(closed.findings),
-        "hosts": [_host(host) for host in closed.hosts],
-    }
 
 
 def _host(host: HostMonth) -> dict[str, Any]:
@@ -288,30 +264,27 @@ def _host(host: HostMonth) -> dict[str, Any]:
             [cell.product, cell.team, cell.price_basis, amount]
             for cell, amount in sorted(record.cells.items())
         ],
-        "adjustments": [_adjustment(each) for each in record.adjustments],
-        "sums": None if record.sums is None else _sums(record.sums),
-    }
-
-
-def _adjustment(each: Adjustment) -> dict[str, Any]:
-    return {
-        "number": each.number,
-        "date": each.day,
-        "product": each.product,
-        "team": each.team,
-        "picodollars": each.amount,
-        "reason": each.reason,
-        "entered": each.entered,
-        "posted": each.posted,
-        "kind": each.kind,
-        "key": each.key,
-    }
-
-
-def _sums(sums: HistorySums) -> dict[str, list[list[Any]]]:
-    return {
-        family: sorted([*_flat(key), value] for key, value in getattr(sums, family).items())
-        for family in FAMILIES
+        "adjustments": [
+            {
+                "number": each.number,
+                "date": each.day,
+                "product": each.product,
+                "team": each.team,
+                "picodollars": each.amount,
+                "reason": each.reason,
+                "entered": each.entered,
+                "posted": each.posted,
+                "kind": each.kind,
+                "key": each.key,
+            }
+            for each in record.adjustments
+        ],
+        "sums": None
+        if record.sums is None
+        else {
+            family: sorted([*_flat(key), value] for key, value in getattr(record.sums, family).items())
+            for family in FAMILIES
+        },
     }
 
 
@@ -324,31 +297,36 @@ def _flat(key: Any) -> Iterator[str]:
         yield key
 
 
-def _gpu(labels: Sequence[str]) -> Gpu:
-    (uuid, gpu_model) = labels
-    return Gpu(uuid, gpu_model)
+@lru_cache
+def _parts(kind: Any) -> tuple[Any, ...] | None:
+    """The kinds of a key's parts; `None` for a label."""
+    if hasattr(kind, "_fields"):
+        return tuple(get_type_hints(kind).values())
+    return get_args(kind) if get_origin(kind) is tuple else None
 
 
-_KEYS: Final[Mapping[str, Callable[[Sequence[str]], Any]]] = {
-    **dict.fromkeys(("cost", "held"), lambda k: OwnerPhase(CostOwner(*k[:5]), cast("Any", _only(k[5:])))),
-    "server_cost": lambda k: (ServerOwner(*k[:4]), *_pair(k[4:])),
-    "gpu_cost": lambda k: (_gpu(k[:2]), _only(k[2:])),
-    **dict.fromkeys(("gpu_held", "gpu_down", "gpu_unowed"), _gpu),
-    "tokens": lambda k: (CostOwner(*k[:5]), _only(k[5:])),
-    **dict.fromkeys(("unpriced", "settled"), lambda k: (_gpu(k[:2]), CostOwner(*k[2:]))),
-    "covered": tuple,
-    **dict.fromkeys(("owner_held", "owner_down"), lambda k: GpuOwner(_gpu(k[:2]), *_pair(k[2:]))),
-}
+def _key(kind: Any, labels: list[Any]) -> Any:
+    """A key of sums from the first labels, which are taken off."""
+    parts = _parts(kind)
+    if parts is None:
+        return _text(labels.pop(0))
+    key = [_key(part, labels) for part in parts]
+    return kind(*key) if hasattr(kind, "_fields") else tuple(key)
 
 
-def _only(labels: Sequence[str]) -> str:
-    (label,) = labels
-    return label
+def _family(kind: Any, rows: Iterable[Sequence[Any]]) -> dict[Any, int]:
+    """A family of sums from its rows."""
+    sums: dict[Any, int] = {}
+    for *labels, value in rows:
+        key = _key(kind, labels)
+        if labels:
+            raise ValueError(f"{labels} are too many labels")
+        sums[key] = _integer(value)
+    return sums
 
 
-def _pair(labels: Sequence[str]) -> tuple[str, str]:
-    one, other = labels
-    return one, other
+_KINDS: Final = {name: get_args(hint)[0] for name, hint in get_type_hints(HistorySums).items()}
+"""The kind of the keys of each family of sums."""
 
 
 def _closed(content: Mapping[str, Any], path: Path, digest: str) -> ClosedMonth:
@@ -382,19 +360,32 @@ def _zone(name: Any) -> ZoneInfo:
 def _host_month(host: Mapping[str, Any], month: str, path: str) -> HostMonth:
     sums = None
     if host["sums"] is not None:
-        sums = HistorySums(
-            **{
-                family: {
-                    _KEYS[family]([_text(label) for label in row[:-1]]): _integer(row[-1])
-                    for row in host["sums"].get(family, ())
-                }
-                for family in FAMILIES
-            }
-        )
+        families = host["sums"]
+        sums = HistorySums(**{name: _family(kind, families.get(name, ())) for name, kind in _KINDS.items()})
     cells = {
         MonthKey(_text(product), _text(team), _text(basis), month): _integer(amount)
         for product, team, basis, amount in host["cells"]
     }
+    adjustments = []
+    for each in host["adjustments"]:
+        day = date.fromisoformat(each["date"]).isoformat()
+        if day[:7] != month:
+            raise ValueError(f"an adjustment of {day} is not of {month}")
+        adjustments.append(
+            Adjustment(
+                number=_integer(each["number"]),
+                day=day,
+                product=str(each["product"]),
+                team=str(each["team"]),
+                amount=_integer(each["picodollars"]),
+                reason=str(each["reason"]),
+                entered=_integer(each["entered"]),
+                posted=_instant(each["posted"]),
+                kind=str(each["kind"]),
+                key=str(each["key"]),
+                ledger=str(host["ledger"]),
+            )
+        )
     record = MonthRecord(
         ledger=str(host["ledger"]),
         last_commit=_instant(host["last_commit"]),
@@ -402,7 +393,7 @@ def _host_month(host: Mapping[str, Any], month: str, path: str) -> HostMonth:
         months=(month,),
         cells=cells,
         sums=sums,
-        adjustments=tuple(_adjusted(each, month, str(host["ledger"])) for each in host["adjustments"]),
+        adjustments=tuple(adjustments),
     )
     return HostMonth(
         record=record,
@@ -417,25 +408,6 @@ def _host_month(host: Mapping[str, Any], month: str, path: str) -> HostMonth:
         covered=_integer(host["reported_nanoseconds"]),
         short_name=str(host["name"]),
         end=None if host["end"] is None else KnownEnd(_integer(host["end"][0]), _text(host["end"][1])),
-    )
-
-
-def _adjusted(each: Mapping[str, Any], month: str, ledger: str) -> Adjustment:
-    day = date.fromisoformat(each["date"]).isoformat()
-    if day[:7] != month:
-        raise ValueError(f"an adjustment of {day} is not of {month}")
-    return Adjustment(
-        number=_integer(each["number"]),
-        day=day,
-        product=str(each["product"]),
-        team=str(each["team"]),
-        amount=_integer(each["picodollars"]),
-        reason=str(each["reason"]),
-        entered=_integer(each["entered"]),
-        posted=_instant(each["posted"]),
-        kind=str(each["kind"]),
-        key=str(each["key"]),
-        ledger=ledger,
     )
 
 

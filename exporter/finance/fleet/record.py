@@ -15,9 +15,8 @@ from zoneinfo import ZoneInfo
 
 from exporter.cost.money import add, add_all
 from exporter.finance.render import instant_text
-from exporter.ledger.adjustments import Adjustment
 from exporter.ledger.history import HistorySums, MonthRecord
-from exporter.readings import UNCOUNTED, TokenKind
+from exporter.readings import UNCOUNTED
 from exporter.report import MonthKey
 from exporter.reports.rounding import CENT, dollars_text
 from exporter.tariff.period import Period
@@ -29,7 +28,7 @@ if TYPE_CHECKING:
 Origin = Literal["ledger", "statement", "prometheus"]
 """What a host's month was read from, the most exact first."""
 
-_RANKS: Final[Mapping[Origin, int]] = {"ledger": 0, "statement": 1, "prometheus": 2}
+_ORIGINS: Final[Sequence[Origin]] = get_args(Origin)
 
 SILENT_AFTER: Final[Nanoseconds] = NANOSECONDS_PER_HOUR
 """Time without a commit after which a host counts as silent in a month that goes on."""
@@ -59,28 +58,7 @@ FindingKind = Literal[
     "unread",
     "ended",
 ]
-"""What may be missing of a host's month, or doubtful in it.
-
-silent: the host stopped reporting before the month's end, for `duration` of the month. Without `instant`
-nothing tells when.
-unmetered: no tick covers `duration` of the time in which the host reported.
-uncounted: for `duration` the number or the price of the host's GPUs was not known.
-unpriced: `duration` is GPU time without a price.
-unobserved: `duration` was metered after the fact: the daemon or the host was down.
-waiting: an adjustment of `amount` waits for the daemon.
-overlap: for `duration`, another ledger metered the same GPU.
-replaced: a later ledger meters its GPUs.
-relabeled: the host had several names.
-downsampled: of some hours Thanos has no scraped samples, only those that it made.
-zone: its month is of another time zone.
-fork: another file of the same ledger went on, too; `amount` and `duration` are of GPU time that only it has.
-copy: another copy of the same ledger counts, `amount` is the total of this one.
-difference: another source counts. This one differs from it by `amount`.
-unreadable: the file cannot be read and was skipped.
-truncated: the address has no sample of the first `duration` of the month, in which a host was metered.
-unread: the file is of no known form and was not read.
-ended: the host ended at a known instant, `duration` after its last tick; `amount` is that time's cost.
-"""
+"""What may be missing of a host's month, or doubtful in it; `missing.py` says what it means."""
 
 
 class FleetError(Exception):
@@ -116,43 +94,45 @@ class KnownEnd(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class HostMonth:
-    """One month of one ledger, or another period of it, and where it comes from.
-
-    `record` is without `sums` in a header. `location` is a file or an address, without credentials.
-    `zone` is the time zone of its days, which this machine knows. `names` are the host's labels, the latest
-    last. `gpus` are the first and the last day of each GPU, numbers like 20261130, by UUID.
-    `first` and `last` are the first and the last instant for which the ledger is known.
-    `commits` counts commits of the ledger, 0 where unknown. `short_name` is one for people, without labels.
-    `apportioned`: rows finer than product, team and price basis are scaled and not exact.
-    `covered` is the time in which the host reported, where the record has no sums.
-    `resolution` is the time between samples that Thanos made of those it has no more; 0 for scraped ones.
-    `complete_from` is set where an address lacks the month's beginning: hosts that ended before are unknown.
-    `path` is where the ledger's file can be opened, which for one of an archive is a temporary one.
-    `rate` is the cost of a nanosecond of its last hour, `None` where only that of its whole time is known.
-    `charges_late`: its daemon is charging unpriced time whose price came. `end` is the one of a statement,
-    or of the cloud's notice.
-    `forks` are what other files of the ledger have beyond this one: their money and time are in `record`.
-    """
+    """One month of one ledger, or another period of it, and where it comes from."""
 
     record: MonthRecord
+    """Without `sums` in a header."""
     origin: Origin
     location: str
+    """A file or an address, without credentials."""
     zone: str
+    """The time zone of its days, which this machine knows."""
     names: tuple[HostName, ...] = ()
+    """The host's labels, the latest last."""
     first: Instant | None = None
+    """The first instant for which the ledger is known."""
     last: Instant | None = None
+    """The last one."""
     commits: int = 0
+    """Commits of the ledger, 0 where unknown."""
     apportioned: bool = False
+    """Rows finer than product, team and price basis are scaled and not exact."""
     covered: Nanoseconds = 0
+    """The time in which the host reported, where the record has no sums."""
     resolution: Nanoseconds = 0
+    """Time between samples that Thanos made of those it has no more; 0 for scraped ones."""
     complete_from: Instant | None = None
+    """Set where an address lacks the month's beginning: hosts that ended before are unknown."""
     short_name: str = ""
+    """For people, without labels."""
     gpus: Mapping[str, tuple[int, int]] = field(default_factory=dict)
+    """The first and the last day of each GPU, numbers like 20261130, by UUID."""
     path: Path | None = None
+    """Where the ledger's file can be opened, which for one of an archive is a temporary one."""
     rate: Fraction | None = None
+    """Cost of a nanosecond of its last hour, `None` where only that of its whole time is known."""
     charges_late: bool = False
+    """Its daemon is charging unpriced time whose price came."""
     end: KnownEnd | None = None
+    """The one of a statement, or of the cloud's notice."""
     forks: "tuple[Fork, ...]" = ()
+    """What other files of the ledger have beyond this one: their money and time are in `record`."""
 
     @property
     def name(self) -> str:
@@ -171,28 +151,58 @@ class HostMonth:
         return self.record.month in self.record.months
 
 
-OwnerTokens = Mapping[tuple[str, str], Mapping[TokenKind, int]]
-"""Tokens by product and team."""
+OwnerKey = tuple[str, str]
+"""A product and a team."""
 
 
 @dataclass(frozen=True, slots=True)
 class HostSummary:
-    """A host in the fleet's month. `host` has its cells and adjustments, and no sums.
-
-    `covered` is wall time of ticks and gaps, without the `uncounted` time of a GPU host whose GPUs were not
-    known by number or price; `unobserved` is the part of it that nobody watched. `gpu_time` is the GPU time
-    that is owed, `unpriced` the GPU time that waits for a price. `unpriced_by_owner` is that by product and
-    team; `None` without finer sums. `tokens_by_owner` are tokens so; `None` where they are apportioned too.
-    """
+    """A host in the fleet's month."""
 
     host: HostMonth
+    """With its cells and adjustments, and no sums."""
     covered: Nanoseconds = 0
+    """Wall time of ticks and gaps, without `uncounted`."""
     uncounted: Nanoseconds = 0
+    """Time of a GPU host whose GPUs were not known by number or price."""
     unobserved: Nanoseconds = 0
+    """The part of `covered` that nobody watched."""
     gpu_time: Nanoseconds = 0
-    unpriced: Nanoseconds = 0
-    unpriced_by_owner: Mapping[tuple[str, str], Nanoseconds] | None = None
-    tokens_by_owner: OwnerTokens | None = None
+    """GPU time that is owed."""
+    waiting: Mapping[OwnerKey, Nanoseconds] | None = None
+    """GPU time that waits for a price, by owner; `None` without finer sums."""
+    tokens: Mapping[OwnerKey, Mapping[str, int]] | None = None
+    """Tokens by owner and kind; `None` without finer sums that are exact."""
+
+    @classmethod
+    def of(cls, host: HostMonth) -> "HostSummary":
+        """The summary of a whole month."""
+        known = host.record.sums is not None
+        sums = host.record.sums or HistorySums()
+        uncounted = sums.uncounted()
+        passed = sum(sums.gpu_held.values())
+        covered = max(0, (sum(sums.covered.values()) if known else host.covered) - uncounted)
+        waiting: dict[OwnerKey, Nanoseconds] = {}
+        for (gpu, owner), time in sums.waiting().items():
+            if gpu != UNCOUNTED:  # that is time of a host
+                add(waiting, owner[:2], time)
+        tokens: dict[OwnerKey, dict[str, int]] = {}
+        for (owner, kind), count in sums.tokens.items():
+            add(tokens.setdefault(owner[:2], {}), kind, count)
+        return cls(
+            host=replace(host, record=replace(host.record, sums=None, days={})),
+            covered=covered,
+            uncounted=uncounted,
+            unobserved=covered * sums.unobserved() // passed if passed else 0,
+            gpu_time=sum(sums.held.values()),
+            waiting=waiting if known else None,
+            tokens=tokens if known and not host.apportioned else None,
+        )
+
+    @property
+    def unpriced(self) -> Nanoseconds:
+        """GPU time that waits for a price."""
+        return sum((self.waiting or {}).values())
 
     @property
     def ledger(self) -> str:
@@ -221,18 +231,17 @@ class HostFinding:
 
 @dataclass(frozen=True, slots=True)
 class FleetMonth:
-    """A month of all hosts, each ledger once.
-
-    `record` is the sum of the hosts' records: its ledger is empty, and its `covered` is host time.
-    `hosts` are those with anything of the month, by name. `without` counts ledgers that have nothing of it.
-    `zone` is the time zone of most hosts, or of most ledgers if none has anything of the month.
-    """
+    """A month of all hosts, each ledger once."""
 
     record: MonthRecord
+    """The sum of the hosts' records: its ledger is empty, and its `covered` is host time."""
     zone: ZoneInfo
+    """The time zone of most hosts, or of most ledgers if none has anything of the month."""
     hosts: tuple[HostSummary, ...]
+    """Those with anything of the month, by name."""
     findings: tuple[HostFinding, ...]
     without: int = 0
+    """How many ledgers have nothing of the month."""
 
     @property
     def total(self) -> Picodollars:
@@ -278,16 +287,60 @@ def combine(
     present = [host for host in every if host.has_month]
     chosen, findings = _choose(present)
     zone = _zone(chosen, findings, mixed_zones=mixed_zones) if present else _zone(every, [], mixed_zones=True)
-    merged = _Merged()
-    summaries = [merged.add(load(host) if load is not None else host) for host in chosen]
+    cells: dict[MonthKey, Picodollars] = {}
+    days: dict[int, HistorySums] = {}
+    sums: HistorySums | None = None
+    undated = undivided = 0
+    summaries: list[HostSummary] = []
+    for header in chosen:
+        host = load(header) if load is not None else header
+        record = host.record
+        add_all(cells, record.cells)
+        for day, of_day in record.days.items():
+            days.setdefault(day, HistorySums()).add(of_day)
+        if record.sums is not None:
+            sums = sums or HistorySums()
+            sums.add(record.sums)
+        undated += record.undated
+        undivided += host.total - record.adjusted if record.sums is None else 0
+        adjustments = tuple(replace(each, ledger=record.ledger) for each in record.adjustments)
+        summaries.append(HostSummary.of(replace(host, record=replace(record, adjustments=adjustments))))
     summaries.sort(key=lambda each: (each.host.name, each.ledger))
     findings += [each for summary in summaries for each in _missing(summary, now)]
     findings += _shared_gpus(summaries)
-    findings += _truncated(present)
+    by_location = {host.location: host for host in present}
+    findings += [
+        HostFinding(
+            kind="truncated",
+            ledger="",
+            name=location,
+            location=location,
+            duration=host.complete_from - bounds(host)[0],
+            instant=host.complete_from,
+        )
+        for location, host in by_location.items()
+        if host.complete_from is not None
+    ]
     findings += unreadable
     findings.sort(key=finding_order)
+    commits = [each.host.record.last_commit for each in summaries]
     return FleetMonth(
-        record=merged.record(month, {name for host in every for name in host.record.months}),
+        record=MonthRecord(
+            ledger="",
+            last_commit=max((commit for commit in commits if commit is not None), default=None),
+            month=month,
+            months=tuple(sorted({name for host in every for name in host.record.months})),
+            cells=cells,
+            sums=sums,
+            adjustments=tuple(
+                each
+                for summary in summaries
+                for each in sorted(summary.host.record.adjustments, key=lambda each: each.number)
+            ),
+            days=days,
+            undated=undated,
+            undivided=undivided,
+        ),
         zone=zone,
         hosts=tuple(summaries),
         findings=tuple(findings),
@@ -330,18 +383,21 @@ def _choose(hosts: Sequence[HostMonth]) -> tuple[list[HostMonth], list[HostFindi
                 )
             )
             continue
-        if not best.forks and _commit(host) == _commit(best) and _differ(host, best):
-            raise _conflict(best, host)
+        differ = host.record.cells != best.record.cells
+        if host.origin == "prometheus":  # which has rounded floats
+            differ = abs(host.total - best.total) >= CENT
+        if not best.forks and _commit(host) == _commit(best) and differ:
+            last = best.record.last_commit
+            commit = "never" if last is None else instant_text(last)
+            raise ConflictingCopiesError(
+                f"{best.location} and {host.location} are ledger {host.record.ledger} at one commit "
+                f"({commit}), with {dollars_text(best.total)} and {dollars_text(host.total)} dollars of "
+                f"{host.record.month}: remove the wrong one"
+            )
         findings.append(
             finding_of("copy", host, amount=host.total, instant=host.record.last_commit, text=best.location)
         )
     return list(chosen.values()), findings
-
-
-def _differ(one: HostMonth, other: HostMonth) -> bool:
-    if one.origin == "prometheus":  # which has rounded floats
-        return abs(one.total - other.total) >= CENT
-    return one.record.cells != other.record.cells
 
 
 def _commit(host: HostMonth) -> tuple[Instant, int]:
@@ -351,17 +407,7 @@ def _commit(host: HostMonth) -> tuple[Instant, int]:
 def preference(host: HostMonth) -> tuple[int, int, int, str]:
     """Sorts the copy that counts first, whatever the order in which copies are read."""
     instant, commits = _commit(host)
-    return _RANKS[host.origin], -instant, -commits, host.location
-
-
-def _conflict(one: HostMonth, other: HostMonth) -> ConflictingCopiesError:
-    record = one.record
-    commit = "never" if record.last_commit is None else instant_text(record.last_commit)
-    return ConflictingCopiesError(
-        f"{one.location} and {other.location} are ledger {record.ledger} at one commit ({commit}), "
-        f"with {dollars_text(one.total)} and {dollars_text(other.total)} dollars of {record.month}: "
-        "remove the wrong one"
-    )
+    return _ORIGINS.index(host.origin), -instant, -commits, host.location
 
 
 def _zone(hosts: Sequence[HostMonth], findings: list[HostFinding], *, mixed_zones: bool) -> ZoneInfo:
@@ -388,92 +434,6 @@ def names_text(names: Sequence[str]) -> str:
     listed = sorted(names)
     more = f" and {len(listed) - NAMES_LISTED} more" if len(listed) > NAMES_LISTED else ""
     return f"{len(listed)}: {', '.join(listed[:NAMES_LISTED])}{more}"
-
-
-class _Merged:
-    """Sums over hosts."""
-
-    def __init__(self) -> None:
-        self._cells: dict[MonthKey, Picodollars] = {}
-        self._sums: HistorySums | None = None
-        self._days: dict[int, HistorySums] = {}
-        self._adjustments: list[tuple[str, Adjustment]] = []
-        self._last_commit: Instant | None = None
-        self._undated = 0
-        self._undivided = 0
-
-    def add(self, host: HostMonth) -> HostSummary:
-        """Add a month. Returns what stays of it."""
-        record = host.record
-        add_all(self._cells, record.cells)
-        for day, sums in record.days.items():
-            self._days.setdefault(day, HistorySums()).add(sums)
-        if record.sums is not None:
-            self._sums = self._sums or HistorySums()
-            self._sums.add(record.sums)
-        adjustments = tuple(replace(each, ledger=record.ledger) for each in record.adjustments)
-        self._adjustments += [(host.name, each) for each in adjustments]
-        self._undated += record.undated
-        self._undivided += host.total - record.adjusted if record.sums is None else 0
-        if record.last_commit is not None:
-            self._last_commit = max(record.last_commit, self._last_commit or 0)
-        return _summary(replace(host, record=replace(record, adjustments=adjustments)))
-
-    def record(self, month: str, months: Iterable[str]) -> MonthRecord:
-        """The sum."""
-        ordered = sorted(self._adjustments, key=lambda each: (each[0], each[1].ledger, each[1].number))
-        return MonthRecord(
-            ledger="",
-            last_commit=self._last_commit,
-            month=month,
-            months=tuple(sorted(months)),
-            cells=self._cells,
-            sums=self._sums,
-            adjustments=tuple(each for _name, each in ordered),
-            days=self._days,
-            undated=self._undated,
-            undivided=self._undivided,
-        )
-
-
-def _summary(host: HostMonth) -> HostSummary:
-    sums = host.record.sums or HistorySums()
-    by_owner = unpriced_by_owner(host)
-    uncounted = sums.uncounted()
-    passed = sum(sums.gpu_held.values())
-    wall = sum(sums.covered.values()) if host.record.sums is not None else host.covered
-    covered = max(0, wall - uncounted)
-    return HostSummary(
-        host=replace(host, record=replace(host.record, sums=None, days={})),
-        covered=covered,
-        uncounted=uncounted,
-        unobserved=covered * sums.unobserved() // passed if passed else 0,
-        gpu_time=sum(sums.held.values()),
-        unpriced=sum((by_owner or {}).values()),
-        unpriced_by_owner=by_owner,
-        tokens_by_owner=tokens_by_owner(host),
-    )
-
-
-def unpriced_by_owner(host: HostMonth) -> dict[tuple[str, str], Nanoseconds] | None:
-    """GPU time that waits for a price, by product and team; `None` without finer sums."""
-    if host.record.sums is None:
-        return None
-    durations: dict[tuple[str, str], Nanoseconds] = {}
-    for (gpu, owner), duration in host.record.sums.waiting().items():
-        if gpu != UNCOUNTED:
-            add(durations, (owner.product, owner.team), duration)
-    return durations
-
-
-def tokens_by_owner(host: HostMonth) -> OwnerTokens | None:
-    """Tokens by product and team; `None` without finer sums that are exact."""
-    if host.record.sums is None or host.apportioned:
-        return None
-    tokens: dict[tuple[str, str], dict[TokenKind, int]] = {}
-    for (owner, kind), count in host.record.sums.tokens.items():
-        add(tokens.setdefault((owner.product, owner.team), {}), kind, count)
-    return tokens
 
 
 def _missing(summary: HostSummary, now: Instant) -> Iterator[HostFinding]:
@@ -517,15 +477,6 @@ def _missing(summary: HostSummary, now: Instant) -> Iterator[HostFinding]:
     if host.resolution:
         seconds = host.resolution // NANOSECONDS_PER_SECOND
         yield finding_of("downsampled", host, text=f"one sample each {seconds} s in some hours")
-
-
-def _truncated(hosts: Iterable[HostMonth]) -> Iterator[HostFinding]:
-    """A finding on each address that lacks the month's beginning."""
-    by_location = {host.location: host for host in hosts}
-    for location, host in by_location.items():
-        if host.complete_from is not None:
-            duration = host.complete_from - bounds(host)[0]
-            yield HostFinding("truncated", "", location, location, duration, instant=host.complete_from)
 
 
 def bounds(host: HostMonth) -> tuple[Instant, Instant]:
