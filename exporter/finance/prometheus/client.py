@@ -11,7 +11,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import closing
 from dataclasses import dataclass
 from decimal import Decimal, InvalidOperation
-from enum import Enum
+from itertools import chain
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Final, Self
@@ -77,34 +77,22 @@ GRAFANA: Final = (
 )
 
 
-class PrometheusProblem(Enum):
-    """Why a query has no answer."""
-
-    NOT_PROMETHEUS = "something else answers"
-    UNAUTHORIZED = "the credentials are refused"
-    UNREACHABLE = "nothing answers"
-    EXCESSIVE = "the query asks for more than the server allows"
-    TIMEOUT = "the answer takes too long"
-    REJECTED = "the server refuses the query"
-    PARTIAL = "the answer is incomplete"
-    FAULTY = "the answer cannot be read"
-    CREDENTIALS = "a file of credentials cannot be used"
-
-
 class PrometheusError(Exception):
     """A query has no answer; the message says where, why and what to do."""
 
-    def __init__(self, problem: PrometheusProblem, message: str) -> None:
+    def __init__(self, message: str, *, divisible: bool = False) -> None:
         super().__init__(message)
-        self.problem = problem
+        self.divisible = divisible
+        """It asks for too much or takes too long: parts of it may have an answer."""
 
 
 @dataclass(frozen=True, slots=True)
 class QuerySample:
-    """One value of a series. `value` is the text that the server sent, which loses nothing."""
+    """One value of a series."""
 
     at: Instant
     value: str
+    """The text that the server sent, which loses nothing."""
 
     @property
     def number(self) -> float:
@@ -121,9 +109,7 @@ class QuerySample:
         try:
             return int((Decimal(self.value) * PICODOLLARS_PER_DOLLAR).to_integral_value())
         except (InvalidOperation, ValueError, OverflowError):
-            raise PrometheusError(
-                PrometheusProblem.FAULTY, f"{shown(self.value)} is no amount of dollars"
-            ) from None
+            raise PrometheusError(f"{shown(self.value)} is no amount of dollars") from None
 
 
 @dataclass(frozen=True, slots=True)
@@ -199,7 +185,12 @@ class PrometheusClient:
         return self._result("query", {"query": query, "time": _seconds(at), **_limits(coarsest)})
 
     def instant_by_ledger(
-        self, query: Callable[[str], str], at: Instant, *, coarsest: Nanoseconds | None = None
+        self,
+        query: Callable[[str], str],
+        at: Instant,
+        *,
+        coarsest: Nanoseconds | None = None,
+        prefix: str = "",
     ) -> tuple[QuerySeries, ...]:
         """As `instant`, in parts by ledger where the server refuses the whole.
 
@@ -207,24 +198,22 @@ class PrometheusClient:
             query: makes the query of a matcher of the label `ledger`, such as `ledger=~"a.*"`.
             at: the instant.
             coarsest: as in `range`.
+            prefix: what the ids of the ledgers begin with.
 
         Raises:
             PrometheusError: there is no whole answer.
         """
-        return tuple(self._by_ledger(query, at, "", coarsest))
-
-    def _by_ledger(
-        self, query: Callable[[str], str], at: Instant, prefix: str, coarsest: Nanoseconds | None
-    ) -> Iterator[QuerySeries]:
         try:
-            yield from self.instant(query(f'ledger=~"{prefix}.+"'), at, coarsest=coarsest)
+            return self.instant(query(f'ledger=~"{prefix}.+"'), at, coarsest=coarsest)
         except PrometheusError as error:
-            divisible = error.problem in (PrometheusProblem.EXCESSIVE, PrometheusProblem.TIMEOUT)
-            if not divisible or len(prefix) >= 2:  # a 256th of all ledgers
+            if not error.divisible or len(prefix) >= 2:  # a 256th of all ledgers
                 raise
-            for digit in "0123456789abcdef":
-                yield from self._by_ledger(query, at, prefix + digit, coarsest)
-            yield from self.instant(query(f'ledger=~"{prefix}[^0-9a-f].*"'), at, coarsest=coarsest)
+        parts = [
+            self.instant_by_ledger(query, at, coarsest=coarsest, prefix=prefix + digit)
+            for digit in "0123456789abcdef"
+        ]
+        others = self.instant(query(f'ledger=~"{prefix}[^0-9a-f].*"'), at, coarsest=coarsest)
+        return (*chain(*parts), *others)
 
     def range(
         self,
@@ -276,7 +265,7 @@ class PrometheusClient:
             return self._result("query_range", parameters)
         except PrometheusError as error:
             steps = (end - start) // step
-            if error.problem not in (PrometheusProblem.EXCESSIVE, PrometheusProblem.TIMEOUT) or not steps:
+            if not error.divisible or not steps:
                 raise
             middle = start + steps // 2 * step
             return [
@@ -294,8 +283,7 @@ class PrometheusClient:
         try:
             data = self._data("series", form)
         except PrometheusError as error:
-            divisible = error.problem in (PrometheusProblem.EXCESSIVE, PrometheusProblem.TIMEOUT)
-            if not divisible or end - start < LABELS_RANGE_MIN:
+            if not error.divisible or end - start < LABELS_RANGE_MIN:
                 raise
             middle = (start + end) // 2
             halves = (*self.label_sets(selector, start, middle), *self.label_sets(selector, middle, end))
@@ -325,9 +313,7 @@ class PrometheusClient:
             raise self._misshapen() from None
 
     def _misshapen(self) -> PrometheusError:
-        return PrometheusError(
-            PrometheusProblem.FAULTY, f"{self.name}: the answer has no series in the form of the API"
-        )
+        return PrometheusError(f"{self.name}: the answer has no series in the form of the API")
 
     def _data(self, path: str, parameters: Mapping[str, str]) -> Any:
         # Thanos answers in part unless it is told not to; the others ignore what they do not know.
@@ -349,25 +335,23 @@ class PrometheusClient:
         )
         self.requests += 1
         status, kind, body = self._send(request, self._auth, self._timeout, BODY_BYTES_MAX)
-        try:
-            answer = json.loads(body)
-        except (ValueError, RecursionError):
-            answer = None
+        answer = _json(body)
         if not isinstance(answer, dict) or answer.get("status") not in ("success", "error"):
-            raise self._of_another(status, kind)
-        if answer["status"] == "error":
-            raise self._refused(status, str(answer.get("error") or answer.get("errorType") or ""))
-        if answer.get("isPartial") is True:
+            error = self._of_another(status, kind)
+        elif answer["status"] == "error":
+            error = self._refused(status, str(answer.get("error") or answer.get("errorType") or ""))
+        elif answer.get("isPartial") is True:
             raise PrometheusError(
-                PrometheusProblem.PARTIAL,
-                f"{self.name}: the answer is partial, a storage node is down: ask again when it is up",
+                f"{self.name}: the answer is partial, a storage node is down: ask again when it is up"
             )
-        for warning in answer.get("warnings") or ():
-            if "partial" in str(warning).lower() or "store" in str(warning).lower():
-                raise PrometheusError(
-                    PrometheusProblem.PARTIAL, f"{self.name}: the answer is partial: {shown(str(warning))}"
-                )
-        return answer.get("data")
+        else:
+            for warning in answer.get("warnings") or ():
+                if "partial" in str(warning).lower() or "store" in str(warning).lower():
+                    raise PrometheusError(f"{self.name}: the answer is partial: {shown(str(warning))}")
+            return answer.get("data")
+        if status in TRANSIENT and not error.divisible:
+            raise _TransientError(error)
+        raise error
 
     def _send(
         self, request: httpx.Request, auth: httpx.Auth | None, timeout: Nanoseconds, limit: int
@@ -389,20 +373,18 @@ class PrometheusClient:
                     body += chunk
                     if len(body) > limit:
                         raise PrometheusError(
-                            PrometheusProblem.EXCESSIVE,
-                            f"{self.name}: an answer is longer than {limit} bytes",
+                            f"{self.name}: an answer is longer than {limit} bytes", divisible=True
                         )
                     self._left()
                 return response.status_code, response.headers.get("Content-Type", ""), bytes(body)
         except httpx.TimeoutException:
             seconds = _seconds(timeout)
             message = f"{self.name}: no answer within {seconds} s; give a longer --timeout"
-            raise PrometheusError(PrometheusProblem.TIMEOUT, message) from None
+            raise PrometheusError(message, divisible=True) from None
         except httpx.InvalidURL as error:
-            raise PrometheusError(PrometheusProblem.UNREACHABLE, f"{self.name}: {error}") from None
+            raise PrometheusError(f"{self.name}: {error}") from None
         except httpx.RequestError as error:
-            message = f"{self.name} cannot be asked: {error}"
-            raise _TransientError(PrometheusError(PrometheusProblem.UNREACHABLE, message)) from None
+            raise _TransientError(PrometheusError(f"{self.name} cannot be asked: {error}")) from None
 
     def _watch(self, event: str, info: Mapping[str, Any]) -> None:
         """Bound each receive by what is left of the request: of itself httpx lets headers trickle."""
@@ -422,44 +404,38 @@ class PrometheusClient:
             raise httpx.ReadTimeout("")
         return left / NANOSECONDS_PER_SECOND
 
-    def _refused(self, status: int, message: str) -> Exception:
-        text = _quoted(message)
-        if any(part in message.lower() for part in EXCESSIVE):
+    def _refused(self, status: int, message: str) -> PrometheusError:
+        """The error of an answer that says one."""
+        printable = "".join(character if character.isprintable() else " " for character in message[:300])
+        text, lower = f'"{printable}"', message.lower()
+        if any(part in lower for part in EXCESSIVE):
             return PrometheusError(
-                PrometheusProblem.EXCESSIVE,
                 f"{self.name} refuses even the smallest part: {text}; raise its limit (--query.max-samples "
                 "of Prometheus)",
+                divisible=True,
             )
         if status in (401, 403):
             return self._unauthorized(status)
-        if "timed out" in message or "timeout" in message.lower():
-            return PrometheusError(
-                PrometheusProblem.TIMEOUT, f"{self.name}: {text}; raise --query.timeout there"
-            )
-        error = PrometheusError(PrometheusProblem.REJECTED, f"{self.name}: HTTP {status}: {text}")
-        return _TransientError(error) if status in TRANSIENT else error
+        if "timed out" in lower or "timeout" in lower:
+            return PrometheusError(f"{self.name}: {text}; raise --query.timeout there", divisible=True)
+        return PrometheusError(f"{self.name}: HTTP {status}: {text}")
 
     def _unauthorized(self, status: int) -> PrometheusError:
         return PrometheusError(
-            PrometheusProblem.UNAUTHORIZED,
-            f"{self.name}: HTTP {status}: give credentials, or others, in --http.config.file",
+            f"{self.name}: HTTP {status}: give credentials, or others, in --http.config.file"
         )
 
-    def _of_another(self, status: int, kind: str) -> Exception:
+    def _of_another(self, status: int, kind: str) -> PrometheusError:
         """The error of an answer that is not the API's."""
         if status not in TRANSIENT and self._is_grafana():
-            return PrometheusError(
-                PrometheusProblem.NOT_PROMETHEUS, f"{self.name} {GRAFANA.format(address=self.name)}"
-            )
+            return PrometheusError(f"{self.name} {GRAFANA.format(address=self.name)}")
         if status in (401, 403):
             return self._unauthorized(status)
         what = "HTML" if "html" in kind else "no JSON of the API"
-        error = PrometheusError(
-            PrometheusProblem.NOT_PROMETHEUS,
+        return PrometheusError(
             f"{self.name}/api/v1 answers HTTP {status} with {what}: give the address of a Prometheus, "
-            "Thanos, Mimir or VictoriaMetrics, with its prefix (Mimir: /prometheus)",
+            "Thanos, Mimir or VictoriaMetrics, with its prefix (Mimir: /prometheus)"
         )
-        return _TransientError(error) if status in TRANSIENT else error
 
     def _is_grafana(self) -> bool:
         """Whether Grafana's own health page is here. It gets no credentials: it needs none."""
@@ -467,9 +443,8 @@ class PrometheusClient:
         host = parts.netloc.rpartition("@")[2]
         request = self._client.build_request("GET", urlunsplit((parts.scheme, host, "/api/health", "", "")))
         try:
-            _, _, body = self._send(request, None, HEALTH_TIMEOUT, HEALTH_BYTES_MAX)
-            health = json.loads(body)
-        except (PrometheusError, _TransientError, ValueError, RecursionError):
+            health = _json(self._send(request, None, HEALTH_TIMEOUT, HEALTH_BYTES_MAX)[2])
+        except (PrometheusError, _TransientError):
             return False
         return isinstance(health, dict) and "database" in health
 
@@ -482,24 +457,23 @@ class _TransientError(Exception):
         self.last = last
 
 
-def _quoted(text: str) -> str:
-    """A server's message, printable and on one line."""
-    clean = "".join(character if character.isprintable() else " " for character in text[:300])
-    return f'"{clean}"'
+def _json(body: bytes) -> Any:
+    """What a body says; `None` where it is no JSON."""
+    try:
+        return json.loads(body)
+    except (ValueError, RecursionError):
+        return None
 
 
 def _series(item: Any) -> QuerySeries:
     labels = {str(name): str(value) for name, value in item["metric"].items() if name != "__name__"}
-    pairs = item["values"] if "values" in item else [item["value"]]
-    samples = tuple(_sample(at, str(value)) for at, value in pairs)
+    samples = []
+    for at, value in item["values"] if "values" in item else [item["value"]]:
+        float(value)  # which raises for what is no number
+        samples.append(QuerySample(round(at * 1000) * 1_000_000, str(value)))
     if not samples:
         raise ValueError("a series without samples")
-    return QuerySeries(labels, samples)
-
-
-def _sample(at: float, value: str) -> QuerySample:
-    float(value)  # which raises for what is no number
-    return QuerySample(round(at * 1000) * 1_000_000, value)
+    return QuerySeries(labels, tuple(samples))
 
 
 def _seconds(duration: Nanoseconds) -> str:
@@ -537,15 +511,11 @@ def _secret(path: Path) -> str:
             data = file.read(SECRET_BYTES_MAX + 1)
         text = data.decode("ascii").strip()
     except OSError as error:
-        raise PrometheusError(
-            PrometheusProblem.CREDENTIALS, f"{path} cannot be read: {error.strerror}"
-        ) from error
+        raise PrometheusError(f"{path} cannot be read: {error.strerror}") from error
     except UnicodeDecodeError:
         text = ""
     if not text or not text.isprintable() or len(data) > SECRET_BYTES_MAX:
-        raise PrometheusError(
-            PrometheusProblem.CREDENTIALS, f"{path} holds no credentials: one line of printable ASCII"
-        )
+        raise PrometheusError(f"{path} holds no credentials: one line of printable ASCII")
     return text
 
 
@@ -563,5 +533,5 @@ def _tls(config: HttpClientConfig) -> ssl.SSLContext:
             path = tls.cert_file
             context.load_cert_chain(tls.cert_file, tls.key_file, password=lambda: "")
     except (OSError, ValueError) as error:  # ssl.SSLError is an OSError
-        raise PrometheusError(PrometheusProblem.CREDENTIALS, f"{path} cannot be used: {error}") from error
+        raise PrometheusError(f"{path} cannot be used: {error}") from error
     return context

@@ -17,7 +17,6 @@ from exporter.finance.fleet.record import HostMonth, HostName
 from exporter.finance.prometheus.client import (
     PrometheusClient,
     PrometheusError,
-    PrometheusProblem,
     QuerySeries,
 )
 from exporter.finance.prometheus.counters import Holders, Progress, ScrapeTarget, apportioned, rises
@@ -111,7 +110,6 @@ def host_months(
     money = month_cells(client, month, start, end, now, progress, coarsest=resolution)
     if not money.cells:
         raise PrometheusError(
-            PrometheusProblem.REJECTED,
             f"{client.name} holds no {RAW} of {month}: it scrapes no host, or keeps no samples for so long",
         )
     complete_from = _complete_from(client, month, start, money.since, until)
@@ -187,7 +185,6 @@ def _zone(client: PrometheusClient, month: str, zones: Sequence[str], now: Insta
             for end, hosts in sorted(ends.items())
         )
         raise PrometheusError(
-            PrometheusProblem.REJECTED,
             f"{client.name}: {month} ends at several instants, hosts have different time zones: {listed}; "
             "read the ledgers of one zone at a time, or give all hosts one `timezone`",
         )
@@ -199,7 +196,6 @@ def _zone(client: PrometheusClient, month: str, zones: Sequence[str], now: Insta
         if Period.named(month).bounds(ZoneInfo(zone))[1] == end:
             return zone
     raise PrometheusError(
-        PrometheusProblem.REJECTED,
         f"{client.name}: {month} ends at {instant_text(end)} on the hosts; "
         "give their `timezone` by --config.file",
     )
@@ -299,9 +295,7 @@ def _keys(series: QuerySeries) -> CellKey:
     labels = series.labels
     basis = labels.get("price_basis", "")
     if basis not in BASES:
-        raise PrometheusError(
-            PrometheusProblem.FAULTY, f"{RAW} has the price basis {basis!r}, which this release does not know"
-        )
+        raise PrometheusError(f"{RAW} has the price basis {basis!r}, which this release does not know")
     return (
         labels.get("ledger", ""),
         labels.get("product", ""),
