@@ -6,18 +6,18 @@ each ledger's month whole: it can stand for a ledger that is gone.
 
 import json
 from collections import Counter
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, replace
 from datetime import date
-from functools import lru_cache
 from hashlib import sha256
 from pathlib import Path
-from typing import Any, Final, Literal, get_args, get_origin, get_type_hints
+from typing import Any, Final, Literal
 from zoneinfo import ZoneInfo
 
 from exporter.config.problems import shown
 from exporter.config.times import zone_named
 from exporter.cost.money import add
+from exporter.finance import sum_keys
 from exporter.finance.fleet.record import (
     FleetError,
     FleetMonth,
@@ -282,51 +282,12 @@ def _host(host: HostMonth) -> dict[str, Any]:
         "sums": None
         if record.sums is None
         else {
-            family: sorted([*_flat(key), value] for key, value in getattr(record.sums, family).items())
+            family: sorted(
+                [*sum_keys.labels_of(key), value] for key, value in getattr(record.sums, family).items()
+            )
             for family in FAMILIES
         },
     }
-
-
-def _flat(key: Any) -> Iterator[str]:
-    """The labels of a key, whose parts may be keys themselves."""
-    if isinstance(key, tuple):
-        for part in key:
-            yield from _flat(part)
-    else:
-        yield key
-
-
-@lru_cache
-def _parts(kind: Any) -> tuple[Any, ...] | None:
-    """The kinds of a key's parts; `None` for a label."""
-    if hasattr(kind, "_fields"):
-        return tuple(get_type_hints(kind).values())
-    return get_args(kind) if get_origin(kind) is tuple else None
-
-
-def _key(kind: Any, labels: list[Any]) -> Any:
-    """A key of sums from the first labels, which are taken off."""
-    parts = _parts(kind)
-    if parts is None:
-        return _text(labels.pop(0))
-    key = [_key(part, labels) for part in parts]
-    return kind(*key) if hasattr(kind, "_fields") else tuple(key)
-
-
-def _family(kind: Any, rows: Iterable[Sequence[Any]]) -> dict[Any, int]:
-    """A family of sums from its rows."""
-    sums: dict[Any, int] = {}
-    for *labels, value in rows:
-        key = _key(kind, labels)
-        if labels:
-            raise ValueError(f"{labels} are too many labels")
-        sums[key] = _integer(value)
-    return sums
-
-
-_KINDS: Final = {name: get_args(hint)[0] for name, hint in get_type_hints(HistorySums).items()}
-"""The kind of the keys of each family of sums."""
 
 
 def _closed(content: Mapping[str, Any], path: Path, digest: str) -> ClosedMonth:
@@ -361,9 +322,17 @@ def _host_month(host: Mapping[str, Any], month: str, path: str) -> HostMonth:
     sums = None
     if host["sums"] is not None:
         families = host["sums"]
-        sums = HistorySums(**{name: _family(kind, families.get(name, ())) for name, kind in _KINDS.items()})
+        sums = HistorySums(
+            **{
+                family: {
+                    sum_keys.key_of(family, labels): _integer(value)
+                    for *labels, value in families.get(family, ())
+                }
+                for family in FAMILIES
+            }
+        )
     cells = {
-        MonthKey(_text(product), _text(team), _text(basis), month): _integer(amount)
+        MonthKey(sum_keys.text(product), sum_keys.text(team), sum_keys.text(basis), month): _integer(amount)
         for product, team, basis, amount in host["cells"]
     }
     adjustments = []
@@ -395,6 +364,10 @@ def _host_month(host: Mapping[str, Any], month: str, path: str) -> HostMonth:
         sums=sums,
         adjustments=tuple(adjustments),
     )
+    end = None
+    if host["end"] is not None:
+        instant, reason = host["end"]
+        end = KnownEnd(_integer(instant), sum_keys.text(reason))
     return HostMonth(
         record=record,
         origin="statement",
@@ -407,7 +380,7 @@ def _host_month(host: Mapping[str, Any], month: str, path: str) -> HostMonth:
         apportioned=bool(host["apportioned"]),
         covered=_integer(host["reported_nanoseconds"]),
         short_name=str(host["name"]),
-        end=None if host["end"] is None else KnownEnd(_integer(host["end"][0]), _text(host["end"][1])),
+        end=end,
     )
 
 
@@ -421,12 +394,6 @@ def _instant(value: Any) -> Instant | None:
     if value is not None and not 0 <= _integer(value) <= LARGEST:
         raise ValueError(f"{value} is no instant")
     return None if value is None else _integer(value)
-
-
-def _text(value: Any) -> str:
-    if not isinstance(value, str):
-        raise TypeError(f"{value!r} is no text")
-    return value
 
 
 def restated(hosts: Iterable[HostMonth]) -> tuple[HostMonth, ...]:

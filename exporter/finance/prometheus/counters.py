@@ -4,22 +4,23 @@ A counter's rise misses what was posted before a host's first scrape and after i
 only how a month's money is divided; GPU time and tokens are what rose, which is at most what there was.
 """
 
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field, replace
-from typing import Any, Final, NamedTuple, cast
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import replace
+from typing import Final, NamedTuple
 
-from exporter.cost.money import split
-from exporter.cost.postings import CostOwner, OwnerPhase, Phase
+from exporter.cost.money import add, split
+from exporter.cost.postings import CostOwner
 from exporter.finance.fleet.record import HostMonth
 from exporter.finance.prometheus.client import PrometheusClient, QuerySeries
+from exporter.finance.sum_keys import key_of
 from exporter.ledger.history import HistorySums
-from exporter.readings import Gpu, TokenKind
+from exporter.readings import Gpu
 from exporter.report import ServerOwner
-from exporter.tariff.rate import PriceBasis
 from exporter.units import (
     NANOSECONDS_PER_DAY,
     NANOSECONDS_PER_HOUR,
     NANOSECONDS_PER_SECOND,
+    PICODOLLARS_PER_DOLLAR,
     Instant,
     Nanoseconds,
 )
@@ -27,13 +28,11 @@ from exporter.units import (
 INSTANCES_MAX: Final = 200
 """Instances that one query names."""
 
-UNKNOWN_OWNER: Final = CostOwner("", "", "", "", "")
-"""The holder of unpriced GPU time, which the counter does not name."""
-
 Progress = Callable[[str, float], None]
 """Is called with what is being read, and how much of it has been, from 0 to 1."""
 
-Labels = Mapping[str, str]
+Rises = dict[str, dict[tuple[str, ...], int]]
+"""How far the counters of one ledger rose in a month, by family of sums and labels."""
 
 
 class ScrapeTarget(NamedTuple):
@@ -43,78 +42,28 @@ class ScrapeTarget(NamedTuple):
     instance: str
 
 
-@dataclass(frozen=True, slots=True)
-class _Family:
-    """A counter, the labels of its rows, and what a rise of 1 comes to as an integer."""
+class _Counter(NamedTuple):
+    """A counter of a family of sums."""
 
     name: str
     labels: tuple[str, ...]
+    """Of its rows."""
     scale: int
-    key: Callable[[Labels], Any]
+    """What a rise of 1 comes to as an integer."""
 
 
-def _owner(labels: Labels) -> CostOwner:
-    return CostOwner(*(labels.get(name, "") for name in CostOwner._fields))
-
-
-_OWNER: Final = CostOwner._fields
-_FAMILIES: Final[Mapping[str, _Family]] = {
-    "cost": _Family(
-        "inference_cost_dollars_total",
-        (*_OWNER, "phase"),
-        10**12,
-        lambda labels: OwnerPhase(_owner(labels), cast("Phase", labels.get("phase", ""))),
+_COUNTERS: Final[Mapping[str, _Counter]] = {
+    "cost": _Counter("inference_cost_dollars_total", (*CostOwner._fields, "phase"), PICODOLLARS_PER_DOLLAR),
+    "server_cost": _Counter(
+        "inference_server_cost_dollars_total", (*ServerOwner._fields, "component"), PICODOLLARS_PER_DOLLAR
     ),
-    "server_cost": _Family(
-        "inference_server_cost_dollars_total",
-        (*ServerOwner._fields, "component"),
-        10**12,
-        lambda labels: (
-            ServerOwner(*(labels.get(name, "") for name in ServerOwner._fields)),
-            labels.get("component", ""),
-        ),
+    "gpu_cost": _Counter(
+        "inference_gpu_cost_dollars_total", (*Gpu._fields, "component"), PICODOLLARS_PER_DOLLAR
     ),
-    "gpu_cost": _Family(
-        "inference_gpu_cost_dollars_total",
-        ("uuid", "gpu_model", "component"),
-        10**12,
-        lambda labels: (
-            Gpu(labels.get("uuid", ""), labels.get("gpu_model", "")),
-            labels.get("component", ""),
-        ),
-    ),
-    "held": _Family(
-        "inference_gpu_seconds_total",
-        (*_OWNER, "phase"),
-        NANOSECONDS_PER_SECOND,
-        lambda labels: OwnerPhase(_owner(labels), cast("Phase", labels.get("phase", ""))),
-    ),
-    "tokens": _Family(
-        "inference_tokens_total",
-        (*_OWNER, "kind"),
-        1,
-        lambda labels: (_owner(labels), cast("TokenKind", labels.get("kind", ""))),
-    ),
-    "unpriced": _Family(
-        "inference_gpu_unpriced_seconds_total",
-        ("uuid", "gpu_model"),
-        NANOSECONDS_PER_SECOND,
-        lambda labels: (Gpu(labels.get("uuid", ""), labels.get("gpu_model", "")), UNKNOWN_OWNER),
-    ),
+    "held": _Counter("inference_gpu_seconds_total", (*CostOwner._fields, "phase"), NANOSECONDS_PER_SECOND),
+    "tokens": _Counter("inference_tokens_total", (*CostOwner._fields, "kind"), 1),
+    "unpriced": _Counter("inference_gpu_unpriced_seconds_total", Gpu._fields, NANOSECONDS_PER_SECOND),
 }
-
-
-@dataclass(slots=True)
-class CounterRises:
-    """How far the counters of one ledger rose in a month, by family and key."""
-
-    families: dict[str, dict[Any, int]] = field(default_factory=lambda: {name: {} for name in _FAMILIES})
-
-    def add(self, family: str, key: Any, rise: int) -> None:
-        """Add a rise."""
-        sums = self.families[family]
-        sums[key] = sums.get(key, 0) + rise
-
 
 Holders = Mapping[ScrapeTarget, Sequence[tuple[Instant, str]]]
 """For each target the hours (their start) in which it reported, in order, and the ledger that it had then."""
@@ -128,7 +77,7 @@ def rises(
     progress: Progress = lambda _what, _part: None,
     *,
     coarsest: Nanoseconds = 0,
-) -> dict[str, CounterRises]:
+) -> dict[str, Rises]:
     """How far all counters rose, by ledger. Empty where the server has no counters of hosts.
 
     A target that had one ledger all day is read by the day, others by the hour.
@@ -144,18 +93,21 @@ def rises(
     Raises:
         PrometheusError: there is no whole answer.
     """
-    by_ledger: dict[str, CounterRises] = {}
+    by_ledger: dict[str, Rises] = {}
     for begun in range(start, until, NANOSECONDS_PER_DAY):
         ended = min(begun + NANOSECONDS_PER_DAY, until)
         whole, parts = _ledgers_of_day(holders, begun, ended)
-        for name, family in _FAMILIES.items():
+        for family in _COUNTERS:
             if whole:
-                _add(by_ledger, name, _increases(client, family, begun, ended, coarsest), whole)
+                _add(by_ledger, family, _increases(client, family, begun, ended, coarsest), whole)
             for hour, ledgers in parts.items():
-                for targets in _chunks(sorted(ledgers)):
-                    answer = _increases(client, family, hour, hour + NANOSECONDS_PER_HOUR, coarsest, targets)
+                targets = sorted(ledgers)
+                for first in range(0, len(targets), INSTANCES_MAX):
+                    chunk = targets[first : first + INSTANCES_MAX]
+                    end = hour + NANOSECONDS_PER_HOUR
+                    answer = _increases(client, family, hour, end, coarsest, chunk)
                     # An instance of the same name in another cluster may be of the next query.
-                    _add(by_ledger, name, answer, {target: ledgers[target] for target in targets})
+                    _add(by_ledger, family, answer, {target: ledgers[target] for target in chunk})
         progress("counters", (ended - start) / max(1, until - start))
     return by_ledger
 
@@ -177,85 +129,86 @@ def _ledgers_of_day(
     return whole, parts
 
 
-def _chunks(targets: Sequence[ScrapeTarget]) -> Iterator[Sequence[ScrapeTarget]]:
-    for first in range(0, len(targets), INSTANCES_MAX):
-        yield targets[first : first + INSTANCES_MAX]
-
-
 def _increases(
     client: PrometheusClient,
-    family: _Family,
+    family: str,
     begun: Instant,
     ended: Instant,
     coarsest: Nanoseconds,
     targets: Sequence[ScrapeTarget] = (),
 ) -> tuple[QuerySeries, ...]:
-    names = ", ".join(("cluster", "instance", *family.labels))
+    """How far a counter rose, of some targets or of all."""
+    counter = _COUNTERS[family]
+    names = ", ".join(("cluster", "instance", *counter.labels))
     window = f"[{(ended - begun) // NANOSECONDS_PER_SECOND}s]"
     # By target first: a host that two jobs scrape, or two replicas tell of, counts once.
-    instances = "|".join(_escaped(target.instance) for target in targets)
-    selector = f'{family.name}{{instance=~"{instances}"}}' if targets else family.name
+    instances = "|".join(
+        "".join(each if each.isalnum() or each in ":_-" else f"\\{each}" for each in target.instance)
+        for target in targets
+    )
+    quoted = instances.replace("\\", "\\\\").replace('"', '\\"')
+    selector = f'{counter.name}{{instance=~"{quoted}"}}' if targets else counter.name
     return client.instant(f"max by ({names}) (increase({selector}{window}))", ended, coarsest=coarsest)
 
 
-def _escaped(instance: str) -> str:
-    """A label's value as a regular expression of PromQL, inside quotes."""
-    escaped = "".join(
-        character if character.isalnum() or character in ":_-" else f"\\{character}" for character in instance
-    )
-    return escaped.replace("\\", "\\\\").replace('"', '\\"')
-
-
 def _add(
-    by_ledger: dict[str, CounterRises],
+    by_ledger: dict[str, Rises],
     family: str,
     answer: Iterable[QuerySeries],
     ledgers: Mapping[ScrapeTarget, str],
 ) -> None:
+    counter = _COUNTERS[family]
     for series in answer:
         labels = series.labels
         ledger = ledgers.get(ScrapeTarget(labels.get("cluster", ""), labels.get("instance", "")))
         rise = series.samples[-1].number
         if ledger is None or not 0 < rise < float("inf"):
             continue
-        scaled = round(rise * _FAMILIES[family].scale)
-        if not scaled:  # a weight of nothing divides no money
-            continue
-        by_ledger.setdefault(ledger, CounterRises()).add(family, _FAMILIES[family].key(labels), scaled)
+        if scaled := round(rise * counter.scale):  # a weight of nothing divides no money
+            rows = by_ledger.setdefault(ledger, {}).setdefault(family, {})
+            add(rows, tuple(labels.get(name, "") for name in counter.labels), scaled)
 
 
-def apportioned(host: HostMonth, rise: CounterRises | None) -> HostMonth:
+def apportioned(host: HostMonth, rise: Rises | None) -> HostMonth:
     """The month with finer rows: its money divided as the counters rose. Pure.
 
     Money of a product and team without any rise stays without finer rows.
     """
     if rise is None:
         return host
-    families, cells = rise.families, host.record.cells
-    by_owner: dict[tuple[str, str], int] = {}
+    cells = host.record.cells
+    rows: Rises = {family: rise.get(family, {}) for family in ("held", "tokens")}
+    unknown = ("",) * len(CostOwner._fields)  # the counter does not name the owner of such time
+    rows["unpriced"] = {(*gpu, *unknown): time for gpu, time in rise.get("unpriced", {}).items()}
+    by_owner: dict[tuple[str, ...], int] = {}
     for cell, amount in cells.items():
-        by_owner[cell.product, cell.team] = by_owner.get((cell.product, cell.team), 0) + amount
-    sums = HistorySums(
-        held=dict(families["held"]),
-        tokens=dict(families["tokens"]),
-        unpriced=dict(families["unpriced"]),
-        covered={(): host.covered},
-    )
-    weights: dict[tuple[str, str], dict[OwnerPhase, int]] = {}
-    for key, risen in families["cost"].items():
-        weights.setdefault((key.owner.product, key.owner.team), {})[key] = risen
+        add(by_owner, (cell.product, cell.team), amount)
+    phases, components = (_by_owner(rise.get(family, {})) for family in ("cost", "server_cost"))
+    rows["cost"] = {}
     for owner, amount in by_owner.items():
-        if owner in weights:
-            sums.cost |= split(amount, weights[owner])[0]
-    components: dict[tuple[str, str], dict[tuple[ServerOwner, str], int]] = {}
-    for pair, risen in families["server_cost"].items():
-        components.setdefault((pair[0].product, pair[0].team), {})[pair] = risen
+        if owner in phases:
+            rows["cost"] |= split(amount, phases[owner])[0]
+    rows["server_cost"] = {}
     for cell, amount in cells.items():
-        risen_of = components.get((cell.product, cell.team))
-        if risen_of:
-            basis = cast("PriceBasis", cell.price_basis)
-            for (server, component), part in split(amount, risen_of)[0].items():
-                sums.server_cost[server, component, basis] = part
-    if families["gpu_cost"]:
-        sums.gpu_cost = split(host.total, families["gpu_cost"])[0]
+        weights = components.get((cell.product, cell.team))
+        if weights:
+            for labels, part in split(amount, weights)[0].items():
+                rows["server_cost"][*labels, cell.price_basis] = part
+    gpus = rise.get("gpu_cost")
+    rows["gpu_cost"] = split(host.total, gpus)[0] if gpus else {}
+    sums = HistorySums(
+        covered={(): host.covered},
+        **{
+            family: {key_of(family, labels): value for labels, value in amounts.items()}
+            for family, amounts in rows.items()
+        },
+    )
     return replace(host, record=replace(host.record, sums=sums), apportioned=True)
+
+
+def _by_owner(rows: Mapping[tuple[str, ...], int]) -> dict[tuple[str, ...], dict[tuple[str, ...], int]]:
+    """Rows by product and team, which their labels begin with."""
+    by_owner: dict[tuple[str, ...], dict[tuple[str, ...], int]] = {}
+    for labels, risen in rows.items():
+        by_owner.setdefault(labels[:2], {})[labels] = risen
+    return by_owner

@@ -13,7 +13,7 @@ from exporter.cost.postings import CostOwner, OwnerPhase
 from exporter.finance.fleet.record import HostMonth
 from exporter.finance.prometheus import counters
 from exporter.finance.prometheus.client import PrometheusClient
-from exporter.finance.prometheus.counters import CounterRises, ScrapeTarget, apportioned, rises
+from exporter.finance.prometheus.counters import Rises, ScrapeTarget, apportioned, rises
 from exporter.ledger.history import MonthRecord
 from exporter.readings import Gpu
 from exporter.report import MonthKey, ServerOwner
@@ -39,14 +39,13 @@ def host(cells: dict[MonthKey, int]) -> HostMonth:
 
 def test_money_is_divided_as_the_counters_rose() -> None:
     """90 dollars of chat by 2 to 1; the cents of the other product have no counters and stay whole."""
-    rise = CounterRises()
-    rise.add("cost", OwnerPhase(CHAT, "decode"), 20 * DOLLAR)
-    rise.add("cost", OwnerPhase(RAG, "idle"), 10 * DOLLAR)
-    rise.add("server_cost", (ServerOwner(*CHAT[:4]), "rent"), 3 * DOLLAR)
-    rise.add("server_cost", (ServerOwner(*CHAT[:4]), "energy"), 1 * DOLLAR)
-    rise.add("gpu_cost", (Gpu("GPU-0", "H100"), "rent"), DOLLAR)
-    rise.add("held", OwnerPhase(CHAT, "decode"), 7 * HOUR)
-    rise.add("tokens", (CHAT, "generation"), 1234)
+    rise: Rises = {
+        "cost": {(*CHAT, "decode"): 20 * DOLLAR, (*RAG, "idle"): 10 * DOLLAR},
+        "server_cost": {(*CHAT[:4], "rent"): 3 * DOLLAR, (*CHAT[:4], "energy"): DOLLAR},
+        "gpu_cost": {("GPU-0", "H100", "rent"): DOLLAR},
+        "held": {(*CHAT, "decode"): 7 * HOUR},
+        "tokens": {(*CHAT, "generation"): 1234},
+    }
 
     month = apportioned(host({CHAT_CELL: 60 * DOLLAR, ESTIMATED: 30 * DOLLAR, BATCH_CELL: 7}), rise)
 
@@ -79,11 +78,12 @@ def test_a_ledger_whose_counters_never_rose_has_its_money_only() -> None:
 )
 def test_rows_sum_to_the_money_of_their_owner(amounts: list[int], risen: list[int]) -> None:
     """To the picodollar, in each family, corrections below zero included."""
-    rise = CounterRises()
-    for owner, value in zip((CHAT, RAG, BATCH), risen, strict=True):
-        rise.add("cost", OwnerPhase(owner, "decode"), value)
-        rise.add("server_cost", (ServerOwner(*owner[:4]), "rent"), value)
-        rise.add("gpu_cost", (Gpu(owner.server, "H100"), "rent"), value)
+    weights = list(zip((CHAT, RAG, BATCH), risen, strict=True))
+    rise: Rises = {
+        "cost": {(*owner, "decode"): value for owner, value in weights},
+        "server_cost": {(*owner[:4], "rent"): value for owner, value in weights},
+        "gpu_cost": {(owner.server, "H100", "rent"): value for owner, value in weights},
+    }
 
     sums = apportioned(
         host(dict(zip((CHAT_CELL, ESTIMATED, BATCH_CELL), amounts, strict=True))), rise
@@ -134,8 +134,8 @@ def test_a_target_of_one_ledger_is_read_by_the_day_and_others_by_the_hour() -> N
 
     by_ledger = rises(client(answer), holders, START, START + 3 * HOUR)
 
-    generation = (CHAT, "generation")
-    assert {name: rise.families["tokens"] for name, rise in by_ledger.items()} == {
+    generation = (*CHAT, "generation")
+    assert {name: rise["tokens"] for name, rise in by_ledger.items()} == {
         "l1": {generation: 20},
         "l2": {generation: 10},
         "l3": {generation: 2},
@@ -165,8 +165,8 @@ def test_an_instance_of_two_clusters_counts_once_in_each(monkeypatch: pytest.Mon
     }
     by_ledger = rises(client(answer), holders, START, START + 2 * HOUR)
 
-    generation = (CHAT, "generation")
-    assert {name: rise.families["tokens"] for name, rise in by_ledger.items()} == {
+    generation = (*CHAT, "generation")
+    assert {name: rise["tokens"] for name, rise in by_ledger.items()} == {
         "east-1": {generation: 10},
         "west-1": {generation: 7},
     }
