@@ -6,14 +6,11 @@
 import json
 from typing import Any
 
-from exporter.advice import Saving, evidence, headline
-from exporter.report import Build, HostSavings, Hour, Report
+from exporter.advice import evidence, headline
+from exporter.report import Build, HostSavings, Report
 from exporter.units import NANOSECONDS_PER_HOUR, Nanoseconds, dollars, seconds
-from exporter.web.month import MonthDay
 from exporter.web.summary import (
-    ComponentSummary,
     GpuSummary,
-    Idleness,
     ServerSummary,
     Summary,
     finite,
@@ -30,6 +27,8 @@ def document(report: Report | None, elapsed: Nanoseconds, build: Build) -> bytes
 
 
 def _host(summary: Summary) -> dict[str, Any]:
+    idle, month = summary.idle, summary.month
+    start = summary.hours[0].start if summary.hours else summary.taken
     return {
         "name": summary.host,
         "taken": timestamp(summary.taken),
@@ -40,42 +39,56 @@ def _host(summary: Summary) -> dict[str, Any]:
         "estimated_dollars_per_hour": summary.estimated_dollars_per_hour,
         "today_dollars": summary.today_dollars,
         "monthly_run_rate_dollars": summary.run_rate_dollars,
-        "month": None if summary.month is None else summary.month.name,
+        "month": None if month is None else month.name,
         "month_to_date_dollars": summary.month_to_date_dollars,
         "month_estimated_dollars": summary.month_estimated_dollars,
         "month_projected_dollars": summary.projected_dollars,
         "budget_dollars": summary.budget_dollars,
         "budget_configured": summary.budget_configured,
         "budget_runs_out": None if summary.budget_runs_out is None else timestamp(summary.budget_runs_out),
-        "last_day": None if summary.idle is None else _last_day(summary.idle, summary),
+        "last_day": None
+        if idle is None
+        else {
+            "start": timestamp(start),
+            "hours": (summary.taken - start) / NANOSECONDS_PER_HOUR,
+            "dollars": idle.dollars,
+            "idle_dollars": idle.idle_dollars,
+            "idle_ratio": idle.ratio,
+        },
         "servers": [_server(line) for line in summary.servers],
         "gpus": [_gpu(line) for line in summary.gpus],
         "sources": [{"source": row.source, "up": row.up} for row in summary.sources],
-        "components": [_component(line) for line in summary.components],
+        "components": [
+            {
+                "component": line.component,
+                "dollars_per_hour": line.dollars_per_hour,
+                "last_day_dollars": line.dollars,
+            }
+            for line in summary.components
+        ],
         "savings": None if summary.savings is None else _savings(summary.savings),
-        "hours": [_hour(hour) for hour in summary.hours],
-        "days": [] if summary.month is None else [_day(day) for day in summary.month.days],
-    }
-
-
-def _last_day(idle: Idleness, summary: Summary) -> dict[str, Any]:
-    start = summary.hours[0].start
-    return {
-        "start": timestamp(start),
-        "hours": (summary.taken - start) / NANOSECONDS_PER_HOUR,
-        "dollars": idle.dollars,
-        "idle_dollars": idle.idle_dollars,
-        "idle_ratio": idle.ratio,
+        "hours": [
+            {
+                "start": timestamp(hour.start),
+                "dollars_by_phase": {phase: dollars(amount) for phase, amount in sorted(hour.money.items())},
+                "metered_seconds": seconds(hour.covered),
+            }
+            for hour in summary.hours
+        ],
+        "days": [
+            {
+                "until": timestamp(day.until),
+                "dollars": None if day.amount is None else dollars(day.amount),
+                "month_to_date_dollars": day.to_date,
+            }
+            for day in (() if month is None else month.days)
+        ],
     }
 
 
 def _server(line: ServerSummary) -> dict[str, Any]:
     return {
-        "product": line.owner.product,
-        "team": line.owner.team,
-        "namespace": line.owner.namespace,
-        "server": line.owner.server,
-        "model": line.owner.model,
+        **line.owner._asdict(),
         "up": line.up,
         "gpus": line.gpus,
         "dollars_per_hour": line.dollars_per_hour,
@@ -117,54 +130,28 @@ def _gpu(line: GpuSummary) -> dict[str, Any]:
     }
 
 
-def _component(line: ComponentSummary) -> dict[str, Any]:
-    return {
-        "component": line.component,
-        "dollars_per_hour": line.dollars_per_hour,
-        "last_day_dollars": line.dollars,
-    }
-
-
 def _savings(savings: HostSavings) -> dict[str, Any]:
     return {
         "until": timestamp(savings.end),
         "hours": savings.hours,
         "dollars_per_month": per_month(savings.findings),
-        "cash_dollars_per_month": per_month(each for each in savings.findings if each.cash),
-        "findings": [_finding(finding) for finding in savings.findings],
-    }
-
-
-def _finding(finding: Saving) -> dict[str, Any]:
-    of_server = finding.kind != "unallocated"
-    return {
-        "kind": finding.kind,
-        "namespace": finding.server.namespace if of_server else None,
-        "server": finding.server.server if of_server else None,
-        "dollars_per_month": per_month((finding,)),
-        "cash": finding.cash,
-        "obstacle": finding.obstacle or None,
-        "gpus": finding.gpus,
-        "gpu_models": list(finding.gpu_models),
-        "gpu_hours": finding.claimed / NANOSECONDS_PER_HOUR,
-        "window_hours": finding.window_hours,
-        "price_basis": finding.price_basis,
-        "text": headline(finding),
-        "evidence": evidence(finding, dollars_text),
-    }
-
-
-def _hour(hour: Hour) -> dict[str, Any]:
-    return {
-        "start": timestamp(hour.start),
-        "dollars_by_phase": {phase: dollars(amount) for phase, amount in sorted(hour.money.items())},
-        "metered_seconds": seconds(hour.covered),
-    }
-
-
-def _day(day: MonthDay) -> dict[str, Any]:
-    return {
-        "until": timestamp(day.until),
-        "dollars": None if day.amount is None else dollars(day.amount),
-        "month_to_date_dollars": day.to_date,
+        "cash_dollars_per_month": per_month(saving for saving in savings.findings if saving.cash),
+        "findings": [
+            {
+                "kind": saving.kind,
+                "namespace": saving.server.namespace if saving.kind != "unallocated" else None,
+                "server": saving.server.server if saving.kind != "unallocated" else None,
+                "dollars_per_month": per_month((saving,)),
+                "cash": saving.cash,
+                "obstacle": saving.obstacle or None,
+                "gpus": saving.gpus,
+                "gpu_models": list(saving.gpu_models),
+                "gpu_hours": saving.claimed / NANOSECONDS_PER_HOUR,
+                "window_hours": saving.window_hours,
+                "price_basis": saving.price_basis,
+                "text": headline(saving),
+                "evidence": evidence(saving, dollars_text),
+            }
+            for saving in savings.findings
+        ],
     }

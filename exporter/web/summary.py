@@ -181,27 +181,56 @@ class Summary:
 def summarize(report: Report, elapsed: Nanoseconds) -> Summary:
     """The summary of a report at a moment of boot time."""
     stale = is_stale(report, elapsed)
+    totals = report.totals
+    zone = UTC if report.basis is None else report.basis.policy.zone
+    hourly = None if stale else total(report.rates.values())
+    estimates = [price for price in report.prices if _is_estimate(price)]
+    servers = () if stale else tuple(_servers(report))
+    hours = recent_history(report).hours
+
     month = current_month(report)
     projected = {} if stale or month is None else _projected(report, month)
     spent = None if month is None else month_to_date(report, month)
+    line = None if month is None else month_line(report, month, spent, zone)
+    today = line.days[-1] if line is not None and line.days else None
+    if today is not None and today.day != day_of(report.wall, zone):
+        today = None
     budget = next((row for row in report.budgets if not row.product), None)
     budget_dollars = None if budget is None else finite(budget.dollars)
-    zone = UTC if report.basis is None else report.basis.policy.zone
-    line = None if month is None else month_line(report, month, spent, zone)
-    servers = () if stale else tuple(_servers(report))
-    hourly = None if stale else total(report.rates.values())
-    estimates = [price for price in report.prices if _is_estimate(price)]
+    runs_out = None
+    if line is not None and budget_dollars is not None and not stale:
+        runs_out = budget_runs_out(report, line, budget_dollars)
+
+    spent_on_hours = sum(sum(hour.money.values()) for hour in hours)
+    idle = None
+    if spent_on_hours > 0:
+        idle = Idleness(
+            idle_dollars=dollars(sum(hour.money.get("idle", 0) for hour in hours)),
+            dollars=dollars(spent_on_hours),
+        )
+
+    first_money = first_window = None
+    if totals is not None and not stale and total(report.rates.values()):
+        if not any(totals.months.values()):
+            # A tick charges the time since the one before: the first tick of a new ledger charges none.
+            first_money = max(0.0, seconds(report.elapsed + report.interval - elapsed))
+        if not totals.window:
+            # The window has whole minutes: it begins with the first tick after the first of them.
+            rest_of_minute = NANOSECONDS_PER_MINUTE - report.wall % NANOSECONDS_PER_MINUTE
+            ticks = max(1, -(-rest_of_minute // report.interval))
+            first_window = max(0.0, seconds(report.elapsed + ticks * report.interval - elapsed))
+
     return Summary(
         host=None if report.basis is None else label(report.basis.policy.tariff.host) or None,
         taken=report.wall,
         stale=stale,
         zone=zone,
-        ledger=None if report.totals is None else report.totals.ledger,
+        ledger=None if totals is None else totals.ledger,
         dollars_per_hour=hourly,
         estimated_dollars_per_hour=None if hourly is None else total(map(_hourly, estimates)),
         run_rate_dollars=None if stale else finite(report.run_rate),
-        today_dollars=None if line is None else _today(line, report.wall, zone),
-        idle=_idle(report),
+        today_dollars=None if today is None or today.amount is None else dollars(today.amount),
+        idle=idle,
         month=line,
         month_to_date_dollars=None if spent is None else dollars(spent),
         month_estimated_dollars=None
@@ -211,9 +240,7 @@ def summarize(report: Report, elapsed: Nanoseconds) -> Summary:
         projected_dollars=projected.get(""),
         budget_dollars=budget_dollars,
         budget_configured=budget is not None and budget.configured,
-        budget_runs_out=None
-        if stale or line is None or budget_dollars is None
-        else budget_runs_out(report, line, budget_dollars),
+        budget_runs_out=runs_out,
         notes=tuple(notes(report, month, projected, stale=stale)),
         servers=servers,
         servers_total=_servers_total(report, servers, hourly) if servers else None,
@@ -222,9 +249,9 @@ def summarize(report: Report, elapsed: Nanoseconds) -> Summary:
         components=tuple(_components(report, stale=stale)),
         fleet_dollars_per_hour=total(report.fleet_overheads.values()) or 0.0,
         savings=None if stale else report.savings,
-        hours=recent_history(report).hours,
-        first_money=None if stale else _first_money(report, elapsed),
-        first_window=None if stale else _first_window(report, elapsed),
+        hours=hours,
+        first_money=first_money,
+        first_window=first_window,
     )
 
 
@@ -388,36 +415,6 @@ def _busy_ratio(windows: Iterable[Window]) -> float | None:
     if spent <= 0:
         return None
     return sum(phases.get(phase, 0) for phases in money for phase in BUSY_PHASES) / spent
-
-
-def _today(line: MonthLine, now: Instant, zone: ZoneInfo) -> float | None:
-    last = line.days[-1] if line.days else None
-    if last is None or last.amount is None or last.day != day_of(now, zone):
-        return None
-    return dollars(last.amount)
-
-
-def _first_money(report: Report, elapsed: Nanoseconds) -> float | None:
-    """A tick charges the time since the one before: the first tick of a new ledger charges none."""
-    if report.totals is None or any(report.totals.months.values()) or not total(report.rates.values()):
-        return None
-    return max(0.0, seconds(report.elapsed + report.interval - elapsed))
-
-
-def _first_window(report: Report, elapsed: Nanoseconds) -> float | None:
-    """The window has whole minutes: it begins with the first tick after the first of them."""
-    if report.totals is None or report.totals.window or not total(report.rates.values()):
-        return None
-    ticks = max(1, -(-(NANOSECONDS_PER_MINUTE - report.wall % NANOSECONDS_PER_MINUTE) // report.interval))
-    return max(0.0, seconds(report.elapsed + ticks * report.interval - elapsed))
-
-
-def _idle(report: Report) -> Idleness | None:
-    hours = recent_history(report).hours
-    spent = sum(sum(hour.money.values()) for hour in hours)
-    if spent <= 0:
-        return None
-    return Idleness(dollars(sum(hour.money.get("idle", 0) for hour in hours)), dollars(spent))
 
 
 def _projected(report: Report, month: str) -> dict[str, float]:
