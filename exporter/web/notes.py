@@ -1,7 +1,6 @@
 """Warnings about the figures of a report: a sentence each, the most severe first."""
 
-from collections.abc import Iterable, Iterator, Mapping
-from itertools import chain
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Final
 
 from exporter.cost.inventory import UNCOUNTED_TEXT
@@ -17,11 +16,8 @@ CLOCK: Final = "clock"
 SERVER: Final = "server:"
 """Names of sources; a server's name follows the last one, as `namespace/server` or `server`."""
 
-MOST_SOURCES: Final = 8
-"""Sources down that are named; the rest are counted."""
-
-MOST_GPUS: Final = 8
-"""The same of GPUs that took the slot of another, which are listed for a day."""
+MOST: Final = 8
+"""Sources, servers or GPUs that are named one by one; the rest are counted."""
 
 
 def notes(report: Report, month: str | None, projected: Mapping[str, float], *, stale: bool) -> Iterator[str]:
@@ -33,20 +29,33 @@ def notes(report: Report, month: str | None, projected: Mapping[str, float], *, 
         projected: the month's end by product, and of all together under "".
         stale: whether the report is too old for current states.
     """
+    totals = report.totals
     if stale:
         yield "No tick for more than three intervals: current spend is unknown."
-    yield from _withheld(report) if report.totals is None else _ledger_notes(report.totals)
+    yield from _withheld(report) if totals is None else _ledger_notes(totals)
     if not stale:
-        yield from chain(_over_budget(report, month, projected), _down(report, nvml=True))
-    yield from _without_price(report)
-    if not stale and not report.gpus and any(row.source == NVML and row.up for row in report.sources):
-        yield "NVML lists no GPU: nothing is charged."
+        for budget in report.budgets:
+            end = projected.get(budget.product)
+            if end is not None and end > budget.dollars:
+                what = f" for product {budget.product}" if budget.product else ""
+                default = "" if budget.configured else "default "
+                yield (
+                    f'Over the {default}budget "{budget.name}" ({amount(budget.dollars)} a month): '
+                    f"this host alone is projected to spend {amount(end)}{what} in {month}."
+                )
+        yield from _down(report, [row for row in report.sources if row.source == NVML])
+    unpriced = [row for row in report.gpus if not row.priced and row.gpu != UNCOUNTED]
+    if unpriced:
+        yield (
+            f"Unpriced GPUs: {sum(row.count for row in unpriced)} of "
+            f"{sum(row.count for row in report.gpus)}. "
+            f"These figures do not include their cost. {_price_hint(row.gpu for row in unpriced)}"
+        )
     if not stale:
-        yield from chain(_down(report, nvml=False), _unread(report), _without_role(report))
-        yield from chain(_refused(report), _unpriced(report))
-    yield from _gpus(report, stale=stale)
-    if report.totals is not None and report.totals.uncharged:
-        lost, days = seconds(report.totals.uncharged), report.totals.uncharged / NANOSECONDS_PER_DAY
+        yield from _read_notes(report)
+    yield from _gpu_notes(report, stale=stale)
+    if totals is not None and totals.uncharged:
+        lost, days = seconds(totals.uncharged), totals.uncharged / NANOSECONDS_PER_DAY
         yield (
             f"Downtime beyond gap.max_days is not charged: {lost:,.0f} s ({days:,.1f} days) since the "
             "ledger was created. These figures do not include its cost."
@@ -57,26 +66,17 @@ def notes(report: Report, month: str | None, projected: Mapping[str, float], *, 
         yield "The last web configuration reload failed. The previous configuration is in force."
 
 
-def _unpriced(report: Report) -> Iterator[str]:
-    """GPU time that is the reason for missing prices per token."""
-    unpriced_times = [] if report.totals is None else [row.unpriced for row in report.totals.window.values()]
-    if any(unpriced_times):
-        yield (
-            f"Unpriced GPU time of the last hour: {sum(unpriced_times) / NANOSECONDS_PER_HOUR:.2f} "
-            "GPU-hours. Its servers have no cost per million tokens until it is charged."
-        )
-
-
 def _withheld(report: Report) -> Iterator[str]:
     """What totals wait for: the clock, the ledger's host, or both."""
     clock = any(source.source == CLOCK and not source.up for source in report.sources)
     # An index below zero: the driver never listed the GPU, so that it identifies no host.
     listed = any(row.index >= 0 for row in report.gpus)
-    dated = "the clock is set (it is waited for two minutes at most)"
-    whose = (
-        "the ledger's host is verified (it may be another machine's, and no GPU can be read to identify it)"
-    )
-    waits = [cause for cause, holds in ((dated, clock), (whose, not listed or not clock)) if holds]
+    waits = ["the clock is set (it is waited for two minutes at most)"] if clock else []
+    if not listed or not clock:
+        waits.append(
+            "the ledger's host is verified (it may be another machine's, and no GPU can be read to "
+            "identify it)"
+        )
     yield f"No totals are shown until {', or until '.join(waits)}."
 
 
@@ -106,104 +106,69 @@ def _ledger_notes(totals: CommittedTotals) -> Iterator[str]:
         yield "The ledger is on an emptyDir. The next pod starts at 0."
 
 
-def _over_budget(report: Report, month: str | None, projected: Mapping[str, float]) -> Iterator[str]:
-    for budget in report.budgets:
-        end = projected.get(budget.product)
-        if end is not None and end > budget.dollars:
-            what = f" for product {budget.product}" if budget.product else ""
-            default = "" if budget.configured else "default "
-            yield (
-                f'Over the {default}budget "{budget.name}" ({amount(budget.dollars)} a month): '
-                f"this host alone is projected to spend {amount(end)}{what} in {month}."
-            )
+def _limited(sentences: Sequence[str], further: str) -> Iterator[str]:
+    yield from sentences[:MOST]
+    if len(sentences) > MOST:
+        yield f"{further}: {len(sentences) - MOST}."
 
 
-def _down(report: Report, *, nvml: bool) -> Iterator[str]:
-    """Sources that are down: NVML, without which nothing is charged, or the others."""
-    down = sorted((source for source in report.sources if not source.up), key=_rank)
-    for source in down[:MOST_SOURCES]:
-        if (source.source == NVML) is not nvml:
-            continue
-        last = source.last_success
-        since = "never since the start" if last is None else f"last at {timestamp(last)}"
-        why = shortened(source.problem).removesuffix(".")
-        yield f"{_failure(source, report)} ({since}){f': {why}' if why else ''}.{_remedy(source, report)}"
-    if not nvml and (further := down[MOST_SOURCES:]):
-        yield f"Further sources that cannot be read: {len(further)}."
-
-
-def _remedy(source: SourceRow, report: Report) -> str:
-    """What to do about a server that is down, each sentence after a space."""
-    name = source.source.removeprefix(SERVER)
-    reasons = {one.reason for one in report.unread if one.url and one.key.name == name}
-    if not source.source.startswith(SERVER):
-        return ""
-    return "".join(f" {reason.remedy}." for reason in sorted(reasons))
-
-
-def _unread(report: Report) -> Iterator[str]:
-    """Discovered servers without an endpoint."""
-    unread = sorted({(one.key, one.reason) for one in report.unread if not one.url})
-    for key, reason in unread[:MOST_SOURCES]:
-        yield f"Server {key.name} is not read: {reason.problem}. {reason.remedy}."
-    if further := unread[MOST_SOURCES:]:
-        yield f"Further servers that are not read: {len(further)}."
-
-
-def _without_role(report: Report) -> Iterator[str]:
-    """Servers that may be one of a disaggregated pair."""
+def _read_notes(report: Report) -> Iterator[str]:
+    """What could not be read, or not be divided, in the last tick."""
+    if not report.gpus and any(row.source == NVML and row.up for row in report.sources):
+        yield "NVML lists no GPU: nothing is charged."
+    others = [row for row in report.sources if row.source != NVML]
+    others.sort(key=lambda row: (row.source.startswith(SERVER), row.source))  # there may be many servers
+    yield from _limited(list(_down(report, others)), "Further sources that cannot be read")
+    unread = sorted({(server.key, server.reason) for server in report.unread if not server.url})
+    yield from _limited(
+        [f"Server {key.name} is not read: {reason.problem}. {reason.remedy}." for key, reason in unread],
+        "Further servers that are not read",
+    )
     doubts = {row.key.name: row.role_doubt for row in report.servers if row.role_doubt}
-    for name, doubt in sorted(doubts.items())[:MOST_SOURCES]:
-        yield f"Server {name} has no role: {label(doubt)}. {ROLE_REMEDY}"
-    if (further := len(doubts) - MOST_SOURCES) > 0:
-        yield f"Further servers without a role: {further}."
-
-
-def _refused(report: Report) -> Iterator[str]:
-    """Claims of a port, a name or an entry of `servers` that discovery refused."""
-    errors = next((source.errors for source in report.sources if source.source == "processes"), {})
-    if errors.get("refused"):
+    yield from _limited(
+        [
+            f"Server {name} has no role: {label(doubt)}. {ROLE_REMEDY}"
+            for name, doubt in sorted(doubts.items())
+        ],
+        "Further servers without a role",
+    )
+    if any(row.source == "processes" and row.errors.get("refused") for row in report.sources):
         yield (
             "Some processes claim ports or server names of other users. The claims were refused; "
             "`doctor` lists them."
         )
-
-
-def _rank(source: SourceRow) -> tuple[bool, bool, str]:
-    """NVML first, without which nothing is charged; servers last: there may be many."""
-    return source.source.startswith(SERVER), source.source != NVML, source.source
-
-
-def _failure(source: SourceRow, report: Report) -> str:
-    if source.source == NVML:
-        return "NVML cannot be read"
-    if source.source == CLOCK:
-        return "The clock is not synchronized"
-    if not source.source.startswith(SERVER):
-        return f"Source {source.source} cannot be read"
-    name = source.source.removeprefix(SERVER)
-    ups = [row.up for row in report.servers if row.key.name == name]
-    if any(ups) and not all(ups):
-        return f"Server {name} cannot be read at {ups.count(False)} of {len(ups)} endpoints"
-    return f"Server {name} cannot be read"
-
-
-def _scaled(report: Report) -> str:
-    """GPUs with the scaled list price of another region, after a space."""
-    scaled = {
-        price.gpu: price.count for price in report.prices if price.provenance.derivation is Derivation.SCALED
-    }
-    return f" Scaled from the list price of another region: {sum(scaled.values())}." if scaled else ""
-
-
-def _without_price(report: Report) -> Iterator[str]:
-    unpriced = [row for row in report.gpus if not row.priced and row.gpu != UNCOUNTED]
+    unpriced = 0 if report.totals is None else sum(row.unpriced for row in report.totals.window.values())
     if unpriced:
         yield (
-            f"Unpriced GPUs: {sum(row.count for row in unpriced)} of "
-            f"{sum(row.count for row in report.gpus)}. These figures do not include their cost. "
-            f"{_price_hint(row.gpu for row in unpriced)}"
+            f"Unpriced GPU time of the last hour: {unpriced / NANOSECONDS_PER_HOUR:.2f} GPU-hours. Its "
+            "servers have no cost per million tokens until it is charged."
         )
+
+
+def _down(report: Report, sources: Iterable[SourceRow]) -> Iterator[str]:
+    """The sources that are down, each with its reason and, of a server, what to do."""
+    for source in sources:
+        if source.up:
+            continue
+        remedy = ""
+        if source.source == NVML:
+            failure = "NVML cannot be read"
+        elif source.source == CLOCK:
+            failure = "The clock is not synchronized"
+        elif not source.source.startswith(SERVER):
+            failure = f"Source {source.source} cannot be read"
+        else:
+            name = source.source.removeprefix(SERVER)
+            ups = [row.up for row in report.servers if row.key.name == name]
+            reasons = {server.reason for server in report.unread if server.url and server.key.name == name}
+            remedy = "".join(f" {reason.remedy}." for reason in sorted(reasons))
+            failure = f"Server {name} cannot be read"
+            if any(ups) and not all(ups):
+                failure += f" at {ups.count(False)} of {len(ups)} endpoints"
+        last = source.last_success
+        since = "never since the start" if last is None else f"last at {timestamp(last)}"
+        why = shortened(source.problem).removesuffix(".")
+        yield f"{failure} ({since}){f': {why}' if why else ''}.{remedy}"
 
 
 def _price_hint(gpus: Iterable[Gpu]) -> str:
@@ -211,14 +176,16 @@ def _price_hint(gpus: Iterable[Gpu]) -> str:
     return f"Add your price: {price_line(sorted({gpu.gpu_model for gpu in gpus}))}"
 
 
-def _gpus(report: Report, *, stale: bool) -> Iterator[str]:
+def _gpu_notes(report: Report, *, stale: bool) -> Iterator[str]:
     all_gpus = sum(row.count for row in report.gpus)
-    estimated = {
-        price.gpu: price.count for price in report.prices if price.provenance.price_basis == "estimate"
-    }
+    estimated = {row.gpu: row.count for row in report.prices if row.provenance.price_basis == "estimate"}
     if estimated:
+        scaled = {
+            row.gpu: row.count for row in report.prices if row.provenance.derivation is Derivation.SCALED
+        }
+        regions = f" Scaled from the list price of another region: {sum(scaled.values())}." if scaled else ""
         yield (
-            f"GPUs priced by an estimate: {sum(estimated.values())} of {all_gpus}.{_scaled(report)} "
+            f"GPUs priced by an estimate: {sum(estimated.values())} of {all_gpus}.{regions} "
             f"{_price_hint(estimated)}"
         )
     by_list = any(price.provenance.price_basis != "configured" for price in report.prices)
@@ -246,5 +213,5 @@ def _gpus(report: Report, *, stale: bool) -> Iterator[str]:
         if row.predecessor and 0 <= report.wall - row.replaced_at < NANOSECONDS_PER_DAY
     ]
     if recent:
-        further = f"; and {len(recent) - MOST_GPUS} more" if len(recent) > MOST_GPUS else ""
-        yield f"GPUs that took the slot of another: {'; '.join(recent[:MOST_GPUS])}{further}."
+        further = f"; and {len(recent) - MOST} more" if len(recent) > MOST else ""
+        yield f"GPUs that took the slot of another: {'; '.join(recent[:MOST])}{further}."

@@ -273,7 +273,7 @@ def test_a_server_that_is_down_everywhere_is_down(make_report: MakeReport) -> No
 
 
 def test_many_sources_that_are_down_are_counted(make_report: MakeReport) -> None:
-    """NVML is named before servers, and what is behind the eighth is a number."""
+    """NVML is named before servers, and what is behind the eighth of the others is a number."""
     sources = (*(down(f"server:{n}", None) for n in range(10)), down("clock", None), down("nvml", None))
     texts = noted(well(make_report, sources=sources))
 
@@ -282,7 +282,7 @@ def test_many_sources_that_are_down_are_counted(make_report: MakeReport) -> None
         "The clock is not synchronized (never since the start).",
         "Server 0 cannot be read (never since the start).",
     ]
-    assert texts[8:] == ["Further sources that cannot be read: 4."]
+    assert texts[9:] == ["Further sources that cannot be read: 3."]
 
 
 def test_books_that_are_withheld_say_what_they_wait_for(make_report: MakeReport) -> None:
