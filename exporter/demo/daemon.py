@@ -146,7 +146,14 @@ class DemoDaemon:
             if stop.is_set():
                 return
             if self.clock.wall() <= timeline.lost < instant:
-                self._lose_node()
+                # The spot node is taken away, its daemon with it, and comes back with the ledger on its disk.
+                if self.folder is not None:
+                    self._ledger.close()
+                self._host.boot(self.timeline.returned)
+                self.clock.boot_at(self.timeline.returned)
+                if self.folder is not None:
+                    self._ledger = self._open_ledger()
+                self.sampler = self._new_sampler()
             if coming and coming[0][0] < instant:
                 self.clock.turn(coming[0][0])
                 self._go_by(self._plan_of(coming.pop(0), 2 * STRIDE))
@@ -170,16 +177,6 @@ class DemoDaemon:
     def close(self) -> None:
         """Close the ledger."""
         self._ledger.close()
-
-    def _lose_node(self) -> None:
-        """Take the spot node away, its daemon with it, and bring it back with the ledger on its disk."""
-        if self.folder is not None:
-            self._ledger.close()
-        self._host.boot(self.timeline.returned)
-        self.clock.boot_at(self.timeline.returned)
-        if self.folder is not None:
-            self._ledger = self._open_ledger()
-        self.sampler = self._new_sampler()
 
     def _open_ledger(self) -> Ledger:
         if self.folder is None:

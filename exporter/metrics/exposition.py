@@ -172,21 +172,18 @@ class Exposition:
         families = _Families(self._build, self._metrics, self._report, stale=self._stale)
         page = variant.format.write(families)
         if not self._faults_counted:
-            self._count_faults(families)
+            self._faults_counted = True
+            for (name, kind), count in families.faults.items():
+                if (name, kind) not in self._faults:
+                    problem = f"{kind}: {families.raised[name]}" if kind == "raised" else kind
+                    _LOG.error(
+                        "metric rows omitted", extra={"metric": name, "problem": problem, "further": _COUNTED}
+                    )
+                self._faults[name, kind] += count
         if variant.gzip:
             page = gzip.compress(page, GZIP_LEVEL, mtime=0)
         self._pages[variant] = page
         return page
-
-    def _count_faults(self, families: "_Families") -> None:
-        self._faults_counted = True
-        for (name, kind), count in families.faults.items():
-            if (name, kind) not in self._faults:
-                problem = f"{kind}: {families.raised[name]}" if kind == "raised" else kind
-                _LOG.error(
-                    "metric rows omitted", extra={"metric": name, "problem": problem, "further": _COUNTED}
-                )
-            self._faults[name, kind] += count
 
 
 class _Families(Collector):

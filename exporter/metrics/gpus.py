@@ -19,12 +19,6 @@ def _info(report: Report) -> Iterator[metric.Row]:
         yield (index, *metric.gpu_labels(row.gpu), *identity), 1.0
 
 
-def _up(report: Report) -> Iterator[metric.Row]:
-    for row in report.gpus:
-        if row.index >= 0:
-            yield metric.gpu_labels(row.gpu), float(row.up)
-
-
 def _read(value: Callable[[GpuReading], float | None]) -> metric.Rows:
     """A row of each GPU with one field of its reading; none where the GPU does not report it."""
 
@@ -43,12 +37,6 @@ def _allocated(report: Report) -> Iterator[metric.Row]:
         allocated.setdefault(share.key, []).append(share.share_ratio)
     for key, ratios in allocated.items():
         yield (key.namespace, key.server), math.fsum(ratios)
-
-
-def _shares(report: Report) -> Iterator[metric.Row]:
-    for share in report.shares:
-        labels = (share.key.namespace, share.key.server, share.uuid, share.method)
-        yield labels, share.share_ratio
 
 
 ROWS: Final[tuple[metric.Metric, ...]] = (
@@ -101,7 +89,7 @@ ROWS: Final[tuple[metric.Metric, ...]] = (
         metric.GPU,
         "1: the GPU was read in the last tick. 0: it is charged and cannot be read. Absent for GPUs that "
         "were never listed.",
-        _up,
+        lambda report: ((metric.gpu_labels(row.gpu), float(row.up)) for row in report.gpus if row.index >= 0),
     ),
     metric.gauge(
         "inference_gpu_utilization_ratio",
@@ -143,6 +131,8 @@ ROWS: Final[tuple[metric.Metric, ...]] = (
         "(held bytes) or equal (no data). With both known, sm_utilization divides busy time and memory "
         "divides idle time. A server then has a row of each, and its share is their sum. Absent where the "
         "server does not hold the GPU.",
-        _shares,
+        lambda report: (
+            ((*share.key, share.uuid, share.method), share.share_ratio) for share in report.shares
+        ),
     ),
 )

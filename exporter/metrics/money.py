@@ -28,29 +28,6 @@ def _by_phase(
     return metric.of_totals(rows)
 
 
-def _prices(report: Report) -> Iterator[metric.Row]:
-    for price in report.prices:
-        yield (*metric.gpu_labels(price.gpu), price.component), price.dollars_per_hour
-
-
-def _price_info(report: Report) -> Iterator[metric.Row]:
-    for price in report.prices:
-        origin = price.provenance
-        labels = (
-            *metric.gpu_labels(price.gpu),
-            price.component,
-            origin.price_basis,
-            origin.source,
-            origin.as_of,
-        )
-        yield labels, 1.0
-
-
-def _priced(report: Report) -> Iterator[metric.Row]:
-    for row in report.gpus:
-        yield metric.gpu_labels(row.gpu), float(row.priced)
-
-
 def _quotients(report: Report) -> Iterator[metric.Row]:
     for quotient in report.quotients:
         labels = (*metric.owner_labels(quotient.owner), quotient.kind, quotient.basis)
@@ -64,12 +41,6 @@ def _equivalents(report: Report) -> Iterator[metric.Row]:
     for (owner, reference), amount in report.totals.equivalents.items():
         if reference in compared:
             yield (*metric.owner_labels(owner), reference), dollars(amount)
-
-
-def _hosted_prices(report: Report) -> Iterator[metric.Row]:
-    for offer in report.hosted:
-        for kind, price in offer.by_kind().items():
-            yield (offer.reference, kind), float(price)
 
 
 FINDINGS_MAX: Final = 20
@@ -94,11 +65,6 @@ def _savings(report: Report) -> Iterator[metric.Row]:
         yield key, dollars(amount)
 
 
-def _run_rate(report: Report) -> Iterator[metric.Row]:
-    if report.totals is not None and report.run_rate is not None:
-        yield (report.totals.ledger,), report.run_rate
-
-
 @metric.of_totals
 def _months(totals: CommittedTotals) -> Iterator[metric.Row]:
     for key, amount in totals.months.items():
@@ -112,17 +78,6 @@ def _price_change(report: Report) -> Iterator[metric.Row]:
     ratio = report.projection.price_change_ratio
     if ratio is not None:
         yield (report.projection.month.name,), ratio
-
-
-def _budgets(report: Report) -> Iterator[metric.Row]:
-    for budget in report.budgets:
-        yield (budget.name, budget.product), budget.dollars
-
-
-def _budget_configured(report: Report) -> float | None:
-    if not report.budgets:
-        return None
-    return float(any(budget.configured for budget in report.budgets))
 
 
 ROWS: Final[tuple[metric.Metric, ...]] = (
@@ -189,7 +144,10 @@ ROWS: Final[tuple[metric.Metric, ...]] = (
         (*metric.GPU, "component"),
         "Price of this GPU per hour. Absent for a component without a price: an unpriced GPU has only "
         "overheads.",
-        _prices,
+        lambda report: (
+            ((*metric.gpu_labels(price.gpu), price.component), price.dollars_per_hour)
+            for price in report.prices
+        ),
     ),
     metric.gauge(
         "inference_price_info",
@@ -197,7 +155,19 @@ ROWS: Final[tuple[metric.Metric, ...]] = (
         "Where a GPU's price came from: configured, catalogue (a list has the instance type in its region), "
         "or estimate (what stands in for it). "
         "Absent for a component that has no price: a GPU without one has at most its overheads.",
-        _price_info,
+        lambda report: (
+            (
+                (
+                    *metric.gpu_labels(price.gpu),
+                    price.component,
+                    price.provenance.price_basis,
+                    price.provenance.source,
+                    price.provenance.as_of,
+                ),
+                1.0,
+            )
+            for price in report.prices
+        ),
     ),
     metric.gauge(
         "inference_price_catalogue_timestamp_seconds",
@@ -211,7 +181,7 @@ ROWS: Final[tuple[metric.Metric, ...]] = (
         metric.GPU,
         "1: this GPU has a price. 0: no price is known; its cost is absent, not zero. Absent for a GPU "
         "that was never seen.",
-        _priced,
+        lambda report: ((metric.gpu_labels(row.gpu), float(row.priced)) for row in report.gpus),
     ),
     metric.gauge(
         "inference_cost_dollars_per_million_tokens",
@@ -242,7 +212,11 @@ ROWS: Final[tuple[metric.Metric, ...]] = (
         ("reference", "kind"),
         "Configured hosted prices of the comparison. Kind cached_prompt is the price of prompt where none "
         "is configured. Absent without compare.",
-        _hosted_prices,
+        lambda report: (
+            ((offer.reference, kind), float(price))
+            for offer in report.hosted
+            for kind, price in offer.by_kind().items()
+        ),
     ),
     metric.gauge(
         "inference_saving_dollars_per_month",
@@ -259,7 +233,11 @@ ROWS: Final[tuple[metric.Metric, ...]] = (
         ("ledger",),
         "Dollars per hour of this host now, times the configured hours per month (730 unless configured). "
         f"Absent when no GPU has a price. Also absent {metric.CHARGED}.",
-        _run_rate,
+        lambda report: (
+            ()
+            if report.totals is None or report.run_rate is None
+            else [((report.totals.ledger,), report.run_rate)]
+        ),
     ),
     metric.gauge(
         "inference_month_to_date_dollars",
@@ -311,13 +289,15 @@ ROWS: Final[tuple[metric.Metric, ...]] = (
         ("budget", "product"),
         "Monthly budgets as configured; an empty product is the whole fleet. The default without configured "
         "budgets is one of 27000. Absent only while the report is stale.",
-        _budgets,
+        lambda report: (((budget.name, budget.product), budget.dollars) for budget in report.budgets),
     ),
     metric.gauge(
         "inference_budget_configured",
         (),
         "1: budgets from this host's configuration. 0: the default budget, which never pages. Absent only "
         "while the report is stale.",
-        metric.single(_budget_configured),
+        metric.single(
+            lambda report: any(budget.configured for budget in report.budgets) if report.budgets else None
+        ),
     ),
 )

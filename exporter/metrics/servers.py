@@ -6,13 +6,8 @@ from typing import Final
 from exporter.cost.load import load_ratios
 from exporter.metrics import metric
 from exporter.readings import LoadReading, ServerKey
-from exporter.report import CommittedTotals, Report
+from exporter.report import Report
 from exporter.units import seconds
-
-
-@metric.of_totals
-def _tokens(totals: CommittedTotals) -> Iterator[metric.Row]:
-    return metric.keyed(totals.tokens, lambda key: (*metric.owner_labels(key[0]), key[1]), float)
 
 
 def _info(report: Report) -> Iterator[metric.Row]:
@@ -26,27 +21,11 @@ def _info(report: Report) -> Iterator[metric.Row]:
         yield (key.namespace, key.server, engine), 1.0
 
 
-def _endpoints(report: Report) -> Iterator[metric.Row]:
-    for server in report.servers:
-        key = server.key
-        yield (key.namespace, key.server, server.pod, server.url, server.engine_version), 1.0
-
-
 def _up(report: Report) -> Iterator[metric.Row]:
     for server in report.servers:
         yield (server.key.namespace, server.key.server, server.url), float(server.up)
     for key in sorted({one.key for one in report.unread if not one.url}):
         yield (*key, ""), 0.0
-
-
-def _unread(report: Report) -> Iterator[metric.Row]:
-    for key, reason in sorted({(unread.key, unread.reason) for unread in report.unread}):
-        yield (*key, reason.value), 1.0
-
-
-def _splits(report: Report) -> Iterator[metric.Row]:
-    for split in report.splits:
-        yield (split.owner.namespace, split.owner.server, split.owner.model, split.method), 1.0
 
 
 def _load(value: Callable[[LoadReading], float | None]) -> metric.Rows:
@@ -61,12 +40,6 @@ def _load(value: Callable[[LoadReading], float | None]) -> metric.Rows:
     return rows
 
 
-def _load_ratios(report: Report) -> Iterator[metric.Row]:
-    for row in report.loads:
-        for limit, used in load_ratios(row.load).items():
-            yield (*metric.owner_labels(row.owner), limit), used
-
-
 ROWS: Final[tuple[metric.Metric, ...]] = (
     metric.counter(
         "inference_tokens_total",
@@ -75,7 +48,11 @@ ROWS: Final[tuple[metric.Metric, ...]] = (
         "prefix cache; generation: produced. Disaggregated pairs: prompts count on the prefill server, "
         "generation on the decode server. Absent for a kind that the engine does not report. Also absent "
         f"{metric.CHARGED}.",
-        _tokens,
+        metric.of_totals(
+            lambda totals: metric.keyed(
+                totals.tokens, lambda key: (*metric.owner_labels(key[0]), key[1]), float
+            )
+        ),
     ),
     metric.counter(
         "inference_requests_total",
@@ -111,7 +88,9 @@ ROWS: Final[tuple[metric.Metric, ...]] = (
         ("namespace", "server", "pod", "url", "engine_version"),
         "The endpoints that are read; one server may have several. An empty label is unknown. Absent for an "
         "endpoint that is not read.",
-        _endpoints,
+        lambda report: (
+            ((*server.key, server.pod, server.url, server.engine_version), 1.0) for server in report.servers
+        ),
     ),
     metric.gauge(
         "inference_server_up",
@@ -126,7 +105,10 @@ ROWS: Final[tuple[metric.Metric, ...]] = (
         ("namespace", "server", "reason"),
         "Why a server was not read in the last tick: docs/unread.md has the remedy of each reason. "
         "Absent for a server that was read, that holds no GPU, or that the configuration reads elsewhere.",
-        _unread,
+        lambda report: (
+            ((*key, reason.value), 1.0)
+            for key, reason in sorted({(unread.key, unread.reason) for unread in report.unread})
+        ),
     ),
     metric.gauge(
         "inference_split_info",
@@ -136,7 +118,9 @@ ROWS: Final[tuple[metric.Metric, ...]] = (
         "assumption about the weight of each kind of token, not a measurement. Method role: nothing to "
         "split, since the server only prefills or only decodes. docs/split.md has the error of each method "
         "by load. Absent for a model whose busy dollars were not split in the last tick.",
-        _splits,
+        lambda report: (
+            ((*split.owner.key, split.owner.model, split.method), 1.0) for split in report.splits
+        ),
     ),
     metric.gauge(
         "inference_server_requests_running",
@@ -157,7 +141,11 @@ ROWS: Final[tuple[metric.Metric, ...]] = (
         "the KV cache; sequences: running requests over their maximum. Replicas on one host count by their "
         "maximum. A queue has no maximum: it is inference_server_requests_waiting. Absent for a limit that "
         "neither the server nor its command line reports, or that a replica does not report.",
-        _load_ratios,
+        lambda report: (
+            ((*metric.owner_labels(row.owner), limit), used)
+            for row in report.loads
+            for limit, used in load_ratios(row.load).items()
+        ),
     ),
     metric.gauge(
         "inference_server_headroom_dollars_per_hour",

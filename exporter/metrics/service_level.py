@@ -51,11 +51,6 @@ def _objectives(report: Report) -> Iterator[metric.Row]:
             yield (key.namespace, key.server, objective), seconds
 
 
-def _targets(report: Report) -> Iterator[metric.Row]:
-    for key, level in _levels(report):
-        yield (key.namespace, key.server), level.target_ratio
-
-
 ROWS: Final[tuple[metric.Metric, ...]] = (
     metric.counter(
         "inference_slo_observations_total",
@@ -104,6 +99,6 @@ ROWS: Final[tuple[metric.Metric, ...]] = (
         ("namespace", "server"),
         "Configured share of requests that should meet each objective. Absent without a slo, and while the "
         "server is not read.",
-        _targets,
+        lambda report: ((tuple(key), level.target_ratio) for key, level in _levels(report)),
     ),
 )

@@ -311,7 +311,10 @@ class HttpConnection:
                 if self._began and not self._sending:
                     self._refuse(HTTPStatus.REQUEST_TIMEOUT, "the request did not arrive in time")
         if self._refused:
-            self._linger()
+            # Closing with unread bytes would reset the connection before the client has read the response.
+            with contextlib.suppress(OSError), self._waiting:
+                self._connection.shutdown(socket.SHUT_WR)
+                self._reader.drain(_DRAIN_BYTES, min(self._limits.request, NANOSECONDS_PER_SECOND))
 
     def _exchange(self) -> None:
         """Read one request and send its response. A refusal with an unread body closes the connection."""
@@ -461,12 +464,6 @@ class HttpConnection:
                     raise TimeoutError
                 self._connection.settimeout(seconds(time))
                 left = left[self._connection.send(left) :]
-
-    def _linger(self) -> None:
-        """Wait for a refused client to read the response: closing with unread bytes would reset it."""
-        with contextlib.suppress(OSError), self._waiting:
-            self._connection.shutdown(socket.SHUT_WR)
-            self._reader.drain(_DRAIN_BYTES, min(self._limits.request, NANOSECONDS_PER_SECOND))
 
 
 def _unacknowledged(connection: socket.socket) -> int:

@@ -109,7 +109,13 @@ class TlsSettings:
                     encrypted.settimeout(max(_LEAST_SECONDS, seconds(deadline - clock.elapsed())))
                     encrypted.do_handshake()
                 except ssl.SSLError as error:
-                    _warn_plain(connection, clock, plain=error.reason == "HTTP_REQUEST")
+                    # Closing with unread bytes would reset the connection before the client has read why.
+                    with contextlib.suppress(OSError):
+                        connection.settimeout(1)
+                        if error.reason == "HTTP_REQUEST":
+                            connection.sendall(_PLAIN)
+                        connection.shutdown(socket.SHUT_WR)
+                        BoundedReader(connection, clock).drain(_DRAIN_BYTES, NANOSECONDS_PER_SECOND)
                     raise
             if self._names and not self._names & _names(encrypted.getpeercert() or {}):
                 raise ClientCertificateError(
@@ -124,16 +130,6 @@ class TlsSettings:
 
 def _refused(file: str, key: str, message: str) -> ConfigError:
     return ConfigError(file, (Problem(None, f"tls_server_config.{key}", message),))
-
-
-def _warn_plain(connection: socket.socket, clock: Clock, *, plain: bool) -> None:
-    """Send the reason to a refused client; closing with unread bytes would reset the connection."""
-    with contextlib.suppress(OSError):
-        connection.settimeout(1)
-        if plain:
-            connection.sendall(_PLAIN)
-        connection.shutdown(socket.SHUT_WR)
-        BoundedReader(connection, clock).drain(_DRAIN_BYTES, NANOSECONDS_PER_SECOND)
 
 
 def _names(certificate: dict[str, Any]) -> set[str]:
