@@ -1,6 +1,6 @@
 """One round of reads: every source once, put together into a frame."""
 
-from collections.abc import Callable, Collection, Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
 from typing import Protocol
 
@@ -103,7 +103,10 @@ class FrameReader:
         if self.discovery is not None and gpus is not None:
             discovered = self.discovery.look(config, gpus, of_discovery, self.gather, since)
         # After the look: the port of a server that has ended may be another program's by now.
-        endpoints = self._endpoints(configured)
+        named = {endpoint.url for endpoint in configured}
+        others = () if self.discovery is None else self.discovery.endpoints
+        # One that a reload has just named is read once.
+        endpoints = (*configured, *(endpoint for endpoint in others if endpoint.url not in named))
         answers = self.gather((*gateways, *endpoints))
         remembered = remembered or State()
         several = {
@@ -112,19 +115,29 @@ class FrameReader:
             for url, state in pages.items()
             if state.marks.answers_of_several(wall)
         }
-        answers = [_of_one_process(answer, several) for answer in answers]
+        reason = FailureReason.SEVERAL_PROCESSES
+        effect = f"{reason.problem}, and nothing is counted for a day. {reason.remedy}"
+        answers = [
+            _failed(answer, reason, f"{answer.reading.url}: {effect}")
+            if answer.reading is not None and answer.reading.url in several
+            else answer
+            for answer in answers
+        ]
         of_gateways, of_servers = tuple(answers[: len(gateways)]), answers[len(gateways) :]
         first, of_servers = self._once(endpoints, of_servers, remembered.endpoints)
         gathered = [nvml, *of_discovery, *of_gateways, *of_servers, *discovered.gathered]
         answered = tuple(zip(endpoints, of_servers, strict=True))
+        evidence = NO_EVIDENCE
+        if not gpus:
+            library = nvml.health.up or nvml.health.reason in NVML_LOADED
+            displays = self.displays()
+            evidence = GpuEvidence(library, displays.here, displays.passed_through)
         frame = Frame(
             elapsed=elapsed,
             wall=wall,
             gpus=gpus,
             servers=tuple(
-                _of_listener(answer.reading, discovered.listeners)
-                if answer.reading is not None
-                else _silent(endpoint, answer, first.get(endpoint.url))
+                _reading(endpoint, answer, first.get(endpoint.url), discovered.listeners)
                 for endpoint, answer in answered
             ),
             holders=(*configured_gpus.holders(config.servers, gpus or ()), *discovered.holders),
@@ -147,15 +160,9 @@ class FrameReader:
                     if answer.reading is None
                 ),
             ),
-            evidence=NO_EVIDENCE if gpus else self._evidence(nvml),
+            evidence=evidence,
         )
         return FrameRead(frame, gathered, nvml, of_gateways, tuple(of_servers), discovered)
-
-    def _evidence(self, nvml: Gathered) -> GpuEvidence:
-        """What the host shows of its GPUs where NVML lists none."""
-        displays = self.displays()
-        library = nvml.health.up or nvml.health.reason in NVML_LOADED
-        return GpuEvidence(library, displays.here, displays.passed_through)
 
     def _once(
         self,
@@ -169,46 +176,39 @@ class FrameReader:
         return first, [
             answer
             if answer.reading is None or endpoint.url not in first
-            else _counted_twice(answer, endpoint.url, first[endpoint.url])
+            else _failed(
+                answer,
+                FailureReason.COUNTED_TWICE,
+                f"{endpoint.url}: the server that {first[endpoint.url]} reads, by another address: "
+                "remove one of the two",
+            )
             for endpoint, answer in zip(endpoints, answers, strict=True)
         ]
 
-    def _endpoints(self, configured: tuple[Endpoint, ...]) -> tuple[Endpoint, ...]:
-        """Configured and discovered endpoints. One that a reload has just named is read once."""
-        if self.discovery is None:
-            return configured
-        named = {endpoint.url for endpoint in configured}
-        discovered = (endpoint for endpoint in self.discovery.endpoints if endpoint.url not in named)
-        return (*configured, *discovered)
+
+def _failed(answer: Gathered, reason: FailureReason, problem: str) -> Gathered:
+    """An answer as a failure."""
+    health = replace(answer.health, up=False, reason=reason)
+    return replace(answer, reading=None, health=health, problem=problem)
 
 
-def _of_listener(reading: ServerReading, listeners: Mapping[str, ServerContext]) -> ServerReading:
-    """The reading of a configured URL with the process that was seen to listen there."""
+def _reading(
+    endpoint: Endpoint, answer: Gathered, first: str | None, listeners: Mapping[str, ServerContext]
+) -> ServerReading:
+    """The reading of an endpoint.
+
+    Args:
+        endpoint: what was read.
+        answer: its answer, which may be none of its own.
+        first: the URL that reads the same server.
+        listeners: the processes that were seen to listen at configured URLs.
+    """
+    reading: ServerReading | None = answer.reading
+    if reading is None:
+        repeated = answer.health.reason == FailureReason.COUNTED_TWICE
+        counted_at = "" if first is None and repeated else first
+        return ServerReading(endpoint.key, endpoint.url, up=False, counted_at=counted_at)
     listener = listeners.get(reading.url)
     if listener is None or reading.listener:
         return reading
     return replace(reading, listener=listener.identity, listener_started=listener.started)
-
-
-def _silent(endpoint: Endpoint, answer: Gathered, first: str | None) -> ServerReading:
-    """The reading of an endpoint without an answer of its own. `first` reads the same server."""
-    repeated = answer.health.reason == FailureReason.COUNTED_TWICE
-    counted_at = "" if first is None and repeated else first
-    return ServerReading(endpoint.key, endpoint.url, up=False, counted_at=counted_at)
-
-
-def _of_one_process(answer: Gathered, several: Collection[str]) -> Gathered:
-    """The answer of a page, as a failure where several processes are known to answer at its URL."""
-    if answer.reading is None or answer.reading.url not in several:
-        return answer
-    health = replace(answer.health, up=False, reason=FailureReason.SEVERAL_PROCESSES)
-    reason = FailureReason.SEVERAL_PROCESSES
-    problem = f"{answer.reading.url}: {reason.problem}, and nothing is counted for a day. {reason.remedy}"
-    return replace(answer, reading=None, health=health, problem=problem)
-
-
-def _counted_twice(answer: Gathered, url: str, first: str) -> Gathered:
-    """The answer of an endpoint as a failure: its tokens count at another one."""
-    health = replace(answer.health, up=False, reason=FailureReason.COUNTED_TWICE)
-    problem = f"{url}: the server that {first} reads, by another address: remove one of the two"
-    return replace(answer, reading=None, health=health, problem=problem)

@@ -1,14 +1,13 @@
-"""The days of the month as a calendar, and as a table with what is in no day."""
+"""The days of the month as a calendar."""
 
-from collections.abc import Iterator
 from dataclasses import dataclass
 from datetime import date, timedelta
 from typing import Final
 
-from exporter.units import NANOSECONDS_PER_HOUR, dollars
+from exporter.units import dollars
 from exporter.web.month import MonthLine
 from exporter.web.summary import Summary
-from exporter.web.wording import ABSENT, amount, local, rounded
+from exporter.web.wording import ABSENT, amount, rounded
 
 SHADES: Final = 4
 CENTS_BELOW: Final = 10
@@ -33,8 +32,8 @@ class Calendar:
 
     caption: str
     weeks: tuple[tuple[CalendarDay | None, ...], ...]
-    words: str
-    rows: tuple[tuple[str, str, str], ...]
+    line: MonthLine
+    """The month with its days."""
 
 
 def month_days(summary: Summary) -> Calendar | None:
@@ -51,8 +50,7 @@ def month_days(summary: Summary) -> Calendar | None:
     return Calendar(
         caption=f"Dollars of each day, {first:%B %Y}",
         weeks=tuple(weeks),
-        words=" ".join(_words(summary, line)),
-        rows=tuple(_rows(summary, line)),
+        line=line,
     )
 
 
@@ -67,33 +65,17 @@ def _cell(day: date, line: MonthLine) -> CalendarDay | None:
     names = [f"shade-{shade}"] if shade else []
     if of_day is line.days[-1]:
         names.append("today")
-    written = ABSENT if spent is None else _short_amount(dollars(spent))
-    return CalendarDay(day.day, "" if is_ahead else written, " ".join(names))
-
-
-def _short_amount(money: float) -> str:
-    """A day's dollars in a narrow cell: cents below ten, thousands from a hundred thousand."""
-    if abs(money) < CENTS_BELOW:
-        return amount(money)
-    if abs(money) < THOUSANDS_FROM:
-        return f"{'-' if money < 0 else ''}${rounded(abs(money), 0):,}"
-    return f"{'-' if money < 0 else ''}${rounded(abs(money) / 1000, 0):,}k"
-
-
-def _words(summary: Summary, line: MonthLine) -> Iterator[str]:
-    yield "The outlined day is incomplete."
-    if any(day.amount is None for day in line.days):
-        yield f"{ABSENT}: not metered."
-    if any(day.day.start % NANOSECONDS_PER_HOUR for day in line.days):
-        yield "An hour counts for the day in which it ends: hours here are whole in UTC."
-    if summary.month_estimated_dollars:
-        yield f"{amount(summary.month_estimated_dollars)} of the month is by estimated prices."
-
-
-def _rows(summary: Summary, line: MonthLine) -> Iterator[tuple[str, str, str]]:
-    if line.rest:
-        rest = amount(dollars(line.rest))
-        yield "Adjustments, late charges", rest, rest
-    for day in line.days:
-        spent = ABSENT if day.amount is None else amount(dollars(day.amount))
-        yield local(day.until - 1, summary.zone, "%a %d %b"), spent, amount(day.to_date)
+    # A narrow cell has cents below ten dollars only, and thousands from a hundred thousand.
+    money = dollars(spent or 0)
+    sign = "-" if money < 0 else ""
+    if is_ahead:
+        written = ""
+    elif spent is None:
+        written = ABSENT
+    elif abs(money) < CENTS_BELOW:
+        written = amount(money)
+    elif abs(money) < THOUSANDS_FROM:
+        written = f"{sign}${rounded(abs(money), 0):,}"
+    else:
+        written = f"{sign}${rounded(abs(money) / 1000, 0):,}k"
+    return CalendarDay(day.day, written, " ".join(names))

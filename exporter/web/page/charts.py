@@ -117,13 +117,19 @@ def day(summary: Summary) -> DayChart | None:
         if int(local(hour.start, summary.zone, "%H")) % 6 == 0
     )
     used = tuple(kind for kind in KINDS if any(_of(hour, kind.phases) for hour in hours))
+    rows = []
+    for hour in hours:
+        known = hour.covered > 0 or any(hour.money.values())
+        amounts = [sum(hour.money.values()), *(_of(hour, kind.phases) for kind in used)]
+        written = [amount(dollars(spent)) if known else ABSENT for spent in amounts]
+        rows.append((local(hour.start, summary.zone, "%a %H:%M"), *written))
     return DayChart(
         scale=scale,
         bars=tuple(bar for hour in hours for bar in _bars(scale, hour, summary)),
         time_labels=scale.time_labels(labels),
         kinds=used,
         columns=(("Hour", ""), ("$", "number"), *((kind.label, "number") for kind in used)),
-        rows=tuple(tuple(_cells(hour, used, summary)) for hour in hours),
+        rows=tuple(rows),
     )
 
 
@@ -146,14 +152,6 @@ def _bars(scale: ChartScale, hour: Hour, summary: Summary) -> Iterator[Bar]:
             title=f"{when}: {amount(money)} {kind.label}",
         )
         below += money
-
-
-def _cells(hour: Hour, used: Iterable[PhaseGroup], summary: Summary) -> Iterator[str]:
-    known = hour.covered > 0 or any(hour.money.values())
-    yield local(hour.start, summary.zone, "%a %H:%M")
-    yield amount(dollars(sum(hour.money.values()))) if known else ABSENT
-    for kind in used:
-        yield amount(dollars(_of(hour, kind.phases))) if known else ABSENT
 
 
 @dataclass(frozen=True, slots=True)
@@ -203,6 +201,15 @@ def month(summary: Summary) -> MonthChart | None:
     middays = [
         line.start + number * NANOSECONDS_PER_DAY + NANOSECONDS_PER_DAY // 2 for number in range(1, 28, 7)
     ]
+    budget_line = None
+    if budget is not None and budget > 0:
+        y = scale.y(budget)
+        money = _axis(budget, 1 if budget == round(budget) else 0.01)
+        budget_line = BudgetLine(
+            y=_short(y),
+            label=f"{'' if summary.budget_configured else 'default '}budget {money}",
+            label_y=_short(y - 4 if y > TOP + 14 else y + 13),
+        )
     label = f"The month {line.name}: {amount(spent)} so far"
     if end is not None:
         label += f", {amount(end)} projected for its end"
@@ -216,20 +223,8 @@ def month(summary: Summary) -> MonthChart | None:
         now_x=_percent(scale.x(now.at)),
         now_y=_short(scale.y(max(0.0, now.dollars))),
         projected_y=None if end is None else _short(scale.y(end)),
-        budget=_budget_line(scale, budget, configured=summary.budget_configured),
+        budget=budget_line,
         time_labels=scale.time_labels((at, local(at, summary.zone, "%d %b").lstrip("0")) for at in middays),
-    )
-
-
-def _budget_line(scale: ChartScale, budget: float | None, *, configured: bool) -> BudgetLine | None:
-    if budget is None or budget <= 0:
-        return None
-    y = scale.y(budget)
-    money = _axis(budget, 1 if budget == round(budget) else 0.01)
-    return BudgetLine(
-        y=_short(y),
-        label=f"{'' if configured else 'default '}budget {money}",
-        label_y=_short(y - 4 if y > TOP + 14 else y + 13),
     )
 
 
