@@ -241,7 +241,7 @@ def test_what_did_not_change_is_not_written(path: Path, clock: StillClock) -> No
         counts.append(connection.total_changes)  # type: ignore[union-attr]
     ledger.close()
 
-    assert (counts[1] - counts[0], counts[2] - counts[1]) == (5, 6)
+    assert (counts[1] - counts[0], counts[2] - counts[1]) == (6, 7)
 
 
 GPU_TEXT = {"uuid": "GPU-0", "gpu_model": "H100", "index": 0}
