@@ -3,14 +3,14 @@
 import re
 from dataclasses import dataclass
 from decimal import Decimal
-from typing import Annotated, Final, TypeVar, get_args
+from typing import Annotated, Final, TypeVar
 
 from exporter.config.document import Mapping, Node, Scalar, Sequence
 from exporter.config.gateways import MetricLabel
 from exporter.config.model import Model, default_of, of
 from exporter.config.problems import RefusedError, shown
 from exporter.config.schema import Context, ListOf, MappingNode, MappingOf, describe, read_at, unique
-from exporter.config.values import Choice, Name, Number, ScalarValidator, Whole
+from exporter.config.values import Choice, Name, Number, Port, ScalarValidator
 from exporter.engines.catalogue import ENGINES as BUILT_IN
 from exporter.engines.catalogue import UNCOUNTED
 from exporter.engines.spec import (
@@ -97,39 +97,20 @@ class ServerPath(ScalarValidator[str]):
 class EngineCounterKeys(Model, kw_only=True):
     """One counter of an engine."""
 
-    name: Annotated[
-        str,
-        MetricName(),
-        "The name of its samples on the page, with `_total`, or with `_sum` for a histogram.",
-    ]
-    quantity: Annotated[
-        Quantity,
-        Choice(get_args(Quantity)),
-        "Quantity that it counts. prompt: computed prompt tokens. cached_prompt: prompt tokens from the "
-        "prefix "
-        "cache. generation: generated tokens. decode_seconds: seconds of the engine; decode_request_seconds: "
-        "summed over requests.",
-    ]
-    where: Annotated[
-        LabelValues,
-        LABEL_CHOICE,
-        'Labels with the values that count, one or a list; "" is a series without it.',
-    ] = ()
-    unless: Annotated[
-        LabelValues,
-        LABEL_CHOICE,
-        "Labels with values that do not count: a series with all of them is left out.",
-    ] = ()
-    minus: Annotated[
-        str,
-        MetricName(),
-        "A counter to subtract from it, such as the cached tokens that a counter of whole prompts includes.",
-    ] = ""
-    scale_ratio: Annotated[
-        Decimal,
-        Number("ratio", Decimal(1000), above_low=True),
-        "Factor to tokens, requests or seconds: 0.001 for milliseconds.",
-    ] = Decimal(1)
+    name: Annotated[str, MetricName()]
+    """The name of its samples on the page, with `_total`, or with `_sum` for a histogram."""
+    quantity: Quantity
+    """Quantity that it counts. prompt: computed prompt tokens. cached_prompt: prompt tokens from the prefix
+    cache. generation: generated tokens. decode_seconds: seconds of the engine; decode_request_seconds: summed
+    over requests."""
+    where: Annotated[LabelValues, LABEL_CHOICE] = ()
+    """Labels with the values that count, one or a list; "" is a series without it."""
+    unless: Annotated[LabelValues, LABEL_CHOICE] = ()
+    """Labels with values that do not count: a series with all of them is left out."""
+    minus: Annotated[str, MetricName()] = ""
+    """A counter to subtract from it, such as the cached tokens that a counter of whole prompts includes."""
+    scale_ratio: Annotated[Decimal, Number("ratio", Decimal(1000), above_low=True)] = Decimal(1)
+    """Factor to tokens, requests or seconds: 0.001 for milliseconds."""
 
     def build(self) -> tuple[Count, ...]:
         """The counter, and the one that is subtracted from it."""
@@ -143,40 +124,35 @@ class EngineCounterKeys(Model, kw_only=True):
 class GaugeKeys(Model, kw_only=True):
     """One gauge of an engine."""
 
-    name: Annotated[str, MetricName(), "The name of its samples on the page."]
-    where: Annotated[LabelValues, LABEL_CHOICE, "As of counters."] = ()
-    unless: Annotated[LabelValues, LABEL_CHOICE, "As of counters."] = ()
-
-    def build(self) -> Gauge:
-        """The gauge."""
-        return Gauge(**self.given())
+    record = Gauge
+    name: Annotated[str, MetricName()]
+    """The name of its samples on the page."""
+    where: Annotated[LabelValues, LABEL_CHOICE] = ()
+    """As of counters."""
+    unless: Annotated[LabelValues, LABEL_CHOICE] = ()
+    """As of counters."""
 
 
 class CacheKeys(Model, kw_only=True):
     """The gauge of a cache."""
 
-    name: Annotated[str, MetricName(), "The name of its samples on the page."]
-    capacity: Annotated[
-        str, MetricName(), "Gauge of the whole cache in the same unit, for one that is no ratio from 0 to 1."
-    ] = ""
-    where: Annotated[LabelValues, LABEL_CHOICE, "As of counters."] = ()
-
-    def build(self) -> CacheGauge:
-        """The gauge."""
-        return CacheGauge(**self.given())
+    record = CacheGauge
+    name: Annotated[str, MetricName()]
+    """The name of its samples on the page."""
+    capacity: Annotated[str, MetricName()] = ""
+    """Gauge of the whole cache in the same unit, for one that is no ratio from 0 to 1."""
+    where: Annotated[LabelValues, LABEL_CHOICE] = ()
+    """As of counters."""
 
 
 class HistogramKeys(Model, kw_only=True):
     """One histogram of latency."""
 
-    name: Annotated[str, MetricName(), "Its name on the page without `_bucket`; it is in seconds."]
-    basis: Annotated[
-        LatencyBasis, Choice(get_args(LatencyBasis)), "Whether one observation is a request or a token."
-    ] = default_of(LatencyHistogram, "basis")
-
-    def build(self) -> LatencyHistogram:
-        """The histogram."""
-        return LatencyHistogram(**self.given())
+    record = LatencyHistogram
+    name: Annotated[str, MetricName()]
+    """Its name on the page without `_bucket`; it is in seconds."""
+    basis: LatencyBasis = default_of(LatencyHistogram, "basis")
+    """Whether one observation is a request or a token."""
 
 
 PHASES: Final[tuple[Quantity, ...]] = ("prefill_seconds", "decode_seconds", "decode_request_seconds")
@@ -185,47 +161,34 @@ PHASES: Final[tuple[Quantity, ...]] = ("prefill_seconds", "decode_seconds", "dec
 class EngineKeys(Model, kw_only=True):
     """An engine by the names on its metrics page."""
 
-    name: Annotated[
-        str,
-        Name("engine name", reserved=(*BUILT_IN, *UNCOUNTED)),
-        "The engine's name, for `servers[].engine`; no built-in one.",
-    ]
-    counters: Annotated[
-        tuple[tuple[Count, ...], ...],
-        ListOf(of(EngineCounterKeys, "counter"), least=1),
-        "What it counts. A page with one of these names is recognized as its page, unless it is a built-in "
-        "engine's.",
-    ]
-    models: Annotated[
-        tuple[str, ...],
-        ListOf(MetricLabel(), least=1),
-        "Labels that name the model: the first that a series has. Without it all series are of one model.",
-    ] = ()
-    models_path: Annotated[
-        str | None,
-        ServerPath(),
-        "OpenAI-compatible list of models, such as /v1/models, whose first id names a model that no "
-        "label names.",
-    ] = None
-    running: Annotated[Gauge | None, of(GaugeKeys), "Gauge of running requests."] = None
-    waiting: Annotated[Gauge | None, of(GaugeKeys), "Gauge of waiting requests."] = None
-    max_running: Annotated[
-        Gauge | None, of(GaugeKeys), "Gauge of the largest number of requests that run at once."
-    ] = None
-    kv_cache: Annotated[CacheGauge | None, of(CacheKeys), "Gauge of the part of the KV cache in use."] = None
-    first_token: Annotated[
-        LatencyHistogram | None, of(HistogramKeys), "Histogram of the time to the first token, for a `slo`."
-    ] = None
-    per_token: Annotated[
-        LatencyHistogram | None, of(HistogramKeys), "Histogram of the time per token, for a `slo`."
-    ] = None
-    repeated: Annotated[
-        tuple[str, ...],
-        ListOf(MetricLabel(), least=1),
-        "Labels of ranks that count the same work: series that differ only in them count once.",
-    ] = ()
-    port: Annotated[int, Whole("port", 1, 65535), "The port that it listens on by default."] = 8000
-    path: Annotated[str, ServerPath(), "The path of its metrics, for servers that are found."] = "/metrics"
+    name: Annotated[str, Name("engine name", reserved=(*BUILT_IN, *UNCOUNTED))]
+    """The engine's name, for `servers[].engine`; no built-in one."""
+    counters: Annotated[tuple[tuple[Count, ...], ...], ListOf(of(EngineCounterKeys, "counter"), least=1)]
+    """What it counts. A page with one of these names is recognized as its page, unless it is a built-in
+    engine's."""
+    models: Annotated[tuple[str, ...], ListOf(MetricLabel(), least=1)] = ()
+    """Labels that name the model: the first that a series has. Without it all series are of one model."""
+    models_path: Annotated[str | None, ServerPath()] = None
+    """OpenAI-compatible list of models, such as /v1/models, whose first id names a model that no label
+    names."""
+    running: Annotated[Gauge | None, GaugeKeys] = None
+    """Gauge of running requests."""
+    waiting: Annotated[Gauge | None, GaugeKeys] = None
+    """Gauge of waiting requests."""
+    max_running: Annotated[Gauge | None, GaugeKeys] = None
+    """Gauge of the largest number of requests that run at once."""
+    kv_cache: Annotated[CacheGauge | None, CacheKeys] = None
+    """Gauge of the part of the KV cache in use."""
+    first_token: Annotated[LatencyHistogram | None, HistogramKeys] = None
+    """Histogram of the time to the first token, for a `slo`."""
+    per_token: Annotated[LatencyHistogram | None, HistogramKeys] = None
+    """Histogram of the time per token, for a `slo`."""
+    repeated: Annotated[tuple[str, ...], ListOf(MetricLabel(), least=1)] = ()
+    """Labels of ranks that count the same work: series that differ only in them count once."""
+    port: Port = 8000
+    """The port that it listens on by default."""
+    path: Annotated[str, ServerPath()] = "/metrics"
+    """The path of its metrics, for servers that are found."""
 
     def build(self) -> Engine:
         """The engine."""

@@ -5,7 +5,6 @@ from collections.abc import Iterable
 from contextlib import suppress
 from dataclasses import dataclass, replace
 from ipaddress import ip_address
-from pathlib import Path
 from typing import Annotated, Final, TypeAlias, get_args
 from urllib.parse import urlsplit
 
@@ -23,10 +22,11 @@ from exporter.config.settings import (
 from exporter.config.urls import Url
 from exporter.config.values import (
     NO_UID,
-    AbsolutePath,
     Choice,
     Label,
+    PathOnHost,
     Pattern,
+    PatternText,
     ScalarValidator,
     User,
     has_wildcards,
@@ -138,15 +138,13 @@ def listening_uid(user: str | None) -> int | None:
 class TenantKeys(Model, kw_only=True):
     """Who pays for tenants."""
 
-    match: Annotated[
-        str, Pattern(), "Pattern of the label's value; of several labels, their values with / between them."
-    ]
-    product: Annotated[str, Label("product"), "The product that pays; the server's own without it."] = ""
-    team: Annotated[str, Label("team"), "The team that pays."]
-
-    def build(self) -> GatewayTenant:
-        """The tenant."""
-        return GatewayTenant(**self.given())
+    record = GatewayTenant
+    match: PatternText
+    """Pattern of the label's value; of several labels, their values with / between them."""
+    product: Annotated[str, Label("product")] = ""
+    """The product that pays; the server's own without it."""
+    team: Annotated[str, Label("team")]
+    """The team that pays."""
 
 
 def _few_have_wildcards(items: list[ListItem[GatewayTenant]]) -> None:
@@ -160,15 +158,13 @@ def _few_have_wildcards(items: list[ListItem[GatewayTenant]]) -> None:
 class GatewayCounterKeys(Model, kw_only=True):
     """Counters of tokens on a gateway's page."""
 
-    prompt: Annotated[TokenSeries | None, SeriesChoice(), "Prompt tokens, cached ones included."] = None
-    cached_prompt: Annotated[
-        TokenSeries | None,
-        SeriesChoice(),
-        "Those of the prompt tokens that a prefix cache served. With it they weigh less, for each tenant "
-        "alike. "
-        "A page that counts prompts must have it.",
-    ] = None
-    generation: Annotated[TokenSeries | None, SeriesChoice(), "Generated tokens."] = None
+    prompt: Annotated[TokenSeries | None, SeriesChoice()] = None
+    """Prompt tokens, cached ones included."""
+    cached_prompt: Annotated[TokenSeries | None, SeriesChoice()] = None
+    """Those of the prompt tokens that a prefix cache served. With it they weigh less, for each tenant alike.
+    A page that counts prompts must have it."""
+    generation: Annotated[TokenSeries | None, SeriesChoice()] = None
+    """Generated tokens."""
 
     def build(self) -> "GatewayCounterKeys":
         """The counters."""
@@ -189,62 +185,34 @@ class GatewayCounterKeys(Model, kw_only=True):
 class DivideKeys(Model, kw_only=True):
     """The division of a server's cost by a gateway."""
 
-    by: Annotated[
-        By,
-        UnitOfDivision(),
-        "Unit of division. team: the teams that LiteLLM or Bifrost reports, each in place of the "
-        "server's own. "
-        "adapter: LoRA adapters, each as a model of the server. A list: the labels that name a tenant.",
-    ]
-    gateway: Annotated[
-        str,
-        Url(instead="bearer_token_file"),
-        "Where the gateway's metrics are scraped. LiteLLM proxy: /metrics/, with a slash at its end.",
-    ]
-    user: Annotated[
-        str | None,
-        User(),
-        "The user whose process listens at the URL on this host. The page of any other process is not read.",
-    ] = None
+    by: Annotated[By, UnitOfDivision()]
+    """Unit of division. team: the teams that LiteLLM or Bifrost reports, each in place of the server's own.
+    adapter: LoRA adapters, each as a model of the server. A list: the labels that name a tenant."""
+    gateway: Annotated[str, Url(instead="bearer_token_file")]
+    """Where the gateway's metrics are scraped. LiteLLM proxy: /metrics/, with a slash at its end."""
+    user: Annotated[str | None, User()] = None
+    """The user whose process listens at the URL on this host. The page of any other process is not read."""
     tenants: Annotated[
-        tuple[GatewayTenant, ...],
-        ListOf(of(TenantKeys, "tenant"), (_few_have_wildcards,), least=1),
-        "Who pays for which tenant, with a list in by. The first match decides; one without a match is "
-        "of team "
-        "other. Only doctor shows a tenant's own name. One entry of a gateway gives them for all.",
+        tuple[GatewayTenant, ...], ListOf(of(TenantKeys, "tenant"), (_few_have_wildcards,), least=1)
     ] = ()
-    models: Annotated[
-        tuple[str, ...],
-        ListOf(Pattern(), least=1),
-        "Patterns of the gateway's names for this server's models, without the provider and its slash. "
-        "By team "
-        "or tenant, in addition to the server's own names; by adapter, the names of its adapters in vLLM.",
-    ] = ()
-    deployments: Annotated[
-        tuple[str, ...],
-        ListOf(Label("deployment"), least=1),
-        "The model_id of the LiteLLM proxy's deployments that lead to this server. Without it: all that "
-        "serve its models, except those that another server's entry names.",
-    ] = ()
-    counters: Annotated[
-        GatewayCounterKeys | None,
-        of(GatewayCounterKeys),
-        "Counters of a gateway that is not in [Gateways](engines.md#gateways), or in place of those "
-        "there, whose "
-        "other labels stay. "
-        "Exact names, also of the `_sum` of a histogram. One entry of a gateway gives them for all.",
-    ] = None
-    model_label: Annotated[
-        str,
-        MetricLabel(),
-        "The label of these counters for the model; without it, of a built-in gateway its own.",
-    ] = "model"
-    bearer_token_file: Annotated[
-        Path | None, AbsolutePath(), "A file with the token to send; the LiteLLM proxy needs one."
-    ] = None
-    ca_file: Annotated[Path | None, AbsolutePath(), "A file of certificates (PEM) to trust; https only."] = (
-        None
-    )
+    """Who pays for which tenant, with a list in by. The first match decides; one without a match is of team
+    other. Only doctor shows a tenant's own name. One entry of a gateway gives them for all."""
+    models: Annotated[tuple[str, ...], ListOf(Pattern(), least=1)] = ()
+    """Patterns of the gateway's names for this server's models, without the provider and its slash. By team
+    or tenant, in addition to the server's own names; by adapter, the names of its adapters in vLLM."""
+    deployments: Annotated[tuple[str, ...], ListOf(Label("deployment"), least=1)] = ()
+    """The model_id of the LiteLLM proxy's deployments that lead to this server. Without it: all that serve
+    its models, except those that another server's entry names."""
+    counters: GatewayCounterKeys | None = None
+    """Counters of a gateway that is not in [Gateways](engines.md#gateways), or in place of those there, whose
+    other labels stay. Exact names, also of the `_sum` of a histogram. One entry of a gateway gives them for
+    all."""
+    model_label: Annotated[str, MetricLabel()] = "model"
+    """The label of these counters for the model; without it, of a built-in gateway its own."""
+    bearer_token_file: PathOnHost | None = None
+    """A file with the token to send; the LiteLLM proxy needs one."""
+    ca_file: PathOnHost | None = None
+    """A file of certificates (PEM) to trust; https only."""
 
     def build(self) -> GatewayDivision:
         """The division."""

@@ -5,13 +5,22 @@ import re
 from dataclasses import replace
 from decimal import Decimal
 from itertools import pairwise
-from typing import Annotated, Final, get_args
+from typing import Annotated, Final
 
 from exporter.config.kubernetes import NODE_LABEL
 from exporter.config.model import Model, default_of, field, of
 from exporter.config.schema import ListItem, ListOf
 from exporter.config.times import DatedInstant, DateValue, TimeValue
-from exporter.config.values import DOLLAR_DECIMALS, PERCENT, Choice, Label, Number, Pattern, Whole
+from exporter.config.values import (
+    DOLLAR_DECIMALS,
+    PERCENT,
+    Choice,
+    Label,
+    Number,
+    Pattern,
+    PatternText,
+    Whole,
+)
 from exporter.readings import HostLocation
 from exporter.tariff import quotes
 from exporter.tariff.catalogue import CATALOGUE as BUNDLED
@@ -78,20 +87,16 @@ PueRatio = Annotated[
 class DatedPrice(Model, kw_only=True):
     """One price of a list of dated ones."""
 
-    since: Annotated[
-        DatedInstant,
-        TimeValue(),
-        "When the price begins: a date, a local time (2026-11-01T09:30) or a time with its offset "
-        "(2026-11-01T09:30+01:00). A date is the first instant of that local day; a local time must occur "
-        "exactly once.",
-    ] = field(name="from")
-    dollars_per_gpu_hour: Annotated[Decimal | None, DOLLARS_PER_HOUR, "Price of one GPU per hour."] = None
-    dollars_per_host_hour: Annotated[
-        Decimal | None,
-        DOLLARS_PER_HOUR,
-        "Price of the whole host per hour, divided by gpus_per_host.",
-    ] = None
-    note: Annotated[str, Label("note"), "Note on the source of the price."] = ""
+    since: Annotated[DatedInstant, TimeValue()] = field(name="from")
+    """When the price begins: a date, a local time (2026-11-01T09:30) or a time with its offset
+    (2026-11-01T09:30+01:00). A date is the first instant of that local day; a local time must occur exactly
+    once."""
+    dollars_per_gpu_hour: Annotated[Decimal | None, DOLLARS_PER_HOUR] = None
+    """Price of one GPU per hour."""
+    dollars_per_host_hour: Annotated[Decimal | None, DOLLARS_PER_HOUR] = None
+    """Price of the whole host per hour, divided by gpus_per_host."""
+    note: Annotated[str, Label("note")] = ""
+    """Note on the source of the price."""
 
     def build(self) -> RentPrice:
         """The price; one of a host lacks its GPUs yet."""
@@ -126,57 +131,30 @@ PRICES = ListOf(
 class RentedKeys(Model, kw_only=True):
     """Rent, by one of four keys."""
 
-    dollars_per_gpu_hour: Annotated[Decimal | None, DOLLARS_PER_HOUR, "Price of one GPU per hour."] = None
-    dollars_per_host_hour: Annotated[
-        Decimal | None,
-        DOLLARS_PER_HOUR,
-        "Price of the whole host per hour, divided by gpus_per_host.",
-    ] = None
-    gpus_per_host: Annotated[
-        int | None,
-        GPUS,
-        "GPUs of the host, including any that NVML does not list. Each carries its share of the host's "
-        "price.",
-    ] = None
-    prices: Annotated[
-        tuple[RentPrice, ...],
-        PRICES,
-        "Dated prices, oldest first; each holds until the next begins, and before the first there is no "
-        "price.",
-    ] = ()
-    catalogue: Annotated[
-        str | None,
-        Choice((quotes.ANY, *CLOUDS)),
-        "List price of the host's instance type from the bundled catalogue: of this cloud, or any, the "
-        "host's own cloud.",
-    ] = None
-    instance_type: Annotated[
-        str,
-        Label("instance type", exact=True),
-        "The instance type, where the host does not report it; with catalogue only.",
-    ] = ""
-    region: Annotated[
-        str,
-        Label("region", exact=True),
-        "The region of the list price, where the host does not report it; with catalogue only.",
-    ] = ""
-    discount_ratio: Annotated[
-        Decimal | None,
-        RATIO,
-        "Contract discount on the list price: 0.30 is 30 % off; with catalogue only.",
-    ] = None
-    discount_of: Annotated[
-        DiscountOf | None,
-        Choice(get_args(DiscountOf)),
-        "List price to use, with catalogue only. Default: that of the host's lifecycle, or on_demand with a "
-        "discount.",
-    ] = None
-    billing: Annotated[
-        Billing,
-        Choice(get_args(Billing)),
-        "Rent during downtime: `while_up` charges only while the host runs, as hourly clouds bill; `always` "
-        "charges all time, as leases and reservations do.",
-    ] = default_of(Rented, "billing")
+    dollars_per_gpu_hour: Annotated[Decimal | None, DOLLARS_PER_HOUR] = None
+    """Price of one GPU per hour."""
+    dollars_per_host_hour: Annotated[Decimal | None, DOLLARS_PER_HOUR] = None
+    """Price of the whole host per hour, divided by gpus_per_host."""
+    gpus_per_host: Annotated[int | None, GPUS] = None
+    """GPUs of the host, including any that NVML does not list. Each carries its share of the host's price."""
+    prices: Annotated[tuple[RentPrice, ...], PRICES] = ()
+    """Dated prices, oldest first; each holds until the next begins, and before the first there is no
+    price."""
+    catalogue: Annotated[str | None, Choice((quotes.ANY, *CLOUDS))] = None
+    """List price of the host's instance type from the bundled catalogue: of this cloud, or any, the host's
+    own cloud."""
+    instance_type: Annotated[str, Label("instance type", exact=True)] = ""
+    """The instance type, where the host does not report it; with catalogue only."""
+    region: Annotated[str, Label("region", exact=True)] = ""
+    """The region of the list price, where the host does not report it; with catalogue only."""
+    discount_ratio: Annotated[Decimal | None, RATIO] = None
+    """Contract discount on the list price: 0.30 is 30 % off; with catalogue only."""
+    discount_of: DiscountOf | None = None
+    """List price to use, with catalogue only. Default: that of the host's lifecycle, or on_demand with a
+    discount."""
+    billing: Billing = default_of(Rented, "billing")
+    """Rent during downtime: `while_up` charges only while the host runs, as hourly clouds bill; `always`
+    charges all time, as leases and reservations do."""
 
     def build(self) -> Rented | Listed:
         """The rent, or the list price to look up."""
@@ -212,44 +190,26 @@ class RentedKeys(Model, kw_only=True):
 class OwnedKeys(Model, kw_only=True):
     """Purchase of a host or of a GPU, with yearly amounts of the same unit."""
 
-    purchase_dollars_per_host: Annotated[
-        Decimal | None,
-        PURCHASE,
-        "Price of the whole host; the yearly amounts are then per host too.",
-    ] = None
-    purchase_dollars_per_gpu: Annotated[
-        Decimal | None,
-        PURCHASE,
-        "Price of one GPU with its part of the host; the yearly amounts are then per GPU too.",
-    ] = None
-    gpus_per_host: Annotated[
-        int | None,
-        GPUS,
-        "GPUs of the host, including any that NVML does not list. Each carries its share of the host's "
-        "price.",
-    ] = None
-    in_service: Annotated[
-        DatedInstant,
-        DateValue(),
-        "The day on which amortization begins; before it there is none.",
-    ]
-    life_years: Annotated[
-        Decimal,
-        YEARS,
-        "Years of amortization, of 8766 hours each; after them the hardware costs nothing.",
-    ]
+    purchase_dollars_per_host: Annotated[Decimal | None, PURCHASE] = None
+    """Price of the whole host; the yearly amounts are then per host too."""
+    purchase_dollars_per_gpu: Annotated[Decimal | None, PURCHASE] = None
+    """Price of one GPU with its part of the host; the yearly amounts are then per GPU too."""
+    gpus_per_host: Annotated[int | None, GPUS] = None
+    """GPUs of the host, including any that NVML does not list. Each carries its share of the host's price."""
+    in_service: Annotated[DatedInstant, DateValue()]
+    """The day on which amortization begins; before it there is none."""
+    life_years: Annotated[Decimal, YEARS]
+    """Years of amortization, of 8766 hours each; after them the hardware costs nothing."""
     residual_ratio: ResidualRatio = default_of(Owned, "residual_ratio")
     adders_ratio: AddersRatio = default_of(Owned, "adders_ratio")
-    support_dollars_per_year: Annotated[
-        Decimal,
-        DOLLARS_PER_YEAR,
-        "Support contract per year; component support.",
-    ] = default_of(Owned, "support_dollars_per_year")
-    insurance_dollars_per_year: Annotated[
-        Decimal,
-        DOLLARS_PER_YEAR,
-        "Insurance per year; component insurance.",
-    ] = default_of(Owned, "insurance_dollars_per_year")
+    support_dollars_per_year: Annotated[Decimal, DOLLARS_PER_YEAR] = default_of(
+        Owned, "support_dollars_per_year"
+    )
+    """Support contract per year; component support."""
+    insurance_dollars_per_year: Annotated[Decimal, DOLLARS_PER_YEAR] = default_of(
+        Owned, "insurance_dollars_per_year"
+    )
+    """Insurance per year; component insurance."""
     cost_of_capital_ratio: CostOfCapitalRatio = None
 
     def build(self) -> Owned:
@@ -280,78 +240,46 @@ class OwnedKeys(Model, kw_only=True):
 class EnergyKeys(Model, kw_only=True):
     """Price of electricity, and what the host draws beside its GPUs."""
 
+    record = Electricity
     dollars_per_kilowatt_hour: KilowattHourDollars
     pue_ratio: PueRatio = default_of(Electricity, "pue_ratio")
-    host_factor_ratio: Annotated[
-        Decimal,
-        FACTOR,
-        "The host's power over that of its GPUs: processors, fans and power supplies.",
-    ] = default_of(Electricity, "host_factor_ratio")
-
-    def build(self) -> Electricity:
-        """The terms of electricity."""
-        return Electricity(**self.given())
+    host_factor_ratio: Annotated[Decimal, FACTOR] = default_of(Electricity, "host_factor_ratio")
+    """The host's power over that of its GPUs: processors, fans and power supplies."""
 
 
 class MatchKeys(Model, kw_only=True):
     """Patterns of a GPU and its host."""
 
-    host: Annotated[
-        str | None,
-        Pattern(),
-        "The host's name, as configured for the exporter or else the operating system's.",
-    ] = None
-    gpu_model: Annotated[
-        str | None,
-        MODEL_PATTERN,
-        "The GPU's model as NVML reports it, like NVIDIA H100 80GB HBM3: the pattern covers the whole name.",
-    ] = None
-    uuid: Annotated[str | None, Pattern(), "The GPU's UUID as NVML reports it."] = None
-    instance_type: Annotated[
-        str | None,
-        Pattern(),
-        "The host's instance type, like p5.48xlarge; Azure's with or without Standard_.",
-    ] = None
-    lifecycle: Annotated[str | None, Pattern(), "The host's lifecycle: on_demand, spot, reserved."] = None
-    region: Annotated[str | None, Pattern(), "The host's region as its cloud spells it, like us-east-1."] = (
-        None
-    )
-    node_label: Annotated[
-        LabelPatterns,
-        NODE_LABEL,
-        "Labels of the host's Kubernetes node, each with a pattern of its value. A label that the node lacks "
-        "matches nothing. GPUs of such a rule are charged once the labels are read.",
-    ] = ()
-
-    def build(self) -> HardwareMatch:
-        """The patterns."""
-        return HardwareMatch(**self.given())
+    record = HardwareMatch
+    host: PatternText | None = None
+    """The host's name, as configured for the exporter or else the operating system's."""
+    gpu_model: Annotated[str | None, MODEL_PATTERN] = None
+    """The GPU's model as NVML reports it, like NVIDIA H100 80GB HBM3: the pattern covers the whole name."""
+    uuid: PatternText | None = None
+    """The GPU's UUID as NVML reports it."""
+    instance_type: PatternText | None = None
+    """The host's instance type, like p5.48xlarge; Azure's with or without Standard_."""
+    lifecycle: PatternText | None = None
+    """The host's lifecycle: on_demand, spot, reserved."""
+    region: PatternText | None = None
+    """The host's region as its cloud spells it, like us-east-1."""
+    node_label: Annotated[LabelPatterns, NODE_LABEL] = ()
+    """Labels of the host's Kubernetes node, each with a pattern of its value. A label that the node lacks
+    matches nothing. GPUs of such a rule are charged once the labels are read."""
 
 
 class HardwareKeys(Model, kw_only=True):
     """One rule of prices."""
 
-    match: Annotated[
-        HardwareMatch,
-        of(MatchKeys),
-        "GPUs of the rule; all patterns given must match. Without it: every GPU.",
-    ] = HardwareMatch()
-    rented: Annotated[
-        Rented | Listed | None,
-        of(RentedKeys),
-        "Rented hardware: exactly one of dollars_per_gpu_hour, dollars_per_host_hour, prices and catalogue.",
-    ] = None
-    owned: Annotated[
-        Owned | None,
-        of(OwnedKeys),
-        "Owned hardware: amortization of the purchase over its life, support and insurance.",
-    ] = None
-    energy: Annotated[
-        Electricity | None,
-        of(EnergyKeys),
-        "Price of electricity; without it none is charged. Rent usually includes power: with rented, give "
-        "it only where power is billed separately.",
-    ] = None
+    match: Annotated[HardwareMatch, MatchKeys] = HardwareMatch()
+    """GPUs of the rule; all patterns given must match. Without it: every GPU."""
+    rented: Annotated[Rented | Listed | None, RentedKeys] = None
+    """Rented hardware: exactly one of dollars_per_gpu_hour, dollars_per_host_hour, prices and catalogue."""
+    owned: Annotated[Owned | None, OwnedKeys] = None
+    """Owned hardware: amortization of the purchase over its life, support and insurance."""
+    energy: Annotated[Electricity | None, EnergyKeys] = None
+    """Price of electricity; without it none is charged. Rent usually includes power: with rented, give it
+    only where power is billed separately."""
 
     def build(self) -> Hardware:
         """The rule."""

@@ -74,9 +74,12 @@ _INLINE: Final = "is a secret, which this file must not hold; write it to a file
 class BasicAuthKeys(Model, kw_only=True):
     """User and password."""
 
-    username: Annotated[str, Text("user name"), "The user."]
-    password_file: Annotated[Path, FilePath(), "The file that holds the password."]
-    password: Annotated[None, Inline(_INLINE.format("password_file")), "Refused: name a file."] = None
+    username: Annotated[str, Text("user name")]
+    """The user."""
+    password_file: Annotated[Path, FilePath()]
+    """The file that holds the password."""
+    password: Annotated[None, Inline(_INLINE.format("password_file"))] = None
+    """Refused: name a file."""
 
     def build(self) -> BasicAuth:
         """The credentials."""
@@ -86,11 +89,12 @@ class BasicAuthKeys(Model, kw_only=True):
 class AuthorizationKeys(Model, kw_only=True):
     """The header Authorization."""
 
-    scheme: Annotated[str, Text("scheme"), "The scheme of the credentials."] = field(
-        default="Bearer", name="type"
-    )
-    credentials_file: Annotated[Path, FilePath(), "The file that holds the credentials."]
-    credentials: Annotated[None, Inline(_INLINE.format("credentials_file")), "Refused: name a file."] = None
+    scheme: Annotated[str, Text("scheme")] = field(default="Bearer", name="type")
+    """The scheme of the credentials."""
+    credentials_file: Annotated[Path, FilePath()]
+    """The file that holds the credentials."""
+    credentials: Annotated[None, Inline(_INLINE.format("credentials_file"))] = None
+    """Refused: name a file."""
 
     def build(self) -> Authorization:
         """The credentials."""
@@ -100,19 +104,21 @@ class AuthorizationKeys(Model, kw_only=True):
 class ClientTlsKeys(Model, kw_only=True):
     """TLS of the client."""
 
-    ca_file: Annotated[Path | None, FilePath(), "The authorities that sign the server's certificate."] = None
-    cert_file: Annotated[Path | None, FilePath(), "The client's certificate."] = None
-    key_file: Annotated[
-        Path | None, FilePath(), "The private key of the client's certificate, without a password."
-    ] = None
-    server_name: Annotated[str, Text("name"), "The name to expect in the server's certificate."] = ""
+    ca_file: Annotated[Path | None, FilePath()] = None
+    """The authorities that sign the server's certificate."""
+    cert_file: Annotated[Path | None, FilePath()] = None
+    """The client's certificate."""
+    key_file: Annotated[Path | None, FilePath()] = None
+    """The private key of the client's certificate, without a password."""
+    server_name: Annotated[str, Text("name")] = ""
+    """The name to expect in the server's certificate."""
     insecure_skip_verify: Annotated[
         None,
         Inline(
             "is not supported: anybody could answer, and read the credentials; name the authority as ca_file"
         ),
-        "Refused: name ca_file.",
     ] = None
+    """Refused: name ca_file."""
 
     def build(self) -> ClientTls:
         """The settings."""
@@ -125,9 +131,12 @@ class ClientTlsKeys(Model, kw_only=True):
 class RequestHeaderKeys(Model, kw_only=True):
     """Values of a header."""
 
-    values: Annotated[tuple[str, ...], ListOf(Text("header"), least=1), "Values of the header."] = ()
-    files: Annotated[tuple[Path, ...], ListOf(FilePath(), least=1), "Files that hold a value each."] = ()
-    secrets: Annotated[None, Inline(_INLINE.format("files")), "Refused: name files."] = None
+    values: Annotated[tuple[str, ...], ListOf(Text("header"), least=1)] = ()
+    """Values of the header."""
+    files: Annotated[tuple[Path, ...], ListOf(FilePath(), least=1)] = ()
+    """Files that hold a value each."""
+    secrets: Annotated[None, Inline(_INLINE.format("files"))] = None
+    """Refused: name files."""
 
     def build(self) -> Header:
         """The header."""
@@ -145,16 +154,17 @@ def _header_fault(name: str) -> str | None:
 class HttpClientKeys(Model, kw_only=True):
     """The whole file."""
 
-    basic_auth: Annotated[BasicAuth | None, of(BasicAuthKeys), "User and password."] = None
-    authorization: Annotated[
-        Authorization | None, of(AuthorizationKeys), "The header Authorization, a bearer token for example."
-    ] = None
-    tls_config: Annotated[ClientTls, of(ClientTlsKeys), "TLS of the client."] = ClientTls()
+    basic_auth: Annotated[BasicAuth | None, BasicAuthKeys] = None
+    """User and password."""
+    authorization: Annotated[Authorization | None, AuthorizationKeys] = None
+    """The header Authorization, a bearer token for example."""
+    tls_config: Annotated[ClientTls, ClientTlsKeys] = ClientTls()
+    """TLS of the client."""
     http_headers: Annotated[
         tuple[tuple[str, Header], ...],
         MappingOf("mapping of headers to their values", of(RequestHeaderKeys), _header_fault, HEADERS_MAX),
-        "Headers of every request, X-Scope-OrgID of Mimir for example.",
     ] = ()
+    """Headers of every request, X-Scope-OrgID of Mimir for example."""
 
     def build(self) -> HttpClientConfig:
         """The settings."""

@@ -28,7 +28,6 @@ from exporter.config.settings import (
 from exporter.config.times import DatedInstant, DateValue, TimeValue, ZoneValue
 from exporter.config.values import (
     DOLLAR_DECIMALS,
-    AbsolutePath,
     Choice,
     Duration,
     GpuUuid,
@@ -36,8 +35,8 @@ from exporter.config.values import (
     Name,
     NewFile,
     Number,
-    Pattern,
-    Truth,
+    PathOnHost,
+    PatternText,
     Whole,
 )
 from exporter.cost.policy import CardinalityLimits, OwnershipRule, SplitMethod, SplitRule, Weights
@@ -51,13 +50,12 @@ from exporter.units import Nanoseconds
 class RetiredKeys(Model, kw_only=True):
     """A GPU that was removed for good."""
 
-    uuid: Annotated[str, GpuUuid(), "The GPU's UUID, exactly as NVML reports it."]
-    since: Annotated[
-        DatedInstant,
-        TimeValue(),
-        "When it left: a date (the first instant of that local day) or a time, as prices have it.",
-    ] = field(name="from")
-    note: Annotated[str, Label("note"), "Note on where the GPU went."] = ""
+    uuid: Annotated[str, GpuUuid()]
+    """The GPU's UUID, exactly as NVML reports it."""
+    since: Annotated[DatedInstant, TimeValue()] = field(name="from")
+    """When it left: a date (the first instant of that local day) or a time, as prices have it."""
+    note: Annotated[str, Label("note")] = ""
+    """Note on where the GPU went."""
 
     def build(self) -> Retirement:
         """The retirement."""
@@ -70,31 +68,27 @@ PER_MILLION = Number("dollars per million tokens", Decimal(10_000), decimals=PRI
 class TokenMatchKeys(Model, kw_only=True):
     """Patterns of a server and a model."""
 
-    server: Annotated[str | None, Pattern(), "The server's name."] = None
-    model: Annotated[str | None, Pattern(), "The model's name, as the engine reports it."] = None
+    server: PatternText | None = None
+    """The server's name."""
+    model: PatternText | None = None
+    """The model's name, as the engine reports it."""
 
 
 class CompareKeys(Model, kw_only=True):
     """An offer of tokens."""
 
-    name: Annotated[
-        str, Label("name"), "The offer's name, like together-turbo: the label reference of the metrics."
-    ]
-    match: Annotated[
-        TokenMatchKeys | None,
-        of(TokenMatchKeys),
-        "Tokens to compare; all patterns given must match. Without it: all tokens.",
-    ] = None
-    prompt_dollars_per_million_tokens: Annotated[Decimal, PER_MILLION, "Price of a million prompt tokens."]
-    cached_prompt_dollars_per_million_tokens: Annotated[
-        Decimal | None,
-        PER_MILLION,
-        "Price of a million prompt tokens from its cache; without it, that of any prompt tokens.",
-    ] = None
-    generation_dollars_per_million_tokens: Annotated[
-        Decimal, PER_MILLION, "Price of a million generated tokens."
-    ]
-    as_of: Annotated[DatedInstant | None, DateValue(), "Date of the price."] = None
+    name: Annotated[str, Label("name")]
+    """The offer's name, like together-turbo: the label reference of the metrics."""
+    match: TokenMatchKeys | None = None
+    """Tokens to compare; all patterns given must match. Without it: all tokens."""
+    prompt_dollars_per_million_tokens: Annotated[Decimal, PER_MILLION]
+    """Price of a million prompt tokens."""
+    cached_prompt_dollars_per_million_tokens: Annotated[Decimal | None, PER_MILLION] = None
+    """Price of a million prompt tokens from its cache; without it, that of any prompt tokens."""
+    generation_dollars_per_million_tokens: Annotated[Decimal, PER_MILLION]
+    """Price of a million generated tokens."""
+    as_of: Annotated[DatedInstant | None, DateValue()] = None
+    """Date of the price."""
 
     def build(self) -> HostedPrice:
         """The offer."""
@@ -117,36 +111,28 @@ PERIODS: Final[tuple[Period, ...]] = ("hour", "month", "year")
 class OverheadMatchKeys(Model, kw_only=True):
     """Pattern of a host."""
 
-    host: Annotated[str | None, Pattern(), "The host's name."] = None
+    host: PatternText | None = None
+    """The host's name."""
 
 
 class OverheadKeys(Model, kw_only=True):
     """An amount in addition to the hardware."""
 
-    name: Annotated[
-        str,
-        Name("component name", reserved=COMPONENTS),
-        "The component that the amount is posted to, like storage or network.",
-    ]
-    dollars_per_hour: Annotated[Decimal | None, DOLLARS_PER_HOUR, "The amount per hour."] = None
+    name: Annotated[str, Name("component name", reserved=COMPONENTS)]
+    """The component that the amount is posted to, like storage or network."""
+    dollars_per_hour: Annotated[Decimal | None, DOLLARS_PER_HOUR] = None
+    """The amount per hour."""
     dollars_per_month: Annotated[
-        Decimal | None,
-        Number("dollars per month", Decimal(10_000_000), decimals=DOLLAR_DECIMALS),
-        "The amount per calendar month; each month accrues exactly it.",
+        Decimal | None, Number("dollars per month", Decimal(10_000_000), decimals=DOLLAR_DECIMALS)
     ] = None
-    dollars_per_year: Annotated[Decimal | None, DOLLARS_PER_YEAR, "The amount per year of 8766 hours."] = None
-    per: Annotated[
-        Per,
-        Choice(get_args(Per)),
-        "Unit of the amount: per GPU, per host, or once per fleet. A host's amount is spread over its "
-        "GPUs. A "
-        "fleet's amount enters no host's ledger: the fleet rules record it.",
-    ]
-    match: Annotated[
-        OverheadMatchKeys | None,
-        of(OverheadMatchKeys),
-        "Which hosts; without it every host. Not with per: fleet.",
-    ] = None
+    """The amount per calendar month; each month accrues exactly it."""
+    dollars_per_year: Annotated[Decimal | None, DOLLARS_PER_YEAR] = None
+    """The amount per year of 8766 hours."""
+    per: Per
+    """Unit of the amount: per GPU, per host, or once per fleet. A host's amount is spread over its GPUs. A
+    fleet's amount enters no host's ledger: the fleet rules record it."""
+    match: OverheadMatchKeys | None = None
+    """Which hosts; without it every host. Not with per: fleet."""
 
     def build(self) -> Overhead:
         """The amount."""
@@ -177,7 +163,8 @@ def _components_are_unique(items: list[ListItem[Overhead]]) -> None:
 class BudgetMatchKeys(Model, kw_only=True):
     """Spending of one product."""
 
-    product: Annotated[str, Label("product", exact=True), "The product, exactly as ownership names it."] = ""
+    product: Annotated[str, Label("product", exact=True)] = ""
+    """The product, exactly as ownership names it."""
 
 
 BUDGET_DOLLARS = Number("dollars per month", Decimal(1_000_000_000), above_low=True, decimals=DOLLAR_DECIMALS)
@@ -186,13 +173,12 @@ BUDGET_DOLLARS = Number("dollars per month", Decimal(1_000_000_000), above_low=T
 class BudgetKeys(Model, kw_only=True):
     """A monthly budget."""
 
-    name: Annotated[str, Label("name"), "The budget's name; alerts and dashboards show it."]
-    match: Annotated[
-        BudgetMatchKeys | None,
-        of(BudgetMatchKeys),
-        "Spending that counts; without it, that of the whole fleet.",
-    ] = None
-    dollars_per_month: Annotated[Decimal, BUDGET_DOLLARS, "Amount that may be spent per calendar month."]
+    name: Annotated[str, Label("name")]
+    """The budget's name; alerts and dashboards show it."""
+    match: BudgetMatchKeys | None = None
+    """Spending that counts; without it, that of the whole fleet."""
+    dollars_per_month: Annotated[Decimal, BUDGET_DOLLARS]
+    """Amount that may be spent per calendar month."""
 
     def build(self) -> Budget:
         """The budget."""
@@ -202,8 +188,10 @@ class BudgetKeys(Model, kw_only=True):
 class OwnerMatchKeys(Model, kw_only=True):
     """Patterns of a server."""
 
-    namespace: Annotated[str | None, Pattern(), "The server's namespace."] = None
-    server: Annotated[str | None, Pattern(), "The server's name."] = None
+    namespace: PatternText | None = None
+    """The server's namespace."""
+    server: PatternText | None = None
+    """The server's name."""
 
 
 TEAM = Label("team")
@@ -212,13 +200,12 @@ TEAM = Label("team")
 class OwnershipRuleKeys(Model, kw_only=True):
     """The owner of servers."""
 
-    match: Annotated[
-        OwnerMatchKeys | None,
-        of(OwnerMatchKeys),
-        "Which servers; all patterns given must match. Without it: every server.",
-    ] = None
-    product: Annotated[str, Label("product"), "The product that pays."] = default_of(OwnershipRule, "product")
-    team: Annotated[str, TEAM, "The team that owns the product."] = default_of(OwnershipRule, "team")
+    match: OwnerMatchKeys | None = None
+    """Which servers; all patterns given must match. Without it: every server."""
+    product: Annotated[str, Label("product")] = default_of(OwnershipRule, "product")
+    """The product that pays."""
+    team: Annotated[str, TEAM] = default_of(OwnershipRule, "team")
+    """The team that owns the product."""
 
     def build(self) -> OwnershipRule:
         """The rule."""
@@ -231,14 +218,10 @@ class OwnershipRuleKeys(Model, kw_only=True):
 class OwnershipKeys(Model, kw_only=True):
     """Owners of cost."""
 
-    pod_labels: Annotated[
-        PodLabels, of(PodLabelKeys), "Labels of a server's pods that name its owner, where no rule does."
-    ] = default_of(Config, "pod_labels")
-    rules: Annotated[
-        tuple[OwnershipRule, ...],
-        ListOf(of(OwnershipRuleKeys, "rule")),
-        "Owners of servers. The first rule that matches decides; without one the owner is unassigned.",
-    ] = ()
+    pod_labels: Annotated[PodLabels, PodLabelKeys] = default_of(Config, "pod_labels")
+    """Labels of a server's pods that name its owner, where no rule does."""
+    rules: Annotated[tuple[OwnershipRule, ...], ListOf(of(OwnershipRuleKeys, "rule"))] = ()
+    """Owners of servers. The first rule that matches decides; without one the owner is unassigned."""
 
 
 WEIGHT = Number("weight", Decimal(1000))
@@ -249,48 +232,44 @@ METHODS: Choice[SplitMethod] = Choice(get_args(SplitMethod))
 class WeightKeys(Model, kw_only=True):
     """Weights of tokens."""
 
-    prompt: Annotated[Decimal, POSITIVE_WEIGHT, "Weight of a computed prompt token."] = default_of(
-        Weights, "prompt"
-    )
-    cached_prompt: Annotated[Decimal, WEIGHT, "Weight of a prompt token from the prefix cache."] = default_of(
-        Weights, "cached_prompt"
-    )
-    generation: Annotated[Decimal, POSITIVE_WEIGHT, "Weight of a generated token."] = default_of(
-        Weights, "generation"
-    )
-
-    def build(self) -> Weights:
-        """The weights."""
-        return Weights(**self.given())
+    record = Weights
+    prompt: Annotated[Decimal, POSITIVE_WEIGHT] = default_of(Weights, "prompt")
+    """Weight of a computed prompt token."""
+    cached_prompt: Annotated[Decimal, WEIGHT] = default_of(Weights, "cached_prompt")
+    """Weight of a prompt token from the prefix cache."""
+    generation: Annotated[Decimal, POSITIVE_WEIGHT] = default_of(Weights, "generation")
+    """Weight of a generated token."""
 
 
 class SplitMatchKeys(Model, kw_only=True):
     """Patterns of a server and a model."""
 
-    server: Annotated[str | None, Pattern(), "The server's name."] = None
-    model: Annotated[str | None, Pattern(), "The model's name, as the engine reports it."] = None
+    server: PatternText | None = None
+    """The server's name."""
+    model: PatternText | None = None
+    """The model's name, as the engine reports it."""
 
 
 class OverrideWeightKeys(Model, kw_only=True):
     """Weights of tokens; those that are not given are inherited."""
 
-    prompt: Annotated[Decimal | None, POSITIVE_WEIGHT, "As split.weights.prompt."] = None
-    cached_prompt: Annotated[Decimal | None, WEIGHT, "As split.weights.cached_prompt."] = None
-    generation: Annotated[Decimal | None, POSITIVE_WEIGHT, "As split.weights.generation."] = None
+    prompt: Annotated[Decimal | None, POSITIVE_WEIGHT] = None
+    """As split.weights.prompt."""
+    cached_prompt: Annotated[Decimal | None, WEIGHT] = None
+    """As split.weights.cached_prompt."""
+    generation: Annotated[Decimal | None, POSITIVE_WEIGHT] = None
+    """As split.weights.generation."""
 
 
 class OverrideKeys(Model, kw_only=True):
     """A rule of split for some servers and models."""
 
-    match: Annotated[
-        SplitMatchKeys, of(SplitMatchKeys), "Which servers and models; all patterns given must match."
-    ]
-    method: Annotated[SplitMethod | None, METHODS, "As split.method."] = None
-    weights: Annotated[
-        OverrideWeightKeys | None,
-        of(OverrideWeightKeys),
-        "As split.weights; a weight that is not given is inherited.",
-    ] = None
+    match: SplitMatchKeys
+    """Which servers and models; all patterns given must match."""
+    method: Annotated[SplitMethod | None, METHODS] = None
+    """As split.method."""
+    weights: OverrideWeightKeys | None = None
+    """As split.weights; a weight that is not given is inherited."""
 
     def rule(self, general: SplitRule) -> SplitRule:
         """The rule; the keys that it lacks are those of the general one."""
@@ -306,29 +285,15 @@ class OverrideKeys(Model, kw_only=True):
 class SplitKeys(Model, kw_only=True):
     """The general rule of split, and rules for some servers and models before it."""
 
-    method: Annotated[
-        SplitMethod,
-        METHODS,
-        "Split of busy cost between prefill and decode. Method engine: by GPU seconds that the engine "
-        "reports "
-        "for each. Method time: by seconds that its requests spent in each. Method weights: by tokens. "
-        "Method "
-        "auto is the first of these that the server offers. A method that it does not offer falls back "
-        "to the "
-        "next.",
-    ] = default_of(SplitRule, "method")
-    weights: Annotated[
-        Weights,
-        of(WeightKeys),
-        "Weights of tokens where nothing measures them: an assumption. The price of a cached prompt "
-        "token always "
-        "depends on them, prefill against decode only with the method weights.",
-    ] = default_of(SplitRule, "weights")
-    overrides: Annotated[
-        tuple[OverrideKeys, ...],
-        ListOf(of(OverrideKeys, "rule")),
-        "Overrides; the first match applies. Missing keys are inherited.",
-    ] = ()
+    method: Annotated[SplitMethod, METHODS] = default_of(SplitRule, "method")
+    """Split of busy cost between prefill and decode. Method engine: by GPU seconds that the engine reports
+    for each. Method time: by seconds that its requests spent in each. Method weights: by tokens. Method auto
+    is the first of these that the server offers. A method that it does not offer falls back to the next."""
+    weights: Annotated[Weights, WeightKeys] = default_of(SplitRule, "weights")
+    """Weights of tokens where nothing measures them: an assumption. The price of a cached prompt token always
+    depends on them, prefill against decode only with the method weights."""
+    overrides: Annotated[tuple[OverrideKeys, ...], ListOf(of(OverrideKeys, "rule"))] = ()
+    """Overrides; the first match applies. Missing keys are inherited."""
 
     def build(self) -> tuple[SplitRule, ...]:
         """The rules, the first that matches applies."""
@@ -339,117 +304,82 @@ class SplitKeys(Model, kw_only=True):
 class DiscoveryKeys(Model, kw_only=True):
     """What is discovered."""
 
-    processes: Annotated[
-        bool,
-        Truth(),
-        "Whether servers and their GPUs are discovered from the processes that compute on GPUs; false leaves "
-        "only the servers configured here.",
-    ] = default_of(Config, "processes")
-    gpus: Annotated[
-        GpusChoice,
-        Choice(get_args(GpusChoice)),
-        "GPUs to charge where gpus_per_host of a rule, or the instance type, has more than NVML lists, also "
-        "where it never listed one. With all, every GPU; with visible, those that NVML lists (two exporters "
-        "with half of the GPUs each). With auto, all where NVIDIA_VISIBLE_DEVICES is all or not set in the "
-        "exporter's environment.",
-    ] = default_of(Config, "gpus")
-    cloud: Annotated[
-        CloudChoice,
-        Choice(get_args(CloudChoice)),
-        "Cloud metadata service for instance type, region and lifecycle. auto: the cloud named by the "
-        "firmware, "
-        "if any; off: no request and no firmware; a cloud's name: that cloud.",
-    ] = default_of(Config, "cloud")
-    kubernetes: Annotated[
-        KubernetesChoice,
-        Choice(get_args(KubernetesChoice)),
-        "Source of the pods of this node. The source pods_api is the socket of the kubelet's Pods API "
-        "(Kubernetes 1.37). The source kubelet uses https; api_server is the API server; auto is the "
-        "first of "
-        "these that answers. Both kubelet and api_server need a mounted service account. The labels of this "
-        "node are from the API server. off: no request, not even to the kubelet's pod-resources socket.",
-    ] = default_of(Config, "kubernetes")
-    kubelet_ca_file: Annotated[
-        Path | None,
-        AbsolutePath(),
-        "Certificates (PEM) that verify the kubelet's. Without it any certificate is accepted: kubelets sign "
-        "their own by default, and these requests do not leave the node.",
-    ] = None
+    processes: bool = default_of(Config, "processes")
+    """Whether servers and their GPUs are discovered from the processes that compute on GPUs; false leaves
+    only the servers configured here."""
+    gpus: GpusChoice = default_of(Config, "gpus")
+    """GPUs to charge where gpus_per_host of a rule, or the instance type, has more than NVML lists, also
+    where it never listed one. With all, every GPU; with visible, those that NVML lists (two exporters with
+    half of the GPUs each). With auto, all where NVIDIA_VISIBLE_DEVICES is all or not set in the exporter's
+    environment."""
+    cloud: CloudChoice = default_of(Config, "cloud")
+    """Cloud metadata service for instance type, region and lifecycle. auto: the cloud named by the firmware,
+    if any; off: no request and no firmware; a cloud's name: that cloud."""
+    kubernetes: KubernetesChoice = default_of(Config, "kubernetes")
+    """Source of the pods of this node. The source pods_api is the socket of the kubelet's Pods API
+    (Kubernetes 1.37). The source kubelet uses https; api_server is the API server; auto is the first of these
+    that answers. Both kubelet and api_server need a mounted service account. The labels of this node are from
+    the API server. off: no request, not even to the kubelet's pod-resources socket."""
+    kubelet_ca_file: PathOnHost | None = None
+    """Certificates (PEM) that verify the kubelet's. Without it any certificate is accepted: kubelets sign
+    their own by default, and these requests do not leave the node."""
 
 
 class LimitKeys(Model, kw_only=True):
     """Bounds on what one host exports and reads."""
 
-    models: Annotated[
-        int,
-        Whole("models", 1, 1000),
-        "Models of a host, beyond the first two of each server. A user or namespace gets at most half once "
-        "another asks. Those beyond it are counted under other of their server.",
-    ] = default_of(CardinalityLimits, "models")
-    servers: Annotated[
-        int,
-        Whole("servers", 1, 1000),
-        "Servers of a host. A user or namespace gets at most half once another asks. Those beyond it are "
-        "counted under other of their namespace, or of their user as other:user-UID.",
-    ] = default_of(CardinalityLimits, "servers")
-    body_bytes: Annotated[
-        int,
-        Whole("bytes", 65_536, 67_108_864),
-        "Longest response of a server; a longer one is a failed read.",
-    ] = default_of(CardinalityLimits, "body_bytes")
-    parties: Annotated[
-        int,
-        Whole("parties", 1, 1000),
-        "Teams and adapters of a host that gateways name, counted per model of a server; those beyond it are "
-        "counted under other.",
-    ] = default_of(CardinalityLimits, "parties")
-
-    def build(self) -> CardinalityLimits:
-        """The limits."""
-        return CardinalityLimits(**self.given())
+    record = CardinalityLimits
+    models: Annotated[int, Whole("models", 1, 1000)] = default_of(CardinalityLimits, "models")
+    """Models of a host, beyond the first two of each server. A user or namespace gets at most half once
+    another asks. Those beyond it are counted under other of their server."""
+    servers: Annotated[int, Whole("servers", 1, 1000)] = default_of(CardinalityLimits, "servers")
+    """Servers of a host. A user or namespace gets at most half once another asks. Those beyond it are counted
+    under other of their namespace, or of their user as other:user-UID."""
+    body_bytes: Annotated[int, Whole("bytes", 65_536, 67_108_864)] = default_of(
+        CardinalityLimits, "body_bytes"
+    )
+    """Longest response of a server; a longer one is a failed read."""
+    parties: Annotated[int, Whole("parties", 1, 1000)] = default_of(CardinalityLimits, "parties")
+    """Teams and adapters of a host that gateways name, counted per model of a server; those beyond it are
+    counted under other."""
 
 
 class GapKeys(Model, kw_only=True):
     """Charges for time without a tick."""
 
-    gap_max_days: Annotated[
-        Decimal,
-        Number("days", Decimal(366)),
-        "Longest time without a tick that is charged; longer times are counted and not charged.",
-    ] = field(default=default_of(Config, "gap_max_days"), name="max_days")
+    gap_max_days: Annotated[Decimal, Number("days", Decimal(366))] = field(
+        default=default_of(Config, "gap_max_days"), name="max_days"
+    )
+    """Longest time without a tick that is charged; longer times are counted and not charged."""
 
 
 class LedgerKeys(Model, kw_only=True):
     """Where the ledger is."""
 
-    ledger_path: Annotated[
-        Path,
-        NewFile(DEFAULT_LEDGER.name),
-        "Ledger file; its folder must be writable and must persist across restarts.",
-    ] = field(default=default_of(Config, "ledger_path"), name="path")
+    ledger_path: Annotated[Path, NewFile(DEFAULT_LEDGER.name)] = field(
+        default=default_of(Config, "ledger_path"), name="path"
+    )
+    """Ledger file; its folder must be writable and must persist across restarts."""
 
 
 class PriceFileKeys(Model, kw_only=True):
     """Where the price file is."""
 
-    prices_path: Annotated[
-        Path,
-        AbsolutePath(),
-        "Price file, as `prices update` writes it; it must exist where a path is given here.",
-    ] = field(default=default_of(Config, "prices_path"), name="path")
+    prices_path: PathOnHost = field(default=default_of(Config, "prices_path"), name="path")
+    """Price file, as `prices update` writes it; it must exist where a path is given here."""
 
 
 class IgnoredKeys(Model, kw_only=True):
     """A finding that is not counted until a date."""
 
-    kind: Annotated[SavingKind, Choice(SAVING_KINDS), "The kind of finding, as `advise` names it."]
-    server: Annotated[str | None, Pattern(), "The server's name, or namespace/name. Without it, any."] = None
-    reason: Annotated[str, Label("reason"), "Why it is no waste; `advise` prints it."]
-    until: Annotated[
-        DatedInstant,
-        TimeValue(),
-        "Date or time from which it counts again; a date is the first instant of that local day.",
-    ]
+    kind: Annotated[SavingKind, Choice(SAVING_KINDS)]
+    """The kind of finding, as `advise` names it."""
+    server: PatternText | None = None
+    """The server's name, or namespace/name. Without it, any."""
+    reason: Annotated[str, Label("reason")]
+    """Why it is no waste; `advise` prints it."""
+    until: Annotated[DatedInstant, TimeValue()]
+    """Date or time from which it counts again; a date is the first instant of that local day."""
 
     def build(self) -> IgnoredSaving:
         """The finding."""
@@ -460,98 +390,72 @@ class IgnoredKeys(Model, kw_only=True):
 class AdviceKeys(Model, kw_only=True):
     """Savings to leave out."""
 
-    ignored_savings: Annotated[
-        tuple[IgnoredSaving, ...],
-        ListOf(of(IgnoredKeys, "finding")),
-        "Findings that are listed apart and not counted, until a date. The first that matches applies.",
-    ] = field(default=(), name="ignore")
+    ignored_savings: Annotated[tuple[IgnoredSaving, ...], ListOf(of(IgnoredKeys, "finding"))] = field(
+        default=(), name="ignore"
+    )
+    """Findings that are listed apart and not counted, until a date. The first that matches applies."""
 
 
 class DocumentKeys(Model, kw_only=True):
     """The whole file."""
 
-    interval: Annotated[
-        Nanoseconds,
-        Duration("1s", "15s"),
-        "How often everything is read; NVML's ring of samples holds about 16 s.",
-    ] = default_of(Config, "interval")
-    timezone: Annotated[
-        ZoneInfo, ZoneValue(), "Zone in which months and dates begin: a name of the IANA database."
-    ] = default_of(Config, "timezone")
-    hours_per_month: Annotated[
-        Decimal,
-        Number("hours", Decimal(744), Decimal(672)),
-        "Hours of the monthly run-rate. Amounts per month accrue by the calendar.",
-    ] = default_of(Config, "hours_per_month")
-    ownership: Annotated[
-        OwnershipKeys | None,
-        of(OwnershipKeys),
-        "Owners of cost. A change applies from then on and never moves posted money.",
-    ] = None
+    interval: Annotated[Nanoseconds, Duration("1s", "15s")] = default_of(Config, "interval")
+    """How often everything is read; NVML's ring of samples holds about 16 s."""
+    timezone: Annotated[ZoneInfo, ZoneValue()] = default_of(Config, "timezone")
+    """Zone in which months and dates begin: a name of the IANA database."""
+    hours_per_month: Annotated[Decimal, Number("hours", Decimal(744), Decimal(672))] = default_of(
+        Config, "hours_per_month"
+    )
+    """Hours of the monthly run-rate. Amounts per month accrue by the calendar."""
+    ownership: OwnershipKeys | None = None
+    """Owners of cost. A change applies from then on and never moves posted money."""
     budgets: Annotated[
         tuple[Budget, ...],
         ListOf(
             of(BudgetKeys, "budget"), (unique("name", lambda budget: budget.name, "choose another name"),)
         ),
-        "Monthly budgets; without any there is one, fleet, of 27000 dollars for everything.",
     ] = default_of(Config, "budgets")
-    hardware: Annotated[
-        tuple[Hardware, ...],
-        ListOf(of(HardwareKeys, "rule")),
-        "Hardware prices. The first matching rule prices a GPU; unmatched_hardware decides for the rest.",
-    ] = ()
-    unmatched_hardware: Annotated[
-        Unmatched,
-        Choice(get_args(Unmatched)),
-        "GPUs without a matching rule, and rules without a list price. `estimate`: the nearest price, marked "
-        "as an estimate. It is that of the instance type in another region, of the GPU at the lowest large "
-        "cloud, or of its market. `unpriced`: no price, and the cost is absent.",
-    ] = default_of(Config, "unmatched_hardware")
+    """Monthly budgets; without any there is one, fleet, of 27000 dollars for everything."""
+    hardware: Annotated[tuple[Hardware, ...], ListOf(of(HardwareKeys, "rule"))] = ()
+    """Hardware prices. The first matching rule prices a GPU; unmatched_hardware decides for the rest."""
+    unmatched_hardware: Unmatched = default_of(Config, "unmatched_hardware")
+    """GPUs without a matching rule, and rules without a list price. `estimate`: the nearest price, marked as
+    an estimate. It is that of the instance type in another region, of the GPU at the lowest large cloud, or
+    of its market. `unpriced`: no price, and the cost is absent."""
     retired: Annotated[
         tuple[Retirement, ...],
         ListOf(of(RetiredKeys, "GPU"), (unique("uuid", lambda gone: gone.uuid, "give it once"),)),
-        "GPUs removed for good: sold, returned, scrapped. They cost nothing from then on. Past charges "
-        "stay, and "
-        "a GPU that NVML still lists is charged.",
     ] = ()
+    """GPUs removed for good: sold, returned, scrapped. They cost nothing from then on. Past charges stay, and
+    a GPU that NVML still lists is charged."""
     overheads: Annotated[
-        tuple[Overhead, ...],
-        ListOf(of(OverheadKeys, "amount"), (_components_are_unique,)),
-        "Named amounts in addition to the hardware, each its own component.",
+        tuple[Overhead, ...], ListOf(of(OverheadKeys, "amount"), (_components_are_unique,))
     ] = ()
-    servers: Annotated[
-        tuple[ConfiguredServer | ServerRule, ...],
-        SERVERS,
-        "Inference servers: those not discovered (url and gpus), and corrections of discovered ones "
-        "(match). A GPU named here belongs to no discovered server.",
-    ] = ()
-    engines: Annotated[
-        tuple[Engine, ...],
-        ENGINES,
-        "Engines that are not built in, described by names on their metrics page.",
-    ] = ()
-    split: Annotated[
-        tuple[SplitRule, ...], of(SplitKeys), "Split of a server's busy cost between prefill and decode."
-    ] = ()
+    """Named amounts in addition to the hardware, each its own component."""
+    servers: Annotated[tuple[ConfiguredServer | ServerRule, ...], SERVERS] = ()
+    """Inference servers: those not discovered (url and gpus), and corrections of discovered ones (match). A
+    GPU named here belongs to no discovered server."""
+    engines: Annotated[tuple[Engine, ...], ENGINES] = ()
+    """Engines that are not built in, described by names on their metrics page."""
+    split: Annotated[tuple[SplitRule, ...], SplitKeys] = ()
+    """Split of a server's busy cost between prefill and decode."""
     compare: Annotated[
         tuple[HostedPrice, ...],
         ListOf(of(CompareKeys, "offer"), (unique("name", lambda offer: offer.reference, "choose another"),)),
-        "Hosted offers: what the tokens served here would have cost there.",
     ] = ()
-    advise: Annotated[AdviceKeys | None, of(AdviceKeys), "Savings that the verb `advise` finds."] = None
-    discovery: Annotated[DiscoveryKeys | None, of(DiscoveryKeys), "Automatic discovery."] = None
-    limits: Annotated[CardinalityLimits, of(LimitKeys), "Bounds on what one host exports and reads."] = (
-        default_of(Config, "limits")
-    )
-    gap: Annotated[
-        GapKeys | None, of(GapKeys), "Charges for downtime of the daemon or the host, and for suspension."
-    ] = None
-    ledger: Annotated[LedgerKeys | None, of(LedgerKeys), "Where running totals are stored."] = None
-    prices: Annotated[
-        PriceFileKeys | None,
-        of(PriceFileKeys),
-        "A list of instance prices that replaces the bundled one; without a file the bundled one is used.",
-    ] = None
+    """Hosted offers: what the tokens served here would have cost there."""
+    advise: AdviceKeys | None = None
+    """Savings that the verb `advise` finds."""
+    discovery: DiscoveryKeys | None = None
+    """Automatic discovery."""
+    limits: Annotated[CardinalityLimits, LimitKeys] = default_of(Config, "limits")
+    """Bounds on what one host exports and reads."""
+    gap: GapKeys | None = None
+    """Charges for downtime of the daemon or the host, and for suspension."""
+    ledger: LedgerKeys | None = None
+    """Where running totals are stored."""
+    prices: PriceFileKeys | None = None
+    """A list of instance prices that replaces the bundled one; without a file the bundled one is used."""
 
     def build(self) -> Config:
         """The configuration."""

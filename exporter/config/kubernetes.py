@@ -84,13 +84,8 @@ class LabelName(ScalarValidator[str]):
 class PodLabelKeys(Model, kw_only=True):
     """The labels of pods that name an owner."""
 
-    product: Annotated[str, LabelName(), 'The label whose value is the product that pays; "" for none.'] = (
-        default_of(PodLabels, "product")
-    )
-    team: Annotated[str, LabelName(), 'The label whose value is the team that owns it; "" for none.'] = (
-        default_of(PodLabels, "team")
-    )
-
-    def build(self) -> PodLabels:
-        """The labels."""
-        return PodLabels(**self.given())
+    record = PodLabels
+    product: Annotated[str, LabelName()] = default_of(PodLabels, "product")
+    """The label whose value is the product that pays; "" for none."""
+    team: Annotated[str, LabelName()] = default_of(PodLabels, "team")
+    """The label whose value is the team that owns it; "" for none."""

@@ -94,11 +94,17 @@ class Key(Generic[T_co]):
 
     name: str
     validator: Validator[T_co]
-    help: str
+    meaning: Callable[[], str]
+    """What it is, read where it is shown."""
     field: str = ""
     """The field of the model that it fills."""
     default: T_co | None = None
     required: bool = False
+
+    @property
+    def help(self) -> str:
+        """What it is, in sentences."""
+        return self.meaning()
 
 
 def default_of(record: type[Any], name: str) -> Any:

@@ -5,7 +5,6 @@ import re
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from decimal import Decimal
-from pathlib import Path
 from typing import Annotated, Final, TypeAlias
 from urllib.parse import urlsplit
 
@@ -18,14 +17,14 @@ from exporter.config.settings import ConfiguredServer, GatewayDivision, ServerMa
 from exporter.config.urls import HOST, METRICS_PATH, SCHEMES, URL_CHARACTERS, Url, refuse_api
 from exporter.config.values import (
     PERCENT,
-    AbsolutePath,
     Choice,
     GpuUuid,
     Label,
     Number,
-    Pattern,
+    PathOnHost,
+    PatternText,
+    Port,
     ScalarValidator,
-    Truth,
     User,
     Whole,
     is_gpu_uuid,
@@ -137,20 +136,15 @@ class SloKeys(Model, kw_only=True):
     """Objectives of latency."""
 
     first_token_seconds: Annotated[
-        Decimal | None,
-        Number("seconds", FIRST_TOKEN_SECONDS_MAX, above_low=True),
-        "Longest time from the arrival of a request to its first token.",
+        Decimal | None, Number("seconds", FIRST_TOKEN_SECONDS_MAX, above_low=True)
     ] = None
-    per_token_seconds: Annotated[
-        Decimal | None,
-        Number("seconds", PER_TOKEN_SECONDS_MAX, above_low=True),
-        "Longest time of each token after the first, as a mean of the request where the engine has that.",
-    ] = None
-    target_ratio: Annotated[
-        Decimal,
-        Number("ratio", Decimal(1), above_low=True, excess=PERCENT),
-        "Part of the requests that should meet each objective; the alerts compare with it.",
-    ] = TARGET
+    """Longest time from the arrival of a request to its first token."""
+    per_token_seconds: Annotated[Decimal | None, Number("seconds", PER_TOKEN_SECONDS_MAX, above_low=True)] = (
+        None
+    )
+    """Longest time of each token after the first, as a mean of the request where the engine has that."""
+    target_ratio: Annotated[Decimal, Number("ratio", Decimal(1), above_low=True, excess=PERCENT)] = TARGET
+    """Part of the requests that should meet each objective; the alerts compare with it."""
 
     def build(self) -> ServiceLevel:
         """The service level."""
@@ -171,27 +165,19 @@ ANY_GPU: Final = "(any)"
 class ServerMatchKeys(Model, kw_only=True):
     """What a discovered server has."""
 
-    port: Annotated[int | None, Whole("port", 1, 65535), "The port that it listens on."] = None
-    workload: Annotated[str | None, Pattern(), "Its workload as namespace/name, in Kubernetes."] = None
-    unit: Annotated[
-        str | None, Pattern(), "Its system unit, like vllm@chat.service; no unit of a user's own manager."
-    ] = None
-    process: Annotated[
-        str | None,
-        Pattern(),
-        "The name of its program, as between `unmatched:` and `:user-UID`, or its engine.",
-    ] = None
-    user: Annotated[
-        str | None,
-        User(),
-        "The user that it runs as on the host itself, by name or uid; pods are matched by workload.",
-    ] = None
-    containers: Annotated[
-        bool,
-        Truth(),
-        "Whether the user matches containers outside Kubernetes too. Write the uid that the container "
-        "runs as.",
-    ] = default_of(ServerMatch, "containers")
+    port: Port | None = None
+    """The port that it listens on."""
+    workload: PatternText | None = None
+    """Its workload as namespace/name, in Kubernetes."""
+    unit: PatternText | None = None
+    """Its system unit, like vllm@chat.service; no unit of a user's own manager."""
+    process: PatternText | None = None
+    """The name of its program, as between `unmatched:` and `:user-UID`, or its engine."""
+    user: Annotated[str | None, User()] = None
+    """The user that it runs as on the host itself, by name or uid; pods are matched by workload."""
+    containers: bool = default_of(ServerMatch, "containers")
+    """Whether the user matches containers outside Kubernetes too. Write the uid that the container runs
+    as."""
 
     def build(self) -> ServerMatch:
         """The match."""
@@ -209,30 +195,19 @@ class ServerMatchKeys(Model, kw_only=True):
 class MetricsKeys(Model, kw_only=True):
     """How metrics are scraped."""
 
-    metrics_scheme: Annotated[
-        str | None, Choice(("http", "https")), "Scheme of its metrics, with match only."
-    ] = field(default=None, name="scheme")
-    metrics_port: Annotated[int | None, Whole("port", 1, 65535), "Port of its metrics, with match only."] = (
-        field(default=None, name="port")
-    )
-    metrics_path: Annotated[str | None, UrlPath(), "Path of its metrics, with match only."] = field(
-        default=None, name="path"
-    )
-    bearer_token_file: Annotated[
-        Path | None,
-        AbsolutePath(),
-        "A file with the token to send: over https, to loopback, or to a pod of this node. With it, "
-        "match needs "
-        "a user, a unit, or a workload of one namespace.",
-    ] = None
-    ca_file: Annotated[Path | None, AbsolutePath(), "A file of certificates (PEM) to trust; https only."] = (
-        None
-    )
-    server_name: Annotated[
-        str | None,
-        ServerName(),
-        "Host name to verify in the certificate, if it differs from the address; https only.",
-    ] = None
+    metrics_scheme: Annotated[str | None, Choice(("http", "https"))] = field(default=None, name="scheme")
+    """Scheme of its metrics, with match only."""
+    metrics_port: Port | None = field(default=None, name="port")
+    """Port of its metrics, with match only."""
+    metrics_path: Annotated[str | None, UrlPath()] = field(default=None, name="path")
+    """Path of its metrics, with match only."""
+    bearer_token_file: PathOnHost | None = None
+    """A file with the token to send: over https, to loopback, or to a pod of this node. With it, match needs
+    a user, a unit, or a workload of one namespace."""
+    ca_file: PathOnHost | None = None
+    """A file of certificates (PEM) to trust; https only."""
+    server_name: Annotated[str | None, ServerName()] = None
+    """Host name to verify in the certificate, if it differs from the address; https only."""
 
 
 ROLE_OF: Final[Mapping[str, Role]] = {"both": "", "prefill": "prefill", "decode": "decode"}
@@ -241,71 +216,39 @@ ROLE_OF: Final[Mapping[str, Role]] = {"both": "", "prefill": "prefill", "decode"
 class ServerKeys(Model, kw_only=True):
     """A configured server, by its url, or a correction of discovered ones, by their match."""
 
-    match: Annotated[
-        ServerMatch | None,
-        of(ServerMatchKeys),
-        "Discovered servers of this entry, in place of a url. All keys given must match; the first "
-        "matching entry decides.",
-    ] = None
+    match: Annotated[ServerMatch | None, ServerMatchKeys] = None
+    """Discovered servers of this entry, in place of a url. All keys given must match; the first matching
+    entry decides."""
     name: Annotated[
-        str | None,
-        Label("server name", reserved=(UNALLOCATED, OTHER), reserved_beginning="unmatched:"),
-        "The server's name. Entries with the same name are replicas, and their tokens add up.",
+        str | None, Label("server name", reserved=(UNALLOCATED, OTHER), reserved_beginning="unmatched:")
     ] = None
-    url: Annotated[
-        str | None,
-        Url(),
-        "Where its metrics are scraped; /metrics for a URL without a path. Values of its query are masked "
-        "wherever it is shown.",
-    ] = None
-    user: Annotated[
-        str | None,
-        User(),
-        "The user whose process listens at the URL on this host. The page of any other process is not read.",
-    ] = None
-    gpus: Annotated[
-        Gpus | None,
-        GpuList(),
-        "GPUs that it uses: a list of NVML indices or UUIDs like [0, 1], or the word all.",
-    ] = None
-    engine: Annotated[
-        str | None,
-        EngineName(),
-        "Engine name, built in or of `engines` (default: recognized from its metrics page).",
-    ] = None
-    namespace: Annotated[str | None, Label("namespace"), "Namespace of the server; empty without it."] = None
-    gpu_share_ratio: Annotated[
-        Decimal | None,
-        Number("ratio", Decimal(1), above_low=True),
-        "Share of each of its GPUs that it pays for, where several servers share them; at most 1 in total.",
-    ] = None
-    spans_hosts: Annotated[
-        bool,
-        Truth(),
-        "Whether it runs on several hosts. The fleet rules then record its cost per token, not the host.",
-    ] = default_of(ServerRule, "spans_hosts")
-    role: Annotated[
-        str,
-        Choice(("both", "prefill", "decode")),
-        "Its role in a pair with prefill on one server and decode on the other. With `both` its command "
-        "line or "
-        "a label of its pod says it, while its page agrees.",
-    ] = "both"
-    metrics: Annotated[MetricsKeys | None, of(MetricsKeys), "How its metrics are scraped."] = None
-    divide: Annotated[
-        GatewayDivision | None,
-        of(DivideKeys),
-        "Divides a server's cost and tokens by the counts of a gateway in front of it. The rest stays "
-        "with the "
-        "server's owner, as does everything before the first count.",
-    ] = None
-    slo: Annotated[
-        ServiceLevel | None,
-        of(SloKeys),
-        "Service level of the server: the share of requests within it is exported. Only with this key "
-        "are the "
-        "engine's histograms of latency read.",
-    ] = None
+    """The server's name. Entries with the same name are replicas, and their tokens add up."""
+    url: Annotated[str | None, Url()] = None
+    """Where its metrics are scraped; /metrics for a URL without a path. Values of its query are masked
+    wherever it is shown."""
+    user: Annotated[str | None, User()] = None
+    """The user whose process listens at the URL on this host. The page of any other process is not read."""
+    gpus: Annotated[Gpus | None, GpuList()] = None
+    """GPUs that it uses: a list of NVML indices or UUIDs like [0, 1], or the word all."""
+    engine: Annotated[str | None, EngineName()] = None
+    """Engine name, built in or of `engines` (default: recognized from its metrics page)."""
+    namespace: Annotated[str | None, Label("namespace")] = None
+    """Namespace of the server; empty without it."""
+    gpu_share_ratio: Annotated[Decimal | None, Number("ratio", Decimal(1), above_low=True)] = None
+    """Share of each of its GPUs that it pays for, where several servers share them; at most 1 in total."""
+    spans_hosts: bool = default_of(ServerRule, "spans_hosts")
+    """Whether it runs on several hosts. The fleet rules then record its cost per token, not the host."""
+    role: Annotated[str, Choice(("both", "prefill", "decode"))] = "both"
+    """Its role in a pair with prefill on one server and decode on the other. With `both` its command line or
+    a label of its pod says it, while its page agrees."""
+    metrics: MetricsKeys | None = None
+    """How its metrics are scraped."""
+    divide: Annotated[GatewayDivision | None, DivideKeys] = None
+    """Divides a server's cost and tokens by the counts of a gateway in front of it. The rest stays with the
+    server's owner, as does everything before the first count."""
+    slo: Annotated[ServiceLevel | None, SloKeys] = None
+    """Service level of the server: the share of requests within it is exported. Only with this key are the
+    engine's histograms of latency read."""
 
     def build(self) -> ConfiguredServer | ServerRule:
         """The server, or the correction."""

@@ -8,7 +8,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from decimal import Decimal
 from pathlib import Path
-from typing import Final, Generic, TypeVar
+from typing import Annotated, Final, Generic, TypeAlias, TypeVar
 
 from exporter.config.document import Node, Scalar
 from exporter.config.problems import RefusedError, shown
@@ -177,6 +177,9 @@ class Whole(ScalarValidator[int]):
         return self.low <= value <= self.high and value == value.to_integral_value()
 
 
+Port: TypeAlias = Annotated[int, Whole("port", 1, 65535)]
+
+
 @dataclass(frozen=True, slots=True)
 class Label(ScalarValidator[str]):
     """Text that becomes a label's value as it is: printable, not empty, no spaces around it.
@@ -244,6 +247,8 @@ class Pattern(ScalarValidator[str]):
             raise RefusedError(f"{shown(text)} is no pattern: 1 to {PATTERN_CHARACTERS} printable characters")
         return text
 
+
+PatternText: TypeAlias = Annotated[str, Pattern()]
 
 W = TypeVar("W", bound=str)
 
@@ -348,6 +353,9 @@ class AbsolutePath(ScalarValidator[Path]):
         if not text.startswith("/") or not text.isprintable() or len(text) > PATH_CHARACTERS:
             raise RefusedError(f"{shown(text)} is no absolute path; write it from / on")
         return Path(text)
+
+
+PathOnHost: TypeAlias = Annotated[Path, AbsolutePath()]
 
 
 @dataclass(frozen=True, slots=True)

@@ -15,7 +15,7 @@ from exporter.config.load import contents, read
 from exporter.config.model import Model, field, keys_of, of
 from exporter.config.problems import RefusedError, shown
 from exporter.config.schema import Context, ListOf, MappingOf, Table
-from exporter.config.values import PATH_CHARACTERS, Choice, Duration, ScalarValidator, Truth, Whole
+from exporter.config.values import PATH_CHARACTERS, Choice, Duration, ScalarValidator, Whole
 from exporter.units import Nanoseconds
 
 HEADER_CHARACTERS: Final = 2048
@@ -200,12 +200,10 @@ VERSIONS: Final = Choice(("TLS13", "TLS12", "TLS11", "TLS10"))
 class ServerTlsKeys(Model, kw_only=True):
     """TLS of connections."""
 
-    cert_file: Annotated[
-        Path | None, FilePath(), "The server's certificate, with those between it and the authority."
-    ] = None
-    key_file: Annotated[
-        Path | None, FilePath(), "The private key of the certificate, without a password."
-    ] = None
+    cert_file: Annotated[Path | None, FilePath()] = None
+    """The server's certificate, with those between it and the authority."""
+    key_file: Annotated[Path | None, FilePath()] = None
+    """The private key of the certificate, without a password."""
     client_auth_type: Annotated[
         str,
         Choice(
@@ -218,32 +216,28 @@ class ServerTlsKeys(Model, kw_only=True):
                 "RequireAndVerifyClientCert",
             )
         ),
-        "Which certificate a client must show.",
     ] = "NoClientCert"
-    client_ca_file: Annotated[Path | None, FilePath(), "The authorities that sign clients' certificates."] = (
-        None
-    )
-    client_allowed_sans: Annotated[
-        tuple[str, ...],
-        ListOf(Text("name"), least=1),
-        "Subject alternative names, of which a client's certificate must have one.",
-    ] = ()
-    min_version: Annotated[str, VERSIONS, "The oldest version of TLS."] = "TLS12"
-    max_version: Annotated[str, VERSIONS, "The newest version of TLS."] = "TLS13"
-    cipher_suites: Annotated[
-        tuple[str, ...],
-        ListOf(Choice(tuple(SUITES))),
-        "The cipher suites of TLS 1.2; those of 1.3 are always on.",
-    ] = ()
-    prefer_server_cipher_suites: Annotated[
-        bool, Truth(), "Whether our order of suites counts, not theirs."
-    ] = True
-    curve_preferences: Annotated[
-        tuple[str, ...], ListOf(Choice(tuple(CURVES))), "The curve of key exchange: one."
-    ] = ()
-    cert: Annotated[None, Inline(_INLINE.format("cert_file")), "Refused: name a file."] = None
-    key: Annotated[None, Inline(_INLINE.format("key_file")), "Refused: name a file."] = None
-    client_ca: Annotated[None, Inline(_INLINE.format("client_ca_file")), "Refused: name a file."] = None
+    """Which certificate a client must show."""
+    client_ca_file: Annotated[Path | None, FilePath()] = None
+    """The authorities that sign clients' certificates."""
+    client_allowed_sans: Annotated[tuple[str, ...], ListOf(Text("name"), least=1)] = ()
+    """Subject alternative names, of which a client's certificate must have one."""
+    min_version: Annotated[str, VERSIONS] = "TLS12"
+    """The oldest version of TLS."""
+    max_version: Annotated[str, VERSIONS] = "TLS13"
+    """The newest version of TLS."""
+    cipher_suites: Annotated[tuple[str, ...], ListOf(Choice(tuple(SUITES)))] = ()
+    """The cipher suites of TLS 1.2; those of 1.3 are always on."""
+    prefer_server_cipher_suites: bool = True
+    """Whether our order of suites counts, not theirs."""
+    curve_preferences: Annotated[tuple[str, ...], ListOf(Choice(tuple(CURVES)))] = ()
+    """The curve of key exchange: one."""
+    cert: Annotated[None, Inline(_INLINE.format("cert_file"))] = None
+    """Refused: name a file."""
+    key: Annotated[None, Inline(_INLINE.format("key_file"))] = None
+    """Refused: name a file."""
+    client_ca: Annotated[None, Inline(_INLINE.format("client_ca_file"))] = None
+    """Refused: name a file."""
 
     def build(self) -> TlsConfig:
         """The settings."""
@@ -313,21 +307,24 @@ class ServerTlsKeys(Model, kw_only=True):
 class HeaderKeys(Model, kw_only=True):
     """Headers of every response."""
 
-    content_security_policy: Annotated[str, Text("header"), "Sources that a page may load."] = field(
+    content_security_policy: Annotated[str, Text("header")] = field(
         default="", name="Content-Security-Policy"
     )
-    x_frame_options: Annotated[str, OrBlank(Choice(("deny", "sameorigin"))), "Pages that may embed it."] = (
-        field(default="", name="X-Frame-Options")
+    """Sources that a page may load."""
+    x_frame_options: Annotated[str, OrBlank(Choice(("deny", "sameorigin")))] = field(
+        default="", name="X-Frame-Options"
     )
-    x_content_type_options: Annotated[
-        str, OrBlank(Choice(("nosniff",))), "Whether browsers guess at types."
-    ] = field(default="", name="X-Content-Type-Options")
-    x_xss_protection: Annotated[str, Text("header"), "XSS filter of old browsers."] = field(
-        default="", name="X-XSS-Protection"
+    """Pages that may embed it."""
+    x_content_type_options: Annotated[str, OrBlank(Choice(("nosniff",)))] = field(
+        default="", name="X-Content-Type-Options"
     )
-    strict_transport_security: Annotated[str, Text("header"), "For how long browsers insist on HTTPS."] = (
-        field(default="", name="Strict-Transport-Security")
+    """Whether browsers guess at types."""
+    x_xss_protection: Annotated[str, Text("header")] = field(default="", name="X-XSS-Protection")
+    """XSS filter of old browsers."""
+    strict_transport_security: Annotated[str, Text("header")] = field(
+        default="", name="Strict-Transport-Security"
     )
+    """For how long browsers insist on HTTPS."""
 
     def build(self) -> tuple[tuple[str, str], ...]:
         """The headers with a value, in this order."""
@@ -338,15 +335,19 @@ class HeaderKeys(Model, kw_only=True):
 class HttpKeys(Model, kw_only=True):
     """HTTP settings."""
 
-    http2: Annotated[bool, Truth(), "HTTP/2 is not supported; true is logged."] = False
-    headers: Annotated[tuple[tuple[str, str], ...], of(HeaderKeys), "Headers of every response."] = ()
+    http2: bool = False
+    """HTTP/2 is not supported; true is logged."""
+    headers: Annotated[tuple[tuple[str, str], ...], HeaderKeys] = ()
+    """Headers of every response."""
 
 
 class RateKeys(Model, kw_only=True):
     """A limit of the request rate."""
 
-    interval: Annotated[Nanoseconds, Duration("0s", "60m"), "The time between two requests; 0s for no limit."]
-    burst: Annotated[int, Whole("requests", 1, 1_000_000), "Requests that may come at once."]
+    interval: Annotated[Nanoseconds, Duration("0s", "60m")]
+    """The time between two requests; 0s for no limit."""
+    burst: Annotated[int, Whole("requests", 1, 1_000_000)]
+    """Requests that may come at once."""
 
     def build(self) -> RateConfig | None:
         """The limit, if it is one."""
@@ -356,16 +357,17 @@ class RateKeys(Model, kw_only=True):
 class WebKeys(Model, kw_only=True):
     """The whole file."""
 
-    tls_server_config: Annotated[
-        TlsConfig | None, of(ServerTlsKeys), "TLS of the server; without it, plain HTTP."
-    ] = None
-    http_server_config: Annotated[HttpKeys | None, of(HttpKeys), "HTTP settings of responses."] = None
+    tls_server_config: Annotated[TlsConfig | None, ServerTlsKeys] = None
+    """TLS of the server; without it, plain HTTP."""
+    http_server_config: HttpKeys | None = None
+    """HTTP settings of responses."""
     basic_auth_users: Annotated[
         tuple[tuple[str, bytes], ...],
         MappingOf("mapping of users to bcrypt hashes", BcryptHash(), _user_fault, MOST_USERS),
-        "Users and the bcrypt hashes of their passwords.",
     ] = ()
-    rate_limit: Annotated[RateConfig | None, of(RateKeys), "Limit of the request rate."] = None
+    """Users and the bcrypt hashes of their passwords."""
+    rate_limit: Annotated[RateConfig | None, RateKeys] = None
+    """Limit of the request rate."""
 
     def build(self) -> WebConfig:
         """The web configuration."""
