@@ -1,12 +1,12 @@
 """Counts of a gateway's page by model, deployment and team or tenant."""
 
 import math
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Final
 
-from exporter.engines.exposition import Page, Sample
-from exporter.engines.gateways import GatewaySpec, Shares, TokenSeries
+from exporter.engines.exposition import Page
+from exporter.engines.gateways import GatewaySpec, Shares
 from exporter.engines.interpretation import created_by_series, process_start
 from exporter.engines.spec import chosen
 from exporter.readings import GatewayCounter, label
@@ -54,15 +54,23 @@ def count_shares(shares: Shares, page: Page, team_of: TeamOf | None = None) -> G
         if counted is None:
             continue
         created = created_by_series(page, counted.name) if shares.created else {}
-        for sample in _numbers(page, counted):
+        for sample in page.samples.get(counted.name, ()):
             labels = sample.series.labels
+            is_number = math.isfinite(sample.value) and sample.value >= 0
+            if not is_number or not chosen(labels, counted.where):
+                continue
             label_names.update(labels)
             if team_of is not None:
                 team = team_of(labels)
             else:
                 teams = (labels.get(name, "") for name in shares.teams)
                 team = next((label(name) for name in teams if name not in shares.unnamed), "")
-            label_set = _model(shares, labels), label(labels.get(shares.deployment, "")), team
+            model = labels.get(shares.model, "")
+            provider = labels.get(shares.provider, "") if shares.provider else ""
+            if provider:
+                model = model.removeprefix(f"{provider}/")
+            model = "" if model in shares.unnamed else label(model)
+            label_set = model, label(labels.get(shares.deployment, "")), team
             label_sets.add(label_set)
             if len(label_sets) > COUNTS_MAX:
                 # A later read may leave out others: they would count from zero when they are back.
@@ -86,19 +94,3 @@ def count_shares(shares: Shares, page: Page, team_of: TeamOf | None = None) -> G
         started=started,
         labels=tuple(sorted(label_names)),
     )
-
-
-def _numbers(page: Page, series: TokenSeries) -> Iterator[Sample]:
-    samples: Iterable[Sample] = page.samples.get(series.name, ())
-    return (
-        sample
-        for sample in samples
-        if math.isfinite(sample.value) and sample.value >= 0 and chosen(sample.series.labels, series.where)
-    )
-
-
-def _model(shares: Shares, labels: Mapping[str, str]) -> str:
-    name = labels.get(shares.model, "")
-    if shares.provider and (provider := labels.get(shares.provider)):
-        name = name.removeprefix(f"{provider}/")
-    return "" if name in shares.unnamed else label(name)

@@ -57,14 +57,26 @@ def interpret(
     `process` is its `process_identity`, where that is known already.
     A counter that is NaN, infinite or negative is not a reading.
     """
-    models = Models(engine, model or _named(engine, page))
+    # The model that the page names beside its counters.
+    named = (
+        sample.series.labels.get(named.label, "")
+        for named in engine.named_by
+        for sample in page.samples.get(named.name, ())
+    )
+    models = Models(engine, model or next(filter(None, named), ""))
     counters = readings.counter_readings(
         counter
         for group in engine.groups
-        for alternative in _first_available(group, page)
+        for alternative in [each for each in group if page.names.issuperset(each.requires)][:1]
         for counter in _counters(engine, alternative, page, models)
     )
-    loads = load_readings(_gauges(engine, page, models), limit)
+    gauges = Gauges(
+        _requests(engine, engine.running, page, models),
+        _requests(engine, engine.waiting, page, models),
+        _requests(engine, engine.max_running, page, models),
+        _caches(engine, page, models),
+    )
+    loads = load_readings(gauges, limit)
     latencies = None
     if slo is not None and histograms is not None:
         latencies = latency_readings(engine, histograms, slo, models.of)
@@ -82,14 +94,6 @@ def interpret(
         latencies=latencies,
         implausible=implausible(engine, page),
     )
-
-
-def _first_available(group: Iterable[spec.Alternative], page: Page) -> Iterator[spec.Alternative]:
-    """The first alternative whose names are on the page, if any."""
-    for alternative in group:
-        if page.names.issuperset(alternative.requires):
-            yield alternative
-            return
 
 
 class Models:
@@ -114,16 +118,14 @@ class Models:
         stage = series.labels.get(self._engine.stage, "") if self._engine.stage else ""
         known = self._by_label.get((name, stage))
         if known is None:
-            known = self._by_label[name, stage] = self._admit(name, stage)
+            known = self.otherwise if name in self._engine.nameless else readings.label(name)
+            known = readings.label(f"{known}:{stage}") if stage else known
+            if known in self.names or len(self.names) < MODELS_MAX:
+                self.names.add(known)
+            else:
+                known = readings.OTHER_MODELS
+            self._by_label[name, stage] = known
         return known
-
-    def _admit(self, name: str, stage: str) -> str:
-        model = self.otherwise if name in self._engine.nameless else readings.label(name)
-        model = readings.label(f"{model}:{stage}") if stage else model
-        if model not in self.names and len(self.names) >= MODELS_MAX:
-            return readings.OTHER_MODELS
-        self.names.add(model)
-        return model
 
 
 def _counters(
@@ -188,19 +190,6 @@ def _samples(
     return tuple(once.values())
 
 
-def _named(engine: spec.Engine, page: Page) -> str:
-    """The model that the page names beside its counters; empty if none."""
-    return next(
-        (
-            sample.series.labels[named.label]
-            for named in engine.named_by
-            for sample in page.samples.get(named.name, ())
-            if sample.series.labels.get(named.label)
-        ),
-        "",
-    )
-
-
 def _role(engine: spec.Engine, page: Page) -> readings.Role:
     if not engine.role:
         return ""
@@ -214,15 +203,6 @@ def _role(engine: spec.Engine, page: Page) -> readings.Role:
         case ["decode"]:
             return "decode"
     return ""
-
-
-def _gauges(engine: spec.Engine, page: Page, models: Models) -> Gauges:
-    return Gauges(
-        _requests(engine, engine.running, page, models),
-        _requests(engine, engine.waiting, page, models),
-        _requests(engine, engine.max_running, page, models),
-        _caches(engine, page, models),
-    )
 
 
 def _caches(engine: spec.Engine, page: Page, models: Models) -> dict[str, list[CacheUse]]:
@@ -276,13 +256,10 @@ def process_start(page: Page, created: str) -> tuple[str, Instant | None] | None
     """Identity and start of the process by its page, else by its oldest series; `None` without."""
     for name in (spec.PROCESS_START, created):
         if name in page.names:
-            oldest = min(_moments(page.samples.get(name, ())), default=None)
+            moments = (sample.value for sample in page.samples.get(name, ()))
+            oldest = min((moment for moment in moments if 0 < moment < LATEST_SECONDS), default=None)
             return ("", None) if oldest is None else (f"started {oldest!r}", nanoseconds(oldest))
     return None
-
-
-def _moments(samples: Iterable[Sample]) -> Iterator[float]:
-    return (sample.value for sample in samples if 0 < sample.value < LATEST_SECONDS)
 
 
 def implausible(engine: spec.Engine, page: Page) -> int:

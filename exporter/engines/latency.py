@@ -4,7 +4,7 @@ Of each histogram three counters are kept: its buckets on both sides of the obje
 """
 
 import math
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Sequence
 from typing import Final
 
 from exporter.engines.exposition import Page, Sample, Series
@@ -38,7 +38,10 @@ def latency_readings(
         histogram = next((each for each in choice if each.buckets in page.names), None)
         if histogram is None:
             continue
-        for series, buckets in _by_histogram(page.samples.get(histogram.buckets, ())).items():
+        by_series: dict[str, list[Sample]] = {}
+        for sample in page.samples.get(histogram.buckets, ()):
+            by_series.setdefault(sample.series.less(BUCKET).key, []).append(sample)
+        for series, buckets in by_series.items():
             counts = _counts_by_bound(buckets)
             if counts is None or len(readings) >= HISTOGRAMS_MAX:
                 return None
@@ -57,14 +60,6 @@ def latency_readings(
             )
             readings.append(reading)
     return tuple(readings)
-
-
-def _by_histogram(samples: Iterable[Sample]) -> dict[str, list[Sample]]:
-    """The buckets of each histogram, by its name and labels without `le`."""
-    histograms: dict[str, list[Sample]] = {}
-    for sample in samples:
-        histograms.setdefault(sample.series.less(BUCKET).key, []).append(sample)
-    return histograms
 
 
 def _counts_by_bound(buckets: Sequence[Sample]) -> dict[float, float] | None:

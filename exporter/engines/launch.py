@@ -232,6 +232,11 @@ def _launch(engine: str, command: Command, rest: list[str] | None) -> Launch:
     metrics_port = options.number(command.metrics_ports, command.metrics_port)
     if metrics_port is None and port is not None and not command.metrics_apart:
         metrics_port = port + 1 if options.has(command.metrics_next) else port
+    metrics: bool | None = command.metrics == "on" or options.has(command.metrics_on)
+    if command.metrics == "never" or options.has(command.metrics_off):
+        metrics = False
+    elif command.metrics == "configured":
+        metrics = None
     rank = options.number(command.ranks, 0) or 0
     return Launch(
         engine=engine,
@@ -241,7 +246,7 @@ def _launch(engine: str, command: Command, rest: list[str] | None) -> Launch:
         scheme="https" if options.has(command.tls) else "http",
         metrics_port=_port(metrics_port),
         metrics_path=command.metrics_path,
-        metrics=_metrics(command, options),
+        metrics=metrics,
         model=_model(command, options),
         world_size=None if rest is None else _world_size(command.world_factors, options),
         nodes=max(1, options.number(command.nodes, 1) or 1),
@@ -252,14 +257,6 @@ def _launch(engine: str, command: Command, rest: list[str] | None) -> Launch:
         max_running=None if command.max_running is None else _max_running(command.max_running, options),
         role="" if command.role is None else _role(command.role, options),
     )
-
-
-def _metrics(command: Command, options: _Options) -> bool | None:
-    if command.metrics == "never" or options.has(command.metrics_off):
-        return False
-    if command.metrics == "configured":
-        return None
-    return command.metrics == "on" or options.has(command.metrics_on)
 
 
 def _model(command: Command, options: _Options) -> str:
