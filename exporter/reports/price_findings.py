@@ -1,8 +1,8 @@
 """Doctor findings on prices: none, rules without a GPU, estimates, list prices, prices of 0. Pure."""
 
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass
-from itertools import groupby
+from contextlib import suppress
+from dataclasses import dataclass, replace
 from typing import Final, Literal
 from zoneinfo import ZoneInfo
 
@@ -81,17 +81,51 @@ def price_findings(
     if damage := tariff.catalogue.damage():
         yield warning(f"the bundled catalogue is damaged, install the package again: {damage}.")
     by_uuid = {reading.gpu.uuid: reading for reading in readings}
-    priced = [_priced(policy, line, by_uuid.get(line.uuid), now) for line in gpus]
-    groups = list(_groups(priced))
-    unmatched = tuple(unmatched_rules(tariff, (reading.gpu for reading in by_uuid.values())))
-    slips = [_slips(tariff, unmatched, alike) for alike in groups]
-    in_errors = {slip.rule for of_group in slips for slip in of_group}
-    yield from unmatched_findings([rule for rule in unmatched if rule.rule not in in_errors])
-    for alike, of_group in zip(groups, slips, strict=True):
-        yield from _group_findings(tariff, alike, of_group)
-    yield from _instance_findings(tariff, priced)
-    charged = any(isinstance(gpu.quote, Quote) for gpu in priced)
-    if charged and (old := age_warning(tariff.catalogue.list_date(), now)):
+    # GPUs of one model and one price, or one rule without a price, in the order of their first.
+    groups: dict[tuple[str, bool, str, float], list[_Priced]] = {}
+    for line in gpus:
+        hardware = next((price for price in line.prices if price.component in MACHINE), None)
+        priced = _Priced(line, by_uuid.get(line.uuid), None, None, hardware, None)
+        if priced.reading is not None:
+            gpu = priced.reading.gpu
+            rule = tariff.rule(gpu)
+            free = rule is not None and hardware is not None and hardware.dollars_per_hour == 0
+            zero = zero_price(rule, now, policy.zone) if rule is not None and free else None
+            priced = replace(priced, rule=rule, quote=tariff.quote(gpu), zero=zero)
+        source, hourly = "" if priced.rule is None else priced.rule.source, 0.0
+        if hardware is not None:
+            source, hourly = hardware.source, hardware.dollars_per_hour or 0.0
+        groups.setdefault((line.gpu_model, line.priced, source, hourly), []).append(priced)
+    yield from unmatched_findings(
+        tuple(unmatched_rules(tariff, (reading.gpu for reading in by_uuid.values())))
+    )
+    for alike in groups.values():
+        first = alike[0]
+        if not first.line.priced:
+            yield _unpriced_finding(tariff, alike)
+        elif first.zero is not None and first.hardware is not None:
+            others = [line for line in first.line.prices if line is not first.hardware]
+            beside = ", ".join(line.component for line in others if line.dollars_per_hour != 0)
+            charged = f"nothing is charged but {beside}" if beside else "metered, never charged"
+            yield Finding(
+                "warning" if first.zero.kind in {"discount", "purchase"} else "note",
+                f"{len(alike)} x {first.line.gpu_model} {'costs' if len(alike) == 1 else 'cost'} 0 dollars "
+                "an "
+                f"hour because {first.zero.reason} ({first.hardware.source}): {charged}.",
+            )
+        elif isinstance(first.quote, Quote) and first.hardware is not None:
+            yield from _quote_findings(tariff, alike, first.quote, first.hardware)
+    quotes = [(gpu, gpu.quote) for alike in groups.values() for gpu in alike if isinstance(gpu.quote, Quote)]
+    of_instance = {gpu.line.gpu_model: quote.instance_gpu for gpu, quote in quotes if quote.instance_gpu}
+    for model, instance_gpu in of_instance.items():
+        with suppress(CatalogueError):
+            entry = tariff.catalogue.gpu(model)
+            if entry is not None and entry.model.gpu_model != instance_gpu:
+                yield warning(
+                    f"the instance has {instance_gpu} by the catalogue, this host shows {model}: "
+                    f"is it a {tariff.location.instance_type}?",
+                )
+    if quotes and (old := age_warning(tariff.catalogue.list_date(), now)):
         yield warning(old)
 
 
@@ -103,76 +137,14 @@ def unmatched_findings(unmatched: Sequence[UnmatchedRule]) -> Iterator[Finding]:
     """
     for rule in unmatched:
         if rule.slip:
-            yield warning(_slip_text(rule))
+            text = f"{rule.rule} matches no GPU here: {rule.why}"
+            yield warning(f"{text}. A pattern covers the whole text, and case counts.")
     others = [f"{rule.rule}: {rule.why}" for rule in unmatched if not rule.slip]
     if others:
         yield note(f"rules that match no GPU here: {some_rules(others)}.")
 
 
-def _slip_text(rule: UnmatchedRule) -> str:
-    return f"{rule.rule} matches no GPU here: {rule.why}. A pattern covers the whole text, and case counts."
-
-
-def _slips(
-    tariff: Tariff, unmatched: Sequence[UnmatchedRule], alike: Sequence[_Priced]
-) -> tuple[UnmatchedRule, ...]:
-    """Rules that were meant for GPUs without a price: each misses all GPUs here, these by a slip."""
-    first = alike[0]
-    if first.line.priced or first.rule is not None:
-        return ()
-    here = [gpu.reading.gpu for gpu in alike if gpu.reading is not None]
-    names = {rule.rule for rule in unmatched}
-    return tuple(rule for rule in unmatched_rules(tariff, here) if rule.slip and rule.rule in names)
-
-
-def _priced(policy: CostPolicy, line: DoctorGpu, reading: GpuReading | None, now: Instant) -> _Priced:
-    hardware = next((price for price in line.prices if price.component in MACHINE), None)
-    if reading is None:
-        return _Priced(line, reading, None, None, hardware, None)
-    rule = policy.tariff.rule(reading.gpu)
-    free = rule is not None and hardware is not None and hardware.dollars_per_hour == 0
-    zero = zero_price(rule, now, policy.zone) if rule is not None and free else None
-    return _Priced(line, reading, rule, policy.tariff.quote(reading.gpu), hardware, zero)
-
-
-def _groups(priced: list[_Priced]) -> Iterator[list[_Priced]]:
-    """GPUs of one model and one price, or one rule without a price, in the order of their first."""
-
-    def kind(gpu: _Priced) -> tuple[str, bool, str, float]:
-        price = gpu.hardware
-        rule = "" if gpu.rule is None else gpu.rule.source
-        source, hourly = (rule, 0.0) if price is None else (price.source, price.dollars_per_hour or 0.0)
-        return gpu.line.gpu_model, gpu.line.priced, source, hourly
-
-    order = {kind(gpu): number for number, gpu in reversed(list(enumerate(priced)))}
-    ordered = sorted(priced, key=lambda gpu: order[kind(gpu)])
-    for _, run in groupby(ordered, kind):
-        yield list(run)
-
-
-def _group_findings(
-    tariff: Tariff, alike: list[_Priced], slips: Sequence[UnmatchedRule]
-) -> Iterator[Finding]:
-    first = alike[0]
-    price, quote = first.hardware, first.quote
-    if not first.line.priced:
-        yield _unpriced_finding(tariff, alike, slips)
-    elif first.zero is not None and price is not None:
-        beside = [
-            line.component for line in first.line.prices if line is not price and line.dollars_per_hour != 0
-        ]
-        costs = "costs" if len(alike) == 1 else "cost"
-        charged = f"nothing is charged but {', '.join(beside)}" if beside else "metered, never charged"
-        yield Finding(
-            "warning" if first.zero.kind in {"discount", "purchase"} else "note",
-            f"{len(alike)} x {first.line.gpu_model} {costs} 0 dollars an hour "
-            f"because {first.zero.reason} ({price.source}): {charged}.",
-        )
-    elif isinstance(quote, Quote) and price is not None:
-        yield from _quote_findings(tariff, alike, quote, price)
-
-
-def _unpriced_finding(tariff: Tariff, alike: list[_Priced], slips: Sequence[UnmatchedRule]) -> Finding:
+def _unpriced_finding(tariff: Tariff, alike: list[_Priced]) -> Finding:
     """GPUs without a price, the reason, and what to write.
 
     The first rule that matches decides: where there is one, only a change of that rule gives a price.
@@ -184,8 +156,7 @@ def _unpriced_finding(tariff: Tariff, alike: list[_Priced], slips: Sequence[Unma
     if isinstance(quote, NoQuote):
         words.append(f"The catalogue does not help: {quote.reason}.")
     if rule is None:
-        words += [_slip_text(slip) for slip in slips]
-        words.append(f"{'Or add' if slips else 'Add'}:\n    {price_line([model])}")
+        words.append(f"Add:\n    {price_line([model])}")
     elif isinstance(rule.pricing, Listed):
         name = rule.source.partition(".")[0]
         words.append(f"{name} is the first rule that matches: write in it\n    {RENTED_LINE}")
@@ -211,7 +182,16 @@ def _quote_findings(tariff: Tariff, alike: list[_Priced], quote: Quote, rent: Pr
             f"{counted} priced by an estimate: {price}.{caveat} Write what you pay:\n"
             f"    {price_line([model])}",
         )
-        yield from _memory_findings(tariff, alike, quote)
+        # A slice of a GPU keeps its name: the estimate is of a whole one.
+        reading = alike[0].reading
+        memory = None if reading is None else reading.memory_total_bytes
+        with suppress(CatalogueError):
+            if memory and not quote.instance_gpu and tariff.catalogue.gpu(model, memory) is None:
+                yield warning(
+                    f"{model} shows {memory / BYTES_PER_GIBIBYTE:.1f} GiB of memory, which is not that of "
+                    "the "
+                    "model: the estimate is of a whole one.",
+                )
     elif alike[0].reading is not None and tariff.rule(alike[0].reading.gpu) is None:
         location = tariff.location
         yield note(
@@ -219,39 +199,3 @@ def _quote_findings(tariff: Tariff, alike: list[_Priced], quote: Quote, rent: Pr
             f'    hardware: [{{match: {{instance_type: "{location.instance_type}"}}, '
             f"rented: {{catalogue: {location.cloud}, discount_ratio: RATIO}}}}]",
         )
-
-
-def _memory_findings(tariff: Tariff, alike: list[_Priced], quote: Quote) -> Iterator[Finding]:
-    """A slice of a GPU keeps its name: the estimate is of a whole one."""
-    reading = alike[0].reading
-    if quote.instance_gpu or reading is None or reading.memory_total_bytes is None:
-        return
-    try:
-        fits = tariff.catalogue.gpu(reading.gpu.gpu_model, reading.memory_total_bytes) is not None
-    except CatalogueError:
-        return
-    if not fits:
-        gibibytes = reading.memory_total_bytes / BYTES_PER_GIBIBYTE
-        yield warning(
-            f"{reading.gpu.gpu_model} shows {gibibytes:.1f} GiB of memory, which is not that of the model: "
-            "the estimate is of a whole one.",
-        )
-
-
-def _instance_findings(tariff: Tariff, priced: list[_Priced]) -> Iterator[Finding]:
-    """An instance type whose GPU is not that of this host."""
-    of_instance = [gpu for gpu in priced if isinstance(gpu.quote, Quote) and gpu.quote.instance_gpu]
-    if not of_instance:
-        return
-    quote = of_instance[0].quote
-    assert isinstance(quote, Quote)  # noqa: S101  # chosen so above
-    for model in dict.fromkeys(gpu.line.gpu_model for gpu in of_instance):
-        try:
-            entry = tariff.catalogue.gpu(model)
-        except CatalogueError:
-            return
-        if entry is not None and entry.model.gpu_model != quote.instance_gpu:
-            yield warning(
-                f"the instance has {quote.instance_gpu} by the catalogue, this host shows {model}: "
-                f"is it a {tariff.location.instance_type}?",
-            )

@@ -292,13 +292,15 @@ def test_alike_gpus_without_a_price_are_apart_by_the_rule_that_decides_for_them(
     assert [finding.count("Add:") for finding in actual if finding.startswith("error")] == [1, 0]
 
 
-def test_the_error_has_the_pattern_that_misses() -> None:
-    """The reason is where the missing price is, and is not repeated as a finding of its own."""
+def test_a_pattern_that_misses_stands_before_the_missing_price() -> None:
+    """The reason first, then what has no price, each once."""
     assert findings(examine(hardware=priced("2.5", gpu_model="H100"), unmatched="unpriced")) == [
         (
-            "error: 8 x NVIDIA H100 80GB HBM3 have no price on host h1: their cost is absent. hardware[0] "
-            'matches no GPU here: gpu_model "H100" does not cover all of "NVIDIA H100 80GB HBM3": write '
-            '"*H100*". A pattern covers the whole text, and case counts. Or add:\n'
+            'warning: hardware[0] matches no GPU here: gpu_model "H100" does not cover all of "NVIDIA H100 80GB '
+            'HBM3": write "*H100*". A pattern covers the whole text, and case counts.'
+        ),
+        (
+            "error: 8 x NVIDIA H100 80GB HBM3 have no price on host h1: their cost is absent. Add:\n"
             f'{WRITE}"NVIDIA H100 80GB HBM3"}}, rented: {{dollars_per_gpu_hour: PRICE}}}}]'
-        )
+        ),
     ]
