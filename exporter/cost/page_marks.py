@@ -90,8 +90,8 @@ class MarkedPage:
 class Candidate:
     """Marks beside the current ones: of a restarted process, of another replica, or of bad reads."""
 
-    since: Instant
-    values: SeriesColumns
+    since: Instant = 0
+    values: SeriesColumns = NO_COLUMNS
     """Those of its last page."""
     first: SeriesColumns = NO_COLUMNS
     """Those of its first page."""

@@ -20,7 +20,6 @@ from exporter.ledger.errors import DamagedError, ForeignSchemaError, LedgerError
 from exporter.ledger.files import Lock
 from exporter.ledger.history import HistoryCache
 from exporter.ledger.last_day import LastDay
-from exporter.ledger.recent_texts import RecentTexts
 from exporter.ledger.store import FilePresence, Pending, Store
 from exporter.ledger.totals import TickSums, Totals
 from exporter.ledger.unpriced_time import FIRST, Cursor, UnpricedBatch, UnpricedBuffer
@@ -110,7 +109,6 @@ class Ledger:
         self._problems = problems or {}
         self._pending: Pending | None = None
         self._unpriced = UnpricedBuffer(opened.last_unpriced)
-        self._recent_texts = RecentTexts()
         self._servers: frozenset[ServerKey] = frozenset()
         self._closed = False
 
@@ -252,7 +250,8 @@ class Ledger:
 
         The next tick charges the time since then, in this process or the next.
         """
-        return marks.without_rounding(self._committed.state)
+        stored, _dropped = marks.state_of((*scope, text) for scope, text in self._committed.texts.items())
+        return replace(self._committed.state, gpus=stored.gpus, unseen=stored.unseen, servers=stored.servers)
 
     def remembered(self) -> State:
         """State of the last post that was accepted, whether or not it is written yet."""
@@ -331,7 +330,7 @@ class Ledger:
         pending.unpriced = unpriced.unwritten
         pending.totals.add(sums, listed=self._committed.totals.changed)
         pending.state, pending.end = state, postings.end
-        pending.texts = marks.texts(state, self._recent_texts)
+        pending.texts = marks.texts(state)
         pending.machine, pending.host, pending.zone = self._machine, self.host, postings.zone
         pending.charges_late = bool(postings.late.segments)
         pending.host_end = self.ends()

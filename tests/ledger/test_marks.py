@@ -35,7 +35,6 @@ from exporter.readings import (
     SeriesColumns,
     ServerKey,
     digest,
-    endpoint_id,
 )
 from tests.ledger.ticks import CHAT, GPU_0, GPU_1, NOVEMBER, StillClock, money, tick
 
@@ -209,26 +208,6 @@ def test_a_scope_that_is_gone_leaves_the_file(path: Path, clock: StillClock) -> 
     assert (state.endpoints, state.gpus, list(state.servers)) == ({}, {}, [ZETA, ALPHA])
 
 
-def test_marks_of_a_url_with_a_query_are_found_without_it(path: Path, clock: StillClock) -> None:
-    """A release before this one wrote the query with its secret: the marks stay, and the secret goes."""
-    raw = "http://127.0.0.1:8000/metrics?api_key=5ecret"
-    named = endpoint_id(raw)
-    ledger = Ledger.open(path, clock)
-    ledger.post(Postings(NOVEMBER), replace(REMEMBERED, endpoints={named: REMEMBERED.endpoints[URL]}))
-    ledger.close()
-    with contextlib.closing(sqlite3.connect(path)) as connection, connection:
-        connection.execute("UPDATE state SET key = ? WHERE key = ?", (raw, named))
-    again = Ledger.open(path, clock)
-    state = again.state()
-    again.post(Postings(NOVEMBER + 1), state)
-    again.close()
-    with contextlib.closing(sqlite3.connect(path)) as connection:
-        keys = [key for (key,) in connection.execute("SELECT key FROM state WHERE scope = 'endpoint'")]
-
-    assert state.endpoints == {named: REMEMBERED.endpoints[URL]}
-    assert keys == [named]
-
-
 def test_what_did_not_change_is_not_written(path: Path, clock: StillClock) -> None:
     """An idle tick writes the few single values of the ledger; one moved mark writes one row more."""
     moved = replace(REMEMBERED.endpoints[URL], marks=PageMarks(values=columns(**{SERIES: 1.5e15 + 1})))
@@ -251,16 +230,41 @@ ENDPOINT_TEXT = {"key": ["llm", "zeta"], "watched_since": 1, "marks": {}}
 @pytest.mark.parametrize(
     ("scope", "key", "text", "why"),
     [
-        ("gpu", "GPU-0", "\x00garbage", "Expecting value: line 1 column 1 (char 0)"),
-        ("gpu", "GPU-0", "[]", "[] is no object"),
+        ("gpu", "GPU-0", "\x00garbage", "JSON is malformed: invalid character (byte 0)"),
+        ("gpu", "GPU-0", "[]", "Expected `object`, got `array`"),
         ("gpu", "GPU-0", "{}", "'uuid' is missing"),
-        ("gpu", "GPU-0", json.dumps({**GPU_TEXT, "index": "0"}), "'0' is no integer"),
-        ("gpu", "GPU-0", json.dumps({**GPU_TEXT, "index": True}), "True is no integer"),
-        ("gpu", "GPU-0", json.dumps({**GPU_TEXT, "idle_watts": float("nan")}), "nan is no number"),
-        ("gpu", "GPU-0", json.dumps({**GPU_TEXT, "uuid": None}), "None is no text"),
+        ("gpu", "GPU-0", json.dumps({**GPU_TEXT, "index": "0"}), "Expected `int`, got `str` - at `$.index`"),
+        (
+            "gpu",
+            "GPU-0",
+            json.dumps({**GPU_TEXT, "index": True}),
+            "Expected `int`, got `bool` - at `$.index`",
+        ),
+        (
+            "gpu",
+            "GPU-0",
+            json.dumps({**GPU_TEXT, "idle_watts": float("nan")}),
+            "JSON is malformed: invalid character (byte 65)",
+        ),
+        (
+            "gpu",
+            "GPU-0",
+            json.dumps({**GPU_TEXT, "uuid": None}),
+            "Expected `str`, got `null` - at `$.gpu[0]`",
+        ),
         ("gpu", "GPU-0", json.dumps({**GPU_TEXT, "carries": {"rent": [5, 0]}}), "a carry of 5/0"),
-        ("gpu", "GPU-0", json.dumps({**GPU_TEXT, "recent": 7}), "7 is no array"),
-        ("gpu", "GPU-0", json.dumps({**GPU_TEXT, "slices": {"MIG-a": 0.5}}), "0.5 is no integer"),
+        (
+            "gpu",
+            "GPU-0",
+            json.dumps({**GPU_TEXT, "recent": 7}),
+            "Expected `array`, got `int` - at `$.recent`",
+        ),
+        (
+            "gpu",
+            "GPU-0",
+            json.dumps({**GPU_TEXT, "slices": {"MIG-a": 0.5}}),
+            "Expected `int`, got `float` - at `$.slices[...]`",
+        ),
         (
             "gpu",
             "GPU-0",
@@ -283,35 +287,55 @@ ENDPOINT_TEXT = {"key": ["llm", "zeta"], "watched_since": 1, "marks": {}}
             "gpu",
             "GPU-0",
             json.dumps({**GPU_TEXT, "recent": [[1]]}),
-            "not enough values to unpack (expected 2, got 1)",
+            "Expected `array` of length 2, got 1 - at `$.recent[0]`",
         ),
         ("gpu", "GPU-0", json.dumps({**GPU_TEXT, "count": 0}), "a count of 0"),
-        ("gpu", "GPU-0", json.dumps({**GPU_TEXT, "boots_missed": -1}), "a count of -1"),
-        ("gpu", "GPU-0", json.dumps({**GPU_TEXT, "pci_bus_id": None}), "None is no text"),
+        ("gpu", "GPU-0", json.dumps({**GPU_TEXT, "boots_missed": -1}), "boots_missed is a count of -1"),
+        (
+            "gpu",
+            "GPU-0",
+            json.dumps({**GPU_TEXT, "pci_bus_id": None}),
+            "Expected `str`, got `null` - at `$.pci_bus_id`",
+        ),
         (
             "gpu",
             "GPU-0",
             json.dumps({**GPU_TEXT, "priced_as": ["GPU-1"]}),
-            "not enough values to unpack (expected 2, got 1)",
+            "Expected `array` of length 2, got 1 - at `$.priced_as`",
         ),
-        ("endpoint", URL, json.dumps({**ENDPOINT_TEXT, "marks": {"largest": "b"}}), "'b' is no number"),
-        ("endpoint", URL, json.dumps({"key": ["llm", "zeta"]}), "'watched_since' is missing"),
-        ("server", '["llm","zeta"]', '{"models": {"m": 1}}', "1 is no object"),
-        ("server", '["llm","zeta"]', '{"role": "both"}', "'both' is no role"),
+        (
+            "endpoint",
+            URL,
+            json.dumps({**ENDPOINT_TEXT, "marks": {"largest": "b"}}),
+            "Expected `float`, got `str` - at `$.marks.largest`",
+        ),
+        (
+            "endpoint",
+            URL,
+            json.dumps({"key": ["llm", "zeta"]}),
+            "Object missing required field `watched_since`",
+        ),
+        ("server", '["llm","zeta"]', '{"models": {"m": 1}}', "Expected `object`, got `int` - at `$[...]`"),
+        ("server", '["llm","zeta"]', '{"role": "both"}', "Invalid enum value 'both' - at `$.role`"),
         (
             "server",
             '["llm","zeta"]',
             json.dumps({"division": {"by": "user", "gateway": GATEWAY}}),
-            "'user' is nothing to divide by",
+            "Invalid enum value 'user' - at `$.division.by`",
         ),
         (
             "server",
             '["llm","zeta"]',
             json.dumps({"models": {"m": {"division": {"trailing": {"Search": None}}}}}),
-            "None is no number",
+            "Expected `float`, got `null` - at `$.models[...].division.trailing[...]`",
         ),
-        ("gateway", GATEWAY, json.dumps({"marks": {}, "counts": [["m", "d", 1, 0, 0]]}), "1 is no text"),
-        ("server", "zeta", "{}", "Expecting value: line 1 column 1 (char 0)"),
+        (
+            "gateway",
+            GATEWAY,
+            json.dumps({"marks": {}, "counts": [["m", "d", 1, 0, 0]]}),
+            "Expected `str`, got `int` - at `$[0][2]`",
+        ),
+        ("server", "zeta", "{}", "JSON is malformed: invalid character (byte 0)"),
     ],
 )
 def test_a_scope_that_cannot_be_read_is_dropped(
@@ -465,14 +489,14 @@ def base64(marks: bytes) -> str:
         ({"gone": base64(INFINITE)}, "a mark is no count"),
         ({"values": base64(NEGATIVE)}, "a mark is no count"),
         ({"values": "A" * (22 * MARKS_MAX + 1)}, "marks of 440001 characters"),
-        ({"former": "x"}, "'x' is no array"),
-        ({"former": [1]}, "1 is no text"),
-        ({"answered": "now"}, "'now' is no integer"),
-        ({"candidate": 1}, "1 is no object"),
+        ({"former": "x"}, "Expected `array`, got `str` - at `$.marks.former`"),
+        ({"former": [1]}, "Expected `str`, got `int` - at `$.marks.former[0]`"),
+        ({"answered": "now"}, "Expected `int`, got `str` - at `$.marks.answered`"),
+        ({"candidate": 1}, "Expected `object | null`, got `int` - at `$.marks.candidate`"),
         ({"candidate": {"reads": -1}}, "-1"),
         ({"candidate": {"values": base64(NAN)}}, "a mark is no count"),
-        ({"largest": "x"}, "'x' is no number"),
-        ({"started": "x"}, "'x' is no integer"),
+        ({"largest": "x"}, "Expected `float`, got `str` - at `$.marks.largest`"),
+        ({"started": "x"}, "Expected `int | null`, got `str` - at `$.marks.started`"),
     ],
 )
 @pytest.mark.parametrize(("scope", "url"), [("endpoint", URL), ("gateway", GATEWAY)])
@@ -493,11 +517,29 @@ def test_marks_that_cannot_be_read_cost_their_page_alone(
 
 @pytest.mark.parametrize(
     "damaged",
-    [{"peer": {}}, {"peer": ["127.0.0.1", 8000]}, {"peer": ["localhost", 8000, True]}, {"engine": 1}],
+    [
+        {"peer": {}},
+        {"peer": ["127.0.0.1", 8000]},
+        {"peer": ["localhost", 8000, True]},
+        {"peer": ["127.0.0.1", -1, True]},
+        {"requested": [1]},
+        {"requested": {"first_token 0.5": "now"}},
+    ],
 )
-def test_an_address_that_cannot_be_read_costs_its_page(damaged: dict[str, Any]) -> None:
-    """The record is damaged, and the others stay."""
+def test_an_address_or_a_request_that_cannot_be_read_costs_no_marks(damaged: dict[str, Any]) -> None:
+    """Each falls back to its default alone: no token is lost by it."""
+    (part,) = damaged
     text = json.loads(marks.texts(REMEMBERED)["endpoint", URL]) | damaged
+    state, (sentence,) = marks.state_of([("endpoint", URL, json.dumps(text))])
+    default = {"peer": None, "requested": {}}[part]
+
+    assert state.endpoints == {URL: replace(REMEMBERED.endpoints[URL], **{part: default})}
+    assert sentence.startswith(f"what was remembered of {part} of endpoint {URL} cannot be read")
+
+
+def test_an_engine_that_cannot_be_read_costs_its_page() -> None:
+    """The record is damaged, and the others stay."""
+    text = json.loads(marks.texts(REMEMBERED)["endpoint", URL]) | {"engine": 1}
     state, dropped = marks.state_of([("endpoint", URL, json.dumps(text))])
 
     assert (state.endpoints, len(dropped)) == ({}, 1)
