@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 from typing import NamedTuple
 
 from exporter import readings
-from exporter.advice import Saving
+from exporter.advice.saving import Saving
 from exporter.cost.policy import CostPolicy
 from exporter.cost.postings import CostOwner, LatencyPart, OwnerPhase
 from exporter.cost.projection import Projection, RecentUsage

@@ -10,7 +10,9 @@ from pathlib import Path
 from typing import Final
 from zoneinfo import ZoneInfo
 
-from exporter.advice import HostUsage, Release, SavingsPolicy, advice
+from exporter.advice.hours import HostUsage, Release
+from exporter.advice.kinds import advice
+from exporter.advice.saving import SavingsPolicy
 from exporter.cli import flags, fleet_source, status
 from exporter.cli.flags import Exits
 from exporter.cli.fleet_source import FleetSource
@@ -20,10 +22,12 @@ from exporter.cli.terminal import waiting
 from exporter.clock import Clock, SystemClock
 from exporter.config.settings import cost_policy
 from exporter.finance import advice_report
-from exporter.finance import what_if as reports
 from exporter.finance.advice_report import AdviceReport
-from exporter.finance.what_if import FAMILIES, Choice, choice, fleet_hours, host_hours
-from exporter.finance.what_if.window import Hours
+from exporter.finance.what_if import json_report, text_report, window
+from exporter.finance.what_if.answer import what_if as compared
+from exporter.finance.what_if.choices import Choice, choice
+from exporter.finance.what_if.outcome import WhatIfPolicy
+from exporter.finance.what_if.window import FAMILIES, Hours, fleet_hours, host_hours
 from exporter.ledger.host_usage import host_usage
 from exporter.readings import ServerKey
 from exporter.tariff.calendar import day_of, month_of
@@ -212,9 +216,9 @@ def what_if(options: AdviseOptions, clock: Clock | None = None) -> int:
     def selected(key: ServerKey) -> bool:
         return not pattern or matches(pattern, key.name) or matches(pattern, key.server)
 
-    with failing(reports.NotComparableError):
-        load = reports.measured_load(use.hours, min(use.hours, default=last + 1), last, pattern, selected)
-    policy = reports.WhatIfPolicy(
+    with failing(window.NotComparableError):
+        load = window.measured_load(use.hours, min(use.hours, default=last + 1), last, pattern, selected)
+    policy = WhatIfPolicy(
         now,
         use.zone,
         config.hours_per_month,
@@ -226,8 +230,8 @@ def what_if(options: AdviseOptions, clock: Clock | None = None) -> int:
         use.partial,
     )
     end = (last + 1) * NANOSECONDS_PER_HOUR
-    answer = reports.what_if(load, options.choices, policy, end, use.releases)
-    sys.stdout.write(reports.as_json(answer) if options.as_json else reports.text(answer))
+    answer = compared(load, options.choices, policy, end, use.releases)
+    sys.stdout.write(json_report.as_json(answer) if options.as_json else text_report.text(answer))
     return status.OK if any(each.cost is not None for each in answer.outcomes) else status.FAILED
 
 

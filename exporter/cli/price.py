@@ -19,17 +19,9 @@ from exporter.clock import Clock, SystemClock
 from exporter.config.problems import RefusedError
 from exporter.cost.policy import Weights, split_rule
 from exporter.finance.fleet.record import FleetMonth
-from exporter.finance.requests import (
-    ATTRIBUTE,
-    FAMILIES,
-    FIELDS,
-    Hours,
-    PricedRequests,
-    RequestFileError,
-    RequestLog,
-    TemporaryFolderError,
-    add_history,
-)
+from exporter.finance.requests.division import FAMILIES, Hours, add_history
+from exporter.finance.requests.log_file import RequestFileError, RequestLog, TemporaryFolderError
+from exporter.finance.requests.sheet import ATTRIBUTE, FIELDS, PricedRequests
 from exporter.tariff.calendar import day_of
 from exporter.tariff.period import Period
 from exporter.units import NANOSECONDS_PER_HOUR, NANOSECONDS_PER_SECOND, Instant

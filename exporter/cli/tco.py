@@ -15,9 +15,9 @@ from exporter.cli.ledger_session import LedgerSession
 from exporter.cli.status import failing, with_exit_status, writing
 from exporter.cli.terminal import columns, waiting
 from exporter.clock import Clock, SystemClock
-from exporter.finance import tco as reports
 from exporter.finance.fleet.record import HostMonth
-from exporter.finance.tco import (
+from exporter.finance.tco import answer, chart, json_report, scenario_files, text_report
+from exporter.finance.tco.measurement import (
     DAYS,
     FAMILIES,
     HostDays,
@@ -107,7 +107,10 @@ def tco(options: TcoOptions, clock: Clock | None = None) -> int:
     configuration is wrong).
     """
     if options.scenario is None and options.example is None:
-        titles = {name: reports.parsed(reports.example(name), name).name for name in reports.examples()}
+        titles = {
+            name: scenario_files.parsed(scenario_files.example(name), name).name
+            for name in scenario_files.examples()
+        }
         if options.as_json:
             examples = [{"example": name, "name": title} for name, title in titles.items()]
             sys.stdout.write(json.dumps(examples, indent=2) + "\n")
@@ -116,20 +119,22 @@ def tco(options: TcoOptions, clock: Clock | None = None) -> int:
         return status.OK
     name = options.example or ""
     if options.show:
-        sys.stdout.write(reports.example(name).decode())
+        sys.stdout.write(scenario_files.example(name).decode())
         return status.OK
     if options.scenario is not None:
-        scenario = reports.scenario(options.scenario, measured=options.measured)
+        scenario = scenario_files.scenario(options.scenario, measured=options.measured)
     else:
-        scenario = reports.parsed(reports.example(name), name, measured=options.measured)
+        scenario = scenario_files.parsed(scenario_files.example(name), name, measured=options.measured)
     measured = _measurement(options, clock or SystemClock()) if options.measured else None
-    answer = reports.answer(scenario, measured)
+    results = answer.answer(scenario, measured)
     if options.svg is not None:
         with writing(options.svg):
-            options.svg.write_text(reports.chart(answer), encoding="utf-8")
+            options.svg.write_text(chart.chart(results), encoding="utf-8")
         sys.stdout.write(f"{options.svg} written\n")
     else:
-        sys.stdout.write(reports.as_json(answer) if options.as_json else reports.text(answer, columns()))
+        sys.stdout.write(
+            json_report.as_json(results) if options.as_json else text_report.text(results, columns())
+        )
     return status.OK
 
 

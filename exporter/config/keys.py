@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Annotated, Any, Final, get_args
 from zoneinfo import ZoneInfo
 
-from exporter.advice import SAVING_KINDS, IgnoredSaving, SavingKind
+from exporter.advice.saving import SAVING_KINDS, IgnoredSaving, SavingKind
 from exporter.config.engines import ENGINES, engines_are_known
 from exporter.config.gateways import with_gateway_pages
 from exporter.config.hardware import DOLLARS_PER_HOUR, DOLLARS_PER_YEAR, HardwareKeys

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Final, Literal
 from zoneinfo import ZoneInfo
 
-from exporter.advice import IgnoredSaving
+from exporter.advice.saving import IgnoredSaving
 from exporter.config.problems import Position
 from exporter.cost.policy import CardinalityLimits, CostPolicy, OwnershipRule, SplitRule
 from exporter.engines.gateways import Shares

@@ -5,24 +5,11 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Final
 
-from exporter.advice import (
-    BUSY_LIMIT,
-    ESTIMATED,
-    LEAST_HOURS,
-    MEMORY_RESERVE,
-    OBSTACLES,
-    SCHEDULE_HOURS,
-    WEEK_HOURS,
-    Advice,
-    CheaperGpus,
-    FewerGpus,
-    Lack,
-    LackReason,
-    Saving,
-    SavingKind,
-    evidence,
-    headline,
-)
+from exporter.advice.claims import SCHEDULE_HOURS
+from exporter.advice.consolidation import BUSY_LIMIT, MEMORY_RESERVE
+from exporter.advice.hours import LEAST_HOURS, WEEK_HOURS
+from exporter.advice.kinds import ESTIMATED, OBSTACLES, evidence, headline
+from exporter.advice.saving import Advice, CheaperGpus, FewerGpus, Lack, LackReason, Saving, SavingKind
 from exporter.finance.render import instant_text, json_text, lines_text, wrapped
 from exporter.readings import printable
 from exporter.reports.rounding import dollars_text

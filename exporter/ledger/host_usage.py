@@ -7,7 +7,7 @@ from functools import cache
 from pathlib import Path
 from typing import Final, Protocol, Self
 
-from exporter.advice import HostUsage, HourUsage, PricedGpu, Release, least_sure
+from exporter.advice.hours import HostUsage, HourUsage, PricedGpu, Release, least_sure
 from exporter.cost.attribution import UNALLOCATED_KEY
 from exporter.cost.postings import CostOwner, OwnerPhase
 from exporter.cost.state import GpuState, State

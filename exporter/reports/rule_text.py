@@ -5,7 +5,7 @@ from decimal import Decimal
 from fractions import Fraction
 from typing import Any, Final
 
-from exporter.advice import IgnoredSaving
+from exporter.advice.saving import IgnoredSaving
 from exporter.config.hardware import named_place
 from exporter.config.settings import Budget, Config, ConfiguredServer, GatewayDivision, ServerRule
 from exporter.config.values import plain

@@ -6,7 +6,10 @@ from pathlib import Path
 from typing import Final
 
 from exporter import malloc
-from exporter.advice import LEAST_HOURS, SCHEDULE_HOURS, SavingsPolicy, advice
+from exporter.advice.claims import SCHEDULE_HOURS
+from exporter.advice.hours import LEAST_HOURS
+from exporter.advice.kinds import advice
+from exporter.advice.saving import SavingsPolicy
 from exporter.clock import Clock
 from exporter.config import Config
 from exporter.ledger.errors import LedgerError

@@ -6,7 +6,7 @@
 import json
 from typing import Any
 
-from exporter.advice import evidence, headline
+from exporter.advice.kinds import evidence, headline
 from exporter.report import Build, HostSavings, Report
 from exporter.units import NANOSECONDS_PER_HOUR, Nanoseconds, dollars, seconds
 from exporter.web.summary import (

@@ -6,7 +6,7 @@ from math import fsum, isfinite
 from typing import Final
 from zoneinfo import ZoneInfo
 
-from exporter.advice import Saving
+from exporter.advice.saving import Saving
 from exporter.cost.postings import BUSY_PHASES, UNALLOCATED, CostOwner
 from exporter.metrics.exposition import is_stale
 from exporter.readings import ServerKey, label

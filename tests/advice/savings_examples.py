@@ -6,7 +6,8 @@ from decimal import Decimal
 from typing import Any
 from zoneinfo import ZoneInfo
 
-from exporter.advice import HostUsage, HourUsage, PricedGpu, Release, SavingsPolicy
+from exporter.advice.hours import HostUsage, HourUsage, PricedGpu, Release
+from exporter.advice.saving import SavingsPolicy
 from exporter.cost.attribution import UNALLOCATED_KEY
 from exporter.cost.postings import CostOwner, OwnerPhase, Phase
 from exporter.readings import Gpu, ServerKey, TokenKind

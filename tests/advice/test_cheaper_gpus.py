@@ -5,7 +5,9 @@
 
 import pytest
 
-from exporter.advice import Advice, IgnoredSaving, Lack, Release, Saving, advice
+from exporter.advice.hours import Release
+from exporter.advice.kinds import advice
+from exporter.advice.saving import Advice, IgnoredSaving, Lack, Saving
 from exporter.cost.postings import OTHER, Phase
 from exporter.readings import ServerKey, TokenKind
 from exporter.tariff.hosted import HostedPrice

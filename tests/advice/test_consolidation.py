@@ -4,7 +4,9 @@ from dataclasses import replace
 
 import pytest
 
-from exporter.advice import IgnoredSaving, Lack, Release, Saving, advice
+from exporter.advice.hours import Release
+from exporter.advice.kinds import advice
+from exporter.advice.saving import IgnoredSaving, Lack, Saving
 from exporter.readings import ServerKey
 from exporter.tariff.hosted import HostedPrice
 from tests.advice.savings_examples import DOLLAR, GIB, HOUR, WEEK, SavingsHost, policy

@@ -5,17 +5,9 @@ from zoneinfo import ZoneInfo
 
 import pytest
 
-from exporter.advice import (
-    IgnoredSaving,
-    Lack,
-    Release,
-    Rest,
-    Saving,
-    SavingKind,
-    advice,
-    hour_of_week,
-    rests_text,
-)
+from exporter.advice.hours import Release, hour_of_week
+from exporter.advice.kinds import advice, rests_text
+from exporter.advice.saving import IgnoredSaving, Lack, Rest, Saving, SavingKind
 from exporter.readings import ServerKey
 from exporter.tariff.hosted import HostedPrice
 from exporter.tariff.rate import PriceBasis

@@ -10,7 +10,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from exporter.advice import SAVING_KINDS, Advice, HostUsage, HourUsage, IgnoredSaving, Saving, advice
+from exporter.advice.hours import HostUsage, HourUsage
+from exporter.advice.kinds import advice
+from exporter.advice.saving import SAVING_KINDS, Advice, IgnoredSaving, Saving
 from exporter.cost.postings import Phase
 from exporter.readings import ServerKey
 from exporter.tariff.hosted import HostedPrice

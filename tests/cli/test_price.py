@@ -16,7 +16,7 @@ import pytest
 from exporter.cli import main
 from exporter.cli.price import ATTRIBUTE, PriceOptions, price
 from exporter.cost.postings import CostOwner, GpuTimePosting, MoneyPosting, OwnerPhase, Phase
-from exporter.finance import requests
+from exporter.finance.requests import sheet
 from exporter.ledger.ledger import Ledger
 from exporter.readings import TokenKind
 from exporter.tariff.rate import PriceBasis
@@ -163,7 +163,7 @@ def test_an_attribute_that_is_none(name: str, ledger: Path, capsys: pytest.Captu
 
 def test_the_verb_has_the_default_of_the_report() -> None:
     """It is spelled twice, since nothing of finance is imported for the flags."""
-    assert requests.ATTRIBUTE == ATTRIBUTE
+    assert sheet.ATTRIBUTE == ATTRIBUTE
 
 
 def test_csv_to_the_cent(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -6,7 +6,7 @@ from decimal import Decimal
 from pathlib import Path
 from zoneinfo import ZoneInfo
 
-from exporter.advice import IgnoredSaving
+from exporter.advice.saving import IgnoredSaving
 from exporter.config import Budget, Config, ConfiguredServer, parse
 from exporter.cost.policy import CardinalityLimits, OwnershipRule, SplitRule, Weights
 from exporter.tariff.terms import Electricity, Hardware, HardwareMatch, Overhead, Owned, Rented, RentPrice

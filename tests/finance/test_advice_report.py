@@ -4,8 +4,8 @@ import json
 from dataclasses import replace
 from typing import Any
 
-from exporter.advice import (
-    OBSTACLES,
+from exporter.advice.kinds import OBSTACLES
+from exporter.advice.saving import (
     SAVING_KINDS,
     Advice,
     CheaperGpus,

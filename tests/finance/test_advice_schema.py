@@ -8,7 +8,7 @@ from typing import Any, get_args
 import pytest
 from jsonschema import Draft202012Validator, FormatChecker, ValidationError
 
-from exporter.advice import SAVING_KINDS, Advice, IgnoredSaving, Lack, LackReason, Obstacle
+from exporter.advice.saving import SAVING_KINDS, Advice, IgnoredSaving, Lack, LackReason, Obstacle
 from exporter.finance.advice_report import AdviceReport, as_json
 from exporter.tariff.rate import PRICE_BASES
 from tests.finance.test_advice_report import ALL, END, saving

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from exporter.advice import HostUsage, PricedGpu
+from exporter.advice.hours import HostUsage, PricedGpu
 from exporter.cost.page_marks import PageMarks
 from exporter.cost.postings import GpuTimePosting, MoneyPosting, OwnerPhase
 from exporter.cost.state import EndpointState, GpuState, ServerState, State

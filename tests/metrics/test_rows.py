@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from exporter.advice import Saving
+from exporter.advice.saving import Saving
 from exporter.metrics.table import METRICS
 from exporter.readings import ServerKey
 from exporter.report import BudgetRow, GpuRow, HostSavings, Report, ShareRow

@@ -12,7 +12,7 @@ from typing import Any
 
 import pytest
 
-from exporter.advice import Saving
+from exporter.advice.saving import Saving
 from exporter.clock import Clock
 from exporter.cost.postings import CostOwner, OwnerPhase
 from exporter.cost.projection import PricePeriod, Projection

@@ -5,7 +5,7 @@ from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any, Final
 
-from exporter.advice import headline
+from exporter.advice.kinds import headline
 from exporter.finance import render
 from exporter.finance.advice_report import AdviceReport
 from exporter.finance.advice_report import document as advice_document

@@ -5,7 +5,8 @@ from dataclasses import dataclass, field, replace
 from statistics import median
 from typing import Final, Literal, get_args
 
-from exporter.advice import Advice, SavingsPolicy, advice
+from exporter.advice.kinds import advice
+from exporter.advice.saving import Advice, SavingsPolicy
 from exporter.config import Config
 from exporter.cost.money import add, add_all
 from exporter.cost.postings import BUSY_PHASES, CostOwner

@@ -16,19 +16,3 @@ What the words mean:
 - break-even tokens per day are tokens of all kinds, in the mix of the load, at which the horizon costs the
   same with hosts as with bought tokens, the load being steady.
 """
-
-from exporter.finance.tco.answer import TcoAnswer, answer
-from exporter.finance.tco.chart import chart
-from exporter.finance.tco.json_report import as_json
-from exporter.finance.tco.measurement import (
-    DAYS,
-    FAMILIES,
-    HostDays,
-    Measurement,
-    NotMeasuredError,
-    fleet_days,
-    measurement,
-)
-from exporter.finance.tco.scenario import Scenario
-from exporter.finance.tco.scenario_files import example, examples, parsed, scenario
-from exporter.finance.tco.text_report import text

@@ -4,16 +4,3 @@
 `commitment`, `schedule` and `hosted_offer` calculate an `outcome` each. `answer` sets them side by side, with
 the break-even arithmetic of `finance.tco`; `text_report` and `json_report` write it.
 """
-
-from exporter.finance.what_if.answer import WhatIfAnswer, what_if
-from exporter.finance.what_if.choices import Choice, choice
-from exporter.finance.what_if.json_report import as_json
-from exporter.finance.what_if.outcome import WhatIfPolicy
-from exporter.finance.what_if.text_report import text
-from exporter.finance.what_if.window import (
-    FAMILIES,
-    NotComparableError,
-    fleet_hours,
-    host_hours,
-    measured_load,
-)

@@ -6,7 +6,7 @@ from decimal import Decimal
 from fractions import Fraction
 from itertools import product
 
-from exporter.advice import Release
+from exporter.advice.hours import Release
 from exporter.finance.tco.breakeven import BreakEven, break_even
 from exporter.finance.what_if.choices import (
     Choice,

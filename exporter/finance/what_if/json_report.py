@@ -13,7 +13,6 @@ from exporter.units import NANOSECONDS_PER_HOUR, dollars
 def as_json(answer: WhatIfAnswer) -> str:
     """For programs."""
     load = answer.load
-    gpu_time = sum(hour.gpu_time for hour in load.hours)
     document = {
         "end": instant_text(answer.end),
         "window_hours": load.wall_hours,
@@ -30,8 +29,8 @@ def as_json(answer: WhatIfAnswer) -> str:
             "overhead_picodollars": load.overheads,
             "tokens": load.all_tokens,
             "tokens_per_day": float(load.per_day(load.all_tokens)),
-            "gpu_hours": gpu_time / NANOSECONDS_PER_HOUR,
-            "busy_gpu_hours": sum(hour.busy for hour in load.hours) / NANOSECONDS_PER_HOUR,
+            "gpu_hours": load.gpu_time / NANOSECONDS_PER_HOUR,
+            "busy_gpu_hours": load.busy / NANOSECONDS_PER_HOUR,
         },
         "choices": [_outcome(answer, outcome) for outcome in answer.outcomes],
         "break_even_tokens_per_day": [

@@ -16,11 +16,7 @@ from exporter.reports.rounding import dollars_text
 from exporter.tariff.catalogue import CATALOGUE, Catalogue
 from exporter.tariff.hosted import HostedPrice
 from exporter.tariff.terms import Hardware, Unmatched
-from exporter.units import NANOSECONDS_PER_SECOND, PICODOLLARS_PER_DOLLAR, Instant, Picodollars
-
-PICODOLLARS_PER_TOKEN: Final = PICODOLLARS_PER_DOLLAR // 1_000_000
-"""A dollar per million tokens."""
-
+from exporter.units import NANOSECONDS_PER_SECOND, Instant, Picodollars
 
 GIVEN: Final = "as given"
 """The source of a price that a flag has."""
@@ -28,11 +24,7 @@ GIVEN: Final = "as given"
 
 @dataclass(frozen=True, slots=True)
 class WhatIfPolicy:
-    """Everything besides the load that choices depend on.
-
-    `cloud` is that of this host, empty where unknown. `partial` are servers whose tokens are computed
-    elsewhere too.
-    """
+    """Everything besides the load that choices depend on."""
 
     now: Instant
     zone: ZoneInfo
@@ -42,7 +34,9 @@ class WhatIfPolicy:
     unmatched: Unmatched = "estimate"
     catalogue: Catalogue = CATALOGUE
     cloud: str = ""
+    """The cloud of this host; empty where unknown."""
     partial: frozenset[ServerKey] = frozenset()
+    """Servers whose tokens are computed elsewhere too."""
 
     @property
     def today(self) -> date:
@@ -68,21 +62,22 @@ Figure = Fraction | int | str
 
 @dataclass(frozen=True, slots=True)
 class Outcome:
-    """What a choice would have cost in the window, in picodollars; `None` with the reason in `lack`.
-
-    `source` and `as_of` are those of its price. `evidence` are sentences, and `figures` their numbers.
-    `line` is its cost per month over tokens a day, where that is a line with whole GPUs.
-    """
+    """What a choice would have cost in the window."""
 
     choice: Choice
     cost: Fraction | None = None
+    """Picodollars; `None` for the reason in `lack`."""
     lack: str = ""
     source: str = ""
+    """The source of its price."""
     as_of: str = ""
     turn: Turn | None = None
     evidence: tuple[str, ...] = ()
+    """Sentences."""
     figures: Mapping[str, Figure] = field(default_factory=dict)
+    """The numbers of the evidence."""
     line: CostLine | None = None
+    """Its cost per month over tokens a day, where that is a line with whole GPUs."""
 
 
 def staying(load: MeasuredLoad, freed: Picodollars) -> Iterator[str]:

@@ -2,34 +2,36 @@
 
 from fractions import Fraction
 
-from exporter.advice import hour_of_week, local_minute
+from exporter.advice.hours import hour_of_week, local_minute
 from exporter.finance.what_if.choices import ScheduleChoice
 from exporter.finance.what_if.outcome import Figure, Outcome, Turn, WhatIfPolicy
 from exporter.finance.what_if.window import MeasuredLoad
 from exporter.reports.rounding import dollars_text, hours_text
-from exporter.units import TOKENS_PER_MILLION
+from exporter.units import PICODOLLARS_PER_DOLLAR, TOKENS_PER_MILLION
 
 
 def schedule(load: MeasuredLoad, choice: ScheduleChoice, policy: WhatIfPolicy) -> Outcome:
     """What was paid in the hours that stay. Of the others, owned hardware is owed all the same."""
-    outside = [hour for hour in load.hours if hour_of_week(hour.hour, policy.zone) not in choice.slots]
+    outside = [
+        hour for number, hour in load.hours.items() if hour_of_week(number, policy.zone) not in choice.slots
+    ]
     spared = sum(hour.paid - hour.owned for hour in outside)
-    gpu_time = sum(hour.gpu_time for hour in outside)
+    gpu_time = sum(sum(hour.gpu_time.values()) for hour in outside)
     lost = sum(hour.all_tokens for hour in outside)
     evidence = [
         f"{len(outside)} of {len(load.hours)} hours are outside, with {hours_text(gpu_time)} GPU-hours."
     ]
-    if minute := local_minute(load.hours[-1].hour, policy.zone):
+    if minute := local_minute(max(load.hours), policy.zone):
         evidence.append(f"Hours are taken from {minute} minutes past those of the clock.")
     figures: dict[str, Figure] = {"hours_outside": len(outside), "lost_tokens": lost}
     if lost:
         share = float(Fraction(lost * 100, load.all_tokens))
-        evidence.append(f"Lost load: {lost:,} tokens were served outside, {share:.1f} % of all.")
         per_million = Fraction(spared * TOKENS_PER_MILLION, lost)
-        evidence.append(
-            f"It pays while a million of them is worth less than {dollars_text(int(per_million))} dollars."
-        )
-        figures["dollars_per_million_lost_tokens"] = per_million / 10**12
+        evidence += [
+            f"Lost load: {lost:,} tokens were served outside, {share:.1f} % of all.",
+            f"It pays while a million of them is worth less than {dollars_text(int(per_million))} dollars.",
+        ]
+        figures["dollars_per_million_lost_tokens"] = per_million / PICODOLLARS_PER_DOLLAR
     else:
         evidence.append("No token was served outside.")
     return Outcome(

@@ -4,8 +4,8 @@ from collections.abc import Iterator, Mapping
 from fractions import Fraction
 from typing import Final
 
-from exporter.advice import Release
-from exporter.finance.render import instant_text, lines_text, shortened, wrapped
+from exporter.advice.hours import Release
+from exporter.finance.render import counted, instant_text, lines_text, shortened, wrapped
 from exporter.finance.tco.breakeven import BreakEven
 from exporter.finance.what_if.answer import WhatIfAnswer
 from exporter.finance.what_if.choices import (
@@ -72,12 +72,10 @@ def _head(answer: WhatIfAnswer) -> Iterator[str]:
     load = answer.load
     servers = f"servers {load.servers}" if load.servers else "all servers and free GPUs"
     yield from wrapped(f"what if: {load.wall_hours} hours to {instant_text(answer.end)}, {servers}")
-    gpu_time = sum(hour.gpu_time for hour in load.hours)
-    busy = sum(hour.busy for hour in load.hours)
-    share = f", {float(Fraction(busy * 100, gpu_time)):.1f} % busy" if gpu_time else ""
+    share = f", {float(Fraction(load.busy * 100, load.gpu_time)):.1f} % busy" if load.gpu_time else ""
     yield from wrapped(
         f"load: {_count(load.per_day(load.all_tokens))} tokens and "
-        f"{hours_text(int(load.per_day(gpu_time)))} GPU-hours a day{share}"
+        f"{hours_text(int(load.per_day(load.gpu_time)))} GPU-hours a day{share}"
     )
     yield from wrapped("paid: hardware and electricity, the same for all choices without overheads")
     if load.estimated:
@@ -160,8 +158,7 @@ def pair_text(even: BreakEven, size: int) -> str:
         return f"{even.option} costs no more than {even.hosted} at any load."
     if even.tokens_per_day is None:
         return f"{even.option} costs more than {even.hosted} at any load."
-    count = (even.hosts or 0) * size
-    gpus = f"{count:,} GPU{'' if count == 1 else 's'}"
+    gpus = counted((even.hosts or 0) * size, "GPU")
     at = f"{_count(even.tokens_per_day)} tokens a day"
     return f"{even.option} costs no more than {even.hosted} from {at} on, with {gpus}."
 

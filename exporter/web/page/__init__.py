@@ -14,8 +14,8 @@ from urllib.parse import quote, unquote_to_bytes
 from jinja2 import Environment, PackageLoader, StrictUndefined, select_autoescape
 from markupsafe import Markup
 
-from exporter.advice import ESTIMATED, OBSTACLES, evidence, predicate, subject
 from exporter.advice.explanation import Explanation, ExplanationError
+from exporter.advice.kinds import ESTIMATED, OBSTACLES, evidence, predicate, subject
 from exporter.cost.postings import PHASES, UNASSIGNED
 from exporter.cost.quotients import FEWEST_TOKENS
 from exporter.cost.split import MEANING

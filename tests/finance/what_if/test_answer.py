@@ -5,9 +5,10 @@ from dataclasses import replace
 from decimal import Decimal
 from fractions import Fraction
 
-from exporter.finance.what_if import as_json, text, what_if
-from exporter.finance.what_if.answer import WhatIfAnswer
+from exporter.finance.what_if.answer import WhatIfAnswer, what_if
 from exporter.finance.what_if.choices import choice
+from exporter.finance.what_if.json_report import as_json
+from exporter.finance.what_if.text_report import text
 from exporter.finance.what_if.window import MeasuredLoad
 from exporter.tariff.hosted import HostedPrice
 from tests.finance.what_if.window_builders import (

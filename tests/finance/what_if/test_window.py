@@ -63,7 +63,8 @@ def demand(*hosts: dict[int, HistorySums]) -> list[int]:
     together = fleet_hours(host_hours(each, {}) for each in hosts)
     window = {number: replace(each, money={(CHAT, "rent"): DOLLAR}) for number, each in together.items()}
     padded = window | hours(30, lambda number: window.get(MONDAY + number, hour()))
-    return [each.demand("generation") for each in measured(padded).hours if each.hour in window]
+    read = measured(padded).hours.items()
+    return [each.demand("generation") for number, each in read if number in window]
 
 
 def test_tokens_of_an_outage_are_spread_over_it() -> None:
@@ -214,7 +215,7 @@ def test_the_running_hour_is_not_of_the_window() -> None:
 
     load = measured_load(window, MONDAY + 1, MONDAY + 24, "", lambda _: True)
 
-    assert [each.hour for each in load.hours] == list(range(MONDAY + 1, MONDAY + 25))
+    assert list(load.hours) == list(range(MONDAY + 1, MONDAY + 25))
     assert load.wall_hours == 24
 
 

@@ -9,10 +9,10 @@ from zoneinfo import ZoneInfo
 from exporter.cost.attribution import UNALLOCATED_KEY
 from exporter.finance.what_if.outcome import WhatIfPolicy
 from exporter.finance.what_if.window import (
+    LoadHour,
     MeasuredLoad,
     RentedTime,
     ServedModel,
-    WindowHour,
     measured_load,
 )
 from exporter.readings import ServerKey, TokenKind
@@ -38,10 +38,10 @@ def hour(
     component: str = "rent",
     gpu_model: str = "H100",
     covered: int = HOUR,
-) -> WindowHour:
+) -> LoadHour:
     """An hour of one server, whose GPUs are rented, and busy for a half of it."""
     money, time = int(dollars * DOLLAR), int(gpus * HOUR)
-    return WindowHour(
+    return LoadHour(
         covered,
         money={(server, component): money},
         gpu_time={server: time},
@@ -51,13 +51,13 @@ def hour(
     )
 
 
-def hours(count: int, make: Callable[[int], WindowHour]) -> dict[int, WindowHour]:
+def hours(count: int, make: Callable[[int], LoadHour]) -> dict[int, LoadHour]:
     """So many from Monday's midnight."""
     return {MONDAY + number: make(number) for number in range(count)}
 
 
 def measured(
-    window: dict[int, WindowHour], servers: str = "", of: Iterable[ServerKey] | None = None
+    window: dict[int, LoadHour], servers: str = "", of: Iterable[ServerKey] | None = None
 ) -> MeasuredLoad:
     """The load of whole hours, of all servers or of some."""
     keys = None if of is None else frozenset(of)
