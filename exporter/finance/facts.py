@@ -42,8 +42,6 @@ NOT_ITEMIZED: Final = "(not itemized)"
 ADJUSTED: Final = f"({adjustments.COMPONENT})"
 """The name of corrections where lines are by what a correction has none of: a server, a model, a GPU."""
 
-OWNER: Final = CostOwner._fields
-
 VIEWS: Final[Mapping[MoneyView, Sequence[str]]] = {
     "money of owners": ("product", "team"),
     "money of components": ("product", "team", "basis"),
@@ -80,7 +78,7 @@ class Fact(NamedTuple):
 
     def key(self, columns: Iterable[str]) -> tuple[str, ...]:
         """Its values of columns; nothing is empty."""
-        return tuple(getattr(self, column) or "" for column in columns)
+        return tuple([getattr(self, column) or "" for column in columns])
 
     def labels(self, columns: Iterable[str]) -> tuple[str, ...]:
         """Its values of columns for people: after its name, what it has nothing of is empty."""
@@ -96,9 +94,10 @@ class Fact(NamedTuple):
     @property
     def owner(self) -> CostOwner:
         """Its owner. Money that is known by product and team only has one without a server."""
+        product, team = self.product or "", self.team or ""
         if self.server is None:
-            return CostOwner(self.product or "", self.team or "", "", NOT_ITEMIZED, NOT_ITEMIZED)
-        return CostOwner(*self.key(OWNER))
+            return CostOwner(product, team, "", NOT_ITEMIZED, NOT_ITEMIZED)
+        return CostOwner(product, team, self.namespace or "", self.server, self.model or "")
 
 
 def sums_by(facts: Iterable[Fact], key: Callable[[Fact], K]) -> dict[K, int]:

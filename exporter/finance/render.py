@@ -20,7 +20,7 @@ Form = Literal["table", "json", "csv"]
 WIDTH: Final = 80
 """Columns of a report for people."""
 
-FORMULA: Final = ("=", "+", "-", "@", "\t")
+FORMULA: Final = ("=", "+", "-", "@", "\t", "\r")
 """First characters of a cell that a spreadsheet runs as a formula."""
 
 Measure = Literal["dollars", "cents", "picodollars", "hours", "seconds", "ratio", "count", "flag"]

@@ -1,6 +1,6 @@
 """Charges of a month, as FOCUS (https://focus.finops.org) divides them: by local day and owner. Pure."""
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from datetime import date
 from itertools import accumulate, groupby, pairwise
@@ -11,7 +11,7 @@ from zoneinfo import ZoneInfo
 from exporter.cost.money import add
 from exporter.cost.postings import PHASES, CostOwner
 from exporter.finance import facts
-from exporter.finance.facts import ADJUSTED, Fact
+from exporter.finance.facts import ADJUSTED, Fact, Measure
 from exporter.ledger.history import ESTIMATE, MonthRecord
 from exporter.readings import KINDS
 from exporter.tariff.period import Period
@@ -90,14 +90,14 @@ def charges(record: MonthRecord, zone: ZoneInfo) -> Iterator[FocusCharge]:
     """
     every = facts.facts_of(replace(record, sums=None) if record.days else record, by_day=True)
     month = charge_period(Period.named(record.month), zone)
-    by_day: dict[str, list[Fact]] = {}
+    by_day: dict[str, dict[Measure, list[Fact]]] = {}
     for fact in every:
-        if fact.name != ADJUSTED and fact.server is not None:
-            by_day.setdefault(fact.day or "", []).append(fact)
+        if fact.server is not None:
+            by_day.setdefault(fact.day or "", {}).setdefault(fact.measure, []).append(fact)
     for day, of_day in sorted(by_day.items()):
         period = _day(day, zone) if day else month
         yield from _gpu_time(of_day, period)
-        tokens = facts.sums_by(facts.of(of_day, "tokens"), lambda fact: (fact.owner, fact.kind or ""))
+        tokens = facts.sums_by(of_day.get("tokens", []), lambda fact: (fact.owner, fact.kind or ""))
         for owner, kind in sorted(tokens, key=lambda key: (key[0], _turn(key[1], KINDS))):
             if tokens[owner, kind]:
                 yield FocusCharge("tokens", period, *owner, kind=kind, tokens=tokens[owner, kind])
@@ -139,14 +139,14 @@ def _day(name: str, zone: ZoneInfo) -> ChargePeriod:
     return charge_period(Period.between(day, day), zone)
 
 
-def _gpu_time(of_day: Sequence[Fact], period: ChargePeriod) -> Iterator[FocusCharge]:
+def _gpu_time(of_day: Mapping[Measure, list[Fact]], period: ChargePeriod) -> Iterator[FocusCharge]:
     """GPU time of a period and its cost, by owner and phase."""
     key = attrgetter("owner", "phase")
-    cost: dict[tuple[CostOwner, str], Picodollars] = facts.sums_by(facts.of(of_day, "money of owners"), key)
-    gpu_time: dict[tuple[CostOwner, str], Nanoseconds] = facts.sums_by(facts.of(of_day, "GPU time"), key)
-    unpriced = facts.sums_by(facts.of(of_day, "waiting time"), attrgetter("owner"))
+    cost: dict[tuple[CostOwner, str], Picodollars] = facts.sums_by(of_day.get("money of owners", []), key)
+    gpu_time: dict[tuple[CostOwner, str], Nanoseconds] = facts.sums_by(of_day.get("GPU time", []), key)
+    unpriced = facts.sums_by(of_day.get("waiting time", []), attrgetter("owner"))
     paid: dict[tuple[str, ...], dict[str, Picodollars]] = {}
-    for fact in facts.of(of_day, "money of components"):
+    for fact in of_day.get("money of components", []):
         add(paid.setdefault(_SERVER(fact), {}), fact.basis or "", fact.value)
     present = {each for each in (*cost, *gpu_time) if cost.get(each) or gpu_time.get(each)}
     # Of a day in which the host was down, time may wait of which nothing is owed yet.

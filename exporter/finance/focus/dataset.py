@@ -8,7 +8,7 @@ import re
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from functools import lru_cache
-from typing import Final, Literal, get_args
+from typing import Final, Literal, NamedTuple, get_args
 from zoneinfo import ZoneInfo
 
 from exporter.cost.postings import UNALLOCATED
@@ -21,7 +21,7 @@ from exporter.finance.focus.charges import (
     charge_period,
     charges,
 )
-from exporter.finance.render import instant_text
+from exporter.finance.render import FORMULA, instant_text
 from exporter.finance.statements import refuse_unknown
 from exporter.ledger.history import MonthRecord
 from exporter.tariff.period import Period
@@ -61,8 +61,7 @@ class FocusHost:
     """Of the host; empty where unknown."""
 
 
-@dataclass(frozen=True, slots=True)
-class FocusRow:
+class FocusRow(NamedTuple):
     """What a row is made from."""
 
     charge: FocusCharge
@@ -72,6 +71,7 @@ class FocusRow:
 Cell = Callable[[FocusRow], str]
 
 
+@lru_cache(maxsize=1_000)  # rows have the same labels
 def text(label: str) -> str:
     """A text as it is; none is null.
 
@@ -261,6 +261,9 @@ def cells(version: FocusVersion) -> dict[str, Cell]:
     return of_version if version == "1.2" else dict(sorted(of_version.items()))
 
 
+_FORMULAS: Final = tuple(f'"{first}' for first in FORMULA)
+"""Beginnings of cells that a spreadsheet runs."""
+
 _FORMULA: Final = re.compile(r'((?:^|,)")([=+\-@\t\r])')
 """A cell that begins as a formula does; inside a cell, quotation marks are doubled."""
 
@@ -328,4 +331,4 @@ def formulas(line: str) -> bool:
 
     Labels stay as they are unless guarded: FOCUS wants them unaltered, and warehouses join by them.
     """
-    return _FORMULA.search(line) is not None
+    return line.startswith(_FORMULAS) or any(f",{formula}" in line for formula in _FORMULAS)
