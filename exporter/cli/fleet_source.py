@@ -35,8 +35,7 @@ from exporter.finance.fleet.overheads import (
 from exporter.finance.fleet.record import FleetError, FleetMonth, HostMonth, KnownEnd, combine
 from exporter.finance.prometheus.client import PrometheusClient, PrometheusError
 from exporter.finance.prometheus.month import host_months
-from exporter.finance.prometheus.nodes import node_scrapes
-from exporter.finance.prometheus.provider_ids import provider_ids
+from exporter.finance.prometheus.nodes import node_scrapes, provider_ids
 from exporter.ledger.reader import LedgerReader
 from exporter.tariff.period import Period
 from exporter.units import NANOSECONDS_PER_HOUR, NANOSECONDS_PER_SECOND, Instant, Nanoseconds

@@ -13,7 +13,7 @@ from urllib.parse import parse_qs
 import pytest
 
 from exporter.cli import main
-from exporter.finance.prometheus.nodes import QUERY
+from exporter.finance.prometheus.nodes import SCRAPES
 from tests.finance.fleet.host_months import DOLLAR, HOUR, OCTOBER, SECOND
 from tests.finance.fleet.ledger_files import MeteredHost, october
 from tests.finance.fleet.test_statement_schema import VALIDATOR
@@ -65,7 +65,7 @@ def nodes() -> Iterator[Callable[[LastScrapes], str]]:
         class Handler(http.server.BaseHTTPRequestHandler):
             def do_POST(self) -> None:
                 form = parse_qs(self.rfile.read(int(self.headers["Content-Length"])).decode())
-                assert form["query"] == [QUERY]
+                assert form["query"] == [SCRAPES]
                 start, end, step = (round(float(form[name][0])) for name in ("start", "end", "step"))
                 result = []
                 for (cluster, node), last in scrapes.items():

@@ -15,7 +15,7 @@ import pytest
 from exporter.clock import SystemClock
 from exporter.config.http_client import HttpClientConfig
 from exporter.finance.prometheus.client import PrometheusClient
-from exporter.finance.prometheus.month import month_cells
+from exporter.finance.prometheus.month import MonthReader
 from exporter.units import NANOSECONDS_PER_SECOND
 from tests.e2e.daemon import until
 from tests.e2e.fleet.conftest import FleetPast
@@ -173,7 +173,7 @@ def test_the_fleets_report_is_what_the_rules_record(life: Life) -> None:
     )
     config, timeout = HttpClientConfig(), 60 * NANOSECONDS_PER_SECOND
     with PrometheusClient(life.prometheus.url, config, SystemClock(), timeout) as client:
-        cells = month_cells(client, FLEET.month, start, end, now).cells
+        cells, _since = MonthReader(client, FLEET.month, start, end, now).cells()
     dollars: Counter[Owner] = Counter()
     for (_ledger, product, team, _basis), amount in cells.items():
         dollars[product, team] += amount

@@ -8,7 +8,7 @@ import httpx
 from exporter.config.http_client import HttpClientConfig
 from exporter.finance.fleet.host_resources import NodeName
 from exporter.finance.prometheus.client import PrometheusClient
-from exporter.finance.prometheus.provider_ids import QUERY, provider_ids
+from exporter.finance.prometheus.nodes import IDS, provider_ids
 from exporter.units import NANOSECONDS_PER_DAY, NANOSECONDS_PER_HOUR, NANOSECONDS_PER_SECOND
 from tests.clocks import ManualClock
 from tests.finance.fleet.host_months import OCTOBER
@@ -20,7 +20,7 @@ def test_nodes_of_all_days() -> None:
 
     def answer(request: httpx.Request) -> httpx.Response:
         form = {name: values[0] for name, values in parse_qs(request.content.decode()).items()}
-        assert (form["query"], float(form["step"])) == (QUERY, 3600)
+        assert (form["query"], float(form["step"])) == (IDS, 3600)
         ranges.append((float(form["start"]), float(form["end"])))
         labels = {"cluster": "east", "node": "n1", "provider_id": f"aws:///us-east-1a/i-{len(ranges)}"}
         series = [{"metric": labels, "values": [[ranges[-1][0], "1"]]}]
