@@ -312,13 +312,13 @@ class MonthReader:
                 if not presence.hours:
                     presence.names[name] = presence.last
             since = min((min(each.hours) for each in presences.values() if each.hours), default=until)
-        lacking = ledgers - presences.keys()
+        unseen = ledgers - presences.keys()
         query = f"max by (ledger, cluster) (last_over_time({LAST_SEEN}[2h]))"
         at = min(self.now, self.end + REMEMBERED)
-        for series in self.client.instant(query, at) if lacking else ():
+        for series in self.client.instant(query, at) if unseen else ():
             ledger = series.labels.get("ledger", "")
             last = round(series.samples[-1].number * NANOSECONDS_PER_SECOND)
-            if ledger in lacking and last > 0:
+            if ledger in unseen and last > 0:
                 name = HostName(series.labels.get("cluster", ""))
                 presences[ledger] = _Presence(names={name: last}, last=last)
         return presences
