@@ -46,14 +46,9 @@ def _hours(lack: Lack, needed: int) -> str:
     return f"{lack.hours} hours of history, and {needed} are needed"
 
 
-def _of(lack: Lack) -> str:
-    """The servers that it is about; empty for a whole host."""
-    return f" for {lack.subject}" if lack.subject else ""
-
-
 LACKS: Final[Mapping[LackReason, Callable[[Lack], str]]] = {
     "history": lambda lack: (
-        f"no offer is judged{_of(lack)}: {_hours(lack, LEAST_HOURS)}"
+        f"no offer is judged for {lack.subject}: {_hours(lack, LEAST_HOURS)}"
         if lack.subject
         else f"not judged: {_hours(lack, LEAST_HOURS)}"
     ),
@@ -65,7 +60,9 @@ LACKS: Final[Mapping[LackReason, Callable[[Lack], str]]] = {
         f"not judged whether {lack.subject} fit on fewer GPUs: use and memory are known for "
         f"{lack.hours} hours, and {WEEK_HOURS} are needed"
     ),
-    "weeks": lambda lack: f"no schedule is judged{_of(lack)}: {_hours(lack, SCHEDULE_HOURS)}",
+    "weeks": lambda lack: (
+        f"no schedule is judged{lack.subject and f' for {lack.subject}'}: {_hours(lack, SCHEDULE_HOURS)}"
+    ),
     "unpriced": lambda lack: f"no dollars: GPU {lack.subject} has no price",
     "tokens": lambda lack: f"not judged: {lack.subject} is busy, and no token of it is known",
     "partial": lambda lack: f"not judged: {lack.subject} is one part of a server",
@@ -80,15 +77,13 @@ LACKS: Final[Mapping[LackReason, Callable[[Lack], str]]] = {
 
 @dataclass(frozen=True, slots=True)
 class AdviceReport:
-    """Advice over the last whole hours before `end`.
-
-    `files` are the flags that printed commands need, by host.
-    """
+    """Advice over the last whole hours before an instant."""
 
     advice: Advice
     end: Instant
     hours: int
     files: Mapping[str, Sequence[str]] = field(default_factory=dict)
+    """The flags that printed commands need, by host."""
 
     def command(self, saving: Saving) -> str:
         """The command that shows why."""

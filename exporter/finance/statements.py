@@ -37,6 +37,8 @@ IDLE: Final = "(idle)"
 OVERHEADS: Final = "(overheads)"
 """The name of overheads of the fleet where lines are by GPU."""
 
+Report = Literal["month", "chargeback"]
+
 Labels = tuple[str, ...]
 
 _COLUMNS: Final[Mapping[By, Labels]] = {
@@ -104,7 +106,7 @@ class StatementLine:
 class Statement:
     """A period by something. The money of `lines` sums to all that was posted in it."""
 
-    report: Literal["month", "chargeback"]
+    report: Report
     month: str
     columns: Labels
     """Names of the labels."""
@@ -151,29 +153,9 @@ def month(
     Raises:
         ReportError: the ledger has nothing of that month.
     """
-    refuse_unknown(record)
     view = _VIEWS.get(by, "money of owners")
-    of_owner = view == "money of owners"
-    every = facts.facts_of(record)
-    has_sums = record.sums is not None
-    return Statement(
-        report="month",
-        month=record.month,
-        columns=_COLUMNS[by],
-        ledger=record.ledger,
-        last_commit=record.last_commit,
-        to_date=record.month == current,
-        lines=_lines([*every, *_overhead_facts(every, view, overheads)], _COLUMNS[by], view),
-        idle=has_sums and of_owner,
-        estimated=by not in ("model", "gpu"),
-        gpu_time=has_sums and by != "component",
-        tokens=has_sums and of_owner,
-        notes=(
-            *_overhead_notes(overheads),
-            *_notes(record, every, zone, by_owner=by in ("product", "team"), by_phase=of_owner),
-        ),
-        adjustments=record.adjustments,
-        overheads=overheads,
+    return _statement(
+        "month", record, current=current, zone=zone, columns=_COLUMNS[by], overheads=overheads, view=view
     )
 
 
@@ -196,40 +178,59 @@ def chargeback(
     Raises:
         ReportError: the ledger has nothing of that month.
     """
-    refuse_unknown(record)
-    by_day = "day" in layout.by
-    every = facts.facts_of(record, by_day=by_day)
-    moved, sentences = _with_idle_moved(every, layout.idle)
-    undated = sum(
-        fact.value for fact in facts.of(every, "money of owners") if fact.phase is not None and not fact.day
-    )
-    if by_day and undated:
-        sentences.append(
-            f"{dollars_text(undated)} dollars have no day: they are of hosts that only a statement "
-            "or Prometheus has"
-        )
-    carried = _overhead_facts(every, "money of owners", overheads)  # as if idle cost stayed
-    lines = _lines([*moved, *carried], layout.by, "money of owners")
-    if by_day:
-        at = layout.by.index("day")
-        lines = tuple(sorted(lines, key=lambda line: line.labels[at]))
-    by_owner = {"product", "team"}.issuperset(layout.by)
-    return Statement(
-        report="chargeback",
-        month=record.month,
+    return _statement(
+        "chargeback",
+        record,
+        current=current,
+        zone=zone,
         columns=layout.by,
+        overheads=overheads,
+        idle=layout.idle,
+    )
+
+
+def _statement(
+    report: Report,
+    record: MonthRecord,
+    *,
+    current: str,
+    zone: ZoneInfo,
+    columns: Labels,
+    overheads: FleetOverheads | None,
+    view: MoneyView = "money of owners",
+    idle: Idle | None = None,
+) -> Statement:
+    refuse_unknown(record)
+    of_owner, has_sums, by_day = view == "money of owners", record.sums is not None, "day" in columns
+    every = facts.facts_of(record, by_day=by_day)
+    moved, sentences = _with_idle_moved(every, idle)
+    carried = _overhead_facts(every, view, overheads)  # as if idle cost stayed
+    lines = _lines([*moved, *carried], columns, view)
+    if by_day:
+        lines = tuple(sorted(lines, key=lambda line: line.labels[columns.index("day")]))
+        money = facts.of(every, view)
+        undated = sum(fact.value for fact in money if fact.phase is not None and not fact.day)
+        if undated:
+            sentences.append(
+                f"{dollars_text(undated)} dollars have no day: they are of hosts that only a statement "
+                "or Prometheus has"
+            )
+    by_owner = {"product", "team"}.issuperset(columns)
+    return Statement(
+        report=report,
+        month=record.month,
+        columns=columns,
         ledger=record.ledger,
         last_commit=record.last_commit,
         to_date=record.month == current,
         lines=lines,
-        idle=record.sums is not None and layout.idle != "apart",
-        estimated=layout.idle is None and "model" not in layout.by,
-        gpu_time=record.sums is not None,
-        tokens=record.sums is not None,
+        idle=has_sums and of_owner and idle != "apart",
+        estimated=idle is None and "model" not in columns and view != "money of GPUs",
+        gpu_time=has_sums and view != "money of components",
+        tokens=has_sums and of_owner,
         notes=(
             *sentences,
-            *_overhead_notes(overheads),
-            *_notes(record, every, zone, by_owner=by_owner, by_phase=layout.idle is None),
+            *_notes(record, every, zone, overheads, by_owner=by_owner, by_phase=of_owner and idle is None),
         ),
         adjustments=record.adjustments,
         overheads=overheads,
@@ -332,17 +333,14 @@ def _with_idle_moved(every: list[Fact], idle: Idle | None) -> tuple[list[Fact], 
     return moved, [f"{spread_out} (prefill, decode and other)"]
 
 
-def _overhead_notes(overheads: FleetOverheads | None) -> Iterator[str]:
-    if overheads is not None and overheads.total:
-        listed = ", ".join(f"{name} {dollars_text(amount)}" for name, amount in overheads.amounts.items())
-        yield (
-            f"{dollars_text(overheads.total)} dollars are overheads of the fleet ({listed}), spread "
-            f"{overheads.rule}"
-        )
-
-
 def _notes(
-    record: MonthRecord, every: list[Fact], zone: ZoneInfo, *, by_owner: bool, by_phase: bool
+    record: MonthRecord,
+    every: list[Fact],
+    zone: ZoneInfo,
+    overheads: FleetOverheads | None,
+    *,
+    by_owner: bool,
+    by_phase: bool,
 ) -> Iterator[str]:
     """Sentences on what the numbers of a month leave open, and of how much.
 
@@ -350,9 +348,14 @@ def _notes(
         record: the month.
         every: its facts.
         zone: the one that months are of.
+        overheads: those of the fleet.
         by_owner: whether lines are by product or team, which all money has.
         by_phase: whether lines tell their idle part.
     """
+    if overheads is not None and overheads.total:
+        listed = ", ".join(f"{name} {dollars_text(amount)}" for name, amount in overheads.amounts.items())
+        carried = dollars_text(overheads.total)
+        yield f"{carried} dollars are overheads of the fleet ({listed}), spread {overheads.rule}"
     total, period = sum(record.cells.values()), Period.named(record.month)
     if record.estimated:
         yield f"{dollars_text(record.estimated)} of {dollars_text(total)} dollars come from estimated prices"

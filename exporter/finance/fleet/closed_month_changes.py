@@ -1,19 +1,12 @@
 """What changed since a month was closed, as a table and as JSON. Pure."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, Final
 
 from exporter.finance.fleet.closed_month import ChangeKind, ClosedMonth, ClosedMonthChange
-from exporter.finance.render import instant_text, json_text
+from exporter.finance.render import ReportColumn, ReportTable, instant_text, json_text, lines_text
 from exporter.readings import KINDS, printable
-from exporter.reports.rounding import (
-    CENT,
-    dollars_text,
-    hours_text,
-    hundredths,
-    rounded,
-    ruled_table,
-)
+from exporter.reports.rounding import dollars_text, hours_text
 from exporter.units import Picodollars
 
 _MEANINGS: Final[Mapping[ChangeKind, str]] = {
@@ -27,33 +20,31 @@ _MEANINGS: Final[Mapping[ChangeKind, str]] = {
 
 def text(closed: ClosedMonth, total: Picodollars, noted: Sequence[ClosedMonthChange], file: str) -> str:
     """For people. Cents sum to the last row."""
+    return lines_text(_lines(closed, total, noted, file))
+
+
+def _lines(
+    closed: ClosedMonth, total: Picodollars, noted: Sequence[ClosedMonthChange], file: str
+) -> Iterator[str]:
     closed_at = f"{instant_text(closed.closed)} with {dollars_text(closed.total)} dollars"
-    head = f"{closed.month}, closed {closed_at} ({file})"
+    yield f"{closed.month}, closed {closed_at} ({file})"
+    yield ""
     if not noted:
-        return f"{head}\n\nNothing changed since.\n"
-    cents = rounded([each.amount for each in noted], CENT)
-    rows = [
-        [each.kind, each.name, each.product or "-", each.team or "-", hundredths(amount), _detail(each)]
-        for each, amount in zip(noted, cents, strict=True)
-    ]
-    headings = ["change", "host", "product", "team", "dollars", "what"]
-    table = ruled_table(
-        headings[:5],
-        [[printable(cell) for cell in row[:5]] for row in rows],
-        ["total", "", "", "", hundredths(sum(cents))],
-        labels=4,
-    )
-    details = [
-        f"  {printable(f'{row[1]} ({row[2]}, {row[3]})' if each.tokens else row[1])}: {printable(row[5])}"
-        for row, each in zip(rows, noted, strict=True)
-    ]
-    stands = sum(host.total for host in closed.hosts if _is_missing(host.record.ledger, noted))
-    now = f"{closed.month} is {dollars_text(total + stands)} dollars now."
-    return "\n".join([head, "", *table, "", *details, "", now]) + "\n"
-
-
-def _is_missing(ledger: str, noted: Sequence[ClosedMonthChange]) -> bool:
-    return any(each.kind == "missing ledger" and each.ledger == ledger for each in noted)
+        yield "Nothing changed since."
+        return
+    yield from ReportTable(
+        labels=("change", "host", "product", "team"),
+        rows=[(each.kind, each.name, each.product, each.team) for each in noted],
+        columns=[ReportColumn("dollars", "dollars", [each.amount for each in noted], "dollars")],
+    ).text(("dollars",))
+    yield ""
+    for each in noted:
+        owner = f" ({each.product or '-'}, {each.team or '-'})" if each.tokens else ""
+        yield f"  {printable(f'{each.name}{owner}')}: {printable(_detail(each))}"
+    gone = {each.ledger for each in noted if each.kind == "missing ledger"}
+    stands = sum(host.total for host in closed.hosts if host.record.ledger in gone)
+    yield ""
+    yield f"{closed.month} is {dollars_text(total + stands)} dollars now."
 
 
 def _detail(each: ClosedMonthChange) -> str:

@@ -48,10 +48,11 @@ class FolderError(record.FleetError):
 
 @dataclass(frozen=True, slots=True)
 class UnreadableFile:
-    """A file that is or may be a ledger and cannot be read, and why, in a sentence that names it."""
+    """A file that is or may be a ledger and cannot be read."""
 
     location: str
     why: str
+    """In a sentence that names the file."""
 
     @property
     def finding(self) -> record.HostFinding:
@@ -67,24 +68,23 @@ class LedgerFolder:
     Folders are read to all depths. Links are not followed: one to a file in the folder is that file, and
     others are unreadable.
 
-    `zone` is the time zone of ledgers of early releases, which did not write it.
-    `days` are the families of `HistorySums` that months have by day, too.
-    `skip` leaves out what cannot be read; `unreadable` then has it.
-
     A statement stands for ledgers that are gone, in its month. In days or a quarter it cannot.
-
     Each file is opened once while the sums that wait take `waiting_bytes` at most, and then a second time.
     """
 
     sources: Sequence[Path]
     period: Period
     zone: str
+    """The time zone of ledgers that do not name theirs."""
     skip: bool = False
+    """Leave out what cannot be read; `unreadable` then has it."""
     days: Collection[str] = ()
+    """Families of sums that months have by day, too."""
     waiting_bytes: int = MOST_WAITING_BYTES
     unreadable: list[UnreadableFile] = field(default_factory=list)
     unread: list[str] = field(default_factory=list)
-    _waiting: dict[str, tuple[record.HostMonth, bytes | None]] = field(default_factory=dict)
+    """Files of no known form."""
+    _waiting: dict[str, tuple[record.HostMonth, bytes]] = field(default_factory=dict)
     _forks: dict[str, tuple[Fork, ...]] = field(default_factory=dict)
     _files: dict[str, "FolderFile"] = field(default_factory=dict)
     _archives: Archives = field(default_factory=Archives)
@@ -122,7 +122,9 @@ class LedgerFolder:
                 with PeriodReader.open(file.path) as reader:
                     headers.append(self._header(reader, file))
                     if self.waiting_bytes > 0 and not self.days and headers[-1].has_month:
-                        self._keep(headers[-1], reader.packed_sums(self.period))
+                        packed = reader.packed_sums(self.period)
+                        self._waiting[headers[-1].location] = headers[-1], packed
+                        self.waiting_bytes -= len(packed)
             except (LedgerError, ClosedMonthError) as error:
                 unreadable.append(file.unreadable(error))
         if progress is not None:
@@ -133,7 +135,7 @@ class LedgerFolder:
             raise _unreadable_error(unreadable, len(files))
         if not headers:
             unread = f"; not read are {record.names_text(self.unread)}" if self.unread else ""
-            raise FolderError(f"{_listed(self.sources)}: there is no ledger here{unread}")
+            raise FolderError(f"{', '.join(map(str, self.sources))}: there is no ledger here{unread}")
         return [with_forks(header, self._forks.get(header.location, ())) for header in headers]
 
     def load(self, header: record.HostMonth) -> record.HostMonth:
@@ -148,7 +150,7 @@ class LedgerFolder:
         try:
             if header.location in self._waiting:
                 month, packed = self._waiting[header.location]
-                sums = None if packed is None else unpacked(packed)
+                sums = unpacked(packed)
                 days: Mapping[int, HistorySums] = {}
             else:
                 with CheckedPeriodReader.open(file.path) as reader:
@@ -178,10 +180,6 @@ class LedgerFolder:
                     f"{location} is of a whole month, and stands for ledgers that are not here "
                     f"({record.names_text(gone)}): {self.period.name} needs the ledgers",
                 )
-
-    def _keep(self, header: record.HostMonth, packed: bytes | None) -> None:
-        self._waiting[header.location] = header, packed
-        self.waiting_bytes -= len(packed or b"")
 
     def _find_forks(self, headers: Sequence[record.HostMonth]) -> None:
         """Note what files of one ledger have beyond the latest one.
@@ -301,10 +299,12 @@ class LedgerFolder:
                 self.unread.append(location)
             return
         try:
-            head = _head(path)
+            with path.open("rb") as file:
+                head = file.read(HEAD_BYTES)
             if head.startswith(GZIP):
                 inner = self._archives.head(path, HEAD_BYTES)
-                if level > MOST_LEVELS or not (named or _is_known(inner)):
+                known_form = inner.startswith((MAGIC, GZIP)) or is_tar(inner) or is_statement(inner)
+                if level > MOST_LEVELS or not (named or known_form):
                     self.unread.append(location)
                     return
                 yield from self._of_file(self._archives.expanded(path), location, known, level + 1)
@@ -367,16 +367,6 @@ def _is_sidecar(path: Path) -> bool:
     )
 
 
-def _is_known(head: bytes) -> bool:
-    """Whether a file that begins so is read here."""
-    return head.startswith((MAGIC, GZIP)) or is_tar(head) or is_statement(head)
-
-
-def _head(path: Path) -> bytes:
-    with path.open("rb") as file:
-        return file.read(HEAD_BYTES)
-
-
 def _unreadable_error(unreadable: Sequence[UnreadableFile], files: int) -> FolderError:
     count = "one file" if len(unreadable) == 1 else f"{len(unreadable)} files"
     files = max(files, len(unreadable))
@@ -386,7 +376,3 @@ def _unreadable_error(unreadable: Sequence[UnreadableFile], files: int) -> Folde
     if len(unreadable) > ERRORS_LISTED:
         lines.append(f"  and {len(unreadable) - ERRORS_LISTED} more")
     return FolderError("\n".join(lines))
-
-
-def _listed(sources: Sequence[Path]) -> str:
-    return ", ".join(map(str, sources))
