@@ -256,7 +256,8 @@ class FleetSource:
             if every is not None:
                 for header in headers:
                     every(header)
-            while True:
+            fleet = None
+            while fleet is None:
                 try:
                     fleet = combine(
                         headers,
@@ -265,32 +266,21 @@ class FleetSource:
                         load=load,
                         unreadable=folder.findings,
                     )
-                    return with_ends(fleet, self._ends(headers, period, zone, now))
                 except FolderError:
                     # A file that was read before cannot be read again. Without it, a copy may count.
                     if not self.skip_unreadable:
                         raise
                     failed = {each.location for each in folder.unreadable}
                     headers = [header for header in headers if header.location not in failed]
+            ends: dict[str, KnownEnd] = {}
+            if self.nodes_from is not None:
+                start, end = period.bounds(zone)
+                with self.client(self.nodes_from) as client:
+                    scrapes = node_scrapes(client, start, min(end + NANOSECONDS_PER_HOUR, now))
+                ends.update(ends_by_nodes(headers, node_ends(scrapes)))
+            return with_ends(fleet, ends | given_ends(self.ended, headers, zone))  # a person's word counts
         except FleetError as error:
             raise VerbFailedError(str(error)) from error
-
-    def _ends(
-        self, headers: Sequence[HostMonth], period: Period, zone: ZoneInfo, now: Instant
-    ) -> dict[str, KnownEnd]:
-        """Ends of hosts, by ledger: those of nodes, and before them those that a person gives.
-
-        Raises:
-            VerbFailedError: the address has no whole answer.
-            FleetError: an end fits no host.
-        """
-        ends: dict[str, KnownEnd] = {}
-        if self.nodes_from is not None:
-            start, end = period.bounds(zone)
-            with self.client(self.nodes_from) as client:
-                scrapes = node_scrapes(client, start, min(end + NANOSECONDS_PER_HOUR, now))
-            ends.update(ends_by_nodes(headers, node_ends(scrapes)))
-        return ends | given_ends(self.ended, headers, zone)
 
     def read_local(
         self,
