@@ -38,7 +38,7 @@ def _built(kind: Any, labels: list[Any]) -> Any:
     """A key of a kind from the first labels, which are taken off."""
     parts = _parts(kind)
     if parts is None:
-        return text(labels.pop(0))
+        return label(labels.pop(0))
     key = [_built(part, labels) for part in parts]
     return kind(*key) if hasattr(kind, "_fields") else tuple(key)
 
@@ -51,7 +51,7 @@ def _parts(kind: Any) -> tuple[Any, ...] | None:
     return get_args(kind) if get_origin(kind) is tuple else None
 
 
-def text(value: Any) -> str:
+def label(value: Any) -> str:
     """A label.
 
     Raises:

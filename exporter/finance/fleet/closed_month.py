@@ -6,10 +6,11 @@ each ledger's month whole: it can stand for a ledger that is gone.
 
 import json
 from collections import Counter
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, replace
 from datetime import date
 from hashlib import sha256
+from operator import attrgetter
 from pathlib import Path
 from typing import Any, Final, Literal
 from zoneinfo import ZoneInfo
@@ -17,7 +18,6 @@ from zoneinfo import ZoneInfo
 from exporter.config.problems import shown
 from exporter.config.times import zone_named
 from exporter.cost.money import add
-from exporter.finance import sum_keys
 from exporter.finance.fleet.record import (
     FleetError,
     FleetMonth,
@@ -28,6 +28,7 @@ from exporter.finance.fleet.record import (
     OwnerKey,
 )
 from exporter.finance.render import instant_text
+from exporter.finance.sum_keys import key_of, label, labels_of
 from exporter.ledger.adjustments import Adjustment
 from exporter.ledger.history import FAMILIES, HistorySums, MonthRecord
 from exporter.ledger.schema import LARGEST
@@ -243,51 +244,128 @@ def _digest(content: Mapping[str, Any]) -> str:
     return sha256(text.encode()).hexdigest()
 
 
+def _integer(value: Any) -> int:
+    if not isinstance(value, int) or isinstance(value, bool):
+        raise TypeError(f"{value!r} is no integer")
+    return value
+
+
+def _instant(value: Any) -> Instant | None:
+    if value is not None and not 0 <= _integer(value) <= LARGEST:
+        raise ValueError(f"{value} is no instant")
+    return None if value is None else _integer(value)
+
+
+def _zone(name: Any) -> ZoneInfo:
+    zone = zone_named(name)
+    if zone is None:
+        raise ValueError(f"this machine does not know the time zone {shown(str(name))}")
+    return zone
+
+
+def _end(value: Any) -> KnownEnd | None:
+    if value is None:
+        return None
+    instant, reason = value
+    return KnownEnd(_integer(instant), label(reason))
+
+
+Read = Callable[[Any], Any]
+"""Makes a field of its value in a file; raises TypeError or ValueError for another."""
+
+_ADJUSTMENT: Final[Mapping[str, tuple[str, Read]]] = {
+    "number": ("number", _integer),
+    "date": ("day", lambda value: date.fromisoformat(value).isoformat()),
+    "product": ("product", label),
+    "team": ("team", label),
+    "picodollars": ("amount", _integer),
+    "reason": ("reason", label),
+    "entered": ("entered", _integer),
+    "posted": ("posted", _instant),
+    "kind": ("kind", label),
+    "key": ("key", label),
+}
+"""Keys of an adjustment in a file: the field of each, and how it is read."""
+
+_HOST: Final[Mapping[str, tuple[str, Read]]] = {
+    "timezone": ("zone", lambda value: _zone(value).key),
+    "names": ("names", lambda value: tuple(HostName(*map(label, name)) for name in value)),
+    "first": ("first", _instant),
+    "last": ("last", _instant),
+    "last_commit": ("record.last_commit", _instant),
+    "commits": ("commits", _integer),
+    "apportioned": ("apportioned", bool),
+    "reported_nanoseconds": ("covered", _integer),
+    "end": ("end", _end),
+}
+"""Those of a host, but for the rows of its record."""
+
+
 def _host(host: HostMonth) -> dict[str, Any]:
-    record = host.record
+    record, sums = host.record, None
+    if record.sums is not None:
+        sums = {
+            family: sorted([*labels_of(key), value] for key, value in getattr(record.sums, family).items())
+            for family in FAMILIES
+        }
     return {
         "ledger": record.ledger,
         "name": printable(host.name),
         "origin": host.origin,
         "location": printable(host.location),  # a path need not be a text
-        "timezone": host.zone,
-        "names": [list(name) for name in host.names],
-        "first": host.first,
-        "last": host.last,
-        "last_commit": record.last_commit,
-        "commits": host.commits,
-        "apportioned": host.apportioned,
-        "reported_nanoseconds": host.covered,
-        "end": None if host.end is None else list(host.end),
+        **{key: attrgetter(name)(host) for key, (name, _read) in _HOST.items()},
         "picodollars": host.total,
         "cells": [
             [cell.product, cell.team, cell.price_basis, amount]
             for cell, amount in sorted(record.cells.items())
         ],
         "adjustments": [
-            {
-                "number": each.number,
-                "date": each.day,
-                "product": each.product,
-                "team": each.team,
-                "picodollars": each.amount,
-                "reason": each.reason,
-                "entered": each.entered,
-                "posted": each.posted,
-                "kind": each.kind,
-                "key": each.key,
-            }
+            {key: getattr(each, name) for key, (name, _read) in _ADJUSTMENT.items()}
             for each in record.adjustments
         ],
-        "sums": None
-        if record.sums is None
-        else {
-            family: sorted(
-                [*sum_keys.labels_of(key), value] for key, value in getattr(record.sums, family).items()
-            )
-            for family in FAMILIES
-        },
+        "sums": sums,
     }
+
+
+def _host_month(host: Mapping[str, Any], month: str, path: str) -> HostMonth:
+    ledger, sums = label(host["ledger"]), None
+    if host["sums"] is not None:
+        families = host["sums"]
+        sums = HistorySums(
+            **{
+                family: {
+                    key_of(family, labels): _integer(value) for *labels, value in families.get(family, ())
+                }
+                for family in FAMILIES
+            }
+        )
+    adjustments = tuple(
+        Adjustment(ledger=ledger, **{name: read(each[key]) for key, (name, read) in _ADJUSTMENT.items()})
+        for each in host["adjustments"]
+    )
+    for each in adjustments:
+        if each.month != month:
+            raise ValueError(f"an adjustment of {each.day} is not of {month}")
+    values = {name: read(host[key]) for key, (name, read) in _HOST.items()}
+    record = MonthRecord(
+        ledger=ledger,
+        last_commit=values.pop("record.last_commit"),
+        month=month,
+        months=(month,),
+        cells={
+            MonthKey(label(product), label(team), label(basis), month): _integer(amount)
+            for product, team, basis, amount in host["cells"]
+        },
+        sums=sums,
+        adjustments=adjustments,
+    )
+    return HostMonth(
+        record=record,
+        origin="statement",
+        location=path,
+        short_name=label(host["name"]),
+        **values,
+    )
 
 
 def _closed(content: Mapping[str, Any], path: Path, digest: str) -> ClosedMonth:
@@ -309,91 +387,6 @@ def _closed(content: Mapping[str, Any], path: Path, digest: str) -> ClosedMonth:
     if closed.total != content["total_picodollars"]:
         raise ValueError("its hosts do not sum to its total")
     return closed
-
-
-def _zone(name: Any) -> ZoneInfo:
-    zone = zone_named(name)
-    if zone is None:
-        raise ValueError(f"this machine does not know the time zone {shown(str(name))}")
-    return zone
-
-
-def _host_month(host: Mapping[str, Any], month: str, path: str) -> HostMonth:
-    sums = None
-    if host["sums"] is not None:
-        families = host["sums"]
-        sums = HistorySums(
-            **{
-                family: {
-                    sum_keys.key_of(family, labels): _integer(value)
-                    for *labels, value in families.get(family, ())
-                }
-                for family in FAMILIES
-            }
-        )
-    cells = {
-        MonthKey(sum_keys.text(product), sum_keys.text(team), sum_keys.text(basis), month): _integer(amount)
-        for product, team, basis, amount in host["cells"]
-    }
-    adjustments = []
-    for each in host["adjustments"]:
-        day = date.fromisoformat(each["date"]).isoformat()
-        if day[:7] != month:
-            raise ValueError(f"an adjustment of {day} is not of {month}")
-        adjustments.append(
-            Adjustment(
-                number=_integer(each["number"]),
-                day=day,
-                product=str(each["product"]),
-                team=str(each["team"]),
-                amount=_integer(each["picodollars"]),
-                reason=str(each["reason"]),
-                entered=_integer(each["entered"]),
-                posted=_instant(each["posted"]),
-                kind=str(each["kind"]),
-                key=str(each["key"]),
-                ledger=str(host["ledger"]),
-            )
-        )
-    record = MonthRecord(
-        ledger=str(host["ledger"]),
-        last_commit=_instant(host["last_commit"]),
-        month=month,
-        months=(month,),
-        cells=cells,
-        sums=sums,
-        adjustments=tuple(adjustments),
-    )
-    end = None
-    if host["end"] is not None:
-        instant, reason = host["end"]
-        end = KnownEnd(_integer(instant), sum_keys.text(reason))
-    return HostMonth(
-        record=record,
-        origin="statement",
-        location=path,
-        zone=_zone(host["timezone"]).key,
-        names=tuple(HostName(*map(str, name)) for name in host["names"]),
-        first=_instant(host["first"]),
-        last=_instant(host["last"]),
-        commits=_integer(host["commits"]),
-        apportioned=bool(host["apportioned"]),
-        covered=_integer(host["reported_nanoseconds"]),
-        short_name=str(host["name"]),
-        end=end,
-    )
-
-
-def _integer(value: Any) -> int:
-    if not isinstance(value, int) or isinstance(value, bool):
-        raise TypeError(f"{value!r} is no integer")
-    return value
-
-
-def _instant(value: Any) -> Instant | None:
-    if value is not None and not 0 <= _integer(value) <= LARGEST:
-        raise ValueError(f"{value} is no instant")
-    return None if value is None else _integer(value)
 
 
 def restated(hosts: Iterable[HostMonth]) -> tuple[HostMonth, ...]:
