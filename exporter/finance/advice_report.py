@@ -9,7 +9,7 @@ from exporter.advice.claims import SCHEDULE_HOURS
 from exporter.advice.consolidation import BUSY_LIMIT, MEMORY_RESERVE
 from exporter.advice.hours import LEAST_HOURS, WEEK_HOURS
 from exporter.advice.kinds import ESTIMATED, OBSTACLES, evidence, headline
-from exporter.advice.saving import Advice, CheaperGpus, FewerGpus, Lack, LackReason, Saving, SavingKind
+from exporter.advice.saving import Advice, Lack, LackReason, Saving, SavingKind
 from exporter.finance.render import instant_text, json_text, lines_text, wrapped
 from exporter.readings import printable
 from exporter.reports.rounding import dollars_text
@@ -166,7 +166,7 @@ def document(report: AdviceReport) -> dict[str, Any]:
 
 
 def _saving(report: AdviceReport, saving: Saving) -> dict[str, Any]:
-    ignored = saving.ignored
+    ignored, fewer, cheaper = saving.ignored, saving.fewer, saving.cheaper
     unallocated = saving.kind == "unallocated"
     return {
         "kind": saving.kind,
@@ -189,39 +189,33 @@ def _saving(report: AdviceReport, saving: Saving) -> dict[str, Any]:
         "reference": saving.reference or None,
         "offer_picodollars": saving.offer_amount if saving.kind == "hosted" else None,
         "tokens": saving.tokens if saving.kind == "hosted" else None,
-        "fewer_gpus": None if saving.fewer is None else _fewer_json(saving.fewer),
-        "cheaper_gpus": None if saving.cheaper is None else _cheaper_json(saving.cheaper),
+        "fewer_gpus": fewer
+        and {
+            "servers": [key.name for key in fewer.servers],
+            "onto": [key.name for key in fewer.onto],
+            "busiest_hour_ratio": fewer.busiest / NANOSECONDS_PER_HOUR,
+            "busy_limit_ratio": float(BUSY_LIMIT),
+            "memory_bytes": fewer.memory_bytes,
+            "memory_total_bytes": fewer.memory_total_bytes,
+            "memory_reserve_ratio": float(MEMORY_RESERVE),
+        },
+        "cheaper_gpus": cheaper
+        and {
+            "gpu_model": cheaper.gpu_model,
+            "gpus": cheaper.gpus,
+            "hosts": [host for host in cheaper.hosts if host],
+            "picodollars_per_hour": cheaper.per_hour,
+            "model": cheaper.model,
+            "measured_host": cheaper.host or None,
+            "measured_server": cheaper.server.name,
+            "measured_tokens": cheaper.tokens,
+            "measured_busy_gpu_hours": cheaper.busy / NANOSECONDS_PER_HOUR,
+            "busiest_hour_gpu_hours": cheaper.need / NANOSECONDS_PER_HOUR,
+            "busy_limit_ratio": float(BUSY_LIMIT),
+        },
         "text": headline(saving),
         "assumes": ASSUMES[saving.kind],
         "cannot_judge": CANNOT_JUDGE[saving.kind],
         "command": report.command(saving),
         "ignored": None if ignored is None else {"reason": ignored.reason, "until": ignored.until_text},
-    }
-
-
-def _fewer_json(fewer: FewerGpus) -> dict[str, Any]:
-    return {
-        "servers": [key.name for key in fewer.servers],
-        "onto": [key.name for key in fewer.onto],
-        "busiest_hour_ratio": fewer.busiest / NANOSECONDS_PER_HOUR,
-        "busy_limit_ratio": float(BUSY_LIMIT),
-        "memory_bytes": fewer.memory_bytes,
-        "memory_total_bytes": fewer.memory_total_bytes,
-        "memory_reserve_ratio": float(MEMORY_RESERVE),
-    }
-
-
-def _cheaper_json(cheaper: CheaperGpus) -> dict[str, Any]:
-    return {
-        "gpu_model": cheaper.gpu_model,
-        "gpus": cheaper.gpus,
-        "hosts": [host for host in cheaper.hosts if host],
-        "picodollars_per_hour": cheaper.per_hour,
-        "model": cheaper.model,
-        "measured_host": cheaper.host or None,
-        "measured_server": cheaper.server.name,
-        "measured_tokens": cheaper.tokens,
-        "measured_busy_gpu_hours": cheaper.busy / NANOSECONDS_PER_HOUR,
-        "busiest_hour_gpu_hours": cheaper.need / NANOSECONDS_PER_HOUR,
-        "busy_limit_ratio": float(BUSY_LIMIT),
     }

@@ -66,7 +66,12 @@ def given_ends(given: Iterable[GivenEnd], hosts: Sequence[HostMonth], zone: Zone
     """
     ends: dict[str, KnownEnd] = {}
     for each in given:
-        matching = {host.record.ledger: host for host in hosts if _is_named(host, each.host)}
+        matching: dict[str, HostMonth] = {}
+        for host in hosts:
+            ledger = host.record.ledger
+            exact = (ledger, ledger[:LEDGER_CHARACTERS], host.name)
+            if each.host in exact or each.host.casefold() in HostIdentity.of(host).names:
+                matching[ledger] = host
         if len(matching) != 1:
             names = names_text([f"{host.name} ({ledger[:8]})" for ledger, host in matching.items()])
             what = f"names {names}: name one by its ledger id" if matching else "names no host"
@@ -80,12 +85,6 @@ def given_ends(given: Iterable[GivenEnd], hosts: Sequence[HostMonth], zone: Zone
             )
         ends[ledger] = KnownEnd(end, BY_A_PERSON)
     return ends
-
-
-def _is_named(host: HostMonth, name: str) -> bool:
-    ledger = host.record.ledger
-    identity = HostIdentity.of(host)
-    return name in (ledger, ledger[:LEDGER_CHARACTERS], host.name) or name.casefold() in identity.names
 
 
 def node_ends(scrapes: Mapping[NodeName, Sequence[Instant]]) -> NodeEnds:
@@ -175,23 +174,16 @@ def _successors(summaries: Sequence[HostSummary]) -> dict[str, KnownEnd]:
     ends: dict[str, KnownEnd] = {}
     for host in (summary.host for summary in summaries):
         last_day = max((last for _first, last in host.gpus.values()), default=0)
-        of_gpus = [
-            [
-                (_taken_over(gpu, host, other), other.name)
-                for other in holders[gpu]
-                if (other.last or 0) > (host.last or 0) and overlap_of(host, other, gpu) < UNMETERED_FROM
-            ]
-            for gpu, (_first, last) in host.gpus.items()
-            if last == last_day
-        ]
+        of_gpus: list[list[tuple[Instant, str]]] = []
+        for gpu in (gpu for gpu, (_first, last) in host.gpus.items() if last == last_day):
+            successors: list[tuple[Instant, str]] = []
+            for other in holders[gpu]:
+                if (other.last or 0) > (host.last or 0) and overlap_of(host, other, gpu) < UNMETERED_FROM:
+                    day = date_of(other.gpus[gpu][0])
+                    began = Period.between(day, day).bounds(ZoneInfo(other.zone))[0]
+                    successors.append((max(host.last or 0, other.first or 0, began), other.name))
+            of_gpus.append(successors)
         if of_gpus and all(of_gpus):
-            instant, name = max(min(successors) for successors in of_gpus)
+            instant, name = max(min(each) for each in of_gpus)
             ends[host.record.ledger] = KnownEnd(instant, f"its GPUs are metered by {name}")
     return ends
-
-
-def _taken_over(gpu: str, host: HostMonth, other: HostMonth) -> Instant:
-    """When a later ledger began to meter a GPU of a host, at the earliest at the host's last tick."""
-    day = date_of(other.gpus[gpu][0])
-    starts = (host.last or 0, other.first or 0, Period.between(day, day).bounds(ZoneInfo(other.zone))[0])
-    return max(starts)

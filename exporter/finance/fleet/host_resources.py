@@ -154,14 +154,20 @@ class HostResources:
         self.unknown = tuple(dict.fromkeys(unknown))
         self._hosts_by_key: dict[str, int] = {}
         ids = _IdsByNode(provider_ids or {})
-        repeated = _repeated_names(hosts)
+        clusters: dict[str, set[str]] = {}
+        for host in hosts:
+            for key in _name_keys(host.names):
+                clusters.setdefault(key, set()).update(node.cluster for node in host.nodes if node.cluster)
+        # Names that hosts of several clusters have tell nothing where a node has an id.
+        repeated = {key for key, known in clusters.items() if len(known) > 1}
         for number, host in enumerate(hosts):
             keys = resources.get(number) or list(ids.keys(host))
             if number not in resources:
                 keys += [key for key in _name_keys(host.names) if not keys or key not in repeated]
             for key in keys:
                 first = self._hosts_by_key.setdefault(_normal(key), number)
-                self._join(first, number)
+                lower, higher = sorted((self.machine_of(first), self.machine_of(number)))
+                self._parents[higher] = lower
         self._cached = lru_cache(maxsize=65_536)(self._matched)
 
     def machine(self, resource: str, name: str) -> int | None:
@@ -173,10 +179,6 @@ class HostResources:
         while self._parents[number] != number:
             number = self._parents[number]
         return number
-
-    def _join(self, one: int, other: int) -> None:
-        lower, higher = sorted((self.machine_of(one), self.machine_of(other)))
-        self._parents[higher] = lower
 
     def _matched(self, resource: str, name: str) -> int | None:
         for key in _endings(_normal(resource)):
@@ -230,15 +232,6 @@ def _name_keys(names: Iterable[str]) -> Iterator[str]:
         for key in (name, label):
             if _LETTER.search(key):  # a number is the end of many ids, and an address the name of none
                 yield key
-
-
-def _repeated_names(hosts: Sequence[HostIdentity]) -> frozenset[str]:
-    """Names that hosts of several clusters have: they tell nothing where a node has an id."""
-    clusters: dict[str, set[str]] = {}
-    for host in hosts:
-        for key in _name_keys(host.names):
-            clusters.setdefault(key, set()).update(node.cluster for node in host.nodes if node.cluster)
-    return frozenset(key for key, known in clusters.items() if len(known) > 1)
 
 
 def _normal(text: str) -> str:
