@@ -108,7 +108,7 @@ def sums_by(facts: Iterable[Fact], key: Callable[[Fact], K]) -> dict[K, int]:
     return sums
 
 
-def of(facts: Iterable[Fact], measure: Measure) -> list[Fact]:
+def measured(facts: Iterable[Fact], measure: Measure) -> list[Fact]:
     """Facts of one measure."""
     return [fact for fact in facts if fact.measure == measure]
 
@@ -144,7 +144,7 @@ def facts_of(record: MonthRecord, *, by_day: bool = False) -> list[Fact]:
         for cell, amount in record.cells.items():
             posted = Fact(view, amount, product=cell.product, team=cell.team, basis=cell.price_basis)
             add(missing, posted.key(columns), amount)
-        for fact in of(facts, view):
+        for fact in measured(facts, view):
             add(missing, fact.key(columns), -fact.value)
         for key, amount in missing.items():
             if amount:

@@ -208,7 +208,7 @@ def _statement(
     lines = _lines([*moved, *carried], columns, view)
     if by_day:
         lines = tuple(sorted(lines, key=lambda line: line.labels[columns.index("day")]))
-        money = facts.of(every, view)
+        money = facts.measured(every, view)
         undated = sum(fact.value for fact in money if fact.phase is not None and not fact.day)
         if undated:
             sentences.append(
@@ -292,8 +292,8 @@ def _overhead_facts(every: list[Fact], view: MoneyView, overheads: FleetOverhead
     elif view == "money of GPUs":
         yield Fact("overhead", overheads.total, name=OVERHEADS)
     else:
-        dollars = facts.sums_by(facts.of(every, view), lambda fact: fact.owner)
-        gpu_time = facts.of(every, "GPU time")
+        dollars = facts.sums_by(facts.measured(every, view), lambda fact: fact.owner)
+        gpu_time = facts.measured(every, "GPU time")
         times = facts.sums_by(gpu_time, lambda fact: fact.owner)
         days: dict[CostOwner, dict[str, Nanoseconds]] = {}
         for fact in gpu_time:
@@ -306,7 +306,7 @@ def _overhead_facts(every: list[Fact], view: MoneyView, overheads: FleetOverhead
 
 def _with_idle_moved(every: list[Fact], idle: Idle | None) -> tuple[list[Fact], list[str]]:
     """Facts with idle cost where a layout has it, and sentences about it."""
-    money = facts.of(every, "money of owners")
+    money = facts.measured(every, "money of owners")
     amount = sum(fact.value for fact in money if fact.phase == "idle")
     if idle is None or not amount:
         return every, []
@@ -362,7 +362,7 @@ def _notes(
     if record.undated:
         months, undated = " and ".join(period.months), dollars_text(record.undated)
         yield f"{undated} dollars of {months} have no known day and are not in this report"
-    phased = sum(fact.value for fact in facts.of(every, "money of owners") if fact.phase is not None)
+    phased = sum(fact.value for fact in facts.measured(every, "money of owners") if fact.phase is not None)
     missing = total - record.adjusted - phased
     if missing:
         unknown = "have no idle part, GPU-hours or tokens here"

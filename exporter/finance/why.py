@@ -186,14 +186,16 @@ class _Period:
         for fact in every:
             if fact.server is not None and scope.has(fact.owner):
                 self._add(self.servers.setdefault(fact.owner.key, _Server()), fact)
-        self.gpu_models = {fact.gpu_model for fact in facts.of(every, "money of GPUs")} - {None}
+        self.gpu_models = {fact.gpu_model for fact in facts.measured(every, "money of GPUs")} - {None}
         known = self.sum("machine") + self.sum("overheads")
         self.corrections = 0
         self.fleet_overheads = compared.fleet_overheads if scope == EVERYTHING else 0
         self.total = known  # corrections name no server
         if scope.server is None:
             money = [
-                fact for fact in facts.of(every, "money of owners") if scope.product in (None, fact.product)
+                fact
+                for fact in facts.measured(every, "money of owners")
+                if scope.product in (None, fact.product)
             ]
             self.corrections = sum(fact.value for fact in money if fact.name == ADJUSTED)
             self.total = sum(fact.value for fact in money) + self.fleet_overheads
@@ -409,8 +411,8 @@ def _hardware_changes(
     earlier: list[Fact], later: list[Fact], per_hour: Fraction
 ) -> dict[Payer, tuple[Fraction, Fraction]]:
     """By product and team: what part of the new cost is a price of the same GPUs, and the hardware mix."""
-    both = {fact.key(_GPU) for fact in facts.of(earlier, "GPU time of GPUs")}
-    both &= {fact.key(_GPU) for fact in facts.of(later, "GPU time of GPUs")}
+    both = {fact.key(_GPU) for fact in facts.measured(earlier, "GPU time of GPUs")}
+    both &= {fact.key(_GPU) for fact in facts.measured(later, "GPU time of GPUs")}
     before, after = _hardware(earlier, both), _hardware(later, both)
     old_prices = {name: each.price for name, each in (after | before).items()}
     changes: dict[Payer, tuple[Fraction, Fraction]] = {}
@@ -440,10 +442,10 @@ _GPU: Final = ("uuid", "gpu_model")
 
 def _hardware(every: list[Fact], both: set[tuple[str, ...]]) -> dict[tuple[str, ...], _Hardware]:
     """GPUs of both periods, and the others by their model, with a price."""
-    machine = [fact for fact in facts.of(every, "money of GPUs") if fact.component in MACHINE]
+    machine = [fact for fact in facts.measured(every, "money of GPUs") if fact.component in MACHINE]
     costs = facts.sums_by(machine, lambda fact: fact.key(_GPU))
-    charged = facts.sums_by(facts.of(every, "GPU time of GPUs"), lambda fact: fact.key(_GPU))
-    by_payer = facts.of(every, "priced time")
+    charged = facts.sums_by(facts.measured(every, "GPU time of GPUs"), lambda fact: fact.key(_GPU))
+    by_payer = facts.measured(every, "priced time")
     priced = facts.sums_by(by_payer, lambda fact: fact.key(_GPU))
     names = {gpu: gpu if gpu in both else ("", gpu[1]) for gpu in priced}
     hardware: dict[tuple[str, ...], _Hardware] = {}

@@ -3,7 +3,7 @@
 import pytest
 
 from exporter.cost.postings import CostOwner, OwnerPhase
-from exporter.finance.facts import VIEWS, Fact, MoneyView, facts_of, of
+from exporter.finance.facts import VIEWS, Fact, MoneyView, facts_of, measured
 from exporter.finance.sum_keys import key_of, labels_of
 from exporter.ledger.adjustments import Adjustment
 from exporter.ledger.history import FAMILIES, GpuOwner, HistorySums, MonthRecord
@@ -67,7 +67,7 @@ def test_each_view_is_the_month_by_what_history_has_and_by_rows_of_the_rest(view
         "money of GPUs": [],
     }
 
-    money = of(facts_of(record(sums)), view)
+    money = measured(facts_of(record(sums)), view)
 
     assert sum(fact.value for fact in money) == 107
     assert [fact for fact in money if fact.uuid is None and fact.server is None and not fact.day] == rest[
@@ -89,7 +89,7 @@ def test_what_has_no_day_is_what_its_days_lack() -> None:
     whole = HistorySums(cost={OwnerPhase(CHAT, "idle"): 60})
     day = HistorySums(cost={OwnerPhase(CHAT, "idle"): 25})
 
-    money = of(facts_of(record(whole, {20261003: day}), by_day=True), "money of owners")
+    money = measured(facts_of(record(whole, {20261003: day}), by_day=True), "money of owners")
 
     assert {fact.day: fact.value for fact in money if fact.phase == "idle"} == {"2026-10-03": 25, None: 35}
 

@@ -162,7 +162,7 @@ def changes(closed: ClosedMonth, fleet: FleetMonth) -> tuple[ClosedMonthChange, 
     Ledgers that are not read now change nothing and are named, with 0. Nor is it a change that Prometheus,
     which has rounded floats, differs from a ledger by less than a cent, whichever of them came first.
     """
-    before = {host.record.ledger: HostSummary.of(host) for host in closed.hosts}
+    before = {host.record.ledger: HostSummary.from_month(host) for host in closed.hosts}
     after = {summary.ledger: summary for summary in fleet.hosts}
     noted: list[ClosedMonthChange] = []
     for ledger in sorted(before.keys() | after.keys()):

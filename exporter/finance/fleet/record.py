@@ -175,7 +175,7 @@ class HostSummary:
     """Tokens by owner and kind; `None` without finer sums that are exact."""
 
     @classmethod
-    def of(cls, host: HostMonth) -> "HostSummary":
+    def from_month(cls, host: HostMonth) -> "HostSummary":
         """The summary of a whole month."""
         known = host.record.sums is not None
         sums = host.record.sums or HistorySums()
@@ -304,7 +304,9 @@ def combine(
         undated += record.undated
         undivided += host.total - record.adjusted if record.sums is None else 0
         adjustments = tuple(replace(each, ledger=record.ledger) for each in record.adjustments)
-        summaries.append(HostSummary.of(replace(host, record=replace(record, adjustments=adjustments))))
+        summaries.append(
+            HostSummary.from_month(replace(host, record=replace(record, adjustments=adjustments)))
+        )
     summaries.sort(key=lambda each: (each.host.name, each.ledger))
     findings += [each for summary in summaries for each in _missing(summary, now)]
     findings += _shared_gpus(summaries)

@@ -115,9 +115,9 @@ def charges(record: MonthRecord, zone: ZoneInfo) -> Iterator[FocusCharge]:
     # Money that months have and history does not: of days that expired.
     uneven: dict[tuple[str, str], Picodollars] = {}
     rest = [fact for fact in every if fact.server is None and fact.name != ADJUSTED]
-    for fact in facts.of(rest, "money of owners"):
+    for fact in facts.measured(rest, "money of owners"):
         add(uneven, (fact.product or "", fact.team or ""), fact.value)
-    by_basis = facts.sums_by(facts.of(rest, "money of components"), lambda fact: fact.key(_BASIS))
+    by_basis = facts.sums_by(facts.measured(rest, "money of components"), lambda fact: fact.key(_BASIS))
     for (product, team, basis), amount in sorted(by_basis.items()):
         add(uneven, (product, team), -amount)
         estimated = amount if basis == ESTIMATE else 0
