@@ -117,13 +117,13 @@ def facts_of(record: MonthRecord, *, by_day: bool = False) -> list[Fact]:
     """All facts of a period. What has no day there has none here."""
     facts = list(history_facts(record.sums or HistorySums()))
     if by_day:
-        rest = sums_by(facts, lambda fact: fact._replace(value=0))
+        undated = sums_by(facts, lambda fact: fact._replace(value=0))
         facts = [
             fact for number, sums in record.days.items() for fact in history_facts(sums, day_name(number))
         ]
-        for fact in facts if rest else ():
-            add(rest, fact._replace(value=0, day=None), -fact.value)
-        facts += [fact._replace(value=value) for fact, value in rest.items() if value]
+        for fact in facts if undated else ():  # a record may have its days alone
+            add(undated, fact._replace(value=0, day=None), -fact.value)
+        facts += [fact._replace(value=value) for fact, value in undated.items() if value]
     for each in record.adjustments:
         if each.posted is not None:
             facts += [
