@@ -257,8 +257,6 @@ _QUANTITIES: Final[Mapping[EffectName, tuple[str, Callable[[_Period], float]]]] 
 }
 """What each effect is about: its unit, and its quantity in a period."""
 
-EFFECTS: Final[tuple[EffectName, ...]] = tuple(_QUANTITIES)
-
 Effects = list[tuple[EffectName, Fraction]]
 
 

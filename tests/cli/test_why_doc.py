@@ -4,11 +4,12 @@ import json
 import re
 import shlex
 from pathlib import Path
+from typing import get_args
 
 import pytest
 
 from exporter.cli import main
-from exporter.finance.why import EFFECTS
+from exporter.finance.why import EffectName
 from tests.cli.test_why import folder
 
 __all__ = ["folder"]
@@ -33,7 +34,7 @@ def test_the_command_of_the_page_explains_the_difference(
 
 def test_the_order_of_the_page_is_the_one_in_which_effects_are_taken() -> None:
     """Six by their numbers, then those that no order changes."""
-    assert listed() == list(EFFECTS)
+    assert listed() == list(get_args(EffectName))
 
 
 def listed() -> list[str]:

@@ -1,14 +1,14 @@
 """Why two periods differ: one exact effect for each factor that changed. Reckoned by hand."""
 
 from dataclasses import replace
-from typing import Any
+from typing import Any, get_args
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from exporter.cost.postings import CostOwner, OwnerPhase, Phase
-from exporter.finance.why import EFFECTS, ComparedPeriod, Comparison, Scope, compare
+from exporter.finance.why import ComparedPeriod, Comparison, EffectName, Scope, compare
 from exporter.ledger.adjustments import Adjustment
 from exporter.ledger.history import GpuOwner, HistorySums, MonthRecord
 from exporter.readings import Gpu, ServerKey
@@ -267,7 +267,7 @@ def test_effects_add_up_to_the_picodollar(
 
     comparison = compare(months[0].period(), months[1].period())
 
-    assert [effect.name for effect in comparison.effects] == list(EFFECTS)
+    assert [effect.name for effect in comparison.effects] == list(get_args(EffectName))
     assert sum(effect.amount for effect in comparison.effects) == comparison.after - comparison.before
     assert sum(change.amount for change in comparison.servers) + correction * DOLLAR == comparison.difference
     assert {effect.amount for effect in comparison.effects if effect.name == "not itemized"} == {0}
