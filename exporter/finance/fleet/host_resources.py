@@ -153,17 +153,16 @@ class HostResources:
                 resources.setdefault(number, []).append(each.resource)
         self.unknown = tuple(dict.fromkeys(unknown))
         self._hosts_by_key: dict[str, int] = {}
-        ids = _IdsByNode(provider_ids or {})
         clusters: dict[str, set[str]] = {}
         for host in hosts:
             for key in _name_keys(host.names):
                 clusters.setdefault(key, set()).update(node.cluster for node in host.nodes if node.cluster)
         # Names that hosts of several clusters have tell nothing where a node has an id.
         repeated = {key for key, known in clusters.items() if len(known) > 1}
-        for number, host in enumerate(hosts):
-            keys = resources.get(number) or list(ids.keys(host))
-            if number not in resources:
-                keys += [key for key in _name_keys(host.names) if not keys or key not in repeated]
+        by_id = _id_keys(hosts, provider_ids or {})
+        for number, (host, ids) in enumerate(zip(hosts, by_id, strict=True)):
+            names = [key for key in _name_keys(host.names) if not ids or key not in repeated]
+            keys = resources.get(number) or [*ids, *names]
             for key in keys:
                 first = self._hosts_by_key.setdefault(_normal(key), number)
                 lower, higher = sorted((self.machine_of(first), self.machine_of(number)))
@@ -188,30 +187,23 @@ class HostResources:
         return None if number is None else self.machine_of(number)
 
 
-class _IdsByNode:
-    def __init__(self, provider_ids: ProviderIds) -> None:
-        self._ids = provider_ids
-        self._clusters = any(node.cluster for node in provider_ids)
-        self._clusters_by_node: dict[str, dict[str, set[str]]] = {}
-        for node, ids in provider_ids.items():
-            of_node = self._clusters_by_node.setdefault(node.node.casefold(), {})
-            of_node.setdefault(node.cluster, set()).update(ids)
-
-    def keys(self, host: HostIdentity) -> Iterator[str]:
-        """Resources of a host; a cluster counts where both sides name it."""
+def _id_keys(hosts: Sequence[HostIdentity], provider_ids: ProviderIds) -> Iterator[list[str]]:
+    """What a bill may call each host by ids of its nodes; a cluster counts where both sides name it."""
+    named = any(node.cluster for node in provider_ids)
+    by_node: dict[str, dict[str, frozenset[str]]] = {}
+    for node, ids in provider_ids.items():
+        clusters = by_node.setdefault(node.node.casefold(), {})
+        clusters[node.cluster] = clusters.get(node.cluster, frozenset()) | ids
+    for host in hosts:
         in_clusters = {node.node.casefold() for node in host.nodes if node.cluster}
+        keys: list[str] = []
         for node in sorted(host.nodes):
-            ids: Iterable[str] = self._ids.get(node) or ()
-            any_cluster = not node.cluster and node.node.casefold() not in in_clusters
-            if not ids and (any_cluster or not self._clusters):
-                ids = self._of_any_cluster(node.node)
-            for provider_id in sorted(ids):
-                yield from provider_keys(provider_id)
-
-    def _of_any_cluster(self, node: str) -> Iterable[str]:
-        """Ids of a node; none where clusters have different nodes of that name."""
-        distinct = {frozenset(ids) for ids in self._clusters_by_node.get(node.casefold(), {}).values()}
-        return distinct.pop() if len(distinct) == 1 else ()
+            ids, name = provider_ids.get(node, frozenset()), node.node.casefold()
+            if not ids and ((not node.cluster and name not in in_clusters) or not named):
+                distinct = set(by_node.get(name, {}).values())
+                ids = distinct.pop() if len(distinct) == 1 else ids  # clusters may have different nodes of it
+            keys += [key for provider_id in sorted(ids) for key in provider_keys(provider_id)]
+        yield keys
 
 
 def provider_keys(provider_id: str) -> Iterator[str]:

@@ -13,7 +13,6 @@ from dataclasses import dataclass
 from decimal import Decimal, InvalidOperation
 from itertools import chain
 from pathlib import Path
-from types import TracebackType
 from typing import Any, Final, Self
 from urllib.parse import urlsplit, urlunsplit
 
@@ -294,17 +293,11 @@ class PrometheusClient:
             raise self._misshapen()
         return tuple({str(name): str(value) for name, value in labels.items()} for labels in data)
 
-    def close(self) -> None:
-        """Close its connections. Idempotent."""
-        self._client.close()
-
     def __enter__(self) -> Self:
         return self
 
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        self.close()
+    def __exit__(self, *_error: object) -> None:
+        self._client.close()
 
     def _result(self, path: str, parameters: Mapping[str, str]) -> tuple[QuerySeries, ...]:
         try:
