@@ -15,7 +15,7 @@ import pytest
 
 from exporter.cli import demo as module
 from exporter.cli import status
-from exporter.demo.banner import Site, facts
+from exporter.demo.banner import Site, events
 from exporter.demo.timeline import Timeline, configurations
 from exporter.sampler.sampler import Sampler
 from exporter.version import VERSION
@@ -222,7 +222,7 @@ def test_what_is_said_does_not_depend_on_the_hosts_time_zone(monkeypatch: pytest
         time.tzset()
         texts.append(
             (
-                facts(Timeline.before(noon().wall()), Site("", "", "")),
+                events(Timeline.before(noon().wall()), Site("", "", "")),
                 configurations(Timeline.before(noon().wall())),
             )
         )

@@ -26,7 +26,7 @@ import pytest
 
 from exporter.cli.demo import logged_to
 from exporter.clock import SystemClock
-from exporter.demo.banner import LOG, Site, banner, facts
+from exporter.demo.banner import LOG, Site, banner, events
 from exporter.demo.daemon import DemoDaemon, replay
 from exporter.demo.timeline import Timeline, day
 from exporter.report import Build, Report
@@ -80,7 +80,8 @@ def demo(tmp_path_factory: pytest.TempPathFactory) -> DemoRun:
     site = Site(web.url.rstrip("/"), str(folder), PROGRAM)
     words = banner(site, report, daemon.timeline)
     (function,) = re.findall(r"^  (demo\(\) .*)$", words, re.MULTILINE)
-    commands = [command for fact in facts(daemon.timeline, site) for command in fact.shown_by]
+    assert events(daemon.timeline, site) in words
+    commands = [command for fact in facts(words).values() for command in fact[1:]]
     script = f"{CURL}\n{function}\n" + "".join(f"{command}; echo '{END}'\n" for command in commands)
     try:
         ran = subprocess.run(["sh", "-c", script], capture_output=True, text=True, timeout=480, check=True)
@@ -101,13 +102,15 @@ def demo(tmp_path_factory: pytest.TempPathFactory) -> DemoRun:
     )
 
 
+def facts(words: str) -> dict[str, list[str]]:
+    """The planted events by title, each with its description and its commands."""
+    found = re.findall(r"^  [0-9]\. (.*?)\. (.*\n(?:       .*\n)+)", words, re.MULTILINE)
+    return {title: [line.strip() for line in lines.splitlines()] for title, lines in found}
+
+
 def shown(demo: DemoRun, title: str) -> tuple[str, ...]:
     """What the commands of one fact answered."""
-    (fact,) = (fact for fact in facts(demo.timeline, demo.site) if fact.title == title)
-    assert f"{fact.title}. {fact.description}\n" in demo.words
-    for command in fact.shown_by:
-        assert f"       {command}\n" in demo.words
-    return tuple(demo.answers[command] for command in fact.shown_by)
+    return tuple(demo.answers[command] for command in facts(demo.words)[title][1:])
 
 
 def test_every_hour_that_served_has_tokens(demo: DemoRun) -> None:
@@ -145,11 +148,11 @@ def test_the_wasted_model(demo: DemoRun) -> None:
 def test_the_wasted_model_tells_its_last_token(demo: DemoRun) -> None:
     """Since when it serves nobody is told to the second, and on the page in days; the others serve now."""
     deserted = demo.timeline.deserted
-    (fact,) = (fact for fact in facts(demo.timeline, demo.site) if fact.title == "one model is wasted")
+    description = facts(demo.words)["one model is wasted"][0]
     last = {name: line["last_token"] for name, line in demo.servers.items()}
 
     assert last["archive-13b"] == timestamp(deserted)
-    assert fact.description.endswith(f" since {last['archive-13b'][:10]} {last['archive-13b'][11:16]}.")
+    assert description.endswith(f" since {last['archive-13b'][:10]} {last['archive-13b'][11:16]}.")
     (row,) = re.findall(
         r"<tr data-by[^>]*>(?:(?!</tr>).)*archive-13b(?:(?!</tr>).)*</tr>", demo.page, re.DOTALL
     )[:1]
