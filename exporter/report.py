@@ -6,7 +6,7 @@ Money is in picodollars here; renderers convert it.
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import NamedTuple
+from typing import NamedTuple, Protocol
 
 from exporter import readings
 from exporter.advice.saving import Saving
@@ -266,24 +266,12 @@ class ConfigRow:
     """`None` without a web configuration."""
 
 
-@dataclass(frozen=True, slots=True)
-class StandardSample:
-    """One sample of a standard family."""
-
-    name: str
-    labels: tuple[tuple[str, str], ...]
-    value: float
-
-
-@dataclass(frozen=True, slots=True)
-class StandardFamily:
-    """One metric family of the daemon's own process, named by the client library of Prometheus."""
+class StandardFamily(Protocol):
+    """One metric family of the daemon's own process, as the client library of Prometheus has read it."""
 
     name: str
     """Name of the family; a counter's is without `_total`."""
     type: str
-    help: str
-    samples: tuple[StandardSample, ...]
 
 
 @dataclass(frozen=True, slots=True)

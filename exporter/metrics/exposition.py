@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from math import isfinite
 from threading import Lock
-from typing import Final
+from typing import Final, cast
 
 import prometheus_client
 import prometheus_client.openmetrics.exposition as openmetrics
@@ -20,7 +20,7 @@ from exporter.metrics.meter import EXPORTER_INFO, build_rows
 from exporter.metrics.metric import Metric, Row
 from exporter.metrics.table import METRICS
 from exporter.readings import LABEL_CHARACTERS, label
-from exporter.report import Build, Report, StandardFamily
+from exporter.report import Build, Report
 from exporter.units import NANOSECONDS_PER_MINUTE, Nanoseconds
 
 
@@ -220,7 +220,8 @@ class _Families(Collector):
                 continue
             if family.samples:
                 yield family
-        yield from map(_standard, process.lasting(report.process) if self._stale else report.process)
+        standard = process.lasting(report.process) if self._stale else report.process
+        yield from cast("tuple[Family, ...]", standard)
 
     def _family(self, metric: Metric, rows: Iterable[Row]) -> Family:
         """The family of a metric, its rows in the order of their label values; of equal ones the first.
@@ -256,12 +257,6 @@ class _Families(Collector):
 def _family_name(metric: Metric) -> str:
     """The name of a metric's family, as prometheus_client and OpenMetrics have it."""
     return metric.name.removesuffix("_total") if metric.type == "counter" else metric.name
-
-
-def _standard(standard: StandardFamily) -> Family:
-    family = Family(standard.name, standard.help, standard.type)
-    family.samples = [Sample(sample.name, dict(sample.labels), sample.value) for sample in standard.samples]
-    return family
 
 
 def _text(value: str) -> str:

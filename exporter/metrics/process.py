@@ -5,7 +5,7 @@ from typing import Final
 
 from prometheus_client import CollectorRegistry, GCCollector, PlatformCollector, ProcessCollector
 
-from exporter.report import StandardFamily, StandardSample
+from exporter.report import StandardFamily
 
 
 class ProcessMetrics:
@@ -19,14 +19,7 @@ class ProcessMetrics:
 
     def read(self) -> tuple[StandardFamily, ...]:
         """The current families; those of the process are missing where /proc cannot be read."""
-        families = []
-        for family in self._registry.collect():
-            samples = (
-                StandardSample(sample.name, tuple(sample.labels.items()), sample.value)
-                for sample in family.samples
-            )
-            families.append(StandardFamily(family.name, family.type, family.documentation, tuple(samples)))
-        return tuple(families)
+        return tuple(self._registry.collect())
 
 
 LASTING: Final = ("process_start_time_seconds", "python_info")

@@ -5,7 +5,6 @@ import re
 from collections import Counter
 from collections.abc import Iterable
 from dataclasses import replace
-from functools import lru_cache
 from hashlib import blake2b
 from typing import Final
 
@@ -70,21 +69,11 @@ def published(servers: Iterable[ServerReading]) -> tuple[ServerReading, ...]:
     The second of them ends in `#2`, in the order of their names; what is the first stays as it is.
     """
     readings = tuple(servers)
-    shown = _shown(tuple((reading.key, reading.url) for reading in readings))
-    return tuple(
-        reading if reading.url == url else replace(reading, url=url)
-        for reading, url in zip(readings, shown, strict=True)
-    )
-
-
-@lru_cache(maxsize=1)  # servers seldom come or go
-def _shown(endpoints: tuple[tuple[ServerKey, str], ...]) -> tuple[str, ...]:
-    """The URL that may be shown of each."""
     counts: Counter[tuple[ServerKey, str]] = Counter()
     shown: dict[tuple[ServerKey, str], str] = {}
-    for key, url in sorted(set(endpoints)):
+    for key, url in sorted({(reading.key, reading.url) for reading in readings}):
         plain = masked(url)
         counts[key, plain] += 1
         number = counts[key, plain]
         shown[key, url] = plain if number == 1 else f"{plain}#{number}"
-    return tuple(shown[endpoint] for endpoint in endpoints)
+    return tuple(replace(reading, url=shown[reading.key, reading.url]) for reading in readings)
