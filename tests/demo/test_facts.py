@@ -104,8 +104,8 @@ def demo(tmp_path_factory: pytest.TempPathFactory) -> DemoRun:
 
 def facts(words: str) -> dict[str, list[str]]:
     """The planted events by title, each with its description and its commands."""
-    found = re.findall(r"^  [0-9]\. (.*?)\. (.*\n(?:       .*\n)+)", words, re.MULTILINE)
-    return {title: [line.strip() for line in lines.splitlines()] for title, lines in found}
+    paragraphs = re.findall(r"^  [0-9]\. (.*?)\. (.*\n(?:       .*\n)+)", words, re.MULTILINE)
+    return {title: [line.strip() for line in lines.splitlines()] for title, lines in paragraphs}
 
 
 def shown(demo: DemoRun, title: str) -> tuple[str, ...]:
