@@ -272,6 +272,7 @@ class StandardFamily(Protocol):
     name: str
     """Name of the family; a counter's is without `_total`."""
     type: str
+    documentation: str
 
 
 @dataclass(frozen=True, slots=True)

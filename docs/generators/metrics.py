@@ -110,7 +110,7 @@ def _standard() -> str:
         (
             f"`{family.name}{'_total' if family.type == 'counter' else ''}`",
             family.type,
-            family.help.rstrip("."),
+            family.documentation.rstrip("."),
         )
         for family in ProcessMetrics().read()
     ]
