@@ -28,7 +28,6 @@ VARIABLES: Final = {
     "KUBERNETES_SERVICE_PORT": "port of the API server; default 443",
     "NO_COLOR": "any value disables colors on a terminal",
     "TERM": "`dumb` disables colors on a terminal",
-    "COLUMNS": "width of help; default: the terminal's",
 }
 """The meaning of each variable that the package reads."""
 
