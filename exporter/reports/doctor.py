@@ -54,10 +54,22 @@ def diagnose(config: Config, policy: CostPolicy, inputs: DoctorInput, now: Insta
         *count_findings(counted, policy),
         *share_findings(allocation, index),
     )
+    # Arithmetic that a person can repeat: what the GPUs cost an hour, and a month at that rate.
+    sums: tuple[str, ...] = ()
+    if rates := hourly_rates((*gpus, *missing)):
+        total = host_dollars_per_hour((*gpus, *missing))
+        hours = float(config.hours_per_month)
+        sums = (
+            *(
+                f"{count} x {model} at {hourly:.6f} = {count * hourly:.6f} dollars per hour"
+                for (model, hourly), count in rates.items()
+            ),
+            f"{total:.6f} dollars per hour x {hours:g} hours = {total * hours:,.2f} dollars a month",
+        )
     return Diagnosis(
         gpus,
         servers,
-        tuple(_sums((*gpus, *missing), config)),
+        sums,
         findings,
         inputs.ledger,
         policy.tariff.host,
@@ -154,18 +166,6 @@ def _server(answer: ServerAnswer, allocation: Iterable[Holder], gpus: tuple[GpuR
         answer.reason,
         answer.problem,
     )
-
-
-def _sums(gpus: tuple[DoctorGpu, ...], config: Config) -> Iterable[str]:
-    """Arithmetic that a person can repeat: what the host's GPUs cost an hour, and a month at that rate."""
-    rates = hourly_rates(gpus)
-    if not rates:
-        return
-    for (model, hourly), count in rates.items():
-        yield f"{count} x {model} at {hourly:.6f} = {count * hourly:.6f} dollars per hour"
-    total = host_dollars_per_hour(gpus)
-    hours = float(config.hours_per_month)
-    yield f"{total:.6f} dollars per hour x {hours:g} hours = {total * hours:,.2f} dollars a month"
 
 
 def text(diagnosis: Diagnosis) -> str:

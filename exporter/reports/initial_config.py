@@ -108,11 +108,31 @@ def initial_config(diagnosis: Diagnosis, answers: InitialAnswers, written: str, 
 
     An example begins with `#` and no space: without that character it is in force.
     """
+    counts = gpu_counts(diagnosis)
+    gpus = ", ".join(f"{count} x {model}" for model, count in counts.items() if count) or "no GPU was visible"
+    head = [
+        *_comment(f"Inference Cost Exporter on {diagnosis.host}, written by `init` on {written}."),
+        *_comment(f"Host: {gpus}; {location_words(diagnosis.place)}."),
+        *_comment("Check a change:"),
+        f"#   inference-cost-exporter check-config --config.file={shlex.quote(printable(name))}",
+        *_comment("A line that begins with # and no space is an example: remove the # to use it."),
+    ]
+    if answers.budget:
+        budgets = [
+            *_comment("Alerts and the page compare the month with it."),
+            f"budgets:\n- {{name: fleet, dollars_per_month: {answers.budget}}}",
+        ]
+    else:
+        default = "No budget: tickets compare with 27000 dollars a month, and nobody is paged. Set yours:"
+        budgets = [*_comment(default), "#budgets:\n#- {name: fleet, dollars_per_month: 27000}"]
+    owners = '#ownership: {rules: [{match: {server: "chat*"}, product: assistant, team: search}]}'
+    if answers.team:
+        owners = f"ownership:\n  rules:\n  - {{team: {answers.team}}}"
     sections = (
-        _head(diagnosis, written, name),
+        head,
         _hardware(diagnosis, answers),
-        _budgets(answers),
-        _ownership(answers),
+        budgets,
+        [*_comment("Owners of the servers' cost. The first rule that matches decides."), owners],
         _servers(diagnosis),
         (
             "# Zone in which months begin; without one, UTC.",
@@ -123,21 +143,20 @@ def initial_config(diagnosis: Diagnosis, answers: InitialAnswers, written: str, 
     return "\n\n".join("\n".join(section) for section in sections) + "\n"
 
 
-def _head(diagnosis: Diagnosis, written: str, name: str) -> Iterator[str]:
-    counts = gpu_counts(diagnosis)
-    gpus = ", ".join(f"{count} x {model}" for model, count in counts.items() if count) or "no GPU was visible"
-    yield from _comment(f"Inference Cost Exporter on {diagnosis.host}, written by `init` on {written}.")
-    yield from _comment(f"Host: {gpus}; {location_words(diagnosis.place)}.")
-    yield from _comment("Check a change:")
-    yield f"#   inference-cost-exporter check-config --config.file={shlex.quote(printable(name))}"
-    yield from _comment("A line that begins with # and no space is an example: remove the # to use it.")
-
-
 def _hardware(diagnosis: Diagnosis, answers: InitialAnswers) -> Iterator[str]:
     yield from _comment("Price of the GPUs. The first rule that matches a GPU prices it.")
     counts = gpu_counts(diagnosis)
     if answers.purchase is not None:
-        yield from _owned(answers.purchase, sum(counts.values()))
+        gpus = sum(counts.values())
+        yield "hardware:\n- owned:"
+        yield f"    purchase_dollars_per_{'host' if gpus else 'gpu'}: {answers.purchase.dollars}"
+        if gpus:
+            yield f"    gpus_per_host: {gpus}"
+        yield f"    in_service: {answers.purchase.in_service}"
+        yield f"    life_years: {answers.purchase.life_years}"
+        yield from _comment(
+            "Electricity is charged with `energy: {dollars_per_kilowatt_hour: PRICE}` in this rule."
+        )
         return
     yield "hardware:" if answers.rents else "#hardware:"
     for model in sorted(counts, key=_is_matched, reverse=True):  # a rule without a match comes last
@@ -155,38 +174,6 @@ def _hardware(diagnosis: Diagnosis, answers: InitialAnswers) -> Iterator[str]:
             what = f"{model} has" if model else "Without an estimate, a GPU has"
             yield from _comment(f"{what} no price and no cost until a rule gives one in place of PRICE:")
             yield from _comment(f"- {{{match}rented: {{dollars_per_gpu_hour: PRICE}}}}")
-
-
-def _owned(purchase: Purchase, gpus: int) -> Iterator[str]:
-    yield "hardware:"
-    yield "- owned:"
-    yield f"    purchase_dollars_per_{'host' if gpus else 'gpu'}: {purchase.dollars}"
-    if gpus:
-        yield f"    gpus_per_host: {gpus}"
-    yield f"    in_service: {purchase.in_service}"
-    yield f"    life_years: {purchase.life_years}"
-    yield from _comment(
-        "Electricity is charged with `energy: {dollars_per_kilowatt_hour: PRICE}` in this rule."
-    )
-
-
-def _budgets(answers: InitialAnswers) -> Iterator[str]:
-    if answers.budget:
-        yield from _comment("Alerts and the page compare the month with it.")
-        yield f"budgets:\n- {{name: fleet, dollars_per_month: {answers.budget}}}"
-        return
-    yield from _comment(
-        "No budget: tickets compare with 27000 dollars a month, and nobody is paged. Set yours:"
-    )
-    yield "#budgets:\n#- {name: fleet, dollars_per_month: 27000}"
-
-
-def _ownership(answers: InitialAnswers) -> Iterator[str]:
-    yield from _comment("Owners of the servers' cost. The first rule that matches decides.")
-    if answers.team:
-        yield f"ownership:\n  rules:\n  - {{team: {answers.team}}}"
-    else:
-        yield '#ownership: {rules: [{match: {server: "chat*"}, product: assistant, team: search}]}'
 
 
 def _servers(diagnosis: Diagnosis) -> Iterator[str]:
