@@ -14,7 +14,6 @@ from exporter.cost.policy import CostPolicy
 from exporter.cost.postings import UNALLOCATED
 from exporter.readings import (
     FailureReason,
-    GpuReading,
     Holder,
     ServerKey,
     masked,
@@ -27,7 +26,6 @@ from exporter.sources.configured import missing_gpus, returned_gpus
 from exporter.tariff.catalogue import Catalogue
 from exporter.tariff.csv_tables import CatalogueError
 from exporter.tariff.hosted import Offer
-from exporter.tariff.tariff import Tariff
 from exporter.units import Instant
 
 SHARES_MAX: Final = 1.0 + 1e-9
@@ -148,7 +146,15 @@ def host_findings(
     if lost:
         yield diagnosis.warning(f"{_gpus_text(lost)} cannot be read: charged as idle.")
     yield from price_findings(policy, inputs.gpus or (), gpus, now)
-    yield from plausibility_findings(config, now, _present_hardware(policy.tariff, inputs.gpus or ()))
+    # The GPUs here that each rule of `hardware` prices, by its source.
+    models: dict[str, dict[str, None]] = {}
+    readings = inputs.gpus or ()
+    for reading in readings:
+        rule = policy.tariff.rule(reading.gpu)
+        if rule is not None:
+            models.setdefault(rule.source, {})[reading.gpu.gpu_model] = None
+    present = {source: PresentHardware(tuple(names), len(readings)) for source, names in models.items()}
+    yield from plausibility_findings(config, now, present)
     yield from _unallocated_findings(gpus)
     yield from server_findings.discovery_findings(inputs.discovery, {gpu.uuid: gpu.index for gpu in gpus})
     yield from server_findings.unmatched_server_findings(
@@ -214,15 +220,6 @@ def count_findings(inventory: GpuInventory, policy: CostPolicy) -> Iterable[diag
             f"`discovery: {{gpus: visible}}` is in force, and each is charged 1/{count} of the price. "
             "Where no other exporter charges the rest, set `{gpus: all}`.",
         )
-
-
-def _present_hardware(tariff: Tariff, readings: tuple[GpuReading, ...]) -> dict[str, PresentHardware]:
-    """The GPUs here that each rule of `hardware` prices, by its source."""
-    models: dict[str, dict[str, None]] = {}
-    for reading in readings:
-        if (rule := tariff.rule(reading.gpu)) is not None:
-            models.setdefault(rule.source, {})[reading.gpu.gpu_model] = None
-    return {source: PresentHardware(tuple(names), len(readings)) for source, names in models.items()}
 
 
 def _host_findings(

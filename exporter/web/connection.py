@@ -10,13 +10,12 @@ import logging
 import re
 import select
 import socket
-import sys
 import termios
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from email.utils import formatdate
 from http import HTTPStatus
-from typing import Final, Protocol
+from typing import Final, Protocol, TypeVar
 
 from exporter.clock import Clock
 from exporter.units import NANOSECONDS_PER_SECOND, Nanoseconds, seconds
@@ -255,6 +254,9 @@ _LONGEST_POLL_MILLISECONDS: Final = 640
 _LOG = logging.getLogger(__name__)
 
 
+Answer = TypeVar("Answer")
+
+
 class RequestHandler(Protocol):
     """Responds to requests."""
 
@@ -326,7 +328,7 @@ class HttpConnection:
                 request = self._read_head()
                 if request is None or not self._is_read():
                     return
-            rejection = self._admit(request)
+            rejection = self._answered(self._service.admit, request)
             if rejection is not None:
                 self._refused = request.length > 0
                 self._keep_alive = request.keep_alive and not self._refused
@@ -337,7 +339,7 @@ class HttpConnection:
             if whole:
                 self._began = False
                 self._keep_alive = request.keep_alive
-                self._send(self._respond(request), request.method)
+                self._send(self._answered(self._service.respond, request), request.method)
         except RequestError as error:
             self._refuse(error.status, str(error))
 
@@ -356,7 +358,8 @@ class HttpConnection:
         ends.register(self._connection, 0)  # the end of the connection is reported in any case
         deadline = self._clock.elapsed() + self._limits.request
         pause = _POLL_MILLISECONDS
-        while _unacknowledged(self._connection):
+        # Bytes that the peer has not acknowledged (tcp(7), SIOCOUTQ).
+        while any(fcntl.ioctl(self._connection, termios.TIOCOUTQ, bytes(4))):
             if self._clock.elapsed() >= deadline:
                 self._sending = True  # a client that does not read gets no 408
                 raise TimeoutError
@@ -410,17 +413,13 @@ class HttpConnection:
             self._sending = False
         return len(self._reader.read(request.length)) == request.length
 
-    def _admit(self, request: Request) -> Response | None:
+    def _answered(self, step: Callable[[Request], Answer], request: Request) -> Answer | Response:
+        """What a step of the service answers; 500 where it fails: the connection goes on."""
         try:
-            return self._service.admit(request)
-        except Exception:  # noqa: BLE001  # logged; a request that cannot be checked is not served
-            return _internal_error(request)
-
-    def _respond(self, request: Request) -> Response:
-        try:
-            return self._service.respond(request)
-        except Exception:  # noqa: BLE001  # logged, and the connection goes on
-            return _internal_error(request)
+            return step(request)
+        except Exception:  # noqa: BLE001  # a request that cannot be checked is not served
+            _LOG.exception("request failed", extra={"method": request.method, "path": request.path})
+            return plain(HTTPStatus.INTERNAL_SERVER_ERROR, "internal error; the log says more")
 
     def _refuse(self, status: HTTPStatus, text: str) -> None:
         self._keep_alive = False
@@ -464,14 +463,3 @@ class HttpConnection:
                     raise TimeoutError
                 self._connection.settimeout(seconds(time))
                 left = left[self._connection.send(left) :]
-
-
-def _unacknowledged(connection: socket.socket) -> int:
-    """Bytes that the peer has not acknowledged (tcp(7), SIOCOUTQ)."""
-    return int.from_bytes(fcntl.ioctl(connection, termios.TIOCOUTQ, bytes(4)), sys.byteorder)
-
-
-def _internal_error(request: Request) -> Response:
-    """500; the reason is logged and not sent."""
-    _LOG.exception("request failed", extra={"method": request.method, "path": request.path})
-    return plain(HTTPStatus.INTERNAL_SERVER_ERROR, "internal error; the log says more")

@@ -279,7 +279,10 @@ class Listener:
                 self._accept_one()
             except Exception as error:  # noqa: BLE001  # logged; the next connection is accepted
                 if not self._stop.is_set():
-                    self._warn(str(error) or type(error).__name__)
+                    problem, now = str(error) or type(error).__name__, self._clock.elapsed()
+                    if problem != self._problem or now - self._problem_at > _WARN_AGAIN:
+                        _LOG.warning("connection not accepted", extra={"problem": problem})
+                    self._problem, self._problem_at = problem, now
                     self._clock.wait(self._stop, _ACCEPT_RETRY)
 
     def _accept_one(self) -> None:
@@ -295,13 +298,6 @@ class Listener:
             self._remove(connection)
             _refuse(accepted)
             raise
-
-    def _warn(self, problem: str) -> None:
-        """Log a problem once, until it is another one or has not come back for a while."""
-        now = self._clock.elapsed()
-        if problem != self._problem or now - self._problem_at > _WARN_AGAIN:
-            _LOG.warning("connection not accepted", extra={"problem": problem})
-        self._problem, self._problem_at = problem, now
 
     def _admit(self, connection: _Connection) -> bool:
         """Give a connection a place, if one is free or another connection gives way in time."""

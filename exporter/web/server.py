@@ -331,7 +331,12 @@ class WebServer:
             return plain(HTTPStatus.FORBIDDEN, _RELOAD_OFF, refused="reload_off")
         policy = self._access.current()
         authenticates = policy is not None and policy.authenticates
-        if self._lifecycle is None and not (authenticates or self._is_local()):
+        # Whether only programs of this machine reach the address.
+        local = False
+        if self._listening is not None:
+            host = str(self._listening.getsockname()[0]).partition("%")[0]
+            local = ipaddress.ip_address(host).is_loopback
+        if self._lifecycle is None and not (authenticates or local):
             return plain(HTTPStatus.FORBIDDEN, _RELOAD_UNPROTECTED, refused="reload_off")
         if not self._reloads.allows():
             return later("not reloaded: the last reload was less than a second ago", "reload_rate")
@@ -344,13 +349,6 @@ class WebServer:
         finally:
             self._reloading.release()
         return plain(HTTPStatus.OK, f"reloaded\n{notice}" if notice else "reloaded")
-
-    def _is_local(self) -> bool:
-        """Whether only programs of this machine reach the address."""
-        if self._listening is None:
-            return False
-        address = ipaddress.ip_address(str(self._listening.getsockname()[0]).partition("%")[0])
-        return address.is_loopback
 
 
 class _Refusals:
