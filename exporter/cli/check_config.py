@@ -1,13 +1,13 @@
 """The verb `check-config`: validates a configuration, and a web configuration, at the present prices."""
 
-import argparse
 import sys
 from contextlib import closing, suppress
+from dataclasses import dataclass
 from difflib import unified_diff
 from pathlib import Path
 
 from exporter.cli import flags, status
-from exporter.cli.flags import Exits
+from exporter.cli.flags import Exits, FlagError, flag, switch
 from exporter.cli.replacement import replace_file
 from exporter.cli.status import VerbFailedError, with_exit_status, writing
 from exporter.cli.terminal import columns, complain, fitted, write_colored
@@ -21,17 +21,33 @@ from exporter.sources.nvml.source import NvmlSource
 from exporter.web.access import Access
 
 
+@dataclass(frozen=True, slots=True)
+class CheckFlags:
+    """The files to check, and whether to correct the configuration."""
+
+    config_file: Path = flag(
+        "--config.file", required=True, type=Path, metavar="FILE", help="configuration in YAML"
+    )
+    web_config_file: Path | None = flags.web_config_flag()
+    page: Path | None = flag(
+        "--page",
+        type=Path,
+        metavar="FILE",
+        help="page of metrics of a server, saved with curl: print what is read from it",
+    )
+    as_json: bool = flags.json_flag("print the result or the errors as JSON")
+    fix: bool = switch("--fix", "show known corrections, as a diff")
+    write: bool = switch("--write", "with --fix, write them; the file keeps its mode and its owner")
+
+
 def add(verbs: flags.Verbs) -> None:
     """Add it to the program's parser."""
-    verb = flags.add_verb(
+    flags.add_verb(
         verbs,
         "check-config",
         "validate a configuration file and print the prices it results in",
         examples=(
-            (
-                "--config.file=/etc/ice.yaml",
-                "print each rule with its result, or the errors",
-            ),
+            ("--config.file=/etc/ice.yaml", "print each rule with its result, or the errors"),
             ("--config.file=/etc/ice.yaml --json", "the same for programs"),
             ("--config.file=/etc/ice.yaml --page=page.prom", "what it reads from a page of metrics, as well"),
             ("--config.file=/etc/ice.yaml --fix", "show known corrections, as a diff"),
@@ -43,30 +59,18 @@ def add(verbs: flags.Verbs) -> None:
             "a correction cannot be written",
             "a file or a flag is wrong, a page is of no known engine, or a correction is not written",
         ),
+        options=CheckFlags,
+        run=run,
     )
-    flags.config(verb, "configuration in YAML", required=True)
-    flags.web_config(verb)
-    verb.add_argument(
-        "--page",
-        type=Path,
-        metavar="FILE",
-        help="page of metrics of a server, saved with curl: print what is read from it",
-    )
-    flags.as_json(verb, "print the result or the errors as JSON")
-    verb.add_argument("--fix", action="store_true", help="show known corrections, as a diff")
-    verb.add_argument(
-        "--write", action="store_true", help="with --fix, write them; the file keeps its mode and its owner"
-    )
-    verb.set_defaults(run=run)
 
 
-def run(options: argparse.Namespace) -> int:
+def run(options: CheckFlags) -> int:
     """Print what a configuration results in, or its corrections; returns the exit status."""
     if options.write and not options.fix:
-        options.parser.error("--write goes with --fix")
+        raise FlagError("--write goes with --fix")
     if options.fix:
         if options.as_json or options.web_config_file is not None or options.page is not None:
-            options.parser.error("--fix corrects --config.file alone, without --json and --page")
+            raise FlagError("--fix corrects --config.file alone, without --json and --page")
         code = fixed(options.config_file, write=options.write)
         if code is not None:
             return code

@@ -357,11 +357,6 @@ def config(verb: argparse.ArgumentParser, text: str, *, required: bool = False) 
     )
 
 
-def web_config(verb: argparse.ArgumentParser) -> None:
-    """The flag of TLS and passwords."""
-    add_field(verb, "web_config_file", web_config_flag())
-
-
 def as_json(verb: argparse.ArgumentParser, text: str = "print JSON") -> None:
     """The flag of an answer for programs."""
     add_field(verb, "as_json", json_flag(text))

@@ -10,7 +10,7 @@ from pathlib import Path
 from zoneinfo import ZoneInfo
 
 from exporter.cli import flags, fleet_source, status
-from exporter.cli.flags import Exits
+from exporter.cli.flags import Exits, FlagError, flag
 from exporter.cli.fleet_source import FleetSource
 from exporter.cli.ledger_session import LedgerSession
 from exporter.cli.status import VerbFailedError, with_exit_status
@@ -25,58 +25,6 @@ from exporter.finance.requests.sheet import ATTRIBUTE, FIELDS, PricedRequests
 from exporter.tariff.calendar import day_of
 from exporter.tariff.period import Period
 from exporter.units import NANOSECONDS_PER_HOUR, NANOSECONDS_PER_SECOND, Instant
-
-
-def add(verbs: flags.Verbs) -> None:
-    """Add the verb to the program's parser."""
-    verb = flags.add_verb(
-        verbs,
-        "price",
-        "write the cost of each logged request, from the hours of the ledger (list prices: `prices`)",
-        examples=(
-            (
-                "--requests=spans.jsonl",
-                "each request of a trace in JSON, and what is idle or not in the file",
-            ),
-            ("--requests=spans.jsonl --date=2026-11-24 --csv", "those of one day, to the cent"),
-            ("--requests=spans.jsonl --from=/srv/archive", "requests of a fleet"),
-        ),
-        exits=Exits(
-            "written",
-            "no request has a cost, or no ledger that can be read",
-            "a file of requests, the configuration or a flag is wrong",
-        ),
-    )
-    flags.daemon_ledger(verb, use=", and for split.weights")
-    verb.add_argument(
-        "--requests",
-        action="append",
-        type=_file,
-        required=True,
-        metavar="FILE",
-        help="spans in OTLP JSON, LiteLLM's payloads or spend logs, or the access log of Envoy AI Gateway. "
-        "One JSON object a line, or in gzip. - is standard input; repeatable",
-    )
-    verb.add_argument(
-        "--date",
-        dest="day",
-        type=_day,
-        metavar="DATE",
-        help="hours of this day only, in the ledger's time zone (default: all hours of the file)",
-    )
-    verb.add_argument(
-        "--attribute",
-        type=_attribute,
-        default=ATTRIBUTE,
-        metavar="NAME",
-        help="name of the field of dollars; experimental, as is OpenTelemetry's proposal for it "
-        f"(default {ATTRIBUTE})",
-    )
-    verb.add_argument(
-        "--csv", dest="as_csv", action="store_true", help="write CSV to the cent (default: lines of JSON)"
-    )
-    fleet_source.add(verb, addresses=False)
-    verb.set_defaults(run=run)
 
 
 def _file(text: str) -> Path | None:
@@ -99,22 +47,69 @@ def _attribute(text: str) -> str:
 
 @dataclass(frozen=True, slots=True)
 class PriceOptions:
-    """Logs of requests, `None` for standard input, and the ledger or ledgers whose hours price them."""
+    """Logs of requests, and the ledger or ledgers whose hours price them."""
 
-    config_file: Path | None
-    ledger_path: Path | None
-    requests: Sequence[Path | None]
-    day: date | None = None
-    attribute: str = ATTRIBUTE
-    as_csv: bool = False
+    config_file: Path | None = flags.daemon_config_flag(", and for split.weights")
+    ledger_path: Path | None = flags.ledger_flag()
+    requests: Sequence[Path | None] = flag(
+        "--requests",
+        default=(),
+        action="append",
+        type=_file,
+        required=True,
+        metavar="FILE",
+        help="spans in OTLP JSON, LiteLLM's payloads or spend logs, or the access log of Envoy AI Gateway. "
+        "One JSON object a line, or in gzip. - is standard input; repeatable",
+    )
+    """`None` is standard input."""
+    day: date | None = flag(
+        "--date",
+        type=_day,
+        metavar="DATE",
+        help="hours of this day only, in the ledger's time zone (default: all hours of the file)",
+    )
+    attribute: str = flag(
+        "--attribute",
+        default=ATTRIBUTE,
+        type=_attribute,
+        metavar="NAME",
+        help="name of the field of dollars; experimental, as is OpenTelemetry's proposal for it "
+        f"(default {ATTRIBUTE})",
+    )
+    as_csv: bool = flags.switch("--csv", "write CSV to the cent (default: lines of JSON)")
     fleet: FleetSource | None = None
+
+
+def add(verbs: flags.Verbs) -> None:
+    """Add the verb to the program's parser."""
+    verb = flags.add_verb(
+        verbs,
+        "price",
+        "write the cost of each logged request, from the hours of the ledger (list prices: `prices`)",
+        examples=(
+            (
+                "--requests=spans.jsonl",
+                "each request of a trace in JSON, and what is idle or not in the file",
+            ),
+            ("--requests=spans.jsonl --date=2026-11-24 --csv", "those of one day, to the cent"),
+            ("--requests=spans.jsonl --from=/srv/archive", "requests of a fleet"),
+        ),
+        exits=Exits(
+            "written",
+            "no request has a cost, or no ledger that can be read",
+            "a file of requests, the configuration or a flag is wrong",
+        ),
+        options=PriceOptions,
+    )
+    fleet_source.add(verb, addresses=False)
+    verb.set_defaults(run=run)
 
 
 def run(options: argparse.Namespace) -> int:
     """Price requests; returns the exit status. Flags that clash end the program."""
     fleet = FleetSource.of(options, ledgers_only="hours of tokens and dollars")
     if options.requests.count(None) > 1:
-        options.parser.error("--requests=- can be given once")
+        raise FlagError("--requests=- can be given once")
     return price(flags.chosen(PriceOptions, options, fleet=fleet))
 
 
