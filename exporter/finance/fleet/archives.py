@@ -122,7 +122,7 @@ def _locked_folder() -> Path:
         folder = Path(tempfile.mkdtemp(prefix=FOLDER_PREFIX))
         with suppress(FileNotFoundError):  # another verb took it for an abandoned one before it was locked
             fcntl.flock(os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC), fcntl.LOCK_EX)
-            if folder.is_dir():
+            if os.path.isdir(folder):
                 return folder
 
 
