@@ -1,7 +1,5 @@
 """Reads all sources of a tick at once, in one bounded pool of threads.
 
-Threads join in one after another while quick reads wait: what answers at once needs one thread, and several
-would only take turns.
 A read that has not ended by the next tick is reported as failed, and no second one begins beside it: a
 hanging source occupies one thread, however long it hangs.
 Servers and gateways may be slow. A slow or new one is read by the threads for slow reads only, the
@@ -12,7 +10,7 @@ import threading
 from collections import deque
 from collections.abc import Callable, Collection, Iterable
 from dataclasses import dataclass
-from typing import Any, Final
+from typing import Any, Final, Literal
 from weakref import WeakKeyDictionary
 
 from exporter.clock import Clock
@@ -40,9 +38,6 @@ BACKOFF_MIN: Final[Nanoseconds] = 5 * NANOSECONDS_PER_SECOND
 BACKOFF_MAX: Final[Nanoseconds] = 30 * NANOSECONDS_PER_SECOND
 """Pauses after the second slow failure in a row and later ones, doubled each time."""
 
-JOIN_PAUSE: Final[Nanoseconds] = NANOSECONDS_PER_SECOND // 50
-"""How long reads wait before another thread joins in."""
-
 STOP_POLL: Final[Nanoseconds] = NANOSECONDS_PER_SECOND // 10
 """How often a wait for sources checks whether the process is to stop."""
 
@@ -64,30 +59,30 @@ Gather = Callable[[Iterable[Source[Any]]], list[Gathered]]
 
 
 def read_source(source: Source[Any], clock: Clock) -> Gathered:
-    """Read one source in this thread.
+    """Read one source in this thread. Its wait for other reads of this process is no part of its duration.
 
     Raises:
         MustRestartError: only a new process can read it again.
     """
     began = clock.elapsed()
+    reading: Any = None
+    problem = ""
+    reason: FailureReason | Literal[""] = ""
+    expected = True
     try:
         reading = source.read()
     except ReadFailedError as failure:
-        duration = _duration(source, clock, began)
+        problem, reason = str(failure), failure.reason
         expected = not isinstance(failure, AccessDeniedError)
-        health = SourceHealth(
-            source.name, up=False, duration=duration, reason=failure.reason, expected=expected
-        )
-        return Gathered(source, None, health, str(failure))
-    duration = _duration(source, clock, began)
-    return Gathered(
-        source, reading, SourceHealth(source.name, up=True, duration=duration, errors=source.errors)
+    health = SourceHealth(
+        source.name,
+        up=not reason,
+        duration=max(0, clock.elapsed() - began - source.waited),
+        reason=reason,
+        errors=() if reason else source.errors,
+        expected=expected,
     )
-
-
-def _duration(source: Source[Any], clock: Clock, began: Nanoseconds) -> Nanoseconds:
-    """Duration of a read, without its wait for other reads of this process."""
-    return max(0, clock.elapsed() - began - source.waited)
+    return Gathered(source, reading, health, problem)
 
 
 def _failed(source: Source[Any], reason: FailureReason, problem: str, duration: Nanoseconds = 0) -> Gathered:
@@ -95,21 +90,20 @@ def _failed(source: Source[Any], reason: FailureReason, problem: str, duration: 
     return Gathered(source, None, health, f"{source.name}: {problem}")
 
 
+@dataclass(eq=False, slots=True)
 class _Read:
-    """One read of one source in the pool. `begun`: a thread has taken it. `done`: it has an outcome.
+    """One read of one source in the pool."""
 
-    Its outcome is an `answer`, or a `failure` that is no `ReadFailedError`.
-    """
-
-    __slots__ = ("answer", "begun", "done", "failure", "slow", "source")
-
-    def __init__(self, source: Source[Any], *, slow: bool) -> None:
-        self.source = source
-        self.slow = slow
-        self.begun = False
-        self.done = False
-        self.answer: Gathered | None = None
-        self.failure: BaseException | None = None
+    source: Source[Any]
+    slow: bool
+    """Whether threads for slow reads take it."""
+    begun: bool = False
+    """A thread has taken it."""
+    done: bool = False
+    """It has an answer or a failure."""
+    answer: Gathered | None = None
+    failure: BaseException | None = None
+    """What was raised and is no `ReadFailedError`."""
 
     def outcome(self) -> Gathered:
         """The answer; an unexpected failure is one with the reason `internal`.
@@ -128,19 +122,20 @@ class _Read:
 
 @dataclass(slots=True)
 class _History:
-    """Past reads of a source that may be slow, and when it may be read again. It has no reference to the
-    source.
-
-    `slow` until a read has shown otherwise. `problem` and `duration` are those of the last read. `late` is
-    the answer of a read that ended after its tick.
-    """
+    """Past reads of a source that may be slow. It has no reference to the source."""
 
     slow: bool = True
+    """Until a read has shown otherwise."""
     failures: int = 0
+    """Slow failures in a row."""
     due: Nanoseconds = 0
+    """When it may be read again."""
     problem: str = ""
+    """That of the last read."""
     duration: Nanoseconds = 0
+    """That of the last read."""
     late: tuple[Any, SourceHealth] | None = None
+    """The answer of a read that ended after its tick."""
 
     def note(self, answer: Gathered, now: Nanoseconds) -> None:
         """Take in the answer of a read that ended."""
@@ -175,6 +170,7 @@ class Gatherer:
         self._queued = threading.Condition(self._lock)
         self._ended = threading.Condition(self._lock)
         self._queues: dict[bool, deque[_Read]] = {False: deque(), True: deque()}
+        """Quick reads, and slow ones."""
         self._awaited: set[_Read] = set()
         self._limits = {False: WORKERS, True: slow_workers}
         self._running = {False: 0, True: 0}
@@ -190,18 +186,18 @@ class Gatherer:
         with self._round:
             sources = list(sources)
             self._settle(sources)
+            now = self._clock.elapsed()
             histories = {
                 source: self._histories.setdefault(source, _History())
                 for source in sources
                 if source.may_be_slow
             }
-            reads = {
-                source: _Read(source, slow=source in histories and histories[source].slow)
-                for source in sorted(
-                    sources, key=lambda source: histories[source].due if source in histories else 0
-                )
-                if source not in self._unfinished and self._is_due(histories.get(source))
-            }
+            reads: dict[Source[Any], _Read] = {}
+            for source in sorted(sources, key=lambda one: histories[one].due if one in histories else 0):
+                history = histories.get(source)
+                is_due = history is None or (history.late is None and history.due <= now)
+                if is_due and source not in self._unfinished:
+                    reads[source] = _Read(source, slow=history is not None and history.slow)
             self._unfinished.update(reads)
             self._wait(reads.values())
             return [self._answer(source, reads.get(source), histories.get(source)) for source in sources]
@@ -226,11 +222,11 @@ class Gatherer:
                     history.note(answer, self._clock.elapsed())
                     history.late = answer.reading, answer.health
                 del self._unfinished[source]
-            elif source in repeated and self._cancel(read):
-                del self._unfinished[source]
-
-    def _is_due(self, history: _History | None) -> bool:
-        return history is None or (history.late is None and history.due <= self._clock.elapsed())
+            elif source in repeated:
+                with self._lock:
+                    if not read.begun:
+                        self._queues[read.slow].remove(read)
+                        del self._unfinished[source]
 
     def _wait(self, reads: Collection[_Read]) -> None:
         """Have reads done, and wait for them until the deadline."""
@@ -239,34 +235,23 @@ class Gatherer:
             for read in reads:
                 self._queues[read.slow].append(read)
             self._awaited = set(reads)
-            self._call(1 + len(self._queues[True]))
+            for slow, limit in self._limits.items():
+                for _ in range(min(limit - self._running[slow], len(self._queues[slow]))):
+                    self._queued.notify()
+            needed = sum(
+                min(limit, self._running[slow] + len(self._queues[slow]))
+                for slow, limit in self._limits.items()
+            )
+            for _ in range(needed - self._threads):
+                start(self._serve, "source")
+                self._threads += 1
             while left > 0 and self._awaited:
                 if self.stop.is_set():
                     left = min(left, STOP_GRACE)
-                poll = min(left, JOIN_PAUSE if any(self._queues.values()) else STOP_POLL)
+                poll = min(left, STOP_POLL)
                 began = self._clock.awake()
-                if not self._ended.wait_for(lambda: not self._awaited, seconds(poll)):
-                    self._call(1)
+                self._ended.wait_for(lambda: not self._awaited, seconds(poll))
                 left -= max(poll, self._clock.awake() - began)  # a busy host wakes it late
-
-    def _call(self, threads: int) -> None:
-        """Have so many more threads read, as far as the limits and the queues allow."""
-        allowed = sum(
-            min(limit - self._running[slow], len(self._queues[slow])) for slow, limit in self._limits.items()
-        )
-        called = min(threads, allowed)
-        for _ in range(called + sum(self._running.values()) - self._threads):
-            start(self._serve, "source")
-            self._threads += 1
-        self._queued.notify(called)
-
-    def _cancel(self, read: _Read) -> bool:
-        """Take a read out of its queue; false if it has begun."""
-        with self._lock:
-            if read.begun:
-                return False
-            self._queues[read.slow].remove(read)
-        return True
 
     def _serve(self) -> None:
         """Read one source after another, in a thread of the pool."""

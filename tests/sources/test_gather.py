@@ -130,16 +130,6 @@ def test_the_pool_is_bounded_and_ends_when_it_is_closed() -> None:
     assert ended("source")
 
 
-def test_one_thread_reads_what_answers_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Others join in only while reads wait."""
-    assert ended("source")  # those of other tests
-    monkeypatch.setattr(gather, "JOIN_PAUSE", LONG)
-    gatherer = Gatherer(SystemClock(), LONG)
-    gatherer([Scripted(f"source-{number}", lambda: 1) for number in range(3 * WORKERS)])
-    assert running("source") == 1
-    gatherer.close()
-
-
 def test_must_restart_reaches_the_caller(gatherer: Gatherer) -> None:
     """What only a new process can mend ends the tick."""
     with pytest.raises(MustRestartError, match="new driver"):
@@ -177,7 +167,7 @@ def test_a_hung_source_is_asked_once_and_reported_busy_until_it_returns() -> Non
 
 
 def test_a_busy_host_wakes_the_round_late_and_the_deadline_stays(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Each pause of a fiftieth of a second takes a whole one here: three of them, not 150."""
+    """Each pause of a tenth of a second takes a whole one here: three of them, not 30."""
     clock, waits = ManualClock(), list[float]()
     gatherer = Gatherer(clock, 3 * NANOSECONDS_PER_SECOND)
 
@@ -191,7 +181,7 @@ def test_a_busy_host_wakes_the_round_late_and_the_deadline_stays(monkeypatch: py
     (answer,) = gatherer([Scripted("late", lambda: None)])
 
     assert answer.health.reason == FailureReason.BUSY
-    assert waits == [0.02] * 3
+    assert waits == [0.1] * 3
 
 
 def test_whoever_is_to_stop_waits_no_longer_for_sources(gatherer: Gatherer) -> None:
