@@ -4,8 +4,7 @@ import base64
 import binascii
 import secrets
 from collections import Counter
-from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Callable, Mapping
 from enum import Enum
 from hashlib import blake2b
 from hmac import compare_digest
@@ -81,43 +80,38 @@ class Passwords:
         mark = blake2b(user + b":" + password, key=self._key).digest()
         if self._is_right(user, mark):
             return Verdict.GRANTED
-        with self._turn(network(peer)) as admitted:
-            if not admitted:
+        address = network(peer)
+        with self._counting:
+            if self._waiting.total() >= MOST_WAITING or self._waiting[address] >= MOST_WAITING_FROM_ONE:
                 return Verdict.BUSY
-            if self._is_right(user, mark):  # the one compared before it was the same
-                return Verdict.GRANTED
-            hashed = self._users.get(user)
+            self._waiting[address] += 1
+        try:
+            if not self._comparing.acquire(timeout=LONGEST_WAIT_SECONDS):
+                return Verdict.BUSY
             try:
-                matches = self._check(password[:BCRYPT_BYTES], hashed or self._stand_in)
-            except ValueError:  # bytes that bcrypt does not accept
-                matches = False
-            if not matches or hashed is None:
-                return Verdict.WRONG
-            self._right[user] = mark
+                return self._compared(user, password, mark)
+            finally:
+                self._comparing.release()
+        finally:
+            with self._counting:
+                self._waiting -= Counter({address: 1})
+
+    def _compared(self, user: bytes, password: bytes, mark: bytes) -> Verdict:
+        """Compare a password, one at a time."""
+        if self._is_right(user, mark):  # the one compared before it was the same
             return Verdict.GRANTED
+        hashed = self._users.get(user)
+        try:
+            matches = self._check(password[:BCRYPT_BYTES], hashed or self._stand_in)
+        except ValueError:  # bytes that bcrypt does not accept
+            matches = False
+        if not matches or hashed is None:
+            return Verdict.WRONG
+        self._right[user] = mark
+        return Verdict.GRANTED
 
     def _is_right(self, user: bytes, mark: bytes) -> bool:
         return compare_digest(self._right.get(user, b""), mark)
-
-    @contextmanager
-    def _turn(self, address: str) -> Iterator[bool]:
-        """Hold the turn to compare a password; false if too many wait, or the turn comes too late."""
-        with self._counting:
-            has_room = self._waiting.total() < MOST_WAITING and self._waiting[address] < MOST_WAITING_FROM_ONE
-            if has_room:
-                self._waiting[address] += 1
-        if not has_room:
-            yield False
-            return
-        is_held = False
-        try:
-            is_held = self._comparing.acquire(timeout=LONGEST_WAIT_SECONDS)
-            yield is_held
-        finally:
-            if is_held:
-                self._comparing.release()
-            with self._counting:
-                self._waiting -= Counter({address: 1})
 
 
 def _credentials(authorization: str) -> tuple[bytes, bytes] | None:
