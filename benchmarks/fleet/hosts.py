@@ -10,10 +10,12 @@ import time
 from dataclasses import dataclass
 from typing import Final
 
+from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily
+
 from exporter.demo.daemon import DemoDaemon, replay
 from exporter.metrics.exposition import OPENMETRICS, Exposition, Variant
 from exporter.metrics.process import ProcessMetrics
-from exporter.report import Build, StandardFamily, StandardSample
+from exporter.report import Build, StandardFamily
 from exporter.units import NANOSECONDS_PER_SECOND
 
 PERIOD_SECONDS: Final = 30
@@ -78,12 +80,8 @@ class SteadyProcess(ProcessMetrics):
             "process_resident_memory_bytes": 5e7,
             "process_start_time_seconds": self._started / NANOSECONDS_PER_SECOND,
         }
-        gauges = (
-            StandardFamily(name, "gauge", name, (StandardSample(name, (), value),))
-            for name, value in values.items()
-        )
-        cpu = StandardSample("process_cpu_seconds_total", (), 1 + seconds / 100)
-        return *gauges, StandardFamily("process_cpu_seconds", "counter", "CPU time.", (cpu,))
+        gauges = (GaugeMetricFamily(name, name, value) for name, value in values.items())
+        return *gauges, CounterMetricFamily("process_cpu_seconds", "CPU time.", 1 + seconds / 100)
 
 
 def demo(now: int) -> tuple[str, str]:

@@ -4,13 +4,14 @@ The demo is replayed through the real pipeline by a clock that passes no time, i
 of the last day, and Prometheus's own engine asks the queries with the fleet rules loaded.
 """
 
+import re
 from collections.abc import Callable, Iterator
 from functools import cache
 from typing import Any
 
 import pytest
 
-from exporter.demo.banner import Site, facts
+from exporter.demo.banner import Site, events
 from exporter.demo.daemon import DemoDaemon, replay
 from exporter.demo.timeline import Timeline
 from exporter.metrics.exposition import TEXT, Exposition, Variant
@@ -294,5 +295,6 @@ def test_records_have_values_alerts_have_reasons_and_what_was_planted_is_found(
     names = {rule["record"] for rule in rules if "record" in rule}
     alerts = {rule["alert"] for rule in rules if "alert" in rule}
     assert set(SILENT) - names == set(FIRING) - alerts == set()
-    assert {fact.title for fact in facts(Timeline.before(noon().wall()), Site("", "", ""))} == set(ANSWERS)
+    story = events(Timeline.before(noon().wall()), Site("", "", ""))
+    assert set(re.findall(r"^  [0-9]\. (.*?)\. ", story, re.MULTILINE)) == set(ANSWERS)
     assert [name for name in failed if name not in queries_by_board()] == []
