@@ -29,7 +29,7 @@ ROWS = (
     ("report",),
     ("advice",),
     ("cost",),
-    ("engines", "tariff"),
+    ("engines", "tariff", "vendors"),
     ("readings",),
     ("clock", "threads", "malloc"),
     ("units", "version", "garbage"),

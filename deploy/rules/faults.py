@@ -1,9 +1,12 @@
 """Faults of a cluster's exporters: records that exist only while something is wrong."""
 
+from collections.abc import Iterable
 from typing import Final
 
 from hosts import LEDGER_SEEN
 from statement import Group, Record
+
+from exporter.vendors import VENDORS, GpuVendor
 
 LABELS: Final = ("cluster", "instance", "node")
 HOST: Final = ", ".join(LABELS)
@@ -16,13 +19,19 @@ def failed(metric: str, by: str = HOST) -> str:
     return f"(min by ({by}) ({metric}) == 0) + 1"
 
 
+def driver_up(vendors: Iterable[GpuVendor]) -> str:
+    """1 for each cluster of which an exporter reads the GPUs of any vendor."""
+    sources = "|".join(vendor.source for vendor in vendors)
+    return f'max by (cluster) (inference_source_up{{source=~"{sources}"}})'
+
+
 FAULTS: Final = Group(
     "inference-faults",
     "1m",
     (
         Record(
             "inference:driver_up",
-            'max by (cluster) (inference_source_up{source="nvml"})',
+            driver_up(VENDORS),
             "",
             "1: an exporter of the cluster reads the driver; 0: none that answers does.",
             ("cluster",),

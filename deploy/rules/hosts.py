@@ -4,6 +4,8 @@ from typing import Final
 
 from statement import Group, Record
 
+from exporter.vendors import VENDORS
+
 OWNER_LABELS: Final = ("cluster", "product", "team")
 SERVER_LABELS: Final = (*OWNER_LABELS, "namespace", "server")
 OWNER: Final = ", ".join(OWNER_LABELS)
@@ -11,6 +13,9 @@ SERVER: Final = ", ".join(SERVER_LABELS)
 HOST: Final = "cluster, ledger, instance, node"
 POSTING: Final = "ledger, month, product, team, price_basis"
 """One line of one ledger's month. A ledger's id is unique in the world, so no cluster is in it."""
+
+GPU_RESOURCES: Final = "|".join(vendor.gpu_resources for vendor in VENDORS)
+"""Extended resources that are GPUs, as kube-state-metrics spells them."""
 
 JOB: Final = ".*inference-cost-exporter.*"
 """Scrape jobs of the exporter, by README and by the chart's PodMonitor."""
@@ -163,9 +168,9 @@ and on (cluster, ledger, instance) {SINCE}
         ),
         Record(
             "inference:gpu_nodes",
-            """
+            f"""
 count by (cluster) (
-  max by (cluster, node) (kube_node_status_capacity{resource=~"nvidia_com_(gpu|mig_.+)"}) > 0
+  max by (cluster, node) (kube_node_status_capacity{{resource=~"{GPU_RESOURCES}"}}) > 0
 )
 """,
             "kube-state-metrics knows those of a device plugin and not those of dynamic resource allocation.",
@@ -174,8 +179,8 @@ count by (cluster) (
         ),
         Record(
             "inference:gpu_nodes_unmetered",
-            """
-group by (cluster, node) (kube_node_status_capacity{resource=~"nvidia_com_(gpu|mig_.+)"} > 0)
+            f"""
+group by (cluster, node) (kube_node_status_capacity{{resource=~"{GPU_RESOURCES}"}} > 0)
 unless on (cluster, node) group by (cluster, node) (inference_exporter_info)
 """,
             "",

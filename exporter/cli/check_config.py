@@ -17,7 +17,7 @@ from exporter.config.corrections import read_corrected, with_gpu_models
 from exporter.config.load import contents
 from exporter.readings import MustRestartError, ReadFailedError
 from exporter.reports.check_config import check_config
-from exporter.sources.nvml.source import NvmlSource
+from exporter.sources.gpus import gpu_sources
 from exporter.web.access import Access
 
 
@@ -129,9 +129,9 @@ def fixed(path: Path, *, write: bool) -> int | None:
 
 
 def _gpus_here() -> tuple[str, ...]:
-    """The models of this host's GPUs, as NVML reports them; none where it cannot be read."""
-    with closing(NvmlSource(SystemClock())) as nvml:
-        try:
-            return tuple(reading.gpu.gpu_model for reading in nvml.read())
-        except (ReadFailedError, MustRestartError):
-            return ()
+    """The models of this host's GPUs, as their drivers report them; none where they cannot be read."""
+    models: list[str] = []
+    for source in gpu_sources(SystemClock()):
+        with closing(source), suppress(ReadFailedError, MustRestartError):
+            models += [reading.gpu.gpu_model for reading in source.read()]
+    return tuple(models)

@@ -23,9 +23,9 @@ from exporter.sources.cloud import CloudSource
 from exporter.sources.discovery import discovery
 from exporter.sources.endpoints import EndpointSources, GatewaySources, configured_targets
 from exporter.sources.gather import Gatherer
+from exporter.sources.gpus import gpu_sources
 from exporter.sources.location import merged_location, node_source
-from exporter.sources.nvml.source import NvmlSource
-from exporter.sources.pci import display_devices
+from exporter.sources.pci import PciBus
 from exporter.units import NANOSECONDS_PER_SECOND
 
 DEADLINE: Final = 10 * NANOSECONDS_PER_SECOND
@@ -101,7 +101,7 @@ def inspect_host(clock: Clock, config: Config, ledger: Path) -> DoctorInput:
         host,
         gpus=read.frame.gpus,
         evidence=read.frame.evidence,
-        gpu_problem=read.nvml.problem,
+        gpu_problem=read.gpus.problem,
         servers=tuple(
             ServerAnswer(reading, answer.health.reason, answer.problem) for reading, answer in servers
         ),
@@ -120,9 +120,9 @@ def _read_frame(clock: Clock, config: Config, gatherer: Gatherer, remembered: St
         endpoints = sources.enter_context(closing(EndpointSources(clock)))
         gateways = sources.enter_context(closing(GatewaySources(clock)))
         servers = sources.enter_context(closing(discovery(clock, config)))
-        nvml = sources.enter_context(closing(NvmlSource(clock)))
+        gpus = [sources.enter_context(closing(source)) for source in gpu_sources(clock)]
         body_bytes = config.limits.body_bytes
-        read = FrameReader(clock, gatherer, nvml, servers, displays=display_devices).read(
+        read = FrameReader(clock, gatherer, tuple(gpus), servers, displays=PciBus(clock)).read(
             config,
             endpoints.of(configured_targets(config.servers), body_bytes, described=config.engines),
             None,

@@ -34,8 +34,8 @@ from exporter.sources import machine
 from exporter.sources.discovery import discovery
 from exporter.sources.endpoints import EndpointSources, GatewaySources, configured_targets
 from exporter.sources.gather import Gatherer
+from exporter.sources.gpus import gpu_sources
 from exporter.sources.location import LocationPoller
-from exporter.sources.nvml.source import NvmlSource
 from exporter.sources.pci import PciBus
 from exporter.threads import start
 from exporter.units import NANOSECONDS_PER_SECOND, Nanoseconds
@@ -140,7 +140,7 @@ class _Daemon:
         self._succeeded = True
         self._reloading = threading.Lock()
         self._watch = Watch(options.config_file, self._reload_quietly if options.watch else None)
-        self._nvml = NvmlSource(clock)
+        self._gpu_sources = gpu_sources(clock)
         self._endpoints = EndpointSources(clock, self._was_busy)
         self._gateways = GatewaySources(clock)
         self._location = LocationPoller(clock, config, self._note_location)
@@ -172,8 +172,11 @@ class _Daemon:
         try:
             with ExitStack() as closing:  # closes each even if another raises, last first
                 closing.callback(self._close_ledger)
-                for part in (self._discovery, self._gateways, self._endpoints, self._nvml, self._gatherer):
+                for part in (self._discovery, self._gateways, self._endpoints):
                     closing.callback(part.close)
+                for source in self._gpu_sources:
+                    closing.callback(source.close)
+                closing.callback(self._gatherer.close)
                 closing.callback(self._location.close)
                 closing.callback(self._web.close)
                 with self._reloading:
@@ -220,7 +223,7 @@ class _Daemon:
             self._sampler = Sampler(
                 self._clock,
                 self._gatherer,
-                self._nvml,
+                self._gpu_sources,
                 ledger,
                 ProcessMetrics(),
                 self._plan(succeeded=self._succeeded),

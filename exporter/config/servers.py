@@ -27,6 +27,7 @@ from exporter.config.values import (
     ScalarValidator,
     User,
     Whole,
+    is_gpu_id,
     is_gpu_uuid,
     plain,
     uid_of,
@@ -40,8 +41,6 @@ NAME_CHARACTERS: Final = 64
 FIRST_TOKEN_SECONDS_MAX: Final = Decimal(3600)
 PER_TOKEN_SECONDS_MAX: Final = Decimal(60)
 TARGET: Final = Decimal("0.99")
-
-_UUID = re.compile(r"(GPU|MIG)-[A-Za-z0-9/-]{1,120}", re.ASCII)
 
 Gpus: TypeAlias = tuple[int | str, ...]
 ALL: Final[Gpus] = ()
@@ -105,8 +104,10 @@ class GpuName:
 
     def read(self, node: Node, path: str, context: Context) -> int | str:
         """As `Validator.read`."""
-        if isinstance(node, Scalar) and _UUID.fullmatch(node.text):
-            return GpuUuid().parse(node) if is_gpu_uuid(node.text) else node.text
+        if isinstance(node, Scalar) and is_gpu_uuid(node.text):
+            return GpuUuid().parse(node)
+        if isinstance(node, Scalar) and is_gpu_id(node.text):
+            return node.text
         if isinstance(node, Scalar) and node.plain and re.match(r"[\d+-]", node.text):
             return Whole("index", 0, MOST_GPUS - 1).read(node, path, context)
         raise RefusedError(f"must be an index like 0 or a UUID as NVML says (GPU-...), not {describe(node)}")

@@ -10,6 +10,7 @@ from decimal import Decimal
 from pathlib import Path
 from typing import Annotated, Final, Generic, TypeAlias, TypeVar
 
+from exporter import vendors
 from exporter.config.document import Node, Scalar
 from exporter.config.problems import RefusedError, shown
 from exporter.config.schema import Context, describe
@@ -49,7 +50,6 @@ _MULTIPLES: Final = {"k": 1000, "m": 1_000_000}
 _OTHER_CURRENCY = re.compile(r"[€£¥₹]|\b(?:EUR|GBP|CHF|JPY|CNY|INR)\b", re.IGNORECASE)
 _DURATION = re.compile(r"(\d{1,9})(ms|s|m)", re.ASCII)
 _LOOSE_DURATION = re.compile(r"(0|[1-9]\d{0,5}) ?(ms|s|m)?", re.ASCII)
-_UUID: Final = re.compile(r"GPU-[0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12}", re.IGNORECASE | re.ASCII)
 _TRUTHS: Final = {
     **dict.fromkeys(("true", "yes", "on", "y", "1"), "true"),
     **dict.fromkeys(("false", "no", "off", "n", "0"), "false"),
@@ -379,7 +379,7 @@ class NewFile(ScalarValidator[Path]):
 
 @dataclass(frozen=True, slots=True)
 class GpuUuid(ScalarValidator[str]):
-    """The UUID of one whole GPU, in the form in which NVML reports it: it is compared exactly."""
+    """The UUID of one whole GPU, in the form in which its driver reports it: it is compared exactly."""
 
     expected: str = "GPU's UUID"
 
@@ -388,24 +388,30 @@ class GpuUuid(ScalarValidator[str]):
         text = written.text
         if any(c in text for c in "*?["):
             raise RefusedError(f"{shown(text)} looks like a pattern; this is matched exactly")
-        if not is_gpu_uuid(text):
-            form = "GPU-, then 8, 4, 4, 4 and 12 hexadecimal digits with - between them"
-            raise RefusedError(
-                f"{shown(text)} is no UUID of a GPU; copy it from nvidia-smi -L, all of it: {form}"
-            )
-        prefix, _, digits = text.partition("-")
-        same = f"{prefix.upper()}-{digits.lower()}"
-        if same != text:
-            raise RefusedError(
-                f"{shown(text)} is spelled otherwise by NVML, and is compared exactly",
-                instead=written.restyled(same),
-            )
-        return text
+        for vendor in vendors.VENDORS:
+            spelled = vendor.spelled_uuid(text)
+            if spelled == text:
+                return text
+            if spelled is not None:
+                raise RefusedError(
+                    f"{shown(text)} is spelled otherwise by {vendor.library}, and is compared exactly",
+                    instead=written.restyled(spelled),
+                )
+        ways = ", or ".join(vendor.uuid_help for vendor in vendors.VENDORS)
+        raise RefusedError(f"{shown(text)} is no UUID of a GPU; {ways}")
+
+
+_GPU_ID: Final = re.compile(r"[A-Za-z0-9/-]{1,124}", re.ASCII)
+
+
+def is_gpu_id(text: str) -> bool:
+    """Whether a text may be the UUID of a part of a GPU."""
+    return bool(_GPU_ID.fullmatch(text)) and any(vendor.is_id(text) for vendor in vendors.VENDORS)
 
 
 def is_gpu_uuid(text: str) -> bool:
-    """Whether a text has the form in which NVML reports the UUID of a whole GPU."""
-    return bool(_UUID.fullmatch(text))
+    """Whether a text is the UUID of a whole GPU, in any spelling."""
+    return any(vendor.spelled_uuid(text) for vendor in vendors.VENDORS)
 
 
 LARGEST_UID: Final = 4_294_967_294

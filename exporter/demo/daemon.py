@@ -187,7 +187,7 @@ class DemoDaemon:
         return Sampler(
             self.clock,
             self._gather,
-            SimulatedNvml(self._host),
+            (SimulatedNvml(self._host),),
             self._ledger,
             self._process,
             self._plan,

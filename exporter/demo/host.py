@@ -12,6 +12,7 @@ from exporter.engines.catalogue import EVERYTHING, recognize
 from exporter.engines.exposition import read
 from exporter.engines.interpretation import interpret
 from exporter.engines.spec import latency_series
+from exporter.vendors import NVIDIA, GpuVendor
 
 MODEL: Final = "NVIDIA H100 80GB HBM3"
 GPUS: Final = 8
@@ -251,7 +252,8 @@ class SimulatedNvml(readings.QuickSource):
     """Reads the GPUs of the simulated host."""
 
     host: SimulatedHost
-    name: str = "nvml"
+    vendor: GpuVendor = NVIDIA
+    name: str = NVIDIA.source
 
     def read(self) -> tuple[readings.GpuReading, ...]:
         """All GPUs, as they are now."""

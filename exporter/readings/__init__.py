@@ -4,7 +4,7 @@ A frame is all readings of one tick. Health is kept apart: an absent reading has
 """
 
 from exporter.readings.failures import (
-    NVML_LOADED,
+    LIBRARY_LOADED,
     AccessDeniedError,
     FailureReason,
     MustRestartError,

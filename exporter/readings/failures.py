@@ -235,7 +235,7 @@ class FailureReason(StrEnum):
     ROUTED = ("routed", "each of its models is a server of its own")
 
 
-NVML_LOADED: Final = frozenset(
+LIBRARY_LOADED: Final = frozenset(
     {
         FailureReason.HUNG,
         FailureReason.GARBLED,
@@ -252,7 +252,7 @@ NVML_LOADED: Final = frozenset(
         FailureReason.OTHER,
     }
 )
-"""Why NVML could not be read though its library was loaded: all of its own reasons but a missing library."""
+"""Why GPUs could not be read though their library was loaded: all of its own reasons but a missing one."""
 
 
 class ReadFailedError(Exception):

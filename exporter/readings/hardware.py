@@ -25,9 +25,9 @@ class GpuEvidence:
     """What a host shows of its GPUs beside their list."""
 
     library: bool = False
-    """Whether NVML's library loads here, whether or not it lists a GPU."""
+    """Whether a vendor's library loads here, whether or not it lists a GPU."""
     devices: int = 0
-    """Number of NVIDIA display devices on the PCI bus, without those of a VM (vfio-pci)."""
+    """Number of GPUs on the PCI bus, without those of a VM (vfio-pci)."""
     passed_through: int = 0
     """Number of those of a VM."""
     booted: bool = False
@@ -95,7 +95,7 @@ class GpuProcess(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class GpuReading:
-    """One GPU in one tick, by NVML."""
+    """One GPU in one tick, by its vendor's driver."""
 
     gpu: Gpu
     index: int
@@ -113,8 +113,8 @@ class GpuReading:
     power_limit_watts: float | None = None
     energy: Millijoules | None = None
     """The driver's counter since it was loaded."""
-    minor: int | None = None
-    """Number of its device node (`/dev/nvidia0`), by which some clusters name it."""
+    device: str = ""
+    """Name of its device file, by which some clusters name it: `nvidia0`, or a PCI address."""
     instances: tuple[MigInstance, ...] | None = None
     """Those of a card in MIG mode; `None` without MIG mode."""
     processes: tuple[GpuProcess, ...] | None = None

@@ -8,13 +8,9 @@ from exporter.clock import Clock
 from exporter.config.settings import Config
 from exporter.cost.state import EndpointState, State
 from exporter.readings import (
-    NO_EVIDENCE,
-    NVML_LOADED,
     FailureReason,
     Frame,
     GatewayReading,
-    GpuEvidence,
-    GpuReading,
     ServerKey,
     ServerReading,
     Source,
@@ -25,10 +21,12 @@ from exporter.sources import configured as configured_gpus
 from exporter.sources.discovery import Discovery
 from exporter.sources.discovery.servers import DiscoveryResult
 from exporter.sources.gather import Gather, Gathered
+from exporter.sources.gpus import GpuAnswers, GpuSource, combine
 from exporter.sources.pci import DisplayDevices
 from exporter.sources.same_server import SameServers
 from exporter.sources.server import GatewaySource, ServerContext
 from exporter.units import Instant
+from exporter.vendors import GpuVendor
 
 
 class Endpoint(Source[ServerReading], Protocol):
@@ -47,32 +45,30 @@ class Endpoint(Source[ServerReading], Protocol):
 
 @dataclass(frozen=True, slots=True)
 class FrameRead:
-    """One frame, and the answers of the sources that it is made of.
-
-    `gathered` are all answers. `nvml`, and `gateways` and `servers` in the frame's order, are among them.
-    """
+    """One frame, and the answers of the sources that it is made of."""
 
     frame: Frame
     gathered: list[Gathered]
-    nvml: Gathered
+    """All answers, the following ones included."""
+    gpus: GpuAnswers
     gateways: tuple[Gathered, ...]
+    """In the frame's order."""
     servers: tuple[Gathered, ...]
+    """In the frame's order."""
     discovered: DiscoveryResult
 
 
 @dataclass(frozen=True, slots=True)
 class FrameReader:
-    """Reads NVML, discovery's sources, gateways and servers.
-
-    `displays` are the display devices of the PCI bus, which are read where NVML lists no GPU.
-    """
+    """Reads the GPUs, discovery's sources, gateways and servers."""
 
     clock: Clock
     gather: Gather
-    nvml: Source[tuple[GpuReading, ...]]
+    gpu_sources: tuple[GpuSource, ...]
     discovery: Discovery | None = None
     same_servers: SameServers = field(default_factory=SameServers)
-    displays: Callable[[], DisplayDevices] = DisplayDevices
+    displays: Callable[[GpuVendor], DisplayDevices] = lambda _: DisplayDevices()
+    """Counts a vendor's devices on the PCI bus, where its GPUs are not listed."""
 
     def read(
         self,
@@ -97,8 +93,10 @@ class FrameReader:
         # All clocks at one moment, before the sources take their time: else a slow one looks like suspend.
         elapsed, awake, wall = self.clock.elapsed(), self.clock.awake(), self.clock.wall()
         sources = () if self.discovery is None else self.discovery.sources(config)
-        nvml, *of_discovery = self.gather((self.nvml, *sources))
-        gpus: tuple[GpuReading, ...] | None = nvml.reading
+        answers = self.gather((*self.gpu_sources, *sources))
+        gpu_count = len(self.gpu_sources)
+        of_gpus = combine(self.gpu_sources, answers[:gpu_count], self.displays)
+        of_discovery, gpus = answers[gpu_count:], of_gpus.gpus
         discovered = DiscoveryResult()
         if self.discovery is not None and gpus is not None:
             discovered = self.discovery.look(config, gpus, of_discovery, self.gather, since)
@@ -125,13 +123,8 @@ class FrameReader:
         ]
         of_gateways, of_servers = tuple(answers[: len(gateways)]), answers[len(gateways) :]
         first, of_servers = self._once(endpoints, of_servers, remembered.endpoints)
-        gathered = [nvml, *of_discovery, *of_gateways, *of_servers, *discovered.gathered]
+        gathered = [*of_gpus.gathered, *of_discovery, *of_gateways, *of_servers, *discovered.gathered]
         answered = tuple(zip(endpoints, of_servers, strict=True))
-        evidence = NO_EVIDENCE
-        if not gpus:
-            library = nvml.health.up or nvml.health.reason in NVML_LOADED
-            displays = self.displays()
-            evidence = GpuEvidence(library, displays.here, displays.passed_through)
         frame = Frame(
             elapsed=elapsed,
             wall=wall,
@@ -160,9 +153,9 @@ class FrameReader:
                     if answer.reading is None
                 ),
             ),
-            evidence=evidence,
+            evidence=of_gpus.evidence,
         )
-        return FrameRead(frame, gathered, nvml, of_gateways, tuple(of_servers), discovered)
+        return FrameRead(frame, gathered, of_gpus, of_gateways, tuple(of_servers), discovered)
 
     def _once(
         self,

@@ -23,9 +23,11 @@ from exporter.sampler.report_builder import ReportContext, build_report, months_
 from exporter.sampler.source_health import Health
 from exporter.sources.discovery import Discovery
 from exporter.sources.gather import Gather, Gathered
+from exporter.sources.gpus import GpuSource
 from exporter.sources.pci import DisplayDevices
 from exporter.sources.server import GatewaySource
 from exporter.units import NANOSECONDS_PER_MINUTE, Nanoseconds, seconds
+from exporter.vendors import GpuVendor
 
 log = logging.getLogger(__name__)
 
@@ -61,18 +63,17 @@ class Sampler:
         self,
         clock: Clock,
         gather: Gather,
-        nvml: readings.Source[tuple[readings.GpuReading, ...]],
+        gpu_sources: tuple[GpuSource, ...],
         ledger: Ledger,
         process: ProcessMetrics,
         plan: SamplerPlan,
         published: Callable[[], None] = lambda: None,
         machine: str = "",
         discovery: Discovery | None = None,
-        displays: Callable[[], DisplayDevices] = DisplayDevices,
+        displays: Callable[[GpuVendor], DisplayDevices] = lambda _: DisplayDevices(),
     ) -> None:
         self._clock = clock
-        self._reader = FrameReader(clock, gather, nvml, discovery, displays=displays)
-        self._nvml = nvml.name
+        self._reader = FrameReader(clock, gather, gpu_sources, discovery, displays=displays)
         self._ledger = ledger
         self._process = process
         self._plan = plan
@@ -181,14 +182,19 @@ class Sampler:
         state = self._ledger.remembered() if self._bound else State()
         outcome = advance(state, frame, policy)
         gathered = read.gathered
-        if not outcome.inventory.gpu_host:  # nothing is missing where NVML is
-            unexpected = replace(read.nvml, health=replace(read.nvml.health, expected=False))
-            gathered = [unexpected if answer is read.nvml else answer for answer in gathered]
+        if not outcome.inventory.gpu_host:  # nothing is missing where the GPUs are
+            of_gpus = {answer.health.source for answer in read.gpus.gathered}
+            gathered = [
+                replace(answer, health=replace(answer.health, expected=False))
+                if answer.health.source in of_gpus
+                else answer
+                for answer in gathered
+            ]
         self._health.note(gathered, frame.wall)
         self._health.note_clock(frame.wall, synchronized=synchronized)
         totals = None
         if self._bound and (synchronized or not self._waits_for_clock(state, outcome, frame)):
-            totals = self._post(outcome, frame)
+            totals = self._post(outcome, frame, read.gpus.source)
         self._count_partial_failures(read.gathered, outcome)
         self._changes.note_ledger(self._ledger.problem)
         self._idle_servers = _idle_servers(outcome)
@@ -228,10 +234,10 @@ class Sampler:
         waits = rebooted(state, frame) or since_boot
         return waits and self._clock.elapsed() - self._began < CLOCK_WAIT_MAX
 
-    def _post(self, outcome: TickOutcome, frame: readings.Frame) -> CommittedTotals:
+    def _post(self, outcome: TickOutcome, frame: readings.Frame, gpu_source: str) -> CommittedTotals:
         """Commit, then return the committed totals: a restart would find the same."""
         for reason, times in outcome.postings.implausible:
-            self._health.count(self._nvml, f"implausible_{reason}", times)
+            self._health.count(gpu_source, f"implausible_{reason}", times)
         policy = outcome.policy
         part = self._late_pricing.charge(self._ledger, outcome.postings, outcome.state, policy)
         self._ledger.post(part.postings, part.state)

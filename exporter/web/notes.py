@@ -9,9 +9,12 @@ from exporter.report import CommittedTotals, Report, SourceRow
 from exporter.tariff.price_file import age_warning
 from exporter.tariff.rate import Derivation
 from exporter.units import NANOSECONDS_PER_DAY, NANOSECONDS_PER_HOUR, seconds
+from exporter.vendors import VENDORS
 from exporter.web.wording import amount, price_line, shortened, timestamp
 
-NVML: Final = "nvml"
+LIBRARIES: Final = {vendor.source: vendor.library for vendor in VENDORS}
+"""What GPUs are read by, by the name of their source."""
+
 CLOCK: Final = "clock"
 SERVER: Final = "server:"
 """Names of sources; a server's name follows the last one, as `namespace/server` or `server`."""
@@ -43,7 +46,7 @@ def notes(report: Report, month: str | None, projected: Mapping[str, float], *, 
                     f'Over the {default}budget "{budget.name}" ({amount(budget.dollars)} a month): '
                     f"this host alone is projected to spend {amount(end)}{what} in {month}."
                 )
-        yield from _down(report, [row for row in report.sources if row.source == NVML])
+        yield from _down(report, [row for row in report.sources if row.source in LIBRARIES])
     unpriced = [row for row in report.gpus if not row.priced and row.gpu != UNCOUNTED]
     if unpriced:
         yield (
@@ -114,9 +117,10 @@ def _limited(sentences: Sequence[str], further: str) -> Iterator[str]:
 
 def _read_notes(report: Report) -> Iterator[str]:
     """What could not be read, or not be divided, in the last tick."""
-    if not report.gpus and any(row.source == NVML and row.up for row in report.sources):
-        yield "NVML lists no GPU: nothing is charged."
-    others = [row for row in report.sources if row.source != NVML]
+    libraries = [LIBRARIES[row.source] for row in report.sources if row.source in LIBRARIES and row.up]
+    if libraries and not report.gpus:
+        yield f"{' and '.join(libraries)} lists no GPU: nothing is charged."
+    others = [row for row in report.sources if row.source not in LIBRARIES]
     others.sort(key=lambda row: (row.source.startswith(SERVER), row.source))  # there may be many servers
     yield from _limited(list(_down(report, others)), "Further sources that cannot be read")
     unread = sorted({(server.key, server.reason) for server in report.unread if not server.url})
@@ -151,8 +155,8 @@ def _down(report: Report, sources: Iterable[SourceRow]) -> Iterator[str]:
         if source.up:
             continue
         remedy = ""
-        if source.source == NVML:
-            failure = "NVML cannot be read"
+        if source.source in LIBRARIES:
+            failure = f"{LIBRARIES[source.source]} cannot be read"
         elif source.source == CLOCK:
             failure = "The clock is not synchronized"
         elif not source.source.startswith(SERVER):

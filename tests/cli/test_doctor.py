@@ -9,6 +9,7 @@ from exporter.clock import SystemClock
 from exporter.config import Config
 from exporter.readings import FailureReason, MustRestartError, QuickSource, ReadFailedError, ServerKey
 from exporter.sources.discovery import DiscoveredServer, DiscoveryResult
+from exporter.vendors import NVIDIA
 from tests.corners.gateway_servers import GatewayServers
 
 
@@ -52,6 +53,7 @@ def test_the_doctor_reads_the_gateways(tmp_path: Path, capsys: pytest.CaptureFix
 class Broken(QuickSource):
     """In place of NVML: a source that fails as it is told to; `closed` counts how often it was let go of."""
 
+    vendor = NVIDIA
     name = "nvml"
 
     def __init__(self, failure: BaseException) -> None:
@@ -68,7 +70,7 @@ class Broken(QuickSource):
 def examined(
     nvml: Broken, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> str:
-    monkeypatch.setattr(module, "NvmlSource", lambda _clock: nvml)
+    monkeypatch.setattr(module, "gpu_sources", lambda _clock: (nvml,))
     file = tmp_path / "ice.yaml"
     file.write_text('discovery: {cloud: "off", processes: false}\n')
     module.doctor(module.DoctorFlags(file, tmp_path / "ledger.db"))

@@ -9,6 +9,7 @@ from exporter.cli import main
 from exporter.cli.adjust import AdjustFlags, adjust, proposed
 from exporter.cli.arguments import program
 from exporter.readings import Gpu, GpuReading, QuickSource
+from exporter.vendors import NVIDIA
 from tests.corners.simulated_host import HOUR, SECOND, SimulatedHost
 
 OWNERS = """
@@ -28,6 +29,7 @@ hardware:
 class Two(QuickSource):
     """Two GPUs, of which chat holds the first."""
 
+    vendor = NVIDIA
     name = "nvml"
 
     def read(self) -> tuple[GpuReading, ...]:

@@ -117,7 +117,7 @@ class SimulatedHost:
         self.sampler = Sampler(
             self.clock,
             inline(self.clock),
-            self.nvml,
+            (self.nvml,),
             self.ledger,
             FakeProcessMetrics(),
             self._plan(),

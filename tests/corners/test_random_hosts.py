@@ -38,6 +38,7 @@ from exporter.readings import (
     ReadFailedError,
 )
 from exporter.reports.repricing import repricing
+from exporter.vendors import NVIDIA
 from tests.corners.exact_model import CONFIGURATIONS, GPUS, HOSTED, P5, Clocks, ExactHost, month
 from tests.corners.simulated_host import DAY, HOUR, MINUTE, SECOND, HostClock, SimulatedHost
 from tests.depth import examples
@@ -56,6 +57,7 @@ FULL = sqlite3.OperationalError("database or disk is full")
 class Meters(QuickSource):
     """GPUs that draw 300 W while the host is awake."""
 
+    vendor = NVIDIA
     name = "nvml"
 
     clock: HostClock

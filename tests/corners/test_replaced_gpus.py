@@ -13,6 +13,7 @@ import pytest
 
 from exporter.cli.adjust import proposed
 from exporter.readings import Gpu, GpuReading, QuickSource
+from exporter.vendors import NVIDIA
 from exporter.web.summary import summarize
 from tests.corners.simulated_host import CENT, DOLLAR, HOUR, MINUTE, SECOND, SimulatedHost
 
@@ -30,6 +31,7 @@ class Boards(QuickSource):
     """What NVML lists: UUIDs in their sockets."""
 
     listed: list[str] = field(default_factory=lambda: generation("a"))
+    vendor = NVIDIA
     name: str = "nvml"
 
     def read(self) -> tuple[GpuReading, ...]:

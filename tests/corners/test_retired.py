@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 
 from exporter.readings import Gpu, GpuReading, QuickSource
+from exporter.vendors import NVIDIA
 from tests.corners.simulated_host import CENT, HOUR, MINUTE, SECOND, SimulatedHost
 
 FIRST_GPU, SECOND_GPU = UUIDS = (
@@ -24,6 +25,7 @@ TICK = 10 * SECOND
 class Two(QuickSource):
     """Two GPUs, until one is taken out."""
 
+    vendor = NVIDIA
     name: str = "nvml"
     here: int = 2
 

@@ -164,7 +164,7 @@ class FaultyHost:
         self.sampler = Sampler(
             self.clock,
             self.gatherer,
-            self.nvml,
+            (self.nvml,),
             self.ledger,
             FakeProcessMetrics(),
             self._plan(),

@@ -23,5 +23,5 @@ def fixture() -> SamplerFixture:
         nvml,
         endpoint,
         ledger,
-        Sampler(clock, inline(clock), nvml, ledger, FakeProcessMetrics(), plan(endpoint)),
+        Sampler(clock, inline(clock), (nvml,), ledger, FakeProcessMetrics(), plan(endpoint)),
     )

@@ -32,6 +32,7 @@ from exporter.sources.gather import Gather, Gathered, read_source
 from exporter.tariff.tariff import Tariff
 from exporter.tariff.terms import Hardware, HardwareMatch, Overhead, Rented, RentPrice
 from exporter.units import NANOSECONDS_PER_SECOND
+from exporter.vendors import NVIDIA
 from tests.clocks import START, ManualClock
 from tests.standard_process import standard_process
 
@@ -45,6 +46,7 @@ H100 = Gpu("GPU-0", "H100")
 class FakeNvmlSource(QuickSource):
     """One GPU, half busy; or a failure."""
 
+    vendor = NVIDIA
     name: str = "nvml"
     failure: str = ""
     reason: FailureReason = FailureReason.HUNG

@@ -32,7 +32,7 @@ class Host:
     def _sampler(self) -> Sampler:
         gather = inline(self.clock)
         return Sampler(
-            self.clock, gather, FakeNvmlSource(), self.ledger, FakeProcessMetrics(), plan(self.endpoint)
+            self.clock, gather, (FakeNvmlSource(),), self.ledger, FakeProcessMetrics(), plan(self.endpoint)
         )
 
     def tick(self) -> Report:

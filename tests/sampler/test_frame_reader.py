@@ -72,7 +72,7 @@ def nvml() -> FakeNvmlSource:
 
 def reader(nvml: FakeNvmlSource, discovery: FakeDiscovery | None) -> FrameReader:
     clock = ManualClock()
-    return FrameReader(clock, inline(clock), nvml, discovery)
+    return FrameReader(clock, inline(clock), (nvml,), discovery)
 
 
 def test_without_discovery_the_configuration_says_all(nvml: FakeNvmlSource) -> None:
@@ -223,7 +223,7 @@ def test_a_silent_driver_leaves_evidence(nvml: FakeNvmlSource, reason: str, *, l
     """Whether its library was loaded, and the displays of the bus."""
     nvml.failure, nvml.reason = "no answer", FailureReason(reason)
     clock = ManualClock()
-    reader = FrameReader(clock, inline(clock), nvml, displays=lambda: DisplayDevices(8, 2))
+    reader = FrameReader(clock, inline(clock), (nvml,), displays=lambda _: DisplayDevices(8, 2))
 
     evidence = reader.read(CONFIG, (), None).frame.evidence
     assert evidence == GpuEvidence(library=library, devices=8, passed_through=2)
@@ -232,9 +232,9 @@ def test_a_silent_driver_leaves_evidence(nvml: FakeNvmlSource, reason: str, *, l
 def test_the_bus_is_not_read_where_gpus_are_listed(nvml: FakeNvmlSource) -> None:
     """They are evidence enough."""
 
-    def displays() -> DisplayDevices:
+    def displays(_: object) -> DisplayDevices:
         raise AssertionError
 
     clock = ManualClock()
-    reader = FrameReader(clock, inline(clock), nvml, displays=displays)
+    reader = FrameReader(clock, inline(clock), (nvml,), displays=displays)
     assert reader.read(CONFIG, (), None).frame.evidence == NO_EVIDENCE

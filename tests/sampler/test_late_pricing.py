@@ -83,7 +83,7 @@ class Daemon:
         self.ledger = Ledger.open(self.path, self.clock, connect=self.disk)
         gather = inline(self.clock)
         going = plan(self.endpoint, tariff=tariff)
-        self.sampler = Sampler(self.clock, gather, self.nvml, self.ledger, FakeProcessMetrics(), going)
+        self.sampler = Sampler(self.clock, gather, (self.nvml,), self.ledger, FakeProcessMetrics(), going)
 
     def killed(self, tariff: Tariff) -> None:
         """Die without a word, which lets go of the lock, and begin again."""

@@ -50,7 +50,7 @@ class Daemon:
         self.ledger = Ledger.open(self.path, self.clock)
         gather = inline(self.clock)
         going = plan(self.endpoint, tariff=tariff, config=config)
-        self.sampler = Sampler(self.clock, gather, Two(), self.ledger, FakeProcessMetrics(), going)
+        self.sampler = Sampler(self.clock, gather, (Two(),), self.ledger, FakeProcessMetrics(), going)
 
     def reload(self, tariff: Tariff, config: Config = SERVERS) -> None:
         self.sampler.set_plan(plan(self.endpoint, tariff=tariff, config=config))

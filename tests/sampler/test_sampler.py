@@ -279,7 +279,7 @@ def test_the_ledger_remembers_who_answered(fixture: SamplerFixture) -> None:
         again = Sampler(
             fixture.clock,
             inline(fixture.clock),
-            fixture.nvml,
+            (fixture.nvml,),
             fixture.ledger,
             FakeProcessMetrics(),
             plan(*endpoints),
@@ -338,7 +338,7 @@ def test_a_rebooted_host_waits_for_its_clock_before_it_serves_money(fixture: Sam
     restarted = Sampler(
         fixture.clock,
         inline(fixture.clock),
-        fixture.nvml,
+        (fixture.nvml,),
         fixture.ledger,
         FakeProcessMetrics(),
         plan(fixture.endpoint),
@@ -367,7 +367,7 @@ def test_a_clock_that_is_never_set_is_taken_as_it_is_after_two_minutes(fixture: 
     restarted = Sampler(
         fixture.clock,
         inline(fixture.clock),
-        fixture.nvml,
+        (fixture.nvml,),
         fixture.ledger,
         FakeProcessMetrics(),
         plan(fixture.endpoint),

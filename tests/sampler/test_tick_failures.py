@@ -43,7 +43,7 @@ class FailingGather:
 
 def sampler(clock: Clock, ledger: FakeLedger, *failures: Exception | None) -> Sampler:
     gather = FailingGather(clock, *failures)
-    return Sampler(clock, gather, FakeNvmlSource(), ledger, FakeProcessMetrics(), plan(FakeEndpoint()))
+    return Sampler(clock, gather, (FakeNvmlSource(),), ledger, FakeProcessMetrics(), plan(FakeEndpoint()))
 
 
 def test_a_failed_tick_is_logged_once_and_the_next_charges_its_time(

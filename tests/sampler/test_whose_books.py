@@ -20,6 +20,7 @@ from exporter.sources.gather import Gathered, read_source
 from exporter.tariff.tariff import Tariff
 from exporter.tariff.terms import Hardware, HardwareMatch, Rented, RentPrice
 from exporter.units import NANOSECONDS_PER_HOUR, PICODOLLARS_PER_DOLLAR
+from exporter.vendors import NVIDIA
 from tests.clocks import START, ManualClock
 from tests.sampler.sampler_fixture import TICK, FakeProcessMetrics
 
@@ -37,6 +38,7 @@ class GpusByUuid(QuickSource):
     """GPUs by UUID; silent while it has none."""
 
     uuids: tuple[str, ...]
+    vendor = NVIDIA
     name: str = "nvml"
 
     def read(self) -> tuple[GpuReading, ...]:
@@ -60,7 +62,7 @@ class Daemon:
             return [read_source(source, clock) for source in sources]
 
         self.sampler = Sampler(
-            clock, gather, self.nvml, self.ledger, FakeProcessMetrics(), PLAN, machine=machine
+            clock, gather, (self.nvml,), self.ledger, FakeProcessMetrics(), PLAN, machine=machine
         )
 
     def ticks(self, count: int) -> Report:
@@ -187,7 +189,7 @@ def test_books_in_memory_go_on_anywhere(clock: ManualClock) -> None:
     sampler = Sampler(
         clock,
         lambda sources: [read_source(source, clock) for source in sources],
-        nvml,
+        (nvml,),
         ledger,
         FakeProcessMetrics(),
         PLAN,

@@ -73,7 +73,7 @@ class Daemon:
 
     def restart(self) -> None:
         """Only the state stays."""
-        self._reader = FrameReader(self._clock, inline(self._clock), FakeNvmlSource())
+        self._reader = FrameReader(self._clock, inline(self._clock), (FakeNvmlSource(),))
 
     def tick(self) -> FrameRead:
         self._clock.now += 10 * SECOND

@@ -93,7 +93,7 @@ class Daemon:
 
     def restart(self) -> None:
         """What is kept on disk stays: the marks."""
-        self._reader = FrameReader(self.clock, inline(self.clock), FakeNvmlSource())
+        self._reader = FrameReader(self.clock, inline(self.clock), (FakeNvmlSource(),))
 
     def tick(self) -> FrameRead:
         self.clock.now += 10 * NANOSECONDS_PER_SECOND
@@ -388,10 +388,10 @@ def test_tokens_count_once_in_any_turns(turns: str, identity: str) -> None:
     clock = ManualClock()
     endpoints = tuple(FakeEndpoint(ServerKey("", name), url) for name, url in (("A", ONE), ("B", TWO)))
     state, tokens, total = State(), 900, 0.0
-    reader = FrameReader(clock, inline(clock), FakeNvmlSource())
+    reader = FrameReader(clock, inline(clock), (FakeNvmlSource(),))
     for turn in f"{turns}===":
         if turn == "r":
-            reader = FrameReader(clock, inline(clock), FakeNvmlSource())
+            reader = FrameReader(clock, inline(clock), (FakeNvmlSource(),))
             continue
         for endpoint in endpoints:
             endpoint.failure = "" if turn in ("=", endpoint.key.server) else "refused"

@@ -410,12 +410,12 @@ class Discovery:
         self, given: Allocations, pods: Iterable[Pod], gpus: Iterable[GpuReading]
     ) -> tuple[Allocation, ...]:
         """The allocations of workloads, without pods that have gone since: their names would be guesses."""
-        minors = {gpu.minor: gpu.gpu.uuid for gpu in gpus if gpu.minor is not None}
+        uuids = {gpu.device: gpu.gpu.uuid for gpu in gpus if gpu.device}
         of_workloads = replace(given, allocations=without_monitors(given.allocations, self._own_pod))
         there = {(pod.namespace, pod.name) for pod in pods}
         return tuple(
             allocation
-            for allocation in located(of_workloads, minors).allocations
+            for allocation in located(of_workloads, uuids).allocations
             if (allocation.namespace, allocation.pod) in there
             or not self._cluster.has_ended(allocation.namespace, allocation.pod, given.at)
         )

@@ -9,10 +9,11 @@ from exporter.config.settings import ServerMatch, ServerRule
 from exporter.cost.postings import OTHER, UNALLOCATED
 from exporter.engines.launch import Launch, launch
 from exporter.readings import LABEL_CHARACTERS, GpuReading, ServerKey, label
-from exporter.sources.kubelet.pod_resources import Allocation, Device
+from exporter.sources.kubelet.pod_resources import Allocation
 from exporter.sources.kubernetes import Pod
 from exporter.sources.processes import ApiServer, ProcessGroup
 from exporter.tariff.terms import matches
+from exporter.vendors import Device
 
 
 class GpuPart(NamedTuple):
@@ -39,7 +40,7 @@ def stood_for(device: Device, gpu: GpuReading) -> tuple[GpuPart, ...]:
     give.
     """
     uuid = gpu.gpu.uuid
-    here = (device.uuid or None) == uuid or (device.minor is not None and device.minor == gpu.minor)
+    here = (device.uuid or None) == uuid or (device.name != "" and device.name == gpu.device)
     whole = not device.mig_uuid and device.gpu_instance is None and device.placement is None
     if gpu.instances is None:
         return (GpuPart(uuid),) if device.every or (here and whole) else ()

@@ -8,8 +8,6 @@ pods.
 from exporter.sources.kubelet.pod_resources import (
     Allocation,
     Allocations,
-    Device,
-    Placement,
     PodResourcesSource,
     UnknownDevice,
     is_here,

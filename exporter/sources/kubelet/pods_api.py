@@ -15,133 +15,83 @@ Field numbers are those of `core/v1/generated.proto` in kubernetes/api (10b39a39
 """
 
 import os
-from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass, field
+from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any, Final
 
 from exporter.readings import FailureReason, ReadFailedError
 from exporter.sources.http_client import Deadline
-from exporter.sources.kubelet.protobuf import Message
-
-JsonObject = dict[str, Any]
-Read = Callable[[Message, int, int], Any]
+from exporter.sources.kubelet.protobuf import LENGTH, Field, Fields, Message
 
 EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
 POD_BYTES_MAX: Final = 4 * 1024 * 1024
 """etcd takes objects of 1.5 MiB by default; a pod of more is none."""
 
 
-@dataclass(frozen=True, slots=True)
-class MessageFields:
-    """The fields of one kind of message that are read, by number.
-
-    `single` has strings and messages, `repeated` lists of them, `maps` labels and annotations, `flags` truth
-    values. An empty message is present, unlike one that Go leaves out (`*T`); of a field that comes twice
-    the last counts.
-    """
-
-    single: Mapping[int, tuple[str, Read]] = field(default_factory=dict)
-    repeated: Mapping[int, tuple[str, Read]] = field(default_factory=dict)
-    maps: Mapping[int, str] = field(default_factory=dict)
-    flags: Mapping[int, str] = field(default_factory=dict)
-
-    def read(self, message: Message, start: int, end: int) -> JsonObject:
-        """The fields of a message between two offsets.
-
-        Raises:
-            ReadFailedError: as `Message`.
-        """
-        fields: JsonObject = {}
-        for number, begin, stop in message.fields(start, end):
-            if number in self.single:
-                name, read = self.single[number]
-                fields[name] = read(message, begin, stop)
-            elif number in self.repeated:
-                name, read = self.repeated[number]
-                fields.setdefault(name, []).append(read(message, begin, stop))
-            elif number in self.maps:
-                pair = _ENTRY.read(message, begin, stop)
-                fields.setdefault(self.maps[number], {})[pair.get("key", "")] = pair.get("value", "")
-        if self.flags:
-            for number, value in message.integers(start, end):
-                if number in self.flags:
-                    fields[self.flags[number]] = value != 0
-        return fields
-
-
-def _time(message: Message, start: int, end: int) -> str:
+def _timestamp(time: dict[str, int]) -> str:
     """A `Time`, as JSON has it; empty for none, and for one that no calendar has."""
-    seconds = dict(message.integers(start, end)).get(1)
-    if seconds is None:
+    if "seconds" not in time:
         return ""
     try:
-        return (EPOCH + timedelta(seconds=seconds)).strftime("%Y-%m-%dT%H:%M:%SZ")
+        return (EPOCH + timedelta(seconds=time["seconds"])).strftime("%Y-%m-%dT%H:%M:%SZ")
     except OverflowError:  # one below zero is a great one without its sign
         return ""
 
 
-def _inlined(message: Message, start: int, end: int) -> JsonObject:
-    """The fields that an `EphemeralContainer` shares with other containers; JSON does not nest them."""
-    common: JsonObject = _EPHEMERAL.read(message, start, end).get("common", {})
-    return common
+_TIME: Final[Fields] = {1: Field("seconds", "integer")}
+_ENTRY: Final[Fields] = {1: Field("key"), 2: Field("value")}
+_OWNER: Final[Fields] = {1: Field("kind"), 3: Field("name"), 6: Field("controller", "integer", convert=bool)}
+_METADATA: Final[Fields] = {
+    1: Field("name"),
+    3: Field("namespace"),
+    5: Field("uid"),
+    8: Field("creationTimestamp", _TIME, convert=_timestamp),
+    9: Field("deletionTimestamp", _TIME, convert=_timestamp),
+    11: Field("labels", _ENTRY, repeated=True),
+    12: Field("annotations", _ENTRY, repeated=True),
+    13: Field("ownerReferences", _OWNER, repeated=True),
+}
+
+_CONTAINER: Final[Fields] = {
+    1: Field("name"),
+    3: Field("command", repeated=True),
+    4: Field("args", repeated=True),
+}
+"""`Container`, and `EphemeralContainerCommon`, which has the same numbers; JSON does not nest the second."""
+
+_EPHEMERAL: Final[Fields] = {1: Field("common", _CONTAINER)}
+_SPEC: Final[Fields] = {
+    10: Field("nodeName"),
+    2: Field("containers", _CONTAINER, repeated=True),
+    20: Field("initContainers", _CONTAINER, repeated=True),
+    34: Field(
+        "ephemeralContainers", _EPHEMERAL, repeated=True, convert=lambda nested: nested.get("common", {})
+    ),
+}
+
+_CONTAINER_STATUS: Final[Fields] = {
+    1: Field("name"),
+    2: Field("state", {2: Field("running", {})}),
+    8: Field("containerID"),
+}
+_STATUS: Final[Fields] = {
+    1: Field("phase"),
+    6: Field("podIP"),
+    8: Field("containerStatuses", _CONTAINER_STATUS, repeated=True),
+    10: Field("initContainerStatuses", _CONTAINER_STATUS, repeated=True),
+    12: Field("podIPs", {1: Field("ip")}, repeated=True),
+    13: Field("ephemeralContainerStatuses", _CONTAINER_STATUS, repeated=True),
+}
+_POD: Final[Fields] = {
+    1: Field("metadata", _METADATA),
+    2: Field("spec", _SPEC),
+    3: Field("status", _STATUS),
+}
 
 
-_TEXT: Final[Read] = Message.text
-_ENTRY: Final = MessageFields({1: ("key", _TEXT), 2: ("value", _TEXT)})
-
-_OWNER: Final = MessageFields({1: ("kind", _TEXT), 3: ("name", _TEXT)}, flags={6: "controller"})
-_METADATA: Final = MessageFields(
-    {
-        1: ("name", _TEXT),
-        3: ("namespace", _TEXT),
-        5: ("uid", _TEXT),
-        8: ("creationTimestamp", _time),
-        9: ("deletionTimestamp", _time),
-    },
-    repeated={13: ("ownerReferences", _OWNER.read)},
-    maps={11: "labels", 12: "annotations"},
-)
-
-_CONTAINER: Final = MessageFields(
-    {1: ("name", _TEXT)},
-    repeated={3: ("command", _TEXT), 4: ("args", _TEXT)},
-)
-"""`Container`, and `EphemeralContainerCommon`, which has the same numbers."""
-
-_EPHEMERAL: Final = MessageFields({1: ("common", _CONTAINER.read)})
-_SPEC: Final = MessageFields(
-    {10: ("nodeName", _TEXT)},
-    repeated={
-        2: ("containers", _CONTAINER.read),
-        20: ("initContainers", _CONTAINER.read),
-        34: ("ephemeralContainers", _inlined),
-    },
-)
-
-_RUNNING: Final = MessageFields()
-_STATE: Final = MessageFields({2: ("running", _RUNNING.read)})
-_CONTAINER_STATUS: Final = MessageFields(
-    {1: ("name", _TEXT), 2: ("state", _STATE.read), 8: ("containerID", _TEXT)}
-)
-_ADDRESS: Final = MessageFields({1: ("ip", _TEXT)})
-_STATUS: Final = MessageFields(
-    {1: ("phase", _TEXT), 6: ("podIP", _TEXT)},
-    repeated={
-        8: ("containerStatuses", _CONTAINER_STATUS.read),
-        10: ("initContainerStatuses", _CONTAINER_STATUS.read),
-        12: ("podIPs", _ADDRESS.read),
-        13: ("ephemeralContainerStatuses", _CONTAINER_STATUS.read),
-    },
-)
-_POD: Final = MessageFields(
-    {1: ("metadata", _METADATA.read), 2: ("spec", _SPEC.read), 3: ("status", _STATUS.read)}
-)
-
-
-def listed(reply: bytes) -> Iterator[JsonObject]:
-    """The pods of a serialized `ListPodsResponse`, one at a time.
+def listed(reply: bytes) -> Iterator[dict[str, Any]]:
+    """The pods of a serialized `ListPodsResponse`, one at a time, as their JSON would be.
 
     Its only field is `repeated bytes pods = 1` (`pkg/apis/pods/v1alpha1/api.proto` of the repository
     kubernetes/kubelet, 63b32497, 23 July 2026).
@@ -150,11 +100,18 @@ def listed(reply: bytes) -> Iterator[JsonObject]:
         ReadFailedError: `malformed`; `too_large`, a pod that is none, or more fields than are looked at.
     """
     message = Message(reply)
-    for number, start, end in message.fields():
-        if number == 1:
-            if end - start > POD_BYTES_MAX:
-                raise ReadFailedError(FailureReason.TOO_LARGE, f"a pod of more than {POD_BYTES_MAX} bytes")
-            yield _POD.read(message, start, end)
+    for part in message.parts():
+        if part.number != 1 or part.wire != LENGTH:
+            continue
+        if part.end - part.start > POD_BYTES_MAX:
+            raise ReadFailedError(FailureReason.TOO_LARGE, f"a pod of more than {POD_BYTES_MAX} bytes")
+        pod = message.parse(_POD, part.start, part.end)
+        metadata = pod.get("metadata", {})
+        for key in ("labels", "annotations"):
+            if key in metadata:
+                entries = metadata[key]
+                metadata[key] = {entry.get("key", ""): entry.get("value", "") for entry in entries}
+        yield pod
 
 
 SOCKET: Final = Path("/var/lib/kubelet/pods-api/pods-api.sock")

@@ -23,6 +23,7 @@ from exporter.sources.nvml.library import (
     reason,
 )
 from exporter.units import NANOSECONDS_PER_HOUR, NANOSECONDS_PER_SECOND, Nanoseconds
+from exporter.vendors.nvidia import device_name
 
 LARGEST_COUNT: Final = 128
 """More GPUs than any host has; a larger count is not a reading."""
@@ -52,7 +53,7 @@ class NvmlGpu:
     pci_bus_id: str = ""
     handle: Any = None
     reason: FailureReason = FailureReason.OTHER
-    minor: int | None = None
+    device: str = ""
 
     @property
     def uuid(self) -> str:
@@ -168,7 +169,7 @@ class NvmlInventory:
         before = before_by_uuid.get(uuid)
         model = before.gpu.gpu_model if before is not None and before.gpu is not None else ""
         gpu = Gpu(uuid, model or self._text("nvmlDeviceGetName", handle))
-        return NvmlGpu(index, gpu, pci_bus_id, handle, minor=self._minor(handle))
+        return NvmlGpu(index, gpu, pci_bus_id, handle, device=self._device(handle))
 
     def _text(self, function: str, handle: Any) -> str:
         """A text about a GPU; empty where the call fails."""
@@ -182,15 +183,15 @@ class NvmlInventory:
             self.errors.append(FailureReason.GARBLED)
         return ""
 
-    def _minor(self, handle: Any) -> int | None:
-        """The number of a GPU's device node; where there is none (WSL) that is no failure."""
+    def _device(self, handle: Any) -> str:
+        """The name of a GPU's device file; where there is none (WSL) that is no failure."""
         try:
             minor: int = self._library.call("nvmlDeviceGetMinorNumber", handle)
         except CallFailedError as error:
             if error.code != NOT_SUPPORTED:
                 self._note(error)
-            return None
-        return minor if minor < LARGEST_MINOR else None
+            return ""
+        return device_name(minor) if minor < LARGEST_MINOR else ""
 
     def _note(self, error: CallFailedError) -> None:
         """Count a failed call that costs one answer; one that ends NVML goes on up."""
@@ -217,7 +218,7 @@ def _recall(nvml_gpu: NvmlGpu, missing: list[NvmlGpu]) -> NvmlGpu:
         return nvml_gpu
     best = max(missing, key=lambda candidate: tuple(match_ranks(candidate)))
     missing.remove(best)
-    return replace(nvml_gpu, gpu=best.gpu, pci_bus_id=best.pci_bus_id, minor=best.minor)
+    return replace(nvml_gpu, gpu=best.gpu, pci_bus_id=best.pci_bus_id, device=best.device)
 
 
 UNSUPPORTED: Final = frozenset({NOT_SUPPORTED, NO_PERMISSION, FUNCTION_NOT_FOUND, ARGUMENT_VERSION_MISMATCH})

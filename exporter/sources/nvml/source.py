@@ -33,6 +33,7 @@ from exporter.sources.nvml.library import (
 from exporter.sources.nvml.mig import Layouts
 from exporter.sources.nvml.processes import GpuProcesses
 from exporter.units import NANOSECONDS_PER_SECOND, Nanoseconds, seconds
+from exporter.vendors import NVIDIA
 
 TIMEOUT: Final[Nanoseconds] = 5 * NANOSECONDS_PER_SECOND
 """How long a read waits for NVML."""
@@ -65,12 +66,13 @@ class NvmlSource(QuickSource):
     While a call hangs in the driver every read fails at once; there is never more than one thread.
     """
 
-    name: Final = "nvml"
+    vendor: Final = NVIDIA
+    name: Final = NVIDIA.source
 
     def __init__(self, clock: Clock, timeout: Nanoseconds = TIMEOUT) -> None:
         self._clock = clock
         self._timeout = timeout
-        self._worker = Worker("nvml", clock)
+        self._worker = Worker(self.name, clock)
         self._library = Library(clock)
         self._inventory = NvmlInventory(self._library, clock)
         self._capabilities = NvmlCapabilities(self._library, clock)
@@ -153,7 +155,7 @@ class NvmlSource(QuickSource):
             up=nvml_gpu.handle is not None,
             pci_bus_id=nvml_gpu.pci_bus_id,
             driver_version=self._driver_version,
-            minor=nvml_gpu.minor,
+            device=nvml_gpu.device,
         )
         if not reading.up:
             return reading, mark

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 import yaml
 
-from exporter.sources.kubelet import pod_resources
+from exporter.vendors import NVIDIA
 from tests import next_release
 from tests.docs.markdown import sections
 from tests.e2e.charts.chart import (
@@ -166,7 +166,7 @@ def test_a_claim_shows_every_gpu_and_the_exporter_knows_it_is_its_own() -> None:
     (request,) = template["spec"]["spec"]["devices"]["requests"]
 
     assert request["exactly"] == {
-        "deviceClassName": pod_resources.DRA_DRIVER,
+        "deviceClassName": NVIDIA.dra_driver,
         "allocationMode": "All",
         "adminAccess": True,
     }

@@ -7,10 +7,11 @@ from exporter.engines.launch import Launch
 from exporter.readings import Gpu, GpuProcess, GpuReading, Holder, MigInstance, ServerKey
 from exporter.sources.discovery.servers import DiscoveryResult, HostSnapshot, ScanTime, find_servers
 from exporter.sources.endpoints import Target
-from exporter.sources.kubelet import Allocation, Device
+from exporter.sources.kubelet import Allocation
 from exporter.sources.kubernetes import Pod, Workload
 from exporter.sources.processes import ApiServer, Network, ProcessGroup, ProcessId, Sockets
 from exporter.sources.processes.procfs import ListeningSocket
+from exporter.vendors import Device
 
 SECOND = 10**9
 BOOT = 1_800_000_000 * SECOND
@@ -28,9 +29,9 @@ def uuid(number: int) -> str:
 
 
 def gpu(number: int, *processes: int | GpuProcess, **fields: Any) -> GpuReading:
-    """A GPU on which these compute; its minor number is ten more than its index."""
+    """A GPU on which these compute; the number of its device file is ten more than its index."""
     computing = tuple(one if isinstance(one, GpuProcess) else GpuProcess(one) for one in processes)
-    words = {"minor": number + 10, "processes": computing, **fields}
+    words = {"device": f"nvidia{number + 10}", "processes": computing, **fields}
     return GpuReading(Gpu(uuid(number), "NVIDIA H100 80GB HBM3"), number, **words)
 
 

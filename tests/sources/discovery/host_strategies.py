@@ -11,11 +11,12 @@ from exporter.cost.policy import CardinalityLimits
 from exporter.engines.launch import Launch
 from exporter.readings import Gpu, GpuProcess, GpuReading, MigInstance
 from exporter.sources.discovery.servers import HostSnapshot
-from exporter.sources.kubelet import Allocation, Device, Placement
+from exporter.sources.kubelet import Allocation
 from exporter.sources.kubernetes import Container, Pod, PodAnnotations, Workload
 from exporter.sources.kubernetes.pods import GROUP_SIZE
 from exporter.sources.processes import ApiServer, ProcessGroup, ProcessId
 from exporter.sources.processes.procfs import ListeningSocket
+from exporter.vendors import Device, Placement
 from tests.sources.discovery.builders import CONTAINERS, SECOND, UIDS, sockets
 
 GPUS: Final = 3
@@ -54,7 +55,7 @@ def card(number: int) -> st.SearchStrategy[GpuReading]:
         st.just(Gpu(f"GPU-{number}", "NVIDIA H100 80GB HBM3")),
         st.just(number),
         up=st.sampled_from([True, True, True, False]),
-        minor=st.sampled_from([None, number]),
+        device=st.sampled_from(["", f"nvidia{number}"]),
         utilization_ratio=ratios,
         memory_total_bytes=st.just(80 * 10**9),
         instances=layouts,
@@ -140,9 +141,13 @@ def groupings(draw: st.DrawFn) -> tuple[ProcessGroup, ...]:
 devices = st.one_of(
     st.builds(Device, uuid=st.sampled_from(["GPU-0", "GPU-1", "GPU-2", "GPU-9"])),
     st.builds(Device, uuid=st.sampled_from(["GPU-0", "GPU-1"]), replica=st.integers(0, 2)),
-    st.builds(Device, minor=st.integers(0, 3), gpu_instance=st.sampled_from([None, 1, 2])),
+    st.builds(
+        Device,
+        name=st.sampled_from([f"nvidia{number}" for number in range(4)]),
+        gpu_instance=st.sampled_from([None, 1, 2]),
+    ),
     st.builds(Device, mig_uuid=st.sampled_from(["MIG-a", "MIG-b", "MIG-gone"])),
-    st.just(Device(minor=0, placement=Placement(19, 0))),
+    st.just(Device(name="nvidia0", placement=Placement(19, 0))),
     st.just(Device(every=True)),
     st.just(Device()),
 )

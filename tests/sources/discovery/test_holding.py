@@ -5,7 +5,7 @@ from typing import Any
 import pytest
 
 from exporter.readings import GpuProcess, Holder, ServerKey
-from exporter.sources.kubelet import Placement
+from exporter.vendors import Placement
 from tests.sources.discovery.builders import (
     api,
     cut,
@@ -168,7 +168,7 @@ def test_a_pod_was_given_as_a_whole_what_it_was_given_in_part_too() -> None:
         {"mig_uuid": "MIG-b"},
         {"uuid": uuid(0), "mig_uuid": "MIG-b"},
         {"uuid": uuid(0), "gpu_instance": 2},
-        {"minor": 10, "gpu_instance": 2},
+        {"name": "nvidia10", "gpu_instance": 2},
     ],
 )
 def test_an_instance_is_held_by_who_was_given_it(device: dict[str, Any]) -> None:
@@ -199,15 +199,18 @@ def test_instances_are_held_by_who_computes_on_them() -> None:
     ("device", "parts"),
     [
         ({"uuid": uuid(0)}, ["GPU-0/MIG-a", "GPU-0/MIG-b"]),
-        ({"minor": 10}, ["GPU-0/MIG-a", "GPU-0/MIG-b"]),
+        ({"name": "nvidia10"}, ["GPU-0/MIG-a", "GPU-0/MIG-b"]),
         ({"uuid": uuid(1), "mig_uuid": "MIG-gone"}, []),  # the card was cut anew
-        ({"minor": 11, "gpu_instance": 3}, []),
+        ({"name": "nvidia11", "gpu_instance": 3}, []),
         ({"uuid": uuid(0), "gpu_instance": 9}, []),
-        ({"minor": 10, "placement": Placement(19, 4)}, []),  # DRA: which one that is, NVML does not tell
+        (
+            {"name": "nvidia10", "placement": Placement(19, 4)},
+            [],
+        ),  # DRA: which one that is, NVML does not tell
         ({"uuid": "GPU-9"}, []),
-        ({"minor": 99}, []),
+        ({"name": "nvidia99"}, []),
         ({"every": True}, ["GPU-1"]),
-        ({"minor": 11}, ["GPU-1"]),
+        ({"name": "nvidia11"}, ["GPU-1"]),
     ],
 )
 def test_what_a_device_stands_for(device: dict[str, Any], parts: list[str]) -> None:
@@ -223,7 +226,7 @@ def test_a_card_that_is_cut_into_nothing_has_nothing_to_hold() -> None:
 
 def test_a_gpu_without_a_minor_number_is_not_one_without_a_number() -> None:
     """A device that tells nothing of what it is does not match a card that tells none either."""
-    assert holders_by_part(look((gpu(0, minor=None),), (), (given("a-0", 0, replica=0),))) == {}
+    assert holders_by_part(look((gpu(0, device=""),), (), (given("a-0", 0, replica=0),))) == {}
 
 
 @pytest.mark.parametrize(

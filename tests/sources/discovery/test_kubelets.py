@@ -223,10 +223,12 @@ def test_a_cluster_is_asked_by_the_configuration_of_the_look(host: DiscoveryHost
 
 def test_gpus_that_are_named_by_number(host: DiscoveryHost) -> None:
     """GKE: the number is that of the device file, and which GPU it is may change."""
-    host.kubelet.allocated = Allocations((given("a-0", 0, minor=1),))
+    host.kubelet.allocated = Allocations((given("a-0", 0, name="nvidia1"),))
     host.runs(podded(0, 7, server=api(7)))
-    assert holders_by_part(host.look(gpu(0, 7, minor=1), gpu(1, minor=0))) == {"GPU-0": ["ml/a"]}
-    assert holders_by_part(host.look(gpu(0, 7, minor=0), gpu(1, minor=1))) == {
+    assert holders_by_part(host.look(gpu(0, 7, device="nvidia1"), gpu(1, device="nvidia0"))) == {
+        "GPU-0": ["ml/a"]
+    }
+    assert holders_by_part(host.look(gpu(0, 7, device="nvidia0"), gpu(1, device="nvidia1"))) == {
         "GPU-0": ["/vllm:8000"],
         "GPU-1": ["ml/unmatched:a"],
     }

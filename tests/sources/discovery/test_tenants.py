@@ -144,7 +144,7 @@ def test_what_is_in_no_pod_is_never_joined_to_one() -> None:
     [
         ({"mig_uuid": "MIG-a"}, {"mig_uuid": "MIG-b"}),  # NVIDIA's plugin
         ({"uuid": uuid(0), "mig_uuid": "MIG-a"}, {"uuid": uuid(0), "mig_uuid": "MIG-b"}),  # before driver 470
-        ({"minor": 10, "gpu_instance": 1}, {"minor": 10, "gpu_instance": 2}),  # GKE
+        ({"name": "nvidia10", "gpu_instance": 1}, {"name": "nvidia10", "gpu_instance": 2}),  # GKE
     ],
 )
 def test_the_instance_that_is_theirs_alone_joins_a_pod_and_its_processes(
@@ -165,7 +165,9 @@ def test_the_instance_that_is_theirs_alone_joins_a_pod_and_its_processes(
 def test_processes_on_another_instance_of_the_same_card_are_not_the_pods() -> None:
     """The pod that was given one instance is idle; who computes on the other one is somebody else."""
     card = gpu(0, GpuProcess(7, instance="MIG-b"), instances=cut("MIG-a", "MIG-b"))
-    result = look((card,), (podded(0, 7, server=api(5)),), (given("a-0", 0, minor=10, gpu_instance=1),))
+    result = look(
+        (card,), (podded(0, 7, server=api(5)),), (given("a-0", 0, name="nvidia10", gpu_instance=1),)
+    )
     assert holders_by_part(result) == {"GPU-0/MIG-b": ["/vllm:8000"], "GPU-0/MIG-a": ["ml/unmatched:a"]}
 
 

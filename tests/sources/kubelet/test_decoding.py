@@ -7,9 +7,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from exporter.readings import ReadFailedError
-from exporter.sources.kubelet import Allocations, Device, UnknownDevice
+from exporter.sources.kubelet import Allocations, UnknownDevice
 from exporter.sources.kubelet.pod_resources import DEVICES_MAX, UNKNOWN_MAX, allocations
 from exporter.sources.kubelet.protobuf import FIELDS_MAX, Message
+from exporter.vendors import Device
 
 REPLIES = [file.read_bytes() for file in sorted((Path(__file__).parent / "replies").glob("*.binpb"))]
 GPU = b"GPU-5b1c3a2e-9f40-4d7a-8c61-0a1b2c3d4e5f"
@@ -180,4 +181,4 @@ def test_no_damage_breaks_the_reader(data: bytes, draw: st.DataObject) -> None:
 def test_fields_are_found_where_they_are(parts: list[tuple[int, bytes]]) -> None:
     """Numbers and contents come back as they were put in."""
     data = b"".join(part(number, content) for number, content in parts)
-    assert [(number, data[start:end]) for number, start, end in Message(data).fields()] == parts
+    assert [(each.number, data[each.start : each.end]) for each in Message(data).parts()] == parts

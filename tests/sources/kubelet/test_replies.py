@@ -10,11 +10,11 @@ from exporter.clock import SystemClock
 from exporter.sources.kubelet import (
     Allocation,
     Allocations,
-    Device,
-    Placement,
     PodResourcesSource,
     UnknownDevice,
 )
+from exporter.sources.kubelet.pod_resources import located
+from exporter.vendors import Device, Placement
 
 REPLIES = Path(__file__).parent / "replies"
 BYTES = sorted(REPLIES.glob("*.binpb"))
@@ -73,23 +73,31 @@ EXPECTED = {
     ),
     "gke": Allocations(
         (
-            Allocation("default", "whole", "main", GPU, Device("GPU-zero", minor=0)),
-            Allocation("default", "part", "main", GPU, Device("GPU-one", minor=1, gpu_instance=1)),
-            Allocation("default", "shared", "main", GPU, Device("GPU-two", minor=2, replica=0)),
+            Allocation("default", "whole", "main", GPU, Device("GPU-zero", name="nvidia0")),
+            Allocation("default", "part", "main", GPU, Device("GPU-one", name="nvidia1", gpu_instance=1)),
+            Allocation("default", "shared", "main", GPU, Device("GPU-two", name="nvidia2", replica=0)),
             Allocation(
-                "default", "shared-part", "main", GPU, Device("", minor=10, gpu_instance=0, replica=7)
+                "default", "shared-part", "main", GPU, Device("", name="nvidia10", gpu_instance=0, replica=7)
             ),
         )
     ),
     "dra": Allocations(
         (
-            Allocation("inference", "chat-0", "vllm", DRIVER, Device("GPU-zero", minor=0)),
-            Allocation("inference", "chat-0", "router", DRIVER, Device("GPU-zero", minor=0)),
+            Allocation("inference", "chat-0", "vllm", DRIVER, Device("GPU-zero", name="nvidia0")),
+            Allocation("inference", "chat-0", "router", DRIVER, Device("GPU-zero", name="nvidia0")),
             Allocation(
-                "inference", "small-0", "main", DRIVER, Device("GPU-one", minor=1, placement=Placement(19, 4))
+                "inference",
+                "small-0",
+                "main",
+                DRIVER,
+                Device("GPU-one", name="nvidia1", placement=Placement(19, 4)),
             ),
             Allocation(
-                "inference", "small-0", "main", DRIVER, Device("GPU-two", minor=2, placement=Placement(9, 0))
+                "inference",
+                "small-0",
+                "main",
+                DRIVER,
+                Device("GPU-two", name="nvidia2", placement=Placement(9, 0)),
             ),
         ),
         (UnknownDevice(DRIVER, "gpu-vfio-0"),),
@@ -113,17 +121,17 @@ EXPECTED = {
     ),
 }
 
-MINORS = {0: "GPU-zero", 1: "GPU-one", 2: "GPU-two"}
+UUIDS = {"nvidia0": "GPU-zero", "nvidia1": "GPU-one", "nvidia2": "GPU-two"}
 
 
 @pytest.mark.parametrize("file", BYTES, ids=lambda file: file.stem)
 def test_each_way_of_giving_out_gpus_is_understood(kubelet: Any, file: Path) -> None:
     """From the socket to the allocations; what has no number in our table keeps its number alone."""
     kubelet.reply = file.read_bytes()
-    source = PodResourcesSource(SystemClock(), lambda: MINORS, path=kubelet.path)
+    source = PodResourcesSource(SystemClock(), path=kubelet.path)
     expected = EXPECTED[file.stem]
 
-    assert source.read() == expected
+    assert located(source.read(), UUIDS) == expected
     assert source.errors == ((("unknown_device", expected.unknown_count),) if expected.unknown_count else ())
     assert (kubelet.methods, kubelet.requests) == (["/v1.PodResourcesLister/List"], [b""])
 

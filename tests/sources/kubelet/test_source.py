@@ -19,6 +19,7 @@ from h2.events import PingAckReceived
 from exporter.clock import SystemClock
 from exporter.readings import ReadFailedError
 from exporter.sources.kubelet import Allocations, PodResourcesSource
+from exporter.sources.kubelet.pod_resources import located
 from exporter.units import Instant, Nanoseconds, nanoseconds
 from tests import unprivileged
 from tests.rights import USERS
@@ -87,11 +88,10 @@ def test_an_answer_is_given_again_for_30_seconds(kubelet: Any, clock: HandClock)
 def test_numbers_of_gpus_are_looked_up_at_every_read(kubelet: Any, clock: HandClock) -> None:
     """An answer that is given again knows the GPUs that NVML told since."""
     kubelet.reply = (Path(__file__).parent / "replies" / "gke.binpb").read_bytes()
-    minors: dict[int, str] = {}
-    source = PodResourcesSource(clock, lambda: minors, path=kubelet.path)
-    assert [allocation.device.uuid for allocation in source.read().allocations] == ["", "", "", ""]
-    minors[1] = "GPU-one"
-    assert [allocation.device.uuid for allocation in source.read().allocations] == ["", "GPU-one", "", ""]
+    source = PodResourcesSource(clock, path=kubelet.path)
+    for uuids, expected in (({}, ["", "", "", ""]), ({"nvidia1": "GPU-one"}, ["", "GPU-one", "", ""])):
+        answer = located(source.read(), uuids)
+        assert [allocation.device.uuid for allocation in answer.allocations] == expected
     assert len(kubelet.requests) == 1
 
 

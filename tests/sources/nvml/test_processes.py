@@ -198,10 +198,10 @@ def test_mps_that_fails_for_now_is_asked_again(nvml: NvmlHost) -> None:
 def test_the_minor_number_of_a_device_node(nvml: NvmlHost) -> None:
     """It outlives the GPU's loss; where there is no device node (WSL) it is None and no failure."""
     nvml.set(replace(A, lines=("minor 5",)), replace(B, lines=("minor 7",)))
-    assert [reading.minor for reading in nvml.read()] == [5, 7]
+    assert [reading.device for reading in nvml.read()] == ["nvidia5", "nvidia7"]
     nvml.set(replace(A, lines=("minor 5",)), replace(B, lost=True))
     for _ in range(4):
-        assert [reading.minor for reading in nvml.read()] == [5, 7]
+        assert [reading.device for reading in nvml.read()] == ["nvidia5", "nvidia7"]
 
 
 @pytest.mark.parametrize(("code", "errors"), [(3, ()), (999, (("unknown", 1),))])
@@ -210,11 +210,11 @@ def test_a_minor_number_that_is_not_told(
 ) -> None:
     """Absent, never zero."""
     nvml.set(A, rules=(Return("nvmlDeviceGetMinorNumber", code),))
-    assert nvml.one().minor is None
+    assert nvml.one().device == ""
     assert nvml.source.errors == errors
 
 
 def test_a_minor_number_that_cannot_be_is_none(nvml: NvmlHost) -> None:
     """Linux has 20 bits for it."""
     nvml.set(replace(A, lines=(f"minor {2**20}",)))
-    assert nvml.one().minor is None
+    assert nvml.one().device == ""

@@ -40,7 +40,7 @@ def test_a_gpu_that_tells_everything(nvml: NvmlHost) -> None:
             power_watts=512.345,
             power_limit_watts=650.0,
             energy=123_456_789,
-            minor=3,
+            device="nvidia3",
             instances=None,
             processes=(GpuProcess(71, 50_000), GpuProcess(4_194_304, None)),
         ),

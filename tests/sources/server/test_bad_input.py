@@ -122,7 +122,7 @@ def rig(serve: Serve, real_client: HttpClientProtocol) -> Iterator[Rig]:
         timeout=30.0,
     )
     clock, nvml, endpoint, ledger = ManualClock(), FakeNvmlSource(), FakeEndpoint(), FakeLedger()
-    sampler = Sampler(clock, inline(clock), nvml, ledger, FakeProcessMetrics(), plan(source))
+    sampler = Sampler(clock, inline(clock), (nvml,), ledger, FakeProcessMetrics(), plan(source))
     made = Rig(SamplerFixture(clock, nvml, endpoint, ledger, sampler), source, Answer(()))
     yield made
     source.close()
