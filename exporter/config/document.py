@@ -8,27 +8,34 @@ them unfolds to gigabytes), tags, merge keys, and nesting deeper than a configur
 import re
 from collections.abc import Iterator
 from dataclasses import dataclass, field
-from typing import Any, Final, TypeAlias
+from typing import Final, TypeAlias
 
 import yaml
 
-from exporter.config.problems import Position, TextEdit, shown_key
-from exporter.config.yaml_errors import QUOTE, SyntaxFault, fault, quoted
+from exporter.config.problems import LocatedError, Position, TextEdit, shown_key
+from exporter.config.yaml_errors import QUOTE, position_of, quoted, syntax_problem
 
 FILE_BYTES: Final = 1024 * 1024
 DEEPEST: Final = 16
 MOST_NODES: Final = 100_000
 
-TAB: Final = "  "
-"""What is written in place of a tab."""
-
 _LOADER: Final = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
 _NOT_YAML = re.compile("[^\t\n\r\x20-\x7e\x85\xa0-\ud7ff\ue000-\ufffd\U00010000-\U0010ffff]")
-_TAB_INDENT = re.compile(r"(?:^|(?<=[\r\x85\u2028\u2029])) *(\t)", re.MULTILINE)
-_BLANK_INDENT = re.compile(
-    "(?:^|(?<=[\r\x85\u2028\u2029]))[ -]*([\u00a0\u2000-\u200a\u202f\u3000])", re.MULTILINE
+_BEGINS = "(?:^|(?<=[\r\x85\u2028\u2029]))"
+_INDENTS: Final = (
+    (
+        re.compile(rf"{_BEGINS} *(\t)", re.MULTILINE),
+        "is indented by a tab; YAML takes spaces only",
+        "  ",
+    ),
+    (
+        re.compile(rf"{_BEGINS}[ -]*([\u00a0\u2000-\u200a\u202f\u3000])", re.MULTILINE),
+        "is indented by a blank that is no space, as copied from a web page; write a space",
+        " ",
+    ),
 )
-"""Blanks that look like spaces, as they are copied from web pages."""
+"""Indentation by something else than a space, what to say of it, and what is written in its place."""
+
 _TYPOGRAPHIC = re.compile(r"[\u2018\u2019\u201c-\u201e\xab](?P<word>.*)[\u2018\u2019\u201c-\u201e\xbb]")
 """Quotes that an editor of texts made of straight ones."""
 _BLOCKS = frozenset({"|", ">"})
@@ -95,32 +102,25 @@ class Mapping:
 Node: TypeAlias = Scalar | Sequence | Mapping
 
 
-class YamlFeatureError(Exception):
-    """A text that is not YAML, or uses features of it that are not allowed."""
-
-    def __init__(self, position: Position | None, message: str, correction: TextEdit | None = None) -> None:
-        super().__init__(message)
-        self.position = position
-        self.correction = correction
-
-
 def document(data: bytes) -> Node | None:
     """The tree of a file; `None` for an empty one.
 
     Raises:
-        YamlFeatureError: the bytes are not one plain YAML document.
+        LocatedError: the bytes are not one plain YAML document.
     """
     text = _text(data)
     open_quotes: list[Position] = []
     try:
         return _tree(_events(text, open_quotes))
     except yaml.MarkedYAMLError as error:
-        located = fault(text, _syntax_fault(error, open_quotes))
-        raise YamlFeatureError(
-            located.position, f"is not YAML: {located.message}", located.correction
-        ) from None
+        raise syntax_problem(text, error, next(iter(open_quotes), None)) from None
     except yaml.YAMLError as error:
-        raise YamlFeatureError(None, f"is not YAML: {error}") from None
+        raise _refused(None, f"is not YAML: {error}") from None
+
+
+def _refused(position: Position | None, message: str, correction: TextEdit | None = None) -> LocatedError:
+    """The refusal of a text before its keys are known."""
+    return LocatedError(position, "", message, correction)
 
 
 def positions(node: Node, path: str = "") -> Iterator[tuple[str, Position]]:
@@ -137,27 +137,20 @@ def positions(node: Node, path: str = "") -> Iterator[tuple[str, Position]]:
 
 def _text(data: bytes) -> str:
     if len(data) > FILE_BYTES:
-        raise YamlFeatureError(None, f"is larger than {FILE_BYTES} bytes; no configuration is")
+        raise _refused(None, f"is larger than {FILE_BYTES} bytes; no configuration is")
     try:
         text = data.decode("utf-8").removeprefix("\ufeff")
     except UnicodeDecodeError as error:
         before = data[: error.start].decode("utf-8")
-        raise YamlFeatureError(_end(before), "is not UTF-8; save the file as UTF-8") from None
+        raise _refused(_end(before), "is not UTF-8; save the file as UTF-8") from None
     if match := _NOT_YAML.search(text):
         position = _end(text[: match.start()])
-        raise YamlFeatureError(position, f"has the control character U+{ord(match[0]):04X}; remove it")
-    if match := _TAB_INDENT.search(text):
-        position = _end(text[: match.start(1)])
-        spaces = TextEdit(position, Position(position.line, position.column + 1), TAB)
-        raise YamlFeatureError(position, "is indented by a tab; YAML takes spaces only", spaces)
-    if match := _BLANK_INDENT.search(text):
-        position = _end(text[: match.start(1)])
-        space = TextEdit(position, Position(position.line, position.column + 1), " ")
-        raise YamlFeatureError(
-            position,
-            "is indented by a blank that is no space, as copied from a web page; write a space",
-            space,
-        )
+        raise _refused(position, f"has the control character U+{ord(match[0]):04X}; remove it")
+    for indent, message, written in _INDENTS:
+        if match := indent.search(text):
+            position = _end(text[: match.start(1)])
+            blank = TextEdit(position, Position(position.line, position.column + 1), written)
+            raise _refused(position, message, blank)
     return text
 
 
@@ -167,40 +160,25 @@ def _end(before: str) -> Position:
     return Position(len(lines), len(lines[-1]))
 
 
-def _position(mark: Any) -> Position:
-    return Position(mark.line + 1, mark.column + 1)
-
-
-def _syntax_fault(error: yaml.MarkedYAMLError, open_quotes: list[Position]) -> SyntaxFault:
-    context, problem = error.context_mark, error.problem_mark
-    return SyntaxFault(
-        error.context or "",
-        error.problem or "",
-        begins=None if context is None else _position(context),
-        noticed=None if problem is None else _position(problem),
-        open_quote=open_quotes[0] if open_quotes else None,
-    )
-
-
 def _events(text: str, open_quotes: list[Position]) -> Iterator[yaml.Event]:
     """The parser's events; quoted values that end on another line than they begin are noted."""
     documents = 0
     for event in yaml.parse(text, Loader=_LOADER):
-        position = _position(event.start_mark)
+        position = position_of(event.start_mark)
         if isinstance(event, yaml.DocumentStartEvent):
             documents += 1
             if documents > 1:
-                raise YamlFeatureError(position, "a second document starts; a configuration is one document")
+                raise _refused(position, "a second document starts; a configuration is one document")
         if isinstance(event, yaml.AliasEvent):
             problem = f"is an alias (*): write the value out; aliases are not taken; {QUOTE}"
-            raise YamlFeatureError(position, problem, quoted(text, position))
+            raise _refused(position, problem, quoted(text, position))
         if isinstance(event, yaml.NodeEvent):
             if event.anchor is not None:
-                raise YamlFeatureError(position, "has an anchor (&): remove it; anchors are not taken")
+                raise _refused(position, "has an anchor (&): remove it; anchors are not taken")
             if getattr(event, "tag", None) is not None:
-                raise YamlFeatureError(position, "has a tag (!): remove it; tags are not taken")
+                raise _refused(position, "has a tag (!): remove it; tags are not taken")
         quoted_value = isinstance(event, yaml.ScalarEvent) and event.style in _QUOTES
-        if quoted_value and _position(event.end_mark).line > position.line:
+        if quoted_value and position_of(event.end_mark).line > position.line:
             open_quotes.append(position)
         yield event
 
@@ -210,15 +188,15 @@ def _tree(events: Iterator[yaml.Event]) -> Node | None:
     open_nodes: list[Sequence | Mapping] = []
     nodes = 0
     for event in events:
-        position = _position(event.start_mark)
+        position = position_of(event.start_mark)
         node: Node
         if isinstance(event, yaml.ScalarEvent):
-            end = None if event.style in _BLOCKS else _position(event.end_mark)
+            end = None if event.style in _BLOCKS else position_of(event.end_mark)
             node = Scalar(position, event.value, plain=not event.style, end=end)
             if node.plain and (typographic := _TYPOGRAPHIC.fullmatch(node.text)):
                 word = typographic["word"].replace("\\", "\\\\").replace('"', '\\"')
                 straight = TextEdit(position, end, f'"{word}"') if end else None
-                raise YamlFeatureError(position, 'is in typographic quotes; write straight ones: "', straight)
+                raise _refused(position, 'is in typographic quotes; write straight ones: "', straight)
         elif isinstance(event, yaml.SequenceStartEvent):
             node = Sequence(position)
         elif isinstance(event, yaml.MappingStartEvent):
@@ -231,7 +209,7 @@ def _tree(events: Iterator[yaml.Event]) -> Node | None:
             continue
         nodes += 1
         if nodes > MOST_NODES:
-            raise YamlFeatureError(position, f"holds more than {MOST_NODES} values; no configuration does")
+            raise _refused(position, f"holds more than {MOST_NODES} values; no configuration does")
         if open_nodes:
             open_nodes[-1].items.append(node)
         else:
@@ -239,7 +217,7 @@ def _tree(events: Iterator[yaml.Event]) -> Node | None:
         if not isinstance(node, Scalar):
             open_nodes.append(node)
             if len(open_nodes) > DEEPEST:
-                raise YamlFeatureError(position, f"nests deeper than {DEEPEST} levels; no configuration does")
+                raise _refused(position, f"nests deeper than {DEEPEST} levels; no configuration does")
     return None if isinstance(root, Scalar) and root.empty else root
 
 

@@ -3,14 +3,14 @@
 import re
 from dataclasses import dataclass
 from decimal import Decimal
-from typing import Annotated, Final, TypeVar
+from typing import Annotated, Final, TypeAlias, TypeVar
 
 from exporter.config.document import Mapping, Node, Scalar, Sequence
-from exporter.config.gateways import MetricLabel
+from exporter.config.gateways import METRIC_LABEL
 from exporter.config.model import Model, default_of, of
 from exporter.config.problems import RefusedError, shown
 from exporter.config.schema import Context, ListOf, MappingNode, MappingOf, describe, read_at, unique
-from exporter.config.values import Choice, Name, Number, Port, ScalarValidator
+from exporter.config.values import Choice, Matching, Name, Number, Port
 from exporter.engines.catalogue import ENGINES as BUILT_IN
 from exporter.engines.catalogue import UNCOUNTED
 from exporter.engines.spec import (
@@ -37,19 +37,10 @@ _METRIC: Final = re.compile(r"[a-zA-Z_:][a-zA-Z0-9_:]{0,199}")
 _LABEL: Final = re.compile(r"[a-zA-Z_][a-zA-Z0-9_]{0,99}")
 
 
-@dataclass(frozen=True, slots=True)
-class MetricName(ScalarValidator[str]):
-    """The name of a sample, as a page has it."""
-
-    expected: str = "metric name"
-
-    def parse(self, written: Scalar) -> str:
-        """The name itself."""
-        if not _METRIC.fullmatch(written.text):
-            raise RefusedError(
-                f"{shown(written.text)} is no metric name; copy it from the page, without braces and labels"
-            )
-        return written.text
+METRIC_NAME: Final = Matching(
+    "metric name", _METRIC.fullmatch, "; copy it from the page, without braces and labels", str
+)
+MetricName: TypeAlias = Annotated[str, METRIC_NAME]
 
 
 @dataclass(frozen=True, slots=True)
@@ -81,23 +72,14 @@ LABEL_CHOICE: Final = MappingOf(
 )
 
 
-@dataclass(frozen=True, slots=True)
-class ServerPath(ScalarValidator[str]):
-    """A path on a server."""
-
-    expected: str = "path"
-
-    def parse(self, written: Scalar) -> str:
-        """The path itself."""
-        if not re.fullmatch(r"/(?!/)[!-~]{0,200}", written.text) or set("#?") & set(written.text):
-            raise RefusedError(f"{shown(written.text)} is no path; begin it with one /, as in /metrics")
-        return written.text
+_PATH: Final = re.compile(r"/(?!/)[^#?\x00-\x20\x7f-\U0010ffff]{0,200}")
+SERVER_PATH: Final = Matching("path", _PATH.fullmatch, "; begin it with one /, as in /metrics", str)
 
 
 class EngineCounterKeys(Model, kw_only=True):
     """One counter of an engine."""
 
-    name: Annotated[str, MetricName()]
+    name: MetricName
     """The name of its samples on the page, with `_total`, or with `_sum` for a histogram."""
     quantity: Quantity
     """Quantity that it counts. prompt: computed prompt tokens. cached_prompt: prompt tokens from the prefix
@@ -107,7 +89,7 @@ class EngineCounterKeys(Model, kw_only=True):
     """Labels with the values that count, one or a list; "" is a series without it."""
     unless: Annotated[LabelValues, LABEL_CHOICE] = ()
     """Labels with values that do not count: a series with all of them is left out."""
-    minus: Annotated[str, MetricName()] = ""
+    minus: MetricName = ""
     """A counter to subtract from it, such as the cached tokens that a counter of whole prompts includes."""
     scale_ratio: Annotated[Decimal, Number("ratio", Decimal(1000), above_low=True)] = Decimal(1)
     """Factor to tokens, requests or seconds: 0.001 for milliseconds."""
@@ -125,7 +107,7 @@ class GaugeKeys(Model, kw_only=True):
     """One gauge of an engine."""
 
     record = Gauge
-    name: Annotated[str, MetricName()]
+    name: MetricName
     """The name of its samples on the page."""
     where: Annotated[LabelValues, LABEL_CHOICE] = ()
     """As of counters."""
@@ -137,9 +119,9 @@ class CacheKeys(Model, kw_only=True):
     """The gauge of a cache."""
 
     record = CacheGauge
-    name: Annotated[str, MetricName()]
+    name: MetricName
     """The name of its samples on the page."""
-    capacity: Annotated[str, MetricName()] = ""
+    capacity: MetricName = ""
     """Gauge of the whole cache in the same unit, for one that is no ratio from 0 to 1."""
     where: Annotated[LabelValues, LABEL_CHOICE] = ()
     """As of counters."""
@@ -149,7 +131,7 @@ class HistogramKeys(Model, kw_only=True):
     """One histogram of latency."""
 
     record = LatencyHistogram
-    name: Annotated[str, MetricName()]
+    name: MetricName
     """Its name on the page without `_bucket`; it is in seconds."""
     basis: LatencyBasis = default_of(LatencyHistogram, "basis")
     """Whether one observation is a request or a token."""
@@ -166,9 +148,9 @@ class EngineKeys(Model, kw_only=True):
     counters: Annotated[tuple[tuple[Count, ...], ...], ListOf(of(EngineCounterKeys, "counter"), least=1)]
     """What it counts. A page with one of these names is recognized as its page, unless it is a built-in
     engine's."""
-    models: Annotated[tuple[str, ...], ListOf(MetricLabel(), least=1)] = ()
+    models: Annotated[tuple[str, ...], ListOf(METRIC_LABEL, least=1)] = ()
     """Labels that name the model: the first that a series has. Without it all series are of one model."""
-    models_path: Annotated[str | None, ServerPath()] = None
+    models_path: Annotated[str | None, SERVER_PATH] = None
     """OpenAI-compatible list of models, such as /v1/models, whose first id names a model that no label
     names."""
     running: Annotated[Gauge | None, GaugeKeys] = None
@@ -183,11 +165,11 @@ class EngineKeys(Model, kw_only=True):
     """Histogram of the time to the first token, for a `slo`."""
     per_token: Annotated[LatencyHistogram | None, HistogramKeys] = None
     """Histogram of the time per token, for a `slo`."""
-    repeated: Annotated[tuple[str, ...], ListOf(MetricLabel(), least=1)] = ()
+    repeated: Annotated[tuple[str, ...], ListOf(METRIC_LABEL, least=1)] = ()
     """Labels of ranks that count the same work: series that differ only in them count once."""
     port: Port = 8000
     """The port that it listens on by default."""
-    path: Annotated[str, ServerPath()] = "/metrics"
+    path: Annotated[str, SERVER_PATH] = "/metrics"
     """The path of its metrics, for servers that are found."""
 
     def build(self) -> Engine:

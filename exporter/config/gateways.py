@@ -22,10 +22,11 @@ from exporter.config.settings import (
 from exporter.config.urls import Url
 from exporter.config.values import (
     NO_UID,
+    PATTERN,
     Choice,
     Label,
+    Matching,
     PathOnHost,
-    Pattern,
     PatternText,
     ScalarValidator,
     User,
@@ -45,29 +46,19 @@ WILDCARDS_MAX: Final = 100
 
 SERIES_CHARACTERS: Final = 512
 
-_LABEL_NAME: Final = re.compile(r"[a-zA-Z_][a-zA-Z0-9_]{0,127}", re.ASCII)
-
 _WORDS: Final[Choice[DividedBy]] = Choice(get_args(DividedBy))
 
 By: TypeAlias = DividedBy | tuple[str, ...]
 
 
-@dataclass(frozen=True, slots=True)
-class MetricLabel(ScalarValidator[str]):
-    """The name of a label, as Prometheus has it."""
-
-    expected: str = "label"
-
-    @property
-    def example(self) -> str:
-        """A label that a gateway may have."""
-        return "label like tenant_id"
-
-    def parse(self, written: Scalar) -> str:
-        """The name itself."""
-        if not _LABEL_NAME.fullmatch(written.text):
-            raise RefusedError(f"{shown(written.text)} is no label; write letters, digits and underscores")
-        return written.text
+METRIC_LABEL: Final = Matching(
+    "label",
+    re.compile(r"[a-zA-Z_][a-zA-Z0-9_]{0,127}").fullmatch,
+    "; write letters, digits and underscores",
+    str,
+    like="tenant_id",
+)
+"""The name of a label, as Prometheus has it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -90,7 +81,7 @@ class UnitOfDivision:
             raise RefusedError(f"must be {self.expected}, not {describe(node)}")
         if not 1 <= len(node.items) <= LABELS_MAX:
             raise RefusedError(f"has {len(node.items)} labels; it takes 1 to {LABELS_MAX}")
-        return ListOf(MetricLabel(), (unique("", str, "keep one"),)).read(node, path, context)
+        return ListOf(METRIC_LABEL, (unique("", str, "keep one"),)).read(node, path, context)
 
 
 @dataclass(frozen=True, slots=True)
@@ -197,7 +188,7 @@ class DivideKeys(Model, kw_only=True):
     ] = ()
     """Who pays for which tenant, with a list in by. The first match decides; one without a match is of team
     other. Only doctor shows a tenant's own name. One entry of a gateway gives them for all."""
-    models: Annotated[tuple[str, ...], ListOf(Pattern(), least=1)] = ()
+    models: Annotated[tuple[str, ...], ListOf(PATTERN, least=1)] = ()
     """Patterns of the gateway's names for this server's models, without the provider and its slash. By team
     or tenant, in addition to the server's own names; by adapter, the names of its adapters in vLLM."""
     deployments: Annotated[tuple[str, ...], ListOf(Label("deployment"), least=1)] = ()
@@ -207,7 +198,7 @@ class DivideKeys(Model, kw_only=True):
     """Counters of a gateway that is not in [Gateways](engines.md#gateways), or in place of those there, whose
     other labels stay. Exact names, also of the `_sum` of a histogram. One entry of a gateway gives them for
     all."""
-    model_label: Annotated[str, MetricLabel()] = "model"
+    model_label: Annotated[str, METRIC_LABEL] = "model"
     """The label of these counters for the model; without it, of a built-in gateway its own."""
     bearer_token_file: PathOnHost | None = None
     """A file with the token to send; the LiteLLM proxy needs one."""

@@ -17,7 +17,6 @@ from exporter.config.values import (
     Choice,
     Label,
     Number,
-    Pattern,
     PatternText,
     Whole,
 )
@@ -58,7 +57,6 @@ DOLLARS_PER_HOUR = Number(
 DOLLARS_PER_YEAR = Number("dollars per year", Decimal(100_000_000), decimals=DOLLAR_DECIMALS)
 PURCHASE = Number("dollars", Decimal(100_000_000), decimals=DOLLAR_DECIMALS)
 GPUS = Whole("GPUs", 1, 1024)
-MODEL_PATTERN = Pattern()
 YEARS = Number("years", Decimal(100), Decimal("0.1"))
 RATIO = Number("ratio", Decimal(1), excess=PERCENT)
 FACTOR = Number("ratio", Decimal(10), Decimal(1))
@@ -253,7 +251,7 @@ class MatchKeys(Model, kw_only=True):
     record = HardwareMatch
     host: PatternText | None = None
     """The host's name, as configured for the exporter or else the operating system's."""
-    gpu_model: Annotated[str | None, MODEL_PATTERN] = None
+    gpu_model: PatternText | None = None
     """The GPU's model as NVML reports it, like NVIDIA H100 80GB HBM3: the pattern covers the whole name."""
     uuid: PatternText | None = None
     """The GPU's UUID as NVML reports it."""

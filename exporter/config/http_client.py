@@ -12,7 +12,7 @@ from typing import Annotated, Final
 from exporter.config.load import contents, read
 from exporter.config.model import Model, field, of
 from exporter.config.schema import ListOf, MappingOf, Table
-from exporter.config.web import FilePath, Inline, Text
+from exporter.config.web import FILE_PATH, Inline, ascii_text
 
 HEADERS_MAX: Final = 20
 SECRET_BYTES_MAX: Final = 64 * 1024
@@ -74,9 +74,9 @@ _INLINE: Final = "is a secret, which this file must not hold; write it to a file
 class BasicAuthKeys(Model, kw_only=True):
     """User and password."""
 
-    username: Annotated[str, Text("user name")]
+    username: Annotated[str, ascii_text("user name")]
     """The user."""
-    password_file: Annotated[Path, FilePath()]
+    password_file: Annotated[Path, FILE_PATH]
     """The file that holds the password."""
     password: Annotated[None, Inline(_INLINE.format("password_file"))] = None
     """Refused: name a file."""
@@ -89,9 +89,9 @@ class BasicAuthKeys(Model, kw_only=True):
 class AuthorizationKeys(Model, kw_only=True):
     """The header Authorization."""
 
-    scheme: Annotated[str, Text("scheme")] = field(default="Bearer", name="type")
+    scheme: Annotated[str, ascii_text("scheme")] = field(default="Bearer", name="type")
     """The scheme of the credentials."""
-    credentials_file: Annotated[Path, FilePath()]
+    credentials_file: Annotated[Path, FILE_PATH]
     """The file that holds the credentials."""
     credentials: Annotated[None, Inline(_INLINE.format("credentials_file"))] = None
     """Refused: name a file."""
@@ -104,13 +104,13 @@ class AuthorizationKeys(Model, kw_only=True):
 class ClientTlsKeys(Model, kw_only=True):
     """TLS of the client."""
 
-    ca_file: Annotated[Path | None, FilePath()] = None
+    ca_file: Annotated[Path | None, FILE_PATH] = None
     """The authorities that sign the server's certificate."""
-    cert_file: Annotated[Path | None, FilePath()] = None
+    cert_file: Annotated[Path | None, FILE_PATH] = None
     """The client's certificate."""
-    key_file: Annotated[Path | None, FilePath()] = None
+    key_file: Annotated[Path | None, FILE_PATH] = None
     """The private key of the client's certificate, without a password."""
-    server_name: Annotated[str, Text("name")] = ""
+    server_name: Annotated[str, ascii_text("name")] = ""
     """The name to expect in the server's certificate."""
     insecure_skip_verify: Annotated[
         None,
@@ -131,9 +131,9 @@ class ClientTlsKeys(Model, kw_only=True):
 class RequestHeaderKeys(Model, kw_only=True):
     """Values of a header."""
 
-    values: Annotated[tuple[str, ...], ListOf(Text("header"), least=1)] = ()
+    values: Annotated[tuple[str, ...], ListOf(ascii_text("header"), least=1)] = ()
     """Values of the header."""
-    files: Annotated[tuple[Path, ...], ListOf(FilePath(), least=1)] = ()
+    files: Annotated[tuple[Path, ...], ListOf(FILE_PATH, least=1)] = ()
     """Files that hold a value each."""
     secrets: Annotated[None, Inline(_INLINE.format("files"))] = None
     """Refused: name files."""

@@ -9,7 +9,7 @@ from exporter.config.model import Model, default_of
 from exporter.config.problems import RefusedError, shown
 from exporter.config.schema import Context, MappingOf, describe
 from exporter.config.settings import PodLabels
-from exporter.config.values import PATTERN_CHARACTERS, ScalarValidator
+from exporter.config.values import PATTERN_CHARACTERS, Matching, ScalarValidator
 
 MOST_PATTERNS: Final = 16
 
@@ -67,25 +67,16 @@ NODE_LABEL: Final = MappingOf(
 )
 
 
-@dataclass(frozen=True, slots=True)
-class LabelName(ScalarValidator[str]):
-    """The name of a label, or the empty text for none."""
-
-    expected: str = "label"
-
-    def parse(self, written: Scalar) -> str:
-        """The name itself."""
-        text = written.text
-        if text and not is_label_name(text):
-            raise RefusedError(f'{shown(text)} is no label: name or prefix/name; "" for none')
-        return text
+LABEL_NAME: Final = Matching(
+    "label", lambda text: not text or is_label_name(text), ': name or prefix/name; "" for none', str
+)
 
 
 class PodLabelKeys(Model, kw_only=True):
     """The labels of pods that name an owner."""
 
     record = PodLabels
-    product: Annotated[str, LabelName()] = default_of(PodLabels, "product")
+    product: Annotated[str, LABEL_NAME] = default_of(PodLabels, "product")
     """The label whose value is the product that pays; "" for none."""
-    team: Annotated[str, LabelName()] = default_of(PodLabels, "team")
+    team: Annotated[str, LABEL_NAME] = default_of(PodLabels, "team")
     """The label whose value is the team that owns it; "" for none."""

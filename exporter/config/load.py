@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import TypeVar
 from zoneinfo import ZoneInfo
 
-from exporter.config.document import FILE_BYTES, Mapping, Node, Scalar, YamlFeatureError, document, positions
+from exporter.config.document import FILE_BYTES, Mapping, Node, Scalar, document, positions
 from exporter.config.keys import DOCUMENT
 from exporter.config.problems import ConfigError, LocatedError, Problem
 from exporter.config.schema import Context, Table, read_at
@@ -105,8 +105,8 @@ def read(data: bytes, file: str, table: Table[T]) -> T:
 def _tree(data: bytes, file: str) -> Node | None:
     try:
         return document(data)
-    except YamlFeatureError as error:
-        raise ConfigError(file, (Problem(error.position, "", str(error), error.correction),)) from None
+    except LocatedError as error:
+        raise ConfigError(file, (error.problem,)) from None
 
 
 def _built(root: Node, file: str, table: Table[T], zone: ZoneInfo, catalogue: Catalogue = CATALOGUE) -> T:

@@ -20,6 +20,7 @@ from exporter.config.values import (
     Choice,
     GpuUuid,
     Label,
+    Matching,
     Number,
     PathOnHost,
     PatternText,
@@ -30,6 +31,7 @@ from exporter.config.values import (
     is_gpu_id,
     is_gpu_uuid,
     plain,
+    printable,
     uid_of,
 )
 from exporter.cost.postings import OTHER, UNALLOCATED
@@ -66,17 +68,10 @@ class ServerName(ScalarValidator[str]):
         return text.removesuffix(".").lower()
 
 
-@dataclass(frozen=True, slots=True)
-class EngineName(ScalarValidator[str]):
-    """The name of an engine; that there is one is known once `engines` is read."""
-
-    expected: str = "engine name"
-
-    def parse(self, written: Scalar) -> str:
-        """The name itself."""
-        if not written.text.isprintable() or not 0 < len(written.text) <= NAME_CHARACTERS:
-            raise RefusedError(f"{shown(written.text)} is no engine name: 1 to {NAME_CHARACTERS} characters")
-        return written.text
+ENGINE_NAME: Final = Matching(
+    "engine name", printable(NAME_CHARACTERS), f": 1 to {NAME_CHARACTERS} characters", str
+)
+"""That there is such an engine is known once `engines` is read."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -231,7 +226,7 @@ class ServerKeys(Model, kw_only=True):
     """The user whose process listens at the URL on this host. The page of any other process is not read."""
     gpus: Annotated[Gpus | None, GpuList()] = None
     """GPUs that it uses: a list of NVML indices or UUIDs like [0, 1], or the word all."""
-    engine: Annotated[str | None, EngineName()] = None
+    engine: Annotated[str | None, ENGINE_NAME] = None
     """Engine name, built in or of `engines` (default: recognized from its metrics page)."""
     namespace: Annotated[str | None, Label("namespace")] = None
     """Namespace of the server; empty without it."""

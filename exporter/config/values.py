@@ -5,10 +5,10 @@ import os
 import pwd
 import re
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from decimal import Decimal
 from pathlib import Path
-from typing import Annotated, Final, Generic, TypeAlias, TypeVar
+from typing import Annotated, ClassVar, Final, Generic, TypeAlias, TypeVar
 
 from exporter import vendors
 from exporter.config.document import Node, Scalar
@@ -76,10 +76,13 @@ class ScalarValidator(Generic[T_co]):
         """As `Validator.expected`."""
         raise NotImplementedError
 
+    kind: ClassVar[str] = ""
+    """The noun of a value whose `expected` has none, like number."""
+
     @property
     def example(self) -> str:
         """What is expected, as errors name it."""
-        return self.expected
+        return f"{self.kind} ({self.expected})" if self.kind else self.expected
 
     def read(self, node: Node, path: str, context: Context) -> T_co:
         """As `Validator.read`."""
@@ -101,28 +104,23 @@ class ScalarValidator(Generic[T_co]):
 
 @dataclass(frozen=True, slots=True)
 class Number(ScalarValidator[Decimal]):
-    """An exact decimal in [low, high], read from its digits and never through a float.
-
-    `excess` is the remedy for a value above it.
-    """
+    """An exact decimal in [low, high], read from its digits and never through a float."""
 
     unit: str
     high: Decimal
     low: Decimal = Decimal(0)
     above_low: bool = False
+    """Whether the low bound itself is refused."""
     decimals: int = MOST_DECIMALS
     excess: str = ""
+    """The remedy for a value above the high bound."""
+    kind = "number"
 
     @property
     def expected(self) -> str:
         """The unit and the bounds."""
         least = f"above {plain(self.low)}, up to" if self.above_low else f"{plain(self.low)} to"
         return f"{self.unit}, {least} {plain(self.high)}"
-
-    @property
-    def example(self) -> str:
-        """The same, named a number."""
-        return f"number ({self.expected})"
 
     def parse(self, written: Scalar) -> Decimal:
         """A decimal within the bounds."""
@@ -153,16 +151,12 @@ class Whole(ScalarValidator[int]):
     unit: str
     low: int
     high: int
+    kind = "whole number"
 
     @property
     def expected(self) -> str:
         """The unit and the bounds."""
         return f"{self.unit}, {self.low} to {self.high}"
-
-    @property
-    def example(self) -> str:
-        """The same, named a whole number."""
-        return f"whole number ({self.expected})"
 
     def parse(self, written: Scalar) -> int:
         """An integer within the bounds."""
@@ -211,6 +205,32 @@ class Label(ScalarValidator[str]):
 
 
 @dataclass(frozen=True, slots=True)
+class Matching(ScalarValidator[T_co]):
+    """A text of one form, and what is made of it."""
+
+    expected: str = field()  # the property of the base would be its default
+    matches: Callable[[str], object]
+    """Whether a text has the form."""
+    form: str
+    """The form in words, or the remedy, behind the punctuation before it."""
+    made: Callable[[str], T_co]
+    """Makes the value of a text."""
+    like: str = ""
+    """An example, where `expected` alone says too little."""
+
+    @property
+    def example(self) -> str:
+        """What is expected, with the example."""
+        return f"{self.expected} like {self.like}" if self.like else self.expected
+
+    def parse(self, written: Scalar) -> T_co:
+        """The value of the text."""
+        if not self.matches(written.text):
+            raise RefusedError(f"{shown(written.text)} is no {self.expected}{self.form}")
+        return self.made(written.text)
+
+
+@dataclass(frozen=True, slots=True)
 class Name(ScalarValidator[str]):
     """A word that is safe as a label's value and in a query."""
 
@@ -219,11 +239,8 @@ class Name(ScalarValidator[str]):
 
     def parse(self, written: Scalar) -> str:
         """The word itself."""
-        text = written.text
-        if not _NAME.fullmatch(text):
-            raise RefusedError(
-                f"{shown(text)} is no {self.expected}: a letter, then letters, digits, _ and -, at most 64"
-            )
+        form = ": a letter, then letters, digits, _ and -, at most 64"
+        text = Matching(self.expected, _NAME.fullmatch, form, str).parse(written)
         if text in self.reserved:
             raise RefusedError(f"{shown(text)} is reserved; choose another {self.expected}")
         return text
@@ -234,21 +251,17 @@ def has_wildcards(pattern: str) -> bool:
     return any(character in pattern for character in "*?[")
 
 
-@dataclass(frozen=True, slots=True)
-class Pattern(ScalarValidator[str]):
-    """A shell-style pattern: * any text, ? one character, [ab] one of these. Case counts."""
-
-    expected: str = "pattern"
-
-    def parse(self, written: Scalar) -> str:
-        """The pattern itself."""
-        text = written.text
-        if not text or len(text) > PATTERN_CHARACTERS or not text.isprintable():
-            raise RefusedError(f"{shown(text)} is no pattern: 1 to {PATTERN_CHARACTERS} printable characters")
-        return text
+def printable(most: int) -> Callable[[str], bool]:
+    """Whether a text has 1 to `most` characters, all printable."""
+    return lambda text: 0 < len(text) <= most and text.isprintable()
 
 
-PatternText: TypeAlias = Annotated[str, Pattern()]
+PATTERN: Final = Matching(
+    "pattern", printable(PATTERN_CHARACTERS), f": 1 to {PATTERN_CHARACTERS} printable characters", str
+)
+"""A shell-style pattern: * any text, ? one character, [ab] one of these. Case counts."""
+
+PatternText: TypeAlias = Annotated[str, PATTERN]
 
 W = TypeVar("W", bound=str)
 
@@ -260,16 +273,12 @@ class Choice(ScalarValidator[W]):
     options: tuple[W, ...]
     remedy: str = ""
     """What to do where a word is like none of them."""
+    kind = "word"
 
     @property
     def expected(self) -> str:
         """The words."""
         return " or ".join(self.options)
-
-    @property
-    def example(self) -> str:
-        """The same, named a word."""
-        return f"word ({self.expected})"
 
     def parse(self, written: Scalar) -> W:
         """The option that was written."""
@@ -341,21 +350,14 @@ class Duration(ScalarValidator[Nanoseconds]):
         return f"{milliseconds}ms" if milliseconds % 1000 else f"{milliseconds // 1000}s"
 
 
-@dataclass(frozen=True, slots=True)
-class AbsolutePath(ScalarValidator[Path]):
-    """A file on this host. It is opened when it is used, not when the configuration is read."""
-
-    expected: str = "absolute path"
-
-    def parse(self, written: Scalar) -> Path:
-        """The path, whether or not the file exists."""
-        text = written.text
-        if not text.startswith("/") or not text.isprintable() or len(text) > PATH_CHARACTERS:
-            raise RefusedError(f"{shown(text)} is no absolute path; write it from / on")
-        return Path(text)
+def _is_absolute(text: str) -> bool:
+    return text.startswith("/") and printable(PATH_CHARACTERS)(text)
 
 
-PathOnHost: TypeAlias = Annotated[Path, AbsolutePath()]
+ABSOLUTE_PATH: Final = Matching("absolute path", _is_absolute, "; write it from / on", Path)
+"""A file on this host. It is opened when it is used, not when the configuration is read."""
+
+PathOnHost: TypeAlias = Annotated[Path, ABSOLUTE_PATH]
 
 
 @dataclass(frozen=True, slots=True)
@@ -370,7 +372,7 @@ class NewFile(ScalarValidator[Path]):
 
     def parse(self, written: Scalar) -> Path:
         """The path of the file."""
-        path, text = AbsolutePath().parse(written), written.text
+        path, text = ABSOLUTE_PATH.parse(written), written.text
         if text.endswith("/") or os.path.isdir(text):
             instead = written.restyled(str(path / self.name))
             raise RefusedError(f"{shown(text)} is a folder, and a file is expected", instead=instead)

@@ -13,9 +13,16 @@ from typing import Annotated, Final, Literal, TypeAlias
 from exporter.config.document import Node, Scalar
 from exporter.config.load import contents, read
 from exporter.config.model import Model, field, keys_of, of
-from exporter.config.problems import RefusedError, shown
+from exporter.config.problems import RefusedError
 from exporter.config.schema import Context, ListOf, MappingOf, Table
-from exporter.config.values import PATH_CHARACTERS, Choice, Duration, ScalarValidator, Whole
+from exporter.config.values import (
+    PATH_CHARACTERS,
+    Choice,
+    Duration,
+    Matching,
+    Whole,
+    printable,
+)
 from exporter.units import Nanoseconds
 
 HEADER_CHARACTERS: Final = 2048
@@ -27,18 +34,8 @@ DEAREST: Final = 18
 _HASH = re.compile(r"\$2[aby]\$(\d\d)\$[./A-Za-z0-9]{53}", re.ASCII)
 
 
-@dataclass(frozen=True, slots=True)
-class FilePath(ScalarValidator[Path]):
-    """A file, relative to the folder of the file that names it unless it begins with /."""
-
-    expected: str = "path"
-
-    def parse(self, written: Scalar) -> Path:
-        """The path as it was written."""
-        text = written.text
-        if not text or not text.isprintable() or len(text) > PATH_CHARACTERS:
-            raise RefusedError(f"{shown(text)} is no path; name a file")
-        return Path(text)
+FILE_PATH: Final = Matching("path", printable(PATH_CHARACTERS), "; name a file", Path)
+"""A file, relative to the folder of the file that names it unless it begins with /."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,21 +51,12 @@ class Inline:
         raise RefusedError(self.message)
 
 
-@dataclass(frozen=True, slots=True)
-class Text(ScalarValidator[str]):
+def ascii_text(expected: str) -> Matching[str]:
     """Printable ASCII, for a header or a name in a certificate; it may be empty."""
-
-    expected: str
-
-    def parse(self, written: Scalar) -> str:
-        """The text itself."""
-        text = written.text
-        if not text.isascii() or not text.isprintable() or len(text) > HEADER_CHARACTERS:
-            raise RefusedError(
-                f"{shown(text)} is no {self.expected}: "
-                f"up to {HEADER_CHARACTERS} printable characters of ASCII"
-            )
-        return text
+    form = re.compile(rf"[ -~]{{0,{HEADER_CHARACTERS}}}")
+    return Matching(
+        expected, form.fullmatch, f": up to {HEADER_CHARACTERS} printable characters of ASCII", str
+    )
 
 
 @dataclass(frozen=True, slots=True)
@@ -200,9 +188,9 @@ VERSIONS: Final = Choice(("TLS13", "TLS12", "TLS11", "TLS10"))
 class ServerTlsKeys(Model, kw_only=True):
     """TLS of connections."""
 
-    cert_file: Annotated[Path | None, FilePath()] = None
+    cert_file: Annotated[Path | None, FILE_PATH] = None
     """The server's certificate, with those between it and the authority."""
-    key_file: Annotated[Path | None, FilePath()] = None
+    key_file: Annotated[Path | None, FILE_PATH] = None
     """The private key of the certificate, without a password."""
     client_auth_type: Annotated[
         str,
@@ -218,9 +206,9 @@ class ServerTlsKeys(Model, kw_only=True):
         ),
     ] = "NoClientCert"
     """Which certificate a client must show."""
-    client_ca_file: Annotated[Path | None, FilePath()] = None
+    client_ca_file: Annotated[Path | None, FILE_PATH] = None
     """The authorities that sign clients' certificates."""
-    client_allowed_sans: Annotated[tuple[str, ...], ListOf(Text("name"), least=1)] = ()
+    client_allowed_sans: Annotated[tuple[str, ...], ListOf(ascii_text("name"), least=1)] = ()
     """Subject alternative names, of which a client's certificate must have one."""
     min_version: Annotated[str, VERSIONS] = "TLS12"
     """The oldest version of TLS."""
@@ -307,7 +295,7 @@ class ServerTlsKeys(Model, kw_only=True):
 class HeaderKeys(Model, kw_only=True):
     """Headers of every response."""
 
-    content_security_policy: Annotated[str, Text("header")] = field(
+    content_security_policy: Annotated[str, ascii_text("header")] = field(
         default="", name="Content-Security-Policy"
     )
     """Sources that a page may load."""
@@ -319,9 +307,9 @@ class HeaderKeys(Model, kw_only=True):
         default="", name="X-Content-Type-Options"
     )
     """Whether browsers guess at types."""
-    x_xss_protection: Annotated[str, Text("header")] = field(default="", name="X-XSS-Protection")
+    x_xss_protection: Annotated[str, ascii_text("header")] = field(default="", name="X-XSS-Protection")
     """XSS filter of old browsers."""
-    strict_transport_security: Annotated[str, Text("header")] = field(
+    strict_transport_security: Annotated[str, ascii_text("header")] = field(
         default="", name="Strict-Transport-Security"
     )
     """For how long browsers insist on HTTPS."""

@@ -7,10 +7,11 @@ No message repeats a value: which key it belongs to is not certain, and it may b
 """
 
 import re
-from dataclasses import dataclass
-from typing import Final
+from typing import Any, Final
 
-from exporter.config.problems import Position, TextEdit
+import yaml
+
+from exporter.config.problems import LocatedError, Position, TextEdit
 
 QUOTE: Final = 'put quotes around a pattern that begins with *: "*H100*"'
 
@@ -20,8 +21,6 @@ BETWEEN_ITEMS: Final = (
     "stands between list items; begin it with a dash, or indent it as a key of the item above"
 )
 
-COLON: Final = "holds a colon and a space; put quotes around the whole value"
-
 _PLAIN: Final = re.compile(r"[^\s,\[\]{}#\"]+")
 _KEY: Final = re.compile(r"(?P<indent>[ -]*)(?P<key>[A-Za-z_]\w*):(?P<gap> +)(?P<value>\S.*)", re.ASCII)
 _NO_COLON: Final = re.compile(r"(?P<key>[A-Za-z_]\w*)(?: *= *| +)(?P<value>[^\s:#]+)", re.ASCII)
@@ -29,59 +28,40 @@ _NO_SPACE: Final = re.compile(r"(?P<key>[A-Za-z_]\w*):(?P<value>[^\s:/#]+)", re.
 _DASH: Final = re.compile(r" *(?P<dash>-)(?=[^\s-].*:)", re.ASCII)
 _VARIABLE: Final = re.compile(r"\$\{\w+\}|\{\{ ?[\w.$]+ ?\}\}", re.ASCII)
 _COMMENT: Final = re.compile(r"(?:^|\s)#.*")
-_BRACKET: Final = re.compile(r"\"(?:[^\"\\]|\\.)*\"|'[^']*'|[\[\]{}]")
-"""A bracket, or a quoted text, in which brackets count for nothing."""
-
-_BRACKETS: Final = {"{": "}", "[": "]"}
 
 
-@dataclass(frozen=True, slots=True)
-class SyntaxFault:
-    """A parser's error: its words, where the construct begins, and where the parser noticed the error.
+def position_of(mark: Any) -> Position:
+    """The position of a mark of PyYAML."""
+    return Position(mark.line + 1, mark.column + 1)
+
+
+def syntax_problem(
+    text: str, error: yaml.MarkedYAMLError, open_quote: Position | None = None
+) -> LocatedError:
+    """The mistake behind a parser's error.
 
     `open_quote` is the first quoted value before it that ends on a later line than it begins.
     """
-
-    context: str
-    problem: str
-    begins: Position | None
-    noticed: Position | None
-    open_quote: Position | None = None
-
-
-@dataclass(frozen=True, slots=True)
-class LocatedFault:
-    """Where the mistake is, and its remedy."""
-
-    position: Position | None
-    message: str
-    correction: TextEdit | None = None
-
-
-def fault(text: str, error: SyntaxFault) -> LocatedFault:
-    """The mistake behind a parser's error."""
     lines = text.splitlines()
-    if error.open_quote:
-        return _not_closed(error.open_quote)
-    if error.begins and "quoted scalar" in error.context and "escape" not in error.problem:
-        return _not_closed(error.begins)
-    if error.begins and "alias" in error.context:
-        return LocatedFault(error.begins, f"a value cannot begin with *; {QUOTE}", quoted(text, error.begins))
-    if error.noticed is None:
-        return LocatedFault(None, _words(error))
-    if error.begins and "simple key" in error.context:
-        return _without_colon(lines, error.begins)
-    if "mapping values are not allowed" in error.problem:
-        return _second_colon(lines, error.noticed)
-    if "cannot start any token" in error.problem:
-        return _reserved(text, lines, error.noticed)
-    if error.begins and "flow" in error.context:
-        return _flow(lines, error.begins, error.noticed)
-    if "block" in error.context or "document start" in error.problem:
-        return _misplaced(
-            lines, error.noticed, BETWEEN_ITEMS if "collection" in error.context else INDENTATION
-        )
-    return LocatedFault(error.noticed, _words(error))
+    context, problem = error.context or "", error.problem or ""
+    begins = position_of(error.context_mark) if error.context_mark else None
+    noticed = position_of(error.problem_mark) if error.problem_mark else None
+    if open_quote is None and "quoted scalar" in context and "escape" not in problem:
+        open_quote = begins
+    if open_quote:
+        return _not_yaml(open_quote, "the quote that opens here is not closed on its line; close it")
+    if begins and "alias" in context:
+        return _not_yaml(begins, f"a value cannot begin with *; {QUOTE}", quoted(text, begins))
+    if begins and "simple key" in context:
+        return _without_colon(lines, begins)
+    if noticed and "cannot start any token" in problem:
+        return _reserved(text, lines, noticed)
+    if begins and noticed and "flow" in context:
+        return _flow(lines, begins, noticed)
+    second_colon = "mapping values are not allowed" in problem
+    if noticed and (second_colon or "block" in context or "document start" in problem):
+        return _misplaced(lines, noticed, context, second_colon=second_colon)
+    return _not_yaml(noticed, ": ".join(filter(None, (context, problem))))
 
 
 def quoted(text: str, position: Position) -> TextEdit | None:
@@ -100,12 +80,8 @@ def no_space(position: Position, text: str) -> TextEdit | None:
     return TextEdit(behind, behind, " ")
 
 
-def _words(error: SyntaxFault) -> str:
-    return ": ".join(part for part in (error.context, error.problem) if part)
-
-
-def _not_closed(position: Position) -> LocatedFault:
-    return LocatedFault(position, "the quote that opens here is not closed on its line; close it")
+def _not_yaml(position: Position | None, message: str, correction: TextEdit | None = None) -> LocatedError:
+    return LocatedError(position, "", f"is not YAML: {message}", correction)
 
 
 def _replaced(position: Position, old: str, new: str) -> TextEdit:
@@ -113,105 +89,77 @@ def _replaced(position: Position, old: str, new: str) -> TextEdit:
 
 
 def _line(lines: list[str], number: int) -> str:
-    return lines[number - 1] if number <= len(lines) else ""
+    return lines[number - 1] if 0 < number <= len(lines) else ""
 
 
-def _without_colon(lines: list[str], begins: Position) -> LocatedFault:
+def _without_colon(lines: list[str], begins: Position) -> LocatedError:
     """A line that is a word or two where a key belongs."""
     written = _COMMENT.sub("", _line(lines, begins.line)[begins.column - 1 :]).rstrip()
     if (correction := no_space(begins, written)) is not None:
-        return LocatedFault(begins, "has no space after its colon; write it as key: value", correction)
+        return _not_yaml(begins, "has no space after its colon; write it as key: value", correction)
     if (match := _NO_COLON.fullmatch(written)) is not None:
         correction = _replaced(begins, written, f"{match['key']}: {match['value']}")
-        return LocatedFault(begins, "has no colon; write it as key: value", correction)
-    return LocatedFault(begins, "is no key with a value; write it as key: value")
+        return _not_yaml(begins, "has no colon; write it as key: value", correction)
+    return _not_yaml(begins, "is no key with a value; write it as key: value")
 
 
-def _no_space_after_dash(lines: list[str], number: int) -> LocatedFault | None:
-    """A list item whose dash has no space behind it, on a line or the one before."""
-    number = number if _DASH.match(_line(lines, number)) else number - 1
-    match = _DASH.match(_line(lines, number)) if number else None
-    if match is None:
-        return None
-    begins, ends = match.span("dash")
-    after = Position(number, ends + 1)
-    message = "has no space after its dash; write it as - key: value"
-    return LocatedFault(Position(number, begins + 1), message, TextEdit(after, after, " "))
+def _reserved(text: str, lines: list[str], noticed: Position) -> LocatedError:
+    character = _line(lines, noticed.line)[noticed.column - 1 : noticed.column]
+    if character == "\t":
+        return _not_yaml(noticed, "a tab stands where a value or a key begins; YAML takes spaces only")
+    message = f"a value cannot begin with {character}; put quotes around it"
+    return _not_yaml(noticed, message, quoted(text, noticed))
 
 
-def _second_colon(lines: list[str], noticed: Position) -> LocatedFault:
-    """A colon in a value, a line before without one, or a value that goes on below itself."""
+def _flow(lines: list[str], begins: Position, noticed: Position) -> LocatedError:
+    """A bracket that is not closed, or a comma that is missing within it."""
+    if (variable := _VARIABLE.search(_line(lines, noticed.line))) is not None:
+        where = Position(noticed.line, variable.start() + 1)
+        return _not_yaml(where, "a variable is not replaced; write its value, a secret in a file of its own")
+    at_end = not any(after.strip() for after in lines[noticed.line - 1 :])
+    if at_end and _line(lines, begins.line)[begins.column - 1 : begins.column] not in {"[", "{"}:
+        number = [number for number, line in enumerate(lines, 1) if {"[", "{"} & set(line)][-1]
+        line = lines[number - 1]
+        begins = Position(number, max(line.rfind("["), line.rfind("{")) + 1)
+    line = _line(lines, begins.line)
+    opening = line[begins.column - 1 : begins.column]
+    goes_on = _COMMENT.sub("", line).rstrip().endswith((",", "{", "["))
+    if at_end or (noticed.line > begins.line and not goes_on):
+        return _not_yaml(begins, f"the {opening} that opens here is not closed; close it")
+    return _not_yaml(noticed, "a comma or a closing bracket is missing before this")
+
+
+def _misplaced(lines: list[str], noticed: Position, context: str, *, second_colon: bool) -> LocatedError:
+    """A dash without its space, a colon in a value, a line without one, or a wrong indentation."""
+    for number in (noticed.line, noticed.line - 1):
+        if (match := _DASH.match(_line(lines, number))) is not None:
+            dash = Position(number, match.start("dash") + 1)
+            after = Position(number, match.end("dash") + 1)
+            space = TextEdit(after, after, " ")
+            return _not_yaml(dash, "has no space after its dash; write it as - key: value", space)
     line = _line(lines, noticed.line)
-    if (dash := _no_space_after_dash(lines, noticed.line)) is not None:
-        return dash
+    key = Position(noticed.line, len(line) - len(line.lstrip(" -" if second_colon else " ")) + 1)
+    if not second_colon:
+        if noticed.column > key.column and line.strip():
+            return _not_yaml(noticed, "follows a value that has ended; put quotes around the whole value")
+        if "collection" in context:
+            message = (
+                "stands between list items; begin it with a dash, or indent it as a key of the item above"
+            )
+            return _not_yaml(key, message)
+        return _not_yaml(key, INDENTATION)
     match = _KEY.match(line)
     if match is not None and match.end("gap") < noticed.column - 1:
         start = Position(noticed.line, match.end("gap") + 1)
         value = _COMMENT.sub("", match["value"]).rstrip()
-        if '"' in value or "\\" in value or value[0] in "{['":
-            return LocatedFault(start, COLON)
-        correction = _replaced(start, value, f'"{value}"')
-        return LocatedFault(start, COLON, correction)
+        unclear = '"' in value or "\\" in value or value[0] in "{['"
+        correction = None if unclear else _replaced(start, value, f'"{value}"')
+        return _not_yaml(start, "holds a colon and a space; put quotes around the whole value", correction)
     for number in range(noticed.line - 1, 0, -1):
         before = _COMMENT.sub("", _line(lines, number)).rstrip()
         words = before.lstrip(" -")
-        if not words:
-            continue
-        if ": " not in f"{words} ":
-            return _without_colon(lines, Position(number, len(before) - len(words) + 1))
-        break
-    column = len(line) - len(line.lstrip(" -")) + 1
-    return LocatedFault(Position(noticed.line, column), INDENTATION)
-
-
-def _reserved(text: str, lines: list[str], noticed: Position) -> LocatedFault:
-    character = _line(lines, noticed.line)[noticed.column - 1 : noticed.column]
-    if character == "\t":
-        return LocatedFault(noticed, "a tab stands where a value or a key begins; YAML takes spaces only")
-    message = f"a value cannot begin with {character}; put quotes around it"
-    return LocatedFault(noticed, message, quoted(text, noticed))
-
-
-def _flow(lines: list[str], begins: Position, noticed: Position) -> LocatedFault:
-    """A bracket that is not closed, or a comma that is missing within it."""
-    if (variable := _VARIABLE.search(_line(lines, noticed.line))) is not None:
-        where = Position(noticed.line, variable.start() + 1)
-        return LocatedFault(
-            where, "a variable is not replaced; write its value, a secret in a file of its own"
-        )
-    if not any(line.strip() for line in lines[noticed.line - 1 :]) and (opened := _unclosed(lines)):
-        bracket = lines[opened.line - 1][opened.column - 1]
-        return LocatedFault(
-            opened, f"the {bracket} that opens here is not closed; close it by {_BRACKETS[bracket]}"
-        )
-    line = _line(lines, begins.line)
-    opening = line[begins.column - 1 : begins.column]
-    closing = _BRACKETS.get(opening, "")
-    goes_on = _COMMENT.sub("", line).rstrip().endswith((",", "{", "["))
-    if closing and noticed.line > begins.line and not goes_on:
-        message = f"the {opening} that opens here is not closed on its line; close it by {closing}"
-        return LocatedFault(begins, message)
-    return LocatedFault(noticed, f"a comma or {closing or 'a closing bracket'} is missing before this")
-
-
-def _unclosed(lines: list[str]) -> Position | None:
-    """The innermost bracket that is open at the end."""
-    opened: list[Position] = []
-    for number, line in enumerate(lines, 1):
-        for match in _BRACKET.finditer(_COMMENT.sub("", line)):
-            if match[0] in _BRACKETS:
-                opened.append(Position(number, match.start() + 1))
-            elif match[0] in "]}" and opened:
-                opened.pop()
-    return opened[-1] if opened else None
-
-
-def _misplaced(lines: list[str], noticed: Position, message: str) -> LocatedFault:
-    line = _line(lines, noticed.line)
-    stripped = line.lstrip(" ")
-    if (dash := _no_space_after_dash(lines, noticed.line)) is not None:
-        return dash
-    position = Position(noticed.line, len(line) - len(stripped) + 1)
-    if noticed.column > position.column and stripped:
-        return LocatedFault(noticed, "follows a value that has ended; put quotes around the whole value")
-    return LocatedFault(position, message)
+        if words:
+            if ": " not in f"{words} ":
+                return _without_colon(lines, Position(number, len(before) - len(words) + 1))
+            break
+    return _not_yaml(key, INDENTATION)

@@ -15,7 +15,7 @@ from exporter.config.keys import BUDGET_DOLLARS, TEAM
 from exporter.config.problems import Position, RefusedError
 from exporter.config.schema import Context, Validator
 from exporter.config.times import DateValue
-from exporter.config.values import Choice
+from exporter.config.values import PATTERN, Choice
 from exporter.readings import FailureReason, printable
 from exporter.reports.diagnosis import Diagnosis
 from exporter.reports.doctor import location_words
@@ -202,7 +202,7 @@ def _comment(text: str) -> Iterator[str]:
 def _is_matched(model: str) -> bool:
     """Whether a rule can name a model: what a driver reports may be no pattern."""
     try:
-        AnswerForm(config_hardware.MODEL_PATTERN).checked(model)
+        AnswerForm(PATTERN).checked(model)
     except RefusedError:
         return False
     return True
