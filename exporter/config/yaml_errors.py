@@ -133,8 +133,8 @@ def _misplaced(lines: list[str], noticed: Position, context: str, *, second_colo
     """A dash without its space, a colon in a value, a line without one, or a wrong indentation."""
     for number in (noticed.line, noticed.line - 1):
         if (match := _DASH.match(_line(lines, number))) is not None:
-            dash = Position(number, match.start("dash") + 1)
-            after = Position(number, match.end("dash") + 1)
+            begins, ends = match.span("dash")
+            dash, after = Position(number, begins + 1), Position(number, ends + 1)
             space = TextEdit(after, after, " ")
             return _not_yaml(dash, "has no space after its dash; write it as - key: value", space)
     line = _line(lines, noticed.line)

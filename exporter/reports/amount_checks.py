@@ -7,21 +7,20 @@ Thresholds are from the bundled catalogue where it has the GPU. Other figures ar
 is Uptime Institute's of 2022 and 2023, "infercost" the sample profiles of defilantech/infercost 30ccbcb.
 """
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from decimal import Context, Decimal
 from typing import Final
 
 from exporter.config.values import plain
 from exporter.tariff.catalogue import CATALOGUE
 from exporter.tariff.csv_tables import CatalogueError
+from exporter.tariff.gpu_models import GpuModel
 from exporter.tariff.terms import Overhead, Owned, Per
 
 HOURS_PER_MONTH: Final = 730
 HOURS_PER_YEAR: Final = 8766
-HUNDRED: Final = Decimal(100)
-THOUSAND: Final = Decimal(1000)
 
 TWICE: Final = 2
 """An amount within twice the prices that are known is no mistake of unit."""
@@ -51,6 +50,9 @@ class Range:
     def __str__(self) -> str:
         return f"{plain(self.low)} to {plain(self.high)}"
 
+    def __mul__(self, factor: Decimal | int) -> "Range":
+        return Range(self.low * factor, self.high * factor)
+
     def widened(self, below: int, above: int) -> "Range":
         """From a part of the low end to a multiple of the high one."""
         return Range(self.low / below, self.high * above)
@@ -58,32 +60,71 @@ class Range:
 
 @dataclass(frozen=True, slots=True)
 class Slip:
-    """A probable mistake of unit. `compared` is the amount that was meant, in the unit of its check.
+    """A probable mistake of unit."""
 
-    `fits` is where that must lie for the slip to explain it; `None` is the tolerated range.
-    """
-
-    compared: Decimal
+    meant: Callable[[Decimal], Decimal]
+    """The amount that was meant by the one written."""
     question: str
-    line: str
+    """It may name the amounts {written}, {meant}, and what was meant in {percent}."""
+    line: str = "{key}: {meant}"
+    """The line to write."""
+    per: Decimal | int = 1
+    """GPUs or hours of the amount that was meant, where its check is for one."""
     fits: Range | None = None
+    """The amounts that the slip explains; `None` is the tolerated range."""
 
 
 @dataclass(frozen=True, slots=True)
 class AmountCheck:
-    """The ranges and the probable mistakes of one amount.
+    """The ranges and the probable mistakes of one amount."""
 
-    Outside `tolerated` an amount is suspicious where a slip explains it, outside `bounds` always (`None`: the
-    same range). Of several slips the one is taken whose amount is nearest to `typical`.
-    """
-
+    what: str
+    """The source of the usual range."""
     usual: Range
     typical: Decimal
-    what: str
+    """Of several slips the one is taken whose amount is nearest to this."""
     tolerated: Range
-    slips: Callable[[Decimal], tuple[Slip, ...]]
+    """Outside it an amount is suspicious where a slip explains it."""
+    slips: tuple[Slip, ...]
     bounds: Range | None = None
+    """Outside it an amount is suspicious always; `None` is the tolerated range."""
     unit: str = ""
+
+    def problem(self, key: str, amount: Decimal, compared: Decimal | None = None) -> str:
+        """What is suspicious about the amount of a key, and what to write; empty for a plausible one.
+
+        `compared` is the amount in the unit of the check, where that is another.
+        """
+        value = amount if compared is None else compared
+        if amount == 0 or value in self.tolerated:
+            return ""
+        explained = [
+            (self._distance(slip.meant(amount) / slip.per), slip)
+            for slip in self.slips
+            if slip.meant(amount) / slip.per in (slip.fits or self.tolerated)
+        ]
+        if not explained and self.bounds is not None and value in self.bounds:
+            return ""
+        remedy = "check its unit"
+        if explained:
+            _, slip = min(explained, key=lambda pair: pair[0])
+            meant = slip.meant(amount)
+            names = {
+                "key": key,
+                "written": plain(amount),
+                "meant": figure(meant),
+                "percent": figure(meant * 100),
+            }
+            remedy = f"{slip.question}? Write {slip.line}".format_map(names)
+        written = f"{plain(amount)}{self.unit}"
+        if value != amount:
+            written += f", {figure(value)} per GPU,"
+        how = "above" if value > self.usual.high else "below"
+        return f"{written} is {how} {self.what} ({self.usual}): {remedy}"
+
+    def _distance(self, amount: Decimal) -> Decimal:
+        """The factor between an amount and the typical one."""
+        return max(amount / self.typical, self.typical / amount) if amount else Decimal("Infinity")
 
 
 def figure(amount: Decimal) -> str:
@@ -95,39 +136,20 @@ def _range(low: str, high: str) -> Range:
     return Range(Decimal(low), Decimal(high))
 
 
-def _scaled(key: str, factor: Decimal, question: str, fits: Range | None = None) -> Callable[[Decimal], Slip]:
-    """A slip by a constant factor; the question has the amount as written, and as meant."""
-
-    def slip(amount: Decimal) -> Slip:
-        meant = amount * factor
-        text = question.format(written=plain(amount), meant=figure(meant))
-        return Slip(meant, text, f"{key}: {figure(meant)}", fits)
-
-    return slip
+def _times(factor: Decimal | int) -> Callable[[Decimal], Decimal]:
+    return lambda amount: amount * factor
 
 
-def _slips(*each: Callable[[Decimal], Slip]) -> Callable[[Decimal], tuple[Slip, ...]]:
-    return lambda amount: tuple(slip(amount) for slip in each)
+def _over(divisor: Decimal | int) -> Callable[[Decimal], Decimal]:
+    return lambda amount: amount / divisor
 
 
-def _percent_on_top(key: str) -> Callable[[Decimal], Slip]:
-    """An overhead in percent where a factor belongs."""
-
-    def slip(amount: Decimal) -> Slip:
-        meant = 1 + amount / HUNDRED
-        return Slip(meant, f"is it an overhead of {plain(amount)} %", f"{key}: {figure(meant)}")
-
-    return slip
-
-
-def _rest(key: str, what: str) -> Callable[[Decimal], Slip]:
+def _rest(amount: Decimal) -> Decimal:
     """The other part of a whole."""
-    return lambda amount: Slip(1 - amount, f"is it {what}", f"{key}: {figure(1 - amount)}")
+    return 1 - amount
 
 
-def _factor_on_purchase(amount: Decimal) -> Slip:
-    meant = amount - 1
-    return Slip(meant, "is the purchase itself in it", f"adders_ratio: {figure(meant)}")
+_PERCENT_ON_TOP: Final = Slip(lambda amount: 1 + amount / 100, "is it an overhead of {written} %")
 
 
 # Depreciation of GPU servers: 4 years at Nebius, 5 at Amazon, 5.5 at Meta, 6 at CoreWeave; critics say 3.
@@ -136,7 +158,7 @@ LIFE: Final = AmountCheck(
     typical=Decimal(4),
     what="the usual life of GPU servers",
     tolerated=_range("1", "10"),
-    slips=_slips(_scaled("life_years", 1 / Decimal(12), "is it {written} months")),
+    slips=(Slip(_over(12), "is it {written} months"),),
     unit=" years",
 )
 # Accountants mostly take nothing. A used H100 brings 22,000 to 25,000 of 30,000 dollars while it is young.
@@ -145,7 +167,7 @@ RESIDUAL: Final = AmountCheck(
     typical=Decimal("0.1"),
     what="the usual residual value, as a part of the purchase",
     tolerated=_range("0", "0.6"),
-    slips=_slips(_rest("residual_ratio", "the part that is written off")),
+    slips=(Slip(_rest, "is it the part that is written off"),),
 )
 # Network is 10 to 20 % of a server's price, storage 5 to 10 %, racks and installation more.
 ADDERS: Final = AmountCheck(
@@ -153,7 +175,10 @@ ADDERS: Final = AmountCheck(
     typical=Decimal("0.2"),
     what="the usual cost of network and racks, as a part of the purchase",
     tolerated=_range("0", "1"),
-    slips=_slips(_factor_on_purchase, _scaled("adders_ratio", 1 / HUNDRED, "is it {written} %")),
+    slips=(
+        Slip(lambda amount: amount - 1, "is the purchase itself in it"),
+        Slip(_over(100), "is it {written} %"),
+    ),
 )
 # GPU clouds borrow at 8 to 12 % a year.
 CAPITAL: Final = AmountCheck(
@@ -161,14 +186,7 @@ CAPITAL: Final = AmountCheck(
     typical=Decimal("0.08"),
     what="the usual cost of capital per year",
     tolerated=_range("0.005", "0.3"),
-    slips=lambda amount: (
-        Slip(amount / 10, f"is it {figure(amount * 10)} %", f"cost_of_capital_ratio: {figure(amount / 10)}"),
-        Slip(
-            amount * HUNDRED,
-            f"is it {figure(amount * HUNDRED * HUNDRED)} %",
-            f"cost_of_capital_ratio: {figure(amount * HUNDRED)}",
-        ),
-    ),
+    slips=(Slip(_over(10), "is it {percent} %"), Slip(_times(100), "is it {percent} %")),
 )
 # Support is 10 % of the purchase a year for enterprises, 3 to 5 % for others (infercost); insurance and tax
 # a few percent.
@@ -183,11 +201,11 @@ KILOWATT_HOUR: Final = AmountCheck(
     typical=Decimal("0.12"),
     what="the usual price of a kilowatt-hour",
     tolerated=_range("0.005", "1"),
-    slips=_slips(
-        _scaled("dollars_per_kilowatt_hour", 1 / HUNDRED, "is it {written} cents"),
-        _scaled("dollars_per_kilowatt_hour", 1 / THOUSAND, "is it the price of a megawatt-hour"),
-        _scaled("dollars_per_kilowatt_hour", HUNDRED, "is it {meant} dollars, divided by 100 twice"),
-        _scaled("dollars_per_kilowatt_hour", THOUSAND, "is it the price of a watt-hour"),
+    slips=(
+        Slip(_over(100), "is it {written} cents"),
+        Slip(_over(1000), "is it the price of a megawatt-hour"),
+        Slip(_times(100), "is it {meant} dollars, divided by 100 twice"),
+        Slip(_times(1000), "is it the price of a watt-hour"),
     ),
     unit=" dollars",
 )
@@ -197,7 +215,7 @@ PUE: Final = AmountCheck(
     typical=Decimal("1.4"),
     what="the usual power usage effectiveness",
     tolerated=_range("1", "3"),
-    slips=_slips(_percent_on_top("pue_ratio")),
+    slips=(_PERCENT_ON_TOP,),
 )
 # 10.2 kW of an HGX H100 over 5.6 kW of its GPUs is 1.82. One L4 of 72 W in a server of 350 W has 4.9.
 HOST_FACTOR: Final = AmountCheck(
@@ -205,7 +223,7 @@ HOST_FACTOR: Final = AmountCheck(
     typical=Decimal("1.8"),
     what="the usual power of a host over that of its GPUs",
     tolerated=_range("1", "6"),
-    slips=_slips(_percent_on_top("host_factor_ratio")),
+    slips=(_PERCENT_ON_TOP,),
 )
 # Three years' commitment takes 65 % off an a2-highgpu of GCP. AWS's lowest spot price is a tenth of on
 # demand.
@@ -214,17 +232,16 @@ DISCOUNT: Final = AmountCheck(
     typical=Decimal("0.3"),
     what="the discounts of commitments, as a part of the list price",
     tolerated=_range("0.01", "0.75"),
-    slips=_slips(
-        _rest("discount_ratio", "the part that you pay"),
-        _scaled("discount_ratio", HUNDRED, "is it {meant} as a part, divided by 100 twice"),
+    slips=(
+        Slip(_rest, "is it the part that you pay"),
+        Slip(_times(100), "is it {meant} as a part, divided by 100 twice"),
     ),
 )
-SPOT_DISCOUNT: Final = AmountCheck(
-    usual=_range("0", "0.9"),
-    typical=Decimal("0.3"),
+SPOT_DISCOUNT: Final = replace(
+    DISCOUNT,
     what="the discounts of spot prices, as a part of the list price",
+    usual=_range("0", "0.9"),
     tolerated=_range("0.01", "0.95"),
-    slips=DISCOUNT.slips,
 )
 # The cheapest GPU of the catalogue, a T4G at 0.42 dollars an hour, costs 306.60 a month.
 BUDGET: Final = AmountCheck(
@@ -232,41 +249,33 @@ BUDGET: Final = AmountCheck(
     typical=Decimal(27000),
     what="the usual budget of a month",
     tolerated=_range("100", "100000000"),
-    slips=_slips(
-        _scaled("dollars_per_month", THOUSAND, "is it {written} thousand"),
-        _scaled("dollars_per_month", 1 / HUNDRED, "is it in cents"),
-    ),
+    slips=(Slip(_times(1000), "is it {written} thousand"), Slip(_over(100), "is it in cents")),
     unit=" dollars",
 )
 
 
-def _per_million(key: str, usual: Range, tolerated: Range, typical: str) -> AmountCheck:
-    return AmountCheck(
-        usual=usual,
-        typical=Decimal(typical),
-        what="the list prices of hosted models",
-        tolerated=tolerated,
-        slips=_slips(
-            _scaled(key, THOUSAND, "is it the price of a thousand tokens"),
-            _scaled(key, THOUSAND * THOUSAND, "is it the price of one token"),
-            _scaled(key, 1 / HUNDRED, "is it {written} cents"),
-            _scaled(key, 1 / THOUSAND, "is it the price of a billion tokens"),
-        ),
-        unit=" dollars",
-    )
-
-
 # Usual: the bundled list of 793 hosted models with open weights. Closed models cost up to 150 dollars for
 # prompts and 600 for generation.
+_PROMPT: Final = AmountCheck(
+    what="the list prices of hosted models",
+    usual=_range("0.01", "5"),
+    typical=Decimal("0.6"),
+    tolerated=_range("0.005", "200"),
+    slips=(
+        Slip(_times(1000), "is it the price of a thousand tokens"),
+        Slip(_times(1_000_000), "is it the price of one token"),
+        Slip(_over(100), "is it {written} cents"),
+        Slip(_over(1000), "is it the price of a billion tokens"),
+    ),
+    unit=" dollars",
+)
 PER_MILLION: Final = {
-    "prompt": _per_million(
-        "prompt_dollars_per_million_tokens", _range("0.01", "5"), _range("0.005", "200"), "0.6"
+    "prompt": _PROMPT,
+    "cached_prompt": replace(
+        _PROMPT, usual=_range("0.003", "0.52"), tolerated=_range("0.0005", "100"), typical=Decimal("0.1")
     ),
-    "cached_prompt": _per_million(
-        "cached_prompt_dollars_per_million_tokens", _range("0.003", "0.52"), _range("0.0005", "100"), "0.1"
-    ),
-    "generation": _per_million(
-        "generation_dollars_per_million_tokens", _range("0.02", "22.5"), _range("0.005", "700"), "1.2"
+    "generation": replace(
+        _PROMPT, usual=_range("0.02", "22.5"), tolerated=_range("0.005", "700"), typical=Decimal("1.2")
     ),
 }
 
@@ -284,48 +293,46 @@ def overhead_check(overhead: Overhead) -> AmountCheck:
     """Overheads by the hour, for a GPU, a host or the fleet."""
     usual, tolerated, typical = OVERHEAD[overhead.per]
     hours = HOURS[overhead.period]
-    rest = [period for period, length in HOURS.items() if length > hours]
-
-    def slips(amount: Decimal) -> tuple[Slip, ...]:
-        candidates = [
-            Slip(
-                amount / HOURS[period],
-                f"is it the amount of a {period}",
-                f"dollars_per_{period}: {plain(amount)}",
-                usual,
-            )
-            for period in rest
-        ]
-        if overhead.per == "gpu" and not any(slip.compared in usual for slip in candidates):
-            candidates.append(
-                Slip(amount / hours / USUAL_GPUS, "is it for the whole host", "per: host", usual)
-            )
-        return tuple(candidates)
-
+    slips = [
+        Slip(
+            _times(1),
+            f"is it the amount of a {period}",
+            line=f"dollars_per_{period}: {{written}}",
+            per=length,
+            fits=usual,
+        )
+        for period, length in HOURS.items()
+        if length > hours
+    ]
+    if overhead.per == "gpu" and not any(overhead.amount_dollars / slip.per in usual for slip in slips):
+        per = hours * USUAL_GPUS
+        slips.append(Slip(_times(1), "is it for the whole host", line="per: host", per=per, fits=usual))
     return AmountCheck(
-        usual=Range(usual.low * hours, usual.high * hours),
-        typical=typical,
         what=f"the usual overhead of a {overhead.per.replace('gpu', 'GPU')} per {overhead.period}",
-        tolerated=Range(tolerated.low * hours, tolerated.high * hours),
-        slips=slips,
+        usual=usual * hours,
+        typical=typical,
+        tolerated=tolerated * hours,
+        slips=tuple(slips),
         unit=" dollars",
     )
 
 
 @dataclass(frozen=True, slots=True)
 class Subject:
-    """The hardware that a rule prices: a GPU's name, empty where several, and sizes of its host in GPUs."""
+    """The hardware that a rule prices."""
 
     gpu: str
+    """The name of the GPU, or the pattern of one; empty where there are several."""
     hosts: tuple[int, ...]
+    """The sizes of its host, in GPUs."""
 
 
-def _host_slips(amount: Decimal, subject: Subject, key: str, fits: Range) -> Iterator[Slip]:
+def _host_slips(subject: Subject, key: str, fits: Range) -> Iterable[Slip]:
     """The price of a whole host where that of one GPU belongs; `key` is the host's."""
     for count in subject.hosts:
         if count > 1:
-            line = f"{key}: {plain(amount)} and gpus_per_host: {count}"
-            yield Slip(amount / count, f"is it the price of a host of {count}", line, fits)
+            line = f"{key}: {{written}} and gpus_per_host: {count}"
+            yield Slip(_times(1), f"is it the price of a host of {count}", line=line, per=count, fits=fits)
 
 
 # Where the model is not known: from a T4G at AWS to a GB300 at OCI, both of the catalogue.
@@ -333,29 +340,38 @@ ANY_RENT: Final = _range("0.42", "18")
 TYPICAL_RENT: Final = Decimal(4)
 
 
+def _model(subject: Subject) -> GpuModel | None:
+    """The model of the catalogue, where there is one."""
+    with suppress(CatalogueError):
+        if entry := CATALOGUE.gpu(subject.gpu.strip("*")) if subject.gpu else None:
+            return entry.model
+    return None
+
+
 def rent_check(subject: Subject, key: str, gpus: int) -> AmountCheck:
     """Rent of one GPU for an hour, by the list prices of its model."""
     usual, typical, what = ANY_RENT, TYPICAL_RENT, "the hourly list prices of all GPUs"
     with suppress(CatalogueError):
-        entry = CATALOGUE.gpu(subject.gpu.strip("*")) if subject.gpu else None
-        market = entry and CATALOGUE.market(entry.model.gpu_model)
-        if market:
+        model = _model(subject)
+        if model and (market := CATALOGUE.market(model.gpu_model)):
             usual, typical = Range(market.low, market.high), market.dollars
             what = f"the hourly list prices of {market.gpu_model}"
     wide = usual.widened(MAGNITUDE, MAGNITUDE)
-    whole = usual.widened(TWICE, DEARER)
-
-    def slips(amount: Decimal) -> tuple[Slip, ...]:
-        hourly = amount / HOURS_PER_MONTH
-        candidates = [Slip(hourly / gpus, "is it the price of a month", f"{key}: {figure(hourly)}", wide)]
-        if gpus > 1:
-            line = f"dollars_per_gpu_hour: {plain(amount)} without gpus_per_host"
-            candidates.append(Slip(amount, "is it the price of one GPU", line, usual))
-        elif key == "dollars_per_gpu_hour":
-            candidates.extend(_host_slips(amount, subject, "dollars_per_host_hour", whole))
-        return tuple(candidates)
-
-    return AmountCheck(usual, typical, what, usual.widened(TWICE, TWICE), slips, wide, unit=" dollars")
+    slips = [Slip(_over(HOURS_PER_MONTH), "is it the price of a month", per=gpus, fits=wide)]
+    if gpus > 1:
+        line = "dollars_per_gpu_hour: {written} without gpus_per_host"
+        slips.append(Slip(_times(1), "is it the price of one GPU", line=line, fits=usual))
+    elif key == "dollars_per_gpu_hour":
+        slips += _host_slips(subject, "dollars_per_host_hour", usual.widened(TWICE, DEARER))
+    return AmountCheck(
+        what=what,
+        usual=usual,
+        typical=typical,
+        tolerated=usual.widened(TWICE, TWICE),
+        slips=tuple(slips),
+        bounds=wide,
+        unit=" dollars",
+    )
 
 
 # Prices of one GPU in addition to the catalogue's, with its part of the server where that is known. H100 used
@@ -379,70 +395,61 @@ TYPICAL_PURCHASE: Final = Decimal(30000)
 ONE_GPU: Final = _range("10000", "43000")
 
 
-def _purchases(subject: Subject, gpus: int) -> tuple[Range, Range, Range, str]:
-    """Usual prices of one GPU, the suspicious ones beyond, the price of one GPU alone, and words for them."""
-    with suppress(CatalogueError):
-        entry = CATALOGUE.gpu(subject.gpu.strip("*")) if subject.gpu else None
-        if entry is not None:
-            model = entry.model.gpu_model
-            usual = next((each for name, each in PURCHASES.items() if model.startswith(name)), None)
-            if entry.model.purchase_dollars is not None:
-                low, high = entry.model.purchase_dollars
-                usual = (
-                    Range(low, high) if usual is None else Range(min(low, usual.low), max(high, usual.high))
-                )
-            if usual is not None:
-                return usual, usual.widened(MAGNITUDE, MAGNITUDE), usual, f"the prices of {model}"
-    wide = ANY_PURCHASE.widened(TWICE, TWICE)
-    if gpus > 1 and not subject.gpu:
-        return ANY_PURCHASE_IN_HOST, wide, ONE_GPU, "the prices of data center GPUs"
-    return ANY_PURCHASE, wide, ANY_PURCHASE, "the prices of all GPUs"
-
-
 def purchase_check(subject: Subject, key: str, gpus: int) -> AmountCheck:
     """Purchase of one GPU with its part of the host."""
-    usual, bounds, alone, what = _purchases(subject, gpus)
+    usual, alone, what = ANY_PURCHASE, ANY_PURCHASE, "the prices of all GPUs"
+    bounds = usual.widened(TWICE, TWICE)
+    if gpus > 1 and not subject.gpu:
+        usual, alone, what = ANY_PURCHASE_IN_HOST, ONE_GPU, "the prices of data center GPUs"
+    model = _model(subject)
+    if model is not None:
+        known = [prices for name, prices in PURCHASES.items() if model.gpu_model.startswith(name)][:1]
+        if model.purchase_dollars is not None:
+            known.append(Range(*model.purchase_dollars))
+        if known:
+            usual = Range(min(prices.low for prices in known), max(prices.high for prices in known))
+            bounds, alone = usual.widened(MAGNITUDE, MAGNITUDE), usual
+            what = f"the prices of {model.gpu_model}"
     fits = usual.widened(TWICE, TWICE)
+    slips = [Slip(_times(1000), "is it {written} thousand", per=gpus, fits=fits)]
+    if gpus > 1:
+        line = "purchase_dollars_per_gpu: {written} without gpus_per_host"
+        if not subject.gpu:
+            line += ", or name the GPU with match: {{gpu_model: ...}}"
+        slips.append(Slip(_times(1), "is it the price of one GPU", line=line, fits=alone))
+    elif key == "purchase_dollars_per_gpu":
+        slips += _host_slips(subject, "purchase_dollars_per_host", usual.widened(TWICE, DEARER))
+    return AmountCheck(
+        what=what,
+        usual=usual,
+        typical=min(max(TYPICAL_PURCHASE, usual.low), usual.high),
+        tolerated=fits,
+        slips=tuple(slips),
+        bounds=bounds,
+        unit=" dollars",
+    )
 
-    def slips(amount: Decimal) -> tuple[Slip, ...]:
-        thousand = amount * THOUSAND
-        candidates = [
-            Slip(thousand / gpus, f"is it {plain(amount)} thousand", f"{key}: {plain(thousand)}", fits)
-        ]
-        if gpus > 1:
-            line = f"purchase_dollars_per_gpu: {plain(amount)} without gpus_per_host"
-            if not subject.gpu:
-                line += ", or name the GPU with match: {gpu_model: ...}"
-            candidates.append(Slip(amount, "is it the price of one GPU", line, alone))
-        elif key == "purchase_dollars_per_gpu":
-            whole = usual.widened(TWICE, DEARER)
-            candidates.extend(_host_slips(amount, subject, "purchase_dollars_per_host", whole))
-        return tuple(candidates)
 
-    typical = min(max(TYPICAL_PURCHASE, usual.low), usual.high)
-    return AmountCheck(usual, typical, what, fits, slips, bounds, unit=" dollars")
-
-
-def yearly_check(key: str, owned: Owned, per_gpu: bool, subject: Subject) -> AmountCheck:  # noqa: FBT001
+def yearly_check(key: str, owned: Owned, subject: Subject, *, per_gpu: bool) -> AmountCheck:
     """Support or insurance of a year, as a part of the purchase."""
     parts, tolerated, typical = YEARLY[key]
     purchase = owned.purchase_dollars
-    usual = Range(parts.low * purchase, parts.high * purchase)
-    others: list[tuple[Decimal, str]] = [
-        (Decimal(12), "is it the amount of a month"),
-        (1 / owned.life_years, f"is it for its life of {plain(owned.life_years)} years"),
-        (THOUSAND, "is it in thousands"),
+    usual = parts * purchase
+    slips = [
+        Slip(_times(12), "is it the amount of a month", fits=usual),
+        Slip(_over(owned.life_years), f"is it for its life of {plain(owned.life_years)} years", fits=usual),
+        Slip(_times(1000), "is it in thousands", fits=usual),
     ]
     if per_gpu:
         hosts = (count for count in subject.hosts if count > 1)
-        others += [(1 / Decimal(count), f"is it for a host of {count}") for count in hosts]
+        slips += [Slip(_over(count), f"is it for a host of {count}", fits=usual) for count in hosts]
     elif owned.gpus > 1:
-        others.append((Decimal(owned.gpus), "is it for one GPU"))
+        slips.append(Slip(_times(owned.gpus), "is it for one GPU", fits=usual))
     return AmountCheck(
+        what=f"the usual {key.partition('_')[0]} for a purchase of {plain(purchase)}",
         usual=Range(_FIGURES.plus(usual.low), _FIGURES.plus(usual.high)),
         typical=typical * purchase,
-        what=f"the usual {key.partition('_')[0]} for a purchase of {plain(purchase)}",
-        tolerated=Range(tolerated.low * purchase, tolerated.high * purchase),
-        slips=_slips(*(_scaled(key, factor, question, usual) for factor, question in others)),
+        tolerated=tolerated * purchase,
+        slips=tuple(slips),
         unit=" dollars",
     )

@@ -67,29 +67,8 @@ def _examine(
     config: Config, path: str, amount: Decimal, check: AmountCheck, compared: Decimal | None = None
 ) -> Iterator[Finding]:
     """The warning of one amount, if any; `compared` is it in the unit of the check, where that is another."""
-    value = amount if compared is None else compared
-    if amount == 0 or value in check.tolerated:
-        return
-    fitting = [slip for slip in check.slips(amount) if slip.compared in (slip.fits or check.tolerated)]
-    if not fitting and check.bounds is not None and value in check.bounds:
-        return
-    how = "above" if value > check.usual.high else "below"
-    written = f"{plain(amount)}{check.unit}"
-    if value != amount:
-        written += f", {checks.figure(value)} per GPU,"
-    meant = "check its unit"
-    if fitting:
-        # The nearest to the typical amount, as a factor.
-        slip = min(
-            fitting,
-            key=lambda each: (
-                max(each.compared / check.typical, check.typical / each.compared)
-                if each.compared
-                else Decimal("Infinity")
-            ),
-        )
-        meant = f"{slip.question}? Write {slip.line}"
-    yield warning_at(config, path, f"{written} is {how} {check.what} ({check.usual}): {meant}")
+    if problem := check.problem(path.rpartition(".")[2], amount, compared):
+        yield warning_at(config, path, problem)
 
 
 def warning_at(config: Config, path: str, message: str) -> Finding:
@@ -184,7 +163,7 @@ def _purchase_findings(config: Config, source: str, owned: Owned, subject: Subje
         ("insurance_dollars_per_year", owned.insurance_dollars_per_year),
     ):
         yield from _examine(
-            config, f"{source}.{name}", amount, checks.yearly_check(name, owned, key == gpu, subject)
+            config, f"{source}.{name}", amount, checks.yearly_check(name, owned, subject, per_gpu=key == gpu)
         )
 
 
