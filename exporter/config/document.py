@@ -8,7 +8,7 @@ them unfolds to gigabytes), tags, merge keys, and nesting deeper than a configur
 import re
 from collections.abc import Iterator
 from dataclasses import dataclass, field
-from typing import Final, TypeAlias
+from typing import Any, Final, TypeAlias
 
 import yaml
 
@@ -46,15 +46,16 @@ _BOOLEANS = frozenset({"true", "false", "yes", "no", "on", "off"})
 
 @dataclass(frozen=True, slots=True)
 class Scalar:
-    """A single value, as its text; `plain` is false if it was quoted.
-
-    `end` is the position behind it, `None` for a block of lines: it ends where something else begins.
-    """
+    """A single value, as its text."""
 
     position: Position
     text: str
     plain: bool = True
+    """Whether it was written without quotes."""
     end: Position | None = None
+    """The position behind it, `None` for a block of lines: it ends where something else begins."""
+    path: str = ""
+    """Its dotted path, like `hardware[0].match`; that of a key is the path of its value."""
 
     @property
     def empty(self) -> bool:
@@ -76,6 +77,7 @@ class Sequence:
     """A list."""
 
     position: Position
+    path: str
     items: list["Node"] = field(default_factory=list)
 
 
@@ -84,14 +86,9 @@ class Mapping:
     """Keys with their values."""
 
     position: Position
-    items: list["Node"] = field(default_factory=list)
-    """Keys and values in turn."""
-    entries: dict[str, tuple[Position, "Node"]] = field(default_factory=dict)
-    """The position of each key, and its value."""
-    faults: list[tuple[Position, str]] = field(default_factory=list)
-    """Keys that are none or are given twice, each with what to do."""
-    key_ends: dict[str, Position] = field(default_factory=dict)
-    """The positions behind the keys that have one."""
+    path: str
+    entries: dict[str, tuple[Scalar, "Node"]] = field(default_factory=dict)
+    """Each key and its value, by the text of the key."""
 
     def value(self, name: str) -> "Node | None":
         """The value of a key, `None` without it."""
@@ -109,48 +106,47 @@ def document(data: bytes) -> Node | None:
         LocatedError: the bytes are not one plain YAML document.
     """
     text = _text(data)
-    open_quotes: list[Position] = []
+    reader = _Reader(text)
     try:
-        return _tree(_events(text, open_quotes))
+        return reader.root()
     except yaml.MarkedYAMLError as error:
-        raise syntax_problem(text, error, next(iter(open_quotes), None)) from None
+        raise syntax_problem(text, error, reader.open_quote) from None
     except yaml.YAMLError as error:
-        raise _refused(None, f"is not YAML: {error}") from None
+        raise LocatedError(None, "", f"is not YAML: {error}") from None
 
 
-def _refused(position: Position | None, message: str, correction: TextEdit | None = None) -> LocatedError:
-    """The refusal of a text before its keys are known."""
-    return LocatedError(position, "", message, correction)
-
-
-def positions(node: Node, path: str = "") -> Iterator[tuple[str, Position]]:
+def positions(node: Node) -> Iterator[tuple[str, Position]]:
     """The position of a node and of each below it, by dotted path."""
-    if path:
-        yield path, node.position
-    if isinstance(node, Sequence):
-        for index, item in enumerate(node.items):
-            yield from positions(item, f"{path}[{index}]")
-    elif isinstance(node, Mapping):
-        for name, (_, value) in node.entries.items():
-            yield from positions(value, f"{path}.{name}" if path else name)
+    if node.path:
+        yield node.path, node.position
+    below = node.items if isinstance(node, Sequence) else ()
+    if isinstance(node, Mapping):
+        below = [value for _, value in node.entries.values()]
+    for child in below:
+        yield from positions(child)
+
+
+def dotted(path: str, name: str) -> str:
+    """A path with one more name."""
+    return f"{path}.{name}" if path else name
 
 
 def _text(data: bytes) -> str:
     if len(data) > FILE_BYTES:
-        raise _refused(None, f"is larger than {FILE_BYTES} bytes; no configuration is")
+        raise LocatedError(None, "", f"is larger than {FILE_BYTES} bytes; no configuration is")
     try:
         text = data.decode("utf-8").removeprefix("\ufeff")
     except UnicodeDecodeError as error:
         before = data[: error.start].decode("utf-8")
-        raise _refused(_end(before), "is not UTF-8; save the file as UTF-8") from None
+        raise LocatedError(_end(before), "", "is not UTF-8; save the file as UTF-8") from None
     if match := _NOT_YAML.search(text):
         position = _end(text[: match.start()])
-        raise _refused(position, f"has the control character U+{ord(match[0]):04X}; remove it")
+        raise LocatedError(position, "", f"has the control character U+{ord(match[0]):04X}; remove it")
     for indent, message, written in _INDENTS:
         if match := indent.search(text):
             position = _end(text[: match.start(1)])
             blank = TextEdit(position, Position(position.line, position.column + 1), written)
-            raise _refused(position, message, blank)
+            raise LocatedError(position, "", message, blank)
     return text
 
 
@@ -160,79 +156,83 @@ def _end(before: str) -> Position:
     return Position(len(lines), len(lines[-1]))
 
 
-def _events(text: str, open_quotes: list[Position]) -> Iterator[yaml.Event]:
-    """The parser's events; quoted values that end on another line than they begin are noted."""
-    documents = 0
-    for event in yaml.parse(text, Loader=_LOADER):
-        position = position_of(event.start_mark)
-        if isinstance(event, yaml.DocumentStartEvent):
-            documents += 1
-            if documents > 1:
-                raise _refused(position, "a second document starts; a configuration is one document")
-        if isinstance(event, yaml.AliasEvent):
-            problem = f"is an alias (*): write the value out; aliases are not taken; {QUOTE}"
-            raise _refused(position, problem, quoted(text, position))
-        if isinstance(event, yaml.NodeEvent):
-            if event.anchor is not None:
-                raise _refused(position, "has an anchor (&): remove it; anchors are not taken")
-            if getattr(event, "tag", None) is not None:
-                raise _refused(position, "has a tag (!): remove it; tags are not taken")
-        quoted_value = isinstance(event, yaml.ScalarEvent) and event.style in _QUOTES
-        if quoted_value and position_of(event.end_mark).line > position.line:
-            open_quotes.append(position)
-        yield event
+class _Reader:
+    """Builds nodes of the parser's events."""
 
+    def __init__(self, text: str) -> None:
+        self._text = text
+        self._events = yaml.parse(text, Loader=_LOADER)
+        self._nodes = 0
+        self.open_quote: Position | None = None
+        """The first quoted value that ends on another line than it begins."""
 
-def _tree(events: Iterator[yaml.Event]) -> Node | None:
-    root: Node | None = None
-    open_nodes: list[Sequence | Mapping] = []
-    nodes = 0
-    for event in events:
+    def root(self) -> Node | None:
+        """The document; `None` for an empty one."""
+        root: Node | None = None
+        for event in self._events:
+            if isinstance(event, yaml.DocumentStartEvent):
+                if root is not None:
+                    message = "a second document starts; a configuration is one document"
+                    raise LocatedError(position_of(event.start_mark), "", message)
+                root = self._node(next(self._events), "", depth=1)
+        return None if isinstance(root, Scalar) and root.empty else root
+
+    def _node(self, event: Any, path: str, depth: int) -> Node:
+        """The node that begins with an event.
+
+        Raises:
+            LocatedError: it uses a feature that is not allowed.
+        """
         position = position_of(event.start_mark)
-        node: Node
+        self._nodes += 1
+        self._check(event, position, depth)
         if isinstance(event, yaml.ScalarEvent):
-            end = None if event.style in _BLOCKS else position_of(event.end_mark)
-            node = Scalar(position, event.value, plain=not event.style, end=end)
-            if node.plain and (typographic := _TYPOGRAPHIC.fullmatch(node.text)):
-                word = typographic["word"].replace("\\", "\\\\").replace('"', '\\"')
-                straight = TextEdit(position, end, f'"{word}"') if end else None
-                raise _refused(position, 'is in typographic quotes; write straight ones: "', straight)
-        elif isinstance(event, yaml.SequenceStartEvent):
-            node = Sequence(position)
-        elif isinstance(event, yaml.MappingStartEvent):
-            node = Mapping(position)
-        else:
-            if isinstance(event, yaml.SequenceEndEvent | yaml.MappingEndEvent):
-                closed = open_nodes.pop()
-                if isinstance(closed, Mapping):
-                    _pair(closed)
-            continue
-        nodes += 1
-        if nodes > MOST_NODES:
-            raise _refused(position, f"holds more than {MOST_NODES} values; no configuration does")
-        if open_nodes:
-            open_nodes[-1].items.append(node)
-        else:
-            root = node
-        if not isinstance(node, Scalar):
-            open_nodes.append(node)
-            if len(open_nodes) > DEEPEST:
-                raise _refused(position, f"nests deeper than {DEEPEST} levels; no configuration does")
-    return None if isinstance(root, Scalar) and root.empty else root
+            return self._scalar(event, path)
+        if isinstance(event, yaml.SequenceStartEvent):
+            sequence = Sequence(position, path)
+            while not isinstance(event := next(self._events), yaml.SequenceEndEvent):
+                sequence.items.append(self._node(event, f"{path}[{len(sequence.items)}]", depth + 1))
+            return sequence
+        mapping = Mapping(position, path)
+        while not isinstance(event := next(self._events), yaml.MappingEndEvent):
+            key = self._node(event, path, depth + 1)
+            if not isinstance(key, Scalar):
+                message = "a list or mapping stands where a key belongs; keys are words"
+                raise LocatedError(key.position, path, message)
+            if key.text in mapping.entries:
+                first = mapping.entries[key.text][0].position.line
+                message = f"key {shown_key(key.text)} is already given on line {first}; keep one"
+                raise LocatedError(key.position, path, message)
+            below = dotted(path, shown_key(key.text)[1:-1])
+            mapping.entries[key.text] = (key, self._node(next(self._events), below, depth + 1))
+        return mapping
 
+    def _check(self, event: Any, position: Position, depth: int) -> None:
+        """Refuse an anchor, an alias or a tag, and what no configuration needs."""
+        message, correction = "", None
+        if isinstance(event, yaml.AliasEvent):
+            message = f"is an alias (*): write the value out; aliases are not taken; {QUOTE}"
+            correction = quoted(self._text, position)
+        elif event.anchor is not None:
+            message = "has an anchor (&): remove it; anchors are not taken"
+        elif event.tag is not None:
+            message = "has a tag (!): remove it; tags are not taken"
+        elif self._nodes > MOST_NODES:
+            message = f"holds more than {MOST_NODES} values; no configuration does"
+        elif depth > DEEPEST and not isinstance(event, yaml.ScalarEvent):
+            message = f"nests deeper than {DEEPEST} levels; no configuration does"
+        if message:
+            raise LocatedError(position, "", message, correction)
 
-def _pair(mapping: Mapping) -> None:
-    pairs = iter(mapping.items)
-    for key, value in zip(pairs, pairs, strict=True):
-        if not isinstance(key, Scalar):
-            mapping.faults.append(
-                (key.position, "a list or mapping stands where a key belongs; keys are words")
-            )
-        elif key.text in mapping.entries:
-            first = mapping.entries[key.text][0].line
-            fault = f"key {shown_key(key.text)} is already given on line {first}; keep one"
-            mapping.faults.append((key.position, fault))
-        else:
-            mapping.entries[key.text] = (key.position, value)
-            if key.end is not None:
-                mapping.key_ends[key.text] = key.end
+    def _scalar(self, event: yaml.ScalarEvent, path: str) -> Scalar:
+        position, behind = position_of(event.start_mark), position_of(event.end_mark)
+        if event.style in _QUOTES and behind.line > position.line:
+            self.open_quote = self.open_quote or position
+        end = None if event.style in _BLOCKS else behind
+        node = Scalar(position, event.value, plain=not event.style, end=end, path=path)
+        if node.plain and (typographic := _TYPOGRAPHIC.fullmatch(node.text)):
+            word = typographic["word"].replace("\\", "\\\\").replace('"', '\\"')
+            straight = TextEdit(position, behind, f'"{word}"')
+            message = 'is in typographic quotes; write straight ones: "'
+            raise LocatedError(position, "", message, straight)
+        return node

@@ -49,9 +49,9 @@ class LabelValuesOf:
 
     expected: str = f"value or list of 1 to {MOST_VALUES}"
 
-    def read(self, node: Node, path: str, context: Context) -> tuple[str, ...]:
+    def read(self, node: Node, context: Context) -> tuple[str, ...]:
         """As `Validator.read`."""
-        del path, context
+        del context
         items = node.items if isinstance(node, Sequence) else [node]
         values = tuple(
             item.text
@@ -258,8 +258,8 @@ def engines_are_known(mapping: MappingNode, described: tuple[Engine, ...]) -> No
     """Every engine that an entry of `servers` names is built in, or described in the file."""
     known = (*sorted(BUILT_IN), *(engine.name for engine in described))
     servers = mapping.node.value("servers")
-    for index, item in enumerate(servers.items if isinstance(servers, Sequence) else ()):
+    for item in servers.items if isinstance(servers, Sequence) else ():
         name = item.value("engine") if isinstance(item, Mapping) else None
         if name is not None:
             choice = Choice(known, remedy="describe it under `engines`")
-            read_at(choice, name, f"servers[{index}].engine", mapping.context)
+            read_at(choice, name, mapping.context)

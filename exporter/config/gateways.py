@@ -70,18 +70,18 @@ class UnitOfDivision:
         """The words, or a list."""
         return f"{', '.join(_WORDS.options)} or list of labels"
 
-    def read(self, node: Node, path: str, context: Context) -> By:
+    def read(self, node: Node, context: Context) -> By:
         """As `Validator.read`."""
         if isinstance(node, Scalar):
             try:
-                return _WORDS.read(node, path, context)
+                return _WORDS.read(node, context)
             except RefusedError as refused:
                 raise RefusedError(f"{refused}; labels go into a list, like [tenant_id]") from None
         if not isinstance(node, Sequence):
             raise RefusedError(f"must be {self.expected}, not {describe(node)}")
         if not 1 <= len(node.items) <= LABELS_MAX:
             raise RefusedError(f"has {len(node.items)} labels; it takes 1 to {LABELS_MAX}")
-        return ListOf(METRIC_LABEL, (unique("", str, "keep one"),)).read(node, path, context)
+        return ListOf(METRIC_LABEL, (unique("", str, "keep one"),)).read(node, context)
 
 
 @dataclass(frozen=True, slots=True)

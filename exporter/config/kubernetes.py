@@ -40,9 +40,9 @@ class LabelPattern(ScalarValidator[str]):
 
     expected: str = "pattern"
 
-    def read(self, node: Node, path: str, context: Context) -> str:
+    def read(self, node: Node, context: Context) -> str:
         """As `Validator.read`."""
-        del path, context
+        del context
         if not isinstance(node, Scalar) or node.empty:
             raise RefusedError(f'needs a pattern, not {describe(node)}; "*" is any value, "" the empty one')
         if len(node.text) > PATTERN_CHARACTERS or not _PATTERN.fullmatch(node.text):

@@ -111,7 +111,7 @@ def _tree(data: bytes, file: str) -> Node | None:
 
 def _built(root: Node, file: str, table: Table[T], zone: ZoneInfo, catalogue: Catalogue = CATALOGUE) -> T:
     try:
-        return read_at(table, root, "", Context(zone, catalogue))
+        return read_at(table, root, Context(zone, catalogue))
     except LocatedError as error:
         raise ConfigError(file, (error.problem,)) from None
 

@@ -6,13 +6,13 @@ position and path to the first problem, which ends the reading (`LocatedError`).
 
 import difflib
 import re
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import MISSING, dataclass, field, fields
 from typing import Any, Final, Generic, NoReturn, Protocol, TypeVar
 from zoneinfo import ZoneInfo
 
-from exporter.config.document import Mapping, Node, Scalar, Sequence
-from exporter.config.problems import LocatedError, Position, RefusedError, TextEdit, shown, shown_key
+from exporter.config.document import Mapping, Node, Scalar, Sequence, dotted
+from exporter.config.problems import LocatedError, RefusedError, TextEdit, shown, shown_key
 from exporter.config.yaml_errors import no_space
 from exporter.tariff.catalogue import CATALOGUE, Catalogue
 
@@ -78,7 +78,7 @@ class Validator(Protocol[T_co]):
         """The kind of value in words: "number from 0 to 1"."""
         ...
 
-    def read(self, node: Node, path: str, context: Context) -> T_co:
+    def read(self, node: Node, context: Context) -> T_co:
         """The value of a node.
 
         Raises:
@@ -120,20 +120,17 @@ class MappingNode:
     """A mapping as read, with the values of its keys by name."""
 
     node: Mapping
-    path: str
     context: Context
-    keys: tuple[Key[object], ...] = ()
     values: dict[str, Any] = field(default_factory=dict)
 
-    def __contains__(self, key: Key[object]) -> bool:
-        return key.name in self.values
+    @property
+    def path(self) -> str:
+        """Its path in the file."""
+        return self.node.path
 
-    def refuse(self, key: Key[object] | str | None, message: str) -> NoReturn:
-        """Refuse a key's value, or the mapping if there is no key or it is not given."""
-        name = key.name if isinstance(key, Key) else key
-        node = self.node.value(name) if name else None
-        path = dotted(self.path, name) if name else self.path
-        raise LocatedError(node.position if node else self.node.position, path, message)
+    def refuse(self, name: str, message: str) -> NoReturn:
+        """Refuse a key's value, or the mapping if the name is empty or not given."""
+        refuse_key(self.node, name, message)
 
     def refuse_below(self, steps: tuple[str | int, ...], message: str) -> NoReturn:
         """Refuse what stands below: keys of mappings and indices of lists lead to it, as far as they go."""
@@ -150,6 +147,13 @@ class MappingNode:
         raise LocatedError(node.position, path, message)
 
 
+def refuse_key(node: Node, name: str, message: str) -> NoReturn:
+    """Refuse a key's value, or the node if the name is empty or not given."""
+    value = node.value(name) if isinstance(node, Mapping) else None
+    path = dotted(node.path, name) if name else node.path
+    raise LocatedError((value or node).position, path, message)
+
+
 @dataclass(frozen=True, slots=True)
 class Table(Generic[T_co]):
     """A mapping with known keys, built to a value."""
@@ -158,19 +162,19 @@ class Table(Generic[T_co]):
     build: Callable[[MappingNode], T_co]
     expected: str = "mapping"
 
-    def read(self, node: Node, path: str, context: Context) -> T_co:
+    def read(self, node: Node, context: Context) -> T_co:
         """As `Validator.read`."""
         if not isinstance(node, Mapping):
             raise self._no_mapping(node)
-        keys = {key.name: key for key in self.keys}
-        mapping = MappingNode(node, path, context, self.keys)
-        for name, position, value in entries(node, path):
-            if name not in keys:
-                raise self._unknown(mapping, name, position)
-            mapping.values[name] = read_at(keys[name].validator, value, dotted(path, name), context)
-        for key in self.keys:
-            if key.required and key not in mapping:
-                mapping.refuse(None, missing(key))
+        validators = {key.name: key.validator for key in self.keys}
+        mapping = MappingNode(node, context)
+        for name, (key, value) in node.entries.items():
+            if name not in validators:
+                raise self._unknown(node, key)
+            mapping.values[name] = read_at(validators[name], value, context)
+        for declared in self.keys:
+            if declared.required and declared.name not in mapping.values:
+                mapping.refuse("", missing(declared))
         return self.build(mapping)
 
     def _no_mapping(self, node: Node) -> RefusedError:
@@ -183,15 +187,16 @@ class Table(Generic[T_co]):
             remedy = "write a space after the colon"
         return RefusedError(f"must be a mapping of keys to values, not {text}", remedy)
 
-    def _unknown(self, mapping: MappingNode, name: str, position: Position) -> LocatedError:
+    def _unknown(self, mapping: Mapping, key: Scalar) -> LocatedError:
         """The refusal of an unknown key, with the key that was meant."""
-        names = [key.name for key in self.keys]
+        name = key.text
+        names = [declared.name for declared in self.keys]
         near = did_you_mean(name, names)
         hint = f"did you mean {' or '.join(near)}?" if near else f"known here: {', '.join(names)}"
         below = {
-            key.name: [child.name for child in key.validator.keys]
-            for key in self.keys
-            if isinstance(key.validator, Table)
+            declared.name: [child.name for child in declared.validator.keys]
+            for declared in self.keys
+            if isinstance(declared.validator, Table)
         }
         parents = [parent for parent, children in below.items() if name in children]
         in_dollars = re.sub(rf"(?<![a-z])({_CURRENCY})(?![a-z])", "dollars", name, flags=re.IGNORECASE)
@@ -202,15 +207,14 @@ class Table(Generic[T_co]):
             hint = f"amounts are in dollars only: convert it, and write {in_dollars}"
         elif name.isdecimal():
             hint = "if it belongs to the number before it, write a decimal point in place of the comma"
-        elif near and near[0] not in mapping.node.entries and is_misspelling(name, near[0]):
-            end = mapping.node.key_ends.get(name)
-            correction = TextEdit(position, end, near[0]) if end else None
+        elif near and near[0] not in mapping.entries and is_misspelling(name, near[0]):
+            correction = TextEdit(key.position, key.end, near[0]) if key.end else None
         elif not near:
             children = [(parent, child) for parent in below for child in did_you_mean(name, below[parent])]
             for parent, child in children[:1]:
                 hint = f"did you mean {parent}: {{{child}: ...}}?"
         path = dotted(mapping.path, shown_key(name)[1:-1])
-        return LocatedError(position, path, f"unknown key; {hint}", correction)
+        return LocatedError(key.position, path, f"unknown key; {hint}", correction)
 
 
 @dataclass(frozen=True, slots=True)
@@ -226,7 +230,7 @@ class MappingOf(Generic[T]):
     example: str = ""
     """One in YAML, for a mapping that must not be empty."""
 
-    def read(self, node: Node, path: str, context: Context) -> tuple[tuple[str, T], ...]:
+    def read(self, node: Node, context: Context) -> tuple[tuple[str, T], ...]:
         """As `Validator.read`."""
         if not isinstance(node, Mapping) or (self.example and not node.entries):
             # A single value may be a secret.
@@ -237,27 +241,28 @@ class MappingOf(Generic[T]):
         if len(node.entries) > self.most:
             raise RefusedError(f"has {len(node.entries)} keys; it takes {self.most} at most")
         pairs = []
-        for name, position, value in entries(node, path):
-            name_path = dotted(path, shown(name)[1:-1])
+        for name, (key, value) in node.entries.items():
             if problem := self.fault(name):
-                raise LocatedError(position, name_path, problem)
-            pairs.append((name, read_at(self.validator, value, name_path, context)))
+                raise LocatedError(key.position, dotted(node.path, shown(name)[1:-1]), problem)
+            pairs.append((name, read_at(self.validator, value, context)))
         return tuple(pairs)
 
 
 @dataclass(frozen=True, slots=True)
 class ListItem(Generic[T]):
-    """One item of a list, with its node and its path."""
+    """One item of a list, with its node."""
 
     node: Node
-    path: str
     value: T
+
+    @property
+    def path(self) -> str:
+        """Its path in the file."""
+        return self.node.path
 
     def refuse(self, name: str, message: str) -> NoReturn:
         """Refuse one key of the item, or the item if that key is not given."""
-        node = self.node.value(name) if isinstance(self.node, Mapping) else None
-        path = dotted(self.path, name) if name else self.path
-        raise LocatedError((node or self.node).position, path, message)
+        refuse_key(self.node, name, message)
 
 
 ListRule = Callable[[list[ListItem[T]]], object]
@@ -279,51 +284,31 @@ class ListOf(Generic[T]):
         """As `Validator.expected`."""
         return f"list of {self.validator.expected}s"
 
-    def read(self, node: Node, path: str, context: Context) -> tuple[T, ...]:
+    def read(self, node: Node, context: Context) -> tuple[T, ...]:
         """As `Validator.read`."""
         if not isinstance(node, Sequence):
             raise RefusedError(f"must be a list ({self.expected}), not {describe(node)}; {self.advice}")
         if not self.least <= len(node.items) <= MOST_ITEMS:
             raise RefusedError(f"has {len(node.items)} items; it takes {self.least or 1} to {MOST_ITEMS}")
-        items: list[ListItem[T]] = []
-        for index, child in enumerate(node.items):
-            item_path = f"{path}[{index}]"
-            items.append(ListItem(child, item_path, read_at(self.validator, child, item_path, context)))
+        items = [ListItem(child, read_at(self.validator, child, context)) for child in node.items]
         for rule in self.rules:
             rule(items)
         return tuple(item.value for item in items)
 
 
-def entries(node: Mapping, path: str) -> Iterator[tuple[str, Position, Node]]:
-    """The keys of a mapping, each with its position and its value.
-
-    Raises:
-        LocatedError: a key is given twice, or is none.
-    """
-    for position, fault in node.faults[:1]:
-        raise LocatedError(position, path, fault)
-    for name, (position, value) in node.entries.items():
-        yield name, position, value
-
-
-def read_at(validator: Validator[T], node: Node, path: str, context: Context) -> T:
+def read_at(validator: Validator[T], node: Node, context: Context) -> T:
     """A node's value.
 
     Raises:
         LocatedError: it is refused.
     """
     try:
-        return validator.read(node, path, context)
+        return validator.read(node, context)
     except RefusedError as refused:
-        raise located(refused, node, path) from None
-
-
-def located(refused: RefusedError, node: Node, path: str) -> LocatedError:
-    """A refusal with the position of its node, and the correction where one is certain."""
-    correction = None
-    if refused.instead is not None and isinstance(node, Scalar) and node.end is not None:
-        correction = TextEdit(node.position, node.end, refused.instead)
-    return LocatedError(node.position, path, str(refused), correction)
+        correction = None
+        if refused.instead is not None and isinstance(node, Scalar) and node.end is not None:
+            correction = TextEdit(node.position, node.end, refused.instead)
+        raise LocatedError(node.position, node.path, str(refused), correction) from None
 
 
 def describe(node: Node) -> str:
@@ -340,11 +325,6 @@ def missing(key: Key[object]) -> str:
     sentence = key.help.partition(". ")[0].removesuffix(".")
     first = sentence[0] if sentence[1].isupper() else sentence[0].lower()  # GPUs stay GPUs
     return f"{key.name} is missing: {first}{sentence[1:]}"
-
-
-def dotted(path: str, name: str) -> str:
-    """A path with one more name."""
-    return f"{path}.{name}" if path else name
 
 
 def unique(name: str, value_of: Callable[[T], object], advice: str) -> ListRule[T]:

@@ -80,7 +80,7 @@ class GpuList:
 
     expected: str = "all, or list of indices and UUIDs"
 
-    def read(self, node: Node, path: str, context: Context) -> Gpus:
+    def read(self, node: Node, context: Context) -> Gpus:
         """As `Validator.read`."""
         if isinstance(node, Scalar) and node.text == "all":
             return ALL
@@ -88,7 +88,7 @@ class GpuList:
             raise RefusedError(f"must be the word all or a list like [0, 1], not {describe(node)}")
         if not node.items:
             raise RefusedError("is an empty list; write the indices or UUIDs, or the word all")
-        return ListOf(GpuName(), (unique("", lambda gpu: gpu, "keep one"),)).read(node, path, context)
+        return ListOf(GpuName(), (unique("", lambda gpu: gpu, "keep one"),)).read(node, context)
 
 
 @dataclass(frozen=True, slots=True)
@@ -97,14 +97,14 @@ class GpuName:
 
     expected: str = "index or UUID"
 
-    def read(self, node: Node, path: str, context: Context) -> int | str:
+    def read(self, node: Node, context: Context) -> int | str:
         """As `Validator.read`."""
         if isinstance(node, Scalar) and is_gpu_uuid(node.text):
             return GpuUuid().parse(node)
         if isinstance(node, Scalar) and is_gpu_id(node.text):
             return node.text
         if isinstance(node, Scalar) and node.plain and re.match(r"[\d+-]", node.text):
-            return Whole("index", 0, MOST_GPUS - 1).read(node, path, context)
+            return Whole("index", 0, MOST_GPUS - 1).read(node, context)
         raise RefusedError(f"must be an index like 0 or a UUID as NVML says (GPU-...), not {describe(node)}")
 
 

@@ -80,9 +80,8 @@ class DateValue:
 
     expected: str = "date"
 
-    def read(self, node: Node, path: str, context: Context) -> DatedInstant:
+    def read(self, node: Node, context: Context) -> DatedInstant:
         """As `Validator.read`."""
-        del path
         text = scalar(node, "date like 2026-02-01").text
         match = _DAY.fullmatch(text)
         if not match:
@@ -97,11 +96,11 @@ class TimeValue:
 
     expected: str = "date or time"
 
-    def read(self, node: Node, path: str, context: Context) -> DatedInstant:
+    def read(self, node: Node, context: Context) -> DatedInstant:
         """As `Validator.read`."""
         text = scalar(node, "date like 2026-11-01").text
         if _DAY.fullmatch(text):
-            return DateValue().read(node, path, context)
+            return DateValue().read(node, context)
         match = _MOMENT.fullmatch(text)
         if not match:
             raise _no_date(text, "write year-month-day, like 2026-11-01 or 2026-11-01T09:30")

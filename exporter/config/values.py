@@ -84,9 +84,9 @@ class ScalarValidator(Generic[T_co]):
         """What is expected, as errors name it."""
         return f"{self.kind} ({self.expected})" if self.kind else self.expected
 
-    def read(self, node: Node, path: str, context: Context) -> T_co:
+    def read(self, node: Node, context: Context) -> T_co:
         """As `Validator.read`."""
-        del path, context
+        del context
         return self.parse(scalar(node, self.example))
 
     def parse(self, written: Scalar) -> T_co:

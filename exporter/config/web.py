@@ -45,9 +45,9 @@ class Inline:
     message: str
     expected: str = "nothing"
 
-    def read(self, node: Node, path: str, context: Context) -> None:
+    def read(self, node: Node, context: Context) -> None:
         """As `Validator.read`: always refused."""
-        del node, path, context
+        del node, context
         raise RefusedError(self.message)
 
 
@@ -70,10 +70,10 @@ class OrBlank:
         """As `Validator.expected`."""
         return self.choice.expected
 
-    def read(self, node: Node, path: str, context: Context) -> str:
+    def read(self, node: Node, context: Context) -> str:
         """As `Validator.read`."""
         blank = isinstance(node, Scalar) and not node.plain and not node.text
-        return "" if blank else self.choice.read(node, path, context)
+        return "" if blank else self.choice.read(node, context)
 
 
 @dataclass(frozen=True, slots=True)
@@ -82,9 +82,9 @@ class BcryptHash:
 
     expected: str = "bcrypt hash"
 
-    def read(self, node: Node, path: str, context: Context) -> bytes:
+    def read(self, node: Node, context: Context) -> bytes:
         """As `Validator.read`."""
-        del path, context
+        del context
         match = _HASH.fullmatch(node.text) if isinstance(node, Scalar) else None
         if match is None:
             raise RefusedError(

@@ -45,7 +45,7 @@ class AnswerForm:
         if not answer:
             raise RefusedError(f"an answer is needed: {self.validator.expected}")
         written = Scalar(Position(1, 1), answer, plain=not self.text)
-        self.validator.read(written, "", Context(ZoneInfo("UTC")))
+        self.validator.read(written, Context(ZoneInfo("UTC")))
         return json.dumps(answer, ensure_ascii=False) if self.text else answer
 
 

@@ -131,7 +131,7 @@ def test_a_password_that_is_taken_away_opens_nothing_more(start: Callable[[str],
         ("", "{0}: is empty"),
         (
             "tls_server_config: [\n",
-            "{0}:1:20: is not YAML: the [ that opens here is not closed; close it by ]",
+            "{0}:1:20: is not YAML: the [ that opens here is not closed; close it",
         ),
         ("basic_auth_usrs: {}\n", "{0}:1:1: basic_auth_usrs: unknown key; did you mean basic_auth_users?"),
         (None, "{0}: cannot be read: No such file or directory"),

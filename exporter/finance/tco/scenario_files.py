@@ -85,9 +85,9 @@ class Life:
 
     expected: str = f"years, above 0, up to {MOST_YEARS}, in quarters"
 
-    def read(self, node: Node, path: str, context: Context) -> Decimal:
+    def read(self, node: Node, context: Context) -> Decimal:
         """As `Validator.read`."""
-        years = Number("years", Decimal(MOST_YEARS), above_low=True).read(node, path, context)
+        years = Number("years", Decimal(MOST_YEARS), above_low=True).read(node, context)
         if Fraction(years) % QUARTER:
             raise RefusedError(f"{shown(f'{years:f}')} is no whole number of quarters, like 3, 2.5 or 2.25")
         return years
