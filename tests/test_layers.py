@@ -63,7 +63,6 @@ SUMS = {
     "_GpuLoad",
     "HostClaims",
     "_Group",
-    "_ModelSums",
     "_SegmentPostings",
     "_UsagePool",
 }

@@ -5,8 +5,8 @@ The verb and the page use the same explanation.
 """
 
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, field
-from typing import Any, Final
+from dataclasses import dataclass, field, replace
+from typing import Final
 
 from exporter.cost import attribution, split
 from exporter.cost.money import WHOLE, add, add_all
@@ -26,10 +26,10 @@ class ModelAccount:
     """Cost and tokens of one model of a server in a period."""
 
     model: str
-    money: Mapping[str, Picodollars] = field(default_factory=dict)
+    money: dict[str, Picodollars] = field(default_factory=dict)
     """Money by phase."""
-    tokens: Mapping[TokenKind, int] = field(default_factory=dict)
-    gpu_time: Mapping[str, Nanoseconds] = field(default_factory=dict)
+    tokens: dict[TokenKind, int] = field(default_factory=dict)
+    gpu_time: dict[str, Nanoseconds] = field(default_factory=dict)
     """GPU time by phase; empty where the ledger does not keep it."""
     components: Mapping[str, Picodollars] = field(default_factory=dict)
     """Money of all models of the server, by component; empty where the ledger does not keep it."""
@@ -160,23 +160,17 @@ def hosted_break_even(account: ModelAccount, span: Nanoseconds, offer: HostedPri
 
 
 @dataclass(slots=True)
-class _ModelSums:
-    money: dict[Any, int] = field(default_factory=dict)
-    gpu_time: dict[Any, int] = field(default_factory=dict)
-    tokens: dict[Any, int] = field(default_factory=dict)
-    unpriced: Nanoseconds = 0
-
-
-@dataclass(slots=True)
 class CostAccounts:
     """Accounts of a period by server and model, of all owners together.
 
     `components` are of the same period; `mixes` are of the hours that overlap it.
     """
 
-    models: dict[ServerKey, dict[str, _ModelSums]] = field(default_factory=dict)
+    models: dict[ServerKey, dict[str, ModelAccount]] = field(default_factory=dict)
     components: dict[ServerKey, dict[str, Picodollars]] = field(default_factory=dict)
     mixes: dict[ServerKey, dict[str, Picodollars]] = field(default_factory=dict)
+    unpriced: dict[tuple[ServerKey, str], Nanoseconds] = field(default_factory=dict)
+    """GPU time that waits for a price, by server and model."""
     last: dict[tuple[ServerKey, str], Instant] = field(default_factory=dict)
     """Time of the last token, by server and model."""
 
@@ -200,14 +194,14 @@ class CostAccounts:
             by_component: money by server and component.
         """
         for (owner, phase), amount in cost.items():
-            add(self._sums(owner).money, phase, amount)
+            add(self._account(owner).money, phase, amount)
         for (owner, phase), duration in time.items():
-            add(self._sums(owner).gpu_time, phase, duration)
+            add(self._account(owner).gpu_time, phase, duration)
         for (owner, kind), count in tokens.items():
-            add(self._sums(owner).tokens, kind, count)
+            add(self._account(owner).tokens, kind, count)
         for sign, durations in ((1, unpriced), (-1, settled)):
             for (_gpu, owner), duration in durations.items():
-                self._sums(owner).unpriced += sign * duration
+                add(self.unpriced, (owner.key, self._account(owner).model), sign * duration)
         for (key, component), amount in by_component.items():
             add(self.components.setdefault(key, {}), component, amount)
 
@@ -219,10 +213,10 @@ class CostAccounts:
         unpriced: Nanoseconds,
     ) -> None:
         """Add an owner's last 60 whole minutes: money by phase, tokens, unpriced GPU time that waits."""
-        sums = self._sums(owner)
+        sums = self._account(owner)
         add_all(sums.money, money)
         add_all(sums.tokens, tokens)
-        sums.unpriced += unpriced
+        add(self.unpriced, (owner.key, owner.model), unpriced)
 
     def add_mix(self, mix: Mapping[tuple[ServerKey, str], Picodollars]) -> None:
         """Add money by server and component of hours that overlap the period."""
@@ -243,20 +237,17 @@ class CostAccounts:
         """Accounts of one server, the most expensive first."""
         models = self.models[key]
         for name in sorted(models, key=lambda name: (-sum(models[name].money.values()), name)):
-            model = models[name]
-            yield ModelAccount(
-                name,
-                money=model.money,
-                tokens=model.tokens,
-                gpu_time=model.gpu_time,
+            yield replace(
+                models[name],
                 components=self.components.get(key, {}),
-                unpriced=max(0, model.unpriced),
+                unpriced=max(0, self.unpriced.get((key, name), 0)),
                 mix=self.mixes.get(key, {}),
                 last_token=self.last.get((key, name)),
             )
 
-    def _sums(self, owner: CostOwner) -> _ModelSums:
-        return self.models.setdefault(owner.key, {}).setdefault(owner.model, _ModelSums())
+    def _account(self, owner: CostOwner) -> ModelAccount:
+        models = self.models.setdefault(owner.key, {})
+        return models.setdefault(owner.model, ModelAccount(owner.model))
 
 
 YOURS: Final = "your number"

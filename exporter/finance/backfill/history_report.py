@@ -13,7 +13,6 @@ from exporter.finance.backfill.past_answer import (
     BYS,
     COLUMNS,
     By,
-    Labels,
     Line,
     PastAnswer,
     UnlistedGpu,
@@ -76,7 +75,8 @@ def _lines(answer: PastAnswer) -> Iterator[str]:
         for absence in answer.absences:
             yield from wrapped(f"- {absence.what}: {absence.effect}. Remedy: {absence.remedy}.", "  ")
     yield ""
-    yield from _table("month", _months(answer), [("total", total)])
+    months = [(name if name in answer.complete else f"{name} *", of) for name, of in answer.months.items()]
+    yield from _table("month", months, [("total", total)])
     for by in BYS:
         if answer.lines[by]:
             yield ""
@@ -121,33 +121,25 @@ def _source(price: Price) -> str:
 def _resolution(answer: PastAnswer) -> str:
     seconds, error = answer.scrape_seconds, answer.error
     sampled = f"samples every {seconds} s, " if seconds is not None else ""
-    within = f", dollars of a month within {_rounded_up(error)}% where measured" if error is not None else ""
+    within = ""
+    if error is not None:
+        percent = math.ceil(round(100 * error, 6))
+        within = f", dollars of a month within {percent}% where measured"
     return f"{sampled}read by the hour with {answer.requests:,} queries, {answer.parallel} at a time{within}"
-
-
-def _rounded_up(error: float) -> int:
-    return math.ceil(round(100 * error, 6))
-
-
-def _months(answer: PastAnswer) -> list[tuple[str, Line]]:
-    return [
-        (month if month in answer.complete else f"{month} *", line) for month, line in answer.months.items()
-    ]
 
 
 def _by(answer: PastAnswer, by: By) -> Iterator[str]:
     lines = sorted(
-        ((_name(labels), summed(months.values())) for labels, months in answer.lines[by].items()),
+        (
+            ("/".join(filter(None, labels)) or "(unknown)", summed(months.values()))
+            for labels, months in answer.lines[by].items()
+        ),
         key=lambda row: (-row[1].amount, row[0]),
     )
     rows = lines[:ROWS]
     if len(lines) > ROWS:
         rows.append((f"{len(lines) - ROWS} others", summed(line for _, line in lines[ROWS:])))
     yield from _table(by, rows)
-
-
-def _name(labels: Labels) -> str:
-    return "/".join(filter(None, labels)) or "(unknown)"
 
 
 def _table(

@@ -50,13 +50,7 @@ Labels = tuple[str, ...]
 
 @dataclass(slots=True)
 class Line:
-    """One month, or all of them, of one thing. `sampled` of `span` has samples; both are 0 but for hosts.
-
-    `money` is `None` where none of its GPU time has a price. `projected` is of a month that goes on.
-    `tokens_without_gpu` are tokens that no GPU time meets: whose GPU, or which host, is not known.
-    `token_server_time` is GPU time of servers whose pages count tokens, `unread` the part of it in which
-    none was scraped.
-    """
+    """One month, or all of them, of one owner, host, or everything."""
 
     gpu_time: Nanoseconds = 0
     busy: Nanoseconds = 0
@@ -66,15 +60,21 @@ class Line:
     amount: Picodollars = 0
     tokens: dict[TokenKind, int] = field(default_factory=dict)
     tokens_without_gpu: int = 0
+    """Tokens that no GPU time meets: whose GPU, or which host, is not known."""
     token_server_time: Nanoseconds = 0
+    """GPU time of servers whose pages count tokens."""
     unread: Nanoseconds = 0
+    """The part of it in which none was scraped."""
     sampled: Nanoseconds = 0
+    """The part of `span` with samples."""
     span: Nanoseconds = 0
+    """Time of a host; 0 of anything else."""
     projected: Picodollars | None = None
+    """The end of a month that goes on."""
 
     @property
     def money(self) -> Picodollars | None:
-        """What it cost, as far as it has a price."""
+        """What it cost, as far as it has a price; `None` where none of its GPU time has one."""
         return None if self.unpriced >= self.gpu_time else self.amount
 
     @property
@@ -99,20 +99,17 @@ class Line:
 
     def add(self, other: "Line") -> None:
         """Add another month, or another thing."""
-        for name in (
-            "gpu_time",
-            "busy",
-            "idle",
-            "unobserved",
-            "unpriced",
-            "amount",
-            "tokens_without_gpu",
-            "token_server_time",
-            "unread",
-            "sampled",
-            "span",
-        ):
-            setattr(self, name, getattr(self, name) + getattr(other, name))
+        self.gpu_time += other.gpu_time
+        self.busy += other.busy
+        self.idle += other.idle
+        self.unobserved += other.unobserved
+        self.unpriced += other.unpriced
+        self.amount += other.amount
+        self.tokens_without_gpu += other.tokens_without_gpu
+        self.token_server_time += other.token_server_time
+        self.unread += other.unread
+        self.sampled += other.sampled
+        self.span += other.span
         add_all(self.tokens, other.tokens)
         if other.projected is not None:
             self.projected = (self.projected or 0) + other.projected

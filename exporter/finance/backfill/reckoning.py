@@ -81,11 +81,7 @@ class MonthSums:
 
 @dataclass(slots=True)
 class PastHost:
-    """One host: its months, and what savings and the projection need of its last days.
-
-    `first` and `last` are when it was seen. `uncharged` is time without samples that nothing was charged for.
-    `samples` are hours by the samples of one GPU in them. `targets` are those that were ever on it.
-    """
+    """One host: its months, and what savings and the projection need of its last days."""
 
     key: NodeKey
     location: HostLocation
@@ -93,10 +89,15 @@ class PastHost:
     state: State = field(default_factory=State)
     elapsed: Nanoseconds = 0
     first: Instant | None = None
+    """When it was first seen."""
     last: Instant = 0
+    """When it was last seen."""
     uncharged: Nanoseconds = 0
+    """Time without samples that nothing was charged for."""
     samples: Counter[int] = field(default_factory=Counter)
+    """Hours by the samples of one GPU in them."""
     targets: set[EngineTarget] = field(default_factory=set)
+    """Those that were ever on it."""
     months: dict[str, MonthSums] = field(default_factory=dict)
     usage: deque[tuple[int, HistorySums]] = field(default_factory=lambda: deque(maxlen=USAGE_HOURS))
     gpus: dict[Gpu, Instant] = field(default_factory=dict)
@@ -108,6 +109,10 @@ class PastHost:
     before: Mapping[host_hours.DeviceKey, tuple[PodName, ...]] = field(default_factory=dict)
     recent: Totals = field(default_factory=Totals)
     """Of the last `RECENT_HOURS` before the end."""
+
+    def unseen_hours(self, before: int) -> range:
+        """Whole hours since it was last seen, up to an hour since 1970."""
+        return range(-(-self.last // HOUR), before)
 
 
 class HourSink(Protocol):
@@ -294,7 +299,7 @@ class Reckoning:
         parts = () if hour is None else hour.parts
         skipped = host.first is not None and start > host.last and not self._ran(host, start)
         energy = energies(hour, skipped=skipped)
-        unseen = 0 if skipped or host.first is None else max(0, start // HOUR - -(-host.last // HOUR))
+        unseen = 0 if skipped or host.first is None else len(host.unseen_hours(start // HOUR))
         hours = range(max(1, at - unseen), at + 1)
         servers = self._servers(host, hours, targets, chunk, start, skipped=skipped)
         named = any(device.holders for part in parts for device in part.devices)
@@ -343,8 +348,7 @@ class Reckoning:
 
     def _ran(self, host: PastHost, start: Instant) -> bool:
         """Whether a host may be assumed to have run since it was last seen: nothing was scraped at all."""
-        unseen = range(-(-host.last // HOUR), start // HOUR)
-        return start - host.last <= GAP_CHARGED or self._active.isdisjoint(unseen)
+        return start - host.last <= GAP_CHARGED or self._active.isdisjoint(host.unseen_hours(start // HOUR))
 
     def _tick(self, host: PastHost, frame: Frame, policy: CostPolicy, sums: HistorySums) -> Postings:
         outcome = advance.advance(host.state, frame, policy)
@@ -399,7 +403,7 @@ class Reckoning:
             host.samples[round(hour.samples)] += 1
             for device in hour.parts[-1].devices:
                 host.gpus[device.series.gpu] = hour.end
-        for missed in range(-(-host.last // HOUR), number if host.last else 0):
+        for missed in host.unseen_hours(number if host.last else 0):
             name = month_of(missed * HOUR, self._config.timezone).name
             self._month(host, name).span += HOUR
         host.last = end

@@ -63,6 +63,7 @@ BARS_TOP: Final = TOP + PLOT + 92
 BAR: Final = 26
 ROW: Final = 52
 BAR_WIDTH: Final = 700
+LEGEND_ROW: Final = 22
 CHARACTER: Final = 6.4
 """The width of a letter of 12 pixels, about."""
 
@@ -76,7 +77,9 @@ OTHER: Final = "other"
 def chart(answer: TcoAnswer) -> str:
     """The chart as a document of its own."""
     parts = _parts(answer)
-    height = BARS_TOP + ROW * len(answer.courses) + 30 + 22 * len(_legend_rows(parts))
+    bars_end = BARS_TOP + ROW * len(answer.courses)
+    legend, legend_height = _legend(parts, bars_end + 20)
+    height = bars_end + 30 + legend_height
     lines = [
         '<svg xmlns="http://www.w3.org/2000/svg" role="img" aria-labelledby="tco-title tco-description"',
         f' viewBox="0 0 {WIDTH} {height}" width="{WIDTH}" height="{height}">',
@@ -87,7 +90,7 @@ def chart(answer: TcoAnswer) -> str:
         *_headings(answer),
         *_lines(answer),
         *_bars(answer, parts),
-        *_legend(parts, BARS_TOP + ROW * len(answer.courses) + 20),
+        *legend,
         "</svg>",
     ]
     return "\n".join(lines) + "\n"
@@ -239,26 +242,19 @@ def _grouped(course: OptionCourse, colors: dict[str, int]) -> dict[str, Fraction
     return dict(sorted(grouped.items(), key=lambda pair: colors[pair[0]]))
 
 
-def _legend_rows(colors: dict[str, int]) -> list[list[str]]:
-    rows: list[list[str]] = [[]]
-    x = 24.0
-    for name in colors:
-        width = 30 + len(_short(name, NAME_CHARACTERS)) * CHARACTER * 1.1
-        if rows[-1] and x + width > WIDTH - 24:
-            rows.append([])
-            x = 24.0
-        rows[-1].append(name)
+def _legend(colors: dict[str, int], top: int) -> tuple[list[str], int]:
+    """Squares with names, in rows, and the height of the rows."""
+    lines: list[str] = []
+    x, y = 24.0, top
+    for name, color in colors.items():
+        words = _short(name, NAME_CHARACTERS)
+        width = 30 + len(words) * CHARACTER * 1.1
+        if x > 24 and x + width > WIDTH - 24:
+            x, y = 24.0, y + LEGEND_ROW
+        lines.append(f'<rect class="f{color}" x="{x:.1f}" y="{y - 10:.1f}" width="12" height="12"/>')
+        lines.append(_text(x + 18, y, words))
         x += width
-    return rows
-
-
-def _legend(colors: dict[str, int], top: float) -> Iterator[str]:
-    for row, names in enumerate(_legend_rows(colors)):
-        x, y = 24.0, top + 22 * row
-        for name in names:
-            yield f'<rect class="f{colors[name]}" x="{x:.1f}" y="{y - 10:.1f}" width="12" height="12"/>'
-            yield _text(x + 18, y, _short(name, NAME_CHARACTERS))
-            x += 30 + len(_short(name, NAME_CHARACTERS)) * CHARACTER * 1.1
+    return lines, y - top + LEGEND_ROW
 
 
 def _short(text: str, characters: int) -> str:
