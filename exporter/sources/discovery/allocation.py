@@ -41,12 +41,8 @@ def holders(
     What a go-between uses there is its clients'.
     A process that is not visible belongs to the pod with the GPU, else to `UNSEEN`.
 
-    Args:
-        gpus: with the processes on them.
-        named_servers: all servers and other holders on the host.
-        configured_gpus: UUIDs of GPUs whose holders the configuration names.
-        processes_known: processes were listed.
-        allocations_known: the kubelet answered, or there is none.
+    `configured_gpus` are the UUIDs of GPUs whose holders the configuration names. `allocations_known` is true
+    where the kubelet answered, or there is none.
     """
     servers = tuple(named_servers)
     by_pid = {

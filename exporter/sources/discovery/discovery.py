@@ -293,7 +293,12 @@ class Discovery:
         else:
             gpus = tuple(replace(gpu, processes=()) for gpu in gpus)
         pods = self._cluster.pods(config, by_source)
-        given = self._look_at_kubelet(by_source, moment.elapsed)
+        given: Allocations | None = Allocations()
+        if self._kubelet is None or self._kubelet not in by_source:
+            self._allocations = _LastAnswer(ALLOCATIONS_DENIED)
+        else:
+            self._allocations.take(by_source[self._kubelet], moment.elapsed)
+            given = Allocations() if self._allocations.missing else self._allocations.reading
         renewed: tuple[Gathered, ...] = ()
         outdated = self._cluster.outdated_by(groups or (), self._allocations.reading)
         if outdated is not None:
@@ -395,16 +400,6 @@ class Discovery:
             self._unread = {identity: self._unread.get(identity, first) for identity in running}
             self._listed = reading, moment.wall
         return reading.groups, gathered
-
-    def _look_at_kubelet(
-        self, by_source: Mapping[Source[Any], Gathered], now: Nanoseconds
-    ) -> Allocations | None:
-        """The allocations; none without a kubelet, `None` after it has not answered for long."""
-        if self._kubelet is None or self._kubelet not in by_source:
-            self._allocations = _LastAnswer(ALLOCATIONS_DENIED)
-            return Allocations()
-        self._allocations.take(by_source[self._kubelet], now)
-        return Allocations() if self._allocations.missing else self._allocations.reading
 
     def _allocations_of_pods(
         self, given: Allocations, pods: Iterable[Pod], gpus: Iterable[GpuReading]

@@ -88,14 +88,7 @@ def tenants(
     pods: Iterable[Pod],
     gpus: Iterable[GpuReading],
 ) -> tuple[Tenant, ...]:
-    """All tenants that compute on a GPU, serve, or have a device.
-
-    Args:
-        groups: of processes.
-        allocations: devices that the kubelet allocated.
-        pods: of this host, as far as they are known.
-        gpus: of this host, with their processes.
-    """
+    """All tenants that compute on a GPU, serve, or have a device, by what is known of a host."""
     by_uid = {pod.uid: pod for pod in pods if pod.uid}
     by_container = {container.id: pod for pod in pods for container in pod.containers if container.id}
     by_name = {(pod.namespace, pod.name): pod for pod in pods}

@@ -233,14 +233,8 @@ def _reads(
 ) -> _Reads:
     """The target of each server, or the reason that it has none.
 
-    Args:
-        servers: all that were named.
-        snapshot: what they were found by.
-        moment: of the scan.
-        holder_keys: of servers that hold a GPU.
-        only_configured: numbers of servers that hold GPUs of configured ones alone.
-        configured_addresses: of configured URLs.
-        before: the targets of the last scan, by the identity of their process.
+    `only_configured` are the numbers of servers that hold GPUs of configured ones alone. `before` are the
+    targets of the last scan, by the identity of their process.
     """
     listening = frozenset(
         (group.network, port, group.id)
