@@ -46,11 +46,14 @@ def web_document(config: WebConfig) -> dict[str, Any]:
     }
 
 
-JSON_KEYS: Final = {"interval": "interval_seconds", "ledger_path": "ledger", "prices_path": "price_file"}
-"""Keys of the JSON that differ from the field of a configured key."""
-
-NO_KEYS: Final = frozenset({"path", "hash", "catalogue", "positions", "servers", "server_rules"})
-"""Fields of the configuration that are not shown as they are."""
+JSON_KEYS: Final = {
+    "path": "file",
+    "hash": "sha256",
+    "interval": "interval_seconds",
+    "ledger_path": "ledger",
+    "prices_path": "price_file",
+}
+"""Keys of the JSON that differ from the field of the configuration."""
 
 
 def document(
@@ -60,36 +63,22 @@ def document(
 
     Prices are those of an instant.
     """
+    shown = [field.name for field in fields(Config) if field.name not in {"catalogue", "positions"}]
     record: dict[str, Any] = {
         "status": VALID,
-        "file": config.path,
-        "sha256": config.hash,
+        **{JSON_KEYS.get(name, name): getattr(config, name) for name in shown},
         "interval_seconds": seconds(config.interval),
         "timezone": config.timezone.key,
-        "hours_per_month": config.hours_per_month,
-        "ledger": config.ledger_path,
         "price_file": None if config.catalogue.bundled else config.prices_path,
-        "processes": config.processes,
-        "gpus": config.gpus,
-        "cloud": config.cloud,
-        "kubernetes": config.kubernetes,
-        "kubelet_ca_file": config.kubelet_ca_file,
         "web": None if web is None else web_document(web),
-        "pod_labels": config.pod_labels,
-        "gap_max_days": config.gap_max_days,
-        "limits": config.limits,
         "budgets_are_default": is_default(config),
-        "budgets": config.budgets,
         "hardware": [_hardware(rule, config, now) for rule in config.hardware],
-        "unmatched_hardware": config.unmatched_hardware,
         "retired": [
             {"uuid": gone.uuid, "from": gone.since_text, "note": gone.note} for gone in config.retired
         ],
-        "overheads": config.overheads,
         "servers": [_without_secrets(server) for server in config.servers],
         "server_rules": [_without_secrets(rule) for rule in config.server_rules],
         "engines": [words.engine_document(engine) for engine in config.engines],
-        "ownership": config.ownership,
         "split": config.split or (SplitRule(),),
         "compare": [
             {
@@ -102,13 +91,15 @@ def document(
             for offer in config.compare
         ],
         "ignored_savings": [
-            {"kind": each.kind, "server": each.server, "reason": each.reason, "until": each.until_text}
-            for each in config.ignored_savings
+            {
+                "kind": ignored.kind,
+                "server": ignored.server,
+                "reason": ignored.reason,
+                "until": ignored.until_text,
+            }
+            for ignored in config.ignored_savings
         ],
     }
-    for field in fields(Config):
-        if field.name not in NO_KEYS:
-            record.setdefault(JSON_KEYS.get(field.name, field.name), getattr(config, field.name))
     if page is not None:
         record["page"] = page
     record["findings"] = [asdict(finding) for finding in config_findings(config, now)]

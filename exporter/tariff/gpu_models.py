@@ -60,17 +60,18 @@ def unmatched_name_problem(pattern: str, names: Iterable[str]) -> str | None:
     if any(fnmatchcase(name, pattern) for name in known_names):
         return None
     problem = f'"{pattern}" matches no GPU: it covers the whole name, and case counts'
-    for part in (pattern, pattern.removeprefix("NVIDIA ")):
-        similar = [(name, better) for name in known_names if (better := corrected_pattern(part, name))]
-        if similar:
-            # A whole word before a part of one, as H200 is of GH200; the end of a name before its midst.
-            name, better = min(
-                similar, key=lambda pair: (not _has_word(*pair), pair[1].endswith("*"), pair[0] != EXAMPLE)
-            )
-            begins, text, _ = name.partition(better.strip("*"))
-            if text and not _is_of_word(better, known_names):  # *H200 is GH200, too
-                better = f"{begins}{better.removeprefix('*')}"
-            return f'{problem}, as in "{name}": write "{better}"'
+    similar = _corrections(pattern, known_names)
+    similar = similar or _corrections(pattern.removeprefix("NVIDIA "), known_names)
+    if similar:
+        # A whole word before a part of one, as H200 is of GH200; the end of a name before its midst.
+        name, better = min(
+            similar.items(),
+            key=lambda pair: (not _has_word(*pair), pair[1].endswith("*"), pair[0] != EXAMPLE),
+        )
+        begins, text, _ = name.partition(better.strip("*"))
+        if text and not _is_of_word(better, known_names):  # *H200 is GH200, too
+            better = f"{begins}{better.removeprefix('*')}"
+        return f'{problem}, as in "{name}": write "{better}"'
     if pattern.startswith(("*", "?", "[", *_DRIVER_PREFIXES)):
         return None
     return f'{problem}; names are like "{EXAMPLE}", and `doctor` shows those of a host'
@@ -91,22 +92,24 @@ def certain_pattern(pattern: str, names: Iterable[str], here: Iterable[str]) -> 
     known_names, host_names = tuple(names), tuple(dict.fromkeys(here))
     if any(fnmatchcase(name, pattern) for name in (*known_names, *host_names)):
         return ""
-    corrections = set(_word_corrections(pattern, known_names).values())
+    corrections = {
+        better for name, better in _corrections(pattern, known_names).items() if _has_word(name, better)
+    }
     if len(corrections) == 1:
         (correction,) = corrections
         # Several words may be those of a label or a price list, which no driver reports: H100 SXM.
         one_word = not _BETWEEN.search(correction.removeprefix("NVIDIA "))
         if one_word and _is_of_word(correction, known_names):
             return correction
-    host_names_meant = [*_word_corrections(pattern, host_names)]
-    certain = len(host_names_meant) == 1 and _PLAIN.fullmatch(host_names_meant[0])
-    return host_names_meant[0] if certain else ""
+    meant = [name for name, better in _corrections(pattern, host_names).items() if _has_word(name, better)]
+    certain = len(meant) == 1 and _PLAIN.fullmatch(meant[0])
+    return meant[0] if certain else ""
 
 
-def _word_corrections(pattern: str, names: Iterable[str]) -> dict[str, str]:
-    """The corrected pattern for each name that has the pattern's text as whole words."""
+def _corrections(pattern: str, names: Iterable[str]) -> dict[str, str]:
+    """The corrected pattern for each name that was meant, by the name."""
     corrections = {name: corrected_pattern(pattern, name) for name in names}
-    return {name: better for name, better in corrections.items() if better and _has_word(name, better)}
+    return {name: better for name, better in corrections.items() if better}
 
 
 def _is_of_word(pattern: str, names: Iterable[str]) -> bool:
