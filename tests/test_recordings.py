@@ -25,7 +25,7 @@ from exporter.engines import (
 )
 from exporter.readings import KINDS, ServerKey, ServerReading
 from exporter.sources.https_client import HttpsClient
-from exporter.sources.server import ServerSource
+from exporter.sources.server import ServerSource, Target
 from exporter.units import Instant, Nanoseconds
 
 RECORDINGS = Path(__file__).parent / "recordings"
@@ -144,7 +144,7 @@ def replayed(folder: Path, manifest: dict[str, Any]) -> list[ServerReading]:
         return httpx.Response(200, headers=headers, content=iter([(folder / file).read_bytes()]))
 
     client = HttpsClient(httpx.Client(transport=httpx.MockTransport(answer)))
-    source = ServerSource(ServerKey("", "recorded"), "http://recorded", client, Frozen(), engine=engine.name)
+    source = ServerSource(Target(ServerKey("", "recorded"), "http://recorded", engine.name), client, Frozen())
     readings = [source.read() for _ in manifest["pages"]]
     source.close()
     client.close()

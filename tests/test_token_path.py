@@ -27,7 +27,7 @@ from exporter.engines import ENGINES, Page, interpret, read, wanted
 from exporter.readings import CounterReading, Frame, ServerKey, ServerReading
 from exporter.sources import http_client
 from exporter.sources.gather import Gatherer
-from exporter.sources.server import ServerSource, shared_client
+from exporter.sources.server import ServerSource, Target, shared_client
 from exporter.tariff.tariff import Tariff
 from exporter.units import NANOSECONDS_PER_SECOND
 
@@ -110,7 +110,7 @@ def test_the_calls_before_the_first_byte(url: str, monkeypatch: pytest.MonkeyPat
         http_client, "_connection", lambda *options: RecordingSocket(connect(*options), calls)
     )
     clock = SystemClock()
-    source = ServerSource(ServerKey("", "chat"), url, shared_client(), clock, engine="vllm")
+    source = ServerSource(Target(ServerKey("", "chat"), url, "vllm"), shared_client(), clock)
     gatherer = Gatherer(clock, 5 * NANOSECONDS_PER_SECOND)
     try:
         (gathered,) = gatherer([source])

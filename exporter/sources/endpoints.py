@@ -3,8 +3,6 @@
 import logging
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Hashable, Iterable
-from dataclasses import dataclass, field
-from pathlib import Path
 from typing import Any, Generic, NamedTuple, TypeVar
 
 from exporter.clock import Clock
@@ -13,7 +11,7 @@ from exporter.engines import Described
 from exporter.readings import DividedBy, ServerKey, Source
 from exporter.sources.http_client import shared_client
 from exporter.sources.processes.listener import ExpectedListener
-from exporter.sources.server import GatewaySource, ServerContext, ServerSource, repeated
+from exporter.sources.server import GatewaySource, KnownEngines, ServerContext, ServerSource, Target, repeated
 from exporter.sources.server.fetch import EndpointAccess
 
 log = logging.getLogger(__name__)
@@ -65,23 +63,6 @@ Busy = Callable[[ServerKey], bool]
 """Whether a GPU of a server was busy in the last tick."""
 
 
-@dataclass(frozen=True, slots=True)
-class Target:
-    """One endpoint to read: its address, and what is known of the server."""
-
-    key: ServerKey
-    url: str
-    engine: str | None = None
-    """A name, built in or described in the configuration, `None` where the page decides."""
-    access: EndpointAccess = field(default_factory=EndpointAccess)
-    server_context: ServerContext = field(default_factory=ServerContext)
-
-    @property
-    def bearer_token_file(self) -> Path | None:
-        """The file with its token."""
-        return self.access.bearer_token_file
-
-
 def _access(of: ConfiguredServer | GatewayDivision, server_name: str = "") -> EndpointAccess:
     """How a configured URL is requested: where a user is named, any socket of theirs may answer."""
     listener = None if of.uid is None else ExpectedListener(users=frozenset({of.uid}))
@@ -113,15 +94,13 @@ class _ServerTarget(NamedTuple):
     target: Target
     body_bytes: int
     """Its longest page."""
-    counted_elsewhere: frozenset[str]
-    """The engines whose tokens another endpoint counts."""
-    described: Described
+    engines: KnownEngines
 
 
 class EndpointSources(SourceCache[_ServerTarget, ServerSource]):
     """The sources of servers."""
 
-    def __init__(self, clock: Clock, busy: Busy | None = None) -> None:
+    def __init__(self, clock: Clock, busy: Busy = lambda _: True) -> None:
         super().__init__(clock)
         self._busy = busy
 
@@ -139,24 +118,17 @@ class EndpointSources(SourceCache[_ServerTarget, ServerSource]):
         """
         targets = tuple(targets)
         elsewhere = repeated((*(target.engine for target in targets), *engines))
-        return self._sources_of(
-            [_ServerTarget(target, body_bytes, elsewhere, described) for target in targets]
-        )
+        known = KnownEngines(described, elsewhere)
+        return self._sources_of([_ServerTarget(target, body_bytes, known) for target in targets])
 
     def _make(self, key: _ServerTarget) -> ServerSource:
-        target, busy = key.target, self._busy
         return ServerSource(
-            target.key,
-            target.url,
+            key.target,
             self._client,
             self._clock,
-            engine=target.engine,
-            access=target.access,
+            engines=key.engines,
             body_bytes=key.body_bytes,
-            busy=None if busy is None else lambda: busy(target.key),
-            counted_elsewhere=key.counted_elsewhere,
-            described=key.described,
-            context=target.server_context,
+            busy=lambda: self._busy(key.target.key),
         )
 
 

@@ -10,7 +10,7 @@ import httpx
 import pytest
 
 from exporter.readings import ServerKey, ServerReading
-from exporter.sources.server import ServerSource, shared_client
+from exporter.sources.server import ServerSource, Target, shared_client
 from exporter.units import Instant, Nanoseconds, nanoseconds
 from tests.e2e.daemon import ROOT
 from tests.e2e.llama import LETTERS, binary
@@ -86,7 +86,7 @@ def test_a_watched_server_falls_asleep_and_is_not_woken(address: str) -> None:
         httpx.post(f"{address}/v1/completions", json=body).raise_for_status()
 
     source = ServerSource(
-        ServerKey("", "chat"), f"{address}/metrics", shared_client(), clock, busy=lambda: False
+        Target(ServerKey("", "chat"), f"{address}/metrics"), shared_client(), clock, busy=lambda: False
     )
 
     def tick() -> ServerReading:

@@ -14,7 +14,7 @@ from exporter.readings import FailureReason, ReadFailedError, ServerKey
 from exporter.sources import gather
 from exporter.sources.gather import BACKOFF_MAX, BACKOFF_MIN, SLOW_READ, SLOW_WORKERS, Gatherer
 from exporter.sources.http_client import HttpClientProtocol
-from exporter.sources.server import ServerSource, shared_client
+from exporter.sources.server import ServerSource, Target, shared_client
 from exporter.units import NANOSECONDS_PER_SECOND as SECOND
 from exporter.units import Nanoseconds
 from tests.sources.test_gather import Scripted, raising
@@ -96,11 +96,9 @@ def good() -> Iterator[int]:
 
 def source(name: str, port: int, client: HttpClientProtocol) -> ServerSource:
     return ServerSource(
-        ServerKey("", name),
-        f"http://127.0.0.1:{port}/{name}",
+        Target(ServerKey("", name), f"http://127.0.0.1:{port}/{name}", "vllm"),
         client,
         SystemClock(),
-        engine="vllm",
         timeout=TIMEOUT_SECONDS,
     )
 

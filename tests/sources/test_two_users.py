@@ -16,8 +16,8 @@ from exporter.clock import SystemClock
 from exporter.config.settings import Config, ServerRule
 from exporter.readings import GpuProcess
 from exporter.sources.discovery.servers import DiscoveryResult, HostSnapshot, find_servers
-from exporter.sources.endpoints import Target
 from exporter.sources.processes import ProcessSource
+from exporter.sources.server import Target
 from tests.depth import examples
 from tests.sources.discovery.builders import CONTAINERS, NOW, UIDS, gpu, rule
 from tests.sources.processes.proc_host import ANY, OURS, ProcHost, Socket

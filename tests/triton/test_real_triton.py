@@ -14,7 +14,7 @@ import pytest
 
 from exporter.clock import SystemClock
 from exporter.readings import ServerKey, ServerReading
-from exporter.sources.server import ServerSource, shared_client
+from exporter.sources.server import ServerSource, Target, shared_client
 from tests.e2e.daemon import ROOT, free_port, get, until
 
 PACKAGES = ROOT / ".cache" / "triton" / "lib" / "python3.11" / "site-packages"
@@ -43,7 +43,7 @@ class Triton:
 
     def read(self) -> ServerReading:
         url = f"http://127.0.0.1:{self.metrics}/metrics"
-        return ServerSource(ServerKey("", "triton"), url, shared_client(), SystemClock()).read()
+        return ServerSource(Target(ServerKey("", "triton"), url), shared_client(), SystemClock()).read()
 
 
 @pytest.fixture(scope="module")

@@ -26,13 +26,14 @@ from exporter.sources.discovery.servers import (
     ScanTime,
     find_servers,
 )
-from exporter.sources.endpoints import Busy, EndpointSources, Target
+from exporter.sources.endpoints import Busy, EndpointSources
 from exporter.sources.gather import Gather, Gathered
 from exporter.sources.kubelet import Allocation, Allocations, PodResourcesSource, is_here, pods_api
 from exporter.sources.kubelet.pod_resources import located, without_monitors
 from exporter.sources.kubernetes import Pod, Pods, PodSource, ServiceAccount, owner_of
 from exporter.sources.processes import ProcessGroup, ProcessReading, ProcessSource
 from exporter.sources.server import ServerSource
+from exporter.sources.server.page_reader import Target
 from exporter.units import NANOSECONDS_PER_HOUR, NANOSECONDS_PER_MINUTE, Instant, Nanoseconds
 
 log = logging.getLogger(__name__)
@@ -470,7 +471,7 @@ class Discovery:
             closing.callback(self._processes.close)
 
 
-def discovery(clock: Clock, config: Config, busy: Busy | None = None) -> Discovery:
+def discovery(clock: Clock, config: Config, busy: Busy = lambda _: True) -> Discovery:
     """For this host: its processes, its kubelet, and the cluster of this pod if it is in one."""
     own = PodCache(clock, kubernetes.account())
     own.go_by(config)

@@ -23,13 +23,12 @@ from exporter.readings import (
 from exporter.sources import configured
 from exporter.sources.discovery.allocation import holders
 from exporter.sources.discovery.naming import NamedServer, computed_on, name_servers, stood_for, tenants
-from exporter.sources.endpoints import Target
 from exporter.sources.gather import Gathered
 from exporter.sources.kubelet import Allocation
 from exporter.sources.kubernetes import NO_ANNOTATIONS, Pod
 from exporter.sources.processes import ApiServer, Claim, ProcessGroup
 from exporter.sources.processes.listener import ExpectedListener
-from exporter.sources.server import ServerContext
+from exporter.sources.server import ServerContext, Target
 from exporter.sources.server.fetch import EndpointAccess
 from exporter.units import Instant, Nanoseconds
 

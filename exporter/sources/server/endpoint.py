@@ -1,12 +1,11 @@
 """The metrics page of one endpoint: what the sources of servers and of gateways share."""
 
 import threading
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from typing import Final
 
 from exporter.clock import Clock
-from exporter.engines import Page
 from exporter.readings import ErrorCounts, endpoint_id, masked
 from exporter.sources.http_client import HttpClientProtocol
 from exporter.sources.server.fetch import EndpointAccess, Fetcher
@@ -19,8 +18,6 @@ DIRECT: Final = EndpointAccess()
 """Without a token, and whoever answers."""
 
 BODY_BYTES_MAX: Final = 8 * 1024 * 1024
-
-UNKNOWN_PAGE: Final = "a page of no known engine"
 
 LARGE_BYTES: Final = 128 * 1024
 """Smaller pages are parsed without the lock, so that they never wait for large ones."""
@@ -113,7 +110,6 @@ class EndpointSource:
         """Begin a read."""
         self.errors, self._parse_lock.waited = (), 0
 
-    def _note_errors(self, page: Page, **others: int) -> None:
-        """Count what is left out of a page."""
-        counts = {"malformed": page.malformed, "duplicate": page.duplicates, **others}
-        self.errors = tuple((reason, count) for reason, count in counts.items() if count)
+    def _note_errors(self, left_out: Mapping[str, int]) -> None:
+        """Count what is left out of a page, by reason."""
+        self.errors = tuple((reason, count) for reason, count in left_out.items() if count)

@@ -31,10 +31,10 @@ from exporter.sources.server.endpoint import (
     BODY_BYTES_MAX,
     DIRECT,
     TIMEOUT_SECONDS,
-    UNKNOWN_PAGE,
     EndpointSource,
 )
 from exporter.sources.server.fetch import EndpointAccess
+from exporter.sources.server.recognition import UNKNOWN_PAGE
 from exporter.sources.server.tenants import UNLISTED_MAX, TenantTable
 
 _TITLES: Final = dict.fromkeys(gateway.title for gateway in GATEWAYS if gateway.shares is not None)
@@ -101,7 +101,7 @@ class GatewaySource(EndpointSource):
             )
         self._check_teams(title, shares, counts)
         absent = () if self._rule.shares is None else tuple(self._absent(shares, counts))
-        self._note_errors(page)
+        self._note_errors({"malformed": page.malformed, "duplicate": page.duplicates})
         unlisted = () if tenants is None else tenants.unlisted
         return GatewayReading(
             self._id,

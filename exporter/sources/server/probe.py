@@ -11,18 +11,11 @@ from typing import Any, Final
 
 from exporter.engines import Engine, Way
 from exporter.readings import SEQUENCES_MAX, ReadFailedError, label
+from exporter.sources.server.page_reader import ServerInfo
 from exporter.units import NANOSECONDS_PER_HOUR, NANOSECONDS_PER_SECOND, Nanoseconds
 
 JSON_BYTES_MAX: Final = 1 << 20
 """Largest JSON page; a chat template has tens of kilobytes."""
-
-
-@dataclass(frozen=True, slots=True)
-class ServerInfo:
-    """Model and version of a server; empty if unknown."""
-
-    model: str = ""
-    version: str = ""
 
 
 class ServerProbe:

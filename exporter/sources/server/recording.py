@@ -9,6 +9,8 @@ from exporter.engines import Described
 from exporter.readings import ServerKey, ServerReading
 from exporter.sources.http_client import HttpResponse, shared_client
 from exporter.sources.server.fetch import EndpointAccess
+from exporter.sources.server.page_reader import Target
+from exporter.sources.server.recognition import KnownEngines
 from exporter.sources.server.source import ServerSource
 
 
@@ -47,14 +49,11 @@ class RecordingReader:
         self._pages: dict[str, HttpResponse] = {}
         self._client = shared_client()
         self._source = ServerSource(
-            ServerKey("", "recorded"),
-            url,
+            Target(ServerKey("", "recorded"), url, engine, EndpointAccess(bearer_token_file, ca_file)),
             self._client,
             clock,
-            engine=engine,
-            access=EndpointAccess(bearer_token_file, ca_file),
+            engines=KnownEngines(described),
             busy=lambda: False,
-            described=described,
             on_page=self._pages.__setitem__,
         )
 

@@ -6,11 +6,11 @@ from exporter.config.settings import Config, ConfiguredServer, ServerMatch, Serv
 from exporter.engines.launch import Launch
 from exporter.readings import Gpu, GpuProcess, GpuReading, Holder, MigInstance, ServerKey
 from exporter.sources.discovery.servers import DiscoveryResult, HostSnapshot, ScanTime, find_servers
-from exporter.sources.endpoints import Target
 from exporter.sources.kubelet import Allocation
 from exporter.sources.kubernetes import Pod, Workload
 from exporter.sources.processes import ApiServer, Network, ProcessGroup, ProcessId, Sockets
 from exporter.sources.processes.procfs import ListeningSocket
+from exporter.sources.server import Target
 from exporter.vendors import Device
 
 SECOND = 10**9

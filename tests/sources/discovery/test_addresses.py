@@ -9,12 +9,11 @@ import pytest
 from exporter.config.settings import GatewayDivision, ServerMatch, ServerRule
 from exporter.engines.launch import Launch
 from exporter.readings import Division, SequenceLimit, ServerKey, ServiceLevel
-from exporter.sources.endpoints import Target
 from exporter.sources.kubernetes import Container, PodAnnotations
 from exporter.sources.kubernetes.pods import GROUP_SIZE
 from exporter.sources.processes import ProcessGroup
 from exporter.sources.processes.procfs import ListeningSocket
-from exporter.sources.server import ServerContext
+from exporter.sources.server import ServerContext, Target
 from tests.sources.discovery.builders import (
     BOOT,
     CONTAINERS,

@@ -132,7 +132,7 @@ def test_no_endpoint_is_read_twice_or_elsewhere(simulated: RandomHost) -> None:
 def test_every_endpoint_can_be_made_a_source(simulated: RandomHost) -> None:
     """A source refuses what is no url; one that would would end the tick."""
     for target in look(simulated).targets:
-        ServerSource(target.key, target.url, shared_client(), SystemClock(), engine=target.engine).close()
+        ServerSource(target, shared_client(), SystemClock()).close()
 
 
 @examples(200)

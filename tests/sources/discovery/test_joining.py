@@ -8,9 +8,8 @@ from exporter.engines.launch import Launch
 from exporter.readings import GpuProcess, PodOwnership, ServerKey, endpoint_id
 from exporter.sources.discovery import servers
 from exporter.sources.discovery.servers import DiscoveredServer, DiscoveryResult
-from exporter.sources.endpoints import Target
 from exporter.sources.kubernetes import PodAnnotations
-from exporter.sources.server import ServerContext
+from exporter.sources.server import ServerContext, Target
 from tests.sources.discovery.builders import (
     BOOT,
     CONTAINERS,

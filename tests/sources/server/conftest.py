@@ -2,17 +2,20 @@
 
 import socket
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Collection, Iterator
 from typing import Any
 
 import httpx
 import pytest
 
 from exporter.clock import Clock
+from exporter.engines import Described
 from exporter.readings import ServerKey
 from exporter.sources.http_client import HttpClientProtocol, unverified_client
 from exporter.sources.https_client import HttpsClient
-from exporter.sources.server import ServerSource, shared_client
+from exporter.sources.server import KnownEngines, ServerContext, ServerSource, Target, shared_client
+from exporter.sources.server.endpoint import DIRECT
+from exporter.sources.server.fetch import EndpointAccess
 from tests.clocks import ManualClock
 
 VLLM_PAGE = b"""process_start_time_seconds 1.5e9
@@ -53,6 +56,25 @@ def hand_clock() -> ManualClock:
     return ManualClock(uptime=0, start=0)
 
 
+def server_source(
+    url: str,
+    client: HttpClientProtocol,
+    clock: Clock,
+    *,
+    name: str = "chat",
+    engine: str | None = None,
+    access: EndpointAccess = DIRECT,
+    context: ServerContext | None = None,
+    described: Described = (),
+    counted_elsewhere: Collection[str] = (),
+    **options: Any,
+) -> ServerSource:
+    """A source; what is known of its server and of engines is optional."""
+    target = Target(ServerKey("", name), url, engine, access, context or ServerContext())
+    engines = KnownEngines(described, counted_elsewhere)
+    return ServerSource(target, client, clock, engines=engines, **options)
+
+
 @pytest.fixture
 def site() -> ScriptedServer:
     return ScriptedServer()
@@ -71,7 +93,7 @@ def make(site: ScriptedServer, hand_clock: ManualClock) -> Iterator[Make]:
     def source(
         url: str = "http://127.0.0.1:8000/metrics", *, name: str = "chat", **options: Any
     ) -> ServerSource:
-        sources.append(ServerSource(ServerKey("", name), url, client, hand_clock, **options))
+        sources.append(server_source(url, client, hand_clock, name=name, **options))
         return sources[-1]
 
     yield source
@@ -145,6 +167,6 @@ def real(real_client: HttpClientProtocol) -> Callable[..., ServerSource]:
     def source(port: int, **options: Any) -> ServerSource:
         clock: Clock = SystemClock()
         url = f"http://127.0.0.1:{port}/metrics"
-        return ServerSource(ServerKey("", "chat"), url, real_client, clock, engine="vllm", **options)
+        return server_source(url, real_client, clock, engine="vllm", **options)
 
     return source

@@ -18,7 +18,7 @@ from exporter.readings import ReadFailedError, ServerKey
 from exporter.report import Report
 from exporter.sampler.sampler import Sampler
 from exporter.sources.http_client import RATIO_FREE, RATIO_MAX, HttpClientProtocol
-from exporter.sources.server import ServerSource
+from exporter.sources.server import ServerSource, Target
 from exporter.sources.server.source import BODY_BYTES_MAX
 from exporter.units import NANOSECONDS_PER_SECOND, PICODOLLARS_PER_DOLLAR, Nanoseconds
 from tests.clocks import ManualClock
@@ -114,11 +114,9 @@ def rig(serve: Serve, real_client: HttpClientProtocol) -> Iterator[Rig]:
 
     port = serve(script)
     source = ServerSource(
-        ServerKey("", "chat"),
-        f"http://127.0.0.1:{port}/metrics",
+        Target(ServerKey("", "chat"), f"http://127.0.0.1:{port}/metrics", "vllm"),
         real_client,
         SystemClock(),
-        engine="vllm",
         timeout=30.0,
     )
     clock, nvml, endpoint, ledger = ManualClock(), FakeNvmlSource(), FakeEndpoint(), FakeLedger()
@@ -225,7 +223,7 @@ def test_a_server_that_sends_a_byte_now_and_then_is_given_up(
     """One deadline for all of it: a byte a second would be read for hours."""
     slow = Answer((OK,), b"#", pause=0.02)
     hurried = ServerSource(
-        ServerKey("", "chat"), rig.source.url, real_client, LookedAtClock(), engine="vllm", timeout=40
+        Target(ServerKey("", "chat"), rig.source.url, "vllm"), real_client, LookedAtClock(), timeout=40
     )
     rig.fixture.sampler.set_plan(plan(hurried))
     rig.tick(OK, page(100))
@@ -322,7 +320,7 @@ def test_gzip_may_expand_a_megabyte_freely_and_a_hundred_times_beyond(rig: Rig) 
 def test_gzip_is_bounded_as_it_is_received(rig: Rig, real_client: HttpClientProtocol) -> None:
     """Bytes that expand to nothing, or to what is not looked at yet, count as well."""
     source = ServerSource(
-        ServerKey("", "chat"), rig.source.url, real_client, SystemClock(), engine="vllm", body_bytes=1000
+        Target(ServerKey("", "chat"), rig.source.url, "vllm"), real_client, SystemClock(), body_bytes=1000
     )
     named = b"\x1f\x8b\x08\x08\0\0\0\0\0\xff"  # the header of gzip, and a file's name that does not end
     rig.answer = answers(named + b"n" * 991)

@@ -12,7 +12,7 @@ from exporter.cost.servers import COUNTED_BY_PEER
 from exporter.cost.state import EndpointState
 from exporter.readings import ReadFailedError, ServerKey, ServerReading
 from exporter.sources.https_client import HttpsClient
-from exporter.sources.server import ServerSource, repeated
+from exporter.sources.server import KnownEngines, ServerSource, Target, repeated
 
 FIRST, SECOND, GATEWAY = (f"http://10.0.0.{last}:8000/metrics" for last in (1, 2, 9))
 
@@ -39,12 +39,10 @@ class Endpoints:
         elsewhere = repeated(engines.values())
         self._sources = [
             ServerSource(
-                ServerKey("", named[url]),
-                url,
+                Target(ServerKey("", named[url]), url, engines.get(named[url])),
                 self.client,
                 self._clock,
-                engine=engines.get(named[url]),
-                counted_elsewhere=elsewhere,
+                engines=KnownEngines(counted_elsewhere=elsewhere),
             )
             for url in urls
         ]

@@ -7,7 +7,7 @@ import httpx
 import pytest
 
 from exporter.readings import ReadFailedError, ServerKey
-from exporter.sources.server import ServerSource, shared_client
+from exporter.sources.server import ServerSource, Target, shared_client
 from exporter.units import NANOSECONDS_PER_SECOND
 
 Make = Callable[..., ServerSource]
@@ -45,7 +45,7 @@ def test_the_classic_text_format_is_asked_for(make: Make, site: Any, vllm_page: 
 )
 def test_a_source_is_named_after_its_server(hand_clock: Any, key: ServerKey, name: str) -> None:
     """The name is a label's value."""
-    source = ServerSource(key, "http://127.0.0.1/metrics", shared_client(), hand_clock)
+    source = ServerSource(Target(key, "http://127.0.0.1/metrics"), shared_client(), hand_clock)
     assert (source.name, source.key, source.url) == (name, key, "http://127.0.0.1/metrics")
 
 

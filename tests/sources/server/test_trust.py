@@ -17,7 +17,7 @@ from exporter.clock import SystemClock
 from exporter.readings import ReadFailedError, ServerKey, endpoint_id
 from exporter.sources.http_client import HEADERS, Deadline, HttpRequest
 from exporter.sources.https_client import CA_BYTES_MAX, HttpsClient
-from exporter.sources.server import ServerSource, shared_client
+from exporter.sources.server import ServerSource, Target, shared_client
 from exporter.sources.server.fetch import TOKEN_BYTES_MAX, EndpointAccess
 
 Make = Callable[..., ServerSource]
@@ -117,12 +117,14 @@ def secure(serve: Any, vllm_page: bytes) -> int:
 
 def secure_source(port: int, ca_file: Path | None, server_name: str = "") -> ServerSource:
     return ServerSource(
-        ServerKey("", "chat"),
-        f"https://127.0.0.1:{port}/metrics",
+        Target(
+            ServerKey("", "chat"),
+            f"https://127.0.0.1:{port}/metrics",
+            "vllm",
+            EndpointAccess(None, ca_file, server_name),
+        ),
         shared_client(),
         SystemClock(),
-        engine="vllm",
-        access=EndpointAccess(None, ca_file, server_name),
     )
 
 
@@ -196,7 +198,7 @@ def test_who_speaks_tls_and_is_asked_without(serve: Any, reply: bytes, problem: 
             connection.sendall(reply)
 
     url = f"http://127.0.0.1:{serve(script, waits=False)}/metrics"
-    source = ServerSource(ServerKey("", "chat"), url, shared_client(), SystemClock(), engine="vllm")
+    source = ServerSource(Target(ServerKey("", "chat"), url, "vllm"), shared_client(), SystemClock())
     with pytest.raises(ReadFailedError) as failure:
         source.read()
     source.close()
