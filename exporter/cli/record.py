@@ -152,8 +152,8 @@ def _watch(
     try:
         with ProgressBar("reading", clock) as bar:
             for number in range(options.times):
-                bar.show(number, options.times)
                 clock.wait(threading.Event(), begun + number * options.every - clock.elapsed())
+                bar.show(number, options.times)
                 after = clock.elapsed() - begun
                 try:
                     look = reader.read()

@@ -228,14 +228,3 @@ def test_prices_that_no_file_told_are_not_taken_for_the_daemons(
         "Give the daemon's file if it has one.\n"
     )
     assert "estimate: " in captured.out
-
-
-def test_a_long_recording_says_how_far_it_is(
-    run: Callable[[str, str], int], monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """On a terminal, in one line that is gone at the end."""
-    monkeypatch.setattr("sys.stderr", Screen())
-    assert run("record", "--url=http://127.0.0.1:8000 --times=3 --output=chat") == 0
-
-    steps = "".join(f"\r\x1b[Kreading: {number} of 3" for number in range(3))
-    assert sys.stderr.getvalue() == f"{steps}\r\x1b[K"  # type: ignore[attr-defined]

@@ -14,6 +14,7 @@ from exporter.cli.record import RecordOptions, record
 from exporter.engines import ENGINES
 from exporter.units import NANOSECONDS_PER_SECOND, Instant, Nanoseconds
 from exporter.version import VERSION
+from tests.cli.test_terminal import Screen
 
 TEN_SECONDS = 10 * NANOSECONDS_PER_SECOND
 BEGUN = 1_767_225_600 * NANOSECONDS_PER_SECOND
@@ -362,3 +363,17 @@ def test_a_server_that_may_fall_asleep_is_left_alone(
     assert [page["after_seconds"] for page in manifest["pages"]] == [0, 10, 20, 40, 80]
     assert manifest["left_alone"] == 4
     assert "; reads left out, so that the server may fall asleep: 4\n" in capsys.readouterr().out
+
+
+def test_a_long_recording_says_how_far_it_is(
+    site: Site, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """On a terminal, after the first ten seconds, as a bar of 30 marks that is gone at the end."""
+    site.answers = {"/metrics": vllm}
+    screen = Screen()
+    monkeypatch.setattr("sys.stderr", screen)
+    assert record(options_for(site.url, tmp_path / "chat", times=3), HandClock()) == 0
+
+    bars = ("#" * 10 + "." * 20, "#" * 20 + "." * 10)
+    steps = "".join(f"\r\x1b[Kreading [{bar}] {done} of 3" for done, bar in enumerate(bars, start=1))
+    assert screen.getvalue() == f"{steps}\r\x1b[K"
