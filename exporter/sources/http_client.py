@@ -8,7 +8,7 @@ import ipaddress
 import re
 import socket
 import zlib
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from http import HTTPStatus
 from pathlib import Path
@@ -166,19 +166,11 @@ class CertificateError(ReadFailedError):
         self.of_another = of_another
 
 
-Sink = Callable[[bytes], None]
-"""Takes a body piece by piece, so that it is never in memory as a whole."""
-
-
 class HttpClientProtocol(Protocol):
     """Sends one request at a time: `HttpClient` by plain HTTP, `HttpsClient` by TLS."""
 
-    def request(
-        self, request: HttpRequest, deadline: Deadline, limit: int, sink: Sink | None = None
-    ) -> HttpResponse:
+    def request(self, request: HttpRequest, deadline: Deadline, limit: int) -> HttpResponse:
         """Send one request, and read a body of at most `limit` bytes, expanded where it is gzip.
-
-        With a `sink`, the body goes there and the response has none.
 
         Raises:
             ReadFailedError: `connection`, `not_listening`, `timeout`, `tls`, `redirect`, `encoding`,
@@ -201,9 +193,7 @@ class HttpStream:
     peer: Peer | None = None
 
 
-def read_response(
-    request: HttpRequest, response: HttpStream, deadline: Deadline, limit: int, sink: Sink | None
-) -> HttpResponse:
+def read_response(request: HttpRequest, response: HttpStream, deadline: Deadline, limit: int) -> HttpResponse:
     """The response with its body, within the bounds of `HttpClientProtocol.request`.
 
     Raises:
@@ -214,11 +204,11 @@ def read_response(
         raise ReadFailedError(FailureReason.REDIRECT, f"{request.subject}: answers with HTTP status {status}")
     body = b""
     if status == HTTPStatus.OK:
-        body = _body(response, request.subject, deadline, limit, sink)
+        body = _body(response, request.subject, deadline, limit)
     return HttpResponse(status, body, response.headers, response.peer)
 
 
-def _body(response: HttpStream, subject: str, deadline: Deadline, limit: int, sink: Sink | None) -> bytes:
+def _body(response: HttpStream, subject: str, deadline: Deadline, limit: int) -> bytes:
     encoding = response.headers.get("content-encoding", "identity").strip().lower()
     pieces = response.pieces
     if encoding in GZIP:
@@ -233,9 +223,7 @@ def _body(response: HttpStream, subject: str, deadline: Deadline, limit: int, si
         size += len(piece)
         if size > limit:
             raise ReadFailedError(FailureReason.TOO_LARGE, f"{subject}: larger than {limit} bytes")
-        if sink is not None:
-            sink(piece)
-        elif not body:
+        if not body:
             body = piece  # most bodies are one piece, which is not copied
         elif isinstance(body, bytearray):
             body += piece
@@ -272,9 +260,7 @@ class ProtocolError(Exception):
 class HttpClient:
     """Requests http URLs. Nothing stays between requests: no connections, no cookies."""
 
-    def request(
-        self, request: HttpRequest, deadline: Deadline, limit: int, sink: Sink | None = None
-    ) -> HttpResponse:
+    def request(self, request: HttpRequest, deadline: Deadline, limit: int) -> HttpResponse:
         """As `HttpClientProtocol.request`; `tls`: the URL is https."""
         subject, reader, request = request.subject, _ResponseReader(), request.judged()
         step = "ConnectTimeout"
@@ -291,7 +277,7 @@ class HttpClient:
                 reader.read_head(connection, connection.recv(READ_BYTES), deadline)
                 # The deadline bounds each receive, so that a slow sender cannot keep the connection.
                 stream = HttpStream(reader.status, reader.headers, reader.body(connection, deadline), peer)
-                return read_response(request, stream, deadline, limit, sink)
+                return read_response(request, stream, deadline, limit)
         except _FAILURES as failure:
             raise _read_failure(failure, step, subject) from failure
         finally:

@@ -16,7 +16,6 @@ from exporter.sources.http_client import (
     HttpRequest,
     HttpResponse,
     HttpStream,
-    Sink,
     peer_of,
     read_response,
 )
@@ -43,9 +42,7 @@ class HttpsClient:
     def __init__(self, client: httpx.Client) -> None:
         self._client = client
 
-    def request(
-        self, request: HttpRequest, deadline: Deadline, limit: int, sink: Sink | None = None
-    ) -> HttpResponse:
+    def request(self, request: HttpRequest, deadline: Deadline, limit: int) -> HttpResponse:
         """As `HttpClientProtocol.request`."""
         subject, headers, request = request.subject, request.headers, request.judged()
         extensions: dict[str, Any] = {"trace": _watch(request, deadline)}
@@ -63,7 +60,7 @@ class HttpsClient:
             ) as response:
                 headers, pieces = dict(response.headers), response.iter_raw()
                 stream = HttpStream(response.status_code, headers, pieces, _peer(response))
-                return read_response(request, stream, deadline, limit, sink)
+                return read_response(request, stream, deadline, limit)
         except httpx.TimeoutException as failure:
             raise ReadFailedError(FailureReason.TIMEOUT, f"{subject}: {type(failure).__name__}") from failure
         # OSError: while it is closed; UnicodeError: a header that is not ASCII.

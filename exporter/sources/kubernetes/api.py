@@ -19,7 +19,6 @@ from exporter.sources.http_client import (
     HttpClientProtocol,
     HttpRequest,
     HttpResponse,
-    Sink,
     secure_client,
 )
 from exporter.sources.processes.listener import ExpectedListener
@@ -106,10 +105,8 @@ def document(call: Call, connect: Callable[[], HttpClientProtocol], deadline: De
     return value
 
 
-def get(
-    call: Call, connect: Callable[[], HttpClientProtocol], deadline: Deadline, sink: Sink | None = None
-) -> HttpResponse:
-    """As `document`, for a body of any kind, which may go into a sink.
+def get(call: Call, connect: Callable[[], HttpClientProtocol], deadline: Deadline) -> HttpResponse:
+    """As `document`, for a body of any kind.
 
     Raises:
         ReadFailedError: as `document`, `not_recognized` excepted.
@@ -117,7 +114,7 @@ def get(
     headers = {**HEADERS, "Accept": call.accept, "Authorization": f"Bearer {bearer_token(call.token_file)}"}
     with closing(connect()) as client:
         request = HttpRequest(call.url, headers, call.subject, listener=call.listener)
-        answer = client.request(request, deadline, call.limit, sink)
+        answer = client.request(request, deadline, call.limit)
     if answer.status != HTTPStatus.OK:
         reason = REFUSALS.get(answer.status, FailureReason.HTTP_STATUS)
         raise ReadFailedError(reason, f"{call.subject}: answers with HTTP status {answer.status}")

@@ -1,17 +1,17 @@
 """The pods of this node: from its kubelet, by socket or HTTPS, or from the API server."""
 
-import codecs
 import ipaddress
 import json
 import logging
-import re
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
-from typing import Any, Final, Literal
+from typing import Final
 from urllib.parse import quote
+
+import msgspec
 
 from exporter.clock import Clock
 from exporter.config.kubernetes import is_node_name
@@ -87,129 +87,35 @@ REMEDIES: Final = {
 """Remedies by way and reason. One way that works suffices."""
 
 
-ITEM_CHARACTERS_MAX: Final = 4 * 1024 * 1024
+ITEM_BYTES_MAX: Final = 4 * 1024 * 1024
 """etcd takes objects of 1.5 MiB by default; a longer item is no pod."""
 
-_SPACE: Final = re.compile(r"[ \t\n\r]*")
+
+class _PodList(msgspec.Struct):
+    kind: str = ""
+    items: list[msgspec.Raw] | None = None
+    """Go writes null for a list that nobody made."""
 
 
-class NotAListError(Exception):
-    """The body is no PodList; the message is the rest of a sentence."""
+def items_of(body: bytes) -> Iterator[object]:
+    """The items of a PodList, one at a time: pods of a large node take much memory as objects.
 
-
-class _UnfinishedError(Exception):
-    """More bytes are needed."""
-
-
-class PodListing:
-    """Parses a PodList piece by piece: one pod is held at a time, however many there are.
-
-    Go writes the fields of an object in the order of its type (core/v1: kind, apiVersion, metadata, items),
-    so that `kind` comes before `items`.
+    Raises:
+        ValueError: the body is none; the message is the rest of a sentence.
     """
-
-    def __init__(self) -> None:
-        self._bytes = codecs.getincrementaldecoder("utf-8")()
-        self._json = json.JSONDecoder()
-        self._text = ""
-        self._left = 0
-        self._expects: Literal["object", "key", "item", "nothing"] = "object"
-        self._kind = ""
-
-    def feed(self, piece: bytes) -> list[Any]:
-        """The pods that a piece of the body completes. Bytes after the list are ignored.
-
-        Raises:
-            NotAListError: the body is none of a PodList.
-        """
-        if self._expects == "nothing":
-            return []
+    try:
+        listing = msgspec.json.decode(body, type=_PodList)
+    except (msgspec.MsgspecError, RecursionError) as error:
+        problem = "nests too deep" if isinstance(error, RecursionError) else str(error)
+        raise ValueError(f"but not with a list of pods: {problem}") from error
+    if listing.kind != "PodList":
+        raise ValueError("but not with a list of pods")
+    for item in listing.items or ():
+        raw = memoryview(item)
         try:
-            self._text += self._bytes.decode(piece)
-        except UnicodeDecodeError as error:
-            raise NotAListError("not with text") from error
-        # A large pod is not tried again until twice as much of it is there.
-        return self._items() if len(self._text) >= 2 * self._left else []
-
-    def end(self) -> list[Any]:
-        """The remaining pods, at the end of the body.
-
-        Raises:
-            NotAListError: the list has not ended.
-        """
-        items = self._items()
-        if self._expects != "nothing":
-            raise NotAListError("not with a whole list of pods")
-        return items
-
-    def _items(self) -> list[Any]:
-        items, at = [], 0
-        try:
-            while self._expects != "nothing":
-                complete, at = self._step(at)
-                items.extend(complete)
-        except _UnfinishedError:
-            pass
-        self._text = self._text[at:]
-        self._left = len(self._text)
-        if self._left > ITEM_CHARACTERS_MAX:
-            raise NotAListError("but what it says has no end")
-        return items
-
-    def _step(self, at: int) -> tuple[list[Any], int]:
-        """One key with its value, or one item; where the next begins."""
-        if self._expects == "object":
-            self._expects, at = "key", self._after(at, "{")[1]
-            return [], at
-        if self._expects == "item":
-            if self._next(at) == "]":
-                self._expects = "nothing"
-                return [], at
-            item, at = self._value(at)
-            delimiter, at = self._after(at, ",]")
-            self._expects = "item" if delimiter == "," else "nothing"
-            return [item], at
-        key, at = self._value(at)
-        _, at = self._after(at, ":")
-        if key == "items" and self._next(at) == "[":
-            if self._kind != "PodList":
-                raise NotAListError("but not with a list of pods")
-            self._expects = "item"
-            return [], self._after(at, "[")[1]
-        value, at = self._value(at)
-        delimiter, at = self._after(at, ",}")
-        if key == "kind":
-            self._kind = str(value)
-        if key == "items" and value is None and self._kind == "PodList":
-            self._expects = "nothing"  # how Go writes a list that nobody made
-        elif delimiter == "}":
-            raise NotAListError("but not with a list of pods")
-        return [], at
-
-    def _next(self, at: int) -> str:
-        """The next character that is no white space."""
-        space = _SPACE.match(self._text, at)
-        at = space.end() if space else at
-        if at == len(self._text):
-            raise _UnfinishedError
-        return self._text[at]
-
-    def _after(self, at: int, wanted: str) -> tuple[str, int]:
-        """The next character, which must be one of those wanted, and where it ends."""
-        character = self._next(at)
-        if character not in wanted:
-            raise NotAListError("but not with JSON")
-        return character, self._text.index(character, at) + 1
-
-    def _value(self, at: int) -> tuple[Any, int]:
-        """The next value, and where it ends."""
-        at = self._text.index(self._next(at), at)
-        try:
-            return self._json.raw_decode(self._text, at)
-        except RecursionError as error:
-            raise NotAListError("but what it says has no end") from error
-        except ValueError as error:
-            raise _UnfinishedError from error
+            yield json.loads(bytes(raw)) if len(raw) <= ITEM_BYTES_MAX else None
+        except ValueError:  # a string that is not UTF-8
+            yield None
 
 
 class PodSource(QuickSource):
@@ -324,40 +230,32 @@ class PodSource(QuickSource):
 
     def _listed(self, way: str, deadline: Deadline) -> tuple[Pod, ...]:
         node = "" if self._account is None else self._account.node
+        items = pods_api.pods(self._socket, deadline) if way == PODS_API else self._items(way, deadline)
         pods: list[Pod] = []
         left_out: Counter[str] = Counter()
-
-        def take(items: Iterable[object]) -> None:
-            for item in items:
-                pod = pod_of(item, node)
-                if pod is None:
-                    left_out["pod"] += 1
-                elif len(pods) == PODS_MAX:
-                    left_out["too_many_pods"] += 1
-                else:
-                    pods.append(pod)
-
-        if way == PODS_API:
-            take(pods_api.pods(self._socket, deadline))
-        else:
-            self._stream(way, deadline, take)
+        for item in items:
+            pod = pod_of(item, node)
+            if pod is None:
+                left_out["pod"] += 1
+            elif len(pods) == PODS_MAX:
+                left_out["too_many_pods"] += 1
+            else:
+                pods.append(pod)
         left_out.update(self._new_refusals(pods))
         self.errors = tuple(sorted(left_out.items()))
         return tuple(pods)
 
-    def _stream(self, way: str, deadline: Deadline, take: Callable[[list[object]], None]) -> None:
-        """Read pods by HTTPS, and hand each over as it comes."""
+    def _items(self, way: str, deadline: Deadline) -> Iterator[object]:
+        """The items of a list of pods by HTTPS."""
         account = self._account
         if account is None or not is_node_name(account.node):
             raise ReadFailedError(
                 FailureReason.NODE_NAME, "NODE_NAME is not set; set it by the fieldRef spec.nodeName"
             )
         call, connect = self._kubelet(account) if way == KUBELET else self._api_server(account)
-        listing = PodListing()
         try:
-            get(call, connect, deadline, lambda piece: take(listing.feed(piece)))
-            take(listing.end())
-        except NotAListError as fault:
+            yield from items_of(get(call, connect, deadline).body)
+        except ValueError as fault:
             raise ReadFailedError(
                 FailureReason.NOT_RECOGNIZED, f"{call.subject}: answers, {fault}"
             ) from fault

@@ -34,11 +34,17 @@ def replying(cluster: Kubernetes) -> Callable[[bytes], PodSource]:
 @pytest.mark.parametrize(
     ("body", "words"),
     [
-        (b"<html>Sign in</html>", "answers, but not with JSON"),
-        (b"", "answers, not with a whole list of pods"),
+        (b"<html>Sign in</html>", "answers, but not with a list of pods: JSON is malformed"),
+        (b"", "answers, but not with a list of pods: Input data was truncated"),
         (b'{"kind":"Status","status":"Failure"}', "answers, but not with a list of pods"),
-        (b'{"kind":"PodList","items":[{"a":1},', "answers, not with a whole list of pods"),
-        (b'{"kind":"PodList","items":[' + b'{"a":' * 100_000, "answers, but what it says has no end"),
+        (
+            b'{"kind":"PodList","items":[{"a":1},',
+            "answers, but not with a list of pods: Input data was truncated",
+        ),
+        (
+            b'{"kind":"PodList","items":[' + b'{"a":' * 100_000,
+            "answers, but not with a list of pods: nests too deep",
+        ),
     ],
 )
 def test_what_is_no_list_of_pods_is_no_answer(
