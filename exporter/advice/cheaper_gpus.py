@@ -22,7 +22,7 @@ from exporter.advice.hours import (
 )
 from exporter.advice.saving import CheaperGpus, Lack, LackReason, names
 from exporter.cost.admission import is_other
-from exporter.cost.money import add
+from exporter.cost.money import add_all
 from exporter.cost.postings import BUSY_PHASES, OTHER
 from exporter.readings import ServerKey
 from exporter.units import NANOSECONDS_PER_HOUR, Nanoseconds, Picodollars
@@ -132,7 +132,7 @@ def cheaper_gpus(fleet: Sequence[HostClaims], lacks: list[Lack]) -> Iterator[tup
         if cheaper and server.age < WEEK_HOURS:
             without.setdefault((name, "days"), []).append(server)
             continue
-        loads = _loads(claims.host, server.key).values()
+        loads = _loads(server).values()
         choices: list[_Choice] = []
         missing: set[LackReason] = set()
         for kind in cheaper:
@@ -168,13 +168,9 @@ def cheaper_gpus(fleet: Sequence[HostClaims], lacks: list[Lack]) -> Iterator[tup
 
 def _candidates(claims: HostClaims) -> Iterator[_Candidate]:
     """What limits add up as `other` is neither one server nor one model."""
-    served: dict[ServerKey, set[str]] = {}
-    for usage in claims.host.hours.values():
-        for (owner, _), count in usage.tokens.items():
-            if count:
-                served.setdefault(owner.key, set()).add(owner.model)
     for key, server in sorted(claims.serving.items()):
-        models = served.get(key, set())
+        hours = server.hours.values()
+        models = {model for hour in hours for (model, _), count in hour.model_tokens.items() if count}
         whole = all(len(gpu.holders) == 1 and not gpu.divided for gpu in server.gpus)
         if whole and len(gpu_models(server.gpus)) == 1 and len(models) == 1 and not is_other(key):
             (model,) = models
@@ -188,15 +184,12 @@ def _may_move(candidate: _Candidate) -> bool:
     return not stays and claims.left(server) > 0
 
 
-def _loads(host: HostUsage, key: ServerKey) -> dict[int, _Load]:
+def _loads(server: JudgedServer) -> dict[int, _Load]:
     loads: dict[int, _Load] = {}
-    for hour, usage in host.hours.items():
-        if host.first <= hour <= host.last:
-            sums = {"prompt": 0, "generation": 0}
-            for (owner, kind), count in usage.tokens.items():
-                if owner.key == key and kind in sums:
-                    sums[kind] += count
-            loads[hour] = _Load(sums["prompt"], sums["generation"])
+    for number, hour in server.hours.items():
+        prompt = sum(count for (_, kind), count in hour.model_tokens.items() if kind == "prompt")
+        generation = sum(count for (_, kind), count in hour.model_tokens.items() if kind == "generation")
+        loads[number] = _Load(prompt, generation)
     return loads
 
 
@@ -211,16 +204,14 @@ def _measured(host: HostUsage, server: JudgedServer) -> _Measurement | None:
     kinds = set(gpu_models(server.gpus))
     of_host = {*gpu_models(host.gpus), *(gpu.gpu_model for rows in host.memory.values() for gpu, _ in rows)}
     loads: dict[int, _Load] = {}
-    for hour, load in _loads(host, server.key).items():
+    for hour, load in _loads(server).items():
         held_kinds = {gpu.gpu_model for gpu, holder in host.memory.get(hour, {}) if holder == server.key}
         on_kind = (held_kinds or of_host) == kinds
-        if hour in server.hours and hour not in gaps and hour - 1 not in gaps and on_kind:
+        if hour not in gaps and hour - 1 not in gaps and on_kind:
             loads[hour] = load
     times: dict[str, int] = {}
     for hour in loads:
-        for (owner, phase), time in host.hours[hour].gpu_time.items():
-            if owner.key == server.key:
-                add(times, phase, time)
+        add_all(times, server.hours[hour].phases)
     prefill, decode = times.get("prefill", 0), times.get("decode", 0)
     if sum(1 for load in loads.values() if any(load)) < LEAST_HOURS or prefill + decode <= 0:
         return None

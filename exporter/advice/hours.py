@@ -113,11 +113,19 @@ class ServerHour(NamedTuple):
     idle: Nanoseconds
     active: Nanoseconds
     """Busy or unobserved time."""
-    tokens: int
+    phases: Mapping[str, Nanoseconds]
+    """GPU time by phase, of GPUs that it holds no more too."""
+    model_tokens: Mapping[tuple[str, TokenKind], int]
+    """Tokens by model and kind."""
     unobserved: Nanoseconds = 0
     """The unobserved part of `active`."""
     counted: bool = True
     """Whether tokens would be known if there were any."""
+
+    @property
+    def tokens(self) -> int:
+        """Tokens of all kinds."""
+        return sum(self.model_tokens.values())
 
     @property
     def gpu_time(self) -> Nanoseconds:
@@ -166,22 +174,21 @@ def by_server(host: HostUsage) -> dict[ServerKey, ServerHours]:
     for hour, usage in host.hours.items():
         if not host.first <= hour <= host.last:
             continue
-        idle: dict[ServerKey, int] = {}
-        active: dict[ServerKey, int] = {}
-        unobserved: dict[ServerKey, int] = {}
-        tokens: dict[ServerKey, int] = {}
+        phases: dict[ServerKey, dict[str, Nanoseconds]] = {}
+        tokens: dict[ServerKey, dict[tuple[str, TokenKind], int]] = {}
         for (owner, phase), time in usage.gpu_time.items():
-            add(idle if phase == "idle" else active, owner.key, time)
-            if phase == "unobserved":
-                add(unobserved, owner.key, time)
-        for (owner, _), count in usage.tokens.items():
-            add(tokens, owner.key, count)
-        for key in {*idle, *active, *tokens}:
+            add(phases.setdefault(owner.key, {}), phase, time)
+        for (owner, kind), count in usage.tokens.items():
+            add(tokens.setdefault(owner.key, {}), (owner.model, kind), count)
+        for key in {*phases, *tokens}:
+            times = phases.get(key, {})
+            idle = times.get("idle", 0)
             servers.setdefault(key, {})[hour] = ServerHour(
-                idle=max(0, idle.get(key, 0)),
-                active=max(0, active.get(key, 0)),
-                tokens=tokens.get(key, 0),
-                unobserved=max(0, unobserved.get(key, 0)),
+                idle=max(0, idle),
+                active=max(0, sum(times.values()) - idle),
+                phases=times,
+                model_tokens=tokens.get(key, {}),
+                unobserved=max(0, times.get("unobserved", 0)),
                 counted=key in counted,
             )
     return {**servers}

@@ -362,16 +362,13 @@ def _time(slot: int, minute: int) -> str:
 
 def _hosted(claims: HostClaims) -> Iterator[Claim]:
     """The cost of the hours that are left, less that of the window's tokens at the cheapest offers."""
-    host = claims.host
     for key, server in claims.serving.items():
         if key in claims.settled:
             continue
         tokens: dict[str, dict[TokenKind, int]] = {}
-        for hour, usage in host.hours.items():
-            if host.first <= hour <= host.last:
-                for (owner, kind), count in usage.tokens.items():
-                    if owner.key == key:
-                        add(tokens.setdefault(owner.model, {}), kind, count)
+        for usage in server.hours.values():
+            for (model, kind), count in usage.model_tokens.items():
+                add(tokens.setdefault(model, {}), kind, count)
         served = {model: counts for model, counts in sorted(tokens.items()) if any(counts.values())}
         cheapest: list[tuple[int, str]] = []
         for model, counts in served.items():
