@@ -279,7 +279,9 @@ class HttpClient:
                 stream = HttpStream(reader.status, reader.headers, reader.body(connection, deadline), peer)
                 return read_response(request, stream, deadline, limit)
         except _FAILURES as failure:
-            raise _read_failure(failure, step, subject) from failure
+            timed_out = isinstance(failure, TimeoutError)
+            reason = FailureReason.TIMEOUT if timed_out else FailureReason.CONNECTION
+            raise ReadFailedError(reason, f"{subject}: {step if timed_out else failure}") from failure
         finally:
             reader.close()
 
@@ -289,12 +291,6 @@ class HttpClient:
 
 _FAILURES: Final = (OSError, UnicodeError, ProtocolError)
 """What a request may raise; the second one is of an invalid host name."""
-
-
-def _read_failure(failure: Exception, step: str, subject: str) -> ReadFailedError:
-    if isinstance(failure, TimeoutError):
-        return ReadFailedError(FailureReason.TIMEOUT, f"{subject}: {step}")
-    return ReadFailedError(FailureReason.CONNECTION, f"{subject}: {failure}")
 
 
 def _connection(parts: SplitResult, request: HttpRequest, timeout: float) -> socket.socket:

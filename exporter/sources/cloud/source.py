@@ -76,7 +76,10 @@ def sign(root: Path = Path("/")) -> HostLocation:
 
     vendor, product = read("sys_vendor"), read("product_name")
     if vendor == EC2_VENDOR:
-        return _nitro(product)
+        try:
+            return host_location(AWS, DMI_SOURCE, instance_type=product)
+        except ValueError:
+            return HostLocation(AWS, source=DMI_SOURCE)
     if read("bios_version").endswith(EC2_BIOS) or _is_ec2(read("product_uuid"), read("product_serial")):
         return HostLocation(AWS, source=DMI_SOURCE)
     if product == GCP_PRODUCT:
@@ -88,13 +91,6 @@ def sign(root: Path = Path("/")) -> HostLocation:
     if any(NEBIUS_WORD in text.lower() for text in named):
         return HostLocation(NEBIUS, source=DMI_SOURCE)
     return HostLocation()
-
-
-def _nitro(product: str) -> HostLocation:
-    try:
-        return host_location(AWS, DMI_SOURCE, instance_type=product)
-    except ValueError:
-        return HostLocation(AWS, source=DMI_SOURCE)
 
 
 def _is_ec2(uuid: str, serial: str) -> bool:

@@ -207,19 +207,16 @@ def _connect(connection: socket.socket, path: Path, deadline: Deadline) -> None:
     except PermissionError as failure:
         raise ReadFailedError(FailureReason.DENIED, f"{path}: {failure.strerror}") from failure
     except ConnectionRefusedError as failure:
-        what = failure.strerror if _is_socket(path) else "no socket"
+        try:
+            is_socket = stat.S_ISSOCK(path.stat().st_mode)
+        except OSError:  # it went away since
+            is_socket = False
+        what = failure.strerror if is_socket else "no socket"
         raise ReadFailedError(FailureReason.REFUSED, f"{path}: {what}") from failure
     except (TimeoutError, BlockingIOError) as failure:  # the second: its queue is full
         raise ReadFailedError(FailureReason.TIMEOUT, f"{path}: takes no connection") from failure
     except OSError as failure:  # a path longer than an address may be, say
         raise ReadFailedError(FailureReason.CONNECTION, f"{path}: {failure}") from failure
-
-
-def _is_socket(path: Path) -> bool:
-    try:
-        return stat.S_ISSOCK(path.stat().st_mode)
-    except OSError:  # it went away since
-        return False
 
 
 def _headers(event: ResponseReceived | TrailersReceived) -> Headers:

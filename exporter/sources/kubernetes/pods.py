@@ -377,7 +377,12 @@ def pod_of(value: object, node: str = "") -> Pod | None:
     own = _text(spec, "nodeName")
     if not is_node_name(own) or node not in ("", own):
         return None
-    annotations = dict(islice(_annotations(metadata), ANNOTATIONS_MAX))
+    kept_annotations = (
+        (name, value[:ANNOTATION_CHARACTERS])
+        for name, value in _mapping(metadata.get("annotations")).items()
+        if name.startswith(ANNOTATION_PREFIXES) and is_label_name(name) and isinstance(value, str)
+    )
+    annotations = dict(islice(kept_annotations, ANNOTATIONS_MAX))
     owner = _controller(metadata)
     if owner == ("Node", own) and _STATIC_UID.fullmatch(annotations.get(CONFIG_HASH, "")):
         uid = annotations[CONFIG_HASH]
@@ -411,12 +416,6 @@ def pod_of(value: object, node: str = "") -> Pod | None:
         containers=containers,
         pod_annotations=parse_annotations(annotations),
     )
-
-
-def _annotations(metadata: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
-    for name, value in _mapping(metadata.get("annotations")).items():
-        if name.startswith(ANNOTATION_PREFIXES) and is_label_name(name) and isinstance(value, str):
-            yield name, value[:ANNOTATION_CHARACTERS]
 
 
 def _controller(metadata: Mapping[str, Any]) -> tuple[str, str] | None:

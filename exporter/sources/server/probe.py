@@ -43,17 +43,14 @@ class ServerProbe:
             model = question.model if not self._known.model else ()
             version = question.version if not self._known.version and not same else ()
             if model or version:
-                body = self._body(question.path)
+                try:
+                    body = self._fetch(question.path)
+                except ReadFailedError:
+                    body = b""
                 self._known = ServerInfo(
                     self._known.model or text(body, model), self._known.version or text(body, version)
                 )
         return self._known
-
-    def _body(self, path: str) -> bytes:
-        try:
-            return self._fetch(path)
-        except ReadFailedError:
-            return b""
 
 
 def text(body: bytes, way: Way) -> str:
@@ -94,8 +91,13 @@ class LlamaCppProps:
 
 def props(body: bytes) -> LlamaCppProps | None:
     """Parse `/props`; `None` if this is no llama.cpp's."""
-    document = _object(body)
-    if document is None or not {"model_alias", "build_info", "total_slots"} & document.keys():
+    try:
+        document: Any = json.loads(body)
+    except (ValueError, RecursionError):
+        return None
+    if not isinstance(document, dict):
+        return None
+    if not {"model_alias", "build_info", "total_slots"} & document.keys():
         return None
     sleeping, slots = document.get("is_sleeping"), document.get("total_slots")
     return LlamaCppProps(
@@ -105,14 +107,6 @@ def props(body: bytes) -> LlamaCppProps | None:
         build=_text(document.get("build_info")),
         slots=slots if type(slots) is int and 0 < slots <= SEQUENCES_MAX else 0,
     )
-
-
-def _object(body: bytes) -> dict[str, Any] | None:
-    try:
-        document = json.loads(body)
-    except (ValueError, RecursionError):
-        return None
-    return document if isinstance(document, dict) else None
 
 
 def _text(value: object) -> str:

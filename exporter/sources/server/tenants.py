@@ -61,13 +61,13 @@ class TenantTable:
         if tenant not in self._known:
             if len(self._known) >= REMEMBERED_MAX:
                 self._known = {}
-            self._known[tenant] = self._matched(tenant)
+            row = self._exact.get(tenant, len(self._names))
+            for index, pattern in self._patterns:
+                if index < row and pattern.match(tenant):
+                    row = index
+                    break
+            self._known[tenant] = self._names[row] if row < len(self._names) else None
         name = self._known[tenant]
         if name is None:
             self._unlisted.add(tenant)
         return OTHER if name is None else name
-
-    def _matched(self, tenant: str) -> str | None:
-        row = self._exact.get(tenant, len(self._names))
-        row = next((index for index, pattern in self._patterns if index < row and pattern.match(tenant)), row)
-        return self._names[row] if row < len(self._names) else None
