@@ -1,7 +1,7 @@
 """The verb `check-config`: validates a configuration, and a web configuration, at the present prices."""
 
 import sys
-from contextlib import closing, suppress
+from contextlib import suppress
 from dataclasses import dataclass
 from difflib import unified_diff
 from pathlib import Path
@@ -13,11 +13,9 @@ from exporter.cli.status import VerbFailedError, with_exit_status, writing
 from exporter.cli.terminal import columns, complain, fitted, write_colored
 from exporter.clock import SystemClock
 from exporter.config import ConfigError
-from exporter.config.corrections import read_corrected, with_gpu_models
+from exporter.config.corrections import read_corrected
 from exporter.config.load import contents
-from exporter.readings import MustRestartError, ReadFailedError
 from exporter.reports.check_config import check_config
-from exporter.sources.gpus import gpu_sources
 from exporter.web.access import Access
 
 
@@ -91,8 +89,8 @@ def checked(
         complain(text.removesuffix("\n"))
     if not as_json:
         with suppress(ConfigError):
-            before, after, problems = read_corrected(config_file)
-            if after != before or (not problems and with_gpu_models(after, config_file, ()) != after):
+            before, after, _ = read_corrected(config_file)
+            if after != before:
                 write_colored(
                     "note: add --fix to see the corrections, and --write to make them\n", sys.stderr
                 )
@@ -106,8 +104,6 @@ def fixed(path: Path, *, write: bool) -> int | None:
     Returns 0 if the file is right now, 2 if it is not: problems remain, or nothing was written.
     """
     before, after, problems = read_corrected(path)
-    if not problems:
-        after = with_gpu_models(after, path, _gpus_here())
     if after == before:
         return None
     old, new = (data.decode("utf-8").splitlines(keepends=True) for data in (before, after))
@@ -126,12 +122,3 @@ def fixed(path: Path, *, write: bool) -> int | None:
         replace_file(path, after)
     write_colored(f"{'ok' if not problems else 'note'}: {path} is written\n", sys.stderr)
     return status.CONFIGURATION if problems else status.OK
-
-
-def _gpus_here() -> tuple[str, ...]:
-    """The models of this host's GPUs, as their drivers report them; none where they cannot be read."""
-    models: list[str] = []
-    for source in gpu_sources(SystemClock()):
-        with closing(source), suppress(ReadFailedError, MustRestartError):
-            models += [reading.gpu.gpu_model for reading in source.read()]
-    return tuple(models)

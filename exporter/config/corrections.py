@@ -1,15 +1,10 @@
 """The corrected text of a configuration: what its problems say to write, with all else as it was."""
 
-import json
-from collections.abc import Iterable
 from pathlib import Path
 from typing import Final
 
-from exporter.config.document import Mapping, Scalar, Sequence, document
 from exporter.config.load import contents, parse
 from exporter.config.problems import ConfigError, Position, Problem, TextEdit
-from exporter.tariff.csv_tables import CatalogueError
-from exporter.tariff.gpu_models import certain_pattern
 
 MOST_CORRECTIONS: Final = 200
 """A file shows one problem at a time."""
@@ -35,28 +30,6 @@ def corrected(data: bytes, path: Path) -> tuple[bytes, tuple[Problem, ...]]:
             break
         data, problem = after, following
     return data, () if problem is None else (problem,)
-
-
-def with_gpu_models(data: bytes, path: Path, here: Iterable[str]) -> bytes:
-    """The bytes of a valid file, where a pattern of `match.gpu_model` that matches no GPU is the one meant.
-
-    Only where that is certain, by the catalogue or by the names of the GPUs `here`.
-    """
-    config, root, names = parse(data, path), document(data), tuple(here)
-    try:
-        known_names = config.catalogue.gpu_names()
-    except CatalogueError:  # the bundled one is damaged, which `check-config` reports
-        known_names = ()
-    rules = root.value("hardware") if isinstance(root, Mapping) else None
-    for rule in reversed(rules.items if isinstance(rules, Sequence) else ()):
-        match = rule.value("match") if isinstance(rule, Mapping) else None
-        model = match.value("gpu_model") if isinstance(match, Mapping) else None
-        if not isinstance(model, Scalar) or model.end is None:
-            continue
-        if better := certain_pattern(model.text, known_names, names):
-            edit = TextEdit(model.position, model.end, json.dumps(better, ensure_ascii=False))
-            data = with_edit(data, edit)
-    return data
 
 
 def read_corrected(path: Path) -> tuple[bytes, bytes, tuple[Problem, ...]]:

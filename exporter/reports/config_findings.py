@@ -2,7 +2,7 @@
 
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import suppress
-from difflib import SequenceMatcher, get_close_matches
+from difflib import get_close_matches
 from fnmatch import fnmatchcase
 from ipaddress import ip_address
 from typing import Final, TypeVar
@@ -25,9 +25,6 @@ from exporter.units import Instant
 
 LIFECYCLES: Final = ("on_demand", "spot", "reserved")
 """Values of a host's lifecycle."""
-
-SIMILAR_FROM: Final = 0.6
-MOST_HINTS: Final = 2
 
 R = TypeVar("R")
 Fields = tuple[str | None, ...]
@@ -129,58 +126,32 @@ def _labels_cover(earlier: HardwareMatch, later: HardwareMatch) -> bool:
 
 def _name_problems(rule: Hardware, catalogue: Catalogue) -> Iterator[str]:
     """Patterns of a rule that match no known name; none if the catalogue is damaged."""
-    match = rule.match
-    if match.lifecycle is not None and not _finds(match.lifecycle, LIFECYCLES):
-        hint = _hint(match.lifecycle.replace("-", "_"), LIFECYCLES) or f"known are {', '.join(LIFECYCLES)}"
-        yield f'match.lifecycle: no host has the lifecycle "{match.lifecycle}"; {hint}'
+    match, listed = rule.match, rule.pricing
+    patterns: list[tuple[str, str | None, str, Iterable[str]]] = [
+        ("match.lifecycle", match.lifecycle, "lifecycle", LIFECYCLES)
+    ]
     try:
         if match.gpu_model is not None and (
             why := unmatched_name_problem(match.gpu_model, catalogue.gpu_names())
         ):
             yield f"match.gpu_model: {why}"
-        if match.region is not None and not _finds(match.region, regions := catalogue.regions()):
-            hint = _or_check(match.region, regions)
-            yield f'match.region: no known region is spelled "{match.region}"; {hint}'
-        if isinstance(rule.pricing, Listed):
-            yield from _list_price_problems(rule.pricing, match, catalogue)
+        regions = catalogue.regions() if match.region or isinstance(listed, Listed) else ()
+        patterns.append(("match.region", match.region, "region", regions))
+        if isinstance(listed, Listed):
+            patterns.append(("rented.region", listed.region.casefold() or None, "region", regions))
+            clouds = CLOUDS if listed.cloud == quotes.ANY else (listed.cloud,)
+            types = [
+                name for cloud in clouds if match.instance_type for name in catalogue.instance_types(cloud)
+            ]
+            types += [name.removeprefix("Standard_") for name in types]
+            what = f"instance type of {', '.join(clouds)}"
+            patterns.append(("match.instance_type", match.instance_type, what, types))
     except CatalogueError:
-        return
-
-
-def _list_price_problems(listed: Listed, match: HardwareMatch, catalogue: Catalogue) -> Iterator[str]:
-    if listed.region and listed.region.casefold() not in (regions := catalogue.regions()):
-        yield (
-            f'rented.region: no known region is spelled "{listed.region}", and the price of another '
-            f"region is used; {_or_check(listed.region, regions)}"
-        )
-    if match.instance_type is None:
-        return
-    clouds = CLOUDS if listed.cloud == quotes.ANY else (listed.cloud,)
-    types = [name for cloud in clouds for name in catalogue.instance_types(cloud)]
-    short = [name.removeprefix("Standard_") for name in types]
-    if not _finds(match.instance_type, (*types, *short)):
-        yield (
-            f'match.instance_type: "{match.instance_type}" matches no instance type in the catalogue of '
-            f"{', '.join(clouds)}; {_hint(match.instance_type, types) or 'its hosts would have no price'}"
-        )
-
-
-def _finds(pattern: str, names: Iterable[str]) -> bool:
-    return any(fnmatchcase(name, pattern) for name in names)
-
-
-def _or_check(name: str, names: Iterable[str]) -> str:
-    return _hint(name, names) or "look up how your cloud spells it"
-
-
-def _hint(pattern: str, names: Iterable[str]) -> str:
-    """The known names that a pattern is most like, as a question; empty without any. Case is no likeness."""
-    wanted = pattern.casefold()
-    # Rounded, since a letter left out may be like several: us-est-1.
-    similarities = {name: round(SequenceMatcher(None, name.casefold(), wanted).ratio(), 3) for name in names}
-    best = max(similarities.values(), default=0.0)
-    alike = sorted(name for name, ratio in similarities.items() if ratio == best)[:MOST_HINTS]
-    return f"did you mean {' or '.join(alike)}?" if best >= SIMILAR_FROM else ""
+        pass
+    for key, pattern, what, names in patterns:
+        if pattern is not None and not any(fnmatchcase(name, pattern) for name in names):
+            (nearest,) = get_close_matches(pattern.casefold(), names, n=1, cutoff=0)
+            yield f'{key}: no known {what} is spelled "{pattern}"; names are like "{nearest}"'
 
 
 NO_HARDWARE: Final[Mapping[Unmatched, str]] = {
@@ -247,11 +218,10 @@ def _stand_in_findings(rule: Hardware, config: Config) -> Iterator[Finding]:
         return
     try:
         location = named_place(rule.pricing, rule.match, config.catalogue)
-        regions = config.catalogue.regions()
     except CatalogueError:
         return
-    if location is None or (location.region and location.region.casefold() not in regions):
-        return  # the host's own type, or a misspelled region, which has a finding of its own
+    if location is None:
+        return  # the host's own type
     stand_ins = config.unmatched_hardware == "estimate"
     quote = quotes.find_quote(config.catalogue, location, rule.pricing, stand_ins=stand_ins)
     if isinstance(quote, quotes.NoQuote):

@@ -4,6 +4,7 @@ import re
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from decimal import Decimal
+from difflib import get_close_matches
 from fnmatch import fnmatchcase
 from fractions import Fraction
 from typing import Final, Literal
@@ -22,9 +23,6 @@ def slices_of_gpu(name: str) -> int:
     return 4 if _OF_FOUR.search(name) else SLICES
 
 
-EXAMPLE: Final = "NVIDIA H100 80GB HBM3"
-"""An example of a name."""
-
 _DRIVER_PREFIXES: Final = (
     "NVIDIA ",
     "Tesla ",
@@ -38,7 +36,6 @@ _DRIVER_PREFIXES: Final = (
 """Prefixes of names as drivers report them; labels and people leave them out."""
 
 _BETWEEN = re.compile(r"[\s_-]+")
-_PLAIN = re.compile(r"[^*?\[\]]+")
 
 
 def driver_names(names: Iterable[str]) -> Iterator[str]:
@@ -50,7 +47,7 @@ def unmatched_name_problem(pattern: str, names: Iterable[str]) -> str | None:
     """Why a pattern matches no name of a GPU, as the end of a sentence; `None` where it matches one, or may.
 
     An unknown name may be of a model that is newer than the catalogue. It is a problem only where it cannot
-    be a name, or where a known name is meant.
+    be a name, or where it is a part of a known one.
 
     Args:
         pattern: of `match.gpu_model`.
@@ -59,86 +56,21 @@ def unmatched_name_problem(pattern: str, names: Iterable[str]) -> str | None:
     known_names = tuple(names)
     if any(fnmatchcase(name, pattern) for name in known_names):
         return None
-    problem = f'"{pattern}" matches no GPU: it covers the whole name, and case counts'
-    similar = _corrections(pattern, known_names)
-    similar = similar or _corrections(pattern.removeprefix("NVIDIA "), known_names)
-    if similar:
-        # A whole word before a part of one, as H200 is of GH200; the end of a name before its midst.
-        name, better = min(
-            similar.items(),
-            key=lambda pair: (not _has_word(*pair), pair[1].endswith("*"), pair[0] != EXAMPLE),
-        )
-        begins, text, _ = name.partition(better.strip("*"))
-        if text and not _is_of_word(better, known_names):  # *H200 is GH200, too
-            better = f"{begins}{better.removeprefix('*')}"
-        return f'{problem}, as in "{name}": write "{better}"'
-    if pattern.startswith(("*", "?", "[", *_DRIVER_PREFIXES)):
+    of_a_part = [name for name in known_names if is_part(pattern.removeprefix("NVIDIA "), name)]
+    if not of_a_part and pattern.startswith(("*", "?", "[", *_DRIVER_PREFIXES)):
         return None
-    return f'{problem}; names are like "{EXAMPLE}", and `doctor` shows those of a host'
+    by_spelling = {_one_spelling(name): name for name in reversed(of_a_part or known_names)}
+    (nearest,) = get_close_matches(_one_spelling(pattern.strip("*")), by_spelling, n=1, cutoff=0)
+    return (
+        f'"{pattern}" matches no GPU: it covers the whole name, and case counts; names are like '
+        f'"{by_spelling[nearest]}", and `doctor` shows those of a host'
+    )
 
 
-def certain_pattern(pattern: str, names: Iterable[str], here: Iterable[str]) -> str:
-    """The pattern that was meant by one that matches no GPU; empty unless that is certain.
-
-    It is, where the pattern is a word of known names, the same correction fits each of these, and it matches
-    no other known name: H100 is `*H100*`, and H200 may be two. Else, where one model of the host has these
-    words, it is that name.
-
-    Args:
-        pattern: of `match.gpu_model`.
-        names: known ones, as drivers report them.
-        here: names of the GPUs of this host.
-    """
-    known_names, host_names = tuple(names), tuple(dict.fromkeys(here))
-    if any(fnmatchcase(name, pattern) for name in (*known_names, *host_names)):
-        return ""
-    corrections = {
-        better for name, better in _corrections(pattern, known_names).items() if _has_word(name, better)
-    }
-    if len(corrections) == 1:
-        (correction,) = corrections
-        # Several words may be those of a label or a price list, which no driver reports: H100 SXM.
-        one_word = not _BETWEEN.search(correction.removeprefix("NVIDIA "))
-        if one_word and _is_of_word(correction, known_names):
-            return correction
-    meant = [name for name, better in _corrections(pattern, host_names).items() if _has_word(name, better)]
-    certain = len(meant) == 1 and _PLAIN.fullmatch(meant[0])
-    return meant[0] if certain else ""
-
-
-def _corrections(pattern: str, names: Iterable[str]) -> dict[str, str]:
-    """The corrected pattern for each name that was meant, by the name."""
-    corrections = {name: corrected_pattern(pattern, name) for name in names}
-    return {name: better for name, better in corrections.items() if better}
-
-
-def _is_of_word(pattern: str, names: Iterable[str]) -> bool:
-    """Whether a pattern matches no name but those that have its text as whole words."""
-    return all(_has_word(name, pattern) for name in names if fnmatchcase(name, pattern))
-
-
-def _has_word(name: str, pattern: str) -> bool:
-    """Whether the text of a pattern stands in a name as whole words."""
-    word = re.escape(pattern.strip("*"))
-    return re.search(rf"(?<![A-Za-z0-9]){word}(?![A-Za-z0-9])", name) is not None
-
-
-def corrected_pattern(pattern: str, text: str) -> str:
-    """The correct pattern for a text that a pattern misses by case, dashes, or by covering only a part.
-
-    Empty where the text was not meant.
-    """
-    part = pattern.strip("*")
-    words = _BETWEEN.split(part)
-    if not any(words):
-        return ""
-    if not _PLAIN.fullmatch(part):
-        return f"*{part}*" if fnmatchcase(text, f"*{part}*") else ""
-    spelled = r"[\s_-]+".join(map(re.escape, words))
-    match = re.search(rf"{spelled}\Z", text, re.IGNORECASE) or re.search(spelled, text, re.IGNORECASE)
-    if match is None:
-        return ""
-    return f"{'*' * (match.start() > 0)}{match[0]}{'*' * (match.end() < len(text))}"
+def is_part(pattern: str, text: str) -> bool:
+    """Whether a pattern matches a part of a text, where case and dashes do not count."""
+    part = _BETWEEN.sub(" ", pattern.strip("*")).strip().casefold()
+    return bool(part) and fnmatchcase(_BETWEEN.sub(" ", text).casefold(), f"*{part}*")
 
 
 Unit = Literal["gpu", "box"]

@@ -8,7 +8,7 @@ from functools import lru_cache
 from typing import Final
 
 from exporter.readings import Gpu
-from exporter.tariff.gpu_models import corrected_pattern
+from exporter.tariff.gpu_models import is_part
 from exporter.tariff.tariff import Tariff
 from exporter.tariff.terms import Mismatch
 
@@ -43,7 +43,7 @@ SHOWN_MAX: Final = 60
 class UnmatchedRule:
     """A rule that matches no GPU of the host, and why, as the end of a sentence.
 
-    `slip`: the case of one pattern differs, or it covers only a part of the name. Other rules are mostly for
+    `slip`: one pattern matches a part of the name, where case does not count. Other rules are mostly for
     other hosts.
     """
 
@@ -79,9 +79,4 @@ def _unmatched(rule: str, mismatch: Mismatch) -> UnmatchedRule:
     if not text:
         return UnmatchedRule(rule, f'{key} "{pattern}", and this host reports none', slip=False)
     shown = text if len(text) <= SHOWN_MAX else f"{text[:SHOWN_MAX]}..."
-    if fnmatchcase(text.casefold(), pattern.casefold()):
-        return UnmatchedRule(rule, f'{key} "{pattern}" differs in case from "{shown}"', slip=True)
-    if better := corrected_pattern(pattern, text):
-        why = f'{key} "{pattern}" does not cover all of "{shown}": write "{better}"'
-        return UnmatchedRule(rule, why, slip=True)
-    return UnmatchedRule(rule, f'{key} "{pattern}" is not "{shown}"', slip=False)
+    return UnmatchedRule(rule, f'{key} "{pattern}" is not "{shown}"', slip=is_part(pattern, text))

@@ -7,11 +7,6 @@ from pathlib import Path
 import pytest
 
 from exporter.cli import check_config, main
-from tests.fake_nvml.conftest import fake
-from tests.fake_nvml.library import FakeNvml
-from tests.fake_nvml.scenario import Gpu, Scenario
-
-__all__ = ["fake"]
 
 WRONG = """# Our budget.
 budgets:
@@ -148,55 +143,6 @@ def test_a_right_file_is_checked_as_without_the_flag(file: Path, capsys: pytest.
     assert main(["check-config", f"--config.file={file}", "--fix"]) == 0
 
     assert capsys.readouterr().out.startswith(f"ok: {file}\n")
-
-
-PATTERNS = """hardware:
-  - match: {gpu_model: "H100"}  # ours
-    rented: {dollars_per_gpu_hour: 2.50}
-  - match:
-      gpu_model: RTX 6000
-    rented: {dollars_per_gpu_hour: 1}
-  - {match: {gpu_model: "*L4*"}, rented: {dollars_per_gpu_hour: 0.5}}
-"""
-
-
-def test_a_pattern_that_matches_no_gpu_is_corrected(
-    file: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
-) -> None:
-    """By the catalogue: RTX 6000 may be two models there, and stays as it is."""
-    monkeypatch.setattr(check_config, "_gpus_here", tuple)
-    file.write_text(PATTERNS)
-    assert main(["check-config", f"--config.file={file}", "--fix"]) == 2
-
-    assert capsys.readouterr().out == (
-        f"--- {file}\n+++ {file} (corrected)\n@@ -2 +2 @@\n"
-        '-  - match: {gpu_model: "H100"}  # ours\n'
-        '+  - match: {gpu_model: "*H100*"}  # ours\n'
-    )
-    assert main(["check-config", f"--config.file={file}", "--fix", "--write"]) == 0
-    assert file.read_text() == PATTERNS.replace('"H100"', '"*H100*"')
-
-
-def test_the_gpus_of_the_host_decide_between_models(file: Path, fake: FakeNvml) -> None:
-    """Its one model with these words is written in full."""
-    fake.set(Scenario((Gpu(uuid="GPU-0", name="NVIDIA RTX 6000 Ada Generation"),)))
-    file.write_text(PATTERNS)
-    assert main(["check-config", f"--config.file={file}", "--fix", "--write"]) == 0
-
-    expected = PATTERNS.replace('"H100"', '"*H100*"').replace("RTX 6000", '"NVIDIA RTX 6000 Ada Generation"')
-    assert file.read_text() == expected
-
-
-def test_a_warning_that_can_be_corrected_names_the_flag(
-    file: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
-    """The file is right all the same; the warning has the place of the value."""
-    file.write_text(PATTERNS)
-    assert main(["check-config", f"--config.file={file}"]) == 0
-
-    printed = capsys.readouterr()
-    assert f'{file}:2:24: hardware[0].match.gpu_model: "H100" matches no GPU: ' in printed.out
-    assert printed.err == "note: add --fix to see the corrections, and --write to make them\n"
 
 
 @pytest.mark.parametrize(

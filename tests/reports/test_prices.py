@@ -296,8 +296,8 @@ def test_a_pattern_that_misses_stands_before_the_missing_price() -> None:
     """The reason first, then what has no price, each once."""
     assert findings(examine(hardware=priced("2.5", gpu_model="H100"), unmatched="unpriced")) == [
         (
-            'warning: hardware[0] matches no GPU here: gpu_model "H100" does not cover all of "NVIDIA H100 '
-            '80GB HBM3": write "*H100*". A pattern covers the whole text, and case counts.'
+            'warning: hardware[0] matches no GPU here: gpu_model "H100" is not "NVIDIA H100 80GB HBM3". '
+            "A pattern covers the whole text, and case counts."
         ),
         (
             "error: 8 x NVIDIA H100 80GB HBM3 have no price on host h1: their cost is absent. Add:\n"
