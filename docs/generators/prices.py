@@ -111,7 +111,7 @@ def _amounts() -> list[tuple[str, str, str, str]]:
             f"{limit}, spot above {checks.SPOT_DISCOUNT.tolerated.high}",
             "the part that you pay",
         ),
-        ("`from` of the first price, `in_service`", "", "in the future", "the day in this or the last year"),
+        ("`from` of the first price, `in_service`", "", "in the future", ""),
         (
             "overheads per hour",
             "up to {} per GPU, {} per host, {} per fleet".format(*usual),
@@ -126,7 +126,7 @@ def _amounts() -> list[tuple[str, str, str, str]]:
                 f"below {prompt.tolerated.low}, above {prompt.tolerated.high} for prompts and"
                 f" {generation.tolerated.high} for generation"
             ),
-            "per thousand tokens, per token, cents, per billion tokens, swapped",
+            "per thousand tokens, per token, cents, per billion tokens",
         ),
         ("`timezone`", "", "`EST`, `MST`, `Etc/GMT+5` and similar", "a zone with daylight saving"),
     ]

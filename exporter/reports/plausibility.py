@@ -17,7 +17,6 @@ from exporter.config.values import plain
 from exporter.reports import amount_checks as checks
 from exporter.reports.amount_checks import AmountCheck, Subject
 from exporter.reports.diagnosis import Finding, note, warning
-from exporter.tariff.calendar import day_of
 from exporter.tariff.catalogue import LOOK_UPS_CACHED, Catalogue
 from exporter.tariff.csv_tables import CatalogueError
 from exporter.tariff.gpu_models import unmatched_name_problem
@@ -189,26 +188,15 @@ def _energy_findings(config: Config, rule: Hardware, energy: Electricity) -> Ite
 def _future_findings(config: Config, rule: Hardware, now: Instant) -> Iterator[Finding]:
     """Hardware that costs nothing yet."""
     pricing = rule.pricing
-    if isinstance(pricing, Rented) and pricing.prices[0].since is not None and pricing.prices[0].since > now:
-        text, key = pricing.prices[0].since_text, "from"
-        path = f"{rule.source}.prices[0].from"
-    elif isinstance(pricing, Owned) and pricing.in_service > now:
-        text, key = pricing.in_service_text, "in_service"
-        path = f"{rule.source}.in_service"
-    else:
-        return
-    # The last day, today included, of the date's month and day.
-    today = day_of(now, config.timezone).name
-    day = "-02-28" if text[4:10] == "-02-29" else text[4:10]
-    year = int(today[:4])
-    if f"{year:04}{day}" > today:
-        year -= 1
-    meant = f"{year:04}{day}"
-    yield warning_at(
-        config,
-        path,
-        f"{text} is in the future, and nothing is charged until then: is {meant} meant? Write {key}: {meant}",
-    )
+    begin: Instant | None = None
+    if isinstance(pricing, Owned):
+        key, begin, text = "in_service", pricing.in_service, pricing.in_service_text
+    elif isinstance(pricing, Rented):
+        first = pricing.prices[0]
+        key, begin, text = "prices[0].from", first.since, first.since_text
+    if begin is not None and begin > now:
+        message = f"{text} is in the future, and nothing is charged until then"
+        yield warning_at(config, f"{rule.source}.{key}", message)
 
 
 def _offer_findings(config: Config, path: str, offer: HostedPrice) -> Iterator[Finding]:
@@ -227,8 +215,5 @@ def _offer_findings(config: Config, path: str, offer: HostedPrice) -> Iterator[F
         yield warning_at(
             config,
             f"{path}.generation_dollars_per_million_tokens",
-            f"{plain(offer.generation)} dollars is below the price of prompts ({plain(offer.prompt)}), "
-            "unlike every offer of the catalogue: are the two swapped? Write "
-            f"prompt_dollars_per_million_tokens: {plain(offer.generation)} and "
-            f"generation_dollars_per_million_tokens: {plain(offer.prompt)}",
+            f"{plain(offer.generation)} dollars is below the price of prompts ({plain(offer.prompt)})",
         )

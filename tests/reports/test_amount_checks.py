@@ -132,19 +132,13 @@ RENT = [
             "{from: 2027-06-01, dollars_per_gpu_hour: 2}]}}]"
         ),
         "hardware[0].rented.prices[0].from",
-        (
-            "2027-01-01 is in the future, and nothing is charged until then: is 2026-01-01 meant? "
-            "Write from: 2026-01-01"
-        ),
+        "2027-01-01 is in the future, and nothing is charged until then",
     ),
     # The 28th of November 2026 is to come: the last one was in 2025.
     (
         "hardware: [{rented: {prices: [{from: 2027-11-28T09:00, dollars_per_gpu_hour: 2.5}]}}]",
         "hardware[0].rented.prices[0].from",
-        (
-            "2027-11-28T09:00 is in the future, and nothing is charged until then: is 2025-11-28 meant? "
-            "Write from: 2025-11-28"
-        ),
+        "2027-11-28T09:00 is in the future, and nothing is charged until then",
     ),
 ]
 
@@ -226,19 +220,13 @@ PURCHASES = [
     (
         "hardware: [{owned: {purchase_dollars_per_gpu: 30000, in_service: 2027-02-01, life_years: 4}}]",
         "hardware[0].owned.in_service",
-        (
-            "2027-02-01 is in the future, and nothing is charged until then: is 2026-02-01 meant? "
-            "Write in_service: 2026-02-01"
-        ),
+        "2027-02-01 is in the future, and nothing is charged until then",
     ),
     # A leap day of the future has none in 2026.
     (
         "hardware: [{owned: {purchase_dollars_per_gpu: 30000, in_service: 2028-02-29, life_years: 4}}]",
         "hardware[0].owned.in_service",
-        (
-            "2028-02-29 is in the future, and nothing is charged until then: is 2026-02-28 meant? "
-            "Write in_service: 2026-02-28"
-        ),
+        "2028-02-29 is in the future, and nothing is charged until then",
     ),
     # 1 - 0.9 = 0.1
     (
@@ -483,11 +471,7 @@ OTHERS = [
             "generation_dollars_per_million_tokens: 3}]"
         ),
         "compare[0].generation_dollars_per_million_tokens",
-        (
-            "3 dollars is below the price of prompts (15), unlike every offer of the catalogue: "
-            "are the two swapped? Write prompt_dollars_per_million_tokens: 3 and "
-            "generation_dollars_per_million_tokens: 15"
-        ),
+        "3 dollars is below the price of prompts (15)",
     ),
     (
         "timezone: EST",
