@@ -6,7 +6,8 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any, Final
 
-from exporter.ledger.schema import LARGEST, Names, day_name
+from exporter.ledger.families import LARGEST
+from exporter.ledger.schema import Names, day_name
 from exporter.report import MonthKey
 from exporter.units import Instant, Picodollars, plain_dollars
 

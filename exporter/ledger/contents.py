@@ -19,10 +19,10 @@ from exporter.ledger import marks, schema, unpriced_time
 from exporter.ledger.errors import DamagedError, ForeignSchemaError, LedgerError, LedgerLockedError
 from exporter.ledger.history import HistoryCache
 from exporter.ledger.last_day import DAY_HOURS, LastDay
-from exporter.ledger.totals import HOURS_KEPT, Totals, hour_of, minute_of, read_totals
+from exporter.ledger.totals import HOURS_KEPT, Totals, hour_of, minute_of, read_totals, sum_minutes
 from exporter.readings import Gpu, ServerKey
 from exporter.report import CommittedTotals, Window
-from exporter.units import NANOSECONDS_PER_MINUTE, Instant, Nanoseconds, Picodollars
+from exporter.units import NANOSECONDS_PER_HOUR, NANOSECONDS_PER_MINUTE, Instant, Nanoseconds, Picodollars
 
 _KEY_SHOWN: Final = 200
 """Characters of a row's key in a message."""
@@ -76,7 +76,7 @@ class Contents:
     last_unpriced: int = 0
     recent: Mapping[int, UnpricedTime] = field(default_factory=dict)
     day: LastDay = field(default_factory=LastDay)
-    history: HistoryCache = field(default_factory=HistoryCache)
+    history: HistoryCache = field(default_factory=dict)
     oversized: tuple[int, ...] = ()
 
 
@@ -315,9 +315,10 @@ def committed_totals(
         unread: whether the ledger is in memory since its file cannot be read.
     """
     totals = contents.totals  # of one commit: no later one changes them
+    counters = totals.counters
     owners = _served_owners(totals, now, served_keys)
-    month_cells = {key: amount for key, amount in totals.months.items() if key.month in months}
-    last_token = {owner: at for owner, at in totals.last_token.items() if owner in owners}
+    month_cells = {key: amount for key, amount in counters.months.items() if key.month in months}
+    last_token = {owner: at for owner, at in counters.last_token.items() if owner in owners}
     return CommittedTotals(
         ledger=contents.ledger,
         persistent=persistent,
@@ -325,16 +326,16 @@ def committed_totals(
         last_commit=contents.last_commit,
         begun=contents.begun,
         residual=residual(totals, contents.state.accrued),
-        cost=_by_phase(totals.cost, owners),
-        gpu_time=_by_phase(totals.held, owners),
-        server_cost=totals.server_cost,
-        gpu_cost=totals.gpu_cost,
-        tokens={key: count for key, count in totals.tokens.items() if key[0] in owners},
-        requests={owner: count for owner, count in totals.requests.items() if owner in owners},
-        latencies={key: count for key, count in totals.latencies.items() if key[0] in owners},
-        preemptions={owner: count for owner, count in totals.preemptions.items() if owner in owners},
-        equivalents={key: amount for key, amount in totals.equivalents.items() if key[0] in owners},
-        energy=totals.energy,
+        cost=_by_phase(totals.counters.cost, owners),
+        gpu_time=_by_phase(totals.counters.held, owners),
+        server_cost=totals.counters.server_cost,
+        gpu_cost=totals.counters.gpu_cost,
+        tokens={key: count for key, count in totals.counters.tokens.items() if key[0] in owners},
+        requests={owner: count for owner, count in totals.counters.requests.items() if owner in owners},
+        latencies={key: count for key, count in totals.counters.latencies.items() if key[0] in owners},
+        preemptions={owner: count for owner, count in totals.counters.preemptions.items() if owner in owners},
+        equivalents={key: amount for key, amount in totals.counters.equivalents.items() if key[0] in owners},
+        energy=totals.counters.energy,
         unpriced=_unpriced(totals),
         uncharged=contents.state.uncharged,
         replaced=contents.state.replaced,
@@ -358,9 +359,9 @@ def residual(totals: Totals, accrued: Picodollars) -> Picodollars:
     """
     families = (
         accrued,
-        sum(totals.cost.values()),
-        sum(totals.server_cost.values()),
-        sum(totals.gpu_cost.values()),
+        sum(totals.counters.cost.values()),
+        sum(totals.counters.server_cost.values()),
+        sum(totals.counters.gpu_cost.values()),
     )
     return max((totals.accrued - posted for posted in families), key=abs)
 
@@ -374,7 +375,7 @@ def window(totals: Totals, waiting: Iterable[UnpricedTime], now: Instant) -> Map
     """
     end = minute_of(now)
     start = end - WINDOW_MINUTES
-    windows = totals.last_hour.windows(totals, range(start, end))
+    windows = sum_minutes(totals, range(start, end))
     unpriced: dict[CostOwner, Nanoseconds] = {}
     for time in waiting:
         inside = min(time.end, end * NANOSECONDS_PER_MINUTE) - max(time.start, start * NANOSECONDS_PER_MINUTE)
@@ -390,8 +391,30 @@ def window(totals: Totals, waiting: Iterable[UnpricedTime], now: Instant) -> Map
 
 def recent_usage(totals: Totals, now: Instant) -> RecentUsage:
     """Use of GPUs by product in the metered hours that the last 24 hours touch."""
-    hours = totals.usage.until(totals, hour_of(now), DAY_HOURS)
-    return RecentUsage(hours, totals.first_held, frozenset(_intermittent(totals, hours)))
+    last = hour_of(now)
+    hours = tuple(_usage_hours(totals, range(last - DAY_HOURS, last + 1)))
+    return RecentUsage(hours, totals.counters.first_held, frozenset(_intermittent(totals, hours)))
+
+
+def _usage_hours(totals: Totals, hours: Iterable[int]) -> Iterator[UsageHour]:
+    """Use of GPUs in those of these hours that have any, or in which the host was down."""
+    for hour in hours:
+        sums = totals.hours.get(hour)
+        if sums is None or not (sums.usage or sums.down):
+            continue
+        time: dict[Gpu, dict[str, Nanoseconds]] = {}
+        for (gpu, product), duration in sums.usage.items():
+            time.setdefault(gpu, {})[product] = duration
+        energy: dict[Gpu, dict[str, int]] = {}
+        for (gpu, product), millijoules in sums.energy.items():
+            energy.setdefault(gpu, {})[product] = millijoules
+        yield UsageHour(
+            start=hour * NANOSECONDS_PER_HOUR,
+            covered=sums.covered.get((), 0),
+            down=sums.down.get((), 0),
+            time=time,
+            energy=energy,
+        )
 
 
 def _intermittent(totals: Totals, hours: Iterable[UsageHour]) -> Iterator[str]:
@@ -412,7 +435,7 @@ def _came_back(totals: Totals, product: str, last: int, absence: int) -> bool:
     """Whether a product had no cost for this many hours before its last one, and then had cost again."""
     later = last
     for hour in range(last, last - HOURS_KEPT, -1):
-        if (hour, product) in totals.hour_cost:
+        if hour in totals.hours and product in totals.hours[hour].cost:
             if later - hour > absence:
                 return True
             later = hour
@@ -421,9 +444,9 @@ def _came_back(totals: Totals, product: str, last: int, absence: int) -> bool:
 
 def _metered_since(contents: Contents, now: Instant) -> Instant | None:
     """Start of the first metered time. Instants of a clock that was ahead do not count."""
-    if not contents.totals.first_held:
+    if not contents.totals.counters.first_held:
         return None
-    instants = [*contents.totals.first_held.values(), contents.begun or now]
+    instants = [*contents.totals.counters.first_held.values(), contents.begun or now]
     return min((instant for instant in instants if instant <= now), default=None)
 
 
@@ -434,7 +457,7 @@ def _served_owners(
     return frozenset(
         [
             owner
-            for owner, changed in totals.changed.items()
+            for owner, changed in totals.counters.changed.items()
             if served_keys is None or now - changed < RETIRED_AFTER or owner.key in served_keys
         ]
     )
@@ -452,6 +475,6 @@ def _owner_phases(owners: frozenset[CostOwner]) -> tuple[OwnerPhase, ...]:
 
 def _unpriced(totals: Totals) -> dict[Gpu, Nanoseconds]:
     by_gpu: dict[Gpu, Nanoseconds] = {}
-    for (gpu, _owner), duration in totals.unpriced.items():
+    for (gpu, _owner), duration in totals.counters.unpriced.items():
         add(by_gpu, gpu, duration)
     return by_gpu

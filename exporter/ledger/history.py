@@ -1,31 +1,21 @@
 """History: sums by hour and local day, in memory until they are written, then rows in the file."""
 
 import sqlite3
-from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterable, Mapping
 from dataclasses import dataclass, field, fields
 from itertools import pairwise
 from types import MappingProxyType
-from typing import Any, Final, Literal, NamedTuple
+from typing import Any, Final, Literal
 
 from exporter.cost.money import add, add_all
-from exporter.cost.postings import CostOwner, OwnerPhase
-from exporter.ledger import adjustments, peak_memory, schema, unpriced_time
+from exporter.cost.postings import CostOwner, MemoryPosting, OwnerPhase
+from exporter.ledger import adjustments, families, schema
 from exporter.ledger.adjustments import Adjustment
-from exporter.ledger.peak_memory import PeakMemory
-from exporter.ledger.schema import (
-    LARGEST,
-    Keys,
-    Names,
-    RowLayout,
-    check_totals,
-    day_number,
-    meta_of,
-    month_days,
-    references,
-)
-from exporter.ledger.totals import LAYOUTS, SegmentSums, ServerCost, TickSums, hour_of
+from exporter.ledger.families import LARGEST, Family, GpuOwner, Sums
+from exporter.ledger.schema import Keys, Names, RowKey, day_number, meta_of, month_days, references
+from exporter.ledger.totals import SegmentSums, ServerCost, TickSums, hour_of
 from exporter.readings import UNCOUNTED, Gpu, ServerKey, TokenKind
-from exporter.report import MonthKey, ServerOwner
+from exporter.report import MonthKey
 from exporter.tariff.rate import PriceBasis
 from exporter.units import NANOSECONDS_PER_MINUTE, Instant, Nanoseconds, Picodollars
 
@@ -35,52 +25,43 @@ CELLS_WAITING: Final = 200
 """Hours that may wait while writes fail: a week, and a day."""
 
 
-class GpuOwner(NamedTuple):
-    """A GPU and the product and team that held it."""
+DAYS_KEPT: Final = 13 * 31
+"""Days that stay: this month and the twelve before it. Only metered days count, as for hours."""
 
-    gpu: Gpu
-    product: str
-    team: str
+PeakMemory = dict[int, dict[tuple[Gpu, ServerKey], int]]
+"""Bytes by hour since 1970, GPU and server."""
 
 
 @dataclass(slots=True)
-class HistorySums:
+class HistorySums(Sums):
     """Sums of one time range.
 
     Money is by the time that its tick covers, tokens by that since the read before, or by a short tick's end.
     Each of `cost`, `server_cost` and `gpu_cost` sums to the same money.
-    `held` is GPU time that is owed: dollars over it are the price. `gpu_held` is all GPU time that passed,
-    and `gpu_unowed` the part of it that is not owed. `held` sums to their difference.
-    `gpu_down` is the part of `gpu_held` without hourly rent, whether or not rent is by the hour.
-    `owner_held` is the part of `gpu_held` that has a price, by its holder, and `owner_down` the part of that
-    in `gpu_down`.
-    `unpriced` is the part of `gpu_held` that had no price, by its holder. `settled` is the part of that which
-    was charged since: the rest waits.
-    `covered` is the wall time of ticks, under the one key `()`.
     """
 
     cost: dict[OwnerPhase, Picodollars] = field(default_factory=dict)
     held: dict[OwnerPhase, Nanoseconds] = field(default_factory=dict)
+    """GPU time that is owed: dollars over it are the price. It sums to `gpu_held` less `gpu_unowed`."""
     server_cost: dict[ServerCost, Picodollars] = field(default_factory=dict)
     gpu_cost: dict[tuple[Gpu, str], Picodollars] = field(default_factory=dict)
     gpu_held: dict[Gpu, Nanoseconds] = field(default_factory=dict)
+    """All GPU time that passed."""
     tokens: dict[tuple[CostOwner, TokenKind], int] = field(default_factory=dict)
     unpriced: dict[tuple[Gpu, CostOwner], Nanoseconds] = field(default_factory=dict)
+    """The part of `gpu_held` that had no price, by its holder."""
     covered: dict[tuple[()], Nanoseconds] = field(default_factory=dict)
+    """Wall time of ticks, under the one key `()`."""
     settled: dict[tuple[Gpu, CostOwner], Nanoseconds] = field(default_factory=dict)
+    """The part of `unpriced` that was charged since: the rest waits."""
     gpu_down: dict[Gpu, Nanoseconds] = field(default_factory=dict)
+    """The part of `gpu_held` without hourly rent, whether or not rent is by the hour."""
     gpu_unowed: dict[Gpu, Nanoseconds] = field(default_factory=dict)
+    """The part of `gpu_held` that is not owed."""
     owner_held: dict[GpuOwner, Nanoseconds] = field(default_factory=dict)
+    """The part of `gpu_held` that has a price, by its holder."""
     owner_down: dict[GpuOwner, Nanoseconds] = field(default_factory=dict)
-
-    def copy(self) -> "HistorySums":
-        """A copy to add to."""
-        return HistorySums(**{family: dict(getattr(self, family)) for family in FAMILIES})
-
-    def add(self, later: "HistorySums") -> None:
-        """Add the sums of another time range."""
-        for family in FAMILIES:
-            add_all(getattr(self, family), getattr(later, family))
+    """The part of `owner_held` that is in `gpu_down`."""
 
     def waiting(self) -> dict[tuple[Gpu, CostOwner], Nanoseconds]:
         """GPU time that still has no price, by its holder."""
@@ -163,8 +144,8 @@ class History:
     def copy(self) -> "History":
         """A copy to add to."""
         return History(
-            {cell: sums.copy() for cell, sums in self.cells.items()},
-            {hour: dict(peaks) for hour, peaks in self.memory.items()},
+            cells={cell: sums.copy() for cell, sums in self.cells.items()},
+            memory={hour: dict(peaks) for hour, peaks in self.memory.items()},
         )
 
     def add(self, tick: TickSums) -> None:
@@ -192,9 +173,17 @@ class History:
         if at_end and postings.day:
             add_all(self._cell(postings.day, hour_of(postings.end - 1)).tokens, at_end)
         if postings.memory:
-            peak_memory.add_peaks(self.memory, postings.memory, postings.end, CELLS_WAITING)
+            self._add_peaks(postings.memory, postings.end)
         if unwritten and len(self.cells) > CELLS_WAITING:
             self._fold()
+
+    def _add_peaks(self, postings: Iterable[MemoryPosting], end: Instant) -> None:
+        """Raise the peaks of the hour by a tick. While writes fail for long, the oldest are forgotten."""
+        peaks = self.memory.setdefault(hour_of(end - 1), {})
+        for gpu, server, memory_bytes in postings:
+            peaks[gpu, server] = min(LARGEST, max(memory_bytes, peaks.get((gpu, server), 0)))
+        while len(self.memory) > CELLS_WAITING:
+            del self.memory[min(self.memory)]
 
     def _cell(self, day: str, hour: int) -> HistorySums:
         key = day_number(day), hour
@@ -211,20 +200,12 @@ class History:
                     return
 
 
-Rows = dict[tuple[int, ...], int]
-"""Rows of one hour or day of one table, by integer keys."""
+HistoryCache = dict[tuple[Family, int], dict[RowKey, int]]
+"""Rows that the file had at one commit, by family and hour or day.
 
-
-@dataclass(frozen=True, slots=True)
-class HistoryCache:
-    """Rows that the file's history had at one commit, by table and hour or day.
-
-    Rows of the latest hour or day of each table stay; others are read when they are written to.
-    A later write makes another cache: this one stays right if that write fails.
-    """
-
-    rows: dict[tuple[str, int], Rows] = field(default_factory=dict)
-    latest: Mapping[str, int] = field(default_factory=dict)
+Rows of the latest hour or day of each table stay; others are read when they are written to, and only once:
+a write that fails may have reached the disk. A later write makes another cache.
+"""
 
 
 @dataclass(frozen=True, slots=True)
@@ -265,132 +246,49 @@ class MonthRecord:
 
 Grain = Literal["hourly", "daily"]
 
-DAYS_KEPT: Final = 13 * 31
-"""Days that stay: this month and the twelve before it. Only metered days count, as for hours."""
 
-_OF_OWNER: Final = RowLayout(tuple, lambda n, k: GpuOwner(n.gpu(k[0]), n.label(k[1]), n.label(k[2])))
+def write_history(
+    connection: sqlite3.Connection, keys: Keys, before: HistoryCache, history: History, hours_floor: int
+) -> HistoryCache:
+    """Write the history of a tick inside the running transaction, in hours from the floor on.
 
-_LAYOUTS: Final[Mapping[str, RowLayout]] = {
-    **{family: LAYOUTS[family] for family in ("cost", "held", "gpu_cost", "tokens", "unpriced")},
-    "server_cost": RowLayout(
-        lambda key: (key[0].product, key[0].team, key[0].namespace, key[0].server, key[1], key[2]),
-        lambda n, k: (ServerOwner(*map(n.label, k[:4])), n.label(k[4]), n.label(k[5])),
-    ),
-    "gpu_held": LAYOUTS["energy"],
-    "gpu_down": LAYOUTS["energy"],
-    "gpu_unowed": LAYOUTS["energy"],
-    "owner_held": _OF_OWNER,
-    "owner_down": _OF_OWNER,
-    "settled": LAYOUTS["unpriced"],
-    "covered": RowLayout(tuple, lambda _names, _key: ()),
-}
+    Rows are written whole, as totals are, so that one written twice counts once. Those before are read once.
+    Returns the cache for the file once the transaction is committed.
 
-Key = tuple[int, ...]
-PeriodKey = tuple[str, int]
-"""A table, and an hour or a day."""
-
-
-class HistoryWriter:
-    """Writes history as the totals are written: whole rows, so that one written twice counts once.
-
-    Rows of the last commit are read once, and stay in that commit's cache while their hour or day lasts.
-    They are never kept here: a failed commit takes its cache with it.
+    Raises:
+        OverflowError: a sum passes what the file holds.
     """
-
-    def __init__(self) -> None:
-        self._pruning = True
-
-    def write(
-        self,
-        connection: sqlite3.Connection,
-        keys: Keys,
-        before: HistoryCache,
-        history: History,
-        hours_floor: int,
-    ) -> HistoryCache:
-        """Write the history of a tick inside the running transaction, and delete what expired.
-
-        Returns the cache for the file once the transaction is committed.
-        At most one hour and one day of each table are deleted at a time.
-
-        Raises:
-            OverflowError: a sum passes what the file holds.
-        """
-        written: dict[PeriodKey, Rows] = {}
-        for (day, hour), sums in sorted(history.cells.items()):
-            for family in FAMILIES:
-                row = keys.rows(_LAYOUTS[family])
-                added = [(row(key), value) for key, value in getattr(sums, family).items() if value]
-                if added and family in schema.HOURLY and hour >= hours_floor:
-                    _add(connection, before, written, (f"hourly_{family}", hour), added)
-                if added:
-                    _add(connection, before, written, (f"daily_{family}", day), added)
-        for hour, peaks in history.memory.items():
-            if hour >= hours_floor:
-                of_hour = peak_memory.TABLE, hour
-                earlier = _earlier(connection, before, of_hour)
-                peak_memory.raise_rows(earlier, written.setdefault(of_hour, {}), peaks, keys)
-        for (table, period), rows in written.items():
-            schema.write_rows(connection, table, rows, rows.values(), period)
-        if self._pruning or any(before.latest.get(table) != period for table, period in written):
-            self._pruning = _prune(connection, hours_floor)
-        return _after(before, written)
-
-    def failed(self) -> None:
-        """Assume nothing after a failed write: it may have reached the disk, or not."""
-        self._pruning = True
+    posted: dict[tuple[Family, int], dict[RowKey, int]] = {}
+    for (day, hour), sums in sorted(history.cells.items()):
+        for name in FAMILIES:
+            row = keys.rows(families.DAILY[name])
+            values = {row(key): value for key, value in getattr(sums, name).items() if value}
+            if not values:
+                continue
+            add_all(posted.setdefault((families.DAILY[name], day), {}), values)
+            if name in families.HOURLY and hour >= hours_floor:
+                add_all(posted.setdefault((families.HOURLY[name], hour), {}), values)
+    for hour, peaks in history.memory.items():
+        if hour >= hours_floor:
+            row = keys.rows(families.MEMORY)
+            posted[families.MEMORY, hour] = {row(key): peak for key, peak in peaks.items()}
+    latest = {family: (period, rows) for (family, period), rows in before.items()}
+    for (family, period), values in posted.items():
+        if (family, period) not in before:
+            before[family, period] = schema.rows_of_period(connection, family, period)
+        earlier = before[family, period]
+        changed = family.changed(earlier, values)
+        schema.write_rows(connection, family, period, changed)
+        latest[family] = period, {**earlier, **changed}
+    return {(family, period): rows for family, (period, rows) in latest.items()}
 
 
-def _add(
-    connection: sqlite3.Connection,
-    before: HistoryCache,
-    written: dict[PeriodKey, Rows],
-    period_key: PeriodKey,
-    added: Iterable[tuple[Key, int]],
-) -> None:
-    table, _period = period_key
-    earlier, rows = _earlier(connection, before, period_key), written.get(period_key)
-    sums = earlier if rows is None else {**earlier, **rows}  # two hours of one day
-    totals = {key: sums.get(key, 0) + value for key, value in added}
-    if table.endswith("_tokens"):
-        totals = {key: min(total, LARGEST) for key, total in totals.items()}
-    check_totals(totals.values(), table)
-    written[period_key] = totals if rows is None else {**rows, **totals}
-
-
-def _earlier(connection: sqlite3.Connection, before: HistoryCache, period_key: PeriodKey) -> Rows:
-    """The rows of the last commit."""
-    earlier = before.rows.get(period_key)
-    if earlier is None:
-        table, period = period_key
-        selected = connection.execute(schema.select_period(table), (period,))
-        earlier = before.rows[period_key] = {tuple(key): value for *key, value in selected}
-    return earlier
-
-
-def _after(before: HistoryCache, written: Mapping[PeriodKey, Rows]) -> HistoryCache:
-    """Rows of the latest hour or day of each table."""
-    latest = {**before.latest, **dict(written.keys())}
-    whole = {key: {**before.rows[key], **rows} for key, rows in written.items()}
-    rows = {
-        key: whole.get(key, earlier) for key, earlier in before.rows.items() if latest.get(key[0]) == key[1]
-    }
-    return HistoryCache(rows, latest)
-
-
-def _prune(connection: sqlite3.Connection, hours_floor: int) -> bool:
-    """Delete the oldest expired hour and day of each table. Returns whether there were any."""
+def days_floor(connection: sqlite3.Connection) -> int:
+    """The first day that stays, inside the running transaction: 0 for all."""
     newest = connection.execute(
         "SELECT day FROM daily_covered ORDER BY day DESC LIMIT 1 OFFSET ?", (DAYS_KEPT - 1,)
     ).fetchone()
-    floors = {"hour": hours_floor, "day": newest[0] if newest else 0}
-    gone = 0
-    for table, (period, *_columns) in schema.HISTORY.items():
-        oldest = f"SELECT min({period}) FROM {table}"  # noqa: S608 - constants
-        outside = f"DELETE FROM {table} WHERE {period} = ({oldest}) AND {period} < ?"  # noqa: S608 - constants
-        gone += connection.execute(outside, (floors[period],)).rowcount
-    unpriced_time.prune_unpriced(connection, floors["day"])
-    return gone > 0
+    return int(newest[0]) if newest else 0
 
 
 def read_history(
@@ -398,40 +296,52 @@ def read_history(
     grain: Grain,
     first: int,
     last: int,
-    families: Collection[str] = FAMILIES,
+    names: Collection[str] = FAMILIES,
     fold: Mapping[str, Callable[[Any], Any]] = MappingProxyType({}),
 ) -> dict[int, HistorySums]:
     """Sums of each hour or day from the first to the last, inside the running transaction.
 
-    Hours are counted since 1970 and have no `covered`; days are numbers
-    like 20261130. `fold` maps keys of a family to fewer ones, whose rows are added up, so that all of them
-    are never in memory.
+    Hours are counted since 1970 and have no `covered`; days are numbers like 20261130.
+    `fold` maps keys of a family to fewer ones, whose rows are added up.
 
     Raises:
         DamagedError: a row refers to what is not there.
     """
+    tables = families.HOURLY if grain == "hourly" else families.DAILY
     history: dict[int, HistorySums] = {}
     with references():
-        names = Names(connection)
-        for family in families:
-            built: dict[Key, Any] = {}  # each day has the same owners and GPUs
-            sums: dict[int, dict[Any, int]] = {}
-            for period, key, value in _rows(connection, f"{grain}_{family}", first, last):
-                if key not in built:
-                    whole = _LAYOUTS[family].built(names, key)
-                    built[key] = fold[family](whole) if family in fold else whole
-                if period not in sums:
-                    sums[period] = getattr(history.setdefault(period, HistorySums()), family)
-                add(sums[period], built[key], value)
+        labels = Names(connection)
+        for name in names:
+            if name not in tables:
+                continue
+            rows = schema.read_rows(connection, labels, tables[name], first, last, fold.get(name))
+            for period, key, value in rows:
+                add(getattr(history.setdefault(period, HistorySums()), name), key, value)
     return history
 
 
-def _rows(
-    connection: sqlite3.Connection, table: str, first: int, last: int
-) -> Iterator[tuple[int, Key, int]]:
-    if table in schema.HISTORY:
-        for row in connection.execute(schema.select_periods(table), (first, last)):
-            yield row[0], row[1:-1], row[-1]
+def read_peaks(connection: sqlite3.Connection, first: int, last: int) -> PeakMemory:
+    """Peak memory of the hours from the first to the last, inside the running transaction.
+
+    Raises:
+        DamagedError: a row refers to what is not there.
+    """
+    peaks: PeakMemory = {}
+    with references():
+        rows = schema.read_rows(connection, Names(connection), families.MEMORY, first, last)
+        for hour, key, memory_bytes in rows:
+            peaks.setdefault(hour, {})[key] = memory_bytes
+    return peaks
+
+
+def read_months(connection: sqlite3.Connection, names: Names) -> dict[MonthKey, Picodollars]:
+    """Posted amounts of all months.
+
+    Raises:
+        KeyError: a row refers to what is not there.
+    """
+    rows = schema.read_rows(connection, names, families.COUNTERS["months"])
+    return {cell: amount for _, cell, amount in rows}
 
 
 def months(
@@ -444,15 +354,6 @@ def months(
     return available
 
 
-def key_of(family: str, names: Names, key: Key) -> Any:
-    """The key of a family of history from a row's integer keys.
-
-    Raises:
-        KeyError: the row refers to what is not there.
-    """
-    return _LAYOUTS[family].built(names, key)
-
-
 def read_month(connection: sqlite3.Connection, month: str) -> MonthRecord:
     """One month like 2026-11, inside the running transaction.
 
@@ -461,10 +362,7 @@ def read_month(connection: sqlite3.Connection, month: str) -> MonthRecord:
     """
     with references():
         names = Names(connection)
-        cells: dict[MonthKey, int] = {
-            LAYOUTS["months"].built(names, tuple(key)): amount
-            for *key, amount in connection.execute(schema.select("months"))
-        }
+        cells = read_months(connection, names)
         first, last = month_days(month)
         days = read_history(connection, "daily", first, last)
         adjusted = adjustments.read(connection, names, first, last)

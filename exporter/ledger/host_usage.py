@@ -11,10 +11,9 @@ from exporter.advice.hours import HostUsage, HourUsage, PricedGpu, Release, leas
 from exporter.cost.attribution import UNALLOCATED_KEY
 from exporter.cost.postings import CostOwner, OwnerPhase
 from exporter.cost.state import GpuState, State
-from exporter.ledger import contents, peak_memory
+from exporter.ledger import contents, families
 from exporter.ledger.files import ledger_file
-from exporter.ledger.history import HistorySums, read_history
-from exporter.ledger.peak_memory import PeakMemory
+from exporter.ledger.history import HistorySums, PeakMemory, read_history, read_peaks
 from exporter.ledger.read_only import ReadOnlyLedger
 from exporter.ledger.totals import ServerCost
 from exporter.readings import Gpu, ServerKey, TokenKind
@@ -86,7 +85,7 @@ class HourReader(ReadOnlyLedger):
 
     def memory(self, first: int, last: int) -> PeakMemory:
         """Peak GPU memory of servers by hour since 1970, where it was read."""
-        return self._answer(lambda connection: peak_memory.read_peaks(connection, first, last))
+        return self._answer(lambda connection: read_peaks(connection, first, last))
 
     def state(self) -> State:
         """State of the daemon's last tick."""
@@ -102,7 +101,7 @@ class HourReader(ReadOnlyLedger):
         return owner._replace(model=""), kind
 
 
-_TABLES: Final = frozenset({peak_memory.TABLE, *(f"hourly_{family}" for family in USAGE)})
+_TABLES: Final = frozenset({families.MEMORY.table, *(f"hourly_{family}" for family in USAGE)})
 
 
 def host_usage(

@@ -1,11 +1,12 @@
 """The last day of a ledger, as the page draws it: the running hour, 24 before it, and the month's hours."""
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
-from typing import Any, Final, NamedTuple
+from typing import Final
 
 from exporter.cost.money import add, add_all
 from exporter.cost.postings import CostOwner
+from exporter.ledger.families import Sums
 from exporter.ledger.history import History, HistorySums
 from exporter.ledger.totals import Totals, hour_of
 from exporter.readings import ServerKey, TokenKind
@@ -20,17 +21,15 @@ MONTH_HOURS: Final = 32 * 24
 
 
 @dataclass(slots=True)
-class _HourSums:
+class _HourSums(Sums):
     money: dict[str, Picodollars] = field(default_factory=dict)
+    """By phase."""
     tokens: dict[tuple[CostOwner, TokenKind], int] = field(default_factory=dict)
     components: dict[str, Picodollars] = field(default_factory=dict)
     mix: dict[tuple[ServerKey, str], Picodollars] = field(default_factory=dict)
     """Components by server, of the latest hours only, to save memory."""
 
-    def copy(self) -> "_HourSums":
-        return _HourSums(dict(self.money), dict(self.tokens), dict(self.components), dict(self.mix))
-
-    def add(self, sums: HistorySums) -> None:
+    def add_history(self, sums: HistorySums) -> None:
         for owner_phase, amount in sums.cost.items():
             add(self.money, owner_phase.phase, amount)
         add_all(self.tokens, sums.tokens)
@@ -39,84 +38,62 @@ class _HourSums:
             add(self.mix, (server, component), amount)
 
 
-class _BeforeHour(NamedTuple):
-    """The 24 hours before the `latest` one, their sums, and the cost of each hour of a month before it."""
-
-    latest: int
-    hours: tuple[Hour, ...]
-    tokens: Mapping[tuple[CostOwner, TokenKind], int]
-    components: Mapping[str, Picodollars]
-    month: tuple[Picodollars | None, ...]
-
-
 class LastDay:
-    """Committed sums of the current hour and the 24 before it, and the cost of every hour of a month.
+    """Committed sums of the current hour and the 24 before it.
 
-    `fill` reads the file once; then each commit makes another one. What came before the hour is summed again
-    after each hour, and when something was posted to an earlier one.
+    `fill` reads the file once; then each commit makes another one.
     """
 
     def __init__(self) -> None:
         self._hours: dict[int, _HourSums] = {}
-        self._before: _BeforeHour | None = None
 
     def fill(self, hours: Mapping[int, HistorySums]) -> None:
         """Begin with these hours of the file."""
         for hour, sums in hours.items():
-            self._hours.setdefault(hour, _HourSums()).add(sums)
+            self._hours.setdefault(hour, _HourSums()).add_history(sums)
 
     def after(self, committed: History, end: Instant) -> "LastDay":
         """The last day after a commit, up to the end of its last tick. This one stays as it is."""
         latest = hour_of(end - 1)
         later = LastDay()
-        later._before = self._before
-        for hour, sums_of in self._hours.items():
+        for hour, sums in self._hours.items():
             if latest - DAY_HOURS <= hour <= latest:
-                past = hour <= latest - MIX_HOURS and sums_of.mix
-                later._hours[hour] = replace(sums_of, mix={}) if past else sums_of
+                past = hour <= latest - MIX_HOURS and sums.mix
+                later._hours[hour] = replace(sums, mix={}) if past else sums
         copied: set[int] = set()
-        for (_day, hour), sums in committed.cells.items():
-            if later._before is not None and hour < later._before.latest:
-                later._before = None
+        for (_day, hour), posted in committed.cells.items():
             if not latest - DAY_HOURS <= hour <= latest:
                 continue
             if hour not in copied:
                 later._hours[hour] = later._hours.get(hour, _HourSums()).copy()
                 copied.add(hour)
-            later._hours[hour].add(sums)
+            later._hours[hour].add_history(posted)
         return later
 
     def recent(self, totals: Totals, now: Instant) -> RecentHistory:
         """The recent history at an instant."""
         latest = hour_of(now)
-        before = self._before
-        if before is None or before.latest != latest:
-            self._before = before = self._before_hour(totals, latest)
-        current = self._sums(latest)
+        hours = {hour: self._hours.get(hour, _HourSums()) for hour in range(latest - DAY_HOURS, latest + 1)}
+        day = _HourSums()
+        for sums in hours.values():
+            add_all(day.tokens, sums.tokens)
+            add_all(day.components, sums.components)
+        for hour in range(latest + 1 - MIX_HOURS, latest + 1):
+            add_all(day.mix, hours[hour].mix)
         return RecentHistory(
-            hours=(*before.hours, _hour(latest, current, totals)),
-            tokens=_merged((before.tokens, current.tokens)),
-            components=_merged((before.components, current.components)),
-            mix=_merged(self._sums(hour).mix for hour in range(latest + 1 - MIX_HOURS, latest + 1)),
-            before=before.month,
+            hours=tuple(
+                Hour(
+                    start=hour * NANOSECONDS_PER_HOUR,
+                    money=dict(sums.money),
+                    covered=totals.hours[hour].covered.get((), 0) if hour in totals.hours else 0,
+                )
+                for hour, sums in hours.items()
+            ),
+            tokens=day.tokens,
+            components=day.components,
+            mix=day.mix,
+            before=_hourly_cost(totals, latest),
         )
-
-    def _before_hour(self, totals: Totals, latest: int) -> _BeforeHour:
-        hours = {hour: self._sums(hour) for hour in range(latest - DAY_HOURS, latest)}
-        return _BeforeHour(
-            latest,
-            tuple(_hour(hour, sums, totals) for hour, sums in hours.items()),
-            _merged(sums.tokens for sums in hours.values()),
-            _merged(sums.components for sums in hours.values()),
-            _hourly_cost(totals, latest),
-        )
-
-    def _sums(self, hour: int) -> _HourSums:
-        return self._hours.get(hour) or _HourSums()
-
-
-def _hour(hour: int, sums: _HourSums, totals: Totals) -> Hour:
-    return Hour(hour * NANOSECONDS_PER_HOUR, dict(sums.money), totals.hour_covered.get(hour, 0))
 
 
 def _hourly_cost(totals: Totals, latest: int) -> tuple[Picodollars | None, ...]:
@@ -124,15 +101,9 @@ def _hourly_cost(totals: Totals, latest: int) -> tuple[Picodollars | None, ...]:
 
     `None`: nothing was posted to it.
     """
-    hours: dict[int, Picodollars] = {}
-    for (hour, _product), amount in totals.hour_cost.items():
-        if latest - MONTH_HOURS <= hour < latest:
-            add(hours, hour, amount)
+    hours = {
+        hour: sum(sums.cost.values())
+        for hour, sums in totals.hours.items()
+        if sums.cost and latest - MONTH_HOURS <= hour < latest
+    }
     return tuple(map(hours.get, range(min(hours), latest))) if hours else ()
-
-
-def _merged(parts: Iterable[Mapping[Any, int]]) -> Mapping[Any, int]:
-    sums: dict[Any, int] = {}
-    for part in parts:
-        add_all(sums, part)
-    return sums

@@ -328,7 +328,7 @@ class Ledger:
         pending.history.add(sums)
         unpriced.add(postings)
         pending.unpriced = unpriced.unwritten
-        pending.totals.add(sums, listed=self._committed.totals.changed)
+        pending.totals.add(sums, listed=self._committed.totals.counters.changed)
         pending.state, pending.end = state, postings.end
         pending.texts = marks.texts(state)
         pending.machine, pending.host, pending.zone = self._machine, self.host, postings.zone
@@ -346,7 +346,8 @@ class Ledger:
                 return
             now = None
             if self._store is None:
-                totals, history = self._committed.totals.after(pending.totals, pending.end), HistoryCache()
+                totals = self._committed.totals.advanced(pending.totals, pending.end).totals
+                history: HistoryCache = {}
             else:
                 now = self._clock.wall()
                 totals, history = self._write(self._store, pending, now)
@@ -433,7 +434,7 @@ class Ledger:
     def _restore(self, file: Store, target: Path, *, shared: bool = False) -> None:
         copied = file.restore(target, self._committed, self._clock.wall(), shared=shared)
         if not copied:
-            self._committed = replace(self._committed, history=HistoryCache())
+            self._committed = replace(self._committed, history={})
             self._problems[ProblemKind.HISTORY_LOST] = HISTORY_LOST
         source = "open file" if copied else "memory"
         log.warning("ledger restored", extra={"path": str(target), "source": source})
@@ -498,8 +499,10 @@ def _reason(error: Exception) -> str:
 def _gpu_uuids(opened: Contents) -> frozenset[str]:
     """UUIDs of all GPUs that the ledger ever had."""
     totals = opened.totals
-    gpus = {gpu for gpu, _component in totals.gpu_cost} | {gpu for gpu, _owner in totals.unpriced}
-    return frozenset(gpu.uuid for gpu in gpus.union(totals.energy)).union(opened.state.gpus)
+    gpus = {gpu for gpu, _component in totals.counters.gpu_cost} | {
+        gpu for gpu, _owner in totals.counters.unpriced
+    }
+    return frozenset(gpu.uuid for gpu in gpus.union(totals.counters.energy)).union(opened.state.gpus)
 
 
 def _differs(stored: str, machine: str) -> bool:

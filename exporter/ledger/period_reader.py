@@ -9,13 +9,13 @@ from functools import partial
 from typing import Any, Final
 
 from exporter.cost.money import add
-from exporter.ledger import adjustments, contents, history, schema
+from exporter.ledger import adjustments, contents, families, history, schema
 from exporter.ledger.adjustments import PRICE_BASIS
 from exporter.ledger.errors import DamagedError
+from exporter.ledger.families import Family
 from exporter.ledger.history import FAMILIES, HistorySums, MonthRecord
 from exporter.ledger.read_only import ReadOnlyLedger
 from exporter.ledger.schema import Names, day_number, references
-from exporter.ledger.totals import LAYOUTS
 from exporter.readings import UNSEEN
 from exporter.report import MonthKey
 from exporter.tariff.period import Period
@@ -23,7 +23,7 @@ from exporter.units import NANOSECONDS_PER_HOUR, Instant, Picodollars
 
 _TABLES: Final = frozenset(
     {"meta", "label", "owner", "gpu", "months", "adjustment", "first_held", "hour_cost", "hour_covered"}
-    | {name for name in schema.HISTORY if name.startswith("daily_")}
+    | {family.table for family in families.DAILY.values()}
 )
 """Tables that are read here."""
 
@@ -126,10 +126,7 @@ def _header(connection: sqlite3.Connection, *, period: Period) -> PeriodHeader:
         raise DamagedError("its id is missing")
     with references():
         names = Names(connection)
-        posted: dict[MonthKey, Picodollars] = {
-            LAYOUTS["months"].built(names, tuple(key)): amount
-            for *key, amount in connection.execute(schema.select("months"))
-        }
+        posted = history.read_months(connection, names)
         adjusted = adjustments.read(connection, names, *_numbers(period))
         months = history.months(connection, posted, adjusted)
         days = {names.gpu(key).uuid: (first, last) for key, first, last in _gpu_days(connection, period)}
@@ -213,8 +210,8 @@ def _first(connection: sqlite3.Connection, meta: Mapping[str, object]) -> Instan
 def _cells(connection: sqlite3.Connection, names: Names, period: Period) -> dict[MonthKey, Picodollars]:
     """Amounts of a part of a month, which only the history tells from the rest."""
     cells: dict[MonthKey, Picodollars] = {}
-    for key, amount in _added(connection, "daily_server_cost", period):
-        owner, _component, basis = history.key_of("server_cost", names, key)
+    for key, amount in _added(connection, families.DAILY["server_cost"], period):
+        owner, _component, basis = names.key(families.DAILY["server_cost"], key)
         add(cells, MonthKey(owner.product, owner.team, basis, period.name), amount)
     return cells
 
@@ -236,14 +233,14 @@ def _undated(
 
 
 def _packed(connection: sqlite3.Connection, *, period: Period) -> bytes:
-    families = {family: _added(connection, f"daily_{family}", period) for family in FAMILIES}
+    sums = {name: _added(connection, families.DAILY[name], period) for name in FAMILIES}
     totals = {
-        name: sum(amount for _key, amount in families[name]) for name in ("cost", "server_cost", "gpu_cost")
+        name: sum(amount for _key, amount in sums[name]) for name in ("cost", "server_cost", "gpu_cost")
     }
     if len(set(totals.values())) > 1:
         listed = ", ".join(f"{amount} by {name}" for name, amount in totals.items())
         raise DamagedError(f"its sums of {period.name} differ, in picodollars: {listed}")
-    return marshal.dumps((Names(connection).rows, families))
+    return marshal.dumps((Names(connection).rows, sums))
 
 
 def unpacked(packed: bytes) -> HistorySums:
@@ -252,25 +249,26 @@ def unpacked(packed: bytes) -> HistorySums:
     Raises:
         DamagedError: a row refers to what is not there.
     """
-    rows, families = marshal.loads(packed)  # noqa: S302 - bytes of this process
+    rows, by_name = marshal.loads(packed)  # noqa: S302 - bytes of this process
     sums = HistorySums()
     with references():
         names = Names.of(rows)
-        for family, added in families.items():
-            amounts: dict[Any, int] = getattr(sums, family)
+        for name, added in by_name.items():
+            amounts: dict[Any, int] = getattr(sums, name)
             for key, amount in added:
-                amounts[history.key_of(family, names, key)] = amount
+                amounts[names.key(families.DAILY[name], key)] = amount
     return sums
 
 
-def _added(connection: sqlite3.Connection, table: str, period: Period) -> list[tuple[tuple[int, ...], int]]:
+def _added(
+    connection: sqlite3.Connection, family: Family, period: Period
+) -> list[tuple[tuple[int, ...], int]]:
     """Rows of a table, added up over the days of a period."""
-    _day, *keys, value = schema.HISTORY[table]
-    columns = ", ".join(keys)
+    columns, value = ", ".join(family.key), family.value
     # In two halves: a sum of days may pass what one number of SQLite holds.
     statement = (
-        f"SELECT sum({value} >> 32), sum({value} & 4294967295){f', {columns}' if keys else ''}"  # noqa: S608 - constants
-        f" FROM {table} WHERE day BETWEEN ? AND ?{f' GROUP BY {columns}' if keys else ''}"
+        f"SELECT sum({value} >> 32), sum({value} & 4294967295){f', {columns}' if columns else ''}"  # noqa: S608 - constants
+        f" FROM {family.table} WHERE day BETWEEN ? AND ?{f' GROUP BY {columns}' if columns else ''}"
     )
     return [
         (tuple(key), (high << 32) + low)

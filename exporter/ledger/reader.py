@@ -7,8 +7,15 @@ from zoneinfo import ZoneInfo
 from exporter.cost.state import State
 from exporter.ledger import adjustments, contents
 from exporter.ledger.adjustments import Adjustment
-from exporter.ledger.history import FAMILIES, HistorySums, MonthRecord, read_history, read_month
-from exporter.ledger.peak_memory import PeakMemory, read_peaks
+from exporter.ledger.history import (
+    FAMILIES,
+    HistorySums,
+    MonthRecord,
+    PeakMemory,
+    read_history,
+    read_month,
+    read_peaks,
+)
 from exporter.ledger.read_only import ReadOnlyLedger
 from exporter.ledger.schema import Names, references
 from exporter.report import CommittedTotals
@@ -66,8 +73,12 @@ class LedgerReader(ReadOnlyLedger):
 
     def covered_hours(self, first: int, last: int) -> dict[int, Nanoseconds]:
         """Wall time that ticks and gaps covered, by hour since 1970, from the first to the last."""
-        hours = self._contents.totals.hour_covered
-        return {hour: duration for hour, duration in hours.items() if first <= hour <= last}
+        hours = self._contents.totals.hours
+        return {
+            hour: sums.covered[()]
+            for hour, sums in sorted(hours.items())
+            if sums.covered and first <= hour <= last
+        }
 
     def covered(self, first: int, last: int) -> Nanoseconds:
         """Wall time that ticks and gaps covered in the hours (since 1970) from the first to the last."""

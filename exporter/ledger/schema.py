@@ -4,18 +4,17 @@ A later release adds tables and columns with defaults, and raises `reader` only 
 longer write correct totals. A file of a schema before the first release is foreign.
 """
 
-import operator
 import re
 import sqlite3
-from collections.abc import Callable, Collection, Iterable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass
 from functools import cache
-from itertools import chain
 from typing import Any, Final
 
 from exporter.cost.postings import CostOwner
+from exporter.ledger import families
 from exporter.ledger.errors import DamagedError
+from exporter.ledger.families import LARGEST, Family
 from exporter.readings import Gpu
 
 APPLICATION_ID: Final = 0x4943454C
@@ -39,139 +38,107 @@ CACHE_KIBIBYTES: Final = -256
 BUSY_SECONDS: Final = 1.0
 """How long SQLite waits for another writer (a person's shell, a verb that appends)."""
 
+RowKey = tuple[int, ...]
+"""Integer keys of a row's labels, owners and GPUs, without its period."""
+
 Connect = Callable[[str], sqlite3.Connection]
 """Opens a database by URI. Tests pass one that fails."""
 
-_INTEGERS: Final = {
-    "cost": ("owner", "phase", "picodollars"),
-    "held": ("owner", "phase", "nanoseconds"),
-    "server_cost": ("product", "team", "namespace", "server", "component", "picodollars"),
-    "gpu_cost": ("gpu", "component", "picodollars"),
-    "tokens": ("owner", "kind", "count"),
-    "requests": ("owner", "count"),
-    "preemptions": ("owner", "count"),
-    "energy": ("gpu", "millijoules"),
-    "unpriced": ("gpu", "owner", "nanoseconds"),
-    "months": ("month", "product", "team", "price_basis", "picodollars"),
-    "minute_cost": ("minute", "owner", "phase", "picodollars"),
-    "minute_tokens": ("minute", "owner", "kind", "count"),
-    "hour_cost": ("hour", "product", "picodollars"),
-    "hour_covered": ("hour", "nanoseconds"),
-    "hour_down": ("hour", "nanoseconds"),
-    "hour_usage": ("hour", "gpu", "product", "nanoseconds"),
-    "hour_energy": ("hour", "gpu", "product", "millijoules"),
-    "first_held": ("product", "instant"),
-    "equivalents": ("owner", "reference", "picodollars"),
-    "latencies": ("owner", "objective", "basis", "part", "count"),
-    "minute_latencies": ("minute", "owner", "objective", "basis", "part", "count"),
-    "last_token": ("owner", "instant"),
-    "changed": ("owner", "instant"),
-}
-"""Tables of totals: the key's columns, and last the value's."""
-
-_FAMILIES: Final = {
-    "cost": ("owner", "phase", "picodollars"),
-    "held": ("owner", "phase", "nanoseconds"),
-    "server_cost": ("product", "team", "namespace", "server", "component", "price_basis", "picodollars"),
-    "gpu_cost": ("gpu", "component", "picodollars"),
-    "gpu_held": ("gpu", "nanoseconds"),
-    "tokens": ("owner", "kind", "count"),
-    "unpriced": ("gpu", "owner", "nanoseconds"),
-    "settled": ("gpu", "owner", "nanoseconds"),
-    "gpu_down": ("gpu", "nanoseconds"),
-    "gpu_unowed": ("gpu", "nanoseconds"),
-    "owner_held": ("gpu", "product", "team", "nanoseconds"),
-    "owner_down": ("gpu", "product", "team", "nanoseconds"),
-}
-HOURLY: Final = frozenset(_FAMILIES)
-"""Families of history by hour and by day; `hour_covered` above is the covered time of hours."""
-
-HISTORY: Final = {
-    **{f"hourly_{family}": ("hour", *columns) for family, columns in _FAMILIES.items()},
-    **{f"daily_{family}": ("day", *columns) for family, columns in _FAMILIES.items()},
-    "daily_covered": ("day", "nanoseconds"),
-    "hourly_memory": ("hour", "gpu", "namespace", "server", "bytes"),
-}
-"""Tables of history. Their first column is the hour or the day."""
-
-_COLUMNS: Final = {**_INTEGERS, **HISTORY}
-
-
-_ROWS_TOGETHER: Final = (32, 24, 8, 1)
-"""Rows that one statement writes, from many to few: eight take 0.65 of the time of as many statements.
-
-Eight GPUs make 8 rows in each table by GPU, and 24 in those by phase or kind of token."""
-
-STATEMENTS_KEPT: Final = 256
-"""Compiled statements that stay: those of each table of totals and history, with so many rows."""
+STATEMENTS_KEPT: Final = 128
+"""Compiled statements that stay: those of each table of totals and history."""
 
 
 def write_rows(
-    connection: sqlite3.Connection,
-    name: str,
-    keys: Iterable[tuple[int, ...]],
-    totals: Iterable[int],
-    period: int | None = None,
+    connection: sqlite3.Connection, family: Family, period: int, rows: Mapping[RowKey, int]
 ) -> None:
-    """Insert or replace totals of a table.
+    """Insert or replace values of a family, inside the running transaction.
 
     Args:
         connection: in a transaction.
-        name: the table.
-        keys: of each row, without its total and without a period.
-        totals: those of the keys.
-        period: the hour or the day of all rows, of a table of history.
+        family: the family.
+        period: the minute, hour or day of all rows; 0 for running totals.
+        rows: values by the integer keys of their columns.
+
+    Raises:
+        OverflowError: a value passes what the file holds.
     """
-    # Without a step of Python for each row: a tick of a small host writes 400.
-    numbers = tuple(chain.from_iterable(map(operator.add, keys, zip(totals, strict=False))))
-    first = () if period is None else (period,)
-    width = len(_COLUMNS[name]) - len(first)
-    at = 0
-    for rows in _ROWS_TOGETHER:
-        while len(numbers) - at >= rows * width:
-            connection.execute(_upsert(name, rows), first + numbers[at : at + rows * width])
-            at += rows * width
+    if not rows:
+        return
+    for value in (max(rows.values()), min(rows.values())):
+        bounded(value, family.table)
+    common = (period,) if family.period else ()
+    numbers = [(*common, *key, value) for key, value in rows.items()]
+    connection.executemany(_upsert(family), numbers)
 
 
 @cache
-def _upsert(name: str, rows: int) -> str:
-    """The statement that writes so many rows. Rows of history have their period, `?1`, in common."""
-    columns = _COLUMNS[name]
-    keys, value = columns[:-1], columns[-1]
-    common = 1 if name in HISTORY else 0
-    width = len(columns) - common
-    numbers = [range(1 + common + row * width, 1 + common + (row + 1) * width) for row in range(rows)]
-    values = [", ".join(f"?{number}" for number in (*range(1, 1 + common), *row)) for row in numbers]
+def _upsert(family: Family) -> str:
+    keys = family.primary_key
+    columns = [*keys, family.value]
     return (
-        f"INSERT INTO {name} ({', '.join(columns)}) VALUES ({'), ('.join(values)})"  # noqa: S608 - constants
-        f" ON CONFLICT ({', '.join(keys)}) DO UPDATE SET {value} = excluded.{value}"
+        f"INSERT INTO {family.table} ({', '.join(columns)}) VALUES ({', '.join('?' * len(columns))})"  # noqa: S608 - constants
+        f" ON CONFLICT ({', '.join(keys)}) DO UPDATE SET {family.value} = excluded.{family.value}"
     )
 
 
-def select(name: str) -> str:
-    """The statement that reads all totals of a table."""
-    return f"SELECT {', '.join(_INTEGERS[name])} FROM {name}"  # noqa: S608 - constants
+def read_rows(
+    connection: sqlite3.Connection,
+    names: "Names",
+    family: Family,
+    first: int = 0,
+    last: int = LARGEST,
+    fold: Callable[[Any], Any] | None = None,
+) -> Iterator[tuple[int, Any, int]]:
+    """Period, key and value of each row of a family, of the periods from the first to the last.
+
+    Args:
+        connection: in a transaction.
+        names: the file's labels, owners and GPUs.
+        family: the family.
+        first: the first minute, hour or day.
+        last: the last one.
+        fold: maps keys to fewer ones, so that all of them are never in memory.
+
+    Raises:
+        KeyError: a row refers to what is not there.
+    """
+    columns = ", ".join([*family.key, family.value])
+    if family.period:
+        where = f" WHERE {family.period} BETWEEN ? AND ?"
+        statement = f"SELECT {family.period}, {columns} FROM {family.table}{where}"  # noqa: S608 - constants
+        selected = connection.execute(statement, (first, last))
+    else:
+        selected = connection.execute(f"SELECT 0, {columns} FROM {family.table}")  # noqa: S608 - constants
+    built: dict[RowKey, Any] = {}  # each hour and day has the same owners and GPUs
+    for period, *numbers, value in selected:
+        row = tuple(numbers)
+        if row not in built:
+            key = names.key(family, row)
+            built[row] = key if fold is None else fold(key)
+        yield period, built[row], value
 
 
-def select_period(name: str) -> str:
-    """The statement that reads one hour or day of a table of history, without its number."""
-    period, *columns = HISTORY[name]
-    return f"SELECT {', '.join(columns)} FROM {name} WHERE {period} = ?"  # noqa: S608 - constants
+def rows_of_period(connection: sqlite3.Connection, family: Family, period: int) -> dict[RowKey, int]:
+    """Values of one hour or day of a family, by the integer keys of their columns."""
+    columns = ", ".join([*family.key, family.value])
+    statement = f"SELECT {columns} FROM {family.table} WHERE {family.period} = ?"  # noqa: S608 - constants
+    return {tuple(key): value for *key, value in connection.execute(statement, (period,))}
 
 
-def select_periods(name: str) -> str:
-    """The statement that reads the hours or days from the first to the last."""
-    columns = HISTORY[name]
-    return f"SELECT {', '.join(columns)} FROM {name} WHERE {columns[0]} BETWEEN ? AND ?"  # noqa: S608 - constants
+def delete_before(connection: sqlite3.Connection, family: Family, period: int) -> None:
+    """Delete the rows of earlier minutes, hours or days."""
+    connection.execute(f"DELETE FROM {family.table} WHERE {family.period} < ?", (period,))  # noqa: S608 - constants
 
 
-def _table(name: str, columns: tuple[str, ...]) -> str:
+def _table(family: Family) -> str:
     # STRICT needs SQLite 3.37, which some systems' Python 3.11 lacks; the check does the same for us.
+    keys = family.primary_key
+    columns = [*keys, family.value]
     declared = [f"{column} INTEGER NOT NULL" for column in columns]
     typed = [f"typeof({column}) = 'integer'" for column in columns]
     checked = f"CHECK ({' AND '.join(typed)})"
-    key = f"PRIMARY KEY ({', '.join(columns[:-1])})"
-    return f"CREATE TABLE {name} ({', '.join([*declared, checked, key])}) WITHOUT ROWID"
+    key = f"PRIMARY KEY ({', '.join(keys)})"
+    return f"CREATE TABLE {family.table} ({', '.join([*declared, checked, key])}) WITHOUT ROWID"
 
 
 def _labels(name: str, columns: tuple[str, ...]) -> str:
@@ -272,7 +239,7 @@ DDL: Final = (
     _labels("owner", tuple(_OWNER_LABELS)),
     _labels("gpu", ("uuid", "gpu_model")),
     _STATE,
-    *(_table(name, columns) for name, columns in _COLUMNS.items()),
+    *map(_table, families.ALL),
     *_UNPRICED,
     # A verb enters a row. The daemon sets the time at which it posted it.
     _ADJUSTMENT,
@@ -325,21 +292,6 @@ def month_days(month: str) -> tuple[int, int]:
     return day_number(f"{month}-01"), day_number(f"{month}-31")
 
 
-LARGEST: Final = 2**63 - 1
-"""The largest integer that SQLite holds."""
-
-
-def check_totals(totals: Collection[int], name: str) -> None:
-    """Check that SQLite can hold each of these totals.
-
-    Raises:
-        OverflowError: one is past 2**63 - 1.
-    """
-    if totals:
-        bounded(max(totals), name)
-        bounded(min(totals), name)
-
-
 def bounded(total: int, name: str) -> int:
     """Check that SQLite can hold a total.
 
@@ -375,25 +327,19 @@ class _FoundKeys(dict[object, int]):
         self._find = find
 
     def __missing__(self, part: object) -> int:
-        if isinstance(part, int):
-            return part
         key = self[part] = self._find(part)
         return key
 
 
-Flat = Callable[[Any], tuple[object, ...]]
-"""Makes the parts of a total's key."""
+class _RowKeys(dict[Any, RowKey]):
+    """Integer keys of rows that were made before, of one choice of columns."""
 
-
-class _RowKeys(dict[Any, tuple[int, ...]]):
-    """Keys of rows that were made before, of one layout."""
-
-    def __init__(self, flat: Flat, of: Callable[[object], int]) -> None:
+    def __init__(self, part_key: Callable[[object], int]) -> None:
         super().__init__()
-        self._flat, self._of = flat, of
+        self._part_key = part_key
 
-    def __missing__(self, key: Any) -> tuple[int, ...]:
-        row = self[key] = tuple(map(self._of, self._flat(key)))
+    def __missing__(self, key: Any) -> RowKey:
+        row = self[key] = tuple(map(self._part_key, families.parts_of(key)))
         return row
 
 
@@ -405,21 +351,15 @@ class Keys:
 
     def __init__(self, connection: sqlite3.Connection) -> None:
         self._connection = connection
-        self._lasting: dict[Flat, _RowKeys] = {}
-        self._expiring: dict[Flat, _RowKeys] = {}
+        self._rows: dict[tuple[str, ...], _RowKeys] = {}
         self.of: Callable[[object], int] = _FoundKeys(self._find).__getitem__
-        """The key of one part of a total's key; a number is its own."""
+        """The key of a label, an owner or a GPU."""
 
-    def rows(self, layout: "RowLayout", *, lasting: bool = True) -> Callable[[Any], tuple[int, ...]]:
-        """What gives the key of a row from a total's key; those that are not `lasting` are forgotten."""
-        rows = self._lasting if lasting else self._expiring
-        if layout.flat not in rows:
-            rows[layout.flat] = _RowKeys(layout.flat, self.of)
-        return rows[layout.flat].__getitem__
-
-    def forget_expiring(self) -> None:
-        """Forget the keys of minutes and hours, of which there are more as time goes on."""
-        self._expiring.clear()
+    def rows(self, family: Family) -> Callable[[Any], RowKey]:
+        """What gives the integer keys of a row from a key of the family."""
+        if family.key not in self._rows:
+            self._rows[family.key] = _RowKeys(self.of)
+        return self._rows[family.key].__getitem__
 
     def _find(self, part: object) -> int:
         if isinstance(part, CostOwner):
@@ -479,6 +419,20 @@ class Names:
         """The GPU of a key."""
         return self._gpus[key]
 
+    def key(self, family: Family, row: RowKey) -> Any:
+        """The key of a family from the integer keys of a row.
+
+        Raises:
+            KeyError: the row refers to what is not there.
+        """
+        tables: dict[str, Mapping[int, Any]] = {"owner": self._owners, "gpu": self._gpus}
+        parts = [
+            tables.get(column, self._labels)[number] for column, number in zip(family.key, row, strict=True)
+        ]
+        if family.build is not None:
+            return family.build(*parts)
+        return parts[0] if len(parts) == 1 else tuple(parts)
+
 
 @contextmanager
 def references() -> Iterator[None]:
@@ -487,11 +441,3 @@ def references() -> Iterator[None]:
         yield
     except KeyError as error:
         raise DamagedError(f"a row refers to key {error}, which is missing") from error
-
-
-@dataclass(frozen=True, slots=True)
-class RowLayout:
-    """Columns of the key of one family of totals."""
-
-    flat: Flat
-    built: Callable[[Names, tuple[int, ...]], Any]

@@ -9,11 +9,11 @@ from contextlib import closing, suppress
 from dataclasses import dataclass, field, replace
 from enum import Enum
 from pathlib import Path
-from typing import Final, NamedTuple
+from typing import Final
 
 from exporter.cost.postings import UnpricedTime
 from exporter.cost.state import State
-from exporter.ledger import files, marks, schema, unpriced_time
+from exporter.ledger import families, files, marks, schema, unpriced_time
 from exporter.ledger.adjustments import Adjustment, Poster
 from exporter.ledger.contents import (
     MARK_BYTES,
@@ -26,18 +26,10 @@ from exporter.ledger.contents import (
     transaction,
 )
 from exporter.ledger.errors import DamagedError
-from exporter.ledger.history import History, HistoryCache, HistoryWriter, read_history
+from exporter.ledger.history import History, HistoryCache, days_floor, read_history, write_history
 from exporter.ledger.last_day import DAY_HOURS
 from exporter.ledger.schema import Keys, bounded, meta_of
-from exporter.ledger.totals import (
-    USAGE,
-    USAGE_HOURS_KEPT,
-    Totals,
-    hour_of,
-    hours_floor,
-    minutes_kept,
-    write_totals,
-)
+from exporter.ledger.totals import Retained, Totals, hour_of, write_totals
 from exporter.ledger.unpriced_time import Cursor, UnpricedBatch, recent_ranges
 from exporter.units import Instant
 
@@ -102,12 +94,11 @@ class Store:
         self.connect = connect
         self._connection: sqlite3.Connection | None = None
         self._identities: dict[str, files.Identity | None] = {}
-        self._history_writer = HistoryWriter()
         self._poster = Poster()
         self._copy_made: files.Identity | None = None
         self._state_known = connection is not None
         self._suspect = False
-        self._pruned: _RetainedPeriods | None = None
+        self._pruned: Retained | None = None
         if connection is not None:
             self._use(connection)
 
@@ -275,18 +266,17 @@ class Store:
         totals = pending.totals
         try:
             with transaction(self._connected(before)) as connection:
-                totals.months, pending.adjusted = self._poster.take(
-                    connection, before.totals.months, totals.months, pending.adjusted, now
+                totals.counters.months, pending.adjusted = self._poster.take(
+                    connection, before.totals.counters.months, totals.counters.months, pending.adjusted, now
                 )
-                retained = _RetainedPeriods.after(before.totals, pending, self._pruned)
-                after, changed = before.totals.advanced(totals, pending.end)
-                write_totals(connection, self._keys, changed)
+                advance = before.totals.advanced(totals, pending.end)
+                retained = advance.retained
+                write_totals(connection, self._keys, advance.changes)
+                history = write_history(
+                    connection, self._keys, before.history, pending.history, retained.hour
+                )
                 if retained != self._pruned:
                     _prune(connection, retained)
-                    self._keys.forget_expiring()
-                history = self._history_writer.write(
-                    connection, self._keys, before.history, pending.history, retained.hours_floor
-                )
                 unpriced_time.write_unpriced(connection, self._keys, pending.unpriced)
                 _write_state(connection, before.texts if state_known else None, pending.texts)
                 meta = {
@@ -312,10 +302,9 @@ class Store:
             raise
         self._poster.committed(pending.adjusted.values())
         self._state_known, self._pruned = True, retained
-        return after, history
+        return advance.totals, history
 
     def _give_up(self) -> None:
-        self._history_writer.failed()
         self._pruned = None
         with suppress(OSError):
             if self._connection is not None and self.presence() is not FilePresence.IN_PLACE:
@@ -448,34 +437,20 @@ def _create(connection: sqlite3.Connection, ledger: str, fresh_in: str = "") -> 
         connection.executemany("INSERT INTO meta (key, value) VALUES (?, ?)", meta.items())
 
 
-class _RetainedPeriods(NamedTuple):
-    """Minutes and hours that stay after a tick. Rows of others are deleted when this changes: each minute."""
-
-    minutes: tuple[int, int]
-    hours_floor: int
-    usage_floor: int
-
-    @classmethod
-    def after(
-        cls, served: Totals, pending: Pending, last: "_RetainedPeriods | None" = None
-    ) -> "_RetainedPeriods":
-        """What stays once `pending` is added. `last` is what stayed at the commit before, if known."""
-        minutes, added = minutes_kept(pending.end), pending.totals.hour_covered
-        if last is not None and added.keys() <= served.hour_covered.keys():
-            return last._replace(minutes=minutes)  # without another hour as many of them stay
-        metered = {*served.hour_covered, *added}
-        return cls(minutes, hours_floor(metered), hours_floor(metered, USAGE_HOURS_KEPT))
-
-
-def _prune(connection: sqlite3.Connection, retained: _RetainedPeriods) -> None:
-    """Delete expired minutes and hours."""
-    for table in ("minute_cost", "minute_tokens", "minute_latencies"):
-        outside = f"DELETE FROM {table} WHERE minute < ? OR minute > ?"  # noqa: S608 - constants
-        connection.execute(outside, retained.minutes)
-    for table in ("hour_cost", "hour_covered"):
-        connection.execute(f"DELETE FROM {table} WHERE hour < ?", (retained.hours_floor,))  # noqa: S608 - constants
-    for table in sorted(USAGE):
-        connection.execute(f"DELETE FROM {table} WHERE hour < ?", (retained.usage_floor,))  # noqa: S608 - constants
+def _prune(connection: sqlite3.Connection, retained: Retained) -> None:
+    """Delete expired minutes, hours and days."""
+    first_minute, last_minute = retained.minutes
+    for family in families.MINUTES.values():
+        schema.delete_before(connection, family, first_minute)
+        later = f"DELETE FROM {family.table} WHERE minute > ?"  # noqa: S608 - constants
+        connection.execute(later, (last_minute,))
+    for family in (*families.HOURS.values(), *families.HOURLY.values(), families.MEMORY):
+        floor = retained.brief_hour if family.brief else retained.hour
+        schema.delete_before(connection, family, floor)
+    first_day = days_floor(connection)
+    for family in families.DAILY.values():
+        schema.delete_before(connection, family, first_day)
+    unpriced_time.prune_unpriced(connection, first_day)
 
 
 def _same(connection: sqlite3.Connection, before: Contents) -> None:
@@ -521,9 +496,7 @@ def _write_from_memory(target: Path, connect: schema.Connect, contents: Contents
             zone=contents.zone,
             unpriced=contents.recent,
         )
-        nothing = replace(
-            contents, totals=Totals(), texts={}, history=HistoryCache(), commits=contents.commits - 1
-        )
+        nothing = replace(contents, totals=Totals(), texts={}, history={}, commits=contents.commits - 1)
         Store(part, connect, connection).write(nothing, everything, contents.last_commit or now)
         if contents.begun is not None:
             connection.execute("INSERT OR REPLACE INTO meta VALUES ('begun', ?)", (contents.begun,))

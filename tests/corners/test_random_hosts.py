@@ -299,7 +299,7 @@ def check(life: Life) -> None:
             assert sum(sum(sums.tokens.values()) for sums in (history or {}).values()) == exact.totals.tokens
     assert host.ledger is not None
     gpu_time = sum(
-        host.ledger._committed.totals.held.values()
+        host.ledger._committed.totals.counters.held.values()
     )  # a row that rested for a day is served no more
     assert gpu_time == pytest.approx(sum(exact.totals.owed_time.values()))
     assert host.served("inference_gpu_seconds_total") <= gpu_time / SECOND + 1e-6

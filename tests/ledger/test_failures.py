@@ -96,8 +96,8 @@ def test_what_waits_is_bounded(path: Path, clock: StillClock, disk: Any) -> None
     totals = ledger._pending.totals  # type: ignore[union-attr]
     ledger.close()
 
-    assert (totals.cost[OwnerPhase(CHAT, "decode")], len(totals.minute_cost)) == (240, 62)
-    assert (len(totals.minute_tokens), len(totals.hour_cost)) == (62, 5)
+    assert totals.counters.cost[OwnerPhase(CHAT, "decode")] == 240
+    assert (len(totals.minutes), len(totals.hours)) == (62, 5)
 
 
 def test_closing_writes_what_waited(path: Path, clock: StillClock, disk: Any) -> None:

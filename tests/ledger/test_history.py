@@ -259,7 +259,7 @@ def test_only_the_latest_hour_and_day_are_known_in_memory(path: Path, clock: Sti
     ticks.append(Postings(NOVEMBER + 140 * HOUR, many))
     for number, one in enumerate(ticks, 1):
         ledger.post(one, accrued(*ticks[:number]))
-    cached = ledger._committed.history.rows
+    cached = ledger._committed.history
     periods = [table for table, _period in cached]
     ledger.close()
 

@@ -1,20 +1,22 @@
 """The last hour and day are added up when they are others, or something came to them, and always right."""
 
-from dataclasses import replace
-
-from hypothesis import example, given
+from hypothesis import given
 from hypothesis import strategies as some
 
 from exporter.cost.postings import CostOwner, OwnerPhase
+from exporter.cost.projection import UsageHour
 from exporter.ledger.contents import recent_usage, window
-from exporter.ledger.totals import MINUTES_KEPT, HourlyUsage, Totals
+from exporter.ledger.totals import MINUTES_KEPT, HourSums, MinuteSums, Totals
 from exporter.readings import Gpu
 from exporter.report import Window
-from exporter.units import NANOSECONDS_PER_MINUTE
+from exporter.units import NANOSECONDS_PER_HOUR, NANOSECONDS_PER_MINUTE
 
 CHAT, BATCH = CostOwner("search", "a", "", "chat", "m"), CostOwner("unassigned", "", "", "batch", "n")
 NOON = 29_925_360
 """A minute, counted since 1970."""
+
+GPU = Gpu("GPU-0", "H100")
+HOUR = NOON // 60
 
 MINUTES = some.integers(NOON - MINUTES_KEPT, NOON + 3)
 OWNER_PHASES = some.builds(
@@ -29,18 +31,33 @@ TOKENS = some.dictionaries(
 TICKS = some.lists(some.tuples(some.integers(NOON, NOON + 2), MONEY, TOKENS), max_size=12)
 
 
+def minutes_of(
+    money: dict[tuple[int, OwnerPhase], int], tokens: dict[tuple[int, CostOwner, str], int]
+) -> Totals:
+    """Totals of minutes alone."""
+    totals = Totals()
+    for (minute, owner_phase), amount in money.items():
+        totals.minutes.setdefault(minute, MinuteSums()).cost[owner_phase] = amount
+    for (minute, owner, kind), count in tokens.items():
+        totals.minutes.setdefault(minute, MinuteSums()).tokens[owner, kind] = count  # type: ignore[index]
+    return totals
+
+
 def expected_totals(totals: Totals, minute: int) -> dict[CostOwner, Window]:
     """The sixty minutes before one, party by party."""
     expected = {}
     for owner in (CHAT, BATCH):
         money: dict[str, int] = {}
         tokens: dict[str, int] = {}
-        for (at, owner_phase), amount in totals.minute_cost.items():
-            if owner_phase.owner == owner and minute - 60 <= at <= minute - 1:
-                money[owner_phase.phase] = money.get(owner_phase.phase, 0) + amount
-        for (at, who, kind), number in totals.minute_tokens.items():
-            if who == owner and minute - 60 <= at <= minute - 1:
-                tokens[kind] = tokens.get(kind, 0) + number
+        for at, sums in totals.minutes.items():
+            if not minute - 60 <= at <= minute - 1:
+                continue
+            for owner_phase, amount in sums.cost.items():
+                if owner_phase.owner == owner:
+                    money[owner_phase.phase] = money.get(owner_phase.phase, 0) + amount
+            for (who, kind), number in sums.tokens.items():
+                if who == owner:
+                    tokens[kind] = tokens.get(kind, 0) + number
         if money or tokens:
             expected[owner] = Window(money, tokens, 0)  # type: ignore[arg-type]
     return expected
@@ -54,65 +71,39 @@ def test_it_is_right_after_every_commit(
     totals = Totals()
     for minute, money, tokens in ticks:
         end = minute * NANOSECONDS_PER_MINUTE + 1
-        later = Totals(minute_cost=dict(money), minute_tokens=dict(tokens))
-        later.prune(end)
-        totals = totals.after(later, end)
+        totals = totals.advanced(minutes_of(money, tokens), end).totals
         assert window(totals, (), end) == expected_totals(totals, minute)
-        assert {key[0] for key in (*totals.minute_cost, *totals.minute_tokens)} <= {
-            *range(minute - MINUTES_KEPT, minute + 2)
-        }
+        assert totals.minutes.keys() <= {*range(minute - MINUTES_KEPT, minute + 2)}
 
 
 def test_a_window_that_was_served_stays_as_it_was() -> None:
     """A report is immutable: what comes later is in later ones."""
     end = NOON * NANOSECONDS_PER_MINUTE + 1
-    totals = Totals()
-    totals = totals.after(Totals(minute_cost={(NOON - 1, OwnerPhase(CHAT, "decode")): 5}), end)
+    decode = NOON - 1, OwnerPhase(CHAT, "decode")
+    totals = Totals().advanced(minutes_of({decode: 5}, {}), end).totals
     first = window(totals, (), end)
-    totals = totals.after(Totals(minute_cost={(NOON - 1, OwnerPhase(CHAT, "decode")): 7}), end)
+    totals = totals.advanced(minutes_of({decode: 7}, {}), end).totals
 
     assert first == {CHAT: Window({"decode": 5}, {}, 0)}
     assert window(totals, (), end) == {CHAT: Window({"decode": 12}, {}, 0)}
 
 
-GPU = Gpu("GPU-0", "H100")
-HOUR = NOON // 60
-HOURS = some.sampled_from([HOUR - 24, HOUR - 1, HOUR, HOUR + 1, HOUR + 3, HOUR + 4])
-OF_GPUS = some.dictionaries(
-    some.tuples(HOURS, some.just(GPU), some.sampled_from(["search", "chat"])), some.integers(1, 9), max_size=3
-)
-OF_HOURS = some.dictionaries(HOURS, some.integers(1, 9), max_size=3)
-
-
-@given(
-    ticks=some.lists(
-        some.tuples(some.integers(NOON - 3, NOON + 62), OF_GPUS, OF_GPUS, OF_HOURS, OF_HOURS), max_size=8
-    )
-)
-@example([(NOON, {}, {}, {}, {}), (NOON, {}, {}, dict.fromkeys((HOUR, HOUR + 1, HOUR + 3, HOUR + 4), 9), {})])
-def test_the_usage_of_a_day_is_right_after_every_commit(
-    ticks: list[tuple[int, dict, dict, dict, dict]],  # type: ignore[type-arg]
-) -> None:
-    """Time and energy come to this hour, earlier and later ones, and the wall clock goes back and forth."""
-    day = range(HOUR - 26, HOUR)
-    totals = Totals(hour_usage={(hour, GPU, "search"): 5 for hour in day}, hour_covered=dict.fromkeys(day, 5))
-    for minute, time, energy, covered, down in ticks:
-        end = minute * NANOSECONDS_PER_MINUTE + 1
-        later = Totals(
-            hour_usage=dict(time), hour_energy=dict(energy), hour_covered=dict(covered), hour_down=dict(down)
-        )
-        totals = totals.after(later, end)
-        assert recent_usage(totals, end) == recent_usage(replace(totals, usage=HourlyUsage()), end)
-
-
-def test_hours_that_passed_are_made_once() -> None:
-    """A projection keeps their sums while they are the same objects: a day of others would be compared."""
+def test_usage_of_the_last_day_is_that_of_its_hours() -> None:
+    """Time and energy by GPU and product, of the running hour and the 24 before it."""
     end = NOON * NANOSECONDS_PER_MINUTE + 1
-    past = {(HOUR - 1, GPU, "search"): 5}
-    totals = Totals().after(Totals(hour_usage=past, hour_covered={HOUR - 1: 5, HOUR: 5}), end)
-    first = recent_usage(totals, end).hours
-    later = end + NANOSECONDS_PER_MINUTE
-    totals = totals.after(Totals(hour_usage={(HOUR, GPU, "search"): 3}, hour_covered={HOUR: 5}), later)
-    hours = recent_usage(totals, later).hours
-    assert [hour.time for hour in hours] == [{GPU: {"search": 5}}, {GPU: {"search": 3}}]
-    assert hours[0] is first[0]
+    search, chat = (GPU, "search"), (GPU, "chat")
+    later = Totals(
+        hours={
+            HOUR - 25: HourSums(covered={(): 9}, usage={search: 9}),
+            HOUR - 24: HourSums(covered={(): 5}, usage={search: 5}, energy={search: 2}),
+            HOUR - 1: HourSums(covered={(): 7}, down={(): 3}),
+            HOUR: HourSums(usage={search: 1, chat: 4}),
+        }
+    )
+    hours = recent_usage(Totals().advanced(later, end).totals, end).hours
+
+    assert hours == (
+        UsageHour((HOUR - 24) * NANOSECONDS_PER_HOUR, 5, 0, {GPU: {"search": 5}}, {GPU: {"search": 2}}),
+        UsageHour((HOUR - 1) * NANOSECONDS_PER_HOUR, 7, 3),
+        UsageHour(HOUR * NANOSECONDS_PER_HOUR, 0, 0, {GPU: {"search": 1, "chat": 4}}),
+    )

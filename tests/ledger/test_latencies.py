@@ -134,4 +134,4 @@ def test_counts_stop_at_what_the_file_holds() -> None:
     sums = TickSums.of(observed(10, LatencyPosting(CHAT, "first_token", "requests", most, most, most)))
     totals.add(sums, listed=())
     totals.add(sums, listed=())
-    assert totals.latencies[CHAT, "first_token", "requests", "total"] == most
+    assert totals.counters.latencies[CHAT, "first_token", "requests", "total"] == most

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from exporter.cost.postings import GpuTimePosting, OwnerPhase
-from exporter.ledger import schema
+from exporter.ledger import families
 from exporter.ledger.errors import LedgerError
 from exporter.ledger.history import HistorySums
 from exporter.ledger.ledger import Ledger
@@ -250,7 +250,7 @@ def test_money_without_a_day_is_in_no_part_of_a_month(path: Path, clock: StillCl
     """Its days expired: it is named, and a whole month has it."""
     post(path, clock).close()
     with contextlib.closing(sqlite3.connect(path)) as connection, connection:
-        for family in (*schema.HOURLY, "covered"):
+        for family in families.DAILY:
             connection.execute(f"DELETE FROM daily_{family}")  # noqa: S608 - constants
     with PeriodReader.open(path) as reader:
         whole = reader.record(Period.named("2026-11"))

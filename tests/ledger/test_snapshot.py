@@ -213,10 +213,10 @@ def test_usage_leaves_memory_and_file_after_a_day(path: Path, clock: StillClock)
 
     hours = set(range(NOON // HOUR + 14, NOON // HOUR + 40))
     for totals in (before, reopened):
-        assert {hour for hour, _, _ in totals.hour_usage} == hours
-        assert {hour for hour, _, _ in totals.hour_energy} == hours
-        assert set(totals.hour_down) == hours
-        assert totals.first_held == {"chat": NOON}
+        assert {hour for hour, sums in totals.hours.items() if sums.usage} == hours
+        assert {hour for hour, sums in totals.hours.items() if sums.energy} == hours
+        assert {hour for hour, sums in totals.hours.items() if sums.down} == hours
+        assert totals.counters.first_held == {"chat": NOON}
 
 
 def test_metered_since_is_the_earliest_that_is_known(path: Path, clock: StillClock) -> None:
@@ -241,11 +241,11 @@ def test_hours_are_kept_for_forty_days_of_life(clock: StillClock) -> None:
         ledger.post(one, accrued(one))
     first = NOON // HOUR
 
-    before = ledger._committed.totals.hour_covered
+    before = ledger._committed.totals.metered_hours()
     assert len(before) == 961
     assert first not in before
     assert first + 1 in before
-    assert {hour for hour, _product in ledger._committed.totals.hour_cost} == set(before)
+    assert {hour for hour, sums in ledger._committed.totals.hours.items() if sums.cost} == before
 
 
 def test_old_minutes_and_hours_leave_the_file(path: Path, clock: StillClock) -> None:

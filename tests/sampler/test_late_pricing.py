@@ -266,8 +266,8 @@ def test_time_whose_hours_are_gone_is_charged_in_its_days(daemon: Daemon) -> Non
     assert days is not None
     assert sum(sums.gpu_cost[H100, "rent"] for sums in days.values()) == rent(report)
     totals = daemon.ledger._committed.totals
-    assert min(hours) == min(totals.hour_covered)
-    assert {hour for hour, _ in totals.hour_cost} <= totals.hour_covered.keys()
+    assert min(hours) == min(totals.metered_hours())
+    assert {hour for hour, sums in totals.hours.items() if sums.cost} <= totals.metered_hours()
 
 
 def test_a_price_that_goes_and_comes_again_charges_each_time_once(daemon: Daemon) -> None:

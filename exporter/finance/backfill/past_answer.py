@@ -23,9 +23,8 @@ from exporter.finance.backfill.reckoning import (
 )
 from exporter.finance.backfill.survey import Survey
 from exporter.ledger.contents import recent_usage
-from exporter.ledger.history import HistorySums
+from exporter.ledger.history import HistorySums, PeakMemory
 from exporter.ledger.host_usage import host_usage
-from exporter.ledger.peak_memory import PeakMemory
 from exporter.readings import Gpu, TokenKind
 from exporter.tariff.calendar import month_of
 from exporter.units import NANOSECONDS_PER_HOUR, Instant, Nanoseconds, Picodollars

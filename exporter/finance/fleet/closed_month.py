@@ -30,8 +30,8 @@ from exporter.finance.fleet.record import (
 from exporter.finance.render import instant_text
 from exporter.finance.sum_keys import key_of, label, labels_of
 from exporter.ledger.adjustments import Adjustment
+from exporter.ledger.families import LARGEST
 from exporter.ledger.history import FAMILIES, HistorySums, MonthRecord
-from exporter.ledger.schema import LARGEST
 from exporter.readings import KINDS, printable
 from exporter.report import MonthKey
 from exporter.reports.rounding import CENT
