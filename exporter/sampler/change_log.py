@@ -166,9 +166,12 @@ class ChangeLog:
             if len(gpus) > GPUS_LOGGED_MAX:
                 log.info("more gpus changed", extra={"change": change, "gpus": len(gpus) - GPUS_LOGGED_MAX})
         expected, stated, visible = inventory.expected, inventory.stated, inventory.visible
-        if self._is_news("uncounted", inventory.uncounted) and inventory.uncounted:
-            effect = "the host's time is charged once a GPU is read"
-            log.warning("gpu count or price unknown", extra={"effect": effect, "see": "hardware"})
+        if self._is_news("uncounted", inventory.uncounted):
+            if inventory.uncounted:
+                effect = "the host's time is charged once a GPU is read"
+                log.warning("gpu count or price unknown", extra={"effect": effect, "see": "hardware"})
+            else:
+                log.info("gpu count and price known")
         silent = visible is None and bool(inventory.listed or inventory.lost)
         if expected is None or silent:  # a driver that fails for a while changes nothing
             return

@@ -182,6 +182,7 @@ def test_a_price_by_model_waits_for_the_first_gpu(tmp_path: Path, hosts: list[Ho
     page = host.passes(1)
     assert page.sum("inference_gpu_cost_dollars_total") == pytest.approx(330.24, abs=0.7)
     assert page.sum("inference_gpu_seconds_total") == pytest.approx(6 * 8 * 3600, abs=600)
+    assert "gpu count and price known" in host.log
     assert page.value("inference_ledger_residual_dollars") == 0
 
 
