@@ -142,6 +142,7 @@ SILENT = {
     "inference:budget_saving_dollars_per_month": MEMORY,
     "inference:saving_dollars_per_month:owner": MEMORY,
     "inference:saving_dollars_per_month:server": MEMORY,
+    "inference:budget_dollars:deviating": WELL,
     "inference:budget_dollars:lost": WELL,
     "inference:cluster_renamed": WELL,
     "inference:cluster_silent_since_timestamp_seconds": WELL,
@@ -199,9 +200,10 @@ SILENT = {
 FIRING = {
     "InferenceLedgerNotPersistent": "these books are in memory, to spare the disk a day of minutes",
     "InferenceServerServesNothing": "archive-13b has had no users for three days",
+    "InferenceSpendProjectedOverBudget": "the low end of its projection is over the budget",
     "InferenceSpendUnassigned": "nobody owns trial-8b",
 }
-"""Alerts that fire within the day, and why; all of them tickets. Those on budgets wait for a day of data."""
+"""Alerts that fire within the day, and why; all of them tickets."""
 
 
 MEAN_RENT = (
