@@ -14,9 +14,9 @@ from exporter.config.values import plain
 from exporter.config.web import WebConfig
 from exporter.cost.policy import SplitRule
 from exporter.readings import masked
-from exporter.reports import rule_text as words
 from exporter.reports.config_findings import config_findings, is_default
 from exporter.reports.page_reading import page_document, page_of, page_words
+from exporter.reports.rule_text import engine_document, engine_words, price_words, rule_price, rule_words
 from exporter.tariff.terms import Hardware, Unmatched
 from exporter.units import NANOSECONDS_PER_SECOND, Instant, seconds
 from exporter.web.access import Access
@@ -78,7 +78,7 @@ def document(
         ],
         "servers": [_without_secrets(server) for server in config.servers],
         "server_rules": [_without_secrets(rule) for rule in config.server_rules],
-        "engines": [words.engine_document(engine) for engine in config.engines],
+        "engines": [engine_document(engine) for engine in config.engines],
         "split": config.split or (SplitRule(),),
         "compare": [
             {
@@ -142,7 +142,7 @@ def problems_document(errors: Sequence[ConfigError]) -> str:
 
 def _hardware(rule: Hardware, config: Config, now: Instant) -> dict[str, Any]:
     """What a rule matches, and its price."""
-    price = asdict(words.rule_price(rule, config, now))
+    price = asdict(rule_price(rule, config, now))
     return {
         "rule": rule.source,
         "match": {**asdict(rule.match), "node_label": dict(rule.match.node_label)},
@@ -256,36 +256,28 @@ def _lines(config: Config, now: Instant, web: WebConfig | None) -> Iterator[str]
         f"{limits.body_bytes} bytes per answer"
     )
     budgets = "budgets (the default, since none is configured)" if is_default(config) else "budgets"
-    yield from _section(budgets, map(words.budget_words, config.budgets), "none")
+    yield from _section(budgets, map(rule_words, config.budgets), "none")
     priced = (
-        f"{words.hardware_words(rule)}\n    {words.price_words(words.rule_price(rule, config, now))}"
+        f"{rule.source}: {rule_words(rule)}\n    {price_words(rule_price(rule, config, now))}"
         for rule in config.hardware
     )
     yield from _section("hardware", priced, "no rule")
     yield f"hardware that no rule matches: {UNMATCHED[config.unmatched_hardware]}"
     if config.retired:
-        yield from _section("retired GPUs", map(words.retired_words, config.retired), "")
-    yield from _section("overheads", map(words.overhead_words, config.overheads), "none")
+        yield from _section("retired GPUs", map(rule_words, config.retired), "")
+    yield from _section("overheads", map(rule_words, config.overheads), "none")
     without = "none; discovered ones only" if config.processes else "none: all GPU time is unallocated"
-    servers = (
-        *map(words.server_words, config.servers),
-        *map(words.server_rule_words, config.server_rules),
-    )
-    yield from _section("servers", iter(servers), without)
+    servers = map(rule_words, (*config.servers, *config.server_rules))
+    yield from _section("servers", servers, without)
     if config.engines:
-        yield from _section("engines", map(words.engine_words, config.engines), "")
-    owners = (
-        f"namespace {words.pattern_words(rule.namespace)}, server {words.pattern_words(rule.server)}: "
-        f"product {rule.product}, team {rule.team}"
-        for rule in config.ownership
-    )
+        yield from _section("engines", map(engine_words, config.engines), "")
     labels = config.pod_labels
     yield f"pod labels: product {labels.product or 'none'}, team {labels.team or 'none'}"
-    yield from _section("ownership", owners, "no rule: everything is unassigned")
-    yield from _section("split", map(words.split_words, config.split or (SplitRule(),)), "")
-    yield from _section("compare", map(words.compare_words, config.compare), "no offer")
+    yield from _section("ownership", map(rule_words, config.ownership), "no rule: everything is unassigned")
+    yield from _section("split", map(rule_words, config.split or (SplitRule(),)), "")
+    yield from _section("compare in dollars per million tokens", map(rule_words, config.compare), "no offer")
     if config.ignored_savings:
-        yield from _section("ignored savings", map(words.ignored_words, config.ignored_savings), "")
+        yield from _section("ignored savings", map(rule_words, config.ignored_savings), "")
     yield from (f"{finding.severity}: {finding.text}" for finding in config_findings(config, now))
 
 

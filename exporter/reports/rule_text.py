@@ -1,40 +1,36 @@
 """The rules of a configuration with their prices, each in a line for people. Pure."""
 
-from dataclasses import dataclass, fields, replace
+from dataclasses import dataclass, fields, is_dataclass, replace
 from decimal import Decimal
 from fractions import Fraction
 from typing import Any, Final
 
-from exporter.advice.saving import IgnoredSaving
 from exporter.config.hardware import named_place
-from exporter.config.settings import Budget, Config, ConfiguredServer, GatewayDivision, ServerRule
+from exporter.config.settings import Config
 from exporter.config.values import plain
-from exporter.cost.policy import SplitRule
 from exporter.engines import Engine
-from exporter.readings import UNKNOWN_LOCATION, Gpu, HostLocation, ServiceLevel, masked
+from exporter.readings import UNKNOWN_LOCATION, Gpu, HostLocation, masked
 from exporter.tariff import quotes
 from exporter.tariff.catalogue import Catalogue
 from exporter.tariff.csv_tables import CatalogueError
-from exporter.tariff.hosted import HostedPrice
-from exporter.tariff.quotes import ANY, Quote
+from exporter.tariff.quotes import Quote
 from exporter.tariff.rate import ComponentRate, PriceBasis
 from exporter.tariff.tariff import Tariff
 from exporter.tariff.terms import (
     Billing,
-    Electricity,
     Hardware,
     HardwareMatch,
     Listed,
-    Overhead,
     Owned,
     Rented,
-    RentPrice,
-    Retirement,
 )
 from exporter.units import NANOSECONDS_PER_HOUR, PICODOLLARS_PER_DOLLAR, Instant
 
 ANYTHING: Final = HardwareMatch()
 ANY_GPU: Final = Gpu("", "")
+
+_URLS: Final = frozenset({"url", "gateway", "metrics_path"})
+"""Terms whose queries may hold a secret."""
 
 MICRODOLLAR: Final = Decimal("0.000001")
 
@@ -147,124 +143,28 @@ def _money(result: RulePrice) -> str:
     return f"{begin}{less}{divided} = {price}" if less or divided or result.source else price
 
 
-def budget_words(budget: Budget) -> str:
-    """A monthly budget and what it is for."""
-    whose = f"product {budget.product}" if budget.product else "everything"
-    return f"{budget.name}: {plain(budget.dollars_per_month)} dollars per month for {whose}"
-
-
-def compare_words(offer: HostedPrice) -> str:
-    """A hosted offer that tokens are compared with."""
-    prices = ", ".join(f"{kind.replace('_', ' ')} {plain(price)}" for kind, price in offer.by_kind().items())
-    as_of = f", as of {offer.as_of}" if offer.as_of else ""
-    whose = f"server {pattern_words(offer.server)}, model {pattern_words(offer.model)}"
-    return f"{offer.reference}: {whose}: {prices} dollars per million tokens{as_of}"
-
-
-def hardware_words(rule: Hardware) -> str:
-    """One rule of `hardware`."""
-    if isinstance(rule.pricing, Rented):
-        text = "rented, " + ", then ".join(map(_price, rule.pricing.prices))
-    elif isinstance(rule.pricing, Listed):
-        text = _listed(rule.pricing)
-    else:
-        text = _owned(rule.pricing)
-    return f"{rule.source}: {which_words(rule.match)}: {text}; {_energy(rule.energy, rule.pricing)}"
-
-
-def which_words(match: HardwareMatch) -> str:
-    """The hardware that a rule matches."""
-    always = (("host", match.host), ("model", match.gpu_model), ("UUID", match.uuid))
-    which = ", ".join(f"{what} {pattern_words(pattern)}" for what, pattern in always)
-    for what, pattern in (
-        ("instance type", match.instance_type),
-        ("lifecycle", match.lifecycle),
-        ("region", match.region),
-    ):
-        which += "" if pattern is None else f", {what} {pattern}"
-    return which + "".join(f', node label {name} "{pattern}"' for name, pattern in match.node_label)
-
-
-def _listed(listed: Listed) -> str:
-    cloud = "the host's cloud" if listed.cloud == ANY else listed.cloud
-    words = [f"rented, list price of {listed.instance_type or 'its instance type'} at {cloud}"]
-    if listed.region:
-        words.append(f"region {listed.region}")
-    if listed.discount_of is not None:
-        words.append("spot" if listed.discount_of == "spot" else "on demand")
-    if listed.discount_ratio:
-        words.append(f"less {plain(listed.discount_ratio * 100)} %")
-    return ", ".join(words)
-
-
-def _price(price: RentPrice) -> str:
-    unit = "GPU-hour" if price.gpus == 1 else f"hour of {price.gpus} GPUs"
-    since = f" from {price.since_text}" if price.since_text else ""
-    note = f" ({price.note})" if price.note else ""
-    return f"{plain(price.dollars_per_hour)} dollars per {unit}{since}{note}"
-
-
-def _owned(owned: Owned) -> str:
-    """Every term; one without words of its own, by its name where it has another value than its default."""
-    capital = owned.cost_of_capital_ratio
-    gpus = f"{owned.gpus} GPU{'s' * (owned.gpus > 1)}"
-    words = {
-        "purchase_dollars": f"owned, {plain(owned.purchase_dollars)} dollars for {gpus}",
-        "in_service": f"in service {owned.in_service_text}",
-        "life_years": f"{plain(owned.life_years)} years",
-        "adders_ratio": f"adders {plain(owned.adders_ratio)}",
-        "residual_ratio": f"residual {plain(owned.residual_ratio)}",
-        "support_dollars_per_year": f"support {plain(owned.support_dollars_per_year)} a year",
-        "insurance_dollars_per_year": f"insurance {plain(owned.insurance_dollars_per_year)} a year",
-        "cost_of_capital_ratio": "straight line" if capital is None else f"annuity at {plain(capital)}",
-    }
-    others = (
-        f"{field.name} {value}"
-        for field in fields(owned)
-        if field.name not in {*words, "gpus", "in_service_text"}
-        and (value := getattr(owned, field.name)) != field.default
+def rule_words(rule: object) -> str:
+    """Each term of a rule that has a value, behind its name."""
+    assert is_dataclass(rule)  # noqa: S101  # as is each rule of a configuration
+    names = {field.name for field in fields(rule)} - {"source"}
+    values = (
+        (field.name.removesuffix("_text"), getattr(rule, field.name))
+        for field in fields(rule)
+        # An instant is told as it was written.
+        if field.name in names and f"{field.name}_text" not in names
     )
-    return ", ".join((*words.values(), *others))
+    given = (each for each in values if each[1] not in (None, "", ()) and each[1] is not False)
+    return ", ".join(f"{name} {masked(value) if name in _URLS else _value(value)}" for name, value in given)
 
 
-def _energy(energy: Electricity | None, pricing: Rented | Listed | Owned) -> str:
-    if energy is None:
-        return (
-            "no price of electricity: none charged" if isinstance(pricing, Owned) else "power is in the rent"
-        )
-    return (
-        f"electricity {plain(energy.dollars_per_kilowatt_hour)} dollars per kWh "
-        f"x PUE {plain(energy.pue_ratio)} x host factor {plain(energy.host_factor_ratio)}"
-    )
-
-
-def retired_words(gone: Retirement) -> str:
-    """A retired GPU."""
-    return f"{gone.uuid} from {gone.since_text}{f': {gone.note}' if gone.note else ''}"
-
-
-def ignored_words(ignored: IgnoredSaving) -> str:
-    """A finding of `advise` that is not counted for a time."""
-    server = pattern_words(ignored.server)
-    return f"{ignored.kind}, server {server}, until {ignored.until_text}: {ignored.reason}"
-
-
-def overhead_words(amount: Overhead) -> str:
-    """A named overhead."""
-    where = "" if amount.per == "fleet" else f", host {pattern_words(amount.host)}"
-    per = "GPU" if amount.per == "gpu" else amount.per
-    return f"{amount.name}: {plain(amount.amount_dollars)} dollars per {amount.period} per {per}{where}"
-
-
-def server_words(server: ConfiguredServer) -> str:
-    """One configured endpoint."""
-    gpus = "all GPUs" if server.gpus is None else f"GPUs {', '.join(map(str, server.gpus))}"
-    share = "" if server.gpu_share_ratio is None else f", share {plain(server.gpu_share_ratio)}"
-    name = f"{server.namespace}/{server.name}" if server.namespace else server.name
-    divided = "" if server.divide is None else f", {divide_words(server.divide)}"
-    engine = server.engine or "from its page"
-    level = "" if server.slo is None else f", {slo_words(server.slo)}"
-    return f"{name}: {masked(server.url)}, {gpus}, engine {engine}{share}{divided}{level}"
+def _value(value: object) -> str:
+    if isinstance(value, tuple):
+        return " and ".join("=".join(each) if isinstance(each, tuple) else _value(each) for each in value)
+    if is_dataclass(value) and type(value).__str__ is object.__str__:
+        return f"({rule_words(value) or 'any'})"
+    if isinstance(value, Decimal):
+        return plain(value)
+    return str(value).lower() if isinstance(value, bool) else str(value)
 
 
 def engine_words(engine: Engine) -> str:
@@ -284,70 +184,3 @@ def engine_document(engine: Engine) -> dict[str, Any]:
         ],
         "models": list(engine.models),
     }
-
-
-def server_rule_words(rule: ServerRule) -> str:
-    """One rule for discovered servers."""
-    match = rule.match
-    which = [
-        f"{name} {value}"
-        for name, value in (
-            ("port", match.port),
-            ("workload", match.workload),
-            ("unit", match.unit),
-            ("process", match.process),
-            ("user", match.user),
-            ("containers", match.containers or None),
-        )
-        if value is not None
-    ]
-    corrections = [
-        f"name {rule.name}" if rule.name else "",
-        f"namespace {rule.namespace}" if rule.namespace else "",
-        f"engine {rule.engine}" if rule.engine else "",
-        f"share {plain(rule.gpu_share_ratio)}" if rule.gpu_share_ratio is not None else "",
-        "spans hosts" if rule.spans_hosts else "",
-        f"role {rule.role}" if rule.role else "",
-        f"metrics at port {rule.metrics_port}" if rule.metrics_port is not None else "",
-        f"metrics at path {masked(rule.metrics_path)}" if rule.metrics_path else "",
-        divide_words(rule.divide) if rule.divide is not None else "",
-        slo_words(rule.slo) if rule.slo is not None else "",
-    ]
-    corrected = ", ".join(word for word in corrections if word) or "read as configured"
-    return f"found with {', '.join(which)}: {corrected}"
-
-
-def divide_words(divide: GatewayDivision) -> str:
-    """The gateway whose counts divide the cost of a server."""
-    division = divide.division
-    models = f", models {' and '.join(division.models)}" if division.models else ""
-    where = f", deployments {' and '.join(division.deployments)}" if division.deployments else ""
-    page = divide.page
-    tenants = f"{len(page.tenants)} tenant{'s' * (len(page.tenants) > 1)}"
-    by = f"{' and '.join(page.labels)} for {tenants}" if page.labels else division.by
-    counters = f", by {' and '.join(sorted(page.shares.names))}" if page.shares is not None else ""
-    return f"divided by {by} as {masked(division.gateway)} counts{counters}{models}{where}"
-
-
-def slo_words(slo: ServiceLevel) -> str:
-    """A service level."""
-    objectives = (
-        f"{seconds:g} s {'to the first token' if objective == 'first_token' else 'per token'}"
-        for objective, seconds in slo.seconds().items()
-    )
-    return f"service level {' and '.join(objectives)} for {slo.target_ratio:.6g} of requests"
-
-
-def split_words(rule: SplitRule) -> str:
-    """One rule of `split`."""
-    weights = rule.weights
-    return (
-        f"server {pattern_words(rule.server)}, model {pattern_words(rule.model)}: {rule.method}, weights "
-        f"prompt {plain(weights.prompt)}, cached {plain(weights.cached_prompt)}, "
-        f"generation {plain(weights.generation)}"
-    )
-
-
-def pattern_words(pattern: str | None) -> str:
-    """A pattern; "any" stands for none."""
-    return "any" if pattern is None else pattern

@@ -5,7 +5,7 @@ import pytest
 from exporter.config import ConfigError, parse
 from exporter.config.settings import Config, GatewayPageRule, GatewayTenant
 from exporter.engines import Shares, TokenSeries
-from exporter.reports.rule_text import divide_words
+from exporter.reports.rule_text import rule_words
 
 
 def divided(text: str) -> Config:
@@ -22,7 +22,10 @@ def test_labels_and_tenants_divide_as_teams_do() -> None:
     assert divide.page.labels == ("t", "w")
     assert divide.page.tenants == (GatewayTenant("a/*", "x", "p"), GatewayTenant("b/c", "y"))
     assert divide.page.shares is None
-    assert divide_words(divide) == "divided by t and w for 2 tenants as http://127.0.0.1:4000/metrics counts"
+    assert rule_words(divide) == (
+        "division (by team, gateway http://127.0.0.1:4000/metrics), page (labels t and w, tenants "
+        "(match a/*, team x, product p) and (match b/c, team y))"
+    )
 
 
 def test_counters_have_names_kinds_and_a_label_for_the_model() -> None:
@@ -39,9 +42,9 @@ def test_counters_have_names_kinds_and_a_label_for_the_model() -> None:
     assert (shares.cached, shares.generation) == ((TokenSeries("cached_total"),), (TokenSeries("out_sum"),))
     assert shares.model == "served"
     assert divide.division.cached
-    assert divide_words(divide) == (
-        "divided by t for 1 tenant as http://127.0.0.1:4000/metrics counts, "
-        "by cached_total and in_total and out_sum"
+    assert rule_words(divide.page).endswith(
+        'shares (prompt in_total{a="1",b="2"}, generation out_sum, model served, unnamed , '
+        "cached cached_total)"
     )
 
 

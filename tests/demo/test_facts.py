@@ -181,7 +181,7 @@ def test_the_price_that_rose(demo: DemoRun) -> None:
     """The configuration tells both prices; an hour of the last month costs less than one of now."""
     configured, explained = shown(demo, "a price rose")
 
-    assert f"then 44.032 dollars per hour of 8 GPUs from {day(demo.timeline.repriced)}" in configured
+    assert f"(dollars_per_hour 44.032, gpus 8, since {day(demo.timeline.repriced)}" in configured
     assert "4 x NVIDIA H100 80GB HBM3 rent x 5.504000 = 22.016000" in explained
     mean = re.search(r"GPU-hours = (\d\.\d+) dollars per GPU-hour", explained)
     assert mean is not None

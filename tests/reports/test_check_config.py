@@ -20,23 +20,27 @@ def test_a_good_file_is_ok_and_told_in_words() -> None:
     lines = [line.strip() for line in text.splitlines()]
     assert status == 0
     assert lines[0] == f"ok: {CONFIGS / 'good-design.yaml'}"
-    assert "chat: 27000 dollars per month for product chat" in lines
+    assert "name chat, product chat, dollars_per_month 27000" in lines
     assert (
-        "hardware[0].owned: host dc1-*, model *H100*, UUID any: owned, 280000 dollars for 8 GPUs, "
-        "in service 2026-02-01, 4 years, adders 0.15, residual 0.1, support 22000 a year, "
-        "insurance 0 a year, annuity at 0.08; electricity 0.12 dollars per kWh x PUE 1.35 x host factor 1.8"
+        "hardware[0].owned: match (host dc1-*, gpu_model *H100*), pricing (purchase_dollars 280000, gpus 8, "
+        "in_service 2026-02-01, life_years 4, residual_ratio 0.1, adders_ratio 0.15, "
+        "support_dollars_per_year 22000, insurance_dollars_per_year 0, cost_of_capital_ratio 0.08), "
+        "energy (dollars_per_kilowatt_hour 0.12, pue_ratio 1.35, host_factor_ratio 1.8)"
     ) in lines
     assert (
-        "hardware[1].rented: host any, model any, UUID GPU-5*: rented, "
-        "55.04 dollars per hour of 8 GPUs from 2026-01-01, then "
-        "41.28 dollars per hour of 8 GPUs from 2026-11-01 (EDP 25 %); power is in the rent"
+        "hardware[1].rented: match (uuid GPU-5*), pricing (prices "
+        "(dollars_per_hour 55.04, gpus 8, since 2026-01-01) and "
+        "(dollars_per_hour 41.28, gpus 8, since 2026-11-01, note EDP 25 %), billing while_up)"
     ) in lines
-    assert "network: 1.1 dollars per hour per host, host dc1-*" in lines
-    assert "staff: 536000 dollars per year per fleet" in lines
-    assert "chat-8b: http://127.0.0.1:8000/metrics, all GPUs, engine from its page, share 0.7" in lines
-    assert "ml/r1: https://127.0.0.1:9400/metrics, GPUs GPU-5a, 7, engine from its page" in lines
-    assert "namespace search-*, server any: product search, team retrieval" in lines
-    assert "server any, model any: auto, weights prompt 1, cached 0.1, generation 3" in lines
+    assert "name network, amount_dollars 1.1, period hour, per host, host dc1-*" in lines
+    assert "name staff, amount_dollars 536000, period year, per fleet" in lines
+    assert "name chat-8b, url http://127.0.0.1:8000/metrics, gpu_share_ratio 0.7" in lines
+    assert (
+        "name r1, url https://127.0.0.1:9400/metrics, gpus GPU-5a and 7, namespace ml, "
+        "bearer_token_file /etc/ice/token, ca_file /etc/ice/ca.pem"
+    ) in lines
+    assert "product search, team retrieval, namespace search-*" in lines
+    assert "method auto, weights (prompt 1, cached_prompt 0.1, generation 3)" in lines
 
 
 def test_the_defaults_are_ok() -> None:
@@ -50,7 +54,7 @@ def test_the_defaults_are_ok() -> None:
         "hardware that no rule matches: list price of its instance type, else the nearest price, "
         "marked as an estimate\n"
     ) in text
-    assert "fleet: 27000 dollars per month for everything\n" in text
+    assert "name fleet, dollars_per_month 27000\n" in text
 
 
 @pytest.mark.parametrize(
@@ -155,7 +159,7 @@ def test_who_is_asked_where_the_host_runs_is_told(tmp_path: Path, choice: str, e
 
 
 def test_the_labels_that_a_rule_matches_are_told(tmp_path: Path) -> None:
-    """An empty pattern is seen by its quotes."""
+    """With an empty pattern, too."""
     path = tmp_path / "ice.yaml"
     path.write_text(
         'hardware: [{match: {node_label: {pool: "h100-*", gpu: ""}}, rented: {dollars_per_gpu_hour: 2}}]\n'
@@ -163,7 +167,7 @@ def test_the_labels_that_a_rule_matches_are_told(tmp_path: Path) -> None:
     text = check_config(path, NOW)[1]
     (rule,) = json.loads(check_config(path, NOW, as_json=True)[1])["hardware"]
 
-    assert ': host any, model any, UUID any, node label pool "h100-*", node label gpu "": rented' in text
+    assert ": match (node_label pool=h100-* and gpu=), pricing (" in text
     assert rule["match"]["node_label"] == {"pool": "h100-*", "gpu": ""}
 
 
@@ -221,13 +225,13 @@ def test_what_is_said_of_servers_that_are_found_is_told(tmp_path: Path) -> None:
     )
     _, text = check_config(path, NOW)
 
-    actual = "\n".join(line.strip() for line in text.splitlines() if line.strip().startswith("found with"))
+    actual = "\n".join(line.strip() for line in text.splitlines() if line.strip().startswith("match ("))
     assert actual == (
-        "found with port 8000: name chat, share 0.7\n"
-        "found with workload ml/r1-*, process python3: namespace ml, engine vllm, spans hosts, role decode, "
-        "metrics at port 9400, metrics at path /m\n"
-        "found with unit vllm@*: read as configured\n"
-        "found with user 1001: name alice"
+        "match (port 8000), name chat, gpu_share_ratio 0.7\n"
+        "match (workload ml/r1-*, process python3), namespace ml, engine vllm, spans_hosts true, "
+        "role decode, metrics_port 9400, metrics_path /m\n"
+        "match (unit vllm@*), metrics_scheme https\n"
+        "match (user 1001, uid 1001), name alice"
     )
 
 
@@ -297,31 +301,26 @@ def test_rules_by_list_price_are_told_in_words() -> None:
     assert status == 0
     assert [line.strip() for line in text.splitlines() if line.startswith("  hardware[")] == [
         (
-            "hardware[0].rented: host any, model any, UUID any, instance type p5.48xlarge, lifecycle spot: "
-            "rented, list price of its instance type at aws, on demand, less 30 %; power is in the rent"
+            "hardware[0].rented: match (instance_type p5.48xlarge, lifecycle spot), pricing (cloud aws, "
+            "discount_ratio 0.3, discount_of on_demand, billing while_up)"
         ),
         (
-            "hardware[1].rented: host any, model any, UUID any, instance type Standard_ND*, region "
-            "westeurope: "
-            "rented, list price of its instance type at azure, on demand, less 15 %; power is in the rent"
+            "hardware[1].rented: match (instance_type Standard_ND*, region westeurope), pricing "
+            "(cloud azure, discount_ratio 0.15, discount_of on_demand, billing always)"
         ),
         (
-            "hardware[2].rented: host gke-*, model any, UUID any: rented, list price of a3-highgpu-8g at "
-            "gcp, "
-            "region us-central1, spot; power is in the rent"
+            "hardware[2].rented: match (host gke-*), pricing (cloud gcp, instance_type a3-highgpu-8g, "
+            "region us-central1, discount_ratio 0, discount_of spot, billing while_up)"
         ),
         (
-            "hardware[3].rented: host bare-*, model *H100*, UUID any: rented, list price of BM.GPU.H100.8 at "
-            "the host's cloud; power is in the rent"
+            "hardware[3].rented: match (host bare-*, gpu_model *H100*), pricing (cloud any, "
+            "instance_type BM.GPU.H100.8, discount_ratio 0, billing while_up)"
         ),
         (
-            "hardware[4].rented: host any, model any, UUID any, instance type p5e.48xlarge, lifecycle *: "
-            "rented, 39.8 dollars per hour of 8 GPUs; power is in the rent"
+            "hardware[4].rented: match (instance_type p5e.48xlarge, lifecycle *), pricing (prices "
+            "(dollars_per_hour 39.8, gpus 8), billing while_up)"
         ),
-        (
-            "hardware[5].rented: host any, model any, UUID any: rented, list price of its instance type at "
-            "the host's cloud; power is in the rent"
-        ),
+        "hardware[5].rented: match (any), pricing (cloud any, discount_ratio 0, billing while_up)",
     ]
     assert "hardware that no rule matches: has no price, and its cost is absent\n" in text
 

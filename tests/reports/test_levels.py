@@ -7,7 +7,7 @@ from exporter.cost.policy import CostPolicy
 from exporter.readings import ServerKey, ServerReading, ServiceLevel
 from exporter.reports.diagnosis import DoctorInput, ServerAnswer
 from exporter.reports.doctor import diagnose
-from exporter.reports.rule_text import server_rule_words, server_words
+from exporter.reports.rule_text import rule_words
 from exporter.tariff.tariff import Tariff
 
 BOTH = ServiceLevel(first_token_seconds=0.75, per_token_seconds=0.05)
@@ -62,7 +62,7 @@ def test_nothing_is_found_where_the_engine_reports_it_or_is_not_known() -> None:
 
 def test_an_entry_says_its_level() -> None:
     """In the words of both kinds of entries."""
-    words = "service level 0.75 s to the first token and 0.05 s per token for 0.99 of requests"
+    words = "slo (first_token_seconds 0.75, per_token_seconds 0.05, target_ratio 0.99)"
 
-    assert server_words(ConfiguredServer("chat", URL, None, slo=BOTH)).endswith(f", {words}")
-    assert server_rule_words(ServerRule(ServerMatch(port=8000), slo=BOTH)) == f"found with port 8000: {words}"
+    assert rule_words(ConfiguredServer("chat", URL, None, slo=BOTH)).endswith(f", {words}")
+    assert rule_words(ServerRule(ServerMatch(port=8000), slo=BOTH)) == f"match (port 8000), {words}"

@@ -37,8 +37,8 @@ def test_a_configuration_that_is_checked_tells_them(tmp_path: Path) -> None:
     status, words = check_config(file, NOW)
     assert status == 0
     listed = (
-        "retired GPUs:\n  GPU-3e000000-0000-4000-8000-000000000003 from 2026-11-20: sold\n"
-        "  GPU-99000000-0000-4000-8000-000000000099 from 2026-11-20\n"
+        "retired GPUs:\n  uuid GPU-3e000000-0000-4000-8000-000000000003, since 2026-11-20, note sold\n"
+        "  uuid GPU-99000000-0000-4000-8000-000000000099, since 2026-11-20\n"
     )
     assert listed in words
     _, actual = check_config(file, NOW, as_json=True)

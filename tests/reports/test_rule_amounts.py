@@ -128,22 +128,20 @@ compare:
 
 
 def test_references_and_budgets_are_told(tmp_path: Path) -> None:
-    """Without a discount a cached token costs what others do; the default budget says that it is one."""
+    """By the terms that are written; the default budget says that it is one."""
     path = written(tmp_path, "{rented: {dollars_per_gpu_hour: 2}}", OFFERS)
     text = check_config(path, NOW)[1]
 
     assert (
-        "compare:\n"
-        "  turbo: server any, model *llama*: prompt 0.88, cached prompt 0.88, generation 1.2 dollars per "
-        "million tokens, as of 2026-11-01\n"
-        "  cached: server chat, model any: prompt 3, cached prompt 0.3, generation 15 dollars per million "
-        "tokens\n"
+        "compare in dollars per million tokens:\n"
+        "  reference turbo, prompt 0.88, generation 1.2, model *llama*, as_of 2026-11-01\n"
+        "  reference cached, prompt 3, generation 15, cached_prompt 0.3, server chat\n"
     ) in text
     assert (
-        "budgets (the default, since none is configured):\n  fleet: 27000 dollars per month for everything\n"
+        "budgets (the default, since none is configured):\n  name fleet, dollars_per_month 27000\n"
     ) in text
     same = written(tmp_path, "", "budgets: [{name: fleet, dollars_per_month: 27000}]\n")
-    assert "budgets:\n  fleet: 27000 dollars per month for everything\n" in check_config(same, NOW)[1]
+    assert "budgets:\n  name fleet, dollars_per_month 27000\n" in check_config(same, NOW)[1]
 
 
 def document(path: Path) -> dict[str, Any]:
