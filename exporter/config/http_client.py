@@ -12,7 +12,7 @@ from typing import Annotated, Final
 from exporter.config.load import contents, read
 from exporter.config.model import Model, field, of
 from exporter.config.schema import ListOf, MappingOf, Table
-from exporter.config.web import FILE_PATH, Inline, ascii_text
+from exporter.config.web import FILE_PATH, ascii_text
 
 HEADERS_MAX: Final = 20
 SECRET_BYTES_MAX: Final = 64 * 1024
@@ -68,9 +68,6 @@ class HttpClientConfig:
     headers: tuple[tuple[str, Header], ...] = ()
 
 
-_INLINE: Final = "is a secret, which this file must not hold; write it to a file and name that as {}"
-
-
 class BasicAuthKeys(Model, kw_only=True):
     """User and password."""
 
@@ -78,8 +75,6 @@ class BasicAuthKeys(Model, kw_only=True):
     """The user."""
     password_file: Annotated[Path, FILE_PATH]
     """The file that holds the password."""
-    password: Annotated[None, Inline(_INLINE.format("password_file"))] = None
-    """Refused: name a file."""
 
     def build(self) -> BasicAuth:
         """The credentials."""
@@ -93,8 +88,6 @@ class AuthorizationKeys(Model, kw_only=True):
     """The scheme of the credentials."""
     credentials_file: Annotated[Path, FILE_PATH]
     """The file that holds the credentials."""
-    credentials: Annotated[None, Inline(_INLINE.format("credentials_file"))] = None
-    """Refused: name a file."""
 
     def build(self) -> Authorization:
         """The credentials."""
@@ -112,13 +105,6 @@ class ClientTlsKeys(Model, kw_only=True):
     """The private key of the client's certificate, without a password."""
     server_name: Annotated[str, ascii_text("name")] = ""
     """The name to expect in the server's certificate."""
-    insecure_skip_verify: Annotated[
-        None,
-        Inline(
-            "is not supported: anybody could answer, and read the credentials; name the authority as ca_file"
-        ),
-    ] = None
-    """Refused: name ca_file."""
 
     def build(self) -> ClientTls:
         """The settings."""
@@ -135,8 +121,6 @@ class RequestHeaderKeys(Model, kw_only=True):
     """Values of the header."""
     files: Annotated[tuple[Path, ...], ListOf(FILE_PATH, least=1)] = ()
     """Files that hold a value each."""
-    secrets: Annotated[None, Inline(_INLINE.format("files"))] = None
-    """Refused: name files."""
 
     def build(self) -> Header:
         """The header."""

@@ -38,19 +38,6 @@ FILE_PATH: Final = Matching("path", printable(PATH_CHARACTERS), "; name a file",
 """A file, relative to the folder of the file that names it unless it begins with /."""
 
 
-@dataclass(frozen=True, slots=True)
-class Inline:
-    """A key that is refused; the message has what to write instead."""
-
-    message: str
-    expected: str = "nothing"
-
-    def read(self, node: Node, context: Context) -> None:
-        """As `Validator.read`: always refused."""
-        del node, context
-        raise RefusedError(self.message)
-
-
 def ascii_text(expected: str) -> Matching[str]:
     """Printable ASCII, for a header or a name in a certificate; it may be empty."""
     form = re.compile(rf"[ -~]{{0,{HEADER_CHARACTERS}}}")
@@ -181,7 +168,6 @@ class WebConfig:
         return self.tls.files if self.tls else ()
 
 
-_INLINE: Final = "is not taken from the file itself; write it to a file of its own and name that as {}"
 VERSIONS: Final = Choice(("TLS13", "TLS12", "TLS11", "TLS10"))
 
 
@@ -220,12 +206,6 @@ class ServerTlsKeys(Model, kw_only=True):
     """Whether our order of suites counts, not theirs."""
     curve_preferences: Annotated[tuple[str, ...], ListOf(Choice(tuple(CURVES)))] = ()
     """The curve of key exchange: one."""
-    cert: Annotated[None, Inline(_INLINE.format("cert_file"))] = None
-    """Refused: name a file."""
-    key: Annotated[None, Inline(_INLINE.format("key_file"))] = None
-    """Refused: name a file."""
-    client_ca: Annotated[None, Inline(_INLINE.format("client_ca_file"))] = None
-    """Refused: name a file."""
 
     def build(self) -> TlsConfig:
         """The settings."""
