@@ -27,9 +27,6 @@ MEANINGS: Final = {
     f"{TLS}.prefer_server_cipher_suites": "`true` (default): the server's order of suites counts",
     f"{TLS}.curve_preferences": "one of `CurveP256`, `CurveP384`, `CurveP521`, `X25519`; a list is refused,"
     " as Python's TLS takes one. Without the key OpenSSL chooses",
-    f"{TLS}.cert": "refused: name a file",
-    f"{TLS}.key": "refused: name a file",
-    f"{TLS}.client_ca": "refused: name a file",
     HTTP: "response options",
     f"{HTTP}.http2": "HTTP/2 is never served: `true` is logged, and clients get HTTP/1.1",
     f"{HTTP}.headers": "headers that replace the exporter's own",
