@@ -146,25 +146,29 @@ def _money(result: RulePrice) -> str:
 def rule_words(rule: object) -> str:
     """Each term of a rule that has a value, behind its name."""
     assert is_dataclass(rule)  # noqa: S101  # as is each rule of a configuration
-    names = {field.name for field in fields(rule)} - {"source"}
-    values = (
-        (field.name.removesuffix("_text"), getattr(rule, field.name))
-        for field in fields(rule)
-        # An instant is told as it was written.
-        if field.name in names and f"{field.name}_text" not in names
+    names = [field.name for field in fields(rule) if field.name != "source"]
+    values = {
+        name.removesuffix("_text"): _value(getattr(rule, name))
+        for name in names
+        if f"{name}_text" not in names  # an instant is told as it was written
+    }
+    return ", ".join(
+        f"{name} {masked(text) if name in _URLS else text}" for name, text in values.items() if text
     )
-    given = (each for each in values if each[1] not in (None, "", ()) and each[1] is not False)
-    return ", ".join(f"{name} {masked(value) if name in _URLS else _value(value)}" for name, value in given)
 
 
 def _value(value: object) -> str:
+    """A value in words; empty where there is none."""
+    if value is None or value is False:
+        return ""
     if isinstance(value, tuple):
         return " and ".join("=".join(each) if isinstance(each, tuple) else _value(each) for each in value)
     if is_dataclass(value) and type(value).__str__ is object.__str__:
-        return f"({rule_words(value) or 'any'})"
+        words = rule_words(value)
+        return f"({words})" if words else ""
     if isinstance(value, Decimal):
         return plain(value)
-    return str(value).lower() if isinstance(value, bool) else str(value)
+    return "true" if value is True else str(value)
 
 
 def engine_words(engine: Engine) -> str:

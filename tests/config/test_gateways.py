@@ -43,8 +43,7 @@ def test_counters_have_names_kinds_and_a_label_for_the_model() -> None:
     assert shares.model == "served"
     assert divide.division.cached
     assert rule_words(divide.page).endswith(
-        'shares (prompt in_total{a="1",b="2"}, generation out_sum, model served, unnamed , '
-        "cached cached_total)"
+        'shares (prompt in_total{a="1",b="2"}, generation out_sum, model served, cached cached_total)'
     )
 
 

@@ -6,6 +6,8 @@ from typing import Any
 
 import pytest
 
+from exporter.config.settings import ConfiguredServer, GatewayDivision, ServerMatch, ServerRule
+from exporter.cost.division import Division
 from exporter.reports.rule_text import rule_words
 from exporter.tariff.terms import Owned
 
@@ -36,3 +38,13 @@ def test_a_term_without_words_is_printed_by_its_name() -> None:
     assert (
         rule_words(replace(owned, fee_dollars=Decimal("600.50"))) == f"{rule_words(OWNED)}, fee_dollars 600.5"
     )
+
+
+def test_the_query_of_an_url_is_masked() -> None:
+    """Of a server, of its gateway, and of a path of its page; what is empty is left out."""
+    divide = GatewayDivision(Division("team", "http://b/m?key=hunter2"))
+
+    assert rule_words(ConfiguredServer("a", "http://a/m?key=hunter2", None, divide=divide)) == (
+        "name a, url http://a/m?key=***, divide (division (by team, gateway http://b/m?key=***))"
+    )
+    assert rule_words(ServerRule(ServerMatch(), metrics_path="/m?key=hunter2")) == "metrics_path /m?key=***"
