@@ -197,7 +197,9 @@ def _accounts(ledger: LedgerReader, hours: int, now: Instant) -> tuple[CostAccou
         both = start // NANOSECONDS_PER_HOUR, end // NANOSECONDS_PER_HOUR
         for sums in (ledger.hours(*both) or {}).values():
             accounts.add_mix(sums.by_component())
-        covered = min(NANOSECONDS_PER_HOUR, ledger.covered(*both))
+        # The first of the two hours began before the window, and the last tick may be long ago.
+        metered_until = min(end, ledger.state().wall or 0)
+        covered = min(max(0, metered_until - start), ledger.covered(*both))
         return accounts, ExplainedPeriod(start, end, covered)
     for sums in (ledger.hours(first, last) or {}).values():
         accounts.add_history(

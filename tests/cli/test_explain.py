@@ -154,6 +154,21 @@ def test_a_ledger_without_a_whole_hour_has_its_minutes(
     assert server["models"][0]["dollars"] == 2
 
 
+def test_what_a_stopped_daemon_did_not_meter_is_not_metered(
+    config: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """It ran from 11:00 to 12:10, and at 12:15 the hour from 11:15 has 55 minutes."""
+    path = tmp_path / "stopped.db"
+    running = Ledger.open(path, Clock())
+    for minute in range(-59, 11):
+        end = NOON + minute * MINUTE
+        posted, amount = worked(end, 2, 10**6)
+        running.post(posted, State(accrued=(minute + 60) * amount, wall=end))
+    running.close()
+
+    assert explained_json(config, path, capsys)["metered_seconds"] == 55 * 60
+
+
 def test_the_verb_takes_a_server_a_window_and_a_number(
     config: Path, ledger: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
