@@ -30,7 +30,7 @@ from exporter.finance.what_if.outcome import WhatIfPolicy
 from exporter.finance.what_if.window import FAMILIES, Hours, fleet_hours, host_hours
 from exporter.ledger.host_usage import host_usage
 from exporter.readings import ServerKey
-from exporter.tariff.calendar import day_of, month_of
+from exporter.tariff.calendar import day_of
 from exporter.tariff.period import Period
 from exporter.tariff.terms import matches
 from exporter.units import NANOSECONDS_PER_HOUR, Instant
@@ -166,9 +166,12 @@ def _fleet(
     release_rules = replace(
         tariff, hardware=tuple(takewhile(lambda rule: rule.match.host is None, tariff.hardware))
     )
-    fleet = source.read_local(lambda local: Period.named(month_of(now, local).name), zone, now)
+    last = now // NANOSECONDS_PER_HOUR
+    fleet = source.read_local(
+        lambda local: Period.between(_day(last - hours, local), _day(last, local)), zone, now
+    )
     if not fleet.hosts:
-        raise VerbFailedError("no ledger has anything of this month: savings are those of hosts that report")
+        raise VerbFailedError("no ledger has anything of these days: savings are those of hosts that report")
     fleet_source.note_missing(fleet)
     usages: list[HostUsage] = []
     files: dict[str, tuple[str, ...]] = {}

@@ -202,7 +202,22 @@ def test_no_ledger(tmp_path: Path, config: Path, capsys: pytest.CaptureFixture[s
     assert "name the daemon's ledger with --ledger.path" in capsys.readouterr().err
 
 
-def test_a_fleet_that_has_nothing_of_this_month(
+def test_what_is_missing_is_of_all_days_of_the_window(
+    tmp_path: Path, config: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Two days without ticks at the end of October are said on the second of November."""
+    ledger = tmp_path / "fleet" / "a" / "ledger.db"
+    metered(ledger, 24, begin=NOVEMBER - 3 * 24 * HOUR)
+    now = metered(ledger, 24)
+    options = AdviseOptions(config, None, 336, as_json=True, fleet=FleetSource((tmp_path / "fleet",)))
+
+    assert advise(options, StillClock(now)) == 0
+    said = capsys.readouterr().err
+    assert "INCOMPLETE: 1 of 1 hosts" in said
+    assert "48.0000 hours" in said
+
+
+def test_a_fleet_that_has_nothing_of_these_days(
     tmp_path: Path, config: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     """Savings are those of hosts that report."""
@@ -211,7 +226,7 @@ def test_a_fleet_that_has_nothing_of_this_month(
     options = AdviseOptions(config, None, 336, as_json=True, fleet=fleet)
 
     assert advise(options, StillClock(now + 60 * 24 * HOUR)) == 1
-    assert "no ledger has anything of this month" in capsys.readouterr().err
+    assert "no ledger has anything of these days" in capsys.readouterr().err
 
 
 def test_estimates_of_a_fleet_are_marked(
@@ -266,7 +281,7 @@ def test_a_statement_has_no_hours(tmp_path: Path, config: Path, capsys: pytest.C
 
     assert advise(AdviseOptions(config, None, 336, as_json=True, fleet=fleet), StillClock(now)) == 1
 
-    assert f"{statement} is a statement, without hours: advise needs the ledger" in capsys.readouterr().err
+    assert "2026-10-20/2026-11-03 needs the ledgers" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize(
