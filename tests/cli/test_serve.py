@@ -382,9 +382,17 @@ def test_whatever_else_fails_to_close_the_ledger_is_written_and_let_go(
         closed.append(name)
         raise RuntimeError(name)
 
-    parts = ("web", "location", "gatherer", "nvml", "endpoints", "gateways", "discovery")
-    for name in parts:
-        part = getattr(daemon, f"_{name}")
+    (nvml,) = daemon._gpu_sources
+    parts = {
+        "web": daemon._web,
+        "location": daemon._location,
+        "gatherer": daemon._gatherer,
+        "nvml": nvml,
+        "endpoints": daemon._endpoints,
+        "gateways": daemon._gateways,
+        "discovery": daemon._discovery,
+    }
+    for name, part in parts.items():
         close = part.close
         monkeypatch.setattr(part, "close", lambda name=name, close=close: (close(), broken(name)))
     stop = threading.Event()
