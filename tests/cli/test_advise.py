@@ -205,16 +205,16 @@ def test_no_ledger(tmp_path: Path, config: Path, capsys: pytest.CaptureFixture[s
 def test_what_is_missing_is_of_all_days_of_the_window(
     tmp_path: Path, config: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    """Two days without ticks at the end of October are said on the second of November."""
+    """Two days without ticks at the end of October are written on the second of November."""
     ledger = tmp_path / "fleet" / "a" / "ledger.db"
     metered(ledger, 24, begin=NOVEMBER - 3 * 24 * HOUR)
     now = metered(ledger, 24)
     options = AdviseOptions(config, None, 336, as_json=True, fleet=FleetSource((tmp_path / "fleet",)))
 
     assert advise(options, StillClock(now)) == 0
-    said = capsys.readouterr().err
-    assert "INCOMPLETE: 1 of 1 hosts" in said
-    assert "48.0000 hours" in said
+    written = capsys.readouterr().err
+    assert "INCOMPLETE: 1 of 1 hosts" in written
+    assert "48.0000 hours" in written
 
 
 def test_a_fleet_that_has_nothing_of_these_days(
