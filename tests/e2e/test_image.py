@@ -68,6 +68,7 @@ def test_it_says_what_it_is(image: Image) -> None:
     assert image.facts["Healthcheck"]["Test"][0] == "CMD"
 
 
+@pytest.mark.nightly
 def test_two_builds_have_the_same_layers(image: Image, store: Store) -> None:
     """Not one byte of a layer depends on when, where or in which order it was built."""
     words = (

@@ -58,6 +58,7 @@ def host(tmp_path: Path) -> FakeNvml:
     return FakeNvml(tmp_path, Scenario(others(1)))
 
 
+@pytest.mark.nightly
 def test_three_stops_and_starts_and_a_swapped_board(tmp_path: Path, host: FakeNvml) -> None:
     """55.04 after each, eight GPUs held, and 7.985398 once the host is owned and a board of it swapped."""
     with Daemon(tmp_path, RENTED, host.environment()) as daemon:

@@ -21,7 +21,13 @@ RULE_TESTS = sorted(FOLDER.glob("*_test.yml"))
 SHORT = [file.name for file in RULE_TESTS if shortest_steps(file) <= FEW_STEPS]
 """Files in whose shortest case CI evaluates every rule."""
 
-NIGHTLY = {"decommission_test.yml", "incident_test.yml", "silence_test.yml"}
+NIGHTLY = {
+    "decommission_test.yml",
+    "incident_test.yml",
+    "levels_test.yml",
+    "servers_test.yml",
+    "silence_test.yml",
+}
 """Files of 8 to 19 seconds of CPU each, whose rules the others evaluate as well."""
 
 CONTRACT = {
