@@ -1,29 +1,18 @@
 """All processes of a host, as far as grouping needs them."""
 
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, field, replace
-from itertools import islice
+from dataclasses import dataclass
 from typing import Final
 
 from exporter.clock import Clock
 from exporter.sources.processes import procfs
-from exporter.units import NANOSECONDS_PER_MINUTE, NANOSECONDS_PER_SECOND, Nanoseconds
+from exporter.units import NANOSECONDS_PER_SECOND, Nanoseconds
 
 PROCESSES_MAX: Final = 20_000
 """Processes that are read; a large host runs a few thousand, kernel threads included."""
 
 BUDGET: Final[Nanoseconds] = 2 * NANOSECONDS_PER_SECOND
 """Time for one census. Processes on GPUs are read first, so that they are known on a very large host."""
-
-SETTLED: Final[Nanoseconds] = 5 * NANOSECONDS_PER_MINUTE
-"""Age at which a process no longer changes program or cgroup. One that takes a title later, as a worker of
-Ray does, changes its name with it."""
-
-REGISTERED_MAX: Final = 1024
-"""Processes that are cached, about a kilobyte each; those beyond are read whole each time."""
-
-REMEMBERED: Final[Nanoseconds] = 5 * NANOSECONDS_PER_MINUTE
-"""How long the cache of processes is valid; then all are read whole again."""
 
 _DEAD: Final = ("Z", "X", "x")
 
@@ -39,6 +28,7 @@ class Process:
     parent: int
     session: int
     started: Nanoseconds
+    """When it began, in boot time."""
     name: str
     argv: tuple[str, ...]
     """Its command line, empty where that is, as of a process that is ending."""
@@ -47,31 +37,16 @@ class Process:
     """Its uid, `None` for a program that runs as another user than the one who started it."""
 
 
-@dataclass(slots=True)
-class Register:
-    """Cache of the processes of earlier censuses.
-
-    A host runs thousands of kernel threads, and hundreds of programs without a GPU or a model: reading them
-    whole each time would take more CPU than the rest of the daemon.
-    """
-
-    since: Nanoseconds | None = None
-    processes: Mapping[int, Process] = field(default_factory=dict)
-    """Those that had settled when they were read."""
-    kernel: set[int] = field(default_factory=set)
-    """The ids of kernel threads, which are reused only after every other id."""
-
-
 def census(
     proc: procfs.Proc,
     clock: Clock,
     first: Iterable[int],
     then: Iterable[int] = (),
-    register: Register | None = None,
+    kernel_threads: set[int] | None = None,
 ) -> Mapping[int, Process]:
     """Read `first`, then `then`, and then all others except kernel threads, within bounds.
 
-    With a `register`, which is updated, others are read as far as they may have changed.
+    `kernel_threads` are the ids of those that an earlier census saw, and is updated: a host has thousands.
 
     Failures are counted in `proc.failures`, but for processes not in `first`, since processes end all the
     time.
@@ -81,49 +56,36 @@ def census(
     """
     began = clock.elapsed()
     others = proc.pids(PROCESSES_MAX)
-    register = Register() if register is None else register
-    if register.since is None or began - register.since >= REMEMBERED:
-        register.since, register.processes, register.kernel = began, {}, set()
-    register.kernel.intersection_update(others)
+    kernel_threads = set() if kernel_threads is None else kernel_threads
+    kernel_threads.intersection_update(others)
     processes: dict[int, Process] = {}
     for pid in first:
-        if process := read(proc, pid):
+        process = read(proc, pid)
+        if process is not None:
             processes[pid] = process
     counted = proc.failures.copy()
     for pid in then:
-        if pid not in processes and (process := read(proc, pid)):
+        process = None if pid in processes else read(proc, pid)
+        if process is not None:
             processes[pid] = process
     for pid in others:
         if clock.elapsed() - began > BUDGET:
             counted["time"] += 1
             break
-        if pid in processes or pid in register.kernel:
+        if pid in processes or pid in kernel_threads:
             continue
-        if process := _unchanged(proc, register.processes.get(pid)) or read(proc, pid, register.kernel):
+        process = read(proc, pid, kernel_threads)
+        if process is not None:
             processes[pid] = process
     proc.failures = counted
-    settled = (process for process in processes.values() if began - process.started >= SETTLED)
-    register.processes = {process.pid: process for process in islice(settled, REGISTERED_MAX)}
     return processes
 
 
-def _unchanged(proc: procfs.Proc, process: Process | None) -> Process | None:
-    """A process of an earlier census, if its `stat` has the same start and name as before."""
-    now = None if process is None else _stat(proc, process.pid)
-    if process is None or now is None or now.state in _DEAD:  # its first thread may have ended
-        return None
-    if (now.started, now.name) != (process.started, process.name):
-        return None
-    if (now.parent, now.session) == (process.parent, process.session):
-        return process
-    return replace(process, parent=now.parent, session=now.session)
-
-
-def read(proc: procfs.Proc, pid: int, kernel: set[int] | None = None) -> Process | None:
+def read(proc: procfs.Proc, pid: int, kernel_threads: set[int] | None = None) -> Process | None:
     """One process, `None` for a kernel thread, one that has ended, or one that may not be read.
 
-    A kernel thread is added to `kernel`. A process whose first thread has ended (pthread_exit) is read by
-    another one.
+    A kernel thread is added to `kernel_threads`. A process whose first thread has ended (pthread_exit) is
+    read by another one.
     Its start is read again at the end: the id may by then be another process's.
     """
     line = proc.read(pid, "stat", procfs.STAT_BYTES, procfs.is_line)
@@ -134,8 +96,8 @@ def read(proc: procfs.Proc, pid: int, kernel: set[int] | None = None) -> Process
         proc.failures["unreadable"] += 1
         return None
     if before.kernel:
-        if kernel is not None:
-            kernel.add(pid)
+        if kernel_threads is not None:
+            kernel_threads.add(pid)
         return None
     folder = _living(proc, pid, before)
     if folder is None:
@@ -150,14 +112,14 @@ def read(proc: procfs.Proc, pid: int, kernel: set[int] | None = None) -> Process
         proc.failures["ended"] += 1
         return None
     return Process(
-        pid,
-        before.parent,
-        before.session,
-        before.started,
-        before.name,
-        procfs.command_line(words),
-        procfs.cgroup(cgroup_file),
-        procfs.user(status),
+        pid=pid,
+        parent=before.parent,
+        session=before.session,
+        started=before.started,
+        name=before.name,
+        argv=procfs.command_line(words),
+        cgroup=procfs.cgroup(cgroup_file),
+        user=procfs.user(status),
     )
 
 

@@ -124,6 +124,7 @@ class ProcessReading:
 
 
 GROUPS_MAX: Final = 256
+
 DEPTH_MAX: Final = 64
 """Ancestors that are climbed; a circle, which a tree read while it changes may show, ends there too."""
 
@@ -132,6 +133,9 @@ SERVING_MAX: Final = 32
 
 DESCENDANTS_MAX: Final = 1024
 """Descendants of a server among which those are chosen."""
+
+LAUNCHES_MAX: Final = 1024
+"""Command lines whose launch is cached: as many as processes are."""
 
 _STARTERS: Final = frozenset(
     {
@@ -144,187 +148,180 @@ _STARTERS: Final = frozenset(
 )
 """Programs that start unrelated ones, by the kernel's name of 15 characters: ancestry ends below them."""
 
-
-LAUNCHES_MAX: Final = 1024
-"""Command lines whose launch is cached: as many as processes are."""
-
 _launch: Final = lru_cache(maxsize=LAUNCHES_MAX)(launch)
 
 
 def grouped(processes: Mapping[int, Process], computing: Iterable[int]) -> tuple[ProcessGroup, ...]:
     """The groups of the processes that compute, then those of servers that compute nothing.
 
-    What a process calls itself joins it to processes of its own user in its own container or unit only.
-    `computing` may name processes that are not known; they are passed over.
+    Only processes of the same user in the same container or unit can share a group, whatever their titles.
+    A process whose user is unknown shares none. `computing` may name processes that are not known.
     """
-    here = {pid for pid in computing if pid in processes}
     clusters: dict[tuple[str, int | None, int], list[Process]] = {}
     for process in processes.values():
         alone = process.pid if process.user is None else 0
         clusters.setdefault((process.cgroup.anchor, process.user, alone), []).append(process)
-    groups = [group for cluster in clusters.values() for group in _OwnProcesses(cluster, here).groups()]
+    known = {pid for pid in computing if pid in processes}
+    groups: list[ProcessGroup] = []
+    for cluster in clusters.values():
+        groups += _groups_of_cluster(cluster, known)
     groups.sort(key=lambda group: (not group.computing, group.started, group.id))
-    # Users take turns, so that nobody's many leave no place for another's.
+    # Users take turns, so that the many groups of a user leave places for those of others.
     turns: Counter[int | None] = Counter()
-    in_turn = []
-    for number, group in enumerate(groups):
+    turn_of: dict[str, int] = {}
+    for group in groups:
         turns[group.user] += 1
-        in_turn.append((turns[group.user], number))
-    return tuple(groups[number] for number in sorted(number for _, number in sorted(in_turn)[:GROUPS_MAX]))
+        turn_of[group.id] = turns[group.user]
+    by_turn = sorted(groups, key=lambda group: turn_of[group.id])
+    chosen = {group.id for group in by_turn[:GROUPS_MAX]}
+    return tuple(group for group in groups if group.id in chosen)
 
 
-class _OwnProcesses:
-    """The processes of one user in one cgroup, down to the container or the unit."""
+class _ProcessTree:
+    """The processes of one cluster by their parents."""
 
-    def __init__(self, processes: list[Process], computing: set[int]) -> None:
-        self._processes = {process.pid: process for process in processes}
-        self._computing = [process for process in processes if process.pid in computing]
-        self._cgroup, self._user = processes[0].cgroup, processes[0].user
-        # Of a user that is unknown no other process is the same one's.
-        self._shared = self._cgroup.shared or self._user is None
+    def __init__(self, processes: Iterable[Process]) -> None:
+        self.processes = {process.pid: process for process in processes}
         self._children: dict[int, list[int]] = {}
-        for process in processes:
-            if parent := self._parent(process):
+        for process in self.processes.values():
+            parent = self._parent(process)
+            if parent is not None:
                 self._children.setdefault(parent.pid, []).append(process.pid)
-        launches = {process.pid: _launch(process.argv) for process in processes}
-        self._launches = {pid: start for pid, start in launches.items() if start is not None}
-        self._servers = self._outermost()
-        self._of_engine: dict[str, list[int]] = {}
-        self._of_session: dict[tuple[str, int], list[int]] = {}
-        for pid, server in self._servers.items():
-            engine = server.launch.engine
-            self._of_engine.setdefault(engine, []).append(pid)
-            self._of_session.setdefault((engine, self._processes[pid].session), []).append(pid)
-
-    def groups(self) -> Iterator[ProcessGroup]:
-        """Each server with the processes that compute for it, then those that compute for none."""
-        by_server: dict[int, list[Process]] = {pid: [] for pid in self._servers}
-        rest: dict[int, list[Process]] = {}
-        for process in self._computing:
-            owner = self._owner(process)
-            if owner is not None:
-                by_server[owner].append(process)
-                continue
-            root = 0
-            if self._shared:  # the highest ancestor below a program that starts unrelated ones
-                root = process.pid
-                for pid in self._ancestors(process.pid):
-                    if self._processes[pid].name in _STARTERS or pid == 1:
-                        break
-                    root = pid
-            rest.setdefault(root, []).append(process)
-        # A router is not alone for long, and its group is the same one before and after.
-        alone = len(by_server) == 1 and not self._shared
-        alone = alone and not any(server.launch.routes for server in self._servers.values())
-        for pid, computing in by_server.items():
-            yield self._group(computing, self._servers[pid], None if alone else pid)
-        for root, computing in rest.items():
-            yield self._group(computing, None, root or None)
-
-    def _group(self, computing: list[Process], server: ApiServer | None, root: int | None) -> ProcessGroup:
-        serving = [] if server is None else [self._processes[server.process.pid]]
-        # A go-between's clients come before it, and the server last.
-        named = min(
-            computing or serving,
-            key=lambda process: (program(process.argv, process.name) in GO_BETWEENS, process.started),
-        )
-        number = "" if root is None else f"#{root}.{self._processes[root].started}"
-        return ProcessGroup(
-            id=f"{self._cgroup.anchor}:{self._user}{number}",
-            name=program(named.argv, named.name),
-            computing=tuple(sorted(ProcessId(process.pid, process.started) for process in computing)),
-            started=min(process.started for process in (*computing, *serving)),
-            container=self._cgroup.container,
-            runtime=self._cgroup.runtime,
-            pod=self._cgroup.pod,
-            unit=self._cgroup.unit,
-            server=server,
-            system_unit=self._cgroup.system_unit,
-            delegated=self._cgroup.delegated,
-            user=self._user,
-        )
-
-    def _outermost(self) -> dict[int, ApiServer]:
-        """Servers that no other server started, completed by their parts and by the servers they started.
-
-        A server that a router started is a server of its own.
-        """
-        launches = {pid: start for pid, start in self._launches.items() if not start.part}
-        inner: dict[int, list[int]] = {}
-        routers: dict[int, int] = {}
-        for pid in launches:
-            line = [pid, *(other for other in self._ancestors(pid) if other in launches)]  # nearest first
-            outermost = line[-1]
-            child = line[-2] if len(line) > 1 else outermost
-            own, above = launches[child], launches[outermost]
-            # A llama.cpp that another one started for one model names a port of its own.
-            alike = own.engine == above.engine == LLAMACPP.name
-            if alike and own.explicit_port and own.port != above.port:
-                routers[child] = outermost
-                outermost = child
-            inner.setdefault(outermost, []).extend([pid] if pid != outermost else [])
-        routing = {*routers.values()}
-        servers_of = Counter(launches[pid].engine for pid in inner)
-        parts: dict[str, list[Launch]] = {}
-        for part in self._launches.values():
-            if part.part and servers_of[part.engine] == 1:
-                parts.setdefault(part.engine, []).append(part)
-        servers: dict[int, ApiServer] = {}
-        for pid, below in inner.items():
-            own = replace(launches[pid], routes=launches[pid].routes or pid in routing)
-            started = (launches[other] for other in below[:SERVING_MAX])
-            whole = _completed(own, (*started, *parts.get(own.engine, ())))
-            process = ProcessId(pid, self._processes[pid].started)
-            serving = self._serving(pid, inner)
-            servers[pid] = ApiServer(process, whole, serving, routers.get(pid))
-        return servers
-
-    def _owner(self, process: Process) -> int | None:
-        """The server that a process computes for: itself, its ancestor, else the only candidate.
-
-        A worker need not descend from its server: Ray's are the raylet's children, and one whose parent ended
-        is init's.
-        """
-        for pid in (process.pid, *self._ancestors(process.pid)):
-            if pid in self._servers:
-                return pid
-        if not self._shared and len(self._servers) == 1:
-            return next(iter(self._servers))
-        engines = sorted(works_for(process.argv))
-        fitting = [self._of_engine.get(engine, []) for engine in engines]
-        if sum(map(len, fitting)) > 1:  # the one of the same session, if there is one
-            fitting = [self._of_session.get((engine, process.session), []) for engine in engines]
-        return next((pid for one in fitting for pid in one), None) if sum(map(len, fitting)) == 1 else None
 
     def _parent(self, process: Process) -> Process | None:
-        """The parent within the cgroup. One that began later is none: its id was used again."""
-        parent = self._processes.get(process.parent)
+        """The parent within the cluster. A process that began later has its id only."""
+        parent = self.processes.get(process.parent)
         return None if parent is None or parent.started > process.started else parent
 
-    def _ancestors(self, pid: int) -> Iterator[int]:
-        """Ancestors within the cgroup, nearest first."""
-        child = self._processes[pid]
+    def ancestors(self, pid: int) -> Iterator[int]:
+        """Ancestors within the cluster, nearest first."""
+        parent = self._parent(self.processes[pid])
         for _ in range(DEPTH_MAX):
-            parent = self._parent(child)
             if parent is None:
                 return
             yield parent.pid
-            child = parent
+            parent = self._parent(parent)
 
-    def _serving(self, server: int, servers: Collection[int]) -> tuple[int, ...]:
-        """A server and its descendants: the server, then processes with a launch, then the others."""
-        below: dict[int, None] = {server: None}
-        waiting = [server]
-        while waiting and len(below) < DESCENDANTS_MAX:
-            children = [
-                pid
-                for pid in self._children.get(waiting.pop(), ())
-                if pid not in below and pid not in servers
-            ]
-            below.update(dict.fromkeys(children))
-            waiting.extend(children)
-        ordered = sorted(below, key=lambda pid: (pid != server, pid not in self._launches, pid))
-        return tuple(ordered[:SERVING_MAX])
+    def descendants(self, pid: int, without: Collection[int]) -> list[int]:
+        """Descendants of a process, without those `without` and theirs."""
+        below: dict[int, None] = {}
+        parents = [pid]
+        while parents and len(below) < DESCENDANTS_MAX:
+            for child in self._children.get(parents.pop(), ()):
+                if child not in below and child != pid and child not in without:
+                    below[child] = None
+                    parents.append(child)
+        return list(below)
+
+    def job(self, pid: int) -> int:
+        """The highest ancestor of a process below a program that starts unrelated ones."""
+        highest = pid
+        for ancestor in self.ancestors(pid):
+            if ancestor == 1 or self.processes[ancestor].name in _STARTERS:
+                break
+            highest = ancestor
+        return highest
+
+
+def _groups_of_cluster(processes: list[Process], computing: Collection[int]) -> Iterator[ProcessGroup]:
+    """The groups of one user in one container or unit.
+
+    They are each server with the processes that compute for it, then those that compute for none.
+    """
+    cgroup, user = processes[0].cgroup, processes[0].user
+    is_shared = cgroup.shared or user is None
+    tree = _ProcessTree(processes)
+    servers = _api_servers(tree)
+    served: dict[int, list[Process]] = {pid: [] for pid in servers}
+    unserved: dict[int | None, list[Process]] = {}
+    server_index = _ServerIndex(tree, servers, is_shared=is_shared)
+    for process in processes:
+        if process.pid not in computing:
+            continue
+        server = server_index.served_by(process)
+        if server is not None:
+            served[server].append(process)
+        else:
+            job = tree.job(process.pid) if is_shared else None
+            unserved.setdefault(job, []).append(process)
+    # A router is not alone for long, and its group is the same one before and after.
+    is_alone = len(servers) == 1 and not is_shared
+    is_alone = is_alone and not any(server.launch.routes for server in servers.values())
+    members: list[tuple[ApiServer | None, int | None, list[Process]]] = [
+        (servers[pid], None if is_alone else pid, group) for pid, group in served.items()
+    ]
+    members += [(None, job, group) for job, group in unserved.items()]
+    for api, root, group in members:
+        number = "" if root is None else f"#{root}.{tree.processes[root].started}"
+        everything = group if api is None else [*group, tree.processes[api.process.pid]]
+        # Clients come before their go-between, and the server last.
+        first = min(
+            group or everything,
+            key=lambda process: (program(process.argv, process.name) in GO_BETWEENS, process.started),
+        )
+        yield ProcessGroup(
+            id=f"{cgroup.anchor}:{user}{number}",
+            name=program(first.argv, first.name),
+            computing=tuple(sorted(ProcessId(process.pid, process.started) for process in group)),
+            started=min(process.started for process in everything),
+            container=cgroup.container,
+            runtime=cgroup.runtime,
+            pod=cgroup.pod,
+            unit=cgroup.unit,
+            server=api,
+            system_unit=cgroup.system_unit,
+            delegated=cgroup.delegated,
+            user=user,
+        )
+
+
+def _api_servers(tree: _ProcessTree) -> dict[int, ApiServer]:
+    """Servers that no other server started, completed by their parts and by the servers they started.
+
+    A server that a router started is a server of its own.
+    """
+    all_launches: dict[int, Launch] = {}
+    for pid, process in tree.processes.items():
+        start = _launch(process.argv)
+        if start is not None:
+            all_launches[pid] = start
+    launches = {pid: start for pid, start in all_launches.items() if not start.part}
+    parts = [start for start in all_launches.values() if start.part]
+    inner: dict[int, list[int]] = {}
+    """The servers that each server started."""
+    routers: dict[int, int] = {}
+    """The router that started each server of one model."""
+    for pid in launches:
+        line = [pid, *(ancestor for ancestor in tree.ancestors(pid) if ancestor in launches)]  # nearest first
+        outermost = line[-1]
+        child = line[-2] if len(line) > 1 else outermost
+        own, above = launches[child], launches[outermost]
+        # A llama.cpp that another one started for one model names a port of its own.
+        is_llamacpp = own.engine == above.engine == LLAMACPP.name
+        if is_llamacpp and own.explicit_port and own.port != above.port:
+            routers[child] = outermost
+            outermost = child
+        started = inner.setdefault(outermost, [])
+        if pid != outermost:
+            started.append(pid)
+    engines = Counter(launches[pid].engine for pid in inner)
+    routing = set(routers.values())
+    servers: dict[int, ApiServer] = {}
+    for pid, started in inner.items():
+        own = launches[pid]
+        if pid in routing:
+            own = replace(own, routes=True)
+        completing = [launches[other] for other in started[:SERVING_MAX]]
+        if engines[own.engine] == 1:  # with a second server it is unknown whose part it is
+            completing += [part for part in parts if part.engine == own.engine]
+        below = sorted(tree.descendants(pid, inner), key=lambda other: (other not in all_launches, other))
+        servers[pid] = ApiServer(
+            process=ProcessId(pid, tree.processes[pid].started),
+            launch=_completed(own, completing),
+            serving=(pid, *below[: SERVING_MAX - 1]),
+            started_by=routers.get(pid),
+        )
+    return servers
 
 
 def _completed(own: Launch, others: Iterable[Launch]) -> Launch:
@@ -341,3 +338,36 @@ def _completed(own: Launch, others: Iterable[Launch]) -> Launch:
         if not own.model and other.model:
             own = replace(own, model=other.model)
     return own
+
+
+class _ServerIndex:
+    """The servers of a cluster, by engine and by session."""
+
+    def __init__(self, tree: _ProcessTree, servers: Mapping[int, ApiServer], *, is_shared: bool) -> None:
+        self._tree = tree
+        self._servers = servers
+        self._only = next(iter(servers)) if len(servers) == 1 and not is_shared else None
+        """The server of a container or unit without another one."""
+        self._by_engine: dict[tuple[str, int | None], list[int]] = {}
+        """By engine and session; with `None` those of all sessions."""
+        for pid, server in servers.items():
+            for session in (None, tree.processes[pid].session):
+                self._by_engine.setdefault((server.launch.engine, session), []).append(pid)
+
+    def served_by(self, process: Process) -> int | None:
+        """The server that a process computes for: itself, its ancestor, else the only candidate.
+
+        A worker need not descend from its server: Ray's are the raylet's children, and one whose parent ended
+        is init's.
+        """
+        for pid in (process.pid, *self._tree.ancestors(process.pid)):
+            if pid in self._servers:
+                return pid
+        if self._only is not None:
+            return self._only
+        engines = sorted(works_for(process.argv))
+        for session in (None, process.session):
+            candidates = [self._by_engine.get((engine, session), []) for engine in engines]
+            if sum(map(len, candidates)) == 1:
+                return next(pid for pids in candidates for pid in pids)
+        return None

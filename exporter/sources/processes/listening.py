@@ -1,8 +1,9 @@
 """Ports and addresses of the API servers of groups."""
 
 from collections import Counter
-from collections.abc import Collection, Iterable, Mapping, MutableMapping
+from collections.abc import Iterable, Mapping, MutableMapping
 from dataclasses import dataclass, replace
+from enum import IntEnum
 from typing import Final
 
 from exporter.clock import Clock
@@ -24,8 +25,27 @@ LastUsers = MutableMapping[tuple[int, int], int]
 """The last user that listened, by network and port: it reserves the name of a server that restarts."""
 
 
+class Evidence(IntEnum):
+    """Evidence that a server listens at a port where its user does, weakest first."""
+
+    DEFAULT = 1
+    """The port is its engine's default."""
+    NAMED = 2
+    """Its command line names the port."""
+    SHOWN = 3
+    """A descriptor of its own shows the socket."""
+
+
 @dataclass(frozen=True, slots=True)
-class _Opened:
+class _Port:
+    """A port that a server may listen at."""
+
+    number: int
+    evidence: Evidence
+
+
+@dataclass(frozen=True, slots=True)
+class _OpenGroup:
     """A group, and the sockets that its processes have open."""
 
     group: ProcessGroup
@@ -44,16 +64,21 @@ class _Opened:
         if self.by_process is None:
             return self.network.sockets_of(self.group.user)
         inodes = frozenset[int]().union(*self.by_process)
-        return tuple(one for one in self.network.listeners if one.inode in inodes)
+        return tuple(socket for socket in self.network.listeners if socket.inode in inodes)
 
     def sockets(self, listening: tuple[procfs.ListeningSocket, ...]) -> Sockets:
         """The sockets of the group, of which these listen."""
-        unprivileged = not self.network.on_host and (self.group.delegated or not self.group.container)
-        return Sockets(self.network, listening, self.group.user, self.process, unprivileged)
+        return Sockets(
+            network=self.network,
+            listening=listening,
+            user=self.group.user,
+            process=self.process,
+            unprivileged=not self.network.on_host and (self.group.delegated or not self.group.container),
+        )
 
 
 @dataclass(frozen=True, slots=True)
-class _Serving(_Opened):
+class _OpenServer(_OpenGroup):
     """The same of a group with a server."""
 
     server: ApiServer
@@ -64,43 +89,33 @@ class _Serving(_Opened):
         host = self.server.launch.host
         return procfs.LOOPBACKS[0] if host == "localhost" else host
 
-    def port(self) -> tuple[int | None, bool]:
-        """The port of the API, and whether a descriptor shows it; else a command line names it."""
+    def port(self) -> _Port | None:
+        """The port of the API by its own sockets; without descriptors by its command line and user."""
         launch = self.server.launch
         if not launch.serves or launch.port is None:
-            return None, False
-        if launch.port in {socket.port for socket in self.listening}:
-            return launch.port, self.by_process is not None
+            return None
+        if any(socket.port == launch.port for socket in self.listening):
+            evidence = Evidence.NAMED if launch.explicit_port else Evidence.DEFAULT
+            return _Port(launch.port, evidence if self.by_process is None else Evidence.SHOWN)
         if launch.explicit_port:
-            return None, False
+            return None
         # A file or the environment sets another port: the only one of the first process with any, since
         # workers listen too, for each other.
         for inodes in self.by_process or ():
             ports = {socket.port for socket in self.network.listeners if socket.inode in inodes}
             if ports:
-                return (ports.pop(), True) if len(ports) == 1 else (None, False)
-        return None, False
+                return _Port(ports.pop(), Evidence.SHOWN) if len(ports) == 1 else None
+        return None
 
-    def last_port_left(self, others: Collection[int]) -> int | None:
+    def last_port_left(self, owned_ports: set[int]) -> int | None:
         """The only port without another owner, in the network of a pod or container."""
         launch = self.server.launch
-        if self.by_process is not None or self.network.on_host or launch.explicit_port:
+        is_known = self.by_process is not None or self.network.on_host or launch.explicit_port
+        if is_known or not launch.serves or launch.port is None:
             return None
-        if not launch.serves or launch.port is None:
-            return None
-        left = {socket.port for socket in self.listening if not procfs.loopback(socket.host)}.difference(
-            others
-        )
+        ports = {socket.port for socket in self.listening if not procfs.loopback(socket.host)}
+        left = ports - owned_ports
         return left.pop() if len(left) == 1 else None
-
-    def is_taken(self, last_users: LastUsers) -> bool:
-        """Whether another user listens at the port that the command line names, or did last."""
-        port, number = self.server.launch.port, self.network.number
-        if port is None or any(socket.port == port for socket in self.listening):
-            return False
-        if any(socket.port == port for socket in self.network.listeners):
-            return True
-        return number is not None and last_users.get((number, port), self.group.user) != self.group.user
 
     def at(self, port: int | None, claim: Claim) -> ProcessGroup:
         """The group with its server at a port."""
@@ -133,129 +148,124 @@ def with_sockets(
     """
     groups = tuple(groups)
     networks = Networks(proc)
-    servers: dict[str, _Serving] = {}
-    others: dict[str, _Opened] = {}
+    servers: list[_OpenServer] = []
+    others: list[_OpenGroup] = []
     began = clock.elapsed()
     for group in sorted(groups, key=lambda group: group.server is None):
         if clock.elapsed() - began > BUDGET:
             proc.failures["time"] += 1
             break
         server = group.server
-        pids = [member.pid for member in group.computing] if server is None else [*server.serving]
-        network, by_process = networks.network(pids[0]), _open_sockets(proc, pids[:SERVING_MAX])
+        pids = [member.pid for member in group.computing] if server is None else list(server.serving)
+        by_process: tuple[frozenset[int], ...] | None = None
+        first = proc.sockets(pids[0], DESCRIPTORS_MAX)
+        if first is not None:
+            rest = (proc.sockets(pid, DESCRIPTORS_MAX) or frozenset() for pid in pids[1:SERVING_MAX])
+            by_process = (first, *rest)
+        network = networks.network(pids[0])
         if server is None:
-            others[group.id] = _Opened(group, pids[0], network, by_process)
+            others.append(_OpenGroup(group, pids[0], network, by_process))
         else:
-            servers[group.id] = _Serving(group, pids[0], network, by_process, server)
-    answer = _with_ports(servers, proc, last_users)
-    owned = {
-        (one.network.number, socket.inode)
-        for name, one in servers.items()
-        if (server := answer[name].server) is not None
-        for socket in one.listening
-        if socket.port in (server.port, server.metrics_port)
-    }
+            servers.append(_OpenServer(group, pids[0], network, by_process, server))
+    placed = _with_ports(servers, proc, last_users)
+    owned: set[tuple[int | None, int]] = set()
+    for opened_server in servers:
+        api = placed[opened_server.group.id].server
+        ports = set() if api is None else {api.port, api.metrics_port}
+        owned |= {
+            (opened_server.network.number, socket.inode)
+            for socket in opened_server.listening
+            if socket.port in ports
+        }
     # Without descriptors a program that is no known server has the sockets of its user that no server has, if
     # it is the only one: an entry may name them.
-    unread = Counter(
-        (one.network.number, one.group.user) for one in others.values() if one.by_process is None
-    )
-    for name, one in others.items():
-        listening = one.listening
-        if one.by_process is None:
-            number = one.network.number
-            alone = unread[number, one.group.user] == 1
-            listening = tuple(at for at in listening if alone and (number, at.inode) not in owned)
-        answer[name] = replace(one.group, sockets=one.sockets(listening))
-    return tuple(answer.get(group.id, group) for group in groups)
+    unread = Counter((other.network.number, other.group.user) for other in others if other.by_process is None)
+    for other in others:
+        number, listening = other.network.number, other.listening
+        if other.by_process is None and unread[number, other.group.user] > 1:
+            listening = ()
+        elif other.by_process is None:
+            listening = tuple(socket for socket in listening if (number, socket.inode) not in owned)
+        placed[other.group.id] = replace(other.group, sockets=other.sockets(listening))
+    return tuple(placed.get(group.id, group) for group in groups)
 
 
 def _with_ports(
-    servers: Mapping[str, _Serving], proc: procfs.Proc, last_users: LastUsers
+    servers: Iterable[_OpenServer], proc: procfs.Proc, last_users: LastUsers
 ) -> dict[str, ProcessGroup]:
-    """The groups of servers with the port of each; of a port that several claim, its owner's alone."""
-    ports = {name: one.port() for name, one in servers.items()}
-    contested = _contested(servers, ports)
+    """The groups of servers with the port of each, by their ids; a port that several claim is its owner's."""
+    by_group = {server.group.id: server for server in servers}
+    ports: dict[str, _Port] = {}
+    for name, server in by_group.items():
+        port = server.port()
+        if port is not None:
+            ports[name] = port
+    contested = _contested(by_group, ports)
     proc.failures["contested"] += len(contested)
-    ports.update(dict.fromkeys(contested, (None, False)))
-    # Ports with a certain owner: no other server of that network listens there.
-    owners = {
-        (one.network.number, ports[name][0]): name
-        for name, one in servers.items()
-        if ports[name][0] is not None and (ports[name][1] or one.server.launch.explicit_port)
-    }
-    answer: dict[str, ProcessGroup] = {}
-    for name, one in servers.items():
-        launch = one.server.launch
-        port, certain = ports[name]
-        others = {
-            at
-            for (number, at), owner in owners.items()
-            if at is not None and number == one.network.number and owner != name
-        }
-        if not certain and not launch.explicit_port and port in others:
-            port = None
-        if port is None:
-            port = one.last_port_left(others)
-        if port is None and launch.serves and launch.port is not None:
+    for name in contested:
+        del ports[name]
+    # A port has a certain owner by more than a default: no other server of that network listens there.
+    owners: dict[tuple[int | None, int], str] = {}
+    for name, port in ports.items():
+        if port.evidence > Evidence.DEFAULT:
+            owners[by_group[name].network.number, port.number] = name
+    placed: dict[str, ProcessGroup] = {}
+    for name, server in by_group.items():
+        network, user, launch = server.network, server.group.user, server.server.launch
+        others = {at for (number, at), owner in owners.items() if number == network.number and owner != name}
+        port = ports.get(name)
+        if port is None or (port.evidence is Evidence.DEFAULT and port.number in others):
+            number = server.last_port_left(others)
+        else:
+            number = port.number
+        if number is None and launch.serves and launch.port is not None:
             proc.failures["not_listening"] += 1
         claim: Claim = ""
         if name in contested:
             claim = "contested"
-        elif one.is_taken(last_users):
-            claim = "taken"
-        answer[name] = one.at(port, claim)
-    for name, one in servers.items():
-        server, user, number = answer[name].server, one.group.user, one.network.number
-        if server is not None and server.port is not None and number is not None and user is not None:
-            last_users.pop((number, server.port), None)  # the latest is last
-            last_users[number, server.port] = user
-    for address in list(last_users)[:-LAST_USERS_MAX]:
-        del last_users[address]
-    by_process = {one.server.process.pid: answer[name].server for name, one in servers.items()}
-    for name, one in servers.items():
-        router = by_process.get(one.server.started_by or 0)
-        if router is not None:
-            server = replace(answer[name].server or one.server, router=router)
-            answer[name] = replace(answer[name], server=server)
-    return answer
+        elif launch.port is not None and launch.port not in {socket.port for socket in server.listening}:
+            last_user = last_users.get((network.number, launch.port), user) if network.number else user
+            is_there = any(socket.port == launch.port for socket in network.listeners)
+            claim = "taken" if is_there or last_user != user else ""
+        placed[name] = server.at(number, claim)
+    by_pid: dict[int, ApiServer] = {}
+    for name, server in by_group.items():
+        api = placed[name].server or server.server
+        by_pid[api.process.pid] = api
+        if api.port is not None and server.network.number is not None and server.group.user is not None:
+            key = server.network.number, api.port
+            last_users.pop(key, None)  # the latest is last
+            last_users[key] = server.group.user
+    for key in list(last_users)[:-LAST_USERS_MAX]:
+        del last_users[key]
+    for name, group in placed.items():
+        router = None if group.server is None else by_pid.get(group.server.started_by or 0)
+        if group.server is not None and router is not None:
+            placed[name] = replace(group, server=replace(group.server, router=router))
+    return placed
 
 
-def _contested(servers: Mapping[str, _Serving], ports: Mapping[str, tuple[int | None, bool]]) -> set[str]:
+def _contested(servers: Mapping[str, _OpenServer], ports: Mapping[str, _Port]) -> set[str]:
     """Groups of one user and network that claim one port without a descriptor as evidence.
 
-    An engine's default is a guess and no claim: it yields to a group that names the port. Servers that each
-    name an address of their own, at which their user listens, are apart.
+    A default is no claim: it yields to a group that names the port. Servers that each name an address of
+    their own, at which their user listens, have one each.
     """
     claims: dict[tuple[int | None, int | None, int], list[str]] = {}
-    for name, one in servers.items():
-        port, _ = ports[name]
-        if port is not None:
-            claims.setdefault((one.network.number, one.group.user, port), []).append(name)
+    for name, port in ports.items():
+        key = servers[name].network.number, servers[name].group.user, port.number
+        claims.setdefault(key, []).append(name)
     contested: set[str] = set()
-    for (_, _, port), names in claims.items():
+    for (_, _, number), names in claims.items():
         addresses = {
-            servers[name].wanted
+            (socket.host, socket.port)
             for name in names
-            if any((at.host, at.port) == (servers[name].wanted, port) for at in servers[name].listening)
+            for socket in servers[name].listening
+            if (socket.host, socket.port) == (servers[name].wanted, number)
         }
-        if len(names) in (1, len(addresses)):
+        if len(names) == 1 or len(names) == len(addresses):
             continue
-        guesses = [name for name in names if not ports[name][1]]
-        named = [name for name in guesses if servers[name].server.launch.explicit_port]
-        if len(guesses) < len(names) or len(named) != 1:
-            contested.update(guesses)
+        evidence = Counter(ports[name].evidence for name in names)
+        if evidence[Evidence.SHOWN] or evidence[Evidence.NAMED] != 1:
+            contested |= {name for name in names if ports[name].evidence < Evidence.SHOWN}
     return contested
-
-
-def _open_sockets(proc: procfs.Proc, processes: Iterable[int]) -> tuple[frozenset[int], ...] | None:
-    """The sockets that are open in each process; `None` where those of the first may not be read."""
-    opened: list[frozenset[int]] = []
-    for pid in processes:
-        links = proc.descriptors(pid, DESCRIPTORS_MAX)
-        if links is None and not opened:
-            return None
-        opened.append(
-            frozenset(number for link in links or () if (number := procfs.socket(link)) is not None)
-        )
-    return tuple(opened)

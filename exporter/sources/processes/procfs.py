@@ -99,22 +99,25 @@ class Proc:
         except OSError:
             return None
 
-    def descriptors(self, process: int, limit: int) -> tuple[str, ...] | None:
-        """Link targets of the open files of a process, at most `limit`; `None` where they may not be read.
+    def sockets(self, process: int | str, limit: int) -> frozenset[int] | None:
+        """The sockets that a process has open, as the tables of sockets number them.
 
-        Root without capabilities may list the files of root's processes, and not follow them.
+        At most `limit` open files are read. `None` where they may not be read: root without capabilities may
+        list the files of root's processes, and not follow them.
         """
-        links = []
+        inodes: set[int] = set()
         try:
             with os.scandir(f"{self._root}/{process}/fd") as entries:
-                for entry, _ in zip(entries, range(limit), strict=False):
+                for entry in islice(entries, limit):
                     try:
-                        links.append(os.readlink(entry.path))  # noqa: PTH115 - hundreds at a time
+                        link = _SOCKET.fullmatch(os.readlink(entry.path))  # noqa: PTH115 - hundreds at a time
                     except FileNotFoundError:  # closed meanwhile
                         continue
+                    if link is not None:
+                        inodes.add(int(link[1]))
         except OSError:
             return None
-        return tuple(links)
+        return frozenset(inodes)
 
     def blindness(self) -> str:
         """Why processes that exist may not be seen here: `namespace`, `hidden`, or empty for neither."""
@@ -297,12 +300,6 @@ def past_listeners(part: bytes) -> bool:
         return True
     fields = part.rpartition(b"\n")[0].rpartition(b"\n")[2].split()
     return len(fields) > 9 and re.fullmatch(rb"[0-9A-F]{2}", fields[3]) is not None and fields[3] != b"0A"
-
-
-def socket(link: str) -> int | None:
-    """The socket that a descriptor's link names, as the tables of sockets number it."""
-    match = _SOCKET.fullmatch(link)
-    return int(match[1]) if match else None
 
 
 def addresses4(content: bytes) -> tuple[str, ...]:

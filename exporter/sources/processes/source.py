@@ -7,13 +7,16 @@ from typing import Final
 from exporter.clock import Clock
 from exporter.readings import ErrorCounts, FailureReason, ReadFailedError
 from exporter.sources.processes import procfs
-from exporter.sources.processes.census import Register, census, started
+from exporter.sources.processes.census import census, started
 from exporter.sources.processes.groups import ProcessReading, grouped
 from exporter.sources.processes.listening import LastUsers, with_sockets
-from exporter.units import NANOSECONDS_PER_SECOND, Nanoseconds
+from exporter.units import NANOSECONDS_PER_MINUTE, NANOSECONDS_PER_SECOND, Nanoseconds
 
 READING_TTL: Final[Nanoseconds] = 30 * NANOSECONDS_PER_SECOND
 """How long a reading is reused while none of its processes ends."""
+
+KERNEL_THREADS_TTL: Final[Nanoseconds] = 5 * NANOSECONDS_PER_MINUTE
+"""How long an id is skipped as a kernel thread's; it is reused only after every other id."""
 
 COMPUTING_MAX: Final = 4096
 """Processes of NVML that are read."""
@@ -48,7 +51,8 @@ class ProcessSource:
         self._until: Nanoseconds = 0
         self._servers: tuple[int, ...] = ()
         self._last_users: LastUsers = {}
-        self._register = Register()
+        self._kernel_threads: set[int] = set()
+        self._kernel_threads_since: Nanoseconds | None = None
         self.errors: ErrorCounts = ()
         """Partial failures of the last reading; empty for a cached one.
 
@@ -78,10 +82,13 @@ class ProcessSource:
                 return cached
             proc = procfs.Proc(self._root)
         self._cached = None
-        if computing != self._computing:  # a server that begins to compute may just have become one
-            self._register = Register()
+        now = self._clock.elapsed()
+        since = self._kernel_threads_since
+        if since is None or now - since >= KERNEL_THREADS_TTL:
+            self._kernel_threads_since = now
+            self._kernel_threads = set()
         try:
-            processes = census(proc, self._clock, sorted(computing), self._servers, self._register)
+            processes = census(proc, self._clock, sorted(computing), self._servers, self._kernel_threads)
         except OSError as failure:
             raise ReadFailedError(FailureReason.UNREADABLE, f"{self._root}: {failure.strerror}") from failure
         unseen = tuple(sorted(computing - processes.keys()))
@@ -91,7 +98,9 @@ class ProcessSource:
         reading = ProcessReading(groups, unseen)
         lost.update({reason: count for reason, count in proc.failures.items() if reason in _OF_SERVERS})
         # On a host too busy to be read whole a server that was found is not lost, and with it its name.
-        self._servers = tuple(one.server.process.pid for one in reading.groups if one.server is not None)
+        self._servers = tuple(
+            group.server.process.pid for group in reading.groups if group.server is not None
+        )
         self.problem = ""
         if unseen:
             incomplete = proc.blindness()

@@ -2,6 +2,7 @@
 
 import struct
 from ipaddress import IPv4Address, IPv6Address
+from pathlib import Path
 
 import pytest
 from hypothesis import given
@@ -14,6 +15,7 @@ from exporter.sources.processes.procfs import (
     TICK,
     Cgroup,
     ListeningSocket,
+    Proc,
     Stat,
     addresses4,
     addresses6,
@@ -22,7 +24,6 @@ from exporter.sources.processes.procfs import (
     listeners,
     loopback,
     past_listeners,
-    socket,
     stat,
     user,
 )
@@ -364,14 +365,15 @@ def test_loopback_is_told_in_every_spelling() -> None:
     assert [loopback(host) for host in ("", "10.0.0.1", "localhost", "x")] == [False] * 4
 
 
-def test_a_descriptors_link_tells_its_socket() -> None:
+def test_a_descriptors_link_tells_its_socket(tmp_path: Path) -> None:
     """Others are no sockets."""
-    assert [socket(link) for link in ("socket:[51001]", "pipe:[1]", "/dev/nvidia0", "socket:[x]")] == [
-        51001,
-        None,
-        None,
-        None,
-    ]
+    folder = tmp_path / "10" / "fd"
+    folder.mkdir(parents=True)
+    for number, link in enumerate(("socket:[51001]", "pipe:[1]", "/dev/nvidia0", "socket:[x]")):
+        (folder / str(number)).symlink_to(link)
+    assert Proc(tmp_path).sockets(10, 10) == {51001}
+    assert Proc(tmp_path).sockets(10, 0) == frozenset()
+    assert Proc(tmp_path).sockets(11, 10) is None
 
 
 def test_a_table_is_read_until_another_socket_stands_last() -> None:

@@ -1,17 +1,15 @@
-"""Processes that nobody asks about are read as far as they may have changed."""
+"""Processes are read again at each look; kernel threads are not."""
 
 from collections import Counter
 from collections.abc import Callable
-from itertools import count
 
 import pytest
 
 from exporter.clock import SystemClock
 from exporter.sources.processes import ProcessSource
-from exporter.sources.processes import census as counting
-from exporter.sources.processes.census import REMEMBERED, SETTLED, Register, census
+from exporter.sources.processes.census import census
 from exporter.sources.processes.procfs import KERNEL_THREAD, Proc
-from exporter.sources.processes.source import READING_TTL
+from exporter.sources.processes.source import KERNEL_THREADS_TTL, READING_TTL
 from exporter.units import Nanoseconds
 from tests.sources.processes.proc_host import ANY, OURS, ProcHost
 
@@ -54,10 +52,10 @@ def kernel_thread(host: ProcHost, pid: int) -> None:
     )
 
 
-def test_of_an_old_process_one_file_is_read_again_and_of_a_kernel_thread_none(
+def test_a_kernel_thread_is_read_once(
     host: ProcHost, clock: SetClock, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """A host has thousands of the one and hundreds of the other. What computes is read whole each time."""
+    """A host has thousands of them. Every other process is read whole each time."""
     for pid in (2, 10, 20, 30):
         host.process(pid, "python3", "job.py")
     kernel_thread(host, 2)
@@ -69,13 +67,14 @@ def test_of_an_old_process_one_file_is_read_again_and_of_a_kernel_thread_none(
         return read(proc, process, *args, **options)  # type: ignore[arg-type]
 
     monkeypatch.setattr(Proc, "read", noted)
-    register, readings = Register(), []
+    kernel_threads: set[int] = set()
+    readings = []
     for _ in range(2):
         opened.clear()
         clock.now += READING_TTL
-        readings.append(census(Proc(host.root), clock, [10], [20], register))
+        readings.append(census(Proc(host.root), clock, [10], [20], kernel_threads))
 
-    assert opened == {10: 5, 20: 5, 30: 1}
+    assert opened == {10: 5, 20: 5, 30: 5}
     assert readings[0] == readings[1]
     assert sorted(readings[0]) == [10, 20, 30]
 
@@ -100,31 +99,15 @@ def test_an_id_that_is_given_to_another_process_is_read_again(
     assert servers() == [10]
 
 
-def test_a_young_process_may_yet_become_a_server(host: ProcHost, servers: Callable[..., list[int]]) -> None:
-    """A launcher that replaces itself by a server of the same name does so soon after its start."""
-    began = (DAY + READING_TTL - SETTLED) // 10**7 + 1
-    host.process(10, "python3", "launch.py", ticks=began)
-    assert servers() == []
-    host.process(10, *VLLM, ticks=began)
-    assert servers(after=0) == []  # the reading is kept
-    assert servers() == [10]
-
-
-def test_an_old_process_that_becomes_a_server_is_found_in_five_minutes(
+def test_an_old_process_that_becomes_a_server_is_found_at_the_next_look(
     host: ProcHost, servers: Callable[..., list[int]]
 ) -> None:
-    """Or at once where it begins to compute, or one of its processes does."""
+    """A launcher that replaces itself by a server of the same name."""
     host.process(10, "python3", "launch.py")
     assert servers() == []
     host.process(10, *VLLM)
-    assert servers() == []
-    assert servers(after=REMEMBERED - READING_TTL) == [10]
-
-    host.process(20, "python3", "launch.py")
+    assert servers(after=0) == []  # the reading is kept
     assert servers() == [10]
-    host.process(20, *VLLM)
-    host.process(21, "VLLM::EngineCore", parent=20)
-    assert servers(21) == [20, 10]
 
 
 def test_the_id_of_a_kernel_thread_is_not_believed_for_ever(
@@ -136,7 +119,7 @@ def test_the_id_of_a_kernel_thread_is_not_believed_for_ever(
     assert servers() == []
     host.process(10, *VLLM)
     assert servers() == []
-    assert servers(after=REMEMBERED - READING_TTL) == [10]
+    assert servers(after=KERNEL_THREADS_TTL - READING_TTL) == [10]
 
     host.process(20, "kworker")
     kernel_thread(host, 20)
@@ -149,37 +132,12 @@ def test_the_id_of_a_kernel_thread_is_not_believed_for_ever(
 
 def test_a_process_that_has_ended_is_gone(host: ProcHost, clock: SetClock) -> None:
     """Also one that nobody has waited for yet."""
-    register = Register()
     for pid in (10, 20, 30):
         host.process(pid, "python3", "job.py")
-    assert sorted(census(Proc(host.root), clock, [], [], register)) == [10, 20, 30]
+    assert sorted(census(Proc(host.root), clock, [])) == [10, 20, 30]
     host.process(10, "python3", "job.py", state="Z")
     (host.root / "20/stat").unlink()
-    assert sorted(census(Proc(host.root), clock, [], [], register)) == [30]
-
-
-def test_an_old_process_that_loses_its_parent_is_told_with_the_new_one(
-    host: ProcHost, clock: SetClock
-) -> None:
-    """Ancestry tells who belongs together."""
-    register = Register()
-    host.process(10, "python3", "job.py", parent=9)
-    assert census(Proc(host.root), clock, [], [], register)[10].parent == 9
-    host.process(10, "python3", "job.py", parent=1)
-    assert census(Proc(host.root), clock, [], [], register)[10].parent == 1
-
-
-def test_what_is_remembered_is_bounded(
-    host: ProcHost, clock: SetClock, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """A command line takes up to four kilobytes; those beyond the bound are read whole each time."""
-    monkeypatch.setattr(counting, "REGISTERED_MAX", 2)
-    register, pids = Register(), count(10)
-    for pid in (next(pids) for _ in range(5)):
-        host.process(pid, "python3", "job.py")
-    for _ in range(2):
-        assert len(census(Proc(host.root), clock, [], [], register)) == 5
-        assert len(register.processes) == 2
+    assert sorted(census(Proc(host.root), clock, [])) == [30]
 
 
 def test_a_socket_is_known_no_longer_than_a_reading(host: ProcHost, clock: SetClock) -> None:
