@@ -16,7 +16,7 @@ from typing import Final, NamedTuple
 from exporter.config import Config
 from exporter.readings import HostLocation, PodOwnership, ServerKey, label
 from exporter.sources.cloud import source
-from exporter.sources.discovery.naming import workload_of
+from exporter.sources.discovery.tenants import workload_of
 from exporter.tariff.catalogue import Catalogue
 from exporter.tariff.instances import CLOUDS
 

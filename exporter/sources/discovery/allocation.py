@@ -6,7 +6,8 @@ from dataclasses import dataclass, field
 
 from exporter.cost.money import split
 from exporter.readings import GpuProcess, GpuReading, Holder, ServerKey
-from exporter.sources.discovery.naming import UNSEEN, NamedServer, stood_for
+from exporter.sources.discovery.naming import UNSEEN, NamedServer
+from exporter.sources.discovery.tenants import stood_for
 
 
 @dataclass(slots=True)

@@ -5,6 +5,6 @@
 the processes that NVML lists.
 """
 
-from exporter.sources.processes.groups import ApiServer, Claim, ProcessGroup, ProcessId, ProcessReading
+from exporter.sources.processes.groups import ApiServer, ProcessGroup, ProcessId, ProcessReading
 from exporter.sources.processes.sockets import Network, Sockets
 from exporter.sources.processes.source import ProcessSource

@@ -4,17 +4,14 @@ from collections import Counter
 from collections.abc import Collection, Iterable, Iterator, Mapping
 from dataclasses import dataclass, replace
 from functools import lru_cache
-from typing import Final, Literal, NamedTuple, TypeAlias
+from typing import Final, NamedTuple
 
 from exporter.engines.launch import Launch, launch, program, works_for
 from exporter.engines.llamacpp import LLAMACPP
+from exporter.readings import FailureReason
 from exporter.sources.processes.census import Process
 from exporter.sources.processes.sockets import Reach, Sockets
 from exporter.units import Nanoseconds
-
-Claim: TypeAlias = Literal["", "taken", "contested"]
-"""Fault of the port that a server's command line names: `taken`, another user listens there, or did last;
-`contested`, another group of the same user names it too, and the owner of the socket is unknown."""
 
 GO_BETWEENS: Final = frozenset({"nvidia-cuda-mps-server"})
 """Programs that NVML lists next to their clients, for which they compute (MPS)."""
@@ -48,7 +45,12 @@ class ApiServer:
     port: int | None = None
     """The port at which its API listens, `None` if unknown."""
     metrics_port: int | None = None
-    claim: Claim = ""
+    claim: FailureReason | None = None
+    """Fault of the port that its command line names.
+
+    `PORT_TAKEN`: another user listens there, or did last. `PORT_CONTESTED`: another group of the same user
+    names it too, and the owner of the socket is unknown.
+    """
     reach: Reach = "unknown"
     hosts: tuple[str, ...] = ()
     """Where to reach it, best first; empty where `reach` is `loopback` or `unknown`."""

@@ -7,8 +7,9 @@ from enum import IntEnum
 from typing import Final
 
 from exporter.clock import Clock
+from exporter.readings import FailureReason
 from exporter.sources.processes import procfs
-from exporter.sources.processes.groups import SERVING_MAX, ApiServer, Claim, ProcessGroup
+from exporter.sources.processes.groups import SERVING_MAX, ApiServer, ProcessGroup
 from exporter.sources.processes.sockets import Network, Networks, Sockets
 from exporter.units import NANOSECONDS_PER_SECOND, Nanoseconds
 
@@ -117,7 +118,7 @@ class _OpenServer(_OpenGroup):
         left = ports - owned_ports
         return left.pop() if len(left) == 1 else None
 
-    def at(self, port: int | None, claim: Claim) -> ProcessGroup:
+    def at(self, port: int | None, claim: FailureReason | None) -> ProcessGroup:
         """The group with its server at a port."""
         launch = self.server.launch
         metrics_port = launch.metrics_port
@@ -220,13 +221,13 @@ def _with_ports(
             number = port.number
         if number is None and launch.serves and launch.port is not None:
             proc.failures["not_listening"] += 1
-        claim: Claim = ""
+        claim: FailureReason | None = None
         if name in contested:
-            claim = "contested"
+            claim = FailureReason.PORT_CONTESTED
         elif launch.port is not None and launch.port not in {socket.port for socket in server.listening}:
             last_user = last_users.get((network.number, launch.port), user) if network.number else user
-            is_there = any(socket.port == launch.port for socket in network.listeners)
-            claim = "taken" if is_there or last_user != user else ""
+            if last_user != user or any(socket.port == launch.port for socket in network.listeners):
+                claim = FailureReason.PORT_TAKEN
         placed[name] = server.at(number, claim)
     by_pid: dict[int, ApiServer] = {}
     for name, server in by_group.items():

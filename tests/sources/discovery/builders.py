@@ -5,7 +5,8 @@ from typing import Any
 from exporter.config.settings import Config, ConfiguredServer, ServerMatch, ServerRule
 from exporter.engines.launch import Launch
 from exporter.readings import Gpu, GpuProcess, GpuReading, Holder, MigInstance, ServerKey
-from exporter.sources.discovery.servers import DiscoveryResult, HostSnapshot, ScanTime, find_servers
+from exporter.sources.discovery.endpoint_address import ScanTime
+from exporter.sources.discovery.servers import DiscoveryResult, HostSnapshot, find_servers
 from exporter.sources.kubelet import Allocation
 from exporter.sources.kubernetes import Pod, Workload
 from exporter.sources.processes import ApiServer, Network, ProcessGroup, ProcessId, Sockets

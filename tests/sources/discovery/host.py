@@ -101,6 +101,9 @@ class ClusterStub:
     def has_ended(self, *_pod: Any) -> bool:
         return False
 
+    def with_running(self, pods: tuple[Pod, ...], _groups: Any) -> tuple[Pod, ...]:
+        return pods
+
     def outdated_by(self, *_answers: Any) -> None:
         """Its answer is always of now."""
 

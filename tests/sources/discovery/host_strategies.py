@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from exporter.config.settings import Config, ConfiguredServer, ServerMatch, ServerRule
 from exporter.cost.policy import CardinalityLimits
 from exporter.engines.launch import Launch
-from exporter.readings import Gpu, GpuProcess, GpuReading, MigInstance
+from exporter.readings import FailureReason, Gpu, GpuProcess, GpuReading, MigInstance
 from exporter.sources.discovery.servers import HostSnapshot
 from exporter.sources.kubelet import Allocation
 from exporter.sources.kubernetes import Container, Pod, PodAnnotations, Workload
@@ -94,7 +94,7 @@ servers = st.builds(
     reach=st.sampled_from(["here", "address", "loopback", "unknown"]),
     hosts=hosts,
     router=st.none() | st.none() | routers,
-    claim=st.sampled_from(["", "", "taken", "contested"]),
+    claim=st.sampled_from([None, None, FailureReason.PORT_TAKEN, FailureReason.PORT_CONTESTED]),
 )
 listening_sockets = st.lists(
     st.builds(ListeningSocket, st.sampled_from(["", *HOSTS]), ports.filter(bool), pids, st.just(0)),

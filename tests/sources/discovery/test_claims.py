@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from exporter.engines.launch import Launch
-from exporter.readings import LABEL_CHARACTERS
+from exporter.readings import LABEL_CHARACTERS, FailureReason
 from exporter.sources.kubernetes import Container, PodAnnotations
 from exporter.sources.processes import ProcessGroup
 from exporter.sources.processes.procfs import ListeningSocket
@@ -45,7 +45,7 @@ def serving(pid: int, port: int = 18000, user: int = 1000, **fields: Any) -> Pro
 def claiming(pid: int, user: int = 1001, **fields: Any) -> ProcessGroup:
     """A program of another user that names the same port and listens nowhere."""
     network = fields.pop("network", HOST)
-    words = {"claim": "taken", "metrics_port": None, **fields}
+    words = {"claim": FailureReason.PORT_TAKEN, "metrics_port": None, **fields}
     return group(pid, server=api(pid, None, launch=EVIL, **words), user=user, network=network)
 
 
@@ -238,7 +238,9 @@ def test_who_listens_keeps_the_name_of_its_port() -> None:
         started=0,
     )
     called = replace(claiming(9), started=0)
-    digits = replace(called, server=api(9, None, launch=replace(EVIL, model="18000"), claim="taken"))
+    digits = replace(
+        called, server=api(9, None, launch=replace(EVIL, model="18000"), claim=FailureReason.PORT_TAKEN)
+    )
 
     result = look((gpu(0, 7),), (named, digits, serving(7)))
     assert names(result) == ["/vllm:18000:user-1001", "/vllm:model=18000:user-1001", "/vllm:18000"]

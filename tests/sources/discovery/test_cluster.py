@@ -8,7 +8,8 @@ import pytest
 from exporter.config.settings import Config, PodLabels
 from exporter.readings import FailureReason, SourceHealth
 from exporter.sources import kubernetes
-from exporter.sources.discovery.discovery import Discovery, PodCache
+from exporter.sources.discovery.answers import PodCache
+from exporter.sources.discovery.discovery import Discovery
 from exporter.sources.endpoints import EndpointSources
 from exporter.sources.gather import Gathered
 from exporter.sources.kubernetes import Pods, ServiceAccount

@@ -11,8 +11,8 @@ import pytest
 from exporter.config.settings import Config
 from exporter.engines.launch import Launch
 from exporter.readings import FailureReason, GpuProcess, ServerKey, Source
-from exporter.sources.discovery.discovery import LOADING
 from exporter.sources.discovery.servers import DiscoveryResult
+from exporter.sources.discovery.targets import LOADING
 from exporter.sources.gather import Gathered
 from exporter.units import Instant
 from tests.sources.discovery.builders import (
@@ -277,7 +277,9 @@ def test_a_claim_that_is_refused_is_counted_and_logged_once(
     host: DiscoveryHost, caplog: pytest.LogCaptureFixture
 ) -> None:
     """Each new list of the processes counts it; the log has it once, while it lasts."""
-    thief = api(8, None, launch=Launch("vllm", 8000, explicit_port=True, model="evil"), claim="taken")
+    thief = api(
+        8, None, launch=Launch("vllm", 8000, explicit_port=True, model="evil"), claim=FailureReason.PORT_TAKEN
+    )
     caplog.set_level(logging.WARNING)
     for _ in range(3):
         host.runs(vllm(7, 500, 7), group(8, server=thief))

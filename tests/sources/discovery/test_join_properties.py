@@ -9,8 +9,10 @@ from hypothesis import given
 from exporter.clock import SystemClock
 from exporter.readings import LABEL_CHARACTERS, ServerReading
 from exporter.sources import configured
-from exporter.sources.discovery.naming import name_servers, tenants
-from exporter.sources.discovery.servers import DiscoveryResult, ScanTime, find_servers
+from exporter.sources.discovery.endpoint_address import ScanTime
+from exporter.sources.discovery.naming import name_servers
+from exporter.sources.discovery.servers import DiscoveryResult, find_servers
+from exporter.sources.discovery.tenants import tenants
 from exporter.sources.server import ServerSource, shared_client
 from tests.cost.checked_meter import CheckedMeter
 from tests.cost.readings import DOLLAR, SECOND, cost_policy, page, rent

@@ -5,7 +5,8 @@ from pathlib import Path
 import pytest
 
 from exporter.config.settings import Config
-from exporter.sources.discovery.discovery import ANSWER_TTL, Discovery, discovery
+from exporter.sources.discovery.answers import ANSWER_TTL, own_pod
+from exporter.sources.discovery.discovery import Discovery
 from exporter.sources.endpoints import EndpointSources
 from exporter.sources.kubelet import Allocations
 from exporter.sources.kubernetes import PodAnnotations
@@ -21,7 +22,7 @@ from tests.sources.discovery.builders import (
     urls,
     uuid,
 )
-from tests.sources.discovery.host import URL, DiscoveryClock, DiscoveryHost, vllm
+from tests.sources.discovery.host import URL, DiscoveryHost, vllm
 
 
 def test_processes_may_be_switched_off(host: DiscoveryHost) -> None:
@@ -62,7 +63,7 @@ def test_a_claim_with_admin_access_is_no_holding(host: DiscoveryHost) -> None:
         EndpointSources(host.clock),
         host.processes,  # type: ignore[arg-type]
         host.kubelet,
-        own_pod=("inference-cost", "ice-x7k2p"),
+        monitor=("inference-cost", "ice-x7k2p"),
     )
     looked = own.look(Config(), (gpu(0), gpu(1)), host.gather([host.kubelet]), host.gather, None)
     assert holders_by_part(looked) == {"GPU-0": ["ml/unmatched:a"]}
@@ -71,12 +72,11 @@ def test_a_claim_with_admin_access_is_no_holding(host: DiscoveryHost) -> None:
 
 def test_it_knows_its_own_pod_by_its_environment(monkeypatch: pytest.MonkeyPatch) -> None:
     """Both variables, which the DaemonSet sets; one alone is no pod."""
-    clock = DiscoveryClock()
     monkeypatch.setenv("POD_NAME", "ice-x7k2p")
     monkeypatch.delenv("POD_NAMESPACE", raising=False)
-    assert discovery(clock, Config())._own_pod is None
+    assert own_pod() is None
     monkeypatch.setenv("POD_NAMESPACE", "inference-cost")
-    assert discovery(clock, Config())._own_pod == ("inference-cost", "ice-x7k2p")
+    assert own_pod() == ("inference-cost", "ice-x7k2p")
 
 
 def test_a_kubelet_that_is_switched_off_is_not_asked(host: DiscoveryHost) -> None:

@@ -5,7 +5,7 @@ from dataclasses import dataclass, replace
 import pytest
 
 from exporter.readings import FailureReason, QuickSource, ReadFailedError
-from exporter.sources.discovery.discovery import PodCache
+from exporter.sources.discovery.answers import PodCache
 from exporter.sources.kubelet import Allocations
 from exporter.sources.kubernetes import Container, Pod, Pods
 from tests.sources.discovery.builders import (

@@ -197,14 +197,16 @@ def _(host: Host) -> Remedy:
 @case(FailureReason.PORT_TAKEN)
 def _(host: Host) -> Remedy:
     one = host.runs(host.serves().port)
-    host.groups = (replace_server(one, port=None, metrics_port=None, claim="taken"),)
+    host.groups = (replace_server(one, port=None, metrics_port=None, claim=FailureReason.PORT_TAKEN),)
     return starts(host, one)
 
 
 @case(FailureReason.PORT_CONTESTED)
 def _(host: Host) -> Remedy:
     port = host.serves().port
-    host.groups = (replace_server(host.runs(port), port=None, metrics_port=None, claim="contested"),)
+    host.groups = (
+        replace_server(host.runs(port), port=None, metrics_port=None, claim=FailureReason.PORT_CONTESTED),
+    )
     return writes(host, f'servers: [{{name: a, url: "http://127.0.0.1:{port}", gpus: all}}]\n')
 
 

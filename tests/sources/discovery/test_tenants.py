@@ -5,7 +5,7 @@ from typing import Any
 import pytest
 
 from exporter.readings import GpuProcess
-from exporter.sources.discovery.naming import workload_of
+from exporter.sources.discovery.tenants import workload_of
 from exporter.sources.kubernetes import Container, PodAnnotations
 from tests.sources.discovery.builders import (
     CONTAINERS,

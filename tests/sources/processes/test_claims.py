@@ -1,12 +1,15 @@
 """Which server has a port that command lines name, where descriptors cannot be read."""
 
 from exporter.clock import SystemClock
+from exporter.readings import FailureReason
 from exporter.sources.processes import ProcessGroup, ProcessSource
 from tests.sources.processes.conftest import Read
 from tests.sources.processes.proc_host import ANY, OURS, ProcHost
 
+CONTESTED = FailureReason.PORT_CONTESTED
 
-def claims(groups: tuple[ProcessGroup, ...]) -> dict[int, tuple[int | None, str]]:
+
+def claims(groups: tuple[ProcessGroup, ...]) -> dict[int, tuple[int | None, FailureReason | None]]:
     """By process: the port that a server has, and what is wrong with the one that it names."""
     return {
         group.server.process.pid: (group.server.port, group.server.claim) for group in groups if group.server
@@ -20,7 +23,7 @@ def test_two_groups_of_one_user_that_name_one_port_have_neither(host: ProcHost, 
         cgroup_line = f"0::/a/{pid}.service"
         host.process(pid, "vllm", "serve", f"--port={at}", cgroup=cgroup_line, network=network, user=1000)
 
-    assert claims(read(10, 20, 30)) == {10: (None, "contested"), 20: (None, "contested"), 30: (8001, "")}
+    assert claims(read(10, 20, 30)) == {10: (None, CONTESTED), 20: (None, CONTESTED), 30: (8001, None)}
 
 
 def test_a_descriptor_tells_whose_of_one_user_a_socket_is(host: ProcHost, read: Read) -> None:
@@ -31,7 +34,7 @@ def test_a_descriptor_tells_whose_of_one_user_a_socket_is(host: ProcHost, read: 
         host.process(pid, *argv, cgroup=f"0::/a/{pid}.service", network=network, user=1000)
     host.open(10, "socket:[1]")
 
-    assert claims(read(10, 20)) == {10: (8000, ""), 20: (None, "contested")}
+    assert claims(read(10, 20)) == {10: (8000, None), 20: (None, CONTESTED)}
 
 
 def test_a_default_port_is_no_claim(host: ProcHost, read: Read) -> None:
@@ -47,8 +50,8 @@ def test_a_default_port_is_no_claim(host: ProcHost, read: Read) -> None:
 
     by_pid = claims(read(10, 20, 30, 40))
 
-    assert (by_pid[10], by_pid[20][0]) == ((8000, ""), None)
-    assert [by_pid[pid] for pid in (30, 40)] == [(None, "contested"), (None, "contested")]
+    assert (by_pid[10], by_pid[20][0]) == ((8000, None), None)
+    assert [by_pid[pid] for pid in (30, 40)] == [(None, CONTESTED), (None, CONTESTED)]
 
 
 def test_one_port_at_two_addresses_is_two_servers(host: ProcHost, read: Read) -> None:
@@ -60,7 +63,7 @@ def test_one_port_at_two_addresses_is_two_servers(host: ProcHost, read: Read) ->
 
     groups = read(10, 20)
 
-    assert claims(groups) == {10: (8000, ""), 20: (8000, "")}
+    assert claims(groups) == {10: (8000, None), 20: (8000, None)}
     assert [group.server.hosts for group in groups if group.server] == [("127.0.0.1",), ("127.0.0.2",)]
 
 
@@ -72,14 +75,14 @@ def test_the_port_of_a_server_that_starts_again_is_reserved_for_its_user(
     cgroup_line, network = "0::/a/10.service", (OURS, (ANY, 18000, 1, 1000))
     argv = ("vllm", "serve", "--port=18000")
     host.process(10, *argv, cgroup=cgroup_line, network=network, user=1000)
-    assert claims(source.read([10]).groups) == {10: (18000, "")}
+    assert claims(source.read([10]).groups) == {10: (18000, None)}
 
     host.end(10)
     host.network("self", OURS)
     host.process(11, *argv, cgroup=cgroup_line, user=1000)
     host.process(20, *argv, cgroup="0::/a/20.service", user=1001)
 
-    assert claims(source.read([11, 20]).groups) == {11: (None, ""), 20: (None, "taken")}
+    assert claims(source.read([11, 20]).groups) == {11: (None, None), 20: (None, FailureReason.PORT_TAKEN)}
 
 
 def test_a_program_that_runs_as_another_user_holds_nothing(host: ProcHost, read: Read) -> None:
@@ -136,4 +139,4 @@ def test_who_names_no_address_claims_that_of_another(host: ProcHost, read: Read)
     for pid, words in ((10, ("llama-server", "--port", "8000")), (20, ("vllm", "serve", "--port", "8000"))):
         host.process(pid, *words, cgroup=f"0::/a/{pid}.service", network=network)
 
-    assert claims(read(10, 20)) == {10: (None, "contested"), 20: (None, "contested")}
+    assert claims(read(10, 20)) == {10: (None, CONTESTED), 20: (None, CONTESTED)}

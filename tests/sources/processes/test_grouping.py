@@ -5,6 +5,7 @@ from types import SimpleNamespace
 import psutil
 import pytest
 
+from exporter.readings import FailureReason
 from exporter.sources.processes import ProcessGroup
 from exporter.sources.processes.census import Process
 from exporter.sources.processes.groups import GROUPS_MAX, grouped
@@ -450,7 +451,7 @@ def test_a_socket_of_another_user_is_not_a_servers(host: ProcHost, read: Read) -
     groups = read(10, 20, 30, 40)
 
     assert [port(groups, pid) for pid in (10, 20, 30, 40)] == [8000, None, None, None]
-    assert [group.server.claim for group in groups if group.server] == ["", "taken", "taken", "taken"]
+    assert [group.server.claim for group in groups if group.server] == [None, *[FailureReason.PORT_TAKEN] * 3]
     assert [[listener.port for listener in group.sockets.listening] for group in groups if group.sockets] == [
         [8000],
         [],
