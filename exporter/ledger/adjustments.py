@@ -28,25 +28,25 @@ MANUAL: Final = "manual"
 
 @dataclass(frozen=True, slots=True)
 class Adjustment:
-    """A dated, signed correction of the cost of a product and a team.
-
-    `day` is like 2026-10-31 in the configured time zone. The money belongs to its month. `reason` is free
-    text. `kind` is `MANUAL` or `REPRICING`. `key` is empty without one.
-    `posted` is when the daemon posted it. `None`: it waits, and is in no sum.
-    `ledger` is the id of its ledger where those of several are listed, else empty.
-    """
+    """A dated, signed correction of the cost of a product and a team."""
 
     number: int
     day: str
+    """Its date in the configured time zone, like 2026-10-31. The money belongs to its month."""
     product: str
     team: str
     amount: Picodollars
     reason: str
+    """Free text."""
     entered: Instant
     posted: Instant | None
+    """When the daemon posted it. `None`: it waits, and is in no sum."""
     kind: str = MANUAL
+    """`MANUAL` or `REPRICING`."""
     key: str = ""
+    """Key of a repricing, empty without one."""
     ledger: str = ""
+    """Id of its ledger where those of several are listed, else empty."""
 
     @property
     def month(self) -> str:
@@ -59,58 +59,57 @@ class Adjustment:
         return MonthKey(self.product, self.team, PRICE_BASIS, self.month)
 
 
-class Poster:
-    """Posts waiting adjustments in the transaction of a tick, each once."""
+def take_waiting(
+    connection: sqlite3.Connection,
+    *,
+    served: Mapping[MonthKey, Picodollars],
+    pending: Mapping[MonthKey, Picodollars],
+    taken: Mapping[int, Adjustment],
+    now: Instant,
+) -> tuple[dict[MonthKey, Picodollars], dict[int, Adjustment]]:
+    """Add waiting adjustments to the pending month cells, each once, and mark them posted.
 
-    def take(
-        self,
-        connection: sqlite3.Connection,
-        served: Mapping[MonthKey, Picodollars],
-        pending: Mapping[MonthKey, Picodollars],
-        taken: Mapping[int, Adjustment],
-        now: Instant,
-    ) -> tuple[dict[MonthKey, Picodollars], dict[int, Adjustment]]:
-        """Add waiting adjustments to the pending month cells, and mark them posted.
+    Returns the cells and the adjustments in them. Both stay together until a commit succeeds: after a
+    commit that failed but had reached the disk, nothing waits, and the same cells must be written again.
+    An adjustment that would overflow its cell goes on waiting, so that it cannot stop the ledger.
 
-        Returns the cells and the adjustments in them. Both stay together until a commit succeeds: after a
-        commit that failed but had reached the disk, nothing waits, and the same cells must be written again.
-        An adjustment that would overflow its cell goes on waiting, so that it cannot stop the ledger.
+    Args:
+        connection: in the transaction of the tick, which writes the cells.
+        served: the cells at the last commit.
+        pending: additions to them.
+        taken: adjustments in `pending`, by number.
+        now: the time of posting.
+    """
+    cells = dict(pending)
+    adjustments = dict(taken)
+    for row in connection.execute(_WAITING_SQL).fetchall():
+        adjustment = _built(row)
+        cell = adjustment.cell
+        added = cells.get(cell, 0) + adjustment.amount
+        fits = abs(served.get(cell, 0) + added) <= LARGEST
+        if adjustment.number not in adjustments and fits:
+            cells[cell] = added
+            adjustments[adjustment.number] = adjustment
+    connection.executemany(
+        "UPDATE adjustment SET posted = ? WHERE id = ?", [(now, number) for number in adjustments]
+    )
+    return cells, adjustments
 
-        Args:
-            connection: in the transaction that writes the cells.
-            served: the cells at the last commit.
-            pending: additions to them.
-            taken: adjustments in `pending`, by number.
-            now: the time of posting.
-        """
-        cells, numbered = dict(pending), dict(taken)
-        for row in connection.execute(_WAITING_SQL).fetchall():
-            adjustment = _built(row)
-            cell = adjustment.cell
-            added = cells.get(cell, 0) + adjustment.amount
-            if adjustment.number not in numbered and abs(served.get(cell, 0) + added) <= LARGEST:
-                cells[cell] = added
-                numbered[adjustment.number] = adjustment
-        if numbered:
-            connection.executemany(
-                "UPDATE adjustment SET posted = ? WHERE id = ?", [(now, number) for number in numbered]
-            )
-        return cells, numbered
 
-    def committed(self, taken: Iterable[Adjustment]) -> None:
-        """Log the posted adjustments."""
-        for adjustment in taken:
-            log.info(
-                "adjustment posted",
-                extra={
-                    "number": adjustment.number,
-                    "date": adjustment.day,
-                    "product": adjustment.product,
-                    "team": adjustment.team,
-                    "dollars": plain_dollars(adjustment.amount),
-                    "reason": adjustment.reason,
-                },
-            )
+def log_posted(adjustments: Iterable[Adjustment]) -> None:
+    """Log adjustments whose posting is committed."""
+    for adjustment in adjustments:
+        log.info(
+            "adjustment posted",
+            extra={
+                "number": adjustment.number,
+                "date": adjustment.day,
+                "product": adjustment.product,
+                "team": adjustment.team,
+                "dollars": plain_dollars(adjustment.amount),
+                "reason": adjustment.reason,
+            },
+        )
 
 
 def read(connection: sqlite3.Connection, names: Names, first: int, last: int) -> tuple[Adjustment, ...]:

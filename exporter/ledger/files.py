@@ -8,8 +8,6 @@ import os
 import stat
 import struct
 import threading
-from dataclasses import dataclass
-from enum import StrEnum
 from pathlib import Path
 from typing import Final
 
@@ -67,44 +65,23 @@ def ledger_file(path: Path) -> Path:
         raise LedgerError(f"{path} cannot be read ({error.strerror})") from error
     # Its logs and its lock are next to the file, not next to a link to it.
     path = Path(os.path.realpath(path))
-    if (other := irregular(path)) is not None:
-        raise LedgerError(str(other))
+    if other := irregular(path):
+        raise LedgerError(other)
     if status.st_size == 0:
         raise LedgerError(f"{path} is empty: no daemon has begun it")
     return path
 
 
-class FileKind(StrEnum):
-    """Kinds of files that are not regular ones, as messages name them."""
-
-    DIRECTORY = "a directory"
-    FIFO = "a FIFO"
-    SOCKET = "a socket"
-    LINK = "a symbolic link"
-    DEVICE = "a device"
-
-
 _KINDS: Final = {
-    stat.S_IFDIR: FileKind.DIRECTORY,
-    stat.S_IFIFO: FileKind.FIFO,
-    stat.S_IFSOCK: FileKind.SOCKET,
-    stat.S_IFLNK: FileKind.LINK,
+    stat.S_IFDIR: "a directory",
+    stat.S_IFIFO: "a FIFO",
+    stat.S_IFSOCK: "a socket",
+    stat.S_IFLNK: "a symbolic link",
 }
 
 
-@dataclass(frozen=True, slots=True)
-class IrregularFile:
-    """A file under one of the ledger's names that is not a regular one."""
-
-    name: str
-    kind: FileKind
-
-    def __str__(self) -> str:
-        return f"{self.name} is {self.kind}"
-
-
-def irregular(path: Path) -> IrregularFile | None:
-    """The first of the ledger's files that is not a regular one; `None` when all are.
+def irregular(path: Path) -> str:
+    """Sentence about the first of the ledger's files that is not a regular one; empty when all are.
 
     Looks only: opening a FIFO waits for a writer, and opening a device may do anything.
     A name that cannot be looked at is skipped: opening it reports the error.
@@ -117,8 +94,8 @@ def irregular(path: Path) -> IrregularFile | None:
         except OSError:
             continue
         if not stat.S_ISREG(mode):
-            return IrregularFile(name, _KINDS.get(stat.S_IFMT(mode), FileKind.DEVICE))
-    return None
+            return f"{name} is {_KINDS.get(stat.S_IFMT(mode), 'a device')}"
+    return ""
 
 
 def other_name(path: Path) -> str:
@@ -192,7 +169,7 @@ def check_writable(path: Path) -> None:
 def tighten(path: Path) -> None:
     """Remove the permissions of users outside owner and group from a ledger and its logs.
 
-    Releases that set no mode made files that everybody may read. Files of another user stay as they are.
+    A copy that an operator put there may be readable by everybody. Files of another user stay as they are.
     """
     for suffix in SIDECARS:
         name = f"{path}{suffix}"
@@ -241,7 +218,7 @@ def make_part(target: Path) -> Path:
 
 
 def put(part: Path, target: Path) -> None:
-    """Give a whole file without connections its name, and wait until that is on disk.
+    """Rename a whole file without connections to a free name, and wait until that is on disk.
 
     Logs and a journal under the target's name are removed: SQLite would replay them into the new file.
 
@@ -251,18 +228,10 @@ def put(part: Path, target: Path) -> None:
     """
     _synchronize(part)
     if identity(target) is not None:
-        raise FileExistsError(17, "File exists", str(target))
+        raise FileExistsError(errno.EEXIST, os.strerror(errno.EEXIST), str(target))
     for suffix in SIDECARS[1:]:
         Path(f"{target}{suffix}").unlink(missing_ok=True)
-    try:
-        # A rename would replace what another process puts there meanwhile.
-        target.hardlink_to(part)
-    except FileExistsError:
-        raise
-    except OSError:  # a file system without hard links
-        part.rename(target)
-    else:
-        part.unlink()
+    part.rename(target)
     _synchronize(target.parent)
 
 
@@ -302,11 +271,14 @@ class Lock:
             OSError: the lock's file cannot be made here.
         """
         name = f"{ledger}.lock"
-        descriptor = _opened(name)
+        descriptor = _open_lock(name)
         try:
             _wait(descriptor, ledger, clock, stop, advice)
-            _hand_over(descriptor, ledger)
-            # The pid and the mode are for people; a full disk must not cost the lock.
+            # Owner, mode and pid are for others; a full disk must not cost the lock.
+            with contextlib.suppress(OSError):
+                if os.geteuid() == 0:  # the daemon, which seldom is root, must open it later
+                    owner = ledger.stat()
+                    os.fchown(descriptor, owner.st_uid, owner.st_gid)
             with contextlib.suppress(OSError):
                 os.fchmod(descriptor, os.fstat(descriptor).st_mode & FILE_MODE)
             with contextlib.suppress(OSError):
@@ -331,10 +303,6 @@ class Lock:
             return identity(self._name) == self._identity
         except PermissionError:
             return True
-
-    def named(self) -> bool:
-        """Whether the locked file has a name anywhere, as after its folder was moved."""
-        return self._descriptor is not None and os.fstat(self._descriptor).st_nlink > 0
 
     def release(self) -> None:
         """Release the lock. Idempotent. The file stays: removing it would let two processes in."""
@@ -363,7 +331,7 @@ def lock_holder(ledger: Path) -> str:
     return ""
 
 
-def _opened(name: str) -> int:
+def _open_lock(name: str) -> int:
     try:
         descriptor = os.open(name, os.O_RDWR | os.O_CREAT | _FLAGS, FILE_MODE)
     except OSError as error:
@@ -380,36 +348,19 @@ def _opened(name: str) -> int:
 
 
 def _wait(descriptor: int, ledger: Path, clock: Clock, stop: threading.Event, advice: str) -> None:
-    waited = 0
-    while not _locked(descriptor):
+    """Wait for the lock, one second at a time."""
+    for waited in range(WAIT_SECONDS + 1):
+        try:
+            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            holder = _owner(descriptor)
+        else:
+            return
         if waited == 0 and not stop.is_set():
-            log.warning(
-                "ledger locked",
-                extra={
-                    "holder_pid": _owner(descriptor),
-                    "wait_seconds": WAIT_SECONDS,
-                    "path": str(ledger),
-                },
-            )
+            details = {"holder_pid": holder, "wait_seconds": WAIT_SECONDS, "path": str(ledger)}
+            log.warning("ledger locked", extra=details)
         if waited == WAIT_SECONDS or clock.wait(stop, NANOSECONDS_PER_SECOND):
-            raise LedgerLockedError(f"{ledger} is in use by process {_owner(descriptor)}: {advice}")
-        waited += 1
-
-
-def _hand_over(descriptor: int, ledger: Path) -> None:
-    """Give a lock that root made to the ledger's user: the daemon must open it later."""
-    if os.geteuid() == 0:
-        with contextlib.suppress(OSError):
-            owner = ledger.stat()
-            os.fchown(descriptor, owner.st_uid, owner.st_gid)
-
-
-def _locked(descriptor: int) -> bool:
-    try:
-        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except BlockingIOError:
-        return False
-    return True
+            raise LedgerLockedError(f"{ledger} is in use by process {holder}: {advice}")
 
 
 def _owner(descriptor: int) -> str:

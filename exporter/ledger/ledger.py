@@ -75,12 +75,20 @@ class Ledger:
 
     Each write first looks for the file at its path. A deleted file is restored there. If another file is
     there, the ledger continues next to it, at the path `displaced`.
-
-    `moved_aside` is the new path of a file that could not be used; the ledger then started from zero.
-    `unread`: the ledger is in memory, and the file at its path can neither be read nor moved.
-    `dropped` are sentences about marks that could not be read. `fleeting` says that the file ends with a pod.
-    `host` is the name of the host, which reports of a fleet print; the file keeps it.
     """
+
+    moved_aside: Path | None
+    """New path of a file that could not be used: the ledger started from zero."""
+    fleeting: str
+    """Problem of a file that ends with a pod; empty for others."""
+    unread: bool
+    """Whether the ledger is in memory, and the file at its path can neither be read nor moved."""
+    dropped: tuple[str, ...]
+    """Sentences about marks that could not be read."""
+    host: str
+    """Name of the host, which reports of a fleet print; the file keeps it."""
+    ends: Callable[[], Instant | None]
+    """When the host's cloud ends it, by the notice in force; `None` without one."""
 
     def __init__(
         self,
@@ -94,18 +102,18 @@ class Ledger:
         fleeting: str = "",
         unread: bool = False,
     ) -> None:
-        self.moved_aside, self.fleeting, self.unread = moved_aside, fleeting, unread
+        self.moved_aside = moved_aside
+        self.fleeting = fleeting
+        self.unread = unread
         self.dropped = opened.dropped
+        self.host = ""
+        self.ends = lambda: None
         self._clock = clock
         self._committed = opened
         self._store = file
         self._home = None if file is None else file.path
         self._lock = lock
-        self._moved_locks: list[Lock] = []
         self._machine = opened.machine
-        self.host = ""
-        self.ends: Callable[[], Instant | None] = lambda: None
-        """When the host's cloud ends it, by the notice in force; `None` without one."""
         self._problems = problems or {}
         self._pending: Pending | None = None
         self._unpriced = UnpricedBuffer(opened.last_unpriced)
@@ -143,8 +151,8 @@ class Ledger:
             return cls._in_memory(clock, "no ledger path is set", "set --ledger.path to keep them")
         linked = os.path.islink(path)
         path = Path(os.path.realpath(path))
-        if (irregular := files.irregular(path)) is not None:
-            return cls._in_memory(clock, str(irregular), files.other_name(path))
+        if irregular := files.irregular(path):
+            return cls._in_memory(clock, irregular, files.other_name(path))
         try:
             files.make_folder(path.parent)
             lock = Lock.take(path, clock, stop or threading.Event())
@@ -162,7 +170,8 @@ class Ledger:
     def _on_disk(
         cls, path: Path, clock: Clock, lock: Lock, connect: schema.Connect, boot: BootClaim, *, linked: bool
     ) -> "Ledger":
-        fresh_in, fleeting = boot.claim(path), boot.ends_with_pod(path)
+        fresh_in = boot.claim(path)
+        fleeting = boot.ends_with_pod(path)
         try:
             file, opened = Store.open(path, connect, fresh_in)
         except DamagedError as error:
@@ -195,22 +204,27 @@ class Ledger:
 
         The lock stays held. If none could be made, it is taken before the first write.
         """
-        why, unread = f"{path} cannot be written ({_reason(error)})", ""
+        why = f"{path} cannot be written ({_reason(error)})"
+        advice = WRITABLE
+        unread = False
         try:
-            if (readable := Store.unwritten(path, connect)) is not None:
-                file, opened = readable
-                problems = {ProblemKind.WRITE_FAILED: f"{why}: {STANDS_STILL}; {WRITABLE}"}
-                return cls(clock, opened, file, lock, problems=problems)
+            readable = Store.unwritten(path, connect)
         except (OSError, sqlite3.Error, DamagedError) as failure:
+            readable = None
             why = f"{why} and cannot be read ({_reason(failure)})"
-            unread = "once it can be read, what is counted meanwhile may be counted twice; "
+            advice = f"once it can be read, what is counted meanwhile may be counted twice; {WRITABLE}"
+            unread = True
         except LedgerError:
             if lock is not None:
                 lock.release()
             raise
+        if readable is not None:
+            file, opened = readable
+            problems = {ProblemKind.WRITE_FAILED: f"{why}: {STANDS_STILL}; {WRITABLE}"}
+            return cls(clock, opened, file, lock, problems=problems)
         if lock is not None:
             lock.release()
-        return cls._in_memory(clock, why, f"{unread}{WRITABLE}", unread=bool(unread))
+        return cls._in_memory(clock, why, advice, unread=unread)
 
     @classmethod
     def _in_memory(cls, clock: Clock, why: str, advice: str, *, unread: bool = False) -> "Ledger":
@@ -266,8 +280,14 @@ class Ledger:
         """
         if self._store is None:
             return True
-        earlier = _gpu_uuids(self._committed)
-        return not (_differs(self._committed.machine, machine) and earlier) or not earlier.isdisjoint(uuids)
+        counters = self._committed.totals.counters
+        gpus = {gpu for gpu, _component in counters.gpu_cost}
+        gpus.update(gpu for gpu, _owner in counters.unpriced)
+        gpus.update(counters.energy)
+        earlier = {gpu.uuid for gpu in gpus} | self._committed.state.gpus.keys()
+        if not earlier or not _differs(self._committed.machine, machine):
+            return True
+        return not earlier.isdisjoint(uuids)
 
     def bind(self, machine: str, uuids: Collection[str]) -> bool:
         """Bind the ledger to the machine before the first post; false while its GPUs are unknown.
@@ -296,13 +316,18 @@ class Ledger:
 
         If that fails the ledger is in memory, and `problem` says so.
         """
-        file, self._store, self._pending = self._store, None, None
-        self._committed, self._machine, self.dropped = empty(), "", ()
+        file = self._store
+        self._store = None
+        self._pending = None
+        self._committed = empty()
         self._unpriced = UnpricedBuffer()
+        self._machine = ""
+        self.dropped = ()
         if file is None:
             return
         file.close()
-        path, why = file.path, "is another machine's, none of whose GPUs is here"
+        path = file.path
+        why = "is another machine's, none of whose GPUs is here"
         try:
             self.moved_aside = files.set_aside(path, "foreign")
             self._store, self._committed = Store.open(path, file.connect)
@@ -329,20 +354,25 @@ class Ledger:
         unpriced.add(postings)
         pending.unpriced = unpriced.unwritten
         pending.totals.add(sums, listed=self._committed.totals.counters.changed)
-        pending.state, pending.end = state, postings.end
+        pending.state = state
         pending.texts = marks.texts(state)
-        pending.machine, pending.host, pending.zone = self._machine, self.host, postings.zone
+        pending.end = postings.end
+        pending.zone = postings.zone
+        pending.machine = self._machine
+        pending.host = self.host
         pending.charges_late = bool(postings.late.segments)
         pending.host_end = self.ends()
         # Nothing has changed before this line: a tick is accepted whole or not at all.
-        self._pending, self._unpriced = pending, unpriced
+        self._pending = pending
+        self._unpriced = unpriced
         self._servers = frozenset(owner.key for owner in postings.owners)
         self._commit()
 
     def _commit(self) -> None:
         try:
-            self._check_files()
-            if (pending := self._pending) is None:
+            self._restore_files()
+            pending = self._pending
+            if pending is None:
                 return
             now = None
             if self._store is None:
@@ -358,7 +388,9 @@ class Ledger:
             self._problems[ProblemKind.WRITE_FAILED] = text
             return
         # Publish. A tick that is on disk and not published is written again, and counts once.
-        self._committed, self._unpriced, self._pending = after, unpriced, None
+        self._committed = after
+        self._unpriced = unpriced
+        self._pending = None
         self._problems.pop(ProblemKind.WRITE_FAILED, None)
 
     def _write(self, file: Store, pending: Pending, now: Instant) -> tuple[Totals, HistoryCache]:
@@ -368,20 +400,26 @@ class Ledger:
             self._displace(file, f"{file.path} is not this daemon's ledger any more ({error})")
             return file.write(self._committed, pending, now)
 
-    def _check_files(self) -> None:
+    def _restore_files(self) -> None:
         """Check before a write that lock and file are in place, and restore what is not.
 
         Raises:
             LedgerError, OSError, sqlite3.Error: it cannot be restored now.
         """
-        if (file := self._store) is None:
+        file = self._store
+        if file is None:
             return
         path = file.path
-        try:
-            self._hold_lock(path)
-        except LedgerLockedError as error:
-            self._displace(file, str(error), shared=True)
-            return
+        if self._lock is None or not self._lock.in_place():
+            files.make_folder(path.parent)
+            try:
+                lock = Lock.take(path, self._clock, _NO_WAIT)
+            except LedgerLockedError as error:
+                self._displace(file, str(error), shared=True)
+                return
+            if self._lock is not None:
+                self._lock.release()
+            self._lock = lock
         match file.presence():
             case FilePresence.LOG_GONE:
                 file.fold_log()
@@ -396,23 +434,6 @@ class Ledger:
             case FilePresence.REPLACED:
                 self._displace(file, f"{path} was replaced by another file while the daemon ran")
 
-    def _hold_lock(self, path: Path) -> None:
-        """Hold the lock of a path, and take a new one if its file was deleted."""
-        if self._lock is not None and self._lock.in_place():
-            return
-        files.make_folder(path.parent)
-        lock, before = Lock.take(path, self._clock, _NO_WAIT), self._lock
-        self._lock = lock
-        if before is not None:
-            self._release(before)
-
-    def _release(self, lock: Lock) -> None:
-        """Release a lock, unless its file was moved: a ledger may be next to it there."""
-        if lock.named():
-            self._moved_locks.append(lock)
-        else:
-            lock.release()
-
     def _displace(self, file: Store, why: str, *, shared: bool = False) -> None:
         """Continue next to another's file: two daemons never write to one."""
         home = self._home or file.path
@@ -424,7 +445,7 @@ class Ledger:
             lock.release()
             raise
         if self._lock is not None:
-            self._release(self._lock)
+            self._lock.release()
         self._lock = lock
         self._problems[ProblemKind.DISPLACED] = (
             f"{why}: it is left alone, and the ledger continues in {target}; the next start takes {home}: "
@@ -483,9 +504,8 @@ class Ledger:
         self._commit()
         if self._store is not None:
             self._store.close()
-        for lock in (*self._moved_locks, self._lock):
-            if lock is not None:
-                lock.release()
+        if self._lock is not None:
+            self._lock.release()
 
 
 def _name(path: Path | None) -> str:
@@ -494,15 +514,6 @@ def _name(path: Path | None) -> str:
 
 def _reason(error: Exception) -> str:
     return (error.strerror if isinstance(error, OSError) else None) or str(error)
-
-
-def _gpu_uuids(opened: Contents) -> frozenset[str]:
-    """UUIDs of all GPUs that the ledger ever had."""
-    totals = opened.totals
-    gpus = {gpu for gpu, _component in totals.counters.gpu_cost} | {
-        gpu for gpu, _owner in totals.counters.unpriced
-    }
-    return frozenset(gpu.uuid for gpu in gpus.union(totals.counters.energy)).union(opened.state.gpus)
 
 
 def _differs(stored: str, machine: str) -> bool:

@@ -29,10 +29,19 @@ class Inspection:
 def inspect(path: Path) -> Inspection:
     """Inspect a ledger, or the path of a future one, as this process's user."""
     path = Path(os.path.realpath(path))
-    if (irregular := files.irregular(path)) is not None:
-        return _memory(path, str(irregular), files.other_name(path))
-    if (latest := _latest_displaced(path)) is not None:
-        return Inspection(str(path), _displaced_problem(path, latest))
+    if irregular := files.irregular(path):
+        return _memory(path, irregular, files.other_name(path))
+    displaced = sorted(path.parent.glob(f"{glob.escape(path.name)}.displaced-*"))
+    displaced = [other for other in displaced if other.name.rpartition("-")[2].isdecimal()]
+    if displaced:  # a daemon wrote them since another file had replaced its own
+        latest = displaced[-1]
+        process = files.lock_holder(latest)
+        writer = f"process {process} writes" if process else "a daemon wrote"
+        displaced_problem = (
+            f"{writer} {latest}, since another file took the place of its ledger: stop the daemon, put the "
+            f"right one of the two at {path}, and move the other out of the folder"
+        )
+        return Inspection(str(path), displaced_problem)
     if not os.path.lexists(path):
         folder = next((parent for parent in path.parents if os.path.lexists(parent)), Path("/"))
         problem = _unwritable(folder)
@@ -44,7 +53,13 @@ def inspect(path: Path) -> Inspection:
         # An empty file of a daemon that was killed at its start is no problem.
         state = f"{path}: empty; the daemon begins it"
         if path.stat().st_size:
-            state, remembered = _described(path)
+            with LedgerReader.open(path) as ledger:
+                state = f"{path}: id {ledger.id}"
+                waiting = ledger.waiting()
+                remembered = ledger.state()
+            if waiting:  # for one interval, where a daemon runs
+                subject = "adjustments wait" if waiting > 1 else "adjustment waits"
+                state += f", {waiting} {subject} for the daemon's next tick"
     except (LedgerError, OSError) as error:
         return Inspection(str(path), f"{error}{_what_then(path, error)}")
     if process := files.lock_holder(path):
@@ -59,34 +74,6 @@ def inspect(path: Path) -> Inspection:
                 remembered,
             )
     return Inspection(state, remembered=remembered)
-
-
-def _latest_displaced(path: Path) -> Path | None:
-    """Latest ledger that a daemon wrote next to the file because another file had replaced its own."""
-    others = sorted(path.parent.glob(f"{glob.escape(path.name)}.displaced-*"))
-    ledgers = [other for other in others if other.name.rpartition("-")[2].isdecimal()]
-    return ledgers[-1] if ledgers else None
-
-
-def _displaced_problem(path: Path, latest: Path) -> str:
-    process = files.lock_holder(latest)
-    writer = f"process {process} writes" if process else "a daemon wrote"
-    return (
-        f"{writer} {latest}, since another file took the place of its ledger: stop the daemon, put the right "
-        f"one of the two at {path}, and move the other out of the folder"
-    )
-
-
-def _waiting(count: int) -> str:
-    """Adjustments that wait for a tick: with a running daemon, for one interval."""
-    if not count:
-        return ""
-    return f", {count} adjustment{'s wait' if count > 1 else ' waits'} for the daemon's next tick"
-
-
-def _described(path: Path) -> tuple[str, State]:
-    with LedgerReader.open(path) as ledger:
-        return f"{path}: id {ledger.id}{_waiting(ledger.waiting())}", ledger.state()
 
 
 def _what_then(path: Path, error: Exception) -> str:

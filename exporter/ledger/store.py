@@ -14,7 +14,7 @@ from typing import Final
 from exporter.cost.postings import UnpricedTime
 from exporter.cost.state import State
 from exporter.ledger import families, files, marks, schema, unpriced_time
-from exporter.ledger.adjustments import Adjustment, Poster
+from exporter.ledger.adjustments import Adjustment, log_posted, take_waiting
 from exporter.ledger.contents import (
     MARK_BYTES,
     Contents,
@@ -52,28 +52,30 @@ class FilePresence(Enum):
 
 @dataclass(slots=True)
 class Pending:
-    """Sums since the last commit, and the state and the end of the latest tick.
-
-    `machine` is the machine of the ledger, `host` its name, `zone` the time zone of its days, empty while
-    unknown.
-    `charges_late`: the latest tick charged unpriced time whose price came.
-    `unpriced` are the changed ranges of unpriced time, by number.
-    `adjusted` are the adjustments that a write added to the totals.
-    """
+    """Sums since the last commit, and what the latest tick said of the host."""
 
     totals: Totals = field(default_factory=Totals)
     adjusted: dict[int, Adjustment] = field(default_factory=dict)
+    """Adjustments that a write added to the totals, by number."""
     history: History = field(default_factory=History)
+    unpriced: Mapping[int, UnpricedTime] = field(default_factory=dict)
+    """Changed ranges of unpriced time, by number."""
     state: State = field(default_factory=State)
+    """State of the cost model after the latest tick."""
     texts: Mapping[marks.Scope, str] = field(default_factory=dict)
+    """Marks of that state, as the file holds them."""
     end: Instant = 0
+    """End of the latest tick."""
     machine: str = ""
+    """Identity of the ledger's machine, empty while unknown."""
     host: str = ""
+    """Name of the host."""
     zone: str = ""
+    """Time zone of the ledger's days, empty while unknown."""
     charges_late: bool = False
+    """Whether the latest tick charged unpriced time whose price came."""
     host_end: Instant | None = None
     """When the host's cloud ends it, by its notice at the latest tick; `None` without one."""
-    unpriced: Mapping[int, UnpricedTime] = field(default_factory=dict)
 
     def copy(self) -> "Pending":
         """A copy to add to."""
@@ -94,8 +96,6 @@ class Store:
         self.connect = connect
         self._connection: sqlite3.Connection | None = None
         self._identities: dict[str, files.Identity | None] = {}
-        self._poster = Poster()
-        self._copy_made: files.Identity | None = None
         self._state_known = connection is not None
         self._suspect = False
         self._pruned: Retained | None = None
@@ -175,9 +175,11 @@ class Store:
         if self._connection is None:
             return FilePresence.IN_PLACE
         if identity != self._identities[""]:
-            return FilePresence.GONE if identity == self._copy_made else FilePresence.REPLACED
-        logs = (files.identity(f"{self.path}{log}") == self._identities[log] for log in files.LOGS)
-        return FilePresence.IN_PLACE if all(logs) else FilePresence.LOG_GONE
+            return FilePresence.REPLACED
+        logs_in_place = all(
+            files.identity(f"{self.path}{log}") == self._identities[log] for log in files.LOGS
+        )
+        return FilePresence.IN_PLACE if logs_in_place else FilePresence.LOG_GONE
 
     def fold_log(self) -> None:
         """Write the commits of a deleted log into the file, and close both.
@@ -217,31 +219,29 @@ class Store:
         Raises:
             OSError, sqlite3.Error: the target cannot be written.
         """
-        copied = self._copy(target, contents, shared=shared)
+        part = files.make_part(target)
+        copied = self._copy(part, contents, shared=shared)
         if not copied:
-            _write_from_memory(target, self.connect, contents, now)
+            part = files.make_part(target)  # without what is left of the copy
+            _write_from_memory(part, self.connect, contents, now)
+        files.put(part, target)
         # Closed only now: the open file may have no other name. SQLite leaves its old path alone.
         self.close()
         self.path, self._state_known, self._suspect = target, False, False
         return copied
 
-    def _copy(self, target: Path, contents: Contents, *, shared: bool) -> bool:
-        connection = self._connection
-        if connection is None:
+    def _copy(self, part: Path, contents: Contents, *, shared: bool) -> bool:
+        """Copy the open file; false where there is none that can be read, or where it is not ours alone."""
+        if self._connection is None:
             return False
-        if self._copy_made is not None and files.identity(target) == self._copy_made:
-            return True  # it got its name before the earlier try failed
-        part = files.make_part(target)
-        self._copy_made = files.identity(part)
         try:
-            if shared and meta_of(connection).get("commits", 0) != contents.commits:
+            if shared and meta_of(self._connection).get("commits", 0) != contents.commits:
                 return False
-            connection.execute("VACUUM INTO ?", (str(part),))
+            self._connection.execute("VACUUM INTO ?", (str(part),))
         except sqlite3.Error:
-            if _whole(connection):
-                raise
+            if _whole(self._connection):
+                raise  # the target is what failed
             return False
-        files.put(part, target)
         return True
 
     def write(self, before: Contents, pending: Pending, now: Instant) -> tuple[Totals, HistoryCache]:
@@ -260,48 +260,36 @@ class Store:
             OverflowError: a total passes what the file holds.
             UnicodeError: a label is no text that the file holds.
         """
-        state_known, self._state_known = self._state_known, False
-        if not state_known:  # the connection of a failed write stayed open if its file had no name then
+        # After a failure nobody knows which marks reached the disk: all of them are written.
+        known_texts = before.texts if self._state_known else None
+        if not self._state_known:  # the connection of a failed write stayed open if its file had no name then
             self._give_up()
-        totals = pending.totals
+        self._state_known = False
         try:
             with transaction(self._connected(before)) as connection:
-                totals.counters.months, pending.adjusted = self._poster.take(
-                    connection, before.totals.counters.months, totals.counters.months, pending.adjusted, now
+                pending.totals.counters.months, pending.adjusted = take_waiting(
+                    connection,
+                    served=before.totals.counters.months,
+                    pending=pending.totals.counters.months,
+                    taken=pending.adjusted,
+                    now=now,
                 )
-                advance = before.totals.advanced(totals, pending.end)
-                retained = advance.retained
+                advance = before.totals.advanced(pending.totals, pending.end)
                 write_totals(connection, self._keys, advance.changes)
-                history = write_history(
-                    connection, self._keys, before.history, pending.history, retained.hour
-                )
-                if retained != self._pruned:
-                    _prune(connection, retained)
+                first_hour = advance.retained.hour
+                history = write_history(connection, self._keys, before.history, pending.history, first_hour)
+                if advance.retained != self._pruned:
+                    _prune(connection, advance.retained)
                 unpriced_time.write_unpriced(connection, self._keys, pending.unpriced)
-                _write_state(connection, before.texts if state_known else None, pending.texts)
-                meta = {
-                    "accrued": bounded(before.totals.accrued + totals.accrued, "accrued"),
-                    "accrued_by_state": bounded(pending.state.accrued, "accrued"),
-                    "wall": pending.state.wall,
-                    "committed": now,
-                    "commits": before.commits + 1,
-                    "begun": now if before.last_commit is None else None,
-                    "machine": pending.machine or None,
-                    "host": pending.host or None,
-                    "timezone": pending.zone or None,
-                    "late_charge": pending.end if pending.charges_late else None,
-                    "host_end": pending.host_end or 0,
-                }
-                connection.executemany(
-                    "INSERT OR REPLACE INTO meta (key, value) VALUES (?, ?)",
-                    [(key, value) for key, value in meta.items() if value is not None],
-                )
+                _write_state(connection, known_texts, pending.texts)
+                _write_meta(connection, before, pending, now)
         except BaseException as error:
             self._suspect = getattr(error, "sqlite_errorcode", 0) & 0xFF in _BROKEN
             self._give_up()
             raise
-        self._poster.committed(pending.adjusted.values())
-        self._state_known, self._pruned = True, retained
+        log_posted(pending.adjusted.values())
+        self._state_known = True
+        self._pruned = advance.retained
         return advance.totals, history
 
     def _give_up(self) -> None:
@@ -323,24 +311,25 @@ class Store:
         return unpriced_time.read_batch(self._connected(before), cursor)
 
     def _connected(self, before: Contents) -> sqlite3.Connection:
-        if self._connection is None:
-            if (irregular := files.irregular(self.path)) is not None:
-                raise DamagedError(str(irregular))
-            refuse_other_files(self.path)
-            with failures(self.path):
-                connection = self.connect(self.path.absolute().as_uri() + "?mode=rw")
-                try:
-                    _same(connection, before)
-                    if self._suspect:
-                        check(connection, self.path)
-                    _prepare(connection)
-                    self._use(connection)
-                except BaseException:
-                    connection.close()
-                    raise
-            self._suspect = False
-            return connection
-        return self._connection
+        """The connection, which is opened again after a failure."""
+        if self._connection is not None:
+            return self._connection
+        if irregular := files.irregular(self.path):
+            raise DamagedError(irregular)
+        refuse_other_files(self.path)
+        with failures(self.path):
+            connection = self.connect(self.path.absolute().as_uri() + "?mode=rw")
+            try:
+                _refuse_another(connection, before)
+                if self._suspect:
+                    check(connection, self.path)
+                _prepare(connection)
+                self._use(connection)
+            except BaseException:
+                connection.close()
+                raise
+        self._suspect = False
+        return connection
 
     def _use(self, connection: sqlite3.Connection) -> None:
         self._identities = {suffix: files.identity(f"{self.path}{suffix}") for suffix in files.SIDECARS}
@@ -390,10 +379,9 @@ def _compact(connection: sqlite3.Connection, opened: Contents) -> None:
     if opened.oversized:
         with transaction(connection):
             connection.executemany("DELETE FROM state WHERE id = ?", [(row,) for row in opened.oversized])
-    pages, free, size = (
-        connection.execute(f"PRAGMA {name}").fetchone()[0]
-        for name in ("page_count", "freelist_count", "page_size")
-    )
+    (pages,) = connection.execute("PRAGMA page_count").fetchone()
+    (free,) = connection.execute("PRAGMA freelist_count").fetchone()
+    (size,) = connection.execute("PRAGMA page_size").fetchone()
     if free * size < SPARE_BYTES or free * 2 < pages or (pages - free) * size > SPARE_BYTES:
         return
     try:
@@ -453,7 +441,7 @@ def _prune(connection: sqlite3.Connection, retained: Retained) -> None:
     unpriced_time.prune_unpriced(connection, first_day)
 
 
-def _same(connection: sqlite3.Connection, before: Contents) -> None:
+def _refuse_another(connection: sqlite3.Connection, before: Contents) -> None:
     """Check by id and number of commits that a file is the one that was open before.
 
     Its time proves nothing, since a clock may be set back. After a commit that failed after it had reached
@@ -477,12 +465,11 @@ def _whole(connection: sqlite3.Connection) -> bool:
     return bool(first == "ok")
 
 
-def _write_from_memory(target: Path, connect: schema.Connect, contents: Contents, now: Instant) -> None:
-    """Make a ledger from memory: the id, totals and marks, without history and adjustments.
+def _write_from_memory(part: Path, connect: schema.Connect, contents: Contents, now: Instant) -> None:
+    """Fill a file from memory: the id, totals and marks, without history and adjustments.
 
     Unpriced time is that of the last hour.
     """
-    part = files.make_part(target)
     with closing(connect(part.absolute().as_uri())) as connection:
         connection.execute(f"PRAGMA page_size = {schema.PAGE_BYTES}")
         _prepare(connection)
@@ -500,7 +487,27 @@ def _write_from_memory(target: Path, connect: schema.Connect, contents: Contents
         Store(part, connect, connection).write(nothing, everything, contents.last_commit or now)
         if contents.begun is not None:
             connection.execute("INSERT OR REPLACE INTO meta VALUES ('begun', ?)", (contents.begun,))
-    files.put(part, target)
+
+
+def _write_meta(connection: sqlite3.Connection, before: Contents, pending: Pending, now: Instant) -> None:
+    """Write the single values of a commit. Those that are `None` stay as they are."""
+    meta = {
+        "accrued": bounded(before.totals.accrued + pending.totals.accrued, "accrued"),
+        "accrued_by_state": bounded(pending.state.accrued, "accrued"),
+        "wall": pending.state.wall,
+        "committed": now,
+        "commits": before.commits + 1,
+        "begun": now if before.last_commit is None else None,
+        "machine": pending.machine or None,
+        "host": pending.host or None,
+        "timezone": pending.zone or None,
+        "late_charge": pending.end if pending.charges_late else None,
+        "host_end": pending.host_end or 0,
+    }
+    connection.executemany(
+        "INSERT OR REPLACE INTO meta (key, value) VALUES (?, ?)",
+        [(key, value) for key, value in meta.items() if value is not None],
+    )
 
 
 def _write_state(
