@@ -146,8 +146,18 @@ class Fetcher:
                 `certificate_name`, `token_file`, `redirect`, `unauthorized`, `not_found`, `metrics_off`,
                 `http_status`, `encoding`, `too_large`.
         """
+        headers = dict(HEADERS)
+        if self._access.bearer_token_file is not None:
+            headers["Authorization"] = f"Bearer {bearer_token(self._access.bearer_token_file)}"
+        request = HttpRequest(
+            url,
+            headers,
+            self._endpoint,
+            server_name=self._access.server_name,
+            listener=self._access.listener,
+        )
         try:
-            response = self._client(url).request(self._request(url), self._deadline, limit)
+            response = self._client(url).request(request, self._deadline, limit)
         except CertificateError as failure:
             reason = FailureReason.CERTIFICATE_NAME if failure.of_another else FailureReason.CERTIFICATE
             raise ReadFailedError(reason, str(failure)) from failure
@@ -163,14 +173,6 @@ class Fetcher:
             raise ReadFailedError(FailureReason.ENCODING, f"{self._endpoint}: begins with a byte order mark")
         return response
 
-    def _request(self, url: str) -> HttpRequest:
-        headers = dict(HEADERS)
-        if self._access.bearer_token_file is not None:
-            headers["Authorization"] = f"Bearer {bearer_token(self._access.bearer_token_file)}"
-        return HttpRequest(
-            url, headers, self._endpoint, server_name=self._access.server_name, listener=self._access.listener
-        )
-
     def close(self) -> None:
         """Close the endpoint's own client, if it has one."""
         secure, self._secure = self._secure, None
@@ -178,23 +180,19 @@ class Fetcher:
             secure.close()
 
     def _client(self, url: str) -> HttpClientProtocol:
+        """The shared client, or an own one where the URL is https, anew where its file of CAs changed."""
         if not url.startswith("https:"):  # as `metrics_url` writes it
             return self._shared
-        version = self._ca_file_version()
+        ca_file = self._access.ca_file
+        version: tuple[int, int] | None = None
+        if ca_file is not None:
+            try:
+                status = ca_file.stat()
+            except OSError as failure:
+                raise ReadFailedError(FailureReason.TLS, f"{ca_file}: {failure.strerror}") from failure
+            version = status.st_mtime_ns, status.st_ino
         if self._secure is None or version != self._ca_version:
             self.close()
-            self._secure = secure_client(self._access.ca_file)
+            self._secure = secure_client(ca_file)
             self._ca_version = version
         return self._secure
-
-    def _ca_file_version(self) -> tuple[int, int] | None:
-        """Changes with the file; `None` without one."""
-        if self._access.ca_file is None:
-            return None
-        try:
-            status = self._access.ca_file.stat()
-        except OSError as failure:
-            raise ReadFailedError(
-                FailureReason.TLS, f"{self._access.ca_file}: {failure.strerror}"
-            ) from failure
-        return status.st_mtime_ns, status.st_ino

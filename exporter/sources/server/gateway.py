@@ -93,7 +93,11 @@ class GatewaySource(EndpointSource):
         with self._parse_lock.taken(response.body):
             page = read(response.body, self._wanted)
             title, shares = self._described(page)
-            tenants = self._tenant_table(shares)
+            if self._tenants is None and self._rule.labels:
+                self._tenants = TenantTable(self._rule.labels, self._rule.tenants, shares.unnamed)
+            tenants = self._tenants
+            if tenants is not None:
+                tenants.begin_page()
             counts = count_shares(shares, page, None if tenants is None else tenants.name)
         if page.cut or counts.cut:
             raise ReadFailedError(
@@ -119,23 +123,22 @@ class GatewaySource(EndpointSource):
     def _described(self, page: Page) -> tuple[str, Shares]:
         """The title and the counters of a page: as configured, else as the catalogue has them."""
         shares = self._rule.shares
-        if shares is None:
-            return self._recognized(page)
-        if not page.names:
+        if shares is not None and page.names:
+            return CONFIGURED, shares
+        if shares is not None:
             names = " nor ".join(sorted(shares.names))
             raise ReadFailedError(
                 FailureReason.NOT_RECOGNIZED,
                 f"{self._shown}: answers with a page that has neither {names}: check the names in "
                 "`counters`, or send a first request through the gateway",
             )
-        return CONFIGURED, shares
-
-    def _recognized(self, page: Page) -> tuple[str, Shares]:
         row = match(page)
         if isinstance(row, GatewaySpec) and row.shares is not None:
             return row.title, row.shares
-        title = row.manual.title if isinstance(row, Engine) else "" if row is None else row.title
-        what = f"the page of {title}, which does not name its clients" if title else UNKNOWN_PAGE
+        what = UNKNOWN_PAGE
+        if row is not None:
+            title = row.manual.title if isinstance(row, Engine) else row.title
+            what = f"the page of {title}, which does not name its clients"
         raise ReadFailedError(
             FailureReason.NOT_RECOGNIZED, f"{self._shown}: answers with {what}: {SUPPORTED_GATEWAYS}"
         )
@@ -158,14 +161,6 @@ class GatewaySource(EndpointSource):
                     "`counters`, send a request that a prefix cache serves, or leave it out",
                 )
             yield series
-
-    def _tenant_table(self, shares: Shares) -> TenantTable | None:
-        if not self._rule.labels:
-            return None
-        if self._tenants is None:
-            self._tenants = TenantTable(self._rule.labels, self._rule.tenants, shares.unnamed)
-        self._tenants.begin_page()
-        return self._tenants
 
     def _check_teams(self, title: str, shares: Shares, counts: GatewayCounts) -> None:
         """Refuse counts without a label that the division needs: all of them would be the owner's."""

@@ -1,18 +1,18 @@
 """One endpoint of an inference server: requests its pages, and has them recognized and read."""
 
 from collections.abc import Callable
-from dataclasses import replace
 from typing import Final
 from urllib.parse import urlsplit
 
 from exporter.clock import Clock
-from exporter.engines import UNCOUNTED, Engine, mistaken_engine
+from exporter.engines import UNCOUNTED, mistaken_engine
 from exporter.engines.llamacpp import LLAMACPP
 from exporter.readings import FailureReason, ReadFailedError, ServerKey, ServerReading
 from exporter.sources.http_client import HttpClientProtocol, HttpResponse
 from exporter.sources.server import probe
 from exporter.sources.server.endpoint import BODY_BYTES_MAX, TIMEOUT_SECONDS, EndpointSource
 from exporter.sources.server.fetch import REASON_BY_STATUS, metrics_url, sibling_url
+from exporter.sources.server.llamacpp_sleep import SleepWatch
 from exporter.sources.server.page_reader import PageReader, ReadPage, ServerInfo, Target, identity_of
 from exporter.sources.server.recognition import NO_OTHERS, KnownEngines, Recognizer
 
@@ -25,19 +25,6 @@ PERMANENT_FAILURES: Final = frozenset(
     }
 )
 """Failures that stay as long as the server runs."""
-
-NO_ANSWER: Final = frozenset(
-    {
-        FailureReason.CONNECTION,
-        FailureReason.NOT_LISTENING,
-        FailureReason.TIMEOUT,
-        FailureReason.TLS,
-        FailureReason.CERTIFICATE,
-        FailureReason.CERTIFICATE_NAME,
-        FailureReason.TOKEN_FILE,
-    }
-)
-"""Failures without an answer of the server."""
 
 ABSENT: Final = frozenset({FailureReason.NOT_FOUND, FailureReason.METRICS_OFF})
 """Failures of a server that has no such page, or has switched it off."""
@@ -94,13 +81,11 @@ class ServerSource(EndpointSource):
         self._recognizer = Recognizer(target.engine, engines, self._shown)
         self._reader = PageReader(target, self._shown)
         self._probe = probe.ServerProbe(self._fetch_body)
-        self._idle = probe.IdleBackoff()
+        self._sleep = SleepWatch(self._shown)
         self._engine = self._recognizer.configured
         """The engine of the last page."""
         self._address = metrics_url(target.url, self._engine)
         """Of the metrics; a page that is not them may name another one."""
-        self._props: probe.LlamaCppProps | None = None
-        """The last `/props` of a llama.cpp."""
         self._same_server = False
         """Whether the next answer is of the server that answered last."""
         self._last: ServerReading | None = None
@@ -129,69 +114,48 @@ class ServerSource(EndpointSource):
             raise ReadFailedError(self._permanent_failure.reason, str(self._permanent_failure))
         self._fetcher.begin_read()
         try:
-            self._read_props()
-            props = self._props
-            reading = None
-            if props is not None and props.sleeping is not None:
-                reading = self._idle_reading(asleep=props.sleeping)
+            # Before a read of its metrics may wake a llama.cpp, or a new server that may be one.
+            if self._sleep.may_sleep or (not self._same_server and self._engine in (None, LLAMACPP)):
+                self._sleep.look(self._page_body)
+            reading = self._sleep.idle_reading(self._last, self._clock.elapsed(), self._busy)
             if reading is None:
-                try:
-                    answer = self._fetcher.get(self._address, self._body_bytes)
-                    other = mistaken_engine(answer.body)
-                    if other is not None:  # from now on its real metrics page
-                        self._address = sibling_url(self._address, self._engine, other.default_path)
-                        answer = self._fetcher.get(self._address, self._body_bytes)
-                except ReadFailedError as failure:
-                    if failure.reason in REFUSED:
-                        self._explain(failure)
-                    raise
-                self._on_page("", answer)
+                answer = self._metrics_page()
                 with self._parse_lock.taken(answer.body):
                     page = self._read_page(answer)
-                reading = self._last = self._noted(page)
+                reading = page.reading
+                self._note_errors(page.left_out)
+                self._sleep.note(reading, self._last)
+                self._same_server = True
+                self._last = reading
         except ReadFailedError as failure:
             if self._target.server_context.metrics_off and failure.reason in PERMANENT_FAILURES:
                 self._permanent_failure = failure
             self._same_server = False
             self._probe.forget()
-            self._idle.was(active=True)
+            self._sleep.note_failure()
             if failure.reason == FailureReason.CONNECTION:
                 self._address = metrics_url(self._target.url, self._recognizer.configured)
             raise
         return reading
 
-    def _read_props(self) -> None:
-        """Read whether a llama.cpp, or a new server, sleeps, before a read of its metrics may wake it."""
-        may_sleep = not self._same_server and self._engine in (None, LLAMACPP)
-        if not may_sleep and (self._props is None or self._props.sleeping is None):
-            return
-        try:
-            body = self._page_body("props")
-        except ReadFailedError as failure:
-            if failure.reason in NO_ANSWER:
-                raise
-            self._props = None  # no such page, or a model that is not loaded: the metrics have the reason
-            return
-        self._props = probe.props(body)
-        if self._props is not None and self._props.router:
-            raise ReadFailedError(
-                FailureReason.ROUTER,
-                f"{self._shown}: a llama.cpp router: configure an endpoint for each model, with ?model=NAME",
-            )
+    def _metrics_page(self) -> HttpResponse:
+        """The metrics.
 
-    def _idle_reading(self, *, asleep: bool) -> ServerReading | None:
-        """The reading of a llama.cpp that sleeps or may fall asleep; `None`: read its metrics."""
-        self._idle.sees(sleeping=asleep)
-        last = self._last
-        if not asleep:
-            due = self._idle.due(self._clock.elapsed(), busy=self._busy())
-            return None if due or last is None else replace(last, loads=())
-        if last is None:
-            raise ReadFailedError(
-                FailureReason.ASLEEP, f"{self._shown}: asleep since before it was first read"
-            )
-        loads = (replace(load, running=0.0, waiting=0.0, kv_cache=None) for load in last.loads)
-        return replace(last, loads=tuple(loads))
+        Raises:
+            ReadFailedError: as a `Fetcher`, and why a page is refused, as far as other pages show it.
+        """
+        try:
+            answer = self._fetcher.get(self._address, self._body_bytes)
+            other = mistaken_engine(answer.body)
+            if other is not None:  # from now on its real metrics page
+                self._address = sibling_url(self._address, self._engine, other.default_path)
+                answer = self._fetcher.get(self._address, self._body_bytes)
+        except ReadFailedError as failure:
+            if failure.reason in REFUSED:
+                self._explain(failure)
+            raise
+        self._on_page("", answer)
+        return answer
 
     def _explain(self, failure: ReadFailedError) -> None:
         """Raise a more specific failure of a refused metrics page, if there is one."""
@@ -212,29 +176,19 @@ class ServerSource(EndpointSource):
             raise ReadFailedError(FailureReason.METRICS_OFF, f"{failure}{more}") from failure
 
     def _read_page(self, answer: HttpResponse) -> ReadPage:
-        last, self._engine = self._engine, self._recognizer.configured
-        self._engine, page = self._recognizer.recognize(answer.body, last)
-        identity, _ = identity_of(self._engine, page, answer)
-        info = self._info(self._engine, identity or self._target.server_context.identity)
-        return self._reader.read(self._engine, page, answer, info)
-
-    def _info(self, engine: Engine, identity: str) -> ServerInfo:
-        """Model and version that the metrics lack; a llama.cpp has them in its `/props`."""
-        props = self._props if engine is LLAMACPP else None
+        last = self._engine
+        self._engine = self._recognizer.configured  # where the page is not recognized
+        engine, page = self._recognizer.recognize(answer.body, last)
+        self._engine = engine
+        identity, _ = identity_of(engine, page, answer)
+        identity = identity or self._target.server_context.identity
+        props = self._sleep.props if engine is LLAMACPP else None
         if props is None:
-            return self._probe.info(engine, identity)
-        model = props.model or self._probe.info(engine, identity).model
-        return ServerInfo(model, props.build, props.slots)
-
-    def _noted(self, page: ReadPage) -> ServerReading:
-        """The reading of a page, once it is known what it leaves out and whether the server was active."""
-        self._note_errors(page.left_out)
-        reading, last = page.reading, self._last
-        if self._props is not None:
-            moved = last is None or last.counters != reading.counters
-            self._idle.was(active=moved or any(load.running or load.waiting for load in reading.loads))
-        self._same_server = True
-        return reading
+            info = self._probe.info(engine, identity)
+        else:
+            model = props.model or self._probe.info(engine, identity).model
+            info = ServerInfo(model, props.build, props.slots)
+        return self._reader.read(engine, page, answer, info)
 
     def _fetch_body(self, path: str) -> bytes:
         with self._parse_lock.left():

@@ -11,7 +11,8 @@ import httpx
 import pytest
 
 from exporter.readings import ReadFailedError, SequenceLimit
-from exporter.sources.server import ServerContext, ServerSource, probe
+from exporter.sources.server import ServerContext, ServerSource
+from exporter.sources.server.llamacpp_sleep import IdleBackoff
 from exporter.units import NANOSECONDS_PER_HOUR, NANOSECONDS_PER_SECOND
 
 Make = Callable[..., ServerSource]
@@ -236,7 +237,7 @@ def test_a_router_without_a_model_says_what_to_configure(make: Make, site: Any) 
 
 def test_pauses_grow_to_four_hours_and_shrink_with_work() -> None:
     """The longest pause bounds how late the tokens of a GPU that never tells that it is busy can be."""
-    rest = probe.IdleBackoff()
+    rest = IdleBackoff()
     rest.sees(sleeping=False)
     rest.was(active=False)
     now = pause = 0
