@@ -73,7 +73,7 @@ class Gpm:
         self._failures: dict[Scope, int] = {}
         self._off: set[str] = set()
         self._request: Any = None
-        library.closing.append(self._free)
+        library.closing.append(lambda: self._drop(self._scopes()))
 
     def expire(self) -> None:
         """NVML was opened again: failed calls may work now."""
@@ -122,52 +122,54 @@ class Gpm:
         if gpu.uuid in self._off:
             return None
         try:
-            if not self._supports(gpu, whom[0]):
-                return None
-            mean = self._sampled(scope, function, *whom)
+            if gpu.uuid not in self._supported:
+                try:
+                    support = self._library.call("nvmlGpmQueryDeviceSupport", whom[0])
+                    self._supported[gpu.uuid] = bool(support.isSupportedDevice)
+                except CallFailedError as error:
+                    if error.code not in UNSUPPORTED or error.code == NO_PERMISSION:
+                        raise
+                    self._supported[gpu.uuid] = False  # a driver or a GPU before Hopper: no failure
+            mean = self._sampled(scope, function, *whom) if self._supported[gpu.uuid] else None
         except CallFailedError as error:
             if error.code in ENDED or error.code in LOST:
                 raise
-            self._fail(gpu, scope, error)
+            # One may be of a layout that has just changed; permanent ones end the sampling.
+            self._capabilities.errors.append(reason(error.code))
+            self._drop({scope})
+            if scope[1]:
+                self._layouts.look_again(gpu)
+            self._failures[scope] = self._failures.get(scope, 0) + 1
+            if self._failures[scope] >= FAILURES or error.code in UNSUPPORTED:
+                self._off.add(gpu.uuid)
+                log.warning("gpm disabled", extra={"uuid": gpu.uuid, "problem": str(error)})
+                self._forget(self._scopes(gpu))
             return None
         if mean is not None:
             self._failures.pop(scope, None)
         return mean
 
-    def _supports(self, gpu: Gpu, handle: Any) -> bool:
-        if gpu.uuid not in self._supported:
-            try:
-                support = self._library.call("nvmlGpmQueryDeviceSupport", handle)
-            except CallFailedError as error:
-                if error.code not in UNSUPPORTED or error.code == NO_PERMISSION:
-                    raise
-                self._supported[gpu.uuid] = False  # a driver or a GPU before Hopper: no failure
-            else:
-                self._supported[gpu.uuid] = bool(support.isSupportedDevice)
-        return self._supported[gpu.uuid]
-
     def _sampled(self, scope: Scope, function: str, *whom: object) -> float | None:
         """Take a sample; the mean since the one before, `None` where that is too near, too far or none."""
         window = self._windows.get(scope)
         if window is None:
-            window = self._windows[scope] = self._allocated()
+            first = self._library.call("nvmlGpmSampleAlloc")
+            try:
+                window = _SamplePair(first, self._library.call("nvmlGpmSampleAlloc"))
+            except CallFailedError:
+                self._give_back(first)
+                raise
+            self._windows[scope] = window
         now = self._clock.elapsed()
         since = None if window.taken is None else now - window.taken
         if since is not None and since < SHORTEST:
             return None
         self._library.call(function, *whom, window.newer)
-        window.older, window.newer, window.taken = window.newer, window.older, now
+        window.older, window.newer = window.newer, window.older
+        window.taken = now
         if since is None or since > LONGEST:
             return None
         return self._utilization(window.newer, window.older)
-
-    def _allocated(self) -> _SamplePair:
-        first = self._library.call("nvmlGpmSampleAlloc")
-        try:
-            return _SamplePair(first, self._library.call("nvmlGpmSampleAlloc"))
-        except CallFailedError:
-            self._give_back(first)
-            raise
 
     def _utilization(self, first: Any, second: Any) -> float | None:
         if self._request is None:  # 19 kB: made once
@@ -182,18 +184,6 @@ class Gpm:
             raise CallFailedError("nvmlGpmMetricsGet", metric.nvmlReturn)
         utilization = metric.value / 100
         return 1.0 if 1.0 < utilization <= 1.0 + ROUNDING else ratio(utilization)
-
-    def _fail(self, gpu: Gpu, scope: Scope, error: CallFailedError) -> None:
-        """Count a failure: one may be a layout that has just changed; permanent ones end the sampling."""
-        self._capabilities.errors.append(reason(error.code))
-        self._drop({scope})
-        if scope[1]:
-            self._layouts.look_again(gpu)
-        failures = self._failures[scope] = self._failures.get(scope, 0) + 1
-        if failures >= FAILURES or error.code in UNSUPPORTED:
-            self._off.add(gpu.uuid)
-            log.warning("gpm disabled", extra={"uuid": gpu.uuid, "problem": str(error)})
-            self._forget(self._scopes(gpu))
 
     def _scopes(self, gpu: Gpu | None = None) -> set[Scope]:
         """Scopes with samples or failures, of one card or all."""
@@ -216,9 +206,6 @@ class Gpm:
             self._library.call("nvmlGpmSampleFree", sample)
         except CallFailedError as error:  # the driver is gone, and with it what was to be freed
             log.debug("gpm sample not freed", extra={"problem": str(error)})
-
-    def _free(self) -> None:
-        self._drop(self._scopes())
 
 
 UTILIZATION_SAMPLES: Final = 1
@@ -262,37 +249,48 @@ class GpuFields:
         """
         gpu = reading.gpu
         used, total = self._memory(gpu, handle)
-        limit = self._limit(gpu, handle)
-        utilization, newest = (None, newest) if cut else self._utilization(gpu, handle, newest)
-        return (
-            replace(
-                reading,
-                utilization_ratio=utilization,
-                memory_used_bytes=used,
-                memory_total_bytes=total,
-                power_watts=_power(self._capabilities.query(gpu, "nvmlDeviceGetPowerUsage", handle), limit),
-                power_limit_watts=limit,
-                energy=_energy(self._capabilities.query(gpu, "nvmlDeviceGetTotalEnergyConsumption", handle)),
-            ),
-            newest,
+        limit = self._watts(gpu, "nvmlDeviceGetEnforcedPowerLimit", handle)
+        if limit is None:
+            limit = self._watts(gpu, "nvmlDeviceGetPowerManagementLimit", handle)
+        power = self._watts(gpu, "nvmlDeviceGetPowerUsage", handle)
+        if power is not None and limit is not None and power > LARGEST_OF_LIMIT * limit:
+            power = None
+        energy: Millijoules | None = self._capabilities.query(
+            gpu, "nvmlDeviceGetTotalEnergyConsumption", handle
         )
+        # A counter at 0 does not count (some vGPUs): a GPU that draws power leaves 0 within a millisecond.
+        if energy is not None and not 0 < energy <= LARGEST_INTEGER:
+            energy = None
+        utilization = None
+        if not cut:
+            utilization, newest = self._utilization(gpu, handle, newest)
+        filled = replace(
+            reading,
+            utilization_ratio=utilization,
+            memory_used_bytes=used,
+            memory_total_bytes=total,
+            power_watts=power,
+            power_limit_watts=limit,
+            energy=energy,
+        )
+        return filled, newest
 
     def _memory(self, gpu: Gpu, handle: Any) -> tuple[int | None, int | None]:
         """Bytes used and total. The second version leaves out what the driver reserves: they do not mix."""
-        memory = self._capabilities.query(
-            gpu, "nvmlDeviceGetMemoryInfo", handle, MEMORY_V2, field="memory_v2"
-        )
+        function = "nvmlDeviceGetMemoryInfo"
+        memory = self._capabilities.query(gpu, function, handle, MEMORY_V2, field="memory_v2")
         if memory is None and self._capabilities.is_unsupported(gpu, "memory_v2"):
-            memory = self._capabilities.query(gpu, "nvmlDeviceGetMemoryInfo", handle)
+            memory = self._capabilities.query(gpu, function, handle)
         if memory is None or not 0 < memory.total <= LARGEST_INTEGER or memory.used > memory.total:
             return None, None
         return memory.used, memory.total
 
-    def _limit(self, gpu: Gpu, handle: Any) -> float | None:
-        enforced = _watts(self._capabilities.query(gpu, "nvmlDeviceGetEnforcedPowerLimit", handle))
-        if enforced is not None:
-            return enforced
-        return _watts(self._capabilities.query(gpu, "nvmlDeviceGetPowerManagementLimit", handle))
+    def _watts(self, gpu: Gpu, function: str, handle: Any) -> float | None:
+        milliwatts: int | None = self._capabilities.query(gpu, function, handle)
+        if milliwatts is None:
+            return None
+        watts = milliwatts / MILLIWATTS_PER_WATT
+        return watts if 0.0 < watts <= LARGEST_WATTS else None
 
     def _utilization(self, gpu: Gpu, handle: Any, newest: int) -> tuple[float | None, int]:
         """The mean by GPM, else of the samples since `newest`, else the driver's last sampling period's."""
@@ -324,24 +322,3 @@ class GpuFields:
             return []
         entries = struct.iter_unpack(SAMPLE_FORMATS[value_type], b"".join(samples))
         return [(timestamp, value) for timestamp, value in entries if timestamp]
-
-
-def _watts(milliwatts: int | None) -> float | None:
-    if milliwatts is None:
-        return None
-    watts = milliwatts / MILLIWATTS_PER_WATT
-    return watts if 0.0 < watts <= LARGEST_WATTS else None
-
-
-def _power(milliwatts: int | None, limit: float | None) -> float | None:
-    watts = _watts(milliwatts)
-    if watts is None or (limit is not None and watts > LARGEST_OF_LIMIT * limit):
-        return None
-    return watts
-
-
-def _energy(millijoules: Millijoules | None) -> Millijoules | None:
-    """A counter at 0 does not count (some vGPUs): a GPU that draws power leaves 0 within a millisecond."""
-    if millijoules is None or not 0 < millijoules <= LARGEST_INTEGER:
-        return None
-    return millijoules

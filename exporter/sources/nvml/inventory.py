@@ -1,7 +1,6 @@
 """The GPUs of this host by NVML, and the calls that each of them supports."""
 
 import logging
-from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from typing import Any, Final
 
@@ -42,18 +41,18 @@ log = logging.getLogger(__name__)
 
 @dataclass(frozen=True, slots=True)
 class NvmlGpu:
-    """One counted GPU.
-
-    `handle` is `None` where it cannot be read, for `reason`.
-    `gpu` is then its last identity, `None` if it never answered.
-    """
+    """One counted GPU."""
 
     index: int
     gpu: Gpu | None
+    """Its identity, the last one where it cannot be read; `None` if it never answered."""
     pci_bus_id: str = ""
     handle: Any = None
+    """`None` where it cannot be read."""
     reason: FailureReason = FailureReason.OTHER
+    """Why it cannot be read."""
     device: str = ""
+    """The name of its device file."""
 
     @property
     def uuid(self) -> str:
@@ -136,8 +135,19 @@ class NvmlInventory:
                 uuids.add(nvml_gpu.uuid)
         missing = [nvml_gpu for uuid, nvml_gpu in before_by_uuid.items() if uuid not in uuids]
         for index, nvml_gpu in enumerate(gpus):
-            if nvml_gpu.gpu is None and nvml_gpu.reason != FailureReason.DUPLICATE:
-                gpus[index] = _recall(nvml_gpu, missing)
+            if nvml_gpu.gpu is not None or nvml_gpu.reason == FailureReason.DUPLICATE or not missing:
+                continue
+            # Which known GPU it is: by PCI address, else by having been lost before, else by index.
+            known = max(
+                missing,
+                key=lambda candidate: (
+                    bool(nvml_gpu.pci_bus_id) and candidate.pci_bus_id == nvml_gpu.pci_bus_id,
+                    candidate.handle is None,
+                    candidate.index == nvml_gpu.index,
+                ),
+            )
+            missing.remove(known)
+            gpus[index] = replace(nvml_gpu, gpu=known.gpu, pci_bus_id=known.pci_bus_id, device=known.device)
         for nvml_gpu in gpus:
             before = before_by_uuid.get(nvml_gpu.uuid)
             if before is not None and (before.handle is None) != (nvml_gpu.handle is None):
@@ -169,7 +179,14 @@ class NvmlInventory:
         before = before_by_uuid.get(uuid)
         model = before.gpu.gpu_model if before is not None and before.gpu is not None else ""
         gpu = Gpu(uuid, model or self._text("nvmlDeviceGetName", handle))
-        return NvmlGpu(index, gpu, pci_bus_id, handle, device=self._device(handle))
+        device = ""
+        try:
+            minor: int = self._library.call("nvmlDeviceGetMinorNumber", handle)
+            device = device_name(minor) if minor < LARGEST_MINOR else ""
+        except CallFailedError as error:
+            if error.code != NOT_SUPPORTED:  # without a device file (WSL) it is no failure
+                self._note(error)
+        return NvmlGpu(index, gpu, pci_bus_id, handle, device=device)
 
     def _text(self, function: str, handle: Any) -> str:
         """A text about a GPU; empty where the call fails."""
@@ -183,16 +200,6 @@ class NvmlInventory:
             self.errors.append(FailureReason.GARBLED)
         return ""
 
-    def _device(self, handle: Any) -> str:
-        """The name of a GPU's device file; where there is none (WSL) that is no failure."""
-        try:
-            minor: int = self._library.call("nvmlDeviceGetMinorNumber", handle)
-        except CallFailedError as error:
-            if error.code != NOT_SUPPORTED:
-                self._note(error)
-            return ""
-        return device_name(minor) if minor < LARGEST_MINOR else ""
-
     def _note(self, error: CallFailedError) -> None:
         """Count a failed call that costs one answer; one that ends NVML goes on up."""
         if error.code in ENDED:
@@ -204,21 +211,6 @@ class NvmlInventory:
 def _log_keys(nvml_gpu: NvmlGpu, problem: str = "") -> dict[str, str]:
     keys = {"uuid": nvml_gpu.uuid, "pci_bus_id": nvml_gpu.pci_bus_id}
     return {**keys, "problem": problem} if problem else keys
-
-
-def _recall(nvml_gpu: NvmlGpu, missing: list[NvmlGpu]) -> NvmlGpu:
-    """Which known GPU this one is, by PCI address, else by having been lost before, else by index."""
-
-    def match_ranks(candidate: NvmlGpu) -> Iterator[bool]:
-        yield bool(nvml_gpu.pci_bus_id) and candidate.pci_bus_id == nvml_gpu.pci_bus_id
-        yield candidate.handle is None
-        yield candidate.index == nvml_gpu.index
-
-    if not missing:
-        return nvml_gpu
-    best = max(missing, key=lambda candidate: tuple(match_ranks(candidate)))
-    missing.remove(best)
-    return replace(nvml_gpu, gpu=best.gpu, pci_bus_id=best.pci_bus_id, device=best.device)
 
 
 UNSUPPORTED: Final = frozenset({NOT_SUPPORTED, NO_PERMISSION, FUNCTION_NOT_FOUND, ARGUMENT_VERSION_MISMATCH})

@@ -8,7 +8,8 @@ import os
 import queue
 import threading
 from collections.abc import Callable
-from typing import Any, Final, Generic, TypeVar
+from concurrent.futures import Future
+from typing import Any, Final, TypeVar
 
 import pynvml
 
@@ -24,38 +25,13 @@ class StuckError(Exception):
     """The thread is still busy with this request, or with an earlier one."""
 
 
-class _NvmlCall(Generic[T]):
-    """Work and its outcome, which is complete once `ran`. A set `done` ends the wait for it."""
-
-    def __init__(self, work: Callable[[], T]) -> None:
-        self.done = threading.Event()
-        self.ran = False
-        self._work = work
-        self._result: T | None = None
-        self._error: Exception | None = None
-
-    def run(self) -> None:
-        try:
-            self._result = self._work()
-        except Exception as error:  # noqa: BLE001 - handed to whoever asked
-            self._error = error
-        finally:
-            self.ran = True
-            self.done.set()
-
-    def outcome(self) -> T:
-        if self._error is not None:
-            raise self._error
-        return self._result  # type: ignore[return-value]  # None only where T allows it
-
-
 class Worker:
     """One daemon thread for calls that may hang, started at the first request."""
 
     def __init__(self, name: str, clock: Clock) -> None:
         self._name = name
         self._clock = clock
-        self._requests: queue.SimpleQueue[_NvmlCall[object] | None] = queue.SimpleQueue()
+        self._requests: queue.SimpleQueue[Callable[[], None] | None] = queue.SimpleQueue()
         self._lock = threading.Lock()
         self._began = False
         self._done: threading.Event | None = None
@@ -73,19 +49,29 @@ class Worker:
         Raises:
             StuckError: it took longer, or an earlier request is still running; the work may yet be done.
         """
-        request = _NvmlCall(work)
+        future: Future[T] = Future()
+        done = threading.Event()
+
+        def request() -> None:
+            try:
+                future.set_result(work())
+            except Exception as error:  # noqa: BLE001 - handed to whoever asked
+                future.set_exception(error)
+            finally:
+                done.set()
+
         with self._lock:
             if self._done is not None and not self._done.is_set():
                 raise StuckError
             if not self._began:
                 start(self._serve, self._name)
                 self._began = True
-            self._requests.put(request)  # type: ignore[arg-type]  # the queue does not care what it returns
-            self._done = request.done
-        self._clock.wait(request.done, patience)
-        if not request.ran:
+            self._requests.put(request)
+            self._done = done
+        self._clock.wait(done, patience)
+        if not future.done():
             raise StuckError
-        return request.outcome()
+        return future.result()
 
     def settle(self, patience: Nanoseconds) -> bool:
         """Wait for the request in flight; false where it is still running after `patience`."""
@@ -100,7 +86,7 @@ class Worker:
 
     def _serve(self) -> None:
         while (request := self._requests.get()) is not None:
-            request.run()
+            request()
             del request  # a finished reading is not kept until the next one
 
 

@@ -9,7 +9,7 @@ import logging
 import math
 import re
 from collections import Counter
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from typing import Any, Final
 
@@ -50,11 +50,14 @@ log = logging.getLogger(__name__)
 
 @dataclass(frozen=True, slots=True)
 class Layout:
-    """Instances of a card. `handles` are by UUID; `profile` is for people, like 3g.20gb,2x1g.5gb."""
+    """Instances of a card."""
 
     instances: tuple[MigInstance, ...] | None = None
+    """`None` for a card that is not cut."""
     handles: Mapping[str, Any] = field(default_factory=dict)
+    """By UUID of the instance."""
     profile: str = ""
+    """The instances in a word, for people: 3g.20gb,2x1g.5gb."""
 
 
 WHOLE: Final = Layout()
@@ -63,11 +66,12 @@ WHOLE: Final = Layout()
 
 @dataclass(frozen=True, slots=True)
 class _CachedLayout:
-    """A layout, and until when it is reused. `settled`: it is complete since NVML was opened."""
+    """A layout, and until when it is reused."""
 
     layout: Layout
     until: Nanoseconds
     settled: bool
+    """Whether it is complete since NVML was opened."""
 
 
 class Layouts:
@@ -153,11 +157,17 @@ class Layouts:
                 complete = self._fails(error)
             else:
                 by_uuid.setdefault(instance.uuid, (instance, part))
-        instances = sorted(
-            (instance for instance, _ in by_uuid.values()), key=lambda i: (i.gpu_instance, i.compute_instance)
-        )
+        instances = [instance for instance, _ in by_uuid.values()]
         handles = {uuid: part for uuid, (_, part) in by_uuid.items()}
-        return Layout(tuple(instances), handles, _summary(instances)), complete
+        largest_first = sorted(
+            instances,
+            key=lambda i: (-(i.gpu_slices or 0), -(i.memory_bytes or 0), -(i.compute_slices or 0), i.profile),
+        )
+        counts = Counter(instance.profile or "?" for instance in largest_first)
+        profiles = (profile if count == 1 else f"{count}x{profile}" for profile, count in counts.items())
+        summary = label(",".join(profiles)) or NOTHING
+        instances.sort(key=lambda instance: (instance.gpu_instance, instance.compute_instance))
+        return Layout(tuple(instances), handles, summary), complete
 
     def _fails(self, error: CallFailedError) -> bool:
         """Count a failure that costs one instance; false, for the layout is not complete."""
@@ -186,9 +196,17 @@ class Layouts:
                 compute_slices=attributes.computeInstanceSliceCount or None,
                 memory_bytes=attributes.memorySizeMB * BYTES_PER_MEBIBYTE or None,
             )
-        return replace(
-            instance, profile=_profile(self._optional("nvmlDeviceGetName", handle) or "", instance)
-        )
+        # As the name ends, else as NVIDIA would name it: 1c.3g.20gb is one of three slices of compute.
+        profile = ""
+        match = PROFILE.search(self._optional("nvmlDeviceGetName", handle) or "")
+        if match:
+            profile = label(match[1])
+        elif instance.gpu_slices is not None and instance.memory_bytes is not None:
+            is_part = instance.compute_slices not in {None, instance.gpu_slices}
+            compute = f"{instance.compute_slices}c." if is_part else ""
+            gibibytes = math.ceil(instance.memory_bytes / BYTES_PER_GIBIBYTE)
+            profile = f"{compute}{instance.gpu_slices}g.{gibibytes}gb"
+        return replace(instance, profile=profile)
 
     def _optional(self, function: str, handle: Any) -> Any:
         try:
@@ -201,25 +219,3 @@ class Layouts:
 
 def _uuids(layout: Layout) -> set[str] | None:
     return None if layout.instances is None else {instance.uuid for instance in layout.instances}
-
-
-def _profile(name: str, instance: MigInstance) -> str:
-    """As the name ends, else as NVIDIA would name it: 1c.3g.20gb is one of three slices of compute."""
-    if match := PROFILE.search(name):
-        return label(match[1])
-    if instance.gpu_slices is None or instance.memory_bytes is None:
-        return ""
-    parted = instance.compute_slices not in {None, instance.gpu_slices}
-    compute = f"{instance.compute_slices}c." if parted else ""
-    return f"{compute}{instance.gpu_slices}g.{math.ceil(instance.memory_bytes / BYTES_PER_GIBIBYTE)}gb"
-
-
-def _summary(instances: Iterable[MigInstance]) -> str:
-    """A layout in a word, its largest instances first."""
-    ordered = sorted(
-        instances,
-        key=lambda i: (-(i.gpu_slices or 0), -(i.memory_bytes or 0), -(i.compute_slices or 0), i.profile),
-    )
-    counts = Counter(instance.profile or "?" for instance in ordered)
-    profiles = (profile if count == 1 else f"{count}x{profile}" for profile, count in counts.items())
-    return label(",".join(profiles)) or NOTHING

@@ -10,7 +10,7 @@ adds only JPEG and optical flow engines, and drivers before 550 do not have it.
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from typing import Any, Final
+from typing import Any, Final, NamedTuple
 
 from exporter.clock import Clock
 from exporter.readings import Gpu, GpuProcess, MigInstance
@@ -84,8 +84,14 @@ LARGEST_PID: Final = 2**22
 LARGEST_COUNT: Final = 256
 """Processes of a GPU that are reported, those with the most memory first; others count as errors."""
 
-Entry = tuple[int, int | None, str]
-"""A process: its pid, its bytes of memory, and the UUID of its instance."""
+
+class Entry(NamedTuple):
+    """A process in a list."""
+
+    pid: int
+    memory_bytes: int | None
+    instance: str
+    """The UUID of its MIG instance, empty on a whole card."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -98,12 +104,14 @@ class _CachedProcesses:
 
 
 @dataclass(frozen=True, slots=True)
-class _Mps:
-    """Last read of the MPS clients of a GPU, and its processes then. `serves`: it had clients."""
+class _MpsRead:
+    """Last read of the MPS clients of a GPU."""
 
     until: Nanoseconds
+    """When they are read again."""
     pids: frozenset[int]
-    serves: bool
+    """The processes of the GPU then."""
+    has_clients: bool
 
 
 class GpuProcesses:
@@ -117,13 +125,14 @@ class GpuProcesses:
         self._layouts = layouts
         self._clock = clock
         self._cached: dict[str, _CachedProcesses] = {}
-        self._mps: dict[str, _Mps] = {}
+        self._mps: dict[str, _MpsRead] = {}
 
     def retain(self, uuids: set[str]) -> None:
         """Forget all other GPUs."""
-        for cache in (self._cached, self._mps):
-            for uuid in cache.keys() - uuids:
-                del cache[uuid]
+        for uuid in self._cached.keys() - uuids:
+            del self._cached[uuid]
+        for uuid in self._mps.keys() - uuids:
+            del self._mps[uuid]
 
     def read(
         self, gpu: Gpu, handle: Any, layout: Layout, mark: int | None
@@ -147,7 +156,7 @@ class GpuProcesses:
         entries = self._list(gpu, COMPUTE, handle)
         if entries is None:
             return None, mark
-        clients = self._clients(gpu, handle, frozenset(pid for pid, _, _ in entries)) if entries else []
+        clients = self._mps_clients(gpu, handle, frozenset(entry.pid for entry in entries)) if entries else []
         processes = self._bounded([*entries, *clients])
         # One process needs no division, and for MPS clients the driver has no utilization.
         if len(processes) < 2 or clients:
@@ -162,31 +171,35 @@ class GpuProcesses:
     def _list(
         self, gpu: Gpu, function: str, handle: Any, instances: Sequence[MigInstance] = ()
     ) -> list[Entry] | None:
-        """A list of a card, `None` where it cannot be read."""
+        """A list of a card, `None` where it cannot be read. Without a matching instance a UUID is empty."""
+        uuids = {(instance.gpu_instance, instance.compute_instance): instance.uuid for instance in instances}
         for version in VERSIONS:
             reply = self._capabilities.query(gpu, function + version, handle)
             if reply is not None:
-                return _entries(reply, instances)
+                return [
+                    Entry(
+                        process.pid,
+                        process.usedGpuMemory,
+                        uuids.get((process.gpuInstanceId, process.computeInstanceId), ""),
+                    )
+                    for process in reply
+                ]
             if not self._capabilities.lacks_function(gpu, function + version):
                 return None
         return None
 
-    def _never(self, gpu: Gpu, function: str) -> bool:
-        """Whether a card is known not to support a list."""
-        newest, older = (function + version for version in VERSIONS)
-        lacks = self._capabilities.lacks_function(gpu, newest)
-        return self._capabilities.is_unsupported(gpu, older if lacks else newest)
-
-    def _clients(self, gpu: Gpu, handle: Any, pids: frozenset[int]) -> list[Entry]:
+    def _mps_clients(self, gpu: Gpu, handle: Any, pids: frozenset[int]) -> list[Entry]:
         """Clients of MPS: every 30 s, when the processes changed, and always while there are any."""
         last = self._mps.get(gpu.uuid)
         now = self._clock.elapsed()
-        if last is not None and not last.serves and last.pids == pids and now < last.until:
+        if last is not None and not last.has_clients and last.pids == pids and now < last.until:
             return []
         clients = self._list(gpu, MPS, handle)
-        if clients is None and not self._never(gpu, MPS):
+        newest, older = (MPS + version for version in VERSIONS)
+        function = older if self._capabilities.lacks_function(gpu, newest) else newest
+        if clients is None and not self._capabilities.is_unsupported(gpu, function):
             return []  # failed for now
-        self._mps[gpu.uuid] = _Mps(now + LOOK, pids, bool(clients))
+        self._mps[gpu.uuid] = _MpsRead(now + LOOK, pids, bool(clients))
         return clients or []
 
     def _cut(self, gpu: Gpu, handle: Any, layout: Layout) -> tuple[GpuProcess, ...] | None:
@@ -231,7 +244,7 @@ class GpuProcesses:
                     if error.code in ENDED:
                         raise
                     self._capabilities.note(gpu, error, MPS)
-            entries += [(entry.pid, entry.usedGpuMemory, instance.uuid) for entry in reply]
+            entries += [Entry(process.pid, process.usedGpuMemory, instance.uuid) for process in reply]
         return entries
 
     def _of_instance(self, gpu: Gpu, function: str, part: Any) -> list[Any]:
@@ -248,26 +261,18 @@ class GpuProcesses:
 
     def _bounded(self, entries: Iterable[Entry]) -> tuple[GpuProcess, ...]:
         """One entry for each pid and instance, with the larger memory; pids that cannot be are left out."""
-        memory_by_process: dict[tuple[int, str], int | None] = {}
-        for pid, memory, instance in entries:
-            if not 0 < pid <= LARGEST_PID:
+        by_process: dict[tuple[int, str], int | None] = {}
+        """Memory by pid and instance."""
+        for entry in entries:
+            if not 0 < entry.pid <= LARGEST_PID:
                 self._capabilities.errors.append("implausible")
                 continue
-            plausible = memory if memory is not None and 0 <= memory <= LARGEST_INTEGER else None
-            before = memory_by_process.get((pid, instance))
-            memory_by_process[pid, instance] = max((plausible, before), key=lambda m: -1 if m is None else m)
-        most = sorted(memory_by_process, key=lambda who: (-(memory_by_process[who] or 0), who))
+            memory = by_process.setdefault((entry.pid, entry.instance), None)
+            if entry.memory_bytes is not None and (memory or 0) <= entry.memory_bytes <= LARGEST_INTEGER:
+                by_process[entry.pid, entry.instance] = entry.memory_bytes
+        most = sorted(by_process, key=lambda process: (-(by_process[process] or 0), process))
         self._capabilities.errors += ["too_many"] * len(most[LARGEST_COUNT:])
         return tuple(
-            GpuProcess(pid, memory_by_process[pid, instance], instance=instance)
+            GpuProcess(pid, by_process[pid, instance], instance=instance)
             for pid, instance in sorted(most[:LARGEST_COUNT])
         )
-
-
-def _entries(reply: Iterable[Any], instances: Sequence[MigInstance]) -> list[Entry]:
-    """Entries of a card's own list; without a matching instance the UUID is empty."""
-    uuids = {(one.gpu_instance, one.compute_instance): one.uuid for one in instances}
-    return [
-        (entry.pid, entry.usedGpuMemory, uuids.get((entry.gpuInstanceId, entry.computeInstanceId), ""))
-        for entry in reply
-    ]

@@ -15,7 +15,7 @@ from collections import Counter
 from collections.abc import Mapping
 from contextlib import suppress
 from dataclasses import dataclass, replace
-from typing import Any, Final, NamedTuple
+from typing import Final, NamedTuple
 
 from exporter.clock import Clock
 from exporter.readings import ErrorCounts, FailureReason, Gpu, GpuReading, QuickSource, ReadFailedError, label
@@ -131,7 +131,12 @@ class NvmlSource(QuickSource):
                 memory.expire()
             self._driver_version = ""
         try:
-            self._driver_version = self._driver_version or self._version()
+            if not self._driver_version:
+                try:
+                    self._driver_version = label(self._library.call("nvmlSystemGetDriverVersion"))
+                except CallFailedError as error:
+                    if error.code in ENDED:
+                        raise
             nvml_gpus = self._inventory.gpus()
             for per_gpu in (self._layouts, self._gpm, self._processes):
                 per_gpu.retain({nvml_gpu.uuid for nvml_gpu in nvml_gpus})
@@ -161,7 +166,11 @@ class NvmlSource(QuickSource):
             return reading, mark
         began = self._clock.elapsed()
         try:
-            answer = self._read_gpu(reading, nvml_gpu.handle, mark)
+            handle = nvml_gpu.handle
+            layout = self._layouts.read(gpu, handle)
+            filled, ring = self._fields.read(reading, handle, mark.ring, cut=layout.instances is not None)
+            processes, used = self._processes.read(gpu, handle, layout, mark.processes)
+            instances = self._gpm.instances(gpu, handle, layout)
         except CallFailedError as error:
             if error.code not in LOST:
                 raise
@@ -176,23 +185,5 @@ class NvmlSource(QuickSource):
             self._slow.discard(gpu.uuid)
             self._inventory.lose(nvml_gpu, FailureReason.HUNG)
             return replace(reading, up=False), mark
-        return answer
-
-    def _read_gpu(
-        self, reading: GpuReading, handle: Any, mark: _SampleMarks
-    ) -> tuple[GpuReading, _SampleMarks]:
-        """All fields of one GPU."""
-        layout = self._layouts.read(reading.gpu, handle)
-        reading, ring = self._fields.read(reading, handle, mark.ring, cut=layout.instances is not None)
-        processes, used = self._processes.read(reading.gpu, handle, layout, mark.processes)
-        instances = self._gpm.instances(reading.gpu, handle, layout)
-        reading = replace(reading, mig_profile=layout.profile, instances=instances, processes=processes)
-        return reading, _SampleMarks(ring, used)
-
-    def _version(self) -> str:
-        try:
-            return label(self._library.call("nvmlSystemGetDriverVersion"))
-        except CallFailedError as error:
-            if error.code in ENDED:
-                raise
-            return ""
+        filled = replace(filled, mig_profile=layout.profile, instances=instances, processes=processes)
+        return filled, _SampleMarks(ring, used)
