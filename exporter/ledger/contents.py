@@ -7,7 +7,7 @@ from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field, replace
 from functools import lru_cache
 from pathlib import Path
-from typing import Final
+from typing import Final, NamedTuple
 
 from exporter.config.problems import shown
 from exporter.cost.admission import RETIRED_AFTER
@@ -19,10 +19,17 @@ from exporter.ledger import marks, schema, unpriced_time
 from exporter.ledger.errors import DamagedError, ForeignSchemaError, LedgerError, LedgerLockedError
 from exporter.ledger.history import HistoryCache
 from exporter.ledger.last_day import DAY_HOURS, LastDay
-from exporter.ledger.totals import HOURS_KEPT, Totals, hour_of, minute_of, read_totals, sum_minutes
+from exporter.ledger.totals import HOURS_KEPT, HourSums, Totals, hour_of, minute_of, read_totals, sum_minutes
 from exporter.readings import Gpu, ServerKey
 from exporter.report import CommittedTotals, Window
-from exporter.units import NANOSECONDS_PER_HOUR, NANOSECONDS_PER_MINUTE, Instant, Nanoseconds, Picodollars
+from exporter.units import (
+    NANOSECONDS_PER_HOUR,
+    NANOSECONDS_PER_MINUTE,
+    Instant,
+    Millijoules,
+    Nanoseconds,
+    Picodollars,
+)
 
 _KEY_SHOWN: Final = 200
 """Characters of a row's key in a message."""
@@ -52,32 +59,36 @@ _BOUNDED: Final = frozenset({"endpoint", "gateway"})
 
 @dataclass(frozen=True, slots=True)
 class Contents:
-    """Everything in the file, as of one commit.
-
-    `state` has `wall` and `accrued`. `texts` are the stored texts of its scopes, unreadable ones included.
-    `machine` is the identity of the machine that the ledger was last bound to, empty for none.
-    `commits` counts commits: an older copy of the file has fewer.
-    `zone` is the name of the last tick's time zone, empty before the first tick.
-    `last_unpriced` is the number of the latest range of unpriced time. `recent` are the ranges of the last
-    hour, by number. `day` is empty unless it was filled. `history` is the cache of its history rows.
-    `oversized` are the rows of `state` that were left out for their size.
-    """
+    """Everything in the file, as of one commit."""
 
     ledger: str
+    """Id of the ledger."""
     totals: Totals
     state: State
+    """State of the cost model, with `wall` and `accrued`."""
     texts: Mapping[marks.Scope, str]
+    """Stored texts of the scopes of the state, unreadable ones included."""
     machine: str = ""
+    """Identity of the machine that the ledger was last bound to, empty for none."""
     zone: str = ""
+    """Time zone of the last tick, empty before the first."""
     dropped: tuple[str, ...] = ()
+    """Sentences about marks that could not be read."""
     last_commit: Instant | None = None
     commits: int = 0
+    """Number of commits: an older copy of the file has fewer."""
     begun: Instant | None = None
+    """Time of the first commit."""
     last_unpriced: int = 0
+    """Number of the latest range of unpriced time."""
     recent: Mapping[int, UnpricedTime] = field(default_factory=dict)
+    """Ranges of unpriced time of the last hour, by number."""
     day: LastDay = field(default_factory=LastDay)
+    """The last day for the page, empty unless it was filled."""
     history: HistoryCache = field(default_factory=dict)
+    """Cache of rows of history."""
     oversized: tuple[int, ...] = ()
+    """Rows of `state` that were left out for their size."""
 
 
 def empty() -> Contents:
@@ -197,39 +208,49 @@ def refuse_foreign(connection: sqlite3.Connection) -> None:
             raise DamagedError(f"it has a view in the place of its table {shown(name)}")
 
 
-def _marks(
-    connection: sqlite3.Connection,
-) -> tuple[list[tuple[str, str, str]], tuple[int, ...], tuple[str, ...]]:
-    """Rows of `state` in their order, numbers of rows that are too large, and a sentence on each of these.
+class _StoredMarks(NamedTuple):
+    """Rows of `state` in their order."""
+
+    rows: list[tuple[str, str, str]]
+    """Scope, key and text of each row that was read."""
+    oversized: tuple[int, ...]
+    """Numbers of rows that are too large."""
+    sentences: tuple[str, ...]
+    """A sentence about each of these."""
+
+
+def _read_marks(connection: sqlite3.Connection) -> _StoredMarks:
+    """Read the rows of `state` that fit the limits.
 
     A row is measured before it is read: a huge one could end a process with little memory.
     """
     rows = connection.execute("SELECT id, scope, key FROM state ORDER BY id").fetchall()
-    sizes = {number: _size(connection, number) for number, _scope, _key in rows}
+    sizes: dict[int, int] = {}
+    for number, _scope, _key in rows:
+        with connection.blobopen("state", "body", number, readonly=True) as body:
+            sizes[number] = len(body)
     # Where not all fit, one endpoint with a large page is dropped before many with small ones.
     by_worth = sorted(rows, key=lambda row: (row[1] in _BOUNDED, sizes[row[0]]))
-    room, fitting = MARKS_BYTES, set()
+    room = MARKS_BYTES
+    fitting: set[int] = set()
     for number, _scope, _key in by_worth:
         if sizes[number] <= min(MARK_BYTES, room):
             room -= sizes[number]
             fitting.add(number)
-    stored = [
-        (scope, key, connection.execute("SELECT body FROM state WHERE id = ?", (number,)).fetchone()[0])
-        for number, scope, key in rows
-        if number in fitting
-    ]
-    left_out = [(number, scope, key) for number, scope, key in rows if number not in fitting]
-    sentences = tuple(
-        f"what was remembered of {scope} {key[:_KEY_SHOWN]} takes {sizes[number]} bytes and was dropped: "
-        "its counters are counted from their next read on"
-        for number, scope, key in left_out
-    )
-    return stored, tuple(number for number, _scope, _key in left_out), sentences
-
-
-def _size(connection: sqlite3.Connection, number: int) -> int:
-    with connection.blobopen("state", "body", number, readonly=True) as body:
-        return len(body)
+    stored: list[tuple[str, str, str]] = []
+    oversized: list[int] = []
+    sentences: list[str] = []
+    for number, scope, key in rows:
+        if number in fitting:
+            (text,) = connection.execute("SELECT body FROM state WHERE id = ?", (number,)).fetchone()
+            stored.append((scope, key, text))
+            continue
+        oversized.append(number)
+        sentences.append(
+            f"what was remembered of {scope} {key[:_KEY_SHOWN]} takes {sizes[number]} bytes and was dropped: "
+            "its counters are counted from their next read on"
+        )
+    return _StoredMarks(stored, tuple(oversized), tuple(sentences))
 
 
 def read(connection: sqlite3.Connection) -> Contents:
@@ -240,41 +261,39 @@ def read(connection: sqlite3.Connection) -> Contents:
         sqlite3.Error: it cannot be read.
     """
     meta = schema.meta_of(connection)
-    totals = read_totals(connection)
-    last_unpriced = unpriced_time.last_number(connection)
-    recent = unpriced_time.read_recent(connection, _integer(meta, "wall") or 0)
-    stored, oversized, too_large = _marks(connection)
-    state, dropped = marks.state_of(stored)
-    accrued, by_state, ledger = (
-        _integer(meta, "accrued"),
-        _integer(meta, "accrued_by_state"),
-        meta.get("ledger"),
-    )
-    if accrued is None or by_state is None or not isinstance(ledger, str):
+    ledger = meta.get("ledger")
+    accrued = _integer(meta, "accrued")
+    accrued_by_state = _integer(meta, "accrued_by_state")
+    if accrued is None or accrued_by_state is None or not isinstance(ledger, str):
         raise DamagedError("its id or what it accrued is missing")
+    wall = _integer(meta, "wall")
+    totals = read_totals(connection)
     totals.accrued = accrued
-    machine, zone, fresh_in = meta.get("machine"), meta.get("timezone"), meta.get("fresh_in")
-    begun = totals.accrued != 0 or any(scope in {"gpu", "unseen"} for scope, _key, _body in stored)
+    stored = _read_marks(connection)
+    state, dropped = marks.state_of(stored.rows)
+    # The boot of which a ledger is the first counts until anything was metered.
+    metered = accrued != 0 or any(scope in {"gpu", "unseen"} for scope, _key, _text in stored.rows)
+    fresh_in = "" if metered else _text(meta, "fresh_in")
     return Contents(
         ledger=ledger,
         totals=totals,
-        state=replace(
-            state,
-            wall=_integer(meta, "wall"),
-            accrued=by_state,
-            fresh_in=fresh_in if isinstance(fresh_in, str) and not begun else "",
-        ),
-        texts={(scope, key): body for scope, key, body in stored if scope in marks.SCOPES},
-        machine=machine if isinstance(machine, str) else "",
-        zone=zone if isinstance(zone, str) else "",
-        dropped=(*too_large, *dropped),
+        state=replace(state, wall=wall, accrued=accrued_by_state, fresh_in=fresh_in),
+        texts={(scope, key): text for scope, key, text in stored.rows if scope in marks.SCOPES},
+        machine=_text(meta, "machine"),
+        zone=_text(meta, "timezone"),
+        dropped=(*stored.sentences, *dropped),
         last_commit=_integer(meta, "committed"),
         commits=_integer(meta, "commits") or 0,
         begun=_integer(meta, "begun"),
-        last_unpriced=last_unpriced,
-        recent=recent,
-        oversized=oversized,
+        last_unpriced=unpriced_time.last_number(connection),
+        recent=unpriced_time.read_recent(connection, wall or 0),
+        oversized=stored.oversized,
     )
+
+
+def _text(meta: Mapping[str, object], key: str) -> str:
+    value = meta.get(key)
+    return value if isinstance(value, str) else ""
 
 
 def _integer(meta: Mapping[str, object], key: str) -> int | None:
@@ -288,67 +307,55 @@ WINDOW_MINUTES: Final = 60
 
 
 def committed_totals(
-    contents: Contents,
-    now: Instant,
-    months: Collection[str],
-    served_keys: Collection[ServerKey] | None,
-    *,
-    persistent: bool,
-    writable: bool,
-    fleeting: bool = False,
-    moved_aside: str = "",
-    displaced: str = "",
-    unread: bool = False,
+    contents: Contents, now: Instant, months: Collection[str], served_keys: Collection[ServerKey] | None
 ) -> CommittedTotals:
-    """Committed totals as they are served at an instant.
+    """Totals of a file that could be written, as they are served at an instant.
 
     Args:
         contents: the contents of the last commit.
         now: the wall clock's time.
         months: names of the months to include.
         served_keys: servers of the latest tick; with `None` no owner is retired.
-        persistent: whether the ledger is on disk.
-        writable: whether the last write succeeded.
-        fleeting: whether the ledger ends with its pod.
-        moved_aside: name of the earlier file if the ledger started from zero.
-        displaced: name of the ledger's file since another one took its place.
-        unread: whether the ledger is in memory since its file cannot be read.
     """
     totals = contents.totals  # of one commit: no later one changes them
     counters = totals.counters
-    owners = _served_owners(totals, now, served_keys)
-    month_cells = {key: amount for key, amount in counters.months.items() if key.month in months}
-    last_token = {owner: at for owner, at in counters.last_token.items() if owner in owners}
+    owners = frozenset(
+        owner
+        for owner, changed in counters.changed.items()
+        if served_keys is None or now - changed < RETIRED_AFTER or owner.key in served_keys
+    )
+    unpriced: dict[Gpu, Nanoseconds] = {}
+    for (gpu, _owner), duration in counters.unpriced.items():
+        add(unpriced, gpu, duration)
+    # Instants of a clock that was ahead do not count.
+    first_held = counters.first_held.values()
+    metered = [instant for instant in (*first_held, contents.begun or now) if instant <= now]
     return CommittedTotals(
         ledger=contents.ledger,
-        persistent=persistent,
-        writable=writable,
+        persistent=True,
+        writable=True,
         last_commit=contents.last_commit,
         begun=contents.begun,
         residual=residual(totals, contents.state.accrued),
-        cost=_by_phase(totals.counters.cost, owners),
-        gpu_time=_by_phase(totals.counters.held, owners),
-        server_cost=totals.counters.server_cost,
-        gpu_cost=totals.counters.gpu_cost,
-        tokens={key: count for key, count in totals.counters.tokens.items() if key[0] in owners},
-        requests={owner: count for owner, count in totals.counters.requests.items() if owner in owners},
-        latencies={key: count for key, count in totals.counters.latencies.items() if key[0] in owners},
-        preemptions={owner: count for owner, count in totals.counters.preemptions.items() if owner in owners},
-        equivalents={key: amount for key, amount in totals.counters.equivalents.items() if key[0] in owners},
-        energy=totals.counters.energy,
-        unpriced=_unpriced(totals),
+        cost=_by_phase(counters.cost, owners),
+        gpu_time=_by_phase(counters.held, owners),
+        server_cost=counters.server_cost,
+        gpu_cost=counters.gpu_cost,
+        tokens={key: count for key, count in counters.tokens.items() if key[0] in owners},
+        requests={owner: count for owner, count in counters.requests.items() if owner in owners},
+        latencies={key: count for key, count in counters.latencies.items() if key[0] in owners},
+        preemptions={owner: count for owner, count in counters.preemptions.items() if owner in owners},
+        equivalents={key: amount for key, amount in counters.equivalents.items() if key[0] in owners},
+        energy=counters.energy,
+        unpriced=unpriced,
         uncharged=contents.state.uncharged,
         replaced=contents.state.replaced,
-        last_token=last_token,
-        months=month_cells,
+        last_token={owner: at for owner, at in counters.last_token.items() if owner in owners},
+        months={cell: amount for cell, amount in counters.months.items() if cell.month in months},
         window=window(totals, contents.recent.values(), now),
         usage=recent_usage(totals, now),
-        metered_since=_metered_since(contents, now),
+        metered_since=min(metered, default=None) if counters.first_held else None,
         history=contents.day.recent(totals, now),
-        fleeting=fleeting,
-        moved_aside=moved_aside,
-        displaced=displaced,
-        unread=unread,
     )
 
 
@@ -391,30 +398,29 @@ def window(totals: Totals, waiting: Iterable[UnpricedTime], now: Instant) -> Map
 
 def recent_usage(totals: Totals, now: Instant) -> RecentUsage:
     """Use of GPUs by product in the metered hours that the last 24 hours touch."""
-    last = hour_of(now)
-    hours = tuple(_usage_hours(totals, range(last - DAY_HOURS, last + 1)))
+    latest = hour_of(now)
+    hours = tuple(
+        _usage_hour(hour, totals.hours[hour])
+        for hour in range(latest - DAY_HOURS, latest + 1)
+        if hour in totals.hours and (totals.hours[hour].usage or totals.hours[hour].down)
+    )
     return RecentUsage(hours, totals.counters.first_held, frozenset(_intermittent(totals, hours)))
 
 
-def _usage_hours(totals: Totals, hours: Iterable[int]) -> Iterator[UsageHour]:
-    """Use of GPUs in those of these hours that have any, or in which the host was down."""
-    for hour in hours:
-        sums = totals.hours.get(hour)
-        if sums is None or not (sums.usage or sums.down):
-            continue
-        time: dict[Gpu, dict[str, Nanoseconds]] = {}
-        for (gpu, product), duration in sums.usage.items():
-            time.setdefault(gpu, {})[product] = duration
-        energy: dict[Gpu, dict[str, int]] = {}
-        for (gpu, product), millijoules in sums.energy.items():
-            energy.setdefault(gpu, {})[product] = millijoules
-        yield UsageHour(
-            start=hour * NANOSECONDS_PER_HOUR,
-            covered=sums.covered.get((), 0),
-            down=sums.down.get((), 0),
-            time=time,
-            energy=energy,
-        )
+def _usage_hour(hour: int, sums: HourSums) -> UsageHour:
+    time: dict[Gpu, dict[str, Nanoseconds]] = {}
+    for (gpu, product), duration in sums.usage.items():
+        time.setdefault(gpu, {})[product] = duration
+    energy: dict[Gpu, dict[str, Millijoules]] = {}
+    for (gpu, product), used in sums.energy.items():
+        energy.setdefault(gpu, {})[product] = used
+    return UsageHour(
+        start=hour * NANOSECONDS_PER_HOUR,
+        covered=sums.covered.get((), 0),
+        down=sums.down.get((), 0),
+        time=time,
+        energy=energy,
+    )
 
 
 def _intermittent(totals: Totals, hours: Iterable[UsageHour]) -> Iterator[str]:
@@ -442,27 +448,6 @@ def _came_back(totals: Totals, product: str, last: int, absence: int) -> bool:
     return False
 
 
-def _metered_since(contents: Contents, now: Instant) -> Instant | None:
-    """Start of the first metered time. Instants of a clock that was ahead do not count."""
-    if not contents.totals.counters.first_held:
-        return None
-    instants = [*contents.totals.counters.first_held.values(), contents.begun or now]
-    return min((instant for instant in instants if instant <= now), default=None)
-
-
-def _served_owners(
-    totals: Totals, now: Instant, served_keys: Collection[ServerKey] | None
-) -> frozenset[CostOwner]:
-    """Owners that are served: those that changed within a day, and those whose server is in the last tick."""
-    return frozenset(
-        [
-            owner
-            for owner, changed in totals.counters.changed.items()
-            if served_keys is None or now - changed < RETIRED_AFTER or owner.key in served_keys
-        ]
-    )
-
-
 def _by_phase(sums: dict[OwnerPhase, int], owners: frozenset[CostOwner]) -> dict[OwnerPhase, int]:
     """All phases of each owner, from its first tick, at 0."""
     return {key: sums.get(key, 0) for key in _owner_phases(owners)}
@@ -471,10 +456,3 @@ def _by_phase(sums: dict[OwnerPhase, int], owners: frozenset[CostOwner]) -> dict
 @lru_cache(maxsize=1)  # owners seldom come or go
 def _owner_phases(owners: frozenset[CostOwner]) -> tuple[OwnerPhase, ...]:
     return tuple(OwnerPhase(owner, phase) for owner in sorted(owners) for phase in PHASES)
-
-
-def _unpriced(totals: Totals) -> dict[Gpu, Nanoseconds]:
-    by_gpu: dict[Gpu, Nanoseconds] = {}
-    for (gpu, _owner), duration in totals.counters.unpriced.items():
-        add(by_gpu, gpu, duration)
-    return by_gpu

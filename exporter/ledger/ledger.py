@@ -483,16 +483,13 @@ class Ledger:
         committed = self._committed
         if ProblemKind.MACHINE_UNKNOWN in self._problems:
             committed = replace(committed, totals=Totals(), state=State(), texts={}, recent={}, day=LastDay())
-        return contents.committed_totals(
-            committed,
-            now,
-            months,
-            self._servers,
+        return replace(
+            contents.committed_totals(committed, now, months, self._servers),
             persistent=self.persistent,
             writable=self.writable,
             fleeting=bool(self.fleeting),
-            moved_aside=_name(self.moved_aside),
-            displaced=_name(self.displaced),
+            moved_aside=self.moved_aside.name if self.moved_aside else "",
+            displaced=self.displaced.name if self.displaced else "",
             unread=self.unread,
         )
 
@@ -506,10 +503,6 @@ class Ledger:
             self._store.close()
         if self._lock is not None:
             self._lock.release()
-
-
-def _name(path: Path | None) -> str:
-    return "" if path is None else path.name
 
 
 def _reason(error: Exception) -> str:

@@ -40,7 +40,7 @@ class LedgerReader(ReadOnlyLedger):
 
     def totals(self, now: Instant, months: tuple[str, ...]) -> CommittedTotals:
         """All totals, with rows that are no longer in a scrape."""
-        return contents.committed_totals(self._contents, now, months, None, persistent=True, writable=True)
+        return contents.committed_totals(self._contents, now, months, None)
 
     def month(self, name: str) -> MonthRecord:
         """A calendar month like 2026-11, current or past."""

@@ -22,7 +22,6 @@ from exporter.ledger.families import LARGEST, Families, Family, Sums
 from exporter.ledger.token_times import TokenTime, times_of_tokens
 from exporter.readings import Gpu, LatencyBasis, Objective, TokenKind
 from exporter.report import MonthKey, ServerOwner, Window
-from exporter.tariff.rate import PriceBasis
 from exporter.units import (
     NANOSECONDS_PER_HOUR,
     NANOSECONDS_PER_MINUTE,
@@ -52,8 +51,7 @@ ServerCost = tuple[ServerOwner, str, str]
 class SegmentSums:
     """Money and GPU time of one segment by key, each key of money in the order in which it first came.
 
-    The families have the names and meanings of those in `HistorySums`, but `owner_held` and `owner_down` are
-    by GPU and cost owner. `usage` is all GPU time by GPU and product.
+    The families have the names and meanings of those in `HistorySums`.
     """
 
     segment: Segment
@@ -62,10 +60,12 @@ class SegmentSums:
     gpu_cost: dict[tuple[Gpu, str], Picodollars] = field(default_factory=dict)
     held: dict[OwnerPhase, Nanoseconds] = field(default_factory=dict)
     usage: dict[tuple[Gpu, str], Nanoseconds] = field(default_factory=dict)
+    """All GPU time by GPU and product."""
     gpu_held: dict[Gpu, Nanoseconds] = field(default_factory=dict)
     gpu_unowed: dict[Gpu, Nanoseconds] = field(default_factory=dict)
     gpu_down: dict[Gpu, Nanoseconds] = field(default_factory=dict)
     owner_held: dict[tuple[Gpu, CostOwner], Nanoseconds] = field(default_factory=dict)
+    """GPU time that has a price, by GPU and cost owner: finer than in history."""
     owner_down: dict[tuple[Gpu, CostOwner], Nanoseconds] = field(default_factory=dict)
     unpriced: dict[tuple[Gpu, CostOwner], Nanoseconds] = field(default_factory=dict)
 
@@ -73,45 +73,39 @@ class SegmentSums:
     def of(cls, segment: Segment) -> "SegmentSums":
         """Sum up the postings of a segment."""
         sums = cls(segment)
-        # First by owner, of which there are few: a tick has hundreds of postings, and a call of each is slow.
-        purposes: dict[tuple[CostOwner, str, PriceBasis], Picodollars] = {}
-        cost, gpu_cost, held = sums.cost, sums.gpu_cost, sums.held
-        for gpu, component, basis, owner_phase, amount in segment.money:
-            cost[owner_phase] = cost.get(owner_phase, 0) + amount
-            purpose = owner_phase.owner, component, basis
-            purposes[purpose] = purposes.get(purpose, 0) + amount
-            of_gpu = gpu, component
-            gpu_cost[of_gpu] = gpu_cost.get(of_gpu, 0) + amount
-        for (owner, component, basis), amount in purposes.items():
+        for money in segment.money:
+            owner = money.owner_phase.owner
             server_owner = ServerOwner(owner.product, owner.team, owner.namespace, owner.server)
-            add(sums.server_cost, (server_owner, component, basis), amount)
+            add(sums.cost, money.owner_phase, money.amount)
+            add(sums.gpu_cost, (money.gpu, money.component), money.amount)
+            add(sums.server_cost, (server_owner, money.component, money.price_basis), money.amount)
         for time in segment.gpu_times:
-            gpu, owner_phase, duration, priced, down, unowed, _ = time
-            held[owner_phase] = held.get(owner_phase, 0) + time.chargeable
-            holder, passed = (gpu, owner_phase.owner), sums.owner_held if priced else sums.unpriced
-            passed[holder] = passed.get(holder, 0) + duration
-            if unowed:
-                add(sums.gpu_unowed, gpu, unowed)
-            if down:
-                add(sums.gpu_down, gpu, down)
-                if priced:
-                    add(sums.owner_down, holder, down)
-        for (gpu, owner), duration in (*sums.owner_held.items(), *sums.unpriced.items()):
-            add(sums.usage, (gpu, owner.product), duration)
-            add(sums.gpu_held, gpu, duration)
+            product = time.owner_phase.owner.product
+            holder = time.gpu, time.owner_phase.owner
+            durations = sums.owner_held if time.priced else sums.unpriced
+            add(durations, holder, time.duration)
+            add(sums.held, time.owner_phase, time.chargeable)
+            add(sums.usage, (time.gpu, product), time.duration)
+            add(sums.gpu_held, time.gpu, time.duration)
+            if time.unowed:
+                add(sums.gpu_unowed, time.gpu, time.unowed)
+            if time.down:
+                add(sums.gpu_down, time.gpu, time.down)
+                if time.priced:
+                    add(sums.owner_down, holder, time.down)
         return sums
 
 
 class TickSums(NamedTuple):
-    """Postings of one tick, and the sums of their segments: those of the tick, and late charges.
-
-    `tokens` are its tokens with the times that they are of.
-    """
+    """Postings of one tick, and the sums of their segments."""
 
     postings: Postings
     segments: tuple[SegmentSums, ...]
+    """Sums of the tick's own segments."""
     late: tuple[SegmentSums, ...]
+    """Sums of late charges, whose GPU time was counted when it passed."""
     tokens: tuple[tuple[TokenPosting, tuple[TokenTime, ...]], ...]
+    """Tokens of the tick, with the times that they are of."""
 
     @classmethod
     def of(cls, postings: Postings) -> "TickSums":
@@ -208,51 +202,58 @@ class Change(NamedTuple):
 
 
 class Advance(NamedTuple):
-    """Totals after a commit, what changed in them, and the periods that stay."""
+    """Outcome of a commit."""
 
     totals: "Totals"
+    """Totals after it."""
     changes: list[Change]
+    """Values that it changed."""
     retained: Retained
+    """Periods that stay."""
 
 
 @dataclass(slots=True)
 class Totals:
-    """Every sum of the ledger. Minutes and hours are counted since 1970."""
+    """Every sum of the ledger but its history."""
 
     accrued: Picodollars = 0
+    """What the GPUs accrued, from segments, before anything was split."""
     counters: Counters = field(default_factory=Counters)
     minutes: dict[int, MinuteSums] = field(default_factory=dict)
+    """Sums by minute since 1970."""
     hours: dict[int, HourSums] = field(default_factory=dict)
+    """Sums by hour since 1970."""
 
     def add(self, tick: TickSums, listed: Container[CostOwner]) -> None:
         """Add one tick. Owners that are `listed` already get no first entry in `changed`."""
-        postings, counters = tick.postings, self.counters
+        postings = tick.postings
+        counters = self.counters
         end = postings.end
         for sums in tick.segments:
             self._add_segment(sums, end)
         for sums in tick.late:
             self._add_money(sums, end)
             add_all(counters.held, sums.held)
-        # A tick's counts came before its end: at the end of a minute they are of that minute.
-        last_minute = self._minute(end - 1)
+
         for tokens in postings.tokens:
             _count(counters.tokens, (tokens.owner, tokens.kind), tokens.count)
-        for moved, times in tick.tokens:
-            for at, _, count in times:
-                _count(self._minute(at).tokens, (moved.owner, moved.kind), count)
-        served = dict.fromkeys([moved.owner for moved, _ in tick.tokens], end)
-        counters.last_token.update(served)
-        counters.changed.update(served)
+        for tokens, times in tick.tokens:
+            counters.last_token[tokens.owner] = end
+            counters.changed[tokens.owner] = end
+            for time in times:
+                _count(self._minute(time.at).tokens, (tokens.owner, tokens.kind), time.tokens)
         for equivalent in postings.equivalents:
             _count(counters.equivalents, (equivalent.owner, equivalent.reference), equivalent.amount)
-        for counts, rows in (
-            (counters.requests, postings.requests),
-            (counters.preemptions, postings.preemptions),
-        ):
+
+        requests_of = ((counters.requests, postings.requests), (counters.preemptions, postings.preemptions))
+        for counts, rows in requests_of:
             for requests in rows:
                 _count(counts, requests.owner, requests.count)
                 if requests.count:
                     counters.changed[requests.owner] = end
+
+        # A tick's counts came before its end: at the end of a minute they are of that minute.
+        last_minute = self._minute(end - 1)
         for latency in postings.latencies:
             for part in LATENCY_PARTS:
                 key = latency.owner, latency.objective, latency.basis, part
@@ -260,12 +261,17 @@ class Totals:
                 _count(counters.latencies, key, count)
                 if latency.total:
                     _count(last_minute.latencies, key, count)
+
         for energy in postings.energy:
             add(counters.energy, energy.gpu, energy.energy)
         for at, gpu, product, used in energy_by_product(postings):
             add(self._hour(at).energy, (gpu, product), used)
-        posted = {moved.owner for moved in postings.tokens} | {done.owner for done in postings.requests}
-        for owner in posted.union(postings.owners):
+
+        # An owner is served from its first tick, whether or not anything is posted to it.
+        new_owners = {tokens.owner for tokens in postings.tokens}
+        new_owners.update(requests.owner for requests in postings.requests)
+        new_owners.update(postings.owners)
+        for owner in new_owners:
             if owner not in listed:
                 counters.changed.setdefault(owner, end)
         self.prune(Retained.after(self.metered_hours(), end))
@@ -277,7 +283,8 @@ class Totals:
         return self.hours.setdefault(hour_of(at), HourSums())
 
     def _add_segment(self, sums: SegmentSums, end: Instant) -> None:
-        segment, hour = sums.segment, self._hour(sums.segment.start)
+        segment = sums.segment
+        hour = self._hour(segment.start)
         add(hour.covered, (), segment.end - segment.start)
         if segment.down:
             add(hour.down, (), segment.down)
@@ -293,23 +300,21 @@ class Totals:
 
     def _add_money(self, sums: SegmentSums, end: Instant) -> None:
         """Add money at the time that it covers, whenever it is posted."""
-        segment, counters = sums.segment, self.counters
+        segment = sums.segment
+        counters = self.counters
         self.accrued += segment.accrued
         add_all(counters.cost, sums.cost)
         add_all(counters.gpu_cost, sums.gpu_cost)
         if sums.cost:
             add_all(self._minute(segment.start).cost, sums.cost)
         counters.changed.update(dict.fromkeys([owner_phase.owner for owner_phase in sums.cost], end))
-        # First by product, team and basis, of which there are few.
-        months: dict[tuple[str, str, str], Picodollars] = {}
-        for (server_owner, component, basis), amount in sums.server_cost.items():
-            add(counters.server_cost, (server_owner, component), amount)
-            add(months, (server_owner.product, server_owner.team, basis), amount)
         hour_stays = hour_of(segment.start) > hour_of(end) - HOURS_KEPT
-        for (product, team, basis), amount in months.items():
-            add(counters.months, MonthKey(product, team, basis, segment.month), amount)
+        for (server_owner, component, basis), amount in sums.server_cost.items():
+            cell = MonthKey(server_owner.product, server_owner.team, basis, segment.month)
+            add(counters.server_cost, (server_owner, component), amount)
+            add(counters.months, cell, amount)
             if hour_stays:
-                add(self._hour(segment.start).cost, product, amount)
+                add(self._hour(segment.start).cost, server_owner.product, amount)
 
     def metered_hours(self) -> set[int]:
         """Hours that ticks covered."""
@@ -332,27 +337,18 @@ class Totals:
         retained = Retained.after(self.metered_hours() | later.metered_hours(), end)
         staying = replace(later, minutes=dict(later.minutes), hours=dict(later.hours))
         staying.prune(retained)
+
         changes: list[Change] = []
-        totals = Totals(
-            accrued=self.accrued + later.accrued,
-            counters=_changed(families.COUNTERS, self.counters, staying.counters, 0, changes),
-            minutes={
-                **self.minutes,
-                **{
-                    minute: _changed(
-                        families.MINUTES, self.minutes.get(minute, MinuteSums()), sums, minute, changes
-                    )
-                    for minute, sums in staying.minutes.items()
-                },
-            },
-            hours={
-                **self.hours,
-                **{
-                    hour: _changed(families.HOURS, self.hours.get(hour, HourSums()), sums, hour, changes)
-                    for hour, sums in staying.hours.items()
-                },
-            },
-        )
+        counters = _changed(families.COUNTERS, self.counters, staying.counters, 0, changes)
+        minutes = dict(self.minutes)
+        for minute, posted in staying.minutes.items():
+            before = minutes.get(minute, MinuteSums())
+            minutes[minute] = _changed(families.MINUTES, before, posted, minute, changes)
+        hours = dict(self.hours)
+        for hour, posted_hour in staying.hours.items():
+            hour_before = hours.get(hour, HourSums())
+            hours[hour] = _changed(families.HOURS, hour_before, posted_hour, hour, changes)
+        totals = Totals(self.accrued + later.accrued, counters, minutes, hours)
         totals.prune(retained)
         return Advance(totals, changes, retained)
 

@@ -208,7 +208,7 @@ def test_nothing_is_lost_and_nothing_is_doubled(
 
 def everything(ledger: Ledger, now: int) -> CommittedTotals:
     """The totals with no owner retired."""
-    return contents.committed_totals(ledger._committed, now, MONTHS, None, persistent=True, writable=True)
+    return contents.committed_totals(ledger._committed, now, MONTHS, None)
 
 
 def filled_usage(totals: CommittedTotals) -> dict[object, int]:
