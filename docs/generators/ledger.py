@@ -68,9 +68,8 @@ MEANINGS: Final = {
     "changed": ("instant of the last change; the list of all owners", ALWAYS),
     "state": (
         (
-            "JSON by scope (`gpu`, `unseen`, `endpoint`, `gateway`, `columns`, `server`, `owner`, `clock`,"
-            " `inventory`) and key: marks, carries, trailing ratios; `columns` has marks of pages with"
-            " thousands of series"
+            "JSON by scope (`gpu`, `unseen`, `endpoint`, `gateway`, `server`, `owner`, `clock`, `inventory`)"
+            " and key: marks, carries, trailing ratios"
         ),
         "while it is watched",
     ),

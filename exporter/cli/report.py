@@ -31,7 +31,7 @@ from exporter.finance.statements import (
     chargeback,
     month,
 )
-from exporter.ledger.period_reader import PeriodReader
+from exporter.ledger.reader import PeriodReader
 from exporter.tariff.period import Period
 from exporter.units import Instant
 

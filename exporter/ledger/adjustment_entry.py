@@ -11,7 +11,7 @@ from typing import Final
 
 from exporter.cost.money import add
 from exporter.cost.postings import UNASSIGNED
-from exporter.ledger import adjustments, contents, files, schema
+from exporter.ledger import adjustments, contents, files, history, schema
 from exporter.ledger.adjustments import Adjustment
 from exporter.ledger.errors import DamagedError, LedgerError
 from exporter.ledger.files import RUN_AS_DAEMON_USER, ledger_file
@@ -39,32 +39,32 @@ class EntryError(Exception):
 
 @dataclass(frozen=True, slots=True)
 class AdjustmentRequest:
-    """An adjustment to be entered. `day` is like 2026-10-31. Without a team it is the billed one.
-
-    `key` is that of an adjustment of changed prices, empty for all others.
-    """
+    """An adjustment to be entered."""
 
     amount: Picodollars
     day: str
+    """Its date, like 2026-10-31."""
     product: str
     team: str | None
+    """`None` for the team that was billed."""
     reason: str
     key: str = ""
+    """Key of an adjustment of changed prices, empty for all others."""
 
 
 @dataclass(frozen=True, slots=True)
 class AdjustmentEntry:
-    """The entered row, and the process that has locked the ledger: "unknown" without a pid, "" for none.
-
-    `month` and `product` are the sums of its month, and of its product in it, with everything that waits.
-    `begun` is the first metered day of the ledger, empty without history.
-    """
+    """The entered row, and what it does to its month."""
 
     adjustment: Adjustment
     daemon: str
+    """Pid of the process that has locked the ledger: "unknown" without a pid, "" for none."""
     month: Picodollars
+    """Sum of its month, with everything that waits."""
     product: Picodollars
+    """Sum of its product in that month."""
     begun: str
+    """First metered day of the ledger, empty without history."""
 
 
 def enter(
@@ -94,7 +94,14 @@ def enter(
             )
         contents.refuse_other_files(path)
         with contents.failures(path):
-            made = _append(path, entry, configured, now, keep=not dry_run)
+            connection = schema.connect(path.absolute().as_uri() + "?mode=rw")
+            with closing(connection):
+                connection.execute(f"PRAGMA busy_timeout = {PATIENCE_SECONDS * 1000}")
+                contents.check(connection, path)
+                connection.execute("PRAGMA synchronous = FULL")
+                with contents.transaction(connection, keep=not dry_run):
+                    made = _insert(connection, entry, configured, now)
+                    outcome = _outcome(connection, made)
     except DamagedError as error:
         raise LedgerError(f"{path} is no ledger that can be adjusted: {error}") from error
     except KeyError as error:
@@ -105,7 +112,7 @@ def enter(
         raise LedgerError(f"{path} cannot be written ({error.strerror}){_advice(error)}") from error
     except sqlite3.Error as error:
         raise LedgerError(f"{path} cannot be written ({error}){_advice(error)}") from error
-    return replace(made, daemon=files.lock_holder(path))
+    return replace(outcome, daemon=files.lock_holder(path))
 
 
 def _advice(error: Exception) -> str:
@@ -115,73 +122,75 @@ def _advice(error: Exception) -> str:
     return f": {RUN_AS_DAEMON_USER}" if foreign else ""
 
 
-def _append(
-    path: Path, entry: AdjustmentRequest, configured: ProductTeams, now: Instant, *, keep: bool
-) -> AdjustmentEntry:
-    with closing(schema.connect(path.absolute().as_uri() + "?mode=rw")) as connection:
-        connection.execute(f"PRAGMA busy_timeout = {PATIENCE_SECONDS * 1000}")
-        contents.check(connection, path)
-        connection.execute("PRAGMA synchronous = FULL")
-        with contents.transaction(connection, keep=keep):
-            return _entry(connection, _insert(connection, entry, configured, now))
-
-
 def _insert(
     connection: sqlite3.Connection, entry: AdjustmentRequest, configured: ProductTeams, now: Instant
 ) -> Adjustment:
     names = Names(connection)
     products = _products(connection, names, configured)
     if entry.product not in products:
-        raise EntryError(_no_product(entry.product, products))
-    billed = _billed(connection, names, entry.product, entry.day[:7])
-    team = _team(entry, products[entry.product] or {UNASSIGNED}, billed)
-    kind = adjustments.REPRICING if entry.key else adjustments.MANUAL
+        near = get_close_matches(entry.product, sorted(products), n=1)
+        hint = f"did you mean {near[0]}? " if near else ""
+        raise EntryError(
+            f"neither the ledger nor the configuration knows product {_quoted(entry.product)}; {hint}"
+            f"they know: {_listed(products)}"
+        )
+    posted = history.read_months(connection, names)
+    billed = {cell.team for cell in posted if (cell.month, cell.product) == (entry.day[:7], entry.product)}
     draft = Adjustment(
-        0, entry.day, entry.product, team, entry.amount, entry.reason, now, None, kind, entry.key
+        number=0,
+        day=entry.day,
+        product=entry.product,
+        team=_team(entry, products[entry.product] or {UNASSIGNED}, billed),
+        amount=entry.amount,
+        reason=entry.reason,
+        entered=now,
+        posted=None,
+        kind=adjustments.REPRICING if entry.key else adjustments.MANUAL,
+        key=entry.key,
     )
     keys = Keys(connection)
-    values = (day_number(entry.day), keys.of(entry.product), keys.of(team), entry.amount, entry.reason)
-    _refuse_duplicate(connection, draft, values)
+    owner = keys.of(draft.product), keys.of(draft.team)
+    _refuse_duplicate(connection, draft, owner)
     _check_month(connection, draft, keys)
-    number = connection.execute(_INSERT, (*values, now, kind, entry.key)).lastrowid or 0
+    values = (day_number(draft.day), *owner, draft.amount, draft.reason, now, draft.kind, draft.key)
+    number = connection.execute(_INSERT, values).lastrowid or 0
     return replace(draft, number=number)
 
 
-def _refuse_duplicate(
-    connection: sqlite3.Connection, draft: Adjustment, values: tuple[int, int, int, Picodollars, str]
-) -> None:
+def _refuse_duplicate(connection: sqlite3.Connection, draft: Adjustment, owner: tuple[int, int]) -> None:
     """Refuse a second entry, by its key if it has one: two price changes may have the same amount."""
-    _day, product, team, _amount, _reason = values
     if draft.key:
-        keyed = connection.execute(_KEYED, (draft.key, product, team, *month_days(draft.month)))
-        for (number,) in keyed:
+        for (number,) in connection.execute(_KEYED, (draft.key, *owner, *month_days(draft.month))):
             raise EntryError(
                 f"adjustment {number} has the key {draft.key}: nothing was entered; "
                 "`adjust --proposals` prints what is still missing"
             )
         return
-    for (number,) in connection.execute(_SAME, values):
+    same = day_number(draft.day), *owner, draft.amount, draft.reason
+    for (number,) in connection.execute(_SAME, same):
         raise EntryError(
             f"adjustment {number} says the same: nothing was entered; "
             "if it is meant twice, let the reason say so"
         )
 
 
-def _entry(connection: sqlite3.Connection, made: Adjustment) -> AdjustmentEntry:
+def _outcome(connection: sqlite3.Connection, made: Adjustment) -> AdjustmentEntry:
     """The entry with the sums of its month in the file."""
     keys = Keys(connection)
-    product = keys.of(made.product)
+    posted = "SELECT product, picodollars FROM months WHERE month = ?"
+    amounts = connection.execute(posted, (keys.of(made.month),)).fetchall()
+    amounts += connection.execute(_MONTH_WAITS, month_days(made.month)).fetchall()
     totals: dict[int, Picodollars] = {}
-    for key, amount in (
-        *connection.execute(
-            "SELECT product, picodollars FROM months WHERE month = ?", (keys.of(made.month),)
-        ),
-        *connection.execute(_MONTH_WAITS, month_days(made.month)),
-    ):
-        add(totals, key, amount)
+    for product, amount in amounts:
+        add(totals, product, amount)
     (first,) = connection.execute("SELECT min(day) FROM daily_covered").fetchone()
-    begun = "" if first is None else day_name(first)
-    return AdjustmentEntry(made, "", sum(totals.values()), totals[product], begun)
+    return AdjustmentEntry(
+        adjustment=made,
+        daemon="",
+        month=sum(totals.values()),
+        product=totals[keys.of(made.product)],
+        begun="" if first is None else day_name(first),
+    )
 
 
 def _products(connection: sqlite3.Connection, names: Names, configured: ProductTeams) -> dict[str, set[str]]:
@@ -193,16 +202,6 @@ def _products(connection: sqlite3.Connection, names: Names, configured: ProductT
         for product, team in connection.execute(f"SELECT DISTINCT product, team FROM {table}"):  # noqa: S608 - constants
             every.setdefault(names.label(product), set()).add(names.label(team))
     return every
-
-
-def _billed(connection: sqlite3.Connection, names: Names, product: str, month: str) -> set[str]:
-    """Teams that a product's cost of a month was posted to."""
-    cells = connection.execute("SELECT month, product, team FROM months").fetchall()
-    return {
-        names.label(team_key)
-        for month_key, product_key, team_key in cells
-        if (names.label(month_key), names.label(product_key)) == (month, product)
-    }
 
 
 def _team(entry: AdjustmentRequest, teams: set[str], billed: set[str]) -> str:
@@ -236,15 +235,6 @@ def _check_month(connection: sqlite3.Connection, draft: Adjustment, keys: Keys) 
             f"{draft.month} would come to {plain_dollars(after)} dollars for product {draft.product}, "
             f"team {draft.team}: the ledger takes at most {MOST_DOLLARS} either way"
         )
-
-
-def _no_product(product: str, products: Iterable[str]) -> str:
-    near = get_close_matches(product, sorted(products), n=1)
-    hint = f"did you mean {near[0]}? " if near else ""
-    return (
-        f"neither the ledger nor the configuration knows product {_quoted(product)}; {hint}"
-        f"they know: {_listed(products)}"
-    )
 
 
 def _listed(names: Iterable[str]) -> str:

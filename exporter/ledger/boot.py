@@ -36,6 +36,9 @@ EMPTY_DIR: Final = "/kubernetes.io~empty-dir/"
 ANONYMOUS_VOLUME: Final = re.compile(r"/volumes/[0-9a-f]{64}(/|$)")
 """A volume without a name, which Docker, Podman and containerd make for one container."""
 
+_OPEN_TO_ALL: Final = stat.S_ISVTX | stat.S_IWOTH
+"""Mode of a folder to which every user may write own files: /tmp, /var/tmp, /dev/shm."""
+
 _ESCAPED: Final = re.compile(r"\\([0-7]{3})")
 
 
@@ -43,7 +46,7 @@ def fleeting(folder: Path, mounts: Path = MOUNTS) -> str:
     """Why a folder may end with this container or this boot; empty when it stays."""
     folder = _real(folder)
     for parent in (folder, *folder.parents):
-        if _open_to_all(parent):
+        if parent.stat().st_mode & _OPEN_TO_ALL == _OPEN_TO_ALL:
             return f"{parent} is for temporary files"
     try:
         root, kind = _mount(folder, mounts)
@@ -79,7 +82,8 @@ def _mount(folder: Path, mounts: Path) -> tuple[str, str]:
     deepest = (-1, "", "")
     for line in lines:
         before, _, after = line.partition(" - ")
-        fields = [_unescaped(field) for field in before.split(" ")]
+        # The kernel writes octal escapes for spaces in paths.
+        fields = [_ESCAPED.sub(lambda octal: chr(int(octal[1], 8)), field) for field in before.split(" ")]
         if len(fields) < len(("id", "parent", "device", "root", "point")):
             continue
         root, point = fields[3:5]
@@ -109,7 +113,9 @@ class BootClaim:
         mark = path.parent / MARK_NAME
         try:
             why = self._reason(path, mark)
-            _write(mark, self.id)
+            if _read(mark) != self.id:
+                with open(mark, "w", encoding="ascii", opener=_opened) as file:
+                    file.write(f"{self.id}\n")
         except OSError as error:
             why = f"{error.filename} cannot be used ({error.strerror})"
         if not _there(path):
@@ -139,12 +145,6 @@ def _real(path: Path) -> Path:
     return Path(os.path.realpath(path))
 
 
-def _open_to_all(folder: Path) -> bool:
-    """Whether every user may write own files to a folder: /tmp, /var/tmp, /dev/shm."""
-    wanted = stat.S_ISVTX | stat.S_IWOTH
-    return folder.stat().st_mode & wanted == wanted
-
-
 def _there(path: Path) -> bool:
     """Whether there was a ledger. A new one starts with an empty file."""
     try:
@@ -159,17 +159,6 @@ def _read(mark: Path) -> str:
     return ""
 
 
-def _write(mark: Path, boot: str) -> None:
-    if _read(mark) != boot:
-        with open(mark, "w", encoding="ascii", opener=_opened) as file:
-            file.write(f"{boot}\n")
-
-
 def _opened(name: str, flags: int) -> int:
     """Open without waiting for a FIFO's writer, and without following a link."""
     return os.open(name, flags | os.O_NOFOLLOW | os.O_NONBLOCK, 0o644)
-
-
-def _unescaped(text: str) -> str:
-    """Resolve the octal escapes that the kernel writes for spaces in paths."""
-    return _ESCAPED.sub(lambda octal: chr(int(octal[1], 8)), text)

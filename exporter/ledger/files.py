@@ -357,8 +357,10 @@ def _wait(descriptor: int, ledger: Path, clock: Clock, stop: threading.Event, ad
         else:
             return
         if waited == 0 and not stop.is_set():
-            details = {"holder_pid": holder, "wait_seconds": WAIT_SECONDS, "path": str(ledger)}
-            log.warning("ledger locked", extra=details)
+            log.warning(
+                "ledger locked",
+                extra={"holder_pid": holder, "wait_seconds": WAIT_SECONDS, "path": str(ledger)},
+            )
         if waited == WAIT_SECONDS or clock.wait(stop, NANOSECONDS_PER_SECOND):
             raise LedgerLockedError(f"{ledger} is in use by process {holder}: {advice}")
 

@@ -1,7 +1,7 @@
 """Usage of a host's last hours and present prices, from its ledger, for savings."""
 
 import sqlite3
-from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import replace
 from functools import cache
 from pathlib import Path
@@ -14,12 +14,12 @@ from exporter.cost.state import GpuState, State
 from exporter.ledger import contents, families
 from exporter.ledger.files import ledger_file
 from exporter.ledger.history import HistorySums, PeakMemory, read_history, read_peaks
-from exporter.ledger.read_only import ReadOnlyLedger
+from exporter.ledger.reader import ReadOnlyLedger
 from exporter.ledger.totals import ServerCost
 from exporter.readings import Gpu, ServerKey, TokenKind
 from exporter.tariff.hosted import HostedPrice
 from exporter.tariff.quotes import Quote
-from exporter.tariff.rate import PRICE_BASES, PriceBasis, Rate
+from exporter.tariff.rate import PRICE_BASES, PriceBasis
 from exporter.tariff.tariff import HARDWARE, RENT, Tariff
 from exporter.tariff.terms import Owned, Rented
 from exporter.units import NANOSECONDS_PER_HOUR, Instant, Picodollars
@@ -131,6 +131,8 @@ def host_usage(
     history = dict(ledger.hours(last + 1 - hours, last + 1, families))
     running = history.pop(last + 1, HistorySums())
     state = ledger.state()
+    # GPUs that NVML lists or listed, and those that stand for the ones that it never did.
+    paid = (*state.gpus.values(), *state.unseen.values())
     gpus = [
         gpu for gpu in state.gpus.values() if gpu.up and (tariff is None or not tariff.has_left(gpu.gpu, now))
     ]
@@ -157,16 +159,10 @@ def host_usage(
         partial=state.partial_servers,
         unread=_unread(state, now),
         serving=frozenset(owner.key for (owner, _), count in running.tokens.items() if count),
-        absent=sum(gpu.count for gpu in _paid_gpus(state) if not gpu.up and not gpu.holders),
+        absent=sum(gpu.count for gpu in paid if not gpu.up and not gpu.holders),
         reported=state.wall is not None and now - state.wall <= SILENT_AFTER,
         memory=ledger.memory(last + 1 - hours, last),
     )
-
-
-def _paid_gpus(state: State) -> Iterator[GpuState]:
-    """GPUs that NVML lists or listed, and those that stand for the ones that it never did."""
-    yield from state.gpus.values()
-    yield from state.unseen.values()
 
 
 def _unread(state: State, now: Instant) -> frozenset[ServerKey]:
@@ -198,13 +194,9 @@ def priced_gpu(gpu: GpuState, tariff: Tariff, now: Instant) -> PricedGpu:
     price = tariff.hardware_price(gpu.gpu, now)
     if not price.priced:
         return _priced(gpu, None, "unknown")
-    per_hour = sum(_per_hour(rate.rate) for rate in price.rates)
+    per_hour = sum(rate.rate.amount * NANOSECONDS_PER_HOUR // rate.rate.period for rate in price.rates)
     basis = least_sure(rate.provenance.price_basis for rate in price.rates)
     return _priced(gpu, per_hour, _release(gpu.gpu, tariff, now), basis)
-
-
-def _per_hour(rate: Rate) -> Picodollars:
-    return rate.amount * NANOSECONDS_PER_HOUR // rate.period
 
 
 def _release(gpu: Gpu, tariff: Tariff, now: Instant) -> Release:

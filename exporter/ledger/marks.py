@@ -161,7 +161,11 @@ def state_of(rows: Iterable[tuple[str, str, str]]) -> tuple[State, tuple[str, ..
                 _check_counts(replaced=part.replaced)
                 inventory = part
             else:
-                servers[_built(ServerKey, msgspec.json.decode(key))] = _server(record)
+                models = _built(dict[str, Record], record.get("models", {}))
+                for model in models.values():
+                    model["pending_subtraction"] = model.pop(_SPELLED["pending_subtraction"], {})
+                server = _built(ServerKey, msgspec.json.decode(key))
+                servers[server] = _built(ServerState, record | {"models": models})
         except (msgspec.MsgspecError, ValueError, KeyError, RecursionError) as error:
             dropped.append(_sentence(f"{scope} {shown}", error))
     state = replace(
@@ -235,13 +239,6 @@ def _gpu(record: Record) -> GpuState:
         raise ValueError(f"a count of {gpu.count}")
     _check_counts(boots_missed=gpu.boots_missed)
     return gpu
-
-
-def _server(record: Record) -> ServerState:
-    models = _built(dict[str, Record], record.get("models", {}))
-    for model in models.values():
-        model["pending_subtraction"] = model.pop(_SPELLED["pending_subtraction"], {})
-    return _built(ServerState, record | {"models": models})
 
 
 def _gateway(record: Record) -> GatewayState:

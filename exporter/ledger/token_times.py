@@ -32,7 +32,8 @@ class TokenTime(NamedTuple):
 
 def times_of_tokens(postings: Postings) -> Iterator[tuple[TokenPosting, tuple[TokenTime, ...]]]:
     """The tokens of a tick that are not zero, each with its times."""
-    segments, whole = postings.segments, _in_one(postings.segments)
+    segments = postings.segments
+    whole = _in_one(segments)
     for moved in postings.tokens:
         if not moved.count:
             continue

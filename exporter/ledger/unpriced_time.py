@@ -20,6 +20,8 @@ BATCH_RANGES: Final = 64
 RECENT_TIME: Final[Nanoseconds] = MINUTES_KEPT * NANOSECONDS_PER_MINUTE
 """Time range of the quotients, with room for the edges."""
 
+_NO_USE: Final = GpuUse(0, 0, 0)
+
 Cursor = int
 """Position of a walk through all unpriced time: the number of the last range that was read."""
 
@@ -93,7 +95,10 @@ class UnpricedBuffer:
             return
         usage = dict(before.usage)
         for owner_phase, used in unpriced.usage.items():
-            usage[owner_phase] = _use_sum(usage.get(owner_phase), used)
+            earlier = usage.get(owner_phase, _NO_USE)
+            usage[owner_phase] = GpuUse(
+                earlier.time + used.time, earlier.up + used.up, earlier.energy + used.energy
+            )
         after = replace(before, end=max(before.end, unpriced.end), usage=usage)
         self._open[unpriced.gpu] = self.unwritten[before.number] = after
 
@@ -120,12 +125,6 @@ def recent_ranges(
         for number, time in {**before, **written}.items()
         if time.usage and time.end > end - RECENT_TIME
     }
-
-
-def _use_sum(before: GpuUse | None, used: GpuUse) -> GpuUse:
-    if before is None:
-        return used
-    return GpuUse(before.time + used.time, before.up + used.up, before.energy + used.energy)
 
 
 def write_unpriced(connection: sqlite3.Connection, keys: Keys, unpriced: Mapping[int, UnpricedTime]) -> None:

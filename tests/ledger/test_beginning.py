@@ -274,7 +274,7 @@ def test_a_folder_that_may_be_gone(
     """A container's own layer or volume, memory, an emptyDir; a hostPath and a disk stay."""
     folder = tmp_path / "a folder"
     folder.mkdir()
-    monkeypatch.setattr("exporter.ledger.boot._open_to_all", lambda _folder: False)
+    monkeypatch.setattr("exporter.ledger.boot._OPEN_TO_ALL", 1 << 30)
     mounts = tmp_path / "mountinfo"
     if lines is not None:
         escaped = str(folder).replace(" ", "\\040")

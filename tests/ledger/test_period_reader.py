@@ -13,8 +13,7 @@ from exporter.ledger import families
 from exporter.ledger.errors import LedgerError
 from exporter.ledger.history import HistorySums
 from exporter.ledger.ledger import Ledger
-from exporter.ledger.period_reader import PeriodReader
-from exporter.ledger.reader import LedgerReader
+from exporter.ledger.reader import LedgerReader, PeriodReader
 from exporter.report import MonthKey
 from exporter.tariff.period import Period
 from tests.ledger.ticks import (

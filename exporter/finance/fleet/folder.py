@@ -15,7 +15,7 @@ from exporter.ledger.contents import MAGIC
 from exporter.ledger.errors import DamagedError, LedgerError
 from exporter.ledger.files import SIDECARS
 from exporter.ledger.history import HistorySums
-from exporter.ledger.period_reader import CheckedPeriodReader, PeriodReader, unpacked
+from exporter.ledger.reader import CheckedPeriodReader, PeriodReader, unpacked
 from exporter.tariff.period import Period
 
 MOST_ENTRIES: Final = 200_000
