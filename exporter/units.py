@@ -40,6 +40,16 @@ LARGEST_COUNT: Final = 2.0**53
 """Largest float that counts by one; a value above it, below 0 or not finite is no count."""
 
 
+def minute_of(instant: Instant) -> int:
+    """The minute that holds an instant, since 1970."""
+    return instant // NANOSECONDS_PER_MINUTE
+
+
+def hour_of(instant: Instant) -> int:
+    """The hour that holds an instant, since 1970."""
+    return instant // NANOSECONDS_PER_HOUR
+
+
 def picodollars(dollars: Decimal) -> Picodollars:
     """Convert a configured amount of dollars, rounding half to even below a picodollar."""
     return int((dollars * PICODOLLARS_PER_DOLLAR).to_integral_value(ROUND_HALF_EVEN))

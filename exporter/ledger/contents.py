@@ -19,7 +19,7 @@ from exporter.ledger import marks, schema, unpriced_time
 from exporter.ledger.errors import DamagedError, ForeignSchemaError, LedgerError, LedgerLockedError
 from exporter.ledger.history import HistoryCache
 from exporter.ledger.last_day import DAY_HOURS, LastDay
-from exporter.ledger.totals import HOURS_KEPT, HourSums, Totals, hour_of, minute_of, read_totals, sum_minutes
+from exporter.ledger.totals import HOURS_KEPT, HourSums, Totals, read_totals, sum_minutes
 from exporter.readings import Gpu, ServerKey
 from exporter.report import CommittedTotals, Window
 from exporter.units import (
@@ -29,6 +29,8 @@ from exporter.units import (
     Millijoules,
     Nanoseconds,
     Picodollars,
+    hour_of,
+    minute_of,
 )
 
 _KEY_SHOWN: Final = 200

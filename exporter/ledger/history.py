@@ -5,19 +5,19 @@ from collections.abc import Callable, Collection, Iterable, Mapping
 from dataclasses import dataclass, field, fields
 from itertools import pairwise
 from types import MappingProxyType
-from typing import Any, Final, Literal
+from typing import Any, Final, Literal, NamedTuple
 
 from exporter.cost.money import add, add_all
-from exporter.cost.postings import CostOwner, MemoryPosting, OwnerPhase
+from exporter.cost.postings import CostOwner, OwnerPhase, Postings, Segment, TokenPosting
 from exporter.ledger import adjustments, families, schema
 from exporter.ledger.adjustments import Adjustment
 from exporter.ledger.families import LARGEST, Family, GpuOwner, Sums
 from exporter.ledger.schema import Keys, Names, RowKey, day_number, meta_of, month_days, references
-from exporter.ledger.totals import SegmentSums, ServerCost, TickSums, hour_of
+from exporter.ledger.token_times import TokenTime, times_of_tokens
 from exporter.readings import UNCOUNTED, Gpu, ServerKey, TokenKind
-from exporter.report import MonthKey
+from exporter.report import MonthKey, ServerOwner
 from exporter.tariff.rate import PriceBasis
-from exporter.units import NANOSECONDS_PER_MINUTE, Instant, Nanoseconds, Picodollars
+from exporter.units import NANOSECONDS_PER_MINUTE, Instant, Nanoseconds, Picodollars, hour_of
 
 ESTIMATE: Final[PriceBasis] = "estimate"
 
@@ -27,6 +27,9 @@ CELLS_WAITING: Final = 200
 
 DAYS_KEPT: Final = 13 * 31
 """Days that stay: this month and the twelve before it. Only metered days count, as for hours."""
+
+ServerCost = tuple[ServerOwner, str, str]
+"""Owner, component, price basis."""
 
 PeakMemory = dict[int, dict[tuple[Gpu, ServerKey], int]]
 """Bytes by hour since 1970, GPU and server."""
@@ -97,33 +100,81 @@ class HistorySums(Sums):
                 add(sums, (ServerKey(owner.namespace, owner.server), component), amount)
         return sums
 
-    def add_segment(self, sums: SegmentSums) -> None:
-        """Add the money and the GPU time of one segment."""
-        add(self.covered, (), sums.segment.end - sums.segment.start)
-        self._add_money(sums)
-        add_all(self.held, sums.held)
-        add_all(self.gpu_held, sums.gpu_held)
-        add_all(self.gpu_unowed, sums.gpu_unowed)
-        add_all(self.gpu_down, sums.gpu_down)
-        add_all(self.unpriced, sums.unpriced)
+    @classmethod
+    def of(cls, segment: Segment) -> "HistorySums":
+        """Sums of a segment, each key of money in the order in which it first came."""
+        sums = cls()
+        add(sums.covered, (), segment.end - segment.start)
+        sums._add_money(segment)
+        for time in segment.gpu_times:
+            add(sums.held, time.owner_phase, time.chargeable)
+            add(sums.gpu_held, time.gpu, time.duration)
+            if time.unowed:
+                add(sums.gpu_unowed, time.gpu, time.unowed)
+            if time.down:
+                add(sums.gpu_down, time.gpu, time.down)
+            if not time.priced:
+                add(sums.unpriced, (time.gpu, time.owner_phase.owner), time.duration)
+        return sums
 
-    def add_late(self, sums: SegmentSums) -> None:
-        """Add the money of time that was added when it passed, without a price."""
-        self._add_money(sums)
-        add_all(self.settled, sums.owner_held)
-        for time in sums.segment.gpu_times:
+    @classmethod
+    def of_late(cls, segment: Segment) -> "HistorySums":
+        """Sums of late charges, whose time was added when it passed, without a price."""
+        sums = cls()
+        sums._add_money(segment)
+        for time in segment.gpu_times:
+            if time.priced:
+                add(sums.settled, (time.gpu, time.owner_phase.owner), time.duration)
             if time.chargeable:  # beyond the GPU time that was counted when it passed
-                add(self.held, time.owner_phase, time.chargeable)
-                add(self.gpu_unowed, time.gpu, -time.chargeable)
+                add(sums.held, time.owner_phase, time.chargeable)
+                add(sums.gpu_unowed, time.gpu, -time.chargeable)
+        return sums
 
-    def _add_money(self, sums: SegmentSums) -> None:
-        """Add the money of a segment, and the GPU time that it pays for."""
-        add_all(self.cost, sums.cost)
-        add_all(self.server_cost, sums.server_cost)
-        add_all(self.gpu_cost, sums.gpu_cost)
-        for family, by_owner in ((self.owner_held, sums.owner_held), (self.owner_down, sums.owner_down)):
-            for (gpu, owner), duration in by_owner.items():
-                add(family, GpuOwner(gpu, owner.product, owner.team), duration)
+    def _add_money(self, segment: Segment) -> None:
+        """Add the money of a segment, and the GPU time that has a price."""
+        for money in segment.money:
+            owner = money.owner_phase.owner
+            server_owner = ServerOwner(owner.product, owner.team, owner.namespace, owner.server)
+            add(self.cost, money.owner_phase, money.amount)
+            add(self.server_cost, (server_owner, money.component, money.price_basis), money.amount)
+            add(self.gpu_cost, (money.gpu, money.component), money.amount)
+        for time in segment.gpu_times:
+            if time.priced:
+                owner = time.owner_phase.owner
+                holder = GpuOwner(time.gpu, owner.product, owner.team)
+                add(self.owner_held, holder, time.duration)
+                if time.down:
+                    add(self.owner_down, holder, time.down)
+
+
+class SegmentSums(NamedTuple):
+    """A segment of a tick and its sums."""
+
+    segment: Segment
+    sums: HistorySums
+
+
+class TickSums(NamedTuple):
+    """Postings of one tick, and the sums of their segments."""
+
+    postings: Postings
+    segments: tuple[SegmentSums, ...]
+    """Sums of the tick's own segments."""
+    late: tuple[SegmentSums, ...]
+    """Sums of late charges."""
+    tokens: tuple[tuple[TokenPosting, tuple[TokenTime, ...]], ...]
+    """Tokens of the tick, with the times that they are of."""
+
+    @classmethod
+    def of(cls, postings: Postings) -> "TickSums":
+        """Sum up the segments of a tick."""
+        late = postings.late.segments
+        return cls(
+            postings=postings,
+            segments=tuple(SegmentSums(part, HistorySums.of(part)) for part in postings.segments),
+            late=tuple(SegmentSums(part, HistorySums.of_late(part)) for part in late),
+            tokens=tuple(times_of_tokens(postings)),
+        )
 
 
 FAMILIES: Final = tuple(item.name for item in fields(HistorySums))
@@ -155,42 +206,33 @@ class History:
         the one before.
         """
         unwritten = bool(self.cells)  # a gap alone may be of more hours, and is written at once
-        for sums in tick.segments:
-            self._cell(sums.segment.day, hour_of(sums.segment.start)).add_segment(sums)
-        for sums in tick.late:
-            self._cell(sums.segment.day, hour_of(sums.segment.start)).add_late(sums)
+        for segment, sums in (*tick.segments, *tick.late):
+            self._cell(segment.day, hour_of(segment.start)).add(sums)
         postings = tick.postings
         segments = postings.segments
         short = bool(segments) and segments[-1].end - segments[0].start < NANOSECONDS_PER_MINUTE
         at_end: dict[tuple[CostOwner, TokenKind], int] = {}
-        for moved, times in tick.tokens:
-            if short and moved.since is None:
-                add(at_end, (moved.owner, moved.kind), moved.count)
+        for tokens, times in tick.tokens:
+            key = tokens.owner, tokens.kind
+            if short and tokens.since is None:
+                add(at_end, key, tokens.count)
                 continue
-            for at, day, count in times:
-                if day:
-                    add(self._cell(day, hour_of(at)).tokens, (moved.owner, moved.kind), count)
+            for time in times:
+                if time.day:
+                    add(self._cell(time.day, hour_of(time.at)).tokens, key, time.tokens)
         if at_end and postings.day:
             add_all(self._cell(postings.day, hour_of(postings.end - 1)).tokens, at_end)
         if postings.memory:
-            self._add_peaks(postings.memory, postings.end)
+            peaks = self.memory.setdefault(hour_of(postings.end - 1), {})
+            for gpu, server, memory_bytes in postings.memory:
+                peaks[gpu, server] = min(LARGEST, max(memory_bytes, peaks.get((gpu, server), 0)))
+        while len(self.memory) > CELLS_WAITING:  # writes failed for long: the oldest peaks are forgotten
+            del self.memory[min(self.memory)]
         if unwritten and len(self.cells) > CELLS_WAITING:
             self._fold()
 
-    def _add_peaks(self, postings: Iterable[MemoryPosting], end: Instant) -> None:
-        """Raise the peaks of the hour by a tick. While writes fail for long, the oldest are forgotten."""
-        peaks = self.memory.setdefault(hour_of(end - 1), {})
-        for gpu, server, memory_bytes in postings:
-            peaks[gpu, server] = min(LARGEST, max(memory_bytes, peaks.get((gpu, server), 0)))
-        while len(self.memory) > CELLS_WAITING:
-            del self.memory[min(self.memory)]
-
     def _cell(self, day: str, hour: int) -> HistorySums:
-        key = day_number(day), hour
-        cell = self.cells.get(key)
-        if cell is None:
-            cell = self.cells[key] = HistorySums()
-        return cell
+        return self.cells.setdefault((day_number(day), hour), HistorySums())
 
     def _fold(self) -> None:
         for (day, hour), later in list(pairwise(sorted(self.cells))):
@@ -210,28 +252,27 @@ a write that fails may have reached the disk. A later write makes another cache.
 
 @dataclass(frozen=True, slots=True)
 class MonthRecord:
-    """One month in the file, as of one commit.
-
-    `month` may also be the name of another period, like 2026-Q3, and the record the sum of several ledgers,
-    whose `ledger` is empty. `months` are all months in the ledger, with or without this one.
-    `cells` are posted amounts; `sums` is their history, which is less where days expired. `None`: not read.
-    `adjustments` are those dated in the month, in the order of their entry. Posted ones are in `cells` and
-    never in `sums`; the others wait for the daemon and are in neither.
-    `days` are the parts of `sums` by local day, a number like 20261130.
-    `undivided` is money of ledgers that have no `sums`, in the sum of several.
-    `undated` is set for a part of a month: money of its months without a known day, which is not in `cells`.
-    """
+    """One month in the file, as of one commit."""
 
     ledger: str
+    """Id of the ledger, empty where the record is the sum of several."""
     last_commit: Instant | None
     month: str
+    """Like 2026-11, or the name of another period, like 2026-Q3."""
     months: tuple[str, ...]
+    """All months in the ledger, with or without this one."""
     cells: Mapping[MonthKey, Picodollars]
+    """Posted amounts, with posted adjustments."""
     sums: HistorySums | None
+    """History of the month, less than `cells` where days expired. `None`: not read."""
     adjustments: tuple[Adjustment, ...] = ()
+    """Adjustments dated in the month, in the order of their entry. None of them is in `sums`."""
     days: Mapping[int, HistorySums] = field(default_factory=dict)
+    """The parts of `sums` by local day, a number like 20261130."""
     undated: Picodollars = 0
+    """In a part of a month, money of its months without a known day, which is not in `cells`."""
     undivided: Picodollars = 0
+    """In a sum of several ledgers, money of those that have no `sums`."""
 
     @property
     def adjusted(self) -> Picodollars:

@@ -13,9 +13,8 @@ from exporter.cost.postings import CostOwner, OwnerPhase
 from exporter.cost.state import GpuState, State
 from exporter.ledger import contents, families
 from exporter.ledger.files import ledger_file
-from exporter.ledger.history import HistorySums, PeakMemory, read_history, read_peaks
+from exporter.ledger.history import HistorySums, PeakMemory, ServerCost, read_history, read_peaks
 from exporter.ledger.reader import ReadOnlyLedger
-from exporter.ledger.totals import ServerCost
 from exporter.readings import Gpu, ServerKey, TokenKind
 from exporter.tariff.hosted import HostedPrice
 from exporter.tariff.quotes import Quote

@@ -8,10 +8,10 @@ from exporter.cost.money import add, add_all
 from exporter.cost.postings import CostOwner
 from exporter.ledger.families import Sums
 from exporter.ledger.history import History, HistorySums
-from exporter.ledger.totals import Totals, hour_of
+from exporter.ledger.totals import Totals
 from exporter.readings import ServerKey, TokenKind
 from exporter.report import Hour, RecentHistory
-from exporter.units import NANOSECONDS_PER_HOUR, Instant, Picodollars
+from exporter.units import NANOSECONDS_PER_HOUR, Instant, Picodollars, hour_of
 
 DAY_HOURS: Final = 24
 MIX_HOURS: Final = 2

@@ -29,9 +29,9 @@ from exporter.ledger.errors import DamagedError
 from exporter.ledger.history import History, HistoryCache, days_floor, read_history, write_history
 from exporter.ledger.last_day import DAY_HOURS
 from exporter.ledger.schema import Keys, bounded, meta_of
-from exporter.ledger.totals import Retained, Totals, hour_of, write_totals
+from exporter.ledger.totals import Retained, Totals, write_totals
 from exporter.ledger.unpriced_time import Cursor, UnpricedBatch, recent_ranges
-from exporter.units import Instant
+from exporter.units import Instant, hour_of
 
 log = logging.getLogger(__name__)
 

@@ -1,4 +1,4 @@
-"""Running totals: sums of a tick, of the last commit and since it, and their rows in the file."""
+"""Running totals: sums of the last commit and since it, and their rows in the file."""
 
 import sqlite3
 from collections.abc import Callable, Collection, Container, Iterable, Mapping
@@ -12,23 +12,20 @@ from exporter.cost.postings import (
     CostOwner,
     LatencyPart,
     OwnerPhase,
-    Postings,
-    Segment,
-    TokenPosting,
 )
 from exporter.cost.projection import energy_by_product
 from exporter.ledger import families, schema
 from exporter.ledger.families import LARGEST, Families, Family, Sums
-from exporter.ledger.token_times import TokenTime, times_of_tokens
+from exporter.ledger.history import SegmentSums, TickSums
 from exporter.readings import Gpu, LatencyBasis, Objective, TokenKind
 from exporter.report import MonthKey, ServerOwner, Window
 from exporter.units import (
-    NANOSECONDS_PER_HOUR,
-    NANOSECONDS_PER_MINUTE,
     Instant,
     Millijoules,
     Nanoseconds,
     Picodollars,
+    hour_of,
+    minute_of,
 )
 
 MINUTES_KEPT: Final = 62
@@ -42,80 +39,6 @@ USAGE_HOURS_KEPT: Final = 26
 
 K = TypeVar("K")
 S = TypeVar("S", bound=Sums)
-
-ServerCost = tuple[ServerOwner, str, str]
-"""Owner, component, price basis."""
-
-
-@dataclass(slots=True)
-class SegmentSums:
-    """Money and GPU time of one segment by key, each key of money in the order in which it first came.
-
-    The families have the names and meanings of those in `HistorySums`.
-    """
-
-    segment: Segment
-    cost: dict[OwnerPhase, Picodollars] = field(default_factory=dict)
-    server_cost: dict[ServerCost, Picodollars] = field(default_factory=dict)
-    gpu_cost: dict[tuple[Gpu, str], Picodollars] = field(default_factory=dict)
-    held: dict[OwnerPhase, Nanoseconds] = field(default_factory=dict)
-    usage: dict[tuple[Gpu, str], Nanoseconds] = field(default_factory=dict)
-    """All GPU time by GPU and product."""
-    gpu_held: dict[Gpu, Nanoseconds] = field(default_factory=dict)
-    gpu_unowed: dict[Gpu, Nanoseconds] = field(default_factory=dict)
-    gpu_down: dict[Gpu, Nanoseconds] = field(default_factory=dict)
-    owner_held: dict[tuple[Gpu, CostOwner], Nanoseconds] = field(default_factory=dict)
-    """GPU time that has a price, by GPU and cost owner: finer than in history."""
-    owner_down: dict[tuple[Gpu, CostOwner], Nanoseconds] = field(default_factory=dict)
-    unpriced: dict[tuple[Gpu, CostOwner], Nanoseconds] = field(default_factory=dict)
-
-    @classmethod
-    def of(cls, segment: Segment) -> "SegmentSums":
-        """Sum up the postings of a segment."""
-        sums = cls(segment)
-        for money in segment.money:
-            owner = money.owner_phase.owner
-            server_owner = ServerOwner(owner.product, owner.team, owner.namespace, owner.server)
-            add(sums.cost, money.owner_phase, money.amount)
-            add(sums.gpu_cost, (money.gpu, money.component), money.amount)
-            add(sums.server_cost, (server_owner, money.component, money.price_basis), money.amount)
-        for time in segment.gpu_times:
-            product = time.owner_phase.owner.product
-            holder = time.gpu, time.owner_phase.owner
-            durations = sums.owner_held if time.priced else sums.unpriced
-            add(durations, holder, time.duration)
-            add(sums.held, time.owner_phase, time.chargeable)
-            add(sums.usage, (time.gpu, product), time.duration)
-            add(sums.gpu_held, time.gpu, time.duration)
-            if time.unowed:
-                add(sums.gpu_unowed, time.gpu, time.unowed)
-            if time.down:
-                add(sums.gpu_down, time.gpu, time.down)
-                if time.priced:
-                    add(sums.owner_down, holder, time.down)
-        return sums
-
-
-class TickSums(NamedTuple):
-    """Postings of one tick, and the sums of their segments."""
-
-    postings: Postings
-    segments: tuple[SegmentSums, ...]
-    """Sums of the tick's own segments."""
-    late: tuple[SegmentSums, ...]
-    """Sums of late charges, whose GPU time was counted when it passed."""
-    tokens: tuple[tuple[TokenPosting, tuple[TokenTime, ...]], ...]
-    """Tokens of the tick, with the times that they are of."""
-
-    @classmethod
-    def of(cls, postings: Postings) -> "TickSums":
-        """Sum up the segments of a tick."""
-        return cls(
-            postings,
-            tuple(SegmentSums.of(segment) for segment in postings.segments),
-            tuple(SegmentSums.of(segment) for segment in postings.late.segments),
-            tuple(times_of_tokens(postings)),
-        )
 
 
 @dataclass(slots=True)
@@ -229,11 +152,10 @@ class Totals:
         postings = tick.postings
         counters = self.counters
         end = postings.end
-        for sums in tick.segments:
-            self._add_segment(sums, end)
-        for sums in tick.late:
-            self._add_money(sums, end)
-            add_all(counters.held, sums.held)
+        for posted in tick.segments:
+            self._add_segment(posted, end)
+        for posted in tick.late:
+            self._add_money(posted, end)
 
         for tokens in postings.tokens:
             _count(counters.tokens, (tokens.owner, tokens.kind), tokens.count)
@@ -282,32 +204,36 @@ class Totals:
     def _hour(self, at: Instant) -> HourSums:
         return self.hours.setdefault(hour_of(at), HourSums())
 
-    def _add_segment(self, sums: SegmentSums, end: Instant) -> None:
-        segment = sums.segment
+    def _add_segment(self, posted: SegmentSums, end: Instant) -> None:
+        """Add the time of a segment, when it passes, and its money."""
+        segment = posted.segment
+        counters = self.counters
         hour = self._hour(segment.start)
         add(hour.covered, (), segment.end - segment.start)
         if segment.down:
             add(hour.down, (), segment.down)
-        self._add_money(sums, end)
-        add_all(self.counters.held, sums.held)
-        add_all(self.counters.unpriced, sums.unpriced)
-        add_all(hour.usage, sums.usage)
-        first_held = self.counters.first_held
-        for _gpu, product in sums.usage:
-            first_held[product] = min(first_held.get(product, segment.start), segment.start)
-        holders = [owner for _, owner in (*sums.owner_held, *sums.unpriced)]
-        self.counters.changed.update(dict.fromkeys(holders, end))
+        self._add_money(posted, end)
+        add_all(counters.unpriced, posted.sums.unpriced)
+        for time in segment.gpu_times:
+            owner = time.owner_phase.owner
+            add(hour.usage, (time.gpu, owner.product), time.duration)
+            first_held = counters.first_held.get(owner.product, segment.start)
+            counters.first_held[owner.product] = min(first_held, segment.start)
+            counters.changed[owner] = end
 
-    def _add_money(self, sums: SegmentSums, end: Instant) -> None:
-        """Add money at the time that it covers, whenever it is posted."""
-        segment = sums.segment
+    def _add_money(self, posted: SegmentSums, end: Instant) -> None:
+        """Add money at the time that it covers, whenever it is posted, and the GPU time that is owed."""
+        segment = posted.segment
+        sums = posted.sums
         counters = self.counters
         self.accrued += segment.accrued
-        add_all(counters.cost, sums.cost)
+        add_all(counters.held, sums.held)
         add_all(counters.gpu_cost, sums.gpu_cost)
+        add_all(counters.cost, sums.cost)
         if sums.cost:
             add_all(self._minute(segment.start).cost, sums.cost)
-        counters.changed.update(dict.fromkeys([owner_phase.owner for owner_phase in sums.cost], end))
+        for owner_phase in sums.cost:
+            counters.changed[owner_phase.owner] = end
         hour_stays = hour_of(segment.start) > hour_of(end) - HOURS_KEPT
         for (server_owner, component, basis), amount in sums.server_cost.items():
             cell = MonthKey(server_owner.product, server_owner.team, basis, segment.month)
@@ -400,16 +326,6 @@ def _windows(minutes: tuple[MinuteSums, ...]) -> Mapping[CostOwner, Window]:
         owner: Window(money.get(owner, {}), tokens.get(owner, {}), 0, latencies.get(owner, {}))
         for owner in {**money, **tokens, **latencies}
     }
-
-
-def minute_of(instant: Instant) -> int:
-    """The minute that holds an instant, since 1970."""
-    return instant // NANOSECONDS_PER_MINUTE
-
-
-def hour_of(instant: Instant) -> int:
-    """The hour that holds an instant, since 1970."""
-    return instant // NANOSECONDS_PER_HOUR
 
 
 def minutes_kept(end: Instant) -> tuple[int, int]:

@@ -7,9 +7,9 @@ from typing import Final
 
 from exporter.cost.postings import GpuUse, OwnerPhase, Postings, UnpricedTime
 from exporter.ledger.schema import Keys, Names, bounded, day_name, day_number, references
-from exporter.ledger.totals import MINUTES_KEPT, hour_of
+from exporter.ledger.totals import MINUTES_KEPT
 from exporter.readings import Gpu
-from exporter.units import NANOSECONDS_PER_MINUTE, Instant, Nanoseconds
+from exporter.units import NANOSECONDS_PER_MINUTE, Instant, Nanoseconds, hour_of
 
 RANGES_MAX: Final = 2000
 """Most ranges in memory: ten days of 8 GPUs."""

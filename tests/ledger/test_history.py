@@ -17,10 +17,9 @@ from exporter.cost.postings import (
 )
 from exporter.ledger import history, totals
 from exporter.ledger.errors import LedgerError
-from exporter.ledger.history import GpuOwner, History, HistorySums
+from exporter.ledger.history import GpuOwner, History, HistorySums, TickSums
 from exporter.ledger.ledger import Ledger
 from exporter.ledger.reader import LedgerReader
-from exporter.ledger.totals import TickSums
 from exporter.report import ServerOwner
 from tests.ledger.ticks import (
     CHAT,

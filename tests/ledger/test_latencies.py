@@ -6,9 +6,10 @@ from dataclasses import replace
 from pathlib import Path
 
 from exporter.cost.postings import LatencyPosting, Postings
+from exporter.ledger.history import TickSums
 from exporter.ledger.ledger import Ledger
 from exporter.ledger.reader import LedgerReader
-from exporter.ledger.totals import TickSums, Totals
+from exporter.ledger.totals import Totals
 from exporter.report import CommittedTotals
 from tests.ledger.ticks import CHAT, NOVEMBER, SEARCH, SECOND, StillClock, accrued, tick
 

@@ -1,7 +1,8 @@
 """Sums of one segment, by every key that totals and history need."""
 
 from exporter.cost.postings import GpuTimePosting, LateCharges, OwnerPhase, Postings, Segment
-from exporter.ledger.totals import SegmentSums, TickSums
+from exporter.ledger.families import GpuOwner
+from exporter.ledger.history import HistorySums, TickSums
 from exporter.report import ServerOwner
 from tests.ledger.ticks import CHAT, GPU_0, GPU_1, NOVEMBER, SEARCH, SECOND, money
 
@@ -23,7 +24,7 @@ SEGMENT = Segment(
 
 def test_money_of_a_segment() -> None:
     """By owner and phase, by server, component and basis, and by GPU and component, first come first."""
-    sums = SegmentSums.of(SEGMENT)
+    sums = HistorySums.of(SEGMENT)
     owner = ServerOwner("chat", "assistants", "llm", "chat-8b")
 
     assert list(sums.cost.items()) == [(DECODE, 8), (IDLE, 4)]
@@ -33,13 +34,13 @@ def test_money_of_a_segment() -> None:
 
 def test_gpu_time_of_a_segment() -> None:
     """Owed time by owner and phase. Time by GPU contains all of it, priced or not; parts of 0 make no key."""
-    sums = SegmentSums.of(SEGMENT)
+    sums = HistorySums.of(SEGMENT)
 
     assert sums.held == {DECODE: 6, IDLE: 3, OwnerPhase(SEARCH, "idle"): 8}
-    assert sums.usage == {(GPU_0, "chat"): 10, (GPU_1, "search"): 10}
     assert (sums.gpu_held, sums.gpu_unowed) == ({GPU_0: 10, GPU_1: 10}, {GPU_0: 1, GPU_1: 2})
     assert sums.gpu_down == {GPU_0: 3, GPU_1: 2}
-    assert (sums.owner_held, sums.owner_down) == ({(GPU_0, CHAT): 10}, {(GPU_0, CHAT): 3})
+    holder = GpuOwner(GPU_0, "chat", "assistants")
+    assert (sums.owner_held, sums.owner_down) == ({holder: 10}, {holder: 3})
     assert sums.unpriced == {(GPU_1, SEARCH): 10}
 
 
@@ -47,5 +48,7 @@ def test_late_segments_stay_apart() -> None:
     """Their GPU time was counted when it passed."""
     tick = TickSums.of(Postings(SEGMENT.end, (SEGMENT,), late=LateCharges((SEGMENT, SEGMENT))))
 
-    assert [sums.segment for sums in tick.segments] == [SEGMENT]
-    assert [sums.segment for sums in tick.late] == [SEGMENT, SEGMENT]
+    assert [posted.segment for posted in tick.segments] == [SEGMENT]
+    assert [posted.segment for posted in tick.late] == [SEGMENT, SEGMENT]
+    late = tick.late[0].sums
+    assert (late.settled, late.gpu_held, late.unpriced) == ({(GPU_0, CHAT): 10}, {}, {})

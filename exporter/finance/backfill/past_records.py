@@ -17,7 +17,7 @@ from exporter.finance.backfill.kube_state import NodeKey
 from exporter.finance.backfill.reckoning import PastHost, was_read_whole
 from exporter.finance.prometheus.client import PrometheusClient
 from exporter.finance.prometheus.hour_queries import HOUR
-from exporter.ledger.totals import SegmentSums
+from exporter.ledger.history import SegmentSums
 from exporter.tariff.calendar import month_of
 from exporter.tariff.period import Period
 from exporter.units import (
@@ -210,12 +210,14 @@ class PastRecords:
         """Begin a chunk, which has no hour before this one."""
         self._first = first
 
-    def add_segment(self, host: PastHost, sums: SegmentSums) -> None:
+    def add_segment(self, host: PastHost, posted: SegmentSums) -> None:
         """Take in money and GPU time of a part of an hour."""
         self._see(host)
-        segment, cluster = sums.segment, host.key.cluster
+        segment = posted.segment
+        sums = posted.sums
+        cluster = host.key.cluster
         hour = max(self._first, segment.start // HOUR)
-        posted = self._posted.setdefault(hour, {})
+        amounts = self._posted.setdefault(hour, {})
         prices = self._prices.setdefault(hour, _Prices())
         for (owner, phase), amount in sums.cost.items():
             if not amount:
@@ -231,7 +233,7 @@ class PastRecords:
             if owner.model:
                 self._add(hour, MODEL_COST, (*of_owner, ("model", owner.model), ("phase", phase)), amount)
             key = cluster, segment.month, owner.product, owner.team
-            posted[key] = posted.get(key, 0) + amount
+            amounts[key] = amounts.get(key, 0) + amount
         for (_, owner), time in sums.unpriced.items():
             if time:
                 prices.unpriced.add((host.key, owner.namespace, owner.server))
@@ -247,8 +249,8 @@ class PastRecords:
                 ("model", owner.model),
             )
             self._add(hour, GPUS_HELD, held_labels, time)
-        for (gpu, _owner), time in sums.owner_held.items():
-            of_model = ("cluster", cluster), ("gpu_model", gpu.gpu_model)
+        for holder, time in sums.owner_held.items():
+            of_model = ("cluster", cluster), ("gpu_model", holder.gpu.gpu_model)
             self._add(hour, GPUS_PRICED, of_model, time)
         for (gpu, _), amount in sums.gpu_cost.items():
             of_model = ("cluster", cluster), ("gpu_model", gpu.gpu_model)

@@ -24,9 +24,9 @@ from exporter.finance.backfill.kube_state import NodeKey, PodName
 from exporter.finance.backfill.past_slots import PastSlots
 from exporter.finance.backfill.survey import EngineTarget, Survey
 from exporter.finance.prometheus.hour_queries import HOUR
-from exporter.ledger.history import HistorySums
+from exporter.ledger.history import HistorySums, SegmentSums, TickSums
 from exporter.ledger.token_times import token_times
-from exporter.ledger.totals import SegmentSums, TickSums, Totals
+from exporter.ledger.totals import Totals
 from exporter.readings import (
     Frame,
     Gpu,
@@ -121,7 +121,7 @@ class HourSink(Protocol):
     def begin(self, first: int) -> None:
         """Begin a chunk at an hour."""
 
-    def add_segment(self, host: PastHost, sums: SegmentSums) -> None:
+    def add_segment(self, host: PastHost, posted: SegmentSums) -> None:
         """Take in money and GPU time of a part of an hour."""
 
     def add_tokens(self, host: PastHost, at: Instant, tokens: Iterable[TokenPosting]) -> None:
@@ -358,9 +358,9 @@ class Reckoning:
         if frame.wall > self._recent_from:
             host.recent.add(ticked, ())
         for segment in ticked.segments:
-            add_all(sums.held, segment.held)
+            add_all(sums.held, segment.sums.held)
             of_month = self._month(host, segment.segment.month)
-            of_month.sums.add_segment(segment)
+            of_month.sums.add(segment.sums)
             for posted in segment.segment.gpu_times:
                 owner, time = posted.owner_phase.owner, posted.chargeable
                 if posted.gpu.uuid not in listed:

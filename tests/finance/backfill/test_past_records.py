@@ -16,7 +16,8 @@ from exporter.finance.backfill.kube_state import NodeKey
 from exporter.finance.backfill.past_records import NAMES, PREFIX, PastRecords, Seam, find_seam
 from exporter.finance.backfill.reckoning import PastHost, Reckoning
 from exporter.finance.prometheus.client import PrometheusClient, QuerySample, QuerySeries
-from exporter.ledger.totals import SegmentSums
+from exporter.ledger.families import GpuOwner
+from exporter.ledger.history import HistorySums, SegmentSums
 from exporter.readings import Gpu, HostLocation
 from tests.finance.backfill.chunks import DOLLAR, HOUR, NOVEMBER, PRICES, HourlyFleet, configured
 
@@ -134,7 +135,7 @@ def in_december(folder: Path, since: int, first: int) -> Samples:
     for hour, month, dollars in ((first, 11, 7), (DECEMBER, 12, 5), (DECEMBER + 1, 12, 5)):
         name, amount = f"2026-{month}", dollars * DOLLAR
         segment = Segment(hour * HOUR, (hour + 1) * HOUR, name, f"{name}-01", amount, (), ())
-        records.add_segment(host, SegmentSums(segment, cost={owner: amount}))
+        records.add_segment(host, SegmentSums(segment, HistorySums(cost={owner: amount})))
     records.flush()
     records.close()
     return samples_of(file)
@@ -303,13 +304,12 @@ def test_an_hour_of_many_servers_adds_up_exactly(tmp_path: Path) -> None:
     for part in range(10):
         owner = CostOwner("search", "web", "llm", f"chat-{part}", "llama")
         segment = Segment(since, until, "2026-11", "2026-11-01", DOLLAR // 10, (), ())
-        sums = SegmentSums(
-            segment,
+        sums = HistorySums(
             cost={OwnerPhase(owner, "decode"): DOLLAR // 10},
             gpu_cost={(gpu, "rent"): DOLLAR // 10},
-            owner_held={(gpu, owner): HOUR // 10},
+            owner_held={GpuOwner(gpu, owner.product, owner.team): HOUR // 10},
         )
-        records.add_segment(host, sums)
+        records.add_segment(host, SegmentSums(segment, sums))
         tokens = TokenPosting(owner, "generation", 360)
         records.add_tokens(host, since, [tokens])
     records.flush()

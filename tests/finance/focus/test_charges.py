@@ -23,7 +23,6 @@ from exporter.finance.focus.charges import ChargePeriod, FocusCharge, charge_per
 from exporter.finance.statements import chargeback, month
 from exporter.ledger.adjustments import Adjustment
 from exporter.ledger.history import HistorySums, MonthRecord
-from exporter.ledger.totals import SegmentSums
 from exporter.readings import Gpu
 from exporter.report import MonthKey, ServerOwner
 from exporter.tariff.period import Period
@@ -310,9 +309,9 @@ def record(posted: list[tuple[Segment, bool]], adjustments: list[Adjustment]) ->
             owner = money.owner_phase.owner
             cells[MonthKey(owner.product, owner.team, money.price_basis, "2026-10")] += money.amount
         if in_history:
-            sums = SegmentSums.of(segment)
-            days.setdefault(int(segment.day.replace("-", "")), HistorySums()).add_segment(sums)
-            whole.add_segment(sums)
+            sums = HistorySums.of(segment)
+            days.setdefault(int(segment.day.replace("-", "")), HistorySums()).add(sums)
+            whole.add(sums)
     for of_day in days.values():
         of_day.settled = {key: time // 3 for key, time in of_day.unpriced.items() if key[0] == GPU_1}
         for key, time in of_day.settled.items():
