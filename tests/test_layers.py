@@ -62,6 +62,7 @@ SUMS = {
     "GpuRemainders",
     "_GpuLoad",
     "HostClaims",
+    "ModelAccount",
     "_Group",
     "_SegmentPostings",
     "_UsagePool",

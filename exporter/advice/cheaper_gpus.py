@@ -4,7 +4,7 @@ What a kind of GPU can do is taken only from a server of the fleet that serves t
 prompt tokens by GPU time of prefill, its generated tokens by that of decode. Nothing is from data sheets.
 """
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass
 from fractions import Fraction
 from typing import NamedTuple
@@ -14,18 +14,21 @@ from exporter.advice.consolidation import BUSY_LIMIT
 from exporter.advice.hours import (
     LEAST_HOURS,
     WEEK_HOURS,
-    HostUsage,
     JudgedServer,
     PricedGpu,
+    ServerHour,
     gpu_models,
     least_sure,
 )
-from exporter.advice.saving import CheaperGpus, Lack, LackReason, names
+from exporter.advice.saving import CheaperGpus, LackReason, names
 from exporter.cost.admission import is_other
 from exporter.cost.money import add_all
 from exporter.cost.postings import BUSY_PHASES, OTHER
-from exporter.readings import ServerKey
+from exporter.readings import ServerKey, TokenKind
 from exporter.units import NANOSECONDS_PER_HOUR, Nanoseconds, Picodollars
+
+FreeGpus = tuple[tuple[HostClaims, PricedGpu], ...]
+"""Free GPUs with their hosts."""
 
 
 class _Load(NamedTuple):
@@ -33,6 +36,27 @@ class _Load(NamedTuple):
 
     prompt: int
     generation: int
+
+    @classmethod
+    def of(cls, hour: ServerHour) -> "_Load":
+        """Tokens that a server computed in an hour."""
+        counts: dict[TokenKind, int] = {"prompt": 0, "generation": 0}
+        for (_model, kind), count in hour.model_tokens.items():
+            counts[kind] = counts.get(kind, 0) + count
+        return cls(counts["prompt"], counts["generation"])
+
+
+class _Candidate(NamedTuple):
+    """A server alone on whole GPUs of one kind, with the only model that it serves."""
+
+    claims: HostClaims
+    server: JudgedServer
+    model: str
+
+    @property
+    def gpu_model(self) -> str:
+        """The model of its GPUs."""
+        return self.server.gpus[0].gpu.gpu_model
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,95 +99,66 @@ class _Need(NamedTuple):
     measurement: _Measurement
 
 
-class _Candidate(NamedTuple):
-    """A server alone on whole GPUs of one kind, with the only model that it serves."""
-
-    claims: HostClaims
-    server: JudgedServer
-    model: str
-
-    @property
-    def kind(self) -> str:
-        """The model of its GPUs."""
-        return self.server.gpus[0].gpu.gpu_model
-
-    @property
-    def order(self) -> tuple[int, str, ServerKey]:
-        """The dearest first."""
-        left = self.claims.left(self.server)
-        return -left * self.server.per_hour, self.claims.host.name, self.server.key
-
-
-class _Choice(NamedTuple):
-    """Free GPUs of a cheaper kind, and their price."""
-
-    amount: Picodollars
-    kind: str
-    need: _Need
-    gpus: tuple[tuple[HostClaims, PricedGpu], ...]
-    per_hour: Picodollars
-
-
-def cheaper_gpus(fleet: Sequence[HostClaims], lacks: list[Lack]) -> Iterator[tuple[HostClaims, Claim]]:
-    """Findings of a fleet, the dearest servers first. What is missing for a judgment is added to `lacks`.
+def cheaper_gpus(fleet: Sequence[HostClaims]) -> Iterator[Claim]:
+    """Findings of a fleet, the dearest servers first.
 
     Each free GPU is used once: whoever takes a claim that counts marks its GPUs as used before the next.
     """
-    prices: dict[str, int] = {}
+    prices: dict[str, Picodollars] = {}
     """The lowest price of each kind of GPU in the fleet."""
-    for gpu in (gpu for claims in fleet for gpu in claims.host.gpus):
-        if gpu.per_hour is not None:
-            kind = gpu.gpu.gpu_model
-            prices[kind] = min(gpu.per_hour, prices.get(kind, gpu.per_hour))
+    for claims in fleet:
+        for gpu in claims.host.gpus:
+            if gpu.per_hour is not None:
+                kind = gpu.gpu.gpu_model
+                prices[kind] = min(gpu.per_hour, prices.get(kind, gpu.per_hour))
     if len(prices) <= 1:
         return
     servers = [candidate for claims in fleet for candidate in _candidates(claims)]
     measurements: dict[tuple[str, str], list[_Measurement]] = {}
-    for each in servers:
-        measurement = _measured(each.claims.host, each.server)
+    for candidate in servers:
+        measurement = _measured(candidate)
         if measurement is not None:
-            measurements.setdefault((each.model, each.kind), []).append(measurement)
-    without: dict[tuple[str, LackReason], list[JudgedServer]] = {}
-    movable = [each for each in servers if _may_move(each)]
-    for candidate in sorted(movable, key=lambda each: each.order):
+            measurements.setdefault((candidate.model, candidate.gpu_model), []).append(measurement)
+
+    def order(candidate: _Candidate) -> tuple[Picodollars, str, ServerKey]:
+        claims, server, _model = candidate
+        return -claims.left(server) * server.per_hour, claims.host.name, server.key
+
+    not_judged: dict[tuple[str, LackReason], list[_Candidate]] = {}
+    for candidate in sorted(servers, key=order):
         claims, server, model = candidate
-        name = claims.host.name
+        if server.key in claims.settled or server.key in claims.guests or claims.left(server) <= 0:
+            continue
         cheaper = sorted(kind for kind, price in prices.items() if price < server.per_hour)
         if cheaper and server.age < WEEK_HOURS:
-            without.setdefault((name, "days"), []).append(server)
+            not_judged.setdefault((claims.host.name, "days"), []).append(candidate)
             continue
-        loads = _loads(server).values()
-        choices: list[_Choice] = []
+        loads = {_Load.of(hour) for hour in server.hours.values()}
+        choices: list[Claim] = []
         missing: set[LackReason] = set()
         for kind in cheaper:
-            known = sorted(measurements.get((model, kind), ()), key=lambda m: (m.host, m.server))
-            needs = [need for each in known if (need := _needed(each, loads)) is not None]
-            if not needs:
+            need = _needed(measurements.get((model, kind), ()), loads)
+            if need is None:
                 missing.add("rate")
                 continue
-            # Of several measurements, the smallest promise: one may be fast with prompts, and another with
-            # generated tokens.
-            need = max(needs, key=lambda each: (each.gpus, each.time))
             if need.gpus * prices[kind] >= server.per_hour * len(server.gpus):
                 continue
             gpus = _chosen(fleet, kind, need)
             if gpus is None:
                 missing.add("room")
                 continue
-            left = claims.left(server)
-            per_hour = sum(gpu.price for _, gpu in gpus)
-            own = left * server.per_hour // NANOSECONDS_PER_HOUR
-            elsewhere = left * per_hour // (len(server.gpus) * NANOSECONDS_PER_HOUR)
-            if own > elsewhere:
-                choices.append(_Choice(own - elsewhere, kind, need, gpus, per_hour))
+            claim = _claim(candidate, need, gpus)
+            if claim.saving.amount > 0:
+                choices.append(claim)
         if choices:
-            choice = max(choices, key=lambda each: each.amount)
-            yield claims, _claim(candidate, choice)
+            yield max(choices, key=lambda claim: claim.saving.amount)
         elif missing:
-            without.setdefault((name, "room" if "room" in missing else "rate"), []).append(server)
-    for (name, reason), servers_without in sorted(without.items(), key=lambda item: item[0]):
-        age = min(server.age for server in servers_without) if reason == "days" else 0
-        lacks.append(Lack(reason, name, names(sorted(server.key for server in servers_without)), age))
+            reason: LackReason = "room" if "room" in missing else "rate"
+            not_judged.setdefault((claims.host.name, reason), []).append(candidate)
+    for (_host, reason), candidates in sorted(not_judged.items(), key=lambda item: item[0]):
+        subject = names(sorted(candidate.server.key for candidate in candidates))
+        age = min(candidate.server.age for candidate in candidates) if reason == "days" else 0
+        candidates[0].claims.lack(reason, subject, age)
 
 
 def _candidates(claims: HostClaims) -> Iterator[_Candidate]:
@@ -178,74 +173,59 @@ def _candidates(claims: HostClaims) -> Iterator[_Candidate]:
                 yield _Candidate(claims, server, model)
 
 
-def _may_move(candidate: _Candidate) -> bool:
-    claims, server, _ = candidate
-    stays = server.key in claims.settled or server.key in claims.guests
-    return not stays and claims.left(server) > 0
-
-
-def _loads(server: JudgedServer) -> dict[int, _Load]:
-    loads: dict[int, _Load] = {}
-    for number, hour in server.hours.items():
-        prompt = sum(count for (_, kind), count in hour.model_tokens.items() if kind == "prompt")
-        generation = sum(count for (_, kind), count in hour.model_tokens.items() if kind == "generation")
-        loads[number] = _Load(prompt, generation)
-    return loads
-
-
-def _measured(host: HostUsage, server: JudgedServer) -> _Measurement | None:
+def _measured(candidate: _Candidate) -> _Measurement | None:
     """What a server did in its window; `None` of fewer than `LEAST_HOURS` with tokens, and without busy time.
 
     Tokens of a gap are counted at its end: hours with unobserved time are left out, and those after them.
     So are hours on GPUs of another kind than now, which the window may have, too: by the memory that was read
     there, else by all GPUs of the host.
     """
+    claims, server, _model = candidate
+    memory = claims.host.memory
     gaps = {hour for hour, usage in server.hours.items() if usage.unobserved}
-    kinds = set(gpu_models(server.gpus))
-    of_host = {*gpu_models(host.gpus), *(gpu.gpu_model for rows in host.memory.values() for gpu, _ in rows)}
-    loads: dict[int, _Load] = {}
-    for hour, load in _loads(server).items():
-        held_kinds = {gpu.gpu_model for gpu, holder in host.memory.get(hour, {}) if holder == server.key}
-        on_kind = (held_kinds or of_host) == kinds
+    of_host = {*gpu_models(claims.host.gpus), *(gpu.gpu_model for rows in memory.values() for gpu, _ in rows)}
+    loads: list[_Load] = []
+    times: dict[str, Nanoseconds] = {}
+    for hour, usage in server.hours.items():
+        held_kinds = {gpu.gpu_model for gpu, holder in memory.get(hour, {}) if holder == server.key}
+        on_kind = (held_kinds or of_host) == {candidate.gpu_model}
         if hour not in gaps and hour - 1 not in gaps and on_kind:
-            loads[hour] = load
-    times: dict[str, int] = {}
-    for hour in loads:
-        add_all(times, server.hours[hour].phases)
+            loads.append(_Load.of(usage))
+            add_all(times, usage.phases)
     prefill, decode = times.get("prefill", 0), times.get("decode", 0)
-    if sum(1 for load in loads.values() if any(load)) < LEAST_HOURS or prefill + decode <= 0:
+    if sum(1 for load in loads if any(load)) < LEAST_HOURS or prefill + decode <= 0:
         return None
     return _Measurement(
-        host=host.name,
+        host=claims.host.name,
         server=server.key,
         gpus=len(server.gpus),
-        tokens=_Load(
-            sum(load.prompt for load in loads.values()), sum(load.generation for load in loads.values())
-        ),
+        tokens=_Load(sum(load.prompt for load in loads), sum(load.generation for load in loads)),
         prefill=prefill,
         decode=decode,
         busy=sum(times.get(phase, 0) for phase in BUSY_PHASES),
     )
 
 
-def _needed(measurement: _Measurement, loads: Iterable[_Load]) -> _Need | None:
-    """What loads by hour take; `None` if one of them was not measured."""
-    most = Fraction(-1)
-    for load in loads:
-        need = measurement.need(load)
-        if need is None:
-            return None
-        most = max(most, need)
-    if most < 0:
-        return None
-    replica = BUSY_LIMIT * NANOSECONDS_PER_HOUR * measurement.gpus
-    replicas = max(1, -int(-most // replica))
-    return _Need(replicas * measurement.gpus, -int(-most // 1), measurement)
+def _needed(measurements: Collection[_Measurement], loads: Collection[_Load]) -> _Need | None:
+    """What loads by hour take of one kind of GPU; `None` where none of its measurements has all of them.
+
+    Of several measurements it is the smallest promise: one may be fast with prompts, and another with
+    generated tokens.
+    """
+    needs: list[_Need] = []
+    for measurement in sorted(measurements, key=lambda each: (each.host, each.server)):
+        times = [measurement.need(load) for load in loads]
+        known = [time for time in times if time is not None]
+        if not known or len(known) < len(times):
+            continue
+        busiest = max(known)
+        replica = BUSY_LIMIT * NANOSECONDS_PER_HOUR * measurement.gpus
+        replicas = max(1, -int(-busiest // replica))
+        needs.append(_Need(replicas * measurement.gpus, -int(-busiest // 1), measurement))
+    return max(needs, key=lambda need: (need.gpus, need.time), default=None)
 
 
-def _chosen(
-    fleet: Iterable[HostClaims], kind: str, need: _Need
-) -> tuple[tuple[HostClaims, PricedGpu], ...] | None:
+def _chosen(fleet: Sequence[HostClaims], kind: str, need: _Need) -> FreeGpus | None:
     """The cheapest free GPUs, those of a replica on one host; `None` if there are too few.
 
     A card in MIG mode has no room for what was measured on a whole one.
@@ -263,28 +243,31 @@ def _chosen(
     return tuple((claims, gpu) for claims, gpus in groups[:replicas] for gpu in gpus)
 
 
-def _claim(candidate: _Candidate, choice: _Choice) -> Claim:
+def _claim(candidate: _Candidate, need: _Need, used: FreeGpus) -> Claim:
     """The price of the hours that are left, less that of the cheaper GPUs in as many hours."""
     claims, server, model = candidate
-    measurement = choice.need.measurement
-    chosen = [gpu for _, gpu in choice.gpus]
-    saving = claims.saving(
+    left = claims.left(server)
+    gpus = [gpu for _, gpu in used]
+    per_hour = sum(gpu.price for gpu in gpus)
+    own = left * server.per_hour // NANOSECONDS_PER_HOUR
+    elsewhere = left * per_hour // (len(server.gpus) * NANOSECONDS_PER_HOUR)
+    return claims.claim(
         "gpu_model",
         server,
-        claims.left(server),
-        amount=choice.amount,
-        price_basis=least_sure(gpu.price_basis for gpu in (*server.gpus, *chosen)),
+        left,
+        used=used,
+        amount=own - elsewhere,
+        price_basis=least_sure(gpu.price_basis for gpu in (*server.gpus, *gpus)),
         cheaper=CheaperGpus(
-            gpu_model=choice.kind,
-            gpus=len(chosen),
-            hosts=tuple(sorted({host.host.name for host, _ in choice.gpus})),
-            per_hour=choice.per_hour,
+            gpu_model=gpus[0].gpu.gpu_model,
+            gpus=len(gpus),
+            hosts=tuple(sorted({host.host.name for host, _ in used})),
+            per_hour=per_hour,
             model=model,
-            host=measurement.host,
-            server=measurement.server,
-            tokens=sum(measurement.tokens),
-            busy=measurement.busy,
-            need=choice.need.time,
+            host=need.measurement.host,
+            server=need.measurement.server,
+            tokens=sum(need.measurement.tokens),
+            busy=need.measurement.busy,
+            need=need.time,
         ),
     )
-    return Claim(saving, server.gpus, used=choice.gpus)

@@ -74,31 +74,32 @@ class _Move(NamedTuple):
     window: int
 
 
-def consolidations(claims: HostClaims) -> Iterator[Claim]:
-    """Servers that fit on fewer GPUs.
+def consolidations(fleet: Sequence[HostClaims]) -> Iterator[Claim]:
+    """Servers that fit on fewer GPUs of their host.
 
     Servers of muted findings neither move nor get company; what they would save is listed.
     """
-    standby = claims.silent.keys() - claims.stopped
-    alone = {key for key in claims.serving if claims.policy.ignored_by("consolidation", key)}
-    groups = _groups(claims, standby | alone)
-    moves = _moves(group for group in groups if group.loads[0].measured)
-    for move in moves:
-        yield _claim(claims, move)
-    if alone:
-        for move in _moves(group for group in _groups(claims, standby) if group.loads[0].measured):
-            claim = _claim(claims, move)
-            for key in move.group.servers:
-                if key in alone:
+    for claims in fleet:
+        standby = claims.silent.keys() - claims.stopped
+        alone = {key for key in claims.serving if claims.policy.ignored_by("consolidation", key)}
+        groups = _groups(claims, standby | alone)
+        moves = _moves(group for group in groups if group.loads[0].measured)
+        for move in moves:
+            yield _claim(claims, move)
+        if alone:
+            for move in _moves(group for group in _groups(claims, standby) if group.loads[0].measured):
+                claim = _claim(claims, move)
+                for key in sorted(alone.intersection(move.group.servers)):
                     yield claim._replace(saving=replace(claim.saving, server=key))
-    # Servers that would move if what is not known of their memory and of a week were small.
-    moving = {move.group.servers for move in moves}
-    unknown = [
-        move
-        for move in _moves(groups)
-        if move.group.servers not in moving and not all(target.measured for target in move.targets)
-    ]
-    if unknown:
+        # Servers that would move if what is not known of their memory and of a week were small.
+        moving = {move.group.servers for move in moves}
+        unknown = [
+            move
+            for move in _moves(groups)
+            if move.group.servers not in moving and not all(target.measured for target in move.targets)
+        ]
+        if not unknown:
+            continue
         subject = names(sorted({key for move in unknown for key in move.group.servers}))
         if claims.host.length < WEEK_HOURS:
             claims.lack("days", subject, claims.host.length)
@@ -142,7 +143,7 @@ def _group(claims: HostClaims, gpus: Sequence[PricedGpu], servers: tuple[ServerK
             return False
         return all(pair in host.memory.get(hour, {}) for pair in pairs)
 
-    window = host.longest(is_known)
+    window = host.longest({hour for hour in host.last_hours(host.length) if is_known(hour)})
     peaks: dict[str, int] = {}
     memory_known = all(gpu.memory_bytes for gpu in gpus)
     for pair in pairs:
@@ -222,8 +223,6 @@ def _claim(claims: HostClaims, move: _Move) -> Claim:
         server=servers[0],
         claimed=claimed,
         amount=claimed * min(gpu.price for gpu in involved) // NANOSECONDS_PER_HOUR,
-        per_month=0,
-        obstacle="",
         gpus=len(gpus),
         gpu_models=gpu_models(gpus),
         window_hours=move.window,
@@ -237,4 +236,5 @@ def _claim(claims: HostClaims, move: _Move) -> Claim:
             borrowed=borrowed,
         ),
     )
-    return Claim(saving, gpus, taken)
+    emptied = tuple(gpu for gpu in gpus if gpu.holders - claims.stopped)
+    return Claim(claims, saving, emptied, frozenset(servers), taken)

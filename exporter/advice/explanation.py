@@ -4,7 +4,7 @@ People with different numbers usually divide different money by different tokens
 The verb and the page use the same explanation.
 """
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from typing import Final
 
@@ -21,7 +21,7 @@ from exporter.tariff.tariff import HARDWARE
 from exporter.units import NANOSECONDS_PER_DAY, TOKENS_PER_MILLION, Instant, Nanoseconds, Picodollars, dollars
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class ModelAccount:
     """Cost and tokens of one model of a server in a period."""
 
@@ -161,18 +161,13 @@ def hosted_break_even(account: ModelAccount, span: Nanoseconds, offer: HostedPri
 
 @dataclass(slots=True)
 class CostAccounts:
-    """Accounts of a period by server and model, of all owners together.
-
-    `components` are of the same period; `mixes` are of the hours that overlap it.
-    """
+    """Accounts of a period by server and model, of all owners together."""
 
     models: dict[ServerKey, dict[str, ModelAccount]] = field(default_factory=dict)
     components: dict[ServerKey, dict[str, Picodollars]] = field(default_factory=dict)
+    """Money of the period, by server and component."""
     mixes: dict[ServerKey, dict[str, Picodollars]] = field(default_factory=dict)
-    unpriced: dict[tuple[ServerKey, str], Nanoseconds] = field(default_factory=dict)
-    """GPU time that waits for a price, by server and model."""
-    last: dict[tuple[ServerKey, str], Instant] = field(default_factory=dict)
-    """Time of the last token, by server and model."""
+    """The same of the hours that overlap the period."""
 
     def add_history(
         self,
@@ -199,9 +194,10 @@ class CostAccounts:
             add(self._account(owner).gpu_time, phase, duration)
         for (owner, kind), count in tokens.items():
             add(self._account(owner).tokens, kind, count)
-        for sign, durations in ((1, unpriced), (-1, settled)):
-            for (_gpu, owner), duration in durations.items():
-                add(self.unpriced, (owner.key, self._account(owner).model), sign * duration)
+        for (_gpu, owner), duration in unpriced.items():
+            self._account(owner).unpriced += duration
+        for (_gpu, owner), duration in settled.items():
+            self._account(owner).unpriced -= duration
         for (key, component), amount in by_component.items():
             add(self.components.setdefault(key, {}), component, amount)
 
@@ -213,10 +209,10 @@ class CostAccounts:
         unpriced: Nanoseconds,
     ) -> None:
         """Add an owner's last 60 whole minutes: money by phase, tokens, unpriced GPU time that waits."""
-        sums = self._account(owner)
-        add_all(sums.money, money)
-        add_all(sums.tokens, tokens)
-        add(self.unpriced, (owner.key, owner.model), unpriced)
+        account = self._account(owner)
+        add_all(account.money, money)
+        add_all(account.tokens, tokens)
+        account.unpriced += unpriced
 
     def add_mix(self, mix: Mapping[tuple[ServerKey, str], Picodollars]) -> None:
         """Add money by server and component of hours that overlap the period."""
@@ -224,26 +220,32 @@ class CostAccounts:
             add(self.mixes.setdefault(key, {}), component, amount)
 
     def add_last(self, last_token: Mapping[CostOwner, Instant]) -> None:
-        """Add the time of each owner's last token."""
+        """Add the time of each owner's last token to the models of the period."""
         for owner, instant in last_token.items():
-            model = owner.key, owner.model
-            self.last[model] = max(instant, self.last.get(model, instant))
+            account = self.models.get(owner.key, {}).get(owner.model)
+            if account is not None:
+                account.last_token = max(instant, account.last_token or instant)
 
     def add_server(self, key: ServerKey) -> None:
         """Add a server, also without cost and tokens."""
         self.models.setdefault(key, {})
 
-    def of_server(self, key: ServerKey) -> Iterator[ModelAccount]:
+    def spent(self, key: ServerKey) -> Picodollars:
+        """All money of a server."""
+        return sum(account.spent for account in self.models[key].values())
+
+    def of_server(self, key: ServerKey) -> list[ModelAccount]:
         """Accounts of one server, the most expensive first."""
-        models = self.models[key]
-        for name in sorted(models, key=lambda name: (-sum(models[name].money.values()), name)):
-            yield replace(
-                models[name],
+        accounts = [
+            replace(
+                account,
                 components=self.components.get(key, {}),
-                unpriced=max(0, self.unpriced.get((key, name), 0)),
+                unpriced=max(0, account.unpriced),
                 mix=self.mixes.get(key, {}),
-                last_token=self.last.get((key, name)),
             )
+            for account in self.models[key].values()
+        ]
+        return sorted(accounts, key=lambda account: (-account.spent, account.model))
 
     def _account(self, owner: CostOwner) -> ModelAccount:
         models = self.models.setdefault(owner.key, {})
@@ -350,57 +352,41 @@ def explain(
     Raises:
         ExplanationError: the accounts have no such server, or nothing at all.
     """
-    spent = {
-        key: sum(sum(model.money.values()) for model in models.values())
-        for key, models in accounts.models.items()
-    }
-    keys = sorted(spent, key=lambda key: (-spent[key], key))
+    keys = sorted(accounts.models)
+    if not keys:
+        raise ExplanationError("nothing was posted in this time: ask for a longer --window")
+    names = {key: f"{key.namespace}/{key.server}" if key.namespace else key.server for key in keys}
     selected = [
         key for key in keys if server is None or server in {key.server, f"{key.namespace}/{key.server}"}
     ]
-    if not keys:
-        raise ExplanationError("nothing was posted in this time: ask for a longer --window")
     if not selected:
-        names = ", ".join(
-            f"{key.namespace}/{key.server}" if key.namespace else key.server for key in sorted(keys)
+        raise ExplanationError(
+            f"there is no server {server!r} in this time: there is {', '.join(names.values())}"
         )
-        raise ExplanationError(f"there is no server {server!r} in this time: there is {names}")
     policy = policy.following(state.predecessors)
     servers: list[ServerExplanation] = []
-    for key in selected:
+    for key in sorted(selected, key=lambda key: -accounts.spent(key)):
         partial = key in state.servers and state.servers[key].partial
-        allocated = tuple(_allocated(key, state, policy, now))
         models: list[ModelExplanation] = []
         for account in accounts.of_server(key):
             split_now = _split(key, account, state, policy)
             if partial:
                 models.append(ModelExplanation(account, prices=(), ladder=(), against=(), split=split_now))
                 continue
-            against = [
-                hosted_break_even(account, period.covered, offer)
-                for offer in policy.compare
-                if offer.covers(key.server, account.model)
-            ]
-            if price is not None:
-                against.insert(0, break_even(account, period.covered, price, YOURS))
             weights = policy.split_rule(key.server, account.model).weights
             models.append(
                 ModelExplanation(
                     account,
                     prices=prices(account, weights),
                     ladder=ladder(account),
-                    against=tuple(each for each in against if each is not None),
+                    against=_against(key, account, period.covered, policy, price),
                     split=split_now,
                 )
             )
-        servers.append(ServerExplanation(key, allocated, tuple(models), partial))
+        servers.append(ServerExplanation(key, _allocated(key, state, policy, now), tuple(models), partial))
     fleet = policy.tariff.fleet_overheads(month_of(now, policy.zone))
-    return Explanation(
-        ledger,
-        period,
-        tuple(servers),
-        fleet_dollars_per_hour=sum(rate.dollars_per_hour() for _, rate in fleet),
-    )
+    fleet_dollars_per_hour = sum(rate.dollars_per_hour() for _, rate in fleet)
+    return Explanation(ledger, period, tuple(servers), fleet_dollars_per_hour)
 
 
 def _split(key: ServerKey, account: ModelAccount, state: State, policy: CostPolicy) -> CurrentSplit | None:
@@ -412,25 +398,33 @@ def _split(key: ServerKey, account: ModelAccount, state: State, policy: CostPoli
     return None if ratio is None else CurrentSplit(method, ratio)
 
 
-def _allocated(key: ServerKey, state: State, policy: CostPolicy, now: Instant) -> Iterator[AllocatedPrice]:
+def _against(
+    key: ServerKey, account: ModelAccount, covered: Nanoseconds, policy: CostPolicy, price: float | None
+) -> tuple[HostedBreakEven, ...]:
+    """A model against a price of the command line, and against the hosted offers that cover it."""
+    own = [] if price is None else [break_even(account, covered, price, YOURS)]
+    offers = [offer for offer in policy.compare if offer.covers(key.server, account.model)]
+    hosted = [hosted_break_even(account, covered, offer) for offer in offers]
+    return tuple(result for result in [*own, *hosted] if result is not None)
+
+
+def _allocated(key: ServerKey, state: State, policy: CostPolicy, now: Instant) -> tuple[AllocatedPrice, ...]:
     """Prices of the GPUs that a server holds: equal GPUs together, in the order of their indices."""
-    gpus = [*state.gpus.values(), *state.unseen.values()]
-    gpus.sort(key=lambda gpu: gpu.index)
     month = month_of(now, policy.zone)
-    alike: dict[tuple[str, str, float, str, str], float] = {}
-    for gpu in gpus:
+    counts: dict[AllocatedPrice, float] = {}
+    for gpu in sorted([*state.gpus.values(), *state.unseen.values()], key=lambda gpu: gpu.index):
         shares = attribution.shares(gpu.holders, gpu.slices)
         own = sum(share.idle_part for share in shares if share.key == key) * gpu.count / WHOLE
         if not own:
             continue
         for rate in policy.tariff.price(gpu.gpu, now, month, state.gpu_count).rates:
-            line = (
-                gpu.gpu.gpu_model,
-                rate.component,
-                rate.rate.dollars_per_hour(),
-                rate.provenance.price_basis,
-                rate.provenance.source,
+            one_gpu = AllocatedPrice(
+                gpu_model=gpu.gpu.gpu_model,
+                gpus=1,
+                component=rate.component,
+                dollars_per_hour=rate.rate.dollars_per_hour(),
+                price_basis=rate.provenance.price_basis,
+                source=rate.provenance.source,
             )
-            alike[line] = alike.get(line, 0.0) + own
-    for (model, component, hourly, basis, source), count in alike.items():
-        yield AllocatedPrice(model, count, component, hourly, basis, source)
+            counts[one_gpu] = counts.get(one_gpu, 0.0) + own
+    return tuple(replace(one_gpu, gpus=count) for one_gpu, count in counts.items())

@@ -1,9 +1,10 @@
 """Usage of a host's last hours, by server. Pure."""
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Iterable, Mapping
+from collections.abc import Set as AbstractSet
 from dataclasses import dataclass, field
 from datetime import datetime
-from typing import Final, Literal, NamedTuple
+from typing import Final, Literal, NamedTuple, Self
 from zoneinfo import ZoneInfo
 
 from exporter.cost.money import add
@@ -96,11 +97,11 @@ class HostUsage:
         """So many hours, up to the last one."""
         return range(self.last + 1 - count, self.last + 1)
 
-    def longest(self, is_usual: Callable[[int], bool]) -> int:
-        """The most hours up to now that are as usual, but for one in `ODD_HOURS`."""
+    def longest(self, usual: AbstractSet[int]) -> int:
+        """The most hours up to now that are among the usual ones, but for one in `ODD_HOURS`."""
         window = odd = 0
         for count in range(1, self.length + 1):
-            if not is_usual(self.last + 1 - count):
+            if self.last + 1 - count not in usual:
                 odd += 1
             elif odd * ODD_HOURS <= count:
                 window = count
@@ -117,10 +118,13 @@ class ServerHour(NamedTuple):
     """GPU time by phase, of GPUs that it holds no more too."""
     model_tokens: Mapping[tuple[str, TokenKind], int]
     """Tokens by model and kind."""
-    unobserved: Nanoseconds = 0
-    """The unobserved part of `active`."""
     counted: bool = True
     """Whether tokens would be known if there were any."""
+
+    @property
+    def unobserved(self) -> Nanoseconds:
+        """The unobserved part of `active`."""
+        return max(0, self.phases.get("unobserved", 0))
 
     @property
     def tokens(self) -> int:
@@ -143,15 +147,12 @@ class ServerHour(NamedTuple):
         return self.idle > 0 and not self.tokens and not self.works
 
 
-ServerHours = Mapping[int, ServerHour]
-
-
 @dataclass(frozen=True, slots=True)
 class JudgedServer:
     """A server with hours in the window, whose GPUs all have a price."""
 
     key: ServerKey
-    hours: ServerHours
+    hours: Mapping[int, ServerHour]
     gpus: tuple[PricedGpu, ...]
     """The GPUs that it holds now."""
     age: int
@@ -159,17 +160,45 @@ class JudgedServer:
     silent: int
     """Hours in a row, up to the last one, in which it rested."""
 
+    @classmethod
+    def of(cls, host: HostUsage, key: ServerKey, hours: Mapping[int, ServerHour]) -> Self | None:
+        """A server with its GPUs now, and the time of as many; `None` if it cannot be judged.
+
+        What it held beyond them is spared already. Of that time busy time stays first.
+        """
+        gpus = tuple(gpu for gpu in host.gpus if key in gpu.holders)
+        if not hours or any(gpu.per_hour is None for gpu in gpus):
+            return None
+        most = len(gpus) * NANOSECONDS_PER_HOUR
+        limited: dict[int, ServerHour] = {}
+        for hour, usage in hours.items():
+            active = min(usage.active, most)
+            limited[hour] = usage._replace(idle=min(usage.idle, most - active), active=active)
+        silent = 0
+        while host.last - silent in limited and limited[host.last - silent].rests:
+            silent += 1
+        return cls(key, limited, gpus, age=host.last + 1 - min(hours), silent=silent)
+
     @property
     def per_hour(self) -> Picodollars:
         """The lowest price of its GPUs."""
         return min(gpu.price for gpu in self.gpus)
 
+    def is_silent(self, host: HostUsage) -> bool:
+        """Whether it has served nothing for a day or more, which is no rest of each week, as a weekend is.
 
-def by_server(host: HostUsage) -> dict[ServerKey, ServerHours]:
+        A silence of a week or more is none of each week: it would not have begun.
+        """
+        before = (hour - WEEK_HOURS for hour in host.last_hours(self.silent))
+        rests_weekly = all(hour in self.hours and self.hours[hour].rests for hour in before)
+        return self.key not in host.serving and self.silent >= LEAST_HOURS and not rests_weekly
+
+
+def by_server(host: HostUsage) -> dict[ServerKey, dict[int, ServerHour]]:
     """Hours of each server, and those of unallocated GPUs."""
-    counted = {
+    serving = {
         owner.key for usage in host.hours.values() for (owner, _), count in usage.tokens.items() if count
-    } - host.unread
+    }
     servers: dict[ServerKey, dict[int, ServerHour]] = {}
     for hour, usage in host.hours.items():
         if not host.first <= hour <= host.last:
@@ -188,39 +217,9 @@ def by_server(host: HostUsage) -> dict[ServerKey, ServerHours]:
                 active=max(0, sum(times.values()) - idle),
                 phases=times,
                 model_tokens=tokens.get(key, {}),
-                unobserved=max(0, times.get("unobserved", 0)),
-                counted=key in counted,
+                counted=key in serving and key not in host.unread,
             )
-    return {**servers}
-
-
-def judged_server(host: HostUsage, key: ServerKey, hours: ServerHours) -> JudgedServer | None:
-    """A server that can be judged, with its GPUs now, and the time of as many.
-
-    What it held beyond them is spared already. Of that time busy time stays first.
-    """
-    gpus = tuple(gpu for gpu in host.gpus if key in gpu.holders)
-    if not hours or any(gpu.per_hour is None for gpu in gpus):
-        return None
-    most = len(gpus) * NANOSECONDS_PER_HOUR
-    limited: dict[int, ServerHour] = {}
-    for hour, usage in hours.items():
-        active = min(usage.active, most)
-        limited[hour] = usage._replace(idle=min(usage.idle, most - active), active=active)
-    silent = 0
-    while host.last - silent in limited and limited[host.last - silent].rests:
-        silent += 1
-    return JudgedServer(key, limited, gpus, age=host.last + 1 - min(hours), silent=silent)
-
-
-def is_silent(host: HostUsage, server: JudgedServer) -> bool:
-    """Whether a server has served nothing for a day or more, which is no rest of each week, as a weekend is.
-
-    A silence of a week or more is none of each week: it would not have begun.
-    """
-    before = (hour - WEEK_HOURS for hour in host.last_hours(server.silent))
-    rests_weekly = all(hour in server.hours and server.hours[hour].rests for hour in before)
-    return server.key not in host.serving and server.silent >= LEAST_HOURS and not rests_weekly
+    return servers
 
 
 def gpu_models(gpus: Iterable[PricedGpu]) -> tuple[str, ...]:

@@ -152,13 +152,14 @@ class Saving:
     """GPU time that it claims: none of it belongs to another finding."""
     amount: Picodollars
     """The price of that time, or a price difference."""
-    per_month: Picodollars
-    obstacle: Obstacle
     gpus: int
     """GPUs that it frees."""
     gpu_models: tuple[str, ...]
     window_hours: int
     """Hours up to now that it rests on: since the GPUs are free, the server deserted, or its first hour."""
+    per_month: Picodollars = 0
+    """The amount in a month; with the obstacle, 0 and empty until all findings are there."""
+    obstacle: Obstacle = ""
     silent_hours: int = 0
     """Hours without a token up to now, of a deserted server."""
     rests: tuple[Rest, ...] = ()

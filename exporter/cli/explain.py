@@ -186,12 +186,12 @@ def _accounts(ledger: LedgerReader, hours: int, now: Instant) -> tuple[CostAccou
     totals = ledger.totals(now, ())
     if not totals.cost:
         raise ExplanationError("nothing was posted yet: a daemon posts from its second tick on")
-    accounts.add_last(totals.last_token)
     last = now // NANOSECONDS_PER_HOUR - 1
     first = last + 1 - hours
     if hours == WINDOW or not ledger.covered(first, last):
         for owner, window in totals.window.items():
             accounts.add_window(owner, window.money, window.tokens, window.unpriced)
+        accounts.add_last(totals.last_token)
         end = now - now % NANOSECONDS_PER_MINUTE
         start = end - NANOSECONDS_PER_HOUR
         both = start // NANOSECONDS_PER_HOUR, end // NANOSECONDS_PER_HOUR
@@ -205,6 +205,7 @@ def _accounts(ledger: LedgerReader, hours: int, now: Instant) -> tuple[CostAccou
         accounts.add_history(
             sums.cost, sums.held, sums.tokens, sums.unpriced, sums.settled, sums.by_component()
         )
+    accounts.add_last(totals.last_token)
     start, end = first * NANOSECONDS_PER_HOUR, (last + 1) * NANOSECONDS_PER_HOUR
     return accounts, ExplainedPeriod(start, end, ledger.covered(first, last))
 

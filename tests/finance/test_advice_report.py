@@ -41,7 +41,7 @@ def saving(kind: SavingKind, server: ServerKey, dollars: int, **changes: Any) ->
         "window_hours": 336,
         **changes,
     }
-    return Saving(kind, "", server, 48 * HOUR, 100 * DOLLAR, dollars * DOLLAR, **values)
+    return Saving(kind, "", server, 48 * HOUR, 100 * DOLLAR, per_month=dollars * DOLLAR, **values)
 
 
 UNALLOCATED = saving("unallocated", FREE, 400)
