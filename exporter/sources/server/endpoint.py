@@ -2,7 +2,7 @@
 
 import threading
 from collections.abc import Iterator, Mapping
-from contextlib import AbstractContextManager, contextmanager, nullcontext
+from contextlib import contextmanager
 from typing import Final
 
 from exporter.clock import Clock
@@ -23,47 +23,6 @@ LARGE_BYTES: Final = 128 * 1024
 """Smaller pages are parsed without the lock, so that they never wait for large ones."""
 
 _parsing: Final = threading.Lock()
-
-
-class ParseLock:
-    """The lock for large pages, as one source holds it. `waited` is its wait since that was set to 0.
-
-    Large pages are parsed one at a time: Python threads in parallel would take as long, and more memory.
-    """
-
-    def __init__(self, clock: Clock) -> None:
-        self._clock = clock
-        self._has = False
-        self.waited: Nanoseconds = 0
-
-    def taken(self, page: bytes) -> AbstractContextManager[None]:
-        """Parse a page; a large one waits for the lock."""
-        return self._taken() if len(page) >= LARGE_BYTES else nullcontext()
-
-    @contextmanager
-    def _taken(self) -> Iterator[None]:
-        began = self._clock.elapsed()
-        with _parsing:
-            self.waited += self._clock.elapsed() - began
-            self._has = True
-            try:
-                yield
-            finally:
-                self._has = False
-
-    @contextmanager
-    def left(self) -> Iterator[None]:
-        """Release the lock during a request."""
-        if not self._has:
-            yield
-            return
-        _parsing.release()
-        try:
-            yield
-        finally:
-            began = self._clock.elapsed()
-            _parsing.acquire()
-            self.waited += self._clock.elapsed() - began
 
 
 class EndpointSource:
@@ -87,8 +46,10 @@ class EndpointSource:
     ) -> None:
         self._id, self._shown = endpoint_id(url), masked(url)
         self._body_bytes = body_bytes
+        self._clock = clock
         self._fetcher = Fetcher(client, url, clock, timeout, access)
-        self._parse_lock = ParseLock(clock)
+        self.waited: Nanoseconds = 0
+        """Wait of the last read for the parsing of other large pages."""
         self.errors: ErrorCounts = ()
         """Lines and series that the last reading leaves out: `malformed`, `duplicate`, ..."""
 
@@ -97,18 +58,29 @@ class EndpointSource:
         """The endpoint's name: its URL, a query masked and replaced by a digest."""
         return self._id
 
-    @property
-    def waited(self) -> Nanoseconds:
-        """Wait of the last read for the parsing of other large pages."""
-        return self._parse_lock.waited
-
     def close(self) -> None:
         """Close the endpoint's own client, if it has one."""
         self._fetcher.close()
 
-    def _reset(self) -> None:
-        """Begin a read."""
-        self.errors, self._parse_lock.waited = (), 0
+    def _begin_read(self) -> None:
+        """Forget the errors of the last read; the requests of this one together have the timeout."""
+        self.errors = ()
+        self.waited = 0
+        self._fetcher.begin_read()
+
+    @contextmanager
+    def _parsing_turn(self, page: bytes) -> Iterator[None]:
+        """Parse a page, a large one after those of other sources.
+
+        Python threads in parallel would take as long, and more memory.
+        """
+        if len(page) < LARGE_BYTES:
+            yield
+            return
+        began = self._clock.elapsed()
+        with _parsing:
+            self.waited += self._clock.elapsed() - began
+            yield
 
     def _note_errors(self, left_out: Mapping[str, int]) -> None:
         """Count what is left out of a page, by reason."""

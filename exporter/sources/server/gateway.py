@@ -87,10 +87,9 @@ class GatewaySource(EndpointSource):
         Raises:
             ReadFailedError: as a `Fetcher`; `not_recognized`, `no_teams`, `too_large`.
         """
-        self._reset()
-        self._fetcher.begin_read()
+        self._begin_read()
         response = self._fetcher.get(self._url, self._body_bytes)
-        with self._parse_lock.taken(response.body):
+        with self._parsing_turn(response.body):
             page = read(response.body, self._wanted)
             title, shares = self._described(page)
             if self._tenants is None and self._rule.labels:

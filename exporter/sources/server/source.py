@@ -74,13 +74,12 @@ class ServerSource(EndpointSource):
         super().__init__(
             target.url, client, clock, access=target.access, timeout=timeout, body_bytes=body_bytes
         )
-        self._clock = clock
         self._target = target
         self._busy = busy
         self._on_page = on_page
         self._recognizer = Recognizer(target.engine, engines, self._shown)
         self._reader = PageReader(target, self._shown)
-        self._probe = probe.ServerProbe(self._fetch_body)
+        self._probe = probe.ServerProbe(self._page_body)
         self._sleep = SleepWatch(self._shown)
         self._engine = self._recognizer.configured
         """The engine of the last page."""
@@ -109,10 +108,9 @@ class ServerSource(EndpointSource):
             ReadFailedError: as a `Fetcher`; `not_recognized`, `gateway`, `counted_twice`, `no_tokens`;
                 `router`, `asleep` of llama.cpp.
         """
-        self._reset()
+        self._begin_read()
         if self._permanent_failure is not None:
             raise ReadFailedError(self._permanent_failure.reason, str(self._permanent_failure))
-        self._fetcher.begin_read()
         try:
             # Before a read of its metrics may wake a llama.cpp, or a new server that may be one.
             if self._sleep.may_sleep or (not self._same_server and self._engine in (None, LLAMACPP)):
@@ -120,8 +118,7 @@ class ServerSource(EndpointSource):
             reading = self._sleep.idle_reading(self._last, self._clock.elapsed(), self._busy)
             if reading is None:
                 answer = self._metrics_page()
-                with self._parse_lock.taken(answer.body):
-                    page = self._read_page(answer)
+                page = self._read_page(answer)
                 reading = page.reading
                 self._note_errors(page.left_out)
                 self._sleep.note(reading, self._last)
@@ -178,7 +175,8 @@ class ServerSource(EndpointSource):
     def _read_page(self, answer: HttpResponse) -> ReadPage:
         last = self._engine
         self._engine = self._recognizer.configured  # where the page is not recognized
-        engine, page = self._recognizer.recognize(answer.body, last)
+        with self._parsing_turn(answer.body):
+            engine, page = self._recognizer.recognize(answer.body, last)
         self._engine = engine
         identity, _ = identity_of(engine, page, answer)
         identity = identity or self._target.server_context.identity
@@ -188,11 +186,8 @@ class ServerSource(EndpointSource):
         else:
             model = props.model or self._probe.info(engine, identity).model
             info = ServerInfo(model, props.build, props.slots)
-        return self._reader.read(engine, page, answer, info)
-
-    def _fetch_body(self, path: str) -> bytes:
-        with self._parse_lock.left():
-            return self._page_body(path)
+        with self._parsing_turn(answer.body):
+            return self._reader.read(engine, page, answer, info)
 
     def _page_body(self, path: str) -> bytes:
         """Another page of the same server, behind the same prefix as its metrics."""

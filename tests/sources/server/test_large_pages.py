@@ -7,7 +7,7 @@ import pytest
 
 from exporter.readings import CounterColumns, ReadFailedError, digest
 from exporter.sources.server import ServerSource, endpoint
-from exporter.sources.server.endpoint import LARGE_BYTES, ParseLock
+from exporter.sources.server.endpoint import LARGE_BYTES
 from exporter.units import NANOSECONDS_PER_SECOND
 
 Make = Callable[..., ServerSource]
@@ -56,28 +56,18 @@ class Ticking:
         return self.now
 
 
-def test_a_turn_is_one_sources_and_left_while_it_asks() -> None:
-    """A small page waits for nobody; of a large one the wait is known."""
-    large_page = bytes(LARGE_BYTES)
-    mine: Any = ParseLock(Ticking())  # type: ignore[arg-type]
-    with mine.taken(b"small"):
+def test_the_wait_for_other_large_pages_is_known(make: Make) -> None:
+    """A small page waits for nobody."""
+    source: Any = make(engine="vllm")
+    source._clock = Ticking()
+    with source._parsing_turn(b"small"):
         assert not endpoint._parsing.locked()
-        with mine.left():
-            assert not endpoint._parsing.locked()
-    assert mine.waited == 0
-    with mine.taken(large_page):
-        assert endpoint._parsing.locked()
-        with mine.left():
-            assert not endpoint._parsing.locked()
-        assert endpoint._parsing.locked()
-    assert not endpoint._parsing.locked()
-    assert mine.waited == 2 * NANOSECONDS_PER_SECOND
-
-
-def test_a_turn_ends_with_whatever_is_raised() -> None:
-    """Memory may run out while a page is taken apart."""
-    mine = ParseLock(Ticking())  # type: ignore[arg-type]
-    with pytest.raises(MemoryError), mine.taken(bytes(LARGE_BYTES)):
+    assert source.waited == 0
+    for waited in (1, 2):
+        with source._parsing_turn(bytes(LARGE_BYTES)):
+            assert endpoint._parsing.locked()
+        assert source.waited == waited * NANOSECONDS_PER_SECOND
+    with pytest.raises(MemoryError), source._parsing_turn(bytes(LARGE_BYTES)):
         raise MemoryError
     assert not endpoint._parsing.locked()
 
