@@ -26,14 +26,10 @@ TAKEN_OVER_AFTER: Final = 3
 NEVER: Final = -sys.maxsize
 """The tick in which an endpoint counted that never did."""
 
-TABLES: Final = ("net/tcp", "net/tcp6")
-
 
 def own_listeners() -> tuple[procfs.ListeningSocket, ...]:
-    """The sockets that listen in the network of this process; those of a table that cannot be read lack."""
-    proc = procfs.Proc()
-    contents = (proc.read("self", table, procfs.SOCKET_BYTES, procfs.past_listeners) for table in TABLES)
-    return tuple(one for content in contents if content is not None for one in procfs.listeners(content))
+    """The sockets that listen in the network of this process."""
+    return procfs.Proc().listeners("self")
 
 
 @dataclass(frozen=True, slots=True)

@@ -17,7 +17,8 @@ from pathlib import Path
 import pytest
 
 from exporter.sources.processes import census
-from exporter.sources.processes.procfs import Cgroup, Proc
+from exporter.sources.processes.cgroups import Cgroup
+from exporter.sources.processes.procfs import Proc
 from tests import unprivileged
 from tests.e2e.daemon import ROOT, Daemon, Page, free_port, until
 from tests.e2e.gpu_processes import GIGABYTE, GpuProgram, waiting

@@ -1,8 +1,8 @@
 """Processes on GPUs in groups by container or unit, with the inference server of each group.
 
-`procfs` reads and parses a proc tree within bounds, `census` reads all processes, `groups` groups them,
-`sockets` reads their networks, and `listening` finds where their servers listen. `source` does all of it, for
-the processes that NVML lists.
+`procfs` and `cgroups` read and parse a proc tree within bounds, `census` reads all processes, `groups` groups
+them, `sockets` reads their networks, and `listening` finds where their servers listen. `source` does all of
+it, for the processes that NVML lists.
 """
 
 from exporter.sources.processes.groups import ApiServer, ProcessGroup, ProcessId, ProcessReading

@@ -6,6 +6,7 @@ from typing import Final
 
 from exporter.clock import Clock
 from exporter.sources.processes import procfs
+from exporter.sources.processes.cgroups import CGROUP_BYTES, Cgroup, cgroup
 from exporter.units import NANOSECONDS_PER_SECOND, Nanoseconds
 
 PROCESSES_MAX: Final = 20_000
@@ -32,7 +33,7 @@ class Process:
     name: str
     argv: tuple[str, ...]
     """Its command line, empty where that is, as of a process that is ending."""
-    cgroup: procfs.Cgroup
+    cgroup: Cgroup
     user: int | None
     """Its uid, `None` for a program that runs as another user than the one who started it."""
 
@@ -103,7 +104,7 @@ def read(proc: procfs.Proc, pid: int, kernel_threads: set[int] | None = None) ->
     if folder is None:
         proc.failures["ended"] += 1
         return None
-    cgroup_file = proc.read(folder, "cgroup", procfs.CGROUP_BYTES)
+    cgroup_file = proc.read(folder, "cgroup", CGROUP_BYTES)
     words = proc.read(folder, "cmdline", procfs.COMMAND_BYTES)
     status = proc.read(folder, "status", procfs.STATUS_BYTES)
     if cgroup_file is None or words is None or status is None:
@@ -118,7 +119,7 @@ def read(proc: procfs.Proc, pid: int, kernel_threads: set[int] | None = None) ->
         started=before.started,
         name=before.name,
         argv=procfs.command_line(words),
-        cgroup=procfs.cgroup(cgroup_file),
+        cgroup=cgroup(cgroup_file),
         user=procfs.user(status),
     )
 

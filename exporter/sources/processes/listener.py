@@ -157,10 +157,7 @@ def listening_here(
     try:
         taker = _taker(host, port)
     except OSError:  # no netlink, as in some sandboxes
-        proc = proc or procfs.Proc()
-        contents = (proc.read("self", table, TABLE_BYTES, procfs.past_listeners) for table in _tables(host))
-        answers = (takers(procfs.listeners(content or b""), host, port) for content in contents)
-        return next((accepting for accepting in answers if accepting), frozenset())
+        return takers((proc or procfs.Proc()).listeners("self"), host, port)
     return frozenset(() if taker is None else (taker,))
 
 

@@ -14,7 +14,6 @@ import re
 from collections import Counter
 from collections.abc import Callable
 from errno import EACCES, ENOENT, EPERM, ESRCH
-from functools import lru_cache
 from itertools import islice
 from pathlib import Path
 from typing import Final, NamedTuple
@@ -79,6 +78,15 @@ class Proc:
             self.failures[_REASONS.get(failure.errno or 0, "unreadable")] += 1
             return None
         return bytes(content)
+
+    def listeners(self, process: int | str) -> tuple["ListeningSocket", ...]:
+        """The sockets that listen in the network of a process, but for a table that cannot be read."""
+        by_inode: dict[int, ListeningSocket] = {}
+        for table in TABLES:
+            content = self.read(process, table, SOCKET_BYTES, past_listeners) or b""
+            self.failures["truncated"] += len(content) == SOCKET_BYTES
+            by_inode.update({socket.inode: socket for socket in listeners(content)})
+        return tuple(sorted(by_inode.values(), key=lambda socket: (socket.port, socket.inode)))
 
     def tasks(self, process: int, limit: int) -> tuple[int, ...]:
         """The threads of a process, at most `limit`; none where it is gone."""
@@ -157,17 +165,6 @@ TICK: Final[Nanoseconds] = NANOSECONDS_PER_SECOND // (os.sysconf("SC_CLK_TCK") o
 LARGEST_TICKS: Final = 2**63 // TICK
 
 
-_NUMBER: Final = re.compile(rb"\s*(-?[0-9]{1,20})\s*")
-_STAT_FIELDS: Final = re.compile(
-    rb"\s*(\S++)\s++(-?[0-9]{1,20}+)\s++\S++\s++(-?[0-9]{1,20}+)(?:\s++\S++){2}\s++(-?[0-9]{1,20}+)"
-    rb"(?:\s++\S++){12}\s++([0-9]{1,20}+)(?!\S)"
-)
-"""State, parent, session, flags and start: the first, second, fourth, seventh and twentieth behind the name.
-
-One match for each of hundreds of processes takes a third of the time that a split takes.
-"""
-
-
 def is_line(part: bytes) -> bool:
     """Whether a part of a file ends a line: of a file of one, whose end then need not be read."""
     return part.endswith(b"\n")
@@ -187,19 +184,29 @@ class Stat(NamedTuple):
 
 def stat(content: bytes) -> Stat | None:
     """Read a `stat`; `None` for what is none. The name may hold spaces, parentheses and line ends."""
-    opened, closed = content.find(b"("), content.rfind(b")")
+    opened = content.find(b"(")
+    closed = content.rfind(b")")
     if not 0 < opened < closed:
         return None
-    number, fields = _NUMBER.fullmatch(content, 0, opened), _STAT_FIELDS.match(content, closed + 1)
-    if number is None or fields is None:
+    fields = content[closed + 1 :].split()
+    try:
+        pid = int(content[:opened])
+        parent = int(fields[1])
+        session = int(fields[3])
+        flags = int(fields[6])
+        ticks = int(fields[19])
+    except (ValueError, IndexError):
         return None
-    state, parent, session, flags, ticks = fields.groups()
-    if (began := int(ticks)) > LARGEST_TICKS:
+    if not fields[19].isdigit() or ticks > LARGEST_TICKS:
         return None
-    name = content[opened + 1 : closed].decode(errors="replace")
-    kernel = bool(int(flags) & KERNEL_THREAD)
     return Stat(
-        int(number[1]), name, state.decode(errors="replace"), int(parent), int(session), kernel, began * TICK
+        pid=pid,
+        name=content[opened + 1 : closed].decode(errors="replace"),
+        state=fields[0].decode(errors="replace"),
+        parent=parent,
+        session=session,
+        kernel=bool(flags & KERNEL_THREAD),
+        started=ticks * TICK,
     )
 
 
@@ -229,6 +236,9 @@ def command_line(content: bytes) -> tuple[str, ...]:
 
 SOCKET_BYTES: Final = 1_048_576
 """Read of one table of sockets, 150 bytes a line. Listeners come first (tcp_get_idx, net/ipv4/tcp_ipv4.c)."""
+
+TABLES: Final = ("net/tcp", "net/tcp6")
+"""The tables of sockets of a namespace."""
 
 ADDRESS_BYTES: Final = 262_144
 """Read of one table of addresses."""
@@ -362,146 +372,3 @@ def bound_host(raw: bytes) -> str:
     address = ipaddress.ip_address(raw)
     host = getattr(address, "ipv4_mapped", None) or address
     return ANY4 if host == ipaddress.IPv4Address(0) else str(host)
-
-
-CGROUP_BYTES: Final = 16_384
-"""Read of one file; a dozen hierarchies with long names take 4 kB."""
-
-REMEMBERED_MAX: Final = 128
-"""Files whose content was read before; most processes of a host share theirs with others."""
-
-PATH_CHARACTERS: Final = 1024
-"""Kept of one path; a pod's has 200."""
-
-_CONTAINER: Final = re.compile(r"(?<![0-9a-f])([0-9a-f]{64})(?![0-9a-f]|\.slice)")
-"""A slice with an id is a pod of podman's, around its containers."""
-
-_POD: Final = re.compile(
-    r"(?:^|[/-])pod([0-9a-f]{8}(?:[-_][0-9a-f]{4}){3}[-_][0-9a-f]{12}|[0-9a-f]{32})(?=[/.:]|$)"
-)
-"""A static pod's uid is 32 digits: the annotation kubernetes.io/config.hash."""
-
-_RUNTIMES: Final = (
-    ("cri-containerd", "containerd"),
-    ("crio", "cri-o"),
-    ("libpod", "podman"),
-    ("docker", "docker"),
-)
-_JOB: Final = re.compile(r"job_[0-9]+")
-"""Slurm's: /system.slice/slurmstepd.scope/job_7/step_0, /slurm/uid_1000/job_7/step_0."""
-
-_RUNTIME_SERVICES: Final = frozenset(
-    ("containerd", "crio", "docker", "k3s", "kubelet", "podman", "rke2-agent", "rke2-server")
-)
-_SHARED_SERVICES: Final = _RUNTIME_SERVICES.union(
-    ("gdm", "getty", "init", "lightdm", "screen", "sddm", "serial-getty", "ssh", "sshd", "tmux", "user"),
-    ("atd", "cron", "crond", "jupyter", "jupyterhub", "slurmd", "supervisor", "supervisord"),
-)
-"""Services that start unrelated programs; below them only ancestry groups processes."""
-
-
-class Cgroup(NamedTuple):
-    """Container, pod and unit of a process."""
-
-    anchor: str
-    """The path down to the container or unit."""
-    container: str = ""
-    runtime: str = ""
-    pod: str = ""
-    unit: str = ""
-    shared: bool = True
-    """Whether unrelated processes may be in it: login sessions, services that start any program, no unit."""
-    system_unit: str = ""
-    """The unit that the host's service manager started, empty for processes that users start: a user's
-    manager, and a delegated unit, choose the names below them."""
-    delegated: bool = False
-    """Whether it is below a user's manager, or a container below any unit but a runtime's: who runs there may
-    make cgroups, and a name of a pod or container proves nothing."""
-
-
-@lru_cache(maxsize=REMEMBERED_MAX)
-def cgroup(content: bytes) -> Cgroup:
-    """Parse a `cgroup` file: the outermost container of any hierarchy, else a unit.
-
-    A container with writable cgroups gives those below its own any name, that of another's pod too.
-    """
-    ranked: list[tuple[int, str]] = []
-    for line in content[:CGROUP_BYTES].decode(errors="replace").split("\n"):
-        fields = line.split(":", 2)
-        if len(fields) == 3 and fields[2].startswith("/"):
-            # That of version 2 first, then systemd's own hierarchy: they are kept best.
-            rank = 1 if fields[1] == "name=systemd" else 2
-            path = fields[2]
-            while path.startswith("/../") or path == "/..":  # what leads up to a reader's own root
-                path = path[3:]
-            path = "".join(filter(str.isprintable, path))[:PATH_CHARACTERS] or "/"
-            ranked.append((0 if fields[:2] == ["0", ""] else rank, path))
-    paths = [path for _, path in sorted(ranked, key=lambda pair: pair[0])]
-    for path in paths:
-        if container := _CONTAINER.search(path):
-            return _container(path, container)
-    return _unit(next((path for path in paths if path != "/"), "/"))
-
-
-def _container(path: str, match: re.Match[str]) -> Cgroup:
-    end = path.find("/", match.end())
-    anchor = path if end < 0 else path[:end]
-    before = path[: match.start()]
-    above, _, last = before.removesuffix("/").rpartition("/")
-    # containerd and crio write kubepods-...slice:cri-containerd:<id> without systemd's driver below it
-    runtime = next((name for sign, name in _RUNTIMES if sign in last), "")
-    segments = above.split("/")
-    delegated = _is_users([*segments, last]) or any(map(_is_foreign, segments))
-    pod = None if delegated else _POD.search(before)
-    return Cgroup(
-        anchor,
-        match[1],
-        runtime,
-        pod[1].replace("_", "-") if pod else "",
-        shared=False,
-        system_unit=_system_unit(segments) if delegated else "",
-        delegated=delegated,
-    )
-
-
-def _unit(path: str) -> Cgroup:
-    segments = path.split("/")
-    for depth in range(len(segments) - 1, 0, -1):
-        name = segments[depth]
-        if name.endswith((".service", ".scope")) or _JOB.fullmatch(name):
-            anchor = "/".join(segments[: depth + 1])
-            shared = _shared(segments[:depth], name)
-            system = "" if shared else _system_unit(segments)
-            users = _is_users(segments)
-            return Cgroup(anchor, unit=name, shared=shared, system_unit=system, delegated=users)
-    return Cgroup(path)
-
-
-def _is_users(segments: list[str]) -> bool:
-    """Whether a path is below a user's slice or manager."""
-    return any(
-        (name.endswith(".slice") and name.startswith(("user.", "user-"))) or name.startswith("user@")
-        for name in segments
-    )
-
-
-def _is_foreign(name: str) -> bool:
-    """Whether a cgroup is a unit but no container runtime's, or another system's (LXC)."""
-    stem, _, kind = name.rpartition(".")
-    is_unit = kind in ("service", "scope") and stem not in _RUNTIME_SERVICES
-    return is_unit or name.startswith("lxc.payload")
-
-
-def _system_unit(segments: list[str]) -> str:
-    """The outermost unit of a path; empty below a user's slice and where strangers share it."""
-    name = next((name for name in segments if name and not name.endswith(".slice")), "")
-    if _is_users(segments) or not name.endswith((".service", ".scope")):
-        return ""
-    return "" if name.startswith("slurm") or _shared([], name) else name
-
-
-def _shared(above: list[str], name: str) -> bool:
-    """Whether unrelated processes may share a unit."""
-    if name.endswith(".scope"):  # below a user's manager a terminal is a scope, with all its shells
-        return name.startswith(("session-", "init.")) or any(part.startswith("user@") for part in above)
-    return name.removesuffix(".service").partition("@")[0] in _SHARED_SERVICES

@@ -101,12 +101,7 @@ class Networks:
             return Network()
         if number in self._read:
             return self._read[number]
-        by_inode: dict[int, procfs.ListeningSocket] = {}
-        for table in ("net/tcp", "net/tcp6"):
-            content = self._proc.read(pid, table, procfs.SOCKET_BYTES, procfs.past_listeners) or b""
-            self._proc.failures["truncated"] += len(content) == procfs.SOCKET_BYTES
-            by_inode.update({socket.inode: socket for socket in procfs.listeners(content)})
-        sockets = tuple(sorted(by_inode.values(), key=lambda socket: (socket.port, socket.inode)))
+        sockets = self._proc.listeners(pid)
         own = number == self._own
         if own:
             addresses = procfs.own_loopbacks()

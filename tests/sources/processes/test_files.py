@@ -8,18 +8,17 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from exporter.sources.processes.cgroups import Cgroup, cgroup
 from exporter.sources.processes.procfs import (
     ADDRESSES_MAX,
     COMMAND_BYTES,
     LISTENERS_MAX,
     TICK,
-    Cgroup,
     ListeningSocket,
     Proc,
     Stat,
     addresses4,
     addresses6,
-    cgroup,
     command_line,
     listeners,
     loopback,

@@ -8,8 +8,8 @@ import pytest
 from exporter.readings import FailureReason
 from exporter.sources.processes import ProcessGroup
 from exporter.sources.processes.census import Process
+from exporter.sources.processes.cgroups import cgroup
 from exporter.sources.processes.groups import GROUPS_MAX, grouped
-from exporter.sources.processes.procfs import cgroup
 from tests.sources.processes.conftest import Read
 from tests.sources.processes.proc_host import ANY, OURS, ProcHost
 
