@@ -1,7 +1,7 @@
 """GPU allocation: the holders of each GPU, by the processes on it and the kubelet's allocations. Pure."""
 
 import math
-from collections.abc import Collection, Iterable, Iterator
+from collections.abc import Collection, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 
 from exporter.cost.money import split
@@ -58,26 +58,8 @@ def holders(
         uuid = gpu.gpu.uuid
         if uuid in configured_gpus or not gpu.up:
             continue
-        claims: Claims = {}
         are_known = gpu.processes is not None and processes_known
-        known = by_pid if are_known else {}
-        attributed = [(known[each.pid], each) for each in gpu.processes or () if each.pid in known]
-        unattributed = [process for process in gpu.processes or () if process.pid not in known]
-        for server, process in attributed:
-            for payer, part in _divided(server, process, attributed):
-                _add_process(claims, payer, part)
-        unattributed_parts = {process.instance for process in unattributed}
-        _add_allocated(claims, gpu, servers, unattributed_parts if are_known else None)
-        if are_known and unattributed:
-            allocated = {
-                instance
-                for server in servers
-                for allocation in server.tenant.allocations
-                for _, instance in stood_for(allocation.device, gpu)
-            }
-            for process in unattributed:
-                if process.instance not in allocated:
-                    _add_process(claims, None, process)
+        claims = _claims_of(gpu, servers, by_pid if are_known else None)
         if not claims and not (are_known and allocations_known):
             unknown_gpus.add(uuid)
         for (key, instance), claim in claims.items():
@@ -94,6 +76,34 @@ def holders(
                 )
             )
     return tuple(result), frozenset(unknown_gpus)
+
+
+def _claims_of(
+    gpu: GpuReading, servers: tuple[NamedServer, ...], by_pid: Mapping[int, NamedServer] | None
+) -> Claims:
+    """The use of one GPU. `by_pid` are the servers of processes, `None` where those are unknown."""
+    claims: Claims = {}
+    known = by_pid or {}
+    processes = gpu.processes or ()
+    attributed = [(known[process.pid], process) for process in processes if process.pid in known]
+    unattributed = [process for process in processes if process.pid not in known]
+    for server, process in attributed:
+        for payer, part in _divided(server, process, attributed):
+            _add_process(claims, payer, part)
+    unattributed_parts = {process.instance for process in unattributed}
+    _add_allocated(claims, gpu, servers, None if by_pid is None else unattributed_parts)
+    if by_pid is None or not unattributed:
+        return claims
+    allocated = {
+        instance
+        for server in servers
+        for allocation in server.tenant.allocations
+        for _, instance in stood_for(allocation.device, gpu)
+    }
+    for process in unattributed:
+        if process.instance not in allocated:
+            _add_process(claims, None, process)
+    return claims
 
 
 def _divided(

@@ -70,31 +70,36 @@ class _ServerLog:
         self._refused: set[tuple[ServerKey, str]] = set()
         self._unread: set[tuple[ServerKey, FailureReason]] = set()
 
-    def count_refused(self, servers: Iterable[DiscoveredServer]) -> int:
-        """Log the refused claims of a new list of processes; their number."""
+    def with_refused(self, processes: Gathered, servers: Iterable[DiscoveredServer]) -> Gathered:
+        """A new list of processes with the number of claims that are refused, which are logged."""
         refused = {(server.key, server.refused) for server in servers if server.refused}
         for key, why in sorted(refused - self._refused):
             log.warning(
                 "claim refused", extra={"server": key.server, "namespace": key.namespace, "problem": why}
             )
         self._refused = refused
-        return len(refused)
+        if not refused:
+            return processes
+        errors = (*processes.health.errors, ("refused", len(refused)))
+        return replace(processes, health=replace(processes.health, errors=errors))
 
-    def note_unread(
+    def unread(
         self, servers: Iterable[UnreadServer], targets: Iterable[Target], *, incomplete: bool
-    ) -> None:
-        """Log the servers that are not read now, and those that are read again."""
-        now = {(server.key, server.reason) for server in servers}
+    ) -> tuple[UnreadServer, ...]:
+        """The servers that no target reads, logged as they come, and as they are read again."""
+        read = {target.server_context.identity for target in targets} - {""}
+        unread = tuple(server for server in servers if server.identity not in read)
+        now = {(server.key, server.reason) for server in unread}
         for key, reason in sorted(now - self._unread):
             problem = f"{reason.problem}. {reason.remedy}."
             keys = {"server": key.server, "namespace": key.namespace, "reason": reason.value}
             log.warning("server not read", extra={**keys, "problem": problem})
-        unread = {key for key, _ in now}
         unread_before = {key for key, _ in self._unread}
-        read = {target.key for target in targets}
-        for key in sorted(read & unread_before - unread):
+        read_again = unread_before & {target.key for target in targets} - {key for key, _ in now}
+        for key in sorted(read_again):
             log.info("server read", extra={"server": key.server, "namespace": key.namespace})
         self._unread = now | self._unread if incomplete else now
+        return unread
 
 
 class Discovery:
@@ -168,24 +173,18 @@ class Discovery:
             (processes,) = gather((_ProcessQuery(self._processes, pids),))
             reading: ProcessReading | None = processes.reading
             groups = None if reading is None else reading.groups
-            is_new = reading is not None and self._history.is_new(reading)
-            if reading is not None and is_new:
-                self._history.list_processes(reading, moment)
+            is_new = reading is not None and self._history.list_processes(reading, moment)
         else:
             gpus = tuple(replace(gpu, processes=()) for gpu in gpus)
         snapshot, renewed = self._snapshot(groups, gpus, by_source, gather)
         scan = find_servers(config, gpus, snapshot, moment, tuple(self._history.targets.values()))
-        refused = self._log.count_refused(scan.servers) if is_new else 0
-        if processes is not None and refused:
-            errors = (*processes.health.errors, ("refused", refused))
-            processes = replace(processes, health=replace(processes.health, errors=errors))
+        if processes is not None and is_new:
+            processes = self._log.with_refused(processes, scan.servers)
         incomplete = groups is None or snapshot.pods is None
         targets = self._history.update(
             scan.targets, moment, processes_known=groups is not None, pods_known=snapshot.pods is not None
         )
-        read = {target.server_context.identity for target in targets} - {""}
-        unread = tuple(server for server in scan.unread if server.identity not in read)
-        self._log.note_unread(unread, targets, incomplete=incomplete)
+        unread = self._log.unread(scan.unread, targets, incomplete=incomplete)
         gathered = () if processes is None else (processes,)
         problems = [
             (answer.health.source, answer.problem)

@@ -10,6 +10,7 @@ from exporter.readings import FailureReason, RoleClaim
 from exporter.sources.discovery.naming import LOOPBACK, NamedServer
 from exporter.sources.kubernetes import NO_ANNOTATIONS
 from exporter.sources.processes import ApiServer
+from exporter.sources.processes.listener import ExpectedListener
 from exporter.sources.server import ServerContext, Target
 from exporter.sources.server.fetch import EndpointAccess
 from exporter.units import Instant, Nanoseconds
@@ -103,23 +104,16 @@ def metrics_target(server: NamedServer, moment: ScanTime, listening: Listening) 
     if not _PATH.fullmatch(path):  # `@example.org` behind a port would be another host
         raise SkipServerError(FailureReason.PATH)
 
-    sockets = None if group is None else group.sockets
-    is_pods_address = pod is not None and host in pod.ips
-    listener = None
-    # Nobody but its kubelet gives a pod its address; without sockets nothing is known of a listener.
-    known = sockets is not None and sockets.network.number is not None
-    if sockets is not None and known and (sockets.network.on_host or not is_pods_address):
-        listener = sockets.listener(host, port)
-        if listener is None:
-            raise SkipServerError(FailureReason.NOT_LISTENING)
+    listener = _listener(server, host, port)
     access = EndpointAccess(listener=listener)
     if rule is not None:
         access = EndpointAccess(rule.bearer_token_file, rule.ca_file, rule.server_name or "", listener)
     start = launch if router is None else router.launch  # of the process that listens there
     scheme = (rule and rule.metrics_scheme) or (start and start.scheme) or "http"
     # A token goes over https, to this host's own socket, or to the pod of this node.
-    is_own_socket = sockets is not None and sockets.network.own and listener is not None
-    is_safe = scheme == "https" or is_pods_address or is_own_socket
+    is_pods_address = pod is not None and host in pod.ips
+    is_own_network = group is not None and group.sockets is not None and group.sockets.network.own
+    is_safe = scheme == "https" or is_pods_address or (is_own_network and listener is not None)
     if access.bearer_token_file is not None and not is_safe:
         raise SkipServerError(FailureReason.TOKEN_IN_THE_CLEAR)
     engine = rule.engine if rule is not None and rule.engine else None
@@ -208,3 +202,20 @@ def _host(server: NamedServer, api: ApiServer | None, port: int) -> str:
     if api is None and (server.tenant.workload or (group is not None and group.pod)):
         raise SkipServerError(FailureReason.NO_POD_ADDRESS)
     raise SkipServerError(FailureReason.NO_ADDRESS)
+
+
+def _listener(server: NamedServer, host: str, port: int) -> ExpectedListener | None:
+    """Who may answer there; `None` at the address of a pod, which is its kubelet's word, and without sockets.
+
+    Raises:
+        SkipServerError: nothing of the server listens there.
+    """
+    sockets = None if server.group is None else server.group.sockets
+    if sockets is None or sockets.network.number is None:
+        return None
+    if not sockets.network.on_host and server.pod is not None and host in server.pod.ips:
+        return None
+    listener = sockets.listener(host, port)
+    if listener is None:
+        raise SkipServerError(FailureReason.NOT_LISTENING)
+    return listener

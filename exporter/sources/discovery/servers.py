@@ -1,6 +1,6 @@
 """Servers found on a host: GPU holders, endpoints and owners, joined. Pure."""
 
-from collections.abc import Collection, Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Final
 
@@ -165,30 +165,19 @@ def find_servers(
     reads = [_EndpointDecision(server) for server in servers]
     # Those come first whose own socket is known.
     by_certainty = sorted(reads, key=lambda read: read.server.api is None or read.server.api.port is None)
-    _read_where(by_certainty, host, moment, {holder.key for holder in held_parts})
-    listeners: dict[Address, ServerContext] = {}
-    """The process that listens at each address."""
-    for read in by_certainty:
-        api = read.server.api
-        if read.endpoint is not None and api is not None and api.router is None:
-            listeners.setdefault(address_of(read.endpoint.url), read.endpoint.server_context)
+    listeners = _read_where(by_certainty, host, moment, {holder.key for holder in held_parts})
     owners: dict[ServerKey, PodOwnership] = {}
-    unread: list[UnreadServer] = []
-    for read in reads:
-        server, pod = read.server, read.server.pod
-        if pod is not None:  # of replicas the first counts
-            owners.setdefault(server.key, PodOwnership(server.key, label(pod.product), label(pod.team)))
-        should_be_read = read.is_server and _is_read(server, None, computing, host.before)
-        if should_be_read and read.reason is not None and read.reason.remedy:
-            engine = "" if server.launch is None else server.launch.engine
-            unread.append(UnreadServer(server.key, read.reason, engine=engine, identity=server.identity))
+    for server in servers:
+        if server.pod is not None:  # of replicas the first counts
+            product = label(server.pod.product)
+            owners.setdefault(server.key, PodOwnership(server.key, product, label(server.pod.team)))
     return DiscoveryResult(
         holders=held_parts,
         unknown_gpus=unknown_gpus,
         owners=tuple(owners.values()),
         targets=tuple(read.endpoint for read in by_certainty if read.endpoint and read.reason is None),
         servers=tuple(_discovered(read, held_parts) for read in reads),
-        unread=tuple(unread[:TARGETS_MAX]),
+        unread=tuple(_unread(reads, computing, host.before))[:TARGETS_MAX],
         refused=refused,
         unmatched=frozenset(server.key for server in servers if not server.matched),
         users={
@@ -206,8 +195,9 @@ def find_servers(
 
 def _read_where(
     reads: Sequence[_EndpointDecision], host: _Host, moment: ScanTime, holder_keys: Collection[ServerKey]
-) -> None:
-    """Find where each server is read, or why it is not."""
+) -> dict[Address, ServerContext]:
+    """Find where each server is read, or why it is not; the process that listens at each address."""
+    listeners: dict[Address, ServerContext] = {}
     listening: set[tuple[int, int, str]] = set()
     for read in reads:
         group = read.server.group
@@ -231,6 +221,8 @@ def _read_where(
         router = None if server.api is None else server.api.router
         if read.endpoint is not None and router is not None:  # it may be configured in place of its models
             addresses |= {(LOOPBACK if at == "::1" else at, router.port) for at in router.hosts}
+        elif read.endpoint is not None and server.api is not None:
+            listeners.setdefault(address_of(read.endpoint.url), read.endpoint.server_context)
         # With GPUs of configured servers only it is one of them, perhaps elsewhere.
         members = () if server.group is None else server.group.computing
         parts = {part for member in members for part in computing.get(member.pid, ())}
@@ -251,6 +243,20 @@ def _read_where(
             read.reason = FailureReason.TOO_MANY
         else:
             urls.add(read.endpoint.url)
+    return listeners
+
+
+def _unread(
+    reads: Iterable[_EndpointDecision], computing: Collection[ServerKey], before: Mapping[str, Target]
+) -> Iterator[UnreadServer]:
+    """The servers that should be read and are not, for a reason that somebody can remedy."""
+    for read in reads:
+        server, reason = read.server, read.reason
+        if reason is None or not reason.remedy or not read.is_server:
+            continue
+        if _is_read(server, None, computing, before):
+            engine = "" if server.launch is None else server.launch.engine
+            yield UnreadServer(server.key, reason, engine=engine, identity=server.identity)
 
 
 def _is_nameless(server: NamedServer, snapshot: HostSnapshot) -> bool:

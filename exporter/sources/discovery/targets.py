@@ -43,12 +43,10 @@ class TargetHistory:
         if self._scanned is None:
             self._scanned = since
 
-    def is_new(self, reading: ProcessReading) -> bool:
-        """Whether a list of processes is another than the last one, whose servers it then replaces."""
-        return reading is not self._reading
-
-    def list_processes(self, reading: ProcessReading, moment: ScanTime) -> None:
-        """Take in a list of processes. A cached one does not say which exist now."""
+    def list_processes(self, reading: ProcessReading, moment: ScanTime) -> bool:
+        """Take in a list of processes; whether it is a new one. A cached one does not say which exist now."""
+        if reading is self._reading:
+            return False
         absent_at = self._scanned if self._reading is None else self._listed
         first = _Unread(absent_at, moment.elapsed)
         servers = [group.server for group in reading.groups if group.server is not None]
@@ -56,6 +54,7 @@ class TargetHistory:
         self._unread = {identity: self._unread.get(identity, first) for identity in running}
         self._reading = reading
         self._listed = moment.wall
+        return True
 
     def update(
         self, current: Iterable[Target], moment: ScanTime, *, processes_known: bool, pods_known: bool
