@@ -117,7 +117,12 @@ def match_name(table: Iterable[Row], name: str, memory_bytes: int | None = None)
         CatalogueError: the table is damaged.
     """
     text, is_slice, vgpu = _parsed_name(name)
-    models = [_model(row) for row in table if any(_is(text, name) for name in row["names"].split("|"))]
+    models: list[GpuModel] = []
+    for row in table:
+        spellings = [_one_spelling(known) for known in row["names"].split("|")]
+        # A name of the catalogue that ends in * is a prefix.
+        if text in spellings or any(text.startswith(each[:-1]) for each in spellings if each.endswith("*")):
+            models.append(_model(row))
     if memory_bytes is not None and vgpu is None and not is_slice:
         gibibytes = memory_bytes / BYTES_PER_GIBIBYTE
         models = [
@@ -150,12 +155,6 @@ def _one_spelling(name: str) -> str:
     for family in ("GRID ", "TESLA ", "GEFORCE "):
         text = text.removeprefix(family)
     return text
-
-
-def _is(text: str, catalogue_name: str) -> bool:
-    """Whether a name is one of the catalogue's, where a name that ends in * is a prefix."""
-    spelled = _one_spelling(catalogue_name)
-    return text.startswith(spelled[:-1]) if spelled.endswith("*") else text == spelled
 
 
 def _model(row: Row) -> GpuModel:

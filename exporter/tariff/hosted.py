@@ -112,7 +112,23 @@ def offers(table: Iterable[Row], model_name: str) -> tuple[Offer, ...]:
     wanted = words(model_name)
     if not wanted:
         return ()
-    matching = [_offer(row) for row in table if words(row["model"]) == wanted]
+    matching: list[Offer] = []
+    for row in table:
+        if words(row["model"]) != wanted:
+            continue
+        prompt, generation = row.dollars("prompt"), row.dollars("generation")
+        if prompt is None or generation is None:
+            raise CatalogueError(f"hosted.csv has no price for {row['model']} at {row['provider']}")
+        matching.append(
+            Offer(
+                provider=row["provider"],
+                model=row["model"],
+                prompt=prompt,
+                cached_prompt=row.dollars("cached_prompt"),
+                generation=generation,
+                source=row["source"],
+            )
+        )
     return tuple(sorted(matching, key=lambda offer: (offer.prompt + 3 * offer.generation, offer.provider)))
 
 
@@ -123,17 +139,3 @@ def words(model_name: str) -> tuple[str, ...]:
     parts = (word for word in _WORD.findall(text) if not _NOISE.fullmatch(word))
     # qwen.qwen3-32b: the maker's name, then the model's. Numbers may repeat: llama 3 3 70b.
     return tuple(word for word, run in groupby(parts) for _ in (run if word.isdigit() else (word,)))
-
-
-def _offer(row: Row) -> Offer:
-    prompt, generation = row.dollars("prompt"), row.dollars("generation")
-    if prompt is None or generation is None:
-        raise CatalogueError(f"hosted.csv has no price for {row['model']} at {row['provider']}")
-    return Offer(
-        provider=row["provider"],
-        model=row["model"],
-        prompt=prompt,
-        cached_prompt=row.dollars("cached_prompt"),
-        generation=generation,
-        source=row["source"],
-    )

@@ -3,11 +3,11 @@
 A price is `listed` where a list has that very row; all others are derived from one and say how.
 """
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
 from decimal import Decimal
 from fractions import Fraction
-from itertools import takewhile
+from os.path import commonprefix
 from typing import Final, Literal
 
 from exporter.tariff.csv_tables import Row
@@ -129,10 +129,30 @@ def scale_to_region(table: Iterable[Row], listing: Listing, region: str) -> List
     here = region.strip().casefold()
     if listing.standing != "elsewhere" or listing.on_demand is None or not here:
         return listing
-    ratios = sorted(_ratios(table, listing, here))
+    prices: dict[str, dict[str, tuple[Decimal, str, str]]] = {}
+    """Price, date and source of the cloud's types, by type and region."""
+    for row in table:
+        if row["cloud"] != listing.cloud or row["region"] not in {here, listing.region}:
+            continue
+        price = row.dollars("on_demand")
+        if price is not None:
+            by_region = prices.setdefault(row["instance_type"], {})
+            by_region[row["region"]] = price, row["as_of"], row["source"]
+    # Clouds price a region by families of types; members of a family begin alike.
+    alike = {
+        name: len(commonprefix([name, listing.instance_type]))  # noqa: RUF071 - of characters
+        for name, by_region in prices.items()
+        if len(by_region) > 1
+    }
+    ratios: list[tuple[Decimal, str, str]] = []
+    for name, length in alike.items():
+        if length == max(alike.values()):
+            there, since, _ = prices[name][listing.region]
+            price, as_of, source = prices[name][here]
+            ratios.append((price / there, min(as_of, since), source))
     if not ratios:
         return listing
-    ratio, as_of, source = ratios[(len(ratios) - 1) // 2]
+    ratio, as_of, source = sorted(ratios)[(len(ratios) - 1) // 2]
     return replace(
         listing,
         region=here,
@@ -145,30 +165,6 @@ def scale_to_region(table: Iterable[Row], listing: Listing, region: str) -> List
     )
 
 
-def _ratios(table: Iterable[Row], listing: Listing, here: str) -> Iterator[tuple[Decimal, str, str]]:
-    """Ratios of a region's price to the reference region's, with date and source, of the most similar types.
-
-    Clouds price a region by families of types; members of a family begin alike.
-    """
-    prices: dict[str, dict[str, tuple[Decimal, str, str]]] = {}
-    for row in table:
-        if row["cloud"] != listing.cloud or row["region"] not in {here, listing.region}:
-            continue
-        if (price := row.dollars("on_demand")) is not None:
-            prices.setdefault(row["instance_type"], {})[row["region"]] = price, row["as_of"], row["source"]
-    both = {name: each for name, each in prices.items() if len(each) > 1}
-    alike = {name: _alike(name, listing.instance_type) for name in both}
-    for name, each in both.items():
-        if alike[name] == max(alike.values()):
-            (price, as_of, source), (base, since, _) = each[here], each[listing.region]
-            yield price / base, min(as_of, since), source
-
-
-def _alike(name: str, other: str) -> int:
-    """Characters that two names have in common at their beginning."""
-    return sum(1 for _ in takewhile(lambda pair: pair[0] == pair[1], zip(name, other, strict=False)))
-
-
 def lowest_listings(table: Iterable[Row], gpu_model: str) -> dict[str, Listing]:
     """The listing with the lowest price of one GPU of a model at each large cloud that lists it.
 
@@ -177,25 +173,24 @@ def lowest_listings(table: Iterable[Row], gpu_model: str) -> dict[str, Listing]:
     Raises:
         CatalogueError: the table is damaged.
     """
-    homes: dict[tuple[str, str], Listing] = {}
+    homes = {cloud: (ALL_REGIONS, *REFERENCE_REGIONS.get(cloud, ())) for cloud in LARGE_CLOUDS}
+    nearest: dict[tuple[str, str], Listing] = {}
     for row in table:
-        if row["gpu_model"] != gpu_model or row["region"] not in _HOMES.get(row["cloud"], ()):
+        cloud = row["cloud"]
+        if row["gpu_model"] != gpu_model or row["region"] not in homes.get(cloud, ()):
             continue
         listing = _listing(row)
+        first = nearest.get((cloud, listing.instance_type), listing)
         if listing.dollars_per_gpu is not None:
-            first = homes.setdefault((listing.cloud, listing.instance_type), listing)
-            preference = _HOMES[listing.cloud].index
-            nearest = min(first, listing, key=lambda each: preference(each.region))
-            homes[listing.cloud, listing.instance_type] = nearest
-    best: dict[str, Listing] = {}
-    for (cloud, _), listing in sorted(homes.items()):
-        price, now = listing.dollars_per_gpu, best.get(cloud)
-        if price is not None and (now is None or now.dollars_per_gpu is None or price < now.dollars_per_gpu):
-            best[cloud] = listing
-    return best
-
-
-_HOMES: Final = {cloud: (ALL_REGIONS, *REFERENCE_REGIONS.get(cloud, ())) for cloud in LARGE_CLOUDS}
+            preference = homes[cloud].index
+            nearest[cloud, listing.instance_type] = min(
+                first, listing, key=lambda each: preference(each.region)
+            )
+    lowest: dict[str, Listing] = {}
+    for (cloud, _), listing in sorted(nearest.items()):
+        best = lowest.get(cloud, listing)
+        lowest[cloud] = min(best, listing, key=lambda each: each.dollars_per_gpu or 0)
+    return lowest
 
 
 def _listing(row: Row) -> Listing:

@@ -84,15 +84,28 @@ def price_file(data: bytes, today: date | None = None, plausible: Plausible | No
     Raises:
         PriceFileError: it is too large, not UTF-8, or has a row that cannot be used.
     """
+    if len(data) > MOST_BYTES:
+        raise PriceFileError((f"it is larger than {MOST_BYTES} bytes",))
+    try:
+        text = data.decode("utf-8-sig").replace("\r\n", "\n")
+    except UnicodeDecodeError as error:
+        line = data.count(b"\n", 0, error.start) + 1
+        raise PriceFileError((f"line {line}: it is not UTF-8; save it as CSV in UTF-8",)) from None
+    control = _CONTROL.search(text)
+    if control:
+        line = text.count("\n", 0, control.start()) + 1
+        raise PriceFileError((f"line {line}: it has a control character; save it as plain CSV",))
     check = _Check(today, plausible)
-    lines = list(check.rows(_text(data)))
-    if not lines and not check.problems:
-        check.problems.append("it has no row")
-    if check.problems:
-        shown, rest = check.problems[:MOST_PROBLEMS], len(check.problems) - MOST_PROBLEMS
-        raise PriceFileError((*shown, f"and {rest} more") if rest > 0 else tuple(shown))
-    text = "\n".join((",".join(HEADER), *lines)) + "\n"
-    return PriceFile(text, sha256(text.encode()).hexdigest(), check.newest, len(lines))
+    lines = list(check.rows(text))
+    problems = check.problems
+    if not lines and not problems:
+        problems = ["it has no row"]
+    if len(problems) > MOST_PROBLEMS:
+        problems = [*problems[:MOST_PROBLEMS], f"and {len(problems) - MOST_PROBLEMS} more"]
+    if problems:
+        raise PriceFileError(tuple(problems))
+    table = "\n".join((",".join(HEADER), *lines)) + "\n"
+    return PriceFile(table, sha256(table.encode()).hexdigest(), check.newest, len(lines))
 
 
 def instant(as_of: str) -> Instant | None:
@@ -116,21 +129,6 @@ def age_warning(newest: Instant | None, now: Instant) -> str:
         f"The newest list of instance prices is {days} days old. Write a newer one with `prices update`, or "
         "write what you pay."
     )
-
-
-def _text(data: bytes) -> str:
-    if len(data) > MOST_BYTES:
-        raise PriceFileError((f"it is larger than {MOST_BYTES} bytes",))
-    try:
-        text = data.decode("utf-8-sig")
-    except UnicodeDecodeError as error:
-        line = data.count(b"\n", 0, error.start) + 1
-        raise PriceFileError((f"line {line}: it is not UTF-8; save it as CSV in UTF-8",)) from None
-    text = text.replace("\r\n", "\n")
-    if control := _CONTROL.search(text):
-        line = text.count("\n", 0, control.start()) + 1
-        raise PriceFileError((f"line {line}: it has a control character; save it as plain CSV",))
-    return text
 
 
 class _Check:
@@ -158,29 +156,23 @@ class _Check:
             if count > MOST_ROWS:
                 self.problems.append(f"line {number}: it has more than {MOST_ROWS} rows")
                 return
-            fields = self._fields(line, number)
-            if fields is not None:
-                yield ",".join(fields)
-
-    def _fields(self, line: str, number: int) -> tuple[str, ...] | None:
-        try:
-            fields = tuple(field.strip() for field in next(csv.reader([line], strict=True)))
-        except csv.Error as error:
-            self.problems.append(f"line {number}: it is not CSV: {error}")
-            return None
-        if len(fields) != len(HEADER):
-            self.problems.append(f"line {number}: it has {len(fields)} columns, not {len(HEADER)}")
-            return None
-        row = dict(zip(HEADER, fields, strict=True))
-        wrong = list(_form(row)) or list(self._meaning(row, number))
-        for column, why in wrong:
-            shown = row[column][:40]
-            self.problems.append(f"line {number}, {column}: {shown!r} {why}")
-        if wrong:
-            return None
-        if row["on_demand"]:
-            self.newest = max(self.newest, row["as_of"])
-        return fields
+            try:
+                fields = [field.strip() for field in next(csv.reader([line], strict=True))]
+            except csv.Error as error:
+                self.problems.append(f"line {number}: it is not CSV: {error}")
+                continue
+            if len(fields) != len(HEADER):
+                self.problems.append(f"line {number}: it has {len(fields)} columns, not {len(HEADER)}")
+                continue
+            row = dict(zip(HEADER, fields, strict=True))
+            wrong = list(_form(row)) or list(self._meaning(row, number))
+            for column, why in wrong:
+                self.problems.append(f"line {number}, {column}: {row[column][:40]!r} {why}")
+            if wrong:
+                continue
+            if row["on_demand"]:
+                self.newest = max(self.newest, row["as_of"])
+            yield ",".join(fields)
 
     def _meaning(self, row: dict[str, str], number: int) -> Iterator[tuple[str, str]]:
         """Errors besides the form of fields: future dates, repeated rows, implausible prices."""

@@ -11,12 +11,12 @@ reason too. The first of these that has a price:
 
 from dataclasses import dataclass
 from decimal import Decimal
+from fractions import Fraction
 from typing import Final, Literal
 
 from exporter.readings import HostLocation
-from exporter.tariff.catalogue import Catalogue, Market
+from exporter.tariff.catalogue import Catalogue
 from exporter.tariff.csv_tables import CatalogueError
-from exporter.tariff.gpu_models import GpuNameMatch
 from exporter.tariff.instances import ALL_REGIONS, CLOUDS, LARGE_CLOUDS, Lifecycle, Listing
 from exporter.tariff.rate import Derivation, PriceBasis
 from exporter.tariff.terms import Listed
@@ -82,14 +82,15 @@ def find_quote(
         gpu_name: as in NVML; empty without a GPU.
         stand_ins: whether a price may be taken that no list has for this type and region.
     """
+    if not location.instance_type and listed is not None and not listed.instance_type:
+        return NoQuote("it is not known which instance type this host is")
     pricing = listed or Listed()
     cloud = location.cloud if pricing.cloud == ANY else pricing.cloud
     instance_type = pricing.instance_type or location.instance_type
     region = pricing.region or location.region
     missing: list[str] = []
+    """Why the catalogue has no price so far."""
     listing = quote = None
-    if not instance_type and listed is not None:
-        return NoQuote("it is not known which instance type this host is")
     try:
         if instance_type and cloud not in CLOUDS:
             missing.append(f"it has no prices of the cloud {cloud or 'of this host, which is not known'}")
@@ -116,9 +117,10 @@ def _of_listing(
 ) -> Quote | None:
     """The price of a listing; an estimate where it depends on more than a list (spot, commitments)."""
     wanted: Lifecycle = listed.discount_of or ("spot" if lifecycle == "spot" else "on_demand")
-    price = listing.spot if wanted == "spot" else listing.on_demand
-    kind = "spot" if wanted == "spot" else "on demand"
-    caveat = "a spot price changes by the hour" if wanted == "spot" else ""
+    if wanted == "spot":
+        price, kind, caveat = listing.spot, "spot", "a spot price changes by the hour"
+    else:
+        price, kind, caveat = listing.on_demand, "on demand", ""
     if price is None and wanted == "spot" and listed.discount_of is None:
         price, kind = listing.on_demand, "on demand, the most that spot may cost"
         caveat = "it has no spot price of this instance type"
@@ -129,14 +131,11 @@ def _of_listing(
         where = f" in {region}" if region else ""
         missing.append(f"it lists {listing.cloud} {listing.instance_type}{where} without a price {kind}")
         return None
-    words = [listing.cloud, listing.instance_type]
-    if listing.region != ALL_REGIONS:
-        words.append(listing.region)
-    words.append(kind)
+    source = f"{listing.cloud} {listing.instance_type}{_in_region(listing)} {kind}"
     stand_in: StandIn = ""
     if listing.standing == "scaled":
         stand_in = "scaled"
-        words.insert(0, SCALED)
+        source = f"{SCALED} {source}"
         scaling = "another region's, scaled by an older list"
         if listing.reference:
             types = f"what {listing.region} costs for the types most alike"
@@ -144,15 +143,14 @@ def _of_listing(
         caveat = caveat or f"no list has its price in {listing.region}: it is {scaling}"
     elif listing.standing == "elsewhere":
         stand_in = "region"
-        words.append(f"for want of {region}" if region else "region unknown")
+        source += f" for want of {region}" if region else " region unknown"
         caveat = caveat or f"the price of {listing.region} stands in for {region or 'a region not known'}"
     is_listed = not stand_in and not committed and wanted == "on_demand"
-    dollars_per_hour = _less(price, listed, words)
     return Quote(
-        dollars_per_hour=dollars_per_hour,
+        dollars_per_hour=price * (1 - listed.discount_ratio),
         devices=listing.devices,
         price_basis="catalogue" if is_listed else "estimate",
-        source=f"{' '.join(words)} ({listing.source})",
+        source=f"{source}{_discount(listed)} ({listing.source})",
         as_of=listing.as_of,
         caveat=caveat,
         instance_gpu=listing.gpu_model,
@@ -168,13 +166,14 @@ def _of_gpu(
     gpu_name: str,
     missing: list[str],
 ) -> Quote | None:
-    """The price of the same GPU at the lowest large cloud, where the host is at one, else on the market."""
+    """The price of the same GPU at the lowest large cloud, where the host is at one, else on the market.
+
+    That of a large cloud is for all GPUs that the instance has, where its type is known.
+    """
     match = catalogue.gpu(gpu_name) if gpu_name else None
-    model = ""
+    model = "" if listing is None else listing.gpu_model
     if match is not None:
         model = match.model.gpu_model
-    elif listing is not None:
-        model = listing.gpu_model
     if not model:
         if gpu_name:
             missing.append(f"it knows no GPU by the name {gpu_name}")
@@ -186,71 +185,53 @@ def _of_gpu(
     if market is None:
         missing.append(f"it knows no market price of {model}")
         return None
+    part = Fraction(1) if match is None else match.part
+    of_part = "" if part == 1 else f", {part} of it by memory"
     caveat = f"the catalogue does not help: {'; '.join(missing)}" if missing else ""
-    if cloud in LARGE_CLOUDS and market.large is not None and market.large.dollars_per_gpu is not None:
-        return _of_large_cloud(market.large, listing, match, listed, caveat)
-    return _of_market(market, match, listed, caveat)
-
-
-def _of_large_cloud(
-    lowest: Listing, listing: Listing | None, match: GpuNameMatch | None, listed: Listed, caveat: str
-) -> Quote:
-    """The lowest price of a GPU at a large cloud: for all that the instance has, where its type is known."""
-    words = [f"lowest large cloud's list price of {lowest.gpu_model}: {lowest.cloud} {lowest.instance_type}"]
-    if lowest.region != ALL_REGIONS:
-        words.append(lowest.region)
-    price = lowest.dollars_per_gpu or Decimal(0)
-    devices = 1
-    if listing is not None:
-        price = price * listing.gpus.numerator / listing.gpus.denominator
-        devices = listing.devices
-    elif match is not None:
-        price = price * match.part.numerator / match.part.denominator
-        words[-1] += _part(match)
-    dollars_per_hour = _less(price, listed, words)
-    return Quote(
-        dollars_per_hour=dollars_per_hour,
-        devices=devices,
-        price_basis="estimate",
-        source=f"{' '.join(words)} ({lowest.source})",
-        as_of=lowest.as_of,
-        caveat=caveat,
-        instance_gpu="" if listing is None else listing.gpu_model,
-        stand_in="large_cloud",
-    )
-
-
-def _of_market(market: Market, match: GpuNameMatch | None, listed: Listed, caveat: str) -> Quote:
+    lowest = market.large
+    if cloud in LARGE_CLOUDS and lowest is not None and lowest.dollars_per_gpu is not None:
+        gpus = part if listing is None else listing.gpus
+        source = f"{lowest.gpu_model}: {lowest.cloud} {lowest.instance_type}{_in_region(lowest)}"
+        if listing is None:
+            source += of_part
+        return Quote(
+            dollars_per_hour=_part(lowest.dollars_per_gpu, gpus, listed),
+            devices=1 if listing is None else listing.devices,
+            price_basis="estimate",
+            source=f"lowest large cloud's list price of {source}{_discount(listed)} ({lowest.source})",
+            as_of=lowest.as_of,
+            caveat=caveat,
+            instance_gpu="" if listing is None else listing.gpu_model,
+            stand_in="large_cloud",
+        )
     which = "median " if market.neocloud else "lowest "
     if len(market.vendors) == 1:
         which = ""
-    words = [f"{which}list price of {market.gpu_model} at {', '.join(sorted(market.vendors))}"]
-    price = market.dollars
-    if match is not None:
-        price = price * match.part.numerator / match.part.denominator
-        words[-1] += _part(match)
-    dollars_per_hour = _less(price, listed, words)
+    source = f"{which}list price of {market.gpu_model} at {', '.join(sorted(market.vendors))}"
     return Quote(
-        dollars_per_hour=dollars_per_hour,
+        dollars_per_hour=_part(market.dollars, part, listed),
         devices=1,
         price_basis="estimate",
-        source=" ".join(words),
+        source=f"{source}{of_part}{_discount(listed)}",
         as_of=market.as_of,
         caveat=caveat,
         stand_in="market",
     )
 
 
-def _part(match: GpuNameMatch) -> str:
-    return "" if match.part == 1 else f", {match.part} of it by memory"
+def _in_region(listing: Listing) -> str:
+    return "" if listing.region == ALL_REGIONS else f" {listing.region}"
 
 
-def _less(price: Decimal, listed: Listed, words: list[str]) -> Decimal:
-    """A price less the discount of a rule, which is added to the words."""
+def _part(price: Decimal, part: Fraction, listed: Listed) -> Decimal:
+    """The price of a part of a GPU, or of several, less the discount of a rule."""
+    return price * part.numerator / part.denominator * (1 - listed.discount_ratio)
+
+
+def _discount(listed: Listed) -> str:
     if not listed.discount_ratio:
-        return price
+        return ""
     percent = f"{listed.discount_ratio * 100:f}"
     if "." in percent:
         percent = percent.rstrip("0").rstrip(".")
-    words.append(f"less {percent} %")
-    return price * (1 - listed.discount_ratio)
+    return f" less {percent} %"

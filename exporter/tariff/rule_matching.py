@@ -2,7 +2,7 @@
 
 import re
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from fnmatch import fnmatchcase
 from functools import lru_cache
 from typing import Final
@@ -59,24 +59,19 @@ def unmatched_rules(tariff: Tariff, gpus: Iterable[Gpu]) -> Iterator[UnmatchedRu
     """
     here = tuple(dict.fromkeys(gpus))
     for rule in tariff.hardware:
-        name = rule.source.partition(".")[0]
-        by_gpu = [
-            [
-                _unmatched(name, mismatch)
-                for mismatch in rule.match.mismatches(tariff.host, tariff.location, gpu)
-            ]
-            for gpu in here
-        ]
+        by_gpu = [list(rule.match.mismatches(tariff.host, tariff.location, gpu)) for gpu in here]
         if not by_gpu or not all(by_gpu):
             continue
         # The nearest GPU has the fewest mismatches.
-        first, *others = min(by_gpu, key=lambda mismatches: (len(mismatches), not mismatches[0].slip))
-        yield replace(first, slip=first.slip and not others)
+        first, *others = min(by_gpu, key=lambda mismatches: (len(mismatches), not _is_slip(mismatches[0])))
+        shown = first.text if len(first.text) <= SHOWN_MAX else f"{first.text[:SHOWN_MAX]}..."
+        why = f' is not "{shown}"' if shown else ", and this host reports none"
+        yield UnmatchedRule(
+            rule.source.partition(".")[0],
+            f'{first.key} "{first.pattern}"{why}',
+            slip=_is_slip(first) and not others,
+        )
 
 
-def _unmatched(rule: str, mismatch: Mismatch) -> UnmatchedRule:
-    key, pattern, text = mismatch
-    if not text:
-        return UnmatchedRule(rule, f'{key} "{pattern}", and this host reports none', slip=False)
-    shown = text if len(text) <= SHOWN_MAX else f"{text[:SHOWN_MAX]}..."
-    return UnmatchedRule(rule, f'{key} "{pattern}" is not "{shown}"', slip=is_part(pattern, text))
+def _is_slip(mismatch: Mismatch) -> bool:
+    return bool(mismatch.text) and is_part(mismatch.pattern, mismatch.text)

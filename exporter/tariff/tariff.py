@@ -120,8 +120,13 @@ class Tariff:
 
     @cached_property
     def _moments(self) -> list[Instant]:
-        moments = {instant for rule in self.hardware for instant in _changes(rule)}
-        return sorted(moments.union(self._left.values()))
+        moments = {retirement.since for retirement in self.retired}
+        for rule in self.hardware:
+            if isinstance(rule.pricing, Rented):
+                moments.update(price.since for price in rule.pricing.prices if price.since is not None)
+            elif isinstance(rule.pricing, Owned):
+                moments |= {rule.pricing.in_service, end_of_life(rule.pricing)}
+        return sorted(moments)
 
     @cached_property
     def _left(self) -> dict[str, Instant]:
@@ -343,7 +348,13 @@ def _ownership(owned: Owned, source: str, at: Instant) -> tuple[ComponentRate, .
         return None
     provenance = Provenance("configured", source, owned.in_service_text)
     yearly = NANOSECONDS_PER_YEAR * owned.gpus
-    rates = [ComponentRate(AMORTIZATION, _amortization(owned, at), provenance)]
+    if at >= end_of_life(owned):
+        amortization = Rate(0, yearly)
+    elif owned.cost_of_capital_ratio:
+        amortization = Rate(picodollars(annuity_dollars_per_year(owned)), yearly)
+    else:
+        amortization = Rate(picodollars(owned.written_off_dollars), _life(owned) * owned.gpus)
+    rates = [ComponentRate(AMORTIZATION, amortization, provenance)]
     for component, amount in (
         (SUPPORT, owned.support_dollars_per_year),
         (INSURANCE, owned.insurance_dollars_per_year),
@@ -353,14 +364,6 @@ def _ownership(owned: Owned, source: str, at: Instant) -> tuple[ComponentRate, .
     return tuple(rates)
 
 
-def _amortization(owned: Owned, at: Instant) -> Rate:
-    if at >= end_of_life(owned):
-        return Rate(0, NANOSECONDS_PER_YEAR * owned.gpus)
-    if owned.cost_of_capital_ratio:
-        return Rate(picodollars(annuity_dollars_per_year(owned)), NANOSECONDS_PER_YEAR * owned.gpus)
-    return Rate(picodollars(owned.written_off_dollars), _life(owned) * owned.gpus)
-
-
 def _life(owned: Owned) -> Nanoseconds:
     return int(owned.life_years * NANOSECONDS_PER_YEAR)
 
@@ -368,14 +371,6 @@ def _life(owned: Owned) -> Nanoseconds:
 def end_of_life(owned: Owned) -> Instant:
     """The instant from which on owned hardware is written off."""
     return owned.in_service + _life(owned)
-
-
-def _changes(rule: Hardware) -> Iterator[Instant]:
-    if isinstance(rule.pricing, Rented):
-        yield from (price.since for price in rule.pricing.prices if price.since is not None)
-    elif isinstance(rule.pricing, Owned):
-        yield rule.pricing.in_service
-        yield end_of_life(rule.pricing)
 
 
 def _length(period: Period, month: Month) -> Nanoseconds:

@@ -246,17 +246,16 @@ def committed_totals() -> CommittedTotals:
 
 def savings() -> HostSavings:
     """An unallocated GPU in cash, and a server that served nothing for two days on another's GPU."""
-    gpus = (1, (A.gpu_model,))
     unallocated = Saving(
-        "unallocated",
-        "",
-        UNALLOCATED_OWNER.key,
-        336 * HOUR,
-        1680 * DOLLAR,
-        3650 * DOLLAR,
-        "",
-        *gpus,
-        336,
+        kind="unallocated",
+        host="",
+        server=UNALLOCATED_OWNER.key,
+        claimed=336 * HOUR,
+        amount=1680 * DOLLAR,
+        gpus=1,
+        gpu_models=(A.gpu_model,),
+        window_hours=336,
+        per_month=3650 * DOLLAR,
     )
     deserted = replace(
         unallocated,
