@@ -1,35 +1,34 @@
-"""The path of a token: from a server's page to `/metrics`, form by form and call by call.
-
-The ledger's totals, the committed totals of a report and the rows of a metric come after it.
-"""
+"""The path of a token: from a server's page to `/metrics`, form by form and call by call."""
 
 import http.server
 import inspect
 import socket
+import sys
 import threading
 import traceback
 from collections.abc import Iterator
-from dataclasses import replace
 from pathlib import Path
+from types import FrameType
 from typing import Any, Self
 
 import pytest
 
 import exporter
 from exporter.clock import SystemClock
-from exporter.cost.counters import endpoint_deltas
-from exporter.cost.policy import CostPolicy
-from exporter.cost.postings import TokenPosting
-from exporter.cost.servers import ServerDelta, advance, collect_deltas
-from exporter.cost.split import ModelDelta
-from exporter.cost.state import State
-from exporter.engines import ENGINES, Page, interpret, read, wanted
-from exporter.readings import CounterReading, Frame, ServerKey, ServerReading
+from exporter.engines import ENGINES, interpret, read, wanted
+from exporter.ledger.ledger import Ledger
+from exporter.metrics.exposition import TEXT, Exposition, Variant
+from exporter.metrics.metric import keyed
+from exporter.metrics.table import METRICS
+from exporter.readings import ServerKey, ServerReading
+from exporter.report import Build
+from exporter.sampler.sampler import Sampler
 from exporter.sources import http_client
 from exporter.sources.gather import Gatherer
 from exporter.sources.server import ServerSource, Target, shared_client
-from exporter.tariff.tariff import Tariff
 from exporter.units import NANOSECONDS_PER_SECOND
+from tests.clocks import START, ManualClock
+from tests.sampler.sampler_fixture import TICK, FakeEndpoint, FakeNvmlSource, FakeProcessMetrics, inline, plan
 
 PAGE = """\
 # TYPE vllm:prompt_tokens_total counter
@@ -38,7 +37,7 @@ vllm:prompt_tokens_total{{model_name="llama",engine="0"}} {count}
 vllm:generation_tokens_total{{model_name="llama",engine="0"}} 0
 """
 
-SOURCE_STEPS = ["ServerSource.read", "Fetcher.get", "HttpClient.request"]
+SOURCE_STEPS = ["ServerSource.read", "ServerSource._metrics_page", "Fetcher.get", "HttpClient.request"]
 """Calls from the source of a server to the socket."""
 
 WORKER_CALLS_MAX = 8
@@ -122,26 +121,117 @@ def test_the_calls_before_the_first_byte(url: str, monkeypatch: pytest.MonkeyPat
     assert len(calls[0]) <= WORKER_CALLS_MAX, calls[0]
 
 
-def test_the_forms_of_a_token_from_page_to_posting() -> None:
-    """Bytes, page, counter, server reading, endpoint deltas, model and server delta, posting."""
-    key, engine, policy = ServerKey("", "chat"), ENGINES["vllm"], CostPolicy(Tariff("host-1", (), ()))
-    state = State()
-    for tick, count in enumerate((100, 107), start=1):
-        page = read(PAGE.format(count=count).encode(), wanted(engine))
-        assert type(page) is Page
-        interpretation = interpret(engine, page)
-        assert {type(counter) for counter in interpretation.counters} == {CounterReading}
-        reading = ServerReading(key, "http://chat", up=True, counters=interpretation.counters)
-        frame = Frame(tick * NANOSECONDS_PER_SECOND, tick * NANOSECONDS_PER_SECOND, (), (reading,))
-        before = state.endpoints.get(reading.url)
-        endpoint = endpoint_deltas(before, reading, frame.wall)
-        (server,) = collect_deltas(state, frame, policy.limits).servers
-        assert type(server) is ServerDelta
-        assert type(server.models["llama"] if tick > 1 else ModelDelta({})) is ModelDelta
-        outcome = advance(state, frame, NANOSECONDS_PER_SECOND, policy)
-        state = replace(state, endpoints=outcome.endpoints, servers=outcome.servers)
-    assert endpoint.deltas["llama", "prompt"] == 7.0
-    assert server.models["llama"].tokens["prompt"] == 7
-    posted = {type(posting): posting for posting in outcome.tokens if posting.kind == "prompt"}
-    assert list(posted) == [TokenPosting]
-    assert posted[TokenPosting].count == 7
+FORMS = (
+    "bytes",
+    "engines.exposition.Sample",
+    "readings.serving.CounterReading",
+    "cost.page_marks.MarkedPage",
+    "cost.page_marks.PageTick",
+    "cost.counters.EndpointTick",
+    "cost.split.ModelDelta",
+    "cost.postings.TokenPosting",
+    "ledger.totals.Counters",
+    "report.CommittedTotals",
+    "metrics.metric.Row",
+    "prometheus_client.samples.Sample",
+)
+"""Types that have the count itself, from the page of a server to the series, as `docs/architecture.md` has.
+
+A record that has such a record, as a frame or a report does, carries a form and is none.
+"""
+
+ASIDE = {
+    "cost.page_marks.PageMarks": "marks of the next page",
+    "cost.state.ModelState": "trailing sums of the split",
+    "cost.split.PhaseSplit": "trailing sums of the split",
+    "ledger.token_times.TokenTime": "sums of minutes and days",
+    "ledger.totals.MinuteSums": "sums of minutes",
+    "ledger.totals.Change": "values that a commit writes",
+    "ledger.last_day._HourSums": "sums of hours, which the page draws",
+    "report.RecentHistory": "sums of hours, which the page draws",
+}
+"""Types that have the count beside its path, and for what."""
+
+COUNT = 79193
+"""Tokens of the tick that is followed. No other number of it is the same."""
+
+
+def holds_count(value: Any) -> bool:
+    """Whether a value is the count, or a collection or text that has it."""
+    if isinstance(value, bool):
+        return False
+    if isinstance(value, int | float):
+        return value == COUNT
+    if isinstance(value, bytes):
+        return str(COUNT).encode() in value
+    if type(value) is dict:
+        return any(map(holds_count, value.values()))
+    return type(value) in {list, tuple} and any(map(holds_count, value))
+
+
+def own_values(record: object) -> list[Any]:
+    """The values of a record's fields."""
+    if isinstance(record, tuple):
+        return list(record)
+    names = getattr(type(record), "__slots__", None) or vars(record)
+    return [getattr(record, name, None) for name in names]
+
+
+def records(value: Any, depth: int = 6) -> Iterator[object]:
+    """Records in a value: itself, its fields, and theirs."""
+    if depth == 0:
+        return
+    if type(value) in {list, tuple, dict}:
+        for item in value.values() if type(value) is dict else value:
+            yield from records(item, depth - 1)
+    elif type(value).__module__.partition(".")[0] in {"exporter", "prometheus_client"}:
+        yield value
+        for field in own_values(value):
+            yield from records(field, depth - 1)
+
+
+class PageEndpoint(FakeEndpoint):
+    """An endpoint that answers with a page of vLLM."""
+
+    count = 0
+
+    def read(self) -> ServerReading:
+        engine = ENGINES["vllm"]
+        page = read(PAGE.format(count=self.count).encode(), wanted(engine))
+        counters = interpret(engine, page).counters
+        return ServerReading(self.key, self.url, up=True, engine="vllm", counters=counters)
+
+
+def test_the_forms_of_a_token_from_page_to_series() -> None:
+    """Every function's result is searched for the count, from the read of the page to the page of metrics."""
+    forms: dict[str, None] = {}
+
+    def profile(frame: FrameType, event: str, result: Any) -> None:
+        if event == "call" and frame.f_code is read.__code__ and holds_count(frame.f_locals["page"]):
+            forms.setdefault("bytes")
+        if event != "return" or not frame.f_code.co_filename.startswith(PACKAGE):
+            return
+        if frame.f_code is keyed.__code__ and holds_count(result):
+            forms.setdefault("metrics.metric.Row")
+        for record in records(result):
+            if any(map(holds_count, own_values(record))):
+                kind = type(record)
+                forms.setdefault(f"{kind.__module__}.{kind.__qualname__}".removeprefix("exporter."))
+
+    clock = ManualClock(START)
+    endpoint, ledger = PageEndpoint(), Ledger.open(None, clock)
+    sampler = Sampler(clock, inline(clock), (FakeNvmlSource(),), ledger, FakeProcessMetrics(), plan(endpoint))
+    sampler.tick()
+    clock.now += TICK
+    endpoint.count = COUNT
+    exposition = Exposition(
+        Build("0", "", "3"), [metric for metric in METRICS if metric.name == "inference_tokens_total"]
+    )
+    sys.setprofile(profile)
+    try:
+        page = exposition.render(sampler.tick(), Variant(TEXT, gzip=False), stale=False)
+    finally:
+        sys.setprofile(None)
+    assert [line for line in page.splitlines() if line.endswith(f" {COUNT}.0".encode())]
+    assert tuple(form for form in forms if form not in ASIDE) == FORMS
+    assert ASIDE.keys() <= forms.keys()

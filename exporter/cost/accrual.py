@@ -4,18 +4,17 @@ A late charge covers hardware only: overheads accrued when the time passed. It g
 of that time.
 """
 
-from collections.abc import Callable, Collection, Iterable, Mapping
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property
 from itertools import pairwise
 from typing import Final, NamedTuple
-from zoneinfo import ZoneInfo
 
 from exporter.cost import gpu_usage
 from exporter.cost.attribution import UNALLOCATED_SHARE
 from exporter.cost.gpu_usage import ShareUsage
-from exporter.cost.intervals import ChargedInterval, TimeRange
-from exporter.cost.money import accrue, accrue_energy, add_all, split
+from exporter.cost.intervals import ChargedInterval, IntervalPart, TimeRange
+from exporter.cost.money import add_all, split
 from exporter.cost.policy import CostPolicy
 from exporter.cost.postings import (
     CostOwner,
@@ -30,10 +29,10 @@ from exporter.cost.postings import (
 from exporter.cost.state import Carry, GpuState, State
 from exporter.readings import UNCOUNTED, Gpu, GpuReading
 from exporter.tariff.calendar import day_of, month_of
-from exporter.tariff.rate import Price, Provenance
-from exporter.tariff.tariff import ENERGY, Tariff
+from exporter.tariff.rate import EnergyPrice, Price, Provenance, Rate
+from exporter.tariff.tariff import ENERGY
 from exporter.units import (
-    NANOSECONDS_PER_HOUR,
+    MILLIJOULES_PER_KILOWATT_HOUR,
     NANOSECONDS_PER_MINUTE,
     Instant,
     Millijoules,
@@ -42,24 +41,25 @@ from exporter.units import (
 )
 
 
-def split_interval(
-    start: Instant, end: Instant, tariff: Tariff, zone: ZoneInfo, booted: Instant | None = None
-) -> list[TimeRange]:
-    """Consecutive parts of [start, end), each inside one local day (and its month), one price and one minute.
+def accrue(rate: Rate, elapsed: Nanoseconds, carry: Carry | None) -> tuple[Picodollars, Carry]:
+    """Whole picodollars that accrued, and the fraction that is left.
 
-    They are cut where the host `booted`, too. A tick of an hour or longer is cut by the hour: nothing prices
-    a minute of it.
+    Accruing over [a, b] and then [b, c] is exactly accruing over [a, c] while the rate stays.
     """
-    grain = NANOSECONDS_PER_MINUTE if end - start < NANOSECONDS_PER_HOUR else NANOSECONDS_PER_HOUR
-    cuts = {start, end, *tariff.changes(start, end)}
-    midnight = day_of(start, zone).end
-    while midnight < end:
-        cuts.add(midnight)
-        midnight = day_of(midnight, zone).end
-    if booted is not None and start < booted < end:
-        cuts.add(booted)
-    cuts.update(range(start - start % grain + grain, end, grain))
-    return list(pairwise(sorted(cuts)))
+    return _divide(rate.amount * elapsed, rate.period, carry)
+
+
+def accrue_energy(price: EnergyPrice, energy: Millijoules, carry: Carry | None) -> tuple[Picodollars, Carry]:
+    """The cost of energy, as `accrue`."""
+    return _divide(price.per_kilowatt_hour * energy, MILLIJOULES_PER_KILOWATT_HOUR, carry)
+
+
+def _divide(numerator: int, period: int, carry: Carry | None) -> tuple[int, Carry]:
+    if carry is not None:
+        # A carry is a fraction of a picodollar: over another period it keeps its value.
+        numerator += carry.numerator * period // carry.period
+    posted, rest = divmod(numerator, period)
+    return posted, Carry(rest, period)
 
 
 TIME: Final = ""
@@ -266,16 +266,19 @@ class Accrual:
         gpus: list[GpuAccrual],
         policy: CostPolicy,
         interval: ChargedInterval,
-        former: list[GpuAccrual] | None = None,
+        parts: Sequence[IntervalPart],
+        former: Sequence[GpuAccrual] = (),
         booted: Instant | None = None,
     ) -> None:
         """Charge `gpus` and, until `booted` where that is given, `former` ones that the host has no more."""
         # A GPU that is new after a gap pays from now on; a ledger that begins at the boot never saw one.
         any_gpu = interval.observed or interval.hourly_only
         self._gpus = [gpu for gpu in gpus if gpu.seen_before or any_gpu]
-        self._former, self._booted = former or [], booted
+        self._former = former
+        self._booted = booted
         self._policy = policy
-        self._interval = interval
+        self._hourly_only = interval.hourly_only
+        self._parts = parts
         unallocated = (ShareUsage(UNALLOCATED_SHARE, None),) if interval.hourly_only else ()
         self._unallocated = gpu_usage.phase_weights(unallocated, {}, policy)
         self._paying = (*gpus, *self._former)
@@ -288,16 +291,14 @@ class Accrual:
 
     def segments(self) -> tuple[Segment, ...]:
         """The whole interval, in order."""
-        cuts = split_interval(
-            self._interval.start, self._interval.end, self._policy.tariff, self._policy.zone, self._booted
-        )
-        segments = (self._segment(start, end) for start, end in cuts)
+        segments = map(self._segment, self._parts)
         # Time since boot without hourly rent is not metered.
-        return tuple(segment for segment in segments if segment.gpu_times or not self._interval.hourly_only)
+        return tuple(segment for segment in segments if segment.gpu_times or not self._hourly_only)
 
-    def _segment(self, start: Instant, end: Instant) -> Segment:
+    def _segment(self, part: IntervalPart) -> Segment:
         tariff = self._policy.tariff
-        up = self._interval.up_between(start, end)
+        start = part.start
+        length = part.end - start
         former = self._former if self._booted is None or start < self._booted else ()
         # A retirement holds until the GPU is read.
         gpus = [
@@ -308,24 +309,27 @@ class Accrual:
         gpus_on_host = sum(gpu.count for gpu in gpus)
         month = month_of(start, self._policy.zone)
         day = day_of(start, self._policy.zone).name
-        hourly_only = self._interval.hourly_only
-        postings = _SegmentPostings(hourly_only, lambda: self._owners)
+        postings = _SegmentPostings(self._hourly_only, lambda: self._owners)
         unpriced: list[UnpricedTime] = []
         for gpu in gpus:
             price = self._price(gpu.charged, tariff.price(gpu.charged, start, month, gpus_on_host))
             if price is None:
                 continue
             by_time = self._unallocated or gpu.by_time
-            times = gpu.remainders.split(TIME, (end - start) * gpu.count, by_time, postings.present)
-            ups = times if up == end - start else split(up * gpu.count, times)[0]
-            energy = self._drawn(gpu.energy, start, end)
+            times = gpu.remainders.split(TIME, length * gpu.count, by_time, postings.present)
+            ups = times if part.up == length else split(part.up * gpu.count, times)[0]
+            # The energies of the parts add up to all of it, since each is the difference of two floors.
+            energy_before = gpu.energy * part.drawn_before // part.drawn_in_all
+            energy = gpu.energy * part.drawn_until // part.drawn_in_all - energy_before
             if price.waits:
                 energies = gpu.remainders.split(JOULES, energy, gpu.by_energy, postings.present)
                 usage = {
                     key: GpuUse(times.get(key, 0), ups.get(key, 0), energies.get(key, 0))
                     for key in {**times, **energies}
                 }
-                unpriced.append(UnpricedTime(gpu.charged, day, start, end, usage, hourly_only=hourly_only))
+                unpriced.append(
+                    UnpricedTime(gpu.charged, day, start, part.end, usage, hourly_only=self._hourly_only)
+                )
             charge = _GpuCharge(
                 gpu=gpu.charged,
                 price=price,
@@ -338,31 +342,17 @@ class Accrual:
                 counted={},
             )
             postings.charge(charge, gpu.remainders)
-        return postings.segment(start, end, day, unpriced=unpriced, down=end - start - up)
+        return postings.segment(start, part.end, day, unpriced=unpriced, down=length - part.up)
 
     def _price(self, gpu: Gpu, price: Price) -> Price | None:
         """The part of a price that this interval is charged at; `None` where it is not charged to the GPU."""
-        if not self._interval.hourly_only:
+        if not self._hourly_only:
             return price
         hourly = price.hourly()
         # A location that is not known yet may bring a price by the hour; nothing else does.
         if not hourly.rates and (hourly.priced or not self._policy.tariff.waits_for_location(gpu)):
             return None
         return hourly
-
-    def _drawn(self, energy: Millijoules, start: Instant, end: Instant) -> Millijoules:
-        """Energy of one part of the interval: it is drawn while the host is up, or always where it never was.
-
-        The parts add up to all of it, since each is the difference of two floors.
-        """
-        interval = self._interval
-        whole = interval.up_between(interval.start, interval.end)
-        if whole:
-            before = interval.up_between(interval.start, start)
-            until = interval.up_between(interval.start, end)
-        else:
-            whole, before, until = interval.length, start - interval.start, end - interval.start
-        return energy * until // whole - energy * before // whole
 
 
 CHARGED_BY_MINUTE: Final = 62 * NANOSECONDS_PER_MINUTE

@@ -2,13 +2,11 @@
 
 from collections import Counter
 from collections.abc import Collection, Iterable, Mapping
-from dataclasses import replace
 from typing import Final
 
 from exporter.cost.postings import OTHER
 from exporter.cost.state import ServerState
 from exporter.readings import Frame, ServerKey
-from exporter.units import NANOSECONDS_PER_HOUR, Instant, Nanoseconds
 
 MODELS_EACH: Final = 2
 """Models of each server that have a row whatever others ask for."""
@@ -18,9 +16,6 @@ OTHERS_MAX: Final = 10
 
 OTHER_SERVERS: Final = ServerKey("", OTHER)
 """The key of servers beyond the limit whose principal has no row of `other`."""
-
-RETIRED_AFTER: Final[Nanoseconds] = 24 * NANOSECONDS_PER_HOUR
-"""How long a server is absent, and its rows unchanged, until they leave the page."""
 
 
 class RowQuota:
@@ -122,17 +117,3 @@ class ModelAdmission:
             own_rows += has_row
             admitted[model] = model if has_row else OTHER
         return admitted
-
-
-def without_retired(
-    servers: Mapping[ServerKey, ServerState], present: Collection[ServerKey], wall: Instant
-) -> dict[ServerKey, ServerState]:
-    """Servers after a tick: one that was absent for a day leaves its rows to others."""
-    servers_after: dict[ServerKey, ServerState] = {}
-    for key, server in servers.items():
-        absent_since = None if key in present else server.absent_since or wall
-        if absent_since is not None and wall - absent_since >= RETIRED_AFTER:
-            continue
-        same = absent_since == server.absent_since
-        servers_after[key] = server if same else replace(server, absent_since=absent_since)
-    return servers_after

@@ -1,17 +1,17 @@
 """One tick: state and readings in, state and postings out. Pure."""
 
 from collections import Counter
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Collection, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
-from typing import NamedTuple
+from typing import Final, NamedTuple
 
 from exporter.cost import attribution, energy, gpu_usage, intervals, servers
 from exporter.cost.accrual import Accrual, GpuAccrual, GpuRemainders
-from exporter.cost.admission import principal_of, without_retired
+from exporter.cost.admission import principal_of
 from exporter.cost.attribution import GpuShare, ShareMethod
 from exporter.cost.counters import PageErrors
 from exporter.cost.intervals import ChargedInterval
-from exporter.cost.inventory import GpuInventory, former_slots, inventory, with_readings
+from exporter.cost.inventory import GpuInventory, inventory
 from exporter.cost.money import WHOLE, add
 from exporter.cost.policy import CostPolicy
 from exporter.cost.postings import (
@@ -29,7 +29,13 @@ from exporter.cost.state import GpuState, ServerState, State
 from exporter.readings import UNSEEN, Frame, Gpu, GpuReading, ServerKey, TokenKind
 from exporter.tariff.calendar import day_of
 from exporter.tariff.hosted import HostedPrice, equivalent
-from exporter.units import Nanoseconds
+from exporter.units import NANOSECONDS_PER_HOUR, Instant, Nanoseconds
+
+FORMER_MAX: Final = 128
+"""GPUs without a slot that are remembered: as many as a host can have."""
+
+RETIRED_AFTER: Final[Nanoseconds] = 24 * NANOSECONDS_PER_HOUR
+"""How long a server is absent, and its rows unchanged, until they leave the page."""
 
 
 def equivalents(
@@ -111,7 +117,7 @@ def advance(state: State, frame: Frame, policy: CostPolicy) -> TickOutcome:
     state = _beginning(state, served.renamed, rebooted=rebooted)
     matched = inventory(state, frame, policy, rebooted=rebooted)
     policy = policy if matched.tariff is policy.tariff else replace(policy, tariff=matched.tariff)
-    listed = with_readings(matched.listed, state, frame, served.beyond)
+    listed = attribution.with_readings(matched.listed, state, frame, served.beyond)
     gpus = {**matched.lost, **listed}
     server_states = _server_states(served, gpus, listed, frame)
     if not gpus and not matched.unseen:
@@ -143,7 +149,8 @@ def advance(state: State, frame: Frame, policy: CostPolicy) -> TickOutcome:
             gone += [gpu for model, gpu in sorted(state.unseen.items()) if model not in matched.unseen]
             former = [_gpu_tick(gpu, gpu, None, ticks, policy, None, unwatched=True).accrual for gpu in gone]
         booted = charged.booted if len(gpus) < len(state.gpus) else None
-        segments = Accrual(accruals, policy, charged, former, booted).segments()
+        parts = intervals.interval_parts(charged, policy.tariff, policy.zone, booted)
+        segments = Accrual(accruals, policy, charged, parts, former=former, booted=booted).segments()
 
     # Tokens began with the interval, at a boot in it, or before it where a part is not charged.
     begun = state.wall if since_boot is not None else None
@@ -349,3 +356,29 @@ def _memory(gpus: Mapping[str, GpuState], readings: Mapping[str, GpuReading]) ->
                 memory = reading.memory_used_bytes
             if memory is not None and memory >= 0:
                 yield MemoryPosting(gpu.gpu, key, memory)
+
+
+def former_slots(state: State, present: Collection[str]) -> Mapping[str, Gpu]:
+    """The GPUs that priced those in no slot any more, after a tick: of a state before it, and who is present.
+
+    The latest are remembered.
+    """
+    before = {uuid: gpu.priced_as for uuid, gpu in state.gpus.items() if gpu.priced_as is not None}
+    if not before and not state.former:
+        return state.former
+    gone = [(uuid, gpu) for uuid, gpu in {**state.former, **before}.items() if uuid not in present]
+    return dict(gone[-FORMER_MAX:])
+
+
+def without_retired(
+    servers: Mapping[ServerKey, ServerState], present: Collection[ServerKey], wall: Instant
+) -> dict[ServerKey, ServerState]:
+    """Servers after a tick: one that was absent for a day leaves its rows to others."""
+    servers_after: dict[ServerKey, ServerState] = {}
+    for key, server in servers.items():
+        absent_since = None if key in present else server.absent_since or wall
+        if absent_since is not None and wall - absent_since >= RETIRED_AFTER:
+            continue
+        same = absent_since == server.absent_since
+        servers_after[key] = server if same else replace(server, absent_since=absent_since)
+    return servers_after

@@ -3,7 +3,7 @@
 import math
 import re
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from fractions import Fraction
 from functools import lru_cache
 from math import lcm
@@ -11,7 +11,8 @@ from typing import Final, Literal
 
 from exporter.cost.money import WHOLE, portions, split
 from exporter.cost.postings import UNALLOCATED
-from exporter.readings import GpuReading, Holder, MigInstance, ServerKey
+from exporter.cost.state import GpuState, State
+from exporter.readings import Frame, GpuReading, Holder, MigInstance, ServerKey
 from exporter.tariff.gpu_models import slices_of_gpu
 
 Slices = Mapping[str, int]
@@ -62,6 +63,37 @@ def mig_slices(reading: GpuReading) -> Slices | None:
     common = lcm(*(weight.denominator for weight in weights.values()))
     parts = portions({uuid: int(weight * common) for uuid, weight in weights.items()})
     return {uuid: parts.get(uuid, 0) for uuid in weights if uuid != _REST}
+
+
+def with_readings(
+    listed: Mapping[str, GpuState], state: State, frame: Frame, names: Mapping[ServerKey, ServerKey]
+) -> dict[str, GpuState]:
+    """Listed GPUs with this tick's reading and holders. `names` are the keys of servers that have another."""
+    after: dict[str, GpuState] = {}
+    by_gpu: dict[str, list[Holder]] = {}
+    for holder in frame.holders:
+        key = names.get(holder.key, holder.key)
+        by_gpu.setdefault(holder.uuid, []).append(replace(holder, key=key))
+    for reading in frame.gpus or ():
+        uuid = reading.gpu.uuid
+        before = listed[uuid]
+        holders = by_gpu.get(uuid, [])
+        if uuid in frame.unknown_gpus and uuid in state.gpus:
+            holders = [*state.gpus[uuid].holders, *holders]
+        # A GPU that cannot be read reports neither its instances nor its processes.
+        is_known = reading.up or bool(holders)
+        memory = reading.memory_total_bytes if reading.up else None
+        after[uuid] = replace(
+            before,
+            gpu=reading.gpu,
+            index=reading.index,
+            up=reading.up,
+            pci_bus_id=reading.pci_bus_id or before.pci_bus_id,
+            holders=tuple(holders) if is_known else before.holders,
+            slices=mig_slices(reading) if reading.up else before.slices,
+            memory_bytes=memory or before.memory_bytes,
+        )
+    return after
 
 
 ShareMethod = Literal["whole", "mig", "configured", "sm_utilization", "memory", "equal", "none"]

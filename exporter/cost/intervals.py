@@ -7,11 +7,15 @@ The first ledger of a boot charges hourly rent since that boot, as the cloud did
 """
 
 from dataclasses import dataclass
-from typing import Final
+from itertools import pairwise
+from typing import Final, NamedTuple
+from zoneinfo import ZoneInfo
 
 from exporter.cost.policy import CostPolicy
 from exporter.cost.state import State
 from exporter.readings import Frame
+from exporter.tariff.calendar import day_of
+from exporter.tariff.tariff import Tariff
 from exporter.units import (
     NANOSECONDS_PER_HOUR,
     NANOSECONDS_PER_MINUTE,
@@ -124,3 +128,61 @@ def _across_boots(last: Instant, frame: Frame, proven: Nanoseconds, policy: Cost
 def _bounded(end: Instant, length: Nanoseconds, policy: CostPolicy) -> tuple[Instant, Nanoseconds]:
     charged = min(length, policy.gap_max)
     return end - charged, length - charged
+
+
+def split_interval(
+    start: Instant, end: Instant, tariff: Tariff, zone: ZoneInfo, booted: Instant | None = None
+) -> list[TimeRange]:
+    """Consecutive parts of [start, end), each inside one local day (and its month), one price and one minute.
+
+    They are cut where the host `booted`, too. A tick of an hour or longer is cut by the hour: nothing prices
+    a minute of it.
+    """
+    grain = NANOSECONDS_PER_MINUTE if end - start < NANOSECONDS_PER_HOUR else NANOSECONDS_PER_HOUR
+    cuts = {start, end, *tariff.changes(start, end)}
+    midnight = day_of(start, zone).end
+    while midnight < end:
+        cuts.add(midnight)
+        midnight = day_of(midnight, zone).end
+    if booted is not None and start < booted < end:
+        cuts.add(booted)
+    cuts.update(range(start - start % grain + grain, end, grain))
+    return list(pairwise(sorted(cuts)))
+
+
+class IntervalPart(NamedTuple):
+    """A part of a charged interval, inside one local day, one price and one minute."""
+
+    start: Instant
+    end: Instant
+    up: Nanoseconds
+    """How much of it hourly rent is charged for."""
+    drawn_before: Nanoseconds
+    """Time before it in which energy was drawn: while the host was up, or always where it never was."""
+    drawn_until: Nanoseconds
+    """The same time until its end."""
+    drawn_in_all: Nanoseconds
+    """The same time of the whole interval."""
+
+
+def interval_parts(
+    interval: ChargedInterval, tariff: Tariff, zone: ZoneInfo, booted: Instant | None
+) -> tuple[IntervalPart, ...]:
+    """The parts of an interval, in order; it is cut where the host `booted`, too."""
+    up_in_all = interval.up_between(interval.start, interval.end)
+    parts: list[IntervalPart] = []
+    for start, end in split_interval(interval.start, interval.end, tariff, zone, booted):
+        part = IntervalPart(
+            start,
+            end,
+            up=interval.up_between(start, end),
+            drawn_before=start - interval.start,
+            drawn_until=end - interval.start,
+            drawn_in_all=interval.length,
+        )
+        if up_in_all:
+            up_before = interval.up_between(interval.start, start)
+            up_until = up_before + part.up
+            part = part._replace(drawn_before=up_before, drawn_until=up_until, drawn_in_all=up_in_all)
+        parts.append(part)
+    return tuple(parts)

@@ -9,10 +9,9 @@ from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field, replace
 from typing import Final, NamedTuple
 
-from exporter.cost import attribution
 from exporter.cost.policy import CostPolicy
 from exporter.cost.state import GpuState, State
-from exporter.readings import UNCOUNTED, UNSEEN, Frame, Gpu, GpuReading, Holder, ServerKey
+from exporter.readings import UNCOUNTED, UNSEEN, Frame, Gpu, GpuReading
 from exporter.tariff.tariff import HostCount, Tariff
 
 UNCOUNTED_TEXT: Final = (
@@ -23,9 +22,6 @@ UNCOUNTED_TEXT: Final = (
 
 RETIRED_MAX: Final = 128
 """Empty slots that are remembered: as many as a host can have GPUs."""
-
-FORMER_MAX: Final = 128
-"""GPUs without a slot that are remembered: as many as a host can have."""
 
 BOOTS_UNTIL_RELEASE: Final = 2
 """A slot that misses so many boots is released where nothing gives the host's number of GPUs."""
@@ -113,7 +109,9 @@ def inventory(state: State, frame: Frame, policy: CostPolicy, *, rebooted: bool 
         policy: prices.
         rebooted: the driver's counters began at zero since the last tick.
     """
-    policy = policy.following(state.predecessors)
+    predecessors = state.predecessors
+    if predecessors != policy.tariff.predecessors:
+        policy = replace(policy, tariff=replace(policy.tariff, predecessors=predecessors))
     if not frame.gpus and not state.gpus:
         return _never_listed(_retire(state, frame, policy.tariff), frame, policy)
     if frame.gpus is None:
@@ -341,7 +339,7 @@ class _Matching:
         if not self._replaced:
             return self._policy.tariff
         state = replace(self._state, gpus={**self._state.gpus, **self._listed})
-        return self._policy.following(state.predecessors).tariff
+        return replace(self._policy.tariff, predecessors=state.predecessors)
 
     @staticmethod
     def _gpus(gpus: Mapping[str, GpuState]) -> list[Gpu]:
@@ -436,49 +434,6 @@ def _retire(state: State, frame: Frame, tariff: Tariff) -> State:
     left = (uuid for uuid, gpu in state.gpus.items() if tariff.has_left(gpu.gpu, frame.wall))
     retired = tuple(uuid for uuid in dict.fromkeys((*state.retired, *left)) if uuid not in here)
     return replace(state, retired=retired[-RETIRED_MAX:])
-
-
-def former_slots(state: State, present: Collection[str]) -> Mapping[str, Gpu]:
-    """The GPUs that priced those in no slot any more, after a tick: of a state before it, and who is present.
-
-    The latest are remembered.
-    """
-    before = {uuid: gpu.priced_as for uuid, gpu in state.gpus.items() if gpu.priced_as is not None}
-    if not before and not state.former:
-        return state.former
-    gone = [(uuid, gpu) for uuid, gpu in {**state.former, **before}.items() if uuid not in present]
-    return dict(gone[-FORMER_MAX:])
-
-
-def with_readings(
-    listed: Mapping[str, GpuState], state: State, frame: Frame, names: Mapping[ServerKey, ServerKey]
-) -> dict[str, GpuState]:
-    """Listed GPUs with this tick's reading and holders. `names` are the keys of servers that have another."""
-    after: dict[str, GpuState] = {}
-    by_gpu: dict[str, list[Holder]] = {}
-    for holder in frame.holders:
-        key = names.get(holder.key, holder.key)
-        by_gpu.setdefault(holder.uuid, []).append(replace(holder, key=key))
-    for reading in frame.gpus or ():
-        uuid = reading.gpu.uuid
-        before = listed[uuid]
-        holders = by_gpu.get(uuid, [])
-        if uuid in frame.unknown_gpus and uuid in state.gpus:
-            holders = [*state.gpus[uuid].holders, *holders]
-        # A GPU that cannot be read reports neither its instances nor its processes.
-        is_known = reading.up or bool(holders)
-        memory = reading.memory_total_bytes if reading.up else None
-        after[uuid] = replace(
-            before,
-            gpu=reading.gpu,
-            index=reading.index,
-            up=reading.up,
-            pci_bus_id=reading.pci_bus_id or before.pci_bus_id,
-            holders=tuple(holders) if is_known else before.holders,
-            slices=attribution.mig_slices(reading) if reading.up else before.slices,
-            memory_bytes=memory or before.memory_bytes,
-        )
-    return after
 
 
 def _is_kept(gpu: GpuState) -> bool:

@@ -3,43 +3,16 @@
 Busy time only says that a kernel ran. Load says how much more the same GPUs could serve.
 """
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping
 from typing import Final, Literal
 
 from exporter.cost.postings import CostOwner
-from exporter.readings import LoadReading, Occupancy, ServerKey
+from exporter.readings import LoadReading, ServerKey
 
 Limit = Literal["kv_cache", "sequences"]
 """What bounds the requests that run at once. A queue has no maximum: it is a number, not a ratio."""
 
 FULL: Final = 1.0
-
-
-def combined(model: str, loads: Sequence[LoadReading]) -> LoadReading:
-    """Load of replicas together: their sums, so that a ratio is a mean by their maximum.
-
-    A limit that one replica does not report is unknown for all of them.
-    """
-    if len(loads) == 1:
-        (load,) = loads
-        known = None if load.running is None else load.max_running
-        return LoadReading(model, load.running, load.waiting, max_running=known, kv_cache=load.kv_cache)
-    maxima = [load.max_running for load in loads if load.running is not None and load.max_running is not None]
-    caches = [load.kv_cache for load in loads if load.kv_cache is not None]
-    return LoadReading(
-        model,
-        _sum(load.running for load in loads),
-        _sum(load.waiting for load in loads),
-        max_running=sum(maxima) if maxima and len(maxima) == len(loads) else None,
-        kv_cache=Occupancy(sum(each.used for each in caches), sum(each.capacity for each in caches))
-        if caches and len(caches) == len(loads)
-        else None,
-    )
-
-
-def _sum(values: Iterable[float | None]) -> float | None:
-    known = [value for value in values if value is not None]
-    return sum(known) if known else None
 
 
 def load_ratios(load: LoadReading) -> dict[Limit, float]:

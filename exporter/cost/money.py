@@ -1,11 +1,7 @@
-"""Exact arithmetic: accrual over time, splits of an amount by weights, and sums by key. Pure."""
+"""Exact arithmetic: splits of an amount by weights, and sums by key. Pure."""
 
 from collections.abc import Hashable, Mapping
 from typing import Any, Final, TypeVar
-
-from exporter.cost.state import Carry
-from exporter.tariff.rate import EnergyPrice, Rate
-from exporter.units import MILLIJOULES_PER_KILOWATT_HOUR, Millijoules, Nanoseconds, Picodollars
 
 WHOLE: Final = 10**9
 """A whole, in the integer parts that weights are made of."""
@@ -30,27 +26,6 @@ def add_all(sums: dict[K, int], amounts: Mapping[K, int]) -> None:
         return
     for key, amount in amounts.items():
         sums[key] = sums.get(key, 0) + amount
-
-
-def accrue(rate: Rate, elapsed: Nanoseconds, carry: Carry | None) -> tuple[Picodollars, Carry]:
-    """Whole picodollars that accrued, and the fraction that is left.
-
-    Accruing over [a, b] and then [b, c] is exactly accruing over [a, c] while the rate stays.
-    """
-    return _divide(rate.amount * elapsed, rate.period, carry)
-
-
-def accrue_energy(price: EnergyPrice, energy: Millijoules, carry: Carry | None) -> tuple[Picodollars, Carry]:
-    """The cost of energy, as `accrue`."""
-    return _divide(price.per_kilowatt_hour * energy, MILLIJOULES_PER_KILOWATT_HOUR, carry)
-
-
-def _divide(numerator: int, period: int, carry: Carry | None) -> tuple[int, Carry]:
-    if carry is not None:
-        # A carry is a fraction of a picodollar: over another period it keeps its value.
-        numerator += carry.numerator * period // carry.period
-    posted, rest = divmod(numerator, period)
-    return posted, Carry(rest, period)
 
 
 def split(

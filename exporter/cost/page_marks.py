@@ -269,7 +269,7 @@ class PageMarks:
     def _counted(
         self,
         page: MarkedPage,
-        compared: "_Comparison",
+        compared: "PageTick",
         wall: Instant,
         *,
         restarted: bool = False,
@@ -284,9 +284,9 @@ class PageMarks:
         after = PageMarks(
             read=True,
             answered=wall,
-            values=compared.values,
-            gone=compared.gone,
-            dropped=compared.dropped,
+            values=compared.marks.values,
+            gone=compared.marks.gone,
+            dropped=compared.marks.dropped,
             identity=page.identity or self.identity,
             started=page.started if page.identity else self.started,
             youngest=max(self.youngest, page.started or 0),
@@ -297,23 +297,27 @@ class PageMarks:
             replaced=self.replaced if replaced is None else replaced,
             returned_at=self.returned_at if returned_at is None else returned_at,
         )
-        return PageTick(after, compared.deltas, restarted, compared.implausible, several)
+        return replace(compared, marks=after, restarted=restarted, several=several)
 
 
 @dataclass(frozen=True, slots=True)
 class PageTick:
-    """One page after one good read.
-
-    `deltas` has the increases of series that counted, `None` where the page waits or several answer.
-    `implausible` is how many series rose by more than any server counts; they are left out.
-    `several` is 1 where another process answers beside the one before.
-    """
+    """One page after one good read."""
 
     marks: PageMarks
+    """The marks after it."""
     deltas: Mapping[Series, float] | None = None
+    """Increases of the series that counted, `None` where the page waits or several processes answer."""
     restarted: bool = False
+    """Whether its process was restarted."""
     implausible: int = 0
+    """Series that rose by more than any server counts; they are left out."""
     several: int = 0
+    """1 where another process answers beside the one before."""
+    below: bool = False
+    """Whether a series of the last good page is below its mark."""
+    rise: float = 0.0
+    """Tokens by which all series rose together."""
 
 
 def _several(wall: Instant) -> PageTick:
@@ -327,22 +331,7 @@ def _reaches(page: MarkedPage, marks: SeriesColumns) -> bool:
     )
 
 
-@dataclass(frozen=True, slots=True)
-class _Comparison:
-    """The series of one good page against marks: increases, and the marks after it."""
-
-    values: SeriesColumns
-    gone: SeriesColumns
-    dropped: bool
-    deltas: Mapping[Series, float]
-    implausible: int
-    below: bool
-    """Whether a series of the last good page is below its mark."""
-    rise: float
-    """Tokens by which all series rose together."""
-
-
-def _compare(marks: PageMarks, page: MarkedPage, wall: Instant, *, baseline: bool = False) -> _Comparison:
+def _compare(marks: PageMarks, page: MarkedPage, wall: Instant, *, baseline: bool = False) -> PageTick:
     """Compare a page with marks. `baseline`: it only sets them.
 
     A series without a mark began at zero since then: engines create series late. Once marks were dropped it
@@ -377,11 +366,15 @@ def _compare(marks: PageMarks, page: MarkedPage, wall: Instant, *, baseline: boo
     room = max(0, MARKS_MAX - len(after))
     remaining = recent[:room]
     limited = dict(islice(after.items(), MARKS_MAX))
-    return _Comparison(
+    marks_after = replace(
+        marks,
         values=SeriesColumns(limited | {name: before[name] for name in remaining}),
         gone=SeriesColumns({name: left[name] for name in remaining}),
         dropped=marks.dropped or len(recent) > room or len(after) > MARKS_MAX,
-        deltas=deltas,
+    )
+    return PageTick(
+        marks_after,
+        deltas,
         implausible=len(implausible),
         below=below,
         rise=sum(deltas.get(name, 0.0) for name in page.tokens),

@@ -6,10 +6,15 @@ from typing import Final, NamedTuple
 
 from exporter.cost import counters, split
 from exporter.cost.admission import ModelAdmission, principal_of, servers_beyond
-from exporter.cost.counters import CounterDeltas, EndpointTick, GatewayTick, PageErrors
+from exporter.cost.counters import (
+    CounterDeltas,
+    EndpointTick,
+    GatewayTick,
+    LatencyCount,
+    LatencyKey,
+    PageErrors,
+)
 from exporter.cost.division import DividedServer, Divider, OwnerQuota, divide_counts
-from exporter.cost.latency import LatencyCount, LatencyKey
-from exporter.cost.load import combined
 from exporter.cost.money import WHOLE, portions
 from exporter.cost.policy import CardinalityLimits, CostPolicy
 from exporter.cost.postings import CostOwner, LatencyPosting, RequestPosting, TokenPosting
@@ -20,6 +25,7 @@ from exporter.readings import (
     Division,
     Frame,
     LoadReading,
+    Occupancy,
     Quantity,
     Role,
     ServerKey,
@@ -252,6 +258,33 @@ def _load_sums(
         if any(not reading.up or name in map(names.__getitem__, reading.models) for reading in silent):
             loads.append(LoadReading(name))
     return {name: combined(name, loads) for name, loads in by_model.items()}, batches
+
+
+def combined(model: str, loads: Sequence[LoadReading]) -> LoadReading:
+    """Load of replicas together: their sums, so that a ratio is a mean by their maximum.
+
+    A limit that one replica does not report is unknown for all of them.
+    """
+    if len(loads) == 1:
+        (load,) = loads
+        known = None if load.running is None else load.max_running
+        return LoadReading(model, load.running, load.waiting, max_running=known, kv_cache=load.kv_cache)
+    maxima = [load.max_running for load in loads if load.running is not None and load.max_running is not None]
+    caches = [load.kv_cache for load in loads if load.kv_cache is not None]
+    return LoadReading(
+        model,
+        _sum(load.running for load in loads),
+        _sum(load.waiting for load in loads),
+        max_running=sum(maxima) if maxima and len(maxima) == len(loads) else None,
+        kv_cache=Occupancy(sum(cache.used for cache in caches), sum(cache.capacity for cache in caches))
+        if caches and len(caches) == len(loads)
+        else None,
+    )
+
+
+def _sum(values: Iterable[float | None]) -> float | None:
+    known = [value for value in values if value is not None]
+    return sum(known) if known else None
 
 
 def _count(sums: CounterDeltas, model: str, quantity: Quantity) -> int | None:

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Final, NamedTuple
 
 from exporter.config.problems import shown
-from exporter.cost.admission import RETIRED_AFTER
+from exporter.cost.advance import RETIRED_AFTER
 from exporter.cost.money import add
 from exporter.cost.postings import PHASES, CostOwner, OwnerPhase, UnpricedTime
 from exporter.cost.projection import RecentUsage, UsageHour

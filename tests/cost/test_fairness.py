@@ -10,7 +10,8 @@ from random import Random
 
 import pytest
 
-from exporter.cost.money import accrue, split
+from exporter.cost.accrual import accrue
+from exporter.cost.money import split
 from exporter.cost.policy import CardinalityLimits
 from exporter.cost.state import Carry
 from exporter.readings import Holder, ServerKey

@@ -8,8 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from exporter.cost.counters import endpoint_deltas
-from exporter.cost.latency import LatencyCount
+from exporter.cost.counters import LatencyCount, endpoint_deltas
 from exporter.cost.page_marks import MARKS_MAX, MOST_PER_SECOND
 from exporter.cost.state import EndpointState
 from exporter.readings import LatencyReading, ServerKey, ServerReading, ServiceLevel

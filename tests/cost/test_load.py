@@ -4,8 +4,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from exporter.cost.load import FULL, combined, headroom, load_rates, load_ratio, load_ratios
+from exporter.cost.load import FULL, headroom, load_rates, load_ratio, load_ratios
 from exporter.cost.postings import CostOwner
+from exporter.cost.servers import combined
 from exporter.readings import LoadReading, Occupancy
 
 OWNER = CostOwner("search", "retrieval", "ml", "chat", "m")

@@ -7,7 +7,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from exporter.cost.money import ROUNDING_SCALE, WHOLE, accrue, accrue_energy, add, add_all, portions, split
+from exporter.cost.accrual import accrue, accrue_energy
+from exporter.cost.money import ROUNDING_SCALE, WHOLE, add, add_all, portions, split
 from exporter.cost.state import Carry
 from exporter.tariff.rate import EnergyPrice, Provenance, Rate
 from exporter.units import dollars, picodollars

@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from exporter.cost.accrual import split_interval
+from exporter.cost.intervals import split_interval
 from exporter.tariff.tariff import Tariff
 from exporter.tariff.terms import Hardware, HardwareMatch, Rented, RentPrice
 from tests.cost.readings import HOUR, MINUTE, SECOND, moment
