@@ -50,12 +50,17 @@ Scope: TypeAlias = tuple[str, tuple[str, ...]]
 
 
 @dataclass(slots=True)
-class _SamplePair:
-    """The two samples of a scope, in turns the older one, and when that was taken."""
+class _Window:
+    """The time between two samples of a scope."""
 
-    older: Any
-    newer: Any
+    older: Any = None
+    """The sample before the last one, `None` until it is allocated."""
+    newer: Any = None
+    """The last sample; the two take turns."""
     taken: Nanoseconds | None = None
+    """When the last one was taken."""
+    failures: int = 0
+    """Failures in a row."""
 
 
 class Gpm:
@@ -68,25 +73,21 @@ class Gpm:
         self._capabilities = capabilities
         self._layouts = layouts
         self._clock = clock
-        self._windows: dict[Scope, _SamplePair] = {}
-        self._supported: dict[str, bool] = {}
-        self._failures: dict[Scope, int] = {}
-        self._off: set[str] = set()
+        self._windows: dict[Scope, _Window] = {}
+        self._sampled: dict[str, bool] = {}
+        """Whether each card has GPM and is sampled, by UUID."""
         self._request: Any = None
-        library.closing.append(lambda: self._drop(self._scopes()))
+        library.closing.append(lambda: self._forget(set(self._windows)))
 
     def expire(self) -> None:
         """NVML was opened again: failed calls may work now."""
-        self._supported.clear()
-        self._failures.clear()
-        self._off.clear()
+        self._sampled.clear()
 
     def retain(self, uuids: set[str]) -> None:
         """Forget all other cards."""
-        for uuid in self._supported.keys() - uuids:
-            del self._supported[uuid]
-        self._off &= uuids
-        self._forget({scope for scope in self._scopes() if scope[0] not in uuids})
+        for uuid in self._sampled.keys() - uuids:
+            del self._sampled[uuid]
+        self._forget({scope for scope in self._windows if scope[0] not in uuids})
 
     def card(self, gpu: Gpu, handle: Any) -> float | None:
         """The mean utilization of a whole card since the last read, `None` without GPM.
@@ -95,7 +96,7 @@ class Gpm:
             CallFailedError: the card does not answer any more, or NVML has ended.
         """
         scope = (gpu.uuid, ())
-        self._forget(self._scopes(gpu) - {scope})
+        self._forget(self._scopes_of(gpu) - {scope})
         return self._mean(gpu, scope, "nvmlGpmSampleGet", handle)
 
     def instances(self, gpu: Gpu, handle: Any, layout: Layout) -> tuple[MigInstance, ...] | None:
@@ -110,7 +111,7 @@ class Gpm:
         for instance in layout.instances:
             members[instance.gpu_instance] = (*members.get(instance.gpu_instance, ()), instance.uuid)
         scopes = {gi: (gpu.uuid, uuids) for gi, uuids in members.items()}
-        self._forget(self._scopes(gpu) - set(scopes.values()))
+        self._forget(self._scopes_of(gpu) - set(scopes.values()))
         means = {
             gi: self._mean(gpu, scope, "nvmlGpmMigSampleGet", handle, gi) for gi, scope in scopes.items()
         }
@@ -119,57 +120,56 @@ class Gpm:
         )
 
     def _mean(self, gpu: Gpu, scope: Scope, function: str, *whom: object) -> float | None:
-        if gpu.uuid in self._off:
-            return None
+        window = self._windows.get(scope) or _Window()
         try:
-            if gpu.uuid not in self._supported:
-                try:
-                    support = self._library.call("nvmlGpmQueryDeviceSupport", whom[0])
-                    self._supported[gpu.uuid] = bool(support.isSupportedDevice)
-                except CallFailedError as error:
-                    if error.code not in UNSUPPORTED or error.code == NO_PERMISSION:
-                        raise
-                    self._supported[gpu.uuid] = False  # a driver or a GPU before Hopper: no failure
-            mean = self._sampled(scope, function, *whom) if self._supported[gpu.uuid] else None
+            if gpu.uuid not in self._sampled:
+                self._sampled[gpu.uuid] = self._has_gpm(whom[0])
+            if not self._sampled[gpu.uuid]:
+                return None
+            self._windows[scope] = window
+            mean = self._sample(window, function, *whom)
         except CallFailedError as error:
             if error.code in ENDED or error.code in LOST:
                 raise
-            # One may be of a layout that has just changed; permanent ones end the sampling.
             self._capabilities.errors.append(reason(error.code))
-            self._drop({scope})
-            if scope[1]:
+            self._windows[scope] = window
+            self._free(window)
+            if scope[1]:  # the layout may have just changed
                 self._layouts.look_again(gpu)
-            self._failures[scope] = self._failures.get(scope, 0) + 1
-            if self._failures[scope] >= FAILURES or error.code in UNSUPPORTED:
-                self._off.add(gpu.uuid)
+            window.failures += 1
+            if window.failures >= FAILURES or error.code in UNSUPPORTED:
+                self._sampled[gpu.uuid] = False
                 log.warning("gpm disabled", extra={"uuid": gpu.uuid, "problem": str(error)})
-                self._forget(self._scopes(gpu))
+                self._forget(self._scopes_of(gpu))
             return None
         if mean is not None:
-            self._failures.pop(scope, None)
+            window.failures = 0
         return mean
 
-    def _sampled(self, scope: Scope, function: str, *whom: object) -> float | None:
-        """Take a sample; the mean since the one before, `None` where that is too near, too far or none."""
-        window = self._windows.get(scope)
-        if window is None:
-            first = self._library.call("nvmlGpmSampleAlloc")
-            try:
-                window = _SamplePair(first, self._library.call("nvmlGpmSampleAlloc"))
-            except CallFailedError:
-                self._give_back(first)
+    def _has_gpm(self, handle: Any) -> bool:
+        """Whether a card has GPM; a driver or a GPU before Hopper has none, which is no failure."""
+        try:
+            return bool(self._library.call("nvmlGpmQueryDeviceSupport", handle).isSupportedDevice)
+        except CallFailedError as error:
+            if error.code not in UNSUPPORTED or error.code == NO_PERMISSION:
                 raise
-            self._windows[scope] = window
+            return False
+
+    def _sample(self, window: _Window, function: str, *whom: object) -> float | None:
+        """Take a sample; the mean since the one before, `None` where that is too near, too far or none."""
+        if window.newer is None:
+            window.older = self._library.call("nvmlGpmSampleAlloc")
+            window.newer = self._library.call("nvmlGpmSampleAlloc")
         now = self._clock.elapsed()
         since = None if window.taken is None else now - window.taken
         if since is not None and since < SHORTEST:
             return None
-        self._library.call(function, *whom, window.newer)
+        self._library.call(function, *whom, window.older)
         window.older, window.newer = window.newer, window.older
         window.taken = now
         if since is None or since > LONGEST:
             return None
-        return self._utilization(window.newer, window.older)
+        return self._utilization(window.older, window.newer)
 
     def _utilization(self, first: Any, second: Any) -> float | None:
         if self._request is None:  # 19 kB: made once
@@ -185,27 +185,22 @@ class Gpm:
         utilization = metric.value / 100
         return 1.0 if 1.0 < utilization <= 1.0 + ROUNDING else ratio(utilization)
 
-    def _scopes(self, gpu: Gpu | None = None) -> set[Scope]:
-        """Scopes with samples or failures, of one card or all."""
-        remembered = self._windows.keys() | self._failures.keys()
-        return {scope for scope in remembered if gpu is None or scope[0] == gpu.uuid}
+    def _scopes_of(self, gpu: Gpu) -> set[Scope]:
+        return {scope for scope in self._windows if scope[0] == gpu.uuid}
 
     def _forget(self, scopes: set[Scope]) -> None:
-        self._drop(scopes)
         for scope in scopes:
-            self._failures.pop(scope, None)
+            self._free(self._windows.pop(scope))
 
-    def _drop(self, scopes: set[Scope]) -> None:
-        for scope in scopes & self._windows.keys():
-            window = self._windows.pop(scope)
-            self._give_back(window.older)
-            self._give_back(window.newer)
-
-    def _give_back(self, sample: Any) -> None:
-        try:
-            self._library.call("nvmlGpmSampleFree", sample)
-        except CallFailedError as error:  # the driver is gone, and with it what was to be freed
-            log.debug("gpm sample not freed", extra={"problem": str(error)})
+    def _free(self, window: _Window) -> None:
+        """Give the samples of a window back."""
+        samples = [sample for sample in (window.older, window.newer) if sample is not None]
+        window.older = window.newer = window.taken = None
+        for sample in samples:
+            try:
+                self._library.call("nvmlGpmSampleFree", sample)
+            except CallFailedError as error:  # the driver is gone, and with it what was to be freed
+                log.debug("gpm sample not freed", extra={"problem": str(error)})
 
 
 UTILIZATION_SAMPLES: Final = 1
@@ -248,7 +243,14 @@ class GpuFields:
             CallFailedError: the GPU does not answer any more, or NVML has ended.
         """
         gpu = reading.gpu
-        used, total = self._memory(gpu, handle)
+        # The second version leaves out what the driver reserves: they do not mix.
+        memory = self._capabilities.query(
+            gpu, "nvmlDeviceGetMemoryInfo", handle, MEMORY_V2, field="memory_v2"
+        )
+        if memory is None and self._capabilities.is_unsupported(gpu, "memory_v2"):
+            memory = self._capabilities.query(gpu, "nvmlDeviceGetMemoryInfo", handle)
+        if memory is not None and not (0 < memory.total <= LARGEST_INTEGER and memory.used <= memory.total):
+            memory = None
         limit = self._watts(gpu, "nvmlDeviceGetEnforcedPowerLimit", handle)
         if limit is None:
             limit = self._watts(gpu, "nvmlDeviceGetPowerManagementLimit", handle)
@@ -267,23 +269,13 @@ class GpuFields:
         filled = replace(
             reading,
             utilization_ratio=utilization,
-            memory_used_bytes=used,
-            memory_total_bytes=total,
+            memory_used_bytes=None if memory is None else memory.used,
+            memory_total_bytes=None if memory is None else memory.total,
             power_watts=power,
             power_limit_watts=limit,
             energy=energy,
         )
         return filled, newest
-
-    def _memory(self, gpu: Gpu, handle: Any) -> tuple[int | None, int | None]:
-        """Bytes used and total. The second version leaves out what the driver reserves: they do not mix."""
-        function = "nvmlDeviceGetMemoryInfo"
-        memory = self._capabilities.query(gpu, function, handle, MEMORY_V2, field="memory_v2")
-        if memory is None and self._capabilities.is_unsupported(gpu, "memory_v2"):
-            memory = self._capabilities.query(gpu, function, handle)
-        if memory is None or not 0 < memory.total <= LARGEST_INTEGER or memory.used > memory.total:
-            return None, None
-        return memory.used, memory.total
 
     def _watts(self, gpu: Gpu, function: str, handle: Any) -> float | None:
         milliwatts: int | None = self._capabilities.query(gpu, function, handle)

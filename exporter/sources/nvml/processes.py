@@ -152,7 +152,7 @@ class GpuProcesses:
             CallFailedError: the GPU does not answer any more, or NVML has ended.
         """
         if layout.instances is not None:
-            return self._cut(gpu, handle, layout), None
+            return self._of_instances(gpu, handle, layout), None
         entries = self._list(gpu, COMPUTE, handle)
         if entries is None:
             return None, mark
@@ -202,7 +202,7 @@ class GpuProcesses:
         self._mps[gpu.uuid] = _MpsRead(now + LOOK, pids, bool(clients))
         return clients or []
 
-    def _cut(self, gpu: Gpu, handle: Any, layout: Layout) -> tuple[GpuProcess, ...] | None:
+    def _of_instances(self, gpu: Gpu, handle: Any, layout: Layout) -> tuple[GpuProcess, ...] | None:
         """The processes of all instances of a card."""
         cached = self._cached.get(gpu.uuid)
         now = self._clock.elapsed()
@@ -210,7 +210,7 @@ class GpuProcesses:
             return cached.processes
         entries = None
         if not self._capabilities.is_unsupported(gpu, OF_INSTANCES):
-            entries = self._of_instances(gpu, layout)
+            entries = self._instance_lists(gpu, layout)
         if self._capabilities.is_unsupported(gpu, OF_INSTANCES):
             entries = self._list(gpu, COMPUTE, handle, layout.instances or ())
         if entries is None:
@@ -219,7 +219,7 @@ class GpuProcesses:
         self._cached[gpu.uuid] = _CachedProcesses(processes, layout, now + LOOK)
         return processes
 
-    def _of_instances(self, gpu: Gpu, layout: Layout) -> list[Entry] | None:
+    def _instance_lists(self, gpu: Gpu, layout: Layout) -> list[Entry] | None:
         """The lists of all instances, `None` where one of them fails."""
         entries: list[Entry] = []
         for instance in layout.instances or ():
