@@ -83,7 +83,9 @@ class SameServers:
         """The endpoints that repeat another one, each with that one. `urls` are those that are configured or
         discovered now, `readings` of those of them that answered, in order, `remembered` of any by its URL.
         """
-        urls, readings, remembered = tuple(urls), tuple(readings), remembered or {}
+        urls = tuple(urls)
+        readings = tuple(readings)
+        remembered = remembered or {}
         watched = {url: remembered[url] for url in urls if url in remembered}
         if not self._ticks:  # of a new process: before whatever counts from now on
             pairs = {url: state.counted_at for url, state in watched.items()}
@@ -122,7 +124,9 @@ class SameServers:
         self._join(answers, earlier, first)
         order = {answer.url: number for number, answer in enumerate(answers)}
         for pair in alike:
-            counting, again = (_last(first, url) for url in sorted(pair, key=lambda url: order.get(url, -1)))
+            earlier_url, later_url = sorted(pair, key=lambda url: order.get(url, -1))
+            counting = _last(first, earlier_url)
+            again = _last(first, later_url)
             if again != counting:
                 first[again] = counting
         self._first = {url: _last(first, url) for url in urls if url in first}
@@ -187,18 +191,24 @@ class SameServers:
             }
             shown: list[_Answer] = []
             for answer in group:
-                page, before = pages.get(answer.url), earlier.get(answer.url)
                 # Of two that have an identity nothing else counts.
-                same = [one for one in shown if one.identity and one.identity == answer.identity] or [
-                    one
-                    for one in shown
-                    if not (one.identity and answer.identity)
-                    and (one.url == before or (page is not None and pages.get(one.url) == page))
-                ]
+                same = [other for other in shown if other.identity and other.identity == answer.identity]
+                if not same:
+                    page = pages.get(answer.url)
+                    same = [
+                        other
+                        for other in shown
+                        if not (other.identity and answer.identity)
+                        and (
+                            other.url == earlier.get(answer.url)
+                            or (page is not None and pages.get(other.url) == page)
+                        )
+                    ]
                 if not same:
                     shown.append(answer)
                     continue
-                again, counting = _last(first, answer.url), _last(first, same[0].url)
+                again = _last(first, answer.url)
+                counting = _last(first, same[0].url)
                 if again != counting:
                     first[again] = counting
 

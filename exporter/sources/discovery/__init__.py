@@ -1,7 +1,8 @@
 """Discovery of servers and of the GPUs that they hold, by processes, pods and configuration.
 
-`naming` finds tenants and names their servers, `allocation` their GPUs; `servers` adds where each is read.
-`discovery` does it at each tick, and keeps what a source reported while it fails.
+`tenants` joins processes, pods and devices; `naming` names their servers, `allocation` says who holds each
+GPU, `endpoint_address` where a server is read, and `servers` joins these. `discovery` does it at each tick,
+with the last answers of the sources (`answers`) and the targets of the last scan (`targets`).
 """
 
 from exporter.sources.discovery.discovery import Discovery, discovery

@@ -62,7 +62,7 @@ class ExpectedListener:
             if host == "localhost":
                 host = loopback_address(port, self.users)
             accepting, _ = self._accepting(proc, host, port, None)
-            return replace(self, sockets=frozenset(one for one in accepting if one.user in self.users))
+            return replace(self, sockets=frozenset(taker for taker in accepting if taker.user in self.users))
         if not self.unprivileged:
             return self
         tables = [proc.read(self.process, table, TABLE_BYTES) or b"" for table in _tables(host)]
@@ -86,12 +86,14 @@ class ExpectedListener:
         address = f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
         accepting, ends_there = self._accepting(proc, host, port, client)
         # Last: the process may have ended, and its id be another's, while its table was read.
-        if (network := proc.network(self.process)) is None or self.network not in (None, network):
+        network = proc.network(self.process)
+        if network is None or self.network not in (None, network):
             return "its process has ended"
         if not accepting:
             return f"nothing that can be seen listens at {address}"
-        if others := accepting - (self.sockets or frozenset()):
-            user = min(one.user for one in others)
+        others = accepting - (self.sockets or frozenset())
+        if others:
+            user = min(other.user for other in others)
             return f"another socket than its own listens at {address}, of uid {user}"
         return "" if ends_there else f"our connection to {address} does not end in its network"
 
@@ -109,23 +111,31 @@ class ExpectedListener:
         if network == proc.network(1):
             client = None
         for table in _tables(host):
-            row = None
-            if client is not None:
-                # The row of a connection from an address: that is the second of its two addresses.
-                address = ipaddress.ip_address(client[0])
-                if table == "net/tcp6" and address.version == 4:
-                    address = ipaddress.ip_address(f"::ffff:{client[0]}")
-                words = (address.packed[at : at + 4][::-1] for at in range(0, len(address.packed), 4))
-                name = b"%s:%04X" % (b"".join(words).hex().upper().encode(), client[1])
-                row = re.compile(rb": [0-9A-F]+:[0-9A-F]{4} (%s) " % name)
+            row = None if client is None else _row_of(client, table)
             enough = procfs.past_listeners if row is None else row.search
             content = proc.read(self.process, table, TABLE_BYTES, enough) or b""
-            if accepting := takers(procfs.listeners(content), host, port):
-                ours = None if row is None else row.search(content)
-                # No other connection was there under its name before.
-                is_new = ours is not None and self.earlier is not None and ours[1] not in self.earlier
-                return accepting, row is None or is_new
+            accepting = takers(procfs.listeners(content), host, port)
+            if not accepting:
+                continue
+            if row is None:
+                return accepting, True
+            ours = row.search(content)
+            # No other connection was there under its name before.
+            is_new = ours is not None and self.earlier is not None and ours[1] not in self.earlier
+            return accepting, is_new
         return frozenset(), False
+
+
+def _row_of(client: tuple[str, int], table: str) -> re.Pattern[bytes]:
+    """The row of a connection from an address, which is the second of its two addresses."""
+    host, port = client
+    address = ipaddress.ip_address(host)
+    if table == "net/tcp6" and address.version == 4:
+        address = ipaddress.ip_address(f"::ffff:{host}")
+    # The kernel prints words of 32 bits in the order of the host, little-endian.
+    words = (address.packed[at : at + 4][::-1] for at in range(0, len(address.packed), 4))
+    name = b"%s:%04X" % (b"".join(words).hex().upper().encode(), port)
+    return re.compile(rb": [0-9A-F]+:[0-9A-F]{4} (%s) " % name)
 
 
 def root(process: int | str = "self") -> ExpectedListener:
@@ -142,9 +152,9 @@ def takers(
     (compute_score of net/ipv4/inet_hashtables.c). `::` takes IPv4 too unless it is for IPv6 only, which no
     table shows.
     """
-    at_port = [one for one in sockets if one.port == port]
+    at_port = [listening for listening in sockets if listening.port == port]
     for bound in (host, procfs.ANY6) if ":" in host else (host, procfs.ANY4, procfs.ANY6):
-        accepting = frozenset(one for one in at_port if one.host == bound)
+        accepting = frozenset(listening for listening in at_port if listening.host == bound)
         if accepting:
             return accepting
     return frozenset()
@@ -166,7 +176,7 @@ def loopback_address(port: int, users: frozenset[int]) -> str:
 
     Empty where users of both families differ: none of them is believed.
     """
-    uids = {host: {one.user for one in listening_here(host, port)} for host in procfs.LOOPBACKS}
+    uids = {host: {taker.user for taker in listening_here(host, port)} for host in procfs.LOOPBACKS}
     hosts = [host for host, accepting in uids.items() if accepting and (not users or accepting <= users)]
     if not users and len(set[int]().union(*uids.values())) > 1:
         return ""

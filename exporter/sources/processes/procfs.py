@@ -285,7 +285,9 @@ def listeners(content: bytes) -> tuple[ListeningSocket, ...]:
         fields = line.split()
         if len(fields) < 10 or fields[3] != f"{LISTEN:02X}":
             continue
-        local, user, inode = _LOCAL.fullmatch(fields[1]), fields[7], fields[9]
+        local = _LOCAL.fullmatch(fields[1])
+        user = fields[7]
+        inode = fields[9]
         if local is None or not _UID.fullmatch(user) or not _INODE.fullmatch(inode):
             continue
         by_user[user] += 1
@@ -320,7 +322,8 @@ def addresses4(content: bytes) -> tuple[str, ...]:
     addresses: dict[str, None] = {}
     leaf = ""
     for line in content[:ADDRESS_BYTES].decode("ascii", errors="replace").split("\n"):
-        if match := _LEAF.fullmatch(line.rstrip()):
+        match = _LEAF.fullmatch(line.rstrip())
+        if match is not None:
             leaf = match[1]
         elif leaf and line.split() == ["/32", "host", "LOCAL"] and _useful(leaf):
             addresses[leaf] = None

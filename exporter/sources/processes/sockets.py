@@ -50,7 +50,8 @@ class Sockets:
     def listener(self, host: str, port: int) -> ExpectedListener | None:
         """The listener at an address; `None` where nothing listens, or somebody else."""
         accepting = takers(self.network.listeners, host, port)
-        if not accepting or any(one.user != self.user and one not in self.listening for one in accepting):
+        others = [socket for socket in accepting if socket.user != self.user and socket not in self.listening]
+        if not accepting or others:
             return None
         process = "self" if self.network.own else self.process
         return ExpectedListener(

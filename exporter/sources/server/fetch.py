@@ -84,7 +84,7 @@ def sibling_url(metrics: str, engine: Engine | None, path: str) -> str:
     parts = urlsplit(metrics)
     here = parts.path
     # The longest first: one may end in another one.
-    ending = next((each for each in sorted(own, key=len, reverse=True) if here.endswith(each)), None)
+    ending = next((end for end in sorted(own, key=len, reverse=True) if here.endswith(end)), None)
     root = here.rpartition("/")[0] if ending is None else here.removesuffix(ending)
     return parts._replace(path=root + path).geturl()
 

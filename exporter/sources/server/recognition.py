@@ -96,9 +96,9 @@ class Recognizer:
             engine = row
         if engine is None:
             raise ReadFailedError(FailureReason.NOT_RECOGNIZED, f"{answers} {UNKNOWN_PAGE}")
-        for one in (engine, row):
-            if one is not None and one.name in self._known.counted_elsewhere:
-                title = one.manual.title or one.name
+        for repeated_engine in (engine, row):
+            if repeated_engine is not None and repeated_engine.name in self._known.counted_elsewhere:
+                title = repeated_engine.manual.title or repeated_engine.name
                 problem = (
                     f"{answers} the page of {title}, whose tokens the configuration has counted at another "
                     "endpoint: remove one of the two"
