@@ -401,28 +401,20 @@ def window(totals: Totals, waiting: Iterable[UnpricedTime], now: Instant) -> Map
 def recent_usage(totals: Totals, now: Instant) -> RecentUsage:
     """Use of GPUs by product in the metered hours that the last 24 hours touch."""
     latest = hour_of(now)
-    hours = tuple(
-        _usage_hour(hour, totals.hours[hour])
-        for hour in range(latest - DAY_HOURS, latest + 1)
-        if hour in totals.hours and (totals.hours[hour].usage or totals.hours[hour].down)
-    )
-    return RecentUsage(hours, totals.counters.first_held, frozenset(_intermittent(totals, hours)))
-
-
-def _usage_hour(hour: int, sums: HourSums) -> UsageHour:
-    time: dict[Gpu, dict[str, Nanoseconds]] = {}
-    for (gpu, product), duration in sums.usage.items():
-        time.setdefault(gpu, {})[product] = duration
-    energy: dict[Gpu, dict[str, Millijoules]] = {}
-    for (gpu, product), used in sums.energy.items():
-        energy.setdefault(gpu, {})[product] = used
-    return UsageHour(
-        start=hour * NANOSECONDS_PER_HOUR,
-        covered=sums.covered.get((), 0),
-        down=sums.down.get((), 0),
-        time=time,
-        energy=energy,
-    )
+    hours: list[UsageHour] = []
+    for hour in range(latest - DAY_HOURS, latest + 1):
+        sums = totals.hours.get(hour, HourSums())
+        if not sums.usage and not sums.down:
+            continue
+        time: dict[Gpu, dict[str, Nanoseconds]] = {}
+        for (gpu, product), duration in sums.usage.items():
+            time.setdefault(gpu, {})[product] = duration
+        energy: dict[Gpu, dict[str, Millijoules]] = {}
+        for (gpu, product), used in sums.energy.items():
+            energy.setdefault(gpu, {})[product] = used
+        start = hour * NANOSECONDS_PER_HOUR
+        hours.append(UsageHour(start, sums.covered.get((), 0), sums.down.get((), 0), time, energy))
+    return RecentUsage(tuple(hours), totals.counters.first_held, frozenset(_intermittent(totals, hours)))
 
 
 def _intermittent(totals: Totals, hours: Iterable[UsageHour]) -> Iterator[str]:

@@ -228,18 +228,17 @@ class History:
                 peaks[gpu, server] = min(LARGEST, max(memory_bytes, peaks.get((gpu, server), 0)))
         while len(self.memory) > CELLS_WAITING:  # writes failed for long: the oldest peaks are forgotten
             del self.memory[min(self.memory)]
-        if unwritten and len(self.cells) > CELLS_WAITING:
-            self._fold()
+        if not unwritten:
+            return
+        for cell, later_cell in list(pairwise(sorted(self.cells))):
+            if len(self.cells) <= CELLS_WAITING:
+                return
+            day, _hour = cell
+            if day == later_cell[0]:
+                self.cells[later_cell].add(self.cells.pop(cell))
 
     def _cell(self, day: str, hour: int) -> HistorySums:
         return self.cells.setdefault((day_number(day), hour), HistorySums())
-
-    def _fold(self) -> None:
-        for (day, hour), later in list(pairwise(sorted(self.cells))):
-            if day == later[0]:
-                self.cells[later].add(self.cells.pop((day, hour)))
-                if len(self.cells) <= CELLS_WAITING:
-                    return
 
 
 HistoryCache = dict[tuple[Family, int], dict[RowKey, int]]

@@ -1,6 +1,5 @@
 """Usage of a host's last hours and present prices, from its ledger, for savings."""
 
-import sqlite3
 from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import replace
 from functools import cache
@@ -11,7 +10,7 @@ from exporter.advice.hours import HostUsage, HourUsage, PricedGpu, Release, leas
 from exporter.cost.attribution import UNALLOCATED_KEY
 from exporter.cost.postings import CostOwner, OwnerPhase
 from exporter.cost.state import GpuState, State
-from exporter.ledger import contents, families
+from exporter.ledger import families
 from exporter.ledger.files import ledger_file
 from exporter.ledger.history import HistorySums, PeakMemory, ServerCost, read_history, read_peaks
 from exporter.ledger.reader import ReadOnlyLedger
@@ -57,6 +56,10 @@ class HourReader(ReadOnlyLedger):
     a daemon does not hold two weeks of each; with GPUs of several kinds, models tell which kind suffices.
     """
 
+    _tables = frozenset(
+        {"meta", "label", "owner", "gpu", families.MEMORY.table, *(f"hourly_{name}" for name in USAGE)}
+    )
+
     def __init__(self, path: Path, state: State, offers: Sequence[HostedPrice] = ()) -> None:
         self._state = state
         self._offers = offers
@@ -71,9 +74,6 @@ class HourReader(ReadOnlyLedger):
             LedgerError: there is no ledger that can be read.
         """
         return cls(ledger_file(path), state, offers)
-
-    def _check(self, connection: sqlite3.Connection) -> None:
-        contents.check(connection, self._path, {"meta", "label", "owner", "gpu", *_TABLES})
 
     def hours(self, first: int, last: int, families: Collection[str]) -> Mapping[int, HistorySums]:
         """These families of history by hour since 1970."""
@@ -98,9 +98,6 @@ class HourReader(ReadOnlyLedger):
         if self._kinds > 1 or any(offer.covers(owner.server, owner.model) for offer in self._offers):
             return part
         return owner._replace(model=""), kind
-
-
-_TABLES: Final = frozenset({families.MEMORY.table, *(f"hourly_{family}" for family in USAGE)})
 
 
 def host_usage(
@@ -135,6 +132,12 @@ def host_usage(
     gpus = [
         gpu for gpu in state.gpus.values() if gpu.up and (tariff is None or not tariff.has_left(gpu.gpu, now))
     ]
+    holding = frozenset(holder.key for gpu in state.gpus.values() for holder in gpu.holders)
+    answering = {
+        endpoint.key
+        for endpoint in state.endpoints.values()
+        if endpoint.marks.read and now - endpoint.marks.answered <= SILENT_AFTER
+    }
     if tariff is not None:
         tariff = replace(tariff, predecessors=state.predecessors)
     if release_rules is not None:
@@ -156,22 +159,12 @@ def host_usage(
             for gpu in gpus
         ),
         partial=state.partial_servers,
-        unread=_unread(state, now),
+        unread=holding - answering,
         serving=frozenset(owner.key for (owner, _), count in running.tokens.items() if count),
         absent=sum(gpu.count for gpu in paid if not gpu.up and not gpu.holders),
         reported=state.wall is not None and now - state.wall <= SILENT_AFTER,
         memory=ledger.memory(last + 1 - hours, last),
     )
-
-
-def _unread(state: State, now: Instant) -> frozenset[ServerKey]:
-    """Servers that hold a GPU, and of which no endpoint answered in the last hour."""
-    answering = {
-        endpoint.key
-        for endpoint in state.endpoints.values()
-        if endpoint.marks.read and now - endpoint.marks.answered <= SILENT_AFTER
-    }
-    return frozenset(holder.key for gpu in state.gpus.values() for holder in gpu.holders) - answering
 
 
 def _priced(

@@ -374,13 +374,18 @@ class Ledger:
             pending = self._pending
             if pending is None:
                 return
-            now = None
-            if self._store is None:
+            now: Instant | None = None
+            history: HistoryCache = {}
+            file = self._store
+            if file is None:
                 totals = self._committed.totals.advanced(pending.totals, pending.end).totals
-                history: HistoryCache = {}
             else:
                 now = self._clock.wall()
-                totals, history = self._write(self._store, pending, now)
+                try:
+                    totals, history = file.write(self._committed, pending, now)
+                except DamagedError as error:
+                    self._displace(file, f"{file.path} is not this daemon's ledger any more ({error})")
+                    totals, history = file.write(self._committed, pending, now)
             after = store.after(self._committed, pending, now, totals, history)
             unpriced = self._unpriced.committed(persistent=self.persistent)
         except (sqlite3.Error, OSError, LedgerError, OverflowError, UnicodeError) as error:
@@ -392,13 +397,6 @@ class Ledger:
         self._unpriced = unpriced
         self._pending = None
         self._problems.pop(ProblemKind.WRITE_FAILED, None)
-
-    def _write(self, file: Store, pending: Pending, now: Instant) -> tuple[Totals, HistoryCache]:
-        try:
-            return file.write(self._committed, pending, now)
-        except DamagedError as error:
-            self._displace(file, f"{file.path} is not this daemon's ledger any more ({error})")
-            return file.write(self._committed, pending, now)
 
     def _restore_files(self) -> None:
         """Check before a write that lock and file are in place, and restore what is not.

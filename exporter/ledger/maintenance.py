@@ -44,9 +44,9 @@ def inspect(path: Path) -> Inspection:
         return Inspection(str(path), displaced_problem)
     if not os.path.lexists(path):
         folder = next((parent for parent in path.parents if os.path.lexists(parent)), Path("/"))
-        problem = _unwritable(folder)
-        if problem is not None:
-            return _memory(path, problem, _writable(folder))
+        why = _unwritable(folder)
+        if why is not None:
+            return _memory(path, why, _writable(folder))
         return Inspection(f"{path}: not there yet; the daemon makes it")
     remembered = State()
     try:
@@ -61,31 +61,28 @@ def inspect(path: Path) -> Inspection:
                 subject = "adjustments wait" if waiting > 1 else "adjustment waits"
                 state += f", {waiting} {subject} for the daemon's next tick"
     except (LedgerError, OSError) as error:
-        return Inspection(str(path), f"{error}{_what_then(path, error)}")
+        problem = str(error)
+        if isinstance(error.__cause__, DamagedError):
+            aside = files.free_name(path, error.__cause__.aside)
+            problem += (
+                f": the daemon would move it to {aside} and begin a new ledger at zero; "
+                "put a copy of the ledger in its place, or set --ledger.path to the right file"
+            )
+        return Inspection(str(path), problem)
     if process := files.lock_holder(path):
         return Inspection(f"{state}, in use by process {process}", remembered=remembered)
     for needed in (path.parent, path, Path(f"{path}.lock")):
-        problem = _unwritable(needed, folder=needed == path.parent) if os.path.lexists(needed) else None
-        if problem is not None:
+        if not os.path.lexists(needed):
+            continue
+        why = _unwritable(needed, folder=needed == path.parent)
+        if why is not None:
             return Inspection(
                 state,
-                f"{problem}: the daemon would serve these totals as they are, and lose what came since when "
+                f"{why}: the daemon would serve these totals as they are, and lose what came since when "
                 f"it ends; {_writable(needed)}",
                 remembered,
             )
     return Inspection(state, remembered=remembered)
-
-
-def _what_then(path: Path, error: Exception) -> str:
-    """What the daemon would do with a file that is not a ledger, as a warning."""
-    cause = error.__cause__
-    if not isinstance(cause, DamagedError):
-        return ""
-    aside = files.free_name(path, cause.aside)
-    return (
-        f": the daemon would move it to {aside} and begin a new ledger at zero; "
-        "put a copy of the ledger in its place, or set --ledger.path to the right file"
-    )
 
 
 def _unwritable(path: Path, *, folder: bool = True) -> str | None:

@@ -42,6 +42,9 @@ class ReadOnlyLedger:
     log grows until the reader is closed. Every method raises `LedgerError` when the file cannot be read.
     """
 
+    _tables: frozenset[str] = frozenset()
+    """Tables that are checked for damage; empty for all."""
+
     def __init__(self, path: Path) -> None:
         self._path = path
         # A file without a log is not in use: SQLite takes no lock then, and would not notice a change.
@@ -52,8 +55,7 @@ class ReadOnlyLedger:
             self._connection = schema.connect(path.absolute().as_uri() + mode)
             try:
                 self._connection.execute("BEGIN")
-                self._check(self._connection)
-                self._read(self._connection)
+                contents.check(self._connection, path, self._tables)
             except BaseException:
                 self._connection.close()
                 raise
@@ -66,13 +68,6 @@ class ReadOnlyLedger:
             LedgerError: there is no ledger that can be read.
         """
         return cls(ledger_file(path))
-
-    def _check(self, connection: sqlite3.Connection) -> None:
-        """Refuse a file that is no whole ledger, or one of a later release."""
-        contents.check(connection, self._path)
-
-    def _read(self, connection: sqlite3.Connection) -> None:
-        """Read what every answer needs."""
 
     def _zone_named(self, name: str) -> ZoneInfo | None:
         """Time zone of the last tick; `None` before the first."""
@@ -126,8 +121,13 @@ class LedgerReader(ReadOnlyLedger):
     dropped: tuple[str, ...]
     """Sentences about marks that could not be read."""
 
-    def _read(self, connection: sqlite3.Connection) -> None:
-        self._contents = contents.read(connection)
+    def __init__(self, path: Path) -> None:
+        super().__init__(path)
+        try:
+            self._contents = self._answer(contents.read)
+        except BaseException:
+            self.close()
+            raise
         self.id = self._contents.ledger
         self.dropped = self._contents.dropped
 
@@ -195,9 +195,6 @@ _TABLES: Final = frozenset(
 """Tables that are read here."""
 
 
-_IDENTITY: Final = frozenset({"meta"})
-
-
 @dataclass(frozen=True, slots=True)
 class PeriodHeader:
     """The amounts of a period by product, team and price basis, and what identifies the ledger."""
@@ -226,8 +223,7 @@ class PeriodHeader:
 class PeriodReader(ReadOnlyLedger):
     """A ledger of which one period is read. Tables that are not read are not checked for damage."""
 
-    def _check(self, connection: sqlite3.Connection) -> None:
-        contents.check(connection, self._path, _TABLES)
+    _tables = _TABLES
 
     def header(self, period: Period) -> PeriodHeader:
         """The amounts of a period.
@@ -278,8 +274,7 @@ class PeriodReader(ReadOnlyLedger):
 class CheckedPeriodReader(PeriodReader):
     """A ledger that was checked for damage a moment ago, and is opened again."""
 
-    def _check(self, connection: sqlite3.Connection) -> None:
-        contents.check(connection, self._path, _IDENTITY)
+    _tables = frozenset({"meta"})
 
 
 def _numbers(period: Period) -> tuple[int, int]:

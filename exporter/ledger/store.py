@@ -13,7 +13,7 @@ from typing import Final
 
 from exporter.cost.postings import UnpricedTime
 from exporter.cost.state import State
-from exporter.ledger import families, files, marks, schema, unpriced_time
+from exporter.ledger import families, files, last_day, marks, schema, unpriced_time
 from exporter.ledger.adjustments import Adjustment, log_posted, take_waiting
 from exporter.ledger.contents import (
     MARK_BYTES,
@@ -27,7 +27,7 @@ from exporter.ledger.contents import (
 )
 from exporter.ledger.errors import DamagedError
 from exporter.ledger.history import History, HistoryCache, days_floor, read_history, write_history
-from exporter.ledger.last_day import DAY_HOURS
+from exporter.ledger.last_day import DAY_HOURS, LastDay
 from exporter.ledger.schema import Keys, bounded, meta_of
 from exporter.ledger.totals import Retained, Totals, write_totals
 from exporter.ledger.unpriced_time import Cursor, UnpricedBatch, recent_ranges
@@ -220,7 +220,15 @@ class Store:
             OSError, sqlite3.Error: the target cannot be written.
         """
         part = files.make_part(target)
-        copied = self._copy(part, contents, shared=shared)
+        copied = False
+        if self._connection is not None:
+            try:
+                if not shared or meta_of(self._connection).get("commits", 0) == contents.commits:
+                    self._connection.execute("VACUUM INTO ?", (str(part),))
+                    copied = True
+            except sqlite3.Error:
+                if _whole(self._connection):
+                    raise  # the target is what failed
         if not copied:
             part = files.make_part(target)  # without what is left of the copy
             _write_from_memory(part, self.connect, contents, now)
@@ -229,20 +237,6 @@ class Store:
         self.close()
         self.path, self._state_known, self._suspect = target, False, False
         return copied
-
-    def _copy(self, part: Path, contents: Contents, *, shared: bool) -> bool:
-        """Copy the open file; false where there is none that can be read, or where it is not ours alone."""
-        if self._connection is None:
-            return False
-        try:
-            if shared and meta_of(self._connection).get("commits", 0) != contents.commits:
-                return False
-            self._connection.execute("VACUUM INTO ?", (str(part),))
-        except sqlite3.Error:
-            if _whole(self._connection):
-                raise  # the target is what failed
-            return False
-        return True
 
     def write(self, before: Contents, pending: Pending, now: Instant) -> tuple[Totals, HistoryCache]:
         """Commit everything that `pending` adds to the file, or nothing of it.
@@ -367,7 +361,8 @@ def _read(connection: sqlite3.Connection) -> Contents:
         last = hour_of(opened.state.wall or 0)
         # The last day is for the page only: the totals are right without it.
         with suppress(DamagedError):
-            opened.day.fill(read_history(connection, "hourly", last - DAY_HOURS, last))
+            hours = read_history(connection, "hourly", last - DAY_HOURS, last, last_day.FAMILIES)
+            opened = replace(opened, day=LastDay(hours))
     return opened
 
 

@@ -1,6 +1,6 @@
 """The times that a tick's tokens are of: those of its money, since a boot in it, or since an earlier read."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from itertools import pairwise
 from typing import Final, NamedTuple
 from zoneinfo import ZoneInfo
@@ -32,20 +32,9 @@ class TokenTime(NamedTuple):
 
 def times_of_tokens(postings: Postings) -> Iterator[tuple[TokenPosting, tuple[TokenTime, ...]]]:
     """The tokens of a tick that are not zero, each with its times."""
-    segments = postings.segments
-    whole = _in_one(segments)
-    for moved in postings.tokens:
-        if not moved.count:
-            continue
-        if whole and moved.since is None:
-            yield moved, (TokenTime(segments[0].start, segments[0].day, moved.count),)
-        else:
-            yield moved, tuple(token_times(moved, postings))
-
-
-def _in_one(segments: Sequence[Segment]) -> bool:
-    """Whether all tokens of nearly all ticks have the time of one segment."""
-    return len(segments) == 1 and not segments[0].unpriced
+    for tokens in postings.tokens:
+        if tokens.count:
+            yield tokens, tuple(token_times(tokens, postings))
 
 
 def token_times(moved: TokenPosting, postings: Postings) -> Iterator[TokenTime]:
@@ -57,37 +46,33 @@ def token_times(moved: TokenPosting, postings: Postings) -> Iterator[TokenTime]:
     Without segments all are of the tick's end.
     """
     segments = postings.segments
-    if moved.since is None and _in_one(segments):
+    if moved.since is None and len(segments) == 1 and not segments[0].unpriced:  # as in nearly all ticks
         yield TokenTime(segments[0].start, segments[0].day, moved.count)
         return
+    up = up_times(segments)
+    if moved.since is not None:
+        since = moved.since
+        later = [min(time, max(0, part.end - since)) for time, part in zip(up, segments, strict=True)]
+        up = later if any(later) else up
     start = segments[0].start if segments else postings.end
     times = list(_before(moved.since, start, postings.zone))
-    for segment, time in zip(segments, _up(segments, moved.since), strict=True):
-        times += (
-            _minutes(segment, time, postings.end)
-            if segment.unpriced
-            else [(segment.start, segment.day, time)]
-        )
+    for segment, time in zip(segments, up, strict=True):
+        if segment.unpriced:
+            times += _minutes(segment, time, postings.end)
+        else:
+            times.append((segment.start, segment.day, time))
     if not times:
         yield TokenTime(postings.end - 1, postings.day, moved.count)
         return
-    length = sum(time for _, _, time in times)
-    passed = before = 0
+    length = sum(time for _at, _day, time in times)
+    passed = 0
+    before = 0
     for at, day, time in times:
         passed += time
         after = moved.count * passed // length
         if after > before:
             yield TokenTime(at, day, after - before)
         before = after
-
-
-def _up(segments: Sequence[Segment], since: Instant | None) -> list[Nanoseconds]:
-    """How long the host was up in each segment, from an instant on."""
-    up = up_times(segments)
-    if since is None:
-        return up
-    after = [min(time, max(0, each.end - since)) for time, each in zip(up, segments, strict=True)]
-    return after if any(after) else up
 
 
 def _minutes(segment: Segment, time: Nanoseconds, end: Instant) -> Iterator[tuple[Instant, str, Nanoseconds]]:

@@ -40,15 +40,18 @@ class UnpricedBatch:
 class UnpricedBuffer:
     """Ranges of unpriced time that are not in the file yet, and those that are still open.
 
-    A range ends with its hour, its day, or when its GPU has a price for a minute. `last` is the number of the
-    latest one. `in_memory` are all ranges of a ledger without a file.
+    A range ends with its hour, its day, or when its GPU has a price for a minute.
     While writes fail for long, a range goes on for its day, so that memory stays bounded.
     """
 
     last: int = 0
+    """Number of the latest range."""
     unwritten: dict[int, UnpricedTime] = field(default_factory=dict)
+    """Ranges that changed since the last commit, by number."""
     in_memory: dict[int, UnpricedTime] = field(default_factory=dict)
+    """All ranges of a ledger without a file, by number."""
     _open: dict[Gpu, UnpricedTime] = field(default_factory=dict)
+    """Ranges that go on, by GPU."""
 
     def copy(self) -> "UnpricedBuffer":
         """A copy to add to."""
@@ -57,7 +60,15 @@ class UnpricedBuffer:
     def add(self, postings: Postings) -> None:
         """Add one tick: first what was charged late, then what passed without a price."""
         for left in postings.late.left:
-            self._replace(left)
+            going_on = self._open.get(left.gpu)
+            if going_on is not None and going_on.number == left.number:
+                self._open[left.gpu] = left
+                if not left.usage:
+                    del self._open[left.gpu]
+            if left.number:
+                self.unwritten[left.number] = left
+            elif left.usage:
+                self._begin(left)
         for segment in postings.segments:
             for unpriced in segment.unpriced:
                 self._extend(unpriced)
@@ -76,17 +87,6 @@ class UnpricedBuffer:
         numbers = sorted(number for number in self.in_memory if number > cursor)
         unpriced = tuple(self.in_memory[number] for number in numbers[:BATCH_RANGES])
         return UnpricedBatch(unpriced, unpriced[-1].number if len(numbers) > BATCH_RANGES else None)
-
-    def _replace(self, left: UnpricedTime) -> None:
-        going_on = self._open.get(left.gpu)
-        if going_on is not None and going_on.number == left.number:
-            self._open[left.gpu] = left
-            if not left.usage:
-                del self._open[left.gpu]
-        if left.number:
-            self.unwritten[left.number] = left
-        elif left.usage:
-            self._begin(left)
 
     def _extend(self, unpriced: UnpricedTime) -> None:
         before = self._open.get(unpriced.gpu)
