@@ -125,8 +125,14 @@ def _advice(error: Exception) -> str:
 def _insert(
     connection: sqlite3.Connection, entry: AdjustmentRequest, configured: ProductTeams, now: Instant
 ) -> Adjustment:
-    names = Names(connection)
-    products = _products(connection, names, configured)
+    names = Names.read(connection)
+    products: dict[str, set[str]] = {UNASSIGNED: {UNASSIGNED}}
+    for product, teams in configured.items():
+        products.setdefault(product, set()).update(teams)
+    for table in ("owner", "months"):
+        cells = connection.execute(f"SELECT DISTINCT product, team FROM {table}")  # noqa: S608 - constants
+        for product_key, team_key in cells:
+            products.setdefault(names.label(product_key), set()).add(names.label(team_key))
     if entry.product not in products:
         near = get_close_matches(entry.product, sorted(products), n=1)
         hint = f"did you mean {near[0]}? " if near else ""
@@ -191,17 +197,6 @@ def _outcome(connection: sqlite3.Connection, made: Adjustment) -> AdjustmentEntr
         product=totals[keys.of(made.product)],
         begun="" if first is None else day_name(first),
     )
-
-
-def _products(connection: sqlite3.Connection, names: Names, configured: ProductTeams) -> dict[str, set[str]]:
-    """All products and their teams: of the ledger, of the configuration, and unassigned."""
-    every: dict[str, set[str]] = {UNASSIGNED: {UNASSIGNED}}
-    for product, teams in configured.items():
-        every.setdefault(product, set()).update(teams)
-    for table in ("owner", "months"):
-        for product, team in connection.execute(f"SELECT DISTINCT product, team FROM {table}"):  # noqa: S608 - constants
-            every.setdefault(names.label(product), set()).add(names.label(team))
-    return every
 
 
 def _team(entry: AdjustmentRequest, teams: set[str], billed: set[str]) -> str:

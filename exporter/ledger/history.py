@@ -301,17 +301,17 @@ def write_history(
     posted: dict[tuple[Family, int], dict[RowKey, int]] = {}
     for (day, hour), sums in sorted(history.cells.items()):
         for name in FAMILIES:
-            row = keys.rows(families.DAILY[name])
-            values = {row(key): value for key, value in getattr(sums, name).items() if value}
+            daily = families.DAILY[name]
+            values = {keys.row(daily, key): value for key, value in getattr(sums, name).items() if value}
             if not values:
                 continue
-            add_all(posted.setdefault((families.DAILY[name], day), {}), values)
+            add_all(posted.setdefault((daily, day), {}), values)
             if name in families.HOURLY and hour >= hours_floor:
                 add_all(posted.setdefault((families.HOURLY[name], hour), {}), values)
     for hour, peaks in history.memory.items():
         if hour >= hours_floor:
-            row = keys.rows(families.MEMORY)
-            posted[families.MEMORY, hour] = {row(key): peak for key, peak in peaks.items()}
+            rows = {keys.row(families.MEMORY, key): peak for key, peak in peaks.items()}
+            posted[families.MEMORY, hour] = rows
     latest = {family: (period, rows) for (family, period), rows in before.items()}
     for (family, period), values in posted.items():
         if (family, period) not in before:
@@ -350,7 +350,7 @@ def read_history(
     tables = families.HOURLY if grain == "hourly" else families.DAILY
     history: dict[int, HistorySums] = {}
     with references():
-        labels = Names(connection)
+        labels = Names.read(connection)
         for name in names:
             if name not in tables:
                 continue
@@ -368,7 +368,7 @@ def read_peaks(connection: sqlite3.Connection, first: int, last: int) -> PeakMem
     """
     peaks: PeakMemory = {}
     with references():
-        rows = schema.read_rows(connection, Names(connection), families.MEMORY, first, last)
+        rows = schema.read_rows(connection, Names.read(connection), families.MEMORY, first, last)
         for hour, key, memory_bytes in rows:
             peaks.setdefault(hour, {})[key] = memory_bytes
     return peaks
@@ -401,7 +401,7 @@ def read_month(connection: sqlite3.Connection, month: str) -> MonthRecord:
         DamagedError: a row refers to what is not there.
     """
     with references():
-        names = Names(connection)
+        names = Names.read(connection)
         cells = read_months(connection, names)
         first, last = month_days(month)
         days = read_history(connection, "daily", first, last)

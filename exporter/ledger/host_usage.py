@@ -207,14 +207,6 @@ def _release(gpu: Gpu, tariff: Tariff, now: Instant) -> Release:
     return "host" if devices > 1 else "gpu"
 
 
-def _release_by(rules: Tariff | None, gpu: Gpu, now: Instant) -> Release:
-    """The unit by a rule of rented hardware that has a price now; unknown without one."""
-    rule = None if rules is None else rules.rule(gpu)
-    if rules is None or rule is None or not isinstance(rule.pricing, Rented):
-        return "unknown"
-    return _release(gpu, rules, now) if rules.hardware_price(gpu, now).priced else "unknown"
-
-
 def _posted_price(
     gpu: GpuState,
     history: Mapping[int, HistorySums],
@@ -237,8 +229,15 @@ def _posted_price(
                 for (each, component), amount in sums.gpu_cost.items()
                 if each == gpu.gpu and component in HARDWARE
             }
-            owned = not components.keys() <= {RENT}
-            release: Release = "owned" if owned else _release_by(release_rules, gpu.gpu, now)
+            release: Release = "unknown"
+            if not components.keys() <= {RENT}:
+                release = "owned"
+            elif release_rules is not None:
+                # A rule of rented hardware that has a price now says the unit.
+                rule = release_rules.rule(gpu.gpu)
+                rented = rule is not None and isinstance(rule.pricing, Rented)
+                if rented and release_rules.hardware_price(gpu.gpu, now).priced:
+                    release = _release(gpu.gpu, release_rules, now)
             per_hour = sum(components.values()) * NANOSECONDS_PER_HOUR // chargeable
             return _priced(gpu, per_hour, release, _posted_basis(gpu, costs_of(hour), components))
     return _priced(gpu, None, "unknown")

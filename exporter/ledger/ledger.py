@@ -285,7 +285,11 @@ class Ledger:
         gpus.update(gpu for gpu, _owner in counters.unpriced)
         gpus.update(counters.energy)
         earlier = {gpu.uuid for gpu in gpus} | self._committed.state.gpus.keys()
-        if not earlier or not _differs(self._committed.machine, machine):
+        # Identities of different kinds cannot be compared: one daemon ran as root, and the other could not
+        # read the firmware.
+        stored = self._committed.machine
+        comparable = stored and stored.partition(":")[0] == machine.partition(":")[0]
+        if not earlier or not comparable or stored == machine:
             return True
         return not earlier.isdisjoint(uuids)
 
@@ -505,13 +509,3 @@ class Ledger:
 
 def _reason(error: Exception) -> str:
     return (error.strerror if isinstance(error, OSError) else None) or str(error)
-
-
-def _differs(stored: str, machine: str) -> bool:
-    """Whether two identities are of different machines. Those of different kinds cannot be compared.
-
-    The kind differs when one daemon ran as root and the other could not read the firmware.
-    """
-    if not stored or not machine:
-        return False
-    return stored != machine and stored.partition(":")[0] == machine.partition(":")[0]

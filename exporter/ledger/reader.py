@@ -26,7 +26,7 @@ from exporter.ledger.errors import DamagedError, LedgerError
 from exporter.ledger.families import Family
 from exporter.ledger.files import RUN_AS_DAEMON_USER, ledger_file
 from exporter.ledger.history import FAMILIES, HistorySums, MonthRecord, PeakMemory
-from exporter.ledger.schema import Names, day_number, references
+from exporter.ledger.schema import NameRows, Names, day_number, references
 from exporter.readings import UNSEEN
 from exporter.report import CommittedTotals, MonthKey
 from exporter.tariff.period import Period
@@ -156,7 +156,7 @@ class LedgerReader(ReadOnlyLedger):
 
         def read(connection: sqlite3.Connection) -> tuple[Adjustment, ...]:
             with references():
-                return adjustments.read(connection, Names(connection), first, last)
+                return adjustments.read(connection, Names.read(connection), first, last)
 
         return self._answer(read)
 
@@ -283,11 +283,13 @@ def _numbers(period: Period) -> tuple[int, int]:
 
 def _header(connection: sqlite3.Connection, *, period: Period) -> PeriodHeader:
     meta = schema.meta_of(connection)
-    ledger, zone, host = meta.get("ledger"), meta.get("timezone"), meta.get("host")
+    ledger = meta.get("ledger")
+    zone = meta.get("timezone")
+    host = meta.get("host")
     if not isinstance(ledger, str):
         raise DamagedError("its id is missing")
     with references():
-        names = Names(connection)
+        names = Names.read(connection)
         posted = history.read_months(connection, names)
         adjusted = adjustments.read(connection, names, *_numbers(period))
         months = history.months(connection, posted, adjusted)
@@ -308,10 +310,14 @@ def _header(connection: sqlite3.Connection, *, period: Period) -> PeriodHeader:
             undated = _undated(connection, names, posted, period)
     if months.intersection(period.months):
         months.add(period.name)
+    committed = _integer(meta, "committed")
+    # A clock that was ahead does not count.
+    begun = [_integer(meta, "begun"), *(at for (at,) in connection.execute("SELECT instant FROM first_held"))]
+    metered = [at for at in begun if at is not None and (committed is None or at <= committed)]
     return PeriodHeader(
         record=MonthRecord(
             ledger=ledger,
-            last_commit=_integer(meta, "committed"),
+            last_commit=committed,
             month=period.name,
             months=tuple(sorted(months)),
             cells=cells,
@@ -322,8 +328,8 @@ def _header(connection: sqlite3.Connection, *, period: Period) -> PeriodHeader:
         commits=_integer(meta, "commits") or 0,
         zone=zone if isinstance(zone, str) else "",
         host=host if isinstance(host, str) else "",
-        first=_first(connection, meta),
-        last=_integer(meta, "wall") or _integer(meta, "committed"),
+        first=min(metered, default=None),
+        last=_integer(meta, "wall") or committed,
         gpus=gpus,
         rate=_rate(connection),
         charges_late=meta.get("late_charge") == meta.get("wall", 0),
@@ -361,14 +367,6 @@ def _integer(meta: Mapping[str, object], key: str) -> int | None:
     raise DamagedError(f"its {key} is no number")
 
 
-def _first(connection: sqlite3.Connection, meta: Mapping[str, object]) -> Instant | None:
-    """Start of the first metered time. A clock that was ahead does not count."""
-    begun, committed = _integer(meta, "begun"), _integer(meta, "committed")
-    instants = [begun] if begun is not None else []
-    instants += [instant for (instant,) in connection.execute("SELECT instant FROM first_held")]
-    return min((each for each in instants if committed is None or each <= committed), default=None)
-
-
 def _cells(connection: sqlite3.Connection, names: Names, period: Period) -> dict[MonthKey, Picodollars]:
     """Amounts of a part of a month, which only the history tells from the rest."""
     cells: dict[MonthKey, Picodollars] = {}
@@ -402,7 +400,7 @@ def _packed(connection: sqlite3.Connection, *, period: Period) -> bytes:
     if len(set(totals.values())) > 1:
         listed = ", ".join(f"{amount} by {name}" for name, amount in totals.items())
         raise DamagedError(f"its sums of {period.name} differ, in picodollars: {listed}")
-    return marshal.dumps((Names(connection).rows, sums))
+    return marshal.dumps((tuple(Names.read(connection).rows), sums))
 
 
 def unpacked(packed: bytes) -> HistorySums:
@@ -414,7 +412,7 @@ def unpacked(packed: bytes) -> HistorySums:
     rows, by_name = marshal.loads(packed)  # noqa: S302 - bytes of this process
     sums = HistorySums()
     with references():
-        names = Names.of(rows)
+        names = Names(NameRows(*rows))
         for name, added in by_name.items():
             amounts: dict[Any, int] = getattr(sums, name)
             for key, amount in added:

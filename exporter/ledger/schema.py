@@ -9,7 +9,7 @@ import sqlite3
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from functools import cache
-from typing import Any, Final
+from typing import Any, Final, NamedTuple
 
 from exporter.cost.postings import CostOwner
 from exporter.ledger import families
@@ -319,30 +319,6 @@ _GPU_SQL: Final = (
 )
 
 
-class _FoundKeys(dict[object, int]):
-    """Keys that were found before: a tick looks up hundreds."""
-
-    def __init__(self, find: Callable[[object], int]) -> None:
-        super().__init__()
-        self._find = find
-
-    def __missing__(self, part: object) -> int:
-        key = self[part] = self._find(part)
-        return key
-
-
-class _RowKeys(dict[Any, RowKey]):
-    """Integer keys of rows that were made before, of one choice of columns."""
-
-    def __init__(self, part_key: Callable[[object], int]) -> None:
-        super().__init__()
-        self._part_key = part_key
-
-    def __missing__(self, key: Any) -> RowKey:
-        row = self[key] = tuple(map(self._part_key, families.parts_of(key)))
-        return row
-
-
 class Keys:
     """Integer keys of labels, owners and GPUs, made inside the running transaction.
 
@@ -351,15 +327,23 @@ class Keys:
 
     def __init__(self, connection: sqlite3.Connection) -> None:
         self._connection = connection
-        self._rows: dict[tuple[str, ...], _RowKeys] = {}
-        self.of: Callable[[object], int] = _FoundKeys(self._find).__getitem__
-        """The key of a label, an owner or a GPU."""
+        self._keys: dict[object, int] = {}
+        self._rows: dict[str, dict[Any, RowKey]] = {}
 
-    def rows(self, family: Family) -> Callable[[Any], RowKey]:
-        """What gives the integer keys of a row from a key of the family."""
-        if family.key not in self._rows:
-            self._rows[family.key] = _RowKeys(self.of)
-        return self._rows[family.key].__getitem__
+    def of(self, part: object) -> int:
+        """The key of a label, an owner or a GPU."""
+        key = self._keys.get(part)
+        if key is None:
+            key = self._keys[part] = self._find(part)
+        return key
+
+    def row(self, family: Family, key: Any) -> RowKey:
+        """The integer keys of a row from a key of the family. A tick asks for the same hundreds again."""
+        rows = self._rows.setdefault(family.columns, {})
+        row = rows.get(key)
+        if row is None:
+            row = rows[key] = tuple(self.of(part) for part in families.parts_of(key))
+        return row
 
     def _find(self, part: object) -> int:
         if isinstance(part, CostOwner):
@@ -376,36 +360,37 @@ class Keys:
         return int(self._connection.execute(insert, values).lastrowid or 0)
 
 
-NameRows = tuple[list[tuple[int, str]], list[tuple[int, ...]], list[tuple[int, ...]]]
-"""Rows of labels, owners and GPUs."""
+class NameRows(NamedTuple):
+    """Rows of the tables that others refer to."""
+
+    labels: list[tuple[int, str]]
+    """Key and text."""
+    owners: list[tuple[int, ...]]
+    """Key, and the labels of product, team, namespace, server and model."""
+    gpus: list[tuple[int, ...]]
+    """Key, and the labels of UUID and model."""
 
 
 class Names:
     """Labels, owners and GPUs by their integer keys in the file."""
 
-    def __init__(self, connection: sqlite3.Connection) -> None:
-        self._fill(
-            (
-                connection.execute("SELECT id, text FROM label").fetchall(),
-                connection.execute(
-                    "SELECT id, product, team, namespace, server, model FROM owner"
-                ).fetchall(),
-                connection.execute("SELECT id, uuid, gpu_model FROM gpu").fetchall(),
-            )
-        )
+    def __init__(self, rows: NameRows) -> None:
+        self.rows = rows
+        self._labels: dict[int, str] = dict(rows.labels)
+        self._owners = {key: CostOwner(*map(self.label, words)) for key, *words in rows.owners}
+        self._gpus = {key: Gpu(*map(self.label, words)) for key, *words in rows.gpus}
 
     @classmethod
-    def of(cls, rows: NameRows) -> "Names":
-        """Names of rows that were read before."""
-        names = cls.__new__(cls)
-        names._fill(rows)  # noqa: SLF001 - of this class
-        return names
-
-    def _fill(self, rows: NameRows) -> None:
-        labels, owners, gpus = self.rows = rows
-        self._labels: dict[int, str] = dict(labels)
-        self._owners = {key: CostOwner(*map(self.label, words)) for key, *words in owners}
-        self._gpus = {key: Gpu(*map(self.label, words)) for key, *words in gpus}
+    def read(cls, connection: sqlite3.Connection) -> "Names":
+        """Names of a file."""
+        owners = "SELECT id, product, team, namespace, server, model FROM owner"
+        return cls(
+            NameRows(
+                labels=connection.execute("SELECT id, text FROM label").fetchall(),
+                owners=connection.execute(owners).fetchall(),
+                gpus=connection.execute("SELECT id, uuid, gpu_model FROM gpu").fetchall(),
+            )
+        )
 
     def label(self, key: int) -> str:
         """The text of a label."""

@@ -353,8 +353,7 @@ def write_totals(connection: sqlite3.Connection, keys: schema.Keys, changes: Ite
         OverflowError: a total passes what the file holds.
     """
     for family, period, values in changes:
-        row = keys.rows(family)
-        rows = {row(key): value for key, value in values.items()}
+        rows = {keys.row(family, key): value for key, value in values.items()}
         schema.write_rows(connection, family, period, rows)
 
 
@@ -371,7 +370,7 @@ def read_totals(connection: sqlite3.Connection) -> Totals:
         (families.HOURS, lambda hour: totals.hours.setdefault(hour, HourSums())),
     )
     with schema.references():
-        names = schema.Names(connection)
+        names = schema.Names.read(connection)
         for grain, sums_of in grains:
             for name, family in grain.items():
                 for period, key, value in schema.read_rows(connection, names, family):

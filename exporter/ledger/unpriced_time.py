@@ -71,7 +71,19 @@ class UnpricedBuffer:
                 self._begin(left)
         for segment in postings.segments:
             for unpriced in segment.unpriced:
-                self._extend(unpriced)
+                before = self._open.get(unpriced.gpu)
+                if before is None or not self._goes_on(before, unpriced):
+                    self._open[unpriced.gpu] = self._begin(unpriced)
+                    continue
+                usage = dict(before.usage)
+                for owner_phase, used in unpriced.usage.items():
+                    earlier = usage.get(owner_phase, _NO_USE)
+                    usage[owner_phase] = GpuUse(
+                        earlier.time + used.time, earlier.up + used.up, earlier.energy + used.energy
+                    )
+                after = replace(before, end=max(before.end, unpriced.end), usage=usage)
+                self._open[unpriced.gpu] = after
+                self.unwritten[before.number] = after
 
     def committed(self, *, persistent: bool) -> "UnpricedBuffer":
         """The buffer after a commit. Without a file the latest ranges stay in memory."""
@@ -87,20 +99,6 @@ class UnpricedBuffer:
         numbers = sorted(number for number in self.in_memory if number > cursor)
         unpriced = tuple(self.in_memory[number] for number in numbers[:BATCH_RANGES])
         return UnpricedBatch(unpriced, unpriced[-1].number if len(numbers) > BATCH_RANGES else None)
-
-    def _extend(self, unpriced: UnpricedTime) -> None:
-        before = self._open.get(unpriced.gpu)
-        if before is None or not self._goes_on(before, unpriced):
-            self._open[unpriced.gpu] = self._begin(unpriced)
-            return
-        usage = dict(before.usage)
-        for owner_phase, used in unpriced.usage.items():
-            earlier = usage.get(owner_phase, _NO_USE)
-            usage[owner_phase] = GpuUse(
-                earlier.time + used.time, earlier.up + used.up, earlier.energy + used.energy
-            )
-        after = replace(before, end=max(before.end, unpriced.end), usage=usage)
-        self._open[unpriced.gpu] = self.unwritten[before.number] = after
 
     def _begin(self, unpriced: UnpricedTime) -> UnpricedTime:
         self.last += 1
@@ -190,7 +188,7 @@ def read_batch(connection: sqlite3.Connection, cursor: Cursor) -> UnpricedBatch:
         rows = connection.execute(
             f"{_SELECT} WHERE number > ? ORDER BY number LIMIT ?", (cursor, BATCH_RANGES)
         ).fetchall()
-        unpriced = tuple(_read_ranges(connection, Names(connection), rows))
+        unpriced = tuple(_read_ranges(connection, Names.read(connection), rows))
     return UnpricedBatch(unpriced, unpriced[-1].number if len(unpriced) == BATCH_RANGES else None)
 
 
@@ -205,7 +203,7 @@ def read_recent(connection: sqlite3.Connection, end: Instant) -> dict[int, Unpri
         numbered = connection.execute(f"{_SELECT} WHERE until > ?", (end - RECENT_TIME,)).fetchall()
         if not numbered:
             return {}
-        return {time.number: time for time in _read_ranges(connection, Names(connection), numbered)}
+        return {time.number: time for time in _read_ranges(connection, Names.read(connection), numbered)}
 
 
 _SELECT: Final = "SELECT number, day, gpu, start, until, hourly_only FROM unpriced_range"
