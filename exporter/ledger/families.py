@@ -70,20 +70,19 @@ class Family:
         return self.columns.split()[-1]
 
     def changed(self, before: Mapping[Any, int], posted: Mapping[Any, int]) -> dict[Any, int]:
-        """The values of which what is posted makes others, or new ones."""
-        value_before = before.get
+        """New values of the keys that a posting changes or adds."""
         match self.rule:
             case Rule.LATEST:
-                return {key: value for key, value in posted.items() if value != value_before(key)}
+                return {key: value for key, value in posted.items() if value != before.get(key)}
             case Rule.EARLIEST:
-                return {key: value for key, value in posted.items() if value < value_before(key, LARGEST)}
+                return {key: value for key, value in posted.items() if value < before.get(key, LARGEST)}
             case Rule.PEAK:
-                return {key: value for key, value in posted.items() if value > value_before(key, -1)}
+                return {key: value for key, value in posted.items() if value > before.get(key, -1)}
         sums = {
-            key: value_before(key, 0) + value for key, value in posted.items() if value or key not in before
+            key: before.get(key, 0) + value for key, value in posted.items() if value or key not in before
         }
         if self.rule is Rule.COUNT:
-            return {key: min(value, LARGEST) for key, value in sums.items()}
+            return {key: min(total, LARGEST) for key, total in sums.items()}
         return sums
 
 

@@ -65,7 +65,8 @@ def ledger_file(path: Path) -> Path:
         raise LedgerError(f"{path} cannot be read ({error.strerror})") from error
     # Its logs and its lock are next to the file, not next to a link to it.
     path = Path(os.path.realpath(path))
-    if other := irregular(path):
+    other = irregular(path)
+    if other:
         raise LedgerError(other)
     if status.st_size == 0:
         raise LedgerError(f"{path} is empty: no daemon has begun it")

@@ -276,7 +276,7 @@ class MonthRecord:
     @property
     def adjusted(self) -> Picodollars:
         """Sum of the posted adjustments in `cells`."""
-        return sum(each.amount for each in self.adjustments if each.posted is not None)
+        return sum(item.amount for item in self.adjustments if item.posted is not None)
 
     @property
     def estimated(self) -> Picodollars:
@@ -388,7 +388,7 @@ def months(
     connection: sqlite3.Connection, cells: Iterable[MonthKey], adjusted: Iterable[Adjustment]
 ) -> set[str]:
     """Months of these cells, of the history, and of these adjustments."""
-    available = {cell.month for cell in cells} | {each.month for each in adjusted}
+    available = {cell.month for cell in cells} | {adjustment.month for adjustment in adjusted}
     metered = connection.execute("SELECT DISTINCT day / 100 FROM daily_covered").fetchall()
     available.update(f"{number // 100:04d}-{number % 100:02d}" for (number,) in metered)
     return available

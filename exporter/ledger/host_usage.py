@@ -132,7 +132,7 @@ def host_usage(
     gpus = [
         gpu for gpu in state.gpus.values() if gpu.up and (tariff is None or not tariff.has_left(gpu.gpu, now))
     ]
-    holding = frozenset(holder.key for gpu in state.gpus.values() for holder in gpu.holders)
+    holders = frozenset(holder.key for gpu in state.gpus.values() for holder in gpu.holders)
     answering = {
         endpoint.key
         for endpoint in state.endpoints.values()
@@ -159,7 +159,7 @@ def host_usage(
             for gpu in gpus
         ),
         partial=state.partial_servers,
-        unread=holding - answering,
+        unread=holders - answering,
         serving=frozenset(owner.key for (owner, _), count in running.tokens.items() if count),
         absent=sum(gpu.count for gpu in paid if not gpu.up and not gpu.holders),
         reported=state.wall is not None and now - state.wall <= SILENT_AFTER,
@@ -226,8 +226,8 @@ def _posted_price(
         if chargeable > 0:
             components = {
                 component: amount
-                for (each, component), amount in sums.gpu_cost.items()
-                if each == gpu.gpu and component in HARDWARE
+                for (charged, component), amount in sums.gpu_cost.items()
+                if charged == gpu.gpu and component in HARDWARE
             }
             release: Release = "unknown"
             if not components.keys() <= {RENT}:

@@ -151,7 +151,8 @@ class Ledger:
             return cls._in_memory(clock, "no ledger path is set", "set --ledger.path to keep them")
         linked = os.path.islink(path)
         path = Path(os.path.realpath(path))
-        if irregular := files.irregular(path):
+        irregular = files.irregular(path)
+        if irregular:
             return cls._in_memory(clock, irregular, files.other_name(path))
         try:
             files.make_folder(path.parent)
@@ -255,7 +256,8 @@ class Ledger:
     def problem(self) -> str:
         """The gravest problem with its remedy, as text; empty for none."""
         for kinds in _BY_GRAVITY:
-            if texts := [self._problems[kind] for kind in kinds if kind in self._problems]:
+            texts = [self._problems[kind] for kind in kinds if kind in self._problems]
+            if texts:
                 return "; ".join(texts)
         return ""
 

@@ -19,17 +19,21 @@ from exporter.ledger.reader import LedgerReader
 
 @dataclass(frozen=True, slots=True)
 class Inspection:
-    """State of a ledger as text, its problem with a remedy (empty for none), and the last tick's state."""
+    """What is at a ledger's path."""
 
     state: str
+    """State of the ledger as text."""
     problem: str = ""
+    """Its problem with a remedy, empty for none."""
     remembered: State = field(default_factory=State)
+    """State of the cost model at the last tick."""
 
 
 def inspect(path: Path) -> Inspection:
     """Inspect a ledger, or the path of a future one, as this process's user."""
     path = Path(os.path.realpath(path))
-    if irregular := files.irregular(path):
+    irregular = files.irregular(path)
+    if irregular:
         return _memory(path, irregular, files.other_name(path))
     displaced = sorted(path.parent.glob(f"{glob.escape(path.name)}.displaced-*"))
     displaced = [other for other in displaced if other.name.rpartition("-")[2].isdecimal()]
@@ -69,7 +73,8 @@ def inspect(path: Path) -> Inspection:
                 "put a copy of the ledger in its place, or set --ledger.path to the right file"
             )
         return Inspection(str(path), problem)
-    if process := files.lock_holder(path):
+    process = files.lock_holder(path)
+    if process:
         return Inspection(f"{state}, in use by process {process}", remembered=remembered)
     for needed in (path.parent, path, Path(f"{path}.lock")):
         if not os.path.lexists(needed):

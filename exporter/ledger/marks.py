@@ -104,11 +104,12 @@ _encode: Final = json.JSONEncoder(
 
 def _record(value: Any, names: Collection[str] = ()) -> Record:
     """The fields of a record that are not at their defaults: all, or those of these names."""
-    return {
-        _SPELLED.get(name, name): field
-        for name, default in _defaults(value.__class__).items()
-        if (not names or name in names) and (field := getattr(value, name)) != default
-    }
+    record: Record = {}
+    for name, default in _defaults(value.__class__).items():
+        part = getattr(value, name)
+        if part != default and (not names or name in names):
+            record[_SPELLED.get(name, name)] = part
+    return record
 
 
 @cache
@@ -129,8 +130,9 @@ def state_of(rows: Iterable[tuple[str, str, str]]) -> tuple[State, tuple[str, ..
     gateways: dict[str, GatewayState] = {}
     servers: dict[ServerKey, ServerState] = {}
     owners: dict[ServerKey, PodOwnership] = {}
-    clock, inventory = State(), State()
-    dropped = []
+    clock = State()
+    inventory = State()
+    dropped: list[str] = []
     for scope, key, text in rows:
         if scope not in SCOPES:
             continue

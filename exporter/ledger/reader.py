@@ -30,7 +30,7 @@ from exporter.ledger.schema import NameRows, Names, day_number, references
 from exporter.readings import UNSEEN
 from exporter.report import CommittedTotals, MonthKey
 from exporter.tariff.period import Period
-from exporter.units import NANOSECONDS_PER_HOUR, Instant, Nanoseconds, Picodollars
+from exporter.units import Instant, Nanoseconds, Picodollars, hour_of
 
 T = TypeVar("T")
 
@@ -262,7 +262,8 @@ class PeriodReader(ReadOnlyLedger):
 
     def hours(self, first: Instant, until: Instant) -> Mapping[int, HistorySums]:
         """The hours that begin between two instants, counted since 1970: those that are still kept."""
-        first_hour, last_hour = -(-first // NANOSECONDS_PER_HOUR), (until - 1) // NANOSECONDS_PER_HOUR
+        first_hour = hour_of(first - 1) + 1
+        last_hour = hour_of(until - 1)
         return self._answer(partial(_hours, first=first_hour, last=last_hour))
 
     def record(self, period: Period) -> MonthRecord:
@@ -383,11 +384,8 @@ def _undated(
     undated = 0
     for month in map(Period.named, period.months):
         undated += sum(amount for cell, amount in posted.items() if cell.month == month.name)
-        undated -= sum(
-            each.amount
-            for each in adjustments.read(connection, names, *_numbers(month))
-            if each.posted is not None
-        )
+        adjusted = adjustments.read(connection, names, *_numbers(month))
+        undated -= sum(adjustment.amount for adjustment in adjusted if adjustment.posted is not None)
         undated -= sum(_cells(connection, names, month).values())
     return undated
 
@@ -424,7 +422,8 @@ def _added(
     connection: sqlite3.Connection, family: Family, period: Period
 ) -> list[tuple[tuple[int, ...], int]]:
     """Rows of a table, added up over the days of a period."""
-    columns, value = ", ".join(family.key), family.value
+    columns = ", ".join(family.key)
+    value = family.value
     # In two halves: a sum of days may pass what one number of SQLite holds.
     statement = (
         f"SELECT sum({value} >> 32), sum({value} & 4294967295){f', {columns}' if columns else ''}"  # noqa: S608 - constants

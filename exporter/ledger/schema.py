@@ -334,7 +334,8 @@ class Keys:
         """The key of a label, an owner or a GPU."""
         key = self._keys.get(part)
         if key is None:
-            key = self._keys[part] = self._find(part)
+            key = self._find(part)
+            self._keys[part] = key
         return key
 
     def row(self, family: Family, key: Any) -> RowKey:
@@ -342,7 +343,8 @@ class Keys:
         rows = self._rows.setdefault(family.columns, {})
         row = rows.get(key)
         if row is None:
-            row = rows[key] = tuple(self.of(part) for part in families.parts_of(key))
+            row = tuple(self.of(part) for part in families.parts_of(key))
+            rows[key] = row
         return row
 
     def _find(self, part: object) -> int:

@@ -91,14 +91,28 @@ class Store:
     not notice that its file was deleted: it goes on writing where no restart would look.
     """
 
+    path: Path
+    connect: schema.Connect
+    _connection: sqlite3.Connection | None
+    _keys: Keys
+    """Keys of labels, owners and GPUs that this connection wrote or looked up."""
+    _identities: dict[str, files.Identity | None]
+    """Device and inode of the open file and SQLite's files next to it, by suffix."""
+    _state_known: bool
+    """Whether the file has the marks of the last commit: after a failed write nobody knows."""
+    _suspect: bool
+    """Whether the last write failed at a broken page: the file is checked when it is opened again."""
+    _pruned: Retained | None
+    """Periods that stayed when expired rows were last deleted."""
+
     def __init__(self, path: Path, connect: schema.Connect, connection: sqlite3.Connection | None) -> None:
         self.path = path
         self.connect = connect
-        self._connection: sqlite3.Connection | None = None
-        self._identities: dict[str, files.Identity | None] = {}
+        self._connection = None
+        self._identities = {}
         self._state_known = connection is not None
         self._suspect = False
-        self._pruned: Retained | None = None
+        self._pruned = None
         if connection is not None:
             self._use(connection)
 
@@ -235,7 +249,9 @@ class Store:
         files.put(part, target)
         # Closed only now: the open file may have no other name. SQLite leaves its old path alone.
         self.close()
-        self.path, self._state_known, self._suspect = target, False, False
+        self.path = target
+        self._state_known = False
+        self._suspect = False
         return copied
 
     def write(self, before: Contents, pending: Pending, now: Instant) -> tuple[Totals, HistoryCache]:
@@ -308,7 +324,8 @@ class Store:
         """The connection, which is opened again after a failure."""
         if self._connection is not None:
             return self._connection
-        if irregular := files.irregular(self.path):
+        irregular = files.irregular(self.path)
+        if irregular:
             raise DamagedError(irregular)
         refuse_other_files(self.path)
         with failures(self.path):
@@ -327,11 +344,13 @@ class Store:
 
     def _use(self, connection: sqlite3.Connection) -> None:
         self._identities = {suffix: files.identity(f"{self.path}{suffix}") for suffix in files.SIDECARS}
-        self._connection, self._keys = connection, Keys(connection)
+        self._connection = connection
+        self._keys = Keys(connection)
 
     def close(self) -> None:
         """Close the connection. Idempotent; the next write opens another one."""
-        connection, self._connection = self._connection, None
+        connection = self._connection
+        self._connection = None
         if connection is not None:
             with suppress(sqlite3.Error):
                 connection.close()
@@ -518,5 +537,6 @@ def _write_state(
         " ON CONFLICT (scope, key) DO UPDATE SET body = excluded.body",
         [(*scope, text) for scope, text in after.items() if before.get(scope) != text],
     )
-    if gone := before.keys() - after.keys():
+    gone = before.keys() - after.keys()
+    if gone:
         connection.executemany("DELETE FROM state WHERE scope = ? AND key = ?", gone)

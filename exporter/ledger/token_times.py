@@ -37,7 +37,7 @@ def times_of_tokens(postings: Postings) -> Iterator[tuple[TokenPosting, tuple[To
             yield tokens, tuple(token_times(tokens, postings))
 
 
-def token_times(moved: TokenPosting, postings: Postings) -> Iterator[TokenTime]:
+def token_times(tokens: TokenPosting, postings: Postings) -> Iterator[TokenTime]:
     """A tick's tokens by the times of their cost, in proportion to these. Parts of zero are left out.
 
     A price is a quotient of both: it would have money of ticks whose tokens are of a later minute or day.
@@ -46,30 +46,30 @@ def token_times(moved: TokenPosting, postings: Postings) -> Iterator[TokenTime]:
     Without segments all are of the tick's end.
     """
     segments = postings.segments
-    if moved.since is None and len(segments) == 1 and not segments[0].unpriced:  # as in nearly all ticks
-        yield TokenTime(segments[0].start, segments[0].day, moved.count)
+    if tokens.since is None and len(segments) == 1 and not segments[0].unpriced:  # as in nearly all ticks
+        yield TokenTime(segments[0].start, segments[0].day, tokens.count)
         return
     up = up_times(segments)
-    if moved.since is not None:
-        since = moved.since
+    if tokens.since is not None:
+        since = tokens.since
         later = [min(time, max(0, part.end - since)) for time, part in zip(up, segments, strict=True)]
         up = later if any(later) else up
     start = segments[0].start if segments else postings.end
-    times = list(_before(moved.since, start, postings.zone))
+    times = list(_before(tokens.since, start, postings.zone))
     for segment, time in zip(segments, up, strict=True):
         if segment.unpriced:
             times += _minutes(segment, time, postings.end)
         else:
             times.append((segment.start, segment.day, time))
     if not times:
-        yield TokenTime(postings.end - 1, postings.day, moved.count)
+        yield TokenTime(postings.end - 1, postings.day, tokens.count)
         return
     length = sum(time for _at, _day, time in times)
     passed = 0
     before = 0
     for at, day, time in times:
         passed += time
-        after = moved.count * passed // length
+        after = tokens.count * passed // length
         if after > before:
             yield TokenTime(at, day, after - before)
         before = after
@@ -77,7 +77,8 @@ def token_times(moved: TokenPosting, postings: Postings) -> Iterator[TokenTime]:
 
 def _minutes(segment: Segment, time: Nanoseconds, end: Instant) -> Iterator[tuple[Instant, str, Nanoseconds]]:
     """The parts of a segment's time: what is before the last minutes, and each of these."""
-    start, length = segment.start, segment.end - segment.start
+    start = segment.start
+    length = segment.end - segment.start
     recent = max(start, end - CUT_BY_MINUTE)
     cuts = [start, *_within(recent, segment.end, NANOSECONDS_PER_MINUTE), segment.end]
     for first, last in pairwise(cuts):
@@ -92,7 +93,8 @@ def _before(since: Instant | None, start: Instant, zone: str) -> Iterator[tuple[
     """Start, local day and length of the parts of a silence before the tick: hours, and the last minutes."""
     if since is None or since >= start or not zone:
         return
-    since, local = max(since, start - SILENCE_MAX), ZoneInfo(zone)
+    since = max(since, start - SILENCE_MAX)
+    local = ZoneInfo(zone)
     recent = max(since, start - CUT_BY_MINUTE)
     cuts = {since, start, *_within(since, recent, NANOSECONDS_PER_HOUR)}
     cuts.update(_within(recent, start, NANOSECONDS_PER_MINUTE))

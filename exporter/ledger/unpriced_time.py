@@ -102,7 +102,8 @@ class UnpricedBuffer:
 
     def _begin(self, unpriced: UnpricedTime) -> UnpricedTime:
         self.last += 1
-        begun = self.unwritten[self.last] = replace(unpriced, number=self.last)
+        begun = replace(unpriced, number=self.last)
+        self.unwritten[self.last] = begun
         return begun
 
     def _goes_on(self, before: UnpricedTime, after: UnpricedTime) -> bool:
