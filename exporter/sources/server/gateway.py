@@ -1,10 +1,14 @@
 """One gateway in front of inference servers: tokens by team, tenant or adapter, which only divide cost."""
 
-from collections.abc import Collection, Iterator
+import re
+from collections.abc import Collection, Iterator, Mapping, Sequence
+from fnmatch import translate
 from typing import Final
 
 from exporter.clock import Clock
-from exporter.config.settings import GatewayPageRule
+from exporter.config.settings import GatewayPageRule, GatewayTenant
+from exporter.config.values import has_wildcards
+from exporter.cost.postings import OTHER
 from exporter.engines import (
     GATEWAYS,
     TALLIED,
@@ -25,6 +29,7 @@ from exporter.readings import (
     GatewayReading,
     ReadFailedError,
     label,
+    tenant_name,
 )
 from exporter.sources.http_client import HttpClientProtocol
 from exporter.sources.server.endpoint import (
@@ -35,7 +40,6 @@ from exporter.sources.server.endpoint import (
 )
 from exporter.sources.server.fetch import EndpointAccess
 from exporter.sources.server.recognition import UNKNOWN_PAGE
-from exporter.sources.server.tenants import UNLISTED_MAX, TenantTable
 
 _TITLES: Final = dict.fromkeys(gateway.title for gateway in GATEWAYS if gateway.shares is not None)
 
@@ -48,6 +52,15 @@ CONFIGURED: Final = "a gateway with configured counters"
 
 LABELS_TOLD: Final = 12
 """Labels of a page that a message lists."""
+
+SEPARATOR: Final = "/"
+"""Between the values of several labels, as between namespace and name."""
+
+REMEMBERED_MAX: Final = 20_000
+"""Tenants whose row is remembered: as many as a page may have series."""
+
+UNLISTED_MAX: Final = 20
+"""Tenants without a row that are named; the others are counted."""
 
 
 class GatewaySource(EndpointSource):
@@ -180,3 +193,56 @@ class GatewaySource(EndpointSource):
         raise ReadFailedError(
             FailureReason.NO_TEAMS, f"{self._shown}: the page of {title} has no {what}: {remedy}"
         )
+
+
+class TenantTable:
+    """Configured tenants. The first that matches decides; one that none matches is of team `other`.
+
+    A series without a value of any label has no tenant. `unnamed` are words that are no values.
+    """
+
+    def __init__(
+        self, labels: Sequence[str], tenants: Sequence[GatewayTenant], unnamed: Sequence[str]
+    ) -> None:
+        self._labels = tuple(labels)
+        self._unnamed = frozenset(unnamed)
+        self._names = tuple(tenant_name(row.team, row.product) for row in tenants)
+        self._exact = {
+            row.match: index for index, row in reversed([*enumerate(tenants)]) if not has_wildcards(row.match)
+        }
+        self._patterns = tuple(
+            (index, re.compile(translate(row.match)))
+            for index, row in enumerate(tenants)
+            if has_wildcards(row.match)
+        )
+        self._known: dict[str, str | None] = {}  # `None`: no row matches
+        self._unlisted: set[str] = set()
+
+    @property
+    def unlisted(self) -> Sequence[str]:
+        """Tenants of this page without a row, in order."""
+        return sorted(self._unlisted)
+
+    def begin_page(self) -> None:
+        """Forget the tenants of the last page that had no row."""
+        self._unlisted = set()
+
+    def name(self, labels: Mapping[str, str]) -> str:
+        """The tenant's name by the labels of a series."""
+        values = [labels.get(name, "") for name in self._labels]
+        tenant = SEPARATOR.join("" if value in self._unnamed else label(value) for value in values)
+        if not tenant.strip(SEPARATOR):
+            return ""
+        if tenant not in self._known:
+            if len(self._known) >= REMEMBERED_MAX:
+                self._known = {}
+            row = self._exact.get(tenant, len(self._names))
+            for index, pattern in self._patterns:
+                if index < row and pattern.match(tenant):
+                    row = index
+                    break
+            self._known[tenant] = self._names[row] if row < len(self._names) else None
+        name = self._known[tenant]
+        if name is None:
+            self._unlisted.add(tenant)
+        return OTHER if name is None else name

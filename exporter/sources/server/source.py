@@ -1,15 +1,15 @@
 """One endpoint of an inference server: requests its pages, and has them recognized and read."""
 
+import json
 from collections.abc import Callable
 from typing import Final
 from urllib.parse import urlsplit
 
 from exporter.clock import Clock
-from exporter.engines import UNCOUNTED, mistaken_engine
+from exporter.engines import UNCOUNTED, Engine, Way, mistaken_engine
 from exporter.engines.llamacpp import LLAMACPP
-from exporter.readings import FailureReason, ReadFailedError, ServerKey, ServerReading
+from exporter.readings import FailureReason, ReadFailedError, ServerKey, ServerReading, label
 from exporter.sources.http_client import HttpClientProtocol, HttpResponse
-from exporter.sources.server import probe
 from exporter.sources.server.endpoint import BODY_BYTES_MAX, TIMEOUT_SECONDS, EndpointSource
 from exporter.sources.server.fetch import REASON_BY_STATUS, metrics_url, sibling_url
 from exporter.sources.server.llamacpp_sleep import SleepWatch
@@ -33,6 +33,9 @@ REFUSED: Final = frozenset({*REASON_BY_STATUS.values(), FailureReason.HTTP_STATU
 """Failures by an HTTP status other than 200."""
 
 GREETING_BYTES_MAX: Final = 4096
+
+JSON_BYTES_MAX: Final = 1 << 20
+"""Largest JSON page; a chat template has tens of kilobytes."""
 
 OnPage = Callable[[str, HttpResponse], None]
 """Gets each page of a read: its path from the root without a slash, empty for the metrics."""
@@ -79,7 +82,7 @@ class ServerSource(EndpointSource):
         self._on_page = on_page
         self._recognizer = Recognizer(target.engine, engines, self._shown)
         self._reader = PageReader(target, self._shown)
-        self._probe = probe.ServerProbe(self._page_body)
+        self._probe = ServerProbe(self._page_body)
         self._sleep = SleepWatch(self._shown)
         self._engine = self._recognizer.configured
         """The engine of the last page."""
@@ -191,6 +194,57 @@ class ServerSource(EndpointSource):
 
     def _page_body(self, path: str) -> bytes:
         """Another page of the same server, behind the same prefix as its metrics."""
-        answer = self._fetcher.get(sibling_url(self._address, self._engine, "/" + path), probe.JSON_BYTES_MAX)
+        answer = self._fetcher.get(sibling_url(self._address, self._engine, "/" + path), JSON_BYTES_MAX)
         self._on_page(path, answer)
         return answer.body
+
+
+class ServerProbe:
+    """Caches the answers of one server. `fetch` gets a path's body, or raises `ReadFailedError`.
+
+    A missing model is requested again, since the server may be loading it; a missing version is not.
+    """
+
+    def __init__(self, fetch: Callable[[str], bytes]) -> None:
+        self._fetch = fetch
+        self._of: tuple[str, str] | None = None
+        self._known = ServerInfo()
+
+    def forget(self) -> None:
+        """Empty the cache: another server may answer next."""
+        self._of = None
+
+    def info(self, engine: Engine, identity: str) -> ServerInfo:
+        """Model and version of the process `identity`, requested where they are not cached."""
+        same = self._of == (engine.name, identity)
+        if not same:
+            self._known = ServerInfo()
+        self._of = engine.name, identity
+        for question in engine.questions:
+            model = question.model if not self._known.model else ()
+            version = question.version if not self._known.version and not same else ()
+            if model or version:
+                try:
+                    body = self._fetch(question.path)
+                except ReadFailedError:
+                    body = b""
+                self._known = ServerInfo(
+                    self._known.model or text(body, model), self._known.version or text(body, version)
+                )
+        return self._known
+
+
+def text(body: bytes, way: Way) -> str:
+    """The text at the end of a way into a JSON document; empty if there is none."""
+    if not way:
+        return ""
+    try:
+        value = json.loads(body)
+    except (ValueError, RecursionError):
+        return ""
+    for step in way:
+        if isinstance(step, str):
+            value = value.get(step) if isinstance(value, dict) else None
+        else:
+            value = value[step] if isinstance(value, list) and step < len(value) else None
+    return label(value) if isinstance(value, str) else ""

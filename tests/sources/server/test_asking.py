@@ -10,7 +10,7 @@ import pytest
 from exporter.engines import Way
 from exporter.readings import ReadFailedError
 from exporter.sources.server import ServerContext, ServerSource
-from exporter.sources.server.probe import text
+from exporter.sources.server.source import text
 
 Make = Callable[..., ServerSource]
 ROOT = "http://127.0.0.1:8000"

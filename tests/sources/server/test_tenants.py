@@ -14,7 +14,7 @@ from exporter.engines import Shares, TokenSeries
 from exporter.readings import ReadFailedError, tenant_name
 from exporter.sources.https_client import HttpsClient
 from exporter.sources.server import GatewaySource
-from exporter.sources.server.tenants import REMEMBERED_MAX, TenantTable
+from exporter.sources.server.gateway import REMEMBERED_MAX, TenantTable
 from exporter.units import NANOSECONDS_PER_SECOND
 
 URL = "http://127.0.0.1:4000/metrics/"
