@@ -8,6 +8,7 @@ from generators import (
     alerts,
     cli,
     configuration,
+    configuration_schema,
     daemon,
     engines,
     glossary,
@@ -29,6 +30,7 @@ from tools.generated import flags, update
 PAGES: tuple[tuple[str, Callable[[], str]], ...] = (
     ("cli.md", cli.documentation),
     ("configuration.md", configuration.documentation),
+    ("configuration.schema.json", configuration_schema.documentation),
     ("engines.md", engines.documentation),
     ("glossary.md", glossary.documentation),
     ("metrics.md", metrics.documentation),

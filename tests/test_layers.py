@@ -47,7 +47,7 @@ FOREIGN = {
     "httptools": r"sources/http_client\.py",
     "httpcore": r"sources/https_client\.py",
     "httpx": r"(sources/https_client|finance/prometheus/client)\.py",
-    "msgspec": r"(config/model|ledger/marks|reports/host_status|sources/kubernetes/source)\.py",
+    "msgspec": r"(config/schema|ledger/marks|reports/host_status|sources/kubernetes/source)\.py",
     "yaml": r"config/.+",
     "bcrypt": r"web/.+",
 }

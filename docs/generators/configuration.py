@@ -1,12 +1,14 @@
 """The page of all keys, made from the schema."""
 
 from collections.abc import Iterator
+from decimal import Decimal
 from typing import Final
 
 from exporter.config.document import FILE_BYTES
 from exporter.config.keys import DOCUMENT
 from exporter.config.schema import Key, ListOf, Table
-from exporter.config.values import ScalarValidator
+from exporter.config.values import Duration, plain
+from exporter.units import NANOSECONDS_PER_SECOND
 from generators.tables import table
 
 EXAMPLE: Final = """\
@@ -62,6 +64,7 @@ One YAML file, named by `--config.file`.
 Without a file every key has its default: [prices](prices.md) then come from the bundled catalogue.
 `inference-cost-exporter check-config` reports the first problem of a file with its line and key.
 `check-config --fix` shows corrections as a diff, and `--write` applies them.
+Editors complete and check keys by its [JSON schema](configuration.schema.json).
 
 - Units are in the names of the keys.
 - A key that is not on this page is an error: a misspelled price is never a missing one.
@@ -86,7 +89,7 @@ def documentation() -> str:
     return "\n".join([_HEAD, *tables(DOCUMENT)]) + "\n"
 
 
-def tables(schema: Table[object]) -> Iterator[str]:
+def tables(schema: Table) -> Iterator[str]:
     """Lines of Markdown: a table of the schema's keys, then one below a heading for each mapping in it."""
     yield _keys(schema)
     for key in schema.keys:
@@ -107,7 +110,7 @@ def _sections(path: str, key: Key[object], level: int) -> Iterator[str]:
         yield from _sections(f"{path}.{child.name}", child, min(level + 1, 6))
 
 
-def _keys(schema: Table[object]) -> str:
+def _keys(schema: Table) -> str:
     rows = [(f"`{key.name}`", key.validator.expected, _default(key), key.help) for key in schema.keys]
     return table(("key", "value", "default", "meaning"), rows)
 
@@ -115,6 +118,13 @@ def _keys(schema: Table[object]) -> str:
 def _default(key: Key[object]) -> str:
     if key.required:
         return "required"
-    if key.default in (None, "") or not isinstance(key.validator, ScalarValidator):
+    default = key.default
+    if isinstance(key.validator, ListOf | Table) or default in (None, "", ()):
         return ""
-    return f"`{key.validator.show(key.default)}`"
+    if isinstance(key.validator, Duration):
+        default = f"{int(str(default)) // NANOSECONDS_PER_SECOND}s"
+    elif isinstance(default, bool):
+        default = str(default).lower()
+    elif isinstance(default, Decimal):
+        default = plain(default)
+    return f"`{default}`"

@@ -1,16 +1,14 @@
 """The key `engines`: engines that are described in the file, in the form of the built-in ones."""
 
 import re
-from dataclasses import dataclass
 from decimal import Decimal
 from typing import Annotated, Final, TypeAlias, TypeVar
 
 from exporter.config.document import Mapping, Node, Scalar, Sequence
 from exporter.config.gateways import METRIC_LABEL
-from exporter.config.model import Model, default_of, of
 from exporter.config.problems import RefusedError, shown
-from exporter.config.schema import Context, ListOf, MappingNode, MappingOf, describe, read_at, unique
-from exporter.config.values import Choice, Matching, Name, Number, Port
+from exporter.config.schema import ListOf, MappingOf, Model, Table, read_at, unique
+from exporter.config.values import Choice, Context, Custom, Matching, Name, Number, Port, describe
 from exporter.engines.catalogue import ENGINES as BUILT_IN
 from exporter.engines.catalogue import UNCOUNTED
 from exporter.engines.spec import (
@@ -43,29 +41,24 @@ METRIC_NAME: Final = Matching(
 MetricName: TypeAlias = Annotated[str, METRIC_NAME]
 
 
-@dataclass(frozen=True, slots=True)
-class LabelValuesOf:
+def _label_values(node: Node, _: Context) -> tuple[str, ...]:
     """The values of a label: one, or a list; "" stands for a series without the label."""
+    items = node.items if isinstance(node, Sequence) else [node]
+    values = tuple(
+        item.text
+        for item in items
+        if isinstance(item, Scalar) and not item.empty and len(item.text) <= LABEL_CHARACTERS
+    )
+    if len(values) < len(items) or not 0 < len(values) <= MOST_VALUES:
+        raise RefusedError(f"needs a {LABEL_VALUES.expected}, not {describe(node)}")
+    return values
 
-    expected: str = f"value or list of 1 to {MOST_VALUES}"
 
-    def read(self, node: Node, context: Context) -> tuple[str, ...]:
-        """As `Validator.read`."""
-        del context
-        items = node.items if isinstance(node, Sequence) else [node]
-        values = tuple(
-            item.text
-            for item in items
-            if isinstance(item, Scalar) and not item.empty and len(item.text) <= LABEL_CHARACTERS
-        )
-        if len(values) < len(items) or not 0 < len(values) <= MOST_VALUES:
-            raise RefusedError(f"needs a {self.expected}, not {describe(node)}")
-        return values
-
+LABEL_VALUES: Final = Custom(f"value or list of 1 to {MOST_VALUES}", _label_values)
 
 LABEL_CHOICE: Final = MappingOf(
     "mapping of labels to values",
-    LabelValuesOf(),
+    LABEL_VALUES,
     lambda name: None if _LABEL.fullmatch(name) else f"{shown(name)} is no label of a metric",
     MOST_VALUES,
     example="{source: [prompt, image]}",
@@ -133,7 +126,7 @@ class HistogramKeys(Model, kw_only=True):
     record = LatencyHistogram
     name: MetricName
     """Its name on the page without `_bucket`; it is in seconds."""
-    basis: LatencyBasis = default_of(LatencyHistogram, "basis")
+    basis: LatencyBasis = "requests"
     """Whether one observation is a request or a token."""
 
 
@@ -145,7 +138,7 @@ class EngineKeys(Model, kw_only=True):
 
     name: Annotated[str, Name("engine name", reserved=(*BUILT_IN, *UNCOUNTED))]
     """The engine's name, for `servers[].engine`; no built-in one."""
-    counters: Annotated[tuple[tuple[Count, ...], ...], ListOf(of(EngineCounterKeys, "counter"), least=1)]
+    counters: Annotated[tuple[tuple[Count, ...], ...], ListOf(Table(EngineCounterKeys, "counter"), least=1)]
     """What it counts. A page with one of these names is recognized as its page, unless it is a built-in
     engine's."""
     models: Annotated[tuple[str, ...], ListOf(METRIC_LABEL, least=1)] = ()
@@ -249,17 +242,17 @@ def _optional(value: T | None) -> tuple[T, ...]:
 
 
 ENGINES = ListOf(
-    of(EngineKeys, "engine"),
+    Table(EngineKeys, "engine"),
     (unique("name", lambda engine: engine.name, "choose another"),),
 )
 
 
-def engines_are_known(mapping: MappingNode, described: tuple[Engine, ...]) -> None:
+def engines_are_known(model: Model, described: tuple[Engine, ...]) -> None:
     """Every engine that an entry of `servers` names is built in, or described in the file."""
     known = (*sorted(BUILT_IN), *(engine.name for engine in described))
-    servers = mapping.node.value("servers")
+    servers = model.node.value("servers")
     for item in servers.items if isinstance(servers, Sequence) else ():
         name = item.value("engine") if isinstance(item, Mapping) else None
         if name is not None:
             choice = Choice(known, remedy="describe it under `engines`")
-            read_at(choice, name, mapping.context)
+            read_at(choice, name, model.context)

@@ -3,15 +3,14 @@
 import re
 from collections.abc import Iterable
 from contextlib import suppress
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from ipaddress import ip_address
 from typing import Annotated, Final, TypeAlias, get_args
 from urllib.parse import urlsplit
 
 from exporter.config.document import Node, Scalar, Sequence
-from exporter.config.model import Model, of
 from exporter.config.problems import RefusedError, shown
-from exporter.config.schema import Context, ListItem, ListOf, describe, unique
+from exporter.config.schema import ListItem, ListOf, Model, Table, unique
 from exporter.config.settings import (
     ConfiguredServer,
     GatewayDivision,
@@ -19,17 +18,19 @@ from exporter.config.settings import (
     GatewayTenant,
     ServerRule,
 )
-from exporter.config.urls import Url
+from exporter.config.urls import scraped_url
 from exporter.config.values import (
-    NO_UID,
     PATTERN,
+    USER,
     Choice,
+    Context,
+    Custom,
     Label,
     Matching,
     PathOnHost,
     PatternText,
-    ScalarValidator,
-    User,
+    Text,
+    describe,
     has_wildcards,
     uid_of,
 )
@@ -46,6 +47,9 @@ WILDCARDS_MAX: Final = 100
 
 SERIES_CHARACTERS: Final = 512
 
+NO_UID: Final = -1
+"""(uid_t) -1, which names no user."""
+
 _WORDS: Final[Choice[DividedBy]] = Choice(get_args(DividedBy))
 
 By: TypeAlias = DividedBy | tuple[str, ...]
@@ -61,51 +65,37 @@ METRIC_LABEL: Final = Matching(
 """The name of a label, as Prometheus has it."""
 
 
-@dataclass(frozen=True, slots=True)
-class UnitOfDivision:
-    """One of the words, or a list of labels."""
-
-    @property
-    def expected(self) -> str:
-        """The words, or a list."""
-        return f"{', '.join(_WORDS.options)} or list of labels"
-
-    def read(self, node: Node, context: Context) -> By:
-        """As `Validator.read`."""
-        if isinstance(node, Scalar):
-            try:
-                return _WORDS.read(node, context)
-            except RefusedError as refused:
-                raise RefusedError(f"{refused}; labels go into a list, like [tenant_id]") from None
-        if not isinstance(node, Sequence):
-            raise RefusedError(f"must be {self.expected}, not {describe(node)}")
-        if not 1 <= len(node.items) <= LABELS_MAX:
-            raise RefusedError(f"has {len(node.items)} labels; it takes 1 to {LABELS_MAX}")
-        return ListOf(METRIC_LABEL, (unique("", str, "keep one"),)).read(node, context)
+LABEL_LIST: Final = ListOf(METRIC_LABEL, (unique("", str, "keep one"),))
 
 
-@dataclass(frozen=True, slots=True)
-class SeriesChoice(ScalarValidator[TokenSeries]):
-    """The name of a counter as it is on the page, with labels and values that it must have."""
+def _by(node: Node, context: Context) -> By:
+    if isinstance(node, Scalar):
+        try:
+            return _WORDS.read(node, context)
+        except RefusedError as refused:
+            raise RefusedError(f"{refused}; labels go into a list, like [tenant_id]") from None
+    if not isinstance(node, Sequence):
+        raise RefusedError(f"must be {UNIT_OF_DIVISION.expected}, not {describe(node)}")
+    if not 1 <= len(node.items) <= LABELS_MAX:
+        raise RefusedError(f"has {len(node.items)} labels; it takes 1 to {LABELS_MAX}")
+    return LABEL_LIST.read(node, context)
 
-    expected: str = "series"
 
-    @property
-    def example(self) -> str:
-        """A counter, and one of its kinds."""
-        return 'series like tokens_total or tokens_total{type="input"}'
+UNIT_OF_DIVISION: Final = Custom(f"{', '.join(_WORDS.options)} or list of labels", _by)
 
-    def parse(self, written: Scalar) -> TokenSeries:
-        """The series that was written."""
-        text = written.text
-        line = parsed(f"{text} 0".encode()) if len(text) <= SERIES_CHARACTERS else None
-        if line is None or not re.fullmatch(r"[^\s{]+(\{.*\})?", text):
-            raise RefusedError(f"{shown(text)} is no series; write a {self.example}")
-        if line.name.endswith("_bucket"):
-            raise RefusedError(
-                f"{shown(text)} counts requests; write {line.name.removesuffix('_bucket')}_sum"
-            )
-        return TokenSeries(line.name, tuple((name, (value,)) for name, value in line.labels.items()))
+
+def _series(written: Scalar) -> TokenSeries:
+    """A counter by its name on the page, with labels and values that it must have."""
+    text = written.text
+    line = parsed(f"{text} 0".encode()) if len(text) <= SERIES_CHARACTERS else None
+    if line is None or not re.fullmatch(r"[^\s{]+(\{.*\})?", text):
+        raise RefusedError(f"{shown(text)} is no series; write a series like {SERIES.like}")
+    if line.name.endswith("_bucket"):
+        raise RefusedError(f"{shown(text)} counts requests; write {line.name.removesuffix('_bucket')}_sum")
+    return TokenSeries(line.name, tuple((name, (value,)) for name, value in line.labels.items()))
+
+
+SERIES: Final = Text("series", _series, like='tokens_total or tokens_total{type="input"}')
 
 
 def check_user(model: Model, name: str, url: str | None) -> None:
@@ -149,12 +139,12 @@ def _few_have_wildcards(items: list[ListItem[GatewayTenant]]) -> None:
 class GatewayCounterKeys(Model, kw_only=True):
     """Counters of tokens on a gateway's page."""
 
-    prompt: Annotated[TokenSeries | None, SeriesChoice()] = None
+    prompt: Annotated[TokenSeries | None, SERIES] = None
     """Prompt tokens, cached ones included."""
-    cached_prompt: Annotated[TokenSeries | None, SeriesChoice()] = None
+    cached_prompt: Annotated[TokenSeries | None, SERIES] = None
     """Those of the prompt tokens that a prefix cache served. With it they weigh less, for each tenant alike.
     A page that counts prompts must have it."""
-    generation: Annotated[TokenSeries | None, SeriesChoice()] = None
+    generation: Annotated[TokenSeries | None, SERIES] = None
     """Generated tokens."""
 
     def build(self) -> "GatewayCounterKeys":
@@ -176,15 +166,15 @@ class GatewayCounterKeys(Model, kw_only=True):
 class DivideKeys(Model, kw_only=True):
     """The division of a server's cost by a gateway."""
 
-    by: Annotated[By, UnitOfDivision()]
+    by: Annotated[By, UNIT_OF_DIVISION]
     """Unit of division. team: the teams that LiteLLM or Bifrost reports, each in place of the server's own.
     adapter: LoRA adapters, each as a model of the server. A list: the labels that name a tenant."""
-    gateway: Annotated[str, Url(instead="bearer_token_file")]
+    gateway: Annotated[str, scraped_url("bearer_token_file")]
     """Where the gateway's metrics are scraped. LiteLLM proxy: /metrics/, with a slash at its end."""
-    user: Annotated[str | None, User()] = None
+    user: Annotated[str | None, USER] = None
     """The user whose process listens at the URL on this host. The page of any other process is not read."""
     tenants: Annotated[
-        tuple[GatewayTenant, ...], ListOf(of(TenantKeys, "tenant"), (_few_have_wildcards,), least=1)
+        tuple[GatewayTenant, ...], ListOf(Table(TenantKeys, "tenant"), (_few_have_wildcards,), least=1)
     ] = ()
     """Who pays for which tenant, with a list in by. The first match decides; one without a match is of team
     other. Only doctor shows a tenant's own name. One entry of a gateway gives them for all."""

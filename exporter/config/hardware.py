@@ -2,15 +2,13 @@
 
 import difflib
 import re
-from dataclasses import replace
 from decimal import Decimal
 from itertools import pairwise
 from typing import Annotated, Final
 
 from exporter.config.kubernetes import NODE_LABEL
-from exporter.config.model import Model, default_of, field, of
-from exporter.config.schema import ListItem, ListOf
-from exporter.config.times import DatedInstant, DateValue, TimeValue
+from exporter.config.schema import ListItem, ListOf, Model, Table, field
+from exporter.config.times import DATE, TIME, DatedInstant
 from exporter.config.values import (
     DOLLAR_DECIMALS,
     PERCENT,
@@ -41,9 +39,6 @@ from exporter.tariff.terms import (
 
 SAME_TYPE_FROM: Final = 0.9
 """Similarity of two instance types that differ in their size alone."""
-
-PER_HOST: Final = 0
-"""Stands for `gpus_per_host`, a key of the mapping around the list of prices, until that is read."""
 
 # A ledger holds at most 9.2 million dollars per total (64 bits of picodollars); the bounds keep a misplaced
 # amount (a month's where an hour's belongs) from filling a total within the week that a gap may last.
@@ -85,7 +80,7 @@ PueRatio = Annotated[
 class DatedPrice(Model, kw_only=True):
     """One price of a list of dated ones."""
 
-    since: Annotated[DatedInstant, TimeValue()] = field(name="from")
+    since: Annotated[DatedInstant, TIME] = field(name="from")
     """When the price begins: a date, a local time (2026-11-01T09:30) or a time with its offset
     (2026-11-01T09:30+01:00). A date is the first instant of that local day; a local time must occur exactly
     once."""
@@ -96,30 +91,32 @@ class DatedPrice(Model, kw_only=True):
     note: Annotated[str, Label("note")] = ""
     """Note on the source of the price."""
 
-    def build(self) -> RentPrice:
-        """The price; one of a host lacks its GPUs yet."""
+    def build(self) -> "DatedPrice":
+        """The price itself: the GPUs of its host are known to the mapping around the list."""
         self.exactly_one("dollars_per_gpu_hour", "dollars_per_host_hour")
-        per_gpu = self.dollars_per_gpu_hour
+        return self
+
+    def rent(self, gpus_per_host: int) -> RentPrice:
+        """The price, with the GPUs among which that of a host is divided."""
+        per_host = self.dollars_per_host_hour
         return RentPrice(
-            dollars_per_hour=self.dollars_per_host_hour or Decimal(0) if per_gpu is None else per_gpu,
-            gpus=PER_HOST if per_gpu is None else 1,
+            dollars_per_hour=(self.dollars_per_gpu_hour or Decimal(0)) if per_host is None else per_host,
+            gpus=1 if per_host is None else gpus_per_host,
             since=self.since.instant,
             since_text=self.since.text,
             note=self.note,
         )
 
 
-def _in_order(items: list[ListItem[RentPrice]]) -> None:
+def _in_order(items: list[ListItem[DatedPrice]]) -> None:
     for earlier, later in pairwise(items):
-        if (later.value.since or 0) <= (earlier.value.since or 0):
-            message = (
-                f"{later.value.since_text} is not after {earlier.value.since_text}; order prices by date"
-            )
-            later.refuse("from", message)
+        if later.value.since.instant <= earlier.value.since.instant:
+            begins, before = later.value.since.text, earlier.value.since.text
+            later.refuse("from", f"{begins} is not after {before}; order prices by date")
 
 
 PRICES = ListOf(
-    of(DatedPrice),
+    Table(DatedPrice),
     (_in_order,),
     least=1,
     advice="one price without a date is dollars_per_gpu_hour or dollars_per_host_hour",
@@ -135,7 +132,7 @@ class RentedKeys(Model, kw_only=True):
     """Price of the whole host per hour, divided by gpus_per_host."""
     gpus_per_host: Annotated[int | None, GPUS] = None
     """GPUs of the host, including any that NVML does not list. Each carries its share of the host's price."""
-    prices: Annotated[tuple[RentPrice, ...], PRICES] = ()
+    prices: Annotated[tuple[DatedPrice, ...], PRICES] = ()
     """Dated prices, oldest first; each holds until the next begins, and before the first there is no
     price."""
     catalogue: Annotated[str | None, Choice((quotes.ANY, *CLOUDS))] = None
@@ -150,7 +147,7 @@ class RentedKeys(Model, kw_only=True):
     discount_of: DiscountOf | None = None
     """List price to use, with catalogue only. Default: that of the host's lifecycle, or on_demand with a
     discount."""
-    billing: Billing = default_of(Rented, "billing")
+    billing: Billing = "while_up"
     """Rent during downtime: `while_up` charges only while the host runs, as hourly clouds bill; `always`
     charges all time, as leases and reservations do."""
 
@@ -159,11 +156,11 @@ class RentedKeys(Model, kw_only=True):
         self.exactly_one("dollars_per_gpu_hour", "dollars_per_host_hour", "prices", "catalogue")
         for name in ("instance_type", "region", "discount_ratio", "discount_of"):
             self.goes_with(name, "catalogue")
-        per_host = self.dollars_per_host_hour is not None
-        if per_host or any(price.gpus == PER_HOST for price in self.prices):
+        dated_per_host = any(price.has("dollars_per_host_hour") for price in self.prices)
+        if self.dollars_per_host_hour is not None or dated_per_host:
             self.needs("gpus_per_host")
-        elif self.has("gpus_per_host"):
-            self.refuse("gpus_per_host", "goes with dollars_per_host_hour only; remove it")
+        else:
+            self.goes_with("gpus_per_host", "dollars_per_host_hour")
         if self.catalogue is not None:
             default: DiscountOf | None = None if self.discount_ratio is None else "on_demand"
             return Listed(
@@ -175,14 +172,11 @@ class RentedKeys(Model, kw_only=True):
                 billing=self.billing,
             )
         gpus = self.gpus_per_host or 1
-        prices = tuple(
-            replace(price, gpus=gpus) if price.gpus == PER_HOST else price for price in self.prices
-        )
         if self.dollars_per_gpu_hour is not None:
-            prices = (RentPrice(self.dollars_per_gpu_hour),)
-        elif self.dollars_per_host_hour is not None:
-            prices = (RentPrice(self.dollars_per_host_hour, gpus),)
-        return Rented(prices, self.billing)
+            return Rented((RentPrice(self.dollars_per_gpu_hour),), self.billing)
+        if self.dollars_per_host_hour is not None:
+            return Rented((RentPrice(self.dollars_per_host_hour, gpus),), self.billing)
+        return Rented(tuple(price.rent(gpus) for price in self.prices), self.billing)
 
 
 class OwnedKeys(Model, kw_only=True):
@@ -194,19 +188,15 @@ class OwnedKeys(Model, kw_only=True):
     """Price of one GPU with its part of the host; the yearly amounts are then per GPU too."""
     gpus_per_host: Annotated[int | None, GPUS] = None
     """GPUs of the host, including any that NVML does not list. Each carries its share of the host's price."""
-    in_service: Annotated[DatedInstant, DateValue()]
+    in_service: Annotated[DatedInstant, DATE]
     """The day on which amortization begins; before it there is none."""
     life_years: Annotated[Decimal, YEARS]
     """Years of amortization, of 8766 hours each; after them the hardware costs nothing."""
-    residual_ratio: ResidualRatio = default_of(Owned, "residual_ratio")
-    adders_ratio: AddersRatio = default_of(Owned, "adders_ratio")
-    support_dollars_per_year: Annotated[Decimal, DOLLARS_PER_YEAR] = default_of(
-        Owned, "support_dollars_per_year"
-    )
+    residual_ratio: ResidualRatio = Decimal(0)
+    adders_ratio: AddersRatio = Decimal(0)
+    support_dollars_per_year: Annotated[Decimal, DOLLARS_PER_YEAR] = Decimal(0)
     """Support contract per year; component support."""
-    insurance_dollars_per_year: Annotated[Decimal, DOLLARS_PER_YEAR] = default_of(
-        Owned, "insurance_dollars_per_year"
-    )
+    insurance_dollars_per_year: Annotated[Decimal, DOLLARS_PER_YEAR] = Decimal(0)
     """Insurance per year; component insurance."""
     cost_of_capital_ratio: CostOfCapitalRatio = None
 
@@ -240,8 +230,8 @@ class EnergyKeys(Model, kw_only=True):
 
     record = Electricity
     dollars_per_kilowatt_hour: KilowattHourDollars
-    pue_ratio: PueRatio = default_of(Electricity, "pue_ratio")
-    host_factor_ratio: Annotated[Decimal, FACTOR] = default_of(Electricity, "host_factor_ratio")
+    pue_ratio: PueRatio = Decimal(1)
+    host_factor_ratio: Annotated[Decimal, FACTOR] = Decimal(1)
     """The host's power over that of its GPUs: processors, fans and power supplies."""
 
 
@@ -283,7 +273,7 @@ class HardwareKeys(Model, kw_only=True):
         """The rule."""
         self.exactly_one("rented", "owned")
         if isinstance(self.rented, Listed):
-            problem = instance_type_problem(self.rented, self.match, self.at.context.catalogue)
+            problem = instance_type_problem(self.rented, self.match, self.context.catalogue)
             if problem:
                 self.refuse("rented", problem)
         pricing = self.rented or self.owned
@@ -291,7 +281,7 @@ class HardwareKeys(Model, kw_only=True):
         return Hardware(
             match=self.match,
             pricing=pricing,
-            source=f"{self.at.path}.{'rented' if self.rented else 'owned'}",
+            source=f"{self.node.path}.{'rented' if self.rented else 'owned'}",
             energy=self.energy,
         )
 

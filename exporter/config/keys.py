@@ -11,8 +11,7 @@ from exporter.config.engines import ENGINES, engines_are_known
 from exporter.config.gateways import with_gateway_pages
 from exporter.config.hardware import DOLLARS_PER_HOUR, DOLLARS_PER_YEAR, HardwareKeys
 from exporter.config.kubernetes import PodLabelKeys
-from exporter.config.model import Model, default_of, field, of
-from exporter.config.schema import ListItem, ListOf, Table, unique
+from exporter.config.schema import ListItem, ListOf, Model, Table, field, unique
 from exporter.config.servers import SERVERS
 from exporter.config.settings import (
     DEFAULT_LEDGER,
@@ -25,12 +24,12 @@ from exporter.config.settings import (
     PodLabels,
     ServerRule,
 )
-from exporter.config.times import DatedInstant, DateValue, TimeValue, ZoneValue
+from exporter.config.times import DATE, TIME, ZONE, DatedInstant
 from exporter.config.values import (
     DOLLAR_DECIMALS,
+    GPU_UUID,
     Choice,
     Duration,
-    GpuUuid,
     Label,
     Name,
     NewFile,
@@ -46,13 +45,16 @@ from exporter.tariff.hosted import PRICE_DECIMALS, HostedPrice
 from exporter.tariff.terms import Hardware, Overhead, Per, Period, Retirement, Unmatched
 from exporter.units import Nanoseconds
 
+DEFAULTS: Final = Config()
+"""The configuration without a file."""
+
 
 class RetiredKeys(Model, kw_only=True):
     """A GPU that was removed for good."""
 
-    uuid: Annotated[str, GpuUuid()]
+    uuid: Annotated[str, GPU_UUID]
     """The GPU's UUID, exactly as NVML reports it."""
-    since: Annotated[DatedInstant, TimeValue()] = field(name="from")
+    since: Annotated[DatedInstant, TIME] = field(name="from")
     """When it left: a date (the first instant of that local day) or a time, as prices have it."""
     note: Annotated[str, Label("note")] = ""
     """Note on where the GPU went."""
@@ -87,7 +89,7 @@ class CompareKeys(Model, kw_only=True):
     """Price of a million prompt tokens from its cache; without it, that of any prompt tokens."""
     generation_dollars_per_million_tokens: Annotated[Decimal, PER_MILLION]
     """Price of a million generated tokens."""
-    as_of: Annotated[DatedInstant | None, DateValue()] = None
+    as_of: Annotated[DatedInstant | None, DATE] = None
     """Date of the price."""
 
     def build(self) -> HostedPrice:
@@ -145,7 +147,7 @@ class OverheadKeys(Model, kw_only=True):
             amount_dollars=self.given()[f"dollars_per_{period}"],
             period=period,
             per=self.per,
-            source=self.at.path,
+            source=self.node.path,
             host=self.match.host if self.match else None,
         )
 
@@ -202,9 +204,9 @@ class OwnershipRuleKeys(Model, kw_only=True):
 
     match: OwnerMatchKeys | None = None
     """Which servers; all patterns given must match. Without it: every server."""
-    product: Annotated[str, Label("product")] = default_of(OwnershipRule, "product")
+    product: Annotated[str, Label("product")] = OwnershipRule().product
     """The product that pays."""
-    team: Annotated[str, TEAM] = default_of(OwnershipRule, "team")
+    team: Annotated[str, TEAM] = OwnershipRule().team
     """The team that owns the product."""
 
     def build(self) -> OwnershipRule:
@@ -218,9 +220,9 @@ class OwnershipRuleKeys(Model, kw_only=True):
 class OwnershipKeys(Model, kw_only=True):
     """Owners of cost."""
 
-    pod_labels: Annotated[PodLabels, PodLabelKeys] = default_of(Config, "pod_labels")
+    pod_labels: Annotated[PodLabels, PodLabelKeys] = DEFAULTS.pod_labels
     """Labels of a server's pods that name its owner, where no rule does."""
-    rules: Annotated[tuple[OwnershipRule, ...], ListOf(of(OwnershipRuleKeys, "rule"))] = ()
+    rules: Annotated[tuple[OwnershipRule, ...], ListOf(Table(OwnershipRuleKeys, "rule"))] = ()
     """Owners of servers. The first rule that matches decides; without one the owner is unassigned."""
 
 
@@ -233,11 +235,11 @@ class WeightKeys(Model, kw_only=True):
     """Weights of tokens."""
 
     record = Weights
-    prompt: Annotated[Decimal, POSITIVE_WEIGHT] = default_of(Weights, "prompt")
+    prompt: Annotated[Decimal, POSITIVE_WEIGHT] = Weights().prompt
     """Weight of a computed prompt token."""
-    cached_prompt: Annotated[Decimal, WEIGHT] = default_of(Weights, "cached_prompt")
+    cached_prompt: Annotated[Decimal, WEIGHT] = Weights().cached_prompt
     """Weight of a prompt token from the prefix cache."""
-    generation: Annotated[Decimal, POSITIVE_WEIGHT] = default_of(Weights, "generation")
+    generation: Annotated[Decimal, POSITIVE_WEIGHT] = Weights().generation
     """Weight of a generated token."""
 
 
@@ -285,14 +287,14 @@ class OverrideKeys(Model, kw_only=True):
 class SplitKeys(Model, kw_only=True):
     """The general rule of split, and rules for some servers and models before it."""
 
-    method: Annotated[SplitMethod, METHODS] = default_of(SplitRule, "method")
+    method: Annotated[SplitMethod, METHODS] = SplitRule().method
     """Split of busy cost between prefill and decode. Method engine: by GPU seconds that the engine reports
     for each. Method time: by seconds that its requests spent in each. Method weights: by tokens. Method auto
     is the first of these that the server offers. A method that it does not offer falls back to the next."""
-    weights: Annotated[Weights, WeightKeys] = default_of(SplitRule, "weights")
+    weights: Annotated[Weights, WeightKeys] = SplitRule().weights
     """Weights of tokens where nothing measures them: an assumption. The price of a cached prompt token always
     depends on them, prefill against decode only with the method weights."""
-    overrides: Annotated[tuple[OverrideKeys, ...], ListOf(of(OverrideKeys, "rule"))] = ()
+    overrides: Annotated[tuple[OverrideKeys, ...], ListOf(Table(OverrideKeys, "rule"))] = ()
     """Overrides; the first match applies. Missing keys are inherited."""
 
     def build(self) -> tuple[SplitRule, ...]:
@@ -304,18 +306,18 @@ class SplitKeys(Model, kw_only=True):
 class DiscoveryKeys(Model, kw_only=True):
     """What is discovered."""
 
-    processes: bool = default_of(Config, "processes")
+    processes: bool = DEFAULTS.processes
     """Whether servers and their GPUs are discovered from the processes that compute on GPUs; false leaves
     only the servers configured here."""
-    gpus: GpusChoice = default_of(Config, "gpus")
+    gpus: GpusChoice = DEFAULTS.gpus
     """GPUs to charge where gpus_per_host of a rule, or the instance type, has more than NVML lists, also
     where it never listed one. With all, every GPU; with visible, those that NVML lists (two exporters with
     half of the GPUs each). With auto, all where NVIDIA_VISIBLE_DEVICES is all or not set in the exporter's
     environment."""
-    cloud: CloudChoice = default_of(Config, "cloud")
+    cloud: CloudChoice = DEFAULTS.cloud
     """Cloud metadata service for instance type, region and lifecycle. auto: the cloud named by the firmware,
     if any; off: no request and no firmware; a cloud's name: that cloud."""
-    kubernetes: KubernetesChoice = default_of(Config, "kubernetes")
+    kubernetes: KubernetesChoice = DEFAULTS.kubernetes
     """Source of the pods of this node. The source pods_api is the socket of the kubelet's Pods API
     (Kubernetes 1.37). The source kubelet uses https; api_server is the API server; auto is the first of these
     that answers. Both kubelet and api_server need a mounted service account. The labels of this node are from
@@ -329,17 +331,15 @@ class LimitKeys(Model, kw_only=True):
     """Bounds on what one host exports and reads."""
 
     record = CardinalityLimits
-    models: Annotated[int, Whole("models", 1, 1000)] = default_of(CardinalityLimits, "models")
+    models: Annotated[int, Whole("models", 1, 1000)] = DEFAULTS.limits.models
     """Models of a host, beyond the first two of each server. A user or namespace gets at most half once
     another asks. Those beyond it are counted under other of their server."""
-    servers: Annotated[int, Whole("servers", 1, 1000)] = default_of(CardinalityLimits, "servers")
+    servers: Annotated[int, Whole("servers", 1, 1000)] = DEFAULTS.limits.servers
     """Servers of a host. A user or namespace gets at most half once another asks. Those beyond it are counted
     under other of their namespace, or of their user as other:user-UID."""
-    body_bytes: Annotated[int, Whole("bytes", 65_536, 67_108_864)] = default_of(
-        CardinalityLimits, "body_bytes"
-    )
+    body_bytes: Annotated[int, Whole("bytes", 65_536, 67_108_864)] = DEFAULTS.limits.body_bytes
     """Longest response of a server; a longer one is a failed read."""
-    parties: Annotated[int, Whole("parties", 1, 1000)] = default_of(CardinalityLimits, "parties")
+    parties: Annotated[int, Whole("parties", 1, 1000)] = DEFAULTS.limits.parties
     """Teams and adapters of a host that gateways name, counted per model of a server; those beyond it are
     counted under other."""
 
@@ -348,7 +348,7 @@ class GapKeys(Model, kw_only=True):
     """Charges for time without a tick."""
 
     gap_max_days: Annotated[Decimal, Number("days", Decimal(366))] = field(
-        default=default_of(Config, "gap_max_days"), name="max_days"
+        default=DEFAULTS.gap_max_days, name="max_days"
     )
     """Longest time without a tick that is charged; longer times are counted and not charged."""
 
@@ -357,7 +357,7 @@ class LedgerKeys(Model, kw_only=True):
     """Where the ledger is."""
 
     ledger_path: Annotated[Path, NewFile(DEFAULT_LEDGER.name)] = field(
-        default=default_of(Config, "ledger_path"), name="path"
+        default=DEFAULTS.ledger_path, name="path"
     )
     """Ledger file; its folder must be writable and must persist across restarts."""
 
@@ -365,7 +365,7 @@ class LedgerKeys(Model, kw_only=True):
 class PriceFileKeys(Model, kw_only=True):
     """Where the price file is."""
 
-    prices_path: PathOnHost = field(default=default_of(Config, "prices_path"), name="path")
+    prices_path: PathOnHost = field(default=DEFAULTS.prices_path, name="path")
     """Price file, as `prices update` writes it; it must exist where a path is given here."""
 
 
@@ -378,7 +378,7 @@ class IgnoredKeys(Model, kw_only=True):
     """The server's name, or namespace/name. Without it, any."""
     reason: Annotated[str, Label("reason")]
     """Why it is no waste; `advise` prints it."""
-    until: Annotated[DatedInstant, TimeValue()]
+    until: Annotated[DatedInstant, TIME]
     """Date or time from which it counts again; a date is the first instant of that local day."""
 
     def build(self) -> IgnoredSaving:
@@ -390,7 +390,7 @@ class IgnoredKeys(Model, kw_only=True):
 class AdviceKeys(Model, kw_only=True):
     """Savings to leave out."""
 
-    ignored_savings: Annotated[tuple[IgnoredSaving, ...], ListOf(of(IgnoredKeys, "finding"))] = field(
+    ignored_savings: Annotated[tuple[IgnoredSaving, ...], ListOf(Table(IgnoredKeys, "finding"))] = field(
         default=(), name="ignore"
     )
     """Findings that are listed apart and not counted, until a date. The first that matches applies."""
@@ -399,12 +399,12 @@ class AdviceKeys(Model, kw_only=True):
 class DocumentKeys(Model, kw_only=True):
     """The whole file."""
 
-    interval: Annotated[Nanoseconds, Duration("1s", "15s")] = default_of(Config, "interval")
+    interval: Annotated[Nanoseconds, Duration("1s", "15s")] = DEFAULTS.interval
     """How often everything is read; NVML's ring of samples holds about 16 s."""
-    timezone: Annotated[ZoneInfo, ZoneValue()] = default_of(Config, "timezone")
+    timezone: Annotated[ZoneInfo, ZONE] = DEFAULTS.timezone
     """Zone in which months and dates begin: a name of the IANA database."""
-    hours_per_month: Annotated[Decimal, Number("hours", Decimal(744), Decimal(672))] = default_of(
-        Config, "hours_per_month"
+    hours_per_month: Annotated[Decimal, Number("hours", Decimal(744), Decimal(672))] = (
+        DEFAULTS.hours_per_month
     )
     """Hours of the monthly run-rate. Amounts per month accrue by the calendar."""
     ownership: OwnershipKeys | None = None
@@ -412,24 +412,24 @@ class DocumentKeys(Model, kw_only=True):
     budgets: Annotated[
         tuple[Budget, ...],
         ListOf(
-            of(BudgetKeys, "budget"), (unique("name", lambda budget: budget.name, "choose another name"),)
+            Table(BudgetKeys, "budget"), (unique("name", lambda budget: budget.name, "choose another name"),)
         ),
-    ] = default_of(Config, "budgets")
+    ] = DEFAULTS.budgets
     """Monthly budgets; without any there is one, fleet, of 27000 dollars for everything."""
-    hardware: Annotated[tuple[Hardware, ...], ListOf(of(HardwareKeys, "rule"))] = ()
+    hardware: Annotated[tuple[Hardware, ...], ListOf(Table(HardwareKeys, "rule"))] = ()
     """Hardware prices. The first matching rule prices a GPU; unmatched_hardware decides for the rest."""
-    unmatched_hardware: Unmatched = default_of(Config, "unmatched_hardware")
+    unmatched_hardware: Unmatched = DEFAULTS.unmatched_hardware
     """GPUs without a matching rule, and rules without a list price. `estimate`: the nearest price, marked as
     an estimate. It is that of the instance type in another region, of the GPU at the lowest large cloud, or
     of its market. `unpriced`: no price, and the cost is absent."""
     retired: Annotated[
         tuple[Retirement, ...],
-        ListOf(of(RetiredKeys, "GPU"), (unique("uuid", lambda gone: gone.uuid, "give it once"),)),
+        ListOf(Table(RetiredKeys, "GPU"), (unique("uuid", lambda gone: gone.uuid, "give it once"),)),
     ] = ()
     """GPUs removed for good: sold, returned, scrapped. They cost nothing from then on. Past charges stay, and
     a GPU that NVML still lists is charged."""
     overheads: Annotated[
-        tuple[Overhead, ...], ListOf(of(OverheadKeys, "amount"), (_components_are_unique,))
+        tuple[Overhead, ...], ListOf(Table(OverheadKeys, "amount"), (_components_are_unique,))
     ] = ()
     """Named amounts in addition to the hardware, each its own component."""
     servers: Annotated[tuple[ConfiguredServer | ServerRule, ...], SERVERS] = ()
@@ -441,14 +441,16 @@ class DocumentKeys(Model, kw_only=True):
     """Split of a server's busy cost between prefill and decode."""
     compare: Annotated[
         tuple[HostedPrice, ...],
-        ListOf(of(CompareKeys, "offer"), (unique("name", lambda offer: offer.reference, "choose another"),)),
+        ListOf(
+            Table(CompareKeys, "offer"), (unique("name", lambda offer: offer.reference, "choose another"),)
+        ),
     ] = ()
     """Hosted offers: what the tokens served here would have cost there."""
     advise: AdviceKeys | None = None
     """Savings that the verb `advise` finds."""
     discovery: DiscoveryKeys | None = None
     """Automatic discovery."""
-    limits: Annotated[CardinalityLimits, LimitKeys] = default_of(Config, "limits")
+    limits: Annotated[CardinalityLimits, LimitKeys] = DEFAULTS.limits
     """Bounds on what one host exports and reads."""
     gap: GapKeys | None = None
     """Charges for downtime of the daemon or the host, and for suspension."""
@@ -459,7 +461,7 @@ class DocumentKeys(Model, kw_only=True):
 
     def build(self) -> Config:
         """The configuration."""
-        engines_are_known(self.at, self.engines)
+        engines_are_known(self, self.engines)
         values: dict[str, Any] = {}
         for name, value in self.given().items():
             if isinstance(value, Model):  # its keys fill fields of the configuration
@@ -470,7 +472,7 @@ class DocumentKeys(Model, kw_only=True):
         entries = with_gateway_pages(values.pop("servers", ()))
         engines = {engine.name: engine for engine in self.engines}
         return Config(
-            catalogue=self.at.context.catalogue,
+            catalogue=self.context.catalogue,
             servers=tuple(entry for entry in entries if isinstance(entry, ConfiguredServer)),
             server_rules=tuple(
                 _found_by(engines.get(entry.engine or ""), entry)
@@ -489,4 +491,4 @@ def _found_by(engine: Engine | None, rule: ServerRule) -> ServerRule:
     return replace(rule, engine_port=engine.default_port, metrics_path=path)
 
 
-DOCUMENT: Final[Table[Config]] = of(DocumentKeys)
+DOCUMENT: Final[Table] = Table(DocumentKeys)

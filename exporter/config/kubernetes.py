@@ -1,15 +1,13 @@
 """Syntax of Kubernetes labels, and the keys of the configuration about Kubernetes."""
 
 import re
-from dataclasses import dataclass
 from typing import Annotated, Final
 
 from exporter.config.document import Node, Scalar
-from exporter.config.model import Model, default_of
 from exporter.config.problems import RefusedError, shown
-from exporter.config.schema import Context, MappingOf, describe
+from exporter.config.schema import MappingOf, Model
 from exporter.config.settings import PodLabels
-from exporter.config.values import PATTERN_CHARACTERS, Matching, ScalarValidator
+from exporter.config.values import PATTERN_CHARACTERS, Context, Custom, Matching, describe
 
 MOST_PATTERNS: Final = 16
 
@@ -34,22 +32,15 @@ def is_node_name(text: str) -> bool:
     return bool(_PREFIX.fullmatch(text))
 
 
-@dataclass(frozen=True, slots=True)
-class LabelPattern(ScalarValidator[str]):
+def _label_pattern(node: Node, _: Context) -> str:
     """A pattern of a label's value."""
-
-    expected: str = "pattern"
-
-    def read(self, node: Node, context: Context) -> str:
-        """As `Validator.read`."""
-        del context
-        if not isinstance(node, Scalar) or node.empty:
-            raise RefusedError(f'needs a pattern, not {describe(node)}; "*" is any value, "" the empty one')
-        if len(node.text) > PATTERN_CHARACTERS or not _PATTERN.fullmatch(node.text):
-            raise RefusedError(
-                f"{shown(node.text)} can match no value of a label: letters, digits, - _ . and * ? [ab]"
-            )
-        return node.text
+    if not isinstance(node, Scalar) or node.empty:
+        raise RefusedError(f'needs a pattern, not {describe(node)}; "*" is any value, "" the empty one')
+    if len(node.text) > PATTERN_CHARACTERS or not _PATTERN.fullmatch(node.text):
+        raise RefusedError(
+            f"{shown(node.text)} can match no value of a label: letters, digits, - _ . and * ? [ab]"
+        )
+    return node.text
 
 
 def _label_fault(name: str) -> str | None:
@@ -60,7 +51,7 @@ def _label_fault(name: str) -> str | None:
 
 NODE_LABEL: Final = MappingOf(
     "mapping of labels to patterns",
-    LabelPattern(),
+    Custom("pattern", _label_pattern),
     _label_fault,
     MOST_PATTERNS,
     example='{"example.com/billing": lease}',
@@ -76,7 +67,7 @@ class PodLabelKeys(Model, kw_only=True):
     """The labels of pods that name an owner."""
 
     record = PodLabels
-    product: Annotated[str, LABEL_NAME] = default_of(PodLabels, "product")
+    product: Annotated[str, LABEL_NAME] = PodLabels().product
     """The label whose value is the product that pays; "" for none."""
-    team: Annotated[str, LABEL_NAME] = default_of(PodLabels, "team")
+    team: Annotated[str, LABEL_NAME] = PodLabels().team
     """The label whose value is the team that owns it; "" for none."""

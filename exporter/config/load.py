@@ -5,21 +5,20 @@ import stat
 from dataclasses import replace
 from hashlib import sha256
 from pathlib import Path
-from typing import TypeVar
+from typing import Any
 from zoneinfo import ZoneInfo
 
 from exporter.config.document import FILE_BYTES, Mapping, Node, Scalar, document, positions
 from exporter.config.keys import DOCUMENT
 from exporter.config.problems import ConfigError, LocatedError, Problem
-from exporter.config.schema import Context, Table, read_at
+from exporter.config.schema import Table, read_at
 from exporter.config.settings import DEFAULT_PRICES, Config
 from exporter.config.times import zone_named
+from exporter.config.values import Context
 from exporter.tariff.catalogue import CATALOGUE, Catalogue
 from exporter.tariff.price_file import MOST_BYTES, PriceFileError, price_file
 
 __all__ = ["ConfigError", "load", "parse"]
-
-T = TypeVar("T")
 
 UNNAMED = "configuration"
 """Name of a configuration that is not from a file."""
@@ -90,7 +89,7 @@ def parse(data: bytes, path: Path | None = None) -> Config:
     return replace(config, path=path, hash=sha256(data).hexdigest())
 
 
-def read(data: bytes, file: str, table: Table[T]) -> T:
+def read(data: bytes, file: str, table: Table) -> Any:
     """Read a document of another schema, with the same errors; its dates are in UTC.
 
     Raises:
@@ -109,9 +108,9 @@ def _tree(data: bytes, file: str) -> Node | None:
         raise ConfigError(file, (error.problem,)) from None
 
 
-def _built(root: Node, file: str, table: Table[T], zone: ZoneInfo, catalogue: Catalogue = CATALOGUE) -> T:
+def _built(root: Node, file: str, table: Table, zone: ZoneInfo, catalogue: Catalogue = CATALOGUE) -> Any:
     try:
-        return read_at(table, root, Context(zone, catalogue))
+        return read_at(table, root, Context(zone, catalogue, Path(file).parent))
     except LocatedError as error:
         raise ConfigError(file, (error.problem,)) from None
 

@@ -51,13 +51,14 @@ class RefusedError(Exception):
     """A value that cannot be used; the message has the reason and what to write instead.
 
     `instead` is the YAML of the intended value, `None` where it is not certain. `remedy` is what to do
-    without it, or in place of naming it.
+    without it, or in place of naming it. `key` is the key of a mapping that is at fault, if one is.
     """
 
-    def __init__(self, reason: str, remedy: str = "", *, instead: str | None = None) -> None:
+    def __init__(self, reason: str, remedy: str = "", *, instead: str | None = None, key: str = "") -> None:
         remedy = remedy or (f"write {instead}" if instead is not None else "")
         super().__init__(f"{reason}; {remedy}" if remedy else reason)
         self.instead = instead
+        self.key = key
 
 
 class LocatedError(Exception):

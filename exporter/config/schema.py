@@ -1,20 +1,48 @@
-"""The parts of a schema: keys, mappings and lists, for reading and for the documentation.
+"""Mappings and lists of the file, and the classes that describe mappings.
 
-A validator reads a node to a value, or refuses it (`RefusedError`). The mapping or list around it adds
-position and path to the first problem, which ends the reading (`LocatedError`).
+A field of such a class is a key, with its type, its meaning and its default:
+
+    dollars_per_kilowatt_hour: Annotated[Decimal, Number("dollars", Decimal(100))]
+
+A mapping without a field that has no default is refused, as is a key without a field. The docstring of a
+field is its meaning, in the reference and in errors; a type that several mappings share may hold it instead.
+The first problem ends the reading of a file (`LocatedError`).
 """
 
+import ast
 import difflib
+import inspect
 import re
+import sys
 from collections.abc import Callable
-from dataclasses import MISSING, dataclass, field, fields
-from typing import Any, Final, Generic, NoReturn, Protocol, TypeVar
-from zoneinfo import ZoneInfo
+from contextlib import suppress
+from dataclasses import dataclass
+from functools import cache
+from itertools import pairwise
+from types import NoneType
+from typing import (
+    Annotated,
+    Any,
+    ClassVar,
+    Final,
+    Generic,
+    Literal,
+    NoReturn,
+    TypeVar,
+    get_args,
+    get_origin,
+    get_type_hints,
+)
+
+import msgspec
+from msgspec import field
 
 from exporter.config.document import Mapping, Node, Scalar, Sequence, dotted
 from exporter.config.problems import LocatedError, RefusedError, TextEdit, shown, shown_key
+from exporter.config.values import TRUTH, Choice, Context, Validator, describe
 from exporter.config.yaml_errors import no_space
-from exporter.tariff.catalogue import CATALOGUE, Catalogue
+
+__all__ = ["Key", "ListItem", "ListOf", "MappingOf", "Model", "Record", "Table", "field", "unique"]
 
 MOST_ITEMS: Final = 1000
 LONGEST_KEY: Final = 64
@@ -33,6 +61,9 @@ _UNIT: Final = re.compile(
 )
 """Words of a name that the number behind it depends on, in the singular."""
 
+T = TypeVar("T")
+T_co = TypeVar("T_co", covariant=True)
+
 
 def did_you_mean(word: str, names: list[str]) -> list[str]:
     """The one or two names that are most similar to a word, the nearest first."""
@@ -46,105 +77,145 @@ def is_misspelling(word: str, name: str) -> bool:
     A number that keeps its place under a name of another unit is another amount.
     """
     parts, meant = word.split("_"), name.split("_")
-    return len(parts) == len(meant) and all(map(_is_part_misspelled, parts, meant))
-
-
-def _is_part_misspelled(part: str, meant: str) -> bool:
-    if part.removesuffix("s") == meant.removesuffix("s"):
-        return True
-    similarity = difflib.SequenceMatcher(None, part, meant).ratio()
-    return not _UNIT.fullmatch(part.removesuffix("s")) and similarity >= MISSPELLED_FROM
-
-
-T = TypeVar("T")
-T_co = TypeVar("T_co", covariant=True)
-
-
-@dataclass(frozen=True, slots=True)
-class Context:
-    """What the values of a file depend on."""
-
-    zone: ZoneInfo
-    """The zone of local times and dates."""
-    catalogue: Catalogue = CATALOGUE
-    """The list prices in force."""
-
-
-class Validator(Protocol[T_co]):
-    """Reads one kind of value."""
-
-    @property
-    def expected(self) -> str:
-        """The kind of value in words: "number from 0 to 1"."""
-        ...
-
-    def read(self, node: Node, context: Context) -> T_co:
-        """The value of a node.
-
-        Raises:
-            RefusedError: it cannot be used; the message has the reason and the remedy.
-            LocatedError: a part of it cannot be used.
-        """
-        ...
+    for part, right in zip(parts, meant, strict=False):
+        if part.removesuffix("s") == right.removesuffix("s"):
+            continue
+        similarity = difflib.SequenceMatcher(None, part, right).ratio()
+        if _UNIT.fullmatch(part.removesuffix("s")) or similarity < MISSPELLED_FROM:
+            return False
+    return len(parts) == len(meant)
 
 
 @dataclass(frozen=True, slots=True)
 class Key(Generic[T_co]):
-    """One key of a mapping, declared once."""
+    """One key of a mapping."""
 
     name: str
+    """Its name in the file."""
+    field: str
+    """The field that it fills."""
     validator: Validator[T_co]
-    meaning: Callable[[], str]
-    """What it is, read where it is shown."""
-    field: str = ""
-    """The field of the model that it fills."""
-    default: T_co | None = None
-    required: bool = False
+    """The kind of its value."""
+    help: str
+    """Its meaning, in sentences."""
+    default: T_co | None
+    """The value without it, `None` where there is none."""
+    required: bool
+    """Whether a mapping without it is refused."""
 
     @property
-    def help(self) -> str:
-        """What it is, in sentences."""
-        return self.meaning()
+    def missing(self) -> str:
+        """The problem of a mapping without it."""
+        sentence = self.help.partition(". ")[0].removesuffix(".")
+        first = sentence[0] if sentence[1].isupper() else sentence[0].lower()  # GPUs stay GPUs
+        return f"{self.name} is missing: {first}{sentence[1:]}"
 
 
-def default_of(record: type[Any], name: str) -> Any:
-    """The default of a dataclass's field, `None` where it has none."""
-    (declared,) = (declared for declared in fields(record) if declared.name == name)
-    if declared.default_factory is not MISSING:
-        return declared.default_factory()
-    return None if declared.default is MISSING else declared.default
+class Record(msgspec.Struct, frozen=True):
+    """A mapping that is a record as it stands; `__post_init__` may raise `RefusedError`."""
 
 
-@dataclass(frozen=True, slots=True)
-class MappingNode:
-    """A mapping as read, with the values of its keys by name."""
+class Model(msgspec.Struct, kw_only=True):
+    """A mapping as read, from which a record is built; its values are valid, each by itself."""
 
+    record: ClassVar[type[Any] | None] = None
+    """The record that is built of the keys; none where they fill a record around this one."""
     node: Mapping
+    """The mapping in the file."""
     context: Context
-    values: dict[str, Any] = field(default_factory=dict)
+    """What its values depend on."""
 
-    @property
-    def path(self) -> str:
-        """Its path in the file."""
-        return self.node.path
+    def build(self) -> Any:
+        """The record that it describes; itself, where its keys fill a record around it.
+
+        Raises:
+            LocatedError: its values do not go together.
+        """
+        if self.record is None:
+            return self
+        return self.record(**{key.field: getattr(self, key.field) for key in keys_of(type(self))})
+
+    def has(self, *names: str) -> bool:
+        """Whether one of the keys is given."""
+        return not self.node.entries.keys().isdisjoint(names)
+
+    def given(self) -> dict[str, Any]:
+        """The values of the given keys by their fields."""
+        return {key.field: getattr(self, key.field) for key in keys_of(type(self)) if self.has(key.name)}
 
     def refuse(self, name: str, message: str) -> NoReturn:
         """Refuse a key's value, or the mapping if the name is empty or not given."""
         refuse_key(self.node, name, message)
 
-    def refuse_below(self, steps: tuple[str | int, ...], message: str) -> NoReturn:
-        """Refuse what stands below: keys of mappings and indices of lists lead to it, as far as they go."""
-        node: Node = self.node
-        path = self.path
-        for step in steps:
-            below = None
-            if isinstance(node, Mapping) and isinstance(step, str):
-                below = node.value(step)
-            elif isinstance(node, Sequence) and isinstance(step, int):
-                below = node.items[step]
-            node = below or node
-            path = f"{path}[{step}]" if isinstance(step, int) else dotted(path, step)
-        raise LocatedError(node.position, path, message)
+    def exactly_one(self, *names: str) -> None:
+        """Refuse the mapping unless one of the keys is given, and only one."""
+        given = [name for name in names if self.has(name)]
+        choices = ", ".join(names)
+        if not given:
+            self.refuse("", f"says none of {choices}; give exactly one")
+        if len(given) > 1:
+            self.refuse(given[1], f"cannot be combined with {given[0]}; keep exactly one of {choices}")
+
+    def goes_with(self, name: str, *needed: str) -> None:
+        """Refuse a key that is given without one of the needed keys."""
+        if self.has(name) and not self.has(*needed):
+            self.refuse(name, f"goes with {' or '.join(needed)} only; remove it")
+
+    def needs(self, name: str) -> None:
+        """Refuse the mapping without a key that another one makes necessary."""
+        if not self.has(name):
+            (key,) = (key for key in keys_of(type(self)) if key.name == name)
+            self.refuse("", key.missing)
+
+
+@cache
+def keys_of(model: type[Model | Record]) -> tuple[Key[Any], ...]:
+    """The keys of a class, in the order of its fields."""
+    hints = get_type_hints(model, include_extras=True)
+    docstrings = _docstrings(model.__module__)
+    keys = []
+    for declared in msgspec.structs.fields(model):
+        if declared.name in Model.__struct_fields__:
+            continue
+        validator, *shared_meaning = _described(hints[declared.name])
+        key = Key(
+            name=declared.encode_name,
+            field=declared.name,
+            validator=validator,
+            help=next(iter(shared_meaning), docstrings.get((model.__name__, declared.name), "")),
+            default=None if declared.required else declared.default,
+            required=declared.required,
+        )
+        keys.append(key)
+    return tuple(keys)
+
+
+def _described(hint: Any) -> tuple[Any, ...]:
+    """The validator of a field's type, and its meaning where the type holds it."""
+    if get_origin(hint) is Annotated:
+        validator, *meaning = hint.__metadata__
+        return (Table(validator) if isinstance(validator, type) else validator, *meaning)
+    if get_origin(hint) is Literal:
+        return (Choice(get_args(hint)),)
+    if get_args(hint):
+        (optional,) = (option for option in get_args(hint) if option is not NoneType)
+        return _described(optional)
+    return (TRUTH if hint is bool else Table(hint),)
+
+
+@cache
+def _docstrings(module: str) -> dict[tuple[str, str], str]:
+    """The docstrings of fields by class and name; none where the source is not installed."""
+    docstrings = {}
+    with suppress(OSError):
+        for node in ast.parse(inspect.getsource(sys.modules[module])).body:
+            if not isinstance(node, ast.ClassDef):
+                continue
+            for line, after in pairwise(node.body):
+                match line, after:
+                    case ast.AnnAssign(target=ast.Name(name)), ast.Expr(ast.Constant(str(text))):
+                        docstrings[node.name, name] = " ".join(text.split())
+    return docstrings
 
 
 def refuse_key(node: Node, name: str, message: str) -> NoReturn:
@@ -155,27 +226,35 @@ def refuse_key(node: Node, name: str, message: str) -> NoReturn:
 
 
 @dataclass(frozen=True, slots=True)
-class Table(Generic[T_co]):
-    """A mapping with known keys, built to a value."""
+class Table:
+    """A mapping with known keys, and the record that its class describes."""
 
-    keys: tuple[Key[object], ...]
-    build: Callable[[MappingNode], T_co]
+    model: type[Model | Record]
+    """The class of the mapping."""
     expected: str = "mapping"
+    """As `Validator.expected`."""
 
-    def read(self, node: Node, context: Context) -> T_co:
+    @property
+    def keys(self) -> tuple[Key[Any], ...]:
+        """The keys."""
+        return keys_of(self.model)
+
+    def read(self, node: Node, context: Context) -> Any:
         """As `Validator.read`."""
         if not isinstance(node, Mapping):
             raise self._no_mapping(node)
-        validators = {key.name: key.validator for key in self.keys}
-        mapping = MappingNode(node, context)
+        keys = {key.name: key for key in self.keys}
+        values = {}
         for name, (key, value) in node.entries.items():
-            if name not in validators:
+            if name not in keys:
                 raise self._unknown(node, key)
-            mapping.values[name] = read_at(validators[name], value, context)
+            values[keys[name].field] = read_at(keys[name].validator, value, context)
         for declared in self.keys:
-            if declared.required and declared.name not in mapping.values:
-                mapping.refuse("", missing(declared))
-        return self.build(mapping)
+            if declared.required and declared.field not in values:
+                refuse_key(node, "", declared.missing)
+        if issubclass(self.model, Model):
+            return self.model(node=node, context=context, **values).build()
+        return self.model(**values)
 
     def _no_mapping(self, node: Node) -> RefusedError:
         """The refusal of another node, with the keys to write: the required ones, else the first."""
@@ -192,13 +271,12 @@ class Table(Generic[T_co]):
         name = key.text
         names = [declared.name for declared in self.keys]
         near = did_you_mean(name, names)
-        hint = f"did you mean {' or '.join(near)}?" if near else f"known here: {', '.join(names)}"
-        below = {
-            declared.name: [child.name for child in declared.validator.keys]
+        parents = [
+            declared.name
             for declared in self.keys
             if isinstance(declared.validator, Table)
-        }
-        parents = [parent for parent, children in below.items() if name in children]
+            if name in [child.name for child in declared.validator.keys]
+        ]
         in_dollars = re.sub(rf"(?<![a-z])({_CURRENCY})(?![a-z])", "dollars", name, flags=re.IGNORECASE)
         correction = None
         if parents:
@@ -207,12 +285,12 @@ class Table(Generic[T_co]):
             hint = f"amounts are in dollars only: convert it, and write {in_dollars}"
         elif name.isdecimal():
             hint = "if it belongs to the number before it, write a decimal point in place of the comma"
-        elif near and near[0] not in mapping.entries and is_misspelling(name, near[0]):
-            correction = TextEdit(key.position, key.end, near[0]) if key.end else None
-        elif not near:
-            children = [(parent, child) for parent in below for child in did_you_mean(name, below[parent])]
-            for parent, child in children[:1]:
-                hint = f"did you mean {parent}: {{{child}: ...}}?"
+        elif near:
+            hint = f"did you mean {' or '.join(near)}?"
+            if near[0] not in mapping.entries and is_misspelling(name, near[0]) and key.end:
+                correction = TextEdit(key.position, key.end, near[0])
+        else:
+            hint = f"known here: {', '.join(names)}"
         path = dotted(mapping.path, shown_key(name)[1:-1])
         return LocatedError(key.position, path, f"unknown key; {hint}", correction)
 
@@ -222,7 +300,9 @@ class MappingOf(Generic[T]):
     """A mapping of names that the file chooses, to values of one kind; as pairs in the order of the file."""
 
     expected: str
+    """As `Validator.expected`."""
     validator: Validator[T]
+    """The kind of the values."""
     fault: Callable[[str], str | None]
     """What is wrong with a name, `None` for a good one."""
     most: int
@@ -250,10 +330,12 @@ class MappingOf(Generic[T]):
 
 @dataclass(frozen=True, slots=True)
 class ListItem(Generic[T]):
-    """One item of a list, with its node."""
+    """One item of a list."""
 
     node: Node
+    """The item in the file."""
     value: T
+    """The item as read."""
 
     @property
     def path(self) -> str:
@@ -274,8 +356,11 @@ class ListOf(Generic[T]):
     """A list of values of one kind."""
 
     validator: Validator[T]
+    """The kind of the items."""
     rules: tuple[ListRule[T], ...] = ()
+    """Checks of the items together."""
     least: int = 0
+    """The fewest items."""
     advice: str = "begin each item with a dash and a space"
     """The remedy for a value that is no list."""
 
@@ -305,26 +390,12 @@ def read_at(validator: Validator[T], node: Node, context: Context) -> T:
     try:
         return validator.read(node, context)
     except RefusedError as refused:
+        if refused.key:
+            refuse_key(node, refused.key, str(refused))
         correction = None
         if refused.instead is not None and isinstance(node, Scalar) and node.end is not None:
             correction = TextEdit(node.position, node.end, refused.instead)
         raise LocatedError(node.position, node.path, str(refused), correction) from None
-
-
-def describe(node: Node) -> str:
-    """A node in words, for "must be this, not ..."."""
-    if isinstance(node, Mapping):
-        return "a mapping"
-    if isinstance(node, Sequence):
-        return "a list"
-    return "nothing (remove the key or give it a value)" if node.empty else shown(node.text)
-
-
-def missing(key: Key[object]) -> str:
-    """The problem of a required key that is not given."""
-    sentence = key.help.partition(". ")[0].removesuffix(".")
-    first = sentence[0] if sentence[1].isupper() else sentence[0].lower()  # GPUs stay GPUs
-    return f"{key.name} is missing: {first}{sentence[1:]}"
 
 
 def unique(name: str, value_of: Callable[[T], object], advice: str) -> ListRule[T]:

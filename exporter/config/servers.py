@@ -3,33 +3,33 @@
 import ipaddress
 import re
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
 from decimal import Decimal
 from typing import Annotated, Final, TypeAlias
 from urllib.parse import urlsplit
 
+from exporter import vendors
 from exporter.config.document import Node, Scalar, Sequence
 from exporter.config.gateways import DivideKeys, check_user, gateways_are_consistent, listening_uid
-from exporter.config.model import Model, default_of, field, of
 from exporter.config.problems import RefusedError, shown
-from exporter.config.schema import Context, ListItem, ListOf, describe, unique
+from exporter.config.schema import ListItem, ListOf, Model, Table, field, unique
 from exporter.config.settings import ConfiguredServer, GatewayDivision, ServerMatch, ServerRule
-from exporter.config.urls import HOST, METRICS_PATH, SCHEMES, URL_CHARACTERS, Url, refuse_api
+from exporter.config.urls import HOST, METRICS_PATH, SCHEMES, URL_CHARACTERS, refuse_api, scraped_url
 from exporter.config.values import (
     PERCENT,
+    USER,
     Choice,
-    GpuUuid,
+    Context,
+    Custom,
     Label,
     Matching,
     Number,
     PathOnHost,
     PatternText,
     Port,
-    ScalarValidator,
-    User,
+    Text,
     Whole,
-    is_gpu_id,
-    is_gpu_uuid,
+    describe,
+    gpu_uuid,
     plain,
     printable,
     uid_of,
@@ -49,23 +49,17 @@ ALL: Final[Gpus] = ()
 """Stands for `all`: an empty list is refused."""
 
 
-@dataclass(frozen=True, slots=True)
-class ServerName(ScalarValidator[str]):
-    """The name of a certificate's subject: a DNS name or an address, and no URL."""
-
-    expected: str = "name like chat.example.com"
-
-    def parse(self, written: Scalar) -> str:
-        """The name in lower case, or the address."""
-        text = written.text
-        try:
-            return str(ipaddress.ip_address(text))
-        except ValueError:
-            pass
-        # Digits and dots alone are a mistyped address.
-        if len(text) > 253 or not HOST.fullmatch(text) or not re.search("[A-Za-z]", text):
-            raise RefusedError(f"{shown(text)} is no name; write one of the certificate's, without port or *")
-        return text.removesuffix(".").lower()
+def _certificate_name(written: Scalar) -> str:
+    """The name in lower case, or the address."""
+    text = written.text
+    try:
+        return str(ipaddress.ip_address(text))
+    except ValueError:
+        pass
+    # Digits and dots alone are a mistyped address.
+    if len(text) > 253 or not HOST.fullmatch(text) or not re.search("[A-Za-z]", text):
+        raise RefusedError(f"{shown(text)} is no name; write one of the certificate's, without port or *")
+    return text.removesuffix(".").lower()
 
 
 ENGINE_NAME: Final = Matching(
@@ -73,59 +67,44 @@ ENGINE_NAME: Final = Matching(
 )
 """That there is such an engine is known once `engines` is read."""
 
-
-@dataclass(frozen=True, slots=True)
-class GpuList:
-    """NVML indices and UUIDs, or the word all."""
-
-    expected: str = "all, or list of indices and UUIDs"
-
-    def read(self, node: Node, context: Context) -> Gpus:
-        """As `Validator.read`."""
-        if isinstance(node, Scalar) and node.text == "all":
-            return ALL
-        if not isinstance(node, Sequence):
-            raise RefusedError(f"must be the word all or a list like [0, 1], not {describe(node)}")
-        if not node.items:
-            raise RefusedError("is an empty list; write the indices or UUIDs, or the word all")
-        return ListOf(GpuName(), (unique("", lambda gpu: gpu, "keep one"),)).read(node, context)
+_MIG_ID: Final = re.compile(r"[A-Za-z0-9/-]{1,124}", re.ASCII)
 
 
-@dataclass(frozen=True, slots=True)
-class GpuName:
-    """One GPU: its NVML index, or its UUID."""
-
-    expected: str = "index or UUID"
-
-    def read(self, node: Node, context: Context) -> int | str:
-        """As `Validator.read`."""
-        if isinstance(node, Scalar) and is_gpu_uuid(node.text):
-            return GpuUuid().parse(node)
-        if isinstance(node, Scalar) and is_gpu_id(node.text):
+def _gpu(node: Node, context: Context) -> int | str:
+    """One GPU: its NVML index, or the UUID of it or of a part of it."""
+    if isinstance(node, Scalar):
+        if any(vendor.spelled_uuid(node.text) for vendor in vendors.VENDORS):
+            return gpu_uuid(node)
+        if _MIG_ID.fullmatch(node.text) and any(vendor.is_id(node.text) for vendor in vendors.VENDORS):
             return node.text
-        if isinstance(node, Scalar) and node.plain and re.match(r"[\d+-]", node.text):
+        if node.plain and re.match(r"[\d+-]", node.text):
             return Whole("index", 0, MOST_GPUS - 1).read(node, context)
-        raise RefusedError(f"must be an index like 0 or a UUID as NVML says (GPU-...), not {describe(node)}")
+    raise RefusedError(f"must be an index like 0 or a UUID as NVML says (GPU-...), not {describe(node)}")
 
 
-@dataclass(frozen=True, slots=True)
-class UrlPath(ScalarValidator[str]):
-    """A path on a server, with a query where it takes one; never a host."""
+GPU_LIST: Final = ListOf(Custom("index or UUID", _gpu), (unique("", lambda gpu: gpu, "keep one"),))
 
-    expected: str = "path"
 
-    @property
-    def example(self) -> str:
-        """The usual path of metrics."""
-        return f"path like {METRICS_PATH}"
+def _gpus(node: Node, context: Context) -> Gpus:
+    if isinstance(node, Scalar) and node.text == "all":
+        return ALL
+    if not isinstance(node, Sequence):
+        raise RefusedError(f"must be the word all or a list like [0, 1], not {describe(node)}")
+    if not node.items:
+        raise RefusedError("is an empty list; write the indices or UUIDs, or the word all")
+    return GPU_LIST.read(node, context)
 
-    def parse(self, written: Scalar) -> str:
-        """The path itself."""
-        text = written.text
-        if not re.fullmatch(r"/(?!/)[!-~]*", text) or "#" in text or len(text) > URL_CHARACTERS:
-            raise RefusedError(f"{shown(masked(text))} is no path; begin it with one /, as in /metrics")
-        refuse_api(text.partition("?")[0], shown(masked(text)))
-        return text
+
+GPUS: Final = Custom("all, or list of indices and UUIDs", _gpus)
+
+
+def _path_on_server(written: Scalar) -> str:
+    """A path, with a query where it takes one; never a host."""
+    text = written.text
+    if not re.fullmatch(r"/(?!/)[!-~]*", text) or "#" in text or len(text) > URL_CHARACTERS:
+        raise RefusedError(f"{shown(masked(text))} is no path; begin it with one /, as in /metrics")
+    refuse_api(text.partition("?")[0], shown(masked(text)))
+    return text
 
 
 class SloKeys(Model, kw_only=True):
@@ -169,9 +148,9 @@ class ServerMatchKeys(Model, kw_only=True):
     """Its system unit, like vllm@chat.service; no unit of a user's own manager."""
     process: PatternText | None = None
     """The name of its program, as between `unmatched:` and `:user-UID`, or its engine."""
-    user: Annotated[str | None, User()] = None
+    user: Annotated[str | None, USER] = None
     """The user that it runs as on the host itself, by name or uid; pods are matched by workload."""
-    containers: bool = default_of(ServerMatch, "containers")
+    containers: bool = False
     """Whether the user matches containers outside Kubernetes too. Write the uid that the container runs
     as."""
 
@@ -195,14 +174,16 @@ class MetricsKeys(Model, kw_only=True):
     """Scheme of its metrics, with match only."""
     metrics_port: Port | None = field(default=None, name="port")
     """Port of its metrics, with match only."""
-    metrics_path: Annotated[str | None, UrlPath()] = field(default=None, name="path")
+    metrics_path: Annotated[str | None, Text("path", _path_on_server, like=METRICS_PATH)] = field(
+        default=None, name="path"
+    )
     """Path of its metrics, with match only."""
     bearer_token_file: PathOnHost | None = None
     """A file with the token to send: over https, to loopback, or to a pod of this node. With it, match needs
     a user, a unit, or a workload of one namespace."""
     ca_file: PathOnHost | None = None
     """A file of certificates (PEM) to trust; https only."""
-    server_name: Annotated[str | None, ServerName()] = None
+    server_name: Annotated[str | None, Text("name like chat.example.com", _certificate_name)] = None
     """Host name to verify in the certificate, if it differs from the address; https only."""
 
 
@@ -219,12 +200,12 @@ class ServerKeys(Model, kw_only=True):
         str | None, Label("server name", reserved=(UNALLOCATED, OTHER), reserved_beginning="unmatched:")
     ] = None
     """The server's name. Entries with the same name are replicas, and their tokens add up."""
-    url: Annotated[str | None, Url()] = None
+    url: Annotated[str | None, scraped_url("metrics.bearer_token_file")] = None
     """Where its metrics are scraped; /metrics for a URL without a path. Values of its query are masked
     wherever it is shown."""
-    user: Annotated[str | None, User()] = None
+    user: Annotated[str | None, USER] = None
     """The user whose process listens at the URL on this host. The page of any other process is not read."""
-    gpus: Annotated[Gpus | None, GpuList()] = None
+    gpus: Annotated[Gpus | None, GPUS] = None
     """GPUs that it uses: a list of NVML indices or UUIDs like [0, 1], or the word all."""
     engine: Annotated[str | None, ENGINE_NAME] = None
     """Engine name, built in or of `engines` (default: recognized from its metrics page)."""
@@ -232,7 +213,7 @@ class ServerKeys(Model, kw_only=True):
     """Namespace of the server; empty without it."""
     gpu_share_ratio: Annotated[Decimal | None, Number("ratio", Decimal(1), above_low=True)] = None
     """Share of each of its GPUs that it pays for, where several servers share them; at most 1 in total."""
-    spans_hosts: bool = default_of(ServerRule, "spans_hosts")
+    spans_hosts: bool = False
     """Whether it runs on several hosts. The fleet rules then record its cost per token, not the host."""
     role: Annotated[str, Choice(("both", "prefill", "decode"))] = "both"
     """Its role in a pair with prefill on one server and decode on the other. With `both` its command line or
@@ -256,7 +237,7 @@ class ServerKeys(Model, kw_only=True):
         fields |= self.metrics.given() if self.metrics else {}
         if self.match is not None:
             self._check_correction(self.match)
-            return ServerRule(match=self.match, source=self.at.path, **fields)
+            return ServerRule(match=self.match, source=self.node.path, **fields)
         for name in ("name", "url", "gpus"):
             self.needs(name)
         for name in ("scheme", "port", "path"):
@@ -348,7 +329,7 @@ def _levels_are_consistent(items: Entries) -> None:
 
 
 SERVERS = ListOf(
-    of(ServerKeys, "server"),
+    Table(ServerKeys, "server"),
     (
         _metrics_files_go_with_https,
         _urls_are_unique,

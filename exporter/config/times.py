@@ -5,14 +5,13 @@ import re
 import zoneinfo
 from contextlib import suppress
 from dataclasses import dataclass
-from datetime import UTC, date, datetime, timedelta
+from datetime import UTC, date, datetime
 from typing import Final
 from zoneinfo import ZoneInfo
 
 from exporter.config.document import Node, Scalar
 from exporter.config.problems import RefusedError, shown
-from exporter.config.schema import Context
-from exporter.config.values import ScalarValidator, scalar
+from exporter.config.values import Context, Custom, Text, scalar
 from exporter.tariff.calendar import first_instant
 from exporter.units import NANOSECONDS_PER_SECOND, Instant
 
@@ -29,9 +28,11 @@ _FIXED = re.compile(r"EST|MST|Etc/GMT[+-][1-9]\d?", re.ASCII)
 """Zones of the database without daylight saving. Hawaii, HST, has none."""
 
 _OTHER_DATE = re.compile(r"([12]\d{3})[-/.](\d{1,2})[-/.](\d{1,2})", re.ASCII)
-_DAY = re.compile(r"(\d{4})-(\d{2})-(\d{2})", re.ASCII)
-_MOMENT = re.compile(
-    r"(\d{4})-(\d{2})-(\d{2})[Tt ](\d{2}):(\d{2})(?::(\d{2}))? ?([Zz]|[+-]\d{2}:\d{2})?", re.ASCII
+_DAY = re.compile(r"\d{4}-\d{2}-\d{2}", re.ASCII)
+_TIME = re.compile(
+    r"(?P<day>\d{4}-\d{2}-\d{2})[Tt ](?P<clock>(?:[01]\d|2[0-3]):[0-5]\d(?::[0-5]\d)?)"
+    r" ?(?P<offset>[Zz]|[+-](?:0\d|1[0-4]):[0-5]\d)?",
+    re.ASCII,
 )
 
 
@@ -40,79 +41,37 @@ class DatedInstant:
     """An instant and how it was written."""
 
     instant: Instant
+    """The instant."""
     text: str
+    """The date or time in the file."""
 
 
-@dataclass(frozen=True, slots=True)
-class ZoneValue(ScalarValidator[ZoneInfo]):
-    """A time zone of the IANA database."""
+def _zone(written: Scalar) -> ZoneInfo:
+    """The zone of that name.
 
-    expected: str = "time zone"
-
-    @property
-    def example(self) -> str:
-        """A well-known zone."""
-        return "time zone like Europe/Berlin"
-
-    def parse(self, written: Scalar) -> ZoneInfo:
-        """The zone of that name."""
-        zone = zone_named(written.text)
-        if zone is None:
-            names = sorted(zone for zone in zoneinfo.available_timezones() if _is_region(zone))
-            reason = f"{shown(written.text)} is no time zone of the IANA database"
-            same = [name for name in names if name.casefold() == written.text.replace(" ", "_").casefold()]
-            if same:
-                raise RefusedError(reason, instead=written.restyled(same[0]))
-            near = difflib.get_close_matches(written.text[:ZONE_CHARACTERS], names, 1, SIMILAR_ZONE)
-            raise RefusedError(
-                reason, f"did you mean {near[0]}?" if near else "write a region like Europe/Berlin, or UTC"
-            )
+    Raises:
+        RefusedError: there is none.
+    """
+    zone = zone_named(written.text)
+    if zone is not None:
         return zone
-
-    def show(self, value: object) -> str:
-        """The zone's name."""
-        return value.key if isinstance(value, ZoneInfo) else str(value)
-
-
-@dataclass(frozen=True, slots=True)
-class DateValue:
-    """A calendar date; its instant is the first of that day in the configured time zone."""
-
-    expected: str = "date"
-
-    def read(self, node: Node, context: Context) -> DatedInstant:
-        """As `Validator.read`."""
-        text = scalar(node, "date like 2026-02-01").text
-        match = _DAY.fullmatch(text)
-        if not match:
-            raise _no_date(text, "write year-month-day only, like 2026-02-01")
-        day = _day(text, match)
-        return DatedInstant(first_instant(day.year, day.month, day.day, context.zone), text)
+    reason = f"{shown(written.text)} is no time zone of the IANA database"
+    names = [
+        name
+        for name in sorted(zoneinfo.available_timezones())
+        if name == "UTC" or ("/" in name and not name.startswith(("Etc/", "SystemV/")))
+    ]
+    for name in names:
+        if name.casefold() == written.text.replace(" ", "_").casefold():
+            raise RefusedError(reason, instead=written.restyled(name))
+    near = difflib.get_close_matches(written.text[:ZONE_CHARACTERS], names, 1, SIMILAR_ZONE)
+    raise RefusedError(
+        reason, f"did you mean {near[0]}?" if near else "write a region like Europe/Berlin, or UTC"
+    )
 
 
-@dataclass(frozen=True, slots=True)
-class TimeValue:
-    """A date, or a local time that occurs exactly once, or a time with its offset from UTC."""
-
-    expected: str = "date or time"
-
-    def read(self, node: Node, context: Context) -> DatedInstant:
-        """As `Validator.read`."""
-        text = scalar(node, "date like 2026-11-01").text
-        if _DAY.fullmatch(text):
-            return DateValue().read(node, context)
-        match = _MOMENT.fullmatch(text)
-        if not match:
-            raise _no_date(text, "write year-month-day, like 2026-11-01 or 2026-11-01T09:30")
-        day = _day(text, match)
-        hour, minute, second = (int(part or 0) for part in match.group(4, 5, 6))
-        try:
-            local = datetime(day.year, day.month, day.day, hour, minute, second, tzinfo=context.zone)
-        except ValueError as error:
-            raise RefusedError(f"{shown(text)} does not exist: {error}") from None
-        if match[7]:
-            return DatedInstant(_instant(local.replace(tzinfo=UTC) - _offset(text, match[7])), text)
-        return DatedInstant(_instant(_once(text, local)), text)
+ZONE: Final = Text("time zone", _zone, like="Europe/Berlin")
+"""A time zone of the IANA database."""
 
 
 def zone_named(name: str) -> ZoneInfo | None:
@@ -125,13 +84,40 @@ def zone_named(name: str) -> ZoneInfo | None:
         return None
 
 
-def _is_region(zone: str) -> bool:
-    return zone == "UTC" or ("/" in zone and not zone.startswith(("Etc/", "SystemV/")))
-
-
 def is_fixed_offset(name: str) -> bool:
     """Whether a zone stays at one offset from UTC all year, though its name looks like a region's."""
     return _FIXED.fullmatch(name) is not None
+
+
+def _date(node: Node, context: Context) -> DatedInstant:
+    """The first instant of a day in the configured time zone."""
+    text = scalar(node, "date like 2026-02-01").text
+    if not _DAY.fullmatch(text):
+        raise _no_date(text, "write year-month-day only, like 2026-02-01")
+    day = _day(text, text)
+    return DatedInstant(first_instant(day.year, day.month, day.day, context.zone), text)
+
+
+DATE: Final = Custom("date", _date)
+"""A calendar date; its instant is the first of that day in the configured time zone."""
+
+
+def _time(node: Node, context: Context) -> DatedInstant:
+    """The first instant of a date, or that of a time."""
+    text = scalar(node, "date like 2026-11-01").text
+    if _DAY.fullmatch(text):
+        return _date(node, context)
+    match = _TIME.fullmatch(text)
+    if not match:
+        raise _no_date(text, "write year-month-day, like 2026-11-01 or 2026-11-01T09:30")
+    day, offset = _day(text, match["day"]), match["offset"] or ""
+    time = datetime.fromisoformat(f"{day}T{match['clock']}{offset.upper()}")
+    utc = time.astimezone(UTC) if offset else _once(text, time.replace(tzinfo=context.zone))
+    return DatedInstant(int(utc.timestamp()) * NANOSECONDS_PER_SECOND, text)
+
+
+TIME: Final = Custom("date or time", _time)
+"""A date, or a local time that occurs exactly once, or a time with its offset from UTC."""
 
 
 def _no_date(text: str, remedy: str) -> RefusedError:
@@ -143,23 +129,19 @@ def _no_date(text: str, remedy: str) -> RefusedError:
     return RefusedError(f"{shown(text)} is no date", "" if instead else remedy, instead=instead)
 
 
-def _day(text: str, match: re.Match[str]) -> date:
+def _day(text: str, day: str) -> date:
+    """The day of a text.
+
+    Raises:
+        RefusedError: it does not exist, or is out of range.
+    """
     try:
-        day = date(int(match[1]), int(match[2]), int(match[3]))
+        parsed = date.fromisoformat(day)
     except ValueError as error:
         raise RefusedError(f"{shown(text)} does not exist: {error}") from None
-    if not FIRST_YEAR <= day.year <= LAST_YEAR:
+    if not FIRST_YEAR <= parsed.year <= LAST_YEAR:
         raise RefusedError(f"{shown(text)} is out of range: the years {FIRST_YEAR} to {LAST_YEAR}")
-    return day
-
-
-def _offset(text: str, written: str) -> timedelta:
-    if written in "Zz":
-        return timedelta()
-    hours, minutes = int(written[1:3]), int(written[4:6])
-    if hours > 14 or minutes > 59:
-        raise RefusedError(f"{shown(text)} does not exist: no place is {written} away from UTC")
-    return timedelta(hours=hours, minutes=minutes) * (-1 if written[0] == "-" else 1)
+    return parsed
 
 
 def _once(text: str, local: datetime) -> datetime:
@@ -175,7 +157,3 @@ def _once(text: str, local: datetime) -> datetime:
         )
     choices = " or ".join(local.replace(fold=fold).isoformat(timespec="minutes") for fold in (0, 1))
     raise RefusedError(f"{shown(text)} occurs twice in {local.tzinfo}; add the offset: {choices}")
-
-
-def _instant(moment: datetime) -> Instant:
-    return int(moment.timestamp()) * NANOSECONDS_PER_SECOND

@@ -2,13 +2,12 @@
 
 import ipaddress
 import re
-from dataclasses import dataclass
 from typing import Final
 from urllib.parse import SplitResult, urlsplit, urlunsplit
 
 from exporter.config.document import Scalar
 from exporter.config.problems import RefusedError, shown
-from exporter.config.values import ScalarValidator
+from exporter.config.values import Text
 from exporter.readings import masked
 
 URL_CHARACTERS: Final = 2048
@@ -29,21 +28,13 @@ _API: Final = re.compile(
 """Paths of an engine's API: those of OpenAI, Triton, Ollama, vLLM, SGLang, TGI and llama.cpp."""
 
 
-@dataclass(frozen=True, slots=True)
-class Url(ScalarValidator[str]):
-    """A URL to scrape: http or https, without a password or a fragment."""
+def scraped_url(token_key: str) -> Text[str]:
+    """A URL to scrape: http or https, without a password or a fragment.
 
-    expected: str = "URL"
-    instead: str = "metrics.bearer_token_file"
-    """The key to use where a password is written."""
+    `token_key` is the key to use where a password is written.
+    """
 
-    @property
-    def example(self) -> str:
-        """A URL of a server on this host."""
-        return "URL like http://127.0.0.1:8000/metrics"
-
-    def parse(self, written: Scalar) -> str:
-        """The URL, with the path of metrics where it has none."""
+    def parse(written: Scalar) -> str:
         text = written.text
         before, mark, fragment = text.partition("#")
         # A password may stand before an @, and a key in a query.
@@ -56,7 +47,7 @@ class Url(ScalarValidator[str]):
         except ValueError as error:
             raise RefusedError(f"{quoted} is no URL: {error}") from None
         if "@" in parts.netloc:
-            raise RefusedError(f"has a user or password in it; use {self.instead}")
+            raise RefusedError(f"has a user or password in it; use {token_key}")
         if parts.scheme not in SCHEMES:
             if _NO_SCHEME.fullmatch(text):
                 raise RefusedError(f"{quoted} has no scheme; begin it with https:// or http://")
@@ -69,6 +60,8 @@ class Url(ScalarValidator[str]):
             raise RefusedError(f"{quoted} has no valid port; write 1 to {PORT_MAX}, or none")
         refuse_api(parts.path, quoted)
         return urlunsplit(parts._replace(path=METRICS_PATH if parts.path in {"", "/"} else parts.path))
+
+    return Text("URL", parse, like="http://127.0.0.1:8000/metrics")
 
 
 def refuse_api(path: str, quoted: str) -> None:

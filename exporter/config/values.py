@@ -5,16 +5,17 @@ import os
 import pwd
 import re
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from decimal import Decimal
 from pathlib import Path
-from typing import Annotated, ClassVar, Final, Generic, TypeAlias, TypeVar
+from typing import Annotated, Final, Generic, Protocol, TypeAlias, TypeVar
+from zoneinfo import ZoneInfo
 
 from exporter import vendors
-from exporter.config.document import Node, Scalar
+from exporter.config.document import Mapping, Node, Scalar, Sequence
 from exporter.config.problems import RefusedError, shown
-from exporter.config.schema import Context, describe
 from exporter.readings import LABEL_CHARACTERS, label
+from exporter.tariff.catalogue import CATALOGUE, Catalogue
 from exporter.units import NANOSECONDS_PER_SECOND, Nanoseconds
 
 MOST_DECIMALS: Final = 30
@@ -45,7 +46,6 @@ _AMOUNT = re.compile(
     r"(?P<suffix>[kKmM%]?)",
     re.ASCII,
 )
-_PER = re.compile(r"/|\bper\b", re.IGNORECASE)
 _MULTIPLES: Final = {"k": 1000, "m": 1_000_000}
 _OTHER_CURRENCY = re.compile(r"[€£¥₹]|\b(?:EUR|GBP|CHF|JPY|CNY|INR)\b", re.IGNORECASE)
 _DURATION = re.compile(r"(\d{1,9})(ms|s|m)", re.ASCII)
@@ -54,67 +54,128 @@ _TRUTHS: Final = {
     **dict.fromkeys(("true", "yes", "on", "y", "1"), "true"),
     **dict.fromkeys(("false", "no", "off", "n", "0"), "false"),
 }
-_MILLISECONDS = {"ms": 1, "s": 1000, "m": 60_000}
-_NANOSECONDS_PER_MILLISECOND: Final = NANOSECONDS_PER_SECOND // 1000
+_NANOSECONDS: Final = {
+    "ms": NANOSECONDS_PER_SECOND // 1000,
+    "s": NANOSECONDS_PER_SECOND,
+    "m": 60 * NANOSECONDS_PER_SECOND,
+}
 _NAME = re.compile(r"[A-Za-z][A-Za-z0-9_-]{0,63}", re.ASCII)
 
 T_co = TypeVar("T_co", covariant=True)
 
 
-def scalar(node: Node, expected: str) -> Scalar:
-    """The node, if a single value was written."""
-    if not isinstance(node, Scalar) or node.empty:
-        raise RefusedError(f"must be {article(expected)} {expected}, not {describe(node)}")
-    return node
+@dataclass(frozen=True, slots=True)
+class Context:
+    """What the values of a file depend on."""
+
+    zone: ZoneInfo
+    """The zone of local times and dates."""
+    catalogue: Catalogue = CATALOGUE
+    """The list prices in force."""
+    folder: Path = Path()
+    """The folder of the file: relative paths begin in it."""
 
 
-class ScalarValidator(Generic[T_co]):
-    """A validator of a scalar: `parse` gets what is neither a list nor a mapping."""
+class Validator(Protocol[T_co]):
+    """Reads one kind of value."""
 
     @property
     def expected(self) -> str:
-        """As `Validator.expected`."""
-        raise NotImplementedError
+        """The kind of value in words: "number from 0 to 1"."""
+        ...
 
-    kind: ClassVar[str] = ""
-    """The noun of a value whose `expected` has none, like number."""
-
-    @property
-    def example(self) -> str:
-        """What is expected, as errors name it."""
-        return f"{self.kind} ({self.expected})" if self.kind else self.expected
-
-    def read(self, node: Node, context: Context) -> T_co:
-        """As `Validator.read`."""
-        del context
-        return self.parse(scalar(node, self.example))
-
-    def parse(self, written: Scalar) -> T_co:
-        """The value of what was written.
+    def read(self, node: Node, context: Context, /) -> T_co:
+        """The value of a node.
 
         Raises:
             RefusedError: it cannot be used; the message has the reason and the remedy.
+            LocatedError: a part of it cannot be used.
         """
-        raise NotImplementedError
-
-    def show(self, value: object) -> str:
-        """A value as it is written in the file."""
-        return str(value)
+        ...
 
 
 @dataclass(frozen=True, slots=True)
-class Number(ScalarValidator[Decimal]):
+class Custom(Generic[T_co]):
+    """A kind of value that a function reads from its node."""
+
+    expected: str
+    """As `Validator.expected`."""
+    read: Callable[[Node, Context], T_co]
+    """As `Validator.read`."""
+
+
+@dataclass(frozen=True, slots=True)
+class Text(Generic[T_co]):
+    """A kind of value that a function reads from the text of a scalar."""
+
+    expected: str
+    """As `Validator.expected`."""
+    parse: Callable[[Scalar], T_co]
+    """The value of what was written; it raises `RefusedError`."""
+    like: str = ""
+    """An example, where `expected` alone says too little."""
+
+    def read(self, node: Node, _: Context) -> T_co:
+        """As `Validator.read`."""
+        return self.parse(scalar(node, f"{self.expected} like {self.like}" if self.like else self.expected))
+
+
+@dataclass(frozen=True, slots=True)
+class Matching(Generic[T_co]):
+    """A text of one form, and the value that is made of it."""
+
+    expected: str
+    """As `Validator.expected`."""
+    matches: Callable[[str], object]
+    """Whether a text has the form."""
+    form: str
+    """The form in words, or the remedy, with the punctuation before it."""
+    made: Callable[[str], T_co]
+    """Makes the value of a text."""
+    like: str = ""
+    """An example, where `expected` alone says too little."""
+
+    def read(self, node: Node, _: Context) -> T_co:
+        """As `Validator.read`."""
+        text = scalar(node, f"{self.expected} like {self.like}" if self.like else self.expected).text
+        if not self.matches(text):
+            raise RefusedError(f"{shown(text)} is no {self.expected}{self.form}")
+        return self.made(text)
+
+
+def scalar(node: Node, expected: str) -> Scalar:
+    """The node, if a single value was written."""
+    if not isinstance(node, Scalar) or node.empty:
+        article = "an" if expected[0] in "aeiou" else "a"
+        raise RefusedError(f"must be {article} {expected}, not {describe(node)}")
+    return node
+
+
+def describe(node: Node) -> str:
+    """A node in words, for "must be this, not ..."."""
+    if isinstance(node, Mapping):
+        return "a mapping"
+    if isinstance(node, Sequence):
+        return "a list"
+    return "nothing (remove the key or give it a value)" if node.empty else shown(node.text)
+
+
+@dataclass(frozen=True, slots=True)
+class Number:
     """An exact decimal in [low, high], read from its digits and never through a float."""
 
     unit: str
+    """The unit in words, like dollars per hour."""
     high: Decimal
+    """The greatest value."""
     low: Decimal = Decimal(0)
+    """The least value."""
     above_low: bool = False
-    """Whether the low bound itself is refused."""
+    """Whether the least value itself is refused."""
     decimals: int = MOST_DECIMALS
+    """The most decimals."""
     excess: str = ""
-    """The remedy for a value above the high bound."""
-    kind = "number"
+    """The remedy for a value above the greatest."""
 
     @property
     def expected(self) -> str:
@@ -122,9 +183,10 @@ class Number(ScalarValidator[Decimal]):
         least = f"above {plain(self.low)}, up to" if self.above_low else f"{plain(self.low)} to"
         return f"{self.unit}, {least} {plain(self.high)}"
 
-    def parse(self, written: Scalar) -> Decimal:
-        """A decimal within the bounds."""
-        value = number(written, self.example, self.unit, self._within)
+    def read(self, node: Node, _: Context) -> Decimal:
+        """As `Validator.read`."""
+        written = scalar(node, f"number ({self.expected})")
+        value = number(written, f"number ({self.expected})", self.unit, self._within)
         if not self._within(value):
             reason = f"{shown(written.text)} is out of range: {self.expected}"
             if self.excess == PERCENT and value > self.high and value in WHOLE_PERCENT:
@@ -139,30 +201,30 @@ class Number(ScalarValidator[Decimal]):
     def _within(self, value: Decimal) -> bool:
         return self.low <= value <= self.high and not (self.above_low and value == self.low)
 
-    def show(self, value: object) -> str:
-        """Digits without an exponent."""
-        return plain(value) if isinstance(value, Decimal) else str(value)
-
 
 @dataclass(frozen=True, slots=True)
-class Whole(ScalarValidator[int]):
+class Whole:
     """A whole number in [low, high]."""
 
     unit: str
+    """The unit in words, like GPUs."""
     low: int
+    """The least value."""
     high: int
-    kind = "whole number"
+    """The greatest value."""
 
     @property
     def expected(self) -> str:
         """The unit and the bounds."""
         return f"{self.unit}, {self.low} to {self.high}"
 
-    def parse(self, written: Scalar) -> int:
-        """An integer within the bounds."""
-        value = number(written, self.example, self.unit, self._within)
+    def read(self, node: Node, _: Context) -> int:
+        """As `Validator.read`."""
+        expected = f"whole number ({self.expected})"
+        written = scalar(node, expected)
+        value = number(written, expected, self.unit, self._within)
         if value != value.to_integral_value():
-            raise RefusedError(f"{shown(written.text)} is not a {self.example}")
+            raise RefusedError(f"{shown(written.text)} is not a {expected}")
         if not self._within(value):
             raise RefusedError(f"{shown(written.text)} is out of range: {self.expected}")
         return int(value)
@@ -175,72 +237,50 @@ Port: TypeAlias = Annotated[int, Whole("port", 1, 65535)]
 
 
 @dataclass(frozen=True, slots=True)
-class Label(ScalarValidator[str]):
-    """Text that becomes a label's value as it is: printable, not empty, no spaces around it.
-
-    `reserved` words and `reserved_beginning` have a meaning of their own in metrics.
-    """
+class Label:
+    """Text that becomes a label's value as it is: printable, not empty, no spaces around it."""
 
     expected: str
+    """As `Validator.expected`."""
     reserved: tuple[str, ...] = ()
+    """Words that have a meaning of their own in metrics."""
     exact: bool = False
+    """Whether a pattern is refused."""
     reserved_beginning: str | None = None
+    """The beginning of words that have a meaning of their own in metrics."""
 
-    def parse(self, written: Scalar) -> str:
-        """The text itself."""
-        text = written.text
+    def read(self, node: Node, _: Context) -> str:
+        """As `Validator.read`."""
+        text = scalar(node, self.expected).text
         if not text or text != text.strip():
             raise RefusedError(f"{shown(text)} is empty or has spaces around it; write a {self.expected}")
         if text != label(text):
-            raise RefusedError(
-                f"{shown(text)} has control characters or is longer than {LABEL_CHARACTERS} characters"
-            )
+            message = f"has control characters or is longer than {LABEL_CHARACTERS} characters"
+            raise RefusedError(f"{shown(text)} {message}")
         if text in self.reserved:
             raise RefusedError(f"{shown(text)} is reserved; choose another {self.expected}")
         if self.reserved_beginning is not None and text.startswith(self.reserved_beginning):
             raise RefusedError(f"{shown(text)} begins with a reserved prefix; choose another {self.expected}")
-        if self.exact and any(c in text for c in "*?["):
+        if self.exact and has_wildcards(text):
             raise RefusedError(f"{shown(text)} looks like a pattern; this is matched exactly")
         return text
 
 
 @dataclass(frozen=True, slots=True)
-class Matching(ScalarValidator[T_co]):
-    """A text of one form, and what is made of it."""
-
-    expected: str = field()  # the property of the base would be its default
-    matches: Callable[[str], object]
-    """Whether a text has the form."""
-    form: str
-    """The form in words, or the remedy, behind the punctuation before it."""
-    made: Callable[[str], T_co]
-    """Makes the value of a text."""
-    like: str = ""
-    """An example, where `expected` alone says too little."""
-
-    @property
-    def example(self) -> str:
-        """What is expected, with the example."""
-        return f"{self.expected} like {self.like}" if self.like else self.expected
-
-    def parse(self, written: Scalar) -> T_co:
-        """The value of the text."""
-        if not self.matches(written.text):
-            raise RefusedError(f"{shown(written.text)} is no {self.expected}{self.form}")
-        return self.made(written.text)
-
-
-@dataclass(frozen=True, slots=True)
-class Name(ScalarValidator[str]):
+class Name:
     """A word that is safe as a label's value and in a query."""
 
     expected: str
+    """As `Validator.expected`."""
     reserved: tuple[str, ...] = ()
+    """Words that have a meaning of their own."""
 
-    def parse(self, written: Scalar) -> str:
-        """The word itself."""
-        form = ": a letter, then letters, digits, _ and -, at most 64"
-        text = Matching(self.expected, _NAME.fullmatch, form, str).parse(written)
+    def read(self, node: Node, _: Context) -> str:
+        """As `Validator.read`."""
+        text = scalar(node, self.expected).text
+        if not _NAME.fullmatch(text):
+            form = "a letter, then letters, digits, _ and -, at most 64"
+            raise RefusedError(f"{shown(text)} is no {self.expected}: {form}")
         if text in self.reserved:
             raise RefusedError(f"{shown(text)} is reserved; choose another {self.expected}")
         return text
@@ -263,25 +303,26 @@ PATTERN: Final = Matching(
 
 PatternText: TypeAlias = Annotated[str, PATTERN]
 
-W = TypeVar("W", bound=str)
+W_co = TypeVar("W_co", bound=str, covariant=True)
 
 
 @dataclass(frozen=True, slots=True)
-class Choice(ScalarValidator[W]):
+class Choice(Generic[W_co]):
     """One of a few words."""
 
-    options: tuple[W, ...]
+    options: tuple[W_co, ...]
+    """The words."""
     remedy: str = ""
     """What to do where a word is like none of them."""
-    kind = "word"
 
     @property
     def expected(self) -> str:
         """The words."""
         return " or ".join(self.options)
 
-    def parse(self, written: Scalar) -> W:
-        """The option that was written."""
+    def read(self, node: Node, _: Context) -> W_co:
+        """As `Validator.read`."""
+        written = scalar(node, f"word ({self.expected})")
         # YAML 1.1 reads a plain `off` as false, and tools that rewrite a file by it, like Helm, write false.
         is_off = "off" in self.options and written.plain and written.text == "false"
         text = "off" if is_off else written.text
@@ -301,53 +342,49 @@ def _letters(text: str) -> str:
     return re.sub(r"[^a-z0-9]", "", text.lower())
 
 
-@dataclass(frozen=True, slots=True)
-class Truth(ScalarValidator[bool]):
-    """The word true or false, as YAML 1.2 has it."""
+def _truth(written: Scalar) -> bool:
+    if written.text not in {"true", "false"}:
+        instead = _TRUTHS.get(written.text.lower())
+        raise RefusedError(f"{shown(written.text)} is neither true nor false", instead=instead)
+    return written.text == "true"
 
-    expected: str = "true or false"
 
-    def parse(self, written: Scalar) -> bool:
-        """The boolean."""
-        if written.text not in {"true", "false"}:
-            raise RefusedError(
-                f"{shown(written.text)} is neither true nor false", instead=_TRUTHS.get(written.text.lower())
-            )
-        return written.text == "true"
-
-    def show(self, value: object) -> str:
-        """YAML's word."""
-        return "true" if value else "false"
+TRUTH: Final = Text("true or false", _truth)
+"""The word true or false, as YAML 1.2 has it."""
 
 
 @dataclass(frozen=True, slots=True)
-class Duration(ScalarValidator[Nanoseconds]):
+class Duration:
     """A whole number with its unit: 500ms, 10s, 1m."""
 
     least: str
+    """The shortest."""
     most: str
+    """The longest."""
 
     @property
     def expected(self) -> str:
         """The bounds."""
         return f"duration, {self.least} to {self.most}"
 
-    def parse(self, written: Scalar) -> Nanoseconds:
-        """Nanoseconds within the bounds."""
+    def read(self, node: Node, _: Context) -> Nanoseconds:
+        """As `Validator.read`."""
+        written = scalar(node, self.expected)
         text = written.text
         if not _DURATION.fullmatch(text):
             match = _LOOSE_DURATION.fullmatch(text)
             instead = None if match is None else written.restyled(f"{match[1]}{match[2] or 's'}")
             remedy = "" if instead else "write a whole number and ms, s or m, like 10s"
             raise RefusedError(f"{shown(text)} is no duration", remedy, instead=instead)
-        if not _nanoseconds(self.least) <= _nanoseconds(text) <= _nanoseconds(self.most):
+        duration = _nanoseconds(text)
+        if not _nanoseconds(self.least) <= duration <= _nanoseconds(self.most):
             raise RefusedError(f"{shown(text)} is out of range: {self.least} to {self.most}")
-        return _nanoseconds(text)
+        return duration
 
-    def show(self, value: object) -> str:
-        """Seconds, or milliseconds if they are not whole."""
-        milliseconds = int(str(value)) // _NANOSECONDS_PER_MILLISECOND
-        return f"{milliseconds}ms" if milliseconds % 1000 else f"{milliseconds // 1000}s"
+
+def _nanoseconds(text: str) -> Nanoseconds:
+    unit = text.lstrip("0123456789")
+    return int(text.removesuffix(unit)) * _NANOSECONDS[unit]
 
 
 def _is_absolute(text: str) -> bool:
@@ -361,60 +398,46 @@ PathOnHost: TypeAlias = Annotated[Path, ABSOLUTE_PATH]
 
 
 @dataclass(frozen=True, slots=True)
-class NewFile(ScalarValidator[Path]):
-    """A file that is created if it is missing, like a ledger: an absolute path that is no folder.
-
-    `name` is what it is called in a folder that was written in its place.
-    """
+class NewFile:
+    """A file that is created if it is missing, like a ledger: an absolute path that is no folder."""
 
     name: str
-    expected: str = "absolute path"
+    """The name of the file in a folder that was written in its place."""
+    expected: str = ABSOLUTE_PATH.expected
+    """As `Validator.expected`."""
 
-    def parse(self, written: Scalar) -> Path:
-        """The path of the file."""
-        path, text = ABSOLUTE_PATH.parse(written), written.text
-        if text.endswith("/") or os.path.isdir(text):
+    def read(self, node: Node, context: Context) -> Path:
+        """As `Validator.read`."""
+        path, written = ABSOLUTE_PATH.read(node, context), scalar(node, self.expected)
+        if written.text.endswith("/") or os.path.isdir(written.text):
             instead = written.restyled(str(path / self.name))
-            raise RefusedError(f"{shown(text)} is a folder, and a file is expected", instead=instead)
+            raise RefusedError(f"{shown(written.text)} is a folder, and a file is expected", instead=instead)
         return path
 
 
-@dataclass(frozen=True, slots=True)
-class GpuUuid(ScalarValidator[str]):
-    """The UUID of one whole GPU, in the form in which its driver reports it: it is compared exactly."""
+def gpu_uuid(written: Scalar) -> str:
+    """The UUID of one whole GPU, in the form in which its driver reports it: it is compared exactly.
 
-    expected: str = "GPU's UUID"
-
-    def parse(self, written: Scalar) -> str:
-        """The UUID, as it was written."""
-        text = written.text
-        if any(c in text for c in "*?["):
-            raise RefusedError(f"{shown(text)} looks like a pattern; this is matched exactly")
-        for vendor in vendors.VENDORS:
-            spelled = vendor.spelled_uuid(text)
-            if spelled == text:
-                return text
-            if spelled is not None:
-                raise RefusedError(
-                    f"{shown(text)} is spelled otherwise by {vendor.library}, and is compared exactly",
-                    instead=written.restyled(spelled),
-                )
-        ways = ", or ".join(vendor.uuid_help for vendor in vendors.VENDORS)
-        raise RefusedError(f"{shown(text)} is no UUID of a GPU; {ways}")
+    Raises:
+        RefusedError: it is no UUID, or spelled otherwise.
+    """
+    text = written.text
+    if has_wildcards(text):
+        raise RefusedError(f"{shown(text)} looks like a pattern; this is matched exactly")
+    for vendor in vendors.VENDORS:
+        spelled = vendor.spelled_uuid(text)
+        if spelled == text:
+            return text
+        if spelled is not None:
+            raise RefusedError(
+                f"{shown(text)} is spelled otherwise by {vendor.library}, and is compared exactly",
+                instead=written.restyled(spelled),
+            )
+    ways = ", or ".join(vendor.uuid_help for vendor in vendors.VENDORS)
+    raise RefusedError(f"{shown(text)} is no UUID of a GPU; {ways}")
 
 
-_GPU_ID: Final = re.compile(r"[A-Za-z0-9/-]{1,124}", re.ASCII)
-
-
-def is_gpu_id(text: str) -> bool:
-    """Whether a text may be the UUID of a part of a GPU."""
-    return bool(_GPU_ID.fullmatch(text)) and any(vendor.is_id(text) for vendor in vendors.VENDORS)
-
-
-def is_gpu_uuid(text: str) -> bool:
-    """Whether a text is the UUID of a whole GPU, in any spelling."""
-    return any(vendor.spelled_uuid(text) for vendor in vendors.VENDORS)
-
+GPU_UUID: Final = Text("GPU's UUID", gpu_uuid)
 
 LARGEST_UID: Final = 4_294_967_294
 """One below (uid_t) -1, which names no user (chown(2))."""
@@ -423,26 +446,19 @@ _USER_NAME: Final = re.compile(r"[A-Za-z_][A-Za-z0-9_.-]{0,255}[$]?", re.ASCII)
 """Names that useradd(8) and directories accept, without patterns: a user is matched exactly."""
 
 
-@dataclass(frozen=True, slots=True)
-class User(ScalarValidator[str]):
-    """A user's name or uid."""
-
-    expected: str = "name of a user, or uid"
-
-    def parse(self, written: Scalar) -> str:
-        """The name, or the uid without leading zeros."""
-        text = written.text
-        if text.isascii() and text.isdigit():
-            if len(text) > len(str(LARGEST_UID)) or int(text) > LARGEST_UID:
-                raise RefusedError(f"{shown(text)} is no uid: write 0 to {LARGEST_UID}")
-            return str(int(text))
-        if not _USER_NAME.fullmatch(text):
-            raise RefusedError(f"{shown(text)} is no user; write one name or uid, no pattern")
-        return text
+def _user(written: Scalar) -> str:
+    """The name, or the uid without leading zeros."""
+    text = written.text
+    if text.isascii() and text.isdigit():
+        if len(text) > len(str(LARGEST_UID)) or int(text) > LARGEST_UID:
+            raise RefusedError(f"{shown(text)} is no uid: write 0 to {LARGEST_UID}")
+        return str(int(text))
+    if not _USER_NAME.fullmatch(text):
+        raise RefusedError(f"{shown(text)} is no user; write one name or uid, no pattern")
+    return text
 
 
-NO_UID: Final = -1
-"""(uid_t) -1, which names no user."""
+USER: Final = Text("name of a user, or uid", _user)
 
 
 def uid_of(user: str) -> int | None:
@@ -464,31 +480,22 @@ def number(written: Scalar, expected: str, unit: str, allowed: Callable[[Decimal
         RefusedError: it is no finite decimal number.
     """
     text = written.text
-    is_number = bool(_NUMBER.fullmatch(text)) and not _LEADING_ZERO.match(text)
+    is_octal = bool(_LEADING_ZERO.match(text))
+    is_number = bool(_NUMBER.fullmatch(text)) and not is_octal
     if is_number and written.plain:
         return Decimal(text)
-    instead = text if is_number else certain_number(text, unit)
-    if instead is not None and not allowed(Decimal(instead)):
-        instead = None
-    if _OTHER_CURRENCY.search(text):
-        remedy = "amounts are in dollars only: convert it"
-    elif "%" in text:
-        remedy = "write a ratio within the bounds" if "ratio" in unit else "percent is for ratios only"
-    elif _PER.search(text):
-        remedy = f"write the digits only, in {unit}"
-    elif _LEADING_ZERO.match(text):
-        remedy = "write it in decimal, without the 0"
-    else:
-        remedy = DIGITS if re.search(r"\d", text) else ""
+    if written.plain and is_octal:
+        reason = f"{shown(text)} begins with 0 and may be read as octal"
+        raise RefusedError(reason, "write it in decimal, without the 0")
+    reason = f"must be a {expected}, not {'' if written.plain else 'text '}{shown(text)}"
     if written.boolean:
         reason = f"must be a {expected}, not the boolean {shown(text)}"
-    elif not written.plain:
-        reason = f"must be a {expected}, not text {shown(text)}"
-    elif _LEADING_ZERO.match(text):
-        reason = f"{shown(text)} begins with 0 and may be read as octal"
-    else:
-        reason = f"must be a {expected}, not {shown(text)}"
-    raise RefusedError(reason, "" if instead else remedy, instead=instead)
+    instead = text if is_number else certain_number(text, unit)
+    if instead is not None and allowed(Decimal(instead)):
+        raise RefusedError(reason, instead=instead)
+    if _OTHER_CURRENCY.search(text):
+        raise RefusedError(reason, "amounts are in dollars only: convert it")
+    raise RefusedError(reason, DIGITS if re.search(r"\d", text) else "")
 
 
 def certain_number(text: str, unit: str) -> str | None:
@@ -511,18 +518,7 @@ def ratio_of_percent(text: str) -> str:
     return f"{value.normalize():f}" if value != round(value, 2) else f"{value:.2f}"
 
 
-def article(noun: str) -> str:
-    """A or an."""
-    return "an" if noun[0] in "aeiou" else "a"
-
-
 def plain(value: Decimal) -> str:
     """A decimal without an exponent and without zeros at its end: 1E+8 is 100000000."""
     text = f"{value:f}"
     return text.rstrip("0").rstrip(".") if "." in text else text
-
-
-def _nanoseconds(text: str) -> Nanoseconds:
-    match = _DURATION.fullmatch(text)
-    assert match  # noqa: S101  # callers have matched it
-    return int(match[1]) * _MILLISECONDS[match[2]] * _NANOSECONDS_PER_MILLISECOND

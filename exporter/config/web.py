@@ -6,18 +6,19 @@ A file that is accepted here passes `promtool check web-config`. What Python's T
 
 import dataclasses
 import re
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Final, Literal, TypeAlias
 
 from exporter.config.document import Node, Scalar
 from exporter.config.load import contents, read
-from exporter.config.model import Model, field, keys_of, of
 from exporter.config.problems import RefusedError
-from exporter.config.schema import Context, ListOf, MappingOf, Table
+from exporter.config.schema import ListOf, MappingOf, Model, Record, Table, field, keys_of
 from exporter.config.values import (
     PATH_CHARACTERS,
     Choice,
+    Context,
+    Custom,
     Duration,
     Matching,
     Whole,
@@ -34,8 +35,13 @@ DEAREST: Final = 18
 _HASH = re.compile(r"\$2[aby]\$(\d\d)\$[./A-Za-z0-9]{53}", re.ASCII)
 
 
-FILE_PATH: Final = Matching("path", printable(PATH_CHARACTERS), "; name a file", Path)
-"""A file, relative to the folder of the file that names it unless it begins with /."""
+def _file_path(node: Node, context: Context) -> Path:
+    """The path, from the folder of the file on unless it begins with /."""
+    path = Matching("path", printable(PATH_CHARACTERS), "; name a file", Path)
+    return context.folder / path.read(node, context)
+
+
+FILE_PATH: Final = Custom("path", _file_path)
 
 
 def ascii_text(expected: str) -> Matching[str]:
@@ -46,40 +52,33 @@ def ascii_text(expected: str) -> Matching[str]:
     )
 
 
-@dataclass(frozen=True, slots=True)
-class OrBlank:
+HEADER_TEXT: Final = ascii_text("header")
+NAME_TEXT: Final = ascii_text("name")
+
+
+def or_blank(choice: Choice[str]) -> Custom[str]:
     """One of a few words, or an empty text, which is as if the key were not given."""
 
-    choice: Choice[str]
-
-    @property
-    def expected(self) -> str:
-        """As `Validator.expected`."""
-        return self.choice.expected
-
-    def read(self, node: Node, context: Context) -> str:
-        """As `Validator.read`."""
+    def read_choice(node: Node, context: Context) -> str:
         blank = isinstance(node, Scalar) and not node.plain and not node.text
-        return "" if blank else self.choice.read(node, context)
+        return "" if blank else choice.read(node, context)
+
+    return Custom(choice.expected, read_choice)
 
 
-@dataclass(frozen=True, slots=True)
-class BcryptHash:
-    """The bcrypt hash of a password."""
+def _bcrypt_hash(node: Node, _: Context) -> bytes:
+    """The hash; a text that is none may be a password, and is not repeated."""
+    match = _HASH.fullmatch(node.text) if isinstance(node, Scalar) else None
+    if match is None:
+        raise RefusedError(
+            "is no bcrypt hash, which begins with $2b$ or $2y$; make one: htpasswd -nBC 10 NAME"
+        )
+    if not 4 <= int(match[1]) <= DEAREST:
+        raise RefusedError(f"has the cost {match[1]}; it takes 04 to {DEAREST}: htpasswd -nBC 10 NAME")
+    return match[0].encode()
 
-    expected: str = "bcrypt hash"
 
-    def read(self, node: Node, context: Context) -> bytes:
-        """As `Validator.read`."""
-        del context
-        match = _HASH.fullmatch(node.text) if isinstance(node, Scalar) else None
-        if match is None:
-            raise RefusedError(
-                "is no bcrypt hash, which begins with $2b$ or $2y$; make one: htpasswd -nBC 10 NAME"
-            )
-        if not 4 <= int(match[1]) <= DEAREST:
-            raise RefusedError(f"has the cost {match[1]}; it takes 04 to {DEAREST}: htpasswd -nBC 10 NAME")
-        return match[0].encode()
+BCRYPT_HASH: Final = Custom("bcrypt hash", _bcrypt_hash)
 
 
 def _user_fault(name: str) -> str | None:
@@ -118,25 +117,36 @@ CURVES: Final = {
 
 @dataclass(frozen=True, slots=True)
 class ClientConfig:
-    """Which client certificates are accepted; without `names`, all that an authority has signed."""
+    """Which client certificates are accepted."""
 
     authorities: Path
+    """The file of the authorities that sign them."""
     required: bool
+    """Whether a client without one is refused."""
     names: tuple[str, ...] = ()
+    """Subject alternative names, of which it must have one; without any, all that an authority has signed."""
 
 
 @dataclass(frozen=True, slots=True)
 class TlsConfig:
-    """TLS of connections. `suites` and `curve` have OpenSSL's names; without them it chooses."""
+    """TLS of connections."""
 
     certificate: Path
+    """The file of the server's certificate."""
     key: Path
+    """The file of its private key."""
     clients: ClientConfig | None = None
+    """Clients' certificates; `None` where none is requested."""
     oldest: TlsVersion = "TLS12"
+    """The oldest version of TLS."""
     newest: TlsVersion = "TLS13"
+    """The newest version of TLS."""
     suites: tuple[str, ...] = ()
+    """OpenSSL's names of the cipher suites of TLS 1.2; without any it chooses."""
     own_order: bool = True
+    """Whether the server's order of suites counts."""
     curve: str | None = None
+    """OpenSSL's name of the curve of key exchange; without it it chooses."""
 
     @property
     def files(self) -> tuple[Path, ...]:
@@ -144,23 +154,29 @@ class TlsConfig:
         return (self.certificate, self.key, *((self.clients.authorities,) if self.clients else ()))
 
 
-@dataclass(frozen=True, slots=True)
-class RateConfig:
+class RateConfig(Record, frozen=True):
     """A token bucket: `burst` requests at once, then one in each interval."""
 
-    interval: Nanoseconds
-    burst: int
+    interval: Annotated[Nanoseconds, Duration("0s", "60m")]
+    """The time between two requests; 0s for no limit."""
+    burst: Annotated[int, Whole("requests", 1, 1_000_000)]
+    """Requests that may come at once."""
 
 
 @dataclass(frozen=True, slots=True)
 class WebConfig:
-    """A web configuration. `users` maps names to bcrypt hashes; `headers` are added to every response."""
+    """A web configuration."""
 
     tls: TlsConfig | None = None
+    """TLS of the server; `None` for plain HTTP."""
     headers: tuple[tuple[str, str], ...] = ()
+    """Names and values of headers that are added to every response."""
     http2: bool = False
+    """Whether HTTP/2 is asked for, which is not supported."""
     users: dict[str, bytes] = dataclasses.field(default_factory=dict, repr=False)
+    """Names of users, with the bcrypt hashes of their passwords."""
     rate: RateConfig | None = None
+    """The limit of the request rate, `None` for none."""
 
     @property
     def files(self) -> tuple[Path, ...]:
@@ -194,7 +210,7 @@ class ServerTlsKeys(Model, kw_only=True):
     """Which certificate a client must show."""
     client_ca_file: Annotated[Path | None, FILE_PATH] = None
     """The authorities that sign clients' certificates."""
-    client_allowed_sans: Annotated[tuple[str, ...], ListOf(ascii_text("name"), least=1)] = ()
+    client_allowed_sans: Annotated[tuple[str, ...], ListOf(NAME_TEXT, least=1)] = ()
     """Subject alternative names, of which a client's certificate must have one."""
     min_version: Annotated[str, VERSIONS] = "TLS12"
     """The oldest version of TLS."""
@@ -275,29 +291,27 @@ class ServerTlsKeys(Model, kw_only=True):
 class HeaderKeys(Model, kw_only=True):
     """Headers of every response."""
 
-    content_security_policy: Annotated[str, ascii_text("header")] = field(
-        default="", name="Content-Security-Policy"
-    )
+    content_security_policy: Annotated[str, HEADER_TEXT] = field(default="", name="Content-Security-Policy")
     """Sources that a page may load."""
-    x_frame_options: Annotated[str, OrBlank(Choice(("deny", "sameorigin")))] = field(
+    x_frame_options: Annotated[str, or_blank(Choice(("deny", "sameorigin")))] = field(
         default="", name="X-Frame-Options"
     )
     """Pages that may embed it."""
-    x_content_type_options: Annotated[str, OrBlank(Choice(("nosniff",)))] = field(
+    x_content_type_options: Annotated[str, or_blank(Choice(("nosniff",)))] = field(
         default="", name="X-Content-Type-Options"
     )
     """Whether browsers guess at types."""
-    x_xss_protection: Annotated[str, ascii_text("header")] = field(default="", name="X-XSS-Protection")
+    x_xss_protection: Annotated[str, HEADER_TEXT] = field(default="", name="X-XSS-Protection")
     """XSS filter of old browsers."""
-    strict_transport_security: Annotated[str, ascii_text("header")] = field(
+    strict_transport_security: Annotated[str, HEADER_TEXT] = field(
         default="", name="Strict-Transport-Security"
     )
     """For how long browsers insist on HTTPS."""
 
     def build(self) -> tuple[tuple[str, str], ...]:
         """The headers with a value, in this order."""
-        values = self.at.values
-        return tuple((key.name, values[key.name]) for key in keys_of(HeaderKeys) if values.get(key.name))
+        values = {key.name: getattr(self, key.field) for key in keys_of(HeaderKeys)}
+        return tuple((name, value) for name, value in values.items() if value)
 
 
 class HttpKeys(Model, kw_only=True):
@@ -309,19 +323,6 @@ class HttpKeys(Model, kw_only=True):
     """Headers of every response."""
 
 
-class RateKeys(Model, kw_only=True):
-    """A limit of the request rate."""
-
-    interval: Annotated[Nanoseconds, Duration("0s", "60m")]
-    """The time between two requests; 0s for no limit."""
-    burst: Annotated[int, Whole("requests", 1, 1_000_000)]
-    """Requests that may come at once."""
-
-    def build(self) -> RateConfig | None:
-        """The limit, if it is one."""
-        return RateConfig(self.interval, self.burst) if self.interval else None
-
-
 class WebKeys(Model, kw_only=True):
     """The whole file."""
 
@@ -331,10 +332,10 @@ class WebKeys(Model, kw_only=True):
     """HTTP settings of responses."""
     basic_auth_users: Annotated[
         tuple[tuple[str, bytes], ...],
-        MappingOf("mapping of users to bcrypt hashes", BcryptHash(), _user_fault, MOST_USERS),
+        MappingOf("mapping of users to bcrypt hashes", BCRYPT_HASH, _user_fault, MOST_USERS),
     ] = ()
     """Users and the bcrypt hashes of their passwords."""
-    rate_limit: Annotated[RateConfig | None, RateKeys] = None
+    rate_limit: RateConfig | None = None
     """Limit of the request rate."""
 
     def build(self) -> WebConfig:
@@ -345,23 +346,18 @@ class WebKeys(Model, kw_only=True):
             headers=http.headers if http else (),
             http2=http is not None and http.http2,
             users=dict(self.basic_auth_users),
-            rate=self.rate_limit,
+            rate=self.rate_limit if self.rate_limit and self.rate_limit.interval else None,
         )
 
 
-WEB: Final[Table[WebConfig]] = of(WebKeys)
+WEB: Final[Table] = Table(WebKeys)
 
 
 def load_web(path: Path) -> WebConfig:
-    """Read a web configuration; the files that it names are relative to its own folder.
+    """Read a web configuration; relative files are in the folder of the file.
 
     Raises:
         ConfigError: it cannot be read, is empty, or has a problem.
     """
-    config = read(contents(path), str(path), WEB)
-    tls, folder = config.tls, path.parent
-    if tls is None:
-        return config
-    clients = tls.clients and replace(tls.clients, authorities=folder / tls.clients.authorities)
-    at = replace(tls, certificate=folder / tls.certificate, key=folder / tls.key, clients=clients)
-    return replace(config, tls=at)
+    config: WebConfig = read(contents(path), str(path), WEB)
+    return config

@@ -13,9 +13,8 @@ from exporter.config import hardware as config_hardware
 from exporter.config.document import Scalar
 from exporter.config.keys import BUDGET_DOLLARS, TEAM
 from exporter.config.problems import Position, RefusedError
-from exporter.config.schema import Context, Validator
-from exporter.config.times import DateValue
-from exporter.config.values import PATTERN, Choice
+from exporter.config.times import DATE as A_DATE
+from exporter.config.values import PATTERN, Choice, Context, Validator
 from exporter.readings import FailureReason, printable
 from exporter.reports.diagnosis import Diagnosis
 from exporter.reports.doctor import location_words
@@ -60,7 +59,7 @@ KIND: Final = AnswerForm(
 )
 RENT: Final = AnswerForm(config_hardware.DOLLARS_PER_HOUR)
 PURCHASE: Final = AnswerForm(config_hardware.PURCHASE)
-DATE: Final = AnswerForm(DateValue())
+DATE: Final = AnswerForm(A_DATE)
 YEARS: Final = AnswerForm(config_hardware.YEARS)
 BUDGET: Final = AnswerForm(BUDGET_DOLLARS)
 TEAM_NAME: Final = AnswerForm(TEAM, text=True)

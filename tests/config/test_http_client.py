@@ -48,7 +48,7 @@ def test_a_token_is_a_bearer_by_default(tmp_path: Path) -> None:
     """As in Prometheus."""
     config = load_http_client(written(tmp_path, "authorization: {credentials_file: token}"))
 
-    assert config == HttpClientConfig(authorization=Authorization("Bearer", tmp_path / "token"))
+    assert config == HttpClientConfig(authorization=Authorization(tmp_path / "token"))
 
 
 @pytest.mark.parametrize(

@@ -17,7 +17,7 @@ PAGE = (Path(__file__).parents[2] / "docs" / "web.md").read_text(encoding="utf-8
 WEB_FILE, SCRAPE = (text.partition("```")[0] for text in PAGE.split("```yaml\n")[1:])
 
 
-def names(table: Table[object] | ListOf[object] | object) -> list[str]:
+def names(table: Table | ListOf[object] | object) -> list[str]:
     """Every key of a schema, however deep."""
     if not isinstance(table, Table):
         return []

@@ -111,7 +111,7 @@ def rules() -> tuple[frozenset[str], frozenset[str]]:
     return recorded, frozenset(rule["alert"] for rule in every if "alert" in rule)
 
 
-def _keys(table: Table[object], before: str = "") -> Iterator[str]:
+def _keys(table: Table, before: str = "") -> Iterator[str]:
     for key in table.keys:
         yield f"{before}{key.name}"
         validator: object = key.validator

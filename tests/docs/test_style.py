@@ -157,7 +157,7 @@ def verb_texts() -> Iterator[tuple[str, str]]:
                 yield f"{verb} {action.dest}", action.help
 
 
-def _key_texts(table: Table[object], prefix: str = "") -> Iterator[tuple[str, str]]:
+def _key_texts(table: Table, prefix: str = "") -> Iterator[tuple[str, str]]:
     key: Key[object]
     for key in table.keys:
         yield f"{prefix}{key.name}", key.help

@@ -1,6 +1,5 @@
 """Scenario files: the keys of a scenario, rules over several keys, reading, and the bundled examples."""
 
-from dataclasses import dataclass
 from decimal import Decimal
 from fractions import Fraction
 from importlib.resources import files
@@ -8,13 +7,23 @@ from pathlib import Path
 from typing import Annotated, ClassVar, Final, get_args
 
 from exporter.config import hardware
-from exporter.config.document import Node, Scalar
+from exporter.config.document import Mapping, Node, Scalar, Sequence
 from exporter.config.load import contents, read
-from exporter.config.model import Model, field, of
 from exporter.config.problems import ConfigError, Problem, RefusedError, shown
-from exporter.config.schema import Context, ListItem, ListOf, unique
-from exporter.config.times import DatedInstant, DateValue
-from exporter.config.values import DOLLAR_DECIMALS, Choice, Name, Number, ScalarValidator, Whole
+from exporter.config.schema import ListItem, ListOf, Model, Table, field, refuse_key, unique
+from exporter.config.times import DATE, DatedInstant
+from exporter.config.values import (
+    DOLLAR_DECIMALS,
+    Choice,
+    Context,
+    Custom,
+    Name,
+    Number,
+    Text,
+    Whole,
+    printable,
+    scalar,
+)
 from exporter.finance.tco.costs import OWN_COMPONENTS
 from exporter.finance.tco.scenario import (
     MEASURED,
@@ -42,57 +51,39 @@ MOST_OPTIONS: Final = 8
 ZERO, ONE = Decimal(0), Decimal(1)
 
 
-@dataclass(frozen=True, slots=True)
-class Prose(ScalarValidator[str]):
-    """A sentence for people, on one line."""
+def prose(expected: str) -> Text[str]:
+    """A sentence for people, on one line, without spaces around it."""
 
-    expected: str
-
-    def parse(self, written: Scalar) -> str:
-        """The sentence without spaces around it."""
+    def parse(written: Scalar) -> str:
         text = written.text.strip()
-        if not text or len(text) > PROSE_CHARACTERS or not text.isprintable():
-            raise RefusedError(
-                f"{shown(text)} is no {self.expected}: "
-                f"1 to {PROSE_CHARACTERS} printable characters on one line"
-            )
+        if not printable(PROSE_CHARACTERS)(text):
+            form = f"1 to {PROSE_CHARACTERS} printable characters on one line"
+            raise RefusedError(f"{shown(text)} is no {expected}: {form}")
         return text
 
+    return Text(expected, parse)
 
-@dataclass(frozen=True, slots=True)
-class Currency(ScalarValidator[str]):
+
+def _currency(node: Node, _: Context) -> str:
     """Dollars; another currency is refused with what to do."""
-
-    expected: str = CURRENCY
-    example: str = "currency"
-
-    def parse(self, written: Scalar) -> str:
-        """The currency itself."""
-        if written.text != CURRENCY:
-            raise RefusedError(
-                f"{shown(written.text)} is not {CURRENCY}: every amount is in dollars; convert them, "
-                "and say the rate under source"
-            )
-        return written.text
+    written = scalar(node, "currency")
+    if written.text != CURRENCY:
+        raise RefusedError(
+            f"{shown(written.text)} is not {CURRENCY}: every amount is in dollars; convert them, "
+            "and say the rate under source"
+        )
+    return written.text
 
 
-@dataclass(frozen=True, slots=True)
-class Life:
-    """A life in years that is a whole number of months, since costs are by month.
-
-    As a decimal that is a whole number of quarters.
-    """
-
-    expected: str = f"years, above 0, up to {MOST_YEARS}, in quarters"
-
-    def read(self, node: Node, context: Context) -> Decimal:
-        """As `Validator.read`."""
-        years = Number("years", Decimal(MOST_YEARS), above_low=True).read(node, context)
-        if Fraction(years) % QUARTER:
-            raise RefusedError(f"{shown(f'{years:f}')} is no whole number of quarters, like 3, 2.5 or 2.25")
-        return years
+def _life(node: Node, context: Context) -> Decimal:
+    """Years that are whole months, since costs are by month: as a decimal, whole quarters."""
+    years = Number("years", Decimal(MOST_YEARS), above_low=True).read(node, context)
+    if Fraction(years) % QUARTER:
+        raise RefusedError(f"{shown(f'{years:f}')} is no whole number of quarters, like 3, 2.5 or 2.25")
+    return years
 
 
+LIFE: Final = Custom(f"years, above 0, up to {MOST_YEARS}, in quarters", _life)
 CHANGE: Final = Number("ratio per year", Decimal(10), Decimal("-0.9"))
 THROUGHPUT: Final = Number("tokens per second", Decimal(10**9), above_low=True)
 PART: Final = Number("ratio", ONE, above_low=True)
@@ -102,8 +93,8 @@ TOKENS: Final = Number("tokens per day", Decimal(10**15))
 PER_MILLION: Final = Number("dollars per million tokens", Decimal(100_000), decimals=DOLLAR_DECIMALS)
 OPTION_NAME: Final = Name("option name", reserved=(MEASURED,))
 
-Source = Annotated[str, Prose("source"), "Source of these numbers, or a note that they are assumed."]
-AsOf = Annotated[DatedInstant | None, DateValue(), "Date of these numbers."]
+Source = Annotated[str, prose("source"), "Source of these numbers, or a note that they are assumed."]
+AsOf = Annotated[DatedInstant | None, DATE, "Date of these numbers."]
 PriceChange = Annotated[Decimal, CHANGE, "Change of the price from each year to the next: -0.1 is 10 % less."]
 GpusPerHost = Annotated[int, Whole("GPUs", 1, 1024), "GPUs of one host."]
 Hosts = Annotated[int, Whole("hosts", 1, 10_000), "Minimum number of hosts; the load may need more."]
@@ -188,7 +179,7 @@ class OwnedHostKeys(Model, kw_only=True):
     tokens_per_second_per_host: PerHostSecond = None
     tokens_per_second_per_gpu: PerGpuSecond = None
     utilization_ratio: Utilization = None
-    life_years: Annotated[Decimal, Life(), "Years of amortization of the purchase."]
+    life_years: Annotated[Decimal, LIFE, "Years of amortization of the purchase."]
     residual_ratio: hardware.ResidualRatio = ZERO
     adders_ratio: hardware.AddersRatio = ZERO
     support_dollars_per_year: Annotated[
@@ -334,18 +325,18 @@ class OptionKeys(Model, kw_only=True):
     """One option, of one of four kinds."""
 
     name: Annotated[str, OPTION_NAME, "The option's name."]
-    owned: Annotated[tuple[OwnedHosts, Fleet] | None, of(OwnedHostKeys), "Hosts to buy."] = None
-    rented: Annotated[tuple[RentedHosts, Fleet] | None, of(RentedHostKeys), "Hosts to rent by the hour."] = (
-        None
-    )
-    hosted: Annotated[tuple[Hosted, None] | None, of(HostedKeys), "Tokens to buy by the million."] = None
+    owned: Annotated[tuple[OwnedHosts, Fleet] | None, Table(OwnedHostKeys), "Hosts to buy."] = None
+    rented: Annotated[
+        tuple[RentedHosts, Fleet] | None, Table(RentedHostKeys), "Hosts to rent by the hour."
+    ] = None
+    hosted: Annotated[tuple[Hosted, None] | None, Table(HostedKeys), "Tokens to buy by the million."] = None
     hybrid: Annotated[
         tuple[Hybrid, None] | None,
-        of(HybridKeys),
+        Table(HybridKeys),
         "Two other options together; a hybrid pays the items of both, each once.",
     ] = None
     energy: Annotated[
-        Power | None, of(PowerKeys), "Electricity of owned or rented hosts; without it none is charged."
+        Power | None, Table(PowerKeys), "Electricity of owned or rented hosts; without it none is charged."
     ] = None
     prompt_tokens_ratio: Annotated[
         Decimal,
@@ -396,7 +387,7 @@ class ItemKeys(Model, kw_only=True):
         "The component of the cost, like staff, storage, network, data or fine-tuning; several items may "
         "share one.",
     ]
-    what: Annotated[str, Prose("description"), "Description of the item."] = ""
+    what: Annotated[str, prose("description"), "Description of the item."] = ""
     dollars: Annotated[
         Decimal | None,
         Number("dollars", Decimal(100_000_000), decimals=DOLLAR_DECIMALS),
@@ -461,11 +452,13 @@ class ScenarioKeys(Model, kw_only=True):
 
     load_is_measured: ClassVar[bool] = False
     """Whether the load may be missing."""
-    name: Annotated[str, Prose("name"), "Name of the scenario."]
-    description: Annotated[str, Prose("description"), "Description of the scenario."] = field(
+    name: Annotated[str, prose("name"), "Name of the scenario."]
+    description: Annotated[str, prose("description"), "Description of the scenario."] = field(
         name="about", default=""
     )
-    currency: Annotated[str, Currency(), "The currency of every amount; there is one."] = CURRENCY
+    currency: Annotated[str, Custom(CURRENCY, _currency), "The currency of every amount; there is one."] = (
+        CURRENCY
+    )
     horizon_years: Annotated[int, Whole("years", 1, MOST_YEARS), "Years to compare."]
     hours_per_month: Annotated[
         Decimal,
@@ -475,21 +468,21 @@ class ScenarioKeys(Model, kw_only=True):
     ] = Decimal(730)
     load: Annotated[
         Load | None,
-        of(LoadKeys),
+        Table(LoadKeys),
         "Load of an average day of the first year; --measured takes it from the ledger. Without a load there "
         "is no cost per token, and no option can be hosted.",
     ] = None
     options: Annotated[
         tuple[Option, ...],
         ListOf(
-            of(OptionKeys, "option"),
+            Table(OptionKeys, "option"),
             (unique("name", lambda option: option.name, "choose another name"), _are_few),
             least=1,
         ),
         "The options to compare.",
     ]
     items: Annotated[
-        tuple[ScenarioItem, ...], ListOf(of(ItemKeys, "item")), "Costs other than hardware and tokens."
+        tuple[ScenarioItem, ...], ListOf(Table(ItemKeys, "item")), "Costs other than hardware and tokens."
     ] = ()
 
     def build(self) -> Scenario:
@@ -505,16 +498,16 @@ class ScenarioKeys(Model, kw_only=True):
             elif kinds.get(hybrid.rest) is not Hosted:
                 wrong = f'"{hybrid.rest}" must be a hosted option of this scenario'
             if wrong:
-                self.at.refuse_below(("options", index, "hybrid"), wrong)
+                refuse_key(_item(self.node, "options", index), "hybrid", wrong)
         months = self.horizon_years * MONTHS_PER_YEAR
         for index, item in enumerate(self.items):
             unknown = sorted(set(item.options or ()) - kinds.keys() - {MEASURED})
             if unknown:
                 message = f'"{unknown[0]}" is no option of this scenario'
-                self.at.refuse_below(("items", index, "options"), message)
+                refuse_key(_item(self.node, "items", index), "options", message)
             if item.month > months:
                 message = f"{item.month} is after the horizon of {months} months"
-                self.at.refuse_below(("items", index, "month"), message)
+                refuse_key(_item(self.node, "items", index), "month", message)
         for option in self.options if self.load is None and not self.load_is_measured else ():
             if isinstance(option.serving, Hosted | Hybrid):
                 tokens = f'the tokens of "{option.name}" are bought by the million'
@@ -530,14 +523,21 @@ class ScenarioKeys(Model, kw_only=True):
         )
 
 
+def _item(mapping: Mapping, name: str, index: int) -> Node:
+    """An item of a list in a mapping that was read."""
+    items = mapping.value(name)
+    assert isinstance(items, Sequence)  # noqa: S101  # its items are values already
+    return items.items[index]
+
+
 class MeasuredScenarioKeys(ScenarioKeys, kw_only=True):
     """A file whose load is taken from a ledger."""
 
     load_is_measured: ClassVar[bool] = True
 
 
-SCENARIO: Final = of(ScenarioKeys, "scenario")
-MEASURED_SCENARIO: Final = of(MeasuredScenarioKeys, "scenario")
+SCENARIO: Final = Table(ScenarioKeys, "scenario")
+MEASURED_SCENARIO: Final = Table(MeasuredScenarioKeys, "scenario")
 
 _EXAMPLES: Final = files("exporter.finance.tco") / "scenarios"
 _SUFFIX: Final = ".yaml"

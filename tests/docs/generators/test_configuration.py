@@ -17,7 +17,7 @@ from exporter.config.schema import Key, ListOf, Table
 ROOT = Path(__file__).parents[3]
 
 
-def all_keys(table: Table[object], path: str = "") -> Iterator[tuple[str, Key[object]]]:
+def all_keys(table: Table, path: str = "") -> Iterator[tuple[str, Key[object]]]:
     """Every key of the schema with the path of its table."""
     for key in table.keys:
         yield path, key

@@ -166,7 +166,7 @@ def test_a_health_page_is_bounded_and_gets_no_credentials(tmp_path: Path, health
         return httpx.Response(200, content=body())
 
     config = HttpClientConfig(
-        authorization=Authorization("Bearer", tmp_path / "token"),
+        authorization=Authorization(tmp_path / "token"),
         headers=(("X-Token", Header(files=(tmp_path / "token",))),),
     )
     with pytest.raises(PrometheusError) as raised:
@@ -300,9 +300,7 @@ def test_credentials_come_from_files(tmp_path: Path) -> None:
     config = HttpClientConfig(basic_auth=BasicAuth("alice", tmp_path / "password"), headers=headers)
     basic = client(handler, config)
     basic.instant("x", 0)
-    client(handler, HttpClientConfig(authorization=Authorization("Bearer", tmp_path / "token"))).instant(
-        "x", 0
-    )
+    client(handler, HttpClientConfig(authorization=Authorization(tmp_path / "token"))).instant("x", 0)
 
     assert basic.sends_secrets_in_the_clear
     assert client(handler, HttpClientConfig(headers=headers)).sends_secrets_in_the_clear
@@ -320,7 +318,7 @@ def test_a_file_without_credentials_is_refused(tmp_path: Path, content: bytes | 
         file.write_bytes(content)
 
     with pytest.raises(PrometheusError, match=str(file)) as raised:
-        client(lambda _request: success([]), HttpClientConfig(authorization=Authorization("Bearer", file)))
+        client(lambda _request: success([]), HttpClientConfig(authorization=Authorization(file)))
     assert not raised.value.divisible
 
 
