@@ -44,6 +44,7 @@ _LABEL: Final = re.compile(
 _NAME: Final = re.compile(rb"[a-zA-Z_:][a-zA-Z0-9_:]*+")
 _ESCAPE: Final = re.compile(r'\\([\\"n])')
 _COLON: Final = "\0"  # the colon that some writers turn into an underscore
+_ESCAPED: Final = str.maketrans({character: f"\\{character}" for character in "\\,="})
 _UNESCAPED: Final = {"\\": "\\", '"': '"', "n": "\n"}
 
 
@@ -130,18 +131,16 @@ class WantedSeries:
 
     def _reading(self) -> tuple[re.Pattern[bytes], dict[bytes, str]]:
         """The pattern of a line, and the canonical name of each spelling."""
-        if self._compiled is None:
-            with _COMPILING:
-                if self._compiled is None:
-                    self._compiled = self._compile()
-        return self._compiled
-
-    def _compile(self) -> tuple[re.Pattern[bytes], dict[bytes, str]]:
-        spelled = {name.replace(":", "_", 1).encode(): name for name in self.names}
-        canonical = spelled | {name.encode(): name for name in self.names}
-        choice = _choice(name.replace(":", _COLON, 1) for name in self.names) if self.names else "(?!)"
-        # A leading newline is a literal that the pattern engine looks for with memchr.
-        return re.compile(rf"\n[ \t]*+({choice})(?=[{{ \t\r\n]|\Z)([^\n]*+)".encode()), canonical
+        with _COMPILING:
+            if self._compiled is None:
+                spelled = {name.replace(":", "_", 1).encode(): name for name in self.names}
+                canonical = spelled | {name.encode(): name for name in self.names}
+                colons = (name.replace(":", _COLON, 1) for name in self.names)
+                choice = _choice(colons) if self.names else "(?!)"
+                # A leading newline is a literal that the pattern engine looks for with memchr.
+                line = rf"\n[ \t]*+({choice})(?=[{{ \t\r\n]|\Z)([^\n]*+)"
+                self._compiled = re.compile(line.encode()), canonical
+            return self._compiled
 
     def lines(self, page: bytes) -> Iterator[tuple[str, bytes]]:
         """The wanted lines in the page's order: the canonical name of each, and what follows it."""
@@ -251,13 +250,9 @@ def _key(name: str, labels: Mapping[str, str]) -> str:
     """One text per label set: sorted, and with the separators inside of values escaped."""
     if not labels:
         return name
-    pairs = ",".join(f"{label}={_escaped(labels[label])}" for label in sorted(labels))
+    pairs = ",".join(f"{label}={labels[label].translate(_ESCAPED)}" for label in sorted(labels))
     key = f"{name}{{{pairs}}}"
     if len(key) <= KEY_CHARACTERS:
         return key
     digest = blake2b(key.encode("utf-8", "replace"), digest_size=8).hexdigest()
     return f"{key[: KEY_CHARACTERS - 17]}#{digest}"
-
-
-def _escaped(value: str) -> str:
-    return value.replace("\\", "\\\\").replace(",", "\\,").replace("=", "\\=")

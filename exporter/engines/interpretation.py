@@ -63,52 +63,44 @@ def interpret(
         for named in engine.named_by
         for sample in page.samples.get(named.name, ())
     )
-    models = Models(engine, model or next(filter(None, named), ""))
-    counters = readings.counter_readings(
-        counter
-        for group in engine.groups
-        for alternative in [each for each in group if page.names.issuperset(each.requires)][:1]
-        for counter in _counters(engine, alternative, page, models)
-    )
-    gauges = Gauges(
-        _requests(engine, engine.running, page, models),
-        _requests(engine, engine.waiting, page, models),
-        _requests(engine, engine.max_running, page, models),
-        _caches(engine, page, models),
-    )
+    series = PageSeries(engine, page, model or next(filter(None, named), ""))
+    counters = readings.counter_readings(series.counters())
+    running, waiting = series.requests(engine.running), series.requests(engine.waiting)
+    gauges = Gauges(running, waiting, series.requests(engine.max_running), series.caches())
     loads = load_readings(gauges, limit)
     latencies = None
     if slo is not None and histograms is not None:
-        latencies = latency_readings(engine, histograms, slo, models.of)
+        latencies = latency_readings(engine, histograms, slo, series.model_of)
     identity, started = process or process_identity(engine, page, header)
-    names = models.names
-    if names <= {""}:  # nothing has been counted yet
-        names = {models.otherwise}
+    models = series.models
+    if models <= {""}:  # nothing has been counted yet
+        models = {series.otherwise}
     return Interpretation(
         counters=counters,
         loads=loads,
-        models=tuple(sorted(names - {""})),
+        models=tuple(sorted(models - {""})),
         identity=identity,
         started=started,
-        role=_role(engine, page),
+        role=series.role(),
         latencies=latencies,
         implausible=implausible(engine, page),
     )
 
 
-class Models:
-    """The models of one page, as the labels of its series name them.
+class PageSeries:
+    """The series of one page by the names of its engine, and the models that their labels name.
 
-    Those beyond `MODELS_MAX` are one. `otherwise` is the model of series that name none.
+    Models beyond `MODELS_MAX` are one. `otherwise` is the model of series that name none.
     """
 
-    def __init__(self, engine: spec.Engine, otherwise: str) -> None:
+    def __init__(self, engine: spec.Engine, page: Page, otherwise: str) -> None:
         self._engine = engine
+        self._page = page
         self.otherwise = readings.label(otherwise)
-        self.names: set[str] = set()
+        self.models: set[str] = set()
         self._by_label: dict[tuple[str, str], str] = {}
 
-    def of(self, series: Series) -> str:
+    def model_of(self, series: Series) -> str:
         """The model of a series."""
         name = self.otherwise
         for each in self._engine.models:
@@ -120,28 +112,71 @@ class Models:
         if known is None:
             known = self.otherwise if name in self._engine.nameless else readings.label(name)
             known = readings.label(f"{known}:{stage}") if stage else known
-            if known in self.names or len(self.names) < MODELS_MAX:
-                self.names.add(known)
+            if known in self.models or len(self.models) < MODELS_MAX:
+                self.models.add(known)
             else:
                 known = readings.OTHER_MODELS
             self._by_label[name, stage] = known
         return known
 
+    def counters(self) -> Iterator[readings.CounterReading]:
+        """The counters of each group, by the first alternative whose names are on the page."""
+        engine, page = self._engine, self._page
+        for group in engine.groups:
+            present = (alternative for alternative in group if page.names.issuperset(alternative.requires))
+            alternative = next(present, None)
+            for count in () if alternative is None else alternative.counts:
+                created = created_by_series(page, count.name) if engine.created else {}
+                for sample in samples_of(engine, page, count):
+                    yield readings.CounterReading(
+                        series=sample.series.key.removeprefix(engine.prefix),
+                        model=self.model_of(sample.series),
+                        quantity=count.quantity,
+                        value=sample.value * count.scale,
+                        sign=count.sign,
+                        created=created.get(sample.series.key),
+                    )
 
-def _counters(
-    engine: spec.Engine, alternative: spec.Alternative, page: Page, models: Models
-) -> Iterator[readings.CounterReading]:
-    for count in alternative.counts:
-        created = created_by_series(page, count.name) if engine.created else {}
-        for sample in samples_of(engine, page, count):
-            yield readings.CounterReading(
-                series=sample.series.key.removeprefix(engine.prefix),
-                model=models.of(sample.series),
-                quantity=count.quantity,
-                value=sample.value * count.scale,
-                sign=count.sign,
-                created=created.get(sample.series.key),
-            )
+    def requests(self, gauges: Iterable[spec.Gauge]) -> dict[str, list[float]]:
+        """Requests per model by the first gauge on the page, a number for each rank."""
+        requests: dict[str, list[float]] = {}
+        gauge = next((gauge for gauge in gauges if gauge.name in self._page.names), None)
+        if gauge is None:
+            return requests
+        for name in filter(None, (gauge.name, gauge.also)):
+            for sample in _samples(self._engine, self._page, name, gauge.where, gauge.unless):
+                if sample.value <= REQUESTS_MAX:
+                    requests.setdefault(self.model_of(sample.series), []).append(sample.value)
+        return requests
+
+    def caches(self) -> dict[str, list[CacheUse]]:
+        """Use of the KV cache per model by the first gauge on the page, one for each rank."""
+        page = self._page
+        gauge = next((gauge for gauge in self._engine.kv_cache if gauge.name in page.names), None)
+        if gauge is None:
+            return {}
+        capacities = {
+            sample.series.named(gauge.name): sample.value
+            for sample in (_samples(self._engine, page, gauge.capacity, ()) if gauge.capacity else ())
+        }
+        caches: dict[str, list[CacheUse]] = {}
+        for series, value in _samples(self._engine, page, gauge.name, gauge.where):
+            capacity = capacities.get(series.key, 0.0) if gauge.capacity else None
+            caches.setdefault(self.model_of(series), []).append((value, capacity))
+        for series, value in page.samples.get(gauge.name, ()):
+            if spec.chosen(series.labels, gauge.where) and not 0 <= value < math.inf:
+                caches.setdefault(self.model_of(series), []).append((value, None))
+        return caches
+
+    def role(self) -> readings.Role:
+        """The role that the labels of its series have; empty for both or none."""
+        label = self._engine.role
+        samples = (sample for of_name in self._page.samples.values() for sample in of_name)
+        # Some series are of the process and not of the engine.
+        roles = {sample.series.labels.get(label, "") for sample in samples} - {""} if label else set()
+        if roles == {"prefill"}:
+            return "prefill"
+        return "decode" if roles == {"decode"} else ""
 
 
 @cache
@@ -188,59 +223,6 @@ def _samples(
         if known is None or sample.value > known.value:
             once[series.key] = Sample(series, sample.value)
     return tuple(once.values())
-
-
-def _role(engine: spec.Engine, page: Page) -> readings.Role:
-    if not engine.role:
-        return ""
-    roles = {
-        sample.series.labels.get(engine.role, "") for samples in page.samples.values() for sample in samples
-    }
-    # Some series are of the process and not of the engine.
-    match sorted(roles - {""}):
-        case ["prefill"]:
-            return "prefill"
-        case ["decode"]:
-            return "decode"
-    return ""
-
-
-def _caches(engine: spec.Engine, page: Page, models: Models) -> dict[str, list[CacheUse]]:
-    """Use of the KV cache per model, by the first gauge on the page: what each rank's gauge says."""
-    for gauge in engine.kv_cache:
-        if gauge.name in page.names:
-            caches: dict[str, list[CacheUse]] = {}
-            for series, use in _cache_uses(engine, page, gauge):
-                caches.setdefault(models.of(series), []).append(use)
-            return caches
-    return {}
-
-
-def _cache_uses(engine: spec.Engine, page: Page, gauge: spec.CacheGauge) -> Iterator[tuple[Series, CacheUse]]:
-    capacities = {
-        sample.series.named(gauge.name): sample.value
-        for sample in (_samples(engine, page, gauge.capacity, ()) if gauge.capacity else ())
-    }
-    for series, value in _samples(engine, page, gauge.name, gauge.where):
-        yield series, (value, capacities.get(series.key, 0.0) if gauge.capacity else None)
-    for series, value in page.samples.get(gauge.name, ()):
-        if spec.chosen(series.labels, gauge.where) and not 0 <= value < math.inf:
-            yield series, (value, None)
-
-
-def _requests(
-    engine: spec.Engine, gauges: Iterable[spec.Gauge], page: Page, models: Models
-) -> dict[str, list[float]]:
-    """Requests per model by the first gauge on the page, a number for each rank."""
-    for gauge in gauges:
-        if gauge.name in page.names:
-            requests: dict[str, list[float]] = {}
-            for name in filter(None, (gauge.name, gauge.also)):
-                for sample in _samples(engine, page, name, gauge.where, gauge.unless):
-                    if sample.value <= REQUESTS_MAX:
-                        requests.setdefault(models.of(sample.series), []).append(sample.value)
-            return requests
-    return {}
 
 
 def process_identity(engine: spec.Engine, page: Page, header: str) -> tuple[str, Instant | None]:

@@ -133,11 +133,98 @@ class _Options:
         value = self.value(flags)
         return int(value) if _NUMBER.fullmatch(value) else otherwise
 
+    def model(self, command: Command) -> str:
+        """The model's name: as it is served, else as it was given, a path by its last part."""
+        for flag in command.models:
+            if name := self.value((flag,)):
+                return label(_basename(name) if flag in command.files else _named(name))
+        return label(_named(self.words[0])) if command.positional and self.words else ""
+
+    def world_size(self, factors: Iterable[Factor]) -> int | None:
+        """The product of the factors that multiply GPUs; `None` if one is unknown."""
+        product = 0
+        for factor in factors:
+            if self.has(factor.unless):
+                size: int | None = 1
+            else:
+                flags = factor.narrowed if self.has(factor.narrow) else factor.flags
+                size = self.number(flags, None if self.has(flags) or factor.needed else 1)
+            if not size or (factor.alone and size > 1):
+                return None
+            product = (product or 1) * size
+        return product if 0 < product <= LARGEST_WORLD else None
+
+    def max_running(self, stated: SequenceFlags) -> SequenceLimit | None:
+        """The largest number of sequences that run at once; `None` without a plausible one."""
+        shared = self.has(stated.shared_with)
+        sequences = self.number(stated.flags)
+        if sequences is None or not 0 < sequences <= SEQUENCES_MAX:
+            return None
+        return None if self.has(stated.unknown_with) and not shared else SequenceLimit(sequences, shared)
+
+    def role(self, stated: RoleFlag) -> Role:
+        """The part of a disaggregated pair; empty without one."""
+        key = stated.key.replace("_", "-")
+        value: object = self.value([f"{flag}.{key}" for flag in stated.flags] if key else stated.flags)
+        if key and not value:
+            try:
+                document = json.loads(self.value(stated.flags))
+            except (ValueError, RecursionError):
+                return ""
+            value = document.get(stated.key) if isinstance(document, dict) else None
+        return next((role for name, role in stated.roles if name == value), "")
+
 
 def launch(argv: Sequence[str]) -> Launch | None:
     """The API server, or part of one, that a process is; `None` for any other process."""
     matched = _match(argv)
-    return None if matched is None else _launch(*matched)
+    if matched is None:
+        return None
+    engine, command, rest = matched
+    valued = {*command.ports, *command.hosts, *command.addresses, *command.metrics_ports}
+    valued |= {*command.nodes, *command.ranks, *command.models} - {"--served-model-name"}
+    valued |= {flag for factor in command.world_factors for flag in (*factor.flags, *factor.narrowed)}
+    if command.max_running is not None:
+        valued |= {*command.max_running.flags}
+    if command.role is not None:
+        valued |= {*command.role.flags}
+    options = _Options(rest or (), frozenset(valued))
+    stated = options.number(command.ports)
+    host = options.value(command.hosts) or command.host
+    if address := options.value(command.addresses):
+        host, _, digits = address.rpartition(":")
+        stated = int(digits) if _NUMBER.fullmatch(digits) else None
+    port = _port(stated if stated is not None else command.port)
+    if options.has(command.unix) or host.endswith(".sock"):
+        port = None
+    metrics_port = options.number(command.metrics_ports, command.metrics_port)
+    if metrics_port is None and port is not None and not command.metrics_apart:
+        metrics_port = port + 1 if options.has(command.metrics_next) else port
+    metrics: bool | None = command.metrics == "on" or options.has(command.metrics_on)
+    if command.metrics == "never" or options.has(command.metrics_off):
+        metrics = False
+    elif command.metrics == "configured":
+        metrics = None
+    rank = options.number(command.ranks, 0) or 0
+    return Launch(
+        engine=engine,
+        port=port,
+        explicit_port=stated is not None and port is not None,
+        host="" if host in _WILDCARDS else label(host),
+        scheme="https" if options.has(command.tls) else "http",
+        metrics_port=_port(metrics_port),
+        metrics_path=command.metrics_path,
+        metrics=metrics,
+        model=options.model(command),
+        world_size=None if rest is None else options.world_size(command.world_factors),
+        nodes=max(1, options.number(command.nodes, 1) or 1),
+        node_rank=rank,
+        serves=rank == 0 and not command.part and not options.has(command.followers),
+        part=command.part,
+        routes=options.has(command.routes) and not options.has(command.models),
+        max_running=None if command.max_running is None else options.max_running(command.max_running),
+        role="" if command.role is None else options.role(command.role),
+    )
 
 
 def works_for(argv: Sequence[str]) -> frozenset[str]:
@@ -212,99 +299,10 @@ def _program(argv: Sequence[str]) -> tuple[str, str, list[str], bool]:
     return name, path, [], False
 
 
-def _launch(engine: str, command: Command, rest: list[str] | None) -> Launch:
-    valued = {*command.ports, *command.hosts, *command.addresses, *command.metrics_ports}
-    valued |= {*command.nodes, *command.ranks, *command.models} - {"--served-model-name"}
-    valued |= {flag for factor in command.world_factors for flag in (*factor.flags, *factor.narrowed)}
-    if command.max_running is not None:
-        valued |= {*command.max_running.flags}
-    if command.role is not None:
-        valued |= {*command.role.flags}
-    options = _Options(rest or (), frozenset(valued))
-    stated = options.number(command.ports)
-    host = options.value(command.hosts) or command.host
-    if address := options.value(command.addresses):
-        host, _, digits = address.rpartition(":")
-        stated = int(digits) if _NUMBER.fullmatch(digits) else None
-    port = _port(stated if stated is not None else command.port)
-    if options.has(command.unix) or host.endswith(".sock"):
-        port = None
-    metrics_port = options.number(command.metrics_ports, command.metrics_port)
-    if metrics_port is None and port is not None and not command.metrics_apart:
-        metrics_port = port + 1 if options.has(command.metrics_next) else port
-    metrics: bool | None = command.metrics == "on" or options.has(command.metrics_on)
-    if command.metrics == "never" or options.has(command.metrics_off):
-        metrics = False
-    elif command.metrics == "configured":
-        metrics = None
-    rank = options.number(command.ranks, 0) or 0
-    return Launch(
-        engine=engine,
-        port=port,
-        explicit_port=stated is not None and port is not None,
-        host="" if host in _WILDCARDS else label(host),
-        scheme="https" if options.has(command.tls) else "http",
-        metrics_port=_port(metrics_port),
-        metrics_path=command.metrics_path,
-        metrics=metrics,
-        model=_model(command, options),
-        world_size=None if rest is None else _world_size(command.world_factors, options),
-        nodes=max(1, options.number(command.nodes, 1) or 1),
-        node_rank=rank,
-        serves=rank == 0 and not command.part and not options.has(command.followers),
-        part=command.part,
-        routes=options.has(command.routes) and not options.has(command.models),
-        max_running=None if command.max_running is None else _max_running(command.max_running, options),
-        role="" if command.role is None else _role(command.role, options),
-    )
-
-
-def _model(command: Command, options: _Options) -> str:
-    """The model's name: as it is served, else as it was given, a path by its last part."""
-    for flag in command.models:
-        if name := options.value((flag,)):
-            return label(_basename(name) if flag in command.files else _named(name))
-    return label(_named(options.words[0])) if command.positional and options.words else ""
-
-
 def _named(model: str) -> str:
     if cached := _CACHED_MODEL.search(model + "/"):
         return f"{cached[1]}/{cached[2]}"
     return _basename(model) if model.startswith(("/", ".", "~")) else model
-
-
-def _world_size(factors: Iterable[Factor], options: _Options) -> int | None:
-    product = 0
-    for factor in factors:
-        if options.has(factor.unless):
-            size: int | None = 1
-        else:
-            flags = factor.narrowed if options.has(factor.narrow) else factor.flags
-            size = options.number(flags, None if options.has(flags) or factor.needed else 1)
-        if not size or (factor.alone and size > 1):
-            return None
-        product = (product or 1) * size
-    return product if 0 < product <= LARGEST_WORLD else None
-
-
-def _max_running(stated: SequenceFlags, options: _Options) -> SequenceLimit | None:
-    shared = options.has(stated.shared_with)
-    sequences = options.number(stated.flags)
-    if sequences is None or not 0 < sequences <= SEQUENCES_MAX:
-        return None
-    return None if options.has(stated.unknown_with) and not shared else SequenceLimit(sequences, shared)
-
-
-def _role(stated: RoleFlag, options: _Options) -> Role:
-    key = stated.key.replace("_", "-")
-    value: object = options.value([f"{flag}.{key}" for flag in stated.flags] if key else stated.flags)
-    if key and not value:
-        try:
-            document = json.loads(options.value(stated.flags))
-        except (ValueError, RecursionError):
-            return ""
-        value = document.get(stated.key) if isinstance(document, dict) else None
-    return next((role for name, role in stated.roles if name == value), "")
 
 
 def _port(port: int | None) -> int | None:

@@ -25,7 +25,16 @@ class Gauges(NamedTuple):
 def load_readings(gauges: Gauges, limit: SequenceLimit | None) -> tuple[LoadReading, ...]:
     """The load of each model. `limit` is the largest number of running sequences, if the page has none."""
     running, waiting = gauges.running, gauges.waiting
-    max_running = _max_running(running, gauges.max_running, limit)
+    max_running: dict[str, float] = {}
+    for name, ranks in running.items():
+        stated = gauges.max_running.get(name, ())
+        if gauges.max_running:
+            if len(stated) == len(ranks) and min(stated) > 0:
+                max_running[name] = sum(stated)
+        elif (
+            limit is not None and len(running) == 1
+        ):  # it is of the whole server, and not of one of its models
+            max_running[name] = float(limit.sequences * (1 if limit.shared else len(ranks)))
     kv_cache = {name: use for name, ranks in gauges.caches.items() if (use := _occupancy(ranks)) is not None}
     return tuple(
         [
@@ -40,28 +49,6 @@ def load_readings(gauges: Gauges, limit: SequenceLimit | None) -> tuple[LoadRead
             for name in sorted(running.keys() | waiting.keys() | kv_cache.keys())
         ]
     )
-
-
-def _max_running(
-    running: Mapping[str, Sequence[float]],
-    on_page: Mapping[str, Sequence[float]],
-    limit: SequenceLimit | None,
-) -> dict[str, float]:
-    """Largest number of running requests per model: by the page for each of its ranks, else by the limit.
-
-    A limit is of the whole server, so that it has no meaning for one of several models.
-    """
-    if on_page:
-        return {
-            name: sum(on_page[name])
-            for name, ranks in running.items()
-            if len(on_page.get(name, ())) == len(ranks) and min(on_page[name]) > 0
-        }
-    if limit is None or len(running) != 1:
-        return {}
-    return {
-        name: float(limit.sequences * (1 if limit.shared else len(ranks))) for name, ranks in running.items()
-    }
 
 
 def _occupancy(ranks: Sequence[CacheUse]) -> Occupancy | None:
