@@ -132,6 +132,11 @@ def parse(line: bytes, fields: Sequence[bytes], *, peer: str = "", encrypted: bo
     host = _HOST.fullmatch(headers.get("host", ""))
     if host is None:
         raise RequestError(HTTPStatus.BAD_REQUEST, "the Host is malformed")
+    size = headers.get("content-length", "0")
+    if "transfer-encoding" in headers or not (size.isascii() and size.isdigit()):
+        raise RequestError(HTTPStatus.BAD_REQUEST, "a body needs one Content-Length")
+    if len(size) > _LENGTH_DIGITS:
+        raise RequestError(HTTPStatus.REQUEST_ENTITY_TOO_LARGE, "the body is too large")
     options = {option.strip().lower() for option in headers.get("connection", "").split(",")}
     return Request(
         method,
@@ -140,18 +145,9 @@ def parse(line: bytes, fields: Sequence[bytes], *, peer: str = "", encrypted: bo
         peer=peer,
         encrypted=encrypted,
         host=host["name"].lower(),
-        length=_length(headers),
+        length=int(size),
         keep_alive=version >= (1, 1) and "close" not in options,
     )
-
-
-def _length(headers: Mapping[str, str]) -> int:
-    size = headers.get("content-length", "0")
-    if "transfer-encoding" in headers or not (size.isascii() and size.isdigit()):
-        raise RequestError(HTTPStatus.BAD_REQUEST, "a body needs one Content-Length")
-    if len(size) > _LENGTH_DIGITS:
-        raise RequestError(HTTPStatus.REQUEST_ENTITY_TOO_LARGE, "the body is too large")
-    return int(size)
 
 
 _CHUNK: Final = 4096
@@ -334,12 +330,20 @@ class HttpConnection:
                 self._keep_alive = request.keep_alive and not self._refused
                 self._send(rejection, request.method)
                 return
-            with self._waiting:
-                whole = self._read_body(request)
-            if whole:
-                self._began = False
-                self._keep_alive = request.keep_alive
-                self._send(self._answered(self._service.respond, request), request.method)
+            if request.length > self._limits.body_bytes:
+                self._refuse(HTTPStatus.REQUEST_ENTITY_TOO_LARGE, "the body is too large")
+                return
+            if request.length:  # the body is read and dropped
+                with self._waiting:
+                    self._reader.bound(request.length, self._limits.request)
+                    if request.headers.get("expect", "").lower() == "100-continue":
+                        self._hand_over(b"HTTP/1.1 100 Continue\r\n\r\n")
+                        self._sending = False
+                    if len(self._reader.read(request.length)) < request.length:
+                        return
+            self._began = False
+            self._keep_alive = request.keep_alive
+            self._send(self._answered(self._service.respond, request), request.method)
         except RequestError as error:
             self._refuse(error.status, str(error))
 
@@ -400,18 +404,6 @@ class HttpConnection:
         if not line.endswith(b"\n"):
             return None
         return line[:-2] if line.endswith(b"\r\n") else line[:-1]
-
-    def _read_body(self, request: Request) -> bool:
-        """Read and drop a body; false when the client has closed before its end."""
-        if request.length > self._limits.body_bytes:
-            raise RequestError(HTTPStatus.REQUEST_ENTITY_TOO_LARGE, "the body is too large")
-        if request.length == 0:
-            return True
-        self._reader.bound(request.length, self._limits.request)
-        if request.headers.get("expect", "").lower() == "100-continue":
-            self._hand_over(b"HTTP/1.1 100 Continue\r\n\r\n")
-            self._sending = False
-        return len(self._reader.read(request.length)) == request.length
 
     def _answered(self, step: Callable[[Request], Answer], request: Request) -> Answer | Response:
         """What a step of the service answers; 500 where it fails: the connection goes on."""

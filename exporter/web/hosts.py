@@ -4,6 +4,7 @@ import ipaddress
 import re
 import socket
 from collections.abc import Iterable
+from contextlib import suppress
 from http import HTTPStatus
 from pathlib import Path
 from typing import Final
@@ -68,8 +69,15 @@ class Hosts:
         """The refusal of a browser's request for an unknown host; `None` for any other request."""
         if not is_browser(request):
             return None
-        rebound = request.host.rstrip(".").endswith(ANNOUNCED) and is_of_another_site(request)
-        if self._is_allowed(request.host) and not rebound:
+        name = request.host.rstrip(".")
+        is_short = bool(name) and "." not in name and not name.startswith("[")
+        is_known = name in self._allowed or name.endswith(RESERVED) or is_short
+        if not is_known:
+            with suppress(ValueError):
+                ipaddress.ip_address(name.strip("[]"))
+                is_known = True
+        rebound = name.endswith(ANNOUNCED) and is_of_another_site(request)
+        if is_known and not rebound:
             return None
         shown = request.host[:253] or "(none)"
         return plain(
@@ -78,16 +86,6 @@ class Hosts:
             f"If it is, start with --web.allowed-host={shown}; an address or localhost works always.",
             refused="unknown_host",
         )
-
-    def _is_allowed(self, host: str) -> bool:
-        name = host.rstrip(".")
-        if name in self._allowed or name.endswith(RESERVED):
-            return True
-        try:
-            ipaddress.ip_address(name.strip("[]"))
-        except ValueError:
-            return bool(name) and "." not in name and not name.startswith("[")
-        return True
 
 
 def is_browser(request: Request) -> bool:

@@ -286,23 +286,14 @@ class Listener:
                     self._clock.wait(self._stop, _ACCEPT_RETRY)
 
     def _accept_one(self) -> None:
-        """Accept one connection, and serve it or answer 503."""
+        """Accept one connection, and serve it or answer 503.
+
+        It is served if a place is free, or if another connection gives way in time.
+        """
         accepted, peer = self._listening.accept()
         connection = _Connection(accepted, str(peer[0]), next(self._order), self._clock.elapsed())
-        try:
-            if self._admit(connection):
-                self._threads.run(partial(self._run, connection))
-            else:
-                _refuse(accepted)
-        except Exception:
-            self._remove(connection)
-            _refuse(accepted)
-            raise
 
-    def _admit(self, connection: _Connection) -> bool:
-        """Give a connection a place, if one is free or another connection gives way in time."""
-
-        def admitted() -> bool:
+        def is_admitted() -> bool:
             if len(self._connections) - self._leaving >= self._limits.connections and not self._evict():
                 return False
             if len(self._connections) >= self._limits.connections + _MOST_CUT:
@@ -311,8 +302,17 @@ class Listener:
             self._shares[connection.network] += 1
             return True
 
-        with self._lock:
-            return self._changed.wait_for(admitted, seconds(self._limits.admission))
+        try:
+            with self._lock:
+                admitted = self._changed.wait_for(is_admitted, seconds(self._limits.admission))
+            if admitted:
+                self._threads.run(partial(self._run, connection))
+            else:
+                _refuse(accepted)
+        except Exception:
+            self._remove(connection)
+            _refuse(accepted)
+            raise
 
     def _remove(self, connection: _Connection) -> None:
         with self._lock:
@@ -339,7 +339,10 @@ class Listener:
             since = connection.since  # once: its thread may end the wait meanwhile
             if since is None or connection.is_cut:
                 continue
-            has_spoken = connection.born > old or _has_sent(connection)
+            if not connection.has_sent:  # read or not (tcp(7), SIOCINQ)
+                with contextlib.suppress(OSError, ValueError):  # closed by its thread in between
+                    connection.has_sent = any(fcntl.ioctl(connection.socket, termios.FIONREAD, bytes(4)))
+            has_spoken = connection.born > old or connection.has_sent
             rank = (has_spoken, -self._shares[connection.network], since)
             if first_rank is None or rank < first_rank:
                 first, first_rank = connection, rank
@@ -379,15 +382,6 @@ def network(peer: str) -> str:
     if address.ipv4_mapped is not None:
         return str(address.ipv4_mapped)
     return str(ipaddress.IPv6Network((address, 64), strict=False))
-
-
-def _has_sent(connection: _Connection) -> bool:
-    """Whether a client has sent anything, read or not (tcp(7), SIOCINQ)."""
-    if connection.has_sent:
-        return True
-    with contextlib.suppress(OSError, ValueError):  # closed by its thread in between
-        connection.has_sent = any(fcntl.ioctl(connection.socket, termios.FIONREAD, bytes(4)))
-    return connection.has_sent
 
 
 def _cut(connection: socket.socket) -> None:

@@ -1,11 +1,8 @@
 """The month of a report: its curve, its days, its mean day, and when the budget runs out. Pure."""
 
-from collections.abc import Iterator
 from dataclasses import dataclass
-from itertools import accumulate
 from zoneinfo import ZoneInfo
 
-from exporter.cost.money import add
 from exporter.report import RecentHistory, Report
 from exporter.tariff.calendar import Day, day_of
 from exporter.units import (
@@ -124,44 +121,29 @@ def month_line(report: Report, name: str, spent: Picodollars | None, zone: ZoneI
     start = max((past for past in report.month_ends.values() if past <= report.wall), default=None)
     if spent is None or start is None:
         return MonthLine(name, start, end)
-    first, hours = _hours(report, start)
-    sums = list(accumulate((amount or 0 for _, amount in hours), initial=0))
-    rest = spent - sums[-1]
-    ends = (at for at, _ in hours)
-    points = tuple(Point(at, dollars(rest + so_far)) for at, so_far in zip((first, *ends), sums, strict=True))
-    return MonthLine(name, start, end, points, tuple(_days(start, hours, rest, zone)), rest)
-
-
-def _hours(report: Report, start: Instant) -> tuple[Instant, list[tuple[Instant, Picodollars | None]]]:
-    """When the first hour of the month begins that is known, and the end and the cost of each up to now."""
+    # The end and the cost of each hour of the month that is known, up to now.
     history = recent_history(report)
     running = report.wall // NANOSECONDS_PER_HOUR
     first = min(running, max(running - len(history.before), -(-start // NANOSECONDS_PER_HOUR)))
     whole = history.before[len(history.before) - (running - first) :]
-    hours = [
-        ((first + number) * NANOSECONDS_PER_HOUR, amount) for number, amount in enumerate(whole, start=1)
-    ]
+    hours = [(hour * NANOSECONDS_PER_HOUR, amount) for hour, amount in enumerate(whole, start=first + 1)]
     money = history.hours[-1].money if history.hours else {}
     hours.append((report.wall, sum(money.values()) if money else None))
-    return first * NANOSECONDS_PER_HOUR, hours
-
-
-def _days(
-    start: Instant, hours: list[tuple[Instant, Picodollars | None]], rest: Picodollars, zone: ZoneInfo
-) -> Iterator[MonthDay]:
-    amounts: dict[str, Picodollars] = {}
-    last: dict[str, tuple[Day, Instant]] = {}
-    for end, amount in hours:
-        if end <= start:
-            continue
-        day = day_of(end - 1, zone)
-        last[day.name] = day, end
-        if amount is not None:
-            add(amounts, day.name, amount)
+    rest = spent - sum(amount or 0 for _, amount in hours)
     so_far = rest
-    for name, (day, until) in last.items():
-        so_far += amounts.get(name, 0)
-        yield MonthDay(day, until, amounts.get(name), dollars(so_far))
+    points = [Point(first * NANOSECONDS_PER_HOUR, dollars(so_far))]
+    days: dict[str, MonthDay] = {}
+    for until, amount in hours:
+        so_far += amount or 0
+        points.append(Point(until, dollars(so_far)))
+        if until <= start:
+            continue
+        day = day_of(until - 1, zone)
+        of_day = days[day.name].amount if day.name in days else None
+        if amount is not None:
+            of_day = amount + (of_day or 0)
+        days[day.name] = MonthDay(day, until, of_day, dollars(so_far))
+    return MonthLine(name, start, end, tuple(points), tuple(days.values()), rest)
 
 
 def budget_runs_out(report: Report, line: MonthLine, budget: float) -> Instant | None:

@@ -35,7 +35,19 @@ def notes(report: Report, month: str | None, projected: Mapping[str, float], *, 
     totals = report.totals
     if stale:
         yield "No tick for more than three intervals: current spend is unknown."
-    yield from _withheld(report) if totals is None else _ledger_notes(totals)
+    if totals is not None:
+        yield from _ledger_notes(totals)
+    else:
+        clock = any(source.source == CLOCK and not source.up for source in report.sources)
+        # An index below zero: the driver never listed the GPU, so that it identifies no host.
+        listed = any(row.index >= 0 for row in report.gpus)
+        waits = ["the clock is set (it is waited for two minutes at most)"] if clock else []
+        if not listed or not clock:
+            waits.append(
+                "the ledger's host is verified (it may be another machine's, and no GPU can be read to "
+                "identify it)"
+            )
+        yield f"No totals are shown until {', or until '.join(waits)}."
     if not stale:
         for budget in report.budgets:
             end = projected.get(budget.product)
@@ -67,20 +79,6 @@ def notes(report: Report, month: str | None, projected: Mapping[str, float], *, 
         yield "The last configuration reload failed. The previous configuration is in force."
     if report.config.web_last_reload_success is False:
         yield "The last web configuration reload failed. The previous configuration is in force."
-
-
-def _withheld(report: Report) -> Iterator[str]:
-    """What totals wait for: the clock, the ledger's host, or both."""
-    clock = any(source.source == CLOCK and not source.up for source in report.sources)
-    # An index below zero: the driver never listed the GPU, so that it identifies no host.
-    listed = any(row.index >= 0 for row in report.gpus)
-    waits = ["the clock is set (it is waited for two minutes at most)"] if clock else []
-    if not listed or not clock:
-        waits.append(
-            "the ledger's host is verified (it may be another machine's, and no GPU can be read to "
-            "identify it)"
-        )
-    yield f"No totals are shown until {', or until '.join(waits)}."
 
 
 def _ledger_notes(totals: CommittedTotals) -> Iterator[str]:

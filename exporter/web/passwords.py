@@ -89,26 +89,22 @@ class Passwords:
             if not self._comparing.acquire(timeout=LONGEST_WAIT_SECONDS):
                 return Verdict.BUSY
             try:
-                return self._compared(user, password, mark)
+                if self._is_right(user, mark):  # the one compared before it was the same
+                    return Verdict.GRANTED
+                hashed = self._users.get(user)
+                try:
+                    matches = self._check(password[:BCRYPT_BYTES], hashed or self._stand_in)
+                except ValueError:  # bytes that bcrypt does not accept
+                    matches = False
+                if not matches or hashed is None:
+                    return Verdict.WRONG
+                self._right[user] = mark
+                return Verdict.GRANTED
             finally:
                 self._comparing.release()
         finally:
             with self._counting:
                 self._waiting -= Counter({address: 1})
-
-    def _compared(self, user: bytes, password: bytes, mark: bytes) -> Verdict:
-        """Compare a password, one at a time."""
-        if self._is_right(user, mark):  # the one compared before it was the same
-            return Verdict.GRANTED
-        hashed = self._users.get(user)
-        try:
-            matches = self._check(password[:BCRYPT_BYTES], hashed or self._stand_in)
-        except ValueError:  # bytes that bcrypt does not accept
-            matches = False
-        if not matches or hashed is None:
-            return Verdict.WRONG
-        self._right[user] = mark
-        return Verdict.GRANTED
 
     def _is_right(self, user: bytes, mark: bytes) -> bool:
         return compare_digest(self._right.get(user, b""), mark)

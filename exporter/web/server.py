@@ -226,7 +226,17 @@ class WebServer:
 
     def respond(self, request: Request) -> Response:
         """The response to a request that was admitted."""
-        return self._complete(request, self._route(request))
+        route = self._routes.get(request.path)
+        if route is None and request.path.startswith(_EXPLAIN):
+            route = self._routes[_EXPLAIN]
+        if route is None:
+            return self._complete(request, plain(HTTPStatus.NOT_FOUND, "not found"))
+        methods, respond = route
+        if request.method in methods:
+            return self._complete(request, respond(request))
+        allowed = ", ".join(methods)
+        response = plain(HTTPStatus.METHOD_NOT_ALLOWED, f"use {allowed}", Allow=allowed)
+        return self._complete(request, response)
 
     def _complete(self, request: Request, response: Response) -> Response:
         """Count a refusal, and add the headers of the web configuration."""
@@ -234,18 +244,6 @@ class WebServer:
             self._refusals.note(response.refused, request.peer)
         policy = self._access.current()
         return response if policy is None else policy.add_headers(response)
-
-    def _route(self, request: Request) -> Response:
-        route = self._routes.get(request.path)
-        if route is None and request.path.startswith(_EXPLAIN):
-            route = self._routes[_EXPLAIN]
-        if route is None:
-            return plain(HTTPStatus.NOT_FOUND, "not found")
-        methods, respond = route
-        if request.method not in methods:
-            allowed = ", ".join(methods)
-            return plain(HTTPStatus.METHOD_NOT_ALLOWED, f"use {allowed}", Allow=allowed)
-        return respond(request)
 
     def _metrics(self, request: Request) -> Response:
         form = variant(request.headers.get("accept", ""), request.headers.get("accept-encoding", ""))
@@ -324,7 +322,11 @@ class WebServer:
         return plain(HTTPStatus.OK, "ready")
 
     def _reload_configuration(self, request: Request) -> Response:
-        if _is_cross_site(request):
+        # Programs send neither header.
+        site = request.headers.get("sec-fetch-site", "none")
+        origin = request.headers.get("origin", "https:").lower()
+        is_downgraded = request.encrypted and origin.startswith("http:")
+        if site not in ("none", "same-origin") or is_downgraded or is_of_another_site(request):
             text = "refused: the request comes from another site"
             return plain(HTTPStatus.FORBIDDEN, text, refused="cross_site")
         if self._reload is None or self._lifecycle is False:
@@ -379,12 +381,3 @@ class _Refusals:
                 return
             failed, self._unlogged, self._logged = self._unlogged, 0, now
         _LOG.warning("login failed", extra={"address": peer, "failed": failed})
-
-
-def _is_cross_site(request: Request) -> bool:
-    """Whether a browser sent a request for another site's page. Programs send neither header."""
-    if request.headers.get("sec-fetch-site", "none") not in ("none", "same-origin"):
-        return True
-    if request.encrypted and request.headers.get("origin", "https:").lower().startswith("http:"):
-        return True
-    return is_of_another_site(request)

@@ -1,12 +1,13 @@
 """The figures of the page and of `/cost.json`, from a report."""
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from math import fsum, isfinite
 from typing import Final
 from zoneinfo import ZoneInfo
 
 from exporter.advice.saving import Saving
+from exporter.cost.money import add
 from exporter.cost.postings import BUSY_PHASES, UNALLOCATED, CostOwner
 from exporter.metrics.exposition import is_stale
 from exporter.readings import ServerKey, label
@@ -82,6 +83,26 @@ class GpuSummary:
     idle_dollars_per_hour: float | None
     """Its price times its idle part of the last tick."""
 
+    @classmethod
+    def of(cls, row: GpuRow, report: Report) -> "GpuSummary":
+        """A GPU of a report, with its prices and the shares of it."""
+        shares: dict[ServerKey, float] = {}
+        for share in report.shares:
+            if share.uuid == row.gpu.uuid:
+                shares[share.key] = shares.get(share.key, 0.0) + share.share_ratio
+        prices = tuple(price for price in report.prices if price.gpu == row.gpu)
+        hourly = total(map(_hourly, prices))
+        idle, reading = row.idle_ratio, row.reading
+        return cls(
+            row=row,
+            holders=tuple((key, ratio) for key, ratio in sorted(shares.items()) if isfinite(ratio)),
+            prices=prices,
+            dollars_per_hour=hourly,
+            watts=None if reading is None else finite(reading.power_watts),
+            utilization_ratio=None if reading is None else finite(reading.utilization_ratio),
+            idle_dollars_per_hour=None if hourly is None or idle is None else hourly * idle,
+        )
+
     @property
     def price(self) -> ComponentPrice | None:
         """Price of the hardware itself; the first of several."""
@@ -125,6 +146,20 @@ class ServersTotal:
     dollars_per_hour: float | None
     busy_ratio: float | None
     tokens: int | None
+
+    @classmethod
+    def of(cls, servers: Iterable[ServerSummary], report: Report, hourly: float | None) -> "ServersTotal":
+        """Dollars per hour are the host's: the exact sum of the servers', rounded once."""
+        gpus = {line.owner.key: line.gpus for line in servers if line.gpus is not None}
+        tokens = [line.tokens for line in servers if line.tokens is not None]
+        windows = () if report.totals is None else report.totals.window.values()
+        return cls(
+            servers=len({line.owner.key for line in servers} - {UNALLOCATED_KEY}),
+            gpus=total(gpus.values()),
+            dollars_per_hour=hourly,
+            busy_ratio=_busy_ratio(windows),
+            tokens=sum(tokens) if tokens else None,
+        )
 
 
 @dataclass(frozen=True, slots=True)
@@ -189,7 +224,14 @@ def summarize(report: Report, elapsed: Nanoseconds) -> Summary:
     hours = recent_history(report).hours
 
     month = current_month(report)
-    projected = {} if stale or month is None else _projected(report, month)
+    projected: dict[str, float] = {}
+    """The month's end by product, and of all together under ""."""
+    if totals is not None and not stale:
+        ends = {product: end for (product, of), end in report.projected.items() if of == month}
+        projected = {product: end for product, end in ends.items() if isfinite(end)}
+        host_end = total(ends.values())
+        if host_end is not None:
+            projected[""] = host_end
     spent = None if month is None else month_to_date(report, month)
     line = None if month is None else month_line(report, month, spent, zone)
     today = line.days[-1] if line is not None and line.days else None
@@ -243,8 +285,8 @@ def summarize(report: Report, elapsed: Nanoseconds) -> Summary:
         budget_runs_out=runs_out,
         notes=tuple(notes(report, month, projected, stale=stale)),
         servers=servers,
-        servers_total=_servers_total(report, servers, hourly) if servers else None,
-        gpus=() if stale else tuple(_gpus(report)),
+        servers_total=ServersTotal.of(servers, report, hourly) if servers else None,
+        gpus=() if stale else tuple(GpuSummary.of(row, report) for row in report.gpus),
         sources=() if stale else report.sources,
         components=tuple(_components(report, stale=stale)),
         fleet_dollars_per_hour=total(report.fleet_overheads.values()) or 0.0,
@@ -262,7 +304,13 @@ def per_month(findings: Iterable[Saving]) -> float:
 
 def _servers(report: Report) -> Iterator[ServerSummary]:
     """By cost owner, in the order of their names."""
-    gpus_held, estimated = _held_gpus(report), _estimated_holders(report)
+    estimated = _estimated_holders(report)
+    gpus_held: dict[ServerKey, float] = {}
+    for share in report.shares:
+        gpus_held[share.key] = gpus_held.get(share.key, 0.0) + share.share_ratio
+    unallocated = round(sum(row.count for row in report.gpus) - sum(gpus_held.values()), SHARE_DIGITS)
+    if unallocated > 0:
+        gpus_held[UNALLOCATED_KEY] = unallocated
     up: dict[ServerKey, bool] = {}
     for server in report.servers:
         up[server.key] = up.get(server.key, False) or server.up
@@ -272,7 +320,11 @@ def _servers(report: Report) -> Iterator[ServerSummary]:
         if quotient.basis == "full"
     }
     splits = {row.owner: row for row in report.splits}
-    tokens = _tokens(report)
+    # 0 for a server that has served tokens, and none in the last day.
+    served = {} if report.totals is None else report.totals.tokens
+    tokens = dict.fromkeys((owner for owner, _kind in served), 0)
+    for (owner, _kind), number in recent_history(report).tokens.items():
+        add(tokens, owner, number)
     last = {} if report.totals is None else report.totals.last_token
     windows = {} if report.totals is None else report.totals.window
     priced = {owner for owner, kind in prices if kind in {"all", "computed"}}
@@ -294,41 +346,6 @@ def _servers(report: Report) -> Iterator[ServerSummary]:
             split_method=None if split is None else split.method,
             prefill_ratio=None if split is None else finite(split.prefill_ratio),
             estimated=owner.key in estimated,
-        )
-
-
-def _servers_total(report: Report, servers: Iterable[ServerSummary], hourly: float | None) -> ServersTotal:
-    """Dollars per hour are the host's: the exact sum of the servers', rounded once."""
-    gpus = {line.owner.key: line.gpus for line in servers if line.gpus is not None}
-    tokens = [line.tokens for line in servers if line.tokens is not None]
-    windows = () if report.totals is None else report.totals.window.values()
-    return ServersTotal(
-        servers=len({line.owner.key for line in servers} - {UNALLOCATED_KEY}),
-        gpus=total(gpus.values()),
-        dollars_per_hour=hourly,
-        busy_ratio=_busy_ratio(windows),
-        tokens=sum(tokens) if tokens else None,
-    )
-
-
-def _gpus(report: Report) -> Iterator[GpuSummary]:
-    """In the order of the report."""
-    for row in report.gpus:
-        shares: dict[ServerKey, float] = {}
-        for share in report.shares:
-            if share.uuid == row.gpu.uuid:
-                shares[share.key] = shares.get(share.key, 0.0) + share.share_ratio
-        prices = tuple(price for price in report.prices if price.gpu == row.gpu)
-        hourly = total(map(_hourly, prices))
-        idle, reading = row.idle_ratio, row.reading
-        yield GpuSummary(
-            row=row,
-            holders=tuple((key, ratio) for key, ratio in sorted(shares.items()) if isfinite(ratio)),
-            prices=prices,
-            dollars_per_hour=hourly,
-            watts=None if reading is None else finite(reading.power_watts),
-            utilization_ratio=None if reading is None else finite(reading.utilization_ratio),
-            idle_dollars_per_hour=None if hourly is None or idle is None else hourly * idle,
         )
 
 
@@ -376,15 +393,6 @@ def total(figures: Iterable[float]) -> float | None:
         return None
 
 
-def _held_gpus(report: Report) -> Mapping[ServerKey, float]:
-    """GPUs by server; those that no server holds are unallocated."""
-    gpus_held: dict[ServerKey, float] = {}
-    for row in report.shares:
-        gpus_held[row.key] = gpus_held.get(row.key, 0.0) + row.share_ratio
-    unallocated = round(sum(row.count for row in report.gpus) - sum(gpus_held.values()), SHARE_DIGITS)
-    return {**gpus_held, UNALLOCATED_KEY: unallocated} if unallocated > 0 else gpus_held
-
-
 def _estimated_holders(report: Report) -> set[ServerKey]:
     """Servers that hold a GPU with an estimated price; unallocated, where such a GPU is not held whole."""
     estimated = {price.gpu.uuid: price.count for price in report.prices if _is_estimate(price)}
@@ -399,29 +407,9 @@ def _estimated_holders(report: Report) -> set[ServerKey]:
     return holders
 
 
-def _tokens(report: Report) -> Mapping[CostOwner, int]:
-    """Tokens of the last day; 0 for a server that has served tokens, and none in that day."""
-    if report.totals is None:
-        return {}
-    tokens_by_owner = dict.fromkeys((owner for owner, _kind in report.totals.tokens), 0)
-    for (owner, _kind), number in report.totals.history.tokens.items():
-        tokens_by_owner[owner] = tokens_by_owner.get(owner, 0) + number
-    return tokens_by_owner
-
-
 def _busy_ratio(windows: Iterable[Window]) -> float | None:
     money = [window.money for window in windows]
     spent = sum(sum(phases.values()) for phases in money)
     if spent <= 0:
         return None
     return sum(phases.get(phase, 0) for phases in money for phase in BUSY_PHASES) / spent
-
-
-def _projected(report: Report, month: str) -> dict[str, float]:
-    """The month's end by product, and of all together under ""."""
-    if report.totals is None:
-        return {}
-    ends = {product: end for (product, of), end in report.projected.items() if of == month}
-    every = total(ends.values())
-    values = {product: end for product, end in ends.items() if isfinite(end)}
-    return values if every is None else {**values, "": every}

@@ -119,13 +119,13 @@ def test_a_request_that_is_sent_ahead_waits_for_its_reader(
         limits=WebLimits(request=SECOND // 2, send_bytes=4096),
     )
     answered: list[str] = []
-    route = site.server._route
+    route = site.server.respond
 
     def counted(request: Any) -> Any:
         answered.append(request.path)
         return route(request)
 
-    monkeypatch.setattr(site.server, "_route", counted)
+    monkeypatch.setattr(site.server, "respond", counted)
     with socket.socket() as client:
         client.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 2048)
         client.connect(("127.0.0.1", site.server.port))

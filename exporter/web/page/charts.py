@@ -5,7 +5,7 @@ width that there is and its text keeps its size.
 """
 
 import math
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Final, NamedTuple
 
@@ -118,40 +118,38 @@ def day(summary: Summary) -> DayChart | None:
     )
     used = tuple(kind for kind in KINDS if any(_of(hour, kind.phases) for hour in hours))
     rows = []
+    bars: list[Bar] = []
+    """The stacked parts of each hour, each with a tooltip."""
     for hour in hours:
+        below = 0.0
+        left, right = scale.x(hour.start), scale.x(hour.start + NANOSECONDS_PER_HOUR)
+        for kind in KINDS:
+            money = dollars(_of(hour, kind.phases))
+            if money <= 0:
+                continue
+            top = scale.y(below + money)
+            bar = Bar(
+                x=_percent(left),
+                y=_short(top),
+                width=_percent(right - left),
+                height=_short(scale.y(below) - top),
+                kind=f"{kind.name} so-far" if hour == hours[-1] else kind.name,
+                title=f"{local(hour.start, summary.zone, '%H:%M')}: {amount(money)} {kind.label}",
+            )
+            bars.append(bar)
+            below += money
         known = hour.covered > 0 or any(hour.money.values())
         amounts = [sum(hour.money.values()), *(_of(hour, kind.phases) for kind in used)]
         written = [amount(dollars(spent)) if known else ABSENT for spent in amounts]
         rows.append((local(hour.start, summary.zone, "%a %H:%M"), *written))
     return DayChart(
         scale=scale,
-        bars=tuple(bar for hour in hours for bar in _bars(scale, hour, summary)),
+        bars=tuple(bars),
         time_labels=scale.time_labels(labels),
         kinds=used,
         columns=(("Hour", ""), ("$", "number"), *((kind.label, "number") for kind in used)),
         rows=tuple(rows),
     )
-
-
-def _bars(scale: ChartScale, hour: Hour, summary: Summary) -> Iterator[Bar]:
-    """The stacked parts of an hour's bar, each with a tooltip."""
-    below = 0.0
-    left, right = scale.x(hour.start), scale.x(hour.start + NANOSECONDS_PER_HOUR)
-    when = local(hour.start, summary.zone, "%H:%M")
-    for kind in KINDS:
-        money = dollars(_of(hour, kind.phases))
-        if money <= 0:
-            continue
-        top = scale.y(below + money)
-        yield Bar(
-            x=_percent(left),
-            y=_short(top),
-            width=_percent(right - left),
-            height=_short(scale.y(below) - top),
-            kind=f"{kind.name} so-far" if hour == summary.hours[-1] else kind.name,
-            title=f"{when}: {amount(money)} {kind.label}",
-        )
-        below += money
 
 
 @dataclass(frozen=True, slots=True)
