@@ -76,7 +76,8 @@ def _amounts() -> list[tuple[str, str, str, str]]:
     discount, limit = _bounds(checks.DISCOUNT, ends="both")
     support, insurance = (checks.YEARLY[f"{name}_dollars_per_year"] for name in ("support", "insurance"))
     overheads = [checks.OVERHEAD[per] for per in ("gpu", "host", "fleet")]
-    usual, tolerated = ([str(overhead[n].high) for overhead in overheads] for n in (0, 1))
+    usual = [str(overhead.usual.high) for overhead in overheads]
+    tolerated = [str(overhead.tolerated.high) for overhead in overheads]
     prompt, generation = checks.PER_MILLION["prompt"], checks.PER_MILLION["generation"]
     return [
         ("`dollars_per_gpu_hour`, `dollars_per_host_hour`", model, factor, "per month, per host, per GPU"),
@@ -92,11 +93,16 @@ def _amounts() -> list[tuple[str, str, str, str]]:
         ("`cost_of_capital_ratio`", *_bounds(checks.CAPITAL, ends="both"), "percent"),
         (
             "`support_dollars_per_year`",
-            _percent(support[0]),
-            _outside(support[1]),
+            _percent(support.usual),
+            _outside(support.tolerated),
             "per month, for the whole life, per GPU, per host, thousands",
         ),
-        ("`insurance_dollars_per_year`", _percent(insurance[0]), _outside(insurance[1]), "the same"),
+        (
+            "`insurance_dollars_per_year`",
+            _percent(insurance.usual),
+            _outside(insurance.tolerated),
+            "the same",
+        ),
         (
             "`dollars_per_kilowatt_hour`",
             *_bounds(checks.KILOWATT_HOUR, ends="both"),

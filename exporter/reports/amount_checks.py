@@ -7,7 +7,7 @@ Thresholds are from the bundled catalogue where it has the GPU. Other figures ar
 is Uptime Institute's of 2022 and 2023, "infercost" the sample profiles of defilantech/infercost 30ccbcb.
 """
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Mapping
 from contextlib import suppress
 from dataclasses import dataclass, replace
 from decimal import Context, Decimal
@@ -60,18 +60,26 @@ class Range:
 
 @dataclass(frozen=True, slots=True)
 class Slip:
-    """A probable mistake of unit."""
+    """A probable mistake of unit: `written x times / over + plus` was meant."""
 
-    meant: Callable[[Decimal], Decimal]
-    """The amount that was meant by the one written."""
     question: str
     """It may name the amounts {written}, {meant}, and what was meant in {percent}."""
+    times: Decimal | int = 1
+    """Factor of the amount that was written."""
+    over: Decimal | int = 1
+    """Its divisor."""
+    plus: Decimal | int = 0
+    """What is added then."""
     line: str = "{key}: {meant}"
     """The line to write."""
     per: Decimal | int = 1
     """GPUs or hours of the amount that was meant, where its check is for one."""
     fits: Range | None = None
     """The amounts that the slip explains; `None` is the tolerated range."""
+
+    def meant(self, written: Decimal) -> Decimal:
+        """The amount that was meant by the one written."""
+        return written * self.times / self.over + self.plus
 
 
 @dataclass(frozen=True, slots=True)
@@ -81,14 +89,17 @@ class AmountCheck:
     what: str
     """The source of the usual range."""
     usual: Range
-    typical: Decimal
-    """Of several slips the one is taken whose amount is nearest to this."""
+    """The range that a warning names."""
     tolerated: Range
     """Outside it an amount is suspicious where a slip explains it."""
     slips: tuple[Slip, ...]
+    """Probable mistakes of unit."""
+    typical: Decimal = Decimal(1)
+    """Of several slips the one is taken whose amount is nearest to this."""
     bounds: Range | None = None
     """Outside it an amount is suspicious always; `None` is the tolerated range."""
-    unit: str = ""
+    unit: str = " dollars"
+    """The unit behind a written amount."""
 
     def problem(self, key: str, amount: Decimal, compared: Decimal | None = None) -> str:
         """What is suspicious about the amount of a key, and what to write; empty for a plausible one.
@@ -98,33 +109,26 @@ class AmountCheck:
         value = amount if compared is None else compared
         if amount == 0 or value in self.tolerated:
             return ""
-        explained = [
-            (self._distance(slip.meant(amount) / slip.per), slip)
-            for slip in self.slips
-            if slip.meant(amount) / slip.per in (slip.fits or self.tolerated)
-        ]
+        explained: list[tuple[Decimal, Slip]] = []
+        for slip in self.slips:
+            meant = slip.meant(amount) / slip.per
+            if meant in (slip.fits or self.tolerated):
+                factor = max(meant / self.typical, self.typical / meant) if meant else Decimal("Infinity")
+                explained.append((factor, slip))
         if not explained and self.bounds is not None and value in self.bounds:
             return ""
         remedy = "check its unit"
         if explained:
             _, slip = min(explained, key=lambda pair: pair[0])
             meant = slip.meant(amount)
-            names = {
-                "key": key,
-                "written": plain(amount),
-                "meant": figure(meant),
-                "percent": figure(meant * 100),
-            }
-            remedy = f"{slip.question}? Write {slip.line}".format_map(names)
+            remedy = f"{slip.question}? Write {slip.line}".format(
+                key=key, written=plain(amount), meant=figure(meant), percent=figure(meant * 100)
+            )
         written = f"{plain(amount)}{self.unit}"
         if value != amount:
             written += f", {figure(value)} per GPU,"
         how = "above" if value > self.usual.high else "below"
         return f"{written} is {how} {self.what} ({self.usual}): {remedy}"
-
-    def _distance(self, amount: Decimal) -> Decimal:
-        """The factor between an amount and the typical one."""
-        return max(amount / self.typical, self.typical / amount) if amount else Decimal("Infinity")
 
 
 def figure(amount: Decimal) -> str:
@@ -136,106 +140,86 @@ def _range(low: str, high: str) -> Range:
     return Range(Decimal(low), Decimal(high))
 
 
-def _times(factor: Decimal | int) -> Callable[[Decimal], Decimal]:
-    return lambda amount: amount * factor
-
-
-def _over(divisor: Decimal | int) -> Callable[[Decimal], Decimal]:
-    return lambda amount: amount / divisor
-
-
-def _rest(amount: Decimal) -> Decimal:
-    """The other part of a whole."""
-    return 1 - amount
-
-
-_PERCENT_ON_TOP: Final = Slip(lambda amount: 1 + amount / 100, "is it an overhead of {written} %")
-
+CENTS: Final = Slip("is it {written} cents", over=100)
+THOUSAND: Final = Slip("is it {written} thousand", times=1000)
+PERCENT_ON_TOP: Final = Slip("is it an overhead of {written} %", over=100, plus=1)
 
 # Depreciation of GPU servers: 4 years at Nebius, 5 at Amazon, 5.5 at Meta, 6 at CoreWeave; critics say 3.
 LIFE: Final = AmountCheck(
+    "the usual life of GPU servers",
     usual=_range("3", "6"),
-    typical=Decimal(4),
-    what="the usual life of GPU servers",
     tolerated=_range("1", "10"),
-    slips=(Slip(_over(12), "is it {written} months"),),
+    slips=(Slip("is it {written} months", over=12),),
     unit=" years",
 )
 # Accountants mostly take nothing. A used H100 brings 22,000 to 25,000 of 30,000 dollars while it is young.
 RESIDUAL: Final = AmountCheck(
+    "the usual residual value, as a part of the purchase",
     usual=_range("0", "0.5"),
-    typical=Decimal("0.1"),
-    what="the usual residual value, as a part of the purchase",
     tolerated=_range("0", "0.6"),
-    slips=(Slip(_rest, "is it the part that is written off"),),
+    slips=(Slip("is it the part that is written off", times=-1, plus=1),),
+    unit="",
 )
 # Network is 10 to 20 % of a server's price, storage 5 to 10 %, racks and installation more.
 ADDERS: Final = AmountCheck(
+    "the usual cost of network and racks, as a part of the purchase",
     usual=_range("0", "0.5"),
     typical=Decimal("0.2"),
-    what="the usual cost of network and racks, as a part of the purchase",
     tolerated=_range("0", "1"),
-    slips=(
-        Slip(lambda amount: amount - 1, "is the purchase itself in it"),
-        Slip(_over(100), "is it {written} %"),
-    ),
+    slips=(Slip("is the purchase itself in it", plus=-1), Slip("is it {written} %", over=100)),
+    unit="",
 )
 # GPU clouds borrow at 8 to 12 % a year.
 CAPITAL: Final = AmountCheck(
+    "the usual cost of capital per year",
     usual=_range("0.03", "0.15"),
     typical=Decimal("0.08"),
-    what="the usual cost of capital per year",
     tolerated=_range("0.005", "0.3"),
-    slips=(Slip(_over(10), "is it {percent} %"), Slip(_times(100), "is it {percent} %")),
+    slips=(Slip("is it {percent} %", over=10), Slip("is it {percent} %", times=100)),
+    unit="",
 )
-# Support is 10 % of the purchase a year for enterprises, 3 to 5 % for others (infercost); insurance and tax
-# a few percent.
-YEARLY: Final = {
-    "support_dollars_per_year": (_range("0.03", "0.15"), _range("0.01", "0.3"), Decimal("0.08")),
-    "insurance_dollars_per_year": (_range("0.002", "0.03"), _range("0.0005", "0.1"), Decimal("0.01")),
-}
 # 0.08 where it is cheap, 0.12 for businesses, 0.15 for households in the United States (infercost); up to
 # four times that in Europe.
 KILOWATT_HOUR: Final = AmountCheck(
+    "the usual price of a kilowatt-hour",
     usual=_range("0.03", "0.5"),
     typical=Decimal("0.12"),
-    what="the usual price of a kilowatt-hour",
     tolerated=_range("0.005", "1"),
     slips=(
-        Slip(_over(100), "is it {written} cents"),
-        Slip(_over(1000), "is it the price of a megawatt-hour"),
-        Slip(_times(100), "is it {meant} dollars, divided by 100 twice"),
-        Slip(_times(1000), "is it the price of a watt-hour"),
+        CENTS,
+        Slip("is it the price of a megawatt-hour", over=1000),
+        Slip("is it {meant} dollars, divided by 100 twice", times=100),
+        Slip("is it the price of a watt-hour", times=1000),
     ),
-    unit=" dollars",
 )
 # The survey's average is 1.55 and 1.58; new buildings have 1.25, a room at home 1.0.
 PUE: Final = AmountCheck(
+    "the usual power usage effectiveness",
     usual=_range("1", "1.6"),
-    typical=Decimal("1.4"),
-    what="the usual power usage effectiveness",
     tolerated=_range("1", "3"),
-    slips=(_PERCENT_ON_TOP,),
+    slips=(PERCENT_ON_TOP,),
+    unit="",
 )
 # 10.2 kW of an HGX H100 over 5.6 kW of its GPUs is 1.82. One L4 of 72 W in a server of 350 W has 4.9.
 HOST_FACTOR: Final = AmountCheck(
+    "the usual power of a host over that of its GPUs",
     usual=_range("1", "2.5"),
-    typical=Decimal("1.8"),
-    what="the usual power of a host over that of its GPUs",
     tolerated=_range("1", "6"),
-    slips=(_PERCENT_ON_TOP,),
+    slips=(PERCENT_ON_TOP,),
+    unit="",
 )
 # Three years' commitment takes 65 % off an a2-highgpu of GCP. AWS's lowest spot price is a tenth of on
 # demand.
 DISCOUNT: Final = AmountCheck(
+    "the discounts of commitments, as a part of the list price",
     usual=_range("0", "0.65"),
     typical=Decimal("0.3"),
-    what="the discounts of commitments, as a part of the list price",
     tolerated=_range("0.01", "0.75"),
     slips=(
-        Slip(_rest, "is it the part that you pay"),
-        Slip(_times(100), "is it {meant} as a part, divided by 100 twice"),
+        Slip("is it the part that you pay", times=-1, plus=1),
+        Slip("is it {meant} as a part, divided by 100 twice", times=100),
     ),
+    unit="",
 )
 SPOT_DISCOUNT: Final = replace(
     DISCOUNT,
@@ -245,29 +229,26 @@ SPOT_DISCOUNT: Final = replace(
 )
 # The cheapest GPU of the catalogue, a T4G at 0.42 dollars an hour, costs 306.60 a month.
 BUDGET: Final = AmountCheck(
+    "the usual budget of a month",
     usual=_range("1000", "10000000"),
     typical=Decimal(27000),
-    what="the usual budget of a month",
     tolerated=_range("100", "100000000"),
-    slips=(Slip(_times(1000), "is it {written} thousand"), Slip(_over(100), "is it in cents")),
-    unit=" dollars",
+    slips=(THOUSAND, Slip("is it in cents", over=100)),
 )
-
 
 # Usual: the bundled list of 793 hosted models with open weights. Closed models cost up to 150 dollars for
 # prompts and 600 for generation.
 _PROMPT: Final = AmountCheck(
-    what="the list prices of hosted models",
+    "the list prices of hosted models",
     usual=_range("0.01", "5"),
     typical=Decimal("0.6"),
     tolerated=_range("0.005", "200"),
     slips=(
-        Slip(_times(1000), "is it the price of a thousand tokens"),
-        Slip(_times(1_000_000), "is it the price of one token"),
-        Slip(_over(100), "is it {written} cents"),
-        Slip(_over(1000), "is it the price of a billion tokens"),
+        Slip("is it the price of a thousand tokens", times=1000),
+        Slip("is it the price of one token", times=1_000_000),
+        CENTS,
+        Slip("is it the price of a billion tokens", over=1000),
     ),
-    unit=" dollars",
 )
 PER_MILLION: Final = {
     "prompt": _PROMPT,
@@ -281,39 +262,40 @@ PER_MILLION: Final = {
 
 # Staff is 0.10 to 0.30 dollars per GPU-hour. Colocation at 120 to 200 dollars per kW and month is 0.21 to
 # 0.35 for an eighth of 10.2 kW. 2,000 dollars an hour staff a fleet of 7,000 GPUs at 0.30.
-OVERHEAD: Final[Mapping[Per, tuple[Range, Range, Decimal]]] = {
-    "gpu": (_range("0", "1.5"), _range("0", "5"), Decimal("0.3")),
-    "host": (_range("0", "12"), _range("0", "40"), Decimal("2.4")),
-    "fleet": (_range("0", "500"), _range("0", "2000"), Decimal(60)),
+OVERHEAD: Final[Mapping[Per, AmountCheck]] = {
+    "gpu": AmountCheck("GPU", _range("0", "1.5"), _range("0", "5"), slips=(), typical=Decimal("0.3")),
+    "host": AmountCheck("host", _range("0", "12"), _range("0", "40"), slips=(), typical=Decimal("2.4")),
+    "fleet": AmountCheck("fleet", _range("0", "500"), _range("0", "2000"), slips=(), typical=Decimal(60)),
 }
+"""Overheads of an hour."""
 HOURS: Final = {"hour": 1, "month": HOURS_PER_MONTH, "year": HOURS_PER_YEAR}
 
 
 def overhead_check(overhead: Overhead) -> AmountCheck:
     """Overheads by the hour, for a GPU, a host or the fleet."""
-    usual, tolerated, typical = OVERHEAD[overhead.per]
+    hourly = OVERHEAD[overhead.per]
     hours = HOURS[overhead.period]
     slips = [
         Slip(
-            _times(1),
             f"is it the amount of a {period}",
             line=f"dollars_per_{period}: {{written}}",
             per=length,
-            fits=usual,
+            fits=hourly.usual,
         )
         for period, length in HOURS.items()
         if length > hours
     ]
-    if overhead.per == "gpu" and not any(overhead.amount_dollars / slip.per in usual for slip in slips):
-        per = hours * USUAL_GPUS
-        slips.append(Slip(_times(1), "is it for the whole host", line="per: host", per=per, fits=usual))
-    return AmountCheck(
-        what=f"the usual overhead of a {overhead.per.replace('gpu', 'GPU')} per {overhead.period}",
-        usual=usual * hours,
-        typical=typical,
-        tolerated=tolerated * hours,
+    if overhead.per == "gpu" and not any(
+        overhead.amount_dollars / slip.per in hourly.usual for slip in slips
+    ):
+        per_hour = hours * USUAL_GPUS
+        slips.append(Slip("is it for the whole host", line="per: host", per=per_hour, fits=hourly.usual))
+    return replace(
+        hourly,
+        what=f"the usual overhead of a {hourly.what} per {overhead.period}",
+        usual=hourly.usual * hours,
+        tolerated=hourly.tolerated * hours,
         slips=tuple(slips),
-        unit=" dollars",
     )
 
 
@@ -326,13 +308,25 @@ class Subject:
     hosts: tuple[int, ...]
     """The sizes of its host, in GPUs."""
 
+    def model(self) -> GpuModel | None:
+        """The model of the catalogue, where there is one."""
+        entry = None
+        with suppress(CatalogueError):
+            entry = CATALOGUE.gpu(self.gpu.strip("*")) if self.gpu else None
+        return None if entry is None else entry.model
 
-def _host_slips(subject: Subject, key: str, fits: Range) -> Iterable[Slip]:
-    """The price of a whole host where that of one GPU belongs; `key` is the host's."""
-    for count in subject.hosts:
-        if count > 1:
-            line = f"{key}: {{written}} and gpus_per_host: {count}"
-            yield Slip(_times(1), f"is it the price of a host of {count}", line=line, per=count, fits=fits)
+    def host_slips(self, key: str, fits: Range) -> list[Slip]:
+        """The price of a whole host where that of one GPU belongs; `key` is the host's."""
+        return [
+            Slip(
+                f"is it the price of a host of {count}",
+                line=f"{key}: {{written}} and gpus_per_host: {count}",
+                per=count,
+                fits=fits,
+            )
+            for count in self.hosts
+            if count > 1
+        ]
 
 
 # Where the model is not known: from a T4G at AWS to a GB300 at OCI, both of the catalogue.
@@ -340,38 +334,27 @@ ANY_RENT: Final = _range("0.42", "18")
 TYPICAL_RENT: Final = Decimal(4)
 
 
-def _model(subject: Subject) -> GpuModel | None:
-    """The model of the catalogue, where there is one."""
-    with suppress(CatalogueError):
-        if entry := CATALOGUE.gpu(subject.gpu.strip("*")) if subject.gpu else None:
-            return entry.model
-    return None
-
-
 def rent_check(subject: Subject, key: str, gpus: int) -> AmountCheck:
     """Rent of one GPU for an hour, by the list prices of its model."""
-    usual, typical, what = ANY_RENT, TYPICAL_RENT, "the hourly list prices of all GPUs"
+    what = "the hourly list prices of all GPUs"
+    usual = ANY_RENT
+    typical = TYPICAL_RENT
+    model = subject.model()
     with suppress(CatalogueError):
-        model = _model(subject)
-        if model and (market := CATALOGUE.market(model.gpu_model)):
-            usual, typical = Range(market.low, market.high), market.dollars
+        market = None if model is None else CATALOGUE.market(model.gpu_model)
+        if market is not None:
             what = f"the hourly list prices of {market.gpu_model}"
+            usual = Range(market.low, market.high)
+            typical = market.dollars
     wide = usual.widened(MAGNITUDE, MAGNITUDE)
-    slips = [Slip(_over(HOURS_PER_MONTH), "is it the price of a month", per=gpus, fits=wide)]
+    slips = [Slip("is it the price of a month", over=HOURS_PER_MONTH, per=gpus, fits=wide)]
     if gpus > 1:
         line = "dollars_per_gpu_hour: {written} without gpus_per_host"
-        slips.append(Slip(_times(1), "is it the price of one GPU", line=line, fits=usual))
+        slips.append(Slip("is it the price of one GPU", line=line, fits=usual))
     elif key == "dollars_per_gpu_hour":
-        slips += _host_slips(subject, "dollars_per_host_hour", usual.widened(TWICE, DEARER))
-    return AmountCheck(
-        what=what,
-        usual=usual,
-        typical=typical,
-        tolerated=usual.widened(TWICE, TWICE),
-        slips=tuple(slips),
-        bounds=wide,
-        unit=" dollars",
-    )
+        slips += subject.host_slips("dollars_per_host_hour", usual.widened(TWICE, DEARER))
+    tolerated = usual.widened(TWICE, TWICE)
+    return AmountCheck(what, usual, tolerated, slips=tuple(slips), typical=typical, bounds=wide)
 
 
 # Prices of one GPU in addition to the catalogue's, with its part of the server where that is known. H100 used
@@ -397,59 +380,67 @@ ONE_GPU: Final = _range("10000", "43000")
 
 def purchase_check(subject: Subject, key: str, gpus: int) -> AmountCheck:
     """Purchase of one GPU with its part of the host."""
-    usual, alone, what = ANY_PURCHASE, ANY_PURCHASE, "the prices of all GPUs"
+    what = "the prices of all GPUs"
+    usual = alone = ANY_PURCHASE
     bounds = usual.widened(TWICE, TWICE)
     if gpus > 1 and not subject.gpu:
-        usual, alone, what = ANY_PURCHASE_IN_HOST, ONE_GPU, "the prices of data center GPUs"
-    model = _model(subject)
+        what = "the prices of data center GPUs"
+        usual = ANY_PURCHASE_IN_HOST
+        alone = ONE_GPU
+    model = subject.model()
     if model is not None:
         known = [prices for name, prices in PURCHASES.items() if model.gpu_model.startswith(name)][:1]
         if model.purchase_dollars is not None:
             known.append(Range(*model.purchase_dollars))
         if known:
-            usual = Range(min(prices.low for prices in known), max(prices.high for prices in known))
-            bounds, alone = usual.widened(MAGNITUDE, MAGNITUDE), usual
             what = f"the prices of {model.gpu_model}"
-    fits = usual.widened(TWICE, TWICE)
-    slips = [Slip(_times(1000), "is it {written} thousand", per=gpus, fits=fits)]
+            usual = alone = Range(min(prices.low for prices in known), max(prices.high for prices in known))
+            bounds = usual.widened(MAGNITUDE, MAGNITUDE)
+    tolerated = usual.widened(TWICE, TWICE)
+    slips = [replace(THOUSAND, per=gpus)]
     if gpus > 1:
         line = "purchase_dollars_per_gpu: {written} without gpus_per_host"
         if not subject.gpu:
             line += ", or name the GPU with match: {{gpu_model: ...}}"
-        slips.append(Slip(_times(1), "is it the price of one GPU", line=line, fits=alone))
+        slips.append(Slip("is it the price of one GPU", line=line, fits=alone))
     elif key == "purchase_dollars_per_gpu":
-        slips += _host_slips(subject, "purchase_dollars_per_host", usual.widened(TWICE, DEARER))
-    return AmountCheck(
-        what=what,
-        usual=usual,
-        typical=min(max(TYPICAL_PURCHASE, usual.low), usual.high),
-        tolerated=fits,
-        slips=tuple(slips),
-        bounds=bounds,
-        unit=" dollars",
-    )
+        slips += subject.host_slips("purchase_dollars_per_host", usual.widened(TWICE, DEARER))
+    typical = min(max(TYPICAL_PURCHASE, usual.low), usual.high)
+    return AmountCheck(what, usual, tolerated, slips=tuple(slips), typical=typical, bounds=bounds)
+
+
+# Support is 10 % of the purchase a year for enterprises, 3 to 5 % for others (infercost); insurance and tax
+# a few percent.
+YEARLY: Final = {
+    "support_dollars_per_year": AmountCheck(
+        "support", _range("0.03", "0.15"), _range("0.01", "0.3"), slips=(), typical=Decimal("0.08")
+    ),
+    "insurance_dollars_per_year": AmountCheck(
+        "insurance", _range("0.002", "0.03"), _range("0.0005", "0.1"), slips=(), typical=Decimal("0.01")
+    ),
+}
+"""Amounts of every year, as parts of the purchase."""
 
 
 def yearly_check(key: str, owned: Owned, subject: Subject, *, per_gpu: bool) -> AmountCheck:
     """Support or insurance of a year, as a part of the purchase."""
-    parts, tolerated, typical = YEARLY[key]
+    parts = YEARLY[key]
     purchase = owned.purchase_dollars
-    usual = parts * purchase
+    usual = parts.usual * purchase
     slips = [
-        Slip(_times(12), "is it the amount of a month", fits=usual),
-        Slip(_over(owned.life_years), f"is it for its life of {plain(owned.life_years)} years", fits=usual),
-        Slip(_times(1000), "is it in thousands", fits=usual),
+        Slip("is it the amount of a month", times=12, fits=usual),
+        Slip(f"is it for its life of {plain(owned.life_years)} years", over=owned.life_years, fits=usual),
+        Slip("is it in thousands", times=1000, fits=usual),
     ]
     if per_gpu:
         hosts = (count for count in subject.hosts if count > 1)
-        slips += [Slip(_over(count), f"is it for a host of {count}", fits=usual) for count in hosts]
+        slips += [Slip(f"is it for a host of {count}", over=count, fits=usual) for count in hosts]
     elif owned.gpus > 1:
-        slips.append(Slip(_times(owned.gpus), "is it for one GPU", fits=usual))
+        slips.append(Slip("is it for one GPU", times=owned.gpus, fits=usual))
     return AmountCheck(
-        what=f"the usual {key.partition('_')[0]} for a purchase of {plain(purchase)}",
+        f"the usual {parts.what} for a purchase of {plain(purchase)}",
         usual=Range(_FIGURES.plus(usual.low), _FIGURES.plus(usual.high)),
-        typical=typical * purchase,
-        tolerated=tolerated * purchase,
+        tolerated=parts.tolerated * purchase,
         slips=tuple(slips),
-        unit=" dollars",
+        typical=parts.typical * purchase,
     )

@@ -161,7 +161,10 @@ def _hardware(diagnosis: Diagnosis, answers: InitialAnswers) -> Iterator[str]:
     for model in sorted(counts, key=_is_matched, reverse=True):  # a rule without a match comes last
         known = catalogue_price(diagnosis, model)
         rent = answers.rents.get(model, "")
-        match = f"match: {{gpu_model: {_pattern(model)}}}, " if _is_matched(model) else ""
+        match = ""
+        if _is_matched(model):
+            pattern = "".join(f"[{character}]" if character in "*?[" else character for character in model)
+            match = f"match: {{gpu_model: {json.dumps(pattern, ensure_ascii=False)}}}, "
         if rent:
             if known:
                 yield from _comment(f"Catalogue, for comparison: {known}.")
@@ -205,12 +208,6 @@ def _is_matched(model: str) -> bool:
     except RefusedError:
         return False
     return True
-
-
-def _pattern(model: str) -> str:
-    """A pattern for exactly one text, in quotes."""
-    escaped = "".join(f"[{character}]" if character in "*?[" else character for character in model)
-    return json.dumps(escaped, ensure_ascii=False)
 
 
 def summary(diagnosis: Diagnosis) -> Iterator[str]:

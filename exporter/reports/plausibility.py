@@ -8,7 +8,6 @@ from collections.abc import Iterator, Mapping
 from contextlib import suppress
 from dataclasses import dataclass
 from decimal import Decimal
-from functools import lru_cache
 
 from exporter.config.hardware import exact
 from exporter.config.settings import Config
@@ -17,7 +16,7 @@ from exporter.config.values import plain
 from exporter.reports import amount_checks as checks
 from exporter.reports.amount_checks import AmountCheck, Subject
 from exporter.reports.diagnosis import Finding, note, warning
-from exporter.tariff.catalogue import LOOK_UPS_CACHED, Catalogue
+from exporter.tariff.catalogue import Catalogue
 from exporter.tariff.csv_tables import CatalogueError
 from exporter.tariff.gpu_models import unmatched_name_problem
 from exporter.tariff.hosted import HostedPrice
@@ -79,7 +78,6 @@ def warning_at(config: Config, path: str, message: str) -> Finding:
     return warning(f"{file}{path}: {message}")
 
 
-@lru_cache(LOOK_UPS_CACHED)
 def _matched(catalogue: Catalogue, match: HardwareMatch) -> Subject | None:
     """What a rule matches; `None` where that is no GPU, which is a warning of its own."""
     model = match.gpu_model
@@ -137,7 +135,15 @@ def _hardware_findings(
             checks.SPOT_DISCOUNT if "spot" in {pricing.discount_of, rule.match.lifecycle} else checks.DISCOUNT
         )
         yield from _examine(config, f"{rule.source}.discount_ratio", pricing.discount_ratio, check)
-    yield from _future_findings(config, rule, now)
+    begin: Instant | None = None
+    if isinstance(pricing, Owned):
+        begin_key, begin, begin_text = "in_service", pricing.in_service, pricing.in_service_text
+    elif isinstance(pricing, Rented):
+        first = pricing.prices[0]
+        begin_key, begin, begin_text = "prices[0].from", first.since, first.since_text
+    if begin is not None and begin > now:
+        message = f"{begin_text} is in the future, and nothing is charged until then"
+        yield warning_at(config, f"{rule.source}.{begin_key}", message)
     if rule.energy is not None:
         yield from _energy_findings(config, rule, rule.energy)
 
@@ -183,20 +189,6 @@ def _energy_findings(config: Config, rule: Hardware, energy: Electricity) -> Ite
         # A lease may be of a bare host. What a cloud bills by the hour always has the power in it.
         leased = isinstance(rule.pricing, Rented) and rule.pricing.billing == "always"
         yield note(warning.text) if leased else warning
-
-
-def _future_findings(config: Config, rule: Hardware, now: Instant) -> Iterator[Finding]:
-    """Hardware that costs nothing yet."""
-    pricing = rule.pricing
-    begin: Instant | None = None
-    if isinstance(pricing, Owned):
-        key, begin, text = "in_service", pricing.in_service, pricing.in_service_text
-    elif isinstance(pricing, Rented):
-        first = pricing.prices[0]
-        key, begin, text = "prices[0].from", first.since, first.since_text
-    if begin is not None and begin > now:
-        message = f"{text} is in the future, and nothing is charged until then"
-        yield warning_at(config, f"{rule.source}.{key}", message)
 
 
 def _offer_findings(config: Config, path: str, offer: HostedPrice) -> Iterator[Finding]:

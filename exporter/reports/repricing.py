@@ -16,7 +16,7 @@ from itertools import pairwise
 from typing import Final, Protocol
 from zoneinfo import ZoneInfo
 
-from exporter.cost.money import split
+from exporter.cost.money import add, split
 from exporter.ledger.adjustments import REPRICING, Adjustment
 from exporter.ledger.history import HistorySums
 from exporter.ledger.schema import day_number
@@ -152,28 +152,21 @@ def posted_corrections(adjustments: Iterable[Adjustment], zone: ZoneInfo) -> Pos
     amounts: dict[CorrectionOwner, Picodollars] = {}
     days: dict[str, str] = {}
     counts: dict[CorrectionOwner, int] = {}
-    for each in adjustments:
-        start = _since(each, zone)
-        if start is None:
+    for adjustment in adjustments:
+        first_day = key_day(adjustment.key) if adjustment.kind == REPRICING else None
+        if first_day is None:
+            continue
+        try:
+            year, month, day = map(int, first_day.split("-"))
+            start = first_instant(year, month, day, zone)
+        except ValueError:  # a key of a day that the calendar lacks
             continue
         since = start if since is None else min(since, start)
-        payer = each.month, each.product, each.team
-        amounts[payer] = amounts.get(payer, 0) + each.amount
-        counts[payer] = counts.get(payer, 0) + 1
-        days[each.month] = max(days.get(each.month, ""), each.day)
+        payer = adjustment.month, adjustment.product, adjustment.team
+        add(amounts, payer, adjustment.amount)
+        add(counts, payer, 1)
+        days[adjustment.month] = max(days.get(adjustment.month, ""), adjustment.day)
     return PostedCorrections(since, amounts, days, counts)
-
-
-def _since(adjustment: Adjustment, zone: ZoneInfo) -> Instant | None:
-    """The first instant of the day that it is about; `None` where it corrects no prices."""
-    day = key_day(adjustment.key) if adjustment.kind == REPRICING else None
-    if day is None:
-        return None
-    try:
-        year, month, number = map(int, day.split("-"))
-        return first_instant(year, month, number, zone)
-    except ValueError:
-        return None
 
 
 MONTHS_BEFORE: Final = 12
@@ -412,8 +405,7 @@ def _reckon(differences: _Differences, day: Day, cell: _Cell, prices: DatedPrice
             ):
                 if share:
                     differences.last[month] = day.name
-                    before = differences.amounts.get((month, *payer), 0)
-                    differences.amounts[month, *payer] = before + share
+                    add(differences.amounts, (month, *payer), share)
         since = min(since for since, _, due in parts if due.compared)
         if any(due.by_date for _, _, due in parts if due.compared):
             differences.compared.add(month)

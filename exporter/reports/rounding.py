@@ -110,38 +110,26 @@ def text_table(rows: Sequence[Sequence[str]], labels: int = 1, width: int | None
 
     A table wider than `width` goes on below itself, its labels repeated, after an empty line.
     """
-    first, *others = _parts(_column_widths(rows), labels, width)
-    for number, part in enumerate((first, *others)):
-        if number:
-            yield ""
-        yield from _aligned([[row[column] for column in part] for row in rows], labels)
-
-
-def _parts(widths: Sequence[int], labels: int, width: int | None) -> list[list[int]]:
-    """The columns of each part of a table, at least one besides its labels."""
+    widths = _column_widths(rows)
     repeated = list(range(labels))
+    # The columns of each part of the table: at least one besides the labels.
     parts = [[*repeated]]
     for column in range(labels, len(widths)):
-        part = [*parts[-1], column]
-        if (
-            width is not None
-            and len(parts[-1]) > labels
-            and sum(widths[each] + 2 for each in part) - 2 > width
-        ):
-            part = [*repeated, column]
-            parts.append(part)
-        parts[-1] = part
-    return parts
-
-
-def _aligned(rows: Sequence[Sequence[str]], labels: int) -> Iterator[str]:
-    widths = _column_widths(rows)
-    for row in rows:
-        cells = [
-            cell.ljust(width) if column < labels else cell.rjust(width)
-            for column, (cell, width) in enumerate(zip(row, widths, strict=True))
-        ]
-        yield "  ".join(cells).rstrip()
+        wider = [*parts[-1], column]
+        fits = width is None or sum(widths[number] + 2 for number in wider) - 2 <= width
+        if fits or len(parts[-1]) <= labels:
+            parts[-1] = wider
+        else:
+            parts.append([*repeated, column])
+    for number, columns in enumerate(parts):
+        if number:
+            yield ""
+        for row in rows:
+            cells = [
+                row[column].ljust(widths[column]) if column < labels else row[column].rjust(widths[column])
+                for column in columns
+            ]
+            yield "  ".join(cells).rstrip()
 
 
 def ruled_table(

@@ -14,7 +14,7 @@ from exporter.tariff import quotes
 from exporter.tariff.catalogue import Catalogue
 from exporter.tariff.csv_tables import CatalogueError
 from exporter.tariff.quotes import Quote
-from exporter.tariff.rate import ComponentRate, PriceBasis
+from exporter.tariff.rate import PriceBasis
 from exporter.tariff.tariff import Tariff
 from exporter.tariff.terms import (
     Billing,
@@ -91,12 +91,17 @@ def rule_price(rule: Hardware, config: Config, now: Instant) -> RulePrice:
         elif isinstance(pricing, Rented):
             reason = f"no price before {pricing.prices[0].since_text}"
         return replace(result, reason=reason)
-    parts = tuple((rate.component, _hourly(rate)) for rate in price.rates)
+    parts: list[tuple[str, Decimal]] = []
+    for rate in price.rates:
+        period = rate.rate.period * PICODOLLARS_PER_DOLLAR
+        exact = Fraction(rate.rate.amount * NANOSECONDS_PER_HOUR, period)
+        hourly = Decimal(exact.numerator) / Decimal(exact.denominator)
+        parts.append((rate.component, hourly.quantize(MICRODOLLAR).normalize()))
     if isinstance(pricing, Rented):
         written = [each for each in pricing.prices if each.since is None or each.since <= now][-1]
         result = replace(result, list_dollars_per_hour=written.dollars_per_hour, gpus=written.gpus)
     return replace(
-        result, dollars_per_gpu_hour=sum((part for _, part in parts), Decimal(0)), components=parts
+        result, dollars_per_gpu_hour=sum((part for _, part in parts), Decimal(0)), components=tuple(parts)
     )
 
 
@@ -113,11 +118,6 @@ def _of_list(result: RulePrice, listed: Listed, location: HostLocation, catalogu
         source=quote.source,
         as_of=quote.as_of,
     )
-
-
-def _hourly(rate: ComponentRate) -> Decimal:
-    exact = Fraction(rate.rate.amount * NANOSECONDS_PER_HOUR, rate.rate.period * PICODOLLARS_PER_DOLLAR)
-    return (Decimal(exact.numerator) / Decimal(exact.denominator)).quantize(MICRODOLLAR).normalize()
 
 
 def price_words(result: RulePrice) -> str:
