@@ -147,7 +147,7 @@ ASIDE = {
     "ledger.token_times.TokenTime": "sums of minutes and days",
     "ledger.totals.MinuteSums": "sums of minutes",
     "ledger.totals.Change": "values that a commit writes",
-    "ledger.last_day._HourSums": "sums of hours, which the page draws",
+    "ledger.history.HistorySums": "history of hours, which the page draws",
     "report.RecentHistory": "sums of hours, which the page draws",
 }
 """Types that have the count beside its path, and for what."""

@@ -11,17 +11,16 @@ from typing import Final, NamedTuple
 
 from exporter.config.problems import shown
 from exporter.cost.advance import RETIRED_AFTER
-from exporter.cost.money import add
+from exporter.cost.money import add, add_all
 from exporter.cost.postings import PHASES, CostOwner, OwnerPhase, UnpricedTime
 from exporter.cost.projection import RecentUsage, UsageHour
 from exporter.cost.state import State
 from exporter.ledger import marks, schema, unpriced_time
 from exporter.ledger.errors import DamagedError, ForeignSchemaError, LedgerError, LedgerLockedError
-from exporter.ledger.history import HistoryCache
-from exporter.ledger.last_day import DAY_HOURS, LastDay
+from exporter.ledger.history import History, HistoryCache, HistorySums
 from exporter.ledger.totals import HOURS_KEPT, HourSums, Totals, read_totals, sum_minutes
 from exporter.readings import Gpu, ServerKey
-from exporter.report import CommittedTotals, Window
+from exporter.report import CommittedTotals, Hour, RecentHistory, Window
 from exporter.units import (
     NANOSECONDS_PER_HOUR,
     NANOSECONDS_PER_MINUTE,
@@ -57,6 +56,69 @@ MARKS_BYTES: Final = 16 * 1024 * 1024
 
 _BOUNDED: Final = frozenset({"endpoint", "gateway"})
 """Marks of other programs' pages. The rest, which the cost depends on, is read first."""
+
+
+DAY_HOURS: Final = 24
+MIX_HOURS: Final = 2
+"""Hours in which the last 60 minutes lie."""
+MONTH_HOURS: Final = 32 * 24
+"""Hours that a month may have, and a day."""
+
+DAY_FAMILIES: Final = ("cost", "tokens", "server_cost")
+"""Families of history that the page draws."""
+
+
+@dataclass(frozen=True, slots=True)
+class LastDay:
+    """Committed history of the current hour and the 24 before it."""
+
+    hours: Mapping[int, HistorySums] = field(default_factory=dict)
+    """Sums of the families that the page draws, by hour since 1970."""
+
+    def after(self, committed: History, end: Instant) -> "LastDay":
+        """The last day after a commit, up to the end of its last tick. This one stays as it is."""
+        latest = hour_of(end - 1)
+        first = latest - DAY_HOURS
+        hours = {hour: sums for hour, sums in self.hours.items() if first <= hour <= latest}
+        changed: dict[int, HistorySums] = {}
+        for (_day, hour), posted in committed.cells.items():
+            if not first <= hour <= latest:
+                continue
+            if hour not in changed:
+                changed[hour] = hours.get(hour, HistorySums()).copy()
+            for family in DAY_FAMILIES:
+                add_all(getattr(changed[hour], family), getattr(posted, family))
+        return LastDay({**hours, **changed})
+
+    def recent(self, totals: Totals, now: Instant) -> RecentHistory:
+        """The recent history at an instant."""
+        latest = hour_of(now)
+        day = HistorySums()
+        mix = HistorySums()
+        hours: list[Hour] = []
+        for hour in range(latest - DAY_HOURS, latest + 1):
+            sums = self.hours.get(hour, HistorySums())
+            add_all(day.tokens, sums.tokens)
+            add_all(day.server_cost, sums.server_cost)
+            if hour > latest - MIX_HOURS:
+                add_all(mix.server_cost, sums.server_cost)
+            money: dict[str, Picodollars] = {}
+            for owner_phase, amount in sums.cost.items():
+                add(money, owner_phase.phase, amount)
+            covered = totals.hours[hour].covered.get((), 0) if hour in totals.hours else 0
+            hours.append(Hour(hour * NANOSECONDS_PER_HOUR, money, covered))
+
+        components: dict[str, Picodollars] = {}
+        for (_server, component), amount in day.by_component().items():
+            add(components, component, amount)
+        # Whole hours of the last month, from the first one with cost on.
+        month = {
+            hour: sum(hour_sums.cost.values())
+            for hour, hour_sums in totals.hours.items()
+            if hour_sums.cost and latest - MONTH_HOURS <= hour < latest
+        }
+        before = tuple(month.get(hour) for hour in range(min(month, default=latest), latest))
+        return RecentHistory(tuple(hours), day.tokens, components, mix.by_component(), before)
 
 
 @dataclass(frozen=True, slots=True)

@@ -15,11 +15,10 @@ from exporter.cost.postings import Postings
 from exporter.cost.state import State
 from exporter.ledger import contents, files, marks, schema, store
 from exporter.ledger.boot import NO_BOOT, BootClaim
-from exporter.ledger.contents import Contents, empty
+from exporter.ledger.contents import Contents, LastDay, empty
 from exporter.ledger.errors import DamagedError, ForeignSchemaError, LedgerError, LedgerLockedError
 from exporter.ledger.files import Lock
 from exporter.ledger.history import HistoryCache, TickSums
-from exporter.ledger.last_day import LastDay
 from exporter.ledger.store import FilePresence, Pending, Store
 from exporter.ledger.totals import Totals
 from exporter.ledger.unpriced_time import FIRST, Cursor, UnpricedBatch, UnpricedBuffer

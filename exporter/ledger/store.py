@@ -13,11 +13,14 @@ from typing import Final
 
 from exporter.cost.postings import UnpricedTime
 from exporter.cost.state import State
-from exporter.ledger import families, files, last_day, marks, schema, unpriced_time
+from exporter.ledger import families, files, marks, schema, unpriced_time
 from exporter.ledger.adjustments import Adjustment, log_posted, take_waiting
 from exporter.ledger.contents import (
+    DAY_FAMILIES,
+    DAY_HOURS,
     MARK_BYTES,
     Contents,
+    LastDay,
     check,
     failures,
     read,
@@ -27,7 +30,6 @@ from exporter.ledger.contents import (
 )
 from exporter.ledger.errors import DamagedError
 from exporter.ledger.history import History, HistoryCache, days_floor, read_history, write_history
-from exporter.ledger.last_day import DAY_HOURS, LastDay
 from exporter.ledger.schema import Keys, bounded, meta_of
 from exporter.ledger.totals import Retained, Totals, write_totals
 from exporter.ledger.unpriced_time import Cursor, UnpricedBatch, recent_ranges
@@ -286,7 +288,7 @@ class Store:
                 )
                 advance = before.totals.advanced(pending.totals, pending.end)
                 write_totals(connection, self._keys, advance.changes)
-                first_hour = advance.retained.hour
+                first_hour = advance.retained.first_hour
                 history = write_history(connection, self._keys, before.history, pending.history, first_hour)
                 if advance.retained != self._pruned:
                     _prune(connection, advance.retained)
@@ -380,7 +382,7 @@ def _read(connection: sqlite3.Connection) -> Contents:
         last = hour_of(opened.state.wall or 0)
         # The last day is for the page only: the totals are right without it.
         with suppress(DamagedError):
-            hours = read_history(connection, "hourly", last - DAY_HOURS, last, last_day.FAMILIES)
+            hours = read_history(connection, "hourly", last - DAY_HOURS, last, DAY_FAMILIES)
             opened = replace(opened, day=LastDay(hours))
     return opened
 
@@ -441,13 +443,12 @@ def _create(connection: sqlite3.Connection, ledger: str, fresh_in: str = "") -> 
 
 def _prune(connection: sqlite3.Connection, retained: Retained) -> None:
     """Delete expired minutes, hours and days."""
-    first_minute, last_minute = retained.minutes
     for family in families.MINUTES.values():
-        schema.delete_before(connection, family, first_minute)
+        schema.delete_before(connection, family, retained.first_minute)
         later = f"DELETE FROM {family.table} WHERE minute > ?"  # noqa: S608 - constants
-        connection.execute(later, (last_minute,))
+        connection.execute(later, (retained.last_minute,))
     for family in (*families.HOURS.values(), *families.HOURLY.values(), families.MEMORY):
-        floor = retained.brief_hour if family.brief else retained.hour
+        floor = retained.first_brief_hour if family.brief else retained.first_hour
         schema.delete_before(connection, family, floor)
     first_day = days_floor(connection)
     for family in families.DAILY.values():

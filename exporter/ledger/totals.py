@@ -97,22 +97,27 @@ class HourSums(Sums):
 class Retained(NamedTuple):
     """Periods that stay after a tick."""
 
-    minutes: tuple[int, int]
-    """The first and the last minute."""
-    hour: int
-    """The first hour."""
-    brief_hour: int
+    first_minute: int
+    last_minute: int
+    """Later minutes are of a wall clock that stepped back."""
+    first_hour: int
+    first_brief_hour: int
     """The first hour of families that are kept for a day."""
 
     @classmethod
     def after(cls, hours: Collection[int], end: Instant) -> "Retained":
-        """What stays after a tick's end, of these metered hours."""
-        return cls(minutes_kept(end), hours_floor(hours), hours_floor(hours, USAGE_HOURS_KEPT))
+        """What stays after a tick's end, of these metered hours.
 
-    def has_minute(self, minute: int) -> bool:
-        """Whether a minute stays."""
-        first, last = self.minutes
-        return first <= minute <= last
+        Only metered hours count, so that a wall clock a year ahead for a moment costs no history.
+        """
+        latest = minute_of(end)
+        ordered = sorted(hours) or [0]
+        return cls(
+            first_minute=latest - MINUTES_KEPT,
+            last_minute=latest + 1,
+            first_hour=ordered[-HOURS_KEPT:][0],
+            first_brief_hour=ordered[-USAGE_HOURS_KEPT:][0],
+        )
 
 
 class Change(NamedTuple):
@@ -280,12 +285,13 @@ class Totals:
 
     def prune(self, retained: Retained) -> None:
         """Delete minutes and hours that expired."""
-        for minute in [minute for minute in self.minutes if not retained.has_minute(minute)]:
-            del self.minutes[minute]
+        for minute in list(self.minutes):
+            if not retained.first_minute <= minute <= retained.last_minute:
+                del self.minutes[minute]
         for hour, sums in list(self.hours.items()):
-            if hour < retained.hour:
+            if hour < retained.first_hour:
                 del self.hours[hour]
-            elif hour < retained.brief_hour and (sums.usage or sums.energy or sums.down):
+            elif hour < retained.first_brief_hour and (sums.usage or sums.energy or sums.down):
                 self.hours[hour] = replace(sums, usage={}, energy={}, down={})
 
 
@@ -326,20 +332,6 @@ def _windows(minutes: tuple[MinuteSums, ...]) -> Mapping[CostOwner, Window]:
         owner: Window(money.get(owner, {}), tokens.get(owner, {}), 0, latencies.get(owner, {}))
         for owner in {**money, **tokens, **latencies}
     }
-
-
-def minutes_kept(end: Instant) -> tuple[int, int]:
-    """First and last minute that stay when a tick ends; later ones are of a wall clock that stepped back."""
-    latest = minute_of(end)
-    return latest - MINUTES_KEPT, latest + 1
-
-
-def hours_floor(hours: Collection[int], most: int | None = None) -> int:
-    """The first of the latest hours that stay: `most` of them, `HOURS_KEPT` by default.
-
-    Only metered hours count, so that a wall clock a year ahead for a moment costs no history.
-    """
-    return sorted(hours)[-(most or HOURS_KEPT) :][0] if hours else 0
 
 
 def _count(counts: dict[K, int], key: K, count: int) -> None:
