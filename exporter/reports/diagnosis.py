@@ -78,10 +78,7 @@ class DoctorGpu:
 
 @dataclass(frozen=True, slots=True)
 class DoctorServer:
-    """One endpoint: whether it answers, and the tokens its counters hold.
-
-    `reason` and `problem` are those of the read that failed, empty where none did.
-    """
+    """One endpoint: whether it answers, and the tokens its counters hold."""
 
     server: str
     url: str
@@ -90,17 +87,22 @@ class DoctorServer:
     models: tuple[str, ...]
     tokens: Mapping[str, int]
     gpus: tuple[int, ...]
+    """Indices of the GPUs that it holds."""
     reason: readings.FailureReason | Literal[""]
+    """The reason of a failed read; empty after a good one."""
     problem: str
+    """The same in words."""
 
 
 @dataclass(frozen=True, slots=True)
 class ServerAnswer:
-    """The reading of one endpoint; `reason`, of its source, and `problem` are empty after a good read."""
+    """The reading of one endpoint."""
 
     reading: readings.ServerReading
     reason: readings.FailureReason | Literal[""] = ""
+    """The reason of a failed read; empty after a good one."""
     problem: str = ""
+    """The same in words."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -113,28 +115,23 @@ class GatewayAnswer:
 
 @dataclass(frozen=True, slots=True)
 class DoctorGateway:
-    """One gateway: its software, and the owners that it names for each server that it divides.
-
-    `unlisted` are some of its tenants that no configured tenant matches, `unlisted_count` is their number.
-    """
+    """One gateway."""
 
     url: str
     up: bool
     title: str
+    """The name of its software."""
     divides: tuple[tuple[str, tuple[str, ...]], ...]
+    """Servers that it divides, with the owners that it names for them."""
     unlisted: tuple[str, ...] = ()
+    """Some of its tenants that no configured tenant matches."""
     unlisted_count: int = 0
+    """The number of all such tenants."""
 
 
 @dataclass(frozen=True, slots=True)
 class DoctorInput:
-    """One reading of every source; problems are in words, empty where there was none.
-
-    `discovery` is what is found on the host in addition to what is configured.
-    `synchronized` is false where the kernel knows that the wall clock may be off.
-    `remembered` is the state after the ledger's last tick. `evidence` is what the host shows of its GPUs
-    beside their list.
-    """
+    """One reading of every source; problems are in words, empty where there was none."""
 
     gpus: tuple[readings.GpuReading, ...] | None
     gpu_problem: str
@@ -144,16 +141,20 @@ class DoctorInput:
     location: readings.HostLocation = field(default_factory=readings.HostLocation)
     location_problem: str = ""
     synchronized: bool = True
+    """False where the kernel knows that the wall clock may be off."""
     label_problem: str = ""
     discovery: DiscoveryResult = field(default_factory=DiscoveryResult)
+    """Servers of the host that are not configured."""
     gateways: tuple[GatewayAnswer, ...] = ()
     remembered: State = field(default_factory=State)
+    """The state after the ledger's last tick."""
     evidence: readings.GpuEvidence = readings.NO_EVIDENCE
+    """Signs of GPUs beside their list."""
 
 
 @dataclass(frozen=True, slots=True)
 class Diagnosis:
-    """The doctor's answer. `missing` are GPUs that are paid for and that NVML does not list."""
+    """The doctor's answer."""
 
     gpus: tuple[DoctorGpu, ...]
     servers: tuple[DoctorServer, ...]
@@ -165,6 +166,7 @@ class Diagnosis:
     sights: tuple[DiscoveredServer, ...] = ()
     gateways: tuple[DoctorGateway, ...] = ()
     missing: tuple[DoctorGpu, ...] = ()
+    """GPUs that are paid for and that NVML does not list."""
 
     @property
     def status(self) -> int:

@@ -45,7 +45,12 @@ def diagnose(config: Config, policy: CostPolicy, inputs: DoctorInput, now: Insta
     unseen = () if counted.uncounted else (gpu for gpu in counted.unseen.values() for _ in range(gpu.count))
     absent = [GpuReading(gpu.gpu, gpu.index, up=False) for gpu in (*counted.lost.values(), *unseen)]
     count = len(readings) + len(absent)
-    gpus = tuple(_gpus(readings, allocation, policy, now, count))
+    listed: list[DoctorGpu] = []
+    for reading in readings:
+        of_gpu = (holder for holder in allocation if holder.uuid == reading.gpu.uuid)
+        shares = attribution.shares(of_gpu, mig_slices(reading))
+        listed.append(_line(reading, tuple(_holder_names(shares)), policy, now, count))
+    gpus = tuple(listed)
     missing = tuple(_line(reading, ("unallocated",), policy, now, count) for reading in absent)
     servers = tuple(_server(answer, allocation, readings) for answer in inputs.servers)
     index = {reading.gpu.uuid: reading.index for reading in readings}
@@ -78,20 +83,6 @@ def diagnose(config: Config, policy: CostPolicy, inputs: DoctorInput, now: Insta
         tuple(gateway_line(answer, inputs.servers) for answer in inputs.gateways),
         missing,
     )
-
-
-def _gpus(
-    readings: tuple[GpuReading, ...],
-    allocation: tuple[Holder, ...],
-    policy: CostPolicy,
-    now: Instant,
-    count: int,
-) -> Iterable[DoctorGpu]:
-    for reading in readings:
-        shares = attribution.shares(
-            (holder for holder in allocation if holder.uuid == reading.gpu.uuid), mig_slices(reading)
-        )
-        yield _line(reading, tuple(_holder_names(shares)), policy, now, count)
 
 
 def _line(

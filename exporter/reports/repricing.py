@@ -55,16 +55,16 @@ def amounts_of(rates: Iterable[ComponentRate]) -> Amounts:
 
 @dataclass(frozen=True, slots=True)
 class Due:
-    """What a GPU costs from one change of a price to the next.
+    """What a GPU costs from one change of a price to the next."""
 
-    `compared`: what is posted is set against it. `by_date` is false where the price has no date, or is none.
-    `assumed` is what is taken to be posted where nothing is compared; `None`: no price says.
-    """
-
-    amounts: Amounts = field(default_factory=dict)
-    by_date: bool = False
-    compared: bool = False
-    assumed: Amounts | None = None
+    amounts: Amounts
+    """The amounts by the prices that hold."""
+    by_date: bool
+    """Whether the configuration dates them; false without a price."""
+    compared: bool
+    """Whether posted money is compared with them."""
+    assumed: Amounts | None
+    """The amounts taken as posted where nothing is compared; `None` where no price says."""
 
 
 class DatedPrices:
@@ -119,15 +119,16 @@ CorrectionOwner = tuple[str, str, str]
 
 @dataclass(frozen=True, slots=True)
 class PostedCorrections:
-    """Sums of earlier corrections, posted or waiting. `since` is the earliest instant that they correct.
+    """Sums of earlier corrections, posted or waiting."""
 
-    `days` are the last day that any is dated in each month, `counts` how many there are.
-    """
-
-    since: Instant | None = None
-    amounts: Mapping[CorrectionOwner, Picodollars] = field(default_factory=dict)
-    days: Mapping[str, str] = field(default_factory=dict)
-    counts: Mapping[CorrectionOwner, int] = field(default_factory=dict)
+    since: Instant | None
+    """The earliest instant that they correct."""
+    amounts: Mapping[CorrectionOwner, Picodollars]
+    """Their sums."""
+    days: Mapping[str, str]
+    """The last day of a correction in each month."""
+    counts: Mapping[CorrectionOwner, int]
+    """The number of corrections."""
 
 
 def reason(day: str) -> str:
@@ -197,16 +198,15 @@ class PostedHistory(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class Correction:
-    """What one product and team would be billed in addition; `day` is the last of a month that it is for.
-
-    `key` is its own in the ledger: with it, it is entered once.
-    """
+    """What one product and team would be billed in addition."""
 
     day: str
+    """The last day of a month that it is for."""
     product: str
     team: str
     cents: int
     key: str = ""
+    """Its key in the ledger: with it, it is entered once."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -220,18 +220,18 @@ class GpuDifference:
 
 @dataclass(frozen=True, slots=True)
 class Repricing:
-    """Money posted at other prices than those by date, since the first of it, and what it would have been.
-
-    `already_corrected` is the sum of earlier corrections of changed prices in the ledger, beside `posted`;
-    `corrections` are what is missing then. `comparable` is false where those reach into time of which the
-    prices say nothing by date: how much of them is about the same money is unknown, and there are none.
-    """
+    """Money posted at other prices than those by date, and what it would have been."""
 
     since: Instant
+    """The begin of that money."""
     gpus: tuple[GpuDifference, ...]
     corrections: tuple[Correction, ...]
+    """What is missing after earlier corrections."""
     already_corrected: Picodollars = 0
+    """The sum of earlier corrections of changed prices in the ledger, beside `posted`."""
     comparable: bool = True
+    """False where earlier corrections reach into time that no price by date covers: what they correct is
+    unknown, and there are no `corrections`."""
 
     @property
     def posted(self) -> Picodollars:
@@ -258,14 +258,14 @@ class _ChargedTime:
 
 @dataclass(frozen=True, slots=True)
 class _Cell:
-    """A day, or an hour of one in which a price changes: its sums, and the parts that it is cut into.
-
-    A part is its begin and how much of the cell it is; `length` is how long all of it is.
-    """
+    """A day, or an hour of one in which a price changes."""
 
     sums: HistorySums
+    """Its sums."""
     length: Nanoseconds
+    """Its duration."""
     parts: list[tuple[Instant, Fraction]]
+    """The begin of each part that a change of price cuts it into, and that part's share of the cell."""
 
 
 @dataclass(slots=True)
