@@ -13,7 +13,7 @@ from typing import Final, NamedTuple
 from exporter.cost import gpu_usage
 from exporter.cost.attribution import UNALLOCATED_SHARE
 from exporter.cost.gpu_usage import ShareUsage
-from exporter.cost.intervals import ChargedInterval, IntervalPart, TimeRange
+from exporter.cost.intervals import ChargedInterval, IntervalPart
 from exporter.cost.money import add_all, split
 from exporter.cost.policy import CostPolicy
 from exporter.cost.postings import (
@@ -71,13 +71,18 @@ JOULES: Final = " "
 
 @dataclass(slots=True)
 class GpuRemainders:
-    """Fractions of a picodollar that one GPU's postings leave, by component.
+    """Fractions of a picodollar that one GPU's postings leave.
 
-    `carries` are those of what accrued, `rounding` those of what was split, by owner and phase.
+    Money is whole picodollars, and two divisions leave a rest. An accrual (rate x time / period) leaves its
+    carry, which the next accrual of the component adds: none is lost, so that two short ticks accrue what a
+    long one does. A split over owners is exact, but favors somebody by a unit: the rounding of each owner
+    remembers by how much, so that the next split favors another.
     """
 
     carries: dict[str, Carry] = field(default_factory=dict)
+    """What accruals left, by component. It is money, and kept in the ledger."""
     rounding: dict[str, Mapping[OwnerPhase, int]] = field(default_factory=dict)
+    """What splits took from each owner and phase, by component. It is fairness, never money."""
 
     def split(
         self,
@@ -126,11 +131,14 @@ class _GpuCharge(NamedTuple):
 
 @dataclass(slots=True)
 class _SegmentPostings:
-    """Postings of one segment, GPU by GPU. `accrued` is summed before anything is split."""
+    """Postings of one segment, GPU by GPU."""
 
     hourly_only: bool
+    """Whether nothing but hourly rent is owed for it."""
     present: Callable[[], Collection[CostOwner]] | None = None
+    """Owners of the tick, whose rounding is kept; `None` keeps that of all."""
     accrued: Picodollars = 0
+    """Money of all GPUs, summed before anything is split."""
     money: list[MoneyPosting] = field(default_factory=list)
     time: list[GpuTimePosting] = field(default_factory=list)
 
@@ -453,7 +461,12 @@ class _LateAccrual:
 
     def charge(self, waiting: UnpricedTime) -> None:
         gpus = self._gpus_of_host if waiting.gpu == UNCOUNTED else ((waiting.gpu, 1),)
-        cuts = self._cuts(waiting)
+        cuts = [(waiting.start, waiting.end)]
+        if waiting.end > waiting.start:
+            recent = max(waiting.start, self._now - CHARGED_BY_MINUTE)
+            minutes = range(recent + -recent % NANOSECONDS_PER_MINUTE, waiting.end, NANOSECONDS_PER_MINUTE)
+            changes = self._policy.tariff.changes(waiting.start, waiting.end)
+            cuts = list(pairwise(sorted({waiting.start, waiting.end, *changes, *minutes})))
         prices = [[(self._price(waiting, gpu, start), count) for gpu, count in gpus] for start, _ in cuts]
         waits = [not of_cut or any(price.waits for price, _ in of_cut) for of_cut in prices]
         if all(waits):
@@ -495,15 +508,6 @@ class _LateAccrual:
         else:
             price = tariff.hardware_price(gpu, at)
         return price.hourly() if waiting.hourly_only else price
-
-    def _cuts(self, waiting: UnpricedTime) -> list[TimeRange]:
-        if waiting.end <= waiting.start:
-            return [(waiting.start, waiting.end)]
-        minute = NANOSECONDS_PER_MINUTE
-        cuts = {waiting.start, waiting.end, *self._policy.tariff.changes(waiting.start, waiting.end)}
-        recent = max(waiting.start, self._now - CHARGED_BY_MINUTE)
-        cuts.update(range(recent + -recent % minute, waiting.end, minute))
-        return list(pairwise(sorted(cuts)))
 
     def _segment(
         self,

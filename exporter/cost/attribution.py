@@ -220,7 +220,19 @@ def _attribution_parts(
     """The method that divides what is not configured, and the part of each holder."""
     configured = {key: round(c.configured * WHOLE) for key, c in claims.items() if c.configured is not None}
     others = {key: claim for key, claim in claims.items() if key not in configured}
-    method, measured = _measured(others, measures)
+    method: ShareMethod = "equal"
+    measured = dict.fromkeys(others, 1)
+    for measure in measures:  # the first that all have and some used
+        used: dict[ServerKey, int] = {}
+        for key, claim in others.items():
+            if measure == "memory" and claim.memory_bytes is not None:
+                used[key] = claim.memory_bytes
+            elif measure == "sm_utilization" and claim.sm_ratio is not None:
+                used[key] = round(claim.sm_ratio * WHOLE)
+        if len(used) == len(others) and any(used.values()):
+            method = measure
+            measured = used
+            break
     left = max(0, WHOLE - sum(configured.values()))
     every = sum(measured.values())
     weights = {key: weight * max(1, every) for key, weight in configured.items()}
@@ -228,19 +240,3 @@ def _attribution_parts(
     if not any(weights.values()):
         weights = dict.fromkeys(weights, 1)
     return method, split(part, weights)[0]
-
-
-def _measured(
-    claims: Mapping[ServerKey, _Claim], measures: Iterable[ShareMethod]
-) -> tuple[ShareMethod, dict[ServerKey, int]]:
-    """The first measure that all have and some used, with the usage of each; else equal parts."""
-    for measure in measures:
-        used: dict[ServerKey, int] = {}
-        for key, claim in claims.items():
-            if measure == "memory" and claim.memory_bytes is not None:
-                used[key] = claim.memory_bytes
-            elif measure == "sm_utilization" and claim.sm_ratio is not None:
-                used[key] = round(claim.sm_ratio * WHOLE)
-        if len(used) == len(claims) and any(used.values()):
-            return measure, used
-    return "equal", dict.fromkeys(claims, 1)

@@ -109,7 +109,14 @@ def endpoint_deltas(
     }
     page = _server_page(reading, marks, wall, state.engine, requested)
     if reading.identity not in {"", marks.identity}:
-        page = replace(page, counted_elsewhere=_is_counted_elsewhere(reading, endpoints))
+        # Another endpoint has counted the process of the page. Two that listen apart are two processes.
+        counted_elsewhere = any(
+            reading.identity in (other.marks.identity, *other.marks.former)
+            and (not (reading.listener and other.marks.listener) or reading.listener == other.marks.listener)
+            for url, other in endpoints.items()
+            if url != reading.url
+        )
+        page = replace(page, counted_elsewhere=counted_elsewhere)
     tick = marks.advance(page, wall, state.watched_since)
     if tick.deltas is None:
         return EndpointTick(replace(state, marks=tick.marks, requested=requested), several=tick.several)
@@ -127,16 +134,6 @@ def endpoint_deltas(
             latencies = latency_counts(reading.latencies, tick.deltas, marks.values.by_digest())
     after = replace(state, marks=tick.marks, requested=requested, engine=reading.engine, peer=reading.peer)
     return EndpointTick(after, deltas, latencies, tick.restarted, tick.implausible, tick.several)
-
-
-def _is_counted_elsewhere(reading: ServerReading, endpoints: Mapping[str, EndpointState]) -> bool:
-    """Whether another endpoint has counted the process of a page. Two that listen apart are two processes."""
-    return any(
-        reading.identity in (state.marks.identity, *state.marks.former)
-        and (not (reading.listener and state.marks.listener) or reading.listener == state.marks.listener)
-        for url, state in endpoints.items()
-        if url != reading.url
-    )
 
 
 def _renamed(state: EndpointState, reading: ServerReading, wall: Instant) -> EndpointState:
@@ -368,11 +365,9 @@ def gateway_deltas(
         states[reading.url] = replace(
             states[reading.url], counts=counts if len(every) > CONSUMERS_MAX else every
         )
-        deltas = _sums(
-            (counter, delta)
-            for name, counter in zip(names, reading.counters, strict=True)
-            if (delta := tick.deltas.get(name))
-        )
+        increases = [tick.deltas.get(name, 0.0) for name in names]
+        risen = zip(reading.counters, increases, strict=True)
+        deltas = _sums((counter, increase) for counter, increase in risen if increase)
         rows = tuple(
             GatewayCount(*consumer, *_pair(tokens), tokens.get("cached_prompt", 0.0))
             for consumer, tokens in deltas.items()

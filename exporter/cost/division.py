@@ -45,7 +45,17 @@ class GatewayPools:
         self._pools: dict[tuple[ServerKey, str], set[tuple[ServerKey, str]]] = {}
         for url, members in by_gateway.items():
             if len(members) > 1:
-                self._join(members, self.deployments(url), gateways.get(url, GatewayState()))
+                counts = gateways.get(url, GatewayState()).counts
+                for model, deployment in sorted({(model, deployment) for model, deployment, _ in counts}):
+                    pool = set()
+                    for server in members:
+                        served = served_model(
+                            server.division, model, deployment, server.served, self.deployments(url)
+                        )
+                        if served is not None:
+                            pool.add((server.key, served))
+                    for member in pool:
+                        self._pools.setdefault(member, set()).update(pool)
 
     def deployments(self, gateway: str) -> Collection[str]:
         """The deployments of a gateway that the configuration of some server names."""
@@ -55,18 +65,6 @@ class GatewayPools:
         """Tokens of this tick of the others in the pool of a server's model."""
         others = self._pools.get((key, model), set()) - {(key, model)}
         return [self._servers[other].tokens.get(name, {}) for other, name in sorted(others)]
-
-    def _join(
-        self, servers: Iterable[DividedServer], deployments: Collection[str], gateway: GatewayState
-    ) -> None:
-        for model, deployment in sorted({(model, deployment) for model, deployment, _ in gateway.counts}):
-            pool = set()
-            for server in servers:
-                served = served_model(server.division, model, deployment, server.served, deployments)
-                if served is not None:
-                    pool.add((server.key, served))
-            for member in pool:
-                self._pools.setdefault(member, set()).update(pool)
 
 
 def served_model(
@@ -149,7 +147,7 @@ class Divider:
         Returns:
             The sums, and the parts of `money.WHOLE` by cost owner.
         """
-        server, owner = self._servers[key], self._policy.owner_of(key, model)
+        server = self._servers[key]
         weights = self._policy.split_rule(key.server, model).weights
         served = (server.tokens.get(model, {}), *self._pools.peer_tokens(key, model))
         prompt = sum(tokens.get("prompt", 0) + tokens.get("cached_prompt", 0) for tokens in served)
@@ -167,13 +165,14 @@ class Divider:
         after = _trail(state, weighted, self._elapsed, read=read, first=first)
         parts: dict[CostOwner, int] = {}
         for name, part in shares(after).items():
-            add(parts, owner if name == OWN else self._owner_of(server, model, name), part)
+            if name == OWN:
+                owner = self._policy.owner_of(key, model)
+            elif server.division.by == "adapter":
+                owner = self._policy.owner_of(key, name)
+            else:
+                owner = self._policy.owner_of(key, model, name)
+            add(parts, owner, part)
         return after, parts
-
-    def _owner_of(self, server: DividedServer, model: str, name: str) -> CostOwner:
-        if server.division.by == "adapter":
-            return self._policy.owner_of(server.key, name)
-        return self._policy.owner_of(server.key, model, name)
 
     def _tokens_of(self, server: DividedServer) -> dict[str, dict[str, float]]:
         """Weighted tokens that the gateway counted for a server in this tick, by model and owner name."""

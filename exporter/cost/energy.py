@@ -71,7 +71,13 @@ def advance(
         mark = reading.energy if reading is not None and state.energy_mark is None else state.energy_mark
         return replace(state, energy_mark=mark, energy_age=age, recent=()), EnergyUse(0)
     if reading is None or reading.energy is None:
-        return _uncounted(replace(state, energy_age=age), reading, elapsed, busy_ratio)
+        # A counter with a mark catches up later, unless it is gone for long.
+        gone = state.energy_mark is None or age > COUNTER_GONE_AFTER
+        if reading is not None and reading.power_watts is not None and gone:
+            state = replace(state, energy_mark=None, energy_age=age)
+            return _integrate(state, reading, elapsed, busy_ratio)
+        recent = () if age > MEAN_POWER_TIME else state.recent  # old power is not the present power
+        return replace(state, energy_age=age, recent=recent), EnergyUse(0)
     if state.energy_mark is None:
         state, used = _integrate(replace(state, energy_age=age), reading, elapsed, busy_ratio)
         return replace(state, energy_mark=reading.energy), used
@@ -108,18 +114,6 @@ def mean_watts(state: GpuState) -> float | None:
     if duration == 0:
         return None
     return energy / MILLIWATTS_PER_WATT / seconds(duration)
-
-
-def _uncounted(
-    state: GpuState, reading: GpuReading | None, elapsed: Nanoseconds, busy_ratio: float | None
-) -> tuple[GpuState, EnergyUse]:
-    """A tick without the counter. A counter with a mark catches up later, unless it is gone for long."""
-    gone = state.energy_mark is None or state.energy_age > COUNTER_GONE_AFTER
-    if reading is not None and reading.power_watts is not None and gone:
-        return _integrate(replace(state, energy_mark=None), reading, elapsed, busy_ratio)
-    if state.energy_age > MEAN_POWER_TIME:
-        state = replace(state, recent=())  # old power is not the present power
-    return state, EnergyUse(0)
 
 
 def _integrate(

@@ -98,12 +98,10 @@ def held_shares(gpu: Iterable[ShareUsage]) -> dict[tuple[ServerKey, ShareMethod]
     """
     parts: dict[tuple[ServerKey, ShareMethod], int] = {}
     for use in gpu:
-        share, busy = use.share, use.busy or 0
-        for method, part in (
-            (share.busy_method, share.busy_part * busy),
-            (share.idle_method, share.idle_part * (WHOLE - busy)),
-        ):
-            add(parts, (share.key, method), part)
+        share = use.share
+        busy = use.busy or 0
+        add(parts, (share.key, share.busy_method), share.busy_part * busy)
+        add(parts, (share.key, share.idle_method), share.idle_part * (WHOLE - busy))
     return {key: part / (WHOLE * WHOLE) for key, part in parts.items()}
 
 
@@ -144,7 +142,8 @@ def phase_weights(
 
 def _model_weights(use: ShareUsage, tick: ServerTick, idle: int | None) -> list[tuple[str, Phase, int]]:
     """Weights of one share by model and phase, in some of which the model has none."""
-    worked, rested = use.share.busy_part, use.share.idle_part
+    worked = use.share.busy_part
+    rested = use.share.idle_part
     if use.busy is None:
         return [
             (model, "unobserved", rested * portion * WHOLE * WHOLE)

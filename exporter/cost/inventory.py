@@ -68,15 +68,14 @@ class GpuInventory:
 
 
 class SlotEvidence(NamedTuple):
-    """What a read shows of a host's slots beside the GPUs that it lists.
-
-    `booted`: the host booted since it last listed a GPU. `gone` are GPUs that it is known to have no more.
-    `stated`: its price or its type states the number of its GPUs.
-    """
+    """What a read shows of a host's slots, beside the GPUs that it lists."""
 
     booted: bool
+    """Whether the host booted since it last listed a GPU."""
     gone: Collection[str] = ()
+    """UUIDs of GPUs that it is known to have no more."""
     stated: bool = False
+    """Whether its price or its type states the number of its GPUs."""
 
 
 def boots_missed(
@@ -184,7 +183,9 @@ class _Matching:
         *,
         rebooted: bool,
     ) -> None:
-        self._state, self._frame, self._policy = state, frame, policy
+        self._state = state
+        self._frame = frame
+        self._policy = policy
         self._rebooted = rebooted
         before = state.listed_in or state.boot
         booted = frame.evidence.booted or bool(before and frame.boot and before != frame.boot)
@@ -270,7 +271,8 @@ class _Matching:
         for reading in self._new:
             self._listed[reading.gpu.uuid] = GpuState(reading.gpu, reading.index)
         self._new = []
-        visible, policy = len(self._listed), self._policy
+        visible = len(self._listed)
+        policy = self._policy
         stated = self._stated()
         count = self._count(stated)
         waits = count is None and policy.tariff.location_pending
@@ -364,12 +366,14 @@ def stated(tariff: Tariff, listed: Collection[Gpu], missing: Collection[Gpu] = (
 
 @dataclass(slots=True)
 class _Group:
-    """The GPUs of one rule. `part`: the rule counts these, not all of the host."""
+    """The GPUs of one rule."""
 
     count: HostCount | None
+    """What the rule says of the host's number of GPUs."""
     listed: list[Gpu] = field(default_factory=list)
     missing: list[Gpu] = field(default_factory=list)
     part: bool = False
+    """Whether the rule counts these GPUs, and not all of the host."""
 
     @property
     def stated(self) -> int:

@@ -141,27 +141,23 @@ def up_times(segments: Sequence[Segment]) -> list[Nanoseconds]:
 
 @dataclass(frozen=True, slots=True)
 class LateCharges:
-    """Charges of unpriced time that has a price now.
-
-    `segments` are of one GPU each; their GPU time no longer waits. `left` is the rest of each `UnpricedTime`
-    that was charged from, also where that is nothing: it replaces the one of its number.
-    """
+    """Charges of unpriced time that has a price now."""
 
     segments: tuple[Segment, ...] = ()
+    """Segments of one GPU, whose time no longer waits."""
     left: tuple[UnpricedTime, ...] = ()
+    """The rest of each time that was charged from, also an empty one: it replaces the one of its number."""
 
 
 @dataclass(frozen=True, slots=True)
 class TokenPosting:
-    """Tokens of an owner in one tick.
-
-    `since` is when they began where that is not the tick's start: the last read before others failed, a boot.
-    """
+    """Tokens of an owner in one tick."""
 
     owner: CostOwner
     kind: TokenKind
     count: int
     since: Instant | None = None
+    """When they began where that is not the tick's start: the last read before others failed, or a boot."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -216,18 +212,17 @@ class MemoryPosting(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class Postings:
-    """Everything that one tick adds. `end` is the tick's wall time, which tokens and energy are posted at.
-
-    `owners` are those of this tick, also those with nothing to post: a series starts at zero.
-    """
+    """Everything that one tick adds."""
 
     end: Instant
+    """The tick's wall time, at which tokens and energy are posted."""
     segments: tuple[Segment, ...] = ()
     tokens: tuple[TokenPosting, ...] = ()
     requests: tuple[RequestPosting, ...] = ()
     """Those that finished."""
     energy: tuple[EnergyPosting, ...] = ()
     owners: tuple[CostOwner, ...] = ()
+    """Owners of this tick, also those with nothing to post: a series starts at zero."""
     implausible: tuple[tuple[str, int], ...] = ()
     """Implausible readings of this tick, as (reason, count)."""
     equivalents: tuple[HostedEquivalent, ...] = ()

@@ -110,7 +110,7 @@ class Projection:
     def totals(self) -> dict[Product, Picodollars]:
         """Cost of each product at the end of the month; the host's is their sum."""
         products = sorted({*self.to_date, *(product for product, amount in self.rest.items() if amount)})
-        return {each: self.to_date.get(each, 0) + self.rest.get(each, 0) for each in products}
+        return {product: self.to_date.get(product, 0) + self.rest.get(product, 0) for product in products}
 
     @property
     def price_change_ratio(self) -> float | None:
@@ -134,7 +134,14 @@ def project(
     Energy continues at its mean over the same time. A retirement ends a GPU's part.
     """
     gpus = tuple(gpus)
-    covered, up = _uptime(usage, now)
+    # Metered time of the last 24 hours, and the part that hourly rent was owed for, both as multiples of a
+    # fraction of a nanosecond: the oldest hour may lie in them in part.
+    covered = 0
+    up = 0
+    for hour in usage.hours:
+        inside = min(NANOSECONDS_PER_HOUR, hour.end - (now - NANOSECONDS_PER_DAY))
+        covered += hour.covered * inside
+        up += (hour.covered - hour.down) * inside
     if not covered:
         return None
     month = month_of(now, policy.zone)
@@ -163,20 +170,6 @@ def project(
     return Projection(
         month, to_date, rest, tuple(periods), up_ratio=up / covered, rest_at_present_prices=present
     )
-
-
-def _uptime(usage: RecentUsage, now: Instant) -> tuple[int, int]:
-    """Metered time of the last 24 hours, and the part that hourly rent was owed for, as a ratio.
-
-    Both are multiples of a fraction of a nanosecond: the oldest hour may lie in them in part.
-    """
-    since = now - NANOSECONDS_PER_DAY
-    covered = up = 0
-    for hour in usage.hours:
-        inside = min(NANOSECONDS_PER_HOUR, hour.end - since)
-        covered += hour.covered * inside
-        up += (hour.covered - hour.down) * inside
-    return covered, up
 
 
 def _departed(usage: RecentUsage) -> frozenset[Product]:
@@ -283,10 +276,10 @@ def _prices(
     The number is above 1 for several GPUs that NVML never listed; the price is of one of them.
     """
     tariff = policy.tariff
-    here = [each for each in gpus if tariff.has_left(each.gpu, now) or not tariff.has_left(each.gpu, at)]
-    count = sum(each.count for each in here)
-    for each in here:
-        yield each.gpu, each.count, tariff.price(each.gpu, at, month, count)
+    present = [slot for slot in gpus if tariff.has_left(slot.gpu, now) or not tariff.has_left(slot.gpu, at)]
+    gpus_on_host = sum(slot.count for slot in present)
+    for slot in present:
+        yield slot.gpu, slot.count, tariff.price(slot.gpu, at, month, gpus_on_host)
 
 
 def _cost(
@@ -315,10 +308,12 @@ def energy_by_product(postings: Postings) -> Iterator[tuple[Instant, Gpu, Produc
     after = 0
     for segment, time in zip(postings.segments, times, strict=True):
         weights = _energy_weights(segment)
-        before, after = after, after + time
+        before = after
+        after += time
         for used in postings.energy:
             part = used.energy * after // length - used.energy * before // length
-            if part and (owners := weights.get(used.gpu)):
+            owners = weights.get(used.gpu)
+            if part and owners is not None:
                 for product, amount in split(part, owners)[0].items():
                     yield segment.start, used.gpu, product, amount
 
@@ -329,8 +324,8 @@ def _energy_weights(segment: Segment) -> dict[Gpu, dict[Product, int]]:
     for money in segment.money:
         if money.component == ENERGY:
             add(paid.setdefault(money.gpu, {}), money.owner_phase.owner.product, money.amount)
-    for each in segment.gpu_times:
-        add(times.setdefault(each.gpu, {}), each.owner_phase.owner.product, each.duration)
+    for time in segment.gpu_times:
+        add(times.setdefault(time.gpu, {}), time.owner_phase.owner.product, time.duration)
     return {gpu: owners for gpu, owners in {**times, **paid}.items() if any(owners.values())}
 
 

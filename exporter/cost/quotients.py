@@ -85,14 +85,14 @@ def _by_kind(
     input_weights = {"prompt": weights.prompt, "cached_prompt": weights.cached_prompt}
     if not any(input_weights.values()):
         input_weights = {"prompt": Decimal(1), "cached_prompt": Decimal(1)}
-    prompt, cached = (
-        counts["prompt"] * float(input_weights["prompt"]),
-        counts["cached_prompt"] * float(input_weights["cached_prompt"]),
-    )
+    prompt = counts["prompt"] * float(input_weights["prompt"])
+    cached = counts["cached_prompt"] * float(input_weights["cached_prompt"])
     if prompt + cached == 0:
-        decode, prefill = decode + prefill, 0.0
+        decode += prefill
+        prefill = 0.0
     if counts["generation"] == 0:
-        prefill, decode = prefill + decode, 0.0
+        prefill += decode
+        decode = 0.0
     parts: dict[TokenKind, float] = {}
     if prompt + cached > 0:
         parts["prompt"] = prefill * prompt / (prompt + cached)

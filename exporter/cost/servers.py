@@ -97,11 +97,39 @@ class ServerDeltas(NamedTuple):
 
 
 class _ServerRead(NamedTuple):
-    """The endpoints of one server in one tick, with what their counters and histograms moved by."""
+    """The endpoints of one server in one tick."""
 
     readings: list[ServerReading]
     ticks: list[EndpointTick]
+    """What their counters and histograms moved by."""
     late: list[Instant]
+    """The last reads of those that answer again after others failed, with more tokens."""
+
+    @property
+    def up(self) -> bool:
+        """Whether some endpoint answered."""
+        return any(reading.up for reading in self.readings)
+
+    def is_partial(self, before: ServerState) -> bool:
+        """Whether the server does a part of what it serves; where no endpoint answers, it is what it was."""
+        for reading in self.readings:
+            if reading.role or reading.spans_hosts:
+                return True
+        return before.partial and not self.up
+
+    def role(self, before: ServerState) -> Role:
+        """The role that all endpoints have, or had where none answers; a server with both does both."""
+        roles = {reading.role for reading in self.readings if reading.up or reading.role}
+        if not roles:
+            return before.role
+        return roles.pop() if len(roles) == 1 else ""
+
+    def division(self, before: ServerState) -> Division | None:
+        """What divides the server; where no endpoint answers, what did before."""
+        for reading in self.readings:
+            if reading.division is not None:
+                return reading.division
+        return None if self.up else before.division
 
     def models(self) -> Iterator[str]:
         """Every model that it names, those that it serves first."""
@@ -176,16 +204,13 @@ def _server_delta(
 ) -> ServerDelta:
     """Add up the endpoints of one server. `names` are those under which its models are counted."""
     before = before or ServerState()
-    readings, ticks, late = read
+    readings = read.readings
     reported = tuple(dict.fromkeys([names[model] for reading in readings for model in reading.models]))
     sums: CounterDeltas = {}
     request_seconds: dict[str, PhaseSeconds] = {}
     engine_seconds: dict[str, PhaseSeconds] = {}
-    up = restarted = False
-    world_size = 0
-    for reading, tick in zip(readings, ticks, strict=True):
-        up, restarted = up or reading.up, restarted or tick.restarted
-        world_size = max(world_size, reading.world_size or 0)
+    restarted = any(tick.restarted for tick in read.ticks)
+    for reading, tick in zip(readings, read.ticks, strict=True):
         counted_by_peer = COUNTED_BY_PEER[reading.role]
         for (model, quantity), value in tick.deltas.items():
             if quantity in counted_by_peer:
@@ -200,7 +225,7 @@ def _server_delta(
                 seconds[name] = seconds[name] + of_endpoint if name in seconds else of_endpoint
     loads, batches = _load_sums(readings, names)
     observed: dict[LatencyKey, LatencyCount] = {}
-    for tick in ticks:
+    for tick in read.ticks:
         for (model, objective, basis), count in tick.latencies.items():
             latency_key = (names[model], objective, basis)
             observed[latency_key] = observed.get(latency_key, LatencyCount()).plus(count)
@@ -223,16 +248,16 @@ def _server_delta(
         key,
         before,
         principal=principal,
-        up=up,
-        partial=_is_partial(before, readings, up=up),
-        role=_role(before, readings),
-        division=_division(before, readings, up=up),
+        up=read.up,
+        partial=read.is_partial(before),
+        role=read.role(before),
+        division=read.division(before),
         reported=reported or before.served,
         models=models,
         loads=tuple(loads.values()),
-        world_size=world_size,
+        world_size=max((reading.world_size or 0 for reading in readings), default=0),
         latencies=observed,
-        since=min(late, default=None),
+        since=min(read.late, default=None),
     )
 
 
@@ -311,30 +336,6 @@ def _subtract(
             pending[kind] = net
         tokens[kind] = max(0, net)
     return tokens, pending
-
-
-def _is_partial(before: ServerState, readings: Sequence[ServerReading], *, up: bool) -> bool:
-    for reading in readings:
-        if reading.role or reading.spans_hosts:
-            return True
-    # Endpoints that do not answer may not report it: the server is what it was.
-    return before.partial and not up
-
-
-def _role(before: ServerState, readings: Iterable[ServerReading]) -> Role:
-    """The role that all endpoints of a server have; a server with both roles does both."""
-    roles = {reading.role for reading in readings if reading.up or reading.role}
-    if not roles:
-        return before.role  # as above
-    return roles.pop() if len(roles) == 1 else ""
-
-
-def _division(before: ServerState, readings: Sequence[ServerReading], *, up: bool) -> Division | None:
-    """What divides a server; where no endpoint answers, what did before."""
-    for reading in readings:
-        if reading.division is not None:
-            return reading.division
-    return None if up else before.division
 
 
 NEW_MODEL: Final = ModelState()
@@ -418,7 +419,14 @@ def advance(state: State, frame: Frame, elapsed: Nanoseconds, policy: CostPolicy
         )
         ticks[server.key] = _server_tick(server, models)
     latencies = tuple(
-        LatencyPosting(policy.owner_of(server.key, model), objective, basis, *map(round, count))
+        LatencyPosting(
+            owner=policy.owner_of(server.key, model),
+            objective=objective,
+            basis=basis,
+            lower=round(count.lower),
+            upper=round(count.upper),
+            total=round(count.total),
+        )
         for server in deltas.servers
         for (model, objective, basis), count in server.latencies.items()
     )

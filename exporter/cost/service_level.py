@@ -41,10 +41,10 @@ def joint(ratios: Iterable[ShareBounds]) -> ShareBounds:
     A histogram of each objective does not say which requests met both. At worst no request that missed one
     missed another, at best all misses are the same requests'.
     """
-    each = tuple(ratios)
+    bounds = tuple(ratios)
     return ShareBounds(
-        max(Fraction(0), ALL - sum(ALL - ratio.lower for ratio in each)),
-        min((ratio.upper for ratio in each), default=ALL),
+        max(Fraction(0), ALL - sum(ALL - ratio.lower for ratio in bounds)),
+        min((ratio.upper for ratio in bounds), default=ALL),
     )
 
 

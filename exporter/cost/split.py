@@ -4,7 +4,7 @@ docs/split.md has the error of each method on a simulated engine.
 """
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Final
 
 from exporter.cost.policy import SplitRule, Weights
@@ -101,7 +101,25 @@ def advance(
     A server of a disaggregated pair has one phase, whatever is configured or measured.
     """
     prefill, decode = weigh(delta.tokens, rule.weights)
-    after = _trail(state, delta, elapsed, prefill, decode)
+    decay = 0.5 ** (elapsed / HALF_LIFE)
+    duration = seconds(elapsed)
+    running = delta.running or 0.0
+    running_time = delta.batches * duration if running > 0 else 0.0
+    requests = delta.request_seconds or _NO_SECONDS
+    engine = delta.engine_seconds or _NO_SECONDS
+    after = replace(
+        state,
+        prefill_request_seconds=_add(state.prefill_request_seconds, decay, requests.prefill),
+        decode_request_seconds=_add(state.decode_request_seconds, decay, requests.decode),
+        prefill_seconds=_add(state.prefill_seconds, decay, engine.prefill),
+        decode_seconds=_add(state.decode_seconds, decay, engine.decode),
+        running_sum=state.running_sum * decay + running * duration,
+        running_time=state.running_time * decay + running_time,
+        weighted_prefill=state.weighted_prefill * decay + prefill,
+        weighted_decode=state.weighted_decode * decay + decode,
+        since_finished=_since(state.since_finished, requests, elapsed),
+        since_computed=_since(state.since_computed, engine, elapsed),
+    )
     method, ratio = trailing(after, rule, role)
     if method == "weights" and prefill + decode > 0:
         ratio = prefill / (prefill + decode)
@@ -130,30 +148,6 @@ def weigh(tokens: Mapping[TokenKind, int], weights: Weights) -> tuple[float, flo
     prefill = tokens.get("prompt", 0) * float(weights.prompt)
     prefill += tokens.get("cached_prompt", 0) * float(weights.cached_prompt)
     return prefill, tokens.get("generation", 0) * float(weights.generation)
-
-
-def _trail(
-    state: ModelState, delta: ModelDelta, elapsed: Nanoseconds, prefill: float, decode: float
-) -> ModelState:
-    decay = 0.5 ** (elapsed / HALF_LIFE)
-    running = delta.running or 0.0
-    duration = seconds(elapsed)
-    requests = delta.request_seconds or _NO_SECONDS
-    engine = delta.engine_seconds or _NO_SECONDS
-    return ModelState(
-        prefill_request_seconds=_add(state.prefill_request_seconds, decay, requests.prefill),
-        decode_request_seconds=_add(state.decode_request_seconds, decay, requests.decode),
-        prefill_seconds=_add(state.prefill_seconds, decay, engine.prefill),
-        decode_seconds=_add(state.decode_seconds, decay, engine.decode),
-        running_sum=state.running_sum * decay + running * duration,
-        running_time=state.running_time * decay + (delta.batches * duration if running > 0 else 0.0),
-        weighted_prefill=state.weighted_prefill * decay + prefill,
-        weighted_decode=state.weighted_decode * decay + decode,
-        since_finished=_since(state.since_finished, requests, elapsed),
-        since_computed=_since(state.since_computed, engine, elapsed),
-        pending_subtraction=state.pending_subtraction,
-        division=state.division,
-    )
 
 
 def _add(sum_before: float, decay: float, moved: float) -> float:

@@ -47,7 +47,7 @@ def defined(path: Path) -> set[str]:
 
 
 def test_the_forms_of_a_token_are_those_of_the_code() -> None:
-    """Ten forms; each is a type of the product, and the named file defines the named function."""
+    """Twelve forms; each is a type of the product, and the named file defines the named function."""
     (drawn,) = [fence.text for fence in blocks(PAGE) if fence.text.startswith("form ")]
     sources = "\n".join(path.read_text(encoding="utf-8") for path in (ROOT / "exporter").rglob("*.py"))
     forms = [line.split() for line in drawn.splitlines()[1:]]
