@@ -5,7 +5,7 @@ An answer of the daemon is input from outside: what has another form is refused 
 
 import json
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from math import fsum
 from textwrap import wrap
 from typing import Annotated, Final, Literal, TypeAlias, TypeVar
@@ -39,8 +39,7 @@ class StatusFormError(Exception):
     """An answer that is no `/cost.json` of this exporter; the message says where."""
 
 
-@dataclass(frozen=True, slots=True)
-class ServerStatus:
+class ServerStatus(msgspec.Struct, frozen=True):
     """One server and model; `None` is unknown."""
 
     server: str
@@ -88,17 +87,10 @@ class HostStatus:
     notes: tuple[str, ...]
 
 
-class _ServerAnswer(msgspec.Struct):
+class _ServerAnswer(ServerStatus, frozen=True):
     """A row of `servers` in `/cost.json`."""
 
     namespace: str
-    server: str
-    model: str
-    gpus: float | None
-    dollars_per_hour: float | None
-    busy_ratio: float | None
-    dollars_per_million_tokens: float | None
-    up: bool | None
 
 
 class _GpuAnswer(msgspec.Struct):
@@ -265,7 +257,7 @@ def _by_cost(servers: Iterable[ServerStatus]) -> tuple[ServerStatus, ...]:
 
 def as_json(status: HostStatus) -> str:
     """The status as one JSON object; `null` is unknown."""
-    return json.dumps(asdict(status), indent=2, allow_nan=False) + "\n"
+    return json.dumps(msgspec.to_builtins(status), indent=2, allow_nan=False) + "\n"
 
 
 def text(status: HostStatus, rows: int | None = ROWS) -> str:
