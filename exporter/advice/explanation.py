@@ -6,7 +6,7 @@ The verb and the page use the same explanation.
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
-from typing import Final
+from typing import Final, Self
 
 from exporter.cost import attribution, split
 from exporter.cost.money import WHOLE, add, add_all
@@ -291,6 +291,17 @@ class CurrentSplit:
     method: str
     prefill_ratio: float
 
+    @classmethod
+    def of(cls, key: ServerKey, model: str, state: State, policy: CostPolicy) -> Self | None:
+        """The split of a server's model; `None` before anything was measured."""
+        server = state.servers.get(key)
+        model_state = None if server is None else server.models.get(model)
+        if server is None or model_state is None:
+            return None
+        rule = policy.split_rule(key.server, model)
+        method, ratio = split.trailing(model_state, rule, server.role)
+        return None if ratio is None else cls(method, ratio)
+
 
 @dataclass(frozen=True, slots=True)
 class ModelExplanation:
@@ -369,17 +380,23 @@ def explain(
         partial = key in state.servers and state.servers[key].partial
         models: list[ModelExplanation] = []
         for account in accounts.of_server(key):
-            split_now = _split(key, account, state, policy)
+            split_now = CurrentSplit.of(key, account.model, state, policy)
             if partial:
                 models.append(ModelExplanation(account, prices=(), ladder=(), against=(), split=split_now))
                 continue
             weights = policy.split_rule(key.server, account.model).weights
+            against = [] if price is None else [break_even(account, period.covered, price, YOURS)]
+            against += [
+                hosted_break_even(account, period.covered, offer)
+                for offer in policy.compare
+                if offer.covers(key.server, account.model)
+            ]
             models.append(
                 ModelExplanation(
                     account,
                     prices=prices(account, weights),
                     ladder=ladder(account),
-                    against=_against(key, account, period.covered, policy, price),
+                    against=tuple(result for result in against if result is not None),
                     split=split_now,
                 )
             )
@@ -387,25 +404,6 @@ def explain(
     fleet = policy.tariff.fleet_overheads(month_of(now, policy.zone))
     fleet_dollars_per_hour = sum(rate.dollars_per_hour() for _, rate in fleet)
     return Explanation(ledger, period, tuple(servers), fleet_dollars_per_hour)
-
-
-def _split(key: ServerKey, account: ModelAccount, state: State, policy: CostPolicy) -> CurrentSplit | None:
-    server = state.servers.get(key)
-    model = None if server is None else server.models.get(account.model)
-    if server is None or model is None:
-        return None
-    method, ratio = split.trailing(model, policy.split_rule(key.server, account.model), server.role)
-    return None if ratio is None else CurrentSplit(method, ratio)
-
-
-def _against(
-    key: ServerKey, account: ModelAccount, covered: Nanoseconds, policy: CostPolicy, price: float | None
-) -> tuple[HostedBreakEven, ...]:
-    """A model against a price of the command line, and against the hosted offers that cover it."""
-    own = [] if price is None else [break_even(account, covered, price, YOURS)]
-    offers = [offer for offer in policy.compare if offer.covers(key.server, account.model)]
-    hosted = [hosted_break_even(account, covered, offer) for offer in offers]
-    return tuple(result for result in [*own, *hosted] if result is not None)
 
 
 def _allocated(key: ServerKey, state: State, policy: CostPolicy, now: Instant) -> tuple[AllocatedPrice, ...]:

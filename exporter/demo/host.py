@@ -38,47 +38,86 @@ DAILY_SPREAD: Final = 0.08
 
 @dataclass(frozen=True, slots=True)
 class Traffic:
-    """Load of one simulated server. `peak` is requests a second at the day's peak.
-
-    `busy_at_peak` is the utilization of its GPUs then; the seconds are of one request.
-    `weekend` is the load on a Saturday or Sunday, as a ratio of that on other days.
-    `cache_at_peak` is the part of its KV cache that is in use at the day's peak.
-    """
+    """Load of one simulated server."""
 
     server: str
     model: str
     gpus: tuple[int, ...]
+    """Indices of its GPUs."""
     peak: float
+    """Requests a second at the day's peak."""
     busy_at_peak: float
+    """Utilization of its GPUs then."""
     prompt: int
+    """Prompt tokens of a request."""
     cached_ratio: float
+    """The cached part of them."""
     generation: int
+    """Generated tokens of a request."""
     prefill_seconds: float
     decode_seconds: float
+    """Both of one request."""
     weekend: float
+    """Load on a Saturday or Sunday, as a ratio of that on other days."""
     cache_at_peak: float
+    """The part of its KV cache that is in use at the day's peak."""
 
 
 CHAT: Final = Traffic(
-    "chat-70b",
-    "meta-llama/Llama-3.3-70B-Instruct",
-    (0, 1, 2, 3),
-    6.0,
-    0.92,
-    1100,
-    0.55,
-    340,
-    0.21,
-    9.5,
-    0.55,
-    0.97,
+    server="chat-70b",
+    model="meta-llama/Llama-3.3-70B-Instruct",
+    gpus=(0, 1, 2, 3),
+    peak=6.0,
+    busy_at_peak=0.92,
+    prompt=1100,
+    cached_ratio=0.55,
+    generation=340,
+    prefill_seconds=0.21,
+    decode_seconds=9.5,
+    weekend=0.55,
+    cache_at_peak=0.97,
 )
-SEARCH: Final = Traffic("search-8b", "Qwen/Qwen3-8B", (4,), 11.0, 0.61, 2600, 0.20, 60, 0.09, 0.9, 0.7, 0.44)
+SEARCH: Final = Traffic(
+    server="search-8b",
+    model="Qwen/Qwen3-8B",
+    gpus=(4,),
+    peak=11.0,
+    busy_at_peak=0.61,
+    prompt=2600,
+    cached_ratio=0.20,
+    generation=60,
+    prefill_seconds=0.09,
+    decode_seconds=0.9,
+    weekend=0.7,
+    cache_at_peak=0.44,
+)
 ARCHIVE: Final = Traffic(
-    "archive-13b", "acme/archive-13b", (6,), 0.4, 0.35, 700, 0.0, 180, 0.12, 4.1, 0.2, 0.12
+    server="archive-13b",
+    model="acme/archive-13b",
+    gpus=(6,),
+    peak=0.4,
+    busy_at_peak=0.35,
+    prompt=700,
+    cached_ratio=0.0,
+    generation=180,
+    prefill_seconds=0.12,
+    decode_seconds=4.1,
+    weekend=0.2,
+    cache_at_peak=0.12,
 )
 TRIAL: Final = Traffic(
-    "trial-8b", "mistralai/Ministral-8B-Instruct-2410", (5,), 0.3, 0.08, 900, 0.1, 250, 0.08, 2.2, 0.9, 0.05
+    server="trial-8b",
+    model="mistralai/Ministral-8B-Instruct-2410",
+    gpus=(5,),
+    peak=0.3,
+    busy_at_peak=0.08,
+    prompt=900,
+    cached_ratio=0.1,
+    generation=250,
+    prefill_seconds=0.08,
+    decode_seconds=2.2,
+    weekend=0.9,
+    cache_at_peak=0.05,
 )
 TRAFFIC: Final = (CHAT, SEARCH, ARCHIVE, TRIAL)
 
@@ -168,15 +207,44 @@ class SimulatedHost:
     def page(self, server: str) -> bytes:
         """A server's metrics page, as vLLM 0.33 prints it."""
         traffic = next(traffic for traffic in TRAFFIC if traffic.server == server)
-        return _page(traffic, self._counters[server])
+        counters = self._counters[server]
+        labels = f'engine="0",model_name="{traffic.model}"'
+        computed, cached = int(counters.computed), int(counters.cached)
+        finished = int(counters.requests)
+        lines = [
+            f"process_start_time_seconds {units.seconds(counters.started):.2f}",
+            f"vllm:num_requests_running{{{labels}}} {math.floor(counters.running + 0.5)}.0",
+            f"vllm:num_requests_waiting{{{labels}}} 0.0",
+            f"vllm:kv_cache_usage_perc{{{labels}}} {counters.cache}",
+            f"vllm:num_preemptions_total{{{labels}}} {int(counters.preempted)}.0",
+            f"vllm:prompt_tokens_total{{{labels}}} {computed + cached}.0",
+            f'vllm:prompt_tokens_by_source_total{{{labels},source="local_compute"}} {computed}.0',
+            f'vllm:prompt_tokens_by_source_total{{{labels},source="local_cache_hit"}} {cached}.0',
+            f'vllm:prompt_tokens_by_source_total{{{labels},source="external_kv_transfer"}} 0.0',
+            f"vllm:generation_tokens_total{{{labels}}} {int(counters.generation)}.0",
+            f'vllm:request_success_total{{{labels},finished_reason="stop"}} {finished - finished // 9}.0',
+            f'vllm:request_success_total{{{labels},finished_reason="length"}} {finished // 9}.0',
+            f"vllm:request_prefill_time_seconds_sum{{{labels}}} {counters.prefill_seconds}",
+            f"vllm:request_prefill_time_seconds_count{{{labels}}} {finished}.0",
+            f"vllm:request_decode_time_seconds_sum{{{labels}}} {counters.decode_seconds}",
+            f"vllm:request_decode_time_seconds_count{{{labels}}} {finished}.0",
+        ]
+        for name, shares in LATENCIES.items():
+            for bound, share in shares.items():
+                lines.append(f'vllm:{name}_bucket{{{labels},le="{bound}"}} {int(finished * share)}.0')
+        return "".join(f"{line}\n" for line in lines).encode()
 
     def _serve(self, traffic: Traffic, lasted: float) -> None:
         counters = self._counters[traffic.server]
         if self.down(traffic.server):
             self._counters[traffic.server] = _Counters(self._now)
             return
-        deserted = traffic is ARCHIVE and self._now >= self._timeline.deserted
-        load = 0.0 if deserted else self._load(traffic)
+        # By the hour, less on a weekend, and different on each day.
+        day = self._now // units.NANOSECONDS_PER_DAY
+        week = traffic.weekend if (day + THURSDAY) % WEEK >= SATURDAY else 1.0
+        load = min(1.0, day_curve(self._now) * week * _daily_factor(self._seed, day, traffic.server))
+        if traffic is ARCHIVE and self._now >= self._timeline.deserted:
+            load = 0.0
         requests = traffic.peak * load * lasted
         counters.requests += requests
         counters.computed += requests * traffic.prompt * (1 - traffic.cached_ratio)
@@ -190,12 +258,6 @@ class SimulatedHost:
             counters.preempted += requests * PREEMPTED_RATIO
         for gpu in traffic.gpus:
             self._busy[gpu] = min(1.0, traffic.busy_at_peak * load)
-
-    def _load(self, traffic: Traffic) -> float:
-        """Load, 0 to 1: by the hour, less on a weekend, and different on each day."""
-        day = self._now // units.NANOSECONDS_PER_DAY
-        week = traffic.weekend if (day + THURSDAY) % WEEK >= SATURDAY else 1.0
-        return min(1.0, day_curve(self._now) * week * _daily_factor(self._seed, day, traffic.server))
 
 
 @lru_cache(maxsize=256)
@@ -217,34 +279,6 @@ def day_curve(now: units.Instant) -> float:
 
 def _watts(busy: float) -> float:
     return IDLE_WATTS + (BUSY_WATTS - IDLE_WATTS) * busy
-
-
-def _page(traffic: Traffic, counters: _Counters) -> bytes:
-    labels = f'engine="0",model_name="{traffic.model}"'
-    computed, cached = int(counters.computed), int(counters.cached)
-    finished = int(counters.requests)
-    lines = [
-        f"process_start_time_seconds {units.seconds(counters.started):.2f}",
-        f"vllm:num_requests_running{{{labels}}} {math.floor(counters.running + 0.5)}.0",
-        f"vllm:num_requests_waiting{{{labels}}} 0.0",
-        f"vllm:kv_cache_usage_perc{{{labels}}} {counters.cache}",
-        f"vllm:num_preemptions_total{{{labels}}} {int(counters.preempted)}.0",
-        f"vllm:prompt_tokens_total{{{labels}}} {computed + cached}.0",
-        f'vllm:prompt_tokens_by_source_total{{{labels},source="local_compute"}} {computed}.0',
-        f'vllm:prompt_tokens_by_source_total{{{labels},source="local_cache_hit"}} {cached}.0',
-        f'vllm:prompt_tokens_by_source_total{{{labels},source="external_kv_transfer"}} 0.0',
-        f"vllm:generation_tokens_total{{{labels}}} {int(counters.generation)}.0",
-        f'vllm:request_success_total{{{labels},finished_reason="stop"}} {finished - finished // 9}.0',
-        f'vllm:request_success_total{{{labels},finished_reason="length"}} {finished // 9}.0',
-        f"vllm:request_prefill_time_seconds_sum{{{labels}}} {counters.prefill_seconds}",
-        f"vllm:request_prefill_time_seconds_count{{{labels}}} {finished}.0",
-        f"vllm:request_decode_time_seconds_sum{{{labels}}} {counters.decode_seconds}",
-        f"vllm:request_decode_time_seconds_count{{{labels}}} {finished}.0",
-    ]
-    for name, shares in LATENCIES.items():
-        for bound, share in shares.items():
-            lines.append(f'vllm:{name}_bucket{{{labels},le="{bound}"}} {int(finished * share)}.0')
-    return "".join(f"{line}\n" for line in lines).encode()
 
 
 @dataclass(frozen=True, slots=True, eq=False)

@@ -192,9 +192,12 @@ class Sampler:
             ]
         self._health.note(gathered, frame.wall)
         self._health.note_clock(frame.wall, synchronized=synchronized)
-        totals = None
-        if self._bound and (synchronized or not self._waits_for_clock(state, outcome, frame)):
-            totals = self._post(outcome, frame, read.gpus.source)
+        # Only a right wall clock tells how long another boot was, or the time since this one, and which hours
+        # and months both belong to.
+        since_boot = outcome.charged is not None and outcome.charged.hourly_only
+        may_wait = self._clock.elapsed() - self._began < CLOCK_WAIT_MAX
+        waits = not synchronized and may_wait and (since_boot or rebooted(state, frame))
+        totals = self._post(outcome, frame, read.gpus.source) if self._bound and not waits else None
         self._count_partial_failures(read.gathered, outcome)
         self._changes.note_ledger(self._ledger.problem)
         self._idle_servers = _idle_servers(outcome)
@@ -224,15 +227,6 @@ class Sampler:
         except Exception as failure:
             # The file may be on its way aside: a new process finds it as it is.
             raise readings.MustRestartError(f"the owner of the ledger is undecided: {failure!r}") from failure
-
-    def _waits_for_clock(self, state: State, outcome: TickOutcome, frame: readings.Frame) -> bool:
-        """Whether time since another boot, or since this one, is not charged yet.
-
-        Only a right wall clock tells how long the one was, and which hours and months both belong to.
-        """
-        since_boot = outcome.charged is not None and outcome.charged.hourly_only
-        waits = rebooted(state, frame) or since_boot
-        return waits and self._clock.elapsed() - self._began < CLOCK_WAIT_MAX
 
     def _post(self, outcome: TickOutcome, frame: readings.Frame, gpu_source: str) -> CommittedTotals:
         """Commit, then return the committed totals: a restart would find the same."""

@@ -77,9 +77,17 @@ class SavingsReview:
             self._note(str(error))
 
     def _review(self, basis: TickBasis, now: Instant, config: Config, path: Path) -> None:
+        """Judge the whole hours before an instant, at the prices of the policy in force."""
         savings = None
         try:
-            savings = reviewed(basis, now, config, path)
+            with HourReader.of_daemon(path, basis.state, config.compare) as ledger:
+                host = host_usage(ledger, "", now, REVIEW_HOURS, basis.policy.tariff)
+            policy = SavingsPolicy(
+                now, basis.policy.zone, config.hours_per_month, config.compare, config.ignored_savings
+            )
+            if host.length >= LEAST_HOURS:
+                findings = advice([host], policy).counted
+                savings = HostSavings(now - now % NANOSECONDS_PER_HOUR, host.length, findings)
             self._note("")
         except LedgerError as error:
             self._note(str(error))
@@ -92,19 +100,3 @@ class SavingsReview:
         if problem and problem != self._problem:
             log.warning("savings unavailable", extra={"problem": problem})
         self._problem = problem
-
-
-def reviewed(basis: TickBasis, now: Instant, config: Config, path: Path) -> HostSavings | None:
-    """Findings of the whole hours before an instant, at the prices of the policy in force.
-
-    Raises:
-        LedgerError: the file cannot be read.
-    """
-    with HourReader.of_daemon(path, basis.state, config.compare) as ledger:
-        host = host_usage(ledger, "", now, REVIEW_HOURS, basis.policy.tariff)
-    if host.length < LEAST_HOURS:
-        return None
-    policy = SavingsPolicy(
-        now, basis.policy.zone, config.hours_per_month, config.compare, config.ignored_savings
-    )
-    return HostSavings(now - now % NANOSECONDS_PER_HOUR, host.length, advice([host], policy).counted)

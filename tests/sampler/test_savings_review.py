@@ -263,7 +263,7 @@ def test_a_bug_in_a_review_stops_no_later_one(
         raise ValueError("a bug")
 
     with monkeypatch.context() as patched:
-        patched.setattr("exporter.sampler.savings_review.reviewed", broken)
+        patched.setattr("exporter.sampler.savings_review.advice", broken)
         reviewed.look(now=reviewed.now + HOUR)
         with pytest.raises(ValueError, match="a bug"):
             reviewed.threads.run()
