@@ -13,8 +13,7 @@ from exporter.cli.status import VerbFailedError, with_exit_status, writing
 from exporter.cli.terminal import columns, complain, fitted, write_colored
 from exporter.clock import SystemClock
 from exporter.config import ConfigError
-from exporter.config.corrections import read_corrected
-from exporter.config.load import contents
+from exporter.config.load import contents, read_corrected
 from exporter.reports.check_config import check_config
 from exporter.web.access import Access
 

@@ -8,7 +8,7 @@ from exporter.config.document import Mapping, Node, Scalar, Sequence
 from exporter.config.gateways import METRIC_LABEL
 from exporter.config.problems import RefusedError, shown
 from exporter.config.schema import ListOf, MappingOf, Model, Table, read_at, unique
-from exporter.config.values import Choice, Context, Custom, Matching, Name, Number, Port, describe
+from exporter.config.values import Choice, Context, Custom, Number, Port, describe, matching, safe_name
 from exporter.engines.catalogue import ENGINES as BUILT_IN
 from exporter.engines.catalogue import UNCOUNTED
 from exporter.engines.spec import (
@@ -35,7 +35,7 @@ _METRIC: Final = re.compile(r"[a-zA-Z_:][a-zA-Z0-9_:]{0,199}")
 _LABEL: Final = re.compile(r"[a-zA-Z_][a-zA-Z0-9_]{0,99}")
 
 
-METRIC_NAME: Final = Matching(
+METRIC_NAME: Final = matching(
     "metric name", _METRIC.fullmatch, "; copy it from the page, without braces and labels", str
 )
 MetricName: TypeAlias = Annotated[str, METRIC_NAME]
@@ -66,7 +66,7 @@ LABEL_CHOICE: Final = MappingOf(
 
 
 _PATH: Final = re.compile(r"/(?!/)[^#?\x00-\x20\x7f-\U0010ffff]{0,200}")
-SERVER_PATH: Final = Matching("path", _PATH.fullmatch, "; begin it with one /, as in /metrics", str)
+SERVER_PATH: Final = matching("path", _PATH.fullmatch, "; begin it with one /, as in /metrics", str)
 
 
 class EngineCounterKeys(Model, kw_only=True):
@@ -136,7 +136,7 @@ PHASES: Final[tuple[Quantity, ...]] = ("prefill_seconds", "decode_seconds", "dec
 class EngineKeys(Model, kw_only=True):
     """An engine by the names on its metrics page."""
 
-    name: Annotated[str, Name("engine name", reserved=(*BUILT_IN, *UNCOUNTED))]
+    name: Annotated[str, safe_name("engine name", reserved=(*BUILT_IN, *UNCOUNTED))]
     """The engine's name, for `servers[].engine`; no built-in one."""
     counters: Annotated[tuple[tuple[Count, ...], ...], ListOf(Table(EngineCounterKeys, "counter"), least=1)]
     """What it counts. A page with one of these names is recognized as its page, unless it is a built-in

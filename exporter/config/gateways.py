@@ -26,12 +26,12 @@ from exporter.config.values import (
     Context,
     Custom,
     Label,
-    Matching,
     PathOnHost,
     PatternText,
     Text,
     describe,
     has_wildcards,
+    matching,
     uid_of,
 )
 from exporter.engines.exposition import parsed
@@ -55,7 +55,7 @@ _WORDS: Final[Choice[DividedBy]] = Choice(get_args(DividedBy))
 By: TypeAlias = DividedBy | tuple[str, ...]
 
 
-METRIC_LABEL: Final = Matching(
+METRIC_LABEL: Final = matching(
     "label",
     re.compile(r"[a-zA-Z_][a-zA-Z0-9_]{0,127}").fullmatch,
     "; write letters, digits and underscores",

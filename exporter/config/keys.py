@@ -31,12 +31,12 @@ from exporter.config.values import (
     Choice,
     Duration,
     Label,
-    Name,
     NewFile,
     Number,
     PathOnHost,
     PatternText,
     Whole,
+    safe_name,
 )
 from exporter.cost.policy import CardinalityLimits, OwnershipRule, SplitMethod, SplitRule, Weights
 from exporter.engines.spec import Engine
@@ -120,7 +120,7 @@ class OverheadMatchKeys(Model, kw_only=True):
 class OverheadKeys(Model, kw_only=True):
     """An amount in addition to the hardware."""
 
-    name: Annotated[str, Name("component name", reserved=COMPONENTS)]
+    name: Annotated[str, safe_name("component name", reserved=COMPONENTS)]
     """The component that the amount is posted to, like storage or network."""
     dollars_per_hour: Annotated[Decimal | None, DOLLARS_PER_HOUR] = None
     """The amount per hour."""
@@ -243,15 +243,6 @@ class WeightKeys(Model, kw_only=True):
     """Weight of a generated token."""
 
 
-class SplitMatchKeys(Model, kw_only=True):
-    """Patterns of a server and a model."""
-
-    server: PatternText | None = None
-    """The server's name."""
-    model: PatternText | None = None
-    """The model's name, as the engine reports it."""
-
-
 class OverrideWeightKeys(Model, kw_only=True):
     """Weights of tokens; those that are not given are inherited."""
 
@@ -266,7 +257,7 @@ class OverrideWeightKeys(Model, kw_only=True):
 class OverrideKeys(Model, kw_only=True):
     """A rule of split for some servers and models."""
 
-    match: SplitMatchKeys
+    match: TokenMatchKeys
     """Which servers and models; all patterns given must match."""
     method: Annotated[SplitMethod | None, METHODS] = None
     """As split.method."""

@@ -7,7 +7,7 @@ from exporter.config.document import Node, Scalar
 from exporter.config.problems import RefusedError, shown
 from exporter.config.schema import MappingOf, Model
 from exporter.config.settings import PodLabels
-from exporter.config.values import PATTERN_CHARACTERS, Context, Custom, Matching, describe
+from exporter.config.values import PATTERN_CHARACTERS, Context, Custom, describe, matching
 
 MOST_PATTERNS: Final = 16
 
@@ -58,7 +58,7 @@ NODE_LABEL: Final = MappingOf(
 )
 
 
-LABEL_NAME: Final = Matching(
+LABEL_NAME: Final = matching(
     "label", lambda text: not text or is_label_name(text), ': name or prefix/name; "" for none', str
 )
 

@@ -48,19 +48,8 @@ MOST_ITEMS: Final = 1000
 LONGEST_KEY: Final = 64
 SHOWN_KEYS: Final = 4
 """Keys of a mapping that an error names."""
-MISSPELLED_FROM: Final = 0.85
-"""Similarity from which on a word counts as a misspelling. `bearer_token`, which holds a secret that no
-message may repeat, is less similar to `bearer_token_file`."""
-
 _CURRENCY: Final = "euros?|eur|pounds?|gbp|francs?|chf|yen|jpy|yuan|rmb|cny|rupees?|inr|won|krw|usd"
 """Currencies that people write in place of dollars."""
-_UNIT: Final = re.compile(
-    r"millisecond|second|minute|hour|day|week|month|quarter|year|gpu|host|.*\d.*|k|milli|thousand|"
-    rf"million|billion|trillion|dollar|cent|{_CURRENCY}",
-    re.IGNORECASE | re.ASCII,
-)
-"""Words of a name that the number behind it depends on, in the singular."""
-
 T = TypeVar("T")
 T_co = TypeVar("T_co", covariant=True)
 
@@ -72,18 +61,12 @@ def did_you_mean(word: str, names: list[str]) -> list[str]:
 
 
 def is_misspelling(word: str, name: str) -> bool:
-    """Whether a word can only be a misspelling of a name: each part is, and none is another unit.
+    """Whether a word can only be a misspelling of a name: one letter is missing, or too many.
 
-    A number that keeps its place under a name of another unit is another amount.
+    No two units of a number are that near, so the number keeps its meaning.
     """
-    parts, meant = word.split("_"), name.split("_")
-    for part, right in zip(parts, meant, strict=False):
-        if part.removesuffix("s") == right.removesuffix("s"):
-            continue
-        similarity = difflib.SequenceMatcher(None, part, right).ratio()
-        if _UNIT.fullmatch(part.removesuffix("s")) or similarity < MISSPELLED_FROM:
-            return False
-    return len(parts) == len(meant)
+    shorter, longer = sorted((word, name), key=len)
+    return any(longer[:index] + longer[index + 1 :] == shorter for index in range(len(longer)))
 
 
 @dataclass(frozen=True, slots=True)

@@ -21,7 +21,6 @@ from exporter.config.values import (
     Context,
     Custom,
     Label,
-    Matching,
     Number,
     PathOnHost,
     PatternText,
@@ -30,6 +29,7 @@ from exporter.config.values import (
     Whole,
     describe,
     gpu_uuid,
+    matching,
     plain,
     printable,
     uid_of,
@@ -62,7 +62,7 @@ def _certificate_name(written: Scalar) -> str:
     return text.removesuffix(".").lower()
 
 
-ENGINE_NAME: Final = Matching(
+ENGINE_NAME: Final = matching(
     "engine name", printable(NAME_CHARACTERS), f": 1 to {NAME_CHARACTERS} characters", str
 )
 """That there is such an engine is known once `engines` is read."""

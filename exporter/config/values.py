@@ -61,6 +61,7 @@ _NANOSECONDS: Final = {
 }
 _NAME = re.compile(r"[A-Za-z][A-Za-z0-9_-]{0,63}", re.ASCII)
 
+T = TypeVar("T")
 T_co = TypeVar("T_co", covariant=True)
 
 
@@ -120,27 +121,36 @@ class Text(Generic[T_co]):
         return self.parse(scalar(node, f"{self.expected} like {self.like}" if self.like else self.expected))
 
 
-@dataclass(frozen=True, slots=True)
-class Matching(Generic[T_co]):
-    """A text of one form, and the value that is made of it."""
+def matching(
+    expected: str,
+    matches: Callable[[str], object],
+    form: str,
+    made: Callable[[str], T],
+    *,
+    like: str = "",
+    reserved: tuple[str, ...] = (),
+) -> Text[T]:
+    """A text of one form, and the value that is made of it.
 
-    expected: str
-    """As `Validator.expected`."""
-    matches: Callable[[str], object]
-    """Whether a text has the form."""
-    form: str
-    """The form in words, or the remedy, with the punctuation before it."""
-    made: Callable[[str], T_co]
-    """Makes the value of a text."""
-    like: str = ""
-    """An example, where `expected` alone says too little."""
+    `form` has the form in words, or the remedy, with the punctuation before it. `reserved` words have a
+    meaning of their own.
+    """
 
-    def read(self, node: Node, _: Context) -> T_co:
-        """As `Validator.read`."""
-        text = scalar(node, f"{self.expected} like {self.like}" if self.like else self.expected).text
-        if not self.matches(text):
-            raise RefusedError(f"{shown(text)} is no {self.expected}{self.form}")
-        return self.made(text)
+    def parse(written: Scalar) -> T:
+        text = written.text
+        if not matches(text):
+            raise RefusedError(f"{shown(text)} is no {expected}{form}")
+        if text in reserved:
+            raise RefusedError(f"{shown(text)} is reserved; choose another {expected}")
+        return made(text)
+
+    return Text(expected, parse, like)
+
+
+def safe_name(expected: str, reserved: tuple[str, ...] = ()) -> Text[str]:
+    """A word that is safe as a label's value and in a query."""
+    form = ": a letter, then letters, digits, _ and -, at most 64"
+    return matching(expected, _NAME.fullmatch, form, str, reserved=reserved)
 
 
 def scalar(node: Node, expected: str) -> Scalar:
@@ -266,26 +276,6 @@ class Label:
         return text
 
 
-@dataclass(frozen=True, slots=True)
-class Name:
-    """A word that is safe as a label's value and in a query."""
-
-    expected: str
-    """As `Validator.expected`."""
-    reserved: tuple[str, ...] = ()
-    """Words that have a meaning of their own."""
-
-    def read(self, node: Node, _: Context) -> str:
-        """As `Validator.read`."""
-        text = scalar(node, self.expected).text
-        if not _NAME.fullmatch(text):
-            form = "a letter, then letters, digits, _ and -, at most 64"
-            raise RefusedError(f"{shown(text)} is no {self.expected}: {form}")
-        if text in self.reserved:
-            raise RefusedError(f"{shown(text)} is reserved; choose another {self.expected}")
-        return text
-
-
 def has_wildcards(pattern: str) -> bool:
     """Whether a shell-style pattern may match more than its own text."""
     return any(character in pattern for character in "*?[")
@@ -296,7 +286,7 @@ def printable(most: int) -> Callable[[str], bool]:
     return lambda text: 0 < len(text) <= most and text.isprintable()
 
 
-PATTERN: Final = Matching(
+PATTERN: Final = matching(
     "pattern", printable(PATTERN_CHARACTERS), f": 1 to {PATTERN_CHARACTERS} printable characters", str
 )
 """A shell-style pattern: * any text, ? one character, [ab] one of these. Case counts."""
@@ -387,11 +377,12 @@ def _nanoseconds(text: str) -> Nanoseconds:
     return int(text.removesuffix(unit)) * _NANOSECONDS[unit]
 
 
-def _is_absolute(text: str) -> bool:
-    return text.startswith("/") and printable(PATH_CHARACTERS)(text)
-
-
-ABSOLUTE_PATH: Final = Matching("absolute path", _is_absolute, "; write it from / on", Path)
+ABSOLUTE_PATH: Final = matching(
+    "absolute path",
+    lambda text: text.startswith("/") and printable(PATH_CHARACTERS)(text),
+    "; write it from / on",
+    Path,
+)
 """A file on this host. It is opened when it is used, not when the configuration is read."""
 
 PathOnHost: TypeAlias = Annotated[Path, ABSOLUTE_PATH]

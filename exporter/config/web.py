@@ -20,8 +20,9 @@ from exporter.config.values import (
     Context,
     Custom,
     Duration,
-    Matching,
+    Text,
     Whole,
+    matching,
     printable,
 )
 from exporter.units import Nanoseconds
@@ -37,17 +38,17 @@ _HASH = re.compile(r"\$2[aby]\$(\d\d)\$[./A-Za-z0-9]{53}", re.ASCII)
 
 def _file_path(node: Node, context: Context) -> Path:
     """The path, from the folder of the file on unless it begins with /."""
-    path = Matching("path", printable(PATH_CHARACTERS), "; name a file", Path)
+    path = matching("path", printable(PATH_CHARACTERS), "; name a file", Path)
     return context.folder / path.read(node, context)
 
 
 FILE_PATH: Final = Custom("path", _file_path)
 
 
-def ascii_text(expected: str) -> Matching[str]:
+def ascii_text(expected: str) -> Text[str]:
     """Printable ASCII, for a header or a name in a certificate; it may be empty."""
     form = re.compile(rf"[ -~]{{0,{HEADER_CHARACTERS}}}")
-    return Matching(
+    return matching(
         expected, form.fullmatch, f": up to {HEADER_CHARACTERS} printable characters of ASCII", str
     )
 

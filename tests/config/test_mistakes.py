@@ -8,7 +8,7 @@ import pytest
 import yaml
 
 from exporter.config import ConfigError, document, parse
-from exporter.config.corrections import corrected
+from exporter.config.load import corrected
 
 FILE = Path("ice.yaml")
 TABLE = Path(__file__).parents[1] / "configs" / "mistakes.yaml"

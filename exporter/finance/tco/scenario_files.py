@@ -17,11 +17,11 @@ from exporter.config.values import (
     Choice,
     Context,
     Custom,
-    Name,
     Number,
     Text,
     Whole,
     printable,
+    safe_name,
     scalar,
 )
 from exporter.finance.tco.costs import OWN_COMPONENTS
@@ -91,7 +91,7 @@ MULTIPLE: Final = Number("ratio", Decimal(1000), above_low=True)
 KILOWATTS: Final = Number("kilowatts", Decimal(1000))
 TOKENS: Final = Number("tokens per day", Decimal(10**15))
 PER_MILLION: Final = Number("dollars per million tokens", Decimal(100_000), decimals=DOLLAR_DECIMALS)
-OPTION_NAME: Final = Name("option name", reserved=(MEASURED,))
+OPTION_NAME: Final = safe_name("option name", reserved=(MEASURED,))
 
 Source = Annotated[str, prose("source"), "Source of these numbers, or a note that they are assumed."]
 AsOf = Annotated[DatedInstant | None, DATE, "Date of these numbers."]
@@ -383,7 +383,7 @@ class ItemKeys(Model, kw_only=True):
 
     component: Annotated[
         str,
-        Name("component name", reserved=OWN_COMPONENTS),
+        safe_name("component name", reserved=OWN_COMPONENTS),
         "The component of the cost, like staff, storage, network, data or fine-tuning; several items may "
         "share one.",
     ]
@@ -416,7 +416,7 @@ class ItemKeys(Model, kw_only=True):
     price_change_ratio_per_year: PriceChange = ZERO
     options: Annotated[
         tuple[str, ...] | None,
-        ListOf(Name("option name"), least=1),
+        ListOf(safe_name("option name"), least=1),
         f"The options that pay it, {MEASURED} among them with --measured; every option unless given.",
     ] = None
     source: Source = ""
