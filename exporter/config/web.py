@@ -4,11 +4,9 @@ https://github.com/prometheus/exporter-toolkit/blob/master/docs/web-configuratio
 A file that is accepted here passes `promtool check web-config`. What Python's TLS cannot do is refused.
 """
 
-import dataclasses
 import re
-from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated, Final, Literal, TypeAlias
+from typing import Annotated, Final
 
 from exporter.config.document import Node, Scalar
 from exporter.config.load import contents, read
@@ -88,8 +86,6 @@ def _user_fault(name: str) -> str | None:
     return None
 
 
-TlsVersion: TypeAlias = Literal["TLS12", "TLS13"]
-
 SUITES: Final = {
     "TLS_AES_128_GCM_SHA256": "",
     "TLS_AES_256_GCM_SHA384": "",
@@ -116,98 +112,27 @@ CURVES: Final = {
 """Go's names of curves, and OpenSSL's."""
 
 
-@dataclass(frozen=True, slots=True)
-class ClientConfig:
-    """Which client certificates are accepted."""
-
-    authorities: Path
-    """The file of the authorities that sign them."""
-    required: bool
-    """Whether a client without one is refused."""
-    names: tuple[str, ...] = ()
-    """Subject alternative names, of which it must have one; without any, all that an authority has signed."""
-
-
-@dataclass(frozen=True, slots=True)
-class TlsConfig:
-    """TLS of connections."""
-
-    certificate: Path
-    """The file of the server's certificate."""
-    key: Path
-    """The file of its private key."""
-    clients: ClientConfig | None = None
-    """Clients' certificates; `None` where none is requested."""
-    oldest: TlsVersion = "TLS12"
-    """The oldest version of TLS."""
-    newest: TlsVersion = "TLS13"
-    """The newest version of TLS."""
-    suites: tuple[str, ...] = ()
-    """OpenSSL's names of the cipher suites of TLS 1.2; without any it chooses."""
-    own_order: bool = True
-    """Whether the server's order of suites counts."""
-    curve: str | None = None
-    """OpenSSL's name of the curve of key exchange; without it it chooses."""
-
-    @property
-    def files(self) -> tuple[Path, ...]:
-        """Files that are read with the web configuration."""
-        return (self.certificate, self.key, *((self.clients.authorities,) if self.clients else ()))
-
-
-class RateConfig(Record, frozen=True):
-    """A token bucket: `burst` requests at once, then one in each interval."""
-
-    interval: Annotated[Nanoseconds, Duration("0s", "60m")]
-    """The time between two requests; 0s for no limit."""
-    burst: Annotated[int, Whole("requests", 1, 1_000_000)]
-    """Requests that may come at once."""
-
-
-@dataclass(frozen=True, slots=True)
-class WebConfig:
-    """A web configuration."""
-
-    tls: TlsConfig | None = None
-    """TLS of the server; `None` for plain HTTP."""
-    headers: tuple[tuple[str, str], ...] = ()
-    """Names and values of headers that are added to every response."""
-    http2: bool = False
-    """Whether HTTP/2 is asked for, which is not supported."""
-    users: dict[str, bytes] = dataclasses.field(default_factory=dict, repr=False)
-    """Names of users, with the bcrypt hashes of their passwords."""
-    rate: RateConfig | None = None
-    """The limit of the request rate, `None` for none."""
-
-    @property
-    def files(self) -> tuple[Path, ...]:
-        """Files that are read with the web configuration."""
-        return self.tls.files if self.tls else ()
-
-
 VERSIONS: Final = Choice(("TLS13", "TLS12", "TLS11", "TLS10"))
+CLIENT_AUTH_TYPES: Final = Choice(
+    (
+        "NoClientCert",
+        "RequestClientCert",
+        "RequireAnyClientCert",
+        "RequireClientCert",
+        "VerifyClientCertIfGiven",
+        "RequireAndVerifyClientCert",
+    )
+)
 
 
-class ServerTlsKeys(Model, kw_only=True):
+class TlsConfig(Record, frozen=True, kw_only=True):
     """TLS of connections."""
 
-    cert_file: Annotated[Path | None, FILE_PATH] = None
+    cert_file: Annotated[Path, FILE_PATH]
     """The server's certificate, with those between it and the authority."""
-    key_file: Annotated[Path | None, FILE_PATH] = None
+    key_file: Annotated[Path, FILE_PATH]
     """The private key of the certificate, without a password."""
-    client_auth_type: Annotated[
-        str,
-        Choice(
-            (
-                "NoClientCert",
-                "RequestClientCert",
-                "RequireAnyClientCert",
-                "RequireClientCert",
-                "VerifyClientCertIfGiven",
-                "RequireAndVerifyClientCert",
-            )
-        ),
-    ] = "NoClientCert"
+    client_auth_type: Annotated[str, CLIENT_AUTH_TYPES] = "NoClientCert"
     """Which certificate a client must show."""
     client_ca_file: Annotated[Path | None, FILE_PATH] = None
     """The authorities that sign clients' certificates."""
@@ -224,69 +149,53 @@ class ServerTlsKeys(Model, kw_only=True):
     curve_preferences: Annotated[tuple[str, ...], ListOf(Choice(tuple(CURVES)))] = ()
     """The curve of key exchange: one."""
 
-    def build(self) -> TlsConfig:
-        """The settings."""
-        self.needs("cert_file")
-        self.needs("key_file")
-        self._check_clients()
-        self._check_versions()
-        if len(self.curve_preferences) > 1:
-            self.refuse(
-                "curve_preferences",
-                "takes one curve, or none for OpenSSL's own choice; Python's TLS takes no list",
-            )
-        assert self.cert_file is not None  # noqa: S101  # it is needed
-        assert self.key_file is not None  # noqa: S101
-        clients = None
-        if self.client_ca_file is not None:
-            required = self.client_auth_type == "RequireAndVerifyClientCert"
-            clients = ClientConfig(self.client_ca_file, required, self.client_allowed_sans)
-        suites = tuple(filter(None, (SUITES[name] for name in self.cipher_suites)))
-        only_newest = self.min_version == "TLS13" or bool(self.cipher_suites and not suites)
-        return TlsConfig(
-            self.cert_file,
-            self.key_file,
-            clients,
-            oldest="TLS13" if only_newest else "TLS12",
-            newest="TLS12" if self.max_version == "TLS12" else "TLS13",
-            suites=suites,
-            own_order=self.prefer_server_cipher_suites,
-            curve=next((CURVES[name] for name in self.curve_preferences), None),
-        )
-
-    def _check_clients(self) -> None:
+    def __post_init__(self) -> None:
         kind = self.client_auth_type
-        verified = kind in ("VerifyClientCertIfGiven", "RequireAndVerifyClientCert")
         if kind in ("RequireAnyClientCert", "RequireClientCert"):
-            self.refuse(
-                "client_auth_type",
-                f"{kind} accepts any self-made certificate; "
-                "write RequireAndVerifyClientCert with client_ca_file",
-            )
+            remedy = "write RequireAndVerifyClientCert with client_ca_file"
+            raise RefusedError(f"{kind} accepts any self-made certificate", remedy, key="client_auth_type")
+        verified = kind in ("VerifyClientCertIfGiven", "RequireAndVerifyClientCert")
         if verified and self.client_ca_file is None:
-            self.refuse(
-                "client_auth_type",
-                f"{kind} needs client_ca_file: the authorities that sign their certificates",
-            )
+            message = f"{kind} needs client_ca_file: the authorities that sign their certificates"
+            raise RefusedError(message, key="client_auth_type")
         if self.client_ca_file is not None and not verified:
-            self.refuse(
-                "client_ca_file",
-                f"nothing is verified under {kind}; write client_auth_type: RequireAndVerifyClientCert",
-            )
-        if self.client_allowed_sans and kind != "RequireAndVerifyClientCert":
-            self.refuse("client_allowed_sans", "needs client_auth_type: RequireAndVerifyClientCert")
-
-    def _check_versions(self) -> None:
-        for name, version in (("min_version", self.min_version), ("max_version", self.max_version)):
+            remedy = "write client_auth_type: RequireAndVerifyClientCert"
+            raise RefusedError(f"nothing is verified under {kind}", remedy, key="client_ca_file")
+        if self.client_allowed_sans and not self.requires_certificates:
+            message = "needs client_auth_type: RequireAndVerifyClientCert"
+            raise RefusedError(message, key="client_allowed_sans")
+        for key, version in (("min_version", self.min_version), ("max_version", self.max_version)):
             if version in ("TLS10", "TLS11"):
-                self.refuse(name, "TLS 1.0 and 1.1 are not served (RFC 8996); write TLS12 or TLS13")
+                message = "TLS 1.0 and 1.1 are not served (RFC 8996); write TLS12 or TLS13"
+                raise RefusedError(message, key=key)
         if (self.min_version, self.max_version) == ("TLS13", "TLS12"):
-            self.refuse("max_version", "is older than min_version; exchange them")
-        newest_suites = self.cipher_suites and not any(SUITES[name] for name in self.cipher_suites)
-        if self.max_version == "TLS12" and newest_suites:
-            self.refuse(
-                "cipher_suites", "has suites of TLS 1.3 only, and max_version is TLS12; add one of TLS 1.2"
-            )
+            raise RefusedError("is older than min_version; exchange them", key="max_version")
+        if self.max_version == "TLS12" and self.cipher_suites and not self.suites:
+            message = "has suites of TLS 1.3 only, and max_version is TLS12; add one of TLS 1.2"
+            raise RefusedError(message, key="cipher_suites")
+        if len(self.curve_preferences) > 1:
+            message = "takes one curve, or none for OpenSSL's own choice; Python's TLS takes no list"
+            raise RefusedError(message, key="curve_preferences")
+
+    @property
+    def requires_certificates(self) -> bool:
+        """Whether a client without a certificate is refused."""
+        return self.client_auth_type == "RequireAndVerifyClientCert"
+
+    @property
+    def oldest(self) -> str:
+        """The oldest version of TLS that is served: suites of TLS 1.3 alone leave TLS 1.2 none."""
+        return "TLS13" if self.cipher_suites and not self.suites else self.min_version
+
+    @property
+    def suites(self) -> tuple[str, ...]:
+        """OpenSSL's names of the cipher suites of TLS 1.2; without any it chooses."""
+        return tuple(filter(None, (SUITES[name] for name in self.cipher_suites)))
+
+    @property
+    def files(self) -> tuple[Path, ...]:
+        """Files that are read with the web configuration."""
+        return tuple(filter(None, (self.cert_file, self.key_file, self.client_ca_file)))
 
 
 class HeaderKeys(Model, kw_only=True):
@@ -315,7 +224,7 @@ class HeaderKeys(Model, kw_only=True):
         return tuple((name, value) for name, value in values.items() if value)
 
 
-class HttpKeys(Model, kw_only=True):
+class HttpConfig(Record, frozen=True):
     """HTTP settings."""
 
     http2: bool = False
@@ -324,34 +233,47 @@ class HttpKeys(Model, kw_only=True):
     """Headers of every response."""
 
 
-class WebKeys(Model, kw_only=True):
-    """The whole file."""
+class RateConfig(Record, frozen=True):
+    """A token bucket: `burst` requests at once, then one in each interval."""
 
-    tls_server_config: Annotated[TlsConfig | None, ServerTlsKeys] = None
+    interval: Annotated[Nanoseconds, Duration("0s", "60m")]
+    """The time between two requests; 0s for no limit."""
+    burst: Annotated[int, Whole("requests", 1, 1_000_000)]
+    """Requests that may come at once."""
+
+
+class WebConfig(Record, frozen=True):
+    """A web configuration."""
+
+    tls: TlsConfig | None = field(default=None, name="tls_server_config")
     """TLS of the server; without it, plain HTTP."""
-    http_server_config: HttpKeys | None = None
+    http: HttpConfig = field(default=HttpConfig(), name="http_server_config")
     """HTTP settings of responses."""
-    basic_auth_users: Annotated[
+    users: Annotated[
         tuple[tuple[str, bytes], ...],
         MappingOf("mapping of users to bcrypt hashes", BCRYPT_HASH, _user_fault, MOST_USERS),
-    ] = ()
+    ] = field(default=(), name="basic_auth_users")
     """Users and the bcrypt hashes of their passwords."""
     rate_limit: RateConfig | None = None
     """Limit of the request rate."""
 
-    def build(self) -> WebConfig:
-        """The web configuration."""
-        http = self.http_server_config
-        return WebConfig(
-            tls=self.tls_server_config,
-            headers=http.headers if http else (),
-            http2=http is not None and http.http2,
-            users=dict(self.basic_auth_users),
-            rate=self.rate_limit if self.rate_limit and self.rate_limit.interval else None,
+    def __repr__(self) -> str:
+        return (
+            f"WebConfig(tls={self.tls}, http={self.http}, users={self.names}, rate_limit={self.rate_limit})"
         )
 
+    @property
+    def names(self) -> list[str]:
+        """The names of the users, sorted."""
+        return sorted(name for name, _ in self.users)
 
-WEB: Final[Table] = Table(WebKeys)
+    @property
+    def files(self) -> tuple[Path, ...]:
+        """Files that are read with the web configuration."""
+        return self.tls.files if self.tls else ()
+
+
+WEB: Final = Table(WebConfig)
 
 
 def load_web(path: Path) -> WebConfig:

@@ -24,25 +24,28 @@ from exporter.web.access import Access
 
 def web_words(config: WebConfig) -> str:
     """Encryption of connections, and authentication of clients."""
-    users = f"passwords of {', '.join(sorted(config.users))}" if config.users else "no passwords"
-    if config.tls is None:
+    users = f"passwords of {', '.join(config.names)}" if config.users else "no passwords"
+    tls = config.tls
+    if tls is None:
         return f"plain HTTP, {users}"
-    clients = config.tls.clients
-    if clients is None:
+    if tls.client_ca_file is None:
         return f"HTTPS, no certificates of clients, {users}"
-    names = f" for {' or '.join(clients.names)}" if clients.names else ""
-    verified = "required" if clients.required else "verified if given"
+    names = f" for {' or '.join(tls.client_allowed_sans)}" if tls.client_allowed_sans else ""
+    verified = "required" if tls.requires_certificates else "verified if given"
     return f"HTTPS, certificates of clients {verified}{names}, {users}"
 
 
 def web_document(config: WebConfig) -> dict[str, Any]:
     """Encryption and authentication as JSON, without any hash of a password."""
-    clients = None if config.tls is None else config.tls.clients
+    tls = config.tls
+    certificates = None
+    if tls is not None and tls.client_ca_file is not None:
+        certificates = "required" if tls.requires_certificates else "if_given"
     return {
-        "tls": config.tls is not None,
-        "client_certificates": None if clients is None else "required" if clients.required else "if_given",
-        "client_allowed_sans": [] if clients is None else list(clients.names),
-        "users": sorted(config.users),
+        "tls": tls is not None,
+        "client_certificates": certificates,
+        "client_allowed_sans": [] if tls is None else list(tls.client_allowed_sans),
+        "users": config.names,
     }
 
 

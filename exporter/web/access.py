@@ -35,11 +35,12 @@ class WebPolicy:
     def __init__(self, config: WebConfig, file: str, clock: Clock) -> None:
         self.config = config
         self.encryption = None if config.tls is None else TlsSettings(config.tls, file)
-        self._passwords = Passwords(config.users, bcrypt_check(file)) if config.users else None
-        rate = config.rate
-        self._rate_limit = None if rate is None else TokenBucket(rate.interval, rate.burst, clock)
-        self._headers = dict(config.headers)
-        if config.http2:
+        self._passwords = Passwords(dict(config.users), bcrypt_check(file)) if config.users else None
+        rate = config.rate_limit
+        limited = rate is not None and rate.interval > 0
+        self._rate_limit = TokenBucket(rate.interval, rate.burst, clock) if rate and limited else None
+        self._headers = dict(config.http.headers)
+        if config.http.http2:
             _LOG.warning("http_server_config.http2: HTTP/2 is not served; clients get HTTP/1.1")
 
     @property
@@ -51,9 +52,7 @@ class WebPolicy:
     def authenticates(self) -> bool:
         """Whether every client authenticates, by a password or a certificate."""
         tls = self.config.tls
-        return self._passwords is not None or (
-            tls is not None and tls.clients is not None and tls.clients.required
-        )
+        return self._passwords is not None or (tls is not None and tls.requires_certificates)
 
     def reject(self, request: Request) -> Response | None:
         """The refusal of a request; `None` if it is served."""
@@ -94,10 +93,9 @@ def _refuse_less(before: WebConfig, after: WebConfig, file: str) -> None:
     if before.tls is not None and after.tls is None:
         gone.append("tls_server_config")
     elif before.tls is not None and after.tls is not None:
-        old, new = before.tls.clients, after.tls.clients
-        if old is not None and old.required and not (new is not None and new.required):
+        if before.tls.requires_certificates and not after.tls.requires_certificates:
             gone.append("tls_server_config.client_auth_type: RequireAndVerifyClientCert")
-        elif old is not None and old.names and not (new is not None and new.names):
+        elif before.tls.client_allowed_sans and not after.tls.client_allowed_sans:
             gone.append("tls_server_config.client_allowed_sans")
     if before.users and not after.users:
         gone.append("basic_auth_users")

@@ -10,7 +10,7 @@ from typing import Any, Final
 from exporter.clock import Clock
 from exporter.config.load import contents
 from exporter.config.problems import ConfigError, Problem
-from exporter.config.web import TlsConfig
+from exporter.config.web import CURVES, TlsConfig
 from exporter.units import NANOSECONDS_PER_SECOND, seconds
 from exporter.web.connection import BoundedReader
 from exporter.web.listener import Waiting, WebLimits
@@ -41,32 +41,33 @@ class TlsSettings:
     """
 
     def __init__(self, tls: TlsConfig, file: str) -> None:
-        self._names = frozenset(tls.clients.names) if tls.clients else frozenset()
+        self._names = frozenset(tls.client_allowed_sans)
         self._context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
         self._context.minimum_version = _VERSIONS[tls.oldest]
-        self._context.maximum_version = _VERSIONS[tls.newest]
+        self._context.maximum_version = _VERSIONS[tls.max_version]
         self._context.options |= ssl.OP_NO_TICKET | ssl.OP_NO_RENEGOTIATION
         self._context.num_tickets = 0
-        if not tls.own_order:
+        if not tls.prefer_server_cipher_suites:
             self._context.options &= ~ssl.OP_CIPHER_SERVER_PREFERENCE
         if tls.suites:
             self._context.set_ciphers(":".join(tls.suites))
-        if tls.curve is not None:
-            self._context.set_ecdh_curve(tls.curve)
+        for curve in tls.curve_preferences:  # one at most
+            self._context.set_ecdh_curve(CURVES[curve])
         self._context.set_alpn_protocols(["http/1.1"])
-        for path in (tls.certificate, tls.key):
+        for path in (tls.cert_file, tls.key_file):
             contents(path)  # for an error that names the file
         try:
             # Without a password OpenSSL would prompt for one at the terminal, and wait.
-            self._context.load_cert_chain(tls.certificate, tls.key, password=b"")
+            self._context.load_cert_chain(tls.cert_file, tls.key_file, password=b"")
         except (ssl.SSLError, OSError, ValueError) as error:
             why = getattr(error, "reason", None) or str(error)
-            pair = f"{tls.certificate} and {tls.key}"
+            pair = f"{tls.cert_file} and {tls.key_file}"
             problem = f"{pair} are no certificate in PEM with its key, unencrypted ({why})"
             raise _refused(file, "cert_file", problem) from None
-        if tls.clients is not None:
-            self._context.verify_mode = ssl.CERT_REQUIRED if tls.clients.required else ssl.CERT_OPTIONAL
-            authorities = tls.clients.authorities
+        authorities = tls.client_ca_file
+        if authorities is not None:
+            required = tls.requires_certificates
+            self._context.verify_mode = ssl.CERT_REQUIRED if required else ssl.CERT_OPTIONAL
             try:
                 self._context.load_verify_locations(cadata=contents(authorities).decode("ascii"))
             except (ssl.SSLError, ValueError):

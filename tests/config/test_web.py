@@ -9,7 +9,7 @@ import pytest
 import yaml
 
 from exporter.config import ConfigError
-from exporter.config.web import ClientConfig, RateConfig, TlsConfig, WebConfig, load_web
+from exporter.config.web import HttpConfig, RateConfig, TlsConfig, WebConfig, load_web
 from tests.config.test_files import expected_error
 from tests.web.certificates import Authority
 
@@ -48,8 +48,8 @@ def test_what_is_right_is_taken(path: Path) -> None:
     written, config = yaml.safe_load(path.read_text()), load_web(path)
 
     assert (config.tls is not None) == ("tls_server_config" in written)
-    assert config.users.keys() == written.get("basic_auth_users", {}).keys()
-    assert dict(config.headers) == written.get("http_server_config", {}).get("headers", {})
+    assert dict(config.users).keys() == written.get("basic_auth_users", {}).keys()
+    assert dict(config.http.headers) == written.get("http_server_config", {}).get("headers", {})
 
 
 def test_there_are_files() -> None:
@@ -79,9 +79,6 @@ def test_promtool_takes_what_is_taken(tmp_path: Path) -> None:
 
 def test_files_are_beside_the_file_that_names_them(tmp_path: Path) -> None:
     """As in the toolkit; one from / on stays."""
-    assert tls(tmp_path, VERIFIED) == TlsConfig(
-        tmp_path / "server.pem", Path("/etc/server.key"), ClientConfig(tmp_path / "ca.pem", required=True)
-    )
     assert tls(tmp_path, VERIFIED).files == (
         tmp_path / "server.pem",
         Path("/etc/server.key"),
@@ -92,25 +89,29 @@ def test_files_are_beside_the_file_that_names_them(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("more", "read", "expected"),
     [
-        ("", lambda read: (read.clients, read.oldest, read.newest), (None, "TLS12", "TLS13")),
-        ("", lambda read: (read.suites, read.curve, read.own_order), ((), None, True)),
-        ("client_auth_type: RequestClientCert", lambda read: read.clients, None),
+        ("", lambda read: (read.client_ca_file, read.oldest, read.max_version), (None, "TLS12", "TLS13")),
+        ("", lambda read: (read.suites, read.curve_preferences, read.requires_certificates), ((), (), False)),
+        ("client_auth_type: RequestClientCert", lambda read: read.requires_certificates, False),
         (
             "client_auth_type: VerifyClientCertIfGiven, client_ca_file: /ca.pem",
-            lambda read: read.clients,
-            ClientConfig(Path("/ca.pem"), required=False),
+            lambda read: (read.client_ca_file, read.requires_certificates),
+            (Path("/ca.pem"), False),
         ),
-        (f"{VERIFIED}, client_allowed_sans: [a, b]", lambda read: read.clients.names, ("a", "b")),
-        ("min_version: TLS13", lambda read: (read.oldest, read.newest), ("TLS13", "TLS13")),
-        ("max_version: TLS12", lambda read: (read.oldest, read.newest), ("TLS12", "TLS12")),
+        (
+            f"{VERIFIED}, client_allowed_sans: [a, b]",
+            lambda read: (read.client_allowed_sans, read.requires_certificates),
+            (("a", "b"), True),
+        ),
+        ("min_version: TLS13", lambda read: (read.oldest, read.max_version), ("TLS13", "TLS13")),
+        ("max_version: TLS12", lambda read: (read.oldest, read.max_version), ("TLS12", "TLS12")),
         (
             f"cipher_suites: [{AES_256}, {AES_128}]",
             lambda read: (read.suites, read.oldest),
             (("ECDHE-RSA-AES256-GCM-SHA384",), "TLS12"),
         ),
         (f"cipher_suites: [{AES_128}]", lambda read: (read.suites, read.oldest), ((), "TLS13")),
-        ("curve_preferences: [CurveP384]", lambda read: read.curve, "secp384r1"),
-        ("prefer_server_cipher_suites: false", lambda read: read.own_order, False),
+        ("curve_preferences: [CurveP384]", lambda read: read.curve_preferences, ("CurveP384",)),
+        ("prefer_server_cipher_suites: false", lambda read: read.prefer_server_cipher_suites, False),
     ],
 )
 def test_what_a_key_comes_to(
@@ -130,10 +131,9 @@ def test_what_a_whole_file_comes_to(tmp_path: Path) -> None:
     read = load_web(file)
 
     assert read == WebConfig(
-        headers=(("X-Frame-Options", "deny"),),
-        http2=True,
-        users={"alice": HASH.encode()},
-        rate=RateConfig(500_000_000, 20),
+        http=HttpConfig(http2=True, headers=(("X-Frame-Options", "deny"),)),
+        users=(("alice", HASH.encode()),),
+        rate_limit=RateConfig(500_000_000, 20),
     )
     assert HASH not in repr(read)
 

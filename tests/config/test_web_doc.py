@@ -56,7 +56,7 @@ def test_its_files_are_taken(tmp_path: Path) -> None:
     promtool = shutil.which("promtool")
     assert promtool is not None, "promtool is not on PATH: apt-get install promtool"
 
-    assert list(load_web(tmp_path / "web.yml").users) == ["prometheus"]
+    assert load_web(tmp_path / "web.yml").names == ["prometheus"]
     for checked in (["web-config", "web.yml"], ["config", "prometheus.yml"]):
         done = subprocess.run([promtool, "check", *checked], cwd=tmp_path, capture_output=True, check=False)
         assert done.returncode == 0, done.stdout + done.stderr
