@@ -461,25 +461,23 @@ class DocumentKeys(Model, kw_only=True):
                 values[name] = value
         values["ownership"] = values.pop("rules", ())
         entries = with_gateway_pages(values.pop("servers", ()))
-        engines = {engine.name: engine for engine in self.engines}
+        described = {engine.name: engine for engine in self.engines}
+        rules = []
+        for entry in entries:
+            if not isinstance(entry, ServerRule):
+                continue
+            engine = described.get(entry.engine or "")
+            if engine is None:
+                rules.append(entry)
+                continue
+            path = entry.metrics_path or engine.default_path
+            rules.append(replace(entry, engine_port=engine.default_port, metrics_path=path))
         return Config(
             catalogue=self.context.catalogue,
             servers=tuple(entry for entry in entries if isinstance(entry, ConfiguredServer)),
-            server_rules=tuple(
-                _found_by(engines.get(entry.engine or ""), entry)
-                for entry in entries
-                if isinstance(entry, ServerRule)
-            ),
+            server_rules=tuple(rules),
             **values,
         )
-
-
-def _found_by(engine: Engine | None, rule: ServerRule) -> ServerRule:
-    """A rule with the port and path of its engine, where the file describes that engine."""
-    if engine is None:
-        return rule
-    path = rule.metrics_path or engine.default_path
-    return replace(rule, engine_port=engine.default_port, metrics_path=path)
 
 
 DOCUMENT: Final[Table] = Table(DocumentKeys)

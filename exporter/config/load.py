@@ -84,10 +84,12 @@ def parse(data: bytes, path: Path | None = None) -> Config:
     file = UNNAMED if path is None else str(path)
     root = _tree(data, file)
     catalogue = _catalogue(_given_prices(root))
-    if root is None:
-        config = Config(catalogue=catalogue)
-    else:
-        config = _built(root, file, DOCUMENT, _zone(root), catalogue)
+    config = Config(catalogue=catalogue)
+    if root is not None:
+        # The zone of the file's dates is read ahead; a wrong one is refused with its key.
+        node = root.value("timezone") if isinstance(root, Mapping) else None
+        zone = zone_named(node.text) if isinstance(node, Scalar) else None
+        config = _built(root, file, DOCUMENT, Context(zone or ZoneInfo("UTC"), catalogue))
         config = replace(config, positions=dict(positions(root)))
     return replace(config, path=path, hash=sha256(data).hexdigest())
 
@@ -101,7 +103,7 @@ def read(data: bytes, file: str, table: Table) -> Any:
     root = _tree(data, file)
     if root is None:
         raise ConfigError(file, (Problem(None, "", "is empty"),))
-    return _built(root, file, table, ZoneInfo("UTC"))
+    return _built(root, file, table, Context(ZoneInfo("UTC"), folder=Path(file).parent))
 
 
 def _tree(data: bytes, file: str) -> Node | None:
@@ -111,18 +113,11 @@ def _tree(data: bytes, file: str) -> Node | None:
         raise ConfigError(file, (error.problem,)) from None
 
 
-def _built(root: Node, file: str, table: Table, zone: ZoneInfo, catalogue: Catalogue = CATALOGUE) -> Any:
+def _built(root: Node, file: str, table: Table, context: Context) -> Any:
     try:
-        return read_at(table, root, Context(zone, catalogue, Path(file).parent))
+        return read_at(table, root, context)
     except LocatedError as error:
         raise ConfigError(file, (error.problem,)) from None
-
-
-def _zone(root: Node) -> ZoneInfo:
-    """The zone of the file's dates: read ahead, and UTC where its value is wrong (reported later)."""
-    node = root.value("timezone") if isinstance(root, Mapping) else None
-    zone = zone_named(node.text) if isinstance(node, Scalar) else None
-    return zone or ZoneInfo("UTC")
 
 
 def price_path(path: Path | None) -> Path:

@@ -233,7 +233,10 @@ def cost_policy(
     location_pending = left_out or (location is None and unmatched == "estimate")
     if location is None or left_out:
         unmatched = "unpriced"
-    where = _priced_by(location or UNKNOWN_LOCATION, hardware)
+    # No label changes a price but those that a rule matches.
+    matched = {name for rule in hardware for name, _ in rule.match.node_label}
+    where = location or UNKNOWN_LOCATION
+    where = replace(where, node_labels=tuple(pair for pair in where.node_labels or () if pair[0] in matched))
     return CostPolicy(
         tariff=Tariff(
             host,
@@ -255,12 +258,4 @@ def cost_policy(
         gap_max=int(config.gap_max_days * NANOSECONDS_PER_DAY),
         gap_after=max(GAP_INTERVALS * config.interval, SHORTEST_GAP),
         all_gpus=all_gpus if config.gpus == "auto" else config.gpus == "all",
-    )
-
-
-def _priced_by(location: HostLocation, hardware: tuple[Hardware, ...]) -> HostLocation:
-    """A location with only those labels that a rule matches: no other one changes a price."""
-    names = {name for rule in hardware for name, _ in rule.match.node_label}
-    return replace(
-        location, node_labels=tuple(pair for pair in location.node_labels or () if pair[0] in names)
     )

@@ -17,10 +17,6 @@ QUOTE: Final = 'put quotes around a pattern that begins with *: "*H100*"'
 
 INDENTATION: Final = "is indented unlike the lines above; align it with the keys that it belongs to"
 
-BETWEEN_ITEMS: Final = (
-    "stands between list items; begin it with a dash, or indent it as a key of the item above"
-)
-
 _PLAIN: Final = re.compile(r"[^\s,\[\]{}#\"]+")
 _KEY: Final = re.compile(r"(?P<indent>[ -]*)(?P<key>[A-Za-z_]\w*):(?P<gap> +)(?P<value>\S.*)", re.ASCII)
 _NO_COLON: Final = re.compile(r"(?P<key>[A-Za-z_]\w*)(?: *= *| +)(?P<value>[^\s:#]+)", re.ASCII)
@@ -55,7 +51,11 @@ def syntax_problem(
     if begins and "simple key" in context:
         return _without_colon(lines, begins)
     if noticed and "cannot start any token" in problem:
-        return _reserved(text, lines, noticed)
+        character = _line(lines, noticed.line)[noticed.column - 1 : noticed.column]
+        if character == "\t":
+            return _not_yaml(noticed, "a tab stands where a value or a key begins; YAML takes spaces only")
+        message = f"a value cannot begin with {character}; put quotes around it"
+        return _not_yaml(noticed, message, quoted(text, noticed))
     if begins and noticed and "flow" in context:
         return _flow(lines, begins, noticed)
     second_colon = "mapping values are not allowed" in problem
@@ -101,14 +101,6 @@ def _without_colon(lines: list[str], begins: Position) -> LocatedError:
         correction = _replaced(begins, written, f"{match['key']}: {match['value']}")
         return _not_yaml(begins, "has no colon; write it as key: value", correction)
     return _not_yaml(begins, "is no key with a value; write it as key: value")
-
-
-def _reserved(text: str, lines: list[str], noticed: Position) -> LocatedError:
-    character = _line(lines, noticed.line)[noticed.column - 1 : noticed.column]
-    if character == "\t":
-        return _not_yaml(noticed, "a tab stands where a value or a key begins; YAML takes spaces only")
-    message = f"a value cannot begin with {character}; put quotes around it"
-    return _not_yaml(noticed, message, quoted(text, noticed))
 
 
 def _flow(lines: list[str], begins: Position, noticed: Position) -> LocatedError:
