@@ -230,7 +230,8 @@ class _Reader:
             self.open_quote = self.open_quote or position
         end = None if event.style in _BLOCKS else behind
         node = Scalar(position, event.value, plain=not event.style, end=end, path=path)
-        if node.plain and (typographic := _TYPOGRAPHIC.fullmatch(node.text)):
+        typographic = _TYPOGRAPHIC.fullmatch(node.text)
+        if node.plain and typographic:
             word = typographic["word"].replace("\\", "\\\\").replace('"', '\\"')
             straight = TextEdit(position, behind, f'"{word}"')
             message = 'is in typographic quotes; write straight ones: "'

@@ -251,7 +251,8 @@ def gateways_are_consistent(items: list[ListItem[Entry]]) -> None:
     pages = _pages(item.value for item in items)
     gateways: dict[str, tuple[str, GatewayDivision]] = {}
     for item in items:
-        if (divide := item.value.divide) is None:
+        divide = item.value.divide
+        if divide is None:
             continue
         url = divide.division.gateway
         path, other = gateways.setdefault(url, (item.path, divide))
@@ -296,7 +297,8 @@ def _pages(entries: Iterable[Entry]) -> dict[str, GatewayPageRule]:
     """By the URL of a gateway, what the first of its entries with it says."""
     pages: dict[str, GatewayPageRule] = {}
     for entry in entries:
-        if (divide := entry.divide) is not None:
+        divide = entry.divide
+        if divide is not None:
             page = pages.get(divide.division.gateway, divide.page)
             pages[divide.division.gateway] = GatewayPageRule(
                 page.labels, page.tenants or divide.page.tenants, page.shares or divide.page.shares

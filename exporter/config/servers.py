@@ -310,7 +310,8 @@ def _shares_fit(items: Entries) -> None:
             if of_gpu.setdefault(key, server.gpu_share_ratio) != server.gpu_share_ratio:
                 message = f"is {plain(of_gpu[key])} for another replica on GPU {gpu}; give both the same"
                 item.refuse("gpu_share_ratio", message)
-            if (total := sum(of_gpu.values(), Decimal(0))) > 1:
+            total = sum(of_gpu.values(), Decimal(0))
+            if total > 1:
                 message = f"the shares of GPU {gpu} come to {plain(total)}; make them at most 1 together"
                 item.refuse("gpu_share_ratio", message)
 

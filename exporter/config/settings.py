@@ -35,19 +35,24 @@ KubernetesChoice = Literal["auto", "off", "pods_api", "kubelet", "api_server"]
 
 @dataclass(frozen=True, slots=True)
 class PodLabels:
-    """The labels of pods that name product and team; empty for none."""
+    """The labels of pods that name an owner."""
 
     product: str = "app.kubernetes.io/part-of"
+    """The label whose value is the product; empty for none."""
     team: str = "team"
+    """The label whose value is the team; empty for none."""
 
 
 @dataclass(frozen=True, slots=True)
 class Budget:
-    """A monthly budget of one product; an empty product is the whole fleet."""
+    """A monthly budget."""
 
     name: str
+    """The name that alerts and dashboards show."""
     product: str
+    """The product whose spending counts; empty for that of the whole fleet."""
     dollars_per_month: Decimal
+    """The amount that may be spent per calendar month."""
 
 
 DEFAULT_BUDGETS: Final = (Budget("fleet", "", Decimal(27000)),)
@@ -56,34 +61,40 @@ DEFAULT_BUDGETS: Final = (Budget("fleet", "", Decimal(27000)),)
 
 @dataclass(frozen=True, slots=True)
 class GatewayTenant:
-    """Who pays for tenants of a gateway whose label matches a pattern; an empty product is the server's."""
+    """Who pays for tenants of a gateway."""
 
     match: str
+    """The pattern of the label's value."""
     team: str
+    """The team that pays."""
     product: str = ""
+    """The product that pays; empty for the server's own."""
 
 
 @dataclass(frozen=True, slots=True)
 class GatewayPageRule:
-    """How a gateway's page is read. By default, as the catalogue describes it.
-
-    `labels` name the tenant of a series, `tenants` who pays for it. `shares` are the counters of its page,
-    where they are not those of the catalogue.
-    """
+    """How a gateway's page is read. By default, as the catalogue describes it."""
 
     labels: tuple[str, ...] = ()
+    """The labels that together name the tenant of a series."""
     tenants: tuple[GatewayTenant, ...] = ()
+    """Who pays for which tenant; the first match decides."""
     shares: Shares | None = None
+    """The counters of its page, where they are not those of the catalogue."""
 
 
 @dataclass(frozen=True, slots=True)
 class GatewayDivision:
-    """The division of a server, and the files for requests to its gateway."""
+    """The division of a server's cost by the counts of a gateway."""
 
     division: Division
+    """The gateway, and the counts of it that are this server's."""
     bearer_token_file: Path | None = None
+    """The file with the token to send."""
     ca_file: Path | None = None
+    """The file of certificates to trust."""
     page: GatewayPageRule = GatewayPageRule()
+    """How its page is read."""
     uid: int | None = None
     """The uid whose process must listen at the gateway's URL, on this host; `None` for any, of any host."""
 
@@ -92,12 +103,13 @@ class GatewayDivision:
 class ConfiguredServer:
     """One configured endpoint. Several with one name (and namespace) are replicas of one server.
 
-    `gpus` are NVML indices or UUIDs; `None` is every GPU of the host.
+    A field has the name and the meaning of its key.
     """
 
     name: str
     url: str
     gpus: tuple[int | str, ...] | None
+    """NVML indices or UUIDs; `None` for every GPU of the host."""
     namespace: str = ""
     engine: str | None = None
     gpu_share_ratio: Decimal | None = None
@@ -114,20 +126,22 @@ class ConfiguredServer:
 
 @dataclass(frozen=True, slots=True)
 class ServerMatch:
-    """Which discovered servers; `None` matches any. Patterns are shell-style.
-
-    `workload` is matched against `namespace/name`, `unit` against a unit of the host's service manager.
-    `user` is as it was written, and `uid` its number, `None` if this machine does not know the name.
-    It is of the host's own processes, with `containers` also of containers of the system's runtime.
-    """
+    """Which discovered servers; `None` matches any. Patterns are shell-style."""
 
     port: int | None = None
+    """The port that it listens on."""
     workload: str | None = None
+    """The pattern of `namespace/name`."""
     unit: str | None = None
+    """The pattern of a unit of the host's service manager."""
     process: str | None = None
+    """The pattern of its program's name, or of its engine."""
     user: str | None = None
+    """The user of the host's own processes, as written."""
     uid: int | None = None
+    """The number of that user, `None` if this machine does not know the name."""
     containers: bool = False
+    """Whether the user is also matched in containers of the system's runtime."""
 
     @property
     def binds(self) -> bool:
@@ -141,9 +155,7 @@ class ServerMatch:
 class ServerRule:
     """Corrections of discovered servers; `None` keeps what was discovered.
 
-    `metrics_path` and `metrics_port` are where such a server is scraped, never the host. `source` is the
-    path of the rule in the file, like `servers[1]`. `engine_port` is the default of an engine that the
-    configuration describes.
+    A field has the name and the meaning of its key.
     """
 
     match: ServerMatch
@@ -151,6 +163,7 @@ class ServerRule:
     namespace: str | None = None
     engine: str | None = None
     engine_port: int | None = None
+    """The default port of an engine that the configuration describes."""
     gpu_share_ratio: Decimal | None = None
     spans_hosts: bool = False
     role: Role = ""
@@ -163,19 +176,17 @@ class ServerRule:
     divide: GatewayDivision | None = None
     slo: ServiceLevel | None = None
     source: str = field(default="", compare=False)
+    """The path of the rule in the file, like `servers[1]`."""
 
 
 @dataclass(frozen=True, slots=True)
 class Config:
-    """One whole configuration. `hash` is of the file's bytes; `path` is `None` without a file.
-
-    `catalogue` has the list prices that were read with it: those of the price file at `prices_path`, or the
-    bundled ones where there is none.
-    `positions` has the position of each value in the file by its path, like `hardware[0].owned.life_years`.
-    """
+    """One whole configuration. A field has the meaning of its key."""
 
     path: Path | None = None
+    """The file, `None` without one."""
     hash: str = ""
+    """The SHA-256 of the file's bytes."""
     interval: Nanoseconds = 10 * NANOSECONDS_PER_SECOND
     timezone: ZoneInfo = field(default_factory=lambda: ZoneInfo("UTC"))
     hours_per_month: Decimal = Decimal(730)
@@ -202,7 +213,9 @@ class Config:
     ledger_path: Path = DEFAULT_LEDGER
     prices_path: Path = DEFAULT_PRICES
     catalogue: Catalogue = CATALOGUE
+    """The list prices of the price file, or the bundled ones where there is none."""
     positions: Mapping[str, Position] = field(default_factory=dict, compare=False, repr=False)
+    """The position of each value in the file by its path, like `hardware[0].owned.life_years`."""
 
     def divides(self) -> tuple[GatewayDivision, ...]:
         """Every division by a gateway, in the order of the entries."""

@@ -95,9 +95,11 @@ def _line(lines: list[str], number: int) -> str:
 def _without_colon(lines: list[str], begins: Position) -> LocatedError:
     """A line that is a word or two where a key belongs."""
     written = _COMMENT.sub("", _line(lines, begins.line)[begins.column - 1 :]).rstrip()
-    if (correction := no_space(begins, written)) is not None:
+    correction = no_space(begins, written)
+    if correction is not None:
         return _not_yaml(begins, "has no space after its colon; write it as key: value", correction)
-    if (match := _NO_COLON.fullmatch(written)) is not None:
+    match = _NO_COLON.fullmatch(written)
+    if match is not None:
         correction = _replaced(begins, written, f"{match['key']}: {match['value']}")
         return _not_yaml(begins, "has no colon; write it as key: value", correction)
     return _not_yaml(begins, "is no key with a value; write it as key: value")
@@ -105,7 +107,8 @@ def _without_colon(lines: list[str], begins: Position) -> LocatedError:
 
 def _flow(lines: list[str], begins: Position, noticed: Position) -> LocatedError:
     """A bracket that is not closed, or a comma that is missing within it."""
-    if (variable := _VARIABLE.search(_line(lines, noticed.line))) is not None:
+    variable = _VARIABLE.search(_line(lines, noticed.line))
+    if variable is not None:
         where = Position(noticed.line, variable.start() + 1)
         return _not_yaml(where, "a variable is not replaced; write its value, a secret in a file of its own")
     at_end = not any(after.strip() for after in lines[noticed.line - 1 :])
@@ -124,7 +127,8 @@ def _flow(lines: list[str], begins: Position, noticed: Position) -> LocatedError
 def _misplaced(lines: list[str], noticed: Position, context: str, *, second_colon: bool) -> LocatedError:
     """A dash without its space, a colon in a value, a line without one, or a wrong indentation."""
     for number in (noticed.line, noticed.line - 1):
-        if (match := _DASH.match(_line(lines, number))) is not None:
+        match = _DASH.match(_line(lines, number))
+        if match is not None:
             begins, ends = match.span("dash")
             dash, after = Position(number, begins + 1), Position(number, ends + 1)
             space = TextEdit(after, after, " ")
