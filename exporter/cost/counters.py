@@ -62,6 +62,9 @@ class HistogramSeries(NamedTuple):
         )
 
 
+SeriesKind = tuple[str, Quantity, int]
+"""What a series counts: a model, a quantity, and whether it adds to it."""
+
 CounterDeltas = dict[tuple[str, Quantity], float]
 """Increases of one endpoint or server in one tick, by model and quantity."""
 
@@ -107,7 +110,10 @@ def endpoint_deltas(
         objective: state.requested.get(objective, wall if marks.read else state.watched_since)
         for objective in _objectives(reading)
     }
-    page = _server_page(reading, marks, wall, state.engine, requested)
+    names, kinds = _named(reading.counters)
+    page = _server_page(
+        reading, names, kinds, marks=marks, wall=wall, engine=state.engine, requested=requested
+    )
     if reading.identity not in {"", marks.identity}:
         # Another endpoint has counted the process of the page. Two that listen apart are two processes.
         counted_elsewhere = any(
@@ -122,7 +128,7 @@ def endpoint_deltas(
         return EndpointTick(replace(state, marks=tick.marks, requested=requested), several=tick.several)
     deltas: CounterDeltas = {}
     # One series may count for two quantities: cached tokens are subtracted from prompts and count alone.
-    for name, (model, quantity, sign) in zip(*_named(reading.counters), strict=True):
+    for name, (model, quantity, sign) in zip(names, kinds, strict=True):
         delta = tick.deltas.get(name)
         if delta is not None:
             counted = model, quantity
@@ -159,11 +165,17 @@ def _objectives(reading: ServerReading) -> dict[str, str]:
 
 
 def _server_page(
-    reading: ServerReading, marks: PageMarks, wall: Instant, engine: str, requested: Mapping[str, Instant]
+    reading: ServerReading,
+    names: Sequence[Series],
+    kinds: Sequence[SeriesKind],
+    *,
+    marks: PageMarks,
+    wall: Instant,
+    engine: str,
+    requested: Mapping[str, Instant],
 ) -> MarkedPage:
     """The page of a server as its marks see it. `engine` is that of the page before."""
-    names, kinds = _named(reading.counters)
-    values = page_values(reading)
+    values = dict(zip(names, _values(reading.counters), strict=True))
     began = reading.listener_started if reading.started is None else reading.started
     first_requested = {
         objective
@@ -193,13 +205,8 @@ def _server_page(
 
 def page_values(reading: ServerReading) -> dict[Series, float]:
     """The values of a server's counters by their series."""
-    counters = reading.counters
-    values = counters.values if isinstance(counters, CounterColumns) else _values(counters)
-    return dict(zip(_named(counters)[0], values, strict=True))
-
-
-SeriesKind = tuple[str, Quantity, int]
-"""What a series counts: a model, a quantity, and whether it adds to it."""
+    names, _kinds = _named(reading.counters)
+    return dict(zip(names, _values(reading.counters), strict=True))
 
 
 def _named(counters: Sequence[CounterReading]) -> tuple[Sequence[Series], Sequence[SeriesKind]]:
@@ -210,7 +217,9 @@ def _named(counters: Sequence[CounterReading]) -> tuple[Sequence[Series], Sequen
     return [digest(counter.series) for counter in counters], kinds
 
 
-def _values(counters: Iterable[CounterReading | GatewayCounter]) -> list[float]:
+def _values(counters: Sequence[CounterReading] | Iterable[GatewayCounter]) -> Iterable[float]:
+    if isinstance(counters, CounterColumns):
+        return counters.values
     return [counter.value for counter in counters]
 
 
