@@ -68,6 +68,16 @@ def measure(made: Host, minutes: float, figures: FootprintFigures) -> None:
     figures.note("bytes of a scrape, gzip", OURS, "kB", len(gzip.compress(page.body)) / 1000)
 
 
+def measure_deployed(made: Host, minutes: float, figures: FootprintFigures) -> None:
+    """One run of ours and node_exporter, with a server that answers over TLS and a kubelet's socket."""
+    measured = _used_by_each(made, minutes)
+    made.see_that_all_is_metered(made.daemon.scrape())
+    for name in (OURS, NVITOP, NODE):
+        before, after = measured[name]
+        figures.note("resident memory, HTTPS and kubelet", name, "MiB", after.resident_bytes / MEBIBYTE)
+        figures.note("CPU of 10 s, HTTPS and kubelet", name, "ms", _cpu(before, after) * 10_000)
+
+
 def measure_without_servers(made: Host, minutes: float, figures: FootprintFigures) -> None:
     """One run of ours beside the exporter that reads the same GPUs, at the same interval."""
     measured = _used_by_each(made, minutes)
@@ -138,6 +148,8 @@ def main(minutes: float, runs: int) -> None:
         for number in range(runs):
             with host(Path(folder) / str(number), peers=True) as made:
                 measure(made, minutes, figures)
+            with host(Path(folder) / f"{number}-deployed", peers=True, deployed=True) as made:
+                measure_deployed(made, minutes, figures)
             with host(Path(folder) / f"{number}-without", servers=0, peers=True) as made:
                 measure_without_servers(made, minutes, figures)
         starts(Path(folder) / "starts", figures)

@@ -12,10 +12,13 @@ from pathlib import Path
 from typing import Final
 
 import psutil
+import trustme
 
+from tests import tmpfs
 from tests.e2e.daemon import ROOT, Daemon, Page, free_port, get, until
 from tests.fake_nvml.library import FakeNvml
 from tests.fake_nvml.scenario import Scenario, h100s
+from tests.sources.kubelet.kubelet_server import Kubelet
 
 PAGE: Final = ROOT / "tests" / "engines" / "captures" / "vllm-0.33.0-single.prom"
 OURS: Final = "inference-cost-exporter"
@@ -39,6 +42,12 @@ fake-nvidia-smi --capture linux-x86_64__nvidia-h200__590.48.01 --state load "$@"
 _CPUCLOCK_SCHED: Final = 2
 """Of a process's clock, clock_getcpuclockid(3): all its threads, to the nanosecond. /proc counts in 10 ms,
 which is a whole tick."""
+
+WITH_KUBELET: Final = (
+    'mount -t tmpfs kubelet /var/lib && mkdir /var/lib/kubelet && ln -s "$0" /var/lib/kubelet/pod-resources '
+    '&& exec "$@"'
+)
+"""Runs a command where the kubelet's folder of sockets is the first argument."""
 
 GPUS_MAX: Final = 32
 PATIENCE: Final = 120.0
@@ -72,20 +81,35 @@ def used(pid: int | None) -> Used:
 class Host:
     """One installation and what it watches. `programs` are ours and its peers, by name."""
 
-    def __init__(self, folder: Path, gpus: int, servers: int, interval: int, *, peers: bool) -> None:
+    def __init__(
+        self, folder: Path, gpus: int, servers: int, interval: int, *, peers: bool, deployed: bool
+    ) -> None:
         self.folder = folder
+        self.certificate: Path | None = None
+        """The certificate of the last server, which answers over TLS; `None` where none does."""
+        self.kubelet: Kubelet | None = None
         self.interval = interval
         self.nvml = FakeNvml(folder, Scenario(h100s(gpus, utilization=60, power_mw=500_000)))
         self.ports = [free_port() for _ in range(servers)]
+        if deployed:
+            authority = trustme.CA()
+            authority.cert_pem.write_to_path(folder / "ca.pem")
+            self.certificate = folder / "server.pem"
+            authority.issue_cert("127.0.0.1").private_key_and_cert_chain_pem.write_to_path(self.certificate)
+            (folder / "kubelet").mkdir()
+            self.kubelet = Kubelet(folder / "kubelet" / "kubelet.sock")
         self.daemon = Daemon(folder, self._configuration(gpus), self.nvml.environment())
         self.peers = peers
         self.programs: dict[str, Program] = {}
 
     def _configuration(self, gpus: int) -> str:
-        servers = "".join(
-            f'\n  - {{name: vllm-{number}, url: "http://127.0.0.1:{port}/metrics", gpus: [{number % gpus}]}}'
-            for number, port in enumerate(self.ports)
-        )
+        servers = ""
+        for number, port in enumerate(self.ports):
+            address, trust = f"http://127.0.0.1:{port}/metrics", ""
+            if self.certificate is not None and port == self.ports[-1]:
+                address = f"https://127.0.0.1:{port}/metrics"
+                trust = f", metrics: {{ca_file: {self.folder / 'ca.pem'}}}"
+            servers += f'\n  - {{name: vllm-{number}, url: "{address}", gpus: [{number % gpus}]{trust}}}'
         return (
             f"interval: {self.interval}s\nlimits: {{servers: 1000, models: 1000}}\n"
             "hardware:\n  - {rented: {dollars_per_gpu_hour: 2.50}}\n"
@@ -114,20 +138,37 @@ def host(
     servers: int = 8,
     interval: int = 10,
     peers: bool = False,
+    deployed: bool = False,
     page: Path = PAGE,
 ) -> Iterator[Host]:
-    """All of it running, each server and GPU metered."""
+    """All of it running, each server and GPU metered.
+
+    `deployed` is as in a cluster: the last server answers over TLS, and there is a kubelet's socket.
+    """
     folder.mkdir(parents=True, exist_ok=True)
-    made = Host(folder, gpus, servers, interval, peers=peers)
+    made = Host(folder, gpus, servers, interval, peers=peers, deployed=deployed)
     with ExitStack() as stack:
         replay = (
             sys.executable,
             str(ROOT / "tests/e2e/vllm_replay_server.py"),
             str(page),
-            *map(str, made.ports),
+            *(str(port) for port in made.ports[: -1 if deployed else None]),
+            *([f"{made.ports[-1]}={made.certificate}"] if deployed else ()),
         )
         stack.enter_context(running(*replay, log=folder / "replay.log"))
-        for port in made.ports:
+        if made.kubelet is not None:
+            made.kubelet.start()
+            stack.callback(made.kubelet.stop)
+            socket = made.kubelet.path.parent
+            made.daemon.begin = lambda *argv: [
+                *tmpfs.namespace(),
+                "sh",
+                "-c",
+                WITH_KUBELET,
+                str(socket),
+                *argv,
+            ]
+        for port in made.ports[: -1 if deployed else None]:
             until(lambda port=port: answers(port), PATIENCE, "a replayed server")
         if peers:
             for name, command, port in _peers(made):

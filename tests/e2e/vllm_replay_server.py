@@ -1,11 +1,14 @@
 """Servers that say what one said, with counters that move at every read.
 
-    python tests/e2e/vllm_replay_server.py PAGE PORT...
+    python tests/e2e/vllm_replay_server.py PAGE PORT[=CERTIFICATE]...
+
+One with a certificate, a file with its key, answers over TLS.
 
 A process of its own, so that its work is not in the figures of whoever reads it.
 """
 
 import re
+import ssl
 import sys
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
@@ -71,10 +74,15 @@ def handler(page: MovingPage) -> type[BaseHTTPRequestHandler]:
 def main(page: str, *ports: str) -> NoReturn:
     """Serve until killed."""
     text = Path(page).read_text(encoding="utf-8")
-    servers = [
-        ThreadingHTTPServer(("127.0.0.1", int(port)), handler(MovingPage(text, server)))
-        for server, port in enumerate(ports)
-    ]
+    servers = []
+    for number, address in enumerate(ports):
+        port, _, certificate = address.partition("=")
+        server = ThreadingHTTPServer(("127.0.0.1", int(port)), handler(MovingPage(text, number)))
+        if certificate:
+            context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+            context.load_cert_chain(certificate)
+            server.socket = context.wrap_socket(server.socket, server_side=True)
+        servers.append(server)
     threads = [Thread(target=server.serve_forever) for server in servers]
     for thread in threads:
         thread.start()
