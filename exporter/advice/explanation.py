@@ -91,10 +91,12 @@ def prices(account: ModelAccount, weights: Weights) -> tuple[PerMillion, ...]:
     counts = token_counts(account.tokens)
     parts = carried_dollars(account.money, account.tokens, weights)
     quotients = per_million(account.money, account.tokens, weights, account.unpriced)
+    keys: list[tuple[QuotientKind, Basis]] = []
+    for kind in ("all", "computed", "prompt", "cached_prompt", "generation"):
+        keys += [(kind, "full"), (kind, "busy")]
     return tuple(
         PerMillion(kind, basis, parts[kind, basis], counts[kind], quotients[kind, basis])
-        for kind in ("all", "computed", "prompt", "cached_prompt", "generation")
-        for basis in ("full", "busy")
+        for kind, basis in keys
         if (kind, basis) in quotients
     )
 
@@ -107,27 +109,24 @@ def ladder(account: ModelAccount) -> tuple[UnitCost, ...]:
     if account.unpriced:
         return ()
     counts = token_counts(account.tokens)
-    rungs: list[tuple[float, int, str]] = []
     everything, worked = dollars(account.spent), dollars(account.worked)
+    costs: list[UnitCost] = []
+
+    def add_cost(amount: float, tokens: int, meaning: str) -> None:
+        if amount and tokens:
+            costs.append(UnitCost(amount, tokens, amount * TOKENS_PER_MILLION / tokens, meaning))
+
     mix = account.components or account.mix
     total = sum(mix.values())
-    if total and worked:
+    if total:
         hardware = sum(amount for name, amount in mix.items() if name in HARDWARE)
-        rungs.append(
-            (worked * hardware / total, counts["all"], "hardware alone, and only while it computed tokens")
-        )
-    if worked:
-        rungs.append((worked, counts["all"], "energy and overheads too (all, busy)"))
-    rungs += [
-        (everything, counts["all"], "idle and unobserved time too (all, full)"),
-        (everything, counts["computed"], "cached tokens not counted (computed, full)"),
-        (everything, counts["generation"], "everything over generated tokens alone"),
-    ]
-    return tuple(
-        UnitCost(amount, count, amount * TOKENS_PER_MILLION / count, meaning)
-        for amount, count, meaning in rungs
-        if count and amount
-    )
+        of_hardware = worked * hardware / total
+        add_cost(of_hardware, counts["all"], "hardware alone, and only while it computed tokens")
+    add_cost(worked, counts["all"], "energy and overheads too (all, busy)")
+    add_cost(everything, counts["all"], "idle and unobserved time too (all, full)")
+    add_cost(everything, counts["computed"], "cached tokens not counted (computed, full)")
+    add_cost(everything, counts["generation"], "everything over generated tokens alone")
+    return tuple(costs)
 
 
 def break_even(
@@ -140,13 +139,13 @@ def break_even(
     served = sum(account.tokens.values())
     if span <= 0 or price <= 0 or not served or not account.spent or account.unpriced:
         return None
-    a_day = dollars(account.spent) * NANOSECONDS_PER_DAY / span
+    dollars_per_day = dollars(account.spent) * NANOSECONDS_PER_DAY / span
     return HostedBreakEven(
         reference,
-        price,
-        dollars(account.spent) * TOKENS_PER_MILLION / served,
-        a_day * TOKENS_PER_MILLION / price,
-        served * NANOSECONDS_PER_DAY / span,
+        dollars_per_million=price,
+        own_dollars_per_million=dollars(account.spent) * TOKENS_PER_MILLION / served,
+        tokens_per_day=dollars_per_day * TOKENS_PER_MILLION / price,
+        served_per_day=served * NANOSECONDS_PER_DAY / span,
     )
 
 

@@ -107,24 +107,16 @@ class FrameReader:
         endpoints = (*configured, *(endpoint for endpoint in others if endpoint.url not in named))
         answers = self.gather((*gateways, *endpoints))
         remembered = remembered or State()
-        several = {
-            url
-            for pages in (remembered.endpoints, remembered.gateways)
-            for url, state in pages.items()
-            if state.marks.answers_of_several(wall)
-        }
-        reason = FailureReason.SEVERAL_PROCESSES
-        effect = f"{reason.problem}, and nothing is counted for a day. {reason.remedy}"
-        answers = [
-            _failed(answer, reason, f"{answer.reading.url}: {effect}")
-            if answer.reading is not None and answer.reading.url in several
-            else answer
-            for answer in answers
-        ]
+        answers = [_of_one_process(answer, remembered, wall) for answer in answers]
         of_gateways, of_servers = tuple(answers[: len(gateways)]), answers[len(gateways) :]
         first, of_servers = self._once(endpoints, of_servers, remembered.endpoints)
         gathered = [*of_gpus.gathered, *of_discovery, *of_gateways, *of_servers, *discovered.gathered]
         answered = tuple(zip(endpoints, of_servers, strict=True))
+        unread = [
+            UnreadServer(endpoint.key, unread_reason(answer.health.reason), endpoint.url)
+            for endpoint, answer in answered
+            if answer.reading is None
+        ]
         frame = Frame(
             elapsed=elapsed,
             wall=wall,
@@ -145,14 +137,7 @@ class FrameReader:
                 answer.reading if answer.reading is not None else GatewayReading(gateway.url, up=False)
                 for gateway, answer in zip(gateways, of_gateways, strict=True)
             ),
-            unread=(
-                *discovered.unread,
-                *(
-                    UnreadServer(endpoint.key, unread_reason(answer.health.reason), endpoint.url)
-                    for endpoint, answer in answered
-                    if answer.reading is None
-                ),
-            ),
+            unread=(*discovered.unread, *unread),
             evidence=of_gpus.evidence,
         )
         return FrameRead(frame, gathered, of_gpus, of_gateways, tuple(of_servers), discovered)
@@ -166,17 +151,28 @@ class FrameReader:
         """The endpoints whose server another one reads, each with it, and the answers without theirs."""
         readings = [answer.reading for answer in answers if answer.reading is not None]
         first = self.same_servers.of((endpoint.url for endpoint in endpoints), readings, remembered)
-        return first, [
-            answer
-            if answer.reading is None or endpoint.url not in first
-            else _failed(
-                answer,
-                FailureReason.COUNTED_TWICE,
-                f"{endpoint.url}: the server that {first[endpoint.url]} reads, by another address: "
-                "remove one of the two",
-            )
-            for endpoint, answer in zip(endpoints, answers, strict=True)
-        ]
+        once: list[Gathered] = []
+        for endpoint, answer in zip(endpoints, answers, strict=True):
+            if answer.reading is None or endpoint.url not in first:
+                once.append(answer)
+                continue
+            other = f"the server that {first[endpoint.url]} reads, by another address"
+            problem = f"{endpoint.url}: {other}: remove one of the two"
+            once.append(_failed(answer, FailureReason.COUNTED_TWICE, problem))
+        return first, once
+
+
+def _of_one_process(answer: Gathered, remembered: State, wall: Instant) -> Gathered:
+    """An answer; a failure where several processes have answered at its address in the last day."""
+    if answer.reading is None:
+        return answer
+    url = answer.reading.url
+    states = remembered.endpoints.get(url), remembered.gateways.get(url)
+    if not any(state is not None and state.marks.answers_of_several(wall) for state in states):
+        return answer
+    reason = FailureReason.SEVERAL_PROCESSES
+    effect = f"{reason.problem}, and nothing is counted for a day. {reason.remedy}"
+    return _failed(answer, reason, f"{url}: {effect}")
 
 
 def _failed(answer: Gathered, reason: FailureReason, problem: str) -> Gathered:

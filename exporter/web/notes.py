@@ -191,20 +191,23 @@ def _gpu_notes(report: Report, *, stale: bool) -> Iterator[str]:
             f"{_price_hint(estimated)}"
         )
     by_list = any(price.provenance.price_basis != "configured" for price in report.prices)
-    if by_list and (old := age_warning(report.price_list_date, report.wall)):
+    old = age_warning(report.price_list_date, report.wall)
+    if by_list and old:
         yield old
     tariff = None if report.basis is None else report.basis.policy.tariff
-    if tariff is not None and (
-        returned := sum(tariff.has_left(row.gpu, report.wall) for row in report.gpus if row.reading)
-    ):
+    present = [row.gpu for row in report.gpus if row.reading]
+    returned = 0 if tariff is None else sum(tariff.has_left(gpu, report.wall) for gpu in present)
+    if returned:
         yield f"GPUs marked `retired` that are present and charged: {returned} of {all_gpus}."
     if stale:
         return
-    if down := sum(not row.up for row in report.gpus if row.index >= 0):
+    down = sum(not row.up for row in report.gpus if row.index >= 0)
+    if down:
         yield f"GPUs that are paid for and cannot be read: {down} of {all_gpus}."
+    unseen = sum(row.count for row in report.gpus if row.index < 0)
     if any(row.gpu == UNCOUNTED for row in report.gpus):
         yield UNCOUNTED_TEXT
-    elif unseen := sum(row.count for row in report.gpus if row.index < 0):
+    elif unseen:
         yield f"Charged GPUs that NVML never listed (unseen): {unseen} of {all_gpus}."
     expected, visible = report.expected_gpus, report.visible_gpus
     if expected is not None and visible is not None and expected < visible:
