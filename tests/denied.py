@@ -5,7 +5,7 @@ from pathlib import Path
 from exporter.clock import SystemClock
 from exporter.readings import ReadFailedError
 from exporter.sources.kubelet import PodResourcesSource
-from exporter.sources.kubernetes.api import ServiceAccount
+from exporter.sources.kubernetes import PodSource, ServiceAccount
 from exporter.sources.kubernetes.api import account as account_of
 
 
@@ -21,3 +21,8 @@ def kubelet(path: Path) -> str:
     except ReadFailedError as failure:
         return failure.reason
     return ""
+
+
+def pods(path: Path) -> bool:
+    """Whether there is a socket of the Pods API."""
+    return PodSource(SystemClock(), None, socket=path).asks

@@ -50,7 +50,7 @@ def test_the_check_can_fail() -> None:
     ("path", "answer"),
     [
         ("exporter.sources.kubelet.pod_resources import is_here as ask", "True"),
-        ("exporter.sources.kubelet.pods_api import is_served as ask", "False"),
+        ("tests.denied import pods as ask", "False"),
         ("tests.denied import account as ask", "None"),
         ("tests.denied import kubelet as ask", "denied"),
     ],

@@ -47,7 +47,10 @@ FOREIGN = {
     "httptools": r"sources/http_client\.py",
     "httpcore": r"sources/https_client\.py",
     "httpx": r"(sources/https_client|finance/prometheus/client)\.py",
-    "msgspec": r"(config/schema|ledger/marks|reports/host_status|sources/kubernetes/source)\.py",
+    "msgspec": (
+        r"(config/schema|ledger/marks|reports/host_status|sources/kubernetes/(api|pod_object)"
+        r"|sources/kubelet/(pod_resources|protobuf))\.py"
+    ),
     "yaml": r"config/.+",
     "bcrypt": r"web/.+",
 }

@@ -10,7 +10,7 @@ import kubernetes_validate
 import pytest
 import yaml
 
-from exporter.sources.kubelet import pods_api
+from exporter.sources import kubernetes
 
 FILE = Path(__file__).parents[2] / "deploy" / "kubernetes" / "pods-socket.yaml"
 LISTS = {"containers": "name", "volumes": "name", "volumeMounts": "mountPath"}
@@ -47,7 +47,7 @@ def test_the_folder_of_the_socket_is_mounted_to_be_read(
     """Beside what was there. A folder that is missing is not made: a kubelet makes its own."""
     before = copy.deepcopy(manifests["DaemonSet"]["spec"]["template"]["spec"])
     after = patched(before, patch["spec"]["template"]["spec"])
-    folder = str(pods_api.SOCKET.parent)
+    folder = str(kubernetes.SOCKET.parent)
     mount = {"name": "pods-api", "mountPath": folder, "readOnly": True}
     volume = {"name": "pods-api", "hostPath": {"path": folder, "type": "Directory"}}
 

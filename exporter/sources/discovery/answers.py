@@ -10,9 +10,9 @@ from exporter.clock import Clock
 from exporter.config.settings import Config, KubernetesChoice
 from exporter.readings import FailureReason, GpuReading, Source
 from exporter.sources.gather import Gathered
-from exporter.sources.kubelet import Allocation, Allocations, PodResourcesSource, is_here, pods_api
+from exporter.sources.kubelet import Allocation, Allocations, PodResourcesSource, is_here
 from exporter.sources.kubelet.pod_resources import located, without_monitors
-from exporter.sources.kubernetes import Pod, Pods, PodSource, ServiceAccount, owner_of
+from exporter.sources.kubernetes import SOCKET, Pod, Pods, PodSource, ServiceAccount, owner_of
 from exporter.sources.processes import ProcessGroup
 from exporter.units import NANOSECONDS_PER_MINUTE, Nanoseconds
 
@@ -71,7 +71,7 @@ class PodCache:
     Without an account only the kubelet's socket is read, once there is one.
     """
 
-    def __init__(self, clock: Clock, account: ServiceAccount | None, socket: Path = pods_api.SOCKET) -> None:
+    def __init__(self, clock: Clock, account: ServiceAccount | None, socket: Path = SOCKET) -> None:
         self._clock = clock
         self._account = account
         self._socket = socket

@@ -1,8 +1,7 @@
-"""The kubelet of this host: GPU allocations, and pods.
+"""The kubelet of this host.
 
-`pod_resources` reads the allocations of devices, `pods_api` the pods, each from a socket of the kubelet.
-`grpc` makes the calls, `protobuf` parses the messages. `exporter.sources.kubernetes` makes `Pods` of the
-pods.
+`pod_resources` reads the allocations of GPUs. `grpc` makes a call on a socket of the kubelet, `protobuf`
+decodes the answer; `exporter.sources.kubernetes` reads pods by both.
 """
 
 from exporter.sources.kubelet.pod_resources import (

@@ -5,9 +5,9 @@ comes in trailers, which httpx drops, so this uses `h2` itself.
 It is imported at the first call: `h2` takes megabytes, which a host without a kubelet saves.
 """
 
+import os
 import socket
-import stat
-from collections.abc import Iterable
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Final
 from urllib.parse import unquote_to_bytes
@@ -18,7 +18,6 @@ from h2.errors import ErrorCodes
 from h2.events import (
     ConnectionTerminated,
     DataReceived,
-    Event,
     ResponseReceived,
     StreamEnded,
     StreamReset,
@@ -50,7 +49,15 @@ STATUSES: Final = {
 """Reasons of gRPC statuses with different remedies. A kubelet that does not know all of its pods yet answers
 with status 9, FAILED_PRECONDITION."""
 
-Headers = dict[bytes, bytes]
+CONNECT_REASONS: Final[Mapping[type[OSError], FailureReason]] = {
+    FileNotFoundError: FailureReason.ABSENT,
+    NotADirectoryError: FailureReason.ABSENT,
+    PermissionError: FailureReason.DENIED,
+    ConnectionRefusedError: FailureReason.REFUSED,
+    TimeoutError: FailureReason.TIMEOUT,
+    BlockingIOError: FailureReason.TIMEOUT,  # the queue of the socket is full
+}
+"""Reasons of errors in connecting. Any other is `connection`."""
 
 
 class GrpcCall:
@@ -104,9 +111,22 @@ class GrpcCall:
             if self._beginning[3:4] not in (b"", bytes([SETTINGS])):
                 raise self._failed(FailureReason.NOT_KUBELET, "answers, but not by HTTP/2")
         try:
-            self._take(self._http.receive_data(data))
+            events = self._http.receive_data(data)
         except H2Error as error:
             raise self._failed(FailureReason.CONNECTION, f"broke HTTP/2: {error}") from error
+        for event in events:
+            if isinstance(event, ResponseReceived):
+                self._take_headers(event)
+            elif isinstance(event, TrailersReceived):
+                self._take_status(event)
+            elif isinstance(event, DataReceived):
+                self._take_data(event.data)
+            elif isinstance(event, StreamEnded):
+                self._ended = True
+            elif isinstance(event, StreamReset) and not self._ended:
+                raise self._failed(FailureReason.CONNECTION, f"gave up the call ({_code(event.error_code)})")
+            elif isinstance(event, ConnectionTerminated) and not self._ended:
+                raise self._failed(FailureReason.CONNECTION, f"went away ({_code(event.error_code)})")
         return self._ended
 
     def message(self) -> bytes:
@@ -130,31 +150,20 @@ class GrpcCall:
             raise self._failed(FailureReason.MALFORMED, "an answer that is not one message")
         return bytes(memoryview(self._body)[PREFIX_BYTES:])
 
-    def _take(self, events: Iterable[Event]) -> None:
-        for event in events:
-            if isinstance(event, ResponseReceived):
-                headers = _headers(event)
-                kind = headers.get(b"content-type", b"")
-                if headers.get(b":status") != b"200" or not kind.startswith(b"application/grpc"):
-                    raise self._failed(FailureReason.NOT_KUBELET, "answers, but not by gRPC")
-                self._note(headers)
-            elif isinstance(event, TrailersReceived):
-                self._note(_headers(event))
-            elif isinstance(event, DataReceived):
-                self._body += event.data
-                self._check_prefix()
-            elif isinstance(event, StreamEnded):
-                self._ended = True
-            elif isinstance(event, StreamReset) and not self._ended:
-                raise self._failed(FailureReason.CONNECTION, f"gave up the call ({_code(event.error_code)})")
-            elif isinstance(event, ConnectionTerminated) and not self._ended:
-                raise self._failed(FailureReason.CONNECTION, f"went away ({_code(event.error_code)})")
+    def _take_headers(self, event: ResponseReceived) -> None:
+        headers = dict(event.headers)
+        content_type = headers.get(b"content-type", b"")
+        if headers.get(b":status") != b"200" or not content_type.startswith(b"application/grpc"):
+            raise self._failed(FailureReason.NOT_KUBELET, "answers, but not by gRPC")
+        self._take_status(event)
 
-    def _note(self, headers: Headers) -> None:
+    def _take_status(self, event: ResponseReceived | TrailersReceived) -> None:
+        headers = dict(event.headers)
         self._status = headers.get(b"grpc-status", self._status)
         self._explanation = headers.get(b"grpc-message", self._explanation)
 
-    def _check_prefix(self) -> None:
+    def _take_data(self, data: bytes) -> None:
+        self._body += data
         if any(self._body[:1]):
             raise self._failed(FailureReason.MALFORMED, "a compressed answer, which was not asked for")
         if len(self._body) >= PREFIX_BYTES and self._length() > self._limit:
@@ -171,12 +180,24 @@ def call(path: Path, method: str, deadline: Deadline, limit: int) -> bytes:
     """The answer to an empty message, of at most `limit` bytes, on a connection of its own.
 
     Raises:
-        ReadFailedError: `absent`, `denied`, `refused`, `timeout`, `connection`, `not_kubelet`, `malformed`,
-            `too_large`, `exhausted`, `starting`, `unimplemented`, `grpc_status`.
+        ReadFailedError: `absent`, there is no socket; `denied`, no access; `refused`, nothing listens;
+            `timeout`; `connection`, it broke off; `not_kubelet`, something else answers; `malformed`;
+            `too_large`; `exhausted`, too many requests; `starting`, it does not know its pods yet;
+            `unimplemented`; `grpc_status`, any other refusal.
     """
     conversation = GrpcCall(method, str(path), limit, deadline.left())
     with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as connection:
-        _connect(connection, path, deadline)
+        connection.settimeout(deadline.left())
+        try:
+            connection.connect(str(path))
+        except OSError as failure:  # one without `strerror` is of a path longer than an address may be
+            reason = CONNECT_REASONS.get(type(failure), FailureReason.CONNECTION)
+            problem = failure.strerror or str(failure)
+            if reason is FailureReason.TIMEOUT:
+                problem = "takes no connection"
+            elif os.path.isdir(path) or os.path.isfile(path):
+                problem = "no socket"
+            raise ReadFailedError(reason, f"{path}: {problem}") from failure
         if fault := root().fault(connection):
             raise ReadFailedError(FailureReason.NOT_KUBELET, f"{path}: {fault}, not root")
         try:
@@ -187,40 +208,14 @@ def call(path: Path, method: str, deadline: Deadline, limit: int) -> bytes:
                 connection.settimeout(deadline.left())
                 data = connection.recv(RECEIVE_BYTES)
                 if not data:
-                    raise ReadFailedError(
-                        FailureReason.CONNECTION, f"{path}: closed before the answer was whole"
-                    )
+                    problem = f"{path}: closed before the answer was whole"
+                    raise ReadFailedError(FailureReason.CONNECTION, problem)
                 ended = conversation.feed(data)
         except TimeoutError as failure:
             raise ReadFailedError(FailureReason.TIMEOUT, f"{path}: no whole answer in time") from failure
         except OSError as failure:
             raise ReadFailedError(FailureReason.CONNECTION, f"{path}: {failure.strerror}") from failure
     return conversation.message()
-
-
-def _connect(connection: socket.socket, path: Path, deadline: Deadline) -> None:
-    connection.settimeout(deadline.left())
-    try:
-        connection.connect(str(path))
-    except (FileNotFoundError, NotADirectoryError) as failure:
-        raise ReadFailedError(FailureReason.ABSENT, f"{path}: {failure.strerror}") from failure
-    except PermissionError as failure:
-        raise ReadFailedError(FailureReason.DENIED, f"{path}: {failure.strerror}") from failure
-    except ConnectionRefusedError as failure:
-        try:
-            is_socket = stat.S_ISSOCK(path.stat().st_mode)
-        except OSError:  # it went away since
-            is_socket = False
-        what = failure.strerror if is_socket else "no socket"
-        raise ReadFailedError(FailureReason.REFUSED, f"{path}: {what}") from failure
-    except (TimeoutError, BlockingIOError) as failure:  # the second: its queue is full
-        raise ReadFailedError(FailureReason.TIMEOUT, f"{path}: takes no connection") from failure
-    except OSError as failure:  # a path longer than an address may be, say
-        raise ReadFailedError(FailureReason.CONNECTION, f"{path}: {failure}") from failure
-
-
-def _headers(event: ResponseReceived | TrailersReceived) -> Headers:
-    return {bytes(name): bytes(value) for name, value in event.headers}
 
 
 def _code(code: ErrorCodes | int | None) -> str:

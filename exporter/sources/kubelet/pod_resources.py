@@ -1,26 +1,18 @@
-"""GPU allocations of containers, from the kubelet's PodResources API.
-
-The messages are those of `k8s.io/kubelet/pkg/apis/podresources/v1`, of which only this is read:
-
-    ListPodResourcesResponse  1 pod_resources
-    PodResources              1 name  2 namespace  3 containers
-    ContainerResources        1 name  2 devices  5 dynamic_resources
-    ContainerDevices          1 resource_name  2 device_ids
-    DynamicResource           4 claim_resources
-    ClaimResource             2 driver_name  4 device_name
-"""
+"""GPU allocations of containers, from the kubelet's PodResources API."""
 
 import re
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Any, Final, NamedTuple
+from typing import Annotated, Final, NamedTuple
+
+import msgspec
 
 from exporter import vendors
 from exporter.clock import Clock
 from exporter.readings import LABEL_CHARACTERS, ErrorCounts, FailureReason, QuickSource, ReadFailedError
 from exporter.sources.http_client import Deadline
-from exporter.sources.kubelet.protobuf import LENGTH, Field, Fields, Message
+from exporter.sources.kubelet import protobuf
 from exporter.units import NANOSECONDS_PER_SECOND, Nanoseconds, seconds
 from exporter.vendors import Device
 
@@ -36,12 +28,13 @@ NAME: Final = re.compile(r"(?=.{1,253}\Z)[a-z0-9]([-a-z0-9.]*[a-z0-9])?")
 
 @dataclass(frozen=True, slots=True)
 class Allocation:
-    """One device of one container. `resource` is its resource name, or the driver of a claim."""
+    """One device of one container."""
 
     namespace: str
     pod: str
     container: str
     resource: str
+    """The resource name of the device, or the driver of a claim."""
     device: Device
 
 
@@ -60,27 +53,59 @@ class Allocations:
     A shared device, or a claim that several containers share, comes once for each of them.
     Older kubelets list pods that have ended (kubernetes#119423): discovery leaves out a pod without a running
     container. Claims with admin access, as monitors have them, look like any other: see `without_monitors`.
-    `unknown_count` counts all unknown ids, `unknown` has the first few.
-    `at` is the boot time of the request; `None` if unknown.
     """
 
     allocations: tuple[Allocation, ...] = ()
     unknown: tuple[UnknownDevice, ...] = ()
+    """The first few devices of unknown ids."""
     unknown_count: int = 0
+    """Number of all devices of unknown ids."""
     at: Nanoseconds | None = field(default=None, compare=False)
+    """Boot time of the request; `None` if unknown."""
 
 
-_CLAIM: Final[Fields] = {2: Field("driver"), 4: Field("device")}
-_CONTAINER: Final[Fields] = {
-    1: Field("name"),
-    2: Field("devices", {1: Field("resource"), 2: Field("ids", repeated=True)}, repeated=True),
-    5: Field("dynamic", {4: Field("claims", _CLAIM, repeated=True)}, repeated=True),
-}
-_POD: Final[Fields] = {
-    1: Field("name"),
-    2: Field("namespace"),
-    3: Field("containers", _CONTAINER, repeated=True),
-}
+class _ContainerDevices(msgspec.Struct):
+    """Devices of one resource. The numbers are those of `k8s.io/kubelet/pkg/apis/podresources/v1`."""
+
+    resource_name: Annotated[str, 1] = ""
+    device_ids: Annotated[list[str], 2] = []
+
+
+class _ClaimResource(msgspec.Struct):
+    driver_name: Annotated[str, 2] = ""
+    device_name: Annotated[str, 4] = ""
+
+
+class _DynamicResource(msgspec.Struct):
+    claim_resources: Annotated[list[_ClaimResource], 4] = []
+
+
+class _ContainerResources(msgspec.Struct):
+    name: Annotated[str, 1] = ""
+    devices: Annotated[list[_ContainerDevices], 2] = []
+    dynamic_resources: Annotated[list[_DynamicResource], 5] = []
+
+    def gpus(self) -> Iterator[tuple[UnknownDevice, Device | None]]:
+        """Each GPU as the kubelet names it, and as its vendor does; `None` for an unknown id."""
+        for devices in self.devices:
+            for identifier in devices.device_ids:
+                named = UnknownDevice(devices.resource_name, identifier)
+                for vendor in vendors.VENDORS:
+                    if named.resource.startswith(vendor.resource_prefix) or vendor.is_id(identifier):
+                        yield named, vendor.plugin_device(named.resource, identifier)
+                        break
+        claims = (claim for resource in self.dynamic_resources for claim in resource.claim_resources)
+        drivers = {vendor.dra_driver: vendor for vendor in vendors.VENDORS if vendor.dra_driver}
+        for claim in claims:
+            if claim.driver_name in drivers:
+                named = UnknownDevice(claim.driver_name, claim.device_name)
+                yield named, drivers[claim.driver_name].claimed_device(claim.device_name)
+
+
+class _PodResources(msgspec.Struct):
+    name: Annotated[str, 1] = ""
+    namespace: Annotated[str, 2] = ""
+    containers: Annotated[list[_ContainerResources], 3] = []
 
 
 def allocations(reply: bytes) -> Allocations:
@@ -92,44 +117,24 @@ def allocations(reply: bytes) -> Allocations:
     by_device: dict[Allocation, None] = {}  # the same id twice in one container is one device
     unknown: list[UnknownDevice] = []
     count = unknown_count = 0
-    message = Message(reply)
-    pods = (part for part in message.parts() if part.number == 1 and part.wire == LENGTH)
-    for part in pods:
-        pod = message.parse(_POD, part.start, part.end)
-        for container in pod.get("containers", ()):
-            owner = (pod.get("namespace", ""), pod.get("name", ""), container.get("name", ""))
-            for resource, identifier, device in _devices(container):
-                for name in owner:
+    for pod in protobuf.messages(reply, _PodResources):
+        for container in pod.containers:
+            for named, device in container.gpus():
+                for name in (pod.namespace, pod.name, container.name):
                     if NAME.fullmatch(name) is None:
                         problem = f"a GPU held by {shown(name)!r}, which is no name"
                         raise ReadFailedError(FailureReason.MALFORMED, problem)
                 count += 1
                 if count > DEVICES_MAX:
                     raise ReadFailedError(FailureReason.TOO_LARGE, f"more than {DEVICES_MAX} GPUs given out")
-                if device is not None:
-                    by_device[Allocation(*owner, resource, device)] = None
+                if device is None:
+                    unknown_count += 1
+                    if len(unknown) < UNKNOWN_MAX:
+                        unknown.append(UnknownDevice(shown(named.resource), shown(named.identifier)))
                     continue
-                unknown_count += 1
-                if len(unknown) < UNKNOWN_MAX:
-                    unknown.append(UnknownDevice(shown(resource), shown(identifier)))
+                allocation = Allocation(pod.namespace, pod.name, container.name, named.resource, device)
+                by_device[allocation] = None
     return Allocations(tuple(by_device), tuple(unknown), unknown_count)
-
-
-def _devices(container: dict[str, Any]) -> Iterator[tuple[str, str, Device | None]]:
-    """The GPUs of a container: resource or driver, id, and the device, `None` for an unknown id."""
-    for given in container.get("devices", ()):
-        resource = given.get("resource", "")
-        for identifier in given.get("ids", ()):
-            for vendor in vendors.VENDORS:
-                if resource.startswith(vendor.resource_prefix) or vendor.is_id(identifier):
-                    yield resource, identifier, vendor.plugin_device(resource, identifier)
-                    break
-    for dynamic in container.get("dynamic", ()):
-        for claim in dynamic.get("claims", ()):
-            name = claim.get("device", "")
-            for vendor in vendors.VENDORS:
-                if vendor.dra_driver and claim.get("driver", "") == vendor.dra_driver:
-                    yield vendor.dra_driver, name, vendor.claimed_device(name)
 
 
 def shown(identifier: str) -> str:
@@ -171,12 +176,13 @@ def without_monitors(given: Iterable[Allocation], own_pod: tuple[str, str] | Non
     names = {device.name for device in every}
     workloads = any({device.name for device in claimed} < names for claimed in devices.values())
     monitors = {pod for pod, claimed in devices.items() if workloads and claimed == every}
-    return tuple(
-        allocation
-        for allocation in given
-        if (pod := (allocation.namespace, allocation.pod)) != own_pod
-        and not (pod in monitors and allocation.resource in drivers)
-    )
+    held_devices = []
+    for allocation in given:
+        pod = (allocation.namespace, allocation.pod)
+        is_monitor = pod in monitors and allocation.resource in drivers
+        if pod != own_pod and not is_monitor:
+            held_devices.append(allocation)
+    return tuple(held_devices)
 
 
 SOCKET: Final = Path("/var/lib/kubelet/pod-resources/kubelet.sock")
@@ -227,54 +233,44 @@ class PodResourcesSource(QuickSource):
         timeout: float = TIMEOUT_SECONDS,
         keep: Nanoseconds = ALLOCATION_CACHE_TTL,
     ) -> None:
+        self.path = path
         self._clock = clock
-        self._path = path
         self._timeout = timeout
         self._keep = keep
         self._cached: Allocations | None = None
-        self._asked_at: Nanoseconds = 0
+        self._requested_at: Nanoseconds = 0
         self._pause: Nanoseconds = 0
         self.errors: ErrorCounts = ()
         """Unknown device ids of a read with a request: `unknown_device`."""
-
-    @property
-    def path(self) -> Path:
-        """The socket."""
-        return self._path
 
     def read(self) -> Allocations:
         """The allocations, at most `keep` old.
 
         Raises:
-            ReadFailedError: `absent`, there is no socket; `denied`, no access; `refused`, nothing listens;
-                `timeout`; `connection`, it broke off; `not_kubelet`, something else answers; `malformed`;
-                `too_large`; `exhausted`, too many requests, or still in the pause after that; `starting`, it
-                does not know its pods yet; `unimplemented`; `grpc_status`, any other refusal.
+            ReadFailedError: as `grpc.call` and `allocations`; `exhausted` also in the pause after too many
+                requests.
         """
-        self.errors = ()
-        now = self._clock.elapsed()
-        if self._cached is None or now - self._asked_at >= self._keep:
-            self._cached = None
-            if self._pause and now - self._asked_at < self._pause:
-                pause = f"{seconds(self._pause):g} s"
-                raise ReadFailedError(
-                    FailureReason.EXHAUSTED, f"{self._path}: asked too often, and again after {pause}"
-                )
-            self._asked_at = now
-            self._cached = replace(self._call(), at=now)
-            if self._cached.unknown_count:
-                self.errors = (("unknown_device", self._cached.unknown_count),)
-        return self._cached
-
-    def _call(self) -> Allocations:
         from exporter.sources.kubelet.grpc import call  # noqa: PLC0415 - HTTP/2 takes memory: on first use
 
+        self.errors = ()
+        now = self._clock.elapsed()
+        age = now - self._requested_at
+        if self._cached is not None and age < self._keep:
+            return self._cached
+        self._cached = None
+        if age < self._pause:
+            problem = f"{self.path}: asked too often, and again after {seconds(self._pause):g} s"
+            raise ReadFailedError(FailureReason.EXHAUSTED, problem)
+        self._requested_at = now
         deadline = Deadline(self._clock, self._timeout)
         try:
-            answer = allocations(call(self._path, METHOD, deadline, REPLY_BYTES_MAX))
+            answer = allocations(call(self.path, METHOD, deadline, REPLY_BYTES_MAX))
         except ReadFailedError as failure:
             exhausted = failure.reason is FailureReason.EXHAUSTED
             self._pause = min(2 * self._pause or BACKOFF_MIN, BACKOFF_MAX) if exhausted else 0
             raise
         self._pause = 0
-        return answer
+        self._cached = replace(answer, at=now)
+        if answer.unknown_count:
+            self.errors = (("unknown_device", answer.unknown_count),)
+        return self._cached

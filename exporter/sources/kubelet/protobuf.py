@@ -1,17 +1,27 @@
-"""Parser of protocol buffers without generated code: a description of the wanted fields, by number.
+"""Decoder of protocol buffers into structs whose fields are annotated with their numbers.
 
+    class ContainerDevices(msgspec.Struct):
+        resource_name: Annotated[str, 1] = ""
+        device_ids: Annotated[list[str], 2] = []
+
+A field is a string, a truth value, an integer without a sign, a time, a struct, a list of these, or a mapping
+of strings. Fields of other numbers or wire types are skipped: newer senders have them.
 The encoding is https://protobuf.dev/programming-guides/encoding/.
-Unwanted numbers, and fields of other wire types, are skipped: newer senders have them.
 """
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
-from typing import Any, Final, Literal, NamedTuple, TypeAlias
+from datetime import UTC, datetime, timedelta
+from functools import cache
+from types import NoneType
+from typing import Annotated, Any, Final, NamedTuple, TypeVar, get_args, get_origin, get_type_hints
+
+import msgspec
 
 from exporter.readings import FailureReason, ReadFailedError
 
 FIELDS_MAX: Final = 1 << 20
-"""Fields read of one message, nested ones too: about a second. 1.5 MB of small pods have an eighth."""
+"""Fields read of one reply, nested ones too: about a second. 1.5 MB of small pods have an eighth."""
 
 VARINT_BYTES_MAX: Final = 10
 TAG_BYTES_MAX: Final = 5
@@ -22,107 +32,149 @@ LENGTH: Final = 2
 FIXED32: Final = 5
 FIXED_BYTES: Final = {FIXED64: 8, FIXED32: 4}
 
-Fields: TypeAlias = "Mapping[int, Field]"
-"""The wanted fields of a message, by number."""
+EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
+
+M = TypeVar("M", bound=msgspec.Struct)
+
+
+class _Entry(msgspec.Struct):
+    """One entry of a mapping."""
+
+    key: Annotated[str, 1] = ""
+    value: Annotated[str, 2] = ""
+
+
+class _Time(msgspec.Struct):
+    """A `google.protobuf.Timestamp`, without its nanoseconds."""
+
+    seconds: Annotated[int, 1] = 0
 
 
 @dataclass(frozen=True, slots=True)
-class Field:
-    """One wanted field of a message."""
+class _Field:
+    """How one field of a struct is decoded."""
 
     name: str
-    """Its key in the parsed message."""
-    type: Literal["text", "integer"] | Fields = "text"
-    """A string, an integer without a sign or truth value, or a nested message."""
-    repeated: bool = False
-    """Whether its values are listed; else the last one counts."""
-    convert: Callable[[Any], Any] | None = None
-    """Changes each value."""
+    container: type | None
+    """`list` or `dict`, `None` for a single value."""
+    type: type
+    """Type of the value, or of each value in the container."""
+    wire: int
+    """Wire type of its values."""
 
 
-class Part(NamedTuple):
+@cache
+def _fields(message: type[msgspec.Struct]) -> Mapping[int, _Field]:
+    """The numbered fields of a struct, by number."""
+    fields = {}
+    for name, hint in get_type_hints(message, include_extras=True).items():
+        if get_origin(hint) is not Annotated:
+            continue
+        annotated, number = get_args(hint)
+        types = [part for part in get_args(annotated) if part is not NoneType]
+        is_optional = NoneType in get_args(annotated)
+        value_type = types[0] if is_optional else annotated
+        container = get_origin(value_type)
+        if container is dict:
+            value_type = _Entry
+        elif container is list:
+            (value_type,) = get_args(value_type)
+        wire = VARINT if value_type in (bool, int) else LENGTH
+        fields[number] = _Field(name, container, value_type, wire)
+    return fields
+
+
+class _Part(NamedTuple):
     """One field of a serialized message."""
 
     number: int
     wire: int
     start: int
-    """Of its content; the value of an integer itself."""
+    """Offset of its content; the value of an integer itself."""
     end: int
 
 
-class Message:
-    """Bytes of one message, parsed part by part. All parts together have at most `FIELDS_MAX` fields."""
+def messages(reply: bytes, message: type[M]) -> Iterator[M]:
+    """The messages of field 1 of a reply, one at a time.
+
+    Raises:
+        ReadFailedError: `malformed`; `too_large`, more fields than are looked at.
+    """
+    decoder = _Decoder(reply)
+    for part in decoder.parts(0, len(reply)):
+        if part.number == 1 and part.wire == LENGTH:
+            yield decoder.message(message, part.start, part.end)
+
+
+class _Decoder:
+    """Decodes one reply, of which at most `FIELDS_MAX` fields are read."""
 
     def __init__(self, data: bytes) -> None:
         self._data = data
-        self._left = FIELDS_MAX
+        self._fields_left = FIELDS_MAX
 
-    def parse(self, fields: Fields, start: int = 0, end: int | None = None) -> dict[str, Any]:
-        """The wanted fields between two offsets; absent ones have no key.
-
-        Raises:
-            ReadFailedError: `malformed`; `too_large`, more fields than are looked at.
-        """
-        parsed: dict[str, Any] = {}
+    def message(self, message: type[M], start: int, end: int) -> M:
+        """The message between two offsets."""
+        fields = _fields(message)
+        values: dict[str, Any] = {}
         for part in self.parts(start, end):
             field = fields.get(part.number)
-            if field is None or part.wire != (VARINT if field.type == "integer" else LENGTH):
+            if field is None or part.wire != field.wire:
                 continue
-            value: Any = part.start
-            if field.type == "text":
-                value = self._text(part.start, part.end)
-            elif field.type != "integer":
-                value = self.parse(field.type, part.start, part.end)
-            if field.convert is not None:
-                value = field.convert(value)
-            if field.repeated:
-                parsed.setdefault(field.name, []).append(value)
+            value = self._value(field.type, part)
+            if field.container is list:
+                values.setdefault(field.name, []).append(value)
+            elif field.container is dict:
+                values.setdefault(field.name, {})[value.key] = value.value
             else:
-                parsed[field.name] = value
-        return parsed
+                values[field.name] = value
+        return message(**values)
 
-    def parts(self, start: int = 0, end: int | None = None) -> Iterator[Part]:
-        """The strings, nested messages and integers between two offsets.
+    def _value(self, type_: type, part: _Part) -> Any:
+        if part.wire == VARINT:
+            return type_(part.start)
+        try:
+            if type_ is str:
+                return self._data[part.start : part.end].decode()
+            if type_ is datetime:
+                return EPOCH + timedelta(seconds=self.message(_Time, part.start, part.end).seconds)
+        except UnicodeDecodeError as error:
+            raise _malformed("a string that is not UTF-8", part.start) from error
+        except OverflowError as error:  # below zero too, which is a large number without its sign
+            raise _malformed("a time that no calendar has", part.start) from error
+        return self.message(type_, part.start, part.end)
 
-        Raises:
-            ReadFailedError: as `parse`.
-        """
-        stop = len(self._data) if end is None else end
+    def parts(self, start: int, end: int) -> Iterator[_Part]:
+        """The strings, nested messages and integers between two offsets."""
         at = start
-        while at < stop:
-            self._left -= 1
-            if self._left < 0:
-                raise ReadFailedError(FailureReason.TOO_LARGE, "more fields than a kubelet has to tell")
-            tag, at = self._varint(at, min(stop, at + TAG_BYTES_MAX))
+        while at < end:
+            self._fields_left -= 1
+            if self._fields_left < 0:
+                raise ReadFailedError(FailureReason.TOO_LARGE, f"more than {FIELDS_MAX} fields")
+            tag, at = self._varint(at, min(end, at + TAG_BYTES_MAX))
             number, wire = tag >> 3, tag & 7
             if number == 0:
                 raise _malformed("a field without a number", at)
             if wire == LENGTH:
-                length, at = self._varint(at, stop)
-                if length > stop - at:
+                length, at = self._varint(at, end)
+                if length > end - at:
                     raise _malformed("a field that ends after its message", at)
-                yield Part(number, wire, at, at + length)
+                yield _Part(number, wire, at, at + length)
                 at += length
             elif wire == VARINT:
-                value, at = self._varint(at, stop)
-                yield Part(number, wire, value, at)
+                value, at = self._varint(at, end)
+                yield _Part(number, wire, value, at)
             elif wire in FIXED_BYTES:
                 at += FIXED_BYTES[wire]
-                if at > stop:
+                if at > end:
                     raise _malformed("a number that ends after its message", at)
             else:
                 raise _malformed(f"wire type {wire}", at)
 
-    def _text(self, start: int, end: int) -> str:
-        try:
-            return self._data[start:end].decode()
-        except UnicodeDecodeError as error:
-            raise _malformed("a string that is not UTF-8", start) from error
-
-    def _varint(self, at: int, stop: int) -> tuple[int, int]:
-        """A number of variable length, and where it ends."""
+    def _varint(self, at: int, end: int) -> tuple[int, int]:
+        """A number of variable length, and the offset of its end."""
         value = shift = 0
-        for offset in range(at, min(stop, at + VARINT_BYTES_MAX)):
+        for offset in range(at, min(end, at + VARINT_BYTES_MAX)):
             byte = self._data[offset]
             value |= (byte & 0x7F) << shift
             if byte < 0x80:

@@ -1,7 +1,8 @@
 """Pods and labels of this node, from the kubelet and the API server.
 
 `api` makes bounded requests with the rights of the pod's service account, and reads the node's labels.
-`source` reads the pods, by HTTPS or from the kubelet's socket; `pods` decodes them, and is pure.
+`source` reads the pods, by HTTPS or from the kubelet's socket; `pod_object` decodes them, and `pods` makes a
+`Pod` of each.
 A `Pod` belongs to a process by its uid or a container's id, which are in the cgroup's path, and to an
 allocation of the kubelet by namespace and name.
 """
@@ -16,4 +17,4 @@ from exporter.sources.kubernetes.pods import (
     Workload,
     owner_of,
 )
-from exporter.sources.kubernetes.source import PodSource
+from exporter.sources.kubernetes.source import SOCKET, PodSource

@@ -1,6 +1,5 @@
 """Bounded GETs of a Kubernetes server with the token of the service account, and the labels of the node."""
 
-import json
 import os
 from collections.abc import Callable, Mapping
 from contextlib import closing
@@ -10,17 +9,12 @@ from http import HTTPStatus
 from pathlib import Path
 from typing import Any, Final
 
+import msgspec
+
 from exporter.clock import Clock
 from exporter.config.kubernetes import is_label_name, is_label_value, is_node_name
 from exporter.readings import FailureReason, NodeLabels, QuickSource, ReadFailedError
-from exporter.sources.http_client import (
-    HEADERS,
-    Deadline,
-    HttpClientProtocol,
-    HttpRequest,
-    HttpResponse,
-    secure_client,
-)
+from exporter.sources.http_client import HEADERS, Deadline, HttpClientProtocol, HttpRequest, secure_client
 from exporter.sources.processes.listener import ExpectedListener
 from exporter.sources.server.fetch import bearer_token
 
@@ -30,17 +24,16 @@ MOUNT: Final = Path("/var/run/secrets/kubernetes.io/serviceaccount")
 
 @dataclass(frozen=True, slots=True)
 class ServiceAccount:
-    """Credentials and addresses of a pod's service account.
-
-    `server` is the API server's address as `https://host:port`; `node` is the name of the pod's node and
-    `node_ip` an address of it, empty where they are not set.
-    """
+    """Credentials and addresses of a pod's service account."""
 
     server: str
+    """Address of the API server as `https://host:port`."""
     node: str
+    """Name of the pod's node; empty where it is not set."""
     token_file: Path
     ca_file: Path
     node_ip: str = ""
+    """An address of the node; empty where it is not set."""
 
 
 def account(environ: Mapping[str, str] = os.environ, mount: Path = MOUNT) -> ServiceAccount | None:
@@ -70,55 +63,39 @@ REFUSALS: Final[Mapping[int, FailureReason]] = {
 
 @dataclass(frozen=True, slots=True)
 class Call:
-    """One GET. `subject` names it in errors, `limit` is the longest body in bytes."""
+    """One GET of a Kubernetes server."""
 
     url: str
     subject: str
+    """Name of the object and its server in errors."""
     token_file: Path
+    connect: Callable[[], HttpClientProtocol]
+    """Makes the client, with the CA file as it is now."""
     limit: int
+    """Longest body in bytes."""
     accept: str = "application/json"
     listener: ExpectedListener | None = None
     """Who may get the token, where no certificate shows it."""
 
+    def body(self, deadline: Deadline) -> bytes:
+        """The body of the answer.
 
-def document(call: Call, connect: Callable[[], HttpClientProtocol], deadline: Deadline) -> dict[str, Any]:
-    """The JSON object of an answer.
+        Token and CA file are read at each call: Kubernetes renews a token long before it expires, and a CA
+        at times.
 
-    Token and CA file are read at each call: Kubernetes renews a token long before it expires, and a CA at
-    times.
-
-    Raises:
-        ReadFailedError: `connection`, `timeout`, `tls`, `token_file`, `redirect`, `unauthorized`,
-            `forbidden`, `not_found`, `http_status`, `encoding`, `too_large`, `not_recognized`.
-    """
-    answer = get(call, connect, deadline)
-    try:
-        value = json.loads(answer.body)
-    except (ValueError, RecursionError) as error:
-        raise ReadFailedError(
-            FailureReason.NOT_RECOGNIZED, f"{call.subject}: answers, but not with JSON"
-        ) from error
-    if not isinstance(value, dict):
-        raise ReadFailedError(
-            FailureReason.NOT_RECOGNIZED, f"{call.subject}: answers, but not with a JSON object"
-        )
-    return value
-
-
-def get(call: Call, connect: Callable[[], HttpClientProtocol], deadline: Deadline) -> HttpResponse:
-    """As `document`, for a body of any kind.
-
-    Raises:
-        ReadFailedError: as `document`, `not_recognized` excepted.
-    """
-    headers = {**HEADERS, "Accept": call.accept, "Authorization": f"Bearer {bearer_token(call.token_file)}"}
-    with closing(connect()) as client:
-        request = HttpRequest(call.url, headers, call.subject, listener=call.listener)
-        answer = client.request(request, deadline, call.limit)
-    if answer.status != HTTPStatus.OK:
-        reason = REFUSALS.get(answer.status, FailureReason.HTTP_STATUS)
-        raise ReadFailedError(reason, f"{call.subject}: answers with HTTP status {answer.status}")
-    return answer
+        Raises:
+            ReadFailedError: `connection`, `timeout`, `tls`, `token_file`, `redirect`, `unauthorized`,
+                `forbidden`, `not_found`, `http_status`, `encoding`, `too_large`, `not_listening`.
+        """
+        token = bearer_token(self.token_file)
+        headers = {**HEADERS, "Accept": self.accept, "Authorization": f"Bearer {token}"}
+        request = HttpRequest(self.url, headers, self.subject, listener=self.listener)
+        with closing(self.connect()) as client:
+            answer = client.request(request, deadline, self.limit)
+        if answer.status != HTTPStatus.OK:
+            reason = REFUSALS.get(answer.status, FailureReason.HTTP_STATUS)
+            raise ReadFailedError(reason, f"{self.subject}: answers with HTTP status {answer.status}")
+        return answer.body
 
 
 TIMEOUT_SECONDS: Final = 5.0
@@ -143,6 +120,20 @@ REMEDIES: Final[Mapping[FailureReason, str]] = {
     FailureReason.NOT_FOUND: "; set NODE_NAME by the fieldRef spec.nodeName",
     FailureReason.UNAUTHORIZED: "; the token of the service account is not, or no longer, valid",
 }
+
+
+class _Metadata(msgspec.Struct):
+    """Metadata of a node. A label whose value is no text is left out."""
+
+    name: str = ""
+    labels: dict[str, Any] | None = None
+
+
+class _NodeObject(msgspec.Struct):
+    """A Kubernetes Node, as far as it is read."""
+
+    kind: str = ""
+    metadata: _Metadata = msgspec.field(default_factory=_Metadata)
 
 
 @dataclass(frozen=True, slots=True)
@@ -179,13 +170,13 @@ class NodeSource(QuickSource):
         """The labels of the node; none, and no request, outside a cluster.
 
         Raises:
-            ReadFailedError: `node_name`, or as `api.document`.
+            ReadFailedError: `node_name`, `not_recognized`, or as `Call.body`.
         """
         account = self._account
         if account is None:
             return self.fallback
         if not is_node_name(account.node):
-            fault = "is not set" if not account.node else "is no name of a node"
+            fault = "is no name of a node" if account.node else "is not set"
             raise ReadFailedError(
                 FailureReason.NODE_NAME, f"NODE_NAME {fault}; set it by the fieldRef spec.nodeName"
             )
@@ -194,34 +185,33 @@ class NodeSource(QuickSource):
             f"{account.server}/api/v1/nodes/{account.node}",
             subject,
             account.token_file,
+            partial(secure_client, account.ca_file),
             BODY_BYTES_MAX,
             ACCEPT,
         )
         try:
-            node_object = document(
-                call, partial(secure_client, account.ca_file), Deadline(self._clock, self._timeout)
-            )
+            body = call.body(Deadline(self._clock, self._timeout))
         except ReadFailedError as failure:
             raise ReadFailedError(failure.reason, f"{failure}{REMEDIES.get(failure.reason, '')}") from failure
         try:
-            return NodeReading(_labels(node_object, account.node))
-        except ValueError as error:
+            return NodeReading(_labels(body, account.node))
+        except (msgspec.MsgspecError, RecursionError, ValueError) as error:
             message = f"{subject}: answers, but not as Kubernetes does: {error}"
             raise ReadFailedError(FailureReason.NOT_RECOGNIZED, message) from error
 
 
-def _labels(node_object: Mapping[str, Any], node: str) -> NodeLabels:
+def _labels(body: bytes, node: str) -> NodeLabels:
     """The valid labels of a node's document, sorted.
 
     Raises:
-        ValueError: it is not that node's document.
+        MsgspecError, RecursionError, ValueError: it is not that node's document.
     """
-    metadata = node_object.get("metadata")
-    if node_object.get("kind") not in KINDS or not isinstance(metadata, dict) or metadata.get("name") != node:
+    node_object = msgspec.json.decode(body, type=_NodeObject)
+    if node_object.kind not in KINDS or node_object.metadata.name != node:
         raise ValueError("no metadata of that node")
-    labels = metadata.get("labels") or {}
-    if not isinstance(labels, dict) or len(labels) > LABELS_MAX:
-        raise ValueError(f"no labels, or more than {LABELS_MAX}")
+    labels = node_object.metadata.labels or {}
+    if len(labels) > LABELS_MAX:
+        raise ValueError(f"more than {LABELS_MAX} labels")
     return tuple(
         sorted(
             (name, value)

@@ -1,15 +1,13 @@
-"""Pods of this node, decoded from JSON: workload, annotations, owner. Pure, bounded.
+"""Pods of this node: workload, annotations, owner. Pure, bounded.
 
-Fields are those of core/v1 (k8s.io/api/core/v1/types.go). A field that is missing or of another type is left
-out; a pod without a name, a namespace or a uid is dropped. The user who starts a pod writes its annotations,
-so they name a port, a path and labels of that pod only, and never a host.
+A pod without a name, a namespace or a uid is dropped. The user who starts a pod writes its annotations, so
+they name a port, a path and labels of that pod only, and never a host.
 """
 
 import ipaddress
 import re
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
-from datetime import UTC, datetime
 from decimal import Decimal
 from itertools import islice
 from typing import Any, Final, Literal, NamedTuple, get_args
@@ -19,6 +17,7 @@ from exporter.config.servers import FIRST_TOKEN_SECONDS_MAX, PER_TOKEN_SECONDS_M
 from exporter.config.settings import PodLabels
 from exporter.cost.postings import OTHER, UNALLOCATED
 from exporter.readings import LABEL_CHARACTERS, Role, RoleClaim, ServiceLevel, label
+from exporter.sources.kubernetes.pod_object import ContainerSpec, ContainerStatus, PodObject, PodStatus
 from exporter.units import Nanoseconds
 
 ContainerRole = Literal["container", "init", "ephemeral"]
@@ -274,7 +273,7 @@ GPU. `report-20261125` is a Job that its user named by a date."""
 def workload_of(
     name: str,
     labels: Mapping[str, str],
-    owner: tuple[str, str] | None,
+    owner: Workload | None,
     *,
     created_minute: int | None = None,
     node: str = "",
@@ -293,17 +292,23 @@ def workload_of(
         return labeled
     if owner is None:
         return Workload("Pod", name)
-    kind, owner_name = owner
-    if kind == "ReplicaSet":
-        return _of_replica_set(owner_name, labels)
-    if kind == "Job":
-        return _of_job(owner_name, created_minute)
-    if kind == "Node":
+    if owner.kind == "Node":
         return Workload("Pod", name.removesuffix(f"-{node}"))
-    return Workload(kind, owner_name)
+    if owner.kind == "ReplicaSet":
+        for hash_label, kind in HASHES:
+            owner_of_set = owner.name.removesuffix(f"-{labels.get(hash_label, '')}")
+            if labels.get(hash_label) and owner_of_set not in ("", owner.name):
+                return Workload(kind, owner_of_set)
+    scheduled = _SCHEDULED.fullmatch(owner.name)
+    if owner.kind == "Job" and scheduled and created_minute is not None:
+        late = created_minute - int(scheduled[2])
+        if -EARLY_MINUTES <= late <= LATE_MINUTES:
+            return Workload("CronJob", scheduled[1])
+    return owner
 
 
 def _labeled(labels: Mapping[str, str]) -> Iterator[Workload]:
+    """The workloads that labels name, the outermost first."""
     part, part_of = LLM_INFERENCE_SERVICE
     if labels.get(part) == part_of and labels.get("app.kubernetes.io/name"):
         yield Workload("LLMInferenceService", labels["app.kubernetes.io/name"])
@@ -317,23 +322,6 @@ def _labeled(labels: Mapping[str, str]) -> Iterator[Workload]:
     if cluster:
         generated = _GENERATED_RAY.fullmatch(cluster)
         yield Workload("RayCluster", generated[1] if generated else cluster)
-
-
-def _of_replica_set(name: str, labels: Mapping[str, str]) -> Workload:
-    for hash_label, kind in HASHES:
-        owner = name.removesuffix(f"-{labels.get(hash_label, '')}")
-        if labels.get(hash_label) and owner and owner != name:
-            return Workload(kind, owner)
-    return Workload("ReplicaSet", name)
-
-
-def _of_job(name: str, created_minute: int | None) -> Workload:
-    scheduled = _SCHEDULED.fullmatch(name)
-    if scheduled and created_minute is not None:
-        late = created_minute - int(scheduled[2])
-        if -EARLY_MINUTES <= late <= LATE_MINUTES:
-            return Workload("CronJob", scheduled[1])
-    return Workload("Job", name)
 
 
 LABELS_MAX: Final = 64
@@ -350,13 +338,6 @@ CONFIG_HASH: Final = "kubernetes.io/config.hash"
 ANNOTATION_PREFIXES: Final = (PREFIX, "prometheus.io/", "leaderworkerset.sigs.k8s.io/", CONFIG_HASH)
 """Prefixes of the annotations that are kept; others may have a quarter of a megabyte each."""
 
-ROLES: Final[tuple[tuple[str, str, ContainerRole], ...]] = (
-    ("containers", "containerStatuses", "container"),
-    ("initContainers", "initContainerStatuses", "init"),
-    ("ephemeralContainers", "ephemeralContainerStatuses", "ephemeral"),
-)
-"""Keys of containers in a pod's spec and status, and their role."""
-
 _UID: Final = re.compile(r"[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}|[0-9a-f]{32}")
 _STATIC_UID: Final = re.compile(r"[0-9a-f]{32}")
 """A hash of the manifest; what the API server gives has dashes, so that no pod's can be had by annotation."""
@@ -364,49 +345,56 @@ _STATIC_UID: Final = re.compile(r"[0-9a-f]{32}")
 _CONTAINER_ID: Final = re.compile(r"[a-z0-9-]+://([0-9a-f]{64})")
 
 
-def pod_of(value: object, node: str = "") -> Pod | None:
-    """The pod of a JSON object; `None` where it is none, or is on another node.
+def pod_of(pod_object: PodObject, node: str = "") -> Pod | None:
+    """The pod of a Kubernetes object; `None` where it is none, or is on another node.
 
     Without a `node` the pod may be on any: a kubelet's socket has the pods of this node alone.
     """
-    pod, metadata = _mapping(value), _mapping(_mapping(value).get("metadata"))
-    spec, status = _mapping(pod.get("spec")), _mapping(pod.get("status"))
-    name, namespace, uid = (_text(metadata, key) for key in ("name", "namespace", "uid"))
-    if not (is_node_name(name) and is_node_name(namespace) and _UID.fullmatch(uid)):
-        return None
-    own = _text(spec, "nodeName")
-    if not is_node_name(own) or node not in ("", own):
+    metadata = pod_object.metadata
+    status = pod_object.status
+    own_node = pod_object.spec.node_name
+    names = (metadata.name, metadata.namespace, own_node)
+    if not all(map(is_node_name, names)) or not _UID.fullmatch(metadata.uid) or node not in ("", own_node):
         return None
     kept_annotations = (
         (name, value[:ANNOTATION_CHARACTERS])
-        for name, value in _mapping(metadata.get("annotations")).items()
-        if name.startswith(ANNOTATION_PREFIXES) and is_label_name(name) and isinstance(value, str)
+        for name, value in (metadata.annotations or {}).items()
+        if name.startswith(ANNOTATION_PREFIXES) and is_label_name(name)
     )
     annotations = dict(islice(kept_annotations, ANNOTATIONS_MAX))
-    owner = _controller(metadata)
-    if owner == ("Node", own) and _STATIC_UID.fullmatch(annotations.get(CONFIG_HASH, "")):
-        uid = annotations[CONFIG_HASH]
     valid_labels = (
         (name, value)
-        for name, value in _mapping(metadata.get("labels")).items()
-        if is_label_name(name) and isinstance(value, str) and is_label_value(value)
+        for name, value in (metadata.labels or {}).items()
+        if is_label_name(name) and is_label_value(value)
     )
     labels = dict(islice(valid_labels, LABELS_MAX))
-    containers = tuple(_containers(spec, status))
-    stated = _text(status, "phase")
-    phase: Phase = next((each for each in get_args(Phase) if each == stated), "Unknown")
-    # One that is being deleted is over once its last container has ended, whatever its phase says.
-    deleted = "deletionTimestamp" in metadata and not any(each.running for each in containers)
+    valid_controllers = (
+        Workload(owner.kind, owner.name)
+        for owner in metadata.owner_references or ()
+        if owner.controller and owner.kind.isalnum() and owner.kind.isascii() and is_node_name(owner.name)
+    )
+    controller = next(valid_controllers, None)
+    uid = metadata.uid
+    if controller == ("Node", own_node) and _STATIC_UID.fullmatch(annotations.get(CONFIG_HASH, "")):
+        uid = annotations[CONFIG_HASH]
+    if _STATIC_UID.fullmatch(uid):
+        controller = Workload("Node", own_node)
+    created = metadata.creation_timestamp
+    containers = tuple(_containers(pod_object))
+    phase: Phase = next((known for known in get_args(Phase) if known == status.phase), "Unknown")
+    # A pod that is being deleted is over once its last container has ended, whatever its phase is.
+    is_running = any(container.running for container in containers)
+    deleted = metadata.deletion_timestamp is not None and not is_running
     return Pod(
-        namespace=namespace,
-        name=name,
+        namespace=metadata.namespace,
+        name=metadata.name,
         uid=uid,
         workload=workload_of(
-            name,
+            metadata.name,
             labels,
-            ("Node", own) if _STATIC_UID.fullmatch(uid) else owner,
-            created_minute=_minute(_text(metadata, "creationTimestamp")),
-            node=own,
+            controller,
+            created_minute=None if created is None else int(created.timestamp()) // 60,
+            node=own_node,
         ),
         phase=phase,
         live=phase not in TERMINAL and not deleted,
@@ -418,46 +406,36 @@ def pod_of(value: object, node: str = "") -> Pod | None:
     )
 
 
-def _controller(metadata: Mapping[str, Any]) -> tuple[str, str] | None:
-    """Kind and name of the owner that controls the pod; at most one does."""
-    for owner in map(_mapping, _list(metadata.get("ownerReferences"))):
-        kind, name = _text(owner, "kind"), _text(owner, "name")
-        if owner.get("controller") is True and kind.isalnum() and kind.isascii() and is_node_name(name):
-            return kind, name
-    return None
-
-
-def _containers(spec: Mapping[str, Any], status: Mapping[str, Any]) -> Iterator[Container]:
+def _containers(pod_object: PodObject) -> Iterator[Container]:
     """The containers of the spec, each with its status where there is one."""
-    for named, stated, role in ROLES:
-        states = {_text(state, "name"): state for state in map(_mapping, _list(status.get(stated)))}
-        for container in islice(map(_mapping, _list(spec.get(named))), CONTAINERS_MAX):
-            name = _text(container, "name")
-            if not is_node_name(name):
+    spec, status = pod_object.spec, pod_object.status
+    ephemeral = [container.common or container for container in spec.ephemeral_containers or ()]
+    roles: tuple[tuple[ContainerRole, list[ContainerSpec] | None, list[ContainerStatus] | None], ...] = (
+        ("container", spec.containers, status.container_statuses),
+        ("init", spec.init_containers, status.init_container_statuses),
+        ("ephemeral", ephemeral, status.ephemeral_container_statuses),
+    )
+    for role, specs, statuses in roles:
+        states = {state.name: state for state in statuses or ()}
+        for container in (specs or [])[:CONTAINERS_MAX]:
+            if not is_node_name(container.name):
                 continue
-            state = states.get(name, {})
-            id_match = _CONTAINER_ID.fullmatch(_text(state, "containerID"))
+            state = states.get(container.name) or ContainerStatus()
+            id_match = _CONTAINER_ID.fullmatch(state.container_id)
+            # Without a command the image has the program.
+            argv = (*container.command, *(container.args or ())) if container.command else ()
             yield Container(
-                name=name,
+                name=container.name,
                 id=id_match[1] if id_match else "",
-                running="running" in _mapping(state.get("state")),
+                running=state.state.running is not None,
                 role=role,
-                argv=tuple(islice(_words(container), WORDS_MAX)),
+                argv=tuple(word[:WORD_CHARACTERS] for word in argv[:WORDS_MAX]),
             )
 
 
-def _words(container: Mapping[str, Any]) -> Iterator[str]:
-    """Command line of a container; empty without a command, since its image then has the program."""
-    command = _list(container.get("command"))
-    for word in (*command, *(_list(container.get("args")) if command else ())):
-        if isinstance(word, str):
-            yield word[:WORD_CHARACTERS]
-
-
-def _addresses(status: Mapping[str, Any]) -> Iterator[str]:
+def _addresses(status: PodStatus) -> Iterator[str]:
     """The pod's addresses, each once; never one that means this pod, a link, or many."""
-    statuses = map(_mapping, (status, *_list(status.get("podIPs"))))
-    for text in dict.fromkeys(_text(each, key) for each in statuses for key in ("podIP", "ip")):
+    for text in dict.fromkeys((status.pod_ip, *(pod_ip.ip for pod_ip in status.pod_ips or ()))):
         try:
             address = ipaddress.ip_address(text)
         except ValueError:
@@ -465,24 +443,3 @@ def _addresses(status: Mapping[str, Any]) -> Iterator[str]:
         meant = getattr(address, "ipv4_mapped", None) or address
         if not (meant.is_loopback or meant.is_link_local or meant.is_multicast or meant.is_unspecified):
             yield str(address)
-
-
-def _minute(timestamp: str) -> int | None:
-    """Minutes since 1970 of an RFC 3339 time in UTC, as Kubernetes writes it."""
-    try:
-        return int(datetime.strptime(timestamp, "%Y-%m-%dT%H:%M:%SZ").replace(tzinfo=UTC).timestamp()) // 60
-    except ValueError:
-        return None
-
-
-def _mapping(value: object) -> Mapping[str, Any]:
-    return value if isinstance(value, dict) else {}
-
-
-def _list(value: object) -> list[Any]:
-    return value if isinstance(value, list) else []
-
-
-def _text(fields: Mapping[str, Any], key: str) -> str:
-    value = fields.get(key)
-    return value if isinstance(value, str) else ""

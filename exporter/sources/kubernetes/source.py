@@ -1,25 +1,22 @@
 """The pods of this node: from its kubelet, by socket or HTTPS, or from the API server."""
 
 import ipaddress
-import json
 import logging
+import os
 from collections import Counter
-from collections.abc import Callable, Iterator
-from dataclasses import replace
+from collections.abc import Iterable, Iterator
 from functools import partial
 from pathlib import Path
 from typing import Final
 from urllib.parse import quote
 
-import msgspec
-
 from exporter.clock import Clock
 from exporter.config.kubernetes import is_node_name
 from exporter.config.settings import KubernetesChoice
 from exporter.readings import AccessDeniedError, ErrorCounts, FailureReason, QuickSource, ReadFailedError
-from exporter.sources.http_client import Deadline, HttpClientProtocol, secure_client, unverified_client
-from exporter.sources.kubelet import pods_api
-from exporter.sources.kubernetes.api import Call, ServiceAccount, get
+from exporter.sources.http_client import Deadline, secure_client, unverified_client
+from exporter.sources.kubernetes.api import Call, ServiceAccount
+from exporter.sources.kubernetes.pod_object import PodObject, from_json, from_protobuf
 from exporter.sources.kubernetes.pods import PREFIX, READERS, Pod, Pods, pod_of
 from exporter.sources.processes.listener import root
 from exporter.units import NANOSECONDS_PER_SECOND, Nanoseconds
@@ -35,6 +32,16 @@ RENEWAL: Final[Nanoseconds] = 20 * NANOSECONDS_PER_SECOND
 BODY_BYTES_MAX: Final = 32 * 1024 * 1024
 PODS_MAX: Final = 1000
 """Kubernetes recommends at most 110 pods on a node, and some clusters allow 500."""
+
+SOCKET: Final = Path("/var/lib/kubelet/pods-api/pods-api.sock")
+"""Socket of the Pods API (KEP-4188, alpha in Kubernetes 1.36, on by default in 1.37), as documented in
+reference/node/kubelet-pods-api. The kubelet recreates it at each start, so a container mounts its directory.
+All clients together have 100 requests a second."""
+
+SOCKET_METHOD: Final = "/v1alpha1.Pods/ListPods"
+
+SOCKET_BYTES_MAX: Final = 16 * 1024 * 1024
+"""Longest answer of the socket, which has whole pods: 500 of 30 KB each."""
 
 PODS_API: Final = "pods_api"
 KUBELET: Final = "kubelet"
@@ -87,37 +94,6 @@ REMEDIES: Final = {
 """Remedies by way and reason. One way that works suffices."""
 
 
-ITEM_BYTES_MAX: Final = 4 * 1024 * 1024
-"""etcd takes objects of 1.5 MiB by default; a longer item is no pod."""
-
-
-class _PodList(msgspec.Struct):
-    kind: str = ""
-    items: list[msgspec.Raw] | None = None
-    """Go writes null for a list that nobody made."""
-
-
-def items_of(body: bytes) -> Iterator[object]:
-    """The items of a PodList, one at a time: pods of a large node take much memory as objects.
-
-    Raises:
-        ValueError: the body is none; the message is the rest of a sentence.
-    """
-    try:
-        listing = msgspec.json.decode(body, type=_PodList)
-    except (msgspec.MsgspecError, RecursionError) as error:
-        problem = "nests too deep" if isinstance(error, RecursionError) else str(error)
-        raise ValueError(f"but not with a list of pods: {problem}") from error
-    if listing.kind != "PodList":
-        raise ValueError("but not with a list of pods")
-    for item in listing.items or ():
-        raw = memoryview(item)
-        try:
-            yield json.loads(bytes(raw)) if len(raw) <= ITEM_BYTES_MAX else None
-        except ValueError:  # a string that is not UTF-8
-            yield None
-
-
 class PodSource(QuickSource):
     """Reads the pods of one node; `account` is `None` without access to kubelet and API server by HTTPS.
 
@@ -142,7 +118,7 @@ class PodSource(QuickSource):
         *,
         timeout: float = TIMEOUT_SECONDS,
         kubelet_port: int = KUBELET_PORT,
-        socket: Path = pods_api.SOCKET,
+        socket: Path = SOCKET,
     ) -> None:
         self._clock = clock
         self._account = account
@@ -173,9 +149,9 @@ class PodSource(QuickSource):
 
         Raises:
             AccessDeniedError: in `auto` no way ever worked, and all refuse this account.
-            ReadFailedError: `node_ip`, `node_name`, as `api.document`, or as `pods_api.pods`. In `auto` the
-                reason is that of the first way, unless that is a socket without access, and the message has
-                those of all.
+            ReadFailedError: `node_ip`, `node_name`, `not_recognized`, as `Call.body`, or as `grpc.call`. In
+                `auto` the reason is that of the first way, unless that is a socket without access, and the
+                message has those of all.
         """
         self.errors = ()
         ways = self._ways()
@@ -199,111 +175,118 @@ class PodSource(QuickSource):
     def _ways(self) -> tuple[str, ...]:
         """Ways to read pods now, in their order."""
         if self._choice == "auto":
-            self._socket_seen = self._socket_seen or pods_api.is_served(self._socket)
+            self._socket_seen = self._socket_seen or os.path.exists(self._socket)
         able = {PODS_API: self._socket_seen, KUBELET: self._account, API_SERVER: self._account}
         return tuple(way for way in self._order if able[way] and self._choice in ("auto", way))
 
     def _list_pods(self, ways: tuple[str, ...]) -> Pods | ReadFailedError:
+        """The pods by the first way that works, else the failure of all."""
         failures: dict[str, ReadFailedError] = {}
         began = self._clock.elapsed()
         for way in ways:
             deadline = Deadline(self._clock, self._timeout / len(ways))
             try:
-                pods = self._listed(way, deadline)
+                objects = self._over_socket(deadline) if way == PODS_API else self._over_https(way, deadline)
+                return Pods(self._valid_pods(objects), way, began)
             except ReadFailedError as failure:
                 failures[way] = failure
                 if way != PODS_API or failure.reason not in PASSING:
                     self._order = [*(other for other in self._order if other != way), way]  # last from now on
-            else:
-                return Pods(pods, way, began)
         failed = [failures[way] for way in WAYS if way in failures]
         first = failed[0] if len(failed) == 1 or failed[0].reason not in CLOSED else failed[1]
         problem = "; ".join(map(str, failed))
         reasons = {failure.reason for failure in failed}
-        if (
-            self._choice == "auto"
-            and not self._answered
-            and FailureReason.FORBIDDEN in reasons <= NOT_ALLOWED
-        ):
+        is_denied = FailureReason.FORBIDDEN in reasons <= NOT_ALLOWED
+        if self._choice == "auto" and not self._answered and is_denied:
             return AccessDeniedError(FailureReason.FORBIDDEN, problem)
         return ReadFailedError(first.reason, problem)
 
-    def _listed(self, way: str, deadline: Deadline) -> tuple[Pod, ...]:
+    def _over_socket(self, deadline: Deadline) -> Iterator[PodObject]:
+        """The pods that the kubelet's socket lists."""
+        from exporter.sources.kubelet.grpc import call  # noqa: PLC0415 - HTTP/2 takes memory: on first use
+
+        reply = call(self._socket, SOCKET_METHOD, deadline, SOCKET_BYTES_MAX)
+        try:
+            yield from from_protobuf(reply)
+        except ReadFailedError as failure:
+            raise ReadFailedError(failure.reason, f"{self._socket}: {failure}") from failure
+
+    def _over_https(self, way: str, deadline: Deadline) -> Iterator[PodObject | None]:
+        """The items of a list of pods, from the kubelet or the API server."""
+        account = self._account
+        if account is None or not is_node_name(account.node):
+            problem = "NODE_NAME is not set; set it by the fieldRef spec.nodeName"
+            raise ReadFailedError(FailureReason.NODE_NAME, problem)
+        call = self._kubelet_call(account) if way == KUBELET else _api_server_call(account)
+        try:
+            yield from from_json(call.body(deadline))
+        except ValueError as fault:
+            problem = f"{call.subject}: answers, {fault}"
+            raise ReadFailedError(FailureReason.NOT_RECOGNIZED, problem) from fault
+        except ReadFailedError as failure:
+            remedy = REMEDIES.get((way, failure.reason))
+            if remedy is None:
+                raise
+            problem = str(failure)
+            if not problem.startswith(call.subject):
+                problem = f"{call.subject}: {problem}"
+            raise ReadFailedError(failure.reason, f"{problem}; {remedy}") from failure
+
+    def _kubelet_call(self, account: ServiceAccount) -> Call:
+        """The list of pods of the node's own kubelet."""
+        try:
+            address = ipaddress.ip_address(account.node_ip)
+        except ValueError:
+            problem = "NODE_IP is not set; set it by the fieldRef status.hostIP"
+            raise ReadFailedError(FailureReason.NODE_IP, problem) from None
+        host = f"[{address}]" if address.version == 6 else str(address)
+        server = f"https://{host}:{self._kubelet_port}"
+        ca_file = self._kubelet_ca_file
+        return Call(
+            f"{server}/pods",
+            f"kubelet at {server}",
+            account.token_file,
+            unverified_client if ca_file is None else partial(secure_client, ca_file),
+            BODY_BYTES_MAX,
+            listener=root(process=1) if ca_file is None else None,
+        )
+
+    def _valid_pods(self, objects: Iterable[PodObject | None]) -> tuple[Pod, ...]:
+        """The pods of this node, at most `PODS_MAX`; `errors` counts what is left out."""
         node = "" if self._account is None else self._account.node
-        items = pods_api.pods(self._socket, deadline) if way == PODS_API else self._items(way, deadline)
         pods: list[Pod] = []
         left_out: Counter[str] = Counter()
-        for item in items:
-            pod = pod_of(item, node)
+        for pod_object in objects:
+            pod = None if pod_object is None else pod_of(pod_object, node)
             if pod is None:
                 left_out["pod"] += 1
             elif len(pods) == PODS_MAX:
                 left_out["too_many_pods"] += 1
             else:
                 pods.append(pod)
-        left_out.update(self._new_refusals(pods))
-        self.errors = tuple(sorted(left_out.items()))
-        return tuple(pods)
-
-    def _items(self, way: str, deadline: Deadline) -> Iterator[object]:
-        """The items of a list of pods by HTTPS."""
-        account = self._account
-        if account is None or not is_node_name(account.node):
-            raise ReadFailedError(
-                FailureReason.NODE_NAME, "NODE_NAME is not set; set it by the fieldRef spec.nodeName"
-            )
-        call, connect = self._kubelet(account) if way == KUBELET else self._api_server(account)
-        try:
-            yield from items_of(get(call, connect, deadline).body)
-        except ValueError as fault:
-            raise ReadFailedError(
-                FailureReason.NOT_RECOGNIZED, f"{call.subject}: answers, {fault}"
-            ) from fault
-        except ReadFailedError as failure:
-            remedy = REMEDIES.get((way, failure.reason))
-            if remedy is None:
-                raise
-            problem = str(failure)
-            subject = problem if problem.startswith(call.subject) else f"{call.subject}: {problem}"
-            raise ReadFailedError(failure.reason, f"{subject}; {remedy}") from failure
-
-    def _kubelet(self, account: ServiceAccount) -> tuple[Call, Callable[[], HttpClientProtocol]]:
-        try:
-            address = ipaddress.ip_address(account.node_ip)
-        except ValueError:
-            raise ReadFailedError(
-                FailureReason.NODE_IP, "NODE_IP is not set; set it by the fieldRef status.hostIP"
-            ) from None
-        host = f"[{address}]" if address.version == 6 else str(address)
-        server = f"https://{host}:{self._kubelet_port}"
-        call = Call(f"{server}/pods", f"kubelet at {server}", account.token_file, BODY_BYTES_MAX)
-        if self._kubelet_ca_file is not None:
-            return call, partial(secure_client, self._kubelet_ca_file)
-        return replace(call, listener=root(process=1)), unverified_client
-
-    @staticmethod
-    def _api_server(account: ServiceAccount) -> tuple[Call, Callable[[], HttpClientProtocol]]:
-        # From the API server's memory, as kubelets read it: no request goes to etcd.
-        query = f"fieldSelector={quote(f'spec.nodeName={account.node}', safe='')}&resourceVersion=0"
-        call = Call(
-            f"{account.server}/api/v1/pods?{query}",
-            f"pods of {account.node} at {account.server}",
-            account.token_file,
-            BODY_BYTES_MAX,
-        )
-        return call, partial(secure_client, account.ca_file)
-
-    def _new_refusals(self, pods: list[Pod]) -> Iterator[str]:
-        """The reason of each newly refused annotation; the log has its pod."""
         refused = {
             (f"{pod.namespace}/{pod.name}", annotation, fault)
             for pod in pods
             for annotation, fault in pod.pod_annotations.refused
         }
-        for pod, annotation, fault in sorted(refused - self._refused):
+        for pod_name, annotation, fault in sorted(refused - self._refused):
             log.warning(
                 "annotation refused",
-                extra={"pod": pod, "annotation": f"{PREFIX}{annotation}", "problem": fault},
+                extra={"pod": pod_name, "annotation": f"{PREFIX}{annotation}", "problem": fault},
             )
-            yield f"annotation_{annotation if annotation in READERS else 'unknown'}"
+            left_out[f"annotation_{annotation if annotation in READERS else 'unknown'}"] += 1
         self._refused = frozenset(refused)
+        self.errors = tuple(sorted(left_out.items()))
+        return tuple(pods)
+
+
+def _api_server_call(account: ServiceAccount) -> Call:
+    """The list of the node's pods of the API server: from its memory, so that no request goes to etcd."""
+    query = f"fieldSelector={quote(f'spec.nodeName={account.node}', safe='')}&resourceVersion=0"
+    return Call(
+        f"{account.server}/api/v1/pods?{query}",
+        f"pods of {account.node} at {account.server}",
+        account.token_file,
+        partial(secure_client, account.ca_file),
+        BODY_BYTES_MAX,
+    )

@@ -5,7 +5,6 @@ from typing import Any
 import pytest
 import yaml
 
-from exporter.sources.kubelet import pods_api
 from exporter.sources.kubernetes import source
 from exporter.sources.kubernetes.api import RIGHT
 from tests.e2e.charts.chart import (
@@ -83,7 +82,7 @@ def test_the_processes_of_the_host_are_a_rung() -> None:
     [
         ({}, {"/var/lib/kubelet/pod-resources"}),
         ({"podResources": False}, set()),
-        ({"podLookup": "socket"}, {"/var/lib/kubelet/pod-resources", str(pods_api.SOCKET.parent)}),
+        ({"podLookup": "socket"}, {"/var/lib/kubelet/pod-resources", str(source.SOCKET.parent)}),
     ],
 )
 def test_the_kubelets_folders_are_a_rung_each(settings: dict[str, Any], folders: set[str]) -> None:

@@ -98,22 +98,24 @@ def test_a_body_of_100_megabytes_is_not_read(cluster: Kubernetes, failure: Failu
 @pytest.mark.parametrize(
     ("body", "words"),
     [
-        pytest.param(b"<html><body>Sign in</body></html>", "not with JSON", id="html"),
-        pytest.param(b"", "not with JSON", id="empty"),
-        pytest.param(b"\xff\xfe\x00", "not with JSON", id="no-text"),
-        pytest.param(b"[" * 200_000, "not with JSON", id="deep"),
-        pytest.param(b'{"metadata": ' + b"9" * 10_000 + b"}", "not with JSON", id="endless-number"),
-        pytest.param(b"[]", "not with a JSON object", id="list"),
-        pytest.param(b"null", "not with a JSON object", id="null"),
+        pytest.param(b"<html><body>Sign in</body></html>", "JSON is malformed", id="html"),
+        pytest.param(b"", "truncated", id="empty"),
+        pytest.param(b"\xff\xfe\x00", "JSON is malformed", id="no-text"),
+        pytest.param(b"[" * 200_000, "Expected `object`, got `array`", id="deep"),
+        pytest.param(b'{"metadata": ' + b"9" * 10_000 + b"}", "Number out of range", id="endless-number"),
+        pytest.param(b"[]", "Expected `object`, got `array`", id="list"),
+        pytest.param(b"null", "Expected `object`, got `null`", id="null"),
         pytest.param(b"{}", "no metadata of that node", id="nothing"),
-        pytest.param(b'{"kind": "Node", "metadata": []}', "no metadata of that node", id="list-of-metadata"),
+        pytest.param(
+            b'{"kind": "Node", "metadata": []}', "Expected `object`, got `array`", id="list-of-metadata"
+        ),
         pytest.param(
             b'{"kind": "Node", "metadata": {"name": "gpu-2"}}', "no metadata of that node", id="other-node"
         ),
         pytest.param(
             json.dumps({**metadata(), "kind": "Pod"}).encode(), "no metadata of that node", id="pod"
         ),
-        pytest.param(json.dumps(metadata(labels={}) | {"kind": 7}).encode(), "no metadata", id="kind"),
+        pytest.param(json.dumps(metadata(labels={}) | {"kind": 7}).encode(), "Expected `str`", id="kind"),
     ],
 )
 def test_what_no_api_server_says_is_no_answer(

@@ -9,10 +9,10 @@ import grpc
 import pytest
 
 from exporter.sources.kubernetes import Pods, PodSource
-from exporter.sources.kubernetes.source import PODS_MAX
+from exporter.sources.kubernetes.source import PODS_MAX, SOCKET
 from tests.sources.kubelet.kubelet_server import Kubelet
-from tests.sources.kubelet.test_pod_fields import part
 from tests.sources.kubernetes.api_server import NODE, Kubernetes
+from tests.sources.kubernetes.test_pod_object import part
 from tests.sources.kubernetes.test_pods import API_PATH, KUBELET_PATH, RECORDINGS, Clock, failure, source
 
 REPLY = (RECORDINGS / "kubelet-pods.binpb").read_bytes()
@@ -231,3 +231,28 @@ def test_more_pods_than_a_node_has_are_left_out(kubelet: Kubelet, clock: Clock) 
 
     assert len(asking.read().pods) == 1000
     assert asking.errors == (("pod", 1), ("too_many_pods", 7))
+
+
+@pytest.mark.parametrize(
+    ("reply", "reason", "message"),
+    [
+        (b"<html>Sign in</html>", "malformed", "wire type 4, at byte 1"),
+        (REPLY[:-1], "malformed", "a field that ends after its message, at byte 23244"),
+        (bytes(16 * 1024 * 1024 + 1), "too_large", "more than 16777216 bytes"),
+    ],
+)
+def test_what_is_no_list_of_pods_is_no_answer(
+    kubelet: Kubelet, clock: Clock, reply: bytes, reason: str, message: str
+) -> None:
+    """Not "no pods", nor those that came before it broke."""
+    kubelet.reply = reply
+    kubelet.start()
+    error = failure(alone(kubelet, clock))
+
+    assert (error.reason, str(error)) == (reason, f"{kubelet.path}: {message}")
+    assert (kubelet.methods, kubelet.requests) == (["/v1alpha1.Pods/ListPods"], [b""])
+
+
+def test_the_socket_is_looked_for_where_kubernetes_says() -> None:
+    """Its documentation has one path, for every release that serves it."""
+    assert str(SOCKET) == "/var/lib/kubelet/pods-api/pods-api.sock"

@@ -1,12 +1,12 @@
 """Recorded lists of pods, and what each pod of them is."""
 
-import json
 from pathlib import Path
 
 import pytest
 
 from exporter.config.settings import PodLabels
 from exporter.sources.kubernetes import Container, Pod, PodAnnotations, Pods, Workload, owner_of
+from exporter.sources.kubernetes.pod_object import from_json
 from exporter.sources.kubernetes.pods import pod_of
 from tests.sources.kubernetes.api_server import NODE
 
@@ -17,9 +17,9 @@ MANIFEST = "9f0c1a2b3d4e5f60718293a4b5c6d7e8"
 
 
 def recorded(name: str) -> Pods:
-    document = json.loads((RECORDINGS / name).read_text())["items"]
-    pods = [pod_of(item, NODE) for item in document]
-    assert None not in pods
+    objects = list(from_json((RECORDINGS / name).read_bytes()))
+    pods = [pod_of(item, NODE) for item in objects if item is not None]
+    assert None not in [*objects, *pods]
     return Pods(tuple(filter(None, pods)), "kubelet")
 
 

@@ -113,7 +113,7 @@ def test_the_outermost_owner_that_is_told_is_the_workload(
     labels: dict[str, str], owner: tuple[str, str] | None, expected: Workload
 ) -> None:
     """Controllers below it change their names at each upgrade, and split one server into many."""
-    assert workload_of("pod-1", labels, owner) == expected
+    assert workload_of("pod-1", labels, None if owner is None else Workload(*owner)) == expected
 
 
 @pytest.mark.parametrize(
@@ -135,10 +135,10 @@ def test_a_job_is_of_a_schedule_where_its_name_says_when(
     name: str, created: int | None, expected: Workload
 ) -> None:
     """The minute that it was due at, and not any number."""
-    assert workload_of("pod-1", {}, ("Job", name), created_minute=created) == expected
+    assert workload_of("pod-1", {}, Workload("Job", name), created_minute=created) == expected
 
 
 def test_a_static_pod_is_called_as_its_manifest() -> None:
     """Without the node that its name ends in."""
-    assert workload_of("proxy-gpu-1", {}, ("Node", "gpu-1"), node="gpu-1") == Workload("Pod", "proxy")
-    assert workload_of("proxy", {}, ("Node", "gpu-1"), node="gpu-1") == Workload("Pod", "proxy")
+    assert workload_of("proxy-gpu-1", {}, Workload("Node", "gpu-1"), node="gpu-1") == Workload("Pod", "proxy")
+    assert workload_of("proxy", {}, Workload("Node", "gpu-1"), node="gpu-1") == Workload("Pod", "proxy")

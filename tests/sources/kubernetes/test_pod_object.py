@@ -1,20 +1,31 @@
 """Serialized pods: what is read of them, and what is broken, hostile or of a later release."""
 
-import json
+from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from exporter.readings import ReadFailedError
-from exporter.sources.kubelet.pods_api import POD_BYTES_MAX, listed
 from exporter.sources.kubelet.protobuf import FIELDS_MAX
 from exporter.sources.kubernetes import Container, Pod, Workload
+from exporter.sources.kubernetes.pod_object import (
+    ContainerSpec,
+    ContainerState,
+    ContainerStatus,
+    ObjectMeta,
+    OwnerReference,
+    PodObject,
+    PodSpec,
+    PodStatus,
+    Running,
+    from_json,
+    from_protobuf,
+)
 from exporter.sources.kubernetes.pods import pod_of
 
-RECORDINGS = Path(__file__).parents[1] / "kubernetes" / "recordings"
+RECORDINGS = Path(__file__).parent / "recordings"
 BYTES = sorted(RECORDINGS.glob("*.binpb"))
 REPLIES = [file.read_bytes() for file in BYTES]
 
@@ -40,28 +51,28 @@ def integer(number: int, value: int) -> bytes:
     return varint(number << 3) + varint(value)
 
 
-def only_pod(*fields: bytes) -> Any:
-    """What a reply with one pod of these fields says."""
-    (pod,) = listed(part(1, *fields))
+def only_pod(*fields: bytes) -> PodObject:
+    """The pod of a reply with one pod of these fields."""
+    (pod,) = from_protobuf(part(1, *fields))
     return pod
 
 
 def failure(reply: bytes) -> tuple[str, str]:
     """Reason and message of what cannot be read."""
     with pytest.raises(ReadFailedError) as failed:
-        list(listed(reply))
+        list(from_protobuf(reply))
     return failed.value.reason, str(failed.value)
 
 
 def decoded(reply: bytes) -> list[Pod | None]:
-    return [pod_of(pod) for pod in listed(reply)]
+    return [pod_of(pod) for pod in from_protobuf(reply)]
 
 
 @pytest.mark.parametrize("file", BYTES, ids=lambda file: file.stem)
 def test_a_pod_is_the_same_whether_it_is_told_as_json_or_serialized(file: Path) -> None:
     """Another library wrote the bytes from the text beside them."""
-    items = json.loads(file.with_suffix(".json").read_text())["items"]
-    expected = [pod_of(item) for item in items]
+    objects = list(from_json(file.with_suffix(".json").read_bytes()))
+    expected = [None if item is None else pod_of(item) for item in objects]
 
     assert decoded(file.read_bytes()) == expected
     assert None not in expected
@@ -97,7 +108,7 @@ def test_a_pod_that_is_debugged_whole() -> None:
 
 def test_a_reply_without_pods_is_one() -> None:
     """An empty node has told that it has none."""
-    assert list(listed(b"")) == []
+    assert list(from_protobuf(b"")) == []
 
 
 def test_what_go_writes_of_empty_fields_is_told() -> None:
@@ -105,45 +116,43 @@ def test_what_go_writes_of_empty_fields_is_told() -> None:
     metadata = part(1, part(1, ""), part(11, part(1, "spot"), part(2, "")), part(11), part(8))
     spec = part(2, part(2, part(1, "main"), part(3, ""), part(5, "")))
 
-    assert only_pod(metadata, spec) == {
-        "metadata": {"name": "", "labels": {"spot": "", "": ""}, "creationTimestamp": ""},
-        "spec": {
-            "containers": [{"name": "main", "command": [""]}],
-        },
-    }
+    assert only_pod(metadata, spec) == PodObject(
+        ObjectMeta(labels={"spot": "", "": ""}, creation_timestamp=datetime(1970, 1, 1, tzinfo=UTC)),
+        PodSpec(containers=[ContainerSpec("main", command=[""])]),
+    )
 
 
 @pytest.mark.parametrize(
-    ("time", "words"),
+    ("time", "expected"),
     [
-        pytest.param(integer(1, 1795575600), "2026-11-25T03:00:00Z", id="a-time"),
+        pytest.param(integer(1, 1795575600), datetime(2026, 11, 25, 3, tzinfo=UTC), id="a-time"),
         pytest.param(
-            integer(1, 1795575600) + integer(2, 999999999), "2026-11-25T03:00:00Z", id="nanoseconds"
+            integer(1, 1795575600) + integer(2, 999999999),
+            datetime(2026, 11, 25, 3, tzinfo=UTC),
+            id="nanoseconds",
         ),
-        pytest.param(integer(1, 0), "1970-01-01T00:00:00Z", id="zero"),
-        pytest.param(b"", "", id="none"),
-        pytest.param(integer(1, -1), "", id="before-1970"),
-        pytest.param(integer(1, 1 << 62), "", id="after-the-last-year"),
-        pytest.param(part(1, "2026"), "", id="text"),
+        pytest.param(b"", datetime(1970, 1, 1, tzinfo=UTC), id="none"),
+        pytest.param(part(1, "2026"), datetime(1970, 1, 1, tzinfo=UTC), id="text"),
     ],
 )
-def test_a_time_is_told_as_json_tells_it(time: bytes, words: str) -> None:
+def test_a_time_is_that_of_the_json(time: bytes, expected: datetime) -> None:
     """A pod that is being deleted is, whatever the time says."""
-    assert only_pod(part(1, part(9, time))) == {"metadata": {"deletionTimestamp": words}}
+    assert only_pod(part(1, part(9, time))).metadata.deletion_timestamp == expected
+
+
+@pytest.mark.parametrize("seconds", [-1, 1 << 62])
+def test_a_time_that_no_calendar_has_is_malformed(seconds: int) -> None:
+    """Before 1970, which has no sign, and after the last year."""
+    reply = part(1, part(1, part(9, integer(1, seconds))))
+    assert failure(reply) == ("malformed", "a time that no calendar has, at byte 6")
 
 
 def test_a_state_without_words_is_one() -> None:
     """Go leaves out what a container is not; what it is may be empty."""
     states = [part(8, part(1, name), part(2, state)) for name, state in (("a", part(2)), ("b", part(1)))]
 
-    assert only_pod(part(3, *states)) == {
-        "status": {
-            "containerStatuses": [
-                {"name": "a", "state": {"running": {}}},
-                {"name": "b", "state": {}},
-            ]
-        }
-    }
+    expected = [ContainerStatus("a", ContainerState(Running())), ContainerStatus("b", ContainerState())]
+    assert only_pod(part(3, *states)) == PodObject(status=PodStatus(container_statuses=expected))
 
 
 @pytest.mark.parametrize(
@@ -160,10 +169,10 @@ def test_a_state_without_words_is_one() -> None:
 def test_what_a_later_release_adds_is_skipped(later: bytes) -> None:
     """Whatever its type; a field of another type than ours is not ours."""
     owner = part(1, "Job") + part(3, "nightly") + integer(6, 1)
-    expected = {"kind": "Job", "name": "nightly", "controller": True}
+    expected = PodObject(ObjectMeta(owner_references=[OwnerReference("Job", "nightly", controller=True)]))
 
-    assert only_pod(part(1, part(13, later, owner)), later) == {"metadata": {"ownerReferences": [expected]}}
-    assert only_pod(part(1, part(13, owner, later))) == {"metadata": {"ownerReferences": [expected]}}
+    assert only_pod(part(1, part(13, later, owner)), later) == expected
+    assert only_pod(part(1, part(13, owner, later))) == expected
 
 
 @pytest.mark.parametrize(
@@ -188,16 +197,8 @@ def test_more_fields_than_are_looked_at_are_refused() -> None:
     """However small each is, and in whatever pod."""
     half = part(1, *[part(4)] * (FIELDS_MAX // 2 - 1))
 
-    assert list(listed(half * 2)) == [{}, {}]
-    assert failure(half * 2 + part(1)) == ("too_large", "more fields than a kubelet has to tell")
-
-
-def test_a_pod_that_is_larger_than_any_is_refused() -> None:
-    """Four MiB are read; no API server keeps so much in one object."""
-    most = part(500, bytes(POD_BYTES_MAX - 6))
-
-    assert list(listed(part(1, most))) == [{}]
-    assert failure(part(1, most, b"\x08\x01")) == ("too_large", "a pod of more than 4194304 bytes")
+    assert list(from_protobuf(half * 2)) == [PodObject(), PodObject()]
+    assert failure(half * 2 + part(1)) == ("too_large", "more than 1048576 fields")
 
 
 def survives(reply: bytes) -> None:
