@@ -3,10 +3,10 @@
 from dataclasses import replace
 from decimal import Decimal
 from pathlib import Path
-from typing import Annotated, Any, Final, get_args
+from typing import Annotated, Any, Final
 from zoneinfo import ZoneInfo
 
-from exporter.advice.saving import SAVING_KINDS, IgnoredSaving, SavingKind
+from exporter.advice.saving import IgnoredSaving, SavingKind
 from exporter.config.engines import ENGINES, engines_are_known
 from exporter.config.gateways import with_gateway_pages
 from exporter.config.hardware import DOLLARS_PER_HOUR, DOLLARS_PER_YEAR, HardwareKeys
@@ -28,14 +28,13 @@ from exporter.config.times import DATE, TIME, ZONE, DatedInstant
 from exporter.config.values import (
     DOLLAR_DECIMALS,
     GPU_UUID,
-    Choice,
     Duration,
     Label,
-    NewFile,
     Number,
     PathOnHost,
     PatternText,
     Whole,
+    new_file,
     safe_name,
 )
 from exporter.cost.policy import CardinalityLimits, OwnershipRule, SplitMethod, SplitRule, Weights
@@ -228,7 +227,6 @@ class OwnershipKeys(Model, kw_only=True):
 
 WEIGHT = Number("weight", Decimal(1000))
 POSITIVE_WEIGHT = Number("weight", Decimal(1000), above_low=True)
-METHODS: Choice[SplitMethod] = Choice(get_args(SplitMethod))
 
 
 class WeightKeys(Model, kw_only=True):
@@ -259,7 +257,7 @@ class OverrideKeys(Model, kw_only=True):
 
     match: TokenMatchKeys
     """Which servers and models; all patterns given must match."""
-    method: Annotated[SplitMethod | None, METHODS] = None
+    method: SplitMethod | None = None
     """As split.method."""
     weights: OverrideWeightKeys | None = None
     """As split.weights; a weight that is not given is inherited."""
@@ -278,7 +276,7 @@ class OverrideKeys(Model, kw_only=True):
 class SplitKeys(Model, kw_only=True):
     """The general rule of split, and rules for some servers and models before it."""
 
-    method: Annotated[SplitMethod, METHODS] = SplitRule().method
+    method: SplitMethod = SplitRule().method
     """Split of busy cost between prefill and decode. Method engine: by GPU seconds that the engine reports
     for each. Method time: by seconds that its requests spent in each. Method weights: by tokens. Method auto
     is the first of these that the server offers. A method that it does not offer falls back to the next."""
@@ -347,7 +345,7 @@ class GapKeys(Model, kw_only=True):
 class LedgerKeys(Model, kw_only=True):
     """Where the ledger is."""
 
-    ledger_path: Annotated[Path, NewFile(DEFAULT_LEDGER.name)] = field(
+    ledger_path: Annotated[Path, new_file(DEFAULT_LEDGER.name)] = field(
         default=DEFAULTS.ledger_path, name="path"
     )
     """Ledger file; its folder must be writable and must persist across restarts."""
@@ -363,7 +361,7 @@ class PriceFileKeys(Model, kw_only=True):
 class IgnoredKeys(Model, kw_only=True):
     """A finding that is not counted until a date."""
 
-    kind: Annotated[SavingKind, Choice(SAVING_KINDS)]
+    kind: SavingKind
     """The kind of finding, as `advise` names it."""
     server: PatternText | None = None
     """The server's name, or namespace/name. Without it, any."""

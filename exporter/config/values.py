@@ -388,22 +388,20 @@ ABSOLUTE_PATH: Final = matching(
 PathOnHost: TypeAlias = Annotated[Path, ABSOLUTE_PATH]
 
 
-@dataclass(frozen=True, slots=True)
-class NewFile:
-    """A file that is created if it is missing, like a ledger: an absolute path that is no folder."""
+def new_file(name: str) -> Text[Path]:
+    """A file that is created if it is missing: an absolute path that is no folder.
 
-    name: str
-    """The name of the file in a folder that was written in its place."""
-    expected: str = ABSOLUTE_PATH.expected
-    """As `Validator.expected`."""
+    `name` is the name of the file in a folder that was written in its place.
+    """
 
-    def read(self, node: Node, context: Context) -> Path:
-        """As `Validator.read`."""
-        path, written = ABSOLUTE_PATH.read(node, context), scalar(node, self.expected)
+    def parse(written: Scalar) -> Path:
+        path = ABSOLUTE_PATH.parse(written)
         if written.text.endswith("/") or os.path.isdir(written.text):
-            instead = written.restyled(str(path / self.name))
+            instead = written.restyled(str(path / name))
             raise RefusedError(f"{shown(written.text)} is a folder, and a file is expected", instead=instead)
         return path
+
+    return Text(ABSOLUTE_PATH.expected, parse)
 
 
 def gpu_uuid(written: Scalar) -> str:
