@@ -14,15 +14,7 @@ from exporter.units import Instant, Nanoseconds, Picodollars
 
 SavingKind = Literal["unallocated", "deserted", "consolidation", "schedule", "hosted", "gpu_model"]
 SAVING_KINDS: Final[tuple[SavingKind, ...]] = get_args(SavingKind)
-"""Kinds of savings, in the order in which they take GPU time.
-
-unallocated: GPUs that no server and no other process held.
-deserted: a server that holds GPUs and has served nothing for a day or more, up to now.
-consolidation: servers that fit on GPUs of others on their host.
-schedule: hours of the week in which a server rests each week.
-hosted: a server that costs more than its tokens cost at a hosted offer.
-gpu_model: a server that free GPUs of a cheaper kind would carry.
-"""
+"""Kinds of savings, in the order in which they take GPU time; `kinds` has what each is."""
 
 DIFFERENCES: Final[frozenset[SavingKind]] = frozenset({"hosted", "gpu_model"})
 """Kinds whose amount is a price difference."""
@@ -48,19 +40,7 @@ LackReason = Literal[
     "rate",
     "room",
 ]
-"""What is missing for a judgment.
-
-history: fewer than `LEAST_HOURS`, of the host or of a server that an offer covers. silent: the host stopped
-reporting. weeks: fewer than `SCHEDULE_HOURS`, of the host or of servers.
-days: fewer than `WEEK_HOURS`, for servers that may fit on fewer or cheaper GPUs.
-memory: that of such servers is not known for so many hours.
-unpriced: a GPU has no price now. tokens: a server is busy, and no token of it is known.
-partial: others compute for the tokens of a server. offer: the date of an offer is not of the last year.
-capacity: an offer costs less, and the server's GPUs cannot be given back.
-rate: GPUs of a cheaper kind are there, and the server's model was not measured on them, or on a host of
-several kinds without memory that tells which one it was on.
-room: it was, and too few of them are free.
-"""
+"""What is missing for a judgment; `finance.advice_report` has a sentence for each."""
 
 
 @dataclass(frozen=True, slots=True)
