@@ -9,7 +9,7 @@ from decimal import Decimal
 from functools import lru_cache
 from pathlib import Path
 from statistics import median
-from typing import Final
+from typing import Final, NamedTuple
 
 from exporter.tariff.csv_tables import BUNDLED, COLUMNS, CatalogueError, Row, rows, rows_of
 from exporter.tariff.gpu_models import GpuNameMatch, driver_names, match_name
@@ -57,6 +57,14 @@ class Market:
         )
 
 
+class _VendorPrice(NamedTuple):
+    """An hour of one GPU at one vendor."""
+
+    dollars: Decimal
+    vendor: str
+    as_of: str
+
+
 def market(
     table: Iterable[Row], gpu_model: str, large: Mapping[str, Listing], dated: Callable[[str], str]
 ) -> Market | None:
@@ -71,32 +79,32 @@ def market(
     Raises:
         CatalogueError: the table is damaged.
     """
-    of_neoclouds = []
+    of_neoclouds: list[_VendorPrice] = []
     for row in table:
         if row["gpu_model"] != gpu_model:
             continue
         price = row.dollars("dollars_per_gpu_hour")
         if price is None:
             raise CatalogueError(f"market.csv has no price for {gpu_model} at {row['vendor']}")
-        of_neoclouds.append((price, row["vendor"], dated(row["source"])))
-    of_large = [
-        (price, cloud, listing.as_of)
-        for cloud, listing in large.items()
-        if (price := listing.dollars_per_gpu) is not None
-    ]
+        of_neoclouds.append(_VendorPrice(price, row["vendor"], dated(row["source"])))
+    of_large: list[_VendorPrice] = []
+    for cloud, listing in large.items():
+        if listing.dollars_per_gpu is not None:
+            of_large.append(_VendorPrice(listing.dollars_per_gpu, cloud, listing.as_of))
     if not of_neoclouds and not of_large:
         return None
-    all_prices = [price for price, *_ in of_neoclouds + of_large]
+    lowest = min(of_large, default=None)
     basis = of_neoclouds or [min(of_large)]
+    amounts = [price.dollars for price in (*of_neoclouds, *of_large)]
     return Market(
         gpu_model=gpu_model,
-        dollars=median(price for price, *_ in basis),
-        vendors=tuple(vendor for _, vendor, _ in sorted(basis)),
+        dollars=median(price.dollars for price in basis),
+        vendors=tuple(price.vendor for price in sorted(basis)),
         neocloud=bool(of_neoclouds),
-        low=min(all_prices),
-        high=max(all_prices),
-        as_of=min(as_of for *_, as_of in basis),
-        large=large[min(of_large)[1]] if of_large else None,
+        low=min(amounts),
+        high=max(amounts),
+        as_of=min(price.as_of for price in basis),
+        large=None if lowest is None else large[lowest.vendor],
     )
 
 

@@ -181,7 +181,8 @@ class _Check:
             yield "as_of", "is in the future"
         kind = row["cloud"], row["instance_type"].casefold()
         row_key = (*kind, row["region"])
-        if (first := self._lines.setdefault(row_key, number)) != number:
+        first = self._lines.setdefault(row_key, number)
+        if first != number:
             yield "region", f"is given for this type on line {first} already"
         model, gpus, line = self._types.setdefault(kind, (row["gpu_model"], row["gpus"], number))
         if model != row["gpu_model"]:
@@ -191,7 +192,8 @@ class _Check:
         if self._plausible is not None and row["on_demand"]:
             gpus_of_type = Fraction(row["gpus"])
             whole = Decimal(row["on_demand"]) * gpus_of_type.denominator / gpus_of_type.numerator
-            if why := self._plausible(row["gpu_model"], whole):
+            why = self._plausible(row["gpu_model"], whole)
+            if why:
                 yield "on_demand", f"is {why}"
 
 
