@@ -111,12 +111,13 @@ class Retained(NamedTuple):
         Only metered hours count, so that a wall clock a year ahead for a moment costs no history.
         """
         latest = minute_of(end)
-        ordered = sorted(hours) or [0]
+        ordered = sorted(hours)
+        # With fewer hours none expires: money that is charged late may be of an hour before all of them.
         return cls(
             first_minute=latest - MINUTES_KEPT,
             last_minute=latest + 1,
-            first_hour=ordered[-HOURS_KEPT:][0],
-            first_brief_hour=ordered[-USAGE_HOURS_KEPT:][0],
+            first_hour=ordered[-HOURS_KEPT] if len(ordered) >= HOURS_KEPT else 0,
+            first_brief_hour=ordered[-USAGE_HOURS_KEPT] if len(ordered) >= USAGE_HOURS_KEPT else 0,
         )
 
 
@@ -239,13 +240,11 @@ class Totals:
             add_all(self._minute(segment.start).cost, sums.cost)
         for owner_phase in sums.cost:
             counters.changed[owner_phase.owner] = end
-        hour_stays = hour_of(segment.start) > hour_of(end) - HOURS_KEPT
         for (server_owner, component, basis), amount in sums.server_cost.items():
             cell = MonthKey(server_owner.product, server_owner.team, basis, segment.month)
             add(counters.server_cost, (server_owner, component), amount)
             add(counters.months, cell, amount)
-            if hour_stays:
-                add(self._hour(segment.start).cost, server_owner.product, amount)
+            add(self._hour(segment.start).cost, server_owner.product, amount)
 
     def metered_hours(self) -> set[int]:
         """Hours that ticks covered."""

@@ -1,11 +1,16 @@
 """Sums of one segment, by every key that totals and history need."""
 
+from dataclasses import replace
+
 from exporter.cost.postings import GpuTimePosting, LateCharges, OwnerPhase, Postings, Segment
 from exporter.ledger.families import GpuOwner
 from exporter.ledger.history import HistorySums, TickSums
+from exporter.ledger.totals import HOURS_KEPT, Totals
 from exporter.report import ServerOwner
+from exporter.units import NANOSECONDS_PER_HOUR, hour_of
 from tests.ledger.ticks import CHAT, GPU_0, GPU_1, NOVEMBER, SEARCH, SECOND, money
 
+HOUR = NANOSECONDS_PER_HOUR
 DECODE, IDLE = OwnerPhase(CHAT, "decode"), OwnerPhase(CHAT, "idle")
 SEGMENT = Segment(
     NOVEMBER,
@@ -52,3 +57,38 @@ def test_late_segments_stay_apart() -> None:
     assert [posted.segment for posted in tick.late] == [SEGMENT, SEGMENT]
     late = tick.late[0].sums
     assert (late.settled, late.gpu_held, late.unpriced) == ({(GPU_0, CHAT): 10}, {}, {})
+
+
+def test_late_money_is_of_the_hour_that_it_covers() -> None:
+    """An hour of 12 picodollars is charged two hours late, in a commit that metered the later hour alone."""
+    later = replace(SEGMENT, start=SEGMENT.start + 2 * HOUR, end=SEGMENT.end + 2 * HOUR)
+    tick = TickSums.of(Postings(later.end, (later,), late=LateCharges((SEGMENT,))))
+    pending = Totals()
+    pending.add(tick, ())
+
+    totals = Totals().advanced(pending, later.end).totals
+
+    first = hour_of(SEGMENT.start)
+    assert {hour: sums.cost for hour, sums in totals.hours.items()} == {
+        first: {"chat": 12},
+        first + 2: {"chat": 12},
+    }
+
+
+def test_late_money_of_an_hour_that_expired() -> None:
+    """Of 962 metered hours the first is gone: money that is charged for it is in the totals alone."""
+    totals = Totals()
+    for number in range(HOURS_KEPT + 1):
+        start = SEGMENT.start + number * HOUR
+        segment = replace(SEGMENT, start=start, end=start + SECOND, money=())
+        pending = Totals()
+        pending.add(TickSums.of(Postings(segment.end, (segment,))), ())
+        totals = totals.advanced(pending, segment.end).totals
+    pending = Totals()
+    end = SEGMENT.start + HOURS_KEPT * HOUR + 2 * SECOND
+    pending.add(TickSums.of(Postings(end, late=LateCharges((SEGMENT,)))), ())
+
+    totals = totals.advanced(pending, end).totals
+
+    assert hour_of(SEGMENT.start) not in totals.hours
+    assert sum(totals.counters.months.values()) == 12
