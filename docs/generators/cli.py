@@ -5,7 +5,7 @@ import re
 from collections.abc import Iterator
 
 from exporter.cli.arguments import program
-from exporter.cli.flags import PROGRAM, Example, Exits
+from exporter.cli.verb import PROGRAM, Example, Exits
 from generators.index import DOCS, title
 from generators.tables import table
 
@@ -68,7 +68,7 @@ def _verb(name: str, verb: argparse.ArgumentParser) -> Iterator[str]:
     yield f"{verb.description}"
     yield ""
     yield "```sh"
-    examples: tuple[Example, ...] = verb.get_default("examples")
+    examples: tuple[Example, ...] = verb.get_default("verb").examples
     for tail, what in examples:
         yield f"# {what}"
         yield f"{PROGRAM} {name} {tail}".strip()
@@ -78,7 +78,7 @@ def _verb(name: str, verb: argparse.ArgumentParser) -> Iterator[str]:
     taken.sort(key=lambda action: action.dest.startswith("log_"))
     yield table(("flag", "meaning"), [(_flag(action), _meaning(action)) for action in taken])
     yield ""
-    exits: Exits = verb.get_default("exits")
+    exits: Exits = verb.get_default("verb").exits
     yield table(("exit code", "meaning"), [(str(code), meaning) for code, meaning in exits.rows()])
 
 

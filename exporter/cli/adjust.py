@@ -6,10 +6,10 @@ from pathlib import Path
 
 from exporter.cli import flags, status
 from exporter.cli.build import host_name
-from exporter.cli.flags import Exits, FlagError, flag, switch
+from exporter.cli.flags import FlagError, flag, switch
 from exporter.cli.ledger_session import LedgerSession
-from exporter.cli.status import with_exit_status
 from exporter.cli.terminal import write_colored
+from exporter.cli.verb import Exits, verb
 from exporter.clock import Clock, SystemClock
 from exporter.config.problems import RefusedError
 from exporter.config.settings import cost_policy
@@ -20,6 +20,7 @@ from exporter.ledger.reader import LedgerReader
 from exporter.readings import UNKNOWN_LOCATION
 from exporter.reports.correction_proposals import proposals
 from exporter.sources.location import location_now
+from exporter.units import Instant
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,55 +53,48 @@ class AdjustFlags:
     )
 
 
-def add(verbs: flags.Verbs) -> None:
-    """Add it to the program's parser."""
-    flags.add_verb(
-        verbs,
-        "adjust",
-        "add a dated correction to a product's cost; the daemon posts it at its next tick",
-        examples=(
-            (
-                "--amount=-12.34 --date=2026-10-31 --product=assistant --reason='invoice 4711: 2 h unused'",
-                "reduce the cost of a product in October by 12.34 dollars",
-            ),
-            (
-                "--amount=-12.34 --date=2026-10-31 --product=assistant --reason='invoice 4711' --dry-run",
-                "show the effect without a change",
-            ),
-            (
-                "--proposals --config.file=/etc/ice.yaml",
-                "print a line for each correction that prices by date ask for, and enter nothing",
-            ),
+@verb(
+    "adjust",
+    "add a dated correction to a product's cost; the daemon posts it at its next tick",
+    examples=(
+        (
+            "--amount=-12.34 --date=2026-10-31 --product=assistant --reason='invoice 4711: 2 h unused'",
+            "reduce the cost of a product in October by 12.34 dollars",
         ),
-        exits=Exits(
-            "entered, a dry run that would be, or proposals printed",
-            "no ledger that can be written, or read for proposals",
-            "invalid configuration, flag or combination of flags",
+        (
+            "--amount=-12.34 --date=2026-10-31 --product=assistant --reason='invoice 4711' --dry-run",
+            "show the effect without a change",
         ),
-        options=AdjustFlags,
-        run=run,
-    )
-
-
-def run(options: AdjustFlags) -> int:
-    """Add an adjustment or print proposals; returns the exit status."""
+        (
+            "--proposals --config.file=/etc/ice.yaml",
+            "print a line for each correction that prices by date ask for, and enter nothing",
+        ),
+    ),
+    exits=Exits(
+        "entered, a dry run that would be, or proposals printed",
+        "no ledger that can be written, or read for proposals",
+        "invalid configuration, flag or combination of flags",
+    ),
+    options=AdjustFlags,
+)
+def adjust(options: AdjustFlags, clock: Clock | None = None) -> int:
+    """Enter one adjustment or print proposals; returns 0, 1 (no ledger takes it) or 2 (invalid)."""
+    clock = clock or SystemClock()
     required = {f"--{name}": getattr(options, name) for name in ("amount", "date", "product", "reason")}
     if not options.proposals:
         missing = [name for name, value in required.items() if value is None]
         if missing:
             raise FlagError(f"the following arguments are required: {', '.join(missing)}")
-        return adjust(options)
+        return _enter(options, clock.wall())
     others = {"--team": options.team, "--key": options.key, "--dry-run": options.dry_run or None}
     given = [name for name, value in (required | others).items() if value is not None]
     if given:
         raise FlagError(f"--proposals prints lines and enters none: leave out {', '.join(given)}")
-    return proposed(options.config_file, options.ledger_path)
+    return _propose(options, clock)
 
 
-@with_exit_status
-def adjust(options: AdjustFlags, clock: Clock | None = None) -> int:
-    """Enter one adjustment, or print its effect; returns 0, 1 (no ledger takes it) or 2 (invalid)."""
-    now = (clock or SystemClock()).wall()
+def _enter(options: AdjustFlags, now: Instant) -> int:
+    """Enter one adjustment, or print its effect."""
     session = LedgerSession.of(options.config_file, options.ledger_path)
     fields = adjustments.AdjustmentFields(
         options.amount, options.date, options.product, options.team, options.reason, options.key or ""
@@ -125,15 +119,14 @@ def adjust(options: AdjustFlags, clock: Clock | None = None) -> int:
     return status.OK
 
 
-@with_exit_status
-def proposed(config_file: Path | None, ledger_path: Path | None, clock: Clock | None = None) -> int:
-    """Print the lines that correct posted money; returns 0, 1 (no ledger can be read) or 2 (no prices)."""
-    clock = clock or SystemClock()
+def _propose(options: AdjustFlags, clock: Clock) -> int:
+    """Print the lines that correct posted money."""
+    config_file = options.config_file
     if config_file is None:
         raise RefusedError(
             "--proposals needs the dated prices of the daemon's configuration: give --config.file"
         )
-    session = LedgerSession.of(config_file, ledger_path)
+    session = LedgerSession.of(config_file, options.ledger_path)
     by_location = any(rule.depends_on_location for rule in session.config.hardware)
     location = location_now(session.config, clock) if by_location else UNKNOWN_LOCATION
     with session.open() as (ledger, zone):
@@ -141,6 +134,6 @@ def proposed(config_file: Path | None, ledger_path: Path | None, clock: Clock | 
         now = clock.wall() if state.wall is None else min(state.wall, clock.wall())
         tariff = cost_policy(session.config, host_name(), location).tariff
         tariff = replace(tariff, predecessors=state.predecessors)
-        lines = proposals(tariff, ledger, zone, now, flags.of_files(config_file, ledger_path))
+        lines = proposals(tariff, ledger, zone, now, flags.of_files(config_file, options.ledger_path))
     sys.stdout.write("".join(f"{line}\n" for line in lines))
     return status.OK

@@ -14,11 +14,12 @@ from exporter.advice.hours import HostUsage, Release
 from exporter.advice.kinds import advice
 from exporter.advice.saving import SavingsPolicy
 from exporter.cli import flags, fleet_source, status
-from exporter.cli.flags import Exits
+from exporter.cli.flags import FlagError, flag
 from exporter.cli.fleet_source import FleetSource
 from exporter.cli.ledger_session import LedgerSession
-from exporter.cli.status import VerbFailedError, failing, with_exit_status
+from exporter.cli.status import VerbFailedError, failing
 from exporter.cli.terminal import waiting
+from exporter.cli.verb import Exits, verb
 from exporter.clock import Clock, SystemClock
 from exporter.config.settings import cost_policy
 from exporter.finance import advice_report
@@ -39,58 +40,12 @@ HOURS_MIN: Final = 24
 HOURS_MAX: Final = 40 * 24
 """History by the hour is kept for 40 days."""
 
-WINDOW: Final = "14d"
+HOURS: Final = 14 * 24
+
+WHAT_IF: Final = "what if"
+"""The group of flags in the help."""
+
 CHOICES_MAX: Final = 8
-
-
-def add(verbs: flags.Verbs) -> None:
-    """Add it to the program's parser."""
-    verb = flags.add_verb(
-        verbs,
-        "advise",
-        "list what could be saved, in dollars a month, with evidence and limits",
-        examples=(
-            ("", "this host over the last two weeks"),
-            ("--window=30d --json", "a longer window, for programs"),
-            ("--from=/srv/archive", "all ledgers of a folder as one fleet"),
-            ("--what-if=hosted=0.15/0.60 --what-if=schedule=mon-fri/08-20", "other choices, side by side"),
-            ("--server=chat-70b --what-if=gpu=L40S:2400tok/s", "one server on GPUs of another type"),
-        ),
-        exits=Exits("printed", "no ledger that can be read"),
-    )
-    verb.add_argument(
-        "--window",
-        dest="hours",
-        type=_window,
-        default=WINDOW,
-        metavar="TIME",
-        help=f"whole hours or days from 24h to 40d (default {WINDOW})",
-    )
-    flags.as_json(verb)
-    flags.daemon_ledger(
-        verb,
-        use=", hosted offers, ignored findings and the prices of now; without one, those are estimates of "
-        "the bundled catalogue",
-    )
-    group = verb.add_argument_group("what if")
-    group.add_argument(
-        "--what-if",
-        dest="choices",
-        action="append",
-        type=_choice,
-        metavar="CHOICE",
-        help="compare the load of the window with gpu=[Nx]MODEL:RATEtok/s, commitment=TERM:PRICE, "
-        "schedule=DAYS/HOURS or hosted=NAME instead; repeatable; see docs/tco.md",
-    )
-    group.add_argument(
-        "--server",
-        dest="servers",
-        default="",
-        metavar="PATTERN",
-        help="with --what-if, of servers whose NAME or NAMESPACE/NAME it matches (default: all)",
-    )
-    fleet_source.add(verb)
-    verb.set_defaults(run=run)
 
 
 def _window(text: str) -> int:
@@ -100,41 +55,84 @@ def _window(text: str) -> int:
     return hours
 
 
+def _choice(text: str) -> Choice:
+    try:
+        return choice(text)
+    except ValueError as error:
+        raise argparse.ArgumentTypeError(str(error)) from None
+
+
 @dataclass(frozen=True, slots=True)
 class AdviseOptions:
     """The hours to judge, of the daemon's ledger or of those of a fleet, and choices to compare for them."""
 
-    config_file: Path | None
-    ledger_path: Path | None
-    hours: int
-    as_json: bool
-    fleet: FleetSource | None = None
-    choices: Sequence[Choice] = ()
-    servers: str = ""
-    """Pattern of the servers to compare choices for; empty: all."""
+    config_file: Path | None = flags.daemon_config_flag(
+        ", hosted offers, ignored findings and the prices of now; without one, those are estimates of "
+        "the bundled catalogue"
+    )
+    ledger_path: Path | None = flags.ledger_flag()
+    hours: int = flag(
+        "--window",
+        type=_window,
+        default=HOURS,
+        metavar="TIME",
+        help="whole hours or days from 24h to 40d (default 14d)",
+    )
+    as_json: bool = flags.json_flag()
+    fleet: FleetSource | None = fleet_source.several_hosts(ledgers_only="hours of servers")
+    choices: Sequence[Choice] = flag(
+        "--what-if",
+        default=(),
+        group=WHAT_IF,
+        action="append",
+        type=_choice,
+        metavar="CHOICE",
+        help="compare the load of the window with gpu=[Nx]MODEL:RATEtok/s, commitment=TERM:PRICE, "
+        "schedule=DAYS/HOURS or hosted=NAME instead; repeatable; see docs/tco.md",
+    )
+    servers: str = flag(
+        "--server",
+        default="",
+        group=WHAT_IF,
+        metavar="PATTERN",
+        help="with --what-if, of servers whose NAME or NAMESPACE/NAME it matches (default: all)",
+    )
 
 
-def run(options: argparse.Namespace) -> int:
-    """Print savings; returns the exit status."""
-    fleet = FleetSource.of(options, ledgers_only="hours of servers")
-    if options.servers and not options.choices:
-        options.parser.error("--server goes with --what-if")
-    if options.choices:
-        if len(options.choices) > CHOICES_MAX:
-            options.parser.error(f"--what-if is given more than {CHOICES_MAX} times")
-        return what_if(flags.chosen(AdviseOptions, options, fleet=fleet))
-    return advise(flags.chosen(AdviseOptions, options, fleet=fleet, choices=()))
-
-
-@with_exit_status
+@verb(
+    "advise",
+    "list what could be saved, in dollars a month, with evidence and limits",
+    examples=(
+        ("", "this host over the last two weeks"),
+        ("--window=30d --json", "a longer window, for programs"),
+        ("--from=/srv/archive", "all ledgers of a folder as one fleet"),
+        ("--what-if=hosted=0.15/0.60 --what-if=schedule=mon-fri/08-20", "other choices, side by side"),
+        ("--server=chat-70b --what-if=gpu=L40S:2400tok/s", "one server on GPUs of another type"),
+    ),
+    exits=Exits("printed", "no ledger that can be read"),
+    options=AdviseOptions,
+)
 def advise(options: AdviseOptions, clock: Clock | None = None) -> int:
-    """Print savings; returns 0, 1 (no ledger can be read) or 2 (the configuration is wrong)."""
+    """Print savings or choices.
+
+    Returns 0, 1 (no ledger can be read, or no choice has a figure) or 2 (the configuration is wrong).
+    """
     clock = clock or SystemClock()
+    if options.servers and not options.choices:
+        raise FlagError("--server goes with --what-if")
+    if len(options.choices) > CHOICES_MAX:
+        raise FlagError(f"--what-if is given more than {CHOICES_MAX} times")
+    return _compare_choices(options, clock) if options.choices else _list_savings(options, clock)
+
+
+def _list_savings(options: AdviseOptions, clock: Clock) -> int:
     now = clock.wall()
     session = LedgerSession.of(options.config_file, options.ledger_path)
     if options.fleet is None:
-        host, zone = _host(session, options.hours, now, clock)
-        hosts, files = [host], {"": flags.of_files(options.config_file, options.ledger_path)}
+        tariff = session.policy(clock).tariff
+        with waiting("reading the ledger"), session.open() as (ledger, zone):
+            hosts = [host_usage(ledger, "", now, options.hours, tariff)]
+        files = {"": flags.of_files(options.config_file, options.ledger_path)}
         session.note_estimates()
     else:
         hosts, files, zone = _fleet(options.fleet, session, options.hours, now)
@@ -144,13 +142,6 @@ def advise(options: AdviseOptions, clock: Clock | None = None) -> int:
     report = AdviceReport(advice(hosts, policy), end, options.hours, files)
     sys.stdout.write(advice_report.as_json(report) if options.as_json else advice_report.text(report))
     return status.OK
-
-
-def _host(session: LedgerSession, hours: int, now: Instant, clock: Clock) -> tuple[HostUsage, ZoneInfo]:
-    """The daemon's ledger, at the prices of the configuration."""
-    tariff = session.policy(clock).tariff
-    with waiting("reading the ledger"), session.open() as (ledger, zone):
-        return host_usage(ledger, "", now, hours, tariff), zone
 
 
 def _fleet(
@@ -183,13 +174,6 @@ def _fleet(
     return usages, files, fleet.zone
 
 
-def _choice(text: str) -> Choice:
-    try:
-        return choice(text)
-    except ValueError as error:
-        raise argparse.ArgumentTypeError(str(error)) from None
-
-
 @dataclass(frozen=True, slots=True)
 class _Use:
     """The hours of all ledgers, and the terms and the location where they are known."""
@@ -201,16 +185,19 @@ class _Use:
     cloud: str = ""
 
 
-@with_exit_status
-def what_if(options: AdviseOptions, clock: Clock | None = None) -> int:
-    """Print choices; returns 0, 1 (no ledger, too little of it, or no choice has a figure) or 2."""
-    clock = clock or SystemClock()
+def _compare_choices(options: AdviseOptions, clock: Clock) -> int:
     now = clock.wall()
     session = LedgerSession.of(options.config_file, options.ledger_path)
     last = now // NANOSECONDS_PER_HOUR - 1
     first = last + 1 - options.hours
     if options.fleet is None:
-        use = _host_load(session, first, last, now, clock)
+        tariff = session.policy(clock).tariff
+        with waiting("reading the ledger"), session.open() as (ledger, zone):
+            history = ledger.hours(first, last, FAMILIES) or {}
+            usage = host_usage(ledger, "", now, 1, tariff)
+            hours = host_hours(history, ledger.covered_hours(first, last))
+        releases = frozenset(gpu.release for gpu in usage.gpus)
+        use = _Use(hours, zone, releases, usage.partial, tariff.location.cloud)
         session.note_estimates()
     else:
         use = _fleet_load(options.fleet, session, first, last, now)
@@ -236,17 +223,6 @@ def what_if(options: AdviseOptions, clock: Clock | None = None) -> int:
     answer = compared(load, options.choices, policy, end, use.releases)
     sys.stdout.write(json_report.as_json(answer) if options.as_json else text_report.text(answer))
     return status.OK if any(each.cost is not None for each in answer.outcomes) else status.FAILED
-
-
-def _host_load(session: LedgerSession, first: int, last: int, now: Instant, clock: Clock) -> _Use:
-    """The daemon's ledger, with the terms of the configuration."""
-    tariff = session.policy(clock).tariff
-    with waiting("reading the ledger"), session.open() as (ledger, zone):
-        history = ledger.hours(first, last, FAMILIES) or {}
-        usage = host_usage(ledger, "", now, 1, tariff)
-        hours = host_hours(history, ledger.covered_hours(first, last))
-    releases = frozenset(gpu.release for gpu in usage.gpus)
-    return _Use(hours, zone, releases, usage.partial, tariff.location.cloud)
 
 
 def _fleet_load(source: FleetSource, session: LedgerSession, first: int, last: int, now: Instant) -> _Use:

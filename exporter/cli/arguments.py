@@ -9,8 +9,8 @@ from importlib import import_module
 from typing import Final
 
 from exporter.cli import flags, logs, status
-from exporter.cli.flags import DAEMON_EXITS, PROGRAM
 from exporter.cli.terminal import OutputError, complain, standard_output
+from exporter.cli.verb import PROGRAM, LogFlags, Verb, names, verbs_of
 from exporter.version import VERSION
 
 DAEMON_VERB: Final = "serve"
@@ -18,26 +18,36 @@ SIMILAR: Final = 0.7
 """Similarity from which on a flag or a verb is suggested."""
 
 VERBS: Final = {
-    DAEMON_VERB: "serve",
-    "demo": "demo",
-    "init": "init",
-    "doctor": "doctor",
-    "status": "show_status",
-    "check-config": "check_config",
-    "ledger": "ledger",
-    "adjust": "adjust",
-    "explain": "explain",
-    "advise": "advise",
-    "history": "history",
-    "reconcile": "reconcile",
-    "report": "report",
-    "price": "price",
-    "prices": "prices",
-    "tco": "tco",
-    "record": "record",
-    "completion": "completion",
+    DAEMON_VERB: ("serve",),
+    "demo": ("demo",),
+    "init": ("init",),
+    "doctor": ("doctor",),
+    "status": ("show_status",),
+    "check-config": ("check_config",),
+    "ledger": ("ledger",),
+    "adjust": ("adjust",),
+    "explain": ("explain",),
+    "advise": ("advise",),
+    "history": ("history",),
+    "reconcile": ("reconcile",),
+    "report": ("report", "focus"),
+    "price": ("price",),
+    "prices": ("prices",),
+    "tco": ("tco",),
+    "record": ("record",),
+    "completion": ("completion",),
 }
-"""The module of this package that adds each verb, in the order of the help."""
+"""The modules of this package that declare each verb, in the order of the help."""
+
+GROUPS: Final = {
+    "ledger": ("ledger maintenance", "adopt --ledger.path=/srv/ice/ledger.db"),
+    "report": ("monthly cost reports", "month --by=team"),
+    "prices": (
+        "show the list prices in use, or replace them (cost of requests: `price`)",
+        "show --cloud=aws",
+    ),
+}
+"""Text and example of each word that verbs stand behind."""
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -46,74 +56,91 @@ def main(arguments: Sequence[str] | None = None) -> int:
         sys.stderr = open(os.devnull, "w")  # noqa: SIM115, PTH123 - for as long as the process lives
     try:
         with standard_output():
-            return _run(arguments)
+            return _run(sys.argv[1:] if arguments is None else list(arguments))
     except OutputError as error:
         if str(error):
             complain(error)
         return status.FAILED
 
 
-def _run(arguments: Sequence[str] | None) -> int:
-    given = _with_verb(sys.argv[1:] if arguments is None else list(arguments))
-    parser = program(given[:1] if given[0] in VERBS else VERBS)
-    _check_verbs(parser, given)
-    chosen, unknown = parser.parse_known_args(given)
+def _run(arguments: list[str]) -> int:
+    if not arguments or arguments[0].startswith("-"):
+        asks_only = not {"-h", "--help", "--version"}.isdisjoint(arguments)
+        arguments = arguments if asks_only else [DAEMON_VERB, *arguments]
+    parser = program(arguments[:1] if arguments[0] in VERBS else VERBS)
+    level = parser
+    for word in arguments:
+        verbs = verbs_of(level)
+        if not verbs or word.startswith("-"):
+            break
+        if word not in verbs:
+            hint = _nearest(word, verbs) or f"verbs: {', '.join(verbs)}"
+            level.error(f"invalid choice: {word!r}; {hint}")
+        level = verbs[word]
+    parsed, unknown = parser.parse_known_args(arguments)
     if unknown:
-        chosen.parser.error(f"unknown here: {' '.join(unknown)}{_flag_hint(unknown[0], chosen.parser)}")
-    logs.set_up(chosen.log_level, chosen.log_format)
+        hint = "put the verb before its flags"
+        if unknown[0].startswith("-"):
+            known = [flag for flag in names(parsed.parser) if flag.startswith("--")]
+            hint = _nearest(unknown[0].partition("=")[0], known)
+        parsed.parser.error(f"unknown here: {' '.join(unknown)}{hint and f' ({hint})'}")
+    logs.set_up(parsed.log_level, parsed.log_format)
     try:
-        code: int = chosen.run(chosen)
+        code: int = parsed.verb(flags.chosen(parsed.verb.options, parsed))
     except flags.FlagError as error:
-        chosen.parser.error(str(error))
+        parsed.parser.error(str(error))
     except KeyboardInterrupt:
         return status.INTERRUPTED
     return code
 
 
-def _flag_hint(unknown: str, parser: argparse.ArgumentParser) -> str:
-    """The flag of the verb that is most similar to an unknown one, or where a verb belongs."""
-    if not unknown.startswith("-"):
-        return " (put the verb before its flags)"
-    known = [flag for flag in flags.names(parser) if flag.startswith("--")]
-    similar = difflib.get_close_matches(unknown.partition("=")[0], known, 1, SIMILAR)
-    return f" (did you mean {similar[0]}?)" if similar else ""
+def _nearest(word: str, known: Iterable[str]) -> str:
+    """A hint at the most similar of some words; empty where none is similar."""
+    similar = difflib.get_close_matches(word, known, 1, SIMILAR)
+    return f"did you mean {similar[0]}?" if similar else ""
 
 
-def _check_verbs(parser: argparse.ArgumentParser, given: Sequence[str]) -> None:
-    """Exit on a word that is no verb, with the verb that is most similar to it."""
-    for word in given:
-        verbs = flags.verbs_of(parser)
-        if not verbs or word.startswith("-"):
-            return
-        if word not in verbs:
-            similar = difflib.get_close_matches(word, verbs, 1, SIMILAR)
-            hint = f"did you mean {similar[0]}?" if similar else f"verbs: {', '.join(verbs)}"
-            parser.error(f"invalid choice: {word!r}; {hint}")
-        parser = verbs[word]
-
-
-def _with_verb(arguments: list[str]) -> list[str]:
-    """`serve` is the verb when none is named."""
-    if any(not argument.startswith("-") for argument in arguments[:1]):
-        return arguments
-    if {"-h", "--help", "--version"} & set(arguments):
-        return arguments
-    return [DAEMON_VERB, *arguments]
-
-
-def program(verbs: Iterable[str] = VERBS) -> argparse.ArgumentParser:
-    """The parser of the program, with all verbs or some."""
+def program(words: Iterable[str] = VERBS) -> argparse.ArgumentParser:
+    """The parser of the program, with all verbs or those that begin with some words."""
     parser = argparse.ArgumentParser(
         prog=PROGRAM,
         usage=f"{PROGRAM} [FLAGS OF THE DAEMON]\n       {PROGRAM} VERB [FLAGS OF THE VERB]",
         description="Prometheus exporter for the cost of LLM inference: dollars per server, model and token.",
-        epilog=f"flags of the daemon, which runs without a verb:\n{flags.of_the_daemon()}\nexamples:\n"
-        f"  {PROGRAM} --config.file=/etc/ice.yaml\n  {PROGRAM} doctor --config.file=/etc/ice.yaml\n\n"
-        f"{DAEMON_EXITS.text()}",
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     parser.add_argument("--version", action="version", version=f"{PROGRAM} {VERSION}")
-    group = parser.add_subparsers(dest="verb", required=True, metavar="VERB", prog=PROGRAM)
-    for verb in verbs:
-        import_module(f"exporter.cli.{VERBS[verb]}").add(group)
+    top = parser.add_subparsers(required=True, metavar="VERB", prog=PROGRAM)
+    for word in words:
+        modules = [import_module(f"exporter.cli.{name}") for name in VERBS[word]]
+        verbs = [verb for module in modules for verb in vars(module).values() if isinstance(verb, Verb)]
+        level = top
+        if word in GROUPS:
+            text, example = GROUPS[word]
+            group = top.add_parser(
+                word,
+                help=text,
+                description=f"{text[0].upper()}{text[1:]}.",
+                epilog=f"example:\n  {PROGRAM} {word} {example}\n\n"
+                f"{PROGRAM} {word} VERB --help shows its flags.",
+                formatter_class=argparse.RawDescriptionHelpFormatter,
+            )
+            choices = "|".join(verb.words.removeprefix(f"{word} ") for verb in verbs)
+            level = group.add_subparsers(required=True, metavar=choices)
+        for verb in verbs:
+            verb.add(level)
+            if word == DAEMON_VERB:
+                parser.epilog = _daemon_help(verb)
     return parser
+
+
+def _daemon_help(verb: Verb[...]) -> str:
+    """The flags of the daemon, examples and exit statuses."""
+    daemon = argparse.ArgumentParser(add_help=False, usage=argparse.SUPPRESS)
+    flags.add_fields(daemon, verb.options)
+    flags.add_fields(daemon, LogFlags)
+    taken = daemon.format_help().partition("\n")[2]
+    return (
+        f"flags of the daemon, which runs without a verb:\n{taken}\nexamples:\n"
+        f"  {PROGRAM} --config.file=/etc/ice.yaml\n  {PROGRAM} doctor --config.file=/etc/ice.yaml\n\n"
+        f"{verb.exits.text()}"
+    )

@@ -7,10 +7,11 @@ from difflib import unified_diff
 from pathlib import Path
 
 from exporter.cli import flags, status
-from exporter.cli.flags import Exits, FlagError, flag, switch
+from exporter.cli.flags import FlagError, flag, switch
 from exporter.cli.replacement import replace_file
-from exporter.cli.status import VerbFailedError, with_exit_status, writing
+from exporter.cli.status import VerbFailedError, writing
 from exporter.cli.terminal import columns, complain, fitted, write_colored
+from exporter.cli.verb import Exits, verb
 from exporter.clock import SystemClock
 from exporter.config import ConfigError
 from exporter.config.load import contents, read_corrected
@@ -37,31 +38,25 @@ class CheckFlags:
     write: bool = switch("--write", "with --fix, write them; the file keeps its mode and its owner")
 
 
-def add(verbs: flags.Verbs) -> None:
-    """Add it to the program's parser."""
-    flags.add_verb(
-        verbs,
-        "check-config",
-        "validate a configuration file and print the prices it results in",
-        examples=(
-            ("--config.file=/etc/ice.yaml", "print each rule with its result, or the errors"),
-            ("--config.file=/etc/ice.yaml --json", "the same for programs"),
-            ("--config.file=/etc/ice.yaml --page=page.prom", "what it reads from a page of metrics, as well"),
-            ("--config.file=/etc/ice.yaml --fix", "show known corrections, as a diff"),
-            ("--config.file=/etc/ice.yaml --fix --write", "correct the file; comments and layout stay"),
-            ("--config.file=/etc/ice.yaml --web.config.file=/etc/web.yml", "TLS and passwords as well"),
-        ),
-        exits=Exits(
-            "the files are right, warnings and notes aside",
-            "a correction cannot be written",
-            "a file or a flag is wrong, a page is of no known engine, or a correction is not written",
-        ),
-        options=CheckFlags,
-        run=run,
-    )
-
-
-def run(options: CheckFlags) -> int:
+@verb(
+    "check-config",
+    "validate a configuration file and print the prices it results in",
+    examples=(
+        ("--config.file=/etc/ice.yaml", "print each rule with its result, or the errors"),
+        ("--config.file=/etc/ice.yaml --json", "the same for programs"),
+        ("--config.file=/etc/ice.yaml --page=page.prom", "what it reads from a page of metrics, as well"),
+        ("--config.file=/etc/ice.yaml --fix", "show known corrections, as a diff"),
+        ("--config.file=/etc/ice.yaml --fix --write", "correct the file; comments and layout stay"),
+        ("--config.file=/etc/ice.yaml --web.config.file=/etc/web.yml", "TLS and passwords as well"),
+    ),
+    exits=Exits(
+        "the files are right, warnings and notes aside",
+        "a correction cannot be written",
+        "a file or a flag is wrong, a page is of no known engine, or a correction is not written",
+    ),
+    options=CheckFlags,
+)
+def check(options: CheckFlags) -> int:
     """Print what a configuration results in, or its corrections; returns the exit status."""
     if options.write and not options.fix:
         raise FlagError("--write goes with --fix")
@@ -96,7 +91,6 @@ def checked(
     return code
 
 
-@with_exit_status
 def fixed(path: Path, *, write: bool) -> int | None:
     """Print the corrections of a file as a diff, and write them if told to; `None` if it has none.
 

@@ -1,6 +1,5 @@
 """`report month --close` and `--against`: a month as a file that stands, and what changed since."""
 
-import argparse
 import os
 import sys
 from collections.abc import Callable
@@ -10,12 +9,11 @@ from pathlib import Path
 from typing import Final
 from zoneinfo import ZoneInfo
 
-from exporter.cli import flags, status
-from exporter.cli.flags import FlagError, flag
+from exporter.cli import status
 from exporter.cli.fleet_source import FleetSource, note_missing
 from exporter.cli.ledger_session import LedgerSession
-from exporter.cli.status import VerbFailedError, failing, with_exit_status
-from exporter.clock import Clock, SystemClock
+from exporter.cli.status import VerbFailedError, failing
+from exporter.clock import Clock
 from exporter.finance.fleet import closed_month_changes as forms
 from exporter.finance.fleet.closed_month import (
     ClosedMonth,
@@ -46,55 +44,16 @@ class ClosingOptions:
     ledger_path: Path | None
     month: str | None
     fleet: FleetSource | None
-    output: Path | None = flag(
-        "--output", type=Path, metavar="FILE", help="the statement to write; it must not exist"
-    )
-    against: Path | None = flag(
-        "--against", type=Path, metavar="FILE", help="print what changed since the month of a statement"
-    )
+    output: Path | None = None
+    """The statement to write."""
+    against: Path | None = None
+    """The statement to compare with."""
     as_json: bool = False
 
 
-def add(verb: argparse.ArgumentParser) -> None:
-    """Add the flags."""
-    group = verb.add_argument_group("a closed month")
-    group.add_argument(
-        "--close",
-        action="store_true",
-        help="write the month as a statement to --output: a file with a hash that stands for what was billed",
-    )
-    flags.add_fields(group, ClosingOptions)
-
-
-def chosen(options: argparse.Namespace) -> ClosingOptions:
-    """The options to close or compare.
-
-    Raises:
-        FlagError: flags clash.
-    """
-    if options.output is not None and not options.close:
-        raise FlagError("--output needs --close")
-    if options.close and options.against is not None:
-        raise FlagError("--close and --against exclude each other")
-    if options.close and (options.output is None or options.month is None):
-        raise FlagError("--close needs --month and --output")
-    if options.form == "csv":
-        raise FlagError("--csv: a statement is JSON, and what changed is a table or --json")
-    for name, day in (("--since", options.since), ("--until", options.until)):
-        if day is not None:
-            raise FlagError(f"{name}: a statement is of one month")
-    if options.month is not None and Period.named(options.month).months != (options.month,):
-        raise FlagError(f"--month: a statement is of one month, not of {options.month}")
-    if options.overheads is not None:
-        raise FlagError("--overheads: a statement has the cost of hosts alone")
-    return flags.chosen(ClosingOptions, options, as_json=options.form == "json")
-
-
-@with_exit_status
 @failing(ClosedMonthError)
-def run(options: ClosingOptions, clock: Clock | None = None) -> int:
+def run(options: ClosingOptions, clock: Clock) -> int:
     """Write or compare a statement; returns 0, 1 (there is no answer) or 2 (the configuration is wrong)."""
-    clock = clock or SystemClock()
     if options.against is not None:
         closed = read_closed_month(options.against)
         if options.month not in (None, closed.month):

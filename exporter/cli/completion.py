@@ -6,9 +6,10 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Final
 
-from exporter.cli import flags, status
+from exporter.cli import status
 from exporter.cli.arguments import program
-from exporter.cli.flags import PROGRAM, Exits, flag
+from exporter.cli.flags import flag
+from exporter.cli.verb import PROGRAM, Exits, names, verb, verbs_of
 
 FUNCTION: Final = "_inference_cost_exporter"
 SHELLS: Final = ("bash", "zsh")
@@ -54,45 +55,39 @@ class CompletionFlags:
     shell: str = flag(choices=SHELLS, metavar="SHELL", help="bash or zsh")
 
 
-def add(verbs: flags.Verbs) -> None:
-    """Add it to the program's parser."""
-    flags.add_verb(
-        verbs,
-        "completion",
-        "print a script that completes verbs, flags and values in a shell",
-        examples=(
-            ("bash", f"for ~/.local/share/bash-completion/completions/{PROGRAM}"),
-            ("zsh", "for a file that ~/.zshrc sources"),
-        ),
-        exits=Exits("printed", wrong="a flag is wrong"),
-        options=CompletionFlags,
-        run=run,
-    )
-
-
-def run(options: CompletionFlags) -> int:
+@verb(
+    "completion",
+    "print a script that completes verbs, flags and values in a shell",
+    examples=(
+        ("bash", f"for ~/.local/share/bash-completion/completions/{PROGRAM}"),
+        ("zsh", "for a file that ~/.zshrc sources"),
+    ),
+    exits=Exits("printed", wrong="a flag is wrong"),
+    options=CompletionFlags,
+)
+def completion(options: CompletionFlags) -> int:
     """Print the script; returns the exit status."""
     sys.stdout.write(script(program(), options.shell))
     return status.OK
 
 
-def script(parser: argparse.ArgumentParser, shell: str) -> str:
+def script(program_parser: argparse.ArgumentParser, shell: str) -> str:
     """The script for a shell."""
     parts: dict[str, list[str]] = {"verbs": [], "values": [], "flags": []}
-    for path, verb in _parsers(parser):
+    for path, parser in _parsers(program_parser):
         if path:
             above, _, name = path.rpartition(" ")
             parts["verbs"].append(f'            "{above}/{name}") verb="{path}" ;;')
         # The daemon runs without a verb, with the flags of `serve`.
-        takes = verb if path else flags.verbs_of(parser)["serve"]
-        names = " ".join(dict.fromkeys(flags.names(takes) + flags.names(verb)))
+        takes = parser if path else verbs_of(parser)["serve"]
+        taken = " ".join(dict.fromkeys(names(takes) + names(parser)))
         words = [
             str(choice)
-            for action in verb._actions  # noqa: SLF001
+            for action in parser._actions  # noqa: SLF001
             if not action.option_strings
             for choice in action.choices or ()
         ]
-        parts["flags"].append(f'        "{path}") children="{" ".join(words)}"; flags="{names}" ;;')
+        parts["flags"].append(f'        "{path}") children="{" ".join(words)}"; flags="{taken}" ;;')
         for action in takes._actions:  # noqa: SLF001
             if action.nargs == 0:
                 continue
@@ -117,5 +112,5 @@ def _parsers(
 ) -> Iterator[tuple[str, argparse.ArgumentParser]]:
     """Each parser with its words: none, `report`, `report month`."""
     yield path, parser
-    for name, verb in flags.verbs_of(parser).items():
-        yield from _parsers(verb, f"{path} {name}".strip())
+    for name, below in verbs_of(parser).items():
+        yield from _parsers(below, f"{path} {name}".strip())

@@ -18,9 +18,10 @@ from typing import Final
 
 from exporter.cli import flags, status
 from exporter.cli.build import build
-from exporter.cli.flags import DEMO_ADDRESS, PROGRAM, flag
+from exporter.cli.flags import flag
 from exporter.cli.logs import LogFormatter
 from exporter.cli.terminal import complain
+from exporter.cli.verb import DAEMON_EXITS, PROGRAM, verb
 from exporter.clock import Clock, SystemClock
 from exporter.config import ConfigError
 from exporter.demo.banner import LOG, Site, banner, prometheus_configuration
@@ -31,6 +32,9 @@ from exporter.web.listener import ListenError, parse_address
 from exporter.web.server import WebServer
 
 log = logging.getLogger(__name__)
+
+DEMO_ADDRESS: Final = "127.0.0.1:9844"
+"""Loopback: the dollars are invented."""
 
 PREFIX: Final = f"{PROGRAM}-demo-"
 
@@ -55,23 +59,17 @@ class DemoFlags:
     )
 
 
-def add(verbs: flags.Verbs) -> None:
-    """Add the verb to the program's parser."""
-    flags.add_verb(
-        verbs,
-        "demo",
-        "run on a simulated host of 8 GPUs: no GPU, no configuration",
-        examples=(
-            ("", "a host that has been metered for five weeks, on port 9844 of this machine alone"),
-            ("--web.listen-address=:8080 --seed=7", "on another port of every interface, with other days"),
-            ("--print-prometheus-config", "how Prometheus scrapes it"),
-        ),
-        exits=replace(flags.DAEMON_EXITS, failed="it cannot listen, or has no folder for its ledger"),
-        options=DemoFlags,
-        run=demo,
-    )
-
-
+@verb(
+    "demo",
+    "run on a simulated host of 8 GPUs: no GPU, no configuration",
+    examples=(
+        ("", "a host that has been metered for five weeks, on port 9844 of this machine alone"),
+        ("--web.listen-address=:8080 --seed=7", "on another port of every interface, with other days"),
+        ("--print-prometheus-config", "how Prometheus scrapes it"),
+    ),
+    exits=replace(DAEMON_EXITS, failed="it cannot listen, or has no folder for its ledger"),
+    options=DemoFlags,
+)
 def demo(options: DemoFlags) -> int:
     """Serve the simulated host until stopped, or print how it is scraped; returns the exit status."""
     if options.print_prometheus_config:

@@ -7,9 +7,9 @@ from typing import Final
 
 from exporter.cli import flags
 from exporter.cli.build import host_name, lists_all_gpus
-from exporter.cli.flags import Exits, LedgerFlags
-from exporter.cli.status import with_exit_status
+from exporter.cli.flags import LedgerFlags
 from exporter.cli.terminal import columns, fitted, waiting, write_colored
+from exporter.cli.verb import Exits, verb
 from exporter.clock import Clock, SystemClock
 from exporter.config import Config, load
 from exporter.config.settings import cost_policy
@@ -41,24 +41,17 @@ class DoctorFlags(LedgerFlags):
     as_json: bool = flags.json_flag("print the findings as JSON")
 
 
-def add(verbs: flags.Verbs) -> None:
-    """Add the verb to the program's parser."""
-    flags.add_verb(
-        verbs,
-        "doctor",
-        "check this host: GPUs, prices, servers, sources and ledger",
-        examples=(
-            ("", "without a configuration"),
-            ("--config.file=/etc/ice.yaml", "with a configuration"),
-            ("--config.file=/etc/ice.yaml --json", "the same for programs"),
-        ),
-        exits=Exits("all is well", "warnings", "the configuration or a flag is wrong, or money would be"),
-        options=DoctorFlags,
-        run=doctor,
-    )
-
-
-@with_exit_status
+@verb(
+    "doctor",
+    "check this host: GPUs, prices, servers, sources and ledger",
+    examples=(
+        ("", "without a configuration"),
+        ("--config.file=/etc/ice.yaml", "with a configuration"),
+        ("--config.file=/etc/ice.yaml --json", "the same for programs"),
+    ),
+    exits=Exits("all is well", "warnings", "the configuration or a flag is wrong, or money would be"),
+    options=DoctorFlags,
+)
 def doctor(options: DoctorFlags) -> int:
     """Examine this host; returns 0 (fine), 1 (warnings) or 2 (money would be wrong)."""
     clock = SystemClock()

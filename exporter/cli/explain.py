@@ -10,11 +10,12 @@ from typing import Final, TypeVar
 
 from exporter.advice.explanation import CostAccounts, ExplainedPeriod, ExplanationError, explain
 from exporter.cli import flags, fleet_source, status
-from exporter.cli.flags import Exits, FlagError, flag
+from exporter.cli.flags import FlagError, flag
 from exporter.cli.fleet_source import FleetSource
 from exporter.cli.ledger_session import LedgerSession
-from exporter.cli.status import VerbFailedError, failing, with_exit_status
+from exporter.cli.status import VerbFailedError, failing
 from exporter.cli.terminal import columns, fitted, waiting
+from exporter.cli.verb import Exits, verb
 from exporter.clock import Clock, SystemClock
 from exporter.finance import why_report
 from exporter.finance.fleet.missing import missing_json, section
@@ -29,6 +30,9 @@ from exporter.web.page import explanation_text
 
 HOURS_MAX: Final = 40 * 24
 """History by the hour is kept for 40 days."""
+
+TWO_MONTHS: Final = "two months"
+"""The group of flags in the help."""
 
 WINDOW: Final = 1
 """Hours: what the quotients of the metrics are taken over, 60 whole minutes."""
@@ -74,70 +78,48 @@ class ExplainOptions:
         metavar="TIME",
         help="60m (as the metrics), or whole hours or days up to 40d (default 60m)",
     )
-    against: float | None = flag(
+    against: str | None = flag(
         "--against",
         metavar="DOLLARS",
         help="a price per million tokens to compare with; with --why, the month to compare with",
     )
     as_json: bool = flags.json_flag()
+    why: bool = flags.switch("--why", "explain the difference of --month and the month --against", TWO_MONTHS)
+    month: str | None = flags.month_flag("the month to explain", group=TWO_MONTHS)
+    product: str | None = flag("--product", group=TWO_MONTHS, metavar="NAME", help="one product only")
+    source: FleetSource | None = fleet_source.several_hosts()
 
 
-@dataclass(frozen=True, slots=True)
-class WhyOptions:
-    """Two months of which hosts, and what of them: a product, a server (NAME or NAMESPACE/NAME), or all."""
-
-    config_file: Path | None
-    ledger_path: Path | None
-    source: FleetSource | None
-    month: str = flag("--month", type=flags.month_value, metavar="YYYY-MM", help="the month to explain")
-    against: str = ""
-    product: str | None = flag("--product", metavar="NAME", help="one product only")
-    server: str | None = None
-    as_json: bool = False
-
-
-def add(verbs: flags.Verbs) -> None:
-    """Add it to the program's parser."""
-    verb = flags.add_verb(
-        verbs,
-        "explain",
-        "show how a server's cost per token is calculated",
-        examples=(
-            ("", "each server over the last hour, as the metrics have it"),
-            ("chat-70b --window=24h", "one server over a day"),
-            ("chat-70b --window=7d --against=1.10", "compare with 1.10 dollars per million tokens"),
-            ("--window=24h --json", "all of it for programs"),
-            ("--why --month=2026-11 --against=2026-10", "why two months cost different amounts"),
-            ("--why --month=2026-11 --against=2026-10 --from=/srv/archive", "the same for all hosts"),
-        ),
-        exits=Exits("printed", "no ledger that can be read, or it has nothing of that server"),
-        options=ExplainOptions,
-    )
-    group = verb.add_argument_group("two months")
-    group.add_argument(
-        "--why", action="store_true", help="explain the difference of --month and the month --against"
-    )
-    flags.add_fields(group, WhyOptions)
-    fleet_source.add(verb)
-    verb.set_defaults(run=run)
-
-
-def run(options: argparse.Namespace) -> int:
-    """Print an explanation; returns the exit status."""
+@verb(
+    "explain",
+    "show how a server's cost per token is calculated",
+    examples=(
+        ("", "each server over the last hour, as the metrics have it"),
+        ("chat-70b --window=24h", "one server over a day"),
+        ("chat-70b --window=7d --against=1.10", "compare with 1.10 dollars per million tokens"),
+        ("--window=24h --json", "all of it for programs"),
+        ("--why --month=2026-11 --against=2026-10", "why two months cost different amounts"),
+        ("--why --month=2026-11 --against=2026-10 --from=/srv/archive", "the same for all hosts"),
+    ),
+    exits=Exits("printed", "no ledger that can be read, or it has nothing of that server"),
+    options=ExplainOptions,
+)
+def explained(options: ExplainOptions, clock: Clock | None = None) -> int:
+    """Print an explanation; returns 0, 1 (the ledger has no answer) or 2 (the configuration is wrong)."""
+    clock = clock or SystemClock()
     if not options.why:
-        others = {"--month": options.month, "--product": options.product, "--from": options.sources}
+        others = {"--month": options.month, "--product": options.product, "--from": options.source}
         for name, value in others.items():
             if value is not None:
                 raise FlagError(f"{name} needs --why")
-        if options.against is not None:
-            options.against = _against(_price, options.against)
-        return explained(flags.chosen(ExplainOptions, options))
+        price = None if options.against is None else _against(_price, options.against)
+        return _explain_hours(options, price, clock)
     if options.month is None or options.against is None:
         raise FlagError("--why needs --month and --against, like 2026-10 and 2026-09")
     if options.product is not None and options.server is not None:
         raise FlagError("--product and SERVER exclude each other")
-    against = _against(flags.month_value, options.against)
-    return explain_why(flags.chosen(WhyOptions, options, source=FleetSource.of(options), against=against))
+    months = _against(flags.month_value, options.against), options.month
+    return _explain_difference(options, months, clock.wall())
 
 
 Value = TypeVar("Value")
@@ -151,10 +133,8 @@ def _against(value: Callable[[str], Value], text: str) -> Value:
         raise FlagError(f"argument --against: {error}") from None
 
 
-@with_exit_status
-def explained(options: ExplainOptions, clock: Clock | None = None) -> int:
-    """Print an explanation; returns 0, 1 (the ledger has no answer) or 2 (the configuration is wrong)."""
-    clock = clock or SystemClock()
+def _explain_hours(options: ExplainOptions, price: float | None, clock: Clock) -> int:
+    """Print how the cost per token of the last hours comes about."""
     session = LedgerSession.of(options.config_file, options.ledger_path)
     with failing(ExplanationError, at=session.path), waiting("reading the ledger"):
         now = clock.wall()
@@ -168,7 +148,7 @@ def explained(options: ExplainOptions, clock: Clock | None = None) -> int:
             now,
             ledger=ledger.id,
             server=options.server,
-            price=options.against,
+            price=price,
         )
     if any(server.allocated for server in explanation.servers):
         session.note_estimates()
@@ -210,14 +190,12 @@ def _accounts(ledger: LedgerReader, hours: int, now: Instant) -> tuple[CostAccou
     return accounts, ExplainedPeriod(start, end, ledger.covered(first, last))
 
 
-@with_exit_status
-def explain_why(options: WhyOptions, clock: Clock | None = None) -> int:
-    """Print the difference; returns 0, 1 (there is no answer) or 2 (the configuration is wrong)."""
+def _explain_difference(options: ExplainOptions, months: tuple[str, str], now: Instant) -> int:
+    """Print why the later of two months cost more or less than the earlier."""
     session = LedgerSession.of(options.config_file, options.ledger_path)
     source = options.source or FleetSource((session.path,))
-    now = (clock or SystemClock()).wall()
     fleets, periods = [], []
-    for month in (options.against, options.month):
+    for month in months:
         period = Period.named(month)
         fleet = source.read(period, session.config.timezone, now)
         if month not in fleet.record.months:
@@ -256,7 +234,7 @@ def _compared(fleet: FleetMonth, now: Instant, fleet_overheads: Picodollars) -> 
     return ComparedPeriod(name, fleet.record, until - start, fleet_overheads)
 
 
-def _scope(options: WhyOptions, fleets: list[FleetMonth]) -> Scope:
+def _scope(options: ExplainOptions, fleets: list[FleetMonth]) -> Scope:
     if options.server is None:
         products = {cell.product for fleet in fleets for cell in fleet.record.cells}
         if options.product is not None and options.product not in products:

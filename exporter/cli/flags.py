@@ -1,17 +1,16 @@
-"""The flags that verbs share, and what every verb's parser has."""
+"""The options of a verb are a record, whose fields are its flags; and the values that flags take."""
 
 import argparse
 import re
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass, field, fields
+from dataclasses import Field, dataclass, field, fields
 from datetime import UTC, date, datetime
-from inspect import signature
 from pathlib import Path
 from typing import Any, Final, TypeAlias, TypeVar
 from zoneinfo import ZoneInfo
 
-from exporter.cli import logs, status
+from exporter.cli.status import failing
 from exporter.config.settings import DEFAULT_LEDGER
 from exporter.tariff.period import Period
 from exporter.units import (
@@ -24,6 +23,184 @@ from exporter.units import (
 )
 from exporter.web.hosts import host_of
 from exporter.web.listener import AddressError, parse_address
+
+DEFAULT_ADDRESS: Final = ":9844"
+
+Options = TypeVar("Options")
+
+Parser: TypeAlias = "argparse._ActionsContainer"  # noqa: SLF001
+"""A parser, or a group of its flags."""
+
+
+class FlagError(Exception):
+    """Flags that do not go together; the message says what to do."""
+
+
+@dataclass(frozen=True, slots=True)
+class Flag:
+    """One flag, or a word that stands by itself."""
+
+    names: tuple[str, ...]
+    """Spellings of the flag; none for a word."""
+    group: str
+    """Title in the help of the flags that it is shown with; empty: those of the verb."""
+    words: Mapping[str, Any]
+    """Arguments of `add_argument`."""
+
+    def add(self, parser: Parser, name: str, default: Any) -> None:
+        """Add the flag."""
+        if self.group:
+            titled = (group for group in parser._action_groups if group.title == self.group)  # noqa: SLF001
+            parser = next(titled, None) or parser.add_argument_group(self.group)
+        if isinstance(default, tuple):
+            default = list(default)  # to which `append` adds
+        spelling: dict[str, Any] = {"dest": name} if self.names else {}
+        parser.add_argument(*(self.names or (name,)), default=default, **spelling, **self.words)
+
+    def value(self, parsed: argparse.Namespace, name: str) -> Any:
+        """The value of the flag."""
+        return getattr(parsed, name)
+
+
+@dataclass(frozen=True, slots=True)
+class NestedOptions:
+    """A record of options within another's."""
+
+    options: type
+    left_out: Collection[str]
+    """Fields of the record whose flags the verb lacks."""
+    build: Callable[[argparse.Namespace], Any]
+    """Makes the record of what was parsed."""
+
+    def add(self, parser: Parser, name: str, default: Any) -> None:  # noqa: ARG002
+        """Add its flags."""
+        add_fields(parser, self.options, self.left_out)
+
+    def value(self, parsed: argparse.Namespace, name: str) -> Any:  # noqa: ARG002
+        """The record."""
+        return self.build(parsed)
+
+
+class FormAction(argparse.Action):
+    """Takes the form of an answer from the name of its flag; two forms exclude each other."""
+
+    def __call__(
+        self,
+        parser: argparse.ArgumentParser,
+        namespace: argparse.Namespace,
+        values: Any,  # noqa: ARG002
+        option_string: str | None = None,
+    ) -> None:
+        """Set the form."""
+        flag_of_form = option_string or ""
+        other = getattr(namespace, self.dest)
+        if f"--{other}" != flag_of_form and other != self.default:
+            parser.error(f"argument {flag_of_form}: not allowed with argument --{other}")
+        setattr(namespace, self.dest, flag_of_form.removeprefix("--"))
+
+
+OptionField: TypeAlias = Flag | NestedOptions
+
+
+def flag(*names: str, default: Any = None, group: str = "", **words: Any) -> Any:
+    """A field of a verb's options, and the flag that sets it; `words` are those of `add_argument`.
+
+    Without names it is a word that stands by itself.
+    """
+    return field(default=default, metadata={"option": Flag(names, group, words)})
+
+
+def switch(name: str, text: str, group: str = "") -> Any:
+    """A field that a flag without a value sets."""
+    return flag(name, default=False, group=group, action="store_true", help=text)
+
+
+def file_flag(name: str, text: str, **words: Any) -> Any:
+    """A field of a file's path."""
+    return flag(name, type=Path, metavar="FILE", help=text, **words)
+
+
+def form_flags() -> Any:
+    """The field of the form of an answer, by default a table."""
+    text = "print JSON or CSV in place of a table"
+    return flag("--json", "--csv", default="table", action=FormAction, nargs=0, help=text)
+
+
+def nested(options: type, build: Callable[[argparse.Namespace], Any], left_out: Collection[str] = ()) -> Any:
+    """A field of a record of options that is made of what was parsed; `None` by default."""
+    return field(default=None, metadata={"option": NestedOptions(options, left_out, build)})
+
+
+def daemon_config_flag(use: str = "") -> Any:
+    """The field of the daemon's configuration of a verb that reads its ledger.
+
+    `use` is what else the verb takes from it, as a sentence's end.
+    """
+    return file_flag("--config.file", f"the daemon's configuration in YAML, for its ledger.path{use}")
+
+
+def ledger_flag(text: str = "the daemon's ledger, a path from / on") -> Any:
+    """The field of the ledger's file."""
+    default = f"(default: ledger.path of the configuration, else {DEFAULT_LEDGER})"
+    return flag("--ledger.path", type=absolute_path_value, metavar="FILE", help=f"{text} {default}")
+
+
+def json_flag(text: str = "print JSON") -> Any:
+    """The field of an answer for programs."""
+    return switch("--json", text)
+
+
+def month_flag(text: str, *, quarters: bool = False, group: str = "") -> Any:
+    """The field of a month, or also of a quarter."""
+    value = month_or_quarter_value if quarters else month_value
+    return flag("--month", type=value, metavar="YYYY-MM", help=text, group=group)
+
+
+def listen_flag(address: str) -> Any:
+    """The field of the web server's address."""
+    text = f"address to serve on (default {address})"
+    return flag("--web.listen-address", default=address, type=address_value, metavar="ADDRESS", help=text)
+
+
+def web_config_flag() -> Any:
+    """The field of TLS and passwords."""
+    text = "exporter-toolkit web configuration file with TLS and passwords"
+    return file_flag("--web.config.file", f"{text} (default: plain HTTP without authentication)")
+
+
+def allowed_hosts_flag() -> Any:
+    """The field of host names for browsers."""
+    text = "additional host name for browsers; repeatable"
+    return flag("--web.allowed-host", default=(), action="append", type=host_value, metavar="NAME", help=text)
+
+
+def option_fields(options: type, left_out: Collection[str] = ()) -> Iterator[tuple[Field[Any], OptionField]]:
+    """The fields of options that flags set, in their order."""
+    for each in fields(options):
+        if "option" in each.metadata and each.name not in left_out:
+            yield each, each.metadata["option"]
+
+
+def add_fields(parser: Parser, options: type, left_out: Collection[str] = ()) -> None:
+    """Add the flags of options to a parser, in the order of their fields."""
+    for each, option in option_fields(options, left_out):
+        option.add(parser, each.name, each.default)
+
+
+def chosen(options: type[Options], parsed: argparse.Namespace, left_out: Collection[str] = ()) -> Options:
+    """Options of what was parsed.
+
+    Raises:
+        FlagError: flags do not go together.
+    """
+    values = {each.name: option.value(parsed, each.name) for each, option in option_fields(options, left_out)}
+    return options(**values)
+
+
+def of_files(config_file: Path | None, ledger_path: Path | None) -> tuple[str, ...]:
+    """The flags by which a printed command, run anywhere, reads the same configuration and ledger."""
+    files = (("--config.file", config_file), ("--ledger.path", ledger_path))
+    return tuple(f"{flag}={path.absolute()}" for flag, path in files if path is not None)
 
 
 def absolute_path_value(text: str) -> Path:
@@ -48,11 +225,11 @@ def host_value(text: str) -> str:
 
 
 @contextmanager
-def _refusing(*kinds: type[Exception]) -> Iterator[None]:
-    """Errors of these kinds, as those of a flag's value."""
+def _refusing(kind: type[Exception]) -> Iterator[None]:
+    """Errors of this kind, as those of a flag's value."""
     try:
         yield
-    except kinds as error:
+    except kind as error:
         raise argparse.ArgumentTypeError(str(error)) from None
 
 
@@ -84,294 +261,6 @@ def date_value(text: str) -> date:
     raise argparse.ArgumentTypeError(f"{text!r} is no date: expected one like 2026-10-31")
 
 
-_UNITS: Final = {
-    "s": NANOSECONDS_PER_SECOND,
-    "m": NANOSECONDS_PER_MINUTE,
-    "h": NANOSECONDS_PER_HOUR,
-    "d": NANOSECONDS_PER_DAY,
-}
-
-
-def duration(text: str, units: str) -> Nanoseconds:
-    """A whole number of one of some units, like 30s; 0 for a text of another form."""
-    match = re.fullmatch(rf"([0-9]{{1,5}})([{units}])", text)
-    return int(match[1]) * _UNITS[match[2]] if match else 0
-
-
-DEFAULT_ADDRESS: Final = ":9844"
-DEMO_ADDRESS: Final = "127.0.0.1:9844"
-"""Loopback: the dollars are invented."""
-
-PROGRAM: Final = "inference-cost-exporter"
-
-Example = tuple[str, str]
-"""The arguments of a verb, and their effect."""
-
-Verbs: TypeAlias = "argparse._SubParsersAction[argparse.ArgumentParser]"  # noqa: SLF001
-
-Options = TypeVar("Options")
-
-
-class FlagError(Exception):
-    """Flags that do not go together; the message says what to do."""
-
-
-def flag(*names: str, default: Any = None, **words: Any) -> Any:
-    """A field of a verb's options, and the flag that sets it; `words` are those of `add_argument`.
-
-    Without names it is a word that stands by itself.
-    """
-    return field(default=default, metadata={"names": names, "words": words})
-
-
-def switch(name: str, text: str) -> Any:
-    """A field that a flag without a value sets."""
-    return flag(name, default=False, action="store_true", help=text)
-
-
-def config_flag(text: str) -> Any:
-    """The field of the configuration, with its purpose."""
-    return flag("--config.file", type=Path, metavar="FILE", help=text)
-
-
-def daemon_config_flag(use: str = "") -> Any:
-    """The field of the daemon's configuration of a verb that reads its ledger.
-
-    `use` is what else the verb takes from it, as a sentence's end.
-    """
-    return config_flag(f"the daemon's configuration in YAML, for its ledger.path{use}")
-
-
-def ledger_flag(text: str = "the daemon's ledger, a path from / on") -> Any:
-    """The field of the ledger's file."""
-    default = f"(default: ledger.path of the configuration, else {DEFAULT_LEDGER})"
-    return flag("--ledger.path", type=absolute_path_value, metavar="FILE", help=f"{text} {default}")
-
-
-def json_flag(text: str = "print JSON") -> Any:
-    """The field of an answer for programs."""
-    return switch("--json", text)
-
-
-def listen_flag(address: str) -> Any:
-    """The field of the web server's address."""
-    text = f"address to serve on (default {address})"
-    return flag("--web.listen-address", default=address, type=address_value, metavar="ADDRESS", help=text)
-
-
-def web_config_flag() -> Any:
-    """The field of TLS and passwords."""
-    text = "exporter-toolkit web configuration file with TLS and passwords"
-    default = "(default: plain HTTP without authentication)"
-    return flag("--web.config.file", type=Path, metavar="FILE", help=f"{text} {default}")
-
-
-def allowed_hosts_flag() -> Any:
-    """The field of host names for browsers."""
-    text = "additional host name for browsers; repeatable"
-    return flag("--web.allowed-host", default=(), action="append", type=host_value, metavar="NAME", help=text)
-
-
-def add_field(verb: "argparse._ActionsContainer", name: str, option: Any) -> None:
-    """Add the flag of a field to a parser."""
-    names, words = option.metadata["names"], option.metadata["words"]
-    default = list(option.default) if isinstance(option.default, tuple) else option.default
-    if names:
-        verb.add_argument(*names, dest=name, **{"default": default, **words})
-    else:
-        verb.add_argument(name, default=default, **words)
-
-
-def add_fields(verb: "argparse._ActionsContainer", options: type) -> None:
-    """Add the flags of a verb's options, in the order of their fields."""
-    for option in fields(options):
-        if option.metadata:
-            add_field(verb, option.name, option)
-
-
-def chosen(kind: type[Options], parsed: argparse.Namespace, **others: object) -> Options:
-    """The options of a verb, from its parsed flags, which have the names of the fields, and from others."""
-    names = signature(kind).parameters.keys() - others.keys()
-    return kind(**{name: getattr(parsed, name) for name in names}, **others)
-
-
-def of_files(config_file: Path | None, ledger_path: Path | None) -> tuple[str, ...]:
-    """The flags by which a printed command, run anywhere, reads the same configuration and ledger."""
-    files = (("--config.file", config_file), ("--ledger.path", ledger_path))
-    return tuple(f"{flag}={path.absolute()}" for flag, path in files if path is not None)
-
-
-@dataclass(frozen=True, slots=True)
-class Exits:
-    """Meanings of a verb's exit statuses; an empty text: the status is not used."""
-
-    fine: str
-    failed: str = ""
-    wrong: str = "the configuration or a flag is wrong"
-    interrupted: str = "interrupted from the keyboard"
-
-    def rows(self) -> tuple[tuple[int, str], ...]:
-        """Code and meaning, those that there are."""
-        every = (
-            (status.OK, self.fine),
-            (status.FAILED, self.failed),
-            (status.CONFIGURATION, self.wrong),
-            (status.INTERRUPTED, self.interrupted),
-        )
-        return tuple((code, meaning) for code, meaning in every if meaning)
-
-    def text(self) -> str:
-        """For `--help`."""
-        return "exit codes:\n" + "".join(f"  {code:<4} {meaning}\n" for code, meaning in self.rows())
-
-
-DAEMON_EXITS: Final = Exits(
-    fine="stopped by SIGTERM or SIGINT",
-    failed="it cannot listen or open the ledger, or must be restarted since the driver was replaced under it",
-    interrupted="",
-)
-
-
-def add_verb(
-    verbs: Verbs,
-    name: str,
-    text: str,
-    *,
-    examples: tuple[Example, ...],
-    exits: Exits,
-    of: str = "",
-    options: type[Options] | None = None,
-    run: Callable[[Options], int | None] | None = None,
-) -> argparse.ArgumentParser:
-    """A verb's parser, with what all have: help, examples, exit codes, and how to log.
-
-    `of` is the verb that it stands under, like `report`; `options` are its flags, which `run` is called with.
-    """
-    called = " ".join(filter(None, (PROGRAM, of, name)))
-    lines = "".join(f"  {f'{called} {tail}'.strip()}\n      {what}\n" for tail, what in examples)
-    verb = verbs.add_parser(
-        name,
-        help=text,
-        description=f"{text[0].upper()}{text[1:]}.",
-        epilog=f"examples:\n{lines}\n{exits.text()}",
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-    )
-    add_fields(verb, LogFlags)
-    if options is not None:
-        add_fields(verb, options)
-    if options is not None and run is not None:
-        verb.set_defaults(run=lambda parsed: run(chosen(options, parsed)))
-    verb.set_defaults(parser=verb, examples=examples, exits=exits)
-    return verb
-
-
-def names(parser: argparse.ArgumentParser) -> tuple[str, ...]:
-    """The flags of a parser, in the order of its help."""
-    return tuple(flag for action in parser._actions for flag in action.option_strings)  # noqa: SLF001
-
-
-def verbs_of(parser: argparse.ArgumentParser) -> dict[str, argparse.ArgumentParser]:
-    """The verbs of a parser by name, empty for a verb itself."""
-    groups = (action for action in parser._actions if isinstance(action, argparse._SubParsersAction))  # noqa: SLF001
-    return {name: verb for group in groups for name, verb in group.choices.items()}
-
-
-def add_group(verbs: Verbs, name: str, text: str, example: str) -> argparse.ArgumentParser:
-    """The parser of a word that verbs stand behind."""
-    return verbs.add_parser(
-        name,
-        help=text,
-        description=f"{text[0].upper()}{text[1:]}.",
-        epilog=f"example:\n  {PROGRAM} {name} {example}\n\n{PROGRAM} {name} VERB --help shows its flags.",
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-    )
-
-
-@dataclass(frozen=True, slots=True)
-class LogFlags:
-    """How every verb logs."""
-
-    log_level: str = flag(
-        "--log.level",
-        default="info",
-        choices=logs.LEVELS,
-        help="minimum level of log lines on standard error (default info)",
-    )
-    log_format: str = flag(
-        "--log.format", default="logfmt", choices=logs.FORMATS, help="log format (default logfmt)"
-    )
-
-
-@dataclass(frozen=True, slots=True)
-class LedgerFlags:
-    """The daemon's configuration, and its ledger."""
-
-    config_file: Path | None = daemon_config_flag()
-    ledger_path: Path | None = ledger_flag()
-
-
-@dataclass(frozen=True, slots=True)
-class ServeFlags:
-    """Flags of the daemon; a flag wins over the file."""
-
-    config_file: Path | None = config_flag(
-        "configuration in YAML; without one, prices are estimates of the bundled catalogue"
-    )
-    listen_address: str = listen_flag(DEFAULT_ADDRESS)
-    ledger_path: Path | None = ledger_flag(
-        "file of the ledger, an absolute path; its folder is created if missing"
-    )
-    web_config_file: Path | None = web_config_flag()
-    lifecycle: bool | None = flag(
-        "--web.enable-lifecycle",
-        action=argparse.BooleanOptionalAction,
-        help="enable POST /-/reload (default: on loopback addresses and where every client authenticates; "
-        "SIGHUP always works)",
-    )
-    """`--no-web.enable-lifecycle` forbids reloads over HTTP."""
-    allowed_hosts: Sequence[str] = allowed_hosts_flag()
-    watch: bool = switch(
-        "--config.watch",
-        "reload the configuration when its file changes, for example in a mounted ConfigMap",
-    )
-
-
-def of_the_daemon() -> str:
-    """The flags of the daemon, as the lines of its help."""
-    daemon = argparse.ArgumentParser(add_help=False, usage=argparse.SUPPRESS)
-    add_fields(daemon, ServeFlags)
-    add_fields(daemon, LogFlags)
-    return daemon.format_help().partition("\n")[2]
-
-
-def daemon_ledger(verb: argparse.ArgumentParser, *, use: str = "") -> None:
-    """The flags of configuration and ledger of a verb that reads or corrects the daemon's ledger."""
-    add_field(verb, "config_file", daemon_config_flag(use))
-    add_field(verb, "ledger_path", ledger_flag())
-
-
-def config(verb: argparse.ArgumentParser, text: str, *, required: bool = False) -> None:
-    """The flag of the configuration, with its purpose."""
-    add_field(
-        verb, "config_file", flag("--config.file", type=Path, required=required, metavar="FILE", help=text)
-    )
-
-
-def as_json(verb: argparse.ArgumentParser, text: str = "print JSON") -> None:
-    """The flag of an answer for programs."""
-    add_field(verb, "as_json", json_flag(text))
-
-
-def forms(verb: argparse.ArgumentParser) -> None:
-    """The flags of an answer as JSON or CSV in place of a table."""
-    group = verb.add_mutually_exclusive_group()
-    for form in ("json", "csv"):
-        group.add_argument(
-            f"--{form}", dest="form", action="store_const", const=form, help=f"print {form.upper()}"
-        )
-    verb.set_defaults(form="table")
-
-
 def named_period(
     zone: ZoneInfo,
     now: Instant,
@@ -386,7 +275,55 @@ def named_period(
         VerbFailedError: it ends before it begins, or lies in no year that a calendar has.
     """
     today = datetime.fromtimestamp(now // NANOSECONDS_PER_SECOND, UTC).astimezone(zone).date()
-    with status.failing(ValueError):
+    with failing(ValueError):
         if since is not None:
             return Period.between(since, until or today)
         return Period.named(month or f"{today:%Y-%m}")
+
+
+_UNITS: Final = {
+    "s": NANOSECONDS_PER_SECOND,
+    "m": NANOSECONDS_PER_MINUTE,
+    "h": NANOSECONDS_PER_HOUR,
+    "d": NANOSECONDS_PER_DAY,
+}
+
+
+def duration(text: str, units: str) -> Nanoseconds:
+    """A whole number of one of some units, like 30s; 0 for a text of another form."""
+    match = re.fullmatch(rf"([0-9]{{1,5}})([{units}])", text)
+    return int(match[1]) * _UNITS[match[2]] if match else 0
+
+
+def duration_value(
+    units: str, least: Nanoseconds, most: Nanoseconds, expected: str
+) -> Callable[[str], Nanoseconds]:
+    """What parses a duration within bounds; `expected` says in its error what to write."""
+
+    def value(text: str) -> Nanoseconds:
+        length = duration(text, units)
+        if not least <= length <= most:
+            raise argparse.ArgumentTypeError(f"{text!r} is no {expected}")
+        return length
+
+    return value
+
+
+def count_value(most: int, noun: str = "number") -> Callable[[str], int]:
+    """What parses a number from 1 on."""
+
+    def value(text: str) -> int:
+        number = int(text) if re.fullmatch(r"[0-9]{1,6}", text, re.ASCII) else 0
+        if not 1 <= number <= most:
+            raise argparse.ArgumentTypeError(f"{text!r} is no {noun} from 1 to {most}")
+        return number
+
+    return value
+
+
+@dataclass(frozen=True, slots=True)
+class LedgerFlags:
+    """The daemon's configuration, and its ledger."""
+
+    config_file: Path | None = daemon_config_flag()
+    ledger_path: Path | None = ledger_flag()

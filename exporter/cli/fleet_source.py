@@ -5,16 +5,25 @@ import re
 import sys
 from collections.abc import Callable, Collection, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, fields, replace
+from dataclasses import dataclass, replace
 from datetime import date, datetime
 from decimal import Decimal
 from pathlib import Path
-from typing import Final
+from typing import Any, Final
 from urllib.parse import urlsplit
 from zoneinfo import ZoneInfo
 
-from exporter.cli import flags
-from exporter.cli.flags import FlagError, flag, switch
+from exporter.cli.flags import (
+    Flag,
+    FlagError,
+    chosen,
+    duration_value,
+    file_flag,
+    flag,
+    nested,
+    option_fields,
+    switch,
+)
 from exporter.cli.status import VerbFailedError, failing
 from exporter.cli.terminal import ProgressBar, write_colored
 from exporter.clock import SystemClock
@@ -40,7 +49,10 @@ from exporter.ledger.reader import LedgerReader
 from exporter.tariff.period import Period
 from exporter.units import NANOSECONDS_PER_HOUR, NANOSECONDS_PER_SECOND, Instant, Nanoseconds
 
-TIMEOUT: Final = "60s"
+TIMEOUT: Final = 60 * NANOSECONDS_PER_SECOND
+
+HOSTS: Final = "several hosts"
+"""The group of flags in the help."""
 
 Source = Path | str
 """A folder or file, or an address."""
@@ -64,19 +76,34 @@ def source_value(text: str) -> Source:
     return text.rstrip("/").removesuffix("/api/v1")
 
 
-def _address_value(text: str) -> str:
-    """An address."""
+def address_value(text: str) -> str:
+    """An address, and no folder."""
     source = source_value(text)
     if isinstance(source, Path):
         raise argparse.ArgumentTypeError(f"{text!r} is no address: write http(s)://HOST:PORT")
     return source
 
 
-def _timeout(text: str) -> Nanoseconds:
-    length = flags.duration(text, "sm")
-    if not NANOSECONDS_PER_SECOND <= length <= NANOSECONDS_PER_HOUR:
-        raise argparse.ArgumentTypeError(f"{text!r} is no timeout: write one from 1s to 60m")
-    return length
+_timeout_value: Final = duration_value(
+    "sm", NANOSECONDS_PER_SECOND, NANOSECONDS_PER_HOUR, "timeout: write one from 1s to 60m"
+)
+
+
+def http_config_flag(group: str = "") -> Any:
+    """The field of how addresses are asked."""
+    text = "credentials, TLS and headers for addresses, in the format of promtool's flag"
+    return file_flag("--http.config.file", text, group=group)
+
+
+def timeout_flag(group: str = "") -> Any:
+    """The field of the timeout of a query."""
+    return flag(
+        "--timeout",
+        type=_timeout_value,
+        group=group,
+        metavar="TIME",
+        help="of one query to an address, like 30s or 5m (default 60s)",
+    )
 
 
 def _end_value(text: str) -> GivenEnd:
@@ -125,74 +152,46 @@ class FleetSource:
 
     sources: Sequence[Source] = flag(
         "--from",
+        group=HOSTS,
+        default=(),
         action="append",
         type=source_value,
         metavar="SOURCE",
         help="read a folder of ledgers, a ledger file, or the address of a Prometheus, Thanos, Mimir or "
         "VictoriaMetrics, in place of the daemon's ledger; repeatable",
     )
+    http_config_file: Path | None = http_config_flag(HOSTS)
+    timeout: Nanoseconds | None = timeout_flag(HOSTS)
     mixed_zones: bool = switch(
-        "--mixed-zones", "add up hosts of different time zones (default: refuse and list them)"
-    )
-    skip_unreadable: bool = switch(
-        "--skip-unreadable", "leave out files that cannot be read, and name them (default: refuse)"
-    )
-    http_config_file: Path | None = flag(
-        "--http.config.file",
-        type=Path,
-        metavar="FILE",
-        help="credentials, TLS and headers for addresses, in the format of promtool's flag",
-    )
-    timeout: Nanoseconds | None = flag(
-        "--timeout",
-        type=_timeout,
-        metavar="TIME",
-        help=f"of one query to an address, like 30s or 5m (default {TIMEOUT})",
-    )
-    overheads: SpreadRule | str | None = flag(
-        "--overheads",
-        type=_rule_value,
-        metavar="RULE",
-        help="with --from, how overheads `per: fleet` of --config.file are spread: gpu-hours, dollars, equal "
-        "(over products), PRODUCT=SHARE,... or none (default gpu-hours)",
+        "--mixed-zones", "add up hosts of different time zones (default: refuse and list them)", HOSTS
     )
     ended: Sequence[GivenEnd] = flag(
         "--ended",
+        group=HOSTS,
+        default=(),
         action="append",
         type=_end_value,
-        default=(),
         metavar="HOST=TIME",
         help="a host was given back then, so that it misses nothing after that; repeatable",
     )
     nodes_from: str | None = flag(
         "--nodes-from",
-        type=_address_value,
+        group=HOSTS,
+        type=address_value,
         metavar="URL",
         help="a Prometheus with kube-state-metrics, whose nodes that left say when their hosts ended",
     )
-
-    @classmethod
-    def of(cls, options: argparse.Namespace, ledgers_only: str = "") -> "FleetSource | None":
-        """The source that flags name; `None` for the daemon's ledger.
-
-        `ledgers_only` is what a Prometheus lacks for the verb.
-
-        Raises:
-            FlagError: flags clash.
-        """
-        if not options.sources:
-            for name in ("mixed_zones", "skip_unreadable", "overheads", "ended", "nodes_from", "timeout"):
-                if getattr(options, name):
-                    raise FlagError(f"--{name.replace('_', '-')} needs --from")
-            if options.http_config_file is not None:
-                raise FlagError("--http.config.file needs --from")
-            return None
-        if options.ledger_path is not None:
-            raise FlagError("--from takes the place of --ledger.path: give one of them")
-        source = flags.chosen(cls, options)
-        if ledgers_only and source.addresses:
-            raise FlagError(f"--from needs ledgers here: a Prometheus has no {ledgers_only}")
-        return source
+    skip_unreadable: bool = switch(
+        "--skip-unreadable", "leave out files that cannot be read, and name them (default: refuse)", HOSTS
+    )
+    overheads: SpreadRule | str | None = flag(
+        "--overheads",
+        group=HOSTS,
+        type=_rule_value,
+        metavar="RULE",
+        help="with --from, how overheads `per: fleet` of --config.file are spread: gpu-hours, dollars, equal "
+        "(over products), PRODUCT=SHARE,... or none (default gpu-hours)",
+    )
 
     @property
     def text(self) -> str:
@@ -252,7 +251,14 @@ class FleetSource:
                     headers = folder.headers(bar.show)
             zones = dict.fromkeys([zone.key, *(header.zone for header in headers)])
             for address in self.addresses:
-                headers += self._queried(address, period, tuple(zones), now, finer=finer)
+                if period.months != (period.name,):
+                    raise VerbFailedError(
+                        f"{address} has whole months only, not {period.name}: name one with --month, or give "
+                        "ledgers"
+                    )
+                with self.client(address) as client, ProgressBar(f"reading {client.name}") as bar:
+                    note_unencrypted(client)
+                    headers += host_months(client, period.name, tuple(zones), now, bar.show_part, finer=finer)
             if every is not None:
                 for header in headers:
                     every(header)
@@ -301,31 +307,6 @@ class FleetSource:
         local = period_in(fleet.zone)
         return fleet if local == period else self.read(local, zone, now, days, each=each)
 
-    def _queried(
-        self, address: str, period: Period, zones: Sequence[str], now: Instant, *, finer: bool
-    ) -> list[HostMonth]:
-        """Months of the ledgers that a server knows.
-
-        Raises:
-            VerbFailedError: it has no whole answer.
-        """
-        if period.months != (period.name,):
-            raise VerbFailedError(
-                f"{address} has whole months only, not {period.name}: name one with --month, or give ledgers"
-            )
-        with self.client(address) as client:
-            if client.sends_secrets_in_the_clear:
-                write_colored(f"note: credentials go to {client.name} unencrypted\n", sys.stderr)
-            with ProgressBar(f"reading {client.name}") as bar:
-                return host_months(
-                    client,
-                    period.name,
-                    zones,
-                    now,
-                    lambda phase, part: bar.show_percent(int(part * 100), phase),
-                    finer=finer,
-                )
-
     @contextmanager
     def client(self, address: str) -> Iterator[PrometheusClient]:
         """A client of a server, whose errors are those of a verb.
@@ -334,11 +315,8 @@ class FleetSource:
             VerbFailedError: it has no whole answer.
         """
         config = load_http_client(self.http_config_file) if self.http_config_file else HttpClientConfig()
-        timeout = self.timeout or _timeout(TIMEOUT)
-        with (
-            failing(PrometheusError),
-            PrometheusClient(address, config, SystemClock(), timeout) as client,
-        ):
+        timeout = self.timeout or TIMEOUT
+        with failing(PrometheusError), PrometheusClient(address, config, SystemClock(), timeout) as client:
             yield client
 
     def provider_ids(self, period: Period, zone: ZoneInfo, now: Instant) -> ProviderIds:
@@ -375,28 +353,34 @@ class FleetSource:
         return FleetOverheads(amounts, self.overheads or BY_GPU_HOURS)
 
 
-_FLAGS: Final = {option.name: option for option in fields(FleetSource)}
-_CLIENT: Final = ("http_config_file", "timeout")
-_ANY: Final = ("mixed_zones", "ended", "nodes_from", "skip_unreadable")
+def several_hosts(*, addresses: bool = True, overheads: bool = False, ledgers_only: str = "") -> Any:
+    """The field of the hosts of --from in a verb's options, `None` for the daemon's ledger.
+
+    `ledgers_only` is what a Prometheus lacks for the verb.
+    """
+    taken = {"http_config_file": addresses, "timeout": addresses, "overheads": overheads}
+    left_out = [name for name, is_taken in taken.items() if not is_taken]
+
+    def build(parsed: argparse.Namespace) -> FleetSource | None:
+        source = chosen(FleetSource, parsed, left_out)
+        if not source.sources:
+            for each, option in option_fields(FleetSource, left_out):
+                if isinstance(option, Flag) and getattr(source, each.name):
+                    raise FlagError(f"{option.names[0]} needs --from")
+            return None
+        if parsed.ledger_path is not None:
+            raise FlagError("--from takes the place of --ledger.path: give one of them")
+        if ledgers_only and source.addresses:
+            raise FlagError(f"--from needs ledgers here: a Prometheus has no {ledgers_only}")
+        return source
+
+    return nested(FleetSource, build, left_out)
 
 
-def add(verb: argparse.ArgumentParser, *, addresses: bool = True) -> None:
-    """Add the flags; without those of addresses to a verb that needs ledgers."""
-    group = verb.add_argument_group("several hosts")
-    verb.set_defaults(http_config_file=None, timeout=None, overheads=None)
-    for name in ("sources", *(_CLIENT if addresses else ()), *_ANY):
-        flags.add_field(group, name, _FLAGS[name])
-
-
-def add_client(group: "argparse._ActionsContainer") -> None:
-    """Add the flags of requests to an address."""
-    for name in _CLIENT:
-        flags.add_field(group, name, _FLAGS[name])
-
-
-def add_overheads(verb: argparse.ArgumentParser) -> None:
-    """Add the flag of overheads of the fleet."""
-    flags.add_field(verb, "overheads", _FLAGS["overheads"])
+def note_unencrypted(client: PrometheusClient) -> None:
+    """Say on standard error that credentials can be read on their way."""
+    if client.sends_secrets_in_the_clear:
+        write_colored(f"note: credentials go to {client.name} unencrypted\n", sys.stderr)
 
 
 def note_missing(fleet: FleetMonth) -> None:

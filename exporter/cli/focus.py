@@ -1,6 +1,5 @@
 """The verb `report focus`: a month of one ledger or of many in the form of FOCUS."""
 
-import argparse
 import os
 import sys
 import tempfile
@@ -13,11 +12,12 @@ from typing import IO, Final, Self
 from zoneinfo import ZoneInfo
 
 from exporter.cli import flags, fleet_source, status
-from exporter.cli.flags import Exits, FlagError, flag, switch
+from exporter.cli.flags import FlagError, flag, switch
 from exporter.cli.fleet_source import FleetSource
 from exporter.cli.ledger_session import LedgerSession
-from exporter.cli.status import VerbFailedError, failing, with_exit_status
+from exporter.cli.status import VerbFailedError, failing
 from exporter.cli.terminal import complain, waiting, write_colored
+from exporter.cli.verb import Exits, verb
 from exporter.clock import Clock, SystemClock
 from exporter.config import load
 from exporter.finance.facts import DAY_FAMILIES
@@ -37,9 +37,7 @@ class FocusOptions:
 
     config_file: Path | None = flags.daemon_config_flag()
     ledger_path: Path | None = flags.ledger_flag()
-    month: str | None = flag(
-        "--month", type=flags.month_value, metavar="YYYY-MM", help="the month (default: the current month)"
-    )
+    month: str | None = flags.month_flag("the month (default: the current month)")
     output: Path | None = flag(
         "--output", type=Path, metavar="FILE", help="the file to write (default: standard output)"
     )
@@ -58,44 +56,30 @@ class FocusOptions:
     guarded: bool = switch(
         "--spreadsheet", "put an apostrophe before text that a spreadsheet would run as a formula"
     )
-    fleet: FleetSource | None = None
+    fleet: FleetSource | None = fleet_source.several_hosts(
+        addresses=False, ledgers_only="cost by day and server"
+    )
     """All hosts of a source in place of the daemon's ledger."""
 
 
-def add(reports: flags.Verbs) -> None:
-    """Add the verb to those of `report`."""
-    verb = flags.add_verb(
-        reports,
-        "focus",
-        f"write a month as CSV of FOCUS {VERSIONS[-1]}, the common form of bills: by day, server, model and "
-        "phase",
-        examples=(
-            ("--month=2026-10 --output=focus-2026-10.csv", "a month that is over, for a warehouse"),
-            ("--month=2026-10 --spreadsheet", "the same for a spreadsheet"),
-            ("--month=2026-10 --focus-version=1.2", "in the form of an earlier version"),
-            ("--month=2026-10 --from=/srv/archive", "all ledgers of a folder in one file"),
-        ),
-        exits=Exits("written", "no such month, no ledger that can be read, or no place to write"),
-        of="report",
-        options=FocusOptions,
-    )
-    fleet_source.add(verb, addresses=False)
-    verb.set_defaults(run=run)
-
-
-def run(options: argparse.Namespace) -> int:
-    """Write the file; returns the exit status."""
-    options.fleet = FleetSource.of(options, ledgers_only="cost by day and server")
-    form = FocusForm(options.version, options.columns or (), options.guarded)
-    if form.unknown:
-        raise FlagError(f"FOCUS {form.version} has no column {form.unknown[0]!r} here")
-    return write_focus(flags.chosen(FocusOptions, options))
-
-
-@with_exit_status
+@verb(
+    "report focus",
+    f"write a month as CSV of FOCUS {VERSIONS[-1]}, the common form of bills: by day, server, model and "
+    "phase",
+    examples=(
+        ("--month=2026-10 --output=focus-2026-10.csv", "a month that is over, for a warehouse"),
+        ("--month=2026-10 --spreadsheet", "the same for a spreadsheet"),
+        ("--month=2026-10 --focus-version=1.2", "in the form of an earlier version"),
+        ("--month=2026-10 --from=/srv/archive", "all ledgers of a folder in one file"),
+    ),
+    exits=Exits("written", "no such month, no ledger that can be read, or no place to write"),
+    options=FocusOptions,
+)
 def write_focus(options: FocusOptions, clock: Clock | None = None) -> int:
     """Write a month as FOCUS; returns 0, 1 (the ledger has no answer) or 2 (the configuration is wrong)."""
     form = FocusForm(options.version, options.columns or (), options.guarded)
+    if form.unknown:
+        raise FlagError(f"FOCUS {form.version} has no column {form.unknown[0]!r} here")
     now = (clock or SystemClock()).wall()
     if options.fleet is None:
         session = LedgerSession.of(options.config_file, options.ledger_path)

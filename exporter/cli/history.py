@@ -13,10 +13,11 @@ from typing import Final
 from zoneinfo import ZoneInfo
 
 from exporter.cli import flags, fleet_source, status
-from exporter.cli.flags import Exits
+from exporter.cli.flags import flag
 from exporter.cli.fleet_source import FleetSource
-from exporter.cli.status import VerbFailedError, with_exit_status
+from exporter.cli.status import VerbFailedError
 from exporter.cli.terminal import ProgressBar, write_colored
+from exporter.cli.verb import Exits, verb
 from exporter.clock import Clock, SystemClock
 from exporter.config import Config, load
 from exporter.finance.backfill.history_report import sheet
@@ -38,63 +39,10 @@ from exporter.units import (
     Nanoseconds,
 )
 
-SINCE: Final = "90d"
 DAYS_MAX: Final = 1100
 PARALLEL_MAX: Final = 16
-SURVEY_PERCENT: Final = 5
+SURVEY_PART: Final = 0.05
 """Of the progress: labels are read soon."""
-
-
-def add(verbs: flags.Verbs) -> None:
-    """Add it to the program's parser."""
-    verb = flags.add_verb(
-        verbs,
-        "history",
-        "reckon past months from what a Prometheus already holds, with nothing installed on any host",
-        examples=(
-            ("--from=http://prometheus:9090", "the last 90 days, at prices of the bundled catalogue"),
-            ("--from=http://prometheus:9090 --config.file=/etc/ice.yaml --json", "at your prices, as JSON"),
-            ("--from=http://prometheus:9090 --openmetrics=past.om", "also records for the dashboards"),
-        ),
-        exits=Exits("printed", "the server has no answer"),
-    )
-    flags.config(
-        verb,
-        "configuration in YAML with prices, owners and servers; without one, prices are estimates of the "
-        "bundled catalogue",
-    )
-    verb.add_argument(
-        "--from",
-        dest="address",
-        type=fleet_source.source_value,
-        required=True,
-        metavar="URL",
-        help="address of a Prometheus, Thanos, Mimir or VictoriaMetrics",
-    )
-    verb.add_argument(
-        "--since",
-        type=_since_value,
-        default=SINCE,
-        metavar="TIME",
-        help=f"first day, or so many days or hours back, like 90d (default {SINCE})",
-    )
-    verb.add_argument("--until", type=flags.date_value, metavar="DATE", help="last day (default: now)")
-    verb.add_argument(
-        "--parallel",
-        type=_parallel_value,
-        default=1,
-        metavar="COUNT",
-        help=f"queries at once, at most {PARALLEL_MAX} (default 1)",
-    )
-    verb.add_argument(
-        "--openmetrics",
-        type=Path,
-        metavar="FILE",
-        help="also write records for the dashboards, and print the commands that import them",
-    )
-    fleet_source.add_client(verb)
-    flags.forms(verb)
-    verb.set_defaults(run=run)
 
 
 def _since_value(text: str) -> date | Nanoseconds:
@@ -111,35 +59,58 @@ def _since_value(text: str) -> date | Nanoseconds:
     return length
 
 
-def _parallel_value(text: str) -> int:
-    if not re.fullmatch(r"[0-9]{1,2}", text, re.ASCII) or not 1 <= int(text) <= PARALLEL_MAX:
-        raise argparse.ArgumentTypeError(f"{text!r} is no number from 1 to {PARALLEL_MAX}")
-    return int(text)
-
-
 @dataclass(frozen=True, slots=True)
 class HistoryOptions:
-    """The server, the time and the form. `since` is a day, or so long before now."""
+    """The server, the time and the form."""
 
-    address: str
-    config_file: Path | None = None
-    since: date | Nanoseconds = 90 * NANOSECONDS_PER_DAY
-    until: date | None = None
-    parallel: int = 1
-    openmetrics: Path | None = None
-    http_config_file: Path | None = None
-    timeout: Nanoseconds | None = None
-    form: Form = "table"
+    address: str = flag(
+        "--from",
+        type=fleet_source.address_value,
+        required=True,
+        metavar="URL",
+        help="address of a Prometheus, Thanos, Mimir or VictoriaMetrics",
+    )
+    config_file: Path | None = flags.file_flag(
+        "--config.file",
+        "configuration in YAML with prices, owners and servers; without one, prices are estimates of the "
+        "bundled catalogue",
+    )
+    since: date | Nanoseconds = flag(
+        "--since",
+        type=_since_value,
+        default=90 * NANOSECONDS_PER_DAY,
+        metavar="TIME",
+        help="first day, or so many days or hours back, like 90d (default 90d)",
+    )
+    until: date | None = flag(
+        "--until", type=flags.date_value, metavar="DATE", help="last day (default: now)"
+    )
+    parallel: int = flag(
+        "--parallel",
+        type=flags.count_value(PARALLEL_MAX),
+        default=1,
+        metavar="COUNT",
+        help=f"queries at once, at most {PARALLEL_MAX} (default 1)",
+    )
+    openmetrics: Path | None = flags.file_flag(
+        "--openmetrics", "also write records for the dashboards, and print the commands that import them"
+    )
+    http_config_file: Path | None = fleet_source.http_config_flag()
+    timeout: Nanoseconds | None = fleet_source.timeout_flag()
+    form: Form = flags.form_flags()
 
 
-def run(options: argparse.Namespace) -> int:
-    """Print the history; returns the exit status."""
-    if isinstance(options.address, Path):
-        options.parser.error("--from takes an address here: http(s)://HOST:PORT")
-    return history(flags.chosen(HistoryOptions, options))
-
-
-@with_exit_status
+@verb(
+    "history",
+    "reckon past months from what a Prometheus already holds, with nothing installed on any host",
+    examples=(
+        ("--from=http://prometheus:9090", "the last 90 days, at prices of the bundled catalogue"),
+        ("--from=http://prometheus:9090 --config.file=/etc/ice.yaml --json", "at your prices, as JSON"),
+        ("--from=http://prometheus:9090 --openmetrics=past.om", "also records for the dashboards"),
+    ),
+    exits=Exits("printed", "the server has no answer"),
+    options=HistoryOptions,
+)
 def history(options: HistoryOptions, clock: Clock | None = None) -> int:
     """Print the history; returns 0, 1 (no answer) or 2 (the configuration is wrong)."""
     config = load(options.config_file)
@@ -149,8 +120,7 @@ def history(options: HistoryOptions, clock: Clock | None = None) -> int:
         (options.address,), http_config_file=options.http_config_file, timeout=options.timeout
     )
     with source.client(options.address) as client:
-        if client.sends_secrets_in_the_clear:
-            write_colored(f"note: credentials go to {client.name} unencrypted\n", sys.stderr)
+        fleet_source.note_unencrypted(client)
         answer = _answer(options, client, config, since, until)
     sys.stdout.write(sheet(answer, options.form))
     return status.OK
@@ -161,7 +131,7 @@ def _answer(
 ) -> PastAnswer:
     with ProgressBar(f"reading {client.name}") as bar:
         survey = take_survey(
-            client, config, since, until, lambda what, part: bar.show_percent(int(part * 5), what)
+            client, config, since, until, lambda what, part: bar.show_part(what, part * SURVEY_PART)
         )
         if not survey.gpus and not survey.engines:
             raise VerbFailedError(f"{client.name} has {nothing(survey)}")
@@ -170,8 +140,7 @@ def _answer(
             for chunk in HourlyReader(client, survey, options.parallel).chunks(since, until):
                 reckoning.add(chunk)
                 read = (chunk.first - 1 + chunk.hours) * NANOSECONDS_PER_HOUR - since
-                percent = SURVEY_PERCENT + int((100 - SURVEY_PERCENT) * read / (until - since))
-                bar.show_percent(percent, "hours")
+                bar.show_part("hours", SURVEY_PART + (1 - SURVEY_PART) * read / (until - since))
     return answer(survey, reckoning, config, since, until, client.name, client.requests, options.parallel)
 
 

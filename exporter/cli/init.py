@@ -14,10 +14,11 @@ from typing import Any, Final, TextIO
 from exporter.cli import flags, status
 from exporter.cli.build import host_name, lists_all_gpus
 from exporter.cli.doctor import inspect_host
-from exporter.cli.flags import DEFAULT_ADDRESS, PROGRAM, Exits, FlagError, flag
+from exporter.cli.flags import DEFAULT_ADDRESS, FlagError, flag
 from exporter.cli.replacement import replace_file
-from exporter.cli.status import VerbFailedError, with_exit_status, writing
+from exporter.cli.status import VerbFailedError, writing
 from exporter.cli.terminal import columns, fitted, waiting, write_colored
+from exporter.cli.verb import PROGRAM, Exits, verb
 from exporter.clock import Clock, SystemClock
 from exporter.config import Config, load, parse
 from exporter.config.problems import RefusedError
@@ -108,28 +109,22 @@ class InitOptions:
     dry_run: bool = flags.switch("--dry-run", "print the file, and write nothing")
 
 
-def add(verbs: flags.Verbs) -> None:
-    """Add it to the program's parser."""
-    flags.add_verb(
-        verbs,
-        "init",
-        "look at this host and write its first configuration, with at most five questions",
-        examples=(
-            ("--config.file=ice.yaml", "ask, and write ice.yaml"),
-            (
-                "--config.file=ice.yaml --dollars-per-gpu-hour=2.50 --budget-dollars-per-month=15000",
-                "without these two questions",
-            ),
-            ("--dry-run", "print the configuration, and write nothing"),
+@verb(
+    "init",
+    "look at this host and write its first configuration, with at most five questions",
+    examples=(
+        ("--config.file=ice.yaml", "ask, and write ice.yaml"),
+        (
+            "--config.file=ice.yaml --dollars-per-gpu-hour=2.50 --budget-dollars-per-month=15000",
+            "without these two questions",
         ),
-        exits=Exits("written, or printed", "the file exists or cannot be written, or the answers end"),
-        options=InitOptions,
-        run=run,
-    )
-
-
-def run(options: InitOptions) -> int:
-    """Write a configuration; returns the exit status."""
+        ("--dry-run", "print the configuration, and write nothing"),
+    ),
+    exits=Exits("written, or printed", "the file exists or cannot be written, or the answers end"),
+    options=InitOptions,
+)
+def initialized(options: InitOptions, clock: Clock | None = None) -> int:
+    """Look, ask and write; returns 0, 1 (not written) or 2 (a price file of the host is wrong)."""
     amortized = options.in_service, options.life_years
     asks = terminal() is not None
     if options.rent and options.purchase:
@@ -138,12 +133,6 @@ def run(options: InitOptions) -> int:
         raise FlagError("--in-service and --life-years go with --purchase-dollars")
     if options.purchase and not all(amortized) and not asks:
         raise FlagError("--purchase-dollars needs --in-service and --life-years")
-    return initialized(options)
-
-
-@with_exit_status
-def initialized(options: InitOptions, clock: Clock | None = None) -> int:
-    """Look, ask and write; returns 0, 1 (not written) or 2 (a price file of the host is wrong)."""
     clock = clock or SystemClock()
     file, path = options.config_file, options.config_file.absolute()
     exists = f"{file}: exists; --force replaces it, and check-config --config.file={file} checks it"

@@ -2,37 +2,29 @@
 
 import sys
 
-from exporter.cli import flags, status
-from exporter.cli.flags import Exits, LedgerFlags
-from exporter.cli.status import failing, with_exit_status
+from exporter.cli import status
+from exporter.cli.flags import LedgerFlags
+from exporter.cli.status import failing
+from exporter.cli.verb import Exits, verb
 from exporter.clock import SystemClock
 from exporter.config import load
 from exporter.ledger.errors import LedgerError
 from exporter.ledger.maintenance import adopt
 
 
-def add(verbs: flags.Verbs) -> None:
-    """Add it to the program's parser."""
-    group = flags.add_group(verbs, "ledger", "ledger maintenance", "adopt --ledger.path=/srv/ice/ledger.db")
-    flags.add_verb(
-        group.add_subparsers(dest="act", required=True, metavar="adopt"),
-        "adopt",
-        "hand the ledger of another machine to this one",
-        examples=(
-            (
-                "--ledger.path=/var/lib/inference-cost-exporter/ledger.db",
-                "the daemon's next start continues it, on any machine",
-            ),
+@verb(
+    "ledger adopt",
+    "hand the ledger of another machine to this one",
+    examples=(
+        (
+            "--ledger.path=/var/lib/inference-cost-exporter/ledger.db",
+            "the daemon's next start continues it, on any machine",
         ),
-        exits=Exits("done", "the ledger is in use, is missing or cannot be read"),
-        of="ledger",
-        options=LedgerFlags,
-        run=run,
-    )
-
-
-@with_exit_status
-def run(options: LedgerFlags) -> int:
+    ),
+    exits=Exits("done", "the ledger is in use, is missing or cannot be read"),
+    options=LedgerFlags,
+)
+def ledger_adopt(options: LedgerFlags) -> int:
     """Hand a ledger to the machine that opens it next; returns the exit status."""
     path = options.ledger_path or load(options.config_file).ledger_path
     with failing(LedgerError):

@@ -10,11 +10,12 @@ from pathlib import Path
 from zoneinfo import ZoneInfo
 
 from exporter.cli import flags, fleet_source, status
-from exporter.cli.flags import Exits, FlagError, flag
+from exporter.cli.flags import FlagError, flag
 from exporter.cli.fleet_source import FleetSource
 from exporter.cli.ledger_session import LedgerSession
-from exporter.cli.status import VerbFailedError, with_exit_status
+from exporter.cli.status import VerbFailedError
 from exporter.cli.terminal import waiting, write_colored
+from exporter.cli.verb import Exits, verb
 from exporter.clock import Clock, SystemClock
 from exporter.config.problems import RefusedError
 from exporter.cost.policy import Weights, split_rule
@@ -77,45 +78,33 @@ class PriceOptions:
         f"(default {ATTRIBUTE})",
     )
     as_csv: bool = flags.switch("--csv", "write CSV to the cent (default: lines of JSON)")
-    fleet: FleetSource | None = None
-
-
-def add(verbs: flags.Verbs) -> None:
-    """Add the verb to the program's parser."""
-    verb = flags.add_verb(
-        verbs,
-        "price",
-        "write the cost of each logged request, from the hours of the ledger (list prices: `prices`)",
-        examples=(
-            (
-                "--requests=spans.jsonl",
-                "each request of a trace in JSON, and what is idle or not in the file",
-            ),
-            ("--requests=spans.jsonl --date=2026-11-24 --csv", "those of one day, to the cent"),
-            ("--requests=spans.jsonl --from=/srv/archive", "requests of a fleet"),
-        ),
-        exits=Exits(
-            "written",
-            "no request has a cost, or no ledger that can be read",
-            "a file of requests, the configuration or a flag is wrong",
-        ),
-        options=PriceOptions,
+    fleet: FleetSource | None = fleet_source.several_hosts(
+        addresses=False, ledgers_only="hours of tokens and dollars"
     )
-    fleet_source.add(verb, addresses=False)
-    verb.set_defaults(run=run)
 
 
-def run(options: argparse.Namespace) -> int:
-    """Price requests; returns the exit status. Flags that clash end the program."""
-    fleet = FleetSource.of(options, ledgers_only="hours of tokens and dollars")
-    if options.requests.count(None) > 1:
-        raise FlagError("--requests=- can be given once")
-    return price(flags.chosen(PriceOptions, options, fleet=fleet))
-
-
-@with_exit_status
+@verb(
+    "price",
+    "write the cost of each logged request, from the hours of the ledger (list prices: `prices`)",
+    examples=(
+        (
+            "--requests=spans.jsonl",
+            "each request of a trace in JSON, and what is idle or not in the file",
+        ),
+        ("--requests=spans.jsonl --date=2026-11-24 --csv", "those of one day, to the cent"),
+        ("--requests=spans.jsonl --from=/srv/archive", "requests of a fleet"),
+    ),
+    exits=Exits(
+        "written",
+        "no request has a cost, or no ledger that can be read",
+        "a file of requests, the configuration or a flag is wrong",
+    ),
+    options=PriceOptions,
+)
 def price(options: PriceOptions, clock: Clock | None = None) -> int:
     """Write the cost of each request; returns 0, 1 (there is none) or 2 (a file is wrong)."""
+    if options.requests.count(None) > 1:
+        raise FlagError("--requests=- can be given once")
     session = LedgerSession.of(options.config_file, options.ledger_path)
     try:
         with RequestLog() as log:

@@ -7,10 +7,11 @@ from pathlib import Path
 from typing import Final
 
 from exporter.cli import flags, status
-from exporter.cli.flags import Exits, FlagError, flag
+from exporter.cli.flags import FlagError, flag
 from exporter.cli.replacement import replace_file
-from exporter.cli.status import VerbFailedError, failing, with_exit_status
+from exporter.cli.status import VerbFailedError, failing
 from exporter.cli.terminal import columns, fitted, write_colored
+from exporter.cli.verb import Exits, verb
 from exporter.clock import SystemClock
 from exporter.config import load
 from exporter.config.load import price_path
@@ -32,7 +33,7 @@ MODE: Final = 0o644
 class ShowFlags:
     """The price list in use, or the instance type that is asked about."""
 
-    config_file: Path | None = flags.config_flag(CONFIG)
+    config_file: Path | None = flags.file_flag("--config.file", CONFIG)
     cloud: str | None = flag(
         "--cloud", metavar="CLOUD", help="whose instance type it is: aws, azure, gcp, ..."
     )
@@ -47,59 +48,27 @@ class ShowFlags:
 class UpdateFlags:
     """The price file to put in its place."""
 
-    config_file: Path | None = flags.config_flag(CONFIG)
+    config_file: Path | None = flags.file_flag("--config.file", CONFIG)
     file: str = flag(
         metavar="FILE", help="the price file, see docs/prices.md; - reads standard input, as into a container"
     )
     dry_run: bool = flags.switch("--dry-run", "check the file, and write nothing")
 
 
-def add(verbs: flags.Verbs) -> None:
-    """Add them to the program's parser."""
-    group = flags.add_group(
-        verbs,
-        "prices",
-        "show the list prices in use, or replace them (cost of requests: `price`)",
-        "show --cloud=aws",
-    )
-    acts = group.add_subparsers(dest="act", required=True, metavar="show|update")
-    flags.add_verb(
-        acts,
-        "show",
-        "show which list prices are in use, how old they are, and what an instance type costs",
-        examples=(
-            ("", "the price file in use, and what it has of each cloud"),
-            (
-                "--cloud=aws --instance-type=p5.48xlarge --region=eu-north-1",
-                "the price of a type in a region, and where it is from",
-            ),
-            ("--json", "the same for programs"),
+@verb(
+    "prices show",
+    "show which list prices are in use, how old they are, and what an instance type costs",
+    examples=(
+        ("", "the price file in use, and what it has of each cloud"),
+        (
+            "--cloud=aws --instance-type=p5.48xlarge --region=eu-north-1",
+            "the price of a type in a region, and where it is from",
         ),
-        exits=Exits("printed", "type not listed, or list damaged", "the price file or a flag is wrong"),
-        of="prices",
-        options=ShowFlags,
-        run=show,
-    )
-    flags.add_verb(
-        acts,
-        "update",
-        "check a price file, and put it where the daemon reads it",
-        examples=(
-            ("prices.csv", "replace the list prices of this host; reload the daemon to use them"),
-            ("prices.csv --dry-run", "check the file, and change nothing"),
-        ),
-        exits=Exits(
-            "written, or a dry run that would be",
-            "it cannot be written",
-            "the price file, the configuration or a flag is wrong",
-        ),
-        of="prices",
-        options=UpdateFlags,
-        run=update,
-    )
-
-
-@with_exit_status
+        ("--json", "the same for programs"),
+    ),
+    exits=Exits("printed", "type not listed, or list damaged", "the price file or a flag is wrong"),
+    options=ShowFlags,
+)
 def show(options: ShowFlags) -> int:
     """Print which list prices are in use, or one of them; returns the exit status."""
     named = options.cloud is not None, options.instance_type is not None
@@ -118,7 +87,20 @@ def show(options: ShowFlags) -> int:
     return status.OK if listed else status.FAILED
 
 
-@with_exit_status
+@verb(
+    "prices update",
+    "check a price file, and put it where the daemon reads it",
+    examples=(
+        ("prices.csv", "replace the list prices of this host; reload the daemon to use them"),
+        ("prices.csv --dry-run", "check the file, and change nothing"),
+    ),
+    exits=Exits(
+        "written, or a dry run that would be",
+        "it cannot be written",
+        "the price file, the configuration or a flag is wrong",
+    ),
+    options=UpdateFlags,
+)
 def update(options: UpdateFlags) -> int:
     """Check a price file and put it in its place, at once or not at all; returns the exit status."""
     target = price_path(options.config_file)

@@ -9,11 +9,12 @@ from pathlib import Path
 from typing import Final
 
 from exporter.cli import flags, fleet_source, status
-from exporter.cli.flags import Exits, FlagError, flag
+from exporter.cli.flags import FlagError, flag
 from exporter.cli.fleet_source import FleetSource
 from exporter.cli.ledger_session import LedgerSession
-from exporter.cli.status import VerbFailedError, failing, with_exit_status
+from exporter.cli.status import VerbFailedError, failing
 from exporter.cli.terminal import columns, fitted, waiting
+from exporter.cli.verb import Exits, verb
 from exporter.clock import Clock, SystemClock
 from exporter.config import load
 from exporter.finance.bill import fleet_sheet, host_sheet
@@ -58,9 +59,7 @@ class ReconcileOptions:
         metavar="FILE",
         help="the bill: a FOCUS export as CSV, plain or gzip, or a CSV of date,dollars",
     )
-    month: str | None = flag(
-        "--month", type=flags.month_value, metavar="YYYY-MM", help="the month (default: the one of the bill)"
-    )
+    month: str | None = flags.month_flag("the month (default: the one of the bill)")
     resources: Sequence[str] = flag(
         "--resource",
         default=(),
@@ -90,51 +89,37 @@ class ReconcileOptions:
         metavar="FILE",
         help="with --from, a CSV of host,resource, for hosts whose resource on the bill has another name",
     )
-    source: FleetSource | None = None
+    source: FleetSource | None = fleet_source.several_hosts()
     """The hosts of --from; `None` is the daemon's ledger."""
 
 
-def add(verbs: flags.Verbs) -> None:
-    """Add it to the program's parser."""
-    verb = flags.add_verb(
-        verbs,
-        "reconcile",
-        "compare the ledger with a bill, by day, and explain the difference",
-        examples=(
-            ("--invoice=dates.csv", "a CSV of dates and dollars"),
-            (
-                "--invoice=focus-2026-10.csv.gz --resource=i-0123456789abcdef0",
-                "a cloud's FOCUS export, this host's rows alone",
-            ),
-            ("--invoice=dates.csv --json", "the same for programs"),
-            (
-                "--invoice=focus-2026-10.csv.gz --from=/srv/archive --hosts=hosts.csv",
-                "all hosts of a folder against one bill",
-            ),
+@verb(
+    "reconcile",
+    "compare the ledger with a bill, by day, and explain the difference",
+    examples=(
+        ("--invoice=dates.csv", "a CSV of dates and dollars"),
+        (
+            "--invoice=focus-2026-10.csv.gz --resource=i-0123456789abcdef0",
+            "a cloud's FOCUS export, this host's rows alone",
         ),
-        exits=Exits("printed, whether or not they differ", "a bill or a ledger that cannot be read"),
-        options=ReconcileOptions,
-    )
-    fleet_source.add(verb)
-    verb.set_defaults(run=run)
-
-
-def run(options: argparse.Namespace) -> int:
-    """Print ledger against bill; returns the exit status."""
-    options.source = FleetSource.of(options)
-    if options.source is None and options.hosts_file is not None:
-        raise FlagError("--hosts needs --from")
-    if options.source is not None and options.resources:
-        raise FlagError("--resource is for one host: with --from, list hosts in --hosts")
-    return reconciled(flags.chosen(ReconcileOptions, options))
-
-
-@with_exit_status
+        ("--invoice=dates.csv --json", "the same for programs"),
+        (
+            "--invoice=focus-2026-10.csv.gz --from=/srv/archive --hosts=hosts.csv",
+            "all hosts of a folder against one bill",
+        ),
+    ),
+    exits=Exits("printed, whether or not they differ", "a bill or a ledger that cannot be read"),
+    options=ReconcileOptions,
+)
 def reconciled(options: ReconcileOptions, clock: Clock | None = None) -> int:
     """Print the ledger, or those of a fleet, against a bill.
 
     Returns 0, 1 (bill or ledger cannot be read) or 2 (the configuration).
     """
+    if options.source is None and options.hosts_file is not None:
+        raise FlagError("--hosts needs --from")
+    if options.source is not None and options.resources:
+        raise FlagError("--resource is for one host: with --from, list hosts in --hosts")
     now = (clock or SystemClock()).wall()
     file, width = str(options.invoice), columns()
     if options.source is not None:

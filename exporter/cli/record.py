@@ -1,8 +1,6 @@
 """The verb `record`: reads one server as the daemon does, and writes its pages to a folder."""
 
-import argparse
 import os
-import re
 import shutil
 import sys
 import threading
@@ -12,9 +10,10 @@ from pathlib import Path
 from typing import Final
 
 from exporter.cli import flags, status
-from exporter.cli.flags import Exits, flag
-from exporter.cli.status import VerbFailedError, with_exit_status
+from exporter.cli.flags import flag
+from exporter.cli.status import VerbFailedError
 from exporter.cli.terminal import ProgressBar
+from exporter.cli.verb import Exits, verb
 from exporter.clock import Clock, SystemClock
 from exporter.config import load
 from exporter.config.problems import RefusedError
@@ -24,20 +23,6 @@ from exporter.sources.server.recording import RecordingReader
 from exporter.units import NANOSECONDS_PER_HOUR, NANOSECONDS_PER_SECOND, Nanoseconds
 
 TIMES_MAX: Final = 1000
-
-
-def _times(text: str) -> int:
-    number = int(text) if re.fullmatch(r"[0-9]{1,6}", text) else 0
-    if not 1 <= number <= TIMES_MAX:
-        raise argparse.ArgumentTypeError(f"{text!r} is no number of reads: write one from 1 to {TIMES_MAX}")
-    return number
-
-
-def _every(text: str) -> Nanoseconds:
-    length = flags.duration(text, "smh")
-    if not NANOSECONDS_PER_SECOND <= length <= NANOSECONDS_PER_HOUR:
-        raise argparse.ArgumentTypeError(f"{text!r} is no interval: write one from 1s to 1h, like 10s or 5m")
-    return length
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,14 +38,19 @@ class RecordOptions:
     times: int = flag(
         "--times",
         default=12,
-        type=_times,
+        type=flags.count_value(TIMES_MAX, "number of reads: write one"),
         metavar="N",
         help=f"how often it is read, up to {TIMES_MAX} (default 12)",
     )
     every: Nanoseconds = flag(
         "--every",
         default=10 * NANOSECONDS_PER_SECOND,
-        type=_every,
+        type=flags.duration_value(
+            "smh",
+            NANOSECONDS_PER_SECOND,
+            NANOSECONDS_PER_HOUR,
+            "interval: write one from 1s to 1h, like 10s or 5m",
+        ),
         metavar="TIME",
         help="time from one read to the next, like 10s or 5m, up to 1h (default 10s)",
     )
@@ -73,29 +63,24 @@ class RecordOptions:
     ca_file: Path | None = flag(
         "--ca-file", type=Path, metavar="FILE", help="CA certificates to verify the server"
     )
-    config_file: Path | None = flags.config_flag("configuration in YAML whose `engines` are read as well")
-
-
-def add(verbs: flags.Verbs) -> None:
-    """Add the verb to the program's parser."""
-    flags.add_verb(
-        verbs,
-        "record",
-        "write a server's pages over time to a folder, with names masked",
-        examples=(
-            ("--url=http://127.0.0.1:8000 --times=30 --every=10s --output=chat", "five minutes of a server"),
-        ),
-        exits=Exits(
-            "written",
-            "the first read failed, or the folder cannot be written",
-            "the URL, the engine, the folder or a flag is wrong",
-        ),
-        options=RecordOptions,
-        run=record,
+    config_file: Path | None = flags.file_flag(
+        "--config.file", "configuration in YAML whose `engines` are read as well"
     )
 
 
-@with_exit_status
+@verb(
+    "record",
+    "write a server's pages over time to a folder, with names masked",
+    examples=(
+        ("--url=http://127.0.0.1:8000 --times=30 --every=10s --output=chat", "five minutes of a server"),
+    ),
+    exits=Exits(
+        "written",
+        "the first read failed, or the folder cannot be written",
+        "the URL, the engine, the folder or a flag is wrong",
+    ),
+    options=RecordOptions,
+)
 def record(options: RecordOptions, clock: Clock | None = None) -> int:
     """Record a server. An interruption from the keyboard ends it early, with what there is.
 

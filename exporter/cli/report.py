@@ -8,12 +8,14 @@ from pathlib import Path
 from typing import Final
 from zoneinfo import ZoneInfo
 
-from exporter.cli import closing, flags, fleet_source, focus, status
-from exporter.cli.flags import Exits, FlagError, flag
+from exporter.cli import closing, flags, fleet_source, status
+from exporter.cli.closing import ClosingOptions
+from exporter.cli.flags import FlagError, flag, switch
 from exporter.cli.fleet_source import FleetSource
 from exporter.cli.ledger_session import LedgerSession
-from exporter.cli.status import failing, with_exit_status
+from exporter.cli.status import failing
 from exporter.cli.terminal import columns, waiting
+from exporter.cli.verb import Exits, verb
 from exporter.clock import Clock, SystemClock
 from exporter.config import load
 from exporter.finance.facts import DAY_FAMILIES
@@ -36,6 +38,9 @@ from exporter.tariff.period import Period
 from exporter.units import Instant
 
 CHARGEBACK_BY: Final = ("product", "team")
+CLOSED: Final = "a closed month"
+"""The group of flags in the help."""
+
 PRINTED: Final = Exits("printed", "no such month, or no ledger that can be read")
 
 
@@ -57,16 +62,11 @@ class ReportOptions:
 
     config_file: Path | None = flags.daemon_config_flag()
     ledger_path: Path | None = flags.ledger_flag()
-    month: str | None = flag(
-        "--month",
-        type=flags.month_or_quarter_value,
-        metavar="YYYY-MM",
-        help="the month, or a quarter like 2026-Q3 (default: the current month)",
+    month: str | None = flags.month_flag(
+        "the month, or a quarter like 2026-Q3 (default: the current month)", quarters=True
     )
-    by: By | None = None
-    """The grouping of a month; `None`: a chargeback."""
-    form: Form = "table"
-    fleet: FleetSource | None = None
+    form: Form = flags.form_flags()
+    fleet: FleetSource | None = fleet_source.several_hosts(overheads=True)
     """All hosts of a source in place of the daemon's ledger."""
     since: date | None = flag(
         "--since", type=flags.date_value, metavar="DATE", help="the first day, in place of --month"
@@ -74,102 +74,136 @@ class ReportOptions:
     until: date | None = flag(
         "--until", type=flags.date_value, metavar="DATE", help="the last day, with --since (default: today)"
     )
-    columns: tuple[Column, ...] = CHARGEBACK_BY
-    """Columns of a chargeback."""
-    idle: Idle | None = None
-    """Where idle cost of a chargeback is."""
 
     def period(self, zone: ZoneInfo, now: Instant) -> Period:
         """The period in a time zone."""
         return flags.named_period(zone, now, month=self.month, since=self.since, until=self.until)
 
 
-def add(verbs: flags.Verbs) -> None:
-    """Add them to the program's parser."""
-    group = flags.add_group(verbs, "report", "monthly cost reports", "month --by=team")
-    reports = group.add_subparsers(dest="report", required=True, metavar="month|chargeback|focus")
-    month = flags.add_verb(
-        reports,
-        "month",
-        "print a month's cost by product, team, server, model, component or GPU",
-        examples=(
-            ("", "this month so far, by product"),
-            ("--month=2026-10 --by=server", "a month that is over, by server"),
-            ("--month=2026-10 --by=team --json", "the same for programs"),
-            ("--month=2026-10 --from=/srv/archive", "all ledgers of a folder as one fleet"),
-            ("--month=2026-10 --close --output=2026-10.json", "close the month into a file that stands"),
-            ("--against=2026-10.json", "what changed since it was closed"),
-        ),
-        exits=PRINTED,
-        of="report",
-        options=ReportOptions,
+@dataclass(frozen=True, slots=True)
+class MonthOptions(ReportOptions):
+    """A report by one column, or a month that is closed."""
+
+    by: By = flag("--by", choices=BYS, default="product", help="group by (default product)")
+    close: bool = switch(
+        "--close",
+        "write the month as a statement to --output: a file with a hash that stands for what was billed",
+        CLOSED,
     )
-    month.add_argument("--by", choices=BYS, default="product", help="group by (default product)")
-    closing.add(month)
-    month.set_defaults(columns=CHARGEBACK_BY, idle=None)
-    chargeback = flags.add_verb(
-        reports,
-        "chargeback",
-        "print a chargeback by product and team or other owners, with idle cost, GPU-hours and tokens",
-        examples=(
-            ("--month=2026-10", "chargeback as a table"),
-            ("--month=2026-10 --csv", "the same for a spreadsheet"),
-            ("--month=2026-10 --by=team,model --idle=spread", "by team and model, with idle cost spread"),
-            ("--since=2026-10-05 --until=2026-10-11 --by=day,product", "a week by day"),
-            ("--month=2026-10 --from=/srv/archive", "all ledgers of a folder as one fleet"),
-        ),
-        exits=PRINTED,
-        of="report",
-        options=ReportOptions,
+    output: Path | None = flags.file_flag(
+        "--output", "the statement to write; it must not exist", group=CLOSED
     )
-    chargeback.add_argument(
+    against: Path | None = flags.file_flag(
+        "--against", "print what changed since the month of a statement", group=CLOSED
+    )
+
+
+@dataclass(frozen=True, slots=True)
+class ChargebackOptions(ReportOptions):
+    """A report by owners."""
+
+    columns: tuple[Column, ...] = flag(
         "--by",
-        dest="columns",
         type=_columns_value,
         default=CHARGEBACK_BY,
         metavar="COLUMN,...",
         help=f"columns, in this order, of {', '.join(COLUMNS)} (default {','.join(CHARGEBACK_BY)})",
     )
-    chargeback.add_argument(
+    idle: Idle | None = flag(
         "--idle",
         choices=IDLE_FORMS,
         help="apart: idle cost in a row of its own; spread: over owners in proportion to their busy cost "
         "(default: in the row of its owner)",
     )
-    chargeback.set_defaults(by=None, close=False, output=None, against=None)
-    focus.add(reports)
-    for verb in (month, chargeback):
-        fleet_source.add(verb)
-        fleet_source.add_overheads(verb)
-        flags.forms(verb)
-        verb.set_defaults(run=run)
 
 
-def run(options: argparse.Namespace) -> int:
-    """Print a statement; returns the exit status."""
-    options.fleet = FleetSource.of(options)
-    if options.close or options.against is not None or options.output is not None:
-        return closing.run(closing.chosen(options))
-    month, since, until = options.month, options.since, options.until
-    if month is not None and (since is not None or until is not None):
+@verb(
+    "report month",
+    "print a month's cost by product, team, server, model, component or GPU",
+    examples=(
+        ("", "this month so far, by product"),
+        ("--month=2026-10 --by=server", "a month that is over, by server"),
+        ("--month=2026-10 --by=team --json", "the same for programs"),
+        ("--month=2026-10 --from=/srv/archive", "all ledgers of a folder as one fleet"),
+        ("--month=2026-10 --close --output=2026-10.json", "close the month into a file that stands"),
+        ("--against=2026-10.json", "what changed since it was closed"),
+    ),
+    exits=PRINTED,
+    options=MonthOptions,
+)
+def report_month(options: MonthOptions, clock: Clock | None = None) -> int:
+    """Print a month, close it or compare it; returns 0, 1 (the ledger has no answer) or 2 (invalid)."""
+    clock = clock or SystemClock()
+    if not options.close and options.against is None and options.output is None:
+        return _print(options, clock.wall())
+    _check_closing(options)
+    as_json = options.form == "json"
+    return closing.run(
+        ClosingOptions(
+            options.config_file,
+            options.ledger_path,
+            options.month,
+            options.fleet,
+            options.output,
+            options.against,
+            as_json=as_json,
+        ),
+        clock,
+    )
+
+
+def _check_closing(options: MonthOptions) -> None:
+    """Raises `FlagError`: flags do not go with a closed month."""
+    if options.output is not None and not options.close:
+        raise FlagError("--output needs --close")
+    if options.close and options.against is not None:
+        raise FlagError("--close and --against exclude each other")
+    if options.close and (options.output is None or options.month is None):
+        raise FlagError("--close needs --month and --output")
+    if options.form == "csv":
+        raise FlagError("--csv: a statement is JSON, and what changed is a table or --json")
+    for name, day in (("--since", options.since), ("--until", options.until)):
+        if day is not None:
+            raise FlagError(f"{name}: a statement is of one month")
+    if options.month is not None and Period.named(options.month).months != (options.month,):
+        raise FlagError(f"--month: a statement is of one month, not of {options.month}")
+    if options.fleet is not None and options.fleet.overheads is not None:
+        raise FlagError("--overheads: a statement has the cost of hosts alone")
+
+
+@verb(
+    "report chargeback",
+    "print a chargeback by product and team or other owners, with idle cost, GPU-hours and tokens",
+    examples=(
+        ("--month=2026-10", "chargeback as a table"),
+        ("--month=2026-10 --csv", "the same for a spreadsheet"),
+        ("--month=2026-10 --by=team,model --idle=spread", "by team and model, with idle cost spread"),
+        ("--since=2026-10-05 --until=2026-10-11 --by=day,product", "a week by day"),
+        ("--month=2026-10 --from=/srv/archive", "all ledgers of a folder as one fleet"),
+    ),
+    exits=PRINTED,
+    options=ChargebackOptions,
+)
+def report_chargeback(options: ChargebackOptions, clock: Clock | None = None) -> int:
+    """Print a chargeback; returns 0, 1 (the ledger has no answer) or 2 (the configuration is wrong)."""
+    return _print(options, (clock or SystemClock()).wall())
+
+
+def _print(options: MonthOptions | ChargebackOptions, now: Instant) -> int:
+    """Print a statement of the daemon's ledger or of all hosts."""
+    if options.month is not None and (options.since is not None or options.until is not None):
         raise FlagError("--month takes the place of --since and --until")
-    if until is not None and since is None:
+    if options.until is not None and options.since is None:
         raise FlagError("--until needs --since")
-    if since is not None and until is not None and until < since:
-        raise FlagError(f"--until={until} is before --since={since}")
-    return report(flags.chosen(ReportOptions, options))
-
-
-@with_exit_status
-def report(options: ReportOptions, clock: Clock | None = None) -> int:
-    """Print a statement; returns 0, 1 (the ledger has no answer) or 2 (the configuration is wrong)."""
-    now = (clock or SystemClock()).wall()
+    if options.since is not None and options.until is not None and options.until < options.since:
+        raise FlagError(f"--until={options.until} is before --since={options.since}")
     overheads = fleet = None
     if options.fleet is not None:
         config = load(options.config_file)
         period = options.period(config.timezone, now)
-        days = DAY_FAMILIES if options.by is None and "day" in options.columns else ()
-        finer = options.by not in ("product", "team")
+        by_day = isinstance(options, ChargebackOptions) and "day" in options.columns
+        finer = isinstance(options, ChargebackOptions) or options.by not in ("product", "team")
+        days = DAY_FAMILIES if by_day else ()
         fleet = options.fleet.read(period, config.timezone, now, days, finer=finer)
         overheads = options.fleet.fleet_overheads(config, period, fleet.zone, now)
         record, zone, source = fleet.record, fleet.zone, options.fleet.text
@@ -186,7 +220,7 @@ def report(options: ReportOptions, clock: Clock | None = None) -> int:
     start, end = period.bounds(zone)
     current = period.name if start <= now < end else ""
     with failing(ReportError, at=source):
-        if options.by is None:
+        if isinstance(options, ChargebackOptions):
             layout = ChargebackLayout(options.columns, options.idle)
             statement = chargeback(record, current, zone, layout, overheads)
         else:

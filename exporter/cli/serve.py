@@ -1,11 +1,12 @@
 """The daemon: wires sources, ledger, sampler and web server together, and stops them in order."""
 
+import argparse
 import logging
 import signal
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from contextlib import ExitStack, suppress
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from hashlib import sha256
 from pathlib import Path
 from typing import Final
@@ -13,8 +14,8 @@ from typing import Final
 from exporter import garbage, malloc
 from exporter.cli import flags, status
 from exporter.cli.build import build, host_name, lists_all_gpus
-from exporter.cli.flags import ServeFlags
 from exporter.cli.terminal import complain
+from exporter.cli.verb import DAEMON_EXITS, verb
 from exporter.clock import Clock, SystemClock
 from exporter.config import Config, ConfigError, load
 from exporter.config.load import contents
@@ -87,22 +88,42 @@ READ_MAX: Final[Nanoseconds] = 5 * NANOSECONDS_PER_SECOND
 """Longest time that a tick waits for its sources."""
 
 
-def add(verbs: flags.Verbs) -> None:
-    """Add the verb to the program's parser."""
-    flags.add_verb(
-        verbs,
-        "serve",
-        "run the daemon (the default)",
-        examples=(
-            ("--config.file=/etc/ice.yaml", "meter this host, and serve /metrics on port 9844"),
-            ("--web.listen-address=127.0.0.1:9844 --log.format=json", "for this machine alone, logs as JSON"),
-        ),
-        exits=flags.DAEMON_EXITS,
-        options=ServeFlags,
-        run=serve,
+@dataclass(frozen=True, slots=True)
+class ServeFlags:
+    """Flags of the daemon; a flag wins over the file."""
+
+    config_file: Path | None = flags.file_flag(
+        "--config.file", "configuration in YAML; without one, prices are estimates of the bundled catalogue"
+    )
+    listen_address: str = flags.listen_flag(flags.DEFAULT_ADDRESS)
+    ledger_path: Path | None = flags.ledger_flag(
+        "file of the ledger, an absolute path; its folder is created if missing"
+    )
+    web_config_file: Path | None = flags.web_config_flag()
+    lifecycle: bool | None = flags.flag(
+        "--web.enable-lifecycle",
+        action=argparse.BooleanOptionalAction,
+        help="enable POST /-/reload (default: on loopback addresses and where every client authenticates; "
+        "SIGHUP always works)",
+    )
+    """`--no-web.enable-lifecycle` forbids reloads over HTTP."""
+    allowed_hosts: Sequence[str] = flags.allowed_hosts_flag()
+    watch: bool = flags.switch(
+        "--config.watch",
+        "reload the configuration when its file changes, for example in a mounted ConfigMap",
     )
 
 
+@verb(
+    "serve",
+    "run the daemon (the default)",
+    examples=(
+        ("--config.file=/etc/ice.yaml", "meter this host, and serve /metrics on port 9844"),
+        ("--web.listen-address=127.0.0.1:9844 --log.format=json", "for this machine alone, logs as JSON"),
+    ),
+    exits=DAEMON_EXITS,
+    options=ServeFlags,
+)
 def serve(options: ServeFlags) -> int:
     """Run the daemon until a signal stops it; returns the exit status."""
     malloc.make_lean()

@@ -9,11 +9,12 @@ from pathlib import Path
 from typing import Final
 
 from exporter.cli import flags, status
-from exporter.cli.flags import Exits, flag
+from exporter.cli.flags import flag
 from exporter.cli.fleet_source import Source, source_value
 from exporter.cli.ledger_session import LedgerSession
-from exporter.cli.status import VerbFailedError, with_exit_status
+from exporter.cli.status import VerbFailedError
 from exporter.cli.terminal import waiting, write_colored
+from exporter.cli.verb import Exits, verb
 from exporter.clock import Clock, SystemClock
 from exporter.readings import ReadFailedError
 from exporter.reports import host_status
@@ -51,24 +52,17 @@ class StatusOptions:
     as_json: bool = flags.json_flag()
 
 
-def add(verbs: flags.Verbs) -> None:
-    """Add it to the program's parser."""
-    flags.add_verb(
-        verbs,
-        "status",
-        "show spend, month against budget, GPUs, servers and sources on one screen",
-        examples=(
-            ("", "the daemon of this machine, or its ledger where none answers"),
-            ("--from=http://127.0.0.1:9844", "the daemon at an address, and nothing else"),
-            ("--json", "the same for programs"),
-        ),
-        exits=Exits("printed", "no daemon answers, and no ledger can be read"),
-        options=StatusOptions,
-        run=shown_status,
-    )
-
-
-@with_exit_status
+@verb(
+    "status",
+    "show spend, month against budget, GPUs, servers and sources on one screen",
+    examples=(
+        ("", "the daemon of this machine, or its ledger where none answers"),
+        ("--from=http://127.0.0.1:9844", "the daemon at an address, and nothing else"),
+        ("--json", "the same for programs"),
+    ),
+    exits=Exits("printed", "no daemon answers, and no ledger can be read"),
+    options=StatusOptions,
+)
 def shown_status(options: StatusOptions, clock: Clock | None = None, address: str | None = None) -> int:
     """Print the status of a host; returns 0, 1 (nothing answers) or 2 (the configuration is wrong).
 

@@ -1,18 +1,9 @@
 """Exit statuses, and the errors of a verb that end with each."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
-from functools import wraps
 from pathlib import Path
-from typing import Final, ParamSpec, TypeVar
-
-from exporter.cli.terminal import complain
-from exporter.config import ConfigError
-from exporter.config.problems import RefusedError
-from exporter.ledger.errors import LedgerError
-
-P = ParamSpec("P")
-Code = TypeVar("Code", bound=int | None)
+from typing import Final
 
 OK: Final = 0
 FAILED: Final = 1
@@ -51,23 +42,3 @@ def writing(path: Path) -> Iterator[None]:
         yield
     except OSError as error:
         raise VerbFailedError(f"{path}: cannot be written: {error.strerror or error}") from error
-
-
-def with_exit_status(verb: Callable[P, Code]) -> Callable[P, Code | int]:
-    """A verb that prints its errors and returns their exit status."""
-
-    @wraps(verb)
-    def run(*args: P.args, **kwargs: P.kwargs) -> Code | int:
-        try:
-            return verb(*args, **kwargs)
-        except (ConfigError, RefusedError) as error:
-            complain(error)
-            return CONFIGURATION
-        except LedgerError as error:
-            complain(f"{error}; name the daemon's ledger with --ledger.path or --config.file")
-            return FAILED
-        except VerbFailedError as error:
-            complain(error)
-            return FAILED
-
-    return run

@@ -1,6 +1,5 @@
 """The verb `tco`: a scenario's file, and with `--measured` the daemon's ledger or those of a fleet."""
 
-import argparse
 import json
 import sys
 from dataclasses import dataclass
@@ -9,11 +8,12 @@ from pathlib import Path
 from zoneinfo import ZoneInfo
 
 from exporter.cli import flags, fleet_source, status
-from exporter.cli.flags import Exits
+from exporter.cli.flags import FlagError, flag, switch
 from exporter.cli.fleet_source import FleetSource
 from exporter.cli.ledger_session import LedgerSession
-from exporter.cli.status import failing, with_exit_status, writing
+from exporter.cli.status import failing, writing
 from exporter.cli.terminal import columns, waiting
+from exporter.cli.verb import Exits, verb
 from exporter.clock import Clock, SystemClock
 from exporter.finance.fleet.record import HostMonth
 from exporter.finance.tco import answer, chart, json_report, scenario_files, text_report
@@ -32,81 +32,62 @@ from exporter.tariff.period import Period
 from exporter.units import NANOSECONDS_PER_DAY, NANOSECONDS_PER_HOUR, Instant
 
 
-def add(verbs: flags.Verbs) -> None:
-    """Add the verb to the program's parser."""
-    verb = flags.add_verb(
-        verbs,
-        "tco",
-        "compare owned, rented, hosted and hybrid serving over years",
-        examples=(
-            ("--list", "the examples that come with the program"),
-            ("--example=four-ways", "one of them, worked out"),
-            ("--example=four-ways --show", "its file, to begin from"),
-            ("--example=four-ways --svg=four-ways.svg", "a chart of it"),
-            ("--example=four-ways --measured --json", "with what this host really served and cost"),
-            ("--example=four-ways --measured --from=/srv/archive", "with what all hosts served and cost"),
-        ),
-        exits=Exits(
-            "printed or written",
-            "ledger without enough data, or chart not writable",
-            "the scenario, the configuration or a flag is wrong",
-        ),
-    )
-    flags.daemon_ledger(verb, use="; only --measured reads it")
-    verb.add_argument(
-        "scenario", nargs="?", type=Path, metavar="SCENARIO.yaml", help="what to compare; see docs/tco.md"
-    )
-    verb.add_argument("--list", action="store_true", help="list the examples that come with the program")
-    verb.add_argument("--example", metavar="NAME", help="take one of them instead of a file")
-    verb.add_argument("--show", action="store_true", help="print the example's file")
-    verb.add_argument(
-        "--measured",
-        action="store_true",
-        help="take the load from the ledger's last 30 days, and what they cost as one more option",
-    )
-    fleet_source.add(verb, addresses=False)
-    form = verb.add_mutually_exclusive_group()
-    form.add_argument("--json", dest="as_json", action="store_true", help="print JSON")
-    form.add_argument("--svg", type=Path, metavar="FILE", help="write a chart to a file")
-    verb.set_defaults(run=run)
-
-
-def run(options: argparse.Namespace) -> int:
-    """Print or write a comparison; returns the exit status. Contradicting flags end the program."""
-    named = [options.scenario is not None, options.example is not None, options.list]
-    if sum(named) != 1:
-        options.parser.error("give one of SCENARIO.yaml, --example NAME and --list")
-    if options.show and options.example is None:
-        options.parser.error("--show goes with --example")
-    if options.sources and not options.measured:
-        options.parser.error("--from goes with --measured")
-    fleet = FleetSource.of(options, ledgers_only="days of tokens and dollars")
-    return tco(flags.chosen(TcoOptions, options, fleet=fleet))
-
-
 @dataclass(frozen=True, slots=True)
 class TcoOptions:
     """What to compare: a scenario's file or the name of an example, or neither to list them."""
 
-    scenario: Path | None
-    example: str | None
-    show: bool
-    measured: bool
-    config_file: Path | None
-    ledger_path: Path | None
-    as_json: bool
-    svg: Path | None
-    fleet: FleetSource | None = None
+    scenario: Path | None = flag(
+        nargs="?", type=Path, metavar="SCENARIO.yaml", help="what to compare; see docs/tco.md"
+    )
+    example: str | None = flag("--example", metavar="NAME", help="take one of them instead of a file")
+    show: bool = switch("--show", "print the example's file")
+    measured: bool = switch(
+        "--measured", "take the load from the ledger's last 30 days, and what they cost as one more option"
+    )
+    config_file: Path | None = flags.daemon_config_flag("; only --measured reads it")
+    ledger_path: Path | None = flags.ledger_flag()
+    as_json: bool = flags.json_flag()
+    svg: Path | None = flags.file_flag("--svg", "write a chart to a file")
+    fleet: FleetSource | None = fleet_source.several_hosts(
+        addresses=False, ledgers_only="days of tokens and dollars"
+    )
+    listed: bool = switch("--list", "list the examples that come with the program")
 
 
-@with_exit_status
+@verb(
+    "tco",
+    "compare owned, rented, hosted and hybrid serving over years",
+    examples=(
+        ("--list", "the examples that come with the program"),
+        ("--example=four-ways", "one of them, worked out"),
+        ("--example=four-ways --show", "its file, to begin from"),
+        ("--example=four-ways --svg=four-ways.svg", "a chart of it"),
+        ("--example=four-ways --measured --json", "with what this host really served and cost"),
+        ("--example=four-ways --measured --from=/srv/archive", "with what all hosts served and cost"),
+    ),
+    exits=Exits(
+        "printed or written",
+        "ledger without enough data, or chart not writable",
+        "the scenario, the configuration or a flag is wrong",
+    ),
+    options=TcoOptions,
+)
 def tco(options: TcoOptions, clock: Clock | None = None) -> int:
     """Print the results of a scenario.
 
     Returns 0, 1 (the ledger has too little data, or the chart cannot be written) or 2 (the scenario or the
     configuration is wrong).
     """
-    if options.scenario is None and options.example is None:
+    named = [options.scenario is not None, options.example is not None, options.listed]
+    if sum(named) != 1:
+        raise FlagError("give one of SCENARIO.yaml, --example NAME and --list")
+    if options.show and options.example is None:
+        raise FlagError("--show goes with --example")
+    if options.fleet is not None and not options.measured:
+        raise FlagError("--from goes with --measured")
+    if options.as_json and options.svg is not None:
+        raise FlagError("argument --svg: not allowed with argument --json")
+    if options.listed:
         titles = {
             name: scenario_files.parsed(scenario_files.example(name), name).name
             for name in scenario_files.examples()

@@ -226,8 +226,9 @@ class ProgressBar:
         """Show how many are done, when it is time to."""
         self._show(done, of, self._what, f"{done} of {of}")
 
-    def show_percent(self, percent: int, phase: str) -> None:
-        """Show how much of a phase of the work is done, when it is time to."""
+    def show_part(self, phase: str, part: float) -> None:
+        """Show how much of a phase of the work is done, from 0 to 1, when it is time to."""
+        percent = int(part * 100)
         self._show(percent, 100, f"{self._what}, {phase}", f"{percent} %")
 
     def _show(self, done: int, of: int, what: str, text: str) -> None:

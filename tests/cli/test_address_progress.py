@@ -12,7 +12,7 @@ import pytest
 
 from exporter.cli import terminal
 from exporter.cli.fleet_source import FleetSource
-from exporter.cli.report import ReportOptions, report
+from exporter.cli.report import MonthOptions, report_month
 from tests.cli.test_terminal import Screen, SteppedClock
 from tests.finance.fleet.ledger_files import SetClock
 from tests.finance.prometheus.test_month import (
@@ -73,8 +73,8 @@ def shown(
     """What a run writes to standard error if each part of the month takes a second."""
     monkeypatch.setattr("sys.stderr", stream)
     monkeypatch.setattr(terminal, "SystemClock", SteppedClock)
-    options = ReportOptions(None, None, "2026-10", "product", "json", FleetSource([address]))
-    assert report(options, SetClock(NOW * SECOND)) == 0
+    options = MonthOptions(None, None, "2026-10", "json", FleetSource([address]))
+    assert report_month(options, SetClock(NOW * SECOND)) == 0
     assert json.loads(capsys.readouterr().out)["total"]["dollars"] == 100.25
     return stream.getvalue()
 

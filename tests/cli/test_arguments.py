@@ -27,7 +27,7 @@ def test_every_verb_has_help_with_examples_and_exit_codes(
     output = capsys.readouterr().out
     assert left.value.code == 0
     examples, codes = output.split("examples:\n")[1].split("exit codes:\n")
-    for tail, what in verb.get_default("examples"):
+    for tail, what in verb.get_default("verb").examples:
         assert f"  {f'inference-cost-exporter {name} {tail}'.strip()}\n      {what}\n" in examples
     assert codes.startswith("  0    ")
     assert "\n  2    " in codes

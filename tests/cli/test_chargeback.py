@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from exporter.cli import main
-from exporter.cli.report import ReportOptions, report
+from exporter.cli.report import ChargebackOptions, report_chargeback
 from tests.finance.fleet.host_months import DOLLAR, HOUR, NOVEMBER
 from tests.finance.fleet.ledger_files import MeteredHost, SetClock, october
 
@@ -96,12 +96,12 @@ def test_a_table_and_csv_by_day(source: str, capsys: pytest.CaptureFixture[str])
 
 def test_a_period_that_goes_on(path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     """Since a day, up to now: the metered part of its days."""
-    options = ReportOptions(None, path, None, None, "table")
+    options = ChargebackOptions(None, path)
     clock = SetClock(NOVEMBER + 20 * HOUR)
-    assert report(options, clock) == 0
+    assert report_chargeback(options, clock) == 0
     assert capsys.readouterr().out.startswith("2026-11 to date, ledger ")
 
-    assert report(ReportOptions(None, path, None, None, "table", since=date(2026, 10, 31)), clock) == 0
+    assert report_chargeback(ChargebackOptions(None, path, since=date(2026, 10, 31)), clock) == 0
     printed = capsys.readouterr().out
     assert printed.startswith("2026-10-31/2026-11-01 to date, ledger ")
     assert "44.0000 of the 48.0000 hours of 2026-10-31/2026-11-01 are metered." in printed

@@ -7,9 +7,9 @@ from pathlib import Path
 
 import pytest
 
-from exporter.cli import closing, main
-from exporter.cli.closing import ClosingOptions
+from exporter.cli import main
 from exporter.cli.fleet_source import FleetSource
+from exporter.cli.report import MonthOptions, report_month
 from exporter.cost.postings import GpuTimePosting, LateCharges, MoneyPosting, OwnerPhase, Postings, Segment
 from exporter.cost.state import State
 from exporter.finance.fleet.folder import FolderError, LedgerFolder, UnreadableFile
@@ -198,10 +198,10 @@ def test_a_month_that_goes_on_is_not_closed(
     folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     """Nor one with an adjustment that waits."""
-    options = ClosingOptions(
-        None, None, "2026-10", FleetSource([folder]), tmp_path / "x.json", None, as_json=False
+    options = MonthOptions(
+        month="2026-10", fleet=FleetSource([folder]), close=True, output=tmp_path / "x.json"
     )
-    assert closing.run(options, SetClock(NOVEMBER - HOUR)) == 1
+    assert report_month(options, SetClock(NOVEMBER - HOUR)) == 1
     assert "2026-10 is not over: close it from 2026-11-01T00:00:00Z on" in capsys.readouterr().err
 
     arguments = [
@@ -261,12 +261,12 @@ def test_a_month_that_goes_on_in_one_of_its_zones_is_not_closed(
     october(folder / "c.db", DOLLAR, "GPU-c", zone="America/Los_Angeles")
     statement = tmp_path / "x.json"
     source = FleetSource([folder], mixed_zones=True)
-    options = ClosingOptions(None, None, "2026-10", source, statement, None, as_json=False)
+    options = MonthOptions(month="2026-10", fleet=source, close=True, output=statement)
 
-    assert closing.run(options, SetClock(NOVEMBER + 7 * HOUR - 1)) == 1
+    assert report_month(options, SetClock(NOVEMBER + 7 * HOUR - 1)) == 1
     assert "2026-10 is not over: close it from 2026-11-01T07:00:00Z on" in capsys.readouterr().err
     assert not statement.exists()
-    assert closing.run(options, SetClock(NOVEMBER + 7 * HOUR)) == 0
+    assert report_month(options, SetClock(NOVEMBER + 7 * HOUR)) == 0
 
 
 @pytest.mark.parametrize(

@@ -9,7 +9,7 @@ import pytest
 from exporter.cli import main
 from exporter.cli.arguments import program
 from exporter.cli.completion import script
-from exporter.cli.flags import names, verbs_of
+from exporter.cli.verb import names, verbs_of
 
 SHELLS = [shell for shell in ("bash", "zsh") if shutil.which(shell)]
 CALL = """

@@ -11,6 +11,7 @@ import shlex
 import shutil
 import sys
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from threading import Thread
@@ -36,7 +37,7 @@ EXAMPLES: Final = [
     (name, tail)
     for name, verb in verbs(program())
     if name != "history"  # its examples need a Prometheus: tests/e2e/backfill
-    for tail, _ in verb.get_default("examples")
+    for tail, _ in verb.get_default("verb").examples
 ]
 TABLES: Final = (
     *("doctor", "check-config", "status", "report month", "report chargeback", "explain", "advise"),
@@ -103,9 +104,10 @@ def run(
     monkeypatch.chdir(tmp_path)
     monkeypatch.setattr(SystemClock, "wall", lambda _: NOON * 10**9)
     monkeypatch.setattr(SystemClock, "wait", lambda *_: False)
-    monkeypatch.setattr(serve, "serve", lambda flags: sys.stdout.write(f"{flags}") * 0)
+    for module, name in ((serve, "serve"), (demo, "demo")):
+        printing = replace(getattr(module, name), run=lambda options: sys.stdout.write(f"{options}") * 0)
+        monkeypatch.setattr(module, name, printing)
     monkeypatch.setattr(show_status, "ADDRESS", server)
-    monkeypatch.setattr(demo, "demo", lambda *values: sys.stdout.write(f"{values}") * 0)
     Path("dates.csv").write_text("date,dollars\n2026-10-22,924.67\n")
     Path("focus-2026-10.csv.gz").write_bytes(gzip.compress(FOCUS.encode()))
     Path("hosts.csv").write_text("host,resource\nledger,i-0123456789abcdef0\n")
@@ -197,7 +199,7 @@ def test_verbs_that_print_tables_print_json_too() -> None:
 def test_each_of_them_has_an_example_or_two() -> None:
     """At least one, and each says what it does."""
     for _, verb in verbs(program()):
-        examples: Any = verb.get_default("examples")
+        examples: Any = verb.get_default("verb").examples
         assert examples
         assert all(what for _, what in examples)
 

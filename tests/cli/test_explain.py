@@ -96,7 +96,7 @@ def explained_json(
     capsys: pytest.CaptureFixture[str],
     *,
     hours: int = 1,
-    against: float | None = None,
+    against: str | None = None,
 ) -> dict[str, object]:
     question = ExplainOptions(config, ledger, None, hours, against, as_json=True)
     assert explained(question, Clock()) == 0

@@ -101,7 +101,7 @@ def blocks(kind: str, text: str) -> list[str]:
 @pytest.fixture
 def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """A folder to work in, with the daemon's and the archive's in it, and nobody's systemd."""
-    for module in ("adjust", "closing", "report", "reconcile"):
+    for module in ("adjust", "report", "reconcile"):
         monkeypatch.setattr(f"exporter.cli.{module}.SystemClock", Clock)
     for name in ("kept", "archive", "bin"):
         (tmp_path / name).mkdir()

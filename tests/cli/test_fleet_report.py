@@ -8,7 +8,7 @@ import pytest
 
 from exporter.cli import main
 from exporter.cli.fleet_source import FleetSource
-from exporter.cli.report import ReportOptions, report
+from exporter.cli.report import MonthOptions, report_month
 from exporter.cost.postings import GpuTimePosting, OwnerPhase, Postings, Segment
 from exporter.cost.state import State
 from exporter.finance.fleet.folder import LedgerFolder, Progress
@@ -147,8 +147,8 @@ def test_a_month_that_no_ledger_has(folder: Path, capsys: pytest.CaptureFixture[
 
 def test_the_current_month_goes_on(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
     """On the 20th of October all three are to date."""
-    options = ReportOptions(None, None, None, "product", "json", FleetSource([folder]))
-    assert report(options, SetClock(OCTOBER + 468 * HOUR)) == 0
+    options = MonthOptions(form="json", fleet=FleetSource([folder]))
+    assert report_month(options, SetClock(OCTOBER + 468 * HOUR)) == 0
     document = json.loads(capsys.readouterr().out)
 
     assert (document["month"], document["to_date"]) == ("2026-10", True)

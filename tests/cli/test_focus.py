@@ -13,7 +13,7 @@ import pytest
 from exporter.cli import main
 from exporter.cli.adjust import AdjustFlags, adjust
 from exporter.cli.focus import FocusOptions, write_focus
-from exporter.cli.report import ReportOptions, report
+from exporter.cli.report import MonthOptions, report_month
 from exporter.cost.postings import CostOwner, MoneyPosting, OwnerPhase, Postings, Segment
 from exporter.cost.state import State
 from exporter.ledger.ledger import Ledger
@@ -206,7 +206,7 @@ def test_an_adjustment_is_a_row_once_it_is_posted(tmp_path: Path, capsys: pytest
         ("12.34", "0.0", "GPU-Hours", "2026-11-02T00:00:00Z"),
         ("-2.34", "", "", "2026-11-02T00:00:00Z"),
     ]
-    assert report(ReportOptions(None, path, None, "product", "csv"), clock) == 0
+    assert report_month(MonthOptions(None, path, form="csv"), clock) == 0
     assert "\n2026-11,chat,10.00," in capsys.readouterr().out
 
 

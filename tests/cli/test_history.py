@@ -248,7 +248,7 @@ def test_an_hour_that_is_not_whole_is_none(capsys: pytest.CaptureFixture[str]) -
 @pytest.mark.parametrize(
     ("flags", "sentence"),
     [
-        (["--from=/srv/archive"], "--from takes an address here"),
+        (["--from=/srv/archive"], "'/srv/archive' is no address: write http(s)://HOST:PORT"),
         (["--from=http://a", "--since=90"], "'90' is no time"),
         (["--from=http://a", "--since=0h"], "'0h' is not between"),
         (["--from=http://a", "--since=2026-02-30"], "'2026-02-30' is no time"),

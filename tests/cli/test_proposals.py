@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from exporter.cli import main
-from exporter.cli.adjust import AdjustFlags, adjust, proposed
+from exporter.cli.adjust import AdjustFlags, adjust
 from exporter.cli.arguments import program
 from exporter.readings import Gpu, GpuReading, QuickSource
 from exporter.vendors import NVIDIA
@@ -51,7 +51,7 @@ def host(tmp_path: Path) -> SimulatedHost:
 def lines(host: SimulatedHost, capsys: pytest.CaptureFixture[str]) -> list[list[str]]:
     """The words of each line that a shell would run."""
     capsys.readouterr()
-    assert proposed(host.file, host.path, host.clock) == 0
+    assert adjust(AdjustFlags(host.file, host.path, proposals=True), host.clock) == 0
     return [shlex.split(line) for line in capsys.readouterr().out.splitlines() if not line.startswith("#")]
 
 

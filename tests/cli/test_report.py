@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from exporter.cli import main
-from exporter.cli.report import BYS, ReportOptions, report
+from exporter.cli.report import BYS, MonthOptions, report_month
 from exporter.cost.postings import CostOwner, MoneyPosting, OwnerPhase, Postings, Segment, TokenPosting
 from exporter.cost.state import State
 from exporter.ledger.ledger import Ledger
@@ -120,12 +120,12 @@ def test_the_path_and_the_month_come_from_the_configuration(
     file = tmp_path / "ice.yaml"
     file.write_text(f"timezone: Pacific/Kiritimati\nledger: {{path: {ledger}}}\n")
     clock = Noon(NOVEMBER - 10 * 3600 * SECOND)
-    assert report(ReportOptions(file, None, None, "product", "json"), clock) == 0
+    assert report_month(MonthOptions(file, form="json"), clock) == 0
     document = json.loads(capsys.readouterr().out)
     assert (document["month"], document["to_date"], document["total"]["dollars"]) == ("2026-11", True, 12.34)
 
     file.write_text(f"ledger: {{path: {ledger}}}\n")
-    assert report(ReportOptions(file, None, None, "product", "json"), clock) == 1
+    assert report_month(MonthOptions(file, form="json"), clock) == 1
     assert capsys.readouterr().err == f"{ledger}: the ledger has nothing of 2026-10: it has 2026-11\n"
 
 

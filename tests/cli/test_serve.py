@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from exporter.cli.adjust import AdjustFlags, adjust, proposed
+from exporter.cli.adjust import AdjustFlags, adjust
 from exporter.cli.arguments import program
 from exporter.cli.serve import ServeFlags, _Daemon
 from exporter.clock import SystemClock
@@ -212,7 +212,7 @@ def test_a_reload_tells_what_is_posted_at_other_prices(
     file.write_text(PRICED % "2.88")
     notice = daemon.reload()
     again = daemon.reload()
-    assert proposed(file, ledger, Noon()) == 0
+    assert adjust(AdjustFlags(file, ledger, proposals=True), Noon()) == 0
     proposals = capsys.readouterr().out
     assert daemon._ledger is not None
     daemon._ledger.close()
@@ -244,16 +244,16 @@ def test_the_line_that_is_proposed_corrects_the_month(
     daemon = after_noon(file, ledger)
     file.write_text(PRICED % "2.88")
     daemon.reload()
-    proposed(file, ledger, Noon())
+    adjust(AdjustFlags(file, ledger, proposals=True), Noon())
     (line,) = commands(capsys.readouterr().out)
     assert enter(line) == 0
     assert capsys.readouterr().err == ""
-    assert proposed(file, ledger, Noon()) == 0
+    assert adjust(AdjustFlags(file, ledger, proposals=True), Noon()) == 0
     assert capsys.readouterr().out == f"# {NOTHING}\n"
     assert daemon._ledger is not None
     daemon._ledger.post(Postings(NOON), State(wall=NOON, accrued=432 * 10**11))
     committed = daemon._ledger.totals(NOON, ("2026-11",))
-    assert proposed(file, ledger, Noon()) == 0
+    assert adjust(AdjustFlags(file, ledger, proposals=True), Noon()) == 0
     assert capsys.readouterr().out == f"# {NOTHING}\n"
     daemon._ledger.close()
 
@@ -267,11 +267,11 @@ def test_a_line_is_entered_once_whatever_its_reason(
     ledger = tmp_path / "ledger.db"
     daemon = after_noon(file, ledger)
     file.write_text(PRICED % "2.88")
-    proposed(file, ledger, Noon())
+    adjust(AdjustFlags(file, ledger, proposals=True), Noon())
     (line,) = commands(capsys.readouterr().out)
     assert enter(line, "FIN-1 what the provider agreed to") == 0
     assert daemon.reload() == ""
-    assert proposed(file, ledger, Noon()) == 0
+    assert adjust(AdjustFlags(file, ledger, proposals=True), Noon()) == 0
     assert capsys.readouterr().out.endswith(f"# {NOTHING}\n")
     assert enter(line, "FIN-1 once more") == 2
     assert daemon._ledger is not None
@@ -301,7 +301,7 @@ def test_prices_that_change_twice_are_corrected_once(
         (verb,) = re.findall("`(.*)`", notice)
         chosen = program().parse_args(shlex.split(verb)[1:])
         assert (chosen.proposals, chosen.config_file, chosen.ledger_path) == (True, file, ledger)
-        assert proposed(chosen.config_file, chosen.ledger_path, Noon()) == 0
+        assert adjust(AdjustFlags(chosen.config_file, chosen.ledger_path, proposals=True), Noon()) == 0
         (line,) = commands(capsys.readouterr().out)
         assert enter(line) == 0
         capsys.readouterr()
@@ -325,7 +325,7 @@ def test_prices_that_changed_while_it_was_stopped(
     daemon._config = load(file)  # as a restart would begin
 
     assert daemon.reload() == ""
-    assert proposed(file, ledger, Noon()) == 0
+    assert adjust(AdjustFlags(file, ledger, proposals=True), Noon()) == 0
     assert " --amount=-8.64 --date=2026-11-25 --product=chat " in capsys.readouterr().out
     assert daemon._ledger is not None
     daemon._ledger.close()
@@ -356,7 +356,7 @@ def test_a_reload_tells_what_is_posted_of_a_gpu_that_had_left(
     file.write_text(PRICED % "3.60" + f"retired: [{{uuid: {GPU}, from: 2026-11-25}}]\n")
     notice = daemon.reload()
     again = daemon.reload()
-    assert proposed(file, ledger, Noon()) == 0
+    assert adjust(AdjustFlags(file, ledger, proposals=True), Noon()) == 0
     (line,) = commands(capsys.readouterr().out)
     assert daemon._ledger is not None
     daemon._ledger.close()

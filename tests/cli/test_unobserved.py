@@ -2,13 +2,14 @@
 
 import json
 from pathlib import Path
+from typing import Any
 
 import pytest
 
-from exporter.cli.explain import WhyOptions, explain_why
+from exporter.cli.explain import ExplainOptions, explained
 from exporter.cli.fleet_source import FleetSource
 from exporter.cli.reconcile import ReconcileOptions, reconciled
-from exporter.cli.report import ReportOptions, report
+from exporter.cli.report import ChargebackOptions, MonthOptions, report_chargeback, report_month
 from tests.corners.simulated_host import HOUR, MINUTE, SimulatedHost
 
 CONFIG = "hardware: [{rented: {dollars_per_gpu_hour: 3.60}}]\n"
@@ -48,16 +49,18 @@ def test_the_likely_cause_of_a_difference_is_named(
     assert any(note.startswith("5.50 hours in the ledger are unobserved") for note in document["notes"])
 
 
-@pytest.mark.parametrize("by", ["product", None], ids=["month", "chargeback"])
+@pytest.mark.parametrize("verb", ["month", "chargeback"])
 def test_no_report_says_that_nothing_is_missing(
-    host: SimulatedHost, by: str | None, capsys: pytest.CaptureFixture[str]
+    host: SimulatedHost, verb: str, capsys: pytest.CaptureFixture[str]
 ) -> None:
     """Of one ledger and of a fleet, with the same hours."""
     assert host.path is not None
     source = FleetSource([host.path])
-    assert report(ReportOptions(host.file, None, "2026-11", by, "table", source), host.clock) == 0
+    run: Any = report_month if verb == "month" else report_chargeback
+    options: Any = MonthOptions if verb == "month" else ChargebackOptions
+    assert run(options(host.file, None, "2026-11", fleet=source), host.clock) == 0
     fleet = capsys.readouterr().out
-    assert report(ReportOptions(host.file, host.path, "2026-11", by, "table"), host.clock) == 0
+    assert run(options(host.file, host.path, "2026-11"), host.clock) == 0
     ledger = capsys.readouterr().out
 
     assert "CHECK: 1 of 1 hosts" in fleet
@@ -71,9 +74,7 @@ def test_no_report_says_that_nothing_is_missing(
 
 def test_a_difference_of_months_says_it_too(host: SimulatedHost, capsys: pytest.CaptureFixture[str]) -> None:
     """Above the table."""
-    options = WhyOptions(
-        host.file, host.path, None, "2026-11", "2026-11", product=None, server=None, as_json=False
-    )
-    assert explain_why(options, host.clock) == 0
+    options = ExplainOptions(host.file, host.path, why=True, month="2026-11", against="2026-11")
+    assert explained(options, host.clock) == 0
 
     assert "2026-11: CHECK: 1 of 1 hosts" in capsys.readouterr().out

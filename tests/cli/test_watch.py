@@ -4,6 +4,7 @@ import os
 import signal
 import threading
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -260,7 +261,8 @@ def test_the_flag_reaches_the_daemon(monkeypatch: pytest.MonkeyPatch) -> None:
     from exporter.cli.arguments import main
 
     parsed: list[ServeFlags] = []
-    monkeypatch.setattr(daemons, "serve", lambda flags: parsed.append(flags) or 0)
+    verb = replace(daemons.serve, run=lambda flags: parsed.append(flags) or 0)
+    monkeypatch.setattr(daemons, "serve", verb)
     main(["serve", "--config.file=a.yaml", "--config.watch"])
     main(["serve", "--config.file=a.yaml"])
 

@@ -9,7 +9,7 @@ from zoneinfo import ZoneInfo
 import pytest
 
 from exporter.cli import main
-from exporter.cli.advise import AdviseOptions, what_if
+from exporter.cli.advise import AdviseOptions, advise
 from exporter.cli.fleet_source import FleetSource
 from exporter.clock import SystemClock
 from exporter.cost.postings import (
@@ -91,7 +91,7 @@ def options(config: Path, ledger: Path | None, *choices: str, **changes: Any) ->
 
 
 def document(options: AdviseOptions, now: int, capsys: pytest.CaptureFixture[str]) -> dict[str, Any]:
-    assert what_if(options, StillClock(now)) == 0
+    assert advise(options, StillClock(now)) == 0
     parsed: dict[str, Any] = json.loads(capsys.readouterr().out)
     return parsed
 
@@ -181,7 +181,7 @@ def test_a_statement_has_no_hours(tmp_path: Path, config: Path, capsys: pytest.C
     ):
         fleet = FleetSource((ledger.parent,))
         request = options(config, None, "hosted=1/1", fleet=fleet, hours=days * 24)
-        assert what_if(request, StillClock(december)) == 1
+        assert advise(request, StillClock(december)) == 1
         assert message in capsys.readouterr().err
 
 
@@ -195,7 +195,7 @@ def test_one_server(tmp_path: Path, config: Path, capsys: pytest.CaptureFixture[
     for pattern in ("embed", "*/embed", "emb*"):
         printed = document(options(config, None, "hosted=1/1", servers=pattern, fleet=source), now, capsys)
         assert (printed["now"]["tokens"], printed["now"]["dollars_per_month"]) == (240, 2920)
-    assert what_if(options(config, None, "hosted=1/1", servers="chat", fleet=source), StillClock(now)) == 1
+    assert advise(options(config, None, "hosted=1/1", servers="chat", fleet=source), StillClock(now)) == 1
     assert capsys.readouterr().err == (
         "Nothing is missing: each host is metered and priced for all of its time.\n"
         "no server of the window is called chat; `explain` lists them\n"
@@ -212,7 +212,7 @@ def test_what_is_missing_of_a_fleet_is_told(
     (fleet / "c.db").write_bytes(b"none")
     source = FleetSource((fleet,), skip_unreadable=True)
 
-    assert what_if(options(config, None, "hosted=1/1", fleet=source), StillClock(now)) == 0
+    assert advise(options(config, None, "hosted=1/1", fleet=source), StillClock(now)) == 0
 
     captured = capsys.readouterr()
     assert json.loads(captured.out)["now"]["picodollars"] == 72 * 4 * DOLLAR
@@ -250,7 +250,7 @@ def test_too_little(
     ledger = tmp_path / "a" / "ledger.db"
     now = metered(ledger, hours, priced=hours == 1)
 
-    assert what_if(options(config, ledger, "hosted=1/1"), StillClock(now)) == 1
+    assert advise(options(config, ledger, "hosted=1/1"), StillClock(now)) == 1
     assert capsys.readouterr() == ("", f"{message}\n")
 
 
@@ -259,7 +259,7 @@ def test_no_figure_at_all(tmp_path: Path, config: Path, capsys: pytest.CaptureFi
     ledger = tmp_path / "a" / "ledger.db"
     now = metered(ledger, 48, tokens=0)
 
-    assert what_if(options(config, ledger, "hosted=1/1", "gpu=L40S:1tok/s"), StillClock(now)) == 1
+    assert advise(options(config, ledger, "hosted=1/1", "gpu=L40S:1tok/s"), StillClock(now)) == 1
     lacks = [each["lack"] for each in json.loads(capsys.readouterr().out)["choices"]]
     assert lacks == [
         "no token was counted: there is nothing to buy",
@@ -278,7 +278,7 @@ def test_estimated_prices_are_told(tmp_path: Path, config: Path, capsys: pytest.
     assert printed["now"]["picodollars"] == 2 * 96 * DOLLAR
     assert printed["now"]["estimated_picodollars"] == 96 * DOLLAR
 
-    assert what_if(options(config, None, "hosted=1/1", fleet=source, as_json=False), StillClock(now)) == 0
+    assert advise(options(config, None, "hosted=1/1", fleet=source, as_json=False), StillClock(now)) == 0
     assert "2,920.00 of 5,840.00 a month come from estimated prices\n" in capsys.readouterr().out
 
 
@@ -290,7 +290,7 @@ def test_without_a_configuration(tmp_path: Path, capsys: pytest.CaptureFixture[s
 
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr("exporter.cli.ledger_session.location_now", lambda *_: UNKNOWN_LOCATION)
-        assert what_if(request, StillClock(now)) == 0
+        assert advise(request, StillClock(now)) == 0
 
     captured = capsys.readouterr()
     assert captured.err.startswith("note: no --config.file given: ")

@@ -12,7 +12,7 @@ from typing import Any
 
 from prometheus_client.parser import text_string_to_metric_families
 
-from exporter.cli.report import ReportOptions, report
+from exporter.cli.report import ChargebackOptions, MonthOptions, report_chargeback, report_month
 from exporter.config import load
 from exporter.config.settings import cost_policy
 from exporter.finance.statements import By
@@ -197,7 +197,11 @@ class SimulatedHost:
         """What `report month` prints, `report chargeback` without a `by`; or its error."""
         printed, errors = io.StringIO(), io.StringIO()
         with contextlib.redirect_stdout(printed), contextlib.redirect_stderr(errors):
-            status = report(ReportOptions(self.file, self.path, month, by, "json"), self.clock)
+            if by is None:
+                chargeback = ChargebackOptions(self.file, self.path, month, "json")
+                status = report_chargeback(chargeback, self.clock)
+            else:
+                status = report_month(MonthOptions(self.file, self.path, month, "json", by=by), self.clock)
         assert (status, errors.getvalue()) == (0, "")
         return json.loads(printed.getvalue())
 

@@ -8,15 +8,16 @@ from pathlib import Path
 
 import pytest
 
-from exporter.cli import closing
-from exporter.cli.closing import ClosingOptions
+from exporter.cli.report import MonthOptions, report_month
+from exporter.finance.render import Form
 from tests.corners.simulated_host import DOLLAR, HOUR, SECOND
 from tests.corners.test_first_minutes import ServingHost, serving
 
 
 def compared(host: ServingHost, statement: Path, *, as_json: bool) -> int:
-    options = ClosingOptions(host.file, host.path, None, None, None, statement, as_json=as_json)
-    return closing.run(options, host.clock)
+    form: Form = "json" if as_json else "table"
+    options = MonthOptions(host.file, host.path, form=form, against=statement)
+    return report_month(options, host.clock)
 
 
 def test_tokens_of_a_gap_over_the_end_are_listed_with_its_money(
@@ -30,8 +31,8 @@ def test_tokens_of_a_gap_over_the_end_are_listed_with_its_money(
     host = serving(tmp_path, "2026-11-30T17:59:50+00:00")
     host.tick(10 * SECOND)
     host.restart(12 * HOUR)
-    options = ClosingOptions(host.file, host.path, "2026-11", None, statement, None, as_json=False)
-    assert closing.run(options, host.clock) == 0
+    options = MonthOptions(host.file, host.path, "2026-11", close=True, output=statement)
+    assert report_month(options, host.clock) == 0
     assert "2026-11 is closed: 0.01 dollars of 1 ledger" in capsys.readouterr().out
     host.tick()
 

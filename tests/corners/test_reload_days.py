@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from exporter.cli.adjust import proposed
+from exporter.cli.adjust import AdjustFlags, adjust
 from tests.corners.simulated_host import HOUR, SimulatedHost
 
 CONFIG = """
@@ -27,7 +27,7 @@ def test_a_morning_at_the_old_price(tmp_path: Path, capsys: pytest.CaptureFixtur
     host.until("2026-11-25T12:00:00+00:00", every=HOUR)
     host.reload(CONFIG.format(raised=RAISED, product=after))
     host.until("2026-11-26T00:00:00+00:00", every=HOUR)
-    assert proposed(host.file, host.path, host.clock) == 0
+    assert adjust(AdjustFlags(host.file, host.path, proposals=True), host.clock) == 0
 
     (line,) = [line for line in capsys.readouterr().out.splitlines() if not line.startswith("#")]
     assert "--amount=43.20 " in line

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from exporter.cli.adjust import proposed
+from exporter.cli.adjust import AdjustFlags, adjust
 from exporter.readings import Gpu, GpuReading, QuickSource
 from exporter.vendors import NVIDIA
 from exporter.web.summary import summarize
@@ -202,7 +202,7 @@ CHEAP, DEAR = (BY_BOARD % f"purchase_dollars_per_gpu: {dollars}" for dollars in 
 def proposals(host: SimulatedHost, capsys: pytest.CaptureFixture[str]) -> list[str]:
     """The commands that `adjust --proposals` prints."""
     capsys.readouterr()
-    assert proposed(host.file, host.path, host.clock) == 0
+    assert adjust(AdjustFlags(host.file, host.path, proposals=True), host.clock) == 0
     return [line for line in capsys.readouterr().out.splitlines() if not line.startswith("#")]
 
 

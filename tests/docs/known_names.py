@@ -10,7 +10,7 @@ from functools import cache
 import yaml
 
 from exporter.cli.arguments import program
-from exporter.cli.flags import PROGRAM
+from exporter.cli.verb import PROGRAM
 from exporter.config.keys import DOCUMENT
 from exporter.config.schema import ListOf, Table
 from exporter.finance.tco.scenario_files import SCENARIO

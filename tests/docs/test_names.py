@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from exporter.cli.flags import PROGRAM
+from exporter.cli.verb import PROGRAM
 from exporter.engines import ENGINES
 from exporter.engines.catalogue import COMMANDS
 from tests.docs import known_names

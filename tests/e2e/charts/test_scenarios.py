@@ -13,7 +13,7 @@ import kubernetes_validate
 import pytest
 import yaml
 
-from exporter.cli.arguments import _with_verb, program
+from exporter.cli.arguments import VERBS, program
 from exporter.config import parse
 from tests.e2e.charts.chart import (
     CHART,
@@ -175,8 +175,9 @@ def test_the_exporter_knows_its_arguments(name: str) -> None:
         if container["name"] == "exporter"
     )
 
-    chosen = program().parse_args(_with_verb(container["args"]))
-    assert chosen.verb == ("demo" if name == "demo" else "serve")
+    arguments = container["args"]
+    chosen = program().parse_args(arguments if arguments[0] in VERBS else ["serve", *arguments])
+    assert chosen.verb.words == ("demo" if name == "demo" else "serve")
     assert chosen.listen_address == f":{container['ports'][0]['containerPort']}"
 
 
