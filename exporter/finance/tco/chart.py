@@ -3,17 +3,15 @@
 Written with the standard library. A screen reader gets a title and a description with the same numbers.
 """
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from fractions import Fraction
-from itertools import islice, pairwise
+from itertools import pairwise
 from math import ceil, floor, log10
 from typing import Final
 from xml.sax.saxutils import escape, quoteattr
 
 from exporter.finance.render import counted
 from exporter.finance.tco.answer import TcoAnswer
-from exporter.finance.tco.breakeven import Race
-from exporter.finance.tco.costs import OptionCourse
 from exporter.finance.tco.scenario import MONTHS_PER_YEAR
 from exporter.finance.tco.text_report import races, shares_of, whole
 
@@ -76,36 +74,38 @@ OTHER: Final = "other"
 
 def chart(answer: TcoAnswer) -> str:
     """The chart as a document of its own."""
-    parts = _parts(answer)
+    colors = _component_colors(answer)
     bars_end = BARS_TOP + ROW * len(answer.courses)
-    legend, legend_height = _legend(parts, bars_end + 20)
+    legend, legend_height = _legend(colors, bars_end + 20)
     height = bars_end + 30 + legend_height
+    time = counted(answer.scenario.horizon_years, "year")
+    sentences = [f"Total cost over {time}."]
+    for course in answer.courses:
+        shares = shares_of(course.components).items()
+        percents = ", ".join(f"{name} {share / 10:.1f} percent" for name, share in shares)
+        sentences.append(f"{course.option} costs {whole(course.total)} dollars: {percents}.")
+    sentences += [*races(answer), *answer.caveats]
+    subtitle = "; ".join((f"{time}, US dollars", *answer.caveats[:1]))
+    circles = "a circle marks the month in which one becomes cheaper than another"
+    crossed = any(race.crossings for race in answer.races)
     lines = [
         '<svg xmlns="http://www.w3.org/2000/svg" role="img" aria-labelledby="tco-title tco-description"',
         f' viewBox="0 0 {WIDTH} {height}" width="{WIDTH}" height="{height}">',
         f'<title id="tco-title">{escape(answer.scenario.name)}</title>',
-        f'<desc id="tco-description">{escape(_description(answer))}</desc>',
+        f'<desc id="tco-description">{escape(" ".join(sentences))}</desc>',
         f"<style>\n{style()}\n</style>",
         f'<rect class="paper" width="{WIDTH}" height="{height}"/>',
-        *_headings(answer),
+        _text(24, 36, _short(answer.scenario.name, TITLE_CHARACTERS), size=18, bold=True),
+        _text(24, 58, subtitle, size=13, look="faint"),
+        _text(24, 92, "Paid so far, by month", size=14, bold=True),
+        *([_text(RIGHT, 92, circles, look="faint", anchor="end")] if crossed else ()),
+        _text(24, BARS_TOP - 24, "Cost of the whole time, by component", size=14, bold=True),
         *_lines(answer),
-        *_bars(answer, parts),
+        *_bars(answer, colors),
         *legend,
         "</svg>",
     ]
     return "\n".join(lines) + "\n"
-
-
-def _description(answer: TcoAnswer) -> str:
-    totals = [
-        f"{course.option} costs {whole(course.total)} dollars: "
-        + ", ".join(
-            f"{name} {share / 10:.1f} percent" for name, share in shares_of(course.components).items()
-        )
-        for course in answer.courses
-    ]
-    time = f"Total cost over {counted(answer.scenario.horizon_years, 'year')}."
-    return " ".join((time, *(f"{total}." for total in totals), *races(answer), *answer.caveats))
 
 
 def _text(
@@ -125,68 +125,50 @@ def _text(
     )
 
 
-def _headings(answer: TcoAnswer) -> Iterator[str]:
-    yield _text(24, 36, _short(answer.scenario.name, TITLE_CHARACTERS), size=18, bold=True)
-    subtitle = f"{counted(answer.scenario.horizon_years, 'year')}, US dollars"
-    if answer.caveats:
-        subtitle += f"; {answer.caveats[0]}"
-    yield _text(24, 58, subtitle, size=13, look="faint")
-    yield _text(24, 92, "Paid so far, by month", size=14, bold=True)
-    if any(race.crossings for race in answer.races):
-        legend = "a circle marks the month in which one becomes cheaper than another"
-        yield _text(RIGHT, 92, legend, look="faint", anchor="end")
-    yield _text(24, BARS_TOP - 24, "Cost of the whole time, by component", size=14, bold=True)
-
-
-Scale = Callable[[float, float], tuple[float, float]]
-
-
 def _lines(answer: TcoAnswer) -> Iterator[str]:
+    """Axes, a line of what has been paid for each option, and a circle where another becomes cheaper."""
     paths = {course.option: [0.0, *map(float, course.cumulated_paid())] for course in answer.courses}
     months = answer.scenario.months
     ticks = nice(min(map(min, paths.values())), max(map(max, paths.values())))
 
-    def position(month: float, dollars: float) -> tuple[float, float]:
-        across = LEFT + (RIGHT - LEFT) * month / months
-        return across, TOP + PLOT * (ticks[-1] - dollars) / (ticks[-1] - ticks[0])
+    def across(month: float) -> float:
+        return LEFT + (RIGHT - LEFT) * month / months
 
-    yield from _axes(ticks, months, position)
-    ends = _spread([position(months, path[-1])[1] for path in paths.values()])
-    for number, (name, path) in enumerate(paths.items()):
-        points = " ".join("{:.1f},{:.1f}".format(*position(month, paid)) for month, paid in enumerate(path))
-        look = number % COLORS
-        end = position(months, path[-1])[1]
-        yield f'<g class="s{look}"><title>{escape(f"{name}: {path[-1]:,.0f} dollars paid")}</title>'
-        yield f'<polyline class="line" stroke-dasharray={quoteattr(DASHES[look])} points="{points}"/>'
-        yield f'<polyline fill="none" points="{RIGHT},{end:.1f} {RIGHT + 14},{ends[number]:.1f}"/></g>'
-        label = f"{_short(name, NAME_CHARACTERS)} {compact(path[-1])}"
-        yield _text(RIGHT + 20, ends[number] + 4, label, look=f"f{look}", bold=True)
-    yield from _marks(answer.races, paths, position)
+    def down(dollars: float) -> float:
+        return TOP + PLOT * (ticks[-1] - dollars) / (ticks[-1] - ticks[0])
 
-
-def _axes(ticks: Sequence[float], months: int, position: Scale) -> Iterator[str]:
     for tick in ticks:
-        _x, y = position(0, tick)
+        y = down(tick)
         yield f'<line class="axis" x1="{LEFT}" x2="{RIGHT}" y1="{y:.1f}" y2="{y:.1f}"/>'
         yield _text(LEFT - 8, y + 4, compact(tick), look="faint", anchor="end")
     step = MONTHS_PER_YEAR * ceil(months / 120) if months > 2 * MONTHS_PER_YEAR else 3
     for month in range(0, months + 1, step):
-        x, _y = position(month, 0)
-        yield _text(x, TOP + PLOT + 18, str(month), look="faint", anchor="middle")
+        yield _text(across(month), TOP + PLOT + 18, str(month), look="faint", anchor="middle")
     yield _text((LEFT + RIGHT) / 2, TOP + PLOT + 38, "month", look="faint", anchor="middle")
 
+    label_heights = _spread([down(path[-1]) for path in paths.values()])
+    for number, (name, path) in enumerate(paths.items()):
+        points = " ".join(f"{across(month):.1f},{down(paid):.1f}" for month, paid in enumerate(path))
+        look = number % COLORS
+        end = down(path[-1])
+        label_end = label_heights[number]
+        yield f'<g class="s{look}"><title>{escape(f"{name}: {path[-1]:,.0f} dollars paid")}</title>'
+        yield f'<polyline class="line" stroke-dasharray={quoteattr(DASHES[look])} points="{points}"/>'
+        yield f'<polyline fill="none" points="{RIGHT},{end:.1f} {RIGHT + 14},{label_end:.1f}"/></g>'
+        label = f"{_short(name, NAME_CHARACTERS)} {compact(path[-1])}"
+        yield _text(RIGHT + 20, label_end + 4, label, look=f"f{look}", bold=True)
 
-def _marks(pairs: Sequence[Race], paths: Mapping[str, Sequence[float]], position: Scale) -> Iterator[str]:
-    """A circle where one option becomes cheaper than another, with its month where there is room for it."""
-    written: list[tuple[float, float]] = []
-    for race in pairs:
+    marked: list[tuple[float, float]] = []
+    for race in answer.races:
         for turn in race.crossings:
-            x, y = position(turn.month, paths[turn.cheaper][turn.month])
+            x = across(turn.month)
+            y = down(paths[turn.cheaper][turn.month])
             label = f"{' and '.join(race.options)}: {turn.cheaper} is cheaper from month {turn.month} on"
             yield f"<g><title>{escape(label)}</title>"
             yield f'<circle class="mark" cx="{x:.1f}" cy="{y:.1f}" r="4"/></g>'
-            if all(abs(x - other) > MARK_ROOM or abs(y - height) > LABEL_GAP for other, height in written):
-                written.append((x, y))
+            # Its month is written where there is room for it.
+            if all(abs(x - other) > MARK_ROOM or abs(y - height) > LABEL_GAP for other, height in marked):
+                marked.append((x, y))
                 yield _text(x, y + 18, str(turn.month), size=11, anchor="middle")
 
 
@@ -203,7 +185,7 @@ def _spread(heights: Sequence[float]) -> list[float]:
     return placed
 
 
-def _parts(answer: TcoAnswer) -> dict[str, int]:
+def _component_colors(answer: TcoAnswer) -> dict[str, int]:
     """The color of each component, the dearest first; those beyond the colors are other."""
     sums: dict[str, Fraction] = {}
     for course in answer.courses:
@@ -219,8 +201,12 @@ def _bars(answer: TcoAnswer, colors: dict[str, int]) -> Iterator[str]:
     for row, course in enumerate(answer.courses):
         y = BARS_TOP + ROW * row
         yield _text(24, y, _short(course.option, NAME_CHARACTERS * 2), bold=True)
+        grouped: dict[str, Fraction] = {}
+        for name, amount in course.components.items():
+            group = name if name in colors else OTHER
+            grouped[group] = grouped.get(group, Fraction(0)) + amount
         x = 24.0
-        for name, amount in _grouped(course, colors).items():
+        for name, amount in sorted(grouped.items(), key=lambda part: colors[part[0]]):
             width = BAR_WIDTH * float(amount / most)
             share = f"{float(100 * amount / course.total):.1f} %"
             yield f"<g><title>{escape(f'{course.option}: {name} {whole(amount)} dollars, {share}')}</title>"
@@ -228,18 +214,12 @@ def _bars(answer: TcoAnswer, colors: dict[str, int]) -> Iterator[str]:
                 f'<rect class="f{colors[name]}" x="{x:.1f}" y="{y + 6}" width="{max(width - 1, 0.5):.1f}" '
                 f'height="{BAR}"/></g>'
             )
-            fitting = (words for words in (f"{name} {share}", share) if len(words) * CHARACTER + 12 < width)
-            yield from (_text(x + 6, y + 6 + BAR / 2 + 4, words, look="on") for words in islice(fitting, 1))
+            for words in (f"{name} {share}", share):
+                if len(words) * CHARACTER + 12 < width:
+                    yield _text(x + 6, y + 6 + BAR / 2 + 4, words, look="on")
+                    break
             x += width
         yield _text(x + 8, y + 6 + BAR / 2 + 4, whole(course.total), bold=True)
-
-
-def _grouped(course: OptionCourse, colors: dict[str, int]) -> dict[str, Fraction]:
-    grouped: dict[str, Fraction] = {}
-    for name, amount in course.components.items():
-        group = name if name in colors else OTHER
-        grouped[group] = grouped.get(group, Fraction(0)) + amount
-    return dict(sorted(grouped.items(), key=lambda pair: colors[pair[0]]))
 
 
 def _legend(colors: dict[str, int], top: int) -> tuple[list[str], int]:

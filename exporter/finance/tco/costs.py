@@ -19,7 +19,6 @@ from exporter.finance.tco.scenario import (
     OwnedHosts,
     RentedHosts,
     Scenario,
-    ScenarioItem,
     Tokens,
     scaled,
 )
@@ -114,8 +113,19 @@ def course(scenario: Scenario, option: Option, hosts: int | None = None) -> Opti
     """
     months, worth = _served(scenario, option, scenario.yearly_loads, hosts)
     for item in scenario.items:
-        if item.paid_by(option):
-            _charge(item, months, scenario.changes(item.change_ratio_per_year))
+        if not item.paid_by(option):
+            continue
+        prices = scenario.changes(item.change_ratio_per_year)
+        dollars = item.count * item.dollars / (MONTHS_PER_YEAR if item.period == "year" else 1)
+        for index, month in enumerate(months):
+            if item.period == "once":
+                since = index + 1 - item.month
+                again = item.every_months is not None and since > 0 and since % item.every_months == 0
+                if since != 0 and not again:
+                    continue
+            units = {"option": 1, "host": month.hosts, "gpu": month.gpus}[item.per]
+            if dollars:
+                month.add(item.component, dollars * units * prices[index // MONTHS_PER_YEAR])
     return OptionCourse(option.name, tuple(months), worth)
 
 
@@ -127,7 +137,15 @@ def _served(
     if loads is None and isinstance(serving, Hosted | Hybrid):
         raise ValueError("an option that buys tokens needs a load")
     if isinstance(serving, Hybrid):
-        return _hybrid(scenario, serving, loads or ())
+        shares = [serving.base_share(load) for load in loads or ()]
+        base = [scaled(load, share) for load, share in zip(loads or (), shares, strict=True)]
+        rest = [scaled(load, 1 - share) for load, share in zip(loads or (), shares, strict=True)]
+        served, worth = _served(scenario, scenario.option(serving.base), base, None)
+        others, _ = _served(scenario, scenario.option(serving.rest), rest, None)
+        for month, other in zip(served, others, strict=True):
+            for component, cost in other.cost.items():
+                month.add(component, cost)
+        return served, worth
     months: list[OptionMonth] = []
     hosts = 0
     busy: Fraction | None = None
@@ -159,20 +177,6 @@ def _served(
     if isinstance(serving, OwnedHosts):
         return months, _ownership(serving, months, scenario.changes(option.change_ratio_per_year))
     return months, ZERO
-
-
-def _hybrid(
-    scenario: Scenario, hybrid: Hybrid, loads: Sequence[Tokens]
-) -> tuple[list[OptionMonth], Fraction]:
-    shares = [hybrid.base_share(load) for load in loads]
-    base = [scaled(load, share) for load, share in zip(loads, shares, strict=True)]
-    rest = [scaled(load, 1 - share) for load, share in zip(loads, shares, strict=True)]
-    months, worth = _served(scenario, scenario.option(hybrid.base), base, None)
-    others, _ = _served(scenario, scenario.option(hybrid.rest), rest, None)
-    for month, other in zip(months, others, strict=True):
-        for component, cost in other.cost.items():
-            month.add(component, cost)
-    return months, worth
 
 
 def _ownership(owned: OwnedHosts, months: Sequence[OptionMonth], prices: Sequence[Fraction]) -> Fraction:
@@ -209,15 +213,3 @@ def _ownership(owned: OwnedHosts, months: Sequence[OptionMonth], prices: Sequenc
             lives, left = 0, residual
         worth += count * left * prices[(since + lives * life) // MONTHS_PER_YEAR]
     return worth
-
-
-def _charge(item: ScenarioItem, months: Sequence[OptionMonth], prices: Sequence[Fraction]) -> None:
-    for index, month in enumerate(months):
-        amount = item.dollars / (MONTHS_PER_YEAR if item.period == "year" else 1)
-        if item.period == "once":
-            since = index + 1 - item.month
-            again = item.every_months is not None and since > 0 and since % item.every_months == 0
-            amount = amount if again or since == 0 else ZERO
-        units = {"option": 1, "host": month.hosts, "gpu": month.gpus}[item.per]
-        if amount:
-            month.add(item.component, amount * item.count * units * prices[index // MONTHS_PER_YEAR])

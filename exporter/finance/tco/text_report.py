@@ -8,18 +8,15 @@ from typing import Final, NamedTuple
 
 from exporter.finance.render import counted
 from exporter.finance.tco.answer import TcoAnswer
-from exporter.finance.tco.breakeven import BreakEven, Race
 from exporter.finance.tco.measurement import CENT, caveats
 from exporter.finance.tco.scenario import (
     MONTHS_PER_YEAR,
     AmountSource,
     AsMeasured,
-    Fleet,
     Hosted,
     Hybrid,
     Option,
     OwnedHosts,
-    Power,
     RentedHosts,
     Scenario,
     ScenarioItem,
@@ -79,7 +76,13 @@ def assumptions(scenario: Scenario) -> Iterator[Assumption]:
             for caveat in caveats(scenario):
                 yield Assumption(f"{option.name}, with the others", caveat.rstrip("."), option.source)
         if option.power is not None:
-            yield Assumption(f"{option.name}, energy", _power_words(option.power), option.power.source)
+            power = option.power
+            words = f"{number(power.price.dollars_per_kilowatt_hour)} dollars per kWh"
+            words += f", PUE {number(power.price.pue_ratio)}, {number(power.kilowatts)} kW a host"
+            if power.idle_kilowatts != power.kilowatts:
+                words += f", {number(power.idle_kilowatts)} kW at rest"
+            words += _change(power.change_ratio_per_year)
+            yield Assumption(f"{option.name}, energy", words, power.source)
     for item in scenario.items:
         yield Assumption(item.component, _item_words(item), item.source)
 
@@ -110,22 +113,18 @@ def _option_words(option: Option) -> str:
             words = f"{base} serves {part}, {rest} the rest"
         case AsMeasured(spent):
             words = f"{money(sum(spent.values(), Fraction(0)))} dollars a day, as the ledger posted them"
-    if option.fleet is not None:
-        words = _fleet_words(option.fleet, words)
+    fleet = option.fleet
+    if fleet is not None:
+        words = f"{counted(fleet.hosts, 'host')} of {counted(fleet.gpus, 'GPU')} {words}"
+        if fleet.hours_ratio != 1:
+            words += f", up {percent(fleet.hours_ratio)} of the time"
+        if fleet.tokens_per_second is not None:
+            words += f"; a host serves {number(fleet.tokens_per_second)} tokens a second at best"
+            words += f", planned at {percent(fleet.utilization_ratio)}"
     for token_ratio, kind in ((option.prompt_ratio, "prompt"), (option.generation_ratio, "generation")):
         if token_ratio != 1:
             words += f"; {number(token_ratio)} {kind} tokens for one of the load"
     return words + _change(option.change_ratio_per_year)
-
-
-def _fleet_words(fleet: Fleet, price: str) -> str:
-    words = f"{counted(fleet.hosts, 'host')} of {counted(fleet.gpus, 'GPU')} {price}"
-    if fleet.hours_ratio != 1:
-        words += f", up {percent(fleet.hours_ratio)} of the time"
-    if fleet.tokens_per_second is not None:
-        words += f"; a host serves {number(fleet.tokens_per_second)} tokens a second at best"
-        words += f", planned at {percent(fleet.utilization_ratio)}"
-    return words
 
 
 def _owned_words(owned: OwnedHosts) -> str:
@@ -144,15 +143,6 @@ def _owned_words(owned: OwnedHosts) -> str:
     }
     words += "".join(f", {name} {number(amount)} a year" for name, amount in amounts.items() if amount)
     return words + (", then replaced" if owned.refresh else ", then kept")
-
-
-def _power_words(power: Power) -> str:
-    price = power.price
-    words = f"{number(price.dollars_per_kilowatt_hour)} dollars per kWh, PUE {number(price.pue_ratio)}"
-    words += f", {number(power.kilowatts)} kW a host"
-    if power.idle_kilowatts != power.kilowatts:
-        words += f", {number(power.idle_kilowatts)} kW at rest"
-    return words + _change(power.change_ratio_per_year)
 
 
 def _item_words(item: ScenarioItem) -> str:
@@ -175,15 +165,41 @@ def _item_words(item: ScenarioItem) -> str:
 def text(answer: TcoAnswer, width: int | None = None) -> str:
     """The whole answer, in lines of at most so many columns."""
     caveat_lines = [line for caveat in answer.caveats for line in wrap(caveat, WIDTH)]
+    unlimited: list[str] = []
+    """Fleets that do not grow with the load, since their throughput is not given."""
+    for option in answer.scenario.options if answer.scenario.load is not None else ():
+        fleet = option.fleet
+        if fleet is not None and fleet.tokens_per_second is None:
+            are = "is" if fleet.hosts == 1 else "are"
+            sentence = (
+                f"{option.name}: its throughput is not given, so {counted(fleet.hosts, 'host')} {are} taken "
+                "to serve any load. "
+                "Give tokens_per_second_per_host and utilization_ratio to have hosts added."
+            )
+            unlimited += wrap(sentence, WIDTH)
+    repriced = [["", *(f"x {number(factor)}" for factor in answer.prices[0].totals)]]
+    repriced += [[option.option, *map(money, option.totals.values())] for option in answer.prices]
+    assumed: list[str] = []
+    for what, value, source in assumptions(answer.scenario):
+        origin = source.text.rstrip(".") or "no source given"
+        if source.as_of:
+            origin += f"; as of {source.as_of}"
+        assumed += wrap(
+            f"{what}: {value}. [{origin}]",
+            WIDTH,
+            subsequent_indent="    ",
+            break_long_words=False,
+            break_on_hyphens=False,
+        )
     tables: list[tuple[str, Sequence[Sequence[str]], Iterable[str]]] = [
         ("Dollars by year", _years(answer), ()),
         ("Dollars by component, and its share", _components(answer), ()),
-        ("Hosts by year, and how busy they are", _hosts_by_year(answer), _unlimited_fleets(answer)),
+        ("Hosts by year, and how busy they are", _hosts_by_year(answer), unlimited),
         ("Break-even by month, of what has been paid so far", (), [*races(answer), *caveat_lines]),
         ("Break-even by load, tokens of all kinds a day", (), loads_met(answer)),
         (*_load_sensitivity(answer), ()),
-        ("Total if its own price were another", _price_sensitivity(answer), ()),
-        ("Assumptions", (), _assumption_lines(answer)),
+        ("Total if its own price were another", repriced, ()),
+        ("Assumptions", (), assumed),
     ]
     sections = [_narrowed(_head(answer), width)]
     for title, rows, sentences in tables:
@@ -283,58 +299,42 @@ def _hosts_by_year(answer: TcoAnswer) -> list[list[str]]:
     return _turned(columns)
 
 
-def _unlimited_fleets(answer: TcoAnswer) -> Iterator[str]:
-    """Fleets that do not grow with the load, since their throughput is not given."""
-    for option in answer.scenario.options if answer.scenario.load is not None else ():
-        fleet = option.fleet
-        if fleet is not None and fleet.tokens_per_second is None:
-            are = "is" if fleet.hosts == 1 else "are"
-            yield from wrap(
-                f"{option.name}: its throughput is not given, so {counted(fleet.hosts, 'host')} {are} taken "
-                "to serve any load. "
-                "Give tokens_per_second_per_host and utilization_ratio to have hosts added.",
-                WIDTH,
-            )
-
-
-def races(answer: TcoAnswer) -> list[str]:
+def races(answer: TcoAnswer) -> Iterator[str]:
     """A sentence for each pair of options."""
-    return [_race(race) for race in answer.races]
+    for race in answer.races:
+        first, second = race.options
+        ever = "in every month" if race.months is None else f"in each of the first {race.months} months"
+        if race.first == second:
+            first, second = second, first
+        if race.first is None:
+            yield f"{first} and {second}: the same {ever}."
+        elif not race.crossings:
+            yield f"{first} is cheaper than {second} {ever}."
+        else:
+            turns = ", then ".join(f"{turn.cheaper} from month {turn.month} on" for turn in race.crossings)
+            until = "" if race.months is None else f", to month {race.months}"
+            yield f"{first} is cheaper than {second} at first, then {turns}{until}."
 
 
-def _race(race: Race) -> str:
-    one, other = race.options
-    ever = "in every month" if race.months is None else f"in each of the first {race.months} months"
-    if race.first is None:
-        return f"{one} and {other}: the same {ever}."
-    second = other if race.first == one else one
-    if not race.crossings:
-        return f"{race.first} is cheaper than {second} {ever}."
-    turns = ", then ".join(f"{turn.cheaper} from month {turn.month} on" for turn in race.crossings)
-    until = "" if race.months is None else f", to month {race.months}"
-    return f"{race.first} is cheaper than {second} at first, then {turns}{until}."
-
-
-def loads_met(answer: TcoAnswer) -> list[str]:
+def loads_met(answer: TcoAnswer) -> Iterator[str]:
     """A sentence for each option with hosts against each hosted one."""
-    return [_load_met(break_even) for break_even in answer.break_evens]
-
-
-def _load_met(break_even: BreakEven) -> str:
-    if break_even.verdict == "always":
-        return f"{break_even.option} costs no more than {break_even.hosted} at the smallest load already."
-    if break_even.tokens_per_day is None:
-        return f"{break_even.option} costs more than {break_even.hosted} at any load."
-    load = whole(break_even.tokens_per_day)
-    sentence = f"{break_even.option} costs no more than {break_even.hosted} from {load} on"
-    if not break_even.served:
-        return f"{sentence}, if its hosts serve that, which is not known."
-    hosts = counted(break_even.hosts or 0, "host")
-    if break_even.lasting is None:
-        return f"{sentence}, up to what {hosts} can serve; one more costs more than it saves."
-    if break_even.lasting > break_even.tokens_per_day:
-        return f"{sentence}, up to what {hosts} can serve, and for good from {whole(break_even.lasting)} on."
-    return f"{sentence}, with {hosts}."
+    for even in answer.break_evens:
+        if even.verdict == "always":
+            yield f"{even.option} costs no more than {even.hosted} at the smallest load already."
+            continue
+        if even.tokens_per_day is None:
+            yield f"{even.option} costs more than {even.hosted} at any load."
+            continue
+        hosts = counted(even.hosts or 0, "host")
+        if not even.served:
+            limit = "if its hosts serve that, which is not known"
+        elif even.lasting is None:
+            limit = f"up to what {hosts} can serve; one more costs more than it saves"
+        elif even.lasting > even.tokens_per_day:
+            limit = f"up to what {hosts} can serve, and for good from {whole(even.lasting)} on"
+        else:
+            limit = f"with {hosts}"
+        yield f"{even.option} costs no more than {even.hosted} from {whole(even.tokens_per_day)} on, {limit}."
 
 
 def _load_sensitivity(answer: TcoAnswer) -> tuple[str, list[list[str]]]:
@@ -351,23 +351,6 @@ def _load_sensitivity(answer: TcoAnswer) -> tuple[str, list[list[str]]]:
         prices = [_price(level.per_million.get(name)) for name in names]
         columns.append([percent(level.ratio), whole(level.tokens_per_day), *prices])
     return f"Dollars per million tokens {at}, without growth", _turned(columns)
-
-
-def _price_sensitivity(answer: TcoAnswer) -> list[list[str]]:
-    rows = [["", *(f"x {number(factor)}" for factor in answer.prices[0].totals)]]
-    return rows + [[option.option, *map(money, option.totals.values())] for option in answer.prices]
-
-
-def _assumption_lines(answer: TcoAnswer) -> Iterator[str]:
-    for what, value, source in assumptions(answer.scenario):
-        as_of = f"; as of {source.as_of}" if source.as_of else ""
-        yield from wrap(
-            f"{what}: {value}. [{source.text.rstrip('.') or 'no source given'}{as_of}]",
-            WIDTH,
-            subsequent_indent="    ",
-            break_long_words=False,
-            break_on_hyphens=False,
-        )
 
 
 def _price(value: Fraction | None) -> str:

@@ -54,7 +54,17 @@ def what_if(
     releases: frozenset[Release] = frozenset(),
 ) -> WhatIfAnswer:
     """What each choice would have cost in the window."""
-    outcomes = tuple(_outcome(load, each, policy) for each in choices)
+    outcomes: list[Outcome] = []
+    for choice in choices:
+        match choice:
+            case GpuChoice():
+                outcomes.append(gpu_type(load, choice, policy))
+            case CommitmentChoice():
+                outcomes.append(commitment(load, choice, policy))
+            case ScheduleChoice():
+                outcomes.append(schedule(load, choice, policy))
+            case HostedChoice():
+                outcomes.append(hosted_offer(load, choice, policy))
     served = {key.server for key in load.tokens}
     partial = tuple(sorted(key.name for key in policy.partial & served))
     # Both lines are of the whole load: an offer for a part of it is another load's.
@@ -69,16 +79,4 @@ def what_if(
         for mine, theirs in product(gpus, offers)
         if mine.line is not None and theirs.line is not None
     ]
-    return WhatIfAnswer(load, outcomes, tuple(pairs), end, policy.hours_per_month, releases, partial)
-
-
-def _outcome(load: MeasuredLoad, choice: Choice, policy: WhatIfPolicy) -> Outcome:
-    match choice:
-        case GpuChoice():
-            return gpu_type(load, choice, policy)
-        case CommitmentChoice():
-            return commitment(load, choice, policy)
-        case ScheduleChoice():
-            return schedule(load, choice, policy)
-        case HostedChoice():
-            return hosted_offer(load, choice, policy)
+    return WhatIfAnswer(load, tuple(outcomes), tuple(pairs), end, policy.hours_per_month, releases, partial)

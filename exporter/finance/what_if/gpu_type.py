@@ -6,7 +6,6 @@ A price is that of a rule of the configuration that names the type and nothing e
 never the price of a host's own type, and none that is of some hosts, places or instances alone.
 """
 
-from collections.abc import Collection
 from dataclasses import dataclass, replace
 from fractions import Fraction
 from math import ceil, floor
@@ -153,7 +152,12 @@ def gpu_price(choice: GpuChoice, policy: WhatIfPolicy) -> GpuPrice | str:
                 names.add(name)
     except CatalogueError as error:
         return f"the catalogue is damaged: {error}"
-    naming = [rule for rule in policy.hardware if _names_type(rule.match.gpu_model, names)]
+    naming = []
+    for rule in policy.hardware:
+        pattern = rule.match.gpu_model or ""
+        # A pattern of wildcards alone says no more than that anything may be there.
+        if pattern.strip("*?") and any(matches(pattern, name) for name in names):
+            naming.append(rule)
     limited = [rule.source for rule in naming if rule.match != HardwareMatch(gpu_model=rule.match.gpu_model)]
     some = (f"Priced for some hosts alone, and not taken: {', '.join(limited)}.",) if limited else ()
     for rule in naming:
@@ -173,11 +177,6 @@ def gpu_price(choice: GpuChoice, policy: WhatIfPolicy) -> GpuPrice | str:
         return f"the catalogue has no price: {quote.reason}; {remedy}"
     per_hour = Fraction(quote.dollars_per_hour) * PICODOLLARS_PER_DOLLAR / quote.devices
     return GpuPrice(per_hour, quote.source, quote.as_of, quote.price_basis == "estimate", evidence=some)
-
-
-def _names_type(pattern: str | None, names: Collection[str]) -> bool:
-    """Whether a pattern matches a name, and says more than that anything may be there."""
-    return bool(pattern and pattern.strip("*?")) and any(matches(pattern, name) for name in names)
 
 
 def _ruled(rule: Hardware, choice: GpuChoice, policy: WhatIfPolicy) -> GpuPrice | str:

@@ -3,7 +3,8 @@
 A server moves if there is an offer for every model that it served. Others stay, as do unallocated GPUs.
 """
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
+from dataclasses import dataclass
 from fractions import Fraction
 
 from exporter.finance.tco.breakeven import CostLine, break_even
@@ -11,7 +12,6 @@ from exporter.finance.what_if import outcome
 from exporter.finance.what_if.choices import HostedChoice
 from exporter.finance.what_if.outcome import Outcome
 from exporter.finance.what_if.window import MeasuredLoad, ServedModel
-from exporter.readings import TokenKind
 from exporter.reports.rounding import dollars_text
 from exporter.tariff.csv_tables import CatalogueError
 from exporter.tariff.hosted import HostedPrice, is_current
@@ -20,35 +20,56 @@ from exporter.units import PICODOLLARS_PER_DOLLAR, TOKENS_PER_MILLION
 ZERO = Fraction(0)
 
 
+@dataclass(frozen=True, slots=True)
+class _Purchase:
+    """The tokens of one model, bought at one offer."""
+
+    cost: Fraction
+    """Picodollars of the tokens of the window."""
+    offer: HostedPrice
+    """The prices that they are bought at."""
+    source: str
+    """Where the offer stands, for the report."""
+
+
 def hosted_offer(load: MeasuredLoad, choice: HostedChoice, policy: outcome.WhatIfPolicy) -> Outcome:
     """The tokens of all servers that can move, and the money of those that stay."""
     tokens = load.tokens
     if not tokens:
         return Outcome(choice, lack="no token was counted: there is nothing to buy")
-    bought: dict[ServedModel, tuple[Fraction, HostedPrice, str]] = {}
+    bought: dict[ServedModel, _Purchase] = {}
     try:
         for served, counts in tokens.items():
-            offers = [
-                (_amount(offer, counts), offer, source) for offer, source in _offers(served, choice, policy)
-            ]
+            offers = []
+            for offer, source in _offers(served, choice, policy):
+                prices = offer.by_kind()
+                # A price may have a fraction of a picodollar for a token.
+                per_million = sum((Fraction(prices[kind]) * count for kind, count in counts.items()), ZERO)
+                cost = per_million * PICODOLLARS_PER_DOLLAR / TOKENS_PER_MILLION
+                offers.append(_Purchase(cost, offer, source))
             if offers:
-                bought[served] = min(offers, key=lambda each: (each[0], each[1].reference))
+                bought[served] = min(offers, key=lambda purchase: (purchase.cost, purchase.offer.reference))
     except CatalogueError as error:
         return Outcome(choice, lack=f"the catalogue is damaged: {error}")
     stay = {served.server for served in tokens.keys() - bought.keys()}
-    bought = {served: each for served, each in bought.items() if served.server not in stay}
+    bought = {served: purchase for served, purchase in bought.items() if served.server not in stay}
     if not bought:
-        return Outcome(choice, lack=_none(choice, policy))
-    if past := sorted(
-        f"{offer.reference} of {offer.as_of}"
-        for _, offer, _ in bought.values()
-        if not is_current(offer.as_of, policy.today)
-    ):
+        references = dict.fromkeys(offer.reference for offer in policy.offers)
+        if choice.name in references:
+            return Outcome(choice, lack=f"{choice.name} of `compare` covers no server whole")
+        known = ", ".join(references) or "none"
         return Outcome(
-            choice, lack=f"not of the last year: {', '.join(dict.fromkeys(past))}; give its price now"
+            choice,
+            lack=f"neither `compare` (it has {known}) nor the catalogue has an offer {choice.name} for every "
+            "model of a server; give prices like hosted=0.15/0.60",
         )
+    offers_taken = [purchase.offer for purchase in bought.values()]
+    old = [offer for offer in offers_taken if not is_current(offer.as_of, policy.today)]
+    if old:
+        past = sorted({f"{offer.reference} of {offer.as_of}" for offer in old})
+        return Outcome(choice, lack=f"not of the last year: {', '.join(past)}; give its price now")
     freed = load.paid_for({served.server for served in bought})
-    amount = sum((cost for cost, _, _ in bought.values()), ZERO)
+    amount = sum((purchase.cost for purchase in bought.values()), ZERO)
     count = sum(sum(tokens[served].values()) for served in bought)
     a_month = Fraction(policy.hours_per_month) / load.wall_hours
     line = CostLine(ZERO, ZERO, amount * a_month / load.per_day(load.all_tokens), 0, None)
@@ -64,8 +85,8 @@ def hosted_offer(load: MeasuredLoad, choice: HostedChoice, policy: outcome.WhatI
     return Outcome(
         choice,
         cost=load.paid - freed + amount,
-        source="; ".join(dict.fromkeys(source for _, _, source in bought.values())),
-        as_of=min((offer.as_of for _, offer, _ in bought.values() if offer.as_of), default=""),
+        source="; ".join(dict.fromkeys(purchase.source for purchase in bought.values())),
+        as_of=min((offer.as_of for offer in offers_taken if offer.as_of), default=""),
         turn=turn,
         evidence=tuple(evidence),
         figures={
@@ -75,13 +96,6 @@ def hosted_offer(load: MeasuredLoad, choice: HostedChoice, policy: outcome.WhatI
         },
         line=line,
     )
-
-
-def _amount(offer: HostedPrice, counts: Mapping[TokenKind, int]) -> Fraction:
-    """Picodollars of tokens at an offer; a price may have a fraction of one for a token."""
-    prices = offer.by_kind()
-    per_million = sum((Fraction(prices[kind]) * count for kind, count in counts.items()), ZERO)
-    return per_million * PICODOLLARS_PER_DOLLAR / TOKENS_PER_MILLION
 
 
 def _offers(
@@ -102,13 +116,3 @@ def _offers(
                 reference, listed.prompt, listed.generation, listed.cached_prompt, as_of=listed.as_of
             )
             yield offer, f"{reference} ({listed.source})"
-
-
-def _none(choice: HostedChoice, policy: outcome.WhatIfPolicy) -> str:
-    if any(offer.reference == choice.name for offer in policy.offers):
-        return f"{choice.name} of `compare` covers no server whole"
-    known = ", ".join(dict.fromkeys(offer.reference for offer in policy.offers)) or "none"
-    return (
-        f"neither `compare` (it has {known}) nor the catalogue has an offer {choice.name} for every model of "
-        "a server; give prices like hosted=0.15/0.60"
-    )

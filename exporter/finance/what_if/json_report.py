@@ -5,7 +5,7 @@ from typing import Any
 
 from exporter.finance.render import instant_text, json_text
 from exporter.finance.what_if.answer import WhatIfAnswer
-from exporter.finance.what_if.outcome import Figure, Outcome
+from exporter.finance.what_if.outcome import Outcome
 from exporter.finance.what_if.text_report import ASSUMES, CANNOT_JUDGE
 from exporter.units import NANOSECONDS_PER_HOUR, dollars
 
@@ -66,11 +66,10 @@ def _outcome(answer: WhatIfAnswer, outcome: Outcome) -> dict[str, Any]:
             "cheaper_below": turn.below if turn.verdict == "at" else None,
         },
         "evidence": list(outcome.evidence),
-        "figures": {name: _number(figure) for name, figure in outcome.figures.items()},
+        "figures": {
+            name: float(figure) if isinstance(figure, Fraction) else figure
+            for name, figure in outcome.figures.items()
+        },
         "assumes": ASSUMES[type(outcome.choice)],
         "cannot_judge": CANNOT_JUDGE[type(outcome.choice)],
     }
-
-
-def _number(figure: Figure) -> float | int | str:
-    return float(figure) if isinstance(figure, Fraction) else figure

@@ -46,26 +46,31 @@ RELEASES: Final[Mapping[Release, str]] = {
 
 def text(answer: WhatIfAnswer) -> str:
     """For people."""
-    return lines_text(_lines(answer))
-
-
-def _lines(answer: WhatIfAnswer) -> Iterator[str]:
-    yield from _head(answer)
-    yield ""
-    rows = [_row(answer, number, outcome) for number, outcome in enumerate(answer.outcomes, 1)]
     now = ("now", _dollars(answer.per_month(answer.load.paid)), "", "")
-    yield from _table([now, *rows])
+    rows = [now]
+    sections: list[str] = []
     for number, outcome in enumerate(answer.outcomes, 1):
-        yield ""
-        yield from wrapped(f"{number}. {outcome.choice.text}", "   ")
+        name = f"{number}. {outcome.choice.text}"
+        row = (shortened(printable(name), NAME_CHARACTERS), "no figure", "", "")
+        if outcome.cost is not None:
+            difference = answer.per_month(outcome.cost - answer.load.paid)
+            sign = "+" if difference > 0 else ""
+            turn = outcome.turn
+            at = _count(turn.tokens_per_day) if turn and turn.tokens_per_day is not None else ""
+            row = (row[0], _dollars(answer.per_month(outcome.cost)), f"{sign}{_dollars(difference)}", at)
+        rows.append(row)
+        sections += ["", *wrapped(name, "   ")]
         for line in _details(outcome, answer.load):
-            yield from wrapped(line, "     ", lead="   ")
+            sections += wrapped(line, "     ", lead="   ")
+    headings = ("choice", "dollars a month", "difference", "turns at tokens/day")
+    *table, _rule, last_row = ruled_table(headings, rows[:-1], rows[-1])
     if answer.break_evens:
-        yield ""
+        sections.append("")
         choices = (outcome.choice for outcome in answer.outcomes)
-        sizes = {each.text: each.gpus for each in choices if isinstance(each, GpuChoice)}
+        sizes = {choice.text: choice.gpus for choice in choices if isinstance(choice, GpuChoice)}
         for even in answer.break_evens:
-            yield from wrapped(pair_text(even, sizes[even.option]))
+            sections += wrapped(pair_text(even, sizes[even.option]))
+    return lines_text([*_head(answer), "", *table, last_row, *sections])
 
 
 def _head(answer: WhatIfAnswer) -> Iterator[str]:
@@ -104,23 +109,6 @@ def _head(answer: WhatIfAnswer) -> Iterator[str]:
         yield from wrapped(
             f"one part of a server: {', '.join(answer.partial)}; its tokens are computed elsewhere too"
         )
-
-
-def _table(rows: list[tuple[str, str, str, str]]) -> Iterator[str]:
-    headings = ("choice", "dollars a month", "difference", "turns at tokens/day")
-    *lines, _rule, _last = ruled_table(headings, rows[:-1], rows[-1])
-    yield from (*lines, _last)
-
-
-def _row(answer: WhatIfAnswer, number: int, outcome: Outcome) -> tuple[str, str, str, str]:
-    name = shortened(f"{number}. {printable(outcome.choice.text)}", NAME_CHARACTERS)
-    if outcome.cost is None:
-        return name, "no figure", "", ""
-    difference = answer.per_month(outcome.cost - answer.load.paid)
-    sign = "+" if difference > 0 else ""
-    turn = outcome.turn
-    at = _count(turn.tokens_per_day) if turn and turn.tokens_per_day is not None else ""
-    return name, _dollars(answer.per_month(outcome.cost)), f"{sign}{_dollars(difference)}", at
 
 
 def _details(outcome: Outcome, load: MeasuredLoad) -> Iterator[str]:

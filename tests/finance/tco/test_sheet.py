@@ -101,7 +101,7 @@ def test_cents_of_years_sum_to_the_total() -> None:
 )
 def test_months_in_words(race: Race, message: str) -> None:
     """A sentence for each pair."""
-    assert races(replace(answer(scenario(rented())), races=(race,))) == [message]
+    assert list(races(replace(answer(scenario(rented())), races=(race,)))) == [message]
 
 
 @pytest.mark.parametrize(
@@ -129,7 +129,7 @@ def test_months_in_words(race: Race, message: str) -> None:
 )
 def test_loads_in_words(break_even: BreakEven, message: str) -> None:
     """A sentence for each option with hosts against each hosted one."""
-    assert loads_met(replace(answer(scenario(rented())), break_evens=(break_even,))) == [message]
+    assert list(loads_met(replace(answer(scenario(rented())), break_evens=(break_even,)))) == [message]
 
 
 def test_what_was_measured_is_told() -> None:
@@ -163,7 +163,7 @@ def test_what_was_measured_is_told() -> None:
         "estimated_dollars_per_day": 0,
     }
     # 10 dollars a day against a dollar a million: the ledger does not know how much more its hosts serve
-    assert loads_met(tco_answer) == [
+    assert list(loads_met(tco_answer)) == [
         "measured costs no more than api from 10,000,000 on, if its hosts serve that, which is not known."
     ]
 
