@@ -98,10 +98,11 @@ class DatedPrice(Model, kw_only=True):
 
     def rent(self, gpus_per_host: int) -> RentPrice:
         """The price, with the GPUs among which that of a host is divided."""
-        per_host = self.dollars_per_host_hour
+        per_gpu = self.dollars_per_gpu_hour
+        per_host = self.dollars_per_host_hour or Decimal(0)
         return RentPrice(
-            dollars_per_hour=(self.dollars_per_gpu_hour or Decimal(0)) if per_host is None else per_host,
-            gpus=1 if per_host is None else gpus_per_host,
+            dollars_per_hour=per_host if per_gpu is None else per_gpu,
+            gpus=gpus_per_host if per_gpu is None else 1,
             since=self.since.instant,
             since_text=self.since.text,
             note=self.note,
@@ -206,9 +207,10 @@ class OwnedKeys(Model, kw_only=True):
         if self.has("purchase_dollars_per_host"):
             self.needs("gpus_per_host")
         self.goes_with("gpus_per_host", "purchase_dollars_per_host")
-        per_gpu, per_host = self.purchase_dollars_per_gpu, self.purchase_dollars_per_host
+        per_gpu = self.purchase_dollars_per_gpu
+        per_host = self.purchase_dollars_per_host or Decimal(0)
         owned = Owned(
-            purchase_dollars=per_host or Decimal(0) if per_gpu is None else per_gpu,
+            purchase_dollars=per_host if per_gpu is None else per_gpu,
             gpus=self.gpus_per_host or 1,
             in_service=self.in_service.instant,
             in_service_text=self.in_service.text,

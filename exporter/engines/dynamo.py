@@ -118,7 +118,7 @@ DYNAMO_FRONTEND: Final = spec.Engine(
         ),
         (
             spec.Alternative(
-                (_REQUESTS,), (spec.Count(_REQUESTS, "requests", where=(("status", ("success",)),)),)
+                (_REQUESTS,), (spec.Count(_REQUESTS, "requests", where=spec.label("status", "success")),)
             ),
         ),
         (spec.phase_seconds(_TTFT, _ITL),),

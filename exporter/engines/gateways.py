@@ -47,7 +47,7 @@ from dataclasses import dataclass, replace
 from typing import Final
 
 from exporter.engines.sglang import SGLANG
-from exporter.engines.spec import Choice, Fingerprint, created_name
+from exporter.engines.spec import Choice, Fingerprint, created_name, label
 from exporter.engines.vllm import VLLM
 from exporter.readings import TokenKind
 
@@ -248,7 +248,7 @@ GATEWAYS: Final[tuple[GatewaySpec, ...]] = (
                 "gen_ai_client_token_usage_token_sum",
                 "gen_ai_server_request_duration_seconds_sum",
             ),
-            where=(("otel_scope_name", ("envoyproxy/ai-gateway",)),),
+            where=label("otel_scope_name", "envoyproxy/ai-gateway"),
         ),
         default_port=1064,
         shares=Shares(

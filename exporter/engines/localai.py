@@ -11,7 +11,16 @@ Source: mudler/LocalAI @82c191a (4.9.0), `core/services/metrics` and `core/servi
 
 from typing import Final
 
-from exporter.engines.spec import Alternative, Command, Count, Engine, Fingerprint, Manual, counter
+from exporter.engines.spec import (
+    Alternative,
+    Command,
+    Count,
+    Engine,
+    Fingerprint,
+    Manual,
+    counter,
+    label,
+)
 
 _TOKENS: Final = "localai_tokens_total"
 _BILLED: Final = "localai_billed_requests_total"
@@ -27,8 +36,8 @@ LOCALAI: Final = Engine(
             Alternative(
                 (_TOKENS,),
                 (
-                    Count(_TOKENS, "prompt", where=(("kind", ("prompt",)),)),
-                    Count(_TOKENS, "generation", where=(("kind", ("completion",)),)),
+                    Count(_TOKENS, "prompt", where=label("kind", "prompt")),
+                    Count(_TOKENS, "generation", where=label("kind", "completion")),
                 ),
             ),
         ),

@@ -29,7 +29,7 @@ _TIERS: Final = (("tier", ("g0", "external")),)
 
 
 def _seconds(quantity: Quantity, batch: str) -> spec.Count:
-    return spec.Count(_BATCHES, quantity, where=(("batch_type", (batch,)),), scale=0.001)
+    return spec.Count(_BATCHES, quantity, where=spec.label("batch_type", batch), scale=0.001)
 
 
 MAX_SERVE: Final = spec.Engine(

@@ -58,10 +58,10 @@ def _timed(name: str, before: str = "") -> spec.Alternative:
         (name,),
         (
             spec.Count(
-                name, "prefill_seconds", where=(("category", tuple(before + each for each in _PREFILL)),)
+                name, "prefill_seconds", where=spec.label("category", *(before + each for each in _PREFILL))
             ),
             spec.Count(
-                name, "decode_seconds", where=(("category", tuple(before + each for each in _DECODE)),)
+                name, "decode_seconds", where=spec.label("category", *(before + each for each in _DECODE))
             ),
         ),
     )
@@ -94,15 +94,15 @@ SGLANG: Final = spec.Engine(
             spec.Alternative(
                 (_REALTIME,),
                 (
-                    spec.Count(_REALTIME, "prompt", where=(("mode", ("prefill_compute",)),)),
-                    spec.Count(_REALTIME, "cached_prompt", where=(("mode", ("prefill_cache",)),)),
+                    spec.Count(_REALTIME, "prompt", where=spec.label("mode", "prefill_compute")),
+                    spec.Count(_REALTIME, "cached_prompt", where=spec.label("mode", "prefill_cache")),
                 ),
             ),
             spec.prompt_holding(_CACHED, _PROMPT),
         ),
         (
             spec.Alternative(
-                (_REALTIME,), (spec.Count(_REALTIME, "generation", where=(("mode", ("decode",)),)),)
+                (_REALTIME,), (spec.Count(_REALTIME, "generation", where=spec.label("mode", "decode")),)
             ),
             spec.Alternative((_GENERATION,), (spec.Count(_GENERATION, "generation"),)),
         ),
@@ -113,7 +113,7 @@ SGLANG: Final = spec.Engine(
             spec.Alternative(
                 (_STAGES, _WHOLE, _FIRST),
                 (
-                    spec.Count(_STAGES, "prefill_seconds", where=(("stage", ("prefill_forward",)),)),
+                    spec.Count(_STAGES, "prefill_seconds", where=spec.label("stage", "prefill_forward")),
                     spec.Count(_WHOLE, "decode_request_seconds"),
                     spec.Count(_FIRST, "decode_request_seconds", sign=-1),
                 ),
@@ -130,8 +130,8 @@ SGLANG: Final = spec.Engine(
         ),
         spec.counter("sglang:num_retracted_requests_total", "preemptions"),
     ),
-    running=(spec.Gauge("sglang:num_running_reqs", where=(("priority", ("",)),)),),
-    waiting=(spec.Gauge("sglang:num_queue_reqs", where=(("priority", ("",)),)),),
+    running=(spec.Gauge("sglang:num_running_reqs", where=spec.label("priority", "")),),
+    waiting=(spec.Gauge("sglang:num_queue_reqs", where=spec.label("priority", "")),),
     kv_cache=(spec.CacheGauge("sglang:token_usage"),),
     first_token=(spec.LatencyHistogram("sglang:time_to_first_token_seconds"),),
     per_token=(

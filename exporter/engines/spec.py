@@ -18,6 +18,12 @@ from exporter.readings import KINDS, LatencyBasis, Objective, Quantity, Role
 Choice: TypeAlias = tuple[tuple[str, tuple[str, ...]], ...]
 """Labels with their accepted values; a label that a series lacks has the value ''."""
 
+
+def label(name: str, *values: str) -> Choice:
+    """Choice by one label with any of these values."""
+    return ((name, values),)
+
+
 PROCESS_START: Final = "process_start_time_seconds"
 """Unix time at which the process started: client libraries of Python and Go write it, unless metrics of
 several processes are merged."""

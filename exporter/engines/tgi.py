@@ -48,8 +48,8 @@ TGI: Final = spec.Engine(
             spec.Alternative(
                 (_FORWARD,),
                 (
-                    spec.Count(_FORWARD, "prefill_seconds", where=(("method", ("prefill",)),)),
-                    spec.Count(_FORWARD, "decode_seconds", where=(("method", ("decode",)),)),
+                    spec.Count(_FORWARD, "prefill_seconds", where=spec.label("method", "prefill")),
+                    spec.Count(_FORWARD, "decode_seconds", where=spec.label("method", "decode")),
                 ),
             ),
         ),

@@ -128,7 +128,7 @@ VLLM: Final = spec.Engine(
     ),
     transferred=(
         spec.Count(
-            "vllm:prompt_tokens_by_source_total", "prompt", where=(("source", ("external_kv_transfer",)),)
+            "vllm:prompt_tokens_by_source_total", "prompt", where=spec.label("source", "external_kv_transfer")
         ),
         spec.Count("vllm:external_prefix_cache_hits_total", "prompt"),
     ),

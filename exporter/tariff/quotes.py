@@ -12,7 +12,7 @@ reason too. The first of these that has a price:
 from dataclasses import dataclass
 from decimal import Decimal
 from fractions import Fraction
-from typing import Final, Literal
+from typing import Final, Literal, NamedTuple
 
 from exporter.readings import HostLocation
 from exporter.tariff.catalogue import Catalogue
@@ -89,8 +89,9 @@ def find_quote(
     instance_type = pricing.instance_type or location.instance_type
     region = pricing.region or location.region
     missing: list[str] = []
-    """Why the catalogue has no price so far."""
-    listing = quote = None
+    """Reasons why the catalogue has no price so far."""
+    listing: Listing | None = None
+    quote: Quote | NoQuote | None = None
     try:
         if instance_type and cloud not in CLOUDS:
             missing.append(f"it has no prices of the cloud {cloud or 'of this host, which is not known'}")
@@ -99,40 +100,66 @@ def find_quote(
             if listing is None:
                 missing.append(f"it does not have the {cloud} instance type {instance_type}")
             else:
-                quote = _of_listing(listing, region, location.lifecycle, pricing, missing)
+                quote = _of_listing(listing, region, location.lifecycle, pricing)
     except CatalogueError as error:
         missing.append(f"it is damaged: {error}")
-    if quote is not None and quote.stand_in and not stand_ins:
-        return NoQuote(f"{quote.caveat} (unmatched_hardware: unpriced takes no estimate)")
-    if quote is None and stand_ins and pricing.discount_of != "spot":
+    if isinstance(quote, Quote):
+        if quote.stand_in and not stand_ins:
+            return NoQuote(f"{quote.caveat} (unmatched_hardware: unpriced takes no estimate)")
+        return quote
+    if quote is not None:
+        missing.append(quote.reason)
+    if stand_ins and pricing.discount_of != "spot":
         try:
-            quote = _of_gpu(catalogue, cloud, listing, pricing, gpu_name, missing)
+            quote = _of_gpu(catalogue, cloud, listing, pricing, gpu_name, why="; ".join(missing))
         except CatalogueError as error:
-            missing.append(f"it is damaged: {error}")
-    return quote or NoQuote("; ".join(missing))
+            quote = NoQuote(f"it is damaged: {error}")
+        if isinstance(quote, Quote):
+            return quote
+        if quote.reason:
+            missing.append(quote.reason)
+    return NoQuote("; ".join(missing))
 
 
-def _of_listing(
-    listing: Listing, region: str, lifecycle: str, listed: Listed, missing: list[str]
-) -> Quote | None:
-    """The price of a listing; an estimate where it depends on more than a list (spot, commitments)."""
-    wanted: Lifecycle = listed.discount_of or ("spot" if lifecycle == "spot" else "on_demand")
-    if wanted == "spot":
-        price, kind, caveat = listing.spot, "spot", "a spot price changes by the hour"
-    else:
-        price, kind, caveat = listing.on_demand, "on demand", ""
-    if price is None and wanted == "spot" and listed.discount_of is None:
-        price, kind = listing.on_demand, "on demand, the most that spot may cost"
-        caveat = "it has no spot price of this instance type"
-    committed = lifecycle not in {"", "on_demand", "spot"} and listed.discount_of is None
-    if committed:
+class _ListedPrice(NamedTuple):
+    """One of the prices of a listing."""
+
+    price: Decimal | None
+    """Dollars per hour of the instance; `None` where the list has none of this kind."""
+    kind: str
+    """The kind of price, in words: spot or on demand."""
+    caveat: str
+    """A sentence on why it is an estimate; empty for a list price."""
+    is_listed: bool
+    """Whether the host pays this price by the list: on demand, without a commitment."""
+
+
+def _price_of(listing: Listing, lifecycle: str, discount_of: Lifecycle | None) -> _ListedPrice:
+    """The price of a listing that a host pays by its lifecycle, or the one that a discount is of."""
+    wanted: Lifecycle = discount_of or ("spot" if lifecycle == "spot" else "on_demand")
+    if discount_of is None and lifecycle not in {"", "on_demand", "spot"}:
         caveat = f"what {lifecycle.replace('_', ' ')} capacity costs is in no list"
-    if price is None:
+        return _ListedPrice(listing.on_demand, "on demand", caveat, is_listed=False)
+    if wanted == "on_demand":
+        return _ListedPrice(listing.on_demand, "on demand", "", is_listed=True)
+    if listing.spot is None and discount_of is None:
+        kind = "on demand, the most that spot may cost"
+        caveat = "it has no spot price of this instance type"
+        return _ListedPrice(listing.on_demand, kind, caveat, is_listed=False)
+    return _ListedPrice(listing.spot, "spot", "a spot price changes by the hour", is_listed=False)
+
+
+def _of_listing(listing: Listing, region: str, lifecycle: str, listed: Listed) -> Quote | NoQuote:
+    """The price of a listing; an estimate where it depends on more than a list (spot, commitments)."""
+    choice = _price_of(listing, lifecycle, listed.discount_of)
+    if choice.price is None:
         where = f" in {region}" if region else ""
-        missing.append(f"it lists {listing.cloud} {listing.instance_type}{where} without a price {kind}")
-        return None
-    source = f"{listing.cloud} {listing.instance_type}{_in_region(listing)} {kind}"
+        return NoQuote(
+            f"it lists {listing.cloud} {listing.instance_type}{where} without a price {choice.kind}"
+        )
+    source = f"{listing.cloud} {listing.instance_type}{_in_region(listing)} {choice.kind}"
     stand_in: StandIn = ""
+    why = ""
     if listing.standing == "scaled":
         stand_in = "scaled"
         source = f"{SCALED} {source}"
@@ -140,19 +167,18 @@ def _of_listing(
         if listing.reference:
             types = f"what {listing.region} costs for the types most alike"
             scaling = f"the price of {listing.reference}, scaled by {types}"
-        caveat = caveat or f"no list has its price in {listing.region}: it is {scaling}"
+        why = f"no list has its price in {listing.region}: it is {scaling}"
     elif listing.standing == "elsewhere":
         stand_in = "region"
         source += f" for want of {region}" if region else " region unknown"
-        caveat = caveat or f"the price of {listing.region} stands in for {region or 'a region not known'}"
-    is_listed = not stand_in and not committed and wanted == "on_demand"
+        why = f"the price of {listing.region} stands in for {region or 'a region not known'}"
     return Quote(
-        dollars_per_hour=price * (1 - listed.discount_ratio),
+        dollars_per_hour=choice.price * (1 - listed.discount_ratio),
         devices=listing.devices,
-        price_basis="catalogue" if is_listed else "estimate",
+        price_basis="catalogue" if choice.is_listed and not stand_in else "estimate",
         source=f"{source}{_discount(listed)} ({listing.source})",
         as_of=listing.as_of,
-        caveat=caveat,
+        caveat=choice.caveat or why,
         instance_gpu=listing.gpu_model,
         stand_in=stand_in,
     )
@@ -164,30 +190,28 @@ def _of_gpu(
     listing: Listing | None,
     listed: Listed,
     gpu_name: str,
-    missing: list[str],
-) -> Quote | None:
+    *,
+    why: str,
+) -> Quote | NoQuote:
     """The price of the same GPU at the lowest large cloud, where the host is at one, else on the market.
 
-    That of a large cloud is for all GPUs that the instance has, where its type is known.
+    The price of a large cloud is for all GPUs that the instance has, where its type is known. `why` says
+    what the catalogue lacks so far.
     """
     match = catalogue.gpu(gpu_name) if gpu_name else None
     model = "" if listing is None else listing.gpu_model
     if match is not None:
         model = match.model.gpu_model
     if not model:
-        if gpu_name:
-            missing.append(f"it knows no GPU by the name {gpu_name}")
-        return None
+        return NoQuote(f"it knows no GPU by the name {gpu_name}" if gpu_name else "")
     if match and match.model.unit == "box":
-        missing.append(f"{model} is sold as a whole machine, which has no market price per GPU")
-        return None
+        return NoQuote(f"{model} is sold as a whole machine, which has no market price per GPU")
     market = catalogue.market(model)
     if market is None:
-        missing.append(f"it knows no market price of {model}")
-        return None
+        return NoQuote(f"it knows no market price of {model}")
     part = Fraction(1) if match is None else match.part
     of_part = "" if part == 1 else f", {part} of it by memory"
-    caveat = f"the catalogue does not help: {'; '.join(missing)}" if missing else ""
+    caveat = f"the catalogue does not help: {why}" if why else ""
     lowest = market.large
     if cloud in LARGE_CLOUDS and lowest is not None and lowest.dollars_per_gpu is not None:
         gpus = part if listing is None else listing.gpus

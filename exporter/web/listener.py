@@ -342,8 +342,8 @@ class Listener:
             if not connection.has_sent:  # read or not (tcp(7), SIOCINQ)
                 with contextlib.suppress(OSError, ValueError):  # closed by its thread in between
                     connection.has_sent = any(fcntl.ioctl(connection.socket, termios.FIONREAD, bytes(4)))
-            has_spoken = connection.born > old or connection.has_sent
-            rank = (has_spoken, -self._shares[connection.network], since)
+            is_spared = connection.born > old or connection.has_sent
+            rank = (is_spared, -self._shares[connection.network], since)
             if first_rank is None or rank < first_rank:
                 first, first_rank = connection, rank
         if first is None:

@@ -225,6 +225,17 @@ class _ProcessTree:
         return highest
 
 
+class _Members(NamedTuple):
+    """The processes of one group."""
+
+    server: ApiServer | None
+    """The server that they compute for; `None` without one."""
+    root: int | None
+    """The process that tells this group from others of its unit; `None` where it is the only one."""
+    computing: list[Process]
+    """Processes that hold GPUs."""
+
+
 def _groups_of_cluster(processes: list[Process], computing: Collection[int]) -> Iterator[ProcessGroup]:
     """The groups of one user in one container or unit.
 
@@ -249,10 +260,8 @@ def _groups_of_cluster(processes: list[Process], computing: Collection[int]) -> 
     # A router is not alone for long, and its group is the same one before and after.
     is_alone = len(servers) == 1 and not is_shared
     is_alone = is_alone and not any(server.launch.routes for server in servers.values())
-    members: list[tuple[ApiServer | None, int | None, list[Process]]] = [
-        (servers[pid], None if is_alone else pid, group) for pid, group in served.items()
-    ]
-    members += [(None, job, group) for job, group in unserved.items()]
+    members = [_Members(servers[pid], None if is_alone else pid, group) for pid, group in served.items()]
+    members += [_Members(None, job, group) for job, group in unserved.items()]
     for api, root, group in members:
         number = "" if root is None else f"#{root}.{tree.processes[root].started}"
         everything = group if api is None else [*group, tree.processes[api.process.pid]]
@@ -289,20 +298,14 @@ def _api_servers(tree: _ProcessTree) -> dict[int, ApiServer]:
             all_launches[pid] = start
     launches = {pid: start for pid, start in all_launches.items() if not start.part}
     parts = [start for start in all_launches.values() if start.part]
-    inner: dict[int, list[int]] = {}
-    """The servers that each server started."""
-    routers: dict[int, int] = {}
-    """The router that started each server of one model."""
+    inner: dict[int, list[int]] = {}  # the servers that each outermost server started
+    routers: dict[int, int] = {}  # the router that started each server of one model
     for pid in launches:
-        line = [pid, *(ancestor for ancestor in tree.ancestors(pid) if ancestor in launches)]  # nearest first
-        outermost = line[-1]
-        child = line[-2] if len(line) > 1 else outermost
-        own, above = launches[child], launches[outermost]
-        # A llama.cpp that another one started for one model names a port of its own.
-        is_llamacpp = own.engine == above.engine == LLAMACPP.name
-        if is_llamacpp and own.explicit_port and own.port != above.port:
-            routers[child] = outermost
-            outermost = child
+        nearest_first = [pid, *(ancestor for ancestor in tree.ancestors(pid) if ancestor in launches)]
+        outermost = nearest_first[-1]
+        if len(nearest_first) > 1 and _is_model_of_router(launches[nearest_first[-2]], launches[outermost]):
+            routers[nearest_first[-2]] = outermost
+            outermost = nearest_first[-2]
         started = inner.setdefault(outermost, [])
         if pid != outermost:
             started.append(pid)
@@ -324,6 +327,12 @@ def _api_servers(tree: _ProcessTree) -> dict[int, ApiServer]:
             started_by=routers.get(pid),
         )
     return servers
+
+
+def _is_model_of_router(child: Launch, router: Launch) -> bool:
+    """Whether a llama.cpp was started by another one for one model: it names a port of its own."""
+    is_llamacpp = child.engine == router.engine == LLAMACPP.name
+    return is_llamacpp and child.explicit_port and child.port != router.port
 
 
 def _completed(own: Launch, others: Iterable[Launch]) -> Launch:
