@@ -8,7 +8,7 @@ from pathlib import Path
 
 from exporter.cli import flags, status
 from exporter.cli.flags import FlagError, flag, switch
-from exporter.cli.replacement import replace_file
+from exporter.cli.replacement import replacing
 from exporter.cli.status import VerbFailedError, writing
 from exporter.cli.terminal import columns, complain, fitted, write_colored
 from exporter.cli.verb import Exits, verb
@@ -111,7 +111,7 @@ def fixed(path: Path, *, write: bool) -> int | None:
         return status.CONFIGURATION
     if contents(path) != before:
         raise VerbFailedError(f"{path}: has changed meanwhile; run the verb again")
-    with writing(path):
-        replace_file(path, after)
+    with writing(path), replacing(path, like_before=True) as file:
+        file.write(after.decode())
     write_colored(f"{'ok' if not problems else 'note'}: {path} is written\n", sys.stderr)
     return status.CONFIGURATION if problems else status.OK

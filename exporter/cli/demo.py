@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import Final
 
 from exporter.cli import flags, status
-from exporter.cli.build import build
+from exporter.cli.build import build, program_call
 from exporter.cli.flags import flag
 from exporter.cli.logs import LogFormatter
 from exporter.cli.terminal import complain
@@ -133,7 +133,7 @@ def _serve(options: DemoFlags, folder: Path, clock: Clock, access: Access, stop:
             site = Site(
                 url=web.url.rstrip("/"),
                 folder=str(folder),
-                program=f"{inside} {PROGRAM}" if inside else _program(),
+                program=f"{inside} {PROGRAM}" if inside else program_call(),
                 listen_address="" if address == DEMO_ADDRESS else address,
                 container=inside,
             )
@@ -181,13 +181,3 @@ def container(root: Path = Path("/"), environment: Mapping[str, str] = os.enviro
         if match := CONTAINER_ID.search(mounts):
             name = match[1]
     return f"{'podman' if podman else 'docker'} exec {shlex.quote(name)}"
-
-
-def _program() -> str:
-    """The command that calls this program again, from any folder, as a shell reads it."""
-    called = Path(sys.argv[0])
-    if called.name != "__main__.py":
-        return shlex.quote(str(called.absolute()))
-    checkout = Path(__file__).parents[2]
-    path = f"PYTHONPATH={shlex.quote(str(checkout))} " if os.path.isfile(checkout / "pyproject.toml") else ""
-    return f"{path}{shlex.quote(sys.executable)} -m exporter"

@@ -24,7 +24,7 @@ from exporter.finance.why import ComparedPeriod, Scope, compare
 from exporter.ledger.reader import LedgerReader
 from exporter.readings import ServerKey
 from exporter.tariff.period import Period
-from exporter.units import NANOSECONDS_PER_HOUR, NANOSECONDS_PER_MINUTE, Instant, Picodollars
+from exporter.units import NANOSECONDS_PER_HOUR, NANOSECONDS_PER_MINUTE, Instant
 from exporter.web import explanation as forms
 from exporter.web.page import explanation_text
 
@@ -206,7 +206,14 @@ def _explain_difference(options: ExplainOptions, months: tuple[str, str], now: I
         overheads = (
             source.fleet_overheads(session.config, period, fleet.zone, now) if options.source else None
         )
-        periods.append(_compared(fleet, now, 0 if overheads is None else overheads.total))
+        start, end = period.bounds(fleet.zone)
+        begins = [summary.host.first for summary in fleet.hosts if summary.host.first is not None]
+        begin = max(start, min(begins, default=start))
+        start = begin if begin < end else start  # a month that metering began in is shorter
+        until = max(start + 1, min(now, end))
+        name = month if now >= end else f"{month} to date"
+        overhead = 0 if overheads is None else overheads.total
+        periods.append(ComparedPeriod(name, fleet.record, until - start, overhead))
     comparison = compare(periods[0], periods[1], _scope(options, fleets))
     if options.as_json:
         missing = {
@@ -222,16 +229,6 @@ def _explain_difference(options: ExplainOptions, months: tuple[str, str], now: I
     ]
     sys.stdout.write(fitted(why_report.text(comparison, notes), columns()))
     return status.OK
-
-
-def _compared(fleet: FleetMonth, now: Instant, fleet_overheads: Picodollars) -> ComparedPeriod:
-    start, end = Period.named(fleet.record.month).bounds(fleet.zone)
-    begins = [summary.host.first for summary in fleet.hosts if summary.host.first is not None]
-    begin = max(start, min(begins, default=start))
-    start = begin if begin < end else start  # a month that metering began in is shorter
-    until = max(start + 1, min(now, end))
-    name = fleet.record.month if now >= end else f"{fleet.record.month} to date"
-    return ComparedPeriod(name, fleet.record, until - start, fleet_overheads)
 
 
 def _scope(options: ExplainOptions, fleets: list[FleetMonth]) -> Scope:

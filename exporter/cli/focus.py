@@ -4,7 +4,6 @@ import os
 import sys
 import tempfile
 from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from itertools import chain
 from pathlib import Path
@@ -15,6 +14,7 @@ from exporter.cli import flags, fleet_source, status
 from exporter.cli.flags import FlagError, flag, switch
 from exporter.cli.fleet_source import FleetSource
 from exporter.cli.ledger_session import LedgerSession
+from exporter.cli.replacement import replacing
 from exporter.cli.status import VerbFailedError, failing
 from exporter.cli.terminal import complain, waiting, write_colored
 from exporter.cli.verb import Exits, verb
@@ -157,28 +157,15 @@ def _write(lines: Iterator[str], output: Path | None) -> int:
         sys.stdout.writelines(watched())
     else:
         try:
-            with _replaced(output) as file:
-                file.writelines(watched())
+            if output.exists() and not output.is_file():  # a pipe or a device is written to directly
+                with output.open("w", encoding="utf-8", newline="") as device:
+                    device.writelines(watched())
+            else:
+                with replacing(output) as file:
+                    file.writelines(watched())
         except OSError as error:
             complain(f"{output} cannot be written: {error.strerror}")
             written = status.FAILED
     if has_formulas:
         write_colored(FORMULAS, sys.stderr)
     return written
-
-
-@contextmanager
-def _replaced(path: Path) -> Iterator[IO[str]]:
-    """A file that is whole or unchanged, behind a link too; a pipe or a device is written to directly."""
-    regular = os.path.isfile(path) or not os.path.exists(path)
-    target = Path(os.path.realpath(path)) if regular else path
-    temporary = target.with_name(f"{target.name}.partial") if regular else path
-    try:
-        with temporary.open("w", encoding="utf-8", newline="") as file:
-            yield file
-        if regular:
-            temporary.replace(target)
-    except BaseException:
-        if regular:
-            temporary.unlink(missing_ok=True)
-        raise

@@ -5,7 +5,7 @@ import re
 import shlex
 import sys
 from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import UTC, date, datetime
 from pathlib import Path
@@ -15,6 +15,7 @@ from zoneinfo import ZoneInfo
 from exporter.cli import flags, fleet_source, status
 from exporter.cli.flags import flag
 from exporter.cli.fleet_source import FleetSource
+from exporter.cli.replacement import replacing
 from exporter.cli.status import VerbFailedError
 from exporter.cli.terminal import ProgressBar, write_colored
 from exporter.cli.verb import Exits, verb
@@ -23,7 +24,7 @@ from exporter.config import Config, load
 from exporter.finance.backfill.history_report import sheet
 from exporter.finance.backfill.hourly import HourlyReader
 from exporter.finance.backfill.lacks import nothing
-from exporter.finance.backfill.past_answer import PastAnswer, answer
+from exporter.finance.backfill.past_answer import answer
 from exporter.finance.backfill.past_records import PastRecords, find_imported, find_seam, import_commands
 from exporter.finance.backfill.reckoning import Reckoning
 from exporter.finance.backfill.survey import take_survey
@@ -121,27 +122,21 @@ def history(options: HistoryOptions, clock: Clock | None = None) -> int:
     )
     with source.client(options.address) as client:
         fleet_source.note_unencrypted(client)
-        answer = _answer(options, client, config, since, until)
-    sys.stdout.write(sheet(answer, options.form))
+        with ProgressBar(f"reading {client.name}") as bar:
+            survey = take_survey(
+                client, config, since, until, lambda what, part: bar.show_part(what, part * SURVEY_PART)
+            )
+            if not survey.gpus and not survey.engines:
+                raise VerbFailedError(f"{client.name} has {nothing(survey)}")
+            with _records(options, client, config, since, until) as records:
+                reckoning = Reckoning(config, survey, until, records)
+                for chunk in HourlyReader(client, survey, options.parallel).chunks(since, until):
+                    reckoning.add(chunk)
+                    read = (chunk.first - 1 + chunk.hours) * NANOSECONDS_PER_HOUR - since
+                    bar.show_part("hours", SURVEY_PART + (1 - SURVEY_PART) * read / (until - since))
+        past = answer(survey, reckoning, config, since, until, client.name, client.requests, options.parallel)
+    sys.stdout.write(sheet(past, options.form))
     return status.OK
-
-
-def _answer(
-    options: HistoryOptions, client: PrometheusClient, config: Config, since: Instant, until: Instant
-) -> PastAnswer:
-    with ProgressBar(f"reading {client.name}") as bar:
-        survey = take_survey(
-            client, config, since, until, lambda what, part: bar.show_part(what, part * SURVEY_PART)
-        )
-        if not survey.gpus and not survey.engines:
-            raise VerbFailedError(f"{client.name} has {nothing(survey)}")
-        with _records(options, client, config, since, until) as records:
-            reckoning = Reckoning(config, survey, until, records)
-            for chunk in HourlyReader(client, survey, options.parallel).chunks(since, until):
-                reckoning.add(chunk)
-                read = (chunk.first - 1 + chunk.hours) * NANOSECONDS_PER_HOUR - since
-                bar.show_part("hours", SURVEY_PART + (1 - SURVEY_PART) * read / (until - since))
-    return answer(survey, reckoning, config, since, until, client.name, client.requests, options.parallel)
 
 
 @contextmanager
@@ -157,20 +152,15 @@ def _records(
     if path is None:
         yield None
         return
-    part = path.with_name(f"{path.name}.part")
     try:
-        with part.open("w", encoding="utf-8") as file:
+        with replacing(path) as file:
             imported = find_imported(client, since, until)
             seam = find_seam(client, since, until)
             records = PastRecords(file, client.name, config.timezone, seam, since, until)
             yield records
             written = records.close()
-        part.replace(path)
     except OSError as error:
-        raise VerbFailedError(f"{error.filename or part} cannot be written: {error.strerror}") from error
-    finally:
-        with suppress(OSError):
-            part.unlink(missing_ok=True)
+        raise VerbFailedError(f"{path} cannot be written: {error.strerror}") from error
     lines = [f"{path}: {written.samples:,} samples of {written.series:,} series\n"]
     if imported:
         lines.append(

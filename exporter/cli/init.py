@@ -12,10 +12,10 @@ from pathlib import Path
 from typing import Any, Final, TextIO
 
 from exporter.cli import flags, status
-from exporter.cli.build import host_name, lists_all_gpus
+from exporter.cli.build import host_name, lists_all_gpus, program_call
 from exporter.cli.doctor import inspect_host
 from exporter.cli.flags import DEFAULT_ADDRESS, FlagError, flag
-from exporter.cli.replacement import replace_file
+from exporter.cli.replacement import replacing
 from exporter.cli.status import VerbFailedError, writing
 from exporter.cli.terminal import columns, fitted, waiting, write_colored
 from exporter.cli.verb import PROGRAM, Exits, verb
@@ -172,7 +172,8 @@ def initialized(options: InitOptions, clock: Clock | None = None) -> int:
         return status.OK
     with writing(path):
         try:
-            replace_file(path, text.encode(), mode=MODE, new=not options.force)
+            with replacing(path, mode=MODE, new=not options.force) as file_written:
+                file_written.write(text)
         except FileExistsError as error:  # made while the questions were answered
             raise VerbFailedError(exists) from error
     _show([f"ok: {path} is written", *summary(_diagnosis(config, host, clock)), ""])
@@ -190,33 +191,24 @@ def _diagnosis(config: Config, host: DoctorInput, clock: Clock) -> Diagnosis:
 
 
 def _next_steps(path: Path, diagnosis: Diagnosis) -> Iterator[str]:
+    program = PROGRAM if shutil.which(PROGRAM) else program_call()
+    # Processes and sockets of other users are seen by root only.
+    command = program if os.geteuid() == 0 else f"sudo {program}"
     port = parse_address(DEFAULT_ADDRESS).port
     file = shlex.quote(str(path))
     yield "Job for Prometheus:"
     yield from (f"  {line}" for line in scrape_job(diagnosis.host, port).splitlines())
     yield from ("", "Next:")
     yield "  check GPUs, prices and servers:"
-    yield f"    {_command()} doctor --config.file={file}"
+    yield f"    {command} doctor --config.file={file}"
     if not diagnosis.gpus:
         yield "  look around without a GPU:"
-        yield f"    {_command()} demo"
+        yield f"    {command} demo"
     yield f"  run the daemon; http://127.0.0.1:{port} has its page:"
-    yield f"    {_command()} --config.file={file}"
+    yield f"    {command} --config.file={file}"
     if any(server.key.namespace for server in diagnosis.sights):
         yield f"  in Kubernetes, with the chart: --set-file config={file}"
     yield "  as a service: docs/operations.md"
-
-
-def _command() -> str:
-    """How this program is called again; processes and sockets of other users are seen by root only."""
-    called = Path(sys.argv[0])
-    if shutil.which(PROGRAM):
-        name = PROGRAM
-    elif called.name == PROGRAM:
-        name = shlex.quote(str(called.absolute()))
-    else:
-        name = f"{shlex.quote(sys.executable)} -m exporter"
-    return name if os.geteuid() == 0 else f"sudo {name}"
 
 
 @dataclass(frozen=True, slots=True)

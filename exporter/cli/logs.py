@@ -35,7 +35,11 @@ class LogFormatter(logging.Formatter):
             fields["exception"] = self.formatException(record.exc_info)
         if self._json:
             return json.dumps(fields, default=str)
-        return " ".join(f"{name}={_logfmt(value)}" for name, value in fields.items())
+        texts = {name: str(value) for name, value in fields.items()}
+        return " ".join(
+            f"{name}={text if text and _PLAIN.issuperset(text) else json.dumps(text)}"
+            for name, text in texts.items()
+        )
 
 
 def set_up(level: str, style: Literal["logfmt", "json"]) -> None:
@@ -54,8 +58,3 @@ def _log_thread_failure(failure: threading.ExceptHookArgs) -> None:
     error = failure.exc_value
     trace = None if error is None else (failure.exc_type, error, failure.exc_traceback)
     log.error("thread failed", extra={"work": name}, exc_info=trace)
-
-
-def _logfmt(value: object) -> str:
-    text = str(value)
-    return text if text and _PLAIN.issuperset(text) else json.dumps(text)

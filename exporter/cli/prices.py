@@ -8,7 +8,7 @@ from typing import Final
 
 from exporter.cli import flags, status
 from exporter.cli.flags import FlagError, flag
-from exporter.cli.replacement import replace_file
+from exporter.cli.replacement import replacing
 from exporter.cli.status import VerbFailedError, failing
 from exporter.cli.terminal import columns, fitted, write_colored
 from exporter.cli.verb import Exits, verb
@@ -117,7 +117,8 @@ def update(options: UpdateFlags) -> int:
         raise RefusedError(f"{name}: cannot be read: {getattr(error, 'strerror', None) or error}") from error
     if not options.dry_run:
         try:
-            replace_file(target, checked.text.encode(), mode=MODE)
+            with replacing(target, mode=MODE) as price_list_file:
+                price_list_file.write(checked.text)
         except OSError as error:
             raise VerbFailedError(
                 f"{target}: cannot be written: {error.strerror or error}; prices.path names another file"

@@ -9,7 +9,6 @@ from typing import Final
 from zoneinfo import ZoneInfo
 
 from exporter.cli import closing, flags, fleet_source, status
-from exporter.cli.closing import ClosingOptions
 from exporter.cli.flags import FlagError, flag, switch
 from exporter.cli.fleet_source import FleetSource
 from exporter.cli.ledger_session import LedgerSession
@@ -133,33 +132,13 @@ class ChargebackOptions(ReportOptions):
 )
 def report_month(options: MonthOptions, clock: Clock | None = None) -> int:
     """Print a month, close it or compare it; returns 0, 1 (the ledger has no answer) or 2 (invalid)."""
-    clock = clock or SystemClock()
+    now = (clock or SystemClock()).wall()
     if not options.close and options.against is None and options.output is None:
-        return _print(options, clock.wall())
-    _check_closing(options)
-    as_json = options.form == "json"
-    return closing.run(
-        ClosingOptions(
-            options.config_file,
-            options.ledger_path,
-            options.month,
-            options.fleet,
-            options.output,
-            options.against,
-            as_json=as_json,
-        ),
-        clock,
-    )
-
-
-def _check_closing(options: MonthOptions) -> None:
-    """Raises `FlagError`: flags do not go with a closed month."""
+        return _print(options, now)
     if options.output is not None and not options.close:
         raise FlagError("--output needs --close")
     if options.close and options.against is not None:
         raise FlagError("--close and --against exclude each other")
-    if options.close and (options.output is None or options.month is None):
-        raise FlagError("--close needs --month and --output")
     if options.form == "csv":
         raise FlagError("--csv: a statement is JSON, and what changed is a table or --json")
     for name, day in (("--since", options.since), ("--until", options.until)):
@@ -169,6 +148,14 @@ def _check_closing(options: MonthOptions) -> None:
         raise FlagError(f"--month: a statement is of one month, not of {options.month}")
     if options.fleet is not None and options.fleet.overheads is not None:
         raise FlagError("--overheads: a statement has the cost of hosts alone")
+    session = LedgerSession.of(options.config_file, options.ledger_path)
+    source, zone = options.fleet or FleetSource((session.path,)), session.config.timezone
+    if options.against is not None:
+        as_json = options.form == "json"
+        return closing.compare(source, zone, options.against, options.month, now, as_json=as_json)
+    if options.month is None or options.output is None:
+        raise FlagError("--close needs --month and --output")
+    return closing.close(source, zone, options.month, options.output, now)
 
 
 @verb(

@@ -184,7 +184,7 @@ class _Daemon:
     def run(self, stop: threading.Event) -> int:
         """Serve and tick until stopped; returns the exit status."""
         self._gatherer.stop = stop
-        signal.signal(signal.SIGHUP, lambda *_: self._hang_up())
+        signal.signal(signal.SIGHUP, lambda *_: self.hang_up())
         try:
             self._web.start()
         except ListenError as error:
@@ -213,16 +213,16 @@ class _Daemon:
         log.info("stopped")
         return status.OK
 
-    def _close_ledger(self) -> None:
-        if self._ledger is not None:
-            self._ledger.close()
-
-    def _hang_up(self) -> None:
+    def hang_up(self) -> None:
         """Reload in a thread: the handler of a signal must not raise into the tick under way."""
         try:
             start(self._reload_quietly, "reload")
         except RuntimeError as error:
             _log_error("configuration reload failed; keeping the previous one", error)
+
+    def _close_ledger(self) -> None:
+        if self._ledger is not None:
+            self._ledger.close()
 
     def _begin(self, stop: threading.Event) -> Sampler:
         """Open the ledger, and make the sampler.

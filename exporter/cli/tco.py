@@ -29,7 +29,7 @@ from exporter.finance.tco.measurement import (
 from exporter.ledger.schema import day_number
 from exporter.tariff.calendar import day_of
 from exporter.tariff.period import Period
-from exporter.units import NANOSECONDS_PER_DAY, NANOSECONDS_PER_HOUR, Instant
+from exporter.units import NANOSECONDS_PER_DAY, NANOSECONDS_PER_HOUR
 
 
 @dataclass(frozen=True, slots=True)
@@ -124,29 +124,25 @@ def _measurement(options: TcoOptions, clock: Clock) -> Measurement:
     now = clock.wall()
     earliest = now - (DAYS - 1) * NANOSECONDS_PER_DAY
     if options.fleet is not None:
-        return _fleet_measurement(options.fleet, session.config.timezone, earliest, now)
+        zone = session.config.timezone
+        hosts: dict[str, HostDays] = {}
+        # From before the first day: a host's zone may be another one, and its days begin earlier.
+        hours = (earliest - 2 * NANOSECONDS_PER_DAY) // NANOSECONDS_PER_HOUR, now // NANOSECONDS_PER_HOUR
+
+        def collect(month: HostMonth) -> None:
+            with fleet_source.open_ledger(month, "--measured") as ledger:
+                hosts[month.record.ledger] = HostDays(month.record.days, ledger.covered_hours(*hours))
+
+        def period(local: ZoneInfo) -> Period:
+            first, last = (date.fromisoformat(day_of(instant, local).name) for instant in (earliest, now))
+            return Period.between(first, last)
+
+        fleet = options.fleet.read_local(period, zone, now, FAMILIES, each=collect)
+        counted = {summary.ledger: hosts[summary.ledger] for summary in fleet.hosts}
+        fleet_source.note_missing(fleet)
+        with failing(NotMeasuredError, at=f"{len(counted)} ledgers"):
+            return measurement(fleet_days(counted.values(), fleet.zone), *sorted(counted))
     with waiting("reading the ledger"), session.open() as (ledger, zone):
         first, last = (day_number(day_of(instant, zone).name) for instant in (earliest, now))
         with failing(NotMeasuredError, at=session.path):
             return measurement(ledger.days(first, last), ledger.id)
-
-
-def _fleet_measurement(source: FleetSource, zone: ZoneInfo, earliest: Instant, now: Instant) -> Measurement:
-    """The mean day of all ledgers, each once."""
-    hosts: dict[str, HostDays] = {}
-    # From before the first day: a host's zone may be another one, and its days begin earlier.
-    hours = (earliest - 2 * NANOSECONDS_PER_DAY) // NANOSECONDS_PER_HOUR, now // NANOSECONDS_PER_HOUR
-
-    def collect(month: HostMonth) -> None:
-        with fleet_source.open_ledger(month, "--measured") as ledger:
-            hosts[month.record.ledger] = HostDays(month.record.days, ledger.covered_hours(*hours))
-
-    def period(local: ZoneInfo) -> Period:
-        first, last = (date.fromisoformat(day_of(instant, local).name) for instant in (earliest, now))
-        return Period.between(first, last)
-
-    fleet = source.read_local(period, zone, now, FAMILIES, each=collect)
-    counted = {summary.ledger: hosts[summary.ledger] for summary in fleet.hosts}
-    fleet_source.note_missing(fleet)
-    with failing(NotMeasuredError, at=f"{len(counted)} ledgers"):
-        return measurement(fleet_days(counted.values(), fleet.zone), *sorted(counted))

@@ -347,7 +347,7 @@ def test_the_clock_is_the_callers(capsys: pytest.CaptureFixture[str]) -> None:
         (True, "x", 0, "inference-cost-exporter"),
         (True, "x", 1000, "sudo inference-cost-exporter"),
         (False, "/opt/ice/bin/inference-cost-exporter", 0, "/opt/ice/bin/inference-cost-exporter"),
-        (False, "/src/exporter/__main__.py", 0, f"{sys.executable} -m exporter"),
+        (False, "/src/exporter/__main__.py", 0, f"PYTHONPATH={ROOT} {sys.executable} -m exporter"),
     ],
 )
 def test_the_next_steps_call_the_program_as_it_was_called(

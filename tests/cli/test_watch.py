@@ -200,7 +200,7 @@ def test_a_signal_reloads(tmp_path: Path) -> None:
     file = tmp_path / "ice.yaml"
     file.write_text(BARE)
     daemon = daemon_of(file, watch=False)
-    before = signal.signal(signal.SIGHUP, lambda *_: daemon._hang_up())
+    before = signal.signal(signal.SIGHUP, lambda *_: daemon.hang_up())
     try:
         file.write_text(BARE.replace("10s", "5s"))
         signal.raise_signal(signal.SIGHUP)
@@ -221,7 +221,7 @@ def test_a_signal_without_a_thread_is_logged(
     file = tmp_path / "ice.yaml"
     file.write_text(BARE)
     monkeypatch.setattr(watches, "start", no_thread)
-    daemon_of(file, watch=False)._hang_up()
+    daemon_of(file, watch=False).hang_up()
     assert [vars(record)["problem"] for record in caplog.records] == ["can't start new thread"]
 
 

@@ -15,6 +15,7 @@ import pytest
 
 from exporter.cli import demo as module
 from exporter.cli import status
+from exporter.cli.build import program_call
 from exporter.demo.banner import Site, events
 from exporter.demo.timeline import Timeline, configurations
 from exporter.sampler.sampler import Sampler
@@ -100,7 +101,7 @@ def test_its_verbs_can_be_called_from_any_folder(
 ) -> None:
     """An installed program by its path, a checkout's module by where that is."""
     monkeypatch.setattr("sys.argv", [called, "demo"])
-    program = module._program()
+    program = program_call()
 
     if not called.endswith(".py"):
         assert program == called
