@@ -151,24 +151,32 @@ class _Daemon:
     def __init__(
         self, options: ServeFlags, config: Config, clock: Clock, access: Access | None = None
     ) -> None:
-        self._options = options
         self._clock = clock
+        self._options = options
         self._config = config
         self._loaded = clock.wall()
-        self._ledger: Ledger | None = None
-        self._ledger_path = options.ledger_path or config.ledger_path
-        self._sampler: Sampler | None = None
         self._succeeded = True
         self._reloading = threading.Lock()
         self._watch = Watch(options.config_file, self._reload_quietly if options.watch else None)
+
+        # Sources, and what reads them at once.
+        self._gatherer = Gatherer(clock, min(config.interval, READ_MAX))
         self._gpu_sources = gpu_sources(clock)
+        self._discovery = discovery(clock, config, self._was_busy)
         self._endpoints = EndpointSources(clock, self._was_busy)
         self._gateways = GatewaySources(clock)
         self._location = LocationPoller(clock, config, self._note_location)
-        self._discovery = discovery(clock, config, self._was_busy)
+
+        # The ledger and its sampler: `_begin` makes them once the daemon listens.
+        self._ledger: Ledger | None = None
+        self._ledger_path = options.ledger_path or config.ledger_path
+        self._sampler: Sampler | None = None
+
+        # Work after each tick, on its report.
         self._savings = SavingsReview(clock, self._written_ledger)
         self._garbage = garbage.GarbageCollection()
-        self._gatherer = Gatherer(clock, min(config.interval, READ_MAX))
+
+        # The web server, which answers from the report.
         self._access = access or Access(None, clock)
         self._web = WebServer(
             options.listen_address,
@@ -245,13 +253,13 @@ class _Daemon:
                 self._clock,
                 self._gatherer,
                 self._gpu_sources,
-                ledger,
-                ProcessMetrics(),
-                self._plan(succeeded=self._succeeded),
-                self._prepare,
-                machine.identity(),
-                self._discovery,
-                PciBus(self._clock),
+                ledger=ledger,
+                process=ProcessMetrics(),
+                plan=self._plan(succeeded=self._succeeded),
+                published=self._prepare,
+                machine=machine.identity(),
+                discovery=self._discovery,
+                displays=PciBus(self._clock),
             )
             return self._sampler
 
@@ -261,7 +269,8 @@ class _Daemon:
     def _prepare(self) -> None:
         """After each tick: render ahead, review savings when due, check the configuration file, tidy up."""
         self._web.prepare()
-        if (report := self._current()) is not None:
+        report = self._current()
+        if report is not None:
             self._savings.look(report, self._config)
         self._watch.look(self._config.hash if self._succeeded else "")
         self._garbage.note_tick()
