@@ -31,7 +31,7 @@ def instance_name(device: DeviceHour) -> str:
     return f"MIG-{series.gpu.uuid}/{series.instance}" if series.instance else ""
 
 
-def energies(hour: HostHour | None, *, skipped: bool) -> dict[str, float]:
+def energies(hour: HostHour, *, skipped: bool) -> dict[str, float]:
     """Joules by GPU of an hour, per nanosecond in which the GPU was there.
 
     The series of a GPU's holders follow each other; those of MIG instances all have the whole card's joules.
@@ -39,7 +39,7 @@ def energies(hour: HostHour | None, *, skipped: bool) -> dict[str, float]:
     """
     joules: dict[str, dict[str, dict[GpuSeries, float]]] = {}
     there: dict[str, Nanoseconds] = {}
-    for part in () if hour is None else hour.parts:
+    for part in hour.parts:
         for uuid in {device.series.gpu.uuid for device in part.devices}:
             there[uuid] = there.get(uuid, 0) + part.end - part.start
         for device in part.devices:

@@ -74,6 +74,16 @@ class HostHour:
     usual: float
     counts: Mapping[str, float]
 
+    @classmethod
+    def without_gpus(cls, number: int) -> "HostHour":
+        """An hour of a host that has inference servers alone."""
+        return cls(number, (HourPart(number * HOUR, (number + 1) * HOUR, ()),), 0.0, 0.0, {})
+
+    @property
+    def names_pods(self) -> bool:
+        """Whether any GPU names a pod that holds it."""
+        return any(device.holders for part in self.parts for device in part.devices)
+
     @property
     def start(self) -> Instant:
         """When it was first seen."""
@@ -131,7 +141,7 @@ class HostSeries:
             if not counts[at]:
                 continue
             start, length, reference = self._extent(counts, at, usual)
-            begun = (chunk.first - 1 + at) * HOUR + start
+            begun = chunk.number(at) * HOUR + start
             # In the hours beside one in which the host was there from its start to its end.
             around = samples[max(0, at - 1) : at + 2] if length == HOUR else [samples[at]]
             sequences = {
@@ -144,7 +154,7 @@ class HostSeries:
             for uuid, instance in sequences:
                 count = sum(row.count for row in self._rows((uuid, instance), at))
                 of_gpus[uuid] = max(count, of_gpus.get(uuid, 0.0))
-            yield HostHour(chunk.first - 1 + at, parts, counts[at], reference, of_gpus)
+            yield HostHour(chunk.number(at), parts, counts[at], reference, of_gpus)
             holders = {(d.series.gpu.uuid, d.series.instance): d.holders for d in parts[-1].devices}
         self.before = holders
 

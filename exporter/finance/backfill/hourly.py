@@ -128,6 +128,19 @@ class Chunk:
     resolution: Nanoseconds = 0
     boots: dict[NodeKey, dict[int, float]] = field(default_factory=dict)
 
+    @property
+    def numbers(self) -> range:
+        """Its hours since 1970, without the one before the first."""
+        return range(self.first, self.first - 1 + self.hours)
+
+    def number(self, at: int) -> int:
+        """The hour since 1970 of a place in a column."""
+        return self.first - 1 + at
+
+    def column(self, number: int) -> int:
+        """The place in a column of an hour since 1970."""
+        return number - self.first + 1
+
     def points(self, series: QuerySeries) -> Iterator[tuple[int, float]]:
         """Values of a series with their places in a column, those left out that are no readings.
 
@@ -259,7 +272,7 @@ class HourlyReader:
             if host is not None:
                 boots = chunk.boots.setdefault(host, {})
                 for at, booted in chunk.points(answer):
-                    number = chunk.first - 1 + at
+                    number = chunk.number(at)
                     boots[number] = max(booted, boots.get(number, 0.0))
 
     def _read_gpus(self, chunk: Chunk) -> None:

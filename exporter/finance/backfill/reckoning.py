@@ -1,24 +1,25 @@
 """Hours of hosts through the daemon's own cost code, and the sums of their months."""
 
 from collections import Counter, defaultdict, deque
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from math import isnan
 from typing import Final, Protocol
 from zoneinfo import ZoneInfo
 
 from exporter.config import Config
-from exporter.config.settings import ConfiguredServer, cost_policy
+from exporter.config.settings import cost_policy
 from exporter.cost import advance
 from exporter.cost.advance import GpuOutcome
 from exporter.cost.money import add, add_all
 from exporter.cost.policy import CardinalityLimits, CostPolicy
-from exporter.cost.postings import CostOwner, Postings, TokenPosting
+from exporter.cost.postings import CostOwner, TokenPosting
 from exporter.cost.state import State
-from exporter.engines.exposition import Page, Sample, Series
+from exporter.engines.exposition import Page, Sample
 from exporter.engines.interpretation import interpret
 from exporter.finance.backfill import host_hours
 from exporter.finance.backfill.gpu_readings import energies, gpu_readings, instance_name, rounded_up, used
+from exporter.finance.backfill.host_hours import DeviceHour, HostHour, HourPart
 from exporter.finance.backfill.hourly import Chunk, EngineHours
 from exporter.finance.backfill.kube_state import NodeKey, PodName
 from exporter.finance.backfill.past_slots import PastSlots
@@ -65,18 +66,18 @@ USAGE_HOURS: Final = 14 * 24
 
 @dataclass(slots=True)
 class MonthSums:
-    """One month of one host. `sampled` of its time has samples, `span` is all of it.
-
-    `token_server_time` is GPU time of servers whose pages count tokens, and `unread` the part of it in which
-    none was scraped. `unlisted` is charged for GPUs without samples.
-    """
+    """One month of one host."""
 
     sums: HistorySums = field(default_factory=HistorySums)
     token_server_time: dict[CostOwner, Nanoseconds] = field(default_factory=dict)
+    """GPU time of servers whose pages count tokens."""
     unread: dict[CostOwner, Nanoseconds] = field(default_factory=dict)
+    """The part of it in which none of their pages was scraped."""
     sampled: Nanoseconds = 0
+    """The part of `span` that has samples."""
     span: Nanoseconds = 0
     unlisted: Picodollars = 0
+    """What is charged for GPUs without samples."""
 
 
 @dataclass(slots=True)
@@ -111,8 +112,38 @@ class PastHost:
     """Of the last `RECENT_HOURS` before the end."""
 
     def unseen_hours(self, before: int) -> range:
-        """Whole hours since it was last seen, up to an hour since 1970."""
-        return range(-(-self.last // HOUR), before)
+        """Whole hours since it was last seen, up to an hour since 1970; none before it was ever seen."""
+        return range(-(-self.last // HOUR), before) if self.last else range(0)
+
+    def month(self, name: str) -> MonthSums:
+        """The sums of a month."""
+        return self.months.setdefault(name, MonthSums())
+
+
+@dataclass(frozen=True, slots=True)
+class _Seen:
+    """What a chunk says of all hosts together, by hours since 1970."""
+
+    chunk: Chunk
+    boots: Mapping[NodeKey, Mapping[int, float]]
+    """The latest boot of each host, in seconds since 1970."""
+    listed: Mapping[str, Mapping[NodeKey, Collection[int]]]
+    """The hours in which each host lists a GPU, by its UUID."""
+    read: Mapping[ServerKey, Collection[int]]
+    """The hours in which pages of a server were scraped, for servers whose pages count tokens."""
+
+
+@dataclass(frozen=True, slots=True)
+class _HourReadings:
+    """An hour of one host, and what all parts of it have in common."""
+
+    hour: HostHour
+    targets: Sequence[EngineTarget]
+    """Pages of inference servers that were there."""
+    servers: tuple[ServerReading, ...]
+    joules: Mapping[str, float]
+    """Energy by GPU, per nanosecond in which the GPU was there."""
+    seen: _Seen
 
 
 class HourSink(Protocol):
@@ -132,13 +163,7 @@ class HourSink(Protocol):
 
 
 class Reckoning:
-    """All hosts, chunk by chunk. Memory grows with hosts and months, not with days.
-
-    `doubled` are names of pods that held GPUs of two hosts at once: those of clusters that no label names.
-    `merged` are names of hosts whose GPUs were read under another name at once.
-    `namesakes` are names that two hosts have at once, of clusters likewise.
-    `downsampled` are hours by the time between the samples that Thanos made for them.
-    """
+    """All hosts, chunk by chunk. Memory grows with hosts and months, not with days."""
 
     def __init__(self, config: Config, survey: Survey, until: Instant, sink: HourSink | None = None) -> None:
         self._config = config
@@ -148,56 +173,66 @@ class Reckoning:
         self._owners: dict[PodName, PodOwnership | None] = {}
         self._homes: dict[EngineTarget, NodeKey] = {}
         self._keys: dict[PodName, ServerKey] = {}
+        self._active: set[int] = set()
+        """Hours since 1970 in which anything was scraped."""
+        self._counting = {survey.server(target) for target, engine in survey.engines.items() if engine.tokens}
+        """Servers whose pages count tokens."""
         self.hosts: dict[NodeKey, PastHost] = {}
         self.homeless: set[EngineTarget] = set()
+        """Pages of no known host."""
         self.shared: set[NodeKey] = set()
+        """Hosts of several servers, where nothing says which of them held a GPU."""
         self.doubled: set[PodName] = set()
+        """Pods that held GPUs of two hosts at once: those of clusters that no label names."""
         self.namesakes: set[NodeKey] = set()
+        """Names that two hosts have at once, of clusters likewise."""
         self.merged: set[NodeKey] = set()
+        """Names of hosts whose GPUs were read under another name at once."""
         self.downsampled: Counter[Nanoseconds] = Counter()
-        self._active: set[int] = set()
-        self._listed: dict[str, dict[NodeKey, set[int]]] = {}
-        self._boots: dict[NodeKey, dict[int, float]] = {}
-        self._read = {
-            survey.server(target): set[int]() for target, engine in survey.engines.items() if engine.tokens
-        }
+        """Hours by the time between the samples that Thanos made for them."""
 
     def add(self, chunk: Chunk) -> None:
         """Charge the hours of a chunk."""
         if self._sink is not None:
             self._sink.begin(chunk.first)
         if chunk.resolution:
-            self.downsampled[chunk.resolution] += chunk.hours - 1
+            self.downsampled[chunk.resolution] += len(chunk.numbers)
         self._name_hosts(chunk)
-        series = host_hours.by_host(chunk, self._survey.known_as)
-        hours: dict[NodeKey, dict[int, host_hours.HostHour]] = {}
-        for key, devices in series.items():
+        hours: dict[NodeKey, dict[int, HostHour]] = {}
+        listed: dict[str, dict[NodeKey, set[int]]] = {}
+        for key, devices in host_hours.by_host(chunk, self._survey.known_as).items():
             host = self._host(key)
             if host_hours.has_namesake(devices):
                 self.namesakes.add(key)
-            gathered = host_hours.HostSeries(devices, host.before)
-            hours[key] = {hour.number: hour for hour in gathered.hours(chunk)}
-            host.before = gathered.before
-        self._boots = {self._survey.known_as(key): times for key, times in chunk.boots.items()}
-        self._listed = {}
-        for key, of_host in hours.items():
-            for number, host_hour in of_host.items():
-                for uuid in host_hour.counts:
-                    self._listed.setdefault(uuid, {}).setdefault(key, set()).add(number)
-        servers = self._settle(hours, chunk)
+            series = host_hours.HostSeries(devices, host.before)
+            hours[key] = {hour.number: hour for hour in series.hours(chunk)}
+            host.before = series.before
+            self._active.update(hours[key])
+            for hour in hours[key].values():
+                for uuid in hour.counts:
+                    listed.setdefault(uuid, {}).setdefault(key, set()).add(hour.number)
         self._active |= chunk.alive
-        self._active.update(number for of_host in hours.values() for number in of_host)
-        self._find_read(chunk)
-        for key in sorted({*hours, *servers}):
+        targets = self._targets(hours, chunk)
+        read: dict[ServerKey, set[int]] = {server: set() for server in self._counting}
+        for target, engine in chunk.engines.items():
+            of_server = read.get(self._survey.server(target))
+            if of_server is not None:
+                of_server.update(chunk.number(at) for at in range(chunk.hours) if engine.there(at))
+        boots = {self._survey.known_as(key): times for key, times in chunk.boots.items()}
+        seen = _Seen(chunk, boots, listed, read)
+        for key in sorted({*hours, *targets}):
             host = self._host(key)
-            for number in range(chunk.first, chunk.first - 1 + chunk.hours):
-                at = number + 1 - chunk.first
-                targets = sorted(servers.get(key, {}).get(number, ()))
-                hour = hours.get(key, {}).get(number)
+            for number in chunk.numbers:
+                here = sorted(targets.get(key, {}).get(number, ()))
+                of_gpus = hours.get(key, {}).get(number)
                 # A host with GPUs is charged in the hours that have them; one without has tokens alone.
-                if hour is not None or (targets and key not in self._survey.hosts):
-                    self._locate(host, number)
-                    self._charge(host, number, at, hour, targets, chunk)
+                if of_gpus is None and (not here or key in self._survey.hosts):
+                    continue
+                if key in self._survey.kube.node_times:  # a node may have the name of one that went
+                    location = self._survey.kube.location(key, self._config, number)
+                    if location != host.location:
+                        host.location, host.policy = location, self._policy(key, location)
+                self._charge(host, of_gpus or HostHour.without_gpus(number), here, seen)
         if self._sink is not None:
             self._sink.flush()
 
@@ -219,15 +254,6 @@ class Reckoning:
                 self._survey.rename(other, best)
                 self.merged.add(other)
 
-    def _find_read(self, chunk: Chunk) -> None:
-        """Find the hours in which the pages of each server were scraped, on whatever hosts."""
-        for hours in self._read.values():
-            hours.clear()
-        for target, engine in chunk.engines.items():
-            of_server = self._read.get(self._survey.server(target))
-            if of_server is not None:
-                of_server.update(chunk.first - 1 + at for at in range(chunk.hours) if engine.there(at))
-
     def _host(self, key: NodeKey) -> PastHost:
         host = self.hosts.get(key)
         if host is None:
@@ -239,15 +265,8 @@ class Reckoning:
         policy = cost_policy(self._config, key.host, location)
         return replace(policy, interval=HOUR, gap_after=HOUR, limits=LIMITS)
 
-    def _locate(self, host: PastHost, number: int) -> None:
-        """Give a host the prices of its labels in an hour: a node may have the name of one that went."""
-        if host.key in self._survey.kube.node_times:
-            location = self._survey.kube.location(host.key, self._config, number)
-            if location != host.location:
-                host.location, host.policy = location, self._policy(host.key, location)
-
-    def _settle(
-        self, hours: Mapping[NodeKey, Mapping[int, host_hours.HostHour]], chunk: Chunk
+    def _targets(
+        self, hours: Mapping[NodeKey, Mapping[int, HostHour]], chunk: Chunk
     ) -> dict[NodeKey, dict[int, list[EngineTarget]]]:
         """The targets of each host by the hour: where their pod holds GPUs, else by their own labels.
 
@@ -263,10 +282,11 @@ class Reckoning:
                             together[pod].add(hour.number)
         # A pod that moves is on both in one hour.
         self.doubled.update(pod for pod, numbers in together.items() if len(numbers) > 1)
-        servers: dict[NodeKey, dict[int, list[EngineTarget]]] = {}
+        targets: dict[NodeKey, dict[int, list[EngineTarget]]] = {}
         pages: dict[tuple[NodeKey, int, EngineTarget], EngineTarget] = {}
         for target in sorted(chunk.engines, reverse=True):  # without a cluster last
-            engine, of_pod = chunk.engines[target], holders.get(target.pod_name, {}) if target.pod else {}
+            engine = chunk.engines[target]
+            of_pod = holders.get(target.pod_name, {}) if target.pod else {}
             labeled = self._survey.host_of(target, engine.labels, hours.keys())
             known = self._homes.get(target) or (of_pod[min(of_pod)] if of_pod else labeled)
             if not of_pod and labeled in self._survey.hosts:  # its address may be given again
@@ -274,213 +294,167 @@ class Reckoning:
             if known is None:
                 self.homeless.add(target)
             home = NodeKey(target.cluster, "") if known is None else self._survey.known_as(known)
-            for at in range(1, chunk.hours):
-                number = chunk.first - 1 + at
+            for number in chunk.numbers:
                 home = of_pod.get(number, home)
-                if not engine.there(at):
+                if not engine.there(chunk.column(number)):
                     continue
-                one = pages.setdefault((home, number, target._replace(cluster="")), target)
-                if one is target or len(chunk.engines[one].sampled & engine.sampled) <= 1:
-                    servers.setdefault(home, {}).setdefault(number, []).append(target)
+                first = pages.setdefault((home, number, target._replace(cluster="")), target)
+                if first is target or len(chunk.engines[first].sampled & engine.sampled) <= 1:
+                    targets.setdefault(home, {}).setdefault(number, []).append(target)
             if known is not None:
                 self._homes[target] = home
-        return servers
+        return targets
 
-    def _charge(
-        self,
-        host: PastHost,
-        number: int,
-        at: int,
-        hour: host_hours.HostHour | None,
-        targets: list[EngineTarget],
-        chunk: Chunk,
-    ) -> None:
-        start = number * HOUR if hour is None else hour.start
-        parts = () if hour is None else hour.parts
-        skipped = host.first is not None and start > host.last and not self._ran(host, start)
-        energy = energies(hour, skipped=skipped)
-        unseen = 0 if skipped or host.first is None else len(host.unseen_hours(start // HOUR))
-        hours = range(max(1, at - unseen), at + 1)
-        servers = self._servers(host, hours, targets, chunk, start, skipped=skipped)
-        named = any(device.holders for part in parts for device in part.devices)
-        if hour is not None:
-            host.slots.add(hour, self._boots.get(host.key, {}).get(number, 0.0))
-        sums, ticks = HistorySums(), list[Postings]()
+    def _charge(self, host: PastHost, hour: HostHour, targets: Sequence[EngineTarget], seen: _Seen) -> None:
+        """Charge an hour, and the time before it in which the host may be assumed to have run."""
+        start = hour.start
+        unseen = host.unseen_hours(hour.number)
+        skipped = start - host.last > GAP_CHARGED and not self._active.isdisjoint(unseen)
+        at = seen.chunk.column(hour.number)
+        unread = range(at if skipped else max(1, at - len(unseen)), at + 1)
+        engines = {target: seen.chunk.engines[target] for target in targets}
+        servers = self._servers(host, engines, unread, start, skipped=skipped)
+        readings = _HourReadings(hour, targets, servers, energies(hour, skipped=skipped), seen)
+        host.slots.add(hour, seen.boots.get(host.key, {}).get(hour.number, 0.0))
+        before = HourPart(start, start, hour.parts[0].devices)
+        ticks: list[TickSums] = []
         if skipped:
             host.uncharged += start - host.last
-        elif host.first is None or start > host.last:
-            devices = parts[0].devices if parts else ()
-            opening = self._frame(host, start, devices, servers, targets, energy, 0, named=named)
-            opening = self._with_evidence(host, opening, hour)
-            if host.first is None:
-                host.first = start
-                # A first frame sets marks only: what its servers count is of the hour after it.
-                host.state = advance.advance(host.state, replace(opening, servers=()), host.policy).state
-            else:
-                host.elapsed += start - host.last
-                gap = replace(opening, elapsed=host.elapsed)
-                ticks.append(self._tick(host, gap, replace(host.policy, gap_after=0), sums))
-        for part in parts:
-            length = part.end - part.start
-            frame = self._frame(host, part.end, part.devices, servers, targets, energy, length, named=named)
-            frame = self._with_evidence(host, frame, hour)
-            ticks.append(self._tick(host, frame, host.policy, sums))
-        if not parts:
-            frame = self._frame(host, start + HOUR, (), servers, targets, energy, HOUR, named=named)
-            ticks.append(self._tick(host, frame, host.policy, sums))
-        self._count(host, ticks, sums)
-        end = parts[-1].end if parts else start + HOUR
-        self._note(host, number, end, hour, sums)
+        elif host.first is None:
+            # A first frame sets marks only: what its servers count is of the hour after it.
+            opening = replace(self._frame(host, readings, before), servers=())
+            host.first = start
+            host.state = advance.advance(host.state, opening, host.policy).state
+        elif start > host.last:
+            host.elapsed += start - host.last
+            gap = self._frame(host, readings, before)
+            ticks.append(self._tick(host, gap, replace(host.policy, gap_after=0), seen))
+        for part in hour.parts:
+            host.elapsed += part.end - part.start
+            ticks.append(self._tick(host, self._frame(host, readings, part), host.policy, seen))
 
-    def _with_evidence(self, host: PastHost, frame: Frame, hour: host_hours.HostHour | None) -> Frame:
-        """A frame with what its hour shows of the GPUs that it does not list."""
-        if hour is None:
-            return frame
-        listed = {reading.gpu.uuid for reading in frame.gpus or ()}
-        elsewhere = {
-            uuid: [
-                number for key, numbers in self._listed[uuid].items() if key != host.key for number in numbers
-            ]
-            for uuid in host.state.gpus.keys() - listed
-            if uuid in self._listed
-        }
-        return replace(frame, evidence=host.slots.evidence(host.state.gpus, listed, hour, elsewhere))
+        self._count(host, hour, unseen, ticks)
 
-    def _ran(self, host: PastHost, start: Instant) -> bool:
-        """Whether a host may be assumed to have run since it was last seen: nothing was scraped at all."""
-        return start - host.last <= GAP_CHARGED or self._active.isdisjoint(host.unseen_hours(start // HOUR))
+    def _frame(self, host: PastHost, readings: _HourReadings, part: HourPart) -> Frame:
+        """What the daemon would have read at the end of a part of an hour."""
+        devices, length = part.devices, part.end - part.start
+        gpus = tuple(gpu_readings(host.energy, devices, readings.joules, length))
+        holders = tuple(self._holders(host, readings, devices, gpus))
+        held = {holder.uuid for holder in holders}
+        gpus = tuple(rounded_up(gpu) if gpu.gpu.uuid in held else gpu for gpu in gpus)
 
-    def _tick(self, host: PastHost, frame: Frame, policy: CostPolicy, sums: HistorySums) -> Postings:
+        # Owners of servers are those of the pods that are there: of several the one that holds most GPUs.
+        number = (part.end - min(length, 1)) // HOUR
+        gpu_counts = Counter({target.pod_name: 0 for target in readings.targets if target.pod})
+        gpu_counts.update(pod for device in devices for pod in device.holders)
+        owners: dict[ServerKey, PodOwnership] = {}
+        for pod in sorted(gpu_counts, key=lambda pod: (gpu_counts[pod], pod)):
+            if pod not in self._owners or pod in self._survey.kube.pod_times:
+                ownership = self._survey.kube.ownership(pod, self._config, number)
+                self._owners[pod] = ownership and ownership._replace(key=self._server(pod))
+            owner = self._owners[pod]
+            if owner is not None:
+                owners[owner.key] = owner
+
+        listed = {gpu.gpu.uuid for gpu in gpus}
+        elsewhere: dict[str, set[int]] = {}
+        for uuid in host.state.gpus.keys() - listed:
+            for key, numbers in readings.seen.listed.get(uuid, {}).items():
+                if key != host.key:
+                    elsewhere.setdefault(uuid, set()).update(numbers)
+        return Frame(
+            host.elapsed,
+            part.end,
+            gpus,
+            readings.servers,
+            holders,
+            owners=tuple(owner for _, owner in sorted(owners.items())),
+            evidence=host.slots.evidence(host.state.gpus, listed, readings.hour, elsewhere),
+        )
+
+    def _tick(self, host: PastHost, frame: Frame, policy: CostPolicy, seen: _Seen) -> TickSums:
+        """Charge a frame to a host and its months."""
         outcome = advance.advance(host.state, frame, policy)
         host.state, host.outcomes = outcome.state, outcome.gpus
         listed = {reading.gpu.uuid for reading in frame.gpus or ()}
         ticked = TickSums.of(outcome.postings)
         if frame.wall > self._recent_from:
             host.recent.add(ticked, ())
-        for segment in ticked.segments:
-            add_all(sums.held, segment.sums.held)
-            of_month = self._month(host, segment.segment.month)
-            of_month.sums.add(segment.sums)
-            for posted in segment.segment.gpu_times:
-                owner, time = posted.owner_phase.owner, posted.chargeable
-                if posted.gpu.uuid not in listed:
-                    host.slots.without_samples(posted.gpu, host.first or 0).time += time
+        for posted in ticked.segments:
+            month = host.month(posted.segment.month)
+            month.sums.add(posted.sums)
+            for held in posted.segment.gpu_times:
+                owner, time = held.owner_phase.owner, held.chargeable
+                if held.gpu.uuid not in listed:
+                    host.slots.without_samples(held.gpu, host.first or 0).time += time
                     continue  # no page shows tokens of a GPU that is gone
-                read = self._read.get(ServerKey(owner.namespace, owner.server))
+                read = seen.read.get(ServerKey(owner.namespace, owner.server))
                 if read is not None:
-                    add(of_month.token_server_time, owner, time)
-                    add(of_month.unread, owner, 0 if (frame.wall - 1) // HOUR in read else time)
-            for money in segment.segment.money:
+                    add(month.token_server_time, owner, time)
+                    add(month.unread, owner, 0 if (frame.wall - 1) // HOUR in read else time)
+            for money in posted.segment.money:
                 if money.gpu.uuid not in listed:
                     host.slots.without_samples(money.gpu, host.first or 0).amount += money.amount
-                    of_month.unlisted += money.amount
+                    month.unlisted += money.amount
             if self._sink is not None:
-                self._sink.add_segment(host, segment)
-        return outcome.postings
+                self._sink.add_segment(host, posted)
+        return ticked
 
-    def _count(self, host: PastHost, ticks: Sequence[Postings], sums: HistorySums) -> None:
-        """Add the tokens of an hour, and of a gap before it, to the hours and months of all its time."""
-        segments = tuple(segment for tick in ticks for segment in tick.segments)
-        counted = [(tick, tokens) for tick in ticks for tokens in tick.tokens if tokens.count]
-        for tick, tokens in counted:
-            key = tokens.owner, tokens.kind
-            for at, day, part in token_times(tokens, replace(tick, segments=segments)):
-                add(self._month(host, day[:7]).sums.tokens, key, part)
-                add(sums.tokens, key, part)
-                if self._sink is not None:
-                    self._sink.add_tokens(host, at, (replace(tokens, count=part),))
-
-    def _month(self, host: PastHost, month: str) -> MonthSums:
-        return host.months.setdefault(month, MonthSums())
-
-    def _note(
-        self, host: PastHost, number: int, end: Instant, hour: host_hours.HostHour | None, sums: HistorySums
-    ) -> None:
-        month = month_of(number * HOUR, self._config.timezone).name
-        if hour is not None:
-            self._month(host, month).sampled += hour.sampled
-            self._month(host, month).span += max(0, hour.end - max(hour.start, host.last))
+    def _count(self, host: PastHost, hour: HostHour, unseen: range, ticks: Sequence[TickSums]) -> None:
+        """Add the tokens of an hour and of a gap before it to all its time, and its samples to its month."""
+        posted = [segment for tick in ticks for segment in tick.segments]
+        segments = tuple(part.segment for part in posted)
+        sums = HistorySums()
+        for part in posted:
+            add_all(sums.held, part.sums.held)
+        for tick in ticks:
+            postings = replace(tick.postings, segments=segments)
+            for tokens, _times in tick.tokens:
+                key = tokens.owner, tokens.kind
+                for at, day, count in token_times(tokens, postings):
+                    add(host.month(day[:7]).sums.tokens, key, count)
+                    add(sums.tokens, key, count)
+                    if self._sink is not None:
+                        self._sink.add_tokens(host, at, (replace(tokens, count=count),))
+        host.usage.append((hour.number, sums))
+        if hour.counts:
+            month = host.month(month_of(hour.number * HOUR, self._config.timezone).name)
+            month.sampled += hour.sampled
+            month.span += max(0, hour.end - max(hour.start, host.last))
             host.samples[round(hour.samples)] += 1
             for device in hour.parts[-1].devices:
                 host.gpus[device.series.gpu] = hour.end
-        for missed in host.unseen_hours(number if host.last else 0):
-            name = month_of(missed * HOUR, self._config.timezone).name
-            self._month(host, name).span += HOUR
-        host.last = end
-        host.usage.append((number, HistorySums(held=sums.held, tokens=sums.tokens)))
-
-    def _frame(
-        self,
-        host: PastHost,
-        wall: Instant,
-        devices: tuple[host_hours.DeviceHour, ...],
-        servers: tuple[ServerReading, ...],
-        targets: Iterable[EngineTarget],
-        energy: Mapping[str, float],
-        length: Nanoseconds,
-        *,
-        named: bool,
-    ) -> Frame:
-        host.elapsed += length
-        readings = tuple(gpu_readings(host.energy, devices, energy, length))
-        holders = tuple(self._holders(host, devices, readings, servers, named=named))
-        held_gpus = {holder.uuid for holder in holders}
-        readings = tuple(rounded_up(each) if each.gpu.uuid in held_gpus else each for each in readings)
-        owners = self._owners_of(devices, targets, (wall - min(length, 1)) // HOUR)
-        return Frame(host.elapsed, wall, readings, servers, holders, owners=owners)
-
-    def _owners_of(
-        self, devices: Iterable[host_hours.DeviceHour], targets: Iterable[EngineTarget], number: int
-    ) -> tuple[PodOwnership, ...]:
-        """Owners of servers by the pods that are there: of several the one that holds most GPUs."""
-        gpu_counts = Counter({target.pod_name: 0 for target in targets if target.pod})
-        gpu_counts.update(pod for device in devices for pod in device.holders)
-        owners: dict[ServerKey, PodOwnership] = {}
-        for pod in sorted(gpu_counts, key=lambda each: (gpu_counts[each], each)):
-            owned = self._owner(pod, number)
-            if owned is not None:
-                owners[owned.key] = owned
-        return tuple(owner for _, owner in sorted(owners.items()))
-
-    def _owner(self, pod: PodName, number: int) -> PodOwnership | None:
-        if pod not in self._owners or pod in self._survey.kube.pod_times:
-            owned = self._survey.kube.ownership(pod, self._config, number)
-            self._owners[pod] = owned and owned._replace(key=self._server(pod))
-        return self._owners[pod]
+        for number in unseen:
+            host.month(month_of(number * HOUR, self._config.timezone).name).span += HOUR
+        host.last = hour.end
 
     def _servers(
         self,
         host: PastHost,
+        engines: Mapping[EngineTarget, EngineHours],
         unread: range,
-        targets: Iterable[EngineTarget],
-        chunk: Chunk,
         start: Instant,
         *,
         skipped: bool,
     ) -> tuple[ServerReading, ...]:
+        """Readings of the pages of a host. `unread` are the columns of an hour and of those before it."""
         readings = []
-        for target in targets:
-            hours = chunk.engines[target]
+        for target, hours in engines.items():
             names = hours.names(unread) if target in self._survey.later_engines else ()
             engine = self._survey.engine_of(target, names)
-            key = self._survey.server(target)
             # Counters of one engine are no earlier values of another's.
             url = target.url if engine is self._survey.engines[target] else f"{target.url} {engine.name}"
+            reading = ServerReading(
+                self._survey.server(target), url, up=False, engine=engine.name, pod=target.pod
+            )
             host.targets.add(target)
-            if hours.sampled.isdisjoint(unread):
-                readings.append(ServerReading(key, url, up=False, engine=engine.name, pod=target.pod))
-                continue
-            page = self._page(host, target, hours, unread, skipped=skipped)
-            read = interpret(engine, page)
-            # A target that is new here began at zero: its counters are what rose since, without a fall.
-            started = host.counting_since.setdefault((target, engine.name), start)
-            readings.append(
-                ServerReading(
-                    key,
-                    url,
+            if not hours.sampled.isdisjoint(unread):
+                read = interpret(engine, self._page(host, target, hours, unread, skipped=skipped))
+                # A target that is new here began at zero: its counters are what rose since, without a fall.
+                started = host.counting_since.setdefault((target, engine.name), start)
+                reading = replace(
+                    reading,
                     up=True,
-                    engine=engine.name,
-                    pod=target.pod,
                     identity=f"counting since {started}",
                     started=started,
                     absent_at=start,
@@ -489,8 +463,8 @@ class Reckoning:
                     models=read.models,
                     role=read.role,
                 )
-            )
-        for gone in host.counters.keys() - set(targets):
+            readings.append(reading)
+        for gone in host.counters.keys() - engines.keys():
             del host.counters[gone]
             host.counting_since = {key: at for key, at in host.counting_since.items() if key[0] != gone}
         return tuple(readings)
@@ -501,61 +475,50 @@ class Reckoning:
     ) -> Page:
         """A page of counters that began at zero when the target was first seen on this host.
 
-        `unread` are the last hour and those before it in which the host was not seen. `skipped`: the time
-        before that hour was not charged, and what rose in it does not count.
+        `unread` are the columns of the last hour and of those before it in which the host was not seen.
+        `skipped`: the time before that hour was not charged, and what rose in it does not count.
         """
         counters = host.counters.setdefault(target, {})
         samples: dict[str, list[Sample]] = {}
-
-        def put(series: Series, value: float) -> None:
-            samples.setdefault(series.name, []).append(Sample(series, value))
-
+        last = unread[-1]
         for key, (series, rises) in hours.rises.items():
-            at = unread[-1]
-            risen = [rises[each] for each in unread if not isnan(rises[each])]
-            if skipped and (key, at) in hours.inside:
-                risen = [hours.inside[key, at]]
+            risen = [rises[at] for at in unread if not isnan(rises[at])]
+            if skipped and (key, last) in hours.inside:
+                risen = [hours.inside[key, last]]
             if risen or key in counters:
                 counters[key] = counters.get(key, 0.0) + sum(risen)
-                put(series, counters[key])
+                samples.setdefault(series.name, []).append(Sample(series, counters[key]))
         for series, means in hours.means.values():
-            if not isnan(means[unread[-1]]):
-                put(series, means[unread[-1]])
-        return Page({name: tuple(each) for name, each in samples.items()}, frozenset(samples))
+            if not isnan(means[last]):
+                samples.setdefault(series.name, []).append(Sample(series, means[last]))
+        return Page({name: tuple(of_name) for name, of_name in samples.items()}, frozenset(samples))
 
     def _holders(
         self,
         host: PastHost,
-        devices: Iterable[host_hours.DeviceHour],
-        readings: tuple[GpuReading, ...],
-        servers: tuple[ServerReading, ...],
-        *,
-        named: bool,
+        readings: _HourReadings,
+        devices: Iterable[DeviceHour],
+        gpus: tuple[GpuReading, ...],
     ) -> Iterator[Holder]:
-        """Who holds GPUs. `named`: a GPU of the host names its pod in this hour, so that others have none."""
-        labeled = self._survey.holders_on(host.key)
+        """Who holds GPUs: their pods, else configured servers, else the one server that is on the host."""
         configured: dict[str, list[Holder]] = {}
-        for holder in configured_holders(self._configured(host), readings):
+        servers = [self._survey.configured(target) for target in sorted(host.targets)]
+        for holder in configured_holders([server for server in servers if server is not None], gpus):
             configured.setdefault(holder.uuid, []).append(holder)
-        loose = sorted({server.key for server in servers})
+        loose = sorted({server.key for server in readings.servers})
         for device in devices:
             uuid, instance = device.series.gpu.uuid, instance_name(device)
             if device.holders:
                 yield from (Holder(self._server(pod), uuid, instance=instance) for pod in device.holders)
             elif uuid in configured:
                 yield from configured[uuid]
-            elif named or (labeled and device.memory is None):
-                continue
+            elif readings.hour.names_pods or (device.memory is None and host.key in self._survey.labeled):
+                continue  # a GPU without a pod has none, where others name theirs
             elif used(device, has_server=bool(loose)):
                 if len(loose) > 1:
                     self.shared.add(host.key)
                 key = loose[0] if len(loose) == 1 else UNATTRIBUTED
                 yield Holder(key, uuid, instance=instance)
-
-    def _configured(self, host: PastHost) -> list[ConfiguredServer]:
-        """Configured servers that were seen on a host: they name their GPUs."""
-        here = (self._survey.configured(target) for target in sorted(host.targets))
-        return [server for server in here if server is not None]
 
     def _server(self, pod: PodName) -> ServerKey:
         if pod not in self._keys:

@@ -268,10 +268,6 @@ class Survey:
             host = self._instances.renamed[host]
         return host
 
-    def holders_on(self, host: NodeKey) -> bool:
-        """Whether GPUs of a host ever named the pod that holds them."""
-        return host in self.labeled
-
     def server_of_pod(self, pod: PodName) -> ServerKey:
         """The server that a pod is a replica of, by the targets in it, else by its workload."""
         if self._by_pod is None:
