@@ -121,7 +121,7 @@ class PastHost:
 
 
 @dataclass(frozen=True, slots=True)
-class _Seen:
+class _FleetReadings:
     """What a chunk says of all hosts together, by hours since 1970."""
 
     chunk: Chunk
@@ -143,7 +143,7 @@ class _HourReadings:
     servers: tuple[ServerReading, ...]
     joules: Mapping[str, float]
     """Energy by GPU, per nanosecond in which the GPU was there."""
-    seen: _Seen
+    fleet: _FleetReadings
 
 
 class HourSink(Protocol):
@@ -219,7 +219,7 @@ class Reckoning:
             if of_server is not None:
                 of_server.update(chunk.number(at) for at in range(chunk.hours) if engine.there(at))
         boots = {self._survey.known_as(key): times for key, times in chunk.boots.items()}
-        seen = _Seen(chunk, boots, listed, read)
+        fleet = _FleetReadings(chunk, boots, listed, read)
         for key in sorted({*hours, *targets}):
             host = self._host(key)
             for number in chunk.numbers:
@@ -232,7 +232,7 @@ class Reckoning:
                     location = self._survey.kube.location(key, self._config, number)
                     if location != host.location:
                         host.location, host.policy = location, self._policy(key, location)
-                self._charge(host, of_gpus or HostHour.without_gpus(number), here, seen)
+                self._charge(host, of_gpus or HostHour.without_gpus(number), here, fleet)
         if self._sink is not None:
             self._sink.flush()
 
@@ -305,17 +305,19 @@ class Reckoning:
                 self._homes[target] = home
         return targets
 
-    def _charge(self, host: PastHost, hour: HostHour, targets: Sequence[EngineTarget], seen: _Seen) -> None:
+    def _charge(
+        self, host: PastHost, hour: HostHour, targets: Sequence[EngineTarget], fleet: _FleetReadings
+    ) -> None:
         """Charge an hour, and the time before it in which the host may be assumed to have run."""
         start = hour.start
         unseen = host.unseen_hours(hour.number)
         skipped = start - host.last > GAP_CHARGED and not self._active.isdisjoint(unseen)
-        at = seen.chunk.column(hour.number)
+        at = fleet.chunk.column(hour.number)
         unread = range(at if skipped else max(1, at - len(unseen)), at + 1)
-        engines = {target: seen.chunk.engines[target] for target in targets}
+        engines = {target: fleet.chunk.engines[target] for target in targets}
         servers = self._servers(host, engines, unread, start, skipped=skipped)
-        readings = _HourReadings(hour, targets, servers, energies(hour, skipped=skipped), seen)
-        host.slots.add(hour, seen.boots.get(host.key, {}).get(hour.number, 0.0))
+        readings = _HourReadings(hour, targets, servers, energies(hour, skipped=skipped), fleet)
+        host.slots.add(hour, fleet.boots.get(host.key, {}).get(hour.number, 0.0))
         before = HourPart(start, start, hour.parts[0].devices)
         ticks: list[TickSums] = []
         if skipped:
@@ -328,10 +330,10 @@ class Reckoning:
         elif start > host.last:
             host.elapsed += start - host.last
             gap = self._frame(host, readings, before)
-            ticks.append(self._tick(host, gap, replace(host.policy, gap_after=0), seen))
+            ticks.append(self._tick(host, gap, replace(host.policy, gap_after=0), fleet))
         for part in hour.parts:
             host.elapsed += part.end - part.start
-            ticks.append(self._tick(host, self._frame(host, readings, part), host.policy, seen))
+            ticks.append(self._tick(host, self._frame(host, readings, part), host.policy, fleet))
 
         self._count(host, hour, unseen, ticks)
 
@@ -340,8 +342,8 @@ class Reckoning:
         devices, length = part.devices, part.end - part.start
         gpus = tuple(gpu_readings(host.energy, devices, readings.joules, length))
         holders = tuple(self._holders(host, readings, devices, gpus))
-        held = {holder.uuid for holder in holders}
-        gpus = tuple(rounded_up(gpu) if gpu.gpu.uuid in held else gpu for gpu in gpus)
+        held_gpus = {holder.uuid for holder in holders}
+        gpus = tuple(rounded_up(gpu) if gpu.gpu.uuid in held_gpus else gpu for gpu in gpus)
 
         # Owners of servers are those of the pods that are there: of several the one that holds most GPUs.
         number = (part.end - min(length, 1)) // HOUR
@@ -359,7 +361,7 @@ class Reckoning:
         listed = {gpu.gpu.uuid for gpu in gpus}
         elsewhere: dict[str, set[int]] = {}
         for uuid in host.state.gpus.keys() - listed:
-            for key, numbers in readings.seen.listed.get(uuid, {}).items():
+            for key, numbers in readings.fleet.listed.get(uuid, {}).items():
                 if key != host.key:
                     elsewhere.setdefault(uuid, set()).update(numbers)
         return Frame(
@@ -372,7 +374,7 @@ class Reckoning:
             evidence=host.slots.evidence(host.state.gpus, listed, readings.hour, elsewhere),
         )
 
-    def _tick(self, host: PastHost, frame: Frame, policy: CostPolicy, seen: _Seen) -> TickSums:
+    def _tick(self, host: PastHost, frame: Frame, policy: CostPolicy, fleet: _FleetReadings) -> TickSums:
         """Charge a frame to a host and its months."""
         outcome = advance.advance(host.state, frame, policy)
         host.state, host.outcomes = outcome.state, outcome.gpus
@@ -383,12 +385,12 @@ class Reckoning:
         for posted in ticked.segments:
             month = host.month(posted.segment.month)
             month.sums.add(posted.sums)
-            for held in posted.segment.gpu_times:
-                owner, time = held.owner_phase.owner, held.chargeable
-                if held.gpu.uuid not in listed:
-                    host.slots.without_samples(held.gpu, host.first or 0).time += time
+            for gpu_time in posted.segment.gpu_times:
+                owner, time = gpu_time.owner_phase.owner, gpu_time.chargeable
+                if gpu_time.gpu.uuid not in listed:
+                    host.slots.without_samples(gpu_time.gpu, host.first or 0).time += time
                     continue  # no page shows tokens of a GPU that is gone
-                read = seen.read.get(ServerKey(owner.namespace, owner.server))
+                read = fleet.read.get(ServerKey(owner.namespace, owner.server))
                 if read is not None:
                     add(month.token_server_time, owner, time)
                     add(month.unread, owner, 0 if (frame.wall - 1) // HOUR in read else time)
