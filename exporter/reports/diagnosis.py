@@ -5,8 +5,12 @@ from dataclasses import dataclass, field
 from typing import Final, Literal
 
 from exporter import readings
+from exporter.config.settings import Config
+from exporter.cost.inventory import GpuInventory
+from exporter.cost.policy import CostPolicy
 from exporter.cost.state import State
 from exporter.sources.discovery import DiscoveredServer, DiscoveryResult
+from exporter.units import Instant
 
 Severity = Literal["note", "warning", "error"]
 EXIT_STATUS: Final[Mapping[Severity, int]] = {"note": 0, "warning": 1, "error": 2}
@@ -150,6 +154,33 @@ class DoctorInput:
     """The state after the ledger's last tick."""
     evidence: readings.GpuEvidence = readings.NO_EVIDENCE
     """Signs of GPUs beside their list."""
+
+
+@dataclass(frozen=True, slots=True)
+class ExaminedHost:
+    """The host that each check of the doctor looks at."""
+
+    config: Config
+    policy: CostPolicy
+    inputs: DoctorInput
+    now: Instant
+    inventory: GpuInventory
+    """The GPUs that the daemon's next tick would charge."""
+    gpus: tuple[DoctorGpu, ...] = ()
+    """The listed GPUs, in the order of `readings`."""
+    servers: tuple[DoctorServer, ...] = ()
+    allocation: tuple[readings.Holder, ...] = ()
+    """Servers on GPUs, configured and discovered."""
+
+    @property
+    def readings(self) -> tuple[readings.GpuReading, ...]:
+        """The readings of listed GPUs; none where NVML cannot be read."""
+        return self.inputs.gpus or ()
+
+    @property
+    def indices(self) -> Mapping[str, int]:
+        """The indices of listed GPUs, by UUID."""
+        return {reading.gpu.uuid: reading.index for reading in self.readings}
 
 
 @dataclass(frozen=True, slots=True)

@@ -7,7 +7,7 @@ from itertools import groupby
 
 from exporter.config.settings import Config
 from exporter.cost import attribution
-from exporter.cost.attribution import GpuShare, ShareMethod, mig_slices
+from exporter.cost.attribution import ShareMethod, mig_slices
 from exporter.cost.inventory import inventory
 from exporter.cost.money import WHOLE
 from exporter.cost.policy import CostPolicy
@@ -18,16 +18,11 @@ from exporter.reports.diagnosis import (
     DoctorGpu,
     DoctorInput,
     DoctorServer,
+    ExaminedHost,
     PriceLine,
     ServerAnswer,
 )
-from exporter.reports.host_findings import (
-    count_findings,
-    host_dollars_per_hour,
-    host_findings,
-    hourly_rates,
-    share_findings,
-)
+from exporter.reports.host_findings import CHECKS, host_dollars_per_hour, hourly_rates
 from exporter.reports.server_findings import discovered_lines, gateway_line, gateway_words
 from exporter.sources.configured import holders
 from exporter.tariff.calendar import month_of
@@ -45,20 +40,12 @@ def diagnose(config: Config, policy: CostPolicy, inputs: DoctorInput, now: Insta
     unseen = () if counted.uncounted else (gpu for gpu in counted.unseen.values() for _ in range(gpu.count))
     absent = [GpuReading(gpu.gpu, gpu.index, up=False) for gpu in (*counted.lost.values(), *unseen)]
     count = len(readings) + len(absent)
-    listed: list[DoctorGpu] = []
-    for reading in readings:
-        of_gpu = (holder for holder in allocation if holder.uuid == reading.gpu.uuid)
-        shares = attribution.shares(of_gpu, mig_slices(reading))
-        listed.append(_line(reading, tuple(_holder_names(shares)), policy, now, count))
-    gpus = tuple(listed)
+    gpus = tuple(
+        _line(reading, tuple(_holder_names(reading, allocation)), policy, now, count) for reading in readings
+    )
     missing = tuple(_line(reading, ("unallocated",), policy, now, count) for reading in absent)
     servers = tuple(_server(answer, allocation, readings) for answer in inputs.servers)
-    index = {reading.gpu.uuid: reading.index for reading in readings}
-    findings = (
-        *host_findings(config, inputs, gpus, servers, policy, now, gpu_host=counted.gpu_host),
-        *count_findings(counted, policy),
-        *share_findings(allocation, index),
-    )
+    host = ExaminedHost(config, policy, inputs, now, counted, gpus, servers, allocation)
     # Arithmetic that a person can repeat: what the GPUs cost an hour, and a month at that rate.
     sums: tuple[str, ...] = ()
     if rates := hourly_rates((*gpus, *missing)):
@@ -75,7 +62,7 @@ def diagnose(config: Config, policy: CostPolicy, inputs: DoctorInput, now: Insta
         gpus,
         servers,
         sums,
-        findings,
+        tuple(finding for check in CHECKS for finding in check(host)),
         inputs.ledger,
         policy.tariff.host,
         inputs.location,
@@ -116,10 +103,11 @@ def _line(
     )
 
 
-def _holder_names(shares: Iterable[GpuShare]) -> Iterable[str]:
+def _holder_names(reading: GpuReading, allocation: Iterable[Holder]) -> Iterable[str]:
     """Who holds a GPU, how much of it and by what, instances together; a whole GPU needs no number."""
+    holders = (holder for holder in allocation if holder.uuid == reading.gpu.uuid)
     parts: dict[tuple[str, ShareMethod, ShareMethod], tuple[int, int]] = {}
-    for share in shares:
+    for share in attribution.shares(holders, mig_slices(reading)):
         who = share.key.server, share.busy_method, share.idle_method
         busy, idle = parts.get(who, (0, 0))
         parts[who] = busy + share.busy_part, idle + share.idle_part

@@ -2,52 +2,44 @@
 
 import math
 import re
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator
 from decimal import Decimal
 from itertools import groupby
 from typing import Final
 
-from exporter.config.settings import DEFAULT_BUDGETS, Config
+from exporter.config.settings import DEFAULT_BUDGETS
 from exporter.config.values import plain
-from exporter.cost.inventory import UNCOUNTED_TEXT, GpuInventory
-from exporter.cost.policy import CostPolicy
+from exporter.cost.inventory import UNCOUNTED_TEXT
 from exporter.cost.postings import UNALLOCATED
-from exporter.readings import (
-    FailureReason,
-    Holder,
-    ServerKey,
-    masked,
-    unread_reason,
-)
-from exporter.reports import diagnosis, server_findings
+from exporter.readings import ServerKey
+from exporter.reports import price_findings, server_findings
+from exporter.reports.diagnosis import DoctorGpu, ExaminedHost, Finding, error, note, warning
 from exporter.reports.plausibility import PresentHardware, plausibility_findings
-from exporter.reports.price_findings import price_findings
 from exporter.sources.configured import missing_gpus, returned_gpus
-from exporter.tariff.catalogue import Catalogue
 from exporter.tariff.csv_tables import CatalogueError
 from exporter.tariff.hosted import Offer
-from exporter.units import Instant
 
 SHARES_MAX: Final = 1.0 + 1e-9
 """Sum of the shares of a GPU, with a margin for the addition of floats."""
 
 
-def share_findings(allocation: Iterable[Holder], index: Mapping[str, int]) -> Iterator[diagnosis.Finding]:
+def share_findings(host: ExaminedHost) -> Iterator[Finding]:
     """GPUs and GPU instances whose configured shares exceed 1 in total.
 
     The configuration refuses that for configured servers. The GPUs of discovered ones are known only here.
     """
     shares: dict[tuple[str, str], dict[ServerKey, list[float]]] = {}
-    for holder in allocation:
+    for holder in host.allocation:
         if holder.share_ratio is not None:
             of_gpu = shares.setdefault((holder.uuid, holder.instance), {})
             of_gpu.setdefault(holder.key, []).append(holder.share_ratio)
     for (uuid, instance), by_server in sorted(shares.items()):
         sums = {key: math.fsum(ratios) for key, ratios in by_server.items()}
-        if (total := math.fsum(sums.values())) > SHARES_MAX:
-            where = f"GPU {index.get(uuid, uuid)}" + (f", instance {instance}" if instance else "")
+        total = math.fsum(sums.values())
+        if total > SHARES_MAX:
+            where = f"GPU {host.indices.get(uuid, uuid)}" + (f", instance {instance}" if instance else "")
             parts = ", ".join(f"{key.server} {ratio:g}" for key, ratio in sorted(sums.items()))
-            yield diagnosis.warning(
+            yield warning(
                 f"{where}: the configured shares come to {total:g} ({parts}): each is divided by that sum, "
                 "and servers without a share pay nothing. Make `gpu_share_ratio` at most 1 in total.",
             )
@@ -62,16 +54,14 @@ _PATTERN = re.compile(r"[*?\[\]\"\\]")
 _NAME = re.compile(r"[^a-z0-9.]+")
 
 
-def comparison_findings(
-    config: Config, servers: Iterable[diagnosis.DoctorServer], catalogue: Catalogue
-) -> Iterator[diagnosis.Finding]:
+def comparison_findings(host: ExaminedHost) -> Iterator[Finding]:
     """A note for each served model with hosted offers that `compare` does not name."""
-    served = {model: server.server for server in servers for model in server.models}
+    served = {model: server.server for server in host.servers for model in server.models}
     for model, server in sorted(served.items()):
-        if _PATTERN.search(model) or any(offer.covers(server, model) for offer in config.compare):
+        if _PATTERN.search(model) or any(offer.covers(server, model) for offer in host.config.compare):
             continue
         try:
-            offers = catalogue.hosted(model)
+            offers = host.policy.tariff.catalogue.hosted(model)
         except CatalogueError:
             return  # a damaged catalogue has a finding of its own
         if offers:
@@ -86,7 +76,7 @@ def comparison_findings(
             several = f"{count} offers of it are" if count > 1 else "an offer of it is"
             fewer = f", the {MOST_OFFERS} cheapest providers below" if len(named) > MOST_OFFERS else ""
             count_text = f"{several} known{fewer}"
-            yield diagnosis.note(
+            yield note(
                 f"model {model} is compared with no hosted price; {count_text} "
                 f"(list prices of {offers[0].as_of}, an upper bound of a bill). "
                 f"To count what its tokens would cost there, add:\n    compare:\n{lines}",
@@ -107,102 +97,110 @@ def _line(name: str, offer: Offer, model: str) -> str:
     return f'      - {{name: {name}, match: {{model: "{model}"}}, as_of: {offer.as_of}, {amounts}}}'
 
 
-BUSY_RATIO: Final = 0.01
-"""Utilization above which a GPU is busy."""
+def presence_findings(host: ExaminedHost) -> Iterator[Finding]:
+    """A host without a GPU, a ledger, a configuration or a server."""
+    inputs = host.inputs
+    if not host.inventory.gpu_host:
+        passed = inputs.evidence.passed_through
+        boards = f"the {passed} on the PCI bus belong to VMs (vfio-pci)" if passed else "the PCI bus has none"
+        yield note(
+            "this host shows no GPU, and nothing is charged: the ledger never read one, NVML's library does "
+            f"not load, {boards}, no instance type with GPUs is known, and no price rule names this host.",
+        )
+    elif inputs.gpus is None:
+        yield error(f"NVML cannot be read: {inputs.gpu_problem}")
+    elif not inputs.gpus:
+        yield error("NVML shows no GPU on this host.")
+    if not inputs.gpus:
+        demo = "`inference-cost-exporter demo` shows a simulated host."
+        yield note(f"only GPUs are charged, and no server on the CPU. {demo}")
+    if inputs.ledger_problem:
+        yield warning(f"ledger: {inputs.ledger_problem}")
+    if host.config.path is None:
+        yield note("no configuration file: give one with --config.file.")
+    if not host.config.servers and not host.config.processes and not inputs.discovery.holders:
+        yield warning(
+            "no server is configured, and process discovery is off: all GPU cost is `unallocated`. "
+            "Set `discovery: {processes: true}`, or add:\n"
+            '    servers: [{name: chat, url: "http://127.0.0.1:8000/metrics", gpus: all}]',
+        )
 
 
-def host_findings(
-    config: Config,
-    inputs: diagnosis.DoctorInput,
-    gpus: tuple[diagnosis.DoctorGpu, ...],
-    servers: tuple[diagnosis.DoctorServer, ...],
-    policy: CostPolicy,
-    now: Instant,
-    *,
-    gpu_host: bool = True,
-) -> Iterable[diagnosis.Finding]:
-    """Findings on the host, its GPUs and its servers. `gpu_host`: it shows that it has GPUs."""
-    yield from _host_findings(config, inputs, gpu_host=gpu_host)
-    if config.cloud == "off":
-        yield diagnosis.note("the host's location is not requested, since `discovery.cloud` is off.")
-    if inputs.location_problem:
+def location_findings(host: ExaminedHost) -> Iterator[Finding]:
+    """A location or labels of a node that cannot be read, and a wall clock that nothing sets."""
+    location, labels = host.inputs.location, host.inputs.location.node_labels
+    if host.config.cloud == "off":
+        yield note("the host's location is not requested, since `discovery.cloud` is off.")
+    if host.inputs.location_problem:
         # With an instance type the price is known but for its region and lifecycle.
-        yield diagnosis.Finding(
-            "note" if inputs.location.instance_type else "warning",
-            f"{inputs.location.cloud} does not report the host's location: {inputs.location_problem}. "
+        yield Finding(
+            "note" if location.instance_type else "warning",
+            f"{location.cloud} does not report the host's location: {host.inputs.location_problem}. "
             "Let the exporter reach it, or set `discovery: {cloud: off}`.",
         )
-    yield from _node_label_findings(config, inputs)
+    rules = [rule.source for rule in host.config.hardware if rule.match.node_label]
+    if host.inputs.label_problem and rules and labels is None:
+        waits = f"What {rules[0]} and the rules behind it price waits."
+        yield error(f"node labels: {host.inputs.label_problem}. {waits}")
+    elif host.inputs.label_problem:
+        yield warning(f"node labels: {host.inputs.label_problem}.")
+    elif rules and labels == ():
+        yield warning(
+            f"{rules[0]} matches by node_label, and this host has no labels: a pod needs a service account "
+            "that may read its node (deploy/kubernetes/node-labels.yaml), other hosts have none.",
+        )
     # A note: after a boot it takes some hosts a while, and a guest may be set by its hypervisor unknown to
     # its kernel. The alert waits six hours.
-    if not inputs.synchronized:
-        yield diagnosis.note(
+    if not host.inputs.synchronized:
+        yield note(
             "the kernel says that the clock is not synchronized. The starts of months, days and dated "
             "prices, and the length of downtime, depend on it; cost per hour does not. After a reboot "
             "totals wait for it, two minutes at most. Let chrony or systemd-timesyncd set it.",
         )
-    yield from _budget_findings(config, gpus)
-    lost = [gpu.index for gpu in gpus if not gpu.up]
-    if lost:
-        yield diagnosis.warning(f"{_gpus_text(lost)} cannot be read: charged as idle.")
-    yield from price_findings(policy, inputs.gpus or (), gpus, now)
-    # The GPUs here that each rule of `hardware` prices, by its source.
+
+
+def amount_findings(host: ExaminedHost) -> Iterator[Finding]:
+    """Suspicious amounts, those of `hardware` for the GPUs here that each rule prices."""
     models: dict[str, dict[str, None]] = {}
-    readings = inputs.gpus or ()
-    for reading in readings:
-        rule = policy.tariff.rule(reading.gpu)
+    for reading in host.readings:
+        rule = host.policy.tariff.rule(reading.gpu)
         if rule is not None:
             models.setdefault(rule.source, {})[reading.gpu.gpu_model] = None
-    present = {source: PresentHardware(tuple(names), len(readings)) for source, names in models.items()}
-    yield from plausibility_findings(config, now, present)
-    yield from _unallocated_findings(gpus)
-    yield from server_findings.discovery_findings(inputs.discovery, {gpu.uuid: gpu.index for gpu in gpus})
-    yield from server_findings.unmatched_server_findings(
-        config, inputs.discovery, (answer.reading.key for answer in inputs.servers)
-    )
-    for server in servers:
-        if not server.up:
-            reason = unread_reason(server.reason)
-            problem = server.problem.removesuffix(".") or reason.problem
-            yield diagnosis.warning(f"server {server.server} is not read: {problem}. {reason.remedy}.")
-        elif not server.tokens:
-            yield diagnosis.warning(f"server {server.server} reports no tokens: its busy cost is `other`.")
-    for pages in (inputs.remembered.endpoints, inputs.remembered.gateways):
-        for url, state in pages.items():
-            if state.marks.answers_of_several(now):
-                several = FailureReason.SEVERAL_PROCESSES
-                yield diagnosis.warning(
-                    f"{masked(url)}: {several.problem}, and nothing is counted for a day. {several.remedy}."
-                )
-    yield from server_findings.gateway_findings(inputs.gateways, inputs.servers)
-    yield from server_findings.level_findings(inputs.servers, config.engines)
-    yield from server_findings.role_findings(inputs.servers)
-    yield from comparison_findings(config, servers, policy.tariff.catalogue)
-    for gone in returned_gpus(config.retired, now, (reading.gpu for reading in inputs.gpus or ())):
-        yield diagnosis.warning(
+    present = {source: PresentHardware(tuple(names), len(host.readings)) for source, names in models.items()}
+    return plausibility_findings(host.config, host.now, present)
+
+
+def gpu_list_findings(host: ExaminedHost) -> Iterator[Finding]:
+    """GPUs that cannot be read, that `retired` names, or that only the `gpus` of a server name."""
+    lost = [gpu.index for gpu in host.gpus if not gpu.up]
+    if lost:
+        yield warning(f"{_gpus_text(lost)} cannot be read: charged as idle.")
+    for gone in returned_gpus(host.config.retired, host.now, (reading.gpu for reading in host.readings)):
+        yield warning(
             f"GPU {gone.uuid} is here and charged, though `retired` says that it left on {gone.since_text}: "
             "correct its uuid or `from`, or take the entry out.",
         )
-    for name, absent in missing_gpus(config.servers, inputs.gpus or ()).items():
-        if inputs.gpus is not None:
+    if host.inputs.gpus is not None:
+        for name, absent in missing_gpus(host.config.servers, host.inputs.gpus).items():
             indices = ", ".join(map(str, absent))
-            yield diagnosis.error(f"server {name}: this host shows no GPU {indices}: correct its `gpus`.")
+            yield error(f"server {name}: this host shows no GPU {indices}: correct its `gpus`.")
 
 
-def count_findings(inventory: GpuInventory, policy: CostPolicy) -> Iterable[diagnosis.Finding]:
+def count_findings(host: ExaminedHost) -> Iterator[Finding]:
     """More or fewer GPUs paid for than NVML lists."""
+    inventory = host.inventory
     count, visible = inventory.stated, inventory.visible
     if inventory.uncounted:
-        yield diagnosis.error(UNCOUNTED_TEXT)
+        yield error(UNCOUNTED_TEXT)
         return
     missing = len(inventory.lost) + sum(gpu.count for gpu in inventory.unseen.values())
     named = ", ".join([*inventory.lost, *(["unseen"] if inventory.unseen else [])])
     if missing and visible is None:
         stay = "GPU stays" if missing == 1 else "GPUs stay"
-        yield diagnosis.warning(f"{missing} {stay} charged while NVML cannot be read ({named}).")
+        yield warning(f"{missing} {stay} charged while NVML cannot be read ({named}).")
     elif missing:
         are = "is" if missing == 1 else "are"
-        yield diagnosis.warning(
+        yield warning(
             f"NVML lists {visible} GPUs, and {missing} more {are} paid for ({named}): look at nvidia-smi and "
             "the kernel's log. Where the host has fewer, correct `gpus_per_host`, or name those that left "
             "under `retired`; where this exporter is given some of them, set `discovery: {gpus: visible}`.",
@@ -210,62 +208,19 @@ def count_findings(inventory: GpuInventory, policy: CostPolicy) -> Iterable[diag
     if not count or not visible:
         return
     if visible > count:
-        yield diagnosis.warning(
+        yield warning(
             f"NVML lists {visible} GPUs, and the host has {count} by its price: each is charged 1/{count} of "
             "that. Correct `gpus_per_host`.",
         )
-    elif visible + missing < count and not policy.all_gpus:
-        yield diagnosis.note(
+    elif visible + missing < count and not host.policy.all_gpus:
+        yield note(
             f"NVML lists {visible} of the host's {count} GPUs, and this exporter may be given no others: "
             f"`discovery: {{gpus: visible}}` is in force, and each is charged 1/{count} of the price. "
             "Where no other exporter charges the rest, set `{gpus: all}`.",
         )
 
 
-def _host_findings(
-    config: Config, inputs: diagnosis.DoctorInput, *, gpu_host: bool
-) -> Iterable[diagnosis.Finding]:
-    if not gpu_host:
-        passed = inputs.evidence.passed_through
-        boards = f"the {passed} on the PCI bus belong to VMs (vfio-pci)" if passed else "the PCI bus has none"
-        yield diagnosis.note(
-            "this host shows no GPU, and nothing is charged: the ledger never read one, NVML's library does "
-            f"not load, {boards}, no instance type with GPUs is known, and no price rule names this host.",
-        )
-    elif inputs.gpus is None:
-        yield diagnosis.error(f"NVML cannot be read: {inputs.gpu_problem}")
-    elif not inputs.gpus:
-        yield diagnosis.error("NVML shows no GPU on this host.")
-    if not inputs.gpus:
-        demo = "`inference-cost-exporter demo` shows a simulated host."
-        yield diagnosis.note(f"only GPUs are charged, and no server on the CPU. {demo}")
-    if inputs.ledger_problem:
-        yield diagnosis.warning(f"ledger: {inputs.ledger_problem}")
-    if config.path is None:
-        yield diagnosis.note("no configuration file: give one with --config.file.")
-    if not config.servers and not config.processes and not inputs.discovery.holders:
-        yield diagnosis.warning(
-            "no server is configured, and process discovery is off: all GPU cost is `unallocated`. "
-            "Set `discovery: {processes: true}`, or add:\n"
-            '    servers: [{name: chat, url: "http://127.0.0.1:8000/metrics", gpus: all}]',
-        )
-
-
-def _node_label_findings(config: Config, inputs: diagnosis.DoctorInput) -> Iterable[diagnosis.Finding]:
-    rules = [rule.source for rule in config.hardware if rule.match.node_label]
-    labels = inputs.location.node_labels
-    if inputs.label_problem:
-        severity: diagnosis.Severity = "error" if rules and labels is None else "warning"
-        waits = f" What {rules[0]} and the rules behind it price waits." if severity == "error" else ""
-        yield diagnosis.Finding(severity, f"node labels: {inputs.label_problem}.{waits}")
-    elif rules and labels == ():
-        yield diagnosis.warning(
-            f"{rules[0]} matches by node_label, and this host has no labels: a pod needs a service account "
-            "that may read its node (deploy/kubernetes/node-labels.yaml), other hosts have none.",
-        )
-
-
-def hourly_rates(gpus: Iterable[diagnosis.DoctorGpu]) -> dict[tuple[str, float], int]:
+def hourly_rates(gpus: Iterable[DoctorGpu]) -> dict[tuple[str, float], int]:
     """The priced GPUs of a host by model and dollars per hour, to the microdollar that is printed."""
     rates: dict[tuple[str, float], int] = {}
     for gpu in gpus:
@@ -275,43 +230,50 @@ def hourly_rates(gpus: Iterable[diagnosis.DoctorGpu]) -> dict[tuple[str, float],
     return rates
 
 
-def host_dollars_per_hour(gpus: Iterable[diagnosis.DoctorGpu]) -> float:
+def host_dollars_per_hour(gpus: Iterable[DoctorGpu]) -> float:
     """What the priced GPUs of a host cost an hour, summed as it is printed."""
     return sum(count * hourly for (_model, hourly), count in hourly_rates(gpus).items())
 
 
-def _budget_findings(config: Config, gpus: Iterable[diagnosis.DoctorGpu]) -> Iterable[diagnosis.Finding]:
+def budget_findings(host: ExaminedHost) -> Iterator[Finding]:
+    """A budget that nobody wrote, or that this host exceeds alone."""
+    config = host.config
     if config.budgets is DEFAULT_BUDGETS:
         (budget,) = DEFAULT_BUDGETS
-        yield diagnosis.note(
+        yield note(
             f"no budget is configured: the default of {plain(budget.dollars_per_month)} dollars a month for "
             "the whole fleet is in force, and alerts and dashboards compare with it. Write yours:\n"
             "    budgets: [{name: fleet, dollars_per_month: AMOUNT}]",
         )
         return
-    month = Decimal(f"{host_dollars_per_hour(gpus) * float(config.hours_per_month):.2f}")
+    month = Decimal(f"{host_dollars_per_hour(host.gpus) * float(config.hours_per_month):.2f}")
     for budget in config.budgets:
         # What a product's servers cost is known once they have run.
         if not budget.product and month > budget.dollars_per_month:
-            yield diagnosis.warning(
+            yield warning(
                 f"this host alone costs {month:,.2f} dollars a month at current prices, more than budget "
                 f"{budget.name} of {plain(budget.dollars_per_month)}: raise it, or correct the prices.",
             )
 
 
-def _unallocated_findings(gpus: tuple[diagnosis.DoctorGpu, ...]) -> Iterable[diagnosis.Finding]:
-    alone = [gpu for gpu in gpus if UNALLOCATED in gpu.holders]
+BUSY_RATIO: Final = 0.01
+"""Utilization above which a GPU is busy."""
+
+
+def unallocated_findings(host: ExaminedHost) -> Iterator[Finding]:
+    """GPUs that no server holds."""
+    alone = [gpu for gpu in host.gpus if UNALLOCATED in gpu.holders]
     busy = [gpu.index for gpu in alone if (gpu.utilization_ratio or 0.0) > BUSY_RATIO]
     idle = [gpu.index for gpu in alone if gpu.index not in busy]
     if busy:
         at_work = "are busy and" if len(busy) > 1 else "is busy and"
-        yield diagnosis.warning(
+        yield warning(
             f"{_gpus_text(busy)} {at_work} used by no known server: `unallocated`. "
             "Add the program to `servers`, or correct the `gpus` of a server.",
         )
     if idle:
         are = "are" if len(idle) > 1 else "is"
-        yield diagnosis.note(f"{_gpus_text(idle)} {are} used by no server: `unallocated`.")
+        yield note(f"{_gpus_text(idle)} {are} used by no server: `unallocated`.")
 
 
 def _gpus_text(indices: list[int]) -> str:
@@ -321,3 +283,29 @@ def _gpus_text(indices: list[int]) -> str:
         first, *rest = (index for _, index in run)
         runs.append(f"{first} to {rest[-1]}" if len(rest) > 1 else ", ".join(map(str, (first, *rest))))
     return f"GPU{'s' * (len(indices) > 1)} {', '.join(runs)}"
+
+
+CHECKS: Final[tuple[Callable[[ExaminedHost], Iterator[Finding]], ...]] = (
+    presence_findings,
+    location_findings,
+    budget_findings,
+    price_findings.damage_findings,
+    price_findings.unmatched_rule_findings,
+    price_findings.unpriced_findings,
+    price_findings.zero_findings,
+    price_findings.quote_findings,
+    price_findings.catalogue_findings,
+    amount_findings,
+    unallocated_findings,
+    server_findings.discovery_findings,
+    server_findings.unmatched_server_findings,
+    server_findings.unread_server_findings,
+    server_findings.gateway_findings,
+    server_findings.level_findings,
+    server_findings.role_findings,
+    comparison_findings,
+    gpu_list_findings,
+    count_findings,
+    share_findings,
+)
+"""All checks of the doctor, in the order of their findings."""

@@ -4,12 +4,12 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Final
 
 from exporter import readings
-from exporter.config.settings import Config, ServerMatch
+from exporter.config.settings import ServerMatch
 from exporter.cost.division import consumer_of
 from exporter.cost.postings import OTHER
-from exporter.engines import Described, described
+from exporter.engines import described
 from exporter.reports import diagnosis
-from exporter.sources.discovery import DiscoveredServer, DiscoveryResult
+from exporter.sources.discovery import DiscoveredServer
 from exporter.sources.discovery.naming import UNMATCHED, UNSEEN
 from exporter.tariff.terms import matches
 
@@ -28,15 +28,13 @@ def gateway_line(
 ) -> diagnosis.DoctorGateway:
     """One gateway, and the owners that it names for each server that it divides."""
     reading = answer.reading
-    divided = tuple(_divided(answer, servers))
-    taken = _taken(divided)
-    divides = tuple(
-        (server.key.server, tuple(sorted(_named(answer, division, server, taken))))
-        for server, division in divided
-    )
-    unlisted = reading.unlisted, reading.unlisted_count
     return diagnosis.DoctorGateway(
-        readings.masked(reading.url), reading.up, reading.title, divides, *unlisted
+        readings.masked(reading.url),
+        reading.up,
+        reading.title,
+        tuple((server.key.server, owners) for server, owners in _divided_servers(reading, servers)),
+        reading.unlisted,
+        reading.unlisted_count,
     )
 
 
@@ -49,12 +47,9 @@ def gateway_words(line: diagnosis.DoctorGateway) -> Iterator[str]:
         yield f"       of team {OTHER}: {_listed(line.unlisted, line.unlisted_count)}"
 
 
-def gateway_findings(
-    answers: Iterable[diagnosis.GatewayAnswer], servers: Iterable[diagnosis.ServerAnswer]
-) -> Iterator[diagnosis.Finding]:
+def gateway_findings(host: diagnosis.ExaminedHost) -> Iterator[diagnosis.Finding]:
     """Gateways that cannot be read, and servers of which their gateway counts nothing."""
-    servers = tuple(servers)
-    for answer in answers:
+    for answer in host.inputs.gateways:
         if answer.problem:
             yield diagnosis.warning(
                 f"gateway {answer.problem}. Until it can be read, cost is divided by the last shares; the "
@@ -62,88 +57,96 @@ def gateway_findings(
             )
             continue
         reading = answer.reading
+        url = readings.masked(reading.url)
         if reading.absent:
             absent = " and no ".join(reading.absent)
             yield diagnosis.note(
-                f"gateway {readings.masked(reading.url)}: its page has no {absent}: check the names in "
-                "`counters`, "
+                f"gateway {url}: its page has no {absent}: check the names in `counters`, "
                 "unless nothing was counted so far.",
             )
         if reading.unlisted:
             names = _listed(reading.unlisted, reading.unlisted_count)
             yield diagnosis.note(
-                f"gateway {readings.masked(reading.url)}: no entry of `tenants` matches {names}; their "
-                "cost is of "
-                f"team {OTHER}.",
+                f"gateway {url}: no entry of `tenants` matches {names}; their cost is of team {OTHER}.",
             )
-        divided = tuple(_divided(answer, servers))
-        taken = _taken(divided)
-        for server, division in divided:
-            counts = answer.reading.counters
-            if not server.up or not counts or _named(answer, division, server, taken):
+        counted = _listed(sorted({count.model for count in reading.counters}))
+        for server, owners in _divided_servers(reading, host.inputs.servers):
+            if not server.up or not reading.counters or owners:
                 continue
             serves = _listed(server.models) or "a model of no name"
-            counted = _listed(sorted({count.model for count in counts}))
             yield diagnosis.warning(
-                f"server {server.key.server} serves {serves}, and {readings.masked(division.gateway)} counts "
+                f"server {server.key.server} serves {serves}, and {url} counts "
                 f"no requests for it: all of its cost stays with its owner. It counts {counted}; names that "
                 "lead here belong in `divide: {models: [...]}`, its model_id in `deployments` if given.",
             )
 
 
-def level_findings(
-    servers: Iterable[diagnosis.ServerAnswer], engines: Described = ()
-) -> Iterator[diagnosis.Finding]:
+def level_findings(host: diagnosis.ExaminedHost) -> Iterator[diagnosis.Finding]:
     """Objectives of which the server's engine reports no histogram, each server once."""
-    silent = {
-        (reading.key.name, reading.engine, objective): engine.manual.title or engine.name
-        for reading in (server.reading for server in servers)
-        if reading.up and reading.slo is not None
-        if (engine := described(reading.engine, engines)) is not None
-        for objective in reading.slo.seconds()
-        if not engine.latencies()[objective]
-    }
-    for (name, _, objective), title in silent.items():
+    silent: dict[tuple[str, str, str], str] = {}
+    for answer in host.inputs.servers:
+        reading = answer.reading
+        engine = described(reading.engine, host.config.engines)
+        if not reading.up or reading.slo is None or engine is None:
+            continue
+        latencies = engine.latencies()
+        for objective in reading.slo.seconds():
+            if not latencies[objective]:
+                silent[reading.key.name, reading.engine, objective] = engine.manual.title or engine.name
+    for (name, _, latency), title in silent.items():
         yield diagnosis.warning(
-            f"server {name} has `slo: {{{objective}_seconds}}`, and {title} reports no such latency: its "
+            f"server {name} has `slo: {{{latency}_seconds}}`, and {title} reports no such latency: its "
             "share stays absent. Remove the key, or measure it at a gateway.",
         )
 
 
-def role_findings(servers: Iterable[diagnosis.ServerAnswer]) -> Iterator[diagnosis.Finding]:
+def role_findings(host: diagnosis.ExaminedHost) -> Iterator[diagnosis.Finding]:
     """Servers that may be part of a disaggregated pair and have no role, each once."""
-    doubts = {server.reading.key.name: server.reading.role_doubt for server in servers}
+    doubts = {server.reading.key.name: server.reading.role_doubt for server in host.inputs.servers}
     for name, doubt in doubts.items():
         if doubt:
             yield diagnosis.warning(f"server {name} has no role: {doubt}. {readings.ROLE_REMEDY}")
 
 
-def _divided(
-    answer: diagnosis.GatewayAnswer, servers: Iterable[diagnosis.ServerAnswer]
-) -> Iterator[tuple[readings.ServerReading, readings.Division]]:
-    """The endpoints that it divides, one of each server."""
-    keys = set()
-    for server in servers:
-        division = server.reading.division
-        if division is None or division.gateway != answer.reading.url or server.reading.key in keys:
-            continue
-        keys.add(server.reading.key)
-        yield server.reading, division
+def _divided_servers(
+    gateway: readings.GatewayReading, answers: Iterable[diagnosis.ServerAnswer]
+) -> list[tuple[readings.ServerReading, tuple[str, ...]]]:
+    """The servers that a gateway divides, by one endpoint of each, and the owners that it names for them."""
+    divisions: dict[readings.ServerKey, tuple[readings.ServerReading, readings.Division]] = {}
+    for answer in answers:
+        division = answer.reading.division
+        if division is not None and division.gateway == gateway.url:
+            divisions.setdefault(answer.reading.key, (answer.reading, division))
+    taken = {deployment for _, division in divisions.values() for deployment in division.deployments}
+    divided: list[tuple[readings.ServerReading, tuple[str, ...]]] = []
+    for server, division in divisions.values():
+        owners: set[str] = set()
+        for count in gateway.counters:
+            consumer = consumer_of(division, count, server.models, taken)
+            if consumer is not None:
+                team, product = readings.team_and_product(consumer[1])
+                owners.add(f"{team} ({product})" if product else team)
+        divided.append((server, tuple(sorted(owners))))
+    return divided
 
 
-def _taken(divided: Iterable[tuple[readings.ServerReading, readings.Division]]) -> set[str]:
-    return {deployment for _, division in divided for deployment in division.deployments}
-
-
-def _named(
-    answer: diagnosis.GatewayAnswer,
-    division: readings.Division,
-    server: readings.ServerReading,
-    taken: set[str],
-) -> set[str]:
-    consumers = (consumer_of(division, count, server.models, taken) for count in answer.reading.counters)
-    owners = (readings.team_and_product(consumer[1]) for consumer in consumers if consumer is not None)
-    return {f"{team} ({product})" if product else team for team, product in owners}
+def unread_server_findings(host: diagnosis.ExaminedHost) -> Iterator[diagnosis.Finding]:
+    """Servers that cannot be read or report no tokens, and pages that several processes answer in turn."""
+    for server in host.servers:
+        if not server.up:
+            reason = readings.unread_reason(server.reason)
+            problem = server.problem.removesuffix(".") or reason.problem
+            yield diagnosis.warning(f"server {server.server} is not read: {problem}. {reason.remedy}.")
+        elif not server.tokens:
+            yield diagnosis.warning(f"server {server.server} reports no tokens: its busy cost is `other`.")
+    several = readings.FailureReason.SEVERAL_PROCESSES
+    for pages in (host.inputs.remembered.endpoints, host.inputs.remembered.gateways):
+        for url, state in pages.items():
+            if state.marks.answers_of_several(host.now):
+                yield diagnosis.warning(
+                    f"{readings.masked(url)}: {several.problem}, and nothing is counted for a day. "
+                    f"{several.remedy}."
+                )
 
 
 def _listed(names: Iterable[str], count: int = 0) -> str:
@@ -183,8 +186,9 @@ def discovered_lines(servers_found: Iterable[DiscoveredServer], indices: Mapping
         yield f"  {WITHOUT_GPU[cause]}: {_listed(names)}"
 
 
-def discovery_findings(result: DiscoveryResult, indices: Mapping[str, int]) -> Iterator[diagnosis.Finding]:
+def discovery_findings(host: diagnosis.ExaminedHost) -> Iterator[diagnosis.Finding]:
     """Findings on the result of discovery."""
+    result, indices = host.inputs.discovery, host.indices
     for source, problem in result.problems:
         yield diagnosis.warning(f"{source}: {problem}.")
     for source, problem in result.unasked:
@@ -232,26 +236,26 @@ def _numbers(uuids: Sequence[str], indices: Mapping[str, int]) -> str:
     return ", ".join([*map(str, known_indices), *(uuid for uuid in uuids if uuid not in indices)])
 
 
-def unmatched_server_findings(
-    config: Config, result: DiscoveryResult, servers: Iterable[readings.ServerKey]
-) -> Iterator[diagnosis.Finding]:
+def unmatched_server_findings(host: diagnosis.ExaminedHost) -> Iterator[diagnosis.Finding]:
     """Entries of `servers` that match nothing that was found here, and rules of `ownership` likewise.
 
     None where discovery was incomplete.
     """
+    result = host.inputs.discovery
     if result.incomplete or result.unknown_gpus or result.problems:
         return
     met = {discovered.rule for discovered in result.servers}
-    idle = (rule for rule in config.server_rules if rule.source not in met)
+    idle = (rule for rule in host.config.server_rules if rule.source not in met)
     entries = [f"{rule.source} ({_words(rule.match)})" for rule in idle]
     if entries:
         yield diagnosis.note(
             f"entries of `servers` that match nothing found here: {diagnosis.some_rules(entries)}."
         )
-    keys = {*servers, *(discovered.key for discovered in result.servers)}
+    configured = (answer.reading.key for answer in host.inputs.servers)
+    keys = {*configured, *(discovered.key for discovered in result.servers)}
     owners = [
         f"ownership.rules[{index}]"
-        for index, rule in enumerate(config.ownership)
+        for index, rule in enumerate(host.config.ownership)
         if not any(
             matches(rule.namespace, key.namespace) and matches(rule.server, key.server) for key in keys
         )

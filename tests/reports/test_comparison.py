@@ -1,6 +1,7 @@
 """What the doctor suggests to compare with: lines that a configuration takes as they are."""
 
 import re
+from dataclasses import replace
 from decimal import Decimal
 from pathlib import Path
 
@@ -8,11 +9,14 @@ import pytest
 
 from exporter.config import parse
 from exporter.config.settings import Config
+from exporter.cost.policy import CostPolicy
 from exporter.reports.diagnosis import DoctorServer
 from exporter.reports.host_findings import comparison_findings
 from exporter.tariff.catalogue import CATALOGUE, Catalogue
 from exporter.tariff.csv_tables import BUNDLED
 from exporter.tariff.hosted import HostedPrice
+from exporter.tariff.tariff import Tariff
+from tests.reports.test_doctor import HOST
 
 LLAMA = "meta-llama/Llama-3.3-70B-Instruct"
 
@@ -22,7 +26,8 @@ def server(*models: str, name: str = "chat") -> DoctorServer:
 
 
 def suggested(config: Config, *servers: DoctorServer, catalogue: Catalogue = CATALOGUE) -> list[str]:
-    actual = list(comparison_findings(config, servers, catalogue))
+    policy = CostPolicy(Tariff("h1", catalogue=catalogue))
+    actual = list(comparison_findings(replace(HOST, config=config, policy=policy, servers=servers)))
     assert {finding.severity for finding in actual} <= {"note"}
     return [finding.text for finding in actual]
 

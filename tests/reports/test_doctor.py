@@ -9,8 +9,9 @@ import pytest
 
 from exporter.config import parse
 from exporter.config.settings import Budget, Config, ConfiguredServer
-from exporter.cost.attribution import shares
+from exporter.cost.inventory import GpuInventory
 from exporter.cost.policy import CostPolicy
+from exporter.cost.state import State
 from exporter.readings import (
     CounterReading,
     FailureReason,
@@ -22,8 +23,7 @@ from exporter.readings import (
     ServerKey,
     ServerReading,
 )
-from exporter.reports import doctor
-from exporter.reports.diagnosis import Diagnosis, DoctorInput, ServerAnswer
+from exporter.reports.diagnosis import Diagnosis, DoctorInput, ExaminedHost, ServerAnswer
 from exporter.reports.doctor import as_json, diagnose, text
 from exporter.sources.discovery import DiscoveryResult
 from exporter.tariff.tariff import Tariff
@@ -53,6 +53,10 @@ ANSWER = ServerReading(
     ),
 )
 FINE = DoctorInput(H100, "", (ServerAnswer(ANSWER),), "/var/lib/ledger.db: id 7", "")
+HOST = ExaminedHost(
+    Config(), CostPolicy(PRICED), DoctorInput((), "", (), "", ""), NOW, GpuInventory(State(), PRICED, {})
+)
+"""A host without anything."""
 
 
 def findings(diagnosis: Diagnosis) -> list[str]:
@@ -165,12 +169,14 @@ def test_a_shared_gpu_says_by_what() -> None:
 
 def test_work_and_rest_may_be_shared_by_two_measures() -> None:
     """70 to 30 % of the SMs, 20 to 60 GB."""
-    holders = [
+    holders = tuple(
         Holder(ServerKey("", name), "GPU-0", sm_ratio=ratio, memory_bytes=gigabytes * 10**9)
         for name, ratio, gigabytes in (("chat", 0.7, 20), ("batch", 0.3, 60))
-    ]
+    )
+    inputs = replace(FINE, gpus=H100[:1], servers=(), discovery=DiscoveryResult(holders=holders))
+    diagnosis = diagnose(Config(), CostPolicy(PRICED), inputs, NOW)
 
-    assert tuple(doctor._holder_names(shares(holders))) == (
+    assert diagnosis.gpus[0].holders == (
         "chat 70 % of the work (sm_utilization), 25 % of the rest (memory)",
         "batch 30 % of the work (sm_utilization), 75 % of the rest (memory)",
     )

@@ -1,5 +1,7 @@
 """Configured shares of servers that are found are added up where they meet: on a GPU."""
 
+from dataclasses import replace
+
 import pytest
 
 from exporter.config.settings import Config
@@ -10,13 +12,15 @@ from exporter.reports.doctor import diagnose
 from exporter.reports.host_findings import share_findings
 from exporter.sources.discovery import DiscoveryResult
 from exporter.tariff.tariff import Tariff
+from tests.reports.test_doctor import HOST
 
 CHAT, BATCH, EMBED = ServerKey("", "chat"), ServerKey("", "batch"), ServerKey("", "embed")
-INDEX = {"GPU-a": 0, "GPU-b": 1}
+GPUS = (GpuReading(Gpu("GPU-a", "NVIDIA L4"), 0), GpuReading(Gpu("GPU-b", "NVIDIA L4"), 1))
 
 
 def warned(*holders: Holder) -> list[str]:
-    actual = list(share_findings(holders, INDEX))
+    inputs = replace(HOST.inputs, gpus=GPUS)
+    actual = list(share_findings(replace(HOST, inputs=inputs, allocation=holders)))
     assert all(isinstance(one, Finding) and one.severity == "warning" for one in actual)
     return [one.text for one in actual]
 

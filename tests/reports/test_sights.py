@@ -2,11 +2,12 @@
 
 from dataclasses import replace
 
-from exporter.readings import FailureReason, Holder, ServerKey, UnreadServer
+from exporter.readings import FailureReason, Gpu, GpuReading, Holder, ServerKey, UnreadServer
 from exporter.reports.diagnosis import Finding
 from exporter.reports.server_findings import discovered_lines, discovery_findings
 from exporter.sources.discovery import DiscoveredServer, DiscoveryResult
 from exporter.sources.discovery.naming import UNSEEN
+from tests.reports.test_doctor import HOST
 
 INDICES = {"GPU-a": 0, "GPU-b": 1, "GPU-c": 2}
 CHAT = DiscoveredServer(
@@ -33,7 +34,11 @@ MUTE = DiscoveredServer(
 
 def findings(*servers: DiscoveredServer, **result: object) -> list[Finding]:
     """The findings of what was found."""
-    return list(discovery_findings(DiscoveryResult(servers=servers, **result), INDICES))  # type: ignore[arg-type]
+    gpus = tuple(GpuReading(Gpu(uuid, "NVIDIA L4"), index) for uuid, index in INDICES.items())
+    discovery = DiscoveryResult(servers=servers, **result)  # type: ignore[arg-type]
+    return list(
+        discovery_findings(replace(HOST, inputs=replace(HOST.inputs, gpus=gpus, discovery=discovery)))
+    )
 
 
 def test_each_server_is_told_with_its_gpus_and_where_it_is_read() -> None:

@@ -6,14 +6,15 @@ from decimal import Decimal
 import pytest
 
 from exporter.config.settings import Config, ServerMatch, ServerRule
-from exporter.cost.policy import OwnershipRule
-from exporter.readings import Gpu, HostLocation, ServerKey
-from exporter.reports.price_findings import unmatched_findings
+from exporter.cost.policy import CostPolicy, OwnershipRule
+from exporter.readings import Gpu, GpuReading, HostLocation, ServerKey, ServerReading
+from exporter.reports.diagnosis import Finding, ServerAnswer
+from exporter.reports.price_findings import unmatched_rule_findings
 from exporter.reports.server_findings import unmatched_server_findings
 from exporter.sources.discovery import DiscoveredServer, DiscoveryResult
-from exporter.tariff.rule_matching import unmatched_rules
 from exporter.tariff.tariff import Tariff
 from exporter.tariff.terms import Hardware, HardwareMatch, Rented, RentPrice
+from tests.reports.test_doctor import HOST
 
 GPUS = (Gpu("GPU-0", "NVIDIA H100 80GB HBM3"), Gpu("GPU-1", "NVIDIA L4"))
 P5 = HostLocation(
@@ -31,7 +32,9 @@ def unmatched(
     *matches: HardwareMatch, location: HostLocation = P5, gpus: tuple[Gpu, ...] = GPUS
 ) -> list[str]:
     rules = tuple(Hardware(match, RENT, f"hardware[{i}].rented") for i, match in enumerate(matches))
-    actual = unmatched_findings(tuple(unmatched_rules(Tariff("node7", rules, location=location), gpus)))
+    policy = CostPolicy(Tariff("node7", rules, location=location))
+    inputs = replace(HOST.inputs, gpus=tuple(GpuReading(gpu, index) for index, gpu in enumerate(gpus)))
+    actual = unmatched_rule_findings(replace(HOST, policy=policy, inputs=inputs))
     return [f"{finding.severity}: {finding.text}" for finding in actual]
 
 
@@ -108,9 +111,17 @@ CONFIG = Config(server_rules=RULES, ownership=OWNERS)
 CHAT = DiscoveredServer(ServerKey("", "chat"), engine="vllm", rule="servers[0]")
 
 
+def unmatched_servers(config: Config, result: DiscoveryResult, keys: tuple[ServerKey, ...]) -> list[Finding]:
+    answers = tuple(
+        ServerAnswer(ServerReading(key, "http://127.0.0.1:8000/metrics", up=True)) for key in keys
+    )
+    inputs = replace(HOST.inputs, servers=answers, discovery=result)
+    return list(unmatched_server_findings(replace(HOST, config=config, inputs=inputs)))
+
+
 def test_an_entry_for_a_user_that_this_host_does_not_know_says_so() -> None:
     """In a container the names are the image's: the uid is to be written."""
-    (actual,) = unmatched_server_findings(Config(server_rules=USERS), DiscoveryResult(), ())
+    (actual,) = unmatched_servers(Config(server_rules=USERS), DiscoveryResult(), ())
 
     assert actual.text == (
         "entries of `servers` that match nothing found here: servers[0] (user vllm); "
@@ -122,7 +133,7 @@ def test_entries_and_owners_that_match_nothing_that_was_found() -> None:
     """Notes, since one file may speak for many hosts."""
     actual = [
         f"{one.severity}: {one.text}"
-        for one in unmatched_server_findings(CONFIG, DiscoveryResult(servers=(CHAT,)), ())
+        for one in unmatched_servers(CONFIG, DiscoveryResult(servers=(CHAT,)), ())
     ]
 
     assert actual == [
@@ -144,7 +155,7 @@ def test_entries_and_owners_that_match_nothing_that_was_found() -> None:
 )
 def test_where_not_everything_was_looked_at_nothing_is_said(partly: DiscoveryResult) -> None:
     """What would match may be there."""
-    assert list(unmatched_server_findings(CONFIG, partly, ())) == []
+    assert unmatched_servers(CONFIG, partly, ()) == []
 
 
 def test_a_configured_server_is_one_that_an_owner_may_match() -> None:
@@ -152,6 +163,6 @@ def test_a_configured_server_is_one_that_an_owner_may_match() -> None:
     config = Config(ownership=OWNERS)
 
     assert [
-        one.text for one in unmatched_server_findings(config, DiscoveryResult(), (ServerKey("ML", "chat"),))
+        one.text for one in unmatched_servers(config, DiscoveryResult(), (ServerKey("ML", "chat"),))
     ] == []
-    assert list(unmatched_server_findings(config, DiscoveryResult(), ())) == []
+    assert unmatched_servers(config, DiscoveryResult(), ()) == []
