@@ -126,6 +126,7 @@ def advise(options: AdviseOptions, clock: Clock | None = None) -> int:
 
 
 def _list_savings(options: AdviseOptions, clock: Clock) -> int:
+    """Print what could be saved."""
     now = clock.wall()
     session = LedgerSession.of(options.config_file, options.ledger_path)
     if options.fleet is None:
@@ -137,7 +138,9 @@ def _list_savings(options: AdviseOptions, clock: Clock) -> int:
     else:
         hosts, files, zone = _fleet(options.fleet, session, options.hours, now)
     config = session.config
-    policy = SavingsPolicy(now, zone, config.hours_per_month, config.compare, config.ignored_savings)
+    policy = SavingsPolicy(
+        now, zone, config.hours_per_month, offers=config.compare, ignored=config.ignored_savings
+    )
     end = now - now % NANOSECONDS_PER_HOUR
     report = AdviceReport(advice(hosts, policy), end, options.hours, files)
     sys.stdout.write(advice_report.as_json(report) if options.as_json else advice_report.text(report))
@@ -176,16 +179,22 @@ def _fleet(
 
 @dataclass(frozen=True, slots=True)
 class _Use:
-    """The hours of all ledgers, and the terms and the location where they are known."""
+    """The load of one or more ledgers, which choices are compared for."""
 
     hours: Hours
+    """Tokens and dollars of each hour."""
     zone: ZoneInfo
+    """Time zone of the days."""
     releases: frozenset[Release]
+    """When GPUs can be given back; `unknown` for those of other hosts."""
     partial: frozenset[ServerKey] = frozenset()
+    """Servers whose tokens are computed elsewhere too."""
     cloud: str = ""
+    """Cloud of the host; empty where it is not known."""
 
 
 def _compare_choices(options: AdviseOptions, clock: Clock) -> int:
+    """Print choices side by side; the status is 1 where none has a figure."""
     now = clock.wall()
     session = LedgerSession.of(options.config_file, options.ledger_path)
     last = now // NANOSECONDS_PER_HOUR - 1
@@ -197,7 +206,7 @@ def _compare_choices(options: AdviseOptions, clock: Clock) -> int:
             usage = host_usage(ledger, "", now, 1, tariff)
             hours = host_hours(history, ledger.covered_hours(first, last))
         releases = frozenset(gpu.release for gpu in usage.gpus)
-        use = _Use(hours, zone, releases, usage.partial, tariff.location.cloud)
+        use = _Use(hours, zone, releases, partial=usage.partial, cloud=tariff.location.cloud)
         session.note_estimates()
     else:
         use = _fleet_load(options.fleet, session, first, last, now)
@@ -212,12 +221,12 @@ def _compare_choices(options: AdviseOptions, clock: Clock) -> int:
         now,
         use.zone,
         config.hours_per_month,
-        config.compare,
-        config.hardware,
-        config.unmatched_hardware,
-        config.catalogue,
-        use.cloud,
-        use.partial,
+        offers=config.compare,
+        hardware=config.hardware,
+        unmatched=config.unmatched_hardware,
+        catalogue=config.catalogue,
+        cloud=use.cloud,
+        partial=use.partial,
     )
     end = (last + 1) * NANOSECONDS_PER_HOUR
     answer = compared(load, options.choices, policy, end, use.releases)
@@ -240,7 +249,7 @@ def _fleet_load(source: FleetSource, session: LedgerSession, first: int, last: i
                 yield host_hours(history, ledger.covered_hours(first, last))
 
     hours = fleet_hours(each_host_load())
-    return _Use(hours, fleet.zone, frozenset({"unknown"}), frozenset(partial))
+    return _Use(hours, fleet.zone, frozenset({"unknown"}), partial=frozenset(partial))
 
 
 def _day(hour: int, zone: ZoneInfo) -> date:

@@ -129,18 +129,13 @@ def program(words: Iterable[str] = VERBS) -> argparse.ArgumentParser:
         for verb in verbs:
             verb.add(level)
             if word == DAEMON_VERB:
-                parser.epilog = _daemon_help(verb)
+                daemon = argparse.ArgumentParser(add_help=False, usage=argparse.SUPPRESS)
+                flags.add_fields(daemon, verb.options)
+                flags.add_fields(daemon, LogFlags)
+                taken = daemon.format_help().partition("\n")[2]
+                parser.epilog = (
+                    f"flags of the daemon, which runs without a verb:\n{taken}\nexamples:\n"
+                    f"  {PROGRAM} --config.file=/etc/ice.yaml\n"
+                    f"  {PROGRAM} doctor --config.file=/etc/ice.yaml\n\n{verb.exits.text()}"
+                )
     return parser
-
-
-def _daemon_help(verb: Verb[...]) -> str:
-    """The flags of the daemon, examples and exit statuses."""
-    daemon = argparse.ArgumentParser(add_help=False, usage=argparse.SUPPRESS)
-    flags.add_fields(daemon, verb.options)
-    flags.add_fields(daemon, LogFlags)
-    taken = daemon.format_help().partition("\n")[2]
-    return (
-        f"flags of the daemon, which runs without a verb:\n{taken}\nexamples:\n"
-        f"  {PROGRAM} --config.file=/etc/ice.yaml\n  {PROGRAM} doctor --config.file=/etc/ice.yaml\n\n"
-        f"{verb.exits.text()}"
-    )

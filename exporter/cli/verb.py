@@ -41,9 +41,13 @@ class Exits:
     """Meanings of a verb's exit statuses; an empty text: the status is not used."""
 
     fine: str
+    """Meaning of 0."""
     failed: str = ""
+    """Meaning of 1."""
     wrong: str = "the configuration or a flag is wrong"
+    """Meaning of 2."""
     interrupted: str = "interrupted from the keyboard"
+    """Meaning of 130."""
 
     def rows(self) -> tuple[tuple[int, str], ...]:
         """Code and meaning, those that there are."""
