@@ -54,24 +54,14 @@ _COLUMNS: Final[Mapping[By, Labels]] = {
 _VIEWS: Final[Mapping[By, MoneyView]] = {"component": "money of components", "gpu": "money of GPUs"}
 """Views of money of a month; lines by something else are of owners."""
 
-_FIELDS: Final[Mapping[MoneyView, Mapping[Measure, str]]] = {
-    "money of owners": {
-        "money of owners": "money",
-        "money of components": "estimated",
-        "GPU time": "gpu_time",
-        "waiting time": "unpriced",
-        "tokens": "tokens",
-        "overhead": "overhead",
-    },
-    "money of components": {"money of components": "money", "overhead": "overhead"},
-    "money of GPUs": {
-        "money of GPUs": "money",
-        "GPU time of GPUs": "gpu_time",
-        "waiting time": "unpriced",
-        "overhead": "overhead",
-    },
+_MEASURES: Final[Mapping[MoneyView, frozenset[Measure]]] = {
+    "money of owners": frozenset(
+        {"money of owners", "money of components", "GPU time", "waiting time", "tokens", "overhead"}
+    ),
+    "money of components": frozenset({"money of components", "overhead"}),
+    "money of GPUs": frozenset({"money of GPUs", "GPU time of GPUs", "waiting time", "overhead"}),
 }
-"""Fields of a line by the measure of the facts that add to it."""
+"""Measures of the facts that add to lines. Of components, lines by owner have their estimated part."""
 
 
 class ReportError(Exception):
@@ -201,7 +191,9 @@ def _statement(
     idle: Idle | None = None,
 ) -> Statement:
     refuse_unknown(record)
-    of_owner, has_sums, by_day = view == "money of owners", record.sums is not None, "day" in columns
+    of_owner = view == "money of owners"
+    has_sums = record.sums is not None
+    by_day = "day" in columns
     every = facts.facts_of(record, by_day=by_day)
     moved, sentences = _with_idle_moved(every, idle)
     carried = _overhead_facts(every, view, overheads)  # as if idle cost stayed
@@ -245,34 +237,40 @@ def refuse_unknown(record: MonthRecord) -> None:
     """
     if record.month in record.months:
         return
-    who, have, empty = ("the ledger has", "it has", EMPTY)
-    if not record.ledger:
-        who, have, empty = ("the ledgers have", "they have", "they are empty")
-    available = f"{have} {', '.join(record.months)}" if record.months else empty
-    raise ReportError(f"{who} nothing of {record.month}: {available}")
+    months = ", ".join(record.months)
+    if record.ledger:
+        available = f"it has {months}" if months else EMPTY
+        raise ReportError(f"the ledger has nothing of {record.month}: {available}")
+    available = f"they have {months}" if months else "they are empty"
+    raise ReportError(f"the ledgers have nothing of {record.month}: {available}")
 
 
 def _lines(every: Iterable[Fact], columns: Labels, view: MoneyView) -> tuple[StatementLine, ...]:
     """Lines by columns, the dearest first; what costs nothing and says nothing is left out."""
     lines: dict[Labels, StatementLine] = {}
     for fact in every:
-        name = _FIELDS[view].get(fact.measure)
-        estimated = fact.basis == ESTIMATE and "model" not in columns  # of which no price basis is known
-        if name is None or (name == "estimated" and not estimated):
+        if fact.measure not in _MEASURES[view]:
             continue
         if fact.measure == "waiting time" and fact.uuid == UNCOUNTED.uuid:  # that is time of a host
             continue
         labels = fact.labels(columns)
         line = lines.setdefault(labels, StatementLine(labels))
-        if fact.measure == "tokens":
-            add(line.tokens, fact.kind or "", fact.value)
-            continue
-        setattr(line, name, getattr(line, name) + fact.value)
+        match fact.measure:
+            case "tokens":
+                add(line.tokens, fact.kind or "", fact.value)
+            case "overhead":
+                line.overhead += fact.value
+            case "waiting time":
+                line.unpriced += fact.value
+            case "GPU time" | "GPU time of GPUs":
+                line.gpu_time += fact.value
+            case "money of components" if fact.basis == ESTIMATE and "model" not in columns:
+                line.estimated += fact.value  # of models no price basis is known
         if fact.measure == view:
+            line.money += fact.value
             line.adjusted += fact.value if fact.name == ADJUSTED else 0
             line.itemized += fact.value if fact.phase is not None else 0
             line.idle += fact.value if fact.phase == "idle" else 0
-            line.estimated += fact.value if view == "money of components" and estimated else 0
     relevant = [
         line
         for line in lines.values()
@@ -356,11 +354,13 @@ def _notes(
         listed = ", ".join(f"{name} {dollars_text(amount)}" for name, amount in overheads.amounts.items())
         carried = dollars_text(overheads.total)
         yield f"{carried} dollars are overheads of the fleet ({listed}), spread {overheads.rule}"
-    total, period = sum(record.cells.values()), Period.named(record.month)
+    total = sum(record.cells.values())
+    period = Period.named(record.month)
     if record.estimated:
         yield f"{dollars_text(record.estimated)} of {dollars_text(total)} dollars come from estimated prices"
     if record.undated:
-        months, undated = " and ".join(period.months), dollars_text(record.undated)
+        months = " and ".join(period.months)
+        undated = dollars_text(record.undated)
         yield f"{undated} dollars of {months} have no known day and are not in this report"
     phased = sum(fact.value for fact in facts.measured(every, "money of owners") if fact.phase is not None)
     missing = total - record.adjusted - phased
@@ -417,7 +417,8 @@ def _time_notes(record: MonthRecord, sums: HistorySums, zone: ZoneInfo) -> Itera
             "listed (unseen)"
         )
     metered = sum(sums.covered.values()) - uncounted
-    covered, passed = hours_text(metered), sum(sums.gpu_held.values())
+    covered = hours_text(metered)
+    passed = sum(sums.gpu_held.values())
     unobserved = metered * sums.unobserved() // passed if passed else 0
     of_them = f", {hours_text(unobserved)} of them unobserved" if unobserved else ""
     if not record.ledger:

@@ -227,7 +227,7 @@ def calendar_day(text: str, zone: ZoneInfo) -> Day:
 
 
 def _dollars_only(currency: str) -> None:
-    if currency.upper() != "USD":
+    if currency.strip().upper() != "USD":
         raise ValueError(
             f"{shown(currency)}: the books are in dollars, so that only a bill in USD can be compared; "
             "export it in USD"
@@ -308,7 +308,7 @@ class FocusRows:
             CellError: a value cannot be used.
         """
         row = ExportRow(self._header, self._columns, cells)
-        row.value("billingcurrency", lambda text: _dollars_only(text.strip()))
+        row.value("billingcurrency", _dollars_only)
         apart = row.value("chargecategory", _category)
         cost = row.value(self._cost, money)
         if apart is None and (cost < 0 or row.text("chargeclass").lower() == "correction"):

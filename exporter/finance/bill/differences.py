@@ -5,7 +5,7 @@ sides, on the bill alone or in the books alone. Where it does not, time that the
 hour of that day costs in the books, and explains at most what is left to explain.
 """
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from typing import Final, Literal, get_args
 
@@ -159,6 +159,23 @@ class ComparedDay:
     """Whether the bill has several machines, side by side."""
     meters: bool = False
     """Whether the bill has several SKUs by time for one machine."""
+
+    @classmethod
+    def sum_of(cls, days: Sequence["ComparedDay"]) -> "ComparedDay":
+        """The sums of some days; parts of one kind are one part."""
+        timed = [day.timed for day in days if day.timed is not None]
+        return cls(
+            name="total",
+            bill=sum(day.bill for day in days),
+            posted=sum(day.posted for day in days),
+            adjusted=sum(day.adjusted for day in days),
+            parts=summed(part for day in days for part in day.parts),
+            usage=sum(day.usage for day in days),
+            metered=sum(day.metered for day in days),
+            timed=(sum(cost for cost, _time in timed), sum(time for _cost, time in timed)) if timed else None,
+            machines=any(day.machines for day in days),
+            meters=any(day.meters for day in days),
+        )
 
     @property
     def booked(self) -> Picodollars:

@@ -284,7 +284,12 @@ class _BillSums:
         Raises:
             InvoiceError: the bill has more commitments than any.
         """
-        middle = _middle(charge.period.start, charge.period.end)
+        start = charge.period.start
+        end = charge.period.end
+        middle = (start + end) // 2
+        if end - start > MONTH_DAYS_MAX * NANOSECONDS_PER_DAY:
+            middle = start - start % NANOSECONDS_PER_DAY + NANOSECONDS_PER_DAY // 2
+        # A day of UTC lies in two days of most zones: its middle tells the month.
         if not self._start <= middle < self._end:
             self._others.count(charge.cost)
             if not self.rows and len(self.months) < LABELS_MAX:
@@ -404,13 +409,6 @@ class _BillSums:
             periods = sorted(self._numbers.items())
             span = self._spans[bits] = span_of(period for period, number in periods if bits >> number & 1)
         return span
-
-
-def _middle(start: Instant, end: Instant) -> Instant:
-    """The instant by which a charge belongs to a month: a day of UTC lies in two days of most zones."""
-    if end - start > MONTH_DAYS_MAX * NANOSECONDS_PER_DAY:
-        return start - start % NANOSECONDS_PER_DAY + NANOSECONDS_PER_DAY // 2
-    return (start + end) // 2
 
 
 @lru_cache(maxsize=1024)

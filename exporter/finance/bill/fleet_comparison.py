@@ -118,32 +118,34 @@ def reconcile_fleet(
     for number, each in enumerate(host_books):
         members.setdefault(resources.machine_of(number), []).append(each)
         add_all(others, each.book.others)
-    compared = [_machine(hosts, bill.machines.get(number), bill) for number, hosts in members.items()]
-    machines = tuple(each for each in compared if each.rows or each.compared.posted or each.compared.adjusted)
+    machines: list[ComparedMachine] = []
+    for number, hosts in members.items():
+        name = " + ".join(dict.fromkeys(host.identity.name for host in hosts))
+        book = Book.sum_of(name, [host.book for host in hosts])
+        billed = bill.machines.get(number) or BilledMachine(InvoiceSums(), 0, (), 0)
+        compared = compare(book, billed.sums, crowded=bill.crowded, common_hours=True)
+        if not (billed.rows or compared.posted or compared.adjusted):
+            continue
+        machines.append(
+            ComparedMachine(
+                name=name,
+                ledgers=tuple(host.identity.ledger for host in hosts),
+                resources=billed.resources,
+                rows=billed.rows,
+                compared=compared,
+                time=None if bill.crowded else billed.time or None,
+                apportioned=any(host.apportioned for host in hosts),
+            )
+        )
     return FleetReconciliation(
         fleet=fleet,
         bill=bill,
         components=components,
         to_date=now < Period.named(fleet.record.month).bounds(fleet.zone)[1],
-        machines=machines,
+        machines=tuple(machines),
         parts=summed(part for each in machines if each.rows for part in each.compared.parts),
         others=others,
         notes=tuple(_notes(fleet, host_books, bill, resources.unknown)),
-    )
-
-
-def _machine(hosts: Sequence[HostBook], billed: BilledMachine | None, bill: FleetBill) -> ComparedMachine:
-    name = " + ".join(dict.fromkeys(each.identity.name for each in hosts))
-    book = Book.sum_of(name, [each.book for each in hosts])
-    billed = billed or BilledMachine(InvoiceSums(), 0, (), 0)
-    return ComparedMachine(
-        name=name,
-        ledgers=tuple(each.identity.ledger for each in hosts),
-        resources=billed.resources,
-        rows=billed.rows,
-        compared=compare(book, billed.sums, crowded=bill.crowded, common_hours=True),
-        time=None if bill.crowded else billed.time or None,
-        apportioned=any(each.apportioned for each in hosts),
     )
 
 

@@ -58,37 +58,38 @@ PRICE: Final[frozenset[DifferenceKind]] = frozenset({"price", "price_catalogue",
 
 def as_text(reconciliation: FleetReconciliation, file: str) -> str:
     """For people. The first table goes from the books to the bill; each table sums, to the cent."""
-    return render.lines_text(_lines(reconciliation, file))
-
-
-def _lines(reconciliation: FleetReconciliation, file: str) -> Iterator[str]:
-    fleet, bill = reconciliation.fleet, reconciliation.bill
+    fleet = reconciliation.fleet
+    bill = reconciliation.bill
     when = f"{fleet.record.month} to date" if reconciliation.to_date else fleet.record.month
-    yield from wrapped(
+    lines = wrapped(
         f"{when}, {counted(len(fleet.hosts), 'ledger')} against one bill, time zone {fleet.zone.key}, "
         f"as of {render.time_text(fleet.record.last_commit) or 'never'}"
     )
     form = form_text(bill.form, bill.cost)
-    yield from wrapped(f"invoice {printable(file)}: {form}, {counted(bill.rows, 'row')}")
-    yield from wrapped(f"compared with: {', '.join(sorted(reconciliation.components))}")
-    yield ""
-    yield from missing.section(fleet)
-    yield ""
-    yield from _steps(reconciliation)
-    yield ""
+    lines += wrapped(f"invoice {printable(file)}: {form}, {counted(bill.rows, 'row')}")
+    lines += wrapped(f"compared with: {', '.join(sorted(reconciliation.components))}")
+    lines += ["", *missing.section(fleet), "", *_steps(reconciliation), ""]
     if reconciliation.machines:
-        yield from _hosts(reconciliation)
-    yield from _names(reconciliation)
+        lines += _hosts(reconciliation)
+    for residue in bill.residue:  # what the bill charges for no host, the largest first
+        lines += ["", f"{RESIDUE_WORDS[residue.kind]}:"]
+        amounts = [dollars_text(named.amount) for named in residue.names[:NAMES_MAX]]
+        width = max(map(len, amounts), default=0)
+        for text, named in zip(amounts, residue.names, strict=False):
+            lines.append(f"  {text.rjust(width)}  {shortened(printable(named.name), WIDTH - width - 4)}")
+        more = len(residue.names) - NAMES_MAX
+        if more > 0:
+            lines.append(f"  and {more:,} more")
     others = {name: amount for name, amount in reconciliation.others.items() if amount}
     notes = [f"in the books and not on this bill: {others_text(others)} dollars"] if others else []
     notes += reconciliation.notes
     if notes:
-        yield ""
+        lines.append("")
     for note in notes:
-        yield from wrapped(f"{note}.")
+        lines += wrapped(f"{note}.")
     if remind := missing.reminder(fleet):
-        yield ""
-        yield remind
+        lines += ["", remind]
+    return render.lines_text(lines)
 
 
 def _steps(reconciliation: FleetReconciliation) -> Iterator[str]:
@@ -116,9 +117,16 @@ def _steps(reconciliation: FleetReconciliation) -> Iterator[str]:
 
 def _hosts(reconciliation: FleetReconciliation) -> Iterator[str]:
     """Books and bill of each host, those that differ most first."""
-    ordered = sorted(reconciliation.machines, key=lambda each: (-abs(each.compared.difference), each.name))
-    rows = [_amounts(each) for each in ordered]
-    names = [printable(each.name) for each in ordered]
+    rows: list[list[int]] = []
+    names: list[str] = []
+    for machine in sorted(
+        reconciliation.machines, key=lambda each: (-abs(each.compared.difference), each.name)
+    ):
+        day = machine.compared
+        time = sum(part.amount for part in day.parts if part.kind in TIME)
+        price = sum(part.amount for part in day.parts if part.kind in PRICE)
+        rows.append([day.booked, time, price, day.difference - time - price])
+        names.append(printable(machine.name))
     if len(rows) > HOSTS_MAX + 1:
         rest = rows[HOSTS_MAX:]
         rows = [*rows[:HOSTS_MAX], [sum(column) for column in zip(*rest, strict=True)]]
@@ -135,28 +143,6 @@ def _hosts(reconciliation: FleetReconciliation) -> Iterator[str]:
         [shortened(name, width), *row] for name, row in zip([*names, "total"], texts, strict=True)
     )
     yield from ruled_table(["host", *headings], lines, total_line)
-
-
-def _amounts(machine: ComparedMachine) -> list[int]:
-    """Books, and the parts by which the bill differs: of time, of price, and others."""
-    day = machine.compared
-    time = sum(part.amount for part in day.parts if part.kind in TIME)
-    price = sum(part.amount for part in day.parts if part.kind in PRICE)
-    return [day.booked, time, price, day.difference - time - price]
-
-
-def _names(reconciliation: FleetReconciliation) -> Iterator[str]:
-    """What the bill charges for no host, the largest first."""
-    for each in reconciliation.bill.residue:
-        yield ""
-        yield f"{RESIDUE_WORDS[each.kind]}:"
-        amounts = [dollars_text(named.amount) for named in each.names[:NAMES_MAX]]
-        width = max(map(len, amounts), default=0)
-        for text, named in zip(amounts, each.names, strict=False):
-            yield f"  {text.rjust(width)}  {shortened(printable(named.name), WIDTH - width - 4)}"
-        more = len(each.names) - NAMES_MAX
-        if more > 0:
-            yield f"  and {more:,} more"
 
 
 def as_json(reconciliation: FleetReconciliation, file: str) -> str:

@@ -150,7 +150,10 @@ class Invoice:
             InvoiceError: the rows are of more days than a bill has.
         """
         self.rows += 1
-        self._list(charge, chosen=chosen)
+        resource = self.resources.get(charge.resource)
+        if resource is None and len(self.resources) < MOST_RESOURCES:
+            resource = self.resources[charge.resource] = Resource(charge.name, charge.service, chosen)
+        (self.unlisted if resource is None else resource.counted).count(charge.cost)
         period = charge.period
         if charge.apart is None:
             self.first = period.start if self.first is None else min(self.first, period.start)
@@ -183,15 +186,6 @@ class Invoice:
             self._meters += not self.crowded
         if charge.time is not None and not self.crowded:
             sums.meters.setdefault(key, Metered()).add(charge.cost, charge.time)
-
-    def _list(self, charge: InvoiceCharge, *, chosen: bool) -> None:
-        listed = self.resources.get(charge.resource)
-        if listed is None and len(self.resources) == MOST_RESOURCES:
-            self.unlisted.count(charge.cost)
-            return
-        if listed is None:
-            listed = self.resources[charge.resource] = Resource(charge.name, charge.service, chosen)
-        listed.counted.count(charge.cost)
 
     def dearest(self, most: int) -> list[tuple[str, Resource]]:
         """The dearest resources of all rows, by their ids."""

@@ -2,7 +2,6 @@
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
-from datetime import UTC, date, datetime, timedelta
 from typing import Final, Literal
 from zoneinfo import ZoneInfo
 
@@ -10,7 +9,7 @@ from exporter import units
 from exporter.cost.money import add, split
 from exporter.cost.postings import UNASSIGNED
 from exporter.finance.bill.charges import UTC_ZONE, InvoiceError
-from exporter.finance.bill.differences import Book, ComparedDay, ProductTeam, compare, summed
+from exporter.finance.bill.differences import Book, ComparedDay, ProductTeam, compare
 from exporter.finance.bill.host_bill import Counted, Invoice, InvoiceSums
 from exporter.finance.render import instant_text
 from exporter.ledger.history import HistorySums, MonthRecord
@@ -162,7 +161,12 @@ def reconcile(invoice: Invoice, ledger_month: LedgerMonth) -> Reconciliation:
     booked = sum(book.compared for book in books_by_day.values())
     uncut = [] if calendar == "shifted" else _cut(books_by_day, days, invoice, ledger_month)
 
-    inside = {day.name for day in days if _is_about(invoice, day, calendar)}
+    inside: set[str] = set()
+    """Days of which some is in the time that the bill is about."""
+    if invoice.first is not None and invoice.last is not None and calendar == "shifted":
+        inside.update(day.name for day in days if _date(invoice.first) <= day.name <= _date(invoice.last - 1))
+    elif invoice.first is not None and invoice.last is not None:
+        inside.update(day.name for day in days if day.end > invoice.first and day.start < invoice.last)
     billed_days = invoice.local if calendar == "local" else invoice.utc
     billed = {name: sums for name, sums in billed_days.items() if name.startswith(month_name)}
     ahead = [Book(name, 0) for name in sorted(billed) if name not in books_by_day]
@@ -196,13 +200,17 @@ def reconcile(invoice: Invoice, ledger_month: LedgerMonth) -> Reconciliation:
         by=by,
         to_date=month_name == month_of(ledger_month.now, ledger_month.zone).name,
         rows=rows,
-        total=_total(rows),
+        total=ComparedDay.sum_of(rows),
         others=whole.others,
     )
     difference = reconciliation.total.difference_in_cents * CENT
+    today = day_of(ledger_month.now, ledger_month.zone).name
+    last_day = max(
+        (book.name for book in day_books), default=_date(month_named(month_name, UTC_ZONE).end - 1)
+    )
     return replace(
         reconciliation,
-        suggestions=tuple(_suggestions(difference, whole.owners, _date(day_books, ledger_month))),
+        suggestions=tuple(_suggestions(difference, whole.owners, min(last_day, today))),
         notes=(
             *_notes_of_bill(reconciliation),
             *_notes_of_time(reconciliation, booked - whole.compared, uncut),
@@ -247,42 +255,9 @@ def _cut(
     return uncut
 
 
-def _is_about(invoice: Invoice, day: Day, calendar: Calendar) -> bool:
-    """Whether the time that a bill is about has some of a day."""
-    if invoice.first is None or invoice.last is None:
-        return False
-    if calendar != "shifted":
-        return day.end > invoice.first and day.start < invoice.last
-    first, last = (
-        datetime.fromtimestamp(instant // units.NANOSECONDS_PER_SECOND, UTC).date().isoformat()
-        for instant in (invoice.first, invoice.last - 1)
-    )
-    return first <= day.name <= last
-
-
-def _total(rows: Sequence[ComparedDay]) -> ComparedDay:
-    """The sums of all rows; parts of one kind are one part."""
-    timed = [row.timed for row in rows if row.timed is not None]
-    return ComparedDay(
-        name="total",
-        bill=sum(row.bill for row in rows),
-        posted=sum(row.posted for row in rows),
-        adjusted=sum(row.adjusted for row in rows),
-        parts=summed(part for row in rows for part in row.parts),
-        usage=sum(row.usage for row in rows),
-        metered=sum(row.metered for row in rows),
-        timed=(sum(cost for cost, _time in timed), sum(time for _cost, time in timed)) if timed else None,
-        machines=any(row.machines for row in rows),
-        meters=any(row.meters for row in rows),
-    )
-
-
-def _date(day_books: Sequence[Book], ledger_month: LedgerMonth) -> str:
-    """The last day that was compared, and not ahead of the books' own calendar."""
-    today = day_of(ledger_month.now, ledger_month.zone).name
-    first = date.fromisoformat(f"{ledger_month.record.month}-01")
-    end = (first + timedelta(days=31)).replace(day=1) - timedelta(days=1)
-    return min(max((book.name for book in day_books), default=end.isoformat()), today)
+def _date(instant: units.Instant) -> str:
+    """The day of UTC that an instant is in."""
+    return day_of(instant, UTC_ZONE).name
 
 
 def _suggestions(

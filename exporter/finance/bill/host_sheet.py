@@ -1,13 +1,12 @@
 """A host's bill against its books as a table for people and as JSON. Pure."""
 
 import shlex
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any, Final
 
 from exporter.finance.bill.bill_file import InvoiceForm
 from exporter.finance.bill.charges import COSTS, CostColumn
 from exporter.finance.bill.differences import ComparedDay, Difference, DifferenceKind
-from exporter.finance.bill.host_bill import Invoice
 from exporter.finance.bill.host_comparison import Reconciliation, Suggestion, hourly, hours
 from exporter.finance.render import json_text, lines_text, money_json, time_text
 from exporter.readings import printable
@@ -79,7 +78,57 @@ def as_text(
     `flags` say where the books are, for commands that are to find the same ones. A table wider than `width`
     is in parts.
     """
-    return lines_text(_lines(reconciliation, file, flags, width))
+    record = reconciliation.record
+    when = f"{record.month} to date" if reconciliation.to_date else record.month
+    zone = "UTC" if reconciliation.calendar == "utc" else reconciliation.zone.key
+    invoice = reconciliation.invoice
+    of_all = "" if invoice.chosen.rows == invoice.rows else f" of {invoice.rows:,}"
+    form = form_text(invoice.form, invoice.cost)
+    as_of = time_text(record.last_commit) or "never"
+    lines = [
+        f"{when} by {reconciliation.by} of {zone}, ledger {record.ledger}, as of {as_of}",
+        f"invoice {printable(file)}: {form}, {invoice.chosen.rows:,}{of_all} rows",
+        f"compared with: {', '.join(sorted(reconciliation.components))}",
+        "",
+    ]
+    cents = _cents(reconciliation)
+    columns = [[reconciliation.by, *(row.name for row in reconciliation.rows), "total"]]
+    for name, column in cents.items():
+        columns.append([HEADINGS.get(name, name.replace("_", " ")), *map(hundredths, column)])
+    headings, *rows, total = zip(*columns, strict=True)
+    lines += [*ruled_table(headings, rows, total, width=width), ""]
+    parts = reconciliation.total.parts
+    lines.append(f"bill minus books is {hundredths(cents['difference'][-1])} dollars{':' if parts else '.'}")
+    amounts = [hundredths(cents[part.kind][-1]) for part in parts]
+    longest = max(map(len, amounts), default=0)
+    for part, amount in zip(parts, amounts, strict=True):
+        arithmetic = ""
+        if part.time and part.posted is not None:
+            billed = hourly(part.posted + part.amount, part.time)
+            booked = hourly(part.posted, part.time)
+            arithmetic = f": {billed} billed and {booked} in the books an hour, over {hours(part.time)} h"
+        elif part.time:
+            arithmetic = f": {hours(part.time)} h at {hourly(abs(part.amount), part.time)} an hour"
+        lines.append(f"  {amount.rjust(longest)}  {WORDS[part.kind]}{arithmetic}")
+    lines.append("")
+    if reconciliation.others:
+        lines.append(f"in the books and not on this bill: {others_text(reconciliation.others)} dollars.")
+    lines += [f"{printable(note)}." for note in reconciliation.notes]
+    if len(invoice.resources) > 1:
+        lines += ["", "resources of the bill, * those compared:"]
+        for key, resource in invoice.dearest(MOST_LISTED):
+            mark = "*" if resource.chosen else " "
+            description = " ".join(filter(None, (resource.service, resource.name)))
+            words = f"{key or '(no resource)'}{f' ({description})' if description else ''}"
+            cost = dollars_text(resource.counted.cost).rjust(12)
+            lines.append(f"  {mark} {cost}  {printable(words)}")
+        more = len(invoice.resources) - MOST_LISTED
+        if more > 0:
+            lines.append(f"  and {'at least ' if invoice.unlisted.rows else ''}{more:,} more")
+    if reconciliation.suggestions:
+        lines += ["", "if the bill is right, this makes the books agree with it:"]
+        lines += [f"  {_command(each, reconciliation, file, flags)}" for each in reconciliation.suggestions]
+    return lines_text(lines)
 
 
 def as_json(reconciliation: Reconciliation, file: str, flags: Sequence[str] = ()) -> str:
@@ -130,60 +179,6 @@ def as_json(reconciliation: Reconciliation, file: str, flags: Sequence[str] = ()
     return json_text(document)
 
 
-def _lines(
-    reconciliation: Reconciliation, file: str, flags: Sequence[str], width: int | None
-) -> Iterator[str]:
-    when = f"{reconciliation.record.month} to date" if reconciliation.to_date else reconciliation.record.month
-    zone = "UTC" if reconciliation.calendar == "utc" else reconciliation.zone.key
-    yield (
-        f"{when} by {reconciliation.by} of {zone}, ledger {reconciliation.record.ledger}, "
-        f"as of {time_text(reconciliation.record.last_commit) or 'never'}"
-    )
-    invoice = reconciliation.invoice
-    of_all = "" if invoice.chosen.rows == invoice.rows else f" of {invoice.rows:,}"
-    form = form_text(invoice.form, invoice.cost)
-    yield f"invoice {printable(file)}: {form}, {invoice.chosen.rows:,}{of_all} rows"
-    yield f"compared with: {', '.join(sorted(reconciliation.components))}"
-    yield ""
-    cents = _cents(reconciliation)
-    columns = [[reconciliation.by, *(row.name for row in reconciliation.rows), "total"]]
-    for name, column in cents.items():
-        columns.append([HEADINGS.get(name, name.replace("_", " ")), *map(hundredths, column)])
-    headings, *rows, total = zip(*columns, strict=True)
-    yield from ruled_table(headings, rows, total, width=width)
-    yield ""
-    parts = reconciliation.total.parts
-    yield f"bill minus books is {hundredths(cents['difference'][-1])} dollars{':' if parts else '.'}"
-    amounts = [hundredths(cents[part.kind][-1]) for part in parts]
-    longest = max(map(len, amounts), default=0)
-    for part, amount in zip(parts, amounts, strict=True):
-        yield f"  {amount.rjust(longest)}  {WORDS[part.kind]}{_arithmetic(part)}"
-    yield ""
-    if reconciliation.others:
-        yield f"in the books and not on this bill: {others_text(reconciliation.others)} dollars."
-    yield from (f"{printable(note)}." for note in reconciliation.notes)
-    if len(invoice.resources) > 1:
-        yield from _resources(invoice)
-    if reconciliation.suggestions:
-        yield ""
-        yield "if the bill is right, this makes the books agree with it:"
-        yield from (f"  {_command(each, reconciliation, file, flags)}" for each in reconciliation.suggestions)
-
-
-def _resources(invoice: Invoice) -> Iterator[str]:
-    """The resources of the bill, from which a person may choose."""
-    yield ""
-    yield "resources of the bill, * those compared:"
-    for key, resource in invoice.dearest(MOST_LISTED):
-        mark = "*" if resource.chosen else " "
-        description = " ".join(filter(None, (resource.service, resource.name)))
-        words = f"{key or '(no resource)'}{f' ({description})' if description else ''}"
-        yield f"  {mark} {dollars_text(resource.counted.cost).rjust(12)}  {printable(words)}"
-    more = len(invoice.resources) - MOST_LISTED
-    if more > 0:
-        yield f"  and {'at least ' if invoice.unlisted.rows else ''}{more:,} more"
-
-
 def _cents(reconciliation: Reconciliation) -> dict[str, list[int]]:
     """Each column of the table in whole cents, its total last.
 
@@ -202,16 +197,6 @@ def _cents(reconciliation: Reconciliation) -> dict[str, list[int]]:
     columns: dict[str, list[int]] = {"bill": bill, "books": booked, "difference": difference}
     columns |= {part.kind: [row[at] for row in parts] for at, part in enumerate(total.parts)}
     return {name: [*column, sum(column)] for name, column in columns.items()}
-
-
-def _arithmetic(part: Difference) -> str:
-    """The arithmetic of an amount that is by time."""
-    if not part.time:
-        return ""
-    if part.posted is not None:
-        billed, booked = hourly(part.posted + part.amount, part.time), hourly(part.posted, part.time)
-        return f": {billed} billed and {booked} in the books an hour, over {hours(part.time)} h"
-    return f": {hours(part.time)} h at {hourly(abs(part.amount), part.time)} an hour"
 
 
 def _command(suggestion: Suggestion, reconciliation: Reconciliation, file: str, files: Sequence[str]) -> str:

@@ -79,7 +79,10 @@ class Archives:
                     raise ArchiveError(f"has more than {MOST_MEMBERS:,} files")
                 content = tar.extractfile(member) if member.isreg() else None
                 if content is not None:
-                    self._write(content, folder / _inner(member.name))
+                    parts = PurePosixPath(member.name).parts
+                    # A name that begins with a slash, or climbs, stays below the folder.
+                    inside = [part for part in parts if part not in ("/", "..")]
+                    self._write(content, folder.joinpath(*inside))
                 elif not member.isdir():
                     others.append(member.name)
             # tarfile takes a cut between two files, or a second archive, for the end.
@@ -137,12 +140,6 @@ def _remove_abandoned_folders() -> None:
                     shutil.rmtree(folder)
             finally:
                 os.close(descriptor)
-
-
-def _inner(name: str) -> PurePosixPath:
-    """The path of a member below a folder that it cannot leave."""
-    parts = [part for part in PurePosixPath(name).parts if part not in ("/", "..")]
-    return PurePosixPath(*parts)
 
 
 @contextmanager

@@ -1,6 +1,6 @@
 """What changed since a month was closed, as a table and as JSON. Pure."""
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any, Final
 
 from exporter.finance.fleet.closed_month import ChangeKind, ClosedMonth, ClosedMonthChange
@@ -20,31 +20,23 @@ _MEANINGS: Final[Mapping[ChangeKind, str]] = {
 
 def text(closed: ClosedMonth, total: Picodollars, noted: Sequence[ClosedMonthChange], file: str) -> str:
     """For people. Cents sum to the last row."""
-    return lines_text(_lines(closed, total, noted, file))
-
-
-def _lines(
-    closed: ClosedMonth, total: Picodollars, noted: Sequence[ClosedMonthChange], file: str
-) -> Iterator[str]:
     closed_at = f"{instant_text(closed.closed)} with {dollars_text(closed.total)} dollars"
-    yield f"{closed.month}, closed {closed_at} ({file})"
-    yield ""
+    lines = [f"{closed.month}, closed {closed_at} ({file})", ""]
     if not noted:
-        yield "Nothing changed since."
-        return
-    yield from ReportTable(
+        return lines_text([*lines, "Nothing changed since."])
+    lines += ReportTable(
         labels=("change", "host", "product", "team"),
-        rows=[(each.kind, each.name, each.product, each.team) for each in noted],
-        columns=[ReportColumn("dollars", "dollars", [each.amount for each in noted], "dollars")],
+        rows=[(change.kind, change.name, change.product, change.team) for change in noted],
+        columns=[ReportColumn("dollars", "dollars", [change.amount for change in noted], "dollars")],
     ).text(("dollars",))
-    yield ""
-    for each in noted:
-        owner = f" ({each.product or '-'}, {each.team or '-'})" if each.tokens else ""
-        yield f"  {printable(f'{each.name}{owner}')}: {printable(_detail(each))}"
-    gone = {each.ledger for each in noted if each.kind == "missing ledger"}
+    lines.append("")
+    for change in noted:
+        owner = f" ({change.product or '-'}, {change.team or '-'})" if change.tokens else ""
+        lines.append(f"  {printable(f'{change.name}{owner}')}: {printable(_detail(change))}")
+    gone = {change.ledger for change in noted if change.kind == "missing ledger"}
     stands = sum(host.total for host in closed.hosts if host.record.ledger in gone)
-    yield ""
-    yield f"{closed.month} is {dollars_text(total + stands)} dollars now."
+    lines += ["", f"{closed.month} is {dollars_text(total + stands)} dollars now."]
+    return lines_text(lines)
 
 
 def _detail(each: ClosedMonthChange) -> str:

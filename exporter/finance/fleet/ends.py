@@ -141,28 +141,26 @@ def with_ends(fleet: FleetMonth, ends: Mapping[str, KnownEnd]) -> FleetMonth:
         if summary is None or end is None or (each.ledger, each.location) not in silent:
             findings.append(each)
         elif each.kind == "silent":
-            findings.append(_ended(summary, end))
+            host = summary.host
+            start, after = bounds(host)
+            last = host.last or 0
+            duration = max(0, min(end.instant, after) - max(start, last))
+            # At its last rate, else at that of its whole time.
+            rate = host.rate
+            if rate is None:
+                rate = Fraction(host.total - host.record.adjusted, max(1, summary.covered))
+            ended = finding_of(
+                "ended",
+                host,
+                duration=duration,
+                amount=int(rate * duration + Fraction(1, 2)),
+                instant=max(end.instant, last),
+                text=end.reason,
+            )
+            findings.append(ended)
         elif each.kind != "replaced":
             findings.append(each)
     return replace(fleet, findings=tuple(sorted(findings, key=finding_order)))
-
-
-def _ended(summary: HostSummary, end: KnownEnd) -> HostFinding:
-    """The time from a host's last tick to its end, at its last rate, else at that of its whole time."""
-    host = summary.host
-    start, last = bounds(host)[0], host.last or 0
-    rate = host.rate
-    if rate is None:
-        rate = Fraction(host.total - host.record.adjusted, max(1, summary.covered))
-    duration = max(0, min(end.instant, bounds(host)[1]) - max(start, last))
-    return finding_of(
-        "ended",
-        host,
-        duration=duration,
-        amount=int(rate * duration + Fraction(1, 2)),
-        instant=max(end.instant, last),
-        text=end.reason,
-    )
 
 
 def _successors(summaries: Sequence[HostSummary]) -> dict[str, KnownEnd]:

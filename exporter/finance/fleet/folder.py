@@ -271,8 +271,13 @@ class LedgerFolder:
         for entry in entries:
             path, at = folder / entry.name, f"{location}/{entry.name}"
             if os.path.islink(path):
-                if problem := _link_problem(path, root):
-                    self.unreadable.append(UnreadableFile(at, problem))
+                target = os.path.realpath(path)
+                if os.path.lexists(target) and os.path.commonpath([root, target]) == root:
+                    continue  # what it leads to is read from the folder itself
+                problem = f"{path} is a symbolic link that leads out of the folder"
+                self.unreadable.append(
+                    UnreadableFile(at, f"{problem}: put the file itself there, or name it")
+                )
             elif os.path.isdir(path):
                 below.append((path, at))
             else:
@@ -288,7 +293,12 @@ class LedgerFolder:
         One that is `named`, by a flag or by its suffix, is no file of another kind.
         """
         real = os.path.realpath(path)
-        if real in known or (not named and _is_sidecar(path)):
+        # A file of SQLite or of the daemon beside another one is read with that.
+        beside = any(
+            path.name.endswith(suffix) and os.path.lexists(str(path).removesuffix(suffix))
+            for suffix in (*SIDECARS[1:], LOCK_SUFFIX)
+        )
+        if real in known or (beside and not named):
             return
         known.add(real)
         named = named or location.removesuffix(GZIP_SUFFIX).endswith(LEDGER_SUFFIX)
@@ -349,22 +359,6 @@ def _short_name(path: Path, sources: Sequence[Path]) -> str:
     if path.name == DEFAULT_NAME and path.parent.name:
         return str(path.parent)
     return str(path).removesuffix(LEDGER_SUFFIX)
-
-
-def _link_problem(path: Path, root: str) -> str:
-    """Why a link cannot be ignored; empty for one to what is in the folder anyway."""
-    target = os.path.realpath(path)
-    if os.path.lexists(target) and os.path.commonpath([root, target]) == root:
-        return ""
-    return f"{path} is a symbolic link that leads out of the folder: put the file itself there, or name it"
-
-
-def _is_sidecar(path: Path) -> bool:
-    """Whether a file is SQLite's or the daemon's beside another one, which is read with it."""
-    return any(
-        path.name.endswith(suffix) and os.path.lexists(str(path).removesuffix(suffix))
-        for suffix in (*SIDECARS[1:], LOCK_SUFFIX)
-    )
 
 
 def _unreadable_error(unreadable: Sequence[UnreadableFile], files: int) -> FolderError:

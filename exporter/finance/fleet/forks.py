@@ -144,7 +144,12 @@ def beyond(fork: FileHistory, later: FileHistory) -> Beyond | None:
         bucket: (of_fork.get(bucket, HistorySums()), of_later.get(bucket, HistorySums())) for bucket in every
     }
     differing = [bucket for bucket, (here, there) in pairs.items() if here.gpu_held != there.gpu_held]
-    own_machine = any(_are_two_machines(*pairs[bucket]) for bucket in differing)
+    own_machine = False
+    for bucket in differing:
+        here, there = pairs[bucket]
+        listed = _listed(here).keys()
+        listed_there = _listed(there).keys()
+        own_machine |= bool(listed and listed_there) and listed.isdisjoint(listed_there)
     buckets: dict[Bucket, HistorySums] = {}
     for bucket, (here, there) in pairs.items():
         after_parting = own_machine and bucket >= differing[0]
@@ -161,12 +166,6 @@ def beyond(fork: FileHistory, later: FileHistory) -> Beyond | None:
 def _listed(sums: HistorySums) -> dict[Gpu, Nanoseconds]:
     """Time of GPUs that were listed."""
     return {gpu: time for gpu, time in sums.gpu_held.items() if gpu.uuid != UNSEEN}
-
-
-def _are_two_machines(one: HistorySums, other: HistorySums) -> bool:
-    """Whether both list GPUs, and none of them is the same."""
-    here, there = _listed(one), _listed(other)
-    return bool(here and there) and here.keys().isdisjoint(there)
 
 
 def _more(here: HistorySums, there: HistorySums, *, after_parting: bool) -> dict[Gpu, Nanoseconds]:

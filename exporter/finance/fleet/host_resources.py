@@ -180,10 +180,14 @@ class HostResources:
         return number
 
     def _matched(self, resource: str, name: str) -> int | None:
-        for key in _endings(_normal(resource)):
-            if (number := self._hosts_by_key.get(key)) is not None:
-                return self.machine_of(number)
-        number = self._hosts_by_key.get(_normal(name)) if name else None
+        identifier = _normal(resource)
+        keys = [identifier] if identifier else []
+        # What follows each of its separators may name a host too.
+        keys += [identifier[separator.end() :] for separator in _SEPARATORS.finditer(identifier)]
+        if name:
+            keys.append(_normal(name))
+        numbers = (self._hosts_by_key[key] for key in keys if key in self._hosts_by_key)
+        number = next(numbers, None)
         return None if number is None else self.machine_of(number)
 
 
@@ -228,11 +232,3 @@ def _name_keys(names: Iterable[str]) -> Iterator[str]:
 
 def _normal(text: str) -> str:
     return text.strip().strip("/").casefold()
-
-
-def _endings(identifier: str) -> Iterator[str]:
-    """An id, and what follows each of its separators."""
-    if identifier:
-        yield identifier
-    for match in _SEPARATORS.finditer(identifier):
-        yield identifier[match.end() :]

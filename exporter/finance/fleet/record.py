@@ -443,12 +443,13 @@ def _missing(summary: HostSummary, now: Instant) -> Iterator[HostFinding]:
     host = summary.host
     start, end = bounds(host)
     if host.last is not None and now > start:
-        over = now >= end
-        end = end if over else now
-        if host.last < (end if over else end - SILENT_AFTER):
+        goes_on = now < end
+        end = min(now, end)
+        silent_before = end - SILENT_AFTER if goes_on else end
+        if host.last < silent_before:
             yield finding_of("silent", host, duration=end - max(host.last, start), instant=host.last)
         for fork in host.forks:
-            if fork.goes_on and fork.last is not None and fork.last < (end if over else end - SILENT_AFTER):
+            if fork.goes_on and fork.last is not None and fork.last < silent_before:
                 yield replace(
                     finding_of("silent", host, duration=end - max(fork.last, start), instant=fork.last),
                     name=fork.name,
