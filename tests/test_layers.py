@@ -48,7 +48,7 @@ FOREIGN = {
     "httpcore": r"sources/https_client\.py",
     "httpx": r"(sources/https_client|finance/prometheus/client)\.py",
     "msgspec": (
-        r"(config/schema|ledger/marks|reports/host_status|sources/kubernetes/(api|pod_object)"
+        r"(config/schema|ledger/marks|reports/host_status|sources/cloud/metadata|sources/kubernetes/(api|pod_object)"
         r"|sources/kubelet/(pod_resources|protobuf))\.py"
     ),
     "yaml": r"config/.+",

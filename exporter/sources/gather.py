@@ -61,6 +61,8 @@ Gather = Callable[[Iterable[Source[Any]]], list[Gathered]]
 def read_source(source: Source[Any], clock: Clock) -> Gathered:
     """Read one source in this thread. Its wait for other reads of this process is no part of its duration.
 
+    A source raises ReadFailedError only. A bug in one fails its read, and must not stop the others.
+
     Raises:
         MustRestartError: only a new process can read it again.
     """
@@ -74,6 +76,11 @@ def read_source(source: Source[Any], clock: Clock) -> Gathered:
     except ReadFailedError as failure:
         problem, reason = str(failure), failure.reason
         expected = not isinstance(failure, AccessDeniedError)
+    except (MustRestartError, KeyboardInterrupt):
+        raise
+    except BaseException as failure:  # noqa: BLE001 - memory that runs out as well
+        problem = f"{source.name}: {type(failure).__name__}: {failure}"
+        reason = FailureReason.INTERNAL
     health = SourceHealth(
         source.name,
         up=not reason,

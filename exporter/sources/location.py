@@ -9,12 +9,11 @@ from typing import Final, Generic, Protocol, TypeVar
 
 from exporter.clock import Clock
 from exporter.config import Config
-from exporter.readings import ErrorCounts, FailureReason, HostLocation, ReadFailedError, Source
+from exporter.readings import ErrorCounts, FailureReason, HostLocation, Source
 from exporter.report import SourceRow
 from exporter.sources import kubernetes
 from exporter.sources.cloud import CloudSource, located
-from exporter.sources.cloud.metadata import SPOT
-from exporter.sources.cloud.notice import NOTICE_SERVICES, RENEWAL, NoticeSource, TerminationNotice
+from exporter.sources.cloud.notice import RENEWAL, NoticeSource
 from exporter.sources.gather import Gathered, read_source
 from exporter.sources.kubernetes import NodeReading, NodeSource
 from exporter.threads import start
@@ -126,27 +125,18 @@ class BackgroundPoller(Generic[T]):
 
     def _attempt(self) -> bool:
         """Read once; true when the answer is whole."""
-        began = self._clock.elapsed()
-        value: T | None = None
-        reasons: ErrorCounts
-        try:
-            value = self._source.read()
-            reasons, problem = self._source.errors, self._source.problem
-        except ReadFailedError as failure:
-            reasons, problem = ((failure.reason, 1),), str(failure)
-        except Exception as slip:  # noqa: BLE001 - a bug must not leave the host without any price
-            reasons, problem = ((FailureReason.INTERNAL, 1),), f"{type(slip).__name__}: {slip}"
+        answer = read_source(self._source, self._clock)
         if self._stop.is_set():
             return True
+        value: T | None = answer.reading
+        health = answer.health
+        reasons = ((health.reason, 1),) if health.reason else health.errors
+        problem = answer.problem or self._source.problem
         self._errors.update(dict(reasons))
         if value is not None:
             self._last_success = self._clock.wall()
         self._row = SourceRow(
-            self._source.name,
-            value is not None,
-            self._clock.elapsed() - began,
-            self._last_success,
-            dict(self._errors),
+            self._source.name, health.up, health.duration, self._last_success, dict(self._errors)
         )
         if problem and problem != self._problem:
             log.warning("source failed", extra={"source": self._source.name, "problem": problem})
@@ -181,14 +171,14 @@ class LocationPoller:
         self._changed = changed
         self._config = config
         self._lock = threading.Lock()
+        """One change is logged at a time."""
         self._logged: dict[str, str] = {}
         self._contradiction = ""
-        self._notice: BackgroundPoller[TerminationNotice] | None = None
-        self._notice_cloud = ""
         self._logged_end: Instant | None = None
-        self._closed = False
         self._cloud = self._cloud_poller(config)
         self._node = self._node_poller(config)
+        notice = NoticeSource(clock, lambda: self.location)
+        self._notice = BackgroundPoller(notice, clock, self._log_notice, RENEWAL)
 
     @property
     def location(self) -> HostLocation | None:
@@ -197,7 +187,7 @@ class LocationPoller:
 
     def ends(self) -> Instant | None:
         """When the cloud ends this spot host, by its last notice; `None` without one."""
-        notice = None if self._notice is None else self._notice.value
+        notice = self._notice.value
         return None if notice is None else notice.end
 
     @property
@@ -207,8 +197,8 @@ class LocationPoller:
 
     def start(self) -> None:
         """Begin to poll."""
-        self._cloud.start()
-        self._node.start()
+        for poller in (self._cloud, self._node, self._notice):
+            poller.start()
 
     def go_by(self, config: Config) -> None:
         """Poll again the sources that another configuration changes; answers of the others stay."""
@@ -225,11 +215,8 @@ class LocationPoller:
 
     def close(self) -> None:
         """Poll no more."""
-        with self._lock:
-            self._closed = True
-            self._end_notices()
-        self._cloud.close()
-        self._node.close()
+        for poller in (self._cloud, self._node, self._notice):
+            poller.close()
 
     def _cloud_poller(self, config: Config) -> BackgroundPoller[HostLocation]:
         return BackgroundPoller(CloudSource(self._clock, config.cloud), self._clock, self._note_change)
@@ -246,27 +233,15 @@ class LocationPoller:
 
     def _note_change(self) -> None:
         with self._lock:
-            self._log_change()
-            self._ask_for_notices()
+            location, contradiction = self._located()
+            if contradiction and contradiction != self._contradiction:
+                log.warning("node labels contradict cloud metadata", extra={"problem": contradiction})
+            self._contradiction = contradiction
+            fields = {} if location is None else _fields(location)
+            if location is not None and fields != self._logged:
+                log.info("host location", extra=fields)
+                self._logged = fields
         self._changed()
-
-    def _ask_for_notices(self) -> None:
-        """Poll the notices of a spot host's cloud, once its location is known."""
-        location = self.location
-        cloud = location.cloud if location is not None and location.lifecycle == SPOT else ""
-        if cloud == self._notice_cloud or self._closed:
-            return
-        self._end_notices()
-        self._notice_cloud = cloud
-        if cloud in NOTICE_SERVICES:
-            source = NoticeSource(self._clock, cloud)
-            self._notice = BackgroundPoller(source, self._clock, self._log_notice, RENEWAL)
-            self._notice.start()
-
-    def _end_notices(self) -> None:
-        if self._notice is not None:
-            self._notice.close()
-        self._notice, self._notice_cloud = None, ""
 
     def _log_notice(self) -> None:
         ends = self.ends()
@@ -274,15 +249,6 @@ class LocationPoller:
             moment = datetime.fromtimestamp(ends // NANOSECONDS_PER_SECOND, UTC).isoformat()
             log.warning("host termination notice", extra={"ends": moment})
         self._logged_end = ends
-
-    def _log_change(self) -> None:
-        location, contradiction = self._located()
-        if contradiction and contradiction != self._contradiction:
-            log.warning("node labels contradict cloud metadata", extra={"problem": contradiction})
-        self._contradiction = contradiction
-        if location is not None and (fields := _fields(location)) != self._logged:
-            log.info("host location", extra=fields)
-            self._logged = fields
 
 
 def location_now(config: Config, clock: Clock) -> HostLocation:

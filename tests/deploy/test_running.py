@@ -4,7 +4,6 @@ import re
 from pathlib import Path
 
 from exporter.sources.cloud.metadata import BODY_BYTES_MAX, LINK_LOCAL, SERVICES
-from exporter.sources.cloud.notice import NOTICE_SERVICES
 from exporter.sources.cloud.source import TIMEOUT_SECONDS
 from exporter.sources.kubernetes import api
 from exporter.sources.kubernetes.api import REFUSALS
@@ -47,11 +46,11 @@ def test_everything_that_is_asked_of_a_cloud_is_told() -> None:
 
     assert set(rows) == set(SERVICES)
     for cloud, service in SERVICES.items():
-        expected = [question.path for question in service.questions.values()]
+        expected = [question.path for question in service.location.questions.values()]
         if service.token is not None:
             expected.insert(0, f"PUT {service.token.path}")
-        if cloud in NOTICE_SERVICES:
-            expected += [question.path for question in NOTICE_SERVICES[cloud].questions.values()]
+        if service.notice is not None:
+            expected += [question.path for question in service.notice.questions.values()]
         assert re.findall(r"`([^`]+)`", rows[cloud]) == expected
     assert f"`{LINK_LOCAL.removeprefix('http://')}`, port 80" in page
     assert f"read {BODY_BYTES_MAX // 1024} KiB at most" in page

@@ -3,16 +3,20 @@
 Only what prices an hour is requested: never a recursive root, attributes, user data or credentials.
 """
 
-import json
 import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from email.utils import parsedate_to_datetime
 from http import HTTPStatus
 from types import MappingProxyType
-from typing import Final, Generic, TypeVar
+from typing import Annotated, Final, Generic, TypeVar
+
+import msgspec
 
 from exporter.readings import FailureReason, HostLocation, ReadFailedError
-from exporter.sources.http_client import HEADERS, Deadline, HttpClientProtocol, HttpRequest, HttpResponse
+from exporter.sources.http_client import HEADERS, Deadline, HttpRequest, HttpResponse, shared_client
+from exporter.units import NANOSECONDS_PER_SECOND, Instant
 
 LONGEST_WORD: Final = 128
 """Characters of a word from outside; a token of AWS has 56."""
@@ -59,14 +63,12 @@ def host_location(
     return HostLocation(cloud, instance_type, region, zone, lifecycle, source)
 
 
-def word(text: object) -> str:
+def word(text: str) -> str:
     """One word of ASCII from outside, without spaces around it.
 
     Raises:
         ValueError: it is something else, or too long.
     """
-    if not isinstance(text, str):
-        raise ValueError("not text")  # noqa: TRY004 - callers treat all wrong content alike
     text = text.strip(" \r\n")
     if len(text) > LONGEST_WORD or not text.isascii() or not text.isprintable():
         raise ValueError("not one short word")
@@ -81,39 +83,69 @@ BODY_BYTES_MAX: Final = 64 * 1024
 
 
 @dataclass(frozen=True, slots=True)
+class TerminationNotice:
+    """A cloud's notice that it takes a spot host back."""
+
+    given: bool = False
+    """Whether the host is to end."""
+    end: Instant | None = None
+    """When the host is to end. `None` without a notice, and where the cloud names no instant."""
+
+
+@dataclass(frozen=True, slots=True)
 class MetadataRequest:
-    """One GET. If `optional`, a 404 means that there is no such value."""
+    """One GET of a metadata service."""
 
     path: str
+    """The path of the URL, with its query."""
     optional: bool = False
+    """Whether a 404 means that there is no such value."""
 
 
 @dataclass(frozen=True, slots=True)
 class Token:
-    """One PUT before the requests; its answer is sent with each of them as `header`."""
+    """One PUT before the requests of a read."""
 
     path: str
+    """The path of the URL."""
     headers: Mapping[str, str]
+    """Headers of the PUT."""
     header: str
+    """Header of each later request, whose value is the token."""
 
+
+Replies = Mapping[str, bytes]
+"""Bodies by the names of their requests; one without a value is absent."""
 
 T = TypeVar("T")
 
 
 @dataclass(frozen=True, slots=True)
-class MetadataService(Generic[T]):
-    """A cloud's metadata service.
+class Inquiry(Generic[T]):
+    """Requests that are sent together."""
 
-    `understand` makes a reading of the bodies, by the names of their requests, or raises ValueError. `echo`
-    is a header, in lower case, with the value that each of its answers has and no other server's.
-    """
+    questions: Mapping[str, MetadataRequest]
+    """The requests by name, in their order."""
+    understand: Callable[[Replies], T]
+    """Makes a reading of the bodies, or raises ValueError."""
+
+
+@dataclass(frozen=True, slots=True)
+class MetadataService:
+    """A cloud's metadata service."""
 
     cloud: str
-    questions: Mapping[str, MetadataRequest]
-    understand: Callable[[Mapping[str, bytes]], T]
+    """The name of the cloud."""
+    location: Inquiry[HostLocation]
+    """What is requested for the location of a host."""
+    notice: Inquiry[TerminationNotice] | None = None
+    """What is requested for the notice of a spot host; `None` if the cloud documents no notice."""
     headers: Mapping[str, str] = field(default_factory=dict)
+    """Headers of each request."""
     token: Token | None = None
+    """How a token is obtained, if the service requires one."""
     echo: tuple[str, str] | None = None
+    """A header, in lower case, with the value that each answer has and no other server's."""
 
 
 def source_name(cloud: str) -> str:
@@ -121,16 +153,15 @@ def source_name(cloud: str) -> str:
     return f"{cloud} metadata"
 
 
-def read_metadata(
-    service: MetadataService[T], client: HttpClientProtocol, address: str, deadline: Deadline
-) -> T:
-    """Send each request once.
+def read_metadata(service: MetadataService, inquiry: Inquiry[T], address: str, deadline: Deadline) -> T:
+    """Send each request of an inquiry once.
 
     Raises:
         ReadFailedError: `connection`, `timeout`, `redirect`, `http_status`, `encoding`, `too_large`,
             `not_recognized`.
     """
     subject = f"{source_name(service.cloud)} at {address}"
+    client = shared_client()
     headers = {**HEADERS, "Accept": "*/*", **service.headers}
 
     def send(path: str, headers: Mapping[str, str], method: str = "GET") -> HttpResponse:
@@ -140,19 +171,22 @@ def read_metadata(
     try:
         if service.token is not None:
             answer = send(service.token.path, {**headers, **service.token.headers}, "PUT")
-            headers[service.token.header] = _token(_checked(service, answer, subject))
+            token = text_of(_checked(service, answer, subject))
+            if not token or " " in token or "<" in token:
+                raise ValueError("no token")  # noqa: TRY301 - as other wrong content
+            headers[service.token.header] = token
         replies = {}
-        for name, question in service.questions.items():
+        for name, question in inquiry.questions.items():
             answer = send(question.path, headers)
             if not (question.optional and answer.status == HTTPStatus.NOT_FOUND):
                 replies[name] = _checked(service, answer, subject)
-        return service.understand(replies)
-    except ValueError as error:
+        return inquiry.understand(replies)
+    except (ValueError, RecursionError) as error:
         message = f"{subject}: answers, but not as the metadata of {service.cloud} does: {error}"
         raise ReadFailedError(FailureReason.NOT_RECOGNIZED, message) from error
 
 
-def _checked(service: MetadataService[T], answer: HttpResponse, subject: str) -> bytes:
+def _checked(service: MetadataService, answer: HttpResponse, subject: str) -> bytes:
     if answer.status != HTTPStatus.OK:
         raise ReadFailedError(
             FailureReason.HTTP_STATUS, f"{subject}: answers with HTTP status {answer.status}"
@@ -164,57 +198,25 @@ def _checked(service: MetadataService[T], answer: HttpResponse, subject: str) ->
     return answer.body
 
 
-def _token(body: bytes) -> str:
-    """The token, if it may be sent as a header's value.
-
-    Raises:
-        ValueError: it may not.
-    """
-    token = word(body.decode("ascii"))
-    if not token or " " in token or "<" in token:
-        raise ValueError("no token")
-    return token
-
-
-Replies = Mapping[str, bytes]
-
-_AWS_LIFECYCLES: Final = {"on-demand": ON_DEMAND, "spot": SPOT}
-"""`scheduled` and `capacity-block` are paid otherwise: unknown."""
-
-_AZURE_LIFECYCLES: Final = {"regular": ON_DEMAND, "spot": SPOT, "low": SPOT}
-_GCP_MODELS: Final = {"STANDARD": ON_DEMAND, "SPOT": SPOT}
-"""Other provisioning models, such as `FLEX_START`, have prices of their own: unknown."""
-
-_GCP_MACHINE_TYPE: Final = re.compile(r"projects/[^/]+/machineTypes/([^/]+)")
-_GCP_ZONE: Final = re.compile(r"projects/[^/]+/zones/(([^/]+)-[^/-]+)")
-_OCI_DOMAIN: Final = re.compile(r"(?:[A-Za-z0-9]+:)?([^:]+)")
-"""The part before the colon differs for each tenancy."""
-
-
 def text_of(body: bytes | None) -> str:
     """The word of a body; empty without one."""
     return "" if body is None else word(body.decode("ascii"))
 
 
-def object_of(body: bytes) -> Mapping[str, object]:
-    """The JSON object of a body.
-
-    Raises:
-        ValueError: it is something else.
-    """
-    try:
-        document = json.loads(body)
-    except RecursionError as error:
-        raise ValueError("nests too deep") from error
-    if not isinstance(document, dict):
-        raise ValueError("no object")  # noqa: TRY004 - all wrong content alike
-    return document
-
-
-def _needed(text: str, what: str) -> str:
-    if not text:
-        raise ValueError(f"no {what}")
-    return text
+def _location(
+    cloud: str, *, instance_type: str, region: str = "", zone: str = "", lifecycle: str = ""
+) -> HostLocation:
+    """Location by the metadata of a cloud, which always have an instance type."""
+    if not instance_type:
+        raise ValueError(f"no instance type of {cloud}")
+    return host_location(
+        cloud,
+        source_name(cloud),
+        instance_type=instance_type,
+        region=region,
+        zone=zone,
+        lifecycle=lifecycle,
+    )
 
 
 def _matched(pattern: re.Pattern[str], text: str, what: str) -> re.Match[str]:
@@ -224,20 +226,59 @@ def _matched(pattern: re.Pattern[str], text: str, what: str) -> re.Match[str]:
     return match
 
 
-def _aws(replies: Replies) -> HostLocation:
-    document = object_of(replies["document"])
-    return host_location(
+def _instant(moment: datetime) -> Instant:
+    """The instant; a time without an offset is of UTC."""
+    return int(moment.replace(tzinfo=moment.tzinfo or UTC).timestamp()) * NANOSECONDS_PER_SECOND
+
+
+class _AwsDocument(msgspec.Struct, rename="camel"):
+    """The identity document of an instance."""
+
+    instance_type: str
+    region: str
+    availability_zone: str
+    """Its letter means another place in each account; nothing is priced by it."""
+
+
+class _AwsAction(msgspec.Struct):
+    """What happens to a spot instance, and when."""
+
+    action: str
+    time: str
+
+
+_AWS_LIFECYCLES: Final = {"on-demand": ON_DEMAND, "spot": SPOT}
+"""`scheduled` and `capacity-block` are paid otherwise: unknown."""
+
+
+def _aws_location(replies: Replies) -> HostLocation:
+    document = msgspec.json.decode(replies["document"], type=_AwsDocument)
+    return _location(
         AWS,
-        source_name(AWS),
-        instance_type=_needed(word(document.get("instanceType")), "instance type"),
-        region=word(document.get("region")),
-        # Its letter means another place in each account; nothing is priced by it.
-        zone=word(document.get("availabilityZone")),
+        instance_type=word(document.instance_type),
+        region=word(document.region),
+        zone=word(document.availability_zone),
         lifecycle=_AWS_LIFECYCLES.get(text_of(replies.get("life-cycle")), ""),
     )
 
 
-def _gcp(replies: Replies) -> HostLocation:
+def _aws_notice(replies: Replies) -> TerminationNotice:
+    if "action" not in replies:
+        return TerminationNotice()
+    document = msgspec.json.decode(replies["action"], type=_AwsAction)
+    if document.action not in ("terminate", "stop", "hibernate"):
+        raise ValueError("no action")
+    return TerminationNotice(given=True, end=_instant(datetime.fromisoformat(word(document.time))))
+
+
+_GCP_MODELS: Final = {"STANDARD": ON_DEMAND, "SPOT": SPOT}
+"""Other provisioning models, such as `FLEX_START`, have prices of their own: unknown."""
+
+_GCP_MACHINE_TYPE: Final = re.compile(r"projects/[^/]+/machineTypes/([^/]+)")
+_GCP_ZONE: Final = re.compile(r"projects/[^/]+/zones/(([^/]+)-[^/-]+)")
+
+
+def _gcp_location(replies: Replies) -> HostLocation:
     machine_type = _matched(_GCP_MACHINE_TYPE, text_of(replies["machine-type"]), "machine type")[1]
     zone = region = ""
     if "zone" in replies:
@@ -250,109 +291,171 @@ def _gcp(replies: Replies) -> HostLocation:
         lifecycle = _GCP_MODELS.get(model, "")
     else:
         lifecycle = ON_DEMAND if preemptible == "FALSE" else ""
-    return host_location(
-        GCP, source_name(GCP), instance_type=machine_type, region=region, zone=zone, lifecycle=lifecycle
-    )
+    return _location(GCP, instance_type=machine_type, region=region, zone=zone, lifecycle=lifecycle)
 
 
-def _azure(replies: Replies) -> HostLocation:
-    compute = object_of(replies["compute"])
-    region = word(compute.get("location")).lower()
-    zone = word(compute.get("zone") or "")
-    return host_location(
+def _gcp_notice(replies: Replies) -> TerminationNotice:
+    preempted = text_of(replies["preempted"])
+    if preempted not in ("TRUE", "FALSE"):
+        raise ValueError("neither TRUE nor FALSE")
+    return TerminationNotice(given=preempted == "TRUE")
+
+
+class _AzureCompute(msgspec.Struct, rename="camel"):
+    """The part of an instance's metadata that is of its size and place."""
+
+    vm_size: str
+    location: str
+    zone: str | None = None
+    priority: str | None = None
+
+
+class _AzureEvent(msgspec.Struct, rename="pascal"):
+    """A scheduled event."""
+
+    resources: list[str]
+    """The names of its machines."""
+    event_type: str = ""
+    not_before: str | None = None
+    """When it begins; empty once it has begun."""
+
+
+class _AzureEvents(msgspec.Struct, rename="pascal"):
+    """The scheduled events of a whole scale set."""
+
+    events: Annotated[list[_AzureEvent], msgspec.Meta(max_length=100)]
+
+
+_AZURE_LIFECYCLES: Final = {"regular": ON_DEMAND, "spot": SPOT, "low": SPOT}
+
+
+def _azure_location(replies: Replies) -> HostLocation:
+    compute = msgspec.json.decode(replies["compute"], type=_AzureCompute)
+    region = word(compute.location).lower()
+    zone = word(compute.zone or "")
+    return _location(
         AZURE,
-        source_name(AZURE),
-        instance_type=_needed(word(compute.get("vmSize")), "VM size"),
+        instance_type=word(compute.vm_size),
         region=region,
         zone=f"{region}-{zone}" if zone else "",
-        lifecycle=_AZURE_LIFECYCLES.get(word(compute.get("priority") or "").lower(), ""),
+        lifecycle=_AZURE_LIFECYCLES.get(word(compute.priority or "").lower(), ""),
     )
 
 
-def _oci(replies: Replies) -> HostLocation:
+def _azure_notice(replies: Replies) -> TerminationNotice:
+    name = text_of(replies["name"])
+    for event in msgspec.json.decode(replies["events"], type=_AzureEvents).events:
+        if event.event_type in ("Preempt", "Terminate") and name in event.resources:
+            moment = word(event.not_before or "")
+            end = _instant(parsedate_to_datetime(moment)) if moment else None
+            return TerminationNotice(given=True, end=end)
+    return TerminationNotice()
+
+
+_OCI_DOMAIN: Final = re.compile(r"(?:[A-Za-z0-9]+:)?([^:]+)")
+"""The part before the colon differs for each tenancy."""
+
+
+def _oci_location(replies: Replies) -> HostLocation:
     # Some hosts send a single key with quotes, others without.
     texts = {name: text_of(body).removeprefix('"').removesuffix('"') for name, body in replies.items()}
     domain = texts.get("domain", "")
-    return host_location(
+    return _location(
         OCI,
-        source_name(OCI),
-        instance_type=_needed(texts["shape"], "shape"),
+        instance_type=texts["shape"],
         region=texts.get("region", ""),
         zone=_matched(_OCI_DOMAIN, domain, "availability domain")[1] if domain else "",
     )
 
 
-def _nebius(replies: Replies) -> HostLocation:
-    data = object_of(replies["data"])
-    platform = _needed(word(data.get("platform")), "platform")
-    preset = _needed(word(data.get("preset")), "preset")
-    return host_location(
-        NEBIUS,
-        source_name(NEBIUS),
-        instance_type=f"{platform}_{preset}",
-        region=word(data.get("region") or ""),
-    )
+class _NebiusData(msgspec.Struct):
+    """The data of an instance."""
+
+    platform: str
+    preset: str
+    region: str | None = None
 
 
-SERVICES: Final[Mapping[str, MetadataService[HostLocation]]] = MappingProxyType(
-    {
-        service.cloud: service
-        for service in (
-            MetadataService(
-                AWS,
-                {
-                    "document": MetadataRequest("/latest/dynamic/instance-identity/document"),
-                    # Spot's own keys are there only once an instance is to be interrupted.
-                    "life-cycle": MetadataRequest("/latest/meta-data/instance-life-cycle", optional=True),
-                },
-                _aws,
-                # Its answer has a hop limit of 1 unless configured: in a bridged container it never arrives.
-                token=Token(
-                    "/latest/api/token",
-                    {"X-aws-ec2-metadata-token-ttl-seconds": "60"},
-                    "X-aws-ec2-metadata-token",
-                ),
+def _nebius_location(replies: Replies) -> HostLocation:
+    data = msgspec.json.decode(replies["data"], type=_NebiusData)
+    instance_type = f"{word(data.platform)}_{word(data.preset)}"
+    return _location(NEBIUS, instance_type=instance_type, region=word(data.region or ""))
+
+
+_AWS: Final = MetadataService(
+    AWS,
+    location=Inquiry(
+        {
+            "document": MetadataRequest("/latest/dynamic/instance-identity/document"),
+            # Spot's own keys are there only once an instance is to be interrupted.
+            "life-cycle": MetadataRequest("/latest/meta-data/instance-life-cycle", optional=True),
+        },
+        _aws_location,
+    ),
+    notice=Inquiry(
+        {"action": MetadataRequest("/latest/meta-data/spot/instance-action", optional=True)}, _aws_notice
+    ),
+    # Its answer has a hop limit of 1 unless configured: in a bridged container it never arrives.
+    token=Token(
+        "/latest/api/token",
+        headers={"X-aws-ec2-metadata-token-ttl-seconds": "60"},
+        header="X-aws-ec2-metadata-token",
+    ),
+)
+_GCP: Final = MetadataService(
+    GCP,
+    location=Inquiry(
+        {
+            "machine-type": MetadataRequest("/computeMetadata/v1/instance/machine-type"),
+            "zone": MetadataRequest("/computeMetadata/v1/instance/zone", optional=True),
+            "preemptible": MetadataRequest(
+                "/computeMetadata/v1/instance/scheduling/preemptible", optional=True
             ),
-            MetadataService(
-                GCP,
-                {
-                    "machine-type": MetadataRequest("/computeMetadata/v1/instance/machine-type"),
-                    "zone": MetadataRequest("/computeMetadata/v1/instance/zone", optional=True),
-                    "preemptible": MetadataRequest(
-                        "/computeMetadata/v1/instance/scheduling/preemptible", optional=True
-                    ),
-                    "provisioning-model": MetadataRequest(
-                        "/computeMetadata/v1/instance/scheduling/provisioning-model", optional=True
-                    ),
-                },
-                _gcp,
-                headers={"Metadata-Flavor": "Google"},
-                echo=("metadata-flavor", "Google"),
+            "provisioning-model": MetadataRequest(
+                "/computeMetadata/v1/instance/scheduling/provisioning-model", optional=True
             ),
-            MetadataService(
-                AZURE,
-                {"compute": MetadataRequest("/metadata/instance/compute?api-version=2021-02-01&format=json")},
-                _azure,
-                headers={"Metadata": "true"},
-            ),
-            MetadataService(
-                # Key by key: the whole object holds SSH keys and user data. No key says what is preemptible.
-                OCI,
-                {
-                    "shape": MetadataRequest("/opc/v2/instance/shape"),
-                    "region": MetadataRequest("/opc/v2/instance/canonicalRegionName", optional=True),
-                    "domain": MetadataRequest("/opc/v2/instance/availabilityDomain", optional=True),
-                },
-                _oci,
-                headers={"Authorization": "Bearer Oracle"},
-            ),
-            MetadataService(
-                NEBIUS,
-                {"data": MetadataRequest("/v1/instance-data")},
-                _nebius,
-                headers={"Metadata": "true"},
-            ),
-        )
-    }
+        },
+        _gcp_location,
+    ),
+    notice=Inquiry({"preempted": MetadataRequest("/computeMetadata/v1/instance/preempted")}, _gcp_notice),
+    headers={"Metadata-Flavor": "Google"},
+    echo=("metadata-flavor", "Google"),
+)
+_AZURE: Final = MetadataService(
+    AZURE,
+    location=Inquiry(
+        {"compute": MetadataRequest("/metadata/instance/compute?api-version=2021-02-01&format=json")},
+        _azure_location,
+    ),
+    notice=Inquiry(
+        {
+            "name": MetadataRequest("/metadata/instance/compute/name?api-version=2021-02-01&format=text"),
+            "events": MetadataRequest("/metadata/scheduledevents?api-version=2020-07-01"),
+        },
+        _azure_notice,
+    ),
+    headers={"Metadata": "true"},
+)
+_OCI: Final = MetadataService(
+    # Key by key: the whole object holds SSH keys and user data. No key says what is preemptible.
+    OCI,
+    location=Inquiry(
+        {
+            "shape": MetadataRequest("/opc/v2/instance/shape"),
+            "region": MetadataRequest("/opc/v2/instance/canonicalRegionName", optional=True),
+            "domain": MetadataRequest("/opc/v2/instance/availabilityDomain", optional=True),
+        },
+        _oci_location,
+    ),
+    headers={"Authorization": "Bearer Oracle"},
+)
+_NEBIUS: Final = MetadataService(
+    NEBIUS,
+    location=Inquiry({"data": MetadataRequest("/v1/instance-data")}, _nebius_location),
+    headers={"Metadata": "true"},
+)
+
+SERVICES: Final[Mapping[str, MetadataService]] = MappingProxyType(
+    {service.cloud: service for service in (_AWS, _GCP, _AZURE, _OCI, _NEBIUS)}
 )
 """By the name of the cloud."""

@@ -37,7 +37,6 @@ from exporter.sources.cloud.metadata import (
     word,
 )
 from exporter.sources.http_client import Deadline
-from exporter.sources.server import shared_client
 
 DMI: Final = "sys/class/dmi/id"
 DMI_SOURCE: Final = "dmi"
@@ -80,7 +79,10 @@ def sign(root: Path = Path("/")) -> HostLocation:
             return host_location(AWS, DMI_SOURCE, instance_type=product)
         except ValueError:
             return HostLocation(AWS, source=DMI_SOURCE)
-    if read("bios_version").endswith(EC2_BIOS) or _is_ec2(read("product_uuid"), read("product_serial")):
+    # Only root may read both. One random UUID in 4,096 begins like this, so both have to be the same.
+    uuid = read("product_uuid").lower()
+    is_xen = uuid.startswith("ec2") and uuid == read("product_serial").lower()
+    if is_xen or read("bios_version").endswith(EC2_BIOS):
         return HostLocation(AWS, source=DMI_SOURCE)
     if product == GCP_PRODUCT:
         return HostLocation(GCP, source=DMI_SOURCE)
@@ -91,11 +93,6 @@ def sign(root: Path = Path("/")) -> HostLocation:
     if any(NEBIUS_WORD in text.lower() for text in named):
         return HostLocation(NEBIUS, source=DMI_SOURCE)
     return HostLocation()
-
-
-def _is_ec2(uuid: str, serial: str) -> bool:
-    """Only root may read them. One random UUID in 4,096 begins like this, so both have to be the same."""
-    return uuid.lower().startswith("ec2") and uuid.lower() == serial.lower()
 
 
 TIMEOUT_SECONDS: Final = 1.0
@@ -125,7 +122,10 @@ class CloudSource(QuickSource):
         self._clock = clock
         self._address = address
         self._timeout = timeout
-        self._default = _configured_location(choice, root)
+        firmware = HostLocation() if choice == "off" else sign(root)
+        self._default = firmware
+        if choice not in ("off", "auto", firmware.cloud):
+            self._default = HostLocation(choice, source=CONFIGURATION)
         self.errors: ErrorCounts = ()
         """Why the last reading is the firmware's alone."""
         self.problem = ""
@@ -155,7 +155,8 @@ class CloudSource(QuickSource):
             return default
         try:
             deadline = Deadline(self._clock, self._timeout)
-            location = read_metadata(SERVICES[default.cloud], shared_client(), self._address, deadline)
+            service = SERVICES[default.cloud]
+            location = read_metadata(service, service.location, self._address, deadline)
         except ReadFailedError as failure:
             if not default.instance_type:
                 raise
@@ -168,15 +169,6 @@ class CloudSource(QuickSource):
                 f"{location.source} at {self._address} that it is a {location.instance_type}",
             )
         return location
-
-
-def _configured_location(choice: CloudChoice, root: Path) -> HostLocation:
-    if choice == "off":
-        return HostLocation()
-    firmware = sign(root)
-    if choice in ("auto", firmware.cloud):
-        return firmware
-    return HostLocation(choice, source=CONFIGURATION)
 
 
 LABELS_SOURCE: Final = "node labels"

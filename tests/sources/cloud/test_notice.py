@@ -5,8 +5,9 @@ from collections.abc import Callable
 
 import pytest
 
-from exporter.readings import FailureReason, ReadFailedError
-from exporter.sources.cloud.notice import NoticeSource, TerminationNotice
+from exporter.readings import FailureReason, HostLocation, ReadFailedError
+from exporter.sources.cloud.metadata import TerminationNotice
+from exporter.sources.cloud.notice import NoticeSource
 from tests.sources.cloud.metadata_server import MetadataServer, aws, azure, gcp
 
 SECOND = 10**9
@@ -44,7 +45,8 @@ Make = Callable[[str], NoticeSource]
 def source(metadata: MetadataServer, clock: SetClock) -> Make:
     def make(cloud: str) -> NoticeSource:
         {"aws": aws, "gcp": gcp, "azure": azure}[cloud](metadata)
-        return NoticeSource(clock, cloud, address=metadata.address)  # type: ignore[arg-type]
+        location = HostLocation(cloud, lifecycle="spot")
+        return NoticeSource(clock, lambda: location, address=metadata.address)  # type: ignore[arg-type]
 
     return make
 
@@ -146,3 +148,16 @@ def test_a_time_that_is_far_away_is_no_notice(metadata: MetadataServer, source: 
     asking = source("aws")
     metadata.set_reply(AWS_PATH, action(time="2027-12-01T00:02:00Z"))
     assert asking.read() == TerminationNotice()
+
+
+@pytest.mark.parametrize(
+    "location", [None, HostLocation(), HostLocation("azure"), HostLocation("oci", lifecycle="spot")]
+)
+def test_nothing_is_sent_elsewhere(
+    location: HostLocation | None, metadata: MetadataServer, clock: SetClock
+) -> None:
+    """While the location is unknown, on hosts that are not spot, and in clouds without notices."""
+    asking = NoticeSource(clock, lambda: location, address=metadata.address)  # type: ignore[arg-type]
+
+    assert asking.read() == TerminationNotice()
+    assert metadata.paths == []
