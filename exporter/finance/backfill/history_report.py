@@ -15,14 +15,12 @@ from exporter.finance.backfill.past_answer import (
     By,
     Line,
     PastAnswer,
-    UnlistedGpu,
     summed,
 )
 from exporter.finance.backfill.reckoning import USAGE_HOURS, PastHost, scrape_seconds
 from exporter.finance.render import Form, instant_text, wrapped
 from exporter.readings import KINDS, printable
 from exporter.reports.rounding import dollars_text, text_table
-from exporter.tariff.rate import Price
 from exporter.units import NANOSECONDS_PER_HOUR, TOKENS_PER_MILLION, Nanoseconds, dollars
 
 NAME_WIDTH: Final = 26
@@ -66,7 +64,13 @@ def _lines(answer: PastAnswer) -> Iterator[str]:
         yield ""
         yield "charged without samples:"
         for each in sorted(answer.unlisted, key=lambda each: -each.amount)[:ROWS]:
-            yield from wrapped(f"- {_unlisted(each)}", "  ")
+            hours = f"{each.time / NANOSECONDS_PER_HOUR:,.1f}"
+            yield from wrapped(
+                f"- {each.gpu.uuid} of {each.host.host}, not seen since {instant_text(each.since)}: "
+                f"{hours} GPU-hours, {dollars_text(each.amount)} dollars. "
+                "If it left, name it under `retired`",
+                "  ",
+            )
         if len(answer.unlisted) > ROWS:
             yield f"- and {len(answer.unlisted) - ROWS} more in --json"
     if answer.absences:
@@ -82,7 +86,13 @@ def _lines(answer: PastAnswer) -> Iterator[str]:
             yield ""
             yield from _by(answer, by)
     yield ""
-    yield from _savings(answer)
+    counted = answer.advice.counted
+    per_month = sum(saving.per_month for saving in counted)
+    yield f"savings of the last {USAGE_HOURS // 24} days: {dollars_text(per_month)} dollars a month"
+    for saving in counted[:SAVINGS]:
+        yield from wrapped(f"- {dollars_text(saving.per_month)} a month: {headline(saving)}", "  ")
+    if len(counted) > SAVINGS:
+        yield f"- and {len(counted) - SAVINGS} more in --json"
 
 
 def _prices(answer: PastAnswer) -> Iterator[str]:
@@ -92,30 +102,17 @@ def _prices(answer: PastAnswer) -> Iterator[str]:
         for slot in host.state.gpus.values():
             gpu = slot.gpu
             price = host.policy.tariff.hardware_price(gpu, answer.until - 1)
-            hourly = (
-                f"{sum(rate.rate.dollars_per_hour() for rate in price.rates):.6f}" if price.priced else ""
-            )
-            gpus[printable(gpu.gpu_model), hourly, _source(price)] += 1
+            hourly, source = "", ""
+            if price.priced:
+                hourly = f"{sum(rate.rate.dollars_per_hour() for rate in price.rates):.6f}"
+            if price.rates:
+                origin = price.rates[0].provenance
+                dated = f" of {origin.as_of}" if origin.as_of else ""
+                source = f", {origin.price_basis}: {printable(origin.source)}{dated}"
+            gpus[printable(gpu.gpu_model), hourly, source] += 1
     for (model, hourly, source), count in sorted(gpus.items(), key=lambda item: (-item[1], item[0])):
         amount = f"{hourly} dollars per GPU-hour" if hourly else "no price"
         yield f"  {count} x {model}: {amount}{source}"
-
-
-def _unlisted(gpu: UnlistedGpu) -> str:
-    hours = f"{gpu.time / NANOSECONDS_PER_HOUR:,.1f}"
-    return (
-        f"{gpu.gpu.uuid} of {gpu.host.host}, not seen since {instant_text(gpu.since)}: "
-        f"{hours} GPU-hours, {dollars_text(gpu.amount)} dollars. If it left, name it under `retired`"
-    )
-
-
-def _source(price: Price) -> str:
-    """Where the first rate is from, and its date."""
-    if not price.rates:
-        return ""
-    origin = price.rates[0].provenance
-    dated = f" of {origin.as_of}" if origin.as_of else ""
-    return f", {origin.price_basis}: {printable(origin.source)}{dated}"
 
 
 def _resolution(answer: PastAnswer) -> str:
@@ -170,16 +167,6 @@ def _table(
 
 def _percent(part: Nanoseconds, whole: Nanoseconds) -> str:
     return f"{100 * part / whole:.1f}" if whole else "-"
-
-
-def _savings(answer: PastAnswer) -> Iterator[str]:
-    counted = answer.advice.counted
-    total = sum(saving.per_month for saving in counted)
-    yield f"savings of the last {USAGE_HOURS // 24} days: {dollars_text(total)} dollars a month"
-    for saving in counted[:SAVINGS]:
-        yield from wrapped(f"- {dollars_text(saving.per_month)} a month: {headline(saving)}", "  ")
-    if len(counted) > SAVINGS:
-        yield f"- and {len(counted) - SAVINGS} more in --json"
 
 
 def as_json(answer: PastAnswer) -> str:

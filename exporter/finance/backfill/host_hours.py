@@ -133,7 +133,11 @@ class HostSeries:
             for series in by_series
             if series.holder is not None
         }
-        usual = self._usual(chunk.hours)
+        largest: list[float] = []
+        for at in range(chunk.hours):
+            of_series = [row.count for key in self.devices for row in self._rows(key, at)]
+            largest += [max(of_series)] if of_series else []
+        usual = median(largest) if largest else 0.0
         samples = [self._samples(at, usual) for at in range(chunk.hours)]
         counts = [max(by_scraper.values(), default=0.0) for by_scraper in samples]
         holders = dict(self.before)
@@ -196,15 +200,6 @@ class HostSeries:
                         sums[hour] = sums.get(hour, 0.0) + count
         here = sums.pop(at)
         return here / max(here, max(sums.values(), default=here))
-
-    def _usual(self, hours: int) -> float:
-        """The usual number of samples of a series in an hour of this chunk."""
-        largest = [
-            max(counts)
-            for at in range(hours)
-            if (counts := [row.count for key in self.devices for row in self._rows(key, at)])
-        ]
-        return median(largest) if largest else 0.0
 
     def _samples(self, at: int, usual: float) -> dict[_Scraper, float]:
         """Samples of the GPU that has most in an hour, by each scraper of it."""

@@ -16,7 +16,7 @@ from typing import Final, NamedTuple
 
 from exporter.engines.exposition import Series
 from exporter.finance.backfill.engine_series import engine_names, spellings
-from exporter.finance.backfill.gpu_exporters import GPU_EXPORTERS, IMPLAUSIBLE, WATTS_MAX, Measure
+from exporter.finance.backfill.gpu_exporters import GPU_EXPORTERS, IMPLAUSIBLE, WATTS_MAX
 from exporter.finance.backfill.kube_state import NodeKey, escaped
 from exporter.finance.backfill.survey import (
     EngineTarget,
@@ -263,17 +263,14 @@ class HourlyReader:
             chunk.alive = {(end + EDGE) // HOUR - 1 for end in ends}
             self._read_gpus(chunk)
             self._read_engines(chunk)
-            self._read_boots(chunk)
+            for answer in self._ranges(chunk, BOOT_TIME, _LARGEST):
+                host = self._survey.host_of(target_of(answer.labels), answer.labels)
+                if host is not None:
+                    boots = chunk.boots.setdefault(host, {})
+                    for at, booted in chunk.points(answer):
+                        number = chunk.number(at)
+                        boots[number] = max(booted, boots.get(number, 0.0))
             yield chunk
-
-    def _read_boots(self, chunk: Chunk) -> None:
-        for answer in self._ranges(chunk, BOOT_TIME, _LARGEST):
-            host = self._survey.host_of(target_of(answer.labels), answer.labels)
-            if host is not None:
-                boots = chunk.boots.setdefault(host, {})
-                for at, booted in chunk.points(answer):
-                    number = chunk.number(at)
-                    boots[number] = max(booted, boots.get(number, 0.0))
 
     def _read_gpus(self, chunk: Chunk) -> None:
         survey = self._survey
@@ -292,10 +289,15 @@ class HourlyReader:
             ]
             for family, measure, matchers, counts in reads:
                 means = self._ranges(chunk, measure.name, _MEAN, matchers)
-                self._add_means(chunk, number, family, measure, means)
-                if counts:
-                    counted = self._ranges(chunk, measure.name, _COUNT, matchers)
-                    self._add_counts(chunk, number, counted)
+                for hours, at, mean in self._gpu_points(chunk, number, means):
+                    values = getattr(hours, family)
+                    value = mean * measure.scale
+                    if value <= LARGEST[family] and (isnan(values[at]) or values[at] == 0):
+                        values[at] = value
+                counted = self._ranges(chunk, measure.name, _COUNT, matchers) if counts else ()
+                for hours, at, count in self._gpu_points(chunk, number, counted):
+                    before = hours.count[at]
+                    hours.count[at] = count if isnan(before) else max(count, before)
             energy = next((measure for measure in exporter.energy if measure.name in names), None)
             if energy is not None:
                 # No series of a target is late: a card's counter is older than any series of it.
@@ -315,26 +317,16 @@ class HourlyReader:
         gpu = self._survey.gpu_series(number, labels)
         return None if gpu is None else (gpu.gpu.uuid, gpu.instance)
 
-    def _add_means(
-        self, chunk: Chunk, number: int, family: str, measure: Measure, answer: Iterable[QuerySeries]
-    ) -> None:
+    def _gpu_points(
+        self, chunk: Chunk, number: int, answer: Iterable[QuerySeries]
+    ) -> Iterator[tuple[GpuHours, int, float]]:
+        """The values of an exporter's series, with the GPU's hours and the place in its columns."""
         for series in answer:
             gpu = self._survey.gpu_series(number, series.labels)
-            if gpu is None:
-                continue
-            values = getattr(chunk.gpus.setdefault(gpu, GpuHours.empty(chunk.hours)), family)
-            for at, value in chunk.points(series):
-                if value * measure.scale <= LARGEST[family] and (isnan(values[at]) or values[at] == 0):
-                    values[at] = value * measure.scale
-
-    def _add_counts(self, chunk: Chunk, number: int, answer: Iterable[QuerySeries]) -> None:
-        for series in answer:
-            gpu = self._survey.gpu_series(number, series.labels)
-            if gpu is None:
-                continue
-            counts = chunk.gpus.setdefault(gpu, GpuHours.empty(chunk.hours)).count
-            for at, count in chunk.points(series):
-                counts[at] = max(count, counts[at] if not isnan(counts[at]) else 0.0)
+            if gpu is not None:
+                hours = chunk.gpus.setdefault(gpu, GpuHours.empty(chunk.hours))
+                for at, value in chunk.points(series):
+                    yield hours, at, value
 
     def _read_engines(self, chunk: Chunk) -> None:
         survey = self._survey

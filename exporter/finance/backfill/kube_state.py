@@ -17,7 +17,6 @@ from exporter.config import Config
 from exporter.readings import HostLocation, PodOwnership, ServerKey, label
 from exporter.sources.cloud import source
 from exporter.sources.discovery.tenants import workload_of
-from exporter.tariff.catalogue import Catalogue
 from exporter.tariff.instances import CLOUDS
 
 POD_INFO: Final = "kube_pod_info"
@@ -100,7 +99,13 @@ class KubeState:
         cloud = self.clouds.get(node, "")
         location = source.location_of_labels(labels, cloud)
         if not location.cloud and not cloud:
-            cloud = _cloud_of(labels, config.catalogue)
+            # The one cloud whose list has the instance type: none if several have it.
+            types = {labels[name].casefold() for name in source.INSTANCE_TYPE if name in labels}
+            listed = {
+                name: {each.casefold() for each in config.catalogue.instance_types(name)} for name in CLOUDS
+            }
+            clouds = [name for name, instance_types in listed.items() if types & instance_types]
+            cloud = clouds[0] if len(clouds) == 1 else ""
             location = source.location_of_labels(labels, cloud)
         return HostLocation(
             location.cloud or cloud,
@@ -219,15 +224,6 @@ def _original(labels: Mapping[str, str], config: Config) -> Iterator[tuple[str, 
     for prefix, _cloud in source.SIGNS:
         if any(name.startswith(sanitized(prefix)) for name in labels):
             yield f"{prefix}kube-state-metrics", ""
-
-
-def _cloud_of(labels: Mapping[str, str], catalogue: Catalogue) -> str:
-    """The one cloud whose list has the instance type of a node's labels; empty for none or several."""
-    types = {labels[name].casefold() for name in source.INSTANCE_TYPE if name in labels}
-    clouds = [
-        cloud for cloud in CLOUDS if types & {each.casefold() for each in catalogue.instance_types(cloud)}
-    ]
-    return clouds[0] if len(clouds) == 1 else ""
 
 
 def batches(names: Collection[str]) -> Iterator[str]:

@@ -44,12 +44,8 @@ def nothing(survey: Survey) -> str:
     )
 
 
-def exporters(survey: Survey, reckoning: Reckoning) -> tuple[Exporter, ...]:
+def exporters(survey: Survey, reckoning: Reckoning) -> Iterator[Exporter]:
     """Exporters with series in the time range."""
-    return tuple(_exporters(survey, reckoning))
-
-
-def _exporters(survey: Survey, reckoning: Reckoning) -> Iterator[Exporter]:
     for exporter in GPU_EXPORTERS:
         gpus = [uuid for uuid, names in survey.gpus.items() if exporter.name in names]
         if gpus:
@@ -79,14 +75,8 @@ def _exporters(survey: Survey, reckoning: Reckoning) -> Iterator[Exporter]:
         yield Exporter("kube_pod_labels", f"{len(survey.kube.pod_labels)} pods", "products and teams")
 
 
-def absences(
-    survey: Survey, reckoning: Reckoning, since: Instant, data_begin: Instant
-) -> tuple[Absence, ...]:
+def absences(survey: Survey, reckoning: Reckoning, since: Instant, data_begin: Instant) -> Iterator[Absence]:
     """What is missing, the gravest first."""
-    return tuple(_absences(survey, reckoning, since, data_begin))
-
-
-def _absences(survey: Survey, reckoning: Reckoning, since: Instant, begin: Instant) -> Iterator[Absence]:
     hosts = [host for host in reckoning.hosts.values() if host.gpus]
     if not survey.gpus:
         yield Absence(
@@ -100,9 +90,9 @@ def _absences(survey: Survey, reckoning: Reckoning, since: Instant, begin: Insta
             f"GPUs with the labels {', '.join(labels[:8])} are left out",
             "keep the label UUID in metric_relabel_configs",
         )
-    if hosts and begin - since > NANOSECONDS_PER_HOUR:
+    if hosts and data_begin - since > NANOSECONDS_PER_HOUR:
         yield Absence(
-            f"GPUs before {instant_text(begin)}",
+            f"GPUs before {instant_text(data_begin)}",
             "earlier days are not in any figure",
             "ask the place that keeps samples for longer, if there is one",
         )
@@ -123,7 +113,7 @@ def _absences(survey: Survey, reckoning: Reckoning, since: Instant, begin: Insta
             "name one under `hardware` in --config.file",
         )
     untyped = [host for host in hosts if not host.location.instance_type]
-    if untyped and any(not _configured(host) for host in untyped):
+    if any(host.policy.tariff.rule(gpu) is None for host in untyped for gpu in host.gpus):
         yield Absence(
             f"the instance type of {_names(untyped)}",
             "GPUs without a configured price have that of the market",
@@ -206,10 +196,6 @@ def _about_servers(survey: Survey, reckoning: Reckoning) -> Iterator[Absence]:
             "products and teams are those of `ownership` rules alone",
             "let kube-state-metrics have --metric-labels-allowlist=pods=[app.kubernetes.io/part-of,team]",
         )
-
-
-def _configured(host: PastHost) -> bool:
-    return all(host.policy.tariff.rule(gpu) is not None for gpu in host.gpus)
 
 
 def _names(hosts: list[PastHost]) -> str:

@@ -305,21 +305,21 @@ class PastRecords:
         for series, value in ends.items():
             self._write(series, hour, starts.get(series, 0.0), value)
         for closed in sorted({key[1] for key in self._months}):
-            if self._is_closed(closed, hour):
+            end = Period.named(closed).bounds(self._zone)[1]
+            since_end = hour * HOUR - end
+            if 0 <= since_end < CLOSED_DAYS * NANOSECONDS_PER_DAY and was_read_whole(
+                closed, self._zone, self._since, self._until, self._data_begin
+            ):
                 for series, value in _closed(self._months, closed).items():
                     self._write(series, hour, value, value)
-
-    def _is_closed(self, month: str, hour: int) -> bool:
-        end = Period.named(month).bounds(self._zone)[1]
-        return end <= hour * HOUR < end + CLOSED_DAYS * NANOSECONDS_PER_DAY and was_read_whole(
-            month, self._zone, self._since, self._until, self._data_begin
-        )
 
     def _write(self, series: SeriesId, hour: int, start: float, end: float) -> None:
         """Write a series each five minutes of an hour, from one value to another."""
         text = self._texts.get(series)
         if text is None:
-            text = self._texts[series] = _series_text(series, self.ledger)
+            labels = (*((name, value) for name, value in series.labels if value), ("ledger", self.ledger))
+            pairs = ",".join(f'{name}="{value.translate(_ESCAPES)}"' for name, value in labels)
+            text = self._texts[series] = f"{series.name}{{{pairs}}}"
         begins = self._seam.of(series.name, dict(series.labels).get("cluster", ""))
         # Its last sample is seen until our own begins.
         stop = self._until if begins is None else begins - STEP_SECONDS * NANOSECONDS_PER_SECOND
@@ -381,13 +381,6 @@ def _sums(parts: Iterable[tuple[SeriesId, Picodollars]]) -> dict[SeriesId, float
     for series, amount in parts:
         add(sums, series, amount)
     return {series: dollars(amount) for series, amount in sums.items()}
-
-
-def _series_text(series: SeriesId, ledger: str) -> str:
-    """A name and its labels, as OpenMetrics writes a series."""
-    labels = (*((name, value) for name, value in series.labels if value), ("ledger", ledger))
-    text = ",".join(f'{name}="{value.translate(_ESCAPES)}"' for name, value in labels)
-    return f"{series.name}{{{text}}}"
 
 
 _ESCAPES: Final = str.maketrans({"\\": r"\\", "\n": r"\n", '"': r"\""})

@@ -2,7 +2,7 @@
 
 import ipaddress
 from collections import Counter
-from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterable, Mapping
 from dataclasses import dataclass, field
 from functools import cached_property, partial
 from typing import Final, NamedTuple
@@ -327,22 +327,18 @@ class Survey:
             return self._at(address, present)
         if target.pod:
             return None
-        for host in (NodeKey(cluster, target.address), *self._shorter(address)):
-            if host in self.hosts:
-                return host
-        return None
-
-    def _shorter(self, address: NodeKey) -> Iterator[NodeKey]:
-        """Hosts of the same first name: one exporter has gpu-1, another gpu-1.example.com."""
+        if address in self.hosts:
+            return address
+        # One exporter has gpu-1, another gpu-1.example.com.
         name = address.host.partition(".")[0]
-        if name and not name.isdecimal():
-            alike = [
-                host
-                for host in self.by_first_name.get((address.cluster, name), ())
-                if "." not in host.host or "." not in address.host
-            ]
-            if len(alike) == 1:
-                yield alike[0]
+        if not name or name.isdecimal():
+            return None
+        alike = [
+            host
+            for host in self.by_first_name.get((cluster, name), ())
+            if "." not in host.host or "." not in address.host
+        ]
+        return alike[0] if len(alike) == 1 else None
 
     @cached_property
     def by_first_name(self) -> dict[tuple[str, str], list[NodeKey]]:

@@ -96,7 +96,16 @@ def rises(
     by_ledger: dict[str, Rises] = {}
     for begun in range(start, until, NANOSECONDS_PER_DAY):
         ended = min(begun + NANOSECONDS_PER_DAY, until)
-        whole, parts = _ledgers_of_day(holders, begun, ended)
+        whole: dict[ScrapeTarget, str] = {}
+        parts: dict[Instant, dict[ScrapeTarget, str]] = {}
+        for target, hours in holders.items():
+            of_day = [(hour, ledger) for hour, ledger in hours if begun <= hour < ended]
+            names = {ledger for _hour, ledger in of_day}
+            if len(names) == 1:
+                whole[target] = names.pop()
+                continue
+            for hour, ledger in of_day:
+                parts.setdefault(hour, {})[target] = ledger
         for family in _COUNTERS:
             if whole:
                 _add(by_ledger, family, _increases(client, family, begun, ended, coarsest), whole)
@@ -110,23 +119,6 @@ def rises(
                     _add(by_ledger, family, answer, {target: ledgers[target] for target in chunk})
         progress("counters", (ended - start) / max(1, until - start))
     return by_ledger
-
-
-def _ledgers_of_day(
-    holders: Holders, begun: Instant, ended: Instant
-) -> tuple[dict[ScrapeTarget, str], dict[Instant, dict[ScrapeTarget, str]]]:
-    """The ledger of each target that had one, and by the hour those of the others."""
-    whole: dict[ScrapeTarget, str] = {}
-    parts: dict[Instant, dict[ScrapeTarget, str]] = {}
-    for target, hours in holders.items():
-        of_day = [(hour, ledger) for hour, ledger in hours if begun <= hour < ended]
-        ledgers = {ledger for _hour, ledger in of_day}
-        if len(ledgers) == 1:
-            whole[target] = ledgers.pop()
-        else:
-            for hour, ledger in of_day:
-                parts.setdefault(hour, {})[target] = ledger
-    return whole, parts
 
 
 def _increases(
@@ -183,7 +175,8 @@ def apportioned(host: HostMonth, rise: Rises | None) -> HostMonth:
     by_owner: dict[tuple[str, ...], int] = {}
     for cell, amount in cells.items():
         add(by_owner, (cell.product, cell.team), amount)
-    phases, components = (_by_owner(rise.get(family, {})) for family in ("cost", "server_cost"))
+    phases = _by_owner(rise.get("cost", {}))
+    components = _by_owner(rise.get("server_cost", {}))
     rows["cost"] = {}
     for owner, amount in by_owner.items():
         if owner in phases:

@@ -66,7 +66,9 @@ class ModelPool:
 
         Costs are differences of rounded sums: each is less than a picodollar off, and so is their sum.
         """
-        shares = self._all_shares()
+        if self._shares is None:
+            self._shares = _Shares.of_pool(self)
+        shares = self._shares
         if shares.whole == 0:
             return 0
         self._sum += shares.of(request)
@@ -80,11 +82,6 @@ class ModelPool:
         counted = self.counted.get("prompt", 0) + self.counted.get("cached_prompt", 0)
         answers = self.given.get("generation", 0) - self.counted.get("generation", 0)
         return {"prompt": max(0, prompts - counted), "generation": max(0, answers)}
-
-    def _all_shares(self) -> "_Shares":
-        if self._shares is None:
-            self._shares = _Shares.of_pool(self)
-        return self._shares
 
 
 @dataclass(frozen=True, slots=True)
@@ -105,7 +102,12 @@ class _Shares:
 
     @classmethod
     def of_pool(cls, pool: ModelPool) -> "_Shares":
-        prompt, cached = _input_weights(pool.weights)
+        # Weights of a token of a prompt, and of a cached one, as integers of the same ratio.
+        ratios = [weight.as_integer_ratio() for weight in (pool.weights.prompt, pool.weights.cached_prompt)]
+        scale = lcm(*(denominator for _, denominator in ratios))
+        prompt, cached = (numerator * (scale // denominator) for numerator, denominator in ratios)
+        if not prompt and not cached:
+            prompt, cached = 1, 1
         counted = [pool.counted.get(kind, 0) for kind in KINDS]
         given = [pool.given.get(kind, 0) for kind in KINDS]
         # Undivided tokens are as the ledger's: of `inputs`, so many of each kind.
@@ -129,14 +131,6 @@ class _Shares:
             answer=decode * max(1, prompts),
             whole=max(1, prompts) * max(1, answers) if prompts or answers else 0,
         )
-
-
-def _input_weights(weights: Weights) -> tuple[int, int]:
-    """Weights of a token of a prompt, and of a cached one, as integers of the same ratio."""
-    ratios = [weight.as_integer_ratio() for weight in (weights.prompt, weights.cached_prompt)]
-    scale = lcm(*(denominator for _, denominator in ratios))
-    prompt, cached = (numerator * (scale // denominator) for numerator, denominator in ratios)
-    return (prompt, cached) if prompt or cached else (1, 1)
 
 
 @dataclass(slots=True)

@@ -115,7 +115,8 @@ def _span(span: Mapping[str, Any]) -> Entry:
     for attribute in _objects(span.get("attributes")):
         key, value = attribute.get("key"), attribute.get("value")
         if isinstance(key, str) and key.startswith("gen_ai.") and isinstance(value, dict):
-            attributes[key] = _any_value(value)
+            number = _integer(value.get("intValue"))
+            attributes[key] = value.get("stringValue", value.get("doubleValue")) if number is None else number
     if _text(attributes.get("gen_ai.operation.name")) not in INFERENCE:
         return Skipped("other span")
     # The names of v1.26 and before, which the registry lists as deprecated, are still written.
@@ -125,8 +126,11 @@ def _span(span: Mapping[str, Any]) -> Entry:
     ]
     if given == [None, None]:
         return Skipped("other span" if not attributes else "tokenless")
+    end = _integer(span.get("endTimeUnixNano"))
+    if not isinstance(end, int) or isinstance(end, bool):
+        raise _BadValueError("no endTimeUnixNano")
     return _request(
-        _nanoseconds(span.get("endTimeUnixNano"), "endTimeUnixNano"),
+        end,
         [attributes.get("gen_ai.response.model"), attributes.get("gen_ai.request.model")],
         given,
         attributes.get("gen_ai.usage.cache_read.input_tokens"),
@@ -135,14 +139,11 @@ def _span(span: Mapping[str, Any]) -> Entry:
     )
 
 
-def _any_value(value: Mapping[str, object]) -> object:
-    """The value of an attribute; 64-bit integers are text in the JSON of protocol buffers."""
-    number = value.get("intValue")
-    if isinstance(number, str):
-        return int(number) if number.isascii() and number.isdigit() and len(number) <= 20 else number
-    if number is not None:
-        return number
-    return value.get("stringValue", value.get("doubleValue"))
+def _integer(value: object) -> object:
+    """A 64-bit integer, which is text in the JSON of protocol buffers; any other value as it is."""
+    if isinstance(value, str) and value.isascii() and value.isdigit() and len(value) <= 20:
+        return int(value)
+    return value
 
 
 def _litellm(fields: Mapping[str, Any]) -> Entry:
@@ -151,8 +152,14 @@ def _litellm(fields: Mapping[str, Any]) -> Entry:
         return Skipped("gateway cache")
     model = _text(fields.get("model"))
     end = fields["endTime"]
+    if isinstance(end, str):
+        instant = _text_time(end, "endTime")
+    elif isinstance(end, int | float) and not isinstance(end, bool) and 0 <= end < 2**40:
+        instant = round(end * NANOSECONDS_PER_SECOND)
+    else:
+        raise _BadValueError("no endTime")
     return _request(
-        _text_time(end, "endTime") if isinstance(end, str) else _seconds(end, "endTime"),
+        instant,
         [model, model.partition("/")[2], fields.get("model_group")],  # hosted_vllm/llama-8b
         [fields["prompt_tokens"], fields.get("completion_tokens")],
         _litellm_cached(fields),
@@ -238,20 +245,6 @@ def _count(value: object, what: str) -> int:
     if not isinstance(value, int) or isinstance(value, bool) or not 0 <= value <= TOKENS_MAX:
         raise _BadValueError(f"{what}: no whole number up to {TOKENS_MAX}")
     return value
-
-
-def _nanoseconds(value: object, what: str) -> Instant:
-    if isinstance(value, str) and value.isascii() and value.isdigit() and len(value) <= 20:
-        return int(value)
-    if isinstance(value, int) and not isinstance(value, bool):
-        return value
-    raise _BadValueError(f"no {what}")
-
-
-def _seconds(value: object, what: str) -> Instant:
-    if not isinstance(value, int | float) or isinstance(value, bool) or not 0 <= value < 2**40:
-        raise _BadValueError(f"no {what}")
-    return round(value * NANOSECONDS_PER_SECOND)
 
 
 def _text_time(value: object, what: str) -> Instant:

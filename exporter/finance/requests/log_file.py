@@ -141,13 +141,18 @@ class RequestLog:
                     reason = getattr(error, "strerror", None) or error
                     raise RequestFileError(f"{name}: cannot be read: {reason}") from error
             self._connection.execute(_ABOVE)
-            self.problems["duplicate"] += self._value("SELECT changes()")
+            (above,) = self._connection.execute("SELECT changes()").fetchone()
+            self.problems["duplicate"] += above
             self._connection.execute("CREATE INDEX by_time ON request (hour, instant) WHERE dropped = 0")
 
     def _read(self, file: IO[bytes], name: str) -> None:
-        for number, line in enumerate(_lines(file), start=1):
+        number = 0
+        while line := file.readline(LINE_BYTES + 1):
+            number += 1
             where = f"{name}:{number}" if name else str(number)
-            if line is None:
+            if len(line) > LINE_BYTES:
+                while line and not line.endswith(b"\n"):
+                    line = file.readline(LINE_BYTES)
                 self._count("too long", where)
                 continue
             if not line.strip():
@@ -256,10 +261,6 @@ class RequestLog:
             ):
                 yield LoggedRequest(end, tuple(json.loads(names)), *fields)
 
-    def _value(self, query: str) -> int:
-        (value,) = self._connection.execute(query).fetchone()
-        return int(value)
-
     @contextmanager
     def _failures(self) -> Iterator[None]:
         try:
@@ -289,14 +290,3 @@ def _plain(file: IO[bytes], name: str) -> IO[bytes]:
     if begins == _ZSTD:
         raise RequestFileError(f"{name}: is compressed by zstd: give it as `zstd -dc {name}` writes it")
     return gzip.open(file) if begins.startswith(_GZIP) else file  # type: ignore[return-value]
-
-
-def _lines(file: IO[bytes]) -> Iterator[bytes | None]:
-    """Lines, `None` for one that is too long."""
-    while line := file.readline(LINE_BYTES + 1):
-        if len(line) > LINE_BYTES:
-            while line and not line.endswith(b"\n"):
-                line = file.readline(LINE_BYTES)
-            yield None
-        else:
-            yield line
