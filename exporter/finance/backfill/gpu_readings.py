@@ -62,7 +62,18 @@ def gpu_readings(
     for device in devices:
         by_gpu.setdefault(device.series.gpu.uuid, []).append(device)
     for uuid, of_gpu in sorted(by_gpu.items()):
-        instances = tuple(_mig(device) for device in of_gpu if device.series.instance)
+        instances: list[MigInstance] = []
+        for device in of_gpu:
+            number = device.series.instance
+            if number:
+                instances.append(
+                    MigInstance(
+                        instance_name(device),
+                        int(number) if number.isdecimal() and len(number) < 4 else 0,
+                        profile=device.series.profile,
+                        utilization_ratio=_ratio(device),
+                    )
+                )
         whole = next((device for device in of_gpu if not device.series.instance), of_gpu[0])
         series = whole.series
         millijoules, watts = None, whole.watts
@@ -81,18 +92,8 @@ def gpu_readings(
             memory_used_bytes=None if whole.memory is None else round(whole.memory),
             power_watts=watts,
             energy=millijoules,
-            instances=instances or None,
+            instances=tuple(instances) or None,
         )
-
-
-def _mig(device: DeviceHour) -> MigInstance:
-    number = device.series.instance
-    return MigInstance(
-        instance_name(device),
-        int(number) if number.isdecimal() and len(number) < 4 else 0,
-        profile=device.series.profile,
-        utilization_ratio=_ratio(device),
-    )
 
 
 def _ratio(device: DeviceHour) -> float | None:

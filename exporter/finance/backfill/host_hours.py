@@ -37,19 +37,18 @@ _Scraper = tuple[int, str]
 
 
 class DeviceHour(NamedTuple):
-    """A GPU, or one MIG instance of it, in a part of an hour. Measures are `None` where nothing has them.
-
-    `holders` are pods; several held it at once. `joules` are those since the last hour with samples, `inside`
-    those of this hour alone where that is not the one before.
-    """
+    """A GPU, or one MIG instance of it, in a part of an hour. Measures are `None` where nothing has them."""
 
     series: GpuSeries
     holders: tuple[PodName, ...]
+    """Pods; several held it at once."""
     utilization: float | None
     memory: float | None
     watts: float | None
     joules: float | None
+    """Energy since the last hour with samples."""
     inside: float | None
+    """Joules of this hour alone, where the last one with samples is not the one before."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,16 +62,18 @@ class HourPart:
 
 @dataclass(frozen=True, slots=True)
 class HostHour:
-    """The part of an hour in which a host was seen, in order; `number` is the hour's since 1970.
-
-    `samples` are those of one GPU, of which the usual number is `usual`, and `counts` those of each by UUID.
-    """
+    """The part of an hour in which a host was seen."""
 
     number: int
+    """The hour, since 1970."""
     parts: tuple[HourPart, ...]
+    """Its parts in order, at least one."""
     samples: float
+    """The number of samples of one GPU."""
     usual: float
+    """The usual number of them."""
     counts: Mapping[str, float]
+    """The number of samples of each GPU, by UUID."""
 
     @classmethod
     def without_gpus(cls, number: int) -> "HostHour":

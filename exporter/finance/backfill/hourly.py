@@ -49,6 +49,9 @@ LARGEST: Final[Mapping[str, float]] = {"utilization": 1.01, "memory": 2.0**42, "
 Reading = Callable[[str], str]
 """Makes the expression of a selector."""
 
+RawSeries = frozenset[tuple[str, str]]
+"""A series as the server has it: names and values of its labels."""
+
 
 _MEAN: Final = f"avg_over_time({{}}[{WINDOW}])".format
 _COUNT: Final = f"count_over_time({{}}[{WINDOW}])".format
@@ -66,17 +69,17 @@ def column(hours: int) -> "array[float]":
 
 @dataclass(slots=True)
 class GpuHours:
-    """Means of one series of a GPU by the hour, in SI units; `count` are its samples. NaN: there is none.
-
-    `inside` are the joules of an hour alone, where the hour before it has no samples.
-    """
+    """Means of one series of a GPU by the hour, in SI units. NaN: there is none."""
 
     count: "array[float]"
+    """The number of its samples."""
     utilization: "array[float]"
     memory: "array[float]"
     power: "array[float]"
     joules: "array[float]"
+    """Energy since the last hour with samples."""
     inside: dict[int, float] = field(default_factory=dict)
+    """Joules of an hour alone, where the hour before it has no samples."""
 
     @classmethod
     def empty(cls, hours: int) -> "GpuHours":
@@ -86,17 +89,18 @@ class GpuHours:
 
 @dataclass(slots=True)
 class EngineHours:
-    """One target by the hour: how much its counters rose, and the means of its gauges.
-
-    Both by the key of the series on its page. `labels` are those of one of its raw series. `sampled` are the
-    hours in which it had any. `inside` are rises within an hour, where the hour before it has no samples.
-    """
+    """One target by the hour: counters and gauges by the key of their series on its page."""
 
     labels: Labels
+    """Labels of one of its raw series."""
     rises: dict[str, tuple[Series, "array[float]"]] = field(default_factory=dict)
+    """How much its counters rose in each hour."""
     means: dict[str, tuple[Series, "array[float]"]] = field(default_factory=dict)
+    """The means of its gauges."""
     sampled: set[int] = field(default_factory=set)
+    """The hours in which it had samples, as places in a column."""
     inside: dict[tuple[str, int], float] = field(default_factory=dict)
+    """Rises within an hour, where the hour before it has no samples."""
 
     def names(self, hours: Iterable[int]) -> set[str]:
         """Names of its counters that have samples in these hours."""
@@ -113,20 +117,20 @@ class EngineHours:
 
 @dataclass(slots=True)
 class Chunk:
-    """Hours from `first` (since 1970) on. The hour before is the first of each column: it has no rises.
-
-    `alive` are hours at whose end the server scraped anything. `resolution` is the time between samples that
-    Thanos made of those that it has no more; 0 for those that were scraped. `boots` are the times of the
-    latest boot of each host, in seconds, by the hour since 1970.
-    """
+    """Hours of columns, whose first one is the hour before: it has no rises."""
 
     first: int
+    """The first hour, since 1970."""
     hours: int
+    """The length of a column."""
     gpus: dict[GpuSeries, GpuHours] = field(default_factory=dict)
     engines: dict[EngineTarget, EngineHours] = field(default_factory=dict)
     alive: set[int] = field(default_factory=set)
+    """Hours since 1970 at whose end the server scraped anything."""
     resolution: Nanoseconds = 0
+    """The time between samples that Thanos made of those that it has no more; 0 for scraped ones."""
     boots: dict[NodeKey, dict[int, float]] = field(default_factory=dict)
+    """The latest boot of each host, in seconds since 1970, by the hour since 1970."""
 
     @property
     def numbers(self) -> range:
@@ -158,31 +162,31 @@ class _Mark(NamedTuple):
 
 
 class Rises(NamedTuple):
-    """How far a counter rose in each hour since the last one with samples; NaN in hours without.
-
-    `inside` are the rises within an hour, where the hour before it has no samples. `values` are last values.
-    """
+    """How far a counter rose in each hour; NaN in hours without samples."""
 
     since_last: "array[float]"
+    """Rises since the last hour with samples."""
     inside: dict[int, float]
+    """Rises within an hour, where the hour before it has no samples."""
     values: "array[float]"
+    """Last values of each hour."""
 
 
 class LastValues:
     """Last values of raw series from chunk to chunk."""
 
     def __init__(self) -> None:
-        self._marks: dict[frozenset[tuple[str, str]], _Mark] = {}
+        self._marks: dict[RawSeries, _Mark] = {}
 
     def rises(
         self,
-        series: Mapping[frozenset[tuple[str, str]], "array[float]"],
-        increases: Mapping[frozenset[tuple[str, str]], "array[float]"],
-        target: Callable[[frozenset[tuple[str, str]]], object],
-        same: Callable[[frozenset[tuple[str, str]]], object],
+        series: Mapping[RawSeries, "array[float]"],
+        increases: Mapping[RawSeries, "array[float]"],
+        target: Callable[[RawSeries], object],
+        same: Callable[[RawSeries], object],
         first: int,
         hours: int,
-    ) -> dict[frozenset[tuple[str, str]], "Rises"]:
+    ) -> dict[RawSeries, "Rises"]:
         """How far each series rose in each hour.
 
         One without a mark began at zero if others of its target went on, since engines create series late.
@@ -202,7 +206,7 @@ class LastValues:
             there = {at for at in range(hours) if not isnan(values[at])}
             on_target.setdefault(target(key), set()).update(there)
             as_same.setdefault(same(key), set()).update(there)
-        risen: dict[frozenset[tuple[str, str]], Rises] = {}
+        risen: dict[RawSeries, Rises] = {}
         for key, values in series.items():
             rises, inside, _ = risen[key] = Rises(column(hours), {}, values)
             mark = self._marks.get(key)
@@ -215,9 +219,11 @@ class LastValues:
                 within = nan if increase is None else increase[at]
                 hour = first - 1 + at
                 if mark is None or hour - mark.hour > MARK_HOURS:
-                    if at:
-                        late = at - 1 in on_target[target(key)] and at - 1 not in as_same[same(key)]
-                        rises[at] = value if late else (within if not isnan(within) else 0.0)
+                    late = at - 1 in on_target[target(key)] and at - 1 not in as_same[same(key)]
+                    if at and late:
+                        rises[at] = value
+                    elif at:
+                        rises[at] = 0.0 if isnan(within) else within
                 elif hour <= mark.hour:
                     continue
                 elif not isnan(within) and hour == mark.hour + 1:
@@ -407,10 +413,8 @@ class HourlyReader:
             del labels["__name__"]
             yield labels, rises
 
-    def _columns(
-        self, chunk: Chunk, answer: Iterable[QuerySeries]
-    ) -> dict[frozenset[tuple[str, str]], "array[float]"]:
-        columns: dict[frozenset[tuple[str, str]], array[float]] = {}
+    def _columns(self, chunk: Chunk, answer: Iterable[QuerySeries]) -> dict[RawSeries, "array[float]"]:
+        columns: dict[RawSeries, array[float]] = {}
         for series in answer:
             values = columns.setdefault(frozenset(series.labels.items()), column(chunk.hours))
             for at, value in chunk.points(series):
@@ -455,7 +459,7 @@ def _selector(name: str, matchers: str) -> str:
     return f"{name}{{{matchers}}}" if matchers else name
 
 
-def _with_name(key: frozenset[tuple[str, str]], name: str) -> frozenset[tuple[str, str]]:
+def _with_name(key: RawSeries, name: str) -> RawSeries:
     return key | {("__name__", name)}
 
 

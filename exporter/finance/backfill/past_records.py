@@ -301,8 +301,8 @@ class PastRecords:
         for key, amount in self._posted.get(hour, {}).items():
             self._months[key] = self._months.get(key, 0) + amount
         month = month_of(hour * HOUR, self._zone).name
-        starts, ends = _open(before, month), _open(self._months, month)
-        for series, value in ends.items():
+        starts = _month_series(before, month, MONTH, MONTH_OWNER)
+        for series, value in _month_series(self._months, month, MONTH, MONTH_OWNER).items():
             self._write(series, hour, starts.get(series, 0.0), value)
         for closed in sorted({key[1] for key in self._months}):
             end = Period.named(closed).bounds(self._zone)[1]
@@ -310,7 +310,8 @@ class PastRecords:
             if 0 <= since_end < CLOSED_DAYS * NANOSECONDS_PER_DAY and was_read_whole(
                 closed, self._zone, self._since, self._until, self._data_begin
             ):
-                for series, value in _closed(self._months, closed).items():
+                ended = _month_series(self._months, closed, CLOSED_BASIS, CLOSED_OWNER, "estimate")
+                for series, value in ended.items():
                     self._write(series, hour, value, value)
 
     def _write(self, series: SeriesId, hour: int, start: float, end: float) -> None:
@@ -344,42 +345,17 @@ _Months = Mapping[tuple[str, str, str, str], Picodollars]
 """Money by cluster, month, product and team."""
 
 
-def _open(months: _Months, month: str) -> dict[SeriesId, float]:
-    """A month to date."""
-    return _sums(
-        (SeriesId(name, labels), amount)
-        for (cluster, of_month, product, team), amount in months.items()
-        if of_month == month
-        for name, labels in (
-            (MONTH, (("cluster", cluster), ("month", month))),
-            (
-                MONTH_OWNER,
-                (("cluster", cluster), ("month", month), ("product", product), ("team", team)),
-            ),
-        )
-    )
-
-
-def _closed(months: _Months, month: str) -> dict[SeriesId, float]:
-    """A month that is over."""
-    return _sums(
-        (SeriesId(name, labels), amount)
-        for (cluster, of_month, product, team), amount in months.items()
-        if of_month == month
-        for name, labels in (
-            (
-                CLOSED_OWNER,
-                (("cluster", cluster), ("month", month), ("product", product), ("team", team)),
-            ),
-            (CLOSED_BASIS, (("cluster", cluster), ("month", month), ("price_basis", "estimate"))),
-        )
-    )
-
-
-def _sums(parts: Iterable[tuple[SeriesId, Picodollars]]) -> dict[SeriesId, float]:
+def _month_series(
+    months: _Months, month: str, whole: str, by_owner: str, basis: str = ""
+) -> dict[SeriesId, float]:
+    """A month's dollars as series of two names: of each cluster, and by product and team."""
     sums: dict[SeriesId, Picodollars] = {}
-    for series, amount in parts:
-        add(sums, series, amount)
+    for (cluster, of_month, product, team), amount in months.items():
+        if of_month == month:
+            labels = ("cluster", cluster), ("month", month)
+            of_whole = (*labels, ("price_basis", basis)) if basis else labels
+            add(sums, SeriesId(whole, of_whole), amount)
+            add(sums, SeriesId(by_owner, (*labels, ("product", product), ("team", team))), amount)
     return {series: dollars(amount) for series, amount in sums.items()}
 
 
