@@ -10,7 +10,6 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from functools import partial
-from itertools import islice
 from math import isnan, nan
 from typing import Final, NamedTuple
 
@@ -424,7 +423,18 @@ class HourlyReader:
     def _ranges(self, chunk: Chunk, name: str, reading: Reading, matchers: str = "") -> Iterator[QuerySeries]:
         """The answers of one expression over a chunk, and the hour before it."""
         start, end = self._instants(chunk)
-        queries = [reading(each) for each in self._selectors(name, matchers)]
+        matchers_of_parts = [matchers]
+        count = self._survey.counts.get(name, 0)
+        if count > SERIES_MAX:
+            instances = sorted(self._survey.instances[name])
+            size = max(1, len(instances) * SERIES_MAX // count)
+            groups = [
+                "|".join(map(escaped, instances[at : at + size])) for at in range(0, len(instances), size)
+            ]
+            matchers_of_parts = [
+                f'{matchers},instance=~"{group}"' if matchers else f'instance=~"{group}"' for group in groups
+            ]
+        queries = [reading(f"{name}{{{part}}}" if part else name) for part in matchers_of_parts]
 
         def send(query: str) -> list[QuerySeries]:
             return list(self._client.range(query, start, end, HOUR, coarsest=chunk.resolution))
@@ -442,21 +452,6 @@ class HourlyReader:
         """The ends of the first hour and of the last, as they are asked for."""
         start = chunk.first * HOUR - EDGE
         return start, start + (chunk.hours - 1) * HOUR
-
-    def _selectors(self, name: str, matchers: str) -> Iterator[str]:
-        count = self._survey.counts.get(name, 0)
-        if count <= SERIES_MAX:
-            yield _selector(name, matchers)
-            return
-        instances = iter(sorted(self._survey.instances[name]))
-        size = max(1, len(self._survey.instances[name]) * SERIES_MAX // count)
-        while group := list(islice(instances, size)):
-            of_group = f'instance=~"{"|".join(map(escaped, group))}"'
-            yield _selector(name, ",".join(filter(None, (matchers, of_group))))
-
-
-def _selector(name: str, matchers: str) -> str:
-    return f"{name}{{{matchers}}}" if matchers else name
 
 
 def _with_name(key: RawSeries, name: str) -> RawSeries:

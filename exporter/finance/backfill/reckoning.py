@@ -101,13 +101,20 @@ class PastHost:
     """Those that were ever on it."""
     months: dict[str, MonthSums] = field(default_factory=dict)
     usage: deque[tuple[int, HistorySums]] = field(default_factory=lambda: deque(maxlen=USAGE_HOURS))
+    """GPU time and tokens of the last hours, by hour since 1970."""
     gpus: dict[Gpu, Instant] = field(default_factory=dict)
+    """When each GPU was last listed."""
     slots: PastSlots = field(default_factory=PastSlots)
     outcomes: tuple[GpuOutcome, ...] = ()
+    """Charges of its GPUs at the end."""
     energy: dict[str, int] = field(default_factory=dict)
+    """Millijoules by GPU since it was first seen."""
     counters: dict[EngineTarget, dict[str, float]] = field(default_factory=dict)
+    """Counters of each page, by series, since the page was first seen here."""
     counting_since: dict[tuple[EngineTarget, str], Instant] = field(default_factory=dict)
+    """When a page of an engine was first seen here."""
     before: Mapping[host_hours.DeviceKey, tuple[PodName, ...]] = field(default_factory=dict)
+    """Holders of GPUs at the end of the chunk before."""
     recent: Totals = field(default_factory=Totals)
     """Of the last `RECENT_HOURS` before the end."""
 

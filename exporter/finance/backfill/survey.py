@@ -64,20 +64,24 @@ Progress = Callable[[str, float], None]
 
 
 class GpuSeries(NamedTuple):
-    """One series of one GPU, or of one MIG instance of it, by its labels.
-
-    `holder` is the pod that held it, `None` for none. `scraper` are the labels that say how it was scraped.
-    """
+    """One series of one GPU, or of one MIG instance of it, by its labels."""
 
     exporter: int
+    """Its place in `GPU_EXPORTERS`."""
     host: NodeKey
     gpu: Gpu
     number: int
+    """The GPU's index on its host, -1 where it is not known."""
     address: str
+    """Its PCI address, else its index, else nothing."""
     instance: str
+    """The number of the MIG instance, empty for a whole GPU."""
     profile: str
+    """The profile of the MIG instance."""
     holder: PodName | None
+    """The pod that held it."""
     scraper: str
+    """Labels that say how it was scraped."""
 
 
 class EngineTarget(NamedTuple):
@@ -103,44 +107,47 @@ class EngineTarget(NamedTuple):
 
 @dataclass(slots=True)
 class _Instances:
-    """Hosts by the address that their GPU exporter was scraped at, and GPUs by UUID, as far as one says.
-
-    Several hosts may have one address: loopback, that of a collector, or one that was given again.
-    `renamed` are hosts that another exporter names otherwise, by the name that is not used.
-    """
+    """What names a host where a series does not."""
 
     by_address: dict[NodeKey, set[NodeKey]] = field(default_factory=dict)
+    """Hosts by the address of their GPU exporter: several at loopback, a collector, or one given again."""
     by_uuid: dict[str, NodeKey] = field(default_factory=dict)
+    """Hosts by the UUID of their GPUs."""
     renamed: dict[NodeKey, NodeKey] = field(default_factory=dict)
+    """Names of hosts by another name that some exporter has for them, which is not used."""
 
 
 @dataclass
 class Survey:
-    """What there is. `names` are the series' names of each GPU exporter, and of the engines together.
-
-    `counts` are series by name, and `instances` the targets that have them.
-    `engines` are the engines of targets, `later_engines` those that had their addresses at another time.
-    `gateways` are titles of pages that count again.
-    `unnamed` are label sets of GPUs that have no UUID: exporter and labels. `labeled` are hosts
-    whose GPUs name the pod that holds them. `own_pods` are the pods of targets, by cluster, job and instance,
-    and `target_labels` the labels that their `up` has: names and values.
-    """
+    """What there is in the time range."""
 
     config: Config
     names: dict[str, set[str]] = field(default_factory=dict)
+    """Names of series by GPU exporter, and those of the engines together."""
     counts: Counter[str] = field(default_factory=Counter)
+    """The number of series by name."""
     instances: dict[str, set[str]] = field(default_factory=dict)
+    """Label `instance` of the targets that have series of a name."""
     engines: dict[EngineTarget, Engine] = field(default_factory=dict)
     later_engines: dict[EngineTarget, tuple[Engine, ...]] = field(default_factory=dict)
+    """Engines that had the address of a target at another time."""
     gateways: set[str] = field(default_factory=set)
+    """Titles of pages that count requests of other pages again."""
     kube: KubeState = field(default_factory=KubeState)
     gpus: dict[str, set[str]] = field(default_factory=dict)
+    """Names of exporters by the UUID of the GPUs that they have."""
     hosts: set[NodeKey] = field(default_factory=set)
+    """Hosts with GPUs."""
     labeled: set[NodeKey] = field(default_factory=set)
+    """Hosts whose GPUs name the pod that holds them."""
     unnamed: dict[str, tuple[str, ...]] = field(default_factory=dict)
+    """Label names of GPUs that have no UUID, by exporter."""
     infos: dict[str, Labels] = field(default_factory=dict)
+    """Labels of the exporter's series about a GPU itself, by UUID."""
     own_pods: dict[TargetKey, str] = field(default_factory=dict)
+    """Pods of targets."""
     target_labels: dict[TargetKey, set[tuple[str, str]]] = field(default_factory=dict)
+    """Names and values of the labels of a target's `up`."""
     _by_pod: dict[PodName, EngineTarget] | None = None
     _instances: _Instances = field(default_factory=_Instances)
     _gpu_series: dict[tuple[int, frozenset[tuple[str, str]]], GpuSeries | None] = field(default_factory=dict)
@@ -200,29 +207,28 @@ class Survey:
     def gpu_series(self, number: int, labels: Labels) -> GpuSeries | None:
         """The GPU that a series of an exporter is of; `None` for one without UUID."""
         key = number, frozenset((name, value) for name, value in labels.items() if name != "__name__")
-        if key not in self._gpu_series:
-            self._gpu_series[key] = self._gpu_series_of(number, labels)
-        return self._gpu_series[key]
-
-    def _gpu_series_of(self, number: int, labels: Labels) -> GpuSeries | None:
+        if key in self._gpu_series:
+            return self._gpu_series[key]
         exporter = GPU_EXPORTERS[number]
         uuid = uuid_of(first_label(labels, exporter.uuid))
-        if not uuid:
-            return None
-        info = {**self.infos.get(uuid, {}), **labels} if exporter.info else labels
-        pod = _holder(exporter, labels, self.own_pods)
-        index = first_label(info, exporter.index)
-        return GpuSeries(
-            number,
-            self._host(exporter, labels, uuid),
-            Gpu(uuid, label(first_label(info, exporter.model))),
-            int(index) if index.isdecimal() and len(index) < 4 else -1,
-            first_label(info, exporter.address).lower() or (f"index {index}" if index else ""),
-            labels.get(exporter.instance, ""),
-            labels.get(exporter.profile, ""),
-            pod,
-            "|".join(f"{each}={labels.get(each, '')}" for each in ("cluster", "job", "instance", *REPLICAS)),
-        )
+        series = None
+        if uuid:
+            info = {**self.infos.get(uuid, {}), **labels} if exporter.info else labels
+            index = first_label(info, exporter.index)
+            names = ("cluster", "job", "instance", *REPLICAS)
+            series = GpuSeries(
+                exporter=number,
+                host=self._host(exporter, labels, uuid),
+                gpu=Gpu(uuid, label(first_label(info, exporter.model))),
+                number=int(index) if index.isdecimal() and len(index) < 4 else -1,
+                address=first_label(info, exporter.address).lower() or (f"index {index}" if index else ""),
+                instance=labels.get(exporter.instance, ""),
+                profile=labels.get(exporter.profile, ""),
+                holder=_holder(exporter, labels, self.own_pods),
+                scraper="|".join(f"{name}={labels.get(name, '')}" for name in names),
+            )
+        self._gpu_series[key] = series
+        return series
 
     def _host(self, exporter: GpuExporter, labels: Labels, uuid: str) -> NodeKey:
         cluster = labels.get("cluster", "")
