@@ -1,25 +1,44 @@
-"""The verb check-config: whether files are valid, and the prices they result in."""
+"""The verb check-config: whether files are valid, the prices they result in, and what a saved page says.
+
+The page is to try an engine of the configuration.
+"""
 
 import json
+import os
+from codecs import BOM_UTF8
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import asdict, fields, is_dataclass
+from dataclasses import asdict, dataclass, fields, is_dataclass
 from decimal import Decimal
 from pathlib import Path
 from typing import Any, Final
 
+from exporter import engines
 from exporter.config import Config, ConfigError, load
 from exporter.config.problems import Problem, RefusedError
 from exporter.config.settings import ConfiguredServer, GpusChoice, KubernetesChoice, ServerRule
 from exporter.config.values import plain
 from exporter.config.web import WebConfig
 from exporter.cost.policy import SplitRule
-from exporter.readings import masked
+from exporter.engines.interpretation import implausible
+from exporter.readings import masked, printable
 from exporter.reports.config_findings import config_findings, is_default
-from exporter.reports.page_reading import page_document, page_of, page_words
 from exporter.reports.rule_text import engine_document, engine_words, price_words, rule_price, rule_words
 from exporter.tariff.terms import Hardware, Unmatched
 from exporter.units import NANOSECONDS_PER_SECOND, Instant, seconds
 from exporter.web.access import Access
+
+
+@dataclass(frozen=True, slots=True)
+class PageReading:
+    """A page of metrics as one engine reads it."""
+
+    engine: str
+    models: dict[str, dict[str, float]]
+    """Counts by quantity and gauges by name, of each model."""
+    absent: tuple[str, ...]
+    """Names of the engine's description that the page lacks."""
+    left_out: int
+    """The number of lines and values that cannot be used."""
 
 
 def web_words(config: WebConfig) -> str:
@@ -60,7 +79,11 @@ JSON_KEYS: Final = {
 
 
 def document(
-    config: Config, now: Instant, web: WebConfig | None = None, page: dict[str, Any] | None = None
+    config: Config,
+    now: Instant,
+    web: WebConfig | None = None,
+    page: Path | None = None,
+    readings: Sequence[PageReading] = (),
 ) -> str:
     """A valid configuration as JSON, with the web configuration and what was read of a page.
 
@@ -104,8 +127,8 @@ def document(
         ],
     }
     if page is not None:
-        record["page"] = page
-    record["findings"] = [asdict(finding) for finding in config_findings(config, now)]
+        record["page"] = {"file": page, "readings": readings}
+    record["findings"] = list(config_findings(config, now))
     return _json(record)
 
 
@@ -133,14 +156,17 @@ def problems_document(errors: Sequence[ConfigError]) -> str:
             "column": None if problem.position is None else problem.position.column,
             "key": problem.path,
             "message": problem.message,
-            "correction": edit.text
-            if (edit := problem.correction) and edit.text in problem.message
-            else None,
+            "correction": _safe_correction(problem),
         }
         for error in errors
         for problem in error.problems
     ]
     return _json({"status": INVALID, "file": errors[0].file, "problems": problems})
+
+
+def _safe_correction(problem: Problem) -> str | None:
+    edit = problem.correction
+    return edit.text if edit is not None and edit.text in problem.message else None
 
 
 def _hardware(rule: Hardware, config: Config, now: Instant) -> dict[str, Any]:
@@ -225,16 +251,13 @@ def check_config(
     if errors:
         return INVALID, problems_document(errors) if as_json else "".join(f"{error}\n" for error in errors)
     try:
-        readings = None if page is None else page_of(page, config)
+        readings = () if page is None else page_of(page, config)
     except RefusedError as refused:
         problem = ConfigError(str(page), (Problem(None, "", str(refused)),))
         return INVALID, problems_document([problem]) if as_json else f"{refused}\n"
     if as_json:
-        read = None if page is None or readings is None else page_document(page, readings)
-        return VALID, document(config, now, web, read)
-    lines = list(_lines(config, now, web))
-    if page is not None and readings is not None:
-        lines += page_words(page, readings)
+        return VALID, document(config, now, web, page, readings)
+    lines = [*_lines(config, now, web), *page_words(page, readings)]
     return VALID, "\n".join(lines) + "\n"
 
 
@@ -288,3 +311,78 @@ def _section(title: str, rows: Iterator[str], without: str) -> Iterator[str]:
     lines = [f"  {row}" for row in rows]
     yield f"{title}:" if lines else f"{title}: {without}"
     yield from lines
+
+
+def page_of(path: Path, config: Config) -> tuple[PageReading, ...]:
+    """A saved page as each engine reads it that recognizes it, that of the daemon first.
+
+    Raises:
+        RefusedError: it cannot be read, or no engine recognizes it.
+    """
+    body_bytes = config.limits.body_bytes
+    try:
+        if os.path.exists(path) and not os.path.isfile(path):
+            raise RefusedError(f"{path} is no file; save a page of the server in one")
+        with path.open("rb") as file:
+            body = file.read(body_bytes + 1)
+    except OSError as error:
+        raise RefusedError(f"{path} cannot be read: {error.strerror}") from error
+    if len(body) > body_bytes:
+        raise RefusedError(f"{path} is larger than {body_bytes} bytes; raise `limits: {{body_bytes: BYTES}}`")
+    if body.startswith(BOM_UTF8):
+        raise RefusedError(f"{path} begins with a byte order mark; save it as UTF-8 without one")
+    page = engines.read(body, engines.everything(config.engines))
+    rows = engines.matches(page, config.engines)
+    for row in rows[:1]:
+        if isinstance(row, engines.GatewaySpec):
+            raise RefusedError(f"{path}: the page of {row.title}, {row.what}: {row.remedy}")
+    if not rows:
+        names = " or ".join(f"`engines` of {engine.name}" for engine in config.engines)
+        hint = f"; compare its names with {names}" if names else "; describe it under `engines`"
+        raise RefusedError(f"{path}: a page of no known engine{hint}")
+    return tuple(_reading(row, body) for row in rows if isinstance(row, engines.Engine))
+
+
+def _reading(engine: engines.Engine, body: bytes) -> PageReading:
+    """A page as an engine reads it. Of alternative names, the first is missed."""
+    page = engines.read(body, engines.wanted(engine))
+    interpretation = engines.interpret(engine, page)
+    models: dict[str, dict[str, float]] = {}
+    for counter in interpretation.counters:
+        sums = models.setdefault(counter.model, {})
+        sums[counter.quantity] = sums.get(counter.quantity, 0.0) + counter.sign * counter.value
+    for requests in interpretation.loads:
+        cache = requests.kv_cache
+        values = {
+            "running": requests.running,
+            "waiting": requests.waiting,
+            "max_running": requests.max_running,
+            "kv_cache": None if cache is None else cache.used / cache.capacity,
+        }
+        known = {name: value for name, value in values.items() if value is not None}
+        models.setdefault(requests.model, {}).update(known)
+    counts = [count.name for group in engine.groups for count in group[0].counts]
+    gauges = [gauge.name for gauge in (*engine.running[:1], *engine.waiting[:1], *engine.max_running[:1])]
+    caches = [name for gauge in engine.kv_cache[:1] for name in (gauge.name, gauge.capacity) if name]
+    absent = [name for name in (*counts, *gauges, *caches) if name not in page.names]
+    buckets = engines.read(body, engines.latency_series(engine)).names
+    for histograms in engine.latencies().values():
+        absent += [histogram.buckets for histogram in histograms[:1] if histogram.buckets not in buckets]
+    left_out = page.malformed + page.duplicates + implausible(engine, page)
+    return PageReading(engine.name, models, tuple(dict.fromkeys(absent)), left_out)
+
+
+def page_words(path: Path | None, readings: Sequence[PageReading]) -> Iterator[str]:
+    """The lines for a terminal."""
+    for position, reading in enumerate(readings):
+        named = f", where a server has `engine: {reading.engine}`" if position else ""
+        yield f"page {path}: {reading.engine}{named}"
+        for model, values in sorted(reading.models.items()):
+            numbers = ", ".join(f"{name} {value:.12g}" for name, value in values.items())
+            yield f"  {printable(model) if model else 'a model that no label names'}: {numbers}"
+        if not reading.models:
+            yield "  no series yet"
+        if reading.absent:
+            yield f"  not on the page: {', '.join(reading.absent)}"
+        if reading.left_out:
+            yield f"  left out as damaged, repeated or implausible: {reading.left_out}"

@@ -20,7 +20,7 @@ from exporter.tariff.csv_tables import CatalogueError
 from exporter.tariff.gpu_models import unmatched_name_problem
 from exporter.tariff.instances import CLOUDS
 from exporter.tariff.rule_matching import covers
-from exporter.tariff.terms import Hardware, HardwareMatch, Listed, Rented, Unmatched
+from exporter.tariff.terms import Hardware, Listed, Rented, Unmatched
 from exporter.units import Instant
 
 LIFECYCLES: Final = ("on_demand", "spot", "reserved")
@@ -30,8 +30,8 @@ R = TypeVar("R")
 Fields = tuple[str | None, ...]
 
 
-def rule_findings(config: Config) -> Iterator[Finding]:
-    """A warning for each such rule of `hardware`, `servers`, `ownership` and `split`."""
+def hardware_rule_findings(config: Config) -> Iterator[Finding]:
+    """Rules of `hardware` that never apply, or that match no known name."""
     yield from _covered_rules(
         config.hardware,
         _numbered("hardware[{}]", config.hardware),
@@ -43,7 +43,11 @@ def rule_findings(config: Config) -> Iterator[Finding]:
             rule.match.lifecycle,
             rule.match.region,
         ),
-        lambda earlier, later: _labels_cover(earlier.match, later.match),
+        # Each label that the earlier rule asks for is one that the later one asks for as narrowly.
+        lambda earlier, later: all(
+            any(name == label and covers(pattern, narrower) for label, narrower in later.match.node_label)
+            for name, pattern in earlier.match.node_label
+        ),
     )
     for index, rule in enumerate(config.hardware):
         if config.kubernetes == "off" and rule.match.node_label:
@@ -51,10 +55,13 @@ def rule_findings(config: Config) -> Iterator[Finding]:
                 f"hardware[{index}].match.node_label: no labels are requested, since "
                 "discovery.kubernetes is off",
             )
-        for line in _name_problems(rule, config.catalogue):
-            key, _, problem = line.partition(": ")
-            yield warning_at(config, f"hardware[{index}].{key}", problem)
-    yield from _server_rule_findings(config)
+        for key, problem in _name_problems(rule, config.catalogue):
+            if problem is not None:
+                yield warning_at(config, f"hardware[{index}].{key}", problem)
+
+
+def owner_findings(config: Config) -> Iterator[Finding]:
+    """Rules of `ownership` and `split` that never apply."""
     owners = _numbered("ownership.rules[{}]", config.ownership)
     yield from _covered_rules(config.ownership, owners, lambda rule: (rule.namespace, rule.server))
     # The last one is what the others are exceptions from.
@@ -63,7 +70,8 @@ def rule_findings(config: Config) -> Iterator[Finding]:
     yield from _covered_rules(overrides, names, lambda rule: (rule.server, rule.model))
 
 
-def _server_rule_findings(config: Config) -> Iterator[Finding]:
+def server_rule_findings(config: Config) -> Iterator[Finding]:
+    """Rules of `servers` that never apply, or only to other processes than is likely."""
     yield from _covered_rules(
         config.server_rules,
         [rule.source for rule in config.server_rules],
@@ -116,42 +124,34 @@ def _numbered(name: str, rules: Sequence[object]) -> list[str]:
     return [name.format(index) for index in range(len(rules))]
 
 
-def _labels_cover(earlier: HardwareMatch, later: HardwareMatch) -> bool:
-    """Whether each label that the earlier rule asks for is one that the later one asks for as narrowly."""
-    later_labels = dict(later.node_label)
-    return all(
-        name in later_labels and covers(pattern, later_labels[name]) for name, pattern in earlier.node_label
-    )
+def _misspelled(what: str, pattern: str | None, names: Iterable[str]) -> str | None:
+    """Why a pattern matches no known name, if it matches none."""
+    if pattern is None or any(fnmatchcase(name, pattern) for name in names):
+        return None
+    (nearest,) = get_close_matches(pattern.casefold(), names, n=1, cutoff=0)
+    return f'no known {what} is spelled "{pattern}"; names are like "{nearest}"'
 
 
-def _name_problems(rule: Hardware, catalogue: Catalogue) -> Iterator[str]:
-    """Patterns of a rule that match no known name; none if the catalogue is damaged."""
+def _name_problems(rule: Hardware, catalogue: Catalogue) -> Iterator[tuple[str, str | None]]:
+    """The keys of a rule whose patterns are of known names, and the problem of each, if any."""
     match, listed = rule.match, rule.pricing
-    patterns: list[tuple[str, str | None, str, Iterable[str]]] = [
-        ("match.lifecycle", match.lifecycle, "lifecycle", LIFECYCLES)
-    ]
-    try:
-        if match.gpu_model is not None and (
-            why := unmatched_name_problem(match.gpu_model, catalogue.gpu_names())
-        ):
-            yield f"match.gpu_model: {why}"
-        regions = catalogue.regions() if match.region or isinstance(listed, Listed) else ()
-        patterns.append(("match.region", match.region, "region", regions))
-        if isinstance(listed, Listed):
-            patterns.append(("rented.region", listed.region.casefold() or None, "region", regions))
-            clouds = CLOUDS if listed.cloud == quotes.ANY else (listed.cloud,)
-            types = [
-                name for cloud in clouds if match.instance_type for name in catalogue.instance_types(cloud)
-            ]
+    yield "match.lifecycle", _misspelled("lifecycle", match.lifecycle, LIFECYCLES)
+    # A damaged catalogue has a finding of its own.
+    with suppress(CatalogueError):
+        if match.gpu_model is not None:
+            yield "match.gpu_model", unmatched_name_problem(match.gpu_model, catalogue.gpu_names())
+        if match.region is not None:
+            yield "match.region", _misspelled("region", match.region, catalogue.regions())
+        if not isinstance(listed, Listed):
+            return
+        region = listed.region.casefold() or None
+        yield "rented.region", _misspelled("region", region, catalogue.regions())
+        clouds = CLOUDS if listed.cloud == quotes.ANY else (listed.cloud,)
+        if match.instance_type is not None:
+            types = [name for cloud in clouds for name in catalogue.instance_types(cloud)]
             types += [name.removeprefix("Standard_") for name in types]
             what = f"instance type of {', '.join(clouds)}"
-            patterns.append(("match.instance_type", match.instance_type, what, types))
-    except CatalogueError:
-        pass
-    for key, pattern, what, names in patterns:
-        if pattern is not None and not any(fnmatchcase(name, pattern) for name in names):
-            (nearest,) = get_close_matches(pattern.casefold(), names, n=1, cutoff=0)
-            yield f'{key}: no known {what} is spelled "{pattern}"; names are like "{nearest}"'
+            yield "match.instance_type", _misspelled(what, match.instance_type, types)
 
 
 NO_HARDWARE: Final[Mapping[Unmatched, str]] = {
@@ -160,44 +160,7 @@ NO_HARDWARE: Final[Mapping[Unmatched, str]] = {
 }
 
 
-def config_findings(config: Config, now: Instant) -> Iterator[Finding]:
-    """All findings; prices are those in force at an instant, and later ones."""
-    if not config.hardware:
-        yield warning(NO_HARDWARE[config.unmatched_hardware])
-    for rule in config.hardware:
-        yield from _zero_findings(rule, config, now)
-        yield from _stand_in_findings(rule, config)
-    yield from plausibility_findings(config, now)
-    yield from rule_findings(config)
-    if not config.servers and not config.processes:
-        yield warning(
-            "no server is configured and process discovery is off: all GPU cost is unallocated",
-        )
-    yield from _token_findings(config)
-    yield from _budget_findings(config)
-
-
-def _token_findings(config: Config) -> Iterator[Finding]:
-    """Bearer tokens that leave the host unencrypted, or go to whoever listens on it."""
-    for server in config.servers:
-        host = urlsplit(server.url).hostname or ""
-        if server.bearer_token_file is None or not server.url.startswith("http:"):
-            continue
-        here = host == "localhost"
-        with suppress(ValueError):
-            here = here or ip_address(host).is_loopback
-        if not here:
-            yield warning(
-                f"server {server.name}: its token is sent to {host} over plain http, where others may read "
-                "it; write https",
-            )
-        elif server.uid is None:
-            yield warning(
-                f"server {server.name}: its token is sent to any user who listens at {host}; write `user`",
-            )
-
-
-def _zero_findings(rule: Hardware, config: Config, now: Instant) -> Iterator[Finding]:
+def zero_findings(rule: Hardware, config: Config, now: Instant) -> Iterator[Finding]:
     """Prices of 0, in force or to come."""
     instants = [now]
     if isinstance(rule.pricing, Rented):
@@ -212,7 +175,10 @@ def _zero_findings(rule: Hardware, config: Config, now: Instant) -> Iterator[Fin
         )
 
 
-def _stand_in_findings(rule: Hardware, config: Config) -> Iterator[Finding]:
+_WRITE: Final = "write what you pay as dollars_per_host_hour and gpus_per_host"
+
+
+def stand_in_findings(rule: Hardware, config: Config) -> Iterator[Finding]:
     """List prices that no list has for the type and region that a rule names."""
     if not isinstance(rule.pricing, Listed):
         return
@@ -234,7 +200,26 @@ def _stand_in_findings(rule: Hardware, config: Config) -> Iterator[Finding]:
         )
 
 
-_WRITE: Final = "write what you pay as dollars_per_host_hour and gpus_per_host"
+def server_findings(config: Config) -> Iterator[Finding]:
+    """No server, and bearer tokens that leave the host unencrypted, or go to whoever listens on it."""
+    if not config.servers and not config.processes:
+        yield warning("no server is configured and process discovery is off: all GPU cost is unallocated")
+    for server in config.servers:
+        host = urlsplit(server.url).hostname or ""
+        if server.bearer_token_file is None or not server.url.startswith("http:"):
+            continue
+        here = host == "localhost"
+        with suppress(ValueError):
+            here = here or ip_address(host).is_loopback
+        if not here:
+            yield warning(
+                f"server {server.name}: its token is sent to {host} over plain http, where others may read "
+                "it; write https",
+            )
+        elif server.uid is None:
+            yield warning(
+                f"server {server.name}: its token is sent to any user who listens at {host}; write `user`",
+            )
 
 
 def is_default(config: Config) -> bool:
@@ -242,7 +227,8 @@ def is_default(config: Config) -> bool:
     return config.budgets is DEFAULT_BUDGETS
 
 
-def _budget_findings(config: Config) -> Iterator[Finding]:
+def budget_findings(config: Config) -> Iterator[Finding]:
+    """Budgets that nothing is spent from, and a fleet without one."""
     if config.budgets and all(budget.product for budget in config.budgets):
         yield warning(
             "no budget is without a product: the fleet alerts compare with that one, and they stay silent; "
@@ -257,3 +243,25 @@ def _budget_findings(config: Config) -> Iterator[Finding]:
                 f"budget {budget.name} is for product {budget.product}, which no ownership rule names: "
                 f"nothing is spent from it; {hint}",
             )
+
+
+CHECKS: Final[tuple[Callable[[Config], Iterator[Finding]], ...]] = (
+    hardware_rule_findings,
+    server_rule_findings,
+    owner_findings,
+    server_findings,
+    budget_findings,
+)
+"""Checks that no date and no price changes, in the order of their findings."""
+
+
+def config_findings(config: Config, now: Instant) -> Iterator[Finding]:
+    """All findings; prices are those in force at an instant, and later ones."""
+    if not config.hardware:
+        yield warning(NO_HARDWARE[config.unmatched_hardware])
+    for rule in config.hardware:
+        yield from zero_findings(rule, config, now)
+        yield from stand_in_findings(rule, config)
+    yield from plausibility_findings(config, now)
+    for check in CHECKS:
+        yield from check(config)

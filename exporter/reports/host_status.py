@@ -57,32 +57,32 @@ class GpuModelStatus:
 
     gpu_model: str
     gpus: int
-    up: int | None
-    priced: int | None
-    dollars_per_hour: float | None
+    up: int | None = None
+    priced: int | None = None
+    dollars_per_hour: float | None = None
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, kw_only=True)
 class HostStatus:
     """One host; `None` is unknown."""
 
     origin: Literal["daemon", "ledger"]
     location: str
     """The daemon's address, or the ledger's file."""
-    host: str | None
+    host: str | None = None
     taken: str | None
     stale: bool
-    dollars_per_hour: float | None
-    dollars_last_hour: float | None
+    dollars_per_hour: float | None = None
+    dollars_last_hour: float | None = None
     """Known of a ledger only."""
-    run_rate_dollars: float | None
+    run_rate_dollars: float | None = None
     month: str | None
     month_dollars: float | None
-    projected_dollars: float | None
+    projected_dollars: float | None = None
     budget_dollars: float | None
     gpus: tuple[GpuModelStatus, ...]
     servers: tuple[ServerStatus, ...]
-    sources: Mapping[str, bool] | None
+    sources: Mapping[str, bool] | None = None
     """Whether each is up."""
     notes: tuple[str, ...]
 
@@ -155,7 +155,6 @@ def of_daemon(body: bytes, location: str) -> HostStatus:
         taken=_clean(host.taken),
         stale=host.stale,
         dollars_per_hour=host.dollars_per_hour,
-        dollars_last_hour=None,
         run_rate_dollars=host.monthly_run_rate_dollars,
         month=None if host.month is None else _clean(host.month),
         month_dollars=host.month_to_date_dollars,
@@ -213,17 +212,13 @@ def of_ledger(
     return HostStatus(
         origin="ledger",
         location=location,
-        host=None,
         taken=None if totals.last_commit is None else timestamp(totals.last_commit),
         stale=True,
-        dollars_per_hour=None,
         dollars_last_hour=dollars(sum(known)) if known and not all_unpriced else None,
-        run_rate_dollars=None,
         month=month,
         month_dollars=dollars(sum(cells)) if cells else None,
-        projected_dollars=None,
         budget_dollars=budget,
-        gpus=tuple(GpuModelStatus(name, number, None, None, None) for name, number in sorted(models.items())),
+        gpus=tuple(GpuModelStatus(name, number) for name, number in sorted(models.items())),
         servers=_by_cost(
             ServerStatus(
                 server=server,
@@ -236,7 +231,6 @@ def of_ledger(
             )
             for (server, model), money in spent.items()
         ),
-        sources=None,
         notes=(f"{hours:,.4g} GPU-hours of the last hour have no price.",) if all_unpriced else (),
     )
 
@@ -262,13 +256,21 @@ def as_json(status: HostStatus) -> str:
 
 def text(status: HostStatus, rows: int | None = ROWS) -> str:
     """The status in lines of 80 columns, at most so many rows with one left for the prompt."""
-    above = [*_head(status), "", *_gpu_lines(status.gpus), ""]
+    above = [*_head(status), ""]
+    sources = f"sources       {UNKNOWN}: no daemon answers"
+    if status.sources is not None:
+        down = [name for name, up in status.sources.items() if not up]
+        sources = f"sources       {len(status.sources) - len(down)} of {len(status.sources)} up"
+        if down:
+            sources += f"; down: {', '.join(down[:SOURCES_NAMED_MAX])}"
+        if len(down) > SOURCES_NAMED_MAX:
+            sources += f" and {len(down) - SOURCES_NAMED_MAX} more"
     notes = [
         line for note in status.notes for line in wrap(f"note: {note}", COLUMNS, subsequent_indent="      ")
     ]
     if len(notes) > NOTE_LINES_MAX:
         notes[NOTE_LINES_MAX - 1 :] = [f"note: {len(status.notes)} in all, more on the page"]
-    below = ["", _source_line(status.sources), *notes]
+    below = ["", sources, *notes]
     room = None if rows is None else max(SERVERS_MIN, rows - 1 - len(above) - len(below) - 1)
     lines = [*above, *_server_lines(status, room), *below]
     return "".join(f"{cut(line, COLUMNS).rstrip()}\n" for line in lines)
@@ -280,6 +282,7 @@ def cut(line: str, columns: int) -> str:
 
 
 def _head(status: HostStatus) -> Iterator[str]:
+    """Money and GPUs of the host."""
     yield f"{status.host or 'this host'}, {status.taken or 'no tick yet'}{', stale' if status.stale else ''}"
     yield f"{status.origin:<13} {status.location}"
     if status.origin == "ledger":
@@ -297,6 +300,17 @@ def _head(status: HostStatus) -> Iterator[str]:
     yield line
     if status.projected_dollars is not None:
         yield f"month's end   {amount(status.projected_dollars)} projected"
+    yield ""
+    models = status.gpus
+    number = sum(row.gpus for row in models)
+    up, priced = _total([row.up for row in models]), _total([row.priced for row in models])
+    known = "" if up is None or priced is None else f", {up:.0f} up, {priced:.0f} priced"
+    yield f"GPUs          {number}{known}" if models else "GPUs          none"
+    for row in models[:GPU_LINES_MAX]:
+        hourly = "" if row.dollars_per_hour is None else f"  {amount(row.dollars_per_hour)}/h"
+        yield f"  {row.gpus:>4} {cut(row.gpu_model, 48)}{hourly}"
+    if len(models) > GPU_LINES_MAX:
+        yield f"  and {len(models) - GPU_LINES_MAX} more models"
 
 
 def _money(figure: float | None, per: str = "") -> str:
@@ -307,18 +321,6 @@ def _total(figures: Sequence[float | None]) -> float | None:
     """The sum; `None` without any, or where one is unknown."""
     known = [figure for figure in figures if figure is not None]
     return fsum(known) if known and len(known) == len(figures) else None
-
-
-def _gpu_lines(models: Sequence[GpuModelStatus]) -> Iterator[str]:
-    number = sum(row.gpus for row in models)
-    up, priced = _total([row.up for row in models]), _total([row.priced for row in models])
-    known = "" if up is None or priced is None else f", {up:.0f} up, {priced:.0f} priced"
-    yield f"GPUs          {number}{known}" if models else "GPUs          none"
-    for row in models[:GPU_LINES_MAX]:
-        hourly = "" if row.dollars_per_hour is None else f"  {amount(row.dollars_per_hour)}/h"
-        yield f"  {row.gpus:>4} {cut(row.gpu_model, 48)}{hourly}"
-    if len(models) > GPU_LINES_MAX:
-        yield f"  and {len(models) - GPU_LINES_MAX} more models"
 
 
 def _server_lines(status: HostStatus, room: int | None) -> Iterator[str]:
@@ -346,12 +348,3 @@ def _server_lines(status: HostStatus, room: int | None) -> Iterator[str]:
         yield f"and {len(servers) - len(shown)} more; --json has all"
     if not servers:
         yield "none in the last hour" if status.origin == "ledger" else "none"
-
-
-def _source_line(sources: Mapping[str, bool] | None) -> str:
-    if sources is None:
-        return f"sources       {UNKNOWN}: no daemon answers"
-    down = [name for name, up in sources.items() if not up]
-    line = f"sources       {len(sources) - len(down)} of {len(sources)} up"
-    more = f" and {len(down) - SOURCES_NAMED_MAX} more" if len(down) > SOURCES_NAMED_MAX else ""
-    return f"{line}; down: {', '.join(down[:SOURCES_NAMED_MAX])}{more}" if down else line

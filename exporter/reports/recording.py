@@ -28,14 +28,13 @@ from exporter.version import VERSION
 _SHARED: Final = frozenset({"", "http_", "ray_"})
 """Prefixes of engines' names with which names of other programs begin as well."""
 
-FAMILIES: Final = tuple(
-    {
-        spelled
-        for prefix in ({engine.prefix for engine in ENGINES.values()} - _SHARED)
-        | {"ray_vllm_", "ray_sglang_", "dynamo_", "nv_"}
-        for spelled in (prefix, prefix.replace(":", "_"))
-    }
-)
+_PREFIXES: Final = ({engine.prefix for engine in ENGINES.values()} - _SHARED) | {
+    "ray_vllm_",
+    "ray_sglang_",
+    "dynamo_",
+    "nv_",
+}
+FAMILIES: Final = tuple(_PREFIXES | {prefix.replace(":", "_") for prefix in _PREFIXES})
 """What names of engines' own families begin with."""
 
 
@@ -170,7 +169,7 @@ class Mask:
         return self._replacement("process", identity)
 
     def _masked(self, line: SampleLine) -> str:
-        labels = []
+        labels: list[str] = []
         for name, value in line.labels.items():
             # A label's name that must be quoted is no engine's, and may say anything.
             written = name if _PLAIN.fullmatch(name) else f'"{self._replacement("label", name)}"'
@@ -184,9 +183,9 @@ class Mask:
             or (name in _RANKS and _RANK.fullmatch(value))
         ):
             return value
-        return self._replacement(
-            "model" if name in self._models else name if _PLAIN.fullmatch(name) else "value", value
-        )
+        if name in self._models:
+            return self._replacement("model", value)
+        return self._replacement(name if _PLAIN.fullmatch(name) else "value", value)
 
     def _replacement(self, what: str, text: str) -> str:
         if not text:

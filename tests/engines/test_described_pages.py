@@ -10,7 +10,7 @@ import pytest
 
 from exporter.config import load
 from exporter.engines import EVERYTHING, match, read
-from exporter.reports.page_reading import page_of
+from exporter.reports.check_config import page_of
 
 DESCRIBED = Path(__file__).parent / "described"
 PAGES = sorted(DESCRIBED.glob("*.prom"))
