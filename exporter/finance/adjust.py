@@ -127,17 +127,12 @@ def _key(text: str, today: str) -> str:
 def product_teams(config: Config) -> ProductTeams:
     """The products that a configuration names, and the teams of each."""
     products: dict[str, frozenset[str]] = {}
-    for product, teams in _named(config):
-        products[product] = products.get(product, frozenset()) | teams
-    return products
-
-
-def _named(config: Config) -> Iterator[tuple[str, frozenset[str]]]:
     for rule in config.ownership:
-        yield rule.product, frozenset({rule.team})
+        products[rule.product] = products.get(rule.product, frozenset()) | {rule.team}
     for budget in config.budgets:
         if budget.product:
-            yield budget.product, frozenset()
+            products.setdefault(budget.product, frozenset())
+    return products
 
 
 def entry_text(entry: AdjustmentEntry) -> str:

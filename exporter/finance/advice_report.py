@@ -1,7 +1,7 @@
 """Savings as text and as JSON. Pure."""
 
 import shlex
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Final
 
@@ -97,19 +97,16 @@ class AdviceReport:
 
 def text(report: AdviceReport) -> str:
     """For people, within 80 columns but for commands."""
-    return lines_text(_lines(report))
-
-
-def _lines(report: AdviceReport) -> Iterator[str]:
+    lines: list[str] = []
     advice = report.advice
     total = sum(saving.per_month for saving in advice.counted)
     cash = sum(saving.per_month for saving in advice.counted if saving.cash)
-    yield f"savings at present prices: {dollars_text(total)} dollars a month"
-    yield f"cash {dollars_text(cash)}, capacity for other work {dollars_text(total - cash)}"
-    yield f"window: {report.hours} hours to {instant_text(report.end)}"
+    lines.append(f"savings at present prices: {dollars_text(total)} dollars a month")
+    lines.append(f"cash {dollars_text(cash)}, capacity for other work {dollars_text(total - cash)}")
+    lines.append(f"window: {report.hours} hours to {instant_text(report.end)}")
     for number, saving in enumerate(advice.counted, 1):
-        yield ""
-        yield from wrapped(f"{number}. {dollars_text(saving.per_month)} a month: {headline(saving)}", "   ")
+        lines.append("")
+        lines += wrapped(f"{number}. {dollars_text(saving.per_month)} a month: {headline(saving)}", "   ")
         for line in (
             f"Evidence: {evidence(saving, dollars_text)}.",
             *([ESTIMATED] if saving.price_basis == "estimate" else []),
@@ -117,24 +114,25 @@ def _lines(report: AdviceReport) -> Iterator[str]:
             f"Assumes: {ASSUMES[saving.kind]}",
             f"Cannot judge: {CANNOT_JUDGE[saving.kind]}",
         ):
-            yield from wrapped(line, "     ", lead="   ")
-        yield f"   Why: {printable(report.command(saving))}"
+            lines += wrapped(line, "     ", lead="   ")
+        lines.append(f"   Why: {printable(report.command(saving))}")
     if not advice.counted:
-        yield ""
-        yield "Nothing to save was found."
+        lines.append("")
+        lines.append("Nothing to save was found.")
     if muted := [(each, each.ignored) for each in advice.savings if each.ignored is not None]:
-        yield ""
-        yield "ignored by the configuration, and in no sum:"
+        lines.append("")
+        lines.append("ignored by the configuration, and in no sum:")
         for saving, ignored in muted:
-            yield from wrapped(
+            lines += wrapped(
                 f"- {dollars_text(saving.per_month)} a month: {headline(saving)}, until "
                 f"{ignored.until_text}: {ignored.reason}"
             )
     if advice.lacks:
-        yield ""
-        yield "not judged:"
+        lines.append("")
+        lines.append("not judged:")
     for lack in advice.lacks:
-        yield from wrapped(f"- {f'{lack.host}: ' if lack.host else ''}{LACKS[lack.reason](lack)}")
+        lines += wrapped(f"- {f'{lack.host}: ' if lack.host else ''}{LACKS[lack.reason](lack)}")
+    return lines_text(lines)
 
 
 def as_json(report: AdviceReport) -> str:

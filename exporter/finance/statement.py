@@ -1,6 +1,6 @@
 """A statement as a table for people, as JSON and as CSV. Of a fleet, what is missing comes first. Pure."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from typing import Any, Final
 
 from exporter.finance import render
@@ -63,41 +63,39 @@ def sheet(statement: Statement, form: Form, width: int | None = None, fleet: Fle
 
 def text(statement: Statement, width: int | None = None, fleet: FleetMonth | None = None) -> str:
     """For people. Cents and ten thousandths of an hour sum to the last row; a wide table is in parts."""
-    return render.lines_text(_text(statement, width, fleet))
-
-
-def _text(statement: Statement, width: int | None, fleet: FleetMonth | None) -> Iterator[str]:
+    lines: list[str] = []
     title = f"{statement.month} to date" if statement.to_date else statement.month
     as_of = f"as of {render.time_text(statement.last_commit) or 'never'}"
     if fleet is None:
-        yield f"{title}, ledger {statement.ledger}, {as_of}"
+        lines.append(f"{title}, ledger {statement.ledger}, {as_of}")
     else:
         ledgers = "one ledger" if len(fleet.hosts) == 1 else f"{len(fleet.hosts):,} ledgers"
         without = f" ({fleet.without:,} more have nothing of it)" if fleet.without else ""
-        yield f"{title}, {ledgers}{without}, time zone {fleet.zone.key}, {as_of}"
-        yield ""
-        yield from missing.section(fleet)
-    yield ""
-    yield from _table(statement).text(TEXT_COLUMNS, width)
-    yield ""
-    yield from (f"{printable(note)}." for note in statement.notes)
+        lines.append(f"{title}, {ledgers}{without}, time zone {fleet.zone.key}, {as_of}")
+        lines.append("")
+        lines += missing.section(fleet)
+    lines.append("")
+    lines += _table(statement).text(TEXT_COLUMNS, width)
+    lines.append("")
+    lines += (f"{printable(note)}." for note in statement.notes)
     if fleet is None:
-        return
+        return render.lines_text(lines)
     ended, hours, amount = missing.until_end(fleet)
     if ended:
-        yield ""
-        yield (
+        lines.append("")
+        lines.append(
             f"until its end: {hours_text(hours)} hours of {ended:,} hosts, {dollars_text(amount)} dollars at "
             "their last rate, which are not in the total."
         )
     if count := fleet.apportioned:
         divided = "one ledger" if count == 1 else f"{count:,} ledgers"
-        yield ""
-        yield f"APPORTIONED: {divided} known from Prometheus only, divided as counters rose;"
-        yield "only dollars by product, team and price basis are to the cent there."
+        lines.append("")
+        lines.append(f"APPORTIONED: {divided} known from Prometheus only, divided as counters rose;")
+        lines.append("only dollars by product, team and price basis are to the cent there.")
     if remind := missing.reminder(fleet):
-        yield ""
-        yield remind
+        lines.append("")
+        lines.append(remind)
+    return render.lines_text(lines)
 
 
 def as_json(statement: Statement, fleet: FleetMonth | None = None) -> str:

@@ -184,8 +184,21 @@ class _Period:
         self.servers: dict[ServerKey, _Server] = {}
         self.length = compared.length
         for fact in every:
-            if fact.server is not None and scope.has(fact.owner):
-                self._add(self.servers.setdefault(fact.owner.key, _Server()), fact)
+            if fact.server is None or not scope.has(fact.owner):
+                continue
+            server = self.servers.setdefault(fact.owner.key, _Server())
+            if fact.measure == "money of components" and fact.component in MACHINE:
+                server.machine += fact.value
+                add(server.paid_by, fact.key(("product", "team")), fact.value)
+            elif fact.measure == "money of components":
+                server.overheads += fact.value
+            elif fact.measure == "GPU time":
+                server.gpu_time += fact.value
+                server.idle += fact.value if fact.phase == "idle" else 0
+                if fact.phase in ("prefill", "decode"):
+                    add(server.working, fact.model or "", fact.value)
+            elif fact.measure == "tokens":
+                add(server.tokens, fact.model or "", fact.value)
         self.gpu_models = {fact.gpu_model for fact in facts.measured(every, "money of GPUs")} - {None}
         known = self.sum("machine") + self.sum("overheads")
         self.corrections = 0
@@ -200,20 +213,6 @@ class _Period:
             self.corrections = sum(fact.value for fact in money if fact.name == ADJUSTED)
             self.total = sum(fact.value for fact in money) + self.fleet_overheads
         self.not_itemized = self.total - known - self.corrections - self.fleet_overheads
-
-    def _add(self, server: _Server, fact: Fact) -> None:
-        if fact.measure == "money of components" and fact.component in MACHINE:
-            server.machine += fact.value
-            add(server.paid_by, fact.key(("product", "team")), fact.value)
-        elif fact.measure == "money of components":
-            server.overheads += fact.value
-        elif fact.measure == "GPU time":
-            server.gpu_time += fact.value
-            server.idle += fact.value if fact.phase == "idle" else 0
-            if fact.phase in ("prefill", "decode"):
-                add(server.working, fact.model or "", fact.value)
-        elif fact.measure == "tokens":
-            add(server.tokens, fact.model or "", fact.value)
 
     def sum(self, of: Literal["machine", "overheads", "gpu_time", "idle"]) -> int:
         """A sum over servers."""

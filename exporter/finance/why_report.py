@@ -1,6 +1,6 @@
 """The difference of two periods as a table and as JSON. Pure."""
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from typing import Any, Final
 
@@ -28,23 +28,22 @@ MEANINGS: Final[Mapping[EffectName, str]] = {
 
 def text(comparison: Comparison, notes: Sequence[str] = ()) -> str:
     """For people, within 80 columns. Cents sum to the difference."""
-    return render.lines_text(_lines(comparison, notes))
-
-
-def _lines(comparison: Comparison, notes: Sequence[str]) -> Iterator[str]:
-    scope, of = comparison.scope, ""
+    lines: list[str] = []
+    scope = comparison.scope
+    of = ""
     if scope.product is not None:
         of = f", product {printable(scope.product)}"
     elif scope.server is not None:
         of = f", server {printable(scope.server.name)}"
     sign = "+" if comparison.difference >= 0 else ""
     difference = f"{sign}{dollars_text(comparison.difference)} dollars"
-    yield f"{comparison.second} against {comparison.first}{of}: {difference}"
-    yield from notes
-    yield ""
+    lines.append(f"{comparison.second} against {comparison.first}{of}: {difference}")
+    lines += notes
+    lines.append("")
     effects = [effect for effect in comparison.effects if effect.amount or effect.before or effect.after]
     amounts = [effect.amount for effect in effects]
-    cents, (whole,) = rounded(amounts, CENT), rounded([comparison.difference], CENT)
+    cents = rounded(amounts, CENT)
+    (whole,) = rounded([comparison.difference], CENT)
     if cents:
         largest = max(range(len(amounts)), key=lambda number: abs(amounts[number]))
         cents[largest] += whole - sum(cents)
@@ -56,17 +55,19 @@ def _lines(comparison: Comparison, notes: Sequence[str]) -> Iterator[str]:
     totals = (dollars_text(comparison.before), dollars_text(comparison.after))
     table = ruled_table(heading, rows, ["total", hundredths(sum(cents)), *totals], labels=1)
     meanings = ["", "", *(MEANINGS[effect.name] for effect in effects), "", "dollars"]
-    yield from (f"{line}  {meaning}".rstrip() for line, meaning in zip(table, meanings, strict=True))
+    lines += (f"{line}  {meaning}".rstrip() for line, meaning in zip(table, meanings, strict=True))
     if not comparison.servers:
-        return
-    yield ""
-    yield "servers with the largest changes:"
+        return render.lines_text(lines)
+    lines.append("")
+    lines.append("servers with the largest changes:")
     for change in comparison.servers[:SERVERS_LISTED]:
         effect = max(change.effects, key=lambda name: abs(change.effects[name]))
         part = f"{effect} {dollars_text(change.effects[effect])}"
-        yield f"  {dollars_text(change.amount):>14}  {printable(change.server.name)[:36]}, most of it {part}"
+        name = printable(change.server.name)[:36]
+        lines.append(f"  {dollars_text(change.amount):>14}  {name}, most of it {part}")
     if rest := comparison.servers[SERVERS_LISTED:]:
-        yield f"  {dollars_text(sum(change.amount for change in rest)):>14}  {len(rest)} more"
+        lines.append(f"  {dollars_text(sum(change.amount for change in rest)):>14}  {len(rest)} more")
+    return render.lines_text(lines)
 
 
 def _quantity(value: float) -> str:

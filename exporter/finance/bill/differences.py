@@ -143,12 +143,15 @@ class ComparedDay:
     """One day, month or machine."""
 
     name: str
+    """The day or month like 2026-10-31, or the names of the machine's hosts."""
     bill: Picodollars
+    """Everything that the bill charges."""
     posted: Picodollars
     """The books, without adjustments."""
     adjusted: Picodollars
+    """Posted adjustments of the books."""
     parts: tuple[Difference, ...]
-    """They sum to `difference`."""
+    """Causes of the difference, which sum to it."""
     usage: Picodollars
     """The part of the bill that is neither of `APART`."""
     metered: Nanoseconds
@@ -264,23 +267,19 @@ def _by_time(book: Book, cost: Picodollars, time: Nanoseconds, *, common_hours: 
         in_books_alone = posted * not_billed // priced
         parts.append(Difference("not_billed", -in_books_alone, not_billed))
         priced, posted = priced - not_billed, posted - in_books_alone
-    if priced:
-        parts += _drift(book, cost - assigned - posted, priced)
-    return parts
-
-
-def _drift(book: Book, drift: Picodollars, time: Nanoseconds) -> list[Difference]:
-    """A difference of price, over what each kind of price has of the books' money."""
+    # A difference of price, over what each kind of price has of the books' money.
+    drift = cost - assigned - posted
     weights = {basis: amount for basis, amount in book.money.items() if amount > 0}
-    if not weights:
-        return [Difference("price", drift, time, 0)]
-    sign = -1 if drift < 0 else 1
-    amounts, _carry = split(abs(drift), weights)
-    times, _carry = split(time, weights)
-    return [
-        Difference(_DRIFTS.get(basis, "price"), sign * amounts[basis], times[basis], amount)
-        for basis, amount in weights.items()
-    ]
+    if priced and not weights:
+        parts.append(Difference("price", drift, priced, 0))
+    elif priced:
+        sign = -1 if drift < 0 else 1
+        amounts, _carry = split(abs(drift), weights)
+        times, _carry = split(priced, weights)
+        for basis, amount in weights.items():
+            kind = _DRIFTS.get(basis, "price")
+            parts.append(Difference(kind, sign * amounts[basis], times[basis], amount))
+    return parts
 
 
 def _by_hour_of_the_books(book: Book, billed_sums: InvoiceSums) -> list[Difference]:

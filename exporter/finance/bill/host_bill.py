@@ -164,28 +164,33 @@ class Invoice:
                 self.unnamed.count(charge.cost)
             return
         self.chosen.count(charge.cost)
-        for sums, name in ((self.local, period.local), (self.utc, period.utc), (self.months, period.month)):
-            if name is not None:
-                if name not in sums and len(sums) == MOST_DAYS:
-                    raise InvoiceError(f"has rows of more than {MOST_DAYS} days: export one month")
-                self._add_to(sums.setdefault(name, InvoiceSums()), charge)
+        for by_name, name in (
+            (self.local, period.local),
+            (self.utc, period.utc),
+            (self.months, period.month),
+        ):
+            if name is None:
+                continue
+            if name not in by_name and len(by_name) == MOST_DAYS:
+                raise InvoiceError(f"has rows of more than {MOST_DAYS} days: export one month")
+            sums = by_name.setdefault(name, InvoiceSums())
+            if charge.apart is not None:
+                add(sums.apart, charge.apart, charge.cost)
+                continue
+            sums.usage += charge.cost
+            sums.used(period.start, period.end)
+            if charge.time is None:
+                continue
+            key = charge.resource, charge.sku
+            if key not in sums.meters:
+                self.crowded |= self._meters == MOST_METERS
+                self._meters += not self.crowded
+            if not self.crowded:
+                sums.meters.setdefault(key, Metered()).add(charge.cost, charge.time)
         if period.month is None and period.local is None:
             (self.loose if period.utc is None else self.shifted).count(charge.cost)
         elif period.month is None and period.utc is None:
             self.local_only.count(charge.cost)
-
-    def _add_to(self, sums: InvoiceSums, charge: InvoiceCharge) -> None:
-        if charge.apart is not None:
-            add(sums.apart, charge.apart, charge.cost)
-            return
-        sums.usage += charge.cost
-        sums.used(charge.period.start, charge.period.end)
-        key = charge.resource, charge.sku
-        if key not in sums.meters and charge.time is not None:
-            self.crowded |= self._meters == MOST_METERS
-            self._meters += not self.crowded
-        if charge.time is not None and not self.crowded:
-            sums.meters.setdefault(key, Metered()).add(charge.cost, charge.time)
 
     def dearest(self, most: int) -> list[tuple[str, Resource]]:
         """The dearest resources of all rows, by their ids."""

@@ -52,10 +52,13 @@ class LedgerMonth:
     """A month of the ledger."""
 
     record: MonthRecord
+    """Its money and its days, which are of `zone`."""
     hours: Mapping[int, HistorySums]
     """Those of the month by UTC and of a day before and after it."""
     zone: ZoneInfo
+    """The configured time zone."""
     now: units.Instant
+    """The end of what can be known of a month that goes on."""
     components: frozenset[str] = DEFAULT_COMPONENTS
     """The components that are compared."""
 
@@ -105,9 +108,13 @@ class Suggestion:
     """An adjustment that a person may enter; with all of them the month agrees to the cent."""
 
     amount: units.Picodollars
+    """Whole cents; less than nothing where the books have more than the bill."""
     day: str
+    """The last day that was compared, and not ahead of the books' own calendar."""
     product: str
+    """The product that it is entered to."""
     team: str
+    """The team that it is entered to."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -115,20 +122,30 @@ class Reconciliation:
     """Bill against books of a host."""
 
     invoice: Invoice
+    """The bill."""
     record: MonthRecord
+    """The month of the books."""
     zone: ZoneInfo
+    """The time zone of the books."""
     components: frozenset[str]
+    """Components of the books that are compared."""
     calendar: Calendar
+    """The calendar by which days are compared."""
     by: Literal["day", "month"]
+    """What each row is."""
     to_date: bool
+    """Whether the month goes on."""
     rows: tuple[ComparedDay, ...]
     """Days, or the month where the bill has no days. `(month)` is what a bill charges for a month beside
     its days."""
     total: ComparedDay
+    """The sum of the rows."""
     others: Mapping[str, units.Picodollars]
     """Components of the books that are not compared, of the same days."""
     suggestions: tuple[Suggestion, ...] = ()
+    """Adjustments that would make the books agree with the bill."""
     notes: tuple[str, ...] = ()
+    """Sentences, without their stop, on what is not compared."""
 
 
 def month_named(name: str, zone: ZoneInfo) -> Month:
@@ -155,31 +172,13 @@ def reconcile(invoice: Invoice, ledger_month: LedgerMonth) -> Reconciliation:
         available = f"it has {', '.join(sorted(names))}" if names else "it has no day and no month"
         raise InvoiceError(f"has nothing of {month_name}: {available}")
     calendar = _calendar(invoice, ledger_month)
-    days = ledger_month.days(UTC_ZONE if calendar == "utc" else ledger_month.zone)
-    history = ledger_month.hourly if calendar == "utc" else ledger_month.daily
-    books_by_day = {day.name: ledger_month.book(day, history(day)) for day in days}
-    booked = sum(book.compared for book in books_by_day.values())
-    uncut = [] if calendar == "shifted" else _cut(books_by_day, days, invoice, ledger_month)
-
-    inside: set[str] = set()
-    """Days of which some is in the time that the bill is about."""
-    if invoice.first is not None and invoice.last is not None and calendar == "shifted":
-        inside.update(day.name for day in days if _date(invoice.first) <= day.name <= _date(invoice.last - 1))
-    elif invoice.first is not None and invoice.last is not None:
-        inside.update(day.name for day in days if day.end > invoice.first and day.start < invoice.last)
     billed_days = invoice.local if calendar == "local" else invoice.utc
     billed = {name: sums for name, sums in billed_days.items() if name.startswith(month_name)}
-    ahead = [Book(name, 0) for name in sorted(billed) if name not in books_by_day]
-    day_books = [
-        # Of a day without usage near it, a credit or a refund says nothing of what the host cost.
-        book if book.name in inside else Book(book.name, 0, adjusted=book.adjusted)
-        for book in (*books_by_day.values(), *ahead)
-        if book.name in inside or book.name in billed
-    ]
-    whole = Book.sum_of(month_name, day_books)
+    day_books = _day_books(invoice, ledger_month, calendar, billed)
+    whole = Book.sum_of(month_name, day_books.days)
     month = invoice.months.get(month_name, InvoiceSums())
     by: Literal["day", "month"] = "month" if month.usage or month.meters else "day"
-    pairs = [(book, billed.get(book.name, InvoiceSums())) for book in day_books]
+    pairs = [(book, billed.get(book.name, InvoiceSums())) for book in day_books.days]
     if by == "month":
         billed_month = InvoiceSums()
         for sums in (*billed.values(), month):
@@ -206,14 +205,14 @@ def reconcile(invoice: Invoice, ledger_month: LedgerMonth) -> Reconciliation:
     difference = reconciliation.total.difference_in_cents * CENT
     today = day_of(ledger_month.now, ledger_month.zone).name
     last_day = max(
-        (book.name for book in day_books), default=_date(month_named(month_name, UTC_ZONE).end - 1)
+        (book.name for book in day_books.days), default=_date(month_named(month_name, UTC_ZONE).end - 1)
     )
     return replace(
         reconciliation,
         suggestions=tuple(_suggestions(difference, whole.owners, min(last_day, today))),
         notes=(
             *_notes_of_bill(reconciliation),
-            *_notes_of_time(reconciliation, booked - whole.compared, uncut),
+            *_notes_of_time(reconciliation, day_books),
             *_notes_of_prices(reconciliation),
             *_notes_of_books(record, whole),
         ),
@@ -233,26 +232,53 @@ def _calendar(invoice: Invoice, ledger_month: LedgerMonth) -> Calendar:
     return "utc" if ledger_month.keeps_hours(ledger_month.days(ledger_month.zone)) else "shifted"
 
 
-def _cut(
-    books_by_day: dict[str, Book], days: list[Day], invoice: Invoice, ledger_month: LedgerMonth
-) -> list[str]:
-    """Cut the days in which a bill begins or ends to what it is about, where hours tell.
+@dataclass(frozen=True, slots=True)
+class _ComparedBooks:
+    """The books of a month, cut to what a bill is about."""
 
-    Returns:
-        The days that should be cut and cannot be: their hours are gone.
-    """
+    days: list[Book]
+    """Books of the days that the bill is about, and of those that it charges besides."""
+    outside: units.Picodollars
+    """Money of the month that the bill is not about."""
+    uncut: list[str]
+    """Days of which the bill is about a part and the books are whole: their hours are gone."""
+
+
+def _day_books(
+    invoice: Invoice, ledger_month: LedgerMonth, calendar: Calendar, billed: Mapping[str, InvoiceSums]
+) -> _ComparedBooks:
+    """Books of the days of a bill. Those in which it begins or ends are cut to it, where hours tell."""
+    days = ledger_month.days(UTC_ZONE if calendar == "utc" else ledger_month.zone)
+    history = ledger_month.hourly if calendar == "utc" else ledger_month.daily
+    by_day = {day.name: ledger_month.book(day, history(day)) for day in days}
+    booked = sum(book.compared for book in by_day.values())
+    inside: set[str] = set()
     uncut: list[str] = []
-    if invoice.first is None or invoice.last is None:
-        return uncut
     for day in days:
+        if invoice.first is None or invoice.last is None:
+            break
+        if calendar == "shifted":
+            if _date(invoice.first) <= day.name <= _date(invoice.last - 1):
+                inside.add(day.name)
+            continue
+        if day.end > invoice.first and day.start < invoice.last:
+            inside.add(day.name)
         part = Day(day.name, max(day.start, invoice.first), min(day.end, invoice.last))
-        if part == day or part.start >= part.end or not books_by_day[day.name].metered:
+        if part == day or part.start >= part.end or not by_day[day.name].metered:
             continue
         if ledger_month.keeps_hours([day]):
-            books_by_day[day.name] = ledger_month.book(part, ledger_month.hourly(part))
+            by_day[day.name] = ledger_month.book(part, ledger_month.hourly(part))
         else:
             uncut.append(day.name)
-    return uncut
+    compared: list[Book] = []
+    ahead = [Book(name, 0) for name in sorted(billed) if name not in by_day]
+    for book in (*by_day.values(), *ahead):
+        if book.name in inside:
+            compared.append(book)
+        elif book.name in billed:
+            # Of a day without usage near it, a credit or a refund says nothing of what the host cost.
+            compared.append(Book(book.name, 0, adjusted=book.adjusted))
+    return _ComparedBooks(compared, booked - sum(book.compared for book in compared), uncut)
 
 
 def _date(instant: units.Instant) -> str:
@@ -266,10 +292,12 @@ def _suggestions(
     """A difference of whole cents over those who pay for what was compared, by what they pay."""
     paying = {owner: amount for owner, amount in owners.items() if amount > 0}
     amounts, _carry = split(abs(difference), paying or {(UNASSIGNED, UNASSIGNED): 1})
+    sign = 1 if difference > 0 else -1
     whose = sorted(amounts)
-    for (product, team), cents in zip(whose, rounded([amounts[who] for who in whose], CENT), strict=True):
+    parts = rounded([amounts[owner] for owner in whose], CENT)
+    for (product, team), cents in zip(whose, parts, strict=True):
         if cents:
-            yield Suggestion(cents * CENT if difference > 0 else -cents * CENT, day, product, team)
+            yield Suggestion(sign * cents * CENT, day, product, team)
 
 
 def _notes_of_bill(reconciliation: Reconciliation) -> Iterator[str]:
@@ -291,13 +319,10 @@ def _notes_of_bill(reconciliation: Reconciliation) -> Iterator[str]:
         yield f"{rows_text(invoice.loose)} of periods that cross the end of a day or month: not compared"
 
 
-def _notes_of_time(
-    reconciliation: Reconciliation, outside: units.Picodollars, uncut: Sequence[str]
-) -> Iterator[str]:
-    """`outside` is money of the month that the bill is not about, `uncut` are days of which it is about a
-    part and the books are whole.
-    """
-    invoice, zone = reconciliation.invoice, reconciliation.zone.key
+def _notes_of_time(reconciliation: Reconciliation, day_books: _ComparedBooks) -> Iterator[str]:
+    invoice = reconciliation.invoice
+    zone = reconciliation.zone.key
+    outside = day_books.outside
     if reconciliation.calendar == "utc":
         yield (
             "the bill is by UTC, so that the books are too, from their history by the hour; reports of the "
@@ -332,10 +357,10 @@ def _notes_of_time(
             f"the bill has no usage: {dollars_text(outside)} dollars that the books have of the month are "
             "not compared"
         )
-    if uncut:
+    if day_books.uncut:
         yield (
-            f"the bill begins or ends within {_days(uncut)}, whose hours are no longer kept: the books are "
-            "of the whole day"
+            f"the bill begins or ends within {_days(day_books.uncut)}, whose hours are no longer kept: the "
+            "books are of the whole day"
         )
 
 

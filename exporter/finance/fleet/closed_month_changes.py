@@ -32,22 +32,21 @@ def text(closed: ClosedMonth, total: Picodollars, noted: Sequence[ClosedMonthCha
     lines.append("")
     for change in noted:
         owner = f" ({change.product or '-'}, {change.team or '-'})" if change.tokens else ""
-        lines.append(f"  {printable(f'{change.name}{owner}')}: {printable(_detail(change))}")
+        detail = _MEANINGS[change.kind]
+        if change.kind == "adjustment":
+            detail = f'adjustment {change.number}: "{change.text}"'
+        elif change.text:
+            detail += f" ({change.text})"
+        tokens = change.tokens or {}
+        amounts = [f"{hours_text(change.duration)} GPU-hours"] if change.duration else []
+        amounts += [f"{count:,} {kind.replace('_', ' ')} tokens" for kind, count in tokens.items()]
+        if amounts and change.kind != "adjustment":
+            detail += f": {', '.join(amounts)}"
+        lines.append(f"  {printable(f'{change.name}{owner}')}: {printable(detail)}")
     gone = {change.ledger for change in noted if change.kind == "missing ledger"}
     stands = sum(host.total for host in closed.hosts if host.record.ledger in gone)
     lines += ["", f"{closed.month} is {dollars_text(total + stands)} dollars now."]
     return lines_text(lines)
-
-
-def _detail(each: ClosedMonthChange) -> str:
-    meaning = _MEANINGS[each.kind]
-    if each.kind == "adjustment":
-        return f'adjustment {each.number}: "{each.text}"'
-    if each.text:
-        meaning = f"{meaning} ({each.text})"
-    amounts = [f"{hours_text(each.duration)} GPU-hours"] if each.duration else []
-    amounts += [f"{count:,} {kind.replace('_', ' ')} tokens" for kind, count in (each.tokens or {}).items()]
-    return f"{meaning}: {', '.join(amounts)}" if amounts else meaning
 
 
 def as_json(closed: ClosedMonth, total: Picodollars, noted: Sequence[ClosedMonthChange], file: str) -> str:

@@ -217,16 +217,24 @@ class HostSummary:
 
 @dataclass(frozen=True, slots=True)
 class HostFinding:
-    """Something that is missing of a host's month, or doubtful in it. `kind` says what the values mean."""
+    """Something that is missing of a host's month, or doubtful in it."""
 
     kind: FindingKind
+    """What it is; it says of what time, money and instant the other values are."""
     ledger: str
+    """Id of the host's ledger; empty of a file that is none."""
     name: str
+    """The host's name for people."""
     location: str
+    """The file or address that the month was read from."""
     duration: Nanoseconds = 0
+    """Time that is missing or doubtful."""
     amount: Picodollars = 0
+    """Money that is missing or doubtful."""
     instant: Instant | None = None
+    """When it began, or the last instant that is known."""
     text: str = ""
+    """Another host or file, a reason, or labels."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -42,6 +42,21 @@ class _Committed:
         """Rent that it takes the place of."""
         return sum((rent * min(gpus, Fraction(self.gpus)) for gpus, rent in self.hours), ZERO)
 
+    def evidence(self, months: int, wall_hours: int) -> list[str]:
+        """Sentences on its price and use, for a term of so many months."""
+        even = self.per_hour / self.present
+        worth = (
+            f"A GPU is worth it from {float(even * 100):.1f} % of the hours on, or if it stays for "
+            f"{float(even * months):.1f} of {months} months."
+        )
+        if not self.gpus:
+            return [f"{self.gpu_model}: none is committed; each was rented for too few hours.", worth]
+        share = float(self.used * 100 / (self.gpus * wall_hours))
+        price = float(self.per_hour / PICODOLLARS_PER_DOLLAR)
+        present = float(self.present / PICODOLLARS_PER_DOLLAR)
+        committed = f"{self.gpus} x {self.gpu_model} at {price:,.4f} dollars an hour"
+        return [f"{committed}, {share:.1f} % of it used; now {present:,.4f}.", worth]
+
 
 def commitment(load: MeasuredLoad, choice: CommitmentChoice, policy: WhatIfPolicy) -> Outcome:
     """The rent of the window with a commitment."""
@@ -61,7 +76,9 @@ def commitment(load: MeasuredLoad, choice: CommitmentChoice, policy: WhatIfPolic
     parts = [_committed(load, choice, model, hours) for model, hours in sorted(models.items())]
     due = sum((part.gpus * part.per_hour * load.wall_hours for part in parts), ZERO)
     of_term = due * Fraction(policy.hours_per_month) / load.wall_hours * choice.months
-    evidence = [sentence for part in parts for sentence in _evidence(part, choice, load.wall_hours)]
+    evidence: list[str] = []
+    for part in parts:
+        evidence += part.evidence(choice.months, load.wall_hours)
     committed = sum(part.gpus for part in parts)
     if committed:
         evidence.append(
@@ -109,20 +126,6 @@ def _committed(
         most = ceil(max(gpus for gpus, _ in hours))
         number = bisect_left(range(most), x=True, key=costs_less_rented)
     return _Committed(model, number, per_hour, present, hours)
-
-
-def _evidence(part: _Committed, choice: CommitmentChoice, wall_hours: int) -> list[str]:
-    even = part.per_hour / part.present
-    worth = (
-        f"A GPU is worth it from {float(even * 100):.1f} % of the hours on, or if it stays for "
-        f"{float(even * choice.months):.1f} of {choice.months} months."
-    )
-    if not part.gpus:
-        return [f"{part.gpu_model}: none is committed; each was rented for too few hours.", worth]
-    share = float(part.used * 100 / (part.gpus * wall_hours))
-    price, present = (float(each / PICODOLLARS_PER_DOLLAR) for each in (part.per_hour, part.present))
-    committed = f"{part.gpus} x {part.gpu_model} at {price:,.4f} dollars an hour"
-    return [f"{committed}, {share:.1f} % of it used; now {present:,.4f}.", worth]
 
 
 def turning_factor(hours: Sequence[tuple[Fraction, Fraction, int]], due: Fraction) -> Fraction | None:
