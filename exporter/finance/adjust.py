@@ -46,12 +46,19 @@ def checked_request(fields: AdjustmentFields, now: Instant, zone: ZoneInfo) -> A
         RefusedError: a field makes no sense.
     """
     today = day_of(now, zone).name
+    reason = fields.reason.strip()
+    if not reason:
+        raise RefusedError("--reason: is blank: give the reason of the correction")
+    if not reason.isprintable():
+        raise RefusedError("--reason: has characters that cannot be printed, or more than one line")
+    if len(reason) > REASON_CHARACTERS:
+        raise RefusedError(f"--reason: has {len(reason)} characters, at most {REASON_CHARACTERS} are kept")
     return AdjustmentRequest(
         amount=_amount(fields.amount),
         day=_day(fields.date, today, zone.key),
         product=fields.product,
         team=fields.team,
-        reason=_reason(fields.reason),
+        reason=reason,
         key=_key(fields.key, today),
     )
 
@@ -92,17 +99,6 @@ def _day(text: str, today: str, zone: str) -> str:
     if text < first:
         raise RefusedError(f"--date: {text} is before {first}, from where on history is kept (13 months)")
     return text
-
-
-def _reason(text: str) -> str:
-    reason = text.strip()
-    if not reason:
-        raise RefusedError("--reason: is blank: give the reason of the correction")
-    if not reason.isprintable():
-        raise RefusedError("--reason: has characters that cannot be printed, or more than one line")
-    if len(reason) > REASON_CHARACTERS:
-        raise RefusedError(f"--reason: has {len(reason)} characters, at most {REASON_CHARACTERS} are kept")
-    return reason
 
 
 def _key(text: str, today: str) -> str:

@@ -313,37 +313,14 @@ class FocusRows:
         cost = row.value(self._cost, money)
         if apart is None and (cost < 0 or row.text("chargeclass").lower() == "correction"):
             apart = "refunds"
-        commitment, support = None, False
+        commitment = None
+        support = False
         if self._fleet:
             sellers = ("servicesubcategory", "servicecategory", "servicename")
             support = any(_is_support(row.text(name)) for name in sellers)
-            commitment = None if apart not in (None, "purchases") else _commitment(row, fee=apart is not None)
+            if apart in (None, "purchases"):
+                commitment = _commitment(row, fee=apart is not None)
         own = next((name for name in PROVIDERS if row.text(name) == PROVIDER), "")
-        return InvoiceCharge(
-            period=self._period(row),
-            cost=cost,
-            apart=apart,
-            resource=row.text("resourceid"),
-            name=row.text("resourcename"),
-            service=row.text("servicename"),
-            sku=row.first(SKUS),
-            time=self._time(row),
-            own=self._header[self._columns[own]].strip() if own else "",
-            commitment=commitment,
-            support=support,
-        )
-
-    def _time(self, row: ExportRow) -> units.Nanoseconds | None:
-        if self._used is None:
-            return None
-        quantity, unit = self._used[0], row.text(self._used[1]).lower()
-        if unit not in SECONDS or not row.text(quantity):
-            # Memory of a machine in byte-seconds is charged as long as the machine, and tells no hours.
-            return 0 if self._fleet and unit.endswith(OVER_TIME) else None
-        amount = row.value(quantity, number)
-        return round(amount * SECONDS[unit] * units.NANOSECONDS_PER_SECOND)
-
-    def _period(self, row: ExportRow) -> InvoicePeriod:
         start = row.value("chargeperiodstart", lambda text: moment(text.strip()))
 
         def end_of(text: str) -> units.Instant:
@@ -352,18 +329,45 @@ class FocusRows:
                 raise ValueError(f"{shown(text)} is before the start of the period")
             return end
 
-        return period(start, row.value("chargeperiodend", end_of), self._zone)
+        charged = period(start, row.value("chargeperiodend", end_of), self._zone)
+        time: units.Nanoseconds | None = None
+        if self._used is not None:
+            quantity, unit_column = self._used
+            unit = row.text(unit_column).lower()
+            if unit in SECONDS and row.text(quantity):
+                amount = row.value(quantity, number)
+                time = round(amount * SECONDS[unit] * units.NANOSECONDS_PER_SECOND)
+            elif self._fleet and unit.endswith(OVER_TIME):
+                # Memory of a machine in byte-seconds is charged as long as the machine, and tells no hours.
+                time = 0
+        return InvoiceCharge(
+            period=charged,
+            cost=cost,
+            apart=apart,
+            resource=row.text("resourceid"),
+            name=row.text("resourcename"),
+            service=row.text("servicename"),
+            sku=row.first(SKUS),
+            time=time,
+            own=self._header[self._columns[own]].strip() if own else "",
+            commitment=commitment,
+            support=support,
+        )
 
 
 def _commitment(row: ExportRow, *, fee: bool) -> CommitmentCharge | None:
     """The commitment of a row; `None`: it has none. A status is that of usage."""
-    identifier, status = row.text("commitmentdiscountid"), row.text("commitmentdiscountstatus")
+    identifier = row.text("commitmentdiscountid")
+    status = row.text("commitmentdiscountstatus")
     kind = row.first(("commitmentdiscounttype", "commitmentdiscountcategory"))
     if not identifier:
-        identifier, status = row.text("capacityreservationid"), row.text("capacityreservationstatus")
+        identifier = row.text("capacityreservationid")
+        status = row.text("capacityreservationstatus")
         kind = "Capacity Reservation"
     if not identifier and row.text("pricingcategory").lower() == COMMITTED:
-        identifier, status, kind = UNNAMED, "", "no id on the bill"
+        identifier = UNNAMED
+        status = ""
+        kind = "no id on the bill"
     if not identifier:
         return None
     return CommitmentCharge(

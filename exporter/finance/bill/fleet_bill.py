@@ -255,11 +255,25 @@ class _BillSums:
                 self._commitments[key].total += labels.total
             else:
                 purchases = self._of("purchases")
-                for name, amount in labels.amounts.items():
-                    purchases.add(name, amount)
+                for label, amount in labels.amounts.items():
+                    purchases.add(label, amount)
                 purchases.total += labels.total - sum(labels.amounts.values())
         for commitment in self._commitments.values():
-            self._spread(commitment)
+            parts, unused = commitment.spread()
+            for machine, amount in parts.items():
+                resource = commitment.users[machine].resource
+                if machine is None:
+                    self._of("other_resources").add(f"covered by {commitment.name}", amount)
+                elif resource:
+                    self._machines[machine].timed[resource].cost += amount
+                else:
+                    self._machines[machine].other += amount
+            name = f"{commitment.name} ({commitment.kind})"
+            prepaid = commitment.total - unused - sum(parts.values())
+            if unused:
+                self._of("unused_commitments").add(name, unused)
+            if prepaid:
+                self._of("prepaid_commitments").add(name, prepaid)
         residue = []
         for kind in RESIDUES:
             labels = self._residue.get(kind, _Labels())
@@ -366,22 +380,6 @@ class _BillSums:
             use.resource = charge.resource or charge.name
         if machine is not None:  # its hours count at once, its money when all is known
             self._add_usage(self._machines[machine], charge, 0)
-
-    def _spread(self, commitment: Commitment) -> None:
-        parts, unused = commitment.spread()
-        for machine, amount in parts.items():
-            resource = commitment.users[machine].resource
-            if machine is None:
-                self._of("other_resources").add(f"covered by {commitment.name}", amount)
-            elif resource:
-                self._machines[machine].timed[resource].cost += amount
-            else:
-                self._machines[machine].other += amount
-        name = f"{commitment.name} ({commitment.kind})"
-        if unused:
-            self._of("unused_commitments").add(name, unused)
-        if prepaid := commitment.total - unused - sum(parts.values()):
-            self._of("prepaid_commitments").add(name, prepaid)
 
     def _billed(self, charges: MachineCharges) -> BilledMachine:
         """Usage by time of all resources as one meter: by several at once, time counts once.

@@ -102,10 +102,18 @@ class LedgerFolder:
         Raises:
             FolderError: there is no ledger that can be read, or a file cannot be and `skip` is not set.
         """
-        unreadable, self.unread, known = self.unreadable, [], set[str]()
-        files = self._files = {
-            file.location: file for source in self.sources for file in self._files_of(source, known)
-        }
+        unreadable = self.unreadable
+        self.unread = []
+        known: set[str] = set()
+        """Real paths of files that are not read again."""
+        files = self._files = {}
+        for source in self.sources:
+            if os.path.isdir(source):
+                self._entries = 0
+                below = self._of_folder(source, str(source), os.path.realpath(source), known, 1)
+            else:
+                below = self._of_file(source, str(source), known, 1, named=True)
+            files.update((file.location, file) for file in below)
         headers: list[record.HostMonth] = []
         other: dict[str, dict[str, str]] = {}
         for number, file in enumerate(files.values()):
@@ -243,14 +251,6 @@ class LedgerFolder:
             names=(record.HostName(node=header.host),) if header.host else (),
             short_name=_short_name(Path(file.location), self.sources),
         )
-
-    def _files_of(self, source: Path, known: set[str]) -> Iterator["FolderFile"]:
-        """Ledgers and statements of a source; `known` are real paths of files that are not read again."""
-        if os.path.isdir(source):
-            self._entries = 0
-            yield from self._of_folder(source, str(source), os.path.realpath(source), known, 1)
-        else:
-            yield from self._of_file(source, str(source), known, 1, named=True)
 
     def _of_folder(
         self, folder: Path, location: str, root: str, known: set[str], level: int

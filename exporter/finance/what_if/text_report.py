@@ -15,7 +15,7 @@ from exporter.finance.what_if.choices import (
     HostedChoice,
     ScheduleChoice,
 )
-from exporter.finance.what_if.outcome import Outcome, Turn
+from exporter.finance.what_if.outcome import Turn
 from exporter.finance.what_if.window import MeasuredLoad
 from exporter.readings import printable
 from exporter.reports.rounding import dollars_text, hours_text, ruled_table
@@ -60,7 +60,18 @@ def text(answer: WhatIfAnswer) -> str:
             row = (row[0], _dollars(answer.per_month(outcome.cost)), f"{sign}{_dollars(difference)}", at)
         rows.append(row)
         sections += ["", *wrapped(name, "   ")]
-        for line in _details(outcome, answer.load):
+        details = [f"No figure: {outcome.lack}."]
+        if outcome.cost is not None:
+            dated = f", {outcome.as_of}" if outcome.as_of else ""
+            turn_sentence = turn_text(outcome.turn, answer.load) if outcome.turn is not None else ""
+            details = [
+                f"Price: {outcome.source}{dated}.",
+                *outcome.evidence,
+                *filter(None, [turn_sentence]),
+                f"Assumes: {ASSUMES[type(outcome.choice)]}",
+                f"Cannot judge: {CANNOT_JUDGE[type(outcome.choice)]}",
+            ]
+        for line in details:
             sections += wrapped(line, "     ", lead="   ")
     headings = ("choice", "dollars a month", "difference", "turns at tokens/day")
     *table, _rule, last_row = ruled_table(headings, rows[:-1], rows[-1])
@@ -109,19 +120,6 @@ def _head(answer: WhatIfAnswer) -> Iterator[str]:
         yield from wrapped(
             f"one part of a server: {', '.join(answer.partial)}; its tokens are computed elsewhere too"
         )
-
-
-def _details(outcome: Outcome, load: MeasuredLoad) -> Iterator[str]:
-    if outcome.cost is None:
-        yield f"No figure: {outcome.lack}."
-        return
-    dated = f", {outcome.as_of}" if outcome.as_of else ""
-    yield f"Price: {outcome.source}{dated}."
-    yield from outcome.evidence
-    if outcome.turn is not None and (sentence := turn_text(outcome.turn, load)):
-        yield sentence
-    yield f"Assumes: {ASSUMES[type(outcome.choice)]}"
-    yield f"Cannot judge: {CANNOT_JUDGE[type(outcome.choice)]}"
 
 
 def turn_text(turn: Turn, load: MeasuredLoad) -> str:
