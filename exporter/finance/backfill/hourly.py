@@ -25,8 +25,7 @@ from exporter.finance.backfill.survey import (
     target_of,
 )
 from exporter.finance.prometheus.client import PrometheusClient, QuerySeries
-from exporter.finance.prometheus.hour_queries import EDGE, HOUR, WINDOW
-from exporter.finance.prometheus.resolution import finest_resolution
+from exporter.finance.prometheus.hour_queries import EDGE, HOUR, WINDOW, finest_resolution
 from exporter.units import Instant, Nanoseconds
 
 POINTS_MAX: Final = 100_000
@@ -387,7 +386,6 @@ class HourlyReader:
         same: Callable[[Labels], object],
     ) -> Iterator[tuple[Labels, Rises]]:
         """Rises of a counter's raw series by the hour."""
-        values = self._columns(chunk, self._ranges(chunk, name, _LAST))
         # Only series that began or were reset are in this answer.
         began_or_reset = self._ranges(
             chunk,
@@ -397,25 +395,24 @@ class HourlyReader:
                 f" or (increase({each}[{WINDOW}]) and (resets({each}[{WINDOW}]) > 0))"
             ),
         )
-        increases = self._columns(chunk, began_or_reset)
-        keyed = {_with_name(key, name): column for key, column in values.items()}
         risen = marks.rises(
-            keyed,
-            {_with_name(key, name): column for key, column in increases.items()},
+            self._columns(chunk, name, self._ranges(chunk, name, _LAST)),
+            self._columns(chunk, name, began_or_reset),
             lambda key: target(dict(key)),
             lambda key: same(dict(key)),
             chunk.first,
             chunk.hours,
         )
         for key, rises in risen.items():
-            labels = dict(key)
-            del labels["__name__"]
-            yield labels, rises
+            yield {label: value for label, value in key if label != "__name__"}, rises
 
-    def _columns(self, chunk: Chunk, answer: Iterable[QuerySeries]) -> dict[RawSeries, "array[float]"]:
+    def _columns(
+        self, chunk: Chunk, name: str, answer: Iterable[QuerySeries]
+    ) -> dict[RawSeries, "array[float]"]:
         columns: dict[RawSeries, array[float]] = {}
         for series in answer:
-            values = columns.setdefault(frozenset(series.labels.items()), column(chunk.hours))
+            key = frozenset({**series.labels, "__name__": name}.items())
+            values = columns.setdefault(key, column(chunk.hours))
             for at, value in chunk.points(series):
                 values[at] = value
         return columns
@@ -452,10 +449,6 @@ class HourlyReader:
         """The ends of the first hour and of the last, as they are asked for."""
         start = chunk.first * HOUR - EDGE
         return start, start + (chunk.hours - 1) * HOUR
-
-
-def _with_name(key: RawSeries, name: str) -> RawSeries:
-    return key | {("__name__", name)}
 
 
 def merged(copies: Sequence[Rises]) -> "array[float]":

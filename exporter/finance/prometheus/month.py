@@ -20,8 +20,7 @@ from exporter.finance.prometheus.client import (
     QuerySeries,
 )
 from exporter.finance.prometheus.counters import Progress, ScrapeTarget, apportioned, rises
-from exporter.finance.prometheus.hour_queries import EDGE
-from exporter.finance.prometheus.resolution import finest_resolution
+from exporter.finance.prometheus.hour_queries import EDGE, finest_resolution
 from exporter.finance.render import instant_text
 from exporter.ledger.history import MonthRecord
 from exporter.report import MonthKey
