@@ -1,17 +1,19 @@
-"""Reads all sources of a tick at once, in one bounded pool of threads.
+"""Reads all sources of a tick at once, in two bounded pools of threads.
 
+The bound is one of memory: of 100 hostile endpoints with pages of 8 MiB, 12 are held at a time.
 A read that has not ended by the next tick is reported as failed, and no second one begins beside it: a
 hanging source occupies one thread, however long it hangs.
-Servers and gateways may be slow. A slow or new one is read by the threads for slow reads only, the
+Servers and gateways may be slow. A slow or new one is read by the pool for slow reads only, the
 longest-waiting first. After slow failures in a row it is read less and less often.
 """
 
 import threading
-from collections import deque
 from collections.abc import Callable, Collection, Iterable
+from concurrent.futures import Future, wait
 from dataclasses import dataclass
+from queue import SimpleQueue
 from typing import Any, Final, Literal
-from weakref import WeakKeyDictionary
+from weakref import WeakKeyDictionary, WeakSet
 
 from exporter.clock import Clock
 from exporter.readings import (
@@ -92,39 +94,56 @@ def read_source(source: Source[Any], clock: Clock) -> Gathered:
     return Gathered(source, reading, health, problem)
 
 
-def _failed(source: Source[Any], reason: FailureReason, problem: str, duration: Nanoseconds = 0) -> Gathered:
-    health = SourceHealth(source.name, up=False, duration=duration, reason=reason)
-    return Gathered(source, None, health, f"{source.name}: {problem}")
+class _Pool:
+    """Threads that read sources, at most `limit`; each is made when it is first needed.
 
+    One thread submits reads.
+    """
 
-@dataclass(eq=False, slots=True)
-class _Read:
-    """One read of one source in the pool."""
+    def __init__(self, clock: Clock, limit: int) -> None:
+        self._clock = clock
+        self._limit = limit
+        self._threads = 0
+        self._queue: SimpleQueue[tuple[Source[Any], Future[Gathered]] | None] = SimpleQueue()
+        """Reads that wait for a thread; `None` wakes one that is to end."""
+        self._reads: WeakSet[Future[Gathered]] = WeakSet()
+        """Reads that wait or are under way, and ended ones whose answer is still in use."""
+        self._closed = False
 
-    source: Source[Any]
-    slow: bool
-    """Whether threads for slow reads take it."""
-    begun: bool = False
-    """A thread has taken it."""
-    done: bool = False
-    """It has an answer or a failure."""
-    answer: Gathered | None = None
-    failure: BaseException | None = None
-    """What was raised and is no `ReadFailedError`."""
-
-    def outcome(self) -> Gathered:
-        """The answer; an unexpected failure is one with the reason `internal`.
+    def submit(self, source: Source[Any]) -> Future[Gathered]:
+        """Have a source read. A read that no thread has begun can be canceled.
 
         Raises:
-            MustRestartError: only a new process can read the source again.
+            RuntimeError: the system has no thread left; the source is not read.
         """
-        if self.answer is not None:
-            return self.answer
-        failure, self.failure = self.failure, None  # it holds this read, by its trace
-        if isinstance(failure, MustRestartError):
-            raise failure
-        # A source raises ReadFailedError only. A bug in one must not stop the others.
-        return _failed(self.source, FailureReason.INTERNAL, f"{type(failure).__name__}: {failure}")
+        unfinished = sum(not read.done() for read in self._reads)
+        if self._threads < min(self._limit, unfinished + 1):
+            start(self._serve, "source")
+            self._threads += 1
+        read: Future[Gathered] = Future()
+        self._reads.add(read)
+        self._queue.put((source, read))
+        return read
+
+    def close(self) -> None:
+        """Begin no more reads; one under way ends by its own timeout."""
+        self._closed = True
+        for _ in range(self._threads):
+            self._queue.put(None)
+
+    def _serve(self) -> None:
+        """Read one source after another, in a thread of the pool."""
+        while True:
+            queued = self._queue.get()
+            if queued is None or self._closed:
+                return
+            source, read = queued
+            if read.set_running_or_notify_cancel():
+                try:
+                    read.set_result(read_source(source, self._clock))
+                except BaseException as failure:  # noqa: BLE001 - the round raises it
+                    read.set_exception(failure)
+            del queued, source, read  # a finished reading is not kept until the next one
 
 
 @dataclass(slots=True)
@@ -159,10 +178,9 @@ class _History:
 
 
 class Gatherer:
-    """A bounded pool of threads that reads sources; `deadline` bounds each round of reads.
+    """Reads sources in two pools of threads; `deadline` bounds each round of reads.
 
-    The threads are made when they are first needed. Once `stop` is set, `STOP_GRACE` bounds the round: the
-    next process reads what this one leaves.
+    Once `stop` is set, `STOP_GRACE` bounds the round: the next process reads what this one leaves.
     `slow_workers` is the number of threads for slow sources.
     """
 
@@ -171,18 +189,11 @@ class Gatherer:
         self.deadline = deadline
         self.stop = threading.Event()
         self._round = threading.Lock()
-        self._unfinished: dict[Source[Any], _Read] = {}
+        self._quick = _Pool(clock, WORKERS)
+        self._slow = _Pool(clock, slow_workers)
+        self._unfinished: dict[Source[Any], Future[Gathered]] = {}
+        """Reads of this round, and earlier ones that had not ended in theirs."""
         self._histories: WeakKeyDictionary[Source[Any], _History] = WeakKeyDictionary()
-        self._lock = threading.Lock()
-        self._queued = threading.Condition(self._lock)
-        self._ended = threading.Condition(self._lock)
-        self._queues: dict[bool, deque[_Read]] = {False: deque(), True: deque()}
-        """Quick reads, and slow ones."""
-        self._awaited: set[_Read] = set()
-        self._limits = {False: WORKERS, True: slow_workers}
-        self._running = {False: 0, True: 0}
-        self._threads = 0
-        self._closed = False
 
     def __call__(self, sources: Iterable[Source[Any]]) -> list[Gathered]:
         """Read every source once; the answers are in the order of the sources.
@@ -199,21 +210,20 @@ class Gatherer:
                 for source in sources
                 if source.may_be_slow
             }
-            reads: dict[Source[Any], _Read] = {}
+            reads: dict[Source[Any], Future[Gathered]] = {}
             for source in sorted(sources, key=lambda one: histories[one].due if one in histories else 0):
                 history = histories.get(source)
                 is_due = history is None or (history.late is None and history.due <= now)
                 if is_due and source not in self._unfinished:
-                    reads[source] = _Read(source, slow=history is not None and history.slow)
-            self._unfinished.update(reads)
+                    pool = self._slow if history is not None and history.slow else self._quick
+                    reads[source] = self._unfinished[source] = pool.submit(source)
             self._wait(reads.values())
             return [self._answer(source, reads.get(source), histories.get(source)) for source in sources]
 
     def close(self) -> None:
         """Begin no more reads; one under way ends by its own timeout."""
-        with self._lock:
-            self._closed = True
-            self._queued.notify_all()
+        self._quick.close()
+        self._slow.close()
 
     def _settle(self, sources: Iterable[Source[Any]]) -> None:
         """Forget reads that ended since the last tick, and cancel those that are to be repeated unbegun.
@@ -222,88 +232,46 @@ class Gatherer:
         """
         repeated = set(sources)
         for source, read in list(self._unfinished.items()):
-            if read.done:
+            if read.done():
                 history = self._histories.get(source)
                 if history is not None:
-                    answer = read.outcome()
+                    answer = read.result()
                     history.note(answer, self._clock.elapsed())
                     history.late = answer.reading, answer.health
                 del self._unfinished[source]
-            elif source in repeated:
-                with self._lock:
-                    if not read.begun:
-                        self._queues[read.slow].remove(read)
-                        del self._unfinished[source]
+            elif source in repeated and read.cancel():
+                del self._unfinished[source]
 
-    def _wait(self, reads: Collection[_Read]) -> None:
-        """Have reads done, and wait for them until the deadline."""
+    def _wait(self, reads: Collection[Future[Gathered]]) -> None:
+        """Wait for reads until the deadline."""
         left = self.deadline
-        with self._lock:
-            for read in reads:
-                self._queues[read.slow].append(read)
-            self._awaited = set(reads)
-            for slow, limit in self._limits.items():
-                for _ in range(min(limit - self._running[slow], len(self._queues[slow]))):
-                    self._queued.notify()
-            needed = sum(
-                min(limit, self._running[slow] + len(self._queues[slow]))
-                for slow, limit in self._limits.items()
-            )
-            for _ in range(needed - self._threads):
-                start(self._serve, "source")
-                self._threads += 1
-            while left > 0 and self._awaited:
-                if self.stop.is_set():
-                    left = min(left, STOP_GRACE)
-                poll = min(left, STOP_POLL)
-                began = self._clock.awake()
-                self._ended.wait_for(lambda: not self._awaited, seconds(poll))
-                left -= max(poll, self._clock.awake() - began)  # a busy host wakes it late
+        while left > 0 and not all(read.done() for read in reads):
+            if self.stop.is_set():
+                left = min(left, STOP_GRACE)
+            poll = min(left, STOP_POLL)
+            began = self._clock.awake()
+            wait(reads, seconds(poll))
+            left -= max(poll, self._clock.awake() - began)  # a busy host wakes it late
 
-    def _serve(self) -> None:
-        """Read one source after another, in a thread of the pool."""
-        while (read := self._take()) is not None:
-            try:
-                read.answer = read_source(read.source, self._clock)
-            except BaseException as failure:  # noqa: BLE001 - the round reports it
-                read.failure = failure
-            with self._lock:
-                read.done = True
-                self._running[read.slow] -= 1
-                self._awaited.discard(read)
-                if not self._awaited:
-                    self._ended.notify_all()
-            del read  # a finished reading is not kept until the next one
-
-    def _take(self) -> _Read | None:
-        """The next read that the limits allow, quick ones first; waits for one. `None` once closed."""
-        with self._lock:
-            while not self._closed:
-                for slow, queue in self._queues.items():
-                    if queue and self._running[slow] < self._limits[slow]:
-                        self._running[slow] += 1
-                        read = queue.popleft()
-                        read.begun = True
-                        return read
-                self._queued.wait()
-            return None
-
-    def _answer(self, source: Source[Any], read: _Read | None, history: _History | None) -> Gathered:
-        if read is not None and read.done:
-            answer = read.outcome()
+    def _answer(
+        self, source: Source[Any], read: Future[Gathered] | None, history: _History | None
+    ) -> Gathered:
+        if read is not None and read.done():
+            answer = read.result()
             self._unfinished.pop(source, None)
             if history is not None:
                 history.note(answer, self._clock.elapsed())
             return answer
         late = "when told to stop" if self.stop.is_set() else f"after {seconds(self.deadline):g} s"
         if history is None:
-            return _failed(source, FailureReason.BUSY, f"still reading {late}", self.deadline)
+            busy = SourceHealth(source.name, up=False, duration=self.deadline, reason=FailureReason.BUSY)
+            return Gathered(source, None, busy, f"{source.name}: still reading {late}")
         if history.late is not None:
             (reading, health), history.late = history.late, None
             return Gathered(source, reading, health, history.problem)
         if source not in self._unfinished:
             return history.unread(source, FailureReason.BACKOFF, "was slow to fail")
-        if read is not None and not read.begun:
+        if read is not None and not (read.running() or read.done()):
             return history.unread(source, FailureReason.QUEUED, "waits for its turn behind slow ones")
         history.slow = True
         return history.unread(source, FailureReason.BUSY, f"still reading {late}")

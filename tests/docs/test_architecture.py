@@ -60,11 +60,11 @@ def test_the_forms_of_a_token_are_those_of_the_code() -> None:
 
 def test_the_calls_to_the_socket_are_those_of_the_code() -> None:
     """`tests/test_token_path.py` sees them on the stack; the calls before them exist."""
-    (drawn,) = [fence.text for fence in blocks(PAGE) if fence.text.startswith("Gatherer._serve\n")]
+    (drawn,) = [fence.text for fence in blocks(PAGE) if fence.text.startswith("_Pool._serve\n")]
     sampler = ROOT / "exporter" / "sampler"
 
-    assert drawn.split() == ["Gatherer._serve", "read_source", *SOURCE_STEPS]
-    assert {"Gatherer._serve", "read_source"} <= defined(ROOT / "exporter" / "sources" / "gather.py")
+    assert drawn.split() == ["_Pool._serve", "read_source", *SOURCE_STEPS]
+    assert {"_Pool._serve", "read_source"} <= defined(ROOT / "exporter" / "sources" / "gather.py")
     assert "`Sampler.tick` calls `FrameReader.read`" in read(PAGE)
     assert "Sampler.tick" in defined(sampler / "sampler.py")
     assert "FrameReader.read" in defined(sampler / "frame_reader.py")

@@ -171,12 +171,11 @@ def test_a_busy_host_wakes_the_round_late_and_the_deadline_stays(monkeypatch: py
     clock, waits = ManualClock(), list[float]()
     gatherer = Gatherer(clock, 3 * NANOSECONDS_PER_SECOND)
 
-    def wait_for(_ended: Callable[[], bool], pause: float) -> bool:
+    def wait(_reads: object, pause: float) -> None:
         waits.append(pause)
         clock.now += NANOSECONDS_PER_SECOND
-        return False
 
-    monkeypatch.setattr(gatherer._ended, "wait_for", wait_for)
+    monkeypatch.setattr(gather, "wait", wait)
     monkeypatch.setattr(gather, "start", lambda *_: None)  # no thread gets a turn
     (answer,) = gatherer([Scripted("late", lambda: None)])
 
