@@ -117,7 +117,7 @@ def story(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Story]:
     """All of it: September is closed on 2 October, then the rest of October passes, and is corrected."""
     with pytest.MonkeyPatch.context() as patch:
         story = Story(tmp_path_factory.mktemp("story"))
-        for module in ("closing", "report", "explain"):
+        for module in ("report", "explain"):
             patch.setattr(f"exporter.cli.{module}.SystemClock", lambda: SetClock(story.now))
         begun = {usage.host for usage in PLAN if usage.first < date(2026, 10, 2)}
         hosts = {name: StoryHost(story.fleet, name) for name in HOSTS if name in begun}
