@@ -157,7 +157,7 @@ def _write(lines: Iterator[str], output: Path | None) -> int:
         sys.stdout.writelines(watched())
     else:
         try:
-            if output.exists() and not output.is_file():  # a pipe or a device is written to directly
+            if os.path.exists(output) and not os.path.isfile(output):  # a pipe or a device
                 with output.open("w", encoding="utf-8", newline="") as device:
                     device.writelines(watched())
             else:
