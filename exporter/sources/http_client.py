@@ -183,54 +183,39 @@ class HttpClientProtocol(Protocol):
         ...
 
 
-@dataclass(frozen=True, slots=True)
-class HttpStream:
-    """Status and headers of a response, its body as it comes, and its peer."""
-
-    status: int
-    headers: Mapping[str, str]
-    pieces: Iterable[bytes]
-    peer: Peer | None = None
-
-
-def read_response(request: HttpRequest, response: HttpStream, deadline: Deadline, limit: int) -> HttpResponse:
-    """The response with its body, within the bounds of `HttpClientProtocol.request`.
+def read_response(
+    request: HttpRequest,
+    response: HttpResponse,
+    *,
+    pieces: Iterable[bytes],
+    deadline: Deadline,
+    limit: int,
+) -> HttpResponse:
+    """The response with its body of these pieces, within the bounds of `HttpClientProtocol.request`.
 
     Raises:
         ReadFailedError: `timeout`, `redirect`, `encoding`, `too_large`; and whatever its pieces raise.
     """
+    subject = request.subject
     status = response.status
     if HTTPStatus.MULTIPLE_CHOICES <= status < HTTPStatus.BAD_REQUEST:
-        raise ReadFailedError(FailureReason.REDIRECT, f"{request.subject}: answers with HTTP status {status}")
-    body = b""
-    if status == HTTPStatus.OK:
-        body = _body(response, request.subject, deadline, limit)
-    return HttpResponse(status, body, response.headers, response.peer)
-
-
-def _body(response: HttpStream, subject: str, deadline: Deadline, limit: int) -> bytes:
+        raise ReadFailedError(FailureReason.REDIRECT, f"{subject}: answers with HTTP status {status}")
+    if status != HTTPStatus.OK:
+        return response
     encoding = response.headers.get("content-encoding", "identity").strip().lower()
-    pieces = response.pieces
     if encoding in GZIP:
         pieces = expanded(pieces, subject, limit)
     elif encoding not in ("", "identity"):
         raise ReadFailedError(
             FailureReason.ENCODING, f"{subject}: content encoding {encoding[:32]!r} was not asked for"
         )
-    body: bytes | bytearray = b""
-    size = 0
+    body = bytearray()  # pieces may be of a byte each
     for piece in pieces:
-        size += len(piece)
-        if size > limit:
+        if len(body) + len(piece) > limit:
             raise ReadFailedError(FailureReason.TOO_LARGE, f"{subject}: larger than {limit} bytes")
-        if not body:
-            body = piece  # most bodies are one piece, which is not copied
-        elif isinstance(body, bytearray):
-            body += piece
-        else:
-            body = bytearray(body + piece)
+        body += piece
         deadline.left()
-    return bytes(body)
+    return replace(response, body=bytes(body))
 
 
 PORT: Final = 80
@@ -276,8 +261,9 @@ class HttpClient:
                 connection.sendall(_head(request, parts))
                 reader.read_head(connection, connection.recv(READ_BYTES), deadline)
                 # The deadline bounds each receive, so that a slow sender cannot keep the connection.
-                stream = HttpStream(reader.status, reader.headers, reader.body(connection, deadline), peer)
-                return read_response(request, stream, deadline, limit)
+                response = HttpResponse(reader.status, b"", reader.headers, peer)
+                pieces = reader.body(connection, deadline)
+                return read_response(request, response, pieces=pieces, deadline=deadline, limit=limit)
         except _FAILURES as failure:
             timed_out = isinstance(failure, TimeoutError)
             reason = FailureReason.TIMEOUT if timed_out else FailureReason.CONNECTION

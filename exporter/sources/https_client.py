@@ -15,7 +15,6 @@ from exporter.sources.http_client import (
     Deadline,
     HttpRequest,
     HttpResponse,
-    HttpStream,
     peer_of,
     read_response,
 )
@@ -57,10 +56,11 @@ class HttpsClient:
                 timeout=deadline.left(),
                 follow_redirects=False,
                 extensions=extensions,
-            ) as response:
-                headers, pieces = dict(response.headers), response.iter_raw()
-                stream = HttpStream(response.status_code, headers, pieces, _peer(response))
-                return read_response(request, stream, deadline, limit)
+            ) as stream:
+                response = HttpResponse(stream.status_code, b"", dict(stream.headers), _peer(stream))
+                return read_response(
+                    request, response, pieces=stream.iter_raw(), deadline=deadline, limit=limit
+                )
         except httpx.TimeoutException as failure:
             raise ReadFailedError(FailureReason.TIMEOUT, f"{subject}: {type(failure).__name__}") from failure
         # OSError: while it is closed; UnicodeError: a header that is not ASCII.

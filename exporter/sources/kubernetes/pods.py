@@ -40,38 +40,43 @@ class Workload(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class Container:
-    """One container of a pod.
-
-    `id` are the 64 hexadecimal digits at the end of its cgroup's path, empty before it is created; a restart
-    changes them. `running` is false while it waits (images, crash loop) and after it ended. `argv` is the
-    command line of its pod, empty where the image has it.
-    """
+    """One container of a pod."""
 
     name: str
+    """The name of the container in its pod."""
     id: str = ""
+    """The 64 hexadecimal digits at the end of the cgroup's path; a restart changes them. Empty before the
+    container is created."""
     running: bool = False
+    """False while the container waits (images, crash loop), and after it ended."""
     role: ContainerRole = "container"
+    """The list of the pod's spec that has the container."""
     argv: tuple[str, ...] = ()
+    """The command line in the pod's spec; empty where the image has it."""
 
 
 @dataclass(frozen=True, slots=True)
 class PodAnnotations:
-    """Settings of a server in the annotations `inference-cost/...` of its pod; empty and `None` where not
-    set.
-
-    `port` and `path` are those of its metrics, at the pod's own address and never at another.
-    `refused` are the annotations that cannot be used, by their last word (`port`), each with the fault.
-    """
+    """Settings of a server in its pod's annotations `inference-cost/...`; empty and `None` if not set."""
 
     name: str = ""
+    """The name of the server."""
     product: str = ""
+    """The product that is charged."""
     team: str = ""
+    """The team that is charged."""
     port: int | None = None
+    """The port of the metrics, at the pod's own address and never at another."""
     path: str = ""
+    """The path of the metrics."""
     slo_first_token_seconds: float | None = None
+    """The longest time to the first token."""
     slo_per_token_seconds: float | None = None
+    """The longest time per later token."""
     slo_target_ratio: float | None = None
+    """The part of requests that is to keep both times."""
     refused: tuple[tuple[str, str], ...] = ()
+    """The annotations that cannot be used, by their last word (`port`), with the fault."""
 
     @property
     def slo(self) -> ServiceLevel | None:
@@ -97,28 +102,35 @@ GROUP_SIZE: Final = "leaderworkerset.sigs.k8s.io/size"
 
 @dataclass(frozen=True, slots=True)
 class Pod:
-    """One pod of this node.
-
-    `uid` is that of its cgroup's path; for a static pod the hash of its manifest, while the API server has
-    another. `ips` are its addresses, in the order of its status; those of the node if it uses the node's
-    network. `annotations` are only those that are read (`ANNOTATION_PREFIXES`).
-    `live` is true while any container runs or will run: a pod whose container waits for a restart keeps its
-    GPUs. `product` and `team` are those of its cost (`owner_of`), by labels that the configuration names.
-    """
+    """One pod of this node."""
 
     namespace: str
+    """The namespace of the pod."""
     name: str
+    """The name of the pod."""
     uid: str
+    """The uid in the cgroup's path. For a static pod it is the hash of the manifest, while the API server
+    has another."""
     workload: Workload
+    """The outermost owner of the pod."""
     phase: Phase = "Unknown"
+    """The phase in the pod's status."""
     live: bool = True
+    """True while any container runs or will run: a pod whose container waits for a restart keeps its GPUs."""
     labels: Mapping[str, str] = field(default_factory=dict)
+    """The labels of the pod."""
     annotations: Mapping[str, str] = field(default_factory=dict)
+    """The annotations that are read (`ANNOTATION_PREFIXES`)."""
     ips: tuple[str, ...] = ()
+    """The addresses in the order of the pod's status; those of the node if the pod uses its network."""
     containers: tuple[Container, ...] = ()
+    """The containers of all roles."""
     pod_annotations: PodAnnotations = NO_ANNOTATIONS
+    """The settings in the annotations."""
     product: str = ""
+    """The product that is charged (`owner_of`), by a label that the configuration names."""
     team: str = ""
+    """The team that is charged (`owner_of`), by a label that the configuration names."""
 
     @property
     def role_claims(self) -> tuple[RoleClaim, ...]:
