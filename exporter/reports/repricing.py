@@ -10,9 +10,9 @@ Corrections that were entered before are taken off; energy, overheads and other 
 import re
 from bisect import bisect_right
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from fractions import Fraction
-from itertools import pairwise
+from itertools import groupby, pairwise
 from typing import Final, Protocol
 from zoneinfo import ZoneInfo
 
@@ -243,43 +243,37 @@ class Repricing:
         return sum(each.due for each in self.gpus)
 
 
-@dataclass(slots=True)
-class _ChargedTime:
-    """Charged time of one GPU in a cell by owner."""
+@dataclass(frozen=True, slots=True)
+class _GpuCell:
+    """Posted money and charged time of one GPU in a day, or in an hour of one in which a price changes."""
 
-    time: dict[Payer, Nanoseconds] = field(default_factory=dict)
-    up: dict[Payer, Nanoseconds] = field(default_factory=dict)
-    """The part that hourly rent is owed for."""
+    gpu: Gpu
+    day: str
+    length: Nanoseconds
+    """The duration of the cell."""
+    sums: HistorySums
+    """The sums of all GPUs in the cell."""
+    time: Mapping[Payer, Nanoseconds]
+    """The charged time of each payer."""
+    up: Mapping[Payer, Nanoseconds]
+    """The charged time of each payer that hourly rent is owed for."""
+    parts: Sequence[tuple[Instant, Fraction, Due]]
+    """The begin of each part that a change of price cuts the cell into, its share of the cell, its price."""
 
-    def by(self, *, while_up: bool) -> dict[Payer, Nanoseconds]:
-        return self.up if while_up else self.time
+    @property
+    def compared(self) -> list[tuple[Instant, Due]]:
+        """The parts whose posted money is compared."""
+        return [(since, due) for since, _, due in self.parts if due.compared]
 
 
 @dataclass(frozen=True, slots=True)
-class _Cell:
-    """A day, or an hour of one in which a price changes."""
+class _Difference:
+    """Posted money of one GPU and component in a cell, and the money by date."""
 
-    sums: HistorySums
-    """Its sums."""
-    length: Nanoseconds
-    """Its duration."""
-    parts: list[tuple[Instant, Fraction]]
-    """The begin of each part that a change of price cuts it into, and that part's share of the cell."""
-
-
-@dataclass(slots=True)
-class _Differences:
-    since: Instant | None = None
-    gpus: dict[Gpu, list[Fraction]] = field(default_factory=dict)
-    """Posted and due."""
-    amounts: dict[tuple[str, str, str], Picodollars] = field(default_factory=dict)
-    """By month, product and team."""
-    last: dict[str, str] = field(default_factory=dict)
-    """The last day of each month."""
-    compared: set[str] = field(default_factory=set)
-    """Months of which anything was."""
-    undated: dict[str, Fraction] = field(default_factory=dict)
-    """By GPU, what prices without a date would change in time that was corrected before."""
+    posted: Fraction
+    due: Fraction
+    shares: Sequence[tuple[Payer, Picodollars]]
+    """The money that each payer is to pay in addition."""
 
 
 def repricing(
@@ -307,15 +301,7 @@ def repricing(
     made = posted_corrections(history.adjustments(day_number(first.name), day_number(last.name)), zone)
     begin = max(begin if made.since is None else min(begin, made.since), earliest.start)
     prices = DatedPrices(old, new, begin, now, made.since)
-    differences = _Differences()
-    for days in _months(day_of(begin, zone), day_of(now, zone), zone):
-        sums_by_day = history.days(day_number(days[0].name), day_number(days[-1].name)) or {}
-        for day in days:
-            sums = sums_by_day.get(day_number(day.name))
-            if sums is not None:
-                for cell in _cells(day, sums, prices, history, now):
-                    _reckon(differences, day, cell, prices)
-    return _repricing_of(differences, made, zone)
+    return _repricing_of(_compared_cells(begin, now, zone, prices, history), made, zone)
 
 
 def _begin(new: Tariff, now: Instant) -> Instant | None:
@@ -330,39 +316,61 @@ def _begin(new: Tariff, now: Instant) -> Instant | None:
     return min((instant for instant in begins if instant < now), default=None)
 
 
-def _months(first: Day, last: Day, zone: ZoneInfo) -> Iterator[list[Day]]:
-    """The days from the first to the last, a month at a time: no more of history is in memory at once."""
-    days: list[Day] = []
-    day = first
-    while day.start <= last.start:
-        if days and day.name[:7] != days[0].name[:7]:
-            yield days
-            days = []
-        days.append(day)
-        day = day_of(day.end, zone)
-    yield days
+def _compared_cells(
+    begin: Instant, now: Instant, zone: ZoneInfo, prices: DatedPrices, history: PostedHistory
+) -> Iterator[_GpuCell]:
+    """All compared GPUs and times, a month at a time: no more of history is in memory at once."""
+    last = day_of(now, zone)
+    days = [day_of(begin, zone)]
+    while days[-1].start < last.start:
+        days.append(day_of(days[-1].end, zone))
+    for _, days_of_month in groupby(days, key=lambda day: day.name[:7]):
+        month = list(days_of_month)
+        sums_by_day = history.days(day_number(month[0].name), day_number(month[-1].name)) or {}
+        for day in month:
+            sums = sums_by_day.get(day_number(day.name))
+            if sums is not None:
+                yield from _cells_of_day(day, sums, prices, history, now)
 
 
-def _cells(
+def _cells_of_day(
     day: Day, sums: HistorySums, prices: DatedPrices, history: PostedHistory, now: Instant
-) -> Iterator[_Cell]:
-    """A day whole, or by its hours: where a price changes in it, these by the parts of an hour.
+) -> Iterator[_GpuCell]:
+    """A day whole, or by its hours where a price changes in it.
 
     So is one of which several payers of a GPU are to be corrected: prices may have been reloaded in it.
     """
     end = min(day.end, max(now, day.start + 1))
-    inside = [cut for cut in prices.cuts if day.start < cut < end]
-    whole = _Cell(sums, end - day.start, [(day.start, Fraction(1))])
-    if not inside and not _is_divided(whole, prices):
-        yield whole
-        return
+    if not any(day.start < cut < end for cut in prices.cuts):
+        whole = list(_cells(day.name, sums, day.start, end, prices))
+        if not any(len(cell.time) > 1 and any(_differences(cell)) for cell in whole):
+            yield from whole
+            return
     hour = NANOSECONDS_PER_HOUR
     sums_by_hour = history.hours(day.start // hour, (end - 1) // hour) or {}
     for since, until, of_hour in hours_of_day(day, sums, sums_by_hour) or [(day.start, day.end, sums)]:
-        until_ = min(until, max(now, since + 1))
-        spans = pairwise(sorted({since, until_, *(cut for cut in inside if since < cut < until_)}))
-        length = until_ - since
-        yield _Cell(of_hour, length, [(start, Fraction(stop - start, length)) for start, stop in spans])
+        yield from _cells(day.name, of_hour, since, min(until, max(now, since + 1)), prices)
+
+
+def _cells(
+    day: str, sums: HistorySums, begin: Instant, end: Instant, prices: DatedPrices
+) -> Iterator[_GpuCell]:
+    """The charged GPUs of a time that is compared: what waits for a price is charged with the new one."""
+    edges = [begin, *(cut for cut in prices.cuts if begin < cut < end), end]
+    times: dict[Gpu, dict[Payer, Nanoseconds]] = {}
+    up: dict[Gpu, dict[Payer, Nanoseconds]] = {}
+    for owner, time in sums.owner_held.items():
+        payer = owner.product, owner.team
+        times.setdefault(owner.gpu, {})[payer] = time
+        up.setdefault(owner.gpu, {})[payer] = max(0, time - sums.owner_down.get(owner, 0))
+    for gpu, time_of_payers in times.items():
+        parts = [
+            (start, Fraction(stop - start, end - begin), prices.of(gpu, start))
+            for start, stop in pairwise(edges)
+        ]
+        cell = _GpuCell(gpu, day, end - begin, sums, time_of_payers, up[gpu], parts)
+        if cell.compared and any(time_of_payers.values()):
+            yield cell
 
 
 Hour = tuple[Instant, Instant, HistorySums]
@@ -408,64 +416,21 @@ def hours_of_day(day: Day, sums: HistorySums, by_hour: Mapping[int, HistorySums]
     return sorted((*hours, *parts), key=lambda hour: hour[0])
 
 
-def _is_divided(cell: _Cell, prices: DatedPrices) -> bool:
-    """Whether a GPU that several held in a cell has anything to correct in it."""
-    for gpu, charged in _holders(cell.sums).items():
-        parts = [(since, fraction, prices.of(gpu, since)) for since, fraction in cell.parts]
-        if len(charged.time) > 1 and any(due.compared for _, _, due in parts):
-            for component in HARDWARE:
-                posted = cell.sums.gpu_cost.get((gpu, component), 0)
-                if _difference(cell, posted, charged, component, parts) is not None:
-                    return True
-    return False
+def _differences(cell: _GpuCell) -> Iterator[_Difference]:
+    """The components of which other money is posted than is due."""
+    for component in HARDWARE:
+        difference = _difference(cell, component)
+        if difference is not None:
+            yield difference
 
 
-def _reckon(differences: _Differences, day: Day, cell: _Cell, prices: DatedPrices) -> None:
-    sums = cell.sums
-    month = day.name[:7]
-    for gpu, charged in _holders(sums).items():
-        parts = [(since, fraction, prices.of(gpu, since)) for since, fraction in cell.parts]
-        if not any(due.compared for _, _, due in parts):
-            continue
-        differs = False
-        for component in HARDWARE:
-            amounts = _difference(cell, sums.gpu_cost.get((gpu, component), 0), charged, component, parts)
-            if amounts is None:
-                continue
-            posted, due, while_up = amounts
-            if not all(of.by_date for _, _, of in parts if of.compared):
-                differences.undated[gpu.uuid] = differences.undated.get(gpu.uuid, Fraction(0)) + due - posted
-                continue
-            pair = differences.gpus.setdefault(gpu, [Fraction(0), Fraction(0)])
-            pair[0] += posted
-            pair[1] += due
-            differs = True
-            by_up = component == RENT and sums.gpu_unowed.get(gpu, 0) > 0
-            for payer, share in (
-                *_shares(round(due), charged.by(while_up=while_up), charged.time),
-                *_shares(-round(posted), charged.by(while_up=by_up), charged.time),
-            ):
-                if share:
-                    differences.last[month] = day.name
-                    add(differences.amounts, (month, *payer), share)
-        since = min(since for since, _, due in parts if due.compared)
-        if any(due.by_date for _, _, due in parts if due.compared):
-            differences.compared.add(month)
-            if differs:
-                differences.since = since if differences.since is None else min(differences.since, since)
+def _difference(cell: _GpuCell, component: str) -> _Difference | None:
+    """What is posted for the compared parts of a cell, and what is due for them; `None` where they agree.
 
-
-def _difference(
-    cell: _Cell,
-    posted: Picodollars,
-    charged: _ChargedTime,
-    component: str,
-    parts: list[tuple[Instant, Fraction, Due]],
-) -> tuple[Fraction, Fraction, bool] | None:
-    """What is posted for the compared parts of a cell, what is due for them, and whether only while up.
-
-    `None` where they agree. What is posted for the other parts is what their price says.
+    What is posted for the other parts is what their price says.
     """
+    posted = cell.sums.gpu_cost.get((cell.gpu, component), 0)
+    parts = cell.parts
     due_sum = Fraction(0)
     rest = posted * sum((fraction for _, fraction, _ in parts), Fraction(0))
     at: list[Fraction] = []
@@ -478,7 +443,7 @@ def _difference(
             rest -= posted * fraction
             continue
         rate, only_up = assumed.get(component, (Fraction(0), False))
-        time = sum(charged.by(while_up=only_up).values())
+        time = sum((cell.up if only_up else cell.time).values())
         whole = whole and time >= cell.length - NANOSECONDS_PER_SECOND
         at.append(rate * time)
         if due.compared:
@@ -489,17 +454,14 @@ def _difference(
     # In which of its parts a cell was metered, if only in part, is unknown.
     if len(parts) > 1 and not whole and min(at) - ROUNDING <= posted <= max(at) + ROUNDING:
         return None
-    return None if abs(due_sum - rest) <= ROUNDING else (rest, due_sum, while_up)
-
-
-def _holders(sums: HistorySums) -> dict[Gpu, _ChargedTime]:
-    """Charged GPU time: what waits for a price is charged with the new one."""
-    holders: dict[Gpu, _ChargedTime] = {}
-    for owner, time in sums.owner_held.items():
-        charged = holders.setdefault(owner.gpu, _ChargedTime())
-        charged.time[owner.product, owner.team] = time
-        charged.up[owner.product, owner.team] = max(0, time - sums.owner_down.get(owner, 0))
-    return {gpu: charged for gpu, charged in holders.items() if any(charged.time.values())}
+    if abs(due_sum - rest) <= ROUNDING:
+        return None
+    posted_while_up = component == RENT and cell.sums.gpu_unowed.get(cell.gpu, 0) > 0
+    shares = (
+        *_shares(round(due_sum), cell.up if while_up else cell.time, cell.time),
+        *_shares(-round(rest), cell.up if posted_while_up else cell.time, cell.time),
+    )
+    return _Difference(rest, due_sum, shares)
 
 
 def _shares(
@@ -513,22 +475,48 @@ def _shares(
     return [(payer, sign * part) for payer, part in parts.items()]
 
 
-def _repricing_of(differences: _Differences, made: PostedCorrections, zone: ZoneInfo) -> Repricing | None:
-    corrected = {payer: amount for payer, amount in made.amounts.items() if payer[0] in differences.compared}
+def _repricing_of(cells: Iterable[_GpuCell], made: PostedCorrections, zone: ZoneInfo) -> Repricing | None:
+    """The sum of the differences of cells, less earlier corrections."""
+    since: Instant | None = None
+    posted: dict[Gpu, Fraction] = {}
+    due: dict[Gpu, Fraction] = {}
+    amounts: dict[CorrectionOwner, Picodollars] = {}
+    last_days: dict[str, str] = {}
+    compared_months: set[str] = set()
+    # By GPU, what prices without a date would change in time that was corrected before.
+    undated: dict[str, Fraction] = {}
+    for cell in cells:
+        month = cell.day[:7]
+        if any(price.by_date for _, price in cell.compared):
+            compared_months.add(month)
+        all_by_date = all(price.by_date for _, price in cell.compared)
+        for difference in _differences(cell):
+            if not all_by_date:
+                changed = difference.due - difference.posted
+                undated[cell.gpu.uuid] = undated.get(cell.gpu.uuid, Fraction(0)) + changed
+                continue
+            begin = cell.compared[0][0]
+            since = begin if since is None else min(since, begin)
+            posted[cell.gpu] = posted.get(cell.gpu, Fraction(0)) + difference.posted
+            due[cell.gpu] = due.get(cell.gpu, Fraction(0)) + difference.due
+            for payer, share in difference.shares:
+                if share:
+                    last_days[month] = cell.day
+                    add(amounts, (month, *payer), share)
+    corrected = {payer: amount for payer, amount in made.amounts.items() if payer[0] in compared_months}
     missing = {
-        payer: differences.amounts.get(payer, 0) - corrected.get(payer, 0)
-        for payer in sorted({*differences.amounts, *corrected})
+        payer: amounts.get(payer, 0) - corrected.get(payer, 0) for payer in sorted({*amounts, *corrected})
     }
     # Less than a cent is left as it is: rounding would move it to and fro.
     missing = {payer: amount for payer, amount in missing.items() if abs(amount) >= CENT}
     cents = rounded(list(missing.values()), CENT)
-    since = differences.since if differences.since is not None else made.since
+    since = made.since if since is None else since
     if not missing or since is None:
         return None
     day = day_of(since, zone).name
     corrections = tuple(
         Correction(
-            differences.last.get(month) or made.days[month],
+            last_days.get(month) or made.days[month],
             product,
             team,
             amount,
@@ -539,13 +527,10 @@ def _repricing_of(differences: _Differences, made: PostedCorrections, zone: Zone
     )
     if not corrections:
         return None
-    comparable = all(abs(difference) < CENT for difference in differences.undated.values())
+    comparable = all(abs(difference) < CENT for difference in undated.values())
     return Repricing(
         since,
-        tuple(
-            GpuDifference(gpu, round(posted), round(due))
-            for gpu, (posted, due) in sorted(differences.gpus.items())
-        ),
+        tuple(GpuDifference(gpu, round(posted[gpu]), round(due[gpu])) for gpu in sorted(posted)),
         corrections if comparable else (),
         sum(corrected.values()),
         comparable,
