@@ -149,24 +149,22 @@ def problems_document(errors: Sequence[ConfigError]) -> str:
 
     A correction that its message does not repeat holds a value, which may be a secret: it is left out.
     """
-    problems = [
-        {
-            "file": error.file,
-            "line": None if problem.position is None else problem.position.line,
-            "column": None if problem.position is None else problem.position.column,
-            "key": problem.path,
-            "message": problem.message,
-            "correction": _safe_correction(problem),
-        }
-        for error in errors
-        for problem in error.problems
-    ]
+    problems: list[dict[str, Any]] = []
+    for error in errors:
+        for problem in error.problems:
+            position, edit = problem.position, problem.correction
+            is_safe = edit is not None and edit.text in problem.message
+            problems.append(
+                {
+                    "file": error.file,
+                    "line": None if position is None else position.line,
+                    "column": None if position is None else position.column,
+                    "key": problem.path,
+                    "message": problem.message,
+                    "correction": edit.text if edit is not None and is_safe else None,
+                }
+            )
     return _json({"status": INVALID, "file": errors[0].file, "problems": problems})
-
-
-def _safe_correction(problem: Problem) -> str | None:
-    edit = problem.correction
-    return edit.text if edit is not None and edit.text in problem.message else None
 
 
 def _hardware(rule: Hardware, config: Config, now: Instant) -> dict[str, Any]:

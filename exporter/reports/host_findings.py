@@ -17,7 +17,6 @@ from exporter.reports.diagnosis import DoctorGpu, ExaminedHost, Finding, error, 
 from exporter.reports.plausibility import PresentHardware, plausibility_findings
 from exporter.sources.configured import missing_gpus, returned_gpus
 from exporter.tariff.csv_tables import CatalogueError
-from exporter.tariff.hosted import Offer
 
 SHARES_MAX: Final = 1.0 + 1e-9
 """Sum of the shares of a GPU, with a margin for the addition of floats."""
@@ -71,7 +70,21 @@ def comparison_findings(host: ExaminedHost) -> Iterator[Finding]:
                 for offer in reversed(offers)
             }
             named = sorted(cheapest.items(), key=lambda item: offers.index(item[1]))
-            lines = "\n".join(_line(name, offer, model) for name, offer in named[:MOST_OFFERS])
+            lines: list[str] = []
+            for name, offer in named[:MOST_OFFERS]:
+                prices = {
+                    "prompt": offer.prompt,
+                    "cached_prompt": offer.cached_prompt,
+                    "generation": offer.generation,
+                }
+                amounts = ", ".join(
+                    f"{kind}_dollars_per_million_tokens: {plain(price)}"
+                    for kind, price in prices.items()
+                    if price is not None
+                )
+                match = f'{{model: "{model}"}}'
+                lines.append(f"      - {{name: {name}, match: {match}, as_of: {offer.as_of}, {amounts}}}")
+            suggestion = "\n".join(lines)
             count = len(offers)
             several = f"{count} offers of it are" if count > 1 else "an offer of it is"
             fewer = f", the {MOST_OFFERS} cheapest providers below" if len(named) > MOST_OFFERS else ""
@@ -79,22 +92,8 @@ def comparison_findings(host: ExaminedHost) -> Iterator[Finding]:
             yield note(
                 f"model {model} is compared with no hosted price; {count_text} "
                 f"(list prices of {offers[0].as_of}, an upper bound of a bill). "
-                f"To count what its tokens would cost there, add:\n    compare:\n{lines}",
+                f"To count what its tokens would cost there, add:\n    compare:\n{suggestion}",
             )
-
-
-def _line(name: str, offer: Offer, model: str) -> str:
-    prices = {
-        "prompt": offer.prompt,
-        "cached_prompt": offer.cached_prompt,
-        "generation": offer.generation,
-    }
-    amounts = ", ".join(
-        f"{kind}_dollars_per_million_tokens: {plain(price)}"
-        for kind, price in prices.items()
-        if price is not None
-    )
-    return f'      - {{name: {name}, match: {{model: "{model}"}}, as_of: {offer.as_of}, {amounts}}}'
 
 
 def presence_findings(host: ExaminedHost) -> Iterator[Finding]:

@@ -19,7 +19,6 @@ from exporter.reports.diagnosis import Finding, note, warning
 from exporter.tariff.catalogue import Catalogue
 from exporter.tariff.csv_tables import CatalogueError
 from exporter.tariff.gpu_models import unmatched_name_problem
-from exporter.tariff.hosted import HostedPrice
 from exporter.tariff.instances import CLOUDS
 from exporter.tariff.terms import Electricity, Hardware, HardwareMatch, Listed, Owned, Rented
 from exporter.units import Instant
@@ -58,7 +57,24 @@ def plausibility_findings(
         path = f"budgets[{index}].dollars_per_month"
         yield from _examine(config, path, budget.dollars_per_month, checks.BUDGET)
     for index, offer in enumerate(config.compare):
-        yield from _offer_findings(config, f"compare[{index}]", offer)
+        path = f"compare[{index}]"
+        prices = {
+            "prompt": offer.prompt,
+            "cached_prompt": offer.cached_prompt,
+            "generation": offer.generation,
+        }
+        warnings: list[Finding] = []
+        for kind, amount in prices.items():
+            if amount is not None:
+                key = f"{path}.{kind}_dollars_per_million_tokens"
+                warnings.extend(_examine(config, key, amount, checks.PER_MILLION[kind]))
+        yield from warnings
+        if not warnings and 0 < offer.generation < offer.prompt:
+            yield warning_at(
+                config,
+                f"{path}.generation_dollars_per_million_tokens",
+                f"{plain(offer.generation)} dollars is below the price of prompts ({plain(offer.prompt)})",
+            )
 
 
 def _examine(
@@ -189,23 +205,3 @@ def _energy_findings(config: Config, rule: Hardware, energy: Electricity) -> Ite
         # A lease may be of a bare host. What a cloud bills by the hour always has the power in it.
         leased = isinstance(rule.pricing, Rented) and rule.pricing.billing == "always"
         yield note(warning.text) if leased else warning
-
-
-def _offer_findings(config: Config, path: str, offer: HostedPrice) -> Iterator[Finding]:
-    warnings: list[Finding] = []
-    prices = {
-        "prompt": offer.prompt,
-        "cached_prompt": offer.cached_prompt,
-        "generation": offer.generation,
-    }
-    for kind, amount in prices.items():
-        if amount is not None:
-            key = f"{path}.{kind}_dollars_per_million_tokens"
-            warnings.extend(_examine(config, key, amount, checks.PER_MILLION[kind]))
-    yield from warnings
-    if not warnings and 0 < offer.generation < offer.prompt:
-        yield warning_at(
-            config,
-            f"{path}.generation_dollars_per_million_tokens",
-            f"{plain(offer.generation)} dollars is below the price of prompts ({plain(offer.prompt)})",
-        )

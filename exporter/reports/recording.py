@@ -19,7 +19,7 @@ from datetime import UTC, datetime
 from typing import Any, Final
 
 from exporter.engines import ENGINES, Described, Engine, Way, described, everything, latency_series
-from exporter.engines.exposition import SampleLine, parsed, unwrapped
+from exporter.engines.exposition import parsed, unwrapped
 from exporter.readings import ReadFailedError, ServerReading, label
 from exporter.sources.server.recording import RecordedRead
 from exporter.units import NANOSECONDS_PER_SECOND, Instant, Nanoseconds, seconds
@@ -123,7 +123,16 @@ class Mask:
             comments.clear()
             line = parsed(raw)
             # That a name is on the page counts, even where its line is damaged.
-            lines.append(f"{name} ?" if line is None else self._masked(line))
+            if line is None:
+                lines.append(f"{name} ?")
+                continue
+            labels: list[str] = []
+            for key, value in line.labels.items():
+                # A label's name that must be quoted is no engine's, and may say anything.
+                written_key = key if _PLAIN.fullmatch(key) else f'"{self._replacement("label", key)}"'
+                labels.append(f'{written_key}="{self._value(key, value)}"')
+            braces = f"{{{','.join(labels)}}}" if labels else ""
+            lines.append(f"{line.name}{braces} {line.number}")
         announce()
         return "".join(f"{line}\n" for line in lines).encode(), left_out
 
@@ -167,14 +176,6 @@ class Mask:
     def process(self, identity: str) -> str:
         """The identity of a process."""
         return self._replacement("process", identity)
-
-    def _masked(self, line: SampleLine) -> str:
-        labels: list[str] = []
-        for name, value in line.labels.items():
-            # A label's name that must be quoted is no engine's, and may say anything.
-            written = name if _PLAIN.fullmatch(name) else f'"{self._replacement("label", name)}"'
-            labels.append(f'{written}="{self._value(name, value)}"')
-        return f"{line.name}{{{','.join(labels)}}} {line.number}" if labels else f"{line.name} {line.number}"
 
     def _value(self, name: str, value: str) -> str:
         if (

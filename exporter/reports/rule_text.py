@@ -9,9 +9,8 @@ from exporter.config.hardware import named_place
 from exporter.config.settings import Config
 from exporter.config.values import plain
 from exporter.engines import Engine
-from exporter.readings import UNKNOWN_LOCATION, Gpu, HostLocation, masked
+from exporter.readings import UNKNOWN_LOCATION, Gpu, masked
 from exporter.tariff import quotes
-from exporter.tariff.catalogue import Catalogue
 from exporter.tariff.csv_tables import CatalogueError
 from exporter.tariff.quotes import Quote
 from exporter.tariff.rate import PriceBasis
@@ -79,7 +78,17 @@ def rule_price(rule: Hardware, config: Config, now: Instant) -> RulePrice:
                 result, discount_ratio=pricing.discount_ratio, reason="depends on the host's instance type"
             )
         location = named
-        result = _of_list(result, pricing, location, catalogue)
+        quote = quotes.find_quote(catalogue, location, replace(pricing, discount_ratio=Decimal(0)))
+        if isinstance(quote, Quote):
+            result = replace(
+                result,
+                list_dollars_per_hour=quote.dollars_per_hour,
+                gpus=quote.devices,
+                discount_ratio=pricing.discount_ratio,
+                price_basis=quote.price_basis,
+                source=quote.source,
+                as_of=quote.as_of,
+            )
     rules = (replace(rule, match=ANYTHING),)
     stand_ins = config.unmatched_hardware == "estimate"
     tariff = Tariff("", rules, location=location, catalogue=catalogue, stand_ins=stand_ins)
@@ -102,21 +111,6 @@ def rule_price(rule: Hardware, config: Config, now: Instant) -> RulePrice:
         result = replace(result, list_dollars_per_hour=written.dollars_per_hour, gpus=written.gpus)
     return replace(
         result, dollars_per_gpu_hour=sum((part for _, part in parts), Decimal(0)), components=tuple(parts)
-    )
-
-
-def _of_list(result: RulePrice, listed: Listed, location: HostLocation, catalogue: Catalogue) -> RulePrice:
-    quote = quotes.find_quote(catalogue, location, replace(listed, discount_ratio=Decimal(0)))
-    if not isinstance(quote, Quote):
-        return result
-    return replace(
-        result,
-        list_dollars_per_hour=quote.dollars_per_hour,
-        gpus=quote.devices,
-        discount_ratio=listed.discount_ratio,
-        price_basis=quote.price_basis,
-        source=quote.source,
-        as_of=quote.as_of,
     )
 
 

@@ -4,7 +4,6 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Final
 
 from exporter import readings
-from exporter.config.settings import ServerMatch
 from exporter.cost.division import consumer_of
 from exporter.cost.postings import OTHER
 from exporter.engines import described
@@ -245,8 +244,24 @@ def unmatched_server_findings(host: diagnosis.ExaminedHost) -> Iterator[diagnosi
     if result.incomplete or result.unknown_gpus or result.problems:
         return
     met = {discovered.rule for discovered in result.servers}
-    idle = (rule for rule in host.config.server_rules if rule.source not in met)
-    entries = [f"{rule.source} ({_words(rule.match)})" for rule in idle]
+    entries: list[str] = []
+    for rule in host.config.server_rules:
+        if rule.source in met:
+            continue
+        match = rule.match
+        user = match.user
+        if user and match.uid is None:
+            user = f"{user}, not known here"
+        fields = {
+            "port": match.port,
+            "workload": match.workload,
+            "unit": match.unit,
+            "process": match.process,
+            "user": user,
+            "containers": match.containers or None,
+        }
+        words = ", ".join(f"{name} {value}" for name, value in fields.items() if value is not None)
+        entries.append(f"{rule.source} ({words})")
     if entries:
         yield diagnosis.note(
             f"entries of `servers` that match nothing found here: {diagnosis.some_rules(entries)}."
@@ -255,22 +270,10 @@ def unmatched_server_findings(host: diagnosis.ExaminedHost) -> Iterator[diagnosi
     keys = {*configured, *(discovered.key for discovered in result.servers)}
     owners = [
         f"ownership.rules[{index}]"
-        for index, rule in enumerate(host.config.ownership)
+        for index, owner in enumerate(host.config.ownership)
         if not any(
-            matches(rule.namespace, key.namespace) and matches(rule.server, key.server) for key in keys
+            matches(owner.namespace, key.namespace) and matches(owner.server, key.server) for key in keys
         )
     ]
     if owners and keys:
         yield diagnosis.note(f"rules that match no server here: {diagnosis.some_rules(owners)}.")
-
-
-def _words(match: ServerMatch) -> str:
-    fields = (
-        ("port", match.port),
-        ("workload", match.workload),
-        ("unit", match.unit),
-        ("process", match.process),
-        ("user", match.user and (match.user if match.uid is not None else f"{match.user}, not known here")),
-        ("containers", match.containers or None),
-    )
-    return ", ".join(f"{name} {value}" for name, value in fields if value is not None)
