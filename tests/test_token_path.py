@@ -126,7 +126,7 @@ FORMS = (
     "engines.exposition.Sample",
     "readings.serving.CounterReading",
     "cost.page_marks.MarkedPage",
-    "cost.page_marks.PageTick",
+    "cost.page_marks.PageComparison",
     "cost.counters.EndpointTick",
     "cost.split.ModelDelta",
     "cost.postings.TokenPosting",

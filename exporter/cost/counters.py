@@ -124,12 +124,12 @@ def endpoint_deltas(
         )
         page = replace(page, counted_elsewhere=counted_elsewhere)
     tick = marks.advance(page, wall, state.watched_since)
-    if tick.deltas is None:
+    if tick.compared is None:
         return EndpointTick(replace(state, marks=tick.marks, requested=requested), several=tick.several)
     deltas: CounterDeltas = {}
     # One series may count for two quantities: cached tokens are subtracted from prompts and count alone.
     for name, (model, quantity, sign) in zip(names, kinds, strict=True):
-        delta = tick.deltas.get(name)
+        delta = tick.compared.deltas.get(name)
         if delta is not None:
             counted = model, quantity
             deltas[counted] = deltas.get(counted, 0.0) + sign * delta
@@ -137,9 +137,9 @@ def endpoint_deltas(
     if reading.latencies is not None:
         requested = dict.fromkeys(requested, 0)
         if reading.latencies:
-            latencies = latency_counts(reading.latencies, tick.deltas, marks.values.by_digest())
+            latencies = latency_counts(reading.latencies, tick.compared.deltas, marks.values.by_digest())
     after = replace(state, marks=tick.marks, requested=requested, engine=reading.engine, peer=reading.peer)
-    return EndpointTick(after, deltas, latencies, tick.restarted, tick.implausible, tick.several)
+    return EndpointTick(after, deltas, latencies, tick.restarted, tick.compared.implausible, tick.several)
 
 
 def _renamed(state: EndpointState, reading: ServerReading, wall: Instant) -> EndpointState:
@@ -363,7 +363,7 @@ def gateway_deltas(
         )
         tick = state.marks.advance(page, wall)
         states[reading.url] = replace(state, marks=tick.marks, selection=reading.selection)
-        if tick.deltas is None:
+        if tick.compared is None:
             ticks[reading.url] = GatewayTick(several=tick.several)
             continue
         sums = _sums(
@@ -374,7 +374,7 @@ def gateway_deltas(
         states[reading.url] = replace(
             states[reading.url], counts=counts if len(every) > CONSUMERS_MAX else every
         )
-        increases = [tick.deltas.get(name, 0.0) for name in names]
+        increases = [tick.compared.deltas.get(name, 0.0) for name in names]
         risen = zip(reading.counters, increases, strict=True)
         deltas = _sums((counter, increase) for counter, increase in risen if increase)
         rows = tuple(
@@ -382,7 +382,7 @@ def gateway_deltas(
             for consumer, tokens in deltas.items()
         )
         ticks[reading.url] = GatewayTick(
-            rows, first=not state.marks.read, implausible=tick.implausible, several=tick.several
+            rows, first=not state.marks.read, implausible=tick.compared.implausible, several=tick.several
         )
     return states, ticks
 

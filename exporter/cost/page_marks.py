@@ -5,8 +5,9 @@ Servers, their latency histograms and gateways count by these marks. Pure.
 
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field, replace
+from enum import Enum
 from itertools import islice
-from typing import Final
+from typing import Final, NamedTuple
 
 from exporter.readings import SeriesColumns
 from exporter.units import (
@@ -76,10 +77,11 @@ class MarkedPage:
     identity: str = ""
     """Identity of the process by the page itself, empty where it has none."""
     started: Instant | None = None
-    """When that process started, if the page says so."""
+    """When its process started, if the page says so."""
     listener: str = ""
     """Identity of the process that listens, empty if unknown. It may be a proxy."""
     listener_started: Instant | None = None
+    """When the process that listens started, if that is known."""
     foreign: bool = False
     """The page is of another engine than the last one: what it counted is not this server's."""
     counted_elsewhere: bool = False
@@ -91,14 +93,17 @@ class Candidate:
     """Marks beside the current ones: of a restarted process, of another replica, or of bad reads."""
 
     since: Instant = 0
+    """Wall time of its first page."""
     values: SeriesColumns = NO_COLUMNS
-    """Those of its last page."""
+    """Values of the series of its last page."""
     first: SeriesColumns = NO_COLUMNS
-    """Those of its first page."""
+    """Values of the series of its first page."""
     identity: str = ""
+    """Identity of its process by the page, empty where it has none."""
     risen: bool = False
-    """It is above the current marks, by more than this server ever counts between two reads."""
+    """Whether it is above the current marks, by more than this server ever counts between two reads."""
     reads: int = 0
+    """Its good reads in a row."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -110,19 +115,21 @@ class PageMarks:
     answered: Instant = 0
     """Wall time of the last page that counted."""
     values: SeriesColumns = NO_COLUMNS
-    """Those of that page, and of series that went from it at most a day before."""
+    """Values of the series of the last page that counted, and of series that left at most a day before."""
     gone: SeriesColumns = NO_COLUMNS
-    """Since when the latter are missing."""
+    """The instants since which series are missing that are not on the last page that counted."""
     dropped: bool = False
     """Whether marks of this process were dropped at the limit."""
     identity: str = ""
     """Identity of the process by its page."""
     started: Instant | None = None
+    """When the process started, if its page says so."""
     youngest: Instant = 0
     """The latest start of a process that answered; 0 if none is known."""
     former: tuple[str, ...] = ()
     """Identities of the processes before, last ones last."""
     listener: str = ""
+    """Identity of the process that listens, empty if unknown."""
     largest: float = 0.0
     """The largest rise of tokens between two reads of the last hour."""
     largest_at: Instant = 0
@@ -156,81 +163,105 @@ class PageMarks:
         )
 
     def advance(self, page: MarkedPage, wall: Instant, since: Instant | None = None) -> "PageTick":
-        """Take in one good page.
+        """Take in one good page: judge whose it is, and count of it what this `PageVerdict` says.
 
-        The first one only sets marks, unless its process was seen to start: after `since`, when this page was
-        first asked for. A page of the current process counts its rises since the last one that counted.
-        Another start is a restart: everything counts from zero. But a process that already ran when another
-        one answered is a replica behind the same address, and only sets marks. An identity that comes back
-        after another one, as no restart does, shows that several processes answer. What another address
-        counted of a process is not counted again.
-
-        A page that is below the current marks, or above them by more than this server ever counts, or that
-        reaches marks that were taken for those of an ended process, is a candidate's, and counts nothing yet.
-        So is one of another process of which it is not sure that it began since. Once it has answered alone
-        for three reads, of a minute where the page has no start, it is believed: series below their marks
-        began at zero. That is so at once where another process listens. Where the current marks come back
-        before, they go on; twice within an hour, several processes answer. Then nothing is counted for a day.
+        `since` is when the page was first asked for. What another address counted of a process is not
+        counted again.
         """
         if self.several_until:
             until = min(self.several_until, wall + SEVERAL_FOR)
             if wall < until:
                 return PageTick(replace(self, several_until=until), several=1)
             return PageMarks().advance(page, wall)
+        verdict = self._judge_process(page, wall, since)
+        answered = self.answered if self.read else since
+        blank = PageMarks(answered=wall if answered is None else answered)
+        only_sets_marks = verdict in {PageVerdict.FIRST, PageVerdict.REPLICA}
+        marks = self if verdict is PageVerdict.CURRENT else blank
+        compared = _compare(marks, page, wall, only_sets_marks=only_sets_marks)
+        candidate: Candidate | None = None
+        if verdict in {PageVerdict.CURRENT, PageVerdict.UNKNOWN}:
+            candidate = self._next_candidate(page, compared, wall)
+            verdict = self._judge_counters(page, candidate, wall)
+        match verdict:
+            case PageVerdict.SEVERAL:
+                return PageTick(PageMarks(several_until=wall + SEVERAL_FOR), several=1)
+            case PageVerdict.REPLICA:
+                return self._accepted(page, compared, wall, several=1)
+            case PageVerdict.RESTARTED:
+                return self._accepted(page, compared, wall, restarted=True)
+            case PageVerdict.REPLACED:
+                return self._accepted(page, compared, wall, restarted=True, replaced=NO_COLUMNS)
+            case PageVerdict.FELL:
+                return self._accepted(page, compared, wall, restarted=True, replaced=self.values)
+            case PageVerdict.ROSE:
+                return self._accepted(page, compared, wall, replaced=NO_COLUMNS)
+            case PageVerdict.RETURNED:
+                return self._accepted(page, compared, wall, returned_at=wall)
+            case PageVerdict.DOUBTFUL:
+                return PageTick(replace(self, candidate=candidate))
+            case PageVerdict.TURNED_BACK:
+                return PageTick(replace(self, candidate=candidate, returned_at=wall))
+            case _:  # FIRST, STARTED, or CURRENT
+                return self._accepted(page, compared, wall)
+
+    def _judge_process(self, page: MarkedPage, wall: Instant, since: Instant | None) -> "PageVerdict":
+        """Whose a page is by the identity and the start of its process."""
         if not self.read:
             began = page.listener_started if page.started is None else page.started
             is_new = began is not None and since is not None and since <= began <= wall + CLOCK_SKEW_MAX
-            is_new = is_new and not page.counted_elsewhere
-            none = PageMarks(answered=wall if since is None else since)
-            return self._counted(page, _compare(none, page, wall, baseline=not is_new), wall)
-        same = bool(page.identity) and self._is_of_current_process(page)
-        other = bool(self.identity and page.identity) and not same
-        if other and page.identity in self.former:
-            return _several(wall)
-        without = PageMarks(answered=self.answered)
-        if page.counted_elsewhere and not same:
-            return self._counted(page, _compare(without, page, wall, baseline=True), wall, several=1)
-        if page.started is not None and not same:
+            return PageVerdict.STARTED if is_new and not page.counted_elsewhere else PageVerdict.FIRST
+        if self._is_of_current_process(page):
+            return PageVerdict.CURRENT
+        is_another = self._is_of_another_process(page)
+        if is_another and page.identity in self.former:
+            return PageVerdict.SEVERAL
+        if page.counted_elsewhere:
+            return PageVerdict.REPLICA
+        if page.started is not None:
             if self.answered - START_RESOLUTION <= page.started <= wall + CLOCK_SKEW_MAX:
-                return self._counted(page, _compare(without, page, wall), wall, restarted=True)
-            if other and self._ran_already(page.started, wall):
-                return self._counted(page, _compare(without, page, wall, baseline=True), wall, several=1)
-        compared = _compare(without if other else self, page, wall)
-        largest = self.largest if wall - self.largest_at <= NANOSECONDS_PER_HOUR else 0.0
-        risen = compared.rise > max(RISE_MIN, RISE_RATIO * largest) or _reaches(page, self.replaced)
-        fell = other or compared.below
-        if fell or (risen and not same):
-            candidate = self._next_candidate(page, wall, risen=not fell)
-            alone_for = wall - candidate.since
-            waited = candidate.reads >= CONFIRMED_AFTER_READS and (same or alone_for >= CONFIRMED_AFTER)
-            another_listens = bool(self.listener and page.listener) and self.listener != page.listener
-            if not waited and not (fell and not same and another_listens):
-                returned_at = self.returned_at
-                if not same and self._candidate_turned_back(candidate, page):
-                    if self._returned_lately(wall):
-                        return _several(wall)
-                    returned_at = wall
-                return PageTick(replace(self, candidate=candidate, returned_at=returned_at))
-            is_unsure = compared.below and not (other or same or another_listens)
-            replaced = self.values if is_unsure else NO_COLUMNS
-            return self._counted(page, compared, wall, restarted=fell, replaced=replaced)
-        returned_at = self.returned_at
-        if self.candidate is not None and not (same and self.candidate.identity in {"", page.identity}):
-            if self._returned_lately(wall) or self.candidate.identity:
-                return _several(wall)
-            returned_at = wall
-        return self._counted(page, compared, wall, returned_at=returned_at)
+                return PageVerdict.RESTARTED
+            if is_another and self._ran_already(page.started, wall):
+                return PageVerdict.REPLICA
+        return PageVerdict.UNKNOWN if is_another else PageVerdict.CURRENT
+
+    def _judge_counters(self, page: MarkedPage, candidate: Candidate | None, wall: Instant) -> "PageVerdict":
+        """Whose a page is by its counters: the candidate's, if there is one."""
+        same = self._is_of_current_process(page)
+        before = self.candidate
+        if candidate is None:
+            if before is None or (same and before.identity in {"", page.identity}):
+                return PageVerdict.CURRENT
+            turns = bool(before.identity) or self._returned_lately(wall)
+            return PageVerdict.SEVERAL if turns else PageVerdict.RETURNED
+        another_listens = bool(self.listener and page.listener) and self.listener != page.listener
+        alone_for = wall - candidate.since
+        waited = candidate.reads >= CONFIRMED_AFTER_READS and (same or alone_for >= CONFIRMED_AFTER)
+        if candidate.risen and waited:
+            return PageVerdict.ROSE
+        if not candidate.risen and (waited or (another_listens and not same)):
+            is_certain = same or another_listens or self._is_of_another_process(page)
+            return PageVerdict.REPLACED if is_certain else PageVerdict.FELL
+        if same or not self._candidate_turned_back(candidate, page):
+            return PageVerdict.DOUBTFUL
+        return PageVerdict.SEVERAL if self._returned_lately(wall) else PageVerdict.TURNED_BACK
 
     def _is_of_current_process(self, page: MarkedPage) -> bool:
-        """Whether a page with an identity is of the process that the marks are of.
+        """Whether the identity of a page is that of the process that the marks are of.
 
         Some engines compute their start anew for each page: it moves with the clock.
         """
+        if not page.identity:
+            return False
         if page.identity == self.identity or not self.clock_step:
             return page.identity == self.identity
         if page.started is None or self.started is None:
             return False
         return abs(page.started - self.started - self.clock_step) <= NANOSECONDS_PER_SECOND
+
+    def _is_of_another_process(self, page: MarkedPage) -> bool:
+        """Whether both identities are known, and the page is not of the current process."""
+        return bool(self.identity and page.identity) and not self._is_of_current_process(page)
 
     def _ran_already(self, started: Instant, wall: Instant) -> bool:
         """Whether a process that started then ran when another one answered, and so is no restart of it.
@@ -252,24 +283,35 @@ class PageMarks:
             return False
         return before.identity == candidate.identity and _reaches(page, before.first)
 
-    def _next_candidate(self, page: MarkedPage, wall: Instant, *, risen: bool) -> Candidate:
-        """The candidate after a page of its kind: the one before, unless that is another process."""
-        before = self.candidate
-        goes_on = (
-            before is not None
-            and (before.identity, before.risen) == (page.identity, risen)
-            and all(page.values.get(name, mark) >= mark for name, mark in before.values.by_digest().items())
-        )
-        since = min(before.since, wall) if before is not None and goes_on else wall
-        reads = before.reads + 1 if before is not None and goes_on else 1
-        values = SeriesColumns(page.values)
-        first = before.first if before is not None and goes_on else values
-        return Candidate(since, values, first, page.identity, risen, reads)
+    def _next_candidate(
+        self, page: MarkedPage, compared: "PageComparison", wall: Instant
+    ) -> Candidate | None:
+        """The candidate after a page that the marks do not explain; `None` where they do.
 
-    def _counted(
+        It is the candidate before, unless that is another process.
+        """
+        fell = compared.below or self._is_of_another_process(page)
+        if not fell:
+            is_recent = wall - self.largest_at <= NANOSECONDS_PER_HOUR
+            expected = max(RISE_MIN, RISE_RATIO * self.largest) if is_recent else RISE_MIN
+            risen = compared.rise > expected or _reaches(page, self.replaced)
+            if not risen or self._is_of_current_process(page):
+                return None
+        values = SeriesColumns(page.values)
+        first_read = Candidate(
+            since=wall, values=values, first=values, identity=page.identity, risen=not fell, reads=1
+        )
+        before = self.candidate
+        if before is None or (before.identity, before.risen) != (page.identity, not fell):
+            return first_read
+        if any(page.values.get(name, mark) < mark for name, mark in before.values.by_digest().items()):
+            return first_read
+        return replace(before, since=min(before.since, wall), values=values, reads=before.reads + 1)
+
+    def _accepted(
         self,
         page: MarkedPage,
-        compared: "PageTick",
+        compared: "PageComparison",
         wall: Instant,
         *,
         restarted: bool = False,
@@ -277,16 +319,18 @@ class PageMarks:
         replaced: SeriesColumns | None = None,
         returned_at: Instant | None = None,
     ) -> "PageTick":
-        """The tick of a page that counts, or sets marks."""
-        of_another = bool(page.identity and self.identity) and not self._is_of_current_process(page)
-        former = (*self.former, self.identity)[-FORMER_MAX:] if of_another else self.former
+        """The tick of a page that counts, or sets marks: no candidate waits after it."""
+        former = self.former
+        if self._is_of_another_process(page):
+            former = (*former, self.identity)[-FORMER_MAX:]
         is_largest = compared.rise >= self.largest or wall - self.largest_at > NANOSECONDS_PER_HOUR
-        after = PageMarks(
+        after = replace(
+            self,
             read=True,
             answered=wall,
-            values=compared.marks.values,
-            gone=compared.marks.gone,
-            dropped=compared.marks.dropped,
+            values=compared.values,
+            gone=compared.gone,
+            dropped=compared.dropped,
             identity=page.identity or self.identity,
             started=page.started if page.identity else self.started,
             youngest=max(self.youngest, page.started or 0),
@@ -294,10 +338,51 @@ class PageMarks:
             listener=page.listener or self.listener,
             largest=compared.rise if is_largest else self.largest,
             largest_at=wall if is_largest else self.largest_at,
+            candidate=None,
             replaced=self.replaced if replaced is None else replaced,
             returned_at=self.returned_at if returned_at is None else returned_at,
+            several_until=0,
+            clock_step=0,
         )
-        return replace(compared, marks=after, restarted=restarted, several=several)
+        return PageTick(after, compared, restarted, several)
+
+
+class PageVerdict(Enum):
+    """Whose a good page is, and so what counts of it.
+
+    A page that the marks do not explain is a candidate's: it is below them, or above them by more than this
+    server ever counts, or it reaches marks that were taken for those of an ended process, or its process is
+    another one that may have run before. Where the marks come back before the candidate is believed, they go
+    on; twice within an hour, several processes answer.
+    """
+
+    FIRST = "first"
+    """The first page of an address, whose process may have run before: it only sets marks."""
+    STARTED = "started"
+    """The first page of an address, whose process began after it was first asked for: all counts."""
+    CURRENT = "current"
+    """The page of the current process: what its series rose by counts."""
+    UNKNOWN = "unknown"
+    """The page of another process, of which it is not known when it began: the counters tell."""
+    RESTARTED = "restarted"
+    """The page of a process that began after the last page that counted: all counts."""
+    REPLICA = "replica"
+    """The page of a process that ran when another one answered, or that counts elsewhere: it sets marks."""
+    DOUBTFUL = "doubtful"
+    """The page of a candidate, which is not believed before three reads, of a minute where the page has no
+    start: nothing counts yet."""
+    TURNED_BACK = "turned back"
+    """The page of a candidate, after that of another one which was higher: two may take turns."""
+    REPLACED = "replaced"
+    """The page of a candidate that is believed, or of which another process listens: series began at zero."""
+    FELL = "fell"
+    """The same where only the counters tell: the marks before are kept, in case they come back."""
+    ROSE = "rose"
+    """The page of a candidate above the marks that is believed: what its series rose by counts."""
+    RETURNED = "returned"
+    """The page of the marks after that of a candidate: what its series rose by counts."""
+    SEVERAL = "several"
+    """The page of processes that take turns, as no restart does: nothing counts for a day."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -306,22 +391,31 @@ class PageTick:
 
     marks: PageMarks
     """The marks after it."""
-    deltas: Mapping[Series, float] | None = None
-    """Increases of the series that counted, `None` where the page waits or several processes answer."""
+    compared: "PageComparison | None" = None
+    """What of it counts, `None` where the page waits or several processes answer."""
     restarted: bool = False
     """Whether its process was restarted."""
-    implausible: int = 0
-    """Series that rose by more than any server counts; they are left out."""
     several: int = 0
     """1 where another process answers beside the one before."""
-    below: bool = False
+
+
+class PageComparison(NamedTuple):
+    """One page against marks."""
+
+    values: SeriesColumns
+    """The marks of its series after it, and of series that left it at most a day before."""
+    gone: SeriesColumns
+    """The instants since which series are missing."""
+    dropped: bool
+    """Whether marks of the process were dropped at the limit, now or before."""
+    deltas: Mapping[Series, float]
+    """Increases of its series."""
+    below: bool
     """Whether a series of the last good page is below its mark."""
-    rise: float = 0.0
-    """Tokens by which all series rose together."""
-
-
-def _several(wall: Instant) -> PageTick:
-    return PageTick(PageMarks(several_until=wall + SEVERAL_FOR), several=1)
+    rise: float
+    """Tokens by which all its series rose together."""
+    implausible: int
+    """Series that rose by more than any server counts; `deltas` leaves them out."""
 
 
 def _reaches(page: MarkedPage, marks: SeriesColumns) -> bool:
@@ -331,24 +425,26 @@ def _reaches(page: MarkedPage, marks: SeriesColumns) -> bool:
     )
 
 
-def _compare(marks: PageMarks, page: MarkedPage, wall: Instant, *, baseline: bool = False) -> PageTick:
-    """Compare a page with marks. `baseline`: it only sets them.
+def _compare(marks: PageMarks, page: MarkedPage, wall: Instant, *, only_sets_marks: bool) -> PageComparison:
+    """Compare a page with marks. No series of it has a delta where it `only_sets_marks`.
 
     A series without a mark began at zero since then: engines create series late. Once marks were dropped it
     may be one of those, unless the page has a later start for it.
     A series below its mark began at zero again, and so did one that began after it had gone: a gateway
     lets go of what nobody used for a while.
     """
-    before, gone = marks.values.by_digest(), marks.gone.by_digest()
+    before = marks.values.by_digest()
+    gone = marks.gone.by_digest()
     values = {name: value for name, value in page.values.items() if 0 <= value <= LARGEST_COUNT}
     deltas: dict[Series, float] = {}
     below = False
-    for name, value in () if baseline else values.items():
-        mark, created = before.get(name), page.created.get(name, -1)
+    for name, value in () if only_sets_marks else values.items():
+        mark = before.get(name)
+        created = page.created.get(name, -1)
         fell = mark is not None and value < mark
         below = below or (fell and name not in gone)
-        only_sets_mark = mark is None and (page.foreign or marks.dropped) and created <= marks.answered
-        if only_sets_mark or name in page.unrequested:
+        is_unknown = mark is None and (page.foreign or marks.dropped) and created <= marks.answered
+        if is_unknown or name in page.unrequested:
             continue
         recreated = name in gone and created > gone[name]
         deltas[name] = value if mark is None or fell or recreated else value - mark
@@ -366,16 +462,12 @@ def _compare(marks: PageMarks, page: MarkedPage, wall: Instant, *, baseline: boo
     room = max(0, MARKS_MAX - len(after))
     remaining = recent[:room]
     limited = dict(islice(after.items(), MARKS_MAX))
-    marks_after = replace(
-        marks,
+    return PageComparison(
         values=SeriesColumns(limited | {name: before[name] for name in remaining}),
         gone=SeriesColumns({name: left[name] for name in remaining}),
         dropped=marks.dropped or len(recent) > room or len(after) > MARKS_MAX,
-    )
-    return PageTick(
-        marks_after,
-        deltas,
-        implausible=len(implausible),
+        deltas=deltas,
         below=below,
         rise=sum(deltas.get(name, 0.0) for name in page.tokens),
+        implausible=len(implausible),
     )
