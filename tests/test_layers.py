@@ -68,7 +68,7 @@ SUMS = {
     "ModelAccount",
     "_Group",
     "_SegmentPostings",
-    "_UsagePool",
+    "_Usage",
 }
 """Records of these parts that are added to while a function computes; no others change."""
 

@@ -14,7 +14,7 @@ from exporter.cost import gpu_usage
 from exporter.cost.attribution import UNALLOCATED_SHARE
 from exporter.cost.gpu_usage import ShareUsage
 from exporter.cost.intervals import ChargedInterval, IntervalPart
-from exporter.cost.money import add_all, split
+from exporter.cost.money import add_all, part_between, split
 from exporter.cost.policy import CostPolicy
 from exporter.cost.postings import (
     CostOwner,
@@ -44,7 +44,8 @@ from exporter.units import (
 def accrue(rate: Rate, elapsed: Nanoseconds, carry: Carry | None) -> tuple[Picodollars, Carry]:
     """Whole picodollars that accrued, and the fraction that is left.
 
-    Accruing over [a, b] and then [b, c] is exactly accruing over [a, c] while the rate stays.
+    Accruing over [a, b] and then [b, c] is exactly accruing over [a, c] while the rate stays. At a dollar an
+    hour, one second accrues 277,777,777 picodollars and carries 7/9; the next 277,777,778 and carries 5/9.
     """
     return _divide(rate.amount * elapsed, rate.period, carry)
 
@@ -114,19 +115,35 @@ class _GpuCharge(NamedTuple):
     """
 
     gpu: Gpu
+    """The GPU, or `UNCOUNTED` for time of a host whose GPUs were not read."""
     price: Price
+    """The price of this time."""
     time: Mapping[OwnerPhase, Nanoseconds]
+    """GPU time by owner and phase."""
     up: Mapping[OwnerPhase, Nanoseconds]
     """The part of `time` that hourly rent accrues over."""
     energy: Millijoules
+    """Energy that the GPU used."""
     by_time: Mapping[OwnerPhase, int]
     """Weights of what accrues over all time."""
     by_up: Mapping[OwnerPhase, int]
     """Weights of hourly rent."""
     by_energy: Mapping[OwnerPhase, int]
     """Weights of the cost of energy."""
-    counted: Mapping[OwnerPhase, Nanoseconds]
-    """The part of `time` that was posted before."""
+    posted_before: Mapping[OwnerPhase, Nanoseconds]
+    """The part of `time` that was posted as owed while it waited for a price."""
+
+
+@dataclass(frozen=True, slots=True)
+class _LateGpu:
+    """One GPU, or several of a model, at the price of a late charge."""
+
+    gpu: Gpu
+    """The GPU, or the model that NVML never listed."""
+    count: int
+    """How many GPUs it stands for."""
+    price: Price
+    """The price of each."""
 
 
 @dataclass(slots=True)
@@ -140,7 +157,9 @@ class _SegmentPostings:
     accrued: Picodollars = 0
     """Money of all GPUs, summed before anything is split."""
     money: list[MoneyPosting] = field(default_factory=list)
+    """Money by GPU, component, owner and phase."""
     time: list[GpuTimePosting] = field(default_factory=list)
+    """GPU time by GPU, owner and phase."""
 
     def charge(self, charge: _GpuCharge, remainders: GpuRemainders) -> None:
         """Post the time of a GPU, then each rate, then its energy."""
@@ -160,7 +179,7 @@ class _SegmentPostings:
                 priced=not price.waits,
                 down=down,
                 unowed=unowed,
-                counted=min(time, charge.counted.get(key, 0)),
+                posted_before=min(time, charge.posted_before.get(key, 0)),
             )
             self.time.append(posting)
         self.charge_rates(charge, remainders)
@@ -180,17 +199,18 @@ class _SegmentPostings:
             accrued = accrue_energy(energy, charge.energy, carries.get(ENERGY))
             self._post(charge.gpu, ENERGY, energy.provenance, accrued, charge.by_energy, remainders)
 
-    def charge_uncounted(
+    def charge_host_time(
         self,
         time: Mapping[OwnerPhase, Nanoseconds],
         up: Mapping[OwnerPhase, Nanoseconds],
-        prices: Iterable[tuple[Price, int, GpuRemainders]],
+        gpus: Iterable[tuple[_LateGpu, GpuRemainders]],
     ) -> None:
         """Post time of a host that waited for the number of its GPUs, at the price of each of them."""
         chargeable: dict[OwnerPhase, Nanoseconds] = {}
-        for price, count, remainders in prices:
-            times = {key: part * count for key, part in time.items()}
-            ups = {key: part * count for key, part in up.items()}
+        for gpu, remainders in gpus:
+            price = gpu.price
+            times = {key: part * gpu.count for key, part in time.items()}
+            ups = {key: part * gpu.count for key, part in up.items()}
             charge = _GpuCharge(
                 gpu=UNCOUNTED,
                 price=price,
@@ -200,13 +220,14 @@ class _SegmentPostings:
                 by_time=times,
                 by_up=ups,
                 by_energy={},
-                counted={},
+                posted_before={},
             )
             self.charge_rates(charge, remainders)
             if price.priced and price.rates:
                 add_all(chargeable, ups if price.while_up else times)
         for key, passed in time.items():
             down = passed - min(passed, up.get(key, 0))
+            # One hour of a host of 8 GPUs owes 8 GPU hours, which leaves -7.
             unowed = passed - chargeable.get(key, 0)
             self.time.append(
                 GpuTimePosting(UNCOUNTED, key, duration=passed, priced=True, down=down, unowed=unowed)
@@ -246,24 +267,27 @@ class GpuAccrual:
     """One GPU in one tick."""
 
     state: GpuState
+    """Its slot after the tick."""
     charged: Gpu
-    """The GPU in its slot at that time."""
+    """The GPU in its slot at the time that the tick charges."""
     count: int
-    """How many times its time counts."""
+    """How many GPUs it stands for, which multiplies its time."""
     seen_before: bool
     """False for a GPU that is new in the tick."""
     reading: GpuReading | None
+    """What NVML reports, `None` where it does not list the GPU."""
     by_time: Mapping[OwnerPhase, int]
     """Weights that divide its time."""
     by_energy: Mapping[OwnerPhase, int]
     """Weights that divide its energy."""
     energy: Millijoules
-    counted: bool
+    """Energy that arrived in the tick."""
+    energy_measured: bool
     """Whether its energy was measured."""
     implausible: bool
     """Whether its energy counter was refused."""
     remainders: GpuRemainders
-    """Each segment advances them."""
+    """Remainders of its postings, which each segment advances."""
 
 
 class Accrual:
@@ -326,9 +350,7 @@ class Accrual:
             by_time = self._unallocated or gpu.by_time
             times = gpu.remainders.split(TIME, length * gpu.count, by_time, postings.present)
             ups = times if part.up == length else split(part.up * gpu.count, times)[0]
-            # The energies of the parts add up to all of it, since each is the difference of two floors.
-            energy_before = gpu.energy * part.drawn_before // part.drawn_in_all
-            energy = gpu.energy * part.drawn_until // part.drawn_in_all - energy_before
+            energy = part_between(gpu.energy, part.drawn_before, part.drawn_until, part.drawn_in_all)
             if price.waits:
                 energies = gpu.remainders.split(JOULES, energy, gpu.by_energy, postings.present)
                 usage = {
@@ -347,7 +369,7 @@ class Accrual:
                 by_time=by_time,
                 by_up=by_time,  # within a tick a host is up for all owners alike
                 by_energy=gpu.by_energy,
-                counted={},
+                posted_before={},
             )
             postings.charge(charge, gpu.remainders)
         return postings.segment(start, part.end, day, unpriced=unpriced, down=length - part.up)
@@ -373,34 +395,22 @@ NOTHING_OWED: Final = Price((), None, priced=False, in_service=False)
 
 
 @dataclass(slots=True)
-class _UsagePool:
-    """Usage of one GPU by owner and phase, taken out part by part. No rounding adds or loses any of it."""
+class _Usage:
+    """Usage of one GPU, or what is left of it."""
 
     time: dict[OwnerPhase, int] = field(default_factory=dict)
+    """GPU time by owner and phase."""
     up: dict[OwnerPhase, int] = field(default_factory=dict)
+    """GPU time with the host up, by owner and phase."""
     energy: dict[OwnerPhase, int] = field(default_factory=dict)
+    """Energy by owner and phase."""
 
-    @classmethod
-    def of(cls, usage: Mapping[OwnerPhase, GpuUse]) -> "_UsagePool":
-        return cls(
-            {key: used.time for key, used in usage.items()},
-            {key: used.up for key, used in usage.items()},
-            {key: used.energy for key, used in usage.items()},
-        )
-
-    def sums(self) -> tuple[int, int, int]:
-        return sum(self.time.values()), sum(self.up.values()), sum(self.energy.values())
-
-    def take(self, time: int, up: int, energy: int) -> "_UsagePool":
-        """Move these amounts into another pool, in proportion to what each owner and phase has."""
-        return _UsagePool(_taken(self.time, time), _taken(self.up, up), _taken(self.energy, energy))
-
-    def add(self, other: "_UsagePool") -> None:
+    def add(self, other: "_Usage") -> None:
         add_all(self.time, other.time)
         add_all(self.up, other.up)
         add_all(self.energy, other.energy)
 
-    def usage(self) -> dict[OwnerPhase, GpuUse]:
+    def by_key(self) -> dict[OwnerPhase, GpuUse]:
         """Usage of those that used anything."""
         used = {
             key: GpuUse(self.time.get(key, 0), self.up.get(key, 0), self.energy.get(key, 0))
@@ -409,14 +419,37 @@ class _UsagePool:
         return {key: use for key, use in used.items() if use != NO_USE}
 
 
-def _taken(available: dict[OwnerPhase, int], amount: int) -> dict[OwnerPhase, int]:
-    if amount <= 0:
-        return {}
-    # At most what each has: a part is rounded up only where a remainder is left.
-    parts, _ = split(amount, available)
-    for key, part in parts.items():
-        available[key] -= part
-    return {key: part for key, part in parts.items() if part}
+class _UsagePool:
+    """An amount by owner and phase, taken out part by part. No rounding adds or loses any of it."""
+
+    def __init__(self, amounts: dict[OwnerPhase, int]) -> None:
+        self._left = amounts
+        self._total = sum(amounts.values())
+
+    def take(self, start: Nanoseconds, end: Nanoseconds, length: Nanoseconds) -> dict[OwnerPhase, int]:
+        """Take the part of [start, end), in proportion to what is left to each owner and phase."""
+        amount = part_between(self._total, start, end, length)
+        if amount <= 0:
+            return {}
+        # At most what each has: a part is rounded up only where a remainder is left.
+        parts, _ = split(amount, self._left)
+        for key, part in parts.items():
+            self._left[key] -= part
+        return {key: part for key, part in parts.items() if part}
+
+
+class _Cut(NamedTuple):
+    """A part of unpriced time with one price of each GPU."""
+
+    start: Instant
+    end: Instant
+    gpus: list[_LateGpu]
+    """The GPUs that it is time of, empty where they are not counted yet."""
+
+    @property
+    def waits(self) -> bool:
+        """Whether it goes on waiting: for a price, or for the number of GPUs."""
+        return not self.gpus or any(gpu.price.waits for gpu in self.gpus)
 
 
 def charge_late(
@@ -460,43 +493,57 @@ class _LateAccrual:
         return state, LateCharges(tuple(self._segments), tuple(self._left))
 
     def charge(self, waiting: UnpricedTime) -> None:
-        gpus = self._gpus_of_host if waiting.gpu == UNCOUNTED else ((waiting.gpu, 1),)
-        cuts = [(waiting.start, waiting.end)]
-        if waiting.end > waiting.start:
-            recent = max(waiting.start, self._now - CHARGED_BY_MINUTE)
-            minutes = range(recent + -recent % NANOSECONDS_PER_MINUTE, waiting.end, NANOSECONDS_PER_MINUTE)
-            changes = self._policy.tariff.changes(waiting.start, waiting.end)
-            cuts = list(pairwise(sorted({waiting.start, waiting.end, *changes, *minutes})))
-        prices = [[(self._price(waiting, gpu, start), count) for gpu, count in gpus] for start, _ in cuts]
-        waits = [not of_cut or any(price.waits for price, _ in of_cut) for of_cut in prices]
-        if all(waits):
+        cuts = self._cuts(waiting)
+        if all(cut.waits for cut in cuts):
             return
-        pool, left = _UsagePool.of(waiting.usage), _UsagePool()
-        sums, length = pool.sums(), max(1, waiting.end - waiting.start)
+        time = _UsagePool({key: used.time for key, used in waiting.usage.items()})
+        up = _UsagePool({key: used.up for key, used in waiting.usage.items()})
+        energy = _UsagePool({key: used.energy for key, used in waiting.usage.items()})
+        length = max(1, waiting.end - waiting.start)
+        left = _Usage()
         left_until = waiting.start
-        for (start, end), of_cut, wait in zip(cuts, prices, waits, strict=True):
-            last = end >= waiting.end
-            time, up, energy = (
-                (total if last else total * (end - waiting.start) // length)
-                - total * (start - waiting.start) // length
-                for total in sums
+        for cut in cuts:
+            start = cut.start - waiting.start
+            end = length if cut.end >= waiting.end else cut.end - waiting.start
+            part = _Usage(
+                time.take(start, end, length), up.take(start, end, length), energy.take(start, end, length)
             )
-            part = pool.take(time, up, energy)
-            if wait:
-                left_until = end
+            if cut.waits:
+                left_until = cut.end
                 left.add(part)
             else:
-                self._segments.append(self._segment(waiting, start, end, of_cut, part))
-        self._left.append(replace(waiting, end=left_until, usage=left.usage()))
+                self._segments.append(self._segment(waiting, cut, part))
+        self._left.append(replace(waiting, end=left_until, usage=left.by_key()))
+
+    def _cuts(self, waiting: UnpricedTime) -> list[_Cut]:
+        """The parts of unpriced time: each is at one price, and inside one minute where it is recent."""
+        bounds = [(waiting.start, waiting.end)]
+        if waiting.end > waiting.start:
+            recent = max(waiting.start, self._now - CHARGED_BY_MINUTE)
+            first_minute = recent + -recent % NANOSECONDS_PER_MINUTE
+            minutes = range(first_minute, waiting.end, NANOSECONDS_PER_MINUTE)
+            changes = self._policy.tariff.changes(waiting.start, waiting.end)
+            bounds = list(pairwise(sorted({waiting.start, waiting.end, *changes, *minutes})))
+        gpus = self._gpus_of_host if waiting.gpu == UNCOUNTED else ((waiting.gpu, 1),)
+        cuts: list[_Cut] = []
+        for start, end in bounds:
+            priced = [_LateGpu(gpu, count, self._price(waiting, gpu, start)) for gpu, count in gpus]
+            cuts.append(_Cut(start, end, priced))
+        return cuts
 
     @cached_property
     def _gpus_of_host(self) -> tuple[tuple[Gpu, int], ...]:
-        """The GPUs that time is of which was uncounted, by the first read of them; none before."""
+        """The GPUs of a host, by the first read of them, and how many each stands for; none before."""
         unseen = self._state.unseen
         if UNCOUNTED.gpu_model in unseen:
             return ()
         listed = [gpu.gpu for _, gpu in sorted(self._state.gpus.items())]
         return (*((gpu, 1) for gpu in listed), *((gpu.gpu, gpu.count) for _, gpu in sorted(unseen.items())))
+
+    @cached_property
+    def _host_remainders(self) -> list[GpuRemainders]:
+        """Remainders of the time that was uncounted, for each of the GPUs of the host."""
+        return [GpuRemainders() for _ in self._gpus_of_host]
 
     def _price(self, waiting: UnpricedTime, gpu: Gpu, at: Instant) -> Price:
         tariff = self._policy.tariff
@@ -509,34 +556,25 @@ class _LateAccrual:
             price = tariff.hardware_price(gpu, at)
         return price.hourly() if waiting.hourly_only else price
 
-    def _segment(
-        self,
-        waiting: UnpricedTime,
-        start: Instant,
-        end: Instant,
-        prices: list[tuple[Price, int]],
-        usage: _UsagePool,
-    ) -> Segment:
-        time, up, energy = usage.time, usage.up, usage.energy
+    def _segment(self, waiting: UnpricedTime, cut: _Cut, usage: _Usage) -> Segment:
         postings = _SegmentPostings(waiting.hourly_only)
         if waiting.gpu == UNCOUNTED:
-            slots = ((*price, self._remainders_of(f"slot {n}")) for n, price in enumerate(prices))
-            postings.charge_uncounted(time, up, slots)
+            gpus = zip(cut.gpus, self._host_remainders, strict=True)
+            postings.charge_host_time(usage.time, usage.up, gpus)
         else:
-            ((price, _),) = prices
             charge = _GpuCharge(
                 gpu=waiting.gpu,
-                price=price,
-                time=time,
-                up=up,
-                energy=sum(energy.values()),
-                by_time=time,
-                by_up=up,
-                by_energy=energy,
-                counted=up,
+                price=cut.gpus[0].price,
+                time=usage.time,
+                up=usage.up,
+                energy=sum(usage.energy.values()),
+                by_time=usage.time,
+                by_up=usage.up,
+                by_energy=usage.energy,
+                posted_before=usage.up,  # its up time was posted as owed while it waited
             )
             postings.charge(charge, self._remainders_of(waiting.gpu.uuid))
-        return postings.segment(start, end, waiting.day)
+        return postings.segment(cut.start, cut.end, waiting.day)
 
     def _remainders_of(self, uuid: str) -> GpuRemainders:
         if uuid not in self._remainders:

@@ -168,7 +168,7 @@ def advance(state: State, frame: Frame, policy: CostPolicy) -> TickOutcome:
         latencies=served.latencies,
         preemptions=served.preemptions,
         equivalents=equivalents(served.tokens, policy.compare),
-        energy=tuple(EnergyPosting(gpu.state.gpu, gpu.energy) for gpu in accruals if gpu.counted),
+        energy=tuple(EnergyPosting(gpu.state.gpu, gpu.energy) for gpu in accruals if gpu.energy_measured),
         owners=_owners(accruals, served, policy),
         implausible=(("energy", sum(gpu.implausible for gpu in accruals)),),
         day=day_of(frame.wall - 1, policy.zone).name,
@@ -310,7 +310,7 @@ def _gpu_tick(
         by_time=by_time,
         by_energy=by_energy,
         energy=used.energy,
-        counted=measured and elapsed is not None,
+        energy_measured=measured and elapsed is not None,
         implausible=used.implausible,
         remainders=GpuRemainders(dict(gpu.carries), dict(gpu.rounding)),
     )

@@ -28,6 +28,15 @@ def add_all(sums: dict[K, int], amounts: Mapping[K, int]) -> None:
         sums[key] = sums.get(key, 0) + amount
 
 
+def part_between(total: int, start: int, end: int, length: int) -> int:
+    """The part of a total for [start, end) of a length.
+
+    Parts that follow each other add up to it, since each is the difference of two floors: 10 over thirds is
+    3, 3 and 4.
+    """
+    return total * end // length - total * start // length
+
+
 def split(
     amount: int, weights: Mapping[K, int], rounding: Mapping[K, int] | None = None
 ) -> tuple[dict[K, int], dict[K, int]]:

@@ -68,20 +68,21 @@ class GpuTimePosting(NamedTuple):
     priced: bool
     """False where the time waits for a price."""
     down: Nanoseconds = 0
-    """The part of `duration` that hourly rent is not owed for."""
+    """The part of `duration` in which the host was down: hourly rent is not owed for it."""
     unowed: Nanoseconds = 0
-    """The part that nothing is owed for.
+    """The part of `duration` that nothing is owed for: `down` where rent is by the hour or no price is known,
+    all of it before owned hardware is in service.
 
-    That is `down` where rent is by the hour or no price is known, all of it before owned hardware is in
-    service.
+    It is negative for time of a host that waited for the number of its GPUs: one hour of a host of 8 GPUs
+    owes 8 GPU hours, which leaves -7.
     """
-    counted: Nanoseconds = 0
-    """The part that was posted as GPU time before, of time that waited for a price."""
+    posted_before: Nanoseconds = 0
+    """The part of `duration` that was posted as owed while it waited for a price."""
 
     @property
     def chargeable(self) -> Nanoseconds:
         """GPU time that is posted now: dollars over it are the price. It is never negative."""
-        return max(0, self.duration - self.unowed - self.counted)
+        return max(0, self.duration - self.unowed - self.posted_before)
 
 
 @dataclass(frozen=True, slots=True)

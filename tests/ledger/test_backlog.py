@@ -72,7 +72,7 @@ def charged(unpriced: UnpricedTime, left: dict[OwnerPhase, GpuUse], end: int, am
         for owner_phase, used in unpriced.usage.items()
     }
     gpu_time = tuple(
-        GpuTimePosting(unpriced.gpu, owner_phase, time, priced=True, counted=time)
+        GpuTimePosting(unpriced.gpu, owner_phase, time, priced=True, posted_before=time)
         for owner_phase, time in times.items()
     )
     owner_phase = next(iter(unpriced.usage))

@@ -270,7 +270,7 @@ class StoryHost(MeteredHost):
                         OwnerPhase(usage.owner, phase),
                         part * HOUR,
                         priced=True,
-                        counted=part * HOUR,
+                        posted_before=part * HOUR,
                     )
                     for phase, part in usage.phases()
                 ],
