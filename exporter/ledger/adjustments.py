@@ -6,6 +6,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any, Final
 
+from exporter.cost.money import add
 from exporter.ledger.families import LARGEST
 from exporter.ledger.schema import Names, day_name
 from exporter.report import MonthKey
@@ -69,19 +70,21 @@ def take_waiting(
 ) -> tuple[dict[MonthKey, Picodollars], dict[int, Adjustment]]:
     """Add waiting adjustments to the pending month cells, each once, and mark them posted.
 
-    Returns the cells and the adjustments in them. Both stay together until a commit succeeds: after a
-    commit that failed but had reached the disk, nothing waits, and the same cells must be written again.
+    Returns the cells and the adjustments in them, which the next write takes again unless this one commits:
+    after a commit that failed but had reached the disk, nothing waits, and the same cells must be written.
     An adjustment that would overflow its cell goes on waiting, so that it cannot stop the ledger.
 
     Args:
         connection: in the transaction of the tick, which writes the cells.
         served: the cells at the last commit.
         pending: additions to them.
-        taken: adjustments in `pending`, by number.
+        taken: adjustments of a write that failed, by number.
         now: the time of posting.
     """
     cells = dict(pending)
     adjustments = dict(taken)
+    for adjustment in taken.values():
+        add(cells, adjustment.cell, adjustment.amount)
     for row in connection.execute(_WAITING_SQL).fetchall():
         adjustment = _built(row)
         cell = adjustment.cell

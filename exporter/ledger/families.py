@@ -3,30 +3,44 @@
 The schema, adding, pruning, copying, writing and reading of sums follow from this table.
 """
 
-from collections.abc import Callable, Iterator, Mapping
+import operator
+from collections.abc import Callable, Hashable, Iterator, Mapping
 from dataclasses import dataclass, fields, replace
-from enum import Enum
-from typing import Any, Final, NamedTuple, Self
+from typing import Any, ClassVar, Final, NamedTuple, Self, TypeVar
 
-from exporter.cost.money import add_all
 from exporter.cost.postings import CostOwner, OwnerPhase
 from exporter.readings import Gpu, ServerKey
 from exporter.report import MonthKey, ServerOwner
+
+K = TypeVar("K", bound=Hashable)
 
 LARGEST: Final = 2**63 - 1
 """The largest integer that SQLite holds."""
 
 
-class Rule(Enum):
-    """How a value that is posted changes the value before."""
+class Rule(NamedTuple):
+    """How a value that is posted changes the value of its key."""
 
-    SUM = "sum"
-    COUNT = "count"
-    """A sum that stops at `LARGEST`. It comes from what a server reports: absurd counts cannot stop the
-    ledger. Sums of money, time and energy are exact."""
-    LATEST = "latest"
-    EARLIEST = "earliest"
-    PEAK = "peak"
+    start: int
+    """The value of a key to which nothing was posted."""
+    combine: Callable[[int, int], int]
+    """The value after a posting, of the value before it and the one that is posted."""
+
+
+SUM: Final = Rule(0, operator.add)
+"""Sums of money, time and energy are exact."""
+
+COUNT: Final = Rule(0, lambda before, posted: min(before + posted, LARGEST))
+"""A count comes from what a server reports, and stops at `LARGEST`: absurd ones cannot stop the ledger."""
+
+LATEST: Final = Rule(0, lambda _before, posted: posted)
+EARLIEST: Final = Rule(LARGEST, min)
+PEAK: Final = Rule(0, lambda before, posted: min(max(before, posted), LARGEST))
+
+
+def _parts(*parts: Hashable) -> Hashable:
+    """The only part of a key, or a tuple of all."""
+    return parts[0] if len(parts) == 1 else parts
 
 
 class GpuOwner(NamedTuple):
@@ -42,48 +56,40 @@ class Family:
     """Sums of one table."""
 
     name: str
-    """The field that holds them in memory."""
-    columns: str
-    """Columns of the key, and last the value's. `owner` and `gpu` refer to their tables, others to labels."""
-    build: Callable[..., Any] | None = None
-    """Makes a key of its parts, in the order of the columns; without it, a tuple of them or the only one."""
-    rule: Rule = Rule.SUM
+    """The field that holds these sums in memory."""
+    key: tuple[str, ...]
+    """Columns of the key, without the period. `owner` and `gpu` refer to their tables, others to labels."""
+    value: str
+    """Column of the value."""
+    build: Callable[..., Hashable] = _parts
+    """Makes a key in memory of its parts, in the order of the columns."""
+    rule: Rule = SUM
+    """How a posted value is added."""
     brief: bool = False
     """Whether an hour is kept for a day only."""
     table: str = ""
+    """The table that holds these sums in the file."""
     period: str = ""
     """The column of the minute, hour or day since which the sums are; empty for running totals."""
-
-    @property
-    def key(self) -> tuple[str, ...]:
-        """Columns of the key, without the period."""
-        return tuple(self.columns.split()[:-1])
 
     @property
     def primary_key(self) -> tuple[str, ...]:
         """Columns of the key, after the period if the table has one."""
         return (self.period, *self.key) if self.period else self.key
 
-    @property
-    def value(self) -> str:
-        """Column of the value."""
-        return self.columns.split()[-1]
+    def post(self, sums: dict[K, int], key: K, posted: int) -> None:
+        """Add a value to the sums of this family."""
+        sums[key] = self.rule.combine(sums.get(key, self.rule.start), posted)
 
-    def changed(self, before: Mapping[Any, int], posted: Mapping[Any, int]) -> dict[Any, int]:
+    def changed(self, before: Mapping[K, int], posted: Mapping[K, int]) -> dict[K, int]:
         """New values of the keys that a posting changes or adds."""
-        match self.rule:
-            case Rule.LATEST:
-                return {key: value for key, value in posted.items() if value != before.get(key)}
-            case Rule.EARLIEST:
-                return {key: value for key, value in posted.items() if value < before.get(key, LARGEST)}
-            case Rule.PEAK:
-                return {key: value for key, value in posted.items() if value > before.get(key, -1)}
-        sums = {
-            key: before.get(key, 0) + value for key, value in posted.items() if value or key not in before
-        }
-        if self.rule is Rule.COUNT:
-            return {key: min(total, LARGEST) for key, total in sums.items()}
-        return sums
+        start, combine = self.rule
+        changed: dict[K, int] = {}
+        for key, value in posted.items():
+            after = combine(before.get(key, start), value)
+            if after != before.get(key):
+                changed[key] = after
+        return changed
 
 
 Families = Mapping[str, Family]
@@ -105,31 +111,33 @@ def _month_key(month: str, product: str, team: str, price_basis: str) -> MonthKe
     return MonthKey(product, team, price_basis, month)
 
 
-_COST: Final = Family("cost", "owner phase picodollars", OwnerPhase)
-_GPU_TIME: Final = Family("held", "owner phase nanoseconds", OwnerPhase)
-_GPU_COST: Final = Family("gpu_cost", "gpu component picodollars")
-_TOKENS: Final = Family("tokens", "owner kind count", rule=Rule.COUNT)
-_UNPRICED: Final = Family("unpriced", "gpu owner nanoseconds")
-_LATENCIES: Final = Family("latencies", "owner objective basis part count", rule=Rule.COUNT)
+_COST: Final = Family("cost", ("owner", "phase"), "picodollars", OwnerPhase)
+_GPU_TIME: Final = Family("held", ("owner", "phase"), "nanoseconds", OwnerPhase)
+_GPU_COST: Final = Family("gpu_cost", ("gpu", "component"), "picodollars")
+_TOKENS: Final = Family("tokens", ("owner", "kind"), "count", rule=COUNT)
+_UNPRICED: Final = Family("unpriced", ("gpu", "owner"), "nanoseconds")
+_LATENCIES: Final = Family("latencies", ("owner", "objective", "basis", "part"), "count", rule=COUNT)
 
 COUNTERS: Final = _of_grain(
     "",
     "",
     _COST,
     _GPU_TIME,
-    Family("server_cost", "product team namespace server component picodollars", _server_cost),
+    Family(
+        "server_cost", ("product", "team", "namespace", "server", "component"), "picodollars", _server_cost
+    ),
     _GPU_COST,
     _TOKENS,
-    Family("requests", "owner count", rule=Rule.COUNT),
-    Family("preemptions", "owner count", rule=Rule.COUNT),
-    Family("energy", "gpu millijoules"),
+    Family("requests", ("owner",), "count", rule=COUNT),
+    Family("preemptions", ("owner",), "count", rule=COUNT),
+    Family("energy", ("gpu",), "millijoules"),
     _UNPRICED,
-    Family("months", "month product team price_basis picodollars", _month_key),
-    Family("first_held", "product instant", rule=Rule.EARLIEST),
-    Family("equivalents", "owner reference picodollars", rule=Rule.COUNT),
+    Family("months", ("month", "product", "team", "price_basis"), "picodollars", _month_key),
+    Family("first_held", ("product",), "instant", rule=EARLIEST),
+    Family("equivalents", ("owner", "reference"), "picodollars", rule=COUNT),
     _LATENCIES,
-    Family("last_token", "owner instant", rule=Rule.LATEST),
-    Family("changed", "owner instant", rule=Rule.LATEST),
+    Family("last_token", ("owner",), "instant", rule=LATEST),
+    Family("changed", ("owner",), "instant", rule=LATEST),
 )
 """Running totals."""
 
@@ -139,33 +147,38 @@ MINUTES: Final = _of_grain("minute_", "minute", _COST, _TOKENS, _LATENCIES)
 HOURS: Final = _of_grain(
     "hour_",
     "hour",
-    Family("cost", "product picodollars"),
-    Family("covered", "nanoseconds"),
-    Family("down", "nanoseconds", brief=True),
-    Family("usage", "gpu product nanoseconds", brief=True),
-    Family("energy", "gpu product millijoules", brief=True),
+    Family("cost", ("product",), "picodollars"),
+    Family("covered", (), "nanoseconds"),
+    Family("down", (), "nanoseconds", brief=True),
+    Family("usage", ("gpu", "product"), "nanoseconds", brief=True),
+    Family("energy", ("gpu", "product"), "millijoules", brief=True),
 )
 """Sums of the last 40 days, and of the last day."""
 
 _HISTORY: Final = (
     _COST,
     _GPU_TIME,
-    Family("server_cost", "product team namespace server component price_basis picodollars", _server_cost),
+    Family(
+        "server_cost",
+        ("product", "team", "namespace", "server", "component", "price_basis"),
+        "picodollars",
+        _server_cost,
+    ),
     _GPU_COST,
-    Family("gpu_held", "gpu nanoseconds"),
+    Family("gpu_held", ("gpu",), "nanoseconds"),
     _TOKENS,
     _UNPRICED,
-    Family("settled", "gpu owner nanoseconds"),
-    Family("gpu_down", "gpu nanoseconds"),
-    Family("gpu_unowed", "gpu nanoseconds"),
-    Family("owner_held", "gpu product team nanoseconds", GpuOwner),
-    Family("owner_down", "gpu product team nanoseconds", GpuOwner),
+    Family("settled", ("gpu", "owner"), "nanoseconds"),
+    Family("gpu_down", ("gpu",), "nanoseconds"),
+    Family("gpu_unowed", ("gpu",), "nanoseconds"),
+    Family("owner_held", ("gpu", "product", "team"), "nanoseconds", GpuOwner),
+    Family("owner_down", ("gpu", "product", "team"), "nanoseconds", GpuOwner),
 )
 
 HOURLY: Final = _of_grain("hourly_", "hour", *_HISTORY)
 """History of 40 days."""
 
-DAILY: Final = _of_grain("daily_", "day", *_HISTORY, Family("covered", "nanoseconds"))
+DAILY: Final = _of_grain("daily_", "day", *_HISTORY, Family("covered", (), "nanoseconds"))
 """History of 13 months."""
 
 MEMORY: Final = _of_grain(
@@ -173,9 +186,10 @@ MEMORY: Final = _of_grain(
     "hour",
     Family(
         "memory",
-        "gpu namespace server bytes",
+        ("gpu", "namespace", "server"),
+        "bytes",
         lambda gpu, namespace, server: (gpu, ServerKey(namespace, server)),
-        rule=Rule.PEAK,
+        rule=PEAK,
     ),
 )["memory"]
 """Peak GPU memory of servers, kept as history by hour."""
@@ -203,13 +217,23 @@ def parts_of(key: Any) -> Iterator[object]:
 
 @dataclass(slots=True, eq=False)
 class Sums:
-    """Sums of several families: each field is one, by its key."""
+    """Sums of the families of one grain: each field holds those of the family of its name, by key."""
+
+    grain: ClassVar[Families]
 
     def copy(self) -> Self:
         """A copy to add to."""
         return replace(self, **{item.name: dict(getattr(self, item.name)) for item in fields(self)})
 
-    def add(self, later: Self) -> None:
-        """Add other sums of the same families."""
-        for item in fields(self):
-            add_all(getattr(self, item.name), getattr(later, item.name))
+    def changed_by(self, posted: Self) -> dict[Family, dict[Any, int]]:
+        """New values of the keys that other sums change or add, by family, without families that stay."""
+        changed = {
+            family: family.changed(getattr(self, name), getattr(posted, name))
+            for name, family in self.grain.items()
+        }
+        return {family: values for family, values in changed.items() if values}
+
+    def add(self, posted: Self) -> None:
+        """Add other sums, each by the rule of its family."""
+        for family, values in self.changed_by(posted).items():
+            getattr(self, family.name).update(values)

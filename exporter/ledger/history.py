@@ -2,16 +2,16 @@
 
 import sqlite3
 from collections.abc import Callable, Collection, Iterable, Mapping
-from dataclasses import dataclass, field, fields
+from dataclasses import dataclass, field
 from itertools import pairwise
 from types import MappingProxyType
-from typing import Any, Final, Literal, NamedTuple
+from typing import Any, ClassVar, Final, Literal, NamedTuple
 
 from exporter.cost.money import add, add_all
 from exporter.cost.postings import CostOwner, OwnerPhase, Postings, Segment, TokenPosting
 from exporter.ledger import adjustments, families, schema
 from exporter.ledger.adjustments import Adjustment
-from exporter.ledger.families import LARGEST, Family, GpuOwner, Sums
+from exporter.ledger.families import Families, Family, GpuOwner, Sums
 from exporter.ledger.schema import Keys, Names, RowKey, day_number, meta_of, month_days, references
 from exporter.ledger.token_times import TokenTime, times_of_tokens
 from exporter.readings import UNCOUNTED, Gpu, ServerKey, TokenKind
@@ -43,28 +43,29 @@ class HistorySums(Sums):
     Each of `cost`, `server_cost` and `gpu_cost` sums to the same money.
     """
 
+    grain: ClassVar[Families] = families.DAILY
     cost: dict[OwnerPhase, Picodollars] = field(default_factory=dict)
     held: dict[OwnerPhase, Nanoseconds] = field(default_factory=dict)
-    """GPU time that is owed: dollars over it are the price. It sums to `gpu_held` less `gpu_unowed`."""
+    """GPU time that is owed, which dollars are divided by. It sums to `gpu_held` less `gpu_unowed`."""
     server_cost: dict[ServerCost, Picodollars] = field(default_factory=dict)
     gpu_cost: dict[tuple[Gpu, str], Picodollars] = field(default_factory=dict)
     gpu_held: dict[Gpu, Nanoseconds] = field(default_factory=dict)
-    """All GPU time that passed."""
+    """All GPU time that passed, by GPU."""
     tokens: dict[tuple[CostOwner, TokenKind], int] = field(default_factory=dict)
     unpriced: dict[tuple[Gpu, CostOwner], Nanoseconds] = field(default_factory=dict)
-    """The part of `gpu_held` that had no price, by its holder."""
+    """GPU time of `gpu_held` that had no price when it passed, by its holder."""
     covered: dict[tuple[()], Nanoseconds] = field(default_factory=dict)
-    """Wall time of ticks, under the one key `()`."""
+    """Wall time of ticks, under the only key `()`."""
     settled: dict[tuple[Gpu, CostOwner], Nanoseconds] = field(default_factory=dict)
-    """The part of `unpriced` that was charged since: the rest waits."""
+    """GPU time of `unpriced` that was charged since: the rest waits."""
     gpu_down: dict[Gpu, Nanoseconds] = field(default_factory=dict)
-    """The part of `gpu_held` without hourly rent, whether or not rent is by the hour."""
+    """GPU time of `gpu_held` without hourly rent, whether or not rent is by the hour."""
     gpu_unowed: dict[Gpu, Nanoseconds] = field(default_factory=dict)
-    """The part of `gpu_held` that is not owed."""
+    """GPU time of `gpu_held` that is not owed."""
     owner_held: dict[GpuOwner, Nanoseconds] = field(default_factory=dict)
-    """The part of `gpu_held` that has a price, by its holder."""
+    """GPU time of `gpu_held` that has a price, by its holder."""
     owner_down: dict[GpuOwner, Nanoseconds] = field(default_factory=dict)
-    """The part of `owner_held` that is in `gpu_down`."""
+    """GPU time of `owner_held` without hourly rent, by its holder."""
 
     def waiting(self) -> dict[tuple[Gpu, CostOwner], Nanoseconds]:
         """GPU time that still has no price, by its holder."""
@@ -177,7 +178,7 @@ class TickSums(NamedTuple):
         )
 
 
-FAMILIES: Final = tuple(item.name for item in fields(HistorySums))
+FAMILIES: Final = tuple(families.DAILY)
 
 
 @dataclass(slots=True)
@@ -225,7 +226,7 @@ class History:
         if postings.memory:
             peaks = self.memory.setdefault(hour_of(postings.end - 1), {})
             for gpu, server, memory_bytes in postings.memory:
-                peaks[gpu, server] = min(LARGEST, max(memory_bytes, peaks.get((gpu, server), 0)))
+                families.MEMORY.post(peaks, (gpu, server), memory_bytes)
         while len(self.memory) > CELLS_WAITING:  # writes failed for long: the oldest peaks are forgotten
             del self.memory[min(self.memory)]
         if not unwritten:

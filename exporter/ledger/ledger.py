@@ -18,8 +18,8 @@ from exporter.ledger.boot import NO_BOOT, BootClaim
 from exporter.ledger.contents import Contents, LastDay, empty
 from exporter.ledger.errors import DamagedError, ForeignSchemaError, LedgerError, LedgerLockedError
 from exporter.ledger.files import Lock
-from exporter.ledger.history import HistoryCache, TickSums
-from exporter.ledger.store import FilePresence, Pending, Store
+from exporter.ledger.history import TickSums
+from exporter.ledger.store import FilePresence, Pending, Store, Written
 from exporter.ledger.totals import Totals
 from exporter.ledger.unpriced_time import FIRST, Cursor, UnpricedBatch, UnpricedBuffer
 from exporter.readings import ServerKey
@@ -380,18 +380,18 @@ class Ledger:
             if pending is None:
                 return
             now: Instant | None = None
-            history: HistoryCache = {}
             file = self._store
             if file is None:
-                totals = self._committed.totals.advanced(pending.totals, pending.end).totals
+                advance = self._committed.totals.advanced(pending.totals, pending.end)
+                written = Written(advance.totals, history={})
             else:
                 now = self._clock.wall()
                 try:
-                    totals, history = file.write(self._committed, pending, now)
+                    written = file.write(self._committed, pending, now)
                 except DamagedError as error:
                     self._displace(file, f"{file.path} is not this daemon's ledger any more ({error})")
-                    totals, history = file.write(self._committed, pending, now)
-            after = store.after(self._committed, pending, now, totals, history)
+                    written = file.write(self._committed, pending, now)
+            after = store.after(self._committed, pending, now, written)
             unpriced = self._unpriced.committed(persistent=self.persistent)
         except (sqlite3.Error, OSError, LedgerError, OverflowError, UnicodeError) as error:
             text = f"the ledger cannot be written ({_reason(error)}): {STANDS_STILL}"

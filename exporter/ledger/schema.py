@@ -328,7 +328,7 @@ class Keys:
     def __init__(self, connection: sqlite3.Connection) -> None:
         self._connection = connection
         self._keys: dict[object, int] = {}
-        self._rows: dict[str, dict[Any, RowKey]] = {}
+        self._rows: dict[tuple[str, ...], dict[Any, RowKey]] = {}
 
     def of(self, part: object) -> int:
         """The key of a label, an owner or a GPU."""
@@ -340,7 +340,7 @@ class Keys:
 
     def row(self, family: Family, key: Any) -> RowKey:
         """The integer keys of a row from a key of the family. A tick asks for the same hundreds again."""
-        rows = self._rows.setdefault(family.columns, {})
+        rows = self._rows.setdefault(family.key, {})
         row = rows.get(key)
         if row is None:
             row = tuple(self.of(part) for part in families.parts_of(key))
@@ -416,9 +416,7 @@ class Names:
         parts = [
             tables.get(column, self._labels)[number] for column, number in zip(family.key, row, strict=True)
         ]
-        if family.build is not None:
-            return family.build(*parts)
-        return parts[0] if len(parts) == 1 else tuple(parts)
+        return family.build(*parts)
 
 
 @contextmanager

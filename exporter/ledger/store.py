@@ -4,12 +4,12 @@ import logging
 import os
 import sqlite3
 import uuid
-from collections.abc import Mapping
-from contextlib import closing, suppress
+from collections.abc import Iterator, Mapping
+from contextlib import closing, contextmanager, suppress
 from dataclasses import dataclass, field, replace
 from enum import Enum
 from pathlib import Path
-from typing import Final
+from typing import Final, NamedTuple
 
 from exporter.cost.postings import UnpricedTime
 from exporter.cost.state import State
@@ -33,7 +33,7 @@ from exporter.ledger.history import History, HistoryCache, days_floor, read_hist
 from exporter.ledger.schema import Keys, bounded, meta_of
 from exporter.ledger.totals import Retained, Totals, write_totals
 from exporter.ledger.unpriced_time import Cursor, UnpricedBatch, recent_ranges
-from exporter.units import Instant, hour_of
+from exporter.units import Instant, Picodollars, hour_of
 
 log = logging.getLogger(__name__)
 
@@ -54,18 +54,16 @@ class FilePresence(Enum):
 
 @dataclass(slots=True)
 class Pending:
-    """Sums since the last commit, and what the latest tick said of the host."""
+    """Sums since the last commit, and what the latest tick reported of the host."""
 
     totals: Totals = field(default_factory=Totals)
-    adjusted: dict[int, Adjustment] = field(default_factory=dict)
-    """Adjustments that a write added to the totals, by number."""
     history: History = field(default_factory=History)
     unpriced: Mapping[int, UnpricedTime] = field(default_factory=dict)
     """Changed ranges of unpriced time, by number."""
     state: State = field(default_factory=State)
     """State of the cost model after the latest tick."""
     texts: Mapping[marks.Scope, str] = field(default_factory=dict)
-    """Marks of that state, as the file holds them."""
+    """Marks of the state of the cost model, as the file holds them."""
     end: Instant = 0
     """End of the latest tick."""
     machine: str = ""
@@ -81,9 +79,16 @@ class Pending:
 
     def copy(self) -> "Pending":
         """A copy to add to."""
-        return replace(
-            self, totals=self.totals.copy(), adjusted=dict(self.adjusted), history=self.history.copy()
-        )
+        return replace(self, totals=self.totals.copy(), history=self.history.copy())
+
+
+class Written(NamedTuple):
+    """Outcome of a write."""
+
+    totals: Totals
+    """Totals after the commit."""
+    history: HistoryCache
+    """Cache of the file's history after the commit."""
 
 
 class Store:
@@ -102,6 +107,8 @@ class Store:
     """Device and inode of the open file and SQLite's files next to it, by suffix."""
     _state_known: bool
     """Whether the file has the marks of the last commit: after a failed write nobody knows."""
+    _taken: Mapping[int, Adjustment]
+    """Adjustments that a failed write posted, by number. It may have reached the disk: then none waits."""
     _suspect: bool
     """Whether the last write failed at a broken page: the file is checked when it is opened again."""
     _pruned: Retained | None
@@ -113,6 +120,7 @@ class Store:
         self._connection = None
         self._identities = {}
         self._state_known = connection is not None
+        self._taken = {}
         self._suspect = False
         self._pruned = None
         if connection is not None:
@@ -256,11 +264,10 @@ class Store:
         self._suspect = False
         return copied
 
-    def write(self, before: Contents, pending: Pending, now: Instant) -> tuple[Totals, HistoryCache]:
+    def write(self, before: Contents, pending: Pending, now: Instant) -> Written:
         """Commit everything that `pending` adds to the file, or nothing of it.
 
-        Returns the totals after it, and the cache of the file's history. After any exception the same may be
-        written again.
+        After any exception the same may be written again.
 
         Totals are written whole, never added in SQL: a commit that failed after it had reached the disk is
         written again without counting twice. For the same reason the write after a failure replaces every
@@ -272,37 +279,56 @@ class Store:
             OverflowError: a total passes what the file holds.
             UnicodeError: a label is no text that the file holds.
         """
-        # After a failure nobody knows which marks reached the disk: all of them are written.
+        with (
+            self._unknown_until_committed(before) as known_texts,
+            transaction(self._connected(before)) as connection,
+        ):
+            months, self._taken = take_waiting(
+                connection,
+                served=before.totals.counters.months,
+                pending=pending.totals.counters.months,
+                taken=self._taken,
+                now=now,
+            )
+            counters = replace(pending.totals.counters, months=months)
+            advance = before.totals.advanced(replace(pending.totals, counters=counters), pending.end)
+            write_totals(connection, self._keys, advance.changes)
+            first_hour = advance.retained.first_hour
+            history = write_history(connection, self._keys, before.history, pending.history, first_hour)
+            if advance.retained != self._pruned:
+                _prune(connection, advance.retained)
+            unpriced_time.write_unpriced(connection, self._keys, pending.unpriced)
+            _write_state(connection, known_texts, pending.texts)
+            _write_meta(
+                connection,
+                pending,
+                accrued=advance.totals.accrued,
+                committed=now,
+                commits=before.commits + 1,
+                begun=now if before.last_commit is None else None,
+            )
+        log_posted(self._taken.values())
+        self._taken = {}
+        self._pruned = advance.retained
+        return Written(advance.totals, history)
+
+    @contextmanager
+    def _unknown_until_committed(self, before: Contents) -> Iterator[Mapping[marks.Scope, str] | None]:
+        """Marks that the file is known to hold; `None` after a failure, when nobody knows which reached it.
+
+        What the file holds counts as unknown from here on, until all of this block succeeded.
+        """
         known_texts = before.texts if self._state_known else None
-        if not self._state_known:  # the connection of a failed write stayed open if its file had no name then
+        if known_texts is None:  # the connection of a failed write stayed open if its file had no name then
             self._give_up()
         self._state_known = False
         try:
-            with transaction(self._connected(before)) as connection:
-                pending.totals.counters.months, pending.adjusted = take_waiting(
-                    connection,
-                    served=before.totals.counters.months,
-                    pending=pending.totals.counters.months,
-                    taken=pending.adjusted,
-                    now=now,
-                )
-                advance = before.totals.advanced(pending.totals, pending.end)
-                write_totals(connection, self._keys, advance.changes)
-                first_hour = advance.retained.first_hour
-                history = write_history(connection, self._keys, before.history, pending.history, first_hour)
-                if advance.retained != self._pruned:
-                    _prune(connection, advance.retained)
-                unpriced_time.write_unpriced(connection, self._keys, pending.unpriced)
-                _write_state(connection, known_texts, pending.texts)
-                _write_meta(connection, before, pending, now)
+            yield known_texts
         except BaseException as error:
             self._suspect = getattr(error, "sqlite_errorcode", 0) & 0xFF in _BROKEN
             self._give_up()
             raise
-        log_posted(pending.adjusted.values())
         self._state_known = True
-        self._pruned = advance.retained
-        return advance.totals, history
 
     def _give_up(self) -> None:
         self._pruned = None
@@ -358,15 +384,13 @@ class Store:
                 connection.close()
 
 
-def after(
-    before: Contents, pending: Pending, now: Instant | None, totals: Totals, history: HistoryCache
-) -> Contents:
-    """Contents after a commit, with its totals and history. The contents before stay as they are."""
+def after(before: Contents, pending: Pending, now: Instant | None, written: Written) -> Contents:
+    """Contents after a commit. The contents before stay as they are."""
     return replace(
         before,
-        totals=totals,
+        totals=written.totals,
         day=before.day.after(pending.history, pending.end),
-        history=history,
+        history=written.history,
         state=pending.state,
         texts=pending.texts,
         last_commit=now,
@@ -489,35 +513,49 @@ def _write_from_memory(part: Path, connect: schema.Connect, contents: Contents, 
         connection.execute(f"PRAGMA page_size = {schema.PAGE_BYTES}")
         _prepare(connection)
         _create(connection, contents.ledger)
-        everything = Pending(
-            totals=contents.totals,
+        latest = Pending(
             state=contents.state,
-            texts=contents.texts,
             end=contents.state.wall or 0,
             machine=contents.machine,
             zone=contents.zone,
-            unpriced=contents.recent,
         )
-        nothing = replace(contents, totals=Totals(), texts={}, history={}, commits=contents.commits - 1)
-        Store(part, connect, connection).write(nothing, everything, contents.last_commit or now)
-        if contents.begun is not None:
-            connection.execute("INSERT OR REPLACE INTO meta VALUES ('begun', ?)", (contents.begun,))
+        with transaction(connection):
+            keys = Keys(connection)
+            write_totals(connection, keys, Totals().advanced(contents.totals, latest.end).changes)
+            unpriced_time.write_unpriced(connection, keys, contents.recent)
+            _write_state(connection, {}, contents.texts)
+            _write_meta(
+                connection,
+                latest,
+                accrued=contents.totals.accrued,
+                committed=contents.last_commit or now,
+                commits=contents.commits,
+                begun=contents.begun,
+            )
 
 
-def _write_meta(connection: sqlite3.Connection, before: Contents, pending: Pending, now: Instant) -> None:
+def _write_meta(
+    connection: sqlite3.Connection,
+    latest: Pending,
+    *,
+    accrued: Picodollars,
+    committed: Instant,
+    commits: int,
+    begun: Instant | None,
+) -> None:
     """Write the single values of a commit. Those that are `None` stay as they are."""
     meta = {
-        "accrued": bounded(before.totals.accrued + pending.totals.accrued, "accrued"),
-        "accrued_by_state": bounded(pending.state.accrued, "accrued"),
-        "wall": pending.state.wall,
-        "committed": now,
-        "commits": before.commits + 1,
-        "begun": now if before.last_commit is None else None,
-        "machine": pending.machine or None,
-        "host": pending.host or None,
-        "timezone": pending.zone or None,
-        "late_charge": pending.end if pending.charges_late else None,
-        "host_end": pending.host_end or 0,
+        "accrued": bounded(accrued, "accrued"),
+        "accrued_by_state": bounded(latest.state.accrued, "accrued"),
+        "wall": latest.state.wall,
+        "committed": committed,
+        "commits": commits,
+        "begun": begun,
+        "machine": latest.machine or None,
+        "host": latest.host or None,
+        "timezone": latest.zone or None,
+        "late_charge": latest.end if latest.charges_late else None,
+        "host_end": latest.host_end or 0,
     }
     connection.executemany(
         "INSERT OR REPLACE INTO meta (key, value) VALUES (?, ?)",

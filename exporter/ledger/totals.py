@@ -4,18 +4,13 @@ import sqlite3
 from collections.abc import Callable, Collection, Container, Iterable, Mapping
 from dataclasses import dataclass, field, replace
 from functools import lru_cache
-from typing import Any, Final, NamedTuple, TypeVar
+from typing import Any, ClassVar, Final, NamedTuple, TypeVar
 
 from exporter.cost.money import add, add_all
-from exporter.cost.postings import (
-    LATENCY_PARTS,
-    CostOwner,
-    LatencyPart,
-    OwnerPhase,
-)
+from exporter.cost.postings import CostOwner, LatencyPart, OwnerPhase
 from exporter.cost.projection import energy_by_product
 from exporter.ledger import families, schema
-from exporter.ledger.families import LARGEST, Families, Family, Sums
+from exporter.ledger.families import Families, Family, Sums
 from exporter.ledger.history import SegmentSums, TickSums
 from exporter.readings import Gpu, LatencyBasis, Objective, TokenKind
 from exporter.report import MonthKey, ServerOwner, Window
@@ -37,7 +32,13 @@ HOURS_KEPT: Final = 40 * 24 + 1
 USAGE_HOURS_KEPT: Final = 26
 """Hours of GPU use by product that stay: the last 24, and room for their edges."""
 
-K = TypeVar("K")
+_TOKENS: Final = families.COUNTERS["tokens"]
+_EQUIVALENTS: Final = families.COUNTERS["equivalents"]
+_REQUESTS: Final = families.COUNTERS["requests"]
+_PREEMPTIONS: Final = families.COUNTERS["preemptions"]
+_LATENCIES: Final = families.COUNTERS["latencies"]
+_FIRST_HELD: Final = families.COUNTERS["first_held"]
+
 S = TypeVar("S", bound=Sums)
 
 
@@ -45,6 +46,7 @@ S = TypeVar("S", bound=Sums)
 class Counters(Sums):
     """Running totals by key."""
 
+    grain: ClassVar[Families] = families.COUNTERS
     cost: dict[OwnerPhase, Picodollars] = field(default_factory=dict)
     held: dict[OwnerPhase, Nanoseconds] = field(default_factory=dict)
     """GPU time that is owed."""
@@ -73,6 +75,7 @@ class Counters(Sums):
 class MinuteSums(Sums):
     """Sums of one minute, by the time that money and tokens are of. Not changed once they are committed."""
 
+    grain: ClassVar[Families] = families.MINUTES
     cost: dict[OwnerPhase, Picodollars] = field(default_factory=dict)
     tokens: dict[tuple[CostOwner, TokenKind], int] = field(default_factory=dict)
     latencies: dict[tuple[CostOwner, Objective, LatencyBasis, LatencyPart], int] = field(default_factory=dict)
@@ -82,12 +85,13 @@ class MinuteSums(Sums):
 class HourSums(Sums):
     """Sums of one hour, by the time that money is of."""
 
+    grain: ClassVar[Families] = families.HOURS
     cost: dict[str, Picodollars] = field(default_factory=dict)
-    """By product."""
+    """Money by product."""
     covered: dict[tuple[()], Nanoseconds] = field(default_factory=dict)
-    """Wall time of segments, once for all products, under the one key `()`."""
+    """Wall time of segments, once for all products, under the only key `()`."""
     down: dict[tuple[()], Nanoseconds] = field(default_factory=dict)
-    """The part of it without hourly rent."""
+    """Wall time of segments without hourly rent, under the only key `()`."""
     usage: dict[tuple[Gpu, str], Nanoseconds] = field(default_factory=dict)
     """GPU time by GPU and product."""
     energy: dict[tuple[Gpu, str], Millijoules] = field(default_factory=dict)
@@ -134,11 +138,11 @@ class Advance(NamedTuple):
     """Outcome of a commit."""
 
     totals: "Totals"
-    """Totals after it."""
+    """Totals after the commit."""
     changes: list[Change]
-    """Values that it changed."""
+    """Values that the commit changed."""
     retained: Retained
-    """Periods that stay."""
+    """Periods that stay after the commit."""
 
 
 @dataclass(slots=True)
@@ -156,42 +160,14 @@ class Totals:
     def add(self, tick: TickSums, listed: Container[CostOwner]) -> None:
         """Add one tick. Owners that are `listed` already get no first entry in `changed`."""
         postings = tick.postings
-        counters = self.counters
         end = postings.end
         for posted in tick.segments:
             self._add_segment(posted, end)
         for posted in tick.late:
             self._add_money(posted, end)
-
-        for tokens in postings.tokens:
-            _count(counters.tokens, (tokens.owner, tokens.kind), tokens.count)
-        for tokens, times in tick.tokens:
-            counters.last_token[tokens.owner] = end
-            counters.changed[tokens.owner] = end
-            for time in times:
-                _count(self._minute(time.at).tokens, (tokens.owner, tokens.kind), time.tokens)
-        for equivalent in postings.equivalents:
-            _count(counters.equivalents, (equivalent.owner, equivalent.reference), equivalent.amount)
-
-        requests_of = ((counters.requests, postings.requests), (counters.preemptions, postings.preemptions))
-        for counts, rows in requests_of:
-            for requests in rows:
-                _count(counts, requests.owner, requests.count)
-                if requests.count:
-                    counters.changed[requests.owner] = end
-
-        # A tick's counts came before its end: at the end of a minute they are of that minute.
-        last_minute = self._minute(end - 1)
-        for latency in postings.latencies:
-            for part in LATENCY_PARTS:
-                key = latency.owner, latency.objective, latency.basis, part
-                count = getattr(latency, part)
-                _count(counters.latencies, key, count)
-                if latency.total:
-                    _count(last_minute.latencies, key, count)
-
+        self._add_counts(tick)
         for energy in postings.energy:
-            add(counters.energy, energy.gpu, energy.energy)
+            add(self.counters.energy, energy.gpu, energy.energy)
         for at, gpu, product, used in energy_by_product(postings):
             add(self._hour(at).energy, (gpu, product), used)
 
@@ -201,8 +177,46 @@ class Totals:
         new_owners.update(postings.owners)
         for owner in new_owners:
             if owner not in listed:
-                counters.changed.setdefault(owner, end)
+                self.counters.changed.setdefault(owner, end)
         self.prune(Retained.after(self.metered_hours(), end))
+
+    def _add_counts(self, tick: TickSums) -> None:
+        """Add what servers counted in a tick: tokens, their equivalents, requests and latencies."""
+        postings = tick.postings
+        counters = self.counters
+        end = postings.end
+        for tokens in postings.tokens:
+            _TOKENS.post(counters.tokens, (tokens.owner, tokens.kind), tokens.count)
+        for tokens, times in tick.tokens:
+            counters.last_token[tokens.owner] = end
+            counters.changed[tokens.owner] = end
+            for time in times:
+                minute_tokens = self._minute(time.at).tokens
+                _TOKENS.post(minute_tokens, (tokens.owner, tokens.kind), time.tokens)
+        for equivalent in postings.equivalents:
+            key = equivalent.owner, equivalent.reference
+            _EQUIVALENTS.post(counters.equivalents, key, equivalent.amount)
+        for requests in postings.requests:
+            _REQUESTS.post(counters.requests, requests.owner, requests.count)
+        for preempted in postings.preemptions:
+            _PREEMPTIONS.post(counters.preemptions, preempted.owner, preempted.count)
+        for requests in (*postings.requests, *postings.preemptions):
+            if requests.count:
+                counters.changed[requests.owner] = end
+
+        # A tick's counts came before its end: at the end of a minute they are of that minute.
+        last_minute = self._minute(end - 1)
+        for latency in postings.latencies:
+            parts: dict[LatencyPart, int] = {
+                "lower": latency.lower,
+                "upper": latency.upper,
+                "total": latency.total,
+            }
+            for part, count in parts.items():
+                latency_key = latency.owner, latency.objective, latency.basis, part
+                _LATENCIES.post(counters.latencies, latency_key, count)
+                if latency.total:
+                    _LATENCIES.post(last_minute.latencies, latency_key, count)
 
     def _minute(self, at: Instant) -> MinuteSums:
         return self.minutes.setdefault(minute_of(at), MinuteSums())
@@ -223,8 +237,7 @@ class Totals:
         for time in segment.gpu_times:
             owner = time.owner_phase.owner
             add(hour.usage, (time.gpu, owner.product), time.duration)
-            first_held = counters.first_held.get(owner.product, segment.start)
-            counters.first_held[owner.product] = min(first_held, segment.start)
+            _FIRST_HELD.post(counters.first_held, owner.product, segment.start)
             counters.changed[owner] = end
 
     def _add_money(self, posted: SegmentSums, end: Instant) -> None:
@@ -268,16 +281,17 @@ class Totals:
         staying = replace(later, minutes=dict(later.minutes), hours=dict(later.hours))
         staying.prune(retained)
 
-        changes: list[Change] = []
-        counters = _changed(families.COUNTERS, self.counters, staying.counters, 0, changes)
+        counters, changes = _advanced(self.counters, staying.counters, 0)
         minutes = dict(self.minutes)
         for minute, posted in staying.minutes.items():
             before = minutes.get(minute, MinuteSums())
-            minutes[minute] = _changed(families.MINUTES, before, posted, minute, changes)
+            minutes[minute], minute_changes = _advanced(before, posted, minute)
+            changes += minute_changes
         hours = dict(self.hours)
         for hour, posted_hour in staying.hours.items():
             hour_before = hours.get(hour, HourSums())
-            hours[hour] = _changed(families.HOURS, hour_before, posted_hour, hour, changes)
+            hours[hour], hour_changes = _advanced(hour_before, posted_hour, hour)
+            changes += hour_changes
         totals = Totals(self.accrued + later.accrued, counters, minutes, hours)
         totals.prune(retained)
         return Advance(totals, changes, retained)
@@ -291,20 +305,14 @@ class Totals:
             if hour < retained.first_hour:
                 del self.hours[hour]
             elif hour < retained.first_brief_hour and (sums.usage or sums.energy or sums.down):
-                self.hours[hour] = replace(sums, usage={}, energy={}, down={})
+                self.hours[hour] = HourSums(cost=sums.cost, covered=sums.covered)
 
 
-def _changed(grain: Families, before: S, posted: S, period: int, changes: list[Change]) -> S:
-    """Sums after more was posted. Each family that it changes is added to the changes."""
-    changed: dict[str, Any] = {}
-    for name, family in grain.items():
-        added = getattr(posted, name)
-        earlier = getattr(before, name)
-        values = family.changed(earlier, added) if added else {}
-        if values:
-            changed[name] = {**earlier, **values}
-            changes.append(Change(family, period, values))
-    return replace(before, **changed)
+def _advanced(before: S, posted: S, period: int) -> tuple[S, list[Change]]:
+    """Sums after more was posted, and what that changes. Families without an addition are shared."""
+    changed = before.changed_by(posted)
+    after = {family.name: {**getattr(before, family.name), **values} for family, values in changed.items()}
+    return replace(before, **after), [Change(family, period, values) for family, values in changed.items()]
 
 
 def sum_minutes(totals: Totals, minutes: Iterable[int]) -> Mapping[CostOwner, Window]:
@@ -325,16 +333,12 @@ def _windows(minutes: tuple[MinuteSums, ...]) -> Mapping[CostOwner, Window]:
     for (owner, kind), count in sums.tokens.items():
         tokens.setdefault(owner, {})[kind] = count
     latencies: dict[CostOwner, dict[tuple[Objective, LatencyBasis, LatencyPart], int]] = {}
-    for (owner, *observed), count in sums.latencies.items():
-        latencies.setdefault(owner, {})[tuple(observed)] = count  # type: ignore[index]
+    for (owner, objective, basis, part), count in sums.latencies.items():
+        latencies.setdefault(owner, {})[objective, basis, part] = count
     return {
         owner: Window(money.get(owner, {}), tokens.get(owner, {}), 0, latencies.get(owner, {}))
         for owner in {**money, **tokens, **latencies}
     }
-
-
-def _count(counts: dict[K, int], key: K, count: int) -> None:
-    counts[key] = min(counts.get(key, 0) + count, LARGEST)
 
 
 def write_totals(connection: sqlite3.Connection, keys: schema.Keys, changes: Iterable[Change]) -> None:

@@ -5,7 +5,7 @@ from dataclasses import replace
 from exporter.cost.postings import GpuTimePosting, LateCharges, OwnerPhase, Postings, Segment
 from exporter.ledger.families import GpuOwner
 from exporter.ledger.history import HistorySums, TickSums
-from exporter.ledger.totals import HOURS_KEPT, Totals
+from exporter.ledger.totals import HOURS_KEPT, Counters, Totals
 from exporter.report import ServerOwner
 from exporter.units import NANOSECONDS_PER_HOUR, hour_of
 from tests.ledger.ticks import CHAT, GPU_0, GPU_1, NOVEMBER, SEARCH, SECOND, money
@@ -92,3 +92,27 @@ def test_late_money_of_an_hour_that_expired() -> None:
 
     assert hour_of(SEGMENT.start) not in totals.hours
     assert sum(totals.counters.months.values()) == 12
+
+
+def test_counters_are_added_by_the_rule_of_each() -> None:
+    """Money sums up exactly, counts stop at the largest integer of the file, and no instant is summed."""
+    largest = 2**63 - 1
+    counters = Counters(
+        cost={DECODE: largest},
+        tokens={(CHAT, "prompt"): largest - 1},
+        first_held={"chat": 7, "search": 3},
+        last_token={CHAT: 7},
+    )
+    counters.add(
+        Counters(
+            cost={DECODE: 2},
+            tokens={(CHAT, "prompt"): 5},
+            first_held={"chat": 5, "search": 4, "images": 9},
+            last_token={CHAT: 8, SEARCH: 2},
+        )
+    )
+
+    assert counters.cost == {DECODE: largest + 2}
+    assert counters.tokens == {(CHAT, "prompt"): largest}
+    assert counters.first_held == {"chat": 5, "search": 3, "images": 9}
+    assert counters.last_token == {CHAT: 8, SEARCH: 2}
