@@ -128,10 +128,11 @@ class Contents:
     ledger: str
     """Id of the ledger."""
     totals: Totals
+    """Every sum but the history."""
     state: State
     """State of the cost model, with `wall` and `accrued`."""
     texts: Mapping[marks.Scope, str]
-    """Stored texts of the scopes of the state, unreadable ones included."""
+    """Texts of the scopes of the cost model's state, unreadable ones included."""
     machine: str = ""
     """Identity of the machine that the ledger was last bound to, empty for none."""
     zone: str = ""
@@ -139,6 +140,7 @@ class Contents:
     dropped: tuple[str, ...] = ()
     """Sentences about marks that could not be read."""
     last_commit: Instant | None = None
+    """Time of the last commit; `None` before the first one."""
     commits: int = 0
     """Number of commits: an older copy of the file has fewer."""
     begun: Instant | None = None
@@ -148,7 +150,7 @@ class Contents:
     recent: Mapping[int, UnpricedTime] = field(default_factory=dict)
     """Ranges of unpriced time of the last hour, by number."""
     day: LastDay = field(default_factory=LastDay)
-    """The last day for the page, empty unless it was filled."""
+    """History of the last day for the page; empty where it could not be read."""
     history: HistoryCache = field(default_factory=dict)
     """Cache of rows of history."""
     oversized: tuple[int, ...] = ()
@@ -280,7 +282,7 @@ class _StoredMarks(NamedTuple):
     oversized: tuple[int, ...]
     """Numbers of rows that are too large."""
     sentences: tuple[str, ...]
-    """A sentence about each of these."""
+    """A sentence about each row that is too large."""
 
 
 def _read_marks(connection: sqlite3.Connection) -> _StoredMarks:

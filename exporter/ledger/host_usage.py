@@ -23,8 +23,7 @@ from exporter.tariff.terms import Owned, Rented
 from exporter.units import NANOSECONDS_PER_HOUR, Instant, Picodollars
 
 SILENT_AFTER: Final = NANOSECONDS_PER_HOUR
-"""Time since the last tick from which a host is not judged, or since its last page from which a server is not
-read."""
+"""Time without a tick after which a host is not judged, and without a page after which a server is unread."""
 
 USAGE: Final = ("held", "tokens")
 """Families of history that usage is made of."""
@@ -127,37 +126,29 @@ def host_usage(
     history = dict(ledger.hours(last + 1 - hours, last + 1, families))
     running = history.pop(last + 1, HistorySums())
     state = ledger.state()
+    if tariff is None:
+        gpus = _posted_prices(ledger, history, release_rules, now)
+    else:
+        present = replace(tariff, predecessors=state.predecessors)
+        gpus = tuple(
+            priced_gpu(gpu, present, now)
+            for gpu in state.gpus.values()
+            if gpu.up and not tariff.has_left(gpu.gpu, now)
+        )
     # GPUs that NVML lists or listed, and those that stand for the ones that it never did.
     paid = (*state.gpus.values(), *state.unseen.values())
-    gpus = [
-        gpu for gpu in state.gpus.values() if gpu.up and (tariff is None or not tariff.has_left(gpu.gpu, now))
-    ]
     holders = frozenset(holder.key for gpu in state.gpus.values() for holder in gpu.holders)
     answering = {
         endpoint.key
         for endpoint in state.endpoints.values()
         if endpoint.marks.read and now - endpoint.marks.answered <= SILENT_AFTER
     }
-    if tariff is not None:
-        tariff = replace(tariff, predecessors=state.predecessors)
-    if release_rules is not None:
-        release_rules = replace(release_rules, predecessors=state.predecessors)
-
-    @cache
-    def costs_of(hour: int) -> Mapping[ServerCost, Picodollars]:
-        return ledger.hours(hour, hour, ("server_cost",)).get(hour, HistorySums()).server_cost
-
     return HostUsage(
         name=name,
         first=min(history, default=last + 1),
         last=last,
         hours={hour: HourUsage(sums.held, sums.tokens) for hour, sums in history.items()},
-        gpus=tuple(
-            _posted_price(gpu, history, costs_of, release_rules, now)
-            if tariff is None
-            else priced_gpu(gpu, tariff, now)
-            for gpu in gpus
-        ),
+        gpus=gpus,
         partial=state.partial_servers,
         unread=holders - answering,
         serving=frozenset(owner.key for (owner, _), count in running.tokens.items() if count),
@@ -165,6 +156,22 @@ def host_usage(
         reported=state.wall is not None and now - state.wall <= SILENT_AFTER,
         memory=ledger.memory(last + 1 - hours, last),
     )
+
+
+def _posted_prices(
+    ledger: Hours, history: Mapping[int, HistorySums], release_rules: Tariff | None, now: Instant
+) -> tuple[PricedGpu, ...]:
+    """The GPUs that are up, each at the price of its last paid hour."""
+    state = ledger.state()
+    rules = release_rules
+    if release_rules is not None:
+        rules = replace(release_rules, predecessors=state.predecessors)
+
+    @cache
+    def costs_of(hour: int) -> Mapping[ServerCost, Picodollars]:
+        return ledger.hours(hour, hour, ("server_cost",)).get(hour, HistorySums()).server_cost
+
+    return tuple(_posted_price(gpu, history, costs_of, rules, now) for gpu in state.gpus.values() if gpu.up)
 
 
 def _priced(

@@ -18,7 +18,6 @@ import msgspec
 from exporter.cost.money import WHOLE
 from exporter.cost.page_marks import MARKS_MAX, PageMarks
 from exporter.cost.state import (
-    Carry,
     EndpointState,
     GatewayState,
     GpuState,
@@ -47,14 +46,8 @@ SCOPES: Final = ("gpu", "endpoint", "gateway", "server", "owner", "clock", "unse
 COLUMNS_CHARACTERS_MAX: Final = 22 * MARKS_MAX
 """Longest text of the marks of a page: each is 16 bytes, 21.4 characters of base64."""
 
-_SPELLED: Final = {"pending_subtraction": "debt"}
-"""Names in a text that differ from the field's."""
-
 _NOT_KEPT: Final = frozenset({"rounding"})
-"""Fields that end with the process."""
-
-_UNMEASURED: Final = ("", None, None)
-"""Instance, SM ratio and memory of a holder of which nothing is measured."""
+"""Fields of the state that end with the process."""
 
 
 def texts(state: State) -> dict[Scope, str]:
@@ -63,7 +56,7 @@ def texts(state: State) -> dict[Scope, str]:
     scopes |= {("endpoint", url): endpoint for url, endpoint in state.endpoints.items()}
     scopes |= {("gateway", url): gateway for url, gateway in state.gateways.items()}
     scopes |= {("server", _encode(key)): server for key, server in state.servers.items()}
-    scopes |= {("owner", _encode(key)): (owned.product, owned.team) for key, owned in state.owners.items()}
+    scopes |= {("owner", _encode(key)): owned for key, owned in state.owners.items()}
     scopes |= {("unseen", model): gpu for model, gpu in state.unseen.items()}
     if state.elapsed is not None:
         scopes[CLOCK] = _record(state, _CLOCK_FIELDS)
@@ -77,17 +70,8 @@ def _json_form(value: object) -> object:
     match value:
         case SeriesColumns():
             return b64encode(value.to_bytes()).decode("ascii")
-        case Carry():
-            return value.numerator, value.period
         case Mapping():
             return dict(value)
-        case GpuState():
-            record = _record(value)
-            record["uuid"], record["gpu_model"] = record.pop("gpu")
-            holders = record.pop("holders", ())
-            record["holders"] = [(*holder.key, holder.uuid, holder.share_ratio) for holder in holders]
-            record["held"] = [(holder.instance, holder.sm_ratio, holder.memory_bytes) for holder in holders]
-            return record
         case GatewayState():
             counts = [(*consumer, *values) for consumer, values in value.counts.items()]
             return _record(value) | {"counts": counts}
@@ -108,7 +92,7 @@ def _record(value: Any, names: Collection[str] = ()) -> Record:
     for name, default in _defaults(value.__class__).items():
         part = getattr(value, name)
         if part != default and (not names or name in names):
-            record[_SPELLED.get(name, name)] = part
+            record[name] = part
     return record
 
 
@@ -130,8 +114,7 @@ def state_of(rows: Iterable[tuple[str, str, str]]) -> tuple[State, tuple[str, ..
     gateways: dict[str, GatewayState] = {}
     servers: dict[ServerKey, ServerState] = {}
     owners: dict[ServerKey, PodOwnership] = {}
-    clock = State()
-    inventory = State()
+    whole: Record = {}
     dropped: list[str] = []
     for scope, key, text in rows:
         if scope not in SCOPES:
@@ -140,55 +123,46 @@ def state_of(rows: Iterable[tuple[str, str, str]]) -> tuple[State, tuple[str, ..
         try:
             decoded = msgspec.json.decode(text)
             if scope == "owner":
-                server = _built(ServerKey, msgspec.json.decode(key))
-                owners[server] = PodOwnership(server, *_built(tuple[str, str], decoded))
+                owned = _built(PodOwnership, decoded)
+                owners[owned.key] = owned
                 continue
             record = _built(Record, decoded)
-            if scope == "gpu":
-                gpus[key] = _gpu(record)
-            elif scope == "endpoint":
-                for name, why in _drop_damaged_parts(record):
-                    dropped.append(_sentence(f"{name} of {scope} {shown}", why))
-                endpoint = _built(EndpointState, record)
-                _check_candidate(endpoint.marks)
-                endpoints[key] = endpoint
-            elif scope == "gateway":
-                gateways[key] = _gateway(record)
-            elif scope == "unseen":
-                unseen[key] = replace(_gpu(record), gpu=Gpu(UNSEEN, key), index=-1, up=False)
-            elif scope == "clock":
-                clock = _part(record, _CLOCK_FIELDS)
-            elif scope == "inventory":
-                part = _part(record, _INVENTORY_FIELDS)
-                _check_counts(replaced=part.replaced)
-                inventory = part
-            else:
-                models = _built(dict[str, Record], record.get("models", {}))
-                for model in models.values():
-                    model["pending_subtraction"] = model.pop(_SPELLED["pending_subtraction"], {})
-                server = _built(ServerKey, msgspec.json.decode(key))
-                servers[server] = _built(ServerState, record | {"models": models})
-        except (msgspec.MsgspecError, ValueError, KeyError, RecursionError) as error:
+            match scope:
+                case "gpu":
+                    gpus[key] = _gpu(record)
+                case "endpoint":
+                    for name, why in _drop_damaged_parts(record):
+                        dropped.append(_sentence(f"{name} of {scope} {shown}", why))
+                    endpoint = _built(EndpointState, record)
+                    _check_candidate(endpoint.marks)
+                    endpoints[key] = endpoint
+                case "gateway":
+                    gateways[key] = _gateway(record)
+                case "server":
+                    server = _built(ServerKey, msgspec.json.decode(key))
+                    servers[server] = _built(ServerState, record)
+                case "unseen":
+                    unseen[key] = replace(_gpu(record), gpu=Gpu(UNSEEN, key), index=-1, up=False)
+                case "clock":
+                    whole |= _fields(record, _CLOCK_FIELDS)
+                case _:
+                    whole |= _fields(record, _INVENTORY_FIELDS)
+        except (msgspec.MsgspecError, ValueError, RecursionError) as error:
             dropped.append(_sentence(f"{scope} {shown}", error))
-    state = replace(
-        clock,
+    state = State(
         gpus=gpus,
         endpoints=endpoints,
         gateways=gateways,
         servers=servers,
         owners=owners,
         unseen=unseen,
-        listed_in=inventory.listed_in,
-        replaced=inventory.replaced,
-        retired=inventory.retired,
-        former=inventory.former,
+        **whole,
     )
     return state, tuple(dropped)
 
 
 def _sentence(subject: str, error: Exception) -> str:
-    why = f"{error} is missing" if isinstance(error, KeyError) else str(error)
-    return f"what was remembered of {subject} cannot be read and was dropped: {why}"
+    return f"what was remembered of {subject} cannot be read and was dropped: {error}"
 
 
 def _built(kind: type[T], value: object) -> T:
@@ -200,36 +174,14 @@ def _built(kind: type[T], value: object) -> T:
     return msgspec.convert(value, kind, dec_hook=_columns)
 
 
-def _part(record: Record, names: Collection[str]) -> State:
-    """A state with the fields of these names only."""
-    return _built(State, {name: record[name] for name in names if name in record})
+def _fields(record: Record, names: Collection[str]) -> Record:
+    """Values of the state's fields of these names, where the record has them."""
+    part = _record(_built(State, {name: record[name] for name in names if name in record}))
+    _check_counts(replaced=part.get("replaced", 0))
+    return part
 
 
 def _gpu(record: Record) -> GpuState:
-    holders = _built(list[tuple[str, str, str, float | None]], record.pop("holders", []))
-    measured = _built(
-        list[tuple[str, float | None, int | None]], record.pop("held", [_UNMEASURED] * len(holders))
-    )
-    record["gpu"] = record.pop("uuid"), record.pop("gpu_model")
-    record["carries"] = {
-        component: {"numerator": numerator, "period": period}
-        for component, (numerator, period) in _built(
-            dict[str, tuple[int, int]], record.get("carries", {})
-        ).items()
-    }
-    record["holders"] = [
-        {
-            "key": (namespace, server),
-            "uuid": uuid,
-            "share_ratio": share,
-            "instance": instance,
-            "sm_ratio": sm_ratio,
-            "memory_bytes": memory,
-        }
-        for (namespace, server, uuid, share), (instance, sm_ratio, memory) in zip(
-            holders, measured, strict=True
-        )
-    ]
     gpu = _built(GpuState, record)
     for carry in gpu.carries.values():
         if not 0 <= carry.numerator < carry.period:

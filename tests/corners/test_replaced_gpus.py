@@ -173,10 +173,10 @@ def test_a_ledger_of_the_release_before_heals(tmp_path: Path) -> None:
         file.execute("DELETE FROM state WHERE scope IN ('gpu', 'inventory')")
         for key, body in rows:
             old = {name: value for name, value in json.loads(body).items() if name not in new}
-            gone = {**old, "uuid": key.replace("a", "z"), "up": False}
+            gone = {**old, "gpu": [key.replace("a", "z"), old["gpu"][1]], "up": False}
             file.executemany(
                 "INSERT INTO state (scope, key, body) VALUES ('gpu', ?, ?)",
-                [(each["uuid"], json.dumps(each)) for each in (old, gone)],
+                [(text["gpu"][0], json.dumps(text)) for text in (old, gone)],
             )
     host.clock.true += 5 * MINUTE
     host.start()

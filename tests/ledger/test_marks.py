@@ -223,7 +223,7 @@ def test_what_did_not_change_is_not_written(path: Path, clock: StillClock) -> No
     assert (counts[1] - counts[0], counts[2] - counts[1]) == (6, 7)
 
 
-GPU_TEXT = {"uuid": "GPU-0", "gpu_model": "H100", "index": 0}
+GPU_TEXT = {"gpu": ["GPU-0", "H100"], "index": 0}
 ENDPOINT_TEXT = {"key": ["llm", "zeta"], "watched_since": 1, "marks": {}}
 
 
@@ -232,7 +232,7 @@ ENDPOINT_TEXT = {"key": ["llm", "zeta"], "watched_since": 1, "marks": {}}
     [
         ("gpu", "GPU-0", "\x00garbage", "JSON is malformed: invalid character (byte 0)"),
         ("gpu", "GPU-0", "[]", "Expected `object`, got `array`"),
-        ("gpu", "GPU-0", "{}", "'uuid' is missing"),
+        ("gpu", "GPU-0", "{}", "Object missing required field `gpu`"),
         ("gpu", "GPU-0", json.dumps({**GPU_TEXT, "index": "0"}), "Expected `int`, got `str` - at `$.index`"),
         (
             "gpu",
@@ -244,15 +244,20 @@ ENDPOINT_TEXT = {"key": ["llm", "zeta"], "watched_since": 1, "marks": {}}
             "gpu",
             "GPU-0",
             json.dumps({**GPU_TEXT, "idle_watts": float("nan")}),
-            "JSON is malformed: invalid character (byte 65)",
+            "JSON is malformed: invalid character (byte 53)",
         ),
         (
             "gpu",
             "GPU-0",
-            json.dumps({**GPU_TEXT, "uuid": None}),
+            json.dumps({**GPU_TEXT, "gpu": [None, "H100"]}),
             "Expected `str`, got `null` - at `$.gpu[0]`",
         ),
-        ("gpu", "GPU-0", json.dumps({**GPU_TEXT, "carries": {"rent": [5, 0]}}), "a carry of 5/0"),
+        (
+            "gpu",
+            "GPU-0",
+            json.dumps({**GPU_TEXT, "carries": {"rent": {"numerator": 5, "period": 0}}}),
+            "a carry of 5/0",
+        ),
         (
             "gpu",
             "GPU-0",
@@ -280,8 +285,8 @@ ENDPOINT_TEXT = {"key": ["llm", "zeta"], "watched_since": 1, "marks": {}}
         (
             "gpu",
             "GPU-0",
-            json.dumps({**GPU_TEXT, "holders": [["", "a", "GPU-0", None]], "held": []}),
-            "zip() argument 2 is shorter than argument 1",
+            json.dumps({**GPU_TEXT, "holders": [["", "a", "GPU-0", None]]}),
+            "Expected `object`, got `array` - at `$.holders[0]`",
         ),
         (
             "gpu",
@@ -315,7 +320,12 @@ ENDPOINT_TEXT = {"key": ["llm", "zeta"], "watched_since": 1, "marks": {}}
             json.dumps({"key": ["llm", "zeta"]}),
             "Object missing required field `watched_since`",
         ),
-        ("server", '["llm","zeta"]', '{"models": {"m": 1}}', "Expected `object`, got `int` - at `$[...]`"),
+        (
+            "server",
+            '["llm","zeta"]',
+            '{"models": {"m": 1}}',
+            "Expected `object`, got `int` - at `$.models[...]`",
+        ),
         ("server", '["llm","zeta"]', '{"role": "both"}', "Invalid enum value 'both' - at `$.role`"),
         (
             "server",
@@ -365,23 +375,6 @@ def test_a_scope_that_cannot_be_read_is_dropped(
     assert (healed.dropped, set(healed.state().gpus)) == ((), {"GPU-0", "GPU-1"})
 
 
-def test_holders_of_an_earlier_release_come_back() -> None:
-    """It knew four values of each, and nothing of instances and of what was served last."""
-    holders = [["llm", "zeta", "GPU-0", 0.7], ["", "alpha", "GPU-0", None]]
-    rows = [
-        ("gpu", "GPU-0", json.dumps({**GPU_TEXT, "holders": holders})),
-        ("server", '["llm","zeta"]', '{"models": {}}'),
-    ]
-    state, dropped = marks.state_of(rows)
-
-    assert state.gpus["GPU-0"].holders == (
-        Holder(ZETA, "GPU-0", 0.7),
-        Holder(ServerKey("", "alpha"), "GPU-0"),
-    )
-    assert (state.gpus["GPU-0"].slices, state.servers[ZETA]) == (None, ServerState())
-    assert dropped == ()
-
-
 @pytest.mark.parametrize(
     "text",
     [
@@ -425,18 +418,6 @@ def test_unseen_gpus_are_what_their_scope_says() -> None:
     assert state.unseen["H100"].gpu == Gpu("unseen", "H100")
     assert (state.unseen["H100"].index, state.unseen["H100"].up, state.unseen["H100"].count) == (-1, False, 2)
     assert dropped == ()
-
-
-def test_an_earlier_release_understands_the_holders() -> None:
-    """What it reads of each is four values, as it wrote them; what is new stands beside."""
-    record = json.loads(marks.texts(REMEMBERED)["gpu", "GPU-1"])
-
-    assert record["holders"] == [
-        ["llm", "zeta", "GPU-1", 0.7],
-        ["llm", "alpha", "GPU-1", None],
-        ["llm", "alpha", "GPU-1", None],
-    ]
-    assert record["held"] == [["MIG-a", 0.25, 10**11], ["", None, None], ["MIG-b", None, None]]
 
 
 def test_fields_and_scopes_of_a_later_release_are_ignored() -> None:
