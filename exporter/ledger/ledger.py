@@ -19,7 +19,7 @@ from exporter.ledger.contents import Contents, LastDay, empty
 from exporter.ledger.errors import DamagedError, ForeignSchemaError, LedgerError, LedgerLockedError
 from exporter.ledger.files import Lock
 from exporter.ledger.history import TickSums
-from exporter.ledger.store import FilePresence, Pending, Store, Written
+from exporter.ledger.store import FilePresence, Pending, Store, WrittenTick
 from exporter.ledger.totals import Totals
 from exporter.ledger.unpriced_time import FIRST, Cursor, UnpricedBatch, UnpricedBuffer
 from exporter.readings import ServerKey
@@ -383,7 +383,7 @@ class Ledger:
             file = self._store
             if file is None:
                 advance = self._committed.totals.advanced(pending.totals, pending.end)
-                written = Written(advance.totals, history={})
+                written = WrittenTick(advance.totals, history={})
             else:
                 now = self._clock.wall()
                 try:

@@ -82,7 +82,7 @@ class Pending:
         return replace(self, totals=self.totals.copy(), history=self.history.copy())
 
 
-class Written(NamedTuple):
+class WrittenTick(NamedTuple):
     """Outcome of a write."""
 
     totals: Totals
@@ -264,7 +264,7 @@ class Store:
         self._suspect = False
         return copied
 
-    def write(self, before: Contents, pending: Pending, now: Instant) -> Written:
+    def write(self, before: Contents, pending: Pending, now: Instant) -> WrittenTick:
         """Commit everything that `pending` adds to the file, or nothing of it.
 
         After any exception the same may be written again.
@@ -310,7 +310,7 @@ class Store:
         log_posted(self._taken.values())
         self._taken = {}
         self._pruned = advance.retained
-        return Written(advance.totals, history)
+        return WrittenTick(advance.totals, history)
 
     @contextmanager
     def _unknown_until_committed(self, before: Contents) -> Iterator[Mapping[marks.Scope, str] | None]:
@@ -384,7 +384,7 @@ class Store:
                 connection.close()
 
 
-def after(before: Contents, pending: Pending, now: Instant | None, written: Written) -> Contents:
+def after(before: Contents, pending: Pending, now: Instant | None, written: WrittenTick) -> Contents:
     """Contents after a commit. The contents before stay as they are."""
     return replace(
         before,
