@@ -2,7 +2,7 @@
 
 import sqlite3
 from collections.abc import Callable, Collection, Iterable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, fields
 from itertools import pairwise
 from types import MappingProxyType
 from typing import Any, ClassVar, Final, Literal, NamedTuple
@@ -178,7 +178,7 @@ class TickSums(NamedTuple):
         )
 
 
-FAMILIES: Final = tuple(families.DAILY)
+FAMILIES: Final = tuple(item.name for item in fields(HistorySums))
 
 
 @dataclass(slots=True)
