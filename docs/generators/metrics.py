@@ -21,7 +21,8 @@ LABELS: Final = {
     "`other` for models beyond the limit",
     "phase": "what the GPU was doing: `prefill`, `decode`, `other` (busy without tokens), "
     "`idle`, `unobserved`",
-    "component": "the kind of cost: `rent`, `amortization`, `support`, `energy`, or the name of an overhead",
+    "component": "the kind of cost: `rent`, `amortization`, `support`, `insurance`, `energy`, "
+    "or an overhead's name",
     "kind": "of tokens: `prompt` (computed), `cached_prompt` (served from a prefix cache), `generation`; "
     "of prices per token also `all` and `computed`; of savings: `unallocated`, `deserted`, ...",
     "form": "of a saving: `cash` or `capacity`",

@@ -376,7 +376,7 @@ def test_the_check_reads_the_web_configuration_as_well() -> None:
     daemon, mount = mounted(of("client-certificates"))["/etc/inference-cost-exporter-web"]
 
     assert container["args"][-1] == "--web.config.file=/etc/inference-cost-exporter-web/tls.yml"
-    assert program().parse_args(container["args"]).verb == "check-config"
+    assert program().parse_args(container["args"]).verb.words == "check-config"
     assert daemon in pod["volumes"]
     assert mount in container["volumeMounts"]
     assert pod["securityContext"]["fsGroup"] == pod["securityContext"]["runAsGroup"] == 65532
@@ -430,7 +430,7 @@ def test_the_check_of_a_configuration_needs_nothing() -> None:
     hooks = [manifest["metadata"]["annotations"] for manifest in (checked, job)]
     assert {hook["helm.sh/hook"] for hook in hooks} == {"pre-install,pre-upgrade"}
     assert [hook["helm.sh/hook-weight"] for hook in hooks] == ["0", "1"]  # what it reads comes first
-    assert program().parse_args(container["args"]).verb == "check-config"
+    assert program().parse_args(container["args"]).verb.words == "check-config"
     assert container["securityContext"] == {
         "privileged": False,
         "allowPrivilegeEscalation": False,
