@@ -168,9 +168,16 @@ class ExaminedHost:
     """The GPUs that the daemon's next tick would charge."""
     gpus: tuple[DoctorGpu, ...] = ()
     """The listed GPUs, in the order of `readings`."""
+    missing: tuple[DoctorGpu, ...] = ()
+    """GPUs that are paid for and that NVML does not list."""
     servers: tuple[DoctorServer, ...] = ()
     allocation: tuple[readings.Holder, ...] = ()
     """Servers on GPUs, configured and discovered."""
+
+    @property
+    def paid_gpus(self) -> tuple[DoctorGpu, ...]:
+        """GPUs that are paid for, listed or not."""
+        return (*self.gpus, *self.missing)
 
     @property
     def readings(self) -> tuple[readings.GpuReading, ...]:

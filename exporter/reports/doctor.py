@@ -45,11 +45,22 @@ def diagnose(config: Config, policy: CostPolicy, inputs: DoctorInput, now: Insta
     )
     missing = tuple(_line(reading, ("unallocated",), policy, now, count) for reading in absent)
     servers = tuple(_server(answer, allocation, readings) for answer in inputs.servers)
-    host = ExaminedHost(config, policy, inputs, now, counted, gpus, servers, allocation)
+    host = ExaminedHost(
+        config=config,
+        policy=policy,
+        inputs=inputs,
+        now=now,
+        inventory=counted,
+        gpus=gpus,
+        missing=missing,
+        servers=servers,
+        allocation=allocation,
+    )
     # Arithmetic that a person can repeat: what the GPUs cost an hour, and a month at that rate.
     sums: tuple[str, ...] = ()
-    if rates := hourly_rates((*gpus, *missing)):
-        total = host_dollars_per_hour((*gpus, *missing))
+    rates = hourly_rates(host.paid_gpus)
+    if rates:
+        total = host_dollars_per_hour(host.paid_gpus)
         hours = float(config.hours_per_month)
         sums = (
             *(

@@ -55,9 +55,12 @@ _NAME = re.compile(r"[^a-z0-9.]+")
 
 def comparison_findings(host: ExaminedHost) -> Iterator[Finding]:
     """A note for each served model with hosted offers that `compare` does not name."""
-    served = {model: server.server for server in host.servers for model in server.models}
-    for model, server in sorted(served.items()):
-        if _PATTERN.search(model) or any(offer.covers(server, model) for offer in host.config.compare):
+    served = {(model, server.server) for server in host.servers for model in server.models}
+    compared = {
+        model for model, server in served if any(offer.covers(server, model) for offer in host.config.compare)
+    }
+    for model in sorted({model for model, _server in served} - compared):
+        if _PATTERN.search(model):
             continue
         try:
             offers = host.policy.tariff.catalogue.hosted(model)
@@ -245,7 +248,7 @@ def budget_findings(host: ExaminedHost) -> Iterator[Finding]:
             "    budgets: [{name: fleet, dollars_per_month: AMOUNT}]",
         )
         return
-    month = Decimal(f"{host_dollars_per_hour(host.gpus) * float(config.hours_per_month):.2f}")
+    month = Decimal(f"{host_dollars_per_hour(host.paid_gpus) * float(config.hours_per_month):.2f}")
     for budget in config.budgets:
         # What a product's servers cost is known once they have run.
         if not budget.product and month > budget.dollars_per_month:

@@ -363,6 +363,17 @@ def test_one_sum_has_one_figure() -> None:
     assert any("this host alone costs 4,664.30 dollars a month" in line for line in findings(diagnosis))
 
 
+def test_a_budget_is_compared_with_all_gpus_that_are_paid_for() -> None:
+    """NVML lists 4 of 8 GPUs at 6.88: 4 x 6.88 x 730 is 20,089.60, and the host costs 40,179.20."""
+    config = parse(b"budgets: [{name: fleet, dollars_per_month: 27000}]\n")
+    inputs = replace(FINE, gpus=H100[:4])
+
+    diagnosis = diagnose(config, CostPolicy(PRICED, all_gpus=True), inputs, NOW)
+
+    assert len(diagnosis.missing) == 4
+    assert PASSED in findings(diagnosis)
+
+
 def test_a_clock_that_is_not_synchronized_is_told_with_what_depends_on_it() -> None:
     """A note: money per hour is right all the same."""
     diagnosis = diagnose(CONFIG, CostPolicy(PRICED), replace(FINE, synchronized=False), NOW)
