@@ -79,7 +79,8 @@ def with_readings(
         before = listed[uuid]
         holders = by_gpu.get(uuid, [])
         if uuid in frame.unknown_gpus and uuid in state.gpus:
-            holders = [*state.gpus[uuid].holders, *holders]
+            earlier = [holder for holder in state.gpus[uuid].holders if holder not in holders]
+            holders = [*earlier, *holders]
         # A GPU that cannot be read reports neither its instances nor its processes.
         is_known = reading.up or bool(holders)
         memory = reading.memory_total_bytes if reading.up else None

@@ -374,7 +374,11 @@ class PageVerdict(Enum):
     TURNED_BACK = "turned back"
     """The page of a candidate, after that of another one which was higher: two may take turns."""
     REPLACED = "replaced"
-    """The page of a candidate that is believed, or of which another process listens: series began at zero."""
+    """The page of a candidate that is believed, or of which another process listens.
+
+    Series below their marks began at zero. A series that has passed its mark again counts what is beyond the
+    mark: without a start nothing tells when it passed it.
+    """
     FELL = "fell"
     """The same where only the counters tell: the marks before are kept, in case they come back."""
     ROSE = "rose"

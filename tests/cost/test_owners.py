@@ -92,8 +92,10 @@ def test_a_configured_holder_joins_the_last_known_ones() -> None:
     by = cost_policy(rent(3600))
     state, _ = paid_by_owner(State(), frame(0, holders=(Holder(CHAT, "GPU-0"),)), by)
     reported = (Holder(CHAT, "GPU-0"), Holder(BATCH, "GPU-0"))
-    _, paid = paid_by_owner(state, frame(1, unknown_gpus=frozenset({"GPU-0"}), holders=reported), by)
+    state, paid = paid_by_owner(state, frame(1, unknown_gpus=frozenset({"GPU-0"}), holders=reported), by)
+    state, _ = paid_by_owner(state, frame(2, unknown_gpus=frozenset({"GPU-0"}), holders=reported), by)
 
+    assert state.gpus["GPU-0"].holders == reported
     assert paid == {
         ("unassigned", "unassigned", "chat"): 5 * 10**12,
         ("unassigned", "unassigned", "batch"): 5 * 10**12,

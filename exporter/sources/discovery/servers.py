@@ -166,11 +166,15 @@ def find_servers(
     # Those come first whose own socket is known.
     by_certainty = sorted(reads, key=lambda read: read.server.api is None or read.server.api.port is None)
     listeners = _read_where(by_certainty, host, moment, {holder.key for holder in held_parts})
+    # The first replica of a server says whose it is.
     owners: dict[ServerKey, PodOwnership] = {}
+    users: dict[ServerKey, int] = {}
     for server in servers:
-        if server.pod is not None:  # of replicas the first counts
+        if server.pod is not None:
             product = label(server.pod.product)
             owners.setdefault(server.key, PodOwnership(server.key, product, label(server.pod.team)))
+        if server.group is not None and server.group.user is not None:
+            users.setdefault(server.key, server.group.user)
     return DiscoveryResult(
         holders=held_parts,
         unknown_gpus=unknown_gpus,
@@ -180,11 +184,7 @@ def find_servers(
         unread=tuple(_unread(reads, computing, host.before))[:TARGETS_MAX],
         refused=refused,
         unmatched=frozenset(server.key for server in servers if not server.matched),
-        users={
-            server.key: server.group.user
-            for server in servers
-            if server.group is not None and server.group.user is not None
-        },
+        users=users,
         listeners={
             endpoint_id(entry.url): listeners[address_of(entry.url)]
             for entry in config.servers
