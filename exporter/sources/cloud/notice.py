@@ -63,8 +63,8 @@ class NoticeSource(QuickSource):
         location = self._location()
         if location is None or location.lifecycle != SPOT:
             return TerminationNotice()
-        service = SERVICES[location.cloud]
-        if service.notice is None:
+        service = SERVICES.get(location.cloud)  # a spot host may be of a cloud that nobody named
+        if service is None or service.notice is None:
             return TerminationNotice()
         deadline = Deadline(self._clock, TIMEOUT_SECONDS)
         return read_metadata(service, service.notice, self._address, deadline)

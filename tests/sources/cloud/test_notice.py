@@ -151,7 +151,15 @@ def test_a_time_that_is_far_away_is_no_notice(metadata: MetadataServer, source: 
 
 
 @pytest.mark.parametrize(
-    "location", [None, HostLocation(), HostLocation("azure"), HostLocation("oci", lifecycle="spot")]
+    "location",
+    [
+        None,
+        HostLocation(),
+        HostLocation("azure"),
+        HostLocation("oci", lifecycle="spot"),
+        HostLocation(lifecycle="spot"),
+        HostLocation("of-nobody", lifecycle="spot"),
+    ],
 )
 def test_nothing_is_sent_elsewhere(
     location: HostLocation | None, metadata: MetadataServer, clock: SetClock
