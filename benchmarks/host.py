@@ -8,6 +8,7 @@ import time
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Final
 
@@ -42,12 +43,6 @@ fake-nvidia-smi --capture linux-x86_64__nvidia-h200__590.48.01 --state load "$@"
 _CPUCLOCK_SCHED: Final = 2
 """Of a process's clock, clock_getcpuclockid(3): all its threads, to the nanosecond. /proc counts in 10 ms,
 which is a whole tick."""
-
-WITH_KUBELET: Final = (
-    'mount -t tmpfs kubelet /var/lib && mkdir /var/lib/kubelet && ln -s "$0" /var/lib/kubelet/pod-resources '
-    '&& exec "$@"'
-)
-"""Runs a command where the kubelet's folder of sockets is the first argument."""
 
 GPUS_MAX: Final = 32
 PATIENCE: Final = 120.0
@@ -159,15 +154,7 @@ def host(
         if made.kubelet is not None:
             made.kubelet.start()
             stack.callback(made.kubelet.stop)
-            socket = made.kubelet.path.parent
-            made.daemon.begin = lambda *argv: [
-                *tmpfs.namespace(),
-                "sh",
-                "-c",
-                WITH_KUBELET,
-                str(socket),
-                *argv,
-            ]
+            made.daemon.begin = partial(tmpfs.with_kubelet, made.kubelet.path.parent)
         for port in made.ports[: -1 if deployed else None]:
             until(lambda port=port: answers(port), PATIENCE, "a replayed server")
         if peers:

@@ -6,10 +6,20 @@ from pathlib import Path
 
 _MOUNT = 'mount -t tmpfs -o size=1m,mode=0755 small "$0" && exec "$@"'
 
+_KUBELET = (
+    'mount -t tmpfs kubelet /var/lib && mkdir /var/lib/kubelet && ln -s "$0" /var/lib/kubelet/pod-resources '
+    '&& exec "$@"'
+)
+
 
 def command(folder: Path, *argv: str) -> list[str]:
     """The command, begun with a small disk mounted on a folder, which only it and its children see."""
     return [*namespace(), "sh", "-c", _MOUNT, str(folder), *argv]
+
+
+def with_kubelet(sockets: Path, *argv: str) -> list[str]:
+    """The command, begun where a folder is the kubelet's folder of sockets."""
+    return [*namespace(), "sh", "-c", _KUBELET, str(sockets), *argv]
 
 
 @cache

@@ -11,6 +11,7 @@ from collections.abc import Callable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
+from functools import partial
 from http.server import BaseHTTPRequestHandler
 from pathlib import Path
 from typing import Final
@@ -37,11 +38,6 @@ GPUS: Final = 4
 """Three of the servers', and one that a pod has."""
 
 POD: Final = "unmatched:train"
-
-_KUBELET = (
-    'mount -t tmpfs kubelet /var/lib && mkdir /var/lib/kubelet && ln -s "$0" /var/lib/kubelet/pod-resources '
-    '&& exec "$@"'
-)
 
 
 class FaultyServer(LoadServer):
@@ -341,7 +337,7 @@ def trial(folder: Path, seed: int) -> Iterator[Trial]:
     with FaultyLoad() as load:
         daemon = Daemon(folder, configuration(load), nvml.environment())
         daemon.ledger.with_name("ledger.db.older").touch()  # the books begin at the first tick, not at boot
-        daemon.begin = lambda *argv: [*tmpfs.namespace(), "sh", "-c", _KUBELET, str(sockets), *argv]
+        daemon.begin = partial(tmpfs.with_kubelet, sockets)
         try:
             with daemon:
                 made = Trial(daemon, load, nvml, kubelet, random.Random(seed))  # noqa: S311 - to be repeated
