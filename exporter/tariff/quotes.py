@@ -88,8 +88,7 @@ def find_quote(
     cloud = location.cloud if pricing.cloud == ANY else pricing.cloud
     instance_type = pricing.instance_type or location.instance_type
     region = pricing.region or location.region
-    missing: list[str] = []
-    """Reasons why the catalogue has no price so far."""
+    missing: list[str] = []  # reasons why the catalogue has no price so far
     listing: Listing | None = None
     quote: Quote | NoQuote | None = None
     try:

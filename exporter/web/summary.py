@@ -224,8 +224,7 @@ def summarize(report: Report, elapsed: Nanoseconds) -> Summary:
     hours = recent_history(report).hours
 
     month = current_month(report)
-    projected: dict[str, float] = {}
-    """The month's end by product, and of all together under ""."""
+    projected: dict[str, float] = {}  # the month's end by product, and of all together under ""
     if totals is not None and not stale:
         ends = {product: end for (product, of), end in report.projected.items() if of == month}
         projected = {product: end for product, end in ends.items() if isfinite(end)}
