@@ -31,7 +31,7 @@ WIDE = {"width": 1200, "height": 860}
 NARROW = {"width": 360, "height": 780}
 PHONE = {"width": 390, "height": 844}
 SMALLEST = {"width": 320, "height": 640}
-LOADS = 10
+LOADS = 30
 """Of which the quickest counts: others may run on the same cores."""
 EXAMINED = 3
 """The host's own explanation, and those of two servers."""
