@@ -8,7 +8,7 @@ longest-waiting first. After slow failures in a row it is read less and less oft
 """
 
 import threading
-from collections.abc import Callable, Collection, Iterable
+from collections.abc import Callable, Collection, Iterable, Sequence
 from concurrent.futures import Future, wait
 from dataclasses import dataclass
 from queue import SimpleQueue
@@ -110,20 +110,23 @@ class _Pool:
         """Reads that wait or are under way, and ended ones whose answer is still in use."""
         self._closed = False
 
-    def submit(self, source: Source[Any]) -> Future[Gathered]:
-        """Have a source read. A read that no thread has begun can be canceled.
+    def submit(self, sources: Sequence[Source[Any]]) -> dict[Source[Any], Future[Gathered]]:
+        """Have sources read, each by a thread of its own as far as the limit goes.
+
+        A read that no thread has begun can be canceled.
 
         Raises:
-            RuntimeError: the system has no thread left; the source is not read.
+            RuntimeError: the system has no thread left; no source is read.
         """
         unfinished = sum(not read.done() for read in self._reads)
-        if self._threads < min(self._limit, unfinished + 1):
+        while self._threads < min(self._limit, unfinished + len(sources)):
             start(self._serve, "source")
             self._threads += 1
-        read: Future[Gathered] = Future()
-        self._reads.add(read)
-        self._queue.put((source, read))
-        return read
+        reads: dict[Source[Any], Future[Gathered]] = {source: Future() for source in sources}
+        for source, read in reads.items():
+            self._reads.add(read)
+            self._queue.put((source, read))
+        return reads
 
     def close(self) -> None:
         """Begin no more reads; one under way ends by its own timeout."""
@@ -210,13 +213,18 @@ class Gatherer:
                 for source in sources
                 if source.may_be_slow
             }
-            reads: dict[Source[Any], Future[Gathered]] = {}
+            quick: list[Source[Any]] = []
+            slow: list[Source[Any]] = []
             for source in sorted(sources, key=lambda one: histories[one].due if one in histories else 0):
                 history = histories.get(source)
                 is_due = history is None or (history.late is None and history.due <= now)
                 if is_due and source not in self._unfinished:
-                    pool = self._slow if history is not None and history.slow else self._quick
-                    reads[source] = self._unfinished[source] = pool.submit(source)
+                    (slow if history is not None and history.slow else quick).append(source)
+            reads: dict[Source[Any], Future[Gathered]] = {}
+            for pool, due in ((self._quick, quick), (self._slow, slow)):
+                begun = pool.submit(due)
+                self._unfinished |= begun
+                reads |= begun
             self._wait(reads.values())
             return [self._answer(source, reads.get(source), histories.get(source)) for source in sources]
 

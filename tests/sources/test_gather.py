@@ -130,6 +130,19 @@ def test_the_pool_is_bounded_and_ends_when_it_is_closed() -> None:
     assert ended("source")
 
 
+def test_a_round_has_a_thread_for_each_source_from_the_first_on() -> None:
+    """Whether reads end at once or wait for each other: later rounds start none, however busy the host is."""
+    assert ended("source")  # those of other tests
+    together = threading.Barrier(3, timeout=5)
+    gatherer = Gatherer(SystemClock(), LONG)
+    counts = []
+    for act in (lambda: 1, together.wait):
+        gatherer([Scripted(f"source-{number}", act) for number in range(3)])
+        counts.append(running("source"))
+    assert counts == [3, 3]
+    gatherer.close()
+
+
 def test_must_restart_reaches_the_caller(gatherer: Gatherer) -> None:
     """What only a new process can mend ends the tick."""
     with pytest.raises(MustRestartError, match="new driver"):
