@@ -5,7 +5,7 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 from typing import Final
 
-from exporter.finance.backfill.past_records import NAMES as PAST
+from exporter.finance.history.past_records import NAMES as PAST
 from exporter.metrics.table import METRICS
 
 FOREIGN: Final = frozenset({"kube_node_info", "kube_node_status_capacity"})

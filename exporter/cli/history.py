@@ -21,13 +21,13 @@ from exporter.cli.terminal import ProgressBar, write_colored
 from exporter.cli.verb import Exits, verb
 from exporter.clock import Clock, SystemClock
 from exporter.config import Config, load
-from exporter.finance.backfill.history_report import sheet
-from exporter.finance.backfill.hourly import HourlyReader
-from exporter.finance.backfill.lacks import nothing
-from exporter.finance.backfill.past_answer import answer
-from exporter.finance.backfill.past_records import PastRecords, find_imported, find_seam, import_commands
-from exporter.finance.backfill.reckoning import Reckoning
-from exporter.finance.backfill.survey import take_survey
+from exporter.finance.history.history_report import sheet
+from exporter.finance.history.hourly import HourlyReader
+from exporter.finance.history.lacks import nothing
+from exporter.finance.history.past_answer import answer
+from exporter.finance.history.past_records import PastRecords, find_imported, find_seam, import_commands
+from exporter.finance.history.reckoning import Reckoning
+from exporter.finance.history.survey import take_survey
 from exporter.finance.prometheus.client import PrometheusClient
 from exporter.finance.render import Form
 from exporter.readings import printable

@@ -15,7 +15,7 @@ from exporter.cli import fleet_source, main
 from exporter.cli.history import HistoryOptions, history
 from exporter.finance.prometheus.client import PrometheusClient
 from tests.clocks import START, ManualClock
-from tests.finance.backfill.answers import FakePrometheus
+from tests.finance.history.answers import FakePrometheus
 
 SECOND = 10**9
 HOUR = 3600 * SECOND

@@ -16,7 +16,7 @@ from typing import Any, Final
 import pytest
 import yaml
 
-from exporter.finance.backfill.past_records import NAMES
+from exporter.finance.history.past_records import NAMES
 from tests.e2e.backfill.comparison import period, run_history
 from tests.e2e.backfill.conftest import FLEET
 from tests.e2e.backfill.exporter_series import recorded

@@ -7,7 +7,7 @@ from urllib.parse import urlsplit
 
 import pytest
 
-from exporter.finance.backfill.past_records import import_commands, ledger_of
+from exporter.finance.history.past_records import import_commands, ledger_of
 from tests.e2e.backfill.stores import RETENTION, import_blocks
 from tests.e2e.fleet.programs import FleetPrometheus, Queried, Victoria
 

@@ -5,9 +5,9 @@ from pathlib import Path
 
 import pytest
 
-from exporter.finance.backfill.kube_state import NodeKey
-from exporter.finance.backfill.past_answer import answer
-from tests.finance.backfill.chunks import HOUR, NOVEMBER, PRICES, HourlyFleet, configured, money
+from exporter.finance.history.kube_state import NodeKey
+from exporter.finance.history.past_answer import answer
+from tests.finance.history.chunks import HOUR, NOVEMBER, PRICES, HourlyFleet, configured, money
 
 PROMPT, GENERATION = "vllm:prompt_tokens_total", "vllm:generation_tokens_total"
 POD = {"namespace": "llm", "pod": "chat-0", "instance": "10.1.0.7:8000"}

@@ -11,9 +11,9 @@ from math import isnan
 from statistics import median
 from typing import Final, NamedTuple
 
-from exporter.finance.backfill.hourly import Chunk, GpuHours
-from exporter.finance.backfill.kube_state import NodeKey, PodName
-from exporter.finance.backfill.survey import GpuSeries
+from exporter.finance.history.hourly import Chunk, GpuHours
+from exporter.finance.history.kube_state import NodeKey, PodName
+from exporter.finance.history.survey import GpuSeries
 from exporter.finance.prometheus.hour_queries import HOUR
 from exporter.units import Instant, Nanoseconds
 

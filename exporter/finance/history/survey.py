@@ -13,7 +13,7 @@ from exporter.config.settings import ConfiguredServer
 from exporter.engines.catalogue import ROWS, match
 from exporter.engines.exposition import Page, Sample, Series
 from exporter.engines.spec import Engine
-from exporter.finance.backfill.engine_series import (
+from exporter.finance.history.engine_series import (
     COLONS,
     colons,
     engine_names,
@@ -21,13 +21,13 @@ from exporter.finance.backfill.engine_series import (
     page_series,
     spellings,
 )
-from exporter.finance.backfill.gpu_exporters import (
+from exporter.finance.history.gpu_exporters import (
     GPU_EXPORTERS,
     GpuExporter,
     first_label,
     uuid_of,
 )
-from exporter.finance.backfill.kube_state import (
+from exporter.finance.history.kube_state import (
     NODE_INFO,
     NODE_LABELS,
     POD_INFO,
@@ -42,7 +42,7 @@ from exporter.finance.backfill.kube_state import (
     pod_of,
     product_and_team,
 )
-from exporter.finance.backfill.label_times import read_label_times
+from exporter.finance.history.label_times import read_label_times
 from exporter.finance.prometheus.client import PrometheusClient
 from exporter.readings import LABEL_CHARACTERS, Gpu, ServerKey, label
 from exporter.tariff.terms import matches

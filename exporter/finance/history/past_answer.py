@@ -12,16 +12,16 @@ from exporter.cost.money import add, add_all
 from exporter.cost.postings import BUSY_PHASES, CostOwner
 from exporter.cost.projection import project
 from exporter.cost.state import State
-from exporter.finance.backfill.kube_state import NodeKey
-from exporter.finance.backfill.lacks import Absence, Exporter, absences, exporters
-from exporter.finance.backfill.reckoning import (
+from exporter.finance.history.kube_state import NodeKey
+from exporter.finance.history.lacks import Absence, Exporter, absences, exporters
+from exporter.finance.history.reckoning import (
     USAGE_HOURS,
     PastHost,
     Reckoning,
     scrape_seconds,
     was_read_whole,
 )
-from exporter.finance.backfill.survey import Survey
+from exporter.finance.history.survey import Survey
 from exporter.ledger.contents import recent_usage
 from exporter.ledger.history import HistorySums, PeakMemory
 from exporter.ledger.host_usage import host_usage

@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterable, Mapping
 from functools import partial
 from typing import Final, TypeVar
 
-from exporter.finance.backfill.kube_state import LabelSets, LabelTimes, NodeKey, PodName, batches, has_labels
+from exporter.finance.history.kube_state import LabelSets, LabelTimes, NodeKey, PodName, batches, has_labels
 from exporter.finance.prometheus.client import PrometheusClient
 from exporter.finance.prometheus.hour_queries import EDGE, HOUR, WINDOW
 from exporter.units import Instant

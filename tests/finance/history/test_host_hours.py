@@ -3,10 +3,10 @@
 from collections.abc import Sequence
 from math import nan
 
-from exporter.finance.backfill.host_hours import HostHour, HostSeries
-from exporter.finance.backfill.hourly import Chunk, GpuHours, column
-from exporter.finance.backfill.kube_state import NodeKey, PodName
-from exporter.finance.backfill.survey import GpuSeries
+from exporter.finance.history.host_hours import HostHour, HostSeries
+from exporter.finance.history.hourly import Chunk, GpuHours, column
+from exporter.finance.history.kube_state import NodeKey, PodName
+from exporter.finance.history.survey import GpuSeries
 from exporter.readings import Gpu
 
 MINUTE = 60 * 10**9

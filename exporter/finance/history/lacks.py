@@ -4,9 +4,9 @@ from collections import Counter
 from collections.abc import Iterator
 from typing import Final, NamedTuple
 
-from exporter.finance.backfill.gpu_exporters import GPU_EXPORTERS
-from exporter.finance.backfill.reckoning import PastHost, Reckoning
-from exporter.finance.backfill.survey import Survey
+from exporter.finance.history.gpu_exporters import GPU_EXPORTERS
+from exporter.finance.history.reckoning import PastHost, Reckoning
+from exporter.finance.history.survey import Survey
 from exporter.finance.render import instant_text
 from exporter.readings import printable
 from exporter.units import NANOSECONDS_PER_HOUR, NANOSECONDS_PER_SECOND, Instant

@@ -14,10 +14,10 @@ from math import isnan, nan
 from typing import Final, NamedTuple
 
 from exporter.engines.exposition import Series
-from exporter.finance.backfill.engine_series import engine_names, spellings
-from exporter.finance.backfill.gpu_exporters import GPU_EXPORTERS, IMPLAUSIBLE, WATTS_MAX
-from exporter.finance.backfill.kube_state import NodeKey, escaped
-from exporter.finance.backfill.survey import (
+from exporter.finance.history.engine_series import engine_names, spellings
+from exporter.finance.history.gpu_exporters import GPU_EXPORTERS, IMPLAUSIBLE, WATTS_MAX
+from exporter.finance.history.kube_state import NodeKey, escaped
+from exporter.finance.history.survey import (
     EngineTarget,
     GpuSeries,
     Labels,

@@ -12,14 +12,14 @@ import yaml
 
 from exporter.config.settings import cost_policy
 from exporter.cost.postings import CostOwner, OwnerPhase, Segment, TokenPosting
-from exporter.finance.backfill.kube_state import NodeKey
-from exporter.finance.backfill.past_records import NAMES, PREFIX, PastRecords, Seam, find_seam
-from exporter.finance.backfill.reckoning import PastHost, Reckoning
+from exporter.finance.history.kube_state import NodeKey
+from exporter.finance.history.past_records import NAMES, PREFIX, PastRecords, Seam, find_seam
+from exporter.finance.history.reckoning import PastHost, Reckoning
 from exporter.finance.prometheus.client import PrometheusClient, QuerySample, QuerySeries
 from exporter.ledger.families import GpuOwner
 from exporter.ledger.history import HistorySums, SegmentSums
 from exporter.readings import Gpu, HostLocation
-from tests.finance.backfill.chunks import DOLLAR, HOUR, NOVEMBER, PRICES, HourlyFleet, configured
+from tests.finance.history.chunks import DOLLAR, HOUR, NOVEMBER, PRICES, HourlyFleet, configured
 
 SECOND = 10**9
 ROOT = Path(__file__).parents[3]

@@ -4,9 +4,9 @@ from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import replace
 from typing import Final
 
-from exporter.finance.backfill.gpu_exporters import WATTS_MAX
-from exporter.finance.backfill.host_hours import DeviceHour, HostHour
-from exporter.finance.backfill.survey import GpuSeries
+from exporter.finance.history.gpu_exporters import WATTS_MAX
+from exporter.finance.history.host_hours import DeviceHour, HostHour
+from exporter.finance.history.survey import GpuSeries
 from exporter.readings import GpuReading, MigInstance
 from exporter.units import BYTES_PER_GIBIBYTE, MILLIJOULES_PER_JOULE, NANOSECONDS_PER_SECOND, Nanoseconds
 

@@ -8,9 +8,9 @@ from typing import Any
 
 import pytest
 
-from exporter.finance.backfill.history_report import CSV_COLUMNS, sheet
-from exporter.finance.backfill.past_answer import PastAnswer, answer
-from tests.finance.backfill.chunks import HOUR, NOVEMBER, PRICES, HourlyFleet, configured
+from exporter.finance.history.history_report import CSV_COLUMNS, sheet
+from exporter.finance.history.past_answer import PastAnswer, answer
+from tests.finance.history.chunks import HOUR, NOVEMBER, PRICES, HourlyFleet, configured
 
 CHAT = {"exported_namespace": "llm", "exported_pod": "chat-0"}
 PROMPT, GENERATION = "vllm:prompt_tokens_total", "vllm:generation_tokens_total"

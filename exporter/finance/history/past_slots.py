@@ -5,7 +5,7 @@ from dataclasses import dataclass, field
 from math import inf
 from typing import Final
 
-from exporter.finance.backfill.host_hours import WHOLE_RATIO, HostHour
+from exporter.finance.history.host_hours import WHOLE_RATIO, HostHour
 from exporter.readings import Gpu, GpuEvidence
 from exporter.units import Instant, Nanoseconds, Picodollars
 

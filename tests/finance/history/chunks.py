@@ -6,10 +6,10 @@ from pathlib import Path
 
 from exporter.config import Config, load
 from exporter.engines.catalogue import ENGINES
-from exporter.finance.backfill.engine_series import page_series
-from exporter.finance.backfill.hourly import Chunk, EngineHours, GpuHours, column
-from exporter.finance.backfill.reckoning import Reckoning
-from exporter.finance.backfill.survey import Survey, target_of
+from exporter.finance.history.engine_series import page_series
+from exporter.finance.history.hourly import Chunk, EngineHours, GpuHours, column
+from exporter.finance.history.reckoning import Reckoning
+from exporter.finance.history.survey import Survey, target_of
 
 HOUR = 3600 * 10**9
 NOVEMBER = 1_793_491_200 // 3600

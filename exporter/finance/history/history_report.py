@@ -9,7 +9,7 @@ from exporter.advice.kinds import headline
 from exporter.finance import render
 from exporter.finance.advice_report import AdviceReport
 from exporter.finance.advice_report import document as advice_document
-from exporter.finance.backfill.past_answer import (
+from exporter.finance.history.past_answer import (
     BYS,
     COLUMNS,
     By,
@@ -17,7 +17,7 @@ from exporter.finance.backfill.past_answer import (
     PastAnswer,
     summed,
 )
-from exporter.finance.backfill.reckoning import USAGE_HOURS, PastHost, scrape_seconds
+from exporter.finance.history.reckoning import USAGE_HOURS, PastHost, scrape_seconds
 from exporter.finance.render import Form, instant_text, wrapped
 from exporter.readings import KINDS, printable
 from exporter.reports.rounding import dollars_text, text_table

@@ -11,12 +11,12 @@ import pytest
 
 from exporter.config import Config
 from exporter.engines.catalogue import ENGINES
-from exporter.finance.backfill import hourly
-from exporter.finance.backfill.hourly import HourlyReader, LastValues, Rises, merged
-from exporter.finance.backfill.kube_state import NodeKey
-from exporter.finance.backfill.survey import EngineTarget, Survey, take_survey
-from tests.finance.backfill.answers import FakePrometheus, Values
-from tests.finance.backfill.chunks import PRICES, configured
+from exporter.finance.history import hourly
+from exporter.finance.history.hourly import HourlyReader, LastValues, Rises, merged
+from exporter.finance.history.kube_state import NodeKey
+from exporter.finance.history.survey import EngineTarget, Survey, take_survey
+from tests.finance.history.answers import FakePrometheus, Values
+from tests.finance.history.chunks import PRICES, configured
 
 HOUR = 3600 * 10**9
 FIRST = 495_000

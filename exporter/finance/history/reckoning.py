@@ -17,13 +17,13 @@ from exporter.cost.postings import CostOwner, TokenPosting
 from exporter.cost.state import State
 from exporter.engines.exposition import Page, Sample
 from exporter.engines.interpretation import interpret
-from exporter.finance.backfill import host_hours
-from exporter.finance.backfill.gpu_readings import energies, gpu_readings, instance_name, rounded_up, used
-from exporter.finance.backfill.host_hours import DeviceHour, HostHour, HourPart
-from exporter.finance.backfill.hourly import Chunk, EngineHours
-from exporter.finance.backfill.kube_state import NodeKey, PodName
-from exporter.finance.backfill.past_slots import PastSlots
-from exporter.finance.backfill.survey import EngineTarget, Survey
+from exporter.finance.history import host_hours
+from exporter.finance.history.gpu_readings import energies, gpu_readings, instance_name, rounded_up, used
+from exporter.finance.history.host_hours import DeviceHour, HostHour, HourPart
+from exporter.finance.history.hourly import Chunk, EngineHours
+from exporter.finance.history.kube_state import NodeKey, PodName
+from exporter.finance.history.past_slots import PastSlots
+from exporter.finance.history.survey import EngineTarget, Survey
 from exporter.finance.prometheus.hour_queries import HOUR
 from exporter.ledger.history import HistorySums, SegmentSums, TickSums
 from exporter.ledger.token_times import token_times

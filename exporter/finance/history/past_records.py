@@ -13,8 +13,8 @@ from zoneinfo import ZoneInfo
 
 from exporter.cost.money import add
 from exporter.cost.postings import TokenPosting
-from exporter.finance.backfill.kube_state import NodeKey
-from exporter.finance.backfill.reckoning import PastHost, was_read_whole
+from exporter.finance.history.kube_state import NodeKey
+from exporter.finance.history.reckoning import PastHost, was_read_whole
 from exporter.finance.prometheus.client import PrometheusClient
 from exporter.finance.prometheus.hour_queries import HOUR
 from exporter.ledger.history import SegmentSums

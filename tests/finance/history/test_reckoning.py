@@ -5,9 +5,9 @@ from pathlib import Path
 import pytest
 
 from exporter.engines.catalogue import ENGINES
-from exporter.finance.backfill.kube_state import NodeKey, PodName
-from exporter.finance.backfill.reckoning import Reckoning, scrape_seconds
-from tests.finance.backfill.chunks import (
+from exporter.finance.history.kube_state import NodeKey, PodName
+from exporter.finance.history.reckoning import Reckoning, scrape_seconds
+from tests.finance.history.chunks import (
     HOUR,
     NOVEMBER,
     PRICES,

@@ -6,12 +6,12 @@ from pathlib import Path
 import pytest
 
 from exporter.config import Config
-from exporter.finance.backfill.gpu_exporters import uuid_of
-from exporter.finance.backfill.kube_state import KubeState, NodeKey, PodName, sanitized
-from exporter.finance.backfill.survey import EngineTarget, Survey, take_survey, target_of
+from exporter.finance.history.gpu_exporters import uuid_of
+from exporter.finance.history.kube_state import KubeState, NodeKey, PodName, sanitized
+from exporter.finance.history.survey import EngineTarget, Survey, take_survey, target_of
 from exporter.readings import ServerKey
-from tests.finance.backfill.answers import FakePrometheus
-from tests.finance.backfill.chunks import configured
+from tests.finance.history.answers import FakePrometheus
+from tests.finance.history.chunks import configured
 
 HOUR = 3600 * 10**9
 DCGM = {
