@@ -21,10 +21,10 @@ from exporter.cli.terminal import ProgressBar, write_colored
 from exporter.cli.verb import Exits, verb
 from exporter.clock import Clock, SystemClock
 from exporter.config import Config, load
+from exporter.finance.history.absences import nothing
 from exporter.finance.history.history_report import sheet
 from exporter.finance.history.hourly import HourlyReader
-from exporter.finance.history.lacks import nothing
-from exporter.finance.history.past_answer import answer
+from exporter.finance.history.past_answer import HistorySource, answer
 from exporter.finance.history.past_records import PastRecords, find_imported, find_seam, import_commands
 from exporter.finance.history.reckoning import Reckoning
 from exporter.finance.history.survey import take_survey
@@ -129,13 +129,16 @@ def history(options: HistoryOptions, clock: Clock | None = None) -> int:
             if not survey.gpus and not survey.engines:
                 raise VerbFailedError(f"{client.name} has {nothing(survey)}")
             with _records(options, client, config, since, until) as records:
-                reckoning = Reckoning(config, survey, until, records)
+                sink = None if records is None else records.add
+                reckoning = Reckoning(config, survey, until, sink)
                 for chunk in HourlyReader(client, survey, options.parallel).chunks(since, until):
                     reckoning.add(chunk)
+                    if records is not None:
+                        records.flush()
                     read = (chunk.first - 1 + chunk.hours) * NANOSECONDS_PER_HOUR - since
                     bar.show_part("hours", SURVEY_PART + (1 - SURVEY_PART) * read / (until - since))
-        past = answer(survey, reckoning, config, since, until, client.name, client.requests, options.parallel)
-    sys.stdout.write(sheet(past, options.form))
+        history_source = HistorySource(client.name, since, until, client.requests, options.parallel)
+    sys.stdout.write(sheet(answer(reckoning, history_source), options.form))
     return status.OK
 
 

@@ -26,6 +26,13 @@ Measure = Literal[
     "waiting time",
     "tokens",
     "overhead",
+    "GPU time of token servers",
+    "unread time",
+    "unmet tokens",
+    "unmet tokens of hosts",
+    "host time",
+    "sampled time",
+    "projected money",
 ]
 """What a value is of: picodollars, nanoseconds or tokens.
 
@@ -34,6 +41,14 @@ GPU time of GPUs: the same by GPU.
 priced time: what passed at a price, by GPU, product and team.
 waiting time: what waits for a price, by GPU and owner.
 overhead: overheads of the fleet, which are in no view of money.
+
+Only the past before the daemon has these:
+GPU time of token servers: GPU time of owners whose pages count tokens.
+unread time: GPU time of token servers while none of their pages was scraped.
+unmet tokens: tokens of an owner whose server has no GPU time.
+unmet tokens of hosts: tokens of an owner whose host has no GPU time.
+host time, sampled time: time of a host, all of it and that with samples.
+projected money: money of a host's month at its end.
 """
 
 NOT_ITEMIZED: Final = "(not itemized)"
@@ -158,14 +173,14 @@ def history_facts(sums: HistorySums, day: str | None = None) -> Iterator[Fact]:
         yield Fact("money of owners", amount, day, *owner, phase=phase)
     for (server, component, basis), amount in sums.server_cost.items():
         yield Fact("money of components", amount, day, *server, component=component, basis=basis)
-    for (gpu, component), amount in sums.gpu_cost.items():
-        yield Fact("money of GPUs", amount, day, uuid=gpu.uuid, gpu_model=gpu.gpu_model, component=component)
     for (owner, phase), time in sums.held.items():
         yield Fact("GPU time", time, day, *owner, phase=phase)
     for gpu, time in sums.gpu_owed().items():
         yield Fact("GPU time of GPUs", time, day, uuid=gpu.uuid, gpu_model=gpu.gpu_model)
     for (gpu, product, team), time in sums.owner_held.items():
         yield Fact("priced time", time, day, product, team, uuid=gpu.uuid, gpu_model=gpu.gpu_model)
+    for (gpu, component), amount in sums.gpu_cost.items():
+        yield Fact("money of GPUs", amount, day, uuid=gpu.uuid, gpu_model=gpu.gpu_model, component=component)
     for (gpu, owner), time in sums.waiting().items():
         yield Fact("waiting time", time, day, *owner, uuid=gpu.uuid, gpu_model=gpu.gpu_model)
     for (owner, kind), count in sums.tokens.items():

@@ -1,19 +1,20 @@
-"""The answer: months of hosts, servers, owners and models, with what they rest on."""
+"""The answer: facts of hosts by month, lines of them by owner or host, and what they rest on."""
 
-from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from collections.abc import Callable, Collection, Hashable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
 from statistics import median
-from typing import Final, Literal, get_args
+from typing import Final, Literal, NamedTuple, TypeVar, get_args
 
 from exporter.advice.kinds import advice
 from exporter.advice.saving import Advice, SavingsPolicy
 from exporter.config import Config
-from exporter.cost.money import add, add_all
-from exporter.cost.postings import BUSY_PHASES, CostOwner
+from exporter.cost.money import add
+from exporter.cost.postings import BUSY_PHASES
 from exporter.cost.projection import project
 from exporter.cost.state import State
+from exporter.finance.facts import Fact, Measure, measured, sums_by
+from exporter.finance.history.absences import Absence, Exporter, absences, exporters
 from exporter.finance.history.kube_state import NodeKey
-from exporter.finance.history.lacks import Absence, Exporter, absences, exporters
 from exporter.finance.history.reckoning import (
     USAGE_HOURS,
     PastHost,
@@ -21,16 +22,15 @@ from exporter.finance.history.reckoning import (
     scrape_seconds,
     was_read_whole,
 )
-from exporter.finance.history.survey import Survey
 from exporter.ledger.contents import recent_usage
 from exporter.ledger.history import HistorySums, PeakMemory
 from exporter.ledger.host_usage import host_usage
-from exporter.readings import Gpu, TokenKind
+from exporter.readings import Gpu
 from exporter.tariff.calendar import month_of
 from exporter.units import NANOSECONDS_PER_HOUR, Instant, Nanoseconds, Picodollars
 
 FEWEST_TOKENS: Final = 1000
-"""As for the daemon's prices: below it there is none."""
+"""Fewer tokens have no price, as for the daemon's prices."""
 
 UNREAD_MOST: Final = 0.05
 """A larger part of the tokens would be missing than the largest error that is stated."""
@@ -41,15 +41,48 @@ REPORTS_STILL: Final[Nanoseconds] = 2 * NANOSECONDS_PER_HOUR
 By = Literal["server", "product", "team", "model", "host"]
 BYS: Final[tuple[By, ...]] = get_args(By)
 
+COLUMNS: Final[Mapping[By, tuple[str, ...]]] = {
+    "server": ("namespace", "server"),
+    "product": ("product",),
+    "team": ("team",),
+    "model": ("model",),
+    "host": ("cluster", "host"),
+}
+
 ERRORS: Final = ((60, 0.02), (600, 0.05))
 """Seconds between samples, and the largest error of a month's dollars that was measured there."""
 
+_MEASURES: Final[frozenset[Measure]] = frozenset(
+    {"money of owners", "GPU time", "waiting time", "tokens", "GPU time of token servers", "unread time"}
+)
+_OWNER_MEASURES: Final = _MEASURES | {"unmet tokens"}
+_HOST_MEASURES: Final = _MEASURES | {
+    "unmet tokens of hosts",
+    "host time",
+    "sampled time",
+    "projected money",
+}
+"""Measures of lines of hosts and of everything: all money of a host is of all its tokens."""
+
 Labels = tuple[str, ...]
+K = TypeVar("K", bound=Hashable)
+
+
+class MonthFact(NamedTuple):
+    """A fact of one month of a host."""
+
+    host: NodeKey
+    month: str
+    fact: Fact
+
+    def labels(self, by: By) -> Labels:
+        """The labels of the line that it adds to."""
+        return tuple(self.host) if by == "host" else self.fact.key(COLUMNS[by])
 
 
 @dataclass(slots=True)
 class Line:
-    """One month, or all of them, of one owner, host, or everything."""
+    """Sums of an owner, a host or everything, in a month or in all of them."""
 
     gpu_time: Nanoseconds = 0
     busy: Nanoseconds = 0
@@ -57,19 +90,47 @@ class Line:
     unobserved: Nanoseconds = 0
     unpriced: Nanoseconds = 0
     amount: Picodollars = 0
-    tokens: dict[TokenKind, int] = field(default_factory=dict)
-    tokens_without_gpu: int = 0
+    tokens: dict[str, int] = field(default_factory=dict)
+    """Tokens by their kind."""
+    unmet_tokens: int = 0
     """Tokens that no GPU time meets: whose GPU, or which host, is not known."""
     token_server_time: Nanoseconds = 0
     """GPU time of servers whose pages count tokens."""
     unread: Nanoseconds = 0
-    """The part of it in which none was scraped."""
-    sampled: Nanoseconds = 0
-    """The part of `span` with samples."""
+    """GPU time of servers whose pages count tokens, while none of their pages was scraped."""
     span: Nanoseconds = 0
-    """Time of a host; 0 of anything else."""
+    """Time of hosts; 0 of anything else."""
+    sampled: Nanoseconds = 0
+    """Time of hosts that has samples."""
     projected: Picodollars | None = None
     """The end of a month that goes on."""
+
+    def add(self, fact: Fact) -> None:
+        """Add a fact."""
+        match fact.measure:
+            case "money of owners":
+                self.amount += fact.value
+            case "GPU time":
+                self.gpu_time += fact.value
+                self.busy += fact.value if fact.phase in BUSY_PHASES else 0
+                self.idle += fact.value if fact.phase == "idle" else 0
+                self.unobserved += fact.value if fact.phase == "unobserved" else 0
+            case "waiting time":
+                self.unpriced += fact.value
+            case "tokens":
+                add(self.tokens, fact.kind or "", fact.value)
+            case "unmet tokens" | "unmet tokens of hosts":
+                self.unmet_tokens += fact.value
+            case "GPU time of token servers":
+                self.token_server_time += fact.value
+            case "unread time":
+                self.unread += fact.value
+            case "host time":
+                self.span += fact.value
+            case "sampled time":
+                self.sampled += fact.value
+            case "projected money":
+                self.projected = (self.projected or 0) + fact.value
 
     @property
     def money(self) -> Picodollars | None:
@@ -83,7 +144,7 @@ class Line:
         Nor is there one where pages were not scraped for more than `UNREAD_MOST` of the time.
         """
         count = sum(self.tokens.values())
-        if self.money is None or self.unpriced or self.tokens_without_gpu or count < FEWEST_TOKENS:
+        if self.money is None or self.unpriced or self.unmet_tokens or count < FEWEST_TOKENS:
             return None
         if self.unread > UNREAD_MOST * self.token_server_time:
             return None
@@ -96,73 +157,82 @@ class Line:
             return self.sampled / self.span
         return (self.gpu_time - self.unobserved) / self.gpu_time if self.gpu_time else None
 
-    def add(self, other: "Line") -> None:
-        """Add another month, or another thing."""
-        self.gpu_time += other.gpu_time
-        self.busy += other.busy
-        self.idle += other.idle
-        self.unobserved += other.unobserved
-        self.unpriced += other.unpriced
-        self.amount += other.amount
-        self.tokens_without_gpu += other.tokens_without_gpu
-        self.token_server_time += other.token_server_time
-        self.unread += other.unread
-        self.sampled += other.sampled
-        self.span += other.span
-        add_all(self.tokens, other.tokens)
-        if other.projected is not None:
-            self.projected = (self.projected or 0) + other.projected
-
 
 @dataclass(frozen=True, slots=True)
 class UnlistedGpu:
-    """A GPU that a host is charged for without samples: since when, for how long, and what for."""
+    """A GPU that a host is charged for without samples."""
 
     host: NodeKey
     gpu: Gpu
     since: Instant
+    """When it was last listed."""
     time: Nanoseconds
     amount: Picodollars
 
 
-Lines = Mapping[Labels, Mapping[str, Line]]
-"""Months by name of each thing."""
-
-
 @dataclass(frozen=True, slots=True)
-class PastAnswer:
-    """What is printed. `complete` are the months that were read whole.
-
-    `unlisted` are GPUs that are charged without samples for an hour or more.
-    `lines` are by what they are of. `scrape_seconds` are those of the median host. `requests` were sent to
-    the server, at most `parallel` at once. `downsampled`: some hours have no samples as they were scraped.
-    """
+class HistorySource:
+    """What was asked, and of which server."""
 
     address: str
     since: Instant
     until: Instant
+    requests: int
+    """Queries that were sent to the server."""
+    parallel: int
+    """Queries that were sent at once, at most."""
+
+
+@dataclass(frozen=True, slots=True)
+class PastAnswer:
+    """What is printed."""
+
+    source: HistorySource
     zone: str
     hosts: Sequence[PastHost]
-    lines: Mapping[By, Lines]
-    months: Mapping[str, Line]
+    facts: Sequence[MonthFact]
     complete: frozenset[str]
+    """Months that were read whole."""
     exporters: Sequence[Exporter]
     absences: Sequence[Absence]
     advice: Advice
-    requests: int
-    parallel: int
-    downsampled: bool = False
-    unlisted: Sequence[UnlistedGpu] = ()
+    downsampled: bool
+    """Some hours have no samples as they were scraped."""
+    unlisted: Sequence[UnlistedGpu]
+    """GPUs that are charged without samples for an hour or more."""
 
-    @property
+    def lines(self, by: By | None, key: Callable[[MonthFact], K]) -> dict[K, Line]:
+        """Sums by a key in the view of owners or of hosts; `None` is the view of everything."""
+        measures = _HOST_MEASURES if by in ("host", None) else _OWNER_MEASURES
+        lines: dict[K, Line] = {}
+        for each in self.facts:
+            if each.fact.measure in measures:
+                lines.setdefault(key(each), Line()).add(each.fact)
+        return lines
+
+    def months(self) -> dict[str, Line]:
+        """Everything by month."""
+        return dict(sorted(self.lines(None, lambda each: each.month).items()))
+
     def total(self) -> Line:
         """All months."""
-        return summed(self.months.values())
+        return self.lines(None, lambda _each: None).get(None, Line())
+
+    def by_month(self, by: By) -> dict[Labels, dict[str, Line]]:
+        """Months of each thing, the dearest thing first."""
+        totals = self.lines(by, lambda each: each.labels(by))
+        months: dict[Labels, dict[str, Line]] = {
+            labels: {} for labels in sorted(totals, key=lambda labels: (-totals[labels].amount, labels))
+        }
+        lines = self.lines(by, lambda each: (each.labels(by), each.month))
+        for (labels, month), line in sorted(lines.items()):
+            months[labels][month] = line
+        return months
 
     @property
     def scrape_seconds(self) -> int | None:
         """Seconds between two samples of the median host."""
-        known = [seconds for host in self.hosts if (seconds := scrape_seconds(host)) is not None]
+        known = [seconds for seconds in map(scrape_seconds, self.hosts) if seconds is not None]
         return round(median(known)) if known else None
 
     @property
@@ -172,73 +242,34 @@ class PastAnswer:
         `None` where none was measured.
         """
         seconds = None if self.downsampled else self.scrape_seconds
-        measured = next((error for most, error in ERRORS if seconds is not None and seconds <= most), None)
-        amount = self.total.amount
-        if measured is None or not amount:
-            return measured
-        return measured + sum(each.amount for each in self.unlisted) / amount
+        measured_error = next(
+            (error for most, error in ERRORS if seconds is not None and seconds <= most), None
+        )
+        amount = self.total().amount
+        if measured_error is None or not amount:
+            return measured_error
+        return measured_error + sum(gpu.amount for gpu in self.unlisted) / amount
 
 
-def summed(lines: Iterable[Line]) -> Line:
-    """The sum of lines."""
-    total = Line()
-    for line in lines:
-        total.add(line)
-    return total
-
-
-def answer(
-    survey: Survey,
-    reckoning: Reckoning,
-    config: Config,
-    since: Instant,
-    until: Instant,
-    address: str,
-    requests: int,
-    parallel: int,
-) -> PastAnswer:
+def answer(reckoning: Reckoning, source: HistorySource) -> PastAnswer:
     """Sum up what was reckoned."""
+    zone = reckoning.config.timezone
     hosts = [host for _, host in sorted(reckoning.hosts.items()) if host.months]
-    lines: dict[By, dict[Labels, dict[str, Line]]] = {by: {} for by in BYS}
-    months: dict[str, Line] = {}
-    current = month_of(until - 1, config.timezone).name
-    for host in hosts:
-        for month, sums in sorted(host.months.items()):
-            free = not any(sums.sums.held.values())
-            for owner, line in _by_owner(host, month):
-                # All money of a host is of all its tokens, whichever server's they are.
-                whole = replace(line, tokens_without_gpu=sum(line.tokens.values()) if free else 0)
-                for by in BYS:
-                    labels = _LABELS[by](host, owner)
-                    of_thing = lines[by].setdefault(labels, {}).setdefault(month, Line())
-                    of_thing.add(whole if by == "host" else line)
-                months.setdefault(month, Line()).add(whole)
-            for line in (
-                lines["host"].setdefault(_LABELS["host"](host, None), {}).setdefault(month, Line()),
-                months.setdefault(month, Line()),
-            ):
-                line.sampled += sums.sampled
-                line.span += sums.span
-                if month == current and (projected := _projected(host, month, until)) is not None:
-                    line.projected = (line.projected or 0) + projected
-    data_begin = min((host.first for host in hosts if host.first is not None), default=until)
-    complete = frozenset(
-        month for month in months if was_read_whole(month, config.timezone, since, until, data_begin)
-    )
+    data_begin = min((host.first for host in hosts if host.first is not None), default=source.until)
+    facts = tuple(each for host in hosts for each in _month_facts(host, source.until))
     return PastAnswer(
-        address=address,
-        since=since,
-        until=until,
-        zone=config.timezone.key,
+        source=source,
+        zone=zone.key,
         hosts=hosts,
-        lines=lines,
-        months=dict(sorted(months.items())),
-        complete=complete,
-        exporters=tuple(exporters(survey, reckoning)),
-        absences=tuple(absences(survey, reckoning, since, data_begin)),
-        advice=_advice(hosts, config, until),
-        requests=requests,
-        parallel=parallel,
+        facts=facts,
+        complete=frozenset(
+            month
+            for month in {each.month for each in facts}
+            if was_read_whole(month, zone, source.since, source.until, data_begin)
+        ),
+        exporters=tuple(exporters(reckoning)),
+        absences=tuple(absences(reckoning, source.since, data_begin)),
+        advice=_advice(hosts, reckoning.config, source.until),
         downsampled=bool(reckoning.downsampled),
         unlisted=tuple(
             UnlistedGpu(host.key, listing.gpu, listing.until, listing.time, listing.amount)
@@ -249,63 +280,24 @@ def answer(
     )
 
 
-_LABELS: Final[Mapping[By, Callable[[PastHost, CostOwner | None], Labels]]] = {
-    "server": lambda _host, owner: (owner.namespace, owner.server) if owner else (),
-    "product": lambda _host, owner: (owner.product,) if owner else (),
-    "team": lambda _host, owner: (owner.team,) if owner else (),
-    "model": lambda _host, owner: (owner.model,) if owner else (),
-    "host": lambda host, _owner: (host.key.cluster, host.key.host),
-}
-
-COLUMNS: Final[Mapping[By, Labels]] = {
-    "server": ("namespace", "server"),
-    "product": ("product",),
-    "team": ("team",),
-    "model": ("model",),
-    "host": ("cluster", "host"),
-}
-
-
-def _by_owner(host: PastHost, month: str) -> Iterator[tuple[CostOwner, Line]]:
-    sums = host.months[month].sums
-    lines: dict[CostOwner, Line] = {}
-
-    def line(owner: CostOwner) -> Line:
-        return lines.setdefault(owner, Line())
-
-    for (owner, phase), time in sums.held.items():
-        each = line(owner)
-        each.gpu_time += time
-        if phase in BUSY_PHASES:
-            each.busy += time
-        elif phase == "idle":
-            each.idle += time
-        else:
-            each.unobserved += time
-    for (owner, _), amount in sums.cost.items():
-        line(owner).amount += amount
-    for (_, owner), time in sums.unpriced.items():
-        line(owner).unpriced += time
-    for owner, time in host.months[month].token_server_time.items():
-        line(owner).token_server_time += time
-        line(owner).unread += host.months[month].unread[owner]
-    served = {(owner.namespace, owner.server) for (owner, _), time in sums.held.items() if time}
-    for (owner, kind), count in sums.tokens.items():
-        add(line(owner).tokens, kind, count)
-        line(owner).tokens_without_gpu += 0 if (owner.namespace, owner.server) in served else count
-    yield from lines.items()
-
-
-def _projected(host: PastHost, month: str, until: Instant) -> Picodollars | None:
-    """A host's month at its end, by the tariff; a host that is gone has spent what it will."""
-    to_date: dict[str, Picodollars] = {}
-    for (owner, _), amount in host.months[month].sums.cost.items():
-        add(to_date, owner.product, amount)
-    if until - host.last > REPORTS_STILL or not host.outcomes:
-        return sum(to_date.values())
-    usage = recent_usage(host.recent, until - 1)
-    projection = project(host.outcomes, usage, to_date, until - 1, host.policy)
-    return None if projection is None else sum(projection.totals().values())
+def _month_facts(host: PastHost, until: Instant) -> Iterator[MonthFact]:
+    """The facts of a host by month, with the end of the month that goes on."""
+    current = month_of(until - 1, host.policy.zone).name
+    for month, sums in sorted(host.months.items()):
+        facts = list(sums.facts())
+        for fact in facts:
+            yield MonthFact(host.key, month, fact)
+        if month != current:
+            continue
+        to_date = sums_by(measured(facts, "money of owners"), lambda fact: fact.product or "")
+        # A host that is gone has spent what it will.
+        projected: Picodollars | None = sum(to_date.values())
+        if until - host.last <= REPORTS_STILL and host.outcomes:
+            usage = recent_usage(host.recent, until - 1)
+            projection = project(host.outcomes, usage, to_date, until - 1, host.policy)
+            projected = None if projection is None else sum(projection.totals().values())
+        if projected is not None:
+            yield MonthFact(host.key, month, Fact("projected money", projected))
 
 
 class _PastHours:

@@ -1,23 +1,22 @@
-"""Records of the past for the dashboards, as OpenMetrics; each has the label `ledger`, which ours have not.
+"""Records of the past for the dashboards, as OpenMetrics; the label `ledger` tells them from our own.
 
 Names and labels are those of deploy/rules. A record is written each five minutes, for which a query of
 Prometheus sees a sample. It ends where our own begins, so that no time counts twice: for all hosts of a
 cluster, since records are sums of hosts, and no label says for sure which of them a daemon's host is.
 """
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from hashlib import blake2b
 from typing import Final, NamedTuple, TextIO
 from zoneinfo import ZoneInfo
 
-from exporter.cost.money import add
-from exporter.cost.postings import TokenPosting
+from exporter.cost.money import add, add_all
+from exporter.finance.facts import Fact, Measure
 from exporter.finance.history.kube_state import NodeKey
-from exporter.finance.history.reckoning import PastHost, was_read_whole
+from exporter.finance.history.reckoning import HourFact, PastHost, was_read_whole
 from exporter.finance.prometheus.client import PrometheusClient
 from exporter.finance.prometheus.hour_queries import HOUR
-from exporter.ledger.history import SegmentSums
 from exporter.tariff.calendar import month_of
 from exporter.tariff.period import Period
 from exporter.units import (
@@ -33,85 +32,146 @@ STEP_SECONDS: Final = 300
 """A query of Prometheus sees a sample for so long (`--query.lookback-delta`)."""
 
 CLOSED_DAYS: Final = 40
-"""As the fleet's rules keep a closed month."""
+"""The fleet's rules record a closed month for so long."""
+
+
+class PastRecord(NamedTuple):
+    """A record by the hour: a sum of facts by cluster and columns."""
+
+    name: str
+    measure: Measure
+    columns: tuple[str, ...]
+    """Columns of facts that are labels besides the cluster."""
+    phase: str = ""
+    """The only phase of its facts; empty for all."""
+    models_only: bool = False
+    """Whether facts without a model are left out."""
+    unit: int = PICODOLLARS_PER_DOLLAR
+    """What 1 is in the file, in values of facts."""
+
+
+_OWNER: Final = ("product", "team")
+_SERVER: Final = (*_OWNER, "namespace", "server")
+_SECONDS: Final = HOUR // NANOSECONDS_PER_SECOND
+_MODEL_TOKENS: Final = (*_OWNER, "model", "kind")
 
 SPEND: Final = "inference:spend_dollars_per_hour"
-SPEND_OWNER: Final = "inference:spend_dollars_per_hour:owner"
-PHASES: Final = "inference:phase_dollars_per_hour:owner"
 WASTE: Final = "inference:waste_dollars_per_hour"
-WASTE_SERVER: Final = "inference:waste_dollars_per_hour:server"
 MODEL_COST: Final = "inference:model_cost_dollars:1h"
-MODEL_TOKENS: Final = "inference:model_tokens:1h"
-RATE_OF_TOKENS: Final = "inference:model_tokens:rate5m"
+
+RECORDS: Final = (
+    PastRecord(SPEND, "money of owners", ()),
+    PastRecord(f"{SPEND}:owner", "money of owners", _OWNER),
+    PastRecord("inference:phase_dollars_per_hour:owner", "money of owners", (*_OWNER, "phase")),
+    PastRecord(WASTE, "money of owners", _OWNER, phase="idle"),
+    PastRecord(f"{WASTE}:server", "money of owners", _SERVER, phase="idle"),
+    PastRecord(MODEL_COST, "money of owners", (*_OWNER, "model", "phase"), models_only=True),
+    PastRecord("inference:model_tokens:1h", "tokens", _MODEL_TOKENS, models_only=True, unit=1),
+    PastRecord("inference:model_tokens:rate5m", "tokens", _MODEL_TOKENS, models_only=True, unit=_SECONDS),
+    PastRecord("inference:party_gpus:rate5m", "GPU time", (*_SERVER, "model"), unit=HOUR),
+    PastRecord("inference:gpu_price_dollars_per_hour:model", "money of GPUs", ("gpu_model",)),
+    PastRecord("inference:gpus_priced:model", "priced time", ("gpu_model",), unit=HOUR),
+)
+
 MODEL_UNPRICED: Final = "inference:model_unpriced"
-GPUS_HELD: Final = "inference:party_gpus:rate5m"
-GPU_PRICE: Final = "inference:gpu_price_dollars_per_hour:model"
-GPUS_PRICED: Final = "inference:gpus_priced:model"
 MONTH: Final = "inference:month_to_date_dollars"
-MONTH_OWNER: Final = "inference:month_to_date_dollars:owner"
-CLOSED_OWNER: Final = "inference:closed_month_dollars:owner"
-CLOSED_BASIS: Final = "inference:closed_month_dollars:price_basis"
+CLOSED: Final = "inference:closed_month_dollars"
 
 NAMES: Final = (
-    SPEND,
-    SPEND_OWNER,
-    PHASES,
-    WASTE,
-    WASTE_SERVER,
-    MODEL_COST,
-    MODEL_TOKENS,
-    RATE_OF_TOKENS,
+    *(record.name for record in RECORDS[:8]),
     MODEL_UNPRICED,
-    GPUS_HELD,
-    GPU_PRICE,
-    GPUS_PRICED,
+    *(record.name for record in RECORDS[8:]),
     MONTH,
-    MONTH_OWNER,
-    CLOSED_OWNER,
-    CLOSED_BASIS,
+    f"{MONTH}:owner",
+    f"{CLOSED}:owner",
+    f"{CLOSED}:price_basis",
 )
+"""Names in the order in which the file declares them."""
 
 PREFIX: Final = "history-"
 """Ledgers whose name begins so never metered anything: no budget and no alert counts them."""
-
-UNITS: Final[Mapping[str, int]] = {
-    **dict.fromkeys((MODEL_TOKENS, MODEL_UNPRICED), 1),
-    RATE_OF_TOKENS: HOUR // NANOSECONDS_PER_SECOND,
-    **dict.fromkeys((GPUS_HELD, GPUS_PRICED), HOUR),
-}
-"""What 1 is of a record in whole numbers: tokens of an hour, or GPU time; of all others picodollars."""
 
 Labels = tuple[tuple[str, str], ...]
 
 
 class SeriesId(NamedTuple):
-    """A record's name and labels, without those of all."""
+    """A record's name and labels, without the label `ledger`."""
 
     name: str
     labels: Labels
 
 
-_Served = tuple[NodeKey, str, str]
-"""A server on a host: its namespace and name."""
+class HostServer(NamedTuple):
+    """A server on a host."""
+
+    host: NodeKey
+    namespace: str
+    server: str
+
+
+class HostModel(NamedTuple):
+    """A model of a server on a host."""
+
+    server: HostServer
+    model: str
+
+
+class MonthOwner(NamedTuple):
+    """Whose money of a month."""
+
+    cluster: str
+    month: str
+    product: str
+    team: str
 
 
 @dataclass(slots=True)
-class _Prices:
-    """Servers of an hour with GPU time, those with some that has no price, and models that had tokens."""
+class _HourSums:
+    """Sums of all hosts in one hour."""
 
-    servers: set[_Served] = field(default_factory=set)
-    unpriced: set[_Served] = field(default_factory=set)
-    models: set[tuple[_Served, str]] = field(default_factory=set)
+    values: dict[SeriesId, int] = field(default_factory=dict)
+    """Values of records, as those of facts: whole numbers add up alike in any order."""
+    months: dict[MonthOwner, Picodollars] = field(default_factory=dict)
+    """Money by the month that it is of."""
+    servers: set[HostServer] = field(default_factory=set)
+    """Servers with GPU time."""
+    unpriced: set[HostServer] = field(default_factory=set)
+    """Servers with GPU time that has no price."""
+    models: set[HostModel] = field(default_factory=set)
+    """Models that had tokens."""
 
-    def without(self) -> Iterator[tuple[str, str]]:
-        """Cluster and model where dollars are a part of what the tokens cost."""
-        for served, model in self.models:
-            if served in self.unpriced or served not in self.servers:
-                yield served[0].cluster, model
+    def add(self, host: NodeKey, fact: Fact) -> None:
+        """Add a fact of a host."""
+        product, team, namespace, server, model = fact.key((*_SERVER, "model"))
+        served = HostServer(host, namespace, server)
+        match fact.measure:
+            case "money of owners" if not fact.value:
+                return
+            case "money of owners":
+                add(self.months, MonthOwner(host.cluster, (fact.day or "")[:7], product, team), fact.value)
+            case "GPU time" if fact.value:
+                self.servers.add(served)
+            case "waiting time":
+                self.unpriced.add(served)
+            case "tokens" if model:
+                self.models.add(HostModel(served, model))
+        for record in RECORDS:
+            of_phase = record.phase in ("", fact.phase)
+            if record.measure == fact.measure and of_phase and (model or not record.models_only):
+                labels = zip(record.columns, fact.key(record.columns), strict=True)
+                series = SeriesId(record.name, (("cluster", host.cluster), *labels))
+                add(self.values, series, fact.value)
+
+    def mark_unpriced(self) -> None:
+        """Mark models whose dollars are less than the cost of their tokens."""
+        for server, model in self.models:
+            if server in self.unpriced or server not in self.servers:
+                labels = ("cluster", server.host.cluster), ("model", model)
+                self.values[SeriesId(MODEL_UNPRICED, labels)] = 1
 
 
 class Written(NamedTuple):
-    """What was written: series, samples, and from when to when."""
+    """How much was written."""
 
     series: int
     samples: int
@@ -119,9 +179,10 @@ class Written(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class Seam:
-    """When our own records begin, by name and cluster; from then on the past is not written."""
+    """Where the past ends: from the begin of our own records on it is not written."""
 
     begins: Mapping[tuple[str, str], Instant] = field(default_factory=dict)
+    """When our own records begin, by name and cluster."""
 
     def of(self, name: str, cluster: str) -> Instant | None:
         """When our own record begins; `None` where there is none.
@@ -197,121 +258,44 @@ class PastRecords:
         self._until = until
         self._data_begin = until
         self.ledger = ledger_of(address)
-        self._first = 0
-        self._hours: dict[int, dict[SeriesId, int]] = {}
-        self._posted: dict[int, dict[tuple[str, str, str, str], Picodollars]] = {}
-        self._prices: dict[int, _Prices] = {}
-        self._months: dict[tuple[str, str, str, str], Picodollars] = {}
+        self._hours: dict[int, _HourSums] = {}
+        self._months: dict[MonthOwner, Picodollars] = {}
         self._texts: dict[SeriesId, str] = {}
         self._samples = 0
         file.write("".join(f"# TYPE {name} gauge\n" for name in NAMES))
 
-    def begin(self, first: int) -> None:
-        """Begin a chunk, which has no hour before this one."""
-        self._first = first
-
-    def add_segment(self, host: PastHost, posted: SegmentSums) -> None:
-        """Take in money and GPU time of a part of an hour."""
-        self._see(host)
-        segment = posted.segment
-        sums = posted.sums
-        cluster = host.key.cluster
-        hour = max(self._first, segment.start // HOUR)
-        amounts = self._posted.setdefault(hour, {})
-        prices = self._prices.setdefault(hour, _Prices())
-        for (owner, phase), amount in sums.cost.items():
-            if not amount:
-                continue
-            of_owner = ("cluster", cluster), ("product", owner.product), ("team", owner.team)
-            of_server = (*of_owner, ("namespace", owner.namespace), ("server", owner.server))
-            self._add(hour, SPEND, (("cluster", cluster),), amount)
-            self._add(hour, SPEND_OWNER, of_owner, amount)
-            self._add(hour, PHASES, (*of_owner, ("phase", phase)), amount)
-            if phase == "idle":
-                self._add(hour, WASTE, of_owner, amount)
-                self._add(hour, WASTE_SERVER, of_server, amount)
-            if owner.model:
-                self._add(hour, MODEL_COST, (*of_owner, ("model", owner.model), ("phase", phase)), amount)
-            key = cluster, segment.month, owner.product, owner.team
-            amounts[key] = amounts.get(key, 0) + amount
-        for (_, owner), time in sums.unpriced.items():
-            if time:
-                prices.unpriced.add((host.key, owner.namespace, owner.server))
-        for (owner, _), time in sums.held.items():
-            if time:
-                prices.servers.add((host.key, owner.namespace, owner.server))
-            held_labels = (
-                ("cluster", cluster),
-                ("product", owner.product),
-                ("team", owner.team),
-                ("namespace", owner.namespace),
-                ("server", owner.server),
-                ("model", owner.model),
-            )
-            self._add(hour, GPUS_HELD, held_labels, time)
-        for holder, time in sums.owner_held.items():
-            of_model = ("cluster", cluster), ("gpu_model", holder.gpu.gpu_model)
-            self._add(hour, GPUS_PRICED, of_model, time)
-        for (gpu, _), amount in sums.gpu_cost.items():
-            of_model = ("cluster", cluster), ("gpu_model", gpu.gpu_model)
-            self._add(hour, GPU_PRICE, of_model, amount)
-
-    def add_tokens(self, host: PastHost, at: Instant, tokens: Iterable[TokenPosting]) -> None:
-        """Take in tokens of the hour of an instant."""
-        self._see(host)
-        hour = max(self._first, at // HOUR)
-        for posting in tokens:
-            owner = posting.owner
-            if posting.count and owner.model:
-                labels = (
-                    ("cluster", host.key.cluster),
-                    ("product", owner.product),
-                    ("team", owner.team),
-                    ("model", owner.model),
-                    ("kind", posting.kind),
-                )
-                served = host.key, owner.namespace, owner.server
-                self._prices.setdefault(hour, _Prices()).models.add((served, owner.model))
-                self._add(hour, MODEL_TOKENS, labels, posting.count)
-                self._add(hour, RATE_OF_TOKENS, labels, posting.count)
-
-    def _see(self, host: PastHost) -> None:
+    def add(self, host: PastHost, facts: Iterable[HourFact]) -> None:
+        """Take in facts of a host."""
         if host.first is not None:
             self._data_begin = min(self._data_begin, host.first)
-
-    def _add(self, hour: int, name: str, labels: Labels, amount: int) -> None:
-        """Add to a record, in its unit: whole numbers add up alike in any order."""
-        add(self._hours.setdefault(hour, {}), SeriesId(name, labels), amount)
+        for hour, fact in facts:
+            self._hours.setdefault(hour, _HourSums()).add(host.key, fact)
 
     def flush(self) -> None:
-        """Write the hours of the chunk."""
-        for hour, prices in self._prices.items():
-            for cluster, model in prices.without():
-                labels = ("cluster", cluster), ("model", model)
-                self._hours.setdefault(hour, {})[SeriesId(MODEL_UNPRICED, labels)] = 1
-        for hour in sorted({*self._hours, *self._posted}):
-            for series, amount in self._hours.get(hour, {}).items():
-                value = amount / UNITS.get(series.name, PICODOLLARS_PER_DOLLAR)
+        """Write the hours whose facts were added, before any later hour."""
+        for hour, sums in sorted(self._hours.items()):
+            sums.mark_unpriced()
+            for series, amount in sums.values.items():
+                value = amount / _UNITS[series.name]
                 self._write(series, hour, value, value)
-            self._write_months(hour)
-        self._hours, self._posted, self._prices = {}, {}, {}
+            self._write_months(hour, sums.months)
+        self._hours = {}
 
-    def _write_months(self, hour: int) -> None:
+    def _write_months(self, hour: int, posted: Mapping[MonthOwner, Picodollars]) -> None:
+        """Write the running month, which grows by what is posted in an hour, and closed months."""
         before = dict(self._months)
-        for key, amount in self._posted.get(hour, {}).items():
-            self._months[key] = self._months.get(key, 0) + amount
+        add_all(self._months, posted)
         month = month_of(hour * HOUR, self._zone).name
-        starts = _month_series(before, month, MONTH, MONTH_OWNER)
-        for series, value in _month_series(self._months, month, MONTH, MONTH_OWNER).items():
+        starts = _month_series(before, month, MONTH)
+        for series, value in _month_series(self._months, month, MONTH).items():
             self._write(series, hour, starts.get(series, 0.0), value)
-        for closed in sorted({key[1] for key in self._months}):
+        for closed in sorted({owner.month for owner in self._months}):
             end = Period.named(closed).bounds(self._zone)[1]
             since_end = hour * HOUR - end
             if 0 <= since_end < CLOSED_DAYS * NANOSECONDS_PER_DAY and was_read_whole(
                 closed, self._zone, self._since, self._until, self._data_begin
             ):
-                ended = _month_series(self._months, closed, CLOSED_BASIS, CLOSED_OWNER, "estimate")
-                for series, value in ended.items():
+                for series, value in _month_series(self._months, closed, CLOSED).items():
                     self._write(series, hour, value, value)
 
     def _write(self, series: SeriesId, hour: int, start: float, end: float) -> None:
@@ -328,12 +312,10 @@ class PastRecords:
         offsets = [offset for offset in range(0, 3600, STEP_SECONDS) if offset < left]
         if begins is not None and 0 < left <= 3600 and left - 1 not in offsets:
             offsets.append(left - 1)
-        lines = []
         for offset in offsets:
             value = start if start == end else start + (end - start) * offset / 3600
-            lines.append(f"{text} {value!r} {hour * 3600 + offset}\n")
-        self._file.writelines(lines)
-        self._samples += len(lines)
+            self._file.write(f"{text} {value!r} {hour * 3600 + offset}\n")
+        self._samples += len(offsets)
 
     def close(self) -> Written:
         """End the file."""
@@ -341,21 +323,21 @@ class PastRecords:
         return Written(len(self._texts), self._samples)
 
 
-_Months = Mapping[tuple[str, str, str, str], Picodollars]
-"""Money by cluster, month, product and team."""
+_UNITS: Final[Mapping[str, int]] = {record.name: record.unit for record in RECORDS} | {MODEL_UNPRICED: 1}
 
 
-def _month_series(
-    months: _Months, month: str, whole: str, by_owner: str, basis: str = ""
-) -> dict[SeriesId, float]:
-    """A month's dollars as series of two names: of each cluster, and by product and team."""
+def _month_series(months: Mapping[MonthOwner, Picodollars], month: str, name: str) -> dict[SeriesId, float]:
+    """A month's dollars as series of a name: of each cluster, and by product and team."""
     sums: dict[SeriesId, Picodollars] = {}
-    for (cluster, of_month, product, team), amount in months.items():
-        if of_month == month:
-            labels = ("cluster", cluster), ("month", month)
-            of_whole = (*labels, ("price_basis", basis)) if basis else labels
-            add(sums, SeriesId(whole, of_whole), amount)
-            add(sums, SeriesId(by_owner, (*labels, ("product", product), ("team", team))), amount)
+    for owner, amount in months.items():
+        if owner.month == month:
+            labels = ("cluster", owner.cluster), ("month", month)
+            whole = SeriesId(name, labels)
+            if name == CLOSED:
+                whole = SeriesId(f"{CLOSED}:price_basis", (*labels, ("price_basis", "estimate")))
+            of_owner = (*labels, ("product", owner.product), ("team", owner.team))
+            add(sums, whole, amount)
+            add(sums, SeriesId(f"{name}:owner", of_owner), amount)
     return {series: dollars(amount) for series, amount in sums.items()}
 
 

@@ -1,10 +1,10 @@
 """Hours of hosts through the daemon's own cost code, and the sums of their months."""
 
 from collections import Counter, defaultdict, deque
-from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from math import isnan
-from typing import Final, Protocol
+from typing import Final, NamedTuple
 from zoneinfo import ZoneInfo
 
 from exporter.config import Config
@@ -13,10 +13,11 @@ from exporter.cost import advance
 from exporter.cost.advance import GpuOutcome
 from exporter.cost.money import add, add_all
 from exporter.cost.policy import CardinalityLimits, CostPolicy
-from exporter.cost.postings import CostOwner, TokenPosting
+from exporter.cost.postings import CostOwner
 from exporter.cost.state import State
 from exporter.engines.exposition import Page, Sample
 from exporter.engines.interpretation import interpret
+from exporter.finance.facts import Fact, history_facts
 from exporter.finance.history import host_hours
 from exporter.finance.history.gpu_readings import energies, gpu_readings, instance_name, rounded_up, used
 from exporter.finance.history.host_hours import DeviceHour, HostHour, HourPart
@@ -25,7 +26,7 @@ from exporter.finance.history.kube_state import NodeKey, PodName
 from exporter.finance.history.past_slots import PastSlots
 from exporter.finance.history.survey import EngineTarget, Survey
 from exporter.finance.prometheus.hour_queries import HOUR
-from exporter.ledger.history import HistorySums, SegmentSums, TickSums
+from exporter.ledger.history import HistorySums, TickSums
 from exporter.ledger.token_times import token_times
 from exporter.ledger.totals import Totals
 from exporter.readings import (
@@ -37,6 +38,7 @@ from exporter.readings import (
     PodOwnership,
     ServerKey,
     ServerReading,
+    TokenKind,
 )
 from exporter.sources.configured import holders as configured_holders
 from exporter.tariff.calendar import month_of
@@ -45,7 +47,6 @@ from exporter.units import (
     NANOSECONDS_PER_SECOND,
     Instant,
     Nanoseconds,
-    Picodollars,
 )
 
 GAP_CHARGED: Final[Nanoseconds] = HOUR
@@ -64,6 +65,30 @@ USAGE_HOURS: Final = 14 * 24
 """Hours that savings are judged by."""
 
 
+class HourFact(NamedTuple):
+    """A fact of one hour of a host."""
+
+    hour: int
+    """The hour, since 1970."""
+    fact: Fact
+
+
+FactSink = Callable[["PastHost", Iterator[HourFact]], None]
+"""Takes the facts of a host, hour by hour."""
+
+
+class TokenFact(NamedTuple):
+    """Tokens of an owner in one hour."""
+
+    at: Instant
+    """A moment of the hour."""
+    day: str
+    """The local day of that moment, like 2026-10-31."""
+    owner: CostOwner
+    kind: TokenKind
+    tokens: int
+
+
 @dataclass(slots=True)
 class MonthSums:
     """One month of one host."""
@@ -72,12 +97,27 @@ class MonthSums:
     token_server_time: dict[CostOwner, Nanoseconds] = field(default_factory=dict)
     """GPU time of servers whose pages count tokens."""
     unread: dict[CostOwner, Nanoseconds] = field(default_factory=dict)
-    """The part of it in which none of their pages was scraped."""
-    sampled: Nanoseconds = 0
-    """The part of `span` that has samples."""
+    """GPU time of servers whose pages count tokens, while none of their pages was scraped."""
     span: Nanoseconds = 0
-    unlisted: Picodollars = 0
-    """What is charged for GPUs without samples."""
+    """Time of the host."""
+    sampled: Nanoseconds = 0
+    """Time of the host that has samples."""
+
+    def facts(self) -> Iterator[Fact]:
+        """All of it as facts."""
+        yield from history_facts(self.sums)
+        for owner, time in self.token_server_time.items():
+            yield Fact("GPU time of token servers", time, None, *owner)
+        for owner, time in self.unread.items():
+            yield Fact("unread time", time, None, *owner)
+        yield Fact("host time", self.span)
+        yield Fact("sampled time", self.sampled)
+        served = {owner.key for (owner, _phase), time in self.sums.held.items() if time}
+        for (owner, kind), count in self.sums.tokens.items():
+            if owner.key not in served:
+                yield Fact("unmet tokens", count, None, *owner, kind=kind)
+            if not served:
+                yield Fact("unmet tokens of hosts", count, None, *owner, kind=kind)
 
 
 @dataclass(slots=True)
@@ -153,29 +193,13 @@ class _HourReadings:
     fleet: _FleetReadings
 
 
-class HourSink(Protocol):
-    """Takes what was reckoned, hour by hour."""
-
-    def begin(self, first: int) -> None:
-        """Begin a chunk at an hour."""
-
-    def add_segment(self, host: PastHost, posted: SegmentSums) -> None:
-        """Take in money and GPU time of a part of an hour."""
-
-    def add_tokens(self, host: PastHost, at: Instant, tokens: Iterable[TokenPosting]) -> None:
-        """Take in tokens of the hour of an instant."""
-
-    def flush(self) -> None:
-        """Write the hours of the chunk."""
-
-
 class Reckoning:
     """All hosts, chunk by chunk. Memory grows with hosts and months, not with days."""
 
-    def __init__(self, config: Config, survey: Survey, until: Instant, sink: HourSink | None = None) -> None:
-        self._config = config
+    def __init__(self, config: Config, survey: Survey, until: Instant, sink: FactSink | None = None) -> None:
+        self.config = config
         self._recent_from = until - RECENT_HOURS * HOUR
-        self._survey = survey
+        self.survey = survey
         self._sink = sink
         self._owners: dict[PodName, PodOwnership | None] = {}
         self._homes: dict[EngineTarget, NodeKey] = {}
@@ -200,14 +224,12 @@ class Reckoning:
 
     def add(self, chunk: Chunk) -> None:
         """Charge the hours of a chunk."""
-        if self._sink is not None:
-            self._sink.begin(chunk.first)
         if chunk.resolution:
             self.downsampled[chunk.resolution] += len(chunk.numbers)
         self._name_hosts(chunk)
         hours: dict[NodeKey, dict[int, HostHour]] = {}
         listed: dict[str, dict[NodeKey, set[int]]] = {}
-        for key, devices in host_hours.by_host(chunk, self._survey.known_as).items():
+        for key, devices in host_hours.by_host(chunk, self.survey.known_as).items():
             host = self._host(key)
             if host_hours.has_namesake(devices):
                 self.namesakes.add(key)
@@ -222,10 +244,10 @@ class Reckoning:
         targets = self._targets(hours, chunk)
         read: dict[ServerKey, set[int]] = {server: set() for server in self._counting}
         for target, engine in chunk.engines.items():
-            of_server = read.get(self._survey.server(target))
+            of_server = read.get(self.survey.server(target))
             if of_server is not None:
                 of_server.update(chunk.number(at) for at in range(chunk.hours) if engine.there(at))
-        boots = {self._survey.known_as(key): times for key, times in chunk.boots.items()}
+        boots = {self.survey.known_as(key): times for key, times in chunk.boots.items()}
         fleet = _FleetReadings(chunk, boots, listed, read)
         for key in sorted({*hours, *targets}):
             host = self._host(key)
@@ -233,43 +255,41 @@ class Reckoning:
                 here = sorted(targets.get(key, {}).get(number, ()))
                 of_gpus = hours.get(key, {}).get(number)
                 # A host with GPUs is charged in the hours that have them; one without has tokens alone.
-                if of_gpus is None and (not here or key in self._survey.hosts):
+                if of_gpus is None and (not here or key in self.survey.hosts):
                     continue
-                if key in self._survey.kube.node_times:  # a node may have the name of one that went
-                    location = self._survey.kube.location(key, self._config, number)
+                if key in self.survey.kube.node_times:  # a node may have the name of one that went
+                    location = self.survey.kube.location(key, self.config, number)
                     if location != host.location:
                         host.location, host.policy = location, self._policy(key, location)
                 self._charge(host, of_gpus or HostHour.without_gpus(number), here, fleet)
-        if self._sink is not None:
-            self._sink.flush()
 
     def _name_hosts(self, chunk: Chunk) -> None:
         """Give a host one name where exporters differ: of before, a node's, with a cluster, most samples."""
         for samples in host_hours.twice_named(chunk):
-            names = {self._survey.known_as(name): count for name, count in samples.items()}
+            names = {self.survey.known_as(name): count for name, count in samples.items()}
             best, *others = sorted(
                 names,
                 key=lambda name: (
                     name not in self.hosts,
-                    name not in self._survey.kube.node_labels,
+                    name not in self.survey.kube.node_labels,
                     not name.cluster,
                     -names[name],
                     name,
                 ),
             )
             for other in others:
-                self._survey.rename(other, best)
+                self.survey.rename(other, best)
                 self.merged.add(other)
 
     def _host(self, key: NodeKey) -> PastHost:
         host = self.hosts.get(key)
         if host is None:
-            location = self._survey.kube.location(key, self._config)
+            location = self.survey.kube.location(key, self.config)
             host = self.hosts[key] = PastHost(key, location, self._policy(key, location))
         return host
 
     def _policy(self, key: NodeKey, location: HostLocation) -> CostPolicy:
-        policy = cost_policy(self._config, key.host, location)
+        policy = cost_policy(self.config, key.host, location)
         return replace(policy, interval=HOUR, gap_after=HOUR, limits=LIMITS)
 
     def _targets(
@@ -294,13 +314,13 @@ class Reckoning:
         for target in sorted(chunk.engines, reverse=True):  # without a cluster last
             engine = chunk.engines[target]
             of_pod = holders.get(target.pod_name, {}) if target.pod else {}
-            labeled = self._survey.host_of(target, engine.labels, hours.keys())
+            labeled = self.survey.host_of(target, engine.labels, hours.keys())
             known = self._homes.get(target) or (of_pod[min(of_pod)] if of_pod else labeled)
-            if not of_pod and labeled in self._survey.hosts:  # its address may be given again
+            if not of_pod and labeled in self.survey.hosts:  # its address may be given again
                 known = labeled
             if known is None:
                 self.homeless.add(target)
-            home = NodeKey(target.cluster, "") if known is None else self._survey.known_as(known)
+            home = NodeKey(target.cluster, "") if known is None else self.survey.known_as(known)
             for number in chunk.numbers:
                 home = of_pod.get(number, home)
                 if not engine.there(chunk.column(number)):
@@ -341,8 +361,9 @@ class Reckoning:
         for part in hour.parts:
             host.elapsed += part.end - part.start
             ticks.append(self._tick(host, self._frame(host, readings, part), host.policy, fleet))
-
-        self._count(host, hour, unseen, ticks)
+        tokens = self._count(host, hour, unseen, ticks)
+        if self._sink is not None:
+            self._sink(host, _hour_facts(ticks, tokens, fleet.chunk.first))
 
     def _frame(self, host: PastHost, readings: _HourReadings, part: HourPart) -> Frame:
         """What the daemon would have read at the end of a part of an hour."""
@@ -358,8 +379,8 @@ class Reckoning:
         gpu_counts.update(pod for device in devices for pod in device.holders)
         owners: dict[ServerKey, PodOwnership] = {}
         for pod in sorted(gpu_counts, key=lambda pod: (gpu_counts[pod], pod)):
-            if pod not in self._owners or pod in self._survey.kube.pod_times:
-                ownership = self._survey.kube.ownership(pod, self._config, number)
+            if pod not in self._owners or pod in self.survey.kube.pod_times:
+                ownership = self.survey.kube.ownership(pod, self.config, number)
                 self._owners[pod] = ownership and ownership._replace(key=self._server(pod))
             owner = self._owners[pod]
             if owner is not None:
@@ -404,18 +425,18 @@ class Reckoning:
             for money in posted.segment.money:
                 if money.gpu.uuid not in listed:
                     host.slots.without_samples(money.gpu, host.first or 0).amount += money.amount
-                    month.unlisted += money.amount
-            if self._sink is not None:
-                self._sink.add_segment(host, posted)
         return ticked
 
-    def _count(self, host: PastHost, hour: HostHour, unseen: range, ticks: Sequence[TickSums]) -> None:
+    def _count(
+        self, host: PastHost, hour: HostHour, unseen: range, ticks: Sequence[TickSums]
+    ) -> list[TokenFact]:
         """Add the tokens of an hour and of a gap before it to all its time, and its samples to its month."""
         posted = [segment for tick in ticks for segment in tick.segments]
         segments = tuple(part.segment for part in posted)
         sums = HistorySums()
         for part in posted:
             add_all(sums.held, part.sums.held)
+        counted: list[TokenFact] = []
         for tick in ticks:
             postings = replace(tick.postings, segments=segments)
             for tokens, _times in tick.tokens:
@@ -423,19 +444,19 @@ class Reckoning:
                 for at, day, count in token_times(tokens, postings):
                     add(host.month(day[:7]).sums.tokens, key, count)
                     add(sums.tokens, key, count)
-                    if self._sink is not None:
-                        self._sink.add_tokens(host, at, (replace(tokens, count=count),))
+                    counted.append(TokenFact(at, day, tokens.owner, tokens.kind, count))
         host.usage.append((hour.number, sums))
         if hour.counts:
-            month = host.month(month_of(hour.number * HOUR, self._config.timezone).name)
+            month = host.month(month_of(hour.number * HOUR, self.config.timezone).name)
             month.sampled += hour.sampled
             month.span += max(0, hour.end - max(hour.start, host.last))
             host.samples[round(hour.samples)] += 1
             for device in hour.parts[-1].devices:
                 host.gpus[device.series.gpu] = hour.end
         for number in unseen:
-            host.month(month_of(number * HOUR, self._config.timezone).name).span += HOUR
+            host.month(month_of(number * HOUR, self.config.timezone).name).span += HOUR
         host.last = hour.end
+        return counted
 
     def _servers(
         self,
@@ -449,12 +470,12 @@ class Reckoning:
         """Readings of the pages of a host. `unread` are the columns of an hour and of those before it."""
         readings = []
         for target, hours in engines.items():
-            names = hours.names(unread) if target in self._survey.later_engines else ()
-            engine = self._survey.engine_of(target, names)
+            names = hours.names(unread) if target in self.survey.later_engines else ()
+            engine = self.survey.engine_of(target, names)
             # Counters of one engine are no earlier values of another's.
-            url = target.url if engine is self._survey.engines[target] else f"{target.url} {engine.name}"
+            url = target.url if engine is self.survey.engines[target] else f"{target.url} {engine.name}"
             reading = ServerReading(
-                self._survey.server(target), url, up=False, engine=engine.name, pod=target.pod
+                self.survey.server(target), url, up=False, engine=engine.name, pod=target.pod
             )
             host.targets.add(target)
             if not hours.sampled.isdisjoint(unread):
@@ -511,7 +532,7 @@ class Reckoning:
     ) -> Iterator[Holder]:
         """Who holds GPUs: their pods, else configured servers, else the one server that is on the host."""
         configured: dict[str, list[Holder]] = {}
-        servers = [self._survey.configured(target) for target in sorted(host.targets)]
+        servers = [self.survey.configured(target) for target in sorted(host.targets)]
         for holder in configured_holders([server for server in servers if server is not None], gpus):
             configured.setdefault(holder.uuid, []).append(holder)
         loose = sorted({server.key for server in readings.servers})
@@ -521,7 +542,7 @@ class Reckoning:
                 yield from (Holder(self._server(pod), uuid, instance=instance) for pod in device.holders)
             elif uuid in configured:
                 yield from configured[uuid]
-            elif readings.hour.names_pods or (device.memory is None and host.key in self._survey.labeled):
+            elif readings.hour.names_pods or (device.memory is None and host.key in self.survey.labeled):
                 continue  # a GPU without a pod has none, where others name theirs
             elif used(device, has_server=bool(loose)):
                 if len(loose) > 1:
@@ -531,8 +552,18 @@ class Reckoning:
 
     def _server(self, pod: PodName) -> ServerKey:
         if pod not in self._keys:
-            self._keys[pod] = self._survey.server_of_pod(pod)
+            self._keys[pod] = self.survey.server_of_pod(pod)
         return self._keys[pod]
+
+
+def _hour_facts(ticks: Iterable[TickSums], tokens: Iterable[TokenFact], first: int) -> Iterator[HourFact]:
+    """Facts of ticks and tokens by the hour; what is before the `first` hour is of that one."""
+    for tick in ticks:
+        for segment, sums in tick.segments:
+            for fact in history_facts(sums, segment.day):
+                yield HourFact(max(first, segment.start // HOUR), fact)
+    for at, day, owner, kind, count in tokens:
+        yield HourFact(max(first, at // HOUR), Fact("tokens", count, day, *owner, kind=kind))
 
 
 def was_read_whole(month: str, zone: ZoneInfo, since: Instant, until: Instant, data_begin: Instant) -> bool:

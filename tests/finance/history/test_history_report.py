@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from exporter.finance.history.history_report import CSV_COLUMNS, sheet
-from exporter.finance.history.past_answer import PastAnswer, answer
+from exporter.finance.history.past_answer import HistorySource, PastAnswer, answer
 from tests.finance.history.chunks import HOUR, NOVEMBER, PRICES, HourlyFleet, configured
 
 CHAT = {"exported_namespace": "llm", "exported_pod": "chat-0"}
@@ -34,9 +34,7 @@ def november(
     )
     reckoning = fleet.reckoned()
     until = (NOVEMBER + hours) * HOUR
-    return answer(
-        fleet.survey, reckoning, config, since * HOUR, until, "http://prometheus.example:9090", 42, 1
-    )
+    return answer(reckoning, HistorySource("http://prometheus.example:9090", since * HOUR, until, 42, 1))
 
 
 @pytest.fixture(scope="module")
@@ -84,7 +82,7 @@ def test_a_gpu_that_is_charged_without_samples_has_a_line(tmp_path: Path) -> Non
     fleet.gpu(0, **CHAT)
     fleet.gpu(1, counts=[120] * 11 + [0] * 30)
     until = (NOVEMBER + 40) * HOUR
-    past = answer(fleet.survey, fleet.reckoned(), config, NOVEMBER * HOUR, until, "http://a", 1, 1)
+    past = answer(fleet.reckoned(), HistorySource("http://a", NOVEMBER * HOUR, until, 1, 1))
     parsed, text = document(past), " ".join(sheet(past, "table").split())
 
     assert parsed["unseen_gpus"] == [
@@ -111,7 +109,7 @@ def test_hours_of_samples_that_thanos_made_are_said(tmp_path: Path) -> None:
     fleet.gpu(0, counts=[12] * 11, **CHAT)
     fleet.chunk.resolution = 300 * 10**9
     until = (NOVEMBER + 10) * HOUR
-    past = answer(fleet.survey, fleet.reckoned(), config, NOVEMBER * HOUR, until, "http://a", 1, 1)
+    past = answer(fleet.reckoned(), HistorySource("http://a", NOVEMBER * HOUR, until, 1, 1))
     parsed = document(past)
 
     assert "samples as they were scraped in 10 hours" in [each["what"] for each in parsed["lacks"]]
@@ -145,9 +143,7 @@ def test_hosts_of_one_name_are_said(tmp_path: Path) -> None:
     for number in range(2):
         fleet.gpu(number, gpu="0", host="gpu-1")
     until = (NOVEMBER + 3) * HOUR
-    parsed = document(
-        answer(fleet.survey, fleet.reckoned(), config, NOVEMBER * HOUR, until, "http://a", 1, 1)
-    )
+    parsed = document(answer(fleet.reckoned(), HistorySource("http://a", NOVEMBER * HOUR, until, 1, 1)))
 
     (lack,) = [each for each in parsed["lacks"] if each["what"] == "the cluster of gpu-1"]
     assert "external_labels" in lack["remedy"]
@@ -159,7 +155,7 @@ def test_coverage_of_an_owner_is_that_of_its_gpu_hours(tmp_path: Path) -> None:
     fleet = HourlyFleet(config, 10)
     fleet.gpu(0, counts=[120] * 5 + [0] + [120] * 5, **CHAT)
     until = (NOVEMBER + 10) * HOUR
-    past = answer(fleet.survey, fleet.reckoned(), config, NOVEMBER * HOUR, until, "http://a", 1, 1)
+    past = answer(fleet.reckoned(), HistorySource("http://a", NOVEMBER * HOUR, until, 1, 1))
     (server,) = document(past)["servers"]
 
     assert server["months"][0]["unobserved_gpu_hours"] == 1
@@ -182,7 +178,7 @@ def test_a_server_whose_page_was_not_scraped_all_the_time_has_no_price(
     rises = [1e6 if first <= hour < last else -1 for hour in range(40)]
     fleet.server({PROMPT: rises}, namespace="llm", pod="chat-0", instance="10.1.0.7:8000")
     until = (NOVEMBER + 40) * HOUR
-    past = answer(fleet.survey, fleet.reckoned(), config, NOVEMBER * HOUR, until, "http://a", 1, 1)
+    past = answer(fleet.reckoned(), HistorySource("http://a", NOVEMBER * HOUR, until, 1, 1))
     parsed = document(past)
     prices = {
         kind: [month["dollars_per_million_tokens"] for each in parsed[kind] for month in each["months"]]
@@ -206,7 +202,7 @@ def test_hours_of_a_start_do_not_take_the_price(tmp_path: Path) -> None:
     rises = [-1, *[1e6] * 39]
     fleet.server({PROMPT: rises}, namespace="llm", pod="chat-0", instance="10.1.0.7:8000")
     until = (NOVEMBER + 40) * HOUR
-    past = answer(fleet.survey, fleet.reckoned(), config, NOVEMBER * HOUR, until, "http://a", 1, 1)
+    past = answer(fleet.reckoned(), HistorySource("http://a", NOVEMBER * HOUR, until, 1, 1))
     (server,) = document(past)["servers"]
 
     assert server["months"][0]["dollars_per_million_tokens"] == 80 / 39
@@ -289,7 +285,7 @@ def test_the_text_fits_80_columns(tmp_path: Path) -> None:
         name = f"a-very-long-name-of-a-workload-{number}\x1b[2J"
         fleet.gpu(number, host=f"host-{number}", exported_namespace="namespace", exported_pod=name)
     until = (NOVEMBER + 30) * HOUR
-    past = answer(fleet.survey, fleet.reckoned(), config, NOVEMBER * HOUR, until, "http://a", 1, 1)
+    past = answer(fleet.reckoned(), HistorySource("http://a", NOVEMBER * HOUR, until, 1, 1))
     text = sheet(past, "table")
 
     assert max(map(len, text.splitlines())) <= 80
@@ -303,7 +299,7 @@ def test_csv_has_a_row_for_each_month_of_each_thing(tmp_path: Path) -> None:
     fleet = HourlyFleet(config, 24)
     fleet.gpu(0, exported_namespace="=1+1", exported_pod="chat-0")
     until = (NOVEMBER + 24) * HOUR
-    past = answer(fleet.survey, fleet.reckoned(), config, NOVEMBER * HOUR, until, "http://a", 1, 1)
+    past = answer(fleet.reckoned(), HistorySource("http://a", NOVEMBER * HOUR, until, 1, 1))
     rows = list(csv.DictReader(io.StringIO(sheet(past, "csv"))))
 
     assert tuple(rows[0]) == CSV_COLUMNS
@@ -340,7 +336,7 @@ def two_servers(folder: Path, *, second: str) -> PastAnswer:
         fleet.server(rises, instance="node-2:8000")
         fleet.server(rises, instance="node-2:8001", model="other")
     until = (NOVEMBER + 10) * HOUR
-    return answer(fleet.survey, fleet.reckoned(), config, NOVEMBER * HOUR, until, "http://a", 1, 1)
+    return answer(fleet.reckoned(), HistorySource("http://a", NOVEMBER * HOUR, until, 1, 1))
 
 
 def test_tokens_that_no_dollars_meet_have_no_price(tmp_path: Path) -> None:

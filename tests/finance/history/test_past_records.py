@@ -11,14 +11,13 @@ import pytest
 import yaml
 
 from exporter.config.settings import cost_policy
-from exporter.cost.postings import CostOwner, OwnerPhase, Segment, TokenPosting
+from exporter.cost.postings import CostOwner
+from exporter.finance.facts import Fact
 from exporter.finance.history.kube_state import NodeKey
 from exporter.finance.history.past_records import NAMES, PREFIX, PastRecords, Seam, find_seam
-from exporter.finance.history.reckoning import PastHost, Reckoning
+from exporter.finance.history.reckoning import HourFact, PastHost, Reckoning
 from exporter.finance.prometheus.client import PrometheusClient, QuerySample, QuerySeries
-from exporter.ledger.families import GpuOwner
-from exporter.ledger.history import HistorySums, SegmentSums
-from exporter.readings import Gpu, HostLocation
+from exporter.readings import HostLocation
 from tests.finance.history.chunks import DOLLAR, HOUR, NOVEMBER, PRICES, HourlyFleet, configured
 
 SECOND = 10**9
@@ -42,7 +41,8 @@ def written(folder: Path, hours: int, seam: Seam | None = None, zone: str = "UTC
     file = io.StringIO()
     since, until = NOVEMBER * HOUR, (NOVEMBER + hours) * HOUR
     records = PastRecords(file, "http://a.example", ZoneInfo(zone), seam or Seam(), since, until)
-    Reckoning(config, fleet.survey, until, records).add(fleet.chunk)
+    Reckoning(config, fleet.survey, until, records.add).add(fleet.chunk)
+    records.flush()
     counted = records.close()
     samples = samples_of(file)
     assert (counted.series, counted.samples) == (len(samples), sum(map(len, samples.values())))
@@ -94,7 +94,8 @@ def test_an_outage_has_the_rates_of_the_time_around_it(tmp_path: Path) -> None:
     file = io.StringIO()
     until = (NOVEMBER + 6) * HOUR
     records = PastRecords(file, "http://a.example", ZoneInfo("UTC"), Seam(), NOVEMBER * HOUR, until)
-    Reckoning(fleet.config, fleet.survey, until, records).add(fleet.chunk)
+    Reckoning(fleet.config, fleet.survey, until, records.add).add(fleet.chunk)
+    records.flush()
     records.close()
     samples = samples_of(file)
 
@@ -127,15 +128,13 @@ def in_december(folder: Path, since: int, first: int) -> Samples:
     config = configured(folder)
     where = HostLocation()
     host = PastHost(NodeKey("", "node-1"), where, cost_policy(config, "node-1", where), first=first * HOUR)
-    owner = OwnerPhase(CostOwner("search", "web", "llm", "chat", "llama"), "decode")
+    owner = CostOwner("search", "web", "llm", "chat", "llama")
     file = io.StringIO()
     until = DECEMBER + 2
     records = PastRecords(file, "http://a.example", ZoneInfo("UTC"), Seam(), since * HOUR, until * HOUR)
-    records.begin(first)
     for hour, month, dollars in ((first, 11, 7), (DECEMBER, 12, 5), (DECEMBER + 1, 12, 5)):
-        name, amount = f"2026-{month}", dollars * DOLLAR
-        segment = Segment(hour * HOUR, (hour + 1) * HOUR, name, f"{name}-01", amount, (), ())
-        records.add_segment(host, SegmentSums(segment, HistorySums(cost={owner: amount})))
+        money = Fact("money of owners", dollars * DOLLAR, f"2026-{month}-01", *owner, phase="decode")
+        records.add(host, [HourFact(hour, money)])
     records.flush()
     records.close()
     return samples_of(file)
@@ -267,7 +266,8 @@ def of_three_models(folder: Path, seam: Seam | None = None) -> Samples:
     file = io.StringIO()
     until = (NOVEMBER + 2) * HOUR
     records = PastRecords(file, "http://a.example", ZoneInfo("UTC"), seam or Seam(), NOVEMBER * HOUR, until)
-    Reckoning(config, fleet.survey, until, records).add(fleet.chunk)
+    Reckoning(config, fleet.survey, until, records.add).add(fleet.chunk)
+    records.flush()
     records.close()
     return samples_of(file)
 
@@ -299,19 +299,17 @@ def test_an_hour_of_many_servers_adds_up_exactly(tmp_path: Path) -> None:
     file = io.StringIO()
     since, until = NOVEMBER * HOUR, (NOVEMBER + 1) * HOUR
     records = PastRecords(file, "http://a.example", ZoneInfo("UTC"), Seam(), since, until)
-    records.begin(NOVEMBER)
-    gpu = Gpu("GPU-0", "H100")
+    gpu: dict[str, str] = {"uuid": "GPU-0", "gpu_model": "H100"}
+    day = "2026-11-01"
     for part in range(10):
         owner = CostOwner("search", "web", "llm", f"chat-{part}", "llama")
-        segment = Segment(since, until, "2026-11", "2026-11-01", DOLLAR // 10, (), ())
-        sums = HistorySums(
-            cost={OwnerPhase(owner, "decode"): DOLLAR // 10},
-            gpu_cost={(gpu, "rent"): DOLLAR // 10},
-            owner_held={GpuOwner(gpu, owner.product, owner.team): HOUR // 10},
+        facts = (
+            Fact("money of owners", DOLLAR // 10, day, *owner, phase="decode"),
+            Fact("money of GPUs", DOLLAR // 10, day, component="rent", **gpu),
+            Fact("priced time", HOUR // 10, day, "search", "web", **gpu),
+            Fact("tokens", 360, day, *owner, kind="generation"),
         )
-        records.add_segment(host, SegmentSums(segment, sums))
-        tokens = TokenPosting(owner, "generation", 360)
-        records.add_tokens(host, since, [tokens])
+        records.add(host, [HourFact(NOVEMBER, fact) for fact in facts])
     records.flush()
     records.close()
     samples = samples_of(file)

@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from exporter.finance.history.kube_state import NodeKey
-from exporter.finance.history.past_answer import answer
+from exporter.finance.history.past_answer import HistorySource, answer
 from tests.finance.history.chunks import HOUR, NOVEMBER, PRICES, HourlyFleet, configured, money
 
 PROMPT, GENERATION = "vllm:prompt_tokens_total", "vllm:generation_tokens_total"
@@ -113,8 +113,8 @@ def test_a_gpu_that_is_gone_does_not_take_the_price_of_tokens(tmp_path: Path) ->
     assert (broken.until, broken.time, broken.amount) == ((NOVEMBER + 1) * HOUR, 39 * HOUR, 78 * 10**12)
     (month,) = host.months.values()
     assert sum(month.unread.values()) == 0
-    past = answer(fleet.survey, reckoning, fleet.config, NOVEMBER * HOUR, (NOVEMBER + 40) * HOUR, "", 0, 1)
-    assert past.total.dollars_per_million == pytest.approx(160 / 0.054)
+    past = answer(reckoning, HistorySource("", NOVEMBER * HOUR, (NOVEMBER + 40) * HOUR, 0, 1))
+    assert past.total().dollars_per_million == pytest.approx(160 / 0.054)
     assert [(each.gpu.uuid, each.amount) for each in past.unlisted] == [("GPU-1", 78 * 10**12)]
     assert past.error == pytest.approx(0.02 + 78 / 160)
 

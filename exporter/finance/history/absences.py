@@ -1,7 +1,7 @@
 """What a server has, and what it lacks: each with its effect and a remedy."""
 
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import Final, NamedTuple
 
 from exporter.finance.history.gpu_exporters import GPU_EXPORTERS
@@ -16,18 +16,21 @@ NAMED_MAX: Final = 3
 
 
 class Exporter(NamedTuple):
-    """An exporter with series: how many things it has, and what they give."""
+    """An exporter with series."""
 
     name: str
     number: str
+    """The number of the things that it has, like `8 GPUs`."""
     gives: str
+    """The figures that its series give."""
 
 
 class Absence(NamedTuple):
-    """Something that is missing: what, the effect on the figures, and the remedy."""
+    """Something that is missing."""
 
     what: str
     effect: str
+    """The effect on the figures."""
     remedy: str
 
 
@@ -44,8 +47,9 @@ def nothing(survey: Survey) -> str:
     )
 
 
-def exporters(survey: Survey, reckoning: Reckoning) -> Iterator[Exporter]:
+def exporters(reckoning: Reckoning) -> Iterator[Exporter]:
     """Exporters with series in the time range."""
+    survey = reckoning.survey
     for exporter in GPU_EXPORTERS:
         gpus = [uuid for uuid, names in survey.gpus.items() if exporter.name in names]
         if gpus:
@@ -75,21 +79,10 @@ def exporters(survey: Survey, reckoning: Reckoning) -> Iterator[Exporter]:
         yield Exporter("kube_pod_labels", f"{len(survey.kube.pod_labels)} pods", "products and teams")
 
 
-def absences(survey: Survey, reckoning: Reckoning, since: Instant, data_begin: Instant) -> Iterator[Absence]:
+def absences(reckoning: Reckoning, since: Instant, data_begin: Instant) -> Iterator[Absence]:
     """What is missing, the gravest first."""
     hosts = [host for host in reckoning.hosts.values() if host.gpus]
-    if not survey.gpus:
-        yield Absence(
-            "GPUs",
-            "no dollars and no GPU-hours",
-            "scrape dcgm-exporter, nvidia_gpu_exporter or nvitop-exporter",
-        )
-    for name, labels in survey.unnamed.items():
-        yield Absence(
-            f"UUIDs in series of {name}",
-            f"GPUs with the labels {', '.join(labels[:8])} are left out",
-            "keep the label UUID in metric_relabel_configs",
-        )
+    yield from _of_samples(reckoning)
     if hosts and data_begin - since > NANOSECONDS_PER_HOUR:
         yield Absence(
             f"GPUs before {instant_text(data_begin)}",
@@ -102,53 +95,29 @@ def absences(survey: Survey, reckoning: Reckoning, since: Instant, data_begin: I
             f"their figures are of one each {resolution // NANOSECONDS_PER_SECOND} s, which Thanos made",
             "let the compactor keep raw samples for longer (--retention.resolution-raw)",
         )
-    yield from _about_servers(survey, reckoning)
-    unpriced = sorted(
-        {gpu.gpu_model for host in hosts for month in host.months.values() for gpu, _ in month.sums.unpriced}
-    )
-    if unpriced:
+    yield from _of_servers(reckoning)
+    yield from _of_tokens(reckoning)
+    yield from _of_prices(hosts)
+    yield from _of_hosts(reckoning, hosts)
+
+
+def _of_samples(reckoning: Reckoning) -> Iterator[Absence]:
+    if not reckoning.survey.gpus:
         yield Absence(
-            f"a price of {_few(unpriced)}",
-            "their GPU-hours have no dollars",
-            "name one under `hardware` in --config.file",
+            "GPUs",
+            "no dollars and no GPU-hours",
+            "scrape dcgm-exporter, nvidia_gpu_exporter or nvitop-exporter",
         )
-    untyped = [host for host in hosts if not host.location.instance_type]
-    if any(host.policy.tariff.rule(gpu) is None for host in untyped for gpu in host.gpus):
+    for name, labels in reckoning.survey.unnamed.items():
         yield Absence(
-            f"the instance type of {_names(untyped)}",
-            "GPUs without a configured price have that of the market",
-            "name prices in --config.file, or let kube-state-metrics have "
-            "--metric-labels-allowlist=nodes=[node.kubernetes.io/instance-type,topology.kubernetes.io/region]",
-        )
-    if reckoning.merged:
-        yield Absence(
-            f"one name of {_few(sorted({host.host or host.cluster for host in reckoning.merged}))}",
-            "their GPUs were read under another name at once, and count once",
-            "let all exporters name a host and its cluster alike",
-        )
-    if reckoning.namesakes:
-        yield Absence(
-            f"the cluster of {_few(sorted(host.host for host in reckoning.namesakes))}",
-            "hosts of one name at once are one here: their servers and prices are mixed",
-            "name clusters by the label `cluster` (external_labels), or ask the place of one of them",
-        )
-    fewer = [host for host in hosts if (host.policy.tariff.instance_gpus or 0) > len(host.state.gpus)]
-    if fewer:
-        yield Absence(
-            f"GPUs of {_names(fewer)}, whose instance type has more",
-            "what is not scraped costs nothing here",
-            "scrape all GPUs of the host",
-        )
-    gaps = [host for host in hosts if host.uncharged]
-    if gaps:
-        yield Absence(
-            f"samples of {_names(gaps)} for hours",
-            "time without samples is charged up to an hour, and not beyond",
-            "none: the host was off, or was not scraped",
+            f"UUIDs in series of {name}",
+            f"GPUs with the labels {', '.join(labels[:8])} are left out",
+            "keep the label UUID in metric_relabel_configs",
         )
 
 
-def _about_servers(survey: Survey, reckoning: Reckoning) -> Iterator[Absence]:
+def _of_servers(reckoning: Reckoning) -> Iterator[Absence]:
+    survey = reckoning.survey
     if not survey.engines:
         counted = f", which {_few(sorted(survey.gateways))} does not replace" if survey.gateways else ""
         yield Absence(
@@ -177,6 +146,10 @@ def _about_servers(survey: Survey, reckoning: Reckoning) -> Iterator[Absence]:
             "their tokens count, no dollars meet them, and their models and teams have no price",
             "let kube-state-metrics export kube_pod_info, or give targets the label `node`",
         )
+
+
+def _of_tokens(reckoning: Reckoning) -> Iterator[Absence]:
+    survey = reckoning.survey
     unread: Counter[str] = Counter()
     for host in reckoning.hosts.values():
         for month in host.months.values():
@@ -198,7 +171,56 @@ def _about_servers(survey: Survey, reckoning: Reckoning) -> Iterator[Absence]:
         )
 
 
-def _names(hosts: list[PastHost]) -> str:
+def _of_prices(hosts: Sequence[PastHost]) -> Iterator[Absence]:
+    unpriced = sorted(
+        {gpu.gpu_model for host in hosts for month in host.months.values() for gpu, _ in month.sums.unpriced}
+    )
+    if unpriced:
+        yield Absence(
+            f"a price of {_few(unpriced)}",
+            "their GPU-hours have no dollars",
+            "name one under `hardware` in --config.file",
+        )
+    untyped = [host for host in hosts if not host.location.instance_type]
+    if any(host.policy.tariff.rule(gpu) is None for host in untyped for gpu in host.gpus):
+        yield Absence(
+            f"the instance type of {_names(untyped)}",
+            "GPUs without a configured price have that of the market",
+            "name prices in --config.file, or let kube-state-metrics have "
+            "--metric-labels-allowlist=nodes=[node.kubernetes.io/instance-type,topology.kubernetes.io/region]",
+        )
+
+
+def _of_hosts(reckoning: Reckoning, hosts: Sequence[PastHost]) -> Iterator[Absence]:
+    if reckoning.merged:
+        yield Absence(
+            f"one name of {_few(sorted({host.host or host.cluster for host in reckoning.merged}))}",
+            "their GPUs were read under another name at once, and count once",
+            "let all exporters name a host and its cluster alike",
+        )
+    if reckoning.namesakes:
+        yield Absence(
+            f"the cluster of {_few(sorted(host.host for host in reckoning.namesakes))}",
+            "hosts of one name at once are one here: their servers and prices are mixed",
+            "name clusters by the label `cluster` (external_labels), or ask the place of one of them",
+        )
+    fewer = [host for host in hosts if (host.policy.tariff.instance_gpus or 0) > len(host.state.gpus)]
+    if fewer:
+        yield Absence(
+            f"GPUs of {_names(fewer)}, whose instance type has more",
+            "what is not scraped costs nothing here",
+            "scrape all GPUs of the host",
+        )
+    gaps = [host for host in hosts if host.uncharged]
+    if gaps:
+        yield Absence(
+            f"samples of {_names(gaps)} for hours",
+            "time without samples is charged up to an hour, and not beyond",
+            "none: the host was off, or was not scraped",
+        )
+
+
+def _names(hosts: Sequence[PastHost]) -> str:
     return _few(sorted(host.key.host for host in hosts))
 
 
