@@ -206,8 +206,8 @@ def _release(gpu: Gpu, tariff: Tariff, now: Instant) -> Release:
     if pricing is not None and pricing.billing == "always":
         return "lease"
     if isinstance(pricing, Rented):
-        current = [price for price in pricing.prices if price.since is None or price.since <= now]
-        devices = current[-1].gpus
+        rent = pricing.price_at(now)
+        devices = 1 if rent is None else rent.gpus
     else:
         quote = tariff.quote(gpu)
         devices = quote.devices if isinstance(quote, Quote) else 1

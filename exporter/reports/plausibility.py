@@ -151,15 +151,10 @@ def _hardware_findings(
             checks.SPOT_DISCOUNT if "spot" in {pricing.discount_of, rule.match.lifecycle} else checks.DISCOUNT
         )
         yield from _examine(config, f"{rule.source}.discount_ratio", pricing.discount_ratio, check)
-    begin: Instant | None = None
-    if isinstance(pricing, Owned):
-        begin_key, begin, begin_text = "in_service", pricing.in_service, pricing.in_service_text
-    elif isinstance(pricing, Rented):
-        first = pricing.prices[0]
-        begin_key, begin, begin_text = "prices[0].from", first.since, first.since_text
-    if begin is not None and begin > now:
-        message = f"{begin_text} is in the future, and nothing is charged until then"
-        yield warning_at(config, f"{rule.source}.{begin_key}", message)
+    begin = rule.begin
+    if begin is not None and begin.instant > now:
+        message = f"{begin.text} is in the future, and nothing is charged until then"
+        yield warning_at(config, f"{rule.source}.{begin.key}", message)
     if rule.energy is not None:
         yield from _energy_findings(config, rule, rule.energy)
 

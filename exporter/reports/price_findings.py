@@ -24,7 +24,7 @@ from exporter.tariff.price_file import age_warning
 from exporter.tariff.quotes import NoQuote, Quote
 from exporter.tariff.rule_matching import unmatched_rules
 from exporter.tariff.tariff import MACHINE, amortization_dollars_per_year, end_of_life
-from exporter.tariff.terms import Hardware, Listed, Owned, Rented
+from exporter.tariff.terms import Hardware, Listed, Rented
 from exporter.units import BYTES_PER_GIBIBYTE, Instant
 from exporter.web.wording import price_line
 
@@ -50,11 +50,12 @@ def zero_price(rule: Hardware, at: Instant, zone: ZoneInfo) -> ZeroPrice | None:
         whole = pricing.discount_ratio == 1
         return ZeroPrice("discount", "discount_ratio 1 takes off the whole list price") if whole else None
     if isinstance(pricing, Rented):
-        begun = [price for price in pricing.prices if price.since is None or price.since <= at]
-        if not begun or begun[-1].dollars_per_hour:
+        rent = pricing.price_at(at)
+        if rent is None or rent.dollars_per_hour:
             return None
-        since = begun[-1].since_text
-        return ZeroPrice("rent", f"the rent is 0 since {since}" if since else "the rent is 0")
+        return ZeroPrice(
+            "rent", f"the rent is 0 since {rent.since_text}" if rent.since_text else "the rent is 0"
+        )
     if at >= end_of_life(pricing):
         years = f"{plain(pricing.life_years)} year{'s' * (pricing.life_years != 1)}"
         ended = day_of(end_of_life(pricing), zone).name
@@ -150,13 +151,10 @@ def unpriced_findings(host: ExaminedHost) -> Iterator[Finding]:
         elif isinstance(rule.pricing, Listed):
             name = rule.source.partition(".")[0]
             words.append(f"{name} is the first rule that matches: write in it\n    {RENTED_LINE}")
-        else:
-            if isinstance(rule.pricing, Owned):
-                begin, key = rule.pricing.in_service_text, "in_service"
-            else:
-                begin, key = rule.pricing.prices[0].since_text, "from"
+        elif rule.begin is not None:
             they_cost = "it costs" if alike.count == 1 else "they cost"
-            words.append(f"{rule.source} prices {them} from {begin}.")
+            key = rule.begin.key.rpartition(".")[2]
+            words.append(f"{rule.source} prices {them} from {rule.begin.text}.")
             words.append(f"If {they_cost} money before, write an earlier `{key}` there.")
         yield error(" ".join(words))
 

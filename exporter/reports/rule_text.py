@@ -60,12 +60,9 @@ class RulePrice:
 def rule_price(rule: Hardware, config: Config, now: Instant) -> RulePrice:
     """The price by a rule of a configuration at an instant, wherever the rule matches."""
     pricing, catalogue = rule.pricing, config.catalogue
-    energy, kilowatt_hour = rule.energy, None
-    if energy is not None:
-        kilowatt_hour = energy.dollars_per_kilowatt_hour * energy.pue_ratio * energy.host_factor_ratio
     result = RulePrice(
         billing="always" if isinstance(pricing, Owned) else pricing.billing,
-        dollars_per_kilowatt_hour=kilowatt_hour,
+        dollars_per_kilowatt_hour=rule.energy and rule.energy.dollars_per_gpu_kilowatt_hour,
     )
     location = UNKNOWN_LOCATION
     if isinstance(pricing, Listed):
@@ -94,11 +91,7 @@ def rule_price(rule: Hardware, config: Config, now: Instant) -> RulePrice:
     tariff = Tariff("", rules, location=location, catalogue=catalogue, stand_ins=stand_ins)
     price = tariff.hardware_price(ANY_GPU, now)
     if not price.priced:
-        reason = "the catalogue has no price"
-        if isinstance(pricing, Owned):
-            reason = f"no price before {pricing.in_service_text}"
-        elif isinstance(pricing, Rented):
-            reason = f"no price before {pricing.prices[0].since_text}"
+        reason = f"no price before {rule.begin.text}" if rule.begin else "the catalogue has no price"
         return replace(result, reason=reason)
     parts: list[tuple[str, Decimal]] = []
     for rate in price.rates:
@@ -106,9 +99,9 @@ def rule_price(rule: Hardware, config: Config, now: Instant) -> RulePrice:
         exact = Fraction(rate.rate.amount * NANOSECONDS_PER_HOUR, period)
         hourly = Decimal(exact.numerator) / Decimal(exact.denominator)
         parts.append((rate.component, hourly.quantize(MICRODOLLAR).normalize()))
-    if isinstance(pricing, Rented):
-        written = [each for each in pricing.prices if each.since is None or each.since <= now][-1]
-        result = replace(result, list_dollars_per_hour=written.dollars_per_hour, gpus=written.gpus)
+    rent = pricing.price_at(now) if isinstance(pricing, Rented) else None
+    if rent is not None:
+        result = replace(result, list_dollars_per_hour=rent.dollars_per_hour, gpus=rent.gpus)
     return replace(
         result, dollars_per_gpu_hour=sum((part for _, part in parts), Decimal(0)), components=tuple(parts)
     )

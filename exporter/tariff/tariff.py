@@ -17,12 +17,14 @@ from exporter.tariff.instances import CLOUDS
 from exporter.tariff.quotes import NoQuote, Quote
 from exporter.tariff.rate import ComponentRate, EnergyPrice, Price, Provenance, Rate
 from exporter.tariff.terms import (
+    Billing,
     Hardware,
     Listed,
     Overhead,
     Owned,
     Period,
     Rented,
+    RentPrice,
     Retirement,
     Unmatched,
     matches,
@@ -54,6 +56,9 @@ ANNUITY_DIGITS: Final = 50
 
 NO_PRICE: Final = Price((), None, priced=False)
 """The price of time that waits for one."""
+
+NOT_IN_SERVICE: Final = Price((), None, priced=False, in_service=False)
+"""The price of owned hardware before it is in service: time at it waits for none."""
 
 PRICES_CACHED: Final = 1024
 """Resolved prices that a tariff keeps: those of all GPUs of a host over years of months."""
@@ -155,24 +160,25 @@ class Tariff:
         if gpu == UNCOUNTED:
             return NO_PRICE
         rule = self.rule(gpu)
-        rates: tuple[ComponentRate, ...] | None = None
-        if rule is not None and isinstance(rule.pricing, Rented):
-            rates = _rent(rule.pricing, rule.source, at)
-        elif rule is not None and isinstance(rule.pricing, Owned):
+        rates: tuple[ComponentRate, ...] = ()
+        if rule is not None and isinstance(rule.pricing, Owned):
+            if at < rule.pricing.in_service:
+                return NOT_IN_SERVICE
             rates = _ownership(rule.pricing, rule.source, at)
+        elif rule is not None and isinstance(rule.pricing, Rented):
+            rent = rule.pricing.price_at(at)
+            if rent is not None:
+                rates = (_rent(rent, rule.pricing.billing, rule.source),)
         else:
             quote = self.quote(gpu)
             if isinstance(quote, Quote):
-                rates = _quoted(quote, rule)
-        if rates is None:
-            owned = rule is not None and isinstance(rule.pricing, Owned)
-            return Price((), None, priced=False, in_service=not owned)
-        if rule is None or rule.energy is None:
-            return Price(rates, None, priced=True)
-        electricity = rule.energy
-        joules_ratio = electricity.pue_ratio * electricity.host_factor_ratio
-        per_kilowatt_hour = picodollars(electricity.dollars_per_kilowatt_hour * joules_ratio)
-        energy = EnergyPrice(per_kilowatt_hour, Provenance("configured", rule.source))
+                rates = (_quoted(quote, rule),)
+        if not rates:
+            return NO_PRICE
+        energy: EnergyPrice | None = None
+        if rule is not None and rule.energy is not None:
+            per_kilowatt_hour = picodollars(rule.energy.dollars_per_gpu_kilowatt_hour)
+            energy = EnergyPrice(per_kilowatt_hour, Provenance("configured", rule.source))
         return Price(rates, energy, priced=True)
 
     def rule(self, gpu: Gpu) -> Hardware | None:
@@ -323,29 +329,21 @@ def annuity_dollars_per_year(owned: Owned) -> Decimal:
         return repaid * interest / (1 - discount)
 
 
-def _quoted(quote: Quote, rule: Hardware | None) -> tuple[ComponentRate, ...]:
+def _quoted(quote: Quote, rule: Hardware | None) -> ComponentRate:
     source = quote.source if rule is None else f"{rule.source}: {quote.source}"
     always = rule is not None and isinstance(rule.pricing, Listed) and rule.pricing.billing == "always"
     rate = Rate(picodollars(quote.dollars_per_hour), NANOSECONDS_PER_HOUR * quote.devices)
     provenance = Provenance(quote.price_basis, source, quote.as_of, quote.derivation)
-    return (ComponentRate(RENT, rate, provenance, while_up=not always),)
+    return ComponentRate(RENT, rate, provenance, while_up=not always)
 
 
-def _rent(rented: Rented, source: str, at: Instant) -> tuple[ComponentRate, ...] | None:
-    current = None
-    for price in rented.prices:
-        if price.since is None or price.since <= at:
-            current = price
-    if current is None:
-        return None
-    rate = Rate(picodollars(current.dollars_per_hour), NANOSECONDS_PER_HOUR * current.gpus)
-    provenance = Provenance("configured", source, current.since_text)
-    return (ComponentRate(RENT, rate, provenance, while_up=rented.billing == "while_up"),)
+def _rent(price: RentPrice, billing: Billing, source: str) -> ComponentRate:
+    rate = Rate(picodollars(price.dollars_per_hour), NANOSECONDS_PER_HOUR * price.gpus)
+    provenance = Provenance("configured", source, price.since_text)
+    return ComponentRate(RENT, rate, provenance, while_up=billing == "while_up")
 
 
-def _ownership(owned: Owned, source: str, at: Instant) -> tuple[ComponentRate, ...] | None:
-    if at < owned.in_service:
-        return None
+def _ownership(owned: Owned, source: str, at: Instant) -> tuple[ComponentRate, ...]:
     provenance = Provenance("configured", source, owned.in_service_text)
     yearly = NANOSECONDS_PER_YEAR * owned.gpus
     if at >= end_of_life(owned):

@@ -97,6 +97,11 @@ class Rented:
     billing: Billing = "while_up"
     """Hourly clouds bill a host while it is up; leases and reservations always."""
 
+    def price_at(self, instant: Instant) -> RentPrice | None:
+        """The rent in force at an instant; `None` before the first price."""
+        begun = [price for price in self.prices if price.since is None or price.since <= instant]
+        return begun[-1] if begun else None
+
 
 @dataclass(frozen=True, slots=True)
 class Listed:
@@ -162,6 +167,21 @@ class Electricity:
     host_factor_ratio: Decimal = Decimal(1)
     """Covers fans, CPUs and power supplies."""
 
+    @property
+    def dollars_per_gpu_kilowatt_hour(self) -> Decimal:
+        """The price of a kilowatt-hour measured at the GPU."""
+        return self.dollars_per_kilowatt_hour * self.pue_ratio * self.host_factor_ratio
+
+
+class PriceBegin(NamedTuple):
+    """The instant from which a rule has a price."""
+
+    key: str
+    """The key of the instant, within the pricing of the rule."""
+    instant: Instant
+    text: str
+    """The instant as the configuration has it."""
+
 
 @dataclass(frozen=True, slots=True)
 class Hardware:
@@ -172,6 +192,17 @@ class Hardware:
     source: str
     """Its key in the file."""
     energy: Electricity | None = None
+
+    @property
+    def begin(self) -> PriceBegin | None:
+        """The begin of the first price; `None` where the price always held."""
+        if isinstance(self.pricing, Owned):
+            return PriceBegin("in_service", self.pricing.in_service, self.pricing.in_service_text)
+        if isinstance(self.pricing, Rented):
+            first = self.pricing.prices[0]
+            if first.since is not None:
+                return PriceBegin("prices[0].from", first.since, first.since_text)
+        return None
 
     @property
     def depends_on_location(self) -> bool:
