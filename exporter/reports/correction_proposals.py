@@ -7,15 +7,8 @@ from typing import Final
 from zoneinfo import ZoneInfo
 
 from exporter.readings import Gpu, printable
-from exporter.reports.repricing import (
-    Correction,
-    PostedHistory,
-    Repricing,
-    amounts_of,
-    dated,
-    reason,
-    repricing,
-)
+from exporter.reports.dated_prices import accruals_of, dated
+from exporter.reports.repricing import Correction, PostedHistory, Repricing, reason, repricing
 from exporter.reports.rounding import dollars_text, hundredths
 from exporter.tariff.calendar import day_of
 from exporter.tariff.tariff import Tariff
@@ -138,7 +131,7 @@ def _undated(old: Tariff, new: Tariff, gpus: Iterable[Gpu], now: Instant) -> boo
         before, after = old.hardware_price(gpu, now), new.hardware_price(gpu, now)
         if not before.priced or not after.priced:
             continue
-        if amounts_of(before.rates) != amounts_of(after.rates) and not dated(after.rates):
+        if accruals_of(before.rates) != accruals_of(after.rates) and not dated(after.rates):
             return True
         if before.energy is not None and after.energy is not None:
             changed = before.energy.per_kilowatt_hour != after.energy.per_kilowatt_hour

@@ -60,10 +60,9 @@ class RulePrice:
 def rule_price(rule: Hardware, config: Config, now: Instant) -> RulePrice:
     """The price by a rule of a configuration at an instant, wherever the rule matches."""
     pricing, catalogue = rule.pricing, config.catalogue
-    result = RulePrice(
-        billing="always" if isinstance(pricing, Owned) else pricing.billing,
-        dollars_per_kilowatt_hour=rule.energy and rule.energy.dollars_per_gpu_kilowatt_hour,
-    )
+    result = RulePrice(billing="always" if isinstance(pricing, Owned) else pricing.billing)
+    if rule.energy is not None:
+        result = replace(result, dollars_per_kilowatt_hour=rule.energy.dollars_per_gpu_kilowatt_hour)
     location = UNKNOWN_LOCATION
     if isinstance(pricing, Listed):
         try:
