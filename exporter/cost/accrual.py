@@ -4,7 +4,7 @@ A late charge covers hardware only: overheads accrued when the time passed. It g
 of that time.
 """
 
-from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property
 from itertools import pairwise
@@ -17,7 +17,6 @@ from exporter.cost.intervals import ChargedInterval, IntervalPart
 from exporter.cost.money import add_all, part_between, split
 from exporter.cost.policy import CostPolicy
 from exporter.cost.postings import (
-    CostOwner,
     GpuTimePosting,
     GpuUse,
     LateCharges,
@@ -90,22 +89,12 @@ class GpuRemainders:
         component: str,
         amount: int,
         weights: Mapping[OwnerPhase, int],
-        present: Callable[[], Collection[CostOwner]] | None = None,
     ) -> dict[OwnerPhase, int]:
-        """The parts of an amount that are not zero.
-
-        Keys without a weight keep their rounding: all of them, or those whose owner is `present`, which is
-        called for where there are such keys.
-        """
+        """The parts of an amount that are not zero. Keys without a weight keep their rounding."""
         before = self.rounding.get(component, {})
         parts, after = split(amount, weights, before)
-        if not before.keys() <= after.keys():
-            owners = None if present is None else present()
-            for key, rounding in before.items():
-                if key not in after and (owners is None or key.owner in owners):
-                    after[key] = rounding
-        self.rounding[component] = after
-        return parts if all(parts.values()) else {key: part for key, part in parts.items() if part}
+        self.rounding[component] = {**before, **after}
+        return {key: part for key, part in parts.items() if part}
 
 
 class _GpuCharge(NamedTuple):
@@ -152,8 +141,6 @@ class _SegmentPostings:
 
     hourly_only: bool
     """Whether nothing but hourly rent is owed for it."""
-    present: Callable[[], Collection[CostOwner]] | None = None
-    """Owners of the tick, whose rounding is kept; `None` keeps that of all."""
     accrued: Picodollars = 0
     """Money of all GPUs, summed before anything is split."""
     money: list[MoneyPosting] = field(default_factory=list)
@@ -246,7 +233,7 @@ class _SegmentPostings:
         self.accrued += amount
         if amount or weights:
             basis = provenance.price_basis
-            for key, part in remainders.split(component, amount, weights, self.present).items():
+            for key, part in remainders.split(component, amount, weights).items():
                 self.money.append(MoneyPosting(gpu, component, basis, key, part))
 
     def segment(
@@ -262,7 +249,7 @@ class _SegmentPostings:
         return Segment(start, end, day[:7], day, self.accrued, money, time, tuple(unpriced), down)
 
 
-@dataclass(slots=True)
+@dataclass(frozen=True, slots=True)
 class GpuAccrual:
     """One GPU in one tick."""
 
@@ -313,13 +300,6 @@ class Accrual:
         self._parts = parts
         unallocated = (ShareUsage(UNALLOCATED_SHARE, None),) if interval.hourly_only else ()
         self._unallocated = gpu_usage.phase_weights(unallocated, {}, policy)
-        self._paying = (*gpus, *self._former)
-
-    @cached_property
-    def _owners(self) -> frozenset[CostOwner]:
-        return frozenset(
-            owner_phase.owner for gpu in self._paying for owner_phase in (*gpu.by_time, *self._unallocated)
-        )
 
     def segments(self) -> tuple[Segment, ...]:
         """The whole interval, in order."""
@@ -341,18 +321,18 @@ class Accrual:
         gpus_on_host = sum(gpu.count for gpu in gpus)
         month = month_of(start, self._policy.zone)
         day = day_of(start, self._policy.zone).name
-        postings = _SegmentPostings(self._hourly_only, lambda: self._owners)
+        postings = _SegmentPostings(self._hourly_only)
         unpriced: list[UnpricedTime] = []
         for gpu in gpus:
             price = self._price(gpu.charged, tariff.price(gpu.charged, start, month, gpus_on_host))
             if price is None:
                 continue
             by_time = self._unallocated or gpu.by_time
-            times = gpu.remainders.split(TIME, length * gpu.count, by_time, postings.present)
+            times = gpu.remainders.split(TIME, length * gpu.count, by_time)
             ups = times if part.up == length else split(part.up * gpu.count, times)[0]
             energy = part_between(gpu.energy, part.drawn_before, part.drawn_until, part.drawn_in_all)
             if price.waits:
-                energies = gpu.remainders.split(JOULES, energy, gpu.by_energy, postings.present)
+                energies = gpu.remainders.split(JOULES, energy, gpu.by_energy)
                 usage = {
                     key: GpuUse(times.get(key, 0), ups.get(key, 0), energies.get(key, 0))
                     for key in {**times, **energies}

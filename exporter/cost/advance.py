@@ -10,7 +10,7 @@ from exporter.cost.accrual import Accrual, GpuAccrual, GpuRemainders
 from exporter.cost.admission import principal_of
 from exporter.cost.attribution import GpuShare, ShareMethod
 from exporter.cost.counters import PageErrors
-from exporter.cost.intervals import ChargedInterval
+from exporter.cost.intervals import ChargedInterval, TickTime
 from exporter.cost.inventory import GpuInventory, inventory
 from exporter.cost.money import WHOLE, add
 from exporter.cost.policy import CostPolicy
@@ -91,11 +91,40 @@ class TickOutcome:
     """What a page of a server or gateway left out, by URL and reason."""
 
 
-class _GpuTick(NamedTuple):
-    """One GPU in one tick: what it is charged for, and what is reported of it."""
+@dataclass(frozen=True, slots=True)
+class _Tick:
+    """One tick, before anything is charged in it."""
+
+    start: State
+    """The state that the tick begins with."""
+    frame: Frame
+    """The readings of the tick."""
+    policy: CostPolicy
+    """The policy, with the owners that servers report and the predecessors of replaced GPUs."""
+    time: TickTime
+    """The times that the tick charges and meters."""
+    slots: GpuInventory
+    """The slots that the host has, without the readings of the tick."""
+    gpus: Mapping[str, GpuState]
+    """The slots with a listed or lost GPU, by UUID, with the readings and holders of the tick."""
+    served: ServersTick
+    """The servers after the tick, and what they counted in it."""
+    paying: Mapping[ServerKey, ServerTick]
+    """The servers that GPU time is charged to: in a gap also those that are not there any more."""
+
+    @property
+    def readings(self) -> dict[str, GpuReading]:
+        """The readings of NVML, by UUID."""
+        return {reading.gpu.uuid: reading for reading in self.frame.gpus or ()}
+
+
+class _MeteredGpu(NamedTuple):
+    """One GPU in one tick."""
 
     accrual: GpuAccrual
+    """What the GPU is charged for."""
     outcome: GpuOutcome
+    """What is reported of the GPU."""
 
 
 def advance(state: State, frame: Frame, policy: CostPolicy) -> TickOutcome:
@@ -104,227 +133,182 @@ def advance(state: State, frame: Frame, policy: CostPolicy) -> TickOutcome:
     The tick charges the time since the last one, as `intervals` bounds it. Without a last tick it charges
     nothing, or the time since boot.
     """
-    owners = {**state.owners, **{owned.key: owned for owned in frame.owners}}
-    if owners != policy.owners:
-        policy = replace(policy, owners=owners)
-    interval = intervals.since_last(state, frame, policy)
-    since_boot = intervals.since_boot(state, frame, policy)
-    elapsed = None if interval is None else interval.length
-    unwatched = interval is not None and not interval.observed
-    rebooted = interval is not None and interval.rebooted
-
-    served = servers.advance(state, frame, elapsed or 0, policy)
-    state = _beginning(state, served.renamed, rebooted=rebooted)
-    matched = inventory(state, frame, policy, rebooted=rebooted)
-    policy = policy if matched.tariff is policy.tariff else replace(policy, tariff=matched.tariff)
-    listed = attribution.with_readings(matched.listed, state, frame, served.beyond)
-    gpus = {**matched.lost, **listed}
-    server_states = _server_states(served, gpus, listed, frame)
-    if not gpus and not matched.unseen:
-        since_boot = None
-
-    # Who is not there any more pays for a gap, too.
-    ticks = {**servers.last_known(state.servers), **served.ticks} if unwatched else served.ticks
-    # Nothing but hourly rent begins before a GPU is read, energy neither.
-    metered = elapsed if since_boot is None else None
-    readings = {reading.gpu.uuid: reading for reading in frame.gpus or ()}
-    charged_gpus: list[_GpuTick] = []
-    for _, gpu in (*sorted(gpus.items()), *sorted(matched.unseen.items())):
-        if gpu.gpu.uuid == UNSEEN:
-            before = state.unseen.get(gpu.gpu.gpu_model)
-        else:
-            before = state.gpus.get(gpu.gpu.uuid) or state.gpus.get(gpu.predecessor)
-        reading = readings.get(gpu.gpu.uuid)
-        charged_gpus.append(_gpu_tick(gpu, before, reading, ticks, policy, metered, unwatched=unwatched))
-    accruals = [gpu.accrual for gpu in charged_gpus]
-
-    charged = since_boot or interval
-    segments: tuple[Segment, ...] = ()
-    if charged is not None and charged.length and (matched.gpu_host or state.unseen):
-        former: list[GpuAccrual] = []
-        if unwatched:
-            # A gap is charged to the GPUs before it, those included that the host has no more. Those that
-            # were lost then never came back.
-            gone = [gpu for _, gpu in sorted(matched.released.items()) if gpu.up]
-            gone += [gpu for model, gpu in sorted(state.unseen.items()) if model not in matched.unseen]
-            former = [_gpu_tick(gpu, gpu, None, ticks, policy, None, unwatched=True).accrual for gpu in gone]
-        booted = charged.booted if len(gpus) < len(state.gpus) else None
-        parts = intervals.interval_parts(charged, policy.tariff, policy.zone, booted)
-        segments = Accrual(accruals, policy, charged, parts, former=former, booted=booted).segments()
-
-    # Tokens began with the interval, at a boot in it, or before it where a part is not charged.
-    begun = state.wall if since_boot is not None else None
-    if since_boot is None and interval is not None:
-        lengthened = interval.uncharged and not interval.rebooted
-        begun = interval.start - interval.uncharged if lengthened else interval.booted
-    tokens = served.tokens
-    if begun is not None:
-        tokens = tuple(posting if posting.since else replace(posting, since=begun) for posting in tokens)
-    postings = Postings(
-        end=frame.wall,
-        segments=segments,
-        tokens=tokens,
-        requests=served.requests,
-        latencies=served.latencies,
-        preemptions=served.preemptions,
-        equivalents=equivalents(served.tokens, policy.compare),
-        energy=tuple(EnergyPosting(gpu.state.gpu, gpu.energy) for gpu in accruals if gpu.energy_measured),
-        owners=_owners(accruals, served, policy),
-        implausible=(("energy", sum(gpu.implausible for gpu in accruals)),),
-        day=day_of(frame.wall - 1, policy.zone).name,
-        zone=policy.zone.key,
-        memory=tuple(_memory(gpus, readings)),
+    start = _start(state, frame)
+    slots = inventory(start, frame, policy.following(start.predecessors))
+    time = intervals.tick_time(start, frame, policy, charges_gpus=slots.charges_gpus)
+    tick_policy = replace(policy, owners=start.owners, tariff=slots.tariff)
+    served = servers.advance(start, frame, time.elapsed, tick_policy)
+    listed = attribution.with_readings(slots.listed, start, frame, served.beyond)
+    tick = _Tick(
+        start=start,
+        frame=frame,
+        policy=tick_policy,
+        time=time,
+        slots=slots,
+        gpus={**slots.lost, **listed},
+        served=served,
+        paying={**servers.last_known(start.servers), **served.ticks} if time.is_gap else served.ticks,
     )
-
+    metered = _metered_gpus(tick)
+    segments = _segments(tick, [gpu.accrual for gpu in metered])
+    postings = _postings(tick, [gpu.accrual for gpu in metered], segments)
+    # A retired GPU leaves with the tick, unless it is read all the same.
     remaining = [
         gpu
-        for gpu in charged_gpus
-        if gpu.accrual.reading is not None or not policy.tariff.has_left(gpu.outcome.gpu, frame.wall)
+        for gpu in metered
+        if gpu.accrual.reading is not None or not slots.tariff.has_left(gpu.outcome.gpu, frame.wall)
     ]
-    after = [
-        replace(
-            gpu.accrual.state,
-            carries=gpu.accrual.remainders.carries,
-            rounding=gpu.accrual.remainders.rounding,
-        )
-        for gpu in remaining
-    ]
-    listed_after = {gpu.gpu.uuid: gpu for gpu in after if gpu.gpu.uuid != UNSEEN}
-    present = {holder.key for gpu in after for holder in gpu.holders}
-    present.update(endpoint.key for endpoint in served.endpoints.values())
-    remembered = present | {owned.key for owned in frame.owners}
-    if not frame.incomplete:
-        server_states = without_retired(server_states, present, frame.wall)
-    state_after = replace(
-        matched.state,
-        elapsed=frame.elapsed,
-        awake=frame.awake,
-        boot=frame.boot,
-        wall=frame.wall,
-        uncharged=state.uncharged + (0 if charged is None else charged.uncharged),
-        gpus=listed_after,
-        unseen={gpu.gpu.gpu_model: gpu for gpu in after if gpu.gpu.uuid == UNSEEN},
-        endpoints=served.endpoints,
-        gateways=served.gateways,
-        servers=server_states,
-        accrued=state.accrued + sum(segment.accrued for segment in segments),
-        fresh_in="" if after else state.fresh_in,
-        same_machine=True,
-        owners={key: owned for key, owned in owners.items() if key in remembered},
-        former=former_slots(state, listed_after),
-    )
     return TickOutcome(
-        state_after,
-        postings,
+        state=_state_after(tick, [gpu.accrual for gpu in remaining], postings),
+        postings=postings,
         gpus=tuple(gpu.outcome for gpu in remaining),
         ticks=served.ticks,
-        policy=policy,
-        inventory=matched,
-        charged=charged,
+        policy=tick_policy,
+        inventory=slots,
+        charged=time.charged,
         errors=served.errors,
     )
 
 
-def _beginning(state: State, names: Mapping[ServerKey, ServerKey], *, rebooted: bool) -> State:
-    """The state that a tick begins with: after a driver reload, and with the new names of servers."""
+def _start(state: State, frame: Frame) -> State:
+    """The state that a tick begins with: energy marks after a boot, and the names that servers have now."""
+    renamed = _renamed(state, frame)
+    rebooted = intervals.rebooted(state, frame)
 
-    def changed(gpu: GpuState) -> GpuState:
-        holders = tuple(replace(holder, key=names.get(holder.key, holder.key)) for holder in gpu.holders)
-        return replace(gpu, holders=holders)
+    def begun(gpu: GpuState) -> GpuState:
+        holders = tuple(replace(holder, key=renamed.get(holder.key, holder.key)) for holder in gpu.holders)
+        if not rebooted:
+            return replace(gpu, holders=holders)
+        # The driver's counter began at zero.
+        mark = None if gpu.energy_mark is None else 0
+        return replace(gpu, holders=holders, energy_mark=mark, energy_age=0, falls=0)
 
-    if rebooted:  # energy counters begin at zero
-        gpus = {
-            uuid: replace(gpu, energy_mark=None if gpu.energy_mark is None else 0, energy_age=0, falls=0)
-            for uuid, gpu in state.gpus.items()
-        }
-        state = replace(state, gpus=gpus)
-    if not names:
-        return state
+    owners = {**state.owners, **{owned.key: owned for owned in frame.owners}}
+    if not renamed and not rebooted:
+        return replace(state, owners=owners)
     return replace(
         state,
-        gpus={uuid: changed(gpu) for uuid, gpu in state.gpus.items()},
-        unseen={model: changed(gpu) for model, gpu in state.unseen.items()},
+        owners=owners,
+        gpus={uuid: begun(gpu) for uuid, gpu in state.gpus.items()},
+        unseen={model: begun(gpu) for model, gpu in state.unseen.items()},
     )
 
 
-def _server_states(
-    served: ServersTick, gpus: Mapping[str, GpuState], listed: Mapping[str, GpuState], frame: Frame
-) -> dict[ServerKey, ServerState]:
-    """Servers after a tick, those included that only hold GPUs.
-
-    A server that declares more GPUs than it holds here is partial: others compute for its tokens, too.
-    """
-    states = dict(served.servers)
-    for holder in frame.holders:
-        key = served.beyond.get(holder.key, holder.key)
-        if holder.uuid in listed and key not in states:
-            states[key] = ServerState(principal=principal_of(holder.key, frame.users))
-    devices = {(holder.key, holder.uuid, holder.instance) for gpu in gpus.values() for holder in gpu.holders}
-    counts = Counter(key for key, _, _ in devices)
-    for key, tick in served.ticks.items():
-        if tick.world_size > counts[key]:
-            states[key] = replace(states[key], partial=True)
-    return states
+def _renamed(state: State, frame: Frame) -> dict[ServerKey, ServerKey]:
+    """The new keys of servers that have another since the last tick, though their processes are the same."""
+    keys = {reading.key for reading in frame.servers}
+    names: dict[ServerKey, ServerKey] = {}
+    for reading in frame.servers:
+        last = state.endpoints.get(reading.url)
+        if last is None or last.key == reading.key or last.key in keys:
+            continue
+        if last.marks.identity and reading.identity:
+            same_process = last.marks.identity == reading.identity
+        else:
+            same_process = bool(last.marks.listener) and last.marks.listener == reading.listener
+        if same_process:
+            names[last.key] = reading.key
+    return names
 
 
-def _gpu_tick(
-    gpu: GpuState,
-    before: GpuState | None,
-    reading: GpuReading | None,
-    ticks: Mapping[ServerKey, ServerTick],
-    policy: CostPolicy,
-    elapsed: Nanoseconds | None,
-    *,
-    unwatched: bool,
-) -> _GpuTick:
-    """Divide one GPU's time and energy over owners and phases.
+def _metered_gpus(tick: _Tick) -> list[_MeteredGpu]:
+    """The GPUs of the host, listed and lost ones by UUID, then those that NVML never listed by model."""
+    before = tick.start
+    readings = tick.readings
+    metered: list[_MeteredGpu] = []
+    for uuid, slot in sorted(tick.gpus.items()):
+        slot_before = before.gpus.get(uuid) or before.gpus.get(slot.predecessor)
+        metered.append(_meter(tick, slot, slot_before, readings.get(uuid)))
+    for model, slot in sorted(tick.slots.unseen.items()):
+        metered.append(_meter(tick, slot, before.unseen.get(model), None))
+    return metered
 
-    Args:
-        gpu: the slot now.
-        before: the slot before the tick, `None` for a new one.
-        reading: by NVML.
-        ticks: of the servers.
-        policy: who owns a server.
-        elapsed: since energy was metered; `None` where it begins now.
-        unwatched: the tick is a gap.
-    """
+
+def _meter(
+    tick: _Tick, slot: GpuState, slot_before: GpuState | None, reading: GpuReading | None
+) -> _MeteredGpu:
+    """Divide the time and energy of one GPU over owners and phases."""
+    is_gap = tick.time.is_gap
     # An interval is charged to the GPU and the holders at its end, a gap to those before it.
-    last = before if unwatched and before is not None else gpu
-    shares = attribution.shares(last.holders, last.slices)
-    usage = gpu_usage.share_usage(shares, reading, ticks, lost=not gpu.up, gap=unwatched)
+    payer = slot_before if is_gap and slot_before is not None else slot
+    shares = attribution.shares(payer.holders, payer.slices)
+    usage = gpu_usage.share_usage(shares, reading, tick.paying, lost=not slot.up, gap=is_gap)
     busy = gpu_usage.busy_ratio(usage)
     held_shares = gpu_usage.held_shares(usage)
-    by_time = by_energy = gpu_usage.phase_weights(usage, ticks, policy)
-    gpu, used = energy.advance(gpu, reading, elapsed, busy, observed=not unwatched)
-    idle = energy.idle_ratio(gpu, used)
-    mean_watts = energy.mean_watts(gpu)
+    by_time = by_energy = gpu_usage.phase_weights(usage, tick.paying, tick.policy)
+    slot_after, used = energy.advance(slot, reading, tick.time.metered, busy, observed=not is_gap)
+    mean_watts = energy.mean_watts(slot_after)
+    idle = energy.idle_ratio(slot_after, used)
     if busy and idle is not None:
-        by_energy = gpu_usage.phase_weights(usage, ticks, policy, round(idle * WHOLE))
+        by_energy = gpu_usage.phase_weights(usage, tick.paying, tick.policy, round(idle * WHOLE))
     measured = reading is not None and (reading.energy is not None or reading.power_watts is not None)
     accrual = GpuAccrual(
-        state=gpu,
-        charged=last.gpu,
-        count=last.count,
-        seen_before=before is not None,
+        state=slot_after,
+        charged=payer.gpu,
+        count=payer.count,
+        seen_before=slot_before is not None,
         reading=reading,
         by_time=by_time,
         by_energy=by_energy,
         energy=used.energy,
-        energy_measured=measured and elapsed is not None,
+        energy_measured=measured and tick.time.metered is not None,
         implausible=used.implausible,
-        remainders=GpuRemainders(dict(gpu.carries), dict(gpu.rounding)),
+        remainders=GpuRemainders(dict(slot.carries), dict(slot.rounding)),
     )
     outcome = GpuOutcome(
-        gpu=gpu.gpu,
-        index=gpu.index,
+        gpu=slot.gpu,
+        index=slot.index,
         reading=reading,
         shares=tuple(use.share for use in usage),
         held_shares=held_shares,
         phase_weights=by_time,
         mean_watts=mean_watts,
-        count=gpu.count,
+        count=slot.count,
     )
-    return _GpuTick(accrual, outcome)
+    return _MeteredGpu(accrual, outcome)
+
+
+def _segments(tick: _Tick, gpus: list[GpuAccrual]) -> tuple[Segment, ...]:
+    """What the charged interval costs; a host without a sign of a GPU is not metered."""
+    charged = tick.time.charged
+    slots = tick.slots
+    if charged is None or not charged.length or not (slots.gpu_host or tick.start.unseen):
+        return ()
+    former: list[GpuAccrual] = []
+    if tick.time.is_gap:
+        # A gap is also charged to GPUs that the host has no more, but for those that were lost before it.
+        gone = [gpu for _, gpu in sorted(slots.released.items()) if gpu.up]
+        gone += [gpu for model, gpu in sorted(tick.start.unseen.items()) if model not in slots.unseen]
+        former = [_meter(tick, gpu, gpu, None).accrual for gpu in gone]
+    has_fewer = len(tick.gpus) < len(tick.start.gpus)
+    booted = charged.booted if has_fewer else None
+    parts = intervals.interval_parts(charged, slots.tariff, tick.policy.zone, booted)
+    return Accrual(gpus, tick.policy, charged, parts, former=former, booted=booted).segments()
+
+
+def _postings(tick: _Tick, gpus: list[GpuAccrual], segments: tuple[Segment, ...]) -> Postings:
+    """Everything that the tick adds to the ledger."""
+    served = tick.served
+    zone = tick.policy.zone
+    since = tick.time.tokens_since
+    tokens = served.tokens
+    if since is not None:
+        tokens = tuple(posting if posting.since else replace(posting, since=since) for posting in tokens)
+    return Postings(
+        end=tick.frame.wall,
+        segments=segments,
+        tokens=tokens,
+        requests=served.requests,
+        latencies=served.latencies,
+        preemptions=served.preemptions,
+        equivalents=equivalents(tokens, tick.policy.compare),
+        energy=tuple(EnergyPosting(gpu.state.gpu, gpu.energy) for gpu in gpus if gpu.energy_measured),
+        owners=_owners(gpus, served, tick.policy),
+        implausible=(("energy", sum(gpu.implausible for gpu in gpus)),),
+        day=day_of(tick.frame.wall - 1, zone).name,
+        zone=zone.key,
+        memory=tuple(_memory(tick)),
+    )
 
 
 def _owners(accruals: Iterable[GpuAccrual], served: ServersTick, policy: CostPolicy) -> tuple[CostOwner, ...]:
@@ -337,12 +321,13 @@ def _owners(accruals: Iterable[GpuAccrual], served: ServersTick, policy: CostPol
     return tuple(sorted(owners))
 
 
-def _memory(gpus: Mapping[str, GpuState], readings: Mapping[str, GpuReading]) -> Iterator[MemoryPosting]:
+def _memory(tick: _Tick) -> Iterator[MemoryPosting]:
     """Memory that servers hold, by their processes; where those are not visible, all of an only holder's GPU.
 
     A server of which one part is unknown has none.
     """
-    for uuid, gpu in sorted(gpus.items()):
+    readings = tick.readings
+    for uuid, gpu in sorted(tick.gpus.items()):
         reading = readings.get(uuid)
         if reading is None or not reading.up:
             continue
@@ -356,6 +341,65 @@ def _memory(gpus: Mapping[str, GpuState], readings: Mapping[str, GpuReading]) ->
                 memory = reading.memory_used_bytes
             if memory is not None and memory >= 0:
                 yield MemoryPosting(gpu.gpu, key, memory)
+
+
+def _state_after(tick: _Tick, gpus: Collection[GpuAccrual], postings: Postings) -> State:
+    """The state after the tick, of a host that goes on with these GPUs."""
+    frame = tick.frame
+    slots: list[GpuState] = []
+    for gpu in gpus:
+        # The rounding of owners that have left is forgotten.
+        rounding = {
+            component: {key: part for key, part in parts.items() if key.owner in postings.owners}
+            for component, parts in gpu.remainders.rounding.items()
+        }
+        slots.append(replace(gpu.state, carries=gpu.remainders.carries, rounding=rounding))
+    listed = {slot.gpu.uuid: slot for slot in slots if slot.gpu.uuid != UNSEEN}
+    present = {holder.key for slot in slots for holder in slot.holders}
+    present.update(endpoint.key for endpoint in tick.served.endpoints.values())
+    with_owner = present | {owned.key for owned in frame.owners}
+    server_states = _server_states(tick)
+    if not frame.incomplete:
+        server_states = without_retired(server_states, present, frame.wall)
+    uncharged = 0 if tick.time.charged is None else tick.time.charged.uncharged
+    return replace(
+        tick.slots.state,
+        elapsed=frame.elapsed,
+        awake=frame.awake,
+        boot=frame.boot,
+        wall=frame.wall,
+        uncharged=tick.start.uncharged + uncharged,
+        gpus=listed,
+        unseen={slot.gpu.gpu_model: slot for slot in slots if slot.gpu.uuid == UNSEEN},
+        endpoints=tick.served.endpoints,
+        gateways=tick.served.gateways,
+        servers=server_states,
+        accrued=tick.start.accrued + sum(segment.accrued for segment in postings.segments),
+        fresh_in="" if slots else tick.start.fresh_in,
+        same_machine=True,
+        owners={key: owned for key, owned in tick.start.owners.items() if key in with_owner},
+        former=former_slots(tick.start, listed),
+    )
+
+
+def _server_states(tick: _Tick) -> dict[ServerKey, ServerState]:
+    """Servers after a tick, those included that only hold GPUs.
+
+    A server that declares more GPUs than it holds here is partial: others compute for its tokens, too.
+    """
+    served = tick.served
+    states = dict(served.servers)
+    for holder in tick.frame.holders:
+        key = served.beyond.get(holder.key, holder.key)
+        if holder.uuid in tick.slots.listed and key not in states:
+            states[key] = ServerState(principal=principal_of(holder.key, tick.frame.users))
+    holders = [holder for gpu in tick.gpus.values() for holder in gpu.holders]
+    devices = {(holder.key, holder.uuid, holder.instance) for holder in holders}
+    counts = Counter(key for key, _, _ in devices)
+    for key, server in served.ticks.items():
+        if server.world_size > counts[key]:
+            states[key] = replace(states[key], partial=True)
+    return states
 
 
 def former_slots(state: State, present: Collection[str]) -> Mapping[str, Gpu]:

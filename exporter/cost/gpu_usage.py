@@ -136,7 +136,7 @@ def phase_weights(
                 for owner, part in divided.items():
                     add(weights, OwnerPhase(owner, phase), weight * part)
             else:
-                add(weights, policy.owner_phase(key, model, phase), weight * WHOLE)
+                add(weights, OwnerPhase(policy.owner_of(key, model), phase), weight * WHOLE)
     return weights
 
 

@@ -68,6 +68,39 @@ class ChargedInterval:
         return sum(max(0, min(until, end) - max(since, start)) for start, end in self.up)
 
 
+@dataclass(frozen=True, slots=True)
+class TickTime:
+    """The times of one tick: what its segments charge, and when its energy and its tokens began."""
+
+    charged: ChargedInterval | None
+    """The interval that the segments charge, `None` where there is none."""
+    elapsed: Nanoseconds
+    """The charged time since the last tick, 0 without one. Trailing sums decay over it."""
+    metered: Nanoseconds | None
+    """The time that energy was drawn in, `None` where energy is metered from this tick on."""
+    tokens_since: Instant | None
+    """When the tokens began where they did not begin with the segments, else `None`."""
+    is_gap: bool
+    """Whether no tick observed the time: its holders are those of the last tick."""
+
+
+def tick_time(state: State, frame: Frame, policy: CostPolicy, *, charges_gpus: bool) -> TickTime:
+    """The times of the tick of a frame, on a host that has GPUs to charge or none."""
+    interval = since_last(state, frame, policy)
+    boot = since_boot(state, frame, policy) if charges_gpus else None
+    elapsed = 0 if interval is None else interval.length
+    is_gap = interval is not None and not interval.observed
+    if boot is not None:
+        # Nothing but hourly rent begins before a GPU is read: energy does not.
+        return TickTime(boot, elapsed, metered=None, tokens_since=state.wall, is_gap=is_gap)
+    if interval is None:
+        return TickTime(None, elapsed, metered=None, tokens_since=None, is_gap=is_gap)
+    tokens_since = interval.booted
+    if interval.uncharged and not interval.rebooted:
+        tokens_since = interval.start - interval.uncharged
+    return TickTime(interval, elapsed, metered=elapsed, tokens_since=tokens_since, is_gap=is_gap)
+
+
 def rebooted(state: State, frame: Frame) -> bool:
     """Whether the last tick was in another boot, so that only wall clocks measure the time between."""
     return state.elapsed is not None and state.boot != frame.boot

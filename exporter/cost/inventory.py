@@ -9,6 +9,7 @@ from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field, replace
 from typing import Final, NamedTuple
 
+from exporter.cost.intervals import rebooted
 from exporter.cost.policy import CostPolicy
 from exporter.cost.state import GpuState, State
 from exporter.readings import UNCOUNTED, UNSEEN, Frame, Gpu, GpuReading
@@ -62,6 +63,11 @@ class GpuInventory:
     """False for a host without a sign of a GPU, which is not metered."""
 
     @property
+    def charges_gpus(self) -> bool:
+        """Whether the host has a GPU that is charged, listed or not."""
+        return bool(self.listed or self.lost or self.unseen)
+
+    @property
     def uncounted(self) -> bool:
         """Whether the number or the price of the host's GPUs is not known: its time waits for both."""
         return UNCOUNTED.gpu_model in self.unseen
@@ -99,31 +105,24 @@ def boots_missed(
     return gpu.boots_missed + booted
 
 
-def inventory(state: State, frame: Frame, policy: CostPolicy, *, rebooted: bool = False) -> GpuInventory:
+def inventory(state: State, frame: Frame, policy: CostPolicy) -> GpuInventory:
     """Match the listed GPUs to the slots of the last read. While NVML is silent nothing changes.
 
-    Args:
-        state: as of the last tick.
-        frame: the readings.
-        policy: prices.
-        rebooted: the driver's counters began at zero since the last tick.
+    The policy prices the GPUs that sit in slots of others by `CostPolicy.following`.
     """
-    predecessors = state.predecessors
-    if predecessors != policy.tariff.predecessors:
-        policy = replace(policy, tariff=replace(policy.tariff, predecessors=predecessors))
+    tariff = policy.tariff
     if not frame.gpus and not state.gpus:
-        return _never_listed(_retire(state, frame, policy.tariff), frame, policy)
+        return _never_listed(_retire(state, frame, tariff), frame, policy)
     if frame.gpus is None:
-        retired = _retire(state, frame, policy.tariff)
         return GpuInventory(
-            retired,
-            policy.tariff,
+            _retire(state, frame, tariff),
+            tariff,
             listed={},
             lost=state.gpus,
             unseen=state.unseen,
             expected=state.gpu_count,
         )
-    matching = _Matching(state, frame.gpus, frame, policy, rebooted=rebooted)
+    matching = _Matching(state, frame.gpus, frame, policy)
     matching.by_address()
     matching.by_model()
     return matching.outcome()
@@ -180,13 +179,11 @@ class _Matching:
         readings: tuple[GpuReading, ...],
         frame: Frame,
         policy: CostPolicy,
-        *,
-        rebooted: bool,
     ) -> None:
         self._state = state
         self._frame = frame
         self._policy = policy
-        self._rebooted = rebooted
+        self._rebooted = rebooted(state, frame)
         before = state.listed_in or state.boot
         booted = frame.evidence.booted or bool(before and frame.boot and before != frame.boot)
         # A boot that lists none shows nothing of the slots.

@@ -7,7 +7,7 @@ from functools import cached_property
 from typing import Final, Literal
 from zoneinfo import ZoneInfo
 
-from exporter.cost.postings import UNASSIGNED, CostOwner, OwnerPhase, Phase
+from exporter.cost.postings import UNASSIGNED, CostOwner
 from exporter.readings import Gpu, PodOwnership, ServerKey, team_and_product
 from exporter.tariff.hosted import HostedPrice
 from exporter.tariff.tariff import Tariff
@@ -97,10 +97,6 @@ class CostPolicy:
     def _owners(self) -> dict[tuple[ServerKey, str, str], CostOwner]:
         # Each tick needs the same few owners many times; `limits` bound their number.
         return {}
-
-    def owner_phase(self, key: ServerKey, model: str, phase: Phase) -> OwnerPhase:
-        """The owner of a server's model, in a phase."""
-        return OwnerPhase(self.owner_of(key, model), phase)
 
     def product_and_team(self, key: ServerKey) -> tuple[str, str]:
         """The product and team that pay for a server.

@@ -384,8 +384,6 @@ class ServersTick:
     """What a page left out, by URL and reason."""
     beyond: Mapping[ServerKey, ServerKey] = field(default_factory=dict)
     """Servers beyond the limit, each with the key that counts it."""
-    renamed: Mapping[ServerKey, ServerKey] = field(default_factory=dict)
-    """New keys of servers that have another since the last tick."""
 
 
 def advance(state: State, frame: Frame, elapsed: Nanoseconds, policy: CostPolicy) -> ServersTick:
@@ -441,25 +439,7 @@ def advance(state: State, frame: Frame, elapsed: Nanoseconds, policy: CostPolicy
         latencies=latencies,
         errors=deltas.errors,
         beyond=deltas.beyond,
-        renamed=_renamed(state, frame),
     )
-
-
-def _renamed(state: State, frame: Frame) -> dict[ServerKey, ServerKey]:
-    """The new keys of servers that have another since the last tick, by their own word the same processes."""
-    keys = {reading.key for reading in frame.servers}
-    renamed: dict[ServerKey, ServerKey] = {}
-    for reading in frame.servers:
-        last = state.endpoints.get(reading.url)
-        if last is None or last.key == reading.key or last.key in keys:
-            continue
-        if last.marks.identity and reading.identity:
-            same_process = last.marks.identity == reading.identity
-        else:
-            same_process = bool(last.marks.listener) and last.marks.listener == reading.listener
-        if same_process:
-            renamed[last.key] = reading.key
-    return renamed
 
 
 def last_known(servers: Mapping[ServerKey, ServerState]) -> dict[ServerKey, ServerTick]:
