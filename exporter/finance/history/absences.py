@@ -5,7 +5,8 @@ from collections.abc import Iterator, Sequence
 from typing import Final, NamedTuple
 
 from exporter.finance.history.gpu_exporters import GPU_EXPORTERS
-from exporter.finance.history.reckoning import PastHost, Reckoning
+from exporter.finance.history.past_host import PastHost
+from exporter.finance.history.reckoning import Reckoning
 from exporter.finance.history.survey import Survey
 from exporter.finance.render import instant_text
 from exporter.readings import printable

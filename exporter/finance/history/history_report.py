@@ -10,7 +10,7 @@ from exporter.finance import render
 from exporter.finance.advice_report import AdviceReport
 from exporter.finance.advice_report import document as advice_document
 from exporter.finance.history.past_answer import BYS, COLUMNS, By, Line, MonthFact, PastAnswer
-from exporter.finance.history.reckoning import USAGE_HOURS, PastHost, scrape_seconds
+from exporter.finance.history.past_host import USAGE_HOURS, PastHost
 from exporter.finance.render import Form, instant_text, wrapped
 from exporter.readings import KINDS, printable
 from exporter.reports.rounding import dollars_text, text_table
@@ -245,7 +245,7 @@ def _host(answer: PastAnswer, host: PastHost, months: Mapping[str, Line]) -> dic
         "gpus": len(host.state.gpus),
         "gpu_model": ", ".join(models),
         "instance_type": host.location.instance_type,
-        "scrape_seconds": scrape_seconds(host),
+        "scrape_seconds": host.scrape_seconds,
         "from": render.time_text(host.first),
         "until": instant_text(host.last),
         "uncharged_hours": host.uncharged / NANOSECONDS_PER_HOUR,

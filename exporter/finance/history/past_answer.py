@@ -15,13 +15,8 @@ from exporter.cost.state import State
 from exporter.finance.facts import Fact, Measure, measured, sums_by
 from exporter.finance.history.absences import Absence, Exporter, absences, exporters
 from exporter.finance.history.kube_state import NodeKey
-from exporter.finance.history.reckoning import (
-    USAGE_HOURS,
-    PastHost,
-    Reckoning,
-    scrape_seconds,
-    was_read_whole,
-)
+from exporter.finance.history.past_host import USAGE_HOURS, PastHost
+from exporter.finance.history.reckoning import Reckoning, was_read_whole
 from exporter.ledger.contents import recent_usage
 from exporter.ledger.history import HistorySums, PeakMemory
 from exporter.ledger.host_usage import host_usage
@@ -232,7 +227,7 @@ class PastAnswer:
     @property
     def scrape_seconds(self) -> int | None:
         """Seconds between two samples of the median host."""
-        known = [seconds for seconds in map(scrape_seconds, self.hosts) if seconds is not None]
+        known = [host.scrape_seconds for host in self.hosts if host.scrape_seconds is not None]
         return round(median(known)) if known else None
 
     @property

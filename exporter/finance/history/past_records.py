@@ -14,7 +14,8 @@ from zoneinfo import ZoneInfo
 from exporter.cost.money import add, add_all
 from exporter.finance.facts import Fact, Measure
 from exporter.finance.history.kube_state import NodeKey
-from exporter.finance.history.reckoning import HourFact, PastHost, was_read_whole
+from exporter.finance.history.past_host import PastHost
+from exporter.finance.history.reckoning import HourFact, was_read_whole
 from exporter.finance.prometheus.client import PrometheusClient
 from exporter.finance.prometheus.hour_queries import HOUR
 from exporter.tariff.calendar import month_of
@@ -164,7 +165,7 @@ class _HourSums:
 
     def mark_unpriced(self) -> None:
         """Mark models whose dollars are less than the cost of their tokens."""
-        for server, model in self.models:
+        for server, model in sorted(self.models):
             if server in self.unpriced or server not in self.servers:
                 labels = ("cluster", server.host.cluster), ("model", model)
                 self.values[SeriesId(MODEL_UNPRICED, labels)] = 1

@@ -83,6 +83,11 @@ class GpuSeries(NamedTuple):
     scraper: str
     """Labels that say how it was scraped."""
 
+    @property
+    def instance_number(self) -> int:
+        """The number of the MIG instance, 0 where it is no number."""
+        return int(self.instance) if self.instance.isdecimal() and len(self.instance) < 4 else 0
+
 
 class EngineTarget(NamedTuple):
     """The metrics page of one inference server: its pod, else its address; and its port."""

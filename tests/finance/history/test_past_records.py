@@ -14,8 +14,9 @@ from exporter.config.settings import cost_policy
 from exporter.cost.postings import CostOwner
 from exporter.finance.facts import Fact
 from exporter.finance.history.kube_state import NodeKey
+from exporter.finance.history.past_host import PastHost
 from exporter.finance.history.past_records import NAMES, PREFIX, PastRecords, Seam, find_seam
-from exporter.finance.history.reckoning import HourFact, PastHost, Reckoning
+from exporter.finance.history.reckoning import HourFact, Reckoning
 from exporter.finance.prometheus.client import PrometheusClient, QuerySample, QuerySeries
 from exporter.readings import HostLocation
 from tests.finance.history.chunks import DOLLAR, HOUR, NOVEMBER, PRICES, HourlyFleet, configured

@@ -6,7 +6,7 @@ import pytest
 
 from exporter.engines.catalogue import ENGINES
 from exporter.finance.history.kube_state import NodeKey, PodName
-from exporter.finance.history.reckoning import Reckoning, scrape_seconds
+from exporter.finance.history.reckoning import Reckoning
 from tests.finance.history.chunks import (
     HOUR,
     NOVEMBER,
@@ -314,7 +314,7 @@ def test_the_scrape_interval_is_that_of_most_hours(tmp_path: Path) -> None:
     fleet.gpu(0, counts=[120, 120, 120, 120, 1], **CHAT)
     (host,) = fleet.reckoned().hosts.values()
 
-    assert scrape_seconds(host) == 30
+    assert host.scrape_seconds == 30
 
 
 def test_an_outage_costs_the_same_in_chunks_of_any_length(tmp_path: Path) -> None:
