@@ -27,7 +27,7 @@ from exporter.finance.history.hourly import HourlyReader
 from exporter.finance.history.past_answer import HistorySource, answer
 from exporter.finance.history.past_records import PastRecords, find_imported, find_seam, import_commands
 from exporter.finance.history.reckoning import Reckoning
-from exporter.finance.history.survey import take_survey
+from exporter.finance.history.survey import SurveyReader
 from exporter.finance.prometheus.client import PrometheusClient
 from exporter.finance.render import Form
 from exporter.readings import printable
@@ -123,8 +123,8 @@ def history(options: HistoryOptions, clock: Clock | None = None) -> int:
     with source.client(options.address) as client:
         fleet_source.note_unencrypted(client)
         with ProgressBar(f"reading {client.name}") as bar:
-            survey = take_survey(
-                client, config, since, until, lambda what, part: bar.show_part(what, part * SURVEY_PART)
+            survey = SurveyReader(client, config, since, until).read(
+                lambda what, part: bar.show_part(what, part * SURVEY_PART)
             )
             if not survey.gpus and not survey.engines:
                 raise VerbFailedError(f"{client.name} has {nothing(survey)}")

@@ -4,7 +4,7 @@ from collections import Counter
 from collections.abc import Iterator, Sequence
 from typing import Final, NamedTuple
 
-from exporter.finance.history.gpu_exporters import GPU_EXPORTERS
+from exporter.finance.history.exporter_series import GPU_EXPORTERS
 from exporter.finance.history.past_host import PastHost
 from exporter.finance.history.reckoning import Reckoning
 from exporter.finance.history.survey import Survey
@@ -54,7 +54,6 @@ def exporters(reckoning: Reckoning) -> Iterator[Exporter]:
     for exporter in GPU_EXPORTERS:
         gpus = [uuid for uuid, names in survey.gpus.items() if exporter.name in names]
         if gpus:
-            names = survey.names[exporter.name]
             gives = [
                 text
                 for text, measures in (
@@ -62,7 +61,7 @@ def exporters(reckoning: Reckoning) -> Iterator[Exporter]:
                     ("memory", exporter.memory_used),
                     ("energy", (*exporter.energy, *exporter.power)),
                 )
-                if any(measure.name in names for measure in measures)
+                if any(measure.name in survey.series for measure in measures)
             ]
             pods = ["pods"] if survey.labeled else []
             yield Exporter(exporter.name, f"{len(gpus)} GPUs", ", ".join(gives + pods))

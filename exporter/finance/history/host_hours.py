@@ -11,7 +11,7 @@ from math import isnan
 from statistics import median
 from typing import Final, NamedTuple
 
-from exporter.finance.history.hourly import Chunk, GpuHours
+from exporter.finance.history.hourly import MEMORY, POWER, UTILIZATION, Chunk, GpuHours, GpuMean
 from exporter.finance.history.kube_state import NodeKey, PodName
 from exporter.finance.history.survey import GpuSeries
 from exporter.finance.prometheus.hour_queries import HOUR
@@ -292,11 +292,10 @@ def _device(
     there `earlier`, in the hour before, those of a series that was not there then are of this hour alone.
     """
 
-    def mean(name: str) -> float | None:
-        values = [(getattr(row.hours, name)[at], row.count) for row in rows]
-        known = [(value, count) for value, count in values if not isnan(value)]
-        total = sum(count for _, count in known)
-        return sum(value * count for value, count in known) / total if total else None
+    def mean(gpu_mean: GpuMean) -> float | None:
+        known = [row for row in rows if not isnan(gpu_mean.column(row.hours)[at])]
+        total = sum(row.count for row in known)
+        return sum(gpu_mean.column(row.hours)[at] * row.count for row in known) / total if total else None
 
     joules = [
         row.hours.inside.get(at, row.hours.joules[at]) if earlier else row.hours.joules[at]
@@ -307,9 +306,9 @@ def _device(
     return DeviceHour(
         max(rows, key=lambda row: row.count).series,
         holders,
-        mean("utilization"),
-        mean("memory"),
-        mean("power"),
+        mean(UTILIZATION),
+        mean(MEMORY),
+        mean(POWER),
         (max(joules) if shared else sum(joules)) if joules else None,
         (max(inside) if shared else sum(inside)) if inside else None,
     )

@@ -6,24 +6,25 @@ in which a series began or was reset.
 """
 
 from array import array
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections import Counter
+from collections.abc import Callable, Hashable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
-from functools import partial
 from math import isnan, nan
-from typing import Final, NamedTuple
+from typing import Final, NamedTuple, TypeAlias
 
 from exporter.engines.exposition import Series
-from exporter.finance.history.engine_series import engine_names, spellings
-from exporter.finance.history.gpu_exporters import GPU_EXPORTERS, IMPLAUSIBLE, WATTS_MAX
-from exporter.finance.history.kube_state import NodeKey, escaped
-from exporter.finance.history.survey import (
-    EngineTarget,
-    GpuSeries,
-    Labels,
-    Survey,
-    target_of,
+from exporter.finance.history.exporter_series import (
+    GPU_EXPORTERS,
+    IMPLAUSIBLE,
+    WATTS_MAX,
+    GpuExporter,
+    Measure,
+    engine_names,
+    spellings,
 )
+from exporter.finance.history.kube_state import Labels, NodeKey, escaped
+from exporter.finance.history.survey import EngineTarget, GpuSeries, Survey, target_of
 from exporter.finance.prometheus.client import PrometheusClient, QuerySeries
 from exporter.finance.prometheus.hour_queries import EDGE, HOUR, WINDOW, finest_resolution
 from exporter.units import Instant, Nanoseconds
@@ -41,40 +42,41 @@ MARK_HOURS: Final = 24
 EXTRAPOLATED: Final = 0.9
 """Part of an `increase` that samples surely have: it says more where they begin within its window."""
 
-LARGEST: Final[Mapping[str, float]] = {"utilization": 1.01, "memory": 2.0**42, "power": WATTS_MAX}
-"""Means that a GPU may have, with room for rounding. Above: a blank of DCGM is among the samples."""
-
-Reading = Callable[[str], str]
-"""Makes the expression of a selector."""
-
 RawSeries = frozenset[tuple[str, str]]
 """A series as the server has it: names and values of its labels."""
 
+Column: TypeAlias = "array[float]"
+"""A value for each hour of a chunk. NaN: there is none."""
 
-_MEAN: Final = f"avg_over_time({{}}[{WINDOW}])".format
-_COUNT: Final = f"count_over_time({{}}[{WINDOW}])".format
-_LAST: Final = f"last_over_time({{}}[{WINDOW}])".format
-_LARGEST: Final = f"max_over_time({{}}[{WINDOW}])".format
+MEAN: Final = f"avg_over_time({{0}}[{WINDOW}])"
+COUNT: Final = f"count_over_time({{0}}[{WINDOW}])"
+LAST: Final = f"last_over_time({{0}}[{WINDOW}])"
+LARGEST: Final = f"max_over_time({{0}}[{WINDOW}])"
+BEGAN_OR_RESET: Final = (
+    f"(increase({{0}}[{WINDOW}]) unless last_over_time({{0}}[{WINDOW}] offset 1h))"
+    f" or (increase({{0}}[{WINDOW}]) and (resets({{0}}[{WINDOW}]) > 0))"
+)
+"""Expressions of an hour of a series. The last one has only series that began in it or were reset."""
 
 BOOT_TIME: Final = "node_boot_time_seconds"
 """When a host booted, by node_exporter, in seconds since 1970."""
 
 
-def column(hours: int) -> "array[float]":
+def column(hours: int) -> Column:
     """An empty column."""
     return array("d", [nan]) * hours
 
 
 @dataclass(slots=True)
 class GpuHours:
-    """Means of one series of a GPU by the hour, in SI units. NaN: there is none."""
+    """Means of one series of a GPU by the hour, in SI units."""
 
-    count: "array[float]"
+    count: Column
     """The number of its samples."""
-    utilization: "array[float]"
-    memory: "array[float]"
-    power: "array[float]"
-    joules: "array[float]"
+    utilization: Column
+    memory: Column
+    power: Column
+    joules: Column
     """Energy since the last hour with samples."""
     inside: dict[int, float] = field(default_factory=dict)
     """Joules of an hour alone, where the hour before it has no samples."""
@@ -85,27 +87,58 @@ class GpuHours:
         return cls(column(hours), column(hours), column(hours), column(hours), column(hours))
 
 
+class GpuMean(NamedTuple):
+    """A mean of a GPU."""
+
+    column: Callable[[GpuHours], Column]
+    largest: float
+    """The largest mean, with room for rounding. Above it, a blank of DCGM is among the samples."""
+
+
+UTILIZATION: Final = GpuMean(lambda hours: hours.utilization, 1.01)
+MEMORY: Final = GpuMean(lambda hours: hours.memory, 2.0**42)
+POWER: Final = GpuMean(lambda hours: hours.power, WATTS_MAX)
+
+
+class MeanQuery(NamedTuple):
+    """A query of means of GPUs."""
+
+    mean: GpuMean
+    measure: Measure
+    matchers: str
+    counts: bool
+    """Whether the number of samples is asked for as well."""
+
+
+@dataclass(slots=True)
+class PageColumn:
+    """A series of a page by the hour: rises of a counter, or means of a gauge."""
+
+    series: Series
+    values: Column
+    inside: dict[int, float] = field(default_factory=dict)
+    """Rises within an hour, where the hour before it has no samples."""
+
+
 @dataclass(slots=True)
 class EngineHours:
-    """One target by the hour: counters and gauges by the key of their series on its page."""
+    """One target by the hour."""
 
     labels: Labels
     """Labels of one of its raw series."""
-    rises: dict[str, tuple[Series, "array[float]"]] = field(default_factory=dict)
-    """How much its counters rose in each hour."""
-    means: dict[str, tuple[Series, "array[float]"]] = field(default_factory=dict)
-    """The means of its gauges."""
+    rises: dict[str, PageColumn] = field(default_factory=dict)
+    """How much its counters rose in each hour, by the key of their series on its page."""
+    means: dict[str, PageColumn] = field(default_factory=dict)
+    """The means of its gauges, by the key of their series on its page."""
     sampled: set[int] = field(default_factory=set)
     """The hours in which it had samples, as places in a column."""
-    inside: dict[tuple[str, int], float] = field(default_factory=dict)
-    """Rises within an hour, where the hour before it has no samples."""
 
     def names(self, hours: Iterable[int]) -> set[str]:
         """Names of its counters that have samples in these hours."""
         return {
-            series.name
-            for series, rises in self.rises.values()
-            if any(not isnan(rises[each]) for each in hours)
+            counter.series.name
+            for counter in self.rises.values()
+            if any(not isnan(counter.values[at]) for at in hours)
         }
 
     def there(self, at: int) -> bool:
@@ -143,6 +176,10 @@ class Chunk:
         """The place in a column of an hour since 1970."""
         return number - self.first + 1
 
+    def gpu(self, series: GpuSeries) -> GpuHours:
+        """The columns of a series of a GPU."""
+        return self.gpus.setdefault(series, GpuHours.empty(self.hours))
+
     def points(self, series: QuerySeries) -> Iterator[tuple[int, float]]:
         """Values of a series with their places in a column, those left out that are no readings.
 
@@ -162,12 +199,26 @@ class _Mark(NamedTuple):
 class Rises(NamedTuple):
     """How far a counter rose in each hour; NaN in hours without samples."""
 
-    since_last: "array[float]"
+    since_last: Column
     """Rises since the last hour with samples."""
     inside: dict[int, float]
     """Rises within an hour, where the hour before it has no samples."""
-    values: "array[float]"
+    values: Column
     """Last values of each hour."""
+
+
+@dataclass(slots=True)
+class RawCounter:
+    """A raw series of a counter."""
+
+    target: Hashable
+    """The target of the series."""
+    same: Hashable
+    """What the series counts, by whatever labels of its target or its holder."""
+    values: Column
+    """Last values of each hour, and of the hour before the first."""
+    increases: Column
+    """Increases in hours in which the series began or was reset."""
 
 
 class LastValues:
@@ -176,67 +227,52 @@ class LastValues:
     def __init__(self) -> None:
         self._marks: dict[RawSeries, _Mark] = {}
 
-    def rises(
-        self,
-        series: Mapping[RawSeries, "array[float]"],
-        increases: Mapping[RawSeries, "array[float]"],
-        target: Callable[[RawSeries], object],
-        same: Callable[[RawSeries], object],
-        first: int,
-        hours: int,
-    ) -> dict[RawSeries, "Rises"]:
-        """How far each series rose in each hour.
+    def rises(self, counters: Mapping[RawSeries, RawCounter], first: int) -> dict[RawSeries, Rises]:
+        """How far each series rose in each hour, of which the first is a number since 1970.
 
         One without a mark began at zero if others of its target went on, since engines create series late.
         Else what it rose within the hour counts: it may have run for long, or have other labels than before.
-
-        Args:
-            series: last values by the hour, and those of the hour before the first.
-            increases: of hours in which a series began or was reset.
-            target: the target of a series.
-            same: what a series counts, by whatever labels of its target or its holder.
-            first: the number of the first hour.
-            hours: how many there are, with the one before.
         """
-        on_target: dict[object, set[int]] = {}
-        as_same: dict[object, set[int]] = {}
-        for key, values in series.items():
-            there = {at for at in range(hours) if not isnan(values[at])}
-            on_target.setdefault(target(key), set()).update(there)
-            as_same.setdefault(same(key), set()).update(there)
-        risen: dict[RawSeries, Rises] = {}
-        for key, values in series.items():
-            rises, inside, _ = risen[key] = Rises(column(hours), {}, values)
-            mark = self._marks.get(key)
-            if mark is not None and first - 1 - mark.hour > MARK_HOURS:
-                mark = None
-            increase = increases.get(key)
-            for at, value in enumerate(values):
-                if isnan(value) or not 0 <= value < IMPLAUSIBLE:
-                    continue
-                within = nan if increase is None else increase[at]
-                hour = first - 1 + at
-                if mark is None or hour - mark.hour > MARK_HOURS:
-                    late = at - 1 in on_target[target(key)] and at - 1 not in as_same[same(key)]
-                    if at and late:
-                        rises[at] = value
-                    elif at:
-                        rises[at] = 0.0 if isnan(within) else within
-                elif hour <= mark.hour:
-                    continue
-                elif not isnan(within) and hour == mark.hour + 1:
-                    rises[at] = max(within, value - mark.value)
-                else:
-                    rises[at] = value - mark.value if value >= mark.value else value
-                    if hour > mark.hour + 1:
-                        inside[at] = 0.0 if isnan(within) else within
-                mark = _Mark(value, hour)
-            if mark is not None:
-                self._marks[key] = mark
-        last = first - 2 + hours
-        for key in [key for key, mark in self._marks.items() if last - mark.hour > MARK_HOURS]:
-            del self._marks[key]
+        on_target: dict[Hashable, set[int]] = {}
+        as_same: dict[Hashable, set[int]] = {}
+        for counter in counters.values():
+            there = {at for at, value in enumerate(counter.values) if not isnan(value)}
+            on_target.setdefault(counter.target, set()).update(there)
+            as_same.setdefault(counter.same, set()).update(there)
+        risen = {}
+        for key, counter in counters.items():
+            late = {at + 1 for at in on_target[counter.target] - as_same[counter.same]}
+            risen[key] = self._rises_of(key, counter, late, first)
+        last = max((mark.hour for mark in self._marks.values()), default=0)
+        self._marks = {key: mark for key, mark in self._marks.items() if last - mark.hour <= MARK_HOURS}
         return risen
+
+    def _rises_of(self, key: RawSeries, counter: RawCounter, late: set[int], first: int) -> Rises:
+        """The rises of one series, which began at zero where it begins in one of the `late` hours."""
+        rises = Rises(column(len(counter.values)), {}, counter.values)
+        mark = self._marks.get(key)
+        for at, value in enumerate(counter.values):
+            hour = first - 1 + at
+            # Comparisons with NaN are false.
+            if not 0 <= value < IMPLAUSIBLE or (mark is not None and hour <= mark.hour):
+                continue
+            if mark is not None and hour - mark.hour > MARK_HOURS:
+                mark = None
+            increase = counter.increases[at]
+            within = 0.0 if isnan(increase) else increase
+            if mark is None:
+                began = value if at in late else within
+                rises.since_last[at] = began if at else nan
+            elif hour == mark.hour + 1 and not isnan(increase):
+                rises.since_last[at] = max(increase, value - mark.value)
+            else:
+                rises.since_last[at] = value - mark.value if value >= mark.value else value
+                if hour > mark.hour + 1:
+                    rises.inside[at] = within
+            mark = _Mark(value, hour)
+        if mark is not None:
+            self._marks[key] = mark
+        return rises
 
 
 class HourlyReader:
@@ -251,7 +287,8 @@ class HourlyReader:
 
     def chunk_hours(self) -> int:
         """Hours of a chunk: fewer where there are many series."""
-        largest = max((min(count, SERIES_MAX) for count in self._survey.counts.values()), default=1)
+        counts = [instances.total() for instances in self._survey.series.values()]
+        largest = min(max(counts, default=1), SERIES_MAX)
         return max(CHUNK_HOURS_MIN, min(CHUNK_HOURS_MAX, POINTS_MAX // max(1, largest)))
 
     def chunks(self, since: Instant, until: Instant) -> Iterator[Chunk]:
@@ -265,9 +302,11 @@ class HourlyReader:
             chunk = Chunk(start, min(hours, last - start) + 1)
             chunk.resolution, ends = finest_resolution(self._client, "count(up)", *self._instants(chunk))
             chunk.alive = {(end + EDGE) // HOUR - 1 for end in ends}
-            self._read_gpus(chunk)
+            for number, exporter in enumerate(GPU_EXPORTERS):
+                self._read_means(chunk, number, exporter)
+                self._read_energy(chunk, number, exporter)
             self._read_engines(chunk)
-            for answer in self._ranges(chunk, BOOT_TIME, _LARGEST):
+            for answer in self._ranges(chunk, BOOT_TIME, LARGEST):
                 host = self._survey.host_of(target_of(answer.labels), answer.labels)
                 if host is not None:
                     boots = chunk.boots.setdefault(host, {})
@@ -276,50 +315,33 @@ class HourlyReader:
                         boots[number] = max(booted, boots.get(number, 0.0))
             yield chunk
 
-    def _read_gpus(self, chunk: Chunk) -> None:
-        survey = self._survey
-        for number, exporter in enumerate(GPU_EXPORTERS):
-            names = survey.names.get(exporter.name, set())
-            whole = [measure for measure in exporter.utilization if measure.name in names]
-            parts = [measure for measure in exporter.instance_utilization if measure.name in names]
-            memory = [measure for measure in exporter.memory_used if measure.name in names]
-            # Beside a utilization of whole GPUs, that of parts is read for MIG alone.
-            of_parts = f'{exporter.instance}!=""' if whole else ""
-            reads = [
-                *(("utilization", measure, "", True) for measure in whole),
-                *(("utilization", measure, of_parts, True) for measure in parts),
-                *(("memory", measure, "", not whole and not parts) for measure in memory),
-                *(("power", measure, "", False) for measure in exporter.power if measure.name in names),
-            ]
-            for family, measure, matchers, counts in reads:
-                means = self._ranges(chunk, measure.name, _MEAN, matchers)
-                for hours, at, mean in self._gpu_points(chunk, number, means):
-                    values = getattr(hours, family)
-                    value = mean * measure.scale
-                    if value <= LARGEST[family] and (isnan(values[at]) or values[at] == 0):
-                        values[at] = value
-                counted = self._ranges(chunk, measure.name, _COUNT, matchers) if counts else ()
-                for hours, at, count in self._gpu_points(chunk, number, counted):
-                    before = hours.count[at]
-                    hours.count[at] = count if isnan(before) else max(count, before)
-            energy = next((measure for measure in exporter.energy if measure.name in names), None)
-            if energy is not None:
-                # No series of a target is late: a card's counter is older than any series of it.
-                device = partial(self._device, number)
-                for labels, rises in self._counter(chunk, energy.name, self._gpu_marks, device, device):
-                    gpu = survey.gpu_series(number, labels)
-                    if gpu is not None:
-                        hours = chunk.gpus.setdefault(gpu, GpuHours.empty(chunk.hours))
-                        for at, rise in enumerate(rises.since_last):
-                            if not isnan(rise):
-                                hours.joules[at] = rise * energy.scale
-                        for at, rise in rises.inside.items():
-                            hours.inside[at] = rise * energy.scale
-
-    def _device(self, number: int, labels: Labels) -> object:
-        """The GPU or MIG instance of a series, whoever holds it."""
-        gpu = self._survey.gpu_series(number, labels)
-        return None if gpu is None else (gpu.gpu.uuid, gpu.instance)
+    def _read_means(self, chunk: Chunk, number: int, exporter: GpuExporter) -> None:
+        """Read the means of an exporter's measures, and the number of samples of those that show a GPU."""
+        present = self._survey.series
+        whole = [measure for measure in exporter.utilization if measure.name in present]
+        parts = [measure for measure in exporter.instance_utilization if measure.name in present]
+        # Beside a utilization of whole GPUs, that of parts is read for MIG alone.
+        of_parts = f'{exporter.instance}!=""' if whole else ""
+        only_memory = not whole and not parts
+        queries = [
+            *(MeanQuery(UTILIZATION, measure, "", counts=True) for measure in whole),
+            *(MeanQuery(UTILIZATION, measure, of_parts, counts=True) for measure in parts),
+            *(MeanQuery(MEMORY, measure, "", counts=only_memory) for measure in exporter.memory_used),
+            *(MeanQuery(POWER, measure, "", counts=False) for measure in exporter.power),
+        ]
+        for mean, measure, matchers, counts in queries:
+            if measure.name not in present:
+                continue
+            means = self._ranges(chunk, measure.name, MEAN, matchers)
+            for hours, at, value in self._gpu_points(chunk, number, means):
+                values = mean.column(hours)
+                scaled = value * measure.scale
+                if scaled <= mean.largest and (isnan(values[at]) or values[at] == 0):
+                    values[at] = scaled
+            counted = self._ranges(chunk, measure.name, COUNT, matchers) if counts else ()
+            for hours, at, count in self._gpu_points(chunk, number, counted):
+                before = hours.count[at]
+                hours.count[at] = count if isnan(before) else max(count, before)
 
     def _gpu_points(
         self, chunk: Chunk, number: int, answer: Iterable[QuerySeries]
@@ -328,110 +350,113 @@ class HourlyReader:
         for series in answer:
             gpu = self._survey.gpu_series(number, series.labels)
             if gpu is not None:
-                hours = chunk.gpus.setdefault(gpu, GpuHours.empty(chunk.hours))
+                hours = chunk.gpu(gpu)
                 for at, value in chunk.points(series):
                     yield hours, at, value
 
+    def _read_energy(self, chunk: Chunk, number: int, exporter: GpuExporter) -> None:
+        """Read the first counter of energy that an exporter has."""
+        present = self._survey.series
+        energy = next((measure for measure in exporter.energy if measure.name in present), None)
+        if energy is None:
+            return
+
+        def device(labels: Labels) -> Hashable:
+            gpu = self._survey.gpu_series(number, labels)
+            return None if gpu is None else (gpu.gpu.uuid, gpu.instance)
+
+        # No series of a target is late: a card's counter is older than any series of it.
+        for labels, rises in self._counter(chunk, energy.name, self._gpu_marks, device, device):
+            gpu = self._survey.gpu_series(number, labels)
+            if gpu is not None:
+                hours = chunk.gpu(gpu)
+                for at, rise in enumerate(rises.since_last):
+                    if not isnan(rise):
+                        hours.joules[at] = rise * energy.scale
+                for at, rise in rises.inside.items():
+                    hours.inside[at] = rise * energy.scale
+
     def _read_engines(self, chunk: Chunk) -> None:
+        """Read the counters and gauges of inference servers."""
         survey = self._survey
         engines = survey.all_engines()
-        names = {name for engine in engines for name in spellings(engine_names(engine))}
-        gauges = {name for engine in engines for gauge in engine.running for name in spellings([gauge.name])}
-        present = names & survey.names.get("engines", set())
-        rises: dict[EngineTarget, dict[str, tuple[Series, list[Rises]]]] = {}
+        present = survey.series.keys() & {
+            name for engine in engines for name in spellings(engine_names(engine))
+        }
+        running = (gauge.name for engine in engines for gauge in engine.running)
+        gauges = set(spellings(running))
+        copies: dict[EngineTarget, dict[str, list[Rises]]] = {}
         for name in sorted(present - gauges):
             for labels, risen in self._counter(chunk, name, self._engine_marks, target_of, self._page_key):
-                hours = self._engine_hours(chunk, labels)
-                if hours is not None:
-                    target = target_of(labels)
+                target = target_of(labels)
+                if target in survey.engines:
+                    hours = chunk.engines.setdefault(target, EngineHours(labels))
                     series = survey.page_series(survey.described(name), labels)
-                    copies = rises.setdefault(target, {}).setdefault(series.key, (series, []))[1]
-                    copies.append(risen)
+                    counter = hours.rises.setdefault(series.key, PageColumn(series, risen.since_last))
+                    copies.setdefault(target, {}).setdefault(series.key, []).append(risen)
                     for at, rise in risen.inside.items():
-                        known = hours.inside.get((series.key, at), 0.0)
-                        hours.inside[series.key, at] = max(known, rise)
-        for target, by_key in rises.items():
+                        counter.inside[at] = max(counter.inside.get(at, 0.0), rise)
+        for target, by_key in copies.items():
             hours = chunk.engines[target]
-            for key, (series, copies) in by_key.items():
-                hours.rises[key] = series, merged(copies)
-                hours.sampled.update(at for at, rise in enumerate(hours.rises[key][1]) if not isnan(rise))
+            for key, of_series in by_key.items():
+                values = hours.rises[key].values = merged(of_series)
+                hours.sampled.update(at for at, rise in enumerate(values) if not isnan(rise))
         for name in sorted(present & gauges):
-            for answer in self._ranges(chunk, name, _MEAN):
-                hours = self._engine_hours(chunk, answer.labels)
-                if hours is None:
-                    continue
-                series = survey.page_series(survey.described(name), answer.labels)
-                values = hours.means.setdefault(series.key, (series, column(chunk.hours)))[1]
-                for at, value in chunk.points(answer):
-                    values[at] = max(value, values[at] if not isnan(values[at]) else 0.0)
-                    hours.sampled.add(at)
+            for answer in self._ranges(chunk, name, MEAN):
+                target = target_of(answer.labels)
+                if target in survey.engines:
+                    hours = chunk.engines.setdefault(target, EngineHours(answer.labels))
+                    series = survey.page_series(survey.described(name), answer.labels)
+                    gauge = hours.means.setdefault(series.key, PageColumn(series, column(chunk.hours)))
+                    for at, value in chunk.points(answer):
+                        before = gauge.values[at]
+                        gauge.values[at] = value if isnan(before) else max(value, before)
+                        hours.sampled.add(at)
 
-    def _page_key(self, labels: Labels) -> object:
+    def _page_key(self, labels: Labels) -> Hashable:
         """What a series of an engine counts, by whatever labels of its target."""
         name = self._survey.described(labels["__name__"])
         return target_of(labels), self._survey.page_series(name, labels).key
-
-    def _engine_hours(self, chunk: Chunk, labels: Labels) -> EngineHours | None:
-        target = target_of(labels)
-        if target not in self._survey.engines:
-            return None
-        return chunk.engines.setdefault(target, EngineHours(labels))
 
     def _counter(
         self,
         chunk: Chunk,
         name: str,
         marks: LastValues,
-        target: Callable[[Labels], object],
-        same: Callable[[Labels], object],
+        target: Callable[[Labels], Hashable],
+        same: Callable[[Labels], Hashable],
     ) -> Iterator[tuple[Labels, Rises]]:
         """Rises of a counter's raw series by the hour."""
-        # Only series that began or were reset are in this answer.
-        began_or_reset = self._ranges(
-            chunk,
-            name,
-            lambda each: (
-                f"(increase({each}[{WINDOW}]) unless last_over_time({each}[{WINDOW}] offset 1h))"
-                f" or (increase({each}[{WINDOW}]) and (resets({each}[{WINDOW}]) > 0))"
-            ),
-        )
-        risen = marks.rises(
-            self._columns(chunk, name, self._ranges(chunk, name, _LAST)),
-            self._columns(chunk, name, began_or_reset),
-            lambda key: target(dict(key)),
-            lambda key: same(dict(key)),
-            chunk.first,
-            chunk.hours,
-        )
-        for key, rises in risen.items():
+        increases = self._columns(chunk, name, BEGAN_OR_RESET)
+        none = column(chunk.hours)
+        counters = {}
+        for key, values in self._columns(chunk, name, LAST).items():
+            labels = dict(key)
+            counters[key] = RawCounter(target(labels), same(labels), values, increases.get(key, none))
+        for key, rises in marks.rises(counters, chunk.first).items():
             yield {label: value for label, value in key if label != "__name__"}, rises
 
-    def _columns(
-        self, chunk: Chunk, name: str, answer: Iterable[QuerySeries]
-    ) -> dict[RawSeries, "array[float]"]:
-        columns: dict[RawSeries, array[float]] = {}
-        for series in answer:
+    def _columns(self, chunk: Chunk, name: str, expression: str) -> dict[RawSeries, Column]:
+        columns: dict[RawSeries, Column] = {}
+        for series in self._ranges(chunk, name, expression):
             key = frozenset({**series.labels, "__name__": name}.items())
             values = columns.setdefault(key, column(chunk.hours))
             for at, value in chunk.points(series):
                 values[at] = value
         return columns
 
-    def _ranges(self, chunk: Chunk, name: str, reading: Reading, matchers: str = "") -> Iterator[QuerySeries]:
+    def _ranges(self, chunk: Chunk, name: str, expression: str, matchers: str = "") -> Iterator[QuerySeries]:
         """The answers of one expression over a chunk, and the hour before it."""
         start, end = self._instants(chunk)
-        matchers_of_parts = [matchers]
-        count = self._survey.counts.get(name, 0)
-        if count > SERIES_MAX:
-            instances = sorted(self._survey.instances[name])
-            size = max(1, len(instances) * SERIES_MAX // count)
-            groups = [
-                "|".join(map(escaped, instances[at : at + size])) for at in range(0, len(instances), size)
-            ]
-            matchers_of_parts = [
-                f'{matchers},instance=~"{group}"' if matchers else f'instance=~"{group}"' for group in groups
-            ]
-        queries = [reading(f"{name}{{{part}}}" if part else name) for part in matchers_of_parts]
+        parts = [matchers]
+        counts = self._survey.series.get(name, Counter())
+        if counts.total() > SERIES_MAX:
+            instances = sorted(counts)
+            size = max(1, len(instances) * SERIES_MAX // counts.total())
+            groups = [instances[at : at + size] for at in range(0, len(instances), size)]
+            before = f"{matchers}," if matchers else ""
+            parts = [f'{before}instance=~"{"|".join(map(escaped, group))}"' for group in groups]
+        queries = [expression.format(f"{name}{{{part}}}" if part else name) for part in parts]
 
         def send(query: str) -> list[QuerySeries]:
             return list(self._client.range(query, start, end, HOUR, coarsest=chunk.resolution))
@@ -451,7 +476,7 @@ class HourlyReader:
         return start, start + (chunk.hours - 1) * HOUR
 
 
-def merged(copies: Sequence[Rises]) -> "array[float]":
+def merged(copies: Sequence[Rises]) -> Column:
     """One column of several of the same series by other labels.
 
     Scrapers of the same page count once: the larger rise since any of them was there last. Where one ends and
@@ -467,12 +492,12 @@ def merged(copies: Sequence[Rises]) -> "array[float]":
         here = [copy for copy in copies if not isnan(copy.values[at])]
         if not here:
             continue
-        if at and last is None:
+        if last is not None:
+            rises[at] = _rise(copies, here, at, last)
+        elif at:
             # All since before this chunk: the one that was there last knows best.
             away = [copy.since_last[at] for copy in here if at in copy.inside]
             rises[at] = min(away) if away else max(copy.since_last[at] for copy in here)
-        elif last is not None:
-            rises[at] = _rise(copies, here, at, last)
         last = at
     return rises
 

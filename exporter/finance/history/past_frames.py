@@ -9,7 +9,7 @@ from typing import Final
 from exporter.config import Config
 from exporter.engines.exposition import Page, Sample
 from exporter.engines.interpretation import interpret
-from exporter.finance.history.gpu_exporters import WATTS_MAX
+from exporter.finance.history.exporter_series import WATTS_MAX
 from exporter.finance.history.host_hours import DeviceHour, HostHour, HourPart
 from exporter.finance.history.hourly import Chunk, EngineHours
 from exporter.finance.history.kube_state import NodeKey, PodName
@@ -71,7 +71,7 @@ class HourReadings:
     """Whether the time before the hour is not charged, so that what rose in it does not count."""
 
 
-class FrameReader:
+class PastFrames:
     """Makes frames of hours."""
 
     def __init__(self, config: Config, survey: Survey) -> None:
@@ -203,16 +203,18 @@ def _page(past: PastPage, hours: EngineHours, unread: range, *, skipped: bool) -
     """A page whose counters began at zero when it was first read on its host."""
     samples: dict[str, list[Sample]] = {}
     last = unread[-1]
-    for key, (series, rises) in hours.rises.items():
-        risen = [rises[at] for at in unread if not isnan(rises[at])]
-        if skipped and (key, last) in hours.inside:
-            risen = [hours.inside[key, last]]
+    for key, counter in hours.rises.items():
+        risen = [counter.values[at] for at in unread if not isnan(counter.values[at])]
+        if skipped and last in counter.inside:
+            risen = [counter.inside[last]]
         if risen or key in past.counters:
             past.counters[key] = past.counters.get(key, 0.0) + sum(risen)
-            samples.setdefault(series.name, []).append(Sample(series, past.counters[key]))
-    for series, means in hours.means.values():
-        if not isnan(means[last]):
-            samples.setdefault(series.name, []).append(Sample(series, means[last]))
+            sample = Sample(counter.series, past.counters[key])
+            samples.setdefault(counter.series.name, []).append(sample)
+    for gauge in hours.means.values():
+        if not isnan(gauge.values[last]):
+            sample = Sample(gauge.series, gauge.values[last])
+            samples.setdefault(gauge.series.name, []).append(sample)
     return Page({name: tuple(of_name) for name, of_name in samples.items()}, frozenset(samples))
 
 

@@ -17,7 +17,7 @@ from exporter.finance.history import host_hours
 from exporter.finance.history.host_hours import HostHour, HourPart
 from exporter.finance.history.hourly import Chunk
 from exporter.finance.history.kube_state import NodeKey, PodName
-from exporter.finance.history.past_frames import FleetReadings, FrameReader, HourReadings, energies
+from exporter.finance.history.past_frames import FleetReadings, HourReadings, PastFrames, energies
 from exporter.finance.history.past_host import PastHost
 from exporter.finance.history.survey import EngineTarget, Survey
 from exporter.finance.prometheus.hour_queries import HOUR
@@ -74,7 +74,7 @@ class Reckoning:
         self.survey = survey
         self._recent_from = until - RECENT_HOURS * HOUR
         self._sink = sink
-        self._frames = FrameReader(config, survey)
+        self._frames = PastFrames(config, survey)
         self._homes: dict[EngineTarget, NodeKey] = {}
         self._active: set[int] = set()
         """Hours since 1970 in which anything was scraped."""

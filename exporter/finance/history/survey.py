@@ -13,36 +13,16 @@ from exporter.config.settings import ConfiguredServer
 from exporter.engines.catalogue import ROWS, match
 from exporter.engines.exposition import Page, Sample, Series
 from exporter.engines.spec import Engine
-from exporter.finance.history.engine_series import (
-    COLONS,
-    colons,
-    engine_names,
-    other_engines,
-    page_series,
-    spellings,
-)
-from exporter.finance.history.gpu_exporters import (
+from exporter.finance.history import exporter_series, kube_state
+from exporter.finance.history.exporter_series import (
     GPU_EXPORTERS,
     GpuExporter,
+    engine_names,
     first_label,
+    spellings,
     uuid_of,
 )
-from exporter.finance.history.kube_state import (
-    NODE_INFO,
-    NODE_LABELS,
-    POD_INFO,
-    POD_LABELS,
-    POD_OWNER,
-    REPLICASET_OWNER,
-    KubeState,
-    NodeKey,
-    PodName,
-    batches,
-    node_of,
-    pod_of,
-    product_and_team,
-)
-from exporter.finance.history.label_times import read_label_times
+from exporter.finance.history.kube_state import KubeState, Labels, NodeKey, PodName
 from exporter.finance.prometheus.client import PrometheusClient
 from exporter.readings import LABEL_CHARACTERS, Gpu, ServerKey, label
 from exporter.tariff.terms import matches
@@ -55,12 +35,32 @@ LOOPBACK: Final = frozenset({"localhost", "127.0.0.1", "::1"})
 HOST_OF_AGENT: Final = (*NODE_OF_TARGET, "hostname", "host", "host_name", "agent_hostname", "machine")
 """Labels by which agents name their host, whose targets are at loopback: external labels have any name."""
 
-Labels = Mapping[str, str]
-TargetKey = tuple[str, str, str]
-"""Cluster, job and instance."""
+SCRAPER: Final = (
+    "cluster",
+    "job",
+    "instance",
+    "prometheus",
+    "prometheus_replica",
+    "replica",
+    "__replica__",
+)
+"""Labels that say how a series was scraped."""
 
 Progress = Callable[[str, float], None]
 """Is called with what is being read, and how much of it has been, from 0 to 1."""
+
+
+class TargetKey(NamedTuple):
+    """A target of Prometheus."""
+
+    cluster: str
+    job: str
+    instance: str
+
+    @classmethod
+    def of(cls, labels: Labels) -> "TargetKey":
+        """The target of a series."""
+        return cls(labels.get("cluster", ""), labels.get("job", ""), labels.get("instance", ""))
 
 
 class GpuSeries(NamedTuple):
@@ -86,7 +86,7 @@ class GpuSeries(NamedTuple):
     @property
     def instance_number(self) -> int:
         """The number of the MIG instance, 0 where it is no number."""
-        return int(self.instance) if self.instance.isdecimal() and len(self.instance) < 4 else 0
+        return small_number(self.instance, 0)
 
 
 class EngineTarget(NamedTuple):
@@ -110,29 +110,13 @@ class EngineTarget(NamedTuple):
         return f"{self.cluster}/{where}:{self.port}"
 
 
-@dataclass(slots=True)
-class _Instances:
-    """What names a host where a series does not."""
-
-    by_address: dict[NodeKey, set[NodeKey]] = field(default_factory=dict)
-    """Hosts by the address of their GPU exporter: several at loopback, a collector, or one given again."""
-    by_uuid: dict[str, NodeKey] = field(default_factory=dict)
-    """Hosts by the UUID of their GPUs."""
-    renamed: dict[NodeKey, NodeKey] = field(default_factory=dict)
-    """Names of hosts by another name that some exporter has for them, which is not used."""
-
-
 @dataclass
 class Survey:
     """What there is in the time range."""
 
     config: Config
-    names: dict[str, set[str]] = field(default_factory=dict)
-    """Names of series by GPU exporter, and those of the engines together."""
-    counts: Counter[str] = field(default_factory=Counter)
-    """The number of series by name."""
-    instances: dict[str, set[str]] = field(default_factory=dict)
-    """Label `instance` of the targets that have series of a name."""
+    series: dict[str, Counter[str]] = field(default_factory=dict)
+    """How many series of a name the targets have, by name and label `instance`."""
     engines: dict[EngineTarget, Engine] = field(default_factory=dict)
     later_engines: dict[EngineTarget, tuple[Engine, ...]] = field(default_factory=dict)
     """Engines that had the address of a target at another time."""
@@ -153,29 +137,31 @@ class Survey:
     """Pods of targets."""
     target_labels: dict[TargetKey, set[tuple[str, str]]] = field(default_factory=dict)
     """Names and values of the labels of a target's `up`."""
-    _by_pod: dict[PodName, EngineTarget] | None = None
-    _instances: _Instances = field(default_factory=_Instances)
+    _by_address: dict[NodeKey, set[NodeKey]] = field(default_factory=dict)
+    """Hosts by the address of their GPU exporter: several at loopback, a collector, or one given again."""
+    _by_uuid: dict[str, NodeKey] = field(default_factory=dict)
+    """Hosts by the UUID of their GPUs."""
+    _renamed: dict[NodeKey, NodeKey] = field(default_factory=dict)
+    """Names of hosts by another name that some exporter has for them, which is not used."""
     _gpu_series: dict[tuple[int, frozenset[tuple[str, str]]], GpuSeries | None] = field(default_factory=dict)
 
-    def add_names(self, family: str, label_sets: Iterable[Labels]) -> None:
-        """Take in series of one exporter, or of the engines."""
+    def add_names(self, label_sets: Iterable[Labels]) -> None:
+        """Count series of GPU exporters or engines."""
         for labels in label_sets:
-            name = labels["__name__"]
-            self.names.setdefault(family, set()).add(name)
-            self.counts[name] += 1
-            self.instances.setdefault(name, set()).add(labels.get("instance", ""))
+            instances = self.series.setdefault(labels["__name__"], Counter())
+            instances[labels.get("instance", "")] += 1
 
     def add_targets(self, label_sets: Iterable[Labels]) -> None:
         """Take in the series `up`, whose labels are those of targets alone."""
         for labels in label_sets:
-            target = target_key(labels)
+            target = TargetKey.of(labels)
             self.target_labels.setdefault(target, set()).update(labels.items())
             if labels.get("pod"):
                 self.own_pods[target] = labels["pod"]
 
     @cached_property
     def _names_with_colons(self) -> Mapping[str, str]:
-        return dict(colons(self.config.engines)) | COLONS
+        return dict(exporter_series.colons(self.config.engines)) | exporter_series.COLONS
 
     def described(self, name: str) -> str:
         """A name as its engine's description has it."""
@@ -201,13 +187,12 @@ class Survey:
 
         One that its engine names models by stays: with `honor_labels` it may be of the page all the same.
         """
-        of_target = self.target_labels.get(target_key(labels), ())
+        of_target = self.target_labels.get(TargetKey.of(labels), ())
         model_labels = {each for engine in self.engines_of(target_of(labels)) for each in engine.models}
-        return page_series(
-            name,
-            labels,
-            {each for each in labels if each not in model_labels and (each, labels[each]) in of_target},
-        )
+        foreign = {
+            each for each, value in labels.items() if each not in model_labels and (each, value) in of_target
+        }
+        return exporter_series.page_series(name, labels, foreign)
 
     def gpu_series(self, number: int, labels: Labels) -> GpuSeries | None:
         """The GPU that a series of an exporter is of; `None` for one without UUID."""
@@ -220,80 +205,89 @@ class Survey:
         if uuid:
             info = {**self.infos.get(uuid, {}), **labels} if exporter.info else labels
             index = first_label(info, exporter.index)
-            names = ("cluster", "job", "instance", *REPLICAS)
             series = GpuSeries(
                 exporter=number,
                 host=self._host(exporter, labels, uuid),
                 gpu=Gpu(uuid, label(first_label(info, exporter.model))),
-                number=int(index) if index.isdecimal() and len(index) < 4 else -1,
+                number=small_number(index, -1),
                 address=first_label(info, exporter.address).lower() or (f"index {index}" if index else ""),
                 instance=labels.get(exporter.instance, ""),
                 profile=labels.get(exporter.profile, ""),
-                holder=_holder(exporter, labels, self.own_pods),
-                scraper="|".join(f"{name}={labels.get(name, '')}" for name in names),
+                holder=self.holder(exporter, labels),
+                scraper="|".join(f"{name}={labels.get(name, '')}" for name in SCRAPER),
             )
         self._gpu_series[key] = series
         return series
 
+    def holder(self, exporter: GpuExporter, labels: Labels) -> PodName | None:
+        """The pod that holds a GPU. Labels of the target are there where the page has none, or other ones."""
+        for names in exporter.holders:
+            pod, container = labels.get(names.pod, ""), labels.get(names.container, "")
+            if pod:
+                own = names.pod == "pod" and pod == self.own_pods.get(TargetKey.of(labels))
+                if own or exporter.is_own_pod(pod) or exporter.is_own_pod(container):
+                    return None
+                return PodName(labels.get("cluster", ""), labels.get(names.namespace, ""), pod)
+            if names.pod in labels:
+                return None
+        return None
+
     def _host(self, exporter: GpuExporter, labels: Labels, uuid: str) -> NodeKey:
+        """The host of a GPU: by its labels, the node of its exporter's pod, or its exporter's address."""
         cluster = labels.get("cluster", "")
         address = NodeKey(cluster, address_of(labels))
         named = first_label(labels, exporter.host)
         if exporter.is_own_pod(named):  # a pod's host name is its own name
             named = ""
-        if not named:
-            for names in POD_OF_TARGET:
-                own = PodName(cluster, *(labels.get(each, "") for each in names))
-                named = named or self.kube.node_of(own)
+        for names in POD_OF_TARGET:
+            own = PodName(cluster, *(labels.get(each, "") for each in names))
+            named = named or self.kube.node_of(own)
         if is_address(named):  # of the host, by one exporter's default
             known_as = self.kube.addresses.get(NodeKey(cluster, named), "")
             named = known_as or ("" if not is_address(address.host) else named)
         if named:
             host = NodeKey(cluster, label(named))
-            self._instances.by_address.setdefault(address, set()).add(host)
-            self._instances.by_uuid.setdefault(uuid, host)
+            self._by_address.setdefault(address, set()).add(host)
+            self._by_uuid.setdefault(uuid, host)
             return host
-        known = self._at(address) or self._instances.by_uuid.get(uuid)
+        known = self._at(address) or self._by_uuid.get(uuid)
         if known is not None:
             return known
-        node = self.kube.addresses.get(address) or self.kube.node_of(
-            self.kube.pod_addresses.get(address, PodName(cluster, "", ""))
-        )
+        pod = self.kube.pod_addresses.get(address, PodName(cluster, "", ""))
+        node = self.kube.addresses.get(address) or self.kube.node_of(pod)
         return NodeKey(cluster, label(node or address.host))
 
     def _at(self, address: NodeKey, present: Collection[NodeKey] = ()) -> NodeKey | None:
         """The one host of an address, or the one of those that are `present`."""
-        hosts = {self.known_as(host) for host in self._instances.by_address.get(address, ())}
+        hosts = {self.known_as(host) for host in self._by_address.get(address, ())}
         hosts = hosts.intersection(present) if len(hosts) > 1 else hosts
         return next(iter(hosts)) if len(hosts) == 1 else None
 
     def rename(self, host: NodeKey, name: NodeKey) -> None:
         """From now on a host has the name of another, which is the same."""
-        self._instances.renamed[host] = name
+        self._renamed[host] = name
         if host in self.labeled:
             self.labeled.add(name)
 
     def known_as(self, host: NodeKey) -> NodeKey:
         """The name that is used of a host."""
-        while host in self._instances.renamed:
-            host = self._instances.renamed[host]
+        while host in self._renamed:
+            host = self._renamed[host]
         return host
+
+    @cached_property
+    def _target_of_pod(self) -> dict[PodName, EngineTarget]:
+        """The first target of each pod that has any."""
+        return {target.pod_name: target for target in sorted(self.engines, reverse=True) if target.pod}
 
     def server_of_pod(self, pod: PodName) -> ServerKey:
         """The server that a pod is a replica of, by the targets in it, else by its workload."""
-        if self._by_pod is None:
-            self._by_pod = {}
-            for target in sorted(self.engines):
-                if target.pod:
-                    self._by_pod.setdefault(target.pod_name, target)
-        target_of_pod = self._by_pod.get(pod)
-        return self.kube.server(pod) if target_of_pod is None else self.server(target_of_pod)
+        target = self._target_of_pod.get(pod)
+        return self.kube.server(pod) if target is None else self.server(target)
 
     def server(self, target: EngineTarget) -> ServerKey:
         """The server of a target: its workload, else by the configuration, else its engine and port."""
-        workload = ServerKey("", "")
-        if target.pod:
-            workload = self.kube.server(target.pod_name)
+        workload = self.kube.server(target.pod_name) if target.pod else ServerKey("", "")
         for rule in self.config.server_rules:
             match_ = rule.match
             if match_.unit or match_.process or match_.user or match_.uid is not None:
@@ -327,14 +321,13 @@ class Survey:
 
         `present` are hosts whose GPUs were seen at the time.
         """
-        cluster = target.cluster
         named = first_label(labels, NODE_OF_TARGET)
         if not named and target.pod:
             named = self.kube.node_of(target.pod_name)
         if named:
-            return NodeKey(cluster, label(named))
-        address = NodeKey(cluster, target.address)
-        if address in self._instances.by_address:
+            return NodeKey(target.cluster, label(named))
+        address = NodeKey(target.cluster, target.address)
+        if address in self._by_address:
             return self._at(address, present)
         if target.pod:
             return None
@@ -346,54 +339,28 @@ class Survey:
             return None
         alike = [
             host
-            for host in self.by_first_name.get((cluster, name), ())
+            for host in self.by_first_name.get(NodeKey(target.cluster, name), ())
             if "." not in host.host or "." not in address.host
         ]
         return alike[0] if len(alike) == 1 else None
 
     @cached_property
-    def by_first_name(self) -> dict[tuple[str, str], list[NodeKey]]:
+    def by_first_name(self) -> dict[NodeKey, list[NodeKey]]:
         """Hosts by the first part of their name."""
-        named: dict[tuple[str, str], list[NodeKey]] = {}
+        named: dict[NodeKey, list[NodeKey]] = {}
         for host in sorted(self.hosts):
-            named.setdefault((host.cluster, host.host.partition(".")[0]), []).append(host)
+            named.setdefault(NodeKey(host.cluster, host.host.partition(".")[0]), []).append(host)
         return named
 
 
-REPLICAS: Final = ("prometheus", "prometheus_replica", "replica", "__replica__")
-
-
-def _holder(exporter: GpuExporter, labels: Labels, own_pods: Mapping[TargetKey, str]) -> PodName | None:
-    """The pod that holds a GPU. The labels of the target are there where the page has none, or other ones."""
-    target = target_key(labels)
-    for names in exporter.holders:
-        pod, container = labels.get(names.pod, ""), labels.get(names.container, "")
-        if pod:
-            own = pod == own_pods.get(target) and names.pod == "pod"
-            if own or exporter.is_own_pod(pod) or exporter.is_own_pod(container):
-                return None
-            return PodName(labels.get("cluster", ""), labels.get(names.namespace, ""), pod)
-        if names.pod in labels:
-            return None
-    return None
-
-
-def target_key(labels: Labels) -> TargetKey:
-    """The target of a series."""
-    return labels.get("cluster", ""), labels.get("job", ""), labels.get("instance", "")
-
-
-def host_part(instance: str) -> str:
-    """The host of HOST:PORT, [HOST]:PORT or an address with a scheme."""
-    try:
-        return urlsplit(instance if "//" in instance else f"//{instance}").hostname or instance
-    except ValueError:
-        return instance
+def small_number(text: str, default: int) -> int:
+    """A number below 1,000 in a label; `default` for any other text."""
+    return int(text) if text.isdecimal() and len(text) < 4 else default
 
 
 def address_of(labels: Labels) -> str:
     """The host of a target's address. That of loopback is the one that its agent names, where it does."""
-    host = host_part(labels.get("instance", ""))
+    host, _port = host_and_port(labels.get("instance", ""))
     return (first_label(labels, HOST_OF_AGENT) or "localhost") if host in LOOPBACK else host
 
 
@@ -406,161 +373,167 @@ def is_address(text: str) -> bool:
     return True
 
 
-def _port(instance: str) -> int:
+def host_and_port(instance: str) -> tuple[str, int]:
+    """Both of HOST:PORT, [HOST]:PORT or an address with a scheme; port 0 where there is none."""
     try:
-        return urlsplit(instance if "//" in instance else f"//{instance}").port or 0
+        parts = urlsplit(instance if "//" in instance else f"//{instance}")
+        host = parts.hostname or instance
     except ValueError:
-        return 0
+        return instance, 0
+    try:
+        return host, parts.port or 0
+    except ValueError:
+        return host, 0
 
 
 def target_of(labels: Labels) -> EngineTarget:
     """The target of a series of an engine."""
-    instance = labels.get("instance", "")
+    cluster = labels.get("cluster", "")
+    _host, port = host_and_port(labels.get("instance", ""))
     for namespace, pod in POD_OF_TARGET:
         if labels.get(pod):
-            return EngineTarget(
-                labels.get("cluster", ""), labels.get(namespace, ""), labels[pod], "", _port(instance)
-            )
-    return EngineTarget(labels.get("cluster", ""), "", "", address_of(labels), _port(instance))
+            return EngineTarget(cluster, labels.get(namespace, ""), labels[pod], "", port)
+    return EngineTarget(cluster, "", "", address_of(labels), port)
 
 
-def selector(names: Collection[str], matchers: str = "") -> str:
+def selector(names: Collection[str]) -> str:
     """A selector of series of these names."""
-    listed = "|".join(sorted(names))
-    rest = f",{matchers}" if matchers else ""
-    return f'{{__name__=~"{listed}"{rest}}}'
+    return f'{{__name__=~"{"|".join(sorted(names))}"}}'
 
 
-def take_survey(
-    client: PrometheusClient, config: Config, since: Instant, until: Instant, progress: Progress
-) -> Survey:
-    """Look what a server has in a time range.
+class SurveyReader:
+    """Asks a server for the label sets of a time range."""
 
-    Raises:
-        PrometheusError: there is no whole answer.
-    """
-    survey = Survey(config)
-    energy = any(rule.energy is not None for rule in config.hardware)
-    progress("looking for GPUs", 0)
-    gpu_labels: dict[int, list[Labels]] = {}
-    for number, exporter in enumerate(GPU_EXPORTERS):
-        names = exporter.names(energy=energy)
-        gpu_labels[number] = list(client.label_sets(selector(names), since, until))
-        survey.add_names(exporter.name, gpu_labels[number])
-        if gpu_labels[number] and exporter.info:
-            for labels in client.label_sets(selector([exporter.info]), since, until):
-                survey.infos[uuid_of(first_label(labels, exporter.uuid))] = labels
-    progress("looking for inference servers", 0.2)
-    _find_engines(client, survey, since, until)
-    progress("looking for pods and nodes", 0.6)
-    _find_targets(client, survey, (labels for each in gpu_labels.values() for labels in each), since, until)
-    _find_cluster(client, survey, gpu_labels, since, until)
-    for number, label_sets in gpu_labels.items():
-        # Those that name their host come first: others are of a host by their UUID or address.
-        for labels in sorted(
-            label_sets, key=lambda each: -bool(first_label(each, GPU_EXPORTERS[number].host))
-        ):
-            series = survey.gpu_series(number, labels)
-            if series is None:
-                survey.unnamed[GPU_EXPORTERS[number].name] = tuple(sorted(labels.keys() - {"__name__"}))
-                continue
-            survey.hosts.add(series.host)
-            survey.gpus.setdefault(series.gpu.uuid, set()).add(GPU_EXPORTERS[number].name)
-            if series.holder is not None:
-                survey.labeled.add(series.host)
-    progress("looking for pods and nodes", 1)
-    return survey
+    def __init__(self, client: PrometheusClient, config: Config, since: Instant, until: Instant) -> None:
+        self._client = client
+        self._since = since
+        self._until = until
+        self.survey = Survey(config)
 
+    def read(self, progress: Progress) -> Survey:
+        """Look what a server has.
 
-def _find_targets(
-    client: PrometheusClient, survey: Survey, label_sets: Iterable[Labels], since: Instant, until: Instant
-) -> None:
-    """Ask for the labels of the targets that have these series."""
-    for batch in batches({labels.get("instance", "") for labels in label_sets} - {""}):
-        survey.add_targets(client.label_sets(f'up{{instance=~"{batch}"}}', since, until))
+        Raises:
+            PrometheusError: there is no whole answer.
+        """
+        survey = self.survey
+        energy = any(rule.energy is not None for rule in survey.config.hardware)
+        progress("looking for GPUs", 0)
+        gpu_labels: dict[int, list[Labels]] = {}
+        for number, exporter in enumerate(GPU_EXPORTERS):
+            gpu_labels[number] = self._label_sets(selector(exporter.names(energy=energy)))
+            survey.add_names(gpu_labels[number])
+            if gpu_labels[number] and exporter.info:
+                for labels in self._label_sets(selector([exporter.info])):
+                    survey.infos[uuid_of(first_label(labels, exporter.uuid))] = labels
+        progress("looking for inference servers", 0.2)
+        self._find_engines()
+        progress("looking for pods and nodes", 0.6)
+        self._find_targets(labels for each in gpu_labels.values() for labels in each)
+        self._find_cluster(gpu_labels)
+        for number, label_sets in gpu_labels.items():
+            exporter = GPU_EXPORTERS[number]
+            # Those that name their host come first: others are of a host by their UUID or address.
+            for labels in sorted(label_sets, key=lambda each: not first_label(each, exporter.host)):
+                series = survey.gpu_series(number, labels)
+                if series is None:
+                    survey.unnamed[exporter.name] = tuple(sorted(labels.keys() - {"__name__"}))
+                    continue
+                survey.hosts.add(series.host)
+                survey.gpus.setdefault(series.gpu.uuid, set()).add(exporter.name)
+                if series.holder is not None:
+                    survey.labeled.add(series.host)
+        progress("looking for pods and nodes", 1)
+        return survey
 
+    def _label_sets(self, match_: str) -> list[Labels]:
+        return list(self._client.label_sets(match_, self._since, self._until))
 
-def _find_engines(client: PrometheusClient, survey: Survey, since: Instant, until: Instant) -> None:
-    """Recognize each target by the series that identify engines and gateways."""
-    rows = (*ROWS, *survey.config.engines)
-    names = {name for row in rows for name in spellings(row.fingerprint.names)}
-    identifying = client.label_sets(selector(names), since, until)
-    _find_targets(client, survey, identifying, since, until)
-    pages: dict[EngineTarget, dict[str, list[Sample]]] = {}
-    for labels in identifying:
-        name = survey.described(labels["__name__"])
-        pages.setdefault(target_of(labels), {}).setdefault(name, []).append(
-            Sample(survey.page_series(name, labels), 0.0)
-        )
-    for target, samples in pages.items():
-        page = Page({name: tuple(each) for name, each in samples.items()}, frozenset(samples))
-        row = match(page, survey.config.engines)
-        if isinstance(row, Engine):
-            survey.engines[target] = row
-            later = tuple(other_engines(row, page, survey.config.engines))
-            if later:
-                survey.later_engines[target] = later
-        elif row is not None:
-            survey.gateways.add(row.title)
-    wanted = {name for engine in survey.all_engines() for name in spellings(engine_names(engine))}
-    if wanted:
-        survey.add_names("engines", client.label_sets(selector(wanted), since, until))
-
-
-def _find_cluster(
-    client: PrometheusClient,
-    survey: Survey,
-    gpu_labels: Mapping[int, list[Labels]],
-    since: Instant,
-    until: Instant,
-) -> None:
-    pods = {target.pod for target in survey.engines if target.pod}
-    nodes: set[str] = set()
-    for number, label_sets in gpu_labels.items():
-        exporter = GPU_EXPORTERS[number]
-        for labels in label_sets:
-            holder = _holder(exporter, labels, survey.own_pods)
-            pods |= {holder.pod} if holder is not None else set()
-            pods |= {labels[pod] for _, pod in POD_OF_TARGET if labels.get(pod)}
-            nodes.add(first_label(labels, exporter.host))
-    nodes.discard("")
-
-    def label_sets_of(name: str, what: str, names: Collection[str]) -> list[Labels]:
+    def _label_sets_of(self, name: str, what: str, values: Collection[str]) -> list[Labels]:
+        """Label sets of a series by the values of one label, so many at a time."""
         return [
             labels
-            for batch in batches(names)
-            for labels in client.label_sets(f'{name}{{{what}=~"{batch}"}}', since, until)
+            for batch in kube_state.batches(values)
+            for labels in self._label_sets(f'{name}{{{what}=~"{batch}"}}')
         ]
 
-    def label_sets_of_pods(name: str) -> list[Labels]:
-        return label_sets_of(name, "pod", pods) + (label_sets_of(name, "exported_pod", pods) if pods else [])
+    def _find_targets(self, label_sets: Iterable[Labels]) -> None:
+        """Ask for the labels of the targets that have these series."""
+        instances = {labels.get("instance", "") for labels in label_sets} - {""}
+        self.survey.add_targets(self._label_sets_of("up", "instance", instances))
 
-    info = label_sets_of_pods(POD_INFO)
-    nodes |= {labels["node"] for labels in info if labels.get("node")}
-    owners = label_sets_of_pods(POD_OWNER)
-    replica_sets = {
-        labels.get("created_by_name") or labels.get("owner_name", "")
-        for labels in (*info, *owners)
-        if "ReplicaSet" in (labels.get("created_by_kind"), labels.get("owner_kind"))
-    }
-    pod_labels = label_sets_of_pods(POD_LABELS)
-    node_labels = label_sets_of(NODE_LABELS, "node", nodes)
-    survey.kube.add_pods(
-        info, owners, label_sets_of(REPLICASET_OWNER, "replicaset", replica_sets - {""}), pod_labels
-    )
-    survey.kube.add_nodes(node_labels, label_sets_of(NODE_INFO, "node", nodes))
-    times = partial(read_label_times, client, since, until)
-    survey.kube.pod_times = times(
-        POD_LABELS,
-        ("pod", "exported_pod"),
-        pod_labels,
-        pod_of,
-        lambda _pod, labels: product_and_team(labels, survey.config),
-    )
-    survey.kube.node_times = times(
-        NODE_LABELS,
-        ("node",),
-        node_labels,
-        node_of,
-        lambda node, labels: survey.kube.location_by(node, labels, survey.config),
-    )
+    def _find_engines(self) -> None:
+        """Recognize each target by the series that identify engines and gateways."""
+        survey = self.survey
+        configured = survey.config.engines
+        names = {name for row in (*ROWS, *configured) for name in spellings(row.fingerprint.names)}
+        identifying = self._label_sets(selector(names))
+        self._find_targets(identifying)
+        pages: dict[EngineTarget, dict[str, list[Sample]]] = {}
+        for labels in identifying:
+            name = survey.described(labels["__name__"])
+            samples = pages.setdefault(target_of(labels), {}).setdefault(name, [])
+            samples.append(Sample(survey.page_series(name, labels), 0.0))
+        for target, by_name in pages.items():
+            page = Page({name: tuple(samples) for name, samples in by_name.items()}, frozenset(by_name))
+            row = match(page, configured)
+            if isinstance(row, Engine):
+                survey.engines[target] = row
+                later = tuple(exporter_series.other_engines(row, page, configured))
+                if later:
+                    survey.later_engines[target] = later
+            elif row is not None:
+                survey.gateways.add(row.title)
+        wanted = {name for engine in survey.all_engines() for name in spellings(engine_names(engine))}
+        if wanted:
+            survey.add_names(self._label_sets(selector(wanted)))
+
+    def _find_cluster(self, gpu_labels: Mapping[int, list[Labels]]) -> None:
+        """Ask for the pods and nodes of GPUs and engines."""
+        survey = self.survey
+        pods = {target.pod for target in survey.engines if target.pod}
+        nodes: set[str] = set()
+        for number, label_sets in gpu_labels.items():
+            exporter = GPU_EXPORTERS[number]
+            for labels in label_sets:
+                holder = survey.holder(exporter, labels)
+                if holder is not None:
+                    pods.add(holder.pod)
+                pods.update(labels[pod] for _, pod in POD_OF_TARGET if labels.get(pod))
+                nodes.add(first_label(labels, exporter.host))
+        nodes.discard("")
+        info = self._of_pods(kube_state.POD_INFO, pods)
+        nodes |= {labels["node"] for labels in info if labels.get("node")}
+        owners = self._of_pods(kube_state.POD_OWNER, pods)
+        replica_sets = {
+            labels.get("created_by_name") or labels.get("owner_name", "")
+            for labels in (*info, *owners)
+            if "ReplicaSet" in (labels.get("created_by_kind"), labels.get("owner_kind"))
+        }
+        pod_labels = self._of_pods(kube_state.POD_LABELS, pods)
+        node_labels = self._label_sets_of(kube_state.NODE_LABELS, "node", nodes)
+        above = self._label_sets_of(kube_state.REPLICASET_OWNER, "replicaset", replica_sets - {""})
+        kube = survey.kube
+        kube.add_pods(info, owners, above, pod_labels)
+        kube.add_nodes(node_labels, self._label_sets_of(kube_state.NODE_INFO, "node", nodes))
+        times = partial(kube_state.read_label_times, self._client, self._since, self._until)
+        kube.pod_times = times(
+            kube_state.POD_LABELS,
+            ("pod", "exported_pod"),
+            pod_labels,
+            kube_state.pod_of,
+            lambda _pod, labels: kube_state.product_and_team(labels, survey.config),
+        )
+        kube.node_times = times(
+            kube_state.NODE_LABELS,
+            ("node",),
+            node_labels,
+            kube_state.node_of,
+            lambda node, labels: kube.location_by(node, labels, survey.config),
+        )
+
+    def _of_pods(self, name: str, pods: Collection[str]) -> list[Labels]:
+        """Label sets of pods, by either name of the label that has them."""
+        return [
+            labels for what in ("pod", "exported_pod") for labels in self._label_sets_of(name, what, pods)
+        ]

@@ -6,8 +6,8 @@ from pathlib import Path
 
 from exporter.config import Config, load
 from exporter.engines.catalogue import ENGINES
-from exporter.finance.history.engine_series import page_series
-from exporter.finance.history.hourly import Chunk, EngineHours, GpuHours, column
+from exporter.finance.history.exporter_series import page_series
+from exporter.finance.history.hourly import Chunk, EngineHours, GpuHours, PageColumn, column
 from exporter.finance.history.reckoning import Reckoning
 from exporter.finance.history.survey import Survey, target_of
 
@@ -59,7 +59,7 @@ class HourlyFleet:
             "job": "dcgm",
             **labels,
         }
-        survey.add_names("dcgm-exporter", [{"__name__": "DCGM_FI_DEV_GPU_UTIL", **labels}])
+        survey.add_names([{"__name__": "DCGM_FI_DEV_GPU_UTIL", **labels}])
         series = survey.gpu_series(0, labels)
         assert series is not None
         survey.hosts.add(series.host)
@@ -95,12 +95,12 @@ class HourlyFleet:
                 if rise >= 0:
                     values[at] = rise
                     hours.sampled.add(at)
-            hours.rises[series.key] = series, values
+            hours.rises[series.key] = PageColumn(series, values)
         series = page_series("vllm:num_requests_running", labels)
         values = column(self.chunk.hours)
         for at, mean in enumerate(running, 1):
             values[at] = mean
-        hours.means[series.key] = series, values
+        hours.means[series.key] = PageColumn(series, values)
 
     def reckoned(self, until: int | None = None) -> Reckoning:
         """All hours, charged."""

@@ -12,9 +12,9 @@ import pytest
 from exporter.config import Config
 from exporter.engines.catalogue import ENGINES
 from exporter.finance.history import hourly
-from exporter.finance.history.hourly import HourlyReader, LastValues, Rises, merged
+from exporter.finance.history.hourly import HourlyReader, LastValues, RawCounter, Rises, merged
 from exporter.finance.history.kube_state import NodeKey
-from exporter.finance.history.survey import EngineTarget, Survey, take_survey
+from exporter.finance.history.survey import EngineTarget, Survey, SurveyReader
 from tests.finance.history.answers import FakePrometheus, Values
 from tests.finance.history.chunks import PRICES, configured
 
@@ -28,28 +28,20 @@ def key(pod: str, name: str = "prompt") -> Key:
     return frozenset({("pod", pod), ("__name__", name)})
 
 
-def pod(series: Key) -> object:
-    return dict(series)["pod"]
-
-
-def name(series: Key) -> object:
-    """What a series counts: labels of the target are left out."""
-    return dict(series)["pod"], dict(series)["__name__"]
+def counter(series: Key, values: list[float], increases: list[float] | None = None) -> RawCounter:
+    """A raw series. What it counts is without other labels of the target than the pod."""
+    labels = dict(series)
+    increased = increases or [nan] * len(values)
+    same = labels["pod"], labels["__name__"]
+    return RawCounter(labels["pod"], same, array("d", values), array("d", increased))
 
 
 def rises(
     values: Mapping[Key, list[float]], increases: Mapping[Key, list[float]] | None = None
 ) -> dict[Key, list[float | None]]:
     """Rises of columns whose first hour is the one before the range."""
-    hours = len(next(iter(values.values())))
-    risen = LastValues().rises(
-        {each: array("d", column) for each, column in values.items()},
-        {each: array("d", column) for each, column in (increases or {}).items()},
-        pod,
-        name,
-        FIRST,
-        hours,
-    )
+    counters = {each: counter(each, column, (increases or {}).get(each)) for each, column in values.items()}
+    risen = LastValues().rises(counters, FIRST)
     return {
         each: [None if isnan(rise) else rise for rise in result.since_last] for each, result in risen.items()
     }
@@ -111,9 +103,8 @@ def test_a_series_with_other_labels_goes_on_and_does_not_begin_at_zero() -> None
 def test_a_gap_is_crossed_and_its_hour_alone_is_known() -> None:
     """500 rose since the last sample, 120 of it in the hour after the gap."""
     a = key("a")
-    result = LastValues().rises(
-        {a: array("d", [100, nan, nan, 600])}, {a: array("d", [nan, nan, nan, 120])}, pod, name, FIRST, 4
-    )[a]
+    columns = counter(a, [100, nan, nan, 600], [nan, nan, nan, 120])
+    result = LastValues().rises({a: columns}, FIRST)[a]
 
     assert result.since_last[3] == 500
     assert result.inside == {3: 120}
@@ -129,9 +120,9 @@ def test_implausible_values_are_no_readings() -> None:
 def test_last_values_are_kept_from_chunk_to_chunk() -> None:
     """The second chunk begins with the last hour of the first one, which is not counted again."""
     a, last = key("a"), LastValues()
-    last.rises({a: array("d", [100, 200])}, {}, pod, name, FIRST, 2)
+    last.rises({a: counter(a, [100, 200])}, FIRST)
 
-    assert last.rises({a: array("d", [200, 260])}, {}, pod, name, FIRST + 1, 2)[a].since_last[1] == 60
+    assert last.rises({a: counter(a, [200, 260])}, FIRST + 1)[a].since_last[1] == 60
 
 
 def copy(values: Sequence[float], rises: Sequence[float], inside: Mapping[int, float] | None = None) -> Rises:
@@ -249,7 +240,7 @@ def test_each_query_asks_for_whole_hours_of_a_bounded_number() -> None:
     """Hours end a millisecond early; 1,000 hours are asked for in weeks, each with the hour before it."""
     server = FakePrometheus({})
     survey = Survey(Config())
-    survey.add_names("dcgm-exporter", [{"__name__": "DCGM_FI_DEV_GPU_UTIL", "instance": "a"}])
+    survey.add_names([{"__name__": "DCGM_FI_DEV_GPU_UTIL", "instance": "a"}])
 
     chunks = list(reader(server, survey).chunks(0, 1000 * HOUR))
 
@@ -266,7 +257,6 @@ def test_many_series_are_asked_for_some_instances_at_a_time(monkeypatch: pytest.
     server = FakePrometheus({})
     survey = Survey(Config())
     survey.add_names(
-        "dcgm-exporter",
         [
             {"__name__": "DCGM_FI_DEV_GPU_UTIL", "instance": f"10.0.0.{host}:9400", "gpu": str(gpu)}
             for host in range(3)
@@ -286,7 +276,6 @@ def test_parallel_queries_are_as_many_as_allowed(monkeypatch: pytest.MonkeyPatch
     monkeypatch.setattr(hourly, "SERIES_MAX", 1)
     survey = Survey(Config())
     survey.add_names(
-        "dcgm-exporter",
         [{"__name__": "DCGM_FI_DEV_GPU_UTIL", "instance": f"host-{number}"} for number in range(9)],
     )
     for parallel in (1, 3):
@@ -305,14 +294,14 @@ def test_a_counter_with_underscores_is_that_of_its_engine() -> None:
     survey = Survey(Config())
     target = EngineTarget("", "", "", "gpu-1", 8000)
     survey.engines[target] = ENGINES["vllm"]
-    survey.add_names("engines", [{"__name__": "vllm_prompt_tokens_total", **labels}])
+    survey.add_names([{"__name__": "vllm_prompt_tokens_total", **labels}])
 
     (chunk,) = reader(server, survey).chunks(HOUR, 2 * HOUR)
 
-    ((page_key, (series, risen)),) = chunk.engines[target].rises.items()
+    ((page_key, page_column),) = chunk.engines[target].rises.items()
     assert page_key == 'vllm:prompt_tokens_total{engine="0",model_name="llama"}'
-    assert series.labels == {"engine": "0", "model_name": "llama"}
-    assert risen[1] == 120
+    assert page_column.series.labels == {"engine": "0", "model_name": "llama"}
+    assert page_column.values[1] == 120
 
 
 def test_values_that_are_no_readings_and_times_that_were_not_asked_for_are_left_out() -> None:
@@ -328,7 +317,7 @@ def test_values_that_are_no_readings_and_times_that_were_not_asked_for_are_left_
         elsewhere=((labels, [(10_000.0, 1.0), (-5_000.0, 1.0)]),),
     )
     survey = Survey(Config())
-    survey.add_names("dcgm-exporter", [{"__name__": name, **labels}])
+    survey.add_names([{"__name__": name, **labels}])
 
     (chunk,) = reader(server, survey).chunks(0, 5 * HOUR)
 
@@ -356,7 +345,7 @@ def test_a_counter_of_energy_never_began_at_zero(tmp_path: Path) -> None:
         }
     )
     survey = Survey(config)
-    survey.add_names("dcgm-exporter", [{"__name__": name, **card}, {"__name__": name, **part}])
+    survey.add_names([{"__name__": name, **card}, {"__name__": name, **part}])
 
     (chunk,) = reader(server, survey).chunks(HOUR, 4 * HOUR)
 
@@ -376,10 +365,10 @@ def rises_of_an_engine(
     name = "vllm:prompt_tokens_total"
     series = [{"__name__": name, **labels} for labels, _ in answer]
     server = FakePrometheus({LAST: answer}, [*series, *({"__name__": "up", **each} for each in targets)])
-    survey = take_survey(server.client(), Config(), HOUR, 3 * HOUR, lambda _what, _part: None)
+    survey = SurveyReader(server.client(), Config(), HOUR, 3 * HOUR).read(lambda _what, _part: None)
     (chunk,) = reader(server, survey).chunks(HOUR, 3 * HOUR)
     ((risen,),) = [list(hours.rises.values()) for hours in chunk.engines.values()]
-    return list(risen[1])[1:], dict(risen[0].labels)
+    return list(risen.values)[1:], dict(risen.series.labels)
 
 
 def test_a_label_that_a_running_target_gets_does_not_count_its_tokens_anew() -> None:
@@ -454,7 +443,7 @@ def test_samples_that_thanos_made_are_read_where_it_has_no_others(
         **first_hours,
     )
     survey = Survey(Config())
-    survey.add_names("dcgm-exporter", [{"__name__": name, **labels}])
+    survey.add_names([{"__name__": name, **labels}])
 
     (chunk,) = reader(server, survey).chunks(HOUR, 7 * HOUR)
 
@@ -480,7 +469,7 @@ def test_a_mean_that_no_gpu_has_is_no_reading(
     labels = {"UUID": "GPU-1", "modelName": "H100", "Hostname": "a", "gpu": "0", "instance": "a:9400"}
     server = FakePrometheus({f"avg_over_time({name}[3599999ms])": [(labels, [(0, good), (1, bad)])]})
     survey = Survey(configured(tmp_path))
-    survey.add_names("dcgm-exporter", [{"__name__": name, **labels}])
+    survey.add_names([{"__name__": name, **labels}])
 
     (chunk,) = reader(server, survey).chunks(HOUR, 2 * HOUR)
 

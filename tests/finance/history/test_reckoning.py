@@ -5,8 +5,9 @@ from pathlib import Path
 import pytest
 
 from exporter.engines.catalogue import ENGINES
-from exporter.finance.history.kube_state import NodeKey, PodName
+from exporter.finance.history.kube_state import LabelTime, NodeKey, PodName
 from exporter.finance.history.reckoning import Reckoning
+from exporter.finance.history.survey import TargetKey
 from tests.finance.history.chunks import (
     HOUR,
     NOVEMBER,
@@ -102,7 +103,7 @@ def test_gpus_in_use_without_any_server_are_unattributed(tmp_path: Path) -> None
 def test_an_exporters_own_pod_is_no_holder(tmp_path: Path) -> None:
     """Where labels are honored, the target's own pod stands where the page names none."""
     fleet = HourlyFleet(configured(tmp_path), hours=2)
-    fleet.survey.own_pods["", "metrics", "10.0.0.1:9400"] = "gpu-metrics-x7k2p"
+    fleet.survey.own_pods[TargetKey("", "metrics", "10.0.0.1:9400")] = "gpu-metrics-x7k2p"
     target = {"job": "metrics", "instance": "10.0.0.1:9400", "namespace": "monitoring"}
     fleet.gpu(0, pod="gpu-metrics-x7k2p", utilization=0, memory=3e6, **target)
     fleet.gpu(1, pod="nvidia-dcgm-exporter-abcde", namespace="gpu-operator", utilization=0, memory=3e6)
@@ -148,8 +149,8 @@ def test_what_rose_in_a_gap_that_is_not_charged_does_not_count(tmp_path: Path) -
     fleet.gpu(1, host="node-2", **CHAT | {"exported_pod": "other-0"})
     fleet.server({PROMPT: [100, -1, -1, -1, 900]}, namespace="llm", pod="chat-0", instance="10.1.0.7:8000")
     (hours,) = fleet.chunk.engines.values()
-    (key,) = hours.rises
-    hours.inside[key, 5] = 50
+    (counter,) = hours.rises.values()
+    counter.inside[5] = 50
     for series, gpu in fleet.chunk.gpus.items():
         if series.gpu.uuid == "GPU-0":
             gpu.joules[5] = 4 * 3_600_000
@@ -340,8 +341,8 @@ def test_an_outage_costs_the_same_in_chunks_of_any_length(tmp_path: Path) -> Non
                 node="node-1",
             )
             (engine,) = fleet.chunk.engines.values()
-            for key, (_, rises) in engine.rises.items():
-                engine.inside.update({(key, at): rises[at] for at in range(1, length + 1)})
+            for counter in engine.rises.values():
+                counter.inside.update({at: counter.values[at] for at in range(1, length + 1)})
             if reckoning is None:
                 reckoning = Reckoning(fleet.config, fleet.survey, (NOVEMBER + 30) * HOUR)
             reckoning.add(fleet.chunk)
@@ -537,10 +538,13 @@ hardware:
     fleet.gpu(0, **CHAT)
     kube, pod, node = fleet.survey.kube, PodName("", "llm", "chat-0"), NodeKey("", "node-1")
     kube.pod_labels[pod] = {"label_team": "nlp"}
-    kube.pod_times[pod] = [(NOVEMBER, {"label_team": "nlp"}), (NOVEMBER + 2, {"label_team": "search"})]
+    kube.pod_times[pod] = [
+        LabelTime(NOVEMBER, {"label_team": "nlp"}),
+        LabelTime(NOVEMBER + 2, {"label_team": "search"}),
+    ]
     kube.node_times[node] = [
-        (NOVEMBER, {"label_pool": "small"}),
-        (NOVEMBER + 2, {"label_pool": "large"}),
+        LabelTime(NOVEMBER, {"label_pool": "small"}),
+        LabelTime(NOVEMBER + 2, {"label_pool": "large"}),
     ]
 
     assert by_team(fleet.reckoned()) == {"nlp": 4, "search": 8}

@@ -6,9 +6,9 @@ from pathlib import Path
 import pytest
 
 from exporter.config import Config
-from exporter.finance.history.gpu_exporters import uuid_of
+from exporter.finance.history.exporter_series import uuid_of
 from exporter.finance.history.kube_state import KubeState, NodeKey, PodName, sanitized
-from exporter.finance.history.survey import EngineTarget, Survey, take_survey, target_of
+from exporter.finance.history.survey import EngineTarget, Survey, SurveyReader, target_of
 from exporter.readings import ServerKey
 from tests.finance.history.answers import FakePrometheus
 from tests.finance.history.chunks import configured
@@ -28,7 +28,7 @@ VLLM = {"__name__": "vllm:prompt_tokens_total", "model_name": "llama", "job": "v
 
 def surveyed(series: Sequence[Mapping[str, str]], config: Config | None = None) -> Survey:
     server = FakePrometheus({}, series)
-    return take_survey(server.client(), config or Config(), 0, 24 * HOUR, lambda _what, _part: None)
+    return SurveyReader(server.client(), config or Config(), 0, 24 * HOUR).read(lambda _what, _part: None)
 
 
 def hosts(series: Sequence[Mapping[str, str]]) -> list[str]:
@@ -250,7 +250,7 @@ engines:
         survey = surveyed([DCGM, series], configured(tmp_path, text))
 
         assert {target.address: engine.name for target, engine in survey.engines.items()} == {"gpu-1": "acme"}
-        assert survey.names["engines"] == {name}
+        assert name in survey.series
 
 
 def last_labels(name: str, label: str, names: str) -> str:
@@ -280,7 +280,7 @@ def test_labels_of_a_pod_count_in_their_time() -> None:
         series,
     )
     config = Config()
-    kube = take_survey(server.client(), config, 0, 24 * HOUR, lambda _what, _part: None).kube
+    kube = SurveyReader(server.client(), config, 0, 24 * HOUR).read(lambda _what, _part: None).kube
 
     owners = [kube.ownership(PodName("", "llm", "chat-0"), config, hour) for hour in range(6)]
     assert [owner and owner.team for owner in owners] == ["nlp"] * 3 + ["search"] * 3
@@ -297,7 +297,7 @@ def test_labels_of_a_pod_that_name_one_owner_are_not_asked_for_again() -> None:
             {**pod, "label_hash": "b"},
         ],
     )
-    take_survey(server.client(), Config(), 0, 24 * HOUR, lambda _what, _part: None)
+    SurveyReader(server.client(), Config(), 0, 24 * HOUR).read(lambda _what, _part: None)
 
     assert server.ranges == []
 
@@ -317,7 +317,7 @@ def test_labels_of_a_node_count_in_their_time() -> None:
         [DCGM, *({"__name__": "kube_node_labels", **each} for each in (earlier, later))],
     )
     config = Config()
-    kube = take_survey(server.client(), config, 0, 24 * HOUR, lambda _what, _part: None).kube
+    kube = SurveyReader(server.client(), config, 0, 24 * HOUR).read(lambda _what, _part: None).kube
 
     types = [kube.location(NodeKey("", "node-1"), config, hour).instance_type for hour in (0, 3, 8, 9, 20)]
     assert types == ["p4d.24xlarge"] * 3 + ["p5.48xlarge"] * 2
@@ -369,4 +369,4 @@ def test_an_address_that_another_engine_took_over_has_both() -> None:
     assert survey.engine_of(target, {"sglang:prompt_tokens_total"}).name == "sglang"
     assert survey.engine_of(target, {"vllm:prompt_tokens_total", "sglang:prompt_tokens_total"}).name == "vllm"
     assert survey.engine_of(target, set()).name == "vllm"
-    assert "sglang:prompt_tokens_total" in survey.names["engines"]
+    assert "sglang:prompt_tokens_total" in survey.series

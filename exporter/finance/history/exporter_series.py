@@ -1,6 +1,6 @@
-"""GPU exporters: the names, units and labels that their series have in a Prometheus.
+"""Series of GPU exporters and engines: the names, units and labels that they have in a Prometheus.
 
-To add one, write its exact names by its own source. Sources, each at the release that was read:
+To add a GPU exporter, write its exact names by its own source. Sources, each at the release that was read:
 
 - dcgm-exporter: NVIDIA/dcgm-exporter 3.1.8-3.1.5 to 4.5.3-4.8.2, `etc/default-counters.csv`,
   `etc/dcp-metrics-included.csv` and `internal/pkg/rendermetrics/render_metrics.go`. Names in small letters
@@ -11,11 +11,14 @@ To add one, write its exact names by its own source. Sources, each at the releas
 """
 
 import re
-from collections.abc import Mapping
+from collections.abc import Collection, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Final
 
 from exporter.cost.energy import ASSUMED_LIMIT_WATTS, PLAUSIBLE_LIMIT_RATIO
+from exporter.engines.catalogue import ENGINES
+from exporter.engines.exposition import Page, Series
+from exporter.engines.spec import Engine
 from exporter.units import BYTES_PER_MEBIBYTE
 
 IMPLAUSIBLE: Final = 2.0**62
@@ -50,39 +53,41 @@ PLAIN: Final = PodLabelNames("namespace", "pod", "container")
 
 @dataclass(frozen=True, slots=True)
 class GpuExporter:
-    """One exporter's series. Each measure is a list, best first; the first that a GPU has counts.
-
-    `uuid`, `model`, `index`, `address` and `host` are labels, the first that a series has counts. `info` is a
-    series that has them where the measures have the UUID alone. `holders` name the pod that holds a GPU, best
-    first. `exporter_pods` matches names of the exporter's own pods, which are never holders.
-    `instance` is the label of a MIG instance's number, `profile` of its profile.
-    """
+    """Series of one exporter. Its measures and labels are lists: the first that a series has counts."""
 
     name: str
     utilization: tuple[Measure, ...]
     instance_utilization: tuple[Measure, ...] = ()
+    """Utilization of MIG instances."""
     memory_used: tuple[Measure, ...] = ()
     power: tuple[Measure, ...] = ()
     energy: tuple[Measure, ...] = ()
     uuid: tuple[str, ...] = ("uuid",)
+    """Labels of a GPU's UUID."""
     model: tuple[str, ...] = ()
+    """Labels of a GPU's model."""
     index: tuple[str, ...] = ()
+    """Labels of a GPU's index."""
     address: tuple[str, ...] = ()
+    """Labels of a GPU's PCI address."""
     host: tuple[str, ...] = ()
+    """Labels of the host's name."""
     instance: str = ""
+    """The label of a MIG instance's number."""
     profile: str = ""
+    """The label of a MIG instance's profile."""
     info: str = ""
+    """A series that has the labels of a GPU, where its measures have the UUID alone."""
     holders: tuple[PodLabelNames, ...] = ()
+    """Labels of the pod that holds a GPU."""
     exporter_pods: str = r"(?!)"
-
-    @property
-    def presence(self) -> tuple[Measure, ...]:
-        """Measures that show that a GPU was there."""
-        return (*self.utilization, *self.instance_utilization, *self.memory_used)
+    """A pattern of names of the exporter's own pods, which never hold a GPU."""
 
     def names(self, *, energy: bool) -> tuple[str, ...]:
         """The names to look for; those of energy only where a price needs it."""
-        measures = (*self.presence, *((*self.energy, *self.power) if energy else ()))
+        measures = (*self.utilization, *self.instance_utilization, *self.memory_used)
+        if energy:
+            measures = (*measures, *self.energy, *self.power)
         return tuple(dict.fromkeys(measure.name for measure in measures))
 
     def is_own_pod(self, pod: str) -> bool:
@@ -154,3 +159,54 @@ def uuid_of(text: str) -> str:
     """One spelling of a GPU's UUID: some exporters leave out its prefix."""
     plain = text.strip().lower().removeprefix("gpu-")
     return f"GPU-{plain}" if plain and not plain.startswith("mig-") else text.strip()
+
+
+_OF_TARGET: Final = ("job", "instance", "namespace", "pod", "container", "service", "endpoint", "cluster")
+_OF_NODE: Final = ("node", "nodename", "hostname", "kubernetes_namespace", "kubernetes_pod_name")
+_OF_STORE: Final = ("prometheus", "prometheus_replica", "replica", "__replica__", "receive", "tenant_id")
+TARGET_LABELS: Final = frozenset({*_OF_TARGET, *_OF_NODE, *_OF_STORE})
+"""Labels of the target and of what stores it, which a scraped page does not have."""
+
+
+def page_series(name: str, labels: Mapping[str, str], extra: Collection[str] = ()) -> Series:
+    """A series as the page of its engine had it, without labels of any target and `extra` ones of its own."""
+    foreign = TARGET_LABELS | {"__name__", *extra}
+    own = {each: value for each, value in labels.items() if each not in foreign}
+    listed = ",".join(f'{each}="{own[each]}"' for each in sorted(own))
+    return Series(name, own, f"{name}{{{listed}}}" if listed else name)
+
+
+def colons(engines: Iterable[Engine]) -> Iterator[tuple[str, str]]:
+    """Names as some client libraries write them for OpenMetrics, each with the name that is described."""
+    for engine in engines:
+        gauges = (gauge.name for gauge in engine.gauges())
+        for name in (*engine.fingerprint.names, *(count.name for count in engine.counts()), *gauges):
+            if ":" in name:
+                yield name.replace(":", "_", 1), name
+
+
+COLONS: Final = dict(colons(ENGINES.values()))
+
+
+def spellings(names: Iterable[str]) -> Iterator[str]:
+    """Names in each way in which they are written."""
+    for name in names:
+        yield name
+        if ":" in name:
+            yield name.replace(":", "_", 1)
+
+
+def other_engines(first: Engine, page: Page, configured: Iterable[Engine]) -> Iterator[Engine]:
+    """Engines whose page a target had at another time, as it seems: they have no name in common."""
+    for engine in (*ENGINES.values(), *configured):
+        foreign = engine_names(engine).isdisjoint(engine_names(first))
+        if engine is not first and foreign and engine.fingerprint.matches(page):
+            yield engine
+
+
+def engine_names(engine: Engine) -> set[str]:
+    """The counters of an engine, and its gauges of running requests."""
+    names = {count.name for count in engine.counts()}
+    names.update(name for group in engine.groups for each in group for name in each.requires)
+    names.update(gauge.name for gauge in engine.running)
+    return names
