@@ -7,11 +7,11 @@ Thresholds are from the bundled catalogue where it has the GPU. Other figures ar
 is Uptime Institute's of 2022 and 2023, "infercost" the sample profiles of defilantech/infercost 30ccbcb.
 """
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from contextlib import suppress
 from dataclasses import dataclass, replace
 from decimal import Context, Decimal
-from typing import Final
+from typing import Final, NamedTuple
 
 from exporter.config.values import plain
 from exporter.tariff.catalogue import CATALOGUE
@@ -57,29 +57,42 @@ class Range:
         """From a part of the low end to a multiple of the high one."""
         return Range(self.low / below, self.high * above)
 
+    @property
+    def middle(self) -> Decimal:
+        """The amount as many times above the low end as below the high one. 0 counts as a tenth of that."""
+        low = self.low or self.high / 10
+        return (low * self.high).sqrt()
+
+
+Conversion = Callable[[Decimal], Decimal]
+"""The amount that was meant by the one written."""
+
+
+def _as_written(written: Decimal) -> Decimal:
+    return written
+
+
+def _over(divisor: Decimal | int) -> Conversion:
+    return lambda written: written / divisor
+
+
+def _times(factor: int) -> Conversion:
+    return lambda written: written * factor
+
 
 @dataclass(frozen=True, slots=True)
 class Slip:
-    """A probable mistake of unit: `written x times / over + plus` was meant."""
+    """A probable mistake of unit."""
 
     question: str
     """It may name the amounts {written}, {meant}, and what was meant in {percent}."""
-    times: Decimal | int = 1
-    """Factor of the amount that was written."""
-    over: Decimal | int = 1
-    """Its divisor."""
-    plus: Decimal | int = 0
-    """What is added then."""
+    meant: Conversion = _as_written
     line: str = "{key}: {meant}"
     """The line to write."""
     per: Decimal | int = 1
     """GPUs or hours of the amount that was meant, where its check is for one."""
     fits: Range | None = None
     """The amounts that the slip explains; `None` is the tolerated range."""
-
-    def meant(self, written: Decimal) -> Decimal:
-        """The amount that was meant by the one written."""
-        return written * self.times / self.over + self.plus
 
 
 @dataclass(frozen=True, slots=True)
@@ -94,8 +107,8 @@ class AmountCheck:
     """Outside it an amount is suspicious where a slip explains it."""
     slips: tuple[Slip, ...]
     """Probable mistakes of unit."""
-    typical: Decimal = Decimal(1)
-    """Of several slips the one is taken whose amount is nearest to this."""
+    typical: Decimal | None = None
+    """Of several slips the one is taken whose amount is nearest to this; `None` is the middle of `usual`."""
     bounds: Range | None = None
     """Outside it an amount is suspicious always; `None` is the tolerated range."""
     unit: str = " dollars"
@@ -109,11 +122,12 @@ class AmountCheck:
         value = amount if compared is None else compared
         if amount == 0 or value in self.tolerated:
             return ""
+        typical = self.usual.middle if self.typical is None else self.typical
         explained: list[tuple[Decimal, Slip]] = []
         for slip in self.slips:
             meant = slip.meant(amount) / slip.per
             if meant in (slip.fits or self.tolerated):
-                factor = max(meant / self.typical, self.typical / meant) if meant else Decimal("Infinity")
+                factor = max(meant / typical, typical / meant) if meant else Decimal("Infinity")
                 explained.append((factor, slip))
         if not explained and self.bounds is not None and value in self.bounds:
             return ""
@@ -140,16 +154,16 @@ def _range(low: str, high: str) -> Range:
     return Range(Decimal(low), Decimal(high))
 
 
-CENTS: Final = Slip("is it {written} cents", over=100)
-THOUSAND: Final = Slip("is it {written} thousand", times=1000)
-PERCENT_ON_TOP: Final = Slip("is it an overhead of {written} %", over=100, plus=1)
+CENTS: Final = Slip("is it {written} cents", _over(100))
+THOUSAND: Final = Slip("is it {written} thousand", _times(1000))
+PERCENT_ON_TOP: Final = Slip("is it an overhead of {written} %", lambda written: 1 + written / 100)
 
 # Depreciation of GPU servers: 4 years at Nebius, 5 at Amazon, 5.5 at Meta, 6 at CoreWeave; critics say 3.
 LIFE: Final = AmountCheck(
     "the usual life of GPU servers",
     usual=_range("3", "6"),
     tolerated=_range("1", "10"),
-    slips=(Slip("is it {written} months", over=12),),
+    slips=(Slip("is it {written} months", _over(12)),),
     unit=" years",
 )
 # Accountants mostly take nothing. A used H100 brings 22,000 to 25,000 of 30,000 dollars while it is young.
@@ -157,25 +171,26 @@ RESIDUAL: Final = AmountCheck(
     "the usual residual value, as a part of the purchase",
     usual=_range("0", "0.5"),
     tolerated=_range("0", "0.6"),
-    slips=(Slip("is it the part that is written off", times=-1, plus=1),),
+    slips=(Slip("is it the part that is written off", lambda written: 1 - written),),
     unit="",
 )
 # Network is 10 to 20 % of a server's price, storage 5 to 10 %, racks and installation more.
 ADDERS: Final = AmountCheck(
     "the usual cost of network and racks, as a part of the purchase",
     usual=_range("0", "0.5"),
-    typical=Decimal("0.2"),
     tolerated=_range("0", "1"),
-    slips=(Slip("is the purchase itself in it", plus=-1), Slip("is it {written} %", over=100)),
+    slips=(
+        Slip("is the purchase itself in it", lambda written: written - 1),
+        Slip("is it {written} %", _over(100)),
+    ),
     unit="",
 )
 # GPU clouds borrow at 8 to 12 % a year.
 CAPITAL: Final = AmountCheck(
     "the usual cost of capital per year",
     usual=_range("0.03", "0.15"),
-    typical=Decimal("0.08"),
     tolerated=_range("0.005", "0.3"),
-    slips=(Slip("is it {percent} %", over=10), Slip("is it {percent} %", times=100)),
+    slips=(Slip("is it {percent} %", _over(10)), Slip("is it {percent} %", _times(100))),
     unit="",
 )
 # 0.08 where it is cheap, 0.12 for businesses, 0.15 for households in the United States (infercost); up to
@@ -183,13 +198,12 @@ CAPITAL: Final = AmountCheck(
 KILOWATT_HOUR: Final = AmountCheck(
     "the usual price of a kilowatt-hour",
     usual=_range("0.03", "0.5"),
-    typical=Decimal("0.12"),
     tolerated=_range("0.005", "1"),
     slips=(
         CENTS,
-        Slip("is it the price of a megawatt-hour", over=1000),
-        Slip("is it {meant} dollars, divided by 100 twice", times=100),
-        Slip("is it the price of a watt-hour", times=1000),
+        Slip("is it the price of a megawatt-hour", _over(1000)),
+        Slip("is it {meant} dollars, divided by 100 twice", _times(100)),
+        Slip("is it the price of a watt-hour", _times(1000)),
     ),
 )
 # The survey's average is 1.55 and 1.58; new buildings have 1.25, a room at home 1.0.
@@ -213,11 +227,10 @@ HOST_FACTOR: Final = AmountCheck(
 DISCOUNT: Final = AmountCheck(
     "the discounts of commitments, as a part of the list price",
     usual=_range("0", "0.65"),
-    typical=Decimal("0.3"),
     tolerated=_range("0.01", "0.75"),
     slips=(
-        Slip("is it the part that you pay", times=-1, plus=1),
-        Slip("is it {meant} as a part, divided by 100 twice", times=100),
+        Slip("is it the part that you pay", lambda written: 1 - written),
+        Slip("is it {meant} as a part, divided by 100 twice", _times(100)),
     ),
     unit="",
 )
@@ -231,9 +244,8 @@ SPOT_DISCOUNT: Final = replace(
 BUDGET: Final = AmountCheck(
     "the usual budget of a month",
     usual=_range("1000", "10000000"),
-    typical=Decimal(27000),
     tolerated=_range("100", "100000000"),
-    slips=(THOUSAND, Slip("is it in cents", over=100)),
+    slips=(THOUSAND, Slip("is it in cents", _over(100))),
 )
 
 # Usual: the bundled list of 793 hosted models with open weights. Closed models cost up to 150 dollars for
@@ -241,31 +253,34 @@ BUDGET: Final = AmountCheck(
 _PROMPT: Final = AmountCheck(
     "the list prices of hosted models",
     usual=_range("0.01", "5"),
-    typical=Decimal("0.6"),
     tolerated=_range("0.005", "200"),
     slips=(
-        Slip("is it the price of a thousand tokens", times=1000),
-        Slip("is it the price of one token", times=1_000_000),
+        Slip("is it the price of a thousand tokens", _times(1000)),
+        Slip("is it the price of one token", _times(1_000_000)),
         CENTS,
-        Slip("is it the price of a billion tokens", over=1000),
+        Slip("is it the price of a billion tokens", _over(1000)),
     ),
 )
 PER_MILLION: Final = {
     "prompt": _PROMPT,
-    "cached_prompt": replace(
-        _PROMPT, usual=_range("0.003", "0.52"), tolerated=_range("0.0005", "100"), typical=Decimal("0.1")
-    ),
-    "generation": replace(
-        _PROMPT, usual=_range("0.02", "22.5"), tolerated=_range("0.005", "700"), typical=Decimal("1.2")
-    ),
+    "cached_prompt": replace(_PROMPT, usual=_range("0.003", "0.52"), tolerated=_range("0.0005", "100")),
+    "generation": replace(_PROMPT, usual=_range("0.02", "22.5"), tolerated=_range("0.005", "700")),
 }
+
+
+class Limits(NamedTuple):
+    """Ranges of an amount of which a check is made."""
+
+    usual: Range
+    tolerated: Range
+
 
 # Staff is 0.10 to 0.30 dollars per GPU-hour. Colocation at 120 to 200 dollars per kW and month is 0.21 to
 # 0.35 for an eighth of 10.2 kW. 2,000 dollars an hour staff a fleet of 7,000 GPUs at 0.30.
-OVERHEAD: Final[Mapping[Per, AmountCheck]] = {
-    "gpu": AmountCheck("GPU", _range("0", "1.5"), _range("0", "5"), slips=(), typical=Decimal("0.3")),
-    "host": AmountCheck("host", _range("0", "12"), _range("0", "40"), slips=(), typical=Decimal("2.4")),
-    "fleet": AmountCheck("fleet", _range("0", "500"), _range("0", "2000"), slips=(), typical=Decimal(60)),
+OVERHEAD: Final[Mapping[Per, Limits]] = {
+    "gpu": Limits(_range("0", "1.5"), _range("0", "5")),
+    "host": Limits(_range("0", "12"), _range("0", "40")),
+    "fleet": Limits(_range("0", "500"), _range("0", "2000")),
 }
 """Overheads of an hour."""
 HOURS: Final = {"hour": 1, "month": HOURS_PER_MONTH, "year": HOURS_PER_YEAR}
@@ -285,23 +300,23 @@ def overhead_check(overhead: Overhead) -> AmountCheck:
         for period, length in HOURS.items()
         if length > hours
     ]
-    if overhead.per == "gpu" and not any(
-        overhead.amount_dollars / slip.per in hourly.usual for slip in slips
-    ):
+    is_of_longer = any(overhead.amount_dollars / slip.per in hourly.usual for slip in slips)
+    if overhead.per == "gpu" and not is_of_longer:
         per_hour = hours * USUAL_GPUS
         slips.append(Slip("is it for the whole host", line="per: host", per=per_hour, fits=hourly.usual))
-    return replace(
-        hourly,
-        what=f"the usual overhead of a {hourly.what} per {overhead.period}",
+    sharer = "GPU" if overhead.per == "gpu" else overhead.per
+    return AmountCheck(
+        f"the usual overhead of a {sharer} per {overhead.period}",
         usual=hourly.usual * hours,
         tolerated=hourly.tolerated * hours,
         slips=tuple(slips),
+        typical=hourly.usual.middle,
     )
 
 
 @dataclass(frozen=True, slots=True)
 class Subject:
-    """The hardware that a rule prices."""
+    """The hardware that a rule prices, of one model."""
 
     gpu: str
     """The name of the GPU, or the pattern of one; empty where there are several."""
@@ -347,7 +362,7 @@ def rent_check(subject: Subject, key: str, gpus: int) -> AmountCheck:
             usual = Range(market.low, market.high)
             typical = market.dollars
     wide = usual.widened(MAGNITUDE, MAGNITUDE)
-    slips = [Slip("is it the price of a month", over=HOURS_PER_MONTH, per=gpus, fits=wide)]
+    slips = [Slip("is it the price of a month", _over(HOURS_PER_MONTH), per=gpus, fits=wide)]
     if gpus > 1:
         line = "dollars_per_gpu_hour: {written} without gpus_per_host"
         slips.append(Slip("is it the price of one GPU", line=line, fits=usual))
@@ -412,12 +427,8 @@ def purchase_check(subject: Subject, key: str, gpus: int) -> AmountCheck:
 # Support is 10 % of the purchase a year for enterprises, 3 to 5 % for others (infercost); insurance and tax
 # a few percent.
 YEARLY: Final = {
-    "support_dollars_per_year": AmountCheck(
-        "support", _range("0.03", "0.15"), _range("0.01", "0.3"), slips=(), typical=Decimal("0.08")
-    ),
-    "insurance_dollars_per_year": AmountCheck(
-        "insurance", _range("0.002", "0.03"), _range("0.0005", "0.1"), slips=(), typical=Decimal("0.01")
-    ),
+    "support_dollars_per_year": Limits(_range("0.03", "0.15"), _range("0.01", "0.3")),
+    "insurance_dollars_per_year": Limits(_range("0.002", "0.03"), _range("0.0005", "0.1")),
 }
 """Amounts of every year, as parts of the purchase."""
 
@@ -428,19 +439,18 @@ def yearly_check(key: str, owned: Owned, subject: Subject, *, per_gpu: bool) -> 
     purchase = owned.purchase_dollars
     usual = parts.usual * purchase
     slips = [
-        Slip("is it the amount of a month", times=12, fits=usual),
-        Slip(f"is it for its life of {plain(owned.life_years)} years", over=owned.life_years, fits=usual),
-        Slip("is it in thousands", times=1000, fits=usual),
+        Slip("is it the amount of a month", _times(12), fits=usual),
+        Slip(f"is it for its life of {plain(owned.life_years)} years", _over(owned.life_years), fits=usual),
+        Slip("is it in thousands", _times(1000), fits=usual),
     ]
     if per_gpu:
         hosts = (count for count in subject.hosts if count > 1)
-        slips += [Slip(f"is it for a host of {count}", over=count, fits=usual) for count in hosts]
+        slips += [Slip(f"is it for a host of {count}", _over(count), fits=usual) for count in hosts]
     elif owned.gpus > 1:
-        slips.append(Slip("is it for one GPU", times=owned.gpus, fits=usual))
+        slips.append(Slip("is it for one GPU", _times(owned.gpus), fits=usual))
     return AmountCheck(
-        f"the usual {parts.what} for a purchase of {plain(purchase)}",
+        f"the usual {key.partition('_')[0]} for a purchase of {plain(purchase)}",
         usual=Range(_FIGURES.plus(usual.low), _FIGURES.plus(usual.high)),
         tolerated=parts.tolerated * purchase,
         slips=tuple(slips),
-        typical=parts.typical * purchase,
     )

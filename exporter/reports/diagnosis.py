@@ -1,11 +1,12 @@
 """The doctor's input and its answer."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Final, Literal
 
 from exporter import readings
 from exporter.config.settings import Config
+from exporter.cost import attribution
 from exporter.cost.inventory import GpuInventory
 from exporter.cost.policy import CostPolicy
 from exporter.cost.state import State
@@ -156,6 +157,14 @@ class DoctorInput:
     """Signs of GPUs beside their list."""
 
 
+def shares_of(
+    reading: readings.GpuReading, allocation: Iterable[readings.Holder]
+) -> tuple[attribution.GpuShare, ...]:
+    """The parts of a GPU by who holds them."""
+    holders = (holder for holder in allocation if holder.uuid == reading.gpu.uuid)
+    return attribution.shares(holders, attribution.mig_slices(reading))
+
+
 @dataclass(frozen=True, slots=True)
 class ExaminedHost:
     """The host that each check of the doctor looks at."""
@@ -197,11 +206,14 @@ class Diagnosis:
     gpus: tuple[DoctorGpu, ...]
     servers: tuple[DoctorServer, ...]
     sums: tuple[str, ...]
+    """Lines that a person can check by hand."""
     findings: tuple[Finding, ...]
     ledger: str
+    """The state of the ledger, in words."""
     host: str = ""
     place: readings.HostLocation = field(default_factory=readings.HostLocation)
     sights: tuple[DiscoveredServer, ...] = ()
+    """Servers of the host that are not configured."""
     gateways: tuple[DoctorGateway, ...] = ()
     missing: tuple[DoctorGpu, ...] = ()
     """GPUs that are paid for and that NVML does not list."""

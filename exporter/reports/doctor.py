@@ -2,12 +2,11 @@
 
 import json
 from collections.abc import Iterable
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from itertools import groupby
 
 from exporter.config.settings import Config
-from exporter.cost import attribution
-from exporter.cost.attribution import ShareMethod, mig_slices
+from exporter.cost.attribution import GpuShare
 from exporter.cost.inventory import inventory
 from exporter.cost.money import WHOLE
 from exporter.cost.policy import CostPolicy
@@ -21,6 +20,7 @@ from exporter.reports.diagnosis import (
     ExaminedHost,
     PriceLine,
     ServerAnswer,
+    shares_of,
 )
 from exporter.reports.host_findings import CHECKS, host_dollars_per_hour, hourly_rates
 from exporter.reports.server_findings import discovered_lines, gateway_line, gateway_words
@@ -70,16 +70,16 @@ def diagnose(config: Config, policy: CostPolicy, inputs: DoctorInput, now: Insta
             f"{total:.6f} dollars per hour x {hours:g} hours = {total * hours:,.2f} dollars a month",
         )
     return Diagnosis(
-        gpus,
-        servers,
-        sums,
-        tuple(finding for check in CHECKS for finding in check(host)),
-        inputs.ledger,
-        policy.tariff.host,
-        inputs.location,
-        inputs.discovery.servers,
-        tuple(gateway_line(answer, inputs.servers) for answer in inputs.gateways),
-        missing,
+        gpus=gpus,
+        servers=servers,
+        sums=sums,
+        findings=tuple(finding for check in CHECKS for finding in check(host)),
+        ledger=inputs.ledger,
+        host=policy.tariff.host,
+        place=inputs.location,
+        sights=inputs.discovery.servers,
+        gateways=tuple(gateway_line(answer, inputs.servers) for answer in inputs.gateways),
+        missing=missing,
     )
 
 
@@ -89,51 +89,55 @@ def _line(
     price = policy.tariff.price(reading.gpu, now, month_of(now, policy.zone), gpus_on_host)
     lines = [
         PriceLine(
-            rate.component,
-            rate.rate.dollars_per_hour(),
-            rate.provenance.source,
-            rate.provenance.as_of,
+            component=rate.component,
+            dollars_per_hour=rate.rate.dollars_per_hour(),
+            source=rate.provenance.source,
+            as_of=rate.provenance.as_of,
             price_basis=rate.provenance.price_basis,
         )
         for rate in price.rates
     ]
     if price.energy is not None:
-        at = reading.power_watts
-        energy = energy_dollars_per_hour(price, at)
-        note = "no power reading" if at is None else f"at {at:.0f} W"
-        lines.append(PriceLine("energy", energy, price.energy.provenance.source, "", note))
+        watts = reading.power_watts
+        lines.append(
+            PriceLine(
+                component="energy",
+                dollars_per_hour=energy_dollars_per_hour(price, watts),
+                source=price.energy.provenance.source,
+                as_of="",
+                note="no power reading" if watts is None else f"at {watts:.0f} W",
+            )
+        )
     return DoctorGpu(
-        reading.index,
-        reading.gpu.gpu_model,
-        reading.gpu.uuid,
-        reading.up,
-        holders,
-        tuple(lines),
-        price.priced,
-        reading.utilization_ratio,
+        index=reading.index,
+        gpu_model=reading.gpu.gpu_model,
+        uuid=reading.gpu.uuid,
+        up=reading.up,
+        holders=holders,
+        prices=tuple(lines),
+        priced=price.priced,
+        utilization_ratio=reading.utilization_ratio,
     )
 
 
 def _holder_names(reading: GpuReading, allocation: Iterable[Holder]) -> Iterable[str]:
     """Who holds a GPU, how much of it and by what, instances together; a whole GPU needs no number."""
-    holders = (holder for holder in allocation if holder.uuid == reading.gpu.uuid)
-    parts: dict[tuple[str, ShareMethod, ShareMethod], tuple[int, int]] = {}
-    for share in attribution.shares(holders, mig_slices(reading)):
-        who = share.key.server, share.busy_method, share.idle_method
-        busy, idle = parts.get(who, (0, 0))
-        parts[who] = busy + share.busy_part, idle + share.idle_part
-    for (name, busy_method, idle_method), (busy, idle) in parts.items():
-        if idle == WHOLE and idle_method in {"whole", "none"}:
+    sums: dict[GpuShare, GpuShare] = {}
+    """The sum of the parts that one server holds by the same methods, by such a share without parts."""
+    for share in shares_of(reading, allocation):
+        kind = replace(share, busy_part=0, idle_part=0, instance="")
+        before = sums.get(kind, kind)
+        busy_part = before.busy_part + share.busy_part
+        sums[kind] = replace(kind, busy_part=busy_part, idle_part=before.idle_part + share.idle_part)
+    for share in sums.values():
+        name = share.key.server
+        busy, idle = (f"{100 * part / WHOLE:.0f} %" for part in (share.busy_part, share.idle_part))
+        if share.idle_part == WHOLE and share.idle_method in {"whole", "none"}:
             yield name
-        elif busy_method == idle_method:
-            yield f"{name} {_percent(idle)} ({idle_method})"
+        elif share.busy_method == share.idle_method:
+            yield f"{name} {idle} ({share.idle_method})"
         else:
-            work, rest = f"{_percent(busy)} of the work", f"{_percent(idle)} of the rest"
-            yield f"{name} {work} ({busy_method}), {rest} ({idle_method})"
-
-
-def _percent(part: int) -> str:
-    return f"{100 * part / WHOLE:.0f} %"
+            yield f"{name} {busy} of the work ({share.busy_method}), {idle} of the rest ({share.idle_method})"
 
 
 def _server(answer: ServerAnswer, allocation: Iterable[Holder], gpus: tuple[GpuReading, ...]) -> DoctorServer:
@@ -146,15 +150,15 @@ def _server(answer: ServerAnswer, allocation: Iterable[Holder], gpus: tuple[GpuR
     index = {gpu.gpu.uuid: gpu.index for gpu in gpus}
     mine = sorted({index[holder.uuid] for holder in allocation if holder.key == reading.key})
     return DoctorServer(
-        reading.key.server,
-        masked(reading.url),
-        reading.up,
-        reading.engine,
-        reading.models,
-        tokens,
-        tuple(mine),
-        answer.reason,
-        answer.problem,
+        server=reading.key.server,
+        url=masked(reading.url),
+        up=reading.up,
+        engine=reading.engine,
+        models=reading.models,
+        tokens=tokens,
+        gpus=tuple(mine),
+        reason=answer.reason,
+        problem=answer.problem,
     )
 
 

@@ -9,12 +9,14 @@ from typing import Final
 
 from exporter.config.settings import DEFAULT_BUDGETS
 from exporter.config.values import plain
+from exporter.cost.attribution import UNALLOCATED_KEY
 from exporter.cost.inventory import UNCOUNTED_TEXT
-from exporter.cost.postings import UNALLOCATED
+from exporter.cost.money import WHOLE
 from exporter.readings import ServerKey
 from exporter.reports import price_findings, server_findings
-from exporter.reports.diagnosis import DoctorGpu, ExaminedHost, Finding, error, note, warning
-from exporter.reports.plausibility import PresentHardware, plausibility_findings
+from exporter.reports.amount_checks import Subject
+from exporter.reports.diagnosis import DoctorGpu, ExaminedHost, Finding, error, note, shares_of, warning
+from exporter.reports.plausibility import plausibility_findings
 from exporter.sources.configured import missing_gpus, returned_gpus
 from exporter.tariff.csv_tables import CatalogueError
 
@@ -163,12 +165,12 @@ def location_findings(host: ExaminedHost) -> Iterator[Finding]:
 
 def amount_findings(host: ExaminedHost) -> Iterator[Finding]:
     """Suspicious amounts, those of `hardware` for the GPUs here that each rule prices."""
-    models: dict[str, dict[str, None]] = {}
+    present: dict[str, list[Subject]] = {}
     for reading in host.readings:
         rule = host.policy.tariff.rule(reading.gpu)
-        if rule is not None:
-            models.setdefault(rule.source, {})[reading.gpu.gpu_model] = None
-    present = {source: PresentHardware(tuple(names), len(host.readings)) for source, names in models.items()}
+        subject = Subject(reading.gpu.gpu_model, (len(host.readings),))
+        if rule is not None and subject not in present.setdefault(rule.source, []):
+            present[rule.source].append(subject)
     return plausibility_findings(host.config, host.now, present)
 
 
@@ -263,10 +265,18 @@ BUSY_RATIO: Final = 0.01
 
 
 def unallocated_findings(host: ExaminedHost) -> Iterator[Finding]:
-    """GPUs that no server holds."""
-    alone = [gpu for gpu in host.gpus if UNALLOCATED in gpu.holders]
-    busy = [gpu.index for gpu in alone if (gpu.utilization_ratio or 0.0) > BUSY_RATIO]
-    idle = [gpu.index for gpu in alone if gpu.index not in busy]
+    """GPUs that no server holds, and GPUs with instances that none holds."""
+    busy: list[int] = []
+    idle: list[int] = []
+    partly: list[int] = []
+    for reading in host.readings:
+        shares = shares_of(reading, host.allocation)
+        free = sum(share.idle_part for share in shares if share.key == UNALLOCATED_KEY)
+        if free == WHOLE:
+            is_busy = (reading.utilization_ratio or 0.0) > BUSY_RATIO
+            (busy if is_busy else idle).append(reading.index)
+        elif free:
+            partly.append(reading.index)
     if busy:
         at_work = "are busy and" if len(busy) > 1 else "is busy and"
         yield warning(
@@ -276,6 +286,8 @@ def unallocated_findings(host: ExaminedHost) -> Iterator[Finding]:
     if idle:
         are = "are" if len(idle) > 1 else "is"
         yield note(f"{_gpus_text(idle)} {are} used by no server: `unallocated`.")
+    if partly:
+        yield note(f"parts of {_gpus_text(partly)} are used by no server: `unallocated`.")
 
 
 def _gpus_text(indices: list[int]) -> str:

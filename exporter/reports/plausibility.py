@@ -4,9 +4,8 @@ Nothing is refused: a suspicious amount is a warning. An amount of 0 is not exam
 that comes to 0 dollars: prices of 0 have findings of their own.
 """
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import suppress
-from dataclasses import dataclass
 from decimal import Decimal
 
 from exporter.config.hardware import exact
@@ -24,30 +23,27 @@ from exporter.tariff.terms import Electricity, Hardware, HardwareMatch, Listed, 
 from exporter.units import Instant
 
 
-@dataclass(frozen=True, slots=True)
-class PresentHardware:
-    """The GPUs of a host that one rule prices: their models, and how many GPUs the host has."""
-
-    models: tuple[str, ...]
-    gpus_on_host: int
-
-
 def plausibility_findings(
-    config: Config, now: Instant, present: Mapping[str, PresentHardware] | None = None
+    config: Config, now: Instant, present: Mapping[str, Sequence[Subject]] | None = None
 ) -> Iterator[Finding]:
     """A warning for each suspicious amount, key and position first.
 
     Args:
         config: whose amounts are examined.
         now: prices that begin later are in the future.
-        present: the GPUs that rules price on this host, by the rule's source; without it what a rule matches.
+        present: the GPUs of this host by the source of the rule that prices them. A rule without a GPU here
+            is examined by what it matches.
     """
     zone = config.timezone.key
     if is_fixed_offset(zone):
         remedy = "write a region like Europe/Berlin or America/New_York"
         yield warning_at(config, "timezone", f"{zone} does not move with daylight saving: {remedy}")
     for rule in config.hardware:
-        yield from _hardware_findings(config, rule, now, (present or {}).get(rule.source))
+        subjects = (present or {}).get(rule.source)
+        if subjects is None:
+            matched = _matched(config.catalogue, rule.match)
+            subjects = [] if matched is None else [matched]
+        yield from _hardware_findings(config, rule, now, subjects)
     for overhead in config.overheads:
         key = f"dollars_per_{overhead.period}"
         yield from _examine(
@@ -117,15 +113,10 @@ def _matched(catalogue: Catalogue, match: HardwareMatch) -> Subject | None:
 
 
 def _hardware_findings(
-    config: Config, rule: Hardware, now: Instant, present: PresentHardware | None
+    config: Config, rule: Hardware, now: Instant, subjects: Sequence[Subject]
 ) -> Iterator[Finding]:
     """One rule, for each GPU model that it prices."""
     pricing = rule.pricing
-    if present is not None:
-        subjects = [Subject(model, (present.gpus_on_host,)) for model in present.models]
-    else:
-        matched = _matched(config.catalogue, rule.match)
-        subjects = [] if matched is None else [matched]
     for subject in subjects:
         if isinstance(pricing, Rented):
             for index, price in enumerate(pricing.prices):

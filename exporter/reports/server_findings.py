@@ -28,12 +28,12 @@ def gateway_line(
     """One gateway, and the owners that it names for each server that it divides."""
     reading = answer.reading
     return diagnosis.DoctorGateway(
-        readings.masked(reading.url),
-        reading.up,
-        reading.title,
-        tuple((server.key.server, owners) for server, owners in _divided_servers(reading, servers)),
-        reading.unlisted,
-        reading.unlisted_count,
+        url=readings.masked(reading.url),
+        up=reading.up,
+        title=reading.title,
+        divides=tuple((server.key.server, owners) for server, owners in _divided_servers(reading, servers)),
+        unlisted=reading.unlisted,
+        unlisted_count=reading.unlisted_count,
     )
 
 

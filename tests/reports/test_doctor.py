@@ -135,6 +135,23 @@ def test_a_card_that_is_cut_is_held_in_parts() -> None:
     assert [gpu.holders for gpu in actual] == [("chat 100 % (mig)",), ("unallocated",)]
 
 
+def test_a_card_of_which_no_server_holds_a_part_has_a_finding() -> None:
+    """A process holds 3 of 7 slices of GPU 3; nobody holds the other 4, nor any part of GPU 4."""
+    instances = (
+        MigInstance("MIG-a", 1, gpu_slices=4, compute_slices=4, memory_bytes=40 * 10**9),
+        MigInstance("MIG-b", 2, gpu_slices=4, compute_slices=3, memory_bytes=40 * 10**9),
+    )
+    gpus = tuple(replace(H100[i], instances=instances, memory_total_bytes=80 * 10**9) for i in (3, 4))
+    holder = Holder(ServerKey("", "small"), "GPU-3", instance="MIG-b")
+    inputs = DoctorInput(gpus, "", (), "", "", discovery=DiscoveryResult(holders=(holder,)))
+    actual = diagnose(Config(path=Path("ice.yaml")), CostPolicy(PRICED), inputs, NOW)
+
+    assert [finding for finding in findings(actual) if "unallocated" in finding] == [
+        "note: GPU 4 is used by no server: `unallocated`.",
+        "note: parts of GPU 3 are used by no server: `unallocated`.",
+    ]
+
+
 def test_a_server_on_two_instances_of_a_card_has_that_card_once() -> None:
     """Of card 3, and all of card 4: GPUs 3, 4."""
     instances = tuple(MigInstance(f"MIG-{number}", number) for number in (1, 2))
