@@ -193,7 +193,13 @@ def _meter(path: Path, host: FleetLedger) -> None:
             for phase in PHASES
         )
         times = tuple(
-            GpuTimePosting(gpu, OwnerPhase(owner, phase), NANOSECONDS_PER_HOUR // len(PHASES), priced=True)
+            GpuTimePosting(
+                gpu,
+                OwnerPhase(owner, phase),
+                NANOSECONDS_PER_HOUR // len(PHASES),
+                priced=True,
+                chargeable=NANOSECONDS_PER_HOUR // len(PHASES),
+            )
             for gpu, owner in allocations
             for phase in PHASES
         )

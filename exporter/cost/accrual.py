@@ -14,7 +14,7 @@ from exporter.cost import gpu_usage
 from exporter.cost.attribution import UNALLOCATED_SHARE
 from exporter.cost.gpu_usage import ShareUsage
 from exporter.cost.intervals import ChargedInterval, IntervalPart
-from exporter.cost.money import add_all, part_between, split
+from exporter.cost.money import add, add_all, part_between, split
 from exporter.cost.policy import CostPolicy
 from exporter.cost.postings import (
     GpuTimePosting,
@@ -62,11 +62,11 @@ def _divide(numerator: int, period: int, carry: Carry | None) -> tuple[int, Carr
     return posted, Carry(rest, period)
 
 
-TIME: Final = ""
-"""The key, among components, of the rounding of GPU time."""
+GPU_TIME: Final = "GPU time"
+"""The key of the rounding of GPU time. No component has a name with a space."""
 
-JOULES: Final = " "
-"""The key of the rounding of energy that has no price."""
+UNPRICED_ENERGY: Final = "unpriced energy"
+"""The key of the rounding of energy that waits for a price."""
 
 
 @dataclass(slots=True)
@@ -107,10 +107,10 @@ class _GpuCharge(NamedTuple):
     """The GPU, or `UNCOUNTED` for time of a host whose GPUs were not read."""
     price: Price
     """The price of this time."""
-    time: Mapping[OwnerPhase, Nanoseconds]
-    """GPU time by owner and phase."""
-    up: Mapping[OwnerPhase, Nanoseconds]
-    """The part of `time` that hourly rent accrues over."""
+    time: Nanoseconds
+    """GPU time of all owners."""
+    up: Nanoseconds
+    """GPU time of all owners in which hourly rent accrues."""
     energy: Millijoules
     """Energy that the GPU used."""
     by_time: Mapping[OwnerPhase, int]
@@ -119,28 +119,29 @@ class _GpuCharge(NamedTuple):
     """Weights of hourly rent."""
     by_energy: Mapping[OwnerPhase, int]
     """Weights of the cost of energy."""
-    posted_before: Mapping[OwnerPhase, Nanoseconds]
-    """The part of `time` that was posted as owed while it waited for a price."""
 
 
-@dataclass(frozen=True, slots=True)
-class _LateGpu:
-    """One GPU, or several of a model, at the price of a late charge."""
+def _chargeable(
+    price: Price,
+    time: Mapping[OwnerPhase, Nanoseconds],
+    up: Mapping[OwnerPhase, Nanoseconds],
+    *,
+    hourly_only: bool,
+) -> Mapping[OwnerPhase, Nanoseconds]:
+    """The GPU time that is owed at a price, of all its time and the part with the host up.
 
-    gpu: Gpu
-    """The GPU, or the model that NVML never listed."""
-    count: int
-    """How many GPUs it stands for."""
-    price: Price
-    """The price of each."""
+    Rent by the hour, and time that waits for a price, are owed for time with the host up. Before owned
+    hardware is in service nothing is owed.
+    """
+    if price.waits or price.while_up:
+        return up
+    return time if price.priced and not hourly_only else {}
 
 
 @dataclass(slots=True)
 class _SegmentPostings:
     """Postings of one segment, GPU by GPU."""
 
-    hourly_only: bool
-    """Whether nothing but hourly rent is owed for it."""
     accrued: Picodollars = 0
     """Money of all GPUs, summed before anything is split."""
     money: list[MoneyPosting] = field(default_factory=list)
@@ -149,35 +150,10 @@ class _SegmentPostings:
     """GPU time by GPU, owner and phase."""
 
     def charge(self, charge: _GpuCharge, remainders: GpuRemainders) -> None:
-        """Post the time of a GPU, then each rate, then its energy."""
-        price = charge.price
-        for key, time in charge.time.items():
-            down = time - min(time, charge.up.get(key, 0))
-            if charge.gpu == UNCOUNTED:  # how many GPUs it is time of shows when they are charged
-                unowed = time
-            elif price.waits or price.while_up:
-                unowed = down
-            else:
-                unowed = 0 if price.priced and not self.hourly_only else time
-            posting = GpuTimePosting(
-                charge.gpu,
-                key,
-                duration=time,
-                priced=not price.waits,
-                down=down,
-                unowed=unowed,
-                posted_before=min(time, charge.posted_before.get(key, 0)),
-            )
-            self.time.append(posting)
-        self.charge_rates(charge, remainders)
-
-    def charge_rates(self, charge: _GpuCharge, remainders: GpuRemainders) -> None:
         """Post each rate of a GPU, then its energy."""
-        time = sum(charge.time.values())
-        up = sum(charge.up.values())
         carries = remainders.carries
         for rate in charge.price.rates:
-            duration = up if rate.while_up else time
+            duration = charge.up if rate.while_up else charge.time
             weights = charge.by_up if rate.while_up else charge.by_time
             accrued = accrue(rate.rate, duration, carries.get(rate.component))
             self._post(charge.gpu, rate.component, rate.provenance, accrued, weights, remainders)
@@ -186,39 +162,22 @@ class _SegmentPostings:
             accrued = accrue_energy(energy, charge.energy, carries.get(ENERGY))
             self._post(charge.gpu, ENERGY, energy.provenance, accrued, charge.by_energy, remainders)
 
-    def charge_host_time(
+    def add_time(
         self,
+        gpu: Gpu,
         time: Mapping[OwnerPhase, Nanoseconds],
         up: Mapping[OwnerPhase, Nanoseconds],
-        gpus: Iterable[tuple[_LateGpu, GpuRemainders]],
+        chargeable: Mapping[OwnerPhase, Nanoseconds],
+        *,
+        priced: bool,
     ) -> None:
-        """Post time of a host that waited for the number of its GPUs, at the price of each of them."""
-        chargeable: dict[OwnerPhase, Nanoseconds] = {}
-        for gpu, remainders in gpus:
-            price = gpu.price
-            times = {key: part * gpu.count for key, part in time.items()}
-            ups = {key: part * gpu.count for key, part in up.items()}
-            charge = _GpuCharge(
-                gpu=UNCOUNTED,
-                price=price,
-                time=times,
-                up=ups,
-                energy=0,
-                by_time=times,
-                by_up=ups,
-                by_energy={},
-                posted_before={},
+        """Post GPU time, of which `up` is with the host up."""
+        for key, duration in time.items():
+            down = max(0, duration - up.get(key, 0))
+            posting = GpuTimePosting(
+                gpu, key, duration=duration, priced=priced, chargeable=chargeable.get(key, 0), down=down
             )
-            self.charge_rates(charge, remainders)
-            if price.priced and price.rates:
-                add_all(chargeable, ups if price.while_up else times)
-        for key, passed in time.items():
-            down = passed - min(passed, up.get(key, 0))
-            # One hour of a host of 8 GPUs owes 8 GPU hours, which leaves -7.
-            unowed = passed - chargeable.get(key, 0)
-            self.time.append(
-                GpuTimePosting(UNCOUNTED, key, duration=passed, priced=True, down=down, unowed=unowed)
-            )
+            self.time.append(posting)
 
     def _post(
         self,
@@ -321,18 +280,18 @@ class Accrual:
         gpus_on_host = sum(gpu.count for gpu in gpus)
         month = month_of(start, self._policy.zone)
         day = day_of(start, self._policy.zone).name
-        postings = _SegmentPostings(self._hourly_only)
+        postings = _SegmentPostings()
         unpriced: list[UnpricedTime] = []
         for gpu in gpus:
             price = self._price(gpu.charged, tariff.price(gpu.charged, start, month, gpus_on_host))
             if price is None:
                 continue
             by_time = self._unallocated or gpu.by_time
-            times = gpu.remainders.split(TIME, length * gpu.count, by_time)
+            times = gpu.remainders.split(GPU_TIME, length * gpu.count, by_time)
             ups = times if part.up == length else split(part.up * gpu.count, times)[0]
             energy = part_between(gpu.energy, part.drawn_before, part.drawn_until, part.drawn_in_all)
             if price.waits:
-                energies = gpu.remainders.split(JOULES, energy, gpu.by_energy)
+                energies = gpu.remainders.split(UNPRICED_ENERGY, energy, gpu.by_energy)
                 usage = {
                     key: GpuUse(times.get(key, 0), ups.get(key, 0), energies.get(key, 0))
                     for key in {**times, **energies}
@@ -343,15 +302,18 @@ class Accrual:
             charge = _GpuCharge(
                 gpu=gpu.charged,
                 price=price,
-                time=times,
-                up=ups,
+                time=length * gpu.count,
+                up=part.up * gpu.count,
                 energy=energy,
                 by_time=by_time,
                 by_up=by_time,  # within a tick a host is up for all owners alike
                 by_energy=gpu.by_energy,
-                posted_before={},
             )
             postings.charge(charge, gpu.remainders)
+            chargeable: Mapping[OwnerPhase, Nanoseconds] = {}
+            if gpu.charged != UNCOUNTED:  # how many GPUs it is time of shows when they are charged
+                chargeable = _chargeable(price, times, ups, hourly_only=self._hourly_only)
+            postings.add_time(gpu.charged, times, ups, chargeable, priced=not price.waits)
         return postings.segment(start, part.end, day, unpriced=unpriced, down=length - part.up)
 
     def _price(self, gpu: Gpu, price: Price) -> Price | None:
@@ -402,15 +364,19 @@ class _Usage:
 class _UsagePool:
     """An amount by owner and phase, taken out part by part. No rounding adds or loses any of it."""
 
-    def __init__(self, amounts: dict[OwnerPhase, int]) -> None:
+    def __init__(self, amounts: dict[OwnerPhase, int], length: Nanoseconds) -> None:
+        """Spread `amounts` evenly over a time of this length."""
         self._left = amounts
         self._total = sum(amounts.values())
+        self._length = length
+        self._taken = 0
 
-    def take(self, start: Nanoseconds, end: Nanoseconds, length: Nanoseconds) -> dict[OwnerPhase, int]:
-        """Take the part of [start, end), in proportion to what is left to each owner and phase."""
-        amount = part_between(self._total, start, end, length)
+    def take_until(self, end: Nanoseconds) -> dict[OwnerPhase, int]:
+        """Take the part from the last end to this one, in proportion to what is left to each key."""
+        amount = self._total * end // self._length - self._taken
         if amount <= 0:
             return {}
+        self._taken += amount
         # At most what each has: a part is rounded up only where a remainder is left.
         parts, _ = split(amount, self._left)
         for key, part in parts.items():
@@ -418,12 +384,31 @@ class _UsagePool:
         return {key: part for key, part in parts.items() if part}
 
 
+class _ChargedGpu(NamedTuple):
+    """A GPU at whose price unpriced time is charged."""
+
+    gpu: Gpu
+    """The GPU, or the model that NVML never listed."""
+    number: int
+    """How many GPUs it stands for."""
+    remainders: GpuRemainders
+    """Remainders of its late postings."""
+
+
+class _PricedGpu(NamedTuple):
+    """A GPU at whose price a part of unpriced time is charged."""
+
+    charged: _ChargedGpu
+    price: Price
+    """The price of one GPU in that part."""
+
+
 class _Cut(NamedTuple):
     """A part of unpriced time with one price of each GPU."""
 
     start: Instant
     end: Instant
-    gpus: list[_LateGpu]
+    gpus: list[_PricedGpu]
     """The GPUs that it is time of, empty where they are not counted yet."""
 
     @property
@@ -476,18 +461,15 @@ class _LateAccrual:
         cuts = self._cuts(waiting)
         if all(cut.waits for cut in cuts):
             return
-        time = _UsagePool({key: used.time for key, used in waiting.usage.items()})
-        up = _UsagePool({key: used.up for key, used in waiting.usage.items()})
-        energy = _UsagePool({key: used.energy for key, used in waiting.usage.items()})
         length = max(1, waiting.end - waiting.start)
+        time = _UsagePool({key: used.time for key, used in waiting.usage.items()}, length)
+        up = _UsagePool({key: used.up for key, used in waiting.usage.items()}, length)
+        energy = _UsagePool({key: used.energy for key, used in waiting.usage.items()}, length)
         left = _Usage()
         left_until = waiting.start
         for cut in cuts:
-            start = cut.start - waiting.start
             end = length if cut.end >= waiting.end else cut.end - waiting.start
-            part = _Usage(
-                time.take(start, end, length), up.take(start, end, length), energy.take(start, end, length)
-            )
+            part = _Usage(time.take_until(end), up.take_until(end), energy.take_until(end))
             if cut.waits:
                 left_until = cut.end
                 left.add(part)
@@ -500,36 +482,39 @@ class _LateAccrual:
         bounds = [(waiting.start, waiting.end)]
         if waiting.end > waiting.start:
             recent = max(waiting.start, self._now - CHARGED_BY_MINUTE)
-            first_minute = recent + -recent % NANOSECONDS_PER_MINUTE
+            since_minute = recent % NANOSECONDS_PER_MINUTE
+            first_minute = recent - since_minute + NANOSECONDS_PER_MINUTE if since_minute else recent
             minutes = range(first_minute, waiting.end, NANOSECONDS_PER_MINUTE)
             changes = self._policy.tariff.changes(waiting.start, waiting.end)
             bounds = list(pairwise(sorted({waiting.start, waiting.end, *changes, *minutes})))
-        gpus = self._gpus_of_host if waiting.gpu == UNCOUNTED else ((waiting.gpu, 1),)
+        gpus = self._host if waiting.gpu == UNCOUNTED else [self._charged_gpu(waiting.gpu)]
         cuts: list[_Cut] = []
         for start, end in bounds:
-            priced = [_LateGpu(gpu, count, self._price(waiting, gpu, start)) for gpu, count in gpus]
+            priced = [_PricedGpu(gpu, self._price(waiting, gpu.gpu, start)) for gpu in gpus]
             cuts.append(_Cut(start, end, priced))
         return cuts
 
     @cached_property
-    def _gpus_of_host(self) -> tuple[tuple[Gpu, int], ...]:
-        """The GPUs of a host, by the first read of them, and how many each stands for; none before."""
+    def _host(self) -> list[_ChargedGpu]:
+        """The GPUs of the host, which pay for time before their number was known; none until it is."""
         unseen = self._state.unseen
         if UNCOUNTED.gpu_model in unseen:
-            return ()
-        listed = [gpu.gpu for _, gpu in sorted(self._state.gpus.items())]
-        return (*((gpu, 1) for gpu in listed), *((gpu.gpu, gpu.count) for _, gpu in sorted(unseen.items())))
+            return []
+        slots = [*sorted(self._state.gpus.items()), *sorted(unseen.items())]
+        return [_ChargedGpu(slot.gpu, slot.count, GpuRemainders()) for _, slot in slots]
 
-    @cached_property
-    def _host_remainders(self) -> list[GpuRemainders]:
-        """Remainders of the time that was uncounted, for each of the GPUs of the host."""
-        return [GpuRemainders() for _ in self._gpus_of_host]
+    def _charged_gpu(self, gpu: Gpu) -> _ChargedGpu:
+        """A GPU that pays its own time: its remainders go on."""
+        if gpu.uuid not in self._remainders:
+            slot = self._state.gpus.get(gpu.uuid)
+            self._remainders[gpu.uuid] = GpuRemainders({} if slot is None else dict(slot.carries))
+        return _ChargedGpu(gpu, 1, self._remainders[gpu.uuid])
 
     def _price(self, waiting: UnpricedTime, gpu: Gpu, at: Instant) -> Price:
         tariff = self._policy.tariff
         if waiting.gpu == UNCOUNTED:
             month = month_of(at, self._policy.zone)
-            price = tariff.price(gpu, at, month, sum(count for _, count in self._gpus_of_host))
+            price = tariff.price(gpu, at, month, sum(charged.number for charged in self._host))
         elif gpu.uuid not in self._state.gpus and tariff.has_left(gpu, at):
             return NOTHING_OWED
         else:
@@ -537,27 +522,26 @@ class _LateAccrual:
         return price.hourly() if waiting.hourly_only else price
 
     def _segment(self, waiting: UnpricedTime, cut: _Cut, usage: _Usage) -> Segment:
-        postings = _SegmentPostings(waiting.hourly_only)
-        if waiting.gpu == UNCOUNTED:
-            gpus = zip(cut.gpus, self._host_remainders, strict=True)
-            postings.charge_host_time(usage.time, usage.up, gpus)
-        else:
+        """Charge a part of unpriced time to each GPU that it is time of."""
+        postings = _SegmentPostings()
+        chargeable: dict[OwnerPhase, Nanoseconds] = {}
+        for charged, price in cut.gpus:
             charge = _GpuCharge(
                 gpu=waiting.gpu,
-                price=cut.gpus[0].price,
-                time=usage.time,
-                up=usage.up,
+                price=price,
+                time=sum(usage.time.values()) * charged.number,
+                up=sum(usage.up.values()) * charged.number,
                 energy=sum(usage.energy.values()),
                 by_time=usage.time,
                 by_up=usage.up,
                 by_energy=usage.energy,
-                posted_before=usage.up,  # its up time was posted as owed while it waited
             )
-            postings.charge(charge, self._remainders_of(waiting.gpu.uuid))
+            postings.charge(charge, charged.remainders)
+            of_gpu = _chargeable(price, usage.time, usage.up, hourly_only=waiting.hourly_only)
+            for key, time in of_gpu.items():
+                add(chargeable, key, time * charged.number)
+        if waiting.gpu != UNCOUNTED:
+            # While it waited, time with the host up was posted as owed. What is posted is never taken back.
+            chargeable = {key: max(0, time - usage.up.get(key, 0)) for key, time in chargeable.items()}
+        postings.add_time(waiting.gpu, usage.time, usage.up, chargeable, priced=True)
         return postings.segment(cut.start, cut.end, waiting.day)
-
-    def _remainders_of(self, uuid: str) -> GpuRemainders:
-        if uuid not in self._remainders:
-            gpu = self._state.gpus.get(uuid)
-            self._remainders[uuid] = GpuRemainders({} if gpu is None else dict(gpu.carries))
-        return self._remainders[uuid]

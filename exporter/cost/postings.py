@@ -67,22 +67,15 @@ class GpuTimePosting(NamedTuple):
     duration: Nanoseconds
     priced: bool
     """False where the time waits for a price."""
+    chargeable: Nanoseconds
+    """GPU time that is posted as owed now: dollars over it are the price.
+
+    Rent by the hour is owed for time with the host up, all else for all time, hardware that is not in service
+    for none. Late charges leave out what was posted as owed while the time waited. One hour of a host that
+    turns out to have 8 GPUs owes 8 GPU hours.
+    """
     down: Nanoseconds = 0
     """The part of `duration` in which the host was down: hourly rent is not owed for it."""
-    unowed: Nanoseconds = 0
-    """The part of `duration` that nothing is owed for: `down` where rent is by the hour or no price is known,
-    all of it before owned hardware is in service.
-
-    It is negative for time of a host that waited for the number of its GPUs: one hour of a host of 8 GPUs
-    owes 8 GPU hours, which leaves -7.
-    """
-    posted_before: Nanoseconds = 0
-    """The part of `duration` that was posted as owed while it waited for a price."""
-
-    @property
-    def chargeable(self) -> Nanoseconds:
-        """GPU time that is posted now: dollars over it are the price. It is never negative."""
-        return max(0, self.duration - self.unowed - self.posted_before)
 
 
 @dataclass(frozen=True, slots=True)

@@ -110,8 +110,8 @@ class HistorySums(Sums):
         for time in segment.gpu_times:
             add(sums.held, time.owner_phase, time.chargeable)
             add(sums.gpu_held, time.gpu, time.duration)
-            if time.unowed:
-                add(sums.gpu_unowed, time.gpu, time.unowed)
+            if time.chargeable != time.duration:
+                add(sums.gpu_unowed, time.gpu, time.duration - time.chargeable)
             if time.down:
                 add(sums.gpu_down, time.gpu, time.down)
             if not time.priced:

@@ -62,7 +62,8 @@ def worked(end: int, dollars: int, tokens: int) -> tuple[Postings, int]:
             for phase in ("decode", "idle")
         ),
         tuple(
-            GpuTimePosting(H100, OwnerPhase(CHAT, phase), MINUTE // 2, True) for phase in ("decode", "idle")
+            GpuTimePosting(H100, OwnerPhase(CHAT, phase), MINUTE // 2, True, chargeable=MINUTE // 2)
+            for phase in ("decode", "idle")
         ),
     )
     return Postings(end, (segment,), (TokenPosting(CHAT, "generation", tokens),), day="2026-11-01"), amount

@@ -60,7 +60,7 @@ entries = st.builds(
 )
 gpu_times = st.builds(
     lambda gpu, owner_phase, seconds, down, priced: GpuTimePosting(
-        gpu, owner_phase, seconds * SECOND, priced, down, down
+        gpu, owner_phase, seconds * SECOND, priced, chargeable=seconds * SECOND - down, down=down
     ),
     gpus,
     owner_phases,
@@ -116,9 +116,9 @@ def expected_totals(posted: list[Postings]) -> dict[str, Counter[Any]]:
                 sums["server_cost"][day, (owner, paid.component, paid.price_basis)] += paid.amount
                 sums["gpu_cost"][day, (paid.gpu, paid.component)] += paid.amount
             for time in segment.gpu_times:
-                sums["held"][day, time.owner_phase] += time.duration - time.unowed
+                sums["held"][day, time.owner_phase] += time.chargeable
                 sums["gpu_held"][day, time.gpu] += time.duration
-                sums["gpu_unowed"][day, time.gpu] += time.unowed
+                sums["gpu_unowed"][day, time.gpu] += time.duration - time.chargeable
                 sums["gpu_down"][day, time.gpu] += time.down
                 if time.priced:
                     whose = (

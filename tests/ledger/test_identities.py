@@ -59,7 +59,7 @@ entries = st.builds(
 )
 holdings = st.builds(
     lambda gpu, owner_phase, seconds, down, priced: GpuTimePosting(
-        gpu, owner_phase, seconds * SECOND, priced, down, down
+        gpu, owner_phase, seconds * SECOND, priced, chargeable=seconds * SECOND - down, down=down
     ),
     gpus,
     owner_phases,

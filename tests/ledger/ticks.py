@@ -96,7 +96,11 @@ def numbered(number: int) -> Postings:
         end,
         money(1_000_000 + number),
         money(7, SEARCH, "idle", GPU_1, "energy"),
-        gpu_time=(GpuTimePosting(GPU_0, OwnerPhase(CHAT, "decode"), 10 * SECOND, priced=True),),
+        gpu_time=(
+            GpuTimePosting(
+                GPU_0, OwnerPhase(CHAT, "decode"), 10 * SECOND, priced=True, chargeable=10 * SECOND
+            ),
+        ),
         tokens=(tokens(number),),
         requests=(RequestPosting(CHAT, 1),),
         energy=(EnergyPosting(GPU_0, 2),),
@@ -135,7 +139,7 @@ class ExpectedTotals:
                 self.gpu_cost[entry.gpu, entry.component] += entry.amount
                 self.months[MonthKey(who.product, who.team, entry.price_basis, segment.month)] += entry.amount
             for time in segment.gpu_times:
-                self.gpu_time[time.owner_phase] += time.duration - time.unowed
+                self.gpu_time[time.owner_phase] += time.chargeable
                 if not time.priced:
                     self.unpriced[time.gpu] += time.duration
         for moved in postings.tokens:

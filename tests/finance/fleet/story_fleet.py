@@ -250,6 +250,7 @@ class StoryHost(MeteredHost):
                 OwnerPhase(usage.owner, phase),
                 part * HOUR,
                 priced=usage.priced_late is None,
+                chargeable=part * HOUR,
             )
             for usage in usages
             for phase, part in usage.phases()
@@ -270,7 +271,7 @@ class StoryHost(MeteredHost):
                         OwnerPhase(usage.owner, phase),
                         part * HOUR,
                         priced=True,
-                        posted_before=part * HOUR,
+                        chargeable=0,
                     )
                     for phase, part in usage.phases()
                 ],
