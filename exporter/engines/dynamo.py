@@ -123,7 +123,7 @@ DYNAMO_FRONTEND: Final = spec.Engine(
         ),
         (spec.phase_seconds(_TTFT, _ITL),),
     ),
-    running=(spec.Gauge("dynamo_frontend_inflight_requests", unless=(("model", ("unknown_model",)),)),),
+    running=(spec.Gauge("dynamo_frontend_inflight_requests", unless=spec.label("model", "unknown_model")),),
     first_token=(spec.LatencyHistogram("dynamo_frontend_time_to_first_token_seconds"),),
     per_token=(spec.LatencyHistogram("dynamo_frontend_inter_token_latency_seconds", "tokens"),),
     creates_late=True,

@@ -20,16 +20,16 @@ _OWN: Final = (
     "/v1/embeddings_image",
     "/v1/embeddings_audio",
 )
-_SERVED: Final[spec.Choice] = (
-    ("handler", (*_ROUTES, *(f"/v1{route}" for route in _ROUTES))),
-    ("status", ("2xx", "200")),
+_SERVED: Final = (
+    *spec.label("handler", *_ROUTES, *(f"/v1{route}" for route in _ROUTES)),
+    *spec.label("status", "2xx", "200"),
 )
 
 INFINITY: Final = spec.Engine(
     name="infinity",
     prefix="http_",
     default_port=7997,
-    fingerprint=spec.Fingerprint(names=(_HTTP,), where=(("handler", _OWN),)),
+    fingerprint=spec.Fingerprint(names=(_HTTP,), where=spec.label("handler", *_OWN)),
     groups=((spec.Alternative((_HTTP,), (spec.Count(_HTTP, "requests", where=_SERVED),)),),),
     questions=(
         spec.MetadataQuery("models", model=("data", 0, "id")),

@@ -25,7 +25,7 @@ _GENERATION: Final = "maxserve_num_output_tokens_total"
 _LOADED: Final = "maxserve_pipeline_load_total"
 _HITS: Final = "maxserve_cache_hits_tokens_total"
 _BATCHES: Final = "maxserve_batch_execution_time_milliseconds_sum"
-_TIERS: Final = (("tier", ("g0", "external")),)
+_TIERS: Final = spec.label("tier", "g0", "external")
 
 
 def _seconds(quantity: Quantity, batch: str) -> spec.Count:

@@ -30,7 +30,7 @@ from typing import Final
 
 from exporter.engines import spec
 
-_COMPUTED: Final = (("source", ("local_compute",)),)
+_COMPUTED: Final = spec.label("source", "local_compute")
 
 _BY_SOURCE = spec.Alternative(  # 0.16.0 and later
     ("vllm:prompt_tokens_by_source_total",),

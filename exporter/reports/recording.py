@@ -68,9 +68,8 @@ class Mask:
         names = everything(engines).names.union(*(latency_series(engine).names for engine in engines))
         self._names = names | {name.replace(":", "_", 1) for name in names}
         """Names that an engine is read by, with the colon as some writers turn it into an underscore."""
-        fingerprints = {name for engine in known for name in engine.fingerprint.names}
-        self._announced = fingerprints | {re.sub("_(count|sum|total)$", "", name) for name in fingerprints}
-        """Families by which engines are recognized, as `# TYPE` lines name them."""
+        self._families = {re.sub("_(bucket|count|sum|total)$", "", name) for name in self._names}
+        """The same names as comments have them."""
         self._models = {name for engine in known for name in engine.models}
         self._models |= {named.label for engine in known for named in engine.named_by}
         """Labels of models."""
@@ -95,32 +94,22 @@ class Mask:
         Of a line that cannot be read the name is kept.
         """
         lines: list[str] = []
-        comments: list[tuple[str, str]] = []
         left_out = 0
-
-        def announce() -> None:
-            """Keep families without series by which an engine is recognized."""
-            lines.extend(text for family, text in comments if family in self._announced)
-            comments.clear()
-
         for written in (unwrapped(body) if body[:1] == b'"' else body).split(b"\n"):
             raw = written.strip()
             comment = _COMMENT.fullmatch(raw)
             if comment is not None:
-                family = comment[1].decode()
-                if comments and comments[-1][0] != family:
-                    announce()
-                comments.append((family, raw.decode("utf-8", "replace")))
+                # An engine may be recognized by a type without a series.
+                if self._is_known(comment[1].decode()):
+                    lines.append(raw.decode("utf-8", "replace"))
                 continue
             if not raw or raw.startswith(b"#"):
                 continue
             named = _NAME.match(raw)
             name = "" if named is None else named[0].decode()
-            if not (name in self._names or name.startswith(FAMILIES)):
+            if not self._is_known(name):
                 left_out += 1
                 continue
-            lines += [text for family, text in comments if name.startswith(family)]
-            comments.clear()
             line = parsed(raw)
             # That a name is on the page counts, even where its line is damaged.
             if line is None:
@@ -133,8 +122,10 @@ class Mask:
                 labels.append(f'{written_key}="{self._value(key, value)}"')
             braces = f"{{{','.join(labels)}}}" if labels else ""
             lines.append(f"{line.name}{braces} {line.number}")
-        announce()
         return "".join(f"{line}\n" for line in lines).encode(), left_out
+
+    def _is_known(self, name: str) -> bool:
+        return name in self._names or name in self._families or name.startswith(FAMILIES)
 
     def answer(self, path: str, body: bytes, engine: Engine) -> bytes | None:
         """What is read of a JSON page, masked, and nothing else of it; `None` where nothing is."""

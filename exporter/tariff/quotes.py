@@ -88,42 +88,45 @@ def find_quote(
     cloud = location.cloud if pricing.cloud == ANY else pricing.cloud
     instance_type = pricing.instance_type or location.instance_type
     region = pricing.region or location.region
-    missing: list[str] = []  # reasons why the catalogue has no price so far
-    listing: Listing | None = None
-    quote: Quote | NoQuote | None = None
-    try:
-        if instance_type and cloud not in CLOUDS:
-            missing.append(f"it has no prices of the cloud {cloud or 'of this host, which is not known'}")
-        elif instance_type:
-            listing = catalogue.instance(cloud, instance_type, region)
-            if listing is None:
-                missing.append(f"it does not have the {cloud} instance type {instance_type}")
-            else:
-                quote = _of_listing(listing, region, location.lifecycle, pricing)
-    except CatalogueError as error:
-        missing.append(f"it is damaged: {error}")
+    listing = _listing_of(catalogue, cloud, instance_type, region)
+    quote: Quote | NoQuote
+    if isinstance(listing, Listing):
+        quote = _of_listing(listing, region, location.lifecycle, pricing)
+    else:
+        quote = listing
     if isinstance(quote, Quote):
         if quote.stand_in and not stand_ins:
             return NoQuote(f"{quote.caveat} (unmatched_hardware: unpriced takes no estimate)")
         return quote
-    if quote is not None:
-        missing.append(quote.reason)
-    if stand_ins and pricing.discount_of != "spot":
-        try:
-            quote = _of_gpu(catalogue, cloud, listing, pricing, gpu_name, why="; ".join(missing))
-        except CatalogueError as error:
-            quote = NoQuote(f"it is damaged: {error}")
-        if isinstance(quote, Quote):
-            return quote
-        if quote.reason:
-            missing.append(quote.reason)
-    return NoQuote("; ".join(missing))
+    if not stand_ins or pricing.discount_of == "spot":
+        return quote
+    known = listing if isinstance(listing, Listing) else None
+    try:
+        of_gpu = _of_gpu(catalogue, cloud, known, pricing, gpu_name, why=quote.reason)
+    except CatalogueError as error:
+        of_gpu = NoQuote(f"it is damaged: {error}")
+    if isinstance(of_gpu, Quote):
+        return of_gpu
+    return NoQuote("; ".join(filter(None, (quote.reason, of_gpu.reason))))
 
 
-class _ListedPrice(NamedTuple):
+def _listing_of(catalogue: Catalogue, cloud: str, instance_type: str, region: str) -> Listing | NoQuote:
+    """The listing of an instance type, or why there is none; the reason is empty where no type is known."""
+    if not instance_type:
+        return NoQuote("")
+    if cloud not in CLOUDS:
+        return NoQuote(f"it has no prices of the cloud {cloud or 'of this host, which is not known'}")
+    try:
+        listing = catalogue.instance(cloud, instance_type, region)
+    except CatalogueError as error:
+        return NoQuote(f"it is damaged: {error}")
+    return listing or NoQuote(f"it does not have the {cloud} instance type {instance_type}")
+
+
+class _PriceChoice(NamedTuple):
     """One of the prices of a listing."""
 
-    price: Decimal | None
+    dollars: Decimal | None
     """Dollars per hour of the instance; `None` where the list has none of this kind."""
     kind: str
     """The kind of price, in words: spot or on demand."""
@@ -133,53 +136,67 @@ class _ListedPrice(NamedTuple):
     """Whether the host pays this price by the list: on demand, without a commitment."""
 
 
-def _price_of(listing: Listing, lifecycle: str, discount_of: Lifecycle | None) -> _ListedPrice:
+def _chosen_price(listing: Listing, lifecycle: str, discount_of: Lifecycle | None) -> _PriceChoice:
     """The price of a listing that a host pays by its lifecycle, or the one that a discount is of."""
     wanted: Lifecycle = discount_of or ("spot" if lifecycle == "spot" else "on_demand")
     if discount_of is None and lifecycle not in {"", "on_demand", "spot"}:
         caveat = f"what {lifecycle.replace('_', ' ')} capacity costs is in no list"
-        return _ListedPrice(listing.on_demand, "on demand", caveat, is_listed=False)
+        return _PriceChoice(listing.on_demand, "on demand", caveat, is_listed=False)
     if wanted == "on_demand":
-        return _ListedPrice(listing.on_demand, "on demand", "", is_listed=True)
+        return _PriceChoice(listing.on_demand, "on demand", "", is_listed=True)
     if listing.spot is None and discount_of is None:
         kind = "on demand, the most that spot may cost"
         caveat = "it has no spot price of this instance type"
-        return _ListedPrice(listing.on_demand, kind, caveat, is_listed=False)
-    return _ListedPrice(listing.spot, "spot", "a spot price changes by the hour", is_listed=False)
+        return _PriceChoice(listing.on_demand, kind, caveat, is_listed=False)
+    return _PriceChoice(listing.spot, "spot", "a spot price changes by the hour", is_listed=False)
+
+
+class _Substitution(NamedTuple):
+    """A price that takes the place of one that no list has."""
+
+    stand_in: StandIn
+    source: str
+    """The text for a label."""
+    caveat: str
+    """A sentence on the price; empty where a list has it."""
+
+
+def _substitution(listing: Listing, region: str, source: str) -> _Substitution:
+    """What a listing stands in for; `source` is the text for a label of a price that a list has."""
+    if listing.standing == "listed":
+        return _Substitution("", source, "")
+    if listing.standing == "elsewhere":
+        because = f"for want of {region}" if region else "region unknown"
+        missing = region or "a region not known"
+        caveat = f"the price of {listing.region} stands in for {missing}"
+        return _Substitution("region", f"{source} {because}", caveat)
+    scaling = "another region's, scaled by an older list"
+    if listing.reference:
+        types = f"what {listing.region} costs for the types most alike"
+        scaling = f"the price of {listing.reference}, scaled by {types}"
+    caveat = f"no list has its price in {listing.region}: it is {scaling}"
+    return _Substitution("scaled", f"{SCALED} {source}", caveat)
 
 
 def _of_listing(listing: Listing, region: str, lifecycle: str, listed: Listed) -> Quote | NoQuote:
     """The price of a listing; an estimate where it depends on more than a list (spot, commitments)."""
-    choice = _price_of(listing, lifecycle, listed.discount_of)
-    if choice.price is None:
+    choice = _chosen_price(listing, lifecycle, listed.discount_of)
+    if choice.dollars is None:
         where = f" in {region}" if region else ""
         return NoQuote(
             f"it lists {listing.cloud} {listing.instance_type}{where} without a price {choice.kind}"
         )
     source = f"{listing.cloud} {listing.instance_type}{_in_region(listing)} {choice.kind}"
-    stand_in: StandIn = ""
-    why = ""
-    if listing.standing == "scaled":
-        stand_in = "scaled"
-        source = f"{SCALED} {source}"
-        scaling = "another region's, scaled by an older list"
-        if listing.reference:
-            types = f"what {listing.region} costs for the types most alike"
-            scaling = f"the price of {listing.reference}, scaled by {types}"
-        why = f"no list has its price in {listing.region}: it is {scaling}"
-    elif listing.standing == "elsewhere":
-        stand_in = "region"
-        source += f" for want of {region}" if region else " region unknown"
-        why = f"the price of {listing.region} stands in for {region or 'a region not known'}"
+    substitution = _substitution(listing, region, source)
     return Quote(
-        dollars_per_hour=choice.price * (1 - listed.discount_ratio),
+        dollars_per_hour=choice.dollars * (1 - listed.discount_ratio),
         devices=listing.devices,
-        price_basis="catalogue" if choice.is_listed and not stand_in else "estimate",
-        source=f"{source}{_discount(listed)} ({listing.source})",
+        price_basis="catalogue" if choice.is_listed and not substitution.stand_in else "estimate",
+        source=f"{substitution.source}{_discount(listed)} ({listing.source})",
         as_of=listing.as_of,
-        caveat=choice.caveat or why,
+        caveat=choice.caveat or substitution.caveat,
         instance_gpu=listing.gpu_model,
-        stand_in=stand_in,
+        stand_in=substitution.stand_in,
     )
 
 

@@ -39,8 +39,15 @@ _RELOAD_UNPROTECTED: Final = (
     "for: send SIGHUP, or start with --web.enable-lifecycle"
 )
 REFUSALS: Final = (
-    *("busy", "cross_site", "no_password", "plain_http", "rate_limit", "reload_off", "reload_rate"),
-    *("unknown_host", "wrong_password"),
+    "busy",
+    "cross_site",
+    "no_password",
+    "plain_http",
+    "rate_limit",
+    "reload_off",
+    "reload_rate",
+    "unknown_host",
+    "wrong_password",
 )
 """Reasons to refuse a request, as the metric names them."""
 
