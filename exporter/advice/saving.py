@@ -40,7 +40,7 @@ LackReason = Literal[
     "rate",
     "room",
 ]
-"""What is missing for a judgment; `finance.advice_report` has a sentence for each."""
+"""What is missing for a judgment; `finance.options.advice_report` has a sentence for each."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -22,13 +22,19 @@ from exporter.cli.terminal import waiting
 from exporter.cli.verb import Exits, verb
 from exporter.clock import Clock, SystemClock
 from exporter.config.settings import cost_policy
-from exporter.finance import advice_report
-from exporter.finance.advice_report import AdviceReport
-from exporter.finance.what_if import json_report, text_report, window
-from exporter.finance.what_if.answer import what_if as compared
-from exporter.finance.what_if.choices import Choice, choice
-from exporter.finance.what_if.outcome import WhatIfPolicy
-from exporter.finance.what_if.window import FAMILIES, Hours, fleet_hours, host_hours
+from exporter.finance.options import advice_report, what_if_json, what_if_text
+from exporter.finance.options.advice_report import AdviceReport
+from exporter.finance.options.choices import Choice, choice
+from exporter.finance.options.load import (
+    FAMILIES,
+    Hours,
+    NotComparableError,
+    fleet_hours,
+    host_hours,
+    measured_load,
+)
+from exporter.finance.options.outcome import WhatIfPolicy
+from exporter.finance.options.what_if import what_if as compared
 from exporter.ledger.host_usage import host_usage
 from exporter.readings import ServerKey
 from exporter.tariff.calendar import day_of
@@ -215,8 +221,8 @@ def _compare_choices(options: AdviseOptions, clock: Clock) -> int:
     def selected(key: ServerKey) -> bool:
         return not pattern or matches(pattern, key.name) or matches(pattern, key.server)
 
-    with failing(window.NotComparableError):
-        load = window.measured_load(use.hours, min(use.hours, default=last + 1), last, pattern, selected)
+    with failing(NotComparableError):
+        load = measured_load(use.hours, min(use.hours, default=last + 1), last, pattern, selected)
     policy = WhatIfPolicy(
         now,
         use.zone,
@@ -230,7 +236,7 @@ def _compare_choices(options: AdviseOptions, clock: Clock) -> int:
     )
     end = (last + 1) * NANOSECONDS_PER_HOUR
     answer = compared(load, options.choices, policy, end, use.releases)
-    sys.stdout.write(json_report.as_json(answer) if options.as_json else text_report.text(answer))
+    sys.stdout.write(what_if_json.as_json(answer) if options.as_json else what_if_text.text(answer))
     return status.OK if any(each.cost is not None for each in answer.outcomes) else status.FAILED
 
 

@@ -16,8 +16,9 @@ from exporter.cli.terminal import columns, waiting
 from exporter.cli.verb import Exits, verb
 from exporter.clock import Clock, SystemClock
 from exporter.finance.fleet.record import HostMonth
-from exporter.finance.tco import answer, chart, json_report, scenario_files, text_report
-from exporter.finance.tco.measurement import (
+from exporter.finance.options import chart, scenario_files, tco_json, tco_text
+from exporter.finance.options import tco as tco_answer
+from exporter.finance.options.measurement import (
     DAYS,
     FAMILIES,
     HostDays,
@@ -107,15 +108,13 @@ def tco(options: TcoOptions, clock: Clock | None = None) -> int:
     else:
         scenario = scenario_files.parsed(scenario_files.example(name), name, measured=options.measured)
     measured = _measurement(options, clock or SystemClock()) if options.measured else None
-    results = answer.answer(scenario, measured)
+    results = tco_answer.answer(scenario, measured)
     if options.svg is not None:
         with writing(options.svg):
             options.svg.write_text(chart.chart(results), encoding="utf-8")
         sys.stdout.write(f"{options.svg} written\n")
     else:
-        sys.stdout.write(
-            json_report.as_json(results) if options.as_json else text_report.text(results, columns())
-        )
+        sys.stdout.write(tco_json.as_json(results) if options.as_json else tco_text.text(results, columns()))
     return status.OK
 
 

@@ -15,7 +15,7 @@ from exporter.cli.tco import TcoOptions, tco
 from exporter.clock import SystemClock
 from exporter.cost.postings import CostOwner, MoneyPosting, OwnerPhase, Postings, Segment, TokenPosting
 from exporter.cost.state import State
-from exporter.finance.tco import scenario_files
+from exporter.finance.options import scenario_files
 from exporter.ledger.ledger import Ledger
 from exporter.readings import Gpu
 

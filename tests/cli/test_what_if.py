@@ -22,7 +22,7 @@ from exporter.cost.postings import (
     TokenPosting,
 )
 from exporter.cost.state import GpuState, ServerState, State
-from exporter.finance.what_if.choices import choice
+from exporter.finance.options.choices import choice
 from exporter.ledger.ledger import Ledger
 from exporter.readings import UNKNOWN_LOCATION, Gpu, Holder
 from exporter.tariff.rate import PriceBasis

@@ -4,9 +4,9 @@ from collections.abc import Callable
 from fractions import Fraction
 from typing import Final
 
-from exporter.finance.tco import scenario_files
-from exporter.finance.tco.answer import TcoAnswer, answer
-from exporter.finance.tco.scenario import Fleet
+from exporter.finance.options import scenario_files
+from exporter.finance.options.scenario import Fleet
+from exporter.finance.options.tco import TcoAnswer, answer
 
 
 def _run(name: str) -> TcoAnswer:

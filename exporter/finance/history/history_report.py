@@ -7,10 +7,10 @@ from typing import Any, Final, NamedTuple
 
 from exporter.advice.kinds import headline
 from exporter.finance import render
-from exporter.finance.advice_report import AdviceReport
-from exporter.finance.advice_report import document as advice_document
 from exporter.finance.history.past_answer import BYS, COLUMNS, By, Line, MonthFact, PastAnswer
 from exporter.finance.history.past_host import USAGE_HOURS, PastHost
+from exporter.finance.options.advice_report import AdviceReport
+from exporter.finance.options.advice_report import document as advice_document
 from exporter.finance.render import Form, instant_text, wrapped
 from exporter.readings import KINDS, printable
 from exporter.reports.rounding import dollars_text, text_table

@@ -1,0 +1,205 @@
+"""The measured option: load and cost of a mean day from one or more ledgers, and its caveats. Pure.
+
+The ledger has the cost and the load of some days. It does not have the capacity of the hosts beyond that
+load, later prices, or costs that others pay.
+"""
+
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass, replace
+from fractions import Fraction
+from typing import Final, NamedTuple
+from zoneinfo import ZoneInfo
+
+from exporter.cost.money import add
+from exporter.finance.options.scenario import (
+    MEASURED,
+    MONTHS_PER_YEAR,
+    AmountSource,
+    AsMeasured,
+    Load,
+    Option,
+    Scenario,
+)
+from exporter.ledger.history import ESTIMATE, HistorySums
+from exporter.ledger.schema import day_name, day_number
+from exporter.readings import KINDS
+from exporter.reports.rounding import hundredths, rounded
+from exporter.tariff.calendar import day_of
+from exporter.units import NANOSECONDS_PER_DAY, NANOSECONDS_PER_HOUR, PICODOLLARS_PER_DOLLAR, Nanoseconds
+
+CENT: Final = Fraction(1, 100)
+
+DAYS: Final = 30
+"""The number of latest days that are measured, with today."""
+
+FAMILIES: Final = ("covered", "server_cost", "tokens", "unpriced", "settled", "gpu_unowed", "gpu_down")
+"""Families of history that are needed by day."""
+
+
+class NotMeasuredError(Exception):
+    """The ledger has too little data; the message says what is missing."""
+
+
+@dataclass(frozen=True, slots=True)
+class Measurement:
+    """Tokens and dollars of a metered day, as the mean of some days of a ledger."""
+
+    first_day: str
+    last_day: str
+    covered: Nanoseconds
+    """The time that was metered in these days."""
+    unpriced: Nanoseconds
+    """GPU time of the days that are left out: without a price, or before owned hardware's service."""
+    left_out: int
+    """Days in no number, since what they cost is not known."""
+    load: Load
+    option: Option
+
+
+class HostDays(NamedTuple):
+    """History of a ledger by local day, and its metered time by hour since 1970."""
+
+    days: Mapping[int, HistorySums]
+    covered_hours: Mapping[int, Nanoseconds]
+
+
+def fleet_days(hosts: Iterable[HostDays], zone: ZoneInfo) -> dict[int, HistorySums]:
+    """The days of all hosts together, as long as the hours in which any host was metered.
+
+    An hour is as long as on the host that metered most of it. A day is no shorter than that of any host, and
+    no longer than those of all.
+    """
+    days: dict[int, HistorySums] = {}
+    longest: dict[int, Nanoseconds] = {}
+    hours: dict[int, Nanoseconds] = {}
+    for host in hosts:
+        for day, sums in host.days.items():
+            days.setdefault(day, HistorySums()).add(sums)
+            longest[day] = max(longest.get(day, 0), sum(sums.covered.values()))
+        for hour, time in host.covered_hours.items():
+            hours[hour] = max(hours.get(hour, 0), time)
+    together: dict[int, Nanoseconds] = {}
+    for hour, time in hours.items():
+        add(together, day_number(day_of(hour * NANOSECONDS_PER_HOUR, zone).name), time)
+    for day, sums in days.items():
+        if sums.covered:
+            in_turn = min(together.get(day, 0), sum(sums.covered.values()))
+            sums.covered = {(): max(longest[day], in_turn)}
+    return days
+
+
+def measurement(days: Mapping[int, HistorySums] | None, *ledgers: str) -> Measurement:
+    """The mean day of some days of history; days are numbers like 20261130.
+
+    Args:
+        days: of one ledger, or the `fleet_days` of several.
+        ledgers: their ids.
+
+    Raises:
+        NotMeasuredError: less than a day was metered with a price for every GPU, or no token was counted, or
+            no dollar was posted.
+    """
+    sums = HistorySums()
+    metered: list[int] = []
+    unpriced: list[Nanoseconds] = []
+    for day, of_day in sorted((days or {}).items()):
+        if not of_day.covered:
+            continue
+        waiting = sum(of_day.waiting().values()) + of_day.before_service()
+        if waiting > 0:
+            unpriced.append(waiting)
+        else:
+            metered.append(day)
+            sums.add(of_day)
+    covered = sum(sums.covered.values())
+    if covered < NANOSECONDS_PER_DAY:
+        hours = f"{covered / NANOSECONDS_PER_HOUR:.1f} hours were metered in the last {DAYS} days"
+        if not unpriced:
+            raise NotMeasuredError(f"{hours}; --measured needs 24 at least")
+        raise NotMeasuredError(
+            f"{hours} on which every GPU had a price; --measured needs 24 at least: "
+            f"{sum(unpriced) / NANOSECONDS_PER_HOUR:.4f} GPU-hours of other days have none, and what those "
+            "cost is not known; a price under `hardware` that covers them charges them"
+        )
+    tokens = dict.fromkeys(KINDS, 0)
+    for (_of, kind), count in sums.tokens.items():
+        tokens[kind] += count
+    if not any(tokens.values()):
+        raise NotMeasuredError(f"no token was counted in the last {DAYS} days; there is no load to take")
+    a_day = Fraction(NANOSECONDS_PER_DAY, covered)
+    spent: dict[str, Fraction] = {}
+    estimated = Fraction(0)
+    for (_owner, component, basis), amount in sums.server_cost.items():
+        dollars = amount * a_day / PICODOLLARS_PER_DOLLAR
+        spent[component] = spent.get(component, Fraction(0)) + dollars
+        estimated += dollars if basis == ESTIMATE else 0
+    if not any(spent.values()):
+        raise NotMeasuredError(f"no dollar was posted in the last {DAYS} days; price the hardware first")
+    first, last = day_name(metered[0]), day_name(metered[-1])
+    name = f"ledger {ledgers[0]}" if len(ledgers) == 1 else f"{len(ledgers)} ledgers"
+    source = AmountSource(f"measured: {name}, {first} to {last}", last)
+    return Measurement(
+        first_day=first,
+        last_day=last,
+        covered=covered,
+        unpriced=sum(unpriced),
+        left_out=len(unpriced),
+        load=Load({kind: count * a_day for kind, count in tokens.items()}, source=source),
+        option=Option(MEASURED, AsMeasured(spent, estimated), source=source),
+    )
+
+
+def with_measurement(scenario: Scenario, mean_day: Measurement) -> Scenario:
+    """The scenario with the measured load, at the scenario's growth, and the measured option first."""
+    growth = Fraction(0) if scenario.load is None else scenario.load.growth_ratio_per_year
+    load = replace(mean_day.load, growth_ratio_per_year=growth)
+    return replace(scenario, load=load, options=(mean_day.option, *scenario.options))
+
+
+def measured(scenario: Scenario) -> Option | None:
+    """The measured option, if there is one."""
+    return next((option for option in scenario.options if isinstance(option.serving, AsMeasured)), None)
+
+
+def outgrown(scenario: Scenario) -> bool:
+    """Whether the load grows beyond the measured one within the horizon."""
+    grows = scenario.load is not None and scenario.load.growth_ratio_per_year > 0
+    return grows and scenario.horizon_years > 1
+
+
+def compared_months(scenario: Scenario, names: tuple[str, ...]) -> int:
+    """For how many months some options can be compared: as long as a measured one serves what it served."""
+    option = measured(scenario)
+    if option is None or option.name not in names or not outgrown(scenario):
+        return scenario.months
+    return MONTHS_PER_YEAR
+
+
+def caveats(scenario: Scenario) -> Iterator[str]:
+    """Sentences; none where nothing was measured."""
+    option = measured(scenario)
+    if option is None or not isinstance(option.serving, AsMeasured):
+        return
+    spending, years = option.serving, scenario.horizon_years
+    every = "the year" if years == 1 else f"each of the {years} years"
+    yield (
+        f"{option.name} stands at the mean of its days and at their prices in {every}: "
+        "what changed since, or will, is not in it."
+    )
+    if spending.estimated_dollars_per_day:
+        amounts = spending.estimated_dollars_per_day, sum(spending.dollars_per_day.values(), Fraction(0))
+        estimated, spent = (hundredths(*rounded([amount], CENT)) for amount in amounts)
+        yield f"{estimated} of {spent} dollars a day of {option.name} come from estimated prices."
+    if scenario.load is not None and outgrown(scenario):
+        times = float(scenario.changes(scenario.load.growth_ratio_per_year)[-1])
+        yield (
+            f"The load comes to {times:.2f} times what was measured. Whether its hosts serve that is not "
+            f"known, so {option.name} is compared for year 1 alone: its later years "
+            "cost what year 1's load does."
+        )
+    unpaid = dict.fromkeys(item.component for item in scenario.items if not item.paid_by(option))
+    if unpaid:
+        yield (
+            f"Paid by others and not in {option.name}: {', '.join(unpaid)}. "
+            f"List `{option.name}` in the options of an item that it pays as well."
+        )

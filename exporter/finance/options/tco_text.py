@@ -1,0 +1,358 @@
+"""An answer as tables for people. Pure. Cents sum to their totals, whichever way they are cut."""
+
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from decimal import Decimal, localcontext
+from fractions import Fraction
+from textwrap import wrap
+from typing import Final, NamedTuple
+
+from exporter.finance.options.measurement import CENT, caveats
+from exporter.finance.options.scenario import (
+    MONTHS_PER_YEAR,
+    AmountSource,
+    AsMeasured,
+    Hosted,
+    Hybrid,
+    Option,
+    OwnedHosts,
+    RentedHosts,
+    Scenario,
+    ScenarioItem,
+)
+from exporter.finance.options.tco import TcoAnswer
+from exporter.finance.render import counted
+from exporter.reports.rounding import hundredths, rounded, text_table
+from exporter.units import NANOSECONDS_PER_HOUR
+
+DECIMALS: Final = Decimal("0.000001")
+DIGITS: Final = 60
+WIDTH: Final = 110
+TENTH: Final = Fraction(1, 10)
+TEN_THOUSANDTH: Final = Fraction(1, 10_000)
+
+
+class Assumption(NamedTuple):
+    """An assumption of a scenario, and its source."""
+
+    what: str
+    value: str
+    source: AmountSource
+
+
+def number(value: Fraction | Decimal) -> str:
+    """A number with separators, exact to six decimals, without zeros at its end."""
+    exact = Fraction(value)
+    with localcontext() as context:
+        context.prec = DIGITS
+        text = f"{(Decimal(exact.numerator) / Decimal(exact.denominator)).quantize(DECIMALS):,f}"
+    return text.rstrip("0").rstrip(".")
+
+
+def money(value: Fraction) -> str:
+    """Dollars to the cent, like 1,234.50."""
+    return hundredths(*rounded([value], CENT))
+
+
+def whole(value: Fraction) -> str:
+    """A count to the nearest whole, half up."""
+    return f"{rounded([value], Fraction(1))[0]:,}"
+
+
+def percent(value: Fraction | Decimal) -> str:
+    """A ratio in percent."""
+    return f"{number(Fraction(value) * 100)} %"
+
+
+def assumptions(scenario: Scenario) -> Iterator[Assumption]:
+    """Everything that the scenario assumes, in its own order."""
+    load = scenario.load
+    if load is not None:
+        kinds = [f"{whole(count)} {kind.replace('_', ' ')}" for kind, count in load.tokens.items() if count]
+        words = f"{', '.join(kinds)} tokens a day in year 1{_change(load.growth_ratio_per_year)}"
+        yield Assumption("load", words, load.source)
+    for option in scenario.options:
+        yield Assumption(option.name, _option_words(option), option.source)
+        if isinstance(option.serving, AsMeasured):
+            for caveat in caveats(scenario):
+                yield Assumption(f"{option.name}, with the others", caveat.rstrip("."), option.source)
+        if option.power is not None:
+            power = option.power
+            words = f"{number(power.price.dollars_per_kilowatt_hour)} dollars per kWh"
+            words += f", PUE {number(power.price.pue_ratio)}, {number(power.kilowatts)} kW a host"
+            if power.idle_kilowatts != power.kilowatts:
+                words += f", {number(power.idle_kilowatts)} kW at rest"
+            words += _change(power.change_ratio_per_year)
+            yield Assumption(f"{option.name}, energy", words, power.source)
+    for item in scenario.items:
+        yield Assumption(item.component, _item_words(item), item.source)
+
+
+def _change(ratio: Fraction) -> str:
+    if not ratio:
+        return ""
+    return f", {'+' if ratio > 0 else '-'}{percent(abs(ratio))} a year"
+
+
+def _option_words(option: Option) -> str:
+    match option.serving:
+        case OwnedHosts() as owned:
+            words = _owned_words(owned)
+        case RentedHosts(dollars):
+            words = f"at {number(dollars)} dollars an hour a host"
+        case Hosted(dollars_per_million=price):
+            words = (
+                f"{number(price['prompt'])} dollars per million prompt tokens, "
+                f"{number(price['cached_prompt'])} cached, {number(price['generation'])} generated"
+            )
+        case Hybrid(base, rest, ratio, tokens):
+            part = (
+                f"{percent(ratio or Fraction(0))} of the load"
+                if tokens is None
+                else f"up to {whole(tokens)} tokens a day"
+            )
+            words = f"{base} serves {part}, {rest} the rest"
+        case AsMeasured(spent):
+            words = f"{money(sum(spent.values(), Fraction(0)))} dollars a day, as the ledger posted them"
+    fleet = option.fleet
+    if fleet is not None:
+        words = f"{counted(fleet.hosts, 'host')} of {counted(fleet.gpus, 'GPU')} {words}"
+        if fleet.hours_ratio != 1:
+            words += f", up {percent(fleet.hours_ratio)} of the time"
+        if fleet.tokens_per_second is not None:
+            words += f"; a host serves {number(fleet.tokens_per_second)} tokens a second at best"
+            words += f", planned at {percent(fleet.utilization_ratio)}"
+    for token_ratio, kind in ((option.prompt_ratio, "prompt"), (option.generation_ratio, "generation")):
+        if token_ratio != 1:
+            words += f"; {number(token_ratio)} {kind} tokens for one of the load"
+    return words + _change(option.change_ratio_per_year)
+
+
+def _owned_words(owned: OwnedHosts) -> str:
+    ownership = owned.ownership
+    words = f"at {number(ownership.purchase_dollars)} dollars a host"
+    words += f", written off over {number(ownership.life_years)} years"
+    ratios = {
+        "adders": ownership.adders_ratio,
+        "residual": ownership.residual_ratio,
+        "cost of capital": ownership.cost_of_capital_ratio,
+    }
+    words += "".join(f", {name} {percent(ratio)}" for name, ratio in ratios.items() if ratio)
+    amounts = {
+        "support": ownership.support_dollars_per_year,
+        "insurance": ownership.insurance_dollars_per_year,
+    }
+    words += "".join(f", {name} {number(amount)} a year" for name, amount in amounts.items() if amount)
+    return words + (", then replaced" if owned.refresh else ", then kept")
+
+
+def _item_words(item: ScenarioItem) -> str:
+    words = f"{number(item.dollars)} dollars"
+    if item.count != 1:
+        words = f"{number(item.count)} x {words}"
+    if item.period == "once":
+        words += f" in month {item.month}"
+        if item.every_months:
+            often = "month" if item.every_months == 1 else f"{item.every_months} months"
+            words += f" and every {often} after"
+    else:
+        words += f" a {item.period}"
+    words += f" per {item.per}" if item.per != "option" else ""
+    words += f" ({item.what})" if item.what else ""
+    words += f", for {', '.join(item.options)}" if item.options is not None else ""
+    return words + _change(item.change_ratio_per_year)
+
+
+def text(answer: TcoAnswer, width: int | None = None) -> str:
+    """The whole answer, in lines of at most so many columns."""
+    caveat_lines = [line for caveat in answer.caveats for line in wrap(caveat, WIDTH)]
+    unlimited: list[str] = []
+    """Fleets that do not grow with the load, since their throughput is not given."""
+    for option in answer.scenario.options if answer.scenario.load is not None else ():
+        fleet = option.fleet
+        if fleet is not None and fleet.tokens_per_second is None:
+            are = "is" if fleet.hosts == 1 else "are"
+            sentence = (
+                f"{option.name}: its throughput is not given, so {counted(fleet.hosts, 'host')} {are} taken "
+                "to serve any load. "
+                "Give tokens_per_second_per_host and utilization_ratio to have hosts added."
+            )
+            unlimited += wrap(sentence, WIDTH)
+    repriced = [["", *(f"x {number(factor)}" for factor in answer.prices[0].totals)]]
+    repriced += [[option.option, *map(money, option.totals.values())] for option in answer.prices]
+    assumed: list[str] = []
+    for what, value, source in assumptions(answer.scenario):
+        origin = source.text.rstrip(".") or "no source given"
+        if source.as_of:
+            origin += f"; as of {source.as_of}"
+        assumed += wrap(
+            f"{what}: {value}. [{origin}]",
+            WIDTH,
+            subsequent_indent="    ",
+            break_long_words=False,
+            break_on_hyphens=False,
+        )
+    tables: list[tuple[str, Sequence[Sequence[str]], Iterable[str]]] = [
+        ("Dollars by year", _years(answer), ()),
+        ("Dollars by component, and its share", _components(answer), ()),
+        ("Hosts by year, and how busy they are", _hosts_by_year(answer), unlimited),
+        ("Break-even by month, of what has been paid so far", (), [*races(answer), *caveat_lines]),
+        ("Break-even by load, tokens of all kinds a day", (), loads_met(answer)),
+        (*_load_sensitivity(answer), ()),
+        ("Total if its own price were another", repriced, ()),
+        ("Assumptions", (), assumed),
+    ]
+    sections = [_narrowed(_head(answer), width)]
+    for title, rows, sentences in tables:
+        lines = [*(text_table(rows, width=width) if rows else ()), *_narrowed(sentences, width)]
+        sections += [[title, *lines]] if lines else []
+    return "\n\n".join("\n".join(section) for section in sections) + "\n"
+
+
+def _narrowed(lines: Iterable[str], width: int | None) -> list[str]:
+    """Sentences, each wrapped where it is longer than `width`."""
+    if width is None:
+        return list(lines)
+    return [part for line in lines for part in wrap(line, width, subsequent_indent="    ") or [line]]
+
+
+def _head(answer: TcoAnswer) -> Iterator[str]:
+    scenario, measured = answer.scenario, answer.measured
+    yield scenario.name
+    if scenario.description:
+        yield from wrap(scenario.description, WIDTH)
+    months = f"{MONTHS_PER_YEAR} months of {number(scenario.hours_per_month)} hours"
+    yield f"{counted(scenario.horizon_years, 'year')} of {months}. US dollars."
+    if measured is None:
+        return
+    hours = rounded([Fraction(measured.covered, NANOSECONDS_PER_HOUR)], TENTH)[0] * TENTH
+    yield (
+        f"Load and option measured: {number(hours)} metered hours from {measured.first_day} "
+        f"to {measured.last_day}, as a mean day."
+    )
+    if measured.unpriced:
+        are = "is" if measured.left_out == 1 else "are"
+        unpriced = measured.unpriced / NANOSECONDS_PER_HOUR
+        yield (
+            f"{counted(measured.left_out, 'day')} {are} left out: {unpriced:.4f} GPU-hours have no price, "
+            "and what they cost is not known."
+        )
+
+
+def _year_names(answer: TcoAnswer) -> list[str]:
+    return [f"year {year}" for year in range(1, answer.scenario.horizon_years + 1)]
+
+
+def _years(answer: TcoAnswer) -> list[list[str]]:
+    ends = ("total", "a month, on the mean", "paid", "worth left", "per million tokens of the load")
+    columns = [["", *_year_names(answer), *ends]]
+    for course in answer.courses:
+        cents = rounded([sum((month.total for month in year), Fraction(0)) for year in course.years], CENT)
+        amounts = course.total / answer.scenario.months, course.paid, course.worth
+        per_million = _price(answer.per_million(course))
+        columns.append(
+            [course.option, *map(hundredths, (*cents, sum(cents))), *map(money, amounts), per_million]
+        )
+    return _turned(columns)
+
+
+def _turned(columns: Sequence[Sequence[str]]) -> list[list[str]]:
+    return [list(row) for row in zip(*columns, strict=True)]
+
+
+def _components(answer: TcoAnswer) -> list[list[str]]:
+    names = list(dict.fromkeys(name for course in answer.courses for name in course.components))
+    columns = [["", *names]]
+    for course in answer.courses:
+        parts = course.components
+        cents = dict(zip(parts, rounded(list(parts.values()), CENT), strict=True))
+        shares = shares_of(parts)
+        columns.append(
+            [course.option, *(hundredths(cents[name]) if name in cents else "-" for name in names)]
+        )
+        columns.append(["%", *(_tenths(shares[name]) if name in shares else "-" for name in names)])
+    return _turned(columns)
+
+
+def shares_of(parts: Mapping[str, Fraction]) -> dict[str, int]:
+    """Each part of a whole in tenths of a percent; they sum to 1000. Empty where the whole is nothing."""
+    whole_amount = sum(parts.values(), Fraction(0))
+    if not whole_amount:
+        return {}
+    percents = [100 * amount / whole_amount for amount in parts.values()]
+    return dict(zip(parts, rounded(percents, TENTH), strict=True))
+
+
+def _tenths(value: int) -> str:
+    return f"{value // 10}.{value % 10}"
+
+
+def _hosts_by_year(answer: TcoAnswer) -> list[list[str]]:
+    columns = [["", *_year_names(answer)]]
+    if answer.tokens_per_day is not None:
+        columns.append(["tokens a day", *map(whole, answer.tokens_per_day)])
+    for course in answer.courses:
+        cells = []
+        for first, *_ in course.years:
+            busy = "" if first.busy is None else f" ({_tenths(rounded([first.busy * 100], TENTH)[0])} %)"
+            cells.append(f"{first.hosts:,}{busy}" if first.hosts else "-")
+        columns.append([course.option, *cells])
+    return _turned(columns)
+
+
+def races(answer: TcoAnswer) -> Iterator[str]:
+    """A sentence for each pair of options."""
+    for race in answer.races:
+        first, second = race.options
+        ever = "in every month" if race.months is None else f"in each of the first {race.months} months"
+        if race.first == second:
+            first, second = second, first
+        if race.first is None:
+            yield f"{first} and {second}: the same {ever}."
+        elif not race.crossings:
+            yield f"{first} is cheaper than {second} {ever}."
+        else:
+            turns = ", then ".join(f"{turn.cheaper} from month {turn.month} on" for turn in race.crossings)
+            until = "" if race.months is None else f", to month {race.months}"
+            yield f"{first} is cheaper than {second} at first, then {turns}{until}."
+
+
+def loads_met(answer: TcoAnswer) -> Iterator[str]:
+    """A sentence for each option with hosts against each hosted one."""
+    for even in answer.break_evens:
+        if even.verdict == "always":
+            yield f"{even.option} costs no more than {even.hosted} at the smallest load already."
+            continue
+        if even.tokens_per_day is None:
+            yield f"{even.option} costs more than {even.hosted} at any load."
+            continue
+        hosts = counted(even.hosts or 0, "host")
+        if not even.served:
+            limit = "if its hosts serve that, which is not known"
+        elif even.lasting is None:
+            limit = f"up to what {hosts} can serve; one more costs more than it saves"
+        elif even.lasting > even.tokens_per_day:
+            limit = f"up to what {hosts} can serve, and for good from {whole(even.lasting)} on"
+        else:
+            limit = f"with {hosts}"
+        yield f"{even.option} costs no more than {even.hosted} from {whole(even.tokens_per_day)} on, {limit}."
+
+
+def _load_sensitivity(answer: TcoAnswer) -> tuple[str, list[list[str]]]:
+    """The title and the rows; no row without a load."""
+    loads = answer.loads
+    if loads is None:
+        return "", []
+    at = "at a part of the load"
+    if loads.reference is not None:
+        at = f"when the first hosts of {loads.reference} are so busy"
+    names = [course.option for course in answer.courses]
+    columns = [["", "tokens a day", *names]]
+    for level in loads.levels:
+        prices = [_price(level.per_million.get(name)) for name in names]
+        columns.append([percent(level.ratio), whole(level.tokens_per_day), *prices])
+    return f"Dollars per million tokens {at}, without growth", _turned(columns)
+
+
+def _price(value: Fraction | None) -> str:
+    """Dollars per million tokens, with four decimals; a dash where it is not known."""
+    return "-" if value is None else f"{rounded([value], TEN_THOUSANDTH)[0] / 10_000:,.4f}"

@@ -1,0 +1,157 @@
+"""Choices side by side, as text within 80 columns. Pure."""
+
+from collections.abc import Iterator, Mapping
+from fractions import Fraction
+from typing import Final
+
+from exporter.advice.hours import Release
+from exporter.finance.options.breakeven import BreakEven
+from exporter.finance.options.choices import (
+    Choice,
+    CommitmentChoice,
+    GpuChoice,
+    HostedChoice,
+    ScheduleChoice,
+)
+from exporter.finance.options.load import MeasuredLoad
+from exporter.finance.options.outcome import Turn
+from exporter.finance.options.what_if import WhatIfAnswer
+from exporter.finance.render import counted, instant_text, lines_text, shortened, wrapped
+from exporter.readings import printable
+from exporter.reports.rounding import dollars_text, hours_text, ruled_table
+from exporter.units import NANOSECONDS_PER_HOUR
+
+NAME_CHARACTERS: Final = 24
+
+ASSUMES: Final[Mapping[type[Choice], str]] = {
+    GpuChoice: "the load spreads over the GPUs evenly, and within the hour.",
+    CommitmentChoice: "GPUs are rented as before; none is returned within the term.",
+    ScheduleChoice: "GPUs are given back in time, and nobody else needs them then.",
+    HostedChoice: "the same tokens, counted alike, at the offer's price.",
+}
+CANNOT_JUDGE: Final[Mapping[type[Choice], str]] = {
+    GpuChoice: "latency, quality in another precision, memory for the model, peaks within an hour.",
+    CommitmentChoice: "whether the need lasts for the term, and cheaper GPUs to come.",
+    ScheduleChoice: "the time to load models, and capacity that is not there in the morning.",
+    HostedChoice: "latency, license, privacy, quality and rate limits of the offer.",
+}
+RELEASES: Final[Mapping[Release, str]] = {
+    "gpu": "",
+    "host": "GPUs priced per host: cash only where all GPUs of a host go.",
+    "owned": "",
+    "lease": "Leased GPUs are owed until the lease ends: capacity, not cash.",
+    "unknown": "The ledgers have no terms of their prices: leases and owned hardware stay owed.",
+}
+
+
+def text(answer: WhatIfAnswer) -> str:
+    """For people."""
+    now = ("now", _dollars(answer.per_month(answer.load.paid)), "", "")
+    rows = [now]
+    sections: list[str] = []
+    for number, outcome in enumerate(answer.outcomes, 1):
+        name = f"{number}. {outcome.choice.text}"
+        row = (shortened(printable(name), NAME_CHARACTERS), "no figure", "", "")
+        if outcome.cost is not None:
+            difference = answer.per_month(outcome.cost - answer.load.paid)
+            sign = "+" if difference > 0 else ""
+            turn = outcome.turn
+            at = _count(turn.tokens_per_day) if turn and turn.tokens_per_day is not None else ""
+            row = (row[0], _dollars(answer.per_month(outcome.cost)), f"{sign}{_dollars(difference)}", at)
+        rows.append(row)
+        sections += ["", *wrapped(name, "   ")]
+        details = [f"No figure: {outcome.lack}."]
+        if outcome.cost is not None:
+            dated = f", {outcome.as_of}" if outcome.as_of else ""
+            turn_sentence = turn_text(outcome.turn, answer.load) if outcome.turn is not None else ""
+            details = [
+                f"Price: {outcome.source}{dated}.",
+                *outcome.evidence,
+                *filter(None, [turn_sentence]),
+                f"Assumes: {ASSUMES[type(outcome.choice)]}",
+                f"Cannot judge: {CANNOT_JUDGE[type(outcome.choice)]}",
+            ]
+        for line in details:
+            sections += wrapped(line, "     ", lead="   ")
+    headings = ("choice", "dollars a month", "difference", "turns at tokens/day")
+    *table, _rule, last_row = ruled_table(headings, rows[:-1], rows[-1])
+    if answer.break_evens:
+        sections.append("")
+        choices = (outcome.choice for outcome in answer.outcomes)
+        sizes = {choice.text: choice.gpus for choice in choices if isinstance(choice, GpuChoice)}
+        for even in answer.break_evens:
+            sections += wrapped(pair_text(even, sizes[even.option]))
+    return lines_text([*_head(answer), "", *table, last_row, *sections])
+
+
+def _head(answer: WhatIfAnswer) -> Iterator[str]:
+    load = answer.load
+    servers = f"servers {load.servers}" if load.servers else "all servers and free GPUs"
+    yield from wrapped(f"what if: {load.wall_hours} hours to {instant_text(answer.end)}, {servers}")
+    share = f", {float(Fraction(load.busy * 100, load.gpu_time)):.1f} % busy" if load.gpu_time else ""
+    yield from wrapped(
+        f"load: {_count(load.per_day(load.all_tokens))} tokens and "
+        f"{hours_text(int(load.per_day(load.gpu_time)))} GPU-hours a day{share}"
+    )
+    yield from wrapped("paid: hardware and electricity, the same for all choices without overheads")
+    if load.estimated:
+        yield from wrapped(
+            f"{_dollars(answer.per_month(load.estimated))} of {_dollars(answer.per_month(load.paid))} "
+            "a month come from estimated prices"
+        )
+    if load.overheads:
+        yield from wrapped(
+            f"overheads of {_dollars(answer.per_month(load.overheads))} a month stay, in no figure"
+        )
+    if load.left_out:
+        yield from wrapped(f"hours left out, in which GPU time has no price: {load.left_out}")
+    unmetered = load.wall_hours - Fraction(load.covered, NANOSECONDS_PER_HOUR)
+    if unmetered >= 1:
+        yield from wrapped(f"hours that were not metered, without load or cost: {float(unmetered):,.1f}")
+    if load.owned:
+        yield from wrapped(
+            f"owned hardware of {_dollars(answer.per_month(load.owned))} a month is owed unused too: what "
+            "it spares is capacity, not cash"
+        )
+    for release in sorted(answer.releases):
+        if sentence := RELEASES[release]:
+            yield from wrapped(sentence)
+    if answer.partial:
+        yield from wrapped(
+            f"one part of a server: {', '.join(answer.partial)}; its tokens are computed elsewhere too"
+        )
+
+
+def turn_text(turn: Turn, load: MeasuredLoad) -> str:
+    """A turn in a sentence; empty where there is none."""
+    if turn.tokens_per_day is not None:
+        cheaper = "this" if turn.below == "choice" else "what is paid now"
+        sentence = f"Turns at {_count(turn.tokens_per_day)} tokens a day: below, {cheaper} costs less."
+        if turn.below == "choice" and turn.tokens_per_day > load.per_day(load.all_tokens):
+            sentence += " Whether the GPUs of now serve so many is not known."
+        return sentence
+    return {
+        "at": "",
+        "always": "It never costs more than now, at any load.",
+        "never": "It never costs less than now, at any load.",
+        "none": "",
+    }[turn.verdict]
+
+
+def pair_text(even: BreakEven, size: int) -> str:
+    """A GPU type, with replicas of so many GPUs, against a hosted offer, in a sentence."""
+    if even.verdict == "always":
+        return f"{even.option} costs no more than {even.hosted} at any load."
+    if even.tokens_per_day is None:
+        return f"{even.option} costs more than {even.hosted} at any load."
+    gpus = counted((even.hosts or 0) * size, "GPU")
+    at = f"{_count(even.tokens_per_day)} tokens a day"
+    return f"{even.option} costs no more than {even.hosted} from {at} on, with {gpus}."
+
+
+def _dollars(amount: Fraction) -> str:
+    return dollars_text(int(amount))
+
+
+def _count(value: Fraction) -> str:
+    return f"{int(value):,}"
