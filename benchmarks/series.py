@@ -24,7 +24,7 @@ from typing import Final
 from benchmarks.host import host
 from benchmarks.results import plain, write
 from exporter.engines import ENGINES, read, wanted
-from exporter.finance.history.gpu_exporters import DCGM
+from exporter.finance.history.exporter_series import DCGM
 from tests.e2e.daemon import ROOT, get
 
 GPUS: Final = 8
