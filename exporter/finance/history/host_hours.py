@@ -5,7 +5,7 @@ it for a third of the hour, first if it held it before, last if it holds it in t
 """
 
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from itertools import combinations, pairwise
 from math import isnan
 from statistics import median
@@ -29,11 +29,34 @@ AT_ONCE_RATIO: Final = 1.1
 PARTS: Final = 60
 """An hour is cut to so many parts at most."""
 
-DeviceKey = tuple[str, str]
-"""A GPU's UUID, and the number of its MIG instance or nothing."""
 
-_Scraper = tuple[int, str]
-"""An exporter, and how it was scraped."""
+class DeviceKey(NamedTuple):
+    """A GPU, or one MIG instance of it."""
+
+    uuid: str
+    instance: str
+    """The number of the instance, empty for a whole GPU."""
+
+    @classmethod
+    def of(cls, series: GpuSeries) -> "DeviceKey":
+        """The device of a series."""
+        return cls(series.gpu.uuid, series.instance)
+
+
+class Scraper(NamedTuple):
+    """An exporter, and how it was scraped."""
+
+    exporter: int
+    labels: str
+
+    @classmethod
+    def of(cls, series: GpuSeries) -> "Scraper":
+        """The scraper of a series."""
+        return cls(series.exporter, series.scraper)
+
+
+DeviceSeries = Mapping[DeviceKey, Mapping[GpuSeries, GpuHours]]
+"""All series of one host in a chunk, by GPU or MIG instance."""
 
 
 class DeviceHour(NamedTuple):
@@ -101,67 +124,69 @@ class HostHour:
         return round((self.end - self.start) * min(1.0, self.samples / self.usual)) if self.usual else 0
 
 
-@dataclass(frozen=True, slots=True)
-class _Row:
+class _Row(NamedTuple):
     """One series in one hour."""
 
     series: GpuSeries
     hours: GpuHours
-    count: float
+    samples: float
+    """The number of its samples."""
 
 
-def _scraper(series: GpuSeries) -> _Scraper:
-    return series.exporter, series.scraper
+class _Span(NamedTuple):
+    """A device as it was from one part of an hour to another, of 1."""
+
+    begin: float
+    end: float
+    device: DeviceHour
 
 
-@dataclass(slots=True)
+class _Extent(NamedTuple):
+    """Where in its hour a host was seen."""
+
+    offset: Nanoseconds
+    length: Nanoseconds
+    usual: float
+    """The samples of a whole hour there."""
+
+
 class HostSeries:
-    """All series of one host in a chunk, by GPU or MIG instance.
+    """All series of one host in a chunk; `before` are the holders of its devices at the end of the last."""
 
-    `before` are the devices and holders at the end of the chunk before. `_naming` scrapers name pods.
-    """
-
-    devices: dict[DeviceKey, dict[GpuSeries, GpuHours]] = field(default_factory=dict)
-    before: Mapping[DeviceKey, tuple[PodName, ...]] = field(default_factory=dict)
-    _naming: set[_Scraper] = field(default_factory=set)
-    _counted: dict[tuple[DeviceKey, int], list[_Row]] = field(default_factory=dict)
+    def __init__(
+        self, devices: DeviceSeries, before: Mapping[DeviceKey, tuple[PodName, ...]] | None = None
+    ) -> None:
+        self._devices = devices
+        self.before = before or {}
+        every = [series for by_series in devices.values() for series in by_series]
+        self._naming = {Scraper.of(series) for series in every if series.holder is not None}
+        """Scrapers that name pods."""
+        self._counted: dict[tuple[DeviceKey, int], list[_Row]] = {}
 
     def hours(self, chunk: Chunk) -> Iterator[HostHour]:
         """The hours in which the host was seen."""
-        self._naming = {
-            _scraper(series)
-            for by_series in self.devices.values()
-            for series in by_series
-            if series.holder is not None
-        }
-        largest: list[float] = []
-        for at in range(chunk.hours):
-            of_series = [row.count for key in self.devices for row in self._rows(key, at)]
-            largest += [max(of_series)] if of_series else []
+        by_hour = [[row for key in self._devices for row in self._rows(key, at)] for at in range(chunk.hours)]
+        largest = [max(row.samples for row in rows) for rows in by_hour if rows]
         usual = median(largest) if largest else 0.0
         samples = [self._samples(at, usual) for at in range(chunk.hours)]
         counts = [max(by_scraper.values(), default=0.0) for by_scraper in samples]
-        holders = dict(self.before)
         for at in range(1, chunk.hours):
             if not counts[at]:
                 continue
-            start, length, reference = self._extent(counts, at, usual)
-            begun = chunk.number(at) * HOUR + start
+            extent = _extent(counts, at, usual)
             # In the hours beside one in which the host was there from its start to its end.
-            around = samples[max(0, at - 1) : at + 2] if length == HOUR else [samples[at]]
-            sequences = {
-                key: sequence
-                for key in self.devices
-                if (sequence := self._sequence(key, at, samples[at], around, holders.get(key, ())))
-            }
-            parts = tuple(_parts(sequences, begun, length))
+            around = samples[max(0, at - 1) : at + 2] if extent.length == HOUR else [samples[at]]
+            spans: dict[DeviceKey, list[_Span]] = {}
             of_gpus: dict[str, float] = {}
-            for uuid, instance in sequences:
-                count = sum(row.count for row in self._rows((uuid, instance), at))
-                of_gpus[uuid] = max(count, of_gpus.get(uuid, 0.0))
-            yield HostHour(chunk.number(at), parts, counts[at], reference, of_gpus)
-            holders = {(d.series.gpu.uuid, d.series.instance): d.holders for d in parts[-1].devices}
-        self.before = holders
+            for key in self._devices:
+                rows = self._rows(key, at)
+                if rows:
+                    spans[key] = self._spans(key, at, samples[at], around)
+                    count = sum(row.samples for row in rows)
+                    of_gpus[key.uuid] = max(count, of_gpus.get(key.uuid, 0.0))
+            parts = tuple(_parts(spans, chunk.number(at) * HOUR + extent.offset, extent.length))
+            yield HostHour(chunk.number(at), parts, counts[at], extent.usual, of_gpus)
+            self.before = {DeviceKey.of(device.series): device.holders for device in parts[-1].devices}
 
     def _rows(self, key: DeviceKey, at: int) -> list[_Row]:
         """The series that count for a GPU in an hour: those of one scraper, or of two that took turns."""
@@ -171,11 +196,11 @@ class HostSeries:
         return rows
 
     def _count(self, key: DeviceKey, at: int) -> list[_Row]:
-        by_scraper: dict[_Scraper, list[_Row]] = {}
-        for series, hours in self.devices[key].items():
+        by_scraper: dict[Scraper, list[_Row]] = {}
+        for series, hours in self._devices[key].items():
             count = hours.count[at]
-            if not isnan(count) and count > 0:
-                by_scraper.setdefault(_scraper(series), []).append(_Row(series, hours, count))
+            if count > 0:
+                by_scraper.setdefault(Scraper.of(series), []).append(_Row(series, hours, count))
         if len(by_scraper) < 2:
             return next(iter(by_scraper.values()), [])
         ended = [scraper for scraper, rows in by_scraper.items() if not _goes_on(rows, at, 1)]
@@ -187,91 +212,94 @@ class HostSeries:
         # One that names no pods would leave a GPU without its holder.
         best = min(
             by_scraper,
-            key=lambda each: (each not in self._naming, -sum(row.count for row in by_scraper[each]), each),
+            key=lambda each: (each not in self._naming, -sum(row.samples for row in by_scraper[each]), each),
         )
         return by_scraper[best]
 
-    def _part(self, key: DeviceKey, at: int, scraper: _Scraper) -> float:
+    def _part(self, key: DeviceKey, at: int, scraper: Scraper) -> float:
         """The part of an hour that a scraper has samples of, by its fullest hour."""
-        sums: dict[int, float] = {}
-        for series, hours in self.devices[key].items():
-            if _scraper(series) == scraper:
-                for hour, count in enumerate(hours.count):
-                    if not isnan(count):
-                        sums[hour] = sums.get(hour, 0.0) + count
-        here = sums.pop(at)
-        return here / max(here, max(sums.values(), default=here))
+        own = [hours.count for series, hours in self._devices[key].items() if Scraper.of(series) == scraper]
+        sums: list[float] = [sum(count for count in counts if count > 0) for counts in zip(*own, strict=True)]
+        return sums[at] / max(sums)
 
-    def _samples(self, at: int, usual: float) -> dict[_Scraper, float]:
+    def _samples(self, at: int, usual: float) -> dict[Scraper, float]:
         """Samples of the GPU that has most in an hour, by each scraper of it."""
-        most: dict[_Scraper, float] = {}
-        for key in self.devices:
+        most: dict[Scraper, float] = {}
+        for key in self._devices:
             rows = self._rows(key, at)
-            total = sum(row.count for row in rows)
+            total = sum(row.samples for row in rows)
             if total > SHARED_RATIO * usual:
-                total = max(row.count for row in rows)
-            for scraper in {_scraper(row.series) for row in rows}:
+                total = max(row.samples for row in rows)
+            for scraper in {Scraper.of(row.series) for row in rows}:
                 most[scraper] = max(total, most.get(scraper, 0.0))
         return most
 
-    @staticmethod
-    def _extent(counts: Sequence[float], at: int, usual: float) -> tuple[Nanoseconds, Nanoseconds, float]:
-        """Where in its hour a host was seen: offset and length, and the samples of a whole hour there."""
-        earlier = counts[at - 1]
-        later = counts[at + 1] if at + 1 < len(counts) else None
-        reference = max(earlier, later or 0.0) or usual
-        if counts[at] >= WHOLE_RATIO * reference or (earlier and (later or later is None)):
-            return 0, HOUR, max(reference, counts[at])
-        length = round(HOUR * counts[at] / reference)
-        offset = HOUR - length if not earlier and (later or later is None) else 0
-        # Samples are a scrape apart: what they cover is whole.
-        return offset, length, counts[at]
-
-    def _sequence(
+    def _spans(
         self,
         key: DeviceKey,
         at: int,
-        samples: Mapping[_Scraper, float],
-        around: Sequence[Mapping[_Scraper, float]],
-        before: tuple[PodName, ...],
-    ) -> list[tuple[float, float, DeviceHour]]:
-        """The holders of a GPU in an hour one after the other, each from one part of the hour to another."""
+        samples: Mapping[Scraper, float],
+        around: Sequence[Mapping[Scraper, float]],
+    ) -> list[_Span]:
+        """The holders of a GPU in an hour, one after the other."""
         rows = self._rows(key, at)
-        if not rows:
-            return []
         earlier = bool(self._rows(key, at - 1))
         by_holder: dict[PodName | None, list[_Row]] = {}
         for row in rows:
             by_holder.setdefault(row.series.holder, []).append(row)
-        totals = {holder: sum(row.count for row in each) for holder, each in by_holder.items()}
-        total = sum(totals.values())
+        total = sum(row.samples for row in rows)
         # A scraper may be slower than that of another GPU.
-        whole = max(samples[_scraper(row.series)] for row in rows)
+        scrapers = {Scraper.of(row.series) for row in rows}
+        whole = max(samples[scraper] for scraper in scrapers)
         began, ended = not _goes_on(rows, at, -1), not _goes_on(rows, at, 1)
         if began != ended:  # all GPUs of the host may have come or gone in this hour
-            whole = max(whole, *(hour.get(_scraper(row.series), 0.0) for hour in around for row in rows))
+            whole = max(whole, *(hour.get(scraper, 0.0) for hour in around for scraper in scrapers))
         if len(by_holder) > 1 and total > SHARED_RATIO * whole:
             pods = tuple(sorted(holder for holder in by_holder if holder is not None))
-            return [(0.0, 1.0, _device(rows, pods, at, earlier=earlier, shared=True))]
-
-        def order(holder: PodName | None) -> tuple[int, PodName]:
-            held_before = holder in before if holder is not None else not before
-            stays = _goes_on(by_holder[holder], at, 1)
-            return (0 if held_before else 2 if stays else 1), holder or PodName("", "", "")
+            return [_Span(0.0, 1.0, _device(rows, pods, at, earlier=earlier, shared=True))]
 
         share = min(1.0, total / whole)
         offset = 0.0
         if share >= WHOLE_RATIO:
             share = 1.0
-        elif not _goes_on(rows, at, -1):
+        elif began:
             offset = 1.0 - share
-        sequence = []
-        for holder in sorted(by_holder, key=order):
-            length = share * totals[holder] / total
+        spans = []
+        for holder, of_holder in self._in_order(key, by_holder, at):
+            length = share * sum(row.samples for row in of_holder) / total
             pods = () if holder is None else (holder,)
-            sequence.append((offset, offset + length, _device(by_holder[holder], pods, at, earlier=earlier)))
+            spans.append(_Span(offset, offset + length, _device(of_holder, pods, at, earlier=earlier)))
             offset += length
-        return sequence
+        return spans
+
+    def _in_order(
+        self, key: DeviceKey, by_holder: Mapping[PodName | None, list[_Row]], at: int
+    ) -> list[tuple[PodName | None, list[_Row]]]:
+        """Holders as they follow each other: who held the GPU before is first, who holds it later is last."""
+        before = self.before.get(key, ())
+
+        def place(holder: PodName | None) -> tuple[int, PodName]:
+            held_before = holder in before if holder is not None else not before
+            stays = _goes_on(by_holder[holder], at, 1)
+            later = 2 if stays else 1
+            return 0 if held_before else later, holder or PodName("", "", "")
+
+        return [(holder, by_holder[holder]) for holder in sorted(by_holder, key=place)]
+
+
+def _extent(counts: Sequence[float], at: int, usual: float) -> _Extent:
+    """Where in its hour a host was seen; the end of a chunk is no end of a host."""
+    earlier = counts[at - 1]
+    last = at + 1 == len(counts)
+    later = 0.0 if last else counts[at + 1]
+    reference = max(earlier, later) or usual
+    goes_on = last or bool(later)
+    if counts[at] >= WHOLE_RATIO * reference or (earlier and goes_on):
+        return _Extent(0, HOUR, max(reference, counts[at]))
+    length = round(HOUR * counts[at] / reference)
+    offset = HOUR - length if goes_on and not earlier else 0
+    # Samples are a scrape apart: what they cover is whole.
+    return _Extent(offset, length, counts[at])
 
 
 def _goes_on(rows: Collection[_Row], at: int, by: int) -> bool:
@@ -294,8 +322,8 @@ def _device(
 
     def mean(gpu_mean: GpuMean) -> float | None:
         known = [row for row in rows if not isnan(gpu_mean.column(row.hours)[at])]
-        total = sum(row.count for row in known)
-        return sum(gpu_mean.column(row.hours)[at] * row.count for row in known) / total if total else None
+        total = sum(row.samples for row in known)
+        return sum(gpu_mean.column(row.hours)[at] * row.samples for row in known) / total if total else None
 
     joules = [
         row.hours.inside.get(at, row.hours.joules[at]) if earlier else row.hours.joules[at]
@@ -304,7 +332,7 @@ def _device(
     ]
     inside = [row.hours.inside[at] for row in rows if at in row.hours.inside]
     return DeviceHour(
-        max(rows, key=lambda row: row.count).series,
+        max(rows, key=lambda row: row.samples).series,
         holders,
         mean(UTILIZATION),
         mean(MEMORY),
@@ -315,22 +343,14 @@ def _device(
 
 
 def _parts(
-    sequences: Mapping[DeviceKey, Sequence[tuple[float, float, DeviceHour]]],
-    start: Instant,
-    length: Nanoseconds,
+    spans: Mapping[DeviceKey, Sequence[_Span]], start: Instant, length: Nanoseconds
 ) -> Iterator[HourPart]:
-    cuts = {0, PARTS}
-    for sequence in sequences.values():
-        for begin, end, _ in sequence:
-            cuts |= {round(begin * PARTS), round(end * PARTS)}
+    """The parts of an hour between the ends of spans, which are rounded to `PARTS`."""
+    every = [span for _, of_device in sorted(spans.items()) for span in of_device]
+    bounds = [(round(span.begin * PARTS), round(span.end * PARTS), span.device) for span in every]
+    cuts = {0, PARTS, *(begin for begin, _, _ in bounds), *(end for _, end, _ in bounds)}
     for first, last in pairwise(sorted(cuts)):
-        middle = (first + last) / 2 / PARTS
-        devices = tuple(
-            device
-            for _, sequence in sorted(sequences.items())
-            for begin, end, device in sequence
-            if round(begin * PARTS) / PARTS <= middle < round(end * PARTS) / PARTS
-        )
+        devices = tuple(device for begin, end, device in bounds if begin <= first < end)
         yield HourPart(start + length * first // PARTS, start + length * last // PARTS, devices)
 
 
@@ -342,8 +362,7 @@ def twice_named(chunk: Chunk) -> Iterator[dict[NodeKey, float]]:
     """
     devices: dict[DeviceKey, dict[NodeKey, list[GpuHours]]] = {}
     for series, hours in chunk.gpus.items():
-        key = series.gpu.uuid, series.instance
-        devices.setdefault(key, {}).setdefault(series.host, []).append(hours)
+        devices.setdefault(DeviceKey.of(series), {}).setdefault(series.host, []).append(hours)
     for by_name in devices.values():
         if len(by_name) < 2:
             continue
@@ -359,7 +378,7 @@ def twice_named(chunk: Chunk) -> Iterator[dict[NodeKey, float]]:
                 }
 
 
-def has_namesake(devices: Mapping[DeviceKey, Mapping[GpuSeries, GpuHours]]) -> bool:
+def has_namesake(devices: DeviceSeries) -> bool:
     """Whether two GPUs were in one slot of a host for hours: they are of two hosts of its name.
 
     One that replaces another is there with it in the hour of the change.
@@ -388,6 +407,6 @@ def by_host(
     """The series of a chunk by host, each `known_as` one name, and by GPU or MIG instance."""
     hosts: dict[NodeKey, dict[DeviceKey, dict[GpuSeries, GpuHours]]] = {}
     for series, hours in chunk.gpus.items():
-        key = series.gpu.uuid, series.instance
-        hosts.setdefault(known_as(series.host), {}).setdefault(key, {})[series] = hours
+        devices = hosts.setdefault(known_as(series.host), {})
+        devices.setdefault(DeviceKey.of(series), {})[series] = hours
     return hosts

@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 from math import nan
 
-from exporter.finance.history.host_hours import HostHour, HostSeries
+from exporter.finance.history.host_hours import DeviceKey, HostHour, HostSeries
 from exporter.finance.history.hourly import Chunk, GpuHours, column
 from exporter.finance.history.kube_state import NodeKey, PodName
 from exporter.finance.history.survey import GpuSeries
@@ -35,10 +35,10 @@ def hours(counts: Sequence[float], utilization: float = 0.5) -> GpuHours:
 
 def cut(*gpus: tuple[GpuSeries, GpuHours]) -> list[HostHour]:
     """The hours of a host with these series."""
-    host = HostSeries()
+    devices: dict[DeviceKey, dict[GpuSeries, GpuHours]] = {}
     for each, columns in gpus:
-        host.devices.setdefault((each.gpu.uuid, each.instance), {})[each] = columns
-    return list(host.hours(Chunk(FIRST, len(gpus[0][1].count))))
+        devices.setdefault(DeviceKey.of(each), {})[each] = columns
+    return list(HostSeries(devices).hours(Chunk(FIRST, len(gpus[0][1].count))))
 
 
 def minutes(hour: HostHour) -> list[tuple[int, int, list[tuple[PodName, ...]]]]:
