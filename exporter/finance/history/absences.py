@@ -16,6 +16,13 @@ NAMED_MAX: Final = 3
 """Hosts, servers or labels that one line names."""
 
 
+_GPU_EXPORTERS: Final = "dcgm-exporter, nvidia_gpu_exporter or nvitop-exporter"
+_KEEP_UUIDS: Final = "keep the label UUID in metric_relabel_configs"
+_NAME_CLUSTERS: Final = (
+    "name clusters by the label `cluster` (external_labels), or ask the place of one of them"
+)
+
+
 class Exporter(NamedTuple):
     """An exporter with series."""
 
@@ -38,13 +45,11 @@ class Absence(NamedTuple):
 def nothing(survey: Survey) -> str:
     """What a server has that has no GPU and no inference server, to follow its name; and what to do."""
     for name, labels in survey.unnamed.items():
-        return (
-            f"series of {name} without a UUID (their labels are {printable(', '.join(labels))}): "
-            "keep the label UUID in metric_relabel_configs"
-        )
+        listed = printable(", ".join(labels))
+        return f"series of {name} without a UUID (their labels are {listed}): {_KEEP_UUIDS}"
     return (
-        "no GPU and no inference server in this time: scrape dcgm-exporter, nvidia_gpu_exporter or "
-        "nvitop-exporter, and the engines' /metrics; or ask the place that keeps older samples"
+        f"no GPU and no inference server in this time: scrape {_GPU_EXPORTERS}, "
+        "and the engines' /metrics; or ask the place that keeps older samples"
     )
 
 
@@ -66,10 +71,11 @@ def exporters(reckoning: Reckoning) -> Iterator[Exporter]:
             pods = ["pods"] if survey.labeled else []
             yield Exporter(exporter.name, f"{len(gpus)} GPUs", ", ".join(gives + pods))
     targets = Counter(engine.name for engine in survey.engines.values())
-    engines = {engine.name: engine for engine in survey.engines.values()}
-    for name, count in sorted(targets.items()):
-        engine = engines[name]
-        yield Exporter(engine.manual.title or name, f"{count} targets", "tokens" if engine.tokens else "load")
+    for engine in sorted(survey.all_engines(), key=lambda engine: engine.name):
+        if engine.name in targets:
+            title = engine.manual.title or engine.name
+            counted = "tokens" if engine.tokens else "load"
+            yield Exporter(title, f"{targets[engine.name]} targets", counted)
     if survey.kube.nodes or survey.kube.workloads:
         yield Exporter("kube-state-metrics", f"{len(survey.kube.nodes)} pods", "nodes of pods, workloads")
     typed = sum(1 for host in reckoning.hosts.values() if host.location.instance_type)
@@ -82,7 +88,12 @@ def exporters(reckoning: Reckoning) -> Iterator[Exporter]:
 def absences(reckoning: Reckoning, since: Instant, data_begin: Instant) -> Iterator[Absence]:
     """What is missing, the gravest first."""
     hosts = [host for host in reckoning.hosts.values() if host.gpus]
-    yield from _of_samples(reckoning)
+    survey = reckoning.survey
+    if not survey.gpus:
+        yield Absence("GPUs", "no dollars and no GPU-hours", f"scrape {_GPU_EXPORTERS}")
+    for name, labels in survey.unnamed.items():
+        effect = f"GPUs with the labels {', '.join(labels[:8])} are left out"
+        yield Absence(f"UUIDs in series of {name}", effect, _KEEP_UUIDS)
     if hosts and data_begin - since > NANOSECONDS_PER_HOUR:
         yield Absence(
             f"GPUs before {instant_text(data_begin)}",
@@ -99,21 +110,6 @@ def absences(reckoning: Reckoning, since: Instant, data_begin: Instant) -> Itera
     yield from _of_tokens(reckoning)
     yield from _of_prices(hosts)
     yield from _of_hosts(reckoning, hosts)
-
-
-def _of_samples(reckoning: Reckoning) -> Iterator[Absence]:
-    if not reckoning.survey.gpus:
-        yield Absence(
-            "GPUs",
-            "no dollars and no GPU-hours",
-            "scrape dcgm-exporter, nvidia_gpu_exporter or nvitop-exporter",
-        )
-    for name, labels in reckoning.survey.unnamed.items():
-        yield Absence(
-            f"UUIDs in series of {name}",
-            f"GPUs with the labels {', '.join(labels[:8])} are left out",
-            "keep the label UUID in metric_relabel_configs",
-        )
 
 
 def _of_servers(reckoning: Reckoning) -> Iterator[Absence]:
@@ -137,7 +133,7 @@ def _of_servers(reckoning: Reckoning) -> Iterator[Absence]:
         yield Absence(
             f"the cluster of {_few(names)}",
             "pods of one name were on two hosts at once, and of their tokens the larger count is taken",
-            "name clusters by the label `cluster` (external_labels), or ask the place of one of them",
+            _NAME_CLUSTERS,
         )
     if reckoning.homeless:
         names = sorted(target.url.removeprefix("/") for target in reckoning.homeless)
@@ -202,7 +198,7 @@ def _of_hosts(reckoning: Reckoning, hosts: Sequence[PastHost]) -> Iterator[Absen
         yield Absence(
             f"the cluster of {_few(sorted(host.host for host in reckoning.namesakes))}",
             "hosts of one name at once are one here: their servers and prices are mixed",
-            "name clusters by the label `cluster` (external_labels), or ask the place of one of them",
+            _NAME_CLUSTERS,
         )
     fewer = [host for host in hosts if (host.policy.tariff.instance_gpus or 0) > len(host.state.gpus)]
     if fewer:

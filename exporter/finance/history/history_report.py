@@ -2,7 +2,7 @@
 
 import math
 from collections import Counter
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, Final, NamedTuple
 
 from exporter.advice.kinds import headline
@@ -31,13 +31,10 @@ STEP_SECONDS: Final = 3600
 
 
 def sheet(answer: PastAnswer, form: Form) -> str:
-    """The answer in one of its forms."""
-    return _FORMS[form](answer)
-
-
-def text(answer: PastAnswer) -> str:
-    """For people, within 80 columns."""
-    return render.lines_text(_lines(answer))
+    """The answer in one of its forms; the text is within 80 columns."""
+    if form == "table":
+        return render.lines_text(_lines(answer))
+    return _as_json(answer) if form == "json" else _as_csv(answer)
 
 
 def _lines(answer: PastAnswer) -> Iterator[str]:
@@ -53,11 +50,11 @@ def _lines(answer: PastAnswer) -> Iterator[str]:
     if answer.unlisted:
         yield ""
         yield "charged without samples:"
-        for gpu in sorted(answer.unlisted, key=lambda gpu: -gpu.amount)[:ROWS]:
-            hours = f"{gpu.time / NANOSECONDS_PER_HOUR:,.1f}"
+        for host, listing in sorted(answer.unlisted, key=lambda gpu: -gpu.listing.amount)[:ROWS]:
+            hours = f"{listing.time / NANOSECONDS_PER_HOUR:,.1f}"
             yield from wrapped(
-                f"- {gpu.gpu.uuid} of {gpu.host.host}, not seen since {instant_text(gpu.since)}: "
-                f"{hours} GPU-hours, {dollars_text(gpu.amount)} dollars. "
+                f"- {listing.gpu.uuid} of {host.host}, not seen since {instant_text(listing.until)}: "
+                f"{hours} GPU-hours, {dollars_text(listing.amount)} dollars. "
                 "If it left, name it under `retired`"
             )
         if len(answer.unlisted) > ROWS:
@@ -176,7 +173,7 @@ def _percent(part: Nanoseconds, whole: Nanoseconds) -> str:
     return f"{100 * part / whole:.1f}" if whole else "-"
 
 
-def as_json(answer: PastAnswer) -> str:
+def _as_json(answer: PastAnswer) -> str:
     """For programs. Amounts in picodollars are exact."""
     source = answer.source
     # As `advise` prints it, without the commands: those read a ledger.
@@ -195,15 +192,15 @@ def as_json(answer: PastAnswer) -> str:
         ],
         "unseen_gpus": [
             {
-                "cluster": gpu.host.cluster,
-                "host": gpu.host.host,
-                "uuid": gpu.gpu.uuid,
-                "gpu_model": gpu.gpu.gpu_model,
-                "since": instant_text(gpu.since),
-                "gpu_hours": gpu.time / NANOSECONDS_PER_HOUR,
-                **render.money_json(gpu.amount),
+                "cluster": host.cluster,
+                "host": host.host,
+                "uuid": listing.gpu.uuid,
+                "gpu_model": listing.gpu.gpu_model,
+                "since": instant_text(listing.until),
+                "gpu_hours": listing.time / NANOSECONDS_PER_HOUR,
+                **render.money_json(listing.amount),
             }
-            for gpu in answer.unlisted
+            for host, listing in answer.unlisted
         ],
         "lacks": [each._asdict() for each in answer.absences],
         "resolution": {
@@ -284,38 +281,20 @@ def _dollars(amount: int | None) -> float | None:
     return None if amount is None else dollars(amount)
 
 
-CSV_COLUMNS: Final = (
-    "month",
-    "complete",
-    "by",
-    "cluster",
-    "host",
-    "namespace",
-    "server",
-    "product",
-    "team",
-    "model",
-    "dollars",
+_LABELS: Final = ("cluster", "host", "namespace", "server", "product", "team", "model")
+_GPU_HOURS: Final = (
     "gpu_hours",
-    "busy_gpu_hours",
-    "idle_gpu_hours",
-    "unobserved_gpu_hours",
-    "unpriced_gpu_hours",
-    "unread_gpu_hours",
-    "prompt_tokens",
-    "cached_prompt_tokens",
-    "generation_tokens",
-    "dollars_per_million_tokens",
-    "hours",
-    "hours_with_data",
-    "price_basis",
-    "step_seconds",
-    "scrape_seconds",
-    "error_ratio",
+    *(f"{part}_gpu_hours" for part in ("busy", "idle", "unobserved", "unpriced", "unread")),
+)
+_TOKENS: Final = (*(f"{kind}_tokens" for kind in KINDS), "dollars_per_million_tokens")
+_BASIS: Final = ("price_basis", "step_seconds", "scrape_seconds", "error_ratio")
+CSV_COLUMNS: Final = (
+    *("month", "complete", "by", *_LABELS, "dollars", *_GPU_HOURS),
+    *(*_TOKENS, "hours", "hours_with_data", *_BASIS),
 )
 
 
-def as_csv(answer: PastAnswer) -> str:
+def _as_csv(answer: PastAnswer) -> str:
     """For spreadsheets: a row for each month of each thing. Rows of one `by` sum to the month."""
     rows: list[Sequence[object]] = [CSV_COLUMNS]
     for by in BYS:
@@ -336,6 +315,3 @@ def as_csv(answer: PastAnswer) -> str:
                 }
                 rows.append([row.get(name) for name in CSV_COLUMNS])
     return render.csv_text(rows)
-
-
-_FORMS: Final[Mapping[Form, Callable[[PastAnswer], str]]] = {"table": text, "json": as_json, "csv": as_csv}

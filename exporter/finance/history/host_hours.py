@@ -278,13 +278,13 @@ class HostSeries:
         """Holders as they follow each other: who held the GPU before is first, who holds it later is last."""
         before = self.before.get(key, ())
 
-        def place(holder: PodName | None) -> tuple[int, PodName]:
+        def rank(holder: PodName | None) -> tuple[int, PodName]:
             held_before = holder in before if holder is not None else not before
             stays = _goes_on(by_holder[holder], at, 1)
             later = 2 if stays else 1
             return 0 if held_before else later, holder or PodName("", "", "")
 
-        return [(holder, by_holder[holder]) for holder in sorted(by_holder, key=place)]
+        return [(holder, by_holder[holder]) for holder in sorted(by_holder, key=rank)]
 
 
 def _extent(counts: Sequence[float], at: int, usual: float) -> _Extent:

@@ -15,12 +15,11 @@ from exporter.cost.state import State
 from exporter.finance.facts import Fact, Measure, measured, sums_by
 from exporter.finance.history.absences import Absence, Exporter, absences, exporters
 from exporter.finance.history.kube_state import NodeKey
-from exporter.finance.history.past_host import USAGE_HOURS, PastHost
+from exporter.finance.history.past_host import USAGE_HOURS, GpuListing, PastHost
 from exporter.finance.history.reckoning import Reckoning, was_read_whole
 from exporter.ledger.contents import recent_usage
 from exporter.ledger.history import HistorySums, PeakMemory
 from exporter.ledger.host_usage import host_usage
-from exporter.readings import Gpu
 from exporter.tariff.calendar import month_of
 from exporter.units import NANOSECONDS_PER_HOUR, Instant, Nanoseconds, Picodollars
 
@@ -153,16 +152,11 @@ class Line:
         return (self.gpu_time - self.unobserved) / self.gpu_time if self.gpu_time else None
 
 
-@dataclass(frozen=True, slots=True)
-class UnlistedGpu:
+class UnlistedGpu(NamedTuple):
     """A GPU that a host is charged for without samples."""
 
     host: NodeKey
-    gpu: Gpu
-    since: Instant
-    """When it was last listed."""
-    time: Nanoseconds
-    amount: Picodollars
+    listing: GpuListing
 
 
 @dataclass(frozen=True, slots=True)
@@ -243,7 +237,7 @@ class PastAnswer:
         amount = self.total().amount
         if measured_error is None or not amount:
             return measured_error
-        return measured_error + sum(gpu.amount for gpu in self.unlisted) / amount
+        return measured_error + sum(gpu.listing.amount for gpu in self.unlisted) / amount
 
 
 def answer(reckoning: Reckoning, source: HistorySource) -> PastAnswer:
@@ -267,7 +261,7 @@ def answer(reckoning: Reckoning, source: HistorySource) -> PastAnswer:
         advice=_advice(hosts, reckoning.config, source.until),
         downsampled=bool(reckoning.downsampled),
         unlisted=tuple(
-            UnlistedGpu(host.key, listing.gpu, listing.until, listing.time, listing.amount)
+            UnlistedGpu(host.key, listing)
             for host in hosts
             for _, listing in sorted(host.slots.listings.items())
             if listing.time >= NANOSECONDS_PER_HOUR

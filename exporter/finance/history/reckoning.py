@@ -3,7 +3,7 @@
 from collections import Counter, defaultdict
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
-from typing import Final, NamedTuple
+from typing import Final, NamedTuple, cast
 from zoneinfo import ZoneInfo
 
 from exporter.config import Config
@@ -11,7 +11,6 @@ from exporter.config.settings import cost_policy
 from exporter.cost import advance
 from exporter.cost.money import add, add_all
 from exporter.cost.policy import CardinalityLimits, CostPolicy
-from exporter.cost.postings import CostOwner
 from exporter.finance.facts import Fact, history_facts
 from exporter.finance.history import host_hours
 from exporter.finance.history.host_hours import HostHour, HourPart
@@ -46,20 +45,8 @@ class HourFact(NamedTuple):
     fact: Fact
 
 
-FactSink = Callable[[PastHost, Iterator[HourFact]], None]
+FactSink = Callable[[PastHost, Iterable[HourFact]], None]
 """Takes the facts of a host, hour by hour."""
-
-
-class TokenFact(NamedTuple):
-    """Tokens of an owner in one hour."""
-
-    at: Instant
-    """A moment of the hour."""
-    day: str
-    """The local day of that moment, like 2026-10-31."""
-    owner: CostOwner
-    kind: TokenKind
-    tokens: int
 
 
 HostHours = Mapping[NodeKey, Mapping[int, HostHour]]
@@ -239,13 +226,13 @@ class Reckoning:
         for part in hour.parts:
             host.elapsed += part.end - part.start
             ticks.append(self._tick(host, frame(part), host.policy, fleet))
-        tokens = _token_facts(ticks)
+        tokens = _token_facts(ticks, fleet.chunk.first)
         self._count(host, hour, ticks, tokens)
         for number in unseen:
             host.month(self._month(number)).span += HOUR
         host.last = hour.end
         if self._sink is not None:
-            self._sink(host, _hour_facts(ticks, tokens, fleet.chunk.first))
+            self._sink(host, (*_money_facts(ticks, fleet.chunk.first), *tokens))
 
     def _tick(self, host: PastHost, frame: Frame, policy: CostPolicy, fleet: FleetReadings) -> TickSums:
         """Charge a frame to a host and its months."""
@@ -273,17 +260,17 @@ class Reckoning:
         return ticked
 
     def _count(
-        self, host: PastHost, hour: HostHour, ticks: Iterable[TickSums], tokens: Iterable[TokenFact]
+        self, host: PastHost, hour: HostHour, ticks: Iterable[TickSums], tokens: Iterable[HourFact]
     ) -> None:
         """Add tokens to the months of a host, and what savings are judged by."""
         usage = HistorySums()
         for tick in ticks:
             for part in tick.segments:
                 add_all(usage.held, part.sums.held)
-        for each in tokens:
-            key = each.owner, each.kind
-            add(host.month(each.day[:7]).sums.tokens, key, each.tokens)
-            add(usage.tokens, key, each.tokens)
+        for _hour, fact in tokens:
+            key = fact.owner, cast("TokenKind", fact.kind)
+            add(host.month((fact.day or "")[:7]).sums.tokens, key, fact.value)
+            add(usage.tokens, key, fact.value)
         host.usage.append((hour.number, usage))
         if hour.counts:
             month = host.month(self._month(hour.number))
@@ -303,26 +290,25 @@ def _is_same(target: EngineTarget, other: EngineTarget, chunk: Chunk) -> bool:
     return len(chunk.engines[target].sampled & chunk.engines[other].sampled) > 1
 
 
-def _token_facts(ticks: Sequence[TickSums]) -> list[TokenFact]:
-    """Tokens of an hour and of a gap before it, by all time of both."""
+def _token_facts(ticks: Sequence[TickSums], first: int) -> list[HourFact]:
+    """Tokens of an hour and of a gap before it, by all time of both; none is before the `first` hour."""
     segments = tuple(part.segment for tick in ticks for part in tick.segments)
     facts = []
     for tick in ticks:
         postings = replace(tick.postings, segments=segments)
         for posting, _times in tick.tokens:
             for at, day, count in token_times(posting, postings):
-                facts.append(TokenFact(at, day, posting.owner, posting.kind, count))
+                fact = Fact("tokens", count, day, *posting.owner, kind=posting.kind)
+                facts.append(HourFact(max(first, at // HOUR), fact))
     return facts
 
 
-def _hour_facts(ticks: Iterable[TickSums], tokens: Iterable[TokenFact], first: int) -> Iterator[HourFact]:
-    """Facts of ticks and tokens by the hour; what is before the `first` hour is of that one."""
+def _money_facts(ticks: Iterable[TickSums], first: int) -> Iterator[HourFact]:
+    """Money and GPU time of ticks by the hour; what is before the `first` hour is of that one."""
     for tick in ticks:
         for segment, sums in tick.segments:
             for fact in history_facts(sums, segment.day):
                 yield HourFact(max(first, segment.start // HOUR), fact)
-    for at, day, owner, kind, count in tokens:
-        yield HourFact(max(first, at // HOUR), Fact("tokens", count, day, *owner, kind=kind))
 
 
 def was_read_whole(month: str, zone: ZoneInfo, since: Instant, until: Instant, data_begin: Instant) -> bool:

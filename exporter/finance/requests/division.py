@@ -11,48 +11,64 @@ nothing counted a token. Idle cost, and cost of time in which nothing was read, 
 
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
+from functools import cached_property
 from math import lcm
-from typing import Final
+from typing import Final, NamedTuple
 
 from exporter.cost.money import add
 from exporter.cost.policy import Weights
-from exporter.cost.postings import BUSY_PHASES, CostOwner
+from exporter.cost.postings import BUSY_PHASES
+from exporter.finance.facts import Fact, history_facts, measured
 from exporter.finance.requests.forms import LoggedRequest
 from exporter.finance.requests.log_file import ModelTokens
 from exporter.ledger.history import ESTIMATE, HistorySums
-from exporter.readings import KINDS, TokenKind
+from exporter.readings import KINDS
 from exporter.units import Picodollars
 
 FAMILIES: Final = ("cost", "server_cost", "tokens", "unpriced", "settled")
-"""The history that is needed."""
+"""Families of history that facts of an hour need."""
 
 WeightsOf = Callable[[str, str], Weights]
 """Weights of the tokens of a server's model."""
 
 
-@dataclass(slots=True)
-class ModelPool:
-    """The servers of one model in one hour: busy money by phase, and tokens.
+class TokenShares(NamedTuple):
+    """What a token costs in picodollars, over the common denominator `whole`."""
 
-    `money` has what tokens carry. `given` are tokens of requests by kind, `undivided` those of prompts
-    of which the log does not tell what was cached.
-    """
+    prompt: int
+    cached: int
+    undivided: int
+    """Of a token of a prompt of which the log does not tell what was cached."""
+    answer: int
+    whole: int
+    """0 without tokens."""
+
+    def of(self, request: LoggedRequest) -> int:
+        """The share of a request."""
+        answer = request.output * self.answer
+        if request.cached is None:
+            return request.input * self.undivided + answer
+        return (request.input - request.cached) * self.prompt + request.cached * self.cached + answer
+
+
+@dataclass
+class ModelPool:
+    """The servers of one model in one hour."""
 
     model: str
     weights: Weights
     money: dict[str, Picodollars] = field(default_factory=dict)
-    counted: dict[TokenKind, int] = field(default_factory=dict)
-    given: dict[TokenKind, int] = field(default_factory=dict)
+    """The money that tokens carry, by phase: prefill and decode."""
+    counted: dict[str, int] = field(default_factory=dict)
+    """Tokens that the ledger counted, by kind."""
+    given: dict[str, int] = field(default_factory=dict)
+    """Tokens of requests, by kind."""
     undivided: int = 0
+    """Tokens of prompts of which the log does not tell what was cached."""
     requests: Picodollars = 0
     """Cost of the requests until now."""
-    _shares: "_Shares | None" = field(default=None, init=False)
-    _sum: int = field(default=0, init=False)
-
-    @property
-    def prefill_and_decode(self) -> Picodollars:
-        """The money that tokens carry."""
-        return self.money.get("prefill", 0) + self.money.get("decode", 0)
+    _sum: int = 0
+    """Shares of the requests until now."""
 
     def add_tokens(self, tokens: ModelTokens) -> None:
         """Add tokens of requests, before the first cost."""
@@ -66,14 +82,11 @@ class ModelPool:
 
         Costs are differences of rounded sums: each is less than a picodollar off, and so is their sum.
         """
-        if self._shares is None:
-            self._shares = _Shares.of_pool(self)
-        shares = self._shares
-        if shares.whole == 0:
+        if self._shares.whole == 0:
             return 0
-        self._sum += shares.of(request)
+        self._sum += self._shares.of(request)
         before = self.requests
-        self.requests = self._sum // shares.whole
+        self.requests = self._sum // self._shares.whole
         return self.requests - before
 
     def excess(self) -> dict[str, int]:
@@ -83,48 +96,31 @@ class ModelPool:
         answers = self.given.get("generation", 0) - self.counted.get("generation", 0)
         return {"prompt": max(0, prompts - counted), "generation": max(0, answers)}
 
-
-@dataclass(frozen=True, slots=True)
-class _Shares:
-    """What a token costs in picodollars, over the common denominator `whole`, which is 0 without tokens."""
-
-    prompt: int
-    cached: int
-    undivided: int
-    answer: int
-    whole: int
-
-    def of(self, request: LoggedRequest) -> int:
-        answer = request.output * self.answer
-        if request.cached is None:
-            return request.input * self.undivided + answer
-        return (request.input - request.cached) * self.prompt + request.cached * self.cached + answer
-
-    @classmethod
-    def of_pool(cls, pool: ModelPool) -> "_Shares":
+    @cached_property
+    def _shares(self) -> TokenShares:
         # Weights of a token of a prompt, and of a cached one, as integers of the same ratio.
-        ratios = [weight.as_integer_ratio() for weight in (pool.weights.prompt, pool.weights.cached_prompt)]
+        ratios = [weight.as_integer_ratio() for weight in (self.weights.prompt, self.weights.cached_prompt)]
         scale = lcm(*(denominator for _, denominator in ratios))
         prompt, cached = (numerator * (scale // denominator) for numerator, denominator in ratios)
         if not prompt and not cached:
             prompt, cached = 1, 1
-        counted = [pool.counted.get(kind, 0) for kind in KINDS]
-        given = [pool.given.get(kind, 0) for kind in KINDS]
+        counted = [self.counted.get(kind, 0) for kind in KINDS]
+        given = [self.given.get(kind, 0) for kind in KINDS]
         # Undivided tokens are as the ledger's: of `inputs`, so many of each kind.
         inputs = counted[0] + counted[1]
         mix = (counted[0], counted[1]) if inputs else (1, 0)
         inputs = inputs or 1
-        most = [max(counted[at] * inputs, given[at] * inputs + pool.undivided * mix[at]) for at in (0, 1)]
+        most = [max(counted[at] * inputs, given[at] * inputs + self.undivided * mix[at]) for at in (0, 1)]
         prompts = most[0] * prompt + most[1] * cached
         answers = max(counted[2], given[2])
-        prefill, decode = pool.money.get("prefill", 0), pool.money.get("decode", 0)
+        prefill, decode = self.money.get("prefill", 0), self.money.get("decode", 0)
         if not prompts:
             prefill, decode = 0, prefill + decode
         elif not answers:
             prefill, decode = prefill + decode, 0
         # A token costs prefill x weight / prompts, or decode / answers.
         per_prompt = prefill * max(1, answers)
-        return cls(
+        return TokenShares(
             prompt=per_prompt * prompt * inputs,
             cached=per_prompt * cached * inputs,
             undivided=per_prompt * (prompt * mix[0] + cached * mix[1]),
@@ -135,18 +131,18 @@ class _Shares:
 
 @dataclass(slots=True)
 class RequestHour:
-    """An hour of all ledgers: `dollars` is its cost, `idle` the part of it that no request is for.
-
-    `estimated` is the part at estimated prices. `other` is busy money without tokens. `unpriced`: GPU time of
-    it waits for a price.
-    """
+    """An hour of all ledgers."""
 
     dollars: Picodollars = 0
+    """All cost."""
     estimated: Picodollars = 0
+    """Cost at estimated prices."""
     idle: Picodollars = 0
-    other: Picodollars = 0
+    """Cost that no request is for."""
     unpriced: bool = False
+    """Whether GPU time waits for a price."""
     pools: dict[str, ModelPool] = field(default_factory=dict)
+    """Pools by model."""
 
     @property
     def requests(self) -> Picodollars:
@@ -156,15 +152,31 @@ class RequestHour:
     @property
     def not_in_file(self) -> Picodollars:
         """Cost of what was served beyond the requests until now."""
-        return self.other + sum(pool.prefill_and_decode - pool.requests for pool in self.pools.values())
+        return self.dollars - self.idle - self.requests
 
     def pool(self, names: Iterable[str]) -> ModelPool | None:
         """The pool of the first of these models that has a cost which tokens carry."""
-        for name in names:
-            pool = self.pools.get(name)
-            if pool is not None and pool.prefill_and_decode:
-                return pool
-        return None
+        pools = [self.pools[name] for name in names if name in self.pools]
+        return next((pool for pool in pools if sum(pool.money.values())), None)
+
+    def add(self, fact: Fact, weights_of: WeightsOf) -> None:
+        """Add a fact."""
+        model = fact.model or ""
+        if fact.measure in ("money of owners", "tokens") and model not in self.pools:
+            self.pools[model] = ModelPool(model, weights_of(fact.server or "", model))
+        match fact.measure:
+            case "money of owners":
+                self.dollars += fact.value
+                if fact.phase in ("prefill", "decode"):
+                    add(self.pools[model].money, fact.phase, fact.value)
+                elif fact.phase not in BUSY_PHASES:
+                    self.idle += fact.value
+            case "money of components" if fact.basis == ESTIMATE:
+                self.estimated += fact.value
+            case "waiting time":
+                self.unpriced = True
+            case "tokens":
+                add(self.pools[model].counted, fact.kind or "", fact.value)
 
 
 Hours = dict[int, RequestHour]
@@ -175,26 +187,13 @@ def add_history(hours: Hours, history: Mapping[int, HistorySums], weights_of: We
     """Add the hours of a ledger. A model's weights are those of its first server."""
     for number, sums in sorted(history.items()):
         hour = hours.setdefault(number, RequestHour())
-        hour.unpriced = hour.unpriced or bool(sums.waiting())
-        hour.estimated += sum(sums.by_component(ESTIMATE).values())
-        for (owner, phase), amount in sorted(sums.cost.items()):
-            hour.dollars += amount
-            pool = _pool(hour, owner, weights_of)
-            if phase in {"prefill", "decode"}:
-                add(pool.money, phase, amount)
-            elif phase in BUSY_PHASES:
-                hour.other += amount
-            else:
-                hour.idle += amount
-        for (owner, kind), count in sums.tokens.items():
-            add(_pool(hour, owner, weights_of).counted, kind, count)
-
-
-def _pool(hour: RequestHour, owner: CostOwner, weights_of: WeightsOf) -> ModelPool:
-    pool = hour.pools.get(owner.model)
-    if pool is None:
-        pool = hour.pools[owner.model] = ModelPool(owner.model, weights_of(owner.server, owner.model))
-    return pool
+        facts = list(history_facts(sums))
+        money = measured(facts, "money of owners")
+        for fact in sorted(money, key=lambda fact: fact.owner):
+            hour.add(fact, weights_of)
+        for fact in facts:
+            if fact.measure != "money of owners":
+                hour.add(fact, weights_of)
 
 
 def served(hours: Hours) -> frozenset[str]:

@@ -113,16 +113,23 @@ class RequestLog:
     def __init__(self) -> None:
         self.problems: Counter[Problem] = Counter()
         self.lines: dict[Problem, list[str]] = {}
-        with self._failures():
-            self._connection = sqlite3.connect("", isolation_level=None)
-            self._connection.executescript(_TABLES)
-            self._connection.execute(f"PRAGMA cache_size = -{CACHE_KIB}")
+        self._connection = sqlite3.connect("", isolation_level=None)
+        self._connection.execute(f"PRAGMA cache_size = -{CACHE_KIB}")
 
     def __enter__(self) -> Self:
         return self
 
-    def __exit__(self, *_error: object) -> None:
+    def __exit__(self, _kind: object, error: BaseException | None, _trace: object) -> None:
+        """Close the temporary file.
+
+        Raises:
+            TemporaryFolderError: it could not be written.
+        """
         self._connection.close()
+        if isinstance(error, sqlite3.Error):
+            raise TemporaryFolderError(
+                f"the folder for temporary files cannot be written: {error}; TMPDIR names another one"
+            ) from error
 
     def read(self, paths: Collection[Path | None]) -> None:
         """Read files, compressed by gzip or not; `None` is standard input.
@@ -130,20 +137,20 @@ class RequestLog:
         Raises:
             RequestFileError: one cannot be read.
         """
-        with self._failures():
-            self._connection.execute("BEGIN")
-            for path in paths:
-                name = "standard input" if path is None else str(path)
-                try:
-                    with _opened(path) as file:
-                        self._read(file, name if len(paths) > 1 else "")
-                except (OSError, EOFError, zlib.error) as error:
-                    reason = getattr(error, "strerror", None) or error
-                    raise RequestFileError(f"{name}: cannot be read: {reason}") from error
-            self._connection.execute(_ABOVE)
-            (above,) = self._connection.execute("SELECT changes()").fetchone()
-            self.problems["duplicate"] += above
-            self._connection.execute("CREATE INDEX by_time ON request (hour, instant) WHERE dropped = 0")
+        self._connection.executescript(_TABLES)
+        self._connection.execute("BEGIN")
+        for path in paths:
+            name = "standard input" if path is None else str(path)
+            try:
+                with _opened(path) as file:
+                    self._read(file, name if len(paths) > 1 else "")
+            except (OSError, EOFError, zlib.error) as error:
+                reason = getattr(error, "strerror", None) or error
+                raise RequestFileError(f"{name}: cannot be read: {reason}") from error
+        self._connection.execute(_ABOVE)
+        (above,) = self._connection.execute("SELECT changes()").fetchone()
+        self.problems["duplicate"] += above
+        self._connection.execute("CREATE INDEX by_time ON request (hour, instant) WHERE dropped = 0")
 
     def _read(self, file: IO[bytes], name: str) -> None:
         number = 0
@@ -213,10 +220,9 @@ class RequestLog:
 
     def keep(self, first: int, last: int) -> None:
         """Leave out requests that did not end in the hours from the first to the last."""
-        with self._failures():
-            self.problems["another day"] += self._connection.execute(
-                "UPDATE request SET dropped = 1 WHERE dropped = 0 AND hour NOT BETWEEN ? AND ?", (first, last)
-            ).rowcount
+        self.problems["another day"] += self._connection.execute(
+            "UPDATE request SET dropped = 1 WHERE dropped = 0 AND hour NOT BETWEEN ? AND ?", (first, last)
+        ).rowcount
 
     def left_out(self) -> Iterator[str]:
         """Lines for people: what is no request of its own, how often, and where."""
@@ -230,45 +236,32 @@ class RequestLog:
 
     def span(self) -> tuple[Instant, Instant] | None:
         """The first and the last end of a request; `None` without any."""
-        with self._failures():
-            first, last = self._connection.execute(
-                "SELECT min(instant), max(instant) FROM request WHERE dropped = 0"
-            ).fetchone()
+        first, last = self._connection.execute(
+            "SELECT min(instant), max(instant) FROM request WHERE dropped = 0"
+        ).fetchone()
         return None if first is None else (first, last)
 
     def tokens(self) -> Iterator[ModelTokens]:
         """Sums of the requests that count."""
-        with self._failures():
-            for hour, names, *sums in self._connection.execute(
-                "SELECT hour, names, sum(iif(cached IS NULL, 0, prompt - cached)), coalesce(sum(cached), 0), "
-                "sum(iif(cached IS NULL, prompt, 0)), sum(answer) FROM request WHERE dropped = 0 "
-                "GROUP BY hour, names"
-            ):
-                yield ModelTokens(hour, tuple(json.loads(names)), *sums)
+        for hour, names, *sums in self._connection.execute(
+            "SELECT hour, names, sum(iif(cached IS NULL, 0, prompt - cached)), coalesce(sum(cached), 0), "
+            "sum(iif(cached IS NULL, prompt, 0)), sum(answer) FROM request WHERE dropped = 0 "
+            "GROUP BY hour, names"
+        ):
+            yield ModelTokens(hour, tuple(json.loads(names)), *sums)
 
     def hours(self) -> list[int]:
         """Hours since 1970 in which a request ended."""
-        with self._failures():
-            rows = self._connection.execute("SELECT DISTINCT hour FROM request WHERE dropped = 0").fetchall()
+        rows = self._connection.execute("SELECT DISTINCT hour FROM request WHERE dropped = 0").fetchall()
         return [hour for (hour,) in rows]
 
     def requests(self, hour: int) -> Iterator[LoggedRequest]:
         """The requests of an hour by their end."""
-        with self._failures():
-            for end, names, *fields in self._connection.execute(
-                f"SELECT {_FIELDS} FROM request WHERE dropped = 0 AND hour = ? ORDER BY instant, number",  # noqa: S608 - constants
-                (hour,),
-            ):
-                yield LoggedRequest(end, tuple(json.loads(names)), *fields)
-
-    @contextmanager
-    def _failures(self) -> Iterator[None]:
-        try:
-            yield
-        except sqlite3.Error as error:
-            raise TemporaryFolderError(
-                f"the folder for temporary files cannot be written: {error}; TMPDIR names another one"
-            ) from error
+        for end, names, *fields in self._connection.execute(
+            f"SELECT {_FIELDS} FROM request WHERE dropped = 0 AND hour = ? ORDER BY instant, number",  # noqa: S608 - constants
+            (hour,),
+        ):
+            yield LoggedRequest(end, tuple(json.loads(names)), *fields)
 
 
 @contextmanager

@@ -10,7 +10,7 @@ from typing import Final, Literal
 from exporter import units
 from exporter.cost.money import add
 from exporter.finance.render import csv_text, safe_cell
-from exporter.finance.requests.division import Hours, ModelPool, RequestHour, served
+from exporter.finance.requests.division import Hours, served
 from exporter.finance.requests.forms import LoggedRequest
 from exporter.finance.requests.log_file import RequestLog
 from exporter.reports.rounding import CENT, balanced, dollars_text, hundredths, rounded, ruled_table
@@ -56,24 +56,40 @@ tokens in its hour."""
 MODELS_NAMED: Final = 10
 
 
+@dataclass(frozen=True, slots=True)
+class PricedRow:
+    """A row of an hour: a request, what is not in the file, what is idle, or the sum of all."""
+
+    record: Literal["request", "not_in_file", "idle", "hour"]
+    hour: int
+    """The hour, since 1970."""
+    amount: units.Picodollars | None
+    """`None` for a request without a cost."""
+    request: LoggedRequest | None = None
+    model: str = ""
+    """The model of a request, by the name of its pool, else the first of its own names."""
+    reason: Unpriced | None = None
+    """Why a request has no cost."""
+
+
 @dataclass(slots=True)
 class PricedRequests:
-    """The requests of a log, priced by the hours of ledgers. Rows are made once; then it can sum up.
-
-    Hours from `unfinished` on are not over.
-    """
+    """The requests of a log, priced by the hours of ledgers. Rows are made once; then it can sum up."""
 
     log: RequestLog
     hours: Hours
     attribute: str = ATTRIBUTE
     unfinished: int | None = None
-    priced: int = 0
-    by_hour: dict[int, int] = field(default_factory=dict)
+    """Hours since 1970 from this one on are not over."""
+    by_hour: Counter[int] = field(default_factory=Counter)
+    """The number of requests with a cost, by hour."""
     _models: frozenset[str] = frozenset()
     _unpriced: Counter[Unpriced] = field(default_factory=Counter)
     _tokens_unpriced: Counter[Unpriced] = field(default_factory=Counter)
     _unserved: Counter[str] = field(default_factory=Counter)
+    """Tokens by model that is not served, of the first ones: a log may have a million names."""
     _names_unserved: int = 0
+    """Requests of other models that are not served."""
 
     def prepare(self) -> bool:
         """Add up the tokens of each hour and model. Returns whether any request has a cost."""
@@ -87,86 +103,81 @@ class PricedRequests:
                 any_cost = True
         return any_cost
 
-    def json_lines(self) -> Iterator[str]:
-        """A line for each request, and for each hour what is not in the file, what is idle, and the sum."""
-        stem = self.attribute.removesuffix(".amount")
-        beside = {} if stem == self.attribute else {f"{stem}.currency": "USD", f"{stem}.source": "local"}
-        for number, hour in self._every_hour():
-            at = _hour_text(number)
-            for request in self.log.requests(number):
-                amount, reason, model = self._cost(number, hour, request)
-                named = {"id": request.id, "trace_id": request.trace, "span_id": request.span}
-                row = {
-                    "record": "request",
-                    "hour": at,
-                    "end": _text(request.end),
-                    **{name: value for name, value in named.items() if value},
-                    "model": model,
-                    "input_tokens": request.input,
-                    **({} if request.cached is None else {"cached_input_tokens": request.cached}),
-                    "output_tokens": request.output,
-                }
-                if amount is None:
-                    yield json.dumps({**row, "unpriced": reason}) + "\n"
-                else:
-                    yield self._with_amount({**row, **beside}, amount)
-            if hour is not None:
-                for record, amount in _rest(hour):
-                    yield self._with_amount({"record": record, "hour": at}, amount)
-                row = {"record": "hour", "hour": at, "requests": self.by_hour.get(number, 0)}
-                yield self._with_amount(row, hour.dollars)
-
-    def _with_amount(self, row: dict[str, object], amount: units.Picodollars) -> str:
-        """A row whose amount is written with all digits, which a float might not have."""
-        text = json.dumps({**row, "picodollars": amount})
-        return f"{text[:-1]}, {json.dumps(self.attribute)}: {units.plain_dollars(amount)}}}\n"
-
-    def csv_lines(self) -> Iterator[str]:
-        """The same to the cent, without sums of hours. Cents are carried on: the rows sum to the total."""
-        yield _csv_line((*_COLUMNS, self.attribute))
-        total = cents = 0
-        for number, hour in self._every_hour():
-            at = _hour_text(number)
-            for request in self.log.requests(number):
-                amount, reason, model = self._cost(number, hour, request)
-                cell = reason
-                if amount is not None:
-                    total += amount
-                    cell, cents = _carried(total, cents)
-                cached = "" if request.cached is None else str(request.cached)
-                tokens = (str(request.input), cached, str(request.output))
-                yield _csv_line(("request", at, _text(request.end), request.id, model, *tokens, cell))
-            if hour is not None:
-                for record, amount in _rest(hour):
-                    total += amount
-                    cell, cents = _carried(total, cents)
-                    yield _csv_line((record, at, "", "", "", "", "", "", cell))
-
-    def _every_hour(self) -> Iterator[tuple[int, RequestHour | None]]:
-        """All hours of the ledgers and of the requests; `None` for one that no ledger has."""
+    def rows(self) -> Iterator[PricedRow]:
+        """A row for each request, and three for each hour of the ledgers."""
         for number in sorted({*self.hours, *self.log.hours()}):
-            yield number, self.hours.get(number)
+            hour = self.hours.get(number)
+            for request in self.log.requests(number):
+                pool = None if hour is None else hour.pool(request.names)
+                if pool is None:
+                    reason = self._count_unpriced(request)
+                    yield PricedRow("request", number, None, request, request.names[0], reason)
+                else:
+                    self.by_hour[number] += 1
+                    yield PricedRow("request", number, pool.cost(request), request, pool.model)
+            if hour is not None:
+                yield PricedRow("not_in_file", number, hour.not_in_file)
+                yield PricedRow("idle", number, hour.idle)
+                yield PricedRow("hour", number, hour.dollars)
 
-    def _cost(
-        self, number: int, hour: RequestHour | None, request: LoggedRequest
-    ) -> tuple[units.Picodollars | None, str, str]:
-        """Its cost or why it has none, and its model."""
-        pool: ModelPool | None = None if hour is None else hour.pool(request.names)
-        if pool is not None:
-            self.priced += 1
-            add(self.by_hour, number, 1)
-            return pool.cost(request), "", pool.model
+    def _count_unpriced(self, request: LoggedRequest) -> Unpriced:
         reason: Unpriced = "no_cost" if self._models.intersection(request.names) else "not_served"
+        tokens = request.input + request.output
         self._unpriced[reason] += 1
-        self._tokens_unpriced[reason] += request.input + request.output
+        self._tokens_unpriced[reason] += tokens
         if reason == "not_served":
-            # Tokens by model, of the first ones: a log may have a million names.
             name = request.names[0]
             if name in self._unserved or len(self._unserved) < MODELS_NAMED:
-                self._unserved[name] += request.input + request.output
+                self._unserved[name] += tokens
             else:
                 self._names_unserved += 1
-        return None, reason, request.names[0]
+        return reason
+
+    def json_lines(self) -> Iterator[str]:
+        """Rows as JSON. Amounts are written with all digits, which a float might not have."""
+        stem = self.attribute.removesuffix(".amount")
+        beside = {} if stem == self.attribute else {f"{stem}.currency": "USD", f"{stem}.source": "local"}
+        for row in self.rows():
+            fields: dict[str, object] = {"record": row.record, "hour": _hour_text(row.hour)}
+            request = row.request
+            if request is not None:
+                named = {"id": request.id, "trace_id": request.trace, "span_id": request.span}
+                fields["end"] = _text(request.end)
+                fields |= {name: value for name, value in named.items() if value}
+                fields |= {"model": row.model, "input_tokens": request.input}
+                if request.cached is not None:
+                    fields["cached_input_tokens"] = request.cached
+                fields["output_tokens"] = request.output
+                fields |= {"unpriced": row.reason} if row.amount is None else beside
+            elif row.record == "hour":
+                fields["requests"] = self.by_hour[row.hour]
+            if row.amount is None:
+                yield json.dumps(fields) + "\n"
+            else:
+                text = json.dumps({**fields, "picodollars": row.amount})
+                yield f"{text[:-1]}, {json.dumps(self.attribute)}: {units.plain_dollars(row.amount)}}}\n"
+
+    def csv_lines(self) -> Iterator[str]:
+        """Rows to the cent, without sums of hours. Cents are carried on: the rows sum to the total."""
+        yield csv_text([[*map(safe_cell, _COLUMNS), self.attribute]])
+        total = cents = 0
+        for row in self.rows():
+            if row.record == "hour":
+                continue
+            cell: str = row.reason or ""
+            if row.amount is not None:
+                total += row.amount
+                rounded_total = (2 * total + CENT) // (2 * CENT)
+                cell = f"{(rounded_total - cents) // 100}.{(rounded_total - cents) % 100:02d}"
+                cents = rounded_total
+            named = ["", "", "", "", "", ""]
+            request = row.request
+            if request is not None:
+                cached = "" if request.cached is None else str(request.cached)
+                tokens = (str(request.input), cached, str(request.output))
+                named = [_text(request.end), request.id, row.model, *tokens]
+            # No text of a log is a formula: clients choose ids and names.
+            yield csv_text([[*map(safe_cell, (row.record, _hour_text(row.hour), *named)), cell]])
 
     def summary(self) -> Iterator[str]:
         """Lines for people: each hour's dollars and their parts, and what was left out."""
@@ -201,7 +212,7 @@ class PricedRequests:
                 f"warning: {dollars_text(estimated)} of {dollars_text(total)} dollars come from estimated "
                 "prices"
             )
-        if self.unfinished is not None and any(number >= self.unfinished for number in self.by_hour):
+        if self.unfinished is not None and max(self.by_hour, default=0) >= self.unfinished:
             yield (
                 f"warning: the hour from {_hour_text(max(self.by_hour))} is not over: then its requests have "
                 "another cost"
@@ -222,31 +233,15 @@ class PricedRequests:
         table = [
             (
                 _hour_text(number),
-                f"{self.by_hour.get(number, 0):,}",
+                f"{self.by_hour[number]:,}",
                 *map(hundredths, row),
                 hundredths(total),
             )
             for (number, _), row, total in zip(hours, cells, rows, strict=True)
         ]
-        sums = ("all", f"{self.priced:,}", *map(hundredths, columns), hundredths(sum(rows)))
+        sums = ("all", f"{self.by_hour.total():,}", *map(hundredths, columns), hundredths(sum(rows)))
         headings = ("hour", "requests", "dollars of them", "not in the file", "idle", "dollars")
         yield from ruled_table(headings, table, sums)
-
-
-def _rest(hour: RequestHour) -> tuple[tuple[str, units.Picodollars], ...]:
-    return ("not_in_file", hour.not_in_file), ("idle", hour.idle)
-
-
-def _carried(total: units.Picodollars, before: int) -> tuple[str, int]:
-    """What a row adds to the rounded sum of all rows until now, and that sum in cents."""
-    cents = (2 * total + CENT) // (2 * CENT)
-    added = cents - before
-    return f"{added // 100}.{added % 100:02d}", cents
-
-
-def _csv_line(cells: tuple[str, ...]) -> str:
-    """A line in which no text of a log is a formula: clients choose ids and names."""
-    return csv_text([[*map(safe_cell, cells[:-1]), cells[-1]]])
 
 
 def _hour_text(number: int) -> str:

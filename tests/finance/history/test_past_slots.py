@@ -115,7 +115,9 @@ def test_a_gpu_that_is_gone_does_not_take_the_price_of_tokens(tmp_path: Path) ->
     assert sum(month.unread.values()) == 0
     past = answer(reckoning, HistorySource("", NOVEMBER * HOUR, (NOVEMBER + 40) * HOUR, 0, 1))
     assert past.total().dollars_per_million == pytest.approx(160 / 0.054)
-    assert [(each.gpu.uuid, each.amount) for each in past.unlisted] == [("GPU-1", 78 * 10**12)]
+    assert [(each.listing.gpu.uuid, each.listing.amount) for each in past.unlisted] == [
+        ("GPU-1", 78 * 10**12)
+    ]
     assert past.error == pytest.approx(0.02 + 78 / 160)
 
 

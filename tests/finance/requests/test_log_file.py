@@ -271,8 +271,12 @@ def test_a_million_values_are_not_in_memory(tmp_path: Path, monkeypatch: pytest.
 
 def test_a_full_folder_of_temporary_files(tmp_path: Path) -> None:
     """Says what to do. The file takes no more than 20 pages."""
-    with RequestLog() as log:
-        log._connection.execute("PRAGMA max_page_count = 20")
-        path = written(tmp_path / "log.jsonl", *(litellm(n) for n in range(3000)))
-        with pytest.raises(TemporaryFolderError, match="is full; TMPDIR names another one"):
+    path = written(tmp_path / "log.jsonl", *(litellm(n) for n in range(3000)))
+
+    def read() -> None:
+        with RequestLog() as log:
+            log._connection.execute("PRAGMA max_page_count = 20")
             log.read([path])
+
+    with pytest.raises(TemporaryFolderError, match="is full; TMPDIR names another one"):
+        read()
