@@ -4,18 +4,17 @@ What a kind of GPU can do is taken only from a server of the fleet that serves t
 prompt tokens by GPU time of prefill, its generated tokens by that of decode. Nothing is from data sheets.
 """
 
-from collections.abc import Collection, Iterator, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from fractions import Fraction
 from typing import NamedTuple
 
-from exporter.advice.claims import Claim, HostClaims
+from exporter.advice.claims import Claim, FreeGpu, HostClaims
 from exporter.advice.consolidation import BUSY_LIMIT
 from exporter.advice.hours import (
     LEAST_HOURS,
     WEEK_HOURS,
     JudgedServer,
-    PricedGpu,
     ServerHour,
     gpu_models,
     least_sure,
@@ -26,9 +25,6 @@ from exporter.cost.money import add_all
 from exporter.cost.postings import BUSY_PHASES, OTHER
 from exporter.readings import ServerKey, TokenKind
 from exporter.units import NANOSECONDS_PER_HOUR, Nanoseconds, Picodollars
-
-FreeGpus = tuple[tuple[HostClaims, PricedGpu], ...]
-"""Free GPUs with their hosts."""
 
 
 class _Load(NamedTuple):
@@ -99,13 +95,35 @@ class _Need(NamedTuple):
     measurement: _Measurement
 
 
+class _Service(NamedTuple):
+    """A model that is served on a kind of GPU."""
+
+    model: str
+    gpu_model: str
+
+
+class _MeasuredFleet(NamedTuple):
+    """What is known of the kinds of GPU in a fleet."""
+
+    hosts: Sequence[HostClaims]
+    prices: Mapping[str, Picodollars]
+    """The lowest price of an hour of each kind."""
+    measurements: Mapping[_Service, list[_Measurement]]
+
+
+class _NotJudged(NamedTuple):
+    """Why servers of a host could not be judged."""
+
+    host: str
+    reason: LackReason
+
+
 def cheaper_gpus(fleet: Sequence[HostClaims]) -> Iterator[Claim]:
     """Findings of a fleet, the dearest servers first.
 
     Each free GPU is used once: whoever takes a claim that counts marks its GPUs as used before the next.
     """
     prices: dict[str, Picodollars] = {}
-    """The lowest price of each kind of GPU in the fleet."""
     for claims in fleet:
         for gpu in claims.host.gpus:
             if gpu.per_hour is not None:
@@ -114,51 +132,62 @@ def cheaper_gpus(fleet: Sequence[HostClaims]) -> Iterator[Claim]:
     if len(prices) <= 1:
         return
     servers = [candidate for claims in fleet for candidate in _candidates(claims)]
-    measurements: dict[tuple[str, str], list[_Measurement]] = {}
+    measurements: dict[_Service, list[_Measurement]] = {}
     for candidate in servers:
         measurement = _measured(candidate)
         if measurement is not None:
-            measurements.setdefault((candidate.model, candidate.gpu_model), []).append(measurement)
+            service = _Service(candidate.model, candidate.gpu_model)
+            measurements.setdefault(service, []).append(measurement)
+    measured = _MeasuredFleet(fleet, prices, measurements)
 
     def order(candidate: _Candidate) -> tuple[Picodollars, str, ServerKey]:
         claims, server, _model = candidate
         return -claims.left(server) * server.per_hour, claims.host.name, server.key
 
-    not_judged: dict[tuple[str, LackReason], list[_Candidate]] = {}
+    not_judged: dict[_NotJudged, list[_Candidate]] = {}
     for candidate in sorted(servers, key=order):
-        claims, server, model = candidate
+        claims, server, _ = candidate
         if server.key in claims.settled or server.key in claims.guests or claims.left(server) <= 0:
             continue
-        cheaper = sorted(kind for kind, price in prices.items() if price < server.per_hour)
-        if cheaper and server.age < WEEK_HOURS:
-            not_judged.setdefault((claims.host.name, "days"), []).append(candidate)
-            continue
-        loads = {_Load.of(hour) for hour in server.hours.values()}
-        choices: list[Claim] = []
-        missing: set[LackReason] = set()
-        for kind in cheaper:
-            need = _needed(measurements.get((model, kind), ()), loads)
-            if need is None:
-                missing.add("rate")
-                continue
-            if need.gpus * prices[kind] >= server.per_hour * len(server.gpus):
-                continue
-            gpus = _chosen(fleet, kind, need)
-            if gpus is None:
-                missing.add("room")
-                continue
-            claim = _claim(candidate, need, gpus)
-            if claim.saving.amount > 0:
-                choices.append(claim)
-        if choices:
-            yield max(choices, key=lambda claim: claim.saving.amount)
-        elif missing:
-            reason: LackReason = "room" if "room" in missing else "rate"
-            not_judged.setdefault((claims.host.name, reason), []).append(candidate)
-    for (_host, reason), candidates in sorted(not_judged.items(), key=lambda item: item[0]):
+        answer = _best_claim(candidate, measured)
+        if isinstance(answer, Claim):
+            yield answer
+        elif answer is not None:
+            not_judged.setdefault(_NotJudged(claims.host.name, answer), []).append(candidate)
+    for group, candidates in sorted(not_judged.items(), key=lambda item: item[0]):
         subject = names(sorted(candidate.server.key for candidate in candidates))
-        age = min(candidate.server.age for candidate in candidates) if reason == "days" else 0
-        candidates[0].claims.lack(reason, subject, age)
+        age = min(candidate.server.age for candidate in candidates) if group.reason == "days" else 0
+        candidates[0].claims.lack(group.reason, subject, age)
+
+
+def _best_claim(candidate: _Candidate, fleet: _MeasuredFleet) -> Claim | LackReason | None:
+    """The claim that saves most, else what is missing for one; `None` where no kind of GPU is cheaper."""
+    _, server, model = candidate
+    cheaper = sorted(kind for kind, price in fleet.prices.items() if price < server.per_hour)
+    if cheaper and server.age < WEEK_HOURS:
+        return "days"
+    loads = {_Load.of(hour) for hour in server.hours.values()}
+    choices: list[Claim] = []
+    missing: set[LackReason] = set()
+    for kind in cheaper:
+        need = _needed(fleet.measurements.get(_Service(model, kind), ()), loads)
+        if need is None:
+            missing.add("rate")
+            continue
+        if need.gpus * fleet.prices[kind] >= server.per_hour * len(server.gpus):
+            continue
+        gpus = _chosen(fleet.hosts, kind, need)
+        if gpus is None:
+            missing.add("room")
+            continue
+        claim = _claim(candidate, need, gpus)
+        if claim.saving.amount > 0:
+            choices.append(claim)
+    if choices:
+        return max(choices, key=lambda claim: claim.saving.amount)
+    if "room" in missing:
+        return "room"
+    return "rate" if missing else None
 
 
 def _candidates(claims: HostClaims) -> Iterator[_Candidate]:
@@ -225,29 +254,29 @@ def _needed(measurements: Collection[_Measurement], loads: Collection[_Load]) ->
     return max(needs, key=lambda need: (need.gpus, need.time), default=None)
 
 
-def _chosen(fleet: Sequence[HostClaims], kind: str, need: _Need) -> FreeGpus | None:
+def _chosen(fleet: Sequence[HostClaims], kind: str, need: _Need) -> tuple[FreeGpu, ...] | None:
     """The cheapest free GPUs, those of a replica on one host; `None` if there are too few.
 
     A card in MIG mode has no room for what was measured on a whole one.
     """
     size = need.measurement.gpus
-    groups: list[tuple[HostClaims, list[PricedGpu]]] = []
+    replicas: list[list[FreeGpu]] = []
     for claims in fleet:
-        free = [gpu for gpu in claims.free_gpus if gpu.gpu.gpu_model == kind and not gpu.divided]
-        free.sort(key=lambda gpu: (gpu.price, gpu.gpu))
-        groups += [(claims, free[first : first + size]) for first in range(0, len(free) - size + 1, size)]
-    replicas = need.gpus // size
-    if len(groups) < replicas:
+        whole = (gpu for gpu in claims.free_gpus if gpu.gpu.gpu_model == kind and not gpu.divided)
+        free = [FreeGpu(claims, gpu) for gpu in sorted(whole, key=lambda gpu: (gpu.price, gpu.gpu))]
+        replicas += [free[first : first + size] for first in range(0, len(free) - size + 1, size)]
+    count = need.gpus // size
+    if len(replicas) < count:
         return None
-    groups.sort(key=lambda group: (sum(gpu.price for gpu in group[1]), group[0].host.name))
-    return tuple((claims, gpu) for claims, gpus in groups[:replicas] for gpu in gpus)
+    replicas.sort(key=lambda replica: (sum(free.gpu.price for free in replica), replica[0].claims.host.name))
+    return tuple(free for replica in replicas[:count] for free in replica)
 
 
-def _claim(candidate: _Candidate, need: _Need, used: FreeGpus) -> Claim:
+def _claim(candidate: _Candidate, need: _Need, used: tuple[FreeGpu, ...]) -> Claim:
     """The price of the hours that are left, less that of the cheaper GPUs in as many hours."""
     claims, server, model = candidate
     left = claims.left(server)
-    gpus = [gpu for _, gpu in used]
+    gpus = [free.gpu for free in used]
     per_hour = sum(gpu.price for gpu in gpus)
     own = left * server.per_hour // NANOSECONDS_PER_HOUR
     elsewhere = left * per_hour // (len(server.gpus) * NANOSECONDS_PER_HOUR)
@@ -261,7 +290,7 @@ def _claim(candidate: _Candidate, need: _Need, used: FreeGpus) -> Claim:
         cheaper=CheaperGpus(
             gpu_model=gpus[0].gpu.gpu_model,
             gpus=len(gpus),
-            hosts=tuple(sorted({host.host.name for host, _ in used})),
+            hosts=tuple(sorted({free.claims.host.name for free in used})),
             per_hour=per_hour,
             model=model,
             host=need.measurement.host,

@@ -43,8 +43,16 @@ class Claim(NamedTuple):
     """Idle time that it takes of servers that stay, by hour."""
     shared: bool = False
     """Whether another server moves onto its GPUs, and works in its hours."""
-    used: tuple[tuple["HostClaims", PricedGpu], ...] = ()
-    """Free GPUs that it needs, with their hosts."""
+    used: tuple["FreeGpu", ...] = ()
+    """Free GPUs that it needs."""
+
+
+class FreeGpu(NamedTuple):
+    """A GPU that a server of the fleet may move onto."""
+
+    claims: "HostClaims"
+    """The host of the GPU."""
+    gpu: PricedGpu
 
 
 @dataclass(slots=True)
@@ -122,7 +130,7 @@ class HostClaims:
         *,
         taken: Mapping[int, Nanoseconds] | None = None,
         shared: bool = False,
-        used: tuple[tuple["HostClaims", PricedGpu], ...] = (),
+        used: tuple[FreeGpu, ...] = (),
         **evidence: Any,
     ) -> Claim:
         """A finding about all GPUs of a server, at the lowest of their prices, since its first hour."""
@@ -165,8 +173,8 @@ class HostClaims:
             self.guests.setdefault(key, set()).update(claim.servers)
         for key, hours in claim.taken.items():
             add_all(self.taken.setdefault(key, {}), hours)
-        for host, gpu in claim.used:
-            host.used.add(gpu.gpu.uuid)
+        for free in claim.used:
+            free.claims.used.add(free.gpu.gpu.uuid)
 
     def savings(self) -> Iterator[Saving]:
         """Findings with dollars, once all kinds have claimed."""

@@ -365,14 +365,10 @@ def explain(
     keys = sorted(accounts.models)
     if not keys:
         raise ExplanationError("nothing was posted in this time: ask for a longer --window")
-    names = {key: f"{key.namespace}/{key.server}" if key.namespace else key.server for key in keys}
-    selected = [
-        key for key in keys if server is None or server in {key.server, f"{key.namespace}/{key.server}"}
-    ]
+    selected = [key for key in keys if server is None or server in {key.server, key.name}]
     if not selected:
-        raise ExplanationError(
-            f"there is no server {server!r} in this time: there is {', '.join(names.values())}"
-        )
+        there_is = ", ".join(key.name for key in keys)
+        raise ExplanationError(f"there is no server {server!r} in this time: there is {there_is}")
     policy = policy.following(state.predecessors)
     servers: list[ServerExplanation] = []
     for key in sorted(selected, key=lambda key: -accounts.spent(key)):

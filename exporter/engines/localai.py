@@ -11,41 +11,34 @@ Source: mudler/LocalAI @82c191a (4.9.0), `core/services/metrics` and `core/servi
 
 from typing import Final
 
-from exporter.engines.spec import (
-    Alternative,
-    Command,
-    Count,
-    Engine,
-    Fingerprint,
-    Manual,
-    counter,
-    label,
-)
+from exporter.engines import spec
 
 _TOKENS: Final = "localai_tokens_total"
 _BILLED: Final = "localai_billed_requests_total"
 
-LOCALAI: Final = Engine(
+LOCALAI: Final = spec.Engine(
     name="localai",
     prefix="localai_",
     default_port=8080,
-    fingerprint=Fingerprint(names=(_TOKENS, _BILLED, "localai_usage_unrecorded_total", "api_call_count")),
+    fingerprint=spec.Fingerprint(
+        names=(_TOKENS, _BILLED, "localai_usage_unrecorded_total", "api_call_count")
+    ),
     models=("served_model",),
     groups=(
         (
-            Alternative(
+            spec.Alternative(
                 (_TOKENS,),
                 (
-                    Count(_TOKENS, "prompt", where=label("kind", "prompt")),
-                    Count(_TOKENS, "generation", where=label("kind", "completion")),
+                    spec.Count(_TOKENS, "prompt", where=spec.label("kind", "prompt")),
+                    spec.Count(_TOKENS, "generation", where=spec.label("kind", "completion")),
                 ),
             ),
         ),
-        counter(_BILLED, "requests"),
+        spec.counter(_BILLED, "requests"),
     ),
     creates_late=True,
     commands=(
-        Command(
+        spec.Command(
             programs=("local-ai",),
             foreign=("models", "backends", "federated", "worker", "tts", "transcript"),
             port=8080,
@@ -55,7 +48,7 @@ LOCALAI: Final = Engine(
             metrics_off=("--disable-metrics-endpoint",),
         ),
     ),
-    manual=Manual(
+    manual=spec.Manual(
         title="LocalAI",
         versions="4.3.2 to 4.9",
         reading="Renders counters of the API server; its backends are not asked.",

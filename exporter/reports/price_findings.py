@@ -8,16 +8,7 @@ from zoneinfo import ZoneInfo
 
 from exporter.config.values import plain
 from exporter.readings import GpuReading
-from exporter.reports.diagnosis import (
-    DoctorGpu,
-    ExaminedHost,
-    Finding,
-    PriceLine,
-    error,
-    note,
-    some_rules,
-    warning,
-)
+from exporter.reports import diagnosis
 from exporter.tariff.calendar import day_of
 from exporter.tariff.csv_tables import CatalogueError
 from exporter.tariff.price_file import age_warning
@@ -73,12 +64,12 @@ def zero_price(rule: Hardware, at: Instant, zone: ZoneInfo) -> ZeroPrice | None:
 class _AlikeGpus:
     """GPUs of one model and one price, or of one rule without a price."""
 
-    gpu: DoctorGpu
+    gpu: diagnosis.DoctorGpu
     """The first of these GPUs."""
     reading: GpuReading
     """The reading of the first GPU."""
     rule: Hardware | None
-    hardware: PriceLine | None
+    hardware: diagnosis.PriceLine | None
     """Their rent or their amortization."""
     zero: ZeroPrice | None
     """The cause of a price of 0."""
@@ -91,7 +82,7 @@ class _AlikeGpus:
         return f"{self.count} x {self.gpu.gpu_model}"
 
 
-def _alike_gpus(host: ExaminedHost) -> Iterable[_AlikeGpus]:
+def _alike_gpus(host: diagnosis.ExaminedHost) -> Iterable[_AlikeGpus]:
     """The listed GPUs by model and price, in the order of the first GPUs."""
     groups: dict[tuple[str, bool, str, float], _AlikeGpus] = {}
     for reading, gpu in zip(host.readings, host.gpus, strict=True):
@@ -108,14 +99,14 @@ def _alike_gpus(host: ExaminedHost) -> Iterable[_AlikeGpus]:
     return groups.values()
 
 
-def damage_findings(host: ExaminedHost) -> Iterator[Finding]:
+def damage_findings(host: diagnosis.ExaminedHost) -> Iterator[diagnosis.Finding]:
     """A catalogue that cannot be read."""
     damage = host.policy.tariff.catalogue.damage()
     if damage:
-        yield warning(f"the bundled catalogue is damaged, install the package again: {damage}.")
+        yield diagnosis.warning(f"the bundled catalogue is damaged, install the package again: {damage}.")
 
 
-def unmatched_rule_findings(host: ExaminedHost) -> Iterator[Finding]:
+def unmatched_rule_findings(host: diagnosis.ExaminedHost) -> Iterator[diagnosis.Finding]:
     """Rules of `hardware` that match no GPU here, and why not.
 
     One file may serve many hosts, so most such rules are notes. A rule that misses by case, or by a part of a
@@ -125,14 +116,14 @@ def unmatched_rule_findings(host: ExaminedHost) -> Iterator[Finding]:
     for rule in unmatched_rules(host.policy.tariff, (reading.gpu for reading in host.readings)):
         if rule.slip:
             text = f"{rule.rule} matches no GPU here: {rule.why}"
-            yield warning(f"{text}. A pattern covers the whole text, and case counts.")
+            yield diagnosis.warning(f"{text}. A pattern covers the whole text, and case counts.")
         else:
             others.append(f"{rule.rule}: {rule.why}")
     if others:
-        yield note(f"rules that match no GPU here: {some_rules(others)}.")
+        yield diagnosis.note(f"rules that match no GPU here: {diagnosis.some_rules(others)}.")
 
 
-def unpriced_findings(host: ExaminedHost) -> Iterator[Finding]:
+def unpriced_findings(host: diagnosis.ExaminedHost) -> Iterator[diagnosis.Finding]:
     """GPUs without a price, the reason, and what to write.
 
     The first rule that matches decides: where there is one, only a change of that rule gives a price.
@@ -156,10 +147,10 @@ def unpriced_findings(host: ExaminedHost) -> Iterator[Finding]:
             key = rule.begin.key.rpartition(".")[2]
             words.append(f"{rule.source} prices {them} from {rule.begin.text}.")
             words.append(f"If {they_cost} money before, write an earlier `{key}` there.")
-        yield error(" ".join(words))
+        yield diagnosis.error(" ".join(words))
 
 
-def zero_findings(host: ExaminedHost) -> Iterator[Finding]:
+def zero_findings(host: diagnosis.ExaminedHost) -> Iterator[diagnosis.Finding]:
     """GPUs of a price of 0."""
     for alike in _alike_gpus(host):
         zero = alike.zero
@@ -168,14 +159,14 @@ def zero_findings(host: ExaminedHost) -> Iterator[Finding]:
         others = [line for line in alike.gpu.prices if line is not alike.hardware]
         beside = ", ".join(line.component for line in others if line.dollars_per_hour != 0)
         charged = f"nothing is charged but {beside}" if beside else "metered, never charged"
-        yield Finding(
+        yield diagnosis.Finding(
             "warning" if zero.kind in {"discount", "purchase"} else "note",
             f"{alike.gpus} {'costs' if alike.count == 1 else 'cost'} 0 dollars an hour "
             f"because {zero.reason} ({alike.hardware.source}): {charged}.",
         )
 
 
-def quote_findings(host: ExaminedHost) -> Iterator[Finding]:
+def quote_findings(host: diagnosis.ExaminedHost) -> Iterator[diagnosis.Finding]:
     """Prices that are not configured, and the lines that would replace them."""
     tariff = host.policy.tariff
     for alike in _alike_gpus(host):
@@ -186,7 +177,7 @@ def quote_findings(host: ExaminedHost) -> Iterator[Finding]:
         price = f"{rent.dollars_per_hour or 0.0:.6g} dollars per GPU-hour, {quote.source}, of {quote.as_of}"
         caveat = f" {quote.caveat[0].upper()}{quote.caveat[1:]}." if quote.caveat else ""
         if quote.price_basis == "estimate":
-            yield warning(
+            yield diagnosis.warning(
                 f"{counted} priced by an estimate: {price}.{caveat} Write what you pay:\n"
                 f"    {price_line([model])}",
             )
@@ -194,20 +185,20 @@ def quote_findings(host: ExaminedHost) -> Iterator[Finding]:
             memory = alike.reading.memory_total_bytes
             with suppress(CatalogueError):
                 if memory and not quote.instance_gpu and tariff.catalogue.gpu(model, memory) is None:
-                    yield warning(
+                    yield diagnosis.warning(
                         f"{model} shows {memory / BYTES_PER_GIBIBYTE:.1f} GiB of memory, which is not that "
                         "of the model: the estimate is of a whole one.",
                     )
         elif alike.rule is None:
             location = tariff.location
-            yield note(
+            yield diagnosis.note(
                 f"{counted} priced by a list price: {price}.{caveat} If you pay less, write:\n"
                 f'    hardware: [{{match: {{instance_type: "{location.instance_type}"}}, '
                 f"rented: {{catalogue: {location.cloud}, discount_ratio: RATIO}}}}]",
             )
 
 
-def catalogue_findings(host: ExaminedHost) -> Iterator[Finding]:
+def catalogue_findings(host: diagnosis.ExaminedHost) -> Iterator[diagnosis.Finding]:
     """Other GPUs than the catalogue has for the instance type, and a catalogue that is old."""
     tariff = host.policy.tariff
     quotes = [(reading.gpu.gpu_model, tariff.quote(reading.gpu)) for reading in host.readings]
@@ -216,10 +207,10 @@ def catalogue_findings(host: ExaminedHost) -> Iterator[Finding]:
         with suppress(CatalogueError):
             entry = tariff.catalogue.gpu(model) if instance_gpu else None
             if entry is not None and entry.model.gpu_model != instance_gpu:
-                yield warning(
+                yield diagnosis.warning(
                     f"the instance has {instance_gpu} by the catalogue, this host shows {model}: "
                     f"is it a {tariff.location.instance_type}?",
                 )
     old = age_warning(tariff.catalogue.list_date(), host.now) if used else None
     if old:
-        yield warning(old)
+        yield diagnosis.warning(old)

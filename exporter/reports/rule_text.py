@@ -10,22 +10,14 @@ from exporter.config.settings import Config
 from exporter.config.values import plain
 from exporter.engines import Engine
 from exporter.readings import UNKNOWN_LOCATION, Gpu, masked
-from exporter.tariff import quotes
+from exporter.tariff import quotes, terms
 from exporter.tariff.csv_tables import CatalogueError
 from exporter.tariff.quotes import Quote
 from exporter.tariff.rate import PriceBasis
 from exporter.tariff.tariff import Tariff
-from exporter.tariff.terms import (
-    Billing,
-    Hardware,
-    HardwareMatch,
-    Listed,
-    Owned,
-    Rented,
-)
 from exporter.units import NANOSECONDS_PER_HOUR, PICODOLLARS_PER_DOLLAR, Instant
 
-ANYTHING: Final = HardwareMatch()
+ANYTHING: Final = terms.HardwareMatch()
 ANY_GPU: Final = Gpu("", "")
 
 _URLS: Final = frozenset({"url", "gateway", "metrics_path"})
@@ -44,7 +36,7 @@ class RulePrice:
     are in it.
     """
 
-    billing: Billing
+    billing: terms.Billing
     dollars_per_gpu_hour: Decimal | None = None
     components: tuple[tuple[str, Decimal], ...] = ()
     list_dollars_per_hour: Decimal | None = None
@@ -57,14 +49,14 @@ class RulePrice:
     dollars_per_kilowatt_hour: Decimal | None = None
 
 
-def rule_price(rule: Hardware, config: Config, now: Instant) -> RulePrice:
+def rule_price(rule: terms.Hardware, config: Config, now: Instant) -> RulePrice:
     """The price by a rule of a configuration at an instant, wherever the rule matches."""
     pricing, catalogue = rule.pricing, config.catalogue
-    result = RulePrice(billing="always" if isinstance(pricing, Owned) else pricing.billing)
+    result = RulePrice(billing="always" if isinstance(pricing, terms.Owned) else pricing.billing)
     if rule.energy is not None:
         result = replace(result, dollars_per_kilowatt_hour=rule.energy.dollars_per_gpu_kilowatt_hour)
     location = UNKNOWN_LOCATION
-    if isinstance(pricing, Listed):
+    if isinstance(pricing, terms.Listed):
         try:
             named = named_place(pricing, rule.match, catalogue)
         except CatalogueError as error:
@@ -98,7 +90,7 @@ def rule_price(rule: Hardware, config: Config, now: Instant) -> RulePrice:
         exact = Fraction(rate.rate.amount * NANOSECONDS_PER_HOUR, period)
         hourly = Decimal(exact.numerator) / Decimal(exact.denominator)
         parts.append((rate.component, hourly.quantize(MICRODOLLAR).normalize()))
-    rent = pricing.price_at(now) if isinstance(pricing, Rented) else None
+    rent = pricing.price_at(now) if isinstance(pricing, terms.Rented) else None
     if rent is not None:
         result = replace(result, list_dollars_per_hour=rent.dollars_per_hour, gpus=rent.gpus)
     return replace(

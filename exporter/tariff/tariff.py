@@ -9,26 +9,13 @@ from functools import cached_property, lru_cache
 from typing import Final, Literal
 
 from exporter.readings import UNCOUNTED, UNKNOWN_LOCATION, UNSEEN, Gpu, HostLocation
-from exporter.tariff import quotes
+from exporter.tariff import quotes, terms
 from exporter.tariff.calendar import Month
 from exporter.tariff.catalogue import CATALOGUE, Catalogue
 from exporter.tariff.csv_tables import CatalogueError
 from exporter.tariff.instances import CLOUDS
 from exporter.tariff.quotes import NoQuote, Quote
 from exporter.tariff.rate import ComponentRate, EnergyPrice, Price, Provenance, Rate
-from exporter.tariff.terms import (
-    Billing,
-    Hardware,
-    Listed,
-    Overhead,
-    Owned,
-    Period,
-    Rented,
-    RentPrice,
-    Retirement,
-    Unmatched,
-    matches,
-)
 from exporter.units import (
     NANOSECONDS_PER_HOUR,
     NANOSECONDS_PER_YEAR,
@@ -96,16 +83,16 @@ class Tariff:
     """Prices of one host. The first hardware rule that matches a GPU prices it."""
 
     host: str = ""
-    hardware: tuple[Hardware, ...] = ()
-    overheads: tuple[Overhead, ...] = ()
+    hardware: tuple[terms.Hardware, ...] = ()
+    overheads: tuple[terms.Overhead, ...] = ()
     location: HostLocation = UNKNOWN_LOCATION
     """Location of the host, as far as it is known."""
-    unmatched: Unmatched = "unpriced"
+    unmatched: terms.Unmatched = "unpriced"
     """Whether a GPU without a rule is estimated or unpriced."""
     catalogue: Catalogue = CATALOGUE
     location_pending: bool = False
     """Whether the location is not known yet, and rules that depend on it were left out."""
-    retired: tuple[Retirement, ...] = ()
+    retired: tuple[terms.Retirement, ...] = ()
     stand_ins: bool = True
     """Whether a rule with a list price takes an estimate where no list has it."""
     predecessors: tuple[tuple[str, Gpu], ...] = ()
@@ -127,9 +114,9 @@ class Tariff:
     def _moments(self) -> list[Instant]:
         moments = {retirement.since for retirement in self.retired}
         for rule in self.hardware:
-            if isinstance(rule.pricing, Rented):
+            if isinstance(rule.pricing, terms.Rented):
                 moments.update(price.since for price in rule.pricing.prices if price.since is not None)
-            elif isinstance(rule.pricing, Owned):
+            elif isinstance(rule.pricing, terms.Owned):
                 moments |= {rule.pricing.in_service, end_of_life(rule.pricing)}
         return sorted(moments)
 
@@ -148,7 +135,7 @@ class Tariff:
         hardware = self.hardware_price(gpu, at)
         rates = [*hardware.rates]
         for overhead in self.overheads:
-            if overhead.per == "fleet" or not matches(overhead.host, self.host):
+            if overhead.per == "fleet" or not terms.matches(overhead.host, self.host):
                 continue
             sharers = gpus_on_host if overhead.per == "host" else 1
             rate = Rate(picodollars(overhead.amount_dollars), _length(overhead.period, month) * sharers)
@@ -161,11 +148,11 @@ class Tariff:
             return NO_PRICE
         rule = self.rule(gpu)
         rates: tuple[ComponentRate, ...] = ()
-        if rule is not None and isinstance(rule.pricing, Owned):
+        if rule is not None and isinstance(rule.pricing, terms.Owned):
             if at < rule.pricing.in_service:
                 return NOT_IN_SERVICE
             rates = _ownership(rule.pricing, rule.source, at)
-        elif rule is not None and isinstance(rule.pricing, Rented):
+        elif rule is not None and isinstance(rule.pricing, terms.Rented):
             rent = rule.pricing.price_at(at)
             if rent is not None:
                 rates = (_rent(rent, rule.pricing.billing, rule.source),)
@@ -181,12 +168,12 @@ class Tariff:
             energy = EnergyPrice(per_kilowatt_hour, Provenance("configured", rule.source))
         return Price(rates, energy, priced=True)
 
-    def rule(self, gpu: Gpu) -> Hardware | None:
+    def rule(self, gpu: Gpu) -> terms.Hardware | None:
         """The rule that prices a GPU, `None` where none matches it."""
         return self._rules(gpu)
 
     @cached_property
-    def _rules(self) -> Callable[[Gpu], Hardware | None]:
+    def _rules(self) -> Callable[[Gpu], terms.Hardware | None]:
         return lru_cache(PRICES_CACHED)(lambda gpu: self._first(self.priced_as(gpu)))
 
     def priced_as(self, gpu: Gpu) -> Gpu:
@@ -205,7 +192,7 @@ class Tariff:
         by_model = own.match.gpu_model is not None and gpu.gpu_model != before.gpu_model
         return gpu if own.match.uuid is not None or by_model else before
 
-    def _first(self, gpu: Gpu) -> Hardware | None:
+    def _first(self, gpu: Gpu) -> terms.Hardware | None:
         for rule in self.hardware:
             if next(rule.match.mismatches(self.host, self.location, gpu), None) is None:
                 return rule
@@ -220,17 +207,17 @@ class Tariff:
         rule = self.rule(gpu)
         if rule is None:
             return None
-        if isinstance(rule.pricing, Listed):
+        if isinstance(rule.pricing, terms.Listed):
             quote = self.quote(gpu)
             # The type that such a rule names may be another one than the host's.
             if not rule.pricing.instance_type or not isinstance(quote, Quote) or not quote.instance_gpu:
                 return None
             gpus = quote.devices
-        elif isinstance(rule.pricing, Owned):
+        elif isinstance(rule.pricing, terms.Owned):
             gpus = rule.pricing.gpus
         else:
             gpus = max(price.gpus for price in rule.pricing.prices)
-        if gpus == 1 and not isinstance(rule.pricing, Listed):
+        if gpus == 1 and not isinstance(rule.pricing, terms.Listed):
             return None
         if rule.match.uuid is not None:
             return HostCount(rule.source, gpus, "boards")
@@ -262,7 +249,7 @@ class Tariff:
                 return UnseenHardware(by_type, priced=False, named=bool(by_type))
         rule = self.rule(unknown)
         count = self.host_count(unknown)
-        own_price = rule is not None and not isinstance(rule.pricing, Listed)
+        own_price = rule is not None and not isinstance(rule.pricing, terms.Listed)
         priced = own_price or isinstance(self.quote(unknown), Quote)
         named = rule is not None and (
             bool((rule.match.host or "").strip("*") or (rule.match.instance_type or "").strip("*"))
@@ -276,7 +263,7 @@ class Tariff:
             return True
         rule = self.rule(gpu)
         if rule is not None:
-            return isinstance(rule.pricing, Listed)
+            return isinstance(rule.pricing, terms.Listed)
         by_location = any(each.depends_on_location for each in self.hardware)
         return self.location_pending or self.unmatched == "estimate" or by_location
 
@@ -285,7 +272,7 @@ class Tariff:
         rule = self.rule(gpu)
         if rule is None and self.unmatched == "estimate":
             return quotes.find_quote(self.catalogue, self.location, None, gpu.gpu_model)
-        if rule is not None and isinstance(rule.pricing, Listed):
+        if rule is not None and isinstance(rule.pricing, terms.Listed):
             return quotes.find_quote(
                 self.catalogue, self.location, rule.pricing, gpu.gpu_model, stand_ins=self.stand_ins
             )
@@ -298,9 +285,9 @@ class Tariff:
     def first_priced(self, gpu: Gpu, at: Instant) -> Instant:
         """The start of a GPU's first price that is not zero; `at` itself where its price has no date."""
         rule = self.rule(gpu)
-        if rule is not None and isinstance(rule.pricing, Owned):
+        if rule is not None and isinstance(rule.pricing, terms.Owned):
             return rule.pricing.in_service
-        if rule is not None and isinstance(rule.pricing, Rented):
+        if rule is not None and isinstance(rule.pricing, terms.Rented):
             prices = rule.pricing.prices
             first = next((price for price in prices if price.dollars_per_hour), prices[0])
             return first.since or 0
@@ -314,7 +301,7 @@ class Tariff:
                 yield overhead.name, Rate(amount, _length(overhead.period, month))
 
 
-def annuity_dollars_per_year(owned: Owned) -> Decimal:
+def annuity_dollars_per_year(owned: terms.Owned) -> Decimal:
     """The yearly payment that returns the purchase less its residual, with interest, over its life.
 
     `(P(1+a) - S/(1+r)^N) x r / (1 - (1+r)^-N)`; at r = 0 the straight line.
@@ -329,21 +316,21 @@ def annuity_dollars_per_year(owned: Owned) -> Decimal:
         return repaid * interest / (1 - discount)
 
 
-def _quoted(quote: Quote, rule: Hardware | None) -> ComponentRate:
+def _quoted(quote: Quote, rule: terms.Hardware | None) -> ComponentRate:
     source = quote.source if rule is None else f"{rule.source}: {quote.source}"
-    always = rule is not None and isinstance(rule.pricing, Listed) and rule.pricing.billing == "always"
+    always = rule is not None and isinstance(rule.pricing, terms.Listed) and rule.pricing.billing == "always"
     rate = Rate(picodollars(quote.dollars_per_hour), NANOSECONDS_PER_HOUR * quote.devices)
     provenance = Provenance(quote.price_basis, source, quote.as_of, quote.derivation)
     return ComponentRate(RENT, rate, provenance, while_up=not always)
 
 
-def _rent(price: RentPrice, billing: Billing, source: str) -> ComponentRate:
+def _rent(price: terms.RentPrice, billing: terms.Billing, source: str) -> ComponentRate:
     rate = Rate(picodollars(price.dollars_per_hour), NANOSECONDS_PER_HOUR * price.gpus)
     provenance = Provenance("configured", source, price.since_text)
     return ComponentRate(RENT, rate, provenance, while_up=billing == "while_up")
 
 
-def _ownership(owned: Owned, source: str, at: Instant) -> tuple[ComponentRate, ...]:
+def _ownership(owned: terms.Owned, source: str, at: Instant) -> tuple[ComponentRate, ...]:
     provenance = Provenance("configured", source, owned.in_service_text)
     yearly = NANOSECONDS_PER_YEAR * owned.gpus
     if at >= end_of_life(owned):
@@ -362,16 +349,16 @@ def _ownership(owned: Owned, source: str, at: Instant) -> tuple[ComponentRate, .
     return tuple(rates)
 
 
-def _life(owned: Owned) -> Nanoseconds:
+def _life(owned: terms.Owned) -> Nanoseconds:
     return int(owned.life_years * NANOSECONDS_PER_YEAR)
 
 
-def end_of_life(owned: Owned) -> Instant:
+def end_of_life(owned: terms.Owned) -> Instant:
     """The instant from which on owned hardware is written off."""
     return owned.in_service + _life(owned)
 
 
-def _length(period: Period, month: Month) -> Nanoseconds:
+def _length(period: terms.Period, month: Month) -> Nanoseconds:
     if period == "hour":
         return NANOSECONDS_PER_HOUR
     if period == "month":
@@ -379,7 +366,7 @@ def _length(period: Period, month: Month) -> Nanoseconds:
     return NANOSECONDS_PER_YEAR
 
 
-def amortization_dollars_per_year(owned: Owned) -> Fraction:
+def amortization_dollars_per_year(owned: terms.Owned) -> Fraction:
     """Straight line, exact; with `cost_of_capital_ratio` the annuity, to the picodollar as it is posted."""
     if owned.cost_of_capital_ratio:
         return Fraction(picodollars(annuity_dollars_per_year(owned)), PICODOLLARS_PER_DOLLAR)
