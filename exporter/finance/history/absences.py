@@ -108,7 +108,6 @@ def absences(reckoning: Reckoning, since: Instant, data_begin: Instant) -> Itera
         )
     yield from _of_servers(reckoning)
     yield from _of_tokens(reckoning)
-    yield from _of_prices(hosts)
     yield from _of_hosts(reckoning, hosts)
 
 
@@ -167,7 +166,7 @@ def _of_tokens(reckoning: Reckoning) -> Iterator[Absence]:
         )
 
 
-def _of_prices(hosts: Sequence[PastHost]) -> Iterator[Absence]:
+def _of_hosts(reckoning: Reckoning, hosts: Sequence[PastHost]) -> Iterator[Absence]:
     unpriced = sorted(
         {gpu.gpu_model for host in hosts for month in host.months.values() for gpu, _ in month.sums.unpriced}
     )
@@ -185,9 +184,6 @@ def _of_prices(hosts: Sequence[PastHost]) -> Iterator[Absence]:
             "name prices in --config.file, or let kube-state-metrics have "
             "--metric-labels-allowlist=nodes=[node.kubernetes.io/instance-type,topology.kubernetes.io/region]",
         )
-
-
-def _of_hosts(reckoning: Reckoning, hosts: Sequence[PastHost]) -> Iterator[Absence]:
     if reckoning.merged:
         yield Absence(
             f"one name of {_few(sorted({host.host or host.cluster for host in reckoning.merged}))}",

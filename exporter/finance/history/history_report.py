@@ -33,11 +33,11 @@ STEP_SECONDS: Final = 3600
 def sheet(answer: PastAnswer, form: Form) -> str:
     """The answer in one of its forms; the text is within 80 columns."""
     if form == "table":
-        return render.lines_text(_lines(answer))
-    return _as_json(answer) if form == "json" else _as_csv(answer)
+        return render.lines_text(text_lines(answer))
+    return as_json(answer) if form == "json" else as_csv(answer)
 
 
-def _lines(answer: PastAnswer) -> Iterator[str]:
+def text_lines(answer: PastAnswer) -> Iterator[str]:
     """The sections of the text, with an empty line between two."""
     yield from _head(answer)
     yield ""
@@ -173,7 +173,7 @@ def _percent(part: Nanoseconds, whole: Nanoseconds) -> str:
     return f"{100 * part / whole:.1f}" if whole else "-"
 
 
-def _as_json(answer: PastAnswer) -> str:
+def as_json(answer: PastAnswer) -> str:
     """For programs. Amounts in picodollars are exact."""
     source = answer.source
     # As `advise` prints it, without the commands: those read a ledger.
@@ -294,7 +294,7 @@ CSV_COLUMNS: Final = (
 )
 
 
-def _as_csv(answer: PastAnswer) -> str:
+def as_csv(answer: PastAnswer) -> str:
     """For spreadsheets: a row for each month of each thing. Rows of one `by` sum to the month."""
     rows: list[Sequence[object]] = [CSV_COLUMNS]
     for by in BYS:

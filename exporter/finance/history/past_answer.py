@@ -1,13 +1,12 @@
 """The answer: facts of hosts by month, lines of them by owner or host, and what they rest on."""
 
-from collections.abc import Callable, Collection, Hashable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Hashable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from statistics import median
 from typing import Final, Literal, NamedTuple, TypeVar, get_args
 
 from exporter.advice.kinds import advice
 from exporter.advice.saving import Advice, SavingsPolicy
-from exporter.config import Config
 from exporter.cost.money import add
 from exporter.cost.postings import BUSY_PHASES
 from exporter.cost.projection import project
@@ -242,10 +241,17 @@ class PastAnswer:
 
 def answer(reckoning: Reckoning, source: HistorySource) -> PastAnswer:
     """Sum up what was reckoned."""
-    zone = reckoning.config.timezone
+    config, until = reckoning.config, source.until
+    zone = config.timezone
     hosts = [host for _, host in sorted(reckoning.hosts.items()) if host.months]
-    data_begin = min((host.first for host in hosts if host.first is not None), default=source.until)
-    facts = tuple(each for host in hosts for each in _month_facts(host, source.until))
+    data_begin = min((host.first for host in hosts if host.first is not None), default=until)
+    facts = tuple(each for host in hosts for each in _month_facts(host, until))
+    usages = [
+        host_usage(_PastHours(host), "/".join(filter(None, host.key)), until, USAGE_HOURS, host.policy.tariff)
+        for host in hosts
+        if host.gpus
+    ]
+    policy = SavingsPolicy(until, zone, config.hours_per_month, config.compare, config.ignored_savings)
     return PastAnswer(
         source=source,
         zone=zone.key,
@@ -254,11 +260,11 @@ def answer(reckoning: Reckoning, source: HistorySource) -> PastAnswer:
         complete=frozenset(
             month
             for month in {each.month for each in facts}
-            if was_read_whole(month, zone, source.since, source.until, data_begin)
+            if was_read_whole(month, zone, source.since, until, data_begin)
         ),
         exporters=tuple(exporters(reckoning)),
         absences=tuple(absences(reckoning, source.since, data_begin)),
-        advice=_advice(hosts, reckoning.config, source.until),
+        advice=advice(usages, policy),
         downsampled=bool(reckoning.downsampled),
         unlisted=tuple(
             UnlistedGpu(host.key, listing)
@@ -306,15 +312,3 @@ class _PastHours:
     def state(self) -> State:
         """State after the last hour."""
         return self._host.state
-
-
-def _advice(hosts: Iterable[PastHost], config: Config, until: Instant) -> Advice:
-    usages = [
-        host_usage(_PastHours(host), "/".join(filter(None, host.key)), until, USAGE_HOURS, host.policy.tariff)
-        for host in hosts
-        if host.gpus
-    ]
-    policy = SavingsPolicy(
-        until, config.timezone, config.hours_per_month, config.compare, config.ignored_savings
-    )
-    return advice(usages, policy)

@@ -95,6 +95,20 @@ class PastFrames:
         gpus = tuple(_gpu_readings(host, devices, joules, length))
         holders = tuple(self._holders(host, readings, servers, devices, gpus))
         held_gpus = {holder.uuid for holder in holders}
+
+        # Owners of servers are those of the pods that are there: of several the one that holds most GPUs.
+        number = (part.end - min(length, 1)) // HOUR
+        gpu_counts = Counter({target.pod_name: 0 for target in readings.targets if target.pod})
+        gpu_counts.update(pod for device in devices for pod in device.holders)
+        owners: dict[ServerKey, PodOwnership] = {}
+        for pod in sorted(gpu_counts, key=lambda pod: (gpu_counts[pod], pod)):
+            if pod not in self._owners or pod in self._survey.kube.pod_times:
+                ownership = self._survey.kube.ownership(pod, self._config, number)
+                self._owners[pod] = ownership and ownership._replace(key=self._server(pod))
+            owner = self._owners[pod]
+            if owner is not None:
+                owners[owner.key] = owner
+
         listed = {gpu.gpu.uuid for gpu in gpus}
         elsewhere: dict[str, set[int]] = {}
         for uuid in host.state.gpus.keys() - listed:
@@ -107,25 +121,9 @@ class PastFrames:
             tuple(_rounded_up(gpu) if gpu.gpu.uuid in held_gpus else gpu for gpu in gpus),
             servers,
             holders,
-            owners=self._ownerships(readings.targets, devices, (part.end - min(length, 1)) // HOUR),
+            owners=tuple(owner for _, owner in sorted(owners.items())),
             evidence=host.slots.evidence(host.state.gpus, listed, readings.hour, elsewhere),
         )
-
-    def _ownerships(
-        self, targets: Iterable[EngineTarget], devices: Iterable[DeviceHour], number: int
-    ) -> tuple[PodOwnership, ...]:
-        """Owners of servers in an hour: of several pods that are there, the one that holds most GPUs."""
-        gpu_counts = Counter({target.pod_name: 0 for target in targets if target.pod})
-        gpu_counts.update(pod for device in devices for pod in device.holders)
-        owners: dict[ServerKey, PodOwnership] = {}
-        for pod in sorted(gpu_counts, key=lambda pod: (gpu_counts[pod], pod)):
-            if pod not in self._owners or pod in self._survey.kube.pod_times:
-                ownership = self._survey.kube.ownership(pod, self._config, number)
-                self._owners[pod] = ownership and ownership._replace(key=self._server(pod))
-            owner = self._owners[pod]
-            if owner is not None:
-                owners[owner.key] = owner
-        return tuple(owner for _, owner in sorted(owners.items()))
 
     def servers(self, host: PastHost, readings: HourReadings) -> tuple[ServerReading, ...]:
         """The pages of a host in an hour."""

@@ -1,7 +1,7 @@
 """Hours of hosts through the daemon's own cost code, and the sums of their months."""
 
 from collections import Counter, defaultdict
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import replace
 from typing import Final, NamedTuple, cast
 from zoneinfo import ZoneInfo
@@ -9,8 +9,9 @@ from zoneinfo import ZoneInfo
 from exporter.config import Config
 from exporter.config.settings import cost_policy
 from exporter.cost import advance
-from exporter.cost.money import add, add_all
+from exporter.cost.money import add
 from exporter.cost.policy import CardinalityLimits, CostPolicy
+from exporter.cost.postings import OwnerPhase, Phase
 from exporter.finance.facts import Fact, history_facts
 from exporter.finance.history import host_hours
 from exporter.finance.history.host_hours import HostHour, HourPart
@@ -176,6 +177,7 @@ class Reckoning:
         targets: dict[NodeKey, dict[int, list[EngineTarget]]] = {}
         for target in sorted(chunk.engines, reverse=True):  # without a cluster last
             page = chunk.engines[target]
+            nameless = target._replace(cluster="")
             of_pod = holders.get(target.pod_name, {}) if target.pod else {}
             labeled = self.survey.host_of(target, page.labels, hours.keys())
             known = self._homes.get(target) or (of_pod[min(of_pod)] if of_pod else labeled)
@@ -188,7 +190,8 @@ class Reckoning:
                 home = of_pod.get(number, home)
                 if page.there(chunk.column(number)):
                     here = targets.setdefault(home, {}).setdefault(number, [])
-                    if not any(_is_same(target, other, chunk) for other in here):
+                    same = [other for other in here if other._replace(cluster="") == nameless]
+                    if not any(len(chunk.engines[other].sampled & page.sampled) > 1 for other in same):
                         here.append(target)
             if known is not None:
                 self._homes[target] = home
@@ -226,13 +229,13 @@ class Reckoning:
         for part in hour.parts:
             host.elapsed += part.end - part.start
             ticks.append(self._tick(host, frame(part), host.policy, fleet))
-        tokens = _token_facts(ticks, fleet.chunk.first)
-        self._count(host, hour, ticks, tokens)
+        facts = _hour_facts(ticks, fleet.chunk.first)
+        self._count(host, hour, facts)
         for number in unseen:
             host.month(self._month(number)).span += HOUR
         host.last = hour.end
         if self._sink is not None:
-            self._sink(host, (*_money_facts(ticks, fleet.chunk.first), *tokens))
+            self._sink(host, facts)
 
     def _tick(self, host: PastHost, frame: Frame, policy: CostPolicy, fleet: FleetReadings) -> TickSums:
         """Charge a frame to a host and its months."""
@@ -259,18 +262,16 @@ class Reckoning:
                     host.slots.without_samples(money.gpu, host.first or 0).amount += money.amount
         return ticked
 
-    def _count(
-        self, host: PastHost, hour: HostHour, ticks: Iterable[TickSums], tokens: Iterable[HourFact]
-    ) -> None:
+    def _count(self, host: PastHost, hour: HostHour, facts: Iterable[HourFact]) -> None:
         """Add tokens to the months of a host, and what savings are judged by."""
         usage = HistorySums()
-        for tick in ticks:
-            for part in tick.segments:
-                add_all(usage.held, part.sums.held)
-        for _hour, fact in tokens:
-            key = fact.owner, cast("TokenKind", fact.kind)
-            add(host.month((fact.day or "")[:7]).sums.tokens, key, fact.value)
-            add(usage.tokens, key, fact.value)
+        for _hour, fact in facts:
+            if fact.measure == "GPU time":
+                add(usage.held, OwnerPhase(fact.owner, cast("Phase", fact.phase)), fact.value)
+            elif fact.measure == "tokens":
+                key = fact.owner, cast("TokenKind", fact.kind)
+                add(host.month((fact.day or "")[:7]).sums.tokens, key, fact.value)
+                add(usage.tokens, key, fact.value)
         host.usage.append((hour.number, usage))
         if hour.counts:
             month = host.month(self._month(hour.number))
@@ -283,17 +284,17 @@ class Reckoning:
         return month_of(number * HOUR, self.config.timezone).name
 
 
-def _is_same(target: EngineTarget, other: EngineTarget, chunk: Chunk) -> bool:
-    """Whether two targets are one page, by names that differ in the cluster alone, sampled at once."""
-    if target._replace(cluster="") != other._replace(cluster=""):
-        return False
-    return len(chunk.engines[target].sampled & chunk.engines[other].sampled) > 1
+def _hour_facts(ticks: Sequence[TickSums], first: int) -> list[HourFact]:
+    """Facts of an hour and of a gap before it; what is before the `first` hour is of that one.
 
-
-def _token_facts(ticks: Sequence[TickSums], first: int) -> list[HourFact]:
-    """Tokens of an hour and of a gap before it, by all time of both; none is before the `first` hour."""
+    Tokens are by all time of both.
+    """
     segments = tuple(part.segment for tick in ticks for part in tick.segments)
     facts = []
+    for tick in ticks:
+        for segment, sums in tick.segments:
+            hour = max(first, segment.start // HOUR)
+            facts += [HourFact(hour, fact) for fact in history_facts(sums, segment.day)]
     for tick in ticks:
         postings = replace(tick.postings, segments=segments)
         for posting, _times in tick.tokens:
@@ -301,14 +302,6 @@ def _token_facts(ticks: Sequence[TickSums], first: int) -> list[HourFact]:
                 fact = Fact("tokens", count, day, *posting.owner, kind=posting.kind)
                 facts.append(HourFact(max(first, at // HOUR), fact))
     return facts
-
-
-def _money_facts(ticks: Iterable[TickSums], first: int) -> Iterator[HourFact]:
-    """Money and GPU time of ticks by the hour; what is before the `first` hour is of that one."""
-    for tick in ticks:
-        for segment, sums in tick.segments:
-            for fact in history_facts(sums, segment.day):
-                yield HourFact(max(first, segment.start // HOUR), fact)
 
 
 def was_read_whole(month: str, zone: ZoneInfo, since: Instant, until: Instant, data_begin: Instant) -> bool:

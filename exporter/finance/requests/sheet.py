@@ -109,29 +109,25 @@ class PricedRequests:
             hour = self.hours.get(number)
             for request in self.log.requests(number):
                 pool = None if hour is None else hour.pool(request.names)
-                if pool is None:
-                    reason = self._count_unpriced(request)
-                    yield PricedRow("request", number, None, request, request.names[0], reason)
-                else:
+                if pool is not None:
                     self.by_hour[number] += 1
                     yield PricedRow("request", number, pool.cost(request), request, pool.model)
+                    continue
+                name, tokens = request.names[0], request.input + request.output
+                reason: Unpriced = "not_served"
+                if self._models.intersection(request.names):
+                    reason = "no_cost"
+                elif name in self._unserved or len(self._unserved) < MODELS_NAMED:
+                    self._unserved[name] += tokens
+                else:
+                    self._names_unserved += 1
+                self._unpriced[reason] += 1
+                self._tokens_unpriced[reason] += tokens
+                yield PricedRow("request", number, None, request, name, reason)
             if hour is not None:
                 yield PricedRow("not_in_file", number, hour.not_in_file)
                 yield PricedRow("idle", number, hour.idle)
                 yield PricedRow("hour", number, hour.dollars)
-
-    def _count_unpriced(self, request: LoggedRequest) -> Unpriced:
-        reason: Unpriced = "no_cost" if self._models.intersection(request.names) else "not_served"
-        tokens = request.input + request.output
-        self._unpriced[reason] += 1
-        self._tokens_unpriced[reason] += tokens
-        if reason == "not_served":
-            name = request.names[0]
-            if name in self._unserved or len(self._unserved) < MODELS_NAMED:
-                self._unserved[name] += tokens
-            else:
-                self._names_unserved += 1
-        return reason
 
     def json_lines(self) -> Iterator[str]:
         """Rows as JSON. Amounts are written with all digits, which a float might not have."""
