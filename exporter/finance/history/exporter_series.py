@@ -115,11 +115,7 @@ DCGM: Final = GpuExporter(
     host=("node", "nodename", "kubernetes_node", "Hostname", "hostname"),
     instance="GPU_I_ID",
     profile="GPU_I_PROFILE",
-    holders=(
-        EXPORTED,
-        PodLabelNames("pod_namespace", "pod_name", "container_name"),
-        PLAIN,
-    ),
+    holders=(EXPORTED, PodLabelNames("pod_namespace", "pod_name", "container_name"), PLAIN),
     exporter_pods=r"dcgm",
 )
 

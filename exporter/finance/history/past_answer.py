@@ -49,12 +49,7 @@ _MEASURES: Final[frozenset[Measure]] = frozenset(
     {"money of owners", "GPU time", "waiting time", "tokens", "GPU time of token servers", "unread time"}
 )
 _OWNER_MEASURES: Final = _MEASURES | {"unmet tokens"}
-_HOST_MEASURES: Final = _MEASURES | {
-    "unmet tokens of hosts",
-    "host time",
-    "sampled time",
-    "projected money",
-}
+_HOST_MEASURES: Final = _MEASURES | {"unmet tokens of hosts", "host time", "sampled time", "projected money"}
 """Measures of lines of hosts and of everything: all money of a host is of all its tokens."""
 
 Labels = tuple[str, ...]

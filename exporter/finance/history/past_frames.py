@@ -16,22 +16,9 @@ from exporter.finance.history.kube_state import NodeKey, PodName
 from exporter.finance.history.past_host import PastHost, PastPage
 from exporter.finance.history.survey import EngineTarget, GpuSeries, Survey
 from exporter.finance.prometheus.hour_queries import HOUR
-from exporter.readings import (
-    Frame,
-    GpuReading,
-    Holder,
-    MigInstance,
-    PodOwnership,
-    ServerKey,
-    ServerReading,
-)
+from exporter.readings import Frame, GpuReading, Holder, MigInstance, PodOwnership, ServerKey, ServerReading
 from exporter.sources.configured import holders as configured_holders
-from exporter.units import (
-    BYTES_PER_GIBIBYTE,
-    MILLIJOULES_PER_JOULE,
-    NANOSECONDS_PER_SECOND,
-    Nanoseconds,
-)
+from exporter.units import BYTES_PER_GIBIBYTE, MILLIJOULES_PER_JOULE, NANOSECONDS_PER_SECOND, Nanoseconds
 
 UNATTRIBUTED: Final = ServerKey("", "unattributed")
 """The holder of a GPU that some process uses, where nothing says which server's."""

@@ -35,15 +35,7 @@ LOOPBACK: Final = frozenset({"localhost", "127.0.0.1", "::1"})
 HOST_OF_AGENT: Final = (*NODE_OF_TARGET, "hostname", "host", "host_name", "agent_hostname", "machine")
 """Labels by which agents name their host, whose targets are at loopback: external labels have any name."""
 
-SCRAPER: Final = (
-    "cluster",
-    "job",
-    "instance",
-    "prometheus",
-    "prometheus_replica",
-    "replica",
-    "__replica__",
-)
+SCRAPER: Final = ("cluster", "job", "instance", "prometheus", "prometheus_replica", "replica", "__replica__")
 """Labels that say how a series was scraped."""
 
 Progress = Callable[[str, float], None]

@@ -227,12 +227,7 @@ class PricedRequests:
         columns = rounded([sum(column) for column in zip(*parts, strict=True)], CENT, total=sum(rows))
         cells = balanced(parts, rows, columns, CENT)
         table = [
-            (
-                _hour_text(number),
-                f"{self.by_hour[number]:,}",
-                *map(hundredths, row),
-                hundredths(total),
-            )
+            (_hour_text(number), f"{self.by_hour[number]:,}", *map(hundredths, row), hundredths(total))
             for (number, _), row, total in zip(hours, cells, rows, strict=True)
         ]
         sums = ("all", f"{self.by_hour.total():,}", *map(hundredths, columns), hundredths(sum(rows)))
