@@ -30,6 +30,22 @@ class ServerOwner(NamedTuple):
     server: str
 
 
+class ServerComponent(NamedTuple):
+    """A component of a server's money."""
+
+    owner: ServerOwner
+    component: str
+
+
+class OwnerLatency(NamedTuple):
+    """Observed latencies of one owner: those on one side of an objective, or all."""
+
+    owner: CostOwner
+    objective: readings.Objective
+    basis: readings.LatencyBasis
+    part: LatencyPart
+
+
 class MonthKey(NamedTuple):
     """One cell of month to date."""
 
@@ -95,15 +111,15 @@ class CommittedTotals:
     residual: Picodollars
     """Accrued minus posted; anything but 0 is a bug."""
     cost: Mapping[OwnerPhase, Picodollars] = field(default_factory=dict)
+    """All phases of each owner, from its first tick, at 0."""
     gpu_time: Mapping[OwnerPhase, Nanoseconds] = field(default_factory=dict)
-    server_cost: Mapping[tuple[ServerOwner, str], Picodollars] = field(default_factory=dict)
+    """All phases of each owner, as in `cost`."""
+    server_cost: Mapping[ServerComponent, Picodollars] = field(default_factory=dict)
     gpu_cost: Mapping[tuple[readings.Gpu, str], Picodollars] = field(default_factory=dict)
     tokens: Mapping[tuple[CostOwner, readings.TokenKind], int] = field(default_factory=dict)
     requests: Mapping[CostOwner, int] = field(default_factory=dict)
     preemptions: Mapping[CostOwner, int] = field(default_factory=dict)
-    latencies: Mapping[tuple[CostOwner, readings.Objective, readings.LatencyBasis, LatencyPart], int] = field(
-        default_factory=dict
-    )
+    latencies: Mapping[OwnerLatency, int] = field(default_factory=dict)
     energy: Mapping[readings.Gpu, Millijoules] = field(default_factory=dict)
     unpriced: Mapping[readings.Gpu, Nanoseconds] = field(default_factory=dict)
     uncharged: Nanoseconds = 0

@@ -86,8 +86,9 @@ class LastDay:
                 continue
             if hour not in changed:
                 changed[hour] = hours.get(hour, HistorySums()).copy()
-            for family in DAY_FAMILIES:
-                add_all(getattr(changed[hour], family), getattr(posted, family))
+            add_all(changed[hour].cost, posted.cost)
+            add_all(changed[hour].tokens, posted.tokens)
+            add_all(changed[hour].server_cost, posted.server_cost)
         return LastDay({**hours, **changed})
 
     def recent(self, totals: Totals, now: Instant) -> RecentHistory:
@@ -409,7 +410,7 @@ def committed_totals(
         gpu_cost=counters.gpu_cost,
         tokens={key: count for key, count in counters.tokens.items() if key[0] in owners},
         requests={owner: count for owner, count in counters.requests.items() if owner in owners},
-        latencies={key: count for key, count in counters.latencies.items() if key[0] in owners},
+        latencies={key: count for key, count in counters.latencies.items() if key.owner in owners},
         preemptions={owner: count for owner, count in counters.preemptions.items() if owner in owners},
         equivalents={key: amount for key, amount in counters.equivalents.items() if key[0] in owners},
         energy=counters.energy,

@@ -4,13 +4,13 @@ The schema, adding, pruning, copying, writing and reading of sums follow from th
 """
 
 import operator
-from collections.abc import Callable, Hashable, Iterator, Mapping
+from collections.abc import Callable, Hashable, Mapping
 from dataclasses import dataclass, fields, replace
 from typing import Any, ClassVar, Final, NamedTuple, Self, TypeVar
 
-from exporter.cost.postings import CostOwner, OwnerPhase
+from exporter.cost.postings import OwnerPhase
 from exporter.readings import Gpu, ServerKey
-from exporter.report import MonthKey, ServerOwner
+from exporter.report import MonthKey, OwnerLatency, ServerComponent, ServerOwner
 
 K = TypeVar("K", bound=Hashable)
 
@@ -38,9 +38,20 @@ EARLIEST: Final = Rule(LARGEST, min)
 PEAK: Final = Rule(0, lambda before, posted: min(max(before, posted), LARGEST))
 
 
-def _parts(*parts: Hashable) -> Hashable:
-    """The only part of a key, or a tuple of all."""
-    return parts[0] if len(parts) == 1 else parts
+class KeyForm(NamedTuple):
+    """How a key in memory is made of the parts in its columns, and parted into them again."""
+
+    build: Callable[..., Any]
+    """Makes a key of its parts, in the order of the columns."""
+    parts: Callable[[Any], tuple[object, ...]]
+    """The parts of a key, in the order of the columns."""
+
+
+_PART: Final = KeyForm(build=lambda part: part, parts=lambda key: (key,))
+"""The key is its only part."""
+
+_TUPLE: Final = KeyForm(build=lambda *parts: parts, parts=tuple)
+"""The key is a tuple of its parts."""
 
 
 class GpuOwner(NamedTuple):
@@ -49,6 +60,14 @@ class GpuOwner(NamedTuple):
     gpu: Gpu
     product: str
     team: str
+
+
+class ServerCost(NamedTuple):
+    """A component of a server's money, at prices of one basis."""
+
+    owner: ServerOwner
+    component: str
+    price_basis: str
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -61,8 +80,8 @@ class Family:
     """Columns of the key, without the period. `owner` and `gpu` refer to their tables, others to labels."""
     value: str
     """Column of the value."""
-    build: Callable[..., Hashable] = _parts
-    """Makes a key in memory of its parts, in the order of the columns."""
+    form: KeyForm = _TUPLE
+    """How keys in memory are made of the columns."""
     rule: Rule = SUM
     """How a posted value is added."""
     brief: bool = False
@@ -102,21 +121,34 @@ def _of_grain(prefix: str, period: str, *families: Family) -> Families:
     }
 
 
-def _server_cost(*parts: Any) -> tuple[Any, ...]:
-    """The owner of a server, with the component, and in history the price basis."""
-    return (ServerOwner(*parts[:4]), *parts[4:])
+_OWNER_PHASE: Final = KeyForm(build=OwnerPhase, parts=tuple)
+_GPU_OWNER: Final = KeyForm(build=GpuOwner, parts=tuple)
+_OWNER_LATENCY: Final = KeyForm(build=OwnerLatency, parts=tuple)
+_SERVER_COMPONENT: Final = KeyForm(
+    build=lambda *parts: ServerComponent(ServerOwner(*parts[:-1]), component=parts[-1]),
+    parts=lambda key: (*key.owner, key.component),
+)
+_SERVER_COST: Final = KeyForm(
+    build=lambda *parts: ServerCost(ServerOwner(*parts[:-2]), component=parts[-2], price_basis=parts[-1]),
+    parts=lambda key: (*key.owner, key.component, key.price_basis),
+)
+_MONTH: Final = KeyForm(
+    build=lambda month, product, team, price_basis: MonthKey(product, team, price_basis, month),
+    parts=lambda key: (key.month, key.product, key.team, key.price_basis),
+)
+_GPU_SERVER: Final = KeyForm(
+    build=lambda gpu, namespace, server: (gpu, ServerKey(namespace, server)),
+    parts=lambda key: (key[0], *key[1]),
+)
 
-
-def _month_key(month: str, product: str, team: str, price_basis: str) -> MonthKey:
-    return MonthKey(product, team, price_basis, month)
-
-
-_COST: Final = Family("cost", ("owner", "phase"), "picodollars", OwnerPhase)
-_GPU_TIME: Final = Family("held", ("owner", "phase"), "nanoseconds", OwnerPhase)
+_COST: Final = Family("cost", ("owner", "phase"), "picodollars", _OWNER_PHASE)
+_GPU_TIME: Final = Family("held", ("owner", "phase"), "nanoseconds", _OWNER_PHASE)
 _GPU_COST: Final = Family("gpu_cost", ("gpu", "component"), "picodollars")
 _TOKENS: Final = Family("tokens", ("owner", "kind"), "count", rule=COUNT)
 _UNPRICED: Final = Family("unpriced", ("gpu", "owner"), "nanoseconds")
-_LATENCIES: Final = Family("latencies", ("owner", "objective", "basis", "part"), "count", rule=COUNT)
+_LATENCIES: Final = Family(
+    "latencies", ("owner", "objective", "basis", "part"), "count", _OWNER_LATENCY, COUNT
+)
 
 COUNTERS: Final = _of_grain(
     "",
@@ -124,20 +156,23 @@ COUNTERS: Final = _of_grain(
     _COST,
     _GPU_TIME,
     Family(
-        "server_cost", ("product", "team", "namespace", "server", "component"), "picodollars", _server_cost
+        "server_cost",
+        ("product", "team", "namespace", "server", "component"),
+        "picodollars",
+        _SERVER_COMPONENT,
     ),
     _GPU_COST,
     _TOKENS,
-    Family("requests", ("owner",), "count", rule=COUNT),
-    Family("preemptions", ("owner",), "count", rule=COUNT),
-    Family("energy", ("gpu",), "millijoules"),
+    Family("requests", ("owner",), "count", _PART, COUNT),
+    Family("preemptions", ("owner",), "count", _PART, COUNT),
+    Family("energy", ("gpu",), "millijoules", _PART),
     _UNPRICED,
-    Family("months", ("month", "product", "team", "price_basis"), "picodollars", _month_key),
-    Family("first_held", ("product",), "instant", rule=EARLIEST),
+    Family("months", ("month", "product", "team", "price_basis"), "picodollars", _MONTH),
+    Family("first_held", ("product",), "instant", _PART, EARLIEST),
     Family("equivalents", ("owner", "reference"), "picodollars", rule=COUNT),
     _LATENCIES,
-    Family("last_token", ("owner",), "instant", rule=LATEST),
-    Family("changed", ("owner",), "instant", rule=LATEST),
+    Family("last_token", ("owner",), "instant", _PART, LATEST),
+    Family("changed", ("owner",), "instant", _PART, LATEST),
 )
 """Running totals."""
 
@@ -147,7 +182,7 @@ MINUTES: Final = _of_grain("minute_", "minute", _COST, _TOKENS, _LATENCIES)
 HOURS: Final = _of_grain(
     "hour_",
     "hour",
-    Family("cost", ("product",), "picodollars"),
+    Family("cost", ("product",), "picodollars", _PART),
     Family("covered", (), "nanoseconds"),
     Family("down", (), "nanoseconds", brief=True),
     Family("usage", ("gpu", "product"), "nanoseconds", brief=True),
@@ -162,17 +197,17 @@ _HISTORY: Final = (
         "server_cost",
         ("product", "team", "namespace", "server", "component", "price_basis"),
         "picodollars",
-        _server_cost,
+        _SERVER_COST,
     ),
     _GPU_COST,
-    Family("gpu_held", ("gpu",), "nanoseconds"),
+    Family("gpu_held", ("gpu",), "nanoseconds", _PART),
     _TOKENS,
     _UNPRICED,
     Family("settled", ("gpu", "owner"), "nanoseconds"),
-    Family("gpu_down", ("gpu",), "nanoseconds"),
-    Family("gpu_unowed", ("gpu",), "nanoseconds"),
-    Family("owner_held", ("gpu", "product", "team"), "nanoseconds", GpuOwner),
-    Family("owner_down", ("gpu", "product", "team"), "nanoseconds", GpuOwner),
+    Family("gpu_down", ("gpu",), "nanoseconds", _PART),
+    Family("gpu_unowed", ("gpu",), "nanoseconds", _PART),
+    Family("owner_held", ("gpu", "product", "team"), "nanoseconds", _GPU_OWNER),
+    Family("owner_down", ("gpu", "product", "team"), "nanoseconds", _GPU_OWNER),
 )
 
 HOURLY: Final = _of_grain("hourly_", "hour", *_HISTORY)
@@ -184,13 +219,7 @@ DAILY: Final = _of_grain("daily_", "day", *_HISTORY, Family("covered", (), "nano
 MEMORY: Final = _of_grain(
     "hourly_",
     "hour",
-    Family(
-        "memory",
-        ("gpu", "namespace", "server"),
-        "bytes",
-        lambda gpu, namespace, server: (gpu, ServerKey(namespace, server)),
-        rule=PEAK,
-    ),
+    Family("memory", ("gpu", "namespace", "server"), "bytes", _GPU_SERVER, PEAK),
 )["memory"]
 """Peak GPU memory of servers, kept as history by hour."""
 
@@ -202,17 +231,6 @@ ALL: Final = (
     *DAILY.values(),
     MEMORY,
 )
-
-
-def parts_of(key: Any) -> Iterator[object]:
-    """The parts of a key, in the order of its columns."""
-    if isinstance(key, MonthKey):
-        yield from (key.month, key.product, key.team, key.price_basis)
-    elif isinstance(key, tuple) and not isinstance(key, (CostOwner, Gpu)):
-        for part in key:
-            yield from parts_of(part)
-    else:
-        yield key
 
 
 @dataclass(slots=True, eq=False)

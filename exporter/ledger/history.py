@@ -11,7 +11,7 @@ from exporter.cost.money import add, add_all
 from exporter.cost.postings import CostOwner, OwnerPhase, Postings, Segment, TokenPosting
 from exporter.ledger import adjustments, families, schema
 from exporter.ledger.adjustments import Adjustment
-from exporter.ledger.families import Families, Family, GpuOwner, Sums
+from exporter.ledger.families import Families, Family, GpuOwner, ServerCost, Sums
 from exporter.ledger.schema import Keys, Names, RowKey, day_number, meta_of, month_days, references
 from exporter.ledger.token_times import TokenTime, times_of_tokens
 from exporter.readings import UNCOUNTED, Gpu, ServerKey, TokenKind
@@ -27,9 +27,6 @@ CELLS_WAITING: Final = 200
 
 DAYS_KEPT: Final = 13 * 31
 """Days that stay: this month and the twelve before it. Only metered days count, as for hours."""
-
-ServerCost = tuple[ServerOwner, str, str]
-"""Owner, component, price basis."""
 
 PeakMemory = dict[int, dict[tuple[Gpu, ServerKey], int]]
 """Bytes by hour since 1970, GPU and server."""
@@ -137,7 +134,11 @@ class HistorySums(Sums):
             owner = money.owner_phase.owner
             server_owner = ServerOwner(owner.product, owner.team, owner.namespace, owner.server)
             add(self.cost, money.owner_phase, money.amount)
-            add(self.server_cost, (server_owner, money.component, money.price_basis), money.amount)
+            add(
+                self.server_cost,
+                ServerCost(server_owner, money.component, money.price_basis),
+                money.amount,
+            )
             add(self.gpu_cost, (money.gpu, money.component), money.amount)
         for time in segment.gpu_times:
             if time.priced:

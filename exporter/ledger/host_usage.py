@@ -11,8 +11,9 @@ from exporter.cost.attribution import UNALLOCATED_KEY
 from exporter.cost.postings import CostOwner, OwnerPhase
 from exporter.cost.state import GpuState, State
 from exporter.ledger import families
+from exporter.ledger.families import ServerCost
 from exporter.ledger.files import ledger_file
-from exporter.ledger.history import HistorySums, PeakMemory, ServerCost, read_history, read_peaks
+from exporter.ledger.history import HistorySums, PeakMemory, read_history, read_peaks
 from exporter.ledger.reader import ReadOnlyLedger
 from exporter.readings import Gpu, ServerKey, TokenKind
 from exporter.tariff.hosted import HostedPrice

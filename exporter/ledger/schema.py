@@ -343,7 +343,7 @@ class Keys:
         rows = self._rows.setdefault(family.key, {})
         row = rows.get(key)
         if row is None:
-            row = tuple(self.of(part) for part in families.parts_of(key))
+            row = tuple(self.of(part) for part in family.form.parts(key))
             rows[key] = row
         return row
 
@@ -416,7 +416,7 @@ class Names:
         parts = [
             tables.get(column, self._labels)[number] for column, number in zip(family.key, row, strict=True)
         ]
-        return family.build(*parts)
+        return family.form.build(*parts)
 
 
 @contextmanager

@@ -13,7 +13,7 @@ from exporter.ledger import families, schema
 from exporter.ledger.families import Families, Family, Sums
 from exporter.ledger.history import SegmentSums, TickSums
 from exporter.readings import Gpu, LatencyBasis, Objective, TokenKind
-from exporter.report import MonthKey, ServerOwner, Window
+from exporter.report import MonthKey, OwnerLatency, ServerComponent, Window
 from exporter.units import (
     Instant,
     Millijoules,
@@ -38,6 +38,8 @@ _REQUESTS: Final = families.COUNTERS["requests"]
 _PREEMPTIONS: Final = families.COUNTERS["preemptions"]
 _LATENCIES: Final = families.COUNTERS["latencies"]
 _FIRST_HELD: Final = families.COUNTERS["first_held"]
+_LAST_TOKEN: Final = families.COUNTERS["last_token"]
+_CHANGED: Final = families.COUNTERS["changed"]
 
 S = TypeVar("S", bound=Sums)
 
@@ -50,7 +52,7 @@ class Counters(Sums):
     cost: dict[OwnerPhase, Picodollars] = field(default_factory=dict)
     held: dict[OwnerPhase, Nanoseconds] = field(default_factory=dict)
     """GPU time that is owed."""
-    server_cost: dict[tuple[ServerOwner, str], Picodollars] = field(default_factory=dict)
+    server_cost: dict[ServerComponent, Picodollars] = field(default_factory=dict)
     gpu_cost: dict[tuple[Gpu, str], Picodollars] = field(default_factory=dict)
     tokens: dict[tuple[CostOwner, TokenKind], int] = field(default_factory=dict)
     requests: dict[CostOwner, int] = field(default_factory=dict)
@@ -64,7 +66,7 @@ class Counters(Sums):
     """When each product first held a GPU."""
     equivalents: dict[tuple[CostOwner, str], Picodollars] = field(default_factory=dict)
     """Price of the tokens by owner and hosted offer, which is no part of the cost."""
-    latencies: dict[tuple[CostOwner, Objective, LatencyBasis, LatencyPart], int] = field(default_factory=dict)
+    latencies: dict[OwnerLatency, int] = field(default_factory=dict)
     """Counts of `LatencyPosting`s."""
     last_token: dict[CostOwner, Instant] = field(default_factory=dict)
     changed: dict[CostOwner, Instant] = field(default_factory=dict)
@@ -78,7 +80,7 @@ class MinuteSums(Sums):
     grain: ClassVar[Families] = families.MINUTES
     cost: dict[OwnerPhase, Picodollars] = field(default_factory=dict)
     tokens: dict[tuple[CostOwner, TokenKind], int] = field(default_factory=dict)
-    latencies: dict[tuple[CostOwner, Objective, LatencyBasis, LatencyPart], int] = field(default_factory=dict)
+    latencies: dict[OwnerLatency, int] = field(default_factory=dict)
 
 
 @dataclass(slots=True)
@@ -178,6 +180,7 @@ class Totals:
         for owner in new_owners:
             if owner not in listed:
                 self.counters.changed.setdefault(owner, end)
+        # While writes fail, ticks are added up: their minutes and hours expire as committed ones do.
         self.prune(Retained.after(self.metered_hours(), end))
 
     def _add_counts(self, tick: TickSums) -> None:
@@ -188,8 +191,8 @@ class Totals:
         for tokens in postings.tokens:
             _TOKENS.post(counters.tokens, (tokens.owner, tokens.kind), tokens.count)
         for tokens, times in tick.tokens:
-            counters.last_token[tokens.owner] = end
-            counters.changed[tokens.owner] = end
+            _LAST_TOKEN.post(counters.last_token, tokens.owner, end)
+            _CHANGED.post(counters.changed, tokens.owner, end)
             for time in times:
                 minute_tokens = self._minute(time.at).tokens
                 _TOKENS.post(minute_tokens, (tokens.owner, tokens.kind), time.tokens)
@@ -202,7 +205,7 @@ class Totals:
             _PREEMPTIONS.post(counters.preemptions, preempted.owner, preempted.count)
         for requests in (*postings.requests, *postings.preemptions):
             if requests.count:
-                counters.changed[requests.owner] = end
+                _CHANGED.post(counters.changed, requests.owner, end)
 
         # A tick's counts came before its end: at the end of a minute they are of that minute.
         last_minute = self._minute(end - 1)
@@ -213,7 +216,7 @@ class Totals:
                 "total": latency.total,
             }
             for part, count in parts.items():
-                latency_key = latency.owner, latency.objective, latency.basis, part
+                latency_key = OwnerLatency(latency.owner, latency.objective, latency.basis, part)
                 _LATENCIES.post(counters.latencies, latency_key, count)
                 if latency.total:
                     _LATENCIES.post(last_minute.latencies, latency_key, count)
@@ -238,7 +241,7 @@ class Totals:
             owner = time.owner_phase.owner
             add(hour.usage, (time.gpu, owner.product), time.duration)
             _FIRST_HELD.post(counters.first_held, owner.product, segment.start)
-            counters.changed[owner] = end
+            _CHANGED.post(counters.changed, owner, end)
 
     def _add_money(self, posted: SegmentSums, end: Instant) -> None:
         """Add money at the time that it covers, whenever it is posted, and the GPU time that is owed."""
@@ -252,10 +255,10 @@ class Totals:
         if sums.cost:
             add_all(self._minute(segment.start).cost, sums.cost)
         for owner_phase in sums.cost:
-            counters.changed[owner_phase.owner] = end
+            _CHANGED.post(counters.changed, owner_phase.owner, end)
         for (server_owner, component, basis), amount in sums.server_cost.items():
             cell = MonthKey(server_owner.product, server_owner.team, basis, segment.month)
-            add(counters.server_cost, (server_owner, component), amount)
+            add(counters.server_cost, ServerComponent(server_owner, component), amount)
             add(counters.months, cell, amount)
             add(self._hour(segment.start).cost, server_owner.product, amount)
 
@@ -333,8 +336,8 @@ def _windows(minutes: tuple[MinuteSums, ...]) -> Mapping[CostOwner, Window]:
     for (owner, kind), count in sums.tokens.items():
         tokens.setdefault(owner, {})[kind] = count
     latencies: dict[CostOwner, dict[tuple[Objective, LatencyBasis, LatencyPart], int]] = {}
-    for (owner, objective, basis, part), count in sums.latencies.items():
-        latencies.setdefault(owner, {})[objective, basis, part] = count
+    for key, count in sums.latencies.items():
+        latencies.setdefault(key.owner, {})[key.objective, key.basis, key.part] = count
     return {
         owner: Window(money.get(owner, {}), tokens.get(owner, {}), 0, latencies.get(owner, {}))
         for owner in {**money, **tokens, **latencies}

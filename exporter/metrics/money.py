@@ -1,31 +1,17 @@
 """Metrics of money: dollars accrued, rates, prices, cost per token, months and budgets."""
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator
 from typing import Final
 
 from exporter.cost.money import add
-from exporter.cost.postings import OTHER, PHASES, UNASSIGNED, OwnerPhase
+from exporter.cost.postings import OTHER, UNASSIGNED, OwnerPhase
 from exporter.metrics import metric
 from exporter.report import CommittedTotals, Report
 from exporter.units import Picodollars, dollars, seconds
 
 
-def _by_phase(
-    sums: Callable[[CommittedTotals], Mapping[OwnerPhase, int]], convert: Callable[[int], float]
-) -> metric.Rows:
-    """A row of each phase of every owner, 0 for a phase without postings."""
-
-    def rows(totals: CommittedTotals) -> Iterator[metric.Row]:
-        posted = sums(totals)
-        charged = {owner_phase.owner for owner_phase in (*totals.cost, *totals.gpu_time)}
-        # Those included that nothing was posted to yet.
-        owners = charged | {owner for owner, _ in totals.tokens} | set(totals.requests)
-        every_phase = (OwnerPhase(owner, phase) for owner in owners for phase in PHASES)
-        for owner_phase in dict.fromkeys((*posted, *every_phase)):
-            labels = (*metric.owner_labels(owner_phase.owner), owner_phase.phase)
-            yield labels, convert(posted.get(owner_phase, 0))
-
-    return metric.of_totals(rows)
+def _phase_labels(key: OwnerPhase) -> tuple[str, ...]:
+    return (*metric.owner_labels(key.owner), key.phase)
 
 
 def _quotients(report: Report) -> Iterator[metric.Row]:
@@ -87,7 +73,7 @@ ROWS: Final[tuple[metric.Metric, ...]] = (
         "Dollars accrued on this host, by owner and by phase of the GPU. Includes energy and overheads; "
         "phase unobserved is time without a reading. GPUs without a price (inference_gpu_priced 0) add only "
         f"their overheads. Absent {metric.CHARGED}.",
-        _by_phase(lambda totals: totals.cost, dollars),
+        metric.of_totals(lambda totals: metric.keyed(totals.cost, _phase_labels, dollars)),
     ),
     metric.counter(
         "inference_server_cost_dollars_total",
@@ -95,7 +81,7 @@ ROWS: Final[tuple[metric.Metric, ...]] = (
         "The dollars of inference_cost_dollars_total by component. Absent for a component without postings. "
         f"Also absent {metric.CHARGED}.",
         metric.of_totals(
-            lambda totals: metric.keyed(totals.server_cost, lambda key: (*key[0], key[1]), dollars)
+            lambda totals: metric.keyed(totals.server_cost, lambda key: (*key.owner, key.component), dollars)
         ),
     ),
     metric.counter(
@@ -116,7 +102,7 @@ ROWS: Final[tuple[metric.Metric, ...]] = (
         "hardware from in_service on. Dollars over GPU-hours are the price. Time without a price counts "
         "while the host is up. Its other hours count once a price charges them late. Absent "
         f"{metric.CHARGED}.",
-        _by_phase(lambda totals: totals.gpu_time, seconds),
+        metric.of_totals(lambda totals: metric.keyed(totals.gpu_time, _phase_labels, seconds)),
     ),
     metric.gauge(
         "inference_cost_dollars_per_hour",

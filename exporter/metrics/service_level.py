@@ -10,16 +10,16 @@ from exporter.report import CommittedTotals, Report
 
 @metric.of_totals
 def _observed(totals: CommittedTotals) -> Iterator[metric.Row]:
-    for (owner, objective, basis, part), count in totals.latencies.items():
-        if part == "total":
-            yield (*metric.owner_labels(owner), objective, basis), float(count)
+    for key, count in totals.latencies.items():
+        if key.part == "total":
+            yield (*metric.owner_labels(key.owner), key.objective, key.basis), float(count)
 
 
 @metric.of_totals
 def _met(totals: CommittedTotals) -> Iterator[metric.Row]:
-    for (owner, objective, basis, part), count in totals.latencies.items():
-        if part != "total":
-            yield (*metric.owner_labels(owner), objective, basis, part), float(count)
+    for key, count in totals.latencies.items():
+        if key.part != "total":
+            yield (*metric.owner_labels(key.owner), key.objective, key.basis, key.part), float(count)
 
 
 def _ratios(report: Report) -> Iterator[metric.Row]:

@@ -457,16 +457,6 @@ def test_gpus_that_nvml_never_listed_are_neither_up_nor_down(make_report: MakeRe
     assert lines(make_report(gpus=(row,)), "inference_gpu_up") == []
 
 
-def test_a_party_of_tokens_alone_has_its_dollars_at_zero(make_report: MakeReport, lines: Lines) -> None:
-    """A party's dollars begin at 0 with its first sight, so that the first increase is seen."""
-    report = make_report(in_books={"cost": {}, "gpu_time": {}, "tokens": {}})
-
-    assert lines(report, "inference_cost_dollars_total") == [
-        f'inference_cost_dollars_total{{{CHAT},phase="{phase}",{OF_CHAT}}} 0.0'
-        for phase in ("decode", "idle", "other", "prefill", "unobserved")
-    ]
-
-
 SAVING = "inference_saving_dollars_per_month"
 
 

@@ -14,7 +14,7 @@ import pytest
 
 from exporter.advice.saving import Saving
 from exporter.clock import Clock
-from exporter.cost.postings import CostOwner, OwnerPhase
+from exporter.cost.postings import PHASES, CostOwner, OwnerPhase
 from exporter.cost.projection import PricePeriod, Projection
 from exporter.cost.service_level import ShareBounds
 from exporter.cost.state import GpuState, State
@@ -44,9 +44,11 @@ from exporter.report import (
     MetCostRow,
     MetRow,
     MonthKey,
+    OwnerLatency,
     Quotient,
     RecentHistory,
     Report,
+    ServerComponent,
     ServerOwner,
     ShareRow,
     SourceRow,
@@ -171,6 +173,10 @@ def tick_basis() -> TickBasis:
     return TickBasis(cost_policy(rent("4.00")), State(gpus=cards))
 
 
+NOTHING = {OwnerPhase(owner, phase): 0 for owner in (CHAT, BATCH, UNALLOCATED_OWNER) for phase in PHASES}
+"""Phases as a ledger serves them: all of each owner, at 0 without a posting."""
+
+
 def committed_totals() -> CommittedTotals:
     return CommittedTotals(
         ledger="0190a1b2",
@@ -181,12 +187,14 @@ def committed_totals() -> CommittedTotals:
         residual=0,
         uncharged=259_200 * 10**9,
         cost={
+            **NOTHING,
             OwnerPhase(CHAT, "prefill"): 2 * DOLLAR,
             OwnerPhase(CHAT, "decode"): 6 * DOLLAR + DOLLAR // 4,
             OwnerPhase(CHAT, "idle"): DOLLAR,
             OwnerPhase(UNALLOCATED_OWNER, "idle"): 3 * DOLLAR,
         },
         gpu_time={
+            **NOTHING,
             OwnerPhase(CHAT, "prefill"): 1800 * SECOND,
             OwnerPhase(CHAT, "decode"): 5400 * SECOND,
             OwnerPhase(CHAT, "idle"): 900 * SECOND,
@@ -194,9 +202,9 @@ def committed_totals() -> CommittedTotals:
             OwnerPhase(UNALLOCATED_OWNER, "idle"): 2700 * SECOND,
         },
         server_cost={
-            (ServerOwner("search", "retrieval", "ml", "chat"), "rent"): 9 * DOLLAR,
-            (ServerOwner("search", "retrieval", "ml", "chat"), "storage"): DOLLAR // 4,
-            (ServerOwner("unassigned", "unassigned", "", "unallocated"), "rent"): 3 * DOLLAR,
+            ServerComponent(ServerOwner("search", "retrieval", "ml", "chat"), "rent"): 9 * DOLLAR,
+            ServerComponent(ServerOwner("search", "retrieval", "ml", "chat"), "storage"): DOLLAR // 4,
+            ServerComponent(ServerOwner("unassigned", "unassigned", "", "unallocated"), "rent"): 3 * DOLLAR,
         },
         gpu_cost={
             (A, "rent"): 9 * DOLLAR,
@@ -212,12 +220,12 @@ def committed_totals() -> CommittedTotals:
         requests={CHAT: 1024},
         preemptions={CHAT: 7},
         latencies={
-            (CHAT, "first_token", "requests", "lower"): 600,
-            (CHAT, "first_token", "requests", "upper"): 750,
-            (CHAT, "first_token", "requests", "total"): 800,
-            (CHAT, "per_token", "tokens", "lower"): 250_000,
-            (CHAT, "per_token", "tokens", "upper"): 250_000,
-            (CHAT, "per_token", "tokens", "total"): 250_000,
+            OwnerLatency(CHAT, "first_token", "requests", "lower"): 600,
+            OwnerLatency(CHAT, "first_token", "requests", "upper"): 750,
+            OwnerLatency(CHAT, "first_token", "requests", "total"): 800,
+            OwnerLatency(CHAT, "per_token", "tokens", "lower"): 250_000,
+            OwnerLatency(CHAT, "per_token", "tokens", "upper"): 250_000,
+            OwnerLatency(CHAT, "per_token", "tokens", "total"): 250_000,
         },
         equivalents={
             (CHAT, "together-turbo"): 2 * DOLLAR + DOLLAR // 4,
