@@ -162,10 +162,10 @@ class PageSeries:
         caches: dict[str, list[CacheUse]] = {}
         for series, value in _samples(self._engine, page, gauge.name, gauge.where):
             capacity = capacities.get(series.key, 0.0) if gauge.capacity else None
-            caches.setdefault(self.model_of(series), []).append((value, capacity))
+            caches.setdefault(self.model_of(series), []).append(CacheUse(value, capacity))
         for series, value in page.samples.get(gauge.name, ()):
             if spec.chosen(series.labels, gauge.where) and not 0 <= value < math.inf:
-                caches.setdefault(self.model_of(series), []).append((value, None))
+                caches.setdefault(self.model_of(series), []).append(CacheUse(value, None))
         return caches
 
     def role(self) -> readings.Role:

@@ -9,8 +9,13 @@ from exporter.readings import LoadReading, Occupancy, SequenceLimit
 REQUESTS_MAX: Final = 1_000_000
 """Largest plausible value of a gauge of requests; a larger one is ignored."""
 
-CacheUse = tuple[float, float | None]
-"""What a gauge of the KV cache says, and the capacity in its unit: 0 if unknown, `None` of a plain ratio."""
+
+class CacheUse(NamedTuple):
+    """Use of the KV cache of one rank."""
+
+    used: float
+    capacity: float | None
+    """The capacity in the unit of `used`: 0 if unknown, `None` of a plain ratio."""
 
 
 class Gauges(NamedTuple):
@@ -31,23 +36,21 @@ def load_readings(gauges: Gauges, limit: SequenceLimit | None) -> tuple[LoadRead
         if gauges.max_running:
             if len(stated) == len(ranks) and min(stated) > 0:
                 max_running[name] = sum(stated)
-        elif (
-            limit is not None and len(running) == 1
-        ):  # it is of the whole server, and not of one of its models
+        elif limit is not None and len(running) == 1:
+            # The limit is of the whole server: of several models, none has it alone.
             max_running[name] = float(limit.sequences * (1 if limit.shared else len(ranks)))
-    kv_cache = {name: use for name, ranks in gauges.caches.items() if (use := _occupancy(ranks)) is not None}
+    occupancies = {name: _occupancy(ranks) for name, ranks in gauges.caches.items()}
+    kv_cache = {name: occupancy for name, occupancy in occupancies.items() if occupancy is not None}
     return tuple(
-        [
-            LoadReading(
-                name,
-                sum(running[name]) if name in running else None,
-                sum(waiting[name]) if name in waiting else None,
-                max(1, sum([requests > 0 for requests in running.get(name, ())])),
-                max_running.get(name),
-                kv_cache.get(name),
-            )
-            for name in sorted(running.keys() | waiting.keys() | kv_cache.keys())
-        ]
+        LoadReading(
+            name,
+            running=sum(running[name]) if name in running else None,
+            waiting=sum(waiting[name]) if name in waiting else None,
+            batches=max(1, sum(requests > 0 for requests in running.get(name, ()))),
+            max_running=max_running.get(name),
+            kv_cache=kv_cache.get(name),
+        )
+        for name in sorted(running.keys() | waiting.keys() | kv_cache.keys())
     )
 
 
@@ -56,11 +59,13 @@ def _occupancy(ranks: Sequence[CacheUse]) -> Occupancy | None:
 
     One value that is not plausible leaves the model out: the mean of the other ranks is not its load.
     """
-    used = whole = 0.0
-    for value, capacity in ranks:
-        most = 1.0 if capacity is None else capacity
-        if not 0 <= value < math.inf or most <= 0 or (capacity is None and value > most):
+    used = 0.0
+    whole = 0.0
+    for cache in ranks:
+        most = 1.0 if cache.capacity is None else cache.capacity
+        is_no_ratio = cache.capacity is None and cache.used > most
+        if not 0 <= cache.used < math.inf or most <= 0 or is_no_ratio:
             return None
-        used += min(value, most)
+        used += min(cache.used, most)
         whole += most
     return Occupancy(used, whole)

@@ -133,11 +133,9 @@ def _undated(old: Tariff, new: Tariff, gpus: Iterable[Gpu], now: Instant) -> boo
             continue
         if accruals_of(before.rates) != accruals_of(after.rates) and not dated(after.rates):
             return True
-        if before.energy is not None and after.energy is not None:
-            changed = before.energy.per_kilowatt_hour != after.energy.per_kilowatt_hour
-        else:
-            changed = before.energy is not after.energy
-        if changed:
+        energy_before = before.energy and before.energy.per_kilowatt_hour
+        energy_after = after.energy and after.energy.per_kilowatt_hour
+        if energy_before != energy_after:
             return True
     return False
 

@@ -2,6 +2,7 @@
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import partial
 from typing import Final, Literal
 
 from exporter import readings
@@ -25,20 +26,9 @@ class Finding:
     text: str
 
 
-def note(text: str) -> Finding:
-    """Something to know."""
-    return Finding("note", text)
-
-
-def warning(text: str) -> Finding:
-    """Something to look at."""
-    return Finding("warning", text)
-
-
-def error(text: str) -> Finding:
-    """Something that makes money wrong."""
-    return Finding("error", text)
-
+note: Final = partial(Finding, "note")
+warning: Final = partial(Finding, "warning")
+error: Final = partial(Finding, "error")
 
 MOST_RULES: Final = 8
 """Rules that a finding names; a file for a fleet may have hundreds."""

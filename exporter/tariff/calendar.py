@@ -1,7 +1,7 @@
 """Months and days of the configured time zone, as instants."""
 
 from dataclasses import dataclass
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, date, datetime, timedelta
 from functools import lru_cache
 from zoneinfo import ZoneInfo
 
@@ -55,18 +55,18 @@ def _month(year: int, month: int, zone: ZoneInfo) -> Month:
     carry, following = divmod(month, MONTHS_PER_YEAR)
     return Month(
         name=f"{year:04d}-{month:02d}",
-        start=_first_instant(datetime(year, month, 1, tzinfo=zone)),
-        end=_first_instant(datetime(year + carry, following + 1, 1, tzinfo=zone)),
+        start=first_instant(year, month, 1, zone),
+        end=first_instant(year + carry, following + 1, 1, zone),
     )
 
 
 @lru_cache(maxsize=32)
 def _day(year: int, month: int, day: int, zone: ZoneInfo) -> Day:
-    midnight = datetime(year, month, day, tzinfo=zone)
+    following = date(year, month, day) + timedelta(days=1)
     return Day(
         name=f"{year:04d}-{month:02d}-{day:02d}",
-        start=_first_instant(midnight),
-        end=_first_instant(midnight + timedelta(days=1)),  # of the calendar: wall time, not 24 hours
+        start=first_instant(year, month, day, zone),
+        end=first_instant(following.year, following.month, following.day, zone),
     )
 
 
@@ -76,10 +76,7 @@ def first_instant(year: int, month: int, day: int, zone: ZoneInfo) -> Instant:
     Raises:
         ValueError: no such date.
     """
-    return _first_instant(datetime(year, month, day, tzinfo=zone))
-
-
-def _first_instant(midnight: datetime) -> Instant:
     # A midnight that does not exist is read with the offset before the change (PEP 495, fold 0), which lands
     # on the same instant as the first one after the gap; one that occurs twice is read as the first (fold 0).
+    midnight = datetime(year, month, day, tzinfo=zone)
     return int(midnight.astimezone(UTC).timestamp()) * NANOSECONDS_PER_SECOND

@@ -93,7 +93,6 @@ class GpuModel:
     unit: Unit
     """A `box` shares its memory with the processor and is sold as a whole: it has no price as a GPU."""
     memory_gib: Fraction
-    watts: Decimal | None
     purchase_dollars: tuple[Decimal, Decimal] | None
     """Low and high, for one."""
 
@@ -163,6 +162,5 @@ def _model(row: Row) -> GpuModel:
         gpu_model=row["gpu_model"],
         unit="box" if row["unit"] == "box" else "gpu",
         memory_gib=row.count("memory_gib"),
-        watts=row.dollars("watts"),
         purchase_dollars=None if low is None or high is None else (low, high),
     )

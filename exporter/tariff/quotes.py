@@ -52,7 +52,7 @@ class Quote:
     @property
     def derivation(self) -> Derivation:
         """How it was derived."""
-        return Derivation(self.stand_in) if self.stand_in else Derivation.LISTED
+        return Derivation(self.stand_in or "listed")
 
 
 @dataclass(frozen=True, slots=True)
@@ -271,7 +271,4 @@ def _part(price: Decimal, part: Fraction, listed: Listed) -> Decimal:
 def _discount(listed: Listed) -> str:
     if not listed.discount_ratio:
         return ""
-    percent = f"{listed.discount_ratio * 100:f}"
-    if "." in percent:
-        percent = percent.rstrip("0").rstrip(".")
-    return f" less {percent} %"
+    return f" less {(listed.discount_ratio * 100).normalize():f} %"

@@ -120,14 +120,9 @@ class Tariff:
                 moments |= {rule.pricing.in_service, end_of_life(rule.pricing)}
         return sorted(moments)
 
-    @cached_property
-    def _left(self) -> dict[str, Instant]:
-        return {retirement.uuid: retirement.since for retirement in self.retired}
-
     def has_left(self, gpu: Gpu, at: Instant) -> bool:
         """Whether a GPU is retired at an instant; prices do not depend on it."""
-        since = self._left.get(gpu.uuid)
-        return since is not None and since <= at
+        return any(gone.uuid == gpu.uuid and gone.since <= at for gone in self.retired)
 
     def _resolved(self, gpu: Gpu, at: Instant, month: Month, gpus_on_host: int) -> Price:
         if gpu == UNCOUNTED:  # overheads per GPU wait for the number
@@ -181,7 +176,7 @@ class Tariff:
 
         A rule names a GPU by its UUID, or by its model where the one before was of another.
         """
-        before = self._before.get(gpu.uuid)
+        before = dict(self.predecessors).get(gpu.uuid)
         if before is None:
             return gpu
         inherited, own = self._first(before), self._first(gpu)
@@ -197,10 +192,6 @@ class Tariff:
             if next(rule.match.mismatches(self.host, self.location, gpu), None) is None:
                 return rule
         return None
-
-    @cached_property
-    def _before(self) -> dict[str, Gpu]:
-        return dict(self.predecessors)
 
     def host_count(self, gpu: Gpu) -> HostCount | None:
         """The number of GPUs of the host by the rule of a GPU; `None` where its price is of one GPU."""
@@ -359,11 +350,7 @@ def end_of_life(owned: terms.Owned) -> Instant:
 
 
 def _length(period: terms.Period, month: Month) -> Nanoseconds:
-    if period == "hour":
-        return NANOSECONDS_PER_HOUR
-    if period == "month":
-        return month.length
-    return NANOSECONDS_PER_YEAR
+    return {"hour": NANOSECONDS_PER_HOUR, "month": month.length, "year": NANOSECONDS_PER_YEAR}[period]
 
 
 def amortization_dollars_per_year(owned: terms.Owned) -> Fraction:
