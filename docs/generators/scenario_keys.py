@@ -2,7 +2,7 @@
 
 from typing import Final
 
-from exporter.finance.options.scenario_files import SCENARIO
+from exporter.finance.options.scenario import SCENARIO
 from generators.configuration import tables
 
 _HEAD: Final = """\

@@ -16,7 +16,8 @@ from exporter.cli.terminal import columns, waiting
 from exporter.cli.verb import Exits, verb
 from exporter.clock import Clock, SystemClock
 from exporter.finance.fleet.record import HostMonth
-from exporter.finance.options import chart, scenario_files, tco_json, tco_text
+from exporter.finance.options import chart, tco_json, tco_text
+from exporter.finance.options import scenario as scenario_file
 from exporter.finance.options import tco as tco_answer
 from exporter.finance.options.measurement import (
     DAYS,
@@ -90,8 +91,8 @@ def tco(options: TcoOptions, clock: Clock | None = None) -> int:
         raise FlagError("argument --svg: not allowed with argument --json")
     if options.listed:
         titles = {
-            name: scenario_files.parsed(scenario_files.example(name), name).name
-            for name in scenario_files.examples()
+            name: scenario_file.parsed(scenario_file.example(name), name).name
+            for name in scenario_file.examples()
         }
         if options.as_json:
             examples = [{"example": name, "name": title} for name, title in titles.items()]
@@ -101,12 +102,12 @@ def tco(options: TcoOptions, clock: Clock | None = None) -> int:
         return status.OK
     name = options.example or ""
     if options.show:
-        sys.stdout.write(scenario_files.example(name).decode())
+        sys.stdout.write(scenario_file.example(name).decode())
         return status.OK
     if options.scenario is not None:
-        scenario = scenario_files.scenario(options.scenario, measured=options.measured)
+        scenario = scenario_file.scenario(options.scenario, measured=options.measured)
     else:
-        scenario = scenario_files.parsed(scenario_files.example(name), name, measured=options.measured)
+        scenario = scenario_file.parsed(scenario_file.example(name), name, measured=options.measured)
     measured = _measurement(options, clock or SystemClock()) if options.measured else None
     results = tco_answer.answer(scenario, measured)
     if options.svg is not None:

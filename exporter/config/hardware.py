@@ -56,6 +56,16 @@ YEARS = Number("years", Decimal(100), Decimal("0.1"))
 RATIO = Number("ratio", Decimal(1), excess=PERCENT)
 FACTOR = Number("ratio", Decimal(10), Decimal(1))
 
+HostPurchase = Annotated[
+    Decimal | None, PURCHASE, "Price of the whole host; the yearly amounts are then per host too."
+]
+GpuPurchase = Annotated[
+    Decimal | None,
+    PURCHASE,
+    "Price of one GPU with its part of the host; the yearly amounts are then per GPU too.",
+]
+SupportDollars = Annotated[Decimal, DOLLARS_PER_YEAR, "Support contract per year; component support."]
+InsuranceDollars = Annotated[Decimal, DOLLARS_PER_YEAR, "Insurance per year; component insurance."]
 ResidualRatio = Annotated[Decimal, RATIO, "Value at the end of its life, as a part of the purchase."]
 AddersRatio = Annotated[
     Decimal,
@@ -183,10 +193,8 @@ class RentedKeys(Model, kw_only=True):
 class OwnedKeys(Model, kw_only=True):
     """Purchase of a host or of a GPU, with yearly amounts of the same unit."""
 
-    purchase_dollars_per_host: Annotated[Decimal | None, PURCHASE] = None
-    """Price of the whole host; the yearly amounts are then per host too."""
-    purchase_dollars_per_gpu: Annotated[Decimal | None, PURCHASE] = None
-    """Price of one GPU with its part of the host; the yearly amounts are then per GPU too."""
+    purchase_dollars_per_host: HostPurchase = None
+    purchase_dollars_per_gpu: GpuPurchase = None
     gpus_per_host: Annotated[int | None, GPUS] = None
     """GPUs of the host, including any that NVML does not list. Each carries its share of the host's price."""
     in_service: Annotated[DatedInstant, DATE]
@@ -195,10 +203,8 @@ class OwnedKeys(Model, kw_only=True):
     """Years of amortization, of 8766 hours each; after them the hardware costs nothing."""
     residual_ratio: ResidualRatio = Decimal(0)
     adders_ratio: AddersRatio = Decimal(0)
-    support_dollars_per_year: Annotated[Decimal, DOLLARS_PER_YEAR] = Decimal(0)
-    """Support contract per year; component support."""
-    insurance_dollars_per_year: Annotated[Decimal, DOLLARS_PER_YEAR] = Decimal(0)
-    """Insurance per year; component insurance."""
+    support_dollars_per_year: SupportDollars = Decimal(0)
+    insurance_dollars_per_year: InsuranceDollars = Decimal(0)
     cost_of_capital_ratio: CostOfCapitalRatio = None
 
     def build(self) -> Owned:

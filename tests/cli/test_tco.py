@@ -15,7 +15,7 @@ from exporter.cli.tco import TcoOptions, tco
 from exporter.clock import SystemClock
 from exporter.cost.postings import CostOwner, MoneyPosting, OwnerPhase, Postings, Segment, TokenPosting
 from exporter.cost.state import State
-from exporter.finance.options import scenario_files
+from exporter.finance.options import scenario as scenario_file
 from exporter.ledger.ledger import Ledger
 from exporter.readings import Gpu
 
@@ -104,7 +104,7 @@ def measured(
     return tco(question, clock)
 
 
-@pytest.mark.parametrize("name", scenario_files.examples())
+@pytest.mark.parametrize("name", scenario_file.examples())
 def test_every_example_is_answered_in_every_form(
     name: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

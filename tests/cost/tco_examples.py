@@ -4,13 +4,13 @@ from collections.abc import Callable
 from fractions import Fraction
 from typing import Final
 
-from exporter.finance.options import scenario_files
-from exporter.finance.options.scenario import Fleet
+from exporter.finance.options import scenario as scenario_file
+from exporter.finance.options.option import Fleet
 from exporter.finance.options.tco import TcoAnswer, answer
 
 
 def _run(name: str) -> TcoAnswer:
-    return answer(scenario_files.parsed(scenario_files.example(name), name))
+    return answer(scenario_file.parsed(scenario_file.example(name), name))
 
 
 def _totals(name: str) -> list[Fraction]:

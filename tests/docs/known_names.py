@@ -13,7 +13,7 @@ from exporter.cli.arguments import program
 from exporter.cli.verb import PROGRAM
 from exporter.config.keys import DOCUMENT
 from exporter.config.schema import ListOf, Table
-from exporter.finance.options.scenario_files import SCENARIO
+from exporter.finance.options.scenario import SCENARIO
 from exporter.ledger.schema import DDL
 from exporter.metrics.table import METRICS
 from tests.docs.markdown import ROOT

@@ -12,7 +12,7 @@ import yaml
 
 from exporter.config import load, parse
 from exporter.config.web import load_web
-from exporter.finance.options.scenario_files import scenario
+from exporter.finance.options.scenario import scenario
 from tests.docs.markdown import ROOT, CodeBlock, blocks, named, pages, sections, shell_commands
 from tests.docs.sandbox import Sandbox, to_be_done
 

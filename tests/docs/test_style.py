@@ -13,7 +13,7 @@ import yaml
 
 from exporter.config.keys import DOCUMENT
 from exporter.config.schema import Key, ListOf, Table
-from exporter.finance.options.scenario_files import SCENARIO
+from exporter.finance.options.scenario import SCENARIO
 from exporter.metrics.table import METRICS
 from tests.docs import known_names
 from tests.docs.markdown import FENCE, ROOT, named, pages

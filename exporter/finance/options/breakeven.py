@@ -9,7 +9,8 @@ from typing import Final, Literal
 
 from exporter.finance.options.costs import OptionCourse, course
 from exporter.finance.options.measurement import compared_months, measured
-from exporter.finance.options.scenario import Hosted, Hybrid, Load, Option, Scenario, scaled, total
+from exporter.finance.options.option import Hosted, Hybrid, Load, Option, scaled, total
+from exporter.finance.options.scenario import Scenario
 from exporter.units import TOKENS_PER_MILLION
 
 Verdict = Literal["at", "always", "never"]

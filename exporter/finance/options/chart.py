@@ -10,7 +10,7 @@ from math import ceil, floor, log10
 from typing import Final
 from xml.sax.saxutils import escape, quoteattr
 
-from exporter.finance.options.scenario import MONTHS_PER_YEAR
+from exporter.finance.options.option import MONTHS_PER_YEAR
 from exporter.finance.options.tco import TcoAnswer
 from exporter.finance.options.tco_text import races, shares_of, whole
 from exporter.finance.render import counted

@@ -8,30 +8,22 @@ is paid as it accrues. Load, fleets and prices change at the beginning of a year
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from fractions import Fraction
-from typing import Final
 
-from exporter.finance.options.scenario import (
+from exporter.finance.options.option import (
     MONTHS_PER_YEAR,
+    ZERO,
     AsMeasured,
     Hosted,
     Hybrid,
     Option,
     OwnedHosts,
     RentedHosts,
-    Scenario,
     Tokens,
     scaled,
 )
+from exporter.finance.options.scenario import HOSTED, OWN_COMPONENTS, Scenario
 from exporter.tariff import tariff
 from exporter.units import TOKENS_PER_MILLION
-
-ZERO: Final = Fraction(0)
-
-HOSTED: Final = "hosted"
-"""The component of tokens that are bought."""
-
-OWN_COMPONENTS: Final = (*tariff.MACHINE, HOSTED, *tariff.HARDWARE[len(tariff.MACHINE) :], tariff.ENERGY)
-"""Components that the arithmetic itself makes; items have names of their own."""
 
 
 @dataclass(slots=True)
@@ -115,15 +107,10 @@ def course(scenario: Scenario, option: Option, hosts: int | None = None) -> Opti
     for item in scenario.items:
         if not item.paid_by(option):
             continue
-        prices = scenario.changes(item.change_ratio_per_year)
-        dollars = item.count * item.dollars / (MONTHS_PER_YEAR if item.period == "year" else 1)
+        prices = scenario.changes(item.price_change_ratio_per_year)
         for index, month in enumerate(months):
-            if item.period == "once":
-                since = index + 1 - item.month
-                again = item.every_months is not None and since > 0 and since % item.every_months == 0
-                if since != 0 and not again:
-                    continue
             units = {"option": 1, "host": month.hosts, "gpu": month.gpus}[item.per]
+            dollars = item.due(index + 1)
             if dollars:
                 month.add(item.component, dollars * units * prices[index // MONTHS_PER_YEAR])
     return OptionCourse(option.name, tuple(months), worth)
@@ -161,11 +148,7 @@ def _served(
             if isinstance(serving, RentedHosts):
                 costs[tariff.RENT] = serving.dollars_per_host_hour * host_hours * price
             if power is not None:
-                load_ratio = Fraction(1) if busy is None else busy
-                kilowatts = power.idle_kilowatts + (power.kilowatts - power.idle_kilowatts) * load_ratio
-                kilowatt_hour = Fraction(power.price.dollars_per_kilowatt_hour)
-                kilowatt_hour *= Fraction(power.price.pue_ratio) * (1 + power.change_ratio_per_year) ** year
-                costs[tariff.ENERGY] = kilowatts * host_hours * kilowatt_hour
+                costs[tariff.ENERGY] = host_hours * power.dollars_per_hour(busy, year)
         if isinstance(serving, Hosted) and tokens is not None:
             a_day = sum((serving.dollars_per_million[kind] * count for kind, count in tokens.items()), ZERO)
             costs[HOSTED] = a_day / TOKENS_PER_MILLION * scenario.days_per_month * price

@@ -11,15 +11,8 @@ from typing import Final, NamedTuple
 from zoneinfo import ZoneInfo
 
 from exporter.cost.money import add
-from exporter.finance.options.scenario import (
-    MEASURED,
-    MONTHS_PER_YEAR,
-    AmountSource,
-    AsMeasured,
-    Load,
-    Option,
-    Scenario,
-)
+from exporter.finance.options.option import MEASURED, MONTHS_PER_YEAR, AsMeasured, Load, Option
+from exporter.finance.options.scenario import Scenario
 from exporter.ledger.history import ESTIMATE, HistorySums
 from exporter.ledger.schema import day_name, day_number
 from exporter.readings import KINDS
@@ -137,15 +130,15 @@ def measurement(days: Mapping[int, HistorySums] | None, *ledgers: str) -> Measur
         raise NotMeasuredError(f"no dollar was posted in the last {DAYS} days; price the hardware first")
     first, last = day_name(metered[0]), day_name(metered[-1])
     name = f"ledger {ledgers[0]}" if len(ledgers) == 1 else f"{len(ledgers)} ledgers"
-    source = AmountSource(f"measured: {name}, {first} to {last}", last)
+    source = f"measured: {name}, {first} to {last}"
     return Measurement(
         first_day=first,
         last_day=last,
         covered=covered,
         unpriced=sum(unpriced),
         left_out=len(unpriced),
-        load=Load({kind: count * a_day for kind, count in tokens.items()}, source=source),
-        option=Option(MEASURED, AsMeasured(spent, estimated), source=source),
+        load=Load({kind: count * a_day for kind, count in tokens.items()}, source=source, as_of=last),
+        option=Option(MEASURED, AsMeasured(spent, estimated), source=source, as_of=last),
     )
 
 

@@ -1,246 +1,100 @@
-"""A scenario: options to serve a load, over how long, and every amount that is assumed. Amounts are exact."""
+"""A scenario: options to compare over years, other costs, and the file that describes them."""
 
-from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from decimal import Decimal
 from fractions import Fraction
-from math import ceil
-from typing import Final, Literal, TypeAlias
+from importlib.resources import files
+from pathlib import Path
+from typing import Annotated, ClassVar, Final, Literal
 
-from exporter.readings import KINDS, TokenKind
-from exporter.tariff.terms import Electricity, Owned
-from exporter.units import NANOSECONDS_PER_DAY, NANOSECONDS_PER_SECOND
+from exporter.config import hardware
+from exporter.config.document import Mapping, Node, Sequence
+from exporter.config.load import contents, read
+from exporter.config.problems import ConfigError, Problem, RefusedError, shown
+from exporter.config.schema import ListItem, ListOf, Model, Record, Table, field, refuse_key, unique
+from exporter.config.values import DOLLAR_DECIMALS, Choice, Context, Custom, Number, Whole, safe_name, scalar
+from exporter.finance.options import option
+from exporter.finance.options.option import MEASURED, MONTHS_PER_YEAR, Load, Option, Tokens, exact
+from exporter.tariff import tariff
 
-MEASURED: Final = "measured"
-"""The name of the option whose cost is from the ledger."""
+HOSTED: Final = "hosted"
+"""The component of tokens that are bought."""
 
-MONTHS_PER_YEAR: Final = 12
+OWN_COMPONENTS: Final = (*tariff.MACHINE, HOSTED, *tariff.HARDWARE[len(tariff.MACHINE) :], tariff.ENERGY)
+"""Components that the arithmetic itself makes; items have names of their own."""
+
 HOURS_PER_DAY: Final = 24
-SECONDS_PER_DAY: Final = NANOSECONDS_PER_DAY // NANOSECONDS_PER_SECOND
-
-Tokens: TypeAlias = Mapping[TokenKind, Fraction]
-"""Tokens a day by kind."""
-
-Per = Literal["option", "host", "gpu"]
-Period = Literal["once", "month", "year"]
+CURRENCY: Final = "USD"
+MOST_OPTIONS: Final = 8
+MONTHS: Final = Whole("months", 1, option.MOST_YEARS * MONTHS_PER_YEAR)
 
 
-@dataclass(frozen=True, slots=True)
-class AmountSource:
-    """The source of numbers; empty where not given."""
+class ScenarioItem(Record, frozen=True, kw_only=True):
+    """A cost besides hardware and tokens: people, storage, network, data, fine-tuning."""
 
-    text: str = ""
-    as_of: str = ""
-    """The day on which they were taken."""
+    component: Annotated[str, safe_name("component name", reserved=OWN_COMPONENTS)]
+    """The component of the cost, like staff, storage, network, data or fine-tuning; several items may share
+    one."""
+    what: Annotated[str, option.prose("description")] = ""
+    """Description of the item."""
+    dollars: Annotated[
+        Fraction | None, exact(Number("dollars", Decimal(100_000_000), decimals=DOLLAR_DECIMALS))
+    ] = None
+    """An amount paid once, or at an interval of months."""
+    dollars_per_month: Annotated[
+        Fraction | None, exact(Number("dollars per month", Decimal(10_000_000), decimals=DOLLAR_DECIMALS))
+    ] = None
+    """An amount of every month."""
+    dollars_per_year: Annotated[Fraction | None, exact(hardware.DOLLARS_PER_YEAR)] = None
+    """An amount of every year, a twelfth each month."""
+    month: Annotated[int | None, Whole("month", MONTHS.low, MONTHS.high)] = None
+    """The month of the first payment, counted from 1; 1 unless given."""
+    every_months: Annotated[int | None, MONTHS] = None
+    """Months between payments."""
+    count: Annotated[Fraction, exact(Number("count", Decimal(1_000_000)))] = option.ONE
+    """Count: people, runs, sources."""
+    per: Annotated[Literal["option", "host", "gpu"], Choice(("option", "host", "gpu"))] = "option"
+    """Unit of the amount: the whole option, each host or each GPU."""
+    price_change_ratio_per_year: option.PriceChange = option.ZERO
+    options: Annotated[tuple[str, ...] | None, ListOf(safe_name("option name"), least=1)] = None
+    """The options that pay it, measured among them with --measured; every option unless given."""
+    source: option.Source = ""
+    as_of: option.AsOf = ""
 
-
-@dataclass(frozen=True, slots=True)
-class Load:
-    """The load of a mean day of the first year."""
-
-    tokens: Tokens
-    growth_ratio_per_year: Fraction = Fraction(0)
-    source: AmountSource = AmountSource()
-
-    @property
-    def total(self) -> Fraction:
-        """Tokens a day of all kinds."""
-        return total(self.tokens)
-
-
-@dataclass(frozen=True, slots=True)
-class Fleet:
-    """Hosts of one kind: a capacity that grows with the load."""
-
-    gpus: int
-    """GPUs of a host."""
-    hosts: int = 1
-    """The least number of hosts."""
-    tokens_per_second: Fraction | None = None
-    """Throughput of one host at its best, in the mix of the load. A fleet without it never grows."""
-    utilization_ratio: Fraction = Fraction(1)
-    """The part of the throughput that is used on the mean of a day before another host is added."""
-    hours_ratio: Fraction = Fraction(1)
-    """The part of all hours in which the hosts are up."""
-
-    @property
-    def tokens_per_host_day(self) -> Fraction | None:
-        """Tokens that one host serves in a day without a pause."""
-        if self.tokens_per_second is None:
-            return None
-        return self.tokens_per_second * SECONDS_PER_DAY * self.hours_ratio
-
-    @property
-    def planned_tokens_per_host_day(self) -> Fraction | None:
-        """Tokens that one host is planned to serve in a day."""
-        most = self.tokens_per_host_day
-        return None if most is None else most * self.utilization_ratio
-
-    def needed(self, tokens: Tokens | None) -> int:
-        """Hosts for so many tokens a day."""
-        planned = self.planned_tokens_per_host_day
-        if tokens is None or planned is None:
-            return self.hosts
-        return max(self.hosts, ceil(total(tokens) / planned))
-
-    def busy(self, tokens: Tokens | None, hosts: int) -> Fraction | None:
-        """The part of what so many hosts could serve that is served; `None` where it is not known."""
-        most = self.tokens_per_host_day
-        return None if tokens is None or most is None else total(tokens) / (most * hosts)
-
-
-@dataclass(frozen=True, slots=True)
-class Power:
-    """Electricity of one host at the plug."""
-
-    price: Electricity
-    kilowatts: Fraction
-    """Power under full load."""
-    idle_kilowatts: Fraction
-    change_ratio_per_year: Fraction = Fraction(0)
-    source: AmountSource = AmountSource()
-
-
-@dataclass(frozen=True, slots=True)
-class OwnedHosts:
-    """The price of bought hosts."""
-
-    ownership: Owned
-    """Terms of one host; its life is a whole number of months."""
-    refresh: bool = True
-    """Whether a host is sold at its residual at the end of its life, and bought again. Else it runs on
-    without capital cost."""
-
-    @property
-    def life_months(self) -> int:
-        """The life in months."""
-        return int(self.ownership.life_years * MONTHS_PER_YEAR)
-
-    def times(self, factor: Fraction) -> "OwnedHosts":
-        """The same at so many times the purchase, support and insurance."""
-        ownership, by = self.ownership, Decimal(factor.numerator) / Decimal(factor.denominator)
-        dearer = replace(
-            ownership,
-            purchase_dollars=ownership.purchase_dollars * by,
-            support_dollars_per_year=ownership.support_dollars_per_year * by,
-            insurance_dollars_per_year=ownership.insurance_dollars_per_year * by,
+    def __post_init__(self) -> None:
+        option.exactly_one(
+            dollars=self.dollars,
+            dollars_per_month=self.dollars_per_month,
+            dollars_per_year=self.dollars_per_year,
         )
-        return replace(self, ownership=dearer)
-
-
-@dataclass(frozen=True, slots=True)
-class RentedHosts:
-    """The price of hosts by the hour."""
-
-    dollars_per_host_hour: Fraction
-
-    def times(self, factor: Fraction) -> "RentedHosts":
-        """The same at so many times the rent."""
-        return RentedHosts(self.dollars_per_host_hour * factor)
-
-
-@dataclass(frozen=True, slots=True)
-class Hosted:
-    """The price of tokens that are bought by the million."""
-
-    dollars_per_million: Tokens
-
-    def times(self, factor: Fraction) -> "Hosted":
-        """The same at so many times the price."""
-        return Hosted(scaled(self.dollars_per_million, factor))
-
-
-@dataclass(frozen=True, slots=True)
-class AsMeasured:
-    """The present cost of a day by component, from the ledger, for the whole horizon."""
-
-    dollars_per_day: Mapping[str, Fraction]
-    estimated_dollars_per_day: Fraction = Fraction(0)
-    """The part at estimated prices."""
-
-    def times(self, factor: Fraction) -> "AsMeasured":
-        """The same at so many times all of it."""
-        dearer = {component: dollars * factor for component, dollars in self.dollars_per_day.items()}
-        return AsMeasured(dearer, self.estimated_dollars_per_day * factor)
-
-
-@dataclass(frozen=True, slots=True)
-class Hybrid:
-    """An owned or rented option for the base load, and a hosted one for the rest, at their prices."""
-
-    base: str
-    rest: str
-    base_ratio: Fraction | None = None
-    """The part of the load that the base serves."""
-    base_tokens_per_day: Fraction | None = None
-    """Or so many tokens of it, and all of it while it is less."""
-
-    def base_share(self, tokens: Tokens) -> Fraction:
-        """The part of a load that the base serves."""
-        if self.base_tokens_per_day is None:
-            return self.base_ratio or Fraction(0)
-        whole = total(tokens)
-        return min(Fraction(1), self.base_tokens_per_day / whole) if whole else Fraction(1)
-
-    def times(self, _factor: Fraction) -> "Hybrid":
-        """Itself: its prices are those of its parts."""
-        return self
-
-
-@dataclass(frozen=True, slots=True)
-class Option:
-    """One way to serve the load: a price, and a capacity."""
-
-    name: str
-    serving: OwnedHosts | RentedHosts | Hosted | Hybrid | AsMeasured
-    """The price."""
-    fleet: Fleet | None = None
-    """The capacity of owned and rented hosts."""
-    power: Power | None = None
-    prompt_ratio: Fraction = Fraction(1)
-    """Prompt tokens that this option needs for one of the load."""
-    generation_ratio: Fraction = Fraction(1)
-    change_ratio_per_year: Fraction = Fraction(0)
-    """Change of its own price from each year to the next."""
-    source: AmountSource = AmountSource()
-
-    def tokens(self, load: Tokens) -> Tokens:
-        """Tokens that this option processes to serve a load."""
-        return {
-            kind: load.get(kind, Fraction(0))
-            * (self.generation_ratio if kind == "generation" else self.prompt_ratio)
-            for kind in KINDS
-        }
+        if self.dollars is None:
+            for name, value in (("month", self.month), ("every_months", self.every_months)):
+                if value is not None:
+                    raise RefusedError("goes with dollars only; remove it", key=name)
+        elif self.per != "option":
+            reason = "goes with amounts per month or year; what each host costs once is in adders_ratio"
+            raise RefusedError(reason, key="per")
 
     @property
-    def parts(self) -> frozenset[str]:
-        """The names of the options of which it has its prices."""
-        hybrid = self.serving
-        return frozenset({hybrid.base, hybrid.rest} if isinstance(hybrid, Hybrid) else {self.name})
+    def first_month(self) -> int:
+        """The month of an amount paid once, counted from 1."""
+        return self.month or 1
 
+    def due(self, month: int) -> Fraction:
+        """Dollars of one unit in a month, counted from 1, at the prices of the first year."""
+        if self.dollars_per_month is not None:
+            return self.count * self.dollars_per_month
+        if self.dollars_per_year is not None:
+            return self.count * self.dollars_per_year / MONTHS_PER_YEAR
+        since = month - self.first_month
+        again = self.every_months is not None and since > 0 and since % self.every_months == 0
+        if self.dollars is None or not (since == 0 or again):
+            return option.ZERO
+        return self.count * self.dollars
 
-@dataclass(frozen=True, slots=True)
-class ScenarioItem:
-    """A cost other than hardware and tokens: people, storage, network, data, fine-tuning."""
-
-    component: str
-    dollars: Fraction
-    period: Period
-    what: str = ""
-    month: int = 1
-    """The month of a payment that is made once, counted from 1."""
-    every_months: int | None = None
-    """Months after which that payment is made again."""
-    count: Fraction = Fraction(1)
-    per: Per = "option"
-    change_ratio_per_year: Fraction = Fraction(0)
-    options: tuple[str, ...] | None = None
-    """The options that pay it; every option without."""
-    source: AmountSource = AmountSource()
-
-    def paid_by(self, option: Option) -> bool:
+    def paid_by(self, payer: Option) -> bool:
         """Whether an option pays it; a hybrid pays what its parts pay, each item once."""
-        return self.options is None or not (option.parts | {option.name}).isdisjoint(self.options)
+        return self.options is None or not (payer.parts | {payer.name}).isdisjoint(self.options)
 
 
 @dataclass(frozen=True, slots=True)
@@ -267,7 +121,7 @@ class Scenario:
 
     def option(self, name: str) -> Option:
         """The option of a name that is known to be there."""
-        return next(option for option in self.options if option.name == name)
+        return next(choice for choice in self.options if choice.name == name)
 
     def changes(self, ratio_per_year: Fraction) -> tuple[Fraction, ...]:
         """What changes at a ratio, in each year, relative to the first."""
@@ -279,14 +133,154 @@ class Scenario:
         load = self.load
         if load is None:
             return None
-        return tuple(scaled(load.tokens, growth) for growth in self.changes(load.growth_ratio_per_year))
+        growths = self.changes(load.growth_ratio_per_year)
+        return tuple(option.scaled(load.tokens, growth) for growth in growths)
 
 
-def total(tokens: Tokens) -> Fraction:
-    """Tokens of all kinds."""
-    return sum(tokens.values(), Fraction(0))
+def _are_few(items: list[ListItem[Option]]) -> None:
+    if len(items) > MOST_OPTIONS:
+        items[MOST_OPTIONS].refuse("name", f"is more than {MOST_OPTIONS} options; compare fewer")
 
 
-def scaled(tokens: Tokens, factor: Fraction) -> Tokens:
-    """A multiple of the tokens, in the same mix."""
-    return {kind: count * factor for kind, count in tokens.items()}
+def _currency(node: Node, _: Context) -> str:
+    """Dollars; another currency is refused with what to do."""
+    written = scalar(node, "currency")
+    if written.text != CURRENCY:
+        raise RefusedError(
+            f"{shown(written.text)} is not {CURRENCY}: every amount is in dollars; convert them, "
+            "and say the rate under source"
+        )
+    return written.text
+
+
+class ScenarioKeys(Model, kw_only=True):
+    """The whole file."""
+
+    load_is_measured: ClassVar[bool] = False
+    """Whether the load may be missing."""
+    name: Annotated[str, option.prose("name"), "Name of the scenario."]
+    description: Annotated[str, option.prose("description"), "Description of the scenario."] = field(
+        name="about", default=""
+    )
+    currency: Annotated[str, Custom(CURRENCY, _currency), "The currency of every amount; there is one."] = (
+        CURRENCY
+    )
+    horizon_years: Annotated[int, Whole("years", 1, option.MOST_YEARS), "Years to compare."]
+    hours_per_month: Annotated[
+        Fraction,
+        exact(Number("hours", Decimal(744), Decimal(672))),
+        "Hours of each of the twelve months of a year. 730 is 8760 a year, as in price lists; 730.5 is the "
+        "calendar's mean, 8766 a year, as in the ledger.",
+    ] = Fraction(730)
+    load: Annotated[
+        Load | None,
+        Table(option.LoadKeys),
+        "Load of an average day of the first year; --measured takes it from the ledger. Without a load there "
+        "is no cost per token, and no option can be hosted.",
+    ] = None
+    options: Annotated[
+        tuple[Option, ...],
+        ListOf(
+            Table(option.OptionKeys, "option"),
+            (unique("name", lambda choice: choice.name, "choose another name"), _are_few),
+            least=1,
+        ),
+        "The options to compare.",
+    ]
+    items: Annotated[
+        tuple[ScenarioItem, ...], ListOf(Table(ScenarioItem, "item")), "Costs other than hardware and tokens."
+    ] = ()
+
+    def build(self) -> Scenario:
+        """The scenario, with parts of hybrids, options of items and a load where they are needed."""
+        kinds = {choice.name: type(choice.serving) for choice in self.options}
+        for index, choice in enumerate(self.options):
+            hybrid = choice.serving
+            if not isinstance(hybrid, option.Hybrid):
+                continue
+            wrong = None
+            if kinds.get(hybrid.base) not in (option.OwnedHosts, option.RentedHosts):
+                wrong = f'"{hybrid.base}" must be an owned or rented option of this scenario'
+            elif kinds.get(hybrid.rest) is not option.Hosted:
+                wrong = f'"{hybrid.rest}" must be a hosted option of this scenario'
+            if wrong:
+                refuse_key(_item(self.node, "options", index), "hybrid", wrong)
+        months = self.horizon_years * MONTHS_PER_YEAR
+        for index, item in enumerate(self.items):
+            unknown = sorted(set(item.options or ()) - kinds.keys() - {MEASURED})
+            if unknown:
+                message = f'"{unknown[0]}" is no option of this scenario'
+                refuse_key(_item(self.node, "items", index), "options", message)
+            if item.first_month > months:
+                message = f"{item.month} is after the horizon of {months} months"
+                refuse_key(_item(self.node, "items", index), "month", message)
+        for choice in self.options if self.load is None and not self.load_is_measured else ():
+            if isinstance(choice.serving, option.Hosted | option.Hybrid):
+                tokens = f'the tokens of "{choice.name}" are bought by the million'
+                self.refuse("load", f"is missing: {tokens}; give it, or --measured")
+        return Scenario(
+            name=self.name,
+            description=self.description,
+            horizon_years=self.horizon_years,
+            hours_per_month=self.hours_per_month,
+            load=self.load,
+            options=self.options,
+            items=self.items,
+        )
+
+
+def _item(mapping: Mapping, name: str, index: int) -> Node:
+    """An item of a list in a mapping that was read."""
+    items = mapping.value(name)
+    assert isinstance(items, Sequence)  # noqa: S101  # its items are values already
+    return items.items[index]
+
+
+class MeasuredScenarioKeys(ScenarioKeys, kw_only=True):
+    """A file whose load is taken from a ledger."""
+
+    load_is_measured: ClassVar[bool] = True
+
+
+SCENARIO: Final = Table(ScenarioKeys, "scenario")
+MEASURED_SCENARIO: Final = Table(MeasuredScenarioKeys, "scenario")
+
+_EXAMPLES: Final = files("exporter.finance.options") / "scenarios"
+_SUFFIX: Final = ".yaml"
+
+
+def parsed(data: bytes, file: str, *, measured: bool = False) -> Scenario:
+    """The scenario of some bytes; `file` is what errors call them. A measured one needs no load.
+
+    Raises:
+        ConfigError: they say something that cannot be used.
+    """
+    given: Scenario = read(data, file, MEASURED_SCENARIO if measured else SCENARIO)
+    return given
+
+
+def scenario(path: Path, *, measured: bool = False) -> Scenario:
+    """The scenario of a file.
+
+    Raises:
+        ConfigError: it cannot be read, or says something that cannot be used.
+    """
+    return parsed(contents(path), str(path), measured=measured)
+
+
+def examples() -> tuple[str, ...]:
+    """The names of the scenarios that come with the program."""
+    names = (entry.name for entry in _EXAMPLES.iterdir() if entry.name.endswith(_SUFFIX))
+    return tuple(sorted(name.removesuffix(_SUFFIX) for name in names))
+
+
+def example(name: str) -> bytes:
+    """One of them, as its text.
+
+    Raises:
+        ConfigError: there is none of that name.
+    """
+    names = examples()
+    if name not in names:
+        raise ConfigError(name, (Problem(None, "", f"is no example; there are {', '.join(names)}"),))
+    return (_EXAMPLES / f"{name}{_SUFFIX}").read_bytes()

@@ -7,7 +7,8 @@ from exporter.finance.options import breakeven
 from exporter.finance.options.breakeven import BreakEven, Loads, Race, Repriced
 from exporter.finance.options.costs import OptionCourse, course
 from exporter.finance.options.measurement import Measurement, caveats, compared_months, with_measurement
-from exporter.finance.options.scenario import MONTHS_PER_YEAR, Scenario, total
+from exporter.finance.options.option import MONTHS_PER_YEAR, total
+from exporter.finance.options.scenario import Scenario
 from exporter.units import TOKENS_PER_MILLION
 
 

@@ -10,7 +10,7 @@ from typing import Any, Final
 
 from exporter.finance.options.costs import OptionCourse, summed
 from exporter.finance.options.measurement import CENT
-from exporter.finance.options.scenario import AsMeasured
+from exporter.finance.options.option import AsMeasured
 from exporter.finance.options.tco import TcoAnswer
 from exporter.finance.options.tco_text import assumptions, shares_of
 from exporter.finance.render import json_text
@@ -82,8 +82,8 @@ def as_json(answer: TcoAnswer) -> str:
             for result in answer.prices
         ],
         "assumptions": [
-            {"what": what, "value": value, "source": source.text or None, "as_of": source.as_of or None}
-            for what, value, source in assumptions(scenario)
+            {"what": what, "value": value, "source": source or None, "as_of": as_of or None}
+            for what, value, source, as_of in assumptions(scenario)
         ],
     }
     return json_text(document)

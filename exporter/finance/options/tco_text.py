@@ -7,18 +7,16 @@ from textwrap import wrap
 from typing import Final, NamedTuple
 
 from exporter.finance.options.measurement import CENT, caveats
-from exporter.finance.options.scenario import (
+from exporter.finance.options.option import (
     MONTHS_PER_YEAR,
-    AmountSource,
     AsMeasured,
     Hosted,
     Hybrid,
     Option,
     OwnedHosts,
     RentedHosts,
-    Scenario,
-    ScenarioItem,
 )
+from exporter.finance.options.scenario import Scenario, ScenarioItem
 from exporter.finance.options.tco import TcoAnswer
 from exporter.finance.render import counted
 from exporter.reports.rounding import hundredths, rounded, text_table
@@ -36,7 +34,8 @@ class Assumption(NamedTuple):
 
     what: str
     value: str
-    source: AmountSource
+    source: str
+    as_of: str
 
 
 def number(value: Fraction | Decimal) -> str:
@@ -69,22 +68,24 @@ def assumptions(scenario: Scenario) -> Iterator[Assumption]:
     if load is not None:
         kinds = [f"{whole(count)} {kind.replace('_', ' ')}" for kind, count in load.tokens.items() if count]
         words = f"{', '.join(kinds)} tokens a day in year 1{_change(load.growth_ratio_per_year)}"
-        yield Assumption("load", words, load.source)
+        yield Assumption("load", words, load.source, load.as_of)
     for option in scenario.options:
-        yield Assumption(option.name, _option_words(option), option.source)
+        yield Assumption(option.name, _option_words(option), option.source, option.as_of)
         if isinstance(option.serving, AsMeasured):
             for caveat in caveats(scenario):
-                yield Assumption(f"{option.name}, with the others", caveat.rstrip("."), option.source)
+                yield Assumption(
+                    f"{option.name}, with the others", caveat.rstrip("."), option.source, option.as_of
+                )
         if option.power is not None:
             power = option.power
-            words = f"{number(power.price.dollars_per_kilowatt_hour)} dollars per kWh"
-            words += f", PUE {number(power.price.pue_ratio)}, {number(power.kilowatts)} kW a host"
-            if power.idle_kilowatts != power.kilowatts:
+            words = f"{number(power.dollars_per_kilowatt_hour)} dollars per kWh"
+            words += f", PUE {number(power.pue_ratio)}, {number(power.kilowatts_per_host)} kW a host"
+            if power.idle_kilowatts != power.kilowatts_per_host:
                 words += f", {number(power.idle_kilowatts)} kW at rest"
-            words += _change(power.change_ratio_per_year)
-            yield Assumption(f"{option.name}, energy", words, power.source)
+            words += _change(power.price_change_ratio_per_year)
+            yield Assumption(f"{option.name}, energy", words, power.source, power.as_of)
     for item in scenario.items:
-        yield Assumption(item.component, _item_words(item), item.source)
+        yield Assumption(item.component, _item_words(item), item.source, item.as_of)
 
 
 def _change(ratio: Fraction) -> str:
@@ -146,20 +147,20 @@ def _owned_words(owned: OwnedHosts) -> str:
 
 
 def _item_words(item: ScenarioItem) -> str:
-    words = f"{number(item.dollars)} dollars"
-    if item.count != 1:
-        words = f"{number(item.count)} x {words}"
-    if item.period == "once":
-        words += f" in month {item.month}"
+    words = f"{number(item.count)} x " if item.count != 1 else ""
+    if item.dollars is not None:
+        words += f"{number(item.dollars)} dollars in month {item.first_month}"
         if item.every_months:
             often = "month" if item.every_months == 1 else f"{item.every_months} months"
             words += f" and every {often} after"
-    else:
-        words += f" a {item.period}"
+    elif item.dollars_per_month is not None:
+        words += f"{number(item.dollars_per_month)} dollars a month"
+    elif item.dollars_per_year is not None:
+        words += f"{number(item.dollars_per_year)} dollars a year"
     words += f" per {item.per}" if item.per != "option" else ""
     words += f" ({item.what})" if item.what else ""
     words += f", for {', '.join(item.options)}" if item.options is not None else ""
-    return words + _change(item.change_ratio_per_year)
+    return words + _change(item.price_change_ratio_per_year)
 
 
 def text(answer: TcoAnswer, width: int | None = None) -> str:
@@ -180,10 +181,10 @@ def text(answer: TcoAnswer, width: int | None = None) -> str:
     repriced = [["", *(f"x {number(factor)}" for factor in answer.prices[0].totals)]]
     repriced += [[option.option, *map(money, option.totals.values())] for option in answer.prices]
     assumed: list[str] = []
-    for what, value, source in assumptions(answer.scenario):
-        origin = source.text.rstrip(".") or "no source given"
-        if source.as_of:
-            origin += f"; as of {source.as_of}"
+    for what, value, source, as_of in assumptions(answer.scenario):
+        origin = source.rstrip(".") or "no source given"
+        if as_of:
+            origin += f"; as of {as_of}"
         assumed += wrap(
             f"{what}: {value}. [{origin}]",
             WIDTH,

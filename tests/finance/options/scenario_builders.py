@@ -1,11 +1,10 @@
 """Options of a scenario in a few words."""
 
-from dataclasses import replace
 from decimal import Decimal
 from fractions import Fraction
 from typing import Any
 
-from exporter.finance.options.scenario import (
+from exporter.finance.options.option import (
     Fleet,
     Hosted,
     Hybrid,
@@ -13,9 +12,8 @@ from exporter.finance.options.scenario import (
     Option,
     OwnedHosts,
     RentedHosts,
-    Scenario,
-    ScenarioItem,
 )
+from exporter.finance.options.scenario import Scenario, ScenarioItem
 from exporter.tariff.terms import Owned
 
 MILLION = 1_000_000
@@ -89,8 +87,8 @@ def scenario(
 
 def yearly(component: str = "staff", dollars: int = 12_000, **more: Any) -> ScenarioItem:
     """1,000 dollars a month."""
-    return replace(ScenarioItem(component, Fraction(dollars), "year"), **more)
+    return ScenarioItem(component=component, dollars_per_year=Fraction(dollars), **more)
 
 
 def once(dollars: int, component: str = "data", **more: Any) -> ScenarioItem:
-    return replace(ScenarioItem(component, Fraction(dollars), "once"), **more)
+    return ScenarioItem(component=component, dollars=Fraction(dollars), **more)

@@ -7,8 +7,8 @@ from fractions import Fraction
 import pytest
 
 from exporter.finance.options.costs import course
-from exporter.finance.options.scenario import Fleet, Option, Power, RentedHosts
-from exporter.tariff.terms import Electricity
+from exporter.finance.options.option import Fleet, Option, Power, RentedHosts
+from exporter.finance.options.scenario import ScenarioItem
 from tests.finance.options.scenario_builders import (
     MILLION,
     fleet,
@@ -188,8 +188,13 @@ def test_without_a_load_hosts_cost_what_they_cost() -> None:
 
 
 def power(idle: str, change: str = "0") -> Power:
-    price = Electricity(Decimal("0.10"), Decimal("1.5"))
-    return Power(price, Fraction(10), Fraction(idle), Fraction(change))
+    return Power(
+        dollars_per_kilowatt_hour=Decimal("0.10"),
+        pue_ratio=Decimal("1.5"),
+        kilowatts_per_host=Fraction(10),
+        idle_kilowatts_per_host=Fraction(idle),
+        price_change_ratio_per_year=Fraction(change),
+    )
 
 
 @pytest.mark.parametrize(
@@ -214,8 +219,8 @@ def test_electricity_changes_by_the_year_and_is_for_every_host() -> None:
 def test_items_by_month_year_and_date() -> None:
     """2 x 12,000 a year, 7 a month, 5 in months 3, 7 and 11, and 100 once, in a dearer second year."""
     items = (
-        yearly(count=Fraction(2), change_ratio_per_year=Fraction(1, 10)),
-        replace(yearly("network", 7), period="month"),
+        yearly(count=Fraction(2), price_change_ratio_per_year=Fraction(1, 10)),
+        ScenarioItem(component="network", dollars_per_month=Fraction(7)),
         once(5, "tuning", month=3, every_months=4),
         once(100),
     )

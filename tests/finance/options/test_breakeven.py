@@ -7,7 +7,8 @@ import pytest
 
 from exporter.finance.options.breakeven import BreakEven, Crossing, break_evens, races
 from exporter.finance.options.costs import course
-from exporter.finance.options.scenario import Fleet, Scenario
+from exporter.finance.options.option import Fleet
+from exporter.finance.options.scenario import Scenario
 from tests.finance.options.scenario_builders import (
     MILLION,
     fleet,

@@ -8,7 +8,8 @@ import pytest
 
 from exporter.finance.options.chart import chart
 from exporter.finance.options.measurement import Measurement
-from exporter.finance.options.scenario import AsMeasured, Load, Option, ScenarioItem
+from exporter.finance.options.option import AsMeasured, Load, Option
+from exporter.finance.options.scenario import ScenarioItem
 from exporter.finance.options.tco import TcoAnswer, answer
 from exporter.finance.options.tco_json import as_json
 from exporter.finance.options.tco_text import races, text

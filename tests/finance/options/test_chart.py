@@ -9,7 +9,7 @@ from xml.etree import ElementTree as ET
 
 import pytest
 
-from exporter.finance.options import scenario_files
+from exporter.finance.options import scenario as scenario_file
 from exporter.finance.options.chart import (
     _DARK_PAPER,
     _LIGHT_PAPER,
@@ -31,7 +31,7 @@ SVG = "{http://www.w3.org/2000/svg}"
 
 
 def example(name: str) -> TcoAnswer:
-    return answer(scenario_files.parsed(scenario_files.example(name), name))
+    return answer(scenario_file.parsed(scenario_file.example(name), name))
 
 
 def drawn(tco_answer: TcoAnswer) -> ET.Element:
@@ -47,7 +47,7 @@ def test_the_chart_byte_for_byte(golden: Callable[[str, bytes], None]) -> None:
     golden("tco/four-ways.svg", chart(example("four-ways")).encode())
 
 
-@pytest.mark.parametrize("name", scenario_files.examples())
+@pytest.mark.parametrize("name", scenario_file.examples())
 def test_every_example_is_drawn(name: str) -> None:
     """One line for each option, one bar for each component of it, a label at every line's end."""
     tco_answer = example(name)

@@ -9,7 +9,7 @@ from fractions import Fraction
 import pytest
 
 from exporter.config import ConfigError
-from exporter.finance.options import scenario_files
+from exporter.finance.options import scenario as scenario_file
 from exporter.finance.options.breakeven import Crossing
 from exporter.finance.options.tco import TcoAnswer, answer
 from exporter.finance.options.tco_text import assumptions, money, shares_of
@@ -26,7 +26,7 @@ NAMES = (
 
 
 def run(name: str) -> TcoAnswer:
-    return answer(scenario_files.parsed(scenario_files.example(name), name))
+    return answer(scenario_file.parsed(scenario_file.example(name), name))
 
 
 def totals(tco_answer: TcoAnswer) -> dict[str, str]:
@@ -35,9 +35,9 @@ def totals(tco_answer: TcoAnswer) -> dict[str, str]:
 
 def test_the_examples() -> None:
     """Each stands under its name; another name tells which there are."""
-    assert scenario_files.examples() == NAMES
+    assert scenario_file.examples() == NAMES
     with pytest.raises(ConfigError) as caught:
-        scenario_files.example("../scenario")
+        scenario_file.example("../scenario")
     assert str(caught.value) == f"../scenario: is no example; there are {', '.join(NAMES)}"
 
 
@@ -45,9 +45,9 @@ def test_the_examples() -> None:
 def test_every_assumption_says_where_it_comes_from(name: str) -> None:
     """A source, and a day where it is a price that changes: only what is assumed or told has none."""
     for assumed in assumptions(run(name).scenario):
-        assert assumed.source.text, assumed
-        dated = assumed.source.as_of or "the Daily Scout" in assumed.source.text
-        assert dated or "ssumed" in assumed.source.text or assumed.what == "hybrid", assumed
+        assert assumed.source, assumed
+        dated = assumed.as_of or "the Daily Scout" in assumed.source
+        assert dated or "ssumed" in assumed.source or assumed.what == "hybrid", assumed
 
 
 def test_one_model_in_the_cloud_passes_27000_dollars_a_month() -> None:

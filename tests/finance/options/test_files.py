@@ -10,9 +10,8 @@ import yaml
 
 from exporter.config import ConfigError, document
 from exporter.config.document import FILE_BYTES
-from exporter.finance.options import scenario_files
-from exporter.finance.options.scenario import Hosted, Hybrid, OwnedHosts, RentedHosts
-from exporter.tariff.terms import Electricity
+from exporter.finance.options import scenario as scenario_file
+from exporter.finance.options.option import Hosted, Hybrid, OwnedHosts, RentedHosts
 
 SCENARIOS = Path(__file__).parent / "scenarios"
 BAD = sorted(SCENARIOS.glob("bad-*.yaml"))
@@ -27,7 +26,7 @@ def expected_error(path: Path) -> str:
 
 def refused(path: Path) -> str:
     with pytest.raises(ConfigError) as caught:
-        scenario_files.scenario(path)
+        scenario_file.scenario(path)
     return str(caught.value)
 
 
@@ -39,7 +38,7 @@ def test_a_bad_file_is_refused_with_every_problem_told(
     """One line for each problem: file, line, column, path, and what to do."""
     monkeypatch.setattr(document, "_LOADER", loader)
     with pytest.raises(ConfigError) as caught:
-        scenario_files.parsed(path.read_bytes(), path.name)
+        scenario_file.parsed(path.read_bytes(), path.name)
 
     assert expected_error(path) == str(caught.value)
 
@@ -99,7 +98,7 @@ items:
   - {component: staff, dollars_per_year: 7}
 """
     )
-    given = scenario_files.scenario(path)
+    given = scenario_file.scenario(path)
     assert (given.name, given.description, given.horizon_years, float(given.hours_per_month)) == (
         "all",
         "everything",
@@ -137,15 +136,15 @@ items:
     )
     assert float(own.fleet.utilization_ratio) == 0.6
     assert own.power is not None
-    assert [float(v) for v in (own.power.kilowatts, own.power.idle_kilowatts)] == [10, 3]
-    assert float(own.power.change_ratio_per_year) == 0.03
-    assert own.power.price == Electricity(Decimal("0.12"), Decimal("1.4"))
+    assert [float(v) for v in (own.power.kilowatts_per_host, own.power.idle_kilowatts)] == [10, 3]
+    assert float(own.power.price_change_ratio_per_year) == 0.03
+    assert (own.power.dollars_per_kilowatt_hour, own.power.pue_ratio) == (Decimal("0.12"), Decimal("1.4"))
     assert [float(v) for v in (own.prompt_ratio, own.generation_ratio, own.change_ratio_per_year)] == [
         2,
         0.5,
         -0.1,
     ]
-    assert (own.source.text, own.source.as_of, own.power.source.text) == ("o", "2026-11-22", "e")
+    assert (own.source, own.as_of, own.power.source) == ("o", "2026-11-22", "e")
     assert isinstance(rent.serving, RentedHosts)
     assert rent.fleet is not None
     assert (rent.serving.dollars_per_host_hour, rent.fleet.tokens_per_second) == (10, 90)
@@ -157,14 +156,14 @@ items:
     )
     assert both.serving == Hybrid("rent", "api", None, Fraction(5))
     data, storage, staff = given.items
-    assert (data.period, data.month, data.every_months, data.count) == ("once", 3, 4, 2)
+    assert (data.dollars, data.month, data.every_months, data.count) == (5, 3, 4, 2)
     assert (data.what, data.options) == ("w", ("own", "measured"))
-    assert (storage.period, storage.per, storage.dollars, storage.source.text) == ("month", "gpu", 6, "i")
-    assert float(storage.change_ratio_per_year) == 0.5
-    assert (staff.period, staff.dollars, staff.options, staff.count) == ("year", 7, None, 1)
+    assert (storage.per, storage.dollars_per_month, storage.source) == ("gpu", 6, "i")
+    assert float(storage.price_change_ratio_per_year) == 0.5
+    assert (staff.dollars_per_year, staff.options, staff.count) == (7, None, 1)
 
 
 def test_a_hosted_option_can_take_its_load_from_the_ledger() -> None:
     """With `measured` the file needs none."""
     path = SCENARIOS / "bad-hosted-without-load.yaml"
-    assert scenario_files.scenario(path, measured=True).load is None
+    assert scenario_file.scenario(path, measured=True).load is None

@@ -6,10 +6,11 @@ from fractions import Fraction
 
 from hypothesis import given
 from hypothesis import strategies as st
+from msgspec import structs
 
 from exporter.finance.options.breakeven import break_evens, races, steady
 from exporter.finance.options.costs import course, summed
-from exporter.finance.options.scenario import (
+from exporter.finance.options.option import (
     Fleet,
     Hosted,
     Hybrid,
@@ -18,15 +19,15 @@ from exporter.finance.options.scenario import (
     OwnedHosts,
     Power,
     RentedHosts,
-    Scenario,
-    ScenarioItem,
 )
+from exporter.finance.options.scenario import Scenario, ScenarioItem
 from exporter.finance.options.tco import answer
 from exporter.finance.options.tco_text import shares_of, text
-from exporter.tariff.terms import Electricity, Owned
+from exporter.tariff.terms import Owned
 from tests.depth import examples
 
 TWICE = Fraction(2)
+AMOUNTS = ("dollars", "dollars_per_month", "dollars_per_year")
 NAMES = ("own", "rent", "api", "both")
 
 amounts = st.integers(0, 10**8).map(lambda cents: Fraction(cents, 100))
@@ -42,10 +43,11 @@ fleets = st.builds(
 )
 powers = st.builds(
     Power,
-    price=st.builds(Electricity, decimals.map(lambda price: price / 1000), st.just(Decimal("1.3"))),
-    kilowatts=amounts,
-    idle_kilowatts=amounts,
-    change_ratio_per_year=changes,
+    dollars_per_kilowatt_hour=decimals.map(lambda price: price / 1000),
+    pue_ratio=st.just(Decimal("1.3")),
+    kilowatts_per_host=amounts,
+    idle_kilowatts_per_host=amounts,
+    price_change_ratio_per_year=changes,
 )
 bought = st.builds(
     Owned,
@@ -59,18 +61,25 @@ bought = st.builds(
     support_dollars_per_year=decimals,
     insurance_dollars_per_year=decimals,
 )
-items = st.builds(
-    ScenarioItem,
-    component=st.sampled_from(("staff", "data", "storage")),
-    dollars=amounts,
-    period=st.sampled_from(("once", "month", "year")),
-    month=st.integers(1, 12),
-    every_months=st.one_of(st.none(), st.integers(1, 7)),
-    count=parts,
-    per=st.sampled_from(("option", "host", "gpu")),
-    change_ratio_per_year=changes,
-    options=st.one_of(st.none(), st.lists(st.sampled_from(NAMES), min_size=1).map(tuple)),
-)
+
+
+@st.composite
+def items(draw: st.DrawFn) -> ScenarioItem:
+    """An amount paid once, at an interval, or for every month or year."""
+    period = draw(st.sampled_from(AMOUNTS))
+    once = period == "dollars"
+    return ScenarioItem(
+        component=draw(st.sampled_from(("staff", "data", "storage"))),
+        month=draw(st.integers(1, 12)) if once else None,
+        every_months=draw(st.one_of(st.none(), st.integers(1, 7))) if once else None,
+        count=draw(parts),
+        per="option" if once else draw(st.sampled_from(("option", "host", "gpu"))),
+        price_change_ratio_per_year=draw(changes),
+        options=draw(st.one_of(st.none(), st.lists(st.sampled_from(NAMES), min_size=1).map(tuple))),
+        **{period: draw(amounts)},
+    )
+
+
 counts = st.integers(0, 10**9).map(Fraction)
 loads = st.builds(
     Load,
@@ -112,7 +121,7 @@ def scenarios(draw: st.DrawFn) -> Scenario:
         Fraction(730),
         draw(loads),
         options,
-        tuple(draw(st.lists(items, max_size=4))),
+        tuple(draw(st.lists(items(), max_size=4))),
     )
 
 
@@ -153,15 +162,18 @@ def test_doubling_every_price_doubles_every_total(scenario: Scenario) -> None:
         dear = replace(option, serving=option.serving.times(TWICE))
         if dear.power is None:
             return dear
-        price = replace(
-            dear.power.price, dollars_per_kilowatt_hour=dear.power.price.dollars_per_kilowatt_hour * 2
-        )
-        return replace(dear, power=replace(dear.power, price=price))
+        kilowatt_hour = dear.power.dollars_per_kilowatt_hour * 2
+        return replace(dear, power=structs.replace(dear.power, dollars_per_kilowatt_hour=kilowatt_hour))
+
+    def doubled_item(item: ScenarioItem) -> ScenarioItem:
+        amounts = {name: getattr(item, name) for name in AMOUNTS}
+        dear = {name: amount * 2 for name, amount in amounts.items() if amount is not None}
+        return structs.replace(item, **dear)
 
     twice = replace(
         scenario,
         options=tuple(map(doubled, scenario.options)),
-        items=tuple(replace(item, dollars=item.dollars * 2) for item in scenario.items),
+        items=tuple(map(doubled_item, scenario.items)),
     )
     for option, dear in zip(scenario.options, twice.options, strict=True):
         once = course(scenario, option)
@@ -174,7 +186,7 @@ def test_doubling_every_price_doubles_every_total(scenario: Scenario) -> None:
 @given(scenarios())
 def test_a_hybrid_with_everything_on_its_base_is_its_base(scenario: Scenario) -> None:
     """Month by month, where the hosted part has no items of its own."""
-    items = tuple(replace(item, options=None) for item in scenario.items)
+    items = tuple(structs.replace(item, options=None) for item in scenario.items)
     for both in (
         Option("both", Hybrid("own", "api", base_ratio=Fraction(1))),
         Option("both", Hybrid("own", "api", base_tokens_per_day=Fraction(10**15))),

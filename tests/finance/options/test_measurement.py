@@ -56,7 +56,7 @@ def test_a_metered_day_is_24_of_the_hours_that_were_metered() -> None:
     }
     assert mean_day.option.serving.dollars_per_day == {"rent": 40, "energy": 10}
     assert mean_day.option.serving.estimated_dollars_per_day == 20
-    assert mean_day.load.source.text == "measured: ledger 1111, 2026-11-28 to 2026-11-30"
+    assert mean_day.load.source == "measured: ledger 1111, 2026-11-28 to 2026-11-30"
 
 
 FIRST_HOUR = {20261128: 498_840, 20261129: 498_864, 20261130: 498_888}
@@ -113,7 +113,7 @@ def test_a_fleet_is_its_hosts_together() -> None:
     assert mean_day.covered == 36 * HOUR
     assert mean_day.option.serving.dollars_per_day == {"rent": 80, "energy": 20}
     assert mean_day.load.total == Fraction(25_500 * 2, 3)
-    assert mean_day.load.source.text == "measured: 3 ledgers, 2026-11-28 to 2026-11-30"
+    assert mean_day.load.source == "measured: 3 ledgers, 2026-11-28 to 2026-11-30"
     assert measurement(together(DAYS), "1111") == measurement(DAYS, "1111")
     assert DAYS[20261128].covered == {(): 12 * HOUR}  # as it was
 

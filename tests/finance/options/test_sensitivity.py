@@ -3,7 +3,7 @@
 from fractions import Fraction
 
 from exporter.finance.options.breakeven import LOADS, PRICES
-from exporter.finance.options.scenario import AsMeasured, Option
+from exporter.finance.options.option import AsMeasured, Option
 from exporter.finance.options.tco import answer
 from tests.finance.options.scenario_builders import (
     MILLION,

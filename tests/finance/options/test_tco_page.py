@@ -5,7 +5,7 @@ from pathlib import Path
 
 from generators.scenario_keys import documentation
 
-from exporter.finance.options import scenario_files
+from exporter.finance.options import scenario as scenario_file
 from exporter.finance.options.tco import answer
 from exporter.finance.options.tco_text import money
 
@@ -23,11 +23,11 @@ def test_the_scenario_on_the_page_is_taken() -> None:
     180,806.40; 26,800 a year, 30,000 and 24 x 5 come to 83,720. Tokens: 0.90 x (200 + 300) x 365.
     """
     (scenario_text,) = re.findall(r"^```yaml\n(.*?)^```$", PAGE, re.DOTALL | re.MULTILINE)
-    tco_answer = answer(scenario_files.parsed(scenario_text.encode(), "tco.md"))
+    tco_answer = answer(scenario_file.parsed(scenario_text.encode(), "tco.md"))
     assert [money(option.total) for option in tco_answer.courses] == ["264,526.40", "164,250.00"]
 
 
 def test_every_example_is_on_the_page() -> None:
     """By name, with what it is called."""
-    for name in scenario_files.examples():
-        assert f"- `{name}`: {scenario_files.parsed(scenario_files.example(name), name).name}.\n" in PAGE
+    for name in scenario_file.examples():
+        assert f"- `{name}`: {scenario_file.parsed(scenario_file.example(name), name).name}.\n" in PAGE

@@ -8,10 +8,11 @@ from pathlib import Path
 
 import pytest
 
-from exporter.finance.options import scenario_files
+from exporter.finance.options import scenario as scenario_file
 from exporter.finance.options.breakeven import BreakEven, Crossing, Race
 from exporter.finance.options.measurement import Measurement
-from exporter.finance.options.scenario import AmountSource, AsMeasured, Option
+from exporter.finance.options.option import AsMeasured, Option
+from exporter.finance.options.scenario import ScenarioItem
 from exporter.finance.options.tco import TcoAnswer, answer
 from exporter.finance.options.tco_json import as_json
 from exporter.finance.options.tco_text import assumptions, loads_met, number, races, text
@@ -42,7 +43,7 @@ HOSTED_IN_WORDS = (
 
 
 def example(name: str) -> TcoAnswer:
-    return answer(scenario_files.parsed(scenario_files.example(name), name))
+    return answer(scenario_file.parsed(scenario_file.example(name), name))
 
 
 @pytest.mark.parametrize("name", ["tco/four-ways.txt", "tco/self-hosted.txt"])
@@ -56,7 +57,7 @@ def test_json(golden: Callable[[str, bytes], None]) -> None:
     golden("tco/four-ways.json", as_json(example("four-ways")).encode())
 
 
-@pytest.mark.parametrize("name", scenario_files.examples())
+@pytest.mark.parametrize("name", scenario_file.examples())
 def test_json_sums_as_the_table_does(name: str) -> None:
     """Years and components to the total in cents; shares to one, within their rounding."""
     for option in json.loads(as_json(example(name)))["options"]:
@@ -85,8 +86,8 @@ def test_what_is_not_known_is_absent() -> None:
 
 def test_cents_of_years_sum_to_the_total() -> None:
     """A third of a dollar each year is 34, 33 and 33 cents of one dollar."""
-    item = yearly(dollars=0)
-    given = scenario(rented(dollars="0"), years=3, items=(replace(item, dollars=Fraction(1, 3)),))
+    item = ScenarioItem(component="staff", dollars_per_year=Fraction(1, 3))
+    given = scenario(rented(dollars="0"), years=3, items=(item,))
     lines = [line.split() for line in text(answer(given)).splitlines()]
     assert [line[-1] for line in lines if line[:1] in (["year"], ["total"])][:4] == [
         "0.34",
@@ -151,7 +152,7 @@ def test_what_was_measured_is_told() -> None:
         left_out=2,
         load=load(MILLION),
         option=Option(
-            "measured", AsMeasured({"rent": Fraction(10)}), source=AmountSource("measured: x", "2026-11-30")
+            "measured", AsMeasured({"rent": Fraction(10)}), source="measured: x", as_of="2026-11-30"
         ),
     )
     tco_answer = answer(scenario(hosted(), load=load()), measured)
@@ -193,7 +194,7 @@ def test_assumptions_in_words() -> None:
     )
     items = (
         once(5, month=3, every_months=4, what="runs", count=Fraction(3, 2)),
-        yearly(per="gpu", options=("own",), change_ratio_per_year=Fraction(3, 100)),
+        yearly(per="gpu", options=("own",), price_change_ratio_per_year=Fraction(3, 100)),
     )
     lines = [
         (assumption.what, assumption.value)
@@ -239,7 +240,7 @@ def test_a_fleet_whose_throughput_nobody_gave_says_that_it_never_grows(tmp_path:
         "utilization_ratio: 1}}]\n"
     )
     path.write_text(f"name: x\nhorizon_years: 1\nload: {{prompt_tokens_per_day: 9000}}\n{options}")
-    tco_answer = answer(scenario_files.scenario(path))
+    tco_answer = answer(scenario_file.scenario(path))
 
     output = " ".join(text(tco_answer).split())
     assert f"one: {UNKNOWN.format('1 host is')}" in output
@@ -251,7 +252,7 @@ def test_a_fleet_whose_throughput_nobody_gave_says_that_it_never_grows(tmp_path:
     assert throughputs == {"one": False, "two": False, "sure": True}
 
     path.write_text(f"name: x\nhorizon_years: 1\n{options}")
-    assert "throughput is not given" not in " ".join(text(answer(scenario_files.scenario(path))).split())
+    assert "throughput is not given" not in " ".join(text(answer(scenario_file.scenario(path))).split())
 
 
 def test_what_is_bought_has_no_throughput() -> None:
