@@ -25,7 +25,7 @@ from exporter.sources.endpoints import EndpointSources, GatewaySources, configur
 from exporter.sources.gather import Gatherer
 from exporter.sources.gpus import gpu_sources
 from exporter.sources.location import merged_location, node_source
-from exporter.sources.pci import PciBus
+from exporter.sources.pci import display_devices
 from exporter.units import NANOSECONDS_PER_SECOND
 
 DEADLINE: Final = 10 * NANOSECONDS_PER_SECOND
@@ -115,7 +115,7 @@ def _read_frame(clock: Clock, config: Config, gatherer: Gatherer, remembered: St
         servers = sources.enter_context(closing(discovery(clock, config)))
         gpus = [sources.enter_context(closing(source)) for source in gpu_sources(clock)]
         body_bytes = config.limits.body_bytes
-        read = FrameReader(clock, gatherer, tuple(gpus), servers, displays=PciBus(clock)).read(
+        read = FrameReader(clock, gatherer, tuple(gpus), servers, displays=display_devices).read(
             config,
             endpoints.of(configured_targets(config.servers), body_bytes, described=config.engines),
             None,

@@ -37,7 +37,7 @@ from exporter.sources.endpoints import EndpointSources, GatewaySources, configur
 from exporter.sources.gather import Gatherer
 from exporter.sources.gpus import gpu_sources
 from exporter.sources.location import LocationPoller
-from exporter.sources.pci import PciBus
+from exporter.sources.pci import display_devices
 from exporter.threads import start
 from exporter.units import NANOSECONDS_PER_SECOND, Nanoseconds
 from exporter.web.access import Access
@@ -259,7 +259,7 @@ class _Daemon:
                 published=self._prepare,
                 machine=machine.identity(),
                 discovery=self._discovery,
-                displays=PciBus(self._clock),
+                displays=display_devices,
             )
             return self._sampler
 

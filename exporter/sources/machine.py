@@ -1,4 +1,4 @@
-"""Identity of this machine: by its firmware, else by its installation."""
+"""Identity of this machine, by its firmware, else by its installation; and short files of both."""
 
 import re
 from hashlib import sha256
@@ -25,7 +25,7 @@ PLACEHOLDERS: Final = frozenset(
 """UUIDs that whole series of boards share."""
 
 BYTES_MAX: Final = 128
-"""Bytes read; a UUID takes 37."""
+"""Bytes read of one file; a UUID takes 37."""
 
 _APPLICATION: Final = b"inference-cost-exporter ledger"
 _UUID: Final = re.compile(r"[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}")
@@ -41,20 +41,21 @@ def identity(root: Path = Path("/")) -> str:
     Args:
         root: the folder with the files of the host.
     """
-    product = _word(root / PRODUCT_UUID)
+    product = short_text(root / PRODUCT_UUID).lower()
     if _UUID.fullmatch(product) and product not in PLACEHOLDERS and not _blank(product):
         return f"product:{_hash(product)}"
-    installation = _word(root / MACHINE_ID)
+    installation = short_text(root / MACHINE_ID).lower()
     # Before its first boot is over, an installation is called "uninitialized".
     if _ID.fullmatch(installation) and not _blank(installation):
         return f"installation:{_hash(installation)}"
     return ""
 
 
-def _word(path: Path) -> str:
+def short_text(path: Path) -> str:
+    """The first bytes of a file without blanks around them; empty where it has no ASCII or cannot be read."""
     try:
         with path.open("rb") as file:
-            return file.read(BYTES_MAX).decode("ascii").strip().lower()
+            return file.read(BYTES_MAX).decode("ascii").strip()
     except (OSError, UnicodeError):
         return ""
 

@@ -4,11 +4,8 @@ from pathlib import Path
 
 import pytest
 
-from exporter.sources.pci import DEVICES, DEVICES_MAX, DisplayDevices, PciBus
+from exporter.sources.pci import DEVICES, DEVICES_MAX, DisplayDevices, display_devices
 from exporter.vendors import NVIDIA
-from tests.clocks import ManualClock
-
-SECOND = 10**9
 
 
 def device(
@@ -29,7 +26,7 @@ def test_displays_are_counted_by_who_has_them(tmp_path: Path) -> None:
     device(tmp_path, "0000:1c:00.0", kind=b"0x030000\n")
     device(tmp_path, "0000:1d:00.0", driver="vfio-pci")
 
-    assert PciBus(ManualClock(), tmp_path)(NVIDIA) == DisplayDevices(here=2, passed_through=1)
+    assert display_devices(NVIDIA, tmp_path) == DisplayDevices(here=2, passed_through=1)
 
 
 @pytest.mark.parametrize(
@@ -48,14 +45,14 @@ def test_other_devices_are_no_displays(tmp_path: Path, vendor: bytes, kind: byte
     """Of another vendor or class, and files that sysfs would not have."""
     device(tmp_path, "0000:1b:00.0", vendor, kind)
 
-    assert PciBus(ManualClock(), tmp_path)(NVIDIA) == DisplayDevices()
+    assert display_devices(NVIDIA, tmp_path) == DisplayDevices()
 
 
 def test_a_machine_without_a_bus_has_none(tmp_path: Path) -> None:
     """Nor has one whose files cannot be read: folders in their place."""
-    assert PciBus(ManualClock(), tmp_path)(NVIDIA) == DisplayDevices()
+    assert display_devices(NVIDIA, tmp_path) == DisplayDevices()
     (tmp_path / DEVICES / "0000:1b:00.0" / "vendor").mkdir(parents=True)
-    assert PciBus(ManualClock(), tmp_path)(NVIDIA) == DisplayDevices()
+    assert display_devices(NVIDIA, tmp_path) == DisplayDevices()
 
 
 def test_the_number_of_devices_is_bounded(tmp_path: Path) -> None:
@@ -66,16 +63,4 @@ def test_the_number_of_devices_is_bounded(tmp_path: Path) -> None:
     for number in range(DEVICES_MAX + 9):
         (folder / f"copy-{number}").symlink_to(folder / "board")
 
-    assert PciBus(ManualClock(), tmp_path)(NVIDIA).here == DEVICES_MAX
-
-
-def test_an_answer_is_reused_for_half_a_minute(tmp_path: Path) -> None:
-    """A board that is plugged in counts after it."""
-    clock = ManualClock()
-    bus = PciBus(clock, tmp_path)
-    assert bus(NVIDIA).here == 0
-    device(tmp_path, "0000:1b:00.0")
-    clock.now += 29 * SECOND
-    assert bus(NVIDIA).here == 0
-    clock.now += SECOND
-    assert bus(NVIDIA).here == 1
+    assert display_devices(NVIDIA, tmp_path).here == DEVICES_MAX
