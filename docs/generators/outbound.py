@@ -7,8 +7,8 @@ from typing import Final
 
 from exporter.engines.exposition import LINE_BYTES, SERIES_MAX, WANTED_BYTES
 from exporter.readings import FailureReason
+from exporter.sources.cloud import RENEWAL
 from exporter.sources.cloud.metadata import SERVICES
-from exporter.sources.cloud.notice import RENEWAL
 from exporter.sources.http_client import RATIO_FREE, RATIO_MAX
 from exporter.sources.server.endpoint import BODY_BYTES_MAX, TIMEOUT_SECONDS
 from exporter.units import NANOSECONDS_PER_SECOND
@@ -19,12 +19,12 @@ def cloud_requests() -> str:
     """The requests to each cloud's metadata service, in their order."""
     rows = []
     for cloud, service in SERVICES.items():
-        paths = [f"`{question.path}`" for question in service.location.questions.values()]
+        paths = [f"`{path}`" for path in service.location.paths.values()]
         if service.token is not None:
             paths.insert(0, f"`PUT {service.token.path}`")
         if service.notice is not None:
             every = f"spot hosts, each {RENEWAL // NANOSECONDS_PER_SECOND} s"
-            paths += [f"`{question.path}` ({every})" for question in service.notice.questions.values()]
+            paths += [f"`{path}` ({every})" for path in service.notice.paths.values()]
         rows.append((f"`{cloud}`", "<br>".join(paths)))
     return table(("cloud", "requests"), rows)
 

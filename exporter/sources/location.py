@@ -12,8 +12,7 @@ from exporter.config import Config
 from exporter.readings import ErrorCounts, FailureReason, HostLocation, Source
 from exporter.report import SourceRow
 from exporter.sources import kubernetes
-from exporter.sources.cloud import CloudSource, located
-from exporter.sources.cloud.notice import RENEWAL, NoticeSource
+from exporter.sources.cloud import RENEWAL, CloudSource, MergedLocation, NoticeSource, merge_labels
 from exporter.sources.gather import Gathered, read_source
 from exporter.sources.kubernetes import NodeReading, NodeSource
 from exporter.threads import start
@@ -183,7 +182,8 @@ class LocationPoller:
     @property
     def location(self) -> HostLocation | None:
         """Location of this host; `None` during the first attempts."""
-        return self._located()[0]
+        merged = self._merged()
+        return None if merged is None else merged.location
 
     def ends(self) -> Instant | None:
         """When the cloud ends this spot host, by its last notice; `None` without one."""
@@ -225,23 +225,36 @@ class LocationPoller:
         source = node_source(self._clock, config)
         return BackgroundPoller(source, self._clock, self._note_change, LABELS_RENEWAL)
 
-    def _located(self) -> tuple[HostLocation | None, str]:
+    def _merged(self) -> MergedLocation | None:
+        """The last answers of both; `None` until each has one."""
         cloud, node = self._cloud.value, self._node.value
-        if cloud is None or node is None:
-            return None, ""
-        return located(cloud, node.labels)
+        return None if cloud is None or node is None else merge_labels(cloud, node.labels)
 
     def _note_change(self) -> None:
         with self._lock:
-            location, contradiction = self._located()
-            if contradiction and contradiction != self._contradiction:
-                log.warning("node labels contradict cloud metadata", extra={"problem": contradiction})
-            self._contradiction = contradiction
-            fields = {} if location is None else _fields(location)
-            if location is not None and fields != self._logged:
-                log.info("host location", extra=fields)
-                self._logged = fields
+            merged = self._merged()
+            if merged is not None:
+                self._log_location(merged)
         self._changed()
+
+    def _log_location(self, merged: MergedLocation) -> None:
+        """Log a location or a contradiction that the one before did not have."""
+        if merged.contradiction and merged.contradiction != self._contradiction:
+            log.warning("node labels contradict cloud metadata", extra={"problem": merged.contradiction})
+        self._contradiction = merged.contradiction
+        location = merged.location
+        fields = {
+            "cloud": location.cloud,
+            "instance_type": location.instance_type,
+            "region": location.region,
+            "zone": location.zone,
+            "lifecycle": location.lifecycle,
+            "told_by": location.source,
+        }
+        known = {name: text for name, text in fields.items() if text}
+        if known != self._logged:
+            log.info("host location", extra=known)
+            self._logged = known
 
     def _log_notice(self) -> None:
         ends = self.ends()
@@ -254,7 +267,7 @@ class LocationPoller:
 def location_now(config: Config, clock: Clock) -> HostLocation:
     """Location of this host, read once: current prices may depend on it."""
     cloud, node = CloudSource(clock, config.cloud), node_source(clock, config)
-    return merged_location(cloud, read_source(cloud, clock), node, read_source(node, clock))[0]
+    return merged_location(cloud, read_source(cloud, clock), node, read_source(node, clock)).location
 
 
 def node_source(clock: Clock, config: Config) -> NodeSource:
@@ -264,20 +277,8 @@ def node_source(clock: Clock, config: Config) -> NodeSource:
 
 def merged_location(
     cloud: CloudSource, metadata: Gathered, node: NodeSource, labels: Gathered
-) -> tuple[HostLocation, str]:
-    """Location of this host by one read of each source, and how the two contradict each other."""
+) -> MergedLocation:
+    """Location of this host by one read of each source."""
     location: HostLocation = metadata.reading or cloud.fallback
     reading: NodeReading = labels.reading or node.fallback
-    return located(location, reading.labels)
-
-
-def _fields(location: HostLocation) -> dict[str, str]:
-    fields = {
-        "cloud": location.cloud,
-        "instance_type": location.instance_type,
-        "region": location.region,
-        "zone": location.zone,
-        "lifecycle": location.lifecycle,
-        "told_by": location.source,
-    }
-    return {name: text for name, text in fields.items() if text}
+    return merge_labels(location, reading.labels)

@@ -18,8 +18,7 @@ from exporter.config import parse
 from exporter.readings import HostLocation
 from exporter.sources import kubernetes
 from exporter.sources import location as module
-from exporter.sources.cloud import CloudSource
-from exporter.sources.cloud.notice import NoticeSource
+from exporter.sources.cloud import CloudSource, NoticeSource
 from exporter.sources.location import LocationPoller
 from tests.sources.cloud.metadata_server import AZURE_COMPUTE, AZURE_PATH, MetadataServer, Reply, azure
 from tests.sources.kubernetes.api_server import EKS, NODE_PATH, Kubernetes, metadata

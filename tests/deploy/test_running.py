@@ -46,11 +46,11 @@ def test_everything_that_is_asked_of_a_cloud_is_told() -> None:
 
     assert set(rows) == set(SERVICES)
     for cloud, service in SERVICES.items():
-        expected = [question.path for question in service.location.questions.values()]
+        expected = [*service.location.paths.values()]
         if service.token is not None:
             expected.insert(0, f"PUT {service.token.path}")
         if service.notice is not None:
-            expected += [question.path for question in service.notice.questions.values()]
+            expected += service.notice.paths.values()
         assert re.findall(r"`([^`]+)`", rows[cloud]) == expected
     assert f"`{LINK_LOCAL.removeprefix('http://')}`, port 80" in page
     assert f"read {BODY_BYTES_MAX // 1024} KiB at most" in page

@@ -93,16 +93,6 @@ class TerminationNotice:
 
 
 @dataclass(frozen=True, slots=True)
-class MetadataRequest:
-    """One GET of a metadata service."""
-
-    path: str
-    """The path of the URL, with its query."""
-    optional: bool = False
-    """Whether a 404 means that there is no such value."""
-
-
-@dataclass(frozen=True, slots=True)
 class Token:
     """One PUT before the requests of a read."""
 
@@ -115,7 +105,7 @@ class Token:
 
 
 Replies = Mapping[str, bytes]
-"""Bodies by the names of their requests; one without a value is absent."""
+"""Bodies by the names of their requests; a value that the service does not have is absent."""
 
 T = TypeVar("T")
 
@@ -124,10 +114,12 @@ T = TypeVar("T")
 class Inquiry(Generic[T]):
     """Requests that are sent together."""
 
-    questions: Mapping[str, MetadataRequest]
-    """The requests by name, in their order."""
+    paths: Mapping[str, str]
+    """The paths of the GET requests, with their queries, by the names of their answers, in their order."""
     understand: Callable[[Replies], T]
     """Makes a reading of the bodies, or raises ValueError."""
+    optional: frozenset[str] = frozenset()
+    """Names of the answers for which a 404 means that there is no such value."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -135,7 +127,6 @@ class MetadataService:
     """A cloud's metadata service."""
 
     cloud: str
-    """The name of the cloud."""
     location: Inquiry[HostLocation]
     """What is requested for the location of a host."""
     notice: Inquiry[TerminationNotice] | None = None
@@ -176,9 +167,9 @@ def read_metadata(service: MetadataService, inquiry: Inquiry[T], address: str, d
                 raise ValueError("no token")  # noqa: TRY301 - as other wrong content
             headers[service.token.header] = token
         replies = {}
-        for name, question in inquiry.questions.items():
-            answer = send(question.path, headers)
-            if not (question.optional and answer.status == HTTPStatus.NOT_FOUND):
+        for name, path in inquiry.paths.items():
+            answer = send(path, headers)
+            if name not in inquiry.optional or answer.status != HTTPStatus.NOT_FOUND:
                 replies[name] = _checked(service, answer, subject)
         return inquiry.understand(replies)
     except (ValueError, RecursionError) as error:
@@ -386,14 +377,15 @@ _AWS: Final = MetadataService(
     AWS,
     location=Inquiry(
         {
-            "document": MetadataRequest("/latest/dynamic/instance-identity/document"),
+            "document": "/latest/dynamic/instance-identity/document",
             # Spot's own keys are there only once an instance is to be interrupted.
-            "life-cycle": MetadataRequest("/latest/meta-data/instance-life-cycle", optional=True),
+            "life-cycle": "/latest/meta-data/instance-life-cycle",
         },
         _aws_location,
+        optional=frozenset({"life-cycle"}),
     ),
     notice=Inquiry(
-        {"action": MetadataRequest("/latest/meta-data/spot/instance-action", optional=True)}, _aws_notice
+        {"action": "/latest/meta-data/spot/instance-action"}, _aws_notice, optional=frozenset({"action"})
     ),
     # Its answer has a hop limit of 1 unless configured: in a bridged container it never arrives.
     token=Token(
@@ -406,31 +398,27 @@ _GCP: Final = MetadataService(
     GCP,
     location=Inquiry(
         {
-            "machine-type": MetadataRequest("/computeMetadata/v1/instance/machine-type"),
-            "zone": MetadataRequest("/computeMetadata/v1/instance/zone", optional=True),
-            "preemptible": MetadataRequest(
-                "/computeMetadata/v1/instance/scheduling/preemptible", optional=True
-            ),
-            "provisioning-model": MetadataRequest(
-                "/computeMetadata/v1/instance/scheduling/provisioning-model", optional=True
-            ),
+            "machine-type": "/computeMetadata/v1/instance/machine-type",
+            "zone": "/computeMetadata/v1/instance/zone",
+            "preemptible": "/computeMetadata/v1/instance/scheduling/preemptible",
+            "provisioning-model": "/computeMetadata/v1/instance/scheduling/provisioning-model",
         },
         _gcp_location,
+        optional=frozenset({"zone", "preemptible", "provisioning-model"}),
     ),
-    notice=Inquiry({"preempted": MetadataRequest("/computeMetadata/v1/instance/preempted")}, _gcp_notice),
+    notice=Inquiry({"preempted": "/computeMetadata/v1/instance/preempted"}, _gcp_notice),
     headers={"Metadata-Flavor": "Google"},
     echo=("metadata-flavor", "Google"),
 )
 _AZURE: Final = MetadataService(
     AZURE,
     location=Inquiry(
-        {"compute": MetadataRequest("/metadata/instance/compute?api-version=2021-02-01&format=json")},
-        _azure_location,
+        {"compute": "/metadata/instance/compute?api-version=2021-02-01&format=json"}, _azure_location
     ),
     notice=Inquiry(
         {
-            "name": MetadataRequest("/metadata/instance/compute/name?api-version=2021-02-01&format=text"),
-            "events": MetadataRequest("/metadata/scheduledevents?api-version=2020-07-01"),
+            "name": "/metadata/instance/compute/name?api-version=2021-02-01&format=text",
+            "events": "/metadata/scheduledevents?api-version=2020-07-01",
         },
         _azure_notice,
     ),
@@ -441,17 +429,18 @@ _OCI: Final = MetadataService(
     OCI,
     location=Inquiry(
         {
-            "shape": MetadataRequest("/opc/v2/instance/shape"),
-            "region": MetadataRequest("/opc/v2/instance/canonicalRegionName", optional=True),
-            "domain": MetadataRequest("/opc/v2/instance/availabilityDomain", optional=True),
+            "shape": "/opc/v2/instance/shape",
+            "region": "/opc/v2/instance/canonicalRegionName",
+            "domain": "/opc/v2/instance/availabilityDomain",
         },
         _oci_location,
+        optional=frozenset({"region", "domain"}),
     ),
     headers={"Authorization": "Bearer Oracle"},
 )
 _NEBIUS: Final = MetadataService(
     NEBIUS,
-    location=Inquiry({"data": MetadataRequest("/v1/instance-data")}, _nebius_location),
+    location=Inquiry({"data": "/v1/instance-data"}, _nebius_location),
     headers={"Metadata": "true"},
 )
 

@@ -1,15 +1,15 @@
-"""Location of this host by configuration, firmware, metadata service and node labels, in this order.
+"""Location of this host by configuration, firmware, metadata service and node labels, in this order; notices.
 
 A value of one of them is never changed by those after it.
 Firmware is recognized as by cloud-init (tools/ds-identify).
 The hypervisor writes it: no program of the machine can, and most containers can read it.
 """
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import replace
 from pathlib import Path
 from types import MappingProxyType
-from typing import Final
+from typing import Final, NamedTuple
 
 from exporter.clock import Clock
 from exporter.config.settings import CloudChoice
@@ -31,18 +31,18 @@ from exporter.sources.cloud.metadata import (
     ON_DEMAND,
     SERVICES,
     SPOT,
+    TerminationNotice,
     host_location,
     read_metadata,
     source_name,
     word,
 )
 from exporter.sources.http_client import Deadline
+from exporter.sources.machine import short_text
+from exporter.units import NANOSECONDS_PER_HOUR, NANOSECONDS_PER_SECOND, Instant, Nanoseconds
 
 DMI: Final = "sys/class/dmi/id"
 DMI_SOURCE: Final = "dmi"
-
-LONGEST: Final = 128
-"""Bytes read of one file."""
 
 EC2_VENDOR: Final = "Amazon EC2"
 """`sys_vendor` of Nitro, whose `product_name` is the instance type."""
@@ -65,32 +65,26 @@ def sign(root: Path = Path("/")) -> HostLocation:
     Args:
         root: where the files of the host are found.
     """
-
-    def read(name: str) -> str:
-        try:
-            with (root / DMI / name).open("rb") as file:
-                return file.read(LONGEST).decode("ascii").strip()
-        except (OSError, UnicodeError):
-            return ""
-
-    vendor, product = read("sys_vendor"), read("product_name")
+    folder = root / DMI
+    vendor = short_text(folder / "sys_vendor")
+    product = short_text(folder / "product_name")
     if vendor == EC2_VENDOR:
         try:
             return host_location(AWS, DMI_SOURCE, instance_type=product)
         except ValueError:
             return HostLocation(AWS, source=DMI_SOURCE)
     # Only root may read both. One random UUID in 4,096 begins like this, so both have to be the same.
-    uuid = read("product_uuid").lower()
-    is_xen = uuid.startswith("ec2") and uuid == read("product_serial").lower()
-    if is_xen or read("bios_version").endswith(EC2_BIOS):
+    uuid = short_text(folder / "product_uuid").lower()
+    is_xen = uuid.startswith("ec2") and uuid == short_text(folder / "product_serial").lower()
+    if is_xen or short_text(folder / "bios_version").endswith(EC2_BIOS):
         return HostLocation(AWS, source=DMI_SOURCE)
     if product == GCP_PRODUCT:
         return HostLocation(GCP, source=DMI_SOURCE)
-    tag = read("chassis_asset_tag")
+    tag = short_text(folder / "chassis_asset_tag")
     if tag in (AZURE_TAG, OCI_TAG):
         return HostLocation(AZURE if tag == AZURE_TAG else OCI, source=DMI_SOURCE)
-    named = (vendor, product, read("product_family"), read("board_vendor"), read("chassis_vendor"))
-    if any(NEBIUS_WORD in text.lower() for text in named):
+    names = ("sys_vendor", "product_name", "product_family", "board_vendor", "chassis_vendor")
+    if any(NEBIUS_WORD in short_text(folder / name).lower() for name in names):
         return HostLocation(NEBIUS, source=DMI_SOURCE)
     return HostLocation()
 
@@ -249,36 +243,98 @@ def _lifecycle(labels: Mapping[str, str]) -> str:
     return lifecycles.pop() if len(lifecycles) == 1 else ""
 
 
-FIELDS = ("cloud", "instance_type", "region", "zone", "lifecycle")
+class MergedLocation(NamedTuple):
+    """Location by firmware and metadata, completed by a node's labels."""
+
+    location: HostLocation
+    contradiction: str = ""
+    """How the labels contradict firmware and metadata, as a sentence; empty where they do not."""
 
 
-def located(host_location: HostLocation, labels: NodeLabels | None) -> tuple[HostLocation, str]:
-    """Location by firmware and metadata, completed by a node's labels; `None` are unreadable labels.
+def merge_labels(reported: HostLocation, labels: NodeLabels | None) -> MergedLocation:
+    """Fill the empty fields of a location by a node's labels; `None` are unreadable labels.
 
-    Labels fill empty fields. If they name another cloud or instance type they fill none, and the text has the
-    contradiction; else it is empty.
+    Labels that name another cloud or instance type fill none.
     """
-    labeled = location_of_labels(dict(labels or ()), host_location.cloud)
-    labeled_location = replace(host_location, node_labels=labels)
-    for what, reported, label in (
-        ("in", host_location.cloud, labeled.cloud),
-        ("a", host_location.instance_type, labeled.instance_type),
+    labeled = location_of_labels(dict(labels or ()), reported.cloud)
+    merged = replace(reported, node_labels=labels)
+    for what, name, label_name in (
+        ("in", reported.cloud, labeled.cloud),
+        ("a", reported.instance_type, labeled.instance_type),
     ):
-        if reported and label and reported.casefold() != label.casefold():
-            return (
-                labeled_location,
-                f"the node's labels say {what} {label}, {host_location.source} says {what} {reported}",
-            )
-    if labeled.lifecycle == ON_DEMAND and host_location.source == source_name(host_location.cloud):
+        if name and label_name and name.casefold() != label_name.casefold():
+            contradiction = f"the node's labels say {what} {label_name}, {reported.source} says {what} {name}"
+            return MergedLocation(merged, contradiction)
+    lifecycle = labeled.lifecycle
+    if lifecycle == ON_DEMAND and reported.source == source_name(reported.cloud):
         # A service that answers without a lifecycle means one that is neither on demand nor spot.
-        labeled = replace(labeled, lifecycle="")
-    added = {
-        field: getattr(labeled, field)
-        for field in FIELDS
-        if getattr(labeled, field) and not getattr(host_location, field)
-    }
-    if not added:
-        return labeled_location, ""
-    return replace(
-        labeled_location, **added, source=", ".join(filter(None, (host_location.source, LABELS_SOURCE)))
-    ), ""
+        lifecycle = ""
+    completed = replace(
+        merged,
+        cloud=reported.cloud or labeled.cloud,
+        instance_type=reported.instance_type or labeled.instance_type,
+        region=reported.region or labeled.region,
+        zone=reported.zone or labeled.zone,
+        lifecycle=reported.lifecycle or lifecycle,
+    )
+    if completed != merged:
+        sources = filter(None, (reported.source, LABELS_SOURCE))
+        completed = replace(completed, source=", ".join(sources))
+    return MergedLocation(completed)
+
+
+RENEWAL: Final[Nanoseconds] = 5 * NANOSECONDS_PER_SECOND
+"""Time between two reads of a notice, as AWS recommends. Compute Engine gives 30 seconds, AWS two minutes."""
+
+GRACE: Final[Nanoseconds] = 30 * NANOSECONDS_PER_SECOND
+"""Time from a notice without an instant to the end."""
+
+DISTANCE_MAX: Final[Nanoseconds] = 24 * NANOSECONDS_PER_HOUR
+"""A notice of an instant further from the present is none."""
+
+
+class NoticeSource(QuickSource):
+    """Reads a cloud's notice that it takes a spot host back, by which the end of its cost is known.
+
+    The caller repeats it. Only spot hosts of a known cloud send a request: on Azure the first one switches
+    scheduled events on. `address` is that of the service.
+    """
+
+    name: Final = "termination notice"
+    asks: Final = True
+    fallback: Final = TerminationNotice()
+    problem: Final = ""
+
+    def __init__(
+        self, clock: Clock, location: Callable[[], HostLocation | None], *, address: str = LINK_LOCAL
+    ) -> None:
+        self._clock = clock
+        self._location = location
+        self._address = address
+        self._end: Instant | None = None
+
+    def read(self) -> TerminationNotice:
+        """The notice. Without an instant of the cloud, it is of `GRACE` after it was first seen.
+
+        Raises:
+            ReadFailedError: as `read_metadata`.
+        """
+        notice = self._requested()
+        now = self._clock.wall()
+        if not notice.given:
+            self._end = None
+        elif notice.end is not None:
+            self._end = notice.end if abs(notice.end - now) <= DISTANCE_MAX else None
+        elif self._end is None:
+            self._end = now + GRACE
+        return TerminationNotice(given=self._end is not None, end=self._end)
+
+    def _requested(self) -> TerminationNotice:
+        location = self._location()
+        if location is None or location.lifecycle != SPOT:
+            return TerminationNotice()
+        service = SERVICES.get(location.cloud)  # a spot host may be of a cloud that nobody named
+        if service is None or service.notice is None:
+            return TerminationNotice()
+        deadline = Deadline(self._clock, TIMEOUT_SECONDS)
+        return read_metadata(service, service.notice, self._address, deadline)

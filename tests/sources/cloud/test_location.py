@@ -3,7 +3,7 @@
 import pytest
 
 from exporter.readings import HostLocation
-from exporter.sources.cloud import located
+from exporter.sources.cloud import merge_labels
 
 EKS = (
     ("eks.amazonaws.com/capacityType", "SPOT"),
@@ -89,12 +89,12 @@ def test_labels_fill_what_is_empty(
     location: HostLocation, labels: tuple[tuple[str, str], ...], expected: HostLocation
 ) -> None:
     """And are named among those who told only where they added something."""
-    assert located(location, labels) == (expected, "")
+    assert merge_labels(location, labels) == (expected, "")
 
 
 def test_labels_that_could_not_be_read_leave_the_place() -> None:
     """And are not known to be none."""
-    location, contradiction = located(REPORTED, None)
+    location, contradiction = merge_labels(REPORTED, None)
 
     assert (location.instance_type, location.node_labels, contradiction) == ("p5.48xlarge", None, "")
 
@@ -103,8 +103,8 @@ def test_a_service_that_names_no_lifecycle_is_not_overruled_by_on_demand() -> No
     """Google's flexible start is neither on demand nor spot, and its nodes are labeled as standard ones."""
     reported = HostLocation("gcp", "a3-highgpu-8g", "us-central1", "us-central1-a", "", "gcp metadata")
 
-    assert located(reported, GKE)[0].lifecycle == ""
-    assert located(HostLocation("gcp", source="dmi"), GKE)[0].lifecycle == "on_demand"
+    assert merge_labels(reported, GKE)[0].lifecycle == ""
+    assert merge_labels(HostLocation("gcp", source="dmi"), GKE)[0].lifecycle == "on_demand"
 
 
 @pytest.mark.parametrize(
@@ -119,7 +119,7 @@ def test_a_service_that_names_no_lifecycle_is_not_overruled_by_on_demand() -> No
 )
 def test_labels_of_another_place_fill_nothing(reported: HostLocation, words: str) -> None:
     """They are told, and rules may still match on them."""
-    location, contradiction = located(reported, EKS)
+    location, contradiction = merge_labels(reported, EKS)
 
     assert (location, contradiction) == (
         HostLocation(reported.cloud, reported.instance_type, source=reported.source, node_labels=EKS),
@@ -134,7 +134,7 @@ def test_azure_is_spelled_in_either_case() -> None:
         ("node.kubernetes.io/instance-type", "Standard_nd96isr_h100_v5"),
     )
     reported = HostLocation("azure", "Standard_ND96isr_H100_v5", "eastus2", source="azure metadata")
-    location, contradiction = located(reported, labels)
+    location, contradiction = merge_labels(reported, labels)
 
     assert (location.instance_type, location.lifecycle, contradiction) == (
         "Standard_ND96isr_H100_v5",

@@ -6,8 +6,8 @@ from collections.abc import Callable
 import pytest
 
 from exporter.readings import FailureReason, HostLocation, ReadFailedError
+from exporter.sources.cloud import NoticeSource
 from exporter.sources.cloud.metadata import TerminationNotice
-from exporter.sources.cloud.notice import NoticeSource
 from tests.sources.cloud.metadata_server import MetadataServer, aws, azure, gcp
 
 SECOND = 10**9
