@@ -173,7 +173,7 @@ def advance(state: State, frame: Frame, policy: CostPolicy) -> TickOutcome:
 def _start(state: State, frame: Frame) -> State:
     """The state that a tick begins with: energy marks after a boot, and the names that servers have now."""
     renamed = _renamed(state, frame)
-    rebooted = intervals.rebooted(state, frame)
+    rebooted = state.rebooted(frame)
 
     def begun(gpu: GpuState) -> GpuState:
         holders = tuple(replace(holder, key=renamed.get(holder.key, holder.key)) for holder in gpu.holders)

@@ -5,13 +5,13 @@ did not count stays with the server's owner.
 """
 
 from collections.abc import Collection, Iterable, Mapping
-from dataclasses import dataclass, replace
-from typing import Final
+from dataclasses import replace
+from typing import Final, NamedTuple
 
-from exporter.cost.counters import GatewayTick
 from exporter.cost.money import WHOLE, add, portions, split
 from exporter.cost.policy import CostPolicy, Weights
 from exporter.cost.postings import OTHER, CostOwner
+from exporter.cost.server_deltas import ServerDelta, ServerDeltas
 from exporter.cost.split import HALF_LIFE
 from exporter.cost.state import DivisionState, GatewayState, ServerState
 from exporter.readings import Division, GatewayCount, GatewayCounter, Quantity, Role, ServerKey, TokenKind
@@ -19,43 +19,37 @@ from exporter.tariff.terms import matches
 from exporter.units import Nanoseconds
 
 
-@dataclass(frozen=True, slots=True)
-class DividedServer:
-    """A server that a gateway divides, in one tick: the models that it serves, and its tokens of each."""
+class PoolMember(NamedTuple):
+    """One model of one server, which a gateway sends requests to."""
 
-    key: ServerKey
-    division: Division
-    served: Collection[str]
-    tokens: Mapping[str, Mapping[TokenKind, int]]
-    role: Role = ""
-    up: bool = True
+    server: ServerKey
+    model: str
 
 
 class GatewayPools:
     """Servers and models that are compared with a gateway's counts together."""
 
-    def __init__(self, servers: Iterable[DividedServer], gateways: Mapping[str, GatewayState]) -> None:
-        self._servers = {server.key: server for server in servers}
+    def __init__(self, deltas: ServerDeltas) -> None:
+        self._servers = {server.key: server for server in deltas.servers}
         self._deployments: dict[str, set[str]] = {}
-        by_gateway: dict[str, list[DividedServer]] = {}
-        for server in self._servers.values():
-            url = server.division.gateway
-            self._deployments.setdefault(url, set()).update(server.division.deployments)
-            by_gateway.setdefault(url, []).append(server)
-        self._pools: dict[tuple[ServerKey, str], set[tuple[ServerKey, str]]] = {}
-        for url, members in by_gateway.items():
-            if len(members) > 1:
-                counts = gateways.get(url, GatewayState()).counts
-                for model, deployment in sorted({(model, deployment) for model, deployment, _ in counts}):
-                    pool = set()
-                    for server in members:
-                        served = served_model(
-                            server.division, model, deployment, server.served, self.deployments(url)
-                        )
-                        if served is not None:
-                            pool.add((server.key, served))
-                    for member in pool:
-                        self._pools.setdefault(member, set()).update(pool)
+        divided = [(server, server.state.division) for server in deltas.servers]
+        for _, division in divided:
+            if division is not None:
+                self._deployments.setdefault(division.gateway, set()).update(division.deployments)
+        pools: dict[tuple[str, str, str], set[PoolMember]] = {}
+        for server, division in divided:
+            if division is None:
+                continue
+            url = division.gateway
+            for model, deployment, _ in deltas.gateways.get(url, GatewayState()).counts:
+                served = served_model(division, model, deployment, server.served, self.deployments(url))
+                if served is not None:
+                    member = PoolMember(server.key, served)
+                    pools.setdefault((url, model, deployment), set()).add(member)
+        self._pools: dict[PoolMember, set[PoolMember]] = {}
+        for pool in pools.values():
+            for member in pool:
+                self._pools.setdefault(member, set()).update(pool)
 
     def deployments(self, gateway: str) -> Collection[str]:
         """The deployments of a gateway that the configuration of some server names."""
@@ -63,8 +57,9 @@ class GatewayPools:
 
     def peer_tokens(self, key: ServerKey, model: str) -> list[Mapping[TokenKind, int]]:
         """Tokens of this tick of the others in the pool of a server's model."""
-        others = self._pools.get((key, model), set()) - {(key, model)}
-        return [self._servers[other].tokens.get(name, {}) for other, name in sorted(others)]
+        served = PoolMember(key, model)
+        others = self._pools.get(served, set()) - {served}
+        return [self._servers[other.server].tokens(other.model) for other in sorted(others)]
 
 
 def served_model(
@@ -116,50 +111,45 @@ class Divider:
     Args:
         policy: who owns a server, and the weights of its tokens.
         elapsed: since the last tick.
-        servers: those that a gateway divides.
-        gateways: the state of each gateway, by URL.
-        ticks: the deltas of the gateways that were read, by URL.
+        deltas: what servers and gateways counted in the tick.
         quota: places left for owners.
     """
 
     def __init__(
-        self,
-        policy: CostPolicy,
-        elapsed: Nanoseconds,
-        servers: Iterable[DividedServer],
-        gateways: Mapping[str, GatewayState],
-        ticks: Mapping[str, GatewayTick],
-        quota: OwnerQuota,
+        self, policy: CostPolicy, elapsed: Nanoseconds, deltas: ServerDeltas, quota: OwnerQuota
     ) -> None:
         self._policy = policy
         self._elapsed = elapsed
-        self._servers = {server.key: server for server in servers}
-        self._pools = GatewayPools(self._servers.values(), gateways)
-        self._ticks = ticks
+        self._pools = GatewayPools(deltas)
+        self._ticks = deltas.gateway_ticks
         self._quota = quota
-        self._gateway_tokens = {key: self._tokens_of(server) for key, server in self._servers.items()}
+        self._gateway_tokens = {
+            server.key: self._tokens_of(server, server.state.division)
+            for server in deltas.servers
+            if server.state.division is not None
+        }
 
     def advance(
-        self, key: ServerKey, model: str, state: DivisionState
+        self, server: ServerDelta, division: Division, model: str, state: DivisionState
     ) -> tuple[DivisionState, dict[CostOwner, int]]:
         """Advance the sums of one model of a divided server by one tick.
 
         Returns:
             The sums, and the parts of `money.WHOLE` by cost owner.
         """
-        server = self._servers[key]
+        key = server.key
         weights = self._policy.split_rule(key.server, model).weights
-        served = (server.tokens.get(model, {}), *self._pools.peer_tokens(key, model))
+        served = (server.tokens(model), *self._pools.peer_tokens(key, model))
         prompt = sum(tokens.get("prompt", 0) + tokens.get("cached_prompt", 0) for tokens in served)
         generation = sum(tokens.get("generation", 0) for tokens in served)
-        cached = sum(tokens.get("cached_prompt", 0) for tokens in served) if server.division.cached else 0
-        weighted = {OWN: _weigh(prompt, generation, cached, weights, server.role)}
+        cached = sum(tokens.get("cached_prompt", 0) for tokens in served) if division.cached else 0
+        weighted = {OWN: _weigh(prompt, generation, cached, weights, server.state.role)}
         names = {*state.trailing, *state.pending}
         for name, weight in self._gateway_tokens[key].get(model, {}).items():
             admitted = self._quota.admit(name, names)
             names.add(admitted)
             weighted[admitted] = weighted.get(admitted, 0.0) + weight
-        tick = self._ticks.get(server.division.gateway)
+        tick = self._ticks.get(division.gateway)
         read = tick is not None and tick.counts is not None and server.up
         first = tick is not None and tick.first
         after = _trail(state, weighted, self._elapsed, read=read, first=first)
@@ -167,25 +157,25 @@ class Divider:
         for name, part in shares(after).items():
             if name == OWN:
                 owner = self._policy.owner_of(key, model)
-            elif server.division.by == "adapter":
+            elif division.by == "adapter":
                 owner = self._policy.owner_of(key, name)
             else:
                 owner = self._policy.owner_of(key, model, name)
             add(parts, owner, part)
         return after, parts
 
-    def _tokens_of(self, server: DividedServer) -> dict[str, dict[str, float]]:
+    def _tokens_of(self, server: ServerDelta, division: Division) -> dict[str, dict[str, float]]:
         """Weighted tokens that the gateway counted for a server in this tick, by model and owner name."""
-        url = server.division.gateway
+        url = division.gateway
         tick = self._ticks.get(url)
         tokens: dict[str, dict[str, float]] = {}
         for count in (tick and tick.counts) or ():
-            consumer = consumer_of(server.division, count, server.served, self._pools.deployments(url))
+            consumer = consumer_of(division, count, server.served, self._pools.deployments(url))
             if consumer is not None:
                 model, name = consumer
                 weights = self._policy.split_rule(server.key.server, model).weights
                 by_name = tokens.setdefault(model, {})
-                weight = _weigh(count.prompt, count.generation, count.cached, weights, server.role)
+                weight = _weigh(count.prompt, count.generation, count.cached, weights, server.state.role)
                 by_name[name] = by_name.get(name, 0.0) + weight
         return tokens
 

@@ -101,11 +101,6 @@ def tick_time(state: State, frame: Frame, policy: CostPolicy, *, charges_gpus: b
     return TickTime(interval, elapsed, metered=elapsed, tokens_since=tokens_since, is_gap=is_gap)
 
 
-def rebooted(state: State, frame: Frame) -> bool:
-    """Whether the last tick was in another boot, so that only wall clocks measure the time between."""
-    return state.elapsed is not None and state.boot != frame.boot
-
-
 def since_boot(state: State, frame: Frame, policy: CostPolicy) -> ChargedInterval | None:
     """The time from boot to a frame, for the first ledger of that boot; `None` for all others.
 
@@ -131,7 +126,7 @@ def since_last(state: State, frame: Frame, policy: CostPolicy) -> ChargedInterva
     """
     if state.elapsed is None:
         return None
-    if rebooted(state, frame):
+    if state.rebooted(frame):
         # Another machine may have been up when this ledger's last tick was taken.
         proven = frame.elapsed if state.same_machine and state.boot and frame.boot else 0
         return None if state.wall is None else _across_boots(state.wall, frame, proven, policy)

@@ -9,7 +9,6 @@ from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field, replace
 from typing import Final, NamedTuple
 
-from exporter.cost.intervals import rebooted
 from exporter.cost.policy import CostPolicy
 from exporter.cost.state import GpuState, State
 from exporter.readings import UNCOUNTED, UNSEEN, Frame, Gpu, GpuReading
@@ -183,7 +182,7 @@ class _Matching:
         self._state = state
         self._frame = frame
         self._policy = policy
-        self._rebooted = rebooted(state, frame)
+        self._rebooted = state.rebooted(frame)
         before = state.listed_in or state.boot
         booted = frame.evidence.booted or bool(before and frame.boot and before != frame.boot)
         # A boot that lists none shows nothing of the slots.

@@ -11,6 +11,7 @@ from exporter.cost.page_marks import PageMarks
 from exporter.cost.postings import CostOwner, OwnerPhase
 from exporter.readings import (
     Division,
+    Frame,
     Gpu,
     Holder,
     Peer,
@@ -220,6 +221,10 @@ class State:
     """GPUs of this host that were retired and whose slots are still empty."""
     former: Mapping[str, Gpu] = field(default_factory=dict)
     """As `priced_as`, of GPUs that are in no slot any more, by UUID: what they cost may be charged late."""
+
+    def rebooted(self, frame: Frame) -> bool:
+        """Whether the last tick was in another boot, so that only wall clocks measure the time between."""
+        return self.elapsed is not None and self.boot != frame.boot
 
     @property
     def predecessors(self) -> tuple[tuple[str, Gpu], ...]:

@@ -11,7 +11,6 @@ from exporter import readings
 from exporter.clock import Clock
 from exporter.cost.advance import TickOutcome, advance
 from exporter.cost.gpu_usage import utilization_ratio
-from exporter.cost.intervals import rebooted
 from exporter.cost.state import State
 from exporter.ledger.ledger import Ledger
 from exporter.metrics.process import ProcessMetrics
@@ -196,7 +195,7 @@ class Sampler:
         # and months both belong to.
         since_boot = outcome.charged is not None and outcome.charged.hourly_only
         may_wait = self._clock.elapsed() - self._began < CLOCK_WAIT_MAX
-        waits = not synchronized and may_wait and (since_boot or rebooted(state, frame))
+        waits = not synchronized and may_wait and (since_boot or state.rebooted(frame))
         totals = self._post(outcome, frame, read.gpus.source) if self._bound and not waits else None
         self._count_partial_failures(read.gathered, outcome)
         self._changes.note_ledger(self._ledger.problem)

@@ -6,7 +6,7 @@ from hypothesis import strategies as st
 
 from exporter.cost.load import FULL, headroom, load_rates, load_ratio, load_ratios
 from exporter.cost.postings import CostOwner
-from exporter.cost.servers import combined
+from exporter.cost.server_deltas import combined
 from exporter.readings import LoadReading, Occupancy
 
 OWNER = CostOwner("search", "retrieval", "ml", "chat", "m")

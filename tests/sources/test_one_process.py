@@ -12,7 +12,7 @@ from exporter.config.settings import Config
 from exporter.cost.counters import page_values
 from exporter.cost.policy import CardinalityLimits
 from exporter.cost.same_process import is_one_process
-from exporter.cost.servers import collect_deltas
+from exporter.cost.server_deltas import collect_deltas
 from exporter.cost.state import State
 from exporter.readings import CounterReading, FailureReason, Peer, QuickSource, ServerKey, ServerReading
 from exporter.sampler.frame_reader import FrameRead, FrameReader

@@ -16,7 +16,7 @@ from hypothesis import strategies as st
 from exporter.config import parse
 from exporter.config.settings import Config
 from exporter.cost.policy import CardinalityLimits
-from exporter.cost.servers import collect_deltas
+from exporter.cost.server_deltas import collect_deltas
 from exporter.cost.state import State
 from exporter.readings import CounterReading, FailureReason, Peer, ServerKey, ServerReading
 from exporter.sampler.frame_reader import FrameRead, FrameReader

@@ -8,7 +8,7 @@ import httpx
 import pytest
 
 from exporter.cost import counters
-from exporter.cost.servers import COUNTED_BY_PEER
+from exporter.cost.server_deltas import COUNTED_BY_PEER
 from exporter.cost.state import EndpointState
 from exporter.readings import ReadFailedError, ServerKey, ServerReading
 from exporter.sources.https_client import HttpsClient

@@ -1,0 +1,335 @@
+"""Deltas of servers in one tick: what their endpoints counted, summed by server and model. Pure."""
+
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import Final, NamedTuple
+
+from exporter.cost import counters
+from exporter.cost.admission import ModelAdmission, principal_of, servers_beyond
+from exporter.cost.counters import (
+    CounterDeltas,
+    EndpointTick,
+    GatewayTick,
+    LatencyCount,
+    LatencyKey,
+    PageErrors,
+)
+from exporter.cost.policy import CardinalityLimits
+from exporter.cost.split import ModelDelta, PhaseSeconds
+from exporter.cost.state import UNDIVIDED, EndpointState, GatewayState, ModelState, ServerState, State
+from exporter.readings import (
+    KINDS,
+    Division,
+    Frame,
+    LoadReading,
+    Occupancy,
+    Quantity,
+    Role,
+    ServerKey,
+    ServerReading,
+    TokenKind,
+)
+from exporter.units import NANOSECONDS_PER_SECOND, Instant, Nanoseconds
+
+COUNTED_BY_PEER: Final[Mapping[Role, tuple[Quantity, ...]]] = {
+    "": (),
+    "prefill": ("generation",),
+    "decode": ("prompt", "cached_prompt"),
+}
+"""What a role's engine counts that its peer counts as well. Each token is counted once."""
+
+
+NEW_MODEL: Final = ModelState()
+"""A model without a tick before."""
+
+
+@dataclass(frozen=True, slots=True)
+class ServerDelta:
+    """Deltas of one server in one tick, summed over its endpoints, before they are divided over owners."""
+
+    key: ServerKey
+    state: ServerState
+    """The state of the server after the tick, with the sums of its models from before it."""
+    served: tuple[str, ...]
+    """The models that the server serves; before any was reported, those that it counted."""
+    up: bool
+    """Whether some endpoint answered."""
+    models: Mapping[str, ModelDelta]
+    """Deltas of every model that the server ever served, by admitted name."""
+    loads: tuple[LoadReading, ...]
+    """Load of each model that reports any."""
+    world_size: int
+    """The largest number of GPUs that an endpoint reported, 0 where none did."""
+    latencies: Mapping[LatencyKey, LatencyCount]
+    """Observed latencies, by admitted name of the model, objective and basis."""
+    since: Instant | None = None
+    """When an endpoint was last read that answers again, with more tokens, after others failed."""
+
+    def tokens(self, model: str) -> Mapping[TokenKind, int]:
+        """Tokens of one model in the tick."""
+        return self.models[model].tokens if model in self.models else {}
+
+
+class ServerDeltas(NamedTuple):
+    """Deltas of all servers and gateways of a frame."""
+
+    servers: list[ServerDelta]
+    endpoints: dict[str, EndpointState]
+    """The state of every watched endpoint, by URL."""
+    gateways: dict[str, GatewayState]
+    gateway_ticks: dict[str, GatewayTick]
+    """Deltas of the gateways that were read, by URL."""
+    errors: dict[str, PageErrors]
+    """What a page left out, by URL and reason."""
+    beyond: Mapping[ServerKey, ServerKey]
+    """The servers beyond the limit, each with the key that counts it."""
+
+
+class _ServerRead(NamedTuple):
+    """The endpoints of one server in one tick."""
+
+    readings: list[ServerReading]
+    ticks: list[EndpointTick]
+    """What their counters and histograms moved by."""
+    late: list[Instant]
+    """The last reads of those that answer again after others failed, with more tokens."""
+
+    @property
+    def up(self) -> bool:
+        """Whether some endpoint answered."""
+        return any(reading.up for reading in self.readings)
+
+    def is_partial(self, before: ServerState) -> bool:
+        """Whether the server does a part of what it serves; where no endpoint answers, it is what it was."""
+        for reading in self.readings:
+            if reading.role or reading.spans_hosts:
+                return True
+        return before.partial and not self.up
+
+    def role(self, before: ServerState) -> Role:
+        """The role that all endpoints have, or had where none answers; a server with both does both."""
+        roles = {reading.role for reading in self.readings if reading.up or reading.role}
+        if not roles:
+            return before.role
+        return roles.pop() if len(roles) == 1 else ""
+
+    def division(self, before: ServerState) -> Division | None:
+        """What divides the server; where no endpoint answers, what did before."""
+        for reading in self.readings:
+            if reading.division is not None:
+                return reading.division
+        return None if self.up else before.division
+
+    def models(self) -> Iterator[str]:
+        """Every model that it names, those that it serves first."""
+        for reading in self.readings:
+            yield from reading.models
+        for tick in self.ticks:
+            yield from (model for model, _ in tick.deltas)
+        for reading in self.readings:
+            yield from (load.model for load in reading.loads)
+        for tick in self.ticks:
+            yield from (model for model, _, _ in tick.latencies)
+
+
+def collect_deltas(state: State, frame: Frame, limits: CardinalityLimits) -> ServerDeltas:
+    """Advance every endpoint and gateway of a frame, and add up the deltas of each server."""
+    # In an incomplete frame, endpoints that are not in it stay, or their tokens were lost.
+    endpoints: dict[str, EndpointState] = dict(state.endpoints) if frame.incomplete else {}
+    errors: dict[str, PageErrors] = {}
+    step = clock_step(state, frame)
+    answering = {reading.url: reading for reading in frame.servers if reading.up}
+    beyond = servers_beyond(state.servers, frame, limits.servers)
+    reads: dict[ServerKey, _ServerRead] = {}
+    principals: dict[ServerKey, str] = {}
+    for reading in frame.servers:
+        key = beyond.get(reading.key, reading.key)
+        principals[key] = principal_of(reading.key, frame.users)
+        read = reads.setdefault(key, _ServerRead([], [], []))
+        last = state.endpoints.get(reading.url)
+        if last is not None and reading.up:
+            last = counters.counts_again(last, reading, answering)
+        tick = counters.endpoint_deltas(last, reading, frame.wall, step, state.endpoints)
+        endpoints[reading.url] = tick.state
+        errors[reading.url] = counters.page_errors(tick)
+        read.readings.append(reading)
+        read.ticks.append(tick)
+        counted = any(tick.deltas.values()) and not tick.restarted
+        if counted and last is not None and last.marks.read and last.marks.answered != state.wall:
+            read.late.append(last.marks.answered)
+    gateways, gateway_ticks = counters.gateway_deltas(state.gateways, frame.gateways, frame.wall, step)
+    for url, gateway_tick in gateway_ticks.items():
+        errors[url] = counters.page_errors(gateway_tick)
+    named = {key: tuple(dict.fromkeys(read.models())) for key, read in reads.items()}
+    admission = ModelAdmission(state.servers, named, principals, limits.models)
+    servers = [
+        _server_delta(key, state.servers.get(key), principals[key], read, admission.admit(key, named[key]))
+        for key, read in reads.items()
+    ]
+    for reading in frame.servers:
+        if reading.counted_at is not None:
+            before = state.endpoints.get(reading.url)
+            endpoints[reading.url] = counters.marks_elsewhere(before, reading, endpoints, frame.wall)
+    return ServerDeltas(
+        servers,
+        endpoints=endpoints,
+        gateways=gateways,
+        gateway_ticks=gateway_ticks,
+        errors=errors,
+        beyond=beyond,
+    )
+
+
+def clock_step(state: State, frame: Frame) -> Nanoseconds:
+    """By how much the wall clock was stepped since the last tick of this boot; 0 where that is unknown."""
+    if state.wall is None or state.elapsed is None or state.boot != frame.boot:
+        return 0
+    step = (frame.wall - state.wall) - (frame.elapsed - state.elapsed)
+    return step if abs(step) >= NANOSECONDS_PER_SECOND else 0
+
+
+def _server_delta(
+    key: ServerKey, before: ServerState | None, principal: str, read: _ServerRead, names: Mapping[str, str]
+) -> ServerDelta:
+    """Add up the endpoints of one server. `names` are those under which its models are counted."""
+    before = before or ServerState()
+    readings = read.readings
+    reported = tuple(dict.fromkeys([names[model] for reading in readings for model in reading.models]))
+    sums: CounterDeltas = {}
+    request_seconds: dict[str, PhaseSeconds] = {}
+    engine_seconds: dict[str, PhaseSeconds] = {}
+    restarted = any(tick.restarted for tick in read.ticks)
+    for reading, tick in zip(readings, read.ticks, strict=True):
+        counted_by_peer = COUNTED_BY_PEER[reading.role]
+        for (model, quantity), value in tick.deltas.items():
+            if quantity in counted_by_peer:
+                continue
+            name = names[model]
+            counted = name, quantity
+            sums[counted] = sums.get(counted, 0.0) + value
+            # The prefill seconds of one endpoint are of the kind of the decode seconds of that endpoint.
+            if quantity in {"decode_seconds", "decode_request_seconds"}:
+                seconds = engine_seconds if quantity == "decode_seconds" else request_seconds
+                of_endpoint = PhaseSeconds(tick.deltas.get((model, "prefill_seconds"), 0.0), value)
+                seconds[name] = seconds[name] + of_endpoint if name in seconds else of_endpoint
+    loads, batches = _load_sums(readings, names)
+    observed: dict[LatencyKey, LatencyCount] = {}
+    for tick in read.ticks:
+        for (model, objective, basis), count in tick.latencies.items():
+            latency_key = (names[model], objective, basis)
+            observed[latency_key] = observed.get(latency_key, LatencyCount()).plus(count)
+    models: dict[str, ModelDelta] = {}
+    for name in dict.fromkeys(names.values()):
+        # After a restart counters begin at zero: nothing is left to subtract.
+        pending = {} if restarted else before.models.get(name, NEW_MODEL).pending_subtraction
+        tokens, pending = _subtract(name, sums, pending)
+        models[name] = ModelDelta(
+            tokens,
+            request_seconds=request_seconds.get(name),
+            running=loads[name].running if name in loads else None,
+            batches=batches.get(name, 0),
+            engine_seconds=engine_seconds.get(name),
+            requests=_count(sums, name, "requests"),
+            pending_subtraction=pending,
+            preemptions=_count(sums, name, "preemptions"),
+        )
+    division = read.division(before)
+    sums_before = before.models
+    if division != before.division:  # sums of another division mean nothing to this one
+        sums_before = {model: replace(sums, division=UNDIVIDED) for model, sums in before.models.items()}
+    state = ServerState(
+        models=sums_before,
+        served=reported or before.served,
+        partial=read.is_partial(before),
+        role=read.role(before),
+        division=division,
+        principal=principal,
+    )
+    return ServerDelta(
+        key,
+        state,
+        served=state.served or tuple(models),
+        up=read.up,
+        models=models,
+        loads=tuple(loads.values()),
+        world_size=max((reading.world_size or 0 for reading in readings), default=0),
+        latencies=observed,
+        since=min(read.late, default=None),
+    )
+
+
+def _load_sums(
+    readings: Sequence[ServerReading], names: Mapping[str, str]
+) -> tuple[dict[str, LoadReading], dict[str, int]]:
+    """Load of each model over the endpoints that report any, and in how many batches its requests run.
+
+    Limits are unknown while an endpoint may serve the model and does not report its load.
+    """
+    by_model: dict[str, list[LoadReading]] = {}
+    batches: dict[str, int] = {}
+    silent = []
+    for reading in readings:
+        if not reading.loads:
+            silent.append(reading)
+        for load in reading.loads:
+            name = names[load.model]
+            by_model.setdefault(name, []).append(load)
+            if load.running is not None:
+                batches[name] = batches.get(name, 0) + (load.batches if load.running > 0 else 0)
+    for name, loads in by_model.items() if silent else ():
+        if any(not reading.up or name in map(names.__getitem__, reading.models) for reading in silent):
+            loads.append(LoadReading(name))
+    return {name: combined(name, loads) for name, loads in by_model.items()}, batches
+
+
+def combined(model: str, loads: Sequence[LoadReading]) -> LoadReading:
+    """Load of replicas together: their sums, so that a ratio is a mean by their maximum.
+
+    A limit that one replica does not report is unknown for all of them.
+    """
+    if len(loads) == 1:
+        (load,) = loads
+        known = None if load.running is None else load.max_running
+        return LoadReading(model, load.running, load.waiting, max_running=known, kv_cache=load.kv_cache)
+    maxima = [load.max_running for load in loads if load.running is not None and load.max_running is not None]
+    caches = [load.kv_cache for load in loads if load.kv_cache is not None]
+    return LoadReading(
+        model,
+        _sum(load.running for load in loads),
+        _sum(load.waiting for load in loads),
+        max_running=sum(maxima) if maxima and len(maxima) == len(loads) else None,
+        kv_cache=Occupancy(sum(cache.used for cache in caches), sum(cache.capacity for cache in caches))
+        if caches and len(caches) == len(loads)
+        else None,
+    )
+
+
+def _sum(values: Iterable[float | None]) -> float | None:
+    known = [value for value in values if value is not None]
+    return sum(known) if known else None
+
+
+def _count(sums: CounterDeltas, model: str, quantity: Quantity) -> int | None:
+    """A whole number of requests of one model; `None` where nothing counts them."""
+    count = sums.get((model, quantity))
+    return None if count is None else max(0, round(count))
+
+
+def _subtract(
+    model: str, sums: CounterDeltas, before: Mapping[str, int]
+) -> tuple[dict[TokenKind, int], dict[str, int]]:
+    """Tokens of one model by kind, and what remains to be subtracted from later ones.
+
+    A counter that is subtracted can move before the one that it is subtracted from.
+    """
+    pending = dict(before)
+    tokens: dict[TokenKind, int] = {}
+    for kind in KINDS:
+        count = sums.get((model, kind))
+        if count is None:
+            continue
+        net = round(count) + pending.pop(kind, 0)
+        if net < 0:
+            pending[kind] = net
+        tokens[kind] = max(0, net)
+    return tokens, pending
