@@ -1,8 +1,9 @@
 """Where a discovered server is read, or why it is not. Pure."""
 
 import re
+from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass
-from typing import Final
+from typing import Final, NamedTuple
 from urllib.parse import urlencode, urlsplit
 
 from exporter.engines.catalogue import ENGINES, UNCOUNTED
@@ -22,8 +23,17 @@ _PATH: Final = re.compile(r"/[!-~]{0,1023}")
 
 PORTS: Final = {"http": 80, "https": 443}
 
-Listening = frozenset[tuple[int, int, str]]
-"""Network, port and group of each server that listens."""
+
+class NetworkPort(NamedTuple):
+    """A port of one network namespace."""
+
+    network: int | None
+    """The number of the namespace, `None` if unknown."""
+    number: int
+
+
+PortHolders = Mapping[NetworkPort, Collection[str]]
+"""The groups whose servers listen at each port, by their ids."""
 
 Address = tuple[str, int | None]
 """Host and port of a URL, any loopback as the one of IPv4."""
@@ -59,7 +69,20 @@ def address_of(url: str) -> Address:
     return (LOOPBACK if host in ("localhost", "::1") else host), port
 
 
-def metrics_target(server: NamedServer, moment: ScanTime, listening: Listening) -> Target:
+def holders_of_ports(servers: Iterable[NamedServer]) -> PortHolders:
+    """The groups whose servers listen at each port of a known network."""
+    holders: dict[NetworkPort, set[str]] = {}
+    for server in servers:
+        group, api = server.group, server.api
+        if group is None or api is None or group.network is None:
+            continue
+        for port in (api.metrics_port, api.port):
+            if port is not None:
+                holders.setdefault(NetworkPort(group.network, port), set()).add(group.id)
+    return holders
+
+
+def metrics_target(server: NamedServer, moment: ScanTime, port_holders: PortHolders) -> Target:
     """The target of a server's metrics.
 
     A server that a router started is read through it where it listens on loopback in a network of its own.
@@ -78,47 +101,36 @@ def metrics_target(server: NamedServer, moment: ScanTime, listening: Listening) 
     if launch is not None and launch.routes:
         raise SkipServerError(FailureReason.ROUTED)
 
-    wanted = (rule and rule.metrics_port) or annotations.port
-    router = None if server.api is None else server.api.router
-    if router is not None and wanted == router.port:  # the port of all of its models
-        wanted = None
-    if wanted is not None or server.api is None or server.api.reach != "loopback":
-        router = None
+    configured_port = (rule and rule.metrics_port) or annotations.port
+    starter = None if server.api is None else server.api.router
+    # The port of a router is that of all its models.
+    wanted = None if starter is not None and configured_port == starter.port else configured_port
+    is_hidden = server.api is not None and server.api.reach == "loopback"
+    router = starter if is_hidden and wanted is None else None
     api = router or server.api
     """The server that answers."""
     port = wanted or _port(server, api)
     if group is not None and router is None:
-        there = {name for network, at, name in listening if (network, at) == (group.network, port)}
+        holders = port_holders.get(NetworkPort(group.network, port), ())
         is_own = api is None and port == _port_of_a_rule(server)
-        if there and group.id not in there and not is_own:
+        if holders and group.id not in holders and not is_own:
             raise SkipServerError(FailureReason.ADDRESS_TAKEN)
     host = _host(server, api, port)
-
     path = (
         (rule and rule.metrics_path) or annotations.path or (launch and launch.metrics_path) or METRICS_PATH
     )
     if router is not None and launch is not None:
-        # Of this model, which is never loaded for it.
+        # The page is of this model, which is never loaded for it.
         query = urlencode({"model": launch.model, "autoload": "false"})
         path += f"{'&' if '?' in path else '?'}{query}"
     if not _PATH.fullmatch(path):  # `@example.org` behind a port would be another host
         raise SkipServerError(FailureReason.PATH)
-
-    listener = _listener(server, host, port)
-    access = EndpointAccess(listener=listener)
-    if rule is not None:
-        access = EndpointAccess(rule.bearer_token_file, rule.ca_file, rule.server_name or "", listener)
-    start = launch if router is None else router.launch  # of the process that listens there
-    scheme = (rule and rule.metrics_scheme) or (start and start.scheme) or "http"
-    # A token goes over https, to this host's own socket, or to the pod of this node.
-    is_pods_address = pod is not None and host in pod.ips
-    is_own_network = group is not None and group.sockets is not None and group.sockets.network.own
-    is_safe = scheme == "https" or is_pods_address or (is_own_network and listener is not None)
-    if access.bearer_token_file is not None and not is_safe:
-        raise SkipServerError(FailureReason.TOKEN_IN_THE_CLEAR)
+    listening_launch = launch if router is None else router.launch
+    scheme = (rule and rule.metrics_scheme) or (listening_launch and listening_launch.scheme) or "http"
     engine = rule.engine if rule is not None and rule.engine else None
     if engine is None and launch is not None and launch.engine in ENGINES:
         engine = launch.engine
+    access = _access(server, scheme, host, port)
     bracketed = f"[{host}]" if ":" in host else host
     url = f"{scheme}://{bracketed}:{port}{path}"
     return Target(server.key, url, engine, access, _server_context(server, moment))
@@ -204,18 +216,33 @@ def _host(server: NamedServer, api: ApiServer | None, port: int) -> str:
     raise SkipServerError(FailureReason.NO_ADDRESS)
 
 
-def _listener(server: NamedServer, host: str, port: int) -> ExpectedListener | None:
-    """Who may answer there; `None` at the address of a pod, which is its kubelet's word, and without sockets.
+def _access(server: NamedServer, scheme: str, host: str, port: int) -> EndpointAccess:
+    """How the endpoint is requested, and who may answer.
+
+    The address of a pod is its kubelet's word: no listener is expected there, and none without sockets.
 
     Raises:
-        SkipServerError: nothing of the server listens there.
+        SkipServerError: nothing of the server listens there, or its token could be read on the way.
     """
+    rule, pod = server.rule, server.pod
     sockets = None if server.group is None else server.group.sockets
-    if sockets is None or sockets.network.number is None:
-        return None
-    if not sockets.network.on_host and server.pod is not None and host in server.pod.ips:
-        return None
-    listener = sockets.listener(host, port)
-    if listener is None:
-        raise SkipServerError(FailureReason.NOT_LISTENING)
-    return listener
+    is_pods_address = pod is not None and host in pod.ips
+    listener: ExpectedListener | None = None
+    is_known = sockets is not None and sockets.network.number is not None
+    if sockets is not None and is_known and (sockets.network.on_host or not is_pods_address):
+        listener = sockets.listener(host, port)
+        if listener is None:
+            raise SkipServerError(FailureReason.NOT_LISTENING)
+    if rule is None:
+        return EndpointAccess(listener=listener)
+    # A token goes over https, to this host's own socket, or to the pod of this node.
+    is_own_socket = listener is not None and sockets is not None and sockets.network.own
+    is_safe = scheme == "https" or is_pods_address or is_own_socket
+    if rule.bearer_token_file is not None and not is_safe:
+        raise SkipServerError(FailureReason.TOKEN_IN_THE_CLEAR)
+    return EndpointAccess(
+        bearer_token_file=rule.bearer_token_file,
+        ca_file=rule.ca_file,
+        server_name=rule.server_name or "",
+        listener=listener,
+    )

@@ -20,17 +20,19 @@ from exporter.sources import configured
 from exporter.sources.discovery.allocation import holders
 from exporter.sources.discovery.endpoint_address import (
     Address,
+    PortHolders,
     ScanTime,
     SkipServerError,
     address_of,
+    holders_of_ports,
     metrics_target,
 )
 from exporter.sources.discovery.naming import LOOPBACK, NamedServer, name_servers
-from exporter.sources.discovery.tenants import computed_on, stood_for, tenants
+from exporter.sources.discovery.tenants import stood_for, tenants
 from exporter.sources.gather import Gathered
 from exporter.sources.kubelet import Allocation
 from exporter.sources.kubernetes import Pod
-from exporter.sources.processes import ProcessGroup
+from exporter.sources.processes import ApiServer, ProcessGroup
 from exporter.sources.server import ServerContext, Target
 from exporter.units import Nanoseconds
 
@@ -101,17 +103,35 @@ class DiscoveryResult:
     """What is known of the processes that listen at configured URLs, by the name of the endpoint."""
 
 
-@dataclass(slots=True)
-class _EndpointDecision:
-    """Where one server is read, or why it is not."""
+@dataclass(frozen=True, slots=True)
+class _Endpoint:
+    """Where one server answers, and why it is not read."""
 
     server: NamedServer
-    endpoint: Target | None = None
-    """Where it answers, read or not."""
+    target: Target | None = None
+    """The target of its metrics, read or not."""
     reason: FailureReason | None = None
     """Why it is not read, `None` where it is."""
     is_server: bool = True
     """Whether it is a server, read or not."""
+
+    @property
+    def router(self) -> ApiServer | None:
+        """The router that started the server."""
+        return None if self.server.api is None else self.server.api.router
+
+    def is_uncertain(self) -> bool:
+        """Whether the socket of the server is unknown: others of one URL are read first."""
+        return self.server.api is None or self.server.api.port is None
+
+    @property
+    def addresses(self) -> Iterator[Address]:
+        """The addresses by which it may be configured: its target's, and its router's for all models."""
+        if self.target is not None:
+            yield address_of(self.target.url)
+            if self.router is not None:
+                for host in self.router.hosts:
+                    yield (LOOPBACK if host == "::1" else host), self.router.port
 
 
 @dataclass(frozen=True, slots=True)
@@ -120,12 +140,82 @@ class _Host:
 
     gpus: tuple[GpuReading, ...]
     snapshot: HostSnapshot
+    moment: ScanTime
+    """The time of the scan."""
+    port_holders: PortHolders
+    holder_keys: Collection[ServerKey]
+    """The servers that hold a GPU."""
     configured_gpus: Collection[str]
     """The UUIDs of GPUs whose holders the configuration names."""
-    configured_addresses: Collection[Address]
+    configured_addresses: frozenset[Address]
     """The addresses of servers that the configuration names by URL."""
     before: Mapping[str, Target]
-    """The targets of the last scan, by the identity of their process."""
+    """The targets of the last scan, by the identity of their process; without those of unknown processes."""
+
+    def endpoints(self, servers: Iterable[NamedServer]) -> list[_Endpoint]:
+        """Where each server is read, or why it is not; a URL is read for one server."""
+        candidates = [self.judged(self.answering(server)) for server in servers]
+        read: dict[str, Target] = {}
+        for candidate in sorted(candidates, key=_Endpoint.is_uncertain):
+            if candidate.target and candidate.reason is None and len(read) < TARGETS_MAX:
+                read.setdefault(candidate.target.url, candidate.target)
+        endpoints: list[_Endpoint] = []
+        for candidate in candidates:
+            reason = candidate.reason
+            if candidate.target and reason is None and candidate.target.url not in read:
+                reason = FailureReason.TOO_MANY
+            elif candidate.target and reason is None and read[candidate.target.url] is not candidate.target:
+                reason = FailureReason.ADDRESS_TAKEN
+            endpoints.append(replace(candidate, reason=reason))
+        return endpoints
+
+    def answering(self, server: NamedServer) -> _Endpoint:
+        """Where a server answers, or why that is unknown."""
+        try:
+            target = metrics_target(server, self.moment, self.port_holders)
+        except SkipServerError as skipped:
+            last = self.before.get(server.identity)
+            if skipped.reason is FailureReason.NOT_LISTENING and last is not None:
+                # A scan may miss its socket: the last target then stays.
+                return _Endpoint(server, replace(last, key=server.key))
+            is_server = skipped.reason is not FailureReason.NO_SERVER
+            return _Endpoint(server, reason=skipped.reason, is_server=is_server)
+        return _Endpoint(server, target)
+
+    def judged(self, endpoint: _Endpoint) -> _Endpoint:
+        """An endpoint, with the reason for which it is not to be read, whatever others are."""
+        server = endpoint.server
+        members = () if server.group is None else server.group.computing
+        pids = {member.pid for member in members}
+        gpu_uuids = {
+            gpu.gpu.uuid
+            for gpu in self.gpus
+            if not pids.isdisjoint(process.pid for process in gpu.processes or ())
+            or any(stood_for(allocation.device, gpu) for allocation in server.tenant.allocations)
+        }
+        # With GPUs of configured servers only it is one of them, perhaps elsewhere.
+        is_configured = bool(gpu_uuids) and gpu_uuids.issubset(self.configured_gpus)
+        if _is_nameless(server, self.snapshot):
+            return replace(endpoint, reason=FailureReason.NO_POD_NAME)
+        if is_configured or not self.configured_addresses.isdisjoint(endpoint.addresses):
+            return replace(endpoint, reason=FailureReason.CONFIGURED)
+        if endpoint.target is not None and not _is_read(
+            server, endpoint.target, self.holder_keys, self.before
+        ):
+            return replace(endpoint, reason=FailureReason.NO_GPU)
+        return endpoint
+
+    def unread(
+        self, endpoints: Iterable[_Endpoint], computing: Collection[ServerKey]
+    ) -> Iterator[UnreadServer]:
+        """The servers that should be read and are not, for a reason that somebody can remedy."""
+        for endpoint in endpoints:
+            server, reason = endpoint.server, endpoint.reason
+            if reason is None or not reason.remedy or not endpoint.is_server:
+                continue
+            if _is_read(server, None, computing, self.before):
+                engine = "" if server.launch is None else server.launch.engine
+                yield UnreadServer(server.key, reason, engine=engine, identity=server.identity)
 
 
 def find_servers(
@@ -142,7 +232,7 @@ def find_servers(
     tokens its engines count. Of two servers at one address, the one that listens there is read.
     """
     tenancies = tenants(snapshot.groups or (), snapshot.given or (), snapshot.pods or (), gpus)
-    servers, refused = name_servers(tenancies, config.server_rules)
+    servers, refused_names = name_servers(tenancies, config.server_rules)
     configured_gpus = {holder.uuid for holder in configured.holders(config.servers, gpus)}
     held_parts, unknown_gpus = holders(
         gpus,
@@ -155,108 +245,56 @@ def find_servers(
     unknown_gpus |= {holder.uuid for holder in held_parts if holder.key in nameless}
     computing = {holder.key for holder in held_parts}
     held_parts = tuple(holder for holder in held_parts if holder.uuid not in unknown_gpus)
+    last_targets = {target.server_context.identity: target for target in before}
     host = _Host(
         gpus=gpus,
         snapshot=snapshot,
+        moment=moment,
+        port_holders=holders_of_ports(servers),
+        holder_keys={holder.key for holder in held_parts},
         configured_gpus=configured_gpus,
-        configured_addresses={address_of(entry.url) for entry in config.servers},
-        before={target.server_context.identity: target for target in before},
+        configured_addresses=frozenset(address_of(entry.url) for entry in config.servers),
+        before={identity: target for identity, target in last_targets.items() if identity},
     )
-    reads = [_EndpointDecision(server) for server in servers]
-    # Those come first whose own socket is known.
-    by_certainty = sorted(reads, key=lambda read: read.server.api is None or read.server.api.port is None)
-    listeners = _read_where(by_certainty, host, moment, {holder.key for holder in held_parts})
-    # The first replica of a server says whose it is.
+    endpoints = host.endpoints(servers)
+    by_certainty = sorted(endpoints, key=_Endpoint.is_uncertain)
+    return DiscoveryResult(
+        holders=held_parts,
+        unknown_gpus=unknown_gpus,
+        owners=_owners(servers),
+        targets=tuple(read.target for read in by_certainty if read.target and read.reason is None),
+        servers=tuple(_discovered(endpoint, held_parts) for endpoint in endpoints),
+        unread=tuple(host.unread(endpoints, computing))[:TARGETS_MAX],
+        refused=refused_names,
+        unmatched=frozenset(server.key for server in servers if not server.matched),
+        # The first replica of a server says whose it is.
+        users={
+            server.key: server.group.user
+            for server in reversed(servers)
+            if server.group is not None and server.group.user is not None
+        },
+        listeners=_listeners(by_certainty, [entry.url for entry in config.servers]),
+    )
+
+
+def _owners(servers: Iterable[NamedServer]) -> tuple[PodOwnership, ...]:
+    """The owner of each server by pod labels, as its first replica says."""
     owners: dict[ServerKey, PodOwnership] = {}
-    users: dict[ServerKey, int] = {}
     for server in servers:
         if server.pod is not None:
             product = label(server.pod.product)
             owners.setdefault(server.key, PodOwnership(server.key, product, label(server.pod.team)))
-        if server.group is not None and server.group.user is not None:
-            users.setdefault(server.key, server.group.user)
-    return DiscoveryResult(
-        holders=held_parts,
-        unknown_gpus=unknown_gpus,
-        owners=tuple(owners.values()),
-        targets=tuple(read.endpoint for read in by_certainty if read.endpoint and read.reason is None),
-        servers=tuple(_discovered(read, held_parts) for read in reads),
-        unread=tuple(_unread(reads, computing, host.before))[:TARGETS_MAX],
-        refused=refused,
-        unmatched=frozenset(server.key for server in servers if not server.matched),
-        users=users,
-        listeners={
-            endpoint_id(entry.url): listeners[address_of(entry.url)]
-            for entry in config.servers
-            if address_of(entry.url) in listeners
-        },
-    )
+    return tuple(owners.values())
 
 
-def _read_where(
-    reads: Sequence[_EndpointDecision], host: _Host, moment: ScanTime, holder_keys: Collection[ServerKey]
-) -> dict[Address, ServerContext]:
-    """Find where each server is read, or why it is not; the process that listens at each address."""
-    listeners: dict[Address, ServerContext] = {}
-    listening: set[tuple[int, int, str]] = set()
-    for read in reads:
-        group = read.server.group
-        if group is not None and group.server is not None and group.network is not None:
-            ports = (group.server.metrics_port, group.server.port)
-            listening |= {(group.network, port, group.id) for port in ports if port is not None}
-    computing = computed_on(host.gpus)
-    urls: set[str] = set()
-    for read in reads:
-        server = read.server
-        try:
-            read.endpoint = metrics_target(server, moment, frozenset(listening))
-        except SkipServerError as skipped:
-            read.reason = skipped.reason
-        if read.reason is FailureReason.NOT_LISTENING and server.identity in host.before:
-            # A scan may miss its socket: the last target then stays.
-            read.endpoint = replace(host.before[server.identity], key=server.key)
-            read.reason = None
-        read.is_server = read.reason is not FailureReason.NO_SERVER
-        addresses: set[Address] = set() if read.endpoint is None else {address_of(read.endpoint.url)}
-        router = None if server.api is None else server.api.router
-        if read.endpoint is not None and router is not None:  # it may be configured in place of its models
-            addresses |= {(LOOPBACK if at == "::1" else at, router.port) for at in router.hosts}
-        elif read.endpoint is not None and server.api is not None:
-            listeners.setdefault(address_of(read.endpoint.url), read.endpoint.server_context)
-        # With GPUs of configured servers only it is one of them, perhaps elsewhere.
-        members = () if server.group is None else server.group.computing
-        parts = {part for member in members for part in computing.get(member.pid, ())}
-        for allocation in server.tenant.allocations:
-            parts.update(part for gpu in host.gpus for part in stood_for(allocation.device, gpu))
-        is_configured = bool(parts) and all(part.uuid in host.configured_gpus for part in parts)
-        if _is_nameless(server, host.snapshot):
-            read.reason = FailureReason.NO_POD_NAME
-        elif is_configured or not addresses.isdisjoint(host.configured_addresses):
-            read.reason = FailureReason.CONFIGURED
-        elif read.endpoint is None:
-            continue
-        elif not _is_read(server, read.endpoint, holder_keys, host.before):
-            read.reason = FailureReason.NO_GPU
-        elif read.endpoint.url in urls:
-            read.reason = FailureReason.ADDRESS_TAKEN
-        elif len(urls) == TARGETS_MAX:
-            read.reason = FailureReason.TOO_MANY
-        else:
-            urls.add(read.endpoint.url)
-    return listeners
-
-
-def _unread(
-    reads: Iterable[_EndpointDecision], computing: Collection[ServerKey], before: Mapping[str, Target]
-) -> Iterator[UnreadServer]:
-    """The servers that should be read and are not, for a reason that somebody can remedy."""
-    for read in reads:
-        server, reason = read.server, read.reason
-        if reason is None or not reason.remedy or not read.is_server:
-            continue
-        if _is_read(server, None, computing, before):
-            engine = "" if server.launch is None else server.launch.engine
-            yield UnreadServer(server.key, reason, engine=engine, identity=server.identity)
+def _listeners(by_certainty: Sequence[_Endpoint], urls: Iterable[str]) -> Mapping[str, ServerContext]:
+    """The processes that listen at URLs, by the name of the endpoint; of several the most certain."""
+    by_address = {
+        address_of(endpoint.target.url): endpoint.target.server_context
+        for endpoint in reversed(by_certainty)
+        if endpoint.target is not None and endpoint.server.api is not None and endpoint.router is None
+    }
+    return {endpoint_id(url): by_address[address_of(url)] for url in urls if address_of(url) in by_address}
 
 
 def _is_nameless(server: NamedServer, snapshot: HostSnapshot) -> bool:
@@ -275,7 +313,7 @@ def _is_read(
 ) -> bool:
     """Whether a server is to be read, at a target or at all."""
     identity = server.identity if target is None else target.server_context.identity
-    before = targets_before.get(identity) if identity else None
+    before = targets_before.get(identity)
     # The name of a program is a claim: without a GPU its page would be counted for whom the entry means.
     computes = server.group is not None and bool(server.group.computing)
     ruled = server.rule is not None and (
@@ -286,8 +324,8 @@ def _is_read(
     return is_named or server.key in holder_keys or again
 
 
-def _discovered(read: _EndpointDecision, holders: Iterable[Holder]) -> DiscoveredServer:
-    server = read.server
+def _discovered(endpoint: _Endpoint, holders: Iterable[Holder]) -> DiscoveredServer:
+    server = endpoint.server
     group, start, tenant = server.group, server.launch, server.tenant
     where = ""
     claim = None
@@ -303,8 +341,8 @@ def _discovered(read: _EndpointDecision, holders: Iterable[Holder]) -> Discovere
         program="" if group is None else group.name,
         where=f"{tenant.namespace}/{tenant.workload}" if tenant.workload else where,
         gpus=tuple(dict.fromkeys(holder.uuid for holder in holders if holder.key == server.key)),
-        url=masked(read.endpoint.url) if read.endpoint is not None and read.reason is None else "",
-        skip_reason=read.reason,
+        url=masked(endpoint.target.url) if endpoint.target is not None and endpoint.reason is None else "",
+        skip_reason=endpoint.reason,
         rule=server.denied if server.rule is None else server.rule.source,
         refused=server.refused or ("" if claim is None else f"{claim.problem}. {claim.remedy}"),
     )

@@ -1,7 +1,7 @@
 """Tenants of a host: pods, and process groups outside of any pod. Pure."""
 
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable
 from dataclasses import dataclass, replace
 from typing import Final, NamedTuple
 
@@ -17,16 +17,6 @@ class GpuPart(NamedTuple):
 
     uuid: str
     instance: str = ""
-
-
-def computed_on(gpus: Iterable[GpuReading]) -> Mapping[int, frozenset[GpuPart]]:
-    """The GPU parts that each process computes on."""
-    parts: dict[int, frozenset[GpuPart]] = {}
-    for gpu in gpus:
-        for process in gpu.processes or ():
-            part = GpuPart(gpu.gpu.uuid, process.instance)
-            parts[process.pid] = parts.get(process.pid, frozenset()) | {part}
-    return parts
 
 
 def stood_for(device: Device, gpu: GpuReading) -> tuple[GpuPart, ...]:
@@ -123,11 +113,14 @@ def tenants(
         ]
         for part in {part for device in devices for gpu in gpus for part in stood_for(device, gpu)}:
             owners[part] = None if part in owners else key
-    computing = computed_on(gpus)
+    parts_by_pid: dict[int, set[GpuPart]] = {}
+    for gpu in gpus:
+        for process in gpu.processes or ():
+            parts_by_pid.setdefault(process.pid, set()).add(GpuPart(gpu.gpu.uuid, process.instance))
     others: list[Tenant] = []
     for tenant in loose.values():
         pids = [member.pid for group in tenant.groups if group.pod for member in group.computing]
-        pods_alone = {owners.get(part) for pid in pids for part in computing.get(pid, ())} - {None}
+        pods_alone = {owners.get(part) for pid in pids for part in parts_by_pid.get(pid, ())} - {None}
         owner = pods_alone.pop() if len(pods_alone) == 1 else None
         if owner is None or by_pod[owner].groups:
             others.append(tenant)

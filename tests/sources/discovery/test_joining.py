@@ -8,7 +8,7 @@ from exporter.engines.launch import Launch
 from exporter.readings import GpuProcess, PodOwnership, ServerKey, endpoint_id
 from exporter.sources.discovery import servers
 from exporter.sources.discovery.servers import DiscoveredServer, DiscoveryResult
-from exporter.sources.kubernetes import PodAnnotations
+from exporter.sources.kubernetes import Container, PodAnnotations
 from exporter.sources.server import ServerContext, Target
 from tests.sources.discovery.builders import (
     BOOT,
@@ -156,6 +156,20 @@ def test_what_let_go_of_its_gpu_is_read_as_long_as_it_runs() -> None:
     assert urls(look((gpu(0),), asleep, before=(known_target(URL, mine),))) == {URL: "/vllm:8000"}
     assert urls(look((gpu(0),), asleep, before=(known_target(URL, "7:1"),))) == {}
     assert urls(look((gpu(0),), asleep, before=(known_target("http://127.0.0.1:8001/metrics", mine),))) == {}
+
+
+def test_a_pod_without_a_port_takes_no_target_of_another_pod() -> None:
+    """Processes of neither are visible: that two identities are unknown does not make them one."""
+    no_port = ("vllm", "serve", "m", "--port", "99999")
+    pods = (
+        pod("a-0", "a", containers=(Container("main", "", argv=no_port),)),
+        pod("b-0", "b", 1, containers=(Container("main", "", argv=("vllm", "serve", "m")),)),
+    )
+    given_to_both = (given("a-0", 0), given("b-0", 1))
+    first = look((gpu(0), gpu(1)), (), given_to_both, pods)
+    assert urls(first) == {"http://10.0.0.1:8000/metrics": "ml/b"}
+    again = look((gpu(0), gpu(1)), (), given_to_both, pods, before=first.targets)
+    assert urls(again) == {"http://10.0.0.1:8000/metrics": "ml/b"}
 
 
 def test_a_replica_beside_one_that_holds_a_gpu_is_read() -> None:
