@@ -21,10 +21,10 @@ WHOLE_RATIO: Final = 0.9
 """Part of the usual samples from which an hour counts as whole: scrapes fail now and then."""
 
 SHARED_RATIO: Final = 1.5
-"""Samples of several pods on one GPU, over the usual ones, from which they held it at once."""
+"""Several pods held a GPU at once from so many times its usual samples on."""
 
 AT_ONCE_RATIO: Final = 1.1
-"""Parts of one hour that two scrapers have samples of, together, from which they had some at once."""
+"""Two scrapers read a GPU at once if their parts of an hour sum to so much."""
 
 PARTS: Final = 60
 """An hour is cut to so many parts at most."""
@@ -71,7 +71,7 @@ class DeviceHour(NamedTuple):
     joules: float | None
     """Energy since the last hour with samples."""
     inside: float | None
-    """Joules of this hour alone, where the last one with samples is not the one before."""
+    """Joules of this hour alone, where the hour before it has no samples."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -90,11 +90,11 @@ class HostHour:
     number: int
     """The hour, since 1970."""
     parts: tuple[HourPart, ...]
-    """Its parts in order, at least one."""
+    """Parts of the hour in order, at least one."""
     samples: float
     """The number of samples of one GPU."""
     usual: float
-    """The usual number of them."""
+    """The usual number of samples of one GPU."""
     counts: Mapping[str, float]
     """The number of samples of each GPU, by UUID."""
 
@@ -151,7 +151,7 @@ class _Extent(NamedTuple):
 
 
 class HostSeries:
-    """All series of one host in a chunk; `before` are the holders of its devices at the end of the last."""
+    """All series of a host in a chunk. `before` are holders of its devices at the end of the chunk before."""
 
     def __init__(
         self, devices: DeviceSeries, before: Mapping[DeviceKey, tuple[PodName, ...]] | None = None
@@ -161,7 +161,7 @@ class HostSeries:
         every = [series for by_series in devices.values() for series in by_series]
         self._naming = {Scraper.of(series) for series in every if series.holder is not None}
         """Scrapers that name pods."""
-        self._counted: dict[tuple[DeviceKey, int], list[_Row]] = {}
+        self._counted: dict[DeviceKey, dict[int, list[_Row]]] = {}
 
     def hours(self, chunk: Chunk) -> Iterator[HostHour]:
         """The hours in which the host was seen."""
@@ -190,10 +190,10 @@ class HostSeries:
 
     def _rows(self, key: DeviceKey, at: int) -> list[_Row]:
         """The series that count for a GPU in an hour: those of one scraper, or of two that took turns."""
-        rows = self._counted.get((key, at))
-        if rows is None:
-            rows = self._counted[key, at] = self._count(key, at)
-        return rows
+        rows = self._counted.setdefault(key, {})
+        if at not in rows:
+            rows[at] = self._count(key, at)
+        return rows[at]
 
     def _count(self, key: DeviceKey, at: int) -> list[_Row]:
         by_scraper: dict[Scraper, list[_Row]] = {}
@@ -223,7 +223,7 @@ class HostSeries:
         return sums[at] / max(sums)
 
     def _samples(self, at: int, usual: float) -> dict[Scraper, float]:
-        """Samples of the GPU that has most in an hour, by each scraper of it."""
+        """The largest number of samples of any GPU in an hour, by scraper."""
         most: dict[Scraper, float] = {}
         for key in self._devices:
             rows = self._rows(key, at)
@@ -303,7 +303,7 @@ def _extent(counts: Sequence[float], at: int, usual: float) -> _Extent:
 
 
 def _goes_on(rows: Collection[_Row], at: int, by: int) -> bool:
-    """Whether any of these series is there in the hour before or after; the end of a chunk is no end."""
+    """Whether any series is there in the hour before or after; the end of a chunk is no end."""
     for row in rows:
         counts = row.hours.count
         if not 0 <= at + by < len(counts) or not isnan(counts[at + by]):
@@ -355,7 +355,7 @@ def _parts(
 
 
 def twice_named(chunk: Chunk) -> Iterator[dict[NodeKey, float]]:
-    """Names of hosts, two at a time, that had one GPU in the same hours: they are one host. With its samples.
+    """Samples of a GPU by two names of its host, for names that had it in the same hours: they are one host.
 
     A GPU that moved has samples on both in the hour of its move. Servers that send the same samples may name
     the cluster differently.
@@ -397,7 +397,7 @@ def has_namesake(devices: DeviceSeries) -> bool:
 
 
 def _sampled(columns: Iterable[GpuHours]) -> set[int]:
-    """The hours in which any of these series has samples."""
+    """Hours in which any series of a GPU has samples."""
     return {at for each in columns for at, count in enumerate(each.count) if count > 0}
 
 

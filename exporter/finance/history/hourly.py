@@ -56,7 +56,7 @@ BEGAN_OR_RESET: Final = (
     f"(increase({{0}}[{WINDOW}]) unless last_over_time({{0}}[{WINDOW}] offset 1h))"
     f" or (increase({{0}}[{WINDOW}]) and (resets({{0}}[{WINDOW}]) > 0))"
 )
-"""Expressions of an hour of a series. The last one has only series that began in it or were reset."""
+"""Increases in an hour, of series alone that began in it or were reset."""
 
 BOOT_TIME: Final = "node_boot_time_seconds"
 """When a host booted, by node_exporter, in seconds since 1970."""
@@ -125,7 +125,7 @@ class EngineHours:
     """One target by the hour."""
 
     labels: Labels
-    """Labels of one of its raw series."""
+    """Labels of a raw series of the target."""
     rises: dict[str, PageColumn] = field(default_factory=dict)
     """How much its counters rose in each hour, by the key of their series on its page."""
     means: dict[str, PageColumn] = field(default_factory=dict)
@@ -159,7 +159,7 @@ class Chunk:
     alive: set[int] = field(default_factory=set)
     """Hours since 1970 at whose end the server scraped anything."""
     resolution: Nanoseconds = 0
-    """The time between samples that Thanos made of those that it has no more; 0 for scraped ones."""
+    """The time between samples that Thanos made of scraped samples; 0 where it has these."""
     boots: dict[NodeKey, dict[int, float]] = field(default_factory=dict)
     """The latest boot of each host, in seconds since 1970, by the hour since 1970."""
 
@@ -181,7 +181,7 @@ class Chunk:
         return self.gpus.setdefault(series, GpuHours.empty(self.hours))
 
     def points(self, series: QuerySeries) -> Iterator[tuple[int, float]]:
-        """Values of a series with their places in a column, those left out that are no readings.
+        """Values of a series with their places in a column. What is no reading is left out.
 
         An hour is asked for just before its end.
         """
@@ -477,7 +477,7 @@ class HourlyReader:
 
 
 def merged(copies: Sequence[Rises]) -> Column:
-    """One column of several of the same series by other labels.
+    """One column of copies of a series that have other labels.
 
     Scrapers of the same page count once: the larger rise since any of them was there last. Where one ends and
     another begins, as replicas do and labels that are renamed, that is how far the one is above the other.
@@ -503,7 +503,7 @@ def merged(copies: Sequence[Rises]) -> Column:
 
 
 def _rise(copies: Sequence[Rises], here: Sequence[Rises], at: int, last: int) -> float:
-    """How far one counter rose in an hour, in which these series are `here`, since any was there last."""
+    """How far one counter rose in an hour since the `last` one with any of its copies, which are `here`."""
     before = [copy for copy in here if not isnan(copy.values[last])]
     began = [copy for copy in here if isnan(copy.values[last])]
     rise = max((copy.since_last[at] for copy in before), default=0.0)

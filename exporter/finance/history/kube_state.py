@@ -271,7 +271,7 @@ def read_label_times(
     named: Callable[[Labels], Named],
     value_of: Callable[[Named, Labels], object],
 ) -> dict[Named, Sequence[LabelTime]]:
-    """When the labels of a name began to mean another value; of names that always meant one there is nothing.
+    """When the labels of a name began to mean another value, for names that meant several.
 
     A StatefulSet's pod keeps its name, and a cloud names nodes by addresses, which it gives again.
     `naming` are the labels that may have the name: the last part of what is `named`. Series of a time before
@@ -299,7 +299,7 @@ def read_label_times(
 def add_times(
     times: list[LabelTime], by_hour: Mapping[int, LabelSets], value_of: Callable[[Labels], object]
 ) -> None:
-    """Add when labels began to name another value. In an hour with both, the one before goes on."""
+    """Add when labels began to name another value. In an hour with two values, the earlier one goes on."""
     value = value_of(times[-1].labels) if times else None
     for hour, label_sets in sorted(by_hour.items()):
         values = {value_of(labels): labels for labels in label_sets}

@@ -46,14 +46,14 @@ class FleetReadings:
 
 @dataclass(frozen=True, slots=True)
 class HourReadings:
-    """An hour of one host, and what all parts of it have in common."""
+    """Readings that all parts of an hour of a host have in common."""
 
     fleet: FleetReadings
     hour: HostHour
     targets: Sequence[EngineTarget]
     """Pages of inference servers that were there."""
     unread: range
-    """The column of the hour, and before it those of hours in which the host was not seen."""
+    """Places in a column of the hour, and of hours before it in which the host was not seen."""
     skipped: bool
     """Whether the time before the hour is not charged, so that what rose in it does not count."""
 

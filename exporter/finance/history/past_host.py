@@ -1,4 +1,4 @@
-"""A host before the daemon: its months, its GPUs, and what the next hour of it builds on. Pure."""
+"""A host before the daemon: its months, its GPUs, and the state that its next hour builds on. Pure."""
 
 from collections import Counter, deque
 from collections.abc import Collection, Iterator, Mapping, Sequence
@@ -42,7 +42,7 @@ class MonthSums:
     """Time of the host that has samples."""
 
     def facts(self) -> Iterator[Fact]:
-        """All of it as facts."""
+        """The month as facts."""
         yield from history_facts(self.sums)
         for owner, time in self.token_server_time.items():
             yield Fact("GPU time of token servers", time, None, *owner)
@@ -183,7 +183,7 @@ class PastHost:
     uncharged: Nanoseconds = 0
     """Time without samples that nothing was charged for."""
     samples: Counter[int] = field(default_factory=Counter)
-    """Hours by the samples of one GPU in them."""
+    """The number of hours by their samples of one GPU."""
     targets: set[EngineTarget] = field(default_factory=set)
     """Pages that were ever on it."""
     months: dict[str, MonthSums] = field(default_factory=dict)

@@ -131,7 +131,7 @@ class _HourSums:
     """Sums of all hosts in one hour."""
 
     values: dict[SeriesId, int] = field(default_factory=dict)
-    """Values of records, as those of facts: whole numbers add up alike in any order."""
+    """Values of records in the units of facts: whole numbers add up alike in any order."""
     months: dict[MonthOwner, Picodollars] = field(default_factory=dict)
     """Money by the month that it is of."""
     servers: set[HostServer] = field(default_factory=set)
@@ -178,25 +178,32 @@ class Written(NamedTuple):
     samples: int
 
 
+class OwnRecord(NamedTuple):
+    """A record of our own in a cluster."""
+
+    name: str
+    cluster: str
+
+
 @dataclass(frozen=True, slots=True)
 class Seam:
     """Where the past ends: from the begin of our own records on it is not written."""
 
-    begins: Mapping[tuple[str, str], Instant] = field(default_factory=dict)
-    """When our own records begin, by name and cluster."""
+    begins: Mapping[OwnRecord, Instant] = field(default_factory=dict)
+    """When our own records begin."""
 
     def of(self, name: str, cluster: str) -> Instant | None:
         """When our own record begins; `None` where there is none.
 
         Models without a price are few, and ours may have none: those of the past end with their dollars.
         """
-        return self.begins.get((MODEL_COST if name == MODEL_UNPRICED else name, cluster))
+        return self.begins.get(OwnRecord(MODEL_COST if name == MODEL_UNPRICED else name, cluster))
 
     def by_cluster(self) -> Mapping[str, Instant]:
         """When the first of our own records begins in each cluster."""
         first: dict[str, Instant] = {}
-        for (_name, cluster), begin in sorted(self.begins.items()):
-            first[cluster] = min(begin, first.get(cluster, begin))
+        for record, begin in sorted(self.begins.items()):
+            first[record.cluster] = min(begin, first.get(record.cluster, begin))
         return first
 
 
@@ -206,7 +213,7 @@ def find_seam(client: PrometheusClient, since: Instant, until: Instant) -> Seam:
     Raises:
         PrometheusError: there is no whole answer.
     """
-    begins: dict[tuple[str, str], Instant] = {}
+    begins: dict[OwnRecord, Instant] = {}
     names = "|".join(NAMES)
     present = {
         labels["__name__"] for labels in client.label_sets(f'{{__name__=~"{names}",ledger=""}}', since, until)
@@ -224,14 +231,14 @@ def find_seam(client: PrometheusClient, since: Instant, until: Instant) -> Seam:
             for series in client.range(f"count by (cluster) ({own})", hour - HOUR, hour, step, coarsest=0):
                 cluster = series.labels.get("cluster", "")
                 if first.get(cluster) == hour:
-                    begins[name, cluster] = series.samples[0].at - step
+                    begins[OwnRecord(name, cluster)] = series.samples[0].at - step
         for cluster, hour in first.items():
-            begins.setdefault((name, cluster), hour - HOUR)
+            begins.setdefault(OwnRecord(name, cluster), hour - HOUR)
     return Seam(begins)
 
 
 def ledger_of(address: str) -> str:
-    """The ledger of what is read from an address: it takes the place of an earlier import of the same one."""
+    """The ledger of a server's past: a later import of it takes the place of an earlier one."""
     return PREFIX + blake2b(address.encode(), digest_size=6).hexdigest()
 
 
@@ -347,7 +354,7 @@ _ESCAPES: Final = str.maketrans({"\\": r"\\", "\n": r"\n", '"': r"\""})
 
 
 def import_commands(path: str, ledger: str) -> tuple[tuple[str, str], ...]:
-    """For each server the commands, in order: one deletes an earlier import, one imports a file.
+    """Commands by server: the first one deletes an earlier import, the second one imports a file.
 
     VictoriaMetrics has the path of Prometheus, which needs a flag for it:
     https://docs.victoriametrics.com/victoriametrics/url-examples/

@@ -70,9 +70,9 @@ class Reckoning:
         self.homeless: set[EngineTarget] = set()
         """Pages of no known host."""
         self.doubled: set[PodName] = set()
-        """Pods that held GPUs of two hosts at once: those of clusters that no label names."""
+        """Pods that held GPUs of two hosts at once: two pods of clusters that no label names."""
         self.namesakes: set[NodeKey] = set()
-        """Names that two hosts have at once, of clusters likewise."""
+        """Names that hosts of two clusters have at once, where no label names the cluster."""
         self.merged: set[NodeKey] = set()
         """Names of hosts whose GPUs were read under another name at once."""
         self.downsampled: Counter[Nanoseconds] = Counter()
@@ -114,7 +114,7 @@ class Reckoning:
                 self._charge(host, of_gpus or HostHour.without_gpus(number), here, fleet)
 
     def _name_hosts(self, chunk: Chunk) -> None:
-        """Give a host one name where exporters differ: of before, a node's, with a cluster, most samples."""
+        """Give a host one name where exporters differ: an earlier one, a node's, one with a cluster."""
         for samples in host_hours.twice_named(chunk):
             names = {self.survey.known_as(name): count for name, count in samples.items()}
             best, *others = sorted(

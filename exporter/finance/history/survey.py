@@ -135,7 +135,8 @@ class Survey:
     """Hosts by the UUID of their GPUs."""
     _renamed: dict[NodeKey, NodeKey] = field(default_factory=dict)
     """Names of hosts by another name that some exporter has for them, which is not used."""
-    _gpu_series: dict[tuple[int, frozenset[tuple[str, str]]], GpuSeries | None] = field(default_factory=dict)
+    _gpu_series: dict[int, dict[frozenset[tuple[str, str]], GpuSeries | None]] = field(default_factory=dict)
+    """GPUs by exporter and labels of a series."""
 
     def add_names(self, label_sets: Iterable[Labels]) -> None:
         """Count series of GPU exporters or engines."""
@@ -160,12 +161,12 @@ class Survey:
         return self._names_with_colons.get(name, name)
 
     def engines_of(self, target: EngineTarget) -> tuple[Engine, ...]:
-        """The engines that a target had; none for one of no engine."""
+        """The engines that a target had."""
         first = self.engines.get(target)
         return () if first is None else (first, *self.later_engines.get(target, ()))
 
     def engine_of(self, target: EngineTarget, names: Collection[str]) -> Engine:
-        """The engine of a target whose page has these names: one that was replaced has none of them."""
+        """The engine of a target whose page has these names: an engine that was replaced has none of them."""
         engines = self.engines_of(target)
         return next((each for each in engines if not engine_names(each).isdisjoint(names)), engines[0])
 
@@ -188,9 +189,10 @@ class Survey:
 
     def gpu_series(self, number: int, labels: Labels) -> GpuSeries | None:
         """The GPU that a series of an exporter is of; `None` for one without UUID."""
-        key = number, frozenset((name, value) for name, value in labels.items() if name != "__name__")
-        if key in self._gpu_series:
-            return self._gpu_series[key]
+        known = self._gpu_series.setdefault(number, {})
+        key = frozenset((name, value) for name, value in labels.items() if name != "__name__")
+        if key in known:
+            return known[key]
         exporter = GPU_EXPORTERS[number]
         uuid = uuid_of(first_label(labels, exporter.uuid))
         series = None
@@ -208,7 +210,7 @@ class Survey:
                 holder=self.holder(exporter, labels),
                 scraper="|".join(f"{name}={labels.get(name, '')}" for name in SCRAPER),
             )
-        self._gpu_series[key] = series
+        known[key] = series
         return series
 
     def holder(self, exporter: GpuExporter, labels: Labels) -> PodName | None:
@@ -250,13 +252,13 @@ class Survey:
         return NodeKey(cluster, label(node or address.host))
 
     def _at(self, address: NodeKey, present: Collection[NodeKey] = ()) -> NodeKey | None:
-        """The one host of an address, or the one of those that are `present`."""
+        """The host of an address: of several, the only one that is `present`."""
         hosts = {self.known_as(host) for host in self._by_address.get(address, ())}
         hosts = hosts.intersection(present) if len(hosts) > 1 else hosts
         return next(iter(hosts)) if len(hosts) == 1 else None
 
     def rename(self, host: NodeKey, name: NodeKey) -> None:
-        """From now on a host has the name of another, which is the same."""
+        """From now on use another name of a host."""
         self._renamed[host] = name
         if host in self.labeled:
             self.labeled.add(name)
@@ -351,7 +353,7 @@ def small_number(text: str, default: int) -> int:
 
 
 def address_of(labels: Labels) -> str:
-    """The host of a target's address. That of loopback is the one that its agent names, where it does."""
+    """The host of a target's address; of a loopback address, the host that its agent names."""
     host, _port = host_and_port(labels.get("instance", ""))
     return (first_label(labels, HOST_OF_AGENT) or "localhost") if host in LOOPBACK else host
 
@@ -366,7 +368,7 @@ def is_address(text: str) -> bool:
 
 
 def host_and_port(instance: str) -> tuple[str, int]:
-    """Both of HOST:PORT, [HOST]:PORT or an address with a scheme; port 0 where there is none."""
+    """Host and port of HOST:PORT, [HOST]:PORT or an address with a scheme; port 0 without a port."""
     try:
         parts = urlsplit(instance if "//" in instance else f"//{instance}")
         host = parts.hostname or instance

@@ -15,6 +15,7 @@ Three forms, told apart by their fields:
 import json
 from collections.abc import Callable, Iterator, Mapping
 from datetime import UTC, datetime, timedelta
+from types import MappingProxyType
 from typing import Any, Final, Literal, NamedTuple
 
 from exporter.units import NANOSECONDS_PER_MICROSECOND, NANOSECONDS_PER_SECOND, Instant
@@ -39,16 +40,16 @@ Reason = Literal["unreadable", "unknown", "tokenless", "gateway cache", "other s
 
 
 class LoggedRequest(NamedTuple):
-    """One request to a model, by the end of which its tokens count.
-
-    `names` are the model's, the one nearest to the server first. `input` has all tokens of the prompt, and
-    `cached` those of them from a prefix cache, `None` where the log does not tell.
-    """
+    """One request to a model."""
 
     end: Instant
+    """The instant at which its tokens count."""
     names: tuple[str, ...]
+    """Names of the model, the one nearest to the server first."""
     input: int
+    """All tokens of the prompt."""
     cached: int | None
+    """Tokens of the prompt from a prefix cache; `None` where the log does not tell."""
     output: int
     id: str = ""
     trace: str = ""
@@ -64,10 +65,11 @@ class SpanLink(NamedTuple):
 
 
 class Skipped(NamedTuple):
-    """A part of a line that is no request, with the reason; `detail` says what is wrong."""
+    """A part of a line that is no request."""
 
     reason: Reason
     detail: str = ""
+    """What is wrong with the part."""
 
 
 Entry = LoggedRequest | SpanLink | Skipped
@@ -130,12 +132,12 @@ def _span(span: Mapping[str, Any]) -> Entry:
     if not isinstance(end, int) or isinstance(end, bool):
         raise _BadValueError("no endTimeUnixNano")
     return _request(
-        end,
-        [attributes.get("gen_ai.response.model"), attributes.get("gen_ai.request.model")],
-        given,
-        attributes.get("gen_ai.usage.cache_read.input_tokens"),
-        attributes.get("gen_ai.response.id"),
-        (_text(span.get("traceId")), _text(span.get("spanId"))),
+        end=end,
+        names=[attributes.get("gen_ai.response.model"), attributes.get("gen_ai.request.model")],
+        tokens=given,
+        cached=attributes.get("gen_ai.usage.cache_read.input_tokens"),
+        response_id=attributes.get("gen_ai.response.id"),
+        span=span,
     )
 
 
@@ -159,11 +161,11 @@ def _litellm(fields: Mapping[str, Any]) -> Entry:
     else:
         raise _BadValueError("no endTime")
     return _request(
-        instant,
-        [model, model.partition("/")[2], fields.get("model_group")],  # hosted_vllm/llama-8b
-        [fields["prompt_tokens"], fields.get("completion_tokens")],
-        _litellm_cached(fields),
-        fields.get("id", fields.get("request_id")),
+        end=instant,
+        names=[model, model.partition("/")[2], fields.get("model_group")],  # hosted_vllm/llama-8b
+        tokens=[fields["prompt_tokens"], fields.get("completion_tokens")],
+        cached=_litellm_cached(fields),
+        response_id=fields.get("id", fields.get("request_id")),
     )
 
 
@@ -192,25 +194,24 @@ def _envoy(fields: Mapping[str, Any]) -> Entry:
         return Skipped("tokenless")
     duration = _count(fields.get("duration"), "duration")
     start = _text_time(fields.get("start_time"), "start_time")
+    names = ("response.model", "request.model_override", "request.model")
     return _request(
-        start + duration * 1000 * NANOSECONDS_PER_MICROSECOND,
-        [
-            fields.get(f"gen_ai.{name}")
-            for name in ("response.model", "request.model_override", "request.model")
-        ],
-        tokens,
-        fields.get("gen_ai.usage.cache_read.input_tokens"),
-        fields.get("x-request-id"),
+        end=start + duration * 1000 * NANOSECONDS_PER_MICROSECOND,
+        names=[fields.get(f"gen_ai.{name}") for name in names],
+        tokens=tokens,
+        cached=fields.get("gen_ai.usage.cache_read.input_tokens"),
+        response_id=fields.get("x-request-id"),
     )
 
 
 def _request(
+    *,
     end: Instant,
     names: list[object],
     tokens: list[object],
     cached: object,
     response_id: object,
-    span: tuple[str, str] = ("", ""),
+    span: Mapping[str, Any] = MappingProxyType({}),
 ) -> Entry:
     """A request with checked values. `tokens` are those of the prompt and of the answer."""
     prompt, answer = (
@@ -227,7 +228,16 @@ def _request(
         raise _BadValueError("no model")
     if not _YEAR_2000 <= end < _YEAR_2100:
         raise _BadValueError("an end before 2000 or after 2099")
-    return LoggedRequest(end, known, prompt, from_cache, answer, _text(response_id), *span)
+    return LoggedRequest(
+        end=end,
+        names=known,
+        input=prompt,
+        cached=from_cache,
+        output=answer,
+        id=_text(response_id),
+        trace=_text(span.get("traceId")),
+        span=_text(span.get("spanId")),
+    )
 
 
 def _text(value: object) -> str:

@@ -94,16 +94,14 @@ class TemporaryFolderError(Exception):
 
 
 class ModelTokens(NamedTuple):
-    """Tokens of requests of one hour with the same names of a model.
-
-    Prompts of which the log does not tell what was cached are in `undivided`.
-    """
+    """Tokens of requests of one hour with the same names of a model."""
 
     hour: int
     names: tuple[str, ...]
     prompt: int
     cached: int
     undivided: int
+    """Tokens of prompts of which the log does not tell what was cached."""
     answer: int
 
 
