@@ -4,7 +4,7 @@ Samples are counted, so an hour needs no finer query: a pod whose series has a t
 it for a third of the hour, first if it held it before, last if it holds it in the next hour.
 """
 
-from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import combinations, pairwise
 from math import isnan
@@ -264,27 +264,22 @@ class HostSeries:
             share = 1.0
         elif began:
             offset = 1.0 - share
+
+        def rank(holder: PodName | None) -> tuple[int, PodName]:
+            """Who held the GPU before is first, who holds it later is last."""
+            before = self.before.get(key, ())
+            held_before = holder in before if holder is not None else not before
+            later = 2 if _goes_on(by_holder[holder], at, 1) else 1
+            return 0 if held_before else later, holder or PodName("", "", "")
+
         spans = []
-        for holder, of_holder in self._in_order(key, by_holder, at):
+        for holder in sorted(by_holder, key=rank):
+            of_holder = by_holder[holder]
             length = share * sum(row.samples for row in of_holder) / total
             pods = () if holder is None else (holder,)
             spans.append(_Span(offset, offset + length, _device(of_holder, pods, at, earlier=earlier)))
             offset += length
         return spans
-
-    def _in_order(
-        self, key: DeviceKey, by_holder: Mapping[PodName | None, list[_Row]], at: int
-    ) -> list[tuple[PodName | None, list[_Row]]]:
-        """Holders as they follow each other: who held the GPU before is first, who holds it later is last."""
-        before = self.before.get(key, ())
-
-        def rank(holder: PodName | None) -> tuple[int, PodName]:
-            held_before = holder in before if holder is not None else not before
-            stays = _goes_on(by_holder[holder], at, 1)
-            later = 2 if stays else 1
-            return 0 if held_before else later, holder or PodName("", "", "")
-
-        return [(holder, by_holder[holder]) for holder in sorted(by_holder, key=rank)]
 
 
 def _extent(counts: Sequence[float], at: int, usual: float) -> _Extent:
@@ -360,22 +355,16 @@ def twice_named(chunk: Chunk) -> Iterator[dict[NodeKey, float]]:
     A GPU that moved has samples on both in the hour of its move. Servers that send the same samples may name
     the cluster differently.
     """
-    devices: dict[DeviceKey, dict[NodeKey, list[GpuHours]]] = {}
+    devices: dict[DeviceKey, dict[NodeKey, dict[int, float]]] = {}
     for series, hours in chunk.gpus.items():
-        devices.setdefault(DeviceKey.of(series), {}).setdefault(series.host, []).append(hours)
+        by_hour = devices.setdefault(DeviceKey.of(series), {}).setdefault(series.host, {})
+        for at, count in hours.samples().items():
+            by_hour[at] = by_hour.get(at, 0.0) + count
     for by_name in devices.values():
-        if len(by_name) < 2:
-            continue
-        hours_of = {name: _sampled(of_name) for name, of_name in by_name.items()}
         for pair in combinations(sorted(by_name), 2):
-            together = hours_of[pair[0]] & hours_of[pair[1]]
+            together = by_name[pair[0]].keys() & by_name[pair[1]].keys()
             if len(together) > 1:
-                yield {
-                    name: sum(
-                        each.count[at] for each in by_name[name] for at in together if each.count[at] > 0
-                    )
-                    for name in pair
-                }
+                yield {name: sum(by_name[name][at] for at in together) for name in pair}
 
 
 def has_namesake(devices: DeviceSeries) -> bool:
@@ -383,22 +372,17 @@ def has_namesake(devices: DeviceSeries) -> bool:
 
     One that replaces another is there with it in the hour of the change.
     """
-    slots: dict[tuple[int, str], dict[str, list[GpuHours]]] = {}
+    slots: dict[str, dict[str, set[int]]] = {}
     for by_series in devices.values():
         for series, hours in by_series.items():
-            boards = slots.setdefault((series.exporter, series.address), {})
-            boards.setdefault(series.gpu.uuid, []).append(hours)
-    for (_, address), boards in slots.items():
-        if address and len(boards) > 1:
-            times = [_sampled(of_board) for of_board in boards.values()]
-            if any(len(one & other) > 1 for one, other in combinations(times, 2)):
-                return True
-    return False
-
-
-def _sampled(columns: Iterable[GpuHours]) -> set[int]:
-    """Hours in which any series of a GPU has samples."""
-    return {at for each in columns for at, count in enumerate(each.count) if count > 0}
+            if series.address:
+                boards = slots.setdefault(f"{series.exporter} {series.address}", {})
+                boards.setdefault(series.gpu.uuid, set()).update(hours.samples())
+    return any(
+        len(first & second) > 1
+        for boards in slots.values()
+        for first, second in combinations(boards.values(), 2)
+    )
 
 
 def by_host(

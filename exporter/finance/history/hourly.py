@@ -86,6 +86,10 @@ class GpuHours:
         """Columns without anything."""
         return cls(column(hours), column(hours), column(hours), column(hours), column(hours))
 
+    def samples(self) -> dict[int, float]:
+        """The number of samples by the place in a column, for hours with any."""
+        return {at: count for at, count in enumerate(self.count) if count > 0}
+
 
 class GpuMean(NamedTuple):
     """A mean of a GPU."""
