@@ -7,6 +7,7 @@ prompt tokens by GPU time of prefill, its generated tokens by that of decode. No
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from fractions import Fraction
+from math import ceil
 from typing import NamedTuple
 
 from exporter.advice.claims import Claim, FreeGpu, HostClaims
@@ -57,11 +58,10 @@ class _Candidate(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class _Measurement:
-    """One model of one server on one kind of GPU: its tokens, and the GPU time that these took."""
+    """The tokens of a server alone on one kind of GPU, and the GPU time that these took."""
 
-    host: str
-    server: ServerKey
-    gpus: int
+    claims: HostClaims
+    server: JudgedServer
     tokens: _Load
     prefill: Nanoseconds
     decode: Nanoseconds
@@ -95,27 +95,14 @@ class _Need(NamedTuple):
     measurement: _Measurement
 
 
-class _Service(NamedTuple):
-    """A model that is served on a kind of GPU."""
-
-    model: str
-    gpu_model: str
-
-
 class _MeasuredFleet(NamedTuple):
     """What is known of the kinds of GPU in a fleet."""
 
     hosts: Sequence[HostClaims]
     prices: Mapping[str, Picodollars]
     """The lowest price of an hour of each kind."""
-    measurements: Mapping[_Service, list[_Measurement]]
-
-
-class _NotJudged(NamedTuple):
-    """Why servers of a host could not be judged."""
-
-    host: str
-    reason: LackReason
+    measurements: Mapping[str, Mapping[str, Sequence[_Measurement]]]
+    """What servers did, by their model and by the kind of their GPUs."""
 
 
 def cheaper_gpus(fleet: Sequence[HostClaims]) -> Iterator[Claim]:
@@ -132,19 +119,19 @@ def cheaper_gpus(fleet: Sequence[HostClaims]) -> Iterator[Claim]:
     if len(prices) <= 1:
         return
     servers = [candidate for claims in fleet for candidate in _candidates(claims)]
-    measurements: dict[_Service, list[_Measurement]] = {}
+    measurements: dict[str, dict[str, list[_Measurement]]] = {}
     for candidate in servers:
         measurement = _measured(candidate)
         if measurement is not None:
-            service = _Service(candidate.model, candidate.gpu_model)
-            measurements.setdefault(service, []).append(measurement)
+            of_model = measurements.setdefault(candidate.model, {})
+            of_model.setdefault(candidate.gpu_model, []).append(measurement)
     measured = _MeasuredFleet(fleet, prices, measurements)
 
     def order(candidate: _Candidate) -> tuple[Picodollars, str, ServerKey]:
         claims, server, _model = candidate
         return -claims.left(server) * server.per_hour, claims.host.name, server.key
 
-    not_judged: dict[_NotJudged, list[_Candidate]] = {}
+    not_judged: dict[LackReason, list[_Candidate]] = {}
     for candidate in sorted(servers, key=order):
         claims, server, _ = candidate
         if server.key in claims.settled or server.key in claims.guests or claims.left(server) <= 0:
@@ -153,11 +140,14 @@ def cheaper_gpus(fleet: Sequence[HostClaims]) -> Iterator[Claim]:
         if isinstance(answer, Claim):
             yield answer
         elif answer is not None:
-            not_judged.setdefault(_NotJudged(claims.host.name, answer), []).append(candidate)
-    for group, candidates in sorted(not_judged.items(), key=lambda item: item[0]):
-        subject = names(sorted(candidate.server.key for candidate in candidates))
-        age = min(candidate.server.age for candidate in candidates) if group.reason == "days" else 0
-        candidates[0].claims.lack(group.reason, subject, age)
+            not_judged.setdefault(answer, []).append(candidate)
+    for reason, candidates in sorted(not_judged.items()):
+        for claims in fleet:
+            servers_here = [candidate.server for candidate in candidates if candidate.claims is claims]
+            if servers_here:
+                subject = names(sorted(server.key for server in servers_here))
+                age = min(server.age for server in servers_here) if reason == "days" else 0
+                claims.lack(reason, subject, age)
 
 
 def _best_claim(candidate: _Candidate, fleet: _MeasuredFleet) -> Claim | LackReason | None:
@@ -170,7 +160,7 @@ def _best_claim(candidate: _Candidate, fleet: _MeasuredFleet) -> Claim | LackRea
     choices: list[Claim] = []
     missing: set[LackReason] = set()
     for kind in cheaper:
-        need = _needed(fleet.measurements.get(_Service(model, kind), ()), loads)
+        need = _needed(fleet.measurements.get(model, {}).get(kind, ()), loads)
         if need is None:
             missing.add("rate")
             continue
@@ -225,9 +215,8 @@ def _measured(candidate: _Candidate) -> _Measurement | None:
     if sum(1 for load in loads if any(load)) < LEAST_HOURS or prefill + decode <= 0:
         return None
     return _Measurement(
-        host=claims.host.name,
-        server=server.key,
-        gpus=len(server.gpus),
+        claims=claims,
+        server=server,
         tokens=_Load(sum(load.prompt for load in loads), sum(load.generation for load in loads)),
         prefill=prefill,
         decode=decode,
@@ -242,15 +231,15 @@ def _needed(measurements: Collection[_Measurement], loads: Collection[_Load]) ->
     generated tokens.
     """
     needs: list[_Need] = []
-    for measurement in sorted(measurements, key=lambda each: (each.host, each.server)):
+    for measurement in sorted(measurements, key=lambda each: (each.claims.host.name, each.server.key)):
         times = [measurement.need(load) for load in loads]
         known = [time for time in times if time is not None]
         if not known or len(known) < len(times):
             continue
         busiest = max(known)
-        replica = BUSY_LIMIT * NANOSECONDS_PER_HOUR * measurement.gpus
-        replicas = max(1, -int(-busiest // replica))
-        needs.append(_Need(replicas * measurement.gpus, -int(-busiest // 1), measurement))
+        size = len(measurement.server.gpus)
+        replicas = max(1, ceil(busiest / (BUSY_LIMIT * NANOSECONDS_PER_HOUR * size)))
+        needs.append(_Need(replicas * size, ceil(busiest), measurement))
     return max(needs, key=lambda need: (need.gpus, need.time), default=None)
 
 
@@ -259,7 +248,7 @@ def _chosen(fleet: Sequence[HostClaims], kind: str, need: _Need) -> tuple[FreeGp
 
     A card in MIG mode has no room for what was measured on a whole one.
     """
-    size = need.measurement.gpus
+    size = len(need.measurement.server.gpus)
     replicas: list[list[FreeGpu]] = []
     for claims in fleet:
         whole = (gpu for gpu in claims.free_gpus if gpu.gpu.gpu_model == kind and not gpu.divided)
@@ -293,8 +282,8 @@ def _claim(candidate: _Candidate, need: _Need, used: tuple[FreeGpu, ...]) -> Cla
             hosts=tuple(sorted({free.claims.host.name for free in used})),
             per_hour=per_hour,
             model=model,
-            host=need.measurement.host,
-            server=need.measurement.server,
+            host=need.measurement.claims.host.name,
+            server=need.measurement.server.key,
             tokens=sum(need.measurement.tokens),
             busy=need.measurement.busy,
             need=need.time,

@@ -95,15 +95,14 @@ class DatedPrices:
     def price(self, gpu: Gpu, at: Instant) -> ComparedPrice:
         """The price of a GPU at an instant."""
         key = gpu, bisect_right(self.cuts, at)
-        if key not in self._cache:
-            self._cache[key] = self._compared(gpu, at)
-        return self._cache[key]
-
-    def _compared(self, gpu: Gpu, at: Instant) -> ComparedPrice:
+        if key in self._cache:
+            return self._cache[key]
         new = _StatedPrice.of(self._new, gpu, at)
         old = new if self._old is None else _StatedPrice.of(self._old, gpu, at)
         corrected = self._corrected is not None and at >= self._corrected
         changed = self._old is None or old.accruals != new.accruals
+        price = ComparedPrice(old.accruals, new.by_date, compared=False)
         if at >= self._begin and (corrected or (new.by_date and changed)):
-            return ComparedPrice(new.accruals or {}, new.by_date, compared=True)
-        return ComparedPrice(old.accruals, new.by_date, compared=False)
+            price = ComparedPrice(new.accruals or {}, new.by_date, compared=True)
+        self._cache[key] = price
+        return price

@@ -19,6 +19,7 @@ from exporter.reports.diagnosis import DoctorGpu, ExaminedHost, Finding, error, 
 from exporter.reports.plausibility import plausibility_findings
 from exporter.sources.configured import missing_gpus, returned_gpus
 from exporter.tariff.csv_tables import CatalogueError
+from exporter.tariff.hosted import Offer
 
 SHARES_MAX: Final = 1.0 + 1e-9
 """Sum of the shares of a GPU, with a margin for the addition of floats."""
@@ -70,13 +71,12 @@ def comparison_findings(host: ExaminedHost) -> Iterator[Finding]:
             return  # a damaged catalogue has a finding of its own
         if offers:
             # Two routes of one provider to one model share a name: the cheaper stands for both.
-            cheapest = {
-                _NAME.sub("-", f"{offer.provider}-{offer.model.rpartition('/')[2]}".casefold()): offer
-                for offer in reversed(offers)
-            }
-            named = sorted(cheapest.items(), key=lambda item: offers.index(item[1]))
+            cheapest: dict[str, Offer] = {}
+            for offer in offers:
+                name = f"{offer.provider}-{offer.model.rpartition('/')[2]}"
+                cheapest.setdefault(_NAME.sub("-", name.casefold()), offer)
             lines: list[str] = []
-            for name, offer in named[:MOST_OFFERS]:
+            for name, offer in list(cheapest.items())[:MOST_OFFERS]:
                 prices = {
                     "prompt": offer.prompt,
                     "cached_prompt": offer.cached_prompt,
@@ -90,12 +90,10 @@ def comparison_findings(host: ExaminedHost) -> Iterator[Finding]:
                 match = f'{{model: "{model}"}}'
                 lines.append(f"      - {{name: {name}, match: {match}, as_of: {offer.as_of}, {amounts}}}")
             suggestion = "\n".join(lines)
-            count = len(offers)
-            several = f"{count} offers of it are" if count > 1 else "an offer of it is"
-            fewer = f", the {MOST_OFFERS} cheapest providers below" if len(named) > MOST_OFFERS else ""
-            count_text = f"{several} known{fewer}"
+            several = f"{len(offers)} offers of it are" if len(offers) > 1 else "an offer of it is"
+            fewer = f", the {MOST_OFFERS} cheapest providers below" if len(cheapest) > MOST_OFFERS else ""
             yield note(
-                f"model {model} is compared with no hosted price; {count_text} "
+                f"model {model} is compared with no hosted price; {several} known{fewer} "
                 f"(list prices of {offers[0].as_of}, an upper bound of a bill). "
                 f"To count what its tokens would cost there, add:\n    compare:\n{suggestion}",
             )

@@ -88,10 +88,12 @@ def _alike_gpus(host: diagnosis.ExaminedHost) -> Iterable[_AlikeGpus]:
     for reading, gpu in zip(host.readings, host.gpus, strict=True):
         rule = host.policy.tariff.rule(reading.gpu)
         hardware = next((price for price in gpu.prices if price.component in MACHINE), None)
-        if hardware is None:
-            kind = gpu.gpu_model, gpu.priced, "" if rule is None else rule.source, 0.0
-        else:
-            kind = gpu.gpu_model, gpu.priced, hardware.source, hardware.dollars_per_hour or 0.0
+        source = "" if rule is None else rule.source
+        hourly = 0.0
+        if hardware is not None:
+            source = hardware.source
+            hourly = hardware.dollars_per_hour or 0.0
+        kind = gpu.gpu_model, gpu.priced, source, hourly
         zero = None
         if rule is not None and hardware is not None and hardware.dollars_per_hour == 0:
             zero = zero_price(rule, host.now, host.policy.zone)

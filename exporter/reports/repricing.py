@@ -15,7 +15,7 @@ from itertools import groupby, pairwise
 from typing import Any, Final, NamedTuple, Protocol
 from zoneinfo import ZoneInfo
 
-from exporter.cost.money import add, split
+from exporter.cost.money import add, add_all, split
 from exporter.ledger.adjustments import REPRICING, Adjustment
 from exporter.ledger.history import HistorySums
 from exporter.ledger.schema import day_number
@@ -352,20 +352,14 @@ def _hours_of_day(day: _TimedSums, by_hour: Mapping[int, HistorySums]) -> list[_
     return sorted((*hours, *parts), key=lambda hour: hour.start)
 
 
-class _Share(NamedTuple):
-    """Money that a payer is to pay in addition; below 0, money to give back."""
-
-    payer: Payer
-    amount: Picodollars
-
-
 @dataclass(frozen=True, slots=True)
 class _Difference:
     """Posted money of one GPU and component in a cell, and the money by date."""
 
     posted: Fraction
     due: Fraction
-    shares: Sequence[_Share]
+    shares: Mapping[Payer, Picodollars]
+    """Money that each payer is to pay in addition; below 0, money to give back."""
 
 
 def _differences(cell: _GpuCell) -> Iterator[_Difference]:
@@ -407,20 +401,16 @@ def _difference(cell: _GpuCell, component: str) -> _Difference | None:
     if abs(due - compared_posted) <= ROUNDING:
         return None
     posted_while_up = component == RENT and cell.sums.gpu_unowed.get(cell.gpu, 0) > 0
-    shares = (
-        *_shares(round(due), cell, while_up=due_while_up),
-        *_shares(-round(compared_posted), cell, while_up=posted_while_up),
-    )
+    shares = _shares(round(due), cell, while_up=due_while_up)
+    add_all(shares, _shares(-round(compared_posted), cell, while_up=posted_while_up))
     return _Difference(compared_posted, due, shares)
 
 
-def _shares(amount: Picodollars, cell: _GpuCell, *, while_up: bool) -> list[_Share]:
+def _shares(amount: Picodollars, cell: _GpuCell, *, while_up: bool) -> dict[Payer, Picodollars]:
     """A signed amount by charged time, of a host that was never up by all of it."""
-    if not amount:
-        return []
     weights = cell.charged(while_up=while_up)
     parts, _ = split(abs(amount), weights if any(weights.values()) else cell.time)
-    return [_Share(payer, part if amount > 0 else -part) for payer, part in parts.items()]
+    return {payer: part if amount > 0 else -part for payer, part in parts.items()}
 
 
 @dataclass(slots=True)
@@ -456,10 +446,10 @@ class _Differences:
             self.since = begin if self.since is None else min(self.since, begin)
             self.posted[cell.gpu] = self.posted.get(cell.gpu, Fraction(0)) + difference.posted
             self.due[cell.gpu] = self.due.get(cell.gpu, Fraction(0)) + difference.due
-            for share in difference.shares:
-                if share.amount:
+            for payer, amount in difference.shares.items():
+                if amount:
                     self.last_days[month] = cell.day
-                    add(self.amounts, CorrectedOwner(month, share.payer), share.amount)
+                    add(self.amounts, CorrectedOwner(month, payer), amount)
 
 
 def _repricing_of(differences: _Differences, made: PostedCorrections, zone: ZoneInfo) -> Repricing | None:
