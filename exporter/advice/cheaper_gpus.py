@@ -49,11 +49,8 @@ class _Candidate(NamedTuple):
     claims: HostClaims
     server: JudgedServer
     model: str
-
-    @property
-    def gpu_model(self) -> str:
-        """The model of its GPUs."""
-        return self.server.gpus[0].gpu.gpu_model
+    gpu_model: str
+    """The model of its GPUs."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -95,16 +92,6 @@ class _Need(NamedTuple):
     measurement: _Measurement
 
 
-class _MeasuredFleet(NamedTuple):
-    """What is known of the kinds of GPU in a fleet."""
-
-    hosts: Sequence[HostClaims]
-    prices: Mapping[str, Picodollars]
-    """The lowest price of an hour of each kind."""
-    measurements: Mapping[str, Mapping[str, Sequence[_Measurement]]]
-    """What servers did, by their model and by the kind of their GPUs."""
-
-
 def cheaper_gpus(fleet: Sequence[HostClaims]) -> Iterator[Claim]:
     """Findings of a fleet, the dearest servers first.
 
@@ -125,18 +112,17 @@ def cheaper_gpus(fleet: Sequence[HostClaims]) -> Iterator[Claim]:
         if measurement is not None:
             of_model = measurements.setdefault(candidate.model, {})
             of_model.setdefault(candidate.gpu_model, []).append(measurement)
-    measured = _MeasuredFleet(fleet, prices, measurements)
 
     def order(candidate: _Candidate) -> tuple[Picodollars, str, ServerKey]:
-        claims, server, _model = candidate
+        claims, server = candidate.claims, candidate.server
         return -claims.left(server) * server.per_hour, claims.host.name, server.key
 
     not_judged: dict[LackReason, list[_Candidate]] = {}
     for candidate in sorted(servers, key=order):
-        claims, server, _ = candidate
+        claims, server = candidate.claims, candidate.server
         if server.key in claims.settled or server.key in claims.guests or claims.left(server) <= 0:
             continue
-        answer = _best_claim(candidate, measured)
+        answer = _best_claim(candidate, fleet, prices, measurements.get(candidate.model, {}))
         if isinstance(answer, Claim):
             yield answer
         elif answer is not None:
@@ -150,23 +136,31 @@ def cheaper_gpus(fleet: Sequence[HostClaims]) -> Iterator[Claim]:
                 claims.lack(reason, subject, age)
 
 
-def _best_claim(candidate: _Candidate, fleet: _MeasuredFleet) -> Claim | LackReason | None:
-    """The claim that saves most, else what is missing for one; `None` where no kind of GPU is cheaper."""
-    _, server, model = candidate
-    cheaper = sorted(kind for kind, price in fleet.prices.items() if price < server.per_hour)
+def _best_claim(
+    candidate: _Candidate,
+    fleet: Sequence[HostClaims],
+    prices: Mapping[str, Picodollars],
+    measurements: Mapping[str, Sequence[_Measurement]],
+) -> Claim | LackReason | None:
+    """The claim that saves most, else what is missing for one; `None` where no kind of GPU is cheaper.
+
+    `prices` and the `measurements` of the candidate's model are by kind of GPU.
+    """
+    server = candidate.server
+    cheaper = sorted(kind for kind, price in prices.items() if price < server.per_hour)
     if cheaper and server.age < WEEK_HOURS:
         return "days"
     loads = {_Load.of(hour) for hour in server.hours.values()}
     choices: list[Claim] = []
     missing: set[LackReason] = set()
     for kind in cheaper:
-        need = _needed(fleet.measurements.get(model, {}).get(kind, ()), loads)
+        need = _needed(measurements.get(kind, ()), loads)
         if need is None:
             missing.add("rate")
             continue
-        if need.gpus * fleet.prices[kind] >= server.per_hour * len(server.gpus):
+        if need.gpus * prices[kind] >= server.per_hour * len(server.gpus):
             continue
-        gpus = _chosen(fleet.hosts, kind, need)
+        gpus = _chosen(fleet, kind, need)
         if gpus is None:
             missing.add("room")
             continue
@@ -186,10 +180,11 @@ def _candidates(claims: HostClaims) -> Iterator[_Candidate]:
         hours = server.hours.values()
         models = {model for hour in hours for (model, _), count in hour.model_tokens.items() if count}
         whole = all(len(gpu.holders) == 1 and not gpu.divided for gpu in server.gpus)
-        if whole and len(gpu_models(server.gpus)) == 1 and len(models) == 1 and not is_other(key):
+        kinds = gpu_models(server.gpus)
+        if whole and len(kinds) == 1 and len(models) == 1 and not is_other(key):
             (model,) = models
             if model not in {"", OTHER}:
-                yield _Candidate(claims, server, model)
+                yield _Candidate(claims, server, model, kinds[0])
 
 
 def _measured(candidate: _Candidate) -> _Measurement | None:
@@ -199,7 +194,7 @@ def _measured(candidate: _Candidate) -> _Measurement | None:
     So are hours on GPUs of another kind than now, which the window may have, too: by the memory that was read
     there, else by all GPUs of the host.
     """
-    claims, server, _model = candidate
+    claims, server = candidate.claims, candidate.server
     memory = claims.host.memory
     gaps = {hour for hour, usage in server.hours.items() if usage.unobserved}
     of_host = {*gpu_models(claims.host.gpus), *(gpu.gpu_model for rows in memory.values() for gpu, _ in rows)}
@@ -263,7 +258,7 @@ def _chosen(fleet: Sequence[HostClaims], kind: str, need: _Need) -> tuple[FreeGp
 
 def _claim(candidate: _Candidate, need: _Need, used: tuple[FreeGpu, ...]) -> Claim:
     """The price of the hours that are left, less that of the cheaper GPUs in as many hours."""
-    claims, server, model = candidate
+    claims, server = candidate.claims, candidate.server
     left = claims.left(server)
     gpus = [free.gpu for free in used]
     per_hour = sum(gpu.price for gpu in gpus)
@@ -281,7 +276,7 @@ def _claim(candidate: _Candidate, need: _Need, used: tuple[FreeGpu, ...]) -> Cla
             gpus=len(gpus),
             hosts=tuple(sorted({free.claims.host.name for free in used})),
             per_hour=per_hour,
-            model=model,
+            model=candidate.model,
             host=need.measurement.claims.host.name,
             server=need.measurement.server.key,
             tokens=sum(need.measurement.tokens),

@@ -35,7 +35,7 @@ from exporter.advice.saving import (
 )
 from exporter.cost.attribution import UNALLOCATED_KEY
 from exporter.cost.money import add
-from exporter.readings import ServerKey, TokenKind
+from exporter.readings import TokenKind
 from exporter.tariff.hosted import equivalent, is_current
 from exporter.units import NANOSECONDS_PER_HOUR, NANOSECONDS_PER_SECOND, Nanoseconds, Picodollars
 
@@ -255,14 +255,16 @@ def subject(saving: Saving) -> str:
     if saving.kind == "unallocated":
         what = _gpus(saving)
     else:
-        what = saving.server.name if saving.fewer is None else _names(saving.fewer.servers)
+        servers = (saving.server,) if saving.fewer is None else saving.fewer.servers
+        what = ", ".join(key.name for key in servers)
     return f"{what} on {saving.host}" if saving.host else what
 
 
 def predicate(saving: Saving) -> str:
     """What was found of the subject: the rest of the sentence."""
     if saving.fewer is not None:
-        return f"would fit beside {_names(saving.fewer.onto)}, freeing {_gpus(saving)}"
+        beside = ", ".join(key.name for key in saving.fewer.onto)
+        return f"would fit beside {beside}, freeing {_gpus(saving)}"
     if saving.cheaper is not None:
         cheaper = saving.cheaper
         hosts = ", ".join(filter(None, cheaper.hosts))
@@ -319,7 +321,3 @@ def rests_text(rests: Sequence[Rest]) -> str:
 
 def _gpus(saving: Saving) -> str:
     return f"{saving.gpus} GPU{'s' if saving.gpus > 1 else ''} ({', '.join(saving.gpu_models)})"
-
-
-def _names(servers: Sequence[ServerKey]) -> str:
-    return ", ".join(key.name for key in servers)

@@ -11,6 +11,7 @@ from collections.abc import Callable, Mapping
 from contextlib import suppress
 from dataclasses import dataclass, replace
 from decimal import Context, Decimal
+from functools import partial
 from typing import Final, NamedTuple
 
 from exporter.config.values import plain
@@ -154,6 +155,8 @@ def _range(low: str, high: str) -> Range:
     return Range(Decimal(low), Decimal(high))
 
 
+_ratio_check: Final = partial(AmountCheck, unit="")
+
 CENTS: Final = Slip("is it {written} cents", _over(100))
 THOUSAND: Final = Slip("is it {written} thousand", _times(1000))
 PERCENT_ON_TOP: Final = Slip("is it an overhead of {written} %", lambda written: 1 + written / 100)
@@ -167,15 +170,14 @@ LIFE: Final = AmountCheck(
     unit=" years",
 )
 # Accountants mostly take nothing. A used H100 brings 22,000 to 25,000 of 30,000 dollars while it is young.
-RESIDUAL: Final = AmountCheck(
+RESIDUAL: Final = _ratio_check(
     "the usual residual value, as a part of the purchase",
     usual=_range("0", "0.5"),
     tolerated=_range("0", "0.6"),
     slips=(Slip("is it the part that is written off", lambda written: 1 - written),),
-    unit="",
 )
 # Network is 10 to 20 % of a server's price, storage 5 to 10 %, racks and installation more.
-ADDERS: Final = AmountCheck(
+ADDERS: Final = _ratio_check(
     "the usual cost of network and racks, as a part of the purchase",
     usual=_range("0", "0.5"),
     tolerated=_range("0", "1"),
@@ -183,15 +185,13 @@ ADDERS: Final = AmountCheck(
         Slip("is the purchase itself in it", lambda written: written - 1),
         Slip("is it {written} %", _over(100)),
     ),
-    unit="",
 )
 # GPU clouds borrow at 8 to 12 % a year.
-CAPITAL: Final = AmountCheck(
+CAPITAL: Final = _ratio_check(
     "the usual cost of capital per year",
     usual=_range("0.03", "0.15"),
     tolerated=_range("0.005", "0.3"),
     slips=(Slip("is it {percent} %", _over(10)), Slip("is it {percent} %", _times(100))),
-    unit="",
 )
 # 0.08 where it is cheap, 0.12 for businesses, 0.15 for households in the United States (infercost); up to
 # four times that in Europe.
@@ -207,24 +207,22 @@ KILOWATT_HOUR: Final = AmountCheck(
     ),
 )
 # The survey's average is 1.55 and 1.58; new buildings have 1.25, a room at home 1.0.
-PUE: Final = AmountCheck(
+PUE: Final = _ratio_check(
     "the usual power usage effectiveness",
     usual=_range("1", "1.6"),
     tolerated=_range("1", "3"),
     slips=(PERCENT_ON_TOP,),
-    unit="",
 )
 # 10.2 kW of an HGX H100 over 5.6 kW of its GPUs is 1.82. One L4 of 72 W in a server of 350 W has 4.9.
-HOST_FACTOR: Final = AmountCheck(
+HOST_FACTOR: Final = _ratio_check(
     "the usual power of a host over that of its GPUs",
     usual=_range("1", "2.5"),
     tolerated=_range("1", "6"),
     slips=(PERCENT_ON_TOP,),
-    unit="",
 )
 # Three years' commitment takes 65 % off an a2-highgpu of GCP. AWS's lowest spot price is a tenth of on
 # demand.
-DISCOUNT: Final = AmountCheck(
+DISCOUNT: Final = _ratio_check(
     "the discounts of commitments, as a part of the list price",
     usual=_range("0", "0.65"),
     tolerated=_range("0.01", "0.75"),
@@ -232,7 +230,6 @@ DISCOUNT: Final = AmountCheck(
         Slip("is it the part that you pay", lambda written: 1 - written),
         Slip("is it {meant} as a part, divided by 100 twice", _times(100)),
     ),
-    unit="",
 )
 SPOT_DISCOUNT: Final = replace(
     DISCOUNT,
