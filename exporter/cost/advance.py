@@ -294,6 +294,12 @@ def _postings(tick: _Tick, gpus: list[GpuAccrual], segments: tuple[Segment, ...]
     tokens = served.tokens
     if since is not None:
         tokens = tuple(posting if posting.since else replace(posting, since=since) for posting in tokens)
+    # Owners with nothing to post are among them: a series starts at zero.
+    owners = {owner_phase.owner for gpu in gpus for owner_phase in gpu.by_time}
+    for key, server in served.ticks.items():
+        owners.update(tick.policy.owner_of(key, model) for model in {**server.splits, **server.idle_models})
+        for parts in server.owner_shares.values():
+            owners.update(parts)
     return Postings(
         end=tick.frame.wall,
         segments=segments,
@@ -303,22 +309,12 @@ def _postings(tick: _Tick, gpus: list[GpuAccrual], segments: tuple[Segment, ...]
         preemptions=served.preemptions,
         equivalents=equivalents(tokens, tick.policy.compare),
         energy=tuple(EnergyPosting(gpu.state.gpu, gpu.energy) for gpu in gpus if gpu.energy_measured),
-        owners=_owners(gpus, served, tick.policy),
+        owners=tuple(sorted(owners)),
         implausible=(("energy", sum(gpu.implausible for gpu in gpus)),),
         day=day_of(tick.frame.wall - 1, zone).name,
         zone=zone.key,
         memory=tuple(_memory(tick)),
     )
-
-
-def _owners(accruals: Iterable[GpuAccrual], served: ServersTick, policy: CostPolicy) -> tuple[CostOwner, ...]:
-    """Owners of this tick, also those with nothing to post: a series starts at zero."""
-    owners = {owner_phase.owner for gpu in accruals for owner_phase in gpu.by_time}
-    for key, tick in served.ticks.items():
-        owners.update(policy.owner_of(key, model) for model in {**tick.splits, **tick.idle_models})
-        for parts in tick.owner_shares.values():
-            owners.update(parts)
-    return tuple(sorted(owners))
 
 
 def _memory(tick: _Tick) -> Iterator[MemoryPosting]:

@@ -5,7 +5,6 @@ import re
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
 from fractions import Fraction
-from functools import lru_cache
 from math import lcm
 from typing import Final, Literal
 
@@ -168,7 +167,7 @@ def shares(holders: Iterable[Holder], slices: Slices | None = None) -> tuple[Gpu
         slices: the parts of its instances, `None` for a card without MIG.
     """
     if slices is None:
-        return _whole_card(tuple(holders))
+        return tuple(_divided(holders, WHOLE, OUTSIDE_INSTANCES, "whole"))
     inside: dict[str, list[Holder]] = {instance: [] for instance in slices}
     outside: list[Holder] = []
     for holder in holders:
@@ -183,11 +182,6 @@ def shares(holders: Iterable[Holder], slices: Slices | None = None) -> tuple[Gpu
     if rest:
         parts += _divided(outside, rest, OUTSIDE_INSTANCES, "mig")
     return tuple(parts)
-
-
-@lru_cache(maxsize=32)  # as many GPUs as a host has, or twice: holders seldom change, and cost 2 us each
-def _whole_card(holders: tuple[Holder, ...]) -> tuple[GpuShare, ...]:
-    return tuple(_divided(holders, WHOLE, OUTSIDE_INSTANCES, "whole"))
 
 
 def _divided(holders: Iterable[Holder], part: int, instance: str, alone: ShareMethod) -> Iterable[GpuShare]:

@@ -21,9 +21,6 @@ def add(sums: dict[K, int], key: K, amount: int) -> None:
 
 def add_all(sums: dict[K, int], amounts: Mapping[K, int]) -> None:
     """Add each amount to the sum of its key."""
-    if not sums:
-        sums.update(amounts)
-        return
     for key, amount in amounts.items():
         sums[key] = sums.get(key, 0) + amount
 

@@ -68,6 +68,7 @@ class MarkedPage:
     """One good page: the values of its series, and what it says of its process."""
 
     values: Mapping[Series, float]
+    """Values of all its series."""
     tokens: Collection[Series]
     """The series that count tokens."""
     created: Mapping[Series, Instant] = field(default_factory=dict)
@@ -83,9 +84,9 @@ class MarkedPage:
     listener_started: Instant | None = None
     """When the process that listens started, if that is known."""
     foreign: bool = False
-    """The page is of another engine than the last one: what it counted is not this server's."""
+    """Whether the page is of another engine than the last one: what it counted is not this server's."""
     counted_elsewhere: bool = False
-    """Another address answered with this process before, and counted it."""
+    """Whether another address answered with this process before, and counted it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -133,7 +134,9 @@ class PageMarks:
     largest: float = 0.0
     """The largest rise of tokens between two reads of the last hour."""
     largest_at: Instant = 0
+    """Wall time of the largest rise."""
     candidate: Candidate | None = None
+    """Marks of the pages since the last one that counted, which these marks do not explain."""
     replaced: SeriesColumns = NO_COLUMNS
     """The marks before the last restart of a process without a start, until a page reaches them."""
     returned_at: Instant = 0
@@ -145,7 +148,7 @@ class PageMarks:
 
     def answers_of_several(self, wall: Instant) -> bool:
         """Whether several processes are known to answer at this URL."""
-        return 0 <= self.several_until - wall - 1 < SEVERAL_FOR
+        return wall < self.several_until <= wall + SEVERAL_FOR
 
     def stepped(self, step: Nanoseconds) -> "PageMarks":
         """The marks after the wall clock was stepped: their instants move with it."""
@@ -155,6 +158,8 @@ class PageMarks:
         return replace(
             self,
             answered=self.answered and self.answered + step,
+            gone=SeriesColumns({name: left + step for name, left in self.gone.by_digest().items()}),
+            youngest=self.youngest and self.youngest + step,
             largest_at=self.largest_at and self.largest_at + step,
             returned_at=self.returned_at and self.returned_at + step,
             several_until=self.several_until and self.several_until + step,
@@ -168,10 +173,11 @@ class PageMarks:
         `since` is when the page was first asked for. What another address counted of a process is not
         counted again.
         """
-        if self.several_until:
+        if self.several_until > wall:
+            # The clock may have been set back since several processes answered.
             until = min(self.several_until, wall + SEVERAL_FOR)
-            if wall < until:
-                return PageTick(replace(self, several_until=until), several=1)
+            return PageTick(replace(self, several_until=until), several=1)
+        if self.several_until:
             return PageMarks().advance(page, wall)
         verdict = self._judge_process(page, wall, since)
         answered = self.answered if self.read else since
@@ -380,7 +386,8 @@ class PageVerdict(Enum):
     mark: without a start nothing tells when it passed it.
     """
     FELL = "fell"
-    """The same where only the counters tell: the marks before are kept, in case they come back."""
+    """The page of a candidate that is believed by its counters alone: the marks before it are kept, in case
+    they come back."""
     ROSE = "rose"
     """The page of a candidate above the marks that is believed: what its series rose by counts."""
     RETURNED = "returned"

@@ -134,11 +134,18 @@ def trailing(state: ModelState, rule: SplitRule, role: Role = "") -> tuple[str, 
     """
     if role:
         return "role", 1.0 if role == "prefill" else 0.0
-    for method, share in (("engine", _by_engine), ("time", _by_time)):
-        if rule.method in {"auto", "engine", method}:
-            ratio = share(state)
-            if ratio is not None:
-                return method, ratio
+    if rule.method in {"auto", "engine"}:
+        # P / (P + D): an engine's own seconds do not overlap.
+        ratio = _share(state.since_computed, state.prefill_seconds, state.decode_seconds)
+        if ratio is not None:
+            return "engine", ratio
+    if rule.method != "weights":
+        # P / (P + D / b): requests decode in parallel, so their seconds are divided by the mean batch.
+        batch = max(1.0, state.running_sum / state.running_time) if state.running_time > 0 else 1.0
+        decode = state.decode_request_seconds / batch
+        ratio = _share(state.since_finished, state.prefill_request_seconds, decode)
+        if ratio is not None:
+            return "time", ratio
     total = state.weighted_prefill + state.weighted_decode
     return "weights", state.weighted_prefill / total if total > 0 else None
 
@@ -159,17 +166,6 @@ def _since(before: Nanoseconds | None, moved: PhaseSeconds, elapsed: Nanoseconds
     if moved.prefill > 0 or moved.decode > 0:
         return 0
     return None if before is None else before + elapsed
-
-
-def _by_engine(state: ModelState) -> float | None:
-    """P / (P + D): an engine's own seconds do not overlap."""
-    return _share(state.since_computed, state.prefill_seconds, state.decode_seconds)
-
-
-def _by_time(state: ModelState) -> float | None:
-    """P / (P + D / b): requests decode in parallel, so their seconds are divided by the mean batch."""
-    batch = max(1.0, state.running_sum / state.running_time) if state.running_time > 0 else 1.0
-    return _share(state.since_finished, state.prefill_request_seconds, state.decode_request_seconds / batch)
 
 
 def _share(since: Nanoseconds | None, prefill: float, decode: float) -> float | None:

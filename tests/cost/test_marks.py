@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 
 from exporter.cost import counters as deltas
 from exporter.cost.counters import gateway_deltas
-from exporter.cost.page_marks import MARKS_MAX, MOST_PER_SECOND
+from exporter.cost.page_marks import MARKS_MAX, MOST_PER_SECOND, MarkedPage, PageMarks
 from exporter.cost.state import EndpointState, GatewayState
 from exporter.readings import (
     CROWDED,
@@ -201,6 +201,22 @@ def test_a_page_of_thousands_is_exact(watch: Watch) -> None:
     assert watch.counted == 5 * sum(range(1_500))
     assert isinstance(shown(tokens).counters, CounterColumns)
     assert not watch.dropped
+
+
+@pytest.mark.parametrize("step", [48 * HOUR, -48 * HOUR])
+def test_a_series_that_left_keeps_its_mark_while_the_clock_is_stepped(step: int) -> None:
+    """A series of 5 tokens leaves for 20 seconds, in which the clock is set by two days; then it is at 7."""
+    a, b = digest("a"), digest("b")
+
+    def marked(**values: float) -> MarkedPage:
+        return MarkedPage({digest(name): value for name, value in values.items()}, tokens={a, b})
+
+    marks = PageMarks().advance(marked(a=10, b=5), START).marks
+    marks = marks.advance(marked(a=11), START + TEN).marks.stepped(step)
+    marks = marks.advance(marked(a=12), START + 2 * TEN + step).marks
+    back = marks.advance(marked(a=13, b=7), START + 3 * TEN + step)
+    assert back.compared is not None
+    assert back.compared.deltas == {a: 1, b: 2}
 
 
 def test_a_fall_in_columns_waits_as_one_by_name(watch: Watch) -> None:
