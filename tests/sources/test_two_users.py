@@ -227,4 +227,6 @@ def test_nothing_of_one_user_changes_with_the_words_of_another(
     assert [one for one in after.targets if one.key in keys] == [*before.targets]
     # A stranger whom the host's own unit starts, and nobody else, is whom an entry for that unit means.
     if victim.cgroup == "/system.slice/vllm.service" or not any(entry.match.unit for entry in entries):
-        assert [one.key for one in after.targets if one.bearer_token_file and one.key not in keys] == []
+        assert [
+            one.key for one in after.targets if one.access.bearer_token_file and one.key not in keys
+        ] == []

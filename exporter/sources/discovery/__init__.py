@@ -2,7 +2,7 @@
 
 `tenants` joins processes, pods and devices; `naming` names their servers, `allocation` says who holds each
 GPU, `endpoint_address` where a server is read, and `servers` joins these. `discovery` does it at each tick,
-with the last answers of the sources (`answers`) and the targets of the last scan (`targets`).
+with the last answers of the sources (`answers`) and the targets of the last scan.
 """
 
 from exporter.sources.discovery.discovery import Discovery, discovery

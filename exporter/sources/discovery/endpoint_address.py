@@ -3,7 +3,7 @@
 import re
 from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass
-from typing import Final, NamedTuple
+from typing import Final
 from urllib.parse import urlencode, urlsplit
 
 from exporter.engines.catalogue import ENGINES, UNCOUNTED
@@ -12,6 +12,7 @@ from exporter.sources.discovery.naming import LOOPBACK, NamedServer
 from exporter.sources.kubernetes import NO_ANNOTATIONS
 from exporter.sources.processes import ApiServer
 from exporter.sources.processes.listener import ExpectedListener
+from exporter.sources.processes.sockets import NetworkPort
 from exporter.sources.server import ServerContext, Target
 from exporter.sources.server.fetch import EndpointAccess
 from exporter.units import Instant, Nanoseconds
@@ -22,15 +23,6 @@ _PATH: Final = re.compile(r"/[!-~]{0,1023}")
 """What may follow a port: no blank, nothing that is not printed."""
 
 PORTS: Final = {"http": 80, "https": 443}
-
-
-class NetworkPort(NamedTuple):
-    """A port of one network namespace."""
-
-    network: int | None
-    """The number of the namespace, `None` if unknown."""
-    number: int
-
 
 PortHolders = Mapping[NetworkPort, Collection[str]]
 """The groups whose servers listen at each port, by their ids."""

@@ -10,7 +10,7 @@ from exporter.engines.launch import Launch, launch
 from exporter.readings import LABEL_CHARACTERS, ServerKey, label
 from exporter.sources.discovery.tenants import Tenant
 from exporter.sources.kubernetes import Pod
-from exporter.sources.processes import ApiServer, ProcessGroup
+from exporter.sources.processes import ApiServer, ProcessGroup, ProcessId
 from exporter.tariff.terms import matches
 
 LOOPBACK: Final = "127.0.0.1"
@@ -51,6 +51,11 @@ class ServerCandidate:
         return "" if self.api is None else self.api.process.identity
 
     @property
+    def user(self) -> int | None:
+        """Its uid, `None` if unknown."""
+        return None if self.group is None else self.group.user
+
+    @property
     def pod(self) -> Pod | None:
         """Its pod, if its cluster lists it."""
         return self.tenant.pod
@@ -60,8 +65,8 @@ class ServerCandidate:
         """Its user as it stands in a name; a setuid program is nobody's but its own."""
         if self.group is None:
             return ""
-        if self.group.user is not None:
-            return f"user-{self.group.user}"
+        if self.user is not None:
+            return f"user-{self.user}"
         return "-".join(("process", *(str(member.pid) for member in self.group.members[:1])))
 
     @property
@@ -95,7 +100,6 @@ class ServerCandidate:
         elif group is not None and group.sockets is not None:
             ports.update(listener.port for listener in group.sockets.listening)
         unit = "" if group is None else group.system_unit
-        user = None if group is None else group.user
         program = "" if group is None else group.name
         if self.launch is not None:  # workers of many servers share a program name
             program = self.launch.engine
@@ -103,7 +107,7 @@ class ServerCandidate:
             (match.port is None or match.port in ports)
             and matches(match.workload, f"{self.tenant.namespace}/{self.tenant.workload}")
             and (match.unit is None or (bool(unit) and matches(match.unit, unit)))
-            and (match.user is None or (user is not None and user == match.uid))
+            and (match.user is None or (self.user is not None and self.user == match.uid))
             and matches(match.process, program)
         )
 
@@ -358,36 +362,24 @@ def ports_of(groups: Iterable[ProcessGroup]) -> dict[str, int | None]:
     another user has, or that another group claims too, is none. A server that a router started has the
     router's port, since its own changes.
     """
-    certain: dict[str, int | None] = {}
-    """The port at which each server listens, or that its command line names."""
-    possible: dict[str, int | None] = {}
-    """That, or its engine's default."""
-    routed: dict[str, ApiServer] = {}
-    """The router of each server that has one."""
-    servers: list[ProcessGroup] = []
-    for group in groups:
-        api = group.server
-        if api is not None and api.router is not None:
-            routed[group.id] = api.router
-        elif api is not None:
-            servers.append(group)
-            is_named = api.launch.explicit_port and not api.claim
-            certain[group.id] = api.port or (api.launch.port if is_named else None)
-            possible[group.id] = certain[group.id] or (None if api.claim else api.launch.port)
+    servers = [(group, group.server) for group in groups if group.server is not None]
     ports: dict[str, int | None] = {}
-    of_routers: dict[str, int | None] = {}
-    for group in servers:
+    ports_of_routers: dict[ProcessId, int | None] = {}
+    for group, api in servers:
+        if api.router is not None:
+            continue
+        possible = api.possible_port
         is_contested = any(
             other.id != group.id
             and other.user == group.user
-            and possible[other.id] == possible[group.id]
+            and rival.router is None
+            and rival.possible_port == possible
             and (group.network is None or other.network in (None, group.network))
-            for other in servers
+            for other, rival in servers
         )
-        port = certain[group.id]
-        if not port and not is_contested:
-            port = possible[group.id]
-        ports[group.id] = port
-        if group.server is not None:
-            of_routers[group.server.process.identity] = port
-    return ports | {name: of_routers.get(router.process.identity) for name, router in routed.items()}
+        ports[group.id] = api.certain_port or (None if is_contested else possible)
+        ports_of_routers[api.process] = ports[group.id]
+    for group, api in servers:
+        if api.router is not None:
+            ports[group.id] = ports_of_routers.get(api.router.process)
+    return ports

@@ -258,33 +258,25 @@ def find_servers(
     )
     endpoints = host.endpoints(servers)
     by_certainty = sorted(endpoints, key=_Endpoint.is_uncertain)
+    # The first replica of a server comes last, and says whose it is.
+    owners = {
+        server.key: PodOwnership(server.key, label(server.pod.product), label(server.pod.team))
+        for server in reversed(servers)
+        if server.pod is not None
+    }
+    users = {server.key: server.user for server in reversed(servers) if server.user is not None}
     return DiscoveryResult(
         holders=held_parts,
         unknown_gpus=unknown_gpus,
-        owners=_owners(servers),
+        owners=tuple(owners.values()),
         targets=tuple(read.target for read in by_certainty if read.target and read.reason is None),
         servers=tuple(_discovered(endpoint, held_parts) for endpoint in endpoints),
         unread=tuple(host.unread(endpoints, computing))[:TARGETS_MAX],
         refused=refused_names,
         unmatched=frozenset(server.key for server in servers if not server.matched),
-        # The first replica of a server says whose it is.
-        users={
-            server.key: server.group.user
-            for server in reversed(servers)
-            if server.group is not None and server.group.user is not None
-        },
+        users=users,
         listeners=_listeners(by_certainty, [entry.url for entry in config.servers]),
     )
-
-
-def _owners(servers: Iterable[NamedServer]) -> tuple[PodOwnership, ...]:
-    """The owner of each server by pod labels, as its first replica says."""
-    owners: dict[ServerKey, PodOwnership] = {}
-    for server in servers:
-        if server.pod is not None:
-            product = label(server.pod.product)
-            owners.setdefault(server.key, PodOwnership(server.key, product, label(server.pod.team)))
-    return tuple(owners.values())
 
 
 def _listeners(by_certainty: Sequence[_Endpoint], urls: Iterable[str]) -> Mapping[str, ServerContext]:

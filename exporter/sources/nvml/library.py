@@ -33,13 +33,9 @@ class Worker:
         self._clock = clock
         self._requests: queue.SimpleQueue[Callable[[], None] | None] = queue.SimpleQueue()
         self._lock = threading.Lock()
-        self._began = False
-        self._done: threading.Event | None = None
-
-    @property
-    def began(self) -> bool:
+        self.began = False
         """Whether there was a request."""
-        return self._began
+        self._done: threading.Event | None = None
 
     def run(self, work: Callable[[], T], patience: Nanoseconds) -> T:
         """What `work` returns or raises on the thread, within `patience`.
@@ -63,9 +59,9 @@ class Worker:
         with self._lock:
             if self._done is not None and not self._done.is_set():
                 raise StuckError
-            if not self._began:
+            if not self.began:
                 start(self._serve, self._name)
-                self._began = True
+                self.began = True
             self._requests.put(request)
             self._done = done
         self._clock.wait(done, patience)

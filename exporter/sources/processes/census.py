@@ -42,8 +42,8 @@ def census(
     proc: procfs.Proc,
     clock: Clock,
     first: Iterable[int],
-    then: Iterable[int] = (),
-    kernel_threads: set[int] | None = None,
+    then: Iterable[int],
+    kernel_threads: set[int],
 ) -> Mapping[int, Process]:
     """Read `first`, then `then`, and then all others except kernel threads, within bounds.
 
@@ -57,16 +57,15 @@ def census(
     """
     began = clock.elapsed()
     others = proc.pids(PROCESSES_MAX)
-    kernel_threads = set() if kernel_threads is None else kernel_threads
     kernel_threads.intersection_update(others)
     processes: dict[int, Process] = {}
     for pid in first:
-        process = read(proc, pid)
+        process = read(proc, pid, kernel_threads)
         if process is not None:
             processes[pid] = process
     counted = proc.failures.copy()
     for pid in then:
-        process = None if pid in processes else read(proc, pid)
+        process = None if pid in processes else read(proc, pid, kernel_threads)
         if process is not None:
             processes[pid] = process
     for pid in others:
@@ -82,7 +81,7 @@ def census(
     return processes
 
 
-def read(proc: procfs.Proc, pid: int, kernel_threads: set[int] | None = None) -> Process | None:
+def read(proc: procfs.Proc, pid: int, kernel_threads: set[int]) -> Process | None:
     """One process, `None` for a kernel thread, one that has ended, or one that may not be read.
 
     A kernel thread is added to `kernel_threads`. A process whose first thread has ended (pthread_exit) is
@@ -97,8 +96,7 @@ def read(proc: procfs.Proc, pid: int, kernel_threads: set[int] | None = None) ->
         proc.failures["unreadable"] += 1
         return None
     if before.kernel:
-        if kernel_threads is not None:
-            kernel_threads.add(pid)
+        kernel_threads.add(pid)
         return None
     folder = _living(proc, pid, before)
     if folder is None:

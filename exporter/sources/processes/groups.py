@@ -55,6 +55,17 @@ class ApiServer:
     hosts: tuple[str, ...] = ()
     """Where to reach it, best first; empty where `reach` is `loopback` or `unknown`."""
 
+    @property
+    def certain_port(self) -> int | None:
+        """The port at which it listens, or that its command line names undisputed."""
+        is_named = self.launch.explicit_port and not self.claim
+        return self.port or (self.launch.port if is_named else None)
+
+    @property
+    def possible_port(self) -> int | None:
+        """Its certain port, or its engine's default."""
+        return self.certain_port or (None if self.claim else self.launch.port)
+
 
 @dataclass(frozen=True, slots=True)
 class ProcessGroup:

@@ -4,13 +4,13 @@ from collections import Counter
 from collections.abc import Iterable, Mapping, MutableMapping
 from dataclasses import dataclass, replace
 from enum import IntEnum
-from typing import Final
+from typing import Final, NamedTuple
 
 from exporter.clock import Clock
 from exporter.readings import FailureReason
 from exporter.sources.processes import procfs
 from exporter.sources.processes.groups import SERVING_MAX, ApiServer, ProcessGroup
-from exporter.sources.processes.sockets import Network, Networks, Sockets
+from exporter.sources.processes.sockets import Network, NetworkPort, Networks, Sockets
 from exporter.units import NANOSECONDS_PER_SECOND, Nanoseconds
 
 DESCRIPTORS_MAX: Final = 4096
@@ -22,8 +22,8 @@ BUDGET: Final[Nanoseconds] = NANOSECONDS_PER_SECOND
 LAST_USERS_MAX: Final = 1024
 """Addresses whose last user is kept."""
 
-LastUsers = MutableMapping[tuple[int, int], int]
-"""The last user that listened, by network and port: it reserves the name of a server that restarts."""
+LastUsers = MutableMapping[NetworkPort, int]
+"""The last user that listened at each port: it reserves the name of a server that restarts."""
 
 
 class Evidence(IntEnum):
@@ -35,6 +35,13 @@ class Evidence(IntEnum):
     """Its command line names the port."""
     SHOWN = 3
     """A descriptor of its own shows the socket."""
+
+
+class _UserPort(NamedTuple):
+    """A port as servers of one user claim it."""
+
+    user: int | None
+    at: NetworkPort
 
 
 @dataclass(frozen=True, slots=True)
@@ -169,15 +176,14 @@ def with_sockets(
         else:
             servers.append(_OpenServer(group, pids[0], network, by_process, server))
     placed = _with_ports(servers, proc, last_users)
-    owned: set[tuple[int | None, int]] = set()
+    owned: dict[int | None, set[int]] = {}
+    """The inodes of sockets that servers have, by network."""
     for opened_server in servers:
         api = placed[opened_server.group.id].server
         ports = set() if api is None else {api.port, api.metrics_port}
-        owned |= {
-            (opened_server.network.number, socket.inode)
-            for socket in opened_server.listening
-            if socket.port in ports
-        }
+        owned.setdefault(opened_server.network.number, set()).update(
+            socket.inode for socket in opened_server.listening if socket.port in ports
+        )
     # Without descriptors a program that is no known server has the sockets of its user that no server has, if
     # it is the only one: an entry may name them.
     unread = Counter((other.network.number, other.group.user) for other in others if other.by_process is None)
@@ -186,7 +192,7 @@ def with_sockets(
         if other.by_process is None and unread[number, other.group.user] > 1:
             listening = ()
         elif other.by_process is None:
-            listening = tuple(socket for socket in listening if (number, socket.inode) not in owned)
+            listening = tuple(socket for socket in listening if socket.inode not in owned.get(number, ()))
         placed[other.group.id] = replace(other.group, sockets=other.sockets(listening))
     return tuple(placed.get(group.id, group) for group in groups)
 
@@ -206,14 +212,14 @@ def _with_ports(
     for name in contested:
         del ports[name]
     # A port has a certain owner by more than a default: no other server of that network listens there.
-    owners: dict[tuple[int | None, int], str] = {}
+    owners: dict[NetworkPort, str] = {}
     for name, port in ports.items():
         if port.evidence > Evidence.DEFAULT:
-            owners[by_group[name].network.number, port.number] = name
+            owners[NetworkPort(by_group[name].network.number, port.number)] = name
     placed: dict[str, ProcessGroup] = {}
     for name, server in by_group.items():
         network, user, launch = server.network, server.group.user, server.server.launch
-        others = {at for (number, at), owner in owners.items() if number == network.number and owner != name}
+        others = {at.number for at, owner in owners.items() if at.network == network.number and owner != name}
         port = ports.get(name)
         if port is None or (port.evidence is Evidence.DEFAULT and port.number in others):
             number = server.last_port_left(others)
@@ -225,7 +231,7 @@ def _with_ports(
         if name in contested:
             claim = FailureReason.PORT_CONTESTED
         elif launch.port is not None and launch.port not in {socket.port for socket in server.listening}:
-            last_user = last_users.get((network.number, launch.port), user) if network.number else user
+            last_user = last_users.get(NetworkPort(network.number, launch.port), user)
             if last_user != user or any(socket.port == launch.port for socket in network.listeners):
                 claim = FailureReason.PORT_TAKEN
         placed[name] = server.at(number, claim)
@@ -234,11 +240,11 @@ def _with_ports(
         api = placed[name].server or server.server
         by_pid[api.process.pid] = api
         if api.port is not None and server.network.number is not None and server.group.user is not None:
-            key = server.network.number, api.port
-            last_users.pop(key, None)  # the latest is last
-            last_users[key] = server.group.user
-    for key in list(last_users)[:-LAST_USERS_MAX]:
-        del last_users[key]
+            at = NetworkPort(server.network.number, api.port)
+            last_users.pop(at, None)  # the latest is last
+            last_users[at] = server.group.user
+    for at in list(last_users)[:-LAST_USERS_MAX]:
+        del last_users[at]
     for name, group in placed.items():
         router = None if group.server is None else by_pid.get(group.server.started_by or 0)
         if group.server is not None and router is not None:
@@ -252,17 +258,17 @@ def _contested(servers: Mapping[str, _OpenServer], ports: Mapping[str, _Port]) -
     A default is no claim: it yields to a group that names the port. Servers that each name an address of
     their own, at which their user listens, have one each.
     """
-    claims: dict[tuple[int | None, int | None, int], list[str]] = {}
+    claims: dict[_UserPort, list[str]] = {}
     for name, port in ports.items():
-        key = servers[name].network.number, servers[name].group.user, port.number
-        claims.setdefault(key, []).append(name)
+        at = NetworkPort(servers[name].network.number, port.number)
+        claims.setdefault(_UserPort(servers[name].group.user, at), []).append(name)
     contested: set[str] = set()
-    for (_, _, number), names in claims.items():
+    for claimed, names in claims.items():
         addresses = {
             (socket.host, socket.port)
             for name in names
             for socket in servers[name].listening
-            if (socket.host, socket.port) == (servers[name].wanted, number)
+            if (socket.host, socket.port) == (servers[name].wanted, claimed.at.number)
         }
         if len(names) == 1 or len(names) == len(addresses):
             continue

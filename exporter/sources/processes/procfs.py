@@ -38,7 +38,6 @@ class Proc:
     """
 
     def __init__(self, root: Path = Path("/proc")) -> None:
-        self.root = root
         self._root = os.fspath(root)
         self.failures: Counter[str] = Counter()
 

@@ -1,7 +1,7 @@
 """Network namespaces of a host, and the listening sockets of process groups in them."""
 
 from dataclasses import dataclass
-from typing import Final, Literal, TypeAlias
+from typing import Final, Literal, NamedTuple, TypeAlias
 
 from exporter.sources.processes import procfs
 from exporter.sources.processes.listener import ExpectedListener, takers
@@ -11,6 +11,14 @@ Reach: TypeAlias = Literal["here", "address", "loopback", "unknown"]
 that namespace, by loopback; or it is unknown where it listens."""
 
 HOSTS_MAX: Final = 4
+
+
+class NetworkPort(NamedTuple):
+    """A port of one network namespace."""
+
+    network: int | None
+    """The number of the namespace, `None` if unknown."""
+    number: int
 
 
 @dataclass(frozen=True, slots=True)

@@ -2,7 +2,6 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
-from pathlib import Path
 from typing import NamedTuple
 
 from exporter.engines import (
@@ -70,11 +69,6 @@ class Target:
     """Name of its engine, built in or described in the configuration; `None` where the page decides."""
     access: EndpointAccess = field(default_factory=EndpointAccess)
     server_context: ServerContext = field(default_factory=ServerContext)
-
-    @property
-    def bearer_token_file(self) -> Path | None:
-        """The file with its token."""
-        return self.access.bearer_token_file
 
 
 class ServerInfo(NamedTuple):

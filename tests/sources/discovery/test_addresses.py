@@ -196,7 +196,7 @@ def test_a_rule_tells_where_to_read() -> None:
     annotated_pod = pod("a-0", "a", pod_annotations=PodAnnotations(port=9400, path="/m"))
     (target,) = look((gpu(0, 7),), (in_pod(),), pods=(annotated_pod,), rules=(how,)).targets
     assert (target.url, target.engine) == ("https://10.0.0.0:9500/r", "sglang")
-    assert (target.bearer_token_file, target.access.ca_file) == (Path("/token"), Path("/ca"))
+    assert (target.access.bearer_token_file, target.access.ca_file) == (Path("/token"), Path("/ca"))
     assert (target.server_context.role, target.server_context.spans_hosts) == ("decode", True)
 
 

@@ -209,9 +209,9 @@ def test_an_entry_for_a_unit_is_about_one_user_in_each() -> None:
     result = look((gpu(0, 7, 8, 9),), three, rules=(rule("chat", unit="vllm@*", bearer_token_file=TOKEN),))
 
     assert names(result) == ["/chat", "/vllm:8008", "/chat"]
-    assert [target.bearer_token_file for target in result.targets if target.key.server == "vllm:8008"] == [
-        None
-    ]
+    assert [
+        target.access.bearer_token_file for target in result.targets if target.key.server == "vllm:8008"
+    ] == [None]
 
 
 def test_two_users_programs_of_one_name_are_two() -> None:
@@ -305,7 +305,7 @@ def test_a_token_goes_to_a_pod_at_the_address_that_its_cluster_tells() -> None:
     )
 
     (target,) = result.targets
-    assert (target.url, target.bearer_token_file) == ("http://10.0.0.0:8000/metrics", TOKEN)
+    assert (target.url, target.access.bearer_token_file) == ("http://10.0.0.0:8000/metrics", TOKEN)
 
 
 def test_of_two_that_are_read_at_one_address_it_is_the_one_that_listens() -> None:

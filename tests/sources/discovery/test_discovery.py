@@ -11,8 +11,8 @@ import pytest
 from exporter.config.settings import Config
 from exporter.engines.launch import Launch
 from exporter.readings import FailureReason, GpuProcess, ServerKey, Source
+from exporter.sources.discovery.discovery import LOADING
 from exporter.sources.discovery.servers import DiscoveryResult
-from exporter.sources.discovery.targets import LOADING
 from exporter.sources.gather import Gathered
 from exporter.units import Instant
 from tests.sources.discovery.builders import (

@@ -228,7 +228,7 @@ def test_a_token_goes_nowhere_in_the_clear_but_to_a_pod_or_a_socket_of_this_host
     }
     for target in look(simulated).targets:
         where = urlsplit(target.url)
-        if target.bearer_token_file is not None and where.scheme == "http":
+        if target.access.bearer_token_file is not None and where.scheme == "http":
             assert where.hostname in pods or where.port in listening
 
 

@@ -46,7 +46,7 @@ def test_a_worker_that_renames_itself_is_found_with_its_server(tmp_path: Path) -
 def test_what_is_read_is_what_psutil_reads(tmp_path: Path) -> None:
     """Parent, start, command line and sockets agree with an independent reader's."""
     with started(tmp_path, "--seed", "7") as one:
-        process = read(Proc(), one.server)
+        process = read(Proc(), one.server, set())
         oracle = psutil.Process(one.server)
         expected = (oracle.ppid(), oracle.cmdline(), oracle.create_time() - psutil.boot_time())
         sockets = {
@@ -70,7 +70,7 @@ def test_a_name_like_a_line_of_its_status_gives_no_user() -> None:
         assert process.stdin is not None
         assert process.stdout is not None
         process.stdout.readline()
-        process_read = read(Proc(), process.pid)
+        process_read = read(Proc(), process.pid, set())
         by_psutil = psutil.Process(process.pid).uids()
         process.stdin.close()
         process.wait(30)
@@ -211,7 +211,7 @@ def test_a_hostile_command_line_is_bounded_and_named_plainly(tmp_path: Path) -> 
         assert process.stdout is not None
         process.stdout.readline()
         assert len(Path(f"/proc/{process.pid}/cmdline").read_bytes()) > 1_000_000
-        whole = read(Proc(), process.pid)
+        whole = read(Proc(), process.pid, set())
         group = of(ProcessSource(SystemClock()).read([process.pid]), process.pid)
         process.stdin.close()
         process.wait(30)

@@ -134,10 +134,10 @@ def test_a_process_that_has_ended_is_gone(host: ProcHost, clock: SetClock) -> No
     """Also one that nobody has waited for yet."""
     for pid in (10, 20, 30):
         host.process(pid, "python3", "job.py")
-    assert sorted(census(Proc(host.root), clock, [])) == [10, 20, 30]
+    assert sorted(census(Proc(host.root), clock, [], [], set())) == [10, 20, 30]
     host.process(10, "python3", "job.py", state="Z")
     (host.root / "20/stat").unlink()
-    assert sorted(census(Proc(host.root), clock, [])) == [30]
+    assert sorted(census(Proc(host.root), clock, [], [], set())) == [30]
 
 
 def test_a_socket_is_known_no_longer_than_a_reading(host: ProcHost, clock: SetClock) -> None:

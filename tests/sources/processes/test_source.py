@@ -126,7 +126,7 @@ def test_a_process_whose_id_is_used_again_while_it_is_read_is_not_mixed_up(host:
 
     proc = Racing(host.root)
 
-    assert census.read(proc, 11) is None
+    assert census.read(proc, 11, set()) is None
     assert proc.failures == {"ended": 1}
 
 
