@@ -113,15 +113,9 @@ class Exposition:
     A row function that raises costs its family, never the page. Invalid rows (a second one with the same
     labels, a value that is not finite) are left out. Both are counted in `faults`, by metric and kind, once
     per report, and logged the first time. Out of memory there is no page.
-
-    Raises:
-        ValueError: two metrics are of one family; a scraper would refuse the whole page.
     """
 
     def __init__(self, build: Build, metrics: Sequence[Metric] = METRICS) -> None:
-        names = Counter(_family_name(metric) for metric in metrics)
-        if twins := sorted(name for name, count in names.items() if count > 1):
-            raise ValueError(f"these stand twice in the table of metrics: {', '.join(twins)}")
         self._build = build
         self._metrics = metrics
         self._lock = Lock()
@@ -169,6 +163,10 @@ class Exposition:
     def _page(self, variant: Variant) -> bytes:
         if variant in self._pages:
             return self._pages[variant]
+        if variant.gzip:
+            plain = self._page(Variant(variant.format, gzip=False))
+            self._pages[variant] = gzip.compress(plain, GZIP_LEVEL, mtime=0)
+            return self._pages[variant]
         families = _Families(self._build, self._metrics, self._report, stale=self._stale)
         page = variant.format.write(families)
         if not self._faults_counted:
@@ -180,8 +178,6 @@ class Exposition:
                         "metric rows omitted", extra={"metric": name, "problem": problem, "further": _COUNTED}
                     )
                 self._faults[name, kind] += count
-        if variant.gzip:
-            page = gzip.compress(page, GZIP_LEVEL, mtime=0)
         self._pages[variant] = page
         return page
 

@@ -2,11 +2,11 @@
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
-from typing import Protocol
+from typing import NamedTuple, Protocol
 
 from exporter.clock import Clock
 from exporter.config.settings import Config
-from exporter.cost.state import EndpointState, State
+from exporter.cost.state import State
 from exporter.readings import (
     FailureReason,
     Frame,
@@ -58,6 +58,27 @@ class FrameRead:
     discovered: DiscoveryResult
 
 
+class _HostRead(NamedTuple):
+    """Answers of the GPUs and of discovery's sources."""
+
+    gpus: GpuAnswers
+    discovery: list[Gathered]
+    """Answers of discovery's sources."""
+    discovered: DiscoveryResult
+
+
+class _PagesRead(NamedTuple):
+    """Answers of gateways and servers."""
+
+    endpoints: tuple[Endpoint, ...]
+    gateways: tuple[Gathered, ...]
+    """Answers of the gateways, in their order."""
+    servers: tuple[Gathered, ...]
+    """Answers of the endpoints, in their order."""
+    read_at: Mapping[str, str]
+    """URLs of servers that another URL reads, each with that one."""
+
+
 @dataclass(frozen=True, slots=True)
 class FrameReader:
     """Reads the GPUs, discovery's sources, gateways and servers."""
@@ -91,27 +112,22 @@ class FrameReader:
             MustRestartError: only a new process can read on.
         """
         # All clocks at one moment, before the sources take their time: else a slow one looks like suspend.
-        elapsed, awake, wall = self.clock.elapsed(), self.clock.awake(), self.clock.wall()
-        sources = () if self.discovery is None else self.discovery.sources(config)
-        answers = self.gather((*self.gpu_sources, *sources))
-        gpu_count = len(self.gpu_sources)
-        of_gpus = combine(self.gpu_sources, answers[:gpu_count], self.displays)
-        of_discovery, gpus = answers[gpu_count:], of_gpus.gpus
-        discovered = DiscoveryResult()
-        if self.discovery is not None and gpus is not None:
-            discovered = self.discovery.look(config, gpus, of_discovery, self.gather, since)
-        # After the look: the port of a server that has ended may be another program's by now.
-        named = {endpoint.url for endpoint in configured}
-        others = () if self.discovery is None else self.discovery.endpoints
-        # One that a reload has just named is read once.
-        endpoints = (*configured, *(endpoint for endpoint in others if endpoint.url not in named))
-        answers = self.gather((*gateways, *endpoints))
-        remembered = remembered or State()
-        answers = [_of_one_process(answer, remembered, wall) for answer in answers]
-        of_gateways, of_servers = tuple(answers[: len(gateways)]), answers[len(gateways) :]
-        first, of_servers = self._once(endpoints, of_servers, remembered.endpoints)
-        gathered = [*of_gpus.gathered, *of_discovery, *of_gateways, *of_servers, *discovered.gathered]
-        answered = tuple(zip(endpoints, of_servers, strict=True))
+        elapsed = self.clock.elapsed()
+        awake = self.clock.awake()
+        wall = self.clock.wall()
+        host = self._read_host(config, since)
+        # After the host: the port of a server that has ended may be another program's by now.
+        pages = self._read_pages(configured, gateways, remembered or State(), wall)
+        gpus = host.gpus.gpus
+        discovered = host.discovered
+        gathered = [
+            *host.gpus.gathered,
+            *host.discovery,
+            *pages.gateways,
+            *pages.servers,
+            *discovered.gathered,
+        ]
+        answered = tuple(zip(pages.endpoints, pages.servers, strict=True))
         unread = [
             UnreadServer(endpoint.key, unread_reason(answer.health.reason), endpoint.url)
             for endpoint, answer in answered
@@ -122,7 +138,7 @@ class FrameReader:
             wall=wall,
             gpus=gpus,
             servers=tuple(
-                _reading(endpoint, answer, first.get(endpoint.url), discovered.listeners)
+                _reading(endpoint, answer, pages.read_at.get(endpoint.url), discovered.listeners)
                 for endpoint, answer in answered
             ),
             holders=(*configured_gpus.holders(config.servers, gpus or ()), *discovered.holders),
@@ -135,31 +151,53 @@ class FrameReader:
             incomplete=self.discovery is not None and (gpus is None or discovered.incomplete),
             gateways=tuple(
                 answer.reading if answer.reading is not None else GatewayReading(gateway.url, up=False)
-                for gateway, answer in zip(gateways, of_gateways, strict=True)
+                for gateway, answer in zip(gateways, pages.gateways, strict=True)
             ),
             unread=(*discovered.unread, *unread),
-            evidence=of_gpus.evidence,
+            evidence=host.gpus.evidence,
         )
-        return FrameRead(frame, gathered, of_gpus, of_gateways, tuple(of_servers), discovered)
+        return FrameRead(frame, gathered, host.gpus, pages.gateways, pages.servers, discovered)
 
-    def _once(
+    def _read_host(self, config: Config, since: Instant | None) -> _HostRead:
+        """Read the GPUs and discovery's sources, and look for servers where there are GPUs."""
+        sources = () if self.discovery is None else self.discovery.sources(config)
+        answers = self.gather((*self.gpu_sources, *sources))
+        gpu_count = len(self.gpu_sources)
+        gpus = combine(self.gpu_sources, answers[:gpu_count], self.displays)
+        of_discovery = answers[gpu_count:]
+        discovered = DiscoveryResult()
+        if self.discovery is not None and gpus.gpus is not None:
+            discovered = self.discovery.look(config, gpus.gpus, of_discovery, self.gather, since)
+        return _HostRead(gpus, of_discovery, discovered)
+
+    def _read_pages(
         self,
-        endpoints: tuple[Endpoint, ...],
-        answers: list[Gathered],
-        remembered: Mapping[str, EndpointState],
-    ) -> tuple[dict[str, str], list[Gathered]]:
-        """The endpoints whose server another one reads, each with it, and the answers without theirs."""
-        readings = [answer.reading for answer in answers if answer.reading is not None]
-        first = self.same_servers.of((endpoint.url for endpoint in endpoints), readings, remembered)
-        once: list[Gathered] = []
-        for endpoint, answer in zip(endpoints, answers, strict=True):
-            if answer.reading is None or endpoint.url not in first:
-                once.append(answer)
+        configured: tuple[Endpoint, ...],
+        gateways: tuple[GatewaySource, ...],
+        remembered: State,
+        wall: Instant,
+    ) -> _PagesRead:
+        """Read gateways and servers. A server behind two addresses fails at the second."""
+        named = {endpoint.url for endpoint in configured}
+        others = () if self.discovery is None else self.discovery.endpoints
+        # An endpoint that a reload has just named is read once.
+        endpoints = (*configured, *(endpoint for endpoint in others if endpoint.url not in named))
+        answers = [
+            _of_one_process(answer, remembered, wall) for answer in self.gather((*gateways, *endpoints))
+        ]
+        of_servers = answers[len(gateways) :]
+        readings = [answer.reading for answer in of_servers if answer.reading is not None]
+        urls = (endpoint.url for endpoint in endpoints)
+        read_at = self.same_servers.of(urls, readings, remembered.endpoints)
+        servers: list[Gathered] = []
+        for endpoint, answer in zip(endpoints, of_servers, strict=True):
+            if answer.reading is None or endpoint.url not in read_at:
+                servers.append(answer)
                 continue
-            other = f"the server that {first[endpoint.url]} reads, by another address"
+            other = f"the server that {read_at[endpoint.url]} reads, by another address"
             problem = f"{endpoint.url}: {other}: remove one of the two"
-            once.append(_failed(answer, FailureReason.COUNTED_TWICE, problem))
-        return first, once
+            servers.append(_failed(answer, FailureReason.COUNTED_TWICE, problem))
+        return _PagesRead(endpoints, tuple(answers[: len(gateways)]), tuple(servers), read_at)
 
 
 def _of_one_process(answer: Gathered, remembered: State, wall: Instant) -> Gathered:

@@ -14,7 +14,7 @@ from prometheus_client.openmetrics.parser import text_string_to_metric_families
 
 from exporter.cost.postings import CostOwner
 from exporter.metrics.exposition import OPENMETRICS, TEXT, Exposition, Variant, is_stale
-from exporter.metrics.metric import Metric, Row, counter, gauge
+from exporter.metrics.metric import Metric, Row, gauge
 from exporter.metrics.table import METRICS
 from exporter.report import Build, CommittedTotals, Report
 
@@ -213,6 +213,22 @@ def test_before_the_first_tick_the_exporter_names_itself() -> None:
     ]
 
 
+def test_a_page_that_goes_out_plain_and_compressed_is_written_once(make_report: MakeReport) -> None:
+    """Scrapers that differ in `Accept-Encoding` alone cost a compression, and no second page."""
+    written: list[Report] = []
+
+    def rows(report: Report) -> list[Row]:
+        written.append(report)
+        return []
+
+    exposition = Exposition(BUILD, [gauge("inference_test_ratio", (), "For a test.", rows)])
+    report = make_report()
+    for compressed in (True, False, True):
+        exposition.render(report, Variant(TEXT, gzip=compressed), stale=False)
+
+    assert written == [report]
+
+
 @pytest.mark.parametrize(("age", "stale"), [(0, False), (30 * 10**9, False), (30 * 10**9 + 1, True)])
 def test_a_report_is_old_after_three_intervals(age: int, stale: bool, make_report: MakeReport) -> None:  # noqa: FBT001
     """At an interval of 10 s, a report of 30 s ago still speaks."""
@@ -282,16 +298,6 @@ def test_what_is_no_number_is_absent(value: float, make_report: MakeReport) -> N
 
     assert lines[2:] == ['inference_test_ratio{a="y"} 1.0']
     assert exposition.faults == {("inference_test_ratio", "not_finite"): 1}
-
-
-def test_a_name_that_stands_twice_is_refused() -> None:
-    """Two rows of the table with one name would be two families of one name on the page."""
-    total = counter("inference_test_ratio_total", ("a",), "For a test.", lambda _: ())
-
-    with pytest.raises(ValueError, match="twice in the table of metrics: inference_test_ratio"):
-        Exposition(BUILD, [of_rows(), of_rows()])
-    with pytest.raises(ValueError, match="twice in the table of metrics: inference_test_ratio"):
-        Exposition(BUILD, [of_rows(), total])
 
 
 HOSTILE = {
