@@ -125,7 +125,7 @@ def _advice(error: Exception) -> str:
 def _insert(
     connection: sqlite3.Connection, entry: AdjustmentRequest, configured: ProductTeams, now: Instant
 ) -> Adjustment:
-    names = Names.read(connection)
+    names = Names(connection)
     products: dict[str, set[str]] = {UNASSIGNED: {UNASSIGNED}}
     for product, teams in configured.items():
         products.setdefault(product, set()).update(teams)

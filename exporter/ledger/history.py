@@ -352,7 +352,7 @@ def read_history(
     tables = families.HOURLY if grain == "hourly" else families.DAILY
     history: dict[int, HistorySums] = {}
     with references():
-        labels = Names.read(connection)
+        labels = Names(connection)
         for name in names:
             if name not in tables:
                 continue
@@ -370,7 +370,7 @@ def read_peaks(connection: sqlite3.Connection, first: int, last: int) -> PeakMem
     """
     peaks: PeakMemory = {}
     with references():
-        rows = schema.read_rows(connection, Names.read(connection), families.MEMORY, first, last)
+        rows = schema.read_rows(connection, Names(connection), families.MEMORY, first, last)
         for hour, key, memory_bytes in rows:
             peaks.setdefault(hour, {})[key] = memory_bytes
     return peaks
@@ -403,7 +403,7 @@ def read_month(connection: sqlite3.Connection, month: str) -> MonthRecord:
         DamagedError: a row refers to what is not there.
     """
     with references():
-        names = Names.read(connection)
+        names = Names(connection)
         cells = read_months(connection, names)
         first, last = month_days(month)
         days = read_history(connection, "daily", first, last)

@@ -3,7 +3,6 @@
 `LedgerReader` reads all that is served, `PeriodReader` the sums of one period: many ledgers in seconds.
 """
 
-import marshal
 import os
 import sqlite3
 from collections.abc import Callable, Collection, Iterator, Mapping
@@ -26,7 +25,7 @@ from exporter.ledger.errors import DamagedError, LedgerError
 from exporter.ledger.families import Family
 from exporter.ledger.files import RUN_AS_DAEMON_USER, ledger_file
 from exporter.ledger.history import FAMILIES, HistorySums, MonthRecord, PeakMemory
-from exporter.ledger.schema import NameRows, Names, day_number, references
+from exporter.ledger.schema import Names, day_number, references
 from exporter.readings import UNSEEN
 from exporter.report import CommittedTotals, MonthKey
 from exporter.tariff.period import Period
@@ -156,7 +155,7 @@ class LedgerReader(ReadOnlyLedger):
 
         def read(connection: sqlite3.Connection) -> tuple[Adjustment, ...]:
             with references():
-                return adjustments.read(connection, Names.read(connection), first, last)
+                return adjustments.read(connection, Names(connection), first, last)
 
         return self._answer(read)
 
@@ -235,23 +234,13 @@ class PeriodReader(ReadOnlyLedger):
         self._zone_named(header.zone)
         return header
 
-    def packed_sums(self, period: Period) -> bytes:
-        """The history of a period, added up, for `unpacked`.
-
-        It takes a fifth of the memory: the months of a fleet wait in this form.
-
-        Raises:
-            LedgerError: the file cannot be read, or its sums do not agree.
-        """
-        return self._answer(partial(_packed, period=period))
-
     def sums(self, period: Period) -> HistorySums:
         """The history of a period, added up.
 
         Raises:
             LedgerError: the file cannot be read, or its sums do not agree.
         """
-        return self._answer(lambda connection: unpacked(_packed(connection, period=period)))
+        return self._answer(partial(_sums, period=period))
 
     def days(self, period: Period, families: Collection[str] = FAMILIES) -> Mapping[int, HistorySums]:
         """These families of the history of each day of a period, a number like 20261130."""
@@ -290,7 +279,7 @@ def _header(connection: sqlite3.Connection, *, period: Period) -> PeriodHeader:
     if not isinstance(ledger, str):
         raise DamagedError("its id is missing")
     with references():
-        names = Names.read(connection)
+        names = Names(connection)
         posted = history.read_months(connection, names)
         adjusted = adjustments.read(connection, names, *_numbers(period))
         months = history.months(connection, posted, adjusted)
@@ -390,30 +379,20 @@ def _undated(
     return undated
 
 
-def _packed(connection: sqlite3.Connection, *, period: Period) -> bytes:
-    sums = {name: _added(connection, families.DAILY[name], period) for name in FAMILIES}
+def _sums(connection: sqlite3.Connection, *, period: Period) -> HistorySums:
+    added = {name: _added(connection, families.DAILY[name], period) for name in FAMILIES}
     totals = {
-        name: sum(amount for _key, amount in sums[name]) for name in ("cost", "server_cost", "gpu_cost")
+        name: sum(amount for _key, amount in added[name]) for name in ("cost", "server_cost", "gpu_cost")
     }
     if len(set(totals.values())) > 1:
         listed = ", ".join(f"{amount} by {name}" for name, amount in totals.items())
         raise DamagedError(f"its sums of {period.name} differ, in picodollars: {listed}")
-    return marshal.dumps((tuple(Names.read(connection).rows), sums))
-
-
-def unpacked(packed: bytes) -> HistorySums:
-    """Sums in the form of `PeriodReader.packed_sums`.
-
-    Raises:
-        DamagedError: a row refers to what is not there.
-    """
-    rows, by_name = marshal.loads(packed)  # noqa: S302 - bytes of this process
     sums = HistorySums()
     with references():
-        names = Names(NameRows(*rows))
-        for name, added in by_name.items():
+        names = Names(connection)
+        for name, rows in added.items():
             amounts: dict[Any, int] = getattr(sums, name)
-            for key, amount in added:
+            for key, amount in rows:
                 amounts[names.key(families.DAILY[name], key)] = amount
     return sums
 

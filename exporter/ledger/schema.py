@@ -9,7 +9,7 @@ import sqlite3
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from functools import cache
-from typing import Any, Final, NamedTuple
+from typing import Any, Final
 
 from exporter.cost.postings import CostOwner
 from exporter.ledger import families
@@ -362,37 +362,15 @@ class Keys:
         return int(self._connection.execute(insert, values).lastrowid or 0)
 
 
-class NameRows(NamedTuple):
-    """Rows of the tables that others refer to."""
-
-    labels: list[tuple[int, str]]
-    """Key and text."""
-    owners: list[tuple[int, ...]]
-    """Key, and the labels of product, team, namespace, server and model."""
-    gpus: list[tuple[int, ...]]
-    """Key, and the labels of UUID and model."""
-
-
 class Names:
-    """Labels, owners and GPUs by their integer keys in the file."""
+    """Labels, owners and GPUs of a file, by their integer keys."""
 
-    def __init__(self, rows: NameRows) -> None:
-        self.rows = rows
-        self._labels: dict[int, str] = dict(rows.labels)
-        self._owners = {key: CostOwner(*map(self.label, words)) for key, *words in rows.owners}
-        self._gpus = {key: Gpu(*map(self.label, words)) for key, *words in rows.gpus}
-
-    @classmethod
-    def read(cls, connection: sqlite3.Connection) -> "Names":
-        """Names of a file."""
+    def __init__(self, connection: sqlite3.Connection) -> None:
         owners = "SELECT id, product, team, namespace, server, model FROM owner"
-        return cls(
-            NameRows(
-                labels=connection.execute("SELECT id, text FROM label").fetchall(),
-                owners=connection.execute(owners).fetchall(),
-                gpus=connection.execute("SELECT id, uuid, gpu_model FROM gpu").fetchall(),
-            )
-        )
+        gpus = "SELECT id, uuid, gpu_model FROM gpu"
+        self._labels: dict[int, str] = dict(connection.execute("SELECT id, text FROM label"))
+        self._owners = {key: CostOwner(*map(self.label, words)) for key, *words in connection.execute(owners)}
+        self._gpus = {key: Gpu(*map(self.label, words)) for key, *words in connection.execute(gpus)}
 
     def label(self, key: int) -> str:
         """The text of a label."""

@@ -368,7 +368,7 @@ def read_totals(connection: sqlite3.Connection) -> Totals:
         (families.HOURS, lambda hour: totals.hours.setdefault(hour, HourSums())),
     )
     with schema.references():
-        names = schema.Names.read(connection)
+        names = schema.Names(connection)
         for grain, sums_of in grains:
             for name, family in grain.items():
                 for period, key, value in schema.read_rows(connection, names, family):

@@ -189,7 +189,7 @@ def read_batch(connection: sqlite3.Connection, cursor: Cursor) -> UnpricedBatch:
         rows = connection.execute(
             f"{_SELECT} WHERE number > ? ORDER BY number LIMIT ?", (cursor, BATCH_RANGES)
         ).fetchall()
-        unpriced = tuple(_read_ranges(connection, Names.read(connection), rows))
+        unpriced = tuple(_read_ranges(connection, Names(connection), rows))
     return UnpricedBatch(unpriced, unpriced[-1].number if len(unpriced) == BATCH_RANGES else None)
 
 
@@ -204,7 +204,7 @@ def read_recent(connection: sqlite3.Connection, end: Instant) -> dict[int, Unpri
         numbered = connection.execute(f"{_SELECT} WHERE until > ?", (end - RECENT_TIME,)).fetchall()
         if not numbered:
             return {}
-        return {time.number: time for time in _read_ranges(connection, Names.read(connection), numbered)}
+        return {time.number: time for time in _read_ranges(connection, Names(connection), numbered)}
 
 
 _SELECT: Final = "SELECT number, day, gpu, start, until, hourly_only FROM unpriced_range"

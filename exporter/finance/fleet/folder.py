@@ -14,8 +14,7 @@ from exporter.finance.fleet.forks import Beyond, FileHistory, Fork, beyond, fork
 from exporter.ledger.contents import MAGIC
 from exporter.ledger.errors import DamagedError, LedgerError
 from exporter.ledger.files import SIDECARS
-from exporter.ledger.history import HistorySums
-from exporter.ledger.reader import CheckedPeriodReader, PeriodReader, unpacked
+from exporter.ledger.reader import CheckedPeriodReader, PeriodReader
 from exporter.tariff.period import Period
 
 MOST_ENTRIES: Final = 200_000
@@ -34,9 +33,6 @@ LOCK_SUFFIX: Final = ".lock"
 DEFAULT_NAME: Final = "ledger.db"
 
 SKIP_FLAG: Final = "--skip-unreadable"
-
-MOST_WAITING_BYTES: Final = 48 * 1024 * 1024
-"""Memory for sums of hosts that are read and not added up yet."""
 
 Progress = Callable[[int, int], None]
 """Takes the number of files that were read, and of all."""
@@ -69,7 +65,7 @@ class LedgerFolder:
     others are unreadable.
 
     A statement stands for ledgers that are gone, in its month. In days or a quarter it cannot.
-    Each file is opened once while the sums that wait take `waiting_bytes` at most, and then a second time.
+    Each file is opened twice, so that the sums of a large fleet are never in memory together.
     """
 
     sources: Sequence[Path]
@@ -80,11 +76,9 @@ class LedgerFolder:
     """Leave out what cannot be read; `unreadable` then has it."""
     days: Collection[str] = ()
     """Families of sums that months have by day, too."""
-    waiting_bytes: int = MOST_WAITING_BYTES
     unreadable: list[UnreadableFile] = field(default_factory=list)
     unread: list[str] = field(default_factory=list)
     """Files of no known form."""
-    _waiting: dict[str, tuple[record.HostMonth, bytes]] = field(default_factory=dict)
     _forks: dict[str, tuple[Fork, ...]] = field(default_factory=dict)
     _files: dict[str, "FolderFile"] = field(default_factory=dict)
     _archives: Archives = field(default_factory=Archives)
@@ -129,10 +123,6 @@ class LedgerFolder:
                     continue
                 with PeriodReader.open(file.path) as reader:
                     headers.append(self._header(reader, file))
-                    if self.waiting_bytes > 0 and not self.days and headers[-1].has_month:
-                        packed = reader.packed_sums(self.period)
-                        self._waiting[headers[-1].location] = headers[-1], packed
-                        self.waiting_bytes -= len(packed)
             except (LedgerError, ClosedMonthError) as error:
                 unreadable.append(file.unreadable(error))
         if progress is not None:
@@ -156,15 +146,10 @@ class LedgerFolder:
             return header
         file = self._files[header.location]
         try:
-            if header.location in self._waiting:
-                month, packed = self._waiting[header.location]
-                sums = unpacked(packed)
-                days: Mapping[int, HistorySums] = {}
-            else:
-                with CheckedPeriodReader.open(file.path) as reader:
-                    month = self._header(reader, file)
-                    sums = reader.sums(self.period)
-                    days = reader.days(self.period, self.days) if self.days else {}
+            with CheckedPeriodReader.open(file.path) as reader:
+                month = self._header(reader, file)
+                sums = reader.sums(self.period)
+                days = reader.days(self.period, self.days) if self.days else {}
         except (LedgerError, DamagedError) as error:
             unreadable = file.unreadable(error)
             if self.skip:

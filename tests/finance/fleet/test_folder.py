@@ -52,12 +52,11 @@ def test_files_of_a_folder_at_any_depth(tmp_path: Path) -> None:
     ]
 
 
-@pytest.mark.parametrize("waiting_bytes", [0, 10**9])
 @pytest.mark.parametrize("days", [False, True])
-def test_a_fleet_of_one_is_its_ledger(waiting_bytes: int, tmp_path: Path, *, days: bool) -> None:
-    """The sums are those of the whole reader, whether or not they waited in memory."""
+def test_a_fleet_of_one_is_its_ledger(tmp_path: Path, *, days: bool) -> None:
+    """The sums are those of the whole reader."""
     path = MeteredHost(tmp_path / "ledger.db").meter(OCTOBER, 30, 7).close()
-    ledgers = LedgerFolder([path], MONTH, "UTC", days=FAMILIES if days else (), waiting_bytes=waiting_bytes)
+    ledgers = LedgerFolder([path], MONTH, "UTC", days=FAMILIES if days else ())
     fleet = combine(ledgers.headers(), LATER, load=ledgers.load)
     with LedgerReader.open(path) as reader:
         record = reader.month("2026-10")
@@ -84,13 +83,13 @@ def test_a_copy_and_a_link_count_once(tmp_path: Path) -> None:
 
 
 def test_a_running_daemon_goes_on(tmp_path: Path) -> None:
-    """Its file is read with its log, and it posts meanwhile."""
+    """Its file is read with its log, and it posts meanwhile: its month is of the second reading, whole."""
     host = MeteredHost(tmp_path / "ledger.db").meter(OCTOBER, 2, DOLLAR)
     ledgers = LedgerFolder([tmp_path], MONTH, "UTC")
     headers = ledgers.headers()
     host.meter(OCTOBER + 2 * HOUR, 1, DOLLAR)
 
-    assert combine(headers, OCTOBER + 3 * HOUR, load=ledgers.load).total == 2 * DOLLAR
+    assert combine(headers, OCTOBER + 3 * HOUR, load=ledgers.load).total == 3 * DOLLAR
     assert read(tmp_path).total == 3 * DOLLAR
     host.close()
 
@@ -171,7 +170,7 @@ def test_a_file_that_breaks_while_it_is_read(tmp_path: Path) -> None:
     """It is named when its sums are read."""
     october(tmp_path / "a.db", DOLLAR, "GPU-a")
     october(tmp_path / "b.db", DOLLAR, "GPU-b")
-    ledgers = LedgerFolder([tmp_path], MONTH, "UTC", skip=True, waiting_bytes=0)
+    ledgers = LedgerFolder([tmp_path], MONTH, "UTC", skip=True)
     headers = ledgers.headers()
     (tmp_path / "b.db").write_bytes(b"")
     with pytest.raises(FolderError, match=r"one file of 1 cannot be read.*\n.*b\.db is empty"):
