@@ -34,7 +34,7 @@ class ModelAccount:
     components: Mapping[str, Picodollars] = field(default_factory=dict)
     """Money of all models of the server, by component; empty where the ledger does not keep it."""
     unpriced: Nanoseconds = 0
-    """GPU time that waits for a price: with any, the cost is incomplete and nothing is divided."""
+    """GPU time that waits for a price. While any waits, the cost is incomplete and nothing is divided."""
     mix: Mapping[str, Picodollars] = field(default_factory=dict)
     """In place of missing `components`: money of the server by component, in the hours of the period."""
     last_token: Instant | None = None
@@ -166,7 +166,7 @@ class CostAccounts:
     components: dict[ServerKey, dict[str, Picodollars]] = field(default_factory=dict)
     """Money of the period, by server and component."""
     mixes: dict[ServerKey, dict[str, Picodollars]] = field(default_factory=dict)
-    """The same of the hours that overlap the period."""
+    """Money of the hours that overlap the period, by server and component."""
 
     def add_history(
         self,

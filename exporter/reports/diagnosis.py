@@ -86,7 +86,7 @@ class DoctorServer:
     reason: readings.FailureReason | Literal[""]
     """The reason of a failed read; empty after a good one."""
     problem: str
-    """The same in words."""
+    """The failure in words; empty after a good read."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -97,7 +97,7 @@ class ServerAnswer:
     reason: readings.FailureReason | Literal[""] = ""
     """The reason of a failed read; empty after a good one."""
     problem: str = ""
-    """The same in words."""
+    """The failure in words; empty after a good read."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -3,7 +3,7 @@
 from collections.abc import Iterable, Iterator
 from contextlib import suppress
 from dataclasses import dataclass
-from typing import Final, Literal
+from typing import Literal
 from zoneinfo import ZoneInfo
 
 from exporter.config.values import plain
@@ -18,9 +18,6 @@ from exporter.tariff.tariff import MACHINE, amortization_dollars_per_year, end_o
 from exporter.tariff.terms import Hardware, Listed, Rented
 from exporter.units import BYTES_PER_GIBIBYTE, Instant
 from exporter.web.wording import price_line
-
-RENTED_LINE: Final = "rented: {dollars_per_gpu_hour: PRICE}"
-"""The price of a rule that is there; the reader replaces PRICE."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -143,7 +140,10 @@ def unpriced_findings(host: diagnosis.ExaminedHost) -> Iterator[diagnosis.Findin
             words.append(f"Add:\n    {price_line([alike.gpu.gpu_model])}")
         elif isinstance(rule.pricing, Listed):
             name = rule.source.partition(".")[0]
-            words.append(f"{name} is the first rule that matches: write in it\n    {RENTED_LINE}")
+            words.append(
+                f"{name} is the first rule that matches: write in it\n"
+                "    rented: {dollars_per_gpu_hour: PRICE}"
+            )
         elif rule.begin is not None:
             they_cost = "it costs" if alike.count == 1 else "they cost"
             key = rule.begin.key.rpartition(".")[2]

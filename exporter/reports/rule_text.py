@@ -12,6 +12,7 @@ from exporter.engines import Engine
 from exporter.readings import UNKNOWN_LOCATION, Gpu, masked
 from exporter.tariff import quotes, terms
 from exporter.tariff.csv_tables import CatalogueError
+from exporter.tariff.instances import MICRODOLLAR
 from exporter.tariff.quotes import Quote
 from exporter.tariff.rate import PriceBasis
 from exporter.tariff.tariff import Tariff
@@ -23,30 +24,29 @@ ANY_GPU: Final = Gpu("", "")
 _URLS: Final = frozenset({"url", "gateway", "metrics_path"})
 """Terms whose queries may hold a secret."""
 
-MICRODOLLAR: Final = Decimal("0.000001")
-
 
 @dataclass(frozen=True, slots=True)
 class RulePrice:
-    """The price of one GPU-hour by a rule, to the microdollar; `None`, with the reason, where it is unknown.
-
-    `components` are the parts of it. `list_dollars_per_hour` is what stands in the catalogue or was written
-    down, for `gpus` GPUs together, before the discount; `None` for owned hardware. `source` and `as_of` are
-    those of a list price, empty otherwise. A kilowatt-hour is one measured at the GPU: PUE and host factor
-    are in it.
-    """
+    """The price of one GPU-hour by a rule."""
 
     billing: terms.Billing
     dollars_per_gpu_hour: Decimal | None = None
+    """Dollars to the microdollar; `None` where the price is unknown."""
     components: tuple[tuple[str, Decimal], ...] = ()
+    """The parts of the price of one GPU-hour."""
     list_dollars_per_hour: Decimal | None = None
+    """The price of all `gpus` before the discount, listed or written; `None` for owned hardware."""
     gpus: int = 1
     discount_ratio: Decimal = Decimal(0)
     price_basis: PriceBasis = "configured"
     source: str = ""
+    """The source of a list price, else empty."""
     as_of: str = ""
+    """The date of a list price, else empty."""
     reason: str = ""
+    """Why the price is unknown."""
     dollars_per_kilowatt_hour: Decimal | None = None
+    """The price of a kilowatt-hour measured at the GPU."""
 
 
 def rule_price(rule: terms.Hardware, config: Config, now: Instant) -> RulePrice:
