@@ -150,7 +150,10 @@ class Tariff:
         elif rule is not None and isinstance(rule.pricing, terms.Rented):
             rent = rule.pricing.price_at(at)
             if rent is not None:
-                rates = (_rent(rent, rule.pricing.billing, rule.source),)
+                rate = Rate(picodollars(rent.dollars_per_hour), NANOSECONDS_PER_HOUR * rent.gpus)
+                provenance = Provenance("configured", rule.source, rent.since_text)
+                while_up = rule.pricing.billing == "while_up"
+                rates = (ComponentRate(RENT, rate, provenance, while_up=while_up),)
         else:
             quote = self.quote(gpu)
             if isinstance(quote, Quote):
@@ -313,12 +316,6 @@ def _quoted(quote: Quote, rule: terms.Hardware | None) -> ComponentRate:
     rate = Rate(picodollars(quote.dollars_per_hour), NANOSECONDS_PER_HOUR * quote.devices)
     provenance = Provenance(quote.price_basis, source, quote.as_of, quote.derivation)
     return ComponentRate(RENT, rate, provenance, while_up=not always)
-
-
-def _rent(price: terms.RentPrice, billing: terms.Billing, source: str) -> ComponentRate:
-    rate = Rate(picodollars(price.dollars_per_hour), NANOSECONDS_PER_HOUR * price.gpus)
-    provenance = Provenance("configured", source, price.since_text)
-    return ComponentRate(RENT, rate, provenance, while_up=billing == "while_up")
 
 
 def _ownership(owned: terms.Owned, source: str, at: Instant) -> tuple[ComponentRate, ...]:
