@@ -9,39 +9,41 @@ What is left is not in the file: tokens beyond it, models that it has no request
 nothing counted a token. Idle cost, and cost of time in which nothing was read, is apart.
 """
 
+from collections import Counter
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
+from fractions import Fraction
 from functools import cached_property
 from math import lcm
 from typing import Final, NamedTuple
 
-from exporter.cost.money import add
 from exporter.cost.policy import Weights
 from exporter.cost.postings import BUSY_PHASES
 from exporter.finance.facts import Fact, history_facts, measured
 from exporter.finance.requests.forms import LoggedRequest
 from exporter.finance.requests.log_file import ModelTokens
 from exporter.ledger.history import ESTIMATE, HistorySums
-from exporter.readings import KINDS
 from exporter.units import Picodollars
 
 FAMILIES: Final = ("cost", "server_cost", "tokens", "unpriced", "settled")
 """Families of history that facts of an hour need."""
+
+PROMPT_KINDS: Final = ("prompt", "cached_prompt")
 
 WeightsOf = Callable[[str, str], Weights]
 """Weights of the tokens of a server's model."""
 
 
 class TokenShares(NamedTuple):
-    """What a token costs in picodollars, over the common denominator `whole`."""
+    """Prices of tokens in picodollars over a common denominator."""
 
     prompt: int
     cached: int
     undivided: int
-    """Of a token of a prompt of which the log does not tell what was cached."""
+    """The price of a token of a prompt of which the log does not tell what was cached."""
     answer: int
     whole: int
-    """0 without tokens."""
+    """The denominator of all prices."""
 
     def of(self, request: LoggedRequest) -> int:
         """The share of a request."""
@@ -57,11 +59,11 @@ class ModelPool:
 
     model: str
     weights: Weights
-    money: dict[str, Picodollars] = field(default_factory=dict)
+    money: Counter[str] = field(default_factory=Counter)
     """The money that tokens carry, by phase: prefill and decode."""
-    counted: dict[str, int] = field(default_factory=dict)
+    counted: Counter[str] = field(default_factory=Counter)
     """Tokens that the ledger counted, by kind."""
-    given: dict[str, int] = field(default_factory=dict)
+    given: Counter[str] = field(default_factory=Counter)
     """Tokens of requests, by kind."""
     undivided: int = 0
     """Tokens of prompts of which the log does not tell what was cached."""
@@ -72,9 +74,9 @@ class ModelPool:
 
     def add_tokens(self, tokens: ModelTokens) -> None:
         """Add tokens of requests, before the first cost."""
-        add(self.given, "prompt", tokens.prompt)
-        add(self.given, "cached_prompt", tokens.cached)
-        add(self.given, "generation", tokens.answer)
+        self.given["prompt"] += tokens.prompt
+        self.given["cached_prompt"] += tokens.cached
+        self.given["generation"] += tokens.answer
         self.undivided += tokens.undivided
 
     def cost(self, request: LoggedRequest) -> Picodollars:
@@ -82,8 +84,6 @@ class ModelPool:
 
         Costs are differences of rounded sums: each is less than a picodollar off, and so is their sum.
         """
-        if self._shares.whole == 0:
-            return 0
         self._sum += self._shares.of(request)
         before = self.requests
         self.requests = self._sum // self._shares.whole
@@ -91,41 +91,39 @@ class ModelPool:
 
     def excess(self) -> dict[str, int]:
         """Tokens of requests beyond those that the ledger counted, of prompts and of answers."""
-        prompts = self.undivided + sum(self.given.get(kind, 0) for kind in ("prompt", "cached_prompt"))
-        counted = self.counted.get("prompt", 0) + self.counted.get("cached_prompt", 0)
-        answers = self.given.get("generation", 0) - self.counted.get("generation", 0)
-        return {"prompt": max(0, prompts - counted), "generation": max(0, answers)}
+        prompts = self.undivided + sum(self.given[kind] - self.counted[kind] for kind in PROMPT_KINDS)
+        answers = self.given["generation"] - self.counted["generation"]
+        return {"prompt": max(0, prompts), "generation": max(0, answers)}
 
     @cached_property
     def _shares(self) -> TokenShares:
-        # Weights of a token of a prompt, and of a cached one, as integers of the same ratio.
-        ratios = [weight.as_integer_ratio() for weight in (self.weights.prompt, self.weights.cached_prompt)]
-        scale = lcm(*(denominator for _, denominator in ratios))
-        prompt, cached = (numerator * (scale // denominator) for numerator, denominator in ratios)
-        if not prompt and not cached:
-            prompt, cached = 1, 1
-        counted = [self.counted.get(kind, 0) for kind in KINDS]
-        given = [self.given.get(kind, 0) for kind in KINDS]
-        # Undivided tokens are as the ledger's: of `inputs`, so many of each kind.
-        inputs = counted[0] + counted[1]
-        mix = (counted[0], counted[1]) if inputs else (1, 0)
-        inputs = inputs or 1
-        most = [max(counted[at] * inputs, given[at] * inputs + self.undivided * mix[at]) for at in (0, 1)]
-        prompts = most[0] * prompt + most[1] * cached
-        answers = max(counted[2], given[2])
-        prefill, decode = self.money.get("prefill", 0), self.money.get("decode", 0)
-        if not prompts:
-            prefill, decode = 0, prefill + decode
-        elif not answers:
-            prefill, decode = prefill + decode, 0
-        # A token costs prefill x weight / prompts, or decode / answers.
-        per_prompt = prefill * max(1, answers)
+        """Prices of tokens: 100 for 60 tokens of prompts and 400 cached ones of weight 0.1 are 1 and 0.1."""
+        prompt_weight, cached_weight = Fraction(self.weights.prompt), Fraction(self.weights.cached_prompt)
+        if not prompt_weight and not cached_weight:
+            prompt_weight = cached_weight = Fraction(1)
+        # Undivided tokens are as the ledger's.
+        inputs = sum(self.counted[kind] for kind in PROMPT_KINDS)
+        cached_part = Fraction(self.counted["cached_prompt"], inputs) if inputs else Fraction(0)
+        given = self.given["prompt"] + self.undivided * (1 - cached_part)
+        given_cached = self.given["cached_prompt"] + self.undivided * cached_part
+        prompts = max(Fraction(self.counted["prompt"]), given) * prompt_weight
+        prompts += max(Fraction(self.counted["cached_prompt"]), given_cached) * cached_weight
+        answers = max(self.counted["generation"], self.given["generation"])
+
+        prefill, decode = self.money["prefill"], self.money["decode"]
+        of_prompts = prefill if answers else prefill + decode
+        of_answers = decode if prompts else prefill + decode
+        per_prompt = of_prompts / prompts if prompts else Fraction(0)
+        prompt, cached = per_prompt * prompt_weight, per_prompt * cached_weight
+        undivided = prompt * (1 - cached_part) + cached * cached_part
+        answer = Fraction(of_answers, answers) if answers else Fraction(0)
+        whole = lcm(*(price.denominator for price in (prompt, cached, undivided, answer)))
         return TokenShares(
-            prompt=per_prompt * prompt * inputs,
-            cached=per_prompt * cached * inputs,
-            undivided=per_prompt * (prompt * mix[0] + cached * mix[1]),
-            answer=decode * max(1, prompts),
-            whole=max(1, prompts) * max(1, answers) if prompts or answers else 0,
+            prompt=int(prompt * whole),
+            cached=int(cached * whole),
+            undivided=int(undivided * whole),
+            answer=int(answer * whole),
+            whole=whole,
         )
 
 
@@ -168,7 +166,7 @@ class RequestHour:
             case "money of owners":
                 self.dollars += fact.value
                 if fact.phase in ("prefill", "decode"):
-                    add(self.pools[model].money, fact.phase, fact.value)
+                    self.pools[model].money[fact.phase] += fact.value
                 elif fact.phase not in BUSY_PHASES:
                     self.idle += fact.value
             case "money of components" if fact.basis == ESTIMATE:
@@ -176,7 +174,7 @@ class RequestHour:
             case "waiting time":
                 self.unpriced = True
             case "tokens":
-                add(self.pools[model].counted, fact.kind or "", fact.value)
+                self.pools[model].counted[fact.kind or ""] += fact.value
 
 
 Hours = dict[int, RequestHour]
