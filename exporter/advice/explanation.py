@@ -91,12 +91,12 @@ def prices(account: ModelAccount, weights: Weights) -> tuple[PerMillion, ...]:
     counts = token_counts(account.tokens)
     parts = carried_dollars(account.money, account.tokens, weights)
     quotients = per_million(account.money, account.tokens, weights, account.unpriced)
-    keys: list[tuple[QuotientKind, Basis]] = []
-    for kind in ("all", "computed", "prompt", "cached_prompt", "generation"):
-        keys += [(kind, "full"), (kind, "busy")]
+    kinds: tuple[QuotientKind, ...] = ("all", "computed", "prompt", "cached_prompt", "generation")
+    bases: tuple[Basis, ...] = ("full", "busy")
     return tuple(
         PerMillion(kind, basis, parts[kind, basis], counts[kind], quotients[kind, basis])
-        for kind, basis in keys
+        for kind in kinds
+        for basis in bases
         if (kind, basis) in quotients
     )
 
@@ -381,11 +381,8 @@ def explain(
                 continue
             weights = policy.split_rule(key.server, account.model).weights
             against = [] if price is None else [break_even(account, period.covered, price, YOURS)]
-            against += [
-                hosted_break_even(account, period.covered, offer)
-                for offer in policy.compare
-                if offer.covers(key.server, account.model)
-            ]
+            offers = [offer for offer in policy.compare if offer.covers(key.server, account.model)]
+            against += [hosted_break_even(account, period.covered, offer) for offer in offers]
             models.append(
                 ModelExplanation(
                     account,
