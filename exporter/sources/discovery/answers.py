@@ -11,7 +11,7 @@ from exporter.config.settings import Config, KubernetesChoice
 from exporter.readings import FailureReason, GpuReading, Source
 from exporter.sources.gather import Gathered
 from exporter.sources.kubelet import Allocation, Allocations, PodResourcesSource, is_here
-from exporter.sources.kubelet.pod_resources import located, without_monitors
+from exporter.sources.kubelet.pod_resources import with_uuids, without_monitors
 from exporter.sources.kubernetes import SOCKET, Pod, Pods, PodSource, ServiceAccount, owner_of
 from exporter.sources.processes import ProcessGroup
 from exporter.units import NANOSECONDS_PER_MINUTE, Nanoseconds
@@ -218,7 +218,7 @@ class AllocationCache:
         there = {(pod.namespace, pod.name) for pod in pods}
         return tuple(
             allocation
-            for allocation in located(without_monitor, uuids).allocations
+            for allocation in with_uuids(without_monitor, uuids).allocations
             if (allocation.namespace, allocation.pod) in there
             or not cluster.has_ended(allocation.namespace, allocation.pod, given.at)
         )

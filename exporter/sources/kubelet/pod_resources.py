@@ -10,7 +10,7 @@ import msgspec
 
 from exporter import vendors
 from exporter.clock import Clock
-from exporter.readings import LABEL_CHARACTERS, ErrorCounts, FailureReason, QuickSource, ReadFailedError
+from exporter.readings import ErrorCounts, FailureReason, QuickSource, ReadFailedError, label
 from exporter.sources.http_client import Deadline
 from exporter.sources.kubelet import protobuf
 from exporter.units import NANOSECONDS_PER_SECOND, Nanoseconds, seconds
@@ -122,7 +122,7 @@ def allocations(reply: bytes) -> Allocations:
             for named, device in container.gpus():
                 for name in (pod.namespace, pod.name, container.name):
                     if NAME.fullmatch(name) is None:
-                        problem = f"a GPU held by {shown(name)!r}, which is no name"
+                        problem = f"a GPU held by {label(name)!r}, which is no name"
                         raise ReadFailedError(FailureReason.MALFORMED, problem)
                 count += 1
                 if count > DEVICES_MAX:
@@ -130,29 +130,21 @@ def allocations(reply: bytes) -> Allocations:
                 if device is None:
                     unknown_count += 1
                     if len(unknown) < UNKNOWN_MAX:
-                        unknown.append(UnknownDevice(shown(named.resource), shown(named.identifier)))
+                        unknown.append(UnknownDevice(label(named.resource), label(named.identifier)))
                     continue
                 allocation = Allocation(pod.namespace, pod.name, container.name, named.resource, device)
                 by_device[allocation] = None
     return Allocations(tuple(by_device), tuple(unknown), unknown_count)
 
 
-def shown(identifier: str) -> str:
-    """An id for people, bounded and on one line."""
-    return "".join(c for c in identifier[: 2 * LABEL_CHARACTERS] if c.isprintable())[:LABEL_CHARACTERS]
-
-
-def located(answer: Allocations, uuids: Mapping[str, str]) -> Allocations:
+def with_uuids(answer: Allocations, uuids: Mapping[str, str]) -> Allocations:
     """The allocations, with the UUID of each GPU whose device's name is in `uuids`."""
-    return replace(
-        answer,
-        allocations=tuple(
-            replace(allocation, device=replace(allocation.device, uuid=uuids[allocation.device.name]))
-            if allocation.device.name in uuids
-            else allocation
-            for allocation in answer.allocations
-        ),
-    )
+    named = []
+    for allocation in answer.allocations:
+        device = allocation.device
+        uuid = uuids.get(device.name, device.uuid)
+        named.append(replace(allocation, device=replace(device, uuid=uuid)))
+    return replace(answer, allocations=tuple(named))
 
 
 def without_monitors(given: Iterable[Allocation], own_pod: tuple[str, str] | None) -> tuple[Allocation, ...]:

@@ -59,8 +59,8 @@ class _Field:
     """`list` or `dict`, `None` for a single value."""
     type: type
     """Type of the value, or of each value in the container."""
-    wire: int
-    """Wire type of its values."""
+    is_integer: bool
+    """Whether its values are sent as integers: truth values are, too."""
 
 
 @cache
@@ -79,8 +79,8 @@ def _fields(message: type[msgspec.Struct]) -> Mapping[int, _Field]:
             value_type = _Entry
         elif container is list:
             (value_type,) = get_args(value_type)
-        wire = VARINT if value_type in (bool, int) else LENGTH
-        fields[number] = _Field(name, container, value_type, wire)
+        is_integer = value_type in (bool, int)
+        fields[number] = _Field(name=name, container=container, type=value_type, is_integer=is_integer)
     return fields
 
 
@@ -88,10 +88,9 @@ class _Part(NamedTuple):
     """One field of a serialized message."""
 
     number: int
-    wire: int
-    start: int
-    """Offset of its content; the value of an integer itself."""
-    end: int
+    """The number of the field in its message."""
+    content: int | slice
+    """The value of an integer; the span of a string or nested message in the reply."""
 
 
 def messages(reply: bytes, message: type[M]) -> Iterator[M]:
@@ -101,9 +100,9 @@ def messages(reply: bytes, message: type[M]) -> Iterator[M]:
         ReadFailedError: `malformed`; `too_large`, more fields than are looked at.
     """
     decoder = _Decoder(reply)
-    for part in decoder.parts(0, len(reply)):
-        if part.number == 1 and part.wire == LENGTH:
-            yield decoder.message(message, part.start, part.end)
+    for part in decoder.parts(slice(0, len(reply))):
+        if part.number == 1 and isinstance(part.content, slice):
+            yield decoder.message(message, part.content)
 
 
 class _Decoder:
@@ -113,15 +112,15 @@ class _Decoder:
         self._data = data
         self._fields_left = FIELDS_MAX
 
-    def message(self, message: type[M], start: int, end: int) -> M:
-        """The message between two offsets."""
+    def message(self, message: type[M], span: slice) -> M:
+        """The message in a span of the reply."""
         fields = _fields(message)
         values: dict[str, Any] = {}
-        for part in self.parts(start, end):
+        for part in self.parts(span):
             field = fields.get(part.number)
-            if field is None or part.wire != field.wire:
+            if field is None or field.is_integer != isinstance(part.content, int):
                 continue
-            value = self._value(field.type, part)
+            value = self._value(field.type, part.content)
             if field.container is list:
                 values.setdefault(field.name, []).append(value)
             elif field.container is dict:
@@ -130,23 +129,23 @@ class _Decoder:
                 values[field.name] = value
         return message(**values)
 
-    def _value(self, type_: type, part: _Part) -> Any:
-        if part.wire == VARINT:
-            return type_(part.start)
+    def _value(self, type_: type, content: int | slice) -> Any:
+        if isinstance(content, int):
+            return type_(content)
         try:
             if type_ is str:
-                return self._data[part.start : part.end].decode()
+                return self._data[content].decode()
             if type_ is datetime:
-                return EPOCH + timedelta(seconds=self.message(_Time, part.start, part.end).seconds)
+                return EPOCH + timedelta(seconds=self.message(_Time, content).seconds)
         except UnicodeDecodeError as error:
-            raise _malformed("a string that is not UTF-8", part.start) from error
+            raise _malformed("a string that is not UTF-8", content.start) from error
         except OverflowError as error:  # below zero too, which is a large number without its sign
-            raise _malformed("a time that no calendar has", part.start) from error
-        return self.message(type_, part.start, part.end)
+            raise _malformed("a time that no calendar has", content.start) from error
+        return self.message(type_, content)
 
-    def parts(self, start: int, end: int) -> Iterator[_Part]:
-        """The strings, nested messages and integers between two offsets."""
-        at = start
+    def parts(self, span: slice) -> Iterator[_Part]:
+        """The strings, nested messages and integers in a span of the reply."""
+        at, end = span.start, span.stop
         while at < end:
             self._fields_left -= 1
             if self._fields_left < 0:
@@ -159,11 +158,11 @@ class _Decoder:
                 length, at = self._varint(at, end)
                 if length > end - at:
                     raise _malformed("a field that ends after its message", at)
-                yield _Part(number, wire, at, at + length)
+                yield _Part(number, slice(at, at + length))
                 at += length
             elif wire == VARINT:
                 value, at = self._varint(at, end)
-                yield _Part(number, wire, value, at)
+                yield _Part(number, value)
             elif wire in FIXED_BYTES:
                 at += FIXED_BYTES[wire]
                 if at > end:

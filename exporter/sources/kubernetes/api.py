@@ -31,7 +31,9 @@ class ServiceAccount:
     node: str
     """Name of the pod's node; empty where it is not set."""
     token_file: Path
+    """File of the token, which Kubernetes renews."""
     ca_file: Path
+    """File of the cluster's certificate authority."""
     node_ip: str = ""
     """An address of the node; empty where it is not set."""
 
@@ -45,11 +47,11 @@ def account(environ: Mapping[str, str] = os.environ, mount: Path = MOUNT) -> Ser
         return None
     address = f"[{host}]" if ":" in host else host
     return ServiceAccount(
-        f"https://{address}:{port}",
-        environ.get("NODE_NAME", ""),
-        token_file,
-        mount / "ca.crt",
-        environ.get("NODE_IP", ""),
+        server=f"https://{address}:{port}",
+        node=environ.get("NODE_NAME", ""),
+        token_file=token_file,
+        ca_file=mount / "ca.crt",
+        node_ip=environ.get("NODE_IP", ""),
     )
 
 
@@ -182,12 +184,12 @@ class NodeSource(QuickSource):
             )
         subject = f"node {account.node} at {account.server}"
         call = Call(
-            f"{account.server}/api/v1/nodes/{account.node}",
-            subject,
-            account.token_file,
-            partial(secure_client, account.ca_file),
-            BODY_BYTES_MAX,
-            ACCEPT,
+            url=f"{account.server}/api/v1/nodes/{account.node}",
+            subject=subject,
+            token_file=account.token_file,
+            connect=partial(secure_client, account.ca_file),
+            limit=BODY_BYTES_MAX,
+            accept=ACCEPT,
         )
         try:
             body = call.body(Deadline(self._clock, self._timeout))

@@ -6,11 +6,11 @@ they name a port, a path and labels of that pod only, and never a host.
 
 import ipaddress
 import re
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from decimal import Decimal
 from itertools import islice
-from typing import Any, Final, Literal, NamedTuple, get_args
+from typing import Any, Final, NamedTuple
 
 from exporter.config.kubernetes import is_label_name, is_label_value, is_node_name
 from exporter.config.servers import FIRST_TOKEN_SECONDS_MAX, PER_TOKEN_SECONDS_MAX, TARGET
@@ -20,10 +20,7 @@ from exporter.readings import LABEL_CHARACTERS, Role, RoleClaim, ServiceLevel, l
 from exporter.sources.kubernetes.pod_object import ContainerSpec, ContainerStatus, PodObject, PodStatus
 from exporter.units import Nanoseconds
 
-ContainerRole = Literal["container", "init", "ephemeral"]
-Phase = Literal["Pending", "Running", "Succeeded", "Failed", "Unknown"]
-
-TERMINAL: Final[frozenset[Phase]] = frozenset({"Succeeded", "Failed"})
+TERMINAL: Final = frozenset({"Succeeded", "Failed"})
 """Phases after which no container of a pod is started again, and its GPUs are free."""
 
 
@@ -49,8 +46,6 @@ class Container:
     container is created."""
     running: bool = False
     """False while the container waits (images, crash loop), and after it ended."""
-    role: ContainerRole = "container"
-    """The list of the pod's spec that has the container."""
     argv: tuple[str, ...] = ()
     """The command line in the pod's spec; empty where the image has it."""
 
@@ -113,8 +108,6 @@ class Pod:
     has another."""
     workload: Workload
     """The outermost owner of the pod."""
-    phase: Phase = "Unknown"
-    """The phase in the pod's status."""
     live: bool = True
     """True while any container runs or will run: a pod whose container waits for a restart keeps its GPUs."""
     labels: Mapping[str, str] = field(default_factory=dict)
@@ -124,7 +117,7 @@ class Pod:
     ips: tuple[str, ...] = ()
     """The addresses in the order of the pod's status; those of the node if the pod uses its network."""
     containers: tuple[Container, ...] = ()
-    """The containers of all roles."""
+    """The containers, init containers and ephemeral containers."""
     pod_annotations: PodAnnotations = NO_ANNOTATIONS
     """The settings in the annotations."""
     product: str = ""
@@ -347,7 +340,7 @@ ADDRESSES_MAX: Final = 4
 CONFIG_HASH: Final = "kubernetes.io/config.hash"
 """On the mirror of a static pod: the uid that the kubelet gave it, and that its cgroup has."""
 
-ANNOTATION_PREFIXES: Final = (PREFIX, "prometheus.io/", "leaderworkerset.sigs.k8s.io/", CONFIG_HASH)
+ANNOTATION_PREFIXES: Final = (PREFIX, "leaderworkerset.sigs.k8s.io/", CONFIG_HASH)
 """Prefixes of the annotations that are kept; others may have a quarter of a megabyte each."""
 
 _UID: Final = re.compile(r"[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}|[0-9a-f]{32}")
@@ -393,7 +386,6 @@ def pod_of(pod_object: PodObject, node: str = "") -> Pod | None:
         controller = Workload("Node", own_node)
     created = metadata.creation_timestamp
     containers = tuple(_containers(pod_object))
-    phase: Phase = next((known for known in get_args(Phase) if known == status.phase), "Unknown")
     # A pod that is being deleted is over once its last container has ended, whatever its phase is.
     is_running = any(container.running for container in containers)
     deleted = metadata.deletion_timestamp is not None and not is_running
@@ -408,8 +400,7 @@ def pod_of(pod_object: PodObject, node: str = "") -> Pod | None:
             created_minute=None if created is None else int(created.timestamp()) // 60,
             node=own_node,
         ),
-        phase=phase,
-        live=phase not in TERMINAL and not deleted,
+        live=status.phase not in TERMINAL and not deleted,
         labels=labels,
         annotations=annotations,
         ips=tuple(islice(_addresses(status), ADDRESSES_MAX)),
@@ -422,14 +413,14 @@ def _containers(pod_object: PodObject) -> Iterator[Container]:
     """The containers of the spec, each with its status where there is one."""
     spec, status = pod_object.spec, pod_object.status
     ephemeral = [container.common or container for container in spec.ephemeral_containers or ()]
-    roles: tuple[tuple[ContainerRole, list[ContainerSpec] | None, list[ContainerStatus] | None], ...] = (
-        ("container", spec.containers, status.container_statuses),
-        ("init", spec.init_containers, status.init_container_statuses),
-        ("ephemeral", ephemeral, status.ephemeral_container_statuses),
+    lists: tuple[tuple[Sequence[ContainerSpec] | None, list[ContainerStatus] | None], ...] = (
+        (spec.containers, status.container_statuses),
+        (spec.init_containers, status.init_container_statuses),
+        (ephemeral, status.ephemeral_container_statuses),
     )
-    for role, specs, statuses in roles:
+    for specs, statuses in lists:
         states = {state.name: state for state in statuses or ()}
-        for container in (specs or [])[:CONTAINERS_MAX]:
+        for container in (specs or ())[:CONTAINERS_MAX]:
             if not is_node_name(container.name):
                 continue
             state = states.get(container.name) or ContainerStatus()
@@ -440,7 +431,6 @@ def _containers(pod_object: PodObject) -> Iterator[Container]:
                 name=container.name,
                 id=id_match[1] if id_match else "",
                 running=state.state.running is not None,
-                role=role,
                 argv=tuple(word[:WORD_CHARACTERS] for word in argv[:WORDS_MAX]),
             )
 

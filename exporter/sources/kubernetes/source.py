@@ -4,7 +4,7 @@ import ipaddress
 import logging
 import os
 from collections import Counter
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from functools import partial
 from pathlib import Path
 from typing import Final
@@ -70,26 +70,27 @@ allows running commands in every pod of the node."""
 _ALLOW: Final = "allow it by a ClusterRole with the rule"
 _REACH: Final = "no network policy and no firewall may keep this pod from"
 
-REMEDIES: Final = {
-    (KUBELET, FailureReason.FORBIDDEN): f"{_ALLOW} {RIGHTS[KUBELET]}",
-    (
-        KUBELET,
-        FailureReason.UNAUTHORIZED,
-    ): "let the kubelet take tokens (`authentication: {webhook: {enabled: true}}`)",
-    (
-        KUBELET,
-        FailureReason.NOT_LISTENING,
-    ): "it needs hostPID, or its certificate's CA in `discovery: {kubelet_ca_file: ...}`",
-    (KUBELET, FailureReason.CONNECTION): f"{_REACH} its node's kubelet",
-    (KUBELET, FailureReason.TIMEOUT): f"{_REACH} its node's kubelet",
-    (
-        KUBELET,
-        FailureReason.TLS,
-    ): "`discovery: {kubelet_ca_file: ...}` must name the CA of the kubelet's certificate",
-    (API_SERVER, FailureReason.FORBIDDEN): f"{_ALLOW} {RIGHTS[API_SERVER]}",
-    (API_SERVER, FailureReason.UNAUTHORIZED): "the token of the service account is not, or no longer, valid",
-    (API_SERVER, FailureReason.CONNECTION): f"{_REACH} the API server",
-    (API_SERVER, FailureReason.TIMEOUT): f"{_REACH} the API server",
+REMEDIES: Final[Mapping[str, Mapping[FailureReason, str]]] = {
+    KUBELET: {
+        FailureReason.FORBIDDEN: f"{_ALLOW} {RIGHTS[KUBELET]}",
+        FailureReason.UNAUTHORIZED: (
+            "let the kubelet take tokens (`authentication: {webhook: {enabled: true}}`)"
+        ),
+        FailureReason.NOT_LISTENING: (
+            "it needs hostPID, or its certificate's CA in `discovery: {kubelet_ca_file: ...}`"
+        ),
+        FailureReason.CONNECTION: f"{_REACH} its node's kubelet",
+        FailureReason.TIMEOUT: f"{_REACH} its node's kubelet",
+        FailureReason.TLS: (
+            "`discovery: {kubelet_ca_file: ...}` must name the CA of the kubelet's certificate"
+        ),
+    },
+    API_SERVER: {
+        FailureReason.FORBIDDEN: f"{_ALLOW} {RIGHTS[API_SERVER]}",
+        FailureReason.UNAUTHORIZED: "the token of the service account is not, or no longer, valid",
+        FailureReason.CONNECTION: f"{_REACH} the API server",
+        FailureReason.TIMEOUT: f"{_REACH} the API server",
+    },
 }
 """Remedies by way and reason. One way that works suffices."""
 
@@ -224,7 +225,7 @@ class PodSource(QuickSource):
             problem = f"{call.subject}: answers, {fault}"
             raise ReadFailedError(FailureReason.NOT_RECOGNIZED, problem) from fault
         except ReadFailedError as failure:
-            remedy = REMEDIES.get((way, failure.reason))
+            remedy = REMEDIES[way].get(failure.reason)
             if remedy is None:
                 raise
             problem = str(failure)
@@ -243,11 +244,11 @@ class PodSource(QuickSource):
         server = f"https://{host}:{self._kubelet_port}"
         ca_file = self._kubelet_ca_file
         return Call(
-            f"{server}/pods",
-            f"kubelet at {server}",
-            account.token_file,
-            unverified_client if ca_file is None else partial(secure_client, ca_file),
-            BODY_BYTES_MAX,
+            url=f"{server}/pods",
+            subject=f"kubelet at {server}",
+            token_file=account.token_file,
+            connect=unverified_client if ca_file is None else partial(secure_client, ca_file),
+            limit=BODY_BYTES_MAX,
             listener=root(process=1) if ca_file is None else None,
         )
 
@@ -284,9 +285,9 @@ def _api_server_call(account: ServiceAccount) -> Call:
     """The list of the node's pods of the API server: from its memory, so that no request goes to etcd."""
     query = f"fieldSelector={quote(f'spec.nodeName={account.node}', safe='')}&resourceVersion=0"
     return Call(
-        f"{account.server}/api/v1/pods?{query}",
-        f"pods of {account.node} at {account.server}",
-        account.token_file,
-        partial(secure_client, account.ca_file),
-        BODY_BYTES_MAX,
+        url=f"{account.server}/api/v1/pods?{query}",
+        subject=f"pods of {account.node} at {account.server}",
+        token_file=account.token_file,
+        connect=partial(secure_client, account.ca_file),
+        limit=BODY_BYTES_MAX,
     )

@@ -129,10 +129,10 @@ def test_pods_without_gpus_need_no_name() -> None:
 
 
 def test_unknown_ids_are_counted_and_a_few_are_shown() -> None:
-    """However many there are, and however long."""
-    allocated = allocations(reply(*[b"x" * 1000] * 100))
+    """However many there are, and however long, on one line."""
+    allocated = allocations(reply(*[b"a\nb\x1b[0m" + b"x" * 1000] * 100))
     assert allocated.unknown_count == 100
-    assert allocated.unknown == (UnknownDevice("nvidia.com/gpu", "x" * 128),) * UNKNOWN_MAX
+    assert allocated.unknown == (UnknownDevice("nvidia.com/gpu", "ab[0m" + "x" * 123),) * UNKNOWN_MAX
 
 
 def test_more_devices_than_a_host_has_are_refused() -> None:

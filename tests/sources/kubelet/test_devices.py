@@ -1,13 +1,7 @@
-"""Allocated devices: how they are shown, and those that monitors have."""
+"""Allocated devices: those that monitors have."""
 
-from exporter.sources.kubelet.pod_resources import Allocation, shown, without_monitors
+from exporter.sources.kubelet.pod_resources import Allocation, without_monitors
 from exporter.vendors import NVIDIA, Device
-
-
-def test_an_id_is_shown_on_one_bounded_line() -> None:
-    """Whatever somebody calls a device."""
-    assert shown("a\nb\x1b[0m" + "c" * 1000) == "ab[0m" + "c" * 123
-
 
 OWN = ("inference-cost", "ice-x7k2p")
 DCGM = ("gpu-operator", "nvidia-dcgm-exporter-dra-4xq2v")

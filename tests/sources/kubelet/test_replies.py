@@ -13,7 +13,7 @@ from exporter.sources.kubelet import (
     PodResourcesSource,
     UnknownDevice,
 )
-from exporter.sources.kubelet.pod_resources import located
+from exporter.sources.kubelet.pod_resources import with_uuids
 from exporter.vendors import Device, Placement
 
 REPLIES = Path(__file__).parent / "replies"
@@ -131,7 +131,7 @@ def test_each_way_of_giving_out_gpus_is_understood(kubelet: Any, file: Path) -> 
     source = PodResourcesSource(SystemClock(), path=kubelet.path)
     expected = EXPECTED[file.stem]
 
-    assert located(source.read(), UUIDS) == expected
+    assert with_uuids(source.read(), UUIDS) == expected
     assert source.errors == ((("unknown_device", expected.unknown_count),) if expected.unknown_count else ())
     assert (kubelet.methods, kubelet.requests) == (["/v1.PodResourcesLister/List"], [b""])
 

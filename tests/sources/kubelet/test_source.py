@@ -19,7 +19,7 @@ from h2.events import PingAckReceived
 from exporter.clock import SystemClock
 from exporter.readings import ReadFailedError
 from exporter.sources.kubelet import Allocations, PodResourcesSource
-from exporter.sources.kubelet.pod_resources import located
+from exporter.sources.kubelet.pod_resources import with_uuids
 from exporter.units import Instant, Nanoseconds, nanoseconds
 from tests import unprivileged
 from tests.rights import USERS
@@ -90,7 +90,7 @@ def test_numbers_of_gpus_are_looked_up_at_every_read(kubelet: Any, clock: HandCl
     kubelet.reply = (Path(__file__).parent / "replies" / "gke.binpb").read_bytes()
     source = PodResourcesSource(clock, path=kubelet.path)
     for uuids, expected in (({}, ["", "", "", ""]), ({"nvidia1": "GPU-one"}, ["", "GPU-one", "", ""])):
-        answer = located(source.read(), uuids)
+        answer = with_uuids(source.read(), uuids)
         assert [allocation.device.uuid for allocation in answer.allocations] == expected
     assert len(kubelet.requests) == 1
 

@@ -107,10 +107,10 @@ def test_a_field_of_another_type_is_no_pod(path: tuple[str, ...], value: Any) ->
     assert right is not None
 
 
-def test_a_phase_that_is_none_is_unknown() -> None:
-    """And the pod is taken to live."""
+def test_a_pod_in_a_phase_that_is_none_lives() -> None:
+    """Only the two known ends of a pod are ends."""
     pod = decoded(changed("status", "phase", to="Completed"))
-    assert (pod.phase, pod.live) == ("Unknown", True)
+    assert pod.live
 
 
 @pytest.mark.parametrize(
@@ -165,7 +165,7 @@ def test_what_is_kept_of_a_pod_is_bounded() -> None:
     """64 labels, 32 annotations of 1,024 characters, 64 containers of 128 words, 4 addresses."""
     document = copy.deepcopy(CHAT)
     document["metadata"]["labels"] = {f"l{number}": "x" for number in range(5000)}
-    document["metadata"]["annotations"] = {f"prometheus.io/a{number}": "x" * 9000 for number in range(100)}
+    document["metadata"]["annotations"] = {f"inference-cost/a{number}": "x" * 9000 for number in range(100)}
     document["spec"]["containers"] = [
         {"name": f"c{number}", "command": [str(word) for word in range(900)]} for number in range(500)
     ]

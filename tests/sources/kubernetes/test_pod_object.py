@@ -87,7 +87,6 @@ def test_a_pod_that_is_debugged_whole() -> None:
             name="nightly-29926260-7xkqp",
             uid="6f1d5a0e-2a54-4a35-8a5c-0c7d3a1b9e21",
             workload=Workload("CronJob", "nightly"),
-            phase="Running",
             live=True,
             labels={"app": "nightly", "note": ""},
             ips=("10.0.37.40",),
@@ -100,7 +99,7 @@ def test_a_pod_that_is_debugged_whole() -> None:
                         *("--port", "8001", "--served-model-name", ""),
                     ),
                 ),
-                Container("debugger", "b" * 64, running=True, role="ephemeral", argv=("sh",)),
+                Container("debugger", "b" * 64, running=True, argv=("sh",)),
             ),
         )
     ]
