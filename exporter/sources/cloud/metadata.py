@@ -9,7 +9,6 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
 from http import HTTPStatus
-from types import MappingProxyType
 from typing import Annotated, Final, Generic, TypeVar
 
 import msgspec
@@ -444,7 +443,7 @@ _NEBIUS: Final = MetadataService(
     headers={"Metadata": "true"},
 )
 
-SERVICES: Final[Mapping[str, MetadataService]] = MappingProxyType(
-    {service.cloud: service for service in (_AWS, _GCP, _AZURE, _OCI, _NEBIUS)}
-)
+SERVICES: Final[Mapping[str, MetadataService]] = {
+    service.cloud: service for service in (_AWS, _GCP, _AZURE, _OCI, _NEBIUS)
+}
 """By the name of the cloud."""

@@ -8,7 +8,6 @@ The hypervisor writes it: no program of the machine can, and most containers can
 from collections.abc import Callable, Mapping
 from dataclasses import replace
 from pathlib import Path
-from types import MappingProxyType
 from typing import Final, NamedTuple
 
 from exporter.clock import Clock
@@ -191,17 +190,15 @@ ZONE: Final = ("topology.kubernetes.io/zone", "failure-domain.beta.kubernetes.io
 NEBIUS_PRESET: Final = "nebius.com/resource-preset"
 """Beside it the instance type is the platform alone."""
 
-LIFECYCLES: Final[Mapping[str, Mapping[str, str]]] = MappingProxyType(
-    {
-        "karpenter.sh/capacity-type": {"on-demand": ON_DEMAND, "spot": SPOT},
-        "eks.amazonaws.com/capacitytype": {"on_demand": ON_DEMAND, "spot": SPOT},
-        "cloud.google.com/gke-provisioning": {"standard": ON_DEMAND, "spot": SPOT, "preemptible": SPOT},
-        "cloud.google.com/gke-spot": {"true": SPOT},
-        "cloud.google.com/gke-preemptible": {"true": SPOT},
-        "kubernetes.azure.com/scalesetpriority": {"regular": ON_DEMAND, "spot": SPOT},
-        "nebius.com/preemptible": {"true": SPOT},
-    }
-)
+LIFECYCLES: Final[Mapping[str, Mapping[str, str]]] = {
+    "karpenter.sh/capacity-type": {"on-demand": ON_DEMAND, "spot": SPOT},
+    "eks.amazonaws.com/capacitytype": {"on_demand": ON_DEMAND, "spot": SPOT},
+    "cloud.google.com/gke-provisioning": {"standard": ON_DEMAND, "spot": SPOT, "preemptible": SPOT},
+    "cloud.google.com/gke-spot": {"true": SPOT},
+    "cloud.google.com/gke-preemptible": {"true": SPOT},
+    "kubernetes.azure.com/scalesetpriority": {"regular": ON_DEMAND, "spot": SPOT},
+    "nebius.com/preemptible": {"true": SPOT},
+}
 """In lower case. Reserved capacity is paid otherwise: unknown."""
 
 

@@ -12,7 +12,7 @@ from exporter.readings import FailureReason, GpuReading, Source
 from exporter.sources.gather import Gathered
 from exporter.sources.kubelet import Allocation, Allocations, PodResourcesSource, is_here
 from exporter.sources.kubelet.pod_resources import with_uuids, without_monitors
-from exporter.sources.kubernetes import SOCKET, Pod, Pods, PodSource, ServiceAccount, owner_of
+from exporter.sources.kubernetes import SOCKET, Pod, Pods, PodSource, ServiceAccount, with_owner
 from exporter.sources.processes import ProcessGroup
 from exporter.units import NANOSECONDS_PER_MINUTE, Nanoseconds
 
@@ -117,11 +117,7 @@ class PodCache:
             gone.update({(pod.namespace, pod.name): now.at for pod in earlier})
             there = {(pod.namespace, pod.name) for pod in now.pods}
             self._gone = {name: at for name, at in gone.items() if name not in there}
-        owned: list[Pod] = []
-        for pod in now.pods:
-            product, team = owner_of(pod, config.pod_labels)
-            owned.append(replace(pod, product=product, team=team))
-        return tuple(owned)
+        return tuple(with_owner(pod, config.pod_labels) for pod in now.pods)
 
     @property
     def listed(self) -> Nanoseconds | None:

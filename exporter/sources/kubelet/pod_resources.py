@@ -13,7 +13,7 @@ from exporter.clock import Clock
 from exporter.readings import ErrorCounts, FailureReason, QuickSource, ReadFailedError, label
 from exporter.sources.http_client import Deadline
 from exporter.sources.kubelet import protobuf
-from exporter.units import NANOSECONDS_PER_SECOND, Nanoseconds, seconds
+from exporter.units import NANOSECONDS_PER_SECOND, Nanoseconds
 from exporter.vendors import Device
 
 DEVICES_MAX: Final = 1 << 16
@@ -186,12 +186,7 @@ TIMEOUT_SECONDS: Final = 3.0
 REPLY_BYTES_MAX: Final = 16 * 1024 * 1024
 
 ALLOCATION_CACHE_TTL: Final[Nanoseconds] = 30 * NANOSECONDS_PER_SECOND
-"""How long an answer is reused."""
-
-BACKOFF_MIN: Final[Nanoseconds] = 10 * NANOSECONDS_PER_SECOND
-BACKOFF_MAX: Final[Nanoseconds] = 300 * NANOSECONDS_PER_SECOND
-"""Pauses after a refusal for too many requests, doubled each time. All clients share 100 requests a second
-(kubernetes#116459): another client is then the one that exceeds it."""
+"""How long an answer is reused. All clients of a kubelet share 100 requests a second (kubernetes#116459)."""
 
 
 def is_here(path: Path) -> bool:
@@ -230,8 +225,6 @@ class PodResourcesSource(QuickSource):
         self._timeout = timeout
         self._keep = keep
         self._cached: Allocations | None = None
-        self._requested_at: Nanoseconds = 0
-        self._pause: Nanoseconds = 0
         self.errors: ErrorCounts = ()
         """Unknown device ids of a read with a request: `unknown_device`."""
 
@@ -239,29 +232,18 @@ class PodResourcesSource(QuickSource):
         """The allocations, at most `keep` old.
 
         Raises:
-            ReadFailedError: as `grpc.call` and `allocations`; `exhausted` also in the pause after too many
-                requests.
+            ReadFailedError: as `grpc.call` and `allocations`.
         """
         from exporter.sources.kubelet.grpc import call  # noqa: PLC0415 - HTTP/2 takes memory: on first use
 
         self.errors = ()
         now = self._clock.elapsed()
-        age = now - self._requested_at
-        if self._cached is not None and age < self._keep:
-            return self._cached
+        cached = self._cached
+        if cached is not None and cached.at is not None and now - cached.at < self._keep:
+            return cached
         self._cached = None
-        if age < self._pause:
-            problem = f"{self.path}: asked too often, and again after {seconds(self._pause):g} s"
-            raise ReadFailedError(FailureReason.EXHAUSTED, problem)
-        self._requested_at = now
         deadline = Deadline(self._clock, self._timeout)
-        try:
-            answer = allocations(call(self.path, METHOD, deadline, REPLY_BYTES_MAX))
-        except ReadFailedError as failure:
-            exhausted = failure.reason is FailureReason.EXHAUSTED
-            self._pause = min(2 * self._pause or BACKOFF_MIN, BACKOFF_MAX) if exhausted else 0
-            raise
-        self._pause = 0
+        answer = allocations(call(self.path, METHOD, deadline, REPLY_BYTES_MAX))
         self._cached = replace(answer, at=now)
         if answer.unknown_count:
             self.errors = (("unknown_device", answer.unknown_count),)

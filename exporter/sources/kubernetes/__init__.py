@@ -15,6 +15,6 @@ from exporter.sources.kubernetes.pods import (
     PodAnnotations,
     Pods,
     Workload,
-    owner_of,
+    with_owner,
 )
 from exporter.sources.kubernetes.source import SOCKET, PodSource

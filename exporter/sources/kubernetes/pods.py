@@ -7,7 +7,7 @@ they name a port, a path and labels of that pod only, and never a host.
 import ipaddress
 import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from decimal import Decimal
 from itertools import islice
 from typing import Any, Final, NamedTuple
@@ -121,9 +121,9 @@ class Pod:
     pod_annotations: PodAnnotations = NO_ANNOTATIONS
     """The settings in the annotations."""
     product: str = ""
-    """The product that is charged (`owner_of`), by a label that the configuration names."""
+    """The product that is charged (`with_owner`)."""
     team: str = ""
-    """The team that is charged (`owner_of`), by a label that the configuration names."""
+    """The team that is charged (`with_owner`)."""
 
     @property
     def role_claims(self) -> tuple[RoleClaim, ...]:
@@ -232,11 +232,12 @@ READERS: Final[Mapping[str, Callable[[str], Any]]] = {
 """Known annotations, without their prefix."""
 
 
-def owner_of(pod: Pod, labels: PodLabels) -> tuple[str, str]:
-    """Product and team of a pod: by annotation, else by label; empty without either."""
-    return (
-        pod.pod_annotations.product or pod.labels.get(labels.product, ""),
-        pod.pod_annotations.team or pod.labels.get(labels.team, ""),
+def with_owner(pod: Pod, labels: PodLabels) -> Pod:
+    """The pod with its product and team: by annotation, else by label; empty without either."""
+    return replace(
+        pod,
+        product=pod.pod_annotations.product or pod.labels.get(labels.product, ""),
+        team=pod.pod_annotations.team or pod.labels.get(labels.team, ""),
     )
 
 

@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 
 from exporter.config.settings import PodLabels
-from exporter.sources.kubernetes import Container, Pod, PodAnnotations, Pods, Workload, owner_of
+from exporter.sources.kubernetes import Container, Pod, PodAnnotations, Pods, Workload, with_owner
 from exporter.sources.kubernetes.pod_object import from_json
 from exporter.sources.kubernetes.pods import pod_of
 from tests.sources.kubernetes.api_server import NODE
@@ -154,4 +154,5 @@ def test_who_pays_is_told_by_annotation_or_by_label(
     pods: Pods, name: str, labels: PodLabels, expected: tuple[str, str]
 ) -> None:
     """The annotation is about this alone, so it wins; a label that is not there says nothing."""
-    assert owner_of(named(pods, name), labels) == expected
+    pod = with_owner(named(pods, name), labels)
+    assert (pod.product, pod.team) == expected
