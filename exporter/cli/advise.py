@@ -22,7 +22,7 @@ from exporter.cli.terminal import waiting
 from exporter.cli.verb import Exits, verb
 from exporter.clock import Clock, SystemClock
 from exporter.config.settings import cost_policy
-from exporter.finance.options import advice_report, what_if_json, what_if_text
+from exporter.finance.options import advice_report, what_if_report
 from exporter.finance.options.advice_report import AdviceReport
 from exporter.finance.options.choices import Choice, choice
 from exporter.finance.options.load import (
@@ -236,7 +236,7 @@ def _compare_choices(options: AdviseOptions, clock: Clock) -> int:
     )
     end = (last + 1) * NANOSECONDS_PER_HOUR
     answer = compared(load, options.choices, policy, end, use.releases)
-    sys.stdout.write(what_if_json.as_json(answer) if options.as_json else what_if_text.text(answer))
+    sys.stdout.write(what_if_report.as_json(answer) if options.as_json else what_if_report.text(answer))
     return status.OK if any(each.cost is not None for each in answer.outcomes) else status.FAILED
 
 

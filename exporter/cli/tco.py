@@ -16,7 +16,7 @@ from exporter.cli.terminal import columns, waiting
 from exporter.cli.verb import Exits, verb
 from exporter.clock import Clock, SystemClock
 from exporter.finance.fleet.record import HostMonth
-from exporter.finance.options import chart, tco_json, tco_text
+from exporter.finance.options import chart, tco_report
 from exporter.finance.options import scenario as scenario_file
 from exporter.finance.options import tco as tco_answer
 from exporter.finance.options.measurement import (
@@ -115,7 +115,9 @@ def tco(options: TcoOptions, clock: Clock | None = None) -> int:
             options.svg.write_text(chart.chart(results), encoding="utf-8")
         sys.stdout.write(f"{options.svg} written\n")
     else:
-        sys.stdout.write(tco_json.as_json(results) if options.as_json else tco_text.text(results, columns()))
+        sys.stdout.write(
+            tco_report.as_json(results) if options.as_json else tco_report.text(results, columns())
+        )
     return status.OK
 
 

@@ -5,8 +5,9 @@ import io
 import json
 import textwrap
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, fields, is_dataclass
 from datetime import UTC, datetime
+from fractions import Fraction
 from functools import lru_cache
 from typing import Any, Final, Literal
 
@@ -147,6 +148,17 @@ def lines_text(lines: Iterable[str]) -> str:
 def json_text(document: Mapping[str, Any]) -> str:
     """An object for programs."""
     return json.dumps(document, indent=2) + "\n"
+
+
+def plain(value: Any) -> Any:
+    """A record as an object for programs, with its fractions as numbers; other values as they are."""
+    if isinstance(value, Fraction):
+        return float(value)
+    if is_dataclass(value):
+        return {field.name: plain(getattr(value, field.name)) for field in fields(value)}
+    if isinstance(value, Mapping):
+        return {name: plain(part) for name, part in value.items()}
+    return [plain(part) for part in value] if isinstance(value, tuple) else value
 
 
 def csv_text(rows: Iterable[Sequence[object]]) -> str:

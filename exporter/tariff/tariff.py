@@ -1,7 +1,7 @@
 """The tariff: the price of each GPU at an instant, by the rules of the configuration. Pure."""
 
 from bisect import bisect_right
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from decimal import Decimal, localcontext
 from fractions import Fraction
@@ -328,13 +328,15 @@ def _ownership(owned: terms.Owned, source: str, at: Instant) -> tuple[ComponentR
     else:
         amortization = Rate(picodollars(owned.written_off_dollars), _life(owned) * owned.gpus)
     rates = [ComponentRate(AMORTIZATION, amortization, provenance)]
-    for component, amount in (
-        (SUPPORT, owned.support_dollars_per_year),
-        (INSURANCE, owned.insurance_dollars_per_year),
-    ):
+    for component, amount in yearly_dollars(owned).items():
         if amount:
             rates.append(ComponentRate(component, Rate(picodollars(amount), yearly), provenance))
     return tuple(rates)
+
+
+def yearly_dollars(owned: terms.Owned) -> Mapping[str, Decimal]:
+    """Dollars of every year beside amortization, by component."""
+    return {SUPPORT: owned.support_dollars_per_year, INSURANCE: owned.insurance_dollars_per_year}
 
 
 def _life(owned: terms.Owned) -> Nanoseconds:

@@ -12,7 +12,7 @@ from xml.sax.saxutils import escape, quoteattr
 
 from exporter.finance.options.option import MONTHS_PER_YEAR
 from exporter.finance.options.tco import TcoAnswer
-from exporter.finance.options.tco_text import races, shares_of, whole
+from exporter.finance.options.tco_report import races, shares_of, whole
 from exporter.finance.render import counted
 
 LIGHT: Final = ("#0b62a8", "#b54708", "#0a7a55", "#8a3ea0", "#77600a", "#b3123c", "#0b7285", "#596273")

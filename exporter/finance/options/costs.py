@@ -5,9 +5,11 @@ bank: hardware is paid when it is bought, and its residual comes back when it is
 is paid as it accrues. Load, fleets and prices change at the beginning of a year and stay for the year.
 """
 
-from collections.abc import Sequence
-from dataclasses import dataclass, field
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, replace
 from fractions import Fraction
+from itertools import accumulate, pairwise
+from typing import NamedTuple, Self
 
 from exporter.finance.options.option import (
     MONTHS_PER_YEAR,
@@ -26,27 +28,52 @@ from exporter.tariff import tariff
 from exporter.units import TOKENS_PER_MILLION
 
 
-@dataclass(slots=True)
+class Charge(NamedTuple):
+    """Money of one component in a month."""
+
+    component: str
+    """The name of the component."""
+    cost: Fraction
+    """Dollars that accrue."""
+    paid: Fraction
+    """Dollars that leave the bank."""
+
+    @classmethod
+    def accrued(cls, component: str, dollars: Fraction) -> Self:
+        """Money that is paid as it accrues."""
+        return cls(component, dollars, dollars)
+
+
+@dataclass(frozen=True, slots=True)
 class OptionMonth:
     """One month of an option."""
 
-    cost: dict[str, Fraction] = field(default_factory=dict)
-    """Dollars by component."""
-    paid: Fraction = ZERO
+    charges: tuple[Charge, ...]
+    """Money of the month; several charges may be of one component."""
     hosts: int = 0
+    """Hosts that are there."""
     gpus: int = 0
+    """GPUs of the hosts."""
     busy: Fraction | None = None
     """The part of the hosts' capacity that is used; `None` where it is not known."""
 
-    def add(self, component: str, cost: Fraction, paid: Fraction | None = None) -> None:
-        """Add money of one component, paid as it accrues unless said otherwise."""
-        self.cost[component] = self.cost.get(component, ZERO) + cost
-        self.paid += cost if paid is None else paid
+    @property
+    def cost(self) -> dict[str, Fraction]:
+        """Dollars by component."""
+        sums: dict[str, Fraction] = {}
+        for charge in self.charges:
+            sums[charge.component] = sums.get(charge.component, ZERO) + charge.cost
+        return sums
+
+    @property
+    def paid(self) -> Fraction:
+        """The payments of the month."""
+        return sum((charge.paid for charge in self.charges), ZERO)
 
     @property
     def total(self) -> Fraction:
         """The cost of the month."""
-        return sum(self.cost.values(), ZERO)
+        return sum((charge.cost for charge in self.charges), ZERO)
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,7 +81,9 @@ class OptionCourse:
     """An option over the horizon."""
 
     option: str
+    """The name of the option."""
     months: tuple[OptionMonth, ...]
+    """The months of the horizon."""
     worth: Fraction
     """The hardware's value at the end, by straight line. There `paid - worth` is `total`; an annuity adds the
     cost of capital, which nobody is paid."""
@@ -75,17 +104,18 @@ class OptionCourse:
         return tuple(zip(*[iter(self.months)] * MONTHS_PER_YEAR, strict=True))
 
     @property
+    def yearly_totals(self) -> list[Fraction]:
+        """The cost of each year."""
+        return [sum((month.total for month in year), ZERO) for year in self.years]
+
+    @property
     def components(self) -> dict[str, Fraction]:
         """The horizon by component; those that cost nothing are left out."""
         return summed(self.months)
 
     def cumulated_paid(self) -> list[Fraction]:
         """Cumulated payments at the end of each month."""
-        sums, so_far = [], ZERO
-        for month in self.months:
-            so_far += month.paid
-            sums.append(so_far)
-        return sums
+        return list(accumulate(month.paid for month in self.months))
 
 
 def summed(months: Sequence[OptionMonth]) -> dict[str, Fraction]:
@@ -103,96 +133,149 @@ def course(scenario: Scenario, option: Option, hosts: int | None = None) -> Opti
     Raises:
         ValueError: it buys tokens, and the scenario has no load.
     """
-    months, worth = _served(scenario, option, scenario.yearly_loads, hosts)
+    served = _served(scenario, option, scenario.yearly_loads, hosts)
+    months = []
+    for index, month in enumerate(served.months):
+        items = _item_charges(scenario, option, month, index)
+        months.append(replace(month, charges=(*month.charges, *items)))
+    return OptionCourse(option.name, tuple(months), served.worth)
+
+
+def _item_charges(scenario: Scenario, option: Option, month: OptionMonth, index: int) -> Iterator[Charge]:
+    """What items cost an option in a month, counted from 0."""
+    units = {"option": 1, "host": month.hosts, "gpu": month.gpus}
     for item in scenario.items:
-        if not item.paid_by(option):
-            continue
-        prices = scenario.changes(item.price_change_ratio_per_year)
-        for index, month in enumerate(months):
-            units = {"option": 1, "host": month.hosts, "gpu": month.gpus}[item.per]
-            dollars = item.due(index + 1)
-            if dollars:
-                month.add(item.component, dollars * units * prices[index // MONTHS_PER_YEAR])
-    return OptionCourse(option.name, tuple(months), worth)
+        dollars = item.due(index + 1)
+        if dollars and item.paid_by(option):
+            price = (1 + item.price_change_ratio_per_year) ** (index // MONTHS_PER_YEAR)
+            yield Charge.accrued(item.component, dollars * units[item.per] * price)
 
 
 def _served(
     scenario: Scenario, option: Option, loads: Sequence[Tokens] | None, forced: int | None
-) -> tuple[list[OptionMonth], Fraction]:
-    """The months without items, and what the hardware is worth at the end."""
-    serving, fleet, power = option.serving, option.fleet, option.power
+) -> OptionCourse:
+    """An option over the horizon without items."""
+    serving = option.serving
     if loads is None and isinstance(serving, Hosted | Hybrid):
         raise ValueError("an option that buys tokens needs a load")
     if isinstance(serving, Hybrid):
-        shares = [serving.base_share(load) for load in loads or ()]
-        base = [scaled(load, share) for load, share in zip(loads or (), shares, strict=True)]
-        rest = [scaled(load, 1 - share) for load, share in zip(loads or (), shares, strict=True)]
-        served, worth = _served(scenario, scenario.option(serving.base), base, None)
-        others, _ = _served(scenario, scenario.option(serving.rest), rest, None)
-        for month, other in zip(served, others, strict=True):
-            for component, cost in other.cost.items():
-                month.add(component, cost)
-        return served, worth
+        return _hybrid(scenario, option.name, serving, loads or ())
     months: list[OptionMonth] = []
     hosts = 0
-    busy: Fraction | None = None
-    for year, price in enumerate(scenario.changes(option.change_ratio_per_year)):
+    for year in range(scenario.horizon_years):
         tokens = None if loads is None else option.tokens(loads[year])
-        costs: dict[str, Fraction] = {}
-        if fleet is not None:
-            needed = fleet.needed(tokens) if forced is None else forced
+        busy = None
+        if option.fleet is not None:
+            needed = option.fleet.needed(tokens) if forced is None else forced
             # What was bought is kept when the load falls.
             hosts = max(hosts, needed) if isinstance(serving, OwnedHosts) else needed
-            busy = fleet.busy(tokens, hosts)
-            host_hours = scenario.hours_per_month * fleet.hours_ratio * hosts
-            if isinstance(serving, RentedHosts):
-                costs[tariff.RENT] = serving.dollars_per_host_hour * host_hours * price
-            if power is not None:
-                costs[tariff.ENERGY] = host_hours * power.dollars_per_hour(busy, year)
-        if isinstance(serving, Hosted) and tokens is not None:
-            a_day = sum((serving.dollars_per_million[kind] * count for kind, count in tokens.items()), ZERO)
-            costs[HOSTED] = a_day / TOKENS_PER_MILLION * scenario.days_per_month * price
-        elif isinstance(serving, AsMeasured):
-            costs = {name: a_day * scenario.days_per_month for name, a_day in serving.dollars_per_day.items()}
-        gpus = 0 if fleet is None else hosts * fleet.gpus
-        paid = sum(costs.values(), ZERO)
-        months += [OptionMonth(dict(costs), paid, hosts, gpus, busy) for _ in range(MONTHS_PER_YEAR)]
+            busy = option.fleet.busy(tokens, hosts)
+        month = OptionMonth(
+            charges=tuple(_running_charges(scenario, option, tokens, year=year, hosts=hosts, busy=busy)),
+            hosts=hosts,
+            gpus=0 if option.fleet is None else hosts * option.fleet.gpus,
+            busy=busy,
+        )
+        months += [month] * MONTHS_PER_YEAR
     if isinstance(serving, OwnedHosts):
-        return months, _ownership(serving, months, scenario.changes(option.change_ratio_per_year))
-    return months, ZERO
+        prices = scenario.changes(option.change_ratio_per_year)
+        return _with_hardware(serving, prices, OptionCourse(option.name, tuple(months), ZERO))
+    return OptionCourse(option.name, tuple(months), ZERO)
 
 
-def _ownership(owned: OwnedHosts, months: Sequence[OptionMonth], prices: Sequence[Fraction]) -> Fraction:
-    """Add what hosts cost and what is paid for them; returns what they are worth at the end."""
-    ownership, life = owned.ownership, owned.life_months
-    capital, residual = Fraction(ownership.capital_dollars), Fraction(ownership.residual_dollars)
-    written_off = tariff.amortization_dollars_per_year(ownership) / MONTHS_PER_YEAR
-    support, insurance = ownership.support_dollars_per_year, ownership.insurance_dollars_per_year
-    bought: list[tuple[int, int]] = []
-    """Month of the first purchase of some hosts, and their number."""
-    hosts = 0
-    for index, month in enumerate(months):
-        if month.hosts > hosts:
-            bought.append((index, month.hosts - hosts))
-            hosts = month.hosts
-        cost = paid = ZERO
-        for since, count in bought:
-            lives, age = divmod(index - since, life)
-            if lives and not owned.refresh:
-                continue
-            latest = index - age
-            cost += count * written_off * prices[latest // MONTHS_PER_YEAR]
-            if not age:
-                paid += count * capital * prices[latest // MONTHS_PER_YEAR]
-                paid -= count * residual * prices[(latest - life) // MONTHS_PER_YEAR] if lives else 0
-        month.add(tariff.AMORTIZATION, cost, paid)
-        month.add(tariff.SUPPORT, hosts * Fraction(support) / MONTHS_PER_YEAR)
-        month.add(tariff.INSURANCE, hosts * Fraction(insurance) / MONTHS_PER_YEAR)
-    worth = ZERO
-    for since, count in bought:
-        lives, age = divmod(len(months) - since - 1, life)
+def _hybrid(scenario: Scenario, name: str, hybrid: Hybrid, loads: Sequence[Tokens]) -> OptionCourse:
+    """Both parts together, each at its part of the load; the hosts are those of the base."""
+    shares = [hybrid.base_share(load) for load in loads]
+    base_loads = [scaled(load, share) for load, share in zip(loads, shares, strict=True)]
+    rest_loads = [scaled(load, 1 - share) for load, share in zip(loads, shares, strict=True)]
+    base = _served(scenario, scenario.option(hybrid.base), base_loads, None)
+    rest = _served(scenario, scenario.option(hybrid.rest), rest_loads, None)
+    months = [
+        replace(mine, charges=mine.charges + theirs.charges)
+        for mine, theirs in zip(base.months, rest.months, strict=True)
+    ]
+    return OptionCourse(name, tuple(months), base.worth)
+
+
+def _running_charges(
+    scenario: Scenario, option: Option, tokens: Tokens | None, *, year: int, hosts: int, busy: Fraction | None
+) -> Iterator[Charge]:
+    """Rent, electricity, tokens or measured cost of each month of a year, counted from 0."""
+    price = (1 + option.change_ratio_per_year) ** year
+    host_hours = scenario.hours_per_month * hosts * (option.fleet.hours_ratio if option.fleet else 0)
+    match option.serving:
+        case RentedHosts(dollars_per_host_hour=rent):
+            yield Charge.accrued(tariff.RENT, rent * host_hours * price)
+        case Hosted(dollars_per_million=per_million) if tokens is not None:
+            a_day = sum((per_million[kind] * count for kind, count in tokens.items()), ZERO)
+            dollars = a_day / TOKENS_PER_MILLION * scenario.days_per_month * price
+            yield Charge.accrued(HOSTED, dollars)
+        case AsMeasured(dollars_per_day=per_day):
+            for component, a_day in per_day.items():
+                yield Charge.accrued(component, a_day * scenario.days_per_month)
+    if option.power is not None:
+        yield Charge.accrued(tariff.ENERGY, host_hours * option.power.dollars_per_hour(busy, year))
+
+
+@dataclass(frozen=True, slots=True)
+class _Purchase:
+    """Hosts that were bought together, and are replaced together."""
+
+    hosts: int
+    """The number of hosts."""
+    month: int
+    """The month of the first purchase, counted from 0."""
+    owned: OwnedHosts
+    """The price of a host."""
+    prices: Sequence[Fraction]
+    """The price of a host in each year, relative to the first."""
+
+    def price(self, month: int) -> Fraction:
+        """Hosts times their price in a month, relative to the first year."""
+        return self.hosts * self.prices[month // MONTHS_PER_YEAR]
+
+    def amortization(self, month: int) -> Charge:
+        """What is written off in a month; a host that is replaced gives its residual back.
+
+        A host of 36,000 dollars over 36 months costs 1,000 a month, and is paid whole in its first month.
+        """
+        terms, life = self.owned.ownership, self.owned.life_months
+        lives, age = divmod(month - self.month, life)
+        if month < self.month or (lives and not self.owned.refresh):
+            return Charge(tariff.AMORTIZATION, ZERO, ZERO)
+        written_off = tariff.amortization_dollars_per_year(terms) / MONTHS_PER_YEAR
+        paid = ZERO
+        if age == 0:
+            paid = Fraction(terms.capital_dollars) * self.price(month)
+        if age == 0 and lives:
+            paid -= Fraction(terms.residual_dollars) * self.price(month - life)
+        return Charge(tariff.AMORTIZATION, self.price(month - age) * written_off, paid)
+
+    def worth(self, months: int) -> Fraction:
+        """What the hosts are worth after so many months."""
+        terms, life = self.owned.ownership, self.owned.life_months
+        capital, residual = Fraction(terms.capital_dollars), Fraction(terms.residual_dollars)
+        lives, age = divmod(months - 1 - self.month, life)
+        if lives and not self.owned.refresh:
+            return residual * self.price(self.month)
         left = capital - (capital - residual) * (age + 1) / life
-        if lives and not owned.refresh:
-            lives, left = 0, residual
-        worth += count * left * prices[(since + lives * life) // MONTHS_PER_YEAR]
-    return worth
+        return left * self.price(self.month + lives * life)
+
+
+def _with_hardware(owned: OwnedHosts, prices: Sequence[Fraction], running: OptionCourse) -> OptionCourse:
+    """A course with what its hosts cost, and what they are worth at its end."""
+    hosts = [0, *(month.hosts for month in running.months)]
+    purchases = [
+        _Purchase(hosts=after - before, month=index, owned=owned, prices=prices)
+        for index, (before, after) in enumerate(pairwise(hosts))
+        if after > before
+    ]
+    yearly = tariff.yearly_dollars(owned.ownership)
+    months = []
+    for index, month in enumerate(running.months):
+        charges = [purchase.amortization(index) for purchase in purchases]
+        for component, dollars in yearly.items():
+            charges.append(Charge.accrued(component, month.hosts * Fraction(dollars) / MONTHS_PER_YEAR))
+        months.append(replace(month, charges=(*month.charges, *charges)))
+    worth = sum((purchase.worth(len(months)) for purchase in purchases), ZERO)
+    return replace(running, months=tuple(months), worth=worth)

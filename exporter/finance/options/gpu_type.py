@@ -33,89 +33,114 @@ LEAST_METERED: Final = Fraction(600)
 
 def gpu_type(load: MeasuredLoad, choice: GpuChoice, policy: WhatIfPolicy) -> Outcome:
     """The load on GPUs of another type."""
-    if choice.rate is None:
-        return Outcome(
-            choice, lack=f"no measurement comes with the program: give yours, like {choice.text}:2400tok/s"
-        )
     servers = {served.server for served in load.tokens}
+    if choice.rate is None:
+        example = f"{choice.text}:2400tok/s"
+        return Outcome(choice, lack=f"no measurement comes with the program: give yours, like {example}")
     if len(servers) > 1 and not load.servers:
-        return Outcome(
-            choice,
-            lack=f"one throughput for {len(servers)} servers: name those that it is of with --server",
-        )
-    rate = choice.rate
-    need = {
-        number: max(0, hour.demand(choice.counts)) / (rate * _seconds(hour))
-        for number, hour in load.hours.items()
-    }
-    peak_hour = max(need, key=lambda number: (need[number], -number))
-    peak = load.hours[peak_hour]
-    if not need[peak_hour]:
+        several = f"{len(servers)} servers"
+        return Outcome(choice, lack=f"one throughput for {several}: name those that it is of with --server")
+    sizing = _sized(load, choice, choice.rate)
+    if sizing is None:
         kind = "generated token" if choice.counts == "generation" else "token"
         return Outcome(choice, lack=f"no {kind} was counted: there is no load to size GPUs by")
     price = gpu_price(choice, policy)
     if isinstance(price, str):
         return Outcome(choice, lack=price)
-    replicas = ceil(need[peak_hour])
-    gpus = replicas * choice.gpus
+    return _outcome(load, choice, policy, sizing=sizing, price=price)
+
+
+def _outcome(
+    load: MeasuredLoad, choice: GpuChoice, policy: WhatIfPolicy, *, sizing: "_Sizing", price: "GpuPrice"
+) -> Outcome:
+    """The replicas at their price, in place of the servers that have tokens."""
     hours = Fraction(load.covered, NANOSECONDS_PER_HOUR)
-    following = sum(
-        (
-            choice.gpus * ceil(need[number]) * Fraction(hour.covered, NANOSECONDS_PER_HOUR)
-            for number, hour in load.hours.items()
-        ),
-        Fraction(0),
-    )
-    # One replica serves this much on a mean day whose peak hour it just serves.
-    capacity = load.per_day(load.all_tokens) / need[peak_hour]
-    a_month = Fraction(policy.hours_per_month) / load.wall_hours
-    freed = load.paid_for(servers)
     per_replica = choice.gpus * price.per_hour * hours
+    freed = load.paid_for({served.server for served in load.tokens})
     # Above the turn, one more replica is needed than cost what their servers do now.
     turn = Turn("always")
     if per_replica:
         most = floor(freed / per_replica)
-        turn = Turn("at", most * capacity) if most > 0 else Turn("never")
-    words = "generated tokens" if choice.counts == "generation" else "tokens"
-    by_need = dollars_text(int(following * price.per_hour * a_month))
-    one = "one GPU serves" if choice.gpus == 1 else f"{choice.gpus} GPUs serve"
-    served, seconds = peak.demand(choice.counts), _seconds(peak)
-    within = "" if seconds == SECONDS_PER_HOUR else f" in {float(seconds / 60):.1f} metered minutes"
-    capacity_words = f"{one} {floor(rate * seconds):,}"
-    evidence = [
-        f"{counted(gpus, 'GPU')}: the peak hour had {served:,} {words}{within}, {capacity_words}.",
-        f"As many as each hour needs: {float(following):,.1f} GPU-hours, {by_need} dollars a month.",
-    ]
-    if spread := sum(
-        max(0, count)
-        for hour in load.hours.values()
-        for (_, kind), count in hour.moved.items()
-        if choice.counts in ("all", kind)
-    ):
-        evidence.append(f"Counted after hours without observation, and spread over them: {spread:,} tokens.")
-    evidence += staying(load, freed)
-    evidence += price.evidence
-    if price.estimate:
-        evidence.append("The price is an estimate, neither configured nor a list price.")
-    if price.owned:
-        evidence.append("Owned: its electricity is not in the price.")
+        turn = Turn("at", most * sizing.capacity) if most > 0 else Turn("never")
+    a_month = Fraction(policy.hours_per_month) / load.wall_hours
+    by_need = dollars_text(int(sizing.gpu_hours_by_need * price.per_hour * a_month))
+    gpu_hours = f"{float(sizing.gpu_hours_by_need):,.1f} GPU-hours"
+    evidence = [sizing.sentence, f"As many as each hour needs: {gpu_hours}, {by_need} dollars a month."]
+    if sizing.spread_tokens:
+        spread = f"{sizing.spread_tokens:,} tokens"
+        evidence.append(f"Counted after hours without observation, and spread over them: {spread}.")
     return Outcome(
         choice,
-        cost=load.paid - freed + replicas * per_replica,
+        cost=load.paid - freed + sizing.replicas * per_replica,
         source=price.source,
         as_of=price.as_of,
         turn=turn,
-        evidence=tuple(evidence),
+        evidence=(*evidence, *staying(load, freed), *price.evidence),
         figures={
-            "gpus": gpus,
+            "gpus": sizing.replicas * choice.gpus,
             "servers_dollars": Fraction(freed, PICODOLLARS_PER_DOLLAR),
-            "peak_hour_tokens": served,
-            "gpu_hours": gpus * hours,
-            "gpu_hours_by_need": following,
+            "peak_hour_tokens": sizing.peak_tokens,
+            "gpu_hours": sizing.replicas * choice.gpus * hours,
+            "gpu_hours_by_need": sizing.gpu_hours_by_need,
             "dollars_per_gpu_hour": price.per_hour / PICODOLLARS_PER_DOLLAR,
-            "tokens_per_day_of_a_replica": capacity,
+            "tokens_per_day_of_a_replica": sizing.capacity,
         },
-        line=CostLine(Fraction(0), per_replica * a_month, Fraction(0), 1, capacity),
+        line=CostLine(per_host=per_replica * a_month, hosts=1, capacity=sizing.capacity),
+    )
+
+
+@dataclass(frozen=True, slots=True)
+class _Sizing:
+    """The replicas that a load takes."""
+
+    replicas: int
+    """Replicas that serve the peak hour."""
+    peak_tokens: int
+    """Tokens of the peak hour."""
+    sentence: str
+    """The number of GPUs, and the peak hour that asks for them."""
+    gpu_hours_by_need: Fraction
+    """GPU-hours of the window if each hour had as many replicas as it takes."""
+    capacity: Fraction
+    """Tokens that one replica serves on a mean day whose peak hour it just serves."""
+    spread_tokens: int
+    """Tokens that were counted after hours without observation, and spread over these."""
+
+
+def _sized(load: MeasuredLoad, choice: GpuChoice, rate: Fraction) -> _Sizing | None:
+    """The replicas of a load, at a rate of tokens a second of one replica; `None` without a token."""
+    need = {
+        number: max(0, hour.demand(choice.counts)) / (rate * _seconds(hour))
+        for number, hour in load.hours.items()
+    }
+    peak_hour = max(need, key=lambda number: (need[number], -number))
+    if not need[peak_hour]:
+        return None
+    by_need = [
+        choice.gpus * ceil(need[number]) * Fraction(hour.covered, NANOSECONDS_PER_HOUR)
+        for number, hour in load.hours.items()
+    ]
+    spread = [
+        max(0, count)
+        for hour in load.hours.values()
+        for (_model, kind), count in hour.moved.items()
+        if choice.counts in ("all", kind)
+    ]
+    peak = load.hours[peak_hour]
+    replicas = ceil(need[peak_hour])
+    tokens = peak.demand(choice.counts)
+    seconds = _seconds(peak)
+    words = "generated tokens" if choice.counts == "generation" else "tokens"
+    within = "" if seconds == SECONDS_PER_HOUR else f" in {float(seconds / 60):.1f} metered minutes"
+    serving = "one GPU serves" if choice.gpus == 1 else f"{choice.gpus} GPUs serve"
+    had = f"the peak hour had {tokens:,} {words}{within}"
+    return _Sizing(
+        replicas=replicas,
+        peak_tokens=tokens,
+        sentence=f"{counted(replicas * choice.gpus, 'GPU')}: {had}, {serving} {floor(rate * seconds):,}.",
+        gpu_hours_by_need=sum(by_need, Fraction(0)),
+        capacity=load.per_day(load.all_tokens) / need[peak_hour],
+        spread_tokens=sum(spread),
     )
 
 
@@ -129,13 +154,17 @@ class GpuPrice:
     """The price of an hour of one GPU."""
 
     per_hour: Fraction
-    """Picodollars."""
+    """Picodollars of the hour."""
     source: str
+    """Where the price stands."""
     as_of: str = ""
-    estimate: bool = False
-    owned: bool = False
-    """Whether its electricity is not in it."""
+    """The day of the price; empty where it has none."""
     evidence: tuple[str, ...] = ()
+    """Sentences on what the price is not, or leaves out."""
+
+
+ESTIMATED: Final = "The price is an estimate, neither configured nor a list price."
+WITHOUT_ENERGY: Final = "Owned: its electricity is not in the price."
 
 
 def gpu_price(choice: GpuChoice, policy: WhatIfPolicy) -> GpuPrice | str:
@@ -159,11 +188,13 @@ def gpu_price(choice: GpuChoice, policy: WhatIfPolicy) -> GpuPrice | str:
         if pattern.strip("*?") and any(matches(pattern, name) for name in names):
             naming.append(rule)
     limited = [rule.source for rule in naming if rule.match != HardwareMatch(gpu_model=rule.match.gpu_model)]
-    some = (f"Priced for some hosts alone, and not taken: {', '.join(limited)}.",) if limited else ()
+    not_taken = (f"Priced for some hosts alone, and not taken: {', '.join(limited)}.",) if limited else ()
     for rule in naming:
         if rule.source not in limited:
             ruled = _ruled(rule, choice, policy)
-            return f"{ruled}; {remedy}" if isinstance(ruled, str) else replace(ruled, evidence=some)
+            if isinstance(ruled, str):
+                return f"{ruled}; {remedy}"
+            return replace(ruled, evidence=(*not_taken, *ruled.evidence))
     if match is None:
         known = [name.removeprefix("NVIDIA ") for name in policy.catalogue.gpu_names()]
         similar = did_you_mean(choice.gpu_model, known)
@@ -176,7 +207,8 @@ def gpu_price(choice: GpuChoice, policy: WhatIfPolicy) -> GpuPrice | str:
     if not isinstance(quote, Quote):
         return f"the catalogue has no price: {quote.reason}; {remedy}"
     per_hour = Fraction(quote.dollars_per_hour) * PICODOLLARS_PER_DOLLAR / quote.devices
-    return GpuPrice(per_hour, quote.source, quote.as_of, quote.price_basis == "estimate", evidence=some)
+    estimated = (ESTIMATED,) if quote.price_basis == "estimate" else ()
+    return GpuPrice(per_hour, quote.source, quote.as_of, evidence=(*not_taken, *estimated))
 
 
 def _ruled(rule: Hardware, choice: GpuChoice, policy: WhatIfPolicy) -> GpuPrice | str:
@@ -190,10 +222,9 @@ def _ruled(rule: Hardware, choice: GpuChoice, policy: WhatIfPolicy) -> GpuPrice 
         return f"{rule.source} has no price of {choice.gpu_model} now"
     if any(rate.component == AMORTIZATION and not rate.rate.amount for rate in price.rates):
         return f"{rule.source} prices hardware that is written off: another {choice.gpu_model} is not free"
-    per_hour = sum(
-        (Fraction(rate.rate.amount * NANOSECONDS_PER_HOUR, rate.rate.period) for rate in price.rates),
-        Fraction(0),
-    )
+    amounts = [Fraction(rate.rate.amount * NANOSECONDS_PER_HOUR, rate.rate.period) for rate in price.rates]
     provenance = price.rates[0].provenance
-    estimate = provenance.price_basis == "estimate"
-    return GpuPrice(per_hour, provenance.source, provenance.as_of, estimate, isinstance(rule.pricing, Owned))
+    evidence = [ESTIMATED] if provenance.price_basis == "estimate" else []
+    if isinstance(rule.pricing, Owned):
+        evidence.append(WITHOUT_ENERGY)
+    return GpuPrice(sum(amounts, Fraction(0)), provenance.source, provenance.as_of, tuple(evidence))

@@ -25,7 +25,7 @@ from tests.finance.options.scenario_builders import (
 
 def race(given: Scenario) -> tuple[str | None, tuple[Crossing, ...]]:
     (pair,) = races(given, [course(given, option) for option in given.options])
-    return pair.first, pair.crossings
+    return pair.cheaper_first, pair.crossings
 
 
 def test_the_month_in_which_less_has_been_paid() -> None:
@@ -82,9 +82,13 @@ def test_more_hosts_are_taken_where_one_does_not_serve_it() -> None:
     assert only_break_even(scenario(rent, hosted(), load=load(), items=(people,))).verdict == "never"
     dear = hosted(prompt="2", cached="2", generation="2")
     break_even_point = only_break_even(scenario(rent, dear, load=load(), items=(people,)))
-    assert (break_even_point.verdict, break_even_point.hosts, break_even_point.served) == ("at", 3, True)
+    assert (break_even_point.verdict, break_even_point.hosts, break_even_point.throughput_known) == (
+        "at",
+        3,
+        True,
+    )
     assert break_even_point.tokens_per_day == Fraction(12_000 + 3 * 17_520, 730) * MILLION
-    assert break_even_point.lasting == Fraction(12_000 + 7 * 17_520, 730) * MILLION
+    assert break_even_point.lasting_tokens_per_day == Fraction(12_000 + 7 * 17_520, 730) * MILLION
 
 
 def test_longer_prompts_take_more_of_a_host() -> None:
@@ -106,7 +110,11 @@ def test_hosts_beyond_the_first_may_never_pay() -> None:
     break_even_point = only_break_even(
         scenario(rented(hosts=fleet(a_day=50 * MILLION)), hosted(), load=load())
     )
-    assert (break_even_point.tokens_per_day, break_even_point.hosts, break_even_point.lasting) == (
+    assert (
+        break_even_point.tokens_per_day,
+        break_even_point.hosts,
+        break_even_point.lasting_tokens_per_day,
+    ) == (
         48 * MILLION,
         1,
         24 * 48 * MILLION,
@@ -116,7 +124,7 @@ def test_hosts_beyond_the_first_may_never_pay() -> None:
     break_even_point = only_break_even(
         scenario(rented(hosts=fleet(a_day=47 * MILLION)), hosted(), load=load(), items=(people,))
     )
-    assert (break_even_point.hosts, break_even_point.lasting) == (1, None)
+    assert (break_even_point.hosts, break_even_point.lasting_tokens_per_day) == (1, None)
     assert break_even_point.tokens_per_day == Fraction(17_520 - 1000, 365) * MILLION
 
 

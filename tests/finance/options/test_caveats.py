@@ -11,8 +11,7 @@ from exporter.finance.options.measurement import Measurement
 from exporter.finance.options.option import AsMeasured, Load, Option
 from exporter.finance.options.scenario import ScenarioItem
 from exporter.finance.options.tco import TcoAnswer, answer
-from exporter.finance.options.tco_json import as_json
-from exporter.finance.options.tco_text import races, text
+from exporter.finance.options.tco_report import as_json, races, text
 from tests.finance.options.scenario_builders import MILLION, fleet, load, owned, rented, scenario, yearly
 
 DAY = 24 * 3600 * 10**9

@@ -12,7 +12,7 @@ from exporter.config import ConfigError
 from exporter.finance.options import scenario as scenario_file
 from exporter.finance.options.breakeven import Crossing
 from exporter.finance.options.tco import TcoAnswer, answer
-from exporter.finance.options.tco_text import assumptions, money, shares_of
+from exporter.finance.options.tco_report import assumptions, money, shares_of
 
 NAMES = (
     "cloud-model",

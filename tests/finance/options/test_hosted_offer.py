@@ -9,9 +9,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from exporter.finance.options.choices import HostedChoice, choice
-from exporter.finance.options.hosted_offer import hosted_offer
 from exporter.finance.options.load import MeasuredLoad, ServedModel
 from exporter.finance.options.outcome import Outcome
+from exporter.finance.options.what_if import hosted_offer
 from exporter.readings import ServerKey
 from exporter.tariff.catalogue import Catalogue
 from exporter.tariff.hosted import HostedPrice

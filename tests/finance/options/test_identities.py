@@ -22,7 +22,7 @@ from exporter.finance.options.option import (
 )
 from exporter.finance.options.scenario import Scenario, ScenarioItem
 from exporter.finance.options.tco import answer
-from exporter.finance.options.tco_text import shares_of, text
+from exporter.finance.options.tco_report import shares_of, text
 from exporter.tariff.terms import Owned
 from tests.depth import examples
 
@@ -226,9 +226,9 @@ def test_break_even_is_where_the_curves_cross(scenario: Scenario) -> None:
             steady(scenario, scenario.load, point.tokens_per_day / scenario.load.total), hosts
         ).months[0].hosts in (point.hosts, 1 if point.tokens_per_day == 0 else point.hosts)
         assert difference(point.tokens_per_day * Fraction(999_999, 1_000_000)) > 0
-        if point.lasting is not None:
+        if point.lasting_tokens_per_day is not None:
             for factor in (1, 2, 3, 7, 50):
-                assert difference(point.lasting * factor) <= 0
+                assert difference(point.lasting_tokens_per_day * factor) <= 0
 
 
 @examples(40)

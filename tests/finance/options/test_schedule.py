@@ -5,7 +5,7 @@ from zoneinfo import ZoneInfo
 from exporter.finance.options.choices import ScheduleChoice, choice
 from exporter.finance.options.load import MeasuredLoad
 from exporter.finance.options.outcome import Outcome
-from exporter.finance.options.schedule import schedule
+from exporter.finance.options.what_if import schedule
 from tests.finance.options.window_builders import CHAT, DOLLAR, day, hour, hours, measured, policy
 
 

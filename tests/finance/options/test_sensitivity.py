@@ -2,9 +2,8 @@
 
 from fractions import Fraction
 
-from exporter.finance.options.breakeven import LOADS, PRICES
 from exporter.finance.options.option import AsMeasured, Option
-from exporter.finance.options.tco import answer
+from exporter.finance.options.tco import LOADS, PRICES, answer
 from tests.finance.options.scenario_builders import (
     MILLION,
     fleet,

@@ -7,7 +7,7 @@ from generators.scenario_keys import documentation
 
 from exporter.finance.options import scenario as scenario_file
 from exporter.finance.options.tco import answer
-from exporter.finance.options.tco_text import money
+from exporter.finance.options.tco_report import money
 
 DOCS = Path(__file__).parents[3] / "docs"
 PAGE = (DOCS / "tco.md").read_text(encoding="utf-8")

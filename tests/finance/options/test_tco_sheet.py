@@ -14,8 +14,7 @@ from exporter.finance.options.measurement import Measurement
 from exporter.finance.options.option import AsMeasured, Option
 from exporter.finance.options.scenario import ScenarioItem
 from exporter.finance.options.tco import TcoAnswer, answer
-from exporter.finance.options.tco_json import as_json
-from exporter.finance.options.tco_text import assumptions, loads_met, number, races, text
+from exporter.finance.options.tco_report import as_json, assumptions, loads_met, number, races, text
 from tests.finance.options.scenario_builders import (
     MILLION,
     hosted,
@@ -100,11 +99,14 @@ def test_cents_of_years_sum_to_the_total() -> None:
 @pytest.mark.parametrize(
     ("race", "message"),
     [
-        (Race(("a", "b"), None, ()), "a and b: the same in every month."),
-        (Race(("a", "b"), "b", ()), "b is cheaper than a in every month."),
-        (Race(("a", "b"), "b", (Crossing(7, "a"),)), "b is cheaper than a at first, then a from month 7 on."),
+        (Race(("a", "b"), 12, None, ()), "a and b: the same in every month."),
+        (Race(("a", "b"), 12, "b", ()), "b is cheaper than a in every month."),
         (
-            Race(("a", "b"), "a", (Crossing(7, "b"), Crossing(9, "a"))),
+            Race(("a", "b"), 12, "b", (Crossing(7, "a"),)),
+            "b is cheaper than a at first, then a from month 7 on.",
+        ),
+        (
+            Race(("a", "b"), 12, "a", (Crossing(7, "b"), Crossing(9, "a"))),
             "a is cheaper than b at first, then b from month 7 on, then a from month 9 on.",
         ),
     ],
@@ -132,7 +134,7 @@ def test_months_in_words(race: Race, message: str) -> None:
             ONE_HOST_ONLY,
         ),
         (
-            BreakEven("a", "b", "at", Fraction(5), 1, Fraction(5), served=False),
+            BreakEven("a", "b", "at", Fraction(5), 1, Fraction(5), throughput_known=False),
             "a costs no more than b from 5 on, if its hosts serve that, which is not known.",
         ),
     ],

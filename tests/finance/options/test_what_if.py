@@ -8,8 +8,7 @@ from fractions import Fraction
 from exporter.finance.options.choices import choice
 from exporter.finance.options.load import MeasuredLoad
 from exporter.finance.options.what_if import WhatIfAnswer, what_if
-from exporter.finance.options.what_if_json import as_json
-from exporter.finance.options.what_if_text import text
+from exporter.finance.options.what_if_report import as_json, text
 from exporter.tariff.hosted import HostedPrice
 from tests.finance.options.window_builders import (
     BGE,

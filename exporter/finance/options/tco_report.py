@@ -1,11 +1,16 @@
-"""An answer as tables for people. Pure. Cents sum to their totals, whichever way they are cut."""
+"""A scenario's results as tables for people and as JSON for programs. Pure.
+
+Dollars are to the cent. Years and components of an option sum to its total; the components of one year sum to
+that year within a cent.
+"""
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from decimal import Decimal, localcontext
 from fractions import Fraction
 from textwrap import wrap
-from typing import Final, NamedTuple
+from typing import Any, Final, NamedTuple
 
+from exporter.finance.options.costs import OptionCourse, summed
 from exporter.finance.options.measurement import CENT, caveats
 from exporter.finance.options.option import (
     MONTHS_PER_YEAR,
@@ -18,15 +23,16 @@ from exporter.finance.options.option import (
 )
 from exporter.finance.options.scenario import Scenario, ScenarioItem
 from exporter.finance.options.tco import TcoAnswer
-from exporter.finance.render import counted
+from exporter.finance.render import counted, json_text, plain
 from exporter.reports.rounding import hundredths, rounded, text_table
-from exporter.units import NANOSECONDS_PER_HOUR
+from exporter.units import NANOSECONDS_PER_HOUR, NANOSECONDS_PER_SECOND
 
 DECIMALS: Final = Decimal("0.000001")
 DIGITS: Final = 60
 WIDTH: Final = 110
 TENTH: Final = Fraction(1, 10)
 TEN_THOUSANDTH: Final = Fraction(1, 10_000)
+CENTS: Final = 100
 
 
 class Assumption(NamedTuple):
@@ -243,35 +249,34 @@ def _year_names(answer: TcoAnswer) -> list[str]:
     return [f"year {year}" for year in range(1, answer.scenario.horizon_years + 1)]
 
 
+def _by_option(heads: Sequence[str], columns: Iterable[Sequence[str]]) -> list[list[str]]:
+    """Rows of a table, from the heads of its rows and the columns of its options."""
+    return [list(row) for row in zip(["", *heads], *columns, strict=True)]
+
+
 def _years(answer: TcoAnswer) -> list[list[str]]:
     ends = ("total", "a month, on the mean", "paid", "worth left", "per million tokens of the load")
-    columns = [["", *_year_names(answer), *ends]]
+    columns = []
     for course in answer.courses:
-        cents = rounded([sum((month.total for month in year), Fraction(0)) for year in course.years], CENT)
+        cents = rounded(course.yearly_totals, CENT)
         amounts = course.total / answer.scenario.months, course.paid, course.worth
         per_million = _price(answer.per_million(course))
         columns.append(
             [course.option, *map(hundredths, (*cents, sum(cents))), *map(money, amounts), per_million]
         )
-    return _turned(columns)
-
-
-def _turned(columns: Sequence[Sequence[str]]) -> list[list[str]]:
-    return [list(row) for row in zip(*columns, strict=True)]
+    return _by_option([*_year_names(answer), *ends], columns)
 
 
 def _components(answer: TcoAnswer) -> list[list[str]]:
     names = list(dict.fromkeys(name for course in answer.courses for name in course.components))
-    columns = [["", *names]]
+    columns = []
     for course in answer.courses:
         parts = course.components
-        cents = dict(zip(parts, rounded(list(parts.values()), CENT), strict=True))
-        shares = shares_of(parts)
-        columns.append(
-            [course.option, *(hundredths(cents[name]) if name in cents else "-" for name in names)]
-        )
-        columns.append(["%", *(_tenths(shares[name]) if name in shares else "-" for name in names)])
-    return _turned(columns)
+        cents = dict(zip(parts, map(hundredths, rounded(list(parts.values()), CENT)), strict=True))
+        shares = {name: _tenths(share) for name, share in shares_of(parts).items()}
+        columns.append([course.option, *(cents.get(name, "-") for name in names)])
+        columns.append(["%", *(shares.get(name, "-") for name in names)])
+    return _by_option(names, columns)
 
 
 def shares_of(parts: Mapping[str, Fraction]) -> dict[str, int]:
@@ -288,7 +293,7 @@ def _tenths(value: int) -> str:
 
 
 def _hosts_by_year(answer: TcoAnswer) -> list[list[str]]:
-    columns = [["", *_year_names(answer)]]
+    columns = []
     if answer.tokens_per_day is not None:
         columns.append(["tokens a day", *map(whole, answer.tokens_per_day)])
     for course in answer.courses:
@@ -297,23 +302,24 @@ def _hosts_by_year(answer: TcoAnswer) -> list[list[str]]:
             busy = "" if first.busy is None else f" ({_tenths(rounded([first.busy * 100], TENTH)[0])} %)"
             cells.append(f"{first.hosts:,}{busy}" if first.hosts else "-")
         columns.append([course.option, *cells])
-    return _turned(columns)
+    return _by_option(_year_names(answer), columns)
 
 
 def races(answer: TcoAnswer) -> Iterator[str]:
     """A sentence for each pair of options."""
     for race in answer.races:
         first, second = race.options
-        ever = "in every month" if race.months is None else f"in each of the first {race.months} months"
-        if race.first == second:
+        whole_horizon = race.compared_months == answer.scenario.months
+        ever = "in every month" if whole_horizon else f"in each of the first {race.compared_months} months"
+        if race.cheaper_first == second:
             first, second = second, first
-        if race.first is None:
+        if race.cheaper_first is None:
             yield f"{first} and {second}: the same {ever}."
         elif not race.crossings:
             yield f"{first} is cheaper than {second} {ever}."
         else:
             turns = ", then ".join(f"{turn.cheaper} from month {turn.month} on" for turn in race.crossings)
-            until = "" if race.months is None else f", to month {race.months}"
+            until = "" if whole_horizon else f", to month {race.compared_months}"
             yield f"{first} is cheaper than {second} at first, then {turns}{until}."
 
 
@@ -327,12 +333,12 @@ def loads_met(answer: TcoAnswer) -> Iterator[str]:
             yield f"{even.option} costs more than {even.hosted} at any load."
             continue
         hosts = counted(even.hosts or 0, "host")
-        if not even.served:
+        if not even.throughput_known:
             limit = "if its hosts serve that, which is not known"
-        elif even.lasting is None:
+        elif even.lasting_tokens_per_day is None:
             limit = f"up to what {hosts} can serve; one more costs more than it saves"
-        elif even.lasting > even.tokens_per_day:
-            limit = f"up to what {hosts} can serve, and for good from {whole(even.lasting)} on"
+        elif even.lasting_tokens_per_day > even.tokens_per_day:
+            limit = f"up to what {hosts} can serve, and for good from {whole(even.lasting_tokens_per_day)} on"
         else:
             limit = f"with {hosts}"
         yield f"{even.option} costs no more than {even.hosted} from {whole(even.tokens_per_day)} on, {limit}."
@@ -347,13 +353,115 @@ def _load_sensitivity(answer: TcoAnswer) -> tuple[str, list[list[str]]]:
     if loads.reference is not None:
         at = f"when the first hosts of {loads.reference} are so busy"
     names = [course.option for course in answer.courses]
-    columns = [["", "tokens a day", *names]]
+    columns = []
     for level in loads.levels:
         prices = [_price(level.per_million.get(name)) for name in names]
         columns.append([percent(level.ratio), whole(level.tokens_per_day), *prices])
-    return f"Dollars per million tokens {at}, without growth", _turned(columns)
+    return f"Dollars per million tokens {at}, without growth", _by_option(["tokens a day", *names], columns)
 
 
 def _price(value: Fraction | None) -> str:
     """Dollars per million tokens, with four decimals; a dash where it is not known."""
     return "-" if value is None else f"{rounded([value], TEN_THOUSANDTH)[0] / 10_000:,.4f}"
+
+
+def as_json(answer: TcoAnswer) -> str:
+    """The whole answer."""
+    scenario, loads = answer.scenario, answer.scenario.yearly_loads
+    document = {
+        "report": "tco",
+        "scenario": scenario.name,
+        "about": scenario.description,
+        "currency": "USD",
+        "horizon_years": scenario.horizon_years,
+        "hours_per_month": float(scenario.hours_per_month),
+        "load": None
+        if loads is None
+        else {"tokens_per_day": [{"year": year, **plain(load)} for year, load in enumerate(loads, 1)]},
+        "measured": _measured(answer),
+        "options": [_option(answer, result) for result in answer.courses],
+        "caveats": answer.caveats,
+        "break_even_months": plain(answer.races),
+        "break_even_tokens_per_day": plain(answer.break_evens),
+        "load_sensitivity": None
+        if answer.loads is None
+        else {
+            "busy_option": answer.loads.reference,
+            "levels": [
+                {
+                    "ratio": float(level.ratio),
+                    "tokens_per_day": float(level.tokens_per_day),
+                    "dollars_per_million_tokens": plain(level.per_million),
+                    "total_dollars": {name: _dollars(amount) for name, amount in level.totals.items()},
+                }
+                for level in answer.loads.levels
+            ],
+        },
+        "price_sensitivity": [
+            {
+                "option": result.option,
+                "totals": [
+                    {"factor": float(factor), "dollars": _dollars(amount)}
+                    for factor, amount in result.totals.items()
+                ],
+            }
+            for result in answer.prices
+        ],
+        "assumptions": [
+            assumed._asdict() | {"source": assumed.source or None, "as_of": assumed.as_of or None}
+            for assumed in assumptions(scenario)
+        ],
+    }
+    return json_text(document)
+
+
+def _dollars(amount: Fraction) -> float:
+    return rounded([amount], CENT)[0] / CENTS
+
+
+def _measured(answer: TcoAnswer) -> dict[str, Any] | None:
+    mean_day = answer.measured
+    if mean_day is None:
+        return None
+    spending = mean_day.option.serving
+    estimated = spending.estimated_dollars_per_day if isinstance(spending, AsMeasured) else Fraction(0)
+    return {
+        "first_day": mean_day.first_day,
+        "last_day": mean_day.last_day,
+        "covered_seconds": mean_day.covered / NANOSECONDS_PER_SECOND,
+        "unpriced_gpu_seconds": mean_day.unpriced / NANOSECONDS_PER_SECOND,
+        "days_left_out": mean_day.left_out,
+        "estimated_dollars_per_day": _dollars(estimated),
+    }
+
+
+def _parts(parts: dict[str, Fraction]) -> dict[str, float]:
+    cents = rounded(list(parts.values()), CENT)
+    return {name: amount / CENTS for name, amount in zip(parts, cents, strict=True)}
+
+
+def _option(answer: TcoAnswer, course: OptionCourse) -> dict[str, Any]:
+    cents = rounded(course.yearly_totals, CENT)
+    fleet = answer.scenario.option(course.option).fleet
+    return {
+        "name": course.option,
+        "throughput_known": None if fleet is None else fleet.tokens_per_second is not None,
+        "total_dollars": sum(cents) / CENTS,
+        "paid_dollars": _dollars(course.paid),
+        "worth_dollars": _dollars(course.worth),
+        "dollars_per_million_tokens": plain(answer.per_million(course)),
+        "components": _parts(course.components),
+        "share_ratios": {name: share / 1000 for name, share in shares_of(course.components).items()},
+        "years": [
+            {
+                "year": number,
+                "dollars": amount / CENTS,
+                "paid_dollars": _dollars(sum((month.paid for month in year), Fraction(0))),
+                "hosts": year[0].hosts,
+                "busy_ratio": plain(year[0].busy),
+                "components": _parts(summed(year)),
+            }
+            for number, (amount, year) in enumerate(zip(cents, course.years, strict=True), 1)
+        ],
+        "paid_by_month_end_dollars": [_dollars(amount) for amount in course.cumulated_paid()],
+    }
