@@ -9,6 +9,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from fractions import Fraction
 from math import ceil
+from typing import Final, NamedTuple
 
 from exporter.finance.options.choices import CommitmentChoice
 from exporter.finance.options.load import MeasuredLoad
@@ -16,7 +17,23 @@ from exporter.finance.options.outcome import GIVEN, Outcome, Turn, WhatIfPolicy
 from exporter.reports.rounding import dollars_text
 from exporter.units import NANOSECONDS_PER_HOUR, PICODOLLARS_PER_DOLLAR
 
-ZERO = Fraction(0)
+ZERO: Final = Fraction(0)
+
+
+class RentedHour(NamedTuple):
+    """GPUs of one model that are rented in an hour."""
+
+    gpus: Fraction
+    """GPUs on the mean of the hour."""
+    rent: Fraction
+    """Picodollars of one GPU for the hour."""
+    committed: int = 0
+    """GPUs of the commitment."""
+
+    @property
+    def used(self) -> Fraction:
+        """GPU-hours of the commitment that are used."""
+        return min(self.gpus, Fraction(self.committed))
 
 
 @dataclass(frozen=True, slots=True)
@@ -24,23 +41,25 @@ class _Committed:
     """GPUs of one model that are committed."""
 
     gpu_model: str
+    """The model of the GPUs."""
     gpus: int
+    """GPUs of the commitment."""
     per_hour: Fraction
     """Picodollars of a committed GPU."""
     present: Fraction
-    """Rent of one in the last hour."""
-    hours: Sequence[tuple[Fraction, Fraction]]
-    """Hours with rented GPUs: their number on the mean, and the rent of one of them."""
+    """Rent of one GPU in the last hour."""
+    hours: Sequence[RentedHour]
+    """Hours with rented GPUs."""
 
     @property
     def used(self) -> Fraction:
-        """GPU-hours of it that were used."""
-        return sum((min(gpus, Fraction(self.gpus)) for gpus, _ in self.hours), ZERO)
+        """GPU-hours of the commitment that are used."""
+        return sum((hour.used for hour in self.hours), ZERO)
 
     @property
     def replaced(self) -> Fraction:
-        """Rent that it takes the place of."""
-        return sum((rent * min(gpus, Fraction(self.gpus)) for gpus, rent in self.hours), ZERO)
+        """Rent that the commitment takes the place of."""
+        return sum((hour.rent * hour.used for hour in self.hours), ZERO)
 
     def evidence(self, months: int, wall_hours: int) -> list[str]:
         """Sentences on its price and use, for a term of so many months."""
@@ -62,12 +81,12 @@ def commitment(load: MeasuredLoad, choice: CommitmentChoice, policy: WhatIfPolic
     """The rent of the window with a commitment."""
     if load.servers:
         return Outcome(choice, lack="a commitment is for GPUs, whoever holds them: leave out --server")
-    models: dict[str, list[tuple[Fraction, Fraction]]] = {}
+    models: dict[str, list[RentedHour]] = {}
     for _, hour in sorted(load.hours.items()):
         for model, (rent, time) in hour.rented.items():
             if rent > 0 and time > 0:
                 gpus = Fraction(time, NANOSECONDS_PER_HOUR)
-                models.setdefault(model, []).append((gpus, rent / gpus))
+                models.setdefault(model, []).append(RentedHour(gpus, rent / gpus))
     if not models:
         return Outcome(choice, lack="no rent was paid: owned hardware needs no commitment")
     if len(models) > 1 and (choice.discount_ratio is None or choice.gpus is not None):
@@ -76,9 +95,7 @@ def commitment(load: MeasuredLoad, choice: CommitmentChoice, policy: WhatIfPolic
     parts = [_committed(load, choice, model, hours) for model, hours in sorted(models.items())]
     due = sum((part.gpus * part.per_hour * load.wall_hours for part in parts), ZERO)
     of_term = due * Fraction(policy.hours_per_month) / load.wall_hours * choice.months
-    evidence: list[str] = []
-    for part in parts:
-        evidence += part.evidence(choice.months, load.wall_hours)
+    evidence = [sentence for part in parts for sentence in part.evidence(choice.months, load.wall_hours)]
     committed = sum(part.gpus for part in parts)
     if committed:
         evidence.append(
@@ -86,7 +103,7 @@ def commitment(load: MeasuredLoad, choice: CommitmentChoice, policy: WhatIfPolic
             "whatever the load."
         )
     # The load below which the commitment costs more, if rented GPUs follow the load.
-    hours = [(gpus, rent, part.gpus) for part in parts if part.gpus for gpus, rent in part.hours]
+    hours = [hour for part in parts if part.gpus for hour in part.hours]
     factor = turning_factor(hours, due) if hours else None
     turn = Turn("never") if factor is None else Turn("none")
     if factor is not None and load.all_tokens:
@@ -107,9 +124,10 @@ def commitment(load: MeasuredLoad, choice: CommitmentChoice, policy: WhatIfPolic
 
 
 def _committed(
-    load: MeasuredLoad, choice: CommitmentChoice, model: str, hours: Sequence[tuple[Fraction, Fraction]]
+    load: MeasuredLoad, choice: CommitmentChoice, model: str, hours: Sequence[RentedHour]
 ) -> _Committed:
-    _, present = hours[-1]
+    """The GPUs of a model to commit: as many as the choice has, or as cost least."""
+    present = hours[-1].rent
     if choice.discount_ratio is None:
         per_hour = (choice.dollars_per_hour or ZERO) * PICODOLLARS_PER_DOLLAR
     else:
@@ -117,30 +135,35 @@ def _committed(
     number = choice.gpus
     if number is None:
         # Each further GPU is rented for fewer hours: those before the first that does not pay, pay.
-        a_window = per_hour * load.wall_hours
+        def costs_less_rented(before: int) -> bool:
+            rent = (hour.rent * min(Fraction(1), max(ZERO, hour.gpus - before)) for hour in hours)
+            return sum(rent, ZERO) <= per_hour * load.wall_hours
 
-        def costs_less_rented(first: int) -> bool:
-            rent = (rent * min(Fraction(1), max(ZERO, gpus - first)) for gpus, rent in hours)
-            return sum(rent, ZERO) <= a_window
-
-        most = ceil(max(gpus for gpus, _ in hours))
+        most = ceil(max(hour.gpus for hour in hours))
         number = bisect_left(range(most), x=True, key=costs_less_rented)
-    return _Committed(model, number, per_hour, present, hours)
+    return _Committed(
+        gpu_model=model,
+        gpus=number,
+        per_hour=per_hour,
+        present=present,
+        hours=[hour._replace(committed=number) for hour in hours],
+    )
 
 
-def turning_factor(hours: Sequence[tuple[Fraction, Fraction, int]], due: Fraction) -> Fraction | None:
+def turning_factor(hours: Sequence[RentedHour], due: Fraction) -> Fraction | None:
     """So many times the GPUs at which their rent, up to those committed, is what the commitment costs.
 
-    Hours are (GPUs, rent of one, committed). The rent is a line until an hour uses all that are committed,
-    and then again a flatter one; `None` if it never comes to that.
+    The rent is a line until an hour uses all that are committed, and then again a flatter one; `None` if it
+    never comes to that.
     """
-    full = Fraction(0)
-    slope = sum((gpus * rent for gpus, rent, _ in hours), Fraction(0))
-    for gpus, rent, committed in sorted(hours, key=lambda hour: hour[2] / hour[0]):
+    full = ZERO
+    slope = sum((hour.gpus * hour.rent for hour in hours), ZERO)
+    for hour in sorted(hours, key=lambda hour: hour.committed / hour.gpus):
         if slope <= 0:
             return None
         factor = (due - full) / slope
-        if factor * gpus <= committed:
+        if factor * hour.gpus <= hour.committed:
             return factor
-        full, slope = full + rent * committed, slope - gpus * rent
+        full += hour.rent * hour.committed
+        slope -= hour.gpus * hour.rent
     return None

@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from exporter.finance.options.choices import CommitmentChoice, choice
-from exporter.finance.options.commitment import commitment, turning_factor
+from exporter.finance.options.commitment import RentedHour, commitment, turning_factor
 from exporter.finance.options.load import MeasuredLoad, RentedTime
 from exporter.finance.options.outcome import Outcome
 from tests.finance.options.window_builders import (
@@ -101,7 +101,7 @@ def test_the_load_put_back_costs_the_same() -> None:
 )
 def test_any_load_put_back_costs_the_same(gpus: list[int], committed: int, cents: int) -> None:
     """Rent up to the committed GPUs at that many times the load is what the commitment costs, to the last."""
-    rents = [(Fraction(count), Fraction(300), committed) for count in gpus if count]
+    rents = [RentedHour(Fraction(count), Fraction(300), committed) for count in gpus if count]
     due = Fraction(committed * cents * len(gpus))
 
     factor = turning_factor(rents, due)
