@@ -239,22 +239,22 @@ class _Purchase:
 
         A host of 36,000 dollars over 36 months costs 1,000 a month, and is paid whole in its first month.
         """
-        terms, life = self.owned.ownership, self.owned.life_months
+        ownership, life = self.owned.ownership, self.owned.life_months
         lives, age = divmod(month - self.month, life)
         if month < self.month or (lives and not self.owned.refresh):
             return Charge(tariff.AMORTIZATION, ZERO, ZERO)
-        written_off = tariff.amortization_dollars_per_year(terms) / MONTHS_PER_YEAR
+        written_off = tariff.amortization_dollars_per_year(ownership) / MONTHS_PER_YEAR
         paid = ZERO
         if age == 0:
-            paid = Fraction(terms.capital_dollars) * self.price(month)
+            paid = Fraction(ownership.capital_dollars) * self.price(month)
         if age == 0 and lives:
-            paid -= Fraction(terms.residual_dollars) * self.price(month - life)
+            paid -= Fraction(ownership.residual_dollars) * self.price(month - life)
         return Charge(tariff.AMORTIZATION, self.price(month - age) * written_off, paid)
 
     def worth(self, months: int) -> Fraction:
         """What the hosts are worth after so many months."""
-        terms, life = self.owned.ownership, self.owned.life_months
-        capital, residual = Fraction(terms.capital_dollars), Fraction(terms.residual_dollars)
+        ownership, life = self.owned.ownership, self.owned.life_months
+        capital, residual = Fraction(ownership.capital_dollars), Fraction(ownership.residual_dollars)
         lives, age = divmod(months - 1 - self.month, life)
         if lives and not self.owned.refresh:
             return residual * self.price(self.month)
