@@ -218,7 +218,7 @@ def _running_charges(
 
 
 @dataclass(frozen=True, slots=True)
-class _Purchase:
+class _BoughtHosts:
     """Hosts that were bought together, and are replaced together."""
 
     hosts: int
@@ -266,7 +266,7 @@ def _with_hardware(owned: OwnedHosts, prices: Sequence[Fraction], running: Optio
     """A course with what its hosts cost, and what they are worth at its end."""
     hosts = [0, *(month.hosts for month in running.months)]
     purchases = [
-        _Purchase(hosts=after - before, month=index, owned=owned, prices=prices)
+        _BoughtHosts(hosts=after - before, month=index, owned=owned, prices=prices)
         for index, (before, after) in enumerate(pairwise(hosts))
         if after > before
     ]
