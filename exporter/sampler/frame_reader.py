@@ -120,13 +120,8 @@ class FrameReader:
         pages = self._read_pages(configured, gateways, remembered or State(), wall)
         gpus = host.gpus.gpus
         discovered = host.discovered
-        gathered = [
-            *host.gpus.gathered,
-            *host.discovery,
-            *pages.gateways,
-            *pages.servers,
-            *discovered.gathered,
-        ]
+        of_host = (*host.gpus.gathered, *host.discovery)
+        gathered = [*of_host, *pages.gateways, *pages.servers, *discovered.gathered]
         answered = tuple(zip(pages.endpoints, pages.servers, strict=True))
         unread = [
             UnreadServer(endpoint.key, unread_reason(answer.health.reason), endpoint.url)
@@ -182,9 +177,8 @@ class FrameReader:
         others = () if self.discovery is None else self.discovery.endpoints
         # An endpoint that a reload has just named is read once.
         endpoints = (*configured, *(endpoint for endpoint in others if endpoint.url not in named))
-        answers = [
-            _of_one_process(answer, remembered, wall) for answer in self.gather((*gateways, *endpoints))
-        ]
+        gathered = self.gather((*gateways, *endpoints))
+        answers = [_of_one_process(answer, remembered, wall) for answer in gathered]
         of_servers = answers[len(gateways) :]
         readings = [answer.reading for answer in of_servers if answer.reading is not None]
         urls = (endpoint.url for endpoint in endpoints)
