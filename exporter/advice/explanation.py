@@ -365,7 +365,10 @@ def explain(
     keys = sorted(accounts.models)
     if not keys:
         raise ExplanationError("nothing was posted in this time: ask for a longer --window")
-    selected = [key for key in keys if server is None or server in {key.server, key.name}]
+    # Without a namespace the page links to `/chat`: the bare name might be that of several servers.
+    selected = [
+        key for key in keys if server is None or server in {key.server, f"{key.namespace}/{key.server}"}
+    ]
     if not selected:
         there_is = ", ".join(key.name for key in keys)
         raise ExplanationError(f"there is no server {server!r} in this time: there is {there_is}")
