@@ -66,12 +66,13 @@ class GpuOutcome:
     reading: GpuReading | None
     shares: tuple[GpuShare, ...]
     held_shares: Mapping[tuple[ServerKey, ShareMethod], float]
-    """Parts of its time by server and method; they sum to 1."""
+    """Parts of the GPU's time by server and method; they sum to 1."""
     phase_weights: Mapping[OwnerPhase, int]
-    """Weights that divide its time by owner and phase."""
+    """Weights that divide the GPU's time by owner and phase."""
     mean_watts: float | None
+    """Mean power of the last five minutes, `None` before anything was measured."""
     count: int = 1
-    """Above 1 for several GPUs that NVML never listed."""
+    """The number of GPUs, above 1 for several that NVML never listed."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -86,7 +87,7 @@ class TickOutcome:
     """The policy of the tick, with the owners that servers report and the predecessors of replaced GPUs."""
     inventory: GpuInventory
     charged: ChargedInterval | None = None
-    """The time that its segments charge, `None` where there is none."""
+    """The interval that the segments charge, `None` where there is none."""
     errors: Mapping[str, PageErrors] = field(default_factory=dict)
     """What a page of a server or gateway left out, by URL and reason."""
 
@@ -138,7 +139,7 @@ def advance(state: State, frame: Frame, policy: CostPolicy) -> TickOutcome:
     time = intervals.tick_time(start, frame, policy, charges_gpus=slots.charges_gpus)
     tick_policy = replace(policy, owners=start.owners, tariff=slots.tariff)
     served = servers.advance(start, frame, time.elapsed, tick_policy)
-    listed = attribution.with_readings(slots.listed, start, frame, served.beyond)
+    listed = attribution.with_readings(slots.listed, start, frame, served.deltas.beyond)
     tick = _Tick(
         start=start,
         frame=frame,
@@ -166,7 +167,7 @@ def advance(state: State, frame: Frame, policy: CostPolicy) -> TickOutcome:
         policy=tick_policy,
         inventory=slots,
         charged=time.charged,
-        errors=served.errors,
+        errors=served.deltas.errors,
     )
 
 
@@ -352,7 +353,7 @@ def _state_after(tick: _Tick, gpus: Collection[GpuAccrual], postings: Postings) 
         slots.append(replace(gpu.state, carries=gpu.remainders.carries, rounding=rounding))
     listed = {slot.gpu.uuid: slot for slot in slots if slot.gpu.uuid != UNSEEN}
     present = {holder.key for slot in slots for holder in slot.holders}
-    present.update(endpoint.key for endpoint in tick.served.endpoints.values())
+    present.update(endpoint.key for endpoint in tick.served.deltas.endpoints.values())
     with_owner = present | {owned.key for owned in frame.owners}
     server_states = _server_states(tick)
     if not frame.incomplete:
@@ -367,8 +368,8 @@ def _state_after(tick: _Tick, gpus: Collection[GpuAccrual], postings: Postings) 
         uncharged=tick.start.uncharged + uncharged,
         gpus=listed,
         unseen={slot.gpu.gpu_model: slot for slot in slots if slot.gpu.uuid == UNSEEN},
-        endpoints=tick.served.endpoints,
-        gateways=tick.served.gateways,
+        endpoints=tick.served.deltas.endpoints,
+        gateways=tick.served.deltas.gateways,
         servers=server_states,
         accrued=tick.start.accrued + sum(segment.accrued for segment in postings.segments),
         fresh_in="" if slots else tick.start.fresh_in,
@@ -386,7 +387,7 @@ def _server_states(tick: _Tick) -> dict[ServerKey, ServerState]:
     served = tick.served
     states = dict(served.servers)
     for holder in tick.frame.holders:
-        key = served.beyond.get(holder.key, holder.key)
+        key = served.deltas.beyond.get(holder.key, holder.key)
         if holder.uuid in tick.slots.listed and key not in states:
             states[key] = ServerState(principal=principal_of(holder.key, tick.frame.users))
     holders = [holder for gpu in tick.gpus.values() for holder in gpu.holders]

@@ -188,9 +188,9 @@ class IntervalPart(NamedTuple):
     drawn_before: Nanoseconds
     """Time before it in which energy was drawn: while the host was up, or always where it never was."""
     drawn_until: Nanoseconds
-    """The same time until its end."""
+    """Time until its end in which energy was drawn."""
     drawn_in_all: Nanoseconds
-    """The same time of the whole interval."""
+    """Time of the whole interval in which energy was drawn."""
 
 
 def interval_parts(

@@ -40,11 +40,11 @@ class GpuInventory:
     """The slots of a host after one read of its GPUs. Those listed, lost and unseen are charged."""
 
     state: State
-    """With the boot, the replacements and the retired GPUs of this read."""
+    """The state with the boot, the replacements and the retired GPUs of this read."""
     tariff: Tariff
     """Prices, with the predecessors of the GPUs that sit in these slots."""
     listed: Mapping[str, GpuState]
-    """Slots with a listed GPU, by its UUID, without this tick's reading."""
+    """Slots with a listed GPU, by its UUID, without the reading of the tick."""
     lost: Mapping[str, GpuState] = field(default_factory=dict)
     """Slots whose GPU is not listed."""
     unseen: Mapping[str, GpuState] = field(default_factory=dict)

@@ -84,7 +84,7 @@ class GpuUse:
 
     time: Nanoseconds
     up: Nanoseconds
-    """The part of `time` with hourly rent."""
+    """GPU time in which hourly rent accrues."""
     energy: Millijoules
 
 
@@ -124,7 +124,7 @@ class Segment:
     unpriced: tuple[UnpricedTime, ...] = ()
     """Time of GPUs without a price."""
     down: Nanoseconds = 0
-    """The part that hourly rent is not owed for."""
+    """Time of the segment that hourly rent is not owed for."""
 
 
 def up_times(segments: Sequence[Segment]) -> list[Nanoseconds]:
@@ -213,7 +213,7 @@ class Postings:
     segments: tuple[Segment, ...] = ()
     tokens: tuple[TokenPosting, ...] = ()
     requests: tuple[RequestPosting, ...] = ()
-    """Those that finished."""
+    """Requests that finished."""
     energy: tuple[EnergyPosting, ...] = ()
     owners: tuple[CostOwner, ...] = ()
     """Owners of this tick, also those with nothing to post: a series starts at zero."""
@@ -230,4 +230,4 @@ class Postings:
     late: LateCharges = LateCharges()
     latencies: tuple[LatencyPosting, ...] = ()
     memory: tuple[MemoryPosting, ...] = ()
-    """Of servers whose memory is known."""
+    """GPU memory of servers whose memory is known."""

@@ -5,16 +5,13 @@ from dataclasses import dataclass, field, replace
 from typing import Final, NamedTuple
 
 from exporter.cost import split
-from exporter.cost.counters import (
-    PageErrors,
-)
 from exporter.cost.division import Divider, OwnerQuota, divide_counts
 from exporter.cost.money import WHOLE, portions
 from exporter.cost.policy import CostPolicy
 from exporter.cost.postings import CostOwner, LatencyPosting, RequestPosting, TokenPosting
-from exporter.cost.server_deltas import NEW_MODEL, ServerDelta, collect_deltas
+from exporter.cost.server_deltas import NEW_MODEL, ServerDelta, ServerDeltas, collect_deltas
 from exporter.cost.split import PhaseSplit
-from exporter.cost.state import UNDIVIDED, EndpointState, GatewayState, ModelState, ServerState, State
+from exporter.cost.state import UNDIVIDED, ModelState, ServerState, State
 from exporter.readings import (
     Frame,
     LoadReading,
@@ -35,37 +32,42 @@ class ServerTick:
     up: bool = False
     """Whether some endpoint answered."""
     running: bool | None = None
-    """Whether requests were running at its read, or tokens moved where it reports none; `None`: unknown."""
+    """Whether requests were running when the server was read, `None` where that is unknown.
+
+    For a server that does not report them, moved tokens tell.
+    """
     moved: bool = False
     """Whether tokens moved."""
     busy_models: Mapping[str, int] = field(default_factory=lambda: {NO_MODEL: WHOLE})
-    """Parts of `money.WHOLE` of its busy time, by model."""
+    """Parts of the server's busy time by model, which sum to `money.WHOLE`."""
     idle_models: Mapping[str, int] = field(default_factory=lambda: {NO_MODEL: WHOLE})
-    """Parts of `money.WHOLE` of its idle time, by model."""
+    """Parts of the server's idle time by model, which sum to `money.WHOLE`."""
     splits: Mapping[str, PhaseSplit] = field(default_factory=dict)
+    """The split of busy money between prefill and decode, by model."""
     loads: tuple[LoadReading, ...] = ()
+    """The load of each model that reports any."""
     world_size: int = 0
-    """The largest that one of its endpoints reported, 0 where none did."""
+    """The largest number of GPUs that an endpoint of the server reported, 0 where none did."""
     owner_shares: Mapping[str, Mapping[CostOwner, int]] = field(default_factory=dict)
-    """Parts of `money.WHOLE` of a model by cost owner, where a gateway divides it."""
+    """Parts of each model by cost owner, which sum to `money.WHOLE`; empty without a gateway."""
 
 
 @dataclass(frozen=True, slots=True)
 class ServersTick:
     """All servers of one tick: their states after it, and what they add to the totals."""
 
-    gateways: Mapping[str, GatewayState]
-    endpoints: Mapping[str, EndpointState]
+    deltas: ServerDeltas
+    """What endpoints and gateways counted, and their states after the tick."""
     servers: Mapping[ServerKey, ServerState]
+    """The state of every server after the tick."""
     ticks: Mapping[ServerKey, ServerTick]
+    """The servers that were watched in the tick."""
     tokens: tuple[TokenPosting, ...]
     requests: tuple[RequestPosting, ...]
+    """Requests that finished."""
     preemptions: tuple[RequestPosting, ...]
-    latencies: tuple[LatencyPosting, ...] = ()
-    errors: Mapping[str, PageErrors] = field(default_factory=dict)
-    """What a page left out, by URL and reason."""
-    beyond: Mapping[ServerKey, ServerKey] = field(default_factory=dict)
-    """Servers beyond the limit, each with the key that counts it."""
+    """Requests that were preempted."""
+    latencies: tuple[LatencyPosting, ...]
 
 
 def advance(state: State, frame: Frame, elapsed: Nanoseconds, policy: CostPolicy) -> ServersTick:
@@ -100,16 +102,13 @@ def advance(state: State, frame: Frame, elapsed: Nanoseconds, policy: CostPolicy
         for (model, objective, basis), count in server.latencies.items()
     )
     return ServersTick(
-        gateways=deltas.gateways,
-        endpoints=deltas.endpoints,
+        deltas=deltas,
         servers=servers,
         ticks=ticks,
         tokens=tuple(tokens),
         requests=tuple(requests),
         preemptions=tuple(preemptions),
         latencies=latencies,
-        errors=deltas.errors,
-        beyond=deltas.beyond,
     )
 
 

@@ -40,11 +40,11 @@ class GpuState:
     up: bool = True
     """False once the GPU is known to be lost, until it is read again."""
     energy_mark: Millijoules | None = None
-    """The last good value of the driver's counter."""
+    """The last good value of the driver's energy counter."""
     energy_age: Nanoseconds = 0
-    """Time since that value was taken."""
+    """Time since the energy mark was taken."""
     falls: int = 0
-    """Reads in a row below it."""
+    """Reads in a row below the energy mark."""
     power_carry: int = 0
     """Millijoules x 1e9 that integrated power left."""
     idle_watts: float | None = None
@@ -54,7 +54,7 @@ class GpuState:
     carries: Mapping[str, Carry] = field(default_factory=dict)
     """Fractions of a picodollar that accruals left, by component."""
     holders: tuple[Holder, ...] = ()
-    """Its last known holders."""
+    """The last known holders of the GPU."""
     rounding: Mapping[str, Mapping[OwnerPhase, int]] = field(default_factory=dict)
     """What rounding took from each owner and phase, by component.
 
@@ -63,19 +63,19 @@ class GpuState:
     slices: Mapping[str, int] | None = None
     """The last known parts of its MIG instances by UUID, in parts of `money.WHOLE`; `None` without MIG."""
     pci_bus_id: str = ""
-    """Its last known address."""
+    """The last known PCI address of the GPU."""
     boots_missed: int = 0
-    """Boots that began since NVML last listed it."""
+    """Boots that began since NVML last listed the GPU."""
     predecessor: str = ""
-    """The UUID whose slot it took, empty for none."""
+    """UUID of the GPU whose slot this one took, empty for none."""
     replaced_at: Instant = 0
-    """When it took that slot."""
+    """When the GPU took the slot of its predecessor."""
     priced_as: Gpu | None = None
-    """The GPU whose rule priced that slot."""
+    """The GPU whose rule priced the slot of the predecessor."""
     count: int = 1
-    """Above 1 for several GPUs that NVML never listed."""
+    """The number of GPUs, above 1 for several that NVML never listed."""
     memory_bytes: int | None = None
-    """All of its memory, `None` until it is read."""
+    """All memory of the GPU, `None` until it is read."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -86,17 +86,17 @@ class EndpointState:
     watched_since: Instant
     """Wall time of the first tick that asked for this endpoint."""
     marks: PageMarks = field(default_factory=PageMarks)
-    """Those of its counters and of its latency histograms."""
+    """Marks of the endpoint's counters and latency histograms."""
     requested: Mapping[str, Instant] = field(default_factory=dict)
     """Since when histograms are read, by objective and its seconds; 0 once a page was read for it."""
     engine: str = ""
-    """That of the last page."""
+    """The engine of the last page."""
     peer: Peer | None = None
-    """The address that answered with it."""
+    """The address that answered with the last page."""
     counted_at: str = ""
-    """URL of the endpoint at which its tokens count."""
+    """URL of the endpoint at which the tokens of this one count, empty where they count here."""
     own: PageMarks | None = None
-    """Its marks of when they began to count there; `None` while it counts itself."""
+    """Marks from when tokens began to count elsewhere; `None` while the endpoint counts itself."""
 
 
 GatewayConsumer = tuple[str, str, str]
@@ -111,7 +111,7 @@ class GatewayState:
     counts: Mapping[GatewayConsumer, tuple[float, float]] = field(default_factory=dict)
     """Sums of prompts and of generation of the last page by consumer, and of consumers that left it."""
     selection: str = ""
-    """That of its readings: the marks of other counters are none."""
+    """The selection of counters that the marks are of."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -123,7 +123,7 @@ class DivisionState:
     pending: Mapping[str, float] = field(default_factory=dict)
     """Tokens since the server and its gateway were last read together."""
     since: Nanoseconds = 0
-    """Time since that read."""
+    """Time since the server and its gateway were last read together."""
     rounding: Mapping[Quantity, Mapping[CostOwner, int]] = field(default_factory=dict)
     """What rounding took from each owner, by quantity; it is not kept on disk."""
 
@@ -166,19 +166,19 @@ class ServerState:
     """One server."""
 
     models: Mapping[str, ModelState] = field(default_factory=dict)
-    """Its models, first come first."""
+    """Sums of the server's models, first come first."""
     served: tuple[str, ...] = ()
-    """The models that it last reported."""
+    """The models that the server last reported."""
     partial: bool = False
     """Whether others compute for its tokens (another role, other hosts): money over tokens is no price."""
     role: Role = ""
-    """The role of its endpoints."""
+    """The role of the server's endpoints."""
     division: Division | None = None
-    """What its endpoints are divided by."""
+    """What divides the server over owners, `None` without a gateway."""
     principal: str = ""
-    """Who runs it: a namespace or a user. Rows are bounded by it."""
+    """Who runs the server: a namespace or a user. Rows are bounded by it."""
     absent_since: Instant | None = None
-    """Since when it holds no GPU and has no endpoint; `None` while it has."""
+    """Since when the server holds no GPU and has no endpoint; `None` while it has."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -190,7 +190,9 @@ class State:
     wall: Instant | None = None
     """Wall time of the last tick."""
     gpus: Mapping[str, GpuState] = field(default_factory=dict)
+    """Slots with a GPU that NVML listed once, by its UUID."""
     endpoints: Mapping[str, EndpointState] = field(default_factory=dict)
+    """The endpoints that are watched, by URL."""
     servers: Mapping[ServerKey, ServerState] = field(default_factory=dict)
     accrued: Picodollars = 0
     """Sum of everything accrued since the ledger began."""
@@ -210,7 +212,7 @@ class State:
     owners: Mapping[ServerKey, PodOwnership] = field(default_factory=dict)
     """Product and team that present servers last reported."""
     gateways: Mapping[str, GatewayState] = field(default_factory=dict)
-    """Those that are configured, by URL."""
+    """The gateways that are configured, by URL."""
     unseen: Mapping[str, GpuState] = field(default_factory=dict)
     """GPUs that are charged and that NVML never listed, by assumed model."""
     listed_in: str = ""
@@ -220,7 +222,7 @@ class State:
     retired: tuple[str, ...] = ()
     """GPUs of this host that were retired and whose slots are still empty."""
     former: Mapping[str, Gpu] = field(default_factory=dict)
-    """As `priced_as`, of GPUs that are in no slot any more, by UUID: what they cost may be charged late."""
+    """The GPUs that priced those in no slot any more, by UUID: their cost may be charged late."""
 
     def rebooted(self, frame: Frame) -> bool:
         """Whether the last tick was in another boot, so that only wall clocks measure the time between."""
