@@ -8,7 +8,7 @@ them unfolds to gigabytes), tags, merge keys, and nesting deeper than a configur
 import re
 from collections.abc import Iterator
 from dataclasses import dataclass, field
-from typing import Any, Final, TypeAlias
+from typing import Any, Final, NamedTuple, TypeAlias
 
 import yaml
 
@@ -87,16 +87,23 @@ class Mapping:
 
     position: Position
     path: str
-    entries: dict[str, tuple[Scalar, "Node"]] = field(default_factory=dict)
-    """Each key and its value, by the text of the key."""
+    entries: dict[str, "Entry"] = field(default_factory=dict)
+    """Entries by the text of their keys."""
 
     def value(self, name: str) -> "Node | None":
         """The value of a key, `None` without it."""
         entry = self.entries.get(name)
-        return entry and entry[1]
+        return entry and entry.value
 
 
 Node: TypeAlias = Scalar | Sequence | Mapping
+
+
+class Entry(NamedTuple):
+    """One key of a mapping and its value."""
+
+    key: Scalar
+    value: Node
 
 
 def document(data: bytes) -> Node | None:
@@ -112,7 +119,7 @@ def document(data: bytes) -> Node | None:
     except yaml.MarkedYAMLError as error:
         raise syntax_problem(text, error, reader.open_quote) from None
     except yaml.YAMLError as error:
-        raise LocatedError(None, "", f"is not YAML: {error}") from None
+        raise LocatedError(f"is not YAML: {error}") from None
 
 
 def positions(node: Node) -> Iterator[tuple[str, Position]]:
@@ -121,7 +128,7 @@ def positions(node: Node) -> Iterator[tuple[str, Position]]:
         yield node.path, node.position
     below = node.items if isinstance(node, Sequence) else ()
     if isinstance(node, Mapping):
-        below = [value for _, value in node.entries.values()]
+        below = [entry.value for entry in node.entries.values()]
     for child in below:
         yield from positions(child)
 
@@ -133,20 +140,20 @@ def dotted(path: str, name: str) -> str:
 
 def _text(data: bytes) -> str:
     if len(data) > FILE_BYTES:
-        raise LocatedError(None, "", f"is larger than {FILE_BYTES} bytes; no configuration is")
+        raise LocatedError(f"is larger than {FILE_BYTES} bytes; no configuration is")
     try:
         text = data.decode("utf-8").removeprefix("\ufeff")
     except UnicodeDecodeError as error:
         before = data[: error.start].decode("utf-8")
-        raise LocatedError(_end(before), "", "is not UTF-8; save the file as UTF-8") from None
+        raise LocatedError("is not UTF-8; save the file as UTF-8", _end(before)) from None
     if match := _NOT_YAML.search(text):
         position = _end(text[: match.start()])
-        raise LocatedError(position, "", f"has the control character U+{ord(match[0]):04X}; remove it")
+        raise LocatedError(f"has the control character U+{ord(match[0]):04X}; remove it", position)
     for indent, message, written in _INDENTS:
         if match := indent.search(text):
             position = _end(text[: match.start(1)])
             blank = TextEdit(position, Position(position.line, position.column + 1), written)
-            raise LocatedError(position, "", message, blank)
+            raise LocatedError(message, position, correction=blank)
     return text
 
 
@@ -173,7 +180,7 @@ class _Reader:
             if isinstance(event, yaml.DocumentStartEvent):
                 if root is not None:
                     message = "a second document starts; a configuration is one document"
-                    raise LocatedError(position_of(event.start_mark), "", message)
+                    raise LocatedError(message, position_of(event.start_mark))
                 root = self._node(next(self._events), "", depth=1)
         return None if isinstance(root, Scalar) and root.empty else root
 
@@ -198,13 +205,13 @@ class _Reader:
             key = self._node(event, path, depth + 1)
             if not isinstance(key, Scalar):
                 message = "a list or mapping stands where a key belongs; keys are words"
-                raise LocatedError(key.position, path, message)
+                raise LocatedError(message, key.position, path=path)
             if key.text in mapping.entries:
-                first = mapping.entries[key.text][0].position.line
+                first = mapping.entries[key.text].key.position.line
                 message = f"key {shown_key(key.text)} is already given on line {first}; keep one"
-                raise LocatedError(key.position, path, message)
+                raise LocatedError(message, key.position, path=path)
             below = dotted(path, shown_key(key.text)[1:-1])
-            mapping.entries[key.text] = (key, self._node(next(self._events), below, depth + 1))
+            mapping.entries[key.text] = Entry(key, self._node(next(self._events), below, depth + 1))
         return mapping
 
     def _check(self, event: Any, position: Position, depth: int) -> None:
@@ -222,7 +229,7 @@ class _Reader:
         elif depth > DEEPEST and not isinstance(event, yaml.ScalarEvent):
             message = f"nests deeper than {DEEPEST} levels; no configuration does"
         if message:
-            raise LocatedError(position, "", message, correction)
+            raise LocatedError(message, position, correction=correction)
 
     def _scalar(self, event: yaml.ScalarEvent, path: str) -> Scalar:
         position, behind = position_of(event.start_mark), position_of(event.end_mark)
@@ -235,5 +242,5 @@ class _Reader:
             word = typographic["word"].replace("\\", "\\\\").replace('"', '\\"')
             straight = TextEdit(position, behind, f'"{word}"')
             message = 'is in typographic quotes; write straight ones: "'
-            raise LocatedError(position, "", message, straight)
+            raise LocatedError(message, position, correction=straight)
         return node

@@ -231,8 +231,9 @@ class DivideKeys(Model, kw_only=True):
         """The counters of the page, where they are not those of the catalogue."""
         if self.counters is None:
             return None
-        series = (self.counters.prompt, self.counters.cached_prompt, self.counters.generation)
-        prompt, cached, generation = (() if one is None else (one,) for one in series)
+        prompt = tuple(filter(None, [self.counters.prompt]))
+        cached = tuple(filter(None, [self.counters.cached_prompt]))
+        generation = tuple(filter(None, [self.counters.generation]))
         shares = Shares(prompt, generation, self.model_label, cached=cached)
         known = with_counters(shares.names)
         if known is None:
@@ -249,22 +250,23 @@ def gateways_are_consistent(items: list[ListItem[Entry]]) -> None:
     """A gateway may divide many servers. It is scraped once, and it is no server itself."""
     servers = {item.value.url: item.path for item in items if isinstance(item.value, ConfiguredServer)}
     pages = _pages(item.value for item in items)
-    gateways: dict[str, tuple[str, GatewayDivision]] = {}
+    first_entries: dict[str, ListItem[Entry]] = {}
     for item in items:
         divide = item.value.divide
         if divide is None:
             continue
         url = divide.division.gateway
-        path, other = gateways.setdefault(url, (item.path, divide))
+        first = first_entries.setdefault(url, item)
+        other = first.value.divide or divide
         page = pages[url]
         if url in servers:
             message = f"its gateway is {servers[url]}, which is a server; give the gateway's own URL"
         elif (divide.bearer_token_file, divide.ca_file) != (other.bearer_token_file, other.ca_file):
-            message = f"its gateway is read with other files by {path}; give both the same"
+            message = f"its gateway is read with other files by {first.path}; give both the same"
         elif divide.uid != other.uid:
-            message = f"its gateway is read for another user by {path}; give both the same"
+            message = f"its gateway is read for another user by {first.path}; give both the same"
         elif divide.page.labels != other.page.labels:
-            message = f"its gateway has other labels in {path}; give both the same"
+            message = f"its gateway has other labels in {first.path}; give both the same"
         elif divide.page.tenants not in ((), page.tenants) or divide.page.shares not in (None, page.shares):
             message = "its gateway has other tenants or counters in an entry above; give them once"
         elif divide.division.deployments and page.shares is not None and not page.shares.deployment:

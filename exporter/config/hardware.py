@@ -4,7 +4,7 @@ import difflib
 import re
 from decimal import Decimal
 from itertools import pairwise
-from typing import Annotated, Final
+from typing import Annotated, Final, NamedTuple
 
 from exporter.config.kubernetes import NODE_LABEL
 from exporter.config.schema import ListItem, ListOf, Model, Table, field
@@ -17,6 +17,7 @@ from exporter.config.values import (
     Number,
     PatternText,
     Whole,
+    has_wildcards,
 )
 from exporter.readings import HostLocation
 from exporter.tariff import quotes
@@ -87,6 +88,21 @@ PueRatio = Annotated[
 ]
 
 
+class UnitPrice(NamedTuple):
+    """The price of a unit, a GPU or a host."""
+
+    dollars: Decimal
+    gpus: int
+    """GPUs that share the price: 1 for that of a GPU."""
+
+
+def _unit_price(per_gpu: Decimal | None, per_host: Decimal | None, gpus_per_host: int) -> UnitPrice:
+    """The price that is given, per GPU or per host."""
+    if per_gpu is not None:
+        return UnitPrice(per_gpu, gpus=1)
+    return UnitPrice(per_host or Decimal(0), gpus_per_host)
+
+
 class DatedPrice(Model, kw_only=True):
     """One price of a list of dated ones."""
 
@@ -108,11 +124,10 @@ class DatedPrice(Model, kw_only=True):
 
     def rent(self, gpus_per_host: int) -> RentPrice:
         """The price, with the GPUs among which that of a host is divided."""
-        per_gpu = self.dollars_per_gpu_hour
-        per_host = self.dollars_per_host_hour or Decimal(0)
+        price = _unit_price(self.dollars_per_gpu_hour, self.dollars_per_host_hour, gpus_per_host)
         return RentPrice(
-            dollars_per_hour=per_host if per_gpu is None else per_gpu,
-            gpus=gpus_per_host if per_gpu is None else 1,
+            dollars_per_hour=price.dollars,
+            gpus=price.gpus,
             since=self.since.instant,
             since_text=self.since.text,
             note=self.note,
@@ -183,11 +198,10 @@ class RentedKeys(Model, kw_only=True):
                 billing=self.billing,
             )
         gpus = self.gpus_per_host or 1
-        if self.dollars_per_gpu_hour is not None:
-            return Rented((RentPrice(self.dollars_per_gpu_hour),), self.billing)
-        if self.dollars_per_host_hour is not None:
-            return Rented((RentPrice(self.dollars_per_host_hour, gpus),), self.billing)
-        return Rented(tuple(price.rent(gpus) for price in self.prices), self.billing)
+        if self.prices:
+            return Rented(tuple(price.rent(gpus) for price in self.prices), self.billing)
+        price = _unit_price(self.dollars_per_gpu_hour, self.dollars_per_host_hour, gpus)
+        return Rented((RentPrice(price.dollars, price.gpus),), self.billing)
 
 
 class OwnedKeys(Model, kw_only=True):
@@ -213,11 +227,12 @@ class OwnedKeys(Model, kw_only=True):
         if self.has("purchase_dollars_per_host"):
             self.needs("gpus_per_host")
         self.goes_with("gpus_per_host", "purchase_dollars_per_host")
-        per_gpu = self.purchase_dollars_per_gpu
-        per_host = self.purchase_dollars_per_host or Decimal(0)
+        purchase = _unit_price(
+            self.purchase_dollars_per_gpu, self.purchase_dollars_per_host, self.gpus_per_host or 1
+        )
         owned = Owned(
-            purchase_dollars=per_host if per_gpu is None else per_gpu,
-            gpus=self.gpus_per_host or 1,
+            purchase_dollars=purchase.dollars,
+            gpus=purchase.gpus,
             in_service=self.in_service.instant,
             in_service_text=self.in_service.text,
             life_years=self.life_years,
@@ -348,4 +363,4 @@ def _no_such(named: str, clouds: tuple[str, ...], catalogue: Catalogue) -> str:
 
 def exact(pattern: str | None) -> str:
     """A pattern that matches one text only; empty for any other."""
-    return "" if pattern is None or any(c in pattern for c in "*?[") else pattern
+    return "" if pattern is None or has_wildcards(pattern) else pattern

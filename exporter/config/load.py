@@ -2,6 +2,8 @@
 
 import os
 import stat
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import replace
 from hashlib import sha256
 from pathlib import Path
@@ -40,7 +42,7 @@ def load(path: Path | None, in_force: Config | None = None) -> Config:
         return Config(catalogue=_catalogue(None))
     config = parse(contents(path), path)
     if in_force is not None and in_force.positions and not config.positions:
-        problem = Problem(None, "", "has no key; to run without a configuration, restart")
+        problem = Problem("has no key; to run without a configuration, restart")
         raise ConfigError(str(path), (problem,))
     return config
 
@@ -53,11 +55,14 @@ def contents(path: Path) -> bytes:
     """
     try:
         return _bytes(path, FILE_BYTES)
-    except OSError as error:
-        message = f"cannot be read: {error.strerror or error}"
-    except ValueError as error:  # a NUL in the name
-        message = f"cannot be read: {error}"
-    raise ConfigError(str(path), (Problem(None, "", message),))
+    except (OSError, ValueError) as error:
+        raise ConfigError(str(path), (Problem(_unreadable(error)),)) from None
+
+
+def _unreadable(error: OSError | ValueError) -> str:
+    """The problem of a file that cannot be read; a NUL in its name is a `ValueError`."""
+    reason = error.strerror if isinstance(error, OSError) else None
+    return f"cannot be read: {reason or error}"
 
 
 def _bytes(path: Path, most: int) -> bytes:
@@ -82,14 +87,16 @@ def parse(data: bytes, path: Path | None = None) -> Config:
         ConfigError: it has a problem.
     """
     file = UNNAMED if path is None else str(path)
-    root = _tree(data, file)
+    with _problems_of(file):
+        root = document(data)
     catalogue = _catalogue(_given_prices(root))
     config = Config(catalogue=catalogue)
     if root is not None:
         # The zone of the file's dates is read ahead; a wrong one is refused with its key.
         node = root.value("timezone") if isinstance(root, Mapping) else None
         zone = zone_named(node.text) if isinstance(node, Scalar) else None
-        config = _built(root, file, DOCUMENT, Context(zone or ZoneInfo("UTC"), catalogue))
+        with _problems_of(file):
+            config = read_at(DOCUMENT, root, Context(zone or ZoneInfo("UTC"), catalogue))
         config = replace(config, positions=dict(positions(root)))
     return replace(config, path=path, hash=sha256(data).hexdigest())
 
@@ -100,22 +107,18 @@ def read(data: bytes, file: str, table: Table) -> Any:
     Raises:
         ConfigError: it is empty, or has a problem.
     """
-    root = _tree(data, file)
-    if root is None:
-        raise ConfigError(file, (Problem(None, "", "is empty"),))
-    return _built(root, file, table, Context(ZoneInfo("UTC"), folder=Path(file).parent))
+    with _problems_of(file):
+        root = document(data)
+        if root is None:
+            raise LocatedError("is empty")
+        return read_at(table, root, Context(ZoneInfo("UTC"), folder=Path(file).parent))
 
 
-def _tree(data: bytes, file: str) -> Node | None:
+@contextmanager
+def _problems_of(file: str) -> Iterator[None]:
+    """The problem of a document as that of its file."""
     try:
-        return document(data)
-    except LocatedError as error:
-        raise ConfigError(file, (error.problem,)) from None
-
-
-def _built(root: Node, file: str, table: Table, context: Context) -> Any:
-    try:
-        return read_at(table, root, context)
+        yield
     except LocatedError as error:
         raise ConfigError(file, (error.problem,)) from None
 
@@ -126,8 +129,10 @@ def price_path(path: Path | None) -> Path:
     Raises:
         ConfigError: the configuration cannot be read, or is not YAML.
     """
-    root = None if path is None else _tree(contents(path), str(path))
-    return _given_prices(root) or DEFAULT_PRICES
+    if path is None:
+        return DEFAULT_PRICES
+    with _problems_of(str(path)):
+        return _given_prices(document(contents(path))) or DEFAULT_PRICES
 
 
 def _given_prices(root: Node | None) -> Path | None:
@@ -150,16 +155,13 @@ def _catalogue(given: Path | None) -> Catalogue:
     except (FileNotFoundError, NotADirectoryError, PermissionError) as error:
         if given is None:  # other users may not read the daemon's folder, and get the bundled ones
             return CATALOGUE
-        problems: tuple[str, ...] = (
-            f"cannot be read: {error.strerror}; write it with `prices update`, or remove prices.path",
-        )
-    except OSError as error:
-        problems = (f"cannot be read: {error.strerror or error}",)
-    except ValueError as error:  # a NUL in the name
-        problems = (f"cannot be read: {error}",)
+        remedy = "write it with `prices update`, or remove prices.path"
+        problems: tuple[str, ...] = (f"{_unreadable(error)}; {remedy}",)
+    except (OSError, ValueError) as error:
+        problems = (_unreadable(error),)
     except PriceFileError as error:
         problems = error.problems
-    raise ConfigError(str(path), tuple(Problem(None, "", problem) for problem in problems))
+    raise ConfigError(str(path), tuple(Problem(problem) for problem in problems))
 
 
 def corrected(data: bytes, path: Path) -> tuple[bytes, tuple[Problem, ...]]:

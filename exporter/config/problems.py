@@ -24,11 +24,14 @@ class TextEdit:
 
 @dataclass(frozen=True, slots=True)
 class Problem:
-    """One problem. `position` is `None` and `path` empty if it is of the whole file."""
+    """One problem of a file."""
 
-    position: Position | None
-    path: str
     message: str
+    """The reason and the remedy."""
+    position: Position | None = None
+    """The position of the value; `None` if the problem is of the whole file."""
+    path: str = ""
+    """The dotted path of the value; empty if the problem is of the whole file or of its syntax."""
     correction: TextEdit | None = None
     """What to write where the intended value is certain; `None` where it is not."""
 
@@ -65,10 +68,15 @@ class LocatedError(Exception):
     """A problem whose position is known. Reading ends at the first."""
 
     def __init__(
-        self, position: Position | None, path: str, message: str, correction: TextEdit | None = None
+        self,
+        message: str,
+        position: Position | None = None,
+        *,
+        path: str = "",
+        correction: TextEdit | None = None,
     ) -> None:
         super().__init__(message)
-        self.problem = Problem(position, path, message, correction)
+        self.problem = Problem(message, position, path, correction)
 
 
 def shown(text: str) -> str:

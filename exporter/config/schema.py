@@ -205,7 +205,7 @@ def refuse_key(node: Node, name: str, message: str) -> NoReturn:
     """Refuse a key's value, or the node if the name is empty or not given."""
     value = node.value(name) if isinstance(node, Mapping) else None
     path = dotted(node.path, name) if name else node.path
-    raise LocatedError((value or node).position, path, message)
+    raise LocatedError(message, (value or node).position, path=path)
 
 
 @dataclass(frozen=True, slots=True)
@@ -228,10 +228,10 @@ class Table:
             raise self._no_mapping(node)
         keys = {key.name: key for key in self.keys}
         values = {}
-        for name, (key, value) in node.entries.items():
+        for name, entry in node.entries.items():
             if name not in keys:
-                raise self._unknown(node, key)
-            values[keys[name].field] = read_at(keys[name].validator, value, context)
+                raise self._unknown(node, entry.key)
+            values[keys[name].field] = read_at(keys[name].validator, entry.value, context)
         for declared in self.keys:
             if declared.required and declared.field not in values:
                 refuse_key(node, "", declared.missing)
@@ -275,7 +275,7 @@ class Table:
         else:
             hint = f"known here: {', '.join(names)}"
         path = dotted(mapping.path, shown_key(name)[1:-1])
-        return LocatedError(key.position, path, f"unknown key; {hint}", correction)
+        return LocatedError(f"unknown key; {hint}", key.position, path=path, correction=correction)
 
 
 @dataclass(frozen=True, slots=True)
@@ -304,10 +304,11 @@ class MappingOf(Generic[T]):
         if len(node.entries) > self.most:
             raise RefusedError(f"has {len(node.entries)} keys; it takes {self.most} at most")
         pairs = []
-        for name, (key, value) in node.entries.items():
-            if problem := self.fault(name):
-                raise LocatedError(key.position, dotted(node.path, shown(name)[1:-1]), problem)
-            pairs.append((name, read_at(self.validator, value, context)))
+        for name, entry in node.entries.items():
+            problem = self.fault(name)
+            if problem is not None:
+                raise LocatedError(problem, entry.key.position, path=dotted(node.path, shown(name)[1:-1]))
+            pairs.append((name, read_at(self.validator, entry.value, context)))
         return tuple(pairs)
 
 
@@ -378,7 +379,7 @@ def read_at(validator: Validator[T], node: Node, context: Context) -> T:
         correction = None
         if refused.instead is not None and isinstance(node, Scalar) and node.end is not None:
             correction = TextEdit(node.position, node.end, refused.instead)
-        raise LocatedError(node.position, node.path, str(refused), correction) from None
+        raise LocatedError(str(refused), node.position, path=node.path, correction=correction) from None
 
 
 def unique(name: str, value_of: Callable[[T], object], advice: str) -> ListRule[T]:

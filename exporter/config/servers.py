@@ -318,14 +318,14 @@ def _shares_fit(items: Entries) -> None:
 
 def _levels_are_consistent(items: Entries) -> None:
     """Replicas have one service level: their histograms add up."""
-    levels: dict[tuple[str, str], tuple[str, ServiceLevel | None]] = {}
+    first_entries: dict[tuple[str, str], ListItem[ConfiguredServer | ServerRule]] = {}
     for item in items:
         entry = item.value
         if entry.name is None:
             continue
-        path, level = levels.setdefault((entry.namespace or "", entry.name), (item.path, entry.slo))
-        if level != entry.slo:
-            message = f"differs from that of {path}, a replica of {entry.name}; give both the same"
+        first = first_entries.setdefault((entry.namespace or "", entry.name), item)
+        if first.value.slo != entry.slo:
+            message = f"differs from that of {first.path}, a replica of {entry.name}; give both the same"
             item.refuse("slo", message)
 
 

@@ -10,6 +10,7 @@ from zoneinfo import ZoneInfo
 
 from exporter.advice.saving import IgnoredSaving
 from exporter.config.problems import Position
+from exporter.config.values import has_wildcards
 from exporter.cost.policy import CardinalityLimits, CostPolicy, OwnershipRule, SplitRule
 from exporter.engines.gateways import Shares
 from exporter.engines.spec import Engine
@@ -147,7 +148,7 @@ class ServerMatch:
     def binds(self) -> bool:
         """Whether it names what another user cannot set: a user, a system unit, or pods of one namespace."""
         namespace = (self.workload or "").partition("/")[0]
-        pods = bool(namespace) and not any(character in namespace for character in "*?[")
+        pods = bool(namespace) and not has_wildcards(namespace)
         return self.user is not None or self.unit is not None or pods
 
 

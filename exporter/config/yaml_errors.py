@@ -81,7 +81,7 @@ def no_space(position: Position, text: str) -> TextEdit | None:
 
 
 def _not_yaml(position: Position | None, message: str, correction: TextEdit | None = None) -> LocatedError:
-    return LocatedError(position, "", f"is not YAML: {message}", correction)
+    return LocatedError(f"is not YAML: {message}", position, correction=correction)
 
 
 def _replaced(position: Position, old: str, new: str) -> TextEdit:

@@ -251,7 +251,7 @@ def check_config(
     try:
         readings = () if page is None else page_of(page, config)
     except RefusedError as refused:
-        problem = ConfigError(str(page), (Problem(None, "", str(refused)),))
+        problem = ConfigError(str(page), (Problem(str(refused)),))
         return INVALID, problems_document([problem]) if as_json else f"{refused}\n"
     if as_json:
         return VALID, document(config, now, web, page, readings)

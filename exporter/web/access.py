@@ -101,7 +101,7 @@ def _refuse_less(before: WebConfig, after: WebConfig, file: str) -> None:
         gone.append("basic_auth_users")
     if gone:
         problem = f"{' and '.join(gone)} would go: protection is taken away at a restart only"
-        raise ConfigError(file, (Problem(None, "", problem),))
+        raise ConfigError(file, (Problem(problem),))
 
 
 _FileStates: TypeAlias = tuple[tuple[int, ...] | None, ...]

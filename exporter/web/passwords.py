@@ -47,7 +47,7 @@ def bcrypt_check(file: str) -> Check:
         from bcrypt import checkpw  # noqa: PLC0415 - half a MiB that few hosts need
     except ImportError:
         message = "needs the package bcrypt: /opt/inference-cost-exporter/bin/pip install '.[auth]'"
-        raise ConfigError(file, (Problem(None, "basic_auth_users", message),)) from None
+        raise ConfigError(file, (Problem(message, path="basic_auth_users"),)) from None
     return checkpw
 
 

@@ -130,7 +130,7 @@ class TlsSettings:
 
 
 def _refused(file: str, key: str, message: str) -> ConfigError:
-    return ConfigError(file, (Problem(None, f"tls_server_config.{key}", message),))
+    return ConfigError(file, (Problem(message, path=f"tls_server_config.{key}"),))
 
 
 def _names(certificate: dict[str, Any]) -> set[str]:

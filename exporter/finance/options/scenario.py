@@ -282,5 +282,5 @@ def example(name: str) -> bytes:
     """
     names = examples()
     if name not in names:
-        raise ConfigError(name, (Problem(None, "", f"is no example; there are {', '.join(names)}"),))
+        raise ConfigError(name, (Problem(f"is no example; there are {', '.join(names)}"),))
     return (_EXAMPLES / f"{name}{_SUFFIX}").read_bytes()
