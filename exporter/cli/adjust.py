@@ -80,7 +80,12 @@ class AdjustFlags:
 def adjust(options: AdjustFlags, clock: Clock | None = None) -> int:
     """Enter one adjustment or print proposals; returns 0, 1 (no ledger takes it) or 2 (invalid)."""
     clock = clock or SystemClock()
-    required = {f"--{name}": getattr(options, name) for name in ("amount", "date", "product", "reason")}
+    required: dict[str, str | None] = {
+        "--amount": options.amount,
+        "--date": options.date,
+        "--product": options.product,
+        "--reason": options.reason,
+    }
     if not options.proposals:
         missing = [name for name, value in required.items() if value is None]
         if missing:
@@ -97,7 +102,12 @@ def _enter(options: AdjustFlags, now: Instant) -> int:
     """Enter one adjustment, or print its effect."""
     session = LedgerSession.of(options.config_file, options.ledger_path)
     fields = adjustments.AdjustmentFields(
-        options.amount, options.date, options.product, options.team, options.reason, options.key or ""
+        amount=options.amount,
+        date=options.date,
+        product=options.product,
+        team=options.team,
+        reason=options.reason,
+        key=options.key or "",
     )
     try:
         ledger = LedgerReader.open(session.path)

@@ -9,7 +9,7 @@ from zoneinfo import ZoneInfo
 from exporter.cli import status
 from exporter.cli.fleet_source import FleetSource, note_missing
 from exporter.cli.replacement import replacing
-from exporter.cli.status import VerbFailedError, failing
+from exporter.cli.status import VerbFailedError, failing, writing
 from exporter.finance.fleet import closed_month_changes as forms
 from exporter.finance.fleet.closed_month import (
     ClosedMonth,
@@ -84,13 +84,12 @@ def close(source: FleetSource, zone: ZoneInfo, month: str, output: Path, now: In
         )
     findings = tuple(line for line in section(fleet) if line)
     closed = ClosedMonth(month, fleet.zone, now, VERSION, restated(hosts), findings)
-    try:
-        with replacing(output, new=True) as file:
-            file.write(document(closed))
-    except FileExistsError:
-        raise VerbFailedError(exists) from None
-    except OSError as error:
-        raise VerbFailedError(f"{output} cannot be written: {error.strerror}") from error
+    with writing(output):
+        try:
+            with replacing(output, new=True) as file:
+                file.write(document(closed))
+        except FileExistsError:
+            raise VerbFailedError(exists) from None
     note_missing(fleet)
     sys.stdout.write(
         f"{month} is closed: {dollars_text(closed.total)} dollars of {len(closed.hosts):,} "

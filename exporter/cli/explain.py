@@ -6,7 +6,7 @@ import sys
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Final, TypeVar
+from typing import Final, NamedTuple, TypeVar
 
 from exporter.advice.explanation import CostAccounts, ExplainedPeriod, ExplanationError, explain
 from exporter.cli import flags, fleet_source, status
@@ -118,8 +118,8 @@ def explained(options: ExplainOptions, clock: Clock | None = None) -> int:
         raise FlagError("--why needs --month and --against, like 2026-10 and 2026-09")
     if options.product is not None and options.server is not None:
         raise FlagError("--product and SERVER exclude each other")
-    months = _against(flags.month_value, options.against), options.month
-    return _explain_difference(options, months, clock.wall())
+    earlier = _against(flags.month_value, options.against)
+    return _explain_difference(options, earlier, options.month, clock.wall())
 
 
 Value = TypeVar("Value")
@@ -190,31 +190,13 @@ def _accounts(ledger: LedgerReader, hours: int, now: Instant) -> tuple[CostAccou
     return accounts, ExplainedPeriod(start, end, ledger.covered(first, last))
 
 
-def _explain_difference(options: ExplainOptions, months: tuple[str, str], now: Instant) -> int:
+def _explain_difference(options: ExplainOptions, earlier: str, later: str, now: Instant) -> int:
     """Print why the later of two months cost more or less than the earlier."""
     session = LedgerSession.of(options.config_file, options.ledger_path)
-    source = options.source or FleetSource((session.path,))
-    fleets, periods = [], []
-    for month in months:
-        period = Period.named(month)
-        fleet = source.read(period, session.config.timezone, now)
-        if month not in fleet.record.months:
-            have = ", ".join(fleet.record.months) or "nothing"
-            raise VerbFailedError(f"there is nothing of {month}: there is {have}")
-        fleets.append(fleet)
-        # As in a report: overheads of the fleet are those of many hosts.
-        overheads = (
-            source.fleet_overheads(session.config, period, fleet.zone, now) if options.source else None
-        )
-        start, end = period.bounds(fleet.zone)
-        begins = [summary.host.first for summary in fleet.hosts if summary.host.first is not None]
-        begin = max(start, min(begins, default=start))
-        start = begin if begin < end else start  # a month that metering began in is shorter
-        until = max(start + 1, min(now, end))
-        name = month if now >= end else f"{month} to date"
-        overhead = 0 if overheads is None else overheads.total
-        periods.append(ComparedPeriod(name, fleet.record, until - start, overhead))
-    comparison = compare(periods[0], periods[1], _scope(options, fleets))
+    first = _month_of_hosts(options, session, earlier, now)
+    second = _month_of_hosts(options, session, later, now)
+    fleets = [first.fleet, second.fleet]
+    comparison = compare(first.period, second.period, _scope(options, fleets))
     if options.as_json:
         missing = {
             "missing": {fleet.record.month: missing_json(fleet) for fleet in fleets},
@@ -229,6 +211,46 @@ def _explain_difference(options: ExplainOptions, months: tuple[str, str], now: I
     ]
     sys.stdout.write(fitted(why_report.text(comparison, notes), columns()))
     return status.OK
+
+
+class _MonthOfHosts(NamedTuple):
+    """One of the two months that `--why` compares."""
+
+    fleet: FleetMonth
+    period: ComparedPeriod
+
+
+def _month_of_hosts(
+    options: ExplainOptions, session: LedgerSession, month: str, now: Instant
+) -> _MonthOfHosts:
+    """A month of the daemon's ledger or of all hosts.
+
+    Raises:
+        VerbFailedError: there is nothing of it.
+    """
+    source = options.source or FleetSource((session.path,))
+    calendar_month = Period.named(month)
+    fleet = source.read(calendar_month, session.config.timezone, now)
+    if month not in fleet.record.months:
+        have = ", ".join(fleet.record.months) or "nothing"
+        raise VerbFailedError(f"there is nothing of {month}: there is {have}")
+    # Overheads of the fleet are those of several hosts, and no part of one ledger.
+    overheads = None
+    if options.source is not None:
+        overheads = source.fleet_overheads(session.config, calendar_month, fleet.zone, now)
+    start, end = calendar_month.bounds(fleet.zone)
+    first_instants = [summary.host.first for summary in fleet.hosts if summary.host.first is not None]
+    metered_from = max(start, min(first_instants, default=start))
+    # A month in which metering began is shorter.
+    begin = metered_from if metered_from < end else start
+    until = max(begin + 1, min(now, end))
+    period = ComparedPeriod(
+        name=month if now >= end else f"{month} to date",
+        record=fleet.record,
+        length=until - begin,
+        fleet_overheads=0 if overheads is None else overheads.total,
+    )
+    return _MonthOfHosts(fleet, period)
 
 
 def _scope(options: ExplainOptions, fleets: list[FleetMonth]) -> Scope:

@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from itertools import chain
 from pathlib import Path
-from typing import IO, Final, Self
+from typing import IO, Final, NamedTuple, Self
 from zoneinfo import ZoneInfo
 
 from exporter.cli import flags, fleet_source, status
@@ -15,8 +15,8 @@ from exporter.cli.flags import FlagError, flag, switch
 from exporter.cli.fleet_source import FleetSource
 from exporter.cli.ledger_session import LedgerSession
 from exporter.cli.replacement import replacing
-from exporter.cli.status import VerbFailedError, failing
-from exporter.cli.terminal import complain, waiting, write_colored
+from exporter.cli.status import VerbFailedError, failing, writing
+from exporter.cli.terminal import waiting, write_colored
 from exporter.cli.verb import Exits, verb
 from exporter.clock import Clock, SystemClock
 from exporter.config import load
@@ -98,6 +98,13 @@ def write_focus(options: FocusOptions, clock: Clock | None = None) -> int:
         return _write(chain([header(form)], rows.of(fleet)), options.output)
 
 
+class FileRange(NamedTuple):
+    """The bytes of one host's rows in the file of rows."""
+
+    start: int
+    end: int
+
+
 class HostRows:
     """Rows of hosts in a temporary file, so that nothing is printed before all hosts are read."""
 
@@ -107,7 +114,8 @@ class HostRows:
             self._file: IO[bytes] = tempfile.TemporaryFile(prefix="focus-")  # noqa: SIM115 - closed at the exit
         except OSError as error:
             raise _full(error) from error
-        self._parts: dict[str, tuple[int, int]] = {}
+        self._ranges: dict[str, FileRange] = {}
+        """Ranges of the file by the ids of ledgers."""
 
     def __enter__(self) -> Self:
         return self
@@ -125,14 +133,14 @@ class HostRows:
                 self._file.write(line.encode())
         except OSError as error:
             raise _full(error) from error
-        self._parts[record.ledger] = start, self._file.tell()
+        self._ranges[record.ledger] = FileRange(start, self._file.tell())
 
     def of(self, fleet: FleetMonth) -> Iterator[str]:
         """The rows of all hosts that count, in their order."""
         for host in fleet.hosts:
-            start, end = self._parts[host.ledger]
-            self._file.seek(start)
-            while self._file.tell() < end:
+            rows_of_host = self._ranges[host.ledger]
+            self._file.seek(rows_of_host.start)
+            while self._file.tell() < rows_of_host.end:
                 yield self._file.readline().decode()
 
 
@@ -152,20 +160,14 @@ def _write(lines: Iterator[str], output: Path | None) -> int:
             has_formulas = has_formulas or formulas(line)
             yield line
 
-    written = status.OK
     if output is None:
         sys.stdout.writelines(watched())
+    elif os.path.exists(output) and not os.path.isfile(output):  # a pipe or a device
+        with writing(output), output.open("w", encoding="utf-8", newline="") as device:
+            device.writelines(watched())
     else:
-        try:
-            if os.path.exists(output) and not os.path.isfile(output):  # a pipe or a device
-                with output.open("w", encoding="utf-8", newline="") as device:
-                    device.writelines(watched())
-            else:
-                with replacing(output) as file:
-                    file.writelines(watched())
-        except OSError as error:
-            complain(f"{output} cannot be written: {error.strerror}")
-            written = status.FAILED
+        with writing(output), replacing(output) as file:
+            file.writelines(watched())
     if has_formulas:
         write_colored(FORMULAS, sys.stderr)
-    return written
+    return status.OK

@@ -16,7 +16,7 @@ from exporter.cli import flags, fleet_source, status
 from exporter.cli.flags import flag
 from exporter.cli.fleet_source import FleetSource
 from exporter.cli.replacement import replacing
-from exporter.cli.status import VerbFailedError
+from exporter.cli.status import VerbFailedError, writing
 from exporter.cli.terminal import ProgressBar, write_colored
 from exporter.cli.verb import Exits, verb
 from exporter.clock import Clock, SystemClock
@@ -155,15 +155,12 @@ def _records(
     if path is None:
         yield None
         return
-    try:
-        with replacing(path) as file:
-            imported = find_imported(client, since, until)
-            seam = find_seam(client, since, until)
-            records = PastRecords(file, client.name, config.timezone, seam, since, until)
-            yield records
-            written = records.close()
-    except OSError as error:
-        raise VerbFailedError(f"{path} cannot be written: {error.strerror}") from error
+    with writing(path), replacing(path) as file:
+        imported = find_imported(client, since, until)
+        seam = find_seam(client, since, until)
+        records = PastRecords(file, client.name, config.timezone, seam, since, until)
+        yield records
+        written = records.close()
     lines = [f"{path}: {written.samples:,} samples of {written.series:,} series\n"]
     if imported:
         lines.append(

@@ -286,8 +286,11 @@ def collect_answers(options: InitOptions, diagnosis: Diagnosis, streams: Streams
     counts = gpu_counts(diagnosis)
     rents: dict[str, str] = {}
     purchase = None
-    kind = OWNED if options.purchase else RENTED if options.rent else ""
-    if not kind:
+    if options.purchase:
+        kind = OWNED
+    elif options.rent:
+        kind = RENTED
+    else:
         kind = prompt(Question("Are the GPUs rented or owned?", KIND, RENTED))
     if kind == OWNED:
         gpus = sum(counts.values())

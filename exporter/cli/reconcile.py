@@ -125,7 +125,8 @@ def reconciled(options: ReconcileOptions, clock: Clock | None = None) -> int:
     if options.source is not None:
         with failing(InvoiceError, HostsFileError):
             fleet = _fleet_reconciliation(options, options.source, now)
-        sys.stdout.write((fleet_sheet.as_json if options.as_json else fleet_sheet.as_text)(fleet, file))
+        sheet = fleet_sheet.as_json if options.as_json else fleet_sheet.as_text
+        sys.stdout.write(sheet(fleet, file))
         return status.OK
     session = LedgerSession.of(options.config_file, options.ledger_path)
     with failing(InvoiceError), waiting("reading the bill"), session.open() as (ledger, zone):

@@ -11,7 +11,7 @@ from typing import Final
 
 from exporter.cli import flags, status
 from exporter.cli.flags import flag
-from exporter.cli.status import VerbFailedError
+from exporter.cli.status import failing, writing
 from exporter.cli.terminal import ProgressBar
 from exporter.cli.verb import Exits, verb
 from exporter.clock import Clock, SystemClock
@@ -108,14 +108,11 @@ def record(options: RecordOptions, clock: Clock | None = None) -> int:
             if os.path.lexists(path):
                 raise RefusedError(f"{path} exists already: name a folder that does not")
         try:
-            temporary.mkdir()
-            _watch(options, clock, reader, recording, temporary)
-            (temporary / MANIFEST).write_bytes(recording.manifest())
-            temporary.rename(output)
-        except ReadFailedError as failure:
-            raise VerbFailedError(str(failure)) from failure
-        except OSError as error:
-            raise VerbFailedError(f"{output} cannot be written: {error.strerror}") from error
+            with failing(ReadFailedError), writing(output):
+                temporary.mkdir()
+                _watch(options, clock, reader, recording, temporary)
+                (temporary / MANIFEST).write_bytes(recording.manifest())
+                temporary.rename(output)
         finally:
             shutil.rmtree(temporary, ignore_errors=True)
     sys.stdout.write(

@@ -315,9 +315,8 @@ class _Daemon:
         ledger the lines name no amounts. One that cannot be read costs the lines about it, not the reload.
         """
         before = self._config
-        if all(
-            getattr(config, name) == getattr(before, name) for name in ("hardware", "overheads", "retired")
-        ):
+        same_amounts = config.hardware == before.hardware and config.overheads == before.overheads
+        if same_amounts and config.retired == before.retired:
             return ()
         host, report, location = host_name(), self._current(), self._location.location
         basis = None if report is None else report.basis

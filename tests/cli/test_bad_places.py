@@ -206,11 +206,11 @@ def test_the_books_of_others(verb: str, folder: Path) -> None:
 WRITING = {
     "focus": (
         ["report", "focus", "--month=2026-11", "--ledger.path={folder}/own.db", "--output={file}"],
-        "{file} cannot be written: Permission denied\n",
+        "{file}: cannot be written: Permission denied\n",
     ),
     "record": (
         ["record", "--url=http://127.0.0.1:9", "--output={file}"],
-        "{file} cannot be written: Permission denied\n",
+        "{file}: cannot be written: Permission denied\n",
     ),
     "tco": (
         ["tco", "--example=four-ways", "--svg={file}"],

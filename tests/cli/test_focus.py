@@ -113,7 +113,7 @@ def test_a_place_that_cannot_be_written_is_told(
     (tmp_path / "folder").mkdir()
     output = tmp_path / name
     assert main(["report", "focus", MONTH, f"--ledger.path={ledger}", f"--output={output}"]) == 1
-    assert capsys.readouterr().err == f"{output} cannot be written: {why}\n"
+    assert capsys.readouterr().err == f"{output}: cannot be written: {why}\n"
     assert not list(tmp_path.glob("*.partial"))
 
 
@@ -129,7 +129,7 @@ def test_a_full_disk_leaves_the_file_as_it_was(
 
     monkeypatch.setattr(Path, "replace", full)
     assert main(["report", "focus", MONTH, f"--ledger.path={ledger}", f"--output={output}"]) == 1
-    assert capsys.readouterr().err == f"{output} cannot be written: No space left on device\n"
+    assert capsys.readouterr().err == f"{output}: cannot be written: No space left on device\n"
     assert output.read_text() == "of last week\n"
     assert not list(tmp_path.glob("*.partial"))
 

@@ -264,7 +264,7 @@ def test_a_folder_that_cannot_be_made_is_said(
     output = tmp_path / "gone" / "chat"
 
     assert record(options_for(site.url, output), HandClock()) == 1
-    assert capsys.readouterr().err == f"{output} cannot be written: No such file or directory\n"
+    assert capsys.readouterr().err == f"{output}: cannot be written: No such file or directory\n"
     assert site.requests == []
 
 
