@@ -87,7 +87,7 @@ class Mapping:
 
     position: Position
     path: str
-    entries: dict[str, "Entry"] = field(default_factory=dict)
+    entries: dict[str, "KeyValue"] = field(default_factory=dict)
     """Entries by the text of their keys."""
 
     def value(self, name: str) -> "Node | None":
@@ -99,7 +99,7 @@ class Mapping:
 Node: TypeAlias = Scalar | Sequence | Mapping
 
 
-class Entry(NamedTuple):
+class KeyValue(NamedTuple):
     """One key of a mapping and its value."""
 
     key: Scalar
@@ -211,7 +211,7 @@ class _Reader:
                 message = f"key {shown_key(key.text)} is already given on line {first}; keep one"
                 raise LocatedError(message, key.position, path=path)
             below = dotted(path, shown_key(key.text)[1:-1])
-            mapping.entries[key.text] = Entry(key, self._node(next(self._events), below, depth + 1))
+            mapping.entries[key.text] = KeyValue(key, self._node(next(self._events), below, depth + 1))
         return mapping
 
     def _check(self, event: Any, position: Position, depth: int) -> None:
