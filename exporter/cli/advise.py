@@ -43,9 +43,6 @@ from exporter.tariff.terms import matches
 from exporter.units import NANOSECONDS_PER_HOUR, Instant
 
 HOURS_MIN: Final = 24
-HOURS_MAX: Final = 40 * 24
-"""History by the hour is kept for 40 days."""
-
 HOURS: Final = 14 * 24
 
 WHAT_IF: Final = "what if"
@@ -56,7 +53,7 @@ CHOICES_MAX: Final = 8
 
 def _window(text: str) -> int:
     hours = flags.duration(text, "hd") // NANOSECONDS_PER_HOUR
-    if not HOURS_MIN <= hours <= HOURS_MAX:
+    if not HOURS_MIN <= hours <= flags.HISTORY_HOURS_MAX:
         raise argparse.ArgumentTypeError(f"{text!r} is no window: write hours or days from 24h to 40d")
     return hours
 
@@ -119,10 +116,7 @@ class AdviseOptions:
     options=AdviseOptions,
 )
 def advise(options: AdviseOptions, clock: Clock | None = None) -> int:
-    """Print savings or choices.
-
-    Returns 0, 1 (no ledger can be read, or no choice has a figure) or 2 (the configuration is wrong).
-    """
+    """Print savings or choices; returns the exit status, 1 also where no choice has a figure."""
     clock = clock or SystemClock()
     if options.servers and not options.choices:
         raise FlagError("--server goes with --what-if")

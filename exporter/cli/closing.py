@@ -64,7 +64,7 @@ def close(source: FleetSource, zone: ZoneInfo, month: str, output: Path, now: In
     def keep(host: HostMonth) -> None:
         months[host.record.ledger] = host  # in place of an earlier one, where a file failed in between
 
-    fleet = source.read(Period.named(month), zone, now, each=keep)
+    fleet = source.read(Period.named(month), zone, now, on_month=keep)
     ends = {
         each.ledger: KnownEnd(each.instant or 0, each.text) for each in fleet.findings if each.kind == "ended"
     }

@@ -28,9 +28,6 @@ from exporter.units import NANOSECONDS_PER_HOUR, NANOSECONDS_PER_MINUTE, Instant
 from exporter.web import explanation as forms
 from exporter.web.page import explanation_text
 
-HOURS_MAX: Final = 40 * 24
-"""History by the hour is kept for 40 days."""
-
 TWO_MONTHS: Final = "two months"
 """The group of flags in the help."""
 
@@ -41,7 +38,7 @@ WINDOW: Final = 1
 def _hours(text: str) -> int:
     """Hours of a window like 24h or 7d; `60m` is one."""
     hours = 1 if text == "60m" else flags.duration(text, "hd") // NANOSECONDS_PER_HOUR
-    if not 1 <= hours <= HOURS_MAX:
+    if not 1 <= hours <= flags.HISTORY_HOURS_MAX:
         raise argparse.ArgumentTypeError(
             f"{text!r} is no window: write 60m, or hours or days up to 40d, like 24h or 7d"
         )

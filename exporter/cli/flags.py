@@ -26,6 +26,9 @@ from exporter.web.listener import AddressError, parse_address
 
 DEFAULT_ADDRESS: Final = ":9844"
 
+HISTORY_HOURS_MAX: Final = 40 * 24
+"""History by the hour is kept for 40 days."""
+
 Options = TypeVar("Options")
 
 Parser: TypeAlias = "argparse._ActionsContainer"  # noqa: SLF001

@@ -80,7 +80,9 @@ def address_value(text: str) -> str:
     """An address, and no folder."""
     source = source_value(text)
     if isinstance(source, Path):
-        raise argparse.ArgumentTypeError(f"{text!r} is no address: write http(s)://HOST:PORT")
+        is_host = re.fullmatch(r"[A-Za-z0-9.-]+(?::\d{1,5})?", text, re.ASCII)
+        form = f"http://{text}" if is_host else "http(s)://HOST:PORT"
+        raise argparse.ArgumentTypeError(f"{text!r} is no address: write {form}")
     return source
 
 
@@ -216,8 +218,8 @@ class FleetSource:
         days: Collection[str] = (),
         *,
         finer: bool = True,
-        each: Callable[[HostMonth], None] | None = None,
-        every: Callable[[HostMonth], None] | None = None,
+        on_month: Callable[[HostMonth], None] | None = None,
+        on_header: Callable[[HostMonth], None] | None = None,
     ) -> FleetMonth:
         """The period of all hosts.
 
@@ -227,10 +229,11 @@ class FleetSource:
             now: the present.
             days: families of history that are needed by day.
             finer: read rows finer than product and team from addresses as well, which takes longer.
-            each: is called with the whole month of each host that counts. Days are then for it alone, so that
-                they are in memory for one host at a time. Where a file fails that was read before, it is
-                called anew for all hosts: the later month of a ledger takes the place of the earlier one.
-            every: is called before with the month or header of every source, whether or not it counts.
+            on_month: is called with the whole month of each host that counts. Days are for it alone, so that
+                they are in memory for one host at a time. If a file fails that was read before, the call is
+                repeated for all hosts: the later month of a ledger takes the place of the earlier one.
+            on_header: is called before `on_month` with the month or header of every source, also of those
+                that do not count.
 
         Raises:
             VerbFailedError: a source cannot be read, or the months cannot be added up.
@@ -239,29 +242,16 @@ class FleetSource:
 
         def load(header: HostMonth) -> HostMonth:
             month = folder.load(header) if header.origin == "ledger" else header
-            if each is not None:
-                each(month)
-                month = replace(month, record=replace(month.record, days={}))
-            return month
+            if on_month is None:
+                return month
+            on_month(month)
+            return replace(month, record=replace(month.record, days={}))
 
-        try:
-            headers: list[HostMonth] = []
-            if self.paths:
-                with ProgressBar("reading ledgers") as bar:
-                    headers = folder.headers(bar.show)
-            zones = dict.fromkeys([zone.key, *(header.zone for header in headers)])
-            for address in self.addresses:
-                if period.months != (period.name,):
-                    raise VerbFailedError(
-                        f"{address} has whole months only, not {period.name}: name one with --month, or give "
-                        "ledgers"
-                    )
-                with self.client(address) as client, ProgressBar(f"reading {client.name}") as bar:
-                    note_unencrypted(client)
-                    headers += host_months(client, period.name, tuple(zones), now, bar.show_part, finer=finer)
-            if every is not None:
+        with failing(FleetError):
+            headers = self._headers(folder, period, zone, now, finer=finer)
+            if on_header is not None:
                 for header in headers:
-                    every(header)
+                    on_header(header)
             fleet = None
             while fleet is None:
                 try:
@@ -276,7 +266,7 @@ class FleetSource:
                     # A file that was read before cannot be read again. Without it, a copy may count.
                     if not self.skip_unreadable:
                         raise
-                    failed = {each.location for each in folder.unreadable}
+                    failed = {file.location for file in folder.unreadable}
                     headers = [header for header in headers if header.location not in failed]
             ends: dict[str, KnownEnd] = {}
             if self.nodes_from is not None:
@@ -284,9 +274,28 @@ class FleetSource:
                 with self.client(self.nodes_from) as client:
                     scrapes = node_scrapes(client, start, min(end + NANOSECONDS_PER_HOUR, now))
                 ends.update(ends_by_nodes(headers, node_ends(scrapes)))
-            return with_ends(fleet, ends | given_ends(self.ended, headers, zone))  # a person's word counts
-        except FleetError as error:
-            raise VerbFailedError(str(error)) from error
+            # An end that a person gave replaces that of the node.
+            return with_ends(fleet, ends | given_ends(self.ended, headers, zone))
+
+    def _headers(
+        self, folder: LedgerFolder, period: Period, zone: ZoneInfo, now: Instant, *, finer: bool
+    ) -> list[HostMonth]:
+        """Headers of ledgers and statements, and months of addresses."""
+        headers: list[HostMonth] = []
+        if self.paths:
+            with ProgressBar("reading ledgers") as bar:
+                headers = folder.headers(bar.show)
+        if self.addresses and period.months != (period.name,):
+            raise VerbFailedError(
+                f"{self.addresses[0]} has whole months only, not {period.name}: name one with --month, or "
+                "give ledgers"
+            )
+        zones = tuple(dict.fromkeys([zone.key, *(header.zone for header in headers)]))
+        for address in self.addresses:
+            with self.client(address) as client, ProgressBar(f"reading {client.name}") as bar:
+                note_unencrypted(client)
+                headers += host_months(client, period.name, zones, now, bar.show_part, finer=finer)
+        return headers
 
     def read_local(
         self,
@@ -295,17 +304,17 @@ class FleetSource:
         now: Instant,
         days: Collection[str] = (),
         *,
-        each: Callable[[HostMonth], None] | None = None,
+        on_month: Callable[[HostMonth], None] | None = None,
     ) -> FleetMonth:
-        """As `read`, with the period that it is in the hosts' time zone, which their ledgers name.
+        """As `read`, with the period in the hosts' time zone, which their ledgers name.
 
         `zone` is that of this machine's configuration. Around midnight it may have another day and month than
-        they do; then all is read again, and `each` is called anew.
+        the hosts. Then all is read again, and `on_month` is called again.
         """
         period = period_in(zone)
-        fleet = self.read(period, zone, now, days, each=each)
+        fleet = self.read(period, zone, now, days, on_month=on_month)
         local = period_in(fleet.zone)
-        return fleet if local == period else self.read(local, zone, now, days, each=each)
+        return fleet if local == period else self.read(local, zone, now, days, on_month=on_month)
 
     @contextmanager
     def client(self, address: str) -> Iterator[PrometheusClient]:

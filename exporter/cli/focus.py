@@ -4,6 +4,7 @@ import os
 import sys
 import tempfile
 from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from itertools import chain
 from pathlib import Path
@@ -91,7 +92,7 @@ def write_focus(options: FocusOptions, clock: Clock | None = None) -> int:
     config = load(options.config_file)
     period = flags.named_period(config.timezone, now, month=options.month)
     with HostRows(form) as rows:
-        fleet = options.fleet.read(period, config.timezone, now, DAY_FAMILIES, each=rows.add)
+        fleet = options.fleet.read(period, config.timezone, now, DAY_FAMILIES, on_month=rows.add)
         with failing(ReportError, at=options.fleet.text):
             refuse_unknown(fleet.record)
         fleet_source.note_missing(fleet)
@@ -110,10 +111,8 @@ class HostRows:
 
     def __init__(self, form: FocusForm) -> None:
         self._form = form
-        try:
+        with _writing_temporary():
             self._file: IO[bytes] = tempfile.TemporaryFile(prefix="focus-")  # noqa: SIM115 - closed at the exit
-        except OSError as error:
-            raise _full(error) from error
         self._ranges: dict[str, FileRange] = {}
         """Ranges of the file by the ids of ledgers."""
 
@@ -128,11 +127,9 @@ class HostRows:
         start = self._file.seek(0, os.SEEK_END)
         # A statement that rests on a Prometheus has scaled rows, which are left out.
         record = replace(month.record, sums=None) if month.apportioned else month.record
-        try:
+        with _writing_temporary():
             for line in rows(record, ZoneInfo(month.zone), self._form, month.name):
                 self._file.write(line.encode())
-        except OSError as error:
-            raise _full(error) from error
         self._ranges[record.ledger] = FileRange(start, self._file.tell())
 
     def of(self, fleet: FleetMonth) -> Iterator[str]:
@@ -144,10 +141,15 @@ class HostRows:
                 yield self._file.readline().decode()
 
 
-def _full(error: OSError) -> VerbFailedError:
-    return VerbFailedError(
-        f"the folder for temporary files cannot be written: {error.strerror}; TMPDIR names another one"
-    )
+@contextmanager
+def _writing_temporary() -> Iterator[None]:
+    """Failures to write the temporary file, with the remedy."""
+    try:
+        yield
+    except OSError as error:
+        raise VerbFailedError(
+            f"the folder for temporary files cannot be written: {error.strerror}; TMPDIR names another one"
+        ) from error
 
 
 def _write(lines: Iterator[str], output: Path | None) -> int:

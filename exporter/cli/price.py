@@ -180,17 +180,15 @@ def _fleet(
     `zone` is that of ledgers that do not name theirs.
     """
     hours = _range(None, log, zone)
+    # A day of one zone begins and ends on other days in another.
+    margin = timedelta(days=1 if source.mixed_zones else 0)
 
-    def read(zone_of_days: ZoneInfo) -> FleetMonth:
-        ends = (day_of(hour * NANOSECONDS_PER_HOUR, zone_of_days).name for hour in hours)
+    def period_in(local: ZoneInfo) -> Period:
+        ends = (day_of(hour * NANOSECONDS_PER_HOUR, local).name for hour in hours)
         first, last = (day, day) if day is not None else map(date.fromisoformat, ends)
-        # A day of one zone begins and ends on other days in another.
-        margin = timedelta(days=1 if source.mixed_zones else 0)
-        return source.read(Period.between(first - margin, last + margin), zone, now)
+        return Period.between(first - margin, last + margin)
 
-    fleet = read(zone)
-    if day is None and fleet.zone != zone:
-        fleet = read(fleet.zone)
+    fleet = source.read_local(period_in, zone, now)
     fleet_source.note_missing(fleet)
     return fleet
 

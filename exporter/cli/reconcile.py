@@ -112,10 +112,7 @@ class ReconcileOptions:
     options=ReconcileOptions,
 )
 def reconciled(options: ReconcileOptions, clock: Clock | None = None) -> int:
-    """Print the ledger, or those of a fleet, against a bill.
-
-    Returns 0, 1 (bill or ledger cannot be read) or 2 (the configuration).
-    """
+    """Print the ledger, or those of a fleet, against a bill; returns the exit status."""
     if options.source is None and options.hosts_file is not None:
         raise FlagError("--hosts needs --from")
     if options.source is not None and options.resources:
@@ -159,7 +156,7 @@ def _fleet_reconciliation(
             month = month_billed(invoice)
     period = Period.named(month)
     collected = HostBooks(options.components, now)
-    fleet = source.read(period, config.timezone, now, each=collected.add, every=collected.name)
+    fleet = source.read(period, config.timezone, now, on_month=collected.add, on_header=collected.name)
     if not fleet.hosts:
         raise VerbFailedError(f"{source.text}: the ledgers have nothing of {month}")
     host_books = collected.of(fleet)

@@ -82,11 +82,7 @@ class RecordOptions:
     options=RecordOptions,
 )
 def record(options: RecordOptions, clock: Clock | None = None) -> int:
-    """Record a server. An interruption from the keyboard ends it early, with what there is.
-
-    Returns 0, 1 (the first read failed, or the folder cannot be written) or 2 (the URL, the engine or the
-    folder is wrong).
-    """
+    """Record a server until the last read or an interruption from the keyboard; returns the exit status."""
     clock = clock or SystemClock()
     engines = () if options.config_file is None else load(options.config_file).engines
     output = options.output

@@ -1,7 +1,5 @@
 """The verb `status`: one host on one screen, from its daemon, or from the ledger where none answers."""
 
-import argparse
-import re
 import shutil
 import sys
 from dataclasses import dataclass
@@ -10,7 +8,7 @@ from typing import Final
 
 from exporter.cli import flags, status
 from exporter.cli.flags import flag
-from exporter.cli.fleet_source import Source, source_value
+from exporter.cli.fleet_source import address_value
 from exporter.cli.ledger_session import LedgerSession
 from exporter.cli.status import VerbFailedError
 from exporter.cli.terminal import waiting, write_colored
@@ -27,16 +25,6 @@ TIMEOUT_SECONDS: Final = 5.0
 BODY_BYTES_MAX: Final = 8 * 1024 * 1024
 
 
-def _address_value(text: str) -> str:
-    """An address of a daemon."""
-    source: Source = source_value(text)
-    if not isinstance(source, str):
-        host = re.fullmatch(r"[A-Za-z0-9.-]+(?::\d{1,5})?", text, re.ASCII)
-        form = f"http://{text}" if host else "http(s)://HOST:PORT"
-        raise argparse.ArgumentTypeError(f"{text!r} is no address: write {form}")
-    return source
-
-
 @dataclass(frozen=True, slots=True)
 class StatusOptions:
     """The daemon to ask, `None` for that of this machine, and the ledger to read where none answers."""
@@ -45,7 +33,7 @@ class StatusOptions:
     ledger_path: Path | None = flags.ledger_flag()
     source: str | None = flag(
         "--from",
-        type=_address_value,
+        type=address_value,
         metavar="ADDRESS",
         help="address of a daemon, http(s)://HOST:PORT (default: port 9844 of this machine, then the ledger)",
     )

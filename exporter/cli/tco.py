@@ -75,11 +75,7 @@ class TcoOptions:
     options=TcoOptions,
 )
 def tco(options: TcoOptions, clock: Clock | None = None) -> int:
-    """Print the results of a scenario.
-
-    Returns 0, 1 (the ledger has too little data, or the chart cannot be written) or 2 (the scenario or the
-    configuration is wrong).
-    """
+    """Print the results of a scenario, or draw them; returns the exit status."""
     named = [options.scenario is not None, options.example is not None, options.listed]
     if sum(named) != 1:
         raise FlagError("give one of SCENARIO.yaml, --example NAME and --list")
@@ -139,7 +135,7 @@ def _measurement(options: TcoOptions, clock: Clock) -> Measurement:
             first, last = (date.fromisoformat(day_of(instant, local).name) for instant in (earliest, now))
             return Period.between(first, last)
 
-        fleet = options.fleet.read_local(period, zone, now, FAMILIES, each=collect)
+        fleet = options.fleet.read_local(period, zone, now, FAMILIES, on_month=collect)
         counted = {summary.ledger: hosts[summary.ledger] for summary in fleet.hosts}
         fleet_source.note_missing(fleet)
         with failing(NotMeasuredError, at=f"{len(counted)} ledgers"):

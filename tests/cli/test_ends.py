@@ -255,7 +255,7 @@ def test_an_end_of_two_hosts_of_one_name(folder: Path, capsys: pytest.CaptureFix
         (["--ended=spot-1"], "'spot-1' is no end: write HOST=TIME"),
         (["--ended=spot-1=yesterday"], "'spot-1=yesterday' is no end: write HOST=TIME"),
         (["--ended==2026-10-04"], "'=2026-10-04' is no end: write HOST=TIME"),
-        (["--nodes-from=prometheus:9090"], "'prometheus:9090' is no address: write http(s)://HOST:PORT"),
+        (["--nodes-from=prometheus:9090"], "'prometheus:9090' is no address: write http://prometheus:9090"),
     ],
 )
 def test_flags_that_are_wrong(flags: list[str], message: str, capsys: pytest.CaptureFixture[str]) -> None:

@@ -204,7 +204,7 @@ def test_days_of_one_host_are_in_memory(fleet: Path) -> None:
     source = FleetSource((fleet,))
     period, now = Period.named("2026-10"), OCTOBER + LENGTH
     summed = source.read(
-        period, ZoneInfo("UTC"), now, ("cost",), each=lambda host: days.append(len(host.record.days))
+        period, ZoneInfo("UTC"), now, ("cost",), on_month=lambda host: days.append(len(host.record.days))
     )
 
     assert (sorted(days), summed.record.days) == ([1, 31, 31], {})
@@ -215,7 +215,7 @@ def test_scaled_rows_are_not_itemized(fleet: Path) -> None:
     """Of a statement that rests on a Prometheus, products and teams are exact, and servers are not."""
     hosts: list[HostMonth] = []
     period, now = Period.named("2026-10"), OCTOBER + LENGTH
-    summed = FleetSource((fleet / "spot.db",)).read(period, ZoneInfo("UTC"), now, each=hosts.append)
+    summed = FleetSource((fleet / "spot.db",)).read(period, ZoneInfo("UTC"), now, on_month=hosts.append)
     with HostRows(FocusForm()) as rows:
         rows.add(replace(hosts[0], apportioned=True))
         (line,) = rows.of(summed)
