@@ -147,9 +147,8 @@ def _of_tokens(reckoning: Reckoning) -> Iterator[Absence]:
     survey = reckoning.survey
     unread: Counter[str] = Counter()
     for host in reckoning.hosts.values():
-        for month in host.months.values():
-            for owner, time in month.unread.items():
-                unread["/".join(filter(None, (owner.namespace, owner.server)))] += time
+        for fact in host.every_fact("unread time"):
+            unread["/".join(filter(None, fact.key(("namespace", "server"))))] += fact.value
     if sum(unread.values()) >= NANOSECONDS_PER_HOUR:
         hours = sum(unread.values()) // NANOSECONDS_PER_HOUR
         yield Absence(
@@ -167,9 +166,7 @@ def _of_tokens(reckoning: Reckoning) -> Iterator[Absence]:
 
 
 def _of_hosts(reckoning: Reckoning, hosts: Sequence[PastHost]) -> Iterator[Absence]:
-    unpriced = sorted(
-        {gpu.gpu_model for host in hosts for month in host.months.values() for gpu, _ in month.sums.unpriced}
-    )
+    unpriced = sorted({fact.gpu_model or "" for host in hosts for fact in host.every_fact("waiting time")})
     if unpriced:
         yield Absence(
             f"a price of {_few(unpriced)}",

@@ -273,10 +273,15 @@ def answer(reckoning: Reckoning, source: HistorySource) -> PastAnswer:
 def _month_facts(host: PastHost, until: Instant) -> Iterator[MonthFact]:
     """The facts of a host by month, with the end of the month that goes on."""
     current = month_of(until - 1, host.policy.zone).name
-    for month, sums in sorted(host.months.items()):
-        facts = list(sums.facts())
+    for month in sorted(host.months):
+        facts = host.facts(month)
+        holders = {fact.owner.key for fact in measured(facts, "GPU time") if fact.value}
         for fact in facts:
             yield MonthFact(host.key, month, fact)
+            if fact.measure == "tokens" and fact.owner.key not in holders:
+                yield MonthFact(host.key, month, fact._replace(measure="unmet tokens"))
+            if fact.measure == "tokens" and not holders:
+                yield MonthFact(host.key, month, fact._replace(measure="unmet tokens of hosts"))
         if month != current:
             continue
         to_date = sums_by(measured(facts, "money of owners"), lambda fact: fact.product or "")

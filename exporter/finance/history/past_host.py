@@ -1,16 +1,16 @@
 """A host before the daemon: its months, its GPUs, and the state that its next hour builds on. Pure."""
 
 from collections import Counter, deque
-from collections.abc import Collection, Iterator, Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from math import inf
 from typing import Final
 
 from exporter.cost.advance import GpuOutcome
+from exporter.cost.money import add
 from exporter.cost.policy import CostPolicy
-from exporter.cost.postings import CostOwner
 from exporter.cost.state import State
-from exporter.finance.facts import Fact, history_facts
+from exporter.finance.facts import Fact, Measure, measured
 from exporter.finance.history.host_hours import WHOLE_RATIO, DeviceKey, HostHour
 from exporter.finance.history.kube_state import NodeKey, PodName
 from exporter.finance.history.survey import EngineTarget
@@ -25,37 +25,6 @@ CLOCK_STEP_SECONDS: Final = 60.0
 
 USAGE_HOURS: Final = 14 * 24
 """Hours that savings are judged by."""
-
-
-@dataclass(slots=True)
-class MonthSums:
-    """One month of one host."""
-
-    sums: HistorySums = field(default_factory=HistorySums)
-    token_server_time: dict[CostOwner, Nanoseconds] = field(default_factory=dict)
-    """GPU time of servers whose pages count tokens."""
-    unread: dict[CostOwner, Nanoseconds] = field(default_factory=dict)
-    """GPU time of servers whose pages count tokens, while none of their pages was scraped."""
-    span: Nanoseconds = 0
-    """Time of the host."""
-    sampled: Nanoseconds = 0
-    """Time of the host that has samples."""
-
-    def facts(self) -> Iterator[Fact]:
-        """The month as facts."""
-        yield from history_facts(self.sums)
-        for owner, time in self.token_server_time.items():
-            yield Fact("GPU time of token servers", time, None, *owner)
-        for owner, time in self.unread.items():
-            yield Fact("unread time", time, None, *owner)
-        yield Fact("host time", self.span)
-        yield Fact("sampled time", self.sampled)
-        served = {owner.key for (owner, _phase), time in self.sums.held.items() if time}
-        for (owner, kind), count in self.sums.tokens.items():
-            if owner.key not in served:
-                yield Fact("unmet tokens", count, None, *owner, kind=kind)
-            if not served:
-                yield Fact("unmet tokens of hosts", count, None, *owner, kind=kind)
 
 
 @dataclass(slots=True)
@@ -186,8 +155,8 @@ class PastHost:
     """The number of hours by their samples of one GPU."""
     targets: set[EngineTarget] = field(default_factory=set)
     """Pages that were ever on it."""
-    months: dict[str, MonthSums] = field(default_factory=dict)
-    """Months by their name."""
+    months: dict[str, dict[Fact, int]] = field(default_factory=dict)
+    """Values of facts by the name of their month; the facts have a value of 0 and no day."""
     usage: deque[tuple[int, HistorySums]] = field(default_factory=lambda: deque(maxlen=USAGE_HOURS))
     """GPU time and tokens of the last hours, by hour since 1970."""
     gpus: set[Gpu] = field(default_factory=set)
@@ -208,9 +177,17 @@ class PastHost:
         """Whole hours since it was last seen, up to an hour since 1970; none before it was ever seen."""
         return range(-(-self.last // HOUR), before) if self.last else range(0)
 
-    def month(self, name: str) -> MonthSums:
-        """The sums of a month."""
-        return self.months.setdefault(name, MonthSums())
+    def add(self, month: str, fact: Fact) -> None:
+        """Add a fact to a month."""
+        add(self.months.setdefault(month, {}), fact._replace(value=0, day=None), fact.value)
+
+    def facts(self, month: str) -> list[Fact]:
+        """The facts of a month."""
+        return [fact._replace(value=value) for fact, value in self.months[month].items()]
+
+    def every_fact(self, measure: Measure) -> list[Fact]:
+        """The facts of a measure in all months."""
+        return [fact for month in self.months for fact in measured(self.facts(month), measure)]
 
     @property
     def scrape_seconds(self) -> int | None:

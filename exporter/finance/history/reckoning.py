@@ -232,7 +232,7 @@ class Reckoning:
         facts = _hour_facts(ticks, fleet.chunk.first)
         self._count(host, hour, facts)
         for number in unseen:
-            host.month(self._month(number)).span += HOUR
+            host.add(self._month(number), Fact("host time", HOUR))
         host.last = hour.end
         if self._sink is not None:
             self._sink(host, facts)
@@ -245,9 +245,8 @@ class Reckoning:
         ticked = TickSums.of(outcome.postings)
         if frame.wall > self._recent_from:
             host.recent.add(ticked, ())
-        for segment, sums in ticked.segments:
-            month = host.month(segment.month)
-            month.sums.add(sums)
+        for segment, _sums in ticked.segments:
+            host.add(segment.month, Fact("host time", 0))  # a host without GPUs has a month as well
             for gpu_time in segment.gpu_times:
                 owner, time = gpu_time.owner_phase.owner, gpu_time.chargeable
                 if gpu_time.gpu.uuid not in listed:
@@ -255,28 +254,28 @@ class Reckoning:
                     continue  # no page shows tokens of a GPU that is gone
                 read = fleet.read.get(owner.key)
                 if read is not None:
-                    add(month.token_server_time, owner, time)
-                    add(month.unread, owner, 0 if (frame.wall - 1) // HOUR in read else time)
+                    unread = 0 if (frame.wall - 1) // HOUR in read else time
+                    host.add(segment.month, Fact("GPU time of token servers", time, None, *owner))
+                    host.add(segment.month, Fact("unread time", unread, None, *owner))
             for money in segment.money:
                 if money.gpu.uuid not in listed:
                     host.slots.without_samples(money.gpu, host.first or 0).amount += money.amount
         return ticked
 
     def _count(self, host: PastHost, hour: HostHour, facts: Iterable[HourFact]) -> None:
-        """Add tokens to the months of a host, and what savings are judged by."""
+        """Add facts to the months of a host, and what savings are judged by."""
         usage = HistorySums()
         for _hour, fact in facts:
+            host.add((fact.day or "")[:7], fact)
             if fact.measure == "GPU time":
                 add(usage.held, OwnerPhase(fact.owner, cast("Phase", fact.phase)), fact.value)
             elif fact.measure == "tokens":
-                key = fact.owner, cast("TokenKind", fact.kind)
-                add(host.month((fact.day or "")[:7]).sums.tokens, key, fact.value)
-                add(usage.tokens, key, fact.value)
+                add(usage.tokens, (fact.owner, cast("TokenKind", fact.kind)), fact.value)
         host.usage.append((hour.number, usage))
         if hour.counts:
-            month = host.month(self._month(hour.number))
-            month.sampled += hour.sampled
-            month.span += max(0, hour.end - max(hour.start, host.last))
+            month = self._month(hour.number)
+            host.add(month, Fact("sampled time", hour.sampled))
+            host.add(month, Fact("host time", max(0, hour.end - max(hour.start, host.last))))
             host.samples[round(hour.samples)] += 1
             host.gpus.update(device.series.gpu for device in hour.parts[-1].devices)
 

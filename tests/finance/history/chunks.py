@@ -6,8 +6,10 @@ from pathlib import Path
 
 from exporter.config import Config, load
 from exporter.engines.catalogue import ENGINES
+from exporter.finance.facts import Measure, measured
 from exporter.finance.history.exporter_series import page_series
 from exporter.finance.history.hourly import Chunk, EngineHours, GpuHours, PageColumn, column
+from exporter.finance.history.past_host import PastHost
 from exporter.finance.history.reckoning import Reckoning
 from exporter.finance.history.survey import Survey, target_of
 
@@ -115,9 +117,8 @@ def money(reckoning: Reckoning, host: str = "node-1", cluster: str = "") -> dict
     sums: dict[str, float] = {}
     for key, each in reckoning.hosts.items():
         if key == (cluster, host):
-            for month in each.months.values():
-                for (owner, _), amount in month.sums.cost.items():
-                    sums[owner.server] = sums.get(owner.server, 0) + amount
+            for fact in each.every_fact("money of owners"):
+                sums[fact.owner.server] = sums.get(fact.owner.server, 0) + fact.value
     return {server: amount / DOLLAR for server, amount in sums.items() if amount}
 
 
@@ -126,9 +127,9 @@ def phases(reckoning: Reckoning, host: str = "node-1") -> dict[tuple[str, str], 
     sums: dict[tuple[str, str], float] = {}
     for key, each in reckoning.hosts.items():
         if key.host == host:
-            for month in each.months.values():
-                for (owner, phase), time in month.sums.held.items():
-                    sums[owner.server, phase] = sums.get((owner.server, phase), 0) + time / HOUR
+            for fact in each.every_fact("GPU time"):
+                key_of_phase = fact.owner.server, fact.phase or ""
+                sums[key_of_phase] = sums.get(key_of_phase, 0) + fact.value / HOUR
     return {key: time for key, time in sums.items() if time}
 
 
@@ -136,7 +137,16 @@ def tokens(reckoning: Reckoning) -> dict[tuple[str, str], int]:
     """Tokens by server and kind of all hosts."""
     sums: dict[tuple[str, str], int] = {}
     for host in reckoning.hosts.values():
-        for month in host.months.values():
-            for (owner, kind), count in month.sums.tokens.items():
-                sums[owner.server, kind] = sums.get((owner.server, kind), 0) + count
+        for fact in host.every_fact("tokens"):
+            key = fact.owner.server, fact.kind or ""
+            sums[key] = sums.get(key, 0) + fact.value
     return sums
+
+
+def by_month(host: PastHost, measure: Measure) -> dict[str, int]:
+    """Values of a measure of a host by month, for months with any."""
+    return {
+        month: sum(fact.value for fact in facts)
+        for month in host.months
+        if (facts := measured(host.facts(month), measure))
+    }

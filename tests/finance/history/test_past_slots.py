@@ -7,7 +7,7 @@ import pytest
 
 from exporter.finance.history.kube_state import NodeKey
 from exporter.finance.history.past_answer import HistorySource, answer
-from tests.finance.history.chunks import HOUR, NOVEMBER, PRICES, HourlyFleet, configured, money
+from tests.finance.history.chunks import HOUR, NOVEMBER, PRICES, HourlyFleet, by_month, configured, money
 
 PROMPT, GENERATION = "vllm:prompt_tokens_total", "vllm:generation_tokens_total"
 POD = {"namespace": "llm", "pod": "chat-0", "instance": "10.1.0.7:8000"}
@@ -111,8 +111,7 @@ def test_a_gpu_that_is_gone_does_not_take_the_price_of_tokens(tmp_path: Path) ->
     (host,) = reckoning.hosts.values()
     broken = host.slots.listings["GPU-1"]
     assert (broken.until, broken.time, broken.amount) == ((NOVEMBER + 1) * HOUR, 39 * HOUR, 78 * 10**12)
-    (month,) = host.months.values()
-    assert sum(month.unread.values()) == 0
+    assert by_month(host, "unread time") == {"2026-11": 0}
     past = answer(reckoning, HistorySource("", NOVEMBER * HOUR, (NOVEMBER + 40) * HOUR, 0, 1))
     assert past.total().dollars_per_million == pytest.approx(160 / 0.054)
     assert [(each.listing.gpu.uuid, each.listing.amount) for each in past.unlisted] == [

@@ -9,10 +9,12 @@ from exporter.finance.history.kube_state import LabelTime, NodeKey, PodName
 from exporter.finance.history.reckoning import Reckoning
 from exporter.finance.history.survey import TargetKey
 from tests.finance.history.chunks import (
+    DOLLAR,
     HOUR,
     NOVEMBER,
     PRICES,
     HourlyFleet,
+    by_month,
     configured,
     money,
     phases,
@@ -126,8 +128,8 @@ def test_a_short_gap_is_charged_as_unobserved_and_a_long_one_is_not(tmp_path: Pa
     assert money(reckoning) == {"chat": 14}
     assert phases(reckoning)["chat", "unobserved"] == 1
     assert host.uncharged == 3 * 3600 * 10**9
-    (month,) = host.months.values()
-    assert (month.sampled / 3.6e12, month.span / 3.6e12) == (6, 10)
+    assert by_month(host, "sampled time") == {"2026-11": 6 * HOUR}
+    assert by_month(host, "host time") == {"2026-11": 10 * HOUR}
 
 
 def test_tokens_of_a_gap_that_is_charged_count(tmp_path: Path) -> None:
@@ -197,12 +199,10 @@ def test_tokens_of_an_outage_are_of_the_same_months_as_its_dollars(tmp_path: Pat
     fleet = HourlyFleet(configured(tmp_path, f"timezone: America/New_York\n{PRICES}"), hours=8)
     fleet.gpu(0, counts=[120, 120, 120, 0, 0, 0, 0, 120, 120], **CHAT)
     fleet.server({PROMPT: [100, 100, -1, -1, -1, -1, 500, 100]}, **POD)
-    months = fleet.reckoned().hosts[NodeKey("", "node-1")].months
+    host = fleet.reckoned().hosts[NodeKey("", "node-1")]
 
-    dollars = {name: sum(month.sums.cost.values()) / 1e12 for name, month in months.items()}
-    assert dollars == {"2026-10": 8, "2026-11": 8}
-    counted = {name: sum(month.sums.tokens.values()) for name, month in months.items()}
-    assert counted == {"2026-10": 400, "2026-11": 400}
+    assert by_month(host, "money of owners") == {"2026-10": 8 * DOLLAR, "2026-11": 8 * DOLLAR}
+    assert by_month(host, "tokens") == {"2026-10": 400, "2026-11": 400}
 
 
 def test_a_gpu_in_the_slot_of_another_costs_once(tmp_path: Path) -> None:
@@ -239,10 +239,10 @@ def test_no_price_gives_hours_and_no_dollars(tmp_path: Path) -> None:
     fleet = HourlyFleet(configured(tmp_path, "unmatched_hardware: unpriced\n"), hours=3)
     fleet.gpu(0, **CHAT)
     reckoning = fleet.reckoned()
-    (month,) = reckoning.hosts[NodeKey("", "node-1")].months.values()
 
     assert money(reckoning) == {}
-    assert sum(month.sums.unpriced.values()) == 3 * 3600 * 10**9
+    host = reckoning.hosts[NodeKey("", "node-1")]
+    assert by_month(host, "waiting time") == {"2026-11": 3 * HOUR}
 
 
 def test_a_price_that_begins_within_an_hour_cuts_it(tmp_path: Path) -> None:
@@ -265,10 +265,9 @@ def test_months_are_those_of_the_time_zone(tmp_path: Path) -> None:
     """The first hours of November in UTC are October in New York."""
     fleet = HourlyFleet(configured(tmp_path, f"timezone: America/New_York\n{PRICES}"), hours=6)
     fleet.gpu(0, **CHAT)
-    months = fleet.reckoned().hosts[NodeKey("", "node-1")].months
+    host = fleet.reckoned().hosts[NodeKey("", "node-1")]
 
-    by_month = {name: sum(month.sums.cost.values()) / 1e12 for name, month in months.items()}
-    assert by_month == {"2026-10": 8, "2026-11": 4}
+    assert by_month(host, "money of owners") == {"2026-10": 8 * DOLLAR, "2026-11": 4 * DOLLAR}
 
 
 def test_a_server_without_a_host_keeps_its_tokens(tmp_path: Path) -> None:
@@ -294,9 +293,10 @@ def test_owners_are_those_of_pod_labels_and_rules(tmp_path: Path) -> None:
             "label_app_kubernetes_io_part_of": "assistant",
             "label_team": "nlp",
         }
-    (month,) = fleet.reckoned().hosts[NodeKey("", "node-1")].months.values()
+    host = fleet.reckoned().hosts[NodeKey("", "node-1")]
 
-    owners = {(owner.server, owner.product, owner.team) for owner, _ in month.sums.cost}
+    money_facts = host.every_fact("money of owners")
+    owners = {(fact.server, fact.product, fact.team) for fact in money_facts}
     assert owners == {("chat", "assistant", "nlp"), ("batch", "search", "offline")}
 
 
@@ -407,9 +407,8 @@ def by_team(reckoning: Reckoning) -> dict[str, float]:
     """Dollars by team of all hosts."""
     sums: dict[str, float] = {}
     for host in reckoning.hosts.values():
-        for month in host.months.values():
-            for (owner, _), amount in month.sums.cost.items():
-                sums[owner.team] = sums.get(owner.team, 0) + amount / 10**12
+        for fact in host.every_fact("money of owners"):
+            sums[fact.owner.team] = sums.get(fact.owner.team, 0) + fact.value / 10**12
     return {team: amount for team, amount in sums.items() if amount}
 
 
@@ -502,9 +501,8 @@ def test_pods_of_one_name_in_two_clusters_are_two(tmp_path: Path) -> None:
 def by_model(reckoning: Reckoning, host: str) -> dict[str, float]:
     """Dollars by model of a host."""
     sums: dict[str, float] = {}
-    for month in reckoning.hosts[NodeKey("", host)].months.values():
-        for (owner, _), amount in month.sums.cost.items():
-            sums[owner.model] = sums.get(owner.model, 0) + amount / 10**12
+    for fact in reckoning.hosts[NodeKey("", host)].every_fact("money of owners"):
+        sums[fact.owner.model] = sums.get(fact.owner.model, 0) + fact.value / 10**12
     return {model: amount for model, amount in sums.items() if amount}
 
 
@@ -523,8 +521,8 @@ def test_a_pod_that_moves_to_another_host_serves_on_each_in_its_time(
     reckoning = fleet.reckoned()
 
     assert [by_model(reckoning, node) for node in nodes] == [{"llama": 6, "": 4}, {"llama": 4, "": 6}]
-    months = [reckoning.hosts[NodeKey("", node)].months["2026-11"] for node in nodes]
-    assert [sum(month.sums.tokens.values()) for month in months] == [600, 900]
+    hosts = [reckoning.hosts[NodeKey("", node)] for node in nodes]
+    assert [by_month(host, "tokens") for host in hosts] == [{"2026-11": 600}, {"2026-11": 900}]
 
 
 def test_a_pod_and_a_node_of_the_same_name_may_be_others_later(tmp_path: Path) -> None:
