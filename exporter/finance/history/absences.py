@@ -193,7 +193,7 @@ def _of_hosts(reckoning: Reckoning, hosts: Sequence[PastHost]) -> Iterator[Absen
             "hosts of one name at once are one here: their servers and prices are mixed",
             _NAME_CLUSTERS,
         )
-    fewer = [host for host in hosts if (host.policy.tariff.instance_gpus or 0) > len(host.state.gpus)]
+    fewer = [host for host in hosts if (host.policy.tariff.instance_gpus or 0) > len(host.cost_state.gpus)]
     if fewer:
         yield Absence(
             f"GPUs of {_names(fewer)}, whose instance type has more",

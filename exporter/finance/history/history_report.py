@@ -119,7 +119,7 @@ def _prices(hosts: Sequence[PastHost], until: Instant) -> Iterator[str]:
     """The price of a GPU-hour by model and source, the most GPUs first, without electricity and overheads."""
     gpus: Counter[_ModelPrice] = Counter()
     for host in hosts:
-        for slot in host.state.gpus.values():
+        for slot in host.cost_state.gpus.values():
             price = host.policy.tariff.hardware_price(slot.gpu, until - 1)
             hourly, source = "", ""
             if price.priced:
@@ -239,7 +239,7 @@ def _host(answer: PastAnswer, host: PastHost, months: Mapping[str, Line]) -> dic
     return {
         "cluster": host.key.cluster,
         "host": host.key.host,
-        "gpus": len(host.state.gpus),
+        "gpus": len(host.cost_state.gpus),
         "gpu_model": ", ".join(models),
         "instance_type": host.location.instance_type,
         "scrape_seconds": host.scrape_seconds,

@@ -1,6 +1,6 @@
 """The answer: facts of hosts by month, lines of them by owner or host, and what they rest on."""
 
-from collections.abc import Callable, Collection, Hashable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Hashable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from statistics import median
 from typing import Final, Literal, NamedTuple, TypeVar, get_args
@@ -10,14 +10,12 @@ from exporter.advice.saving import Advice, SavingsPolicy
 from exporter.cost.money import add
 from exporter.cost.postings import BUSY_PHASES
 from exporter.cost.projection import project
-from exporter.cost.state import State
 from exporter.finance.facts import Fact, Measure, measured, sums_by
 from exporter.finance.history.absences import Absence, Exporter, absences, exporters
 from exporter.finance.history.kube_state import NodeKey
 from exporter.finance.history.past_host import USAGE_HOURS, GpuListing, PastHost
 from exporter.finance.history.reckoning import Reckoning, was_read_whole
 from exporter.ledger.contents import recent_usage
-from exporter.ledger.history import HistorySums, PeakMemory
 from exporter.ledger.host_usage import host_usage
 from exporter.tariff.calendar import month_of
 from exporter.units import NANOSECONDS_PER_HOUR, Instant, Nanoseconds, Picodollars
@@ -242,7 +240,7 @@ def answer(reckoning: Reckoning, source: HistorySource) -> PastAnswer:
     data_begin = min((host.first for host in hosts if host.first is not None), default=until)
     facts = tuple(each for host in hosts for each in _month_facts(host, until))
     usages = [
-        host_usage(_PastHours(host), "/".join(filter(None, host.key)), until, USAGE_HOURS, host.policy.tariff)
+        host_usage(host, "/".join(filter(None, host.key)), until, USAGE_HOURS, host.policy.tariff)
         for host in hosts
         if host.gpus
     ]
@@ -293,22 +291,3 @@ def _month_facts(host: PastHost, until: Instant) -> Iterator[MonthFact]:
             projected = None if projection is None else sum(projection.totals().values())
         if projected is not None:
             yield MonthFact(host.key, month, Fact("projected money", projected))
-
-
-class _PastHours:
-    """The last hours of a host, as `host_usage` reads them from a ledger."""
-
-    def __init__(self, host: PastHost) -> None:
-        self._host = host
-
-    def hours(self, first: int, last: int, _families: Collection[str]) -> Mapping[int, HistorySums]:
-        """GPU time and tokens by hour since 1970."""
-        return {number: sums for number, sums in self._host.usage if first <= number <= last}
-
-    def memory(self, _first: int, _last: int) -> PeakMemory:
-        """None: means of an hour are no peaks."""
-        return {}
-
-    def state(self) -> State:
-        """State after the last hour."""
-        return self._host.state

@@ -98,7 +98,7 @@ class PastFrames:
 
         listed = {gpu.gpu.uuid for gpu in gpus}
         elsewhere: dict[str, set[int]] = {}
-        for uuid in host.state.gpus.keys() - listed:
+        for uuid in host.cost_state.gpus.keys() - listed:
             for key, numbers in readings.fleet.listed.get(uuid, {}).items():
                 if key != host.key:
                     elsewhere.setdefault(uuid, set()).update(numbers)
@@ -109,7 +109,7 @@ class PastFrames:
             servers,
             holders,
             owners=tuple(owner for _, owner in sorted(owners.items())),
-            evidence=host.slots.evidence(host.state.gpus, listed, readings.hour, elsewhere),
+            evidence=host.slots.evidence(host.cost_state.gpus, listed, readings.hour, elsewhere),
         )
 
     def servers(self, host: PastHost, readings: HourReadings) -> tuple[ServerReading, ...]:

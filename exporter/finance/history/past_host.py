@@ -15,7 +15,7 @@ from exporter.finance.history.host_hours import WHOLE_RATIO, DeviceKey, HostHour
 from exporter.finance.history.kube_state import NodeKey, PodName
 from exporter.finance.history.survey import EngineTarget
 from exporter.finance.prometheus.hour_queries import HOUR
-from exporter.ledger.history import HistorySums
+from exporter.ledger.history import HistorySums, PeakMemory
 from exporter.ledger.totals import Totals
 from exporter.readings import Gpu, GpuEvidence, HostLocation
 from exporter.units import NANOSECONDS_PER_SECOND, Instant, Nanoseconds, Picodollars
@@ -142,7 +142,8 @@ class PastHost:
     key: NodeKey
     location: HostLocation
     policy: CostPolicy
-    state: State = field(default_factory=State)
+    cost_state: State = field(default_factory=State)
+    """The state of the cost model after the last hour."""
     elapsed: Nanoseconds = 0
     """Time that was charged, which stands for a monotonic clock."""
     first: Instant | None = None
@@ -188,6 +189,18 @@ class PastHost:
     def every_fact(self, measure: Measure) -> list[Fact]:
         """The facts of a measure in all months."""
         return [fact for month in self.months for fact in measured(self.facts(month), measure)]
+
+    def hours(self, first: int, last: int, _families: Collection[str]) -> Mapping[int, HistorySums]:
+        """GPU time and tokens by hour since 1970, as a ledger has them for savings."""
+        return {number: sums for number, sums in self.usage if first <= number <= last}
+
+    def memory(self, _first: int, _last: int) -> PeakMemory:
+        """None: means of an hour are no peaks."""
+        return {}
+
+    def state(self) -> State:
+        """The state of the cost model after the last hour, as a ledger has it."""
+        return self.cost_state
 
     @property
     def scrape_seconds(self) -> int | None:

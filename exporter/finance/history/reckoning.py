@@ -222,7 +222,7 @@ class Reckoning:
             # A first frame sets marks only: what its servers count is of the hour after it.
             opening = replace(frame(before), servers=())
             host.first = start
-            host.state = advance.advance(host.state, opening, host.policy).state
+            host.cost_state = advance.advance(host.cost_state, opening, host.policy).state
         elif start > host.last:
             host.elapsed += start - host.last
             ticks.append(self._tick(host, frame(before), replace(host.policy, gap_after=0), fleet))
@@ -239,8 +239,8 @@ class Reckoning:
 
     def _tick(self, host: PastHost, frame: Frame, policy: CostPolicy, fleet: FleetReadings) -> TickSums:
         """Charge a frame to a host and its months."""
-        outcome = advance.advance(host.state, frame, policy)
-        host.state, host.outcomes = outcome.state, outcome.gpus
+        outcome = advance.advance(host.cost_state, frame, policy)
+        host.cost_state, host.outcomes = outcome.state, outcome.gpus
         listed = {reading.gpu.uuid for reading in frame.gpus or ()}
         ticked = TickSums.of(outcome.postings)
         if frame.wall > self._recent_from:

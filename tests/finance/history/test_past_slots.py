@@ -49,7 +49,7 @@ def test_a_gpu_that_left_is_charged_no_more(tmp_path: Path) -> None:
     assert sum(money(reckoning, "a").values()) == pytest.approx(768)
     assert sum(money(reckoning, "b").values()) == pytest.approx(1391.5)
     assert sum(money(reckoning, "v").values()) == pytest.approx(1391.67, abs=0.01)
-    assert {key.host: len(host.state.gpus) for key, host in reckoning.hosts.items()} == {
+    assert {key.host: len(host.cost_state.gpus) for key, host in reckoning.hosts.items()} == {
         "a": 1,
         "b": 2,
         "v": 1,
