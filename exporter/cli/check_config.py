@@ -14,7 +14,7 @@ from exporter.cli.terminal import columns, complain, fitted, write_colored
 from exporter.cli.verb import Exits, verb
 from exporter.clock import SystemClock
 from exporter.config import ConfigError
-from exporter.config.load import contents, read_corrected
+from exporter.config.load import contents, corrected
 from exporter.reports.check_config import check_config
 from exporter.web.access import Access
 
@@ -83,7 +83,8 @@ def checked(
         complain(text.removesuffix("\n"))
     if not as_json:
         with suppress(ConfigError):
-            before, after, _ = read_corrected(config_file)
+            before = contents(config_file)
+            after, _ = corrected(before, config_file)
             if after != before:
                 write_colored(
                     "note: add --fix to see the corrections, and --write to make them\n", sys.stderr
@@ -96,7 +97,8 @@ def fixed(path: Path, *, write: bool) -> int | None:
 
     Returns 0 if the file is right now, 2 if it is not: problems remain, or nothing was written.
     """
-    before, after, problems = read_corrected(path)
+    before = contents(path)
+    after, problems = corrected(before, path)
     if after == before:
         return None
     old, new = (data.decode("utf-8").splitlines(keepends=True) for data in (before, after))

@@ -19,7 +19,6 @@ from exporter.cli.verb import Exits, verb
 from exporter.clock import Clock, SystemClock
 from exporter.config.problems import RefusedError
 from exporter.cost.policy import Weights, split_rule
-from exporter.finance.fleet.record import FleetMonth
 from exporter.finance.requests.division import FAMILIES, Hours, add_history
 from exporter.finance.requests.log_file import RequestFileError, RequestLog, TemporaryFolderError
 from exporter.finance.requests.sheet import ATTRIBUTE, FIELDS, PricedRequests
@@ -133,7 +132,17 @@ def _hours(options: PriceOptions, session: LedgerSession, log: RequestLog, now: 
 
     hours: Hours = {}
     if options.fleet is not None:
-        fleet = _fleet(options.fleet, options.day, log, session.config.timezone, now)
+        ends = _range(None, log, session.config.timezone)
+        # A day of one zone begins and ends on other days in another.
+        margin = timedelta(days=1 if options.fleet.mixed_zones else 0)
+
+        def period_in(local: ZoneInfo) -> Period:
+            days = [day_of(hour * NANOSECONDS_PER_HOUR, local).name for hour in ends]
+            first_day, last_day = map(date.fromisoformat, days)
+            return Period.between((options.day or first_day) - margin, (options.day or last_day) + margin)
+
+        fleet = options.fleet.read_local(period_in, session.config.timezone, now)
+        fleet_source.note_missing(fleet)
         first, last = _range(options.day, log, fleet.zone)
         for summary in fleet.hosts:
             with fleet_source.open_ledger(summary.host, "`price`") as ledger:
@@ -170,27 +179,6 @@ def _range(day: date | None, log: RequestLog, zone: ZoneInfo) -> tuple[int, int]
             "there is no request: a log has one JSON object a line, as `jq -c .` writes them"
         )
     return (ends[0] - 1) // NANOSECONDS_PER_HOUR, (ends[1] - 1) // NANOSECONDS_PER_HOUR
-
-
-def _fleet(
-    source: FleetSource, day: date | None, log: RequestLog, zone: ZoneInfo, now: Instant
-) -> FleetMonth:
-    """The fleet in the days in which requests ended, or in one day.
-
-    `zone` is that of ledgers that do not name theirs.
-    """
-    hours = _range(None, log, zone)
-    # A day of one zone begins and ends on other days in another.
-    margin = timedelta(days=1 if source.mixed_zones else 0)
-
-    def period_in(local: ZoneInfo) -> Period:
-        ends = (day_of(hour * NANOSECONDS_PER_HOUR, local).name for hour in hours)
-        first, last = (day, day) if day is not None else map(date.fromisoformat, ends)
-        return Period.between(first - margin, last + margin)
-
-    fleet = source.read_local(period_in, zone, now)
-    fleet_source.note_missing(fleet)
-    return fleet
 
 
 def _day_and_hour(hour: int) -> str:

@@ -1,24 +1,37 @@
 """The verbs `report month`, `report chargeback` and `report focus`: a month of one ledger or of many."""
 
 import argparse
+import os
 import sys
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import date
 from pathlib import Path
 from typing import Final
 from zoneinfo import ZoneInfo
 
-from exporter.cli import closing, flags, fleet_source, status
+from exporter.cli import flags, fleet_source, status
 from exporter.cli.flags import FlagError, flag, switch
 from exporter.cli.fleet_source import FleetSource
 from exporter.cli.ledger_session import LedgerSession
-from exporter.cli.status import failing
+from exporter.cli.replacement import replacing
+from exporter.cli.status import VerbFailedError, failing, writing
 from exporter.cli.terminal import columns, waiting
 from exporter.cli.verb import Exits, verb
 from exporter.clock import Clock, SystemClock
 from exporter.config import load
 from exporter.finance.facts import DAY_FAMILIES
-from exporter.finance.render import Form
+from exporter.finance.fleet import closed_month_changes as forms
+from exporter.finance.fleet.closed_month import (
+    ClosedMonth,
+    ClosedMonthError,
+    changes,
+    document,
+    read_closed_month,
+    restated,
+)
+from exporter.finance.fleet.missing import section
+from exporter.finance.fleet.record import HostMonth, KnownEnd
+from exporter.finance.render import Form, instant_text
 from exporter.finance.statement import sheet
 from exporter.finance.statements import (
     BYS,
@@ -33,8 +46,10 @@ from exporter.finance.statements import (
     month,
 )
 from exporter.ledger.reader import PeriodReader
+from exporter.reports.rounding import dollars_text
 from exporter.tariff.period import Period
 from exporter.units import Instant
+from exporter.version import VERSION
 
 CHARGEBACK_BY: Final = ("product", "team")
 CLOSED: Final = "a closed month"
@@ -152,10 +167,10 @@ def report_month(options: MonthOptions, clock: Clock | None = None) -> int:
     source, zone = options.fleet or FleetSource((session.path,)), session.config.timezone
     if options.against is not None:
         as_json = options.form == "json"
-        return closing.compare(source, zone, options.against, options.month, now, as_json=as_json)
+        return compare_month(source, zone, options.against, options.month, now, as_json=as_json)
     if options.month is None or options.output is None:
         raise FlagError("--close needs --month and --output")
-    return closing.close(source, zone, options.month, options.output, now)
+    return close_month(source, zone, options.month, options.output, now)
 
 
 @verb(
@@ -215,4 +230,67 @@ def _print(options: MonthOptions | ChargebackOptions, now: Instant) -> int:
     if fleet is not None and options.form == "csv":
         fleet_source.note_missing(fleet)
     sys.stdout.write(sheet(statement, options.form, columns(), fleet))
+    return status.OK
+
+
+@failing(ClosedMonthError)
+def compare_month(
+    source: FleetSource, zone: ZoneInfo, statement: Path, month: str | None, now: Instant, *, as_json: bool
+) -> int:
+    """Print what changed since a statement was written; it must be of `month`, if one is given."""
+    closed = read_closed_month(statement)
+    if month not in (None, closed.month):
+        raise VerbFailedError(f"{statement} is of {closed.month}, not of {month}")
+    fleet = source.read(Period.named(closed.month), zone, now)
+    form = forms.as_json if as_json else forms.text
+    sys.stdout.write(form(closed, fleet.total, changes(closed, fleet), str(statement)))
+    return status.OK
+
+
+@failing(ClosedMonthError)
+def close_month(source: FleetSource, zone: ZoneInfo, month: str, output: Path, now: Instant) -> int:
+    """Write a month as a statement; refuse one that is not over, or was written before."""
+    exists = (
+        f"{output} exists, and a closed month is not written over: "
+        f"`report month --against={output}` prints what changed since"
+    )
+    if os.path.lexists(output):
+        raise VerbFailedError(exists)
+    months: dict[str, HostMonth] = {}
+
+    def keep(host: HostMonth) -> None:
+        # The month replaces an earlier one, if a file failed in between.
+        months[host.record.ledger] = host
+
+    fleet = source.read(Period.named(month), zone, now, on_month=keep)
+    ends = {
+        each.ledger: KnownEnd(each.instant or 0, each.text) for each in fleet.findings if each.kind == "ended"
+    }
+    hosts = [replace(months[summary.ledger], end=ends.get(summary.ledger)) for summary in fleet.hosts]
+    zones = {ZoneInfo(host.zone) for host in hosts} | {fleet.zone}
+    end = max(Period.named(month).bounds(each)[1] for each in zones)
+    if now < end:
+        raise VerbFailedError(f"{month} is not over: close it from {instant_text(end)} on")
+    if not fleet.hosts:
+        raise VerbFailedError(f"there is nothing of {month}: no statement was written")
+    not_posted = [finding for finding in fleet.findings if finding.kind == "waiting"]
+    if not_posted:
+        names = ", ".join(f"{finding.name} ({finding.text})" for finding in not_posted[:10])
+        raise VerbFailedError(
+            f"adjustments wait for their daemon, {len(not_posted)} in all: {names}; "
+            "close the month once they are posted"
+        )
+    findings = tuple(line for line in section(fleet) if line)
+    closed = ClosedMonth(month, fleet.zone, now, VERSION, restated(hosts), findings)
+    with writing(output):
+        try:
+            with replacing(output, new=True) as file:
+                file.write(document(closed))
+        except FileExistsError:
+            raise VerbFailedError(exists) from None
+    fleet_source.note_missing(fleet)
+    sys.stdout.write(
+        f"{month} is closed: {dollars_text(closed.total)} dollars of {len(closed.hosts):,} "
+        f"{'ledger' if len(closed.hosts) == 1 else 'ledgers'} in {output}\n"
+    )
     return status.OK

@@ -186,16 +186,6 @@ def corrected(data: bytes, path: Path) -> tuple[bytes, tuple[Problem, ...]]:
     return data, () if problem is None else (problem,)
 
 
-def read_corrected(path: Path) -> tuple[bytes, bytes, tuple[Problem, ...]]:
-    """The bytes of a file, those with every certain correction, and the problem that remains.
-
-    Raises:
-        ConfigError: it cannot be read, or the price file that it names cannot be used.
-    """
-    data = contents(path)
-    return data, *corrected(data, path)
-
-
 def with_edit(data: bytes, edit: TextEdit) -> bytes:
     """The bytes with one edit; lines end as YAML ends them."""
     text = data.decode("utf-8")

@@ -101,7 +101,8 @@ def test_a_file_that_changes_meanwhile_is_not_overwritten(
     file: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     """An editor that saves between the reading and the writing keeps what it saved."""
-    monkeypatch.setattr(check_config, "contents", lambda _: b"saved: by another\n")
+    reads = iter((WRONG.encode(), b"saved: by another\n"))
+    monkeypatch.setattr(check_config, "contents", lambda _: next(reads))
     assert main(["check-config", f"--config.file={file}", "--fix", "--write"]) == 1
 
     assert capsys.readouterr().err == f"{file}: has changed meanwhile; run the verb again\n"
