@@ -330,8 +330,6 @@ class Accrual:
 CHARGED_BY_MINUTE: Final = 62 * NANOSECONDS_PER_MINUTE
 """Late charges of the last so much time are by the minute, since quotients cover the last 60 minutes."""
 
-NO_USE: Final = GpuUse(0, 0, 0)
-
 NOTHING_OWED: Final = Price((), None, priced=False, in_service=False)
 """The price of a GPU after it was retired."""
 
@@ -358,7 +356,7 @@ class _Usage:
             key: GpuUse(self.time.get(key, 0), self.up.get(key, 0), self.energy.get(key, 0))
             for key in {**self.time, **self.up, **self.energy}
         }
-        return {key: use for key, use in used.items() if use != NO_USE}
+        return {key: use for key, use in used.items() if use.time or use.up or use.energy}
 
 
 class _UsagePool:

@@ -39,6 +39,9 @@ COUNTED_BY_PEER: Final[Mapping[Role, tuple[Quantity, ...]]] = {
 """What a role's engine counts that its peer counts as well. Each token is counted once."""
 
 
+NEW_SERVER: Final = ServerState()
+"""A server without a tick before."""
+
 NEW_MODEL: Final = ModelState()
 """A model without a tick before."""
 
@@ -163,7 +166,9 @@ def collect_deltas(state: State, frame: Frame, limits: CardinalityLimits) -> Ser
     named = {key: tuple(dict.fromkeys(read.models())) for key, read in reads.items()}
     admission = ModelAdmission(state.servers, named, principals, limits.models)
     servers = [
-        _server_delta(key, state.servers.get(key), principals[key], read, admission.admit(key, named[key]))
+        _server_delta(
+            key, state.servers.get(key, NEW_SERVER), principals[key], read, admission.admit(key, named[key])
+        )
         for key, read in reads.items()
     ]
     for reading in frame.servers:
@@ -189,29 +194,21 @@ def clock_step(state: State, frame: Frame) -> Nanoseconds:
 
 
 def _server_delta(
-    key: ServerKey, before: ServerState | None, principal: str, read: _ServerRead, names: Mapping[str, str]
+    key: ServerKey, before: ServerState, principal: str, read: _ServerRead, names: Mapping[str, str]
 ) -> ServerDelta:
     """Add up the endpoints of one server. `names` are those under which its models are counted."""
-    before = before or ServerState()
     readings = read.readings
     reported = tuple(dict.fromkeys([names[model] for reading in readings for model in reading.models]))
     sums: CounterDeltas = {}
-    request_seconds: dict[str, PhaseSeconds] = {}
-    engine_seconds: dict[str, PhaseSeconds] = {}
+    request_seconds = _phase_seconds(read.ticks, names, "decode_request_seconds")
+    engine_seconds = _phase_seconds(read.ticks, names, "decode_seconds")
     restarted = any(tick.restarted for tick in read.ticks)
     for reading, tick in zip(readings, read.ticks, strict=True):
-        counted_by_peer = COUNTED_BY_PEER[reading.role]
         for (model, quantity), value in tick.deltas.items():
-            if quantity in counted_by_peer:
+            if quantity in COUNTED_BY_PEER[reading.role]:
                 continue
-            name = names[model]
-            counted = name, quantity
+            counted = names[model], quantity
             sums[counted] = sums.get(counted, 0.0) + value
-            # The prefill seconds of one endpoint are of the kind of the decode seconds of that endpoint.
-            if quantity in {"decode_seconds", "decode_request_seconds"}:
-                seconds = engine_seconds if quantity == "decode_seconds" else request_seconds
-                of_endpoint = PhaseSeconds(tick.deltas.get((model, "prefill_seconds"), 0.0), value)
-                seconds[name] = seconds[name] + of_endpoint if name in seconds else of_endpoint
     loads, batches = _load_sums(readings, names)
     observed: dict[LatencyKey, LatencyCount] = {}
     for tick in read.ticks:
@@ -256,6 +253,23 @@ def _server_delta(
         latencies=observed,
         since=min(read.late, default=None),
     )
+
+
+def _phase_seconds(
+    ticks: Iterable[EndpointTick], names: Mapping[str, str], decode: Quantity
+) -> dict[str, PhaseSeconds]:
+    """Seconds of prefill and decode by model, of the endpoints that count this kind of decode seconds.
+
+    The prefill seconds of one endpoint are of the kind of the decode seconds of that endpoint.
+    """
+    seconds: dict[str, PhaseSeconds] = {}
+    for tick in ticks:
+        for (model, quantity), value in tick.deltas.items():
+            if quantity == decode:
+                of_endpoint = PhaseSeconds(tick.deltas.get((model, "prefill_seconds"), 0.0), value)
+                name = names[model]
+                seconds[name] = seconds[name] + of_endpoint if name in seconds else of_endpoint
+    return seconds
 
 
 def _load_sums(
