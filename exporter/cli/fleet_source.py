@@ -229,11 +229,9 @@ class FleetSource:
             now: the present.
             days: families of history that are needed by day.
             finer: read rows finer than product and team from addresses as well, which takes longer.
-            on_month: is called with the whole month of each host that counts. Days are for it alone, so that
-                they are in memory for one host at a time. If a file fails that was read before, the call is
-                repeated for all hosts: the later month of a ledger takes the place of the earlier one.
-            on_header: is called before `on_month` with the month or header of every source, also of those
-                that do not count.
+            on_month: takes the month of each host that counts, with its days: of one host at a time. If a
+                file fails that was read before, it takes all months again, in place of those before.
+            on_header: takes the month or header of every source first, also of those that do not count.
 
         Raises:
             VerbFailedError: a source cannot be read, or the months cannot be added up.
@@ -256,11 +254,7 @@ class FleetSource:
             while fleet is None:
                 try:
                     fleet = combine(
-                        headers,
-                        now,
-                        mixed_zones=self.mixed_zones,
-                        load=load,
-                        unreadable=folder.findings,
+                        headers, now, mixed_zones=self.mixed_zones, load=load, unreadable=folder.findings
                     )
                 except FolderError:
                     # A file that was read before cannot be read again. Without it, a copy may count.
