@@ -185,8 +185,6 @@ def _start(state: State, frame: Frame) -> State:
         return replace(gpu, holders=holders, energy_mark=mark, energy_age=0, falls=0)
 
     owners = {**state.owners, **{owned.key: owned for owned in frame.owners}}
-    if not renamed and not rebooted:
-        return replace(state, owners=owners)
     return replace(
         state,
         owners=owners,
@@ -405,8 +403,6 @@ def former_slots(state: State, present: Collection[str]) -> Mapping[str, Gpu]:
     The latest are remembered.
     """
     before = {uuid: gpu.priced_as for uuid, gpu in state.gpus.items() if gpu.priced_as is not None}
-    if not before and not state.former:
-        return state.former
     gone = [(uuid, gpu) for uuid, gpu in {**state.former, **before}.items() if uuid not in present]
     return dict(gone[-FORMER_MAX:])
 
@@ -420,6 +416,5 @@ def without_retired(
         absent_since = None if key in present else server.absent_since or wall
         if absent_since is not None and wall - absent_since >= RETIRED_AFTER:
             continue
-        same = absent_since == server.absent_since
-        servers_after[key] = server if same else replace(server, absent_since=absent_since)
+        servers_after[key] = replace(server, absent_since=absent_since)
     return servers_after

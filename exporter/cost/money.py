@@ -78,8 +78,6 @@ def split(
 
 def portions(weights: Mapping[K, int]) -> dict[K, int]:
     """Weights as parts of `WHOLE` that sum to it exactly; equal parts when no weight is positive."""
-    if len(weights) == 1:
-        return dict.fromkeys(weights, WHOLE)
     if not any(weight > 0 for weight in weights.values()):
         weights = dict.fromkeys(weights, 1)
     return split(WHOLE, weights)[0]
