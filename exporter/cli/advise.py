@@ -24,7 +24,7 @@ from exporter.clock import Clock, SystemClock
 from exporter.config.settings import cost_policy
 from exporter.finance.options import advice_report, what_if_report
 from exporter.finance.options.advice_report import AdviceReport
-from exporter.finance.options.choices import Choice, choice
+from exporter.finance.options.choices import Choice, WhatIfPolicy, choice
 from exporter.finance.options.load import (
     FAMILIES,
     Hours,
@@ -33,7 +33,6 @@ from exporter.finance.options.load import (
     host_hours,
     measured_load,
 )
-from exporter.finance.options.outcome import WhatIfPolicy
 from exporter.finance.options.what_if import what_if as compared
 from exporter.ledger.host_usage import host_usage
 from exporter.readings import ServerKey

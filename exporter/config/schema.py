@@ -42,7 +42,18 @@ from exporter.config.problems import LocatedError, RefusedError, TextEdit, shown
 from exporter.config.values import TRUTH, Choice, Context, Validator, describe
 from exporter.config.yaml_errors import no_space
 
-__all__ = ["Key", "ListItem", "ListOf", "MappingOf", "Model", "Record", "Table", "field", "unique"]
+__all__ = [
+    "Key",
+    "ListItem",
+    "ListOf",
+    "MappingOf",
+    "Model",
+    "Record",
+    "Table",
+    "exactly_one",
+    "field",
+    "unique",
+]
 
 MOST_ITEMS: Final = 1000
 LONGEST_KEY: Final = 64
@@ -132,12 +143,7 @@ class Model(msgspec.Struct, kw_only=True):
 
     def exactly_one(self, *names: str) -> None:
         """Refuse the mapping unless one of the keys is given, and only one."""
-        given = [name for name in names if self.has(name)]
-        choices = ", ".join(names)
-        if not given:
-            self.refuse("", f"says none of {choices}; give exactly one")
-        if len(given) > 1:
-            self.refuse(given[1], f"cannot be combined with {given[0]}; keep exactly one of {choices}")
+        exactly_one(**{name: self.has(name) for name in names})
 
     def goes_with(self, name: str, *needed: str) -> None:
         """Refuse a key that is given without one of the needed keys."""
@@ -149,6 +155,21 @@ class Model(msgspec.Struct, kw_only=True):
         if not self.has(name):
             (key,) = (key for key in keys_of(type(self)) if key.name == name)
             self.refuse("", key.missing)
+
+
+def exactly_one(**keys: bool) -> None:
+    """Refuse a mapping unless one of its keys is given, and only one.
+
+    Raises:
+        RefusedError: none or several are given.
+    """
+    given = [name for name, is_given in keys.items() if is_given]
+    choices = ", ".join(keys)
+    if not given:
+        raise RefusedError(f"says none of {choices}; give exactly one")
+    if len(given) > 1:
+        reason = f"cannot be combined with {given[0]}; keep exactly one of {choices}"
+        raise RefusedError(reason, key=given[1])
 
 
 @cache

@@ -8,7 +8,6 @@ from math import ceil
 from typing import Literal
 
 from exporter.finance.options.costs import OptionCourse, course
-from exporter.finance.options.measurement import compared_months
 from exporter.finance.options.option import ZERO, Hosted, Hybrid, Load, Option, scaled, total
 from exporter.finance.options.scenario import Scenario
 
@@ -65,7 +64,7 @@ def races(scenario: Scenario, courses: Sequence[OptionCourse]) -> tuple[Race, ..
     """Each pair of options, in order, for as long as they can be compared."""
     pairs = []
     for one, other in combinations(courses, 2):
-        months = compared_months(scenario, (one.option, other.option))
+        months = scenario.compared_months(one.option, other.option)
         paid = zip(one.cumulated_paid()[:months], other.cumulated_paid()[:months], strict=True)
         leaders = [
             Crossing(month, one.option if mine < theirs else other.option)

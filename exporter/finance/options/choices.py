@@ -1,4 +1,4 @@
-"""Choices to compare with what was paid, as a flag writes them. Pure.
+"""Choices to compare with what was paid, as a flag writes them, and the outcome of each. Pure.
 
 gpu=L40S:2400tok/s            another GPU type, by tokens of all kinds per second of one GPU
 gpu=4xL40S:900out/s@1.10      by generated tokens, of a replica on 4 GPUs; at 1.10 dollars a GPU-hour
@@ -10,13 +10,22 @@ hosted=0.15/0.60              dollars per million tokens, prompt and generated; 
 """
 
 import re
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass, field
+from datetime import UTC, date, datetime
 from decimal import Decimal
 from fractions import Fraction
-from typing import Final, Literal, TypeAlias
+from typing import ClassVar, Final, Literal, TypeAlias
+from zoneinfo import ZoneInfo
 
+from exporter.finance.options.breakeven import CostLine
+from exporter.finance.options.load import MeasuredLoad
+from exporter.readings import ServerKey
+from exporter.reports.rounding import dollars_text
+from exporter.tariff.catalogue import CATALOGUE, Catalogue
 from exporter.tariff.hosted import HostedPrice
+from exporter.tariff.terms import Hardware, Unmatched
+from exporter.units import NANOSECONDS_PER_SECOND, Instant, Picodollars
 
 TEXT_CHARACTERS: Final = 120
 MONTHS_MAX: Final = 120
@@ -35,49 +44,68 @@ _PRICES: Final = re.compile(rf"{_AMOUNT}(?:/{_AMOUNT}){{1,2}}")
 
 @dataclass(frozen=True, slots=True)
 class GpuChoice:
-    """Another GPU type. `rate` is tokens a second of one replica, `None` where it is not given.
+    """Another GPU type."""
 
-    `counts`: whether it counts all tokens or generated ones. Without dollars the price of a GPU is looked up.
-    `gpus` are those of a replica.
-    """
-
+    assumes: ClassVar[str] = "the load spreads over the GPUs evenly, and within the hour."
+    cannot_judge: ClassVar[str] = (
+        "latency, quality in another precision, memory for the model, peaks within an hour."
+    )
     text: str
+    """The choice as a flag has it."""
     gpu_model: str
+    """The model of the GPUs."""
     rate: Fraction | None
+    """Tokens a second of one replica; `None` where it is not given."""
     counts: Literal["all", "generation"]
+    """Whether the rate counts all tokens or generated ones."""
     dollars_per_hour: Decimal | None
+    """The price of one GPU; `None` to look it up."""
     gpus: int = 1
+    """GPUs of a replica."""
 
 
 @dataclass(frozen=True, slots=True)
 class CommitmentChoice:
-    """A commitment for a term, at a discount on the present price or at a price per GPU-hour.
+    """A commitment for a term, at a discount on the present price or at a price per GPU-hour."""
 
-    `gpus`: how many; `None` for the number that costs least.
-    """
-
+    assumes: ClassVar[str] = "GPUs are rented as before; none is returned within the term."
+    cannot_judge: ClassVar[str] = "whether the need lasts for the term, and cheaper GPUs to come."
     text: str
+    """The choice as a flag has it."""
     months: int
+    """The term."""
     discount_ratio: Fraction | None
+    """The discount on the present price; `None` where a price is given."""
     dollars_per_hour: Fraction | None
+    """The price of one GPU; `None` where a discount is given."""
     gpus: int | None
+    """GPUs of the commitment; `None` for the number that costs least."""
 
 
 @dataclass(frozen=True, slots=True)
 class ScheduleChoice:
-    """GPUs only in some hours of the local week, counted from Monday's midnight."""
+    """GPUs only in some hours of the local week."""
 
+    assumes: ClassVar[str] = "GPUs are given back in time, and nobody else needs them then."
+    cannot_judge: ClassVar[str] = "the time to load models, and capacity that is not there in the morning."
     text: str
+    """The choice as a flag has it."""
     slots: frozenset[int]
+    """The hours of the week, counted from Monday's midnight."""
 
 
 @dataclass(frozen=True, slots=True)
 class HostedChoice:
-    """Tokens bought: at a price, or at that of an offer or a provider by its name."""
+    """Tokens bought at a price, or at that of an offer or a provider by its name."""
 
+    assumes: ClassVar[str] = "the same tokens, counted alike, at the offer's price."
+    cannot_judge: ClassVar[str] = "latency, license, privacy, quality and rate limits of the offer."
     text: str
+    """The choice as a flag has it."""
     name: str
+    """The offer or the provider; empty where a price is given."""
     price: HostedPrice | None
+    """The price; `None` where it is looked up by the name."""
 
 
 Choice: TypeAlias = GpuChoice | CommitmentChoice | ScheduleChoice | HostedChoice
@@ -106,7 +134,14 @@ def _gpu(text: str, rest: str) -> GpuChoice:
         raise ValueError(f"{text!r}: a GPU that serves 0 tokens a second serves no load")
     price = None if match[5] is None else Decimal(match[5])
     counts: Literal["all", "generation"] = "generation" if match[4] == "out" else "all"
-    return GpuChoice(text, match[2].strip(), rate, counts, price, int(match[1] or 1))
+    return GpuChoice(
+        text=text,
+        gpu_model=match[2].strip(),
+        rate=rate,
+        counts=counts,
+        dollars_per_hour=price,
+        gpus=int(match[1] or 1),
+    )
 
 
 def _commitment(text: str, rest: str) -> CommitmentChoice:
@@ -125,9 +160,13 @@ def _commitment(text: str, rest: str) -> CommitmentChoice:
     gpus = None if match[5] is None else int(match[5])
     if gpus == 0:
         raise ValueError(f"{text!r}: a commitment is for 1 GPU or more")
-    if match[4]:
-        return CommitmentChoice(text, months, amount / 100, None, gpus)
-    return CommitmentChoice(text, months, None, amount, gpus)
+    return CommitmentChoice(
+        text=text,
+        months=months,
+        discount_ratio=amount / 100 if match[4] else None,
+        dollars_per_hour=None if match[4] else amount,
+        gpus=gpus,
+    )
 
 
 def _schedule(text: str, rest: str) -> ScheduleChoice:
@@ -172,3 +211,82 @@ _KINDS: Final[dict[str, Callable[[str, str], Choice]]] = {
     "schedule": _schedule,
     "hosted": _hosted,
 }
+
+
+GIVEN: Final = "as given"
+"""The source of a price that a flag has."""
+
+
+@dataclass(frozen=True, slots=True)
+class WhatIfPolicy:
+    """Everything besides the load that choices depend on."""
+
+    now: Instant
+    """The instant of prices and dates."""
+    zone: ZoneInfo
+    """The time zone of a schedule."""
+    hours_per_month: Decimal
+    """Hours that a monthly amount is for."""
+    offers: tuple[HostedPrice, ...] = ()
+    """Offers of `compare`."""
+    hardware: tuple[Hardware, ...] = ()
+    """Price rules of the configuration."""
+    unmatched: Unmatched = "estimate"
+    """What prices hardware that no rule matches."""
+    catalogue: Catalogue = CATALOGUE
+    """List prices."""
+    cloud: str = ""
+    """The cloud of this host; empty where unknown."""
+    partial: frozenset[ServerKey] = frozenset()
+    """Servers whose tokens are computed elsewhere too."""
+
+    @property
+    def today(self) -> date:
+        """The day, in UTC."""
+        return datetime.fromtimestamp(self.now // NANOSECONDS_PER_SECOND, UTC).date()
+
+
+@dataclass(frozen=True, slots=True)
+class Turn:
+    """The load at which a choice and the present cost the same, in the mix of the window."""
+
+    verdict: Literal["at", "always", "never", "none"]
+    """at: at `tokens_per_day`. always: the choice is cheaper at any load. never: at none. none: it does not
+    depend on the load."""
+    tokens_per_day: Fraction | None = None
+    """The load of the turn."""
+    below: Literal["choice", "now"] = "choice"
+    """What is cheaper below the load of the turn."""
+
+
+Figure = Fraction | int | str
+
+
+@dataclass(frozen=True, slots=True)
+class Outcome:
+    """What a choice would have cost in the window."""
+
+    choice: Choice
+    """What was chosen."""
+    cost: Fraction | None = None
+    """Picodollars of the window; `None` for the reason in `lack`."""
+    lack: str = ""
+    """Why there is no cost."""
+    source: str = ""
+    """The source of its price."""
+    as_of: str = ""
+    """The day of its price; empty where it has none."""
+    turn: Turn | None = None
+    """The load from which on it costs more or less than now."""
+    evidence: tuple[str, ...] = ()
+    """Sentences on what the cost rests on."""
+    figures: Mapping[str, Figure] = field(default_factory=dict)
+    """The numbers of the evidence."""
+    line: CostLine | None = None
+    """Its cost per month over tokens a day, where that is a line with whole GPUs."""
+
+
+def staying(load: MeasuredLoad, freed: Picodollars) -> Iterator[str]:
+    """A sentence on what is paid on when `freed` is not; none where nothing is."""
+    if load.whole.paid > freed:
+        yield f"{dollars_text(load.whole.paid - freed)} dollars of other servers and free GPUs stay."

@@ -11,9 +11,8 @@ from fractions import Fraction
 from math import ceil
 from typing import Final, NamedTuple
 
-from exporter.finance.options.choices import CommitmentChoice
+from exporter.finance.options.choices import GIVEN, CommitmentChoice, Outcome, Turn, WhatIfPolicy
 from exporter.finance.options.load import MeasuredLoad
-from exporter.finance.options.outcome import GIVEN, Outcome, Turn, WhatIfPolicy
 from exporter.reports.rounding import dollars_text
 from exporter.units import NANOSECONDS_PER_HOUR, PICODOLLARS_PER_DOLLAR
 
@@ -106,11 +105,11 @@ def commitment(load: MeasuredLoad, choice: CommitmentChoice, policy: WhatIfPolic
     hours = [hour for part in parts if part.gpus for hour in part.hours]
     factor = turning_factor(hours, due) if hours else None
     turn = Turn("never") if factor is None else Turn("none")
-    if factor is not None and load.all_tokens:
-        turn = Turn("at", load.per_day(load.all_tokens) * factor, "now")
+    if factor is not None and load.whole.all_tokens:
+        turn = Turn("at", load.per_day(load.whole.all_tokens) * factor, "now")
     return Outcome(
         choice,
-        cost=load.paid - sum((part.replaced for part in parts), ZERO) + due,
+        cost=load.whole.paid - sum((part.replaced for part in parts), ZERO) + due,
         source=GIVEN,
         turn=turn,
         evidence=tuple(evidence),

@@ -178,8 +178,7 @@ def _served(
         )
         months += [month] * MONTHS_PER_YEAR
     if isinstance(serving, OwnedHosts):
-        prices = scenario.changes(option.change_ratio_per_year)
-        return _with_hardware(serving, prices, OptionCourse(option.name, tuple(months), ZERO))
+        return _with_hardware(option, serving, tuple(months))
     return OptionCourse(option.name, tuple(months), ZERO)
 
 
@@ -201,7 +200,7 @@ def _running_charges(
     scenario: Scenario, option: Option, tokens: Tokens | None, *, year: int, hosts: int, busy: Fraction | None
 ) -> Iterator[Charge]:
     """Rent, electricity, tokens or measured cost of each month of a year, counted from 0."""
-    price = (1 + option.change_ratio_per_year) ** year
+    price = option.price(year)
     host_hours = scenario.hours_per_month * hosts * (option.fleet.hours_ratio if option.fleet else 0)
     match option.serving:
         case RentedHosts(dollars_per_host_hour=rent):
@@ -212,7 +211,7 @@ def _running_charges(
             yield Charge.accrued(HOSTED, dollars)
         case AsMeasured(dollars_per_day=per_day):
             for component, a_day in per_day.items():
-                yield Charge.accrued(component, a_day * scenario.days_per_month)
+                yield Charge.accrued(component, a_day * scenario.days_per_month * option.price_factor)
     if option.power is not None:
         yield Charge.accrued(tariff.ENERGY, host_hours * option.power.dollars_per_hour(busy, year))
 
@@ -225,14 +224,14 @@ class _BoughtHosts:
     """The number of hosts."""
     month: int
     """The month of the first purchase, counted from 0."""
+    option: Option
+    """The option whose price the hosts have."""
     owned: OwnedHosts
-    """The price of a host."""
-    prices: Sequence[Fraction]
-    """The price of a host in each year, relative to the first."""
+    """The terms of a host."""
 
     def price(self, month: int) -> Fraction:
-        """Hosts times their price in a month, relative to the first year."""
-        return self.hosts * self.prices[month // MONTHS_PER_YEAR]
+        """Hosts times their price in a month, relative to the terms."""
+        return self.hosts * self.option.price(month // MONTHS_PER_YEAR)
 
     def amortization(self, month: int) -> Charge:
         """What is written off in a month; a host that is replaced gives its residual back.
@@ -262,20 +261,21 @@ class _BoughtHosts:
         return left * self.price(self.month + lives * life)
 
 
-def _with_hardware(owned: OwnedHosts, prices: Sequence[Fraction], running: OptionCourse) -> OptionCourse:
-    """A course with what its hosts cost, and what they are worth at its end."""
-    hosts = [0, *(month.hosts for month in running.months)]
-    purchases = [
-        _BoughtHosts(hosts=after - before, month=index, owned=owned, prices=prices)
+def _with_hardware(option: Option, owned: OwnedHosts, running: tuple[OptionMonth, ...]) -> OptionCourse:
+    """Months with what their hosts cost, and what the hosts are worth at the end."""
+    hosts = [0, *(month.hosts for month in running)]
+    bought = [
+        _BoughtHosts(hosts=after - before, month=index, option=option, owned=owned)
         for index, (before, after) in enumerate(pairwise(hosts))
         if after > before
     ]
     yearly = tariff.yearly_dollars(owned.ownership)
     months = []
-    for index, month in enumerate(running.months):
-        charges = [purchase.amortization(index) for purchase in purchases]
+    for index, month in enumerate(running):
+        charges = [purchase.amortization(index) for purchase in bought]
         for component, dollars in yearly.items():
-            charges.append(Charge.accrued(component, month.hosts * Fraction(dollars) / MONTHS_PER_YEAR))
+            a_month = Fraction(dollars) * option.price_factor / MONTHS_PER_YEAR
+            charges.append(Charge.accrued(component, month.hosts * a_month))
         months.append(replace(month, charges=(*month.charges, *charges)))
-    worth = sum((purchase.worth(len(months)) for purchase in purchases), ZERO)
-    return replace(running, months=tuple(months), worth=worth)
+    worth = sum((purchase.worth(len(months)) for purchase in bought), ZERO)
+    return OptionCourse(option.name, tuple(months), worth)

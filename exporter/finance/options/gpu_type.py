@@ -13,9 +13,8 @@ from typing import Final
 
 from exporter.config.schema import did_you_mean
 from exporter.finance.options.breakeven import CostLine
-from exporter.finance.options.choices import GpuChoice
+from exporter.finance.options.choices import GIVEN, GpuChoice, Outcome, Turn, WhatIfPolicy, staying
 from exporter.finance.options.load import LoadHour, MeasuredLoad
-from exporter.finance.options.outcome import GIVEN, Outcome, Turn, WhatIfPolicy, staying
 from exporter.finance.render import counted
 from exporter.readings import Gpu, HostLocation
 from exporter.reports.rounding import dollars_text
@@ -54,9 +53,9 @@ def _outcome(
     load: MeasuredLoad, choice: GpuChoice, policy: WhatIfPolicy, *, sizing: "_Sizing", price: "GpuPrice"
 ) -> Outcome:
     """The replicas at their price, in place of the servers that have tokens."""
-    hours = Fraction(load.covered, NANOSECONDS_PER_HOUR)
+    hours = Fraction(load.whole.covered, NANOSECONDS_PER_HOUR)
     per_replica = choice.gpus * price.per_hour * hours
-    freed = load.paid_for({served.server for served in load.tokens})
+    freed = load.whole.paid_for({served.server for served in load.tokens})
     # Above the turn, one more replica is needed than cost what their servers do now.
     turn = Turn("always")
     if per_replica:
@@ -71,7 +70,7 @@ def _outcome(
         evidence.append(f"Counted after hours without observation, and spread over them: {spread}.")
     return Outcome(
         choice,
-        cost=load.paid - freed + sizing.replicas * per_replica,
+        cost=load.whole.paid - freed + sizing.replicas * per_replica,
         source=price.source,
         as_of=price.as_of,
         turn=turn,
@@ -139,7 +138,7 @@ def _sized(load: MeasuredLoad, choice: GpuChoice, rate: Fraction) -> _Sizing | N
         peak_tokens=tokens,
         sentence=f"{counted(replicas * choice.gpus, 'GPU')}: {had}, {serving} {floor(rate * seconds):,}.",
         gpu_hours_by_need=sum(by_need, Fraction(0)),
-        capacity=load.per_day(load.all_tokens) / need[peak_hour],
+        capacity=load.per_day(load.whole.all_tokens) / need[peak_hour],
         spread_tokens=sum(spread),
     )
 

@@ -60,30 +60,32 @@ ModelTokens = dict[tuple[ServedModel, TokenKind], int]
 
 @dataclass(frozen=True, slots=True)
 class LoadHour:
-    """One hour of one host or of all."""
+    """One hour of one host or of all, or several hours together."""
 
     covered: Nanoseconds = 0
-    """How much of it was metered: on the host that metered most."""
+    """Metered time of the hour: on the host that metered most."""
     before_service: Nanoseconds = 0
     """GPU time of owned hardware before its service."""
     money: ServerMoney = field(default_factory=dict)
+    """Money of all components."""
     estimated: ServerMoney = field(default_factory=dict)
     """The part of the money at estimated prices."""
     gpu_time: dict[ServerKey, Nanoseconds] = field(default_factory=dict)
     """GPU time that is owed."""
     busy: dict[ServerKey, Nanoseconds] = field(default_factory=dict)
-    """The part of it in which GPUs worked."""
+    """GPU time in which GPUs worked."""
     tokens: ModelTokens = field(default_factory=dict)
+    """Tokens that were counted in the hour."""
     moved: ModelTokens = field(default_factory=dict)
     """Tokens that `tokens` lack, or have too much, of what was served in the hour: see `_spread`."""
     rented: dict[str, RentedTime] = field(default_factory=dict)
-    """By GPU model, whichever servers hold them."""
+    """Rent by GPU model, whichever servers hold the GPUs."""
     unpriced: dict[ServerKey, Nanoseconds] = field(default_factory=dict)
     """GPU time that waits for a price."""
 
     @property
     def servers(self) -> AbstractSet[ServerKey]:
-        """Those that held a GPU or served."""
+        """Servers that held a GPU or served."""
         return {*self.gpu_time, *self.unpriced, *(model.server for model, _ in self.tokens)}
 
     @property
@@ -91,10 +93,29 @@ class LoadHour:
         """Money of hardware and electricity."""
         return sum_of(self.money, COMPARED_COMPONENTS)
 
+    def paid_for(self, servers: Collection[ServerKey]) -> Picodollars:
+        """Money of hardware and electricity of some servers."""
+        return self.only(servers.__contains__).paid
+
     @property
     def owned(self) -> Picodollars:
-        """The part of it that is owed unused too."""
+        """Money of owned hardware, which is owed unused too."""
         return sum_of(self.money, OWNED_COMPONENTS)
+
+    @property
+    def estimated_paid(self) -> Picodollars:
+        """The part of the money of hardware and electricity that is at estimated prices."""
+        return sum_of(self.estimated, COMPARED_COMPONENTS)
+
+    @property
+    def overheads(self) -> Picodollars:
+        """Other money, which stays whatever is chosen."""
+        return sum(self.money.values()) - self.paid
+
+    @property
+    def all_gpu_time(self) -> Nanoseconds:
+        """GPU time of all servers that is owed."""
+        return sum(self.gpu_time.values())
 
     @property
     def all_tokens(self) -> int:
@@ -109,22 +130,6 @@ class LoadHour:
             for (_, kind), count in tokens.items()
             if counts in ("all", kind)
         )
-
-    def plus(self, other: "LoadHour") -> "LoadHour":
-        """Both together."""
-        both = LoadHour(max(self.covered, other.covered), self.before_service + other.before_service)
-        for hour in (self, other):
-            add_all(both.money, hour.money)
-            add_all(both.estimated, hour.estimated)
-            add_all(both.gpu_time, hour.gpu_time)
-            add_all(both.busy, hour.busy)
-            add_all(both.tokens, hour.tokens)
-            add_all(both.moved, hour.moved)
-            add_all(both.unpriced, hour.unpriced)
-            for model, (rent, time) in hour.rented.items():
-                before = both.rented.get(model, RentedTime(0, 0))
-                both.rented[model] = RentedTime(before.rent + rent, before.gpu_time + time)
-        return both
 
     def only(self, matches: Callable[[ServerKey], bool]) -> "LoadHour":
         """The part of some servers."""
@@ -143,6 +148,25 @@ class LoadHour:
 def sum_of(money: Mapping[tuple[ServerKey, str], Picodollars], components: Collection[str]) -> Picodollars:
     """Money of some components."""
     return sum(amount for (_, component), amount in money.items() if component in components)
+
+
+def combined(hours: Iterable[LoadHour], covered: Nanoseconds) -> LoadHour:
+    """Hours together, of which so much time was metered."""
+    whole = LoadHour(covered)
+    before_service = 0
+    for hour in hours:
+        before_service += hour.before_service
+        add_all(whole.money, hour.money)
+        add_all(whole.estimated, hour.estimated)
+        add_all(whole.gpu_time, hour.gpu_time)
+        add_all(whole.busy, hour.busy)
+        add_all(whole.tokens, hour.tokens)
+        add_all(whole.moved, hour.moved)
+        add_all(whole.unpriced, hour.unpriced)
+        for model, time in hour.rented.items():
+            before = whole.rented.get(model, RentedTime(0, 0))
+            whole.rented[model] = RentedTime(before.rent + time.rent, before.gpu_time + time.gpu_time)
+    return replace(whole, before_service=before_service)
 
 
 Hours = Mapping[int, LoadHour]
@@ -210,8 +234,8 @@ def fleet_hours(hosts: Iterable[Hours]) -> Hours:
     fleet: dict[int, LoadHour] = {}
     for hours in hosts:
         for number, hour in hours.items():
-            before = fleet.get(number)
-            fleet[number] = hour if before is None else before.plus(hour)
+            both = [fleet[number], hour] if number in fleet else [hour]
+            fleet[number] = combined(both, covered=max(part.covered for part in both))
     return fleet
 
 
@@ -220,66 +244,24 @@ class MeasuredLoad:
     """What was served and paid in a window. What hardware and electricity cost is compared."""
 
     hours: Hours
-    """Of the servers that are compared, without those left out."""
+    """Hours of the servers that are compared, without those left out."""
+    whole: LoadHour
+    """All of the compared hours together."""
     wall_hours: int
     """Hours of the window but for those left out; some of them may not have been metered."""
     left_out: int
+    """Hours in which GPU time has no price."""
     servers: str = ""
     """The pattern of the servers, empty for all and unallocated GPUs."""
-
-    @property
-    def paid(self) -> Picodollars:
-        """The money of the window."""
-        return sum(hour.paid for hour in self.hours.values())
-
-    @property
-    def owned(self) -> Picodollars:
-        """The part of it that is owed unused too."""
-        return sum(hour.owned for hour in self.hours.values())
-
-    @property
-    def estimated(self) -> Picodollars:
-        """The part of it at estimated prices."""
-        return sum(sum_of(hour.estimated, COMPARED_COMPONENTS) for hour in self.hours.values())
-
-    @property
-    def overheads(self) -> Picodollars:
-        """Other money, which stays whatever is chosen."""
-        return sum(sum(hour.money.values()) for hour in self.hours.values()) - self.paid
-
-    @property
-    def covered(self) -> Nanoseconds:
-        """Metered time."""
-        return sum(hour.covered for hour in self.hours.values())
-
-    @property
-    def gpu_time(self) -> Nanoseconds:
-        """GPU time that is owed."""
-        return sum(sum(hour.gpu_time.values()) for hour in self.hours.values())
-
-    @property
-    def busy(self) -> Nanoseconds:
-        """The part of it in which GPUs worked."""
-        return sum(sum(hour.busy.values()) for hour in self.hours.values())
 
     @property
     def tokens(self) -> dict[ServedModel, dict[TokenKind, int]]:
         """Tokens of the window by model and kind; models without any are left out."""
         sums: dict[ServedModel, dict[TokenKind, int]] = {}
-        for hour in self.hours.values():
-            for (served, kind), count in hour.tokens.items():
-                if count > 0:
-                    add(sums.setdefault(served, {}), kind, count)
+        for (served, kind), count in self.whole.tokens.items():
+            if count > 0:
+                sums.setdefault(served, {})[kind] = count
         return sums
-
-    @property
-    def all_tokens(self) -> int:
-        """Tokens of all kinds."""
-        return sum(hour.all_tokens for hour in self.hours.values())
-
-    def paid_for(self, servers: Collection[ServerKey]) -> Picodollars:
-        """The money of some servers."""
-        return sum(hour.only(servers.__contains__).paid for hour in self.hours.values())
 
     def per_day(self, amount: Fraction | int) -> Fraction:
         """An amount of the window on a mean day."""
@@ -304,14 +286,20 @@ def measured_load(
         if not hour.before_service and not any(time > 0 for time in hour.unpriced.values())
     }
     left_out = len(window) - len(compared)
-    load = MeasuredLoad(compared, last + 1 - first - left_out, left_out, servers)
+    load = MeasuredLoad(
+        hours=compared,
+        whole=combined(compared.values(), covered=sum(hour.covered for hour in compared.values())),
+        wall_hours=last + 1 - first - left_out,
+        left_out=left_out,
+        servers=servers,
+    )
     if load.wall_hours < LEAST_HOURS:
         unpriced = f" and {left_out} in which GPU time has no price" if left_out else ""
         raise NotComparableError(
             f"hours of history: {max(0, load.wall_hours)}{unpriced}; a comparison needs {LEAST_HOURS}"
         )
-    if servers and not load.gpu_time and not any(hour.tokens for hour in compared.values()):
+    if servers and not load.whole.all_gpu_time and not load.whole.tokens:
         raise NotComparableError(f"no server of the window is called {servers}; `explain` lists them")
-    if load.paid <= 0:
+    if load.whole.paid <= 0:
         raise NotComparableError("nothing was paid for hardware or electricity; price the hardware first")
     return load

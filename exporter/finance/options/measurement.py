@@ -4,21 +4,27 @@ The ledger has the cost and the load of some days. It does not have the capacity
 load, later prices, or costs that others pay.
 """
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from fractions import Fraction
 from typing import Final, NamedTuple
 from zoneinfo import ZoneInfo
 
 from exporter.cost.money import add
-from exporter.finance.options.option import MEASURED, MONTHS_PER_YEAR, AsMeasured, Load, Option
+from exporter.finance.options.option import MEASURED, AsMeasured, Load, Option
 from exporter.finance.options.scenario import Scenario
 from exporter.ledger.history import ESTIMATE, HistorySums
 from exporter.ledger.schema import day_name, day_number
 from exporter.readings import KINDS
 from exporter.reports.rounding import hundredths, rounded
 from exporter.tariff.calendar import day_of
-from exporter.units import NANOSECONDS_PER_DAY, NANOSECONDS_PER_HOUR, PICODOLLARS_PER_DOLLAR, Nanoseconds
+from exporter.units import (
+    NANOSECONDS_PER_DAY,
+    NANOSECONDS_PER_HOUR,
+    PICODOLLARS_PER_DOLLAR,
+    Nanoseconds,
+    Picodollars,
+)
 
 CENT: Final = Fraction(1, 100)
 
@@ -106,28 +112,22 @@ def measurement(days: Mapping[int, HistorySums] | None, *ledgers: str) -> Measur
             sums.add(of_day)
     covered = sum(sums.covered.values())
     if covered < NANOSECONDS_PER_DAY:
-        hours = f"{covered / NANOSECONDS_PER_HOUR:.1f} hours were metered in the last {DAYS} days"
-        if not unpriced:
-            raise NotMeasuredError(f"{hours}; --measured needs 24 at least")
-        raise NotMeasuredError(
-            f"{hours} on which every GPU had a price; --measured needs 24 at least: "
-            f"{sum(unpriced) / NANOSECONDS_PER_HOUR:.4f} GPU-hours of other days have none, and what those "
-            "cost is not known; a price under `hardware` that covers them charges them"
-        )
+        raise NotMeasuredError(_too_few_hours(covered, unpriced))
     tokens = dict.fromkeys(KINDS, 0)
-    for (_of, kind), count in sums.tokens.items():
-        tokens[kind] += count
+    for (_server, kind), count in sums.tokens.items():
+        add(tokens, kind, count)
     if not any(tokens.values()):
         raise NotMeasuredError(f"no token was counted in the last {DAYS} days; there is no load to take")
-    a_day = Fraction(NANOSECONDS_PER_DAY, covered)
-    spent: dict[str, Fraction] = {}
-    estimated = Fraction(0)
+    spent: dict[str, Picodollars] = {}
+    estimated = 0
     for (_owner, component, basis), amount in sums.server_cost.items():
-        dollars = amount * a_day / PICODOLLARS_PER_DOLLAR
-        spent[component] = spent.get(component, Fraction(0)) + dollars
-        estimated += dollars if basis == ESTIMATE else 0
+        add(spent, component, amount)
+        estimated += amount if basis == ESTIMATE else 0
     if not any(spent.values()):
         raise NotMeasuredError(f"no dollar was posted in the last {DAYS} days; price the hardware first")
+    a_day = Fraction(NANOSECONDS_PER_DAY, covered)
+    dollars_a_day = a_day / PICODOLLARS_PER_DOLLAR
+    dollars = {component: amount * dollars_a_day for component, amount in spent.items()}
     first, last = day_name(metered[0]), day_name(metered[-1])
     name = f"ledger {ledgers[0]}" if len(ledgers) == 1 else f"{len(ledgers)} ledgers"
     source = f"measured: {name}, {first} to {last}"
@@ -138,7 +138,19 @@ def measurement(days: Mapping[int, HistorySums] | None, *ledgers: str) -> Measur
         unpriced=sum(unpriced),
         left_out=len(unpriced),
         load=Load({kind: count * a_day for kind, count in tokens.items()}, source=source, as_of=last),
-        option=Option(MEASURED, AsMeasured(spent, estimated), source=source, as_of=last),
+        option=Option(MEASURED, AsMeasured(dollars, estimated * dollars_a_day), source=source, as_of=last),
+    )
+
+
+def _too_few_hours(covered: Nanoseconds, unpriced: Sequence[Nanoseconds]) -> str:
+    """The reason and the remedy where less than a day was metered with a price for every GPU."""
+    hours = f"{covered / NANOSECONDS_PER_HOUR:.1f} hours were metered in the last {DAYS} days"
+    if not unpriced:
+        return f"{hours}; --measured needs 24 at least"
+    return (
+        f"{hours} on which every GPU had a price; --measured needs 24 at least: "
+        f"{sum(unpriced) / NANOSECONDS_PER_HOUR:.4f} GPU-hours of other days have none, and what those "
+        "cost is not known; a price under `hardware` that covers them charges them"
     )
 
 
@@ -149,28 +161,9 @@ def with_measurement(scenario: Scenario, mean_day: Measurement) -> Scenario:
     return replace(scenario, load=load, options=(mean_day.option, *scenario.options))
 
 
-def measured(scenario: Scenario) -> Option | None:
-    """The measured option, if there is one."""
-    return next((option for option in scenario.options if isinstance(option.serving, AsMeasured)), None)
-
-
-def outgrown(scenario: Scenario) -> bool:
-    """Whether the load grows beyond the measured one within the horizon."""
-    grows = scenario.load is not None and scenario.load.growth_ratio_per_year > 0
-    return grows and scenario.horizon_years > 1
-
-
-def compared_months(scenario: Scenario, names: tuple[str, ...]) -> int:
-    """For how many months some options can be compared: as long as a measured one serves what it served."""
-    option = measured(scenario)
-    if option is None or option.name not in names or not outgrown(scenario):
-        return scenario.months
-    return MONTHS_PER_YEAR
-
-
 def caveats(scenario: Scenario) -> Iterator[str]:
     """Sentences; none where nothing was measured."""
-    option = measured(scenario)
+    option = scenario.measured
     if option is None or not isinstance(option.serving, AsMeasured):
         return
     spending, years = option.serving, scenario.horizon_years
@@ -183,7 +176,7 @@ def caveats(scenario: Scenario) -> Iterator[str]:
         amounts = spending.estimated_dollars_per_day, sum(spending.dollars_per_day.values(), Fraction(0))
         estimated, spent = (hundredths(*rounded([amount], CENT)) for amount in amounts)
         yield f"{estimated} of {spent} dollars a day of {option.name} come from estimated prices."
-    if scenario.load is not None and outgrown(scenario):
+    if scenario.load is not None and scenario.outgrows_measured:
         times = float(scenario.changes(scenario.load.growth_ratio_per_year)[-1])
         yield (
             f"The load comes to {times:.2f} times what was measured. Whether its hosts serve that is not "

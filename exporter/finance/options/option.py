@@ -5,7 +5,7 @@ Amounts are exact. A class whose name ends in `Keys` is a mapping of the file th
 """
 
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from decimal import Decimal
 from fractions import Fraction
 from math import ceil
@@ -14,11 +14,10 @@ from typing import Annotated, Final, TypeAlias
 from exporter.config import hardware
 from exporter.config.document import Node, Scalar
 from exporter.config.problems import RefusedError, shown
-from exporter.config.schema import Model, Record, Table
+from exporter.config.schema import Model, Record, Table, exactly_one
 from exporter.config.times import DATE
 from exporter.config.values import (
     DOLLAR_DECIMALS,
-    Choice,
     Context,
     Custom,
     Number,
@@ -234,17 +233,6 @@ class OwnedHosts:
         """The life in months."""
         return int(self.ownership.life_years * MONTHS_PER_YEAR)
 
-    def times(self, factor: Fraction) -> "OwnedHosts":
-        """The same at so many times the purchase, support and insurance."""
-        ownership, by = self.ownership, Decimal(factor.numerator) / Decimal(factor.denominator)
-        dearer = replace(
-            ownership,
-            purchase_dollars=ownership.purchase_dollars * by,
-            support_dollars_per_year=ownership.support_dollars_per_year * by,
-            insurance_dollars_per_year=ownership.insurance_dollars_per_year * by,
-        )
-        return replace(self, ownership=dearer)
-
 
 class OwnedHostKeys(Model, kw_only=True):
     """Purchase of hosts."""
@@ -263,7 +251,7 @@ class OwnedHostKeys(Model, kw_only=True):
     support_dollars_per_year: hardware.SupportDollars = Decimal(0)
     insurance_dollars_per_year: hardware.InsuranceDollars = Decimal(0)
     cost_of_capital_ratio: hardware.CostOfCapitalRatio = None
-    refresh: Annotated[str, Choice(("true", "false"))] = "true"
+    refresh: bool = True
     """Whether the same host replaces one at the end of its life; with false it continues without capital
     cost."""
 
@@ -286,7 +274,7 @@ class OwnedHostKeys(Model, kw_only=True):
             insurance_dollars_per_year=self.insurance_dollars_per_year * units,
             cost_of_capital_ratio=self.cost_of_capital_ratio or None,
         )
-        return OwnedHosts(ownership, refresh=self.refresh == "true"), fleet
+        return OwnedHosts(ownership, refresh=self.refresh), fleet
 
 
 @dataclass(frozen=True, slots=True)
@@ -294,10 +282,6 @@ class RentedHosts:
     """The price of hosts by the hour."""
 
     dollars_per_host_hour: Fraction
-
-    def times(self, factor: Fraction) -> "RentedHosts":
-        """The same at so many times the rent."""
-        return RentedHosts(self.dollars_per_host_hour * factor)
 
 
 class RentedHostKeys(Model, kw_only=True):
@@ -331,10 +315,6 @@ class Hosted:
 
     dollars_per_million: Tokens
 
-    def times(self, factor: Fraction) -> "Hosted":
-        """The same at so many times the price."""
-        return Hosted(scaled(self.dollars_per_million, factor))
-
 
 class HostedKeys(Model, kw_only=True):
     """Prices of tokens."""
@@ -365,11 +345,6 @@ class AsMeasured:
     estimated_dollars_per_day: Fraction = ZERO
     """The part at estimated prices."""
 
-    def times(self, factor: Fraction) -> "AsMeasured":
-        """The same at so many times all of it."""
-        dearer = {component: dollars * factor for component, dollars in self.dollars_per_day.items()}
-        return AsMeasured(dearer, self.estimated_dollars_per_day * factor)
-
 
 class Hybrid(Record, frozen=True):
     """An owned or rented option for the base load, and a hosted one for the rest, at their prices."""
@@ -384,7 +359,10 @@ class Hybrid(Record, frozen=True):
     """The tokens of the load that the base serves; all of it while the load is less."""
 
     def __post_init__(self) -> None:
-        exactly_one(base_ratio=self.base_ratio, base_tokens_per_day=self.base_tokens_per_day)
+        exactly_one(
+            base_ratio=self.base_ratio is not None,
+            base_tokens_per_day=self.base_tokens_per_day is not None,
+        )
 
     def base_share(self, tokens: Tokens) -> Fraction:
         """The part of a load that the base serves."""
@@ -392,25 +370,6 @@ class Hybrid(Record, frozen=True):
             return self.base_ratio or ZERO
         whole = total(tokens)
         return min(ONE, self.base_tokens_per_day / whole) if whole else ONE
-
-    def times(self, _factor: Fraction) -> "Hybrid":
-        """Itself: its prices are those of its parts."""
-        return self
-
-
-def exactly_one(**values: object) -> None:
-    """Refuse a mapping unless one of these keys has a value.
-
-    Raises:
-        RefusedError: none of them has one, or several have.
-    """
-    given = [name for name, value in values.items() if value is not None]
-    choices = ", ".join(values)
-    if not given:
-        raise RefusedError(f"says none of {choices}; give exactly one")
-    if len(given) > 1:
-        reason = f"cannot be combined with {given[0]}; keep exactly one of {choices}"
-        raise RefusedError(reason, key=given[1])
 
 
 class Power(Record, frozen=True, kw_only=True):
@@ -462,6 +421,8 @@ class Option:
     generation_ratio: Fraction = ONE
     change_ratio_per_year: Fraction = ZERO
     """Change of its own price from each year to the next."""
+    price_factor: Fraction = ONE
+    """Times its own price: that of the hardware with support and insurance, of the rent or of the tokens."""
     source: str = ""
     as_of: str = ""
 
@@ -469,6 +430,10 @@ class Option:
         """Tokens that this option processes to serve a load."""
         ratios = dict.fromkeys(KINDS, self.prompt_ratio) | {"generation": self.generation_ratio}
         return {kind: load.get(kind, ZERO) * ratios[kind] for kind in KINDS}
+
+    def price(self, year: int) -> Fraction:
+        """Times its own price in a year, counted from 0."""
+        return self.price_factor * (1 + self.change_ratio_per_year) ** year
 
     @property
     def parts(self) -> frozenset[str]:

@@ -11,7 +11,17 @@ from exporter.config import hardware
 from exporter.config.document import Mapping, Node, Sequence
 from exporter.config.load import contents, read
 from exporter.config.problems import ConfigError, Problem, RefusedError, shown
-from exporter.config.schema import ListItem, ListOf, Model, Record, Table, field, refuse_key, unique
+from exporter.config.schema import (
+    ListItem,
+    ListOf,
+    Model,
+    Record,
+    Table,
+    exactly_one,
+    field,
+    refuse_key,
+    unique,
+)
 from exporter.config.values import DOLLAR_DECIMALS, Choice, Context, Custom, Number, Whole, safe_name, scalar
 from exporter.finance.options import option
 from exporter.finance.options.option import MEASURED, MONTHS_PER_YEAR, Load, Option, Tokens, exact
@@ -62,10 +72,10 @@ class ScenarioItem(Record, frozen=True, kw_only=True):
     as_of: option.AsOf = ""
 
     def __post_init__(self) -> None:
-        option.exactly_one(
-            dollars=self.dollars,
-            dollars_per_month=self.dollars_per_month,
-            dollars_per_year=self.dollars_per_year,
+        exactly_one(
+            dollars=self.dollars is not None,
+            dollars_per_month=self.dollars_per_month is not None,
+            dollars_per_year=self.dollars_per_year is not None,
         )
         if self.dollars is None:
             for name, value in (("month", self.month), ("every_months", self.every_months)):
@@ -135,6 +145,25 @@ class Scenario:
             return None
         growths = self.changes(load.growth_ratio_per_year)
         return tuple(option.scaled(load.tokens, growth) for growth in growths)
+
+    @property
+    def measured(self) -> Option | None:
+        """The measured option, if there is one."""
+        measured = (choice for choice in self.options if isinstance(choice.serving, option.AsMeasured))
+        return next(measured, None)
+
+    @property
+    def outgrows_measured(self) -> bool:
+        """Whether the load grows beyond the measured one within the horizon."""
+        load = self.load
+        return load is not None and load.growth_ratio_per_year > 0 and self.horizon_years > 1
+
+    def compared_months(self, *names: str) -> int:
+        """Months for which options can be compared: as long as a measured one serves what it served."""
+        measured = self.measured
+        if measured is None or measured.name not in names or not self.outgrows_measured:
+            return self.months
+        return MONTHS_PER_YEAR
 
 
 def _are_few(items: list[ListItem[Option]]) -> None:

@@ -8,13 +8,7 @@ from typing import Final
 from exporter.finance.options import breakeven
 from exporter.finance.options.breakeven import BreakEven, Race, steady
 from exporter.finance.options.costs import OptionCourse, course
-from exporter.finance.options.measurement import (
-    Measurement,
-    caveats,
-    compared_months,
-    measured,
-    with_measurement,
-)
+from exporter.finance.options.measurement import Measurement, caveats, with_measurement
 from exporter.finance.options.option import MONTHS_PER_YEAR, ONE, ZERO, total
 from exporter.finance.options.scenario import Scenario
 from exporter.units import TOKENS_PER_MILLION
@@ -97,7 +91,7 @@ class TcoAnswer:
     def per_million(self, option_course: OptionCourse) -> Fraction | None:
         """Dollars per million tokens of the load; `None` without one, or if it may not be served."""
         a_day = self.tokens_per_day
-        served = compared_months(self.scenario, (option_course.option,)) == self.scenario.months
+        served = self.scenario.compared_months(option_course.option) == self.scenario.months
         if not a_day or not any(a_day) or not served:
             return None
         days_per_year = self.scenario.days_per_month * MONTHS_PER_YEAR
@@ -144,7 +138,7 @@ def loads(scenario: Scenario, first_hosts: Mapping[str, int]) -> Loads | None:
         # A hybrid has its base's fleet as the scenario gives it, but for the utilization.
         options.append(replace(option, fleet=replace(fleet, utilization_ratio=ONE)))
     fully_used = replace(scenario, options=tuple(options))
-    unknown = measured(scenario)
+    unknown = scenario.measured
     levels = []
     for ratio in LOADS:
         factor = ratio * whole
@@ -169,7 +163,7 @@ def prices(scenario: Scenario) -> tuple[Repriced, ...]:
         totals = {}
         for factor in PRICES:
             options = tuple(
-                replace(other, serving=other.serving.times(factor)) if other.name in option.parts else other
+                replace(other, price_factor=factor) if other.name in option.parts else other
                 for other in scenario.options
             )
             changed = replace(scenario, options=options)

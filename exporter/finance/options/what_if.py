@@ -6,18 +6,23 @@ from decimal import Decimal
 from fractions import Fraction
 
 from exporter.advice.hours import Release, hour_of_week, local_minute
-from exporter.finance.options import breakeven, outcome
+from exporter.finance.options import breakeven
 from exporter.finance.options.choices import (
+    GIVEN,
     Choice,
     CommitmentChoice,
+    Figure,
     GpuChoice,
     HostedChoice,
+    Outcome,
     ScheduleChoice,
+    Turn,
+    WhatIfPolicy,
+    staying,
 )
 from exporter.finance.options.commitment import commitment
 from exporter.finance.options.gpu_type import gpu_type
 from exporter.finance.options.load import MeasuredLoad, ServedModel
-from exporter.finance.options.outcome import Figure, Outcome, Turn, WhatIfPolicy
 from exporter.reports.rounding import dollars_text, hours_text
 from exporter.tariff.csv_tables import CatalogueError
 from exporter.tariff.hosted import HostedPrice, is_current
@@ -62,7 +67,7 @@ def what_if(
     offers = [
         offered
         for offered in outcomes
-        if isinstance(offered.choice, HostedChoice) and offered.figures.get("tokens") == load.all_tokens
+        if isinstance(offered.choice, HostedChoice) and offered.figures.get("tokens") == load.whole.all_tokens
     ]
     pairs = [
         breakeven.break_even(gpus.choice.text, gpus.line, offered.choice.text, offered.line)
@@ -99,7 +104,7 @@ def schedule(load: MeasuredLoad, choice: ScheduleChoice, policy: WhatIfPolicy) -
         hour for number, hour in load.hours.items() if hour_of_week(number, policy.zone) not in choice.slots
     ]
     spared = sum(hour.paid - hour.owned for hour in outside)
-    gpu_time = sum(sum(hour.gpu_time.values()) for hour in outside)
+    gpu_time = sum(hour.all_gpu_time for hour in outside)
     lost = sum(hour.all_tokens for hour in outside)
     evidence = [
         f"{len(outside)} of {len(load.hours)} hours are outside, with {hours_text(gpu_time)} GPU-hours."
@@ -108,7 +113,7 @@ def schedule(load: MeasuredLoad, choice: ScheduleChoice, policy: WhatIfPolicy) -
         evidence.append(f"Hours are taken from {minute} minutes past those of the clock.")
     figures: dict[str, Figure] = {"hours_outside": len(outside), "lost_tokens": lost}
     if lost:
-        share = float(Fraction(lost * 100, load.all_tokens))
+        share = float(Fraction(lost * 100, load.whole.all_tokens))
         per_million = Fraction(spared * TOKENS_PER_MILLION, lost)
         evidence += [
             f"Lost load: {lost:,} tokens were served outside, {share:.1f} % of all.",
@@ -119,7 +124,7 @@ def schedule(load: MeasuredLoad, choice: ScheduleChoice, policy: WhatIfPolicy) -
         evidence.append("No token was served outside.")
     return Outcome(
         choice,
-        cost=Fraction(load.paid - spared),
+        cost=Fraction(load.whole.paid - spared),
         source="what was paid in the hours that stay",
         turn=Turn("none"),
         evidence=tuple(evidence),
@@ -159,10 +164,10 @@ def hosted_offer(load: MeasuredLoad, choice: HostedChoice, policy: WhatIfPolicy)
     if old:
         past = sorted({f"{offer.reference} of {offer.as_of}" for offer in old})
         return Outcome(choice, lack=f"not of the last year: {', '.join(past)}; give its price now")
-    freed = load.paid_for({served.server for served in bought})
+    freed = load.whole.paid_for({served.server for served in bought})
     amount = sum((purchase.cost for purchase in bought.values()), Fraction(0))
     count = sum(sum(tokens[served].values()) for served in bought)
-    per_day = load.per_day(load.all_tokens)
+    per_day = load.per_day(load.whole.all_tokens)
     turn = Turn("at", per_day * freed / amount) if amount > 0 else Turn("always")
     bill = f"{count:,} tokens cost {dollars_text(int(amount))} dollars in the window"
     evidence = [f"{bill}, and their servers {dollars_text(freed)}."]
@@ -171,11 +176,11 @@ def hosted_offer(load: MeasuredLoad, choice: HostedChoice, policy: WhatIfPolicy)
     per_token = amount * Fraction(policy.hours_per_month) / load.wall_hours / per_day
     return Outcome(
         choice,
-        cost=load.paid - freed + amount,
+        cost=load.whole.paid - freed + amount,
         source="; ".join(dict.fromkeys(purchase.source for purchase in bought.values())),
         as_of=min((buy.offer.as_of for buy in bought.values() if buy.offer.as_of), default=""),
         turn=turn if freed > 0 else Turn("never"),
-        evidence=(*evidence, *outcome.staying(load, freed)),
+        evidence=(*evidence, *staying(load, freed)),
         figures={
             "tokens": count,
             "offer_dollars": amount / PICODOLLARS_PER_DOLLAR,
@@ -207,7 +212,7 @@ def _offers(
 ) -> Iterator[tuple[HostedPrice, str]]:
     """Offers for a model and their sources: of the flag, of that name in `compare`, or of that provider."""
     if choice.price is not None:
-        yield choice.price, outcome.GIVEN
+        yield choice.price, GIVEN
         return
     named = [offer for offer in policy.offers if offer.reference == choice.name]
     for offer in named:

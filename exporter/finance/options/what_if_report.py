@@ -6,15 +6,8 @@ from typing import Any, Final
 
 from exporter.advice.hours import Release
 from exporter.finance.options.breakeven import BreakEven
-from exporter.finance.options.choices import (
-    Choice,
-    CommitmentChoice,
-    GpuChoice,
-    HostedChoice,
-    ScheduleChoice,
-)
+from exporter.finance.options.choices import GpuChoice, Outcome, Turn
 from exporter.finance.options.load import MeasuredLoad
-from exporter.finance.options.outcome import Outcome, Turn
 from exporter.finance.options.what_if import WhatIfAnswer
 from exporter.finance.render import counted, instant_text, json_text, lines_text, plain, shortened, wrapped
 from exporter.readings import printable
@@ -23,22 +16,8 @@ from exporter.units import NANOSECONDS_PER_HOUR, dollars
 
 NAME_CHARACTERS: Final = 24
 
-ASSUMES: Final[Mapping[type[Choice], str]] = {
-    GpuChoice: "the load spreads over the GPUs evenly, and within the hour.",
-    CommitmentChoice: "GPUs are rented as before; none is returned within the term.",
-    ScheduleChoice: "GPUs are given back in time, and nobody else needs them then.",
-    HostedChoice: "the same tokens, counted alike, at the offer's price.",
-}
-CANNOT_JUDGE: Final[Mapping[type[Choice], str]] = {
-    GpuChoice: "latency, quality in another precision, memory for the model, peaks within an hour.",
-    CommitmentChoice: "whether the need lasts for the term, and cheaper GPUs to come.",
-    ScheduleChoice: "the time to load models, and capacity that is not there in the morning.",
-    HostedChoice: "latency, license, privacy, quality and rate limits of the offer.",
-}
 RELEASES: Final[Mapping[Release, str]] = {
-    "gpu": "",
     "host": "GPUs priced per host: cash only where all GPUs of a host go.",
-    "owned": "",
     "lease": "Leased GPUs are owed until the lease ends: capacity, not cash.",
     "unknown": "The ledgers have no terms of their prices: leases and owned hardware stay owed.",
 }
@@ -46,14 +25,14 @@ RELEASES: Final[Mapping[Release, str]] = {
 
 def text(answer: WhatIfAnswer) -> str:
     """For people."""
-    now = ("now", _dollars(answer.per_month(answer.load.paid)), "", "")
+    now = ("now", _dollars(answer.per_month(answer.load.whole.paid)), "", "")
     rows = [now]
     sections: list[str] = []
     for number, outcome in enumerate(answer.outcomes, 1):
         name = f"{number}. {outcome.choice.text}"
         row = (shortened(printable(name), NAME_CHARACTERS), "no figure", "", "")
         if outcome.cost is not None:
-            difference = answer.per_month(outcome.cost - answer.load.paid)
+            difference = answer.per_month(outcome.cost - answer.load.whole.paid)
             sign = "+" if difference > 0 else ""
             turn = outcome.turn
             at = _count(turn.tokens_per_day) if turn and turn.tokens_per_day is not None else ""
@@ -68,8 +47,8 @@ def text(answer: WhatIfAnswer) -> str:
                 f"Price: {outcome.source}{dated}.",
                 *outcome.evidence,
                 *filter(None, [turn_sentence]),
-                f"Assumes: {ASSUMES[type(outcome.choice)]}",
-                f"Cannot judge: {CANNOT_JUDGE[type(outcome.choice)]}",
+                f"Assumes: {outcome.choice.assumes}",
+                f"Cannot judge: {outcome.choice.cannot_judge}",
             ]
         for line in details:
             sections += wrapped(line, "     ", lead="   ")
@@ -85,37 +64,37 @@ def text(answer: WhatIfAnswer) -> str:
 
 
 def _head(answer: WhatIfAnswer) -> Iterator[str]:
-    load = answer.load
+    load, whole = answer.load, answer.load.whole
     servers = f"servers {load.servers}" if load.servers else "all servers and free GPUs"
     yield from wrapped(f"what if: {load.wall_hours} hours to {instant_text(answer.end)}, {servers}")
-    share = f", {float(Fraction(load.busy * 100, load.gpu_time)):.1f} % busy" if load.gpu_time else ""
+    busy = Fraction(sum(whole.busy.values()) * 100, whole.all_gpu_time or 1)
+    share = f", {float(busy):.1f} % busy" if whole.all_gpu_time else ""
     yield from wrapped(
-        f"load: {_count(load.per_day(load.all_tokens))} tokens and "
-        f"{hours_text(int(load.per_day(load.gpu_time)))} GPU-hours a day{share}"
+        f"load: {_count(load.per_day(whole.all_tokens))} tokens and "
+        f"{hours_text(int(load.per_day(whole.all_gpu_time)))} GPU-hours a day{share}"
     )
     yield from wrapped("paid: hardware and electricity, the same for all choices without overheads")
-    if load.estimated:
+    if whole.estimated_paid:
         yield from wrapped(
-            f"{_dollars(answer.per_month(load.estimated))} of {_dollars(answer.per_month(load.paid))} "
+            f"{_dollars(answer.per_month(whole.estimated_paid))} of {_dollars(answer.per_month(whole.paid))} "
             "a month come from estimated prices"
         )
-    if load.overheads:
+    if whole.overheads:
         yield from wrapped(
-            f"overheads of {_dollars(answer.per_month(load.overheads))} a month stay, in no figure"
+            f"overheads of {_dollars(answer.per_month(whole.overheads))} a month stay, in no figure"
         )
     if load.left_out:
         yield from wrapped(f"hours left out, in which GPU time has no price: {load.left_out}")
-    unmetered = load.wall_hours - Fraction(load.covered, NANOSECONDS_PER_HOUR)
+    unmetered = load.wall_hours - Fraction(whole.covered, NANOSECONDS_PER_HOUR)
     if unmetered >= 1:
         yield from wrapped(f"hours that were not metered, without load or cost: {float(unmetered):,.1f}")
-    if load.owned:
+    if whole.owned:
         yield from wrapped(
-            f"owned hardware of {_dollars(answer.per_month(load.owned))} a month is owed unused too: what "
+            f"owned hardware of {_dollars(answer.per_month(whole.owned))} a month is owed unused too: what "
             "it spares is capacity, not cash"
         )
     for release in sorted(answer.releases):
-        if sentence := RELEASES[release]:
-            yield from wrapped(sentence)
+        yield from wrapped(RELEASES.get(release, ""))
     if answer.partial:
         yield from wrapped(
             f"one part of a server: {', '.join(answer.partial)}; its tokens are computed elsewhere too"
@@ -127,7 +106,7 @@ def turn_text(turn: Turn, load: MeasuredLoad) -> str:
     if turn.tokens_per_day is not None:
         cheaper = "this" if turn.below == "choice" else "what is paid now"
         sentence = f"Turns at {_count(turn.tokens_per_day)} tokens a day: below, {cheaper} costs less."
-        if turn.below == "choice" and turn.tokens_per_day > load.per_day(load.all_tokens):
+        if turn.below == "choice" and turn.tokens_per_day > load.per_day(load.whole.all_tokens):
             sentence += " Whether the GPUs of now serve so many is not known."
         return sentence
     return {
@@ -164,20 +143,20 @@ def as_json(answer: WhatIfAnswer) -> str:
         "end": instant_text(answer.end),
         "window_hours": load.wall_hours,
         "hours_left_out": load.left_out,
-        "metered_hours": load.covered / NANOSECONDS_PER_HOUR,
+        "metered_hours": load.whole.covered / NANOSECONDS_PER_HOUR,
         "servers": load.servers or None,
         "partial_servers": list(answer.partial),
         "terms": sorted(answer.releases),
         "now": {
-            "picodollars": load.paid,
-            "dollars_per_month": dollars(int(answer.per_month(load.paid))),
-            "owned_picodollars": load.owned,
-            "estimated_picodollars": load.estimated,
-            "overhead_picodollars": load.overheads,
-            "tokens": load.all_tokens,
-            "tokens_per_day": plain(load.per_day(load.all_tokens)),
-            "gpu_hours": load.gpu_time / NANOSECONDS_PER_HOUR,
-            "busy_gpu_hours": load.busy / NANOSECONDS_PER_HOUR,
+            "picodollars": load.whole.paid,
+            "dollars_per_month": dollars(int(answer.per_month(load.whole.paid))),
+            "owned_picodollars": load.whole.owned,
+            "estimated_picodollars": load.whole.estimated_paid,
+            "overhead_picodollars": load.whole.overheads,
+            "tokens": load.whole.all_tokens,
+            "tokens_per_day": plain(load.per_day(load.whole.all_tokens)),
+            "gpu_hours": load.whole.all_gpu_time / NANOSECONDS_PER_HOUR,
+            "busy_gpu_hours": sum(load.whole.busy.values()) / NANOSECONDS_PER_HOUR,
         },
         "choices": [_outcome(answer, outcome) for outcome in answer.outcomes],
         "break_even_tokens_per_day": [
@@ -196,7 +175,7 @@ def as_json(answer: WhatIfAnswer) -> str:
 
 def _outcome(answer: WhatIfAnswer, outcome: Outcome) -> dict[str, Any]:
     cost, turn = outcome.cost, outcome.turn
-    difference = None if cost is None else answer.per_month(cost - answer.load.paid)
+    difference = None if cost is None else answer.per_month(cost - answer.load.whole.paid)
     return {
         "choice": outcome.choice.text,
         "picodollars": None if cost is None else int(cost),
@@ -214,6 +193,6 @@ def _outcome(answer: WhatIfAnswer, outcome: Outcome) -> dict[str, Any]:
         },
         "evidence": list(outcome.evidence),
         "figures": plain(outcome.figures),
-        "assumes": ASSUMES[type(outcome.choice)],
-        "cannot_judge": CANNOT_JUDGE[type(outcome.choice)],
+        "assumes": outcome.choice.assumes,
+        "cannot_judge": outcome.choice.cannot_judge,
     }

@@ -6,10 +6,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from exporter.finance.options.choices import CommitmentChoice, choice
+from exporter.finance.options.choices import CommitmentChoice, Outcome, choice
 from exporter.finance.options.commitment import RentedHour, commitment, turning_factor
 from exporter.finance.options.load import MeasuredLoad, RentedTime
-from exporter.finance.options.outcome import Outcome
 from tests.finance.options.window_builders import (
     CHAT,
     DOLLAR,
@@ -89,7 +88,7 @@ def test_the_load_put_back_costs_the_same() -> None:
     at = measured(hours(24, lambda number: hour(HALF[number] * Fraction(9, 4), HALF[number] * 0.75, 750)))
     committed = outcome(at, "commitment=3y:1.40625:4")
 
-    assert committed.cost == at.paid == 135 * DOLLAR
+    assert committed.cost == at.whole.paid == 135 * DOLLAR
     assert committed.turn is not None
     assert committed.turn.tokens_per_day == 18_000
 
@@ -119,13 +118,13 @@ def test_no_other_number_costs_less(gpus: list[int], percent: int) -> None:
     best = outcome(load, f"commitment=1y:{percent}%").cost
 
     assert best is not None
-    assert best <= load.paid
+    assert best <= load.whole.paid
     for number in range(1, 7):
         other = outcome(load, f"commitment=1y:{percent}%:{number}").cost
         assert other is not None
         assert best <= other
     if percent == 0:
-        assert best == load.paid
+        assert best == load.whole.paid
 
 
 def test_what_is_not_rent_stays() -> None:
@@ -197,6 +196,6 @@ def test_none_that_pays() -> None:
     load = varying([0] * 12 + [2] * 12)
     committed = outcome(load, "commitment=1y:1%")
 
-    assert committed.cost == load.paid
+    assert committed.cost == load.whole.paid
     assert committed.turn is not None
     assert committed.turn.verdict == "never"

@@ -9,10 +9,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from exporter.finance.options.choices import GpuChoice, choice
+from exporter.finance.options.choices import GpuChoice, Outcome, choice
 from exporter.finance.options.gpu_type import gpu_type
 from exporter.finance.options.load import MeasuredLoad
-from exporter.finance.options.outcome import Outcome
 from exporter.tariff.catalogue import Catalogue
 from exporter.tariff.terms import Hardware, HardwareMatch, Listed, Owned, Rented, RentPrice
 from tests.finance.options.window_builders import (
@@ -126,7 +125,7 @@ def test_the_load_put_back_turns() -> None:
     at = day(lambda number: peak(number) * 8 // 5)
     beyond = day(lambda number: peak(number) * 8 // 5 + (number == 12))
 
-    assert outcome(at, "gpu=L40S:1000tok/s@1.50").cost == 144 * DOLLAR == at.paid
+    assert outcome(at, "gpu=L40S:1000tok/s@1.50").cost == 144 * DOLLAR == at.whole.paid
     assert outcome(beyond, "gpu=L40S:1000tok/s@1.50").cost == 180 * DOLLAR
 
 
@@ -134,7 +133,7 @@ def test_the_present_gpus_cost_what_was_paid() -> None:
     """Two H100s at 3 dollars that just serve the peak."""
     load = day(peak)
 
-    assert outcome(load, "gpu=H100:1250tok/s@3").cost == load.paid
+    assert outcome(load, "gpu=H100:1250tok/s@3").cost == load.whole.paid
 
 
 @given(
@@ -152,7 +151,7 @@ def test_any_present_fleet_costs_what_was_paid(tokens: list[int], gpus: int, cen
     rate = Fraction(max(tokens), 3600 * gpus)
     present = GpuChoice("gpu=H100", "H100", rate, "all", Decimal(cents) / 100)
 
-    assert gpu_type(load, present, policy()).cost == load.paid
+    assert gpu_type(load, present, policy()).cost == load.whole.paid
 
 
 def test_generated_tokens_alone() -> None:
@@ -242,7 +241,7 @@ def test_a_server_without_tokens_stays() -> None:
 
     sized = outcome(load, "gpu=L40S:200tok/s@1.10")
 
-    assert load.paid == 1200 * DOLLAR
+    assert load.whole.paid == 1200 * DOLLAR
     assert sized.cost == Fraction("1108.80") * DOLLAR
     assert "1,056.00 dollars of other servers and free GPUs stay." in sized.evidence
     assert sized.figures["servers_dollars"] == 144

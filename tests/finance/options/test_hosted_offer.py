@@ -8,9 +8,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from exporter.finance.options.choices import HostedChoice, choice
+from exporter.finance.options.choices import HostedChoice, Outcome, choice
 from exporter.finance.options.load import MeasuredLoad, ServedModel
-from exporter.finance.options.outcome import Outcome
 from exporter.finance.options.what_if import hosted_offer
 from exporter.readings import ServerKey
 from exporter.tariff.catalogue import Catalogue
@@ -87,7 +86,7 @@ def test_the_load_put_back_costs_the_same(tokens: int, cents: int, prompt: int) 
 def test_the_present_cost_as_a_price() -> None:
     """144 dollars for 24 million tokens are 6 a million: what was paid."""
     load = day(lambda _: MILLION)
-    assert outcome(load, "hosted=6/6").cost == load.paid
+    assert outcome(load, "hosted=6/6").cost == load.whole.paid
 
 
 def test_an_offer_for_nothing_is_always_cheaper() -> None:

@@ -159,7 +159,7 @@ def test_doubling_every_price_doubles_every_total(scenario: Scenario) -> None:
     """Of the options, of electricity, and of items."""
 
     def doubled(option: Option) -> Option:
-        dear = replace(option, serving=option.serving.times(TWICE))
+        dear = replace(option, price_factor=TWICE)
         if dear.power is None:
             return dear
         kilowatt_hour = dear.power.dollars_per_kilowatt_hour * 2

@@ -119,11 +119,11 @@ def test_money_at_estimated_prices_is_told() -> None:
     host[MONDAY].unpriced[CHAT] = 1
     fleet = dict(fleet_hours([host, host]))
 
-    assert measured(dict(host)).estimated == 24 * 3 * DOLLAR
-    assert measured(fleet).estimated == 2 * 24 * 3 * DOLLAR
+    assert measured(dict(host)).whole.estimated_paid == 24 * 3 * DOLLAR
+    assert measured(fleet).whole.estimated_paid == 2 * 24 * 3 * DOLLAR
     chat = measured(fleet, "chat-8b", of=[CHAT])
-    assert (chat.paid, chat.estimated) == (2 * 24 * 4 * DOLLAR, 2 * 24 * DOLLAR)
-    assert measured(hours(24, lambda _: hour())).estimated == 0
+    assert (chat.whole.paid, chat.whole.estimated_paid) == (2 * 24 * 4 * DOLLAR, 2 * 24 * DOLLAR)
+    assert measured(hours(24, lambda _: hour())).whole.estimated_paid == 0
 
 
 def test_hours_of_a_fleet_add_up() -> None:
@@ -148,7 +148,11 @@ def test_overheads_are_apart() -> None:
 
     load = measured(window)
 
-    assert (load.paid, load.owned, load.overheads) == (72 * DOLLAR, 48 * DOLLAR, 120 * DOLLAR)
+    assert (load.whole.paid, load.whole.owned, load.whole.overheads) == (
+        72 * DOLLAR,
+        48 * DOLLAR,
+        120 * DOLLAR,
+    )
 
 
 def test_hours_of_unknown_cost_are_left_out() -> None:
@@ -161,7 +165,7 @@ def test_hours_of_unknown_cost_are_left_out() -> None:
 
     load = measured(window)
 
-    assert (load.wall_hours, load.left_out, load.paid) == (25, 5, 25 * 6 * DOLLAR)
+    assert (load.wall_hours, load.left_out, load.whole.paid) == (25, 5, 25 * 6 * DOLLAR)
 
 
 def test_an_unpriced_gpu_of_others_costs_no_hour() -> None:
@@ -173,7 +177,7 @@ def test_an_unpriced_gpu_of_others_costs_no_hour() -> None:
 
     load = measured(window, "chat-8b", of=[CHAT])
 
-    assert (load.wall_hours, load.left_out, load.paid) == (24, 0, 144 * DOLLAR)
+    assert (load.wall_hours, load.left_out, load.whole.paid) == (24, 0, 144 * DOLLAR)
     with pytest.raises(
         NotComparableError, match="hours of history: 0 and 24 in which GPU time has no price; "
     ):
@@ -186,8 +190,8 @@ def test_the_window_of_a_server_begins_with_it() -> None:
 
     load = measured(window, "chat-8b", of=[CHAT])
 
-    assert (load.paid, load.wall_hours, load.covered) == (144 * DOLLAR, 24, 24 * HOUR)
-    assert load.per_day(load.all_tokens) == 168
+    assert (load.whole.paid, load.wall_hours, load.whole.covered) == (144 * DOLLAR, 24, 24 * HOUR)
+    assert load.per_day(load.whole.all_tokens) == 168
     assert measured(window).wall_hours == 96
 
 
@@ -206,7 +210,7 @@ def test_hours_without_ticks_are_of_the_window() -> None:
 
     load = measured(window)
 
-    assert (load.wall_hours, load.covered, load.per_day(36)) == (36, 25 * HOUR, 24)
+    assert (load.wall_hours, load.whole.covered, load.per_day(36)) == (36, 25 * HOUR, 24)
 
 
 def test_the_running_hour_is_not_of_the_window() -> None:

@@ -2,9 +2,8 @@
 
 from zoneinfo import ZoneInfo
 
-from exporter.finance.options.choices import ScheduleChoice, choice
+from exporter.finance.options.choices import Outcome, ScheduleChoice, choice
 from exporter.finance.options.load import MeasuredLoad
-from exporter.finance.options.outcome import Outcome
 from exporter.finance.options.what_if import schedule
 from tests.finance.options.window_builders import CHAT, DOLLAR, day, hour, hours, measured, policy
 
@@ -37,7 +36,7 @@ def test_all_hours_cost_what_was_paid() -> None:
     load = day()
     scheduled = outcome(load, "schedule=mon-sun/00-24")
 
-    assert scheduled.cost == load.paid
+    assert scheduled.cost == load.whole.paid
     assert scheduled.figures == {"hours_outside": 0, "lost_tokens": 0}
 
 

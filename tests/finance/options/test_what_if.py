@@ -168,4 +168,4 @@ def test_the_pair_put_back_costs_the_same() -> None:
     assert [outcome.cost for outcome in both.outcomes] == [36 * DOLLAR, 36 * DOLLAR]
     pair = answer(load, "gpu=3xL40S:3000tok/s@0.50", "hosted=2/2")
     assert text(pair).endswith("from 18,000,000 tokens a\n  day on, with 3 GPUs.\n")
-    assert both.break_evens[0].tokens_per_day == Fraction(load.all_tokens)
+    assert both.break_evens[0].tokens_per_day == Fraction(load.whole.all_tokens)

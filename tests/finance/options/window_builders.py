@@ -7,6 +7,7 @@ from typing import Any
 from zoneinfo import ZoneInfo
 
 from exporter.cost.attribution import UNALLOCATED_KEY
+from exporter.finance.options.choices import WhatIfPolicy
 from exporter.finance.options.load import (
     LoadHour,
     MeasuredLoad,
@@ -14,7 +15,6 @@ from exporter.finance.options.load import (
     ServedModel,
     measured_load,
 )
-from exporter.finance.options.outcome import WhatIfPolicy
 from exporter.readings import ServerKey, TokenKind
 
 DOLLAR, HOUR = 10**12, 3600 * 10**9
