@@ -11,7 +11,7 @@ from math import isnan
 from statistics import median
 from typing import Final, NamedTuple
 
-from exporter.finance.history.hourly import MEMORY, POWER, UTILIZATION, Chunk, GpuHours, GpuMean
+from exporter.finance.history.hourly import Chunk, GpuHours, GpuMean
 from exporter.finance.history.kube_state import NodeKey, PodName
 from exporter.finance.history.survey import GpuSeries
 from exporter.finance.prometheus.hour_queries import HOUR
@@ -315,10 +315,10 @@ def _device(
     there `earlier`, in the hour before, those of a series that was not there then are of this hour alone.
     """
 
-    def mean(gpu_mean: GpuMean) -> float | None:
-        known = [row for row in rows if not isnan(gpu_mean.column(row.hours)[at])]
+    def mean(name: GpuMean) -> float | None:
+        known = [row for row in rows if not isnan(row.hours.means[name][at])]
         total = sum(row.samples for row in known)
-        return sum(gpu_mean.column(row.hours)[at] * row.samples for row in known) / total if total else None
+        return sum(row.hours.means[name][at] * row.samples for row in known) / total if total else None
 
     joules = [
         row.hours.inside.get(at, row.hours.joules[at]) if earlier else row.hours.joules[at]
@@ -329,9 +329,9 @@ def _device(
     return DeviceHour(
         max(rows, key=lambda row: row.samples).series,
         holders,
-        mean(UTILIZATION),
-        mean(MEMORY),
-        mean(POWER),
+        mean("utilization"),
+        mean("memory"),
+        mean("power"),
         (max(joules) if shared else sum(joules)) if joules else None,
         (max(inside) if shared else sum(inside)) if inside else None,
     )

@@ -11,7 +11,7 @@ from collections.abc import Callable, Hashable, Iterable, Iterator, Mapping, Seq
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from math import isnan, nan
-from typing import Final, NamedTuple, TypeAlias
+from typing import Final, Literal, NamedTuple, TypeAlias
 
 from exporter.engines.exposition import Series
 from exporter.finance.history.exporter_series import (
@@ -67,15 +67,18 @@ def column(hours: int) -> Column:
     return array("d", [nan]) * hours
 
 
+GpuMean = Literal["utilization", "memory", "power"]
+LARGEST_MEANS: Final[Mapping[GpuMean, float]] = {"utilization": 1.01, "memory": 2.0**42, "power": WATTS_MAX}
+"""Means that a GPU may have, with room for rounding. Above: a blank of DCGM is among the samples."""
+
+
 @dataclass(slots=True)
 class GpuHours:
     """Means of one series of a GPU by the hour, in SI units."""
 
     count: Column
     """The number of its samples."""
-    utilization: Column
-    memory: Column
-    power: Column
+    means: dict[GpuMean, Column]
     joules: Column
     """Energy since the last hour with samples."""
     inside: dict[int, float] = field(default_factory=dict)
@@ -84,24 +87,11 @@ class GpuHours:
     @classmethod
     def empty(cls, hours: int) -> "GpuHours":
         """Columns without anything."""
-        return cls(column(hours), column(hours), column(hours), column(hours), column(hours))
+        return cls(column(hours), {mean: column(hours) for mean in LARGEST_MEANS}, column(hours))
 
     def samples(self) -> dict[int, float]:
         """The number of samples by the place in a column, for hours with any."""
         return {at: count for at, count in enumerate(self.count) if count > 0}
-
-
-class GpuMean(NamedTuple):
-    """A mean of a GPU."""
-
-    column: Callable[[GpuHours], Column]
-    largest: float
-    """The largest mean, with room for rounding. Above it, a blank of DCGM is among the samples."""
-
-
-UTILIZATION: Final = GpuMean(lambda hours: hours.utilization, 1.01)
-MEMORY: Final = GpuMean(lambda hours: hours.memory, 2.0**42)
-POWER: Final = GpuMean(lambda hours: hours.power, WATTS_MAX)
 
 
 class MeanQuery(NamedTuple):
@@ -328,19 +318,19 @@ class HourlyReader:
         of_parts = f'{exporter.instance}!=""' if whole else ""
         only_memory = not whole and not parts
         queries = [
-            *(MeanQuery(UTILIZATION, measure, "", counts=True) for measure in whole),
-            *(MeanQuery(UTILIZATION, measure, of_parts, counts=True) for measure in parts),
-            *(MeanQuery(MEMORY, measure, "", counts=only_memory) for measure in exporter.memory_used),
-            *(MeanQuery(POWER, measure, "", counts=False) for measure in exporter.power),
+            *(MeanQuery("utilization", measure, "", counts=True) for measure in whole),
+            *(MeanQuery("utilization", measure, of_parts, counts=True) for measure in parts),
+            *(MeanQuery("memory", measure, "", counts=only_memory) for measure in exporter.memory_used),
+            *(MeanQuery("power", measure, "", counts=False) for measure in exporter.power),
         ]
         for mean, measure, matchers, counts in queries:
             if measure.name not in present:
                 continue
             means = self._ranges(chunk, measure.name, MEAN, matchers)
             for hours, at, value in self._gpu_points(chunk, number, means):
-                values = mean.column(hours)
+                values = hours.means[mean]
                 scaled = value * measure.scale
-                if scaled <= mean.largest and (isnan(values[at]) or values[at] == 0):
+                if scaled <= LARGEST_MEANS[mean] and (isnan(values[at]) or values[at] == 0):
                     values[at] = scaled
             counted = self._ranges(chunk, measure.name, COUNT, matchers) if counts else ()
             for hours, at, count in self._gpu_points(chunk, number, counted):

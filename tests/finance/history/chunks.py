@@ -72,8 +72,8 @@ class HourlyFleet:
         for at, count in enumerate(counts or [120] * self.chunk.hours):
             if count:
                 hours.count[at] = count
-                hours.utilization[at] = utilization
-                hours.memory[at] = nan if memory is None else memory
+                hours.means["utilization"][at] = utilization
+                hours.means["memory"][at] = nan if memory is None else memory
                 hours.joules[at] = nan if joules is None or not at else joules
 
     def server(

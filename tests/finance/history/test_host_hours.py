@@ -29,7 +29,7 @@ def hours(counts: Sequence[float], utilization: float = 0.5) -> GpuHours:
     made = GpuHours.empty(len(counts))
     for at, count in enumerate(counts):
         made.count[at] = count or nan
-        made.utilization[at] = utilization if count else nan
+        made.means["utilization"][at] = utilization if count else nan
     return made
 
 

@@ -322,9 +322,9 @@ def test_values_that_are_no_readings_and_times_that_were_not_asked_for_are_left_
     (chunk,) = reader(server, survey).chunks(0, 5 * HOUR)
 
     (hours,) = chunk.gpus.values()
-    assert [isnan(value) for value in hours.utilization] == [True] * 5 + [False]
+    assert [isnan(value) for value in hours.means["utilization"]] == [True] * 5 + [False]
     assert [isnan(value) for value in hours.count] == [True] * 5 + [False]
-    assert (hours.utilization[5], hours.count[5]) == (0.5, 120)
+    assert (hours.means["utilization"][5], hours.count[5]) == (0.5, 120)
 
 
 def test_a_counter_of_energy_never_began_at_zero(tmp_path: Path) -> None:
@@ -474,7 +474,7 @@ def test_a_mean_that_no_gpu_has_is_no_reading(
     (chunk,) = reader(server, survey).chunks(HOUR, 2 * HOUR)
 
     (hours,) = chunk.gpus.values()
-    assert [isnan(value) for value in getattr(hours, family)] == [False, True]
+    assert [isnan(value) for value in hours.means[family]] == [False, True]
 
 
 def test_the_boots_of_a_host_are_those_of_its_node_exporter() -> None:
