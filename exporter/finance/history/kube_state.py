@@ -9,7 +9,7 @@ what a label of Prometheus cannot have and before capitals (`internal/store/util
 import re
 from bisect import bisect_right
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import partial
 from operator import attrgetter
 from typing import Final, NamedTuple, TypeVar
@@ -133,14 +133,11 @@ class KubeState:
             ]
             cloud = clouds[0] if len(clouds) == 1 else ""
             location = source.location_of_labels(labels, cloud)
-        return HostLocation(
-            location.cloud or cloud,
-            location.instance_type,
-            location.region,
-            location.zone,
-            location.lifecycle,
-            "node labels" if labels else "",
-            tuple(sorted(labels.items())),
+        return replace(
+            location,
+            cloud=location.cloud or cloud,
+            source="node labels" if labels else "",
+            node_labels=tuple(sorted(labels.items())),
         )
 
     def add_pods(
