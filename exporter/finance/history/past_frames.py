@@ -52,10 +52,9 @@ class HourReadings:
     hour: HostHour
     targets: Sequence[EngineTarget]
     """Pages of inference servers that were there."""
-    unread: range
-    """Places in a column of the hour, and of hours before it in which the host was not seen."""
-    skipped: bool
-    """Whether the time before the hour is not charged, so that what rose in it does not count."""
+    servers: tuple[ServerReading, ...]
+    joules: Mapping[str, float]
+    """Energy by GPU, per nanosecond in which the GPU was there."""
 
 
 class PastFrames:
@@ -69,18 +68,11 @@ class PastFrames:
         self.shared: set[NodeKey] = set()
         """Hosts of several servers, where nothing says which of them held a GPU."""
 
-    def frame(
-        self,
-        host: PastHost,
-        readings: HourReadings,
-        part: HourPart,
-        servers: tuple[ServerReading, ...],
-        joules: Mapping[str, float],
-    ) -> Frame:
-        """A frame at the end of a part of an hour; `joules` are by GPU and nanosecond."""
+    def frame(self, host: PastHost, readings: HourReadings, part: HourPart) -> Frame:
+        """A frame at the end of a part of an hour."""
         devices, length = part.devices, part.end - part.start
-        gpus = tuple(_gpu_readings(host, devices, joules, length))
-        holders = tuple(self._holders(host, readings, servers, devices, gpus))
+        gpus = tuple(_gpu_readings(host, devices, readings.joules, length))
+        holders = tuple(self._holders(host, readings, devices, gpus))
         held_gpus = {holder.uuid for holder in holders}
 
         # Owners of servers are those of the pods that are there: of several the one that holds most GPUs.
@@ -103,54 +95,66 @@ class PastFrames:
                 if key != host.key:
                     elsewhere.setdefault(uuid, set()).update(numbers)
         return Frame(
-            host.elapsed,
-            part.end,
-            tuple(_rounded_up(gpu) if gpu.gpu.uuid in held_gpus else gpu for gpu in gpus),
-            servers,
-            holders,
+            elapsed=host.elapsed,
+            wall=part.end,
+            gpus=tuple(_rounded_up(gpu) if gpu.gpu.uuid in held_gpus else gpu for gpu in gpus),
+            servers=readings.servers,
+            holders=holders,
             owners=tuple(owner for _, owner in sorted(owners.items())),
             evidence=host.slots.evidence(host.cost_state.gpus, listed, readings.hour, elsewhere),
         )
 
-    def servers(self, host: PastHost, readings: HourReadings) -> tuple[ServerReading, ...]:
-        """The pages of a host in an hour."""
+    def hour(
+        self,
+        host: PastHost,
+        hour: HostHour,
+        targets: Sequence[EngineTarget],
+        fleet: FleetReadings,
+        *,
+        unread: range,
+        skipped: bool,
+    ) -> HourReadings:
+        """Read the pages of a host in an hour, and the energy of its GPUs.
+
+        `unread` are places in a column of the hour, and of hours before it in which the host was not seen.
+        Where it was `skipped` before, that time is not charged, and what rose in it does not count.
+        """
         servers = []
-        start = readings.hour.start
-        for target in readings.targets:
-            hours = readings.fleet.chunk.engines[target]
-            names = hours.names(readings.unread) if target in self._survey.later_engines else ()
+        for target in targets:
+            hours = fleet.chunk.engines[target]
+            names = hours.names(unread) if target in self._survey.later_engines else ()
             engine = self._survey.engine_of(target, names)
             # Counters of one engine are no earlier values of another's.
             url = target.url if engine is self._survey.engines[target] else f"{target.url} {engine.name}"
             key = self._survey.server(target)
             reading = ServerReading(key, url, up=False, engine=engine.name, pod=target.pod)
             host.targets.add(target)
-            if not hours.sampled.isdisjoint(readings.unread):
+            if not hours.sampled.isdisjoint(unread):
                 past = host.pages.setdefault(target, PastPage())
-                page = interpret(engine, _page(past, hours, readings.unread, skipped=readings.skipped))
+                page = interpret(engine, _page(past, hours, unread, skipped=skipped))
                 # A target that is new here began at zero: its counters are what rose since, without a fall.
-                started = past.since.setdefault(engine.name, start)
+                started = past.since.setdefault(engine.name, hour.start)
                 reading = replace(
                     reading,
                     up=True,
                     identity=f"counting since {started}",
                     started=started,
-                    absent_at=start,
+                    absent_at=hour.start,
                     counters=page.counters,
                     loads=page.loads,
                     models=page.models,
                     role=page.role,
                 )
             servers.append(reading)
-        for gone in host.pages.keys() - set(readings.targets):
+        for gone in host.pages.keys() - set(targets):
             del host.pages[gone]
-        return tuple(servers)
+        joules = _energies(hour, skipped=skipped)
+        return HourReadings(fleet, hour, targets, servers=tuple(servers), joules=joules)
 
     def _holders(
         self,
         host: PastHost,
         readings: HourReadings,
-        servers: Iterable[ServerReading],
         devices: Iterable[DeviceHour],
         gpus: tuple[GpuReading, ...],
     ) -> Iterator[Holder]:
@@ -159,7 +163,7 @@ class PastFrames:
         known = [self._survey.configured(target) for target in sorted(host.targets)]
         for holder in configured_holders([server for server in known if server is not None], gpus):
             configured.setdefault(holder.uuid, []).append(holder)
-        loose = sorted({server.key for server in servers})
+        loose = sorted({server.key for server in readings.servers})
         for device in devices:
             uuid, instance = device.series.gpu.uuid, _instance_name(device)
             if device.holders:
@@ -203,7 +207,7 @@ def _page(past: PastPage, hours: EngineHours, unread: range, *, skipped: bool) -
     return Page({name: tuple(of_name) for name, of_name in samples.items()}, frozenset(samples))
 
 
-def energies(hour: HostHour, *, skipped: bool) -> dict[str, float]:
+def _energies(hour: HostHour, *, skipped: bool) -> dict[str, float]:
     """Joules by GPU of an hour, per nanosecond in which the GPU was there.
 
     The series of a GPU's holders follow each other; those of MIG instances all have the whole card's joules.

@@ -17,7 +17,7 @@ from exporter.finance.history import host_hours
 from exporter.finance.history.host_hours import HostHour, HourPart
 from exporter.finance.history.hourly import Chunk
 from exporter.finance.history.kube_state import NodeKey, PodName
-from exporter.finance.history.past_frames import FleetReadings, HourReadings, PastFrames, energies
+from exporter.finance.history.past_frames import FleetReadings, PastFrames
 from exporter.finance.history.past_host import PastHost
 from exporter.finance.history.survey import EngineTarget, Survey
 from exporter.finance.prometheus.hour_queries import HOUR
@@ -206,29 +206,25 @@ class Reckoning:
         skipped = start - host.last > GAP_CHARGED and not self._active.isdisjoint(unseen)
         column = fleet.chunk.column(hour.number)
         unread = range(column if skipped else max(1, column - len(unseen)), column + 1)
-        readings = HourReadings(fleet, hour, targets, unread, skipped)
-        servers = self._frames.servers(host, readings)
-        joules = energies(hour, skipped=skipped)
+        readings = self._frames.hour(host, hour, targets, fleet, unread=unread, skipped=skipped)
         host.slots.add(hour, fleet.boots.get(host.key, {}).get(hour.number, 0.0))
-
-        def frame(part: HourPart) -> Frame:
-            return self._frames.frame(host, readings, part, servers, joules)
-
         before = HourPart(start, start, hour.parts[0].devices)
         ticks: list[TickSums] = []
         if skipped:
             host.uncharged += start - host.last
         elif host.first is None:
             # A first frame sets marks only: what its servers count is of the hour after it.
-            opening = replace(frame(before), servers=())
+            opening = replace(self._frames.frame(host, readings, before), servers=())
             host.first = start
             host.cost_state = advance.advance(host.cost_state, opening, host.policy).state
         elif start > host.last:
             host.elapsed += start - host.last
-            ticks.append(self._tick(host, frame(before), replace(host.policy, gap_after=0), fleet))
+            gap = self._frames.frame(host, readings, before)
+            ticks.append(self._tick(host, gap, replace(host.policy, gap_after=0), fleet))
         for part in hour.parts:
             host.elapsed += part.end - part.start
-            ticks.append(self._tick(host, frame(part), host.policy, fleet))
+            frame = self._frames.frame(host, readings, part)
+            ticks.append(self._tick(host, frame, host.policy, fleet))
         facts = _hour_facts(ticks, fleet.chunk.first)
         self._count(host, hour, facts)
         for number in unseen:
