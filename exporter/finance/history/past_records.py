@@ -143,6 +143,9 @@ class _HourSums:
 
     def add(self, host: NodeKey, fact: Fact) -> None:
         """Add a fact of a host."""
+        records = [record for record in RECORDS if record.measure == fact.measure]
+        if not records and fact.measure != "waiting time":
+            return
         product, team, namespace, server, model = fact.key((*_SERVER, "model"))
         served = HostServer(host, namespace, server)
         match fact.measure:
@@ -156,9 +159,8 @@ class _HourSums:
                 self.unpriced.add(served)
             case "tokens" if model:
                 self.models.add(HostModel(served, model))
-        for record in RECORDS:
-            of_phase = record.phase in ("", fact.phase)
-            if record.measure == fact.measure and of_phase and (model or not record.models_only):
+        for record in records:
+            if record.phase in ("", fact.phase) and (model or not record.models_only):
                 labels = zip(record.columns, fact.key(record.columns), strict=True)
                 series = SeriesId(record.name, (("cluster", host.cluster), *labels))
                 add(self.values, series, fact.value)

@@ -106,10 +106,14 @@ def _checked(read: Callable[[Mapping[str, Any]], Entry], fields: Mapping[str, An
         return Skipped("unreadable", str(error))
 
 
-def _objects(value: object) -> Iterator[Mapping[str, Any]]:
-    for each in value if isinstance(value, list) else ():
-        if isinstance(each, dict):
-            yield each
+def _object(value: object) -> Mapping[str, Any]:
+    """A JSON object; empty for any other value."""
+    return value if isinstance(value, dict) else {}
+
+
+def _objects(value: object) -> list[Mapping[str, Any]]:
+    """The objects of a JSON array; none for any other value."""
+    return [each for each in value if isinstance(each, dict)] if isinstance(value, list) else []
 
 
 def _span(span: Mapping[str, Any]) -> Entry:
@@ -171,20 +175,17 @@ def _litellm(fields: Mapping[str, Any]) -> Entry:
 
 def _litellm_cached(fields: Mapping[str, Any]) -> object:
     """Cached tokens of the engine's own usage, which LiteLLM keeps as it came."""
-    metadata, response = fields.get("metadata"), fields.get("response")
+    metadata = fields.get("metadata")
     if isinstance(metadata, str):
         try:
             metadata = json.loads(metadata)
         except (ValueError, RecursionError):
             metadata = None
-    usages = (
-        metadata.get("usage_object") if isinstance(metadata, dict) else None,
-        response.get("usage") if isinstance(response, dict) else None,
-    )
+    usages = _object(metadata).get("usage_object"), _object(fields.get("response")).get("usage")
     for usage in usages:
-        details = usage.get("prompt_tokens_details") if isinstance(usage, dict) else None
-        if isinstance(details, dict) and details.get("cached_tokens") is not None:
-            return details["cached_tokens"]
+        cached: object = _object(_object(usage).get("prompt_tokens_details")).get("cached_tokens")
+        if cached is not None:
+            return cached
     return None
 
 

@@ -69,6 +69,10 @@ INSERT INTO identity SELECT :id, :instant WHERE NOT EXISTS (
 """
 
 _FIELDS: Final = "instant, names, prompt, cached, answer, id, trace, span"
+_INSERT: Final = f"""
+INSERT INTO request (hour, {_FIELDS})
+VALUES (:hour, :end, :names, :input, :cached, :output, :id, :trace, :span)
+"""  # noqa: S608 - constants
 
 Problem = Reason | Literal["too long", "duplicate", "another day"]
 
@@ -179,20 +183,9 @@ class RequestLog:
                 "INSERT OR IGNORE INTO span VALUES (?, ?, ?)", (entry.trace, entry.span, parent)
             )
         elif self._is_new(entry):
-            self._connection.execute(
-                f"INSERT INTO request (hour, {_FIELDS}) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)",  # noqa: S608 - constants
-                (
-                    (entry.end - 1) // NANOSECONDS_PER_HOUR,
-                    entry.end,
-                    json.dumps(entry.names),
-                    entry.input,
-                    entry.cached,
-                    entry.output,
-                    entry.id,
-                    entry.trace,
-                    entry.span,
-                ),
-            )
+            hour = (entry.end - 1) // NANOSECONDS_PER_HOUR
+            values = {**entry._asdict(), "hour": hour, "names": json.dumps(entry.names)}
+            self._connection.execute(_INSERT, values)
         else:
             self._count("duplicate", where)
 
