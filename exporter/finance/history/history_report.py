@@ -7,7 +7,7 @@ from typing import Any, Final, NamedTuple
 
 from exporter.advice.kinds import headline
 from exporter.finance import render
-from exporter.finance.history.past_answer import BYS, COLUMNS, By, Line, MonthFact, PastAnswer
+from exporter.finance.history.past_answer import BYS, COLUMNS, Line, PastAnswer
 from exporter.finance.history.past_host import USAGE_HOURS, PastHost
 from exporter.finance.options.advice_report import AdviceReport
 from exporter.finance.options.advice_report import document as advice_document
@@ -74,7 +74,7 @@ def text_lines(answer: PastAnswer) -> Iterator[str]:
     if any(name not in answer.complete for name in months):
         yield "* a month that was not read whole"
     for by in BYS:
-        totals = _totals(answer, by)
+        totals = answer.dearest(by, ROWS)
         if totals:
             yield ""
             yield from _table(by, totals)
@@ -133,22 +133,6 @@ def _prices(hosts: Sequence[PastHost], until: Instant) -> Iterator[str]:
         model, hourly, source = price_of_model
         amount = f"{hourly} dollars per GPU-hour" if hourly else "no price"
         yield from wrapped(f"  {count} x {model}: {amount}{source}", "    ")
-
-
-def _totals(answer: PastAnswer, by: By) -> dict[str, Line]:
-    """All months of the dearest things by name, and of all others in one line."""
-
-    def name(each: MonthFact) -> str:
-        return "/".join(filter(None, each.labels(by))) or "(unknown)"
-
-    lines = answer.lines(by, name)
-    ranked = sorted(lines, key=lambda name: (-lines[name].amount, name))
-    if len(ranked) <= ROWS:
-        return {shown: lines[shown] for shown in ranked}
-    listed = ranked[:ROWS]
-    others = f"{len(ranked) - ROWS} others"
-    lines = answer.lines(by, lambda each: name(each) if name(each) in listed else others)
-    return {shown: lines[shown] for shown in (*listed, others)}
 
 
 def _table(heading: str, lines: Mapping[str, Line]) -> Iterator[str]:

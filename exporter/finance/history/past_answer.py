@@ -210,6 +210,21 @@ class PastAnswer:
             months[labels][month] = line
         return months
 
+    def dearest(self, by: By, count: int) -> dict[str, Line]:
+        """All months of the dearest things by name, and of all others in one line."""
+
+        def name(each: MonthFact) -> str:
+            return "/".join(filter(None, each.labels(by))) or "(unknown)"
+
+        lines = self.lines(by, name)
+        ranked = sorted(lines, key=lambda name: (-lines[name].amount, name))
+        listed = ranked[:count]
+        if len(ranked) > count:
+            others = f"{len(ranked) - count} others"
+            lines = self.lines(by, lambda each: name(each) if name(each) in listed else others)
+            listed.append(others)
+        return {shown: lines[shown] for shown in listed}
+
     @property
     def scrape_seconds(self) -> int | None:
         """Seconds between two samples of the median host."""
