@@ -60,7 +60,7 @@ SPEND: Final = "inference:spend_dollars_per_hour"
 WASTE: Final = "inference:waste_dollars_per_hour"
 MODEL_COST: Final = "inference:model_cost_dollars:1h"
 
-RECORDS: Final = (
+_SPEND_RECORDS: Final = (
     PastRecord(SPEND, "money of owners", ()),
     PastRecord(f"{SPEND}:owner", "money of owners", _OWNER),
     PastRecord("inference:phase_dollars_per_hour:owner", "money of owners", (*_OWNER, "phase")),
@@ -69,19 +69,22 @@ RECORDS: Final = (
     PastRecord(MODEL_COST, "money of owners", (*_OWNER, "model", "phase"), models_only=True),
     PastRecord("inference:model_tokens:1h", "tokens", _MODEL_TOKENS, models_only=True, unit=1),
     PastRecord("inference:model_tokens:rate5m", "tokens", _MODEL_TOKENS, models_only=True, unit=_SECONDS),
+)
+_GPU_RECORDS: Final = (
     PastRecord("inference:party_gpus:rate5m", "GPU time", (*_SERVER, "model"), unit=HOUR),
     PastRecord("inference:gpu_price_dollars_per_hour:model", "money of GPUs", ("gpu_model",)),
     PastRecord("inference:gpus_priced:model", "priced time", ("gpu_model",), unit=HOUR),
 )
+RECORDS: Final = (*_SPEND_RECORDS, *_GPU_RECORDS)
 
 MODEL_UNPRICED: Final = "inference:model_unpriced"
 MONTH: Final = "inference:month_to_date_dollars"
 CLOSED: Final = "inference:closed_month_dollars"
 
 NAMES: Final = (
-    *(record.name for record in RECORDS[:8]),
+    *(record.name for record in _SPEND_RECORDS),
     MODEL_UNPRICED,
-    *(record.name for record in RECORDS[8:]),
+    *(record.name for record in _GPU_RECORDS),
     MONTH,
     f"{MONTH}:owner",
     f"{CLOSED}:owner",
