@@ -48,7 +48,7 @@ class Charge(NamedTuple):
 class OptionMonth:
     """One month of an option."""
 
-    charges: tuple[Charge, ...]
+    charges: tuple[Charge, ...] = ()
     """Money of the month; several charges may be of one component."""
     hosts: int = 0
     """Hosts that are there."""
@@ -164,19 +164,15 @@ def _served(
     hosts = 0
     for year in range(scenario.horizon_years):
         tokens = None if loads is None else option.tokens(loads[year])
-        busy = None
+        bare = OptionMonth()
         if option.fleet is not None:
             needed = option.fleet.needed(tokens) if forced is None else forced
             # What was bought is kept when the load falls.
             hosts = max(hosts, needed) if isinstance(serving, OwnedHosts) else needed
             busy = option.fleet.busy(tokens, hosts)
-        month = OptionMonth(
-            charges=tuple(_running_charges(scenario, option, tokens, year=year, hosts=hosts, busy=busy)),
-            hosts=hosts,
-            gpus=0 if option.fleet is None else hosts * option.fleet.gpus,
-            busy=busy,
-        )
-        months += [month] * MONTHS_PER_YEAR
+            bare = OptionMonth(hosts=hosts, gpus=hosts * option.fleet.gpus, busy=busy)
+        charges = tuple(_running_charges(scenario, option, bare, tokens=tokens, year=year))
+        months += [replace(bare, charges=charges)] * MONTHS_PER_YEAR
     if isinstance(serving, OwnedHosts):
         return _with_hardware(option, serving, tuple(months))
     return OptionCourse(option.name, tuple(months), ZERO)
@@ -197,11 +193,11 @@ def _hybrid(scenario: Scenario, name: str, hybrid: Hybrid, loads: Sequence[Token
 
 
 def _running_charges(
-    scenario: Scenario, option: Option, tokens: Tokens | None, *, year: int, hosts: int, busy: Fraction | None
+    scenario: Scenario, option: Option, month: OptionMonth, *, tokens: Tokens | None, year: int
 ) -> Iterator[Charge]:
     """Rent, electricity, tokens or measured cost of each month of a year, counted from 0."""
     price = option.price(year)
-    host_hours = scenario.hours_per_month * hosts * (option.fleet.hours_ratio if option.fleet else 0)
+    host_hours = scenario.hours_per_month * month.hosts * (option.fleet.hours_ratio if option.fleet else 0)
     match option.serving:
         case RentedHosts(dollars_per_host_hour=rent):
             yield Charge.accrued(tariff.RENT, rent * host_hours * price)
@@ -213,7 +209,7 @@ def _running_charges(
             for component, a_day in per_day.items():
                 yield Charge.accrued(component, a_day * scenario.days_per_month * option.price_factor)
     if option.power is not None:
-        yield Charge.accrued(tariff.ENERGY, host_hours * option.power.dollars_per_hour(busy, year))
+        yield Charge.accrued(tariff.ENERGY, host_hours * option.power.dollars_per_hour(month.busy, year))
 
 
 @dataclass(frozen=True, slots=True)

@@ -77,7 +77,7 @@ class LoadHour:
     tokens: ModelTokens = field(default_factory=dict)
     """Tokens that were counted in the hour."""
     moved: ModelTokens = field(default_factory=dict)
-    """Tokens that `tokens` lack, or have too much, of what was served in the hour: see `_spread`."""
+    """Tokens that `tokens` lack, or have too much, of what was served in the hour."""
     rented: dict[str, RentedTime] = field(default_factory=dict)
     """Rent by GPU model, whichever servers hold the GPUs."""
     unpriced: dict[ServerKey, Nanoseconds] = field(default_factory=dict)
@@ -175,58 +175,67 @@ Hours = Mapping[int, LoadHour]
 
 def host_hours(history: Mapping[int, HistorySums], covered: Mapping[int, Nanoseconds]) -> Hours:
     """The hours of one ledger."""
-    hours: dict[int, LoadHour] = {}
-    unobserved: dict[int, set[ServerKey]] = {}
-    for number, sums in history.items():
-        hour = hours[number] = LoadHour(
-            covered=min(covered.get(number, 0), NANOSECONDS_PER_HOUR),
-            before_service=sums.before_service(),
-            money=sums.by_component(),
-            estimated=sums.by_component(ESTIMATE),
-        )
-        unseen = unobserved[number] = set()
-        for (owner, phase), time in sums.held.items():
-            add(hour.gpu_time, owner.key, time)
-            if phase in BUSY_PHASES:
-                add(hour.busy, owner.key, time)
-            elif phase == "unobserved" and time > 0:
-                unseen.add(owner.key)
-        for (owner, kind), count in sums.tokens.items():
-            add(hour.tokens, (ServedModel(owner.key, owner.model), kind), count)
-        gpu_time = sums.gpu_owed()
-        for (gpu, component), amount in sums.gpu_cost.items():
-            if component == RENT:
-                before = hour.rented.get(gpu.gpu_model, RentedTime(0, 0))
-                time = before.gpu_time + gpu_time.get(gpu, 0)
-                hour.rented[gpu.gpu_model] = RentedTime(before.rent + amount, time)
-        for (_gpu, owner), time in sums.waiting().items():
-            add(hour.unpriced, owner.key, time)
-    _spread(hours, unobserved)
-    return hours
+    hours = {number: _load_hour(sums, covered.get(number, 0)) for number, sums in history.items()}
+    unobserved = {
+        number: {
+            owner.key for (owner, phase), time in sums.held.items() if phase == "unobserved" and time > 0
+        }
+        for number, sums in history.items()
+    }
+    moved = _moved_tokens(hours, unobserved)
+    return {number: replace(hour, moved=moved.get(number, {})) for number, hour in hours.items()}
 
 
-def _spread(hours: Hours, unobserved: Mapping[int, Collection[ServerKey]]) -> None:
-    """Move tokens that were counted after hours without observation into these, evenly.
+def _load_hour(sums: HistorySums, covered: Nanoseconds) -> LoadHour:
+    """One hour of a ledger, with its tokens where they were counted."""
+    hour = LoadHour(
+        covered=min(covered, NANOSECONDS_PER_HOUR),
+        before_service=sums.before_service(),
+        money=sums.by_component(),
+        estimated=sums.by_component(ESTIMATE),
+    )
+    for (owner, phase), time in sums.held.items():
+        add(hour.gpu_time, owner.key, time)
+        if phase in BUSY_PHASES:
+            add(hour.busy, owner.key, time)
+    for (owner, kind), count in sums.tokens.items():
+        add(hour.tokens, (ServedModel(owner.key, owner.model), kind), count)
+    gpu_time = sums.gpu_owed()
+    for (gpu, component), amount in sums.gpu_cost.items():
+        if component == RENT:
+            before = hour.rented.get(gpu.gpu_model, RentedTime(0, 0))
+            time = before.gpu_time + gpu_time.get(gpu, 0)
+            hour.rented[gpu.gpu_model] = RentedTime(before.rent + amount, time)
+    for (_gpu, owner), time in sums.waiting().items():
+        add(hour.unpriced, owner.key, time)
+    return hour
+
+
+def _moved_tokens(hours: Hours, unobserved: Mapping[int, Collection[ServerKey]]) -> dict[int, ModelTokens]:
+    """Tokens that were counted after hours without observation, moved into these evenly.
 
     A server that was not read for some hours has the tokens of all of them in the hour in which it is read
-    again. An hour in which some of its tokens were counted was observed, if not for all of the time.
+    again: 3,001 after two such hours are 1,000 in each of them, and 1,001 there. An hour in which some of its
+    tokens were counted was observed, if not for all of the time.
     """
+    moved: dict[int, ModelTokens] = {}
     waiting: dict[ServerKey, list[int]] = {}
     for number, hour in sorted(hours.items()):
         served = {key.server for (key, _), count in hour.tokens.items() if count > 0}
         before = {server: since for server, since in waiting.items() if since[-1] == number - 1}
         for (model, kind), count in hour.tokens.items():
             since = before.get(model.server, [])
-            each = count // (len(since) + 1)
-            if since and each > 0:
+            share = count // (len(since) + 1)
+            if since and share > 0:
                 for earlier in since:
-                    add(hours[earlier].moved, (model, kind), each)
-                add(hour.moved, (model, kind), -each * len(since))
+                    add(moved.setdefault(earlier, {}), (model, kind), share)
+                add(moved.setdefault(number, {}), (model, kind), -share * len(since))
         waiting = {
             server: [*before.get(server, []), number]
             for server in unobserved.get(number, ())
             if server not in served
         }
+    return moved
 
 
 def fleet_hours(hosts: Iterable[Hours]) -> Hours:

@@ -10,17 +10,9 @@ from fractions import Fraction
 from textwrap import wrap
 from typing import Any, Final, NamedTuple
 
+from exporter.finance.options import option as options
 from exporter.finance.options.costs import OptionCourse, summed
 from exporter.finance.options.measurement import CENT, caveats
-from exporter.finance.options.option import (
-    MONTHS_PER_YEAR,
-    AsMeasured,
-    Hosted,
-    Hybrid,
-    Option,
-    OwnedHosts,
-    RentedHosts,
-)
 from exporter.finance.options.scenario import Scenario, ScenarioItem
 from exporter.finance.options.tco import TcoAnswer
 from exporter.finance.render import counted, json_text, plain
@@ -77,7 +69,7 @@ def assumptions(scenario: Scenario) -> Iterator[Assumption]:
         yield Assumption("load", words, load.source, load.as_of)
     for option in scenario.options:
         yield Assumption(option.name, _option_words(option), option.source, option.as_of)
-        if isinstance(option.serving, AsMeasured):
+        if isinstance(option.serving, options.AsMeasured):
             for caveat in caveats(scenario):
                 yield Assumption(
                     f"{option.name}, with the others", caveat.rstrip("."), option.source, option.as_of
@@ -100,25 +92,25 @@ def _change(ratio: Fraction) -> str:
     return f", {'+' if ratio > 0 else '-'}{percent(abs(ratio))} a year"
 
 
-def _option_words(option: Option) -> str:
+def _option_words(option: options.Option) -> str:
     match option.serving:
-        case OwnedHosts() as owned:
+        case options.OwnedHosts() as owned:
             words = _owned_words(owned)
-        case RentedHosts(dollars):
+        case options.RentedHosts(dollars):
             words = f"at {number(dollars)} dollars an hour a host"
-        case Hosted(dollars_per_million=price):
+        case options.Hosted(dollars_per_million=price):
             words = (
                 f"{number(price['prompt'])} dollars per million prompt tokens, "
                 f"{number(price['cached_prompt'])} cached, {number(price['generation'])} generated"
             )
-        case Hybrid(base, rest, ratio, tokens):
+        case options.Hybrid(base, rest, ratio, tokens):
             part = (
                 f"{percent(ratio or Fraction(0))} of the load"
                 if tokens is None
                 else f"up to {whole(tokens)} tokens a day"
             )
             words = f"{base} serves {part}, {rest} the rest"
-        case AsMeasured(spent):
+        case options.AsMeasured(spent):
             words = f"{money(sum(spent.values(), Fraction(0)))} dollars a day, as the ledger posted them"
     fleet = option.fleet
     if fleet is not None:
@@ -134,7 +126,7 @@ def _option_words(option: Option) -> str:
     return words + _change(option.change_ratio_per_year)
 
 
-def _owned_words(owned: OwnedHosts) -> str:
+def _owned_words(owned: options.OwnedHosts) -> str:
     ownership = owned.ownership
     words = f"at {number(ownership.purchase_dollars)} dollars a host"
     words += f", written off over {number(ownership.life_years)} years"
@@ -227,7 +219,7 @@ def _head(answer: TcoAnswer) -> Iterator[str]:
     yield scenario.name
     if scenario.description:
         yield from wrap(scenario.description, WIDTH)
-    months = f"{MONTHS_PER_YEAR} months of {number(scenario.hours_per_month)} hours"
+    months = f"{options.MONTHS_PER_YEAR} months of {number(scenario.hours_per_month)} hours"
     yield f"{counted(scenario.horizon_years, 'year')} of {months}. US dollars."
     if measured is None:
         return
@@ -424,7 +416,9 @@ def _measured(answer: TcoAnswer) -> dict[str, Any] | None:
     if mean_day is None:
         return None
     spending = mean_day.option.serving
-    estimated = spending.estimated_dollars_per_day if isinstance(spending, AsMeasured) else Fraction(0)
+    estimated = (
+        spending.estimated_dollars_per_day if isinstance(spending, options.AsMeasured) else Fraction(0)
+    )
     return {
         "first_day": mean_day.first_day,
         "last_day": mean_day.last_day,

@@ -6,20 +6,7 @@ from decimal import Decimal
 from fractions import Fraction
 
 from exporter.advice.hours import Release, hour_of_week, local_minute
-from exporter.finance.options import breakeven
-from exporter.finance.options.choices import (
-    GIVEN,
-    Choice,
-    CommitmentChoice,
-    Figure,
-    GpuChoice,
-    HostedChoice,
-    Outcome,
-    ScheduleChoice,
-    Turn,
-    WhatIfPolicy,
-    staying,
-)
+from exporter.finance.options import breakeven, choices
 from exporter.finance.options.commitment import commitment
 from exporter.finance.options.gpu_type import gpu_type
 from exporter.finance.options.load import MeasuredLoad, ServedModel
@@ -35,7 +22,7 @@ class WhatIfAnswer:
 
     load: MeasuredLoad
     """What was served and paid."""
-    outcomes: tuple[Outcome, ...]
+    outcomes: tuple[choices.Outcome, ...]
     """What each choice would have cost."""
     break_evens: tuple[breakeven.BreakEven, ...]
     """GPU types against hosted offers, where both serve the whole load."""
@@ -55,25 +42,26 @@ class WhatIfAnswer:
 
 def what_if(
     load: MeasuredLoad,
-    choices: Sequence[Choice],
-    policy: WhatIfPolicy,
+    chosen: Sequence[choices.Choice],
+    policy: choices.WhatIfPolicy,
     end: Instant,
     releases: frozenset[Release] = frozenset(),
 ) -> WhatIfAnswer:
     """What each choice would have cost in the window."""
-    outcomes = tuple(_outcome(load, choice, policy) for choice in choices)
+    outcomes = tuple(_outcome(load, choice, policy) for choice in chosen)
     served = {key.server for key in load.tokens}
     # Both lines are of the whole load: an offer for a part of it is another load's.
     offers = [
         offered
         for offered in outcomes
-        if isinstance(offered.choice, HostedChoice) and offered.figures.get("tokens") == load.whole.all_tokens
+        if isinstance(offered.choice, choices.HostedChoice)
+        and offered.figures.get("tokens") == load.whole.all_tokens
     ]
     pairs = [
         breakeven.break_even(gpus.choice.text, gpus.line, offered.choice.text, offered.line)
         for gpus in outcomes
         for offered in offers
-        if isinstance(gpus.choice, GpuChoice) and gpus.line is not None and offered.line is not None
+        if isinstance(gpus.choice, choices.GpuChoice) and gpus.line is not None and offered.line is not None
     ]
     return WhatIfAnswer(
         load=load,
@@ -86,19 +74,21 @@ def what_if(
     )
 
 
-def _outcome(load: MeasuredLoad, choice: Choice, policy: WhatIfPolicy) -> Outcome:
+def _outcome(load: MeasuredLoad, choice: choices.Choice, policy: choices.WhatIfPolicy) -> choices.Outcome:
     match choice:
-        case GpuChoice():
+        case choices.GpuChoice():
             return gpu_type(load, choice, policy)
-        case CommitmentChoice():
+        case choices.CommitmentChoice():
             return commitment(load, choice, policy)
-        case ScheduleChoice():
+        case choices.ScheduleChoice():
             return schedule(load, choice, policy)
-        case HostedChoice():
+        case choices.HostedChoice():
             return hosted_offer(load, choice, policy)
 
 
-def schedule(load: MeasuredLoad, choice: ScheduleChoice, policy: WhatIfPolicy) -> Outcome:
+def schedule(
+    load: MeasuredLoad, choice: choices.ScheduleChoice, policy: choices.WhatIfPolicy
+) -> choices.Outcome:
     """What was paid in the hours that stay. Of the others, owned hardware is owed all the same."""
     outside = [
         hour for number, hour in load.hours.items() if hour_of_week(number, policy.zone) not in choice.slots
@@ -111,7 +101,7 @@ def schedule(load: MeasuredLoad, choice: ScheduleChoice, policy: WhatIfPolicy) -
     ]
     if minute := local_minute(max(load.hours), policy.zone):
         evidence.append(f"Hours are taken from {minute} minutes past those of the clock.")
-    figures: dict[str, Figure] = {"hours_outside": len(outside), "lost_tokens": lost}
+    figures: dict[str, choices.Figure] = {"hours_outside": len(outside), "lost_tokens": lost}
     if lost:
         share = float(Fraction(lost * 100, load.whole.all_tokens))
         per_million = Fraction(spared * TOKENS_PER_MILLION, lost)
@@ -122,11 +112,11 @@ def schedule(load: MeasuredLoad, choice: ScheduleChoice, policy: WhatIfPolicy) -
         figures["dollars_per_million_lost_tokens"] = per_million / PICODOLLARS_PER_DOLLAR
     else:
         evidence.append("No token was served outside.")
-    return Outcome(
+    return choices.Outcome(
         choice,
         cost=Fraction(load.whole.paid - spared),
         source="what was paid in the hours that stay",
-        turn=Turn("none"),
+        turn=choices.Turn("none"),
         evidence=tuple(evidence),
         figures=figures,
     )
@@ -144,43 +134,45 @@ class _Purchase:
     """Where the offer stands, for the report."""
 
 
-def hosted_offer(load: MeasuredLoad, choice: HostedChoice, policy: WhatIfPolicy) -> Outcome:
+def hosted_offer(
+    load: MeasuredLoad, choice: choices.HostedChoice, policy: choices.WhatIfPolicy
+) -> choices.Outcome:
     """The tokens of all servers that can move, and the money of those that stay.
 
     A server moves if there is an offer for every model that it served. Others stay, as do unallocated GPUs.
     """
     tokens = load.tokens
     if not tokens:
-        return Outcome(choice, lack="no token was counted: there is nothing to buy")
+        return choices.Outcome(choice, lack="no token was counted: there is nothing to buy")
     try:
         purchases = _cheapest_purchases(load, choice, policy)
     except CatalogueError as error:
-        return Outcome(choice, lack=f"the catalogue is damaged: {error}")
+        return choices.Outcome(choice, lack=f"the catalogue is damaged: {error}")
     stay = {served.server for served in tokens.keys() - purchases.keys()}
     bought = {served: purchase for served, purchase in purchases.items() if served.server not in stay}
     if not bought:
-        return Outcome(choice, lack=_no_offer(choice, policy))
+        return choices.Outcome(choice, lack=_no_offer(choice, policy))
     old = [buy.offer for buy in bought.values() if not is_current(buy.offer.as_of, policy.today)]
     if old:
         past = sorted({f"{offer.reference} of {offer.as_of}" for offer in old})
-        return Outcome(choice, lack=f"not of the last year: {', '.join(past)}; give its price now")
+        return choices.Outcome(choice, lack=f"not of the last year: {', '.join(past)}; give its price now")
     freed = load.whole.paid_for({served.server for served in bought})
     amount = sum((purchase.cost for purchase in bought.values()), Fraction(0))
     count = sum(sum(tokens[served].values()) for served in bought)
     per_day = load.per_day(load.whole.all_tokens)
-    turn = Turn("at", per_day * freed / amount) if amount > 0 else Turn("always")
+    turn = choices.Turn("at", per_day * freed / amount) if amount > 0 else choices.Turn("always")
     bill = f"{count:,} tokens cost {dollars_text(int(amount))} dollars in the window"
     evidence = [f"{bill}, and their servers {dollars_text(freed)}."]
     if stay:
         evidence.append(f"Without an offer, and unchanged: {', '.join(key.name for key in sorted(stay))}.")
     per_token = amount * Fraction(policy.hours_per_month) / load.wall_hours / per_day
-    return Outcome(
+    return choices.Outcome(
         choice,
         cost=load.whole.paid - freed + amount,
         source="; ".join(dict.fromkeys(purchase.source for purchase in bought.values())),
         as_of=min((buy.offer.as_of for buy in bought.values() if buy.offer.as_of), default=""),
-        turn=turn if freed > 0 else Turn("never"),
-        evidence=(*evidence, *staying(load, freed)),
+        turn=turn if freed > 0 else choices.Turn("never"),
+        evidence=(*evidence, *choices.staying(load, freed)),
         figures={
             "tokens": count,
             "offer_dollars": amount / PICODOLLARS_PER_DOLLAR,
@@ -191,7 +183,7 @@ def hosted_offer(load: MeasuredLoad, choice: HostedChoice, policy: WhatIfPolicy)
 
 
 def _cheapest_purchases(
-    load: MeasuredLoad, choice: HostedChoice, policy: WhatIfPolicy
+    load: MeasuredLoad, choice: choices.HostedChoice, policy: choices.WhatIfPolicy
 ) -> dict[ServedModel, _Purchase]:
     """The tokens of each model that has an offer, at its cheapest one."""
     purchases = {}
@@ -208,11 +200,11 @@ def _cheapest_purchases(
 
 
 def _offers(
-    served: ServedModel, choice: HostedChoice, policy: WhatIfPolicy
+    served: ServedModel, choice: choices.HostedChoice, policy: choices.WhatIfPolicy
 ) -> Iterator[tuple[HostedPrice, str]]:
     """Offers for a model and their sources: of the flag, of that name in `compare`, or of that provider."""
     if choice.price is not None:
-        yield choice.price, GIVEN
+        yield choice.price, choices.GIVEN
         return
     named = [offer for offer in policy.offers if offer.reference == choice.name]
     for offer in named:
@@ -227,7 +219,7 @@ def _offers(
             yield offer, f"{reference} ({listed.source})"
 
 
-def _no_offer(choice: HostedChoice, policy: WhatIfPolicy) -> str:
+def _no_offer(choice: choices.HostedChoice, policy: choices.WhatIfPolicy) -> str:
     """Why no server can move to an offer of that name."""
     references = dict.fromkeys(offer.reference for offer in policy.offers)
     if choice.name in references:
