@@ -114,13 +114,8 @@ def line(scenario: Scenario, option: Option, load: Load) -> CostLine:
     planned = None if fleet is None else fleet.planned_tokens_per_host_day
     processed = total(option.tokens(load.tokens))
     capacity = None if planned is None or not processed else planned * load.total / processed
-    return CostLine(
-        fixed=at_rest - hosts * per_host,
-        per_host=per_host,
-        per_token=per_token,
-        hosts=hosts,
-        capacity=capacity,
-    )
+    fixed = at_rest - hosts * per_host
+    return CostLine(fixed=fixed, per_host=per_host, per_token=per_token, hosts=hosts, capacity=capacity)
 
 
 def break_evens(scenario: Scenario) -> tuple[BreakEven, ...]:

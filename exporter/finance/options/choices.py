@@ -199,7 +199,8 @@ def _days(text: str) -> set[int] | None:
 def _hosted(text: str, rest: str) -> HostedChoice:
     if _PRICES.fullmatch(rest):
         prompt, generation, *cached = map(Decimal, rest.split("/"))
-        return HostedChoice(text, "", HostedPrice(rest, prompt, generation, cached[0] if cached else None))
+        price = HostedPrice(rest, prompt, generation, cached_prompt=cached[0] if cached else None)
+        return HostedChoice(text, "", price)
     if not rest.strip() or not rest.isprintable():
         raise ValueError(f"{text!r} is no offer: write its name, or prices like hosted=0.15/0.60")
     return HostedChoice(text, rest, None)

@@ -163,7 +163,6 @@ class GpuPrice:
 
 
 ESTIMATED: Final = "The price is an estimate, neither configured nor a list price."
-WITHOUT_ENERGY: Final = "Owned: its electricity is not in the price."
 
 
 def gpu_price(choice: GpuChoice, policy: WhatIfPolicy) -> GpuPrice | str:
@@ -225,5 +224,5 @@ def _ruled(rule: Hardware, choice: GpuChoice, policy: WhatIfPolicy) -> GpuPrice 
     provenance = price.rates[0].provenance
     evidence = [ESTIMATED] if provenance.price_basis == "estimate" else []
     if isinstance(rule.pricing, Owned):
-        evidence.append(WITHOUT_ENERGY)
+        evidence.append("Owned: its electricity is not in the price.")
     return GpuPrice(sum(amounts, Fraction(0)), provenance.source, provenance.as_of, tuple(evidence))

@@ -28,10 +28,10 @@ class Level:
     """Utilization of the reference, or the part of the load."""
     tokens_per_day: Fraction
     """Tokens of the load a day."""
-    totals: Mapping[str, Fraction]
-    """Dollars by option."""
-    per_million: Mapping[str, Fraction]
+    dollars_per_million_tokens: Mapping[str, Fraction]
     """Dollars per million tokens of the load, by option: what was measured has none at more than that."""
+    total_dollars: Mapping[str, Fraction]
+    """Dollars of the horizon by option."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -152,7 +152,13 @@ def loads(scenario: Scenario, first_hosts: Mapping[str, int]) -> Loads | None:
         per_million = {name: amount / millions for name, amount in totals.items()}
         if unknown is not None and factor > 1:  # whether its hosts serve more than they did is not known
             del per_million[unknown.name]
-        levels.append(Level(ratio, tokens_per_day, totals, per_million))
+        level = Level(
+            ratio=ratio,
+            tokens_per_day=tokens_per_day,
+            dollars_per_million_tokens=per_million,
+            total_dollars=totals,
+        )
+        levels.append(level)
     return Loads(reference, tuple(levels))
 
 

@@ -31,16 +31,19 @@ class Assumption(NamedTuple):
     """An assumption of a scenario, and its source."""
 
     what: str
+    """What is assumed of: the load, an option, its energy or an item."""
     value: str
+    """The amounts, in words."""
     source: str
+    """The source of the amounts; empty where not given."""
     as_of: str
+    """The day of the amounts; empty where not given."""
 
 
 def number(value: Fraction | Decimal) -> str:
     """A number with separators, exact to six decimals, without zeros at its end."""
     exact = Fraction(value)
-    with localcontext() as context:
-        context.prec = DIGITS
+    with localcontext(prec=DIGITS):
         text = f"{(Decimal(exact.numerator) / Decimal(exact.denominator)).quantize(DECIMALS):,f}"
     return text.rstrip("0").rstrip(".")
 
@@ -55,7 +58,7 @@ def whole(value: Fraction) -> str:
     return f"{rounded([value], Fraction(1))[0]:,}"
 
 
-def percent(value: Fraction | Decimal) -> str:
+def percent(value: Fraction | Decimal | int) -> str:
     """A ratio in percent."""
     return f"{number(Fraction(value) * 100)} %"
 
@@ -103,13 +106,11 @@ def _option_words(option: options.Option) -> str:
                 f"{number(price['prompt'])} dollars per million prompt tokens, "
                 f"{number(price['cached_prompt'])} cached, {number(price['generation'])} generated"
             )
-        case options.Hybrid(base, rest, ratio, tokens):
-            part = (
-                f"{percent(ratio or Fraction(0))} of the load"
-                if tokens is None
-                else f"up to {whole(tokens)} tokens a day"
-            )
-            words = f"{base} serves {part}, {rest} the rest"
+        case options.Hybrid() as hybrid:
+            part = f"{percent(hybrid.base_ratio or 0)} of the load"
+            if hybrid.base_tokens_per_day is not None:
+                part = f"up to {whole(hybrid.base_tokens_per_day)} tokens a day"
+            words = f"{hybrid.base} serves {part}, {hybrid.rest} the rest"
         case options.AsMeasured(spent):
             words = f"{money(sum(spent.values(), Fraction(0)))} dollars a day, as the ledger posted them"
     fleet = option.fleet
@@ -161,50 +162,61 @@ def _item_words(item: ScenarioItem) -> str:
     return words + _change(item.price_change_ratio_per_year)
 
 
+class _Section(NamedTuple):
+    """A part of the text."""
+
+    title: str
+    """The line above the part."""
+    rows: Sequence[Sequence[str]] = ()
+    """Rows of a table, if it has one."""
+    sentences: Iterable[str] = ()
+    """Lines below the table."""
+
+
 def text(answer: TcoAnswer, width: int | None = None) -> str:
     """The whole answer, in lines of at most so many columns."""
-    caveat_lines = [line for caveat in answer.caveats for line in wrap(caveat, WIDTH)]
-    unlimited: list[str] = []
-    """Fleets that do not grow with the load, since their throughput is not given."""
+    paid_so_far = [*races(answer), *(line for caveat in answer.caveats for line in wrap(caveat, WIDTH))]
+    parts = [
+        _Section("Dollars by year", _years(answer)),
+        _Section("Dollars by component, and its share", _components(answer)),
+        _Section("Hosts by year, and how busy they are", _hosts_by_year(answer), _unlimited(answer)),
+        _Section("Break-even by month, of what has been paid so far", sentences=paid_so_far),
+        _Section("Break-even by load, tokens of all kinds a day", sentences=loads_met(answer)),
+        _load_sensitivity(answer),
+        _Section("Total if its own price were another", _repriced(answer)),
+        _Section("Assumptions", sentences=_assumption_lines(answer)),
+    ]
+    sections = [_narrowed(_head(answer), width)]
+    for part in parts:
+        table = text_table(part.rows, width=width) if part.rows else ()
+        lines = [*table, *_narrowed(part.sentences, width)]
+        if lines:
+            sections.append([part.title, *lines])
+    return "\n\n".join("\n".join(section) for section in sections) + "\n"
+
+
+def _unlimited(answer: TcoAnswer) -> Iterator[str]:
+    """Lines on fleets that do not grow with the load, since their throughput is not given."""
     for option in answer.scenario.options if answer.scenario.load is not None else ():
         fleet = option.fleet
         if fleet is not None and fleet.tokens_per_second is None:
             are = "is" if fleet.hosts == 1 else "are"
-            sentence = (
-                f"{option.name}: its throughput is not given, so {counted(fleet.hosts, 'host')} {are} taken "
-                "to serve any load. "
-                "Give tokens_per_second_per_host and utilization_ratio to have hosts added."
-            )
-            unlimited += wrap(sentence, WIDTH)
-    repriced = [["", *(f"x {number(factor)}" for factor in answer.prices[0].totals)]]
-    repriced += [[option.option, *map(money, option.totals.values())] for option in answer.prices]
-    assumed: list[str] = []
-    for what, value, source, as_of in assumptions(answer.scenario):
-        origin = source.rstrip(".") or "no source given"
-        if as_of:
-            origin += f"; as of {as_of}"
-        assumed += wrap(
-            f"{what}: {value}. [{origin}]",
-            WIDTH,
-            subsequent_indent="    ",
-            break_long_words=False,
-            break_on_hyphens=False,
-        )
-    tables: list[tuple[str, Sequence[Sequence[str]], Iterable[str]]] = [
-        ("Dollars by year", _years(answer), ()),
-        ("Dollars by component, and its share", _components(answer), ()),
-        ("Hosts by year, and how busy they are", _hosts_by_year(answer), unlimited),
-        ("Break-even by month, of what has been paid so far", (), [*races(answer), *caveat_lines]),
-        ("Break-even by load, tokens of all kinds a day", (), loads_met(answer)),
-        (*_load_sensitivity(answer), ()),
-        ("Total if its own price were another", repriced, ()),
-        ("Assumptions", (), assumed),
-    ]
-    sections = [_narrowed(_head(answer), width)]
-    for title, rows, sentences in tables:
-        lines = [*(text_table(rows, width=width) if rows else ()), *_narrowed(sentences, width)]
-        sections += [[title, *lines]] if lines else []
-    return "\n\n".join("\n".join(section) for section in sections) + "\n"
+            hosts = f"{counted(fleet.hosts, 'host')} {are} taken to serve any load"
+            remedy = "Give tokens_per_second_per_host and utilization_ratio to have hosts added."
+            yield from wrap(f"{option.name}: its throughput is not given, so {hosts}. {remedy}", WIDTH)
+
+
+def _repriced(answer: TcoAnswer) -> list[list[str]]:
+    factors = ["", *(f"x {number(factor)}" for factor in answer.prices[0].totals)]
+    return [factors, *([option.option, *map(money, option.totals.values())] for option in answer.prices)]
+
+
+def _assumption_lines(answer: TcoAnswer) -> Iterator[str]:
+    for assumed in assumptions(answer.scenario):
+        origin = assumed.source.rstrip(".") or "no source given"
+        dated = f"; as of {assumed.as_of}" if assumed.as_of else ""
+        line = f"{assumed.what}: {assumed.value}. [{origin}{dated}]"
+        yield from wrap(line, WIDTH, subsequent_indent="    ", break_long_words=False, break_on_hyphens=False)
 
 
 def _narrowed(lines: Iterable[str], width: int | None) -> list[str]:
@@ -263,12 +275,16 @@ def _components(answer: TcoAnswer) -> list[list[str]]:
     names = list(dict.fromkeys(name for course in answer.courses for name in course.components))
     columns = []
     for course in answer.courses:
-        parts = course.components
-        cents = dict(zip(parts, map(hundredths, rounded(list(parts.values()), CENT)), strict=True))
-        shares = {name: _tenths(share) for name, share in shares_of(parts).items()}
+        cents = {name: hundredths(amount) for name, amount in cents_of(course.components).items()}
+        shares = {name: _tenths(share) for name, share in shares_of(course.components).items()}
         columns.append([course.option, *(cents.get(name, "-") for name in names)])
         columns.append(["%", *(shares.get(name, "-") for name in names)])
     return _by_option(names, columns)
+
+
+def cents_of(parts: Mapping[str, Fraction]) -> dict[str, int]:
+    """Each part in whole cents; they sum to the whole in cents."""
+    return dict(zip(parts, rounded(list(parts.values()), CENT), strict=True))
 
 
 def shares_of(parts: Mapping[str, Fraction]) -> dict[str, int]:
@@ -336,20 +352,21 @@ def loads_met(answer: TcoAnswer) -> Iterator[str]:
         yield f"{even.option} costs no more than {even.hosted} from {whole(even.tokens_per_day)} on, {limit}."
 
 
-def _load_sensitivity(answer: TcoAnswer) -> tuple[str, list[list[str]]]:
-    """The title and the rows; no row without a load."""
+def _load_sensitivity(answer: TcoAnswer) -> _Section:
+    """Costs at other loads; no row without a load."""
     loads = answer.loads
     if loads is None:
-        return "", []
+        return _Section("")
     at = "at a part of the load"
     if loads.reference is not None:
         at = f"when the first hosts of {loads.reference} are so busy"
     names = [course.option for course in answer.courses]
     columns = []
     for level in loads.levels:
-        prices = [_price(level.per_million.get(name)) for name in names]
+        prices = [_price(level.dollars_per_million_tokens.get(name)) for name in names]
         columns.append([percent(level.ratio), whole(level.tokens_per_day), *prices])
-    return f"Dollars per million tokens {at}, without growth", _by_option(["tokens a day", *names], columns)
+    title = f"Dollars per million tokens {at}, without growth"
+    return _Section(title, _by_option(["tokens a day", *names], columns))
 
 
 def _price(value: Fraction | None) -> str:
@@ -380,12 +397,8 @@ def as_json(answer: TcoAnswer) -> str:
         else {
             "busy_option": answer.loads.reference,
             "levels": [
-                {
-                    "ratio": float(level.ratio),
-                    "tokens_per_day": float(level.tokens_per_day),
-                    "dollars_per_million_tokens": plain(level.per_million),
-                    "total_dollars": {name: _dollars(amount) for name, amount in level.totals.items()},
-                }
+                plain(level)
+                | {"total_dollars": {name: _dollars(total) for name, total in level.total_dollars.items()}}
                 for level in answer.loads.levels
             ],
         },
@@ -429,9 +442,8 @@ def _measured(answer: TcoAnswer) -> dict[str, Any] | None:
     }
 
 
-def _parts(parts: dict[str, Fraction]) -> dict[str, float]:
-    cents = rounded(list(parts.values()), CENT)
-    return {name: amount / CENTS for name, amount in zip(parts, cents, strict=True)}
+def _parts(parts: Mapping[str, Fraction]) -> dict[str, float]:
+    return {name: cents / CENTS for name, cents in cents_of(parts).items()}
 
 
 def _option(answer: TcoAnswer, course: OptionCourse) -> dict[str, Any]:

@@ -25,80 +25,78 @@ RELEASES: Final[Mapping[Release, str]] = {
 
 def text(answer: WhatIfAnswer) -> str:
     """For people."""
-    now = ("now", _dollars(answer.per_month(answer.load.whole.paid)), "", "")
-    rows = [now]
-    sections: list[str] = []
-    for number, outcome in enumerate(answer.outcomes, 1):
-        name = f"{number}. {outcome.choice.text}"
-        row = (shortened(printable(name), NAME_CHARACTERS), "no figure", "", "")
-        if outcome.cost is not None:
-            difference = answer.per_month(outcome.cost - answer.load.whole.paid)
-            sign = "+" if difference > 0 else ""
-            turn = outcome.turn
-            at = _count(turn.tokens_per_day) if turn and turn.tokens_per_day is not None else ""
-            row = (row[0], _dollars(answer.per_month(outcome.cost)), f"{sign}{_dollars(difference)}", at)
-        rows.append(row)
-        sections += ["", *wrapped(name, "   ")]
-        details = [f"No figure: {outcome.lack}."]
-        if outcome.cost is not None:
-            dated = f", {outcome.as_of}" if outcome.as_of else ""
-            turn_sentence = turn_text(outcome.turn, answer.load) if outcome.turn is not None else ""
-            details = [
-                f"Price: {outcome.source}{dated}.",
-                *outcome.evidence,
-                *filter(None, [turn_sentence]),
-                f"Assumes: {outcome.choice.assumes}",
-                f"Cannot judge: {outcome.choice.cannot_judge}",
-            ]
-        for line in details:
-            sections += wrapped(line, "     ", lead="   ")
+    lines = [line for sentence in _head(answer) for line in wrapped(sentence)]
+    names = [f"{number}. {outcome.choice.text}" for number, outcome in enumerate(answer.outcomes, 1)]
+    rows = [("now", _a_month(answer, answer.load.whole.paid), "", "")]
+    rows += [_row(answer, name, outcome) for name, outcome in zip(names, answer.outcomes, strict=True)]
     headings = ("choice", "dollars a month", "difference", "turns at tokens/day")
     *table, _rule, last_row = ruled_table(headings, rows[:-1], rows[-1])
+    lines += ["", *table, last_row]
+    for name, outcome in zip(names, answer.outcomes, strict=True):
+        lines += ["", *wrapped(name, "   ")]
+        for sentence in _details(answer, outcome):
+            lines += wrapped(sentence, "     ", lead="   ")
     if answer.break_evens:
-        sections.append("")
-        choices = (outcome.choice for outcome in answer.outcomes)
-        sizes = {choice.text: choice.gpus for choice in choices if isinstance(choice, GpuChoice)}
-        for even in answer.break_evens:
-            sections += wrapped(pair_text(even, sizes[even.option]))
-    return lines_text([*_head(answer), "", *table, last_row, *sections])
+        lines.append("")
+    choices = [outcome.choice for outcome in answer.outcomes]
+    sizes = {choice.text: choice.gpus for choice in choices if isinstance(choice, GpuChoice)}
+    for even in answer.break_evens:
+        lines += wrapped(pair_text(even, sizes[even.option]))
+    return lines_text(lines)
+
+
+def _row(answer: WhatIfAnswer, name: str, outcome: Outcome) -> tuple[str, str, str, str]:
+    """A choice in the table."""
+    short, turn = shortened(printable(name), NAME_CHARACTERS), outcome.turn
+    if outcome.cost is None:
+        return short, "no figure", "", ""
+    difference = outcome.cost - answer.load.whole.paid
+    sign = "+" if answer.per_month(difference) > 0 else ""
+    at = _count(turn.tokens_per_day) if turn and turn.tokens_per_day is not None else ""
+    return short, _a_month(answer, outcome.cost), f"{sign}{_a_month(answer, difference)}", at
+
+
+def _details(answer: WhatIfAnswer, outcome: Outcome) -> Iterator[str]:
+    """Sentences below the name of a choice."""
+    if outcome.cost is None:
+        yield f"No figure: {outcome.lack}."
+        return
+    dated = f", {outcome.as_of}" if outcome.as_of else ""
+    yield f"Price: {outcome.source}{dated}."
+    yield from outcome.evidence
+    if outcome.turn is not None:
+        yield turn_text(outcome.turn, answer.load)
+    yield f"Assumes: {outcome.choice.assumes}"
+    yield f"Cannot judge: {outcome.choice.cannot_judge}"
 
 
 def _head(answer: WhatIfAnswer) -> Iterator[str]:
+    """Sentences on the load and what is paid now; an empty one has no line."""
     load, whole = answer.load, answer.load.whole
     servers = f"servers {load.servers}" if load.servers else "all servers and free GPUs"
-    yield from wrapped(f"what if: {load.wall_hours} hours to {instant_text(answer.end)}, {servers}")
+    yield f"what if: {load.wall_hours} hours to {instant_text(answer.end)}, {servers}"
     busy = Fraction(sum(whole.busy.values()) * 100, whole.all_gpu_time or 1)
     share = f", {float(busy):.1f} % busy" if whole.all_gpu_time else ""
-    yield from wrapped(
-        f"load: {_count(load.per_day(whole.all_tokens))} tokens and "
-        f"{hours_text(int(load.per_day(whole.all_gpu_time)))} GPU-hours a day{share}"
-    )
-    yield from wrapped("paid: hardware and electricity, the same for all choices without overheads")
+    gpu_hours = hours_text(int(load.per_day(whole.all_gpu_time)))
+    yield f"load: {_count(load.per_day(whole.all_tokens))} tokens and {gpu_hours} GPU-hours a day{share}"
+    yield "paid: hardware and electricity, the same for all choices without overheads"
+    paid = _a_month(answer, whole.paid)
     if whole.estimated_paid:
-        yield from wrapped(
-            f"{_dollars(answer.per_month(whole.estimated_paid))} of {_dollars(answer.per_month(whole.paid))} "
-            "a month come from estimated prices"
-        )
+        yield f"{_a_month(answer, whole.estimated_paid)} of {paid} a month come from estimated prices"
     if whole.overheads:
-        yield from wrapped(
-            f"overheads of {_dollars(answer.per_month(whole.overheads))} a month stay, in no figure"
-        )
+        yield f"overheads of {_a_month(answer, whole.overheads)} a month stay, in no figure"
     if load.left_out:
-        yield from wrapped(f"hours left out, in which GPU time has no price: {load.left_out}")
+        yield f"hours left out, in which GPU time has no price: {load.left_out}"
     unmetered = load.wall_hours - Fraction(whole.covered, NANOSECONDS_PER_HOUR)
     if unmetered >= 1:
-        yield from wrapped(f"hours that were not metered, without load or cost: {float(unmetered):,.1f}")
+        yield f"hours that were not metered, without load or cost: {float(unmetered):,.1f}"
     if whole.owned:
-        yield from wrapped(
-            f"owned hardware of {_dollars(answer.per_month(whole.owned))} a month is owed unused too: what "
-            "it spares is capacity, not cash"
-        )
+        owned = f"owned hardware of {_a_month(answer, whole.owned)} a month"
+        yield f"{owned} is owed unused too: what it spares is capacity, not cash"
     for release in sorted(answer.releases):
-        yield from wrapped(RELEASES.get(release, ""))
+        yield RELEASES.get(release, "")
     if answer.partial:
-        yield from wrapped(
-            f"one part of a server: {', '.join(answer.partial)}; its tokens are computed elsewhere too"
-        )
+        yield f"one part of a server: {', '.join(answer.partial)}; its tokens are computed elsewhere too"
 
 
 def turn_text(turn: Turn, load: MeasuredLoad) -> str:
@@ -106,15 +104,12 @@ def turn_text(turn: Turn, load: MeasuredLoad) -> str:
     if turn.tokens_per_day is not None:
         cheaper = "this" if turn.below == "choice" else "what is paid now"
         sentence = f"Turns at {_count(turn.tokens_per_day)} tokens a day: below, {cheaper} costs less."
-        if turn.below == "choice" and turn.tokens_per_day > load.per_day(load.whole.all_tokens):
-            sentence += " Whether the GPUs of now serve so many is not known."
-        return sentence
+        known = turn.below == "now" or turn.tokens_per_day <= load.per_day(load.whole.all_tokens)
+        return sentence if known else f"{sentence} Whether the GPUs of now serve so many is not known."
     return {
-        "at": "",
         "always": "It never costs more than now, at any load.",
         "never": "It never costs less than now, at any load.",
-        "none": "",
-    }[turn.verdict]
+    }.get(turn.verdict, "")
 
 
 def pair_text(even: BreakEven, size: int) -> str:
@@ -128,8 +123,9 @@ def pair_text(even: BreakEven, size: int) -> str:
     return f"{even.option} costs no more than {even.hosted} from {at} on, with {gpus}."
 
 
-def _dollars(amount: Fraction) -> str:
-    return dollars_text(int(amount))
+def _a_month(answer: WhatIfAnswer, amount: Fraction | int) -> str:
+    """Dollars a month of an amount of the window."""
+    return dollars_text(int(answer.per_month(amount)))
 
 
 def _count(value: Fraction) -> str:
@@ -138,25 +134,25 @@ def _count(value: Fraction) -> str:
 
 def as_json(answer: WhatIfAnswer) -> str:
     """For programs."""
-    load = answer.load
+    load, whole = answer.load, answer.load.whole
     document = {
         "end": instant_text(answer.end),
         "window_hours": load.wall_hours,
         "hours_left_out": load.left_out,
-        "metered_hours": load.whole.covered / NANOSECONDS_PER_HOUR,
+        "metered_hours": whole.covered / NANOSECONDS_PER_HOUR,
         "servers": load.servers or None,
         "partial_servers": list(answer.partial),
         "terms": sorted(answer.releases),
         "now": {
-            "picodollars": load.whole.paid,
-            "dollars_per_month": dollars(int(answer.per_month(load.whole.paid))),
-            "owned_picodollars": load.whole.owned,
-            "estimated_picodollars": load.whole.estimated_paid,
-            "overhead_picodollars": load.whole.overheads,
-            "tokens": load.whole.all_tokens,
-            "tokens_per_day": plain(load.per_day(load.whole.all_tokens)),
-            "gpu_hours": load.whole.all_gpu_time / NANOSECONDS_PER_HOUR,
-            "busy_gpu_hours": sum(load.whole.busy.values()) / NANOSECONDS_PER_HOUR,
+            "picodollars": whole.paid,
+            "dollars_per_month": dollars(int(answer.per_month(whole.paid))),
+            "owned_picodollars": whole.owned,
+            "estimated_picodollars": whole.estimated_paid,
+            "overhead_picodollars": whole.overheads,
+            "tokens": whole.all_tokens,
+            "tokens_per_day": plain(load.per_day(whole.all_tokens)),
+            "gpu_hours": whole.all_gpu_time / NANOSECONDS_PER_HOUR,
+            "busy_gpu_hours": sum(whole.busy.values()) / NANOSECONDS_PER_HOUR,
         },
         "choices": [_outcome(answer, outcome) for outcome in answer.outcomes],
         "break_even_tokens_per_day": [

@@ -106,7 +106,7 @@ def test_at_a_higher_load_than_was_measured_it_has_no_price() -> None:
     tco_answer = measured("0")
     assert tco_answer.loads is not None
 
-    prices = [level.per_million.get("measured") for level in tco_answer.loads.levels]
+    prices = [level.dollars_per_million_tokens.get("measured") for level in tco_answer.loads.levels]
     assert [level.tokens_per_day for level in tco_answer.loads.levels] == [
         n * MILLION for n in (4, 12, 24, 36)
     ]

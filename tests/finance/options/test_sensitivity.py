@@ -30,14 +30,14 @@ def test_the_loads_are_ten_thirty_sixty_and_ninety_percent() -> None:
     assert loads is not None
     assert (loads.reference, LOADS) == ("rent", (F("0.1"), F("0.3"), F("0.6"), F("0.9")))
     assert [level.tokens_per_day for level in loads.levels] == [10**7, 3 * 10**7, 6 * 10**7, 9 * 10**7]
-    assert [level.per_million["rent"] for level in loads.levels] == [
+    assert [level.dollars_per_million_tokens["rent"] for level in loads.levels] == [
         F(35_040, 3650),
         F(35_040, 10_950),
         F(35_040, 21_900),
         F(35_040, 32_850),
     ]
-    assert {level.per_million["api"] for level in loads.levels} == {F(1)}
-    assert [level.totals["unknown"] for level in loads.levels] == [17_520] * 4
+    assert {level.dollars_per_million_tokens["api"] for level in loads.levels} == {F(1)}
+    assert [level.total_dollars["unknown"] for level in loads.levels] == [17_520] * 4
 
 
 def test_the_first_fleet_is_what_the_first_years_load_asks_for() -> None:
@@ -48,7 +48,7 @@ def test_the_first_fleet_is_what_the_first_years_load_asks_for() -> None:
     assert [level.tokens_per_day for level in loads.levels] == [
         F(share * 2 * MILLION) for share in (1, 3, 6, 9)
     ]
-    assert {level.totals["own"] for level in loads.levels} == {F(72_000)}
+    assert {level.total_dollars["own"] for level in loads.levels} == {F(72_000)}
 
 
 def test_smaller_hosts_are_added_only_where_they_are_full() -> None:
@@ -60,7 +60,7 @@ def test_smaller_hosts_are_added_only_where_they_are_full() -> None:
     )
     loads = answer(given).loads
     assert loads is not None
-    assert [level.totals["small"] / 17_520 for level in loads.levels] == [1, 2, 3, 4]
+    assert [level.total_dollars["small"] / 17_520 for level in loads.levels] == [1, 2, 3, 4]
 
 
 def test_a_hybrid_keeps_its_base() -> None:
@@ -70,7 +70,7 @@ def test_a_hybrid_keeps_its_base() -> None:
     )
     loads = answer(given).loads
     assert loads is not None
-    assert [level.totals["both"] for level in loads.levels] == [
+    assert [level.total_dollars["both"] for level in loads.levels] == [
         12_000 + 365 * bought for bought in (0, 0, 30, 60)
     ]
 
