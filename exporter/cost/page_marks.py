@@ -224,7 +224,7 @@ class PageMarks:
             return PageVerdict.SEVERAL
         if page.counted_elsewhere:
             return PageVerdict.REPLICA
-        if page.started is not None:
+        if page.started is not None and not self.clock_step:  # else it may be by the clock of before
             if self.answered - START_RESOLUTION <= page.started <= wall + CLOCK_SKEW_MAX:
                 return PageVerdict.RESTARTED
             if is_another and self._ran_already(page.started, wall):

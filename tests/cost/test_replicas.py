@@ -284,6 +284,17 @@ def test_a_stepped_clock_ends_no_wait() -> None:
     assert reads == [None, None, None, None, 0]
 
 
+def test_a_clock_that_is_set_right_makes_no_replica_of_a_restarted_process() -> None:
+    """A server restarts while the clock is a day late, and its page keeps its start by that clock."""
+    server, url = Process("server", 5_000, started=START - HOUR), Url()
+    url.read(server)
+    server.restart(url.wall + SECOND)
+    server.tokens = 400
+    reads = [url.read(server, step=24 * HOUR), *(url.read(server, after=MINUTE) for _ in range(2))]
+    assert reads == [None, None, 400]
+    assert not url.several
+
+
 def test_observations_of_a_replica_are_its_own() -> None:
     """Histograms stand on the page whose tokens decide: 400 requests of another process are none of it."""
     slo = ServiceLevel(first_token_seconds=0.75)
