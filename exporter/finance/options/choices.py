@@ -34,11 +34,13 @@ DAY_HOURS: Final = 24
 
 _AMOUNT: Final = r"[0-9]{1,9}(?:\.[0-9]{1,6})?"
 _GPU: Final = re.compile(
-    r"(?:([1-9][0-9]{0,2})x)?([A-Za-z0-9][A-Za-z0-9 _.+-]{0,59})"
-    rf"(?::({_AMOUNT})(tok|out)/s)?(?:@({_AMOUNT}))?"
+    r"(?:(?P<gpus>[1-9][0-9]{0,2})x)?(?P<model>[A-Za-z0-9][A-Za-z0-9 _.+-]{0,59})"
+    rf"(?::(?P<rate>{_AMOUNT})(?P<counts>tok|out)/s)?(?:@(?P<price>{_AMOUNT}))?"
 )
-_COMMITMENT: Final = re.compile(rf"([0-9]{{1,3}})(y|mo):({_AMOUNT})(%?)(?::([0-9]{{1,5}}))?")
-_HOURS: Final = re.compile(r"([a-z,-]+)/([0-9]{2})-([0-9]{2})")
+_COMMITMENT: Final = re.compile(
+    rf"(?P<term>[0-9]{{1,3}})(?P<unit>y|mo):(?P<amount>{_AMOUNT})(?P<percent>%?)(?::(?P<gpus>[0-9]{{1,5}}))?"
+)
+_HOURS: Final = re.compile(r"(?P<days>[a-z,-]+)/(?P<first>[0-9]{2})-(?P<end>[0-9]{2})")
 _PRICES: Final = re.compile(rf"{_AMOUNT}(?:/{_AMOUNT}){{1,2}}")
 
 
@@ -129,18 +131,16 @@ def _gpu(text: str, rest: str) -> GpuChoice:
         raise ValueError(
             f"{text!r} is no GPU type: write one like gpu=L40S:2400tok/s or gpu=4xL40S:900out/s@1.10"
         )
-    rate = None if match[3] is None else Fraction(match[3])
+    rate = None if match["rate"] is None else Fraction(match["rate"])
     if rate == 0:
         raise ValueError(f"{text!r}: a GPU that serves 0 tokens a second serves no load")
-    price = None if match[5] is None else Decimal(match[5])
-    counts: Literal["all", "generation"] = "generation" if match[4] == "out" else "all"
     return GpuChoice(
         text=text,
-        gpu_model=match[2].strip(),
+        gpu_model=match["model"].strip(),
         rate=rate,
-        counts=counts,
-        dollars_per_hour=price,
-        gpus=int(match[1] or 1),
+        counts="generation" if match["counts"] == "out" else "all",
+        dollars_per_hour=None if match["price"] is None else Decimal(match["price"]),
+        gpus=int(match["gpus"] or 1),
     )
 
 
@@ -151,20 +151,20 @@ def _commitment(text: str, rest: str) -> CommitmentChoice:
             f"{text!r} is no commitment: write its term and price, like commitment=1y:30% (a discount) or "
             "commitment=3y:1.40 (dollars per GPU-hour); the catalogue has no such prices"
         )
-    months = int(match[1]) * (12 if match[2] == "y" else 1)
+    months = int(match["term"]) * (12 if match["unit"] == "y" else 1)
     if not 1 <= months <= MONTHS_MAX:
         raise ValueError(f"{text!r}: a term is from 1mo to {MONTHS_MAX // 12}y")
-    amount = Fraction(match[3])
-    if match[4] and amount >= 100:
+    amount = Fraction(match["amount"])
+    if match["percent"] and amount >= 100:
         raise ValueError(f"{text!r}: a discount is below 100%")
-    gpus = None if match[5] is None else int(match[5])
+    gpus = None if match["gpus"] is None else int(match["gpus"])
     if gpus == 0:
         raise ValueError(f"{text!r}: a commitment is for 1 GPU or more")
     return CommitmentChoice(
         text=text,
         months=months,
-        discount_ratio=amount / 100 if match[4] else None,
-        dollars_per_hour=None if match[4] else amount,
+        discount_ratio=amount / 100 if match["percent"] else None,
+        dollars_per_hour=None if match["percent"] else amount,
         gpus=gpus,
     )
 
@@ -173,13 +173,14 @@ def _schedule(text: str, rest: str) -> ScheduleChoice:
     slots: set[int] = set()
     for part in rest.split("+"):
         match = _HOURS.fullmatch(part)
-        days = None if match is None else _days(match[1])
-        if match is None or days is None or not int(match[2]) < int(match[3]) <= DAY_HOURS:
+        days = _days(match["days"]) if match else None
+        hours = range(int(match["first"]), int(match["end"])) if match else range(0)
+        if days is None or not hours or hours.stop > DAY_HOURS:
             raise ValueError(
                 f"{text!r} is no schedule: write days and hours like schedule=mon-fri/08-20 or "
                 "schedule=mon-fri/20-24+sat,sun/00-24"
             )
-        slots |= {day * DAY_HOURS + hour for day in days for hour in range(int(match[2]), int(match[3]))}
+        slots |= {day * DAY_HOURS + hour for day in days for hour in hours}
     return ScheduleChoice(text, frozenset(slots))
 
 

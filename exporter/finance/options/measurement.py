@@ -46,7 +46,7 @@ class Measurement:
     first_day: str
     last_day: str
     covered: Nanoseconds
-    """The time that was metered in these days."""
+    """The time that was metered in the days that are taken."""
     unpriced: Nanoseconds
     """GPU time of the days that are left out: without a price, or before owned hardware's service."""
     left_out: int
@@ -59,6 +59,7 @@ class HostDays(NamedTuple):
     """History of a ledger by local day, and its metered time by hour since 1970."""
 
     days: Mapping[int, HistorySums]
+    """History by days like 20261130."""
     covered_hours: Mapping[int, Nanoseconds]
 
 
@@ -70,20 +71,20 @@ def fleet_days(hosts: Iterable[HostDays], zone: ZoneInfo) -> dict[int, HistorySu
     """
     days: dict[int, HistorySums] = {}
     longest: dict[int, Nanoseconds] = {}
-    hours: dict[int, Nanoseconds] = {}
+    metered_hours: dict[int, Nanoseconds] = {}
     for host in hosts:
         for day, sums in host.days.items():
             days.setdefault(day, HistorySums()).add(sums)
             longest[day] = max(longest.get(day, 0), sum(sums.covered.values()))
         for hour, time in host.covered_hours.items():
-            hours[hour] = max(hours.get(hour, 0), time)
-    together: dict[int, Nanoseconds] = {}
-    for hour, time in hours.items():
-        add(together, day_number(day_of(hour * NANOSECONDS_PER_HOUR, zone).name), time)
+            metered_hours[hour] = max(metered_hours.get(hour, 0), time)
+    metered_days: dict[int, Nanoseconds] = {}
+    for hour, time in metered_hours.items():
+        add(metered_days, day_number(day_of(hour * NANOSECONDS_PER_HOUR, zone).name), time)
     for day, sums in days.items():
         if sums.covered:
-            in_turn = min(together.get(day, 0), sum(sums.covered.values()))
-            sums.covered = {(): max(longest[day], in_turn)}
+            by_hours = min(metered_days.get(day, 0), sum(sums.covered.values()))
+            sums.covered = {(): max(longest[day], by_hours)}
     return days
 
 

@@ -11,21 +11,11 @@ from fractions import Fraction
 from math import ceil
 from typing import Annotated, Final, TypeAlias
 
-from exporter.config import hardware
+from exporter.config import hardware, values
 from exporter.config.document import Node, Scalar
 from exporter.config.problems import RefusedError, shown
 from exporter.config.schema import Model, Record, Table, exactly_one
 from exporter.config.times import DATE
-from exporter.config.values import (
-    DOLLAR_DECIMALS,
-    Context,
-    Custom,
-    Number,
-    Text,
-    Whole,
-    printable,
-    safe_name,
-)
 from exporter.readings import KINDS, TokenKind
 from exporter.tariff.terms import Owned
 from exporter.units import NANOSECONDS_PER_DAY, NANOSECONDS_PER_SECOND
@@ -55,51 +45,53 @@ def scaled(tokens: Tokens, factor: Fraction) -> Tokens:
     return {kind: count * factor for kind, count in tokens.items()}
 
 
-def exact(number: Number) -> Custom[Fraction]:
+def exact(number: values.Number) -> values.Custom[Fraction]:
     """A number of the file as a fraction, in which the months are calculated."""
-    return Custom(number.expected, lambda node, context: Fraction(number.read(node, context)))
+    return values.Custom(number.expected, lambda node, context: Fraction(number.read(node, context)))
 
 
-def prose(expected: str) -> Text[str]:
+def prose(expected: str) -> values.Text[str]:
     """A sentence for people, on one line, without spaces around it."""
 
     def parse(written: Scalar) -> str:
         text = written.text.strip()
-        if not printable(PROSE_CHARACTERS)(text):
+        if not values.printable(PROSE_CHARACTERS)(text):
             form = f"1 to {PROSE_CHARACTERS} printable characters on one line"
             raise RefusedError(f"{shown(text)} is no {expected}: {form}")
         return text
 
-    return Text(expected, parse)
+    return values.Text(expected, parse)
 
 
-def _life(node: Node, context: Context) -> Decimal:
+def _life(node: Node, context: values.Context) -> Decimal:
     """Years that are whole months, since costs are by month: as a decimal, whole quarters."""
-    years = Number("years", Decimal(MOST_YEARS), above_low=True).read(node, context)
+    years = values.Number("years", Decimal(MOST_YEARS), above_low=True).read(node, context)
     if Fraction(years) % QUARTER:
         raise RefusedError(f"{shown(f'{years:f}')} is no whole number of quarters, like 3, 2.5 or 2.25")
     return years
 
 
-LIFE: Final = Custom(f"years, above 0, up to {MOST_YEARS}, in quarters", _life)
-CHANGE: Final = exact(Number("ratio per year", Decimal(10), Decimal("-0.9")))
-THROUGHPUT: Final = exact(Number("tokens per second", Decimal(10**9), above_low=True))
-RATIO: Final = exact(Number("ratio", Decimal(1)))
-PART: Final = exact(Number("ratio", Decimal(1), above_low=True))
-MULTIPLE: Final = exact(Number("ratio", Decimal(1000), above_low=True))
-KILOWATTS: Final = exact(Number("kilowatts", Decimal(1000)))
-TOKENS: Final = exact(Number("tokens per day", Decimal(10**15)))
-PER_MILLION: Final = exact(Number("dollars per million tokens", Decimal(100_000), decimals=DOLLAR_DECIMALS))
-OPTION_NAME: Final = safe_name("option name", reserved=(MEASURED,))
-DAY: Final = Custom(DATE.expected, lambda node, context: DATE.read(node, context).text)
+LIFE: Final = values.Custom(f"years, above 0, up to {MOST_YEARS}, in quarters", _life)
+CHANGE: Final = exact(values.Number("ratio per year", Decimal(10), Decimal("-0.9")))
+THROUGHPUT: Final = exact(values.Number("tokens per second", Decimal(10**9), above_low=True))
+RATIO: Final = exact(values.Number("ratio", Decimal(1)))
+PART: Final = exact(values.Number("ratio", Decimal(1), above_low=True))
+MULTIPLE: Final = exact(values.Number("ratio", Decimal(1000), above_low=True))
+KILOWATTS: Final = exact(values.Number("kilowatts", Decimal(1000)))
+TOKENS: Final = exact(values.Number("tokens per day", Decimal(10**15)))
+PER_MILLION: Final = exact(
+    values.Number("dollars per million tokens", Decimal(100_000), decimals=values.DOLLAR_DECIMALS)
+)
+OPTION_NAME: Final = values.safe_name("option name", reserved=(MEASURED,))
+DAY: Final = values.Custom(DATE.expected, lambda node, context: DATE.read(node, context).text)
 
 Source = Annotated[str, prose("source"), "Source of these numbers, or a note that they are assumed."]
 AsOf = Annotated[str, DAY, "Date of these numbers."]
 PriceChange = Annotated[
     Fraction, CHANGE, "Change of the price from each year to the next: -0.1 is 10 % less."
 ]
-GpusPerHost = Annotated[int, Whole("GPUs", 1, 1024), "GPUs of one host."]
-Hosts = Annotated[int, Whole("hosts", 1, 10_000), "Minimum number of hosts; the load may need more."]
+GpusPerHost = Annotated[int, values.Whole("GPUs", 1, 1024), "GPUs of one host."]
+Hosts = Annotated[int, values.Whole("hosts", 1, 10_000), "Minimum number of hosts; the load may need more."]
 PerHostSecond = Annotated[
     Fraction | None,
     THROUGHPUT,

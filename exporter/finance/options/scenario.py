@@ -112,12 +112,21 @@ class Scenario:
     """Options to compare over years of twelve equal months."""
 
     name: str
+    """The title of the report."""
     description: str
+    """What the scenario is for; empty where not given."""
     horizon_years: int
+    """Years that are compared."""
     hours_per_month: Fraction
+    """Hours of each of the twelve months."""
     load: Load | None
+    """The load of a mean day; `None` where none is known."""
     options: tuple[Option, ...]
+    """The options, in the order of the file."""
     items: tuple[ScenarioItem, ...] = ()
+    """Costs other than hardware and tokens."""
+    currency: str = CURRENCY
+    """The currency of every amount."""
 
     @property
     def months(self) -> int:
@@ -185,6 +194,7 @@ def _currency(node: Node, _: Context) -> str:
 class ScenarioKeys(Model, kw_only=True):
     """The whole file."""
 
+    record = Scenario
     load_is_measured: ClassVar[bool] = False
     """Whether the load may be missing."""
     name: Annotated[str, option.prose("name"), "Name of the scenario."]
@@ -247,15 +257,8 @@ class ScenarioKeys(Model, kw_only=True):
             if isinstance(choice.serving, option.Hosted | option.Hybrid):
                 tokens = f'the tokens of "{choice.name}" are bought by the million'
                 self.refuse("load", f"is missing: {tokens}; give it, or --measured")
-        return Scenario(
-            name=self.name,
-            description=self.description,
-            horizon_years=self.horizon_years,
-            hours_per_month=self.hours_per_month,
-            load=self.load,
-            options=self.options,
-            items=self.items,
-        )
+        built: Scenario = super().build()
+        return built
 
 
 def _item(mapping: Mapping, name: str, index: int) -> Node:

@@ -381,7 +381,7 @@ def as_json(answer: TcoAnswer) -> str:
         "report": "tco",
         "scenario": scenario.name,
         "about": scenario.description,
-        "currency": "USD",
+        "currency": scenario.currency,
         "horizon_years": scenario.horizon_years,
         "hours_per_month": float(scenario.hours_per_month),
         "load": None
