@@ -407,7 +407,8 @@ def test_a_cgroup_that_a_process_makes_below_its_own_names_no_other_pod(
 
     Left: nothing
     """
-    process = census.read(Proc(), host.program("sleep", user=VICTIM, cgroup=path))
+    pid = host.program("sleep", user=VICTIM, cgroup=path)
+    process = census.read(Proc(), pid, set())
 
     assert process is not None
     cgroup: Cgroup = process.cgroup
