@@ -134,21 +134,18 @@ def course(scenario: Scenario, option: Option, hosts: int | None = None) -> Opti
         ValueError: it buys tokens, and the scenario has no load.
     """
     served = _served(scenario, option, scenario.yearly_loads, hosts)
+    items = [item for item in scenario.items if item.paid_by(option)]
     months = []
     for index, month in enumerate(served.months):
-        items = _item_charges(scenario, option, month, index)
-        months.append(replace(month, charges=(*month.charges, *items)))
-    return OptionCourse(option.name, tuple(months), served.worth)
-
-
-def _item_charges(scenario: Scenario, option: Option, month: OptionMonth, index: int) -> Iterator[Charge]:
-    """What items cost an option in a month, counted from 0."""
-    units = {"option": 1, "host": month.hosts, "gpu": month.gpus}
-    for item in scenario.items:
-        dollars = item.due(index + 1)
-        if dollars and item.paid_by(option):
+        units = {"option": 1, "host": month.hosts, "gpu": month.gpus}
+        charges = list(month.charges)
+        for item in items:
             price = (1 + item.price_change_ratio_per_year) ** (index // MONTHS_PER_YEAR)
-            yield Charge.accrued(item.component, dollars * units[item.per] * price)
+            dollars = item.due(index + 1)
+            if dollars:
+                charges.append(Charge.accrued(item.component, dollars * units[item.per] * price))
+        months.append(replace(month, charges=tuple(charges)))
+    return OptionCourse(option.name, tuple(months), served.worth)
 
 
 def _served(

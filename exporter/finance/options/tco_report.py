@@ -25,6 +25,7 @@ WIDTH: Final = 110
 TENTH: Final = Fraction(1, 10)
 TEN_THOUSANDTH: Final = Fraction(1, 10_000)
 CENTS: Final = 100
+INDENT: Final = "    "
 
 
 class Assumption(NamedTuple):
@@ -176,6 +177,13 @@ class _Section(NamedTuple):
 def text(answer: TcoAnswer, width: int | None = None) -> str:
     """The whole answer, in lines of at most so many columns."""
     paid_so_far = [*races(answer), *(line for caveat in answer.caveats for line in wrap(caveat, WIDTH))]
+    factors = [f"x {number(factor)}" for factor in answer.prices[0].totals]
+    totals = [[option.option, *map(money, option.totals.values())] for option in answer.prices]
+    assumed: list[str] = []
+    for what, value, source, as_of in assumptions(answer.scenario):
+        origin = source.rstrip(".") or "no source given"
+        line = f"{what}: {value}. [{origin}{f'; as of {as_of}' if as_of else ''}]"
+        assumed += wrap(line, WIDTH, subsequent_indent=INDENT, break_long_words=False, break_on_hyphens=False)
     parts = [
         _Section("Dollars by year", _years(answer)),
         _Section("Dollars by component, and its share", _components(answer)),
@@ -183,8 +191,8 @@ def text(answer: TcoAnswer, width: int | None = None) -> str:
         _Section("Break-even by month, of what has been paid so far", sentences=paid_so_far),
         _Section("Break-even by load, tokens of all kinds a day", sentences=loads_met(answer)),
         _load_sensitivity(answer),
-        _Section("Total if its own price were another", _repriced(answer)),
-        _Section("Assumptions", sentences=_assumption_lines(answer)),
+        _Section("Total if its own price were another", [["", *factors], *totals]),
+        _Section("Assumptions", sentences=assumed),
     ]
     sections = [_narrowed(_head(answer), width)]
     for part in parts:
@@ -206,24 +214,11 @@ def _unlimited(answer: TcoAnswer) -> Iterator[str]:
             yield from wrap(f"{option.name}: its throughput is not given, so {hosts}. {remedy}", WIDTH)
 
 
-def _repriced(answer: TcoAnswer) -> list[list[str]]:
-    factors = ["", *(f"x {number(factor)}" for factor in answer.prices[0].totals)]
-    return [factors, *([option.option, *map(money, option.totals.values())] for option in answer.prices)]
-
-
-def _assumption_lines(answer: TcoAnswer) -> Iterator[str]:
-    for assumed in assumptions(answer.scenario):
-        origin = assumed.source.rstrip(".") or "no source given"
-        dated = f"; as of {assumed.as_of}" if assumed.as_of else ""
-        line = f"{assumed.what}: {assumed.value}. [{origin}{dated}]"
-        yield from wrap(line, WIDTH, subsequent_indent="    ", break_long_words=False, break_on_hyphens=False)
-
-
 def _narrowed(lines: Iterable[str], width: int | None) -> list[str]:
     """Sentences, each wrapped where it is longer than `width`."""
     if width is None:
         return list(lines)
-    return [part for line in lines for part in wrap(line, width, subsequent_indent="    ") or [line]]
+    return [part for line in lines for part in wrap(line, width, subsequent_indent=INDENT) or [line]]
 
 
 def _head(answer: TcoAnswer) -> Iterator[str]:

@@ -48,7 +48,17 @@ def what_if(
     releases: frozenset[Release] = frozenset(),
 ) -> WhatIfAnswer:
     """What each choice would have cost in the window."""
-    outcomes = tuple(_outcome(load, choice, policy) for choice in chosen)
+    outcomes: list[choices.Outcome] = []
+    for choice in chosen:
+        match choice:
+            case choices.GpuChoice():
+                outcomes.append(gpu_type(load, choice, policy))
+            case choices.CommitmentChoice():
+                outcomes.append(commitment(load, choice, policy))
+            case choices.ScheduleChoice():
+                outcomes.append(schedule(load, choice, policy))
+            case choices.HostedChoice():
+                outcomes.append(hosted_offer(load, choice, policy))
     served = {key.server for key in load.tokens}
     # Both lines are of the whole load: an offer for a part of it is another load's.
     offers = [
@@ -65,25 +75,13 @@ def what_if(
     ]
     return WhatIfAnswer(
         load=load,
-        outcomes=outcomes,
+        outcomes=tuple(outcomes),
         break_evens=tuple(pairs),
         end=end,
         hours_per_month=policy.hours_per_month,
         releases=releases,
         partial=tuple(sorted(key.name for key in policy.partial & served)),
     )
-
-
-def _outcome(load: MeasuredLoad, choice: choices.Choice, policy: choices.WhatIfPolicy) -> choices.Outcome:
-    match choice:
-        case choices.GpuChoice():
-            return gpu_type(load, choice, policy)
-        case choices.CommitmentChoice():
-            return commitment(load, choice, policy)
-        case choices.ScheduleChoice():
-            return schedule(load, choice, policy)
-        case choices.HostedChoice():
-            return hosted_offer(load, choice, policy)
 
 
 def schedule(
