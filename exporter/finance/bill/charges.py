@@ -6,7 +6,7 @@ Costs are picodollars, times nanoseconds. Words follow FOCUS (the FinOps Open Co
 import re
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from datetime import UTC, datetime, timedelta
+from datetime import date, datetime, timedelta
 from decimal import Decimal
 from functools import lru_cache, partial
 from typing import Final, Literal, TypeVar, get_args
@@ -16,6 +16,7 @@ from exporter import units
 from exporter.config.problems import shown
 from exporter.finance.focus.dataset import PROVIDER
 from exporter.tariff.calendar import Day, day_of, first_instant, month_of
+from exporter.tariff.period import FIRST_YEAR, LAST_YEAR
 
 T = TypeVar("T")
 
@@ -188,6 +189,7 @@ def moment(text: str) -> units.Instant:
         instant = datetime.fromisoformat(f"{day}T{hour}:{minute}:{second}+00:00")
     except ValueError:
         raise ValueError(f"{shown(text)} does not exist in the calendar") from None
+    _check_year(instant.year, text)
     return int(instant.timestamp()) * units.NANOSECONDS_PER_SECOND
 
 
@@ -216,14 +218,21 @@ def calendar_day(text: str, zone: ZoneInfo) -> Day:
     if not DATE.fullmatch(text):
         raise ValueError(f"{shown(text)} is no date: expected one like 2026-10-31")
     try:
-        year, month, day = map(int, text.split("-"))
-        noon = datetime(year, month, day, 12, tzinfo=UTC)
-        following = (noon + timedelta(days=1)).date()
-        start = first_instant(year, month, day, zone)
-        end = first_instant(following.year, following.month, following.day, zone)
-    except (ValueError, OverflowError):
+        named = date.fromisoformat(text)
+    except ValueError:
         raise ValueError(f"{shown(text)} does not exist in the calendar") from None
+    _check_year(named.year, text)
+    following = named + timedelta(days=1)
+    start = first_instant(named.year, named.month, named.day, zone)
+    end = first_instant(following.year, following.month, following.day, zone)
     return Day(text, start, end)
+
+
+def _check_year(year: int, text: str) -> None:
+    # An instant of January of UTC is one of the year before in some zones, and must be in a month there, too.
+    first, last = FIRST_YEAR + 1, LAST_YEAR - 1
+    if not first <= year <= last:
+        raise ValueError(f"{shown(text)} is out of range: years are from {first} to {last}")
 
 
 def _dollars_only(currency: str) -> None:

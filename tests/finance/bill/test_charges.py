@@ -85,6 +85,8 @@ def test_instants_of_each_provider(text: str) -> None:
             "2026-11-01T00:00:00+02:00",
             '"2026-11-01T00:00:00+02:00" is no time of UTC: expected one like 2026-10-01T00:00:00Z',
         ),
+        ("0001-01-01", '"0001-01-01T00:00:00Z" is out of range: years are from 1972 to 9997'),
+        ("9999-12-31", '"9999-12-31T00:00:00Z" is out of range: years are from 1972 to 9997'),
         ("11/01/2026", '"11/01/2026" is no time of UTC: expected one like 2026-10-01T00:00:00Z'),
         ("", '"" is no time of UTC: expected one like 2026-10-01T00:00:00Z'),
     ],
@@ -101,7 +103,8 @@ def test_what_is_no_instant_is_refused(text: str, message: str) -> None:
         ("2026-02-30", '"2026-02-30" does not exist in the calendar'),
         ("2026-1-5", '"2026-1-5" is no date: expected one like 2026-10-31'),
         ("0000-01-01", '"0000-01-01" does not exist in the calendar'),
-        ("9999-12-31", '"9999-12-31" does not exist in the calendar'),
+        ("9999-12-31", '"9999-12-31" is out of range: years are from 1972 to 9997'),
+        ("1971-12-31", '"1971-12-31" is out of range: years are from 1972 to 9997'),
     ],
 )
 def test_what_is_no_date_is_refused(text: str, message: str) -> None:
