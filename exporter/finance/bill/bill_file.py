@@ -5,7 +5,7 @@ import gzip
 import io
 import os
 import zlib
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -29,6 +29,8 @@ InvoiceForm = Literal["focus", "dates"]
 MOST_LINE: Final = 1024 * 1024
 MOST_LINES_A_ROW: Final = 1000
 
+_SEPARATORS: Final = "/:"
+
 _OTHERS: Final = (
     (b"PK\x03\x04", "is a zip file: unpack it first"),
     (b"PAR1", "is a Parquet file: export it as CSV"),
@@ -48,18 +50,14 @@ class Reading:
     fleet: bool = False
     """Whether it is a bill of many hosts, so that commitments and support are read, too."""
 
-
-@dataclass(frozen=True, slots=True)
-class NumberedCharge:
-    """A charge, the line that it begins in, and the form of its bill."""
-
-    line: int
-    charge: InvoiceCharge
-    form: InvoiceForm
+    def compares(self, charge: InvoiceCharge) -> bool:
+        """Whether the row of a charge is compared."""
+        chosen = (matches(each, charge.resource, charge.name) for each in self.resources)
+        return not self.resources or any(chosen)
 
 
-def read_charges(path: Path, reading: Reading) -> Iterator[NumberedCharge]:
-    """The charges of a bill, one by one; at least one.
+def read_rows(path: Path, reading: Reading, take: Callable[[InvoiceCharge], None]) -> InvoiceForm:
+    """Hand on the charges of a bill, one by one and at least one; returns its form.
 
     Raises:
         InvoiceError: it cannot be read, or a row cannot be used.
@@ -74,7 +72,6 @@ def read_charges(path: Path, reading: Reading) -> Iterator[NumberedCharge]:
             read, is_header = row_reader(first, reading.cost, reading.zone, fleet=reading.fleet)
         except InvoiceError as error:
             raise InvoiceError(f"{path}:{lines.row}: {error}") from None
-        form: InvoiceForm = "focus" if isinstance(read, FocusRows) else "dates"
         row = next(rows, None) if is_header else first
         if row is None:
             raise InvoiceError(f"{path}: has a header and no rows")
@@ -89,16 +86,26 @@ def read_charges(path: Path, reading: Reading) -> Iterator[NumberedCharge]:
             except CellError as error:
                 where = f"{path}:{lines.row}:{error.index + 1}"
                 raise InvoiceError(f"{where}: {error.column}: {error}") from None
-            yield NumberedCharge(lines.row, charge, form)
+            if charge.own and reading.compares(charge):
+                raise InvoiceError(
+                    f"{path}:{lines.row}: {charge.own}: {shown(PROVIDER)} is what report focus writes: books "
+                    "are set against what a provider charges you, so give its file"
+                    + ("" if reading.fleet else ", or choose its rows with --resource")
+                )
+            try:
+                take(charge)
+            except InvoiceError as error:
+                raise InvoiceError(f"{path}: {error}") from None
             row = next(rows, None)
+    return "focus" if isinstance(read, FocusRows) else "dates"
 
 
-def own_row_error(path: Path, line: int, column: str, remedy: str = "") -> InvoiceError:
-    """The error of a row that this program wrote itself."""
-    return InvoiceError(
-        f"{path}:{line}: {column}: {shown(PROVIDER)} is what report focus writes: books are set "
-        f"against what a provider charges you, so give its file{remedy}"
-    )
+def matches(wanted: str, resource: str, name: str) -> bool:
+    """Whether a row is of a resource: by its id, the last part of its id, or its name."""
+    sought, identifier = wanted.casefold(), resource.casefold()
+    if sought in {identifier, name.casefold()}:
+        return True
+    return identifier.endswith(sought) and identifier[-len(sought) - 1] in _SEPARATORS
 
 
 def _rows(path: Path, lines: "_InvoiceLines") -> Iterator[list[str]]:

@@ -6,16 +6,13 @@ Memory grows with hosts, commitments and kinds of charges, not with rows.
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from functools import lru_cache
 from pathlib import Path
 from typing import Final, Literal, NamedTuple, get_args
 from zoneinfo import ZoneInfo
 
 from exporter.cost.money import add, split
-from exporter.finance.bill.bill_file import InvoiceForm, Reading, own_row_error, read_charges
+from exporter.finance.bill.bill_file import InvoiceForm, Reading, read_rows
 from exporter.finance.bill.charges import (
-    APART,
-    Apart,
     CommitmentCharge,
     CostColumn,
     InvoiceCharge,
@@ -71,16 +68,13 @@ class MachineCharges:
     """What a bill charges for one machine."""
 
     rows: int = 0
-    timed: dict[str, Metered] = field(default_factory=dict)
-    """Usage by time, by resource."""
+    sums: InvoiceSums = field(default_factory=InvoiceSums)
+    """Its charges; meters are by resource, and its periods of usage are `used`."""
     periods: dict[str, int] = field(default_factory=dict)
     """The periods in which each resource was used by time, as bits."""
     used: int = 0
     """The periods in which the machine was used at all, as bits."""
     resources: set[str] = field(default_factory=set)
-    other: Picodollars = 0
-    """Usage that is not by time."""
-    apart: dict[Apart, Picodollars] = field(default_factory=dict)
 
 
 @dataclass(slots=True)
@@ -188,7 +182,6 @@ class BilledMachine:
     sums: InvoiceSums
     rows: int
     resources: tuple[str, ...]
-    time: Nanoseconds
 
 
 @dataclass(frozen=True, slots=True)
@@ -215,15 +208,7 @@ def read_fleet_bill(path: Path, reading: Reading, period: Period, match: Match) 
         InvoiceError: it cannot be read, a row cannot be used, or it has nothing of the month.
     """
     sums = _BillSums(period, reading.zone, match)
-    form: InvoiceForm = "focus"
-    for each in read_charges(path, replace(reading, fleet=True)):
-        if each.charge.own:
-            raise own_row_error(path, each.line, each.charge.own)
-        form = each.form
-        try:
-            sums.add(each.charge)
-        except InvoiceError as error:
-            raise InvoiceError(f"{path}: {error}") from None
+    form = read_rows(path, replace(reading, fleet=True), sums.add)
     if not sums.rows:
         months = ", ".join(sorted(sums.months))
         raise InvoiceError(f"{path}: has nothing of {period.name}: it has {months}")
@@ -264,10 +249,11 @@ class _BillSums:
                 resource = commitment.users[machine].resource
                 if machine is None:
                     self._of("other_resources").add(f"covered by {commitment.name}", amount)
-                elif resource:
-                    self._machines[machine].timed[resource].cost += amount
-                else:
-                    self._machines[machine].other += amount
+                    continue
+                sums = self._machines[machine].sums
+                sums.usage += amount
+                if resource:
+                    sums.meters[resource, ""].cost += amount
             name = f"{commitment.name} ({commitment.kind})"
             prepaid = commitment.total - unused - sum(parts.values())
             if unused:
@@ -307,7 +293,7 @@ class _BillSums:
         if not self._start <= middle < self._end:
             self._others.count(charge.cost)
             if not self.rows and len(self.months) < LABELS_MAX:
-                self.months.add(_month_name(middle, self._zone))
+                self.months.add(month_of(middle, self._zone).name)
             return
         self.rows += 1
         self._total += charge.cost
@@ -323,7 +309,7 @@ class _BillSums:
         elif machine is None:
             self._add_residue(charge)
         elif charge.apart is not None:
-            add(self._machines[machine].apart, charge.apart, charge.cost)
+            add(self._machines[machine].sums.apart, charge.apart, charge.cost)
         else:
             self._add_usage(self._machines[machine], charge, charge.cost)
 
@@ -335,11 +321,11 @@ class _BillSums:
         else:
             bit = 1 << self._numbers.setdefault(period, len(self._numbers))
         machine.used |= bit
+        machine.sums.usage += cost
         if charge.time is None:
-            machine.other += cost
             return
         resource = charge.resource or charge.name
-        machine.timed.setdefault(resource, Metered()).add(cost, charge.time)
+        machine.sums.meters.setdefault((resource, ""), Metered()).add(cost, charge.time)
         machine.periods[resource] = machine.periods.get(resource, 0) | bit
 
     def _add_residue(self, charge: InvoiceCharge) -> None:
@@ -386,19 +372,18 @@ class _BillSums:
 
         A resource without hours of its own, such as a disk in byte-seconds, is other usage.
         """
-        meters = {resource: metered for resource, metered in charges.timed.items() if metered.time > 0}
+        sums = charges.sums
+        sums.usage_periods = {(0, self._span(charges.used))}
+        meters = {key: metered for key, metered in sums.meters.items() if metered.time > 0}
         time = sum(
-            min(metered.time, self._span(charges.periods[resource])) for resource, metered in meters.items()
+            min(metered.time, self._span(charges.periods[resource]))
+            for (resource, _sku), metered in meters.items()
         )
-        sums = InvoiceSums(
-            usage=sum(metered.cost for metered in charges.timed.values()) + charges.other,
-            usage_periods={(0, self._span(charges.used))},
-            apart={apart: charges.apart[apart] for apart in APART if apart in charges.apart},
-        )
+        sums.meters = {}
         if time > 0:
             cost = sum(metered.cost for metered in meters.values())
-            sums.meters[next(iter(meters)), ""] = Metered(cost, time)
-        return BilledMachine(sums, charges.rows, tuple(sorted(charges.resources)), time)
+            sums.meters[next(iter(meters))] = Metered(cost, time)
+        return BilledMachine(sums, charges.rows, tuple(sorted(charges.resources)))
 
     def _span(self, bits: int) -> Nanoseconds:
         """How long the periods last together. Most machines of a bill have the same ones."""
@@ -407,11 +392,6 @@ class _BillSums:
             periods = sorted(self._numbers.items())
             span = self._spans[bits] = span_of(period for period, number in periods if bits >> number & 1)
         return span
-
-
-@lru_cache(maxsize=1024)
-def _month_name(instant: Instant, zone: ZoneInfo) -> str:
-    return month_of(instant, zone).name
 
 
 def _last_part(identifier: str) -> str:

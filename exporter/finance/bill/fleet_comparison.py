@@ -15,7 +15,7 @@ from exporter.finance.render import counted
 from exporter.ledger.history import HistorySums
 from exporter.reports.rounding import CENT, dollars_text
 from exporter.tariff.period import Period
-from exporter.units import Instant, Nanoseconds, Picodollars
+from exporter.units import Instant, Picodollars
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,8 +73,6 @@ class ComparedMachine:
     resources: tuple[str, ...]
     rows: int
     compared: ComparedDay
-    time: Nanoseconds | None
-    """For how long it is billed; `None`: the bill does not say."""
     apportioned: bool
 
 
@@ -122,7 +120,7 @@ def reconcile_fleet(
     for number, hosts in members.items():
         name = " + ".join(dict.fromkeys(host.identity.name for host in hosts))
         book = Book.sum_of(name, [host.book for host in hosts])
-        billed = bill.machines.get(number) or BilledMachine(InvoiceSums(), 0, (), 0)
+        billed = bill.machines.get(number) or BilledMachine(InvoiceSums(), 0, ())
         compared = compare(book, billed.sums, crowded=bill.crowded, common_hours=True)
         if not (billed.rows or compared.posted or compared.adjusted):
             continue
@@ -133,7 +131,6 @@ def reconcile_fleet(
                 resources=billed.resources,
                 rows=billed.rows,
                 compared=compared,
-                time=None if bill.crowded else billed.time or None,
                 apportioned=any(host.apportioned for host in hosts),
             )
         )

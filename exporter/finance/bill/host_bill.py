@@ -1,13 +1,13 @@
 """What a bill says by day: its rows summed as they are read, in memory that does not grow with the file."""
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Final
 
 from exporter.config.problems import shown
 from exporter.cost.money import add, add_all
-from exporter.finance.bill.bill_file import InvoiceForm, Reading, own_row_error, read_charges
+from exporter.finance.bill.bill_file import InvoiceForm, Reading, matches, read_rows
 from exporter.finance.bill.charges import Apart, CostColumn, InvoiceCharge, InvoiceError
 from exporter.units import Instant, Nanoseconds, Picodollars
 
@@ -18,8 +18,6 @@ USAGE_PERIODS_MAX: Final = 100
 MOST_METERS: Final = 50_000
 """Sums by day, resource and SKU; beyond them nobody asked for one host."""
 MOST_LISTED: Final = 10
-
-_SEPARATORS: Final = "/:"
 
 
 @dataclass(slots=True)
@@ -203,24 +201,15 @@ def read_invoice(path: Path, reading: Reading) -> Invoice:
     Raises:
         InvoiceError: it cannot be read, or a row cannot be used. What a bill says is whole or not at all.
     """
-    invoice: Invoice | None = None
-    for each in read_charges(path, reading):
-        if invoice is None:
-            invoice = Invoice(each.form, reading.cost, filtered=bool(reading.resources))
-        charge = each.charge
-        chosen = not reading.resources or matches(reading.resources, charge.resource, charge.name)
-        if chosen and charge.own:
-            raise own_row_error(path, each.line, charge.own, ", or choose its rows with --resource")
-        try:
-            invoice.add(charge, chosen=chosen)
-        except InvoiceError as error:
-            raise InvoiceError(f"{path}: {error}") from None
-    assert invoice is not None  # noqa: S101  # a bill has a row
+    invoice = Invoice("focus", reading.cost, filtered=bool(reading.resources))
+    invoice.form = read_rows(
+        path, reading, lambda charge: invoice.add(charge, chosen=reading.compares(charge))
+    )
     chosen_resources = [(key, each.name) for key, each in invoice.resources.items() if each.chosen]
     unmatched = [
         shown(wanted)
         for wanted in reading.resources
-        if not any(matches((wanted,), key, name) for key, name in chosen_resources)
+        if not any(matches(wanted, key, name) for key, name in chosen_resources)
     ]
     if unmatched:
         named = [(key, each.name) for key, each in invoice.dearest(MOST_LISTED + 1) if key][:MOST_LISTED]
@@ -228,18 +217,6 @@ def read_invoice(path: Path, reading: Reading) -> Invoice:
         dearest = f"its dearest are {listed}" if named else "the bill names none"
         raise InvoiceError(f"{path}: no row is of the resource {', '.join(unmatched)}; {dearest}")
     return invoice
-
-
-def matches(wanted: Sequence[str], resource: str, name: str) -> bool:
-    """Whether a row is of one of the resources: by its id, the last part of its id, or its name."""
-    identifier = resource.casefold()
-    for each in wanted:
-        sought = each.casefold()
-        if sought in {identifier, name.casefold()}:
-            return True
-        if identifier.endswith(sought) and identifier[-len(sought) - 1] in _SEPARATORS:
-            return True
-    return False
 
 
 def month_billed(invoice: Invoice) -> str:

@@ -133,7 +133,7 @@ def test_a_bill_of_too_many_periods_has_no_hours(tmp_path: Path, monkeypatch: py
     reconciliation = reconciled([host_month("i-0001", 50 * DOLLAR, covered=48 * HOUR)], rows, tmp_path)
     (machine,) = reconciliation.machines
 
-    assert (machine.time, machine.compared.difference) == (None, 10 * DOLLAR)
+    assert (machine.compared.timed, machine.compared.difference) == (None, 10 * DOLLAR)
     assert "the bill has so many different periods that its hours were not summed" in reconciliation.notes
 
 

@@ -7,9 +7,9 @@ from zoneinfo import ZoneInfo
 import pytest
 
 from exporter.finance.bill import host_bill as invoices
-from exporter.finance.bill.bill_file import Reading
+from exporter.finance.bill.bill_file import Reading, matches
 from exporter.finance.bill.charges import InvoiceCharge, InvoiceError, InvoicePeriod
-from exporter.finance.bill.host_bill import Counted, Invoice, Metered, matches, read_invoice
+from exporter.finance.bill.host_bill import Counted, Invoice, Metered, read_invoice
 from tests.finance.bill.bills import CENT, DOLLAR, HEADER, HOUR, INVOICES, UTC, bill, usage
 
 P5 = "i-0a1b2c3d4e5f67890"
@@ -144,7 +144,7 @@ PIECES = ("-1", "i-", "2", "instance", "chat-8b")
 def test_a_resource_is_matched_by_whole_parts() -> None:
     """By id, the last parts of an id, or name: never by a piece of a part."""
     arn = "arn:aws:ec2:us-east-1:1:instance/i-1"
-    matching = [wanted for wanted in (*WHOLE_PARTS, *PIECES) if matches((wanted,), arn, "Chat")]
+    matching = [wanted for wanted in (*WHOLE_PARTS, *PIECES) if matches(wanted, arn, "Chat")]
     assert matching == list(WHOLE_PARTS)
 
 
