@@ -17,8 +17,9 @@ class Crossing:
     """From a month on, the payments for one option so far are less than for the other."""
 
     month: int
-    """Counted from 1."""
+    """The month, counted from 1."""
     cheaper: str
+    """The name of the option that is cheaper from then on."""
 
 
 @dataclass(frozen=True, slots=True)

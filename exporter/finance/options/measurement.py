@@ -44,7 +44,9 @@ class Measurement:
     """Tokens and dollars of a metered day, as the mean of some days of a ledger."""
 
     first_day: str
+    """The first day that is taken, like 2026-11-30."""
     last_day: str
+    """The last day that is taken."""
     covered: Nanoseconds
     """The time that was metered in the days that are taken."""
     unpriced: Nanoseconds
@@ -52,7 +54,9 @@ class Measurement:
     left_out: int
     """Days in no number, since what they cost is not known."""
     load: Load
+    """Tokens of the mean day."""
     option: Option
+    """The present hosts at the cost of the mean day."""
 
 
 class HostDays(NamedTuple):

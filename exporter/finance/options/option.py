@@ -416,7 +416,9 @@ class Option:
     price_factor: Fraction = ONE
     """Times its own price: that of the hardware with support and insurance, of the rent or of the tokens."""
     source: str = ""
+    """The source of its price; empty where not given."""
     as_of: str = ""
+    """The day of its price; empty where not given."""
 
     def tokens(self, load: Tokens) -> Tokens:
         """Tokens that this option processes to serve a load."""
