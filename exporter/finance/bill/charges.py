@@ -262,6 +262,13 @@ def _billionths(text: str) -> int | None:
     return round(value * BILLIONTHS) if abs(value.adjusted()) <= MOST_DIGITS else None
 
 
+def _cell(row: Sequence[str], index: int, column: str, parse: Callable[[str], T]) -> T:
+    try:
+        return parse(row[index])
+    except ValueError as error:
+        raise CellError(index, column, str(error)) from None
+
+
 class ExportRow:
     """A row of a FOCUS export, by the names of its columns in lower case."""
 
@@ -287,10 +294,7 @@ class ExportRow:
             CellError: it cannot be used.
         """
         index = self._columns[name]
-        try:
-            return parse(self._row[index])
-        except ValueError as error:
-            raise CellError(index, self._header[index].strip(), str(error)) from None
+        return _cell(self._row, index, self._header[index].strip(), parse)
 
 
 class FocusRows:
@@ -391,14 +395,8 @@ def _commitment(row: ExportRow, *, fee: bool) -> CommitmentCharge | None:
 
 def _date_row(zone: ZoneInfo, row: Sequence[str]) -> InvoiceCharge:
     """The charge of a day, and of a host where there is a third column."""
-    try:
-        day = calendar_day(row[0].strip(), zone)
-    except ValueError as error:
-        raise CellError(0, "date", str(error)) from None
-    try:
-        cost = money(row[1])
-    except ValueError as error:
-        raise CellError(1, "dollars", str(error)) from None
+    day = _cell(row, 0, "date", lambda text: calendar_day(text.strip(), zone))
+    cost = _cell(row, 1, "dollars", money)
     return InvoiceCharge(
         period=InvoicePeriod(day.start, day.end, day.name, day.name, None),
         cost=cost,

@@ -4,11 +4,10 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from zoneinfo import ZoneInfo
 
-from exporter.cost.money import add_all
 from exporter.finance.bill.differences import Book, ComparedDay, Difference, compare, summed
 from exporter.finance.bill.fleet_bill import BilledMachine, FleetBill
 from exporter.finance.bill.host_bill import InvoiceSums
-from exporter.finance.bill.host_comparison import BASES, rows_text
+from exporter.finance.bill.host_comparison import notes_of_bases, rows_text
 from exporter.finance.fleet.host_resources import HostIdentity, HostResources
 from exporter.finance.fleet.record import FleetMonth, HostMonth
 from exporter.finance.render import counted
@@ -68,11 +67,11 @@ class HostBooks:
 class ComparedMachine:
     """One machine: a host, or several whose ledgers share a resource of the bill."""
 
-    name: str
     ledgers: tuple[str, ...]
     resources: tuple[str, ...]
     rows: int
     compared: ComparedDay
+    """Its books, by the names of its hosts, against its rows."""
     apportioned: bool
 
 
@@ -112,10 +111,9 @@ def reconcile_fleet(
 ) -> FleetReconciliation:
     """Set the books of all hosts, in the order of those of `resources`, against a bill."""
     members: dict[int, list[HostBook]] = {}
-    others: dict[str, Picodollars] = {}
     for number, each in enumerate(host_books):
         members.setdefault(resources.machine_of(number), []).append(each)
-        add_all(others, each.book.others)
+    whole = Book.sum_of("total", [each.book for each in host_books])
     machines: list[ComparedMachine] = []
     for number, hosts in members.items():
         name = " + ".join(dict.fromkeys(host.identity.name for host in hosts))
@@ -126,7 +124,6 @@ def reconcile_fleet(
             continue
         machines.append(
             ComparedMachine(
-                name=name,
                 ledgers=tuple(host.identity.ledger for host in hosts),
                 resources=billed.resources,
                 rows=billed.rows,
@@ -141,13 +138,13 @@ def reconcile_fleet(
         to_date=now < Period.named(fleet.record.month).bounds(fleet.zone)[1],
         machines=tuple(machines),
         parts=summed(part for each in machines if each.rows for part in each.compared.parts),
-        others=others,
-        notes=tuple(_notes(fleet, host_books, bill, resources.unknown)),
+        others=whole.others,
+        notes=tuple(_notes(fleet, host_books, whole, bill, resources.unknown)),
     )
 
 
 def _notes(
-    fleet: FleetMonth, host_books: Sequence[HostBook], bill: FleetBill, unknown: Sequence[str]
+    fleet: FleetMonth, host_books: Sequence[HostBook], whole: Book, bill: FleetBill, unknown: Sequence[str]
 ) -> Iterator[str]:
     if not bill.machines:
         yield "the bill has no row of these hosts by their names: list them with their resources in --hosts"
@@ -163,9 +160,7 @@ def _notes(
     undivided = sum(each.undivided for each in host_books)
     if abs(undivided) >= CENT:
         yield f"{dollars_text(undivided)} dollars of the books have no component and are not compared"
-    for basis, words in BASES:
-        if amount := sum(each.book.money.get(basis, 0) for each in host_books):
-            yield f"{dollars_text(amount)} dollars of the books come from {words}"
+    yield from notes_of_bases(whole)
     if apportioned := sum(each.apportioned for each in host_books):
         ledgers = counted(apportioned, "ledger")
         yield f"{ledgers} known from Prometheus only: components are apportioned as counters rose"

@@ -99,7 +99,7 @@ def _steps(reconciliation: FleetReconciliation) -> Iterator[str]:
         over = f", {hours(part.time)} h" if part.time else ""
         steps.append((f"{PART_WORDS[part.kind]}{over}", part.amount))
     if unbilled := reconciliation.unbilled:
-        names = ", ".join(printable(each.name) for each in unbilled[:NAMES_MAX])
+        names = ", ".join(printable(each.compared.name) for each in unbilled[:NAMES_MAX])
         more = f" and {len(unbilled) - NAMES_MAX:,} more" if len(unbilled) > NAMES_MAX else ""
         amount = sum(each.compared.difference for each in unbilled)
         steps.append((f"hosts without a row of the bill: {names}{more}", amount))
@@ -120,13 +120,13 @@ def _hosts(reconciliation: FleetReconciliation) -> Iterator[str]:
     rows: list[list[int]] = []
     names: list[str] = []
     for machine in sorted(
-        reconciliation.machines, key=lambda each: (-abs(each.compared.difference), each.name)
+        reconciliation.machines, key=lambda each: (-abs(each.compared.difference), each.compared.name)
     ):
         day = machine.compared
         time = sum(part.amount for part in day.parts if part.kind in TIME)
         price = sum(part.amount for part in day.parts if part.kind in PRICE)
         rows.append([day.booked, time, price, day.difference - time - price])
-        names.append(printable(machine.name))
+        names.append(printable(day.name))
     if len(rows) > HOSTS_MAX + 1:
         rest = rows[HOSTS_MAX:]
         rows = [*rows[:HOSTS_MAX], [sum(column) for column in zip(*rest, strict=True)]]
@@ -188,7 +188,7 @@ def as_json(reconciliation: FleetReconciliation, file: str) -> str:
 def _machine(machine: ComparedMachine) -> dict[str, Any]:
     day = machine.compared
     return {
-        "host": machine.name,
+        "host": day.name,
         "ledgers": machine.ledgers,
         "resources": machine.resources,
         "rows": machine.rows,

@@ -2,7 +2,7 @@
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import Final, Literal
+from typing import Literal
 from zoneinfo import ZoneInfo
 
 from exporter import units
@@ -11,17 +11,12 @@ from exporter.cost.postings import UNASSIGNED
 from exporter.finance.bill.charges import UTC_ZONE, InvoiceError
 from exporter.finance.bill.differences import Book, ComparedDay, ProductTeam, compare
 from exporter.finance.bill.host_bill import Counted, Invoice, InvoiceSums
-from exporter.finance.render import instant_text
+from exporter.finance.render import counted, instant_text
 from exporter.ledger.history import HistorySums, MonthRecord
 from exporter.ledger.schema import day_number
 from exporter.ledger.totals import HOURS_KEPT
-from exporter.reports.rounding import CENT, dollars_text, hundredths, rounded
+from exporter.reports.rounding import CENT, dollars_text, hundredths, rounded, ten_thousandths
 from exporter.tariff.calendar import Day, Month, day_of, first_instant, month_of
-
-DEFAULT_COMPONENTS: Final = frozenset({"rent"})
-
-BASES: Final = (("estimate", "estimated prices"), ("catalogue", "prices of the catalogue"))
-"""Price bases that nobody configured, in words."""
 
 Calendar = Literal["local", "utc", "shifted"]
 """`shifted`: the bill's days are of UTC and the books' of the configured time zone."""
@@ -37,14 +32,19 @@ def hourly(amount: units.Picodollars, time: units.Nanoseconds) -> str:
     whole = (2 * amount * units.NANOSECONDS_PER_HOUR * 10_000 + time * units.PICODOLLARS_PER_DOLLAR) // (
         2 * time * units.PICODOLLARS_PER_DOLLAR
     )
-    sign = "-" if whole < 0 else ""
-    return f"{sign}{abs(whole) // 10_000:,}.{abs(whole) % 10_000:04d}"
+    return ten_thousandths(whole)
 
 
-def rows_text(counted: Counted) -> str:
+def rows_text(rows: Counted) -> str:
     """A number of rows and their dollars, for a sentence."""
-    rows = "1 row" if counted.rows == 1 else f"{counted.rows:,} rows"
-    return f"{rows} ({dollars_text(counted.cost)} dollars)"
+    return f"{counted(rows.rows, 'row')} ({dollars_text(rows.cost)} dollars)"
+
+
+def notes_of_bases(whole: Book) -> Iterator[str]:
+    """Sentences on money of the books whose price nobody configured."""
+    for basis, words in (("estimate", "estimated prices"), ("catalogue", "prices of the catalogue")):
+        if amount := whole.money.get(basis):
+            yield f"{dollars_text(amount)} dollars of the books come from {words}"
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,7 +59,7 @@ class LedgerMonth:
     """The configured time zone."""
     now: units.Instant
     """The end of what can be known of a month that goes on."""
-    components: frozenset[str] = DEFAULT_COMPONENTS
+    components: frozenset[str]
     """The components that are compared."""
 
     def daily(self, day: Day) -> HistorySums:
@@ -123,12 +123,8 @@ class Reconciliation:
 
     invoice: Invoice
     """The bill."""
-    record: MonthRecord
-    """The month of the books."""
-    zone: ZoneInfo
-    """The time zone of the books."""
-    components: frozenset[str]
-    """Components of the books that are compared."""
+    books: LedgerMonth
+    """The month of the books, whole."""
     calendar: Calendar
     """The calendar by which days are compared."""
     by: Literal["day", "month"]
@@ -192,9 +188,7 @@ def reconcile(invoice: Invoice, ledger_month: LedgerMonth) -> Reconciliation:
     )
     reconciliation = Reconciliation(
         invoice=invoice,
-        record=record,
-        zone=ledger_month.zone,
-        components=ledger_month.components,
+        books=ledger_month,
         calendar=calendar,
         by=by,
         to_date=month_name == month_of(ledger_month.now, ledger_month.zone).name,
@@ -321,7 +315,7 @@ def _notes_of_bill(reconciliation: Reconciliation) -> Iterator[str]:
 
 def _notes_of_time(reconciliation: Reconciliation, day_books: _ComparedBooks) -> Iterator[str]:
     invoice = reconciliation.invoice
-    zone = reconciliation.zone.key
+    zone = reconciliation.books.zone.key
     outside = day_books.outside
     if reconciliation.calendar == "utc":
         yield (
@@ -342,7 +336,7 @@ def _notes_of_time(reconciliation: Reconciliation, day_books: _ComparedBooks) ->
     months: dict[str, units.Picodollars] = {}
     billed_days = invoice.local if reconciliation.calendar == "local" else invoice.utc
     for name, sums in (*billed_days.items(), *invoice.months.items()):
-        if not name.startswith(reconciliation.record.month):
+        if not name.startswith(reconciliation.books.record.month):
             add(months, name[:7], sums.total)
     for month, amount in sorted(months.items()):
         if amount:
@@ -394,9 +388,7 @@ def _notes_of_prices(reconciliation: Reconciliation) -> Iterator[str]:
 def _notes_of_books(record: MonthRecord, whole: Book) -> Iterator[str]:
     if record.month not in record.months:
         yield f"the ledger has nothing of {record.month}: if this host ran then, it was not metered"
-    for basis, words in BASES:
-        if whole.money.get(basis):
-            yield f"{dollars_text(whole.money[basis])} dollars of the books come from {words}"
+    yield from notes_of_bases(whole)
     if whole.unpriced:
         yield f"{hours(whole.unpriced)} hours in the books had no price: they cost nothing there"
     if whole.unobserved:
