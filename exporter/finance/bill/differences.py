@@ -11,7 +11,7 @@ from typing import Final, Literal, get_args
 
 from exporter.cost.money import add, add_all, split
 from exporter.finance.bill.charges import APART, Apart
-from exporter.finance.bill.host_bill import InvoiceSums
+from exporter.finance.bill.host_bill import InvoiceSums, Metered
 from exporter.ledger.history import HistorySums
 from exporter.reports.rounding import CENT, rounded
 from exporter.units import Nanoseconds, Picodollars
@@ -156,8 +156,8 @@ class ComparedDay:
     """The part of the bill that is neither of `APART`."""
     metered: Nanoseconds
     """Time in the books."""
-    timed: tuple[Picodollars, Nanoseconds] | None
-    """What the bill charges by time, and for how long; `None`: it does not say."""
+    timed: Metered | None
+    """What the bill charges by time; `None`: it does not say for how long."""
     machines: bool = False
     """Whether the bill has several machines, side by side."""
     meters: bool = False
@@ -166,7 +166,10 @@ class ComparedDay:
     @classmethod
     def sum_of(cls, days: Sequence["ComparedDay"]) -> "ComparedDay":
         """The sums of some days; parts of one kind are one part."""
-        timed = [day.timed for day in days if day.timed is not None]
+        timed = Metered()
+        for day in days:
+            if day.timed is not None:
+                timed.add(day.timed.cost, day.timed.time)
         return cls(
             name="total",
             bill=sum(day.bill for day in days),
@@ -175,7 +178,7 @@ class ComparedDay:
             parts=summed(part for day in days for part in day.parts),
             usage=sum(day.usage for day in days),
             metered=sum(day.metered for day in days),
-            timed=(sum(cost for cost, _time in timed), sum(time for _cost, time in timed)) if timed else None,
+            timed=timed if timed.time else None,
             machines=any(day.machines for day in days),
             meters=any(day.meters for day in days),
         )
@@ -211,11 +214,11 @@ def compare(
     meters = len(set(resources)) < len(resources)
     timed = None
     if time > 0 and not (crowded or machines or meters):
-        timed = sum(each.cost for each in billed.meters.values()), time
+        timed = Metered(sum(each.cost for each in billed.meters.values()), time)
     parts: list[Difference] = []
     if timed is not None:
-        parts = _by_time(book, *timed, common_hours=common_hours)
-        parts.append(Difference("other_usage", billed.usage - timed[0]))
+        parts = _by_time(book, timed, common_hours=common_hours)
+        parts.append(Difference("other_usage", billed.usage - timed.cost))
     elif not machines:  # which of several is this host is not known, and so neither what its time is worth
         parts = _by_hour_of_the_books(book, billed)
     parts += [Difference(apart, billed.apart.get(apart, 0)) for apart in APART]
@@ -236,8 +239,9 @@ def compare(
     )
 
 
-def _by_time(book: Book, cost: Picodollars, time: Nanoseconds, *, common_hours: bool) -> list[Difference]:
+def _by_time(book: Book, timed: Metered, *, common_hours: bool) -> list[Difference]:
     """Differences of a bill that has times. Each piece has its share of the cost; they sum to the cost."""
+    cost, time = timed.cost, timed.time
     # In a gap the host was down or up; the books do not tell which, so the bill is believed that far.
     counted = min(max(time, book.metered - book.unobserved), book.metered)
     not_in_ledger = max(0, time - counted)

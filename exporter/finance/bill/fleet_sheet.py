@@ -198,6 +198,6 @@ def _machine(machine: ComparedMachine) -> dict[str, Any]:
         "bill": money_json(day.bill),
         "difference": money_json(day.difference),
         "metered_hours": day.metered / NANOSECONDS_PER_HOUR,
-        "billed_hours": None if day.timed is None else day.timed[1] / NANOSECONDS_PER_HOUR,
+        "billed_hours": None if day.timed is None else day.timed.time / NANOSECONDS_PER_HOUR,
         "parts": [part_json(part, PART_WORDS) for part in day.parts],
     }

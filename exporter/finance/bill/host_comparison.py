@@ -1,7 +1,7 @@
 """The books of a host against its bill: which days are compared, and what would make them agree. Pure."""
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Literal
 from zoneinfo import ZoneInfo
 
@@ -16,7 +16,8 @@ from exporter.ledger.history import HistorySums, MonthRecord
 from exporter.ledger.schema import day_number
 from exporter.ledger.totals import HOURS_KEPT
 from exporter.reports.rounding import CENT, dollars_text, hundredths, rounded, ten_thousandths
-from exporter.tariff.calendar import Day, Month, day_of, first_instant, month_of
+from exporter.tariff.calendar import Day, day_of, month_of
+from exporter.tariff.period import Period
 
 Calendar = Literal["local", "utc", "shifted"]
 """`shifted`: the bill's days are of UTC and the books' of the configured time zone."""
@@ -94,10 +95,9 @@ class LedgerMonth:
 
     def days(self, zone: ZoneInfo) -> list[Day]:
         """The days of the month in a time zone that have begun."""
-        month = month_named(self.record.month, zone)
+        start, end = Period.named(self.record.month).bounds(zone)
         days = []
-        start = month.start
-        while start < min(month.end, self.now):
+        while start < min(end, self.now):
             days.append(day_of(start, zone))
             start = days[-1].end
         return days
@@ -138,21 +138,15 @@ class Reconciliation:
     """The sum of the rows."""
     others: Mapping[str, units.Picodollars]
     """Components of the books that are not compared, of the same days."""
-    suggestions: tuple[Suggestion, ...] = ()
+    suggestions: tuple[Suggestion, ...]
     """Adjustments that would make the books agree with the bill."""
-    notes: tuple[str, ...] = ()
+    notes: tuple[str, ...]
     """Sentences, without their stop, on what is not compared."""
-
-
-def month_named(name: str, zone: ZoneInfo) -> Month:
-    """A month like 2026-10 of a time zone."""
-    return month_of(first_instant(int(name[:4]), int(name[5:]), 1, zone), zone)
 
 
 def hours_wanted(name: str) -> tuple[int, int]:
     """The hours since 1970 that `LedgerMonth.hours` needs for a month."""
-    month = month_named(name, UTC_ZONE)
-    first, end = month.start // units.NANOSECONDS_PER_HOUR, month.end // units.NANOSECONDS_PER_HOUR
+    first, end = (edge // units.NANOSECONDS_PER_HOUR for edge in Period.named(name).bounds(UTC_ZONE))
     return first - 24, end + 24
 
 
@@ -182,32 +176,28 @@ def reconcile(invoice: Invoice, ledger_month: LedgerMonth) -> Reconciliation:
         pairs = [(whole, billed_month)]
     elif month.total:
         pairs.append((Book("(month)", 0), month))
-    compared = [(book, compare(book, sums, crowded=invoice.crowded)) for book, sums in pairs]
+    compared = [compare(book, sums, crowded=invoice.crowded) for book, sums in pairs]
     rows = tuple(
-        row for book, row in compared if row.bill or row.posted or row.adjusted or row.parts or book.metered
+        row for row in compared if row.bill or row.posted or row.adjusted or row.parts or row.metered
     )
-    reconciliation = Reconciliation(
+    total = ComparedDay.sum_of(rows)
+    today = day_of(ledger_month.now, ledger_month.zone).name
+    _start, end = Period.named(month_name).bounds(UTC_ZONE)
+    last_day = max((book.name for book in day_books.days), default=_date(end - 1))
+    return Reconciliation(
         invoice=invoice,
         books=ledger_month,
         calendar=calendar,
         by=by,
         to_date=month_name == month_of(ledger_month.now, ledger_month.zone).name,
         rows=rows,
-        total=ComparedDay.sum_of(rows),
+        total=total,
         others=whole.others,
-    )
-    difference = reconciliation.total.difference_in_cents * CENT
-    today = day_of(ledger_month.now, ledger_month.zone).name
-    last_day = max(
-        (book.name for book in day_books.days), default=_date(month_named(month_name, UTC_ZONE).end - 1)
-    )
-    return replace(
-        reconciliation,
-        suggestions=tuple(_suggestions(difference, whole.owners, min(last_day, today))),
+        suggestions=tuple(_suggestions(total.difference_in_cents * CENT, whole.owners, min(last_day, today))),
         notes=(
-            *_notes_of_bill(reconciliation),
-            *_notes_of_time(reconciliation, day_books),
-            *_notes_of_prices(reconciliation),
+            *_notes_of_bill(invoice),
+            *_notes_of_time(invoice, ledger_month, calendar, day_books),
+            *_notes_of_prices(invoice, rows),
             *_notes_of_books(record, whole),
         ),
     )
@@ -217,11 +207,12 @@ def _calendar(invoice: Invoice, ledger_month: LedgerMonth) -> Calendar:
     month = invoice.months.get(ledger_month.record.month, InvoiceSums())
     if not invoice.shifted.rows and (not month.usage or ledger_month.zone.key == "UTC"):
         return "local"
-    local = month_named(ledger_month.record.month, ledger_month.zone)
-    first = month_named(ledger_month.record.month, UTC_ZONE).start // units.NANOSECONDS_PER_HOUR
+    period = Period.named(ledger_month.record.month)
+    local_start, _end = period.bounds(ledger_month.zone)
+    first = period.bounds(UTC_ZONE)[0] // units.NANOSECONDS_PER_HOUR
     if first > ledger_month.now // units.NANOSECONDS_PER_HOUR - HOURS_KEPT:
         return "utc"  # no hour since then can be past its time
-    if first < min(ledger_month.hours, default=first) <= local.start // units.NANOSECONDS_PER_HOUR:
+    if first < min(ledger_month.hours, default=first) <= local_start // units.NANOSECONDS_PER_HOUR:
         return "shifted"  # whether hours are gone, or the host began then, no local day of the month tells
     return "utc" if ledger_month.keeps_hours(ledger_month.days(ledger_month.zone)) else "shifted"
 
@@ -294,8 +285,7 @@ def _suggestions(
             yield Suggestion(sign * cents * CENT, day, product, team)
 
 
-def _notes_of_bill(reconciliation: Reconciliation) -> Iterator[str]:
-    invoice = reconciliation.invoice
+def _notes_of_bill(invoice: Invoice) -> Iterator[str]:
     named = sum(1 for resource in invoice.resources if resource)
     if invoice.left.rows:
         yield f"{rows_text(invoice.left)} of other resources: not compared"
@@ -313,18 +303,19 @@ def _notes_of_bill(reconciliation: Reconciliation) -> Iterator[str]:
         yield f"{rows_text(invoice.loose)} of periods that cross the end of a day or month: not compared"
 
 
-def _notes_of_time(reconciliation: Reconciliation, day_books: _ComparedBooks) -> Iterator[str]:
-    invoice = reconciliation.invoice
-    zone = reconciliation.books.zone.key
+def _notes_of_time(
+    invoice: Invoice, ledger_month: LedgerMonth, calendar: Calendar, day_books: _ComparedBooks
+) -> Iterator[str]:
+    zone = ledger_month.zone.key
     outside = day_books.outside
-    if reconciliation.calendar == "utc":
+    if calendar == "utc":
         yield (
             "the bill is by UTC, so that the books are too, from their history by the hour; reports of the "
             f"month are by {zone}"
         )
         if invoice.local_only.rows:
             yield f"{rows_text(invoice.local_only)} of no one day of UTC: not compared"
-    elif reconciliation.calendar == "shifted":
+    elif calendar == "shifted":
         yield (
             f"the bill is by UTC and the books by days of {zone}: hours of that month are no "
             "longer kept, so that each day is compared with one that begins and ends at other hours"
@@ -334,9 +325,9 @@ def _notes_of_time(reconciliation: Reconciliation, day_books: _ComparedBooks) ->
     elif zone != "UTC":
         yield f"the rows of the bill were put into days of {zone}"
     months: dict[str, units.Picodollars] = {}
-    billed_days = invoice.local if reconciliation.calendar == "local" else invoice.utc
+    billed_days = invoice.local if calendar == "local" else invoice.utc
     for name, sums in (*billed_days.items(), *invoice.months.items()):
-        if not name.startswith(reconciliation.books.record.month):
+        if not name.startswith(ledger_month.record.month):
             add(months, name[:7], sums.total)
     for month, amount in sorted(months.items()):
         if amount:
@@ -358,8 +349,7 @@ def _notes_of_time(reconciliation: Reconciliation, day_books: _ComparedBooks) ->
         )
 
 
-def _notes_of_prices(reconciliation: Reconciliation) -> Iterator[str]:
-    invoice, rows = reconciliation.invoice, reconciliation.rows
+def _notes_of_prices(invoice: Invoice, rows: Sequence[ComparedDay]) -> Iterator[str]:
     if invoice.crowded:
         yield "the bill has so many resources that its hours were not summed: name this host with --resource"
     machines = [row.name for row in rows if row.machines]

@@ -221,6 +221,6 @@ def _row(row: ComparedDay) -> dict[str, Any]:
         "books": money_json(row.posted),
         "adjusted": money_json(row.adjusted),
         "difference": money_json(row.difference),
-        "billed_hours": None if row.timed is None else row.timed[1] / NANOSECONDS_PER_HOUR,
+        "billed_hours": None if row.timed is None else row.timed.time / NANOSECONDS_PER_HOUR,
         "parts": [part_json(part, WORDS) for part in row.parts],
     }
