@@ -123,7 +123,7 @@ class Reconciliation:
 
     invoice: Invoice
     """The bill."""
-    books: LedgerMonth
+    ledger_month: LedgerMonth
     """The month of the books, whole."""
     calendar: Calendar
     """The calendar by which days are compared."""
@@ -186,7 +186,7 @@ def reconcile(invoice: Invoice, ledger_month: LedgerMonth) -> Reconciliation:
     last_day = max((book.name for book in day_books.days), default=_date(end - 1))
     return Reconciliation(
         invoice=invoice,
-        books=ledger_month,
+        ledger_month=ledger_month,
         calendar=calendar,
         by=by,
         to_date=month_name == month_of(ledger_month.now, ledger_month.zone).name,

@@ -78,9 +78,9 @@ def as_text(
     `flags` say where the books are, for commands that are to find the same ones. A table wider than `width`
     is in parts.
     """
-    record = reconciliation.books.record
+    record = reconciliation.ledger_month.record
     when = f"{record.month} to date" if reconciliation.to_date else record.month
-    zone = "UTC" if reconciliation.calendar == "utc" else reconciliation.books.zone.key
+    zone = "UTC" if reconciliation.calendar == "utc" else reconciliation.ledger_month.zone.key
     invoice = reconciliation.invoice
     of_all = "" if invoice.chosen.rows == invoice.rows else f" of {invoice.rows:,}"
     form = form_text(invoice.form, invoice.cost)
@@ -88,7 +88,7 @@ def as_text(
     lines = [
         f"{when} by {reconciliation.by} of {zone}, ledger {record.ledger}, as of {as_of}",
         f"invoice {printable(file)}: {form}, {invoice.chosen.rows:,}{of_all} rows",
-        f"compared with: {', '.join(sorted(reconciliation.books.components))}",
+        f"compared with: {', '.join(sorted(reconciliation.ledger_month.components))}",
         "",
     ]
     cents = _cents(reconciliation)
@@ -136,14 +136,14 @@ def as_json(reconciliation: Reconciliation, file: str, flags: Sequence[str] = ()
     invoice = reconciliation.invoice
     document = {
         "report": "reconcile",
-        "month": reconciliation.books.record.month,
+        "month": reconciliation.ledger_month.record.month,
         "to_date": reconciliation.to_date,
         "calendar": reconciliation.calendar,
-        "timezone": reconciliation.books.zone.key,
+        "timezone": reconciliation.ledger_month.zone.key,
         "by": reconciliation.by,
-        "components": sorted(reconciliation.books.components),
-        "ledger": reconciliation.books.record.ledger,
-        "last_commit": time_text(reconciliation.books.record.last_commit),
+        "components": sorted(reconciliation.ledger_month.components),
+        "ledger": reconciliation.ledger_month.record.ledger,
+        "last_commit": time_text(reconciliation.ledger_month.record.last_commit),
         "invoice": {
             **invoice_json(file, invoice.form, invoice.cost, invoice.rows),
             "compared_rows": invoice.chosen.rows,
