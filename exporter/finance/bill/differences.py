@@ -208,7 +208,7 @@ def compare(
     `common_hours`: prices are compared over hours that both have, and hours that the bill lacks are worth
     what the books have of them, not the bill's price.
     """
-    resources = [resource for resource, _sku in billed.meters]
+    resources = [meter.resource for meter in billed.meters]
     time = sum(each.time for each in billed.meters.values())
     machines = len(set(resources)) > 1 and time > book.length
     meters = len(set(resources)) < len(resources)

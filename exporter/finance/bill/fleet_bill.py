@@ -18,10 +18,10 @@ from exporter.finance.bill.charges import (
     InvoiceCharge,
     InvoiceError,
 )
-from exporter.finance.bill.host_bill import Counted, InvoiceSums, Metered, span_of
+from exporter.finance.bill.host_bill import Counted, InvoiceSums, Metered, MeterKey, UsagePeriod, span_of
 from exporter.tariff.calendar import month_of
 from exporter.tariff.period import Period
-from exporter.units import NANOSECONDS_PER_DAY, Instant, Nanoseconds, Picodollars
+from exporter.units import NANOSECONDS_PER_DAY, Nanoseconds, Picodollars
 
 PERIODS_MAX: Final = 10_000
 """Different periods of rows; a bill by the hour has 744, and with more its hours are not summed."""
@@ -225,7 +225,7 @@ class _BillSums:
         self._residue: dict[Residue, _Labels] = {}
         self._commitments: dict[str, Commitment] = {}
         self._purchases: dict[str, _Labels] = {}
-        self._numbers: dict[tuple[Instant, Instant], int] = {}
+        self._numbers: dict[UsagePeriod, int] = {}
         self._spans: dict[int, Nanoseconds] = {}
         self._crowded = False
         self._total, self._others = 0, Counted()
@@ -253,7 +253,7 @@ class _BillSums:
                 sums = self._machines[machine].sums
                 sums.usage += amount
                 if resource:
-                    sums.meters[resource, ""].cost += amount
+                    sums.meters[MeterKey(resource, "")].cost += amount
             name = f"{commitment.name} ({commitment.kind})"
             prepaid = commitment.total - unused - sum(parts.values())
             if unused:
@@ -314,7 +314,7 @@ class _BillSums:
             self._add_usage(self._machines[machine], charge, charge.cost)
 
     def _add_usage(self, machine: MachineCharges, charge: InvoiceCharge, cost: Picodollars) -> None:
-        period = charge.period.start, charge.period.end
+        period = UsagePeriod(charge.period.start, charge.period.end)
         if period not in self._numbers and len(self._numbers) == PERIODS_MAX:
             self._crowded = True
             bit = 0
@@ -325,7 +325,7 @@ class _BillSums:
         if charge.time is None:
             return
         resource = charge.resource or charge.name
-        machine.sums.meters.setdefault((resource, ""), Metered()).add(cost, charge.time)
+        machine.sums.meters.setdefault(MeterKey(resource, ""), Metered()).add(cost, charge.time)
         machine.periods[resource] = machine.periods.get(resource, 0) | bit
 
     def _add_residue(self, charge: InvoiceCharge) -> None:
@@ -373,11 +373,10 @@ class _BillSums:
         A resource without hours of its own, such as a disk in byte-seconds, is other usage.
         """
         sums = charges.sums
-        sums.usage_periods = {(0, self._span(charges.used))}
+        sums.usage_periods = {UsagePeriod(0, self._span(charges.used))}
         meters = {key: metered for key, metered in sums.meters.items() if metered.time > 0}
         time = sum(
-            min(metered.time, self._span(charges.periods[resource]))
-            for (resource, _sku), metered in meters.items()
+            min(metered.time, self._span(charges.periods[key.resource])) for key, metered in meters.items()
         )
         sums.meters = {}
         if time > 0:

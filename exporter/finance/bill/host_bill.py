@@ -3,7 +3,7 @@
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Final
+from typing import Final, NamedTuple
 
 from exporter.config.problems import shown
 from exporter.cost.money import add, add_all
@@ -33,7 +33,21 @@ class Metered:
         self.time += time
 
 
-def span_of(periods: Iterable[tuple[Instant, Instant]]) -> Nanoseconds:
+class MeterKey(NamedTuple):
+    """The resource and the SKU that usage by time is charged for."""
+
+    resource: str
+    sku: str
+
+
+class UsagePeriod(NamedTuple):
+    """The time [start, end) of usage."""
+
+    start: Instant
+    end: Instant
+
+
+def span_of(periods: Iterable[UsagePeriod]) -> Nanoseconds:
     """How long periods last together, those that overlap once. They are in the order of their starts."""
     span, reached = 0, 0
     for start, end in periods:
@@ -48,11 +62,12 @@ class InvoiceSums:
 
     usage: Picodollars = 0
     """All usage, by time or not."""
-    usage_periods: set[tuple[Instant, Instant]] | None = field(default_factory=set)
+    usage_periods: set[UsagePeriod] | None = field(default_factory=set)
     """The periods of usage; `None`: too many to be kept."""
-    meters: dict[tuple[str, str], Metered] = field(default_factory=dict)
-    """Usage by time, by resource and SKU."""
+    meters: dict[MeterKey, Metered] = field(default_factory=dict)
+    """Usage by time."""
     apart: dict[Apart, Picodollars] = field(default_factory=dict)
+    """What is no usage."""
 
     @property
     def total(self) -> Picodollars:
@@ -64,10 +79,10 @@ class InvoiceSums:
         """The longest time of usage; `None`: not known."""
         return None if self.usage_periods is None else span_of(sorted(self.usage_periods))
 
-    def used(self, start: Instant, end: Instant) -> None:
-        """There was usage in [start, end)."""
+    def used(self, period: UsagePeriod) -> None:
+        """There was usage in a period."""
         if self.usage_periods is not None:
-            self.usage_periods.add((start, end))
+            self.usage_periods.add(period)
             if len(self.usage_periods) > USAGE_PERIODS_MAX:
                 self.usage_periods = None
 
@@ -176,10 +191,10 @@ class Invoice:
                 add(sums.apart, charge.apart, charge.cost)
                 continue
             sums.usage += charge.cost
-            sums.used(period.start, period.end)
+            sums.used(UsagePeriod(period.start, period.end))
             if charge.time is None:
                 continue
-            key = charge.resource, charge.sku
+            key = MeterKey(charge.resource, charge.sku)
             if key not in sums.meters:
                 self.crowded |= self._meters == MOST_METERS
                 self._meters += not self.crowded

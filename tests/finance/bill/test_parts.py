@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 from exporter.cost.postings import CostOwner, OwnerPhase
 from exporter.finance.bill.charges import APART
 from exporter.finance.bill.differences import KINDS, Book, ComparedDay, Difference, compare
-from exporter.finance.bill.host_bill import InvoiceSums, Metered
+from exporter.finance.bill.host_bill import InvoiceSums, Metered, MeterKey, UsagePeriod
 from exporter.ledger.history import HistorySums
 from exporter.readings import Gpu
 from exporter.report import ServerOwner
@@ -30,14 +30,14 @@ def timed(dollars: float, hours: float, *, other: int = 0) -> InvoiceSums:
     cost = round(dollars * DOLLAR)
     return InvoiceSums(
         usage=cost + other * DOLLAR,
-        usage_periods={(0, DAY)},
-        meters={("i-1", "p5"): Metered(cost, round(hours * HOUR))},
+        usage_periods={UsagePeriod(0, DAY)},
+        meters={MeterKey("i-1", "p5"): Metered(cost, round(hours * HOUR))},
     )
 
 
 def untimed(dollars: float, span: int = DAY) -> InvoiceSums:
     """A day of a bill that tells dollars alone."""
-    return InvoiceSums(usage=round(dollars * DOLLAR), usage_periods={(0, span)})
+    return InvoiceSums(usage=round(dollars * DOLLAR), usage_periods={UsagePeriod(0, span)})
 
 
 def parts(row: ComparedDay) -> list[tuple[str, float, float | None]]:
@@ -82,7 +82,7 @@ def test_common_hours_leave_nothing_unexplained(
     posted = rent if metered > unpriced else 0
     of_host = Book("2026-10", DAY, metered, unobserved, unpriced, {"configured": posted}, {}, {}, 0)
     row = compare(
-        of_host, InvoiceSums(usage=cost, meters={("i-1", ""): Metered(cost, time)}), common_hours=True
+        of_host, InvoiceSums(usage=cost, meters={MeterKey("i-1", ""): Metered(cost, time)}), common_hours=True
     )
 
     assert sum(part.amount for part in row.parts) == row.difference == cost - posted
@@ -264,7 +264,7 @@ def test_several_machines_at_once_are_not_taken_for_this_host() -> None:
     """Two of 24 h each on a day of which 12 are metered: which is which nobody knows."""
     tally = timed(48, 24)
     tally.usage += 72 * DOLLAR
-    tally.meters["i-2", "p5"] = Metered(72 * DOLLAR, DAY)
+    tally.meters[MeterKey("i-2", "p5")] = Metered(72 * DOLLAR, DAY)
     row = compare(book(metered=DAY // 2, rent=24 * DOLLAR), tally)
     assert (row.machines, parts(row)) == (True, [("unexplained", 96.0, None)])
 
@@ -273,7 +273,7 @@ def test_machines_one_after_the_other_are_one_host() -> None:
     """10 h of one and 14 h of the next, at 2 dollars."""
     tally = timed(20, 10)
     tally.usage += 28 * DOLLAR
-    tally.meters["i-2", "p5"] = Metered(28 * DOLLAR, 14 * HOUR)
+    tally.meters[MeterKey("i-2", "p5")] = Metered(28 * DOLLAR, 14 * HOUR)
     row = compare(book(), tally)
     assert (row.machines, row.parts) == (False, ())
 
@@ -282,7 +282,7 @@ def test_a_machine_of_several_meters_tells_no_price_per_hour() -> None:
     """Cores by the second and GPUs by the second do not add up to hours of a machine."""
     tally = timed(12, 624)
     tally.usage += 40 * DOLLAR
-    tally.meters["i-1", "gpu"] = Metered(40 * DOLLAR, DAY)
+    tally.meters[MeterKey("i-1", "gpu")] = Metered(40 * DOLLAR, DAY)
     row = compare(book(), tally)
     assert (row.meters, row.timed, parts(row)) == (True, None, [("unexplained", 4.0, None)])
 
@@ -304,7 +304,7 @@ times = st.integers(0, 25 * HOUR)
     money=st.dictionaries(st.sampled_from(["configured", "catalogue", "estimate"]), amounts),
     adjusted=st.integers(-(10**18), 10**18),
     meters=st.dictionaries(
-        st.tuples(st.sampled_from("ab"), st.sampled_from("xy")),
+        st.builds(MeterKey, st.sampled_from("ab"), st.sampled_from("xy")),
         st.builds(Metered, amounts, times),
     ),
     more=amounts,
@@ -318,7 +318,7 @@ def test_parts_always_sum_to_the_difference(
     unpriced: int,
     money: dict[str, int],
     adjusted: int,
-    meters: dict[tuple[str, str], Metered],
+    meters: dict[MeterKey, Metered],
     more: int,
     apart: dict[str, int],
     span: int,
@@ -327,7 +327,7 @@ def test_parts_always_sum_to_the_difference(
     day = Book("x", max(length, metered), metered, min(unobserved, metered), min(unpriced, metered), money)
     day.adjusted = adjusted
     usage = sum(each.cost for each in meters.values()) + more
-    tally = InvoiceSums(usage, {(0, span)} if usage else set(), meters, dict(apart))  # type: ignore[arg-type]
+    tally = InvoiceSums(usage, {UsagePeriod(0, span)} if usage else set(), meters, dict(apart))  # type: ignore[arg-type]
     row = compare(day, tally)
 
     assert usage + sum(apart.values()) - sum(money.values()) - adjusted == row.difference
