@@ -47,13 +47,16 @@ class Book:
     def of(
         cls,
         name: str,
+        *,
         passed: Nanoseconds,
-        metered: Nanoseconds,
+        covered: Nanoseconds,
         sums: HistorySums,
         components: frozenset[str],
+        adjusted: Picodollars,
     ) -> "Book":
-        """The books of a time of which `passed` is over, without adjustments."""
-        book = cls(name, max(passed, metered), metered)
+        """The books of a time of which `passed` is over; `covered` is metered where sums do not tell it."""
+        metered = sums.covered.get((), covered)
+        book = cls(name, max(passed, metered), metered, adjusted=adjusted)
         gpu_time = sum(sums.gpu_held.values())
         if gpu_time:
             book.unobserved = min(metered, metered * sums.unobserved() // gpu_time)

@@ -48,9 +48,14 @@ class HostBooks:
         record = host.record
         sums = record.sums or HistorySums()
         start, end = Period.named(record.month).bounds(ZoneInfo(host.zone))
-        metered = sums.covered.get((), host.covered)
-        book = Book.of(host.name, max(0, min(end, self.now) - start), metered, sums, self.components)
-        book.adjusted = record.adjusted
+        book = Book.of(
+            host.name,
+            passed=min(end, self.now) - start,
+            covered=host.covered,
+            sums=sums,
+            components=self.components,
+            adjusted=record.adjusted,
+        )
         undivided = host.total - record.adjusted - book.compared - sum(book.others.values())
         self.by_ledger[record.ledger] = HostBook(HostIdentity.of(host), book, host.apportioned, undivided)
 

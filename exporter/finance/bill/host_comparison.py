@@ -85,13 +85,16 @@ class LedgerMonth:
 
     def book(self, day: Day, sums: HistorySums) -> Book:
         """The books of a day, or of a part of it. Adjustments keep the day that they name."""
-        # Hours do not tell what they cover; a GPU is held by somebody whenever a tick covers it.
-        metered = sums.covered.get((), max(sums.gpu_held.values(), default=0))
-        passed = max(0, min(day.end, self.now) - day.start)
-        book = Book.of(day.name, passed, metered, sums, self.components)
         posted = [each for each in self.record.adjustments if each.posted is not None]
-        book.adjusted = sum(each.amount for each in posted if each.day == day.name)
-        return book
+        return Book.of(
+            day.name,
+            passed=min(day.end, self.now) - day.start,
+            # Hours do not tell what they cover; a GPU is held by somebody whenever a tick covers it.
+            covered=max(sums.gpu_held.values(), default=0),
+            sums=sums,
+            components=self.components,
+            adjusted=sum(each.amount for each in posted if each.day == day.name),
+        )
 
     def days(self, zone: ZoneInfo) -> list[Day]:
         """The days of the month in a time zone that have begun."""

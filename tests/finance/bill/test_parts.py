@@ -142,7 +142,9 @@ def test_time_of_a_night_that_is_not_owed_is_nobodys_mistake() -> None:
         server_cost={(ServerOwner("chat", "assistants", "", "s"), "rent", "configured"): 24 * DOLLAR},
         covered={(): DAY},
     )
-    night = Book.of("2026-10-01", DAY, DAY, sums, frozenset({"rent"}))
+    night = Book.of(
+        "2026-10-01", passed=DAY, covered=DAY, sums=sums, components=frozenset({"rent"}), adjusted=0
+    )
 
     assert (night.metered, night.unobserved) == (DAY, 12 * HOUR)
     assert compare(night, timed(24, 12)).parts == ()
