@@ -186,6 +186,12 @@ def shortened(name: str, width: int) -> str:
     return name if len(name) <= width else f"{name[: width - 1]}~"
 
 
+def few(names: Sequence[str], most: int) -> str:
+    """The first names for a sentence, and how many more there are."""
+    more = f" and {len(names) - most:,} more" if len(names) > most else ""
+    return ", ".join(names[:most]) + more
+
+
 def counted(count: int, what: str) -> str:
     """A number of things, like `1 row` and `2,000 rows`."""
     return f"1 {what}" if count == 1 else f"{count:,} {what}s"

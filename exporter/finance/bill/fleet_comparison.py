@@ -10,7 +10,7 @@ from exporter.finance.bill.host_bill import InvoiceSums
 from exporter.finance.bill.host_comparison import notes_of_bases, rows_text
 from exporter.finance.fleet.host_resources import HostIdentity, HostResources
 from exporter.finance.fleet.record import FleetMonth, HostMonth
-from exporter.finance.render import counted
+from exporter.finance.render import counted, few
 from exporter.ledger.history import HistorySums
 from exporter.reports.rounding import CENT, dollars_text
 from exporter.tariff.period import Period
@@ -170,5 +170,4 @@ def _notes(
         ledgers = counted(apportioned, "ledger")
         yield f"{ledgers} known from Prometheus only: components are apportioned as counters rose"
     if unknown:
-        listed = ", ".join(unknown[:10]) + (f" and {len(unknown) - 10} more" if len(unknown) > 10 else "")
-        yield f"hosts of the list that have no ledger in this month: {listed}"
+        yield f"hosts of the list that have no ledger in this month: {few(unknown, 10)}"

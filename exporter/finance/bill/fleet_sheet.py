@@ -18,7 +18,7 @@ from exporter.finance.bill.host_sheet import (
     part_json,
 )
 from exporter.finance.fleet import missing
-from exporter.finance.render import WIDTH, counted, money_json, shortened, wrapped
+from exporter.finance.render import WIDTH, counted, few, money_json, shortened, wrapped
 from exporter.readings import printable
 from exporter.reports.rounding import CENT, balanced, dollars_text, hundredths, rounded, ruled_table
 from exporter.units import NANOSECONDS_PER_HOUR
@@ -99,10 +99,9 @@ def _steps(reconciliation: FleetReconciliation) -> Iterator[str]:
         over = f", {hours(part.time)} h" if part.time else ""
         steps.append((f"{PART_WORDS[part.kind]}{over}", part.amount))
     if unbilled := reconciliation.unbilled:
-        names = ", ".join(printable(each.compared.name) for each in unbilled[:NAMES_MAX])
-        more = f" and {len(unbilled) - NAMES_MAX:,} more" if len(unbilled) > NAMES_MAX else ""
+        names = few([printable(each.compared.name) for each in unbilled], NAMES_MAX)
         amount = sum(each.compared.difference for each in unbilled)
-        steps.append((f"hosts without a row of the bill: {names}{more}", amount))
+        steps.append((f"hosts without a row of the bill: {names}", amount))
     steps += [(RESIDUE_WORDS[each.kind], each.amount) for each in reconciliation.bill.residue]
     cents = rounded([amount for _words, amount in steps], CENT)
     amounts = [hundredths(cent) for cent in (*cents, sum(cents))]

@@ -18,6 +18,7 @@ USAGE_PERIODS_MAX: Final = 100
 MOST_METERS: Final = 50_000
 """Sums by day, resource and SKU; beyond them nobody asked for one host."""
 MOST_LISTED: Final = 10
+"""Resources of a bill that are named to a person, the dearest first."""
 
 
 @dataclass(slots=True)

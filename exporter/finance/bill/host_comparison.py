@@ -11,7 +11,7 @@ from exporter.cost.postings import UNASSIGNED
 from exporter.finance.bill.charges import UTC_ZONE, InvoiceError
 from exporter.finance.bill.differences import Book, ComparedDay, ProductTeam, compare
 from exporter.finance.bill.host_bill import Counted, Invoice, InvoiceSums
-from exporter.finance.render import counted, instant_text
+from exporter.finance.render import counted, few, instant_text
 from exporter.ledger.history import HistorySums, MonthRecord
 from exporter.ledger.schema import day_number
 from exporter.ledger.totals import HOURS_KEPT
@@ -347,7 +347,7 @@ def _notes_of_time(
         )
     if day_books.uncut:
         yield (
-            f"the bill begins or ends within {_days(day_books.uncut)}, whose hours are no longer kept: the "
+            f"the bill begins or ends within {few(day_books.uncut, 1)}, whose hours are no longer kept: the "
             "books are of the whole day"
         )
 
@@ -358,13 +358,13 @@ def _notes_of_prices(invoice: Invoice, rows: Sequence[ComparedDay]) -> Iterator[
     machines = [row.name for row in rows if row.machines]
     if machines:
         yield (
-            f"on {_days(machines)} the bill has several machines at once, so that the hours and the price of "
-            "this one are not known: name it with --resource"
+            f"on {few(machines, 1)} the bill has several machines at once, so that the hours and the price "
+            "of this one are not known: name it with --resource"
         )
     meters = [row.name for row in rows if row.meters]
     if meters:
         yield (
-            f"on {_days(meters)} the bill charges a machine by several SKUs at once (cores, memory, GPUs), "
+            f"on {few(meters, 1)} the bill charges a machine by several SKUs at once (cores, memory, GPUs), "
             "so that it has no price per hour"
         )
     both = [row for row in rows if row.metered and row.usage and row.timed is None]
@@ -401,7 +401,3 @@ def _notes_of_books(record: MonthRecord, whole: Book) -> Iterator[str]:
     waiting = [each.amount for each in record.adjustments if each.posted is None]
     if waiting:
         yield f"adjustments of {dollars_text(sum(waiting))} dollars wait for the daemon and are in no sum"
-
-
-def _days(names: Sequence[str]) -> str:
-    return names[0] if len(names) == 1 else f"{names[0]} and {len(names) - 1} more"

@@ -7,13 +7,13 @@ from typing import Any, Final
 from exporter.finance.bill.bill_file import InvoiceForm
 from exporter.finance.bill.charges import COSTS, CostColumn
 from exporter.finance.bill.differences import ComparedDay, Difference, DifferenceKind
+from exporter.finance.bill.host_bill import MOST_LISTED
 from exporter.finance.bill.host_comparison import Reconciliation, Suggestion, hourly, hours
 from exporter.finance.render import json_text, lines_text, money_json, time_text
 from exporter.readings import printable
 from exporter.reports.rounding import CENT, balanced, dollars_text, hundredths, rounded, ruled_table
 from exporter.units import NANOSECONDS_PER_HOUR, NANOSECONDS_PER_SECOND, Picodollars, plain_dollars
 
-MOST_LISTED: Final = 10
 RESOURCES_MAX: Final = 100
 LONGEST_NAME: Final = 200
 

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Final, Literal, NamedTuple, get_args
 from zoneinfo import ZoneInfo
 
 from exporter.cost.money import add, add_all
-from exporter.finance.render import instant_text
+from exporter.finance.render import few, instant_text
 from exporter.ledger.history import HistorySums, MonthRecord
 from exporter.readings import UNCOUNTED
 from exporter.report import MonthKey
@@ -441,9 +441,7 @@ NAMES_LISTED: Final = 10
 
 def names_text(names: Sequence[str]) -> str:
     """How many they are, and the first of them."""
-    listed = sorted(names)
-    more = f" and {len(listed) - NAMES_LISTED} more" if len(listed) > NAMES_LISTED else ""
-    return f"{len(listed)}: {', '.join(listed[:NAMES_LISTED])}{more}"
+    return f"{len(names)}: {few(sorted(names), NAMES_LISTED)}"
 
 
 def _missing(summary: HostSummary, now: Instant) -> Iterator[HostFinding]:

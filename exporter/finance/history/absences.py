@@ -8,7 +8,7 @@ from exporter.finance.history.exporter_series import GPU_EXPORTERS
 from exporter.finance.history.past_host import PastHost
 from exporter.finance.history.reckoning import Reckoning
 from exporter.finance.history.survey import Survey
-from exporter.finance.render import instant_text
+from exporter.finance.render import few, instant_text
 from exporter.readings import printable
 from exporter.units import NANOSECONDS_PER_HOUR, NANOSECONDS_PER_SECOND, Instant
 
@@ -214,5 +214,4 @@ def _names(hosts: Sequence[PastHost]) -> str:
 
 
 def _few(names: list[str]) -> str:
-    more = f" and {len(names) - NAMED_MAX} more" if len(names) > NAMED_MAX else ""
-    return ", ".join(names[:NAMED_MAX]) + more
+    return few(names, NAMED_MAX)
