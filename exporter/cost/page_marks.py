@@ -108,6 +108,16 @@ class Candidate:
 
 
 @dataclass(frozen=True, slots=True)
+class LargestRise:
+    """The largest rise of a page's tokens between two reads of the last hour."""
+
+    tokens: float
+    """Tokens by which the page rose."""
+    at: Instant
+    """Wall time of the second read."""
+
+
+@dataclass(frozen=True, slots=True)
 class PageMarks:
     """The last good values of one page's series, and the processes that wrote it."""
 
@@ -125,44 +135,43 @@ class PageMarks:
     """Identity of the process by its page."""
     started: Instant | None = None
     """When the process started, if its page says so."""
-    youngest: Instant = 0
-    """The latest start of a process that answered; 0 if none is known."""
+    youngest: Instant | None = None
+    """The latest start of a process that answered; `None` if none is known."""
     former: tuple[str, ...] = ()
     """Identities of the processes before, last ones last."""
     listener: str = ""
     """Identity of the process that listens, empty if unknown."""
-    largest: float = 0.0
-    """The largest rise of tokens between two reads of the last hour."""
-    largest_at: Instant = 0
-    """Wall time of the largest rise."""
+    largest: LargestRise | None = None
+    """The largest rise of tokens, by which a sudden one is known; `None` before the first."""
     candidate: Candidate | None = None
     """Marks of the pages since the last one that counted, which these marks do not explain."""
     replaced: SeriesColumns = NO_COLUMNS
     """The marks before the last restart of a process without a start, until a page reaches them."""
-    returned_at: Instant = 0
-    """When the current marks last came back after a candidate; 0: never."""
-    several_until: Instant = 0
-    """Until when nothing is counted, since several processes answer; 0: one does."""
+    returned_at: Instant | None = None
+    """When the current marks last came back after a candidate; `None`: never."""
+    several_until: Instant | None = None
+    """Until when nothing is counted, since several processes answer; `None`: one does."""
     clock_step: Nanoseconds = 0
     """By how much the wall clock was stepped since the last page that counted."""
 
     def answers_of_several(self, wall: Instant) -> bool:
         """Whether several processes are known to answer at this URL."""
-        return wall < self.several_until <= wall + SEVERAL_FOR
+        return self.several_until is not None and wall < self.several_until <= wall + SEVERAL_FOR
 
     def stepped(self, step: Nanoseconds) -> "PageMarks":
         """The marks after the wall clock was stepped: their instants move with it."""
         if not step:
             return self
+        largest = self.largest
         candidate = self.candidate
         return replace(
             self,
-            answered=self.answered and self.answered + step,
+            answered=self.answered + step if self.read else self.answered,
             gone=SeriesColumns({name: left + step for name, left in self.gone.by_digest().items()}),
-            youngest=self.youngest and self.youngest + step,
-            largest_at=self.largest_at and self.largest_at + step,
-            returned_at=self.returned_at and self.returned_at + step,
-            several_until=self.several_until and self.several_until + step,
+            youngest=_moved(self.youngest, step),
+            largest=None if largest is None else replace(largest, at=largest.at + step),
+            returned_at=_moved(self.returned_at, step),
+            several_until=_moved(self.several_until, step),
             candidate=None if candidate is None else replace(candidate, since=candidate.since + step),
             clock_step=self.clock_step + step,
         )
@@ -173,43 +182,43 @@ class PageMarks:
         `since` is when the page was first asked for. What another address counted of a process is not
         counted again.
         """
-        if self.several_until > wall:
+        if self.several_until is not None and wall < self.several_until:
             # The clock may have been set back since several processes answered.
             until = min(self.several_until, wall + SEVERAL_FOR)
             return PageTick(replace(self, several_until=until), several=1)
-        if self.several_until:
+        if self.several_until is not None:
             return PageMarks().advance(page, wall)
-        verdict = self._judge_process(page, wall, since)
-        answered = self.answered if self.read else since
-        blank = PageMarks(answered=wall if answered is None else answered)
-        only_sets_marks = verdict in {PageVerdict.FIRST, PageVerdict.REPLICA}
-        marks = self if verdict is PageVerdict.CURRENT else blank
-        compared = _compare(marks, page, wall, only_sets_marks=only_sets_marks)
+        by_process = self._judge_process(page, wall, since)
+        compared = self._compare(page, by_process, wall, since)
         candidate: Candidate | None = None
-        if verdict in {PageVerdict.CURRENT, PageVerdict.UNKNOWN}:
+        verdict = by_process
+        if by_process in {PageVerdict.CURRENT, PageVerdict.UNKNOWN}:
             candidate = self._next_candidate(page, compared, wall)
             verdict = self._judge_counters(page, candidate, wall)
+        accepted = self._accepted(page, compared, wall)
         match verdict:
             case PageVerdict.SEVERAL:
                 return PageTick(PageMarks(several_until=wall + SEVERAL_FOR), several=1)
-            case PageVerdict.REPLICA:
-                return self._accepted(page, compared, wall, several=1)
-            case PageVerdict.RESTARTED:
-                return self._accepted(page, compared, wall, restarted=True)
-            case PageVerdict.REPLACED:
-                return self._accepted(page, compared, wall, restarted=True, replaced=NO_COLUMNS)
-            case PageVerdict.FELL:
-                return self._accepted(page, compared, wall, restarted=True, replaced=self.values)
-            case PageVerdict.ROSE:
-                return self._accepted(page, compared, wall, replaced=NO_COLUMNS)
-            case PageVerdict.RETURNED:
-                return self._accepted(page, compared, wall, returned_at=wall)
             case PageVerdict.DOUBTFUL:
                 return PageTick(replace(self, candidate=candidate))
             case PageVerdict.TURNED_BACK:
                 return PageTick(replace(self, candidate=candidate, returned_at=wall))
-            case _:  # FIRST, STARTED, or CURRENT
-                return self._accepted(page, compared, wall)
+            case PageVerdict.FIRST | PageVerdict.STARTED | PageVerdict.CURRENT:
+                return PageTick(accepted, compared)
+            case PageVerdict.REPLICA:
+                return PageTick(accepted, compared, several=1)
+            case PageVerdict.RETURNED:
+                return PageTick(replace(accepted, returned_at=wall), compared)
+            case PageVerdict.ROSE:
+                return PageTick(replace(accepted, replaced=NO_COLUMNS), compared)
+            case PageVerdict.RESTARTED:
+                return PageTick(accepted, compared, restarted=True)
+            case PageVerdict.REPLACED:
+                return PageTick(replace(accepted, replaced=NO_COLUMNS), compared, restarted=True)
+            case PageVerdict.FELL:
+                return PageTick(replace(accepted, replaced=self.values), compared, restarted=True)
+            case PageVerdict.UNKNOWN:  # never: the counters judge such a page
+                raise AssertionError("the counters decide where the process is unknown")
 
     def _judge_process(self, page: MarkedPage, wall: Instant, since: Instant | None) -> "PageVerdict":
         """Whose a page is by the identity and the start of its process."""
@@ -224,7 +233,7 @@ class PageMarks:
             return PageVerdict.SEVERAL
         if page.counted_elsewhere:
             return PageVerdict.REPLICA
-        if page.started is not None and not self.clock_step:  # else it may be by the clock of before
+        if page.started is not None:
             if self.answered - START_RESOLUTION <= page.started <= wall + CLOCK_SKEW_MAX:
                 return PageVerdict.RESTARTED
             if is_another and self._ran_already(page.started, wall):
@@ -241,11 +250,12 @@ class PageMarks:
             turns = bool(before.identity) or self._returned_lately(wall)
             return PageVerdict.SEVERAL if turns else PageVerdict.RETURNED
         another_listens = bool(self.listener and page.listener) and self.listener != page.listener
-        alone_for = wall - candidate.since
-        waited = candidate.reads >= CONFIRMED_AFTER_READS and (same or alone_for >= CONFIRMED_AFTER)
-        if candidate.risen and waited:
-            return PageVerdict.ROSE
-        if not candidate.risen and (waited or (another_listens and not same)):
+        is_replaced_at_once = another_listens and not same and not candidate.risen
+        read_often = candidate.reads >= CONFIRMED_AFTER_READS
+        read_for_long = same or wall - candidate.since >= CONFIRMED_AFTER
+        if is_replaced_at_once or (read_often and read_for_long):
+            if candidate.risen:
+                return PageVerdict.ROSE
             is_certain = same or another_listens or self._is_of_another_process(page)
             return PageVerdict.REPLACED if is_certain else PageVerdict.FELL
         if same or not self._candidate_turned_back(candidate, page):
@@ -272,15 +282,17 @@ class PageMarks:
     def _ran_already(self, started: Instant, wall: Instant) -> bool:
         """Whether a process that started then ran when another one answered, and so is no restart of it.
 
-        Times from before the clock was set back are not used.
+        A start by the clock before it was stepped does not tell, nor do times that are ahead of the clock.
         """
+        if self.clock_step:
+            return False
         if self.answered <= wall and started < self.answered - CLOCK_SKEW_MAX:
             return True
-        return self.youngest <= wall and started <= self.youngest
+        return self.youngest is not None and started <= self.youngest <= wall
 
     def _returned_lately(self, wall: Instant) -> bool:
         """Whether marks came back within the last hour."""
-        return self.returned_at > 0 and wall - self.returned_at <= NANOSECONDS_PER_HOUR
+        return self.returned_at is not None and wall - self.returned_at <= NANOSECONDS_PER_HOUR
 
     def _candidate_turned_back(self, candidate: Candidate, page: MarkedPage) -> bool:
         """Whether a page fell below the candidate before, and not to zero: two others take turns."""
@@ -297,40 +309,41 @@ class PageMarks:
         It is the candidate before, unless that is another process.
         """
         fell = compared.below or self._is_of_another_process(page)
-        if not fell:
-            is_recent = wall - self.largest_at <= NANOSECONDS_PER_HOUR
-            expected = max(RISE_MIN, RISE_RATIO * self.largest) if is_recent else RISE_MIN
-            risen = compared.rise > expected or _reaches(page, self.replaced)
-            if not risen or self._is_of_current_process(page):
-                return None
+        if not fell and self._is_of_current_process(page):
+            return None
+        if not fell and not self._rose_suddenly(page, compared, wall):
+            return None
+        risen = not fell
         values = SeriesColumns(page.values)
-        first_read = Candidate(
-            since=wall, values=values, first=values, identity=page.identity, risen=not fell, reads=1
-        )
         before = self.candidate
-        if before is None or (before.identity, before.risen) != (page.identity, not fell):
-            return first_read
-        if any(page.values.get(name, mark) < mark for name, mark in before.values.by_digest().items()):
-            return first_read
-        return replace(before, since=min(before.since, wall), values=values, reads=before.reads + 1)
+        if before is not None and before.identity == page.identity and before.risen == risen:
+            marks = before.values.by_digest()
+            if all(page.values.get(name, mark) >= mark for name, mark in marks.items()):
+                return replace(before, since=min(before.since, wall), values=values, reads=before.reads + 1)
+        return Candidate(
+            since=wall, values=values, first=values, identity=page.identity, risen=risen, reads=1
+        )
 
-    def _accepted(
-        self,
-        page: MarkedPage,
-        compared: "PageComparison",
-        wall: Instant,
-        *,
-        restarted: bool = False,
-        several: int = 0,
-        replaced: SeriesColumns | None = None,
-        returned_at: Instant | None = None,
-    ) -> "PageTick":
-        """The tick of a page that counts, or sets marks: no candidate waits after it."""
+    def _rose_suddenly(self, page: MarkedPage, compared: "PageComparison", wall: Instant) -> bool:
+        """Whether a page rose by more than this server ever counts, or to marks of a process before."""
+        expected: float = RISE_MIN
+        if self.largest is not None and wall - self.largest.at <= NANOSECONDS_PER_HOUR:
+            expected = max(RISE_MIN, RISE_RATIO * self.largest.tokens)
+        return compared.rise > expected or _reaches(page, self.replaced)
+
+    def _accepted(self, page: MarkedPage, compared: "PageComparison", wall: Instant) -> "PageMarks":
+        """The marks after a page that counts, or that only sets marks: no candidate waits after it."""
         former = self.former
         if self._is_of_another_process(page):
             former = (*former, self.identity)[-FORMER_MAX:]
-        is_largest = compared.rise >= self.largest or wall - self.largest_at > NANOSECONDS_PER_HOUR
-        after = replace(
+        youngest = self.youngest
+        if page.started is not None:
+            youngest = page.started if youngest is None else max(youngest, page.started)
+        largest = self.largest
+        is_old = largest is None or wall - largest.at > NANOSECONDS_PER_HOUR
+        if largest is None or is_old or compared.rise >= largest.tokens:
+            largest = LargestRise(compared.rise, wall)
+        return replace(
             self,
             read=True,
             answered=wall,
@@ -339,18 +352,83 @@ class PageMarks:
             dropped=compared.dropped,
             identity=page.identity or self.identity,
             started=page.started if page.identity else self.started,
-            youngest=max(self.youngest, page.started or 0),
+            youngest=youngest,
             former=former,
             listener=page.listener or self.listener,
-            largest=compared.rise if is_largest else self.largest,
-            largest_at=wall if is_largest else self.largest_at,
+            largest=largest,
             candidate=None,
-            replaced=self.replaced if replaced is None else replaced,
-            returned_at=self.returned_at if returned_at is None else returned_at,
-            several_until=0,
+            several_until=None,
             clock_step=0,
         )
-        return PageTick(after, compared, restarted, several)
+
+    def _compare(
+        self, page: MarkedPage, by_process: "PageVerdict", wall: Instant, since: Instant | None
+    ) -> "PageComparison":
+        """What a page counts beyond these marks, or from zero where it is of another process.
+
+        No series counts where the process may have run before, or was counted elsewhere.
+        """
+        marks = self
+        if by_process is not PageVerdict.CURRENT:
+            first_asked = wall if since is None else since
+            marks = PageMarks(answered=self.answered if self.read else first_asked)
+        values = {name: value for name, value in page.values.items() if 0 <= value <= LARGEST_COUNT}
+        only_sets_marks = by_process in {PageVerdict.FIRST, PageVerdict.REPLICA}
+        measured = {} if only_sets_marks else values
+        before = marks.values.by_digest()
+        gone = marks.gone.by_digest()
+        below = any(value < before.get(name, 0) for name, value in measured.items() if name not in gone)
+        deltas = marks._deltas(page, measured)
+        limit = MOST_PER_SECOND * max(wall - marks.answered, ALLOWANCE_MIN) / NANOSECONDS_PER_SECOND
+        counted = {name: delta for name, delta in deltas.items() if delta <= limit}
+        if sum(counted.values()) > limit:
+            counted = {}
+        implausible = deltas.keys() - counted.keys()
+        after = values | {name: before[name] for name in implausible if name in before}
+        # The clock may have been set back since a series left.
+        left = {name: min(gone.get(name, wall), wall) for name in before if name not in values}
+        recent = [name for name, went in left.items() if wall - went <= MARK_AGE_MAX]
+        youngest_first = sorted(recent, key=left.__getitem__, reverse=True)
+        room = max(0, MARKS_MAX - len(after))
+        remaining = youngest_first[:room]
+        limited = dict(islice(after.items(), MARKS_MAX))
+        return PageComparison(
+            values=SeriesColumns(limited | {name: before[name] for name in remaining}),
+            gone=SeriesColumns({name: left[name] for name in remaining}),
+            dropped=marks.dropped or len(recent) > room or len(after) > MARKS_MAX,
+            deltas=counted,
+            below=below,
+            rise=sum(counted.get(name, 0.0) for name in page.tokens),
+            implausible=len(implausible),
+        )
+
+    def _deltas(self, page: MarkedPage, values: Mapping[Series, float]) -> dict[Series, float]:
+        """By how much each series rose.
+
+        | series | delta |
+        |---|---|
+        | with a mark, above it | what is beyond the mark |
+        | below its mark | all: it began at zero again |
+        | that had left, and began after that | all: a gateway lets go of what nobody used for a while |
+        | without a mark | all: engines create series late |
+        | without a mark, once marks were dropped, unless it began since | none: it may be one of those |
+        """
+        before = self.values.by_digest()
+        gone = self.gone.by_digest()
+        deltas: dict[Series, float] = {}
+        for name, value in values.items():
+            if name in page.unrequested:
+                continue
+            created = page.created.get(name, -1)
+            mark = before.get(name)
+            if mark is None:
+                may_have_counted = page.foreign or self.dropped
+                if not may_have_counted or created > self.answered:
+                    deltas[name] = value
+                continue
+            began_anew = name in gone and created > gone[name]
+            deltas[name] = value if value < mark or began_anew else value - mark
+        return deltas
 
 
 class PageVerdict(Enum):
@@ -436,49 +514,6 @@ def _reaches(page: MarkedPage, marks: SeriesColumns) -> bool:
     )
 
 
-def _compare(marks: PageMarks, page: MarkedPage, wall: Instant, *, only_sets_marks: bool) -> PageComparison:
-    """Compare a page with marks. No series of it has a delta where it `only_sets_marks`.
-
-    A series without a mark began at zero since then: engines create series late. Once marks were dropped it
-    may be one of those, unless the page has a later start for it.
-    A series below its mark began at zero again, and so did one that began after it had gone: a gateway
-    lets go of what nobody used for a while.
-    """
-    before = marks.values.by_digest()
-    gone = marks.gone.by_digest()
-    values = {name: value for name, value in page.values.items() if 0 <= value <= LARGEST_COUNT}
-    deltas: dict[Series, float] = {}
-    below = False
-    for name, value in () if only_sets_marks else values.items():
-        mark = before.get(name)
-        created = page.created.get(name, -1)
-        fell = mark is not None and value < mark
-        below = below or (fell and name not in gone)
-        is_unknown = mark is None and (page.foreign or marks.dropped) and created <= marks.answered
-        if is_unknown or name in page.unrequested:
-            continue
-        recreated = name in gone and created > gone[name]
-        deltas[name] = value if mark is None or fell or recreated else value - mark
-    most = MOST_PER_SECOND * max(wall - marks.answered, ALLOWANCE_MIN) / NANOSECONDS_PER_SECOND
-    implausible = {name for name, delta in deltas.items() if delta > most}
-    deltas = {name: delta for name, delta in deltas.items() if name not in implausible}
-    if sum(deltas.values()) > most:
-        implausible.update(deltas)
-        deltas = {}
-    after = values | {name: before[name] for name in implausible if name in before}
-    left = {name: min(gone.get(name, wall), wall) for name in before if name not in values}
-    # The clock may have been set back since one went.
-    recent = [name for name, went in left.items() if wall - went <= MARK_AGE_MAX]
-    recent.sort(key=left.__getitem__, reverse=True)
-    room = max(0, MARKS_MAX - len(after))
-    remaining = recent[:room]
-    limited = dict(islice(after.items(), MARKS_MAX))
-    return PageComparison(
-        values=SeriesColumns(limited | {name: before[name] for name in remaining}),
-        gone=SeriesColumns({name: left[name] for name in remaining}),
-        dropped=marks.dropped or len(recent) > room or len(after) > MARKS_MAX,
-        deltas=deltas,
-        below=below,
-        rise=sum(deltas.get(name, 0.0) for name in page.tokens),
-        implausible=len(implausible),
-    )
+def _moved(instant: Instant | None, step: Nanoseconds) -> Instant | None:
+    """An instant by a clock that was stepped."""
+    return None if instant is None else instant + step

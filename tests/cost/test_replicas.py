@@ -99,6 +99,7 @@ def test_nothing_is_counted_for_a_day(started: int | None) -> None:
     assert url.state is not None
     assert url.state.marks.answers_of_several(url.wall)
     until = url.state.marks.several_until
+    assert until is not None
     assert url.wall - 4 * TEN + SEVERAL_FOR <= until <= url.wall + SEVERAL_FOR
     a.tokens += 500
     assert url.read(a, after=until - url.wall - 1) is None
