@@ -47,6 +47,7 @@ REGIONS: dict[tuple[str, str], Callable[[], str]] = {
     **outbound.REGIONS,
     **platforms.REGIONS,
     **prices.REGIONS,
+    **scenario_keys.REGIONS,
     **security.REGIONS,
     **web.REGIONS,
 }

@@ -31,7 +31,7 @@ OPERATE: Final = {
     "dashboards.md": "six dashboards for Grafana",
     "projection.md": "method and accuracy of the projection",
     "fleet.md": "1, 20 and 200 clusters",
-    "finance.md": "bills, statements, backups, removed hosts",
+    "finance.md": "a month's calendar, sample reports, bills, backups, removed hosts",
     "history.md": "past months, before the daemon",
     "reconcile.md": "a month compared with a provider's bill",
     "focus.md": "a month in the FinOps Foundation's format",

@@ -1,8 +1,9 @@
-"""The page of all keys of a scenario, made from the schema."""
+"""The page of all keys of a scenario, made from the schema, and the list of examples."""
 
+from collections.abc import Callable
 from typing import Final
 
-from exporter.finance.options.scenario import SCENARIO
+from exporter.finance.options import scenario
 from generators.configuration import tables
 
 _HEAD: Final = """\
@@ -21,4 +22,13 @@ A key that is not on this page is an error.
 
 def documentation() -> str:
     """The page, Markdown."""
-    return "\n".join([_HEAD, *tables(SCENARIO)]) + "\n"
+    return "\n".join([_HEAD, *tables(scenario.SCENARIO)]) + "\n"
+
+
+def examples() -> str:
+    """Each example with its name, as a list."""
+    files = {name: scenario.parsed(scenario.example(name), name) for name in scenario.examples()}
+    return "\n".join(f"- `{name}`: {file.name}." for name, file in files.items())
+
+
+REGIONS: Final[dict[tuple[str, str], Callable[[], str]]] = {("tco.md", "examples"): examples}
