@@ -27,7 +27,7 @@ PERIODS_MAX: Final = 10_000
 """Different periods of rows; a bill by the hour has 744, and with more its hours are not summed."""
 
 LABELS_MAX: Final = 1000
-"""Resources or services that are named of one kind."""
+"""Resources or services that are named of one kind or of one machine; a bill may have another in each row."""
 
 COMMITMENTS_MAX: Final = 10_000
 
@@ -76,6 +76,11 @@ class MachineCharges:
     """The periods in which the machine was used at all, as bits."""
     resources: set[str] = field(default_factory=set)
 
+    def resource_of(self, charge: InvoiceCharge) -> str:
+        """The resource of a charge; those beyond the ones that are told apart are one without a name."""
+        resource = charge.resource or charge.name
+        return resource if resource in self.resources else ""
+
 
 @dataclass(slots=True)
 class CommitmentUse:
@@ -86,7 +91,8 @@ class CommitmentUse:
     effective: Picodollars = 0
     """What the provider spread to its rows; the cost of rows where the bill does not say it."""
     time: Nanoseconds = 0
-    resource: str = ""
+    resource: str | None = None
+    """The machine's resource that it covered last by time; `None`: it covered none so."""
     quantities: list[int] = field(default_factory=list)
 
 
@@ -252,7 +258,7 @@ class _BillSums:
                     continue
                 sums = self._machines[machine].sums
                 sums.usage += amount
-                if resource:
+                if resource is not None:
                     sums.meters[MeterKey(resource, "")].cost += amount
             name = f"{commitment.name} ({commitment.kind})"
             prepaid = commitment.total - unused - sum(parts.values())
@@ -324,7 +330,7 @@ class _BillSums:
         machine.sums.usage += cost
         if charge.time is None:
             return
-        resource = charge.resource or charge.name
+        resource = machine.resource_of(charge)
         machine.sums.meters.setdefault(MeterKey(resource, ""), Metered()).add(cost, charge.time)
         machine.periods[resource] = machine.periods.get(resource, 0) | bit
 
@@ -363,9 +369,10 @@ class _BillSums:
             return
         if charge.time is not None:
             use.time += charge.time
-            use.resource = charge.resource or charge.name
         if machine is not None:  # its hours count at once, its money when all is known
             self._add_usage(self._machines[machine], charge, 0)
+            if charge.time is not None:
+                use.resource = self._machines[machine].resource_of(charge)
 
     def _billed(self, charges: MachineCharges) -> BilledMachine:
         """Usage by time of all resources as one meter: by several at once, time counts once.

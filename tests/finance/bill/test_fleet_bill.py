@@ -219,3 +219,18 @@ def test_the_month_is_that_of_the_middle(tmp_path: Path) -> None:
         InvoiceError, match=r"bill\.csv: has nothing of 2026-08: it has 2026-09, 2026-10, 2026-11"
     ):
         read(rows, tmp_path, month="2026-08")
+
+
+def test_resources_beyond_those_told_apart_are_one(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A bill with another id in each row stays small: of four days at once the last two are one, of 24 h.
+
+    Three cost 5 dollars each, and the last has 10 of a plan.
+    """
+    monkeypatch.setattr("exporter.finance.bill.fleet_bill.LABELS_MAX", 2)
+    whole = {"ResourceName": "i-0aaa"}
+    rows = [instance("5", 1, "24", f"i-0aaa/{number}", **whole) for number in range(3)]
+    plan = covered("10", 1, "24", "i-0aaa/3") | whole
+    machine = read([*rows, plan], tmp_path).machines[0]
+
+    assert (time(machine), dollars(machine)) == (72 * HOUR, 25)
+    assert machine.resources == ("i-0aaa/0", "i-0aaa/1")
