@@ -212,8 +212,8 @@ class _SegmentPostings:
 class GpuAccrual:
     """One GPU in one tick."""
 
-    state: GpuState
-    """Its slot after the tick."""
+    slot: GpuState
+    """Its slot after the tick, with the remainders of the last one."""
     charged: Gpu
     """The GPU in its slot at the time that the tick charges."""
     count: int
@@ -232,8 +232,15 @@ class GpuAccrual:
     """Whether its energy was measured."""
     implausible: bool
     """Whether its energy counter was refused."""
-    remainders: GpuRemainders
-    """Remainders of its postings, which each segment advances."""
+
+
+class Accrued(NamedTuple):
+    """What a tick costs."""
+
+    segments: tuple[Segment, ...]
+    """The whole interval, in order."""
+    slots: Mapping[Gpu, GpuState]
+    """The slots after the tick by the GPU in them, with what the divisions of money left."""
 
 
 class Accrual:
@@ -245,14 +252,19 @@ class Accrual:
         policy: CostPolicy,
         interval: ChargedInterval,
         parts: Sequence[IntervalPart],
-        former: Sequence[GpuAccrual] = (),
+        released: Sequence[GpuAccrual] = (),
         booted: Instant | None = None,
     ) -> None:
-        """Charge `gpus` and, until `booted` where that is given, `former` ones that the host has no more."""
+        """Charge `gpus` and, until `booted` where that is given, GPUs of `released` slots."""
         # A GPU that is new after a gap pays from now on; a ledger that begins at the boot never saw one.
         any_gpu = interval.observed or interval.hourly_only
         self._gpus = [gpu for gpu in gpus if gpu.seen_before or any_gpu]
-        self._former = former
+        self._released = released
+        self._slots = {gpu.slot.gpu: gpu.slot for gpu in gpus}
+        self._remainders = {
+            gpu.slot.gpu: GpuRemainders(dict(gpu.slot.carries), dict(gpu.slot.rounding))
+            for gpu in (*gpus, *released)
+        }
         self._booted = booted
         self._policy = policy
         self._hourly_only = interval.hourly_only
@@ -260,22 +272,30 @@ class Accrual:
         unallocated = (ShareUsage(UNALLOCATED_SHARE, None),) if interval.hourly_only else ()
         self._unallocated = gpu_usage.phase_weights(unallocated, {}, policy)
 
-    def segments(self) -> tuple[Segment, ...]:
-        """The whole interval, in order."""
-        segments = map(self._segment, self._parts)
-        # Time since boot without hourly rent is not metered.
-        return tuple(segment for segment in segments if segment.gpu_times or not self._hourly_only)
+    def outcome(self) -> Accrued:
+        """The segments, and the slots after them."""
+        segments = [self._segment(part) for part in self._parts]
+        if self._hourly_only:
+            # Time since boot without hourly rent is not metered.
+            metered = tuple(segment for segment in segments if segment.gpu_times)
+        else:
+            metered = tuple(segments)
+        slots: dict[Gpu, GpuState] = {}
+        for gpu, slot in self._slots.items():
+            remainders = self._remainders[gpu]
+            slots[gpu] = replace(slot, carries=remainders.carries, rounding=remainders.rounding)
+        return Accrued(metered, slots)
 
     def _segment(self, part: IntervalPart) -> Segment:
         tariff = self._policy.tariff
         start = part.start
         length = part.end - start
-        former = self._former if self._booted is None or start < self._booted else ()
+        until_boot = self._released if self._booted is None or start < self._booted else ()
         # A retirement holds until the GPU is read.
         gpus = [
             gpu
-            for gpu in (*self._gpus, *former)
-            if gpu.reading is not None or not tariff.has_left(gpu.charged, start)
+            for gpu in (*self._gpus, *until_boot)
+            if gpu.reading is not None or not tariff.is_retired(gpu.charged, start)
         ]
         gpus_on_host = sum(gpu.count for gpu in gpus)
         month = month_of(start, self._policy.zone)
@@ -286,12 +306,13 @@ class Accrual:
             price = self._price(gpu.charged, tariff.price(gpu.charged, start, month, gpus_on_host))
             if price is None:
                 continue
+            remainders = self._remainders[gpu.slot.gpu]
             by_time = self._unallocated or gpu.by_time
-            times = gpu.remainders.split(GPU_TIME, length * gpu.count, by_time)
+            times = remainders.split(GPU_TIME, length * gpu.count, by_time)
             ups = times if part.up == length else split(part.up * gpu.count, times)[0]
             energy = part_between(gpu.energy, part.drawn_before, part.drawn_until, part.drawn_in_all)
             if price.waits:
-                energies = gpu.remainders.split(UNPRICED_ENERGY, energy, gpu.by_energy)
+                energies = remainders.split(UNPRICED_ENERGY, energy, gpu.by_energy)
                 usage = {
                     key: GpuUse(times.get(key, 0), ups.get(key, 0), energies.get(key, 0))
                     for key in {**times, **energies}
@@ -309,7 +330,7 @@ class Accrual:
                 by_up=by_time,  # within a tick a host is up for all owners alike
                 by_energy=gpu.by_energy,
             )
-            postings.charge(charge, gpu.remainders)
+            postings.charge(charge, remainders)
             chargeable: Mapping[OwnerPhase, Nanoseconds] = {}
             if gpu.charged != UNCOUNTED:  # how many GPUs it is time of shows when they are charged
                 chargeable = _chargeable(price, times, ups, hourly_only=self._hourly_only)
@@ -513,7 +534,7 @@ class _LateAccrual:
         if waiting.gpu == UNCOUNTED:
             month = month_of(at, self._policy.zone)
             price = tariff.price(gpu, at, month, sum(charged.number for charged in self._host))
-        elif gpu.uuid not in self._state.gpus and tariff.has_left(gpu, at):
+        elif gpu.uuid not in self._state.gpus and tariff.is_retired(gpu, at):
             return NOTHING_OWED
         else:
             price = tariff.hardware_price(gpu, at)

@@ -1,4 +1,14 @@
-"""One tick: state and readings in, state and postings out. Pure."""
+"""One tick: state and readings in, state and postings out. Pure.
+
+`advance` calls in this order, and hands on what each returns:
+
+    inventory.take_inventory     which GPU sits in which slot of the host
+    intervals.tick_time          the time that the tick charges
+    servers.advance              tokens and requests of servers, and who owns them
+    _meter, of each GPU          attribution.shares -> gpu_usage.phase_weights -> energy.advance
+    accrual.Accrual              money of GPUs by owner and phase, and the slots after it
+    _postings, _state_after      what goes to the ledger, and what the next tick begins with
+"""
 
 from collections import Counter
 from collections.abc import Collection, Iterable, Iterator, Mapping
@@ -6,12 +16,12 @@ from dataclasses import dataclass, field, replace
 from typing import Final, NamedTuple
 
 from exporter.cost import attribution, energy, gpu_usage, intervals, servers
-from exporter.cost.accrual import Accrual, GpuAccrual, GpuRemainders
+from exporter.cost.accrual import Accrual, Accrued, GpuAccrual
 from exporter.cost.admission import principal_of
 from exporter.cost.attribution import GpuShare, ShareMethod
 from exporter.cost.counters import PageErrors
 from exporter.cost.intervals import ChargedInterval, TickTime
-from exporter.cost.inventory import GpuInventory, inventory
+from exporter.cost.inventory import GpuInventory, take_inventory
 from exporter.cost.money import WHOLE, add
 from exporter.cost.policy import CostPolicy
 from exporter.cost.postings import (
@@ -104,7 +114,7 @@ class _Tick:
     """The policy, with the owners that servers report and the predecessors of replaced GPUs."""
     time: TickTime
     """The times that the tick charges and meters."""
-    slots: GpuInventory
+    inventory: GpuInventory
     """The slots that the host has, without the readings of the tick."""
     gpus: Mapping[str, GpuState]
     """The slots with a listed or lost GPU, by UUID, with the readings and holders of the tick."""
@@ -135,40 +145,52 @@ def advance(state: State, frame: Frame, policy: CostPolicy) -> TickOutcome:
     nothing, or the time since boot.
     """
     start = _start(state, frame)
-    slots = inventory(start, frame, policy.following(start.predecessors))
-    time = intervals.tick_time(start, frame, policy, charges_gpus=slots.charges_gpus)
-    tick_policy = replace(policy, owners=start.owners, tariff=slots.tariff)
-    served = servers.advance(start, frame, time.elapsed, tick_policy)
-    listed = attribution.with_readings(slots.listed, start, frame, served.deltas.beyond)
+    # GPUs that sit in slots of others are priced as those are.
+    pricing = policy.following(start.predecessors)
+    inventory = take_inventory(start, frame, pricing)
+    # Only the lengths of ticks and gaps count here, which are as configured in every policy of the tick.
+    time = intervals.tick_time(start, frame, policy, charges_gpus=inventory.charges_gpus)
+    # The inventory's tariff also knows the GPUs that took slots in this tick.
+    owning = replace(policy, owners=start.owners, tariff=inventory.tariff)
+    served = servers.advance(start, frame, time.elapsed, owning)
+    listed = attribution.with_readings(inventory.listed, start, frame, served.deltas.beyond)
+    paying = dict(served.ticks)
+    if time.is_gap:
+        # Servers that ended in a gap pay for it, too.
+        for key, server in servers.last_known(start.servers).items():
+            paying.setdefault(key, server)
     tick = _Tick(
         start=start,
         frame=frame,
-        policy=tick_policy,
+        policy=owning,
         time=time,
-        slots=slots,
-        gpus={**slots.lost, **listed},
+        inventory=inventory,
+        gpus={**inventory.lost, **listed},
         served=served,
-        paying={**servers.last_known(start.servers), **served.ticks} if time.is_gap else served.ticks,
+        paying=paying,
     )
     metered = _metered_gpus(tick)
-    segments = _segments(tick, [gpu.accrual for gpu in metered])
-    postings = _postings(tick, [gpu.accrual for gpu in metered], segments)
-    # A retired GPU leaves with the tick, unless it is read all the same.
-    remaining = [
-        gpu
-        for gpu in metered
-        if gpu.accrual.reading is not None or not slots.tariff.has_left(gpu.outcome.gpu, frame.wall)
-    ]
+    accruals = [gpu.accrual for gpu in metered]
+    accrued = _accrued(tick, accruals)
+    postings = _postings(tick, accruals, accrued.segments)
+    staying = [gpu for gpu in metered if not _leaves(tick, gpu)]
+    slots_after = [accrued.slots[gpu.outcome.gpu] for gpu in staying]
     return TickOutcome(
-        state=_state_after(tick, [gpu.accrual for gpu in remaining], postings),
+        state=_state_after(tick, slots_after, postings),
         postings=postings,
-        gpus=tuple(gpu.outcome for gpu in remaining),
+        gpus=tuple(gpu.outcome for gpu in staying),
         ticks=served.ticks,
-        policy=tick_policy,
-        inventory=slots,
+        policy=owning,
+        inventory=inventory,
         charged=time.charged,
         errors=served.deltas.errors,
     )
+
+
+def _leaves(tick: _Tick, gpu: _MeteredGpu) -> bool:
+    """Whether a retired GPU leaves with the tick: not if it is read all the same."""
+    is_read = gpu.accrual.reading is not None
+    return not is_read and tick.inventory.tariff.is_retired(gpu.outcome.gpu, tick.frame.wall)
 
 
 def _start(state: State, frame: Frame) -> State:
@@ -218,7 +240,7 @@ def _metered_gpus(tick: _Tick) -> list[_MeteredGpu]:
     for uuid, slot in sorted(tick.gpus.items()):
         slot_before = before.gpus.get(uuid) or before.gpus.get(slot.predecessor)
         metered.append(_meter(tick, slot, slot_before, readings.get(uuid)))
-    for model, slot in sorted(tick.slots.unseen.items()):
+    for model, slot in sorted(tick.inventory.unseen.items()):
         metered.append(_meter(tick, slot, before.unseen.get(model), None))
     return metered
 
@@ -229,20 +251,22 @@ def _meter(
     """Divide the time and energy of one GPU over owners and phases."""
     is_gap = tick.time.is_gap
     # An interval is charged to the GPU and the holders at its end, a gap to those before it.
-    payer = slot_before if is_gap and slot_before is not None else slot
+    slot_at_start = slot_before or slot
+    payer = slot_at_start if is_gap else slot
     shares = attribution.shares(payer.holders, payer.slices)
     usage = gpu_usage.share_usage(shares, reading, tick.paying, lost=not slot.up, gap=is_gap)
     busy = gpu_usage.busy_ratio(usage)
     held_shares = gpu_usage.held_shares(usage)
-    by_time = by_energy = gpu_usage.phase_weights(usage, tick.paying, tick.policy)
+    by_time = gpu_usage.phase_weights(usage, tick.paying, tick.policy)
     slot_after, used = energy.advance(slot, reading, tick.time.metered, busy, observed=not is_gap)
-    mean_watts = energy.mean_watts(slot_after)
     idle = energy.idle_ratio(slot_after, used)
     if busy and idle is not None:
         by_energy = gpu_usage.phase_weights(usage, tick.paying, tick.policy, round(idle * WHOLE))
+    else:
+        by_energy = by_time
     measured = reading is not None and (reading.energy is not None or reading.power_watts is not None)
     accrual = GpuAccrual(
-        state=slot_after,
+        slot=slot_after,
         charged=payer.gpu,
         count=payer.count,
         seen_before=slot_before is not None,
@@ -252,7 +276,6 @@ def _meter(
         energy=used.energy,
         energy_measured=measured and tick.time.metered is not None,
         implausible=used.implausible,
-        remainders=GpuRemainders(dict(slot.carries), dict(slot.rounding)),
     )
     outcome = GpuOutcome(
         gpu=slot.gpu,
@@ -261,28 +284,30 @@ def _meter(
         shares=tuple(use.share for use in usage),
         held_shares=held_shares,
         phase_weights=by_time,
-        mean_watts=mean_watts,
+        mean_watts=energy.mean_watts(slot_after),
         count=slot.count,
     )
     return _MeteredGpu(accrual, outcome)
 
 
-def _segments(tick: _Tick, gpus: list[GpuAccrual]) -> tuple[Segment, ...]:
+def _accrued(tick: _Tick, gpus: list[GpuAccrual]) -> Accrued:
     """What the charged interval costs; a host without a sign of a GPU is not metered."""
     charged = tick.time.charged
-    slots = tick.slots
-    if charged is None or not charged.length or not (slots.gpu_host or tick.start.unseen):
-        return ()
-    former: list[GpuAccrual] = []
+    inventory = tick.inventory
+    has_gpus = inventory.gpu_host or bool(tick.start.unseen)
+    if charged is None or not charged.length or not has_gpus:
+        return Accrued((), {gpu.slot.gpu: gpu.slot for gpu in gpus})
+    released: list[GpuAccrual] = []
     if tick.time.is_gap:
         # A gap is also charged to GPUs that the host has no more, but for those that were lost before it.
-        gone = [gpu for _, gpu in sorted(slots.released.items()) if gpu.up]
-        gone += [gpu for model, gpu in sorted(tick.start.unseen.items()) if model not in slots.unseen]
-        former = [_meter(tick, gpu, gpu, None).accrual for gpu in gone]
+        slots = [slot for _, slot in sorted(inventory.released.items()) if slot.up]
+        slots += [slot for model, slot in sorted(tick.start.unseen.items()) if model not in inventory.unseen]
+        released = [_meter(tick, slot, slot, None).accrual for slot in slots]
     has_fewer = len(tick.gpus) < len(tick.start.gpus)
     booted = charged.booted if has_fewer else None
-    parts = intervals.interval_parts(charged, slots.tariff, tick.policy.zone, booted)
-    return Accrual(gpus, tick.policy, charged, parts, former=former, booted=booted).segments()
+    parts = intervals.interval_parts(charged, inventory.tariff, tick.policy.zone, booted)
+    accrual = Accrual(gpus, tick.policy, charged, parts, released=released, booted=booted)
+    return accrual.outcome()
 
 
 def _postings(tick: _Tick, gpus: list[GpuAccrual], segments: tuple[Segment, ...]) -> Postings:
@@ -290,9 +315,7 @@ def _postings(tick: _Tick, gpus: list[GpuAccrual], segments: tuple[Segment, ...]
     served = tick.served
     zone = tick.policy.zone
     since = tick.time.tokens_since
-    tokens = served.tokens
-    if since is not None:
-        tokens = tuple(posting if posting.since else replace(posting, since=since) for posting in tokens)
+    tokens = tuple(replace(posting, since=posting.since or since) for posting in served.tokens)
     # Owners with nothing to post are among them: a series starts at zero.
     owners = {owner_phase.owner for gpu in gpus for owner_phase in gpu.by_time}
     for key, server in served.ticks.items():
@@ -307,7 +330,7 @@ def _postings(tick: _Tick, gpus: list[GpuAccrual], segments: tuple[Segment, ...]
         latencies=served.latencies,
         preemptions=served.preemptions,
         equivalents=equivalents(tokens, tick.policy.compare),
-        energy=tuple(EnergyPosting(gpu.state.gpu, gpu.energy) for gpu in gpus if gpu.energy_measured),
+        energy=tuple(EnergyPosting(gpu.slot.gpu, gpu.energy) for gpu in gpus if gpu.energy_measured),
         owners=tuple(sorted(owners)),
         implausible=(("energy", sum(gpu.implausible for gpu in gpus)),),
         day=day_of(tick.frame.wall - 1, zone).name,
@@ -338,19 +361,23 @@ def _memory(tick: _Tick) -> Iterator[MemoryPosting]:
                 yield MemoryPosting(gpu.gpu, key, memory)
 
 
-def _state_after(tick: _Tick, gpus: Collection[GpuAccrual], postings: Postings) -> State:
-    """The state after the tick, of a host that goes on with these GPUs."""
+def _state_after(tick: _Tick, slots_after: Collection[GpuState], postings: Postings) -> State:
+    """The state after the tick, of a host that goes on with these slots."""
     frame = tick.frame
-    slots: list[GpuState] = []
-    for gpu in gpus:
-        # The rounding of owners that have left is forgotten.
+    by_uuid: dict[str, GpuState] = {}
+    by_model: dict[str, GpuState] = {}
+    for slot in slots_after:
+        # The rounding of owners that are not on the host any more is forgotten.
         rounding = {
             component: {key: part for key, part in parts.items() if key.owner in postings.owners}
-            for component, parts in gpu.remainders.rounding.items()
+            for component, parts in slot.rounding.items()
         }
-        slots.append(replace(gpu.state, carries=gpu.remainders.carries, rounding=rounding))
-    listed = {slot.gpu.uuid: slot for slot in slots if slot.gpu.uuid != UNSEEN}
-    present = {holder.key for slot in slots for holder in slot.holders}
+        slot_after = replace(slot, rounding=rounding)
+        if slot.gpu.uuid == UNSEEN:
+            by_model[slot.gpu.gpu_model] = slot_after
+        else:
+            by_uuid[slot.gpu.uuid] = slot_after
+    present = {holder.key for slot in slots_after for holder in slot.holders}
     present.update(endpoint.key for endpoint in tick.served.deltas.endpoints.values())
     with_owner = present | {owned.key for owned in frame.owners}
     server_states = _server_states(tick)
@@ -358,22 +385,22 @@ def _state_after(tick: _Tick, gpus: Collection[GpuAccrual], postings: Postings) 
         server_states = without_retired(server_states, present, frame.wall)
     uncharged = 0 if tick.time.charged is None else tick.time.charged.uncharged
     return replace(
-        tick.slots.state,
+        tick.inventory.state,
         elapsed=frame.elapsed,
         awake=frame.awake,
         boot=frame.boot,
         wall=frame.wall,
         uncharged=tick.start.uncharged + uncharged,
-        gpus=listed,
-        unseen={slot.gpu.gpu_model: slot for slot in slots if slot.gpu.uuid == UNSEEN},
+        gpus=by_uuid,
+        unseen=by_model,
         endpoints=tick.served.deltas.endpoints,
         gateways=tick.served.deltas.gateways,
         servers=server_states,
         accrued=tick.start.accrued + sum(segment.accrued for segment in postings.segments),
-        fresh_in="" if slots else tick.start.fresh_in,
+        fresh_in="" if slots_after else tick.start.fresh_in,
         same_machine=True,
         owners={key: owned for key, owned in tick.start.owners.items() if key in with_owner},
-        former=former_slots(tick.start, listed),
+        former=former_slots(tick.start, by_uuid),
     )
 
 
@@ -386,7 +413,7 @@ def _server_states(tick: _Tick) -> dict[ServerKey, ServerState]:
     states = dict(served.servers)
     for holder in tick.frame.holders:
         key = served.deltas.beyond.get(holder.key, holder.key)
-        if holder.uuid in tick.slots.listed and key not in states:
+        if holder.uuid in tick.inventory.listed and key not in states:
             states[key] = ServerState(principal=principal_of(holder.key, tick.frame.users))
     holders = [holder for gpu in tick.gpus.values() for holder in gpu.holders]
     devices = {(holder.key, holder.uuid, holder.instance) for holder in holders}

@@ -1,11 +1,20 @@
 """The GPUs that a host is charged for: slots, which GPU sits in each, and how many there should be.
 
 The slot is charged, not the UUID. A VM that is stopped and started shows other UUIDs, and a board is
-swapped; the host has as many GPUs as before, and costs as much.
+swapped; the host has as many GPUs as before, and costs as much. A GPU that NVML does not list is one of:
+
+    missing     its slot is there and it is not listed; the read makes it one of the next four
+    replaced    another GPU took its slot
+    lost        its slot stays empty, and is charged
+    released    its slot is not the host's any more
+    retired     people took it out: charged until that day, then its slot is empty and free
+    unseen      NVML never listed it, though the host has it: charged by model
+    uncounted   all unseen GPUs of a host while their number or price is not known: their time waits
+    former      it priced a slot that is gone, and is remembered for late charges
 """
 
-from collections import Counter
-from collections.abc import Collection, Mapping
+from collections import Counter, defaultdict
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Final, NamedTuple
 
@@ -13,6 +22,7 @@ from exporter.cost.policy import CostPolicy
 from exporter.cost.state import GpuState, State
 from exporter.readings import UNCOUNTED, UNSEEN, Frame, Gpu, GpuReading
 from exporter.tariff.tariff import HostCount, Tariff
+from exporter.units import Millijoules
 
 UNCOUNTED_TEXT: Final = (
     "The number or the price of this host's GPUs is not known. Its time costs nothing until a GPU is read, "
@@ -21,10 +31,13 @@ UNCOUNTED_TEXT: Final = (
 """What people are told of a host whose time waits."""
 
 RETIRED_MAX: Final = 128
-"""Empty slots that are remembered: as many as a host can have GPUs."""
+"""Retired GPUs that are remembered: as many as a host can have GPUs."""
 
 BOOTS_UNTIL_RELEASE: Final = 2
 """A slot that misses so many boots is released where nothing gives the host's number of GPUs."""
+
+NO_SINGLE_MODEL: Final = ""
+"""The model of unseen GPUs where the host has several models, or none is known."""
 
 
 class Replacement(NamedTuple):
@@ -43,20 +56,21 @@ class GpuInventory:
     """The state with the boot, the replacements and the retired GPUs of this read."""
     tariff: Tariff
     """Prices, with the predecessors of the GPUs that sit in these slots."""
-    listed: Mapping[str, GpuState]
+    listed: Mapping[str, GpuState] = field(default_factory=dict)
     """Slots with a listed GPU, by its UUID, without the reading of the tick."""
     lost: Mapping[str, GpuState] = field(default_factory=dict)
-    """Slots whose GPU is not listed."""
+    """Slots whose GPU is lost, and retired GPUs that leave with this tick, by UUID."""
     unseen: Mapping[str, GpuState] = field(default_factory=dict)
     """GPUs that were never listed, by model."""
     released: Mapping[str, GpuState] = field(default_factory=dict)
-    """Slots that the host no longer has."""
+    """Slots that the host no longer has, by the UUID of their GPU."""
     replaced: tuple[Replacement, ...] = ()
+    """GPUs that took the slots of others in this read."""
     expected: int | None = None
-    """The number of GPUs that are owed, `None` where it is not known."""
+    """The number of GPUs that are charged, `None` where it is not known."""
     visible: int | None = None
     """The number of GPUs that NVML lists, `None` while it is silent."""
-    stated: int | None = None
+    stated_count: int | None = None
     """The number of GPUs by the rules or the instance type, `None` where neither gives it."""
     gpu_host: bool = True
     """False for a host without a sign of a GPU, which is not metered."""
@@ -72,59 +86,31 @@ class GpuInventory:
         return UNCOUNTED.gpu_model in self.unseen
 
 
-class SlotEvidence(NamedTuple):
-    """What a read shows of a host's slots, beside the GPUs that it lists."""
-
-    booted: bool
-    """Whether the host booted since it last listed a GPU."""
-    gone: Collection[str] = ()
-    """UUIDs of GPUs that it is known to have no more."""
-    stated: bool = False
-    """Whether its price or its type states the number of its GPUs."""
-
-
-def boots_missed(
-    gpu: GpuState, slots: Collection[str], listed: Collection[str], evidence: SlotEvidence
-) -> int:
-    """The boots that a slot has missed whose GPU is not listed; those of a slot that ended are the most.
-
-    After a boot with none of the earlier GPUs the host is another one, unless their number is stated. While
-    one of them is listed, another that is missing is a broken board. A boot that lists none shows nothing.
-
-    Args:
-        gpu: the GPU that is not listed.
-        slots: the UUIDs of all slots.
-        listed: the UUIDs that are listed.
-        evidence: what else the read shows.
-    """
-    booted = evidence.booted and bool(listed)
-    another_host = booted and not any(uuid in slots for uuid in listed)
-    if not evidence.stated and (another_host or gpu.gpu.uuid in evidence.gone):
-        return BOOTS_UNTIL_RELEASE
-    return gpu.boots_missed + booted
-
-
-def inventory(state: State, frame: Frame, policy: CostPolicy) -> GpuInventory:
+def take_inventory(state: State, frame: Frame, policy: CostPolicy) -> GpuInventory:
     """Match the listed GPUs to the slots of the last read. While NVML is silent nothing changes.
 
     The policy prices the GPUs that sit in slots of others by `CostPolicy.following`.
     """
-    tariff = policy.tariff
     if not frame.gpus and not state.gpus:
-        return _never_listed(_retire(state, frame, tariff), frame, policy)
+        return _never_listed(_retire(state, frame, policy.tariff), frame, policy)
     if frame.gpus is None:
         return GpuInventory(
-            _retire(state, frame, tariff),
-            tariff,
-            listed={},
+            _retire(state, frame, policy.tariff),
+            policy.tariff,
             lost=state.gpus,
             unseen=state.unseen,
             expected=state.gpu_count,
         )
-    matching = _Matching(state, frame.gpus, frame, policy)
-    matching.by_address()
-    matching.by_model()
-    return matching.outcome()
+    before = state.listed_in or state.boot
+    other_boot = bool(before and frame.boot and before != frame.boot)
+    read = _Read(
+        state=state,
+        frame=frame,
+        policy=policy,
+        readings={reading.gpu.uuid: reading for reading in frame.gpus},
+        new_boot=bool(frame.gpus) and (frame.evidence.booted or other_boot),
+    )
+    return _matching(read).outcome()
 
 
 def shows_gpus(state: State, frame: Frame, tariff: Tariff) -> bool:
@@ -138,242 +124,373 @@ def shows_gpus(state: State, frame: Frame, tariff: Tariff) -> bool:
 
 def _never_listed(state: State, frame: Frame, policy: CostPolicy) -> GpuInventory:
     """The inventory of a host without a slot: the GPUs that its price states, or all of them uncounted."""
+    tariff = policy.tariff
     visible = None if frame.gpus is None else 0
-    gpu_host = shows_gpus(state, frame, policy.tariff)
+    gpu_host = shows_gpus(state, frame, tariff)
     if not policy.all_gpus or not gpu_host:
-        return GpuInventory(
-            state, policy.tariff, listed={}, expected=visible, visible=visible, gpu_host=gpu_host
-        )
-    stated_here = policy.tariff.unseen
-    expected = None if stated_here.gpus is None else max(0, stated_here.gpus - len(state.retired))
-    if policy.tariff.location_pending and state.unseen and UNCOUNTED.gpu_model not in state.unseen:
-        unseen = dict(state.unseen)  # until the location is known, the host is what it was
-        expected = state.gpu_count
-    elif expected is None or not stated_here.priced:
-        unseen = {UNCOUNTED.gpu_model: GpuState(UNCOUNTED, -1, up=False)}
-    else:
-        unseen = {"": _stand_in(state, "", expected)} if expected else {}
-    return GpuInventory(
-        state,
-        policy.tariff,
-        listed={},
-        unseen=unseen,
-        expected=expected,
-        visible=visible,
-        stated=stated_here.gpus,
-    )
+        return GpuInventory(state, tariff, expected=visible, visible=visible, gpu_host=gpu_host)
+    stated_count = tariff.unseen.gpus
+    host = GpuInventory(state, tariff, visible=visible, stated_count=stated_count)
+    if tariff.location_pending and state.unseen and UNCOUNTED.gpu_model not in state.unseen:
+        # Until the location is known, the host is what it was.
+        return replace(host, unseen=state.unseen, expected=state.gpu_count)
+    uncounted = {UNCOUNTED.gpu_model: GpuState(UNCOUNTED, -1, up=False)}
+    if stated_count is None:
+        return replace(host, unseen=uncounted)
+    charged = max(0, stated_count - len(state.retired))
+    if not tariff.unseen.priced:
+        return replace(host, unseen=uncounted, expected=charged)
+    numbers = {NO_SINGLE_MODEL: charged}
+    return replace(host, unseen=_unseen_slots(state, numbers), expected=charged)
 
 
-def _stand_in(state: State, model: str, number: int) -> GpuState:
-    gpu = state.unseen.get(model) or GpuState(Gpu(UNSEEN, model), -1, up=False)
-    return replace(gpu, count=number)
+def _unseen_slots(state: State, numbers: Mapping[str, int]) -> dict[str, GpuState]:
+    """Slots of unseen GPUs by model: those of the last tick go on, with the numbers of this read."""
+    slots: dict[str, GpuState] = {}
+    for model, number in numbers.items():
+        slot = state.unseen.get(model) or GpuState(Gpu(UNSEEN, model), -1, up=False)
+        if number:
+            slots[model] = replace(slot, count=number)
+    return slots
 
 
+@dataclass(frozen=True, slots=True)
+class _Read:
+    """A read of the GPUs of a host with slots, and what it shows of them."""
+
+    state: State
+    """The state before the read."""
+    frame: Frame
+    """The frame of the read."""
+    policy: CostPolicy
+    """Prices, and whether NVML lists every GPU of the machine."""
+    readings: Mapping[str, GpuReading]
+    """The GPUs that NVML lists, by UUID."""
+    new_boot: bool
+    """Whether the host booted since it last listed a GPU. A boot that lists none shows nothing of slots."""
+
+    @property
+    def another_host(self) -> bool:
+        """Whether a boot lists none of the earlier GPUs: the VM is another one."""
+        return self.new_boot and not any(uuid in self.state.gpus for uuid in self.readings)
+
+    def boots_missed(self, slot: GpuState, *, has_stated_count: bool) -> int:
+        """The boots that a slot has missed whose GPU is not listed.
+
+        One missed before, and no number of GPUs is stated:
+
+            the same boot, or a boot that lists no GPU       1
+            a boot that lists another of the earlier GPUs    2: a broken board
+            a boot that lists none of the earlier GPUs       2: another host, released at once
+            another host is known to have the GPU            2: released at once
+
+        Where the number is stated, the last two rows are as the first two: the number decides.
+        """
+        is_elsewhere = self.another_host or slot.gpu.uuid in self.frame.evidence.gone
+        if is_elsewhere and not has_stated_count:
+            return BOOTS_UNTIL_RELEASE
+        return slot.boots_missed + self.new_boot
+
+
+class _Unlisted(NamedTuple):
+    """Slots whose GPU a read does not list."""
+
+    retired: tuple[GpuState, ...]
+    """Slots whose GPU people took out."""
+    missing: Mapping[str, GpuState]
+    """All other slots, by the UUID of their GPU; those that were listed last come first."""
+
+
+def _unlisted(read: _Read) -> _Unlisted:
+    """Sort out the slots whose GPU a read does not list, and count the boots that they missed."""
+    tariff = read.policy.tariff
+    slots = [slot for uuid, slot in read.state.gpus.items() if uuid not in read.readings]
+    # Of another host, what is listed states the number, and not what was there before.
+    listed = [reading.gpu for reading in read.readings.values()]
+    has_count = has_stated_count(tariff, listed or [slot.gpu for slot in slots])
+    retired: list[GpuState] = []
+    missing: dict[str, GpuState] = {}
+    for slot in sorted(slots, key=_last_listed):
+        if tariff.is_retired(slot.gpu, read.frame.wall):
+            retired.append(slot)
+        else:
+            boots = read.boots_missed(slot, has_stated_count=has_count)
+            missing[slot.gpu.uuid] = replace(slot, boots_missed=boots)
+    return _Unlisted(tuple(retired), missing)
+
+
+class _Pair(NamedTuple):
+    """A new GPU, and the missing slot that it takes."""
+
+    reading: GpuReading
+    slot: GpuState
+
+
+def _matching(read: _Read) -> "_Matching":
+    """Every listed GPU in a slot: in its own, else at its PCI address, else by model, else in one more."""
+    unlisted = _unlisted(read)
+    own: dict[str, GpuState] = {}
+    for uuid in read.readings:
+        if uuid in read.state.gpus:
+            own[uuid] = replace(read.state.gpus[uuid], boots_missed=0)
+    new = tuple(reading for uuid, reading in read.readings.items() if uuid not in own)
+    in_own_slots = _Matching(read, listed=own, new=new, missing=unlisted.missing, retired=unlisted.retired)
+    if not new:
+        return in_own_slots
+    by_address = in_own_slots.with_pairs(in_own_slots.pairs_by_address())
+    by_model = by_address.with_pairs(by_address.pairs_by_model())
+    return by_model.with_more_slots()
+
+
+@dataclass(frozen=True, slots=True)
 class _Matching:
-    """Listed GPUs on one side, slots without one on the other; each step settles some of both."""
+    """Listed GPUs on one side, slots on the other. Each step returns a matching that settles more of both."""
 
-    def __init__(
-        self,
-        state: State,
-        readings: tuple[GpuReading, ...],
-        frame: Frame,
-        policy: CostPolicy,
-    ) -> None:
-        self._state = state
-        self._frame = frame
-        self._policy = policy
-        self._rebooted = state.rebooted(frame)
-        before = state.listed_in or state.boot
-        booted = frame.evidence.booted or bool(before and frame.boot and before != frame.boot)
-        # A boot that lists none shows nothing of the slots.
-        self._new_boot = booted and bool(readings)
-        self._readings = {reading.gpu.uuid: reading for reading in readings}
-        self._listed: dict[str, GpuState] = {}
-        self._new: list[GpuReading] = []
-        for uuid, reading in self._readings.items():
-            gpu = state.gpus.get(uuid)
-            if gpu is None:
-                self._new.append(reading)
-            else:
-                self._listed[uuid] = gpu if not gpu.boots_missed else replace(gpu, boots_missed=0)
-        self._left: list[GpuState] = []
-        self._missing: dict[str, GpuState] = {}
-        missing = [gpu for uuid, gpu in state.gpus.items() if uuid not in self._readings]
-        # Of another host, what is listed states the number, and not what was there before.
-        gpus = [reading.gpu for reading in readings] or [gpu.gpu for gpu in missing]
-        count = stated(policy.tariff, gpus) if missing else None
-        evidence = SlotEvidence(booted, frame.evidence.gone, count is not None)
-        self._another_host = self._new_boot and not self._listed
-        for gpu in sorted(missing, key=_last_listed):
-            if policy.tariff.has_left(gpu.gpu, frame.wall):
-                self._left.append(gpu)
-            else:
-                boots = boots_missed(gpu, state.gpus, self._readings, evidence)
-                self._missing[gpu.gpu.uuid] = (
-                    gpu if boots == gpu.boots_missed else replace(gpu, boots_missed=boots)
-                )
-        self._replaced: list[Replacement] = []
+    read: _Read
+    """The read that lists the GPUs."""
+    listed: Mapping[str, GpuState]
+    """Slots with a listed GPU, by its UUID."""
+    new: tuple[GpuReading, ...]
+    """Listed GPUs without a slot."""
+    missing: Mapping[str, GpuState]
+    """Slots whose GPU is not listed, by its UUID; those that were listed last come first."""
+    retired: tuple[GpuState, ...]
+    """Slots whose GPU is retired and not listed."""
+    replaced: tuple[Replacement, ...] = ()
+    """GPUs that took the slots of others."""
 
-    def by_address(self) -> None:
-        """A new GPU takes the slot that was at its PCI address, unless two share that."""
-        if not self._missing or not self._new:
-            return
-        here = Counter(reading.pci_bus_id for reading in self._readings.values())
-        there = Counter(gpu.pci_bus_id for gpu in self._missing.values())
-        at = {gpu.pci_bus_id: gpu for gpu in self._missing.values()}
-        for reading in tuple(self._new):
+    def pairs_by_address(self) -> list[_Pair]:
+        """A new GPU takes the missing slot that was at its PCI address, unless two share that."""
+        readings_at = Counter(reading.pci_bus_id for reading in self.read.readings.values())
+        slots_at = Counter(slot.pci_bus_id for slot in self.missing.values())
+        slot_at = {slot.pci_bus_id: slot for slot in self.missing.values()}
+        pairs: list[_Pair] = []
+        for reading in self.new:
             address = reading.pci_bus_id
-            if address and here[address] == there[address] == 1:
-                self._take(at[address], reading)
+            if address and readings_at[address] == slots_at[address] == 1:
+                pairs.append(_Pair(reading, slot_at[address]))
+        return pairs
 
-    def by_model(self) -> None:
-        """The others take slots by model, then any: all of them after a boot, else those above the count."""
-        if not self._missing or not self._new:
-            return
-        above = len(self._new)
-        if not self._new_boot:
-            count = self._count(self._stated())
-            count_before = len(self._listed) + self._missing_kept() if count is None else count
-            above += len(self._listed) + len(self._missing) - count_before
-        for alike in (True, False):
-            for reading in tuple(self._new):
-                if above <= 0:
-                    return
-                for gpu in self._missing.values():
-                    if not alike or gpu.gpu.gpu_model == reading.gpu.gpu_model:
-                        self._take(gpu, reading)
-                        above -= 1
-                        break
+    def pairs_by_model(self) -> list[_Pair]:
+        """New GPUs take missing slots of their own model, then of any, as many as are to be filled."""
+        free = dict(self.missing)
+        pairs: list[_Pair] = []
+        others: list[GpuReading] = []
+        for reading in self.new:
+            alike = [uuid for uuid, slot in free.items() if slot.gpu.gpu_model == reading.gpu.gpu_model]
+            if alike:
+                pairs.append(_Pair(reading, free.pop(alike[0])))
+            else:
+                others.append(reading)
+        pairs += [_Pair(reading, slot) for reading, slot in zip(others, free.values(), strict=False)]
+        return pairs[: self._slots_to_fill()]
 
-    def _take(self, old: GpuState, reading: GpuReading) -> None:
-        del self._missing[old.gpu.uuid]
-        self._new.remove(reading)
-        self._replaced.append(Replacement(old.gpu, reading.gpu, reading.pci_bus_id))
-        counted = self._rebooted and old.energy_mark is not None
-        self._listed[reading.gpu.uuid] = GpuState(
+    def _slots_to_fill(self) -> int:
+        """The number of new GPUs that take a missing slot; the others are more GPUs.
+
+        After a boot all do. In the same boot, of a host with 7 listed GPUs, 1 missing and 1 new:
+
+            8 GPUs are stated, or no number is    1 = 7 + 1 + 1 - 8
+            9 GPUs are stated                     0 = 7 + 1 + 1 - 9
+        """
+        if self.read.new_boot or not self.missing:
+            return len(self.new)
+        count = self.count(self.stated_count())
+        count_before = self._staying() if count is None else count
+        return max(0, len(self.listed) + len(self.missing) + len(self.new) - count_before)
+
+    def with_pairs(self, pairs: Sequence[_Pair]) -> "_Matching":
+        """The matching once new GPUs sit in these missing slots."""
+        placed = {pair.reading.gpu.uuid: self._placed(pair) for pair in pairs}
+        taken = {pair.slot.gpu.uuid for pair in pairs}
+        replaced = [Replacement(pair.slot.gpu, pair.reading.gpu, pair.reading.pci_bus_id) for pair in pairs]
+        return replace(
+            self,
+            listed={**self.listed, **placed},
+            new=tuple(reading for reading in self.new if reading.gpu.uuid not in placed),
+            missing={uuid: slot for uuid, slot in self.missing.items() if uuid not in taken},
+            replaced=(*self.replaced, *replaced),
+        )
+
+    def _placed(self, pair: _Pair) -> GpuState:
+        """The slot of a pair with its new GPU: money goes on, readings begin."""
+        reading = pair.reading
+        slot = pair.slot
+        energy_mark: Millijoules | None = None
+        if slot.energy_mark is not None and self.read.state.rebooted(self.read.frame):
+            # The driver was loaded since the last tick: all that it counted is of that time.
+            energy_mark = 0
+        return GpuState(
             reading.gpu,
             reading.index,
-            # The driver was loaded since the last tick: all that it counted is of that time.
-            energy_mark=0 if counted else None,
-            carries=old.carries,
-            rounding=old.rounding,
-            predecessor=old.gpu.uuid,
-            replaced_at=self._frame.wall,
-            priced_as=self._policy.tariff.priced_as(old.gpu),
+            energy_mark=energy_mark,
+            carries=slot.carries,
+            rounding=slot.rounding,
+            predecessor=slot.gpu.uuid,
+            replaced_at=self.read.frame.wall,
+            priced_as=self.read.policy.tariff.priced_as(slot.gpu),
         )
+
+    def with_more_slots(self) -> "_Matching":
+        """The matching once each GPU that is still new sits in a slot more."""
+        more = {reading.gpu.uuid: GpuState(reading.gpu, reading.index) for reading in self.new}
+        return replace(self, listed={**self.listed, **more}, new=())
 
     def outcome(self) -> GpuInventory:
-        """The slots of the host now."""
-        for reading in self._new:
-            self._listed[reading.gpu.uuid] = GpuState(reading.gpu, reading.index)
-        self._new = []
-        visible = len(self._listed)
-        policy = self._policy
-        stated = self._stated()
-        count = self._count(stated)
-        waits = count is None and policy.tariff.location_pending
-        if waits:  # until the location is known, the host is what it was
-            lost = self._missing
-        elif count is None:
-            lost = {uuid: gpu for uuid, gpu in self._missing.items() if _is_kept(gpu)}
-        else:
-            last_listed = sorted(self._missing.items(), key=lambda item: _last_listed(item[1]))
-            lost = dict(last_listed[: max(0, count - visible)])
-        full = visible + len(lost)
-        state = _retire(self._state, self._frame, policy.tariff)
-        unseen: dict[str, int] = {}
-        if count is not None:
-            # A slot whose GPU was retired is empty, until another GPU sits in it.
-            empty = max(0, count - full)
-            if len(state.retired) > empty:
-                state = replace(state, retired=state.retired[-empty:] if empty else ())
-            count -= len(state.retired)
-            if policy.all_gpus and full and count > full:
-                unseen = _unseen(self._priced(), self._gpus(self._listed), self._gpus(lost), count - full)
-        elif waits and policy.all_gpus:
-            left = self._state.gpu_count - full
-            for model, gpu in self._state.unseen.items():
-                number = min(gpu.count, left)
-                if number > 0:
-                    unseen[model] = number
-                    left -= number
-        if self._replaced or (self._readings and self._frame.boot not in ("", state.listed_in)):
-            state = replace(
-                state,
-                listed_in=self._frame.boot or state.listed_in,
-                replaced=state.replaced + len(self._replaced),
-            )
+        """The slots of the host now, once no GPU is new."""
+        stated = self.stated_count()
+        count = self.count(stated)
+        lost = self._lost(count)
+        full = len(self.listed) + len(lost)
+        retired = self._retired(count, full)
+        charged = None if count is None else count - len(retired)
+        unseen = self._unseen(charged, lost)
+        expected = full + sum(unseen.values()) if charged is None else charged
+        # A retired GPU is charged until the day on which it was taken out.
+        charged_unlisted = [*lost.values(), *self.retired]
         return GpuInventory(
-            state,
-            self._priced(),
-            listed=self._listed,
-            # A retired GPU is charged until the day on which it left.
-            lost={gpu.gpu.uuid: replace(gpu, up=False) for gpu in (*lost.values(), *self._left)},
-            unseen={model: _stand_in(self._state, model, number) for model, number in unseen.items()},
-            released={uuid: gpu for uuid, gpu in self._missing.items() if uuid not in lost},
-            replaced=tuple(self._replaced),
-            expected=full + sum(unseen.values()) if count is None else count,
-            visible=visible,
-            stated=stated,
+            self._state_after(retired),
+            self._tariff(),
+            listed=self.listed,
+            lost={slot.gpu.uuid: replace(slot, up=False) for slot in charged_unlisted},
+            unseen=_unseen_slots(self.read.state, unseen),
+            released={uuid: slot for uuid, slot in self.missing.items() if uuid not in lost},
+            replaced=self.replaced,
+            expected=expected,
+            visible=len(self.listed),
+            stated_count=stated,
         )
 
-    def _missing_kept(self) -> int:
-        """Missing slots that stay where nothing gives the host's number of GPUs."""
-        return sum(_is_kept(gpu) for gpu in self._missing.values())
+    def _lost(self, count: int | None) -> dict[str, GpuState]:
+        """The missing slots that stay; all others are released.
 
-    def _count(self, stated: int | None) -> int | None:
+        the host has 8 GPUs, 6 are listed    2, those that were listed last
+        its location is not known yet        all: the host is what it was
+        nothing gives its number of GPUs     those that missed fewer than 2 boots
+        """
+        if count is not None:
+            last_listed_first = sorted(self.missing.values(), key=_last_listed)
+            staying = last_listed_first[: max(0, count - len(self.listed))]
+            return {slot.gpu.uuid: slot for slot in staying}
+        if self.read.policy.tariff.location_pending:
+            return dict(self.missing)
+        return {uuid: slot for uuid, slot in self.missing.items() if _stays(slot)}
+
+    def _retired(self, count: int | None, full: int) -> tuple[str, ...]:
+        """The UUIDs of retired GPUs whose slots are empty, at most as many as the count leaves empty.
+
+        Of 8 slots 7 are full and 2 GPUs were retired: another GPU sits in the slot of the first.
+        """
+        retired = _retire(self.read.state, self.read.frame, self.read.policy.tariff).retired
+        if count is None:
+            return retired
+        empty = max(0, count - full)
+        first = max(0, len(retired) - empty)
+        return retired[first:]
+
+    def _unseen(self, charged: int | None, lost: Mapping[str, GpuState]) -> dict[str, int]:
+        """The number of unseen GPUs by model.
+
+        8 are charged, 5 are listed and 1 is lost                2
+        the location is not known yet, 8 were charged before     2, of the models as before
+        nothing gives the number                                 0
+        NVML does not list every GPU of the machine              0: others have those that it does not
+        """
+        full = len(self.listed) + len(lost)
+        if not self.read.policy.all_gpus:
+            return {}
+        if charged is not None:
+            if not full or charged <= full:
+                return {}
+            return _unseen_by_model(self._tariff(), _gpus(self.listed), _gpus(lost), charged - full)
+        before = self.read.state
+        numbers: Counter[str] = Counter()
+        if self.read.policy.tariff.location_pending:
+            for model, slot in before.unseen.items():
+                left = before.gpu_count - full - numbers.total()
+                numbers[model] = max(0, min(slot.count, left))
+        return dict(numbers)
+
+    def _state_after(self, retired: tuple[str, ...]) -> State:
+        state = self.read.state
+        boot = self.read.frame.boot
+        return replace(
+            state,
+            listed_in=boot if self.read.readings and boot else state.listed_in,
+            replaced=state.replaced + len(self.replaced),
+            retired=retired,
+        )
+
+    def _staying(self) -> int:
+        """The number of the host's GPUs where nothing gives it: the listed, and missing slots that stay."""
+        return len(self.listed) + sum(_stays(slot) for slot in self.missing.values())
+
+    def count(self, stated: int | None) -> int | None:
         """The number of GPUs of the host by the number that is stated; `None` where nothing gives it."""
-        if stated is None or self._policy.all_gpus:
+        if stated is None or self.read.policy.all_gpus:
             return stated
         # The machine may have more GPUs than are listed here: only those that were listed are of this host.
-        return min(stated, len(self._listed) + self._missing_kept())
+        return min(stated, self._staying())
 
-    def _stated(self) -> int | None:
-        listed = [*self._gpus(self._listed), *(reading.gpu for reading in self._new)]
-        return stated(self._priced(), listed, () if self._another_host else self._gpus(self._missing))
+    def stated_count(self) -> int | None:
+        """The number that rules or the instance type state of this host."""
+        listed = [*_gpus(self.listed), *(reading.gpu for reading in self.new)]
+        missing = [] if self.read.another_host else _gpus(self.missing)
+        return stated_count(self._tariff(), listed, missing)
 
-    def _priced(self) -> Tariff:
+    def _tariff(self) -> Tariff:
         """The prices, with the predecessors of the GPUs that took slots in this read."""
-        if not self._replaced:
-            return self._policy.tariff
-        state = replace(self._state, gpus={**self._state.gpus, **self._listed})
-        return replace(self._policy.tariff, predecessors=state.predecessors)
-
-    @staticmethod
-    def _gpus(gpus: Mapping[str, GpuState]) -> list[Gpu]:
-        return [gpu.gpu for gpu in gpus.values()]
+        if not self.replaced:
+            return self.read.policy.tariff
+        state = replace(self.read.state, gpus={**self.read.state.gpus, **self.listed})
+        return replace(self.read.policy.tariff, predecessors=state.predecessors)
 
 
-def stated(tariff: Tariff, listed: Collection[Gpu], missing: Collection[Gpu] = ()) -> int | None:
+def has_stated_count(tariff: Tariff, gpus: Collection[Gpu]) -> bool:
+    """Whether the instance type, or the rule of one of these GPUs, states the host's number of GPUs."""
+    return tariff.instance_gpus is not None or any(tariff.host_count(gpu) is not None for gpu in gpus)
+
+
+def stated_count(tariff: Tariff, listed: Sequence[Gpu], missing: Sequence[Gpu] = ()) -> int | None:
     """The number of GPUs of a host without failures; `None` where nothing gives it.
 
     It is `gpus_per_host` of the rules that price its GPUs, else what its instance type has. Where rules price
-    different models of one host, and it has more GPUs than such a rule says, each counts its own models.
+    different models of one host, and it has more GPUs than such a rule says, each counts its own models: with
+    4 L4 by one rule and 2 H100 by another, a host of 4 L4 and 1 H100 has 6 GPUs.
     """
     groups = _groups(tariff, listed, missing)
-    counted = [group for group in groups if group.count is not None]
-    if not counted:
+    if all(group.count is None for group in groups):
         return tariff.instance_gpus
-    whole = max((group.stated for group in counted if not group.part), default=0)
-    if all(not group.part for group in counted):
-        return whole
-    return max(whole, sum(group.size for group in groups))
+    host_count = max(group.host_count for group in groups)
+    if not any(group.counts_only_own for group in groups):
+        return host_count
+    return max(host_count, sum(group.size for group in groups))
 
 
-@dataclass(slots=True)
-class _Group:
-    """The GPUs of one rule."""
+@dataclass(frozen=True, slots=True)
+class _RuleGroup:
+    """The GPUs of a host that one rule prices."""
 
     count: HostCount | None
-    """What the rule says of the host's number of GPUs."""
-    listed: list[Gpu] = field(default_factory=list)
-    missing: list[Gpu] = field(default_factory=list)
-    part: bool = False
-    """Whether the rule counts these GPUs, and not all of the host."""
+    """What the rule says of the host's number of GPUs, `None` where it says nothing."""
+    listed: Sequence[Gpu]
+    """GPUs that NVML lists."""
+    missing: Sequence[Gpu]
+    """GPUs that NVML listed before."""
+    counts_only_own: bool
+    """Whether the rule counts the GPUs that it prices, and not all of the host."""
 
     @property
-    def stated(self) -> int:
-        return 0 if self.count is None else self.count.gpus
+    def host_count(self) -> int:
+        """The number of all GPUs of the host by the rule, 0 where the rule does not count them."""
+        if self.count is None or self.counts_only_own:
+            return 0
+        return self.count.gpus
+
+    @property
+    def model(self) -> str:
+        """The model of its GPUs: of those that are listed, if any is."""
+        return _single_model(self.listed or self.missing)
 
     @property
     def size(self) -> int:
@@ -381,66 +498,80 @@ class _Group:
         total = len(self.listed) + len(self.missing)
         if self.count is None:
             return total
-        if self.part and self.count.of == "models":
-            return max(len(self.listed), self.stated)
+        if self.counts_only_own and self.count.of == "models":
+            return max(len(self.listed), self.count.gpus)
         # A board that a rule names by UUID was listed once, or it is not of this host.
-        return max(len(self.listed), min(self.stated, total))
-
-    @property
-    def model(self) -> str:
-        """The model of all of them; empty where they are of several."""
-        models = {gpu.gpu_model for gpu in self.listed or self.missing}
-        return models.pop() if len(models) == 1 else ""
+        return max(len(self.listed), min(self.count.gpus, total))
 
 
-def _groups(tariff: Tariff, listed: Collection[Gpu], missing: Collection[Gpu]) -> list[_Group]:
-    groups: dict[str, _Group] = {}
-    for gpu in listed:
-        count = tariff.host_count(gpu)
-        groups.setdefault("" if count is None else count.rule, _Group(count)).listed.append(gpu)
-    for gpu in missing:
-        count = tariff.host_count(gpu)
-        groups.setdefault("" if count is None else count.rule, _Group(count)).missing.append(gpu)
+def _groups(tariff: Tariff, listed: Sequence[Gpu], missing: Sequence[Gpu]) -> list[_RuleGroup]:
+    """The GPUs of a host by the rule that counts them, those that no rule counts together."""
+    counts: dict[str | None, HostCount | None] = {}
+    listed_by_rule: defaultdict[str | None, list[Gpu]] = defaultdict(list)
+    missing_by_rule: defaultdict[str | None, list[Gpu]] = defaultdict(list)
+    for gpus, by_rule in ((listed, listed_by_rule), (missing, missing_by_rule)):
+        for gpu in gpus:
+            count = tariff.host_count(gpu)
+            rule = None if count is None else count.rule
+            counts.setdefault(rule, count)
+            by_rule[rule].append(gpu)
     total = len(listed) + len(missing)
-    for group in groups.values():
-        several = group.count is not None and group.count.of != "host" and len(groups) > 1
-        group.part = several and group.stated < total
-    return list(groups.values())
+    groups: list[_RuleGroup] = []
+    for rule, count in counts.items():
+        # A rule of models or boards counts the whole host where it says so many, or no other rule is there.
+        if count is None or count.of == "host" or len(counts) == 1:
+            counts_only_own = False
+        else:
+            counts_only_own = count.gpus < total
+        groups.append(_RuleGroup(count, listed_by_rule[rule], missing_by_rule[rule], counts_only_own))
+    return groups
 
 
-def _unseen(tariff: Tariff, listed: list[Gpu], lost: list[Gpu], number: int) -> dict[str, int]:
-    """By model, the GPUs that the host has and that NVML never listed."""
+def _unseen_by_model(
+    tariff: Tariff, listed: Sequence[Gpu], lost: Sequence[Gpu], number: int
+) -> dict[str, int]:
+    """A number of unseen GPUs by model: first those that rules miss of their own, then the others."""
     groups = _groups(tariff, listed, lost)
     unseen: Counter[str] = Counter()
     for group in groups:
-        if group.part:
-            few = max(0, min(number, group.size - len(group.listed) - len(group.missing)))
-            unseen[group.model] += few
-            number -= few
+        if group.counts_only_own:
+            others = number - unseen.total()
+            absent = group.size - len(group.listed) - len(group.missing)
+            unseen[group.model] += max(0, min(others, absent))
     # The others are priced as the GPUs whose rule counts the host.
-    whole = max((group for group in groups if not group.part), key=lambda group: group.stated, default=None)
-    if whole is not None and whole.stated:
-        unseen[whole.model] += number
-    else:
-        unseen[_Group(None, [*listed, *lost]).model] += number
-    return {model: few for model, few in unseen.items() if few}
+    counting_host = max(groups, key=lambda group: group.host_count)
+    model_of_all = _single_model([*listed, *lost])
+    model = counting_host.model if counting_host.host_count else model_of_all
+    unseen[model] += number - unseen.total()
+    return dict(unseen)
+
+
+def _single_model(gpus: Collection[Gpu]) -> str:
+    """The model of GPUs that are all of one."""
+    models = {gpu.gpu_model for gpu in gpus}
+    return models.pop() if len(models) == 1 else NO_SINGLE_MODEL
 
 
 def _retire(state: State, frame: Frame, tariff: Tariff) -> State:
     """The state with its retired GPUs that are not listed."""
     if not state.retired and not tariff.retired:
         return state
-    here = {reading.gpu.uuid for reading in frame.gpus or ()}
-    left = (uuid for uuid, gpu in state.gpus.items() if tariff.has_left(gpu.gpu, frame.wall))
-    retired = tuple(uuid for uuid in dict.fromkeys((*state.retired, *left)) if uuid not in here)
-    return replace(state, retired=retired[-RETIRED_MAX:])
+    listed = {reading.gpu.uuid for reading in frame.gpus or ()}
+    retired_now = [uuid for uuid, slot in state.gpus.items() if tariff.is_retired(slot.gpu, frame.wall)]
+    retired = dict.fromkeys((*state.retired, *retired_now))
+    unlisted = tuple(uuid for uuid in retired if uuid not in listed)
+    return replace(state, retired=unlisted[-RETIRED_MAX:])
 
 
-def _is_kept(gpu: GpuState) -> bool:
+def _gpus(slots: Mapping[str, GpuState]) -> list[Gpu]:
+    return [slot.gpu for slot in slots.values()]
+
+
+def _stays(slot: GpuState) -> bool:
     """Whether a slot stays without its GPU where nothing gives the host's number of GPUs."""
-    return gpu.boots_missed < BOOTS_UNTIL_RELEASE
+    return slot.boots_missed < BOOTS_UNTIL_RELEASE
 
 
-def _last_listed(gpu: GpuState) -> tuple[bool, int, int, str]:
-    """Sort key: GPUs that were listed last come first."""
-    return not gpu.up, gpu.boots_missed, gpu.index, gpu.gpu.uuid
+def _last_listed(slot: GpuState) -> tuple[bool, int, int, str]:
+    """Sort key: slots whose GPUs were listed last come first."""
+    return not slot.up, slot.boots_missed, slot.index, slot.gpu.uuid

@@ -276,7 +276,9 @@ def _prices(
     The number is above 1 for several GPUs that NVML never listed; the price is of one of them.
     """
     tariff = policy.tariff
-    present = [slot for slot in gpus if tariff.has_left(slot.gpu, now) or not tariff.has_left(slot.gpu, at)]
+    present = [
+        slot for slot in gpus if tariff.is_retired(slot.gpu, now) or not tariff.is_retired(slot.gpu, at)
+    ]
     gpus_on_host = sum(slot.count for slot in present)
     for slot in present:
         yield slot.gpu, slot.count, tariff.price(slot.gpu, at, month, gpus_on_host)

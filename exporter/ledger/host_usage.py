@@ -134,7 +134,7 @@ def host_usage(
         gpus = tuple(
             priced_gpu(gpu, present, now)
             for gpu in state.gpus.values()
-            if gpu.up and not tariff.has_left(gpu.gpu, now)
+            if gpu.up and not tariff.is_retired(gpu.gpu, now)
         )
     # GPUs that NVML lists or listed, and those that stand for the ones that it never did.
     paid = (*state.gpus.values(), *state.unseen.values())

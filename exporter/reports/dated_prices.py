@@ -51,7 +51,7 @@ class _StatedPrice(NamedTuple):
     @classmethod
     def of(cls, tariff: Tariff, gpu: Gpu, at: Instant) -> "_StatedPrice":
         """The price of the hardware alone. A GPU that has left costs nothing, by date."""
-        if tariff.has_left(gpu, at):
+        if tariff.is_retired(gpu, at):
             return cls({}, by_date=True)
         price = tariff.hardware_price(gpu, at)
         if not price.priced:

@@ -7,7 +7,7 @@ from itertools import groupby
 
 from exporter.config.settings import Config
 from exporter.cost.attribution import GpuShare
-from exporter.cost.inventory import inventory
+from exporter.cost.inventory import take_inventory
 from exporter.cost.money import WHOLE
 from exporter.cost.policy import CostPolicy
 from exporter.cost.projection import energy_dollars_per_hour
@@ -35,7 +35,7 @@ def diagnose(config: Config, policy: CostPolicy, inputs: DoctorInput, now: Insta
     allocation = (*holders(config.servers, readings), *inputs.discovery.holders)
     policy = policy.following(inputs.remembered.predecessors)
     # As the daemon's next tick would count them.
-    counted = inventory(inputs.remembered, Frame(0, now, inputs.gpus, evidence=inputs.evidence), policy)
+    counted = take_inventory(inputs.remembered, Frame(0, now, inputs.gpus, evidence=inputs.evidence), policy)
     # GPUs that are paid for and not listed, one by one: lost ones, and those that never were.
     unseen = () if counted.uncounted else (gpu for gpu in counted.unseen.values() for _ in range(gpu.count))
     absent = [GpuReading(gpu.gpu, gpu.index, up=False) for gpu in (*counted.lost.values(), *unseen)]

@@ -191,7 +191,7 @@ def gpu_list_findings(host: ExaminedHost) -> Iterator[Finding]:
 def count_findings(host: ExaminedHost) -> Iterator[Finding]:
     """More or fewer GPUs paid for than NVML lists."""
     inventory = host.inventory
-    count, visible = inventory.stated, inventory.visible
+    count, visible = inventory.stated_count, inventory.visible
     if inventory.uncounted:
         yield error(UNCOUNTED_TEXT)
         return

@@ -165,7 +165,7 @@ class ChangeLog:
         for change, gpus in (("replaced", inventory.replaced), ("released", inventory.released)):
             if len(gpus) > GPUS_LOGGED_MAX:
                 log.info("more gpus changed", extra={"change": change, "gpus": len(gpus) - GPUS_LOGGED_MAX})
-        expected, stated, visible = inventory.expected, inventory.stated, inventory.visible
+        expected, stated, visible = inventory.expected, inventory.stated_count, inventory.visible
         if self._is_news("uncounted", inventory.uncounted):
             if inventory.uncounted:
                 effect = "the host's time is charged once a GPU is read"

@@ -120,7 +120,7 @@ class Tariff:
                 moments |= {rule.pricing.in_service, end_of_life(rule.pricing)}
         return sorted(moments)
 
-    def has_left(self, gpu: Gpu, at: Instant) -> bool:
+    def is_retired(self, gpu: Gpu, at: Instant) -> bool:
         """Whether a GPU is retired at an instant; prices do not depend on it."""
         return any(gone.uuid == gpu.uuid and gone.since <= at for gone in self.retired)
 

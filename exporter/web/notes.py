@@ -196,7 +196,7 @@ def _gpu_notes(report: Report, *, stale: bool) -> Iterator[str]:
         yield old
     tariff = None if report.basis is None else report.basis.policy.tariff
     present = [row.gpu for row in report.gpus if row.reading]
-    returned = 0 if tariff is None else sum(tariff.has_left(gpu, report.wall) for gpu in present)
+    returned = 0 if tariff is None else sum(tariff.is_retired(gpu, report.wall) for gpu in present)
     if returned:
         yield f"GPUs marked `retired` that are present and charged: {returned} of {all_gpus}."
     if stale:

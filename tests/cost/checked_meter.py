@@ -124,7 +124,7 @@ class CheckedMeter:
             gone = {change.old.uuid for change in self.outcome.inventory.replaced}
             known = {uuid: gpu for uuid, gpu in slots.items() if uuid not in gone}
             known = {u: gpu for u, gpu in known.items() if u not in self.outcome.inventory.released}
-        left = {uuid for uuid, gpu in slots.items() if tariff.has_left(gpu.gpu, segment.start)}
+        left = {uuid for uuid, gpu in slots.items() if tariff.is_retired(gpu.gpu, segment.start)}
         counts = Counter(set(known) - (left - listed))
         counts.update({"unseen": sum(gpu.count for gpu in unseen.values())})
         return +counts

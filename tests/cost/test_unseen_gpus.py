@@ -9,7 +9,7 @@ from decimal import Decimal
 import pytest
 
 from exporter.cost.accrual import charge_late
-from exporter.cost.inventory import stated
+from exporter.cost.inventory import stated_count
 from exporter.cost.policy import CostPolicy
 from exporter.cost.state import State
 from exporter.readings import NO_EVIDENCE, UNCOUNTED, Gpu, GpuEvidence, GpuReading, HostLocation
@@ -362,12 +362,12 @@ def test_what_says_how_many_there_are(
 ) -> None:
     """A rule's `gpus_per_host`, else the instance type's by the catalogue: fractions show as one."""
     tariff = Tariff("host-1", hardware, location=location)
-    assert stated(tariff, [Gpu(f"a{n}", H100) for n in range(3)]) == count
+    assert stated_count(tariff, [Gpu(f"a{n}", H100) for n in range(3)]) == count
 
 
 def test_dated_prices_per_host_say_it_too() -> None:
     """A price per GPU until a date and per host from then on: the host has eight."""
     prices = (RentPrice(Decimal(7)), RentPrice(Decimal("55.04"), 8, START))
     tariff = Tariff("host-1", (Hardware(HardwareMatch(), Rented(prices), "x"),))
-    assert stated(tariff, [Gpu("a0", H100)]) == 8
+    assert stated_count(tariff, [Gpu("a0", H100)]) == 8
     assert isinstance(BOUGHT.pricing, Owned)
