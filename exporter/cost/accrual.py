@@ -275,11 +275,8 @@ class Accrual:
     def outcome(self) -> Accrued:
         """The segments, and the slots after them."""
         segments = [self._segment(part) for part in self._parts]
-        if self._hourly_only:
-            # Time since boot without hourly rent is not metered.
-            metered = tuple(segment for segment in segments if segment.gpu_times)
-        else:
-            metered = tuple(segments)
+        # Time since boot without hourly rent is not metered.
+        metered = tuple(segment for segment in segments if segment.gpu_times or not self._hourly_only)
         slots: dict[Gpu, GpuState] = {}
         for gpu, slot in self._slots.items():
             remainders = self._remainders[gpu]

@@ -13,7 +13,7 @@ swapped; the host has as many GPUs as before, and costs as much. A GPU that NVML
     former      it priced a slot that is gone, and is remembered for late charges
 """
 
-from collections import Counter, defaultdict
+from collections import Counter
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Final, NamedTuple
@@ -206,15 +206,15 @@ def _unlisted(read: _Read) -> _Unlisted:
     tariff = read.policy.tariff
     slots = [slot for uuid, slot in read.state.gpus.items() if uuid not in read.readings]
     # Of another host, what is listed states the number, and not what was there before.
-    listed = [reading.gpu for reading in read.readings.values()]
-    has_count = has_stated_count(tariff, listed or [slot.gpu for slot in slots])
+    gpus = [reading.gpu for reading in read.readings.values()] or [slot.gpu for slot in slots]
+    has_stated_count = stated_count(tariff, gpus) is not None
     retired: list[GpuState] = []
     missing: dict[str, GpuState] = {}
     for slot in sorted(slots, key=_last_listed):
         if tariff.is_retired(slot.gpu, read.frame.wall):
             retired.append(slot)
         else:
-            boots = read.boots_missed(slot, has_stated_count=has_count)
+            boots = read.boots_missed(slot, has_stated_count=has_stated_count)
             missing[slot.gpu.uuid] = replace(slot, boots_missed=boots)
     return _Unlisted(tuple(retired), missing)
 
@@ -229,17 +229,19 @@ class _Pair(NamedTuple):
 def _matching(read: _Read) -> "_Matching":
     """Every listed GPU in a slot: in its own, else at its PCI address, else by model, else in one more."""
     unlisted = _unlisted(read)
-    own: dict[str, GpuState] = {}
-    for uuid in read.readings:
-        if uuid in read.state.gpus:
-            own[uuid] = replace(read.state.gpus[uuid], boots_missed=0)
+    own = {
+        uuid: replace(read.state.gpus[uuid], boots_missed=0)
+        for uuid in read.readings
+        if uuid in read.state.gpus
+    }
     new = tuple(reading for uuid, reading in read.readings.items() if uuid not in own)
     in_own_slots = _Matching(read, listed=own, new=new, missing=unlisted.missing, retired=unlisted.retired)
     if not new:
         return in_own_slots
     by_address = in_own_slots.with_pairs(in_own_slots.pairs_by_address())
     by_model = by_address.with_pairs(by_address.pairs_by_model())
-    return by_model.with_more_slots()
+    more = {reading.gpu.uuid: GpuState(reading.gpu, reading.index) for reading in by_model.new}
+    return replace(by_model, listed={**by_model.listed, **more}, new=())
 
 
 @dataclass(frozen=True, slots=True)
@@ -331,11 +333,6 @@ class _Matching:
             priced_as=self.read.policy.tariff.priced_as(slot.gpu),
         )
 
-    def with_more_slots(self) -> "_Matching":
-        """The matching once each GPU that is still new sits in a slot more."""
-        more = {reading.gpu.uuid: GpuState(reading.gpu, reading.index) for reading in self.new}
-        return replace(self, listed={**self.listed, **more}, new=())
-
     def outcome(self) -> GpuInventory:
         """The slots of the host now, once no GPU is new."""
         stated = self.stated_count()
@@ -348,12 +345,20 @@ class _Matching:
         expected = full + sum(unseen.values()) if charged is None else charged
         # A retired GPU is charged until the day on which it was taken out.
         charged_unlisted = [*lost.values(), *self.retired]
+        before = self.read.state
+        boot = self.read.frame.boot if self.listed else ""
+        state = replace(
+            before,
+            listed_in=boot or before.listed_in,
+            replaced=before.replaced + len(self.replaced),
+            retired=retired,
+        )
         return GpuInventory(
-            self._state_after(retired),
+            state,
             self._tariff(),
             listed=self.listed,
             lost={slot.gpu.uuid: replace(slot, up=False) for slot in charged_unlisted},
-            unseen=_unseen_slots(self.read.state, unseen),
+            unseen=_unseen_slots(before, unseen),
             released={uuid: slot for uuid, slot in self.missing.items() if uuid not in lost},
             replaced=self.replaced,
             expected=expected,
@@ -364,9 +369,11 @@ class _Matching:
     def _lost(self, count: int | None) -> dict[str, GpuState]:
         """The missing slots that stay; all others are released.
 
-        the host has 8 GPUs, 6 are listed    2, those that were listed last
-        its location is not known yet        all: the host is what it was
-        nothing gives its number of GPUs     those that missed fewer than 2 boots
+        Of three missing slots there stay:
+
+            the host has 8 GPUs, 6 are listed    2, those that were listed last
+            its location is not known yet        3: the host is what it was
+            nothing gives its number of GPUs     those that missed fewer than 2 boots
         """
         if count is not None:
             last_listed_first = sorted(self.missing.values(), key=_last_listed)
@@ -391,10 +398,12 @@ class _Matching:
     def _unseen(self, charged: int | None, lost: Mapping[str, GpuState]) -> dict[str, int]:
         """The number of unseen GPUs by model.
 
-        8 are charged, 5 are listed and 1 is lost                2
-        the location is not known yet, 8 were charged before     2, of the models as before
-        nothing gives the number                                 0
-        NVML does not list every GPU of the machine              0: others have those that it does not
+        Beside 5 listed GPUs and 1 that is lost there are:
+
+            8 GPUs are charged                              2
+            the location is not known yet, 8 were before    2, of the models as before
+            nothing gives the number of GPUs                0
+            NVML may not list every GPU of the machine      0: others have those that it does not list
         """
         full = len(self.listed) + len(lost)
         if not self.read.policy.all_gpus:
@@ -410,16 +419,6 @@ class _Matching:
                 left = before.gpu_count - full - numbers.total()
                 numbers[model] = max(0, min(slot.count, left))
         return dict(numbers)
-
-    def _state_after(self, retired: tuple[str, ...]) -> State:
-        state = self.read.state
-        boot = self.read.frame.boot
-        return replace(
-            state,
-            listed_in=boot if self.read.readings and boot else state.listed_in,
-            replaced=state.replaced + len(self.replaced),
-            retired=retired,
-        )
 
     def _staying(self) -> int:
         """The number of the host's GPUs where nothing gives it: the listed, and missing slots that stay."""
@@ -444,11 +443,6 @@ class _Matching:
             return self.read.policy.tariff
         state = replace(self.read.state, gpus={**self.read.state.gpus, **self.listed})
         return replace(self.read.policy.tariff, predecessors=state.predecessors)
-
-
-def has_stated_count(tariff: Tariff, gpus: Collection[Gpu]) -> bool:
-    """Whether the instance type, or the rule of one of these GPUs, states the host's number of GPUs."""
-    return tariff.instance_gpus is not None or any(tariff.host_count(gpu) is not None for gpu in gpus)
 
 
 def stated_count(tariff: Tariff, listed: Sequence[Gpu], missing: Sequence[Gpu] = ()) -> int | None:
@@ -507,14 +501,11 @@ class _RuleGroup:
 def _groups(tariff: Tariff, listed: Sequence[Gpu], missing: Sequence[Gpu]) -> list[_RuleGroup]:
     """The GPUs of a host by the rule that counts them, those that no rule counts together."""
     counts: dict[str | None, HostCount | None] = {}
-    listed_by_rule: defaultdict[str | None, list[Gpu]] = defaultdict(list)
-    missing_by_rule: defaultdict[str | None, list[Gpu]] = defaultdict(list)
-    for gpus, by_rule in ((listed, listed_by_rule), (missing, missing_by_rule)):
-        for gpu in gpus:
-            count = tariff.host_count(gpu)
-            rule = None if count is None else count.rule
-            counts.setdefault(rule, count)
-            by_rule[rule].append(gpu)
+    rules: dict[Gpu, str | None] = {}
+    for gpu in (*listed, *missing):
+        count = tariff.host_count(gpu)
+        rules[gpu] = None if count is None else count.rule
+        counts.setdefault(rules[gpu], count)
     total = len(listed) + len(missing)
     groups: list[_RuleGroup] = []
     for rule, count in counts.items():
@@ -523,7 +514,13 @@ def _groups(tariff: Tariff, listed: Sequence[Gpu], missing: Sequence[Gpu]) -> li
             counts_only_own = False
         else:
             counts_only_own = count.gpus < total
-        groups.append(_RuleGroup(count, listed_by_rule[rule], missing_by_rule[rule], counts_only_own))
+        group = _RuleGroup(
+            count,
+            listed=[gpu for gpu in listed if rules[gpu] == rule],
+            missing=[gpu for gpu in missing if rules[gpu] == rule],
+            counts_only_own=counts_only_own,
+        )
+        groups.append(group)
     return groups
 
 
