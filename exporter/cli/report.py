@@ -46,6 +46,7 @@ from exporter.finance.statements import (
     month,
 )
 from exporter.ledger.reader import PeriodReader
+from exporter.readings import printable
 from exporter.reports.rounding import dollars_text
 from exporter.tariff.period import Period
 from exporter.units import Instant
@@ -244,6 +245,10 @@ def compare_month(
     fleet = source.read(Period.named(closed.month), zone, now)
     form = forms.as_json if as_json else forms.text
     sys.stdout.write(form(closed, fleet.total, changes(closed, fleet), str(statement)))
+    for finding in fleet.findings:
+        if finding.kind == "waiting":
+            waits = f"{finding.name}: adjustment {finding.text}: not posted yet, and in no change"
+            sys.stderr.write(f"{printable(waits)}\n")
     return status.OK
 
 

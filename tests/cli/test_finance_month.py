@@ -99,3 +99,18 @@ def test_commands_of_tables_run_in_their_order(folder: Path, title: str, count: 
     assert all(answers.values())
     words = list(itertools.chain.from_iterable(map(shlex.split, commands)))
     assert {"reconcile", "advise", "status", "explain"} <= set(words)
+
+
+def test_a_waiting_adjustment_is_no_silent_change(folder: Path) -> None:
+    """Until its daemon posts it, a comparison with the statement names it."""
+    statement = "--month=2026-10 --close --output=statement-2026-10.json"
+    answer(f"inference-cost-exporter report month {statement}", folder)
+    owner = "--product=assistant --team=conversations"
+    answer(
+        f"inference-cost-exporter adjust --amount=4.00 --date=2026-10-31 {owner} --reason='invoice 4711'",
+        folder,
+    )
+    compared = answer("inference-cost-exporter report month --against=statement-2026-10.json", folder)
+
+    waits = "demo-p5: adjustment 1: invoice 4711: not posted yet, and in no change\n"
+    assert compared.endswith(f"Nothing changed since.\n{waits}")
