@@ -304,12 +304,12 @@ class WebServer:
             try:
                 with self._rendering:  # one at a time: ticks and scrapes keep their core
                     body = pages.get(path) or render(report, elapsed, self._build)
+                    if body is not None and path in self._routes:
+                        pages[path] = body  # before the next in line looks for it
             finally:
                 self._waiting_for_pages.release()
             if body is None:
                 return plain(HTTPStatus.NOT_FOUND, "there is no such server now")
-            if path in self._routes:
-                pages[path] = body
         return Response(HTTPStatus.OK, body, content_type, headers)
 
     def _pages_of(self, report: Report | None, *, stale: bool) -> dict[str, bytes]:

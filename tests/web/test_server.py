@@ -357,6 +357,51 @@ def test_a_page_is_made_once_for_a_report(
     assert len(made) == 3
 
 
+class _SlowToLeave:
+    """A lock whose first holder goes on only after the next one was answered."""
+
+    def __init__(self) -> None:
+        self.next_answered = threading.Event()
+        self._lock = threading.Lock()
+        self._exits = 0
+
+    def __enter__(self) -> None:
+        self._lock.acquire()
+
+    def __exit__(self, *_error: object) -> None:
+        self._exits += 1
+        is_first = self._exits == 1
+        self._lock.release()
+        if is_first:
+            assert self.next_answered.wait(30)
+
+
+def test_who_waited_for_a_page_is_served_that_page(
+    serve: Serve, make_report: Callable[..., Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A page is there for the next in line when its maker leaves the lock, however slowly that goes on."""
+    site = serve(make_report())
+    lock = _SlowToLeave()
+    started = threading.Event()
+    made: list[str] = []
+
+    def counted(*_arguments: Any) -> bytes:
+        made.append("page")
+        started.set()
+        return b"page"
+
+    monkeypatch.setattr(page, "page", counted)
+    monkeypatch.setattr(site.server, "_rendering", lock)
+    first = threading.Thread(target=lambda: site.request("GET", "/"))
+    first.start()
+    assert started.wait(30)
+    assert site.request("GET", "/")[2] == b"page"
+    lock.next_answered.set()
+    first.join(30)
+
+    assert made == ["page"]
+
+
 def test_pages_of_servers_are_not_kept(serve: Serve, make_report: Callable[..., Any]) -> None:
     """Their names come from the address: whoever asks for many of them fills no memory."""
     site = serve(make_report())
