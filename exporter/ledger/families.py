@@ -251,6 +251,13 @@ class Sums:
         }
         return {family: values for family, values in changed.items() if values}
 
+    def without_brief(self) -> Self:
+        """Sums without the families that are kept for a day only; the same sums if these are empty."""
+        expired: dict[str, Any] = {
+            name: {} for name, family in self.grain.items() if family.brief and getattr(self, name)
+        }
+        return replace(self, **expired) if expired else self
+
     def add(self, posted: Self) -> None:
         """Add other sums, each by the rule of its family."""
         for family, values in self.changed_by(posted).items():

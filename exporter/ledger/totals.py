@@ -9,8 +9,8 @@ from typing import Any, ClassVar, Final, NamedTuple, TypeVar
 from exporter.cost.money import add, add_all
 from exporter.cost.postings import CostOwner, LatencyPart, OwnerPhase
 from exporter.cost.projection import energy_by_product
-from exporter.ledger import families, schema
-from exporter.ledger.families import Families, Family, Sums
+from exporter.ledger import schema
+from exporter.ledger.families import COUNTERS, HOURS, MINUTES, Families, Family, Sums
 from exporter.ledger.history import SegmentSums, TickSums
 from exporter.readings import Gpu, LatencyBasis, Objective, TokenKind
 from exporter.report import MonthKey, OwnerLatency, ServerComponent, Window
@@ -32,15 +32,6 @@ HOURS_KEPT: Final = 40 * 24 + 1
 USAGE_HOURS_KEPT: Final = 26
 """Hours of GPU use by product that stay: the last 24, and room for their edges."""
 
-_TOKENS: Final = families.COUNTERS["tokens"]
-_EQUIVALENTS: Final = families.COUNTERS["equivalents"]
-_REQUESTS: Final = families.COUNTERS["requests"]
-_PREEMPTIONS: Final = families.COUNTERS["preemptions"]
-_LATENCIES: Final = families.COUNTERS["latencies"]
-_FIRST_HELD: Final = families.COUNTERS["first_held"]
-_LAST_TOKEN: Final = families.COUNTERS["last_token"]
-_CHANGED: Final = families.COUNTERS["changed"]
-
 S = TypeVar("S", bound=Sums)
 
 
@@ -48,7 +39,7 @@ S = TypeVar("S", bound=Sums)
 class Counters(Sums):
     """Running totals by key."""
 
-    grain: ClassVar[Families] = families.COUNTERS
+    grain: ClassVar[Families] = COUNTERS
     cost: dict[OwnerPhase, Picodollars] = field(default_factory=dict)
     held: dict[OwnerPhase, Nanoseconds] = field(default_factory=dict)
     """GPU time that is owed."""
@@ -77,7 +68,7 @@ class Counters(Sums):
 class MinuteSums(Sums):
     """Sums of one minute, by the time that money and tokens are of. Not changed once they are committed."""
 
-    grain: ClassVar[Families] = families.MINUTES
+    grain: ClassVar[Families] = MINUTES
     cost: dict[OwnerPhase, Picodollars] = field(default_factory=dict)
     tokens: dict[tuple[CostOwner, TokenKind], int] = field(default_factory=dict)
     latencies: dict[OwnerLatency, int] = field(default_factory=dict)
@@ -87,7 +78,7 @@ class MinuteSums(Sums):
 class HourSums(Sums):
     """Sums of one hour, by the time that money is of."""
 
-    grain: ClassVar[Families] = families.HOURS
+    grain: ClassVar[Families] = HOURS
     cost: dict[str, Picodollars] = field(default_factory=dict)
     """Money by product."""
     covered: dict[tuple[()], Nanoseconds] = field(default_factory=dict)
@@ -189,23 +180,23 @@ class Totals:
         counters = self.counters
         end = postings.end
         for tokens in postings.tokens:
-            _TOKENS.post(counters.tokens, (tokens.owner, tokens.kind), tokens.count)
+            COUNTERS["tokens"].post(counters.tokens, (tokens.owner, tokens.kind), tokens.count)
         for tokens, times in tick.tokens:
-            _LAST_TOKEN.post(counters.last_token, tokens.owner, end)
-            _CHANGED.post(counters.changed, tokens.owner, end)
+            COUNTERS["last_token"].post(counters.last_token, tokens.owner, end)
+            COUNTERS["changed"].post(counters.changed, tokens.owner, end)
             for time in times:
                 minute_tokens = self._minute(time.at).tokens
-                _TOKENS.post(minute_tokens, (tokens.owner, tokens.kind), time.tokens)
+                MINUTES["tokens"].post(minute_tokens, (tokens.owner, tokens.kind), time.tokens)
         for equivalent in postings.equivalents:
             key = equivalent.owner, equivalent.reference
-            _EQUIVALENTS.post(counters.equivalents, key, equivalent.amount)
+            COUNTERS["equivalents"].post(counters.equivalents, key, equivalent.amount)
         for requests in postings.requests:
-            _REQUESTS.post(counters.requests, requests.owner, requests.count)
+            COUNTERS["requests"].post(counters.requests, requests.owner, requests.count)
         for preempted in postings.preemptions:
-            _PREEMPTIONS.post(counters.preemptions, preempted.owner, preempted.count)
+            COUNTERS["preemptions"].post(counters.preemptions, preempted.owner, preempted.count)
         for requests in (*postings.requests, *postings.preemptions):
             if requests.count:
-                _CHANGED.post(counters.changed, requests.owner, end)
+                COUNTERS["changed"].post(counters.changed, requests.owner, end)
 
         # A tick's counts came before its end: at the end of a minute they are of that minute.
         last_minute = self._minute(end - 1)
@@ -217,9 +208,9 @@ class Totals:
             }
             for part, count in parts.items():
                 latency_key = OwnerLatency(latency.owner, latency.objective, latency.basis, part)
-                _LATENCIES.post(counters.latencies, latency_key, count)
+                COUNTERS["latencies"].post(counters.latencies, latency_key, count)
                 if latency.total:
-                    _LATENCIES.post(last_minute.latencies, latency_key, count)
+                    MINUTES["latencies"].post(last_minute.latencies, latency_key, count)
 
     def _minute(self, at: Instant) -> MinuteSums:
         return self.minutes.setdefault(minute_of(at), MinuteSums())
@@ -240,8 +231,8 @@ class Totals:
         for time in segment.gpu_times:
             owner = time.owner_phase.owner
             add(hour.usage, (time.gpu, owner.product), time.duration)
-            _FIRST_HELD.post(counters.first_held, owner.product, segment.start)
-            _CHANGED.post(counters.changed, owner, end)
+            COUNTERS["first_held"].post(counters.first_held, owner.product, segment.start)
+            COUNTERS["changed"].post(counters.changed, owner, end)
 
     def _add_money(self, posted: SegmentSums, end: Instant) -> None:
         """Add money at the time that it covers, whenever it is posted, and the GPU time that is owed."""
@@ -255,7 +246,7 @@ class Totals:
         if sums.cost:
             add_all(self._minute(segment.start).cost, sums.cost)
         for owner_phase in sums.cost:
-            _CHANGED.post(counters.changed, owner_phase.owner, end)
+            COUNTERS["changed"].post(counters.changed, owner_phase.owner, end)
         for (server_owner, component, basis), amount in sums.server_cost.items():
             cell = MonthKey(server_owner.product, server_owner.team, basis, segment.month)
             add(counters.server_cost, ServerComponent(server_owner, component), amount)
@@ -307,8 +298,8 @@ class Totals:
         for hour, sums in list(self.hours.items()):
             if hour < retained.first_hour:
                 del self.hours[hour]
-            elif hour < retained.first_brief_hour and (sums.usage or sums.energy or sums.down):
-                self.hours[hour] = HourSums(cost=sums.cost, covered=sums.covered)
+            elif hour < retained.first_brief_hour:
+                self.hours[hour] = sums.without_brief()
 
 
 def _advanced(before: S, posted: S, period: int) -> tuple[S, list[Change]]:
@@ -363,9 +354,9 @@ def read_totals(connection: sqlite3.Connection) -> Totals:
     """
     totals = Totals()
     grains: tuple[tuple[Families, Callable[[int], Sums]], ...] = (
-        (families.COUNTERS, lambda _period: totals.counters),
-        (families.MINUTES, lambda minute: totals.minutes.setdefault(minute, MinuteSums())),
-        (families.HOURS, lambda hour: totals.hours.setdefault(hour, HourSums())),
+        (COUNTERS, lambda _period: totals.counters),
+        (MINUTES, lambda minute: totals.minutes.setdefault(minute, MinuteSums())),
+        (HOURS, lambda hour: totals.hours.setdefault(hour, HourSums())),
     )
     with schema.references():
         names = schema.Names(connection)
