@@ -4,8 +4,8 @@ import logging
 import os
 import sqlite3
 import uuid
-from collections.abc import Iterator, Mapping
-from contextlib import closing, contextmanager, suppress
+from collections.abc import Mapping
+from contextlib import closing, suppress
 from dataclasses import dataclass, field, replace
 from enum import Enum
 from pathlib import Path
@@ -105,8 +105,8 @@ class Store:
     """Keys of labels, owners and GPUs that this connection wrote or looked up."""
     _identities: dict[str, files.Identity | None]
     """Device and inode of the open file and SQLite's files next to it, by suffix."""
-    _state_known: bool
-    """Whether the file has the marks of the last commit: after a failed write nobody knows."""
+    _texts_known: bool
+    """Whether the file surely has the marks of the last commit. After a failed write it may have others."""
     _taken: Mapping[int, Adjustment]
     """Adjustments that a failed write posted, by number. It may have reached the disk: then none waits."""
     _suspect: bool
@@ -119,7 +119,7 @@ class Store:
         self.connect = connect
         self._connection = None
         self._identities = {}
-        self._state_known = connection is not None
+        self._texts_known = connection is not None
         self._taken = {}
         self._suspect = False
         self._pruned = None
@@ -260,7 +260,7 @@ class Store:
         # Closed only now: the open file may have no other name. SQLite leaves its old path alone.
         self.close()
         self.path = target
-        self._state_known = False
+        self._texts_known = False
         self._suspect = False
         return copied
 
@@ -279,10 +279,24 @@ class Store:
             OverflowError: a total passes what the file holds.
             UnicodeError: a label is no text that the file holds.
         """
-        with (
-            self._unknown_until_committed(before) as known_texts,
-            transaction(self._connected(before)) as connection,
-        ):
+        texts_known = self._texts_known
+        if not texts_known:  # the connection of a failed write stayed open if its file had no name then
+            self._give_up()
+        self._texts_known = False
+        try:
+            written = self._commit(before, pending, now, texts_known=texts_known)
+        except BaseException as error:
+            self._suspect = getattr(error, "sqlite_errorcode", 0) & 0xFF in _BROKEN
+            self._give_up()
+            raise
+        self._texts_known = True
+        log_posted(self._taken.values())
+        self._taken = {}
+        return written
+
+    def _commit(self, before: Contents, pending: Pending, now: Instant, *, texts_known: bool) -> WrittenTick:
+        """Write one transaction."""
+        with transaction(self._connected(before)) as connection:
             months, self._taken = take_waiting(
                 connection,
                 served=before.totals.counters.months,
@@ -298,7 +312,11 @@ class Store:
             if advance.retained != self._pruned:
                 _prune(connection, advance.retained)
             unpriced_time.write_unpriced(connection, self._keys, pending.unpriced)
-            _write_state(connection, known_texts, pending.texts)
+            if not texts_known:
+                connection.executemany(
+                    "DELETE FROM state WHERE scope = ?", [(name,) for name in marks.SCOPES]
+                )
+            _write_texts(connection, before.texts if texts_known else {}, pending.texts)
             _write_meta(
                 connection,
                 pending,
@@ -307,37 +325,22 @@ class Store:
                 commits=before.commits + 1,
                 begun=now if before.last_commit is None else None,
             )
-        log_posted(self._taken.values())
-        self._taken = {}
         self._pruned = advance.retained
         return WrittenTick(advance.totals, history)
 
-    @contextmanager
-    def _unknown_until_committed(self, before: Contents) -> Iterator[Mapping[marks.Scope, str] | None]:
-        """Marks that the file is known to hold; `None` after a failure, when nobody knows which reached it.
-
-        What the file holds counts as unknown from here on, until all of this block succeeded.
-        """
-        known_texts = before.texts if self._state_known else None
-        if known_texts is None:  # the connection of a failed write stayed open if its file had no name then
-            self._give_up()
-        self._state_known = False
-        try:
-            yield known_texts
-        except BaseException as error:
-            self._suspect = getattr(error, "sqlite_errorcode", 0) & 0xFF in _BROKEN
-            self._give_up()
-            raise
-        self._state_known = True
-
     def _give_up(self) -> None:
+        """Close the connection, unless its file has no name any more: closing it would lose that."""
         self._pruned = None
-        with suppress(OSError):
-            if self._connection is not None and self.presence() is not FilePresence.IN_PLACE:
-                # The open file has no name any more: closing the connection would lose it.
-                self._keys = Keys(self._connection)
-                return
-        self.close()
+        if self._connection is None:
+            return
+        try:
+            presence = self.presence()
+        except OSError:
+            presence = FilePresence.IN_PLACE
+        if presence is FilePresence.IN_PLACE:
+            self.close()
+        else:
+            self._keys = Keys(self._connection)
 
     def unpriced(self, before: Contents, cursor: Cursor) -> UnpricedBatch:
         """A part of the unpriced time at the last commit.
@@ -523,7 +526,7 @@ def _write_from_memory(part: Path, connect: schema.Connect, contents: Contents, 
             keys = Keys(connection)
             write_totals(connection, keys, Totals().advanced(contents.totals, latest.end).changes)
             unpriced_time.write_unpriced(connection, keys, contents.recent)
-            _write_state(connection, {}, contents.texts)
+            _write_texts(connection, {}, contents.texts)
             _write_meta(
                 connection,
                 latest,
@@ -563,19 +566,15 @@ def _write_meta(
     )
 
 
-def _write_state(
-    connection: sqlite3.Connection, before: Mapping[marks.Scope, str] | None, after: Mapping[marks.Scope, str]
+def _write_texts(
+    connection: sqlite3.Connection, before: Mapping[marks.Scope, str], after: Mapping[marks.Scope, str]
 ) -> None:
     # A start would not read longer texts: their marks end with this process.
-    after = {scope: text for scope, text in after.items() if len(text) <= MARK_BYTES}
-    if before is None:
-        connection.executemany("DELETE FROM state WHERE scope = ?", [(scope,) for scope in marks.SCOPES])
-        before = {}
+    fitting = {scope: text for scope, text in after.items() if len(text) <= MARK_BYTES}
     connection.executemany(
         "INSERT INTO state (scope, key, body) VALUES (?, ?, ?)"
         " ON CONFLICT (scope, key) DO UPDATE SET body = excluded.body",
-        [(*scope, text) for scope, text in after.items() if before.get(scope) != text],
+        [(*scope, text) for scope, text in fitting.items() if before.get(scope) != text],
     )
-    gone = before.keys() - after.keys()
-    if gone:
-        connection.executemany("DELETE FROM state WHERE scope = ? AND key = ?", gone)
+    gone = before.keys() - fitting.keys()
+    connection.executemany("DELETE FROM state WHERE scope = ? AND key = ?", gone)
