@@ -106,23 +106,13 @@ def endpoint_deltas(
     if not reading.up:
         return EndpointTick(state)
     marks = state.marks
+    first_requested = wall if marks.read else state.watched_since
     requested = {
-        objective: state.requested.get(objective, wall if marks.read else state.watched_since)
-        for objective in _objectives(reading)
+        objective: state.requested.get(objective, first_requested) for objective in _objectives(reading)
     }
     names, kinds = _named(reading.counters)
-    page = _server_page(
-        reading, names, kinds, marks=marks, wall=wall, engine=state.engine, requested=requested
-    )
-    if reading.identity not in {"", marks.identity}:
-        # Another endpoint has counted the process of the page. Two that listen apart are two processes.
-        counted_elsewhere = any(
-            reading.identity in (other.marks.identity, *other.marks.former)
-            and (not (reading.listener and other.marks.listener) or reading.listener == other.marks.listener)
-            for url, other in endpoints.items()
-            if url != reading.url
-        )
-        page = replace(page, counted_elsewhere=counted_elsewhere)
+    others = [endpoint for url, endpoint in endpoints.items() if url != reading.url]
+    page = _server_page(reading, names, kinds, before=state, wall=wall, requested=requested, others=others)
     tick = marks.advance(page, wall, state.watched_since)
     if tick.compared is None:
         return EndpointTick(replace(state, marks=tick.marks, requested=requested), several=tick.several)
@@ -134,11 +124,10 @@ def endpoint_deltas(
             counted = model, quantity
             deltas[counted] = deltas.get(counted, 0.0) + sign * delta
     latencies: Mapping[LatencyKey, LatencyCount] = {}
-    if reading.latencies is not None:
-        requested = dict.fromkeys(requested, 0)
-        if reading.latencies:
-            latencies = latency_counts(reading.latencies, tick.compared.deltas, marks.values.by_digest())
-    after = replace(state, marks=tick.marks, requested=requested, engine=reading.engine, peer=reading.peer)
+    if reading.latencies:
+        latencies = latency_counts(reading.latencies, tick.compared.deltas, marks.values.by_digest())
+    waiting = requested if reading.latencies is None else dict.fromkeys(requested)
+    after = replace(state, marks=tick.marks, requested=waiting, engine=reading.engine, peer=reading.peer)
     return EndpointTick(after, deltas, latencies, tick.restarted, tick.compared.implausible, tick.several)
 
 
@@ -169,27 +158,31 @@ def _server_page(
     names: Sequence[Series],
     kinds: Sequence[SeriesKind],
     *,
-    marks: PageMarks,
+    before: EndpointState,
     wall: Instant,
-    engine: str,
-    requested: Mapping[str, Instant],
+    requested: Mapping[str, Instant | None],
+    others: Iterable[EndpointState],
 ) -> MarkedPage:
-    """The page of a server as its marks see it. `engine` is that of the page before."""
+    """The page of a server as its marks see it. `others` are the other endpoints of the last tick."""
     values = dict(zip(names, _values(reading.counters), strict=True))
     began = reading.listener_started if reading.started is None else reading.started
-    first_requested = {
-        objective
-        for name, objective in _objectives(reading).items()
-        if requested[name] != 0 and not (began and requested[name] <= began <= wall + CLOCK_SKEW_MAX)
-    }
+    # Histograms of these objectives may have counted before anybody since for them.
+    first_read: set[str] = set()
+
+    for name, objective in _objectives(reading).items():
+        since = requested[name]
+        began_since = since is not None and began is not None and since <= began <= wall + CLOCK_SKEW_MAX
+        if since is not None and not began_since:
+            first_read.add(objective)
     unrequested: set[Series] = set()
     for latency in reading.latencies or ():
         series = HistogramSeries.of(latency)
         values.update(zip(series, (latency.lower, latency.upper, latency.total), strict=True))
-        if latency.objective in first_requested:
+        if latency.objective in first_read:
             unrequested.update(series)
-    changed_engine = engine not in {"", reading.engine}
-    ran_before = began is None or began < marks.answered - CLOCK_SKEW_MAX
+    changed_engine = before.engine not in {"", reading.engine}
+    ran_before = began is None or began < before.marks.answered - CLOCK_SKEW_MAX
+    is_new = reading.identity not in {"", before.marks.identity}
     return MarkedPage(
         values,
         tokens={name for name, (_, quantity, _) in zip(names, kinds, strict=True) if quantity in KINDS},
@@ -200,7 +193,14 @@ def _server_page(
         listener=reading.listener,
         listener_started=reading.listener_started,
         foreign=changed_engine and ran_before,
+        counted_elsewhere=is_new and any(_has_counted(other.marks, reading) for other in others),
     )
+
+
+def _has_counted(marks: PageMarks, reading: ServerReading) -> bool:
+    """Whether another endpoint counted the process of a page. Two that listen apart are two processes."""
+    listens_apart = bool(reading.listener and marks.listener) and reading.listener != marks.listener
+    return reading.identity in (marks.identity, *marks.former) and not listens_apart
 
 
 def page_values(reading: ServerReading) -> dict[Series, float]:

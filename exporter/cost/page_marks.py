@@ -108,16 +108,6 @@ class Candidate:
 
 
 @dataclass(frozen=True, slots=True)
-class LargestRise:
-    """The largest rise of a page's tokens between two reads of the last hour."""
-
-    tokens: float
-    """Tokens by which the page rose."""
-    at: Instant
-    """Wall time of the second read."""
-
-
-@dataclass(frozen=True, slots=True)
 class PageMarks:
     """The last good values of one page's series, and the processes that wrote it."""
 
@@ -141,8 +131,10 @@ class PageMarks:
     """Identities of the processes before, last ones last."""
     listener: str = ""
     """Identity of the process that listens, empty if unknown."""
-    largest: LargestRise | None = None
-    """The largest rise of tokens, by which a sudden one is known; `None` before the first."""
+    largest: float = 0.0
+    """The largest rise of tokens between two reads of the last hour: by it a sudden one is known."""
+    largest_at: Instant | None = None
+    """Wall time of the largest rise; `None` before the first."""
     candidate: Candidate | None = None
     """Marks of the pages since the last one that counted, which these marks do not explain."""
     replaced: SeriesColumns = NO_COLUMNS
@@ -162,14 +154,13 @@ class PageMarks:
         """The marks after the wall clock was stepped: their instants move with it."""
         if not step:
             return self
-        largest = self.largest
         candidate = self.candidate
         return replace(
             self,
             answered=self.answered + step if self.read else self.answered,
             gone=SeriesColumns({name: left + step for name, left in self.gone.by_digest().items()}),
             youngest=_moved(self.youngest, step),
-            largest=None if largest is None else replace(largest, at=largest.at + step),
+            largest_at=_moved(self.largest_at, step),
             returned_at=_moved(self.returned_at, step),
             several_until=_moved(self.several_until, step),
             candidate=None if candidate is None else replace(candidate, since=candidate.since + step),
@@ -327,8 +318,8 @@ class PageMarks:
     def _rose_suddenly(self, page: MarkedPage, compared: "PageComparison", wall: Instant) -> bool:
         """Whether a page rose by more than this server ever counts, or to marks of a process before."""
         expected: float = RISE_MIN
-        if self.largest is not None and wall - self.largest.at <= NANOSECONDS_PER_HOUR:
-            expected = max(RISE_MIN, RISE_RATIO * self.largest.tokens)
+        if self.largest_at is not None and wall - self.largest_at <= NANOSECONDS_PER_HOUR:
+            expected = max(RISE_MIN, RISE_RATIO * self.largest)
         return compared.rise > expected or _reaches(page, self.replaced)
 
     def _accepted(self, page: MarkedPage, compared: "PageComparison", wall: Instant) -> "PageMarks":
@@ -339,10 +330,8 @@ class PageMarks:
         youngest = self.youngest
         if page.started is not None:
             youngest = page.started if youngest is None else max(youngest, page.started)
-        largest = self.largest
-        is_old = largest is None or wall - largest.at > NANOSECONDS_PER_HOUR
-        if largest is None or is_old or compared.rise >= largest.tokens:
-            largest = LargestRise(compared.rise, wall)
+        is_old = self.largest_at is None or wall - self.largest_at > NANOSECONDS_PER_HOUR
+        is_largest = is_old or compared.rise >= self.largest
         return replace(
             self,
             read=True,
@@ -355,7 +344,8 @@ class PageMarks:
             youngest=youngest,
             former=former,
             listener=page.listener or self.listener,
-            largest=largest,
+            largest=compared.rise if is_largest else self.largest,
+            largest_at=wall if is_largest else self.largest_at,
             candidate=None,
             several_until=None,
             clock_step=0,

@@ -87,8 +87,8 @@ class EndpointState:
     """Wall time of the first tick that asked for this endpoint."""
     marks: PageMarks = field(default_factory=PageMarks)
     """Marks of the endpoint's counters and latency histograms."""
-    requested: Mapping[str, Instant] = field(default_factory=dict)
-    """Since when histograms are read, by objective and its seconds; 0 once a page was read for it."""
+    requested: Mapping[str, Instant | None] = field(default_factory=dict)
+    """Since when histograms are asked for, by objective and its seconds; `None` once a page has answered."""
     engine: str = ""
     """The engine of the last page."""
     peer: Peer | None = None

@@ -209,7 +209,7 @@ def _gateway(record: Record) -> GatewayState:
 def _drop_damaged_parts(record: Record) -> list[tuple[str, Exception]]:
     """Drop the parts of an endpoint whose damage costs no count, and say which and why."""
     damaged: list[tuple[str, Exception]] = []
-    for name, kind in (("peer", Peer | None), ("requested", dict[str, int])):
+    for name, kind in (("peer", Peer | None), ("requested", dict[str, int | None])):
         try:
             part = _built(kind, record[name]) if name in record else None  # type: ignore[arg-type]
             if isinstance(part, Peer):

@@ -12,7 +12,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from exporter.cost.page_marks import MARKS_MAX, Candidate, LargestRise, PageMarks
+from exporter.cost.page_marks import MARKS_MAX, Candidate, PageMarks
 from exporter.cost.postings import OwnerPhase, Postings
 from exporter.cost.state import (
     Carry,
@@ -108,14 +108,15 @@ REMEMBERED = State(
                 youngest=NOVEMBER + 1,
                 former=("started 0.5", "started 1.0"),
                 listener="1:2",
-                largest=LargestRise(7.5, NOVEMBER + 3),
+                largest=7.5,
+                largest_at=NOVEMBER + 3,
                 candidate=Candidate(NOVEMBER + 4, columns(b=5.0), columns(b=4.0), "a", risen=True, reads=2),
                 replaced=columns(x=9.0),
                 returned_at=NOVEMBER + 5,
                 several_until=NOVEMBER + 6,
                 clock_step=-7,
             ),
-            requested={"first_token 0.5": NOVEMBER + 8, "per_token 0.05": 0},
+            requested={"first_token 0.5": NOVEMBER + 8, "per_token 0.05": None},
             engine="vllm",
             peer=Peer("127.0.0.1", 8000, True),
             counted_at="http://localhost:8000/metrics",
@@ -311,7 +312,7 @@ ENDPOINT_TEXT = {"key": ["llm", "zeta"], "watched_since": 1, "marks": {}}
             "endpoint",
             URL,
             json.dumps({**ENDPOINT_TEXT, "marks": {"largest": "b"}}),
-            "Expected `object | null`, got `str` - at `$.marks.largest`",
+            "Expected `float`, got `str` - at `$.marks.largest`",
         ),
         (
             "endpoint",
@@ -475,7 +476,7 @@ def base64(marks: bytes) -> str:
         ({"candidate": 1}, "Expected `object | null`, got `int` - at `$.marks.candidate`"),
         ({"candidate": {"reads": -1}}, "-1"),
         ({"candidate": {"values": base64(NAN)}}, "a mark is no count"),
-        ({"largest": "x"}, "Expected `object | null`, got `str` - at `$.marks.largest`"),
+        ({"largest": "x"}, "Expected `float`, got `str` - at `$.marks.largest`"),
         ({"started": "x"}, "Expected `int | null`, got `str` - at `$.marks.started`"),
     ],
 )
