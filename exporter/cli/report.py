@@ -31,8 +31,8 @@ from exporter.finance.fleet.closed_month import (
 )
 from exporter.finance.fleet.missing import section
 from exporter.finance.fleet.record import HostMonth, KnownEnd
-from exporter.finance.render import Form, instant_text
-from exporter.finance.statement import sheet
+from exporter.finance.render import Form, WorkbookError, instant_text
+from exporter.finance.statement import as_workbook, sheet
 from exporter.finance.statements import (
     BYS,
     COLUMNS,
@@ -88,6 +88,9 @@ class ReportOptions:
     )
     until: date | None = flag(
         "--until", type=flags.date_value, metavar="DATE", help="the last day, with --since (default: today)"
+    )
+    workbook: Path | None = flags.file_flag(
+        "--xlsx", "write a workbook with a row of totals, in place of a table"
     )
 
     def period(self, zone: ZoneInfo, now: Instant) -> Period:
@@ -155,8 +158,9 @@ def report_month(options: MonthOptions, clock: Clock | None = None) -> int:
         raise FlagError("--output needs --close")
     if options.close and options.against is not None:
         raise FlagError("--close and --against exclude each other")
-    if options.form == "csv":
-        raise FlagError("--csv: a statement is JSON, and what changed is a table or --json")
+    if options.form == "csv" or options.workbook is not None:
+        name = "--xlsx" if options.workbook is not None else "--csv"
+        raise FlagError(f"{name}: a statement is JSON, and what changed is a table or --json")
     for name, day in (("--since", options.since), ("--until", options.until)):
         if day is not None:
             raise FlagError(f"{name}: a statement is of one month")
@@ -180,6 +184,7 @@ def report_month(options: MonthOptions, clock: Clock | None = None) -> int:
     examples=(
         ("--month=2026-10", "chargeback as a table"),
         ("--month=2026-10 --csv", "the same for a spreadsheet"),
+        ("--month=2026-10 --xlsx=2026-10.xlsx", "the same with totals, for Excel"),
         ("--month=2026-10 --by=team,model --idle=spread", "by team and model, with idle cost spread"),
         ("--since=2026-10-05 --until=2026-10-11 --by=day,product", "a week by day"),
         ("--month=2026-10 --from=/srv/archive", "all ledgers of a folder as one fleet"),
@@ -200,6 +205,11 @@ def _print(options: MonthOptions | ChargebackOptions, now: Instant) -> int:
         raise FlagError("--until needs --since")
     if options.since is not None and options.until is not None and options.until < options.since:
         raise FlagError(f"--until={options.until} is before --since={options.since}")
+    workbook = options.workbook
+    if workbook is not None and options.form != "table":
+        raise FlagError(f"--xlsx and --{options.form} exclude each other")
+    if workbook is not None and os.path.exists(workbook) and not os.path.isfile(workbook):
+        raise FlagError(f"--xlsx: {workbook} is no file")
     overheads = fleet = None
     if options.fleet is not None:
         config = load(options.config_file)
@@ -228,8 +238,14 @@ def _print(options: MonthOptions | ChargebackOptions, now: Instant) -> int:
             statement = chargeback(record, current, zone, layout, overheads)
         else:
             statement = month(record, options.by, current, zone, overheads)
-    if fleet is not None and options.form == "csv":
+    if fleet is not None and (options.form == "csv" or workbook is not None):
         fleet_source.note_missing(fleet)
+    if workbook is not None:
+        with failing(WorkbookError):
+            content = as_workbook(statement, fleet)
+        with writing(workbook), replacing(workbook) as file:
+            file.buffer.write(content)
+        return status.OK
     sys.stdout.write(sheet(statement, options.form, columns(), fleet))
     return status.OK
 

@@ -1,4 +1,4 @@
-"""The forms of every report: lines for people, JSON, CSV, and tables of columns in all three. Pure."""
+"""The forms of every report: lines for people, JSON, CSV and XLSX, and tables of columns in all of them."""
 
 import csv
 import io
@@ -7,6 +7,7 @@ import textwrap
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, fields, is_dataclass
 from datetime import UTC, datetime
+from decimal import Decimal
 from fractions import Fraction
 from functools import lru_cache
 from typing import Any, Final, Literal
@@ -24,6 +25,9 @@ WIDTH: Final = 80
 FORMULA: Final = ("=", "+", "-", "@", "\t", "\r")
 """First characters of a cell that a spreadsheet runs as a formula."""
 
+WORKBOOK_ROWS: Final = 1_048_576
+"""Rows of a sheet in XLSX."""
+
 Measure = Literal["dollars", "cents", "picodollars", "hours", "seconds", "ratio", "count", "flag"]
 """What the values of a column are.
 
@@ -32,6 +36,10 @@ cents: whole cents.
 hours, seconds: nanoseconds; hours of a text sum to their total.
 ratio: pairs of a part and its whole, of which the total's are the sums.
 """
+
+
+class WorkbookError(Exception):
+    """A workbook cannot be written; the message says what to do."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,6 +79,12 @@ class ReportColumn:
             return ["" if value is None else f"{value:.4f}" for value in self.with_total()]
         return [cell.replace(",", "") for cell in self.cells()]
 
+    def workbook_cells(self) -> list[Decimal | bool | str]:
+        """Numbers of the texts for spreadsheets; unknown is empty, and so is the total of a flag."""
+        if self.measure == "flag":
+            return [*self.values, ""]
+        return [Decimal(cell) if cell else "" for cell in self.plain_cells()]
+
     def json_values(self) -> list[Any]:
         """Values for programs."""
         divisor = _DIVISORS.get(self.measure)
@@ -84,6 +98,16 @@ _TEXTS: Final[Mapping[Measure, Callable[[Any], str]]] = {
     "count": lambda value: f"{value:,}",
     "flag": lambda value: "true" if value else "false",
 }
+
+_NUMBER_FORMATS: Final[Mapping[Measure, str]] = {
+    "dollars": '"$"#,##0.00',
+    "cents": '"$"#,##0.00',
+    "hours": "#,##0.0000",
+    "ratio": "0.0%",
+    "count": "#,##0",
+    "flag": "General",
+}
+"""Formats of numbers in workbooks."""
 
 _DIVISORS: Final[Mapping[Measure, int]] = {
     "dollars": 100,
@@ -116,7 +140,7 @@ class ReportTable:
         headings = [*self.labels, *(column.heading for column in columns)]
         return rounding.ruled_table(headings, rows, total, labels=len(self.labels), width=width)
 
-    def csv(self, names: Iterable[str], first: Mapping[str, str], last: Mapping[str, str]) -> str:
+    def csv(self, names: Iterable[str], first: Mapping[str, str], last: Mapping[str, object]) -> str:
         """Rows for spreadsheets and none for the total. `first` and `last` are the same in all rows."""
         columns = self._chosen(names)
         cells = [column.plain_cells()[:-1] for column in columns]
@@ -125,6 +149,63 @@ class ReportTable:
             for labels, *values in zip(self.rows, *cells, strict=True)
         ]
         return csv_text([[*first, *self.labels, *(column.name for column in columns), *last], *rows])
+
+    def workbook(self, names: Iterable[str], first: Mapping[str, str], last: Mapping[str, object]) -> bytes:
+        """The columns of CSV as XLSX, with numbers as numbers and a row of totals. A label stays text.
+
+        Raises:
+            WorkbookError: no library, too many rows for a sheet, or no place for temporary files.
+        """
+        try:
+            import xlsxwriter  # noqa: PLC0415 - 12 MiB that only workbooks need
+        except ImportError:
+            remedy = 'pip install "inference-cost-exporter[xlsx]"'
+            raise WorkbookError(f"a workbook needs the package xlsxwriter: {remedy}") from None
+        if len(self.rows) + 2 > WORKBOOK_ROWS:
+            raise WorkbookError(
+                f"a sheet has {WORKBOOK_ROWS:,} rows, and this report has {len(self.rows):,}: use --csv"
+            )
+        # Rows go through a temporary file: memory has the compressed sheet alone.
+        options = {"constant_memory": True, "strings_to_formulas": False, "strings_to_urls": False}
+        file = io.BytesIO()
+        workbook = xlsxwriter.Workbook(file, options)
+        try:
+            self._fill(workbook, names, first, last)
+            workbook.close()
+        except (OSError, xlsxwriter.exceptions.FileCreateError) as error:
+            raise WorkbookError(
+                f"the folder for temporary files cannot be written: {error}; TMPDIR names another one"
+            ) from error
+        return file.getvalue()
+
+    def _fill(
+        self, workbook: Any, names: Iterable[str], first: Mapping[str, str], last: Mapping[str, object]
+    ) -> None:
+        """Write the headings, the rows and the totals into a workbook's only sheet."""
+        sheet = workbook.add_worksheet()
+        columns = self._chosen(names)
+        cells = [column.workbook_cells() for column in columns]
+        texts = (*first, *self.labels)
+        headings = [*texts, *(column.name for column in columns), *last]
+
+        def formats(font: Mapping[str, bool]) -> list[Any]:
+            text = workbook.add_format(font)
+            numbers = [{**font, "num_format": _NUMBER_FORMATS[column.measure]} for column in columns]
+            return [*(text for _ in texts), *map(workbook.add_format, numbers), *(text for _ in last)]
+
+        def write(number: int, row: Iterable[object], row_formats: Sequence[Any]) -> None:
+            for index, (cell, cell_format) in enumerate(zip(row, row_formats, strict=True)):
+                sheet.write(number, index, cell, cell_format)
+
+        plain_formats, bold_formats = formats({}), formats({"bold": True})
+        sheet.freeze_panes(1, 0)
+        sheet.set_column(0, len(headings) - 1, max(map(len, headings)))
+        write(0, headings, bold_formats)
+        lines = zip(self.rows, *(column[:-1] for column in cells), strict=True)
+        for number, (labels, *values) in enumerate(lines, start=1):
+            write(number, (*first.values(), *labels, *values, *last.values()), plain_formats)
+        totals = ["total", *("" for _ in texts[1:]), *(column[-1] for column in cells), *("" for _ in last)]
+        write(len(self.rows) + 1, totals, bold_formats)
 
     def json(self, names: Iterable[str]) -> tuple[list[dict[str, Any]], dict[str, Any]]:
         """Objects of the rows and of the total."""

@@ -1,6 +1,7 @@
-"""A statement as a table for people, as JSON and as CSV. Of a fleet, what is missing comes first. Pure."""
+"""A statement as a table, JSON, CSV and XLSX. Of a fleet, what is missing comes first. Pure."""
 
 from collections.abc import Sequence
+from decimal import Decimal
 from typing import Any, Final
 
 from exporter.finance import render
@@ -160,18 +161,31 @@ def as_json(statement: Statement, fleet: FleetMonth | None = None) -> str:
 
 def as_csv(statement: Statement, fleet: FleetMonth | None = None) -> str:
     """For spreadsheets: one row a line and none for the total, so that sums are sums."""
-    last = {}
-    if fleet is not None:
-        unread = missing.unread_files(fleet)
-        _hosts, hours, amount = missing.until_end(fleet)
-        last = {
-            "incomplete_hosts": str(missing.incomplete_hosts(fleet)),
-            "apportioned": "true" if fleet.apportioned else "false",
-            "files_not_read": names_text(unread) if unread else "",
-            "until_end_hours": hours_text(hours).replace(",", ""),
-            "until_end_dollars": dollars_text(amount).replace(",", ""),
-        }
-    return _table(statement).csv(CSV_COLUMNS, {"month": statement.month}, last)
+    return _table(statement).csv(CSV_COLUMNS, {"month": statement.month}, _missing_cells(fleet))
+
+
+def as_workbook(statement: Statement, fleet: FleetMonth | None = None) -> bytes:
+    """As XLSX: the columns of CSV, and a row of totals.
+
+    Raises:
+        WorkbookError: it cannot be made, for the reason that the message says.
+    """
+    return _table(statement).workbook(CSV_COLUMNS, {"month": statement.month}, _missing_cells(fleet))
+
+
+def _missing_cells(fleet: FleetMonth | None) -> dict[str, Decimal | int | str]:
+    """Columns of what is missing of a fleet, which have the same value in each row."""
+    if fleet is None:
+        return {}
+    unread = missing.unread_files(fleet)
+    _hosts, hours, amount = missing.until_end(fleet)
+    return {
+        "incomplete_hosts": missing.incomplete_hosts(fleet),
+        "apportioned": "true" if fleet.apportioned else "false",
+        "files_not_read": names_text(unread) if unread else "",
+        "until_end_hours": Decimal(hours_text(hours).replace(",", "")),
+        "until_end_dollars": Decimal(dollars_text(amount).replace(",", "")),
+    }
 
 
 def _table(statement: Statement) -> ReportTable:

@@ -1,6 +1,7 @@
 """`report month` and `report chargeback` beside a daemon that writes."""
 
 import json
+import sys
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -13,6 +14,7 @@ from exporter.cost.postings import CostOwner, MoneyPosting, OwnerPhase, Postings
 from exporter.cost.state import State
 from exporter.ledger.ledger import Ledger
 from exporter.readings import Gpu
+from tests.finance.workbook_reader import needs_library, read_workbook
 
 SECOND = 10**9
 NOVEMBER = 1_793_491_200 * SECOND
@@ -111,6 +113,52 @@ def test_a_chargeback_as_csv(
         "estimated_dollars,adjustment_dollars,unpriced_gpu_hours,to_date\n"
         "2026-11,chat,assistants,12.34,10.00,0.8104,0.0000,0,0,5000,0.00,0.00,0.0000,true\n"
     )
+
+
+@needs_library
+@pytest.mark.parametrize("verb", ["month", "chargeback"])
+def test_a_report_as_a_workbook(
+    verb: str, ledger: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """12.34 dollars, 10 of them idle, of one ledger and of a folder; an older workbook is replaced."""
+    file = tmp_path / "november.xlsx"
+    file.write_text("older")
+    for source in (f"--ledger.path={ledger}", f"--from={ledger}"):
+        assert main(["report", verb, "--month=2026-11", f"--xlsx={file}", source]) == 0
+        chat, total = read_workbook(file.read_bytes()).values()
+        assert [chat["product"], chat["dollars"], chat["idle_dollars"]] == ["chat", "12.34", "10.00"]
+        assert [total["month"], total["dollars"], total["idle_dollars"]] == ["total", "12.34", "10.00"]
+        assert capsys.readouterr().out == ""
+    assert chat["until_end_dollars"] == "0.00"
+
+
+def test_flags_that_a_workbook_excludes(
+    ledger: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """It takes the place of other forms, is no statement, and goes into a file."""
+    month = ["report", "month", f"--ledger.path={ledger}", "--month=2026-11"]
+    file = tmp_path / "a.xlsx"
+    for flags, message in (
+        ([f"--xlsx={file}", "--csv"], "--xlsx and --csv exclude each other"),
+        ([f"--xlsx={file}", "--close", "--output=a.json"], "--xlsx: a statement is JSON"),
+        (["--xlsx=/dev/null"], "--xlsx: /dev/null is no file"),
+    ):
+        with pytest.raises(SystemExit, match="2"):
+            main([*month, *flags])
+        assert message in capsys.readouterr().err
+    assert not file.exists()
+
+
+def test_a_workbook_without_its_package(
+    ledger: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The file that was there stays."""
+    monkeypatch.setitem(sys.modules, "xlsxwriter", None)
+    file = tmp_path / "november.xlsx"
+    file.write_text("older")
+    assert main(["report", "month", "--month=2026-11", f"--xlsx={file}", f"--ledger.path={ledger}"]) == 1
+    assert 'pip install "inference-cost-exporter[xlsx]"' in capsys.readouterr().err
+    assert file.read_text() == "older"
 
 
 def test_the_path_and_the_month_come_from_the_configuration(

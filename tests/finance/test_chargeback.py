@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 
 from exporter.cost.postings import PHASES, UNALLOCATED, UNASSIGNED, CostOwner, OwnerPhase
 from exporter.finance.fleet.overheads import BASES, FleetOverheads, SpreadRule
-from exporter.finance.statement import as_csv, as_json, text
+from exporter.finance.statement import as_csv, as_json, as_workbook, text
 from exporter.finance.statements import (
     COLUMNS,
     IDLE_FORMS,
@@ -27,6 +27,7 @@ from exporter.ledger.adjustments import Adjustment
 from exporter.ledger.history import HistorySums, MonthRecord
 from exporter.readings import UNCOUNTED, Gpu
 from exporter.report import MonthKey, ServerOwner
+from tests.finance.workbook_reader import needs_library, read_workbook
 
 UTC = ZoneInfo("UTC")
 DOLLAR = 10**12
@@ -118,6 +119,62 @@ def test_columns_in_any_combination() -> None:
         ("(not itemized)", "", ""): 5,
         ("(adjustment)", "", ""): -9,
     }
+
+
+@needs_library
+def test_a_workbook_of_a_chargeback() -> None:
+    """Figures of CSV, and in the last row the month: 283 dollars, and 80 idle of 287 itemized."""
+    sheet = read_workbook(as_workbook(by("product")))
+
+    assert sheet.values() == [
+        {
+            "month": "2026-10",
+            "product": product,
+            "dollars": dollars,
+            "idle_dollars": idle,
+            "idle_ratio": ratio,
+            "gpu_hours": hours,
+            "prompt_tokens": "0",
+            "cached_prompt_tokens": "0",
+            "generation_tokens": tokens,
+            "estimated_dollars": "0.00",
+            "adjustment_dollars": adjusted,
+            "unpriced_gpu_hours": "0.0000",
+            "to_date": "0",
+        }
+        for product, dollars, idle, ratio, hours, tokens, adjusted in (
+            ("chat", "218.00", "40.00", "0.1762", "227.0000", "200", "-9.00"),
+            (UNASSIGNED, "40.00", "40.00", "1.0000", "40.0000", "0", "0.00"),
+            ("search", "25.00", "0.00", "0.0000", "20.0000", "0", "0.00"),
+        )
+    ] + [
+        {
+            "month": "total",
+            "dollars": "283.00",
+            "idle_dollars": "80.00",
+            "idle_ratio": "0.2787",
+            "gpu_hours": "287.0000",
+            "prompt_tokens": "0",
+            "cached_prompt_tokens": "0",
+            "generation_tokens": "200",
+            "estimated_dollars": "0.00",
+            "adjustment_dollars": "-9.00",
+            "unpriced_gpu_hours": "0.0000",
+        }
+    ]
+
+
+@needs_library
+def test_a_workbook_by_day() -> None:
+    """The days of the chargeback below, and the same 283 dollars."""
+    sheet = read_workbook(as_workbook(by("day")))
+
+    assert [(row.get("day"), row["dollars"]) for row in sheet.values()] == [
+        ("(not itemized)", "5.00"),
+        ("2026-10-01", "150.00"),
+        ("2026-10-02", "128.00"),
+        (None, "283.00"),
+    ]
 
 
 def test_a_chargeback_by_day() -> None:

@@ -1,9 +1,14 @@
-"""One writer: tables, JSON and CSV from column definitions."""
+"""One writer: tables, JSON, CSV and XLSX from column definitions."""
 
 import json
+import sys
+from dataclasses import replace
+
+import pytest
 
 from exporter.finance import render
-from exporter.finance.render import ReportColumn, ReportTable
+from exporter.finance.render import ReportColumn, ReportTable, WorkbookError
+from tests.finance.workbook_reader import ReadCell, needs_library, read_workbook
 
 HOUR = 3_600_000_000_000
 
@@ -74,3 +79,69 @@ def test_instants_are_of_utc_to_the_second() -> None:
     noon = 1_764_504_000_000_000_000
     assert render.instant_text(noon + 999_999_999) == "2025-11-30T12:00:00Z"
     assert render.time_text(None) is None
+
+
+@needs_library
+def test_a_workbook_has_numbers_a_row_of_totals_and_no_formula() -> None:
+    """Dollars, hours and ratios are numbers with a format; an unknown ratio is an empty cell."""
+    table = replace(TABLE, rows=[("chat", "=cmd()"), ("https://search", "{=A1}")])
+    columns = ("dollars", "idle_ratio", "gpu_hours", "to_date")
+    sheet = read_workbook(table.workbook(columns, {"month": "2026-11"}, {"hosts": 2}))
+
+    assert sheet.frozen_rows == 1
+    chat, search, total = sheet.rows
+    assert chat == {
+        "month": ReadCell("inlineStr", "2026-11", "built in 0"),
+        "product": ReadCell("inlineStr", "chat", "built in 0"),
+        "team": ReadCell("inlineStr", "=cmd()", "built in 0"),
+        "dollars": ReadCell("n", "1234.56", '"$"#,##0.00'),
+        "idle_ratio": ReadCell("n", "0.2500", "0.0%"),
+        "gpu_hours": ReadCell("n", "0.3334", "#,##0.0000"),
+        "to_date": ReadCell("b", "1", "built in 0"),
+        "hosts": ReadCell("n", "2", "built in 0"),
+    }
+    assert search["product"] == ReadCell("inlineStr", "https://search", "built in 0")
+    assert search["team"] == ReadCell("inlineStr", "{=A1}", "built in 0")
+    assert "idle_ratio" not in search
+    assert {name: cell.value for name, cell in total.items()} == {
+        "month": "total",
+        "dollars": "1235.06",
+        "idle_ratio": "0.2500",
+        "gpu_hours": "0.6667",
+    }
+
+
+@needs_library
+@pytest.mark.parametrize("label", ["=1+1", "+1", "-1", "@SUM(A1)", "\t=1", "\r=1", "12", "mailto:a@b"])
+def test_a_label_of_a_workbook_is_text(label: str) -> None:
+    """A label is neither run nor changed, whatever its first character."""
+    table = ReportTable(("product",), [(label,)], [ReportColumn("dollars", "cents", [1])])
+    product = read_workbook(table.workbook(("dollars",), {}, {})).rows[0]["product"]
+    assert product.kind == "inlineStr"
+    assert product.value.replace("_x000D_", "\r") == label
+
+
+def test_a_workbook_without_its_library(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The message names the remedy."""
+    monkeypatch.setitem(sys.modules, "xlsxwriter", None)
+    with pytest.raises(WorkbookError) as raised:
+        TABLE.workbook(("dollars",), {}, {})
+    assert str(raised.value) == (
+        'a workbook needs the package xlsxwriter: pip install "inference-cost-exporter[xlsx]"'
+    )
+
+
+@needs_library
+def test_more_rows_than_a_sheet_has() -> None:
+    """A heading and a total make 1,048,577 rows, of which the library would drop one silently."""
+    table = ReportTable(("product",), [("chat",)] * 1_048_575, [])
+    with pytest.raises(WorkbookError, match="a sheet has 1,048,576 rows, and this report has 1,048,575: use"):
+        table.workbook((), {}, {})
+
+
+@needs_library
+def test_no_folder_for_the_temporary_files_of_a_workbook(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The message says which folder, and how to name another."""
+    monkeypatch.setattr("tempfile.tempdir", "/nowhere")
+    with pytest.raises(WorkbookError, match=r"temporary files cannot be written: .*; TMPDIR names"):
+        TABLE.workbook(("dollars",), {}, {})
