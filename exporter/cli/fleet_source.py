@@ -30,7 +30,7 @@ from exporter.clock import SystemClock
 from exporter.config import Config
 from exporter.config.http_client import HttpClientConfig, load_http_client
 from exporter.finance.fleet.ends import GivenEnd, ends_by_nodes, given_ends, node_ends, with_ends
-from exporter.finance.fleet.folder import FolderError, LedgerFolder
+from exporter.finance.fleet.folder import LedgerFolder
 from exporter.finance.fleet.host_resources import NodeName, ProviderIds
 from exporter.finance.fleet.missing import section
 from exporter.finance.fleet.overheads import (
@@ -229,8 +229,7 @@ class FleetSource:
             now: the present.
             days: families of history that are needed by day.
             finer: read rows finer than product and team from addresses as well, which takes longer.
-            on_month: takes the month of each host that counts, with its days: of one host at a time. If a
-                file fails that was read before, it takes all months again, in place of those before.
+            on_month: takes the month of each host that counts, with its days: of one host at a time.
             on_header: takes the month or header of every source first, also of those that do not count.
 
         Raises:
@@ -250,18 +249,7 @@ class FleetSource:
             if on_header is not None:
                 for header in headers:
                     on_header(header)
-            fleet = None
-            while fleet is None:
-                try:
-                    fleet = combine(
-                        headers, now, mixed_zones=self.mixed_zones, load=load, unreadable=folder.findings
-                    )
-                except FolderError:
-                    # A file that was read before cannot be read again. Without it, a copy may count.
-                    if not self.skip_unreadable:
-                        raise
-                    failed = {file.location for file in folder.unreadable}
-                    headers = [header for header in headers if header.location not in failed]
+            fleet = combine(headers, now, mixed_zones=self.mixed_zones, load=load, unreadable=folder.findings)
             ends: dict[str, KnownEnd] = {}
             if self.nodes_from is not None:
                 start, end = period.bounds(zone)

@@ -12,8 +12,6 @@ from exporter.cli.fleet_source import FleetSource
 from exporter.cli.report import MonthOptions, report_month
 from exporter.cost.postings import GpuTimePosting, LateCharges, MoneyPosting, OwnerPhase, Postings, Segment
 from exporter.cost.state import State
-from exporter.finance.fleet.folder import FolderError, LedgerFolder, UnreadableFile
-from exporter.finance.fleet.record import HostMonth
 from exporter.ledger.ledger import Ledger
 from exporter.readings import Gpu
 from tests.finance.fleet.host_months import CHAT, DOLLAR, HOUR, LENGTH, OCTOBER
@@ -216,29 +214,6 @@ def test_a_month_that_goes_on_is_not_closed(
     assert close(folder, tmp_path / "x.json") == 1
     assert "adjustments wait for their daemon, 1 in all: a (1: late fee)" in capsys.readouterr().err
     assert not (tmp_path / "x.json").exists()
-
-
-def test_a_ledger_that_vanishes_while_it_is_read_leaves_each_other_host_once(
-    folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """The hosts that were read before it are read again, and count once."""
-    load, statement = LedgerFolder.load, tmp_path / "2026-10.json"
-
-    def gone(ledgers: LedgerFolder, header: HostMonth) -> HostMonth:
-        if header.location.endswith("a.db"):
-            ledgers.unreadable.append(UnreadableFile(header.location, "a.db is gone"))
-            raise FolderError("a.db is gone")
-        return load(ledgers, header)
-
-    monkeypatch.setattr(LedgerFolder, "load", gone)
-    words = ("--month=2026-10", f"--from={folder}", "--close", f"--output={statement}", "--skip-unreadable")
-    assert run(*words) == 0
-    assert capsys.readouterr().out == f"2026-10 is closed: 4.00 dollars of 1 ledger in {statement}\n"
-    document = json.loads(statement.read_text())
-    assert ([host["name"] for host in document["hosts"]], document["total_picodollars"]) == (
-        ["b"],
-        4 * DOLLAR,
-    )
 
 
 def test_a_file_whose_name_is_no_text_is_closed(

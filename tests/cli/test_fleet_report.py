@@ -1,7 +1,6 @@
 """`report month|chargeback --from`: all ledgers of a folder as one fleet."""
 
 import json
-import shutil
 from pathlib import Path
 
 import pytest
@@ -11,8 +10,6 @@ from exporter.cli.fleet_source import FleetSource
 from exporter.cli.report import MonthOptions, report_month
 from exporter.cost.postings import GpuTimePosting, OwnerPhase, Postings, Segment
 from exporter.cost.state import State
-from exporter.finance.fleet.folder import LedgerFolder, Progress
-from exporter.finance.fleet.record import HostMonth
 from exporter.readings import UNCOUNTED
 from tests.finance.fleet.host_months import CHAT, DOLLAR, HOUR, OCTOBER
 from tests.finance.fleet.ledger_files import MeteredHost, SetClock, october
@@ -109,34 +106,6 @@ def test_no_total_over_a_file_that_cannot_be_read(folder: Path, capsys: pytest.C
     printed = capsys.readouterr()
     assert "INCOMPLETE: 2 of 4 hosts" in printed.out
     assert "Unreadable files: nothing of them is in the total (1)\n  " in printed.out
-
-
-@pytest.mark.parametrize("skip", [False, True])
-def test_a_file_that_goes_while_it_is_read(
-    folder: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, *, skip: bool
-) -> None:
-    """An earlier copy counts then, if what cannot be read may be skipped."""
-    shutil.copy(folder / "b" / "ledger.db", folder / "a-copy.db")
-    headers = LedgerFolder.headers
-
-    def read(self: LedgerFolder, progress: Progress | None = None) -> list[HostMonth]:
-        made = headers(self, progress)
-        (folder / "a-copy.db").unlink()
-        return made
-
-    monkeypatch.setattr(LedgerFolder, "headers", read)
-    flags = ["--skip-unreadable"] if skip else []
-    status = run("chargeback", "--month=2026-10", "--by=day", f"--from={folder}", "--json", *flags)
-    printed = capsys.readouterr()
-
-    assert status == (0 if skip else 1)
-    if skip:
-        document = json.loads(printed.out)
-        assert document["total"]["dollars"] == 99.0
-        assert [each["kind"] for each in document["missing"]] == ["silent", "unreadable"]
-    else:
-        assert printed.out == ""
-        assert "a-copy.db: there is no ledger here" in printed.err
 
 
 def test_a_month_that_no_ledger_has(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:

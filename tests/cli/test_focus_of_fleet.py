@@ -14,7 +14,6 @@ import pytest
 from exporter.cli import main
 from exporter.cli.fleet_source import FleetSource
 from exporter.cli.focus import HostRows
-from exporter.finance.fleet.folder import LedgerFolder
 from exporter.finance.fleet.record import HostMonth
 from exporter.finance.focus.dataset import FocusForm
 from exporter.tariff.period import Period
@@ -131,27 +130,6 @@ def test_an_unreadable_ledger_leaves_no_rows(fleet: Path, capsys: pytest.Capture
     captured = capsys.readouterr()
     assert dollars(written(captured.out)) == HOSTS
     assert "Unreadable files: nothing of them is in the total (1)" in captured.err
-
-
-@pytest.mark.parametrize("skipping", [[], ["--skip-unreadable"]])
-def test_a_ledger_that_vanishes_while_it_is_read(
-    skipping: list[str], fleet: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """Rows of other hosts were made already: none is printed, or each once."""
-    load = LedgerFolder.load
-
-    def gone(folder: LedgerFolder, header: HostMonth) -> HostMonth:
-        if header.location.endswith("spot.db"):
-            Path(header.location).unlink(missing_ok=True)
-        return load(folder, header)
-
-    monkeypatch.setattr(LedgerFolder, "load", gone)
-    assert main(["report", "focus", MONTH, f"--from={fleet}", *skipping]) == (0 if skipping else 1)
-    captured = capsys.readouterr()
-    assert "spot.db" in captured.err
-    assert dollars(written(captured.out)) == (
-        {name: HOSTS[name] for name in ("node-1", "node-2")} if skipping else {}
-    )
 
 
 def test_each_host_has_the_days_of_its_zone(fleet: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -1,10 +1,13 @@
 """A folder of ledgers and statements as months of hosts: copies, archives, and files of running daemons."""
 
 import os
+import pickle
+import tempfile
+import weakref
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Final, NamedTuple
+from typing import IO, Final, NamedTuple
 from zoneinfo import ZoneInfo
 
 from exporter.finance.fleet import record
@@ -12,7 +15,7 @@ from exporter.finance.fleet.archives import GZIP, ArchiveError, Archives, is_tar
 from exporter.finance.fleet.closed_month import ClosedMonthError, is_statement, read_closed_month
 from exporter.finance.fleet.forks import Beyond, FileHistory, Fork, beyond, fork_of, with_forks
 from exporter.ledger.contents import MAGIC
-from exporter.ledger.errors import DamagedError, LedgerError
+from exporter.ledger.errors import LedgerError
 from exporter.ledger.files import SIDECARS
 from exporter.ledger.reader import CheckedPeriodReader, PeriodReader
 from exporter.tariff.period import Period
@@ -33,6 +36,9 @@ LOCK_SUFFIX: Final = ".lock"
 DEFAULT_NAME: Final = "ledger.db"
 
 SKIP_FLAG: Final = "--skip-unreadable"
+
+MEMORY_BYTES: Final = 8 * 1024 * 1024
+"""Memory for months of hosts that are read; more of them go to a temporary file."""
 
 Progress = Callable[[int, int], None]
 """Takes the number of files that were read, and of all."""
@@ -56,7 +62,7 @@ class UnreadableFile:
         return record.HostFinding("unreadable", "", self.location, self.location, text=self.why)
 
 
-@dataclass(slots=True)
+@dataclass(slots=True, weakref_slot=True)
 class LedgerFolder:
     """Ledgers of folders and files, and statements of closed months. Nothing in them is changed.
 
@@ -65,7 +71,7 @@ class LedgerFolder:
     others are unreadable.
 
     A statement stands for ledgers that are gone, in its month. In days or a quarter it cannot.
-    Each file is opened twice, so that the sums of a large fleet are never in memory together.
+    Months wait in a temporary file, so that the sums of a large fleet are never in memory together.
     """
 
     sources: Sequence[Path]
@@ -79,10 +85,17 @@ class LedgerFolder:
     unreadable: list[UnreadableFile] = field(default_factory=list)
     unread: list[str] = field(default_factory=list)
     """Files of no known form."""
+    _months: IO[bytes] = field(default_factory=lambda: tempfile.SpooledTemporaryFile(MEMORY_BYTES))  # noqa: SIM115 - closed with the folder
+    """Whole months of ledgers, pickled."""
+    _offsets: dict[str, int] = field(default_factory=dict)
+    """Where the month of a ledger begins, by the location of its file."""
     _forks: dict[str, tuple[Fork, ...]] = field(default_factory=dict)
     _files: dict[str, "FolderFile"] = field(default_factory=dict)
     _archives: Archives = field(default_factory=Archives)
     _entries: int = 0
+
+    def __post_init__(self) -> None:
+        weakref.finalize(self, self._months.close)
 
     @property
     def findings(self) -> list[record.HostFinding]:
@@ -122,7 +135,10 @@ class LedgerFolder:
                         other[file.location] = {host.record.ledger: host.name for host in closed.hosts}
                     continue
                 with PeriodReader.open(file.path) as reader:
-                    headers.append(self._header(reader, file))
+                    header = self._header(reader, file)
+                    if header.has_month:
+                        self._store(header, reader)
+                    headers.append(header)
             except (LedgerError, ClosedMonthError) as error:
                 unreadable.append(file.unreadable(error))
         if progress is not None:
@@ -137,26 +153,25 @@ class LedgerFolder:
         return [with_forks(header, self._forks.get(header.location, ())) for header in headers]
 
     def load(self, header: record.HostMonth) -> record.HostMonth:
-        """The whole month of a header's ledger; of a running daemon, it may be a later one.
-
-        Raises:
-            FolderError: it cannot be read. With `skip`, `unreadable` has it: combine the other headers.
-        """
+        """The whole month of a header's ledger, as of the same commit."""
         if header.origin == "statement":  # which is whole already
             return header
-        file = self._files[header.location]
-        try:
-            with CheckedPeriodReader.open(file.path) as reader:
-                month = self._header(reader, file)
-                sums = reader.sums(self.period)
-                days = reader.days(self.period, self.days) if self.days else {}
-        except (LedgerError, DamagedError) as error:
-            unreadable = file.unreadable(error)
-            if self.skip:
-                self.unreadable.append(unreadable)
-            raise _unreadable_error([unreadable], 1) from error
-        month = replace(month, record=replace(month.record, sums=sums, days=days))
+        self._months.seek(self._offsets[header.location])
+        month: record.HostMonth = pickle.load(self._months)  # noqa: S301 - bytes of this process
         return with_forks(month, self._forks.get(header.location, ()))
+
+    def _store(self, header: record.HostMonth, reader: PeriodReader) -> None:
+        sums = reader.sums(self.period)
+        days = reader.days(self.period, self.days) if self.days else {}
+        month = replace(header, record=replace(header.record, sums=sums, days=days))
+        self._offsets[header.location] = self._months.seek(0, os.SEEK_END)
+        try:
+            pickle.dump(month, self._months)
+        except OSError as error:
+            raise FolderError(
+                "the folder for temporary files cannot be written: "
+                f"{error.strerror}; TMPDIR names another one"
+            ) from error
 
     def _without_ledgers(
         self, statements: Mapping[str, Mapping[str, str]], ledgers: Collection[str]
