@@ -8,11 +8,12 @@ longest-waiting first. After slow failures in a row it is read less and less oft
 """
 
 import threading
-from collections.abc import Callable, Collection, Iterable, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from concurrent.futures import Future, wait
 from dataclasses import dataclass
+from enum import Enum, auto
 from queue import SimpleQueue
-from typing import Any, Final, Literal
+from typing import Any, Final, Literal, NamedTuple
 from weakref import WeakKeyDictionary, WeakSet
 
 from exporter.clock import Clock
@@ -149,12 +150,38 @@ class _Pool:
             del queued, source, read  # a finished reading is not kept until the next one
 
 
+class _ReadState(Enum):
+    """State of a source at the end of a round."""
+
+    ENDED = auto()
+    """Its read of this round has ended."""
+    LATE = auto()
+    """Its read of an earlier round has ended since; no other one began."""
+    BUSY = auto()
+    """Its read of this round or of an earlier one has not ended."""
+    QUEUED = auto()
+    """Its read of this round waits for a thread, behind those of slow sources."""
+    BACKOFF = auto()
+    """It pauses after slow failures."""
+
+
+class _LateAnswer(NamedTuple):
+    """Answer of a read that ended after its tick. It has no reference to the source."""
+
+    reading: Any
+    health: SourceHealth
+    problem: str
+
+
 @dataclass(slots=True)
 class _History:
-    """Past reads of a source that may be slow. It has no reference to the source."""
+    """Past reads of a source. It has no reference to the source.
 
-    slow: bool = True
-    """Until a read has shown otherwise."""
+    A source that may not be slow is read in each round; nothing of its past counts.
+    """
+
+    slow: bool
+    """Whether the pool for slow reads reads it: one that may be slow, until a read has shown otherwise."""
     failures: int = 0
     """Slow failures in a row."""
     due: Nanoseconds = 0
@@ -163,8 +190,6 @@ class _History:
     """That of the last read."""
     duration: Nanoseconds = 0
     """That of the last read."""
-    late: tuple[Any, SourceHealth] | None = None
-    """The answer of a read that ended after its tick."""
 
     def note(self, answer: Gathered, now: Nanoseconds) -> None:
         """Take in the answer of a read that ended."""
@@ -173,11 +198,6 @@ class _History:
         self.failures = self.failures + 1 if self.slow and not answer.health.up else 0
         pause = BACKOFF_MIN << min(self.failures - 2, 8) if self.failures > 1 else 0
         self.due = now + min(pause, BACKOFF_MAX)
-
-    def unread(self, source: Source[Any], reason: FailureReason, problem: str) -> Gathered:
-        """Answer for a source that was not read in this tick; the problem of its last read still stands."""
-        health = SourceHealth(source.name, up=False, duration=self.duration, reason=reason)
-        return Gathered(source, None, health, self.problem or f"{source.name}: {problem}")
 
 
 class Gatherer:
@@ -197,6 +217,8 @@ class Gatherer:
         self._unfinished: dict[Source[Any], Future[Gathered]] = {}
         """Reads of this round, and earlier ones that had not ended in theirs."""
         self._histories: WeakKeyDictionary[Source[Any], _History] = WeakKeyDictionary()
+        self._late: WeakKeyDictionary[Source[Any], _LateAnswer] = WeakKeyDictionary()
+        """Answers that take the place of a read in the next round of their source."""
 
     def __call__(self, sources: Iterable[Source[Any]]) -> list[Gathered]:
         """Read every source once; the answers are in the order of the sources.
@@ -209,24 +231,23 @@ class Gatherer:
             self._settle(sources)
             now = self._clock.elapsed()
             histories = {
-                source: self._histories.setdefault(source, _History())
+                source: self._histories.setdefault(source, _History(slow=source.may_be_slow))
                 for source in sources
-                if source.may_be_slow
             }
             quick: list[Source[Any]] = []
             slow: list[Source[Any]] = []
-            for source in sorted(sources, key=lambda one: histories[one].due if one in histories else 0):
-                history = histories.get(source)
-                is_due = history is None or (history.late is None and history.due <= now)
-                if is_due and source not in self._unfinished:
-                    (slow if history is not None and history.slow else quick).append(source)
+            for source in sorted(sources, key=lambda source: histories[source].due):
+                history = histories[source]
+                is_pending = source in self._unfinished or source in self._late
+                if history.due <= now and not is_pending:
+                    (slow if history.slow else quick).append(source)
             reads: dict[Source[Any], Future[Gathered]] = {}
             for pool, due in ((self._quick, quick), (self._slow, slow)):
                 begun = pool.submit(due)
                 self._unfinished |= begun
                 reads |= begun
             self._wait(reads.values())
-            return [self._answer(source, reads.get(source), histories.get(source)) for source in sources]
+            return [self._answer(source, reads, histories[source]) for source in sources]
 
     def close(self) -> None:
         """Begin no more reads; one under way ends by its own timeout."""
@@ -236,17 +257,20 @@ class Gatherer:
     def _settle(self, sources: Iterable[Source[Any]]) -> None:
         """Forget reads that ended since the last tick, and cancel those that are to be repeated unbegun.
 
-        The answer of a read that ended meanwhile replaces that of a new read.
+        The late answer of a source that may be slow replaces a new read. Other sources are read at their
+        tick's own moment, and their late readings are dropped.
+
+        Raises:
+            MustRestartError: a read that ended since was of a source that only a new process can read.
         """
         repeated = set(sources)
         for source, read in list(self._unfinished.items()):
             if read.done():
-                history = self._histories.get(source)
-                if history is not None:
-                    answer = read.result()
-                    history.note(answer, self._clock.elapsed())
-                    history.late = answer.reading, answer.health
                 del self._unfinished[source]
+                answer = read.result()
+                if source.may_be_slow:
+                    self._histories[source].note(answer, self._clock.elapsed())
+                    self._late[source] = _LateAnswer(answer.reading, answer.health, answer.problem)
             elif source in repeated and read.cancel():
                 del self._unfinished[source]
 
@@ -261,25 +285,39 @@ class Gatherer:
             wait(reads, seconds(poll))
             left -= max(poll, self._clock.awake() - began)  # a busy host wakes it late
 
+    def _state(self, source: Source[Any], read: Future[Gathered] | None) -> _ReadState:
+        if read is not None:
+            is_running = read.running()  # asked first: it may end meanwhile
+            if read.done():
+                return _ReadState.ENDED
+            return _ReadState.BUSY if is_running or not source.may_be_slow else _ReadState.QUEUED
+        if source in self._late:
+            return _ReadState.LATE
+        return _ReadState.BUSY if source in self._unfinished else _ReadState.BACKOFF
+
     def _answer(
-        self, source: Source[Any], read: Future[Gathered] | None, history: _History | None
+        self, source: Source[Any], reads: Mapping[Source[Any], Future[Gathered]], history: _History
     ) -> Gathered:
-        if read is not None and read.done():
-            answer = read.result()
-            self._unfinished.pop(source, None)
-            if history is not None:
-                history.note(answer, self._clock.elapsed())
-            return answer
-        late = "when told to stop" if self.stop.is_set() else f"after {seconds(self.deadline):g} s"
-        if history is None:
-            busy = SourceHealth(source.name, up=False, duration=self.deadline, reason=FailureReason.BUSY)
-            return Gathered(source, None, busy, f"{source.name}: still reading {late}")
-        if history.late is not None:
-            (reading, health), history.late = history.late, None
-            return Gathered(source, reading, health, history.problem)
-        if source not in self._unfinished:
-            return history.unread(source, FailureReason.BACKOFF, "was slow to fail")
-        if read is not None and not (read.running() or read.done()):
-            return history.unread(source, FailureReason.QUEUED, "waits for its turn behind slow ones")
-        history.slow = True
-        return history.unread(source, FailureReason.BUSY, f"still reading {late}")
+        """Answer of a source at the end of a round in which `reads` began."""
+        match self._state(source, reads.get(source)):
+            case _ReadState.ENDED:
+                self._unfinished.pop(source, None)
+                answer = reads[source].result()
+                if source.may_be_slow:
+                    history.note(answer, self._clock.elapsed())
+                return answer
+            case _ReadState.LATE:
+                late = self._late.pop(source)
+                return Gathered(source, late.reading, late.health, late.problem)
+            case _ReadState.BACKOFF:
+                reason, problem = FailureReason.BACKOFF, "was slow to fail"
+            case _ReadState.QUEUED:
+                reason, problem = FailureReason.QUEUED, "waits for its turn behind slow ones"
+            case _ReadState.BUSY:
+                history.slow = source.may_be_slow
+                when = "when told to stop" if self.stop.is_set() else f"after {seconds(self.deadline):g} s"
+                reason, problem = FailureReason.BUSY, f"still reading {when}"
+        # A source that may not be slow has no last read here: it has read for the whole round.
+        duration = history.duration if source.may_be_slow else self.deadline
+        health = SourceHealth(source.name, up=False, duration=duration, reason=reason)
+        return Gathered(source, None, health, history.problem or f"{source.name}: {problem}")

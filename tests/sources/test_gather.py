@@ -149,6 +149,26 @@ def test_must_restart_reaches_the_caller(gatherer: Gatherer) -> None:
         gatherer((Scripted("nvml", raising(MustRestartError("new driver"))),))
 
 
+def test_must_restart_of_a_read_that_ends_late_reaches_the_next_round() -> None:
+    """Whether or not the source is asked again: a new process is needed all the same."""
+    release, ended_read = threading.Event(), threading.Event()
+
+    def fail_late() -> object:
+        assert release.wait(10)
+        ended_read.set()
+        raise MustRestartError("new driver")
+
+    gatherer = Gatherer(SystemClock(), SHORT)
+    (answer,) = gatherer((Scripted("nvml", fail_late),))
+    assert answer.health.reason == "busy"
+    release.set()
+    assert ended_read.wait(10)
+    gatherer.close()
+    assert ended("source")
+    with pytest.raises(MustRestartError, match="new driver"):
+        gatherer(())
+
+
 def test_a_hung_source_is_asked_once_and_reported_busy_until_it_returns() -> None:
     """It holds one worker, however many ticks go by; then it is read again."""
     release = threading.Event()

@@ -176,6 +176,8 @@ class Library:
         self._retry_at: Nanoseconds | None = None
         self._reopen_at: Nanoseconds = 0
         self._last_failure = (FailureReason.OTHER, "")
+        self._fatal = ""
+        """Why this process will never open NVML; whoever asked first may have given up by then."""
         self._unknown_openings = 0
         self.wants_reopening = False
         """Set when a GPU will not answer before NVML is opened again."""
@@ -221,6 +223,8 @@ class Library:
             ReadFailedError: it cannot be opened; tried every 30 s at most, else refused for the same reason.
             MustRestartError: this process will never be able to.
         """
+        if self._fatal:
+            raise MustRestartError(self._fatal)
         now = self._clock.elapsed()
         may_try = self._retry_at is None or now >= self._retry_at
         if self._is_open and self.wants_reopening and may_try and now >= self._reopen_at:
@@ -266,10 +270,12 @@ class Library:
 
     def _refuse(self, error: CallFailedError) -> ReadFailedError | MustRestartError:
         if error.code == LIB_RM_VERSION_MISMATCH:
-            return MustRestartError(MISMATCH)
-        if self._unknown_openings >= UNKNOWN_OPENINGS:
+            self._fatal = MISMATCH
+        elif self._unknown_openings >= UNKNOWN_OPENINGS:
             minutes = UNKNOWN_OPENINGS * RETRY // NANOSECONDS_PER_MINUTE
-            return MustRestartError(NO_DEVICES.format(attempts=UNKNOWN_OPENINGS, minutes=minutes))
+            self._fatal = NO_DEVICES.format(attempts=UNKNOWN_OPENINGS, minutes=minutes)
+        if self._fatal:
+            return MustRestartError(self._fatal)
         advice = ADVICE.get(error.code)
         self._last_failure = (reason(error.code), f"{error}: {advice}" if advice else str(error))
         return ReadFailedError(*self._last_failure)

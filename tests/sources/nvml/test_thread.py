@@ -12,7 +12,7 @@ import pytest
 from exporter.clock import SystemClock
 from exporter.readings import ReadFailedError
 from exporter.sources.nvml import source as nvml_module
-from exporter.sources.nvml.library import StuckError, Worker
+from exporter.sources.nvml.library import LIB_RM_VERSION_MISMATCH, StuckError, Worker
 from exporter.units import nanoseconds
 from tests.exporter_threads import ended, running
 from tests.fake_nvml.library import SOURCES, FakeNvml
@@ -113,6 +113,19 @@ def test_opening_may_hang(nvml: NvmlHost) -> None:
     nvml.settle()
     nvml.source._timeout = nanoseconds(5)
     assert nvml.up() == {"GPU-a": True}
+
+
+def test_a_replaced_driver_that_an_opening_reports_late_needs_a_new_process(nvml: NvmlHost) -> None:
+    """The read that asked has given up; the next one has its answer, without another opening."""
+    nvml.set(A, rules=(Hang("nvmlInitWithFlags"),))
+    nvml.source._timeout = SHORT
+    assert nvml.failure_reason() == "hung"
+    nvml.reached("nvmlInitWithFlags")
+    nvml.set(A, rules=(Return("nvmlInitWithFlags", LIB_RM_VERSION_MISMATCH),))
+    nvml.settle()
+    nvml.source._timeout = nanoseconds(5)
+    assert nvml.failure_reason() == "must restart"
+    assert nvml.fake.calls().count("nvmlInitWithFlags") == 1
 
 
 def test_closing_shuts_nvml_down_once(nvml: NvmlHost) -> None:
