@@ -44,7 +44,7 @@ class Quote:
     as_of: str
     """Date of the source, of two the older one."""
     caveat: str = ""
-    """Limitation of the price; empty where there is none."""
+    """Limitations of the price; empty where there are none."""
     instance_gpu: str = ""
     """The GPU model of the instance by the catalogue; empty where the price is of no instance type."""
     stand_in: StandIn = ""
@@ -88,39 +88,38 @@ def find_quote(
     cloud = location.cloud if pricing.cloud == ANY else pricing.cloud
     instance_type = pricing.instance_type or location.instance_type
     region = pricing.region or location.region
-    listing = _listing_of(catalogue, cloud, instance_type, region)
-    quote: Quote | NoQuote
-    if isinstance(listing, Listing):
-        quote = _of_listing(listing, region, location.lifecycle, pricing)
-    else:
-        quote = listing
-    if isinstance(quote, Quote):
-        if quote.stand_in and not stand_ins:
-            return NoQuote(f"{quote.caveat} (unmatched_hardware: unpriced takes no estimate)")
-        return quote
+    listing: Listing | None = None
+    try:
+        listing = _listing_of(catalogue, cloud, instance_type, region)
+        return _of_listing(listing, region, location.lifecycle, pricing, stand_ins=stand_ins)
+    except (_NoPriceError, CatalogueError) as error:
+        why = _reason(error)
     if not stand_ins or pricing.discount_of == "spot":
-        return quote
-    known = listing if isinstance(listing, Listing) else None
+        return NoQuote(why)
     try:
-        of_gpu = _of_gpu(catalogue, cloud, known, pricing, gpu_name, why=quote.reason)
-    except CatalogueError as error:
-        of_gpu = NoQuote(f"it is damaged: {error}")
-    if isinstance(of_gpu, Quote):
-        return of_gpu
-    return NoQuote("; ".join(filter(None, (quote.reason, of_gpu.reason))))
+        return _of_gpu(catalogue, cloud, listing, pricing, gpu_name, why=why)
+    except (_NoPriceError, CatalogueError) as error:
+        return NoQuote("; ".join(filter(None, (why, _reason(error)))))
 
 
-def _listing_of(catalogue: Catalogue, cloud: str, instance_type: str, region: str) -> Listing | NoQuote:
-    """The listing of an instance type, or why there is none; the reason is empty where no type is known."""
+class _NoPriceError(Exception):
+    """The catalogue has no price of this kind; the message is as `NoQuote.reason`, empty without a reason."""
+
+
+def _reason(error: _NoPriceError | CatalogueError) -> str:
+    return f"it is damaged: {error}" if isinstance(error, CatalogueError) else str(error)
+
+
+def _listing_of(catalogue: Catalogue, cloud: str, instance_type: str, region: str) -> Listing:
+    """The listing of an instance type. No reason is given where no type is known."""
     if not instance_type:
-        return NoQuote("")
+        raise _NoPriceError
     if cloud not in CLOUDS:
-        return NoQuote(f"it has no prices of the cloud {cloud or 'of this host, which is not known'}")
-    try:
-        listing = catalogue.instance(cloud, instance_type, region)
-    except CatalogueError as error:
-        return NoQuote(f"it is damaged: {error}")
-    return listing or NoQuote(f"it does not have the {cloud} instance type {instance_type}")
+        raise _NoPriceError(f"it has no prices of the cloud {cloud or 'of this host, which is not known'}")
+    listing = catalogue.instance(cloud, instance_type, region)
+    if listing is None:
+        raise _NoPriceError(f"it does not have the {cloud} instance type {instance_type}")
+    return listing
 
 
 class _PriceChoice(NamedTuple):
@@ -178,23 +177,25 @@ def _substitution(listing: Listing, region: str, source: str) -> _Substitution:
     return _Substitution("scaled", f"{SCALED} {source}", caveat)
 
 
-def _of_listing(listing: Listing, region: str, lifecycle: str, listed: Listed) -> Quote | NoQuote:
+def _of_listing(listing: Listing, region: str, lifecycle: str, listed: Listed, *, stand_ins: bool) -> Quote:
     """The price of a listing; an estimate where it depends on more than a list (spot, commitments)."""
     choice = _chosen_price(listing, lifecycle, listed.discount_of)
     if choice.dollars is None:
         where = f" in {region}" if region else ""
-        return NoQuote(
+        raise _NoPriceError(
             f"it lists {listing.cloud} {listing.instance_type}{where} without a price {choice.kind}"
         )
     source = f"{listing.cloud} {listing.instance_type}{_in_region(listing)} {choice.kind}"
     substitution = _substitution(listing, region, source)
+    if substitution.stand_in and not stand_ins:
+        raise _NoPriceError(f"{substitution.caveat} (unmatched_hardware: unpriced takes no estimate)")
     return Quote(
         dollars_per_hour=choice.dollars * (1 - listed.discount_ratio),
         devices=listing.devices,
         price_basis="catalogue" if choice.is_listed and not substitution.stand_in else "estimate",
         source=f"{substitution.source}{_discount(listed)} ({listing.source})",
         as_of=listing.as_of,
-        caveat=choice.caveat or substitution.caveat,
+        caveat="; ".join(filter(None, (choice.caveat, substitution.caveat))),
         instance_gpu=listing.gpu_model,
         stand_in=substitution.stand_in,
     )
@@ -208,7 +209,7 @@ def _of_gpu(
     gpu_name: str,
     *,
     why: str,
-) -> Quote | NoQuote:
+) -> Quote:
     """The price of the same GPU at the lowest large cloud, where the host is at one, else on the market.
 
     The price of a large cloud is for all GPUs that the instance has, where its type is known. `why` says
@@ -219,12 +220,12 @@ def _of_gpu(
     if match is not None:
         model = match.model.gpu_model
     if not model:
-        return NoQuote(f"it knows no GPU by the name {gpu_name}" if gpu_name else "")
+        raise _NoPriceError(f"it knows no GPU by the name {gpu_name}" if gpu_name else "")
     if match and match.model.unit == "box":
-        return NoQuote(f"{model} is sold as a whole machine, which has no market price per GPU")
+        raise _NoPriceError(f"{model} is sold as a whole machine, which has no market price per GPU")
     market = catalogue.market(model)
     if market is None:
-        return NoQuote(f"it knows no market price of {model}")
+        raise _NoPriceError(f"it knows no market price of {model}")
     part = Fraction(1) if match is None else match.part
     of_part = "" if part == 1 else f", {part} of it by memory"
     caveat = f"the catalogue does not help: {why}" if why else ""

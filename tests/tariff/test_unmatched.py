@@ -270,6 +270,22 @@ def test_where_estimates_are_unwanted_a_rule_takes_listed_prices_alone(
     assert price(tariff).priced is priced
 
 
+def test_a_spot_price_of_another_region_says_both_and_is_refused_as_a_stand_in() -> None:
+    """Spot alone is accepted where its region is listed; the region is what is refused."""
+    location = HostLocation("gcp", "a3-highgpu-8g", "xx-west-1", lifecycle="spot")
+    policy = Listed("gcp", discount_of="spot")
+    actual = quotes.find_quote(CATALOGUE, location, policy)
+    assert isinstance(actual, Quote)
+    assert actual.caveat == (
+        "a spot price changes by the hour; the price of us-central1 stands in for xx-west-1"
+    )
+    assert quotes.find_quote(CATALOGUE, location, policy, stand_ins=False) == NoQuote(
+        "the price of us-central1 stands in for xx-west-1 (unmatched_hardware: unpriced takes no estimate)"
+    )
+    listed = replace(location, region="us-central1")
+    assert isinstance(quotes.find_quote(CATALOGUE, listed, policy, stand_ins=False), Quote)
+
+
 @pytest.mark.parametrize(
     ("match", "matches"),
     [
