@@ -44,13 +44,14 @@ SAME_TYPE_FROM: Final = 0.9
 # A ledger holds at most 9.2 million dollars per total (64 bits of picodollars); the bounds keep a misplaced
 # amount (a month's where an hour's belongs) from filling a total within the week that a gap may last.
 DOLLARS_PER_HOUR = Number(
-    "dollars per hour",
+    "dollars",
     Decimal(10_000),
     decimals=DOLLAR_DECIMALS,
     excess="if it is the price of a month, divide it by 730",
+    per="hour",
 )
 
-DOLLARS_PER_YEAR = Number("dollars per year", Decimal(100_000_000), decimals=DOLLAR_DECIMALS)
+DOLLARS_PER_YEAR = Number("dollars", Decimal(100_000_000), decimals=DOLLAR_DECIMALS, per="year")
 PURCHASE = Number("dollars", Decimal(100_000_000), decimals=DOLLAR_DECIMALS)
 GPUS = Whole("GPUs", 1, 1024)
 YEARS = Number("years", Decimal(100), Decimal("0.1"))
@@ -75,7 +76,7 @@ AddersRatio = Annotated[
 ]
 CostOfCapitalRatio = Annotated[
     Decimal | None,
-    Number("ratio per year", Decimal(1), excess=PERCENT),
+    Number("ratio", Decimal(1), excess=PERCENT, per="year"),
     "Cost of capital per year. With it the purchase is an annuity; without it or at 0 a straight line.",
 ]
 KilowattHourDollars = Annotated[

@@ -63,7 +63,7 @@ class RetiredKeys(Model, kw_only=True):
         return Retirement(self.uuid, self.since.instant, self.since.text, self.note)
 
 
-PER_MILLION = Number("dollars per million tokens", Decimal(10_000), decimals=PRICE_DECIMALS)
+PER_MILLION = Number("dollars", Decimal(10_000), decimals=PRICE_DECIMALS, per="million tokens")
 
 
 class TokenMatchKeys(Model, kw_only=True):
@@ -124,7 +124,7 @@ class OverheadKeys(Model, kw_only=True):
     dollars_per_hour: Annotated[Decimal | None, DOLLARS_PER_HOUR] = None
     """The amount per hour."""
     dollars_per_month: Annotated[
-        Decimal | None, Number("dollars per month", Decimal(10_000_000), decimals=DOLLAR_DECIMALS)
+        Decimal | None, Number("dollars", Decimal(10_000_000), decimals=DOLLAR_DECIMALS, per="month")
     ] = None
     """The amount per calendar month; each month accrues exactly it."""
     dollars_per_year: Annotated[Decimal | None, DOLLARS_PER_YEAR] = None
@@ -168,7 +168,9 @@ class BudgetMatchKeys(Model, kw_only=True):
     """The product, exactly as ownership names it."""
 
 
-BUDGET_DOLLARS = Number("dollars per month", Decimal(1_000_000_000), above_low=True, decimals=DOLLAR_DECIMALS)
+BUDGET_DOLLARS = Number(
+    "dollars", Decimal(1_000_000_000), above_low=True, decimals=DOLLAR_DECIMALS, per="month"
+)
 
 
 class BudgetKeys(Model, kw_only=True):

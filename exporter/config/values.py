@@ -175,7 +175,7 @@ class Number:
     """An exact decimal in [low, high], read from its digits and never through a float."""
 
     unit: str
-    """The unit in words, like dollars per hour."""
+    """The unit in words; an error proposes a number with `$` for dollars only, and with % for ratio only."""
     high: Decimal
     """The greatest value."""
     low: Decimal = Decimal(0)
@@ -186,12 +186,15 @@ class Number:
     """The most decimals."""
     excess: str = ""
     """The remedy for a value above the greatest."""
+    per: str = ""
+    """What the unit is per, like hour; empty for the unit alone."""
 
     @property
     def expected(self) -> str:
         """The unit and the bounds."""
+        unit = f"{self.unit} per {self.per}" if self.per else self.unit
         least = f"above {plain(self.low)}, up to" if self.above_low else f"{plain(self.low)} to"
-        return f"{self.unit}, {least} {plain(self.high)}"
+        return f"{unit}, {least} {plain(self.high)}"
 
     def read(self, node: Node, _: Context) -> Decimal:
         """As `Validator.read`."""
@@ -361,14 +364,19 @@ class Duration:
         """As `Validator.read`."""
         written = scalar(node, self.expected)
         text = written.text
-        if not _DURATION.fullmatch(text):
-            match = _LOOSE_DURATION.fullmatch(text)
-            instead = None if match is None else written.restyled(f"{match[1]}{match[2] or 's'}")
-            remedy = "" if instead else "write a whole number and ms, s or m, like 10s"
-            raise RefusedError(f"{shown(text)} is no duration", remedy, instead=instead)
-        duration = _nanoseconds(text)
+        loose = _LOOSE_DURATION.fullmatch(text)
+        if _DURATION.fullmatch(text):
+            spelled = text
+        elif loose is not None:
+            spelled = f"{loose[1]}{loose[2] or 's'}"
+        else:
+            remedy = "write a whole number and ms, s or m, like 10s"
+            raise RefusedError(f"{shown(text)} is no duration", remedy)
+        duration = _nanoseconds(spelled)
         if not _nanoseconds(self.least) <= duration <= _nanoseconds(self.most):
             raise RefusedError(f"{shown(text)} is out of range: {self.least} to {self.most}")
+        if spelled != text:
+            raise RefusedError(f"{shown(text)} is no duration", instead=written.restyled(spelled))
         return duration
 
 
@@ -493,11 +501,11 @@ def certain_number(text: str, unit: str) -> str | None:
     `2,500` is 2500 to one reader and 2.5 to another, and `30 %` is a number where the unit is a ratio only.
     """
     match = _AMOUNT.fullmatch(text.strip())
-    if match is None or (match["currency"] and "dollars" not in unit):
+    if match is None or (match["currency"] and unit != "dollars"):
         return None
     digits, suffix = match["digits"].replace("_", ""), match["suffix"].lower()
     if suffix == "%":
-        return ratio_of_percent(digits) if "ratio" in unit else None
+        return ratio_of_percent(digits) if unit == "ratio" else None
     return plain(Decimal(digits) * _MULTIPLES[suffix]) if suffix else digits
 
 

@@ -72,7 +72,7 @@ def _life(node: Node, context: values.Context) -> Decimal:
 
 
 LIFE: Final = values.Custom(f"years, above 0, up to {MOST_YEARS}, in quarters", _life)
-CHANGE: Final = exact(values.Number("ratio per year", Decimal(10), Decimal("-0.9")))
+CHANGE: Final = exact(values.Number("ratio", Decimal(10), Decimal("-0.9"), per="year"))
 THROUGHPUT: Final = exact(values.Number("tokens per second", Decimal(10**9), above_low=True))
 RATIO: Final = exact(values.Number("ratio", Decimal(1)))
 PART: Final = exact(values.Number("ratio", Decimal(1), above_low=True))
@@ -80,7 +80,7 @@ MULTIPLE: Final = exact(values.Number("ratio", Decimal(1000), above_low=True))
 KILOWATTS: Final = exact(values.Number("kilowatts", Decimal(1000)))
 TOKENS: Final = exact(values.Number("tokens per day", Decimal(10**15)))
 PER_MILLION: Final = exact(
-    values.Number("dollars per million tokens", Decimal(100_000), decimals=values.DOLLAR_DECIMALS)
+    values.Number("dollars", Decimal(100_000), decimals=values.DOLLAR_DECIMALS, per="million tokens")
 )
 OPTION_NAME: Final = values.safe_name("option name", reserved=(MEASURED,))
 DAY: Final = values.Custom(DATE.expected, lambda node, context: DATE.read(node, context).text)

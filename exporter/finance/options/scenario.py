@@ -52,7 +52,7 @@ class ScenarioItem(Record, frozen=True, kw_only=True):
     ] = None
     """An amount paid once, or at an interval of months."""
     dollars_per_month: Annotated[
-        Fraction | None, exact(Number("dollars per month", Decimal(10_000_000), decimals=DOLLAR_DECIMALS))
+        Fraction | None, exact(Number("dollars", Decimal(10_000_000), decimals=DOLLAR_DECIMALS, per="month"))
     ] = None
     """An amount of every month."""
     dollars_per_year: Annotated[Fraction | None, exact(hardware.DOLLARS_PER_YEAR)] = None
