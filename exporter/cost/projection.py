@@ -4,13 +4,15 @@ The tariff prices the rest of the month: each GPU of the host, at each price tha
 products that held it in the last 24 hours.
 """
 
-from collections.abc import Collection, Iterable, Iterator, Mapping
+import math
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
+from fractions import Fraction
 from itertools import pairwise
 from typing import Final, NamedTuple
 
 from exporter.cost.advance import GpuOutcome
-from exporter.cost.money import add, add_all, split
+from exporter.cost.money import add, add_all, part_between, split
 from exporter.cost.policy import CostPolicy
 from exporter.cost.postings import (
     BUSY_PHASES,
@@ -134,16 +136,16 @@ def project(
     Energy continues at its mean over the same time. A retirement ends a GPU's part.
     """
     gpus = tuple(gpus)
-    # Metered time of the last 24 hours, and the part that hourly rent was owed for, both as multiples of a
-    # fraction of a nanosecond: the oldest hour may lie in them in part.
-    covered = 0
-    up = 0
+    metered_time = Fraction(0)
+    up_time = Fraction(0)
     for hour in usage.hours:
-        inside = min(NANOSECONDS_PER_HOUR, hour.end - (now - NANOSECONDS_PER_DAY))
-        covered += hour.covered * inside
-        up += (hour.covered - hour.down) * inside
-    if not covered:
+        hour_inside = min(NANOSECONDS_PER_HOUR, hour.end - (now - NANOSECONDS_PER_DAY))
+        part_inside = Fraction(hour_inside, NANOSECONDS_PER_HOUR)
+        metered_time += hour.covered * part_inside
+        up_time += (hour.covered - hour.down) * part_inside
+    if not metered_time:
         return None
+    up_ratio = up_time / metered_time
     month = month_of(now, policy.zone)
     departed = _departed(usage)
     gpu_uses = {outcome.gpu: _gpu_use(outcome, usage, now, departed) for outcome in gpus}
@@ -153,22 +155,22 @@ def project(
     for start, end in pairwise(sorted({now, month.end, *policy.tariff.changes(now, month.end)})):
         amount = 0
         for gpu, count, price in _prices(gpus, start, now, month, policy):
-            time, energy = _cost(price, gpu_uses[gpu], end - start, covered, up)
-            by_time[gpu] += time * count
-            by_energy[gpu] += energy
-            amount += time * count + energy
+            cost = _cost(price, gpu_uses[gpu], end - start, up_ratio)
+            by_time[gpu] += cost.time * count
+            by_energy[gpu] += cost.energy
+            amount += cost.time * count + cost.energy
         periods.append(PricePeriod(start, end, amount))
     present = 0
     for gpu, count, price in _prices(gpus, now, now, month, policy):
-        time, energy = _cost(price, gpu_uses[gpu], month.end - now, covered, up)
-        present += time * count + energy
+        cost = _cost(price, gpu_uses[gpu], month.end - now, up_ratio)
+        present += cost.time * count + cost.energy
     rest: dict[Product, Picodollars] = {}
     for gpu, use in gpu_uses.items():
         for amount, weights in ((by_time[gpu], use.time), (by_energy[gpu], use.energy)):
             if amount:
                 add_all(rest, split(amount, weights)[0])
     return Projection(
-        month, to_date, rest, tuple(periods), up_ratio=up / covered, rest_at_present_prices=present
+        month, to_date, rest, tuple(periods), up_ratio=float(up_ratio), rest_at_present_prices=present
     )
 
 
@@ -185,87 +187,89 @@ def _departed(usage: RecentUsage) -> frozenset[Product]:
 
 
 class _GpuUse(NamedTuple):
-    """One GPU's products and energy, all as multiples of one fraction of a nanosecond and of a millijoule.
-
-    Only their ratios mean something.
-    """
+    """Continued use of one GPU."""
 
     time: Owners
     """Weights of its products by time."""
     energy: Owners
     """Weights of its products by energy."""
-    joules: int
-    """Energy that it used."""
-    over: int
-    """The time that it used it over."""
+    mean_power: Fraction
+    """Millijoules per nanosecond; 0 before it was metered."""
 
 
 def _gpu_use(outcome: GpuOutcome, usage: RecentUsage, now: Instant, departed: frozenset[Product]) -> _GpuUse:
     """Continued use of a GPU: by its products since the latest of them arrived, at most of 24 hours."""
-    gpu = outcome.gpu
-    since = now - NANOSECONDS_PER_DAY
-    first_held = {
-        usage.first_held[product]
-        for hour in usage.hours
-        for product in hour.time.get(gpu, ())
-        if product != UNASSIGNED and since < usage.first_held.get(product, since) <= now
-    }
-    newest: set[Product] = set()
-    if first_held:
-        since = max(first_held)
-        newest = {product for product, first in usage.first_held.items() if first == since}
-        newest.discard(UNASSIGNED)
-    time: dict[Product, int] = {}
-    energy: dict[Product, int] = {}
-    joules = over = 0
-    whole = 1
+    arrival = _latest_arrival(outcome.gpu, usage, now)
+    time: dict[Product, Fraction] = {}
+    energy: dict[Product, Fraction] = {}
+    metered_time = Fraction(0)
     for hour in usage.hours:
-        if hour.end <= since:
+        if hour.end <= arrival.instant:
             continue
-        times = hour.time.get(gpu, _NOTHING)
-        energies = hour.energy.get(gpu, _NOTHING)
-        if hour.start < since:  # the first of them: everything gets the denominator of its part
-            parts, whole = _parts_after(times, hour, since, now, newest)
-            inside = sum(amount * parts[product] for product, amount in times.items())
+        times = hour.time.get(outcome.gpu, {})
+        energies = hour.energy.get(outcome.gpu, {})
+        if hour.start < arrival.instant:
+            parts = _parts_after(arrival, times, hour, now)
         else:
-            parts = dict.fromkeys((*times, *energies), whole)
-            # Of the hour in which a GPU appears its own time counts; after it, hours in which it was off too.
-            inside = sum(times.values()) * whole
-            if over:
-                inside = max(inside, hour.covered * whole)
-        over += inside
-        for product, amount in times.items():
-            add(time, product, amount * parts[product])
-        for product, amount in energies.items():
-            add(energy, product, amount * parts.get(product, 0))
-            joules += amount * parts.get(product, 0)
-    time = {product: amount for product, amount in time.items() if product not in departed}
-    energy = {product: amount for product, amount in energy.items() if product not in departed}
-    if not any(time.values()):
-        # It has no history yet, or its products have all left: its present ones count.
-        time = {}
-        for owner_phase, weight in outcome.phase_weights.items():
-            add(time, owner_phase.owner.product, weight)
-    return _GpuUse(time, energy if any(energy.values()) else time, joules, over)
+            parts = dict.fromkeys((*times, *energies), Fraction(1))
+        time_in_hour = sum((amount * parts[product] for product, amount in times.items()), Fraction(0))
+        # Of the hour in which a GPU appears its own time counts; after it, hours in which it was off too.
+        metered_time += max(time_in_hour, Fraction(hour.covered)) if metered_time else time_in_hour
+        for sums, amounts in ((time, times), (energy, energies)):
+            for product, amount in amounts.items():
+                sums[product] = sums.get(product, Fraction(0)) + amount * parts.get(product, 0)
+    mean_power = sum(energy.values()) / metered_time if metered_time else Fraction(0)
+    present: dict[Product, int] = {}
+    for owner_phase, weight in outcome.phase_weights.items():
+        add(present, owner_phase.owner.product, weight)
+    held = _weights(time, departed)
+    used = _weights(energy, departed)
+    # Without a history, or where its products have all left, the present ones count.
+    time_weights = held if any(held.values()) else present
+    return _GpuUse(time_weights, energy=used if any(used.values()) else time_weights, mean_power=mean_power)
 
 
-_NOTHING: Final[Owners] = {}
+class _Arrival(NamedTuple):
+    """Arrival of products at a GPU."""
+
+    instant: Instant
+    """When they arrived, or 24 hours ago where none arrived since."""
+    products: frozenset[Product]
+    """The products that arrived then; empty where none arrived in the last 24 hours."""
 
 
-def _parts_after(
-    times: Owners, hour: UsageHour, since: Instant, now: Instant, newest: Collection[Product]
-) -> tuple[dict[Product, int], int]:
-    """The part of each product's time in an hour that lies after an instant in it: numerators over one whole.
+def _latest_arrival(gpu: Gpu, usage: RecentUsage, now: Instant) -> _Arrival:
+    day_ago = now - NANOSECONDS_PER_DAY
+    holders = {product for hour in usage.hours for product in hour.time.get(gpu, ())} - {UNASSIGNED}
+    arrivals = {usage.first_held[product] for product in holders if product in usage.first_held}
+    recent = {instant for instant in arrivals if day_ago < instant <= now}
+    if not recent:
+        return _Arrival(day_ago, frozenset())
+    latest = max(recent)
+    newest = {product for product, first in usage.first_held.items() if first == latest}
+    return _Arrival(latest, frozenset(newest - {UNASSIGNED}))
 
-    Products that arrived at that instant have all of theirs after it; the others share the time that is left.
+
+def _parts_after(arrival: _Arrival, times: Owners, hour: UsageHour, now: Instant) -> dict[Product, Fraction]:
+    """The part of each product's time in an hour that lies after an arrival in it.
+
+    Products that arrived have all of their time after it; the others share the time that is left.
     """
-    if not newest:
-        return dict.fromkeys(times, hour.end - since), NANOSECONDS_PER_HOUR
-    own = sum(time for product, time in times.items() if product in newest)
-    others = sum(times.values()) - own
-    left = max(0, min(hour.end, now) - since - own)
-    whole = max(1, others)
-    return {product: whole if product in newest else min(left, others) for product in times}, whole
+    if not arrival.products:
+        return dict.fromkeys(times, Fraction(hour.end - arrival.instant, NANOSECONDS_PER_HOUR))
+    newest_time = sum(time for product, time in times.items() if product in arrival.products)
+    other_time = sum(times.values()) - newest_time
+    time_left = max(0, min(hour.end, now) - arrival.instant - newest_time)
+    part_of_others = Fraction(min(time_left, other_time), max(1, other_time))
+    return {product: Fraction(1) if product in arrival.products else part_of_others for product in times}
+
+
+def _weights(amounts: Mapping[Product, Fraction], departed: frozenset[Product]) -> dict[Product, int]:
+    """Whole numbers in the ratios of amounts, without those of products that have left."""
+    denominator = math.lcm(*(amount.denominator for amount in amounts.values()))
+    return {
+        product: int(amount * denominator) for product, amount in amounts.items() if product not in departed
+    }
 
 
 def _prices(
@@ -284,21 +288,24 @@ def _prices(
         yield slot.gpu, slot.count, tariff.price(slot.gpu, at, month, gpus_on_host)
 
 
-def _cost(
-    price: Price, use: _GpuUse, length: Nanoseconds, covered: int, up: int
-) -> tuple[Picodollars, Picodollars]:
-    """Cost of one GPU over a time at one price: of its hours, and of its energy."""
+class _Cost(NamedTuple):
+    """Cost of one GPU over a time at one price."""
+
+    time: Picodollars
+    """Cost of its hours."""
+    energy: Picodollars
+
+
+def _cost(price: Price, use: _GpuUse, length: Nanoseconds, up_ratio: Fraction) -> _Cost:
+    """Cost of a length of time; hourly rent is owed for a part of it, the ratio."""
     time = 0
     for rate in price.rates:
         amount = rate.rate.amount * length
-        if rate.while_up:
-            time += amount * up // (rate.rate.period * covered)
-        else:
-            time += amount // rate.rate.period
-    if price.energy is None or not use.over:
-        return time, 0
-    energy = price.energy.per_kilowatt_hour * use.joules * length
-    return time, energy // (MILLIJOULES_PER_KILOWATT_HOUR * use.over)
+        time += int(amount * up_ratio // rate.rate.period) if rate.while_up else amount // rate.rate.period
+    if price.energy is None:
+        return _Cost(time, energy=0)
+    energy = use.mean_power * length * price.energy.per_kilowatt_hour
+    return _Cost(time, int(energy // MILLIJOULES_PER_KILOWATT_HOUR))
 
 
 def energy_by_product(postings: Postings) -> Iterator[tuple[Instant, Gpu, Product, Millijoules]]:
@@ -307,13 +314,12 @@ def energy_by_product(postings: Postings) -> Iterator[tuple[Instant, Gpu, Produc
         return
     times = up_times(postings.segments)
     length = sum(times)
-    after = 0
+    end = 0
     for segment, time in zip(postings.segments, times, strict=True):
         weights = _energy_weights(segment)
-        before = after
-        after += time
+        start, end = end, end + time
         for used in postings.energy:
-            part = used.energy * after // length - used.energy * before // length
+            part = part_between(used.energy, start, end, length)
             owners = weights.get(used.gpu)
             if part and owners is not None:
                 for product, amount in split(part, owners)[0].items():
