@@ -222,11 +222,13 @@ def _gpu_use(outcome: GpuOutcome, usage: RecentUsage, now: Instant, departed: fr
     present: dict[Product, int] = {}
     for owner_phase, weight in outcome.phase_weights.items():
         add(present, owner_phase.owner.product, weight)
-    held = _weights(time, departed)
-    used = _weights(energy, departed)
+    by_time = _weights(time, departed)
+    by_energy = _weights(energy, departed)
     # Without a history, or where its products have all left, the present ones count.
-    time_weights = held if any(held.values()) else present
-    return _GpuUse(time_weights, energy=used if any(used.values()) else time_weights, mean_power=mean_power)
+    time_weights = by_time if any(by_time.values()) else present
+    return _GpuUse(
+        time_weights, energy=by_energy if any(by_energy.values()) else time_weights, mean_power=mean_power
+    )
 
 
 class _Arrival(NamedTuple):
@@ -241,8 +243,8 @@ class _Arrival(NamedTuple):
 def _latest_arrival(gpu: Gpu, usage: RecentUsage, now: Instant) -> _Arrival:
     day_ago = now - NANOSECONDS_PER_DAY
     holders = {product for hour in usage.hours for product in hour.time.get(gpu, ())} - {UNASSIGNED}
-    arrivals = {usage.first_held[product] for product in holders if product in usage.first_held}
-    recent = {instant for instant in arrivals if day_ago < instant <= now}
+    first_held = {usage.first_held[product] for product in holders if product in usage.first_held}
+    recent = {instant for instant in first_held if day_ago < instant <= now}
     if not recent:
         return _Arrival(day_ago, frozenset())
     latest = max(recent)

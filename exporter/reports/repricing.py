@@ -8,7 +8,7 @@ Corrections that were entered before are taken off; energy, overheads and other 
 """
 
 import re
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from fractions import Fraction
 from itertools import groupby, pairwise
@@ -309,17 +309,20 @@ def _cells(day: str, timed: _TimedSums, prices: DatedPrices) -> Iterator[_GpuCel
             yield cell
 
 
-def _families(sums: HistorySums) -> tuple[dict[Any, int], ...]:
-    """The families of history that a cell reads."""
-    return sums.gpu_cost, sums.gpu_unowed, sums.owner_held, sums.owner_down
+_FAMILIES: Final[tuple[Callable[[HistorySums], dict[Any, int]], ...]] = (
+    lambda sums: sums.gpu_cost,
+    lambda sums: sums.gpu_unowed,
+    lambda sums: sums.owner_held,
+    lambda sums: sums.owner_down,
+)
+"""The families of history that a cell reads."""
 
 
 def _hours_of_day(day: _TimedSums, by_hour: Mapping[int, HistorySums]) -> list[_TimedSums]:
     """The hours of a day with the sums that they have in it; `by_hour` has those since 1970.
 
-    Where a zone's days begin within an hour, two of them are of two days.
-    What the whole hours leave of the day's sums is of these two. Of the one with more of a key, the part
-    is that of its time: most hours are used evenly. The other has the rest, and neither more than it has.
+    Where a zone's days begin within an hour, two hours are edges: each of them is of two days. What the whole
+    hours leave of the day's sums is of the edges.
     """
     hours: list[_TimedSums] = []
     edges: list[_TimedSums] = []
@@ -331,25 +334,44 @@ def _hours_of_day(day: _TimedSums, by_hour: Mapping[int, HistorySums]) -> list[_
     if not edges:
         return hours
     parts = [edge._replace(sums=HistorySums()) for edge in edges]
-    for family, of_day in enumerate(_families(day.sums)):
-        left = dict(of_day)
+    for family in _FAMILIES:
+        left = dict(family(day.sums))
         for hour in hours:
-            for name, amount in _families(hour.sums)[family].items():
+            for name, amount in family(hour.sums).items():
                 add(left, name, -amount)
         for name, amount in left.items():
-            amounts = [_families(edge.sums)[family].get(name, 0) for edge in edges]
-            largest = max(amounts)
-            most = amounts.index(largest)
-            others = sum(amounts) - largest
-            time = edges[most].end - edges[most].start
-            by_time = largest * time // NANOSECONDS_PER_HOUR
-            of_most = min(largest, amount, max(by_time, amount - others))
-            of_other = min(others, amount - of_most)
-            for number, part in enumerate(parts):
-                taken = of_most if number == most else of_other
-                if taken > 0:
-                    _families(part.sums)[family][name] = taken
+            edge_amounts = [
+                _EdgeAmount(family(edge.sums).get(name, 0), edge.end - edge.start) for edge in edges
+            ]
+            for part, part_amount in zip(parts, _split_over_edges(amount, edge_amounts), strict=True):
+                if part_amount > 0:
+                    family(part.sums)[name] = part_amount
     return sorted((*hours, *parts), key=lambda hour: hour.start)
+
+
+class _EdgeAmount(NamedTuple):
+    """Amount of an hour in which a day begins or ends."""
+
+    of_hour: int
+    """The amount of the whole hour."""
+    time_in_day: Nanoseconds
+    """The time of the hour that is in the day."""
+
+
+def _split_over_edges(amount: int, edges: list[_EdgeAmount]) -> list[int]:
+    """The parts of a day's amount that its edges have; none has more than its hour.
+
+    The larger edge has the part of its time, since most hours are used evenly; the other one has the rest.
+    30 over half an hour with 50 and one with 20 is 25 and 5.
+    """
+    larger = max(edges, key=lambda edge: edge.of_hour)
+    others = sum(edge.of_hour for edge in edges) - larger.of_hour
+    by_time = larger.of_hour * larger.time_in_day // NANOSECONDS_PER_HOUR
+    at_least = amount - others
+    at_most = min(amount, larger.of_hour)
+    part_of_larger = min(max(by_time, at_least), at_most)
+    rest = min(others, amount - part_of_larger)
+    return [part_of_larger if edge is larger else rest for edge in edges]
 
 
 @dataclass(frozen=True, slots=True)

@@ -9,7 +9,9 @@ have crashed the driver.
 import logging
 import math
 import struct
+from collections.abc import Callable
 from dataclasses import dataclass, replace
+from functools import partial
 from typing import Any, Final, TypeAlias
 
 from exporter.clock import Clock
@@ -44,6 +46,9 @@ FAILURES: Final = 2
 """Failures of one scope in a row after which its GPU is not sampled again."""
 
 log = logging.getLogger(__name__)
+
+TakeSample: TypeAlias = Callable[[Any], object]
+"""Fills a structure of GPM with a sample of a card or of a GPU instance."""
 
 Scope: TypeAlias = tuple[str, tuple[str, ...]]
 """The UUID of a card, and those of the instances in one GPU instance, whose number goes to others later."""
@@ -97,7 +102,7 @@ class Gpm:
         """
         scope = (gpu.uuid, ())
         self._forget(self._scopes_of(gpu) - {scope})
-        return self._mean(gpu, scope, "nvmlGpmSampleGet", handle)
+        return self._mean(gpu, scope, handle, partial(self._library.call, "nvmlGpmSampleGet", handle))
 
     def instances(self, gpu: Gpu, handle: Any, layout: Layout) -> tuple[MigInstance, ...] | None:
         """The instances of a card with their utilization; those of one GPU instance share its figure.
@@ -112,22 +117,21 @@ class Gpm:
             members[instance.gpu_instance] = (*members.get(instance.gpu_instance, ()), instance.uuid)
         scopes = {gi: (gpu.uuid, uuids) for gi, uuids in members.items()}
         self._forget(self._scopes_of(gpu) - set(scopes.values()))
-        means = {
-            gi: self._mean(gpu, scope, "nvmlGpmMigSampleGet", handle, gi) for gi, scope in scopes.items()
-        }
+        take = partial(self._library.call, "nvmlGpmMigSampleGet", handle)
+        means = {gi: self._mean(gpu, scope, handle, partial(take, gi)) for gi, scope in scopes.items()}
         return tuple(
             replace(instance, utilization_ratio=means[instance.gpu_instance]) for instance in layout.instances
         )
 
-    def _mean(self, gpu: Gpu, scope: Scope, function: str, *whom: object) -> float | None:
+    def _mean(self, gpu: Gpu, scope: Scope, handle: Any, take: TakeSample) -> float | None:
         window = self._windows.get(scope) or _Window()
         try:
             if gpu.uuid not in self._sampled:
-                self._sampled[gpu.uuid] = self._has_gpm(whom[0])
+                self._sampled[gpu.uuid] = self._has_gpm(handle)
             if not self._sampled[gpu.uuid]:
                 return None
             self._windows[scope] = window
-            mean = self._sample(window, function, *whom)
+            mean = self._sample(window, take)
         except CallFailedError as error:
             if error.code in ENDED or error.code in LOST:
                 raise
@@ -155,7 +159,7 @@ class Gpm:
                 raise
             return False
 
-    def _sample(self, window: _Window, function: str, *whom: object) -> float | None:
+    def _sample(self, window: _Window, take: TakeSample) -> float | None:
         """Take a sample; the mean since the one before, `None` where that is too near, too far or none."""
         if window.newer is None:
             window.older = self._library.call("nvmlGpmSampleAlloc")
@@ -164,7 +168,7 @@ class Gpm:
         since = None if window.taken is None else now - window.taken
         if since is not None and since < SHORTEST:
             return None
-        self._library.call(function, *whom, window.older)
+        take(window.older)
         window.older, window.newer = window.newer, window.older
         window.taken = now
         if since is None or since > LONGEST:

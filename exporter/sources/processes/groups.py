@@ -313,10 +313,12 @@ def _api_servers(tree: _ProcessTree) -> dict[int, ApiServer]:
     routers: dict[int, int] = {}  # the router that started each server of one model
     for pid in launches:
         nearest_first = [pid, *(ancestor for ancestor in tree.ancestors(pid) if ancestor in launches)]
-        outermost = nearest_first[-1]
-        if len(nearest_first) > 1 and _is_model_of_router(launches[nearest_first[-2]], launches[outermost]):
-            routers[nearest_first[-2]] = outermost
-            outermost = nearest_first[-2]
+        match nearest_first[::-1]:
+            case [router, model, *_] if _is_model_of_router(launches[model], launches[router]):
+                routers[model] = router
+                outermost = model
+            case outermost_first:
+                outermost = outermost_first[0]
         started = inner.setdefault(outermost, [])
         if pid != outermost:
             started.append(pid)
