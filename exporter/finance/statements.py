@@ -91,6 +91,25 @@ class StatementLine:
     overhead: Picodollars = 0
     """A part of the overheads of the fleet, which is not in `money`."""
 
+    def add(self, fact: Fact, view: MoneyView) -> None:
+        """Add a fact of one of the measures of a view."""
+        if fact.measure == view:
+            self.money += fact.value
+            self.adjusted += fact.value if fact.name == ADJUSTED else 0
+            self.itemized += fact.value if fact.phase is not None else 0
+            self.idle += fact.value if fact.phase == "idle" else 0
+        match fact.measure:
+            case "money of components":
+                self.estimated += fact.value if fact.basis == ESTIMATE else 0
+            case "GPU time" | "GPU time of GPUs":
+                self.gpu_time += fact.value
+            case "waiting time":
+                self.unpriced += fact.value
+            case "overhead":
+                self.overhead += fact.value
+            case "tokens":
+                add(self.tokens, fact.kind or "", fact.value)
+
 
 @dataclass(frozen=True, slots=True)
 class Statement:
@@ -247,30 +266,15 @@ def refuse_unknown(record: MonthRecord) -> None:
 
 def _lines(every: Iterable[Fact], columns: Labels, view: MoneyView) -> tuple[StatementLine, ...]:
     """Lines by columns, the dearest first; what costs nothing and says nothing is left out."""
+    measures = _MEASURES[view]
+    if "model" in columns:
+        measures -= {"money of components"}  # of models no price basis is known
     lines: dict[Labels, StatementLine] = {}
     for fact in every:
-        if fact.measure not in _MEASURES[view]:
-            continue
-        if fact.measure == "waiting time" and fact.uuid == UNCOUNTED.uuid:  # that is time of a host
-            continue
-        labels = fact.labels(columns)
-        line = lines.setdefault(labels, StatementLine(labels))
-        match fact.measure:
-            case "tokens":
-                add(line.tokens, fact.kind or "", fact.value)
-            case "overhead":
-                line.overhead += fact.value
-            case "waiting time":
-                line.unpriced += fact.value
-            case "GPU time" | "GPU time of GPUs":
-                line.gpu_time += fact.value
-            case "money of components" if fact.basis == ESTIMATE and "model" not in columns:
-                line.estimated += fact.value  # of models no price basis is known
-        if fact.measure == view:
-            line.money += fact.value
-            line.adjusted += fact.value if fact.name == ADJUSTED else 0
-            line.itemized += fact.value if fact.phase is not None else 0
-            line.idle += fact.value if fact.phase == "idle" else 0
+        is_time_of_host = fact.measure == "waiting time" and fact.uuid == UNCOUNTED.uuid
+        if fact.measure in measures and not is_time_of_host:
+            labels = fact.labels(columns)
+            lines.setdefault(labels, StatementLine(labels)).add(fact, view)
     relevant = [
         line
         for line in lines.values()
@@ -398,12 +402,12 @@ def _time_notes(record: MonthRecord, sums: HistorySums, zone: ZoneInfo) -> Itera
     uncounted = sums.uncounted()
     settled = min(charged, sum(sums.settled.values()))
     unpriced = sum(sums.waiting().values()) - uncounted
-    every = max(charged, unpriced)
+    all_hours = hours_text(max(charged, unpriced))
     if settled:
-        yield f"{hours_text(settled)} of {hours_text(every)} GPU-hours were charged when their price came"
+        yield f"{hours_text(settled)} of {all_hours} GPU-hours were charged when their price came"
     if unpriced:
         hours = hours_text(unpriced)
-        yield f"{hours} of {hours_text(every)} GPU-hours have no price: they cost nothing here"
+        yield f"{hours} of {all_hours} GPU-hours have no price: they cost nothing here"
     if uncounted:
         yield (
             f"{hours_text(uncounted)} host-hours are not metered: the number or price of the GPUs was "

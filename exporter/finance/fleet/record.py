@@ -294,7 +294,9 @@ def combine(
     month = every[0].record.month
     present = [host for host in every if host.has_month]
     chosen, findings = _choose(present)
-    zone = _zone(chosen, findings, mixed_zones=mixed_zones) if present else _zone(every, [], mixed_zones=True)
+    # Hosts without anything of the month may differ in their zones: they add nothing.
+    zone = _zone(chosen, mixed_zones=mixed_zones) if chosen else _zone(every, mixed_zones=True)
+    findings += [finding_of("zone", host, text=host.zone) for host in chosen if host.zone != zone.key]
     cells: dict[MonthKey, Picodollars] = {}
     days: dict[int, HistorySums] = {}
     sums: HistorySums | None = None
@@ -420,8 +422,8 @@ def preference(host: HostMonth) -> tuple[int, int, int, str]:
     return _ORIGINS.index(host.origin), -instant, -commits, host.location
 
 
-def _zone(hosts: Sequence[HostMonth], findings: list[HostFinding], *, mixed_zones: bool) -> ZoneInfo:
-    """The time zone of most hosts. Adds a finding on each host of another one."""
+def _zone(hosts: Sequence[HostMonth], *, mixed_zones: bool) -> ZoneInfo:
+    """The time zone of most hosts."""
     by_zone: dict[str, list[str]] = {}
     for host in hosts:
         by_zone.setdefault(host.zone, []).append(host.name)
@@ -432,8 +434,7 @@ def _zone(hosts: Sequence[HostMonth], findings: list[HostFinding], *, mixed_zone
             f"the months of these hosts are of different time zones: {listed}; "
             "--mixed-zones adds them all the same"
         )
-    findings += [finding_of("zone", host, text=host.zone) for host in hosts if host.zone != ordered[0]]
-    return ZoneInfo(ordered[0] if ordered else "UTC")
+    return ZoneInfo(ordered[0])
 
 
 NAMES_LISTED: Final = 10
