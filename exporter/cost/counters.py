@@ -166,9 +166,8 @@ def _server_page(
     """The page of a server as its marks see it. `others` are the other endpoints of the last tick."""
     values = dict(zip(names, _values(reading.counters), strict=True))
     began = reading.listener_started if reading.started is None else reading.started
-    # Histograms of these objectives may have counted before anybody since for them.
+    # Histograms of these objectives may have counted before they were asked for.
     first_read: set[str] = set()
-
     for name, objective in _objectives(reading).items():
         since = requested[name]
         began_since = since is not None and began is not None and since <= began <= wall + CLOCK_SKEW_MAX
