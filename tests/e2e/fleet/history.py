@@ -68,8 +68,10 @@ def blocks(samples: Iterable[Sample], folder: Path) -> None:
     """Make the database that a Prometheus begins with."""
     folder.mkdir(parents=True, exist_ok=True)
     text = folder.with_suffix(".txt")
+    # A series that was sampled in two ways has all its samples in order, as within one block they must be.
+    ordered = sorted(samples, key=lambda sample: (sample[0], sample[2]))
     with text.open("w", encoding="utf-8") as file:
-        file.writelines(f"{series} {value!r} {at}\n" for series, value, at in samples)
+        file.writelines(f"{series} {value!r} {at}\n" for series, value, at in ordered)
         file.write("# EOF\n")
     command = [
         "promtool",
