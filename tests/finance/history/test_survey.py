@@ -250,7 +250,7 @@ engines:
         survey = surveyed([DCGM, series], configured(tmp_path, text))
 
         assert {target.address: engine.name for target, engine in survey.engines.items()} == {"gpu-1": "acme"}
-        assert name in survey.series
+        assert survey.series.keys() == {DCGM["__name__"], name}
 
 
 def last_labels(name: str, label: str, names: str) -> str:
