@@ -1,7 +1,6 @@
 """Endpoints to read, and their sources: one that a reload leaves unchanged keeps its source."""
 
 import logging
-from abc import ABC, abstractmethod
 from collections.abc import Callable, Hashable, Iterable
 from typing import Any, Generic, NamedTuple, TypeVar
 
@@ -20,7 +19,7 @@ K = TypeVar("K", bound=Hashable)
 S = TypeVar("S", bound=Source[Any])
 
 
-class SourceCache(ABC, Generic[K, S]):
+class SourceCache(Generic[K, S]):
     """Sources by all that distinguishes them, and the client for http that they share."""
 
     def __init__(self, clock: Clock) -> None:
@@ -29,15 +28,11 @@ class SourceCache(ABC, Generic[K, S]):
         self._sources: dict[K, S] = {}
         self._retired: tuple[S, ...] = ()
 
-    @abstractmethod
-    def _make(self, key: K) -> S:
-        """A new source."""
-
-    def _sources_of(self, keys: list[K]) -> tuple[S, ...]:
+    def _sources_of(self, keys: list[K], make: Callable[[K], S]) -> tuple[S, ...]:
         """The sources of these keys, in their order; a key that was there before keeps its source."""
         if keys == list(self._sources):
             return tuple(self._sources.values())
-        sources = {key: self._sources.get(key) or self._make(key) for key in keys}
+        sources = {key: self._sources.get(key) or make(key) for key in keys}
         # A dropped source may still be in a read of this tick; it is closed when the next ones are dropped.
         _close(self._retired)
         self._retired = tuple(source for key, source in self._sources.items() if key not in sources)
@@ -93,7 +88,7 @@ class _ServerTarget(NamedTuple):
 
     target: Target
     body_bytes: int
-    """Its longest page."""
+    """Size of the longest page that is read."""
     engines: KnownEngines
 
 
@@ -119,7 +114,7 @@ class EndpointSources(SourceCache[_ServerTarget, ServerSource]):
         targets = tuple(targets)
         elsewhere = repeated((*(target.engine for target in targets), *engines))
         known = KnownEngines(described, elsewhere)
-        return self._sources_of([_ServerTarget(target, body_bytes, known) for target in targets])
+        return self._sources_of([_ServerTarget(target, body_bytes, known) for target in targets], self._make)
 
     def _make(self, key: _ServerTarget) -> ServerSource:
         return ServerSource(
@@ -138,9 +133,9 @@ class _GatewayTarget(NamedTuple):
     url: str
     access: EndpointAccess
     page: GatewayPageRule
-    """How its page is read."""
+    """How the gateway's page is read."""
     by: frozenset[DividedBy] = frozenset()
-    """What it divides by."""
+    """What the gateway divides by."""
     body_bytes: int = 0
 
 
@@ -153,9 +148,10 @@ class GatewaySources(SourceCache[_GatewayTarget, GatewaySource]):
         for divide in divides:
             gateway = _GatewayTarget(divide.division.gateway, _access(divide), divide.page)
             divisions.setdefault(gateway, set()).add(divide.division.by)
-        return self._sources_of(
-            [gateway._replace(by=frozenset(by), body_bytes=body_bytes) for gateway, by in divisions.items()]
-        )
+        keys = [
+            gateway._replace(by=frozenset(by), body_bytes=body_bytes) for gateway, by in divisions.items()
+        ]
+        return self._sources_of(keys, self._make)
 
     def _make(self, key: _GatewayTarget) -> GatewaySource:
         return GatewaySource(

@@ -11,7 +11,6 @@ import threading
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from concurrent.futures import Future, wait
 from dataclasses import dataclass
-from enum import Enum, auto
 from queue import SimpleQueue
 from typing import Any, Final, Literal, NamedTuple
 from weakref import WeakKeyDictionary, WeakSet
@@ -150,21 +149,6 @@ class _Pool:
             del queued, source, read  # a finished reading is not kept until the next one
 
 
-class _ReadState(Enum):
-    """State of a source at the end of a round."""
-
-    ENDED = auto()
-    """Its read of this round has ended."""
-    LATE = auto()
-    """Its read of an earlier round has ended since; no other one began."""
-    BUSY = auto()
-    """Its read of this round or of an earlier one has not ended."""
-    QUEUED = auto()
-    """Its read of this round waits for a thread, behind those of slow sources."""
-    BACKOFF = auto()
-    """It pauses after slow failures."""
-
-
 class _LateAnswer(NamedTuple):
     """Answer of a read that ended after its tick. It has no reference to the source."""
 
@@ -187,9 +171,9 @@ class _History:
     due: Nanoseconds = 0
     """When it may be read again."""
     problem: str = ""
-    """That of the last read."""
+    """Problem of the last read."""
     duration: Nanoseconds = 0
-    """That of the last read."""
+    """Duration of the last read."""
 
     def note(self, answer: Gathered, now: Nanoseconds) -> None:
         """Take in the answer of a read that ended."""
@@ -285,38 +269,29 @@ class Gatherer:
             wait(reads, seconds(poll))
             left -= max(poll, self._clock.awake() - began)  # a busy host wakes it late
 
-    def _state(self, source: Source[Any], read: Future[Gathered] | None) -> _ReadState:
-        if read is not None:
-            is_running = read.running()  # asked first: it may end meanwhile
-            if read.done():
-                return _ReadState.ENDED
-            return _ReadState.BUSY if is_running or not source.may_be_slow else _ReadState.QUEUED
-        if source in self._late:
-            return _ReadState.LATE
-        return _ReadState.BUSY if source in self._unfinished else _ReadState.BACKOFF
-
     def _answer(
         self, source: Source[Any], reads: Mapping[Source[Any], Future[Gathered]], history: _History
     ) -> Gathered:
         """Answer of a source at the end of a round in which `reads` began."""
-        match self._state(source, reads.get(source)):
-            case _ReadState.ENDED:
-                self._unfinished.pop(source, None)
-                answer = reads[source].result()
-                if source.may_be_slow:
-                    history.note(answer, self._clock.elapsed())
-                return answer
-            case _ReadState.LATE:
-                late = self._late.pop(source)
-                return Gathered(source, late.reading, late.health, late.problem)
-            case _ReadState.BACKOFF:
-                reason, problem = FailureReason.BACKOFF, "was slow to fail"
-            case _ReadState.QUEUED:
-                reason, problem = FailureReason.QUEUED, "waits for its turn behind slow ones"
-            case _ReadState.BUSY:
-                history.slow = source.may_be_slow
-                when = "when told to stop" if self.stop.is_set() else f"after {seconds(self.deadline):g} s"
-                reason, problem = FailureReason.BUSY, f"still reading {when}"
+        if source in self._late:  # its read of an earlier round ended since, and no other one began
+            late = self._late.pop(source)
+            return Gathered(source, late.reading, late.health, late.problem)
+        read = reads.get(source)
+        is_running = read is not None and read.running()  # asked first: it may end meanwhile
+        if read is not None and read.done():
+            self._unfinished.pop(source, None)
+            answer = read.result()
+            if source.may_be_slow:
+                history.note(answer, self._clock.elapsed())
+            return answer
+        if read is None and source not in self._unfinished:
+            reason, problem = FailureReason.BACKOFF, "was slow to fail"
+        elif read is not None and source.may_be_slow and not is_running:
+            reason, problem = FailureReason.QUEUED, "waits for its turn behind slow ones"
+        else:
+            history.slow = source.may_be_slow
+            when = "when told to stop" if self.stop.is_set() else f"after {seconds(self.deadline):g} s"
+            reason, problem = FailureReason.BUSY, f"still reading {when}"
         # A source that may not be slow has no last read here: it has read for the whole round.
         duration = history.duration if source.may_be_slow else self.deadline
         health = SourceHealth(source.name, up=False, duration=duration, reason=reason)

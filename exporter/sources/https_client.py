@@ -47,7 +47,9 @@ class HttpsClient:
         extensions: dict[str, Any] = {"trace": _watch(request, deadline)}
         if request.server_name:  # some servers refuse a request whose Host is another name (RFC 9110, 421)
             extensions["sni_hostname"] = request.server_name
-            headers = {**headers, "Host": _authority(request)}
+            port = httpx.URL(request.url).port
+            name = f"[{request.server_name}]" if ":" in request.server_name else request.server_name
+            headers = {**headers, "Host": name if port is None else f"{name}:{port}"}
         try:
             with self._client.stream(
                 request.method,
@@ -122,13 +124,6 @@ def _client(context: ssl.SSLContext) -> HttpsClient:
             limits=httpx.Limits(max_connections=CONNECTIONS_MAX, max_keepalive_connections=0),
         )
     )
-
-
-def _authority(request: HttpRequest) -> str:
-    """The header Host of a request by name."""
-    port = httpx.URL(request.url).port
-    name = f"[{request.server_name}]" if ":" in request.server_name else request.server_name
-    return name if port is None else f"{name}:{port}"
 
 
 def _peer(response: httpx.Response) -> Peer | None:

@@ -9,7 +9,7 @@ from typing import Final, Generic, Protocol, TypeVar
 
 from exporter.clock import Clock
 from exporter.config import Config
-from exporter.readings import ErrorCounts, FailureReason, HostLocation, Source
+from exporter.readings import FailureReason, HostLocation, Source
 from exporter.report import SourceRow
 from exporter.sources import kubernetes
 from exporter.sources.cloud import RENEWAL, CloudSource, MergedLocation, NoticeSource, merge_labels
@@ -140,19 +140,16 @@ class BackgroundPoller(Generic[T]):
         if problem and problem != self._problem:
             log.warning("source failed", extra={"source": self._source.name, "problem": problem})
         self._problem = problem
-        if not self._waits(reasons):
+        silent = bool(reasons) and all(reason in SILENT for reason, _ in reasons)
+        self._silent_attempts = self._silent_attempts + 1 if silent else SILENT_ATTEMPTS
+        # Silence at the start is no reason yet to do without an answer.
+        if self._answered or self._silent_attempts >= SILENT_ATTEMPTS:
             if value is not None:
                 self._answered, self._value = True, value
             elif not self._answered:
                 self._value = self._source.fallback
         self._changed()
         return not reasons
-
-    def _waits(self, reasons: ErrorCounts) -> bool:
-        """Whether an attempt that failed at the start is no reason yet to do without an answer."""
-        silent = bool(reasons) and all(reason in SILENT for reason, _ in reasons)
-        self._silent_attempts = self._silent_attempts + 1 if silent else SILENT_ATTEMPTS
-        return not self._answered and self._silent_attempts < SILENT_ATTEMPTS
 
 
 LABELS_RENEWAL: Final[Nanoseconds] = 10 * NANOSECONDS_PER_MINUTE
@@ -231,30 +228,28 @@ class LocationPoller:
         return None if cloud is None or node is None else merge_labels(cloud, node.labels)
 
     def _note_change(self) -> None:
+        """Log a location or a contradiction that the one before did not have, and call `changed`."""
         with self._lock:
             merged = self._merged()
             if merged is not None:
-                self._log_location(merged)
+                if merged.contradiction and merged.contradiction != self._contradiction:
+                    problem = {"problem": merged.contradiction}
+                    log.warning("node labels contradict cloud metadata", extra=problem)
+                self._contradiction = merged.contradiction
+                location = merged.location
+                fields = {
+                    "cloud": location.cloud,
+                    "instance_type": location.instance_type,
+                    "region": location.region,
+                    "zone": location.zone,
+                    "lifecycle": location.lifecycle,
+                    "told_by": location.source,
+                }
+                known = {name: text for name, text in fields.items() if text}
+                if known != self._logged:
+                    log.info("host location", extra=known)
+                    self._logged = known
         self._changed()
-
-    def _log_location(self, merged: MergedLocation) -> None:
-        """Log a location or a contradiction that the one before did not have."""
-        if merged.contradiction and merged.contradiction != self._contradiction:
-            log.warning("node labels contradict cloud metadata", extra={"problem": merged.contradiction})
-        self._contradiction = merged.contradiction
-        location = merged.location
-        fields = {
-            "cloud": location.cloud,
-            "instance_type": location.instance_type,
-            "region": location.region,
-            "zone": location.zone,
-            "lifecycle": location.lifecycle,
-            "told_by": location.source,
-        }
-        known = {name: text for name, text in fields.items() if text}
-        if known != self._logged:
-            log.info("host location", extra=known)
-            self._logged = known
 
     def _log_notice(self) -> None:
         ends = self.ends()

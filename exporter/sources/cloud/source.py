@@ -213,6 +213,8 @@ def location_of_labels(labels: Mapping[str, str], cloud: str = "") -> HostLocati
     if len(clouds) != 1:
         return HostLocation()
     (cloud,) = clouds
+    meanings = [(LIFECYCLES.get(label.lower()), value.lower()) for label, value in labels.items()]
+    lifecycles = {meaning.get(value, "") for meaning, value in meanings if meaning is not None}
     try:
         instance_type, zone = _first_label(labels, INSTANCE_TYPE), _first_label(labels, ZONE)
         if cloud == NEBIUS:
@@ -224,7 +226,7 @@ def location_of_labels(labels: Mapping[str, str], cloud: str = "") -> HostLocati
             instance_type=instance_type,
             region=_first_label(labels, REGION),
             zone="" if zone.isdigit() else zone,  # Azure's fault domain, where there are no zones
-            lifecycle=_lifecycle(labels),
+            lifecycle=lifecycles.pop() if len(lifecycles) == 1 else "",
         )
     except ValueError:
         return HostLocation()
@@ -232,12 +234,6 @@ def location_of_labels(labels: Mapping[str, str], cloud: str = "") -> HostLocati
 
 def _first_label(labels: Mapping[str, str], names: tuple[str, ...]) -> str:
     return next((word(labels[name]) for name in names if name in labels), "")
-
-
-def _lifecycle(labels: Mapping[str, str]) -> str:
-    meanings = [(LIFECYCLES.get(label.lower()), value.lower()) for label, value in labels.items()]
-    lifecycles = {meaning.get(value, "") for meaning, value in meanings if meaning is not None}
-    return lifecycles.pop() if len(lifecycles) == 1 else ""
 
 
 class MergedLocation(NamedTuple):
@@ -316,7 +312,14 @@ class NoticeSource(QuickSource):
         Raises:
             ReadFailedError: as `read_metadata`.
         """
-        notice = self._requested()
+        location = self._location()
+        service = None
+        if location is not None and location.lifecycle == SPOT:
+            service = SERVICES.get(location.cloud)  # a spot host may be of a cloud that nobody named
+        notice = TerminationNotice()
+        if service is not None and service.notice is not None:
+            deadline = Deadline(self._clock, TIMEOUT_SECONDS)
+            notice = read_metadata(service, service.notice, self._address, deadline)
         now = self._clock.wall()
         if not notice.given:
             self._end = None
@@ -325,13 +328,3 @@ class NoticeSource(QuickSource):
         elif self._end is None:
             self._end = now + GRACE
         return TerminationNotice(given=self._end is not None, end=self._end)
-
-    def _requested(self) -> TerminationNotice:
-        location = self._location()
-        if location is None or location.lifecycle != SPOT:
-            return TerminationNotice()
-        service = SERVICES.get(location.cloud)  # a spot host may be of a cloud that nobody named
-        if service is None or service.notice is None:
-            return TerminationNotice()
-        deadline = Deadline(self._clock, TIMEOUT_SECONDS)
-        return read_metadata(service, service.notice, self._address, deadline)

@@ -116,11 +116,21 @@ class GrpcCall:
             raise self._failed(FailureReason.CONNECTION, f"broke HTTP/2: {error}") from error
         for event in events:
             if isinstance(event, ResponseReceived):
-                self._take_headers(event)
+                headers = dict(event.headers)
+                is_grpc = headers.get(b"content-type", b"").startswith(b"application/grpc")
+                if headers.get(b":status") != b"200" or not is_grpc:
+                    raise self._failed(FailureReason.NOT_KUBELET, "answers, but not by gRPC")
+                self._take_status(event)
             elif isinstance(event, TrailersReceived):
                 self._take_status(event)
             elif isinstance(event, DataReceived):
-                self._take_data(event.data)
+                self._body += event.data
+                if any(self._body[:1]):
+                    raise self._failed(
+                        FailureReason.MALFORMED, "a compressed answer, which was not asked for"
+                    )
+                if len(self._body) >= PREFIX_BYTES and self._length() > self._limit:
+                    raise self._failed(FailureReason.TOO_LARGE, f"more than {self._limit} bytes")
             elif isinstance(event, StreamEnded):
                 self._ended = True
             elif isinstance(event, StreamReset) and not self._ended:
@@ -150,24 +160,10 @@ class GrpcCall:
             raise self._failed(FailureReason.MALFORMED, "an answer that is not one message")
         return bytes(memoryview(self._body)[PREFIX_BYTES:])
 
-    def _take_headers(self, event: ResponseReceived) -> None:
-        headers = dict(event.headers)
-        content_type = headers.get(b"content-type", b"")
-        if headers.get(b":status") != b"200" or not content_type.startswith(b"application/grpc"):
-            raise self._failed(FailureReason.NOT_KUBELET, "answers, but not by gRPC")
-        self._take_status(event)
-
     def _take_status(self, event: ResponseReceived | TrailersReceived) -> None:
         headers = dict(event.headers)
         self._status = headers.get(b"grpc-status", self._status)
         self._explanation = headers.get(b"grpc-message", self._explanation)
-
-    def _take_data(self, data: bytes) -> None:
-        self._body += data
-        if any(self._body[:1]):
-            raise self._failed(FailureReason.MALFORMED, "a compressed answer, which was not asked for")
-        if len(self._body) >= PREFIX_BYTES and self._length() > self._limit:
-            raise self._failed(FailureReason.TOO_LARGE, f"more than {self._limit} bytes")
 
     def _length(self) -> int:
         return int.from_bytes(self._body[1:PREFIX_BYTES], "big")
