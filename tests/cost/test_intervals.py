@@ -138,11 +138,12 @@ def test_a_host_that_was_down_longer_pays_rent_by_the_hour_only_while_it_was_up(
 
 
 def test_a_suspended_host_pays_no_hourly_rent_for_it() -> None:
-    """Asleep for 50 of 60 minutes."""
-    back = frame(HOUR, asleep=50 * MINUTE)
+    """Asleep for 50 of 60 minutes, or for a second; less is the difference of two clocks."""
+    for asleep, awake in ((50 * MINUTE, 600), (SECOND, 3599), (SECOND - 1, 3600)):
+        back = frame(HOUR, asleep=asleep)
 
-    assert charged(advance(watched(WHILE_UP), back, WHILE_UP)) == 10 * 60
-    assert charged(advance(watched(ALWAYS), back, ALWAYS)) == 3600
+        assert charged(advance(watched(WHILE_UP), back, WHILE_UP)) == awake
+        assert charged(advance(watched(ALWAYS), back, ALWAYS)) == 3600
 
 
 def test_owned_hardware_and_overheads_cost_all_of_it() -> None:

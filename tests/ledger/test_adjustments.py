@@ -187,20 +187,28 @@ def test_a_full_disk_keeps_it_until_there_is_space(path: Path, clock: StillClock
     assert (adjusted_totals(4, 100, 1000, 10_000).differences(totals), totals.residual) == ({}, 0)
 
 
-def test_one_that_its_cell_cannot_hold_waits_and_stops_nothing(path: Path, clock: StillClock) -> None:
-    """A row that was entered by hand: the ledger goes on, and the row waits."""
+@pytest.mark.parametrize(
+    ("amount", "posted"), [(LARGEST - 2_000_003, True), (LARGEST - 2_000_002, False), (LARGEST, False)]
+)
+def test_one_that_its_cell_cannot_hold_waits_and_stops_nothing(
+    path: Path,
+    clock: StillClock,
+    amount: int,
+    posted: bool,  # noqa: FBT001 - a parameter
+) -> None:
+    """A row entered by hand waits where it is too much beside 2,000,003, and the ledger goes on."""
     ledger = Ledger.open(path, clock)
     post(ledger, 1)
     correct(path, 1)
     with contextlib.closing(sqlite3.connect(path)) as shell:
-        shell.execute("UPDATE adjustment SET picodollars = ?", (LARGEST,))
+        shell.execute("UPDATE adjustment SET picodollars = ?", (amount,))
         shell.commit()
     post(ledger, 2)
     totals = ledger.totals(numbered(2).end, MONTHS)
     ledger.close()
 
-    assert (ledger.writable, adjusted_totals(2).differences(totals)) == (True, {})
-    assert states(path) == [(LARGEST, False)]
+    assert (ledger.writable, adjusted_totals(2, amount * posted).differences(totals)) == (True, {})
+    assert states(path) == [(amount, posted)]
 
 
 def test_it_goes_aside_with_books_that_are_another_machines(path: Path, clock: StillClock) -> None:

@@ -268,16 +268,22 @@ def test_a_ledger_of_a_later_release_that_only_added(path: Path, clock: StillClo
 
 
 def test_a_ledger_of_a_later_release_that_changed_more(path: Path, clock: StillClock) -> None:
-    """It is refused and left alone, and the lock is free again."""
+    """It is refused and left alone, and the lock is free again, on a disk that cannot be written as well."""
+
+    def read_only(uri: str) -> sqlite3.Connection:
+        if "mode=ro" not in uri:
+            raise sqlite3.OperationalError("unable to open database file")
+        return schema.connect(uri)
+
     made(path, clock)
     newer(path, reader=6)
     message = (
         f"{path} has schema 7, which releases before schema 6 must not use; this one knows {schema.VERSION}: "
         "upgrade the exporter, or give it a --ledger.path of its own"
     )
-    for _ in range(2):
+    for connect in (schema.connect, read_only, schema.connect):
         with pytest.raises(LedgerError, match=f"^{re.escape(message)}$"):
-            Ledger.open(path, clock)
+            Ledger.open(path, clock, connect=connect)
     assert clock.waited == []
 
 

@@ -222,6 +222,7 @@ def test_the_page_tells_every_column() -> None:
         # Half of a last digit goes to the even one.
         (1, 2 * DOLLAR, "0.0"),
         (3, 2 * DOLLAR, "0.000000000002"),
+        (5, 2 * DOLLAR, "0.000000000002"),
     ],
 )
 def test_numbers_are_decimals_without_exponents(amount: int, unit: int, text: str) -> None:

@@ -161,6 +161,19 @@ def test_a_server_outside_kubernetes_is_named_by_the_configuration_or_its_port(t
         assert survey.server(target).server == name
 
 
+def test_a_rule_renames_a_pods_server_in_its_namespace_or_in_another(tmp_path: Path) -> None:
+    """The namespace is the pod's unless the rule has one."""
+    for rule, server in (
+        ("match: {port: 8000}, name: answers", ServerKey("llm", "answers")),
+        ("match: {port: 8000}, namespace: lab, name: answers", ServerKey("lab", "answers")),
+    ):
+        series = {**VLLM, "instance": "10.1.0.5:8000", "namespace": "llm", "pod": "chat-0"}
+        survey = surveyed([series], configured(tmp_path, f"servers: [{{{rule}}}]\n"))
+        (target,) = survey.engines
+
+        assert survey.server(target) == server
+
+
 def test_a_target_is_on_the_host_of_its_node_pod_or_address() -> None:
     """Short and long names of one host are the same host."""
     info = {"__name__": "kube_pod_info", "namespace": "llm", "pod": "chat-0", "node": "node-1"}

@@ -201,7 +201,10 @@ def test_headers_that_drip_are_left_at_the_deadline() -> None:
     assert raised.value.divisible
 
 
-@pytest.mark.parametrize("answer", [httpx.Response(503, text="busy"), failure(429, "slow down")])
+@pytest.mark.parametrize(
+    "answer",
+    [*(httpx.Response(status, text="busy") for status in (500, 502, 503, 504)), failure(429, "slow down")],
+)
 def test_what_passes_is_asked_again(answer: httpx.Response) -> None:
     """After one, two and four seconds; then it is an error."""
     clock, left = ManualClock(), [answer] * 2
