@@ -197,7 +197,10 @@ class EngineKeys(Model, kw_only=True):
         )
 
     def _check_counters(self) -> None:
-        """Each series counts a quantity once, there are tokens, and seconds come for both phases."""
+        """Each series counts a quantity once, and one kind of tokens. Seconds come for both phases.
+
+        What is subtracted may also count alone.
+        """
         counted: set[tuple[str, Quantity]] = set()
         for position, counts in enumerate(self.counters):
             for count in counts:
@@ -208,19 +211,6 @@ class EngineKeys(Model, kw_only=True):
                     )
                     self.refuse("counters", message)
                 counted.add((count.name, count.quantity))
-        self._check_tokens()
-        quantities = {quantity for _, quantity in counted}
-        if quantities.isdisjoint(("prompt", "generation")):
-            self.refuse("counters", "has no prompt and no generation; a price per token needs one of them")
-        phases = quantities.intersection(PHASES)
-        if phases and ("prefill_seconds" not in phases or len(phases) != 2):
-            self.refuse(
-                "counters",
-                "has seconds of one phase; give prefill_seconds and one of the two for decode, or none",
-            )
-
-    def _check_tokens(self) -> None:
-        """No series counts as two kinds of tokens; what is subtracted may count alone."""
         earlier: dict[str, dict[Quantity, tuple[int, Count]]] = {}
         for position, (count, *_) in enumerate(self.counters):
             if count.quantity not in KINDS:
@@ -235,6 +225,15 @@ class EngineKeys(Model, kw_only=True):
                     )
                     self.refuse("counters", message)
             kinds.setdefault(count.quantity, (position, count))
+        quantities = {quantity for _, quantity in counted}
+        if quantities.isdisjoint(("prompt", "generation")):
+            self.refuse("counters", "has no prompt and no generation; a price per token needs one of them")
+        phases = quantities.intersection(PHASES)
+        if phases and ("prefill_seconds" not in phases or len(phases) != 2):
+            self.refuse(
+                "counters",
+                "has seconds of one phase; give prefill_seconds and one of the two for decode, or none",
+            )
 
 
 def _optional(value: T | None) -> tuple[T, ...]:

@@ -112,8 +112,17 @@ def _time(node: Node, context: Context) -> DatedInstant:
         raise _no_date(text, "write year-month-day, like 2026-11-01 or 2026-11-01T09:30")
     day, offset = _day(text, match["day"]), match["offset"] or ""
     time = datetime.fromisoformat(f"{day}T{match['clock']}{offset.upper()}")
-    utc = time.astimezone(UTC) if offset else _once(text, time.replace(tzinfo=context.zone))
-    return DatedInstant(int(utc.timestamp()) * NANOSECONDS_PER_SECOND, text)
+    local = time if offset else time.replace(tzinfo=context.zone)
+    first, second = (local.replace(fold=fold).astimezone(UTC) for fold in (0, 1))
+    # The two readings of a skipped time come out in the wrong order, and neither leads back to it (PEP 495).
+    if first > second:
+        raise RefusedError(
+            f"{shown(text)} never occurs in {local.tzinfo}: the clock skips it; write another time"
+        )
+    if first < second:
+        choices = " or ".join(local.replace(fold=fold).isoformat(timespec="minutes") for fold in (0, 1))
+        raise RefusedError(f"{shown(text)} occurs twice in {local.tzinfo}; add the offset: {choices}")
+    return DatedInstant(int(first.timestamp()) * NANOSECONDS_PER_SECOND, text)
 
 
 TIME: Final = Custom("date or time", _time)
@@ -142,18 +151,3 @@ def _day(text: str, day: str) -> date:
     if not FIRST_YEAR <= parsed.year <= LAST_YEAR:
         raise RefusedError(f"{shown(text)} is out of range: the years {FIRST_YEAR} to {LAST_YEAR}")
     return parsed
-
-
-def _once(text: str, local: datetime) -> datetime:
-    """The local time in UTC, if its clock shows it exactly once (PEP 495)."""
-    first, second = (local.replace(fold=fold).astimezone(UTC) for fold in (0, 1))
-    if first == second:
-        return first
-    # The two readings of a skipped time come out in the wrong order, and neither leads back to it.
-    skipped = first > second
-    if skipped:
-        raise RefusedError(
-            f"{shown(text)} never occurs in {local.tzinfo}: the clock skips it; write another time"
-        )
-    choices = " or ".join(local.replace(fold=fold).isoformat(timespec="minutes") for fold in (0, 1))
-    raise RefusedError(f"{shown(text)} occurs twice in {local.tzinfo}; add the offset: {choices}")

@@ -192,14 +192,9 @@ def _server_page(
         listener=reading.listener,
         listener_started=reading.listener_started,
         foreign=changed_engine and ran_before,
-        counted_elsewhere=is_new and any(_has_counted(other.marks, reading) for other in others),
+        counted_elsewhere=is_new
+        and any(other.marks.has_counted(reading.identity, reading.listener) for other in others),
     )
-
-
-def _has_counted(marks: PageMarks, reading: ServerReading) -> bool:
-    """Whether another endpoint counted the process of a page. Two that listen apart are two processes."""
-    listens_apart = bool(reading.listener and marks.listener) and reading.listener != marks.listener
-    return reading.identity in (marks.identity, *marks.former) and not listens_apart
 
 
 def page_values(reading: ServerReading) -> dict[Series, float]:

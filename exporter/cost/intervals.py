@@ -127,9 +127,21 @@ def since_last(state: State, frame: Frame, policy: CostPolicy) -> ChargedInterva
     if state.elapsed is None:
         return None
     if state.rebooted(frame):
+        last = state.wall
+        if last is None:
+            return None
         # Another machine may have been up when this ledger's last tick was taken.
         proven = frame.elapsed if state.same_machine and state.boot and frame.boot else 0
-        return None if state.wall is None else _across_boots(state.wall, frame, proven, policy)
+        # A wall clock that came up behind shows less than the boot clock proves.
+        start, uncharged = _bounded(frame.wall, max(proven, frame.wall - last), policy)
+        booted = min(frame.wall, max(last, frame.wall - frame.elapsed))
+        up: tuple[TimeRange, ...] = ((start, frame.wall),)
+        if booted - last > REBOOT_MAX_DOWNTIME:
+            lingered = min(booted, last + INTERVALS_AFTER_LAST_TICK * policy.interval)
+            up = ((max(start, last), max(start, lingered)), (max(start, booted), frame.wall))
+        return ChargedInterval(
+            start, frame.wall, observed=False, up=up, uncharged=uncharged, rebooted=True, booted=booted
+        )
     length = max(0, frame.elapsed - state.elapsed)
     start, uncharged = _bounded(frame.wall, length, policy)
     asleep = 0
@@ -138,19 +150,6 @@ def since_last(state: State, frame: Frame, policy: CostPolicy) -> ChargedInterva
     awake_since = start if asleep < SUSPEND_MIN else max(start, frame.wall - (length - asleep))
     observed = length <= policy.gap_after
     return ChargedInterval(start, frame.wall, observed, ((awake_since, frame.wall),), uncharged)
-
-
-def _across_boots(last: Instant, frame: Frame, proven: Nanoseconds, policy: CostPolicy) -> ChargedInterval:
-    # A wall clock that came up behind shows less than the boot clock proves.
-    start, uncharged = _bounded(frame.wall, max(proven, frame.wall - last), policy)
-    booted = min(frame.wall, max(last, frame.wall - frame.elapsed))
-    up: tuple[TimeRange, ...] = ((start, frame.wall),)
-    if booted - last > REBOOT_MAX_DOWNTIME:
-        lingered = min(booted, last + INTERVALS_AFTER_LAST_TICK * policy.interval)
-        up = ((max(start, last), max(start, lingered)), (max(start, booted), frame.wall))
-    return ChargedInterval(
-        start, frame.wall, observed=False, up=up, uncharged=uncharged, rebooted=True, booted=booted
-    )
 
 
 def _bounded(end: Instant, length: Nanoseconds, policy: CostPolicy) -> tuple[Instant, Nanoseconds]:

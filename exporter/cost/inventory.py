@@ -192,33 +192,6 @@ class _Read:
         return slot.boots_missed + self.new_boot
 
 
-class _Unlisted(NamedTuple):
-    """Slots whose GPU a read does not list."""
-
-    retired: tuple[GpuState, ...]
-    """Slots whose GPU people took out."""
-    missing: Mapping[str, GpuState]
-    """All other slots, by the UUID of their GPU; those that were listed last come first."""
-
-
-def _unlisted(read: _Read) -> _Unlisted:
-    """Sort out the slots whose GPU a read does not list, and count the boots that they missed."""
-    tariff = read.policy.tariff
-    slots = [slot for uuid, slot in read.state.gpus.items() if uuid not in read.readings]
-    # Of another host, what is listed states the number, and not what was there before.
-    gpus = [reading.gpu for reading in read.readings.values()] or [slot.gpu for slot in slots]
-    has_stated_count = stated_count(tariff, gpus) is not None
-    retired: list[GpuState] = []
-    missing: dict[str, GpuState] = {}
-    for slot in sorted(slots, key=_last_listed):
-        if tariff.is_retired(slot.gpu, read.frame.wall):
-            retired.append(slot)
-        else:
-            boots = read.boots_missed(slot, has_stated_count=has_stated_count)
-            missing[slot.gpu.uuid] = replace(slot, boots_missed=boots)
-    return _Unlisted(tuple(retired), missing)
-
-
 class _Pair(NamedTuple):
     """A new GPU, and the missing slot that it takes."""
 
@@ -228,14 +201,26 @@ class _Pair(NamedTuple):
 
 def _matching(read: _Read) -> "_Matching":
     """Every listed GPU in a slot: in its own, else at its PCI address, else by model, else in one more."""
-    unlisted = _unlisted(read)
+    tariff = read.policy.tariff
+    unlisted = [slot for uuid, slot in read.state.gpus.items() if uuid not in read.readings]
+    # Of another host, what is listed states the number, and not what was there before.
+    gpus = [reading.gpu for reading in read.readings.values()] or [slot.gpu for slot in unlisted]
+    has_stated_count = stated_count(tariff, gpus) is not None
+    retired: list[GpuState] = []
+    missing: dict[str, GpuState] = {}
+    for slot in sorted(unlisted, key=_last_listed):
+        if tariff.is_retired(slot.gpu, read.frame.wall):
+            retired.append(slot)
+        else:
+            boots = read.boots_missed(slot, has_stated_count=has_stated_count)
+            missing[slot.gpu.uuid] = replace(slot, boots_missed=boots)
     own = {
         uuid: replace(read.state.gpus[uuid], boots_missed=0)
         for uuid in read.readings
         if uuid in read.state.gpus
     }
     new = tuple(reading for uuid, reading in read.readings.items() if uuid not in own)
-    in_own_slots = _Matching(read, listed=own, new=new, missing=unlisted.missing, retired=unlisted.retired)
+    in_own_slots = _Matching(read, listed=own, new=new, missing=missing, retired=tuple(retired))
     if not new:
         return in_own_slots
     by_address = in_own_slots.with_pairs(in_own_slots.pairs_by_address())

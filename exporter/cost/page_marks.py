@@ -107,6 +107,11 @@ class Candidate:
     """Its good reads in a row."""
 
 
+def listen_apart(listener: str, other: str) -> bool:
+    """Whether two listeners are known, and are two processes."""
+    return bool(listener and other) and listener != other
+
+
 @dataclass(frozen=True, slots=True)
 class PageMarks:
     """The last good values of one page's series, and the processes that wrote it."""
@@ -149,6 +154,10 @@ class PageMarks:
     def answers_of_several(self, wall: Instant) -> bool:
         """Whether several processes are known to answer at this URL."""
         return self.several_until is not None and wall < self.several_until <= wall + SEVERAL_FOR
+
+    def has_counted(self, identity: str, listener: str) -> bool:
+        """Whether this URL counted the process of a page. Two that listen apart are two processes."""
+        return identity in (self.identity, *self.former) and not listen_apart(self.listener, listener)
 
     def stepped(self, step: Nanoseconds) -> "PageMarks":
         """The marks after the wall clock was stepped: their instants move with it."""
@@ -240,7 +249,7 @@ class PageMarks:
                 return PageVerdict.CURRENT
             turns = bool(before.identity) or self._returned_lately(wall)
             return PageVerdict.SEVERAL if turns else PageVerdict.RETURNED
-        another_listens = bool(self.listener and page.listener) and self.listener != page.listener
+        another_listens = listen_apart(self.listener, page.listener)
         is_replaced_at_once = another_listens and not same and not candidate.risen
         read_often = candidate.reads >= CONFIRMED_AFTER_READS
         read_for_long = same or wall - candidate.since >= CONFIRMED_AFTER
@@ -300,9 +309,12 @@ class PageMarks:
         It is the candidate before, unless that is another process.
         """
         fell = compared.below or self._is_of_another_process(page)
-        if not fell and self._is_of_current_process(page):
-            return None
-        if not fell and not self._rose_suddenly(page, compared, wall):
+        # The marks explain a rise that this server may have, unless it leads to marks of a process before.
+        expected: float = RISE_MIN
+        if self.largest_at is not None and wall - self.largest_at <= NANOSECONDS_PER_HOUR:
+            expected = max(RISE_MIN, RISE_RATIO * self.largest)
+        rose_suddenly = compared.rise > expected or _reaches(page, self.replaced)
+        if not fell and (self._is_of_current_process(page) or not rose_suddenly):
             return None
         risen = not fell
         values = SeriesColumns(page.values)
@@ -314,13 +326,6 @@ class PageMarks:
         return Candidate(
             since=wall, values=values, first=values, identity=page.identity, risen=risen, reads=1
         )
-
-    def _rose_suddenly(self, page: MarkedPage, compared: "PageComparison", wall: Instant) -> bool:
-        """Whether a page rose by more than this server ever counts, or to marks of a process before."""
-        expected: float = RISE_MIN
-        if self.largest_at is not None and wall - self.largest_at <= NANOSECONDS_PER_HOUR:
-            expected = max(RISE_MIN, RISE_RATIO * self.largest)
-        return compared.rise > expected or _reaches(page, self.replaced)
 
     def _accepted(self, page: MarkedPage, compared: "PageComparison", wall: Instant) -> "PageMarks":
         """The marks after a page that counts, or that only sets marks: no candidate waits after it."""

@@ -4,7 +4,7 @@ from collections.abc import Iterable, Iterator, Mapping
 from typing import Final
 
 from exporter.cost.counters import SAME_START, page_values
-from exporter.cost.page_marks import Series
+from exporter.cost.page_marks import Series, listen_apart
 from exporter.readings import Quantity, ServerReading
 
 SECONDS: Final[frozenset[Quantity]] = frozenset(
@@ -37,12 +37,11 @@ def is_one_process(
     more than one of them moved since the last tick, of which `before` has the values by URL. One sum of
     seconds that is not 0 is among them. Two processes that were found to hold GPUs are never one.
     """
-    listens_elsewhere = bool(one.listener and other.listener) and one.listener != other.listener
     if one.started is None or other.started is None:
         together = one.started == other.started and one.identity == other.identity
     else:
         together = abs(one.started - other.started) <= SAME_START
-    if one.engine != other.engine or listens_elsewhere or not together:
+    if one.engine != other.engine or listen_apart(one.listener, other.listener) or not together:
         return False
     values = page_values(one)
     others = page_values(other)

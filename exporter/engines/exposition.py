@@ -128,9 +128,10 @@ class WantedSeries:
     def __init__(self, names: Iterable[str]) -> None:
         self.names: Final = frozenset(names)
         self._compiled: tuple[re.Pattern[bytes], dict[bytes, str]] | None = None
-
-    def _reading(self) -> tuple[re.Pattern[bytes], dict[bytes, str]]:
         """The pattern of a line, and the canonical name of each spelling."""
+
+    def lines(self, page: bytes) -> Iterator[tuple[str, bytes]]:
+        """The wanted lines in the page's order: the canonical name of each, and what follows it."""
         with _COMPILING:
             if self._compiled is None:
                 spelled = {name.replace(":", "_", 1).encode(): name for name in self.names}
@@ -140,14 +141,10 @@ class WantedSeries:
                 # A leading newline is a literal that the pattern engine looks for with memchr.
                 line = rf"\n[ \t]*+({choice})(?=[{{ \t\r\n]|\Z)([^\n]*+)"
                 self._compiled = re.compile(line.encode()), canonical
-            return self._compiled
-
-    def lines(self, page: bytes) -> Iterator[tuple[str, bytes]]:
-        """The wanted lines in the page's order: the canonical name of each, and what follows it."""
-        pattern, canonical = self._reading()
+            pattern, names = self._compiled
         for match in pattern.finditer(b"\n" + page):
             name, rest = match.groups()
-            yield canonical[name], rest
+            yield names[name], rest
 
 
 def read(page: bytes, wanted: WantedSeries) -> Page:

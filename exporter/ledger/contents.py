@@ -6,6 +6,7 @@ from collections.abc import Collection, Iterable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field, replace
 from functools import lru_cache
+from itertools import pairwise
 from pathlib import Path
 from typing import Final, NamedTuple
 
@@ -490,21 +491,15 @@ def _intermittent(totals: Totals, hours: Iterable[UsageHour]) -> Iterator[str]:
         if used.time:
             latest = hour_of(used.start)
             last.update(dict.fromkeys(used.products, latest))
-    for product, hour in last.items():
-        absence = latest - hour
-        if absence and _came_back(totals, product, hour, absence):
+    for product, last_hour in last.items():
+        if last_hour == latest:
+            continue
+        hours_before = range(last_hour - 1, last_hour - HOURS_KEPT, -1)
+        with_cost = [
+            hour for hour in hours_before if hour in totals.hours and product in totals.hours[hour].cost
+        ]
+        if any(later - hour > latest - last_hour for later, hour in pairwise([last_hour, *with_cost])):
             yield product
-
-
-def _came_back(totals: Totals, product: str, last: int, absence: int) -> bool:
-    """Whether a product had no cost for this many hours before its last one, and then had cost again."""
-    later = last
-    for hour in range(last, last - HOURS_KEPT, -1):
-        if hour in totals.hours and product in totals.hours[hour].cost:
-            if later - hour > absence:
-                return True
-            later = hour
-    return False
 
 
 def _by_phase(sums: dict[OwnerPhase, int], owners: frozenset[CostOwner]) -> dict[OwnerPhase, int]:

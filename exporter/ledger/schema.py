@@ -333,9 +333,16 @@ class Keys:
     def of(self, part: object) -> int:
         """The key of a label, an owner or a GPU."""
         key = self._keys.get(part)
-        if key is None:
-            key = self._find(part)
-            self._keys[part] = key
+        if key is not None:
+            return key
+        if isinstance(part, CostOwner):
+            words = (part.product, part.team, part.namespace, part.server, part.model)
+            key = self._mint(_OWNER_SQL, tuple(self.of(word) for word in words))
+        elif isinstance(part, Gpu):
+            key = self._mint(_GPU_SQL, (self.of(part.uuid), self.of(part.gpu_model)))
+        else:
+            key = self._mint(_LABEL_SQL, (part,))
+        self._keys[part] = key
         return key
 
     def row(self, family: Family, key: Any) -> RowKey:
@@ -346,14 +353,6 @@ class Keys:
             row = tuple(self.of(part) for part in family.form.parts(key))
             rows[key] = row
         return row
-
-    def _find(self, part: object) -> int:
-        if isinstance(part, CostOwner):
-            words = (part.product, part.team, part.namespace, part.server, part.model)
-            return self._mint(_OWNER_SQL, tuple(self.of(word) for word in words))
-        if isinstance(part, Gpu):
-            return self._mint(_GPU_SQL, (self.of(part.uuid), self.of(part.gpu_model)))
-        return self._mint(_LABEL_SQL, (part,))
 
     def _mint(self, statements: tuple[str, str], values: tuple[object, ...]) -> int:
         find, insert = statements

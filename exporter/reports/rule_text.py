@@ -100,25 +100,25 @@ def rule_price(rule: terms.Hardware, config: Config, now: Instant) -> RulePrice:
 
 def price_words(result: RulePrice) -> str:
     """A price in a line for people, with its arithmetic."""
-    words = _money(result)
+    less = f" less {plain(result.discount_ratio * 100)} %" if result.discount_ratio else ""
+    arithmetic = ""
+    if result.list_dollars_per_hour is None:
+        arithmetic = " + ".join(f"{component} {plain(part)}" for component, part in result.components)
+    else:
+        begin = plain(result.list_dollars_per_hour)
+        if result.source:
+            begin = f"list price {begin} ({result.source}, of {result.as_of})"
+        divided = f" / {result.gpus} GPUs" if result.gpus > 1 else ""
+        if less or divided or result.source:
+            arithmetic = f"{begin}{less}{divided}"
+    if result.dollars_per_gpu_hour is None:
+        words = f"list price{less}: {result.reason}" if less else result.reason
+    else:
+        words = f"{plain(result.dollars_per_gpu_hour)} dollars per GPU-hour"
+        words = f"{arithmetic} = {words}" if arithmetic else words
     if result.dollars_per_kilowatt_hour is not None:
         words += f", and {plain(result.dollars_per_kilowatt_hour)} per kWh measured at the GPU"
     return f"{words}; billed {'always' if result.billing == 'always' else 'while the host is up'}"
-
-
-def _money(result: RulePrice) -> str:
-    less = f" less {plain(result.discount_ratio * 100)} %" if result.discount_ratio else ""
-    if result.dollars_per_gpu_hour is None:
-        return f"list price{less}: {result.reason}" if less else result.reason
-    price = f"{plain(result.dollars_per_gpu_hour)} dollars per GPU-hour"
-    if result.list_dollars_per_hour is None:
-        parts = " + ".join(f"{component} {plain(part)}" for component, part in result.components)
-        return f"{parts} = {price}"
-    begin = plain(result.list_dollars_per_hour)
-    if result.source:
-        begin = f"list price {begin} ({result.source}, of {result.as_of})"
-    divided = f" / {result.gpus} GPUs" if result.gpus > 1 else ""
-    return f"{begin}{less}{divided} = {price}" if less or divided or result.source else price
 
 
 def rule_words(rule: object) -> str:

@@ -94,7 +94,18 @@ class GpuModel:
     """A `box` shares its memory with the processor and is sold as a whole: it has no price as a GPU."""
     memory_gib: Fraction
     purchase_dollars: tuple[Decimal, Decimal] | None
-    """Low and high, for one."""
+    """The low and the high price of one."""
+
+    @classmethod
+    def of(cls, row: Row) -> "GpuModel":
+        """The model of a row of the catalogue."""
+        low, high = row.dollars("purchase_low"), row.dollars("purchase_high")
+        return cls(
+            gpu_model=row["gpu_model"],
+            unit="box" if row["unit"] == "box" else "gpu",
+            memory_gib=row.count("memory_gib"),
+            purchase_dollars=None if low is None or high is None else (low, high),
+        )
 
 
 @dataclass(frozen=True, slots=True)
@@ -115,14 +126,20 @@ def match_name(table: Iterable[Row], name: str, memory_bytes: int | None = None)
     Raises:
         CatalogueError: the table is damaged.
     """
-    text, is_slice, vgpu = _parsed_name(name)
+    text = _SHARED.sub("", _one_spelling(name))
+    mig = _MIG.search(text)
+    if mig:
+        text = text[: mig.start()]
+    vgpu = _MIG_VGPU.search(text) or _VGPU.search(text)
+    if vgpu:
+        text = text[: vgpu.start()]
     models: list[GpuModel] = []
     for row in table:
         spellings = [_one_spelling(known) for known in row["names"].split("|")]
         # A name of the catalogue that ends in * is a prefix.
         if text in spellings or any(text.startswith(each[:-1]) for each in spellings if each.endswith("*")):
-            models.append(_model(row))
-    if memory_bytes is not None and vgpu is None and not is_slice:
+            models.append(GpuModel.of(row))
+    if memory_bytes is not None and vgpu is None and mig is None:
         gibibytes = memory_bytes / BYTES_PER_GIBIBYTE
         models = [
             model
@@ -132,20 +149,8 @@ def match_name(table: Iterable[Row], name: str, memory_bytes: int | None = None)
     if len(models) != 1:
         return None
     model = models[0]
-    part = Fraction(1) if vgpu is None else min(Fraction(1), vgpu / model.memory_gib)
+    part = Fraction(1) if vgpu is None else min(Fraction(1), Fraction(vgpu[1]) / model.memory_gib)
     return GpuNameMatch(model, part)
-
-
-def _parsed_name(name: str) -> tuple[str, bool, Fraction | None]:
-    """A name in one spelling; whether it was of a MIG slice; and the memory of a vGPU."""
-    text = _SHARED.sub("", _one_spelling(name))
-    mig = _MIG.search(text)
-    if mig:
-        text = text[: mig.start()]
-    vgpu = _MIG_VGPU.search(text) or _VGPU.search(text)
-    if vgpu:
-        text = text[: vgpu.start()]
-    return text, mig is not None, Fraction(vgpu[1]) if vgpu else None
 
 
 def _one_spelling(name: str) -> str:
@@ -154,13 +159,3 @@ def _one_spelling(name: str) -> str:
     for family in ("GRID ", "TESLA ", "GEFORCE "):
         text = text.removeprefix(family)
     return text
-
-
-def _model(row: Row) -> GpuModel:
-    low, high = row.dollars("purchase_low"), row.dollars("purchase_high")
-    return GpuModel(
-        gpu_model=row["gpu_model"],
-        unit="box" if row["unit"] == "box" else "gpu",
-        memory_gib=row.count("memory_gib"),
-        purchase_dollars=None if low is None or high is None else (low, high),
-    )

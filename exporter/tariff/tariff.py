@@ -157,7 +157,12 @@ class Tariff:
         else:
             quote = self.quote(gpu)
             if isinstance(quote, Quote):
-                rates = (_quoted(quote, rule),)
+                source = quote.source if rule is None else f"{rule.source}: {quote.source}"
+                listed = None if rule is None else rule.pricing
+                always = isinstance(listed, terms.Listed) and listed.billing == "always"
+                rate = Rate(picodollars(quote.dollars_per_hour), NANOSECONDS_PER_HOUR * quote.devices)
+                provenance = Provenance(quote.price_basis, source, quote.as_of, quote.derivation)
+                rates = (ComponentRate(RENT, rate, provenance, while_up=not always),)
         if not rates:
             return NO_PRICE
         energy: EnergyPrice | None = None
@@ -308,14 +313,6 @@ def annuity_dollars_per_year(owned: terms.Owned) -> Decimal:
         discount = (1 + interest) ** -owned.life_years
         repaid = owned.capital_dollars - owned.residual_dollars * discount
         return repaid * interest / (1 - discount)
-
-
-def _quoted(quote: Quote, rule: terms.Hardware | None) -> ComponentRate:
-    source = quote.source if rule is None else f"{rule.source}: {quote.source}"
-    always = rule is not None and isinstance(rule.pricing, terms.Listed) and rule.pricing.billing == "always"
-    rate = Rate(picodollars(quote.dollars_per_hour), NANOSECONDS_PER_HOUR * quote.devices)
-    provenance = Provenance(quote.price_basis, source, quote.as_of, quote.derivation)
-    return ComponentRate(RENT, rate, provenance, while_up=not always)
 
 
 def _ownership(owned: terms.Owned, source: str, at: Instant) -> tuple[ComponentRate, ...]:

@@ -285,31 +285,28 @@ class PastRecords:
             self._hours.setdefault(hour, _HourSums()).add(host.key, fact)
 
     def flush(self) -> None:
-        """Write the hours whose facts were added, before any later hour."""
+        """Write the hours whose facts were added, before any later hour.
+
+        The running month grows by what an hour posts; a closed month has one value.
+        """
         for hour, sums in sorted(self._hours.items()):
             sums.mark_unpriced()
             for series, amount in sums.values.items():
                 value = amount / _UNITS[series.name]
                 self._write(series, hour, value, value)
-            self._write_months(hour, sums.months)
+            month = month_of(hour * HOUR, self._zone).name
+            starts = _month_series(self._months, month, MONTH)
+            add_all(self._months, sums.months)
+            for series, value in _month_series(self._months, month, MONTH).items():
+                self._write(series, hour, starts.get(series, 0.0), value)
+            for closed in sorted({owner.month for owner in self._months}):
+                since_end = hour * HOUR - Period.named(closed).bounds(self._zone)[1]
+                if 0 <= since_end < CLOSED_DAYS * NANOSECONDS_PER_DAY and was_read_whole(
+                    closed, self._zone, self._since, self._until, self._data_begin
+                ):
+                    for series, value in _month_series(self._months, closed, CLOSED).items():
+                        self._write(series, hour, value, value)
         self._hours = {}
-
-    def _write_months(self, hour: int, posted: Mapping[MonthOwner, Picodollars]) -> None:
-        """Write the running month, which grows by what is posted in an hour, and closed months."""
-        before = dict(self._months)
-        add_all(self._months, posted)
-        month = month_of(hour * HOUR, self._zone).name
-        starts = _month_series(before, month, MONTH)
-        for series, value in _month_series(self._months, month, MONTH).items():
-            self._write(series, hour, starts.get(series, 0.0), value)
-        for closed in sorted({owner.month for owner in self._months}):
-            end = Period.named(closed).bounds(self._zone)[1]
-            since_end = hour * HOUR - end
-            if 0 <= since_end < CLOSED_DAYS * NANOSECONDS_PER_DAY and was_read_whole(
-                closed, self._zone, self._since, self._until, self._data_begin
-            ):
-                for series, value in _month_series(self._months, closed, CLOSED).items():
-                    self._write(series, hour, value, value)
 
     def _write(self, series: SeriesId, hour: int, start: float, end: float) -> None:
         """Write a series each five minutes of an hour, from one value to another."""

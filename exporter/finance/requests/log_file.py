@@ -177,31 +177,27 @@ class RequestLog:
     def _add(self, entry: LoggedRequest | SpanLink | Skipped, where: str) -> None:
         if isinstance(entry, Skipped):
             self._count(entry.reason, f"{where} ({entry.detail})" if entry.detail else where)
-        elif isinstance(entry, SpanLink):
+            return
+        if isinstance(entry, SpanLink):
             parent = "" if entry.parent == entry.span else entry.parent
             self._connection.execute(
                 "INSERT OR IGNORE INTO span VALUES (?, ?, ?)", (entry.trace, entry.span, parent)
             )
-        elif self._is_new(entry):
-            hour = (entry.end - 1) // NANOSECONDS_PER_HOUR
-            values = {**entry._asdict(), "hour": hour, "names": json.dumps(entry.names)}
-            self._connection.execute(_INSERT, values)
-        else:
-            self._count("duplicate", where)
-
-    def _is_new(self, entry: LoggedRequest) -> bool:
-        """Whether no request before had one of its identities, which are then taken."""
-        identities = []
+            return
+        # A request is new if no earlier one had any of its identities, which it then takes.
+        identities: list[dict[str, str | int]] = []
         if entry.span:
-            identities.append((f"span {entry.trace} {entry.span}", 0, 0))
+            identities.append({"id": f"span {entry.trace} {entry.span}", "instant": 0, "within": 0})
         if entry.id and not _DRAWN.fullmatch(entry.id):
             response = f"{_PREFIX.sub('', entry.id)} {entry.input} {entry.output}"
-            identities.append((response, entry.end, SAME_WITHIN))
-        new = 0
-        for name, instant, within in identities:
-            values = {"id": name, "instant": instant, "within": within}
-            new += self._connection.execute(_TAKE, values).rowcount
-        return new == len(identities)
+            identities.append({"id": response, "instant": entry.end, "within": SAME_WITHIN})
+        taken = sum(self._connection.execute(_TAKE, identity).rowcount for identity in identities)
+        if taken < len(identities):
+            self._count("duplicate", where)
+            return
+        hour = (entry.end - 1) // NANOSECONDS_PER_HOUR
+        values = {**entry._asdict(), "hour": hour, "names": json.dumps(entry.names)}
+        self._connection.execute(_INSERT, values)
 
     def _count(self, problem: Problem, where: str) -> None:
         self.problems[problem] += 1
