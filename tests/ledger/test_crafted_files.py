@@ -1,6 +1,7 @@
 """Files that somebody made to harm whoever opens them: nothing in them runs, waits, or takes the memory."""
 
 import json
+import logging
 import os
 import socket
 import sqlite3
@@ -311,6 +312,18 @@ def test_a_ledger_of_marks_is_compacted_at_the_start(path: Path, clock: StillClo
     expected.add(numbered(1))
     expected.add(numbered(2))
     assert (reader.id, expected.differences(totals), totals.residual) == (ledger_id, {}, 0)
+
+
+def test_a_start_tells_what_it_freed(path: Path, clock: StillClock, caplog: pytest.LogCaptureFixture) -> None:
+    """Four rows of 5 MiB that no start would read."""
+    made(path, clock)
+    with_endpoints(path, [5 * MEBIBYTE] * 4)
+    with caplog.at_level(logging.INFO):
+        Ledger.open(path, clock).close()
+
+    freed = [vars(each)["freed_bytes"] for each in caplog.records if each.message == "ledger compacted"]
+    assert [size // MEBIBYTE for size in freed] == [20]
+    assert path.stat().st_size < MEBIBYTE
 
 
 def test_the_largest_marks_go_first(path: Path, clock: StillClock) -> None:

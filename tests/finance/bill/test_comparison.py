@@ -221,7 +221,7 @@ def test_components_that_are_on_the_bill_are_chosen(tmp_path: Path) -> None:
 
 
 def test_a_difference_is_shared_by_those_who_pay(tmp_path: Path) -> None:
-    """12 and 36 dollars: of -4, the one owes 1 less and the other 3; nobody's money is `unassigned`."""
+    """12 and 36 dollars: of -4, the one owes 1 less and the other 3; where nobody pays it is `unassigned`."""
     day = sums(DAY, 12 * DOLLAR)
     day.add(sums(0, 36 * DOLLAR, owner=SEARCH))
     invoice = bill("date,dollars\n2026-10-02,44\n", tmp_path)
@@ -229,9 +229,12 @@ def test_a_difference_is_shared_by_those_who_pay(tmp_path: Path) -> None:
         Suggestion(-DOLLAR, "2026-10-02", "chat", "assistants"),
         Suggestion(-3 * DOLLAR, "2026-10-02", "search", "retrieval"),
     )
-    assert reconcile(invoice, ledger_month({})).suggestions == (
-        Suggestion(44 * DOLLAR, "2026-10-02", "unassigned", "unassigned"),
-    )
+    nothing = sums(DAY, DOLLAR)
+    nothing.add(sums(0, -DOLLAR))
+    for history in ({}, {20261002: nothing}):
+        assert reconcile(invoice, ledger_month(history)).suggestions == (
+            Suggestion(44 * DOLLAR, "2026-10-02", "unassigned", "unassigned"),
+        )
 
 
 def test_lines_to_enter_are_in_cents(tmp_path: Path) -> None:

@@ -167,6 +167,18 @@ def test_a_folder_of_everything_is_refused(tmp_path: Path, monkeypatch: pytest.M
         read(tmp_path)
 
 
+def test_an_archive_is_a_level_as_a_folder_is(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A folder, an archive in it and a folder in that are three."""
+    october(tmp_path / "host" / "below" / "ledger.db", DOLLAR, "GPU-a")
+    archive = shutil.make_archive(str(tmp_path / "fleet" / "host"), "tar", tmp_path / "host")
+    monkeypatch.setattr(folders, "MOST_LEVELS", 3)
+    assert read(Path(archive).parent).total == 31 * DOLLAR
+
+    monkeypatch.setattr(folders, "MOST_LEVELS", 2)
+    with pytest.raises(FolderError, match="has more than 200,000 entries or 2 levels"):
+        read(Path(archive).parent)
+
+
 def test_a_file_that_breaks_once_it_is_read(tmp_path: Path) -> None:
     """Its month counts, and that of the other file: 31 dollars each."""
     october(tmp_path / "a.db", DOLLAR, "GPU-a")

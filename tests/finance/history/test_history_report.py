@@ -73,6 +73,7 @@ def test_coverage_is_the_hours_with_samples(past: PastAnswer) -> None:
     assert parsed["resolution"] == {"step_seconds": 3600, "scrape_seconds": 30, "error_ratio": 0.02}
     assert parsed["price_basis"] == "estimate"
     assert parsed["load"] == {"queries": 42, "parallel": 1}
+    assert "2026-11  2,880.00    1,440.0    25.0    720.0    4.00    99.9\n" in sheet(past, "table")
 
 
 def test_a_gpu_that_is_charged_without_samples_has_a_line(tmp_path: Path) -> None:

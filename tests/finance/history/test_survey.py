@@ -154,6 +154,8 @@ def test_a_server_outside_kubernetes_is_named_by_the_configuration_or_its_port(t
     for text, name in (
         ("{}\n", "vllm:8000"),
         ('servers: [{name: chat, url: "http://127.0.0.1:8000/metrics", gpus: all}]\n', "chat"),
+        ('servers: [{name: chat, url: "http://gpu-1:8000/metrics", gpus: all}]\n', "chat"),
+        ('servers: [{name: chat, url: "http://gpu-2:8000/metrics", gpus: all}]\n', "vllm:8000"),
         ("servers: [{match: {port: 8000}, name: answers}]\n", "answers"),
     ):
         survey = surveyed([{**VLLM, "instance": "gpu-1:8000"}], configured(tmp_path, text))
@@ -313,6 +315,16 @@ def test_labels_of_a_pod_that_name_one_owner_are_not_asked_for_again() -> None:
     SurveyReader(server.client(), Config(), 0, 24 * HOUR).read(lambda _what, _part: None)
 
     assert server.ranges == []
+
+
+def test_a_person_sees_what_is_looked_for() -> None:
+    """With the part of it that is done."""
+    shown: list[tuple[str, float]] = []
+    reader = SurveyReader(FakePrometheus({}, [DCGM]).client(), Config(), 0, 24 * HOUR)
+    reader.read(lambda what, part: shown.append((what, part)))
+
+    pods = "looking for pods and nodes"
+    assert shown == [("looking for GPUs", 0), ("looking for inference servers", 0.2), (pods, 0.6), (pods, 1)]
 
 
 def test_labels_of_a_node_count_in_their_time() -> None:

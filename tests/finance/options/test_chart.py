@@ -175,6 +175,7 @@ def test_labels_do_not_lie_on_each_other() -> None:
         (0.0, 3.0, [0, 0.5, 1, 1.5, 2, 2.5, 3]),
         (-5.0, 20.0, [-5, 0, 5, 10, 15, 20]),
         (0.0, 0.004, [0, 0.001, 0.002, 0.003, 0.004]),
+        (0.0, 7.0, [0, 2, 4, 6, 8]),
     ],
 )
 def test_ticks_are_round(low: float, high: float, ticks: list[float]) -> None:

@@ -92,7 +92,7 @@ def test_an_hour_of_a_ledger() -> None:
     """Three quarters of an hour are owed, and a quarter worked; 3 of 7 nanoseconds wait for a price."""
     (read,) = host_hours({MONDAY: SUMS}, {MONDAY: HOUR // 2}).values()
 
-    assert read.covered == HOUR // 2
+    assert (read.covered, host_hours({MONDAY: SUMS}, {})[MONDAY].covered) == (HOUR // 2, 0)
     assert read.money == {(CHAT, "rent"): 3 * DOLLAR, (CHAT, "storage"): DOLLAR}
     assert (read.gpu_time, read.busy) == ({CHAT: 3 * HOUR // 4}, {CHAT: HOUR // 4})
     assert read.tokens == {(LLAMA, "prompt"): 20, (LLAMA, "generation"): 5}
