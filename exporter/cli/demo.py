@@ -28,7 +28,7 @@ from exporter.demo.banner import LOG, Site, banner, prometheus_configuration
 from exporter.demo.daemon import DemoDaemon, replay
 from exporter.metrics.process import ProcessMetrics
 from exporter.web.access import Access
-from exporter.web.listener import ListenError, parse_address
+from exporter.web.listen_address import ListenError, parse_address
 from exporter.web.server import WebServer
 
 log = logging.getLogger(__name__)

@@ -22,7 +22,7 @@ from exporter.units import (
     Nanoseconds,
 )
 from exporter.web.hosts import host_of
-from exporter.web.listener import AddressError, parse_address
+from exporter.web.listen_address import AddressError, parse_address
 
 DEFAULT_ADDRESS: Final = ":9844"
 

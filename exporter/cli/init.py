@@ -48,7 +48,7 @@ from exporter.reports.initial_config import (
 )
 from exporter.reports.server_findings import discovered_lines
 from exporter.units import NANOSECONDS_PER_SECOND
-from exporter.web.listener import parse_address
+from exporter.web.listen_address import parse_address
 
 ANSWER_CHARACTERS: Final = 4096
 """As much as a terminal passes on as one line (termios(3), canonical mode)."""

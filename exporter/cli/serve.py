@@ -41,7 +41,7 @@ from exporter.sources.pci import display_devices
 from exporter.threads import start
 from exporter.units import NANOSECONDS_PER_SECOND, Nanoseconds
 from exporter.web.access import Access
-from exporter.web.listener import ListenError
+from exporter.web.listen_address import ListenError
 from exporter.web.server import WebServer
 
 log = logging.getLogger(__name__)

@@ -14,7 +14,7 @@ from exporter.demo.host import TRAFFIC
 from exporter.demo.timeline import Timeline, day
 from exporter.report import Report
 from exporter.units import NANOSECONDS_PER_SECOND, dollars
-from exporter.web.listener import parse_address
+from exporter.web.listen_address import parse_address
 
 JOB: Final = """\
 # Prometheus scrapes the demo: prometheus --config.file=FILE with this in it.

@@ -19,7 +19,8 @@ from typing import Final, Protocol, TypeVar
 
 from exporter.clock import Clock
 from exporter.units import NANOSECONDS_PER_SECOND, Nanoseconds, seconds
-from exporter.web.listener import Waiting, WebLimits
+from exporter.web.limits import WebLimits
+from exporter.web.listener import Waiting
 
 PLAIN: Final = "text/plain; charset=utf-8"
 

@@ -18,15 +18,9 @@ from exporter.web import cost_json
 from exporter.web.access import Access
 from exporter.web.connection import OPEN, HttpConnection, Request, Response, later, plain
 from exporter.web.hosts import Hosts, is_of_another_site
-from exporter.web.listener import (
-    ListenAddress,
-    Listener,
-    ListenError,
-    Waiting,
-    WebLimits,
-    listen,
-    parse_address,
-)
+from exporter.web.limits import WebLimits
+from exporter.web.listen_address import ListenAddress, ListenError, listen, parse_address
+from exporter.web.listener import Listener, Waiting
 from exporter.web.token_bucket import TokenBucket
 
 _READ: Final = ("GET", "HEAD")

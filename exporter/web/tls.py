@@ -13,7 +13,8 @@ from exporter.config.problems import ConfigError, Problem
 from exporter.config.web import CURVES, TlsConfig
 from exporter.units import NANOSECONDS_PER_SECOND, seconds
 from exporter.web.connection import BoundedReader
-from exporter.web.listener import Waiting, WebLimits
+from exporter.web.limits import WebLimits
+from exporter.web.listener import Waiting
 
 _VERSIONS: Final = {"TLS12": ssl.TLSVersion.TLSv1_2, "TLS13": ssl.TLSVersion.TLSv1_3}
 MOST_SESSIONS: Final = 256

@@ -9,7 +9,7 @@ import pytest
 
 from exporter.config.schema import Key, ListOf, Table
 from exporter.config.web import DEAREST, WEB, load_web
-from exporter.web.listener import WebLimits
+from exporter.web.limits import WebLimits
 from exporter.web.passwords import MOST_WAITING, MOST_WAITING_FROM_ONE
 from tests.web.certificates import Authority
 

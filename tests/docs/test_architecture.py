@@ -7,7 +7,7 @@ from pathlib import Path
 from exporter.cli.serve import READ_MAX
 from exporter.sources.gather import WORKERS
 from exporter.units import seconds
-from exporter.web.listener import WebLimits
+from exporter.web.limits import WebLimits
 from tests.docs.markdown import ROOT, blocks, read, rows
 from tests.test_layers import LINES, ROWS
 from tests.test_token_path import SOURCE_STEPS

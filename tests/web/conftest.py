@@ -61,7 +61,7 @@ from exporter.tariff.hosted import HostedPrice
 from exporter.tariff.rate import Provenance
 from exporter.units import Instant, Nanoseconds
 from exporter.web.access import Access
-from exporter.web.listener import WebLimits
+from exporter.web.limits import WebLimits
 from exporter.web.server import WebServer
 from tests.cost.readings import cost_policy, rent
 from tests.standard_process import standard_process

@@ -6,7 +6,7 @@ from collections.abc import Iterator
 
 import pytest
 
-from exporter.web.listener import AddressError, ListenAddress, ListenError, listen, parse_address
+from exporter.web.listen_address import AddressError, ListenAddress, ListenError, listen, parse_address
 
 
 @pytest.fixture
@@ -101,6 +101,6 @@ def test_every_address_takes_ipv4() -> None:
 
 def test_a_machine_without_ipv6_is_listened_on_all_the_same(monkeypatch: pytest.MonkeyPatch) -> None:
     """Where IPv6 is switched off, `:port` is every IPv4 address."""
-    monkeypatch.setattr("exporter.web.listener._has_ipv6", lambda: False)
+    monkeypatch.setattr("exporter.web.listen_address._has_ipv6", lambda: False)
     with listen(ListenAddress("", 0), 1) as everywhere:
         assert everywhere.family == socket.AF_INET

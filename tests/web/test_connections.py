@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from exporter.clock import SystemClock
-from exporter.web.listener import WebLimits
+from exporter.web.limits import WebLimits
 from tests.exporter_threads import ended, running
 
 Serve = Callable[..., Any]

@@ -8,7 +8,8 @@ from typing import Any
 import pytest
 
 from exporter.clock import SystemClock
-from exporter.web.listener import Listener, WebLimits, network
+from exporter.web.limits import WebLimits
+from exporter.web.listener import Listener, network
 from tests.nightly import daily
 from tests.web.slow_clients import KINDS, Crowd, answered_within, descriptors
 
@@ -75,7 +76,10 @@ def test_who_never_said_a_word_gives_way_first(serve: Serve) -> None:
         client.sendall(b"GET /-/healthy HTTP/1.1\r\nHost: x\r\n")
     silent = socket.create_connection(("127.0.0.1", site.server.port), 10)
     try:
-        while len(connections_of(site.server._listener)) < 3 or clock.elapsed() - _born(site) < SECOND // 20:
+        while (
+            len(connections_of(site.server._listener)) < 3
+            or clock.elapsed() - _accepted_at(site) < SECOND // 20
+        ):
             pass
         assert site.say(b"GET /-/healthy HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n").endswith(
             b"healthy\n"
@@ -89,8 +93,8 @@ def test_who_never_said_a_word_gives_way_first(serve: Serve) -> None:
             client.close()
 
 
-def _born(site: Any) -> int:
-    return max(connection.born for connection in connections_of(site.server._listener))
+def _accepted_at(site: Any) -> int:
+    return max(connection.accepted_at for connection in connections_of(site.server._listener))
 
 
 @pytest.mark.parametrize(

@@ -13,7 +13,7 @@ import pytest
 from exporter.clock import SystemClock
 from exporter.config import ConfigError
 from exporter.web import tls
-from exporter.web.listener import WebLimits
+from exporter.web.limits import WebLimits
 from tests.web.certificates import Authority, Pair, request
 
 Serve = Callable[..., Any]

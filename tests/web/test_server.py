@@ -14,7 +14,8 @@ import pytest
 from exporter.clock import SystemClock
 from exporter.report import Build
 from exporter.web import page
-from exporter.web.listener import AddressError, ListenError, WebLimits
+from exporter.web.limits import WebLimits
+from exporter.web.listen_address import AddressError, ListenError
 from exporter.web.server import WebServer
 
 Serve = Callable[..., Any]
