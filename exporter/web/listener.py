@@ -208,7 +208,7 @@ class Listener:
 
     def _first_to_give_way(self, served: list[_Connection]) -> _Connection | None:
         """The connection that is cut for another one; `None` where no connection waits for its client."""
-        places = Counter(connection.network for connection in served)
+        by_network = Counter(connection.network for connection in served)
         silent_before = self._clock.elapsed() - _SILENT_AFTER
         ranked: list[tuple[tuple[bool, int, int], _Connection]] = []
         for connection in served:
@@ -216,7 +216,7 @@ class Listener:
             if turn is not None:
                 connection.note_sent()
                 has_claim = connection.has_sent or connection.accepted_at > silent_before
-                rank = (has_claim, -places[connection.network], turn)
+                rank = (has_claim, -by_network[connection.network], turn)
                 ranked.append((rank, connection))
         _, first = min(ranked, key=itemgetter(0), default=(None, None))
         return first
