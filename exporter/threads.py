@@ -89,14 +89,11 @@ class KeptThreads:
         while work is not None:
             work()
             work = None  # what it holds is free while this thread waits
-            work = self._next()
-
-    def _next(self) -> Callable[[], None] | None:
-        with self._handed_over:
-            seconds = self._seconds if self._idle else max(self._seconds, self._last_seconds)
-            self._idle += 1
-            self._handed_over.wait_for(lambda: self._work or self._closed, seconds)
-            if self._work:
-                return self._work.popleft()
-            self._idle -= 1
-            return None
+            with self._handed_over:
+                seconds = self._seconds if self._idle else max(self._seconds, self._last_seconds)
+                self._idle += 1
+                self._handed_over.wait_for(lambda: self._work or self._closed, seconds)
+                if self._work:
+                    work = self._work.popleft()
+                else:
+                    self._idle -= 1

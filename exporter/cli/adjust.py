@@ -95,7 +95,22 @@ def adjust(options: AdjustFlags, clock: Clock | None = None) -> int:
     given = [name for name, value in (required | others).items() if value is not None]
     if given:
         raise FlagError(f"--proposals prints lines and enters none: leave out {', '.join(given)}")
-    return _propose(options, clock)
+    config_file = options.config_file
+    if config_file is None:
+        raise RefusedError(
+            "--proposals needs the dated prices of the daemon's configuration: give --config.file"
+        )
+    session = LedgerSession.of(config_file, options.ledger_path)
+    by_location = any(rule.depends_on_location for rule in session.config.hardware)
+    location = location_now(session.config, clock) if by_location else UNKNOWN_LOCATION
+    with session.open() as (ledger, zone):
+        state = ledger.state()
+        now = clock.wall() if state.wall is None else min(state.wall, clock.wall())
+        tariff = cost_policy(session.config, host_name(), location).tariff
+        tariff = replace(tariff, predecessors=state.predecessors)
+        lines = proposals(tariff, ledger, zone, now, flags.of_files(config_file, options.ledger_path))
+    sys.stdout.write("".join(f"{line}\n" for line in lines))
+    return status.OK
 
 
 def _enter(options: AdjustFlags, now: Instant) -> int:
@@ -126,24 +141,4 @@ def _enter(options: AdjustFlags, now: Instant) -> int:
     sys.stdout.write(f"{session.path}: {text}\n")
     for warning in adjustments.entry_warnings(entry, dry_run=options.dry_run):
         write_colored(f"warning: {warning}\n", sys.stderr)
-    return status.OK
-
-
-def _propose(options: AdjustFlags, clock: Clock) -> int:
-    """Print the lines that correct posted money."""
-    config_file = options.config_file
-    if config_file is None:
-        raise RefusedError(
-            "--proposals needs the dated prices of the daemon's configuration: give --config.file"
-        )
-    session = LedgerSession.of(config_file, options.ledger_path)
-    by_location = any(rule.depends_on_location for rule in session.config.hardware)
-    location = location_now(session.config, clock) if by_location else UNKNOWN_LOCATION
-    with session.open() as (ledger, zone):
-        state = ledger.state()
-        now = clock.wall() if state.wall is None else min(state.wall, clock.wall())
-        tariff = cost_policy(session.config, host_name(), location).tariff
-        tariff = replace(tariff, predecessors=state.predecessors)
-        lines = proposals(tariff, ledger, zone, now, flags.of_files(config_file, options.ledger_path))
-    sys.stdout.write("".join(f"{line}\n" for line in lines))
     return status.OK

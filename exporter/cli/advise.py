@@ -121,11 +121,8 @@ def advise(options: AdviseOptions, clock: Clock | None = None) -> int:
         raise FlagError("--server goes with --what-if")
     if len(options.choices) > CHOICES_MAX:
         raise FlagError(f"--what-if is given more than {CHOICES_MAX} times")
-    return _compare_choices(options, clock) if options.choices else _list_savings(options, clock)
-
-
-def _list_savings(options: AdviseOptions, clock: Clock) -> int:
-    """Print what could be saved."""
+    if options.choices:
+        return _compare_choices(options, clock)
     now = clock.wall()
     session = LedgerSession.of(options.config_file, options.ledger_path)
     if options.fleet is None:

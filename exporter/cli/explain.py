@@ -116,7 +116,26 @@ def explained(options: ExplainOptions, clock: Clock | None = None) -> int:
     if options.product is not None and options.server is not None:
         raise FlagError("--product and SERVER exclude each other")
     earlier = _against(flags.month_value, options.against)
-    return _explain_difference(options, earlier, options.month, clock.wall())
+    now = clock.wall()
+    session = LedgerSession.of(options.config_file, options.ledger_path)
+    first = _month_of_hosts(options, session, earlier, now)
+    second = _month_of_hosts(options, session, options.month, now)
+    fleets = [first.fleet, second.fleet]
+    comparison = compare(first.period, second.period, _scope(options, fleets))
+    if options.as_json:
+        missing = {
+            "missing": {fleet.record.month: missing_json(fleet) for fleet in fleets},
+            "apportioned": any(host.host.apportioned for fleet in fleets for host in fleet.hosts),
+        }
+        sys.stdout.write(why_report.as_json(comparison, missing))
+        return status.OK
+    notes = []
+    for fleet in fleets:
+        headline = next(iter(section(fleet))) if fleet.findings else ""
+        if headline:
+            notes.append(f"{fleet.record.month}: {headline}")
+    sys.stdout.write(fitted(why_report.text(comparison, notes), columns()))
+    return status.OK
 
 
 Value = TypeVar("Value")
@@ -185,29 +204,6 @@ def _accounts(ledger: LedgerReader, hours: int, now: Instant) -> tuple[CostAccou
     accounts.add_last(totals.last_token)
     start, end = first * NANOSECONDS_PER_HOUR, (last + 1) * NANOSECONDS_PER_HOUR
     return accounts, ExplainedPeriod(start, end, ledger.covered(first, last))
-
-
-def _explain_difference(options: ExplainOptions, earlier: str, later: str, now: Instant) -> int:
-    """Print why the later of two months cost more or less than the earlier."""
-    session = LedgerSession.of(options.config_file, options.ledger_path)
-    first = _month_of_hosts(options, session, earlier, now)
-    second = _month_of_hosts(options, session, later, now)
-    fleets = [first.fleet, second.fleet]
-    comparison = compare(first.period, second.period, _scope(options, fleets))
-    if options.as_json:
-        missing = {
-            "missing": {fleet.record.month: missing_json(fleet) for fleet in fleets},
-            "apportioned": any(host.host.apportioned for fleet in fleets for host in fleet.hosts),
-        }
-        sys.stdout.write(why_report.as_json(comparison, missing))
-        return status.OK
-    notes = [
-        f"{fleet.record.month}: {headline}"
-        for fleet in fleets
-        if fleet.findings and (headline := next(iter(section(fleet))))
-    ]
-    sys.stdout.write(fitted(why_report.text(comparison, notes), columns()))
-    return status.OK
 
 
 class _MonthOfHosts(NamedTuple):

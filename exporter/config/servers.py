@@ -236,7 +236,21 @@ class ServerKeys(Model, kw_only=True):
             fields.pop(name, None)
         fields |= self.metrics.given() if self.metrics else {}
         if self.match is not None:
-            self._check_correction(self.match)
+            if self.has("user"):
+                self.refuse("user", "goes with url only; write it in match")
+            if self.has("gpus"):
+                problem = "goes with url only; which GPUs a server that is found holds is found as well"
+                self.refuse("gpus", problem)
+            if len(self.given()) == 1:
+                problem = "says nothing of the servers that it matches; give name, gpu_share_ratio or others"
+                self.refuse("", problem)
+            # Any program can choose its command line and port: a token goes to what only its owner can set.
+            if self.metrics and self.metrics.bearer_token_file and not self.match.binds:
+                problem = (
+                    "would be sent to whatever program matches; add to match `user`, `unit` or a `workload` "
+                    "of one namespace like ml/chat-*, or give the url in place of match"
+                )
+                self.metrics.refuse("bearer_token_file", problem)
             return ServerRule(match=self.match, source=self.node.path, **fields)
         for name in ("name", "url", "gpus"):
             self.needs(name)
@@ -245,25 +259,6 @@ class ServerKeys(Model, kw_only=True):
                 self.metrics.refuse(name, f"goes with match only: the url has the {name}")
         check_user(self, "url", self.url)
         return ConfiguredServer(gpus=self.gpus or None, uid=listening_uid(self.user), **fields)
-
-    def _check_correction(self, match: ServerMatch) -> None:
-        if self.has("user"):
-            self.refuse("user", "goes with url only; write it in match")
-        if self.has("gpus"):
-            self.refuse(
-                "gpus", "goes with url only; which GPUs a server that is found holds is found as well"
-            )
-        if len(self.given()) == 1:
-            self.refuse(
-                "", "says nothing of the servers that it matches; give name, gpu_share_ratio or others"
-            )
-        # Any program can choose its command line and port: a token goes to what only its owner can set.
-        if self.metrics and self.metrics.bearer_token_file and not match.binds:
-            self.metrics.refuse(
-                "bearer_token_file",
-                "would be sent to whatever program matches; add to match `user`, `unit` or a `workload` of "
-                "one namespace like ml/chat-*, or give the url in place of match",
-            )
 
 
 Entries: TypeAlias = list[ListItem[ConfiguredServer | ServerRule]]

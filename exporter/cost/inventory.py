@@ -324,7 +324,11 @@ class _Matching:
         count = self.count(stated)
         lost = self._lost(count)
         full = len(self.listed) + len(lost)
-        retired = self._retired(count, full)
+        retired = _retire(self.read.state, self.read.frame, self.read.policy.tariff).retired
+        if count is not None:
+            # Of 8 slots 7 are full and 2 GPUs were retired: another GPU sits in the slot of the first.
+            empty = max(0, count - full)
+            retired = retired[max(0, len(retired) - empty) :]
         charged = None if count is None else count - len(retired)
         unseen = self._unseen(charged, lost)
         expected = full + sum(unseen.values()) if charged is None else charged
@@ -367,18 +371,6 @@ class _Matching:
         if self.read.policy.tariff.location_pending:
             return dict(self.missing)
         return {uuid: slot for uuid, slot in self.missing.items() if _stays(slot)}
-
-    def _retired(self, count: int | None, full: int) -> tuple[str, ...]:
-        """The UUIDs of retired GPUs whose slots are empty, at most as many as the count leaves empty.
-
-        Of 8 slots 7 are full and 2 GPUs were retired: another GPU sits in the slot of the first.
-        """
-        retired = _retire(self.read.state, self.read.frame, self.read.policy.tariff).retired
-        if count is None:
-            return retired
-        empty = max(0, count - full)
-        first = max(0, len(retired) - empty)
-        return retired[first:]
 
     def _unseen(self, charged: int | None, lost: Mapping[str, GpuState]) -> dict[str, int]:
         """The number of unseen GPUs by model.

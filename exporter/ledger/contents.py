@@ -480,26 +480,24 @@ def recent_usage(totals: Totals, now: Instant) -> RecentUsage:
             energy.setdefault(gpu, {})[product] = used
         start = hour * NANOSECONDS_PER_HOUR
         hours.append(UsageHour(start, sums.covered.get((), 0), sums.down.get((), 0), time, energy))
-    return RecentUsage(tuple(hours), totals.counters.first_held, frozenset(_intermittent(totals, hours)))
-
-
-def _intermittent(totals: Totals, hours: Iterable[UsageHour]) -> Iterator[str]:
-    """Products without a GPU now that came back from an absence of the same length before."""
-    last: dict[str, int] = {}
-    latest = 0
-    for used in hours:
-        if used.time:
-            latest = hour_of(used.start)
-            last.update(dict.fromkeys(used.products, latest))
-    for product, last_hour in last.items():
-        if last_hour == latest:
+    last_hours: dict[str, int] = {}
+    last_used = 0
+    for used_hour in hours:
+        if used_hour.time:
+            last_used = hour_of(used_hour.start)
+            last_hours.update(dict.fromkeys(used_hour.products, last_used))
+    # Products without a GPU now that came back from an absence of the same length before.
+    intermittent: set[str] = set()
+    for product, last in last_hours.items():
+        if last == last_used:
             continue
-        hours_before = range(last_hour - 1, last_hour - HOURS_KEPT, -1)
+        hours_before = range(last - 1, last - HOURS_KEPT, -1)
         with_cost = [
             hour for hour in hours_before if hour in totals.hours and product in totals.hours[hour].cost
         ]
-        if any(later - hour > latest - last_hour for later, hour in pairwise([last_hour, *with_cost])):
-            yield product
+        if any(later - hour > last_used - last for later, hour in pairwise([last, *with_cost])):
+            intermittent.add(product)
+    return RecentUsage(tuple(hours), totals.counters.first_held, frozenset(intermittent))
 
 
 def _by_phase(sums: dict[OwnerPhase, int], owners: frozenset[CostOwner]) -> dict[OwnerPhase, int]:

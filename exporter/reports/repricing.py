@@ -385,47 +385,39 @@ class _Difference:
 
 
 def _differences(cell: _GpuCell) -> Iterator[_Difference]:
-    """The components of which other money is posted than is due."""
-    for component in HARDWARE:
-        difference = _difference(cell, component)
-        if difference is not None:
-            yield difference
-
-
-def _difference(cell: _GpuCell, component: str) -> _Difference | None:
-    """What is posted for the compared parts of a cell, and what is due for them; `None` where they agree.
+    """The components of which other money is posted for the compared parts of a cell than is due for them.
 
     What is posted for the other parts is what their price says.
     """
-    posted = Fraction(cell.sums.gpu_cost.get((cell.gpu, component), 0))
-    due = Fraction(0)
-    compared_posted = posted
-    whole_cells: list[Fraction] = []  # money of the whole cell at the price of each part
-    due_while_up = False
-    metered_whole = True
-    for part in cell.parts:
-        money = posted
-        if part.price.accruals is not None:
-            accrual = part.price.accruals.get(component, NO_ACCRUAL)
-            time = sum(cell.charged(while_up=accrual.while_up).values())
-            metered_whole = metered_whole and time >= cell.length - NANOSECONDS_PER_SECOND
-            due_while_up = due_while_up or (part.price.compared and accrual.while_up)
-            money = accrual.per_nanosecond * time
-        whole_cells.append(money)
-        if part.price.compared:
-            due += money * part.fraction
-        else:
-            compared_posted -= money * part.fraction
-    # In which of its parts a cell was metered, if only in part, is unknown.
-    in_range = min(whole_cells) - ROUNDING <= posted <= max(whole_cells) + ROUNDING
-    if len(cell.parts) > 1 and not metered_whole and in_range:
-        return None
-    if abs(due - compared_posted) <= ROUNDING:
-        return None
-    posted_while_up = component == RENT and cell.sums.gpu_unowed.get(cell.gpu, 0) > 0
-    shares = _shares(round(due), cell, while_up=due_while_up)
-    add_all(shares, _shares(-round(compared_posted), cell, while_up=posted_while_up))
-    return _Difference(compared_posted, due, shares)
+    for component in HARDWARE:
+        posted = Fraction(cell.sums.gpu_cost.get((cell.gpu, component), 0))
+        due = Fraction(0)
+        compared_posted = posted
+        whole_cells: list[Fraction] = []  # money of the whole cell at the price of each part
+        due_while_up = False
+        metered_whole = True
+        for part in cell.parts:
+            money = posted
+            if part.price.accruals is not None:
+                accrual = part.price.accruals.get(component, NO_ACCRUAL)
+                time = sum(cell.charged(while_up=accrual.while_up).values())
+                metered_whole = metered_whole and time >= cell.length - NANOSECONDS_PER_SECOND
+                due_while_up = due_while_up or (part.price.compared and accrual.while_up)
+                money = accrual.per_nanosecond * time
+            whole_cells.append(money)
+            if part.price.compared:
+                due += money * part.fraction
+            else:
+                compared_posted -= money * part.fraction
+        # In which of its parts a cell was metered, if only in part, is unknown.
+        in_range = min(whole_cells) - ROUNDING <= posted <= max(whole_cells) + ROUNDING
+        is_uncertain = len(cell.parts) > 1 and not metered_whole and in_range
+        if is_uncertain or abs(due - compared_posted) <= ROUNDING:
+            continue
+        posted_while_up = component == RENT and cell.sums.gpu_unowed.get(cell.gpu, 0) > 0
+        shares = _shares(round(due), cell, while_up=due_while_up)
+        add_all(shares, _shares(-round(compared_posted), cell, while_up=posted_while_up))
+        yield _Difference(compared_posted, due, shares)
 
 
 def _shares(amount: Picodollars, cell: _GpuCell, *, while_up: bool) -> dict[Payer, Picodollars]:

@@ -33,7 +33,10 @@ class Health:
         self._skipped: dict[str, str] = {}
 
     def note(self, gathered: Iterable[Gathered], wall: Instant) -> None:
-        """Take in one tick. Sources that are no longer read, or not permitted, are forgotten."""
+        """Take in one tick. Sources that are no longer read, or not permitted, are forgotten.
+
+        Replicas of a server are one source, up while all are.
+        """
         by_source: dict[str, list[Gathered]] = {}
         skipped: dict[str, str] = {}
         for answer in gathered:
@@ -45,8 +48,27 @@ class Health:
             if self._skipped.get(source) != answer.problem:
                 log.info("source skipped", extra={"source": source, "problem": answer.problem})
         self._skipped = skipped
+        records: dict[str, _Record] = {}
+        for source, answers in by_source.items():
+            record = self._records.get(source, _Record())
+            records[source] = record
+            failed = [answer for answer in answers if not answer.health.up]
+            problem = "; ".join(answer.problem for answer in failed)
+            if failed and (record.up is not False or record.problem != problem):
+                log.warning("source failed", extra={"source": source, "problem": problem})
+            elif not failed and record.up is False:
+                log.info("source recovered", extra={"source": source})
+            record.up = not failed
+            record.problem = problem
+            record.duration = max(answer.health.duration for answer in answers)
+            if not failed:
+                record.last_success = wall
+            for answer in failed:
+                record.errors[answer.health.reason] += 1
+            for answer in answers:
+                for reason, times in answer.health.errors:
+                    record.errors[reason] += times
         clock = {CLOCK: self._records[CLOCK]} if CLOCK in self._records else {}
-        records = {source: self._updated(source, answers, wall) for source, answers in by_source.items()}
         self._records = records | clock
 
     def note_clock(self, wall: Instant, *, synchronized: bool) -> None:
@@ -56,27 +78,6 @@ class Health:
         if synchronized:
             record.last_success = wall
         self._records[CLOCK] = record
-
-    def _updated(self, source: str, answers: list[Gathered], wall: Instant) -> _Record:
-        """Record of a source after its answers. Replicas of a server are one source, up while all are."""
-        record = self._records.get(source, _Record())
-        failed = [answer for answer in answers if not answer.health.up]
-        problem = "; ".join(answer.problem for answer in failed)
-        if failed and (record.up is not False or record.problem != problem):
-            log.warning("source failed", extra={"source": source, "problem": problem})
-        elif not failed and record.up is False:
-            log.info("source recovered", extra={"source": source})
-        record.up = not failed
-        record.problem = problem
-        record.duration = max(answer.health.duration for answer in answers)
-        if not failed:
-            record.last_success = wall
-        for answer in failed:
-            record.errors[answer.health.reason] += 1
-        for answer in answers:
-            for reason, times in answer.health.errors:
-                record.errors[reason] += times
-        return record
 
     def count(self, source: str, reason: str, times: int) -> None:
         """Count a partial failure that the cost model detects, not the source."""

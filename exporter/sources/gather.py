@@ -8,7 +8,7 @@ longest-waiting first. After slow failures in a row it is read less and less oft
 """
 
 import threading
-from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from concurrent.futures import Future, wait
 from dataclasses import dataclass
 from queue import SimpleQueue
@@ -230,7 +230,14 @@ class Gatherer:
                 begun = pool.submit(due)
                 self._unfinished |= begun
                 reads |= begun
-            self._wait(reads.values())
+            left = self.deadline
+            while left > 0 and not all(read.done() for read in reads.values()):
+                if self.stop.is_set():
+                    left = min(left, STOP_GRACE)
+                poll = min(left, STOP_POLL)
+                began = self._clock.awake()
+                wait(reads.values(), seconds(poll))
+                left -= max(poll, self._clock.awake() - began)  # a busy host wakes it late
             return [self._answer(source, reads, histories[source]) for source in sources]
 
     def close(self) -> None:
@@ -257,17 +264,6 @@ class Gatherer:
                     self._late[source] = _LateAnswer(answer.reading, answer.health, answer.problem)
             elif source in repeated and read.cancel():
                 del self._unfinished[source]
-
-    def _wait(self, reads: Collection[Future[Gathered]]) -> None:
-        """Wait for reads until the deadline."""
-        left = self.deadline
-        while left > 0 and not all(read.done() for read in reads):
-            if self.stop.is_set():
-                left = min(left, STOP_GRACE)
-            poll = min(left, STOP_POLL)
-            began = self._clock.awake()
-            wait(reads, seconds(poll))
-            left -= max(poll, self._clock.awake() - began)  # a busy host wakes it late
 
     def _answer(
         self, source: Source[Any], reads: Mapping[Source[Any], Future[Gathered]], history: _History

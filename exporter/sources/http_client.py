@@ -253,7 +253,14 @@ class HttpClient:
             parts = urlsplit(request.url)
             if parts.scheme != "http":
                 raise ReadFailedError(FailureReason.TLS, f"{subject}: is not asked without TLS")
-            with _connection(parts, request, deadline.left()) as connection:
+            host, port = parts.hostname, parts.port or PORT
+            if host == "localhost":
+                users = frozenset() if request.listener is None else request.listener.users
+                host = loopback_address(port, users)
+                if not host:
+                    problem = f"{subject}: two users listen, at 127.0.0.1 and at ::1: write the address"
+                    raise ReadFailedError(FailureReason.NOT_LISTENING, problem)
+            with socket.create_connection((host, port), deadline.left()) as connection:
                 request.check(connection)
                 peer = peer_of(connection.getpeername(), connection.getsockname())
                 step = "ReadTimeout"
@@ -277,22 +284,6 @@ class HttpClient:
 
 _FAILURES: Final = (OSError, UnicodeError, ProtocolError)
 """What a request may raise; the second one is of an invalid host name."""
-
-
-def _connection(parts: SplitResult, request: HttpRequest, timeout: float) -> socket.socket:
-    """A new connection to the host of a URL.
-
-    Raises:
-        OSError: there is none in time.
-        ReadFailedError: `not_listening`, two users listen at `localhost`, each at an address of its own.
-    """
-    host, port = parts.hostname, parts.port or PORT
-    if host == "localhost":
-        host = loopback_address(port, frozenset() if request.listener is None else request.listener.users)
-        if not host:
-            problem = f"{request.subject}: two users listen, at 127.0.0.1 and at ::1: write the address"
-            raise ReadFailedError(FailureReason.NOT_LISTENING, problem)
-    return socket.create_connection((host, port), timeout)
 
 
 _FIELD_NAME: Final = re.compile(r"[!#$%&'*+\-.^_`|~0-9A-Za-z]+")

@@ -99,8 +99,13 @@ class Archives:
     def _new_folder(self) -> Path:
         if self._folder is None:
             _remove_abandoned_folders()
-            self._folder = _locked_folder()
-            atexit.register(shutil.rmtree, self._folder, ignore_errors=True)
+        while self._folder is None:  # its lock lasts as long as this process runs
+            made = Path(tempfile.mkdtemp(prefix=FOLDER_PREFIX))
+            with suppress(FileNotFoundError):  # another verb removed it as abandoned before it was locked
+                fcntl.flock(os.open(made, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC), fcntl.LOCK_EX)
+                if os.path.isdir(made):
+                    self._folder = made
+                    atexit.register(shutil.rmtree, made, ignore_errors=True)
         self._count += 1
         folder = self._folder / str(self._count)
         folder.mkdir()
@@ -117,16 +122,6 @@ class Archives:
                     )
                 out.write(piece)
         return target
-
-
-def _locked_folder() -> Path:
-    """A temporary folder, locked as long as this process runs."""
-    while True:
-        folder = Path(tempfile.mkdtemp(prefix=FOLDER_PREFIX))
-        with suppress(FileNotFoundError):  # another verb took it for an abandoned one before it was locked
-            fcntl.flock(os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC), fcntl.LOCK_EX)
-            if os.path.isdir(folder):
-                return folder
 
 
 def _remove_abandoned_folders() -> None:

@@ -187,8 +187,7 @@ class PodSource(QuickSource):
         for way in ways:
             deadline = Deadline(self._clock, self._timeout / len(ways))
             try:
-                objects = self._over_socket(deadline) if way == PODS_API else self._over_https(way, deadline)
-                return Pods(self._valid_pods(objects), way, began)
+                return Pods(self._valid_pods(self._objects(way, deadline)), way, began)
             except ReadFailedError as failure:
                 failures[way] = failure
                 if way != PODS_API or failure.reason not in PASSING:
@@ -202,23 +201,18 @@ class PodSource(QuickSource):
             return AccessDeniedError(FailureReason.FORBIDDEN, problem)
         return ReadFailedError(first.reason, problem)
 
-    def _over_socket(self, deadline: Deadline) -> Iterator[PodObject]:
-        """The pods that the kubelet's socket lists."""
-        from exporter.sources.kubelet.grpc import call  # noqa: PLC0415 - HTTP/2 takes memory: on first use
+    def _objects(self, way: str, deadline: Deadline) -> Iterator[PodObject | None]:
+        """The items of the list of pods that one way gives."""
+        if way == PODS_API:
+            from exporter.sources.kubelet import grpc  # noqa: PLC0415 - HTTP/2 takes memory: on first use
 
-        reply = call(self._socket, SOCKET_METHOD, deadline, SOCKET_BYTES_MAX)
-        try:
-            yield from from_protobuf(reply)
-        except ReadFailedError as failure:
-            raise ReadFailedError(failure.reason, f"{self._socket}: {failure}") from failure
-
-    def _over_https(self, way: str, deadline: Deadline) -> Iterator[PodObject | None]:
-        """The items of a list of pods, from the kubelet or the API server."""
-        account = self._account
-        if account is None or not is_node_name(account.node):
-            problem = "NODE_NAME is not set; set it by the fieldRef spec.nodeName"
-            raise ReadFailedError(FailureReason.NODE_NAME, problem)
-        call = self._kubelet_call(account) if way == KUBELET else _api_server_call(account)
+            reply = grpc.call(self._socket, SOCKET_METHOD, deadline, SOCKET_BYTES_MAX)
+            try:
+                yield from from_protobuf(reply)
+            except ReadFailedError as failure:
+                raise ReadFailedError(failure.reason, f"{self._socket}: {failure}") from failure
+            return
+        call = self._call(way)
         try:
             yield from from_json(call.body(deadline))
         except ValueError as fault:
@@ -233,8 +227,22 @@ class PodSource(QuickSource):
                 problem = f"{call.subject}: {problem}"
             raise ReadFailedError(failure.reason, f"{problem}; {remedy}") from failure
 
-    def _kubelet_call(self, account: ServiceAccount) -> Call:
-        """The list of pods of the node's own kubelet."""
+    def _call(self, way: str) -> Call:
+        """The request for the list of pods of the API server, or of the node's own kubelet."""
+        account = self._account
+        if account is None or not is_node_name(account.node):
+            problem = "NODE_NAME is not set; set it by the fieldRef spec.nodeName"
+            raise ReadFailedError(FailureReason.NODE_NAME, problem)
+        if way == API_SERVER:
+            # The list is of the server's memory (version 0), so that no request goes to etcd.
+            query = f"fieldSelector={quote(f'spec.nodeName={account.node}', safe='')}&resourceVersion=0"
+            return Call(
+                url=f"{account.server}/api/v1/pods?{query}",
+                subject=f"pods of {account.node} at {account.server}",
+                token_file=account.token_file,
+                connect=partial(secure_client, account.ca_file),
+                limit=BODY_BYTES_MAX,
+            )
         try:
             address = ipaddress.ip_address(account.node_ip)
         except ValueError:
@@ -279,15 +287,3 @@ class PodSource(QuickSource):
         self._refused = frozenset(refused)
         self.errors = tuple(sorted(left_out.items()))
         return tuple(pods)
-
-
-def _api_server_call(account: ServiceAccount) -> Call:
-    """The list of the node's pods of the API server: from its memory, so that no request goes to etcd."""
-    query = f"fieldSelector={quote(f'spec.nodeName={account.node}', safe='')}&resourceVersion=0"
-    return Call(
-        url=f"{account.server}/api/v1/pods?{query}",
-        subject=f"pods of {account.node} at {account.server}",
-        token_file=account.token_file,
-        connect=partial(secure_client, account.ca_file),
-        limit=BODY_BYTES_MAX,
-    )
