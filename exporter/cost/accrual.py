@@ -14,7 +14,7 @@ from exporter.cost import gpu_usage
 from exporter.cost.attribution import UNALLOCATED_SHARE
 from exporter.cost.gpu_usage import ShareUsage
 from exporter.cost.intervals import ChargedInterval, IntervalPart
-from exporter.cost.money import add, add_all, part_between, split
+from exporter.cost.money import add, add_all, divide, part_between, split
 from exporter.cost.policy import CostPolicy
 from exporter.cost.postings import (
     GpuTimePosting,
@@ -306,7 +306,7 @@ class Accrual:
             remainders = self._remainders[gpu.slot.gpu]
             by_time = self._unallocated or gpu.by_time
             times = remainders.split(GPU_TIME, length * gpu.count, by_time)
-            ups = times if part.up == length else split(part.up * gpu.count, times)[0]
+            ups = times if part.up == length else divide(part.up * gpu.count, times)
             energy = part_between(gpu.energy, part.drawn_before, part.drawn_until, part.drawn_in_all)
             if price.waits:
                 energies = remainders.split(UNPRICED_ENERGY, energy, gpu.by_energy)
@@ -394,7 +394,7 @@ class _UsagePool:
             return {}
         self._taken += amount
         # At most what each has: a part is rounded up only where a remainder is left.
-        parts, _ = split(amount, self._left)
+        parts = divide(amount, self._left)
         for key, part in parts.items():
             self._left[key] -= part
         return {key: part for key, part in parts.items() if part}

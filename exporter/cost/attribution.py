@@ -8,7 +8,7 @@ from fractions import Fraction
 from math import lcm
 from typing import Final, Literal
 
-from exporter.cost.money import WHOLE, portions, split
+from exporter.cost.money import WHOLE, divide, portions
 from exporter.cost.postings import UNALLOCATED
 from exporter.cost.state import GpuState, State
 from exporter.readings import Frame, GpuReading, Holder, MigInstance, ServerKey
@@ -234,4 +234,4 @@ def _attribution_parts(
     weights |= {key: weight * left for key, weight in measured.items()}
     if not any(weights.values()):
         weights = dict.fromkeys(weights, 1)
-    return method, split(part, weights)[0]
+    return method, divide(part, weights)

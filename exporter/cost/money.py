@@ -37,7 +37,7 @@ def part_between(total: int, start: int, end: int, length: int) -> int:
 def split(
     amount: int, weights: Mapping[K, int], rounding: Mapping[K, int] | None = None
 ) -> tuple[dict[K, int], dict[K, int]]:
-    """Divide an amount by weights so that the parts sum to it exactly.
+    """Divide an amount by weights, and remember what that rounds off: the parts sum to the amount exactly.
 
     Largest remainders get the units that are left, ties by sorted key. `rounding` is what earlier splits of
     the same money rounded off each key, in parts of `ROUNDING_SCALE`: with it, no key is favored over many
@@ -52,7 +52,7 @@ def split(
     total = sum(weights.values())
     if total <= 0:
         raise ValueError("a split needs a positive weight")
-    before = rounding or {}
+    before = {} if rounding is None else rounding
     if len(weights) == 1:
         (key,) = weights
         return {key: amount}, {key: before.get(key, 0)}
@@ -76,8 +76,18 @@ def split(
     return parts, after
 
 
+def divide(amount: int, weights: Mapping[K, int]) -> dict[K, int]:
+    """The parts of `split`, of an amount that is divided once: 10 by equal weights of a, b, c is 4, 3, 3.
+
+    Raises:
+        ValueError: no weight is positive.
+    """
+    parts, _ = split(amount, weights)
+    return parts
+
+
 def portions(weights: Mapping[K, int]) -> dict[K, int]:
     """Weights as parts of `WHOLE` that sum to it exactly; equal parts when no weight is positive."""
     if not any(weight > 0 for weight in weights.values()):
         weights = dict.fromkeys(weights, 1)
-    return split(WHOLE, weights)[0]
+    return divide(WHOLE, weights)

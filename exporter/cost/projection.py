@@ -12,7 +12,7 @@ from itertools import pairwise
 from typing import Final, NamedTuple
 
 from exporter.cost.advance import GpuOutcome
-from exporter.cost.money import add, add_all, part_between, split
+from exporter.cost.money import add, add_all, divide, part_between
 from exporter.cost.policy import CostPolicy
 from exporter.cost.postings import (
     BUSY_PHASES,
@@ -168,7 +168,7 @@ def project(
     for gpu, use in gpu_uses.items():
         for amount, weights in ((by_time[gpu], use.time), (by_energy[gpu], use.energy)):
             if amount:
-                add_all(rest, split(amount, weights)[0])
+                add_all(rest, divide(amount, weights))
     return Projection(
         month, to_date, rest, tuple(periods), up_ratio=float(up_ratio), rest_at_present_prices=present
     )
@@ -324,7 +324,7 @@ def energy_by_product(postings: Postings) -> Iterator[tuple[Instant, Gpu, Produc
             part = part_between(used.energy, start, end, length)
             owners = weights.get(used.gpu)
             if part and owners is not None:
-                for product, amount in split(part, owners)[0].items():
+                for product, amount in divide(part, owners).items():
                     yield segment.start, used.gpu, product, amount
 
 

@@ -15,7 +15,7 @@ from itertools import groupby, pairwise
 from typing import Any, Final, NamedTuple, Protocol
 from zoneinfo import ZoneInfo
 
-from exporter.cost.money import add, add_all, split
+from exporter.cost.money import add, add_all, divide
 from exporter.ledger.adjustments import REPRICING, Adjustment
 from exporter.ledger.history import HistorySums
 from exporter.ledger.schema import day_number
@@ -423,7 +423,7 @@ def _differences(cell: _GpuCell) -> Iterator[_Difference]:
 def _shares(amount: Picodollars, cell: _GpuCell, *, while_up: bool) -> dict[Payer, Picodollars]:
     """A signed amount by charged time, of a host that was never up by all of it."""
     weights = cell.charged(while_up=while_up)
-    parts, _ = split(abs(amount), weights if any(weights.values()) else cell.time)
+    parts = divide(abs(amount), weights if any(weights.values()) else cell.time)
     return {payer: part if amount > 0 else -part for payer, part in parts.items()}
 
 

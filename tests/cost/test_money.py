@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from exporter.cost.accrual import accrue, accrue_energy
-from exporter.cost.money import ROUNDING_SCALE, WHOLE, add, add_all, portions, split
+from exporter.cost.money import ROUNDING_SCALE, WHOLE, add, add_all, divide, portions, split
 from exporter.cost.state import Carry
 from exporter.tariff.rate import EnergyPrice, Provenance, Rate
 from exporter.units import dollars, picodollars
@@ -111,6 +111,11 @@ def test_ties_go_by_sorted_key_whatever_the_order() -> None:
     """One unit among equals goes to the first key in order, however the weights were said."""
     assert split(1, {"b": 1, "a": 1, "c": 1})[0] == {"a": 1, "b": 0, "c": 0}
     assert split(1, {"c": 1, "a": 1, "b": 1})[0] == {"a": 1, "b": 0, "c": 0}
+
+
+def test_an_amount_that_is_divided_once_has_parts_alone() -> None:
+    """Ten over three equals: the unit that is left goes to the first; a weight of zero has no part."""
+    assert divide(10, {"b": 2, "a": 2, "c": 2, "d": 0}) == {"a": 4, "b": 3, "c": 3}
 
 
 def test_a_debt_goes_first() -> None:

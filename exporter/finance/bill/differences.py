@@ -9,7 +9,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from typing import Final, Literal, get_args
 
-from exporter.cost.money import add, add_all, split
+from exporter.cost.money import add, add_all, divide
 from exporter.finance.bill.charges import APART, Apart
 from exporter.finance.bill.host_bill import InvoiceSums, Metered
 from exporter.ledger.history import HistorySums
@@ -281,8 +281,8 @@ def _by_time(book: Book, timed: Metered, *, common_hours: bool) -> list[Differen
         parts.append(Difference("price", drift, priced, 0))
     elif priced:
         sign = -1 if drift < 0 else 1
-        amounts, _carry = split(abs(drift), weights)
-        times, _carry = split(priced, weights)
+        amounts = divide(abs(drift), weights)
+        times = divide(priced, weights)
         for basis, amount in weights.items():
             kind = _DRIFTS.get(basis, "price")
             parts.append(Difference(kind, sign * amounts[basis], times[basis], amount))
@@ -305,7 +305,7 @@ def _by_hour_of_the_books(book: Book, billed_sums: InvoiceSums) -> list[Differen
     }
     priced = book.metered - book.unpriced - book.down
     if priced <= 0:
-        worths, _carry = split(left, times) if any(times.values()) else ({}, 0)
+        worths = divide(left, times) if any(times.values()) else {}
         return [Difference(kind, worth, times[kind]) for kind, worth in worths.items()]
     parts: list[Difference] = []
     for kind, time in times.items():

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Final, Literal, NamedTuple, get_args
 from zoneinfo import ZoneInfo
 
-from exporter.cost.money import add, split
+from exporter.cost.money import add, divide
 from exporter.finance.bill.bill_file import InvoiceForm, Reading, read_rows
 from exporter.finance.bill.charges import (
     CommitmentCharge,
@@ -147,7 +147,7 @@ def _shares(fee: Picodollars, commitment_uses: Sequence[CommitmentUse]) -> list[
         weights = {number: weight for number, weight in enumerate(column) if weight > 0}
         if weights:
             sign = -1 if fee < 0 else 1
-            parts, _rounding = split(abs(fee), weights)
+            parts = divide(abs(fee), weights)
             return [sign * parts.get(number, 0) for number in range(len(commitment_uses))]
     return [0] * len(commitment_uses)
 

@@ -6,7 +6,7 @@ from typing import Literal
 from zoneinfo import ZoneInfo
 
 from exporter import units
-from exporter.cost.money import add, split
+from exporter.cost.money import add, divide
 from exporter.cost.postings import UNASSIGNED
 from exporter.finance.bill.charges import UTC_ZONE, InvoiceError
 from exporter.finance.bill.differences import Book, ComparedDay, ProductTeam, compare
@@ -279,7 +279,7 @@ def _suggestions(
 ) -> Iterator[Suggestion]:
     """A difference of whole cents over those who pay for what was compared, by what they pay."""
     paying = {owner: amount for owner, amount in owners.items() if amount > 0}
-    amounts, _carry = split(abs(difference), paying or {(UNASSIGNED, UNASSIGNED): 1})
+    amounts = divide(abs(difference), paying or {(UNASSIGNED, UNASSIGNED): 1})
     sign = 1 if difference > 0 else -1
     whose = sorted(amounts)
     parts = rounded([amounts[owner] for owner in whose], CENT)

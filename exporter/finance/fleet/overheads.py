@@ -6,7 +6,7 @@ from fractions import Fraction
 from typing import Final, Literal, TypeVar, get_args
 from zoneinfo import ZoneInfo
 
-from exporter.cost.money import add, split
+from exporter.cost.money import add, divide
 from exporter.cost.postings import UNASSIGNED, CostOwner
 from exporter.tariff.calendar import month_of
 from exporter.tariff.period import Period
@@ -120,4 +120,4 @@ def _divided(amount: Picodollars, weights: Mapping[CostOwner, int], product: str
 def positive_split(amount: int, weights: Mapping[K, int]) -> dict[K, int]:
     """Parts of an amount by the weights that are positive, summing to it exactly; none without any."""
     positive = {key: weight for key, weight in weights.items() if weight > 0}
-    return split(amount, positive)[0] if positive else {}
+    return divide(amount, positive) if positive else {}

@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import replace
 from typing import Final, NamedTuple
 
-from exporter.cost.money import add, split
+from exporter.cost.money import add, divide
 from exporter.cost.postings import CostOwner
 from exporter.finance.fleet.record import HostMonth
 from exporter.finance.prometheus.client import PrometheusClient, QuerySeries
@@ -180,15 +180,15 @@ def apportioned(host: HostMonth, rise: Rises | None) -> HostMonth:
     rows["cost"] = {}
     for owner, amount in by_owner.items():
         if owner in phases:
-            rows["cost"] |= split(amount, phases[owner])[0]
+            rows["cost"] |= divide(amount, phases[owner])
     rows["server_cost"] = {}
     for cell, amount in cells.items():
         weights = components.get((cell.product, cell.team))
         if weights:
-            for labels, part in split(amount, weights)[0].items():
+            for labels, part in divide(amount, weights).items():
                 rows["server_cost"][*labels, cell.price_basis] = part
     gpus = rise.get("gpu_cost")
-    rows["gpu_cost"] = split(host.total, gpus)[0] if gpus else {}
+    rows["gpu_cost"] = divide(host.total, gpus) if gpus else {}
     sums = HistorySums(
         covered={(): host.covered},
         **{

@@ -4,7 +4,7 @@ import math
 from collections.abc import Collection, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 
-from exporter.cost.money import split
+from exporter.cost.money import divide
 from exporter.readings import GpuProcess, GpuReading, Holder, ServerKey
 from exporter.sources.discovery.naming import UNSEEN, NamedServer
 from exporter.sources.discovery.tenants import stood_for
@@ -127,7 +127,7 @@ def _divided(
     weights = {number: other.memory_bytes or 0 for number, (_, other) in enumerate(clients)}
     if any(other.memory_bytes is None for _, other in clients) or not any(weights.values()):
         weights = dict.fromkeys(weights, 1)
-    memory = {} if process.memory_bytes is None else split(process.memory_bytes, weights)[0]
+    memory = {} if process.memory_bytes is None else divide(process.memory_bytes, weights)
     for number, weight in weights.items():
         sm = None if process.sm_ratio is None else process.sm_ratio * weight / sum(weights.values())
         yield clients[number][0], process._replace(memory_bytes=memory.get(number), sm_ratio=sm)
