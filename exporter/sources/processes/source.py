@@ -8,7 +8,8 @@ from exporter.clock import Clock
 from exporter.readings import ErrorCounts, FailureReason, ReadFailedError
 from exporter.sources.processes import procfs
 from exporter.sources.processes.census import census, started
-from exporter.sources.processes.groups import ProcessReading, grouped
+from exporter.sources.processes.grouping import grouped
+from exporter.sources.processes.groups import ProcessReading
 from exporter.sources.processes.listening import LastUsers, with_sockets
 from exporter.units import NANOSECONDS_PER_MINUTE, NANOSECONDS_PER_SECOND, Nanoseconds
 

@@ -9,7 +9,7 @@ from exporter.readings import FailureReason
 from exporter.sources.processes import ProcessGroup
 from exporter.sources.processes.census import Process
 from exporter.sources.processes.cgroups import cgroup
-from exporter.sources.processes.groups import GROUPS_MAX, grouped
+from exporter.sources.processes.grouping import GROUPS_MAX, grouped
 from tests.sources.processes.conftest import Read
 from tests.sources.processes.proc_host import ANY, OURS, ProcHost
 
@@ -395,6 +395,20 @@ def test_a_host_full_of_look_alikes_is_grouped_in_time() -> None:
 
     assert len(groups) == GROUPS_MAX
     assert sum(len(one.computing) for one in groups) == GROUPS_MAX
+
+
+def test_an_engine_behind_a_thousand_helpers_holds_the_sockets_of_its_server() -> None:
+    """Its command line says more than the many that a wrapper started first."""
+    parsed = cgroup(f"{SESSION}\n".encode())
+    argv = ("vllm", "serve", "m")
+    server = Process(10, 1, 1, 10, "vllm", argv, parsed, 1000)
+    helpers = {pid: Process(pid, 10, 1, pid, "sh", ("sh",), parsed, 1000) for pid in range(100, 1200)}
+    inner = Process(2000, 100, 1, 2000, "vllm", argv, parsed, 1000)
+
+    (group,) = grouped({10: server, **helpers, 2000: inner}, [2000])
+
+    assert group.server is not None
+    assert group.server.serving == (10, 2000, *range(100, 130))
 
 
 def test_a_user_with_many_servers_leaves_room_for_others() -> None:

@@ -9,8 +9,7 @@ import pytest
 
 from exporter.clock import SystemClock
 from exporter.readings import ReadFailedError
-from exporter.sources.processes import ProcessSource, census, listening, procfs
-from exporter.sources.processes import groups as grouping
+from exporter.sources.processes import ProcessSource, census, grouping, listening, procfs
 from exporter.sources.processes.procfs import Proc
 from exporter.units import NANOSECONDS_PER_SECOND, Nanoseconds
 from tests.sources.processes.proc_host import ANY, TABLE, ProcHost, row
