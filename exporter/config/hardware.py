@@ -1,11 +1,14 @@
-"""The keys of `hardware`: the price of each GPU, rented or owned, and its electricity."""
+"""The keys of `hardware`: the price of each GPU, rented or owned, and its electricity.
 
-import difflib
-import re
+Each class is a mapping of the file, and each of its fields a key (`config.schema`). `build` makes the record
+of the tariff; a class with `record` becomes that record field by field.
+"""
+
 from decimal import Decimal
 from itertools import pairwise
-from typing import Annotated, Final, NamedTuple
+from typing import Annotated, ClassVar, NamedTuple
 
+from exporter.config.instance_types import instance_type_problem
 from exporter.config.kubernetes import NODE_LABEL
 from exporter.config.schema import ListItem, ListOf, Model, Table, field
 from exporter.config.times import DATE, TIME, DatedInstant
@@ -17,13 +20,8 @@ from exporter.config.values import (
     Number,
     PatternText,
     Whole,
-    has_wildcards,
 )
-from exporter.readings import HostLocation
 from exporter.tariff import quotes
-from exporter.tariff.catalogue import CATALOGUE as BUNDLED
-from exporter.tariff.catalogue import Catalogue
-from exporter.tariff.csv_tables import CatalogueError
 from exporter.tariff.instances import CLOUDS
 from exporter.tariff.terms import (
     Billing,
@@ -37,9 +35,6 @@ from exporter.tariff.terms import (
     Rented,
     RentPrice,
 )
-
-SAME_TYPE_FROM: Final = 0.9
-"""Similarity of two instance types that differ in their size alone."""
 
 # A ledger holds at most 9.2 million dollars per total (64 bits of picodollars); the bounds keep a misplaced
 # amount (a month's where an hour's belongs) from filling a total within the week that a gap may last.
@@ -57,6 +52,8 @@ GPUS = Whole("GPUs", 1, 1024)
 YEARS = Number("years", Decimal(100), Decimal("0.1"))
 RATIO = Number("ratio", Decimal(1), excess=PERCENT)
 FACTOR = Number("ratio", Decimal(10), Decimal(1))
+
+# The meanings below are also those of the options of `tco` (`finance.options.option`).
 
 HostPurchase = Annotated[
     Decimal | None, PURCHASE, "Price of the whole host; the yearly amounts are then per host too."
@@ -88,20 +85,34 @@ PueRatio = Annotated[
     Decimal, FACTOR, "Power usage effectiveness: the building's power over that of its machines."
 ]
 
+# The meanings below are those of keys that two mappings of this file have.
+
+GpuHourDollars = Annotated[Decimal | None, DOLLARS_PER_HOUR, "Price of one GPU per hour."]
+HostHourDollars = Annotated[
+    Decimal | None, DOLLARS_PER_HOUR, "Price of the whole host per hour, divided by gpus_per_host."
+]
+GpusPerHost = Annotated[
+    int | None,
+    GPUS,
+    "GPUs of the host, including any that NVML does not list. Each carries its share of the host's price.",
+]
+
 
 class UnitPrice(NamedTuple):
-    """The price of a unit, a GPU or a host."""
+    """The price of a unit: of a GPU, or of a host."""
 
     dollars: Decimal
+    """The price, by the hour or of a purchase."""
     gpus: int
-    """GPUs that share the price: 1 for that of a GPU."""
+    """The GPUs that share the price: 1 for the price of a GPU."""
 
 
 def _unit_price(per_gpu: Decimal | None, per_host: Decimal | None, gpus_per_host: int) -> UnitPrice:
-    """The price that is given, per GPU or per host."""
+    """The price of a GPU or that of a host, of which exactly one is given."""
     if per_gpu is not None:
         return UnitPrice(per_gpu, gpus=1)
-    return UnitPrice(per_host or Decimal(0), gpus_per_host)
+    assert per_host is not None  # noqa: S101  # `exactly_one` refused a mapping without both
+    return UnitPrice(per_host, gpus_per_host)
 
 
 class DatedPrice(Model, kw_only=True):
@@ -111,15 +122,13 @@ class DatedPrice(Model, kw_only=True):
     """When the price begins: a date, a local time (2026-11-01T09:30) or a time with its offset
     (2026-11-01T09:30+01:00). A date is the first instant of that local day; a local time must occur exactly
     once."""
-    dollars_per_gpu_hour: Annotated[Decimal | None, DOLLARS_PER_HOUR] = None
-    """Price of one GPU per hour."""
-    dollars_per_host_hour: Annotated[Decimal | None, DOLLARS_PER_HOUR] = None
-    """Price of the whole host per hour, divided by gpus_per_host."""
+    dollars_per_gpu_hour: GpuHourDollars = None
+    dollars_per_host_hour: HostHourDollars = None
     note: Annotated[str, Label("note")] = ""
     """Note on the source of the price."""
 
     def build(self) -> "DatedPrice":
-        """The price itself: the GPUs of its host are known to the mapping around the list."""
+        """This mapping, checked. `rent` makes the record: gpus_per_host is a key of the mapping around it."""
         self.exactly_one("dollars_per_gpu_hour", "dollars_per_host_hour")
         return self
 
@@ -153,12 +162,9 @@ PRICES = ListOf(
 class RentedKeys(Model, kw_only=True):
     """Rent, by one of four keys."""
 
-    dollars_per_gpu_hour: Annotated[Decimal | None, DOLLARS_PER_HOUR] = None
-    """Price of one GPU per hour."""
-    dollars_per_host_hour: Annotated[Decimal | None, DOLLARS_PER_HOUR] = None
-    """Price of the whole host per hour, divided by gpus_per_host."""
-    gpus_per_host: Annotated[int | None, GPUS] = None
-    """GPUs of the host, including any that NVML does not list. Each carries its share of the host's price."""
+    dollars_per_gpu_hour: GpuHourDollars = None
+    dollars_per_host_hour: HostHourDollars = None
+    gpus_per_host: GpusPerHost = None
     prices: Annotated[tuple[DatedPrice, ...], PRICES] = ()
     """Dated prices, oldest first; each holds until the next begins, and before the first there is no
     price."""
@@ -180,29 +186,39 @@ class RentedKeys(Model, kw_only=True):
 
     def build(self) -> Rented | Listed:
         """The rent, or the list price to look up."""
-        self.exactly_one("dollars_per_gpu_hour", "dollars_per_host_hour", "prices", "catalogue")
-        for name in ("instance_type", "region", "discount_ratio", "discount_of"):
-            self.goes_with(name, "catalogue")
-        dated_per_host = any(price.has("dollars_per_host_hour") for price in self.prices)
-        if self.dollars_per_host_hour is not None or dated_per_host:
-            self.needs("gpus_per_host")
-        else:
-            self.goes_with("gpus_per_host", "dollars_per_host_hour")
+        self._check()
         if self.catalogue is not None:
-            default: DiscountOf | None = None if self.discount_ratio is None else "on_demand"
-            return Listed(
-                cloud=self.catalogue,
-                instance_type=self.instance_type,
-                region=self.region,
-                discount_ratio=self.discount_ratio or Decimal(0),
-                discount_of=self.discount_of or default,
-                billing=self.billing,
-            )
-        gpus = self.gpus_per_host or 1
+            return self._listed(self.catalogue)
+        gpus = self.gpus_per_host or 1  # without it every price is that of a GPU
         if self.prices:
             return Rented(tuple(price.rent(gpus) for price in self.prices), self.billing)
         price = _unit_price(self.dollars_per_gpu_hour, self.dollars_per_host_hour, gpus)
         return Rented((RentPrice(price.dollars, price.gpus),), self.billing)
+
+    def _check(self) -> None:
+        """Refuse keys that do not go together."""
+        self.exactly_one("dollars_per_gpu_hour", "dollars_per_host_hour", "prices", "catalogue")
+        for name in ("instance_type", "region", "discount_ratio", "discount_of"):
+            self.goes_with(name, "catalogue")
+        priced_per_host = [price for price in self.prices if price.has("dollars_per_host_hour")]
+        if self.has("dollars_per_host_hour") or priced_per_host:
+            self.needs("gpus_per_host")
+        else:
+            self.goes_with("gpus_per_host", "dollars_per_host_hour")
+
+    def _listed(self, cloud: str) -> Listed:
+        """The list price of a cloud. A discount without `discount_of` is one on the on-demand price."""
+        discount_of = self.discount_of
+        if discount_of is None and self.discount_ratio is not None:
+            discount_of = "on_demand"
+        return Listed(
+            cloud=cloud,
+            instance_type=self.instance_type,
+            region=self.region,
+            discount_ratio=self.discount_ratio or Decimal(0),
+            discount_of=discount_of,
+            billing=self.billing,
+        )
 
 
 class OwnedKeys(Model, kw_only=True):
@@ -210,8 +226,7 @@ class OwnedKeys(Model, kw_only=True):
 
     purchase_dollars_per_host: HostPurchase = None
     purchase_dollars_per_gpu: GpuPurchase = None
-    gpus_per_host: Annotated[int | None, GPUS] = None
-    """GPUs of the host, including any that NVML does not list. Each carries its share of the host's price."""
+    gpus_per_host: GpusPerHost = None
     in_service: Annotated[DatedInstant, DATE]
     """The day on which amortization begins; before it there is none."""
     life_years: Annotated[Decimal, YEARS]
@@ -244,15 +259,15 @@ class OwnedKeys(Model, kw_only=True):
             cost_of_capital_ratio=self.cost_of_capital_ratio or None,
         )
         if owned.capital_dollars > owned.life_years * DOLLARS_PER_YEAR.high:
-            message = "the purchase comes to more than 100000000 dollars per year; check both"
-            self.refuse("life_years", message)
+            bound = f"{DOLLARS_PER_YEAR.high} dollars per year"
+            self.refuse("life_years", f"the purchase comes to more than {bound}; check both")
         return owned
 
 
 class EnergyKeys(Model, kw_only=True):
     """Price of electricity, and what the host draws beside its GPUs."""
 
-    record = Electricity
+    record: ClassVar = Electricity
     dollars_per_kilowatt_hour: KilowattHourDollars
     pue_ratio: PueRatio = Decimal(1)
     host_factor_ratio: Annotated[Decimal, FACTOR] = Decimal(1)
@@ -262,7 +277,7 @@ class EnergyKeys(Model, kw_only=True):
 class MatchKeys(Model, kw_only=True):
     """Patterns of a GPU and its host."""
 
-    record = HardwareMatch
+    record: ClassVar = HardwareMatch
     host: PatternText | None = None
     """The host's name, as configured for the exporter or else the operating system's."""
     gpu_model: PatternText | None = None
@@ -300,68 +315,9 @@ class HardwareKeys(Model, kw_only=True):
             problem = instance_type_problem(self.rented, self.match, self.context.catalogue)
             if problem:
                 self.refuse("rented", problem)
-        pricing = self.rented or self.owned
-        assert pricing is not None  # noqa: S101  # exactly one is given
+        pricing = self.owned if self.rented is None else self.rented
+        assert pricing is not None  # noqa: S101  # `exactly_one` refused a rule without both
+        key = "owned" if self.rented is None else "rented"
         return Hardware(
-            match=self.match,
-            pricing=pricing,
-            source=f"{self.node.path}.{'rented' if self.rented else 'owned'}",
-            energy=self.energy,
+            match=self.match, pricing=pricing, source=f"{self.node.path}.{key}", energy=self.energy
         )
-
-
-def instance_type_problem(listed: Listed, match: HardwareMatch, catalogue: Catalogue = BUNDLED) -> str | None:
-    """The problem of an instance type that the configuration names, if any.
-
-    A damaged catalogue is no problem of the configuration: the doctor reports it.
-    """
-    try:
-        location = named_place(listed, match, catalogue)
-        if location is None:
-            return None
-        if not location.cloud:
-            return _no_such(location.instance_type, _clouds(listed), catalogue)
-    except CatalogueError:
-        return None
-    quote = quotes.find_quote(catalogue, location, listed)
-    if isinstance(quote, quotes.NoQuote):
-        return f"the catalogue has no price: {quote.reason}; give dollars_per_host_hour and gpus_per_host"
-    return None
-
-
-def named_place(listed: Listed, match: HardwareMatch, catalogue: Catalogue = BUNDLED) -> HostLocation | None:
-    """The location of hosts whose instance type a rule names; `None` if it names none.
-
-    The cloud is the first that has the type, empty if none has; region and lifecycle are empty if the rule
-    does not name one.
-
-    Raises:
-        CatalogueError: the catalogue is damaged.
-    """
-    named = listed.instance_type or exact(match.instance_type)
-    if not named:
-        return None
-    region = listed.region or exact(match.region)
-    homes = (cloud for cloud in _clouds(listed) if catalogue.instance(cloud, named, region) is not None)
-    return HostLocation(
-        cloud=next(homes, ""), instance_type=named, region=region, lifecycle=exact(match.lifecycle)
-    )
-
-
-def _clouds(listed: Listed) -> tuple[str, ...]:
-    return CLOUDS if listed.cloud == quotes.ANY else (listed.cloud,)
-
-
-def _no_such(named: str, clouds: tuple[str, ...], catalogue: Catalogue) -> str:
-    types = [name for cloud in clouds for name in catalogue.instance_types(cloud)]
-    # The first word of a type, like p5, names its GPU: another GPU is another price.
-    family = re.split("[^A-Za-z0-9]", named)[0]
-    same = [name for name in types if re.split("[^A-Za-z0-9]", name)[0] == family]
-    near = difflib.get_close_matches(named, same, 2, SAME_TYPE_FROM)
-    hint = f"did you mean {' or '.join(near)}?" if near else "give dollars_per_host_hour and gpus_per_host"
-    return f'"{named}" is not in the catalogue of {", ".join(clouds)}; {hint}'
-
-
-def exact(pattern: str | None) -> str:
-    """A pattern that matches one text only; empty for any other."""
-    return "" if pattern is None or has_wildcards(pattern) else pattern

@@ -8,7 +8,7 @@ from ipaddress import ip_address
 from typing import Final, TypeVar
 from urllib.parse import urlsplit
 
-from exporter.config.hardware import named_place
+from exporter.config.instance_types import named_place
 from exporter.config.settings import DEFAULT_BUDGETS, Config, ServerRule
 from exporter.cost.postings import UNASSIGNED
 from exporter.reports.diagnosis import Finding, note, warning

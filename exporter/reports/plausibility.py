@@ -8,7 +8,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextlib import suppress
 from decimal import Decimal
 
-from exporter.config.hardware import exact
+from exporter.config.instance_types import exact
 from exporter.config.settings import Config
 from exporter.config.times import is_fixed_offset
 from exporter.config.values import plain

@@ -5,7 +5,7 @@ from decimal import Decimal
 from fractions import Fraction
 from typing import Any, Final
 
-from exporter.config.hardware import named_place
+from exporter.config.instance_types import named_place
 from exporter.config.settings import Config
 from exporter.config.values import plain
 from exporter.engines import Engine

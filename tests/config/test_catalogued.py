@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from exporter.config import Config
-from exporter.config.hardware import instance_type_problem
+from exporter.config.instance_types import instance_type_problem
 from exporter.tariff.catalogue import Catalogue
 from exporter.tariff.terms import HardwareMatch, Listed, Rented, RentPrice
 
