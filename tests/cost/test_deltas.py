@@ -222,11 +222,12 @@ def test_an_identity_that_vanishes_with_the_name_is_a_baseline(watch: Watch) -> 
     assert watch.read(replace(gen(500, identity=""), key=BATCH)) == {}
 
 
-def test_a_renamed_server_loses_no_tokens(watch: Watch) -> None:
+@pytest.mark.parametrize(("identity", "listener"), [("1", ""), ("", "1:10")])
+def test_a_renamed_server_loses_no_tokens(watch: Watch, identity: str, listener: str) -> None:
     """The configuration names it otherwise and the process is the same: its tokens go to the new name."""
-    watch.read(gen(100))
+    watch.read(replace(gen(100, identity), listener=listener))
     assert watch.read(down(replace(gen(0), key=BATCH))) == {}
-    assert watch.generated(replace(gen(130), key=BATCH)) == 30
+    assert watch.generated(replace(gen(130, identity), key=BATCH, listener=listener)) == 30
     assert watch.state is not None
     assert watch.state.key == BATCH
 

@@ -214,6 +214,15 @@ def test_a_model_that_was_renamed_pays_no_idle_money(meter: CheckedMeter) -> Non
     assert set(tick.splits) == {"old", "new"}
 
 
+def test_a_server_that_ended_in_a_gap_pays_it_under_what_it_served_last(meter: CheckedMeter) -> None:
+    """An hour at one dollar; the name that it had before pays nothing of it."""
+    for served in (models(old=0), models(old=500), models(new=0)):
+        meter.tick(10, [h100()], [served], allocate(CHAT, 0))
+    before = meter.dollars(model="old"), meter.dollars(model="new")
+    meter.tick(3600, [h100()])
+    assert (meter.dollars(model="old"), meter.dollars(model="new")) == (before[0], before[1] + 10**12)
+
+
 def test_a_loading_server_uses_its_last_known_models(meter: CheckedMeter) -> None:
     """It answers and lists nothing, or does not answer at all: money keeps its model."""
     meter.tick(10, [], [models(a=100)])
