@@ -22,6 +22,7 @@ A model that is new has its new GPU time per token and price in the old period t
 old ones in the new period. Overheads, corrections and money without rows are differences of their own.
 """
 
+from collections import Counter
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from fractions import Fraction
@@ -144,7 +145,7 @@ class _Server:
     """GPU time that worked for tokens, by model."""
     tokens: dict[str, int] = field(default_factory=dict)
     """By model."""
-    paid_by: dict[Payer, Picodollars] = field(default_factory=dict)
+    paid_by: Counter[Payer] = field(default_factory=Counter)
 
     @property
     def served(self) -> list[str]:
@@ -377,7 +378,7 @@ def _composition(
     price_effects: dict[Payer, Fraction] = {}
     for key, server in after.servers.items():
         old = before.servers.get(key, _Server())
-        paid = {payer: server.paid_by[payer] + old.paid_by.get(payer, 0) for payer in server.paid_by}
+        paid = {payer: server.paid_by[payer] + old.paid_by[payer] for payer in server.paid_by}
         payer = max(paid, key=lambda each: (paid[each], each), default=("", ""))
         if old.price is None or payer not in changes or not server.gpu_time:
             continue
