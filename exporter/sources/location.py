@@ -233,8 +233,9 @@ class LocationPoller:
             merged = self._merged()
             if merged is not None:
                 if merged.contradiction and merged.contradiction != self._contradiction:
-                    problem = {"problem": merged.contradiction}
-                    log.warning("node labels contradict cloud metadata", extra=problem)
+                    log.warning(
+                        "node labels contradict cloud metadata", extra={"problem": merged.contradiction}
+                    )
                 self._contradiction = merged.contradiction
                 location = merged.location
                 fields = {
