@@ -178,6 +178,10 @@ class LatencyPosting:
     upper: int
     total: int
 
+    def by_part(self) -> dict[LatencyPart, int]:
+        """The counts by part: those that met their objective, at least and at most, and all."""
+        return {"lower": self.lower, "upper": self.upper, "total": self.total}
+
 
 @dataclass(frozen=True, slots=True)
 class HostedEquivalent:

@@ -18,6 +18,7 @@ from exporter.cost.projection import RecentUsage, UsageHour
 from exporter.cost.state import State
 from exporter.ledger import marks, schema, unpriced_time
 from exporter.ledger.errors import DamagedError, ForeignSchemaError, LedgerError, LedgerLockedError
+from exporter.ledger.families import NO_KEY
 from exporter.ledger.history import History, HistoryCache, HistorySums
 from exporter.ledger.totals import HOURS_KEPT, HourSums, Totals, read_totals, sum_minutes
 from exporter.readings import Gpu, ServerKey
@@ -107,7 +108,7 @@ class LastDay:
             money: dict[str, Picodollars] = {}
             for owner_phase, amount in sums.cost.items():
                 add(money, owner_phase.phase, amount)
-            covered = totals.hours[hour].covered.get((), 0) if hour in totals.hours else 0
+            covered = totals.hours[hour].covered.get(NO_KEY, 0) if hour in totals.hours else 0
             hours.append(Hour(hour * NANOSECONDS_PER_HOUR, money, covered))
 
         components: dict[str, Picodollars] = {}
@@ -479,7 +480,7 @@ def recent_usage(totals: Totals, now: Instant) -> RecentUsage:
         for (gpu, product), used in sums.energy.items():
             energy.setdefault(gpu, {})[product] = used
         start = hour * NANOSECONDS_PER_HOUR
-        hours.append(UsageHour(start, sums.covered.get((), 0), sums.down.get((), 0), time, energy))
+        hours.append(UsageHour(start, sums.covered.get(NO_KEY, 0), sums.down.get(NO_KEY, 0), time, energy))
     last_hours: dict[str, int] = {}
     last_used = 0
     for used_hour in hours:

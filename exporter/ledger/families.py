@@ -14,6 +14,10 @@ from exporter.report import MonthKey, OwnerLatency, ServerComponent, ServerOwner
 
 K = TypeVar("K", bound=Hashable)
 
+NoKey = tuple[()]
+NO_KEY: Final[NoKey] = ()
+"""The only key of a family without columns of a key, such as the wall time that ticks covered."""
+
 LARGEST: Final = 2**63 - 1
 """The largest integer that SQLite holds."""
 
@@ -100,15 +104,11 @@ class Family:
         """Add a value to the sums of this family."""
         sums[key] = self.rule.combine(sums.get(key, self.rule.start), posted)
 
-    def changed(self, before: Mapping[K, int], posted: Mapping[K, int]) -> dict[K, int]:
+    def new_values(self, before: Mapping[K, int], posted: Mapping[K, int]) -> dict[K, int]:
         """New values of the keys that a posting changes or adds."""
         start, combine = self.rule
-        changed: dict[K, int] = {}
-        for key, value in posted.items():
-            after = combine(before.get(key, start), value)
-            if after != before.get(key):
-                changed[key] = after
-        return changed
+        after = {key: combine(before.get(key, start), value) for key, value in posted.items()}
+        return {key: value for key, value in after.items() if value != before.get(key)}
 
 
 Families = Mapping[str, Family]
@@ -243,13 +243,24 @@ class Sums:
         """A copy to add to."""
         return replace(self, **{item.name: dict(getattr(self, item.name)) for item in fields(self)})
 
-    def changed_by(self, posted: Self) -> dict[Family, dict[Any, int]]:
+    def post(self, name: str, key: Hashable, posted: int) -> None:
+        """Add a value to the family of this name, by its rule."""
+        self.grain[name].post(getattr(self, name), key, posted)
+
+    def post_all(self, name: str, posted: Mapping[Any, int]) -> None:
+        """Add the value of each key to the family of this name, by its rule."""
+        family = self.grain[name]
+        sums = getattr(self, name)
+        for key, value in posted.items():
+            family.post(sums, key, value)
+
+    def new_values(self, posted: Self) -> dict[Family, dict[Any, int]]:
         """New values of the keys that other sums change or add, by family, without families that stay."""
-        changed = {
-            family: family.changed(getattr(self, name), getattr(posted, name))
+        after = {
+            family: family.new_values(getattr(self, name), getattr(posted, name))
             for name, family in self.grain.items()
         }
-        return {family: values for family, values in changed.items() if values}
+        return {family: values for family, values in after.items() if values}
 
     def without_brief(self) -> Self:
         """Sums without the families that are kept for a day only; the same sums if these are empty."""
@@ -260,5 +271,5 @@ class Sums:
 
     def add(self, posted: Self) -> None:
         """Add other sums, each by the rule of its family."""
-        for family, values in self.changed_by(posted).items():
-            getattr(self, family.name).update(values)
+        for name in self.grain:
+            self.post_all(name, getattr(posted, name))

@@ -51,8 +51,8 @@ class HistorySums(Sums):
     tokens: dict[tuple[CostOwner, TokenKind], int] = field(default_factory=dict)
     unpriced: dict[tuple[Gpu, CostOwner], Nanoseconds] = field(default_factory=dict)
     """GPU time of `gpu_held` that had no price when it passed, by its holder."""
-    covered: dict[tuple[()], Nanoseconds] = field(default_factory=dict)
-    """Wall time of ticks, under the only key `()`."""
+    covered: dict[families.NoKey, Nanoseconds] = field(default_factory=dict)
+    """Wall time of ticks."""
     settled: dict[tuple[Gpu, CostOwner], Nanoseconds] = field(default_factory=dict)
     """GPU time of `unpriced` that was charged since: the rest waits."""
     gpu_down: dict[Gpu, Nanoseconds] = field(default_factory=dict)
@@ -102,7 +102,7 @@ class HistorySums(Sums):
     def of(cls, segment: Segment) -> "HistorySums":
         """Sums of a segment, each key of money in the order in which it first came."""
         sums = cls()
-        add(sums.covered, (), segment.end - segment.start)
+        add(sums.covered, families.NO_KEY, segment.end - segment.start)
         sums._add_money(segment)
         for time in segment.gpu_times:
             add(sums.held, time.owner_phase, time.chargeable)
@@ -319,7 +319,7 @@ def write_history(
         if (family, period) not in before:
             before[family, period] = schema.rows_of_period(connection, family, period)
         earlier = before[family, period]
-        changed = family.changed(earlier, values)
+        changed = family.new_values(earlier, values)
         schema.write_rows(connection, family, period, changed)
         latest[family] = period, {**earlier, **changed}
     return {(family, period): rows for family, (period, rows) in latest.items()}

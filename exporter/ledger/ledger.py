@@ -358,7 +358,7 @@ class Ledger:
         pending.history.add(sums)
         unpriced.add(postings)
         pending.unpriced = unpriced.unwritten
-        pending.totals.add(sums, listed=self._committed.totals.counters.changed)
+        pending.totals.add(sums, served=self._committed.totals.counters.changed)
         pending.state = state
         pending.texts = marks.texts(state)
         pending.end = postings.end
@@ -382,8 +382,8 @@ class Ledger:
             now: Instant | None = None
             file = self._store
             if file is None:
-                advance = self._committed.totals.advanced(pending.totals, pending.end)
-                written = WrittenTick(advance.totals, history={})
+                committed = self._committed.totals.with_added(pending.totals, pending.end)
+                written = WrittenTick(committed.totals, history={})
             else:
                 now = self._clock.wall()
                 try:

@@ -305,7 +305,7 @@ class Store:
                 now=now,
             )
             counters = replace(pending.totals.counters, months=months)
-            advance = before.totals.advanced(replace(pending.totals, counters=counters), pending.end)
+            advance = before.totals.with_added(replace(pending.totals, counters=counters), pending.end)
             write_totals(connection, self._keys, advance.changes)
             first_hour = advance.retained.first_hour
             history = write_history(connection, self._keys, before.history, pending.history, first_hour)
@@ -524,7 +524,7 @@ def _write_from_memory(part: Path, connect: schema.Connect, contents: Contents, 
         )
         with transaction(connection):
             keys = Keys(connection)
-            write_totals(connection, keys, Totals().advanced(contents.totals, latest.end).changes)
+            write_totals(connection, keys, Totals().with_added(contents.totals, latest.end).changes)
             unpriced_time.write_unpriced(connection, keys, contents.recent)
             _write_texts(connection, {}, contents.texts)
             _write_meta(

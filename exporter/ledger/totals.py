@@ -1,16 +1,24 @@
 """Running totals: sums of the last commit and since it, and their rows in the file."""
 
 import sqlite3
-from collections.abc import Callable, Collection, Container, Iterable, Mapping
+from collections.abc import Collection, Container, Iterable, Mapping
 from dataclasses import dataclass, field, replace
 from functools import lru_cache
-from typing import Any, ClassVar, Final, NamedTuple, TypeVar
+from typing import Any, ClassVar, Final, Generic, NamedTuple, TypeVar
 
-from exporter.cost.money import add, add_all
-from exporter.cost.postings import CostOwner, LatencyPart, OwnerPhase
+from exporter.cost.postings import CostOwner, LatencyPart, LatencyPosting, OwnerPhase
 from exporter.cost.projection import energy_by_product
 from exporter.ledger import schema
-from exporter.ledger.families import COUNTERS, HOURS, MINUTES, Families, Family, Sums
+from exporter.ledger.families import (
+    COUNTERS,
+    HOURS,
+    MINUTES,
+    NO_KEY,
+    Families,
+    Family,
+    NoKey,
+    Sums,
+)
 from exporter.ledger.history import SegmentSums, TickSums
 from exporter.readings import Gpu, LatencyBasis, Objective, TokenKind
 from exporter.report import MonthKey, OwnerLatency, ServerComponent, Window
@@ -33,6 +41,7 @@ USAGE_HOURS_KEPT: Final = 26
 """Hours of GPU use by product that stay: the last 24, and room for their edges."""
 
 S = TypeVar("S", bound=Sums)
+M = TypeVar("M")
 
 
 @dataclass(slots=True)
@@ -66,7 +75,10 @@ class Counters(Sums):
 
 @dataclass(slots=True, eq=False)
 class MinuteSums(Sums):
-    """Sums of one minute, by the time that money and tokens are of. Not changed once they are committed."""
+    """Sums of one minute, by the time that money and tokens are of.
+
+    They are not changed once they are committed, so that `_windows` is cached by their identity (`eq=False`).
+    """
 
     grain: ClassVar[Families] = MINUTES
     cost: dict[OwnerPhase, Picodollars] = field(default_factory=dict)
@@ -81,10 +93,10 @@ class HourSums(Sums):
     grain: ClassVar[Families] = HOURS
     cost: dict[str, Picodollars] = field(default_factory=dict)
     """Money by product."""
-    covered: dict[tuple[()], Nanoseconds] = field(default_factory=dict)
-    """Wall time of segments, once for all products, under the only key `()`."""
-    down: dict[tuple[()], Nanoseconds] = field(default_factory=dict)
-    """Wall time of segments without hourly rent, under the only key `()`."""
+    covered: dict[NoKey, Nanoseconds] = field(default_factory=dict)
+    """Wall time of segments, once for all products."""
+    down: dict[NoKey, Nanoseconds] = field(default_factory=dict)
+    """Wall time of segments without hourly rent."""
     usage: dict[tuple[Gpu, str], Nanoseconds] = field(default_factory=dict)
     """GPU time by GPU and product."""
     energy: dict[tuple[Gpu, str], Millijoules] = field(default_factory=dict)
@@ -117,6 +129,22 @@ class Retained(NamedTuple):
             first_brief_hour=ordered[-USAGE_HOURS_KEPT] if len(ordered) >= USAGE_HOURS_KEPT else 0,
         )
 
+    def minutes_of(self, minutes: Mapping[int, MinuteSums]) -> dict[int, MinuteSums]:
+        """The minutes that stay."""
+        return {
+            minute: sums
+            for minute, sums in minutes.items()
+            if self.first_minute <= minute <= self.last_minute
+        }
+
+    def hours_of(self, hours: Mapping[int, HourSums]) -> dict[int, HourSums]:
+        """The hours that stay: those of more than a day ago without the brief families."""
+        return {
+            hour: sums if hour >= self.first_brief_hour else sums.without_brief()
+            for hour, sums in hours.items()
+            if hour >= self.first_hour
+        }
+
 
 class Change(NamedTuple):
     """Values of one table, and of one period, that a commit changes. They are whole."""
@@ -127,7 +155,7 @@ class Change(NamedTuple):
     values: Mapping[Any, int]
 
 
-class Advance(NamedTuple):
+class Committed(NamedTuple):
     """Outcome of a commit."""
 
     totals: "Totals"
@@ -150,67 +178,71 @@ class Totals:
     hours: dict[int, HourSums] = field(default_factory=dict)
     """Sums by hour since 1970."""
 
-    def add(self, tick: TickSums, listed: Container[CostOwner]) -> None:
-        """Add one tick. Owners that are `listed` already get no first entry in `changed`."""
+    def add(self, tick: TickSums, served: Container[CostOwner]) -> None:
+        """Add one tick to totals that are not committed yet.
+
+        `served` are the owners that the committed totals have. They get no first entry in `changed`.
+        """
         postings = tick.postings
         end = postings.end
-        for posted in tick.segments:
-            self._add_segment(posted, end)
-        for posted in tick.late:
-            self._add_money(posted, end)
+        for segment_sums in tick.segments:
+            self._add_segment(segment_sums, end)
+        for segment_sums in tick.late:
+            self._add_money(segment_sums, end)
         self._add_counts(tick)
+        self._add_latencies(postings.latencies, end)
         for energy in postings.energy:
-            add(self.counters.energy, energy.gpu, energy.energy)
+            self.counters.post("energy", energy.gpu, energy.energy)
         for at, gpu, product, used in energy_by_product(postings):
-            add(self._hour(at).energy, (gpu, product), used)
+            self._hour(at).post("energy", (gpu, product), used)
 
         # An owner is served from its first tick, whether or not anything is posted to it.
-        new_owners = {tokens.owner for tokens in postings.tokens}
-        new_owners.update(requests.owner for requests in postings.requests)
-        new_owners.update(postings.owners)
-        for owner in new_owners:
-            if owner not in listed:
+        owners = {tokens.owner for tokens in postings.tokens}
+        owners.update(requests.owner for requests in postings.requests)
+        owners.update(postings.owners)
+        for owner in owners:
+            if owner not in served:
                 self.counters.changed.setdefault(owner, end)
+
         # While writes fail, ticks are added up: their minutes and hours expire as committed ones do.
-        self.prune(Retained.after(self.metered_hours(), end))
+        retained = Retained.after(self.metered_hours(), end)
+        self.minutes = retained.minutes_of(self.minutes)
+        self.hours = retained.hours_of(self.hours)
 
     def _add_counts(self, tick: TickSums) -> None:
-        """Add what servers counted in a tick: tokens, their equivalents, requests and latencies."""
+        """Add what servers counted in a tick: tokens, their equivalents, and requests."""
         postings = tick.postings
         counters = self.counters
         end = postings.end
         for tokens in postings.tokens:
-            COUNTERS["tokens"].post(counters.tokens, (tokens.owner, tokens.kind), tokens.count)
+            counters.post("tokens", (tokens.owner, tokens.kind), tokens.count)
         for tokens, times in tick.tokens:
-            COUNTERS["last_token"].post(counters.last_token, tokens.owner, end)
-            COUNTERS["changed"].post(counters.changed, tokens.owner, end)
+            counters.post("last_token", tokens.owner, end)
+            counters.post("changed", tokens.owner, end)
             for time in times:
-                minute_tokens = self._minute(time.at).tokens
-                MINUTES["tokens"].post(minute_tokens, (tokens.owner, tokens.kind), time.tokens)
+                self._minute(time.at).post("tokens", (tokens.owner, tokens.kind), time.tokens)
         for equivalent in postings.equivalents:
-            key = equivalent.owner, equivalent.reference
-            COUNTERS["equivalents"].post(counters.equivalents, key, equivalent.amount)
+            counters.post("equivalents", (equivalent.owner, equivalent.reference), equivalent.amount)
         for requests in postings.requests:
-            COUNTERS["requests"].post(counters.requests, requests.owner, requests.count)
+            counters.post("requests", requests.owner, requests.count)
         for preempted in postings.preemptions:
-            COUNTERS["preemptions"].post(counters.preemptions, preempted.owner, preempted.count)
+            counters.post("preemptions", preempted.owner, preempted.count)
         for requests in (*postings.requests, *postings.preemptions):
             if requests.count:
-                COUNTERS["changed"].post(counters.changed, requests.owner, end)
+                counters.post("changed", requests.owner, end)
 
-        # A tick's counts came before its end: at the end of a minute they are of that minute.
-        last_minute = self._minute(end - 1)
-        for latency in postings.latencies:
-            parts: dict[LatencyPart, int] = {
-                "lower": latency.lower,
-                "upper": latency.upper,
-                "total": latency.total,
+    def _add_latencies(self, latencies: Iterable[LatencyPosting], end: Instant) -> None:
+        """Add the latencies that servers observed in a tick, up to its end."""
+        # They came before the end: a tick that ends with a minute observed them in that minute.
+        minute = self._minute(end - 1)
+        for latency in latencies:
+            counts = {
+                OwnerLatency(latency.owner, latency.objective, latency.basis, part): count
+                for part, count in latency.by_part().items()
             }
-            for part, count in parts.items():
-                latency_key = OwnerLatency(latency.owner, latency.objective, latency.basis, part)
-                COUNTERS["latencies"].post(counters.latencies, latency_key, count)
-                if latency.total:
-                    MINUTES["latencies"].post(last_minute.latencies, latency_key, count)
+            self.counters.post_all("latencies", counts)
+            if latency.total:
+                minute.post_all("latencies", counts)
 
     def _minute(self, at: Instant) -> MinuteSums:
         return self.minutes.setdefault(minute_of(at), MinuteSums())
@@ -218,40 +250,40 @@ class Totals:
     def _hour(self, at: Instant) -> HourSums:
         return self.hours.setdefault(hour_of(at), HourSums())
 
-    def _add_segment(self, posted: SegmentSums, end: Instant) -> None:
+    def _add_segment(self, segment_sums: SegmentSums, end: Instant) -> None:
         """Add the time of a segment, when it passes, and its money."""
-        segment = posted.segment
+        segment = segment_sums.segment
         counters = self.counters
         hour = self._hour(segment.start)
-        add(hour.covered, (), segment.end - segment.start)
+        hour.post("covered", NO_KEY, segment.end - segment.start)
         if segment.down:
-            add(hour.down, (), segment.down)
-        self._add_money(posted, end)
-        add_all(counters.unpriced, posted.sums.unpriced)
+            hour.post("down", NO_KEY, segment.down)
+        self._add_money(segment_sums, end)
+        counters.post_all("unpriced", segment_sums.sums.unpriced)
         for time in segment.gpu_times:
             owner = time.owner_phase.owner
-            add(hour.usage, (time.gpu, owner.product), time.duration)
-            COUNTERS["first_held"].post(counters.first_held, owner.product, segment.start)
-            COUNTERS["changed"].post(counters.changed, owner, end)
+            hour.post("usage", (time.gpu, owner.product), time.duration)
+            counters.post("first_held", owner.product, segment.start)
+            counters.post("changed", owner, end)
 
-    def _add_money(self, posted: SegmentSums, end: Instant) -> None:
+    def _add_money(self, segment_sums: SegmentSums, end: Instant) -> None:
         """Add money at the time that it covers, whenever it is posted, and the GPU time that is owed."""
-        segment = posted.segment
-        sums = posted.sums
+        segment = segment_sums.segment
+        sums = segment_sums.sums
         counters = self.counters
         self.accrued += segment.accrued
-        add_all(counters.held, sums.held)
-        add_all(counters.gpu_cost, sums.gpu_cost)
-        add_all(counters.cost, sums.cost)
+        counters.post_all("held", sums.held)
+        counters.post_all("gpu_cost", sums.gpu_cost)
+        counters.post_all("cost", sums.cost)
         if sums.cost:
-            add_all(self._minute(segment.start).cost, sums.cost)
+            self._minute(segment.start).post_all("cost", sums.cost)
         for owner_phase in sums.cost:
-            COUNTERS["changed"].post(counters.changed, owner_phase.owner, end)
+            counters.post("changed", owner_phase.owner, end)
         for (server_owner, component, basis), amount in sums.server_cost.items():
             cell = MonthKey(server_owner.product, server_owner.team, basis, segment.month)
-            add(counters.server_cost, ServerComponent(server_owner, component), amount)
-            add(counters.months, cell, amount)
-            add(self._hour(segment.start).cost, server_owner.product, amount)
+            counters.post("server_cost", ServerComponent(server_owner, component), amount)
+            counters.post("months", cell, amount)
+            self._hour(segment.start).post("cost", server_owner.product, amount)
 
     def metered_hours(self) -> set[int]:
         """Hours that ticks covered."""
@@ -266,57 +298,73 @@ class Totals:
             hours={hour: sums.copy() for hour, sums in self.hours.items()},
         )
 
-    def advanced(self, later: "Totals", end: Instant) -> Advance:
+    def values(self, family: Family, period: int) -> dict[Any, int]:
+        """Values of a family in one minute or hour, or all of a running total; made where there are none."""
+        sums: Sums = self.counters
+        if family.period == "minute":
+            sums = self.minutes.setdefault(period, MinuteSums())
+        elif family.period == "hour":
+            sums = self.hours.setdefault(period, HourSums())
+        values: dict[Any, int] = getattr(sums, family.name)
+        return values
+
+    def with_added(self, later: "Totals", end: Instant) -> Committed:
         """Totals after more was added, up to a tick's end, without the minutes and hours that expired.
 
         The totals before stay as they are. Families without an addition are shared.
         """
         retained = Retained.after(self.metered_hours() | later.metered_hours(), end)
-        staying = replace(later, minutes=dict(later.minutes), hours=dict(later.hours))
-        staying.prune(retained)
-
-        counters, changes = _advanced(self.counters, staying.counters, 0)
-        minutes = dict(self.minutes)
-        for minute, posted in staying.minutes.items():
-            before = minutes.get(minute, MinuteSums())
-            minutes[minute], minute_changes = _advanced(before, posted, minute)
-            changes += minute_changes
-        hours = dict(self.hours)
-        for hour, posted_hour in staying.hours.items():
-            hour_before = hours.get(hour, HourSums())
-            hours[hour], hour_changes = _advanced(hour_before, posted_hour, hour)
-            changes += hour_changes
-        totals = Totals(self.accrued + later.accrued, counters, minutes, hours)
-        totals.prune(retained)
-        return Advance(totals, changes, retained)
-
-    def prune(self, retained: Retained) -> None:
-        """Delete minutes and hours that expired."""
-        for minute in list(self.minutes):
-            if not retained.first_minute <= minute <= retained.last_minute:
-                del self.minutes[minute]
-        for hour, sums in list(self.hours.items()):
-            if hour < retained.first_hour:
-                del self.hours[hour]
-            elif hour < retained.first_brief_hour:
-                self.hours[hour] = sums.without_brief()
+        counters = _merged(self.counters, later.counters, period=0)
+        minutes = _merged_periods(self.minutes, retained.minutes_of(later.minutes), MinuteSums())
+        hours = _merged_periods(self.hours, retained.hours_of(later.hours), HourSums())
+        totals = Totals(
+            accrued=self.accrued + later.accrued,
+            counters=counters.sums,
+            minutes=retained.minutes_of(minutes.sums),
+            hours=retained.hours_of(hours.sums),
+        )
+        return Committed(totals, [*counters.changes, *minutes.changes, *hours.changes], retained)
 
 
-def _advanced(before: S, posted: S, period: int) -> tuple[S, list[Change]]:
-    """Sums after more was posted, and what that changes. Families without an addition are shared."""
-    changed = before.changed_by(posted)
-    after = {family.name: {**getattr(before, family.name), **values} for family, values in changed.items()}
-    return replace(before, **after), [Change(family, period, values) for family, values in changed.items()]
+class _Merged(NamedTuple, Generic[M]):
+    """Sums of one period, or by period, after more was added."""
+
+    sums: M
+    changes: list[Change]
+    """Values that the addition changed."""
+
+
+def _merged(before: S, added: S, period: int) -> _Merged[S]:
+    """Sums of one period after more was added. Families without an addition are shared."""
+    changes = [Change(family, period, values) for family, values in before.new_values(added).items()]
+    after = {
+        change.family.name: {**getattr(before, change.family.name), **change.values} for change in changes
+    }
+    return _Merged(replace(before, **after), changes)
+
+
+def _merged_periods(before: Mapping[int, S], added: Mapping[int, S], nothing: S) -> _Merged[dict[int, S]]:
+    """Sums by period after more was added. A period that is new begins with `nothing`."""
+    after = dict(before)
+    changes: list[Change] = []
+    for period, sums in added.items():
+        merged = _merged(before.get(period, nothing), sums, period)
+        after[period] = merged.sums
+        changes += merged.changes
+    return _Merged(after, changes)
 
 
 def sum_minutes(totals: Totals, minutes: Iterable[int]) -> Mapping[CostOwner, Window]:
-    """Sums by owner over these minutes, without unpriced time."""
+    """Sums by owner over these minutes of committed totals, without unpriced time."""
     return _windows(tuple(totals.minutes[minute] for minute in minutes if minute in totals.minutes))
 
 
 @lru_cache(maxsize=1)
 def _windows(minutes: tuple[MinuteSums, ...]) -> Mapping[CostOwner, Window]:
-    """Sums over minutes. They change once a minute: a host of 64 servers has 23,000 sums of minutes."""
+    """Sums over minutes. They change once a minute: a host of 64 servers has 23,000 sums of minutes.
+
+    Committed minutes never change, so that their identities are the key of the cache.
+    """
     sums = MinuteSums()
     for minute in minutes:
         sums.add(minute)
@@ -330,7 +378,11 @@ def _windows(minutes: tuple[MinuteSums, ...]) -> Mapping[CostOwner, Window]:
     for key, count in sums.latencies.items():
         latencies.setdefault(key.owner, {})[key.objective, key.basis, key.part] = count
     return {
-        owner: Window(money.get(owner, {}), tokens.get(owner, {}), 0, latencies.get(owner, {}))
+        owner: Window(
+            money=money.get(owner, {}),
+            tokens=tokens.get(owner, {}),
+            latencies=latencies.get(owner, {}),
+        )
         for owner in {**money, **tokens, **latencies}
     }
 
@@ -353,15 +405,9 @@ def read_totals(connection: sqlite3.Connection) -> Totals:
         DamagedError: a row refers to what is not there.
     """
     totals = Totals()
-    grains: tuple[tuple[Families, Callable[[int], Sums]], ...] = (
-        (COUNTERS, lambda _period: totals.counters),
-        (MINUTES, lambda minute: totals.minutes.setdefault(minute, MinuteSums())),
-        (HOURS, lambda hour: totals.hours.setdefault(hour, HourSums())),
-    )
     with schema.references():
         names = schema.Names(connection)
-        for grain, sums_of in grains:
-            for name, family in grain.items():
-                for period, key, value in schema.read_rows(connection, names, family):
-                    getattr(sums_of(period), name)[key] = value
+        for family in (*COUNTERS.values(), *MINUTES.values(), *HOURS.values()):
+            for period, key, value in schema.read_rows(connection, names, family):
+                totals.values(family, period)[key] = value
     return totals

@@ -71,7 +71,7 @@ def test_it_is_right_after_every_commit(
     totals = Totals()
     for minute, money, tokens in ticks:
         end = minute * NANOSECONDS_PER_MINUTE + 1
-        totals = totals.advanced(minutes_of(money, tokens), end).totals
+        totals = totals.with_added(minutes_of(money, tokens), end).totals
         assert window(totals, (), end) == expected_totals(totals, minute)
         assert totals.minutes.keys() <= {*range(minute - MINUTES_KEPT, minute + 2)}
 
@@ -80,9 +80,9 @@ def test_a_window_that_was_served_stays_as_it_was() -> None:
     """A report is immutable: what comes later is in later ones."""
     end = NOON * NANOSECONDS_PER_MINUTE + 1
     decode = NOON - 1, OwnerPhase(CHAT, "decode")
-    totals = Totals().advanced(minutes_of({decode: 5}, {}), end).totals
+    totals = Totals().with_added(minutes_of({decode: 5}, {}), end).totals
     first = window(totals, (), end)
-    totals = totals.advanced(minutes_of({decode: 7}, {}), end).totals
+    totals = totals.with_added(minutes_of({decode: 7}, {}), end).totals
 
     assert first == {CHAT: Window({"decode": 5}, {}, 0)}
     assert window(totals, (), end) == {CHAT: Window({"decode": 12}, {}, 0)}
@@ -100,7 +100,7 @@ def test_usage_of_the_last_day_is_that_of_its_hours() -> None:
             HOUR: HourSums(usage={search: 1, chat: 4}),
         }
     )
-    hours = recent_usage(Totals().advanced(later, end).totals, end).hours
+    hours = recent_usage(Totals().with_added(later, end).totals, end).hours
 
     assert hours == (
         UsageHour((HOUR - 24) * NANOSECONDS_PER_HOUR, 5, 0, {GPU: {"search": 5}}, {GPU: {"search": 2}}),

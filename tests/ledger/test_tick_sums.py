@@ -66,7 +66,7 @@ def test_late_money_is_of_the_hour_that_it_covers() -> None:
     pending = Totals()
     pending.add(tick, ())
 
-    totals = Totals().advanced(pending, later.end).totals
+    totals = Totals().with_added(pending, later.end).totals
 
     first = hour_of(SEGMENT.start)
     assert {hour: sums.cost for hour, sums in totals.hours.items()} == {
@@ -83,12 +83,12 @@ def test_late_money_of_an_hour_that_expired() -> None:
         segment = replace(SEGMENT, start=start, end=start + SECOND, money=())
         pending = Totals()
         pending.add(TickSums.of(Postings(segment.end, (segment,))), ())
-        totals = totals.advanced(pending, segment.end).totals
+        totals = totals.with_added(pending, segment.end).totals
     pending = Totals()
     end = SEGMENT.start + HOURS_KEPT * HOUR + 2 * SECOND
     pending.add(TickSums.of(Postings(end, late=LateCharges((SEGMENT,)))), ())
 
-    totals = totals.advanced(pending, end).totals
+    totals = totals.with_added(pending, end).totals
 
     assert hour_of(SEGMENT.start) not in totals.hours
     assert sum(totals.counters.months.values()) == 12
