@@ -12,6 +12,7 @@ from exporter.cost.postings import CostOwner
 from exporter.ledger import adjustments
 from exporter.ledger.history import HistorySums, MonthRecord
 from exporter.ledger.schema import day_name
+from exporter.readings import UNCOUNTED
 
 K = TypeVar("K", bound=Hashable)
 
@@ -113,6 +114,11 @@ class Fact(NamedTuple):
         if self.server is None:
             return CostOwner(product, team, "", NOT_ITEMIZED, NOT_ITEMIZED)
         return CostOwner(product, team, self.namespace or "", self.server, self.model or "")
+
+    @property
+    def is_time_of_host(self) -> bool:
+        """Whether it is time that a host waits for the number or price of its GPUs: hours, not GPU-hours."""
+        return self.measure == "waiting time" and (self.uuid, self.gpu_model) == UNCOUNTED
 
 
 def sums_by(facts: Iterable[Fact], key: Callable[[Fact], K]) -> dict[K, int]:

@@ -12,7 +12,7 @@ from exporter.finance.facts import ADJUSTED, Fact, Measure, MoneyView
 from exporter.finance.fleet.overheads import FleetOverheads, positive_split, spread
 from exporter.ledger.adjustments import Adjustment
 from exporter.ledger.history import ESTIMATE, HistorySums, MonthRecord
-from exporter.readings import UNCOUNTED, UNSEEN
+from exporter.readings import UNSEEN
 from exporter.reports.rounding import dollars_text, hours_text
 from exporter.tariff.period import Period
 from exporter.units import NANOSECONDS_PER_DAY, Instant, Nanoseconds, Picodollars, plain_dollars
@@ -271,8 +271,7 @@ def _lines(every: Iterable[Fact], columns: Labels, view: MoneyView) -> tuple[Sta
         measures -= {"money of components"}  # of models no price basis is known
     lines: dict[Labels, StatementLine] = {}
     for fact in every:
-        is_time_of_host = fact.measure == "waiting time" and fact.uuid == UNCOUNTED.uuid
-        if fact.measure in measures and not is_time_of_host:
+        if fact.measure in measures and not fact.is_time_of_host:
             labels = fact.labels(columns)
             lines.setdefault(labels, StatementLine(labels)).add(fact, view)
     relevant = [

@@ -401,3 +401,14 @@ def test_hours_of_a_host_without_known_gpus_are_no_gpu_hours(by: tuple[Column, .
     record = replace(RECORD, cells={}, sums=sums, days={}, adjustments=())
     (line,) = chargeback(record, "", UTC, ChargebackLayout(by)).lines
     assert line.unpriced == HOUR
+
+
+def test_a_gpu_that_was_never_listed_waits_in_its_line_as_in_the_note() -> None:
+    """Its model is known, so that its hours are GPU-hours. Only a host without a number of GPUs has none."""
+    sums = HistorySums(unpriced={(Gpu("unseen", "H100"), CHAT): 2 * HOUR, (UNCOUNTED, CHAT): 3 * HOUR})
+    record = replace(RECORD, cells={}, sums=sums, days={}, adjustments=())
+
+    statement = chargeback(record, "", UTC)
+
+    assert [line.unpriced for line in statement.lines] == [2 * HOUR]
+    assert "2.0 of 2.0 GPU-hours have no price: they cost nothing here" in statement.notes
