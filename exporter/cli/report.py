@@ -31,19 +31,18 @@ from exporter.finance.fleet.closed_month import (
 )
 from exporter.finance.fleet.missing import section
 from exporter.finance.fleet.record import HostMonth, KnownEnd
+from exporter.finance.redistribution import IDLE_FORMS, Idle
 from exporter.finance.render import Form, WorkbookError, instant_text
 from exporter.finance.statement import as_workbook, sheet
 from exporter.finance.statements import (
     BYS,
     COLUMNS,
-    IDLE_FORMS,
     By,
     ChargebackLayout,
     Column,
-    Idle,
     ReportError,
-    chargeback,
-    month,
+    chargeback_statement,
+    month_statement,
 )
 from exporter.ledger.reader import PeriodReader
 from exporter.readings import printable
@@ -235,9 +234,9 @@ def _print(options: MonthOptions | ChargebackOptions, now: Instant) -> int:
     with failing(ReportError, at=source):
         if isinstance(options, ChargebackOptions):
             layout = ChargebackLayout(options.columns, options.idle)
-            statement = chargeback(record, current, zone, layout, overheads)
+            statement = chargeback_statement(record, current, zone, layout, overheads)
         else:
-            statement = month(record, options.by, current, zone, overheads)
+            statement = month_statement(record, options.by, current, zone, overheads)
     if fleet is not None and (options.form == "csv" or workbook is not None):
         fleet_source.note_missing(fleet)
     if workbook is not None:

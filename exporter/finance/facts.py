@@ -92,6 +92,29 @@ class Fact(NamedTuple):
     name: str = NOT_ITEMIZED
     """What stands in the first column of which it has nothing."""
 
+    @classmethod
+    def of_owner(
+        cls,
+        measure: Measure,
+        value: int,
+        owner: CostOwner,
+        *,
+        day: str | None = None,
+        phase: str | None = None,
+    ) -> "Fact":
+        """A value of a cost owner."""
+        return cls(
+            measure=measure,
+            value=value,
+            day=day,
+            product=owner.product,
+            team=owner.team,
+            namespace=owner.namespace,
+            server=owner.server,
+            model=owner.model,
+            phase=phase,
+        )
+
     def key(self, columns: Iterable[str]) -> tuple[str, ...]:
         """Its values of columns; nothing is empty."""
         return tuple([getattr(self, column) or "" for column in columns])

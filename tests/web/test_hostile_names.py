@@ -14,7 +14,7 @@ from prometheus_client.parser import text_string_to_metric_families as prometheu
 from exporter.cli.logs import set_up
 from exporter.cost.postings import CostOwner, OwnerPhase
 from exporter.finance.statement import as_csv
-from exporter.finance.statements import month
+from exporter.finance.statements import month_statement
 from exporter.ledger.history import HistorySums, MonthRecord
 from exporter.metrics.exposition import OPENMETRICS, TEXT, Exposition, Format, Variant
 from exporter.readings import LABEL_CHARACTERS, ServerKey, ServerReading, label
@@ -74,6 +74,6 @@ def test_the_bill_has_them_as_text(name: str) -> None:
     key = MonthKey(name, "t", "configured", "2026-10")
     sums = HistorySums(cost={OwnerPhase(CostOwner(name, "t", "", name, name), "decode"): 5 * DOLLAR})
     record = MonthRecord("0190a1b2", None, "2026-10", ("2026-10",), {key: 5 * DOLLAR}, sums)
-    _heading, row = csv.reader(io.StringIO(as_csv(month(record, "model", "", ZoneInfo("UTC")))))
+    _heading, row = csv.reader(io.StringIO(as_csv(month_statement(record, "model", "", ZoneInfo("UTC")))))
 
     assert row[1:3] == [f"'{name}" if name.startswith("=") else name, "5.00"]

@@ -20,7 +20,7 @@ from exporter.cost.postings import (
     Segment,
 )
 from exporter.finance.focus.charges import ChargePeriod, FocusCharge, charge_period, charges, dealt
-from exporter.finance.statements import chargeback, month
+from exporter.finance.statements import chargeback_statement, month_statement
 from exporter.ledger.adjustments import Adjustment
 from exporter.ledger.history import HistorySums, MonthRecord
 from exporter.readings import Gpu
@@ -333,7 +333,9 @@ def test_charges_reconcile_with_the_month_to_the_picodollar(
     for charge in rows:
         money[charge.product, charge.team] += charge.cost
 
-    billed = {line.labels: line.money for line in chargeback(month_record, "", UTC).lines if line.money}
+    billed = {
+        line.labels: line.money for line in chargeback_statement(month_record, "", UTC).lines if line.money
+    }
     assert {who: amount for who, amount in money.items() if amount} == billed
     assert sum(charge.cost for charge in rows) == sum(month_record.cells.values())
     by_server: Counter[tuple[str, ...]] = Counter()
@@ -342,7 +344,7 @@ def test_charges_reconcile_with_the_month_to_the_picodollar(
             by_server[charge.namespace, charge.server] += charge.cost
     itemized = {
         line.labels: line.money
-        for line in month(month_record, "server", "", UTC).lines
+        for line in month_statement(month_record, "server", "", UTC).lines
         if line.labels[0][:1] != "("
     }
     assert {who: amount for who, amount in by_server.items() if amount} == {
@@ -354,7 +356,7 @@ def test_charges_reconcile_with_the_month_to_the_picodollar(
     assert sums is not None
     passed, not_owed = sum(sums.gpu_held.values()), sum(sums.gpu_unowed.values())
     assert sum(charge.gpu_time for charge in rows) == passed - not_owed
-    by_gpu = month(month_record, "gpu", "", UTC).lines
+    by_gpu = month_statement(month_record, "gpu", "", UTC).lines
     assert sum(line.gpu_time for line in by_gpu) == passed - not_owed
     waits = sum(sums.unpriced.values()) - sum(sums.settled.values())
     assert sum(charge.unpriced for charge in rows) == waits

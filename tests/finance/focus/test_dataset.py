@@ -26,7 +26,7 @@ from exporter.finance.focus.dataset import (
     rows,
 )
 from exporter.finance.statement import as_csv
-from exporter.finance.statements import ReportError, month
+from exporter.finance.statements import ReportError, month_statement
 from exporter.ledger.adjustments import Adjustment
 from exporter.ledger.history import HistorySums, MonthRecord
 from exporter.readings import Gpu
@@ -354,7 +354,7 @@ def test_the_file_reconciles_with_the_month_to_the_cent(histories: dict[int, Any
         assert sum(Decimal(row[column]) for row in written) * DOLLAR == exact
     # The nearest cent, half up.
     cents = (exact * 2 + DOLLAR // 100) // (DOLLAR // 50)
-    printed = csv.DictReader(io.StringIO(as_csv(month(record, "product", "", UTC))))
+    printed = csv.DictReader(io.StringIO(as_csv(month_statement(record, "product", "", UTC))))
     assert sum(Decimal(row["dollars"]) for row in printed) == Decimal(cents) / 100
     names = {tuple(row[f"x_{name}"] for name in NAMES) for row in written if row["x_Phase"]}
     assert names == {
