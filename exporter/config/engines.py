@@ -10,7 +10,7 @@ from exporter.config.problems import RefusedError, shown
 from exporter.config.schema import ListOf, MappingOf, Model, Table, read_at, unique
 from exporter.config.values import Choice, Context, Custom, Number, Port, describe, matching, safe_name
 from exporter.engines.catalogue import ENGINES as BUILT_IN
-from exporter.engines.catalogue import UNCOUNTED
+from exporter.engines.catalogue import UNCOUNTED_SERVERS
 from exporter.engines.spec import (
     Alternative,
     CacheGauge,
@@ -136,7 +136,7 @@ PHASES: Final[tuple[Quantity, ...]] = ("prefill_seconds", "decode_seconds", "dec
 class EngineKeys(Model, kw_only=True):
     """An engine by the names on its metrics page."""
 
-    name: Annotated[str, safe_name("engine name", reserved=(*BUILT_IN, *UNCOUNTED))]
+    name: Annotated[str, safe_name("engine name", reserved=(*BUILT_IN, *UNCOUNTED_SERVERS))]
     """The engine's name, for `servers[].engine`; no built-in one."""
     counters: Annotated[tuple[tuple[Count, ...], ...], ListOf(Table(EngineCounterKeys, "counter"), least=1)]
     """What it counts. A page with one of these names is recognized as its page, unless it is a built-in

@@ -8,7 +8,7 @@ from exporter.engines.catalogue import (
     ENGINES,
     EVERYTHING,
     TALLIED,
-    UNCOUNTED,
+    UNCOUNTED_SERVERS,
     Described,
     announces,
     described,

@@ -69,7 +69,7 @@ ENGINES: Final = {
 }
 """Engines by name, in the order of matching."""
 
-UNCOUNTED: Final = {row.name: row for row in _DESCRIBED.values() if isinstance(row, Uncounted)}
+UNCOUNTED_SERVERS: Final = {row.name: row for row in _DESCRIBED.values() if isinstance(row, Uncounted)}
 """Servers without a page of metrics, by name."""
 
 COMMANDS: Final[tuple[tuple[str, Command], ...]] = tuple(

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from typing import Final
 from urllib.parse import urlencode, urlsplit
 
-from exporter.engines.catalogue import ENGINES, UNCOUNTED
+from exporter.engines.catalogue import ENGINES, UNCOUNTED_SERVERS
 from exporter.readings import FailureReason, RoleClaim
 from exporter.sources.discovery.naming import LOOPBACK, NamedServer
 from exporter.sources.kubernetes import NO_ANNOTATIONS
@@ -159,7 +159,7 @@ def _port(server: NamedServer, api: ApiServer | None) -> int:
     if launch is None:
         port = _port_of_a_rule(server) or None
         reason = FailureReason.NO_PORT
-    elif launch.engine in UNCOUNTED:
+    elif launch.engine in UNCOUNTED_SERVERS:
         raise SkipServerError(FailureReason.NO_TOKENS)
     elif api is None:
         port = launch.metrics_port or launch.port

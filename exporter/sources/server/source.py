@@ -1,19 +1,19 @@
 """One endpoint of an inference server: requests its pages, and has them recognized and read."""
 
-import json
 from collections.abc import Callable
 from typing import Final
 from urllib.parse import urlsplit
 
 from exporter.clock import Clock
-from exporter.engines import UNCOUNTED, Engine, Way, mistaken_engine
+from exporter.engines import UNCOUNTED_SERVERS, Engine, mistaken_engine
 from exporter.engines.llamacpp import LLAMACPP
-from exporter.readings import FailureReason, ReadFailedError, ServerKey, ServerReading, label
+from exporter.readings import FailureReason, ReadFailedError, ServerKey, ServerReading
 from exporter.sources.http_client import HttpClientProtocol, HttpResponse
 from exporter.sources.server.endpoint import BODY_BYTES_MAX, TIMEOUT_SECONDS, EndpointSource
 from exporter.sources.server.fetch import REASON_BY_STATUS, metrics_url, sibling_url
 from exporter.sources.server.llamacpp_sleep import SleepWatch
-from exporter.sources.server.page_reader import PageReader, ReadPage, ServerInfo, Target, identity_of
+from exporter.sources.server.page_reader import PageReader, ServerInfo, Target, identity_of
+from exporter.sources.server.probe import ServerProbe
 from exporter.sources.server.recognition import NO_OTHERS, KnownEngines, Recognizer
 
 PERMANENT_FAILURES: Final = frozenset(
@@ -33,6 +33,7 @@ REFUSED: Final = frozenset({*REASON_BY_STATUS.values(), FailureReason.HTTP_STATU
 """Failures by an HTTP status other than 200."""
 
 GREETING_BYTES_MAX: Final = 4096
+"""Largest root page by which a server without metrics is known; Ollama's has 17 bytes."""
 
 JSON_BYTES_MAX: Final = 1 << 20
 """Largest JSON page; a chat template has tens of kilobytes."""
@@ -84,14 +85,18 @@ class ServerSource(EndpointSource):
         self._reader = PageReader(target, self._shown)
         self._probe = ServerProbe(self._page_body)
         self._sleep = SleepWatch(self._shown)
+        self._configured_address = metrics_url(target.url, self._recognizer.configured)
+        """The URL of the metrics page by the configuration."""
+        self._address = self._configured_address
+        """The URL of the metrics page; a page that is no metrics page may name another one."""
         self._engine = self._recognizer.configured
-        """The engine of the last page."""
-        self._address = metrics_url(target.url, self._engine)
-        """Of the metrics; a page that is not them may name another one."""
-        self._same_server = False
-        """Whether the next answer is of the server that answered last."""
+        """The engine of the last metrics page; the configured one if that page was not recognized."""
         self._last: ServerReading | None = None
+        """The last reading of the metrics page, however many reads failed since."""
+        self._is_same_server = False
+        """Whether no read failed since the last metrics page: the next answer is then of the same server."""
         self._permanent_failure: ReadFailedError | None = None
+        """The failure of every read from now on, without a request; `None` while there is none."""
 
     @property
     def name(self) -> str:
@@ -113,138 +118,106 @@ class ServerSource(EndpointSource):
         """
         self._begin_read()
         if self._permanent_failure is not None:
+            # A new error, since one that is raised again has a longer traceback each time.
             raise ReadFailedError(self._permanent_failure.reason, str(self._permanent_failure))
         try:
-            # Before a read of its metrics may wake a llama.cpp, or a new server that may be one.
-            if self._sleep.may_sleep or (not self._same_server and self._engine in (None, LLAMACPP)):
-                self._sleep.look(self._page_body)
+            may_be_llamacpp = self._engine in (None, LLAMACPP) and not self._is_same_server
+            if self._sleep.may_sleep or may_be_llamacpp:
+                self._sleep.look(self._page_body)  # first: a read of its metrics would wake it
             reading = self._sleep.idle_reading(self._last, self._clock.elapsed(), self._busy)
             if reading is None:
                 answer = self._metrics_page()
-                page = self._read_page(answer)
-                reading = page.reading
-                self._note_errors(page.left_out)
-                self._sleep.note(reading, self._last)
-                self._same_server = True
-                self._last = reading
+                reading = self._metrics_reading(answer)
         except ReadFailedError as failure:
-            if self._target.server_context.metrics_off and failure.reason in PERMANENT_FAILURES:
-                self._permanent_failure = failure
-            self._same_server = False
-            self._probe.forget()
-            self._sleep.note_failure()
-            if failure.reason == FailureReason.CONNECTION:
-                self._address = metrics_url(self._target.url, self._recognizer.configured)
+            self._note_failure(failure)
             raise
         return reading
 
+    def _note_failure(self, failure: ReadFailedError) -> None:
+        """Note that a read failed: another server may answer the next one."""
+        self._is_same_server = False
+        self._probe.forget()
+        self._sleep.note_failure()
+        if self._target.server_context.metrics_off and failure.reason in PERMANENT_FAILURES:
+            self._permanent_failure = failure
+        if failure.reason == FailureReason.CONNECTION:
+            self._address = self._configured_address
+
     def _metrics_page(self) -> HttpResponse:
-        """The metrics.
+        """The metrics page, at another address where its own has a page that is none.
 
         Raises:
             ReadFailedError: as a `Fetcher`, and why a page is refused, as far as other pages show it.
         """
         try:
             answer = self._fetcher.get(self._address, self._body_bytes)
-            other = mistaken_engine(answer.body)
-            if other is not None:  # from now on its real metrics page
-                self._address = sibling_url(self._address, self._engine, other.default_path)
+            mistaken = mistaken_engine(answer.body)
+            if mistaken is not None:
+                # The next reads request the real metrics page at once.
+                self._address = sibling_url(self._address, self._engine, mistaken.default_path)
                 answer = self._fetcher.get(self._address, self._body_bytes)
         except ReadFailedError as failure:
-            if failure.reason in REFUSED:
-                self._explain(failure)
-            raise
+            specific = self._specific_failure(failure) if failure.reason in REFUSED else None
+            if specific is None:
+                raise
+            raise specific from failure
         self._on_page("", answer)
         return answer
 
-    def _explain(self, failure: ReadFailedError) -> None:
-        """Raise a more specific failure of a refused metrics page, if there is one."""
+    def _specific_failure(self, failure: ReadFailedError) -> ReadFailedError | None:
+        """Why a server refuses its metrics page; `None` where nothing but the failure is known."""
         if self._engine is None:
+            # A server without metrics is known by its root page.
             root = urlsplit(self._address)._replace(path="/", query="").geturl()
             try:
                 greeting = self._fetcher.get(root, GREETING_BYTES_MAX).body.strip()
             except ReadFailedError:
                 greeting = b""
-            for engine in UNCOUNTED.values():
-                if engine.greeting == greeting:
-                    problem = f"{self._shown}: {engine.title}, {engine.what}: {engine.remedy}"
-                    raise ReadFailedError(FailureReason.NO_TOKENS, problem) from failure
-        off = self._target.server_context.metrics_off or failure.reason == FailureReason.METRICS_OFF
-        if failure.reason in ABSENT and off:
+            for server in UNCOUNTED_SERVERS.values():
+                if server.greeting == greeting:
+                    problem = f"{self._shown}: {server.title}, {server.what}: {server.remedy}"
+                    return ReadFailedError(FailureReason.NO_TOKENS, problem)
+        is_off = self._target.server_context.metrics_off or failure.reason == FailureReason.METRICS_OFF
+        if is_off and failure.reason in ABSENT:
             switch = "" if self._engine is None else self._engine.manual.switch
-            more = f"; it serves metrics with {switch}" if switch else ""
-            raise ReadFailedError(FailureReason.METRICS_OFF, f"{failure}{more}") from failure
+            remedy = f"; it serves metrics with {switch}" if switch else ""
+            return ReadFailedError(FailureReason.METRICS_OFF, f"{failure}{remedy}")
+        return None
 
-    def _read_page(self, answer: HttpResponse) -> ReadPage:
-        last = self._engine
-        self._engine = self._recognizer.configured  # where the page is not recognized
+    def _metrics_reading(self, answer: HttpResponse) -> ServerReading:
+        """The reading of a metrics page, noted as the last one.
+
+        Raises:
+            ReadFailedError: the page is not recognized, or has no reading.
+        """
         with self._parsing_turn(answer.body):
-            engine, page = self._recognizer.recognize(answer.body, last)
+            try:
+                engine, page = self._recognizer.recognize(answer.body, self._engine)
+            except ReadFailedError:
+                self._engine = self._recognizer.configured
+                raise
         self._engine = engine
         identity, _ = identity_of(engine, page, answer)
-        identity = identity or self._target.server_context.identity
+        info = self._info(engine, identity or self._target.server_context.identity)
+        with self._parsing_turn(answer.body):
+            read_page = self._reader.read(engine, page, answer, info=info)
+        self._note_errors(read_page.left_out)
+        self._sleep.note(read_page.reading, self._last)
+        self._last = read_page.reading
+        self._is_same_server = True
+        return read_page.reading
+
+    def _info(self, engine: Engine, identity: str) -> ServerInfo:
+        """Model and version of the process `identity`; a llama.cpp's by its `/props` where that was read."""
         props = self._sleep.props if engine is LLAMACPP else None
         if props is None:
-            info = self._probe.info(engine, identity)
-        else:
-            model = props.model or self._probe.info(engine, identity).model
-            info = ServerInfo(model, props.build, props.slots)
-        with self._parsing_turn(answer.body):
-            return self._reader.read(engine, page, answer, info)
+            return self._probe.info(engine, identity)
+        model = props.model or self._probe.info(engine, identity).model
+        return ServerInfo(model, version=props.build, slots=props.slots)
 
     def _page_body(self, path: str) -> bytes:
         """Another page of the same server, behind the same prefix as its metrics."""
-        answer = self._fetcher.get(sibling_url(self._address, self._engine, "/" + path), JSON_BYTES_MAX)
+        url = sibling_url(self._address, self._engine, f"/{path}")
+        answer = self._fetcher.get(url, JSON_BYTES_MAX)
         self._on_page(path, answer)
         return answer.body
-
-
-class ServerProbe:
-    """Caches the answers of one server. `fetch` gets a path's body, or raises `ReadFailedError`.
-
-    A missing model is requested again, since the server may be loading it; a missing version is not.
-    """
-
-    def __init__(self, fetch: Callable[[str], bytes]) -> None:
-        self._fetch = fetch
-        self._of: tuple[str, str] | None = None
-        self._known = ServerInfo()
-
-    def forget(self) -> None:
-        """Empty the cache: another server may answer next."""
-        self._of = None
-
-    def info(self, engine: Engine, identity: str) -> ServerInfo:
-        """Model and version of the process `identity`, requested where they are not cached."""
-        same = self._of == (engine.name, identity)
-        if not same:
-            self._known = ServerInfo()
-        self._of = engine.name, identity
-        for question in engine.questions:
-            model = question.model if not self._known.model else ()
-            version = question.version if not self._known.version and not same else ()
-            if model or version:
-                try:
-                    body = self._fetch(question.path)
-                except ReadFailedError:
-                    body = b""
-                self._known = ServerInfo(
-                    self._known.model or text(body, model), self._known.version or text(body, version)
-                )
-        return self._known
-
-
-def text(body: bytes, way: Way) -> str:
-    """The text at the end of a way into a JSON document; empty if there is none."""
-    if not way:
-        return ""
-    try:
-        value = json.loads(body)
-    except (ValueError, RecursionError):
-        return ""
-    for step in way:
-        if isinstance(step, str):
-            value = value.get(step) if isinstance(value, dict) else None
-        else:
-            value = value[step] if isinstance(value, list) and step < len(value) else None
-    return label(value) if isinstance(value, str) else ""

@@ -10,7 +10,7 @@ import pytest
 from exporter.engines import Way
 from exporter.readings import ReadFailedError
 from exporter.sources.server import ServerContext, ServerSource
-from exporter.sources.server.source import text
+from exporter.sources.server.probe import text_at
 
 Make = Callable[..., ServerSource]
 ROOT = "http://127.0.0.1:8000"
@@ -199,7 +199,7 @@ def test_infinity_behind_a_prefix_is_asked_there(make: Make, site: Any) -> None:
 )
 def test_a_way_into_a_document_ends_at_a_text_or_nowhere(body: bytes, way: Way, value: str) -> None:
     """Whatever a server answers."""
-    assert text(body, way) == value
+    assert text_at(body, way) == value
 
 
 @pytest.mark.parametrize(
