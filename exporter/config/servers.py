@@ -5,7 +5,7 @@ import re
 from collections.abc import Iterator, Mapping
 from decimal import Decimal
 from typing import Annotated, Final, TypeAlias
-from urllib.parse import urlsplit
+from urllib.parse import SplitResult, urlsplit
 
 from exporter import vendors
 from exporter.config.document import Node, Scalar, Sequence
@@ -35,7 +35,7 @@ from exporter.config.values import (
     uid_of,
 )
 from exporter.cost.postings import OTHER, UNALLOCATED
-from exporter.readings import Role, ServiceLevel, masked
+from exporter.readings import Role, ServerKey, ServiceLevel, masked
 
 MOST_GPUS: Final = 1024
 NAME_CHARACTERS: Final = 64
@@ -282,11 +282,11 @@ def _metrics_files_go_with_https(items: Entries) -> None:
 
 
 def _urls_are_unique(items: Entries) -> None:
-    paths: dict[tuple[object, ...], str] = {}
+    paths: dict[SplitResult, str] = {}
     for item, server in _configured(items):
         parts = urlsplit(server.url)
         port = parts.port or SCHEMES[parts.scheme]
-        endpoint = (parts.scheme, parts.hostname, port, parts.path, parts.query)
+        endpoint = parts._replace(netloc=f"{parts.hostname}:{port}")
         if endpoint in paths:
             message = f"the same URL is already read by {paths[endpoint]}; its tokens would be counted twice"
             item.refuse("url", message)
@@ -295,11 +295,11 @@ def _urls_are_unique(items: Entries) -> None:
 
 def _shares_fit(items: Entries) -> None:
     """The configured shares of one GPU are at most 1 together; replicas have one share of it."""
-    shares: dict[int | str, dict[tuple[str, str], Decimal]] = {ANY_GPU: {}}
+    shares: dict[int | str, dict[ServerKey, Decimal]] = {ANY_GPU: {}}
     for item, server in _configured(items):
         if server.gpu_share_ratio is None:
             continue
-        key = (server.namespace, server.name)
+        key = ServerKey(server.namespace, server.name)
         for gpu in list(shares) if server.gpus is None else server.gpus:
             of_gpu = shares.setdefault(gpu, dict(shares[ANY_GPU]))
             if of_gpu.setdefault(key, server.gpu_share_ratio) != server.gpu_share_ratio:
@@ -313,12 +313,12 @@ def _shares_fit(items: Entries) -> None:
 
 def _levels_are_consistent(items: Entries) -> None:
     """Replicas have one service level: their histograms add up."""
-    first_entries: dict[tuple[str, str], ListItem[ConfiguredServer | ServerRule]] = {}
+    first_entries: dict[ServerKey, ListItem[ConfiguredServer | ServerRule]] = {}
     for item in items:
         entry = item.value
         if entry.name is None:
             continue
-        first = first_entries.setdefault((entry.namespace or "", entry.name), item)
+        first = first_entries.setdefault(ServerKey(entry.namespace or "", entry.name), item)
         if first.value.slo != entry.slo:
             message = f"differs from that of {first.path}, a replica of {entry.name}; give both the same"
             item.refuse("slo", message)

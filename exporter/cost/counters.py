@@ -53,7 +53,7 @@ class HistogramSeries(NamedTuple):
 
     @classmethod
     def of(cls, reading: LatencyReading) -> "HistogramSeries":
-        """Those of a reading."""
+        """The series of a reading."""
         name = f"{reading.objective} {reading.series}"
         return cls(
             digest(f"{name} up to {reading.floor!r}, at least"),
@@ -318,7 +318,7 @@ class GatewayTick:
     counts: tuple[GatewayCount, ...] | None = None
     """`None` where its page waits, or several processes answer."""
     first: bool = False
-    """It only set marks."""
+    """Whether the read only set marks."""
     implausible: int = 0
     """Series that rose by more than any gateway counts; they are left out."""
     several: int = 0

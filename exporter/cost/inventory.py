@@ -22,7 +22,6 @@ from exporter.cost.policy import CostPolicy
 from exporter.cost.state import GpuState, State
 from exporter.readings import UNCOUNTED, UNSEEN, Frame, Gpu, GpuReading
 from exporter.tariff.tariff import HostCount, Tariff
-from exporter.units import Millijoules
 
 UNCOUNTED_TEXT: Final = (
     "The number or the price of this host's GPUs is not known. Its time costs nothing until a GPU is read, "
@@ -288,7 +287,20 @@ class _Matching:
 
     def with_pairs(self, pairs: Sequence[_Pair]) -> "_Matching":
         """The matching once new GPUs sit in these missing slots."""
-        placed = {pair.reading.gpu.uuid: self._placed(pair) for pair in pairs}
+        placed: dict[str, GpuState] = {}
+        for reading, slot in pairs:
+            # Money goes on, and readings begin; a driver that was loaded since the last tick counts from 0.
+            is_loaded_since = slot.energy_mark is not None and self.read.state.rebooted(self.read.frame)
+            placed[reading.gpu.uuid] = GpuState(
+                reading.gpu,
+                reading.index,
+                energy_mark=0 if is_loaded_since else None,
+                carries=slot.carries,
+                rounding=slot.rounding,
+                predecessor=slot.gpu.uuid,
+                replaced_at=self.read.frame.wall,
+                priced_as=self.read.policy.tariff.priced_as(slot.gpu),
+            )
         taken = {pair.slot.gpu.uuid for pair in pairs}
         replaced = [Replacement(pair.slot.gpu, pair.reading.gpu, pair.reading.pci_bus_id) for pair in pairs]
         return replace(
@@ -297,25 +309,6 @@ class _Matching:
             new=tuple(reading for reading in self.new if reading.gpu.uuid not in placed),
             missing={uuid: slot for uuid, slot in self.missing.items() if uuid not in taken},
             replaced=(*self.replaced, *replaced),
-        )
-
-    def _placed(self, pair: _Pair) -> GpuState:
-        """The slot of a pair with its new GPU: money goes on, readings begin."""
-        reading = pair.reading
-        slot = pair.slot
-        energy_mark: Millijoules | None = None
-        if slot.energy_mark is not None and self.read.state.rebooted(self.read.frame):
-            # The driver was loaded since the last tick: all that it counted is of that time.
-            energy_mark = 0
-        return GpuState(
-            reading.gpu,
-            reading.index,
-            energy_mark=energy_mark,
-            carries=slot.carries,
-            rounding=slot.rounding,
-            predecessor=slot.gpu.uuid,
-            replaced_at=self.read.frame.wall,
-            priced_as=self.read.policy.tariff.priced_as(slot.gpu),
         )
 
     def outcome(self) -> GpuInventory:

@@ -104,7 +104,7 @@ class Candidate:
     risen: bool = False
     """Whether it is above the current marks, by more than this server ever counts between two reads."""
     reads: int = 0
-    """Its good reads in a row."""
+    """Good reads of the candidate in a row."""
 
 
 def listen_apart(listener: str, other: str) -> bool:

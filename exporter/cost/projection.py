@@ -19,7 +19,6 @@ from exporter.cost.postings import (
     UNASSIGNED,
     CostOwner,
     Postings,
-    Segment,
     up_times,
 )
 from exporter.readings import Gpu
@@ -318,25 +317,21 @@ def energy_by_product(postings: Postings) -> Iterator[tuple[Instant, Gpu, Produc
     length = sum(times)
     end = 0
     for segment, time in zip(postings.segments, times, strict=True):
-        weights = _energy_weights(segment)
+        held: dict[Gpu, dict[Product, int]] = {}
+        for gpu_time in segment.gpu_times:
+            add(held.setdefault(gpu_time.gpu, {}), gpu_time.owner_phase.owner.product, gpu_time.duration)
+        paid: dict[Gpu, dict[Product, int]] = {}
+        for money in segment.money:
+            if money.component == ENERGY:
+                add(paid.setdefault(money.gpu, {}), money.owner_phase.owner.product, money.amount)
+        weights = {**held, **paid}
         start, end = end, end + time
         for used in postings.energy:
             part = part_between(used.energy, start, end, length)
-            owners = weights.get(used.gpu)
-            if part and owners is not None:
+            owners = weights.get(used.gpu, {})
+            if part and any(owners.values()):
                 for product, amount in divide(part, owners).items():
                     yield segment.start, used.gpu, product, amount
-
-
-def _energy_weights(segment: Segment) -> dict[Gpu, dict[Product, int]]:
-    paid: dict[Gpu, dict[Product, int]] = {}
-    times: dict[Gpu, dict[Product, int]] = {}
-    for money in segment.money:
-        if money.component == ENERGY:
-            add(paid.setdefault(money.gpu, {}), money.owner_phase.owner.product, money.amount)
-    for time in segment.gpu_times:
-        add(times.setdefault(time.gpu, {}), time.owner_phase.owner.product, time.duration)
-    return {gpu: owners for gpu, owners in {**times, **paid}.items() if any(owners.values())}
 
 
 class OwnerRates(NamedTuple):

@@ -1,7 +1,7 @@
 """Pages of one process at two addresses, as behind a proxy that passes its page on. Pure."""
 
 from collections.abc import Iterable, Iterator, Mapping
-from typing import Final
+from typing import Final, NamedTuple
 
 from exporter.cost.counters import SAME_START, page_values
 from exporter.cost.page_marks import Series, listen_apart
@@ -13,19 +13,29 @@ SECONDS: Final[frozenset[Quantity]] = frozenset(
 """Sums of seconds, which two processes that served alike do not have in common."""
 
 
+class _StartSlot(NamedTuple):
+    """What pages of one process have in common."""
+
+    engine: str
+    identity: str
+    """Identity of the process; empty where its start is known."""
+    number: int
+    """Start of the process in units of `SAME_START`; 0 where it is unknown."""
+
+
 def alike_pairs(readings: Iterable[ServerReading]) -> Iterator[tuple[ServerReading, ServerReading]]:
     """The pairs of pages of one engine whose processes started together, or have no start, in order."""
-    by_start: dict[tuple[str, str, int], list[ServerReading]] = {}
+    by_start: dict[_StartSlot, list[ServerReading]] = {}
     for reading in readings:
         started = reading.started
         identity = reading.identity if started is None else ""
-        slot = 0 if started is None else started // SAME_START
-        # Two starts that are equal but for that have a slot in common.
-        keys = [(reading.engine, identity, slot - 1), (reading.engine, identity, slot)]
-        for other in {other.url: other for key in keys for other in by_start.get(key, ())}.values():
+        number = 0 if started is None else started // SAME_START
+        # Two starts that are equal but for `SAME_START` have a slot in common.
+        slots = [_StartSlot(reading.engine, identity, slot) for slot in (number - 1, number)]
+        for other in {other.url: other for slot in slots for other in by_start.get(slot, ())}.values():
             yield other, reading
-        for key in keys:
-            by_start.setdefault(key, []).append(reading)
+        for slot in slots:
+            by_start.setdefault(slot, []).append(reading)
 
 
 def is_one_process(

@@ -119,7 +119,7 @@ class PostedHistory(Protocol):
         ...
 
     def adjustments(self, first: int, last: int) -> Sequence[Adjustment]:
-        """Those dated from the first to the last day, posted or waiting."""
+        """Adjustments dated from the first to the last day, posted or waiting."""
         ...
 
 
@@ -128,12 +128,12 @@ class Correction:
     """What one product and team would be billed in addition."""
 
     day: str
-    """The last day of a month that it is for."""
+    """The last day of the corrected month."""
     product: str
     team: str
     cents: int
     key: str = ""
-    """Its key in the ledger: with it, it is entered once."""
+    """Key of the line in the ledger, which takes each key once."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -212,7 +212,7 @@ class _TimedSums(NamedTuple):
     sums: HistorySums
 
     def until(self, now: Instant) -> "_TimedSums":
-        """The same sums up to the present: nothing is posted after it."""
+        """These sums up to the present: nothing is posted after it."""
         return self._replace(end=min(self.end, max(now, self.start + 1)))
 
 

@@ -70,9 +70,9 @@ class UnseenHardware:
     """What the prices state of a host none of whose GPUs was ever listed."""
 
     gpus: int | None
-    """Their number by the rule or the instance type; `None` where neither states it."""
+    """Number of GPUs by the rule or the instance type; `None` where neither states it."""
     priced: bool
-    """Whether they have a price that does not depend on a model or UUID."""
+    """Whether the GPUs have a price that does not depend on a model or UUID."""
     named: bool
     """Whether the host's instance type has GPUs, or the rule names this host, its type or a label of its
     node, and not every host."""

@@ -19,10 +19,10 @@ from exporter.finance.fleet.record import FleetError
 GZIP: Final = b"\x1f\x8b"
 USTAR: Final = b"ustar"
 USTAR_AT: Final = 257
-"""Where a header of tar has that word (POSIX.1-1988; GNU tar writes it too)."""
+"""Where a header of tar has `USTAR` (POSIX.1-1988; GNU tar writes it too)."""
 
 MOST_EXPANDED_BYTES: Final = 16 * 1024**3
-"""Of all archives of a report together: the ledgers of a fleet, and no bomb."""
+"""Bytes that all archives of a report expand to: the ledgers of a fleet, and no bomb."""
 
 MOST_MEMBERS: Final = 200_000
 PIECE_BYTES: Final = 1024 * 1024

@@ -249,7 +249,7 @@ class LedgerFolder:
             charges_late=header.charges_late,
             end=None if header.host_end is None else record.KnownEnd(header.host_end, record.BY_THE_CLOUD),
             names=(record.HostName(node=header.host),) if header.host else (),
-            short_name=_short_name(Path(file.location), self.sources),
+            short_name=file.short_name(self.sources),
         )
 
     def _of_folder(
@@ -338,27 +338,29 @@ class LedgerFolder:
 
 
 class FolderFile(NamedTuple):
-    """A ledger or a statement. `path` is where it can be opened, `location` what people call it."""
+    """A ledger or a statement."""
 
     path: Path
+    """Where the file can be opened."""
     location: str
+    """What people call the file."""
     is_statement: bool = False
 
     def unreadable(self, error: Exception) -> UnreadableFile:
         """Why it cannot be read."""
         return UnreadableFile(self.location, str(error).replace(str(self.path), self.location))
 
-
-def _short_name(path: Path, sources: Sequence[Path]) -> str:
-    """The path below its source, without the file name where that is the default one."""
-    for source in sources:
-        if path.is_relative_to(source):
-            path = Path(*path.parts[-2:]) if source == path else path.relative_to(source)
-            break
-    path = path.with_name(path.name.removesuffix(GZIP_SUFFIX))
-    if path.name == DEFAULT_NAME and path.parent.name:
-        return str(path.parent)
-    return str(path).removesuffix(LEDGER_SUFFIX)
+    def short_name(self, sources: Sequence[Path]) -> str:
+        """The location below its source, without the file name where that is the default one."""
+        path = Path(self.location)
+        source = next((each for each in sources if path.is_relative_to(each)), None)
+        below = path if source is None else path.relative_to(source)
+        if source == path:
+            below = Path(*path.parts[-2:])
+        ledger = below.with_name(below.name.removesuffix(GZIP_SUFFIX))
+        if ledger.name == DEFAULT_NAME and ledger.parent.name:
+            return str(ledger.parent)
+        return str(ledger).removesuffix(LEDGER_SUFFIX)
 
 
 def _unreadable_error(unreadable: Sequence[UnreadableFile], files: int) -> FolderError:

@@ -420,8 +420,18 @@ class PrometheusClient:
 
     def _of_another(self, status: int, kind: str) -> PrometheusError:
         """The error of an answer that is not the API's."""
-        if status not in TRANSIENT and self._is_grafana():
-            return PrometheusError(f"{self.name} {GRAFANA.format(address=self.name)}")
+        if status not in TRANSIENT:
+            # Grafana's own health page gets no credentials: it needs none.
+            parts = urlsplit(self.address)
+            host = parts.netloc.rpartition("@")[2]
+            address = urlunsplit((parts.scheme, host, "/api/health", "", ""))
+            request = self._client.build_request("GET", address)
+            try:
+                health = _json(self._send(request, None, HEALTH_TIMEOUT, HEALTH_BYTES_MAX)[2])
+            except (PrometheusError, _TransientError):
+                health = None
+            if isinstance(health, dict) and "database" in health:
+                return PrometheusError(f"{self.name} {GRAFANA.format(address=self.name)}")
         if status in (401, 403):
             return self._unauthorized(status)
         what = "HTML" if "html" in kind else "no JSON of the API"
@@ -429,17 +439,6 @@ class PrometheusClient:
             f"{self.name}/api/v1 answers HTTP {status} with {what}: give the address of a Prometheus, "
             "Thanos, Mimir or VictoriaMetrics, with its prefix (Mimir: /prometheus)"
         )
-
-    def _is_grafana(self) -> bool:
-        """Whether Grafana's own health page is here. It gets no credentials: it needs none."""
-        parts = urlsplit(self.address)
-        host = parts.netloc.rpartition("@")[2]
-        request = self._client.build_request("GET", urlunsplit((parts.scheme, host, "/api/health", "", "")))
-        try:
-            health = _json(self._send(request, None, HEALTH_TIMEOUT, HEALTH_BYTES_MAX)[2])
-        except (PrometheusError, _TransientError):
-            return False
-        return isinstance(health, dict) and "database" in health
 
 
 class _TransientError(Exception):
