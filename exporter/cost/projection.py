@@ -317,14 +317,14 @@ def energy_by_product(postings: Postings) -> Iterator[tuple[Instant, Gpu, Produc
     length = sum(times)
     end = 0
     for segment, time in zip(postings.segments, times, strict=True):
-        held: dict[Gpu, dict[Product, int]] = {}
+        by_time: dict[Gpu, dict[Product, int]] = {}
         for gpu_time in segment.gpu_times:
-            add(held.setdefault(gpu_time.gpu, {}), gpu_time.owner_phase.owner.product, gpu_time.duration)
-        paid: dict[Gpu, dict[Product, int]] = {}
+            add(by_time.setdefault(gpu_time.gpu, {}), gpu_time.owner_phase.owner.product, gpu_time.duration)
+        by_cost: dict[Gpu, dict[Product, int]] = {}
         for money in segment.money:
             if money.component == ENERGY:
-                add(paid.setdefault(money.gpu, {}), money.owner_phase.owner.product, money.amount)
-        weights = {**held, **paid}
+                add(by_cost.setdefault(money.gpu, {}), money.owner_phase.owner.product, money.amount)
+        weights = {**by_time, **by_cost}
         start, end = end, end + time
         for used in postings.energy:
             part = part_between(used.energy, start, end, length)
