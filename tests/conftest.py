@@ -123,8 +123,8 @@ def files_end_with_the_test(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     stores: list[Store] = []
     begin = Store.__init__
 
-    def opened(store: Store, *given: Any) -> None:
-        begin(store, *given)
+    def opened(store: Store, *given: Any, **named: Any) -> None:
+        begin(store, *given, **named)
         stores.append(store)
 
     monkeypatch.setattr(Store, "__init__", opened)

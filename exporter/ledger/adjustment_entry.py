@@ -13,7 +13,7 @@ from exporter.cost.money import add
 from exporter.cost.postings import UNASSIGNED
 from exporter.ledger import adjustments, contents, files, history, schema
 from exporter.ledger.adjustments import Adjustment
-from exporter.ledger.errors import DamagedError, LedgerError
+from exporter.ledger.errors import DamagedError, LedgerError, primary_code
 from exporter.ledger.files import RUN_AS_DAEMON_USER, ledger_file
 from exporter.ledger.schema import Keys, Names, day_name, day_number, month_days
 from exporter.readings import LABEL_CHARACTERS
@@ -117,7 +117,7 @@ def enter(
 
 def _advice(error: Exception) -> str:
     """Advice for another user's file; a full disk needs something else."""
-    code = getattr(error, "sqlite_errorcode", 0) & 0xFF
+    code = primary_code(error)
     foreign = isinstance(error, PermissionError) or code in _OF_ANOTHER_USER
     return f": {RUN_AS_DAEMON_USER}" if foreign else ""
 

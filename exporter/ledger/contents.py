@@ -17,7 +17,13 @@ from exporter.cost.postings import PHASES, CostOwner, OwnerPhase, UnpricedTime
 from exporter.cost.projection import RecentUsage, UsageHour
 from exporter.cost.state import State
 from exporter.ledger import marks, schema, unpriced_time
-from exporter.ledger.errors import DamagedError, ForeignSchemaError, LedgerError, LedgerLockedError
+from exporter.ledger.errors import (
+    DamagedError,
+    ForeignSchemaError,
+    LedgerError,
+    LedgerLockedError,
+    primary_code,
+)
 from exporter.ledger.families import NO_KEY
 from exporter.ledger.history import History, HistoryCache, HistorySums
 from exporter.ledger.totals import HOURS_KEPT, HourSums, Totals, read_totals, sum_minutes
@@ -173,7 +179,7 @@ def failures(path: Path) -> Iterator[None]:
     except UnicodeDecodeError as error:  # of SQLite's own message about a schema that it cannot read
         raise DamagedError("text in it is not UTF-8") from error
     except sqlite3.Error as error:
-        code = getattr(error, "sqlite_errorcode", 0) & 0xFF
+        code = primary_code(error)
         if code in _DAMAGED:
             raise DamagedError(str(error)) from error
         if code == sqlite3.SQLITE_BUSY:

@@ -7,6 +7,11 @@ LedgerError
 """
 
 
+def primary_code(error: BaseException) -> int:
+    """SQLite's primary code of an error, its low byte; 0 where the error is not SQLite's."""
+    return int(getattr(error, "sqlite_errorcode", 0)) & 0xFF
+
+
 class LedgerError(Exception):
     """The ledger cannot be used as it is; the message has the remedy."""
 

@@ -391,7 +391,7 @@ class Ledger:
                 except DamagedError as error:
                     self._displace(file, f"{file.path} is not this daemon's ledger any more ({error})")
                     written = file.write(self._committed, pending, now)
-            after = store.after(self._committed, pending, now, written)
+            after = store.contents_after(self._committed, pending, now, written)
             unpriced = self._unpriced.committed(persistent=self.persistent)
         except (sqlite3.Error, OSError, LedgerError, OverflowError, UnicodeError) as error:
             text = f"the ledger cannot be written ({_reason(error)}): {STANDS_STILL}"

@@ -1,6 +1,5 @@
 """The ledger's file: opened, checked, written one tick at a time, and restored after a deletion."""
 
-import logging
 import os
 import sqlite3
 import uuid
@@ -13,34 +12,17 @@ from typing import Final, NamedTuple
 
 from exporter.cost.postings import UnpricedTime
 from exporter.cost.state import State
-from exporter.ledger import families, files, marks, schema, unpriced_time
+from exporter.ledger import contents, database, files, marks, schema, unpriced_time
 from exporter.ledger.adjustments import Adjustment, log_posted, take_waiting
-from exporter.ledger.contents import (
-    DAY_FAMILIES,
-    DAY_HOURS,
-    MARK_BYTES,
-    Contents,
-    LastDay,
-    check,
-    failures,
-    read,
-    refuse_foreign,
-    refuse_other_files,
-    transaction,
-)
-from exporter.ledger.errors import DamagedError
-from exporter.ledger.history import History, HistoryCache, days_floor, read_history, write_history
-from exporter.ledger.schema import Keys, bounded, meta_of
+from exporter.ledger.contents import Contents
+from exporter.ledger.errors import DamagedError, primary_code
+from exporter.ledger.history import History, HistoryCache, write_history
 from exporter.ledger.totals import Retained, Totals, write_totals
 from exporter.ledger.unpriced_time import Cursor, UnpricedBatch, recent_ranges
-from exporter.units import Instant, Picodollars, hour_of
-
-log = logging.getLogger(__name__)
-
-SPARE_BYTES: Final = 16 * 1024 * 1024
-"""Free space inside the file above which a start returns it to the disk."""
+from exporter.units import Instant
 
 _BROKEN: Final = (sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB)
+"""SQLite's codes of a page that is broken."""
 
 
 class FilePresence(Enum):
@@ -81,6 +63,18 @@ class Pending:
         """A copy to add to."""
         return replace(self, totals=self.totals.copy(), history=self.history.copy())
 
+    def meta(self) -> dict[str, int | str | None]:
+        """Single values of the latest tick, by name. The file keeps its own where one is `None`."""
+        return {
+            "accrued_by_state": schema.bounded(self.state.accrued, "accrued"),
+            "wall": self.state.wall,
+            "machine": self.machine or None,
+            "host": self.host or None,
+            "timezone": self.zone or None,
+            "late_charge": self.end if self.charges_late else None,
+            "host_end": self.host_end or 0,
+        }
+
 
 class WrittenTick(NamedTuple):
     """Outcome of a write."""
@@ -91,40 +85,69 @@ class WrittenTick(NamedTuple):
     """Cache of the file's history after the commit."""
 
 
-class Store:
-    """A connection to the file, opened again after each failure: an I/O error may leave one broken.
+@dataclass(slots=True)
+class _OpenFile:
+    """A file that is open, and what is known of it as long as its connection lasts.
 
-    The open file is identified by device and inode, which no other file has while it is open. SQLite does
-    not notice that its file was deleted: it goes on writing where no restart would look.
+    The file is identified by device and inode, which no other file has while it is open. SQLite does not
+    notice that its file was deleted: it goes on writing where no restart would look.
     """
 
-    path: Path
-    connect: schema.Connect
-    _connection: sqlite3.Connection | None
-    _keys: Keys
+    connection: sqlite3.Connection
+    keys: schema.Keys
     """Keys of labels, owners and GPUs that this connection wrote or looked up."""
-    _identities: dict[str, files.Identity | None]
-    """Device and inode of the open file and SQLite's files next to it, by suffix."""
-    _texts_known: bool
-    """Whether the file surely has the marks of the last commit. After a failed write it may have others."""
-    _taken: Mapping[int, Adjustment]
-    """Adjustments that a failed write posted, by number. It may have reached the disk: then none waits."""
-    _suspect: bool
-    """Whether the last write failed at a broken page: the file is checked when it is opened again."""
-    _pruned: Retained | None
-    """Periods that stayed when expired rows were last deleted."""
+    identities: Mapping[str, files.Identity | None]
+    """Device and inode of SQLite's files by suffix; that of the ledger itself is empty."""
+    pruned: Retained | None = None
+    """Periods that stayed when this connection last deleted expired rows; `None` before that."""
 
-    def __init__(self, path: Path, connect: schema.Connect, connection: sqlite3.Connection | None) -> None:
+    @classmethod
+    def of(cls, connection: sqlite3.Connection, path: Path) -> "_OpenFile":
+        """The file that a connection has just opened at a path."""
+        return cls(
+            connection=connection,
+            keys=schema.Keys(connection),
+            identities={suffix: files.identity(f"{path}{suffix}") for suffix in files.SIDECARS},
+        )
+
+    @property
+    def identity(self) -> files.Identity | None:
+        """Device and inode of the ledger itself."""
+        return self.identities[""]
+
+
+@dataclass(slots=True)
+class _Doubt:
+    """What is not known of the file after a write that failed: it may have reached the disk."""
+
+    texts: bool
+    """Whether the file may have other marks than those of the last commit, until the next commit."""
+    taken: Mapping[int, Adjustment] = field(default_factory=dict)
+    """Adjustments that writes posted since the last commit, by number. On the disk they may wait no more."""
+    pages: bool = False
+    """Whether SQLite met a broken page. Only a check of the file settles this, never another failure."""
+
+    def note_failure(self, error: BaseException) -> None:
+        """A write failed with this error."""
+        self.texts = True
+        if primary_code(error) in _BROKEN:
+            self.pages = True
+
+    def note_commit(self) -> None:
+        """A write succeeded."""
+        self.texts = False
+        self.taken = {}
+
+
+class Store:
+    """A connection to the file, opened again after each failure: an I/O error may leave one broken."""
+
+    def __init__(self, path: Path, connect: schema.Connect, open_file: _OpenFile | None) -> None:
         self.path = path
         self.connect = connect
-        self._connection = None
-        self._identities = {}
-        self._texts_known = connection is not None
-        self._taken = {}
-        self._suspect = False
-        self._pruned = None
-        if connection is not None:
-            self._use(connection)
+        self._open: _OpenFile | None = open_file
+        """`None` until a file that could not be written is, and after a failure until the next write."""
+        self._doubt = _Doubt(texts=open_file is None)
 
     @classmethod
     def open(cls, path: Path, connect: schema.Connect, fresh_in: str = "") -> "tuple[Store, Contents]":
@@ -138,24 +161,22 @@ class Store:
             LedgerError: a later release wrote it.
             sqlite3.Error: it cannot be used here.
         """
-        refuse_other_files(path)
+        contents.refuse_other_files(path)
         with suppress(FileExistsError):
             files.make_file(path)
         files.check_writable(path)
-        with failures(path):
+        with contents.failures(path):
             connection = connect(path.absolute().as_uri())
             try:
-                if _empty(connection):
-                    connection.execute(f"PRAGMA page_size = {schema.PAGE_BYTES}")
-                    _prepare(connection)
-                    _create(connection, str(uuid.uuid4()), fresh_in)
+                if database.is_new(connection):
+                    database.create(connection, str(uuid.uuid4()), fresh_in)
                 else:
-                    check(connection, path)
-                    _prepare(connection)
-                opened = _read(connection)
-                _compact(connection, opened)
+                    contents.check(connection, path)
+                    database.prepare(connection)
+                opened = database.read_all(connection)
+                database.compact(connection, opened)
                 files.tighten(path)
-                return cls(path, connect, connection), opened
+                return cls(path, connect, _OpenFile.of(connection, path)), opened
             except BaseException:
                 connection.close()
                 raise
@@ -173,14 +194,14 @@ class Store:
         """
         if files.identity(path) is None or path.stat().st_size == 0:
             return None
-        refuse_other_files(path)
+        contents.refuse_other_files(path)
         # SQLite would try to make the log of a file that has none.
         mode = "?mode=ro" if os.path.lexists(f"{path}-wal") else "?mode=ro&immutable=1"
-        with failures(path), closing(connect(path.absolute().as_uri() + mode)) as connection:
-            if _empty(connection):
+        with contents.failures(path), closing(connect(path.absolute().as_uri() + mode)) as connection:
+            if database.is_new(connection):
                 return None
-            check(connection, path)
-            return cls(path, connect, None), _read(connection)
+            contents.check(connection, path)
+            return cls(path, connect, open_file=None), database.read_all(connection)
 
     def presence(self) -> FilePresence:
         """State of the file at its path. Without a connection, any file there counts as in place.
@@ -196,12 +217,13 @@ class Store:
             return FilePresence.IN_PLACE
         if identity is None:
             return FilePresence.GONE
-        if self._connection is None:
+        if self._open is None:
             return FilePresence.IN_PLACE
-        if identity != self._identities[""]:
+        if identity != self._open.identity:
             return FilePresence.REPLACED
+        identities = self._open.identities
         logs_in_place = all(
-            files.identity(f"{self.path}{log}") == self._identities[log] for log in files.LOGS
+            files.identity(f"{self.path}{suffix}") == identities[suffix] for suffix in files.LOGS
         )
         return FilePresence.IN_PLACE if logs_in_place else FilePresence.LOG_GONE
 
@@ -213,26 +235,27 @@ class Store:
         Raises:
             OSError, sqlite3.Error: it failed; nothing is lost while this process runs.
         """
-        connection = self._connection
-        if connection is None:
+        open_file = self._open
+        if open_file is None:
             return
         try:
-            (busy, *_frames) = connection.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchone()
+            (busy, *_frames) = open_file.connection.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchone()
         except sqlite3.Error:
-            if _whole(connection):
+            if database.is_whole(open_file.connection):
                 raise
             self.close()
             return
         if busy:
             raise sqlite3.OperationalError("its log was deleted, and a reader still uses it")
-        stray = Path(f"{self.path}-wal")
-        identity = files.identity(stray)
-        if identity not in {None, self._identities["-wal"]} and stray.stat().st_size:
+        log_at_path = Path(f"{self.path}-wal")
+        identity = files.identity(log_at_path)
+        is_foreign = identity is not None and identity != open_file.identities["-wal"]
+        if is_foreign and log_at_path.stat().st_size:
             # Another program's commits to the earlier file: they do not fit the present one.
-            stray.rename(files.free_name(self.path, "stray"))
+            log_at_path.rename(files.free_name(self.path, "stray"))
         self.close()
 
-    def restore(self, target: Path, contents: Contents, now: Instant, *, shared: bool) -> bool:
+    def restore(self, target: Path, before: Contents, now: Instant, *, shared: bool) -> bool:
         """Write the whole ledger to a free path, or nothing, and continue with that file.
 
         The content is copied from the open file, which may have no name any more. If that cannot be read, or
@@ -244,25 +267,36 @@ class Store:
             OSError, sqlite3.Error: the target cannot be written.
         """
         part = files.make_part(target)
-        copied = False
-        if self._connection is not None:
-            try:
-                if not shared or meta_of(self._connection).get("commits", 0) == contents.commits:
-                    self._connection.execute("VACUUM INTO ?", (str(part),))
-                    copied = True
-            except sqlite3.Error:
-                if _whole(self._connection):
-                    raise  # the target is what failed
+        copied = self._copy_to(part, before, shared=shared)
         if not copied:
             part = files.make_part(target)  # without what is left of the copy
-            _write_from_memory(part, self.connect, contents, now)
+            database.write_from_memory(part, self.connect, before, now)
         files.put(part, target)
         # Closed only now: the open file may have no other name. SQLite leaves its old path alone.
         self.close()
         self.path = target
-        self._texts_known = False
-        self._suspect = False
+        self._doubt.texts = True
+        self._doubt.pages = False
         return copied
+
+    def _copy_to(self, part: Path, before: Contents, *, shared: bool) -> bool:
+        """Copy the open file as a whole. Returns whether there is one that can be read and is ours alone.
+
+        Raises:
+            sqlite3.Error: the copy cannot be written.
+        """
+        if self._open is None:
+            return False
+        connection = self._open.connection
+        try:
+            if shared and schema.meta_of(connection).get("commits", 0) != before.commits:
+                return False
+            connection.execute("VACUUM INTO ?", (str(part),))
+        except sqlite3.Error:
+            if database.is_whole(connection):
+                raise  # the target is what failed
+            return False
+        return True
 
     def write(self, before: Contents, pending: Pending, now: Instant) -> WrittenTick:
         """Commit everything that `pending` adds to the file, or nothing of it.
@@ -279,59 +313,60 @@ class Store:
             OverflowError: a total passes what the file holds.
             UnicodeError: a label is no text that the file holds.
         """
-        texts_known = self._texts_known
-        if not texts_known:  # the connection of a failed write stayed open if its file had no name then
+        if self._doubt.texts:
+            # A write that failed while the file had no name left it open. It may have its name back by now.
             self._give_up()
-        self._texts_known = False
         try:
-            written = self._commit(before, pending, now, texts_known=texts_known)
+            written = self._commit(before, pending, now)
         except BaseException as error:
-            self._suspect = getattr(error, "sqlite_errorcode", 0) & 0xFF in _BROKEN
+            self._doubt.note_failure(error)
             self._give_up()
             raise
-        self._texts_known = True
-        log_posted(self._taken.values())
-        self._taken = {}
+        posted = self._doubt.taken
+        self._doubt.note_commit()
+        log_posted(posted.values())
         return written
 
-    def _commit(self, before: Contents, pending: Pending, now: Instant, *, texts_known: bool) -> WrittenTick:
+    def _commit(self, before: Contents, pending: Pending, now: Instant) -> WrittenTick:
         """Write one transaction."""
-        with transaction(self._connected(before)) as connection:
-            months, self._taken = take_waiting(
+        open_file = self._opened(before)
+        keys = open_file.keys
+        with contents.transaction(open_file.connection) as connection:
+            months, taken = take_waiting(
                 connection,
                 served=before.totals.counters.months,
                 pending=pending.totals.counters.months,
-                taken=self._taken,
+                taken=self._doubt.taken,
                 now=now,
             )
+            self._doubt.taken = taken  # before the commit, which may fail and reach the disk
             counters = replace(pending.totals.counters, months=months)
-            advance = before.totals.with_added(replace(pending.totals, counters=counters), pending.end)
-            write_totals(connection, self._keys, advance.changes)
-            first_hour = advance.retained.first_hour
-            history = write_history(connection, self._keys, before.history, pending.history, first_hour)
-            if advance.retained != self._pruned:
-                _prune(connection, advance.retained)
-            unpriced_time.write_unpriced(connection, self._keys, pending.unpriced)
-            if not texts_known:
-                connection.executemany(
-                    "DELETE FROM state WHERE scope = ?", [(name,) for name in marks.SCOPES]
-                )
-            _write_texts(connection, before.texts if texts_known else {}, pending.texts)
-            _write_meta(
-                connection,
-                pending,
-                accrued=advance.totals.accrued,
-                committed=now,
-                commits=before.commits + 1,
-                begun=now if before.last_commit is None else None,
-            )
-        self._pruned = advance.retained
-        return WrittenTick(advance.totals, history)
+            committed = before.totals.with_added(replace(pending.totals, counters=counters), pending.end)
+            retained = committed.retained
+            write_totals(connection, keys, committed.changes)
+            history = write_history(connection, keys, before.history, pending.history, retained.first_hour)
+            if retained != open_file.pruned:
+                database.prune(connection, retained)
+            unpriced_time.write_unpriced(connection, keys, pending.unpriced)
+            texts_in_file = before.texts
+            if self._doubt.texts:
+                scopes = [(name,) for name in marks.SCOPES]
+                connection.executemany("DELETE FROM state WHERE scope = ?", scopes)
+                texts_in_file = {}
+            database.write_texts(connection, texts_in_file, pending.texts)
+            meta = pending.meta() | {
+                "accrued": schema.bounded(committed.totals.accrued, "accrued"),
+                "committed": now,
+                "commits": before.commits + 1,
+                "begun": now if before.last_commit is None else None,
+            }
+            database.write_meta(connection, meta)
+        open_file.pruned = retained
+        return WrittenTick(committed.totals, history)
 
     def _give_up(self) -> None:
         """Close the connection, unless its file has no name any more: closing it would lose that."""
-        self._pruned = None
-        if self._connection is None:
+        if self._open is None:
             return
         try:
             presence = self.presence()
@@ -339,8 +374,10 @@ class Store:
             presence = FilePresence.IN_PLACE
         if presence is FilePresence.IN_PLACE:
             self.close()
-        else:
-            self._keys = Keys(self._connection)
+            return
+        # Keys and deletions of a write that was rolled back are not in the file.
+        self._open.keys = schema.Keys(self._open.connection)
+        self._open.pruned = None
 
     def unpriced(self, before: Contents, cursor: Cursor) -> UnpricedBatch:
         """A part of the unpriced time at the last commit.
@@ -349,46 +386,50 @@ class Store:
             DamagedError: a row refers to what is not there.
             sqlite3.Error: it cannot be read.
         """
-        return unpriced_time.read_batch(self._connected(before), cursor)
+        return unpriced_time.read_batch(self._opened(before).connection, cursor)
 
-    def _connected(self, before: Contents) -> sqlite3.Connection:
-        """The connection, which is opened again after a failure."""
-        if self._connection is not None:
-            return self._connection
+    def _opened(self, before: Contents) -> _OpenFile:
+        """The open file, which is opened again after a failure.
+
+        Raises:
+            DamagedError: another or a broken one lies at its path.
+            OSError, LedgerError, sqlite3.Error: it cannot be opened.
+        """
+        if self._open is not None:
+            return self._open
         irregular = files.irregular(self.path)
         if irregular:
             raise DamagedError(irregular)
-        refuse_other_files(self.path)
-        with failures(self.path):
+        contents.refuse_other_files(self.path)
+        with contents.failures(self.path):
             connection = self.connect(self.path.absolute().as_uri() + "?mode=rw")
             try:
-                _refuse_another(connection, before)
-                if self._suspect:
-                    check(connection, self.path)
-                _prepare(connection)
-                self._use(connection)
+                database.refuse_another(connection, before)
+                if self._doubt.pages:
+                    contents.check(connection, self.path)
+                database.prepare(connection)
+                open_file = _OpenFile.of(connection, self.path)
             except BaseException:
                 connection.close()
                 raise
-        self._suspect = False
-        return connection
-
-    def _use(self, connection: sqlite3.Connection) -> None:
-        self._identities = {suffix: files.identity(f"{self.path}{suffix}") for suffix in files.SIDECARS}
-        self._connection = connection
-        self._keys = Keys(connection)
+        self._open = open_file
+        self._doubt.pages = False
+        return open_file
 
     def close(self) -> None:
         """Close the connection. Idempotent; the next write opens another one."""
-        connection = self._connection
-        self._connection = None
-        if connection is not None:
+        open_file = self._open
+        self._open = None
+        if open_file is not None:
             with suppress(sqlite3.Error):
-                connection.close()
+                open_file.connection.close()
 
 
-def after(before: Contents, pending: Pending, now: Instant | None, written: WrittenTick) -> Contents:
-    """Contents after a commit. The contents before stay as they are."""
+def contents_after(before: Contents, pending: Pending, now: Instant | None, written: WrittenTick) -> Contents:
+    """Contents after a commit. The contents before stay as they are.
+
+    Without a file `now` is `None`: nothing is dated as written.
+    """
     return replace(
         before,
         totals=written.totals,
@@ -401,180 +442,3 @@ def after(before: Contents, pending: Pending, now: Instant | None, written: Writ
         begun=now if before.last_commit is None else before.begun,
         recent=recent_ranges(before.recent, pending.unpriced, pending.end),
     )
-
-
-def _read(connection: sqlite3.Connection) -> Contents:
-    with transaction(connection, "DEFERRED"):
-        opened = read(connection)
-        last = hour_of(opened.state.wall or 0)
-        # The last day is for the page only: the totals are right without it.
-        with suppress(DamagedError):
-            hours = read_history(connection, "hourly", last - DAY_HOURS, last, DAY_FAMILIES)
-            opened = replace(opened, day=LastDay(hours))
-    return opened
-
-
-def _compact(connection: sqlite3.Connection, opened: Contents) -> None:
-    """Delete the marks that were too large to be read, and return free space to the disk.
-
-    They would be too large at each start. Totals are never deleted.
-    """
-    if opened.oversized:
-        with transaction(connection):
-            connection.executemany("DELETE FROM state WHERE id = ?", [(row,) for row in opened.oversized])
-    (pages,) = connection.execute("PRAGMA page_count").fetchone()
-    (free,) = connection.execute("PRAGMA freelist_count").fetchone()
-    (size,) = connection.execute("PRAGMA page_size").fetchone()
-    if free * size < SPARE_BYTES or free * 2 < pages or (pages - free) * size > SPARE_BYTES:
-        return
-    try:
-        # A container may have no folder for temporary files, and what remains is small.
-        connection.execute("PRAGMA temp_store = MEMORY")
-        connection.execute("VACUUM")
-        connection.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchone()
-    except sqlite3.Error as error:
-        log.warning("ledger compaction failed", extra={"problem": str(error)})
-        return
-    log.info("ledger compacted", extra={"freed_bytes": free * size})
-
-
-def _empty(connection: sqlite3.Connection) -> bool:
-    """Whether nothing was ever committed to the file: it is new, or its maker was killed at once."""
-    (objects,) = connection.execute("SELECT count(*) FROM sqlite_master").fetchone()
-    (application,) = connection.execute("PRAGMA application_id").fetchone()
-    return bool(objects == 0 and application == 0)
-
-
-def _prepare(connection: sqlite3.Connection) -> None:
-    connection.execute("PRAGMA journal_mode = WAL").fetchone()
-    connection.execute("PRAGMA synchronous = FULL")
-    connection.execute(f"PRAGMA cache_size = {schema.CACHE_KIBIBYTES}")
-    connection.execute(f"PRAGMA journal_size_limit = {schema.JOURNAL_BYTES}")
-    # What is written is checked before it is bound: checking types again was a seventh of the time of rows.
-    connection.execute("PRAGMA ignore_check_constraints = ON")
-    # Opens the log, whose inode identifies it from here on.
-    connection.execute("SELECT count(*) FROM sqlite_master").fetchone()
-
-
-def _create(connection: sqlite3.Connection, ledger: str, fresh_in: str = "") -> None:
-    meta = {"ledger": ledger, "reader": schema.READER, "accrued": 0, "accrued_by_state": 0}
-    if fresh_in:
-        meta["fresh_in"] = fresh_in
-    with transaction(connection):
-        connection.execute(f"PRAGMA application_id = {schema.APPLICATION_ID}")
-        connection.execute(f"PRAGMA user_version = {schema.VERSION}")
-        for statement in schema.DDL:
-            connection.execute(statement)
-        connection.executemany("INSERT INTO meta (key, value) VALUES (?, ?)", meta.items())
-
-
-def _prune(connection: sqlite3.Connection, retained: Retained) -> None:
-    """Delete expired minutes, hours and days."""
-    for family in families.MINUTES.values():
-        schema.delete_before(connection, family, retained.first_minute)
-        later = f"DELETE FROM {family.table} WHERE minute > ?"  # noqa: S608 - constants
-        connection.execute(later, (retained.last_minute,))
-    for family in (*families.HOURS.values(), *families.HOURLY.values(), families.MEMORY):
-        floor = retained.first_brief_hour if family.brief else retained.first_hour
-        schema.delete_before(connection, family, floor)
-    first_day = days_floor(connection)
-    for family in families.DAILY.values():
-        schema.delete_before(connection, family, first_day)
-    unpriced_time.prune_unpriced(connection, first_day)
-
-
-def _refuse_another(connection: sqlite3.Connection, before: Contents) -> None:
-    """Check by id and number of commits that a file is the one that was open before.
-
-    Its time proves nothing, since a clock may be set back. After a commit that failed after it had reached
-    the disk the file is ahead.
-    """
-    refuse_foreign(connection)
-    meta = meta_of(connection)
-    if meta.get("ledger") != before.ledger:
-        raise DamagedError("it is another ledger")
-    commits = meta.get("commits", 0)
-    if not isinstance(commits, int) or commits < before.commits:
-        raise DamagedError("it is an older copy of this ledger")
-
-
-def _whole(connection: sqlite3.Connection) -> bool:
-    """Whether a deleted file can still be read. If not, reading is what failed."""
-    try:
-        (first, *_rest) = connection.execute("PRAGMA quick_check(1)").fetchone()
-    except sqlite3.Error:
-        return False
-    return bool(first == "ok")
-
-
-def _write_from_memory(part: Path, connect: schema.Connect, contents: Contents, now: Instant) -> None:
-    """Fill a file from memory: the id, totals and marks, without history and adjustments.
-
-    Unpriced time is that of the last hour.
-    """
-    with closing(connect(part.absolute().as_uri())) as connection:
-        connection.execute(f"PRAGMA page_size = {schema.PAGE_BYTES}")
-        _prepare(connection)
-        _create(connection, contents.ledger)
-        latest = Pending(
-            state=contents.state,
-            end=contents.state.wall or 0,
-            machine=contents.machine,
-            zone=contents.zone,
-        )
-        with transaction(connection):
-            keys = Keys(connection)
-            write_totals(connection, keys, Totals().with_added(contents.totals, latest.end).changes)
-            unpriced_time.write_unpriced(connection, keys, contents.recent)
-            _write_texts(connection, {}, contents.texts)
-            _write_meta(
-                connection,
-                latest,
-                accrued=contents.totals.accrued,
-                committed=contents.last_commit or now,
-                commits=contents.commits,
-                begun=contents.begun,
-            )
-
-
-def _write_meta(
-    connection: sqlite3.Connection,
-    latest: Pending,
-    *,
-    accrued: Picodollars,
-    committed: Instant,
-    commits: int,
-    begun: Instant | None,
-) -> None:
-    """Write the single values of a commit. Those that are `None` stay as they are."""
-    meta = {
-        "accrued": bounded(accrued, "accrued"),
-        "accrued_by_state": bounded(latest.state.accrued, "accrued"),
-        "wall": latest.state.wall,
-        "committed": committed,
-        "commits": commits,
-        "begun": begun,
-        "machine": latest.machine or None,
-        "host": latest.host or None,
-        "timezone": latest.zone or None,
-        "late_charge": latest.end if latest.charges_late else None,
-        "host_end": latest.host_end or 0,
-    }
-    connection.executemany(
-        "INSERT OR REPLACE INTO meta (key, value) VALUES (?, ?)",
-        [(key, value) for key, value in meta.items() if value is not None],
-    )
-
-
-def _write_texts(
-    connection: sqlite3.Connection, before: Mapping[marks.Scope, str], after: Mapping[marks.Scope, str]
-) -> None:
-    # A start would not read longer texts: their marks end with this process.
-    fitting = {scope: text for scope, text in after.items() if len(text) <= MARK_BYTES}
-    connection.executemany(
-        "INSERT INTO state (scope, key, body) VALUES (?, ?, ?)"
-        " ON CONFLICT (scope, key) DO UPDATE SET body = excluded.body",
-        [(*scope, text) for scope, text in fitting.items() if before.get(scope) != text],
-    )
-    gone = before.keys() - fitting.keys()
-    connection.executemany("DELETE FROM state WHERE scope = ? AND key = ?", gone)

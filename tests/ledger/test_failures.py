@@ -86,6 +86,31 @@ def test_a_ledger_that_cannot_be_written_heals(
     assert (reopened.window, reopened.usage, reopened.residual) == (healed.window, healed.usage, 0)
 
 
+@pytest.mark.parametrize("again", [FULL, OSError(5, "Input/output error")], ids=str)
+def test_a_broken_page_is_checked_for_after_another_failure_too(
+    path: Path, clock: StillClock, disk: Any, again: Exception
+) -> None:
+    """A second failure, as the file is opened again, does not take the suspicion of the first one back."""
+    ledger = Ledger.open(path, clock, connect=disk)
+    post(ledger, 1)
+    broken = sqlite3.DatabaseError("database disk image is malformed")
+    broken.sqlite_errorcode = sqlite3.SQLITE_CORRUPT  # type: ignore[misc]
+    disk.failure = broken
+    post(ledger, 2)
+    disk.failure, disk.at = again, "PRAGMA"
+    post(ledger, 3)
+    assert ledger.writable is False
+
+    statements: list[str] = []
+    disk.failure, disk.watch = None, statements.append
+    post(ledger, 4)
+    ledger.close()
+
+    assert any(statement.startswith("PRAGMA quick_check") for statement in statements)
+    with LedgerReader.open(path) as reader:
+        assert expected_totals(4).differences(reader.totals(0, MONTHS)) == {}
+
+
 @pytest.mark.nightly
 def test_what_waits_is_bounded(path: Path, clock: StillClock, disk: Any) -> None:
     """Four hours of failed ticks wait as sums, with the minutes of one hour, not as a list of ticks."""

@@ -168,7 +168,7 @@ def test_a_planted_inconsistency_shows_in_the_residual(
     posted = tick(END, money(700))
     ledger = Ledger.open(path, clock)
     ledger.post(posted, accrued(posted))
-    ledger._store._connection.execute(  # type: ignore[union-attr]
+    ledger._store._open.connection.execute(  # type: ignore[union-attr]
         f"UPDATE {table} SET picodollars = picodollars + ?",  # noqa: S608 - a test's own words
         (change,),
     )

@@ -213,7 +213,7 @@ def test_what_did_not_change_is_not_written(path: Path, clock: StillClock) -> No
     moved = replace(REMEMBERED.endpoints[URL], marks=PageMarks(values=columns(**{SERIES: 1.5e15 + 1})))
     ledger = Ledger.open(path, clock)
     ledger.post(Postings(NOVEMBER), REMEMBERED)
-    connection = ledger._store._connection  # type: ignore[union-attr]
+    connection = ledger._store._open.connection  # type: ignore[union-attr]
     counts = [connection.total_changes]  # type: ignore[union-attr]
     for state in (REMEMBERED, replace(REMEMBERED, endpoints={**REMEMBERED.endpoints, URL: moved})):
         ledger.post(Postings(NOVEMBER), state)

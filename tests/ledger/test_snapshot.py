@@ -256,7 +256,7 @@ def test_old_minutes_and_hours_leave_the_file(path: Path, clock: StillClock) -> 
     ledger = opened(
         path, clock, tick(NOON, money(1), tokens=(tokens(1),)), tick(NOON + 63 * MINUTE, money(2))
     )
-    connection = ledger._store._connection  # type: ignore[union-attr]
+    connection = ledger._store._open.connection  # type: ignore[union-attr]
     minutes = connection.execute("SELECT count(*) FROM minute_cost").fetchone()  # type: ignore[union-attr]
     moved = connection.execute("SELECT count(*) FROM minute_tokens").fetchone()  # type: ignore[union-attr]
     ledger.close()
