@@ -1,6 +1,6 @@
 """vLLM: `vllm serve`, V0 and V1, the Python API servers and the Rust frontend.
 
-Source: vllm-project/vllm, releases 0.3.3 to 0.33.0: `vllm/engine/metrics.py` (V0),
+Source: vllm-project/vllm, the `versions` below: `vllm/engine/metrics.py` (V0),
 `vllm/v1/metrics/loggers.py` (V1), `rust/src/metrics` (the Rust frontend).
 
 - The prompt counter holds whole prompts, cached tokens included, and counts a prompt once per sample of n.
@@ -30,22 +30,28 @@ from typing import Final
 
 from exporter.engines import spec
 
+_PORT: Final = 8000
+
 _COMPUTED: Final = spec.label("source", "local_compute")
 
-_BY_SOURCE = spec.Alternative(  # 0.16.0 and later
-    ("vllm:prompt_tokens_by_source_total",),
-    (
+_BY_SOURCE: Final = spec.Alternative(
+    requires=("vllm:prompt_tokens_by_source_total",),
+    counts=(
         spec.Count("vllm:prompt_tokens_by_source_total", "prompt", where=_COMPUTED),
         spec.Count("vllm:prompt_tokens_by_source_total", "cached_prompt", unless=_COMPUTED),
     ),
 )
 
 
-def _less(*hits: str) -> spec.Alternative:
-    """The prompt counter less cache hits, of which the first family is required."""
+def _prompts_less_hits(required: str, *optional: str) -> spec.Alternative:
+    """Prompt tokens less those that counters of hits found in a cache, which are cached prompt tokens.
+
+    A page without the required counter is of another version; it may lack the optional ones.
+    """
+    hits = (required, *optional)
     return spec.Alternative(
-        ("vllm:prompt_tokens_total", hits[0]),
-        (
+        requires=("vllm:prompt_tokens_total", required),
+        counts=(
             spec.Count("vllm:prompt_tokens_total", "prompt"),
             *(spec.Count(name, "prompt", sign=-1) for name in hits),
             *(spec.Count(name, "cached_prompt") for name in hits),
@@ -54,11 +60,12 @@ def _less(*hits: str) -> spec.Alternative:
 
 
 KV_ROLE: Final = spec.RoleFlag(
-    ("--kv-transfer-config",),
-    (("kv_producer", "prefill"), ("kv_consumer", "decode")),  # kv_both says nothing
+    flags=("--kv-transfer-config",),
+    # kv_both says nothing.
+    roles=(("kv_producer", "prefill"), ("kv_consumer", "decode")),
     key="kv_role",
 )
-"""Also of what starts vLLM's engine with its flags (vllm/config/kv_transfer.py)."""
+"""The part of a disaggregated pair (vllm/config/kv_transfer.py). Aphrodite and KServe take this flag too."""
 
 _WORLD_FACTORS: Final = (
     spec.Factor(("--tensor-parallel-size", "-tp")),
@@ -74,8 +81,8 @@ _WORLD_FACTORS: Final = (
     ),
 )
 
-MAX_NUM_SEQS: Final = spec.SequenceFlags(("--max-num-seqs",))
-"""Also of what starts vLLM's engine with its flags."""
+MAX_NUM_SEQS: Final = spec.SequenceFlags(flags=("--max-num-seqs",))
+"""Sequences of one engine at once. Aphrodite, Dynamo and KServe take this flag too."""
 
 _ENGINE_CORE: Final = r"[\w.-]+::(EngineCore|Worker|DPCoordinator|DPEngineCore)|ray::RayWorker"
 """vllm/utils/system_utils.py; the prefix VLLM can be set (VLLM_PROCESS_NAME_PREFIX)."""
@@ -83,7 +90,7 @@ _ENGINE_CORE: Final = r"[\w.-]+::(EngineCore|Worker|DPCoordinator|DPEngineCore)|
 VLLM: Final = spec.Engine(
     name="vllm",
     prefix="vllm:",
-    default_port=8000,
+    default_port=_PORT,
     fingerprint=spec.Fingerprint(
         names=(
             "vllm:prompt_tokens_total",
@@ -97,27 +104,33 @@ VLLM: Final = spec.Engine(
         without=("server", "version", "dynamo_component", "worker_addr"),
     ),
     models=("model_name",),
-    stage="stage",  # vLLM-Omni
+    # Of vLLM-Omni.
+    stage="stage",
     groups=(
         (
+            # 0.16.0 and later.
             _BY_SOURCE,
-            # 0.9.2 to 0.15; the connector's own hits (0.11.2 and later) are counted apart from the local ones
-            _less("vllm:prefix_cache_hits_total", "vllm:external_prefix_cache_hits_total"),
-            _less("vllm:gpu_prefix_cache_hits_total"),  # V1 0.7.3 to 0.9.1
+            # 0.9.2 to 0.15. A connector's own hits (0.11.2 and later) are counted apart from the local ones.
+            _prompts_less_hits("vllm:prefix_cache_hits_total", "vllm:external_prefix_cache_hits_total"),
+            # V1, 0.7.3 to 0.9.1.
+            _prompts_less_hits("vllm:gpu_prefix_cache_hits_total"),
+            # V0.
             spec.Alternative(
-                ("vllm:prompt_tokens_total",), (spec.Count("vllm:prompt_tokens_total", "prompt"),)
-            ),  # V0
+                requires=("vllm:prompt_tokens_total",),
+                counts=(spec.Count("vllm:prompt_tokens_total", "prompt"),),
+            ),
         ),
         spec.counter("vllm:generation_tokens_total", "generation"),
         spec.counter("vllm:request_success_total", "requests"),
         (
-            # 0.6.6 and later
+            # 0.6.6 and later.
             spec.phase_seconds(
                 "vllm:request_prefill_time_seconds_sum", "vllm:request_decode_time_seconds_sum"
             ),
-            spec.Alternative(  # before; the first token's time holds the queue's where that is not told
-                ("vllm:time_to_first_token_seconds_sum", "vllm:time_per_output_token_seconds_sum"),
-                (
+            # 0.3.3 to 0.6.5. The first token's time includes the queue's, where no counter tells that.
+            spec.Alternative(
+                requires=("vllm:time_to_first_token_seconds_sum", "vllm:time_per_output_token_seconds_sum"),
+                counts=(
                     spec.Count("vllm:time_to_first_token_seconds_sum", "prefill_seconds"),
                     spec.Count("vllm:request_queue_time_seconds_sum", "prefill_seconds", sign=-1),
                     spec.Count("vllm:time_per_output_token_seconds_sum", "decode_request_seconds"),
@@ -126,10 +139,13 @@ VLLM: Final = spec.Engine(
         ),
         spec.counter("vllm:num_preemptions_total", "preemptions"),
     ),
+    # Part of the cached prompt tokens above; the first on the page is taken.
     transferred=(
+        # 0.16.0 and later.
         spec.Count(
             "vllm:prompt_tokens_by_source_total", "prompt", where=spec.label("source", "external_kv_transfer")
         ),
+        # 0.11.2 and later.
         spec.Count("vllm:external_prefix_cache_hits_total", "prompt"),
     ),
     running=(spec.Gauge("vllm:num_requests_running"),),
@@ -137,20 +153,24 @@ VLLM: Final = spec.Engine(
     kv_cache=(spec.CacheGauge("vllm:kv_cache_usage_perc"), spec.CacheGauge("vllm:gpu_cache_usage_perc")),
     first_token=(spec.LatencyHistogram("vllm:time_to_first_token_seconds"),),
     per_token=(
-        spec.LatencyHistogram("vllm:request_time_per_output_token_seconds"),  # 0.11 and later
-        spec.LatencyHistogram("vllm:inter_token_latency_seconds", "tokens"),  # 0.10.2 and later
-        spec.LatencyHistogram("vllm:time_per_output_token_seconds", "tokens"),  # before
+        # 0.11 and later.
+        spec.LatencyHistogram("vllm:request_time_per_output_token_seconds"),
+        # 0.10.2 and later.
+        spec.LatencyHistogram("vllm:inter_token_latency_seconds", "tokens"),
+        # 0.3.3 to 0.14.1.
+        spec.LatencyHistogram("vllm:time_per_output_token_seconds", "tokens"),
     ),
     created="vllm:prompt_tokens_created",
     creates_late=True,
     questions=(spec.MetadataQuery("version", version=("version",)),),
     commands=(
         spec.Command(
-            programs=("vllm serve", "vllm-rs serve"),  # the Rust one starts a headless Python one
+            # The Rust frontend starts a headless Python server.
+            programs=("vllm serve", "vllm-rs serve"),
             modules=("vllm.entrypoints.openai.api_server", "vllm.entrypoints.cli.main serve"),
             titles=(r"[\w.-]+::APIServer",),
             workers=(_ENGINE_CORE,),
-            port=8000,
+            port=_PORT,
             unix=("--uds",),
             tls=("--ssl-keyfile", "--ssl-certfile"),
             metrics_off=("--disable-log-stats",),
@@ -166,7 +186,7 @@ VLLM: Final = spec.Engine(
     ),
     manual=spec.Manual(
         title="vLLM",
-        versions="0.2.7 to 0.33.0",
+        versions="0.3.3 to 0.33.0",
         captured=("0.32.0",),
         reading="Renders counters of its API server; the engine is not asked.",
         deployment=(
