@@ -19,6 +19,7 @@ from exporter.tariff.catalogue import Catalogue
 from exporter.tariff.csv_tables import CatalogueError
 from exporter.tariff.gpu_models import unmatched_name_problem
 from exporter.tariff.instances import CLOUDS
+from exporter.tariff.rate import Derivation
 from exporter.tariff.rule_matching import covers
 from exporter.tariff.terms import Hardware, Listed, Rented, Unmatched
 from exporter.units import Instant
@@ -190,10 +191,12 @@ def stand_in_findings(rule: Hardware, config: Config) -> Iterator[Finding]:
         return  # the host's own type
     stand_ins = config.unmatched_hardware == "estimate"
     quote = quotes.find_quote(config.catalogue, location, rule.pricing, stand_ins=stand_ins)
+    # Without a region in the rule it is the host's own, and a list may have it.
+    acceptable = {Derivation.LISTED} if location.region else {Derivation.LISTED, Derivation.REGION}
     if isinstance(quote, quotes.NoQuote):
-        if location.region:  # else it is the host's own, and a list may have it
+        if location.region:
             yield warning(f"{rule.source}: its GPUs have no price: {quote.reason}; {_WRITE}")
-    elif quote.stand_in and (location.region or quote.stand_in != "region"):
+    elif quote.derivation not in acceptable:
         yield warning(
             f"{rule.source}: priced by an estimate, {quote.source}, of {quote.as_of}: {quote.caveat}; "
             f"{_WRITE}",

@@ -73,7 +73,7 @@ def test_a_scaled_row_of_a_file_is_an_estimate() -> None:
     actual = quotes.find_quote(catalogue, HostLocation("aws", "p5.48xlarge", "us-east-1"), Listed())
 
     assert isinstance(actual, Quote)
-    assert (actual.price_basis, actual.stand_in) == ("estimate", "scaled")
+    assert (actual.price_basis, actual.derivation) == ("estimate", "scaled")
 
 
 def test_a_spreadsheets_way_of_writing_csv_is_read() -> None:

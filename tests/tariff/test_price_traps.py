@@ -54,7 +54,7 @@ def test_trap_3_a_gpu_is_priced_where_it_is_sold() -> None:
     """a3-megagpu-8g is not sold in us-central1: the price where it is, scaled, and that is said."""
     actual = quote("a3-megagpu-8g", "gcp", region="us-central1")
 
-    assert (actual.price_basis, actual.stand_in) == ("estimate", "scaled")
+    assert (actual.price_basis, actual.derivation) == ("estimate", "scaled")
     assert actual.source == "scaled gcp a3-megagpu-8g us-central1 on demand (cyclenerd-gcp)"
     assert actual.caveat == (
         "no list has its price in us-central1: it is the price of us-east4, scaled by what us-central1 costs "
@@ -108,7 +108,7 @@ def test_trap_5_china_is_not_priced_in_dollars() -> None:
         Decimal("21.957642"),
         8,
     )
-    assert actual.stand_in == "large_cloud"
+    assert actual.derivation == "large_cloud"
 
 
 @pytest.mark.parametrize(

@@ -270,6 +270,17 @@ def test_where_estimates_are_unwanted_a_rule_takes_listed_prices_alone(
     assert price(tariff).priced is priced
 
 
+@pytest.mark.parametrize(("gpu_name", "stand_ins"), [("", True), ("NVIDIA H100 80GB HBM3", False)])
+def test_a_host_without_a_type_has_a_reason_where_no_gpu_is_priced(
+    gpu_name: str,
+    stand_ins: bool,  # noqa: FBT001  # a column
+) -> None:
+    """There is no rule, and no name of a GPU or no wish for an estimate."""
+    assert quotes.find_quote(CATALOGUE, HostLocation(), gpu_name=gpu_name, stand_ins=stand_ins) == NoQuote(
+        "it is not known which instance type this host is"
+    )
+
+
 def test_a_spot_price_of_another_region_says_both_and_is_refused_as_a_stand_in() -> None:
     """Spot alone is accepted where its region is listed; the region is what is refused."""
     location = HostLocation("gcp", "a3-highgpu-8g", "xx-west-1", lifecycle="spot")
