@@ -22,8 +22,8 @@ from exporter.metrics.metric import keyed
 from exporter.metrics.table import METRICS
 from exporter.readings import ServerKey, ServerReading
 from exporter.report import Build
+from exporter.sampler.frame_reader import FrameReader
 from exporter.sampler.sampler import Sampler
-from exporter.sources import http_client
 from exporter.sources.gather import Gatherer
 from exporter.sources.server import ServerSource, Target, shared_client
 from exporter.units import NANOSECONDS_PER_SECOND
@@ -104,9 +104,9 @@ class RecordingSocket:
 def test_the_calls_before_the_first_byte(url: str, monkeypatch: pytest.MonkeyPatch) -> None:
     """From the socket up: the client, the fetcher, the source; then the gatherer's thread."""
     calls: list[list[str]] = []
-    connect = http_client._connection
+    connect = socket.create_connection
     monkeypatch.setattr(
-        http_client, "_connection", lambda *options: RecordingSocket(connect(*options), calls)
+        socket, "create_connection", lambda *options: RecordingSocket(connect(*options), calls)
     )
     clock = SystemClock()
     source = ServerSource(Target(ServerKey("", "chat"), url, "vllm"), shared_client(), clock)
@@ -220,7 +220,13 @@ def test_the_forms_of_a_token_from_page_to_series() -> None:
 
     clock = ManualClock(START)
     endpoint, ledger = PageEndpoint(), Ledger.open(None, clock)
-    sampler = Sampler(clock, inline(clock), (FakeNvmlSource(),), ledger, FakeProcessMetrics(), plan(endpoint))
+    sampler = Sampler(
+        clock,
+        FrameReader(clock, inline(clock), (FakeNvmlSource(),)),
+        ledger,
+        FakeProcessMetrics(),
+        plan(endpoint),
+    )
     sampler.tick()
     clock.now += TICK
     endpoint.count = COUNT

@@ -28,6 +28,7 @@ from exporter.metrics.process import ProcessMetrics
 from exporter.readings import MustRestartError, ServerKey
 from exporter.report import ConfigRow, Report
 from exporter.reports.correction_proposals import sentences
+from exporter.sampler.frame_reader import FrameReader
 from exporter.sampler.report_builder import ReportContext
 from exporter.sampler.sampler import Sampler, SamplerPlan
 from exporter.sampler.savings_review import SavingsReview
@@ -251,15 +252,18 @@ class _Daemon:
         with self._reloading:  # the wait for the ledger may have seen a reload
             self._sampler = Sampler(
                 self._clock,
-                self._gatherer,
-                self._gpu_sources,
+                FrameReader(
+                    self._clock,
+                    self._gatherer,
+                    self._gpu_sources,
+                    discovery=self._discovery,
+                    displays=display_devices,
+                ),
                 ledger=ledger,
                 process=ProcessMetrics(),
                 plan=self._plan(succeeded=self._succeeded),
                 published=self._prepare,
                 machine=machine.identity(),
-                discovery=self._discovery,
-                displays=display_devices,
             )
             return self._sampler
 

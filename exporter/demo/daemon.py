@@ -18,6 +18,7 @@ from exporter.ledger.ledger import Ledger
 from exporter.metrics.process import ProcessMetrics
 from exporter.readings import ServerKey, Source
 from exporter.report import Build, ConfigRow, Report
+from exporter.sampler.frame_reader import FrameReader
 from exporter.sampler.report_builder import ReportContext
 from exporter.sampler.sampler import Sampler, SamplerPlan
 from exporter.sampler.savings_review import SavingsReview
@@ -186,13 +187,12 @@ class DemoDaemon:
     def _new_sampler(self) -> Sampler:
         return Sampler(
             self.clock,
-            self._gather,
-            (SimulatedNvml(self._host),),
+            FrameReader(self.clock, self._gather, (SimulatedNvml(self._host),)),
             self._ledger,
             self._process,
             self._plan,
-            self._published,
-            "demo",
+            published=self._published,
+            machine="demo",
         )
 
     def _gather(self, sources: Iterable[Source[Any]]) -> list[Gathered]:

@@ -57,6 +57,17 @@ class FrameRead:
     """In the frame's order."""
     discovered: DiscoveryResult
 
+    def gathered_without_gpus(self) -> list[Gathered]:
+        """All answers, those of the sources of GPUs as not expected: a host without GPUs misses nothing."""
+        gpu_sources = {answer.health.source for answer in self.gpus.gathered}
+        answers: list[Gathered] = []
+        for answer in self.gathered:
+            if answer.health.source in gpu_sources:
+                answers.append(replace(answer, health=replace(answer.health, expected=False)))
+            else:
+                answers.append(answer)
+        return answers
+
 
 class _HostRead(NamedTuple):
     """Answers of the GPUs and of discovery's sources."""

@@ -16,25 +16,23 @@ from exporter.ledger.ledger import Ledger
 from exporter.metrics.process import ProcessMetrics
 from exporter.report import CommittedTotals, Report, SourceRow
 from exporter.sampler.change_log import ChangeLog, log_gap
-from exporter.sampler.frame_reader import Endpoint, FrameReader
+from exporter.sampler.frame_reader import Endpoint, FrameRead, FrameReader
 from exporter.sampler.late_pricing import LatePricing
 from exporter.sampler.report_builder import ReportContext, build_report, months_served
 from exporter.sampler.source_health import Health
-from exporter.sources.discovery import Discovery
-from exporter.sources.gather import Gather, Gathered
-from exporter.sources.gpus import GpuSource
-from exporter.sources.pci import DisplayDevices
+from exporter.sources.gather import Gathered
 from exporter.sources.server import GatewaySource
 from exporter.units import NANOSECONDS_PER_MINUTE, Nanoseconds, seconds
-from exporter.vendors import GpuVendor
 
 log = logging.getLogger(__name__)
 
 CLOCK_WAIT_MAX: Final[Nanoseconds] = 2 * NANOSECONDS_PER_MINUTE
-"""How long a rebooted host is given to set its clock."""
+"""How long a rebooted host is given to set its clock, since the daemon began."""
 
 FAILING_MAX: Final[Nanoseconds] = 10 * NANOSECONDS_PER_MINUTE
 """Time without a successful tick after which the process exits for a restart."""
+
+FAILING_MAX_TEXT: Final = "ten minutes"
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,6 +52,11 @@ class Sampler:
     The state between ticks is the ledger's, so that it always matches the postings.
 
     Args:
+        clock: the clock of the ticks, which `reader` has too.
+        reader: reads all sources, once a tick.
+        ledger: has the state and the postings. It is not closed here.
+        process: metrics of this process, for the report.
+        plan: what to read and how to charge it, until `set_plan`.
         published: called after each tick, in the sampler's thread.
         machine: the identity of this machine, empty if unknown.
     """
@@ -61,42 +64,46 @@ class Sampler:
     def __init__(
         self,
         clock: Clock,
-        gather: Gather,
-        gpu_sources: tuple[GpuSource, ...],
+        reader: FrameReader,
         ledger: Ledger,
         process: ProcessMetrics,
         plan: SamplerPlan,
+        *,
         published: Callable[[], None] = lambda: None,
         machine: str = "",
-        discovery: Discovery | None = None,
-        displays: Callable[[GpuVendor], DisplayDevices] = lambda _: DisplayDevices(),
     ) -> None:
         self._clock = clock
-        self._reader = FrameReader(clock, gather, gpu_sources, discovery, displays=displays)
+        self._reader = reader
         self._ledger = ledger
         self._process = process
         self._plan = plan
         self._published = published
         self._machine = machine
         self._bound = False
+        """Whether the ledger is known to be of this machine; it is neither posted to nor served before."""
         self._health = Health()
         self._changes = ChangeLog(ledger.problem)
         self._late_pricing = LatePricing()
         self._idle_servers: frozenset[readings.ServerKey] = frozenset()
+        """Servers all of whose GPUs were idle in the last tick."""
         self._report: Report | None = None
+        """The report of the last tick, `None` before the first."""
         self._reloaded: Report | None = None
-        """The last report with the outcome of a reload since its tick."""
+        """The last report that a reload changed after its tick, with the outcome of that reload."""
         self._began = clock.elapsed()
         self._failing_since: Nanoseconds | None = None
+        """When the first of the latest ticks failed, all of which did; `None` after one that succeeded."""
 
     def current(self) -> Report | None:
         """The last report; `None` before the first tick.
 
         Reloads since then are in it: one that failed is an alert, and a tick may be 15 seconds away.
+        Web threads call this while the sampler ticks: every field that it reads is replaced as a whole.
         """
-        report, context = self._report, self._plan.context
+        report = self._report
         if report is None:
             return None
+        context = self._plan.context
         row = replace(
             report.config,
             last_reload_success=context.config_row.last_reload_success,
@@ -104,10 +111,12 @@ class Sampler:
         )
         if row == report.config:
             return report
-        reloaded = self._reloaded
-        if reloaded is None or reloaded.elapsed != report.elapsed or reloaded.config != row:
-            reloaded = replace(report, config=row)
-            self._reloaded = reloaded  # each page of it is rendered once
+        # The same object is returned while nothing changes, since each page of a report is rendered once.
+        cached = self._reloaded
+        if cached is not None and cached.elapsed == report.elapsed and cached.config == row:
+            return cached
+        reloaded = replace(report, config=row)
+        self._reloaded = reloaded
         return reloaded
 
     def set_plan(self, plan: SamplerPlan) -> None:
@@ -143,7 +152,7 @@ class Sampler:
         """Take one tick, or log why it failed.
 
         Raises:
-            MustRestartError: only a new process can go on, or every tick of the last ten minutes failed.
+            MustRestartError: only a new process can go on, or no tick succeeded for `FAILING_MAX`.
         """
         try:
             self.tick()
@@ -154,9 +163,8 @@ class Sampler:
             if self._failing_since is None:
                 self._failing_since = now
             if now - self._failing_since >= FAILING_MAX:
-                raise readings.MustRestartError(
-                    f"no successful tick for ten minutes: {failure!r}"
-                ) from failure
+                problem = f"no successful tick for {FAILING_MAX_TEXT}: {failure!r}"
+                raise readings.MustRestartError(problem) from failure
             self._changes.note_tick(failure)
         else:
             self._failing_since = None
@@ -170,45 +178,26 @@ class Sampler:
         """
         plan = self._plan
         policy = plan.context.policy
-        remembered = self._ledger.remembered()
-        since = remembered.wall if self._bound else None
-        # Endpoints are compared by process: a ledger of another machine knows none of this one.
-        read = self._reader.read(plan.context.config, plan.endpoints, since, plan.gateways, remembered)
+        read = self._read(plan)
         frame = read.frame
         synchronized = self._clock.synchronized()
-        self._bind(frame)
-        # A ledger that may be another machine's is neither read, posted to, nor served.
+        # A ledger that may be another machine's tells nothing of this one.
         state = self._ledger.remembered() if self._bound else State()
         outcome = advance(state, frame, policy)
-        gathered = read.gathered
-        if not outcome.inventory.gpu_host:  # nothing is missing where the GPUs are
-            of_gpus = {answer.health.source for answer in read.gpus.gathered}
-            gathered = [
-                replace(answer, health=replace(answer.health, expected=False))
-                if answer.health.source in of_gpus
-                else answer
-                for answer in gathered
-            ]
-        self._health.note(gathered, frame.wall)
+        answers = read.gathered if outcome.inventory.gpu_host else read.gathered_without_gpus()
+        self._health.note(answers, frame.wall)
         self._health.note_clock(frame.wall, synchronized=synchronized)
-        # Only a right wall clock tells how long another boot was, or the time since this one, and which hours
-        # and months both belong to.
-        since_boot = outcome.charged is not None and outcome.charged.hourly_only
-        may_wait = self._clock.elapsed() - self._began < CLOCK_WAIT_MAX
-        waits = not synchronized and may_wait and (since_boot or state.rebooted(frame))
-        totals = self._post(outcome, frame, read.gpus.source) if self._bound and not waits else None
+        is_clock_awaited = not synchronized and self._awaits_clock(outcome, rebooted=state.rebooted(frame))
+        may_post = self._bound and not is_clock_awaited
+        totals = self._post(outcome, frame, read.gpus.source) if may_post else None
         self._count_partial_failures(read.gathered, outcome)
         self._changes.note_ledger(self._ledger.problem)
         self._idle_servers = _idle_servers(outcome)
         if self._report is None:
             log.info("first tick", extra={"gpus": len(outcome.gpus), "endpoints": len(frame.servers)})
+        sources = (*self._health.rows(), *plan.others)
         self._report = build_report(
-            plan.context,
-            frame,
-            outcome,
-            totals,
-            (*self._health.rows(), *plan.others),
-            self._process.read(),
+            plan.context, frame, outcome, totals, sources=sources, process=self._process.read()
         )
         self._changes.note_prices(plan.context.config, self._report, frame, policy.tariff)
         self._changes.note_holders(frame)
@@ -216,10 +205,34 @@ class Sampler:
         log.debug("tick", extra={"took": f"{seconds(self._clock.elapsed() - frame.elapsed):.3f}s"})
         return self._report
 
+    def _read(self, plan: SamplerPlan) -> FrameRead:
+        """Read all sources, then bind the ledger to the machine that they show, which may change its state.
+
+        Raises:
+            MustRestartError: only a new process can go on.
+        """
+        # The state of another machine's ledger does no harm here: pages are compared by the process that
+        # answers, and it knows none of this machine.
+        before = self._ledger.remembered()
+        since = before.wall if self._bound else None
+        read = self._reader.read(plan.context.config, plan.endpoints, since, plan.gateways, before)
+        if not self._bound:
+            self._bind(read.frame)
+        return read
+
+    def _awaits_clock(self, outcome: TickOutcome, *, rebooted: bool) -> bool:
+        """Whether a tick's money waits until the wall clock is set, for at most `CLOCK_WAIT_MAX`.
+
+        Time of another boot, or since this one, is known by the wall clock alone: its length, and the hours
+        and months that it belongs to.
+        """
+        if self._clock.elapsed() - self._began >= CLOCK_WAIT_MAX:
+            return False
+        is_time_since_boot = outcome.charged is not None and outcome.charged.hourly_only
+        return rebooted or is_time_since_boot
+
     def _bind(self, frame: readings.Frame) -> None:
-        """Bind the ledger to this machine once: before the first posting, at the latest with GPUs."""
-        if self._bound:
-            return
+        """Bind the ledger to this machine: before the first posting, at the latest with GPUs."""
         uuids = {gpu.gpu.uuid for gpu in frame.gpus or ()}
         try:
             self._bound = self._ledger.bind(self._machine, uuids)
@@ -228,10 +241,11 @@ class Sampler:
             raise readings.MustRestartError(f"the owner of the ledger is undecided: {failure!r}") from failure
 
     def _post(self, outcome: TickOutcome, frame: readings.Frame, gpu_source: str) -> CommittedTotals:
-        """Commit, then return the committed totals: a restart would find the same."""
+        """Commit a tick and log it, then return the committed totals: a restart would find the same."""
         for reason, times in outcome.postings.implausible:
             self._health.count(gpu_source, f"implausible_{reason}", times)
         policy = outcome.policy
+        # The postings and the state of the tick, with unpriced time of earlier ticks that has a price by now.
         part = self._late_pricing.charge(self._ledger, outcome.postings, outcome.state, policy)
         self._ledger.post(part.postings, part.state)
         self._late_pricing.note_posted(part)
@@ -260,9 +274,9 @@ class Sampler:
 
 def _idle_servers(outcome: TickOutcome) -> frozenset[readings.ServerKey]:
     """Servers all of whose GPUs and instances report that they are idle."""
-    idle: dict[readings.ServerKey, list[bool]] = {}
+    idle_parts: dict[readings.ServerKey, list[bool]] = {}
     for gpu in outcome.gpus:
         for share in gpu.shares:
             utilization = None if gpu.reading is None else utilization_ratio(gpu.reading, share.instance)
-            idle.setdefault(share.key, []).append(utilization == 0.0)
-    return frozenset(key for key, parts in idle.items() if all(parts))
+            idle_parts.setdefault(share.key, []).append(utilization == 0.0)
+    return frozenset(key for key, parts in idle_parts.items() if all(parts))

@@ -24,6 +24,7 @@ from exporter.ledger.schema import Connect
 from exporter.metrics.exposition import TEXT, Exposition, Variant
 from exporter.readings import UNKNOWN_LOCATION, GpuReading, HostLocation, Source
 from exporter.report import Build, ConfigRow, Report
+from exporter.sampler.frame_reader import FrameReader
 from exporter.sampler.report_builder import ReportContext
 from exporter.sampler.sampler import Sampler, SamplerPlan
 from tests.sampler.sampler_fixture import FakeEndpoint, FakeNvmlSource, FakeProcessMetrics, inline
@@ -116,8 +117,7 @@ class SimulatedHost:
         )
         self.sampler = Sampler(
             self.clock,
-            inline(self.clock),
-            (self.nvml,),
+            FrameReader(self.clock, inline(self.clock), (self.nvml,)),
             self.ledger,
             FakeProcessMetrics(),
             self._plan(),

@@ -23,6 +23,7 @@ from exporter.ledger.boot import BootClaim
 from exporter.ledger.ledger import Ledger
 from exporter.readings import MustRestartError
 from exporter.report import Build, ConfigRow, Report
+from exporter.sampler.frame_reader import FrameReader
 from exporter.sampler.report_builder import ReportContext
 from exporter.sampler.sampler import Sampler, SamplerPlan
 from exporter.sources import endpoints
@@ -163,8 +164,7 @@ class FaultyHost:
         )
         self.sampler = Sampler(
             self.clock,
-            self.gatherer,
-            (self.nvml,),
+            FrameReader(self.clock, self.gatherer, (self.nvml,)),
             self.ledger,
             FakeProcessMetrics(),
             self._plan(),

@@ -2,6 +2,7 @@
 
 import pytest
 
+from exporter.sampler.frame_reader import FrameReader
 from exporter.sampler.sampler import Sampler
 from tests.clocks import ManualClock
 from tests.sampler.sampler_fixture import (
@@ -23,5 +24,7 @@ def fixture() -> SamplerFixture:
         nvml,
         endpoint,
         ledger,
-        Sampler(clock, inline(clock), (nvml,), ledger, FakeProcessMetrics(), plan(endpoint)),
+        Sampler(
+            clock, FrameReader(clock, inline(clock), (nvml,)), ledger, FakeProcessMetrics(), plan(endpoint)
+        ),
     )

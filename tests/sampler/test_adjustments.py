@@ -9,6 +9,7 @@ import pytest
 from exporter.ledger.adjustment_entry import AdjustmentRequest, enter
 from exporter.ledger.ledger import Ledger
 from exporter.report import MonthKey, Report
+from exporter.sampler.frame_reader import FrameReader
 from exporter.sampler.sampler import Sampler
 from tests.clocks import START, ManualClock
 from tests.sampler.sampler_fixture import TICK, FakeEndpoint, FakeNvmlSource, FakeProcessMetrics, inline, plan
@@ -32,7 +33,11 @@ class Host:
     def _sampler(self) -> Sampler:
         gather = inline(self.clock)
         return Sampler(
-            self.clock, gather, (FakeNvmlSource(),), self.ledger, FakeProcessMetrics(), plan(self.endpoint)
+            self.clock,
+            FrameReader(self.clock, gather, (FakeNvmlSource(),)),
+            self.ledger,
+            FakeProcessMetrics(),
+            plan(self.endpoint),
         )
 
     def tick(self) -> Report:

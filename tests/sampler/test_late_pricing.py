@@ -17,6 +17,7 @@ from exporter.ledger.ledger import Ledger
 from exporter.ledger.reader import LedgerReader
 from exporter.report import Report
 from exporter.reports.repricing import repricing
+from exporter.sampler.frame_reader import FrameReader
 from exporter.sampler.sampler import Sampler
 from exporter.tariff.tariff import Tariff
 from exporter.tariff.terms import Hardware, HardwareMatch, Overhead, Rented, RentPrice
@@ -83,7 +84,13 @@ class Daemon:
         self.ledger = Ledger.open(self.path, self.clock, connect=self.disk)
         gather = inline(self.clock)
         going = plan(self.endpoint, tariff=tariff)
-        self.sampler = Sampler(self.clock, gather, (self.nvml,), self.ledger, FakeProcessMetrics(), going)
+        self.sampler = Sampler(
+            self.clock,
+            FrameReader(self.clock, gather, (self.nvml,)),
+            self.ledger,
+            FakeProcessMetrics(),
+            going,
+        )
 
     def killed(self, tariff: Tariff) -> None:
         """Die without a word, which lets go of the lock, and begin again."""

@@ -10,6 +10,7 @@ from exporter.ledger.ledger import Ledger
 from exporter.ledger.reader import LedgerReader
 from exporter.readings import Gpu, GpuReading
 from exporter.report import Report
+from exporter.sampler.frame_reader import FrameReader
 from exporter.sampler.sampler import Sampler
 from exporter.tariff.tariff import Tariff
 from exporter.tariff.terms import Hardware, HardwareMatch, Rented, RentPrice
@@ -50,7 +51,9 @@ class Daemon:
         self.ledger = Ledger.open(self.path, self.clock)
         gather = inline(self.clock)
         going = plan(self.endpoint, tariff=tariff, config=config)
-        self.sampler = Sampler(self.clock, gather, (Two(),), self.ledger, FakeProcessMetrics(), going)
+        self.sampler = Sampler(
+            self.clock, FrameReader(self.clock, gather, (Two(),)), self.ledger, FakeProcessMetrics(), going
+        )
 
     def reload(self, tariff: Tariff, config: Config = SERVERS) -> None:
         self.sampler.set_plan(plan(self.endpoint, tariff=tariff, config=config))

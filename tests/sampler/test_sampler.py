@@ -10,6 +10,7 @@ import pytest
 from exporter.cost.projection import RecentUsage, UsageHour
 from exporter.readings import Peer, ServerReading, endpoint_id
 from exporter.report import CommittedTotals, MonthKey, SourceRow
+from exporter.sampler.frame_reader import FrameReader
 from exporter.sampler.sampler import Sampler
 from exporter.tariff.tariff import Tariff
 from exporter.tariff.terms import Rented, RentPrice
@@ -278,8 +279,7 @@ def test_the_ledger_remembers_who_answered(fixture: SamplerFixture) -> None:
     for endpoints in ((one, two), (replace(one, failure="refused"), replace(two, failure=""))):
         again = Sampler(
             fixture.clock,
-            inline(fixture.clock),
-            (fixture.nvml,),
+            FrameReader(fixture.clock, inline(fixture.clock), (fixture.nvml,)),
             fixture.ledger,
             FakeProcessMetrics(),
             plan(*endpoints),
@@ -337,8 +337,7 @@ def test_a_rebooted_host_waits_for_its_clock_before_it_serves_money(fixture: Sam
     fixture.clock.boot_id, fixture.clock.is_synchronized, fixture.clock.uptime = "boot-2", False, 0
     restarted = Sampler(
         fixture.clock,
-        inline(fixture.clock),
-        (fixture.nvml,),
+        FrameReader(fixture.clock, inline(fixture.clock), (fixture.nvml,)),
         fixture.ledger,
         FakeProcessMetrics(),
         plan(fixture.endpoint),
@@ -366,8 +365,7 @@ def test_a_clock_that_is_never_set_is_taken_as_it_is_after_two_minutes(fixture: 
     fixture.clock.boot_id, fixture.clock.is_synchronized = "boot-2", False
     restarted = Sampler(
         fixture.clock,
-        inline(fixture.clock),
-        (fixture.nvml,),
+        FrameReader(fixture.clock, inline(fixture.clock), (fixture.nvml,)),
         fixture.ledger,
         FakeProcessMetrics(),
         plan(fixture.endpoint),

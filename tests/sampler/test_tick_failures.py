@@ -10,6 +10,7 @@ import pytest
 
 from exporter.clock import Clock
 from exporter.readings import MustRestartError, Source
+from exporter.sampler.frame_reader import FrameReader
 from exporter.sampler.sampler import FAILING_MAX, Sampler
 from exporter.sources.gather import Gathered, read_source
 from tests.clocks import ManualClock
@@ -43,7 +44,13 @@ class FailingGather:
 
 def sampler(clock: Clock, ledger: FakeLedger, *failures: Exception | None) -> Sampler:
     gather = FailingGather(clock, *failures)
-    return Sampler(clock, gather, (FakeNvmlSource(),), ledger, FakeProcessMetrics(), plan(FakeEndpoint()))
+    return Sampler(
+        clock,
+        FrameReader(clock, gather, (FakeNvmlSource(),)),
+        ledger,
+        FakeProcessMetrics(),
+        plan(FakeEndpoint()),
+    )
 
 
 def test_a_failed_tick_is_logged_once_and_the_next_charges_its_time(

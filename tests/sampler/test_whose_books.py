@@ -14,6 +14,7 @@ from exporter.cost.policy import CostPolicy
 from exporter.ledger.ledger import Ledger
 from exporter.readings import FailureReason, Gpu, GpuReading, QuickSource, ReadFailedError
 from exporter.report import Build, ConfigRow, Report
+from exporter.sampler.frame_reader import FrameReader
 from exporter.sampler.report_builder import ReportContext
 from exporter.sampler.sampler import Sampler, SamplerPlan
 from exporter.sources.gather import Gathered, read_source
@@ -62,7 +63,12 @@ class Daemon:
             return [read_source(source, clock) for source in sources]
 
         self.sampler = Sampler(
-            clock, gather, (self.nvml,), self.ledger, FakeProcessMetrics(), PLAN, machine=machine
+            clock,
+            FrameReader(clock, gather, (self.nvml,)),
+            self.ledger,
+            FakeProcessMetrics(),
+            PLAN,
+            machine=machine,
         )
 
     def ticks(self, count: int) -> Report:
@@ -188,8 +194,7 @@ def test_books_in_memory_go_on_anywhere(clock: ManualClock) -> None:
     nvml = GpusByUuid(("GPU-0",))
     sampler = Sampler(
         clock,
-        lambda sources: [read_source(source, clock) for source in sources],
-        (nvml,),
+        FrameReader(clock, lambda sources: [read_source(source, clock) for source in sources], (nvml,)),
         ledger,
         FakeProcessMetrics(),
         PLAN,

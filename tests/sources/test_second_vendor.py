@@ -22,6 +22,7 @@ from exporter.readings import (
     ReadFailedError,
 )
 from exporter.report import Report
+from exporter.sampler.frame_reader import FrameReader
 from exporter.sampler.sampler import Sampler
 from exporter.sources.discovery.discovery import Discovery
 from exporter.sources.endpoints import EndpointSources
@@ -129,13 +130,16 @@ class Daemon:
         )
         self.sampler = Sampler(
             self.clock,
-            inline(self.clock),
-            (self.nvml, self.rocm),
+            FrameReader(
+                self.clock,
+                inline(self.clock),
+                (self.nvml, self.rocm),
+                discovery=discovery,
+                displays=self.displays.__getitem__,
+            ),
             self.ledger,
             FakeProcessMetrics(),
             plan(tariff=tariff, config=Config()),
-            discovery=discovery,
-            displays=self.displays.__getitem__,
         )
 
     def minutes(self, count: int) -> Report:

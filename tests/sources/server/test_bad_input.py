@@ -16,6 +16,7 @@ import pytest
 from exporter.clock import SystemClock
 from exporter.readings import ReadFailedError, ServerKey
 from exporter.report import Report
+from exporter.sampler.frame_reader import FrameReader
 from exporter.sampler.sampler import Sampler
 from exporter.sources.http_client import RATIO_FREE, RATIO_MAX, HttpClientProtocol
 from exporter.sources.server import ServerSource, Target
@@ -120,7 +121,9 @@ def rig(serve: Serve, real_client: HttpClientProtocol) -> Iterator[Rig]:
         timeout=30.0,
     )
     clock, nvml, endpoint, ledger = ManualClock(), FakeNvmlSource(), FakeEndpoint(), FakeLedger()
-    sampler = Sampler(clock, inline(clock), (nvml,), ledger, FakeProcessMetrics(), plan(source))
+    sampler = Sampler(
+        clock, FrameReader(clock, inline(clock), (nvml,)), ledger, FakeProcessMetrics(), plan(source)
+    )
     made = Rig(SamplerFixture(clock, nvml, endpoint, ledger, sampler), source, Answer(()))
     yield made
     source.close()
