@@ -140,7 +140,7 @@ class Contents:
     """Every sum but the history."""
     state: State
     """State of the cost model, with `wall` and `accrued`."""
-    texts: Mapping[marks.Scope, str]
+    texts: Mapping[marks.MarkScope, str]
     """Texts of the scopes of the cost model's state, unreadable ones included."""
     machine: str = ""
     """Identity of the machine that the ledger was last bound to, empty for none."""
@@ -353,7 +353,7 @@ def read(connection: sqlite3.Connection) -> Contents:
         ledger=ledger,
         totals=totals,
         state=replace(state, wall=wall, accrued=accrued_by_state, fresh_in=fresh_in),
-        texts={(scope, key): text for scope, key, text in stored.rows if scope in marks.SCOPES},
+        texts={marks.MarkScope(kind, key): text for kind, key, text in stored.rows if kind in marks.SCOPES},
         machine=_text(meta, "machine"),
         zone=_text(meta, "timezone"),
         dropped=(*stored.sentences, *dropped),

@@ -186,7 +186,9 @@ def write_meta(connection: sqlite3.Connection, meta: Mapping[str, int | str | No
 
 
 def write_texts(
-    connection: sqlite3.Connection, before: Mapping[marks.Scope, str], after: Mapping[marks.Scope, str]
+    connection: sqlite3.Connection,
+    before: Mapping[marks.MarkScope, str],
+    after: Mapping[marks.MarkScope, str],
 ) -> None:
     """Write the marks that differ from those of the file, and delete those that are gone."""
     # A start would not read longer texts: their marks end with this process.

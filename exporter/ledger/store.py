@@ -44,7 +44,7 @@ class Pending:
     """Changed ranges of unpriced time, by number."""
     state: State = field(default_factory=State)
     """State of the cost model after the latest tick."""
-    texts: Mapping[marks.Scope, str] = field(default_factory=dict)
+    texts: Mapping[marks.MarkScope, str] = field(default_factory=dict)
     """Marks of the state of the cost model, as the file holds them."""
     end: Instant = 0
     """End of the latest tick."""
@@ -97,7 +97,7 @@ class _OpenFile:
     keys: schema.Keys
     """Keys of labels, owners and GPUs that this connection wrote or looked up."""
     identities: Mapping[str, files.Identity | None]
-    """Device and inode of SQLite's files by suffix; that of the ledger itself is empty."""
+    """Device and inode of SQLite's files, by suffix; the suffix of the ledger itself is empty."""
     pruned: Retained | None = None
     """Periods that stayed when this connection last deleted expired rows; `None` before that."""
 
@@ -144,9 +144,11 @@ class Store:
 
     def __init__(self, path: Path, connect: schema.Connect, open_file: _OpenFile | None) -> None:
         self.path = path
+        """Where the file is. Another one after `restore` to another path."""
         self.connect = connect
         self._open: _OpenFile | None = open_file
-        """`None` until a file that could not be written is, and after a failure until the next write."""
+        """`None` after a failure, or where the file could only be read, until the next write opens it."""
+        # What is not open may be written by others.
         self._doubt = _Doubt(texts=open_file is None)
 
     @classmethod
