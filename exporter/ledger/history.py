@@ -358,7 +358,9 @@ def read_history(
                 continue
             rows = schema.read_rows(connection, labels, tables[name], first, last, fold.get(name))
             for period, key, value in rows:
-                add(getattr(history.setdefault(period, HistorySums()), name), key, value)
+                if period not in history:
+                    history[period] = HistorySums()
+                add(getattr(history[period], name), key, value)
     return history
 
 

@@ -22,7 +22,7 @@ from exporter.cost.state import State
 from exporter.ledger import adjustments, contents, families, history, schema
 from exporter.ledger.adjustments import PRICE_BASIS, Adjustment
 from exporter.ledger.errors import DamagedError, LedgerError
-from exporter.ledger.families import Family
+from exporter.ledger.families import Family, ServerCost
 from exporter.ledger.files import RUN_AS_DAEMON_USER, ledger_file
 from exporter.ledger.history import FAMILIES, HistorySums, MonthRecord, PeakMemory
 from exporter.ledger.schema import Names, day_number, references
@@ -360,8 +360,10 @@ def _integer(meta: Mapping[str, object], key: str) -> int | None:
 def _cells(connection: sqlite3.Connection, names: Names, period: Period) -> dict[MonthKey, Picodollars]:
     """Amounts of a part of a month, which only the history tells from the rest."""
     cells: dict[MonthKey, Picodollars] = {}
-    for key, amount in _added(connection, families.DAILY["server_cost"], period):
-        owner, _component, basis = names.key(families.DAILY["server_cost"], key)
+    costs: dict[ServerCost, Picodollars] = _added(
+        connection, names, families.DAILY["server_cost"], _numbers(period)
+    )
+    for (owner, _component, basis), amount in costs.items():
         add(cells, MonthKey(owner.product, owner.team, basis, period.name), amount)
     return cells
 
@@ -380,27 +382,27 @@ def _undated(
 
 
 def _sums(connection: sqlite3.Connection, *, period: Period) -> HistorySums:
-    added = {name: _added(connection, families.DAILY[name], period) for name in FAMILIES}
+    days = _numbers(period)
+    with references():
+        names = Names(connection)
+        sums = HistorySums(
+            **{name: _added(connection, names, families.DAILY[name], days) for name in FAMILIES}
+        )
     totals = {
-        name: sum(amount for _key, amount in added[name]) for name in ("cost", "server_cost", "gpu_cost")
+        "cost": sum(sums.cost.values()),
+        "server_cost": sum(sums.server_cost.values()),
+        "gpu_cost": sum(sums.gpu_cost.values()),
     }
     if len(set(totals.values())) > 1:
         listed = ", ".join(f"{amount} by {name}" for name, amount in totals.items())
         raise DamagedError(f"its sums of {period.name} differ, in picodollars: {listed}")
-    sums = HistorySums()
-    with references():
-        names = Names(connection)
-        for name, rows in added.items():
-            amounts: dict[Any, int] = getattr(sums, name)
-            for key, amount in rows:
-                amounts[names.key(families.DAILY[name], key)] = amount
     return sums
 
 
 def _added(
-    connection: sqlite3.Connection, family: Family, period: Period
-) -> list[tuple[tuple[int, ...], int]]:
-    """Rows of a table, added up over the days of a period."""
+    connection: sqlite3.Connection, names: Names, family: Family, days: tuple[int, int]
+) -> dict[Any, int]:
+    """Values of a family by key, added up from the first to the last day."""
     columns = ", ".join(family.key)
     value = family.value
     # In two halves: a sum of days may pass what one number of SQLite holds.
@@ -408,11 +410,12 @@ def _added(
         f"SELECT sum({value} >> 32), sum({value} & 4294967295){f', {columns}' if columns else ''}"  # noqa: S608 - constants
         f" FROM {family.table} WHERE day BETWEEN ? AND ?{f' GROUP BY {columns}' if columns else ''}"
     )
-    return [
-        (tuple(key), (high << 32) + low)
-        for high, low, *key in connection.execute(statement, _numbers(period))
-        if high is not None  # the sum of no rows
-    ]
+    key_of = names.keys_of(family)
+    return {
+        key_of(row[2:]): (row[0] << 32) + row[1]
+        for row in connection.execute(statement, days)
+        if row[0] is not None  # the sum of no rows
+    }
 
 
 def _stamp(path: Path) -> tuple[int, int, int] | None:

@@ -4,6 +4,7 @@ A later release adds tables and columns with defaults, and raises `reader` only 
 longer write correct totals. A file of a schema before the first release is foreign.
 """
 
+import operator
 import re
 import sqlite3
 from collections.abc import Callable, Iterator, Mapping
@@ -109,13 +110,14 @@ def read_rows(
         selected = connection.execute(statement, (first, last))
     else:
         selected = connection.execute(f"SELECT 0, {columns} FROM {family.table}")  # noqa: S608 - constants
+    key_of = names.keys_of(family)
     built: dict[RowKey, Any] = {}  # each hour and day has the same owners and GPUs
-    for period, *numbers, value in selected:
-        row = tuple(numbers)
-        if row not in built:
-            key = names.key(family, row)
-            built[row] = key if fold is None else fold(key)
-        yield period, built[row], value
+    for row in selected:
+        numbers = row[1:-1]
+        if numbers not in built:
+            key = key_of(numbers)
+            built[numbers] = key if fold is None else fold(key)
+        yield row[0], built[numbers], row[-1]
 
 
 def rows_of_period(connection: sqlite3.Connection, family: Family, period: int) -> dict[RowKey, int]:
@@ -383,17 +385,12 @@ class Names:
         """The GPU of a key."""
         return self._gpus[key]
 
-    def key(self, family: Family, row: RowKey) -> Any:
-        """The key of a family from the integer keys of a row.
-
-        Raises:
-            KeyError: the row refers to what is not there.
-        """
-        tables: dict[str, Mapping[int, Any]] = {"owner": self._owners, "gpu": self._gpus}
-        parts = [
-            tables.get(column, self._labels)[number] for column, number in zip(family.key, row, strict=True)
-        ]
-        return family.form.build(*parts)
+    def keys_of(self, family: Family) -> Callable[[RowKey], Any]:
+        """Makes the key of a family from the integer keys of a row; `KeyError` for what is not there."""
+        by_column: dict[str, Mapping[int, Any]] = {"owner": self._owners, "gpu": self._gpus}
+        tables = [by_column.get(column, self._labels) for column in family.key]
+        build = family.form.build
+        return lambda row: build(*map(operator.getitem, tables, row))
 
 
 @contextmanager

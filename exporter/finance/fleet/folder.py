@@ -86,9 +86,9 @@ class LedgerFolder:
     unread: list[str] = field(default_factory=list)
     """Files of no known form."""
     _months: IO[bytes] = field(default_factory=lambda: tempfile.SpooledTemporaryFile(MEMORY_BYTES))  # noqa: SIM115 - closed with the folder
-    """Whole months of ledgers, pickled."""
-    _offsets: dict[str, int] = field(default_factory=dict)
-    """Where the month of a ledger begins, by the location of its file."""
+    """Sums and days of ledgers, pickled."""
+    _stored: dict[str, tuple[record.HostMonth, int]] = field(default_factory=dict)
+    """The header of a ledger and where its sums begin, by the location of its file."""
     _forks: dict[str, tuple[Fork, ...]] = field(default_factory=dict)
     _files: dict[str, "FolderFile"] = field(default_factory=dict)
     _archives: Archives = field(default_factory=Archives)
@@ -156,17 +156,18 @@ class LedgerFolder:
         """The whole month of a header's ledger, as of the same commit."""
         if header.origin == "statement":  # which is whole already
             return header
-        self._months.seek(self._offsets[header.location])
-        month: record.HostMonth = pickle.load(self._months)  # noqa: S301 - bytes of this process
+        alone, offset = self._stored[header.location]
+        self._months.seek(offset)
+        sums, days = pickle.load(self._months)  # noqa: S301 - bytes of this process
+        month = replace(alone, record=replace(alone.record, sums=sums, days=days))
         return with_forks(month, self._forks.get(header.location, ()))
 
     def _store(self, header: record.HostMonth, reader: PeriodReader) -> None:
         sums = reader.sums(self.period)
         days = reader.days(self.period, self.days) if self.days else {}
-        month = replace(header, record=replace(header.record, sums=sums, days=days))
-        self._offsets[header.location] = self._months.seek(0, os.SEEK_END)
+        self._stored[header.location] = header, self._months.seek(0, os.SEEK_END)
         try:
-            pickle.dump(month, self._months)
+            pickle.dump((sums, days), self._months)
         except OSError as error:
             raise FolderError(
                 "the folder for temporary files cannot be written: "
