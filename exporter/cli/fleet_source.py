@@ -13,6 +13,7 @@ from typing import Any, Final
 from urllib.parse import urlsplit
 from zoneinfo import ZoneInfo
 
+from exporter import garbage
 from exporter.cli.flags import (
     Flag,
     FlagError,
@@ -235,6 +236,7 @@ class FleetSource:
         Raises:
             VerbFailedError: a source cannot be read, or the months cannot be added up.
         """
+        garbage.settle()
         folder = LedgerFolder(self.paths, period, zone.key, skip=self.skip_unreadable, days=days)
 
         def load(header: HostMonth) -> HostMonth:
