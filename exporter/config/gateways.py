@@ -209,7 +209,16 @@ class DivideKeys(Model, kw_only=True):
             self.refuse(
                 "tenants", "go with a list of labels in by, like [tenant_id]; remove them or write one"
             )
-        shares = self._shares()
+        shares: Shares | None = None
+        if self.counters is not None:
+            prompt = tuple(filter(None, [self.counters.prompt]))
+            cached = tuple(filter(None, [self.counters.cached_prompt]))
+            generation = tuple(filter(None, [self.counters.generation]))
+            shares = Shares(prompt, generation, self.model_label, cached=cached)
+            known = with_counters(shares.names)
+            if known is not None:
+                model = shares.model if self.has("model_label") else known.model
+                shares = replace(known, model=model, prompt=prompt, generation=generation, cached=cached)
         if self.by == "team" and shares is not None and not shares.teams:
             self.refuse("counters", "have no label that is known to name teams; write it in by, like [team]")
         if self.has("model_label") and self.counters is None:
@@ -226,21 +235,6 @@ class DivideKeys(Model, kw_only=True):
             page=GatewayPageRule(labels, self.tenants, shares),
             uid=listening_uid(self.user),
         )
-
-    def _shares(self) -> Shares | None:
-        """The counters of the page, where they are not those of the catalogue."""
-        if self.counters is None:
-            return None
-        prompt = tuple(filter(None, [self.counters.prompt]))
-        cached = tuple(filter(None, [self.counters.cached_prompt]))
-        generation = tuple(filter(None, [self.counters.generation]))
-        shares = Shares(prompt, generation, self.model_label, cached=cached)
-        known = with_counters(shares.names)
-        if known is None:
-            return shares
-        if self.has("model_label"):
-            known = replace(known, model=shares.model)
-        return replace(known, prompt=prompt, generation=generation, cached=cached)
 
 
 Entry: TypeAlias = ConfiguredServer | ServerRule

@@ -233,28 +233,21 @@ def latency_counts(
     """What the histograms of a page counted, by the increases of its series. `marked` had marks before."""
     counts: dict[LatencyKey, LatencyCount] = {}
     for reading in readings:
+        series = HistogramSeries.of(reading)
+        total = deltas.get(series.total)
+        count = LatencyCount()
+        if total is not None and total == reading.total:  # it began at zero, and so did its buckets
+            count = LatencyCount(reading.lower, reading.upper, reading.total)
+        elif total is not None:
+            lower = deltas.get(series.lower, 0.0)
+            upper = deltas.get(series.upper, 0.0)
+            has_marks = series.lower in marked and series.upper in marked
+            # Its buckets are of one moment, and each observation is in all buckets above it.
+            if has_marks and 0 <= lower <= upper <= total:
+                count = LatencyCount(lower, upper, total)
         key = (reading.model, reading.objective, reading.basis)
-        count = _count(reading, deltas, marked)
         counts[key] = counts.get(key, LatencyCount()).plus(count)
     return counts
-
-
-def _count(
-    reading: LatencyReading, deltas: Mapping[Series, float], marked: Collection[Series]
-) -> LatencyCount:
-    series = HistogramSeries.of(reading)
-    total = deltas.get(series.total)
-    if total is None:
-        return LatencyCount()
-    if total == reading.total:  # it began at zero, and so did its buckets
-        return LatencyCount(reading.lower, reading.upper, reading.total)
-    lower = deltas.get(series.lower, 0.0)
-    upper = deltas.get(series.upper, 0.0)
-    has_marks = series.lower in marked and series.upper in marked
-    # Its buckets are of one moment, and each observation is in all buckets above it.
-    if not has_marks or not 0 <= lower <= upper <= total:
-        return LatencyCount()
-    return LatencyCount(lower, upper, total)
 
 
 SAME_START: Final[Nanoseconds] = NANOSECONDS_PER_SECOND // 100

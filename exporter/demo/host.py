@@ -165,7 +165,29 @@ class SimulatedHost:
             self._now = until
             self._busy = [0.0] * GPUS
             for traffic in TRAFFIC:
-                self._serve(traffic, lasted)
+                counters = self._counters[traffic.server]
+                if self.down(traffic.server):
+                    self._counters[traffic.server] = _Counters(self._now)
+                    continue
+                # By the hour, less on a weekend, and different on each day.
+                day = self._now // units.NANOSECONDS_PER_DAY
+                week = traffic.weekend if (day + THURSDAY) % WEEK >= SATURDAY else 1.0
+                load = min(1.0, day_curve(self._now) * week * _daily_factor(self._seed, day, traffic.server))
+                if traffic is ARCHIVE and self._now >= self._timeline.deserted:
+                    load = 0.0
+                requests = traffic.peak * load * lasted
+                counters.requests += requests
+                counters.computed += requests * traffic.prompt * (1 - traffic.cached_ratio)
+                counters.cached += requests * traffic.prompt * traffic.cached_ratio
+                counters.generation += requests * traffic.generation
+                counters.prefill_seconds += requests * traffic.prefill_seconds
+                counters.decode_seconds += requests * traffic.decode_seconds
+                counters.running = traffic.peak * load * (traffic.prefill_seconds + traffic.decode_seconds)
+                counters.cache = traffic.cache_at_peak * load
+                if counters.cache > CROWDED:
+                    counters.preempted += requests * PREEMPTED_RATIO
+                for gpu in traffic.gpus:
+                    self._busy[gpu] = min(1.0, traffic.busy_at_peak * load)
             for gpu, busy in enumerate(self._busy):
                 self._energy[gpu] += _watts(busy) * lasted
                 busy_seconds[gpu] += busy * lasted
@@ -233,31 +255,6 @@ class SimulatedHost:
             for bound, share in shares.items():
                 lines.append(f'vllm:{name}_bucket{{{labels},le="{bound}"}} {int(finished * share)}.0')
         return "".join(f"{line}\n" for line in lines).encode()
-
-    def _serve(self, traffic: Traffic, lasted: float) -> None:
-        counters = self._counters[traffic.server]
-        if self.down(traffic.server):
-            self._counters[traffic.server] = _Counters(self._now)
-            return
-        # By the hour, less on a weekend, and different on each day.
-        day = self._now // units.NANOSECONDS_PER_DAY
-        week = traffic.weekend if (day + THURSDAY) % WEEK >= SATURDAY else 1.0
-        load = min(1.0, day_curve(self._now) * week * _daily_factor(self._seed, day, traffic.server))
-        if traffic is ARCHIVE and self._now >= self._timeline.deserted:
-            load = 0.0
-        requests = traffic.peak * load * lasted
-        counters.requests += requests
-        counters.computed += requests * traffic.prompt * (1 - traffic.cached_ratio)
-        counters.cached += requests * traffic.prompt * traffic.cached_ratio
-        counters.generation += requests * traffic.generation
-        counters.prefill_seconds += requests * traffic.prefill_seconds
-        counters.decode_seconds += requests * traffic.decode_seconds
-        counters.running = traffic.peak * load * (traffic.prefill_seconds + traffic.decode_seconds)
-        counters.cache = traffic.cache_at_peak * load
-        if counters.cache > CROWDED:
-            counters.preempted += requests * PREEMPTED_RATIO
-        for gpu in traffic.gpus:
-            self._busy[gpu] = min(1.0, traffic.busy_at_peak * load)
 
 
 @lru_cache(maxsize=256)

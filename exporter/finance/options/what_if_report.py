@@ -28,7 +28,16 @@ def text(answer: WhatIfAnswer) -> str:
     lines = [line for sentence in _head(answer) for line in wrapped(sentence)]
     names = [f"{number}. {outcome.choice.text}" for number, outcome in enumerate(answer.outcomes, 1)]
     rows = [("now", _a_month(answer, answer.load.whole.paid), "", "")]
-    rows += [_row(answer, name, outcome) for name, outcome in zip(names, answer.outcomes, strict=True)]
+    for name, outcome in zip(names, answer.outcomes, strict=True):
+        short = shortened(printable(name), NAME_CHARACTERS)
+        if outcome.cost is None:
+            rows.append((short, "no figure", "", ""))
+            continue
+        difference = outcome.cost - answer.load.whole.paid
+        sign = "+" if answer.per_month(difference) > 0 else ""
+        turn = outcome.turn
+        at = _count(turn.tokens_per_day) if turn and turn.tokens_per_day is not None else ""
+        rows.append((short, _a_month(answer, outcome.cost), f"{sign}{_a_month(answer, difference)}", at))
     headings = ("choice", "dollars a month", "difference", "turns at tokens/day")
     *table, _rule, last_row = ruled_table(headings, rows[:-1], rows[-1])
     lines += ["", *table, last_row]
@@ -43,17 +52,6 @@ def text(answer: WhatIfAnswer) -> str:
     for even in answer.break_evens:
         lines += wrapped(pair_text(even, sizes[even.option]))
     return lines_text(lines)
-
-
-def _row(answer: WhatIfAnswer, name: str, outcome: Outcome) -> tuple[str, str, str, str]:
-    """A choice in the table."""
-    short, turn = shortened(printable(name), NAME_CHARACTERS), outcome.turn
-    if outcome.cost is None:
-        return short, "no figure", "", ""
-    difference = outcome.cost - answer.load.whole.paid
-    sign = "+" if answer.per_month(difference) > 0 else ""
-    at = _count(turn.tokens_per_day) if turn and turn.tokens_per_day is not None else ""
-    return short, _a_month(answer, outcome.cost), f"{sign}{_a_month(answer, difference)}", at
 
 
 def _details(answer: WhatIfAnswer, outcome: Outcome) -> Iterator[str]:
