@@ -96,6 +96,28 @@ def with_readings(
     return after
 
 
+def held_memory(slot: GpuState, reading: GpuReading | None) -> dict[ServerKey, int]:
+    """GPU memory that servers hold on one GPU, by their processes.
+
+    A server of which one part is unknown has none.
+    """
+    if reading is None or not reading.up:
+        return {}
+    by_server: dict[ServerKey, list[int | None]] = {}
+    for holder in slot.holders:
+        by_server.setdefault(holder.key, []).append(holder.memory_bytes)
+    memory_held: dict[ServerKey, int] = {}
+    for key, amounts in by_server.items():
+        known = [amount for amount in amounts if amount is not None and amount >= 0]
+        memory = sum(known) if len(known) == len(amounts) else None
+        if memory is None and len(by_server) == 1:
+            # Its processes are not visible: all that is used there is the only server's.
+            memory = reading.memory_used_bytes
+        if memory is not None and memory >= 0:
+            memory_held[key] = memory
+    return memory_held
+
+
 ShareMethod = Literal["whole", "mig", "configured", "sm_utilization", "memory", "equal", "none"]
 """The source of a share: the only holder of a GPU, the only one of a MIG instance; of several holders the
 configured ratio, SM utilization, memory held, or equal parts; `none` is unallocated."""

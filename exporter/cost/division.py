@@ -153,16 +153,7 @@ class Divider:
         read = tick is not None and tick.counts is not None and server.up
         first = tick is not None and tick.first
         after = _trail(state, weighted, self._elapsed, read=read, first=first)
-        parts: dict[CostOwner, int] = {}
-        for name, part in shares(after).items():
-            if name == OWN:
-                owner = self._policy.owner_of(key, model)
-            elif division.by == "adapter":
-                owner = self._policy.owner_of(key, name)
-            else:
-                owner = self._policy.owner_of(key, model, name)
-            add(parts, owner, part)
-        return after, parts
+        return after, owner_parts(after, division, key, model=model, policy=self._policy)
 
     def _tokens_of(self, server: ServerDelta, division: Division) -> dict[str, dict[str, float]]:
         """Weighted tokens that the gateway counted for a server in this tick, by model and owner name."""
@@ -195,6 +186,22 @@ def shares(state: DivisionState) -> dict[str, int]:
     weights = {**named, OWN: max(0.0, served - named_sum)}
     parts = portions({name: round(weight / whole * WHOLE) for name, weight in weights.items()})
     return {name: part for name, part in parts.items() if part > 0}
+
+
+def owner_parts(
+    state: DivisionState, division: Division, server: ServerKey, *, model: str, policy: CostPolicy
+) -> dict[CostOwner, int]:
+    """The parts of `money.WHOLE` of a server's model by cost owner, as its trailing sums divide it."""
+    parts: dict[CostOwner, int] = {}
+    for name, part in shares(state).items():
+        if name == OWN:
+            owner = policy.owner_of(server, model)
+        elif division.by == "adapter":
+            owner = policy.owner_of(server, name)
+        else:
+            owner = policy.owner_of(server, model, name)
+        add(parts, owner, part)
+    return parts
 
 
 def divide_counts(

@@ -1,11 +1,12 @@
 """GPU usage: integer weights of one GPU's time and money by owner and phase. Pure."""
 
+from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, replace
 from itertools import groupby
 
 from exporter.cost.attribution import OUTSIDE_INSTANCES, UNALLOCATED_KEY, GpuShare, ShareMethod
-from exporter.cost.money import WHOLE, add
+from exporter.cost.money import WHOLE
 from exporter.cost.policy import CostPolicy
 from exporter.cost.postings import OwnerPhase, Phase
 from exporter.cost.servers import ServerTick
@@ -96,12 +97,12 @@ def held_shares(gpu: Iterable[ShareUsage]) -> dict[tuple[ServerKey, ShareMethod]
 
     They sum to 1. Where busy and idle time were divided by two methods, a server has a part by each.
     """
-    parts: dict[tuple[ServerKey, ShareMethod], int] = {}
+    parts: Counter[tuple[ServerKey, ShareMethod]] = Counter()
     for use in gpu:
         share = use.share
         busy = use.busy or 0
-        add(parts, (share.key, share.busy_method), share.busy_part * busy)
-        add(parts, (share.key, share.idle_method), share.idle_part * (WHOLE - busy))
+        parts[share.key, share.busy_method] += share.busy_part * busy
+        parts[share.key, share.idle_method] += share.idle_part * (WHOLE - busy)
     return {key: part / (WHOLE * WHOLE) for key, part in parts.items()}
 
 
@@ -116,7 +117,7 @@ def busy_ratio(gpu: Iterable[ShareUsage]) -> float | None:
 
 
 def phase_weights(
-    gpu: Iterable[ShareUsage], ticks: Ticks, policy: CostPolicy, idle: int | None = None
+    gpu: Iterable[ShareUsage], ticks: Ticks, policy: CostPolicy, *, idle: int | None = None
 ) -> dict[OwnerPhase, int]:
     """Weights of one GPU by owner and phase, by time.
 
@@ -124,7 +125,7 @@ def phase_weights(
     `money.WHOLE`. A share pays its idle time at that rate, at most all that it used.
     The energy of a MIG card is divided as its time is: NVML measures no instance alone.
     """
-    weights: dict[OwnerPhase, int] = {}
+    weights: Counter[OwnerPhase] = Counter()
     for use in gpu:
         key = use.share.key
         tick = ticks.get(key) or ServerTick(key)
@@ -134,10 +135,10 @@ def phase_weights(
             divided = tick.owner_shares.get(model)
             if divided:
                 for owner, part in divided.items():
-                    add(weights, OwnerPhase(owner, phase), weight * part)
+                    weights[OwnerPhase(owner, phase)] += weight * part
             else:
-                add(weights, OwnerPhase(policy.owner_of(key, model), phase), weight * WHOLE)
-    return weights
+                weights[OwnerPhase(policy.owner_of(key, model), phase)] += weight * WHOLE
+    return dict(weights)
 
 
 def _model_weights(use: ShareUsage, tick: ServerTick, idle: int | None) -> list[tuple[str, Phase, int]]:

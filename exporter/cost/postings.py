@@ -1,10 +1,12 @@
 """Postings: what one tick adds to the ledger. Pure."""
 
-from collections.abc import Mapping, Sequence
+from collections import Counter
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Final, Literal, NamedTuple
 
 from exporter.readings import OTHER_MODELS, Gpu, LatencyBasis, Objective, ServerKey, TokenKind
+from exporter.tariff.hosted import HostedPrice, equivalent
 from exporter.tariff.rate import PriceBasis
 from exporter.units import Instant, Millijoules, Nanoseconds, Picodollars
 
@@ -190,6 +192,25 @@ class HostedEquivalent:
     owner: CostOwner
     reference: str
     amount: Picodollars
+
+
+def equivalents(
+    tokens: Iterable[TokenPosting], offers: Iterable[HostedPrice]
+) -> tuple[HostedEquivalent, ...]:
+    """Hosted cost of each owner's tokens at each offer that covers it, also where it is zero.
+
+    An upper bound of a hosted bill: the engine's own tokenizer, its own cache hits, and prompts that vLLM
+    counts once for each of n answers.
+    """
+    by_owner: dict[CostOwner, Counter[TokenKind]] = {}
+    for posting in tokens:
+        by_owner.setdefault(posting.owner, Counter())[posting.kind] += posting.count
+    return tuple(
+        HostedEquivalent(owner, offer.reference, equivalent(offer, counts))
+        for owner, counts in by_owner.items()
+        for offer in offers
+        if offer.covers(owner.server, owner.model)
+    )
 
 
 @dataclass(frozen=True, slots=True)

@@ -9,7 +9,7 @@ from typing import Final
 
 from exporter.cost.policy import SplitRule, Weights
 from exporter.cost.state import ModelState
-from exporter.readings import Role, TokenKind
+from exporter.readings import Quantity, Role, TokenKind
 from exporter.units import NANOSECONDS_PER_MINUTE, Nanoseconds, seconds
 
 HALF_LIFE: Final[Nanoseconds] = 15 * NANOSECONDS_PER_MINUTE
@@ -79,6 +79,15 @@ class ModelDelta:
     preemptions: int | None = None
     """Requests that were preempted."""
 
+    def amounts(self) -> dict[Quantity, int]:
+        """Tokens by kind, requests and preemptions; without what the server does not count."""
+        amounts: dict[Quantity, int] = dict(self.tokens.items())
+        if self.requests is not None:
+            amounts["requests"] = self.requests
+        if self.preemptions is not None:
+            amounts["preemptions"] = self.preemptions
+        return amounts
+
 
 @dataclass(frozen=True, slots=True)
 class PhaseSplit:
@@ -93,7 +102,7 @@ class PhaseSplit:
     """Weighted tokens of the last quarter hours."""
 
 
-def advance(
+def advance_model(
     state: ModelState, delta: ModelDelta, elapsed: Nanoseconds, rule: SplitRule, role: Role = ""
 ) -> tuple[ModelState, PhaseSplit]:
     """Advance a model's trailing sums by one tick and split its busy money.
@@ -124,7 +133,7 @@ def advance(
     if method == "weights" and prefill + decode > 0:
         ratio = prefill / (prefill + decode)
     weighed = after.weighted_prefill + after.weighted_decode
-    return after, PhaseSplit(method, ratio, prefill + decode, weighed)
+    return after, PhaseSplit(method, ratio, weight=prefill + decode, trailing=weighed)
 
 
 def trailing(state: ModelState, rule: SplitRule, role: Role = "") -> tuple[str, float | None]:

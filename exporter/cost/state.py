@@ -4,7 +4,7 @@ Plain values, stored in the ledger.
 """
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Final
 
 from exporter.cost.page_marks import PageMarks
@@ -19,6 +19,7 @@ from exporter.readings import (
     Quantity,
     Role,
     ServerKey,
+    ServerReading,
 )
 from exporter.units import Instant, Millijoules, Nanoseconds, Picodollars
 
@@ -77,6 +78,16 @@ class GpuState:
     memory_bytes: int | None = None
     """All memory of the GPU, `None` until it is read."""
 
+    def with_keys(self, renamed: Mapping[ServerKey, ServerKey]) -> "GpuState":
+        """The slot with new keys of its holders."""
+        holders = tuple(replace(holder, key=renamed.get(holder.key, holder.key)) for holder in self.holders)
+        return replace(self, holders=holders)
+
+    def after_boot(self) -> "GpuState":
+        """The slot after a boot, in which the driver's energy counter began at zero."""
+        mark = None if self.energy_mark is None else 0
+        return replace(self, energy_mark=mark, energy_age=0, falls=0)
+
 
 @dataclass(frozen=True, slots=True)
 class EndpointState:
@@ -97,6 +108,13 @@ class EndpointState:
     """URL of the endpoint at which the tokens of this one count, empty where they count here."""
     own: PageMarks | None = None
     """Marks from when tokens began to count elsewhere; `None` while the endpoint counts itself."""
+
+    def is_same_process(self, reading: ServerReading) -> bool:
+        """Whether the process that last answered is that of a page: by its identity, else by who listens."""
+        marks = self.marks
+        if marks.identity and reading.identity:
+            return marks.identity == reading.identity
+        return bool(marks.listener) and marks.listener == reading.listener
 
 
 GatewayConsumer = tuple[str, str, str]
@@ -227,6 +245,20 @@ class State:
     def rebooted(self, frame: Frame) -> bool:
         """Whether the last tick was in another boot, so that only wall clocks measure the time between."""
         return self.elapsed is not None and self.boot != frame.boot
+
+    def renamed_servers(self, frame: Frame) -> dict[ServerKey, ServerKey]:
+        """The new keys of servers that have another since the last tick, though their processes are the same.
+
+        A server whose processes have several new keys has none of them: nothing shows which of the processes
+        held its GPUs.
+        """
+        present = {reading.key for reading in frame.servers}
+        new_keys: dict[ServerKey, set[ServerKey]] = {}
+        for reading in frame.servers:
+            last = self.endpoints.get(reading.url)
+            if last is not None and last.key not in present and last.is_same_process(reading):
+                new_keys.setdefault(last.key, set()).add(reading.key)
+        return {key: min(keys) for key, keys in new_keys.items() if len(keys) == 1}
 
     @property
     def predecessors(self) -> tuple[tuple[str, Gpu], ...]:

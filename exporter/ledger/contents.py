@@ -11,10 +11,10 @@ from pathlib import Path
 from typing import Final, NamedTuple
 
 from exporter.config.problems import shown
-from exporter.cost.advance import RETIRED_AFTER
 from exporter.cost.money import add, add_all
 from exporter.cost.postings import PHASES, CostOwner, OwnerPhase, UnpricedTime
 from exporter.cost.projection import RecentUsage, UsageHour
+from exporter.cost.servers import FORGOTTEN_AFTER
 from exporter.cost.state import State
 from exporter.ledger import marks, schema, unpriced_time
 from exporter.ledger.errors import (
@@ -397,7 +397,7 @@ def committed_totals(
     owners = frozenset(
         owner
         for owner, changed in counters.changed.items()
-        if served_keys is None or now - changed < RETIRED_AFTER or owner.key in served_keys
+        if served_keys is None or now - changed < FORGOTTEN_AFTER or owner.key in served_keys
     )
     unpriced: dict[Gpu, Nanoseconds] = {}
     for (gpu, _owner), duration in counters.unpriced.items():

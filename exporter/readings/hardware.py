@@ -119,3 +119,8 @@ class GpuReading:
     """Those of a card in MIG mode; `None` without MIG mode."""
     processes: tuple[GpuProcess, ...] | None = None
     """`None` where NVML does not list the processes, which is not "none"."""
+
+    @property
+    def measures_energy(self) -> bool:
+        """Whether the driver reports the energy of the GPU, or its power."""
+        return self.energy is not None or self.power_watts is not None

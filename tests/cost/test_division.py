@@ -19,7 +19,7 @@ from exporter.readings import (
 )
 from tests.cost.checked_meter import CheckedMeter
 from tests.cost.gateway_readings import BY_ADAPTER, BY_TEAM, SILENT, URL, Divided, gateway_reading, served
-from tests.cost.readings import CHAT, DOLLAR, MINUTE, cost_policy, rent
+from tests.cost.readings import CHAT, DOLLAR, MINUTE, cost_policy, h100, rent
 
 OWNER = OwnershipRule(product="search", team="platform")
 
@@ -103,6 +103,15 @@ def test_who_asks_nothing_is_divided_by_what_trails(host: Divided) -> None:
     for _ in range(3):
         host.tick(served(prompt=1000), gateway_reading({"Search": (250.0, 0.0)}), busy=0.0, seconds=3600 * 24)
         assert host.shares() == {"Search": 25, "platform": 75}
+
+
+def test_a_server_that_ended_in_a_gap_pays_it_by_its_last_shares(host: Divided) -> None:
+    """An hour without ticks, and no server after it: a quarter of its money is Search's, as before."""
+    begin(host)
+    host.tick(served(prompt=1000), gateway_reading({"Search": (250.0, 0.0)}))
+    host.meter.pass_by(3600 * 10**9, [h100()], gateways=(SILENT,))
+
+    assert host.shares() == {"Search": 25, "platform": 75}
 
 
 def test_what_was_asked_a_quarter_of_an_hour_ago_weighs_half(host: Divided) -> None:

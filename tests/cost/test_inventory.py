@@ -9,8 +9,7 @@ from decimal import Decimal
 
 import pytest
 
-from exporter.cost.advance import FORMER_MAX, former_slots
-from exporter.cost.inventory import Replacement
+from exporter.cost.inventory import FORMER_MAX, Replacement, former_slots
 from exporter.cost.state import GpuState, State
 from exporter.readings import Gpu, GpuEvidence, GpuReading, Holder, MigInstance
 from exporter.tariff.tariff import Tariff

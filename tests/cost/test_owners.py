@@ -100,3 +100,24 @@ def test_a_configured_holder_joins_the_last_known_ones() -> None:
         ("unassigned", "unassigned", "chat"): 5 * 10**12,
         ("unassigned", "unassigned", "batch"): 5 * 10**12,
     }
+
+
+def test_a_gap_is_paid_under_the_new_name_of_a_server() -> None:
+    """Its process answers at the same address under another name."""
+    by = cost_policy(rent(3600))
+    state, _ = paid_by_owner(State(), frame(0, holders=allocate(CHAT, 0)), by)
+    renamed = replace(page(), key=BATCH)
+    _, paid = paid_by_owner(state, frame(360, servers=(renamed,), holders=allocate(BATCH, 0)), by)
+
+    assert paid == {("unassigned", "unassigned", "batch"): 3600 * 10**12}
+
+
+def test_a_gap_is_paid_under_the_old_name_of_a_server_that_is_two_now() -> None:
+    """Both replicas go on, each under a name of its own: nothing shows which of them held the GPU."""
+    by = cost_policy(rent(3600))
+    replicas = tuple(replace(page(url=f"http://{name}"), identity=name) for name in ("a", "b"))
+    state, _ = paid_by_owner(State(), frame(0, servers=replicas, holders=allocate(CHAT, 0)), by)
+    apart = tuple(replace(replica, key=ServerKey("", replica.identity)) for replica in replicas)
+    _, paid = paid_by_owner(state, frame(360, servers=apart, holders=allocate(ServerKey("", "a"), 0)), by)
+
+    assert paid == {("unassigned", "unassigned", "chat"): 3600 * 10**12}

@@ -26,7 +26,7 @@ def advanced(
     """The state and the split after ticks of equal length."""
     state, result = ModelState(), PhaseSplit("", None, 0.0, 0.0)
     for tick in ticks:
-        state, result = split.advance(state, tick, elapsed, rule or SplitRule())
+        state, result = split.advance_model(state, tick, elapsed, rule or SplitRule())
     return state, result
 
 
@@ -91,12 +91,13 @@ def test_after_45_minutes_without_gpu_seconds_the_next_method_is_taken() -> None
     """An engine that was started without its timer reports request seconds only; both are there in time."""
     state, _ = advanced([of(engine_seconds=PhaseSeconds(3.0, 1.0), request_seconds=PhaseSeconds(1.0, 1.0))])
     requests = of(request_seconds=PhaseSeconds(1.0, 1.0))
-    state, last = split.advance(state, requests, 45 * MINUTE, SplitRule())
+    state, last = split.advance_model(state, requests, 45 * MINUTE, SplitRule())
     assert (last.method, last.prefill_ratio) == ("engine", pytest.approx(0.75))
-    state, over = split.advance(state, requests, 1, SplitRule())
+    state, over = split.advance_model(state, requests, 1, SplitRule())
     assert (over.method, over.prefill_ratio) == ("time", pytest.approx(0.5))
     assert (
-        split.advance(state, of(engine_seconds=PhaseSeconds(0.0, 1.0)), 1, SplitRule())[1].method == "engine"
+        split.advance_model(state, of(engine_seconds=PhaseSeconds(0.0, 1.0)), 1, SplitRule())[1].method
+        == "engine"
     )
 
 

@@ -4,8 +4,7 @@ from dataclasses import replace
 from decimal import Decimal
 from pathlib import Path
 
-from exporter.cost.advance import equivalents
-from exporter.cost.postings import HostedEquivalent, TokenPosting
+from exporter.cost.postings import HostedEquivalent, TokenPosting, equivalents
 from exporter.ledger.ledger import Ledger
 from exporter.ledger.reader import LedgerReader
 from exporter.tariff.hosted import HostedPrice
