@@ -154,8 +154,9 @@ def advance(state: State, frame: Frame, policy: CostPolicy) -> TickOutcome:
         for gpu in metered
         if gpu.accrual.reading is not None or not tick.policy.tariff.is_retired(gpu.gpu, frame.wall)
     ]
+    slots_after = [accrued.slots[gpu.gpu] for gpu in staying]
     return TickOutcome(
-        state=_state_after(tick, [accrued.slots[gpu.gpu] for gpu in staying], postings),
+        state=_state_after(tick, slots_after, postings),
         postings=postings,
         gpus=tuple(gpu.outcome for gpu in staying),
         ticks=tick.served.ticks,
@@ -174,10 +175,11 @@ def _begun(state: State, frame: Frame, policy: CostPolicy) -> _Tick:
     # All that follows has this one policy, whose tariff also knows the GPUs that took slots in this tick.
     tick_policy = replace(policy, owners=start.owners, tariff=inventory.tariff)
     time = intervals.tick_time(start, frame, tick_policy, charges_gpus=inventory.charges_gpus)
+    # GPUs that a boot took away pay until it; where others came for them, those released pay for all of a gap.
     has_fewer = len(inventory.listed) + len(inventory.lost) < len(start.gpus)
     released_until = time.charged.booted if time.charged is not None and has_fewer else None
     parts: tuple[IntervalPart, ...] = ()
-    # A host without a sign of a GPU is not metered, once no unseen GPU of it is left to charge.
+    # A host without a sign of a GPU is not metered, unless it was charged for unseen GPUs until now.
     is_metered = inventory.gpu_host or bool(start.unseen)
     if time.charged is not None and time.charged.length and is_metered:
         parts = intervals.interval_parts(time.charged, inventory.tariff, tick_policy.zone, released_until)
@@ -232,6 +234,7 @@ def _meter(
     `slot_before` is its slot at the last tick, `None` for a GPU that is new to the host.
     """
     is_gap = tick.time.is_gap
+    # GPU and holders at its end pay for a tick that was observed, those before it for a gap.
     payer = slot_before if is_gap and slot_before is not None else slot
     shares = attribution.shares(payer.holders, payer.slices)
     memory = attribution.held_memory(slot, reading)
@@ -244,7 +247,7 @@ def _meter(
     idle = energy.idle_ratio(slot_after, used)
     by_energy = by_time
     if busy and idle is not None:
-        # Idle time pays for what an idle GPU draws, and busy time for all else.
+        # Idle time pays for the energy that an idle GPU draws in it, and busy time for all other energy.
         by_energy = gpu_usage.phase_weights(usage, tick.paying, tick.policy, idle=round(idle * WHOLE))
 
     accrual = GpuAccrual(
@@ -338,6 +341,7 @@ def _state_after(tick: _Tick, slots_after: Collection[GpuState], postings: Posti
         else:
             by_uuid[slot.gpu.uuid] = replace(slot, rounding=rounding)
 
+    # Servers that hold a GPU or are watched.
     present = {holder.key for slot in slots_after for holder in slot.holders}
     present.update(endpoint.key for endpoint in tick.served.deltas.endpoints.values())
     with_owner = present | {owned.key for owned in frame.owners}
@@ -359,8 +363,8 @@ def _state_after(tick: _Tick, slots_after: Collection[GpuState], postings: Posti
         gateways=tick.served.deltas.gateways,
         servers=states,
         accrued=start.accrued + sum(segment.accrued for segment in postings.segments),
-        fresh_in="" if slots_after else start.fresh_in,
-        same_machine=True,
+        fresh_in="" if slots_after else start.fresh_in,  # the time since boot waits for the first GPU
+        same_machine=True,  # a tick was taken on it
         owners={key: owned for key, owned in start.owners.items() if key in with_owner},
         former=former_slots(start, by_uuid),
     )

@@ -128,7 +128,7 @@ class _Divided(NamedTuple):
     """What one model counted in a tick, by the owners that pay for the model."""
 
     sums: DivisionState
-    """The sums of the gateway's consumers after the tick, with what the division of counts rounded off."""
+    """Sums by consumer of the gateway, with what the division of counts rounded off; empty without one."""
     shares: Mapping[CostOwner, int]
     """Parts of the model by cost owner."""
     tokens: list[TokenPosting]
@@ -171,7 +171,7 @@ def _divided(
 ) -> _Divided:
     """Divide what a model counted by a gateway's counts; without a gateway all is the server's owner's."""
     amounts = server.models[model].amounts()
-    if server.state.division is None:
+    if server.state.division is None:  # no gateway divides the server
         sums = UNDIVIDED
         shares = {policy.owner_of(server.key, model): WHOLE}
         counts = {quantity: dict.fromkeys(shares, amount) for quantity, amount in amounts.items()}
@@ -251,9 +251,8 @@ def last_known(servers: Mapping[ServerKey, ServerState], policy: CostPolicy) -> 
         owner_shares: dict[str, Mapping[CostOwner, int]] = {}
         if server.division is not None:
             for model, sums in served.items():
-                owner_shares[model] = owner_parts(
-                    sums.division, server.division, key, model=model, policy=policy
-                )
+                division = sums.division
+                owner_shares[model] = owner_parts(division, server.division, key, model=model, policy=policy)
         ticks[key] = ServerTick(key, busy_models=parts, idle_models=parts, owner_shares=owner_shares)
     return ticks
 
