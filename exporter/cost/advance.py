@@ -175,7 +175,7 @@ def _begun(state: State, frame: Frame, policy: CostPolicy) -> _Tick:
     # All that follows has this one policy, whose tariff also knows the GPUs that took slots in this tick.
     tick_policy = replace(policy, owners=start.owners, tariff=inventory.tariff)
     time = intervals.tick_time(start, frame, tick_policy, charges_gpus=inventory.charges_gpus)
-    # GPUs that a boot took away pay until it; where others came for them, those released pay for all of a gap.
+    # GPUs that a boot took away pay until it; where others came for them, they pay for all of a gap.
     has_fewer = len(inventory.listed) + len(inventory.lost) < len(start.gpus)
     released_until = time.charged.booted if time.charged is not None and has_fewer else None
     parts: tuple[IntervalPart, ...] = ()
