@@ -30,7 +30,7 @@ _STARTERS: Final = frozenset(
 )
 """Programs that start unrelated ones, by the kernel's name of 15 characters: ancestry ends below them."""
 
-_launch_of: Final = lru_cache(maxsize=LAUNCHES_MAX)(launch)
+_cached_launch: Final = lru_cache(maxsize=LAUNCHES_MAX)(launch)
 """The launch of a command line; `None` where it is of no API server and of no part of one."""
 
 
@@ -51,8 +51,11 @@ def grouped(processes: Mapping[int, Process], computing: Iterable[int]) -> tuple
     """
     by_boundary: dict[_Boundary, list[Process]] = {}
     for process in processes.values():
-        alone = process.pid if process.user is None else 0
-        boundary = _Boundary(process.cgroup.anchor, process.user, alone)
+        boundary = _Boundary(
+            anchor=process.cgroup.anchor,
+            user=process.user,
+            process=process.pid if process.user is None else 0,
+        )
         by_boundary.setdefault(boundary, []).append(process)
     known = {pid for pid in computing if pid in processes}
     groups: list[ProcessGroup] = []
@@ -140,25 +143,26 @@ def _groups_of_cluster(cluster: _Cluster, computing: Collection[int]) -> Iterato
     `computing` are the ids of all processes that compute, of any cluster.
     """
     servers = _api_servers(cluster)
-    by_server: dict[int, list[Process]] = {pid: [] for pid in servers}
-    by_job: dict[int | None, list[Process]] = {}
+    members_by_server: dict[int, list[Process]] = {pid: [] for pid in servers}
+    members_by_job: dict[int | None, list[Process]] = {}
     index = _ServerIndex(cluster, servers)
     for process in cluster.processes.values():
         if process.pid not in computing:
             continue
         server_pid = index.served_by(process)
         if server_pid is not None:
-            by_server[server_pid].append(process)
+            members_by_server[server_pid].append(process)
         else:
+            # In a container or unit of one program, all that computes for no server is one job.
             job = cluster.job(process.pid) if cluster.is_shared else None
-            by_job.setdefault(job, []).append(process)
+            members_by_job.setdefault(job, []).append(process)
     # A router soon starts other servers, and its group is to have the same id before and after.
     has_router = any(server.launch.routes for server in servers.values())
     is_only_server = len(servers) == 1 and not cluster.is_shared and not has_router
-    for pid, served in by_server.items():
-        yield _group(cluster, served, server=servers[pid], root=None if is_only_server else pid)
-    for job, unserved in by_job.items():
-        yield _group(cluster, unserved, server=None, root=job)
+    for pid, members in members_by_server.items():
+        yield _group(cluster, members, server=servers[pid], root=None if is_only_server else pid)
+    for job, members in members_by_job.items():
+        yield _group(cluster, members, server=None, root=job)
 
 
 def _group(
@@ -200,19 +204,19 @@ def _api_servers(cluster: _Cluster) -> dict[int, ApiServer]:
 
     A server that another server started is only a part of that one, except a model of a llama.cpp router.
     """
-    launch_of = {pid: _launch_of(process.argv) for pid, process in cluster.processes.items()}
+    launch_of = {pid: _cached_launch(process.argv) for pid, process in cluster.processes.items()}
     launches = {pid: launch for pid, launch in launch_of.items() if launch is not None and not launch.part}
     parts = [launch for launch in launch_of.values() if launch is not None and launch.part]
     nesting = _nesting(cluster, launches)
     routers = set(nesting.router_of.values())
-    servers_by_engine = Counter(launches[pid].engine for pid in nesting.started_by)
+    servers_by_engine = Counter(launches[pid].engine for pid in nesting.started_by_server)
     servers: dict[int, ApiServer] = {}
-    for pid, started in nesting.started_by.items():
+    for pid, started in nesting.started_by_server.items():
         own = launches[pid]
         completing = [launches[other] for other in started[:SERVING_MAX]]
         if servers_by_engine[own.engine] == 1:  # with a second server it is unknown whose part a part is
             completing += parts
-        descendants = cluster.descendants(pid, without=nesting.started_by)
+        descendants = cluster.descendants(pid, without=nesting.started_by_server)
         # SERVING_MAX may cut some, so those with a command line of an engine come first: they hold the port.
         descendants.sort(key=lambda other: (launch_of[other] is None, other))
         servers[pid] = ApiServer(
@@ -227,15 +231,15 @@ def _api_servers(cluster: _Cluster) -> dict[int, ApiServer]:
 class _Nesting(NamedTuple):
     """Which API servers of a cluster started which others, by the ids of their processes."""
 
-    started_by: dict[int, list[int]]
-    """The servers that no server started, and the models of routers; each with the servers below it."""
+    started_by_server: dict[int, list[int]]
+    """Each server that no other started, and each model of a router, with the servers that it started."""
     router_of: dict[int, int]
-    """The llama.cpp router that started the server of one model."""
+    """Each model of a llama.cpp router with that router."""
 
 
 def _nesting(cluster: _Cluster, launches: Mapping[int, Launch]) -> _Nesting:
     """Which of the processes with these launches started which."""
-    started_by: dict[int, list[int]] = {}
+    started_by_server: dict[int, list[int]] = {}
     router_of: dict[int, int] = {}
     for pid in launches:
         starters = [ancestor for ancestor in cluster.ancestors(pid) if ancestor in launches]
@@ -246,10 +250,10 @@ def _nesting(cluster: _Cluster, launches: Mapping[int, Launch]) -> _Nesting:
             if _is_model_of_router(launches[child], launches[server]):
                 router_of[child] = server
                 server = child
-        started = started_by.setdefault(server, [])
+        started = started_by_server.setdefault(server, [])
         if pid != server:
             started.append(pid)
-    return _Nesting(started_by, router_of)
+    return _Nesting(started_by_server, router_of)
 
 
 def _is_model_of_router(child: Launch, router: Launch) -> bool:
@@ -260,20 +264,21 @@ def _is_model_of_router(child: Launch, router: Launch) -> bool:
 
 def _completed(own: Launch, others: Iterable[Launch]) -> Launch:
     """A server's launch, with what it leaves open from the first launch of its engine that has it."""
-    same_engine = [other for other in others if other.engine == own.engine]
-    of_port = next((launch for launch in (own, *same_engine) if launch.explicit_port), own)
-    with_metrics = [launch for launch in (of_port, *same_engine) if launch.metrics_port is not None]
-    of_metrics = next(iter(with_metrics), of_port)
-    of_model = next((launch for launch in (own, *same_engine) if launch.model), own)
+    launches = [own, *(other for other in others if other.engine == own.engine)]
+    with_port = next((launch for launch in launches if launch.explicit_port), own)
+    with_model = next((launch for launch in launches if launch.model), own)
+    # The metrics go with the API to another port, else they are where another process serves them.
+    candidates = [with_port, *launches[1:]]
+    with_metrics = next((launch for launch in candidates if launch.metrics_port is not None), with_port)
     return replace(
         own,
-        port=of_port.port,
-        explicit_port=of_port.explicit_port,
-        host=of_port.host,
-        metrics_port=of_metrics.metrics_port,
+        port=with_port.port,
+        explicit_port=with_port.explicit_port,
+        host=with_port.host,
+        metrics_port=with_metrics.metrics_port,
         # A part with a port for metrics serves them there: Ray's agent, whatever Ray Serve's proxy does.
-        metrics=True if of_metrics.part else own.metrics,
-        model=of_model.model,
+        metrics=True if with_metrics.part else own.metrics,
+        model=with_model.model,
     )
 
 
@@ -308,8 +313,8 @@ class _ServerIndex:
         for pid in (process.pid, *self._cluster.ancestors(process.pid)):
             if pid in self._servers:
                 return pid
-        if not self._cluster.is_shared and len(self._servers) == 1:
-            return next(iter(self._servers))
+        if len(self._servers) == 1 and not self._cluster.is_shared:
+            return next(iter(self._servers))  # whatever computes in its container or unit computes for it
         engines = works_for(process.argv)
         of_cluster = _only([self._by_engine.get(engine, []) for engine in engines])
         if of_cluster is not None:
