@@ -123,7 +123,9 @@ class ServerSource(EndpointSource):
         try:
             may_be_llamacpp = self._engine in (None, LLAMACPP) and not self._is_same_server
             if self._sleep.may_sleep or may_be_llamacpp:
-                self._sleep.look(self._page_body)  # first: a read of its metrics would wake it
+                # Before its metrics, since a read of them wakes a llama.cpp that sleeps.
+                self._sleep.look(self._page_body)
+            # The last reading stands for one that sleeps or is left alone; `None`: its metrics are due.
             reading = self._sleep.idle_reading(self._last, self._clock.elapsed(), self._busy)
             if reading is None:
                 answer = self._metrics_page()
@@ -140,6 +142,7 @@ class ServerSource(EndpointSource):
         self._sleep.note_failure()
         if self._target.server_context.metrics_off and failure.reason in PERMANENT_FAILURES:
             self._permanent_failure = failure
+        # Whatever starts there next may have its metrics where the configuration says.
         if failure.reason == FailureReason.CONNECTION:
             self._address = self._configured_address
 
