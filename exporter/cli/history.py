@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Final
 from zoneinfo import ZoneInfo
 
+from exporter import garbage
 from exporter.cli import flags, fleet_source, status
 from exporter.cli.flags import flag
 from exporter.cli.fleet_source import FleetSource
@@ -115,6 +116,7 @@ class HistoryOptions:
 def history(options: HistoryOptions, clock: Clock | None = None) -> int:
     """Print the history; returns 0, 1 (no answer) or 2 (the configuration is wrong)."""
     config = load(options.config_file)
+    garbage.settle()
     now = (clock or SystemClock()).wall()
     since, until = _bounds(options, config.timezone, now)
     source = FleetSource(

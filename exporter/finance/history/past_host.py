@@ -180,7 +180,7 @@ class PastHost:
 
     def add(self, month: str, fact: Fact) -> None:
         """Add a fact to a month."""
-        add(self.months.setdefault(month, {}), fact._replace(value=0, day=None), fact.value)
+        add(self.months.setdefault(month, {}), Fact(fact.measure, 0, None, *fact[3:]), fact.value)
 
     def facts(self, month: str) -> list[Fact]:
         """The facts of a month."""
