@@ -11,6 +11,7 @@ from itertools import pairwise
 from typing import Final, NamedTuple
 from zoneinfo import ZoneInfo
 
+from exporter.cost.money import part_between
 from exporter.cost.policy import CostPolicy
 from exporter.cost.state import State
 from exporter.readings import Frame
@@ -21,6 +22,7 @@ from exporter.units import (
     NANOSECONDS_PER_MINUTE,
     NANOSECONDS_PER_SECOND,
     Instant,
+    Millijoules,
     Nanoseconds,
 )
 
@@ -173,8 +175,14 @@ def split_interval(
         midnight = day_of(midnight, zone).end
     if booted is not None and start < booted < end:
         cuts.add(booted)
-    cuts.update(range(start - start % grain + grain, end, grain))
+    cuts.update(starts_within(start, end, grain))
     return list(pairwise(sorted(cuts)))
+
+
+def starts_within(since: Instant, until: Instant, grain: Nanoseconds) -> range:
+    """Where minutes begin in [since, until), or hours, by the length `grain`."""
+    first = (since + grain - 1) // grain * grain
+    return range(first, until, grain)
 
 
 class IntervalPart(NamedTuple):
@@ -190,6 +198,15 @@ class IntervalPart(NamedTuple):
     """Time until its end in which energy was drawn."""
     drawn_in_all: Nanoseconds
     """Time of the whole interval in which energy was drawn."""
+
+    @property
+    def length(self) -> Nanoseconds:
+        """How long it is."""
+        return self.end - self.start
+
+    def share_of_energy(self, energy: Millijoules) -> Millijoules:
+        """The energy that was drawn in it, of that of the whole interval; those of all parts add up to it."""
+        return part_between(energy, self.drawn_before, self.drawn_until, self.drawn_in_all)
 
 
 def interval_parts(

@@ -5,7 +5,7 @@ from collections import Counter
 from dataclasses import replace
 from typing import NamedTuple
 
-from exporter.cost.accrual import charge_late
+from exporter.cost.late_accrual import charge_late
 from exporter.cost.policy import CostPolicy
 from exporter.cost.postings import LateCharges, Postings
 from exporter.cost.state import State

@@ -7,8 +7,8 @@ from fractions import Fraction
 from typing import Final
 from zoneinfo import ZoneInfo
 
-from exporter.cost.accrual import charge_late
 from exporter.cost.advance import advance
+from exporter.cost.late_accrual import charge_late
 from exporter.cost.load import headroom, load_rates, load_ratio
 from exporter.cost.policy import CostPolicy, OwnershipRule, Weights
 from exporter.cost.postings import UNASSIGNED, CostOwner, GpuUse, OwnerPhase, Phase, UnpricedTime

@@ -12,7 +12,7 @@ from typing import Any
 from hypothesis import given
 from hypothesis import strategies as st
 
-from exporter.cost.accrual import charge_late
+from exporter.cost.late_accrual import charge_late
 from exporter.cost.policy import CostPolicy
 from exporter.cost.postings import UnpricedTime
 from exporter.readings import Gpu, GpuEvidence, GpuReading, Holder, MigInstance

@@ -4,12 +4,12 @@ from dataclasses import replace
 from decimal import Decimal
 from zoneinfo import ZoneInfo
 
-from exporter.cost.accrual import charge_late
 from exporter.cost.advance import advance
+from exporter.cost.late_accrual import charge_late
 from exporter.cost.policy import OwnershipRule
 from exporter.cost.postings import CostOwner, GpuUse, LateCharges, MoneyPosting, OwnerPhase, UnpricedTime
 from exporter.cost.state import Carry, GpuState, State
-from exporter.readings import Frame, Gpu
+from exporter.readings import UNSEEN, Frame, Gpu
 from exporter.tariff.terms import Billing, Electricity, Hardware, HardwareMatch, Rented, RentPrice
 from tests.cost.checked_meter import CheckedMeter
 from tests.cost.exact_model import by_hour
@@ -235,6 +235,16 @@ def test_what_accrual_leaves_is_carried_on() -> None:
 
     assert [segment.accrued for segment in late.segments] == [0, 0, 1]
     assert after.gpus["GPU-0"].carries == {"rent": Carry(1, period)}
+
+
+def test_what_accrual_leaves_stays_with_its_gpu() -> None:
+    """A third of a picodollar an hour: one model's two thirds and another's third are no picodollar."""
+    odd = Hardware(HardwareMatch(), Rented((RentPrice(Decimal("1e-12"), gpus=3),)), "hardware[0]")
+    models = ("NVIDIA H100", "NVIDIA H100", "NVIDIA A100")
+    waiting = [replace(hour, gpu=Gpu(UNSEEN, model)) for hour, model in zip(hours(3), models, strict=True)]
+    _, late = charge_late(State(), waiting, cost_policy(odd), LATER)
+
+    assert [segment.accrued for segment in late.segments] == [0, 0, 0]
 
 
 def test_no_party_is_favored_by_rounding() -> None:

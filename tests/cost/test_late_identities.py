@@ -5,7 +5,7 @@ from dataclasses import replace
 from hypothesis import given
 from hypothesis import strategies as st
 
-from exporter.cost.accrual import charge_late
+from exporter.cost.late_accrual import charge_late
 from exporter.cost.postings import GpuUse, LateCharges, OwnerPhase, UnpricedTime
 from exporter.cost.state import State
 from exporter.tariff.rate import Rate

@@ -10,8 +10,8 @@ from zoneinfo import ZoneInfo
 
 import pytest
 
-from exporter.cost.accrual import charge_late
 from exporter.cost.advance import TickOutcome, advance
+from exporter.cost.late_accrual import charge_late
 from exporter.cost.policy import CostPolicy
 from exporter.cost.state import State
 from exporter.readings import Frame, GpuReading

@@ -8,8 +8,8 @@ from decimal import Decimal
 
 import pytest
 
-from exporter.cost.accrual import charge_late
 from exporter.cost.inventory import stated_count
+from exporter.cost.late_accrual import charge_late
 from exporter.cost.policy import CostPolicy
 from exporter.cost.state import State
 from exporter.readings import NO_EVIDENCE, UNCOUNTED, Gpu, GpuEvidence, GpuReading, HostLocation
