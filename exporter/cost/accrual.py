@@ -90,8 +90,8 @@ class Accrual:
             released: GPUs that left the host in a gap, and are charged for it.
             booted: when `released` left the host; `None` where they are charged for the whole interval.
         """
-        # No tick observed a gap: a GPU that came in it is charged from the next tick on. Nor did a tick observe
-        # the time since a boot, but all GPUs are new then, and charged.
+        # No tick observed a gap: a GPU that came in it is charged from the next tick on. Nor did a tick
+        # observe the time since a boot, but all GPUs are new then, and charged.
         charges_new = interval.observed or interval.hourly_only
         self._gpus = [gpu for gpu in gpus if gpu.seen_before or charges_new]
         self._released = released
