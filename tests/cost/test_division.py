@@ -328,12 +328,15 @@ def test_a_half_of_a_pair_is_compared_by_what_it_computes(host: Divided) -> None
     assert host.shares() == {"Search": 25, "platform": 75}
 
 
-def test_tokens_weigh_as_the_servers_rule_says(host: Divided) -> None:
-    """Generation at 1: 100 + 100 of 1000 + 1000 served."""
-    rule = SplitRule(server="chat", weights=Weights(generation=Decimal(1)))
+@pytest.mark.parametrize(("prompt", "counts"), [("1", (100.0, 100.0)), ("0.5", (300.0, 0.0))])
+def test_tokens_weigh_as_the_servers_rule_says(
+    host: Divided, prompt: str, counts: tuple[float, float]
+) -> None:
+    """Generation at 1: 100 + 100 of 1000 + 1000 served. With prompts at 0.5, 150 of 500 + 1000."""
+    rule = SplitRule(server="chat", weights=Weights(prompt=Decimal(prompt), generation=Decimal(1)))
     host.meter.policy = replace(host.meter.policy, split=(rule,))
     begin(host)
-    host.tick(served(prompt=1000, generation=1000), gateway_reading({"Search": (100.0, 100.0)}))
+    host.tick(served(prompt=1000, generation=1000), gateway_reading({"Search": counts}))
 
     assert host.shares() == {"Search": 10, "platform": 90}
 

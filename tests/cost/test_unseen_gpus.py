@@ -84,6 +84,14 @@ def test_an_unseen_gpu_without_a_price_waits_for_one() -> None:
     assert waiting == {"unseen", *(f"a{n}" for n in range(7))}
 
 
+def test_unseen_gpus_without_a_price_wait_with_the_time_that_the_host_was_up() -> None:
+    """Two of eight are unseen. Of an hour's gap across a boot the host was up for 80 s."""
+    host = ChangingGpusHost(whole(of_models("*A100*", "1", 1), location=P5), *boards("a", 6))
+    segments = host.restart(3600, *boards("a", 6)).postings.segments
+    waiting = [each for segment in segments for each in segment.unpriced if each.gpu.uuid == "unseen"]
+    assert sum(used.up for each in waiting for used in each.usage.values()) == 2 * 4 * MINUTE // 3
+
+
 def test_an_exporter_that_sees_half_of_the_gpus_charges_those() -> None:
     """Two exporters of one host, each shown four of eight: 27.52 each, never 55.04 twice."""
     half = replace(whole(), all_gpus=False)

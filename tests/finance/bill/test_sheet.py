@@ -4,6 +4,8 @@ import json
 import shlex
 from pathlib import Path
 
+import pytest
+
 from exporter.finance.bill.bill_file import Reading
 from exporter.finance.bill.differences import KINDS
 from exporter.finance.bill.host_bill import read_invoice
@@ -155,14 +157,15 @@ def test_what_a_bill_says_cannot_move_the_cursor(tmp_path: Path) -> None:
     assert words[-1] == "--reason=invoice it's; rm -rf ?[2J.csv: 49.00 billed, 47.00 in the books"
 
 
-def test_more_resources_than_are_listed(tmp_path: Path) -> None:
+@pytest.mark.parametrize(("resources", "last"), [(13, "  and 3 more"), (10, "  *        91.00  i-09")])
+def test_more_resources_than_are_listed(tmp_path: Path, resources: int, last: str) -> None:
     """The ten dearest, and how many more."""
-    rows = "".join(usage("01", str(100 - number), "1", f"i-{number:02d}") for number in range(13))
+    rows = "".join(usage("01", str(100 - number), "1", f"i-{number:02d}") for number in range(resources))
     page = as_text(reconcile(bill(f"{HEADER}\n{rows}", tmp_path), ledger_month({})), "bill.csv")
     listed = page.partition("resources of the bill, * those compared:\n")[2].partition("\n\n")[0].splitlines()
-    assert len(listed) == 11
+    assert len(listed) == min(resources, 11)
     assert listed[0] == "  *       100.00  i-00"
-    assert listed[-1] == "  and 3 more"
+    assert listed[-1] == last
 
 
 def test_a_month_to_date_by_utc_is_said(tmp_path: Path) -> None:

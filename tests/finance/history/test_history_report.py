@@ -227,10 +227,12 @@ def test_lines_of_each_kind_sum_to_the_month(past: PastAnswer) -> None:
 
 def test_a_month_that_goes_on_is_projected_at_present_use_and_prices(tmp_path: Path) -> None:
     """Ten days cost 960 dollars; the twenty that follow 1,920."""
-    (month,) = document(november(tmp_path, hours=240))["months"]
+    past = november(tmp_path, hours=240)
+    (month,) = document(past)["months"]
 
     assert (month["complete"], month["dollars"]) == (False, 960)
     assert round(month["projected_dollars"], 6) == 2880
+    assert "this month ends at 2,880.00 dollars at present use and prices\n" in sheet(past, "table")
 
 
 def test_a_month_whose_first_days_are_missing_is_not_whole_and_says_so(tmp_path: Path) -> None:
@@ -266,6 +268,7 @@ def test_the_prices_are_printed_with_their_source(past: PastAnswer, tmp_path: Pa
     assert f"{head}  2 x H100: no price\n\n" in sheet(unpriced, "table")
     estimated = november(tmp_path, "interval: 10s\n", hours=48)
     assert "2 x H100: " in sheet(estimated, "table")
+    assert "\n- the instance type of node-1: " in sheet(estimated, "table")
     assert " of 2026-" in sheet(estimated, "table").partition(head)[2].partition("lacks:")[0]
 
 

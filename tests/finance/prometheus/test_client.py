@@ -276,6 +276,19 @@ def test_a_refused_instant_is_asked_for_by_ledger() -> None:
     assert len(matchers) == 17
 
 
+def test_an_instant_that_is_refused_for_a_256th_of_all_ledgers_is_an_error() -> None:
+    """The server takes nothing: its third answer is the last."""
+    matchers = []
+
+    def handler(request: httpx.Request) -> httpx.Response:
+        matchers.append(form(request)["query"])
+        return failure(422, "query processing would load too many samples into memory in query execution")
+
+    with pytest.raises(PrometheusError, match="too many samples"):
+        client(handler).instant_by_ledger(lambda matcher: matcher, 0)
+    assert matchers == ['ledger=~".+"', 'ledger=~"0.+"', 'ledger=~"00.+"']
+
+
 def test_a_range_of_many_steps_is_cut() -> None:
     """Prometheus takes 11,000 at a time."""
     starts = []
