@@ -138,6 +138,7 @@ def test_they_part_within_an_hour(
     (fork,) = [each for each in document["missing"] if each["kind"] == "fork"]
     assert (fork["time"], fork["hours"], fork["picodollars"]) == ("2026-10-15T00:00:00Z", 1.5, 9 * DOLLAR)
     assert document["total"]["gpu_seconds"] == (14 * 24 + 2 + 1.5) * 3600
+    assert document["hosts"][0]["metered_hours"] == 14 * 24 + 2 + 1.5
 
 
 def test_days_whose_hours_are_gone(

@@ -355,13 +355,14 @@ def test_a_second_daemon_takes_over_when_the_first_dies(
 def test_a_daemon_that_is_stopped_waits_no_longer(
     path: Path, clock: StillClock, holder: subprocess.Popen[str]
 ) -> None:
-    """The stop event ends the wait for the lock."""
+    """The stop event ends the wait for the lock, whose file is closed."""
     stop = threading.Event()
     stop.set()
+    opened = len(list(Path("/proc/self/fd").iterdir()))
     with pytest.raises(LedgerLockedError, match=f"by process {holder.pid}:"):
         Ledger.open(path, clock, stop)
 
-    assert len(clock.waited) == 1
+    assert (len(clock.waited), len(list(Path("/proc/self/fd").iterdir()))) == (1, opened)
 
 
 def test_a_lock_without_a_pid_is_still_a_lock(path: Path, clock: StillClock) -> None:

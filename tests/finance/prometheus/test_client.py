@@ -12,7 +12,7 @@ import httpx
 import pytest
 
 from exporter.clock import SystemClock
-from exporter.config.http_client import Authorization, BasicAuth, Header, HttpClientConfig
+from exporter.config.http_client import Authorization, BasicAuth, ClientTls, Header, HttpClientConfig
 from exporter.finance.prometheus.client import (
     PrometheusClient,
     PrometheusError,
@@ -199,6 +199,14 @@ def test_headers_that_drip_are_left_at_the_deadline() -> None:
             stop.set()
         server.join(60)
     assert raised.value.divisible
+
+
+def test_a_file_of_authorities_that_cannot_be_used(tmp_path: Path) -> None:
+    """It is named; without one the system's authorities count."""
+    missing = HttpClientConfig(tls=ClientTls(ca_file=tmp_path / "ca.pem"))
+    with pytest.raises(PrometheusError, match=r"ca\.pem cannot be used: "):
+        PrometheusClient("https://prometheus.example", missing, ManualClock(), SECOND)
+    PrometheusClient("https://prometheus.example", HttpClientConfig(), ManualClock(), SECOND)
 
 
 @pytest.mark.parametrize(
