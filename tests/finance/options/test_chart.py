@@ -168,6 +168,17 @@ def test_labels_do_not_lie_on_each_other() -> None:
 
 
 @pytest.mark.parametrize(
+    ("years", "marks"), [(2, "0 3 6 9 12 15 18 21 24"), (3, "0 12 24 36"), (11, "0 24 48 72 96 120")]
+)
+def test_months_are_marked_by_the_quarter_up_to_two_years(years: int, marks: str) -> None:
+    """Then by the year, and beyond ten by two."""
+    below = texts(drawn(answer(scenario(rented(), years=years))))
+    end = below.index("month")
+
+    assert " ".join(below[:end]).endswith(f" {marks}")
+
+
+@pytest.mark.parametrize(
     ("low", "high", "ticks"),
     [
         (0.0, 1_435_680.0, [0, 250_000, 500_000, 750_000, 1_000_000, 1_250_000, 1_500_000]),
