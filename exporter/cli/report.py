@@ -35,11 +35,11 @@ from exporter.finance.redistribution import IDLE_FORMS, Idle
 from exporter.finance.render import Form, WorkbookError, instant_text
 from exporter.finance.statement import as_workbook, sheet
 from exporter.finance.statements import (
-    BYS,
     COLUMNS,
-    By,
+    MONTH_BYS,
     ChargebackLayout,
     Column,
+    MonthBy,
     ReportError,
     chargeback_statement,
     month_statement,
@@ -101,7 +101,7 @@ class ReportOptions:
 class MonthOptions(ReportOptions):
     """A report by one column, or a month that is closed."""
 
-    by: By = flag("--by", choices=BYS, default="product", help="group by (default product)")
+    by: MonthBy = flag("--by", choices=MONTH_BYS, default="product", help="group by (default product)")
     close: bool = switch(
         "--close",
         "write the month as a statement to --output: a file with a hash that stands for what was billed",

@@ -49,7 +49,7 @@ def moved_idle(all_facts: list[Fact], form: Idle | None) -> MovedIdle:
 
 
 def _idle_apart(all_facts: list[Fact], amount: Picodollars) -> MovedIdle:
-    """Idle cost in one line, with the idle GPU time that it is for."""
+    """Idle cost in one line, with the idle GPU time that it is for: its facts have a name, and no owner."""
     moved = [
         Fact(fact.measure, fact.value, fact.day, name=IDLE_NAME) if fact.phase == "idle" else fact
         for fact in all_facts

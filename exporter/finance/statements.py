@@ -1,4 +1,8 @@
-"""Statements of a period: a month by one thing, and a chargeback by any columns. Both sum to it. Pure."""
+"""Statements of a period: a month by one thing, and a chargeback by any columns. Both sum to it. Pure.
+
+A period is a list of facts: values, each with what it measures and what it is of. A statement adds them up by
+labels. All money is there in three views, by owner, component and GPU: lines divide one of them.
+"""
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
@@ -17,9 +21,9 @@ from exporter.units import Instant, Nanoseconds, Picodollars
 
 Report = Literal["month", "chargeback"]
 
-By = Literal["product", "team", "server", "model", "component", "gpu"]
+MonthBy = Literal["product", "team", "server", "model", "component", "gpu"]
 """What a month has lines by."""
-BYS: Final[tuple[By, ...]] = get_args(By)
+MONTH_BYS: Final[tuple[MonthBy, ...]] = get_args(MonthBy)
 
 Column = Literal["day", "product", "team", "namespace", "server", "model"]
 """What a chargeback may have columns of."""
@@ -28,7 +32,7 @@ COLUMNS: Final[tuple[Column, ...]] = get_args(Column)
 Labels = tuple[str, ...]
 """Names of label columns, or the values of a line in them."""
 
-_COLUMNS: Final[Mapping[By, Labels]] = {
+_COLUMNS: Final[Mapping[MonthBy, Labels]] = {
     "product": ("product",),
     "team": ("team",),
     "server": ("namespace", "server"),
@@ -38,7 +42,7 @@ _COLUMNS: Final[Mapping[By, Labels]] = {
 }
 """Columns of the labels of a month's lines."""
 
-_VIEWS: Final[Mapping[By, MoneyView]] = {"component": "money of components", "gpu": "money of GPUs"}
+_VIEWS: Final[Mapping[MonthBy, MoneyView]] = {"component": "money of components", "gpu": "money of GPUs"}
 """Views of money that a month by these divides; lines by something else divide the money of owners."""
 
 _MEASURES: Final[Mapping[MoneyView, frozenset[Measure]]] = {
@@ -83,7 +87,7 @@ class StatementLine:
 
     def add(self, fact: Fact, view: MoneyView) -> None:
         """Add a fact of one of the measures of a view."""
-        if fact.measure == view:
+        if fact.measure == view:  # the other views have the same money again
             self._add_money(fact)
         match fact.measure:
             case "money of components":
@@ -129,16 +133,16 @@ class Statement:
     """Empty in a statement of several ledgers."""
     last_commit: Instant | None
     to_date: bool
-    """The period goes on."""
+    """Whether the period goes on."""
     lines: tuple[StatementLine, ...]
     idle: bool
-    """Lines tell their idle part."""
+    """Whether lines tell their idle part."""
     estimated: bool
-    """Lines tell their part at estimated prices."""
+    """Whether lines tell their part at estimated prices."""
     gpu_time: bool
-    """Lines tell their GPU time, and what of it waits for a price."""
+    """Whether lines tell their GPU time, and the GPU time that waits for a price."""
     tokens: bool
-    """Lines tell their tokens."""
+    """Whether lines tell their tokens."""
     notes: tuple[str, ...]
     """Sentences, without their stop, on what the numbers leave open."""
     adjustments: tuple[Adjustment, ...] = ()
@@ -208,7 +212,7 @@ class _StatementLayout:
 
 def month_statement(
     record: MonthRecord,
-    by: By,
+    by: MonthBy,
     current_month: str,
     zone: ZoneInfo,
     overheads: FleetOverheads | None = None,
@@ -305,7 +309,7 @@ def refuse_unknown(record: MonthRecord) -> None:
 
 
 def _lines(all_facts: Iterable[Fact], layout: _StatementLayout) -> tuple[StatementLine, ...]:
-    """Lines by columns, the first day first and the dearest first; those without a value are left out."""
+    """Lines by columns, the dearest of all or of each day first; lines without a value are left out."""
     lines: dict[Labels, StatementLine] = {}
     for fact in all_facts:
         if fact.measure in layout.measures:

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from exporter.cli import main
-from exporter.cli.report import BYS, MonthOptions, report_month
+from exporter.cli.report import MONTH_BYS, MonthOptions, report_month
 from exporter.cost.postings import CostOwner, MoneyPosting, OwnerPhase, Postings, Segment, TokenPosting
 from exporter.cost.state import State
 from exporter.ledger.ledger import Ledger
@@ -93,7 +93,7 @@ def tables(printed: str) -> list[str]:
     ]
 
 
-@pytest.mark.parametrize("by", BYS)
+@pytest.mark.parametrize("by", MONTH_BYS)
 def test_a_month_is_told_beside_the_daemon(by: str, ledger: Path, capsys: pytest.CaptureFixture[str]) -> None:
     """Read only, while the daemon has the ledger; the total is the same whatever it is by."""
     assert main(["report", "month", "--month=2026-11", f"--by={by}", f"--ledger.path={ledger}"]) == 0

@@ -15,7 +15,7 @@ from prometheus_client.parser import text_string_to_metric_families
 from exporter.cli.report import ChargebackOptions, MonthOptions, report_chargeback, report_month
 from exporter.config import load
 from exporter.config.settings import cost_policy
-from exporter.finance.statements import By
+from exporter.finance.statements import MonthBy
 from exporter.ledger import schema
 from exporter.ledger.boot import NO_BOOT, BootClaim
 from exporter.ledger.ledger import Ledger
@@ -193,7 +193,7 @@ class SimulatedHost:
         """The sum of those rows."""
         return sum(self.rows(name, **labels).values())
 
-    def statement(self, month: str, by: By | None = "product") -> Any:
+    def statement(self, month: str, by: MonthBy | None = "product") -> Any:
         """What `report month` prints, `report chargeback` without a `by`; or its error."""
         printed, errors = io.StringIO(), io.StringIO()
         with contextlib.redirect_stdout(printed), contextlib.redirect_stderr(errors):
@@ -212,7 +212,7 @@ class SimulatedHost:
             names = reader.month("1970-01").months
         months = {}
         for name in names:
-            bys: list[By | None] = ["product", "team", "server", "model", "component", "gpu", None]
+            bys: list[MonthBy | None] = ["product", "team", "server", "model", "component", "gpu", None]
             totals = {self.statement(name, by)["total"]["picodollars"] for by in bys}
             (months[name],) = totals
         return months

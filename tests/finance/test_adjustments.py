@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 from exporter.cost.postings import CostOwner, OwnerPhase
 from exporter.finance.statement import as_csv, as_json, text
-from exporter.finance.statements import BYS, By, chargeback_statement, month_statement
+from exporter.finance.statements import MONTH_BYS, MonthBy, chargeback_statement, month_statement
 from exporter.ledger.adjustments import Adjustment
 from exporter.ledger.history import HistorySums, MonthRecord
 from exporter.readings import Gpu
@@ -67,7 +67,7 @@ RECORD = MonthRecord(
     ],
 )
 def test_a_correction_is_in_its_products_money_or_in_a_row_of_its_own(
-    by: By, rows: dict[tuple[str, ...], int]
+    by: MonthBy, rows: dict[tuple[str, ...], int]
 ) -> None:
     """100.00 - 12.34 = 87.66 dollars, whatever they are by; what waits is in none."""
     statement = month_statement(RECORD, by, "2026-11", UTC)
@@ -245,7 +245,7 @@ def test_every_report_reconciles_with_corrections(
     exact = retained + older + corrected
     cents = (exact * 2 + CENT) // (CENT * 2)
     for statement in (
-        *(month_statement(record, by, "", UTC) for by in BYS),
+        *(month_statement(record, by, "", UTC) for by in MONTH_BYS),
         chargeback_statement(record, "", UTC),
     ):
         document = json.loads(as_json(statement))

@@ -14,7 +14,14 @@ from hypothesis import strategies as st
 from exporter.cost.postings import PHASES, UNALLOCATED, UNASSIGNED, CostOwner, OwnerPhase
 from exporter.finance.facts import NOT_ITEMIZED
 from exporter.finance.statement import as_csv, as_json, sheet, text
-from exporter.finance.statements import BYS, By, ReportError, Statement, chargeback_statement, month_statement
+from exporter.finance.statements import (
+    MONTH_BYS,
+    MonthBy,
+    ReportError,
+    Statement,
+    chargeback_statement,
+    month_statement,
+)
 from exporter.ledger.history import HistorySums, MonthRecord
 from exporter.readings import Gpu
 from exporter.report import MonthKey, ServerOwner
@@ -86,7 +93,7 @@ def lines(statement: Statement) -> dict[tuple[str, ...], int]:
 def test_each_grouping_by_hand() -> None:
     """1,599.01 dollars, told six ways."""
     half = CENT // 2
-    assert {by: lines(month_statement(RECORD, by, "2026-11", UTC)) for by in BYS} == {
+    assert {by: lines(month_statement(RECORD, by, "2026-11", UTC)) for by in MONTH_BYS} == {
         "product": {
             ("chat",): 1200 * DOLLAR,
             ("search",): 300 * DOLLAR + half,
@@ -188,7 +195,7 @@ ORIGINS = ("estimated_dollars", "adjustment_dollars", "unpriced_gpu_hours", "to_
         ("gpu", [["-", "0.00", "0.0000"], ["-", "0.00", "30.0000"]]),
     ],
 )
-def test_machines_are_told_how_far_money_is_to_be_believed(by: By, rows: list[list[str]]) -> None:
+def test_machines_are_told_how_far_money_is_to_be_believed(by: MonthBy, rows: list[list[str]]) -> None:
     """300.005 estimated dollars, and 50 GPU-hours without a price of which 20 were charged since.
 
     What books do not know by model or GPU has no column.
@@ -250,8 +257,8 @@ def test_a_ledger_that_keeps_no_history_tells_money_only() -> None:
     ]
 
 
-@pytest.mark.parametrize("by", BYS)
-def test_unpriced_time_is_a_month_without_money(by: By) -> None:
+@pytest.mark.parametrize("by", MONTH_BYS)
+def test_unpriced_time_is_a_month_without_money(by: MonthBy) -> None:
     """GPU-hours are told, dollars are 0.00, and a ratio of nothing is none."""
     sums = HistorySums(
         held={OwnerPhase(CHAT, "idle"): HOUR}, gpu_held={GPU_0: HOUR}, unpriced={(GPU_0, CHAT): HOUR}
@@ -342,7 +349,7 @@ def test_every_report_reconciles_to_the_cent(posted: list[Any]) -> None:
     month_record = record(posted)
     exact = sum(amount for *_rest, amount, _in_history in posted)
     statements = [
-        *(month_statement(month_record, by, "", UTC) for by in BYS),
+        *(month_statement(month_record, by, "", UTC) for by in MONTH_BYS),
         chargeback_statement(month_record, "", UTC),
     ]
     # The nearest cent, half up, by decimal digits.

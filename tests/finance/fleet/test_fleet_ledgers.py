@@ -6,7 +6,13 @@ from benchmarks.fleet_ledgers import fleet, write_ledgers
 from exporter.finance.facts import DAY_FAMILIES
 from exporter.finance.fleet.folder import LedgerFolder
 from exporter.finance.fleet.record import combine
-from exporter.finance.statements import BYS, COLUMNS, ChargebackLayout, chargeback_statement, month_statement
+from exporter.finance.statements import (
+    COLUMNS,
+    MONTH_BYS,
+    ChargebackLayout,
+    chargeback_statement,
+    month_statement,
+)
 from exporter.tariff.period import Period
 from exporter.units import PICODOLLARS_PER_DOLLAR
 from tests.finance.fleet.host_months import HOUR, OCTOBER
@@ -25,7 +31,7 @@ def test_spot_nodes_add_up_to_what_was_posted(tmp_path: Path) -> None:
     assert sum(host.covered for host in whole.hosts) == 90 * HOUR
     layouts = [ChargebackLayout(COLUMNS, idle) for idle in (None, "apart", "spread")]
     statements = [
-        *(month_statement(whole.record, by, "", whole.zone) for by in BYS),
+        *(month_statement(whole.record, by, "", whole.zone) for by in MONTH_BYS),
         *(chargeback_statement(whole.record, "", whole.zone, layout) for layout in layouts),  # type: ignore[arg-type]
     ]
     for statement in statements:

@@ -14,7 +14,7 @@ from exporter.finance.fleet.record import (
     MixedZonesError,
     combine,
 )
-from exporter.finance.statements import BYS, ReportError, month_statement
+from exporter.finance.statements import MONTH_BYS, ReportError, month_statement
 from tests.finance.fleet.host_months import (
     CHAT_CELL,
     DOLLAR,
@@ -45,7 +45,7 @@ def test_two_whole_hosts_add_up_and_miss_nothing() -> None:
     assert fleet.record.sums is not None
     assert fleet.record.sums.covered == {(): 2 * LENGTH}
     assert fleet.findings == ()
-    for by in BYS:
+    for by in MONTH_BYS:
         statement = month_statement(fleet.record, by, "2026-11", fleet.zone)
         assert sum(line.money for line in statement.lines) == 12 * DOLLAR
 
