@@ -97,6 +97,19 @@ REASON_BY_STATUS: Final[Mapping[int, FailureReason]] = {
 }
 """Why a page is not read, by HTTP status. Any other status is `http_status`."""
 
+NO_ANSWER: Final = frozenset(
+    {
+        FailureReason.CONNECTION,
+        FailureReason.NOT_LISTENING,
+        FailureReason.TIMEOUT,
+        FailureReason.TLS,
+        FailureReason.CERTIFICATE,
+        FailureReason.CERTIFICATE_NAME,
+        FailureReason.TOKEN_FILE,
+    }
+)
+"""Failures without an answer of the server."""
+
 
 @dataclass(frozen=True, slots=True)
 class EndpointAccess:

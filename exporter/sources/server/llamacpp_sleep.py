@@ -10,20 +10,8 @@ from dataclasses import dataclass, replace
 from typing import Any, Final
 
 from exporter.readings import SEQUENCES_MAX, FailureReason, ReadFailedError, ServerReading, label
+from exporter.sources.server.fetch import NO_ANSWER
 from exporter.units import NANOSECONDS_PER_HOUR, NANOSECONDS_PER_SECOND, Nanoseconds
-
-NO_ANSWER: Final = frozenset(
-    {
-        FailureReason.CONNECTION,
-        FailureReason.NOT_LISTENING,
-        FailureReason.TIMEOUT,
-        FailureReason.TLS,
-        FailureReason.CERTIFICATE,
-        FailureReason.CERTIFICATE_NAME,
-        FailureReason.TOKEN_FILE,
-    }
-)
-"""Failures without an answer of the server."""
 
 FIRST_PAUSE: Final = 10 * NANOSECONDS_PER_SECOND
 LONGEST_PAUSE: Final = 4 * NANOSECONDS_PER_HOUR

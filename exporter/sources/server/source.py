@@ -10,7 +10,7 @@ from exporter.engines.llamacpp import LLAMACPP
 from exporter.readings import FailureReason, ReadFailedError, ServerKey, ServerReading
 from exporter.sources.http_client import HttpClientProtocol, HttpResponse
 from exporter.sources.server.endpoint import BODY_BYTES_MAX, TIMEOUT_SECONDS, EndpointSource
-from exporter.sources.server.fetch import REASON_BY_STATUS, metrics_url, sibling_url
+from exporter.sources.server.fetch import NO_ANSWER, REASON_BY_STATUS, metrics_url, sibling_url
 from exporter.sources.server.llamacpp_sleep import SleepWatch
 from exporter.sources.server.page_reader import PageReader, ServerInfo, Target, identity_of
 from exporter.sources.server.probe import ServerProbe
@@ -26,9 +26,6 @@ PERMANENT_FAILURES: Final = frozenset(
 )
 """Failures that stay as long as the server runs."""
 
-ABSENT: Final = frozenset({FailureReason.NOT_FOUND, FailureReason.METRICS_OFF})
-"""Failures of a server that has no such page, or has switched it off."""
-
 REFUSED: Final = frozenset({*REASON_BY_STATUS.values(), FailureReason.HTTP_STATUS})
 """Failures by an HTTP status other than 200."""
 
@@ -42,9 +39,46 @@ OnPage = Callable[[str, HttpResponse], None]
 """Gets each page of a read: its path from the root without a slash, empty for the metrics."""
 
 
+class MetricsAddress:
+    """The URL of a server's metrics page: the configured one, or another one that its page led to.
+
+    The other URL stays while the same server may answer. Each request of the configured one empties a queue
+    of TensorRT-LLM that has other readers (see `Engine.mistaken`).
+    """
+
+    def __init__(self, configured: str) -> None:
+        self._configured = configured
+        self._was_read = False
+        """Whether `url` has had a metrics page since it last changed."""
+        self.url = configured
+        """The URL to request."""
+
+    def move(self, url: str) -> None:
+        """Request another URL from now on."""
+        self.url = url
+        self._was_read = False
+
+    def note_read(self) -> None:
+        """Note that the URL has a metrics page."""
+        self._was_read = True
+
+    def note_failure(self, reason: FailureReason) -> None:
+        """Go back to the configured URL where another server may have taken the place of this one.
+
+        It may where no program listens any more, or where a page that was read is refused or unknown. A
+        server that is slow keeps its URL, as does one whose metrics were off from the start.
+        """
+        is_gone = reason == FailureReason.CONNECTION
+        is_replaced = self._was_read and reason not in NO_ANSWER
+        if is_gone or is_replaced:
+            self.move(self._configured)
+
+
 class ServerSource(EndpointSource):
     """Reads one endpoint of a server.
 
+    Its base class has the requests (`_fetcher`), the endpoint's name in errors (`_shown`), and the lock
+    under which large pages are parsed one after the other (`_parsing_turn`).
     While a llama.cpp is not read, or asleep, its reading has its last counters. Tokens and restarts of that
     time show in the next read. One that sleeps and was never read fails as `asleep`, since its counters are
     not known to be zero.
@@ -85,12 +119,9 @@ class ServerSource(EndpointSource):
         self._reader = PageReader(target, self._shown)
         self._probe = ServerProbe(self._page_body)
         self._sleep = SleepWatch(self._shown)
-        self._configured_address = metrics_url(target.url, self._recognizer.configured)
-        """The URL of the metrics page by the configuration."""
-        self._address = self._configured_address
-        """The URL of the metrics page; a page that is no metrics page may name another one."""
-        self._engine = self._recognizer.configured
-        """The engine of the last metrics page; the configured one if that page was not recognized."""
+        self._address = MetricsAddress(metrics_url(target.url, self._recognizer.configured))
+        self._recognized: Engine | None = None
+        """The engine of the last metrics page; `None` before the first, and if it was not recognized."""
         self._last: ServerReading | None = None
         """The last reading of the metrics page, however many reads failed since."""
         self._is_same_server = False
@@ -109,6 +140,11 @@ class ServerSource(EndpointSource):
         """The server that the endpoint belongs to."""
         return self._target.key
 
+    @property
+    def _engine(self) -> Engine | None:
+        """The engine of the last metrics page, else the configured one; `None` while it is unknown."""
+        return self._recognizer.configured if self._recognized is None else self._recognized
+
     def read(self) -> ServerReading:
         """Read once.
 
@@ -121,12 +157,7 @@ class ServerSource(EndpointSource):
             # A new error, since one that is raised again has a longer traceback each time.
             raise ReadFailedError(self._permanent_failure.reason, str(self._permanent_failure))
         try:
-            may_be_llamacpp = self._engine in (None, LLAMACPP) and not self._is_same_server
-            if self._sleep.may_sleep or may_be_llamacpp:
-                # Before its metrics, since a read of them wakes a llama.cpp that sleeps.
-                self._sleep.look(self._page_body)
-            # The last reading stands for one that sleeps or is left alone; `None`: its metrics are due.
-            reading = self._sleep.idle_reading(self._last, self._clock.elapsed(), self._busy)
+            reading = self._reading_at_rest()
             if reading is None:
                 answer = self._metrics_page()
                 reading = self._metrics_reading(answer)
@@ -140,11 +171,24 @@ class ServerSource(EndpointSource):
         self._is_same_server = False
         self._probe.forget()
         self._sleep.note_failure()
+        self._address.note_failure(failure.reason)
         if self._target.server_context.metrics_off and failure.reason in PERMANENT_FAILURES:
             self._permanent_failure = failure
-        # Whatever starts there next may have its metrics where the configuration says.
-        if failure.reason == FailureReason.CONNECTION:
-            self._address = self._configured_address
+
+    def _reading_at_rest(self) -> ServerReading | None:
+        """The last reading of a llama.cpp that sleeps or is left alone; `None`: its metrics are due.
+
+        Its `/props` tell whether it sleeps, and are read first, since a read of its metrics wakes it. Any
+        server that may be a llama.cpp is asked for them, once after the start and after each failure.
+
+        Raises:
+            ReadFailedError: as a `Fetcher`; `router`, `asleep`.
+        """
+        may_be_llamacpp = self._engine in (None, LLAMACPP)
+        is_unasked = may_be_llamacpp and not self._is_same_server
+        if self._sleep.may_sleep or is_unasked:
+            self._sleep.look(self._page_body)
+        return self._sleep.idle_reading(self._last, self._clock.elapsed(), self._busy)
 
     def _metrics_page(self) -> HttpResponse:
         """The metrics page, at another address where its own has a page that is none.
@@ -153,39 +197,49 @@ class ServerSource(EndpointSource):
             ReadFailedError: as a `Fetcher`, and why a page is refused, as far as other pages show it.
         """
         try:
-            answer = self._fetcher.get(self._address, self._body_bytes)
+            answer = self._fetcher.get(self._address.url, self._body_bytes)
             mistaken = mistaken_engine(answer.body)
             if mistaken is not None:
-                # The next reads request the real metrics page at once.
-                self._address = sibling_url(self._address, self._engine, mistaken.default_path)
-                answer = self._fetcher.get(self._address, self._body_bytes)
+                # The address moves whatever the other page answers: this one must not be requested again.
+                metrics = sibling_url(self._address.url, self._engine, mistaken.default_path)
+                self._address.move(metrics)
+                answer = self._fetcher.get(metrics, self._body_bytes)
         except ReadFailedError as failure:
-            specific = self._specific_failure(failure) if failure.reason in REFUSED else None
+            if failure.reason not in REFUSED:
+                raise
+            specific = self._without_tokens() or self._switched_off(failure)
             if specific is None:
                 raise
             raise specific from failure
         self._on_page("", answer)
         return answer
 
-    def _specific_failure(self, failure: ReadFailedError) -> ReadFailedError | None:
-        """Why a server refuses its metrics page; `None` where nothing but the failure is known."""
-        if self._engine is None:
-            # A server without metrics is known by its root page.
-            root = urlsplit(self._address)._replace(path="/", query="").geturl()
-            try:
-                greeting = self._fetcher.get(root, GREETING_BYTES_MAX).body.strip()
-            except ReadFailedError:
-                greeting = b""
-            for server in UNCOUNTED_SERVERS.values():
-                if server.greeting == greeting:
-                    problem = f"{self._shown}: {server.title}, {server.what}: {server.remedy}"
-                    return ReadFailedError(FailureReason.NO_TOKENS, problem)
-        is_off = self._target.server_context.metrics_off or failure.reason == FailureReason.METRICS_OFF
-        if is_off and failure.reason in ABSENT:
-            switch = "" if self._engine is None else self._engine.manual.switch
-            remedy = f"; it serves metrics with {switch}" if switch else ""
-            return ReadFailedError(FailureReason.METRICS_OFF, f"{failure}{remedy}")
+    def _without_tokens(self) -> ReadFailedError | None:
+        """The failure of a server that has no metrics and is known by its root page, as Ollama is."""
+        if self._engine is not None:
+            return None
+        root = urlsplit(self._address.url)._replace(path="/", query="").geturl()
+        try:
+            greeting = self._fetcher.get(root, GREETING_BYTES_MAX).body.strip()
+        except ReadFailedError:
+            return None
+        for server in UNCOUNTED_SERVERS.values():
+            if server.greeting == greeting:
+                problem = f"{self._shown}: {server.title}, {server.what}: {server.remedy}"
+                return ReadFailedError(FailureReason.NO_TOKENS, problem)
         return None
+
+    def _switched_off(self, failure: ReadFailedError) -> ReadFailedError | None:
+        """The failure of a server whose metrics are off by its answer, or by its command line."""
+        is_off_by_answer = failure.reason == FailureReason.METRICS_OFF
+        is_off_by_flags = (
+            self._target.server_context.metrics_off and failure.reason == FailureReason.NOT_FOUND
+        )
+        if not (is_off_by_answer or is_off_by_flags):
+            return None
+        switch = "" if self._engine is None else self._engine.manual.switch
+        remedy = f"; it serves metrics with {switch}" if switch else ""
+        return ReadFailedError(FailureReason.METRICS_OFF, f"{failure}{remedy}")
 
     def _metrics_reading(self, answer: HttpResponse) -> ServerReading:
         """The reading of a metrics page, noted as the last one.
@@ -193,14 +247,13 @@ class ServerSource(EndpointSource):
         Raises:
             ReadFailedError: the page is not recognized, or has no reading.
         """
+        last_engine = self._engine
+        self._recognized = None
         with self._parsing_turn(answer.body):
-            try:
-                engine, page = self._recognizer.recognize(answer.body, self._engine)
-            except ReadFailedError:
-                self._engine = self._recognizer.configured
-                raise
-        self._engine = engine
-        identity, _ = identity_of(engine, page, answer)
+            engine, page = self._recognizer.recognize(answer.body, last_engine)
+        self._recognized = engine
+        identity, _started = identity_of(engine, page, answer)
+        # Outside the lock of large pages: the model may take a request.
         info = self._info(engine, identity or self._target.server_context.identity)
         with self._parsing_turn(answer.body):
             read_page = self._reader.read(engine, page, answer, info=info)
@@ -208,6 +261,7 @@ class ServerSource(EndpointSource):
         self._sleep.note(read_page.reading, self._last)
         self._last = read_page.reading
         self._is_same_server = True
+        self._address.note_read()
         return read_page.reading
 
     def _info(self, engine: Engine, identity: str) -> ServerInfo:
@@ -220,7 +274,7 @@ class ServerSource(EndpointSource):
 
     def _page_body(self, path: str) -> bytes:
         """Another page of the same server, behind the same prefix as its metrics."""
-        url = sibling_url(self._address, self._engine, f"/{path}")
+        url = sibling_url(self._address.url, self._engine, f"/{path}")
         answer = self._fetcher.get(url, JSON_BYTES_MAX)
         self._on_page(path, answer)
         return answer.body

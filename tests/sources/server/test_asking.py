@@ -115,6 +115,46 @@ def test_another_server_at_its_place_is_read_as_it_was_configured(
     assert source.read().engine == "vllm"
 
 
+@pytest.mark.parametrize("status", [404, 503])
+def test_another_server_is_read_as_it_was_configured_though_no_connection_failed(
+    make: Make, site: Any, vllm_page: bytes, status: int
+) -> None:
+    """It came between two reads, or behind a proxy that answers for both."""
+    site.set_page("/metrics", DRAINED)
+    site.set_page("/prometheus/metrics", TRTLLM)
+    source = make(ROOT)
+    assert source.read().engine == "trtllm"
+    site.answers["/prometheus/metrics"] = httpx.ReadTimeout("slow")
+    with pytest.raises(ReadFailedError):
+        source.read()
+    site.set_page("/metrics", vllm_page)
+    site.answers["/prometheus/metrics"] = httpx.Response(status)
+    with pytest.raises(ReadFailedError, match=f"HTTP status {status}"):
+        source.read()
+    assert source.read().engine == "vllm"
+
+
+def test_a_queue_is_drained_once_more_after_its_own_page_was_read(make: Make, site: Any) -> None:
+    """A server that is slow keeps its page; one that refuses it may be another one, and is asked once."""
+    site.set_page("/metrics", DRAINED)
+    site.set_page("/prometheus/metrics", TRTLLM)
+    source = make(ROOT)
+    source.read()
+    for answer in (httpx.ReadTimeout("slow"), *[httpx.Response(404)] * 3):
+        site.answers["/prometheus/metrics"] = answer
+        with pytest.raises(ReadFailedError):
+            source.read()
+    assert [path for path in site.paths if path.endswith("metrics")] == [
+        "/metrics",
+        "/prometheus/metrics",
+        "/prometheus/metrics",
+        "/prometheus/metrics",
+        "/metrics",
+        "/prometheus/metrics",
+        "/prometheus/metrics",
+    ]
+
+
 def test_a_server_whose_metrics_are_off_is_told_how_they_are_switched_on(make: Make, site: Any) -> None:
     """The message has the flag, unless it may be there already: the page may be behind a prefix."""
     source = make(engine="sglang", context=ServerContext(metrics_off=True))
