@@ -146,7 +146,7 @@ ASIDE = {
     "cost.split.PhaseSplit": "trailing sums of the split",
     "ledger.token_times.TokenTime": "sums of minutes and days",
     "ledger.totals.MinuteSums": "sums of minutes",
-    "ledger.totals.Change": "values that a commit writes",
+    "ledger.families.Change": "values that a commit writes",
     "ledger.history.HistorySums": "history of hours, which the page draws",
     "report.RecentHistory": "sums of hours, which the page draws",
 }

@@ -4,7 +4,7 @@ The schema, adding, pruning, copying, writing and reading of sums follow from th
 """
 
 import operator
-from collections.abc import Callable, Hashable, Mapping
+from collections.abc import Callable, Hashable, Iterable, Mapping
 from dataclasses import dataclass, fields, replace
 from typing import Any, ClassVar, Final, NamedTuple, Self, TypeVar
 
@@ -233,6 +233,15 @@ ALL: Final = (
 )
 
 
+class Change(NamedTuple):
+    """New values of one table in one period: whole values, not what was added."""
+
+    family: Family
+    period: int
+    """The minute, hour or day; 0 for running totals."""
+    values: Mapping[Any, int]
+
+
 @dataclass(slots=True, eq=False)
 class Sums:
     """Sums of the families of one grain: each field holds those of the family of its name, by key."""
@@ -254,13 +263,21 @@ class Sums:
         for key, value in posted.items():
             family.post(sums, key, value)
 
-    def new_values(self, posted: Self) -> dict[Family, dict[Any, int]]:
-        """New values of the keys that other sums change or add, by family, without families that stay."""
-        after = {
-            family: family.new_values(getattr(self, name), getattr(posted, name))
+    def changes(self, added: Self, period: int) -> list[Change]:
+        """New values of the keys that other sums of the same period change or add, by family."""
+        changes = [
+            Change(family, period, family.new_values(getattr(self, name), getattr(added, name)))
             for name, family in self.grain.items()
-        }
-        return {family: values for family, values in after.items() if values}
+        ]
+        return [change for change in changes if change.values]
+
+    def with_changes(self, changes: Iterable[Change]) -> Self:
+        """These sums after changes of their period. Families without a change are shared with these sums."""
+        changed: dict[str, Any] = {}
+        for change in changes:
+            name = change.family.name
+            changed[name] = {**getattr(self, name), **change.values}
+        return replace(self, **changed)
 
     def without_brief(self) -> Self:
         """Sums without the families that are kept for a day only; the same sums if these are empty."""

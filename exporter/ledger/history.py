@@ -1,7 +1,7 @@
 """History: sums by hour and local day, in memory until they are written, then rows in the file."""
 
 import sqlite3
-from collections.abc import Callable, Collection, Iterable, Mapping
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field, fields
 from itertools import pairwise
 from types import MappingProxyType
@@ -177,6 +177,20 @@ class TickSums(NamedTuple):
             late=tuple(SegmentSums(part, HistorySums.of_late(part)) for part in late),
             tokens=tuple(times_of_tokens(postings)),
         )
+
+    def owners_posted_to(self) -> Iterator[CostOwner]:
+        """The owners to whom anything is posted: money, GPU time as it passes, tokens or requests.
+
+        An owner comes once for each posting. Late charges are money alone: their time has passed.
+        """
+        for segment, sums in self.segments:
+            yield from (owner_phase.owner for owner_phase in sums.cost)
+            yield from (time.owner_phase.owner for time in segment.gpu_times)
+        for _segment, sums in self.late:
+            yield from (owner_phase.owner for owner_phase in sums.cost)
+        yield from (posting.owner for posting, _times in self.tokens)
+        counted = (*self.postings.requests, *self.postings.preemptions)
+        yield from (posting.owner for posting in counted if posting.count)
 
 
 FAMILIES: Final = tuple(item.name for item in fields(HistorySums))

@@ -358,7 +358,7 @@ class Ledger:
         pending.history.add(sums)
         unpriced.add(postings)
         pending.unpriced = unpriced.unwritten
-        pending.totals.add(sums, served=self._committed.totals.counters.changed)
+        pending.totals.add(sums, known_owners=self._committed.totals.counters.changed)
         pending.state = state
         pending.texts = marks.texts(state)
         pending.end = postings.end

@@ -1,12 +1,19 @@
-"""Running totals: sums of the last commit and since it, and their rows in the file."""
+"""Running totals, sums by minute and sums by hour: those of the last commit, those since it, and their rows.
+
+`Totals.add` adds ticks to totals that are not committed yet; `Totals.with_added` adds these to the committed
+ones, and tells which values changed. Committed totals never change: a commit makes others.
+A sum is added by the rule of its table in `families`: it is the sum, the latest or the earliest value.
+"""
 
 import sqlite3
 from collections.abc import Collection, Container, Iterable, Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from functools import lru_cache
-from typing import Any, ClassVar, Final, Generic, NamedTuple, TypeVar
+from itertools import groupby
+from operator import attrgetter
+from typing import ClassVar, Final, NamedTuple, TypeVar
 
-from exporter.cost.postings import CostOwner, LatencyPart, LatencyPosting, OwnerPhase
+from exporter.cost.postings import CostOwner, LatencyPart, LatencyPosting, OwnerPhase, Postings
 from exporter.cost.projection import energy_by_product
 from exporter.ledger import schema
 from exporter.ledger.families import (
@@ -14,8 +21,8 @@ from exporter.ledger.families import (
     HOURS,
     MINUTES,
     NO_KEY,
+    Change,
     Families,
-    Family,
     NoKey,
     Sums,
 )
@@ -41,7 +48,6 @@ USAGE_HOURS_KEPT: Final = 26
 """Hours of GPU use by product that stay: the last 24, and room for their edges."""
 
 S = TypeVar("S", bound=Sums)
-M = TypeVar("M")
 
 
 @dataclass(slots=True)
@@ -70,15 +76,12 @@ class Counters(Sums):
     """Counts of `LatencyPosting`s."""
     last_token: dict[CostOwner, Instant] = field(default_factory=dict)
     changed: dict[CostOwner, Instant] = field(default_factory=dict)
-    """When anything was last posted to an owner; its keys are all owners ever posted to."""
+    """When anything was last posted to an owner, or it was first served; its keys are all owners ever."""
 
 
 @dataclass(slots=True, eq=False)
 class MinuteSums(Sums):
-    """Sums of one minute, by the time that money and tokens are of.
-
-    They are not changed once they are committed, so that `_windows` is cached by their identity (`eq=False`).
-    """
+    """Sums of one minute, by the time that money and tokens are of. `_windows` compares them by identity."""
 
     grain: ClassVar[Families] = MINUTES
     cost: dict[OwnerPhase, Picodollars] = field(default_factory=dict)
@@ -120,13 +123,11 @@ class Retained(NamedTuple):
         Only metered hours count, so that a wall clock a year ahead for a moment costs no history.
         """
         latest = minute_of(end)
-        ordered = sorted(hours)
-        # With fewer hours none expires: money that is charged late may be of an hour before all of them.
         return cls(
             first_minute=latest - MINUTES_KEPT,
             last_minute=latest + 1,
-            first_hour=ordered[-HOURS_KEPT] if len(ordered) >= HOURS_KEPT else 0,
-            first_brief_hour=ordered[-USAGE_HOURS_KEPT] if len(ordered) >= USAGE_HOURS_KEPT else 0,
+            first_hour=_first_of_last(HOURS_KEPT, hours),
+            first_brief_hour=_first_of_last(USAGE_HOURS_KEPT, hours),
         )
 
     def minutes_of(self, minutes: Mapping[int, MinuteSums]) -> dict[int, MinuteSums]:
@@ -146,13 +147,12 @@ class Retained(NamedTuple):
         }
 
 
-class Change(NamedTuple):
-    """Values of one table, and of one period, that a commit changes. They are whole."""
+def _first_of_last(count: int, hours: Collection[int]) -> int:
+    """The first of the last hours of this number, 0 if there are fewer.
 
-    family: Family
-    period: int
-    """The minute or hour; 0 for running totals."""
-    values: Mapping[Any, int]
+    Then none expires: money that is charged late may be of an hour before all of them.
+    """
+    return sorted(hours)[-count] if len(hours) >= count else 0
 
 
 class Committed(NamedTuple):
@@ -178,58 +178,72 @@ class Totals:
     hours: dict[int, HourSums] = field(default_factory=dict)
     """Sums by hour since 1970."""
 
-    def add(self, tick: TickSums, served: Container[CostOwner]) -> None:
+    def add(self, tick: TickSums, known_owners: Container[CostOwner]) -> None:
         """Add one tick to totals that are not committed yet.
 
-        `served` are the owners that the committed totals have. They get no first entry in `changed`.
+        `known_owners` are those of the committed totals, which know when something was last posted to them.
         """
         postings = tick.postings
-        end = postings.end
         for segment_sums in tick.segments:
-            self._add_segment(segment_sums, end)
+            self._add_time(segment_sums)
+            self._add_money(segment_sums)
         for segment_sums in tick.late:
-            self._add_money(segment_sums, end)
+            self._add_money(segment_sums)
         self._add_counts(tick)
-        self._add_latencies(postings.latencies, end)
-        for energy in postings.energy:
-            self.counters.post("energy", energy.gpu, energy.energy)
-        for at, gpu, product, used in energy_by_product(postings):
-            self._hour(at).post("energy", (gpu, product), used)
-
-        # An owner is served from its first tick, whether or not anything is posted to it.
-        owners = {tokens.owner for tokens in postings.tokens}
-        owners.update(requests.owner for requests in postings.requests)
-        owners.update(postings.owners)
-        for owner in owners:
-            if owner not in served:
-                self.counters.changed.setdefault(owner, end)
-
+        self._add_latencies(postings.latencies, postings.end)
+        self._add_energy(postings)
+        self._note_owners(tick, known_owners)
         # While writes fail, ticks are added up: their minutes and hours expire as committed ones do.
-        retained = Retained.after(self.metered_hours(), end)
+        retained = Retained.after(self.metered_hours(), postings.end)
         self.minutes = retained.minutes_of(self.minutes)
         self.hours = retained.hours_of(self.hours)
+
+    def _add_time(self, segment_sums: SegmentSums) -> None:
+        """Add the time of a segment, which is counted once, when it passes."""
+        segment = segment_sums.segment
+        hour = self._hour(segment.start)
+        hour.post("covered", NO_KEY, segment.end - segment.start)
+        if segment.down:
+            hour.post("down", NO_KEY, segment.down)
+        self.counters.post_all("unpriced", segment_sums.sums.unpriced)
+        for time in segment.gpu_times:
+            product = time.owner_phase.owner.product
+            hour.post("usage", (time.gpu, product), time.duration)
+            self.counters.post("first_held", product, segment.start)
+
+    def _add_money(self, segment_sums: SegmentSums) -> None:
+        """Add money at the time that it covers, whenever it is posted, and the GPU time that is owed."""
+        segment = segment_sums.segment
+        sums = segment_sums.sums
+        counters = self.counters
+        self.accrued += segment.accrued
+        counters.post_all("held", sums.held)
+        counters.post_all("gpu_cost", sums.gpu_cost)
+        counters.post_all("cost", sums.cost)
+        if sums.cost:
+            self._minute(segment.start).post_all("cost", sums.cost)
+        for (server_owner, component, basis), amount in sums.server_cost.items():
+            month = MonthKey(server_owner.product, server_owner.team, basis, segment.month)
+            counters.post("months", month, amount)
+            counters.post("server_cost", ServerComponent(server_owner, component), amount)
+            self._hour(segment.start).post("cost", server_owner.product, amount)
 
     def _add_counts(self, tick: TickSums) -> None:
         """Add what servers counted in a tick: tokens, their equivalents, and requests."""
         postings = tick.postings
         counters = self.counters
-        end = postings.end
         for tokens in postings.tokens:
             counters.post("tokens", (tokens.owner, tokens.kind), tokens.count)
-        for tokens, times in tick.tokens:
-            counters.post("last_token", tokens.owner, end)
-            counters.post("changed", tokens.owner, end)
-            for time in times:
-                self._minute(time.at).post("tokens", (tokens.owner, tokens.kind), time.tokens)
+        for tokens, parts in tick.tokens:
+            counters.post("last_token", tokens.owner, postings.end)
+            for part in parts:
+                self._minute(part.at).post("tokens", (tokens.owner, tokens.kind), part.tokens)
         for equivalent in postings.equivalents:
             counters.post("equivalents", (equivalent.owner, equivalent.reference), equivalent.amount)
         for requests in postings.requests:
             counters.post("requests", requests.owner, requests.count)
         for preempted in postings.preemptions:
             counters.post("preemptions", preempted.owner, preempted.count)
-        for requests in (*postings.requests, *postings.preemptions):
-            if requests.count:
-                counters.post("changed", requests.owner, end)
 
     def _add_latencies(self, latencies: Iterable[LatencyPosting], end: Instant) -> None:
         """Add the latencies that servers observed in a tick, up to its end."""
@@ -244,46 +258,32 @@ class Totals:
             if latency.total:
                 minute.post_all("latencies", counts)
 
+    def _add_energy(self, postings: Postings) -> None:
+        """Add the energy of GPUs, and what of it each product used by hour."""
+        for energy in postings.energy:
+            self.counters.post("energy", energy.gpu, energy.energy)
+        for at, gpu, product, used in energy_by_product(postings):
+            self._hour(at).post("energy", (gpu, product), used)
+
+    def _note_owners(self, tick: TickSums, known_owners: Container[CostOwner]) -> None:
+        """Note when something was last posted to each owner, and when a new one was first served.
+
+        An owner is served from its first tick, whether or not anything is posted to it.
+        """
+        postings = tick.postings
+        self.counters.post_all("changed", dict.fromkeys(tick.owners_posted_to(), postings.end))
+        served = set(postings.owners)
+        served.update(tokens.owner for tokens in postings.tokens)
+        served.update(requests.owner for requests in postings.requests)
+        for owner in served:
+            if owner not in known_owners:
+                self.counters.changed.setdefault(owner, postings.end)
+
     def _minute(self, at: Instant) -> MinuteSums:
         return self.minutes.setdefault(minute_of(at), MinuteSums())
 
     def _hour(self, at: Instant) -> HourSums:
         return self.hours.setdefault(hour_of(at), HourSums())
-
-    def _add_segment(self, segment_sums: SegmentSums, end: Instant) -> None:
-        """Add the time of a segment, when it passes, and its money."""
-        segment = segment_sums.segment
-        counters = self.counters
-        hour = self._hour(segment.start)
-        hour.post("covered", NO_KEY, segment.end - segment.start)
-        if segment.down:
-            hour.post("down", NO_KEY, segment.down)
-        self._add_money(segment_sums, end)
-        counters.post_all("unpriced", segment_sums.sums.unpriced)
-        for time in segment.gpu_times:
-            owner = time.owner_phase.owner
-            hour.post("usage", (time.gpu, owner.product), time.duration)
-            counters.post("first_held", owner.product, segment.start)
-            counters.post("changed", owner, end)
-
-    def _add_money(self, segment_sums: SegmentSums, end: Instant) -> None:
-        """Add money at the time that it covers, whenever it is posted, and the GPU time that is owed."""
-        segment = segment_sums.segment
-        sums = segment_sums.sums
-        counters = self.counters
-        self.accrued += segment.accrued
-        counters.post_all("held", sums.held)
-        counters.post_all("gpu_cost", sums.gpu_cost)
-        counters.post_all("cost", sums.cost)
-        if sums.cost:
-            self._minute(segment.start).post_all("cost", sums.cost)
-        for owner_phase in sums.cost:
-            counters.post("changed", owner_phase.owner, end)
-        for (server_owner, component, basis), amount in sums.server_cost.items():
-            cell = MonthKey(server_owner.product, server_owner.team, basis, segment.month)
-            counters.post("server_cost", ServerComponent(server_owner, component), amount)
-            counters.post("months", cell, amount)
-            self._hour(segment.start).post("cost", server_owner.product, amount)
 
     def metered_hours(self) -> set[int]:
         """Hours that ticks covered."""
@@ -298,15 +298,14 @@ class Totals:
             hours={hour: sums.copy() for hour, sums in self.hours.items()},
         )
 
-    def values(self, family: Family, period: int) -> dict[Any, int]:
-        """Values of a family in one minute or hour, or all of a running total; made where there are none."""
+    def put(self, change: Change) -> None:
+        """Take a value from the file, while the totals are read."""
         sums: Sums = self.counters
-        if family.period == "minute":
-            sums = self.minutes.setdefault(period, MinuteSums())
-        elif family.period == "hour":
-            sums = self.hours.setdefault(period, HourSums())
-        values: dict[Any, int] = getattr(sums, family.name)
-        return values
+        if change.family.period == "minute":
+            sums = self.minutes.setdefault(change.period, MinuteSums())
+        elif change.family.period == "hour":
+            sums = self.hours.setdefault(change.period, HourSums())
+        getattr(sums, change.family.name).update(change.values)
 
     def with_added(self, later: "Totals", end: Instant) -> Committed:
         """Totals after more was added, up to a tick's end, without the minutes and hours that expired.
@@ -314,44 +313,37 @@ class Totals:
         The totals before stay as they are. Families without an addition are shared.
         """
         retained = Retained.after(self.metered_hours() | later.metered_hours(), end)
-        counters = _merged(self.counters, later.counters, period=0)
-        minutes = _merged_periods(self.minutes, retained.minutes_of(later.minutes), MinuteSums())
-        hours = _merged_periods(self.hours, retained.hours_of(later.hours), HourSums())
+        # What expired is not written, whether it was added or was there before: the writer deletes its rows.
+        counter_changes = self.counters.changes(later.counters, period=0)
+        minute_changes = _changes(self.minutes, retained.minutes_of(later.minutes))
+        hour_changes = _changes(self.hours, retained.hours_of(later.hours))
+        minutes = _with_changes(self.minutes, minute_changes, MinuteSums)
+        hours = _with_changes(self.hours, hour_changes, HourSums)
         totals = Totals(
             accrued=self.accrued + later.accrued,
-            counters=counters.sums,
-            minutes=retained.minutes_of(minutes.sums),
-            hours=retained.hours_of(hours.sums),
+            counters=self.counters.with_changes(counter_changes),
+            minutes=retained.minutes_of(minutes),
+            hours=retained.hours_of(hours),
         )
-        return Committed(totals, [*counters.changes, *minutes.changes, *hours.changes], retained)
+        return Committed(totals, [*counter_changes, *minute_changes, *hour_changes], retained)
 
 
-class _Merged(NamedTuple, Generic[M]):
-    """Sums of one period, or by period, after more was added."""
-
-    sums: M
-    changes: list[Change]
-    """Values that the addition changed."""
-
-
-def _merged(before: S, added: S, period: int) -> _Merged[S]:
-    """Sums of one period after more was added. Families without an addition are shared."""
-    changes = [Change(family, period, values) for family, values in before.new_values(added).items()]
-    after = {
-        change.family.name: {**getattr(before, change.family.name), **change.values} for change in changes
-    }
-    return _Merged(replace(before, **after), changes)
-
-
-def _merged_periods(before: Mapping[int, S], added: Mapping[int, S], nothing: S) -> _Merged[dict[int, S]]:
-    """Sums by period after more was added. A period that is new begins with `nothing`."""
-    after = dict(before)
+def _changes(before: Mapping[int, S], added: Mapping[int, S]) -> list[Change]:
+    """New values of the minutes or hours that were added to, one period after the other."""
     changes: list[Change] = []
     for period, sums in added.items():
-        merged = _merged(before.get(period, nothing), sums, period)
-        after[period] = merged.sums
-        changes += merged.changes
-    return _Merged(after, changes)
+        earlier = before.get(period) or type(sums)()
+        changes += earlier.changes(sums, period)
+    return changes
+
+
+def _with_changes(before: Mapping[int, S], changes: Iterable[Change], new_sums: type[S]) -> dict[int, S]:
+    """Sums by minute or hour after changes, in the order of `_changes`. The sums before stay as they are."""
+    after = dict(before)
+    for period, changes_of_period in groupby(changes, key=attrgetter("period")):
+        earlier = before.get(period) or new_sums()
+        after[period] = earlier.with_changes(changes_of_period)
+    return after
 
 
 def sum_minutes(totals: Totals, minutes: Iterable[int]) -> Mapping[CostOwner, Window]:
@@ -363,7 +355,8 @@ def sum_minutes(totals: Totals, minutes: Iterable[int]) -> Mapping[CostOwner, Wi
 def _windows(minutes: tuple[MinuteSums, ...]) -> Mapping[CostOwner, Window]:
     """Sums over minutes. They change once a minute: a host of 64 servers has 23,000 sums of minutes.
 
-    Committed minutes never change, so that their identities are the key of the cache.
+    Committed minutes never change: one that is added to is another record. So the key of the cache is which
+    records they are, and `MinuteSums` has no equality (`eq=False`).
     """
     sums = MinuteSums()
     for minute in minutes:
@@ -409,5 +402,5 @@ def read_totals(connection: sqlite3.Connection) -> Totals:
         names = schema.Names(connection)
         for family in (*COUNTERS.values(), *MINUTES.values(), *HOURS.values()):
             for period, key, value in schema.read_rows(connection, names, family):
-                totals.values(family, period)[key] = value
+                totals.put(Change(family, period, {key: value}))
     return totals

@@ -133,6 +133,6 @@ def test_counts_stop_at_what_the_file_holds() -> None:
     """A hostile server cannot stop the ledger."""
     totals, most = Totals(), 2**63 - 1
     sums = TickSums.of(observed(10, LatencyPosting(CHAT, "first_token", "requests", most, most, most)))
-    totals.add(sums, served=())
-    totals.add(sums, served=())
+    totals.add(sums, known_owners=())
+    totals.add(sums, known_owners=())
     assert totals.counters.latencies[CHAT, "first_token", "requests", "total"] == most
