@@ -66,6 +66,19 @@ def test_the_lowest_large_cloud_is_that_of_the_file() -> None:
     assert market.dollars == Decimal("3.875")
 
 
+def test_the_market_prices_a_known_type_by_the_gpus_of_the_catalogue() -> None:
+    """A file with its spot price alone leaves the market: 8 x 3.875 dollars, whatever NVML shows."""
+    row = HOME.replace(",50,20,USD,listed,", ",,20,USD,,")
+    catalogue = Catalogue(price_file=price_file(f"{HEAD}\n{row}\n".encode()))
+    for gpu in ("NVIDIA H100 80GB HBM3", "NVIDIA L4", ""):
+        actual = quotes.find_quote(catalogue, HostLocation("aws", "p5.48xlarge", "us-east-1"), None, gpu)
+
+        assert isinstance(actual, Quote)
+        assert (actual.dollars_per_hour, actual.devices) == (Decimal(31), 8)
+        assert actual.instance_gpu == "H100-SXM5-80GB"
+        assert actual.source.startswith("median list price of H100-SXM5-80GB at crusoe, ")
+
+
 def test_a_scaled_row_of_a_file_is_an_estimate() -> None:
     """Whoever made the file says so."""
     row = HOME.replace("listed", "scaled")

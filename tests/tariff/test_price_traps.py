@@ -99,6 +99,26 @@ def test_trap_5_a_slice_has_its_part_of_the_lowest_price() -> None:
     )
 
 
+@pytest.mark.parametrize("gpu", ["NVIDIA L4", "NVIDIA Thor", "NVIDIA H200", "no such GPU", ""])
+def test_trap_5_a_known_type_has_the_gpus_of_the_catalogue_whatever_nvml_shows(gpu: str) -> None:
+    """8 x 7.912 dollars for eight H200s; eight L4s, at 0.70683 dollars, would be a tenth of it."""
+    actual = quote("p5e.48xlarge", gpu=gpu, region="us-west-2")
+
+    assert (actual.dollars_per_hour, actual.devices) == (Decimal("63.296"), 8)
+    assert actual.instance_gpu == "H200-SXM-141GB"
+    assert "list price of H200-SXM-141GB: " in actual.source
+
+
+def test_trap_4_an_unknown_type_of_spot_is_estimated_at_most() -> None:
+    """No list has the type: other clouds' price on demand is taken, and spot may cost less."""
+    spot = quote("p9.48xlarge", region="us-east-1", lifecycle="spot")
+    reserved = quote("p9.48xlarge", region="us-east-1", lifecycle="capacity_block")
+
+    unknown = "the catalogue does not help: it does not have the aws instance type p9.48xlarge"
+    assert spot.caveat == f"{unknown}; spot may cost less"
+    assert reserved.caveat == f"{unknown}; what capacity block capacity costs is in no list"
+
+
 def test_trap_5_china_is_not_priced_in_dollars() -> None:
     """Its list is in yuan; no other region stands in, and the GPU is estimated."""
     actual = quote("p4d.24xlarge", gpu="NVIDIA A100-SXM4-40GB", region="cn-northwest-1")
